@@ -1,0 +1,242 @@
+//! Addresses by role: where the gateway listens, where a backend is, which networks are trusted.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use ipnet::IpNet;
+use serde::{Serialize, Serializer};
+
+/// An address to listen on: `0.0.0.0:8080`, `[::]:8080` or `unix:/run/sessile.sock`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ListenAddr {
+    /// A TCP address; port 0 asks the system for a free one.
+    Tcp(SocketAddr),
+    /// A unix socket's path.
+    Unix(PathBuf),
+}
+
+impl ListenAddr {
+    /// Whether only this machine reaches it.
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Tcp(address) => address.ip().is_loopback(),
+            Self::Unix(_) => true,
+        }
+    }
+}
+
+/// Where a backend is: `10.0.0.1:9000`, `chat-1.internal:9000` or `unix:/run/chat.sock`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum BackendAddr {
+    /// An IP address and port.
+    Ip(SocketAddr),
+    /// A name that is looked up at each dial, and a port.
+    Host(String, u16),
+    /// A unix socket's path.
+    Unix(PathBuf),
+}
+
+impl BackendAddr {
+    /// What goes into a `Host` header or a TLS server name if nothing else was asked for.
+    pub fn host(&self) -> String {
+        match self {
+            Self::Ip(address) => address.ip().to_string(),
+            Self::Host(name, _) => name.clone(),
+            Self::Unix(_) => "localhost".to_owned(),
+        }
+    }
+}
+
+/// The text is not an address of the kind that was asked for; the message says what would be one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AddrError {
+    /// Not an address to listen on.
+    #[error(
+        "`{0}` is not an address to listen on; write `0.0.0.0:8080`, `[::]:8080` or `unix:/path/to.sock`"
+    )]
+    Listen(String),
+    /// Not a backend's address.
+    #[error(
+        "`{0}` is not a backend's address; write `10.0.0.1:9000`, `name:9000`, `[::1]:9000` or `unix:/path/to.sock`"
+    )]
+    Backend(String),
+    /// Not a network.
+    #[error("`{0}` is not a network; write `10.0.0.0/8`, `fd00::/8` or a single address")]
+    Network(String),
+}
+
+impl FromStr for ListenAddr {
+    type Err = AddrError;
+
+    fn from_str(text: &str) -> Result<Self, AddrError> {
+        match text.strip_prefix("unix:") {
+            Some("") => Err(AddrError::Listen(text.to_owned())),
+            Some(path) => Ok(Self::Unix(path.into())),
+            None => text
+                .parse()
+                .map(Self::Tcp)
+                .map_err(|_| AddrError::Listen(text.to_owned())),
+        }
+    }
+}
+
+impl FromStr for BackendAddr {
+    type Err = AddrError;
+
+    fn from_str(text: &str) -> Result<Self, AddrError> {
+        let wrong = || AddrError::Backend(text.to_owned());
+        if let Some(path) = text.strip_prefix("unix:") {
+            return if path.is_empty() {
+                Err(wrong())
+            } else {
+                Ok(Self::Unix(path.into()))
+            };
+        }
+        if let Ok(address) = text.parse::<SocketAddr>() {
+            return if address.port() == 0 {
+                Err(wrong())
+            } else {
+                Ok(Self::Ip(address))
+            };
+        }
+        let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+        let port: u16 = port.parse().map_err(|_| wrong())?;
+        let letters = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        // A name of digits and dots alone is a mistyped IPv4 address, not a name.
+        let numeric = host.chars().all(|c| c.is_ascii_digit() || c == '.');
+        if host.is_empty() || port == 0 || numeric || !host.chars().all(letters) {
+            return Err(wrong());
+        }
+        Ok(Self::Host(host.to_ascii_lowercase(), port))
+    }
+}
+
+impl fmt::Display for ListenAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl fmt::Display for BackendAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(f),
+            Self::Host(name, port) => write!(f, "{name}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl Serialize for ListenAddr {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl Serialize for BackendAddr {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Networks that are believed, such as load balancers in front of the gateway. Few, so they are
+/// searched in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Networks(Vec<IpNet>);
+
+impl Networks {
+    /// Whether `address` lies in one of them. An IPv4 address inside IPv6 counts as the IPv4
+    /// address that it is.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let address = unmapped(address);
+        self.0.iter().any(|network| network.contains(&address))
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Adds the network that `text` names; a single address is a network of one.
+    ///
+    /// # Errors
+    /// When the text is neither a network nor an address.
+    pub fn add(&mut self, text: &str) -> Result<(), AddrError> {
+        let network = match text.parse::<IpNet>() {
+            Ok(network) => network.trunc(),
+            Err(_) => text
+                .parse::<IpAddr>()
+                .map(IpNet::from)
+                .map_err(|_| AddrError::Network(text.to_owned()))?,
+        };
+        self.0.push(network);
+        Ok(())
+    }
+}
+
+/// An IPv4 address that an IPv6 socket shows as `::ffff:a.b.c.d` is the IPv4 address.
+pub fn unmapped(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(address, IpAddr::V4),
+        IpAddr::V4(_) => address,
+    }
+}
+
+/// The sixteen bytes of an address in one form for both families: what hashing and PROXY headers
+/// want.
+pub fn sixteen_bytes(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+        IpAddr::V6(v6) => Ipv6Addr::octets(&v6),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backend_addresses_are_read_and_written_alike() {
+        for text in [
+            "127.0.0.1:9000",
+            "[::1]:9000",
+            "chat-1.internal:9000",
+            "unix:/run/chat.sock",
+        ] {
+            let address: BackendAddr = text.parse().expect(text);
+            assert_eq!(address.to_string(), text);
+        }
+        for text in [
+            "",
+            "chat",
+            "chat:",
+            "chat:0",
+            ":9",
+            "1.2.3:9000",
+            "1.2.3.4:0",
+            "http://a:1",
+            "a b:1",
+            "unix:",
+            "chat:70000",
+        ] {
+            assert!(text.parse::<BackendAddr>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn networks_see_through_mapped_addresses() {
+        let mut networks = Networks::default();
+        networks.add("10.1.2.3/8").expect("a network");
+        networks.add("::1").expect("an address");
+        let holds = |text: &str| networks.contains(text.parse().expect("an address"));
+        assert!(holds("10.255.0.1") && holds("::ffff:10.0.0.1") && holds("::1"));
+        assert!(!holds("11.0.0.1") && !holds("::2"));
+        assert!(networks.add("10.0.0.0/33").is_err());
+    }
+}

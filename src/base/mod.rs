@@ -1,0 +1,9 @@
+//! Words that every floor speaks: names, addresses, time, units, secrets. Nothing here knows what a
+//! gateway is.
+
+pub mod addr;
+pub mod backoff;
+pub mod clock;
+pub mod names;
+pub mod secret;
+pub mod session_id;

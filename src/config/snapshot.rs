@@ -1,0 +1,481 @@
+//! A configuration without faults, in the types that the gateway runs on. Only `validate` makes
+//! one; what is in it needs no further checking: names resolve, numbers are in bounds, patterns
+//! parse.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, Method};
+use serde::Serialize;
+
+use crate::base::addr::{BackendAddr, ListenAddr, Networks};
+use crate::base::names::{BackendId, ListenerName, RouteName, UpstreamName};
+use crate::base::secret::Secret;
+use crate::config::pattern::{HostPattern, PathPattern, PathTemplate};
+
+/// Everything that an operator decides.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// Who this gateway is.
+    pub node: Node,
+    /// Where operators come in.
+    pub admin: Admin,
+    /// What is written where.
+    pub log: Log,
+    /// How a stop goes.
+    pub shutdown: Shutdown,
+    /// Where configuration and membership come from.
+    pub sources: Sources,
+    /// Where clients come in.
+    pub listeners: Vec<Listener>,
+    /// Groups of backends, by name.
+    pub upstreams: BTreeMap<UpstreamName, Upstream>,
+    /// Rules, in the order written; the order does not decide, see `core::routing`.
+    pub routes: Vec<Route>,
+}
+
+/// `[node]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Shown in status and records. Default: the host's name.
+    pub name: Arc<str>,
+    /// Data-plane threads; 0 is one per core.
+    pub workers: usize,
+    /// Where last known good state is kept.
+    pub state_dir: Option<PathBuf>,
+}
+
+/// `[admin]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// Default `127.0.0.1:9900`.
+    pub listen: ListenAddr,
+    /// Must be presented as `Authorization: Bearer`; there is always one where `listen` is not
+    /// local.
+    pub token: Option<Secret>,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// An `EnvFilter` directive such as `info` or `info,sessile::control=debug`.
+    pub level: String,
+    /// How log lines and records look.
+    pub format: LogFormat,
+    /// Where session records and request records go.
+    pub access: AccessOutput,
+}
+
+/// Form of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One object a line, for machines.
+    Json,
+}
+
+/// Where records go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccessOutput {
+    /// Nowhere.
+    Off,
+    /// To standard output, beside the log (which goes to standard error).
+    Stdout,
+    /// Appended to a file, which is opened again on SIGHUP.
+    File(PathBuf),
+}
+
+/// `[shutdown]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shutdown {
+    /// Live sessions are closed spread evenly over this time. Default 30 s.
+    pub grace: Duration,
+}
+
+/// `[sources]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sources {
+    /// Whether the configuration file is watched for changes. Default true.
+    pub watch_file: bool,
+}
+
+/// A `[[listeners]]` entry. A change needs a restart unless it is the contents of certificate
+/// files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Shown in metrics and records.
+    pub name: ListenerName,
+    /// One socket for each.
+    pub listen: Vec<ListenAddr>,
+    /// Peers that put a PROXY protocol header (v1 or v2) in front of every connection; nobody else
+    /// may.
+    pub proxy_protocol: Option<Networks>,
+    /// Peers whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` are believed. Default: nobody's.
+    pub trusted_proxies: Networks,
+    /// TLS ends here if set.
+    pub tls: Option<ListenerTls>,
+    /// Connections that the system queues before they are accepted. Default 1024.
+    pub backlog: u32,
+    /// TCP keepalive time of client connections. Default 60 s; `None` is off.
+    pub tcp_keepalive: Option<Duration>,
+    /// Bounds on what a client may send before it is known.
+    pub limits: ListenerLimits,
+    /// Bounds on how long that may take.
+    pub timeouts: ListenerTimeouts,
+}
+
+/// Certificates of a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerTls {
+    /// The first is the default; the others are chosen by SNI from the names inside the
+    /// certificates.
+    pub certificates: Vec<CertificateFiles>,
+    /// Oldest version accepted. Default 1.2.
+    pub minimum: TlsVersion,
+}
+
+/// A certificate chain and its key, both PEM.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct CertificateFiles {
+    /// Leaf first.
+    pub cert: PathBuf,
+    /// PKCS#8, PKCS#1 or SEC1.
+    pub key: PathBuf,
+}
+
+/// A TLS version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TlsVersion {
+    /// TLS 1.2
+    V1_2,
+    /// TLS 1.3
+    V1_3,
+}
+
+/// `limits` of a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListenerLimits {
+    /// Bytes of a request's head. Default 32 KiB.
+    pub header_bytes: usize,
+    /// Header fields of a request. Default 100.
+    pub headers_max: usize,
+    /// Client connections at once. Default 0, no limit but the system's.
+    pub connections_max: usize,
+}
+
+/// `timeouts` of a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListenerTimeouts {
+    /// From accept to the end of the PROXY header and of the TLS handshake, each. Default 10 s.
+    pub tls_handshake: Duration,
+    /// From a request's first byte, or the connection's start, to the end of its head. Default 10
+    /// s. It bounds keep-alive idleness between requests too.
+    pub request_head: Duration,
+}
+
+/// An `[upstreams.<name>]` table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Upstream {
+    /// Its key.
+    pub name: UpstreamName,
+    /// How a backend is picked. Default `consistent_hash`.
+    pub policy: Policy,
+    /// A member with more than this multiple of the mean load for its weight is passed over. At
+    /// least 1.
+    pub bounded_load: Option<f64>,
+    /// Members, sorted by id, ids distinct.
+    pub backends: Vec<Backend>,
+    /// Active health probe.
+    pub probe: Option<Probe>,
+    /// Passive health.
+    pub passive: Passive,
+    /// With fewer than this share of members healthy, health is ignored. In 0..=1; default 0.5, 0
+    /// is never.
+    pub panic_threshold: f64,
+    /// TLS to the backends.
+    pub tls: Option<UpstreamTls>,
+    /// A PROXY protocol header that starts every connection to a backend.
+    pub proxy_protocol: Option<ProxyVersion>,
+    /// Time for one dial, TLS included. Default 2 s.
+    pub connect_timeout: Duration,
+    /// Backends tried for one request. Default 3, at least 1.
+    pub attempts: u32,
+    /// Idle keep-alive connections for ordinary HTTP, per worker and backend. Default 32.
+    pub idle_connections: usize,
+}
+
+/// How a backend is picked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Policy {
+    /// A weighted ring; members come and go with least movement.
+    ConsistentHash,
+    /// Highest random weight: perfect balance, work grows with members.
+    Rendezvous,
+    /// A lookup table of 65,537 places.
+    Maglev,
+    /// The member with the fewest live sessions for its weight.
+    LeastSessions,
+    /// In turn, by weight.
+    RoundRobin,
+    /// The better of two drawn at random.
+    RandomTwo,
+}
+
+/// One member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backend {
+    /// Default: the address as written.
+    pub id: BackendId,
+    /// Where it is.
+    pub address: BackendAddr,
+    /// Share relative to the others, 1 to 1,000. Default 1.
+    pub weight: u32,
+    /// Failure zone, shown only.
+    pub zone: Option<Arc<str>>,
+    /// Free labels, shown only.
+    pub labels: BTreeMap<String, String>,
+    /// Whether it takes new sessions.
+    pub state: BackendState,
+}
+
+/// What the operator wants of a backend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BackendState {
+    /// Takes sessions.
+    #[default]
+    Active,
+    /// Keeps its sessions, takes no new ones.
+    Draining,
+    /// Takes none.
+    Disabled,
+}
+
+/// `probe` of an upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// What is tried.
+    pub kind: ProbeKind,
+    /// Between probes of one backend; each wait is jittered by up to a tenth. Default 5 s.
+    pub interval: Duration,
+    /// For one whole probe. Default 2 s.
+    pub timeout: Duration,
+    /// Successes in a row until healthy. Default 2. The first probe ever decides alone.
+    pub rise: u32,
+    /// Failures in a row until unhealthy. Default 3.
+    pub fall: u32,
+}
+
+/// What a probe tries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProbeKind {
+    /// A TCP (and TLS) connection.
+    Tcp,
+    /// A GET.
+    Http {
+        /// Path and query.
+        path: String,
+        /// `Host` header; default the backend's address.
+        host: Option<String>,
+        /// Inclusive ranges that count as success. Default 200..=299.
+        status: Vec<(u16, u16)>,
+        /// Text that the first 64 KiB of the body must contain.
+        body: Option<String>,
+    },
+    /// An RFC 6455 handshake, a ping answered by its pong, a clean close.
+    WebSocket {
+        /// Path and query.
+        path: String,
+        /// `Host` header; default the backend's address.
+        host: Option<String>,
+        /// Offered, and then required in the answer.
+        subprotocol: Option<String>,
+        /// A text message to send.
+        send: Option<String>,
+        /// Text that a message from the backend must contain.
+        expect: Option<String>,
+    },
+}
+
+/// `passive` of an upstream: what ordinary traffic tells about a backend.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Passive {
+    /// Failures in a row that eject. Default 5; 0 turns passive health off.
+    pub failures: u32,
+    /// First ejection; doubles with each that follows. Default 10 s.
+    pub ejection: Duration,
+    /// Longest ejection. Default 5 min.
+    pub ejection_max: Duration,
+    /// Largest share of the members ejected at once, in 0..=1. Default 0.5.
+    pub ejected_share_max: f64,
+    /// A session whose backend ends it without a close frame, or with 1006/1011, within this time
+    /// of the 101 counts as a failure. Default 1 s.
+    pub early_close: Duration,
+}
+
+/// TLS to backends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamTls {
+    /// PEM roots; default the system's.
+    pub ca: Option<PathBuf>,
+    /// Name to ask for and verify; default the backend's host.
+    pub server_name: Option<String>,
+}
+
+/// A version of the PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyVersion {
+    /// Text.
+    V1,
+    /// Binary.
+    V2,
+}
+
+/// A `[[routes]]` entry.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Route {
+    /// Distinct among routes.
+    pub name: RouteName,
+    /// None: any host.
+    pub hosts: Vec<HostPattern>,
+    /// Default `/{*rest}`, everything.
+    pub path: PathPattern,
+    /// None: any.
+    pub methods: Vec<Method>,
+    /// All must hold.
+    pub headers: Vec<(HeaderName, TextMatch)>,
+    /// All must hold, on decoded values.
+    pub query: Vec<(String, TextMatch)>,
+    /// The client must offer one of these. None: no matter.
+    pub subprotocols: Vec<String>,
+    /// Where it goes.
+    pub action: Action,
+    /// Changes of the request line.
+    pub rewrite: Rewrite,
+    /// Changes of the headers that the backend sees.
+    pub request_headers: HeaderEdits,
+    /// Sources of the affinity key; the first present one counts. Empty: no key, every request is
+    /// placed alone.
+    pub affinity: Vec<AffinitySource>,
+    /// Bounds on a session.
+    pub limits: RouteLimits,
+    /// Bounds in time.
+    pub timeouts: RouteTimeouts,
+    /// Close code for the client when its backend is lost. Default 1011.
+    pub backend_lost_code: u16,
+    /// What happens to live sessions when the route goes away. Default keep.
+    pub on_removal: OnRemoval,
+}
+
+/// What a route does.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// To a backend of this upstream, which exists.
+    Forward(UpstreamName),
+    /// A static redirect.
+    Redirect(Redirect),
+}
+
+/// Parts not given are the request's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redirect {
+    /// `https`, `http`, `wss` or `ws`.
+    pub scheme: Option<String>,
+    /// Host, with a port if it is not the scheme's.
+    pub host: Option<String>,
+    /// Template over the route's path parameters.
+    pub path: Option<PathTemplate>,
+    /// 301, 302, 303, 307 or 308. Default 308.
+    pub status: u16,
+}
+
+/// A test of one header or query parameter.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum TextMatch {
+    /// It is there.
+    Present,
+    /// It is not there.
+    Absent,
+    /// One of its values is this.
+    Exact(String),
+    /// One of its values begins so.
+    Prefix(String),
+}
+
+/// `rewrite` of a route. `strip_prefix` and `path` exclude each other.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rewrite {
+    /// Taken off the path where the path has it (at a segment's end).
+    pub strip_prefix: Option<String>,
+    /// The new path, from the route's path parameters.
+    pub path: Option<PathTemplate>,
+    /// The new `Host`. Default: the client's.
+    pub host: Option<String>,
+}
+
+/// Header changes, applied in the order remove, set, add.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeaderEdits {
+    /// Names that the backend does not see.
+    pub remove: Vec<HeaderName>,
+    /// Replaces what the client sent.
+    pub set: Vec<(HeaderName, HeaderValue)>,
+    /// Beside what the client sent.
+    pub add: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// Where an affinity key may come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AffinitySource {
+    /// `path:room`, a parameter of the route's path.
+    Path(String),
+    /// `query:k`
+    Query(String),
+    /// `cookie:sid`
+    Cookie(String),
+    /// `header:x-user`
+    Header(HeaderName),
+    /// `client_address`
+    ClientAddress,
+    /// `{ issue_cookie = "sessile" }`: read if the client has it, made and set if not; always
+    /// present, so always last.
+    IssueCookie(String),
+}
+
+/// `limits` of a route. They bound what clients send; backends are trusted with their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RouteLimits {
+    /// Bytes of one message, all its fragments together, as on the wire (compressed if it is).
+    /// Default 64 MiB.
+    pub message_bytes: u64,
+    /// Bytes of one frame. Default: as `message_bytes`.
+    pub frame_bytes: u64,
+}
+
+/// `timeouts` of a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RouteTimeouts {
+    /// From the request to the backend's 101, every attempt included. Default 10 s.
+    pub handshake: Duration,
+    /// Without a byte in either direction. Default 10 min; `None` is off.
+    pub idle: Option<Duration>,
+    /// Longest life of a session. Default `None`.
+    pub lifetime: Option<Duration>,
+    /// From the gateway's or a peer's close frame to the end of the connections. Default 5 s.
+    pub close: Duration,
+    /// Ordinary HTTP: from the request's head to the response's. Default 60 s.
+    pub response: Duration,
+}
+
+/// What happens to sessions of a route that goes away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnRemoval {
+    /// They live on.
+    Keep,
+    /// They are closed with 1012.
+    Close,
+}
