@@ -1,0 +1,1 @@
+//! A session as a decision: when it is due, how it ended.

@@ -1,0 +1,4 @@
+//! Bytes to values and back: frames, handshakes, PROXY headers. Nothing here reads from anywhere.
+
+pub mod frame;
+pub mod tracker;
