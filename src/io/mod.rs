@@ -1,3 +1,5 @@
-//! Bytes in and out.
+//! Bytes in and out: sockets, TLS, and the relay of a session between two streams.
 
+pub mod carrier;
+pub mod net;
 pub mod relay;
