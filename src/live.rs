@@ -103,12 +103,18 @@ impl Live {
 
     /// Live sessions of all workers.
     pub fn sessions(&self) -> usize {
-        self.workers().iter().map(|worker| worker.load.sessions.load(Ordering::Relaxed)).sum()
+        self.workers()
+            .iter()
+            .map(|worker| worker.load.sessions.load(Ordering::Relaxed))
+            .sum()
     }
 
     /// Client connections of all workers, sessions among them.
     pub fn connections(&self) -> usize {
-        self.workers().iter().map(|worker| worker.load.connections.load(Ordering::Relaxed)).sum()
+        self.workers()
+            .iter()
+            .map(|worker| worker.load.connections.load(Ordering::Relaxed))
+            .sum()
     }
 }
 
@@ -133,11 +139,20 @@ impl WorkerHandle {
     /// A handle and the other end of its queue.
     pub fn new() -> (Self, mpsc::Receiver<WorkerCommand>) {
         let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
-        (Self { commands, load: Arc::default() }, receiver)
+        (
+            Self {
+                commands,
+                load: Arc::default(),
+            },
+            receiver,
+        )
     }
 
     /// Asks the worker something and waits for its answer; `None` if the worker is gone.
-    pub async fn ask<A>(&self, command: impl FnOnce(oneshot::Sender<A>) -> WorkerCommand) -> Option<A> {
+    pub async fn ask<A>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<A>) -> WorkerCommand,
+    ) -> Option<A> {
         let (sender, answer) = oneshot::channel();
         self.commands.send(command(sender)).await.ok()?;
         answer.await.ok()
@@ -201,13 +216,17 @@ pub struct SessionQuery {
 impl SessionQuery {
     /// Whether the session with these facts is meant.
     pub fn takes(&self, facts: &Facts) -> bool {
-        let same = |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|wanted| wanted == is);
+        let same =
+            |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|wanted| wanted == is);
         self.id.is_none_or(|id| id == facts.id)
             && self.after.is_none_or(|after| facts.id > after)
             && same(&self.route, &facts.route)
             && same(&self.upstream, &facts.upstream)
             && same(&self.backend, &facts.backend)
-            && self.principal.as_deref().is_none_or(|wanted| facts.principal.as_deref() == Some(wanted))
+            && self
+                .principal
+                .as_deref()
+                .is_none_or(|wanted| facts.principal.as_deref() == Some(wanted))
     }
 }
 

@@ -26,8 +26,12 @@ pub struct Facts {
     pub principal: Option<Arc<str>>,
     /// The client's address, after PROXY header and trusted `X-Forwarded-For`.
     pub client: Box<str>,
+    /// The host that the client asked for.
+    pub host: Box<str>,
     /// The request's target, with secrets cut out.
     pub target: Box<str>,
+    /// What backends and other records call the request.
+    pub request_id: Box<str>,
     /// Negotiated subprotocol.
     pub subprotocol: Option<Box<str>>,
     /// When the request came.

@@ -31,12 +31,13 @@ impl<K> Wheel<K> {
         self.now
     }
 
-    /// Puts a key in; it comes up at `due`, or earlier if that is more than a round away, never
-    /// before the next tick.
-    pub fn insert(&mut self, key: K, due: Tick) {
+    /// Puts a key in; answers when it comes up: at `due`, or earlier if that is more than a round
+    /// away, never before the next tick.
+    pub fn insert(&mut self, key: K, due: Tick) -> Tick {
         let wait = due.saturating_sub(self.now).clamp(1, SLOTS as Tick - 1);
-        let slot = slot(self.now.wrapping_add(wait));
-        self.slots[slot].push(key);
+        let at = self.now.wrapping_add(wait);
+        self.slots[slot(at)].push(key);
+        at
     }
 
     /// Goes on to `to` and takes out all keys on the way.
@@ -83,7 +84,8 @@ mod tests {
         fn every_key_comes_up_once_and_never_late(dues in prop::collection::vec(0_u32..5_000, 1..50), steps in prop::collection::vec(1_u32..3_000, 1..20)) {
             let mut wheel = Wheel::default();
             for due in &dues {
-                wheel.insert(*due, *due);
+                let at = wheel.insert(*due, *due);
+                prop_assert!(at <= (*due).max(1));
             }
             let mut waiting = dues.len();
             for step in steps {

@@ -103,6 +103,20 @@ pub struct Traffic {
     pub close: u64,
 }
 
+impl Traffic {
+    /// What came since `before`, an earlier reading of the same counters.
+    pub fn since(&self, before: &Self) -> Self {
+        Self {
+            bytes: self.bytes - before.bytes,
+            text: self.text - before.text,
+            binary: self.binary - before.binary,
+            ping: self.ping - before.ping,
+            pong: self.pong - before.pong,
+            close: self.close - before.close,
+        }
+    }
+}
+
 /// How far `track` came, and why no further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tracked {
