@@ -3,4 +3,5 @@
 
 pub mod base;
 pub mod config;
+pub mod control;
 pub mod io;
