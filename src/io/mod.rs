@@ -3,3 +3,4 @@
 pub mod carrier;
 pub mod net;
 pub mod relay;
+pub mod tls;

@@ -1,7 +1,6 @@
 //! Connecting to a backend: look the name up, try its addresses, send the PROXY header, do TLS; all
 //! within one time. Which backend, and what then, is decided elsewhere.
 
-use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -147,13 +146,13 @@ impl fmt::Display for Stage {
 /// # Errors
 /// What failed, of the address that was tried last.
 pub async fn dial(to: &BackendAddr, options: DialOptions<'_>) -> Result<Carrier, DialError> {
-    let stage = Cell::new(Stage::Connecting);
-    match timeout(options.timeout, run(to, options, &stage)).await {
+    let mut stage = Stage::Connecting;
+    match timeout(options.timeout, run(to, options, &mut stage)).await {
         Ok(result) => result,
         Err(_) => Err(DialError::TimedOut {
             to: peer(to, None),
             after: options.timeout,
-            stage: stage.get(),
+            stage,
         }),
     }
 }
@@ -161,7 +160,7 @@ pub async fn dial(to: &BackendAddr, options: DialOptions<'_>) -> Result<Carrier,
 async fn run(
     to: &BackendAddr,
     options: DialOptions<'_>,
-    stage: &Cell<Stage>,
+    stage: &mut Stage,
 ) -> Result<Carrier, DialError> {
     let mut socket = connect(to, stage).await?;
     let reached = match to {
@@ -183,7 +182,7 @@ async fn run(
     match options.tls {
         None => Ok(socket.into()),
         Some(tls) => {
-            stage.set(Stage::Securing);
+            *stage = Stage::Securing;
             let handshake = Carrier::connect_tls(socket, tls.config.clone(), tls.name.clone());
             let secured = handshake.await;
             secured.map_err(|source| DialError::Tls {
@@ -194,7 +193,7 @@ async fn run(
     }
 }
 
-async fn connect(to: &BackendAddr, stage: &Cell<Stage>) -> Result<Socket, DialError> {
+async fn connect(to: &BackendAddr, stage: &mut Stage) -> Result<Socket, DialError> {
     match to {
         BackendAddr::Ip(address) => match TcpStream::connect(address).await {
             Ok(stream) => Ok(Socket::Tcp(stream)),
@@ -205,7 +204,7 @@ async fn connect(to: &BackendAddr, stage: &Cell<Stage>) -> Result<Socket, DialEr
             Err(error) => Err(failed(peer(to, None), error)),
         },
         BackendAddr::Host(name, port) => {
-            stage.set(Stage::LookingUp);
+            *stage = Stage::LookingUp;
             let found = match lookup_host((name.as_str(), *port)).await {
                 Ok(found) => in_turn(found),
                 Err(source) => {
@@ -213,7 +212,7 @@ async fn connect(to: &BackendAddr, stage: &Cell<Stage>) -> Result<Socket, DialEr
                     return Err(DialError::Name { to, source });
                 }
             };
-            stage.set(Stage::Connecting);
+            *stage = Stage::Connecting;
             match race(&found).await {
                 Ok(stream) => Ok(Socket::Tcp(stream)),
                 Err((address, error)) => Err(failed(peer(to, address), error)),
