@@ -1,4 +1,5 @@
 //! Bytes to values and back: frames, handshakes, PROXY headers. Nothing here reads from anywhere.
 
 pub mod frame;
+pub mod handshake;
 pub mod tracker;
