@@ -6,6 +6,23 @@
     clippy::unwrap_used,
     reason = "tests run in real time, tell what they measured, and fail by panic"
 )]
-#![allow(dead_code, reason = "removed once every promise has its tests")]
+#![allow(
+    unreachable_pub,
+    reason = "a binary of tests exports nothing; `pub` is what modules share"
+)]
 
+mod admin;
+mod backend_loss;
+mod edge;
+mod http;
+mod limits;
+mod peers;
+mod records;
+mod relay;
+mod reload;
+mod routing;
+mod scale;
+mod shutdown;
 mod support;
+mod tls;
+mod upgrade;

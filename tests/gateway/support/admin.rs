@@ -25,12 +25,20 @@ impl Answer {
 }
 
 /// One request on a connection of its own. HTTP/1.0, so that the body ends with the connection.
-pub fn request(socket: &Path, method: &str, target: &str, body: &str) -> io::Result<Answer> {
+pub fn request(
+    socket: &Path,
+    token: Option<&str>,
+    method: &str,
+    target: &str,
+    body: &str,
+) -> io::Result<Answer> {
+    let token = token.map(|token| format!("authorization: Bearer {token}\r\n"));
+    let token = token.unwrap_or_default();
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(DEADLINE))?;
     write!(
         stream,
-        "{method} {target} HTTP/1.0\r\nhost: admin\r\ncontent-type: application/json\r\n\
+        "{method} {target} HTTP/1.0\r\nhost: admin\r\ncontent-type: application/json\r\n{token}\
          content-length: {}\r\n\r\n{body}",
         body.len()
     )?;

@@ -17,6 +17,7 @@ use hyper::service::service_fn;
 use hyper::{HeaderMap, Request, Response};
 use hyper_util::rt::TokioIo;
 use rustls::ServerConfig;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::broadcast;
 use tokio::task::{JoinHandle, JoinSet};
@@ -30,7 +31,6 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 /// A request as the backend saw it.
 #[derive(Clone, Debug)]
 pub struct Seen {
-    pub method: String,
     pub target: String,
     pub headers: HeaderMap,
     pub upgrade: bool,
@@ -60,6 +60,8 @@ struct State {
     accepted: AtomicUsize,
     live: AtomicUsize,
     received: AtomicU64,
+    /// Bytes of payload that `!flood` has handed to the system.
+    sent: AtomicU64,
     seen: Mutex<Vec<Seen>>,
     /// How sessions ended, as the backend saw it: code and reason, or `None` without a close frame.
     ends: Mutex<Vec<Option<(u16, String)>>>,
@@ -121,6 +123,7 @@ impl Backend {
             accepted: AtomicUsize::new(0),
             live: AtomicUsize::new(0),
             received: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
             seen: Mutex::default(),
             ends: Mutex::default(),
             events: broadcast::Sender::new(16),
@@ -168,6 +171,11 @@ impl Backend {
         self.state.received.load(Ordering::Relaxed)
     }
 
+    /// Bytes of payload that `!flood` has sent so far.
+    pub fn sent(&self) -> u64 {
+        self.state.sent.load(Ordering::Relaxed)
+    }
+
     /// Requests seen so far, probes (`/healthz`) left out.
     pub fn seen(&self) -> Vec<Seen> {
         let seen = self.state.seen.lock().expect("no handler panicked");
@@ -204,6 +212,43 @@ impl Drop for Backend {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+/// For scripted backends: reads a request's head and leaves what follows.
+pub async fn read_head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let Ok(byte) = stream.read_u8().await else {
+            return String::new();
+        };
+        head.push(byte);
+    }
+    String::from_utf8(head).expect("the gateway writes text")
+}
+
+/// For scripted backends: the right 101 for the request with this head.
+pub fn switching(head: &str) -> String {
+    let key = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("sec-websocket-key")
+            .then(|| value.trim())
+    });
+    let accept = derive_accept_key(key.unwrap_or_default().as_bytes());
+    format!(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Accept: {accept}\r\n\r\n"
+    )
+}
+
+/// For scripted backends: both.
+pub async fn upgrade(stream: &mut TcpStream) {
+    let head = read_head(stream).await;
+    stream.write_all(switching(&head).as_bytes()).await.ok();
+}
+
+/// For scripted backends: waits until the gateway ends the connection.
+pub async fn wait_for_end(stream: &mut TcpStream) {
+    stream.read_to_end(&mut Vec::new()).await.ok();
 }
 
 /// A plain connection: after the 101 the socket is taken out of hyper, so that it can be reset.
@@ -251,7 +296,6 @@ where
         let (state, pending) = (Arc::clone(&state), Arc::clone(&pending));
         async move {
             let seen = Seen {
-                method: request.method().to_string(),
                 target: request.uri().to_string(),
                 headers: request.headers().clone(),
                 upgrade: request.headers().contains_key(UPGRADE),
@@ -461,7 +505,7 @@ where
                 Some(Command::Reset) => return reset(socket.get_ref()),
                 Some(Command::Ping(payload)) => socket.send(Message::Ping(payload.into())).await,
                 Some(Command::Sleep) => std::future::pending().await,
-                Some(Command::Flood(count, size)) => flood(&mut socket, count, size).await,
+                Some(Command::Flood(count, size)) => flood(state, &mut socket, count, size).await,
             },
             Message::Binary(_) => socket.send(message).await,
         };
@@ -473,6 +517,7 @@ where
 }
 
 async fn flood<S>(
+    state: &State,
     socket: &mut WebSocketStream<S>,
     count: usize,
     size: usize,
@@ -483,6 +528,7 @@ where
     let payload = Bytes::from(vec![b'f'; size]);
     for _ in 0..count {
         socket.send(Message::Binary(payload.clone())).await?;
+        state.sent.fetch_add(size as u64, Ordering::Relaxed);
     }
     Ok(())
 }

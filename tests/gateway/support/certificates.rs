@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -57,15 +57,20 @@ impl Authority {
 
     /// A client that trusts this authority alone.
     pub fn client(&self) -> Arc<ClientConfig> {
+        self.client_of(rustls::DEFAULT_VERSIONS)
+    }
+
+    /// The same with these versions of TLS.
+    pub fn client_of(&self, versions: &[&'static SupportedProtocolVersion]) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots
             .add(self.issuer.der().clone())
             .expect("the authority is a root");
         let builder = ClientConfig::builder_with_provider(provider());
-        let versions = builder
-            .with_safe_default_protocol_versions()
-            .expect("versions");
-        Arc::new(versions.with_root_certificates(roots).with_no_client_auth())
+        let builder = builder
+            .with_protocol_versions(versions)
+            .expect("versions we have");
+        Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
     }
 
     /// A server with this certificate, for backends that speak TLS.

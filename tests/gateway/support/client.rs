@@ -200,6 +200,13 @@ impl Client {
             .map(|value| value.to_str().expect("a header is text"))
     }
 
+    /// Sends a message, whether or not anybody takes it.
+    pub async fn try_send(&mut self, message: impl Into<Message>) {
+        soon("a message goes out", self.socket.send(message.into()))
+            .await
+            .ok();
+    }
+
     pub async fn send(&mut self, message: impl Into<Message>) {
         let send = self.socket.send(message.into());
         soon("a message goes out", send)
@@ -226,6 +233,20 @@ impl Client {
     pub async fn echo(&mut self, text: &str) {
         self.send(text).await;
         assert_eq!(self.receive_text().await, text);
+    }
+
+    /// The next text, or how the session ended instead.
+    ///
+    /// # Errors
+    /// As [`Client::end`] says it.
+    pub async fn text_or_end(&mut self) -> Result<String, Option<(u16, String)>> {
+        match soon("a message", self.socket.next()).await {
+            Some(Ok(Message::Text(text))) => Ok(text.to_string()),
+            Some(Ok(Message::Close(Some(frame)))) => {
+                Err(Some((u16::from(frame.code), frame.reason.to_string())))
+            }
+            _ => Err(None),
+        }
     }
 
     /// Which backend this session is at.

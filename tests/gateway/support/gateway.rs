@@ -26,6 +26,7 @@ pub struct Gateway {
     listeners: BTreeMap<String, SocketAddr>,
     /// Set when a test took its end, or its leftovers, into its own hands.
     released: bool,
+    token: Option<String>,
 }
 
 impl Gateway {
@@ -35,10 +36,23 @@ impl Gateway {
         Self::start_in(directory, test_config).await
     }
 
+    /// One whose admin API asks for this token.
+    pub async fn start_with_admin_token(test_config: &str, token: &str) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let text = config::complete(test_config, directory.path());
+        let text = text.replacen("[admin]\n", &format!("[admin]\ntoken = \"{token}\"\n"), 1);
+        Self::launch(directory, &text, Some(token.to_owned())).await
+    }
+
     /// The same in a directory that has files already, such as certificates.
     pub async fn start_in(directory: TempDir, test_config: &str) -> Self {
+        let text = config::complete(test_config, directory.path());
+        Self::launch(directory, &text, None).await
+    }
+
+    async fn launch(directory: TempDir, text: &str, token: Option<String>) -> Self {
         let path = directory.path().join("gateway.toml");
-        fs::write(&path, config::complete(test_config, directory.path())).expect("a config file");
+        fs::write(&path, text).expect("a config file");
         let mut child = command(&path)
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -51,6 +65,7 @@ impl Gateway {
             log,
             listeners: BTreeMap::new(),
             released: false,
+            token,
         };
         gateway.wait_until_ready().await;
         gateway.listeners = gateway.read_listeners();
@@ -65,7 +80,7 @@ impl Gateway {
                 self.released = true;
                 panic!("the gateway ended at start with {status}:\n{}", self.log());
             }
-            if matches!(admin::request(&socket, "GET", "/readyz", ""), Ok(answer) if answer.status == 200)
+            if matches!(admin::request(&socket, None, "GET", "/readyz", ""), Ok(answer) if answer.status == 200)
             {
                 return;
             }
@@ -115,11 +130,6 @@ impl Gateway {
         self.directory.path()
     }
 
-    /// Its process.
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     /// What it wrote to standard error so far.
     pub fn log(&self) -> String {
         self.log.lock().expect("no writer panicked").clone()
@@ -131,7 +141,12 @@ impl Gateway {
 
     /// Any request to the admin API.
     pub fn admin(&self, method: &str, target: &str, body: &str) -> Answer {
-        admin::request(&self.admin_socket(), method, target, body)
+        self.admin_as(self.token.as_deref(), method, target, body)
+    }
+
+    /// The same with this token or none, whatever the gateway asks for.
+    pub fn admin_as(&self, token: Option<&str>, method: &str, target: &str, body: &str) -> Answer {
+        admin::request(&self.admin_socket(), token, method, target, body)
             .unwrap_or_else(|error| panic!("{method} {target}: {error}\n{}", self.log()))
     }
 

@@ -18,16 +18,11 @@ pub struct Whole {
     pub status: u16,
     pub headers: hyper::HeaderMap,
     pub body: Bytes,
-    pub trailers: Option<hyper::HeaderMap>,
 }
 
 impl Whole {
     pub fn text(&self) -> &str {
         std::str::from_utf8(&self.body).expect("the body is text")
-    }
-
-    pub fn json(&self) -> serde_json::Value {
-        serde_json::from_slice(&self.body).expect("the body is JSON")
     }
 
     pub fn header(&self, name: &str) -> Option<&str> {
@@ -80,11 +75,9 @@ where
 pub async fn read(response: Response<Incoming>) -> Whole {
     let (parts, body) = response.into_parts();
     let body = soon("a body", body.collect()).await.expect("a whole body");
-    let trailers = body.trailers().cloned();
     Whole {
         status: parts.status.as_u16(),
         headers: parts.headers,
         body: body.to_bytes(),
-        trailers,
     }
 }
