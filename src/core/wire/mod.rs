@@ -2,4 +2,5 @@
 
 pub mod frame;
 pub mod handshake;
+pub mod proxy_protocol;
 pub mod tracker;
