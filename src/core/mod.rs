@@ -3,3 +3,5 @@
 
 pub mod balance;
 pub mod health;
+pub mod http;
+pub mod wire;

@@ -1,0 +1,3 @@
+//! Bytes to values and back: what stands on the wire before and beside HTTP's own parser.
+
+pub mod handshake;
