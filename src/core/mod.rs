@@ -4,4 +4,5 @@
 pub mod balance;
 pub mod health;
 pub mod http;
+pub mod routing;
 pub mod wire;
