@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use crate::base::addr::{sixteen_bytes, unmapped};
+use crate::base::addr::sixteen_bytes;
 use crate::config::snapshot::AffinitySource;
 use crate::core::http::headers::cookie;
 use crate::core::http::query::query_values;
@@ -63,9 +63,7 @@ pub fn key<'a>(
                 let value = request.headers.get(name);
                 value.map(|value| Cow::Borrowed(value.as_bytes()))
             }
-            AffinitySource::ClientAddress => {
-                Some(Cow::Owned(sixteen_bytes(unmapped(client)).to_vec()))
-            }
+            AffinitySource::ClientAddress => Some(Cow::Owned(sixteen_bytes(client).to_vec())),
         };
         match (bytes.filter(|bytes| !bytes.is_empty()), source) {
             (Some(bytes), _) => Some(Key {

@@ -151,15 +151,13 @@ fn path_matches(pattern: &PathPattern, path: &str) -> bool {
 /// Less is more specific; equal if they match the same paths. Among texts that exclude each other
 /// the alphabet decides, so that it is an order.
 fn path_order(one: &PathPattern, other: &PathPattern) -> Ordering {
-    let key = |pattern: &PathPattern| -> Vec<_> {
-        let segments = pattern.segments().iter();
-        segments
-            .map(|segment| match segment {
-                Segment::Exact(text) => (0, text.clone()),
-                Segment::Parameter(_) => (1, String::new()),
-                Segment::Rest(_) => (2, String::new()),
-            })
-            .collect()
-    };
-    key(one).cmp(&key(other))
+    fn key(segment: &Segment) -> (u8, &str) {
+        match segment {
+            Segment::Exact(text) => (0, text),
+            Segment::Parameter(_) => (1, ""),
+            Segment::Rest(_) => (2, ""),
+        }
+    }
+    let [one, other] = [one, other].map(|pattern| pattern.segments().iter().map(key));
+    one.cmp(other)
 }

@@ -133,67 +133,32 @@ pub fn path_fault(path: &str) -> Option<PathFault> {
     if !path.bytes().any(|byte| matches!(byte, b'.' | b'%')) {
         return None;
     }
-    let mut segment = Dots::Only(0);
+    // Dots of the segment so far, `None` once there is something else in it.
+    let mut dots = Some(0);
+    let mut ended = false;
     let mut left = path.as_bytes();
     while let [first, rest @ ..] = left {
-        let encoded = (*first == b'%').then(|| encoded(rest)).flatten();
-        left = if encoded.is_some() { &rest[2..] } else { rest };
-        match encoded.unwrap_or(*first) {
-            b'/' | b'\\' if segment.is_dot_segment() => return Some(PathFault::DotSegment),
-            b'/' | b'\\' => segment = Dots::Only(0),
-            b';' => segment = segment.ended(),
-            b'.' => segment = segment.and_dot(),
-            byte if encoded.is_some() && byte.is_ascii_alphanumeric() => {
+        let decoded = (*first == b'%').then(|| decode(rest)).flatten();
+        left = if decoded.is_some() { &rest[2..] } else { rest };
+        match decoded.unwrap_or(*first) {
+            b'/' | b'\\' if matches!(dots, Some(1 | 2)) => return Some(PathFault::DotSegment),
+            b'/' | b'\\' => (dots, ended) = (Some(0), false),
+            byte if decoded.is_some() && byte.is_ascii_alphanumeric() => {
                 return Some(PathFault::NeedlessEncoding);
             }
-            _ => segment = segment.and_other(),
+            b';' => ended = true,
+            _ if ended => {}
+            b'.' => dots = dots.map(|dots| dots + 1),
+            _ => dots = None,
         }
     }
-    segment.is_dot_segment().then_some(PathFault::DotSegment)
+    matches!(dots, Some(1 | 2)).then_some(PathFault::DotSegment)
 }
 
 /// The byte that two hexadecimal digits at the start of `text` mean.
-fn encoded(text: &[u8]) -> Option<u8> {
+fn decode(text: &[u8]) -> Option<u8> {
     let digit = |place: usize| char::from(*text.get(place)?).to_digit(16);
     u8::try_from(digit(0)? * 16 + digit(1)?).ok()
-}
-
-/// How much of a segment is dots so far.
-#[derive(Clone, Copy)]
-enum Dots {
-    /// This many and nothing else.
-    Only(usize),
-    /// It was this many when a `;` ended what counts.
-    Ended(usize),
-    /// Something else came: no dot segment.
-    Other,
-}
-
-impl Dots {
-    fn and_dot(self) -> Self {
-        match self {
-            Self::Only(dots) => Self::Only(dots + 1),
-            other => other,
-        }
-    }
-
-    fn and_other(self) -> Self {
-        match self {
-            Self::Ended(dots) => Self::Ended(dots),
-            Self::Only(_) | Self::Other => Self::Other,
-        }
-    }
-
-    fn ended(self) -> Self {
-        match self {
-            Self::Only(dots) => Self::Ended(dots),
-            other => other,
-        }
-    }
-
-    fn is_dot_segment(self) -> bool {
-        matches!(self, Self::Only(1 | 2) | Self::Ended(1 | 2))
-    }
 }
 
 #[cfg(test)]

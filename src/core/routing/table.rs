@@ -107,7 +107,7 @@ impl RoutingTable {
     }
 
     /// The route that `request` takes: the most specific that matches wholly. Does not allocate
-    /// for paths of up to four parameters and queries without percent signs.
+    /// for paths of up to four parameters and query values that need no decoding.
     pub fn find<'t, 'r>(&'t self, request: &Request<'r>) -> Option<Matched<'t, 'r>> {
         if path_fault(request.path).is_some() {
             return None;
@@ -181,7 +181,7 @@ impl PartialEq for Action {
     }
 }
 
-/// XXH3-128 of a table's routes and upstreams, in a canonical order. Secrets are not in it.
+/// XXH3-128 of a table's routes and upstreams, each sorted by name. No `Secret` is in it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Digest(u128);
 
