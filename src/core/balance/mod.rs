@@ -1,13 +1,35 @@
 //! Which backend gets a session. A policy gives an order of candidates for a key; the walk along
 //! it passes over members that are not eligible and takes the first that is. Who is eligible is the
-//! caller's to say, through `Members`.
+//! caller's to say, through `Members`: health changes, the order does not (I3).
+//!
+//! Where hash policies place a key is a promise to every other gateway and version (I2). It is
+//! written down, for other implementations too, in `ring.rs`, `rendezvous.rs` and `maglev.rs`, and
+//! held by `tests/vectors/placement.json`.
+
+mod bound;
+mod maglev;
+mod order;
+mod random_two;
+mod rendezvous;
+mod ring;
+mod round_robin;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 
 use serde::Serialize;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::base::names::BackendId;
 use crate::config::snapshot::Policy;
+use crate::core::balance::bound::{Bound, Crowd};
+use crate::core::balance::maglev::Maglev;
+use crate::core::balance::order::{Ascending, Rank, mixed};
+use crate::core::balance::random_two::RandomTwo;
+use crate::core::balance::rendezvous::Rendezvous;
+use crate::core::balance::ring::Ring;
+use crate::core::balance::round_robin::RoundRobin;
 
 /// What a balancer asks about the members of its upstream. An index is a position among the members
 /// sorted by id, as they were given to `Balancer::new`.
@@ -89,43 +111,172 @@ pub struct Candidate {
 /// table and then only read.
 #[derive(Debug)]
 pub struct Balancer {
-    weights: Vec<u32>,
+    order: Order,
+    bound: Option<Bound>,
+    weights: Box<[u32]>,
+}
+
+/// After so many steps a pick looks whether there is anybody at all: a walk along 10,000 members to
+/// find nobody takes a thousand times as long.
+const HOPELESS: usize = 32;
+
+/// In which order candidates are asked.
+#[derive(Debug)]
+enum Order {
+    Ring(Ring),
+    Rendezvous(Rendezvous),
+    Maglev(Maglev),
+    LeastSessions,
+    RoundRobin(RoundRobin),
+    RandomTwo(RandomTwo),
+}
+
+/// Whether a round-robin turn is taken or only looked at.
+#[derive(Clone, Copy, PartialEq)]
+enum Turn {
+    Take,
+    Peek,
 }
 
 impl Balancer {
-    /// `members` are sorted by id, ids distinct, weights at least 1.
+    /// `members` are sorted by id, ids distinct, weights at least 1. With `bounded_load`, which is 1
+    /// or more, a member with more than this multiple of its share of the sessions is passed over;
+    /// a pick then asks every member for its sessions, not only those on the way.
     pub fn new(policy: Policy, bounded_load: Option<f64>, members: &[(BackendId, u32)]) -> Self {
-        let _ = (policy, bounded_load);
+        debug_assert!(members.is_sorted_by(|a, b| a.0 < b.0), "members by id");
+        let order = match policy {
+            Policy::ConsistentHash => Order::Ring(Ring::new(members)),
+            Policy::Rendezvous => Order::Rendezvous(Rendezvous::new(members)),
+            Policy::Maglev => Order::Maglev(Maglev::new(members)),
+            Policy::LeastSessions => Order::LeastSessions,
+            Policy::RoundRobin => Order::RoundRobin(RoundRobin::new(members)),
+            Policy::RandomTwo => Order::RandomTwo(RandomTwo::new(members)),
+        };
         Self {
+            order,
+            bound: bounded_load.map(Bound::new),
             weights: members.iter().map(|(_, weight)| *weight).collect(),
         }
     }
 
-    /// The member that gets the session; `None` if nobody may. Without a key, hash policies start
-    /// at a random point; `random` must then be drawn for each request.
+    /// The member that gets the session; `None` if nobody may. `random` is to be drawn anew for each
+    /// request: without a key, hash policies place by it, and the others break ties with it.
     pub fn pick(&self, key: Option<&[u8]>, members: &impl Members, random: u64) -> Option<usize> {
-        let _ = (key, random);
-        (0..members.len()).find(|index| members.verdict(*index).is_ok())
+        let mut steps = 0;
+        self.decide(key, members, random, Turn::Take, |_| {
+            steps += 1;
+            steps != HOPELESS || (0..members.len()).any(|index| members.verdict(index).is_ok())
+        })
     }
 
-    /// The walk that `pick` does for the same arguments, step by step; the last step is the one
-    /// taken, unless nobody may.
+    /// The walk that `pick` would do now for the same arguments, step by step. The last step is the
+    /// one taken, unless nobody may. Where all eligible members are over their bound, that is the
+    /// first of them, for the second time.
     pub fn walk(&self, key: Option<&[u8]>, members: &impl Members, random: u64) -> Vec<Candidate> {
-        let picked = self.pick(key, members, random);
-        (0..=picked.unwrap_or_else(|| members.len().saturating_sub(1)))
-            .map(|index| Candidate {
-                index,
-                verdict: members.verdict(index),
-            })
-            .collect()
+        let mut steps = Vec::new();
+        self.decide(key, members, random, Turn::Peek, |step| {
+            steps.push(step);
+            true
+        });
+        steps
     }
 
-    /// Which share of the keys each member holds while all are eligible, in 0..=1.
+    /// Which share of the keys (or of the sessions, where keys do not decide) each member holds
+    /// while all are eligible, in 0..=1. The first call on a large ring takes as long as building
+    /// it did.
     pub fn shares(&self) -> Vec<f64> {
-        let total: f64 = self.weights.iter().map(|weight| f64::from(*weight)).sum();
-        self.weights
-            .iter()
-            .map(|weight| f64::from(*weight) / total)
-            .collect()
+        match &self.order {
+            Order::Ring(ring) => ring.shares().to_vec(),
+            Order::Maglev(maglev) => maglev.shares(),
+            Order::Rendezvous(_)
+            | Order::LeastSessions
+            | Order::RoundRobin(_)
+            | Order::RandomTwo(_) => {
+                let total: f64 = self.weights.iter().copied().map(f64::from).sum();
+                let share = |weight: &u32| f64::from(*weight) / total;
+                self.weights.iter().map(share).collect()
+            }
+        }
+    }
+
+    /// `see` is told each step, and says whether to go on to the next.
+    fn decide(
+        &self,
+        key: Option<&[u8]>,
+        members: &impl Members,
+        random: u64,
+        turn: Turn,
+        mut see: impl FnMut(Candidate) -> bool,
+    ) -> Option<usize> {
+        debug_assert_eq!(
+            members.len(),
+            self.weights.len(),
+            "the members it was built with"
+        );
+        let point = || key.map_or(random, xxh3_64);
+        // Who would be the least loaded with the new session; so the heavier of two idle ones.
+        let rank = |index: usize| Rank {
+            amount: members.sessions(index) + 1,
+            weight: self.weights[index],
+            tie: mixed(random, index as u64),
+        };
+        match &self.order {
+            Order::Ring(ring) => self.first(members, ring.order(point()), see),
+            Order::Rendezvous(rendezvous) => self.first(members, rendezvous.order(point()), see),
+            Order::Maglev(maglev) => self.first(members, maglev.order(point()), see),
+            Order::LeastSessions => {
+                let least = (0..self.weights.len()).min_by_key(|index| rank(*index));
+                let order = Ascending::new(self.weights.len(), least, rank);
+                self.first(members, order, see)
+            }
+            Order::RandomTwo(two) => self.first(members, two.order(random, rank), see),
+            Order::RoundRobin(turns) if turn == Turn::Peek => {
+                self.first(members, turns.order(turns.peek(random)), see)
+            }
+            Order::RoundRobin(turns) => {
+                let mut passed = 0;
+                let order = turns.order(turns.take(random));
+                let picked = self.first(members, order, |step| {
+                    passed += usize::from(step.verdict.is_err());
+                    see(step)
+                });
+                turns.skip(passed);
+                picked
+            }
+        }
+    }
+
+    /// Walks `order` to the first who may and is not over the bound; failing that, to the first who
+    /// may.
+    fn first(
+        &self,
+        members: &impl Members,
+        order: impl Iterator<Item = usize>,
+        mut see: impl FnMut(Candidate) -> bool,
+    ) -> Option<usize> {
+        let mut crowd = None;
+        let mut eligible = None;
+        for index in order {
+            let mut verdict = members.verdict(index);
+            if let (Ok(()), Some(bound)) = (verdict, self.bound) {
+                let crowd = *crowd.get_or_insert_with(|| Crowd::of(members, &self.weights));
+                if members.sessions(index) >= bound.sessions_max(crowd, self.weights[index]) {
+                    eligible = eligible.or(Some(index));
+                    verdict = Err(Passed::OverBound);
+                }
+            }
+            let go_on = see(Candidate { index, verdict });
+            if verdict.is_ok() {
+                return Some(index);
+            }
+            if !go_on {
+                break;
+            }
+        }
+        // Somebody was below the bound when the sessions were summed up, and filled up since.
+        let index = eligible?;
+        let verdict = Ok(());
+        see(Candidate { index, verdict });
+        Some(index)
     }
 }

@@ -73,8 +73,12 @@ impl Outlier {
         }
     }
 
-    /// Other thresholds from now on; an ejection that runs keeps its end.
+    /// Other thresholds from now on. An ejection that runs keeps its end, unless passive health is
+    /// turned off: then all is forgotten.
     pub const fn set_thresholds(&mut self, passive: &Passive) {
+        if passive.failures == 0 {
+            *self = Self::new(passive);
+        }
         self.passive = *passive;
     }
 
@@ -124,5 +128,150 @@ impl Outlier {
         } else {
             Some(since + step * steps)
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PASSIVE: Passive = Passive {
+        failures: 3,
+        ejection: Duration::from_secs(10),
+        ejection_max: Duration::from_secs(60),
+        ejected_share_max: 0.5,
+        early_close: Duration::from_secs(1),
+    };
+
+    /// A clock and a backend.
+    struct Scene {
+        now: Instant,
+        outlier: Outlier,
+    }
+
+    impl Scene {
+        fn new(passive: &Passive) -> Self {
+            Self {
+                now: crate::base::clock::now(),
+                outlier: Outlier::new(passive),
+            }
+        }
+
+        fn report(&mut self, outcome: Outcome) -> Option<Ejection> {
+            self.outlier.report(outcome, self.now, true)
+        }
+
+        /// Fails as often as it takes; returns for how many seconds that ejects.
+        fn eject(&mut self) -> u64 {
+            for _ in 1..PASSIVE.failures {
+                assert_eq!(self.report(Outcome::ConnectFailed), None);
+            }
+            let ejection = self
+                .report(Outcome::EarlyClose)
+                .expect("the last failure ejects");
+            assert_eq!(ejection.cause, Outcome::EarlyClose);
+            (ejection.until - self.now).as_secs()
+        }
+
+        fn pass(&mut self, seconds: u64) {
+            self.now += Duration::from_secs(seconds);
+        }
+    }
+
+    #[test]
+    fn failures_in_a_row_eject_until_the_time_is_over() {
+        let mut scene = Scene::new(&PASSIVE);
+        for _ in 0..10 {
+            assert_eq!(scene.report(Outcome::HandshakeRefused), None);
+            assert_eq!(scene.report(Outcome::HandshakeTimedOut), None);
+            assert_eq!(scene.report(Outcome::Ok), None);
+        }
+        assert_eq!(scene.eject(), 10);
+        scene.pass(9);
+        assert!(scene.outlier.ejection(scene.now).is_some());
+        scene.pass(1);
+        assert_eq!(scene.outlier.ejection(scene.now), None);
+    }
+
+    #[test]
+    fn ejections_grow_to_the_longest() {
+        let mut scene = Scene::new(&PASSIVE);
+        for expected in [10, 20, 40, 60, 60] {
+            assert_eq!(scene.eject(), expected);
+            scene.pass(expected);
+        }
+    }
+
+    #[test]
+    fn good_times_take_doublings_back_one_by_one() {
+        let mut scene = Scene::new(&PASSIVE);
+        for expected in [10, 20, 40] {
+            assert_eq!(scene.eject(), expected);
+            scene.pass(expected);
+        }
+        scene.pass(59);
+        scene.report(Outcome::Ok);
+        scene.pass(1);
+        scene.report(Outcome::Ok);
+        scene.pass(61);
+        assert_eq!(scene.eject(), 20, "two of three doublings are forgiven");
+        scene.pass(20 + 1_000_000);
+        assert_eq!(scene.eject(), 10);
+    }
+
+    #[test]
+    fn what_happens_during_an_ejection_counts_for_nothing() {
+        let mut scene = Scene::new(&PASSIVE);
+        scene.eject();
+        scene.pass(5);
+        for _ in 0..10 {
+            assert_eq!(scene.report(Outcome::ConnectFailed), None);
+        }
+        scene.pass(5);
+        assert_eq!(scene.eject(), 20);
+    }
+
+    #[test]
+    fn where_nobody_may_be_ejected_the_next_failure_is_waited_for() {
+        let mut scene = Scene::new(&PASSIVE);
+        let now = scene.now;
+        for _ in 0..5 {
+            let refused = scene.outlier.report(Outcome::ConnectFailed, now, false);
+            assert_eq!(refused, None);
+        }
+        assert!(scene.report(Outcome::ConnectFailed).is_some());
+    }
+
+    #[test]
+    fn zero_failures_turn_it_off() {
+        let mut scene = Scene::new(&Passive {
+            failures: 0,
+            ..PASSIVE
+        });
+        for _ in 0..10 {
+            assert_eq!(scene.report(Outcome::ConnectFailed), None);
+        }
+    }
+
+    #[test]
+    fn any_number_of_ejections_and_any_length_is_survived() {
+        let mut scene = Scene::new(&Passive {
+            failures: 1,
+            ejection: Duration::from_secs(1),
+            ejection_max: Duration::ZERO,
+            ..PASSIVE
+        });
+        for _ in 0..100 {
+            assert!(scene.report(Outcome::ConnectFailed).is_some());
+        }
+        scene.pass(1_000_000_000);
+        assert!(scene.report(Outcome::ConnectFailed).is_some());
+        scene.outlier.set_thresholds(&Passive {
+            failures: 1,
+            ejection: Duration::MAX,
+            ejection_max: Duration::MAX,
+            ..PASSIVE
+        });
+        assert_eq!(scene.report(Outcome::ConnectFailed), None, "no such time");
     }
 }

@@ -59,14 +59,17 @@ impl Vitals {
         }
     }
 
-    /// Takes over what a new routing table says; what is known of the backend stays, unless there
-    /// is no probe any more.
+    /// Takes over what a new routing table says; what is known of the backend stays, but for what
+    /// came from a probe or from passive health that the upstream no longer has.
     pub fn configure(&self, probe: Option<&Probe>, passive: &Passive) {
         let (rise, fall) = thresholds(probe);
         {
             let mut judges = self.judges();
             judges.tracker.set_thresholds(rise, fall);
             judges.outlier.set_thresholds(passive);
+            if passive.failures == 0 {
+                self.ejected_until.store(0, Relaxed);
+            }
         }
         if probe.is_none() {
             self.clear_probe();
@@ -206,5 +209,117 @@ const fn health_of(number: u8) -> Health {
         1 => Health::Healthy,
         2 => Health::Unhealthy,
         _ => Health::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::snapshot::ProbeKind;
+
+    const PASSIVE: Passive = Passive {
+        failures: 2,
+        ejection: Duration::from_secs(10),
+        ejection_max: Duration::from_secs(60),
+        ejected_share_max: 0.5,
+        early_close: Duration::from_secs(1),
+    };
+
+    const PROBE: Probe = Probe {
+        kind: ProbeKind::Tcp,
+        interval: Duration::from_secs(5),
+        timeout: Duration::from_secs(2),
+        rise: 2,
+        fall: 2,
+    };
+
+    #[test]
+    fn probes_leave_health_reason_and_latency() {
+        let now = crate::base::clock::now();
+        let vitals = Vitals::new(Some(&PROBE), &PASSIVE, now);
+        assert_eq!((vitals.health(), vitals.probed()), (Health::Unknown, None));
+
+        let changed = vitals.observe_probe(Err("connection refused"), now);
+        assert_eq!(changed, Some(Health::Unhealthy));
+        assert_eq!(vitals.health(), Health::Unhealthy);
+        assert_eq!(vitals.reason().as_deref(), Some("connection refused"));
+
+        let quick = Duration::from_millis(3);
+        assert_eq!(vitals.observe_probe(Ok(quick), now), None);
+        assert_eq!(
+            vitals.reason().as_deref(),
+            Some("connection refused"),
+            "not yet healthy"
+        );
+        assert_eq!(vitals.observe_probe(Ok(quick), now), Some(Health::Healthy));
+        assert_eq!(vitals.health(), Health::Healthy);
+        assert_eq!((vitals.reason(), vitals.latency()), (None, Some(quick)));
+
+        vitals.observe_probe(Err("no answer"), now);
+        assert_eq!(vitals.health(), Health::Healthy, "one of two");
+        vitals.clear_probe();
+        assert_eq!((vitals.health(), vitals.reason()), (Health::Unknown, None));
+        assert_eq!((vitals.latency(), vitals.probed()), (None, None));
+    }
+
+    #[test]
+    fn an_ejection_is_seen_without_the_lock_and_ends_by_itself() {
+        let now = crate::base::clock::now();
+        let vitals = Vitals::new(None, &PASSIVE, now);
+        let later = now + Duration::from_secs(1);
+        assert_eq!(vitals.report(Outcome::ConnectFailed, later, true), None);
+        let until = vitals.report(Outcome::ConnectFailed, later, true);
+        assert_eq!(until, Some(later + Duration::from_secs(10)));
+        let millis = Duration::from_millis;
+        for (after, ejected) in [(0, true), (9_999, true), (10_000, false)] {
+            let time = later + millis(after);
+            assert_eq!(vitals.ejected(time), ejected, "{after} ms");
+            assert_eq!(vitals.ejection(time).is_some(), ejected, "{after} ms");
+        }
+        assert!(!Vitals::new(None, &PASSIVE, now).ejected(now));
+        assert_eq!(vitals.failures(), 2);
+    }
+
+    #[test]
+    fn a_new_table_changes_thresholds_and_keeps_what_is_known() {
+        let now = crate::base::clock::now();
+        let vitals = Vitals::new(Some(&PROBE), &PASSIVE, now);
+        vitals.observe_probe(Ok(Duration::ZERO), now);
+        vitals.report(Outcome::ConnectFailed, now, true);
+        let strict = Passive {
+            failures: 1,
+            ..PASSIVE
+        };
+        vitals.configure(Some(&Probe { fall: 1, ..PROBE }), &strict);
+        assert_eq!(vitals.health(), Health::Healthy);
+        assert!(vitals.report(Outcome::EarlyClose, now, true).is_some());
+        let lost = vitals.observe_probe(Err("reset"), now);
+        assert_eq!(lost, Some(Health::Unhealthy));
+        vitals.configure(None, &strict);
+        assert_eq!(vitals.health(), Health::Unknown);
+        assert!(vitals.ejected(now));
+        let off = Passive {
+            failures: 0,
+            ..PASSIVE
+        };
+        vitals.configure(None, &off);
+        assert!(!vitals.ejected(now) && vitals.ejection(now).is_none());
+    }
+
+    #[test]
+    fn sessions_come_and_go_and_totals_stay() {
+        let vitals = Vitals::new(None, &PASSIVE, crate::base::clock::now());
+        vitals.connect_began();
+        vitals.session_began();
+        vitals.session_began();
+        vitals.session_ended();
+        assert_eq!(
+            (
+                vitals.sessions(),
+                vitals.sessions_total(),
+                vitals.connects()
+            ),
+            (1, 2, 1)
+        );
     }
 }
