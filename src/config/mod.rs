@@ -2,5 +2,6 @@
 //! `Snapshot` and finds every fault at once, `diagnostic` shows a fault under the line that holds
 //! it. Reading files is `control::load`'s.
 
+pub mod conflict;
 pub mod pattern;
 pub mod snapshot;
