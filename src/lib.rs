@@ -2,4 +2,6 @@
 //! imports only from its own floor and the floors above this line's; `tests/tidy.rs` holds that.
 
 pub mod base;
+pub mod cli;
 pub mod config;
+pub mod control;
