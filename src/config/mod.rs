@@ -3,5 +3,11 @@
 //! it. Reading files is `control::load`'s.
 
 pub mod conflict;
+pub mod decode;
+pub mod diagnostic;
+pub mod layers;
+pub mod model;
 pub mod pattern;
 pub mod snapshot;
+pub mod span;
+pub mod validate;

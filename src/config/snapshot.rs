@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method};
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::base::addr::{BackendAddr, ListenAddr, Networks};
 use crate::base::names::{BackendId, ListenerName, RouteName, UpstreamName};
@@ -208,8 +209,9 @@ pub struct Upstream {
 }
 
 /// How a backend is picked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(inline)]
 pub enum Policy {
     /// A weighted ring; members come and go with least movement.
     ConsistentHash,
@@ -243,8 +245,9 @@ pub struct Backend {
 }
 
 /// What the operator wants of a backend.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(inline)]
 pub enum BackendState {
     /// Takes sessions.
     #[default]
