@@ -17,11 +17,3 @@ pub mod telemetry;
 pub mod io;
 
 pub mod proxy;
-
-pub mod control;
-
-pub mod admin;
-
-pub mod app;
-
-pub mod cli;

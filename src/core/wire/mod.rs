@@ -3,4 +3,5 @@
 pub mod frame;
 pub mod handshake;
 pub mod proxy_protocol;
+pub mod request_guard;
 pub mod tracker;

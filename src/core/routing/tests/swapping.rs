@@ -48,6 +48,7 @@ fn upstream(name: &str, backends: u16) -> Upstream {
         panic_threshold: 0.5,
         tls: None,
         proxy_protocol: None,
+        forwarded_header: false,
         connect_timeout: Duration::from_secs(2),
         attempts: 3,
         idle_connections: 32,
