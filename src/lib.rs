@@ -2,6 +2,9 @@
 //! imports only from its own floor and the floors above this line's; `tests/tidy.rs` holds that.
 
 pub mod base;
+
 pub mod config;
-pub mod control;
+
 pub mod io;
+
+pub mod control;
