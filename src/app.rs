@@ -7,17 +7,20 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::Context;
+use futures_util::future::BoxFuture;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::interval;
 
-use crate::admin::{self, AdminState};
+use crate::admin::{self, Control, FileStatus, ListenerView, Reloaded};
 use crate::base::addr::ListenAddr;
 use crate::base::clock;
-use crate::config::snapshot::{Listener, Snapshot};
+use crate::config::diagnostic::Diagnostic;
+use crate::config::snapshot::Listener;
 use crate::control::certs;
-use crate::control::load::{LoadOptions, Loaded};
-use crate::control::supervisor::{self, Supervisor};
+use crate::control::load::Loaded;
+use crate::control::supervisor::{self, Configuration, Supervisor};
 use crate::core::routing::RoutingTable;
 use crate::io::net::listener::{self, ListenOptions};
 use crate::io::tls::client::BackendTls;
@@ -35,7 +38,7 @@ const UPKEEP: Duration = Duration::from_secs(5);
 pub struct Bound {
     shared: Shared,
     sockets: Vec<(usize, listener::Bound)>,
-    admin: admin::Bound,
+    admin: admin::server::Bound,
     certificates: Vec<(Listener, Arc<Resolver>)>,
     supervisor: Arc<Supervisor>,
     log: LogLevel,
@@ -56,7 +59,7 @@ impl Bound {
     ///
     /// # Errors
     /// When a socket, a certificate or a record file cannot be opened; nothing is left open then.
-    pub async fn open(loaded: Loaded, options: LoadOptions, log: LogLevel) -> anyhow::Result<Self> {
+    pub fn open(configuration: Configuration, loaded: Loaded, log: LogLevel) -> anyhow::Result<Self> {
         let snapshot = &loaded.snapshot;
         let metrics = Metrics::new();
         let (records, records_guard) = Records::open(&snapshot.log, &snapshot.node.name)?;
@@ -74,7 +77,7 @@ impl Bound {
             sockets.extend(bound.into_iter().map(|socket| (place, socket)));
             certificates.extend(resolver.map(|resolver| (config.clone(), resolver)));
         }
-        let admin = admin::bind(&snapshot.admin).await.context("admin API")?;
+        let admin = admin::server::bind(&snapshot.admin).context("admin API")?;
         let live = Live::new(table);
         let shared = Shared {
             live: Arc::clone(&live),
@@ -84,7 +87,7 @@ impl Bound {
             metrics,
             node: Arc::clone(&node),
         };
-        let supervisor = Supervisor::new(live, options, loaded, backend_tls, node);
+        let supervisor = Supervisor::new(live, configuration, loaded, backend_tls, node);
         Ok(Self { shared, sockets, admin, certificates, supervisor, log, _records: records_guard })
     }
 
@@ -124,8 +127,9 @@ impl Bound {
             background.spawn(async move { supervisor.follow_files().await });
         }
         background.spawn(keep_up(Arc::clone(&shared.metrics)));
-        let api = AdminApi { shared: shared.clone(), supervisor: Arc::clone(&supervisor), log };
-        background.spawn(admin::serve(admin, Arc::new(api)));
+        let (stop_admin, admin_stopped) = oneshot::channel::<()>();
+        let api = Arc::new(operated(&shared, &supervisor, log));
+        let admin = tokio::spawn(admin.serve(api, async { drop(admin_stopped.await) }));
         live.enter(Phase::Ready);
         tracing::info!(node = %node.name, workers, "ready");
 
@@ -141,8 +145,48 @@ impl Bound {
             () = signals.stop() => End::Cut(live.sessions()),
         };
         background.shutdown().await;
+        drop(stop_admin);
+        if let Ok(Err(error)) = admin.await {
+            tracing::error!(%error, "the admin API failed");
+        }
         tracing::info!(?end, "stopped");
         Ok(end)
+    }
+}
+
+/// The gateway as the admin API sees it.
+fn operated(shared: &Shared, supervisor: &Arc<Supervisor>, log: LogLevel) -> admin::Gateway {
+    let listeners = shared.listeners.iter().map(|listener| ListenerView {
+        name: listener.config.name.to_string(),
+        tls: listener.tls.is_some(),
+        addresses: listener.addresses.iter().map(ToString::to_string).collect(),
+    });
+    admin::Gateway {
+        node: Arc::clone(&supervisor.loaded().snapshot.node.name),
+        live: Arc::clone(&shared.live),
+        metrics: Arc::clone(&shared.metrics),
+        records: shared.records.clone(),
+        log: Some(log),
+        listeners: listeners.collect(),
+        control: Arc::clone(supervisor) as Arc<dyn Control>,
+    }
+}
+
+impl Control for Supervisor {
+    fn reload(self: Arc<Self>) -> BoxFuture<'static, Result<Reloaded, Vec<Diagnostic>>> {
+        Box::pin(async move {
+            let report = Self::reload(&self).await?;
+            Ok(Reloaded { warnings: self.loaded().warnings.clone(), restart_for: report.needs_restart })
+        })
+    }
+
+    fn config(&self) -> serde_json::Value {
+        self.in_force()
+    }
+
+    fn file(&self) -> FileStatus {
+        let refused = self.refused();
+        FileStatus { path: self.path(), loaded: self.loaded_at(), refused }
     }
 }
 
