@@ -20,8 +20,4 @@ pub mod proxy;
 
 pub mod control;
 
-pub mod admin;
-
-pub mod app;
-
 pub mod cli;

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::base::clock;
 use crate::base::session_id::SessionId;
-use crate::core::routing::table::RoutingTable;
+use crate::core::routing::RoutingTable;
 use crate::core::session::record::{Cause, Facts};
 use crate::core::wire::tracker::Traffic;
 

@@ -115,6 +115,17 @@ impl Probes {
         }
     }
 
+    /// The tasks in the order of their backends' names.
+    #[cfg(test)]
+    pub(super) fn task_ids(&self) -> Vec<tokio::task::Id> {
+        let mut tasks: Vec<_> = self.tasks.iter().collect();
+        tasks.sort_by_key(|(key, _)| *key);
+        tasks
+            .into_iter()
+            .map(|(_, task)| task.handle.id())
+            .collect()
+    }
+
     /// How many backends are probed.
     pub fn len(&self) -> usize {
         self.tasks.len()
