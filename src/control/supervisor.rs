@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::sync::Mutex as AsyncMutex;
 
@@ -44,16 +45,17 @@ struct Shown {
 }
 
 /// A configuration that did not take effect.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Refused {
     /// When, as RFC 3339.
     pub at: String,
     /// Everything that is wrong with it.
+    #[schemars(with = "Vec<serde_json::Value>")]
     pub faults: Vec<Diagnostic>,
 }
 
 /// What a change came to.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ReloadReport {
     /// Of the table in force now.
     pub generation: u64,
@@ -70,7 +72,7 @@ pub struct ReloadReport {
 }
 
 /// Names of what a change touched.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Changes {
     /// New ones.
     pub added: Vec<String>,
