@@ -20,4 +20,8 @@ pub mod proxy;
 
 pub mod control;
 
+pub mod admin;
+
+pub mod app;
+
 pub mod cli;

@@ -80,7 +80,9 @@ pub(super) async fn show(State(gateway): State<Arc<Gateway>>) -> Json<ConfigView
     })
 }
 
-pub(super) async fn reload(State(gateway): State<Arc<Gateway>>) -> Result<Json<ReloadView>, Problem> {
+pub(super) async fn reload(
+    State(gateway): State<Arc<Gateway>>,
+) -> Result<Json<ReloadView>, Problem> {
     let before = gateway.live.table_arc();
     let control = Arc::clone(&gateway.control);
     // In a task of its own, since an operator who hangs up must not stop a reload halfway.
@@ -114,11 +116,15 @@ pub(super) async fn reload(State(gateway): State<Arc<Gateway>>) -> Result<Json<R
 fn changes(before: &RoutingTable, after: &RoutingTable) -> (Changes, Changes) {
     let routes = |table: &RoutingTable| {
         let routes = table.routes().iter();
-        routes.map(|route| (route.name().to_string(), route.config.clone())).collect()
+        routes
+            .map(|route| (route.name().to_string(), route.config.clone()))
+            .collect()
     };
     let upstreams = |table: &RoutingTable| {
         let upstreams = table.upstreams();
-        upstreams.map(|upstream| (upstream.name().to_string(), upstream.config.clone())).collect()
+        upstreams
+            .map(|upstream| (upstream.name().to_string(), upstream.config.clone()))
+            .collect()
     };
     (
         Changes::between(&routes(before), &routes(after)),
@@ -129,9 +135,15 @@ fn changes(before: &RoutingTable, after: &RoutingTable) -> (Changes, Changes) {
 impl Changes {
     fn between<T: PartialEq>(before: &BTreeMap<String, T>, after: &BTreeMap<String, T>) -> Self {
         let only = |these: &BTreeMap<String, T>, those: &BTreeMap<String, T>| {
-            these.keys().filter(|name| !those.contains_key(*name)).cloned().collect()
+            these
+                .keys()
+                .filter(|name| !those.contains_key(*name))
+                .cloned()
+                .collect()
         };
-        let changed = after.iter().filter(|(name, now)| before.get(*name).is_some_and(|was| was != *now));
+        let changed = after
+            .iter()
+            .filter(|(name, now)| before.get(*name).is_some_and(|was| was != *now));
         Self {
             added: only(after, before),
             removed: only(before, after),

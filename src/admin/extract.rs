@@ -20,7 +20,10 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Parameters<T> {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         match Query::try_from_uri(&parts.uri) {
             Ok(Query(parameters)) => Ok(Self(parameters)),
-            Err(error) => Err(Problem::bad_request(format!("query: {}", error.body_text()))),
+            Err(error) => Err(Problem::bad_request(format!(
+                "query: {}",
+                error.body_text()
+            ))),
         }
     }
 }

@@ -22,7 +22,10 @@ pub(super) struct Guard {
 
 impl Guard {
     pub(super) fn new(token: Option<Secret>, listen: &ListenAddr) -> Self {
-        Self { token, browsers: matches!(listen, ListenAddr::Tcp(_)) }
+        Self {
+            token,
+            browsers: matches!(listen, ListenAddr::Tcp(_)),
+        }
     }
 
     /// # Errors
@@ -40,7 +43,10 @@ impl Guard {
 
 /// RFC 6750, section 2.1.
 fn bearer(token: &Secret, headers: &HeaderMap) -> Result<(), Problem> {
-    let given = headers.get(AUTHORIZATION).map(|value| value.as_bytes()).unwrap_or_default();
+    let given = headers
+        .get(AUTHORIZATION)
+        .map(|value| value.as_bytes())
+        .unwrap_or_default();
     let right = given
         .split_at_checked("Bearer ".len())
         .is_some_and(|(scheme, given)| {
@@ -55,9 +61,14 @@ fn bearer(token: &Secret, headers: &HeaderMap) -> Result<(), Problem> {
 
 fn local(headers: &HeaderMap) -> Result<(), Problem> {
     let refused = |detail: &str| Err(Problem::new(StatusCode::FORBIDDEN, detail));
-    let host = headers.get(HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let host = headers
+        .get(HOST)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     if !is_local(host) {
-        return refused("`Host` is a name; without a token the admin API answers to addresses and `localhost`");
+        return refused(
+            "`Host` is a name; without a token the admin API answers to addresses and `localhost`",
+        );
     }
     // A page has to come from this API itself: same host, same port.
     let foreign = headers.get_all(ORIGIN).iter().any(|origin| {
@@ -77,7 +88,9 @@ fn is_local(host: &str) -> bool {
     if host.parse::<SocketAddr>().is_ok() || host.parse::<IpAddr>().is_ok() {
         return true;
     }
-    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
     if bare.is_some_and(|bare| bare.parse::<IpAddr>().is_ok()) {
         return true;
     }
@@ -96,7 +109,10 @@ mod tests {
         use axum::response::IntoResponse as _;
 
         let headers = headers.iter().map(|(name, value)| {
-            (name.parse().expect("a name"), value.parse().expect("a value"))
+            (
+                name.parse().expect("a name"),
+                value.parse().expect("a value"),
+            )
         });
         match guard.check(path, &headers.collect::<HeaderMap>()) {
             Ok(()) => 200,
@@ -112,7 +128,10 @@ mod tests {
     fn i11_only_the_token_opens_and_only_probes_go_without() {
         let guard = Guard::new(Some(Secret::new("s3cret")), &tcp());
         let check = |path: &str, value: Option<&str>, expected: u16| {
-            let headers: Vec<_> = value.map(|value| ("authorization", value)).into_iter().collect();
+            let headers: Vec<_> = value
+                .map(|value| ("authorization", value))
+                .into_iter()
+                .collect();
             assert_eq!(status(&guard, path, &headers), expected, "{path} {value:?}");
         };
         check("/v1/status", None, 401);
@@ -133,17 +152,41 @@ mod tests {
     fn web_pages_are_kept_out() {
         let guard = Guard::new(None, &tcp());
         let check = |headers: &[(&str, &str)], expected: u16| {
-            assert_eq!(status(&guard, "/v1/sessions", headers), expected, "{headers:?}");
+            assert_eq!(
+                status(&guard, "/v1/sessions", headers),
+                expected,
+                "{headers:?}"
+            );
         };
-        for host in ["127.0.0.1:9900", "127.0.0.1", "localhost:9900", "LOCALHOST", "[::1]:9900", "[::1]"] {
+        for host in [
+            "127.0.0.1:9900",
+            "127.0.0.1",
+            "localhost:9900",
+            "LOCALHOST",
+            "[::1]:9900",
+            "[::1]",
+        ] {
             check(&[("host", host)], 200);
         }
-        for host in ["", "evil.example", "evil.example:9900", "localhost.evil.example", "127.0.0.1.evil.example:9900", "localhost:"] {
+        for host in [
+            "",
+            "evil.example",
+            "evil.example:9900",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example:9900",
+            "localhost:",
+        ] {
             check(&[("host", host)], 403);
         }
         let host = ("host", "127.0.0.1:9900");
         check(&[host, ("origin", "http://127.0.0.1:9900")], 200);
-        for origin in ["http://evil.example", "https://127.0.0.1:9900", "http://127.0.0.1:3000", "null", ""] {
+        for origin in [
+            "http://evil.example",
+            "https://127.0.0.1:9900",
+            "http://127.0.0.1:3000",
+            "null",
+            "",
+        ] {
             check(&[host, ("origin", origin)], 403);
         }
         check(&[host, ("sec-fetch-site", "cross-site")], 403);

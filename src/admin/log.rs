@@ -22,7 +22,9 @@ pub(super) struct LogView {
 }
 
 pub(super) async fn show(State(gateway): State<Arc<Gateway>>) -> Result<Json<LogView>, Problem> {
-    Ok(Json(LogView { level: log(&gateway)?.level() }))
+    Ok(Json(LogView {
+        level: log(&gateway)?.level(),
+    }))
 }
 
 pub(super) async fn set(
@@ -30,7 +32,8 @@ pub(super) async fn set(
     Body(wanted): Body<LogView>,
 ) -> Result<Json<LogView>, Problem> {
     let log = log(&gateway)?;
-    log.set_level(&wanted.level).map_err(|error| Problem::bad_request(error.to_string()))?;
+    log.set_level(&wanted.level)
+        .map_err(|error| Problem::bad_request(error.to_string()))?;
     // Whatever the level is now, this must be seen.
     tracing::error!(level = %wanted.level, "log level changed by an operator");
     Ok(Json(LogView { level: log.level() }))

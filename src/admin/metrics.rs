@@ -15,7 +15,8 @@ use crate::live::{Phase, WorkerCommand};
 use crate::telemetry::metrics::{Reading, table};
 
 /// The version of the text format, as Prometheus wants it.
-const FORMAT: [(HeaderName, &str); 1] = [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+const FORMAT: [(HeaderName, &str); 1] =
+    [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
 
 pub(super) async fn metrics(
     State(gateway): State<Arc<Gateway>>,
@@ -44,7 +45,10 @@ fn read_workers(gateway: &Gateway, reading: &mut Reading) {
     let workers = gateway.live.workers();
     let names: Vec<_> = (0..workers.len()).map(|place| place.to_string()).collect();
     let sessions = workers.iter().zip(&names).map(|(worker, name)| {
-        ([name.as_str()], worker.load.sessions.load(Ordering::Relaxed) as f64)
+        (
+            [name.as_str()],
+            worker.load.sessions.load(Ordering::Relaxed) as f64,
+        )
     });
     reading.family(&table::WORKER_SESSIONS, sessions);
 }
@@ -53,10 +57,18 @@ fn read_backends(routing: &RoutingTable, reading: &mut Reading) {
     let now = clock::now();
     let upstreams: Vec<_> = routing.upstreams().collect();
     let each = |value: fn(&Member, std::time::Instant) -> f64| {
-        let samples = upstreams.iter().flat_map(move |upstream| samples(upstream, now, value));
+        let samples = upstreams
+            .iter()
+            .flat_map(move |upstream| samples(upstream, now, value));
         samples.collect::<Vec<_>>()
     };
-    let healthy = each(|member, _| if member.vitals.health() == Health::Unhealthy { 0.0 } else { 1.0 });
+    let healthy = each(|member, _| {
+        if member.vitals.health() == Health::Unhealthy {
+            0.0
+        } else {
+            1.0
+        }
+    });
     reading.family(&table::BACKEND_HEALTHY, healthy);
     let ejected = each(|member, now| f64::from(u8::from(member.vitals.ejected(now))));
     reading.family(&table::BACKEND_EJECTED, ejected);
@@ -70,5 +82,10 @@ fn samples(
     value: fn(&Member, std::time::Instant) -> f64,
 ) -> impl Iterator<Item = ([&str; 2], f64)> {
     let names = upstream.members.iter();
-    names.map(move |member| ([upstream.name().as_str(), member.id.as_str()], value(member, now)))
+    names.map(move |member| {
+        (
+            [upstream.name().as_str(), member.id.as_str()],
+            value(member, now),
+        )
+    })
 }

@@ -140,7 +140,10 @@ impl<T> Page<T> {
         let mut items: Vec<_> = items.filter(behind).take(limit + 1).collect();
         let more = items.len() > limit;
         items.truncate(limit);
-        let next = items.last().filter(|_| more).map(|item| name(item).to_owned());
+        let next = items
+            .last()
+            .filter(|_| more)
+            .map(|item| name(item).to_owned());
         Self { items, next }
     }
 }
@@ -153,7 +156,10 @@ async fn ask_all<A>(
     let command = &command;
     let asked = live.workers().iter().map(|worker| async move {
         let answer = worker.ask(command);
-        tokio::time::timeout(ANSWER_MAX, answer).await.ok().flatten()
+        tokio::time::timeout(ANSWER_MAX, answer)
+            .await
+            .ok()
+            .flatten()
     });
     join_all(asked).await
 }

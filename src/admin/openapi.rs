@@ -56,7 +56,9 @@ fn operation(resource: &Resource, generator: &mut SchemaGenerator) -> Value {
     for (place, status) in resource.statuses.iter().enumerate() {
         let response = match (place, resource.answer) {
             (0, answer) => success(resource.path, answer, generator),
-            _ => json!({ "description": "Problem.", "content": { "application/problem+json": {} } }),
+            _ => {
+                json!({ "description": "Problem.", "content": { "application/problem+json": {} } })
+            }
         };
         operation["responses"][status.to_string()] = response;
     }
@@ -91,8 +93,14 @@ fn parameters(resource: &Resource, generator: &mut SchemaGenerator) -> Vec<Value
 
 /// The fields of an object that `schema` refers to; it is not a component of its own then.
 fn properties(schema: &Schema, generator: &mut SchemaGenerator) -> Map<String, Value> {
-    let reference = schema.get("$ref").and_then(Value::as_str).unwrap_or_default();
+    let reference = schema
+        .get("$ref")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
     let name = reference.rsplit('/').next().unwrap_or_default();
     let object = generator.definitions_mut().remove(name).unwrap_or_default();
-    object["properties"].as_object().cloned().unwrap_or_default()
+    object["properties"]
+        .as_object()
+        .cloned()
+        .unwrap_or_default()
 }

@@ -16,7 +16,11 @@ pub(super) struct Problem {
 
 impl Problem {
     pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), more: Map::new() }
+        Self {
+            status,
+            detail: detail.into(),
+            more: Map::new(),
+        }
     }
 
     pub(super) fn bad_request(detail: impl Into<String>) -> Self {

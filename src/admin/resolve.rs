@@ -178,7 +178,9 @@ pub(super) async fn resolve(
 ) -> Result<Json<Explanation>, Problem> {
     let table = gateway.live.table_arc();
     let explanation = explain(&table, &asked, clock::now());
-    explanation.map(Json).map_err(|error| Problem::bad_request(error.to_string()))
+    explanation
+        .map(Json)
+        .map_err(|error| Problem::bad_request(error.to_string()))
 }
 
 /// Where a request would go by this table.
@@ -188,11 +190,14 @@ pub(super) async fn resolve(
 pub fn explain(table: &RoutingTable, asked: &Asked, now: Instant) -> Result<Explanation, AskError> {
     let parts = Parts::new(asked)?;
     let request = parts.request();
-    let routes = table.explain(&request).into_iter().map(|considered| ConsideredView {
-        route: considered.route.name().to_string(),
-        matched: considered.verdict == Verdict::Matched,
-        verdict: considered.verdict.to_string(),
-    });
+    let routes = table
+        .explain(&request)
+        .into_iter()
+        .map(|considered| ConsideredView {
+            route: considered.route.name().to_string(),
+            matched: considered.verdict == Verdict::Matched,
+            verdict: considered.verdict.to_string(),
+        });
     let mut explanation = Explanation {
         request: parts.view(),
         routes: routes.collect(),
@@ -206,25 +211,36 @@ pub fn explain(table: &RoutingTable, asked: &Asked, now: Instant) -> Result<Expl
     };
     match table.find(&request) {
         Some(matched) => follow(&mut explanation, &parts, &matched, now),
-        None => explanation.notes.push("no route takes the request: it is answered 404".to_owned()),
+        None => explanation
+            .notes
+            .push("no route takes the request: it is answered 404".to_owned()),
     }
     Ok(explanation)
 }
 
 /// From the route on.
-fn follow(explanation: &mut Explanation, parts: &Parts, matched: &Matched<'_, '_>, now: Instant) {
+fn follow<'p>(
+    explanation: &mut Explanation,
+    parts: &'p Parts,
+    matched: &Matched<'p, 'p>,
+    now: Instant,
+) {
     let route = &**matched.route;
     let request = parts.request();
     let parameters = &matched.parameters;
     explanation.route = Some(route.name().to_string());
-    let pairs = parameters.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let pairs = parameters
+        .iter()
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
     explanation.parameters = pairs.collect();
     match &route.action {
         Action::Redirect(redirect) => {
             let location = rewrite::location(redirect, &request, parts.tls, parameters);
             let text = |value: HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-            explanation.redirect =
-                Some(RedirectView { status: redirect.status, location: location.map(text) });
+            explanation.redirect = Some(RedirectView {
+                status: redirect.status,
+                location: location.map(text),
+            });
         }
         Action::Forward(upstream) => {
             let target = rewrite::target(&route.config.rewrite, &request, parameters);
@@ -232,7 +248,9 @@ fn follow(explanation: &mut Explanation, parts: &Parts, matched: &Matched<'_, '_
             let random = (u128::from(fastrand::u64(..)) << 64) | u128::from(fastrand::u64(..));
             let sources = &route.config.affinity;
             let key = affinity::key(sources, &request, parameters, parts.client, random);
-            explanation.notes.extend(note(route, upstream.config.policy, key.as_ref()));
+            explanation
+                .notes
+                .extend(note(route, upstream.config.policy, key.as_ref()));
             let bytes = key.as_ref().map(|key| &*key.bytes);
             explanation.choice = Some(choose(upstream, bytes, now));
             explanation.affinity = key.map(|key| affinity_view(&key, parts.client));
@@ -255,19 +273,29 @@ fn choose(upstream: &Upstream, key: Option<&[u8]>, now: Instant) -> Choice {
             reason,
         }
     };
-    let taken = walk.candidates.iter().find(|candidate| candidate.verdict.is_ok());
+    let taken = walk
+        .candidates
+        .iter()
+        .find(|candidate| candidate.verdict.is_ok());
     Choice {
         upstream: upstream.name().to_string(),
         policy: policy_word(upstream.config.policy).to_owned(),
         panicking: walk.panicking,
         backend: taken.map(|candidate| upstream.members[candidate.index].id.to_string()),
-        walk: walk.candidates.iter().map(|candidate| step(candidate.index, candidate.verdict)).collect(),
+        walk: walk
+            .candidates
+            .iter()
+            .map(|candidate| step(candidate.index, candidate.verdict))
+            .collect(),
     }
 }
 
 /// What the walk alone does not tell.
-fn note(route: &Route, policy: Policy, key: Option<&Key<'_, '_>>) -> Option<String> {
-    let hashes = matches!(policy, Policy::ConsistentHash | Policy::Rendezvous | Policy::Maglev);
+fn note(route: &Route, policy: Policy, key: Option<&Key<'_>>) -> Option<String> {
+    let hashes = matches!(
+        policy,
+        Policy::ConsistentHash | Policy::Rendezvous | Policy::Maglev
+    );
     let note = match key {
         _ if !hashes => {
             let policy = policy_word(policy);
@@ -287,7 +315,7 @@ fn note(route: &Route, policy: Policy, key: Option<&Key<'_, '_>>) -> Option<Stri
     Some(note)
 }
 
-fn affinity_view(key: &Key<'_, '_>, client: IpAddr) -> AffinityView {
+fn affinity_view(key: &Key<'_>, client: IpAddr) -> AffinityView {
     AffinityView {
         key: match key.source {
             AffinitySource::ClientAddress => client.to_string(),
@@ -342,17 +370,23 @@ impl Parts {
         };
         let method = asked.method.as_deref().unwrap_or("GET");
         let headers = headers(&asked.headers)?;
-        let named = headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
+        let named = headers
+            .get(http::header::HOST)
+            .and_then(|host| host.to_str().ok());
         let host = asked.host.as_deref().or(named);
         let host = host.or(uri.authority().map(|authority| authority.as_str()));
         let scheme = uri.scheme_str().unwrap_or("ws");
         Ok(Self {
-            method: method.parse().map_err(|_| AskError::Method(method.to_owned()))?,
+            method: method
+                .parse()
+                .map_err(|_| AskError::Method(method.to_owned()))?,
             host: host.unwrap_or_default().to_owned(),
             path: path.to_owned(),
             query,
             headers,
-            websocket: asked.websocket.unwrap_or(!matches!(scheme, "http" | "https")),
+            websocket: asked
+                .websocket
+                .unwrap_or(!matches!(scheme, "http" | "https")),
             tls: matches!(scheme, "https" | "wss"),
             client: asked.client.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         })

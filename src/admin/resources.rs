@@ -69,15 +69,24 @@ impl Resource {
     }
 
     fn query<T: JsonSchema>(self) -> Self {
-        Self { query: Some(describe::<T>), ..self }
+        Self {
+            query: Some(describe::<T>),
+            ..self
+        }
     }
 
     fn body<T: JsonSchema>(self) -> Self {
-        Self { body: Some(describe::<T>), ..self }
+        Self {
+            body: Some(describe::<T>),
+            ..self
+        }
     }
 
     fn answers<T: JsonSchema>(self) -> Self {
-        Self { answer: Some(describe::<T>), ..self }
+        Self {
+            answer: Some(describe::<T>),
+            ..self
+        }
     }
 
     fn statuses(self, statuses: &'static [u16]) -> Self {
@@ -97,39 +106,72 @@ fn gateway() -> Vec<Resource> {
     let put = (MethodFilter::PUT, Method::PUT);
     vec![
         Resource::get("/", status::index, "All resources.").answers::<status::Index>(),
-        Resource::get("/livez", status::livez, "Whether the process answers. Needs no token."),
-        Resource::get("/readyz", status::readyz, "Whether it takes clients. Needs no token.")
-            .statuses(&[200, 503]),
-        Resource::get("/metrics", metrics::metrics, "Numbers in Prometheus' text format."),
+        Resource::get(
+            "/livez",
+            status::livez,
+            "Whether the process answers. Needs no token.",
+        ),
+        Resource::get(
+            "/readyz",
+            status::readyz,
+            "Whether it takes clients. Needs no token.",
+        )
+        .statuses(&[200, 503]),
+        Resource::get(
+            "/metrics",
+            metrics::metrics,
+            "Numbers in Prometheus' text format.",
+        ),
         Resource::get("/openapi.json", openapi::show, "This description."),
-        Resource::get("/v1/status", status::status, "Node, table, listeners, workers.")
-            .answers::<status::StatusView>(),
+        Resource::get(
+            "/v1/status",
+            status::status,
+            "Node, table, listeners, workers.",
+        )
+        .answers::<status::StatusView>(),
         Resource::get("/v1/log", log::show, "The level of the log.")
             .answers::<log::LogView>()
             .statuses(&[200, 409]),
-        Resource::new(put, "/v1/log", log::set, "Changes the level of the log at once.")
-            .body::<log::LogView>()
-            .answers::<log::LogView>()
-            .statuses(&[200, 400, 409]),
+        Resource::new(
+            put,
+            "/v1/log",
+            log::set,
+            "Changes the level of the log at once.",
+        )
+        .body::<log::LogView>()
+        .answers::<log::LogView>()
+        .statuses(&[200, 400, 409]),
     ]
 }
 
 /// What an operator wrote.
 fn configuration() -> Vec<Resource> {
     vec![
-        Resource::get("/v1/config", config::show, "What is in force, and what was refused and why.")
-            .answers::<config::ConfigView>(),
-        Resource::post("/v1/reload", config::reload, "Reads the configuration again.")
-            .answers::<config::ReloadView>()
-            .statuses(&[200, 422]),
+        Resource::get(
+            "/v1/config",
+            config::show,
+            "What is in force, and what was refused and why.",
+        )
+        .answers::<config::ConfigView>(),
+        Resource::post(
+            "/v1/reload",
+            config::reload,
+            "Reads the configuration again.",
+        )
+        .answers::<config::ReloadView>()
+        .statuses(&[200, 422]),
         Resource::get("/v1/routes", routes::list, "Routes, by name.")
             .query::<Paging>()
             .answers::<Page<routes::RouteView>>()
             .statuses(&[200, 400]),
-        Resource::post("/v1/resolve", resolve::resolve, "Where a request would go, and why.")
-            .body::<Asked>()
-            .answers::<Explanation>()
-            .statuses(&[200, 400]),
+        Resource::post(
+            "/v1/resolve",
+            resolve::resolve,
+            "Where a request would go, and why.",
+        )
+        .body::<Asked>()
+        .answers::<Explanation>()
+        .statuses(&[200, 400]),
     ]
 }
 
@@ -141,19 +183,32 @@ fn traffic() -> Vec<Resource> {
             .query::<Paging>()
             .answers::<Page<upstreams::UpstreamSummary>>()
             .statuses(&[200, 400]),
-        Resource::get("/v1/upstreams/{name}", upstreams::one, "An upstream with its backends.")
-            .answers::<upstreams::UpstreamView>()
-            .statuses(&[200, 404]),
-        Resource::get("/v1/sessions", sessions::list, "Live sessions, the oldest first.")
-            .query::<sessions::Filter>()
-            .answers::<sessions::SessionPage>()
-            .statuses(&[200, 400]),
+        Resource::get(
+            "/v1/upstreams/{name}",
+            upstreams::one,
+            "An upstream with its backends.",
+        )
+        .answers::<upstreams::UpstreamView>()
+        .statuses(&[200, 404]),
+        Resource::get(
+            "/v1/sessions",
+            sessions::list,
+            "Live sessions, the oldest first.",
+        )
+        .query::<sessions::Filter>()
+        .answers::<sessions::SessionPage>()
+        .statuses(&[200, 400]),
         Resource::get("/v1/sessions/{id}", sessions::one, "A live session.")
             .answers::<sessions::Session>()
             .statuses(&[200, 400, 404, 503]),
-        Resource::new(delete, "/v1/sessions/{id}", sessions::close, "Closes a session.")
-            .query::<sessions::Close>()
-            .answers::<sessions::Closing>()
-            .statuses(&[202, 400, 404, 409, 503]),
+        Resource::new(
+            delete,
+            "/v1/sessions/{id}",
+            sessions::close,
+            "Closes a session.",
+        )
+        .query::<sessions::Close>()
+        .answers::<sessions::Closing>()
+        .statuses(&[202, 400, 404, 409, 503]),
     ]
 }

@@ -70,8 +70,14 @@ fn view(route: &Route) -> RouteView {
         name: name.to_owned(),
         condition: condition_word(condition),
     };
-    let headers = config.headers.iter().map(|(name, value)| condition(name.as_str(), value));
-    let query = config.query.iter().map(|(name, value)| condition(name, value));
+    let headers = config
+        .headers
+        .iter()
+        .map(|(name, value)| condition(name.as_str(), value));
+    let query = config
+        .query
+        .iter()
+        .map(|(name, value)| condition(name, value));
     RouteView {
         name: config.name.to_string(),
         hosts: config.hosts.iter().map(ToString::to_string).collect(),

@@ -19,10 +19,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tower::ServiceExt as _;
 
+use crate::admin::Gateway;
 use crate::admin::guard::Guard;
 use crate::admin::problem::Problem;
 use crate::admin::resources::resources;
-use crate::admin::Gateway;
 use crate::base::addr::ListenAddr;
 use crate::config::snapshot::Admin;
 use crate::io::net::listener::{self, BindError, ListenOptions};
@@ -49,9 +49,15 @@ pub struct Bound {
 /// # Errors
 /// When it cannot be listened on.
 pub fn bind(admin: &Admin) -> Result<Bound, BindError> {
-    let options = ListenOptions { backlog: 128, keepalive: Some(Duration::from_secs(60)) };
+    let options = ListenOptions {
+        backlog: 128,
+        keepalive: Some(Duration::from_secs(60)),
+    };
     let socket = listener::bind(&admin.listen, options)?;
-    Ok(Bound { socket, guard: Guard::new(admin.token.clone(), &admin.listen) })
+    Ok(Bound {
+        socket,
+        guard: Guard::new(admin.token.clone(), &admin.listen),
+    })
 }
 
 impl Bound {

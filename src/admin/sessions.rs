@@ -147,13 +147,22 @@ pub(super) async fn list(
     };
     // One more than wanted tells whether there is a next page.
     let answers = sessions(&gateway, &query, limit + 1).await;
-    let unanswered = (0..answers.len()).filter(|worker| answers[*worker].is_none()).collect();
+    let unanswered = (0..answers.len())
+        .filter(|worker| answers[*worker].is_none())
+        .collect();
     let mut views: Vec<_> = answers.into_iter().flatten().flatten().collect();
     views.sort_unstable_by_key(|view| view.facts.id);
     let more = views.len() > limit;
     views.truncate(limit);
-    let next = views.last().filter(|_| more).map(|view| view.facts.id.to_string());
-    Json(SessionPage { items: views.iter().map(session).collect(), next, unanswered })
+    let next = views
+        .last()
+        .filter(|_| more)
+        .map(|view| view.facts.id.to_string());
+    Json(SessionPage {
+        items: views.iter().map(session).collect(),
+        next,
+        unanswered,
+    })
 }
 
 pub(super) async fn one(
@@ -176,11 +185,21 @@ pub(super) async fn close(
     }
     let reason: Arc<str> = how.reason.as_deref().unwrap_or(CLOSE_REASON).into();
     if reason.len() > REASON_MAX {
-        let detail = format!("reason: {} bytes, at most {REASON_MAX} fit into a close frame", reason.len());
+        let detail = format!(
+            "reason: {} bytes, at most {REASON_MAX} fit into a close frame",
+            reason.len()
+        );
         return Err(Problem::bad_request(detail));
     }
-    let order = CloseOrder { code, reason: Arc::clone(&reason), cause: Cause::Kicked };
-    let query = SessionQuery { id: Some(id), ..SessionQuery::default() };
+    let order = CloseOrder {
+        code,
+        reason: Arc::clone(&reason),
+        cause: Cause::Kicked,
+    };
+    let query = SessionQuery {
+        id: Some(id),
+        ..SessionQuery::default()
+    };
     let closed = ask_all(&gateway.live, |answer| WorkerCommand::Close {
         query: query.clone(),
         order: order.clone(),
@@ -188,19 +207,30 @@ pub(super) async fn close(
     });
     if closed.await.into_iter().flatten().sum::<usize>() == 0 {
         find(&gateway, id).await?;
-        return Err(Problem::new(StatusCode::CONFLICT, format!("session {id} is closing already")));
+        return Err(Problem::new(
+            StatusCode::CONFLICT,
+            format!("session {id} is closing already"),
+        ));
     }
     tracing::info!(%id, code, %reason, "session closed by an operator");
-    let closing = Closing { id: id.to_string(), code, reason: reason.to_string() };
+    let closing = Closing {
+        id: id.to_string(),
+        code,
+        reason: reason.to_string(),
+    };
     Ok((StatusCode::ACCEPTED, Json(closing)))
 }
 
 fn parse(id: &str) -> Result<SessionId, Problem> {
-    id.parse().map_err(|error| Problem::bad_request(format!("`{id}`: {error}")))
+    id.parse()
+        .map_err(|error| Problem::bad_request(format!("`{id}`: {error}")))
 }
 
 async fn find(gateway: &Gateway, id: SessionId) -> Result<Session, Problem> {
-    let query = SessionQuery { id: Some(id), ..SessionQuery::default() };
+    let query = SessionQuery {
+        id: Some(id),
+        ..SessionQuery::default()
+    };
     let answers = sessions(gateway, &query, 1).await;
     let silent = answers.iter().any(Option::is_none);
     match answers.into_iter().flatten().flatten().next() {
@@ -209,7 +239,9 @@ async fn find(gateway: &Gateway, id: SessionId) -> Result<Session, Problem> {
             let detail = "not every worker answered in time; the session may be on one of those";
             Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail))
         }
-        None => Err(Problem::not_found(format!("no live session {id}; its record says how it ended"))),
+        None => Err(Problem::not_found(format!(
+            "no live session {id}; its record says how it ended"
+        ))),
     }
 }
 
@@ -219,7 +251,11 @@ async fn sessions(
     query: &SessionQuery,
     limit: usize,
 ) -> Vec<Option<Vec<SessionView>>> {
-    let ask = |answer| WorkerCommand::Sessions { query: query.clone(), limit, answer };
+    let ask = |answer| WorkerCommand::Sessions {
+        query: query.clone(),
+        limit,
+        answer,
+    };
     ask_all(&gateway.live, ask).await
 }
 
@@ -248,6 +284,20 @@ fn session(view: &SessionView) -> Session {
 }
 
 fn traffic(traffic: &Traffic) -> TrafficView {
-    let Traffic { bytes, text, binary, ping, pong, close } = *traffic;
-    TrafficView { bytes, text, binary, ping, pong, close }
+    let Traffic {
+        bytes,
+        text,
+        binary,
+        ping,
+        pong,
+        close,
+    } = *traffic;
+    TrafficView {
+        bytes,
+        text,
+        binary,
+        ping,
+        pong,
+        close,
+    }
 }

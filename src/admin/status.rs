@@ -97,7 +97,10 @@ pub(super) async fn readyz(State(gateway): State<Arc<Gateway>>) -> (StatusCode, 
         Phase::Ready => StatusCode::OK,
         Phase::Starting | Phase::Stopping => StatusCode::SERVICE_UNAVAILABLE,
     };
-    (status, Json(json!({ "ready": phase == Phase::Ready, "phase": phase })))
+    (
+        status,
+        Json(json!({ "ready": phase == Phase::Ready, "phase": phase })),
+    )
 }
 
 pub(super) async fn status(State(gateway): State<Arc<Gateway>>) -> Json<StatusView> {
@@ -131,11 +134,13 @@ pub(super) async fn status(State(gateway): State<Arc<Gateway>>) -> Json<StatusVi
 }
 
 pub(super) async fn index(State(gateway): State<Arc<Gateway>>) -> Json<Index> {
-    let entries = resources::resources().into_iter().map(|resource| IndexEntry {
-        method: resource.method.to_string(),
-        path: resource.path,
-        summary: resource.summary,
-    });
+    let entries = resources::resources()
+        .into_iter()
+        .map(|resource| IndexEntry {
+            method: resource.method.to_string(),
+            path: resource.path,
+            summary: resource.summary,
+        });
     Json(Index {
         node: gateway.node.to_string(),
         version: VERSION,

@@ -104,7 +104,9 @@ pub(super) async fn one(
     let members = upstream.members.iter().zip(upstream.shares());
     Ok(Json(UpstreamView {
         summary: summary(upstream, now),
-        backends: members.map(|(member, share)| backend(member, share, now)).collect(),
+        backends: members
+            .map(|(member, share)| backend(member, share, now))
+            .collect(),
     }))
 }
 
@@ -114,9 +116,15 @@ fn summary(upstream: &Upstream, now: Instant) -> UpstreamSummary {
     UpstreamSummary {
         name: upstream.name().to_string(),
         policy: policy_word(config.policy).to_owned(),
-        probe: config.probe.as_ref().map(|probe| probe_word(&probe.kind).to_owned()),
+        probe: config
+            .probe
+            .as_ref()
+            .map(|probe| probe_word(&probe.kind).to_owned()),
         backends: members.len(),
-        eligible: members.iter().filter(|member| eligible(member, now)).count(),
+        eligible: members
+            .iter()
+            .filter(|member| eligible(member, now))
+            .count(),
         panicking: upstream.panicking(now),
         sessions: members.iter().map(|member| member.vitals.sessions()).sum(),
     }
@@ -138,13 +146,17 @@ fn backend(member: &Member, share: f64, now: Instant) -> BackendView {
         state: state_word(member.state),
         health: health_word(vitals.health()),
         reason: vitals.reason(),
-        ejected: vitals.ejection(now).map(|ejection| ejection_view(&ejection, now)),
+        ejected: vitals
+            .ejection(now)
+            .map(|ejection| ejection_view(&ejection, now)),
         sessions: vitals.sessions(),
         sessions_total: vitals.sessions_total(),
         connects: vitals.connects(),
         failures: vitals.failures(),
         share,
-        probe_ms: vitals.latency().map(|latency| latency.as_secs_f64() * 1000.0),
+        probe_ms: vitals
+            .latency()
+            .map(|latency| latency.as_secs_f64() * 1000.0),
         probed_seconds: vitals.probed().map(seconds),
         zone: member.zone.as_deref().map(str::to_owned),
         labels: member.labels.clone(),
