@@ -57,7 +57,11 @@ impl Bound {
     ///
     /// # Errors
     /// When a socket, a certificate or a record file cannot be opened; nothing is left open then.
-    pub fn open(configuration: Configuration, loaded: Loaded, log: LogLevel) -> anyhow::Result<Self> {
+    pub fn open(
+        configuration: Configuration,
+        loaded: Loaded,
+        log: LogLevel,
+    ) -> anyhow::Result<Self> {
         let snapshot = &loaded.snapshot;
         let metrics = Metrics::new();
         let (records, records_guard) = Records::open(&snapshot.log, &snapshot.node.name)?;
@@ -86,12 +90,24 @@ impl Bound {
             node: Arc::clone(&node),
         };
         let supervisor = Supervisor::new(live, configuration, loaded, backend_tls, node);
-        Ok(Self { shared, sockets, admin, certificates, supervisor, log, _records: records_guard })
+        Ok(Self {
+            shared,
+            sockets,
+            admin,
+            certificates,
+            supervisor,
+            log,
+            _records: records_guard,
+        })
     }
 
     /// Where each listener really listens, in the order of the configuration.
     pub fn addresses(&self) -> Vec<ListenAddr> {
-        self.shared.listeners.iter().flat_map(|listener| listener.addresses.clone()).collect()
+        self.shared
+            .listeners
+            .iter()
+            .flat_map(|listener| listener.addresses.clone())
+            .collect()
     }
 
     /// Where the admin API really listens.
@@ -105,7 +121,15 @@ impl Bound {
     /// # Errors
     /// When threads or signals are not to be had.
     pub async fn run(self) -> anyhow::Result<End> {
-        let Self { shared, sockets, admin, certificates, supervisor, log, _records } = self;
+        let Self {
+            shared,
+            sockets,
+            admin,
+            certificates,
+            supervisor,
+            log,
+            _records,
+        } = self;
         let mut signals = Signals::new().context("signals")?;
         let configured = supervisor.loaded();
         let node = &configured.snapshot.node;
@@ -117,7 +141,9 @@ impl Bound {
 
         let mut background = JoinSet::new();
         for (listener, resolver) in certificates {
-            let tls = listener.tls.expect("only listeners with TLS have a resolver");
+            let tls = listener
+                .tls
+                .expect("only listeners with TLS have a resolver");
             background.spawn(certs::follow(listener.name, tls, resolver));
         }
         if configured.snapshot.sources.watch_file {
@@ -181,18 +207,28 @@ type OpenListener = (ListenerContext, Vec<listener::Bound>, Option<Arc<Resolver>
 
 fn open_listener(config: &Listener, metrics: &Arc<Metrics>) -> anyhow::Result<OpenListener> {
     let name = &config.name;
-    let options = ListenOptions { backlog: config.backlog, keepalive: config.tcp_keepalive };
-    let bound = listener::bind_all(&config.listen, options).with_context(|| format!("listener `{name}`"))?;
+    let options = ListenOptions {
+        backlog: config.backlog,
+        keepalive: config.tcp_keepalive,
+    };
+    let bound = listener::bind_all(&config.listen, options)
+        .with_context(|| format!("listener `{name}`"))?;
     let mut tls = None;
     let mut resolver = None;
     if let Some(settings) = &config.tls {
         let opened = certs::open(name, settings).with_context(|| format!("listener `{name}`"))?;
-        tls = Some(server::server_config(Arc::clone(&opened), settings.minimum)?);
+        tls = Some(server::server_config(
+            Arc::clone(&opened),
+            settings.minimum,
+        )?);
         resolver = Some(opened);
     }
     let context = ListenerContext {
         config: config.clone(),
-        addresses: bound.iter().map(|socket| socket.address().clone()).collect(),
+        addresses: bound
+            .iter()
+            .map(|socket| socket.address().clone())
+            .collect(),
         tls,
         metrics: ListenerMetrics::new(metrics, name),
     };
@@ -217,7 +253,11 @@ async fn stop_workers(live: &Live, grace: Duration) -> usize {
 
 async fn join(threads: Vec<JoinHandle<()>>) {
     let joined = tokio::task::spawn_blocking(|| {
-        threads.into_iter().map(JoinHandle::join).filter(Result::is_err).count()
+        threads
+            .into_iter()
+            .map(JoinHandle::join)
+            .filter(Result::is_err)
+            .count()
     });
     let panicked = joined.await.unwrap_or_default();
     if panicked > 0 {

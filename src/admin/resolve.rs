@@ -219,7 +219,12 @@ pub fn explain(table: &RoutingTable, asked: &Asked, now: Instant) -> Result<Expl
 }
 
 /// From the route on.
-fn follow<'a>(explanation: &mut Explanation, parts: &'a Parts, matched: &Matched<'a, 'a>, now: Instant) {
+fn follow<'p>(
+    explanation: &mut Explanation,
+    parts: &'p Parts,
+    matched: &Matched<'p, 'p>,
+    now: Instant,
+) {
     let route = &**matched.route;
     let request = parts.request();
     let parameters = &matched.parameters;

@@ -143,11 +143,9 @@ impl<'a> Page<'a> {
     fn type_of(&self, property: &'a Value) -> String {
         if let Some(form) = property["format"]
             .as_str()
-            .filter(|form| !form.contains("int"))
+            .filter(|form| !form.contains("int") && *form != "double")
         {
-            if form != "double" {
-                return form.to_owned();
-            }
+            return form.to_owned();
         }
         if self.words(property).is_some_and(|words| !words.is_empty()) {
             return "word".to_owned();

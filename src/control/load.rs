@@ -132,7 +132,7 @@ fn load_bytes(options: &LoadOptions, bytes: &[u8]) -> Result<Loaded, Faults> {
         );
         return Err(Faults(vec![fault]));
     }
-    let directory = options.path.parent().unwrap_or(Path::new(""));
+    let directory = options.path.parent().unwrap_or_else(|| Path::new(""));
     let world = World {
         environment: &options.environment,
         files: RefCell::new(vec![options.path.clone()]),
