@@ -1,6 +1,6 @@
-//! Bytes in and out: sockets, TLS, and the one type that both sides of a session are made of. What
-//! the bytes mean is decided elsewhere.
+//! Bytes in and out: sockets, TLS, and the relay of a session between two streams.
 
 pub mod carrier;
 pub mod net;
+pub mod relay;
 pub mod tls;

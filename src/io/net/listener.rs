@@ -243,6 +243,18 @@ pub struct AcceptError {
     pub source: io::Error,
 }
 
+impl AcceptError {
+    /// What was lacking, as metrics say it.
+    pub fn kind(&self) -> &'static str {
+        // EMFILE and ENFILE; ENOMEM and ENOBUFS. The numbers are Linux's.
+        match self.source.raw_os_error() {
+            Some(23 | 24) => "too_many_files",
+            Some(12 | 105) => "no_memory",
+            _ => "other",
+        }
+    }
+}
+
 /// Accepts connections, for ever.
 #[derive(Debug)]
 pub struct Acceptor {

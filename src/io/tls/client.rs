@@ -1,12 +1,15 @@
 //! TLS towards backends: whom they must prove to be, and by whose word.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 
 use crate::base::addr::BackendAddr;
+use crate::base::names::UpstreamName;
 use crate::config::snapshot::UpstreamTls;
 use crate::io::net::dial::DialTls;
 use crate::io::tls::certs::{self, CertError};
@@ -17,6 +20,28 @@ use crate::io::tls::{ALPN_HTTP_1, provider};
 pub struct ClientTls {
     config: Arc<ClientConfig>,
     name: Option<ServerName<'static>>,
+}
+
+/// TLS to the backends of all upstreams that have it: the control plane reads the roots, the data
+/// plane dials with them.
+#[derive(Debug, Default)]
+pub struct BackendTls(ArcSwap<BTreeMap<UpstreamName, ClientTls>>);
+
+impl BackendTls {
+    /// TLS to the backends of `upstream`, if they speak it.
+    pub fn of(&self, upstream: &UpstreamName) -> Option<ClientTls> {
+        self.0.load().get(upstream).cloned()
+    }
+
+    /// Puts `new` in force together with a table that is swapped by `swap`. What only the old table
+    /// names stays until that is gone, so that no request finds one without the other.
+    pub fn replace(&self, new: BTreeMap<UpstreamName, ClientTls>, swap: impl FnOnce()) {
+        let mut both = BTreeMap::clone(&self.0.load());
+        both.extend(new.clone());
+        self.0.store(Arc::new(both));
+        swap();
+        self.0.store(Arc::new(new));
+    }
 }
 
 /// An upstream's TLS cannot be set up.
