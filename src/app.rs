@@ -7,16 +7,14 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::Context;
-use futures_util::future::BoxFuture;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::interval;
 
-use crate::admin::{self, Control, FileStatus, ListenerView, Refused, Reloaded};
+use crate::admin::{self, ListenerView};
 use crate::base::addr::ListenAddr;
 use crate::base::clock;
-use crate::config::diagnostic::Diagnostic;
 use crate::config::snapshot::Listener;
 use crate::control::certs;
 use crate::control::load::Loaded;
@@ -194,36 +192,7 @@ fn operated(shared: &Shared, supervisor: &Arc<Supervisor>, log: LogLevel) -> adm
         records: shared.records.clone(),
         log: Some(log),
         listeners: listeners.collect(),
-        control: Arc::clone(supervisor) as Arc<dyn Control>,
-    }
-}
-
-impl Control for Supervisor {
-    fn reload(&self) -> BoxFuture<'_, Result<Reloaded, Vec<Diagnostic>>> {
-        Box::pin(async move {
-            let report = self.reload().await?;
-            Ok(Reloaded {
-                warnings: self.loaded().warnings.clone(),
-                restart_for: report.restart_for,
-            })
-        })
-    }
-
-    fn config(&self) -> serde_json::Value {
-        self.in_force()
-    }
-
-    fn file(&self) -> FileStatus {
-        let refused = self.refused();
-        let refused = refused.map(|refused| Refused {
-            at: refused.at,
-            diagnostics: refused.faults,
-        });
-        FileStatus {
-            path: self.path().to_owned(),
-            loaded: self.loaded_at(),
-            refused,
-        }
+        supervisor: Arc::clone(supervisor),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The admin API: what operators, Prometheus and orchestrators ask a gateway, and the little that
 //! they may tell it. A file per resource; `resources` lists them all, and the router and
 //! `openapi.json` are both made from that list. Nothing is decided in here: answers are read from
-//! `live`, and commands go to the workers or through [`Control`].
+//! `live`, and commands go to the workers or to the supervisor.
 
 mod config;
 mod extract;
@@ -18,17 +18,15 @@ pub mod sessions;
 pub mod status;
 mod upstreams;
 
-use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use futures_util::future::{BoxFuture, join_all};
+use futures_util::future::join_all;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use crate::config::diagnostic::Diagnostic;
+use crate::control::supervisor::Supervisor;
 use crate::live::{Live, WorkerCommand};
 use crate::telemetry::log::LogLevel;
 use crate::telemetry::metrics::Metrics;
@@ -42,7 +40,6 @@ pub use upstreams::UpstreamSummary;
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 
 /// A gateway, as the admin API sees it.
-#[derive(Debug)]
 pub struct Gateway {
     /// Its name.
     pub node: Arc<str>,
@@ -56,50 +53,8 @@ pub struct Gateway {
     pub log: Option<LogLevel>,
     /// Where clients come in, as bound.
     pub listeners: Vec<ListenerView>,
-    /// The control plane.
-    pub control: Arc<dyn Control>,
-}
-
-/// What the admin API wants of the control plane.
-pub trait Control: Send + Sync + fmt::Debug {
-    /// Reads the configuration's files again and puts them in force if they are good. Once begun it
-    /// is carried through; the future is never dropped halfway.
-    fn reload(&self) -> BoxFuture<'_, Result<Reloaded, Vec<Diagnostic>>>;
-
-    /// The configuration in force, defaults included, secrets masked (I11).
-    fn config(&self) -> serde_json::Value;
-
-    /// The file that it came from.
-    fn file(&self) -> FileStatus;
-}
-
-/// A configuration took effect.
-#[derive(Debug, Default)]
-pub struct Reloaded {
-    /// What is suspicious in it.
-    pub warnings: Vec<Diagnostic>,
-    /// Keys whose change waits for a restart, such as `listeners`.
-    pub restart_for: Vec<String>,
-}
-
-/// How it stands with the configuration's file.
-#[derive(Clone, Debug)]
-pub struct FileStatus {
-    /// Where it is.
-    pub path: PathBuf,
-    /// When what is in force was read.
-    pub loaded: SystemTime,
-    /// The last reading, if it was refused; `None` as soon as a later one was good.
-    pub refused: Option<Refused>,
-}
-
-/// A configuration that did not take effect (I4).
-#[derive(Clone, Debug)]
-pub struct Refused {
-    /// When it was read.
-    pub at: SystemTime,
-    /// All that is wrong with it.
-    pub diagnostics: Vec<Diagnostic>,
+    /// Has the configuration, and reads it again.
+    pub supervisor: Arc<Supervisor>,
 }
 
 /// A listener, as it was bound.

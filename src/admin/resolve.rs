@@ -219,10 +219,10 @@ pub fn explain(table: &RoutingTable, asked: &Asked, now: Instant) -> Result<Expl
 }
 
 /// From the route on.
-fn follow<'p>(
+fn follow<'a>(
     explanation: &mut Explanation,
-    parts: &'p Parts,
-    matched: &Matched<'p, 'p>,
+    parts: &'a Parts,
+    matched: &Matched<'a, 'a>,
     now: Instant,
 ) {
     let route = &**matched.route;

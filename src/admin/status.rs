@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::admin::{Gateway, ListenerView, resources};
 use crate::base::clock;
+use crate::control::supervisor::Supervisor;
 use crate::live::Phase;
 
 /// What a gateway says of itself.
@@ -70,6 +71,16 @@ pub struct FileView {
     pub refused: Option<String>,
 }
 
+impl FileView {
+    pub(super) fn of(supervisor: &Supervisor) -> Self {
+        Self {
+            path: supervisor.path().display().to_string(),
+            loaded: clock::rfc3339(supervisor.loaded_at()),
+            refused: supervisor.refused().map(|refused| refused.at),
+        }
+    }
+}
+
 /// What `GET /` answers: where to go on.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(super) struct Index {
@@ -110,7 +121,6 @@ pub(super) async fn status(State(gateway): State<Arc<Gateway>>) -> Json<StatusVi
         sessions: worker.load.sessions.load(Ordering::Relaxed),
         connections: worker.load.connections.load(Ordering::Relaxed),
     });
-    let file = gateway.control.file();
     Json(StatusView {
         node: gateway.node.to_string(),
         version: VERSION.to_owned(),
@@ -124,11 +134,7 @@ pub(super) async fn status(State(gateway): State<Arc<Gateway>>) -> Json<StatusVi
         sessions: live.sessions(),
         connections: live.connections(),
         sources: Sources {
-            file: FileView {
-                path: file.path.display().to_string(),
-                loaded: clock::rfc3339(file.loaded),
-                refused: file.refused.map(|refused| clock::rfc3339(refused.at)),
-            },
+            file: FileView::of(&gateway.supervisor),
         },
     })
 }

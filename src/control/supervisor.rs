@@ -2,11 +2,11 @@
 //! whole and changes nothing (I4); one without is in force after a single swap (I1).
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::sync::Mutex as AsyncMutex;
 
@@ -36,14 +36,6 @@ pub struct Supervisor {
     shown: Mutex<Shown>,
 }
 
-impl fmt::Debug for Supervisor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Supervisor")
-            .field("path", &self.path())
-            .finish_non_exhaustive()
-    }
-}
-
 /// What operators see of it.
 #[derive(Clone)]
 struct Shown {
@@ -53,16 +45,17 @@ struct Shown {
 }
 
 /// A configuration that did not take effect.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Refused {
-    /// When it was read.
-    pub at: SystemTime,
+    /// When, as RFC 3339.
+    pub at: String,
     /// Everything that is wrong with it.
+    #[schemars(with = "Vec<serde_json::Value>")]
     pub faults: Vec<Diagnostic>,
 }
 
 /// What a change came to.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ReloadReport {
     /// Of the table in force now.
     pub generation: u64,
@@ -75,11 +68,11 @@ pub struct ReloadReport {
     /// Upstreams by name.
     pub upstreams: Changes,
     /// Settings that differ from those in force and take effect at the next start.
-    pub restart_for: Vec<String>,
+    pub needs_restart: Vec<String>,
 }
 
 /// Names of what a change touched.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Changes {
     /// New ones.
     pub added: Vec<String>,
@@ -265,7 +258,7 @@ impl Supervisor {
             tracing::error!(%fault, "configuration refused; the one before it stays in force");
         }
         let refused = Refused {
-            at: clock::wall(),
+            at: clock::rfc3339(clock::wall()),
             faults: faults.to_vec(),
         };
         self.show(|shown| shown.refused = Some(refused));
@@ -296,7 +289,7 @@ impl Supervisor {
             swapped,
             routes: route_changes(&before.snapshot, &loaded.snapshot),
             upstreams: changes(&before.snapshot.upstreams, &loaded.snapshot.upstreams),
-            restart_for: restart_needs(&before.snapshot, &loaded.snapshot),
+            needs_restart: restart_needs(&before.snapshot, &loaded.snapshot),
         };
         if swapped {
             self.backend_tls.replace(tls, || self.live.swap(table));
@@ -309,7 +302,7 @@ impl Supervisor {
             generation = report.generation, digest = %report.digest, swapped,
             routes = ?report.routes, upstreams = ?report.upstreams, "configuration in force"
         );
-        for key in &report.restart_for {
+        for key in &report.needs_restart {
             tracing::warn!(
                 key,
                 "this setting has changed and takes effect at the next start"
@@ -318,7 +311,7 @@ impl Supervisor {
         self.close_sessions_of_removed(&before.snapshot, &report.routes.removed)
             .await;
         // What waits for a restart goes on being what it was.
-        report.restart_for.sort_unstable();
+        report.needs_restart.sort_unstable();
         let snapshot = Snapshot {
             node: before.snapshot.node.clone(),
             admin: before.snapshot.admin.clone(),

@@ -88,7 +88,10 @@ impl<'r> Candidates<'r> {
             .pick(self.key, &self.tried, clock::now(), fastrand::u64(..))?;
         self.tried.push(index);
         let member = &self.upstream.members[index];
-        Some((member, BackendSeat::take(self.upstream, member, self.session)))
+        Some((
+            member,
+            BackendSeat::take(self.upstream, member, self.session),
+        ))
     }
 
     /// Goes on to the next candidate until one is connected to. Nothing has been sent but, where
