@@ -317,6 +317,7 @@ mod tests {
         vitals.connect_began();
         vitals.session_began();
         vitals.session_began();
+        vitals.session_established();
         vitals.session_ended();
         assert_eq!(
             (
@@ -324,7 +325,7 @@ mod tests {
                 vitals.sessions_total(),
                 vitals.connects()
             ),
-            (1, 2, 1)
+            (1, 1, 1)
         );
     }
 }
