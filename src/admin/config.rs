@@ -12,8 +12,9 @@ use serde_json::Value;
 use crate::admin::Gateway;
 use crate::admin::problem::Problem;
 use crate::admin::status::FileView;
+use crate::base::clock;
 use crate::config::diagnostic::Diagnostic;
-use crate::control::supervisor::{Refused, ReloadReport};
+use crate::control::supervisor::ReloadReport;
 
 /// The configuration, with what became of its last reading.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -23,7 +24,16 @@ pub(super) struct ConfigView {
     /// In force, defaults included; secrets are `***`.
     config: Value,
     /// What is wrong with the file as it is now, if that was refused (I4).
-    refused: Option<Refused>,
+    refused: Option<RefusedView>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct RefusedView {
+    /// RFC 3339.
+    at: String,
+    /// Every fault, with file, line and column.
+    #[schemars(with = "Vec<Value>")]
+    diagnostics: Vec<Diagnostic>,
 }
 
 /// What a reload changed.
@@ -41,7 +51,10 @@ pub(super) async fn show(State(gateway): State<Arc<Gateway>>) -> Json<ConfigView
     Json(ConfigView {
         file: FileView::of(supervisor),
         config: supervisor.in_force(),
-        refused: supervisor.refused(),
+        refused: supervisor.refused().map(|refused| RefusedView {
+            at: clock::rfc3339(refused.at),
+            diagnostics: refused.faults,
+        }),
     })
 }
 

@@ -219,10 +219,10 @@ pub fn explain(table: &RoutingTable, asked: &Asked, now: Instant) -> Result<Expl
 }
 
 /// From the route on.
-fn follow<'a>(
+fn follow<'p>(
     explanation: &mut Explanation,
-    parts: &'a Parts,
-    matched: &Matched<'a, 'a>,
+    parts: &'p Parts,
+    matched: &Matched<'p, 'p>,
     now: Instant,
 ) {
     let route = &**matched.route;

@@ -76,7 +76,9 @@ impl FileView {
         Self {
             path: supervisor.path().display().to_string(),
             loaded: clock::rfc3339(supervisor.loaded_at()),
-            refused: supervisor.refused().map(|refused| refused.at),
+            refused: supervisor
+                .refused()
+                .map(|refused| clock::rfc3339(refused.at)),
         }
     }
 }

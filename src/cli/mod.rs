@@ -1,7 +1,85 @@
 //! What the shell sees: the commands of `sessile`. Each prints to a writer that it is given and
 //! answers with an exit code.
 
+pub mod args;
 pub mod check;
+pub mod client;
 pub mod demo;
+mod print;
+pub mod resolve;
 pub mod run;
 pub mod schema;
+pub mod sessions;
+pub mod status;
+
+use std::io::{self, ErrorKind, Write};
+
+use http::StatusCode;
+
+use crate::admin;
+use crate::admin::resolve::AskError;
+use crate::cli::args::{Arguments, Command};
+use crate::cli::client::ClientError;
+use crate::control::load::{DEFAULT_PATH, LoadOptions};
+
+/// Done.
+const OK: u8 = 0;
+/// It did not work out.
+const FAILED: u8 = 1;
+/// Configuration or arguments are refused.
+const REFUSED: u8 = 2;
+
+/// Does what the arguments say; answers the exit code.
+pub fn execute(arguments: Arguments, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
+    let done = match arguments.command {
+        Command::Run(args) => return run::run(args.options(), err),
+        Command::Demo(args) => {
+            let options = LoadOptions::from_process(DEFAULT_PATH, args.sets);
+            return run::demo(options, out, err);
+        }
+        Command::Check(args) => {
+            let form = if args.json {
+                check::Form::Json
+            } else {
+                check::Form::Text
+            };
+            check::check(&args.config.options(), form, out).map_err(Into::into)
+        }
+        Command::Resolve(args) => resolve::resolve(&args, out),
+        Command::Status(args) => status::status(&args, out),
+        Command::Sessions(args) => sessions::sessions(&args, out),
+        Command::Kick(args) => sessions::kick(&args, out),
+        Command::Schema(args) if args.admin_api => writeln!(out, "{:#}", admin::openapi())
+            .map(|()| OK)
+            .map_err(Into::into),
+        Command::Schema(args) => {
+            let form = if args.markdown {
+                schema::Form::Markdown
+            } else {
+                schema::Form::Json
+            };
+            schema::schema(form, out).map_err(Into::into)
+        }
+    };
+    done.unwrap_or_else(|error: anyhow::Error| {
+        // `sessile sessions | head` is no failure.
+        let io = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        if io == Some(ErrorKind::BrokenPipe) {
+            return OK;
+        }
+        // There is nowhere else to say it.
+        let _ = writeln!(err, "sessile: {error:#}");
+        if is_asked_wrong(&error) {
+            REFUSED
+        } else {
+            FAILED
+        }
+    })
+}
+
+/// Whether the arguments are at fault, by what they ask for.
+fn is_asked_wrong(error: &anyhow::Error) -> bool {
+    let refused = error.downcast_ref::<ClientError>();
+    let bad = matches!(refused, Some(ClientError::Refused { status, .. }) if *status == StatusCode::BAD_REQUEST);
+    bad || error.is::<AskError>()
+}

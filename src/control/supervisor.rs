@@ -2,6 +2,7 @@
 //! whole and changes nothing (I4); one without is in force after a single swap (I1).
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -36,6 +37,14 @@ pub struct Supervisor {
     shown: Mutex<Shown>,
 }
 
+impl fmt::Debug for Supervisor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Supervisor")
+            .field("path", &self.path())
+            .finish_non_exhaustive()
+    }
+}
+
 /// What operators see of it.
 #[derive(Clone)]
 struct Shown {
@@ -45,12 +54,11 @@ struct Shown {
 }
 
 /// A configuration that did not take effect.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug)]
 pub struct Refused {
-    /// When, as RFC 3339.
-    pub at: String,
+    /// When it was read.
+    pub at: SystemTime,
     /// Everything that is wrong with it.
-    #[schemars(with = "Vec<serde_json::Value>")]
     pub faults: Vec<Diagnostic>,
 }
 
@@ -68,7 +76,7 @@ pub struct ReloadReport {
     /// Upstreams by name.
     pub upstreams: Changes,
     /// Settings that differ from those in force and take effect at the next start.
-    pub needs_restart: Vec<String>,
+    pub restart_for: Vec<String>,
 }
 
 /// Names of what a change touched.
@@ -258,7 +266,7 @@ impl Supervisor {
             tracing::error!(%fault, "configuration refused; the one before it stays in force");
         }
         let refused = Refused {
-            at: clock::rfc3339(clock::wall()),
+            at: clock::wall(),
             faults: faults.to_vec(),
         };
         self.show(|shown| shown.refused = Some(refused));
@@ -289,7 +297,7 @@ impl Supervisor {
             swapped,
             routes: route_changes(&before.snapshot, &loaded.snapshot),
             upstreams: changes(&before.snapshot.upstreams, &loaded.snapshot.upstreams),
-            needs_restart: restart_needs(&before.snapshot, &loaded.snapshot),
+            restart_for: restart_needs(&before.snapshot, &loaded.snapshot),
         };
         if swapped {
             self.backend_tls.replace(tls, || self.live.swap(table));
@@ -302,7 +310,7 @@ impl Supervisor {
             generation = report.generation, digest = %report.digest, swapped,
             routes = ?report.routes, upstreams = ?report.upstreams, "configuration in force"
         );
-        for key in &report.needs_restart {
+        for key in &report.restart_for {
             tracing::warn!(
                 key,
                 "this setting has changed and takes effect at the next start"
@@ -311,7 +319,7 @@ impl Supervisor {
         self.close_sessions_of_removed(&before.snapshot, &report.routes.removed)
             .await;
         // What waits for a restart goes on being what it was.
-        report.needs_restart.sort_unstable();
+        report.restart_for.sort_unstable();
         let snapshot = Snapshot {
             node: before.snapshot.node.clone(),
             admin: before.snapshot.admin.clone(),

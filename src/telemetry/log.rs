@@ -111,7 +111,7 @@ mod tests {
         level
             .set_level("warn,sessile::proxy=debug")
             .expect("a level");
-        for wrong in ["", " ", "loud=", "sessile=louder", "a=b=c"] {
+        for wrong in ["", " ", "sessile=louder", "a=b=c"] {
             let error = level.set_level(wrong).expect_err(wrong);
             assert!(error.to_string().contains("not a log level"), "{error}");
         }

@@ -1,0 +1,294 @@
+//! The command line: verbs, flags, and the help that teaches them. What a verb does is its own
+//! file's.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::base::addr::BackendAddr;
+use crate::base::session_id::SessionId;
+use crate::control::load::{DEFAULT_PATH, LoadOptions};
+
+/// An edge gateway for WebSocket services, in front of backends that you have already.
+///
+/// It accepts upgrades, pins each session to a healthy backend, and can change its configuration
+/// without dropping one.
+#[derive(Debug, Parser)]
+#[command(name = "sessile", version, arg_required_else_help = true, after_help = EXIT_CODES)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_CODES: &str = "\
+First steps:
+  sessile demo                 a gateway with backends of its own, to play with
+  sessile check                is my gateway.toml right?
+  sessile run                  the gateway
+
+Exit codes: 0 done, 1 failed, 2 configuration or arguments refused.";
+
+/// A verb.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the gateway.
+    ///
+    /// SIGHUP reads the configuration again. SIGTERM or Ctrl-C takes no more clients and closes
+    /// sessions over `shutdown.grace`; a second one ends at once.
+    Run(ConfigArgs),
+    /// Run a gateway with three echo backends inside, and a page to try it in the browser.
+    Demo(DemoArgs),
+    /// Say everything that is wrong with a configuration, without starting.
+    Check(CheckArgs),
+    /// Say where a request would go, and why.
+    ///
+    /// By a configuration file, in which every backend counts as healthy; or with --admin by a
+    /// running gateway, as things are there at this moment. Exits with 1 if the request would go
+    /// nowhere.
+    #[command(after_help = RESOLVE_EXAMPLES)]
+    Resolve(ResolveArgs),
+    /// Show how a running gateway is.
+    Status(StatusArgs),
+    /// List live sessions of a running gateway, the oldest first.
+    Sessions(SessionsArgs),
+    /// Close sessions of a running gateway.
+    ///
+    /// The client gets a close frame, 1008 unless told otherwise, at the next boundary between two
+    /// frames.
+    Kick(KickArgs),
+    /// Print the JSON Schema of the configuration, or the OpenAPI document of the admin API.
+    Schema(SchemaArgs),
+}
+
+const RESOLVE_EXAMPLES: &str = "\
+Examples:
+  sessile resolve wss://chat.example.com/ws/7
+  sessile resolve /ws/7 -H 'Cookie: sid=42' --client 192.0.2.7
+  sessile resolve https://chat.example.com/api --admin 127.0.0.1:9900";
+
+/// Which configuration.
+#[derive(Debug, Args)]
+pub struct ConfigArgs {
+    /// The configuration file.
+    #[arg(short, long, value_name = "PATH", default_value = DEFAULT_PATH)]
+    pub config: PathBuf,
+    /// Set one key over file and environment, such as `admin.listen=127.0.0.1:9901`; the value is
+    /// TOML, and what is no TOML is text. May be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
+    pub sets: Vec<(String, String)>,
+}
+
+impl ConfigArgs {
+    /// This file, with these keys, under the environment of this process.
+    pub fn options(&self) -> LoadOptions {
+        LoadOptions::from_process(&self.config, self.sets.clone())
+    }
+}
+
+/// `sessile demo`
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Set one key of the demo's configuration, such as `listeners=[{name="edge",
+    /// listen=["127.0.0.1:0"]}]`. May be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
+    pub sets: Vec<(String, String)>,
+}
+
+/// `sessile check`
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// What to check.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Print JSON instead of text.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Which running gateway.
+#[derive(Debug, Args)]
+pub struct AdminArgs {
+    /// The gateway's admin API: `127.0.0.1:9900` or `unix:/run/sessile/admin.sock`. If not given:
+    /// what the configuration file says, or 127.0.0.1:9900 where there is none.
+    #[arg(short, long, value_name = "ADDRESS")]
+    pub admin: Option<BackendAddr>,
+    /// A file that holds the admin token.
+    #[arg(long, value_name = "PATH")]
+    pub token_file: Option<PathBuf>,
+    /// Which configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+/// `sessile resolve`
+#[derive(Debug, Args)]
+pub struct ResolveArgs {
+    /// Such as `wss://chat.example.com/ws/7`, or only `/ws/7`. It is an upgrade to WebSocket unless
+    /// it begins with `http:` or `https:`.
+    pub url: String,
+    /// A header of the request. May be repeated.
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = header)]
+    pub headers: Vec<(String, String)>,
+    /// The request's method.
+    #[arg(short = 'X', long, default_value = "GET")]
+    pub method: String,
+    /// The client's address.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    pub client: IpAddr,
+    /// Show every route that was considered, not only the first ones.
+    #[arg(long)]
+    pub all: bool,
+    /// Print JSON instead of text.
+    #[arg(long)]
+    pub json: bool,
+    /// A running gateway to ask; if not given, the configuration file is.
+    #[command(flatten)]
+    pub admin: AdminArgs,
+}
+
+/// `sessile status`
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Print JSON instead of text.
+    #[arg(long)]
+    pub json: bool,
+    /// Which gateway.
+    #[command(flatten)]
+    pub admin: AdminArgs,
+}
+
+/// `sessile sessions`
+#[derive(Debug, Args)]
+pub struct SessionsArgs {
+    /// Only of this route.
+    #[arg(long, value_name = "NAME")]
+    pub route: Option<String>,
+    /// Only of this upstream.
+    #[arg(long, value_name = "NAME")]
+    pub upstream: Option<String>,
+    /// Only on this backend.
+    #[arg(long, value_name = "ID")]
+    pub backend: Option<String>,
+    /// Only of this principal.
+    #[arg(long, value_name = "SUBJECT")]
+    pub principal: Option<String>,
+    /// Sessions at most.
+    #[arg(short, long, default_value_t = 100)]
+    pub limit: usize,
+    /// Print JSON instead of text.
+    #[arg(long)]
+    pub json: bool,
+    /// Which gateway.
+    #[command(flatten)]
+    pub admin: AdminArgs,
+}
+
+/// `sessile kick`
+#[derive(Debug, Args)]
+pub struct KickArgs {
+    /// Sessions, as `sessile sessions` lists them.
+    #[arg(required = true, value_name = "ID")]
+    pub ids: Vec<SessionId>,
+    /// Close code: 1000 to 1003, 1007 to 1013 or 3000 to 4999.
+    #[arg(long)]
+    pub code: Option<u16>,
+    /// What the client is told, at most 123 bytes.
+    #[arg(long)]
+    pub reason: Option<String>,
+    /// Which gateway.
+    #[command(flatten)]
+    pub admin: AdminArgs,
+}
+
+/// `sessile schema`
+#[derive(Debug, Args)]
+pub struct SchemaArgs {
+    /// Print the configuration's page of the manual instead.
+    #[arg(long, conflicts_with = "admin_api")]
+    pub markdown: bool,
+    /// Print the OpenAPI document of the admin API instead.
+    #[arg(long)]
+    pub admin_api: bool,
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => {
+            Ok((key.trim().to_owned(), value.to_owned()))
+        }
+        _ => Err("write KEY=VALUE, such as `admin.listen=127.0.0.1:9901`".to_owned()),
+    }
+}
+
+fn header(text: &str) -> Result<(String, String), String> {
+    match text.split_once(':') {
+        Some((name, value)) if !name.trim().is_empty() => {
+            Ok((name.trim().to_owned(), value.trim().to_owned()))
+        }
+        _ => Err("write `Name: value`".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound_and_every_verb_and_flag_has_help() {
+        fn documented(command: &clap::Command) {
+            let name = command.get_name();
+            assert!(command.get_about().is_some(), "{name} has no help");
+            for argument in command.get_arguments() {
+                assert!(
+                    argument.get_help().is_some(),
+                    "{name}: {} has no help",
+                    argument.get_id()
+                );
+            }
+            command.get_subcommands().for_each(documented);
+        }
+        let command = Arguments::command();
+        command.clone().debug_assert();
+        documented(&command);
+    }
+
+    #[test]
+    fn arguments_are_read() {
+        let parse = |line: &str| Arguments::try_parse_from(line.split(' '));
+        let run = parse("sessile run --set a.b=c=d -c edge.toml")
+            .expect("arguments")
+            .command;
+        let Command::Run(run) = run else {
+            panic!("{run:?}")
+        };
+        assert_eq!(run.config, PathBuf::from("edge.toml"));
+        assert_eq!(run.sets, [("a.b".to_owned(), "c=d".to_owned())]);
+
+        let resolve =
+            parse("sessile resolve /ws -H x-a:1 -H x-a:2 -a unix:/run/a").expect("arguments");
+        let Command::Resolve(resolve) = resolve.command else {
+            panic!("{resolve:?}")
+        };
+        assert_eq!(resolve.headers.len(), 2);
+        assert_eq!(
+            resolve.admin.admin,
+            Some(BackendAddr::Unix("/run/a".into()))
+        );
+
+        for (line, kind) in [
+            ("sessile run --set a", ErrorKind::ValueValidation),
+            ("sessile resolve /ws -H a", ErrorKind::ValueValidation),
+            ("sessile kick", ErrorKind::MissingRequiredArgument),
+            ("sessile kick nonsense", ErrorKind::ValueValidation),
+            ("sessile status --admin nowhere", ErrorKind::ValueValidation),
+            ("sessile fly", ErrorKind::InvalidSubcommand),
+        ] {
+            assert_eq!(parse(line).expect_err(line).kind(), kind, "{line}");
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! `sessile resolve`: where would this request go, and why. A running gateway is asked what it
+//! would do; without one the configuration file is compiled here and asked the same.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use http::Method;
+
+use crate::admin::resolve::{Asked, Choice, Explanation, Values, explain};
+use crate::base::clock;
+use crate::cli::args::ResolveArgs;
+use crate::cli::client::Client;
+use crate::cli::print::visible;
+use crate::control::load::load;
+use crate::core::routing::RoutingTable;
+
+/// Routes that are shown unless all are asked for: those that were nearest.
+const ROUTES_SHOWN: usize = 12;
+/// The request goes nowhere.
+const NOWHERE: u8 = 1;
+/// The configuration is refused.
+const REFUSED: u8 = 2;
+
+/// Explains. Answers 1 if the request would go nowhere, 2 if the configuration is refused.
+///
+/// # Errors
+/// When what is asked is no request, the gateway does not answer, or `out` cannot be written to.
+pub fn resolve(args: &ResolveArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
+    let asked = asked(args);
+    let explanation: Explanation = if args.admin.admin.is_some() {
+        Client::new(&args.admin)?.ask(Method::POST, "/v1/resolve", Some(&asked))?
+    } else {
+        let options = args.admin.config.options();
+        let snapshot = match load(&options) {
+            Ok(loaded) => loaded.snapshot,
+            Err(faults) => {
+                writeln!(out, "{faults}")?;
+                return Ok(REFUSED);
+            }
+        };
+        let now = clock::now();
+        let table = RoutingTable::compile(&snapshot, None, 1, now);
+        let mut explanation = explain(&table, &asked, now)?;
+        let file = options.path.display();
+        explanation.notes.push(format!(
+            "read from {file}, where every active backend counts as healthy and empty; --admin asks a \
+             running gateway"
+        ));
+        explanation
+    };
+    if args.json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&explanation)?)?;
+    } else {
+        show(out, &explanation, args.all)?;
+    }
+    let chosen = explanation
+        .choice
+        .as_ref()
+        .is_some_and(|choice| choice.backend.is_some());
+    Ok(if chosen || explanation.redirect.is_some() {
+        0
+    } else {
+        NOWHERE
+    })
+}
+
+fn asked(args: &ResolveArgs) -> Asked {
+    let mut headers: BTreeMap<String, Values> = BTreeMap::new();
+    for (name, value) in &args.headers {
+        match headers
+            .entry(name.to_ascii_lowercase())
+            .or_insert(Values::Many(Vec::new()))
+        {
+            Values::Many(values) => values.push(value.clone()),
+            Values::One(_) => unreachable!("all are made with room for many"),
+        }
+    }
+    Asked {
+        url: Some(args.url.clone()),
+        method: Some(args.method.clone()),
+        headers,
+        client: Some(args.client),
+        ..Asked::default()
+    }
+}
+
+fn show(out: &mut dyn Write, explanation: &Explanation, all: bool) -> io::Result<()> {
+    let request = &explanation.request;
+    let kind = if request.websocket {
+        "WebSocket"
+    } else {
+        "HTTP"
+    };
+    writeln!(
+        out,
+        "request   {} {}{} ({kind}) from {}",
+        request.method,
+        visible(&request.host),
+        visible(&request.path),
+        request.client
+    )?;
+    writeln!(out, "routes    the most specific first")?;
+    let shown = if all {
+        explanation.routes.len()
+    } else {
+        ROUTES_SHOWN
+    };
+    // The one that matched is always among those shown.
+    let (first, rest) = explanation
+        .routes
+        .split_at(shown.min(explanation.routes.len()));
+    let matched = rest.iter().find(|considered| considered.matched);
+    let width = first
+        .iter()
+        .chain(matched)
+        .map(|considered| considered.route.chars().count());
+    let width = width.max().unwrap_or(0);
+    for considered in first.iter().chain(matched) {
+        let arrow = if considered.matched { "->" } else { "" };
+        writeln!(
+            out,
+            "  {arrow:2} {:width$}  {}",
+            considered.route,
+            visible(&considered.verdict)
+        )?;
+    }
+    match rest.len() - usize::from(matched.is_some()) {
+        0 => {}
+        more => writeln!(out, "     … and {more} more: --all shows them")?,
+    }
+    if let Some(redirect) = &explanation.redirect {
+        let location = redirect
+            .location
+            .as_deref()
+            .unwrap_or("nowhere, as the request has no host");
+        writeln!(
+            out,
+            "redirect  {} to {}",
+            redirect.status,
+            visible(location)
+        )?;
+    }
+    if let Some(affinity) = &explanation.affinity {
+        writeln!(
+            out,
+            "key       {} from {}",
+            visible(&affinity.key),
+            affinity.source
+        )?;
+    }
+    if let Some(choice) = &explanation.choice {
+        walk(out, choice)?;
+        let backend = choice
+            .backend
+            .as_deref()
+            .unwrap_or("none may take it: answered 503");
+        writeln!(out, "backend   {backend}")?;
+    }
+    if let Some(target) = &explanation.target {
+        writeln!(out, "asked for {}", visible(target))?;
+    }
+    for note in &explanation.notes {
+        writeln!(out, "note      {}", visible(note))?;
+    }
+    Ok(())
+}
+
+fn walk(out: &mut dyn Write, choice: &Choice) -> io::Result<()> {
+    let panic = if choice.panicking {
+        ", so few are well that health is ignored"
+    } else {
+        ""
+    };
+    writeln!(
+        out,
+        "upstream  {} by {}{panic}",
+        choice.upstream, choice.policy
+    )?;
+    let width = choice
+        .walk
+        .iter()
+        .map(|step| step.backend.chars().count())
+        .max()
+        .unwrap_or(0);
+    for step in &choice.walk {
+        let arrow = if step.verdict == "taken" { "->" } else { "" };
+        writeln!(out, "  {arrow:2} {:width$}  {}", step.backend, step.reason)?;
+    }
+    Ok(())
+}

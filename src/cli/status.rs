@@ -1,0 +1,108 @@
+//! `sessile status`: how a running gateway is, on one screen.
+
+use std::io::{self, Write};
+
+use serde_json::{Value, json};
+
+use crate::admin::status::StatusView;
+use crate::admin::{Page, UpstreamSummary};
+use crate::cli::args::StatusArgs;
+use crate::cli::client::Client;
+use crate::cli::print::{columns, time, visible};
+
+/// Shows the status and the upstreams.
+///
+/// # Errors
+/// When the gateway does not answer, or `out` cannot be written to.
+pub fn status(args: &StatusArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
+    let client = Client::new(&args.admin)?;
+    if args.json {
+        let status: Value = client.get("/v1/status")?;
+        let upstreams: Value = client.get("/v1/upstreams")?;
+        writeln!(
+            out,
+            "{:#}",
+            json!({ "status": status, "upstreams": upstreams["items"] })
+        )?;
+        return Ok(0);
+    }
+    let status: StatusView = client.get("/v1/status")?;
+    let upstreams: Page<UpstreamSummary> = client.get("/v1/upstreams")?;
+    overview(out, &status)?;
+    writeln!(out)?;
+    let rows = status.listeners.iter().map(|listener| {
+        let tls = if listener.tls { "yes" } else { "no" };
+        vec![
+            listener.name.clone(),
+            tls.to_owned(),
+            listener.addresses.join(", "),
+        ]
+    });
+    columns(out, &["LISTENER", "TLS", "ADDRESSES"], rows)?;
+    writeln!(out)?;
+    let rows = upstreams.items.iter().map(|upstream| {
+        let panic = if upstream.panicking {
+            ", panicking"
+        } else {
+            ""
+        };
+        vec![
+            upstream.name.clone(),
+            upstream.policy.clone(),
+            upstream.probe.clone().unwrap_or_else(|| "none".to_owned()),
+            format!("{} of {}{panic}", upstream.eligible, upstream.backends),
+            upstream.sessions.to_string(),
+        ]
+    });
+    columns(
+        out,
+        &["UPSTREAM", "POLICY", "PROBE", "BACKENDS", "SESSIONS"],
+        rows,
+    )?;
+    if upstreams.next.is_some() {
+        writeln!(out, "… and more: GET /v1/upstreams pages through them")?;
+    }
+    Ok(0)
+}
+
+fn overview(out: &mut dyn Write, status: &StatusView) -> io::Result<()> {
+    let uptime = time(status.uptime_seconds as f64);
+    let node = visible(&status.node);
+    writeln!(
+        out,
+        "{node} is {} for {uptime}, sessile {}",
+        status.phase, status.version
+    )?;
+    let workers: Vec<_> = status
+        .workers
+        .iter()
+        .map(|worker| worker.sessions.to_string())
+        .collect();
+    writeln!(
+        out,
+        "sessions  {} on {} workers ({}), {} connections",
+        status.sessions,
+        workers.len(),
+        workers.join(", "),
+        status.connections
+    )?;
+    writeln!(
+        out,
+        "table     generation {}, digest {}",
+        status.generation, status.digest
+    )?;
+    let file = &status.sources.file;
+    writeln!(
+        out,
+        "file      {}, loaded {}",
+        visible(&file.path),
+        file.loaded
+    )?;
+    if let Some(at) = &file.refused {
+        writeln!(
+            out,
+            "          REFUSED at {at}: `sessile check` or /v1/config say why"
+        )?;
+    }
+    Ok(())
+}
