@@ -374,7 +374,7 @@ impl Parts {
             .get(http::header::HOST)
             .and_then(|host| host.to_str().ok());
         let host = asked.host.as_deref().or(named);
-        let host = host.or(uri.authority().map(|authority| authority.as_str()));
+        let host = host.or_else(|| uri.authority().map(|authority| authority.as_str()));
         let scheme = uri.scheme_str().unwrap_or("ws");
         Ok(Self {
             method: method

@@ -297,9 +297,9 @@ async fn upstreams_show_how_well_their_backends_are() {
     let (_, list) = ask(&fixture, "GET /v1/upstreams").await;
     let expected = json!({
         "items": [
-            { "name": "chat", "policy": "round_robin", "probe": "tcp", "backends": 2,
+            { "name": "chat", "policy": "round_robin", "probe": "tcp", "members": 2,
               "eligible": 0, "panicking": true, "sessions": 1 },
-            { "name": "pages", "policy": "consistent_hash", "probe": null, "backends": 1,
+            { "name": "pages", "policy": "consistent_hash", "probe": null, "members": 1,
               "eligible": 1, "panicking": false, "sessions": 0 },
         ],
         "next": null,

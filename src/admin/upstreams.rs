@@ -26,8 +26,8 @@ pub struct UpstreamSummary {
     pub policy: String,
     /// What its probe tries (`tcp`, `http`, `websocket`); null if there is none.
     pub probe: Option<String>,
-    /// Members.
-    pub backends: usize,
+    /// How many backends it has.
+    pub members: usize,
     /// Members that may take a session now: active, not unhealthy, not ejected.
     pub eligible: usize,
     /// So few are well that health is ignored.
@@ -120,7 +120,7 @@ fn summary(upstream: &Upstream, now: Instant) -> UpstreamSummary {
             .probe
             .as_ref()
             .map(|probe| probe_word(&probe.kind).to_owned()),
-        backends: members.len(),
+        members: members.len(),
         eligible: members
             .iter()
             .filter(|member| eligible(member, now))

@@ -50,7 +50,7 @@ pub fn status(args: &StatusArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
             upstream.name.clone(),
             upstream.policy.clone(),
             upstream.probe.clone().unwrap_or_else(|| "none".to_owned()),
-            format!("{} of {}{panic}", upstream.eligible, upstream.backends),
+            format!("{} of {}{panic}", upstream.eligible, upstream.members),
             upstream.sessions.to_string(),
         ]
     });

@@ -67,6 +67,7 @@ pub(super) fn start(worker: &Rc<Worker>, beginning: Beginning) {
         _connection: beginning.connection,
     });
     session.metrics.began(session.facts.handshake);
+    session.backend.established();
     worker.load.sessions.fetch_add(1, Ordering::Relaxed);
     worker
         .sessions
