@@ -110,18 +110,14 @@ impl<'a> Page<'a> {
         for (key, property) in properties {
             let key = format!("{above}{key}");
             let about = property["description"].as_str().unwrap_or_default();
-            let inner = self.inner(property);
-            let shown = match inner {
-                Some(_) => String::new(),
-                None => shown_default(&property["default"]),
-            };
+            let shown = shown_default(&property["default"]);
             let _ = writeln!(
                 rows,
                 "| `{key}` | {} | {shown} | {} |",
                 self.type_of(property),
                 one_line(about).replace('|', "\\|"),
             );
-            if let Some((inner, mark)) = inner {
+            if let Some((inner, mark)) = self.inner(property) {
                 self.rows(&format!("{key}{mark}."), inner, rows);
             }
         }

@@ -1,14 +1,14 @@
 //! Model to snapshot: the only validator. It looks at everything before it gives up, so that an
 //! operator sees all faults at once, and it asks the world outside only through `Surroundings`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use crate::base::names::UpstreamName;
 use crate::config::diagnostic::{Diagnostic, Severity};
 use crate::config::layers::Origin;
-use crate::config::model::{self, Model};
-use crate::config::snapshot::{CertificateFiles, Listener, Snapshot};
+use crate::config::model::Model;
+use crate::config::snapshot::{CertificateFiles, Listener, Route, Snapshot};
 
 mod edits;
 mod listener;
@@ -124,7 +124,7 @@ fn listeners(root: &Scope<'_>, model: &Model) -> Option<Vec<Listener>> {
     at.each(&model.listeners, listener::listener)
 }
 
-fn routes(root: &Scope<'_>, model: &Model) -> Option<Vec<crate::config::snapshot::Route>> {
+fn routes(root: &Scope<'_>, model: &Model) -> Option<Vec<Route>> {
     let at = root.key("routes");
     if model.routes.is_empty() && !at.is_explained() {
         root.warn("there are no routes, so every request would be answered with 404");
@@ -149,10 +149,13 @@ fn routes(root: &Scope<'_>, model: &Model) -> Option<Vec<crate::config::snapshot
 }
 
 fn warn_of_unused(root: &Scope<'_>, model: &Model) {
+    let routes = model.routes.iter();
+    let used: HashSet<&str> = routes
+        .filter_map(|route| route.upstream.as_deref())
+        .collect();
     for (name, upstream) in &model.upstreams {
         let at = root.key("upstreams").key(name);
-        let used = |route: &model::Route| route.upstream.as_deref() == Some(name);
-        if !model.routes.iter().any(used) && !root.key("routes").is_explained() {
+        if !used.contains(name.as_str()) && !root.key("routes").is_explained() {
             at.warn(format!("no route leads to upstream `{name}`"));
         }
         if upstream.backends.is_empty() && !at.key("backends").is_explained() {
