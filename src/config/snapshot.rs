@@ -200,6 +200,8 @@ pub struct Upstream {
     pub tls: Option<UpstreamTls>,
     /// A PROXY protocol header that starts every connection to a backend.
     pub proxy_protocol: Option<ProxyVersion>,
+    /// Whether backends get a `Forwarded` field (RFC 7239) beside `X-Forwarded-*`. Default false.
+    pub forwarded_header: bool,
     /// Time for one dial, TLS included. Default 2 s.
     pub connect_timeout: Duration,
     /// Backends tried for one request. Default 3, at least 1.

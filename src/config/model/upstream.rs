@@ -35,6 +35,8 @@ pub struct Upstream {
     pub tls: Option<UpstreamTls>,
     /// A PROXY protocol header of this version starts every connection to a backend.
     pub proxy_protocol: Option<ProxyVersion>,
+    /// Whether backends get a `Forwarded` field (RFC 7239) beside `X-Forwarded-*`.
+    pub forwarded_header: bool,
     /// Time for one dial, TLS included.
     pub connect_timeout: Time,
     /// Backends tried for one request.
@@ -54,6 +56,7 @@ impl Default for Upstream {
             panic_threshold: 0.5,
             tls: None,
             proxy_protocol: None,
+            forwarded_header: false,
             connect_timeout: Time::seconds(2),
             attempts: 3,
             idle_connections: 32,

@@ -59,6 +59,7 @@ pub(super) fn upstream(at: &Scope<'_>, name: &str, model: &model::Upstream) -> O
         passive: passive?,
         panic_threshold: panic_threshold?,
         tls: tls?,
+        forwarded_header: model.forwarded_header,
         proxy_protocol: model.proxy_protocol.map(|version| match version {
             model::ProxyVersion::V1 => ProxyVersion::V1,
             model::ProxyVersion::V2 => ProxyVersion::V2,

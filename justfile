@@ -1,0 +1,25 @@
+# What one does here; `.ci/run` is the same for a clean clone.
+
+# Form, lints, licences and duplicates.
+check:
+    cargo fmt --check
+    cargo clippy --all-targets -- -D warnings
+    cargo deny check
+
+# Everything; arguments go to `cargo test`.
+test *ARGS:
+    ./test {{ARGS}}
+
+# The behaviour tests against a real gateway; `just e2e limits::` for one promise.
+e2e *ARGS:
+    ./test --prepare
+    cargo test --test gateway {{ARGS}}
+
+# All 517 Autobahn cases, the slow ones too, directly and through the gateway.
+autobahn-full:
+    ./test --prepare
+    SESSILE_AUTOBAHN=full cargo test --test gateway autobahn:: -- --nocapture
+
+# What CI runs.
+ci:
+    bash .ci/run

@@ -1,0 +1,28 @@
+//! Behaviour of the gateway as its users see it: a module per promise, each test with a gateway in
+//! a process of its own. Tests named `i1_…` to `i11_…` hold the invariants of ARCHITECTURE.md.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "tests run in real time, tell what they measured, and fail by panic"
+)]
+#![allow(
+    unreachable_pub,
+    reason = "a binary of tests exports nothing; `pub` is what modules share"
+)]
+
+mod admin;
+mod backend_loss;
+mod edge;
+mod http;
+mod limits;
+mod peers;
+mod records;
+mod relay;
+mod reload;
+mod routing;
+mod scale;
+mod shutdown;
+mod support;
+mod tls;
+mod upgrade;

@@ -1,0 +1,271 @@
+//! Changes of the configuration while traffic flows.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::time::Instant;
+
+use rustix::process::Signal;
+use tokio::sync::watch;
+
+use crate::support::{Backend, Client, Gateway, config, eventually};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_changed_file_takes_effect_on_reload_and_says_what_changed() {
+    let (old, new) = (Backend::echo().await, Backend::echo().await);
+    let gateway = Gateway::start(&config::echo(&[old.address], "", "")).await;
+    let before = gateway.get("/v1/status");
+    let mut client = Client::connect(gateway.address(), "/").await;
+
+    gateway.write_config(&config::echo(&[new.address], "", ""));
+    let answer = gateway.reload();
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let after = gateway.get("/v1/status");
+    assert_eq!(
+        after["generation"].as_u64(),
+        before["generation"].as_u64().map(|old| old + 1)
+    );
+    assert_ne!(after["digest"], before["digest"]);
+
+    let mut next = Client::connect(gateway.address(), "/").await;
+    assert_eq!(next.backend().await, new.address);
+    assert_eq!(
+        client.backend().await,
+        old.address,
+        "i1: a session stays where it is"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_file_again_changes_nothing() {
+    let backend = Backend::echo().await;
+    let gateway = Gateway::start(&config::echo(&[backend.address], "", "")).await;
+    let digest = gateway.get("/v1/status")["digest"].clone();
+    assert_eq!(gateway.reload().status, 200);
+    assert_eq!(gateway.get("/v1/status")["digest"], digest);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sighup_reloads() {
+    let (old, new) = (Backend::echo().await, Backend::echo().await);
+    let gateway = Gateway::start(&config::echo(&[old.address], "", "")).await;
+    gateway.write_config(&config::echo(&[new.address], "", ""));
+    gateway.signal(Signal::HUP);
+    eventually("new sessions at the new backend", async || {
+        let mut client = Client::connect(gateway.address(), "/").await;
+        client.backend().await == new.address
+    })
+    .await;
+}
+
+/// Watching is off in the other tests, so that they decide when a file is read.
+fn watched(backend: &Backend) -> String {
+    let text = config::echo(&[backend.address], "", "");
+    format!("[sources.file]\nwatch = true\n\n{text}")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watched_file_takes_effect_when_it_is_renamed_over_or_written_in_place() {
+    let backends = [
+        Backend::echo().await,
+        Backend::echo().await,
+        Backend::echo().await,
+    ];
+    let gateway = Gateway::start(&watched(&backends[0])).await;
+    gateway.write_config(&watched(&backends[1]));
+    let arrives_at = async |backend: &Backend| {
+        eventually("new sessions at the new backend", async || {
+            let mut client = Client::connect(gateway.address(), "/").await;
+            client.backend().await == backend.address
+        })
+        .await;
+    };
+    arrives_at(&backends[1]).await;
+    let text = config::complete(&watched(&backends[2]), gateway.directory());
+    fs::write(gateway.directory().join("gateway.toml"), text).unwrap();
+    arrives_at(&backends[2]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watched_file_behind_swapped_links_is_seen_as_kubernetes_swaps_them() {
+    let (old, new) = (Backend::echo().await, Backend::echo().await);
+    let gateway = Gateway::start(&watched(&old)).await;
+    // gateway.toml -> ..data/gateway.toml, ..data -> ..2026_01; then ..data is renamed over.
+    let directory = gateway.directory();
+    for (version, backend) in [("..2026_01", &old), ("..2026_02", &new)] {
+        fs::create_dir(directory.join(version)).unwrap();
+        let text = config::complete(&watched(backend), directory);
+        fs::write(directory.join(version).join("gateway.toml"), text).unwrap();
+    }
+    symlink("..2026_01", directory.join("..data")).unwrap();
+    symlink("..data/gateway.toml", directory.join("gateway.toml.new")).unwrap();
+    fs::rename(
+        directory.join("gateway.toml.new"),
+        directory.join("gateway.toml"),
+    )
+    .unwrap();
+    // The watch has to follow the link that has just come, before the link behind it is swapped.
+    let settled = Instant::now();
+    while settled.elapsed() < std::time::Duration::from_millis(1500) {
+        let mut client = Client::connect(gateway.address(), "/").await;
+        assert_eq!(client.backend().await, old.address);
+    }
+    symlink("..2026_02", directory.join("..data_tmp")).unwrap();
+    fs::rename(directory.join("..data_tmp"), directory.join("..data")).unwrap();
+    eventually("new sessions at the new backend", async || {
+        let mut client = Client::connect(gateway.address(), "/").await;
+        client.backend().await == new.address
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i4_a_bad_file_is_refused_whole_with_its_place_and_the_good_one_stays() {
+    let backend = Backend::echo().await;
+    let good = config::echo(&[backend.address], "", "");
+    let gateway = Gateway::start(&good).await;
+    let before = gateway.get("/v1/status");
+    let bad = [
+        good.replace("upstream = \"echo\"", "upstream = \"ecko\""),
+        good.replace("[[routes]]", "[[routes]"),
+        good.replace("affinity", "afinity"),
+        format!("{good}\n[[routes]]\nname = \"all\"\nupstream = \"echo\"\npath = \"/x\"\n"),
+    ];
+    for text in bad {
+        gateway.write_config(&text);
+        let answer = gateway.reload();
+        assert!(
+            (400..500).contains(&answer.status),
+            "{text} was taken: {}",
+            answer.body
+        );
+        assert!(
+            answer.head.contains("application/problem+json"),
+            "{}",
+            answer.head
+        );
+        assert!(
+            answer.body.contains("gateway.toml"),
+            "no place in {}",
+            answer.body
+        );
+        let now = gateway.get("/v1/status");
+        assert_eq!(
+            (&now["generation"], &now["digest"]),
+            (&before["generation"], &before["digest"])
+        );
+        let mut client = Client::connect(gateway.address(), "/").await;
+        client.echo("the good one serves").await;
+    }
+    // SIGHUP refuses alike, and says so in the log.
+    gateway.signal(Signal::HUP);
+    eventually("the refusal is logged", async || {
+        gateway.log().contains("gateway.toml")
+    })
+    .await;
+    Client::connect(gateway.address(), "/")
+        .await
+        .echo("still")
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn upstreams_that_did_not_change_keep_their_health() {
+    let (sick, well) = (Backend::echo().await, Backend::echo().await);
+    sick.set_healthy(false);
+    let probe = "probe = { type = \"http\", path = \"/healthz\", interval = \"50ms\", fall = 1 }";
+    let text = config::echo(&[sick.address, well.address], probe, "");
+    let gateway = Gateway::start(&text).await;
+    gateway
+        .wait_for_health("echo", sick.address, "unhealthy")
+        .await;
+    let mut client = Client::connect(gateway.address(), "/").await;
+    for number in 0..5 {
+        gateway.write_config(&format!(
+            "{text}\n[[routes]]\nname = \"more-{number}\"\npath = \"/more\"\nupstream = \"echo\"\n"
+        ));
+        assert_eq!(gateway.reload().status, 200);
+        assert_eq!(gateway.backend("echo", sick.address)["health"], "unhealthy");
+        assert_eq!(gateway.backend("echo", well.address)["sessions"], 1);
+    }
+    client.echo("lives").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i1_sessions_of_a_removed_route_live_on_unless_it_says_otherwise() {
+    let backend = Backend::echo().await;
+    let keeps = "[[routes]]\nname = \"keeps\"\npath = \"/keeps\"\nupstream = \"echo\"\n";
+    let closes = "[[routes]]\nname = \"closes\"\npath = \"/closes\"\nupstream = \"echo\"\n\
+        on_removal = \"close\"\n";
+    let text = config::echo(&[backend.address], "", "");
+    let gateway = Gateway::start(&format!("{text}\n{keeps}\n{closes}")).await;
+    let mut kept = Client::connect(gateway.address(), "/keeps").await;
+    let mut closed = Client::connect(gateway.address(), "/closes").await;
+    let mut other = Client::connect(gateway.address(), "/").await;
+    gateway.write_config(&text);
+    assert_eq!(gateway.reload().status, 200);
+    let (code, reason) = closed.end().await.unwrap();
+    assert_eq!(code, 1012);
+    assert!(!reason.is_empty());
+    kept.echo("kept").await;
+    other.echo("untouched").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i1_a_thousand_swaps_lose_no_message_of_two_hundred_sessions() {
+    let backends = [
+        Backend::echo().await,
+        Backend::echo().await,
+        Backend::echo().await,
+    ];
+    let addresses = backends.each_ref().map(|backend| backend.address);
+    let whole = config::echo(&addresses, "", "");
+    let without_one = config::echo(&addresses[1..], "", "limits = { message_bytes = 4096 }");
+    let gateway = Gateway::start(&whole).await;
+    let stop = watch::Sender::new(false);
+    let mut sessions = tokio::task::JoinSet::new();
+    for key in 0..200 {
+        let mut client = Client::connect(gateway.address(), &format!("/?k={key}")).await;
+        let mut stopped = stop.subscribe();
+        sessions.spawn(async move {
+            let mut number = 0_u64;
+            while !*stopped.borrow_and_update() {
+                client.echo(&number.to_string()).await;
+                number += 1;
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+            client.close().await;
+            number
+        });
+    }
+    let first_generation = gateway.generation();
+    swap(&gateway, &[&without_one, &whole], 100);
+    let warm = gateway.memory_kib("VmRSS");
+    let start = Instant::now();
+    swap(&gateway, &[&without_one, &whole], 900);
+    let took = start.elapsed();
+    let grown = gateway.memory_kib("VmRSS").saturating_sub(warm);
+    assert_eq!(gateway.generation(), first_generation + 1000);
+    assert_eq!(
+        gateway.sessions_live(),
+        200,
+        "sessions ended during the swaps"
+    );
+    stop.send(true).unwrap();
+    let mut messages = 0;
+    while let Some(count) = sessions.join_next().await {
+        messages += count.expect("every message of a session came back, in order");
+    }
+    eprintln!("900 swaps in {took:?} beside {messages} messages; memory grew by {grown} KiB");
+    assert!(messages > 1000, "only {messages} messages");
+    assert!(grown < 4096, "swaps left {grown} KiB behind");
+    let records = gateway.wait_for_records(200).await;
+    assert!(records.iter().all(|record| record.ended_by == "client"));
+}
+
+fn swap(gateway: &Gateway, texts: &[&str], count: usize) {
+    for number in 0..count {
+        gateway.write_config(texts[number % texts.len()]);
+        let answer = gateway.reload();
+        assert_eq!(answer.status, 200, "swap {number}: {}", answer.body);
+    }
+}

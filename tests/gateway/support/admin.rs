@@ -1,0 +1,57 @@
+//! The admin API of a gateway under test, over its unix socket. Blocking, so that it serves in
+//! `drop` too; an answer takes well under a millisecond.
+
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::DEADLINE;
+
+/// What the admin API answered.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+    pub body: String,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body)
+            .unwrap_or_else(|error| panic!("not JSON ({error}): {} {}", self.head, self.body))
+    }
+}
+
+/// One request on a connection of its own. HTTP/1.0, so that the body ends with the connection.
+pub fn request(
+    socket: &Path,
+    token: Option<&str>,
+    method: &str,
+    target: &str,
+    body: &str,
+) -> io::Result<Answer> {
+    let token = token.map(|token| format!("authorization: Bearer {token}\r\n"));
+    let token = token.unwrap_or_default();
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(DEADLINE))?;
+    write!(
+        stream,
+        "{method} {target} HTTP/1.0\r\nhost: admin\r\ncontent-type: application/json\r\n{token}\
+         content-length: {}\r\n\r\n{body}",
+        body.len()
+    )?;
+    let mut text = Vec::new();
+    stream.read_to_end(&mut text)?;
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let status = text.split(' ').nth(1).and_then(|code| code.parse().ok());
+    match (status, text.split_once("\r\n\r\n")) {
+        (Some(status), Some((head, body))) => Ok(Answer {
+            status,
+            head: head.to_owned(),
+            body: body.to_owned(),
+        }),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidData, text)),
+    }
+}

@@ -1,0 +1,92 @@
+//! An authority and certificates of it, made anew for each test.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+/// An authority whose files lie in a test's directory.
+pub struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    directory: PathBuf,
+}
+
+/// Files of a certificate.
+pub struct Files {
+    pub cert: PathBuf,
+    pub key: PathBuf,
+}
+
+impl Authority {
+    /// A new one; its own certificate is `ca.pem` in the directory.
+    pub fn new(directory: &Path) -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        let issuer = CertifiedIssuer::self_signed(params, key).expect("a certificate");
+        fs::write(directory.join("ca.pem"), issuer.pem()).expect("a file");
+        Self {
+            issuer,
+            directory: directory.to_owned(),
+        }
+    }
+
+    /// PEM of the authority's own certificate.
+    pub fn path(&self) -> PathBuf {
+        self.directory.join("ca.pem")
+    }
+
+    /// Issues a certificate for these names into `FILE.crt` and `FILE.key`, over what is there.
+    pub fn issue(&self, file: &str, names: &[&str]) -> Files {
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        let params = CertificateParams::new(names).expect("names are valid");
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        let files = Files {
+            cert: self.directory.join(format!("{file}.crt")),
+            key: self.directory.join(format!("{file}.key")),
+        };
+        fs::write(&files.cert, certificate.pem()).expect("a file");
+        fs::write(&files.key, key.serialize_pem()).expect("a file");
+        files
+    }
+
+    /// A client that trusts this authority alone.
+    pub fn client(&self) -> Arc<ClientConfig> {
+        self.client_of(rustls::DEFAULT_VERSIONS)
+    }
+
+    /// The same with these versions of TLS.
+    pub fn client_of(&self, versions: &[&'static SupportedProtocolVersion]) -> Arc<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        roots
+            .add(self.issuer.der().clone())
+            .expect("the authority is a root");
+        let builder = ClientConfig::builder_with_provider(provider());
+        let builder = builder
+            .with_protocol_versions(versions)
+            .expect("versions we have");
+        Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
+    }
+
+    /// A server with this certificate, for backends that speak TLS.
+    pub fn server(&self, files: &Files) -> Arc<ServerConfig> {
+        let chain = CertificateDer::pem_file_iter(&files.cert).expect("a file");
+        let chain = chain.collect::<Result<Vec<_>, _>>().expect("certificates");
+        let key = PrivateKeyDer::from_pem_file(&files.key).expect("a key");
+        let builder = ServerConfig::builder_with_provider(provider());
+        let versions = builder
+            .with_safe_default_protocol_versions()
+            .expect("versions");
+        let config = versions.with_no_client_auth().with_single_cert(chain, key);
+        Arc::new(config.expect("the key belongs to the certificate"))
+    }
+}
+
+fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}

@@ -1,0 +1,48 @@
+//! Text of configurations: what every gateway under test has, and the short forms of what most
+//! tests want.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::Path;
+
+/// A listener on a free port, unless the test brings its own; an admin API, records and a short
+/// grace that the harness relies on.
+pub fn complete(test: &str, directory: &Path) -> String {
+    let mut text = format!(
+        "[node]\nname = \"under-test\"\nworkers = 2\n\n\
+         [admin]\nlisten = \"unix:{directory}/admin.sock\"\n\n\
+         [log]\naccess = \"{directory}/access.log\"\nformat = \"json\"\n\n",
+        directory = directory.display()
+    );
+    if !test.contains("[shutdown]") {
+        text.push_str("[shutdown]\ngrace = \"500ms\"\n\n");
+    }
+    if !test.contains("[sources]") && !test.contains("[sources.") {
+        text.push_str("[sources.file]\nwatch = false\n\n");
+    }
+    if !test.contains("[[listeners]]") {
+        text.push_str("[[listeners]]\nname = \"edge\"\nlisten = [\"127.0.0.1:0\"]\n\n");
+    }
+    text.push_str(test);
+    text
+}
+
+/// Upstream `echo` over these backends and a route `all` for everything, keyed by the query's `k`.
+/// `upstream` and `route` are further lines of each.
+pub fn echo(backends: &[SocketAddr], upstream: &str, route: &str) -> String {
+    format!(
+        "[upstreams.echo]\n{}\n{upstream}\n\n\
+         [[routes]]\nname = \"all\"\nupstream = \"echo\"\naffinity = [\"query:k\"]\n{route}\n",
+        members(backends)
+    )
+}
+
+/// `backends = [ … ]`
+pub fn members(backends: &[SocketAddr]) -> String {
+    let mut text = String::from("backends = [");
+    for backend in backends {
+        write!(text, "\"{backend}\", ").expect("strings take text");
+    }
+    text.push(']');
+    text
+}

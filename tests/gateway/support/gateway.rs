@@ -1,0 +1,383 @@
+//! A gateway in a process of its own. Whoever drops one learns whether it ended well.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::admin::{self, Answer};
+use super::records::{self, Record};
+use super::{DEADLINE, config, eventually};
+
+/// A running gateway. On drop it must have no live session left, end on SIGTERM and exit with 0.
+pub struct Gateway {
+    child: Child,
+    directory: TempDir,
+    log: Arc<Mutex<String>>,
+    listeners: BTreeMap<String, SocketAddr>,
+    /// Set when a test took its end, or its leftovers, into its own hands.
+    released: bool,
+    token: Option<String>,
+}
+
+impl Gateway {
+    /// Starts one with this configuration, see [`config::complete`], and waits until it is ready.
+    pub async fn start(test_config: &str) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        Self::start_in(directory, test_config).await
+    }
+
+    /// One whose admin API asks for this token.
+    pub async fn start_with_admin_token(test_config: &str, token: &str) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let text = config::complete(test_config, directory.path());
+        let text = text.replacen("[admin]\n", &format!("[admin]\ntoken = \"{token}\"\n"), 1);
+        Self::launch(directory, &text, Some(token.to_owned())).await
+    }
+
+    /// The same in a directory that has files already, such as certificates.
+    pub async fn start_in(directory: TempDir, test_config: &str) -> Self {
+        let text = config::complete(test_config, directory.path());
+        Self::launch(directory, &text, None).await
+    }
+
+    async fn launch(directory: TempDir, text: &str, token: Option<String>) -> Self {
+        let path = directory.path().join("gateway.toml");
+        fs::write(&path, text).expect("a config file");
+        let mut child = command(&path)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the gateway's binary starts");
+        let log = capture(&mut child);
+        let mut gateway = Self {
+            child,
+            directory,
+            log,
+            listeners: BTreeMap::new(),
+            released: false,
+            token,
+        };
+        gateway.wait_until_ready().await;
+        gateway.listeners = gateway.read_listeners();
+        gateway
+    }
+
+    async fn wait_until_ready(&mut self) {
+        let socket = self.admin_socket();
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
+                self.released = true;
+                panic!("the gateway ended at start with {status}:\n{}", self.log());
+            }
+            if matches!(admin::request(&socket, None, "GET", "/readyz", ""), Ok(answer) if answer.status == 200)
+            {
+                return;
+            }
+            if start.elapsed() > DEADLINE {
+                self.released = true;
+                self.child.kill().expect("a child can be ended");
+                panic!(
+                    "the gateway was not ready within {DEADLINE:?}:\n{}",
+                    self.log()
+                );
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    fn read_listeners(&self) -> BTreeMap<String, SocketAddr> {
+        let status = self.get("/v1/status");
+        let listeners = status["listeners"]
+            .as_array()
+            .expect("status lists listeners");
+        listeners
+            .iter()
+            .filter_map(|listener| {
+                let name = listener["name"].as_str().expect("a listener has a name");
+                let address = listener["addresses"][0].as_str().expect("and an address");
+                Some((name.to_owned(), address.parse().ok()?))
+            })
+            .collect()
+    }
+
+    /// Where the listener `edge` is, or the only one.
+    pub fn address(&self) -> SocketAddr {
+        self.listeners
+            .get("edge")
+            .or_else(|| self.listeners.values().next())
+            .copied()
+            .expect("one")
+    }
+
+    /// Where this listener is.
+    pub fn listener(&self, name: &str) -> SocketAddr {
+        self.listeners[name]
+    }
+
+    /// The directory of its files.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// What it wrote to standard error so far.
+    pub fn log(&self) -> String {
+        self.log.lock().expect("no writer panicked").clone()
+    }
+
+    fn admin_socket(&self) -> PathBuf {
+        self.directory.path().join("admin.sock")
+    }
+
+    /// Any request to the admin API.
+    pub fn admin(&self, method: &str, target: &str, body: &str) -> Answer {
+        self.admin_as(self.token.as_deref(), method, target, body)
+    }
+
+    /// The same with this token or none, whatever the gateway asks for.
+    pub fn admin_as(&self, token: Option<&str>, method: &str, target: &str, body: &str) -> Answer {
+        admin::request(&self.admin_socket(), token, method, target, body)
+            .unwrap_or_else(|error| panic!("{method} {target}: {error}\n{}", self.log()))
+    }
+
+    /// The JSON of a GET that succeeds.
+    pub fn get(&self, target: &str) -> Value {
+        let answer = self.admin("GET", target, "");
+        assert_eq!(answer.status, 200, "GET {target}: {}", answer.body);
+        answer.json()
+    }
+
+    /// Live sessions, every page of them.
+    pub fn sessions(&self) -> Vec<Value> {
+        let mut all = Vec::new();
+        let mut target = String::from("/v1/sessions?limit=1000");
+        loop {
+            let page = self.get(&target);
+            all.extend(page["items"].as_array().expect("a list has items").clone());
+            match page["next"].as_str() {
+                Some(next) => target = format!("/v1/sessions?limit=1000&cursor={next}"),
+                None => return all,
+            }
+        }
+    }
+
+    /// How many sessions live, as the workers count.
+    pub fn sessions_live(&self) -> u64 {
+        let status = self.get("/v1/status");
+        let workers = status["workers"].as_array().expect("status lists workers");
+        workers
+            .iter()
+            .map(|worker| worker["sessions"].as_u64().expect("a count"))
+            .sum()
+    }
+
+    /// A backend as the admin API shows it.
+    pub fn backend(&self, upstream: &str, address: SocketAddr) -> Value {
+        let shown = self.get(&format!("/v1/upstreams/{upstream}"));
+        let backends = shown["backends"]
+            .as_array()
+            .expect("an upstream has backends");
+        let found = backends
+            .iter()
+            .find(|backend| backend["address"] == address.to_string());
+        found
+            .unwrap_or_else(|| panic!("{address} is not in {shown}"))
+            .clone()
+    }
+
+    /// Waits until a backend's health is `health`.
+    pub async fn wait_for_health(&self, upstream: &str, address: SocketAddr, health: &str) {
+        let what = format!("{address} {health}");
+        eventually(&what, async || {
+            self.backend(upstream, address)["health"] == health
+        })
+        .await;
+    }
+
+    /// Sum of a metric's samples whose labels contain all of these texts.
+    pub fn metric(&self, name: &str, labels: &[&str]) -> f64 {
+        let text = self.admin("GET", "/metrics", "").body;
+        let samples = text.lines().filter(|line| {
+            line.strip_prefix(name)
+                .is_some_and(|rest| rest.starts_with([' ', '{']))
+                && labels.iter().all(|label| line.contains(label))
+        });
+        samples
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum()
+    }
+
+    /// Session records written so far.
+    pub fn records(&self) -> Vec<Record> {
+        let text = fs::read_to_string(self.directory.path().join("access.log"));
+        // A line that is still being written has no end yet.
+        let text = text.unwrap_or_default();
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        records::parse(whole)
+    }
+
+    /// Waits until there are this many session records, and sees that there are no more.
+    pub async fn wait_for_records(&self, count: usize) -> Vec<Record> {
+        eventually(&format!("{count} session records"), async || {
+            self.records().len() >= count
+        })
+        .await;
+        let records = self.records();
+        assert_eq!(records.len(), count, "more records than sessions");
+        records
+    }
+
+    /// Waits until no session lives.
+    pub async fn wait_until_idle(&self) {
+        eventually("no session lives", async || self.sessions_live() == 0).await;
+    }
+
+    /// Replaces the configuration file the way editors do, by rename; nothing reads it yet.
+    pub fn write_config(&self, test_config: &str) {
+        let text = config::complete(test_config, self.directory.path());
+        let new = self.directory.path().join("gateway.toml.new");
+        fs::write(&new, text).expect("a config file");
+        fs::rename(new, self.directory.path().join("gateway.toml")).expect("it takes its place");
+    }
+
+    /// `POST /v1/reload`
+    pub fn reload(&self) -> Answer {
+        self.admin("POST", "/v1/reload", "")
+    }
+
+    /// Generation of the routing table.
+    pub fn generation(&self) -> u64 {
+        self.get("/v1/status")["generation"]
+            .as_u64()
+            .expect("a generation is a number")
+    }
+
+    /// Sends a signal to its process.
+    pub fn signal(&self, signal: Signal) {
+        signal_process(self.child.id(), signal);
+    }
+
+    /// A field of `/proc/PID/status` in KiB, such as `VmRSS`.
+    pub fn memory_kib(&self, field: &str) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = fs::read_to_string(path).expect("the gateway lives");
+        let line = status
+            .lines()
+            .find(|line| line.starts_with(field))
+            .expect("the field is there");
+        let number = line.split_whitespace().nth(1).expect("it has a value");
+        number.parse().expect("a number of KiB")
+    }
+
+    /// Waits for its end, after a signal.
+    pub async fn wait_for_exit(&mut self) -> ExitStatus {
+        self.released = true;
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
+                return status;
+            }
+            assert!(
+                start.elapsed() < DEADLINE,
+                "the gateway did not end:\n{}",
+                self.log()
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// SIGTERM and the wait for an end within the deadline; blocking.
+    fn stop_within_deadline(&mut self) -> Option<ExitStatus> {
+        self.signal(Signal::TERM);
+        let start = Instant::now();
+        while start.elapsed() < DEADLINE {
+            if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
+                return Some(status);
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        None
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        if thread::panicking() || self.released {
+            // Either the test's own failure is what matters, or the test saw to the end itself.
+            self.child.kill().ok();
+            self.child.wait().ok();
+            if thread::panicking() {
+                eprintln!("--- the gateway's log\n{}---", self.log());
+            }
+            return;
+        }
+        let start = Instant::now();
+        while self.sessions_live() > 0 && start.elapsed() < DEADLINE {
+            thread::sleep(Duration::from_millis(5));
+        }
+        let left = self.sessions_live();
+        let status = self.stop_within_deadline();
+        if status.is_none() {
+            self.child.kill().ok();
+        }
+        self.child.wait().ok();
+        assert_eq!(left, 0, "sessions outlived their clients:\n{}", self.log());
+        let status = status.unwrap_or_else(|| panic!("it did not end on SIGTERM:\n{}", self.log()));
+        assert_eq!(status.code(), Some(0), "exit code:\n{}", self.log());
+        assert!(
+            !self.log().contains("panicked at"),
+            "the gateway panicked:\n{}",
+            self.log()
+        );
+    }
+}
+
+/// `sessile run --config PATH`, without the environment's own layer of configuration.
+pub fn command(config: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sessile"));
+    command
+        .arg("run")
+        .arg("--config")
+        .arg(config)
+        .stdin(Stdio::null());
+    for (name, _) in std::env::vars() {
+        if name.starts_with("SESSILE_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// Sends a signal to a process that a test started.
+pub fn signal_process(pid: u32, signal: Signal) {
+    let pid = i32::try_from(pid)
+        .ok()
+        .and_then(Pid::from_raw)
+        .expect("a pid is positive");
+    kill_process(pid, signal).expect("the process lives");
+}
+
+/// Collects standard error while the process runs, so that its pipe never fills.
+fn capture(child: &mut Child) -> Arc<Mutex<String>> {
+    let log = Arc::new(Mutex::new(String::new()));
+    let stderr = child.stderr.take().expect("standard error is piped");
+    let written = Arc::clone(&log);
+    thread::spawn(move || {
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            let mut log = written.lock().expect("no reader panicked");
+            log.push_str(&line);
+            log.push('\n');
+        }
+    });
+    log
+}

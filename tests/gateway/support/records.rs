@@ -1,0 +1,52 @@
+//! Session records as the gateway wrote them.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+/// One line with `kind = "session"`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Record {
+    pub id: String,
+    pub route: String,
+    pub upstream: String,
+    pub backend: String,
+    pub client: String,
+    pub started: String,
+    pub duration_ms: f64,
+    pub handshake_ms: f64,
+    pub ended_by: String,
+    pub close_code: Option<u16>,
+    pub cause: String,
+    pub to_backend: Traffic,
+    pub to_client: Traffic,
+}
+
+/// What went one way.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Traffic {
+    pub bytes: u64,
+    /// Counts by kind: `text`, `binary`, `ping`, `pong`, `close`.
+    pub messages: Value,
+}
+
+impl Traffic {
+    pub fn messages(&self, kind: &str) -> u64 {
+        self.messages[kind].as_u64().unwrap_or(0)
+    }
+}
+
+/// The session records among the lines of an access log; other kinds are left out, a line that is
+/// no JSON or lacks a field fails the test.
+pub fn parse(log: &str) -> Vec<Record> {
+    log.lines()
+        .map(|line| {
+            serde_json::from_str::<Value>(line)
+                .unwrap_or_else(|error| panic!("a record is not JSON ({error}): {line}"))
+        })
+        .filter(|line| line["kind"] == "session")
+        .map(|line| {
+            serde_json::from_value(line.clone())
+                .unwrap_or_else(|error| panic!("a record lacks something ({error}): {line}"))
+        })
+        .collect()
+}
