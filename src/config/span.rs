@@ -117,6 +117,8 @@ pub struct Spans {
     pub key: Range<usize>,
     /// The value; of a table with a header of its own, the header.
     pub value: Range<usize>,
+    /// Whether the value is a table, to which other layers may add.
+    pub is_table: bool,
 }
 
 /// Text that is not TOML at `span`.
@@ -210,6 +212,7 @@ impl Document {
         let spans = Spans {
             key,
             value: span.clone(),
+            is_table: value.get_ref().is_table(),
         };
         self.spans.insert(at.path.clone(), spans);
         match value.get_ref() {

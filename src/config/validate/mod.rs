@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use crate::base::names::UpstreamName;
+use crate::config::conflict::conflicts;
 use crate::config::diagnostic::{Diagnostic, Severity};
 use crate::config::layers::Origin;
 use crate::config::model::Model;
@@ -136,13 +137,12 @@ fn routes(root: &Scope<'_>, model: &Model) -> Option<Vec<Route>> {
     let routes = at.each(&model.routes, |at, route| {
         route::route(at, route, &model.upstreams)
     })?;
-    for (first, second) in route::conflicts(&routes) {
+    for (first, second) in conflicts(&routes) {
+        let (first, name) = (&routes[first].name, &routes[second].name);
         at.index(second).key("name").fault_with(
-            format!(
-                "route `{}` has the same conditions as route `{}`",
-                routes[second].name, routes[first].name
-            ),
-            "change a condition of one of them, or take one out",
+            format!("nothing tells route `{name}` from route `{first}`"),
+            "they have a host in common, a path that matches the same and equal conditions; change \
+             one of them or take it out",
         );
     }
     Some(routes)
