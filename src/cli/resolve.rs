@@ -6,7 +6,7 @@ use std::io::{self, Write};
 
 use http::Method;
 
-use crate::admin::resolve::{Asked, Choice, Explanation, Values, explain};
+use crate::admin::resolve::{Asked, Choice, ConsideredView, Explanation, Values, explain};
 use crate::base::clock;
 use crate::cli::args::ResolveArgs;
 use crate::cli::client::Client;
@@ -91,48 +91,16 @@ fn show(out: &mut dyn Write, explanation: &Explanation, all: bool) -> io::Result
     } else {
         "HTTP"
     };
+    let target = visible(&format!("{}{}", request.host, request.path));
     writeln!(
         out,
-        "request   {} {}{} ({kind}) from {}",
-        request.method,
-        visible(&request.host),
-        visible(&request.path),
-        request.client
+        "request   {} {target} ({kind}) from {}",
+        request.method, request.client
     )?;
-    writeln!(out, "routes    the most specific first")?;
-    let shown = if all {
-        explanation.routes.len()
-    } else {
-        ROUTES_SHOWN
-    };
-    // The one that matched is always among those shown.
-    let (first, rest) = explanation
-        .routes
-        .split_at(shown.min(explanation.routes.len()));
-    let matched = rest.iter().find(|considered| considered.matched);
-    let width = first
-        .iter()
-        .chain(matched)
-        .map(|considered| considered.route.chars().count());
-    let width = width.max().unwrap_or(0);
-    for considered in first.iter().chain(matched) {
-        let arrow = if considered.matched { "->" } else { "" };
-        writeln!(
-            out,
-            "  {arrow:2} {:width$}  {}",
-            considered.route,
-            visible(&considered.verdict)
-        )?;
-    }
-    match rest.len() - usize::from(matched.is_some()) {
-        0 => {}
-        more => writeln!(out, "     … and {more} more: --all shows them")?,
-    }
+    routes(out, &explanation.routes, all)?;
     if let Some(redirect) = &explanation.redirect {
-        let location = redirect
-            .location
-            .as_deref()
-            .unwrap_or("nowhere, as the request has no host");
+        let location = redirect.location.as_deref();
+        let location = location.unwrap_or("nowhere, as the request has no host");
         writeln!(
             out,
             "redirect  {} to {}",
@@ -150,11 +118,12 @@ fn show(out: &mut dyn Write, explanation: &Explanation, all: bool) -> io::Result
     }
     if let Some(choice) = &explanation.choice {
         walk(out, choice)?;
-        let backend = choice
-            .backend
-            .as_deref()
-            .unwrap_or("none may take it: answered 503");
-        writeln!(out, "backend   {backend}")?;
+        let backend = choice.backend.as_deref();
+        writeln!(
+            out,
+            "backend   {}",
+            backend.unwrap_or("none may take it: answered 503")
+        )?;
     }
     if let Some(target) = &explanation.target {
         writeln!(out, "asked for {}", visible(target))?;
@@ -163,6 +132,36 @@ fn show(out: &mut dyn Write, explanation: &Explanation, all: bool) -> io::Result
         writeln!(out, "note      {}", visible(note))?;
     }
     Ok(())
+}
+
+/// The nearest ones, and the one that matched wherever it stands.
+fn routes(out: &mut dyn Write, routes: &[ConsideredView], all: bool) -> io::Result<()> {
+    writeln!(out, "routes    the most specific first")?;
+    let shown = if all {
+        routes.len()
+    } else {
+        ROUTES_SHOWN.min(routes.len())
+    };
+    let (first, rest) = routes.split_at(shown);
+    let matched = rest.iter().find(|considered| considered.matched);
+    let shown = || first.iter().chain(matched);
+    let width = shown()
+        .map(|considered| considered.route.chars().count())
+        .max()
+        .unwrap_or(0);
+    for ConsideredView {
+        route,
+        matched,
+        verdict,
+    } in shown()
+    {
+        let arrow = if *matched { "->" } else { "" };
+        writeln!(out, "  {arrow:2} {route:width$}  {}", visible(verdict))?;
+    }
+    match rest.len() - usize::from(matched.is_some()) {
+        0 => Ok(()),
+        more => writeln!(out, "     … and {more} more: --all shows them"),
+    }
 }
 
 fn walk(out: &mut dyn Write, choice: &Choice) -> io::Result<()> {
