@@ -52,22 +52,10 @@ pub fn markdown() -> String {
     let sections = root["properties"]
         .as_object()
         .expect("the model is a table");
-    // As in an operator's file, not by the alphabet.
-    let order = [
-        "node",
-        "admin",
-        "log",
-        "shutdown",
-        "sources",
-        "listeners",
-        "upstreams",
-        "routes",
-    ];
-    for key in order {
-        let property = &sections[key];
-        let (heading, table) = match (property["type"].as_str(), key) {
-            (Some("array"), _) => (format!("[[{key}]]"), &property["items"]),
-            (Some("object"), _) => (format!("[{key}.NAME]"), &property["additionalProperties"]),
+    for (key, property) in sections {
+        let (heading, table) = match property["type"].as_str() {
+            Some("array") => (format!("[[{key}]]"), &property["items"]),
+            Some("object") => (format!("[{key}.NAME]"), &property["additionalProperties"]),
             _ => (format!("[{key}]"), property),
         };
         let about = property["description"].as_str().unwrap_or_default();
@@ -110,18 +98,14 @@ impl<'a> Page<'a> {
         for (key, property) in properties {
             let key = format!("{above}{key}");
             let about = property["description"].as_str().unwrap_or_default();
-            let inner = self.inner(property);
-            let shown = match inner {
-                Some(_) => String::new(),
-                None => shown_default(&property["default"]),
-            };
+            let shown = shown_default(&property["default"]);
             let _ = writeln!(
                 rows,
                 "| `{key}` | {} | {shown} | {} |",
                 self.type_of(property),
                 one_line(about).replace('|', "\\|"),
             );
-            if let Some((inner, mark)) = inner {
+            if let Some((inner, mark)) = self.inner(property) {
                 self.rows(&format!("{key}{mark}."), inner, rows);
             }
         }
@@ -133,12 +117,7 @@ impl<'a> Page<'a> {
             Some(items) => (self.resolve(items), "[]"),
             None => (self.resolve(property), ""),
         };
-        if schema.get("properties").is_some() {
-            return Some((schema, mark));
-        }
-        // A small table that is written in place of a text, such as `{ prefix = "…" }`, is told in
-        // the description.
-        None
+        schema.get("properties").map(|_| (schema, mark))
     }
 
     fn type_of(&self, property: &'a Value) -> String {

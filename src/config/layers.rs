@@ -10,12 +10,17 @@ use figment::{Figment, Metadata, Profile, Provider};
 use crate::config::decode::{Holes, Misfit, MisfitKind, decode};
 use crate::config::diagnostic::{Diagnostic, Place, Severity, Source, nearest, suggestion};
 use crate::config::model::Model;
-use crate::config::span::{Document, KeyPath, lone_value};
+use crate::config::span::{Document, KeyPath, SyntaxFault, lone_value};
 
 /// Variables of the environment that begin so are configuration if a `__` follows:
 /// `SESSILE_ADMIN__LISTEN` is `admin.listen`. Without one they are something else, such as what
 /// Kubernetes sets for a service of this name.
 const VARIABLE_PREFIX: &str = "SESSILE_";
+
+/// Kinds of layers, as figment names them.
+const FILE: &str = "file";
+const VARIABLE: &str = "variable";
+const FLAG: &str = "flag";
 
 /// What an operator wrote, wherever.
 #[derive(Clone, Copy, Debug)]
@@ -65,59 +70,47 @@ impl Layers<'_> {
     /// Merges and reads them.
     pub fn read(&self) -> Reading {
         let (document, syntax) = Document::parse(self.text);
-        let file = Layer::new(
-            "file",
-            self.path.display().to_string(),
-            document.values.clone(),
-        );
-        let mut layers = Figment::from(file);
-        for (name, value) in self.variables() {
-            let keys = name[VARIABLE_PREFIX.len()..].to_ascii_lowercase();
-            layers = layers.merge(Layer::new(
-                "variable",
-                name,
-                nested(keys.split("__"), value),
-            ));
-        }
-        for (key, value) in self.sets {
-            layers = layers.merge(Layer::new("flag", key, nested(key.split('.'), value)));
-        }
-        let values = layers.data().unwrap_or_default();
-        let values = values.into_values().next().unwrap_or_default();
-        let mut origin = Origin {
-            path: self.path.to_owned(),
-            document,
-            layers,
-            merged: Value::Dict(Tag::Default, values),
-            holes: Holes::default(),
-        };
-        if !syntax.is_empty() {
+        let mut origin = self.merge(document);
+        let (model, found) = if syntax.is_empty() {
+            let (model, misfits, holes) = decode::<Model>(origin.merged.clone());
+            origin.holes = holes;
+            let misfits = misfits.iter().map(|misfit| origin.misfit(misfit));
+            let mut found: Vec<_> = misfits.collect();
+            found.extend(self.nearly_variables());
+            (model, found)
+        } else {
             // Values of a broken text would only bring faults that are none.
-            origin.holes.note(KeyPath::default());
-            let mut faults: Vec<_> = syntax
-                .into_iter()
-                .map(|fault| origin.at_bytes(fault.span, fault.message))
-                .collect();
-            // A slip early in a line makes the rest of it look wrong too.
-            faults.sort_by_key(Diagnostic::line_and_column);
-            faults.dedup_by_key(|fault| fault.line_and_column().0);
-            return Reading {
-                model: Model::default(),
-                origin,
-                found: faults,
-            };
-        }
-        let (model, misfits, holes) = decode::<Model>(origin.merged.clone());
-        origin.holes = holes;
+            (None, origin.syntax(syntax))
+        };
         if model.is_none() {
             origin.holes.note(KeyPath::default());
         }
-        let mut found: Vec<_> = misfits.iter().map(|misfit| origin.misfit(misfit)).collect();
-        found.extend(self.nearly_variables());
         Reading {
             model: model.unwrap_or_default(),
             origin,
             found,
+        }
+    }
+
+    fn merge(&self, document: Document) -> Origin {
+        let path = self.path.display().to_string();
+        let mut layers = Figment::from(Layer::new(FILE, path, document.values.clone()));
+        for (name, value) in self.variables() {
+            let keys = name[VARIABLE_PREFIX.len()..].to_ascii_lowercase();
+            let values = nested(keys.split("__"), value);
+            layers = layers.merge(Layer::new(VARIABLE, name, values));
+        }
+        for (key, value) in self.sets {
+            layers = layers.merge(Layer::new(FLAG, key, nested(key.split('.'), value)));
+        }
+        let values = layers.data().expect("no layer of ours fails");
+        let merged = values.into_values().next().unwrap_or_default();
+        Origin {
+            path: self.path.to_owned(),
+            document,
+            layers,
+            merged: Value::Dict(Tag::Default, merged),
+            holes: Holes::default(),
         }
     }
 
@@ -232,16 +225,22 @@ impl Origin {
             found.0.push(step.clone());
             value = next;
         }
-        let layer = self.layers.get_metadata(value.tag());
-        let written = layer
-            .and_then(|layer| layer.source.as_ref()?.custom())
-            .unwrap_or_default();
-        match layer.map(|layer| layer.name.as_ref()) {
-            Some("variable") => return (Source::Variable(written.to_owned()), None),
-            Some("flag") => return (Source::Flag(written.to_owned()), None),
-            _ => {}
+        let written = self.document.spans(&found);
+        // A table may come from several layers; the file is where an operator would look first.
+        let layer = match (value, written) {
+            (Value::Dict(..), Some(spans)) if spans.is_table => None,
+            _ => self.layers.get_metadata(value.tag()),
+        };
+        if let Some(layer) = layer {
+            let by = layer.source.as_ref().and_then(|source| source.custom());
+            let by = by.unwrap_or_default().to_owned();
+            match layer.name.as_ref() {
+                VARIABLE => return (Source::Variable(by), None),
+                FLAG => return (Source::Flag(by), None),
+                _ => {}
+            }
         }
-        let place = self.document.spans(&found).map(|spans| {
+        let place = written.map(|spans| {
             let span = match part {
                 Part::Key if found == *path => spans.key.clone(),
                 _ => spans.value.clone(),
@@ -249,6 +248,15 @@ impl Origin {
             Place::new(&self.document, span)
         });
         (Source::File(self.path.clone()), place)
+    }
+
+    fn syntax(&self, faults: Vec<SyntaxFault>) -> Vec<Diagnostic> {
+        let shown = |fault: SyntaxFault| self.at_bytes(fault.span, fault.message);
+        let mut found: Vec<_> = faults.into_iter().map(shown).collect();
+        // A slip early in a line makes the rest of it look wrong too.
+        found.sort_by_key(Diagnostic::line_and_column);
+        found.dedup_by_key(|fault| fault.line_and_column().0);
+        found
     }
 
     fn misfit(&mut self, misfit: &Misfit) -> Diagnostic {

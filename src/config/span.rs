@@ -6,6 +6,7 @@ use std::fmt;
 use std::ops::Range;
 
 use figment::value::{Dict, Tag, Value};
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// Where a value hangs: `routes[2].timeouts.idle`. A place in a list is its number.
@@ -35,11 +36,20 @@ impl KeyPath {
     /// Whether the value at this path is, or is part of, something that must not be shown (I11).
     /// The name of a file or of a variable that holds a secret may be.
     pub fn is_secret(&self) -> bool {
-        let reference = matches!(self.0.last().map(String::as_str), Some("file" | "env"));
+        let reference = self.0.last().is_some_and(|step| names_reference(step));
+        let mut above = Self::default();
+        !reference
+            && self.0.iter().any(|step| {
+                let secret = above.makes_secret(step);
+                above.0.push(step.clone());
+                secret
+            })
+    }
+
+    /// Whether the key `step` under this path marks what it holds as secret.
+    fn makes_secret(&self, step: &str) -> bool {
         // An upstream may be named after what it serves.
-        let upstream = self.0.first().is_some_and(|step| step == "upstreams");
-        let mut steps = self.0.iter().enumerate();
-        !reference && steps.any(|(at, step)| !(upstream && at == 1) && names_secret(step))
+        self.0 != ["upstreams"] && (names_secret(step) || nearly_names_secret(step))
     }
 }
 
@@ -65,8 +75,7 @@ impl fmt::Display for KeyPath {
     }
 }
 
-/// Words that mark the value beside them as secret, in whatever key they stand. Keys that are
-/// nearly one are taken for it: a mistyped `tokn` holds a secret too.
+/// Words that mark the value beside them as secret, in whatever key they stand.
 const SECRET_WORDS: [&str; 8] = [
     "token",
     "secret",
@@ -78,11 +87,27 @@ const SECRET_WORDS: [&str; 8] = [
     "api_key",
 ];
 
-fn names_secret(key: &str) -> bool {
+/// Whether a key holds a word that marks a secret.
+pub fn names_secret(key: &str) -> bool {
+    let holds = |word: &&str| {
+        let mut windows = key.as_bytes().windows(word.len());
+        windows.any(|window| window.eq_ignore_ascii_case(word.as_bytes()))
+    };
+    SECRET_WORDS.iter().any(holds)
+}
+
+/// Whether a key tells where a secret is, which is none itself.
+pub fn names_reference(key: &str) -> bool {
+    matches!(key, "file" | "env")
+}
+
+/// Whether a key was probably meant to be one of a secret: a mistyped `tokn` holds one too.
+fn nearly_names_secret(key: &str) -> bool {
+    let length = key.len();
+    let near = |word: &&&str| length.abs_diff(word.len()) <= 2;
     let key = key.to_ascii_lowercase();
-    SECRET_WORDS
-        .iter()
-        .any(|word| key.contains(word) || strsim::osa_distance(&key, word) <= 2)
+    let mut words = SECRET_WORDS.iter().filter(near);
+    words.any(|word| strsim::osa_distance(&key, word) <= 2)
 }
 
 /// Where a key and its value stand, in bytes of the text.
@@ -92,6 +117,8 @@ pub struct Spans {
     pub key: Range<usize>,
     /// The value; of a table with a header of its own, the header.
     pub value: Range<usize>,
+    /// Whether the value is a table, to which other layers may add.
+    pub is_table: bool,
 }
 
 /// Text that is not TOML at `span`.
@@ -134,7 +161,11 @@ impl Document {
                     .replacen(", expected", "; expected", 1),
             })
             .collect();
-        document.values = document.table(table.get_ref(), &KeyPath::default(), &mut faults);
+        let root = At {
+            path: KeyPath::default(),
+            secret: false,
+        };
+        document.values = document.table(table.get_ref(), &root, &mut faults);
         if !faults.is_empty() {
             document.secrets.extend(secrets_by_eye(text));
         }
@@ -156,48 +187,65 @@ impl Document {
         &self.secrets
     }
 
-    fn table(&mut self, table: &DeTable<'_>, at: &KeyPath, faults: &mut Vec<SyntaxFault>) -> Dict {
+    fn table(&mut self, table: &DeTable<'_>, at: &At, faults: &mut Vec<SyntaxFault>) -> Dict {
         let mut dict = Dict::new();
         for (key, value) in table {
-            let path = at.join(key.get_ref().as_ref());
-            self.note(&path, key.span(), value.span(), value.get_ref());
-            let read = self.value(value.get_ref(), value.span(), &path, faults);
-            dict.insert(key.get_ref().to_string(), read);
+            let name = key.get_ref().as_ref();
+            let inner = At {
+                path: at.path.join(name),
+                secret: at.secret || at.path.makes_secret(name),
+            };
+            let read = self.value(key.span(), value, &inner, faults);
+            dict.insert(name.to_owned(), read);
         }
         dict
     }
 
     fn value(
         &mut self,
-        value: &DeValue<'_>,
-        span: Range<usize>,
-        at: &KeyPath,
+        key: Range<usize>,
+        value: &Spanned<DeValue<'_>>,
+        at: &At,
         faults: &mut Vec<SyntaxFault>,
     ) -> Value {
-        match value {
+        let span = value.span();
+        let spans = Spans {
+            key,
+            value: span.clone(),
+            is_table: value.get_ref().is_table(),
+        };
+        self.spans.insert(at.path.clone(), spans);
+        match value.get_ref() {
             DeValue::Table(table) => Value::Dict(Tag::Default, self.table(table, at, faults)),
             DeValue::Array(array) => {
                 let mut list = Vec::new();
                 for (index, element) in array.iter().enumerate() {
-                    let path = at.join(index.to_string());
-                    self.note(&path, element.span(), element.span(), element.get_ref());
-                    list.push(self.value(element.get_ref(), element.span(), &path, faults));
+                    let inner = At {
+                        path: at.path.join(index.to_string()),
+                        secret: at.secret,
+                    };
+                    list.push(self.value(element.span(), element, &inner, faults));
                 }
                 Value::Array(Tag::Default, list)
             }
-            leaf => scalar(leaf).unwrap_or_else(|message| {
-                faults.push(SyntaxFault { span, message });
-                Value::from("")
-            }),
+            leaf => {
+                let name = at.path.0.last().map_or("", String::as_str);
+                if at.secret && !names_reference(name) {
+                    self.secrets.push(span.clone());
+                }
+                scalar(leaf).unwrap_or_else(|message| {
+                    faults.push(SyntaxFault { span, message });
+                    Value::from("")
+                })
+            }
         }
     }
+}
 
-    fn note(&mut self, at: &KeyPath, key: Range<usize>, value: Range<usize>, is: &DeValue<'_>) {
-        if at.is_secret() && !matches!(is, DeValue::Table(_) | DeValue::Array(_)) {
-            self.secrets.push(value.clone());
-        }
-        self.spans.insert(at.clone(), Spans { key, value });
-    }
+/// A place in the text's tree, and whether what stands there must not be shown.
+struct At {
+    path: KeyPath,
+    secret: bool,
 }
 
 /// The value that `text` is in TOML; text that is no TOML value is itself. So a variable or a flag

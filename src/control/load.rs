@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -148,6 +148,7 @@ fn load_bytes(options: &LoadOptions, bytes: &[u8]) -> Result<Loaded, Faults> {
         }),
         // Warnings beside faults are mostly their consequences.
         _ => {
+            debug_assert!(!faults.is_empty(), "what is refused has a fault");
             faults.sort_by_key(Diagnostic::line_and_column);
             Err(Faults(faults))
         }
@@ -157,11 +158,8 @@ fn load_bytes(options: &LoadOptions, bytes: &[u8]) -> Result<Loaded, Faults> {
 /// The model with what only validation could fill in.
 fn in_force(mut model: Model, snapshot: &Snapshot) -> Model {
     model.node.name = Some(snapshot.node.name.to_string());
-    for backend in model
-        .upstreams
-        .values_mut()
-        .flat_map(|upstream| &mut upstream.backends)
-    {
+    let upstreams = model.upstreams.values_mut();
+    for backend in upstreams.flat_map(|upstream| &mut upstream.backends) {
         let mut table = match backend {
             TextOr::Table(table) => table.clone(),
             TextOr::Text(address) => Backend {
@@ -197,13 +195,13 @@ fn unreadable(path: &Path, error: &io::Error) -> Diagnostic {
 }
 
 fn read_limited(path: &Path) -> io::Result<Vec<u8>> {
-    if fs::metadata(path)?.len() > FILE_BYTES_MAX {
-        return Err(io::Error::new(
-            io::ErrorKind::FileTooLarge,
-            format!("it has more than {FILE_BYTES_MAX} bytes"),
-        ));
+    let mut bytes = Vec::new();
+    let mut file = fs::File::open(path)?.take(FILE_BYTES_MAX + 1);
+    if file.read_to_end(&mut bytes)? as u64 > FILE_BYTES_MAX {
+        let message = format!("it has more than {FILE_BYTES_MAX} bytes");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
     }
-    fs::read(path)
+    Ok(bytes)
 }
 
 /// What the system says, without its error number.

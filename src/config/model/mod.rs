@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::config::span::KeyPath;
+use crate::config::span::{names_reference, names_secret};
 
 mod listener;
 mod node;
@@ -59,7 +59,14 @@ impl Model {
     pub fn masked_json(&self) -> Value {
         let mut value =
             serde_json::to_value(self).expect("a model has text keys only and no failing values");
-        mask(&mut value, &KeyPath::default());
+        let sections = value.as_object_mut().expect("a model is a table");
+        for (key, section) in sections {
+            match section.as_object_mut().filter(|_| key == "upstreams") {
+                // Their names are free: one may be called after the tokens that it serves.
+                Some(upstreams) => upstreams.values_mut().for_each(|one| mask(one, false)),
+                None => mask(section, false),
+            }
+        }
         value
     }
 
@@ -71,19 +78,16 @@ impl Model {
 
 /// Masks what stands under a key that names a secret: beside the secrets that the model knows, a
 /// header such as `authorization` may hold one.
-fn mask(value: &mut Value, at: &KeyPath) {
+fn mask(value: &mut Value, secret: bool) {
     match value {
         Value::Object(table) => {
             for (key, value) in table {
-                mask(value, &at.join(key));
+                let reference = value.is_string() && names_reference(key);
+                mask(value, !reference && (secret || names_secret(key)));
             }
         }
-        Value::Array(list) => {
-            for (index, value) in list.iter_mut().enumerate() {
-                mask(value, &at.join(index.to_string()));
-            }
-        }
-        Value::String(text) if at.is_secret() => "***".clone_into(text),
+        Value::Array(list) => list.iter_mut().for_each(|value| mask(value, secret)),
+        Value::String(text) if secret => "***".clone_into(text),
         _ => {}
     }
 }
@@ -91,6 +95,7 @@ fn mask(value: &mut Value, at: &KeyPath) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::span::KeyPath;
 
     /// Every key that the schema knows, each under the names of its tables.
     fn keys(schema: &Value, found: &mut Vec<String>) {

@@ -14,7 +14,11 @@ pub use crate::config::snapshot::{BackendState, Policy};
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Upstream {
-    /// How a backend is picked.
+    /// How a backend is picked. `consistent_hash`: a weighted ring, least movement of keys when
+    /// members come and go. `rendezvous`: highest random weight, for perfect balance among few
+    /// members. `maglev`: a lookup table. `least_sessions`: the fewest live sessions for the
+    /// weight. `round_robin`: in turn. `random_two`: the better of two drawn at random. The first
+    /// three give the same key the same backend.
     pub policy: Policy,
     /// A member with more than this multiple of the mean load for its weight is passed over; at
     /// least 1. Not given: load does not count.

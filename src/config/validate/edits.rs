@@ -174,9 +174,11 @@ fn valued(
     let pair = |(name, value): (&String, &String)| {
         let at = at.key(name);
         let name = free_header(&at, name);
-        let value = HeaderValue::from_str(value)
-            .map_err(|_| at.fault("this text cannot stand in a header"));
-        Some((name?, value.ok()?))
+        let mut value = HeaderValue::from_str(value)
+            .map_err(|_| at.fault("this text cannot stand in a header"))
+            .ok()?;
+        value.set_sensitive(at.is_secret());
+        Some((name?, value))
     };
     all(model.iter().map(pair).collect())
 }

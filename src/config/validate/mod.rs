@@ -1,14 +1,15 @@
 //! Model to snapshot: the only validator. It looks at everything before it gives up, so that an
 //! operator sees all faults at once, and it asks the world outside only through `Surroundings`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use crate::base::names::UpstreamName;
+use crate::config::conflict::conflicts;
 use crate::config::diagnostic::{Diagnostic, Severity};
 use crate::config::layers::Origin;
-use crate::config::model::{self, Model};
-use crate::config::snapshot::{CertificateFiles, Listener, Snapshot};
+use crate::config::model::Model;
+use crate::config::snapshot::{CertificateFiles, Listener, Route, Snapshot};
 
 mod edits;
 mod listener;
@@ -124,7 +125,7 @@ fn listeners(root: &Scope<'_>, model: &Model) -> Option<Vec<Listener>> {
     at.each(&model.listeners, listener::listener)
 }
 
-fn routes(root: &Scope<'_>, model: &Model) -> Option<Vec<crate::config::snapshot::Route>> {
+fn routes(root: &Scope<'_>, model: &Model) -> Option<Vec<Route>> {
     let at = root.key("routes");
     if model.routes.is_empty() && !at.is_explained() {
         root.warn("there are no routes, so every request would be answered with 404");
@@ -136,23 +137,25 @@ fn routes(root: &Scope<'_>, model: &Model) -> Option<Vec<crate::config::snapshot
     let routes = at.each(&model.routes, |at, route| {
         route::route(at, route, &model.upstreams)
     })?;
-    for (first, second) in route::conflicts(&routes) {
+    for (first, second) in conflicts(&routes) {
+        let (first, name) = (&routes[first].name, &routes[second].name);
         at.index(second).key("name").fault_with(
-            format!(
-                "route `{}` has the same conditions as route `{}`",
-                routes[second].name, routes[first].name
-            ),
-            "change a condition of one of them, or take one out",
+            format!("nothing tells route `{name}` from route `{first}`"),
+            "they have a host in common, a path that matches the same and equal conditions; change \
+             one of them or take it out",
         );
     }
     Some(routes)
 }
 
 fn warn_of_unused(root: &Scope<'_>, model: &Model) {
+    let routes = model.routes.iter();
+    let used: HashSet<&str> = routes
+        .filter_map(|route| route.upstream.as_deref())
+        .collect();
     for (name, upstream) in &model.upstreams {
         let at = root.key("upstreams").key(name);
-        let used = |route: &model::Route| route.upstream.as_deref() == Some(name);
-        if !model.routes.iter().any(used) && !root.key("routes").is_explained() {
+        if !used.contains(name.as_str()) && !root.key("routes").is_explained() {
             at.warn(format!("no route leads to upstream `{name}`"));
         }
         if upstream.backends.is_empty() && !at.key("backends").is_explained() {

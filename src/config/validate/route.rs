@@ -1,6 +1,6 @@
 //! `[[routes]]`: conditions, affinity, bounds. What a route does to a request is `edits`'.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::Method;
@@ -9,7 +9,7 @@ use crate::base::names::{RouteName, UpstreamName};
 use crate::config::diagnostic::suggestion;
 use crate::config::layers::Part;
 use crate::config::model::{self, IssueCookie, Size, TextOr};
-use crate::config::pattern::{HostPattern, PathPattern, Segment};
+use crate::config::pattern::{HostPattern, PathPattern};
 use crate::config::snapshot::{
     Action, AffinitySource, OnRemoval, Route, RouteLimits, RouteTimeouts, TextMatch,
 };
@@ -280,50 +280,6 @@ fn close_code(at: &Scope<'_>, code: u16) -> Option<u16> {
         "use 1000 to 1003, 1007 to 1013 or 3000 to 4999",
     );
     None
-}
-
-/// Pairs of routes that match exactly the same requests; the names of path parameters do not count.
-pub(super) fn conflicts(routes: &[Route]) -> Vec<(usize, usize)> {
-    let mut seen = HashMap::new();
-    let mut pairs = Vec::new();
-    for (index, route) in routes.iter().enumerate() {
-        match seen.entry(conditions(route)) {
-            std::collections::hash_map::Entry::Occupied(first) => pairs.push((*first.get(), index)),
-            std::collections::hash_map::Entry::Vacant(free) => {
-                free.insert(index);
-            }
-        }
-    }
-    pairs
-}
-
-/// A route's conditions in one order, as a text that equal conditions share.
-fn conditions(route: &Route) -> String {
-    let mut path = Vec::new();
-    for segment in route.path.segments() {
-        path.push(match segment {
-            Segment::Exact(text) => format!("={text}"),
-            Segment::Parameter(_) => "{}".to_owned(),
-            Segment::Rest(_) => "{*}".to_owned(),
-        });
-    }
-    let sorted = |mut parts: Vec<String>| {
-        parts.sort_unstable();
-        parts.dedup();
-        parts
-    };
-    let shown = |items: &mut dyn Iterator<Item = String>| sorted(items.collect());
-    format!(
-        "{:?}",
-        (
-            path,
-            shown(&mut route.hosts.iter().map(ToString::to_string)),
-            shown(&mut route.methods.iter().map(ToString::to_string)),
-            shown(&mut route.headers.iter().map(|test| format!("{test:?}"))),
-            shown(&mut route.query.iter().map(|test| format!("{test:?}"))),
-            shown(&mut route.subprotocols.iter().cloned()),
-        )
-    )
 }
 
 /// RFC 9110, section 5.6.2: what header names, cookie names and subprotocols are made of.

@@ -84,6 +84,11 @@ impl<'a> Scope<'a> {
         self.check.directory.join(path)
     }
 
+    /// Whether what stands here must never be shown (I11).
+    pub(super) fn is_secret(&self) -> bool {
+        self.path.is_secret()
+    }
+
     /// Whether the fault that emptied this place is known already.
     pub(super) fn is_explained(&self) -> bool {
         self.check.origin.explains(&self.path)
