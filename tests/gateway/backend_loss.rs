@@ -1,4 +1,5 @@
-//! Backends that die, hang, refuse or lie: what clients see, and how soon new sessions go elsewhere.
+//! Backends that die, hang, refuse or lie: what clients see, and how soon new sessions go
+//! elsewhere.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
