@@ -1,5 +1,19 @@
 //! Sessile, a WebSocket-aware edge gateway. The modules stand in the order of their floors: each
-//! imports only from its own floor and the floors above this line's; `tests/tidy.rs` holds that.
+//! imports only from its own floor and those above it in this list; `tests/tidy.rs` holds that.
+//!
+//! A request's way is told in `proxy::pipeline`, a change's way in `control::supervisor`;
+//! ARCHITECTURE.md draws both.
 
 pub mod base;
+
 pub mod config;
+
+pub mod core;
+
+pub mod live;
+
+pub mod telemetry;
+
+pub mod io;
+
+pub mod proxy;

@@ -4,6 +4,7 @@
 pub mod addr;
 pub mod backoff;
 pub mod clock;
+pub mod header_list;
 pub mod names;
 pub mod secret;
 pub mod session_id;

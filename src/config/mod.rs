@@ -2,5 +2,12 @@
 //! `Snapshot` and finds every fault at once, `diagnostic` shows a fault under the line that holds
 //! it. Reading files is `control::load`'s.
 
+pub mod conflict;
+pub mod decode;
+pub mod diagnostic;
+pub mod layers;
+pub mod model;
 pub mod pattern;
 pub mod snapshot;
+pub mod span;
+pub mod validate;

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method};
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::base::addr::{BackendAddr, ListenAddr, Networks};
 use crate::base::names::{BackendId, ListenerName, RouteName, UpstreamName};
@@ -199,6 +200,8 @@ pub struct Upstream {
     pub tls: Option<UpstreamTls>,
     /// A PROXY protocol header that starts every connection to a backend.
     pub proxy_protocol: Option<ProxyVersion>,
+    /// Whether backends get a `Forwarded` field (RFC 7239) beside `X-Forwarded-*`. Default false.
+    pub forwarded_header: bool,
     /// Time for one dial, TLS included. Default 2 s.
     pub connect_timeout: Duration,
     /// Backends tried for one request. Default 3, at least 1.
@@ -208,8 +211,9 @@ pub struct Upstream {
 }
 
 /// How a backend is picked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(inline)]
 pub enum Policy {
     /// A weighted ring; members come and go with least movement.
     ConsistentHash,
@@ -243,8 +247,9 @@ pub struct Backend {
 }
 
 /// What the operator wants of a backend.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(inline)]
 pub enum BackendState {
     /// Takes sessions.
     #[default]

@@ -1,0 +1,242 @@
+//! Puts the gateway together: the only file that knows everything. `Gateway::bind` opens every
+//! socket or fails; `Bound::run` serves until it is told to stop, and says how that went.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
+use tokio::time::interval;
+
+use crate::admin::{self, AdminState};
+use crate::base::addr::ListenAddr;
+use crate::base::clock;
+use crate::config::snapshot::{Listener, Snapshot};
+use crate::control::certs;
+use crate::control::load::{LoadOptions, Loaded};
+use crate::control::supervisor::{self, Supervisor};
+use crate::core::routing::RoutingTable;
+use crate::io::net::listener::{self, ListenOptions};
+use crate::io::tls::client::BackendTls;
+use crate::io::tls::server::{self, Resolver};
+use crate::live::{Live, Phase, WorkerCommand};
+use crate::proxy::worker::{self, ListenerContext, Shared};
+use crate::telemetry::log::LogLevel;
+use crate::telemetry::metrics::{ListenerMetrics, Metrics, NodeMetrics};
+use crate::telemetry::records::{Records, RecordsGuard};
+
+/// Between moments at which observations are sorted into their buckets.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// A gateway whose sockets are open and whose table is compiled; clients queue already.
+pub struct Bound {
+    shared: Shared,
+    sockets: Vec<(usize, listener::Bound)>,
+    admin: admin::Bound,
+    certificates: Vec<(Listener, Arc<Resolver>)>,
+    supervisor: Arc<Supervisor>,
+    log: LogLevel,
+    _records: RecordsGuard,
+}
+
+/// How a gateway's end went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Every session had its close frame.
+    Orderly,
+    /// So many sessions were cut off.
+    Cut(usize),
+}
+
+impl Bound {
+    /// Opens everything that `loaded` asks for.
+    ///
+    /// # Errors
+    /// When a socket, a certificate or a record file cannot be opened; nothing is left open then.
+    pub async fn open(loaded: Loaded, options: LoadOptions, log: LogLevel) -> anyhow::Result<Self> {
+        let snapshot = &loaded.snapshot;
+        let metrics = Metrics::new();
+        let (records, records_guard) = Records::open(&snapshot.log, &snapshot.node.name)?;
+        let table = RoutingTable::compile(snapshot, None, 1, clock::now());
+        let node = Arc::new(NodeMetrics::new(&metrics, table.generation));
+        let backend_tls = Arc::new(BackendTls::default());
+        backend_tls.replace(supervisor::read_backend_tls(snapshot)?, || ());
+
+        let mut contexts = Vec::new();
+        let mut sockets = Vec::new();
+        let mut certificates = Vec::new();
+        for (place, config) in snapshot.listeners.iter().enumerate() {
+            let (context, bound, resolver) = open_listener(config, &metrics)?;
+            contexts.push(context);
+            sockets.extend(bound.into_iter().map(|socket| (place, socket)));
+            certificates.extend(resolver.map(|resolver| (config.clone(), resolver)));
+        }
+        let admin = admin::bind(&snapshot.admin).await.context("admin API")?;
+        let live = Live::new(table);
+        let shared = Shared {
+            live: Arc::clone(&live),
+            listeners: contexts.into(),
+            records,
+            backend_tls: Arc::clone(&backend_tls),
+            metrics,
+            node: Arc::clone(&node),
+        };
+        let supervisor = Supervisor::new(live, options, loaded, backend_tls, node);
+        Ok(Self { shared, sockets, admin, certificates, supervisor, log, _records: records_guard })
+    }
+
+    /// Where each listener really listens, in the order of the configuration.
+    pub fn addresses(&self) -> Vec<ListenAddr> {
+        self.shared.listeners.iter().flat_map(|listener| listener.addresses.clone()).collect()
+    }
+
+    /// Where the admin API really listens.
+    pub fn admin_address(&self) -> &ListenAddr {
+        self.admin.address()
+    }
+
+    /// Serves until SIGTERM or SIGINT, then closes sessions over the grace time; a second signal
+    /// cuts that short. SIGHUP reloads.
+    ///
+    /// # Errors
+    /// When threads or signals are not to be had.
+    pub async fn run(self) -> anyhow::Result<End> {
+        let Self { shared, sockets, admin, certificates, supervisor, log, _records } = self;
+        let mut signals = Signals::new().context("signals")?;
+        let configured = supervisor.loaded();
+        let node = &configured.snapshot.node;
+        let workers = worker_count(node.workers);
+        let (handles, threads) = worker::start(&shared, workers, sockets).context("workers")?;
+        let live = Arc::clone(&shared.live);
+        live.set_workers(handles);
+        supervisor.start().await;
+
+        let mut background = JoinSet::new();
+        for (listener, resolver) in certificates {
+            let tls = listener.tls.expect("only listeners with TLS have a resolver");
+            background.spawn(certs::follow(listener.name, tls, resolver));
+        }
+        if configured.snapshot.sources.watch_file {
+            let supervisor = Arc::clone(&supervisor);
+            background.spawn(async move { supervisor.follow_files().await });
+        }
+        background.spawn(keep_up(Arc::clone(&shared.metrics)));
+        let api = AdminApi { shared: shared.clone(), supervisor: Arc::clone(&supervisor), log };
+        background.spawn(admin::serve(admin, Arc::new(api)));
+        live.enter(Phase::Ready);
+        tracing::info!(node = %node.name, workers, "ready");
+
+        signals.serve_until_stop(&supervisor, &shared.records).await;
+        live.enter(Phase::Stopping);
+        let grace = supervisor.loaded().snapshot.shutdown.grace;
+        tracing::info!(sessions = live.sessions(), ?grace, "stopping");
+        let end = tokio::select! {
+            cut = stop_workers(&live, grace) => {
+                join(threads).await;
+                if cut == 0 { End::Orderly } else { End::Cut(cut) }
+            }
+            () = signals.stop() => End::Cut(live.sessions()),
+        };
+        background.shutdown().await;
+        tracing::info!(?end, "stopped");
+        Ok(end)
+    }
+}
+
+fn worker_count(configured: usize) -> usize {
+    match configured {
+        0 => thread::available_parallelism().map_or(1, NonZeroUsize::get),
+        count => count,
+    }
+}
+
+type OpenListener = (ListenerContext, Vec<listener::Bound>, Option<Arc<Resolver>>);
+
+fn open_listener(config: &Listener, metrics: &Arc<Metrics>) -> anyhow::Result<OpenListener> {
+    let name = &config.name;
+    let options = ListenOptions { backlog: config.backlog, keepalive: config.tcp_keepalive };
+    let bound = listener::bind_all(&config.listen, options).with_context(|| format!("listener `{name}`"))?;
+    let mut tls = None;
+    let mut resolver = None;
+    if let Some(settings) = &config.tls {
+        let opened = certs::open(name, settings).with_context(|| format!("listener `{name}`"))?;
+        tls = Some(server::server_config(Arc::clone(&opened), settings.minimum)?);
+        resolver = Some(opened);
+    }
+    let context = ListenerContext {
+        config: config.clone(),
+        addresses: bound.iter().map(|socket| socket.address().clone()).collect(),
+        tls,
+        metrics: ListenerMetrics::new(metrics, name),
+    };
+    Ok((context, bound, resolver))
+}
+
+async fn keep_up(metrics: Arc<Metrics>) {
+    let mut beat = interval(UPKEEP);
+    loop {
+        beat.tick().await;
+        metrics.upkeep();
+    }
+}
+
+/// Tells all workers at once; answers how many sessions were cut.
+async fn stop_workers(live: &Live, grace: Duration) -> usize {
+    let stops = live.workers().iter();
+    let stops = stops.map(|worker| worker.ask(|answer| WorkerCommand::Shutdown { grace, answer }));
+    let cut = futures_util::future::join_all(stops).await;
+    cut.into_iter().flatten().sum()
+}
+
+async fn join(threads: Vec<JoinHandle<()>>) {
+    let joined = tokio::task::spawn_blocking(|| {
+        threads.into_iter().map(JoinHandle::join).filter(Result::is_err).count()
+    });
+    let panicked = joined.await.unwrap_or_default();
+    if panicked > 0 {
+        tracing::error!(panicked, "a worker ended by a panic; please report it");
+    }
+}
+
+/// What the system may tell the gateway.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// SIGTERM or SIGINT.
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// Carries out SIGHUP until it is time to stop.
+    async fn serve_until_stop(&mut self, supervisor: &Supervisor, records: &Records) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hang_up.recv() => {
+                    records.reopen();
+                    // What is wrong has been logged, and is shown.
+                    let _ = supervisor.reload().await;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! What the shell sees: the commands of `sessile`. Each prints to a writer that it is given and
+//! answers with an exit code.
+
+pub mod check;
+pub mod schema;

@@ -1,0 +1,229 @@
+//! `sessile schema`: the configuration's JSON Schema, and the page of the manual that is made of
+//! it.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+use serde_json::{Map, Value};
+
+use crate::config::model::Model;
+
+/// How the schema is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// JSON Schema, draft 2020-12.
+    Json,
+    /// The page `docs/config.md`.
+    Markdown,
+}
+
+/// Writes the schema.
+///
+/// # Errors
+/// When `out` cannot be written to.
+pub fn schema(form: Form, out: &mut dyn Write) -> io::Result<u8> {
+    match form {
+        Form::Json => writeln!(out, "{:#}", Model::json_schema())?,
+        Form::Markdown => out.write_all(markdown().as_bytes())?,
+    }
+    Ok(0)
+}
+
+const OPENING: &str = "\
+<!-- Made by `sessile schema --markdown`; a test fails where it is stale. -->
+
+# Configuration
+
+Sessile reads `gateway.toml` (or what `--config` names), then the environment, then flags; what is
+said later counts. `SESSILE_ADMIN__LISTEN=127.0.0.1:9901` and `--set admin.listen=127.0.0.1:9901`
+both set `listen` in `[admin]`: `__` or `.` stands between keys, the value is TOML, and what is no
+TOML is text. A list is set as a whole. `sessile check` shows every fault without starting.
+
+Lengths of time are written `\"250ms\"`, `\"10s\"`, `\"1h 30m\"`; sizes `\"64 KiB\"`, `\"1 MiB\"` or a
+number of bytes. Relative paths begin at the directory of the file. Unknown keys are faults.
+";
+
+/// The page of the manual: a section for each table, a row for each key.
+pub fn markdown() -> String {
+    let root = Model::json_schema();
+    let page = Page { root: &root };
+    let mut text = OPENING.to_owned();
+    let sections = root["properties"]
+        .as_object()
+        .expect("the model is a table");
+    // As in an operator's file, not by the alphabet.
+    let order = [
+        "node",
+        "admin",
+        "log",
+        "shutdown",
+        "sources",
+        "listeners",
+        "upstreams",
+        "routes",
+    ];
+    for key in order {
+        let property = &sections[key];
+        let (heading, table) = match (property["type"].as_str(), key) {
+            (Some("array"), _) => (format!("[[{key}]]"), &property["items"]),
+            (Some("object"), _) => (format!("[{key}.NAME]"), &property["additionalProperties"]),
+            _ => (format!("[{key}]"), property),
+        };
+        let about = property["description"].as_str().unwrap_or_default();
+        let _ = write!(text, "\n## `{heading}`\n\n{}\n", one_line(about));
+        text.push_str(&page.table(page.resolve(table)));
+    }
+    text
+}
+
+struct Page<'a> {
+    root: &'a Value,
+}
+
+impl<'a> Page<'a> {
+    /// What a schema stands for: the definition it refers to, or the one of its alternatives that
+    /// is not null.
+    fn resolve(&self, schema: &'a Value) -> &'a Value {
+        let alternatives = schema["anyOf"].as_array();
+        let table = alternatives.and_then(|all| all.iter().find(|one| one.get("$ref").is_some()));
+        match table.unwrap_or(schema)["$ref"].as_str() {
+            Some(reference) => {
+                let path = reference.trim_start_matches('#');
+                self.root
+                    .pointer(path)
+                    .expect("references of the schema lead somewhere")
+            }
+            None => schema,
+        }
+    }
+
+    fn table(&self, schema: &'a Value) -> String {
+        let mut rows = String::new();
+        self.rows("", schema, &mut rows);
+        format!("\n| key | type | default | meaning |\n| --- | --- | --- | --- |\n{rows}")
+    }
+
+    fn rows(&self, above: &str, schema: &'a Value, rows: &mut String) {
+        let empty = Map::new();
+        let properties = schema["properties"].as_object().unwrap_or(&empty);
+        for (key, property) in properties {
+            let key = format!("{above}{key}");
+            let about = property["description"].as_str().unwrap_or_default();
+            let inner = self.inner(property);
+            let shown = match inner {
+                Some(_) => String::new(),
+                None => shown_default(&property["default"]),
+            };
+            let _ = writeln!(
+                rows,
+                "| `{key}` | {} | {shown} | {} |",
+                self.type_of(property),
+                one_line(about).replace('|', "\\|"),
+            );
+            if let Some((inner, mark)) = inner {
+                self.rows(&format!("{key}{mark}."), inner, rows);
+            }
+        }
+    }
+
+    /// The table below a key, and what stands between the key and that table's keys.
+    fn inner(&self, property: &'a Value) -> Option<(&'a Value, &'static str)> {
+        let (schema, mark) = match property.get("items") {
+            Some(items) => (self.resolve(items), "[]"),
+            None => (self.resolve(property), ""),
+        };
+        if schema.get("properties").is_some() {
+            return Some((schema, mark));
+        }
+        // A small table that is written in place of a text, such as `{ prefix = "…" }`, is told in
+        // the description.
+        None
+    }
+
+    fn type_of(&self, property: &'a Value) -> String {
+        if let Some(form) = property["format"]
+            .as_str()
+            .filter(|form| !form.contains("int"))
+        {
+            if form != "double" {
+                return form.to_owned();
+            }
+        }
+        if self.words(property).is_some_and(|words| !words.is_empty()) {
+            return "word".to_owned();
+        }
+        if let Some(items) = property.get("items") {
+            return format!("list of {}", plural(&self.type_of(items)));
+        }
+        if property
+            .get("additionalProperties")
+            .is_some_and(Value::is_object)
+        {
+            return "table by name".to_owned();
+        }
+        let resolved = self.resolve(property);
+        if resolved.get("properties").is_some() {
+            let or_text = property["anyOf"]
+                .as_array()
+                .is_some_and(|all| all.iter().any(|one| one["type"] == "string"));
+            return if or_text { "text or table" } else { "table" }.to_owned();
+        }
+        let names = match &property["type"] {
+            Value::Array(types) => types.iter().filter_map(Value::as_str).collect(),
+            Value::String(one) => vec![one.as_str()],
+            _ => match property["anyOf"].as_array() {
+                Some(all) => all.iter().filter_map(|one| one["type"].as_str()).collect(),
+                None => Vec::new(),
+            },
+        };
+        let words: Vec<_> = names
+            .into_iter()
+            .filter(|name| *name != "null")
+            .map(type_word)
+            .collect();
+        words.join(" or ")
+    }
+
+    /// The words that may stand here, if only words may.
+    fn words(&self, property: &'a Value) -> Option<Vec<&'a str>> {
+        let options = property["oneOf"]
+            .as_array()
+            .or_else(|| property["enum"].as_array())?;
+        let word = |one: &'a Value| one["const"].as_str().or_else(|| one.as_str());
+        Some(options.iter().filter_map(word).collect())
+    }
+}
+
+fn type_word(name: &str) -> &str {
+    match name {
+        "string" => "text",
+        "boolean" => "`true` or `false`",
+        "integer" => "whole number",
+        "object" => "table",
+        "array" => "list",
+        other => other,
+    }
+}
+
+fn plural(word: &str) -> String {
+    match word {
+        "text" => "texts".to_owned(),
+        "table" => "tables".to_owned(),
+        "text or table" => "texts or tables".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+fn shown_default(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::Array(list) if list.is_empty() => String::new(),
+        Value::Object(table) if table.is_empty() => String::new(),
+        Value::Object(_) | Value::Array(_) => String::new(),
+        other => format!("`{other}`"),
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,160 @@
+//! Routes that cannot be told apart: every request that matches one matches the other, and nothing
+//! but the name would decide. That is a fault of the configuration, and finding it is pure.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt::Debug;
+
+use crate::config::pattern::{HostPattern, Segment};
+use crate::config::snapshot::Route;
+
+/// Pairs of routes that have a host in common (or are both for any), paths that match the same, and
+/// equal conditions; smaller index first. Each route is paired with the first of its kind only.
+pub fn conflicts(routes: &[Route]) -> Vec<(usize, usize)> {
+    let mut first = HashMap::new();
+    let mut pairs = BTreeSet::new();
+    for (index, route) in routes.iter().enumerate() {
+        let conditions = Conditions::of(route);
+        for host in hosts(route) {
+            let known = *first.entry((host, conditions.clone())).or_insert(index);
+            if known != index {
+                pairs.insert((known, index));
+            }
+        }
+    }
+    pairs.into_iter().collect()
+}
+
+/// `None` is any.
+fn hosts(route: &Route) -> Vec<Option<&HostPattern>> {
+    if route.hosts.is_empty() {
+        return vec![None];
+    }
+    route.hosts.iter().map(Some).collect()
+}
+
+/// What a route asks beside the host, in one form for all ways to write it.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Conditions {
+    path: Vec<Segment>,
+    methods: BTreeSet<String>,
+    headers: BTreeSet<String>,
+    query: BTreeSet<String>,
+    subprotocols: BTreeSet<String>,
+}
+
+impl Conditions {
+    fn of(route: &Route) -> Self {
+        // What a parameter is called does not matter to what it matches.
+        let nameless = |segment: &Segment| match segment {
+            Segment::Exact(text) => Segment::Exact(text.clone()),
+            Segment::Parameter(_) => Segment::Parameter(String::new()),
+            Segment::Rest(_) => Segment::Rest(String::new()),
+        };
+        Self {
+            path: route.path.segments().iter().map(nameless).collect(),
+            methods: set(&route.methods),
+            headers: set(&route.headers),
+            query: set(&route.query),
+            subprotocols: set(&route.subprotocols),
+        }
+    }
+}
+
+/// Not all of these can be sorted or hashed, but all can be written unambiguously.
+fn set<T: Debug>(items: &[T]) -> BTreeSet<String> {
+    items.iter().map(|item| format!("{item:?}")).collect()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::time::Duration;
+
+    use http::Method;
+
+    use super::*;
+    use crate::config::snapshot::{
+        Action, HeaderEdits, OnRemoval, Redirect, Rewrite, RouteLimits, RouteTimeouts, TextMatch,
+    };
+
+    /// A route for any host that redirects; tests change what they are about.
+    pub(crate) fn route(name: &str, path: &str) -> Route {
+        Route {
+            name: name.into(),
+            hosts: Vec::new(),
+            path: path.parse().expect("a path"),
+            methods: Vec::new(),
+            headers: Vec::new(),
+            query: Vec::new(),
+            subprotocols: Vec::new(),
+            action: Action::Redirect(Redirect {
+                scheme: Some("https".to_owned()),
+                host: None,
+                path: None,
+                status: 308,
+            }),
+            rewrite: Rewrite::default(),
+            request_headers: HeaderEdits::default(),
+            affinity: Vec::new(),
+            limits: RouteLimits {
+                message_bytes: 1 << 20,
+                frame_bytes: 1 << 20,
+            },
+            timeouts: RouteTimeouts {
+                handshake: Duration::from_secs(10),
+                idle: None,
+                lifetime: None,
+                close: Duration::from_secs(5),
+                response: Duration::from_secs(60),
+            },
+            backend_lost_code: 1011,
+            on_removal: OnRemoval::Keep,
+        }
+    }
+
+    #[test]
+    fn routes_that_only_differ_in_name_or_wording_conflict() {
+        let on = |hosts: &[&str], path: &str| Route {
+            hosts: hosts
+                .iter()
+                .map(|host| host.parse().expect("a host"))
+                .collect(),
+            ..route("r", path)
+        };
+        let asking = |wanted: &str| Route {
+            query: vec![("k".to_owned(), TextMatch::Exact(wanted.to_owned()))],
+            ..route("r", "/")
+        };
+        let methods = |methods: &[Method]| Route {
+            methods: methods.to_vec(),
+            ..route("r", "/")
+        };
+        let check = |one: Route, other: Route, conflict: bool| {
+            let found = conflicts(&[one.clone(), route("between", "/b"), other.clone()]);
+            let expected: &[_] = if conflict { &[(0, 2)] } else { &[] };
+            assert_eq!(found, expected, "{one:?} {other:?}");
+        };
+        check(on(&[], "/a/{x}"), on(&[], "/a/{y}"), true);
+        check(
+            on(&["a", "c"], "/{*x}"),
+            on(&["b", "c", "a"], "/{*y}"),
+            true,
+        );
+        check(asking("1"), asking("1"), true);
+        check(
+            methods(&[Method::GET, Method::PUT]),
+            methods(&[Method::PUT, Method::GET]),
+            true,
+        );
+        check(on(&[], "/a/{x}"), on(&[], "/a/{*x}"), false);
+        check(on(&[], "/a"), on(&[], "/a/"), false);
+        check(on(&["a"], "/"), on(&["*.a"], "/"), false);
+        check(on(&["a"], "/"), on(&[], "/"), false);
+        check(asking("1"), asking("2"), false);
+        check(
+            methods(&[Method::GET]),
+            methods(&[Method::GET, Method::PUT]),
+            false,
+        );
+        check(methods(&[Method::GET]), methods(&[]), false);
+    }
+}

@@ -1,0 +1,205 @@
+//! A fault of the configuration as a person wants it: what is wrong, where, what would be right,
+//! with the line shown. `sessile check`, start, reload and the admin API all show these.
+
+use std::fmt;
+use std::ops::Range;
+use std::path::PathBuf;
+
+use annotate_snippets::{AnnotationKind, Level, Origin, Renderer, Snippet};
+use serde::{Serialize, Serializer, ser::SerializeStruct};
+
+use crate::config::span::{Document, KeyPath};
+
+/// One thing that is wrong, or suspicious, in the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// Whether it stops the configuration from taking effect.
+    pub severity: Severity,
+    /// What was being read.
+    pub source: Source,
+    /// Where in it, if it has lines and the fault has one.
+    pub place: Option<Place>,
+    /// The key that is meant; the root where no key is.
+    pub key: KeyPath,
+    /// What is wrong; one line.
+    pub message: String,
+    /// What would be right; one line.
+    pub help: Option<String>,
+}
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// The configuration is refused.
+    Error,
+    /// It takes effect, and is probably not what was meant.
+    Warning,
+}
+
+/// Where a value was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A file, under the name that the operator gave.
+    File(PathBuf),
+    /// A variable of the environment, by name.
+    Variable(String),
+    /// A `--set` flag, by its key.
+    Flag(String),
+}
+
+/// A place in a text, and its line, with secrets blotted out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// From 1.
+    pub line: usize,
+    /// In characters, from 1.
+    pub column: usize,
+    text: String,
+    /// Bytes of `text` to underline.
+    span: Range<usize>,
+}
+
+impl Place {
+    /// The place of a byte range of a document; it is cut to its first line.
+    pub fn new(document: &Document, span: Range<usize>) -> Self {
+        let text = document.text();
+        let floor = |at: usize| {
+            (0..=at.min(text.len()))
+                .rev()
+                .find(|at| text.is_char_boundary(*at))
+        };
+        let start = floor(span.start).unwrap_or(0);
+        let line_start = text[..start].rfind('\n').map_or(0, |at| at + 1);
+        let line_end = text[start..].find('\n').map_or(text.len(), |at| start + at);
+        let end = floor(span.end).unwrap_or(0).clamp(start, line_end);
+
+        // Blotted out letter by letter, so that columns stay true.
+        let secret = |at: usize| document.secrets().iter().any(|range| range.contains(&at));
+        let mut shown = String::new();
+        let mut shown_span = 0..0;
+        for (offset, letter) in text[line_start..line_end].char_indices() {
+            let at = line_start + offset;
+            if at == start {
+                shown_span.start = shown.len();
+            }
+            shown.push(if secret(at) { '*' } else { letter });
+            if at < end {
+                shown_span.end = shown.len();
+            }
+        }
+        if start == line_end {
+            shown_span.start = shown.len();
+        }
+        shown_span.end = shown_span.end.max(shown_span.start);
+        Self {
+            line: text[..line_start].matches('\n').count() + 1,
+            column: text[line_start..start].chars().count() + 1,
+            text: shown,
+            span: shown_span,
+        }
+    }
+}
+
+impl Diagnostic {
+    /// Where it is, for sorting; what has no place comes first.
+    pub fn line_and_column(&self) -> (usize, usize) {
+        let place = self.place.as_ref();
+        place.map_or((0, 0), |place| (place.line, place.column))
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Variable(name) => write!(f, "environment variable {name}"),
+            Self::Flag(key) => write!(f, "flag --set {key}"),
+        }
+    }
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let level = match self.severity {
+            Severity::Error => Level::ERROR,
+            Severity::Warning => Level::WARNING,
+        };
+        let path = self.source.to_string();
+        let message = printable(&self.message);
+        let mut group = match &self.place {
+            Some(place) => level.primary_title(message).element(
+                Snippet::source(place.text.as_str())
+                    .line_start(place.line)
+                    .path(path)
+                    .annotation(AnnotationKind::Primary.span(place.span.clone())),
+            ),
+            None => level.primary_title(message).element(Origin::path(path)),
+        };
+        if let Some(help) = &self.help {
+            group = group.element(Level::HELP.message(printable(help)));
+        }
+        f.write_str(&Renderer::plain().render(&[group]))
+    }
+}
+
+/// Control characters of a file must not reach a terminal.
+fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
+}
+
+impl Serialize for Diagnostic {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut object = serializer.serialize_struct("Diagnostic", 8)?;
+        object.serialize_field("severity", &self.severity)?;
+        object.serialize_field("file", &self.source.to_string())?;
+        object.serialize_field("line", &self.place.as_ref().map(|place| place.line))?;
+        object.serialize_field("column", &self.place.as_ref().map(|place| place.column))?;
+        object.serialize_field("key", &self.key.to_string())?;
+        object.serialize_field("message", &self.message)?;
+        object.serialize_field("help", &self.help)?;
+        object.serialize_field("rendered", &self.to_string())?;
+        object.end()
+    }
+}
+
+/// The name among `known` that `given` was probably meant to be.
+pub fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .into_iter()
+        .map(|name| (strsim::osa_distance(given, name), name))
+        // A third of the letters may be wrong, and one of a very short name.
+        .filter(|(distance, name)| *distance <= (name.chars().count() / 3).max(1))
+        .min()
+        .map(|(_, name)| name)
+}
+
+/// `did you mean …`, or the list of what there is.
+pub fn suggestion<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    let known: Vec<&str> = known.into_iter().collect();
+    match nearest(given, known.iter().copied()) {
+        Some(name) => Some(format!("did you mean `{name}`?")),
+        None if known.is_empty() => None,
+        None => Some(format!("there is {}", listed(&known))),
+    }
+}
+
+/// `a`, `b` and `c`, at most ten of them.
+pub fn listed(names: &[&str]) -> String {
+    const SHOWN_MAX: usize = 10;
+    let quoted: Vec<_> = names
+        .iter()
+        .take(SHOWN_MAX)
+        .map(|name| format!("`{name}`"))
+        .collect();
+    match quoted.split_last() {
+        _ if names.len() > SHOWN_MAX => {
+            format!("{} and {} more", quoted.join(", "), names.len() - SHOWN_MAX)
+        }
+        Some((last, [])) => last.clone(),
+        Some((last, before)) => format!("{} and {last}", before.join(", ")),
+        None => String::new(),
+    }
+}

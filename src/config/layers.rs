@@ -1,0 +1,292 @@
+//! The layers of the configuration, lowest first: the model's defaults, the file, the environment,
+//! flags. They are merged here, and whatever is said about a key can be traced to the place that
+//! wrote it. Nothing is read here: texts and variables are arguments.
+
+use std::path::{Path, PathBuf};
+
+use figment::value::{Dict, Map, Tag, Value};
+use figment::{Figment, Metadata, Profile, Provider};
+
+use crate::config::decode::{Holes, Misfit, MisfitKind, decode};
+use crate::config::diagnostic::{Diagnostic, Place, Severity, Source, nearest, suggestion};
+use crate::config::model::Model;
+use crate::config::span::{Document, KeyPath, lone_value};
+
+/// Variables of the environment that begin so are configuration if a `__` follows:
+/// `SESSILE_ADMIN__LISTEN` is `admin.listen`. Without one they are something else, such as what
+/// Kubernetes sets for a service of this name.
+const VARIABLE_PREFIX: &str = "SESSILE_";
+
+/// What an operator wrote, wherever.
+#[derive(Clone, Copy, Debug)]
+pub struct Layers<'a> {
+    /// The file's name, as the operator knows it.
+    pub path: &'a Path,
+    /// The file's text.
+    pub text: &'a str,
+    /// The environment, as name and value; what does not concern the gateway is passed over.
+    pub environment: &'a [(String, String)],
+    /// `--set` flags, as key and value.
+    pub sets: &'a [(String, String)],
+}
+
+/// The model that the layers give, where its values come from, and what did not fit.
+#[derive(Debug)]
+pub struct Reading {
+    /// As far as it could be read.
+    pub model: Model,
+    /// Where things were written.
+    pub origin: Origin,
+    /// Everything that is not TOML or does not fit the model.
+    pub faults: Vec<Diagnostic>,
+}
+
+/// Where values were written.
+#[derive(Debug)]
+pub struct Origin {
+    path: PathBuf,
+    document: Document,
+    layers: Figment,
+    merged: Value,
+    holes: Holes,
+}
+
+/// Which part of a setting a fault is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The key.
+    Key,
+    /// The value.
+    Value,
+}
+
+impl Layers<'_> {
+    /// Merges and reads them.
+    pub fn read(&self) -> Reading {
+        let (document, syntax) = Document::parse(self.text);
+        let file = Layer::new(
+            "file",
+            self.path.display().to_string(),
+            document.values.clone(),
+        );
+        let mut layers = Figment::from(file);
+        for (name, value) in self.variables() {
+            let keys = name[VARIABLE_PREFIX.len()..].to_ascii_lowercase();
+            layers = layers.merge(Layer::new(
+                "variable",
+                name,
+                nested(keys.split("__"), value),
+            ));
+        }
+        for (key, value) in self.sets {
+            layers = layers.merge(Layer::new("flag", key, nested(key.split('.'), value)));
+        }
+        let values = layers.data().unwrap_or_default();
+        let values = values.into_values().next().unwrap_or_default();
+        let mut origin = Origin {
+            path: self.path.to_owned(),
+            document,
+            layers,
+            merged: Value::Dict(Tag::Default, values),
+            holes: Holes::default(),
+        };
+        if !syntax.is_empty() {
+            // Values of a broken text would only bring faults that are none.
+            origin.holes.note(KeyPath::default());
+            let mut faults: Vec<_> = syntax
+                .into_iter()
+                .map(|fault| origin.at_bytes(fault.span, fault.message))
+                .collect();
+            // A slip early in a line makes the rest of it look wrong too.
+            faults.sort_by_key(Diagnostic::line_and_column);
+            faults.dedup_by_key(|fault| fault.line_and_column().0);
+            return Reading {
+                model: Model::default(),
+                origin,
+                faults,
+            };
+        }
+        let (model, misfits, holes) = decode::<Model>(origin.merged.clone());
+        origin.holes = holes;
+        if model.is_none() {
+            origin.holes.note(KeyPath::default());
+        }
+        let faults = misfits.iter().map(|misfit| origin.misfit(misfit)).collect();
+        Reading {
+            model: model.unwrap_or_default(),
+            origin,
+            faults,
+        }
+    }
+
+    /// The variables that are configuration, in the order of their names.
+    fn variables(&self) -> Vec<(&str, &str)> {
+        let mut found: Vec<_> = self
+            .environment
+            .iter()
+            .filter(|(name, _)| {
+                name.strip_prefix(VARIABLE_PREFIX)
+                    .is_some_and(|rest| rest.contains("__"))
+            })
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        found.sort_unstable();
+        found
+    }
+}
+
+/// `value` under all of `keys`.
+fn nested<'k>(keys: impl Iterator<Item = &'k str>, value: &str) -> Dict {
+    let mut value = lone_value(value);
+    let keys: Vec<_> = keys.collect();
+    for key in keys.into_iter().rev() {
+        value = Value::Dict(Tag::Default, Dict::from([(key.to_owned(), value)]));
+    }
+    value.into_dict().unwrap_or_default()
+}
+
+impl Origin {
+    /// Says something about the value at `path`, as it is in the model.
+    pub fn report(
+        &self,
+        severity: Severity,
+        path: &KeyPath,
+        part: Part,
+        message: String,
+        help: Option<String>,
+    ) -> Diagnostic {
+        self.report_original(severity, self.holes.original(path), part, message, help)
+    }
+
+    /// Whether a fault was already found where this value would stand, so that its lack is no news.
+    pub fn explains(&self, path: &KeyPath) -> bool {
+        self.holes.cover(&self.holes.original(path))
+    }
+
+    /// A fault of the file as a whole, at some bytes of it.
+    pub fn at_bytes(&self, span: std::ops::Range<usize>, message: String) -> Diagnostic {
+        Diagnostic {
+            severity: Severity::Error,
+            source: Source::File(self.path.clone()),
+            place: Some(Place::new(&self.document, span)),
+            key: KeyPath::default(),
+            message,
+            help: None,
+        }
+    }
+
+    fn report_original(
+        &self,
+        severity: Severity,
+        key: KeyPath,
+        part: Part,
+        message: String,
+        help: Option<String>,
+    ) -> Diagnostic {
+        let (source, place) = self.locate(&key, part);
+        Diagnostic {
+            severity,
+            source,
+            place,
+            key,
+            message,
+            help,
+        }
+    }
+
+    /// The place of a value; of one that is missing, that of the nearest thing that would hold it.
+    fn locate(&self, path: &KeyPath, part: Part) -> (Source, Option<Place>) {
+        let mut value = &self.merged;
+        let mut found = KeyPath::default();
+        for step in &path.0 {
+            let next = match value {
+                Value::Dict(_, dict) => dict.get(step),
+                Value::Array(_, list) => step.parse().ok().and_then(|at: usize| list.get(at)),
+                _ => None,
+            };
+            let Some(next) = next else { break };
+            found.0.push(step.clone());
+            value = next;
+        }
+        let layer = self.layers.get_metadata(value.tag());
+        let written = layer
+            .and_then(|layer| layer.source.as_ref()?.custom())
+            .unwrap_or_default();
+        match layer.map(|layer| layer.name.as_ref()) {
+            Some("variable") => return (Source::Variable(written.to_owned()), None),
+            Some("flag") => return (Source::Flag(written.to_owned()), None),
+            _ => {}
+        }
+        let place = self.document.spans(&found).map(|spans| {
+            let span = match part {
+                Part::Key if found == *path => spans.key.clone(),
+                _ => spans.value.clone(),
+            };
+            Place::new(&self.document, span)
+        });
+        (Source::File(self.path.clone()), place)
+    }
+
+    fn misfit(&mut self, misfit: &Misfit) -> Diagnostic {
+        let mut message = misfit.kind.to_string();
+        let (part, help) = match &misfit.kind {
+            MisfitKind::Key(key, keys) => {
+                if let Some(meant) = nearest(key, keys.iter().copied()) {
+                    let above = misfit.path.parent().unwrap_or_default();
+                    self.holes.note(above.join(meant));
+                }
+                let help = if LATER_KEYS.contains(&key.as_str()) {
+                    message = format!("this version has no key `{key}`");
+                    Some("take it out; nothing would act on it".to_owned())
+                } else {
+                    suggestion(key, keys.iter().copied())
+                };
+                (Part::Key, help)
+            }
+            MisfitKind::Word(word, words) => (Part::Value, suggestion(word, words.iter().copied())),
+            MisfitKind::Type { .. } | MisfitKind::Value(_) => (Part::Value, None),
+        };
+        self.report_original(Severity::Error, misfit.path.clone(), part, message, help)
+    }
+}
+
+/// Keys that are planned. Who writes one must not believe that it guards anything yet.
+const LATER_KEYS: [&str; 10] = [
+    "authenticate",
+    "authenticators",
+    "etcd",
+    "keepalive",
+    "messages_per_second",
+    "on_backend_loss",
+    "origins",
+    "reject_with",
+    "sessions_per_principal",
+    "stick",
+];
+
+/// One layer: values, and who wrote them.
+struct Layer {
+    kind: &'static str,
+    written: String,
+    values: Dict,
+}
+
+impl Layer {
+    fn new(kind: &'static str, written: impl Into<String>, values: Dict) -> Self {
+        Self {
+            kind,
+            written: written.into(),
+            values,
+        }
+    }
+}
+
+impl Provider for Layer {
+    fn metadata(&self) -> Metadata {
+        Metadata::named(self.kind).source(self.written.as_str())
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        Ok(Map::from([(Profile::Default, self.values.clone())]))
+    }
+}

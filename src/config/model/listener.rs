@@ -1,0 +1,128 @@
+//! `[[listeners]]`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::config::model::value::{Size, Time, TimeOrOff};
+
+/// Addresses that accept clients.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Listener {
+    /// Required. Shown in metrics and records.
+    pub name: Option<String>,
+    /// Required. Addresses: `0.0.0.0:8080`, `[::]:8080` or `unix:/path/to.sock`; port 0 is any free
+    /// one.
+    pub listen: Vec<String>,
+    /// `{ from = ["10.0.0.0/8"] }`: these peers put a PROXY protocol header (v1 or v2) in front of
+    /// every connection, and nobody else may connect.
+    pub proxy_protocol: Option<PeersFrom>,
+    /// Peers whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` headers are believed.
+    pub trusted_proxies: Vec<String>,
+    /// TLS ends here.
+    pub tls: Option<ListenerTls>,
+    /// Connections that the system queues before they are accepted.
+    pub backlog: u32,
+    /// Idle time after which a client's TCP connection is probed, or `"off"`.
+    pub tcp_keepalive: TimeOrOff,
+    /// Bounds on what a client may send before it is known.
+    pub limits: ListenerLimits,
+    /// Bounds on how long that may take.
+    pub timeouts: ListenerTimeouts,
+}
+
+impl Default for Listener {
+    fn default() -> Self {
+        Self {
+            name: None,
+            listen: Vec::new(),
+            proxy_protocol: None,
+            trusted_proxies: Vec::new(),
+            tls: None,
+            backlog: 1024,
+            tcp_keepalive: TimeOrOff::seconds(60),
+            limits: ListenerLimits::default(),
+            timeouts: ListenerTimeouts::default(),
+        }
+    }
+}
+
+/// Peers by network.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct PeersFrom {
+    /// Required. Networks or single addresses.
+    pub from: Vec<String>,
+}
+
+/// TLS of a listener.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ListenerTls {
+    /// Required. The first is the default; the others are chosen by SNI from the names inside the
+    /// certificates.
+    pub certificates: Vec<Certificate>,
+    /// Oldest version accepted: `"1.2"` or `"1.3"`.
+    pub minimum: String,
+}
+
+impl Default for ListenerTls {
+    fn default() -> Self {
+        Self {
+            certificates: Vec::new(),
+            minimum: "1.2".to_owned(),
+        }
+    }
+}
+
+/// A certificate chain and its key, read again when the files change.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Certificate {
+    /// Required. PEM file with the chain, leaf first.
+    pub cert: Option<String>,
+    /// Required. PEM file with the key: PKCS#8, PKCS#1 or SEC1.
+    pub key: Option<String>,
+}
+
+/// Bounds on what a client may send before it is known.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ListenerLimits {
+    /// Bytes of a request's head.
+    pub header_bytes: Size,
+    /// Header fields of a request.
+    pub headers_max: usize,
+    /// Client connections at once; 0 is no limit but the system's.
+    pub connections_max: usize,
+}
+
+impl Default for ListenerLimits {
+    fn default() -> Self {
+        Self {
+            header_bytes: Size(32 << 10),
+            headers_max: 100,
+            connections_max: 0,
+        }
+    }
+}
+
+/// Bounds on how long a client may take before it is known.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ListenerTimeouts {
+    /// From accept to the end of the PROXY header and of the TLS handshake, each.
+    pub tls_handshake: Time,
+    /// From a request's first byte, or the connection's start, to the end of its head; it bounds
+    /// idleness between requests too.
+    pub request_head: Time,
+}
+
+impl Default for ListenerTimeouts {
+    fn default() -> Self {
+        Self {
+            tls_handshake: Time::seconds(10),
+            request_head: Time::seconds(10),
+        }
+    }
+}

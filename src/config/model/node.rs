@@ -1,0 +1,127 @@
+//! The sections that say what this process is and does: `[node]`, `[admin]`, `[log]`, `[shutdown]`,
+//! `[sources]`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::config::model::value::{SecretSource, Time};
+
+/// Who this gateway is.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Node {
+    /// Shown in status and records. Not given: the host's name.
+    pub name: Option<String>,
+    /// Data-plane threads; 0 is one for each core.
+    pub workers: usize,
+    /// Directory where last known good state is kept.
+    pub state_dir: Option<String>,
+}
+
+/// Where operators come in.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Admin {
+    /// Address of the admin API: `127.0.0.1:9900` or `unix:/run/sessile/admin.sock`. Anything but
+    /// loopback needs a `token`.
+    pub listen: String,
+    /// Must be presented as `Authorization: Bearer …`. `{ file = "…" }`, `{ env = "…" }` or the
+    /// token itself.
+    pub token: Option<SecretSource>,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:9900".to_owned(),
+            token: None,
+        }
+    }
+}
+
+/// What is written where.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug` or `trace`, also by module:
+    /// `info,sessile::control=debug`.
+    pub level: String,
+    /// How log lines and records look.
+    pub format: LogFormat,
+    /// Where session records and request records go: `"off"`, `"stdout"` or `{ file = "…" }`, which
+    /// is appended to and opened again on SIGHUP.
+    pub access: Access,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            level: "info".to_owned(),
+            format: LogFormat::Text,
+            access: Access::Stdout,
+        }
+    }
+}
+
+/// Form of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One object a line, for machines.
+    Json,
+}
+
+/// Where records go.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum Access {
+    /// Nowhere.
+    Off,
+    /// To standard output.
+    Stdout,
+    /// To the end of this file.
+    File(String),
+}
+
+/// How a stop goes.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Shutdown {
+    /// Live sessions are closed, spread evenly over this time.
+    pub grace: Time,
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self {
+            grace: Time::seconds(30),
+        }
+    }
+}
+
+/// Where configuration and membership come from.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sources {
+    /// The configuration file itself.
+    pub file: FileSource,
+}
+
+/// The configuration file as a source.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct FileSource {
+    /// Whether a changed file takes effect at once. SIGHUP and `POST /v1/reload` read it in any
+    /// case.
+    pub watch: bool,
+}
+
+impl Default for FileSource {
+    fn default() -> Self {
+        Self { watch: true }
+    }
+}

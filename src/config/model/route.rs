@@ -1,0 +1,274 @@
+//! `[[routes]]`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::de::{self, MapAccess, Visitor, value::MapAccessDeserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::config::model::value::{LongForm, Size, TextOr, Time, TimeOrOff, schema};
+
+/// Which requests, and where they go. Every condition that is given must hold.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Route {
+    /// Required. Shown in metrics and records.
+    pub name: Option<String>,
+    /// Condition: host names, `chat.example.com` or `*.example.com`. None: any host.
+    pub hosts: Vec<String>,
+    /// Condition: `/exact/path`, `{name}` for one segment, `{*rest}` for all that is left.
+    pub path: String,
+    /// Condition: methods. None: any. A WebSocket handshake is a `GET`.
+    pub methods: Vec<String>,
+    /// Condition: headers, each `"exact value"`, `{ prefix = "…" }`, `true` (present) or `false`
+    /// (absent).
+    pub headers: BTreeMap<String, TextMatch>,
+    /// Condition: query parameters, written like `headers`.
+    pub query: BTreeMap<String, TextMatch>,
+    /// Condition: the client offers one of these subprotocols. None: no matter.
+    pub subprotocols: Vec<String>,
+    /// Required, or `redirect`. Name of the upstream that requests go to.
+    pub upstream: Option<String>,
+    /// Required, or `upstream`. A static redirect.
+    pub redirect: Option<Redirect>,
+    /// Changes of the request line.
+    pub rewrite: Rewrite,
+    /// Changes of the headers that the backend sees.
+    pub request_headers: HeaderEdits,
+    /// Where the affinity key comes from; the first present source counts. `path:NAME`,
+    /// `query:NAME`, `cookie:NAME`, `header:NAME`, `client_address`, and last
+    /// `{ issue_cookie = "NAME" }`. None: every request is placed alone.
+    pub affinity: Vec<TextOr<IssueCookie>>,
+    /// Bounds on what clients send in a session.
+    pub limits: RouteLimits,
+    /// Bounds in time.
+    pub timeouts: RouteTimeouts,
+    /// Close codes that the route chooses: 1000 to 1003, 1007 to 1013 or 3000 to 4999, which are
+    /// those that browsers accept.
+    pub close_codes: CloseCodes,
+    /// What happens to live sessions when the route goes away: `keep` lets them live on, `close`
+    /// closes them with 1012.
+    pub on_removal: OnRemoval,
+}
+
+impl Default for Route {
+    fn default() -> Self {
+        Self {
+            name: None,
+            hosts: Vec::new(),
+            path: "/{*rest}".to_owned(),
+            methods: Vec::new(),
+            headers: BTreeMap::new(),
+            query: BTreeMap::new(),
+            subprotocols: Vec::new(),
+            upstream: None,
+            redirect: None,
+            rewrite: Rewrite::default(),
+            request_headers: HeaderEdits::default(),
+            affinity: Vec::new(),
+            limits: RouteLimits::default(),
+            timeouts: RouteTimeouts::default(),
+            close_codes: CloseCodes::default(),
+            on_removal: OnRemoval::Keep,
+        }
+    }
+}
+
+/// A static redirect. What is not given is the request's own; one of the first three must be.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Redirect {
+    /// `https`, `http`, `wss` or `ws`.
+    pub scheme: Option<String>,
+    /// Host, with a port if it is not the scheme's.
+    pub host: Option<String>,
+    /// Path, in which `{name}` is the route's path parameter.
+    pub path: Option<String>,
+    /// 301, 302, 303, 307 or 308.
+    pub status: u16,
+}
+
+impl Default for Redirect {
+    fn default() -> Self {
+        Self {
+            scheme: None,
+            host: None,
+            path: None,
+            status: 308,
+        }
+    }
+}
+
+/// Changes of the request line.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rewrite {
+    /// Taken off the front of the path, where the path has it. Not together with `path`.
+    pub strip_prefix: Option<String>,
+    /// The new path, in which `{name}` is the route's path parameter.
+    pub path: Option<String>,
+    /// The new `Host`. Not given: the client's.
+    pub host: Option<String>,
+}
+
+/// Changes of headers, applied in the order remove, set, add.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct HeaderEdits {
+    /// Names that the backend does not see.
+    pub remove: Vec<String>,
+    /// In place of what the client sent.
+    pub set: BTreeMap<String, String>,
+    /// Beside what the client sent.
+    pub add: BTreeMap<String, String>,
+}
+
+/// Bounds on what clients send in a session; backends are trusted with their own.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RouteLimits {
+    /// Bytes of one message, all its fragments together, as on the wire.
+    pub message_bytes: Size,
+    /// Bytes of one frame. Not given: as `message_bytes`.
+    pub frame_bytes: Option<Size>,
+}
+
+impl Default for RouteLimits {
+    fn default() -> Self {
+        Self {
+            message_bytes: Size(64 << 20),
+            frame_bytes: None,
+        }
+    }
+}
+
+/// Bounds in time.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RouteTimeouts {
+    /// From the request to the backend's 101, every attempt included.
+    pub handshake: Time,
+    /// Without a byte in either direction, or `"off"`.
+    pub idle: TimeOrOff,
+    /// Longest life of a session, or `"off"`.
+    pub lifetime: TimeOrOff,
+    /// From a close frame to the end of the connections.
+    pub close: Time,
+    /// Ordinary HTTP: from the request's head to the response's.
+    pub response: Time,
+}
+
+impl Default for RouteTimeouts {
+    fn default() -> Self {
+        Self {
+            handshake: Time::seconds(10),
+            idle: TimeOrOff::seconds(10 * 60),
+            lifetime: TimeOrOff(None),
+            close: Time::seconds(5),
+            response: Time::seconds(60),
+        }
+    }
+}
+
+/// Close codes that a route chooses.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CloseCodes {
+    /// For the client when its backend is lost.
+    pub backend_lost: u16,
+}
+
+impl Default for CloseCodes {
+    fn default() -> Self {
+        Self { backend_lost: 1011 }
+    }
+}
+
+/// What happens to sessions of a route that goes away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum OnRemoval {
+    /// They live on.
+    Keep,
+    /// They are closed with 1012.
+    Close,
+}
+
+/// A test of one header or query parameter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TextMatch {
+    /// `true`: there, `false`: not there.
+    Present(bool),
+    /// One of its values is this.
+    Exact(String),
+    /// One of its values begins so.
+    Prefix(String),
+}
+
+/// A test by prefix.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+struct PrefixTable {
+    /// Required. What a value must begin with.
+    prefix: Option<String>,
+}
+
+struct MatchVisitor;
+
+impl<'de> Visitor<'de> for MatchVisitor {
+    type Value = TextMatch;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("\"exact value\", { prefix = \"…\" }, true (present) or false (absent)")
+    }
+
+    fn visit_bool<E: de::Error>(self, present: bool) -> Result<TextMatch, E> {
+        Ok(TextMatch::Present(present))
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<TextMatch, E> {
+        Ok(TextMatch::Exact(text.to_owned()))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<TextMatch, A::Error> {
+        PrefixTable::deserialize(MapAccessDeserializer::new(map))?
+            .prefix
+            .map(TextMatch::Prefix)
+            .ok_or_else(|| de::Error::custom("this table has no `prefix`"))
+    }
+}
+
+impl<'de> Deserialize<'de> for TextMatch {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(MatchVisitor)
+    }
+}
+
+impl Serialize for TextMatch {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Present(present) => present.serialize(serializer),
+            Self::Exact(text) => text.serialize(serializer),
+            Self::Prefix(prefix) => serde_json::json!({ "prefix": prefix }).serialize(serializer),
+        }
+    }
+}
+
+schema!(TextMatch, generator => {
+    let table = PrefixTable::json_schema(generator);
+    schemars::json_schema!({ "anyOf": [{ "type": "string" }, { "type": "boolean" }, table] })
+});
+
+/// A cookie that the gateway reads, and sets where a client has none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct IssueCookie {
+    /// Required. Name of the cookie.
+    pub issue_cookie: Option<String>,
+}
+
+impl LongForm for IssueCookie {
+    const EXPECTED: &'static str = "a source such as \"path:room\", or { issue_cookie = \"…\" }";
+}

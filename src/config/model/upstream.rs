@@ -1,0 +1,262 @@
+//! `[upstreams.<name>]`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::config::model::value::{LongForm, TextOr, Time, schema};
+pub use crate::config::snapshot::{BackendState, Policy};
+
+/// A group of backends.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Upstream {
+    /// How a backend is picked.
+    pub policy: Policy,
+    /// A member with more than this multiple of the mean load for its weight is passed over; at
+    /// least 1. Not given: load does not count.
+    pub bounded_load: Option<f64>,
+    /// Members: addresses, or tables with more about them.
+    pub backends: Vec<TextOr<Backend>>,
+    /// Active health probe. Not given: only traffic tells about health.
+    pub probe: Option<Probe>,
+    /// What ordinary traffic tells about a backend.
+    pub passive: Passive,
+    /// With fewer than this share of members healthy, health is ignored; 0 is never.
+    pub panic_threshold: f64,
+    /// TLS to the backends; `{}` is TLS with the system's roots.
+    pub tls: Option<UpstreamTls>,
+    /// A PROXY protocol header of this version starts every connection to a backend.
+    pub proxy_protocol: Option<ProxyVersion>,
+    /// Whether backends get a `Forwarded` field (RFC 7239) beside `X-Forwarded-*`.
+    pub forwarded_header: bool,
+    /// Time for one dial, TLS included.
+    pub connect_timeout: Time,
+    /// Backends tried for one request.
+    pub attempts: u32,
+    /// Idle keep-alive connections for ordinary HTTP, for each worker and backend.
+    pub idle_connections: usize,
+}
+
+impl Default for Upstream {
+    fn default() -> Self {
+        Self {
+            policy: Policy::ConsistentHash,
+            bounded_load: None,
+            backends: Vec::new(),
+            probe: None,
+            passive: Passive::default(),
+            panic_threshold: 0.5,
+            tls: None,
+            proxy_protocol: None,
+            forwarded_header: false,
+            connect_timeout: Time::seconds(2),
+            attempts: 3,
+            idle_connections: 32,
+        }
+    }
+}
+
+/// One member of an upstream.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Backend {
+    /// Required. `10.0.0.1:9000`, `name:9000`, `[::1]:9000` or `unix:/path/to.sock`.
+    pub address: Option<String>,
+    /// What the placement of keys hangs on. Not given: the address as written.
+    pub id: Option<String>,
+    /// Share relative to the others, 1 to 1000.
+    pub weight: u32,
+    /// Failure zone, shown only.
+    pub zone: Option<String>,
+    /// Free labels, shown only.
+    pub labels: BTreeMap<String, String>,
+    /// Whether it takes new sessions: `active`, `draining` (keeps those it has) or `disabled`.
+    pub state: BackendState,
+}
+
+impl Default for Backend {
+    fn default() -> Self {
+        Self {
+            address: None,
+            id: None,
+            weight: 1,
+            zone: None,
+            labels: BTreeMap::new(),
+            state: BackendState::Active,
+        }
+    }
+}
+
+impl LongForm for Backend {
+    const EXPECTED: &'static str =
+        "an address such as \"10.0.0.1:9000\" or { address = \"…\", weight = 2 }";
+}
+
+/// Active health probe of an upstream.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Probe {
+    /// Required. `tcp` is a connection, `http` a GET, `websocket` an RFC 6455 handshake, a ping
+    /// answered by its pong and a clean close.
+    #[serde(rename = "type")]
+    pub kind: Option<ProbeType>,
+    /// `http` and `websocket`: path and query. Not given: `/`.
+    pub path: Option<String>,
+    /// `http` and `websocket`: the `Host` header. Not given: the backend's address.
+    pub host: Option<String>,
+    /// `http`: status codes that count as success, such as `[200, "204-299"]`. Not given: 200 to
+    /// 299.
+    pub status: Option<Vec<Status>>,
+    /// `http`: text that the first 64 KiB of the body must contain.
+    pub body: Option<String>,
+    /// `websocket`: offered, and then required in the answer.
+    pub subprotocol: Option<String>,
+    /// `websocket`: a text message to send.
+    pub send: Option<String>,
+    /// `websocket`: text that a message from the backend must contain.
+    pub expect: Option<String>,
+    /// Between probes of one backend; each wait is jittered by up to a tenth.
+    pub interval: Time,
+    /// For one whole probe.
+    pub timeout: Time,
+    /// Successes in a row until healthy; the first probe ever decides alone.
+    pub rise: u32,
+    /// Failures in a row until unhealthy.
+    pub fall: u32,
+}
+
+impl Default for Probe {
+    fn default() -> Self {
+        Self {
+            kind: None,
+            path: None,
+            host: None,
+            status: None,
+            body: None,
+            subprotocol: None,
+            send: None,
+            expect: None,
+            interval: Time::seconds(5),
+            timeout: Time::seconds(2),
+            rise: 2,
+            fall: 3,
+        }
+    }
+}
+
+/// What a probe tries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum ProbeType {
+    /// A connection.
+    Tcp,
+    /// A GET.
+    Http,
+    /// A session.
+    Websocket,
+}
+
+/// A status code, or an inclusive range of them: `200` or `"200-299"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status(pub u16, pub u16);
+
+struct StatusVisitor;
+
+impl Visitor<'_> for StatusVisitor {
+    type Value = Status;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a status code such as 200, or a range such as \"200-299\"")
+    }
+
+    fn visit_i64<E: de::Error>(self, code: i64) -> Result<Status, E> {
+        self.visit_str(&code.to_string())
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Status, E> {
+        let code = |text: &str| {
+            text.trim()
+                .parse()
+                .ok()
+                .filter(|code| (100..=599).contains(code))
+        };
+        let (from, to) = text.split_once('-').unwrap_or((text, text));
+        match (code(from), code(to)) {
+            (Some(from), Some(to)) if from <= to => Ok(Status(from, to)),
+            _ => Err(E::custom(format!(
+                "`{text}` is not a status code such as 200, nor a range such as \"200-299\""
+            ))),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Status {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(StatusVisitor)
+    }
+}
+
+impl Serialize for Status {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self(from, to) if from == to => serializer.serialize_u16(*from),
+            Self(from, to) => serializer.collect_str(&format_args!("{from}-{to}")),
+        }
+    }
+}
+
+schema!(Status, _generator => schemars::json_schema!({ "type": ["integer", "string"] }));
+
+/// What ordinary traffic tells about a backend.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Passive {
+    /// Failures in a row that eject a backend; 0 turns passive health off.
+    pub failures: u32,
+    /// First ejection; it doubles with each that follows.
+    pub ejection: Time,
+    /// Longest ejection.
+    pub ejection_max: Time,
+    /// Largest share of the members ejected at once, 0 to 1.
+    pub ejected_share_max: f64,
+    /// A session whose backend ends it abnormally within this time of the 101 counts as a failure.
+    pub early_close: Time,
+}
+
+impl Default for Passive {
+    fn default() -> Self {
+        Self {
+            failures: 5,
+            ejection: Time::seconds(10),
+            ejection_max: Time::seconds(5 * 60),
+            ejected_share_max: 0.5,
+            early_close: Time::seconds(1),
+        }
+    }
+}
+
+/// TLS to backends.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct UpstreamTls {
+    /// PEM file with roots. Not given: the system's.
+    pub ca: Option<String>,
+    /// Name to ask for and to verify. Not given: the backend's host.
+    pub server_name: Option<String>,
+}
+
+/// A version of the PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum ProxyVersion {
+    /// Text.
+    V1,
+    /// Binary.
+    V2,
+}

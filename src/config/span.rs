@@ -1,0 +1,247 @@
+//! A TOML text as values, and the place of every key and value in it. What the values mean is
+//! `model`'s; this file only says where they stand and which of them must not be shown.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::ops::Range;
+
+use figment::value::{Dict, Tag, Value};
+use toml::de::{DeTable, DeValue};
+
+/// Where a value hangs: `routes[2].timeouts.idle`. A place in a list is its number.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct KeyPath(pub Vec<String>);
+
+impl KeyPath {
+    /// This path and one more step.
+    #[must_use]
+    pub fn join(&self, step: impl Into<String>) -> Self {
+        let mut steps = self.0.clone();
+        steps.push(step.into());
+        Self(steps)
+    }
+
+    /// The path that this one hangs under; none above the root.
+    pub fn parent(&self) -> Option<Self> {
+        let (_, above) = self.0.split_last()?;
+        Some(Self(above.to_vec()))
+    }
+
+    /// Whether `self` is `other` or stands above it.
+    pub fn holds(&self, other: &Self) -> bool {
+        other.0.starts_with(&self.0)
+    }
+
+    /// Whether the value at this path is, or is part of, something that must not be shown (I11).
+    /// The name of a file or of a variable that holds a secret may be.
+    pub fn is_secret(&self) -> bool {
+        let reference = matches!(self.0.last().map(String::as_str), Some("file" | "env"));
+        !reference && self.0.iter().any(|step| names_secret(step))
+    }
+}
+
+impl fmt::Display for KeyPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, step) in self.0.iter().enumerate() {
+            let number = !step.is_empty() && step.bytes().all(|byte| byte.is_ascii_digit());
+            let bare = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+            if number && index > 0 {
+                write!(f, "[{step}]")?;
+                continue;
+            }
+            if index > 0 {
+                f.write_str(".")?;
+            }
+            if !step.is_empty() && step.chars().all(bare) {
+                f.write_str(step)?;
+            } else {
+                write!(f, "{step:?}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Words that mark the value beside them as secret, in whatever key they stand. Keys that are
+/// nearly one are taken for it: a mistyped `tokn` holds a secret too.
+const SECRET_WORDS: [&str; 5] = ["token", "secret", "password", "passphrase", "credential"];
+
+fn names_secret(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    SECRET_WORDS
+        .iter()
+        .any(|word| key.contains(word) || strsim::osa_distance(&key, word) <= 2)
+}
+
+/// Where a key and its value stand, in bytes of the text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spans {
+    /// The key; of an element of a list, the element.
+    pub key: Range<usize>,
+    /// The value; of a table with a header of its own, the header.
+    pub value: Range<usize>,
+}
+
+/// Text that is not TOML at `span`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyntaxFault {
+    /// Bytes of the text.
+    pub span: Range<usize>,
+    /// What is wrong.
+    pub message: String,
+}
+
+/// A TOML text, read.
+#[derive(Debug)]
+pub struct Document {
+    /// Its values, as the layers are merged from.
+    pub values: Dict,
+    text: String,
+    spans: HashMap<KeyPath, Spans>,
+    /// What must be blotted out when a line is shown.
+    secrets: Vec<Range<usize>>,
+}
+
+impl Document {
+    /// Reads what can be read; the faults are all that is no TOML.
+    pub fn parse(text: &str) -> (Self, Vec<SyntaxFault>) {
+        let (table, errors) = DeTable::parse_recoverable(text);
+        let mut document = Self {
+            values: Dict::new(),
+            text: text.to_owned(),
+            spans: HashMap::new(),
+            secrets: Vec::new(),
+        };
+        let mut faults: Vec<_> = errors
+            .iter()
+            .map(|error| SyntaxFault {
+                span: error.span().unwrap_or(0..0),
+                message: error
+                    .message()
+                    .to_lowercase()
+                    .replacen(", expected", "; expected", 1),
+            })
+            .collect();
+        document.values = document.table(table.get_ref(), &KeyPath::default(), &mut faults);
+        if !faults.is_empty() {
+            document.secrets.extend(secrets_by_eye(text));
+        }
+        (document, faults)
+    }
+
+    /// The text as it was read.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Where the value at `path` stands, if it is in this text.
+    pub fn spans(&self, path: &KeyPath) -> Option<&Spans> {
+        self.spans.get(path)
+    }
+
+    /// Byte ranges of the text that must not be shown.
+    pub fn secrets(&self) -> &[Range<usize>] {
+        &self.secrets
+    }
+
+    fn table(&mut self, table: &DeTable<'_>, at: &KeyPath, faults: &mut Vec<SyntaxFault>) -> Dict {
+        let mut dict = Dict::new();
+        for (key, value) in table {
+            let path = at.join(key.get_ref().as_ref());
+            self.note(&path, key.span(), value.span(), value.get_ref());
+            let read = self.value(value.get_ref(), value.span(), &path, faults);
+            dict.insert(key.get_ref().to_string(), read);
+        }
+        dict
+    }
+
+    fn value(
+        &mut self,
+        value: &DeValue<'_>,
+        span: Range<usize>,
+        at: &KeyPath,
+        faults: &mut Vec<SyntaxFault>,
+    ) -> Value {
+        match value {
+            DeValue::Table(table) => Value::Dict(Tag::Default, self.table(table, at, faults)),
+            DeValue::Array(array) => {
+                let mut list = Vec::new();
+                for (index, element) in array.iter().enumerate() {
+                    let path = at.join(index.to_string());
+                    self.note(&path, element.span(), element.span(), element.get_ref());
+                    list.push(self.value(element.get_ref(), element.span(), &path, faults));
+                }
+                Value::Array(Tag::Default, list)
+            }
+            leaf => scalar(leaf).unwrap_or_else(|message| {
+                faults.push(SyntaxFault { span, message });
+                Value::from("")
+            }),
+        }
+    }
+
+    fn note(&mut self, at: &KeyPath, key: Range<usize>, value: Range<usize>, is: &DeValue<'_>) {
+        if at.is_secret() && !matches!(is, DeValue::Table(_) | DeValue::Array(_)) {
+            self.secrets.push(value.clone());
+        }
+        self.spans.insert(at.clone(), Spans { key, value });
+    }
+}
+
+/// The value that `text` is in TOML; text that is no TOML value is itself. So a variable or a flag
+/// holds `127.0.0.1:9900` without quotes, and `["a", "b"]` or `{ file = "x" }` too.
+pub fn lone_value(text: &str) -> Value {
+    let (document, faults) = Document::parse(&format!("value = {text}"));
+    match document.values.get("value") {
+        Some(value) if faults.is_empty() && document.values.len() == 1 => value.clone(),
+        _ => Value::from(text),
+    }
+}
+
+fn scalar(value: &DeValue<'_>) -> Result<Value, String> {
+    Ok(match value {
+        DeValue::String(text) => Value::from(text.as_ref()),
+        DeValue::Boolean(truth) => Value::from(*truth),
+        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
+            .map(Value::from)
+            .map_err(|_| "this number is too large".to_owned())?,
+        DeValue::Float(number) => number
+            .as_str()
+            .parse::<f64>()
+            .map(Value::from)
+            .map_err(|_| "this is not a number".to_owned())?,
+        // No key holds a date, so that it only has to be refused under its own text.
+        other => Value::from(
+            other
+                .as_datetime()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
+        ),
+    })
+}
+
+/// Secrets in a text whose structure is broken: all that follows a `=` behind a secret's word, to
+/// the line's end, or to the end of the long string that begins there.
+fn secrets_by_eye(text: &str) -> Vec<Range<usize>> {
+    let lower = text.to_ascii_lowercase();
+    let mut found = Vec::new();
+    for (start, _) in SECRET_WORDS
+        .iter()
+        .flat_map(|word| lower.match_indices(word))
+    {
+        let line_end = text[start..].find('\n').map_or(text.len(), |at| start + at);
+        let Some(value) = text[start..line_end].find('=').map(|at| start + at + 1) else {
+            continue;
+        };
+        let long = ["\"\"\"", "'''"]
+            .iter()
+            .find_map(|mark| Some((text[value..line_end].find(mark)? + value + 3, mark)));
+        let end = long.map_or(line_end, |(inside, mark)| {
+            text[inside..]
+                .find(*mark)
+                .map_or(text.len(), |at| inside + at + 3)
+        });
+        found.push(value..end.max(line_end));
+    }
+    found
+}

@@ -1,0 +1,180 @@
+//! `[[listeners]]`.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::base::addr::{ListenAddr, Networks};
+use crate::base::names::ListenerName;
+use crate::config::model;
+use crate::config::snapshot::{
+    Admin, CertificateFiles, Listener, ListenerLimits, ListenerTimeouts, ListenerTls, TlsVersion,
+};
+use crate::config::validate::CertificateFault;
+use crate::config::validate::node::listen_address;
+use crate::config::validate::scope::Scope;
+
+const TIMEOUT_MAX: Duration = Duration::from_secs(60 * 60);
+const KEEPALIVE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+/// hyper reads into a buffer of at least this size.
+const HEADER_BYTES_MIN: u64 = 8 << 10;
+const HEADER_BYTES_MAX: u64 = 1 << 20;
+const HEADERS_MAX: usize = 10_000;
+const BACKLOG_MAX: u32 = 65_535;
+
+pub(super) fn listener(at: &Scope<'_>, model: &model::Listener) -> Option<Listener> {
+    let name = at
+        .required("name", &model.name, "name = \"edge\"")
+        .and_then(|name| at.key("name").name(name));
+    if model.listen.is_empty() {
+        at.missing("listen", "listen = [\"0.0.0.0:8080\"]");
+    }
+    let listen = at
+        .key("listen")
+        .each(&model.listen, |at, text| listen_address(at, text));
+    let proxy_protocol = match &model.proxy_protocol {
+        Some(peers) => proxy_peers(&at.key("proxy_protocol"), peers).map(Some),
+        None => Some(None),
+    };
+    let trusted_proxies = networks(&at.key("trusted_proxies"), &model.trusted_proxies);
+    let tls = match &model.tls {
+        Some(tls) => listener_tls(&at.key("tls"), tls).map(Some),
+        None => Some(None),
+    };
+    let backlog = at.key("backlog").within(model.backlog, 1..=BACKLOG_MAX);
+    let tcp_keepalive = match model.tcp_keepalive.0 {
+        Some(time) => at
+            .key("tcp_keepalive")
+            .time(model::Time(time), KEEPALIVE_MAX)
+            .map(Some),
+        None => Some(None),
+    };
+    let limits = limits(&at.key("limits"), &model.limits);
+    let timeouts = timeouts(&at.key("timeouts"), &model.timeouts);
+    Some(Listener {
+        name: ListenerName::from(name?),
+        listen: listen?,
+        proxy_protocol: proxy_protocol?,
+        trusted_proxies: trusted_proxies?,
+        tls: tls?,
+        backlog: backlog?,
+        tcp_keepalive: tcp_keepalive?,
+        limits: limits?,
+        timeouts: timeouts?,
+    })
+}
+
+fn networks(at: &Scope<'_>, texts: &[String]) -> Option<Networks> {
+    let mut networks = Networks::default();
+    at.each(texts, |at, text| {
+        networks
+            .add(text)
+            .map_err(|error| at.fault(error.to_string()))
+            .ok()
+    })?;
+    Some(networks)
+}
+
+fn proxy_peers(at: &Scope<'_>, model: &model::PeersFrom) -> Option<Networks> {
+    if model.from.is_empty() {
+        at.missing("from", "from = [\"10.0.0.0/8\"]");
+        return None;
+    }
+    networks(&at.key("from"), &model.from)
+}
+
+fn listener_tls(at: &Scope<'_>, model: &model::ListenerTls) -> Option<ListenerTls> {
+    let minimum = match model.minimum.as_str() {
+        "1.2" => Some(TlsVersion::V1_2),
+        "1.3" => Some(TlsVersion::V1_3),
+        other => {
+            let message = format!("`{other}` is not a TLS version that can be asked for");
+            at.key("minimum")
+                .fault_with(message, "use \"1.2\" or \"1.3\"");
+            None
+        }
+    };
+    if model.certificates.is_empty() {
+        let example = "certificates = [{ cert = \"edge.crt\", key = \"edge.key\" }]";
+        at.missing("certificates", example);
+        return None;
+    }
+    let certificates = at
+        .key("certificates")
+        .each(&model.certificates, certificate);
+    Some(ListenerTls {
+        certificates: certificates?,
+        minimum: minimum?,
+    })
+}
+
+fn certificate(at: &Scope<'_>, model: &model::Certificate) -> Option<CertificateFiles> {
+    let cert = at.required("cert", &model.cert, "cert = \"edge.crt\"");
+    let key = at.required("key", &model.key, "key = \"edge.key\"");
+    let files = CertificateFiles {
+        cert: at.resolve(cert?),
+        key: at.resolve(key?),
+    };
+    match at.outside().certificate(&files) {
+        Ok(()) => return Some(files),
+        Err(CertificateFault::Chain(why)) => at.key("cert").fault(why),
+        Err(CertificateFault::Key(why)) => at.key("key").fault(why),
+        Err(fault @ CertificateFault::Mismatch) => at.key("key").fault(fault.to_string()),
+    }
+    None
+}
+
+fn limits(at: &Scope<'_>, model: &model::ListenerLimits) -> Option<ListenerLimits> {
+    let header_bytes = at
+        .key("header_bytes")
+        .within(model.header_bytes.0, HEADER_BYTES_MIN..=HEADER_BYTES_MAX);
+    let headers_max = at
+        .key("headers_max")
+        .within(model.headers_max, 1..=HEADERS_MAX);
+    Some(ListenerLimits {
+        header_bytes: header_bytes?.try_into().ok()?,
+        headers_max: headers_max?,
+        connections_max: model.connections_max,
+    })
+}
+
+fn timeouts(at: &Scope<'_>, model: &model::ListenerTimeouts) -> Option<ListenerTimeouts> {
+    let tls_handshake = at
+        .key("tls_handshake")
+        .time(model.tls_handshake, TIMEOUT_MAX);
+    let request_head = at.key("request_head").time(model.request_head, TIMEOUT_MAX);
+    Some(ListenerTimeouts {
+        tls_handshake: tls_handshake?,
+        request_head: request_head?,
+    })
+}
+
+/// Says which listeners' addresses were taken before, by another listener or the admin API.
+pub(super) fn addresses(root: &Scope<'_>, listeners: &[Listener], admin: &Admin) {
+    let mut taken = vec![(&admin.listen, "the admin API".to_owned())];
+    for (index, listener) in listeners.iter().enumerate() {
+        for (place, address) in listener.listen.iter().enumerate() {
+            if let Some((_, who)) = taken.iter().find(|(other, _)| collide(address, other)) {
+                root.key("listeners")
+                    .index(index)
+                    .key("listen")
+                    .index(place)
+                    .fault(format!("{who} listens on this address already"));
+            }
+            taken.push((address, format!("listener `{}`", listener.name)));
+        }
+    }
+}
+
+fn collide(one: &ListenAddr, other: &ListenAddr) -> bool {
+    let all_of = |one: &SocketAddr, other: &SocketAddr| {
+        one.ip().is_unspecified() && one.is_ipv4() == other.is_ipv4()
+    };
+    match (one, other) {
+        (ListenAddr::Tcp(one), ListenAddr::Tcp(other)) => {
+            one.port() != 0
+                && one.port() == other.port()
+                && (one.ip() == other.ip() || all_of(one, other) || all_of(other, one))
+        }
+        _ => one == other,
+    }
+}

@@ -1,0 +1,168 @@
+//! Model to snapshot: the only validator. It looks at everything before it gives up, so that an
+//! operator sees all faults at once, and it asks the world outside only through `Surroundings`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::base::names::UpstreamName;
+use crate::config::diagnostic::{Diagnostic, Severity};
+use crate::config::layers::Origin;
+use crate::config::model::{self, Model};
+use crate::config::snapshot::{CertificateFiles, Listener, Snapshot};
+
+mod edits;
+mod listener;
+mod node;
+mod route;
+mod scope;
+mod upstream;
+
+#[cfg(test)]
+mod tests;
+
+use scope::{Check, Scope, all};
+
+/// What validation must know of the world outside; `control::load` knows it.
+pub trait Surroundings {
+    /// The value of an environment variable.
+    fn variable(&self, name: &str) -> Option<String>;
+
+    /// The text of a file.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    fn text(&self, path: &Path) -> Result<String, String>;
+
+    /// Whether a chain and a key can be read and belong together.
+    ///
+    /// # Errors
+    /// What is wrong with which of them.
+    fn certificate(&self, files: &CertificateFiles) -> Result<(), CertificateFault>;
+
+    /// Whether a file holds PEM certificates to trust.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    fn roots(&self, path: &Path) -> Result<(), String>;
+
+    /// Name of this host.
+    fn host_name(&self) -> String;
+}
+
+/// What is wrong with a certificate and its key.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CertificateFault {
+    /// With the chain's file.
+    #[error("{0}")]
+    Chain(String),
+    /// With the key's file.
+    #[error("{0}")]
+    Key(String),
+    /// They are two different pairs.
+    #[error("the key does not belong to the certificate")]
+    Mismatch,
+}
+
+/// Checks the whole model. There is a snapshot only if there is no error (and `origin` has none);
+/// the diagnostics are in the order of the file. Relative paths are relative to `directory`.
+pub fn validate(
+    model: &Model,
+    origin: &Origin,
+    directory: &Path,
+    outside: &dyn Surroundings,
+) -> (Option<Snapshot>, Vec<Diagnostic>) {
+    let check = Check::new(origin, directory, outside);
+    let snapshot = snapshot(&check.root(), model);
+    let mut found = check.into_found();
+    found.sort_by_key(Diagnostic::line_and_column);
+    let refused = found.iter().any(|one| one.severity == Severity::Error);
+    (snapshot.filter(|_| !refused), found)
+}
+
+fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
+    let node = node::node(&root.key("node"), &model.node);
+    let admin = node::admin(&root.key("admin"), &model.admin);
+    let log = node::log(&root.key("log"), &model.log);
+    let shutdown = node::shutdown(&root.key("shutdown"), &model.shutdown);
+    let listeners = listeners(root, model);
+    let upstreams: Vec<_> = model
+        .upstreams
+        .iter()
+        .map(|(name, upstream)| {
+            upstream::upstream(&root.key("upstreams").key(name), name, upstream)
+        })
+        .collect();
+    let routes = routes(root, model);
+    warn_of_unused(root, model);
+    if let (Some(listeners), Some(admin)) = (&listeners, &admin) {
+        listener::addresses(root, listeners, admin);
+    }
+    Some(Snapshot {
+        node: node?,
+        admin: admin?,
+        log: log?,
+        shutdown: shutdown?,
+        sources: node::sources(&model.sources),
+        listeners: listeners?,
+        upstreams: all(upstreams)?
+            .into_iter()
+            .map(|upstream| (upstream.name.clone(), upstream))
+            .collect::<BTreeMap<UpstreamName, _>>(),
+        routes: routes?,
+    })
+}
+
+fn listeners(root: &Scope<'_>, model: &Model) -> Option<Vec<Listener>> {
+    let at = root.key("listeners");
+    if model.listeners.is_empty() && !at.is_explained() {
+        root.fault_with(
+            "there are no listeners, so nothing would be done",
+            "add [[listeners]] with `name = \"edge\"` and `listen = [\"0.0.0.0:8080\"]`",
+        );
+    }
+    at.distinct(
+        "listeners",
+        model
+            .listeners
+            .iter()
+            .map(|listener| listener.name.as_deref()),
+    );
+    at.each(&model.listeners, listener::listener)
+}
+
+fn routes(root: &Scope<'_>, model: &Model) -> Option<Vec<crate::config::snapshot::Route>> {
+    let at = root.key("routes");
+    if model.routes.is_empty() && !at.is_explained() {
+        root.warn("there are no routes, so every request would be answered with 404");
+    }
+    at.distinct(
+        "routes",
+        model.routes.iter().map(|route| route.name.as_deref()),
+    );
+    let routes = at.each(&model.routes, |at, route| {
+        route::route(at, route, &model.upstreams)
+    })?;
+    for (first, second) in route::conflicts(&routes) {
+        at.index(second).key("name").fault_with(
+            format!(
+                "route `{}` has the same conditions as route `{}`",
+                routes[second].name, routes[first].name
+            ),
+            "change a condition of one of them, or take one out",
+        );
+    }
+    Some(routes)
+}
+
+fn warn_of_unused(root: &Scope<'_>, model: &Model) {
+    for (name, upstream) in &model.upstreams {
+        let at = root.key("upstreams").key(name);
+        let used = |route: &model::Route| route.upstream.as_deref() == Some(name);
+        if !model.routes.iter().any(used) && !root.key("routes").is_explained() {
+            at.warn(format!("no route leads to upstream `{name}`"));
+        }
+        if upstream.backends.is_empty() && !at.key("backends").is_explained() {
+            at.warn(format!("upstream `{name}` has no backends"));
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! `[node]`, `[admin]`, `[log]`, `[shutdown]`, `[sources]`.
+
+use std::time::Duration;
+
+use tracing_subscriber::EnvFilter;
+
+use crate::base::addr::ListenAddr;
+use crate::base::secret::Secret;
+use crate::config::model::{self, SecretSource};
+use crate::config::snapshot::{AccessOutput, Admin, Log, LogFormat, Node, Shutdown, Sources};
+use crate::config::validate::scope::Scope;
+
+const WORKERS_MAX: usize = 1024;
+const GRACE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+pub(super) fn node(at: &Scope<'_>, model: &model::Node) -> Option<Node> {
+    let name = match &model.name {
+        Some(name) => at.key("name").name(name).map(str::to_owned),
+        None => Some(at.outside().host_name()),
+    };
+    let workers = at.key("workers").within(model.workers, 0..=WORKERS_MAX);
+    Some(Node {
+        name: name?.into(),
+        workers: workers?,
+        state_dir: model.state_dir.as_ref().map(|path| at.resolve(path)),
+    })
+}
+
+pub(super) fn admin(at: &Scope<'_>, model: &model::Admin) -> Option<Admin> {
+    let listen = listen_address(&at.key("listen"), &model.listen);
+    let token = match &model.token {
+        Some(source) => secret(&at.key("token"), source).map(Some),
+        None => Some(None),
+    };
+    let unguarded = model.token.is_none() && !at.key("token").is_explained();
+    if let Some(listen) = listen
+        .as_ref()
+        .filter(|listen| unguarded && !listen.is_local())
+    {
+        at.key("listen").fault_with(
+            format!("{listen} can be reached from elsewhere, and there is no token"),
+            "listen on `127.0.0.1:9900`, or add `token = { file = \"admin.token\" }` to [admin]",
+        );
+    }
+    Some(Admin {
+        listen: listen?,
+        token: token?,
+    })
+}
+
+/// An address to listen on; a unix socket's path may be relative to the configuration's directory.
+pub(super) fn listen_address(at: &Scope<'_>, text: &str) -> Option<ListenAddr> {
+    Some(match at.parse(text)? {
+        ListenAddr::Unix(path) => ListenAddr::Unix(at.resolve(path)),
+        tcp @ ListenAddr::Tcp(_) => tcp,
+    })
+}
+
+/// Fetches a secret. No message here holds any of its text.
+fn secret(at: &Scope<'_>, source: &SecretSource) -> Option<Secret> {
+    let text = match source {
+        SecretSource::Literal(secret) => secret.reveal().to_owned(),
+        SecretSource::File(path) => {
+            let path = at.resolve(path);
+            match at.outside().text(&path) {
+                Ok(text) => text.trim().to_owned(),
+                Err(why) => {
+                    at.key("file")
+                        .fault(format!("cannot read {}: {why}", path.display()));
+                    return None;
+                }
+            }
+        }
+        SecretSource::Variable(name) => {
+            let Some(text) = at.outside().variable(name) else {
+                let message = format!("the environment has no variable `{name}`");
+                at.key("env").fault(message);
+                return None;
+            };
+            text
+        }
+    };
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        at.fault("this secret is empty, or holds what cannot stand in a header");
+        return None;
+    }
+    Some(Secret::new(text))
+}
+
+pub(super) fn log(at: &Scope<'_>, model: &model::Log) -> Option<Log> {
+    if EnvFilter::builder().parse(&model.level).is_err() || model.level.trim().is_empty() {
+        at.key("level").fault_with(
+            format!("`{}` is not a level", model.level),
+            "use `error`, `warn`, `info`, `debug` or `trace`, maybe by module as in \
+             `info,sessile::control=debug`",
+        );
+        return None;
+    }
+    Some(Log {
+        level: model.level.clone(),
+        format: match model.format {
+            model::LogFormat::Text => LogFormat::Text,
+            model::LogFormat::Json => LogFormat::Json,
+        },
+        access: match &model.access {
+            model::Access::Off => AccessOutput::Off,
+            model::Access::Stdout => AccessOutput::Stdout,
+            model::Access::File(path) => AccessOutput::File(at.resolve(path)),
+        },
+    })
+}
+
+pub(super) fn shutdown(at: &Scope<'_>, model: &model::Shutdown) -> Option<Shutdown> {
+    let grace = model.grace.0;
+    if grace.is_zero() {
+        // Nobody has to wait for a gateway that has nobody to spare.
+        return Some(Shutdown { grace });
+    }
+    let grace = at.key("grace").time(model.grace, GRACE_MAX)?;
+    Some(Shutdown { grace })
+}
+
+pub(super) fn sources(model: &model::Sources) -> Sources {
+    Sources {
+        watch_file: model.file.watch,
+    }
+}

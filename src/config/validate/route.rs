@@ -1,0 +1,336 @@
+//! `[[routes]]`: conditions, affinity, bounds. What a route does to a request is `edits`'.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use http::{HeaderName, Method};
+
+use crate::base::names::{RouteName, UpstreamName};
+use crate::config::diagnostic::suggestion;
+use crate::config::model::{self, IssueCookie, TextOr};
+use crate::config::pattern::{HostPattern, PathPattern, Segment};
+use crate::config::snapshot::{
+    Action, AffinitySource, OnRemoval, Route, RouteLimits, RouteTimeouts, TextMatch,
+};
+use crate::config::validate::edits;
+use crate::config::validate::scope::{Scope, all};
+
+const TIMEOUT_MAX: Duration = Duration::from_secs(60 * 60);
+const LIFETIME_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// RFC 6455, section 5.2: a length has 63 bits.
+const MESSAGE_BYTES_MAX: u64 = (1 << 63) - 1;
+
+pub(super) fn route(
+    at: &Scope<'_>,
+    model: &model::Route,
+    upstreams: &BTreeMap<String, model::Upstream>,
+) -> Option<Route> {
+    let name = at
+        .required("name", &model.name, "name = \"chat\"")
+        .and_then(|name| at.key("name").name(name));
+    let hosts = at
+        .key("hosts")
+        .each(&model.hosts, |at, text| at.parse::<HostPattern>(text));
+    let path = at.key("path").parse::<PathPattern>(&model.path);
+    let methods = at.key("methods").each(&model.methods, method);
+    let headers = headers(&at.key("headers"), &model.headers);
+    let query = model
+        .query
+        .iter()
+        .map(|(key, test)| (key.clone(), text_match(test)));
+    let subprotocols = at
+        .key("subprotocols")
+        .each(&model.subprotocols, |at, name| {
+            is_token(name)
+                .then(|| name.clone())
+                .or_else(|| fault(at, format!("`{name}` is not a subprotocol's name")))
+        });
+    let action = action(at, model, upstreams, path.as_ref());
+    let rewrite = edits::rewrite(&at.key("rewrite"), &model.rewrite, path.as_ref());
+    let request_headers = edits::headers(&at.key("request_headers"), &model.request_headers);
+    let affinity = affinity(&at.key("affinity"), &model.affinity, path.as_ref());
+    let limits = limits(&at.key("limits"), &model.limits);
+    let timeouts = timeouts(&at.key("timeouts"), &model.timeouts);
+    let backend_lost_code = close_code(
+        &at.key("close_codes").key("backend_lost"),
+        model.close_codes.backend_lost,
+    );
+    Some(Route {
+        name: RouteName::from(name?),
+        hosts: hosts?,
+        path: path?,
+        methods: methods?,
+        headers: headers?,
+        query: query.collect(),
+        subprotocols: subprotocols?,
+        action: action?,
+        rewrite: rewrite?,
+        request_headers: request_headers?,
+        affinity: affinity?,
+        limits: limits?,
+        timeouts: timeouts?,
+        backend_lost_code: backend_lost_code?,
+        on_removal: match model.on_removal {
+            model::OnRemoval::Keep => OnRemoval::Keep,
+            model::OnRemoval::Close => OnRemoval::Close,
+        },
+    })
+}
+
+fn fault<T>(at: &Scope<'_>, message: String) -> Option<T> {
+    at.fault(message);
+    None
+}
+
+fn method(at: &Scope<'_>, text: &String) -> Option<Method> {
+    if text.bytes().any(|byte| byte.is_ascii_lowercase()) {
+        let help = format!("write `{}`", text.to_ascii_uppercase());
+        at.fault_with(format!("`{text}` is not a method"), help);
+        return None;
+    }
+    Method::from_bytes(text.as_bytes())
+        .ok()
+        .or_else(|| fault(at, format!("`{text}` is not a method")))
+}
+
+fn headers(
+    at: &Scope<'_>,
+    model: &BTreeMap<String, model::TextMatch>,
+) -> Option<Vec<(HeaderName, TextMatch)>> {
+    let checked: Vec<_> = model
+        .iter()
+        .map(|(name, test)| Some((edits::header_name(&at.key(name), name)?, text_match(test))))
+        .collect();
+    all(checked)
+}
+
+fn text_match(model: &model::TextMatch) -> TextMatch {
+    match model {
+        model::TextMatch::Present(true) => TextMatch::Present,
+        model::TextMatch::Present(false) => TextMatch::Absent,
+        model::TextMatch::Exact(text) => TextMatch::Exact(text.clone()),
+        model::TextMatch::Prefix(text) => TextMatch::Prefix(text.clone()),
+    }
+}
+
+fn action(
+    at: &Scope<'_>,
+    model: &model::Route,
+    upstreams: &BTreeMap<String, model::Upstream>,
+    path: Option<&PathPattern>,
+) -> Option<Action> {
+    match (&model.upstream, &model.redirect) {
+        (Some(name), None) => {
+            let known = at.top("upstreams", name);
+            if !upstreams.contains_key(name) && !known.is_explained() {
+                let names = upstreams.keys().map(String::as_str);
+                at.key("upstream").fault_maybe(
+                    format!("unknown upstream `{name}`"),
+                    suggestion(name, names),
+                );
+            }
+            Some(Action::Forward(UpstreamName::from(name.as_str())))
+        }
+        (None, Some(redirect)) => {
+            edits::redirect(&at.key("redirect"), redirect, path).map(Action::Redirect)
+        }
+        (Some(_), Some(_)) => {
+            at.key("redirect").fault_key(
+                "a route has either `upstream` or `redirect`",
+                Some("take one of them out".to_owned()),
+            );
+            None
+        }
+        (None, None) => {
+            if !at.key("redirect").is_explained() {
+                at.missing(
+                    "upstream",
+                    "upstream = \"NAME\"` or `redirect = { scheme = \"https\" }",
+                );
+            }
+            None
+        }
+    }
+}
+
+const SOURCES: [&str; 5] = ["path", "query", "cookie", "header", "client_address"];
+
+fn affinity(
+    at: &Scope<'_>,
+    models: &[TextOr<IssueCookie>],
+    path: Option<&PathPattern>,
+) -> Option<Vec<AffinitySource>> {
+    let last = models.len().saturating_sub(1);
+    let mut place = 0..;
+    at.each(models, |at, model| {
+        let is_last = place.next() == Some(last);
+        match model {
+            TextOr::Text(text) => {
+                let source = affinity_source(at, text, path)?;
+                if source == AffinitySource::ClientAddress && !is_last {
+                    at.warn("every client has an address, so what follows never counts");
+                }
+                Some(source)
+            }
+            TextOr::Table(table) => {
+                let name = at.required(
+                    "issue_cookie",
+                    &table.issue_cookie,
+                    "issue_cookie = \"sid\"",
+                )?;
+                if !is_last {
+                    at.fault("an issued cookie is always there, so it must be the last source");
+                }
+                is_token(name)
+                    .then(|| AffinitySource::IssueCookie(name.clone()))
+                    .or_else(|| fault(at, format!("`{name}` is not a cookie's name")))
+            }
+        }
+    })
+}
+
+fn affinity_source(
+    at: &Scope<'_>,
+    text: &str,
+    path: Option<&PathPattern>,
+) -> Option<AffinitySource> {
+    if text == "client_address" {
+        return Some(AffinitySource::ClientAddress);
+    }
+    let (kind, name) = text.split_once(':').unwrap_or((text, ""));
+    if !SOURCES[..4].contains(&kind) {
+        let message = match kind {
+            "claim" => "this version has no claims".to_owned(),
+            _ => format!("unknown source `{kind}`"),
+        };
+        at.fault_maybe(message, suggestion(kind, SOURCES));
+        return None;
+    }
+    if name.is_empty() {
+        at.fault_with(
+            format!("`{text}` names nothing"),
+            format!("write `{kind}:NAME`"),
+        );
+        return None;
+    }
+    match kind {
+        "path" => {
+            if let Some(path) = path {
+                edits::knows_parameter(at, path, name)?;
+            }
+            Some(AffinitySource::Path(name.to_owned()))
+        }
+        "query" => Some(AffinitySource::Query(name.to_owned())),
+        "cookie" if is_token(name) => Some(AffinitySource::Cookie(name.to_owned())),
+        "cookie" => fault(at, format!("`{name}` is not a cookie's name")),
+        _ => edits::header_name(at, name).map(AffinitySource::Header),
+    }
+}
+
+fn limits(at: &Scope<'_>, model: &model::RouteLimits) -> Option<RouteLimits> {
+    let message = at
+        .key("message_bytes")
+        .within(model.message_bytes.0, 1..=MESSAGE_BYTES_MAX);
+    let message_bytes = message?;
+    let frame_bytes = match model.frame_bytes {
+        Some(size) => at.key("frame_bytes").within(size.0, 1..=message_bytes)?,
+        None => message_bytes,
+    };
+    Some(RouteLimits {
+        message_bytes,
+        frame_bytes,
+    })
+}
+
+fn timeouts(at: &Scope<'_>, model: &model::RouteTimeouts) -> Option<RouteTimeouts> {
+    let or_off = |key: &str, time: model::TimeOrOff| match time.0 {
+        Some(time) => at.key(key).time(model::Time(time), LIFETIME_MAX).map(Some),
+        None => Some(None),
+    };
+    let handshake = at.key("handshake").time(model.handshake, TIMEOUT_MAX);
+    let idle = or_off("idle", model.idle);
+    let lifetime = or_off("lifetime", model.lifetime);
+    let close = at.key("close").time(model.close, TIMEOUT_MAX);
+    let response = at.key("response").time(model.response, TIMEOUT_MAX);
+    Some(RouteTimeouts {
+        handshake: handshake?,
+        idle: idle?,
+        lifetime: lifetime?,
+        close: close?,
+        response: response?,
+    })
+}
+
+fn close_code(at: &Scope<'_>, code: u16) -> Option<u16> {
+    if matches!(code, 1000..=1003 | 1007..=1013 | 3000..=4999) {
+        return Some(code);
+    }
+    at.fault_with(
+        format!("browsers do not accept close code {code}"),
+        "use 1000 to 1003, 1007 to 1013 or 3000 to 4999",
+    );
+    None
+}
+
+/// Pairs of routes that match exactly the same requests; the names of path parameters do not count.
+pub(super) fn conflicts(routes: &[Route]) -> Vec<(usize, usize)> {
+    let mut seen = HashMap::new();
+    let mut pairs = Vec::new();
+    for (index, route) in routes.iter().enumerate() {
+        match seen.entry(conditions(route)) {
+            std::collections::hash_map::Entry::Occupied(first) => pairs.push((*first.get(), index)),
+            std::collections::hash_map::Entry::Vacant(free) => {
+                free.insert(index);
+            }
+        }
+    }
+    pairs
+}
+
+/// A route's conditions in one order, as a text that equal conditions share.
+fn conditions(route: &Route) -> String {
+    let mut path = Vec::new();
+    for segment in route.path.segments() {
+        path.push(match segment {
+            Segment::Exact(text) => format!("={text}"),
+            Segment::Parameter(_) => "{}".to_owned(),
+            Segment::Rest(_) => "{*}".to_owned(),
+        });
+    }
+    let sorted = |mut parts: Vec<String>| {
+        parts.sort_unstable();
+        parts.dedup();
+        parts
+    };
+    let shown = |items: &mut dyn Iterator<Item = String>| sorted(items.collect());
+    format!(
+        "{:?}",
+        (
+            path,
+            shown(&mut route.hosts.iter().map(ToString::to_string)),
+            shown(&mut route.methods.iter().map(ToString::to_string)),
+            shown(&mut route.headers.iter().map(|test| format!("{test:?}"))),
+            shown(&mut route.query.iter().map(|test| format!("{test:?}"))),
+            shown(&mut route.subprotocols.iter().cloned()),
+        )
+    )
+}
+
+/// RFC 9110, section 5.6.2: what header names, cookie names and subprotocols are made of.
+pub(super) fn is_token(text: &str) -> bool {
+    let other = |byte| b"!#$%&'*+-.^_`|~".contains(&byte);
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || other(byte))
+}
+
+/// Whether `text` may stand in a request line: a path, maybe with a query.
+pub(super) fn is_target(text: &str) -> bool {
+    text.starts_with('/') && !text.contains('#') && text.parse::<http::uri::PathAndQuery>().is_ok()
+}
+
+/// Whether `text` is a host, maybe with a port.
+pub(super) fn is_host(text: &str) -> bool {
+    !text.is_empty() && !text.contains('@') && text.parse::<http::uri::Authority>().is_ok()
+}

@@ -1,0 +1,230 @@
+//! A place in the model while it is being checked, and the checks that all places share.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::config::diagnostic::{Diagnostic, Severity};
+use crate::config::layers::{Origin, Part};
+use crate::config::model::Time;
+use crate::config::span::KeyPath;
+use crate::config::validate::Surroundings;
+
+/// Names go into metrics, paths of the admin API and log lines.
+const NAME_LEN_MAX: usize = 128;
+
+/// One run over a model: what it may ask, and what it has found.
+pub(super) struct Check<'a> {
+    origin: &'a Origin,
+    directory: &'a Path,
+    outside: &'a dyn Surroundings,
+    found: RefCell<Vec<Diagnostic>>,
+}
+
+impl<'a> Check<'a> {
+    pub(super) fn new(
+        origin: &'a Origin,
+        directory: &'a Path,
+        outside: &'a dyn Surroundings,
+    ) -> Self {
+        Self {
+            origin,
+            directory,
+            outside,
+            found: RefCell::default(),
+        }
+    }
+
+    pub(super) fn root(&'a self) -> Scope<'a> {
+        Scope {
+            check: self,
+            path: KeyPath::default(),
+        }
+    }
+
+    pub(super) fn into_found(self) -> Vec<Diagnostic> {
+        self.found.into_inner()
+    }
+}
+
+/// A place in the model.
+#[derive(Clone)]
+pub(super) struct Scope<'a> {
+    check: &'a Check<'a>,
+    path: KeyPath,
+}
+
+impl<'a> Scope<'a> {
+    pub(super) fn key(&self, key: &str) -> Self {
+        Self {
+            check: self.check,
+            path: self.path.join(key),
+        }
+    }
+
+    pub(super) fn index(&self, index: usize) -> Self {
+        self.key(&index.to_string())
+    }
+
+    /// An entry of one of the top tables.
+    pub(super) fn top(&self, table: &str, key: &str) -> Self {
+        self.check.root().key(table).key(key)
+    }
+
+    pub(super) fn outside(&self) -> &'a dyn Surroundings {
+        self.check.outside
+    }
+
+    /// A path of the file system, from the configuration's directory if it is relative.
+    pub(super) fn resolve(&self, path: impl AsRef<Path>) -> PathBuf {
+        self.check.directory.join(path)
+    }
+
+    /// Whether the fault that emptied this place is known already.
+    pub(super) fn is_explained(&self) -> bool {
+        self.check.origin.explains(&self.path)
+    }
+
+    fn report(&self, severity: Severity, part: Part, message: String, help: Option<String>) {
+        let one = self
+            .check
+            .origin
+            .report(severity, &self.path, part, message, help);
+        self.check.found.borrow_mut().push(one);
+    }
+
+    /// Something is wrong with the value here.
+    pub(super) fn fault(&self, message: impl Into<String>) {
+        self.report(Severity::Error, Part::Value, message.into(), None);
+    }
+
+    /// The same, with what would be right.
+    pub(super) fn fault_with(&self, message: impl Into<String>, help: impl Into<String>) {
+        self.report(
+            Severity::Error,
+            Part::Value,
+            message.into(),
+            Some(help.into()),
+        );
+    }
+
+    /// The same, with what would be right if that is known.
+    pub(super) fn fault_maybe(&self, message: String, help: Option<String>) {
+        self.report(Severity::Error, Part::Value, message, help);
+    }
+
+    /// Something is wrong with the key here.
+    pub(super) fn fault_key(&self, message: impl Into<String>, help: Option<String>) {
+        self.report(Severity::Error, Part::Key, message.into(), help);
+    }
+
+    /// Something here is probably not meant.
+    pub(super) fn warn(&self, message: impl Into<String>) {
+        self.report(Severity::Warning, Part::Value, message.into(), None);
+    }
+
+    /// Says that a required key is not here, unless that is known.
+    pub(super) fn missing(&self, key: &str, example: &str) {
+        if !self.key(key).is_explained() {
+            self.fault_with(format!("`{key}` is missing"), format!("add `{example}`"));
+        }
+    }
+
+    /// The value of a required key.
+    pub(super) fn required<'m, T>(
+        &self,
+        key: &str,
+        value: &'m Option<T>,
+        example: &str,
+    ) -> Option<&'m T> {
+        if value.is_none() {
+            self.missing(key, example);
+        }
+        value.as_ref()
+    }
+
+    /// What the text here says; the type's own error says what would be right.
+    pub(super) fn parse<T: FromStr<Err: Display>>(&self, text: &str) -> Option<T> {
+        text.parse()
+            .map_err(|error: T::Err| self.fault(error.to_string()))
+            .ok()
+    }
+
+    /// The number here, if it lies in `bounds`.
+    pub(super) fn within<T>(&self, value: T, bounds: RangeInclusive<T>) -> Option<T>
+    where
+        T: PartialOrd + Display + Copy,
+    {
+        if bounds.contains(&value) {
+            return Some(value);
+        }
+        let (low, high) = (bounds.start(), bounds.end());
+        self.fault(format!("{value} is out of bounds; use {low} to {high}"));
+        None
+    }
+
+    /// The time here: more than nothing, and at most `max`.
+    pub(super) fn time(&self, Time(time): Time, max: Duration) -> Option<Duration> {
+        let shown = humantime::format_duration;
+        if time.is_zero() {
+            self.fault_with("this time is zero", "use at least `\"1ms\"`");
+        } else if time > max {
+            let message = format!("{} is too long; use at most {}", shown(time), shown(max));
+            self.fault(message);
+        } else {
+            return Some(time);
+        }
+        None
+    }
+
+    /// A name that may stand in metrics, paths and log lines.
+    pub(super) fn name<'m>(&self, name: &'m str) -> Option<&'m str> {
+        let letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if !name.is_empty() && name.len() <= NAME_LEN_MAX && name.chars().all(letter) {
+            return Some(name);
+        }
+        self.fault_key(
+            format!("`{name}` is not a name"),
+            Some(format!(
+                "use 1 to {NAME_LEN_MAX} letters, digits, `-`, `_` and `.`"
+            )),
+        );
+        None
+    }
+
+    /// Says which of the names of this list's elements were there before.
+    pub(super) fn distinct<'m>(&self, what: &str, names: impl Iterator<Item = Option<&'m str>>) {
+        let mut seen = HashMap::new();
+        for (index, name) in names.enumerate() {
+            let Some(name) = name else { continue };
+            if seen.insert(name, index).is_some() {
+                self.index(index)
+                    .key("name")
+                    .fault(format!("two {what} are named `{name}`"));
+            }
+        }
+    }
+
+    /// Every element of a list checked; none if one of them is at fault.
+    pub(super) fn each<T, U>(
+        &self,
+        items: &[T],
+        mut check: impl FnMut(&Self, &T) -> Option<U>,
+    ) -> Option<Vec<U>> {
+        let checked: Vec<_> = items
+            .iter()
+            .enumerate()
+            .map(|(index, item)| check(&self.index(index), item))
+            .collect();
+        all(checked)
+    }
+}
+
+/// All or none, after every one of them has been looked at.
+pub(super) fn all<T>(checked: Vec<Option<T>>) -> Option<Vec<T>> {
+    checked.into_iter().collect()
+}

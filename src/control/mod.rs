@@ -1,0 +1,9 @@
+//! The control plane: what changes while the data plane serves. Configuration is read and put into
+//! force, files are watched, certificates replaced, backends probed. It never imports `proxy`; they
+//! meet in `live`.
+
+pub mod certs;
+pub mod load;
+pub mod probes;
+pub mod supervisor;
+pub mod watch;

@@ -1,0 +1,228 @@
+//! Which backends are probed, and when. A task each, mostly asleep; a bound on how many are awake.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::base::addr::BackendAddr;
+use crate::base::names::{BackendId, UpstreamName};
+use crate::config::snapshot::{Probe, ProxyVersion, Upstream, UpstreamTls};
+use crate::control::probes::attempt::{Target, probe};
+use crate::control::probes::fault::ProbeFault;
+use crate::io::tls::client::ClientTls;
+
+/// Probes under way at once. The rest wait, and their time begins when their wait ends.
+const IN_FLIGHT_MAX: usize = 256;
+/// Between the first probes of backends that come together.
+const SPREAD: Duration = Duration::from_millis(1);
+
+/// Takes the results of probes.
+pub trait Observe: Send + Sync + 'static {
+    /// One probe of `backend` ended: with the time that it took, or with what was wrong.
+    fn observe(
+        &self,
+        upstream: &UpstreamName,
+        backend: &BackendId,
+        result: Result<Duration, ProbeFault>,
+    );
+}
+
+/// Probes every backend of every upstream that has a probe, for as long as this is held.
+pub struct Probes {
+    tasks: HashMap<(UpstreamName, BackendId), Task>,
+    places: Arc<Semaphore>,
+    observer: Arc<dyn Observe>,
+}
+
+/// All that a backend's probes depend on; while it stays the same, so does the task.
+#[derive(Clone, Debug, PartialEq)]
+struct Subject {
+    address: BackendAddr,
+    probe: Probe,
+    proxy_protocol: Option<ProxyVersion>,
+    tls: Option<UpstreamTls>,
+}
+
+/// A backend's task. Dropping it ends the task.
+struct Task {
+    subject: Subject,
+    /// Read again at each probe, since roots may be read anew while the configuration stays.
+    tls: Arc<RwLock<Option<ClientTls>>>,
+    handle: JoinHandle<()>,
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.handle.abort();
+    }
+}
+
+impl Probes {
+    /// Nothing is probed yet.
+    pub fn new(observer: Arc<dyn Observe>) -> Self {
+        Self {
+            tasks: HashMap::new(),
+            places: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
+            observer,
+        }
+    }
+
+    /// Makes `upstreams`, each with its TLS as it was read last, all that is probed. What did not
+    /// change goes on undisturbed; new backends are probed at once, a millisecond apart (less where
+    /// they would not fit into an interval). Disabled ones are probed too, so that their health is
+    /// known when they come back.
+    ///
+    /// # Panics
+    /// Outside a runtime.
+    pub fn apply<'a>(
+        &mut self,
+        upstreams: impl IntoIterator<Item = (&'a Upstream, Option<ClientTls>)>,
+    ) {
+        let mut kept = HashMap::new();
+        let mut new = Vec::new();
+        for (upstream, tls) in upstreams {
+            let Some(probe) = &upstream.probe else {
+                continue;
+            };
+            for backend in &upstream.backends {
+                let key = (upstream.name.clone(), backend.id.clone());
+                let subject = Subject {
+                    address: backend.address.clone(),
+                    probe: probe.clone(),
+                    proxy_protocol: upstream.proxy_protocol,
+                    tls: upstream.tls.clone(),
+                };
+                match self.tasks.remove(&key) {
+                    Some(task) if task.subject == subject => {
+                        *task.tls.write().unwrap_or_else(PoisonError::into_inner) = tls.clone();
+                        kept.insert(key, task);
+                    }
+                    _ => new.push((key, subject, tls.clone())),
+                }
+            }
+        }
+        // Those that are left are gone, or changed.
+        self.tasks = kept;
+        let count = new.len();
+        for (index, (key, subject, tls)) in new.into_iter().enumerate() {
+            let delay = head_start(index, count, subject.probe.interval);
+            let task = self.start(key.clone(), subject, tls, delay);
+            self.tasks.insert(key, task);
+        }
+    }
+
+    /// The tasks in the order of their backends' names.
+    #[cfg(test)]
+    pub(super) fn task_ids(&self) -> Vec<tokio::task::Id> {
+        let mut tasks: Vec<_> = self.tasks.iter().collect();
+        tasks.sort_by_key(|(key, _)| *key);
+        tasks
+            .into_iter()
+            .map(|(_, task)| task.handle.id())
+            .collect()
+    }
+
+    /// How many backends are probed.
+    pub fn len(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
+    fn start(
+        &self,
+        (upstream, backend): (UpstreamName, BackendId),
+        subject: Subject,
+        tls: Option<ClientTls>,
+        delay: Duration,
+    ) -> Task {
+        let tls = Arc::new(RwLock::new(tls));
+        let task = run(
+            upstream,
+            backend,
+            subject.clone(),
+            Arc::clone(&tls),
+            Arc::clone(&self.places),
+            Arc::clone(&self.observer),
+            delay,
+        );
+        Task {
+            subject,
+            tls,
+            handle: tokio::spawn(task),
+        }
+    }
+}
+
+async fn run(
+    upstream: UpstreamName,
+    backend: BackendId,
+    subject: Subject,
+    tls: Arc<RwLock<Option<ClientTls>>>,
+    places: Arc<Semaphore>,
+    observer: Arc<dyn Observe>,
+    delay: Duration,
+) {
+    sleep(delay).await;
+    loop {
+        let place = places
+            .acquire()
+            .await
+            .expect("the semaphore is never closed");
+        let start = Instant::now();
+        let target = Target {
+            backend: subject.address.clone(),
+            tls: tls.read().unwrap_or_else(PoisonError::into_inner).clone(),
+            proxy_protocol: subject.proxy_protocol,
+        };
+        // On the heap, so that the thousands that sleep are small.
+        let result = Box::pin(probe(&subject.probe, &target)).await;
+        drop(place);
+        observer.observe(&upstream, &backend, result);
+        sleep_until(start + jittered(subject.probe.interval, fastrand::f64())).await;
+    }
+}
+
+/// How long the new backend at `index` of `count` waits for its first probe.
+fn head_start(index: usize, count: usize, interval: Duration) -> Duration {
+    let parts = u32::try_from(count).unwrap_or(u32::MAX).max(1);
+    let step = SPREAD.min(interval / parts);
+    step * u32::try_from(index).unwrap_or(u32::MAX)
+}
+
+/// The interval, a tenth shorter to a tenth longer; `random` in 0..1.
+fn jittered(interval: Duration, random: f64) -> Duration {
+    interval.mul_f64(0.9 + 0.2 * random.clamp(0.0, 1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_probes_are_spread_but_begin_within_an_interval() {
+        let check = |index, count, interval_ms, expected_us: u128| {
+            let delay = head_start(index, count, Duration::from_millis(interval_ms));
+            assert_eq!(delay.as_micros(), expected_us, "{index} of {count}");
+        };
+        check(0, 1, 5_000, 0);
+        check(2, 3, 5_000, 2_000);
+        check(9_999, 10_000, 5_000, 4_999_500);
+        check(0, 0, 5_000, 0);
+    }
+
+    #[test]
+    fn waits_differ_by_a_tenth_at_most() {
+        let interval = Duration::from_secs(10);
+        assert_eq!(jittered(interval, 0.0), Duration::from_secs(9));
+        assert_eq!(jittered(interval, 0.5), interval);
+        assert_eq!(jittered(interval, 1.0), Duration::from_secs(11));
+    }
+}

@@ -1,0 +1,375 @@
+//! A change's way: read the sources, check, compile, swap. A configuration with faults is refused
+//! whole and changes nothing (I4); one without is in force after a single swap (I1).
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+use tokio::sync::Mutex as AsyncMutex;
+
+use crate::base::clock;
+use crate::base::names::{BackendId, UpstreamName};
+use crate::config::diagnostic::{Diagnostic, Severity, Source};
+use crate::config::snapshot::{OnRemoval, Snapshot};
+use crate::config::span::KeyPath;
+use crate::control::load::{self, Faults, LoadOptions, Loaded};
+use crate::control::probes::{Observe, ProbeFault, Probes};
+use crate::control::watch::Watch;
+use crate::core::health::Health;
+use crate::core::routing::RoutingTable;
+use crate::core::session::record::Cause;
+use crate::io::tls::client::{BackendTls, ClientTls, ClientTlsError};
+use crate::live::{CloseOrder, Live, SessionQuery, WorkerCommand};
+use crate::telemetry::metrics::NodeMetrics;
+
+/// Keeps what is in force in step with the sources.
+pub struct Supervisor {
+    live: Arc<Live>,
+    configuration: Configuration,
+    backend_tls: Arc<BackendTls>,
+    node: Arc<NodeMetrics>,
+    /// Held for the whole of a change, so that changes come one after the other.
+    changing: AsyncMutex<Probes>,
+    shown: Mutex<Shown>,
+}
+
+/// What operators see of it.
+#[derive(Clone)]
+struct Shown {
+    loaded: Arc<Loaded>,
+    at: SystemTime,
+    refused: Option<Refused>,
+}
+
+/// A configuration that did not take effect.
+#[derive(Clone, Debug, Serialize)]
+pub struct Refused {
+    /// When, as RFC 3339.
+    pub at: String,
+    /// Everything that is wrong with it.
+    pub faults: Vec<Diagnostic>,
+}
+
+/// What a change came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ReloadReport {
+    /// Of the table in force now.
+    pub generation: u64,
+    /// Of the table in force now.
+    pub digest: String,
+    /// Whether a new table was swapped in.
+    pub swapped: bool,
+    /// Routes by name.
+    pub routes: Changes,
+    /// Upstreams by name.
+    pub upstreams: Changes,
+    /// Settings that differ from those in force and take effect at the next start.
+    pub needs_restart: Vec<String>,
+}
+
+/// Names of what a change touched.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Changes {
+    /// New ones.
+    pub added: Vec<String>,
+    /// Those that differ.
+    pub changed: Vec<String>,
+    /// Those that went.
+    pub removed: Vec<String>,
+}
+
+/// TLS of the upstreams of a configuration cannot be set up.
+#[derive(Debug, thiserror::Error)]
+#[error("upstream `{0}`: {1}")]
+pub struct UpstreamTlsError(UpstreamName, #[source] ClientTlsError);
+
+impl UpstreamTlsError {
+    fn diagnostic(&self, path: &Path) -> Diagnostic {
+        let key = ["upstreams", &self.0, "tls"].map(str::to_owned);
+        Diagnostic {
+            severity: Severity::Error,
+            source: Source::File(path.to_owned()),
+            place: None,
+            key: KeyPath(key.to_vec()),
+            message: self.1.to_string(),
+            help: None,
+        }
+    }
+}
+
+/// What is read at each reload.
+#[derive(Clone, Debug)]
+pub enum Configuration {
+    /// The file that the options name.
+    File(LoadOptions),
+    /// A text that is built in, as if it stood in that file.
+    BuiltIn(LoadOptions, &'static str),
+}
+
+impl Configuration {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// Every fault at once.
+    pub fn load(&self) -> Result<Loaded, Faults> {
+        match self {
+            Self::File(options) => load::load(options),
+            Self::BuiltIn(options, text) => load::load_text(options, text),
+        }
+    }
+
+    /// The file's name.
+    pub fn path(&self) -> &Path {
+        let (Self::File(options) | Self::BuiltIn(options, _)) = self;
+        &options.path
+    }
+}
+
+/// Reads the roots of all upstreams that have TLS.
+///
+/// # Errors
+/// The first upstream whose roots or name are wrong.
+pub fn read_backend_tls(
+    snapshot: &Snapshot,
+) -> Result<BTreeMap<UpstreamName, ClientTls>, UpstreamTlsError> {
+    let with_tls = snapshot.upstreams.values().filter_map(|upstream| {
+        let tls = ClientTls::new(upstream.tls.as_ref()?);
+        let name = || upstream.name.clone();
+        Some(tls.map(|tls| (name(), tls)).map_err(|error| UpstreamTlsError(name(), error)))
+    });
+    with_tls.collect()
+}
+
+impl Supervisor {
+    /// Takes over with `loaded` in force. Probes begin with [`start`](Self::start).
+    pub fn new(
+        live: Arc<Live>,
+        configuration: Configuration,
+        loaded: Loaded,
+        backend_tls: Arc<BackendTls>,
+        node: Arc<NodeMetrics>,
+    ) -> Arc<Self> {
+        let probes = Probes::new(Arc::new(Observer(Arc::clone(&live))));
+        Arc::new(Self {
+            live,
+            configuration,
+            backend_tls,
+            node,
+            changing: AsyncMutex::new(probes),
+            shown: Mutex::new(Shown { loaded: Arc::new(loaded), at: clock::wall(), refused: None }),
+        })
+    }
+
+    /// Begins to probe the backends in force.
+    pub async fn start(&self) {
+        let mut probes = self.changing.lock().await;
+        let loaded = self.shown().loaded;
+        self.probe(&mut probes, &loaded.snapshot);
+    }
+
+    /// Reads the sources again and puts what they say into force.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them; nothing has changed then.
+    pub async fn reload(&self) -> Result<ReloadReport, Vec<Diagnostic>> {
+        let mut probes = self.changing.lock().await;
+        let options = self.configuration.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            let loaded = options.load().map_err(|faults| faults.diagnostics().to_vec())?;
+            let tls = read_backend_tls(&loaded.snapshot);
+            let tls = tls.map_err(|error| vec![error.diagnostic(options.path())])?;
+            Ok::<_, Vec<Diagnostic>>((loaded, tls))
+        });
+        match read.await.expect("reading the configuration does not panic") {
+            Ok((loaded, tls)) => Ok(self.put_into_force(&mut probes, loaded, tls).await),
+            Err(faults) => {
+                self.refuse(&faults);
+                Err(faults)
+            }
+        }
+    }
+
+    /// Reloads whenever a file that was read has changed. Never returns.
+    pub async fn follow_files(&self) {
+        let mut watch = Watch::new(self.shown().loaded.files.clone());
+        loop {
+            watch.changed().await;
+            // What is wrong has been logged, and is shown.
+            let _ = self.reload().await;
+            watch.set_files(self.shown().loaded.files.clone());
+        }
+    }
+
+    /// What is in force, secrets masked.
+    pub fn in_force(&self) -> serde_json::Value {
+        self.shown().loaded.masked.clone()
+    }
+
+    /// The configuration in force.
+    pub fn loaded(&self) -> Arc<Loaded> {
+        self.shown().loaded
+    }
+
+    /// When what is in force was read.
+    pub fn loaded_at(&self) -> SystemTime {
+        self.shown().at
+    }
+
+    /// The configuration that was read last, if it was refused.
+    pub fn refused(&self) -> Option<Refused> {
+        self.shown().refused
+    }
+
+    fn shown(&self) -> Shown {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn show(&self, change: impl FnOnce(&mut Shown)) {
+        change(&mut self.shown.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn refuse(&self, faults: &[Diagnostic]) {
+        self.node.reload_refused();
+        for fault in faults {
+            tracing::error!(%fault, "configuration refused; the one before it stays in force");
+        }
+        let refused = Refused { at: clock::rfc3339(clock::wall()), faults: faults.to_vec() };
+        self.show(|shown| shown.refused = Some(refused));
+    }
+
+    async fn put_into_force(
+        &self,
+        probes: &mut Probes,
+        loaded: Loaded,
+        tls: BTreeMap<UpstreamName, ClientTls>,
+    ) -> ReloadReport {
+        let before = self.shown().loaded;
+        let old = self.live.table_arc();
+        let table = RoutingTable::compile(&loaded.snapshot, Some(&old), old.generation + 1, clock::now());
+        let swapped = table.digest != old.digest;
+        let mut report = ReloadReport {
+            generation: if swapped { table.generation } else { old.generation },
+            digest: table.digest.to_string(),
+            swapped,
+            routes: route_changes(&before.snapshot, &loaded.snapshot),
+            upstreams: changes(&before.snapshot.upstreams, &loaded.snapshot.upstreams),
+            needs_restart: restart_needs(&before.snapshot, &loaded.snapshot),
+        };
+        if swapped {
+            self.backend_tls.replace(tls, || self.live.swap(table));
+            self.node.swapped(report.generation);
+        } else {
+            self.backend_tls.replace(tls, || ());
+        }
+        self.probe(probes, &loaded.snapshot);
+        tracing::info!(
+            generation = report.generation, digest = %report.digest, swapped,
+            routes = ?report.routes, upstreams = ?report.upstreams, "configuration in force"
+        );
+        for key in &report.needs_restart {
+            tracing::warn!(key, "this setting has changed and takes effect at the next start");
+        }
+        self.close_sessions_of_removed(&before.snapshot, &report.routes.removed).await;
+        // What waits for a restart goes on being what it was.
+        report.needs_restart.sort_unstable();
+        let snapshot = Snapshot {
+            node: before.snapshot.node.clone(),
+            admin: before.snapshot.admin.clone(),
+            listeners: before.snapshot.listeners.clone(),
+            log: before.snapshot.log.clone(),
+            ..loaded.snapshot
+        };
+        let loaded = Arc::new(Loaded { snapshot, ..loaded });
+        self.show(|shown| *shown = Shown { loaded, at: clock::wall(), refused: None });
+        report
+    }
+
+    fn probe(&self, probes: &mut Probes, snapshot: &Snapshot) {
+        let upstreams = snapshot.upstreams.values();
+        probes.apply(upstreams.map(|upstream| (upstream, self.backend_tls.of(&upstream.name))));
+    }
+
+    /// Sessions outlive their route, unless it says otherwise.
+    async fn close_sessions_of_removed(&self, before: &Snapshot, removed: &[String]) {
+        let closing = before.routes.iter().filter(|route| {
+            route.on_removal == OnRemoval::Close && removed.iter().any(|name| **name == *route.name)
+        });
+        for route in closing {
+            let order = CloseOrder {
+                code: 1012,
+                reason: "route removed".into(),
+                cause: Cause::RouteRemoved,
+            };
+            let query = SessionQuery { route: Some(route.name.to_string()), ..SessionQuery::default() };
+            for worker in self.live.workers() {
+                let (query, order) = (query.clone(), order.clone());
+                worker.ask(|answer| WorkerCommand::Close { query, order, answer }).await;
+            }
+        }
+    }
+}
+
+fn route_changes(before: &Snapshot, after: &Snapshot) -> Changes {
+    let by_name = |snapshot: &Snapshot| -> BTreeMap<_, _> {
+        snapshot.routes.iter().map(|route| (route.name.clone(), route.clone())).collect()
+    };
+    changes(&by_name(before), &by_name(after))
+}
+
+fn changes<N: Ord + ToString, T: PartialEq>(before: &BTreeMap<N, T>, after: &BTreeMap<N, T>) -> Changes {
+    let names = |from: &BTreeMap<N, T>, keep: &dyn Fn(&N, &T) -> bool| {
+        from.iter().filter(|(name, item)| keep(name, item)).map(|(name, _)| name.to_string()).collect()
+    };
+    Changes {
+        added: names(after, &|name, _| !before.contains_key(name)),
+        changed: names(after, &|name, item| before.get(name).is_some_and(|old| old != item)),
+        removed: names(before, &|name, _| !after.contains_key(name)),
+    }
+}
+
+/// Settings that are read once.
+fn restart_needs(before: &Snapshot, after: &Snapshot) -> Vec<String> {
+    let mut keys = Vec::new();
+    let mut differs = |key: &str, same: bool| {
+        if !same {
+            keys.push(key.to_owned());
+        }
+    };
+    differs("node", before.node == after.node);
+    differs("admin", before.admin == after.admin);
+    differs("log", before.log == after.log);
+    differs("listeners", before.listeners == after.listeners);
+    keys
+}
+
+/// Brings probes' results to the backends' vitals.
+struct Observer(Arc<Live>);
+
+impl Observe for Observer {
+    fn observe(
+        &self,
+        upstream: &UpstreamName,
+        backend: &BackendId,
+        result: Result<Duration, ProbeFault>,
+    ) {
+        let table = self.0.table();
+        let Some(member) = table.upstream(upstream).and_then(|upstream| upstream.member(backend)) else {
+            return;
+        };
+        let fault = result.as_ref().err().map(ToString::to_string);
+        let result = match (&result, &fault) {
+            (Err(_), Some(fault)) => Err(fault.as_str()),
+            (Ok(latency), _) => Ok(*latency),
+            (Err(_), None) => unreachable!("an error has a text"),
+        };
+        match member.vitals.observe_probe(result, clock::now()) {
+            Some(Health::Unhealthy) => {
+                tracing::warn!(%upstream, %backend, reason = fault, "backend is unhealthy");
+            }
+            Some(health) => tracing::info!(%upstream, %backend, ?health, "backend changed"),
+            None => {}
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Tells when one of a few files may have changed: rewritten in place, renamed over, or reached
+//! through a symbolic link that now leads elsewhere (as Kubernetes swaps `..data`). What is in them
+//! is the caller's business.
+//!
+//! The system's notices (of the directories, since files come and go) only say when to look; what
+//! counts is the comparison of what the paths lead to, which a slow poll makes as well, for file
+//! systems that give no notice.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
+use tracing::warn;
+
+/// Between looks where no notice comes.
+const POLL: Duration = Duration::from_secs(10);
+/// Files must have kept still for this long, so that a write that is under way is not read.
+const STILL: Duration = Duration::from_millis(100);
+/// Looks at files that never keep still, before they are told of all the same.
+const RESTLESS_MAX: u32 = 20;
+/// Links followed from one path, as the system itself does.
+const LINKS_MAX: usize = 40;
+
+/// Watches files. Make it first and read the files then, so that no change falls in between.
+#[derive(Debug)]
+pub struct Watch {
+    files: Arc<[PathBuf]>,
+    seen: Vec<Look>,
+    notices: Option<Notices>,
+    poll: Duration,
+}
+
+impl Watch {
+    /// Watches `files`, which need not exist yet.
+    pub fn new(files: impl IntoIterator<Item = PathBuf>) -> Self {
+        let mut watch = Self::polling(files, POLL);
+        match Notices::new() {
+            Ok(notices) => watch.notices = Some(notices),
+            Err(error) => warn!(
+                %error,
+                "the system gives no notice of changed files; they are looked at every {POLL:?}"
+            ),
+        }
+        watch.follow();
+        watch
+    }
+
+    /// Looks at `files` every `poll` and asks the system for no notice.
+    pub fn polling(files: impl IntoIterator<Item = PathBuf>, poll: Duration) -> Self {
+        let files: Arc<[PathBuf]> = files.into_iter().collect();
+        Self {
+            seen: look(&files),
+            files,
+            notices: None,
+            poll,
+        }
+    }
+
+    /// Watches other files from now on.
+    pub fn set_files(&mut self, files: impl IntoIterator<Item = PathBuf>) {
+        self.files = files.into_iter().collect();
+        self.seen = look(&self.files);
+        self.follow();
+    }
+
+    /// Waits until one of the files has changed (or has come, or gone) and all keep still. A change
+    /// between two calls is told by the second; dropping the future loses nothing.
+    pub async fn changed(&mut self) {
+        loop {
+            let mut now = look_aside(&self.files).await;
+            if now != self.seen {
+                for _ in 0..RESTLESS_MAX {
+                    sleep(STILL).await;
+                    let later = look_aside(&self.files).await;
+                    if later == now {
+                        break;
+                    }
+                    now = later;
+                }
+                let changed = now != self.seen;
+                self.seen = now;
+                self.follow();
+                if changed {
+                    return;
+                }
+            }
+            match &self.notices {
+                // A timeout is the poll.
+                Some(notices) => drop(timeout(self.poll, notices.woken.notified()).await),
+                None => sleep(self.poll).await,
+            }
+            // A directory may have been replaced without a word about the files in it.
+            self.follow();
+        }
+    }
+
+    fn follow(&mut self) {
+        if let Some(notices) = &mut self.notices {
+            notices.follow(&self.files);
+        }
+    }
+}
+
+/// What a path leads to at one moment; `None` where nothing is there.
+type Look = Option<Identity>;
+
+/// Differs after any change of a file: another file has another inode, a rewritten one another
+/// time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+    bytes: u64,
+    modified: Option<SystemTime>,
+    changed: (i64, i64),
+}
+
+impl From<Metadata> for Identity {
+    fn from(found: Metadata) -> Self {
+        Self {
+            device: found.dev(),
+            inode: found.ino(),
+            bytes: found.len(),
+            modified: found.modified().ok(),
+            changed: (found.ctime(), found.ctime_nsec()),
+        }
+    }
+}
+
+fn look(files: &[PathBuf]) -> Vec<Look> {
+    let look = |path: &PathBuf| fs::metadata(path).ok().map(Identity::from);
+    files.iter().map(look).collect()
+}
+
+/// [`look`] on a thread that may wait, for file systems behind a network.
+async fn look_aside(files: &Arc<[PathBuf]>) -> Vec<Look> {
+    let files = Arc::clone(files);
+    let looked = tokio::task::spawn_blocking(move || look(&files)).await;
+    looked.expect("looking at files does not panic")
+}
+
+/// The system's notices about directories.
+#[derive(Debug)]
+struct Notices {
+    watcher: RecommendedWatcher,
+    woken: Arc<Notify>,
+    /// Directories under notice, and which directory it was when that began.
+    directories: HashMap<PathBuf, (u64, u64)>,
+}
+
+impl Notices {
+    fn new() -> notify::Result<Self> {
+        let woken = Arc::new(Notify::new());
+        let wake = Arc::clone(&woken);
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            // Reading a file is no change of it, and we read them.
+            if !matches!(&event, Ok(event) if matches!(event.kind, EventKind::Access(_))) {
+                wake.notify_one();
+            }
+        })?;
+        Ok(Self {
+            watcher,
+            woken,
+            directories: HashMap::new(),
+        })
+    }
+
+    /// Asks for notice of every directory on the way to `files`, and of no other.
+    fn follow(&mut self, files: &[PathBuf]) {
+        let mut wanted = HashMap::new();
+        for directory in files.iter().flat_map(|file| directories_of(file)) {
+            if let Ok(found) = fs::metadata(&directory) {
+                wanted.insert(directory, (found.dev(), found.ino()));
+            }
+        }
+        let stale: Vec<_> = self
+            .directories
+            .extract_if(|directory, identity| wanted.get(directory) != Some(identity))
+            .collect();
+        for (directory, _) in stale {
+            // Fails where the directory is gone, and the notice with it.
+            let _ = self.watcher.unwatch(&directory);
+        }
+        for (directory, identity) in wanted {
+            if self.directories.contains_key(&directory) {
+                continue;
+            }
+            match self.watcher.watch(&directory, RecursiveMode::NonRecursive) {
+                Ok(()) => drop(self.directories.insert(directory, identity)),
+                Err(error) => warn!(
+                    directory = %directory.display(), %error,
+                    "no notice of changes in a directory; it is looked at every {POLL:?}"
+                ),
+            }
+        }
+    }
+}
+
+/// The directories in which a change can alter what `file` leads to: its own, and those of every
+/// link on the way, links to directories included.
+fn directories_of(file: &Path) -> BTreeSet<PathBuf> {
+    let mut directories = BTreeSet::new();
+    let mut path = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    for _ in 0..LINKS_MAX {
+        directories.extend(path.parent().map(Path::to_owned));
+        // The first link on the path, seen from the root, is where it turns off.
+        let mut ancestors: Vec<_> = path.ancestors().collect();
+        ancestors.reverse();
+        let turn = ancestors
+            .into_iter()
+            .find_map(|ancestor| Some((ancestor, fs::read_link(ancestor).ok()?)));
+        let Some((link, target)) = turn else { break };
+        let at = link.parent().unwrap_or(link);
+        directories.insert(at.to_owned());
+        let target = at.join(target);
+        path = match path.strip_prefix(link) {
+            Ok(rest) if rest != Path::new("") => target.join(rest),
+            _ => target,
+        };
+    }
+    directories
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,147 @@
+use std::os::unix::fs::symlink;
+
+use super::*;
+
+/// Shorter than the poll, so that what is told in time was told by a notice.
+const SOON: Duration = Duration::from_secs(5);
+
+fn write(path: &Path, text: &str) {
+    fs::write(path, text).expect("a directory");
+}
+
+async fn told(watch: &mut Watch) {
+    timeout(SOON, watch.changed())
+        .await
+        .expect("the change is seen");
+}
+
+async fn not_told(watch: &mut Watch) {
+    let wait = timeout(STILL * 5, watch.changed()).await;
+    assert!(wait.is_err(), "nothing has changed");
+}
+
+#[tokio::test]
+async fn editors_ways_of_saving_are_seen() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("gateway.toml");
+    write(&file, "one");
+    let mut watch = Watch::new([file.clone()]);
+
+    write(&file, "two");
+    told(&mut watch).await;
+
+    let swap = directory.path().join("gateway.toml.swp");
+    write(&swap, "new");
+    fs::rename(&swap, &file).expect("a file");
+    told(&mut watch).await;
+
+    fs::remove_file(&file).expect("a file");
+    told(&mut watch).await;
+    write(&file, "back");
+    told(&mut watch).await;
+
+    write(&directory.path().join("other.toml"), "unrelated");
+    fs::read(&file).expect("a file");
+    not_told(&mut watch).await;
+}
+
+#[tokio::test]
+async fn kubernetes_swap_of_a_mounted_volume_is_seen() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| directory.path().join(name);
+    let version = |name: &str, text: &str| {
+        fs::create_dir(at(name)).expect("a directory");
+        write(&at(name).join("tls.crt"), text);
+        symlink(name, at("..data_tmp")).expect("a link");
+        fs::rename(at("..data_tmp"), at("..data")).expect("a link");
+    };
+    version("..2026_01", "one");
+    symlink("..data/tls.crt", at("tls.crt")).expect("a link");
+    let mut watch = Watch::new([at("tls.crt")]);
+    for (new, old) in [("..2026_02", "..2026_01"), ("..2026_03", "..2026_02")] {
+        version(new, new);
+        fs::remove_dir_all(at(old)).expect("a directory");
+        told(&mut watch).await;
+        assert_eq!(fs::read_to_string(at("tls.crt")).expect("a file"), new);
+    }
+}
+
+#[tokio::test]
+async fn links_are_followed_to_other_directories() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| directory.path().join(name);
+    fs::create_dir_all(at("live/site")).expect("a directory");
+    fs::create_dir_all(at("archive/site")).expect("a directory");
+    write(&at("archive/site/1.pem"), "one");
+    symlink("../../archive/site/1.pem", at("live/site/cert.pem")).expect("a link");
+    symlink("live", at("current")).expect("a link");
+    let mut watch = Watch::new([at("current/site/cert.pem")]);
+
+    write(&at("archive/site/1.pem"), "rewritten");
+    told(&mut watch).await;
+
+    fs::create_dir_all(at("next/site")).expect("a directory");
+    write(&at("next/site/cert.pem"), "two");
+    symlink("next", at("current.new")).expect("a link");
+    fs::rename(at("current.new"), at("current")).expect("a link");
+    told(&mut watch).await;
+
+    write(&at("next/site/cert.pem"), "three");
+    told(&mut watch).await;
+}
+
+#[tokio::test]
+async fn a_directory_that_comes_back_is_watched_again() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let inner = directory.path().join("tls");
+    let file = inner.join("a.crt");
+    fs::create_dir(&inner).expect("a directory");
+    write(&file, "one");
+    let mut watch = Watch::new([file.clone()]);
+    fs::remove_dir_all(&inner).expect("a directory");
+    told(&mut watch).await;
+    fs::create_dir(&inner).expect("a directory");
+    write(&file, "two");
+    told(&mut watch).await;
+    write(&file, "three");
+    told(&mut watch).await;
+}
+
+#[tokio::test]
+async fn a_change_between_two_calls_is_told_and_a_dropped_call_loses_none() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (first, second) = (directory.path().join("a"), directory.path().join("b"));
+    let mut watch = Watch::new([first.clone()]);
+    write(&first, "one");
+    // Dropped while it waits for the file to keep still.
+    timeout(STILL / 2, watch.changed())
+        .await
+        .expect_err("too early");
+    told(&mut watch).await;
+
+    watch.set_files([second.clone()]);
+    write(&first, "two");
+    not_told(&mut watch).await;
+    write(&second, "one");
+    told(&mut watch).await;
+}
+
+#[tokio::test]
+async fn polling_sees_what_no_notice_told() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("a");
+    let mut watch = Watch::polling([file.clone()], Duration::from_millis(10));
+    write(&file, "one");
+    told(&mut watch).await;
+    write(&file, "two!");
+    told(&mut watch).await;
+}
+
+#[test]
+fn a_loop_of_links_ends() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (a, b) = (directory.path().join("a"), directory.path().join("b"));
+    symlink(&a, &b).expect("a link");
+    symlink(&b, &a).expect("a link");
+    assert!(directories_of(&a).contains(directory.path()));
+}

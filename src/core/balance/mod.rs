@@ -1,0 +1,282 @@
+//! Which backend gets a session. A policy gives an order of candidates for a key; the walk along
+//! it passes over members that are not eligible and takes the first that is. Who is eligible is the
+//! caller's to say, through `Members`: health changes, the order does not (I3).
+//!
+//! Where hash policies place a key is a promise to every other gateway and version (I2). It is
+//! written down, for other implementations too, in `ring.rs`, `rendezvous.rs` and `maglev.rs`, and
+//! held by `tests/vectors/placement.json`.
+
+mod bound;
+mod maglev;
+mod order;
+mod random_two;
+mod rendezvous;
+mod ring;
+mod round_robin;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use serde::Serialize;
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::base::names::BackendId;
+use crate::config::snapshot::Policy;
+use crate::core::balance::bound::{Bound, Crowd};
+use crate::core::balance::maglev::Maglev;
+use crate::core::balance::order::{Ascending, Rank, mixed};
+use crate::core::balance::random_two::RandomTwo;
+use crate::core::balance::rendezvous::Rendezvous;
+use crate::core::balance::ring::Ring;
+use crate::core::balance::round_robin::RoundRobin;
+
+/// What a balancer asks about the members of its upstream. An index is a position among the members
+/// sorted by id, as they were given to `Balancer::new`.
+pub trait Members {
+    /// How many there are: as many as the balancer was built with.
+    fn len(&self) -> usize;
+
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Live sessions now.
+    fn sessions(&self, index: usize) -> u64;
+
+    /// Whether it may take the session. Panic is decided in here: then the unhealthy may.
+    ///
+    /// # Errors
+    /// The reason if it may not.
+    fn verdict(&self, index: usize) -> Result<(), Passed>;
+}
+
+/// Why a candidate was passed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Passed {
+    /// Its probe fails.
+    Unhealthy,
+    /// Traffic to it failed.
+    Ejected,
+    /// It keeps its sessions and takes no new ones.
+    Draining,
+    /// The operator took it out.
+    Disabled,
+    /// It has more than its share of the sessions (`bounded_load`).
+    OverBound,
+    /// This request was there already.
+    Tried,
+}
+
+impl Passed {
+    /// The name that metrics and the admin API show.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unhealthy => "unhealthy",
+            Self::Ejected => "ejected",
+            Self::Draining => "draining",
+            Self::Disabled => "disabled",
+            Self::OverBound => "over_bound",
+            Self::Tried => "tried",
+        }
+    }
+}
+
+/// What people read.
+impl fmt::Display for Passed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unhealthy => "its probe fails",
+            Self::Ejected => "ejected after failures of ordinary traffic",
+            Self::Draining => "draining, takes no new sessions",
+            Self::Disabled => "disabled",
+            Self::OverBound => "has more than its bounded share of the sessions",
+            Self::Tried => "was tried already for this request",
+        })
+    }
+}
+
+/// A step of the walk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// Which member.
+    pub index: usize,
+    /// Taken, or why not.
+    pub verdict: Result<(), Passed>,
+}
+
+/// The policy of an upstream over its members, healthy or not. It is built once for a routing
+/// table and then only read.
+#[derive(Debug)]
+pub struct Balancer {
+    order: Order,
+    bound: Option<Bound>,
+    weights: Box<[u32]>,
+}
+
+/// After so many steps a pick looks whether there is anybody at all: a walk along 10,000 members to
+/// find nobody takes a thousand times as long.
+const HOPELESS: usize = 32;
+
+/// In which order candidates are asked.
+#[derive(Debug)]
+enum Order {
+    Ring(Ring),
+    Rendezvous(Rendezvous),
+    Maglev(Maglev),
+    LeastSessions,
+    RoundRobin(RoundRobin),
+    RandomTwo(RandomTwo),
+}
+
+/// Whether a round-robin turn is taken or only looked at.
+#[derive(Clone, Copy, PartialEq)]
+enum Turn {
+    Take,
+    Peek,
+}
+
+impl Balancer {
+    /// `members` are sorted by id, ids distinct, weights at least 1. With `bounded_load`, which is 1
+    /// or more, a member with more than this multiple of its share of the sessions is passed over;
+    /// a pick then asks every member for its sessions, not only those on the way.
+    pub fn new(policy: Policy, bounded_load: Option<f64>, members: &[(BackendId, u32)]) -> Self {
+        debug_assert!(members.is_sorted_by(|a, b| a.0 < b.0), "members by id");
+        let order = match policy {
+            Policy::ConsistentHash => Order::Ring(Ring::new(members)),
+            Policy::Rendezvous => Order::Rendezvous(Rendezvous::new(members)),
+            Policy::Maglev => Order::Maglev(Maglev::new(members)),
+            Policy::LeastSessions => Order::LeastSessions,
+            Policy::RoundRobin => Order::RoundRobin(RoundRobin::new(members)),
+            Policy::RandomTwo => Order::RandomTwo(RandomTwo::new(members)),
+        };
+        Self {
+            order,
+            bound: bounded_load.map(Bound::new),
+            weights: members.iter().map(|(_, weight)| *weight).collect(),
+        }
+    }
+
+    /// The member that gets the session; `None` if nobody may. `random` is to be drawn anew for each
+    /// request: without a key, hash policies place by it, and the others break ties with it.
+    pub fn pick(&self, key: Option<&[u8]>, members: &impl Members, random: u64) -> Option<usize> {
+        let mut steps = 0;
+        self.decide(key, members, random, Turn::Take, |_| {
+            steps += 1;
+            steps != HOPELESS || (0..members.len()).any(|index| members.verdict(index).is_ok())
+        })
+    }
+
+    /// The walk that `pick` would do now for the same arguments, step by step. The last step is the
+    /// one taken, unless nobody may. Where all eligible members are over their bound, that is the
+    /// first of them, for the second time.
+    pub fn walk(&self, key: Option<&[u8]>, members: &impl Members, random: u64) -> Vec<Candidate> {
+        let mut steps = Vec::new();
+        self.decide(key, members, random, Turn::Peek, |step| {
+            steps.push(step);
+            true
+        });
+        steps
+    }
+
+    /// Which share of the keys (or of the sessions, where keys do not decide) each member holds
+    /// while all are eligible, in 0..=1. The first call on a large ring takes as long as building
+    /// it did.
+    pub fn shares(&self) -> Vec<f64> {
+        match &self.order {
+            Order::Ring(ring) => ring.shares().to_vec(),
+            Order::Maglev(maglev) => maglev.shares(),
+            Order::Rendezvous(_)
+            | Order::LeastSessions
+            | Order::RoundRobin(_)
+            | Order::RandomTwo(_) => {
+                let total: f64 = self.weights.iter().copied().map(f64::from).sum();
+                let share = |weight: &u32| f64::from(*weight) / total;
+                self.weights.iter().map(share).collect()
+            }
+        }
+    }
+
+    /// `see` is told each step, and says whether to go on to the next.
+    fn decide(
+        &self,
+        key: Option<&[u8]>,
+        members: &impl Members,
+        random: u64,
+        turn: Turn,
+        mut see: impl FnMut(Candidate) -> bool,
+    ) -> Option<usize> {
+        debug_assert_eq!(
+            members.len(),
+            self.weights.len(),
+            "the members it was built with"
+        );
+        let point = || key.map_or(random, xxh3_64);
+        // Who would be the least loaded with the new session; so the heavier of two idle ones.
+        let rank = |index: usize| Rank {
+            amount: members.sessions(index) + 1,
+            weight: self.weights[index],
+            tie: mixed(random, index as u64),
+        };
+        match &self.order {
+            Order::Ring(ring) => self.first(members, ring.order(point()), see),
+            Order::Rendezvous(rendezvous) => self.first(members, rendezvous.order(point()), see),
+            Order::Maglev(maglev) => self.first(members, maglev.order(point()), see),
+            Order::LeastSessions => {
+                let least = (0..self.weights.len()).min_by_key(|index| rank(*index));
+                let order = Ascending::new(self.weights.len(), least, rank);
+                self.first(members, order, see)
+            }
+            Order::RandomTwo(two) => self.first(members, two.order(random, rank), see),
+            Order::RoundRobin(turns) if turn == Turn::Peek => {
+                self.first(members, turns.order(turns.peek(random)), see)
+            }
+            Order::RoundRobin(turns) => {
+                let mut passed = 0;
+                let order = turns.order(turns.take(random));
+                let picked = self.first(members, order, |step| {
+                    passed += usize::from(step.verdict.is_err());
+                    see(step)
+                });
+                turns.skip(passed);
+                picked
+            }
+        }
+    }
+
+    /// Walks `order` to the first who may and is not over the bound; failing that, to the first who
+    /// may.
+    fn first(
+        &self,
+        members: &impl Members,
+        order: impl Iterator<Item = usize>,
+        mut see: impl FnMut(Candidate) -> bool,
+    ) -> Option<usize> {
+        let mut crowd = None;
+        let mut eligible = None;
+        for index in order {
+            let mut verdict = members.verdict(index);
+            if let (Ok(()), Some(bound)) = (verdict, self.bound) {
+                let crowd = *crowd.get_or_insert_with(|| Crowd::of(members, &self.weights));
+                if members.sessions(index) >= bound.sessions_max(crowd, self.weights[index]) {
+                    eligible = eligible.or(Some(index));
+                    verdict = Err(Passed::OverBound);
+                }
+            }
+            let go_on = see(Candidate { index, verdict });
+            if verdict.is_ok() {
+                return Some(index);
+            }
+            if !go_on {
+                break;
+            }
+        }
+        // Somebody was below the bound when the sessions were summed up, and filled up since.
+        let index = eligible?;
+        let verdict = Ok(());
+        see(Candidate { index, verdict });
+        Some(index)
+    }
+}

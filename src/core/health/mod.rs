@@ -1,0 +1,75 @@
+//! Is a backend well: what probes say (`tracker`), what traffic says (`outlier`), and the live state
+//! of a backend in which both meet (`vitals`). Probing itself, and what follows from the answer,
+//! happen elsewhere.
+
+mod outlier;
+mod tracker;
+mod vitals;
+
+pub use outlier::{Ejection, Outcome, Outlier};
+pub use tracker::{Health, Tracker};
+pub use vitals::Vitals;
+
+/// Whether so few members are well that health is better ignored than believed: sending everything
+/// to the last few would only fell them too.
+///
+/// `members` are those that the operator lets take sessions, `well` those among them that are
+/// neither unhealthy nor ejected. `threshold` is a share in 0..=1; 0 is never.
+pub fn panicking(members: usize, well: usize, threshold: f64) -> bool {
+    (well as f64) < threshold * members as f64 - ROUNDING
+}
+
+/// Whether one more of `members` may be ejected when `ejected_now` already are: afterwards at most
+/// `share_max` (0..=1) of them are.
+pub fn may_eject(members: usize, ejected_now: usize, share_max: f64) -> bool {
+    ejected_now as f64 + 1.0 <= share_max * members as f64 + ROUNDING
+}
+
+/// A share such as 0.29 is no exact binary number; 0.29 of 100 must still be 29.
+const ROUNDING: f64 = 1e-6;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn panic_begins_below_the_threshold() {
+        let check = |members, well, threshold, expected| {
+            let found = panicking(members, well, threshold);
+            assert_eq!(
+                found, expected,
+                "{well} of {members} well, threshold {threshold}"
+            );
+        };
+        check(4, 2, 0.5, false);
+        check(4, 1, 0.5, true);
+        check(1, 0, 0.5, true);
+        check(100, 29, 0.29, false);
+        check(100, 28, 0.29, true);
+        check(4, 0, 0.0, false);
+        check(4, 3, 1.0, true);
+        check(4, 4, 1.0, false);
+        check(0, 0, 0.5, false);
+    }
+
+    #[test]
+    fn ejections_stay_within_their_share() {
+        let check = |members, ejected, share, expected| {
+            let found = may_eject(members, ejected, share);
+            assert_eq!(
+                found, expected,
+                "{ejected} of {members} ejected, share {share}"
+            );
+        };
+        check(1, 0, 0.5, false);
+        check(1, 0, 1.0, true);
+        check(2, 0, 0.5, true);
+        check(2, 1, 0.5, false);
+        check(3, 0, 0.5, true);
+        check(3, 1, 0.5, false);
+        check(100, 28, 0.29, true);
+        check(100, 29, 0.29, false);
+        check(10, 0, 0.0, false);
+        check(0, 0, 1.0, false);
+    }
+}

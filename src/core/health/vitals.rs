@@ -1,0 +1,325 @@
+//! The live state of one backend. It outlives routing tables, so that a swap forgets nothing, and
+//! all workers share it: what "pick" asks is an atomic read; the lock is taken by results only.
+
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::config::snapshot::{Passive, Probe};
+use crate::core::health::{Ejection, Health, Outcome, Outlier, Tracker};
+
+/// Health, ejection, live sessions and counters of a backend. Counters only grow.
+#[derive(Debug)]
+pub struct Vitals {
+    /// Where `ejected_until` counts from.
+    base: Instant,
+    /// `Health` as a number, as the tracker last said.
+    health: AtomicU8,
+    /// Milliseconds since `base`; 0 before the first ejection.
+    ejected_until: AtomicU64,
+    sessions: AtomicU64,
+    sessions_total: AtomicU64,
+    connects: AtomicU64,
+    failures: AtomicU64,
+    judges: Mutex<Judges>,
+}
+
+/// What results change, together.
+#[derive(Debug)]
+struct Judges {
+    tracker: Tracker,
+    outlier: Outlier,
+    /// Why the last failed probe failed, until the backend is healthy again.
+    reason: Option<String>,
+    /// How long the last successful probe took.
+    latency: Option<Duration>,
+    /// When the last probe ended.
+    probed: Option<Instant>,
+}
+
+impl Vitals {
+    /// A backend of which nothing is known. `now` must not be later than any time given afterwards.
+    pub fn new(probe: Option<&Probe>, passive: &Passive, now: Instant) -> Self {
+        let (rise, fall) = thresholds(probe);
+        Self {
+            base: now,
+            health: AtomicU8::new(0),
+            ejected_until: AtomicU64::new(0),
+            sessions: AtomicU64::new(0),
+            sessions_total: AtomicU64::new(0),
+            connects: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+            judges: Mutex::new(Judges {
+                tracker: Tracker::new(rise, fall),
+                outlier: Outlier::new(passive),
+                reason: None,
+                latency: None,
+                probed: None,
+            }),
+        }
+    }
+
+    /// Takes over what a new routing table says; what is known of the backend stays, but for what
+    /// came from a probe or from passive health that the upstream no longer has.
+    pub fn configure(&self, probe: Option<&Probe>, passive: &Passive) {
+        let (rise, fall) = thresholds(probe);
+        {
+            let mut judges = self.judges();
+            judges.tracker.set_thresholds(rise, fall);
+            judges.outlier.set_thresholds(passive);
+            if passive.failures == 0 {
+                self.ejected_until.store(0, Relaxed);
+            }
+        }
+        if probe.is_none() {
+            self.clear_probe();
+        }
+    }
+
+    /// What probes have found.
+    pub fn health(&self) -> Health {
+        health_of(self.health.load(Relaxed))
+    }
+
+    /// Whether the backend is ejected at `now`.
+    pub fn ejected(&self, now: Instant) -> bool {
+        let until = self.ejected_until.load(Relaxed);
+        until > 0 && self.millis(now) < until
+    }
+
+    /// The ejection that runs at `now`, with its cause. Takes the lock; for people.
+    pub fn ejection(&self, now: Instant) -> Option<Ejection> {
+        self.judges().outlier.ejection(now)
+    }
+
+    /// Live sessions.
+    pub fn sessions(&self) -> u64 {
+        self.sessions.load(Relaxed)
+    }
+
+    /// A session is established on the backend, or about to be; `session_ended` follows once.
+    pub fn session_began(&self) {
+        self.sessions.fetch_add(1, Relaxed);
+        self.sessions_total.fetch_add(1, Relaxed);
+    }
+
+    /// A session that began is over.
+    pub fn session_ended(&self) {
+        let before = self.sessions.fetch_sub(1, Relaxed);
+        debug_assert!(before > 0, "a session ended that never began");
+    }
+
+    /// A connection to the backend is tried.
+    pub fn connect_began(&self) {
+        self.connects.fetch_add(1, Relaxed);
+    }
+
+    /// Connections tried.
+    pub fn connects(&self) -> u64 {
+        self.connects.load(Relaxed)
+    }
+
+    /// Outcomes reported that were not `Ok`.
+    pub fn failures(&self) -> u64 {
+        self.failures.load(Relaxed)
+    }
+
+    /// Sessions begun.
+    pub fn sessions_total(&self) -> u64 {
+        self.sessions_total.load(Relaxed)
+    }
+
+    /// Takes the result of a probe that ended at `now`: how long it took, or why it failed. Returns
+    /// the new health if it changed.
+    pub fn observe_probe(&self, result: Result<Duration, &str>, now: Instant) -> Option<Health> {
+        let mut judges = self.judges();
+        let changed = judges.tracker.observe(result.is_ok());
+        let health = judges.tracker.health();
+        judges.probed = Some(now);
+        match result {
+            Ok(latency) => {
+                judges.latency = Some(latency);
+                if health == Health::Healthy {
+                    judges.reason = None;
+                }
+            }
+            Err(reason) => judges.reason = Some(reason.to_owned()),
+        }
+        // Under the lock, so that two results cannot store in the wrong order.
+        self.health.store(health as u8, Relaxed);
+        changed
+    }
+
+    /// Takes what traffic found; returns the end of the ejection that this begins. `may_eject` is
+    /// the caller's, who knows how many others are ejected.
+    pub fn report(&self, outcome: Outcome, now: Instant, may_eject: bool) -> Option<Instant> {
+        if outcome != Outcome::Ok {
+            self.failures.fetch_add(1, Relaxed);
+        }
+        let mut judges = self.judges();
+        let ejection = judges.outlier.report(outcome, now, may_eject)?;
+        self.ejected_until
+            .store(self.millis(ejection.until), Relaxed);
+        Some(ejection.until)
+    }
+
+    /// Why probes fail, until they have made the backend healthy again.
+    pub fn reason(&self) -> Option<String> {
+        self.judges().reason.clone()
+    }
+
+    /// How long the last successful probe took.
+    pub fn latency(&self) -> Option<Duration> {
+        self.judges().latency
+    }
+
+    /// When the last probe ended.
+    pub fn probed(&self) -> Option<Instant> {
+        self.judges().probed
+    }
+
+    /// The upstream has no probe any more: back to `Unknown`, which takes sessions.
+    pub fn clear_probe(&self) {
+        let mut judges = self.judges();
+        judges.tracker.forget();
+        judges.reason = None;
+        judges.latency = None;
+        judges.probed = None;
+        self.health.store(Health::Unknown as u8, Relaxed);
+    }
+
+    fn millis(&self, time: Instant) -> u64 {
+        let since = time.saturating_duration_since(self.base);
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Nothing panics while it holds the lock halfway through a change, so a poisoned one is whole.
+    fn judges(&self) -> MutexGuard<'_, Judges> {
+        self.judges.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// `rise` and `fall`; without a probe nothing is observed and they do not matter.
+fn thresholds(probe: Option<&Probe>) -> (u32, u32) {
+    probe.map_or((1, 1), |probe| (probe.rise, probe.fall))
+}
+
+const fn health_of(number: u8) -> Health {
+    match number {
+        1 => Health::Healthy,
+        2 => Health::Unhealthy,
+        _ => Health::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::snapshot::ProbeKind;
+
+    const PASSIVE: Passive = Passive {
+        failures: 2,
+        ejection: Duration::from_secs(10),
+        ejection_max: Duration::from_secs(60),
+        ejected_share_max: 0.5,
+        early_close: Duration::from_secs(1),
+    };
+
+    const PROBE: Probe = Probe {
+        kind: ProbeKind::Tcp,
+        interval: Duration::from_secs(5),
+        timeout: Duration::from_secs(2),
+        rise: 2,
+        fall: 2,
+    };
+
+    #[test]
+    fn probes_leave_health_reason_and_latency() {
+        let now = crate::base::clock::now();
+        let vitals = Vitals::new(Some(&PROBE), &PASSIVE, now);
+        assert_eq!((vitals.health(), vitals.probed()), (Health::Unknown, None));
+
+        let changed = vitals.observe_probe(Err("connection refused"), now);
+        assert_eq!(changed, Some(Health::Unhealthy));
+        assert_eq!(vitals.health(), Health::Unhealthy);
+        assert_eq!(vitals.reason().as_deref(), Some("connection refused"));
+
+        let quick = Duration::from_millis(3);
+        assert_eq!(vitals.observe_probe(Ok(quick), now), None);
+        assert_eq!(
+            vitals.reason().as_deref(),
+            Some("connection refused"),
+            "not yet healthy"
+        );
+        assert_eq!(vitals.observe_probe(Ok(quick), now), Some(Health::Healthy));
+        assert_eq!(vitals.health(), Health::Healthy);
+        assert_eq!((vitals.reason(), vitals.latency()), (None, Some(quick)));
+
+        vitals.observe_probe(Err("no answer"), now);
+        assert_eq!(vitals.health(), Health::Healthy, "one of two");
+        vitals.clear_probe();
+        assert_eq!((vitals.health(), vitals.reason()), (Health::Unknown, None));
+        assert_eq!((vitals.latency(), vitals.probed()), (None, None));
+    }
+
+    #[test]
+    fn an_ejection_is_seen_without_the_lock_and_ends_by_itself() {
+        let now = crate::base::clock::now();
+        let vitals = Vitals::new(None, &PASSIVE, now);
+        let later = now + Duration::from_secs(1);
+        assert_eq!(vitals.report(Outcome::ConnectFailed, later, true), None);
+        let until = vitals.report(Outcome::ConnectFailed, later, true);
+        assert_eq!(until, Some(later + Duration::from_secs(10)));
+        let millis = Duration::from_millis;
+        for (after, ejected) in [(0, true), (9_999, true), (10_000, false)] {
+            let time = later + millis(after);
+            assert_eq!(vitals.ejected(time), ejected, "{after} ms");
+            assert_eq!(vitals.ejection(time).is_some(), ejected, "{after} ms");
+        }
+        assert!(!Vitals::new(None, &PASSIVE, now).ejected(now));
+        assert_eq!(vitals.failures(), 2);
+    }
+
+    #[test]
+    fn a_new_table_changes_thresholds_and_keeps_what_is_known() {
+        let now = crate::base::clock::now();
+        let vitals = Vitals::new(Some(&PROBE), &PASSIVE, now);
+        vitals.observe_probe(Ok(Duration::ZERO), now);
+        vitals.report(Outcome::ConnectFailed, now, true);
+        let strict = Passive {
+            failures: 1,
+            ..PASSIVE
+        };
+        vitals.configure(Some(&Probe { fall: 1, ..PROBE }), &strict);
+        assert_eq!(vitals.health(), Health::Healthy);
+        assert!(vitals.report(Outcome::EarlyClose, now, true).is_some());
+        let lost = vitals.observe_probe(Err("reset"), now);
+        assert_eq!(lost, Some(Health::Unhealthy));
+        vitals.configure(None, &strict);
+        assert_eq!(vitals.health(), Health::Unknown);
+        assert!(vitals.ejected(now));
+        let off = Passive {
+            failures: 0,
+            ..PASSIVE
+        };
+        vitals.configure(None, &off);
+        assert!(!vitals.ejected(now) && vitals.ejection(now).is_none());
+    }
+
+    #[test]
+    fn sessions_come_and_go_and_totals_stay() {
+        let vitals = Vitals::new(None, &PASSIVE, crate::base::clock::now());
+        vitals.connect_began();
+        vitals.session_began();
+        vitals.session_began();
+        vitals.session_ended();
+        assert_eq!(
+            (
+                vitals.sessions(),
+                vitals.sessions_total(),
+                vitals.connects()
+            ),
+            (1, 2, 1)
+        );
+    }
+}

@@ -1,0 +1,221 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn headers(lines: &[(&str, &str)]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in lines {
+        headers.append(
+            HeaderName::from_bytes(name.as_bytes()).expect("a name"),
+            HeaderValue::from_bytes(value.as_bytes()).expect("a value"),
+        );
+    }
+    headers
+}
+
+fn hop(peer: &str, trusted: bool) -> Forwarding<'static> {
+    Forwarding {
+        peer: Some(peer.parse().expect("an address")),
+        trusted,
+        scheme: "https",
+        host: "chat.example.com",
+        request_id: "ours",
+        session: None,
+        rfc7239: false,
+    }
+}
+
+fn check(before: &[(&str, &str)], hop: &Forwarding<'_>, after: &[(&str, &str)]) {
+    let mut passed = headers(before);
+    forward(&mut passed, hop);
+    assert_eq!(passed, headers(after), "{before:?} {hop:?}");
+}
+
+#[test]
+fn a_strangers_word_is_replaced() {
+    check(
+        &[
+            ("x-forwarded-for", "10.0.0.1, 127.0.0.1"),
+            ("x-forwarded-for", "::1"),
+            ("x-forwarded-proto", "http"),
+            ("x-forwarded-host", "admin.internal"),
+            ("x-forwarded-prefix", "/admin"),
+            ("forwarded", "for=127.0.0.1"),
+            ("x-real-ip", "127.0.0.1"),
+            ("x-request-id", "theirs"),
+            ("sessile-subject", "root"),
+            ("sessile-session", "x"),
+            ("accept", "*/*"),
+        ],
+        &hop("192.0.2.7", false),
+        &[
+            ("accept", "*/*"),
+            ("x-forwarded-for", "192.0.2.7"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "chat.example.com"),
+            ("x-request-id", "ours"),
+        ],
+    );
+}
+
+#[test]
+fn names_that_cgi_makes_alike_are_alike() {
+    check(
+        &[
+            ("x_forwarded_for", "10.0.0.1"),
+            ("x-forwarded_host", "admin.internal"),
+            ("x_real_ip", "10.0.0.1"),
+            ("x_request_id", "theirs"),
+            ("sessile_subject", "root"),
+            ("sessil", "1"),
+            ("xforwarded-for", "1"),
+        ],
+        &hop("192.0.2.7", false),
+        &[
+            ("sessil", "1"),
+            ("xforwarded-for", "1"),
+            ("x-forwarded-for", "192.0.2.7"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "chat.example.com"),
+            ("x-request-id", "ours"),
+        ],
+    );
+}
+
+#[test]
+fn a_trusted_peers_word_is_kept_and_added_to() {
+    check(
+        &[
+            ("x-forwarded-for", "198.51.100.1"),
+            ("x-forwarded-for", "10.0.0.9"),
+            ("x-forwarded-proto", "wss"),
+            ("x-forwarded-host", "public.example.com"),
+            ("x-real-ip", "198.51.100.1"),
+            ("x-request-id", "theirs"),
+            ("sessile-subject", "root"),
+        ],
+        &hop("::ffff:10.0.0.1", true),
+        &[
+            ("x-forwarded-for", "198.51.100.1, 10.0.0.9, 10.0.0.1"),
+            ("x-forwarded-proto", "wss"),
+            ("x-forwarded-host", "public.example.com"),
+            ("x-real-ip", "198.51.100.1"),
+            ("x-request-id", "theirs"),
+        ],
+    );
+}
+
+#[test]
+fn forwarded_is_written_on_request() {
+    let quoted = Forwarding {
+        peer: Some("2001:db8::1".parse().expect("an address")),
+        host: "a\"b:8443",
+        rfc7239: true,
+        session: Some(SessionId::new(0, 0)),
+        ..hop("::1", true)
+    };
+    check(
+        &[("forwarded", "for=198.51.100.1")],
+        &quoted,
+        &[
+            (
+                "forwarded",
+                r#"for=198.51.100.1, for="[2001:db8::1]";proto=https;host="a\"b:8443""#,
+            ),
+            ("x-forwarded-for", "2001:db8::1"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "a\"b:8443"),
+            ("x-request-id", "ours"),
+            ("sessile-session", "00000000000000000000000000"),
+        ],
+    );
+    let local = Forwarding {
+        peer: None,
+        host: "",
+        rfc7239: true,
+        ..hop("::1", false)
+    };
+    check(
+        &[],
+        &local,
+        &[
+            ("forwarded", "for=unknown;proto=https"),
+            ("x-forwarded-proto", "https"),
+            ("x-request-id", "ours"),
+        ],
+    );
+}
+
+#[test]
+fn request_ids_that_could_harm_a_log_are_not_taken_over() {
+    let check = |lines: &[&str], expected: Option<&str>| {
+        let lines: Vec<_> = lines.iter().map(|id| ("x-request-id", *id)).collect();
+        assert_eq!(request_id(&headers(&lines)), expected, "{lines:?}");
+    };
+    check(&["abc-1"], Some("abc-1"));
+    check(&[], None);
+    check(&[""], None);
+    check(&["a b"], None);
+    check(&["a", "b"], None);
+    check(&["é"], None);
+    check(&["x".repeat(128).as_str()], Some("x".repeat(128).as_str()));
+    check(&["x".repeat(129).as_str()], None);
+}
+
+fn private() -> Networks {
+    let mut networks = Networks::default();
+    networks.add("10.0.0.0/8").expect("a network");
+    networks.add("fd00::/8").expect("a network");
+    networks
+}
+
+#[test]
+fn the_client_is_the_rightmost_address_that_nobody_trusted_added() {
+    let check = |lists: &[&str], peer: &str, expected: &str| {
+        let lines: Vec<_> = lists
+            .iter()
+            .map(|list| ("x-forwarded-for", *list))
+            .collect();
+        let peer = peer.parse().expect("an address");
+        let client = client_address(&headers(&lines), peer, &private());
+        assert_eq!(client.to_string(), expected, "{lists:?}");
+    };
+    check(&["1.1.1.1"], "192.0.2.7", "192.0.2.7");
+    check(&[], "10.0.0.1", "10.0.0.1");
+    check(&["1.1.1.1"], "10.0.0.1", "1.1.1.1");
+    check(&["1.1.1.1"], "::ffff:10.0.0.1", "1.1.1.1");
+    check(&["6.6.6.6, 1.1.1.1"], "10.0.0.1", "1.1.1.1");
+    check(&["6.6.6.6, 1.1.1.1, 10.0.0.2"], "10.0.0.1", "1.1.1.1");
+    check(
+        &["6.6.6.6", "1.1.1.1", "fd00::2, 10.0.0.2"],
+        "10.0.0.1",
+        "1.1.1.1",
+    );
+    check(&["10.0.0.3, 10.0.0.2"], "10.0.0.1", "10.0.0.3");
+    check(&["6.6.6.6, unknown, 10.0.0.2"], "10.0.0.1", "10.0.0.2");
+    check(&["garbage"], "10.0.0.1", "10.0.0.1");
+    check(&["1.1.1.1:4711"], "10.0.0.1", "1.1.1.1");
+    check(&["[2001:db8::1]:443"], "10.0.0.1", "2001:db8::1");
+    check(&["[2001:db8::1]"], "10.0.0.1", "2001:db8::1");
+    check(&["2001:db8::1"], "10.0.0.1", "2001:db8::1");
+    check(&["::ffff:1.1.1.1"], "10.0.0.1", "1.1.1.1");
+}
+
+proptest! {
+    /// Whatever a client writes in front, the gateway behind a trusted hop sees the same address.
+    #[test]
+    fn what_a_client_writes_cannot_change_its_address(
+        lies in "[ -~]{0,40}",
+        client in any::<[u8; 4]>(),
+    ) {
+        let client = IpAddr::from(client);
+        prop_assume!(!private().contains(client));
+        let mut headers = HeaderMap::new();
+        headers.append(&X_FORWARDED_FOR, lies.parse().expect("visible ASCII"));
+        // The hop in front of us trusts nobody in this row, so it would replace; one that appends
+        // is the harder case.
+        append_to_list(&mut headers, &X_FORWARDED_FOR, &client.to_string());
+        let peer = "10.0.0.1".parse().expect("an address");
+        prop_assert_eq!(client_address(&headers, peer, &private()), client);
+    }
+}

@@ -1,0 +1,7 @@
+//! What a gateway does to HTTP messages that it passes on: fields it takes away, adds or reads, and
+//! the answers it gives itself.
+
+pub mod forwarded;
+pub mod headers;
+pub mod problem;
+pub mod query;

@@ -1,0 +1,9 @@
+//! Decisions. No room of this floor does I/O, reads a clock or draws a random number: bytes, times
+//! and randomness come in as arguments. Rooms do not import one another; only `routing` may.
+
+pub mod balance;
+pub mod health;
+pub mod http;
+pub mod routing;
+pub mod session;
+pub mod wire;

@@ -1,0 +1,176 @@
+//! The affinity key of a request: the bytes that decide its backend, and where they came from. What
+//! the bytes decide is the balancer's.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use crate::base::addr::sixteen_bytes;
+use crate::config::snapshot::AffinitySource;
+use crate::core::http::headers::cookie;
+use crate::core::http::query::query_values;
+use crate::core::routing::request::{Parameters, Request};
+
+/// A key and how it was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key<'a> {
+    /// What is hashed: the value alone, so that the same value from another source is the same key.
+    pub bytes: Cow<'a, [u8]>,
+    /// The source that had it.
+    pub source: &'a AffinitySource,
+    /// A cookie that the answer to the client must set, so that it comes with this key next time.
+    pub issue: Option<Issue<'a>>,
+}
+
+/// A cookie to set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Issue<'a> {
+    /// As configured.
+    pub name: &'a str,
+    /// 32 hexadecimal digits.
+    pub value: String,
+}
+
+impl Issue<'_> {
+    /// The value of `Set-Cookie`, for as long as the browser runs. Over TLS it is sent from pages of
+    /// other sites too, since a gateway often has a domain of its own; without TLS browsers forbid
+    /// that. It is no credential: it says where, not who.
+    pub fn set_cookie(&self, tls: bool) -> String {
+        let sites = if tls { "None; Secure" } else { "Lax" };
+        let Self { name, value } = self;
+        format!("{name}={value}; Path=/; HttpOnly; SameSite={sites}")
+    }
+}
+
+/// The key from the first of `sources` that the request has; an empty value counts as none, else
+/// all who send one would meet on one backend. Path parameters are taken as they stand, query
+/// values decoded, header values whole (of several fields the first). `client` is who the request
+/// is from after trusted proxies have been believed; `random` makes the cookie, if one is issued.
+pub fn key<'a>(
+    sources: &'a [AffinitySource],
+    request: &Request<'a>,
+    parameters: &Parameters<'_, 'a>,
+    client: IpAddr,
+    random: u128,
+) -> Option<Key<'a>> {
+    sources.iter().find_map(|source| {
+        let bytes = match source {
+            AffinitySource::Path(name) => parameters.get(name).map(text),
+            AffinitySource::Query(name) => query(request, name),
+            AffinitySource::Cookie(name) | AffinitySource::IssueCookie(name) => {
+                cookie(request.headers, name).map(text)
+            }
+            AffinitySource::Header(name) => {
+                let value = request.headers.get(name);
+                value.map(|value| Cow::Borrowed(value.as_bytes()))
+            }
+            AffinitySource::ClientAddress => Some(Cow::Owned(sixteen_bytes(client).to_vec())),
+        };
+        match (bytes.filter(|bytes| !bytes.is_empty()), source) {
+            (Some(bytes), _) => Some(Key {
+                bytes,
+                source,
+                issue: None,
+            }),
+            (None, AffinitySource::IssueCookie(name)) => {
+                let value = format!("{random:032x}");
+                Some(Key {
+                    bytes: Cow::Owned(value.clone().into_bytes()),
+                    source,
+                    issue: Some(Issue { name, value }),
+                })
+            }
+            (None, _) => None,
+        }
+    })
+}
+
+fn text(value: &str) -> Cow<'_, [u8]> {
+    Cow::Borrowed(value.as_bytes())
+}
+
+fn query<'a>(request: &Request<'a>, name: &'a str) -> Option<Cow<'a, [u8]>> {
+    match query_values(request.query?, name).next()? {
+        Cow::Borrowed(value) => Some(text(value)),
+        Cow::Owned(value) => Some(Cow::Owned(value.into_bytes())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, Method};
+
+    use super::*;
+
+    fn check(sources: &[AffinitySource], expected: Option<(&[u8], usize)>) {
+        let mut headers = HeaderMap::new();
+        headers.insert("cookie", "a=1; sid=s%31; empty=".parse().expect("a value"));
+        headers.append("x-user", "ann".parse().expect("a value"));
+        headers.append("x-user", "bob".parse().expect("a value"));
+        headers.append("x-empty", "".parse().expect("a value"));
+        let request = Request {
+            method: &Method::GET,
+            host: "a",
+            path: "/ws/7",
+            query: Some("k=a%20b&k=c&e="),
+            headers: &headers,
+            websocket: true,
+        };
+        let parameters = [("room", "7"), ("rest", "")].into_iter().collect();
+        let client = "::ffff:10.0.0.1".parse().expect("an address");
+        let found = key(sources, &request, &parameters, client, 0xabc);
+        let expected = expected.map(|(bytes, place)| (bytes, &sources[place]));
+        let seen = found.as_ref().map(|key| (&*key.bytes, key.source));
+        assert_eq!(seen, expected, "{sources:?}");
+        let issued = found.and_then(|key| key.issue);
+        let new = matches!(expected, Some((_, AffinitySource::IssueCookie(name))) if name == "new");
+        assert_eq!(issued.is_some(), new, "{sources:?}");
+    }
+
+    #[test]
+    fn the_first_source_that_is_there_counts() {
+        use AffinitySource::*;
+        let name = str::to_owned;
+        let header = |name: &'static str| Header(http::HeaderName::from_static(name));
+        let four = b"\0\0\0\0\0\0\0\0\0\0\xff\xff\x0a\0\0\x01";
+        check(&[], None);
+        check(&[Path(name("room"))], Some((b"7", 0)));
+        check(&[Path(name("none")), Query(name("k"))], Some((b"a b", 1)));
+        check(
+            &[Query(name("e")), Path(name("rest")), header("x-empty")],
+            None,
+        );
+        check(
+            &[Cookie(name("empty")), Cookie(name("sid"))],
+            Some((b"s%31", 1)),
+        );
+        check(&[header("x-none"), header("x-user")], Some((b"ann", 1)));
+        check(&[Cookie(name("none")), ClientAddress], Some((four, 1)));
+        check(&[IssueCookie(name("sid"))], Some((b"s%31", 0)));
+        let made = b"00000000000000000000000000000abc";
+        check(
+            &[Query(name("e")), IssueCookie(name("new"))],
+            Some((made, 1)),
+        );
+    }
+
+    #[test]
+    fn an_issued_cookie_is_what_the_key_was() {
+        let headers = HeaderMap::new();
+        let request = Request {
+            method: &Method::GET,
+            host: "a",
+            path: "/",
+            query: None,
+            headers: &headers,
+            websocket: false,
+        };
+        let sources = [AffinitySource::IssueCookie("pin".to_owned())];
+        let client = IpAddr::from([127, 0, 0, 1]);
+        let found = key(&sources, &request, &Parameters::default(), client, 7).expect("a key");
+        let issue = found.issue.expect("a cookie");
+        assert_eq!(found.bytes, issue.value.as_bytes());
+        let set = format!("pin={}; Path=/; HttpOnly; SameSite=", issue.value);
+        assert_eq!(issue.set_cookie(false), format!("{set}Lax"));
+        assert_eq!(issue.set_cookie(true), format!("{set}None; Secure"));
+    }
+}

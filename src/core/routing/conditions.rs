@@ -1,0 +1,127 @@
+//! The conditions of a route beyond host and path: method, headers, query, subprotocols. All are
+//! asked of one request at a time; which routes are asked, and in what order, is the matcher's.
+
+use std::fmt;
+
+use http::{HeaderName, Method};
+
+use crate::config::pattern::{HostPattern, PathPattern};
+use crate::config::snapshot::{Route, TextMatch};
+use crate::core::http::query::query_values;
+use crate::core::routing::request::{PathFault, Request};
+use crate::core::wire::handshake;
+
+/// The first condition of a route that a request does not meet. Its text names what the operator
+/// wrote, but no value that a header or query parameter is compared with: it may be a secret (I11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mismatch<'t> {
+    /// The path matches no route at all.
+    PathFault(PathFault),
+    /// None of these.
+    Host(&'t [HostPattern]),
+    /// Not this.
+    Path(&'t PathPattern),
+    /// None of these.
+    Method(&'t [Method]),
+    /// This header is not so.
+    Header(&'t HeaderName, &'t TextMatch),
+    /// This query parameter is not so.
+    Query(&'t str, &'t TextMatch),
+    /// None of these was offered.
+    Subprotocol(&'t [String]),
+}
+
+impl fmt::Display for Mismatch<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PathFault(fault) => fault.fmt(f),
+            Self::Host(hosts) => write!(f, "the host is not {}", Choice(hosts)),
+            Self::Path(path) => write!(f, "the path does not match {path}"),
+            Self::Method(methods) => write!(f, "the method is not {}", Choice(methods)),
+            Self::Header(name, wanted) => write!(f, "header {name} {}", unmet(wanted)),
+            Self::Query(name, wanted) => write!(f, "query parameter {name} {}", unmet(wanted)),
+            Self::Subprotocol(names) => {
+                write!(f, "the client does not offer subprotocol {}", Choice(names))
+            }
+        }
+    }
+}
+
+fn unmet(wanted: &TextMatch) -> &'static str {
+    match wanted {
+        TextMatch::Present => "is not there",
+        TextMatch::Absent => "is there",
+        TextMatch::Exact(_) => "does not have the value",
+        TextMatch::Prefix(_) => "does not begin so",
+    }
+}
+
+/// `a`, `a or b`, `a, b or c`.
+struct Choice<'t, T>(&'t [T]);
+
+impl<T: fmt::Display> fmt::Display for Choice<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, item) in self.0.iter().enumerate() {
+            match self.0.len() - place {
+                _ if place == 0 => {}
+                1 => f.write_str(" or ")?,
+                _ => f.write_str(", ")?,
+            }
+            item.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+/// The first condition that does not hold; `None` if all do.
+pub(super) fn mismatch<'t>(route: &'t Route, request: &Request<'_>) -> Option<Mismatch<'t>> {
+    if !route.methods.is_empty() && !route.methods.contains(request.method) {
+        return Some(Mismatch::Method(&route.methods));
+    }
+    for (name, wanted) in &route.headers {
+        let values = request.headers.get_all(name).iter();
+        if !holds(wanted, values, |value| value.as_bytes()) {
+            return Some(Mismatch::Header(name, wanted));
+        }
+    }
+    for (name, wanted) in &route.query {
+        let values = query_values(request.query.unwrap_or(""), name);
+        if !holds(wanted, values, |value| value.as_bytes()) {
+            return Some(Mismatch::Query(name, wanted));
+        }
+    }
+    let offers = |name: &str| route.subprotocols.iter().any(|wanted| wanted == name);
+    let met = route.subprotocols.is_empty()
+        || (request.websocket && handshake::subprotocols(request.headers).any(offers));
+    (!met).then_some(Mismatch::Subprotocol(&route.subprotocols))
+}
+
+fn holds<V>(
+    wanted: &TextMatch,
+    mut values: impl Iterator<Item = V>,
+    bytes: impl Fn(&V) -> &[u8],
+) -> bool {
+    match wanted {
+        TextMatch::Present => values.next().is_some(),
+        TextMatch::Absent => values.next().is_none(),
+        TextMatch::Exact(text) => values.any(|value| bytes(&value) == text.as_bytes()),
+        TextMatch::Prefix(text) => values.any(|value| bytes(&value).starts_with(text.as_bytes())),
+    }
+}
+
+/// How much the conditions of `route` narrow it down; greater is asked first. The number of
+/// conditions counts, then how many of them fix a value, then how many bytes their prefixes fix.
+pub(super) fn rank(route: &Route) -> impl Ord + use<> {
+    let texts = || {
+        let headers = route.headers.iter().map(|(_, wanted)| wanted);
+        headers.chain(route.query.iter().map(|(_, wanted)| wanted))
+    };
+    let lists = [route.methods.is_empty(), route.subprotocols.is_empty()];
+    let conditions = texts().count() + lists.iter().filter(|empty| !**empty).count();
+    let exact = texts().filter(|wanted| matches!(wanted, TextMatch::Exact(_)));
+    let prefix = texts().map(|wanted| match wanted {
+        TextMatch::Prefix(text) => text.len(),
+        _ => 0,
+    });
+    (conditions, exact.count(), prefix.sum::<usize>())
+}

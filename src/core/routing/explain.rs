@@ -1,0 +1,163 @@
+//! Why a request takes the route it takes: every route asked one by one, by the plain meaning of
+//! its conditions. Slow and simple on purpose: it must say what the matcher does, without the trie.
+
+use std::cmp::{Ordering, Reverse};
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Serialize, Serializer};
+
+use crate::config::pattern::{HostPattern, PathPattern, Segment};
+use crate::config::snapshot;
+use crate::core::routing::conditions::{Mismatch, mismatch, rank};
+use crate::core::routing::matcher::split;
+use crate::core::routing::request::{HostName, Request, path_fault};
+use crate::core::routing::table::{Route, RoutingTable};
+
+/// A route and what a request is to it.
+#[derive(Clone, Debug)]
+pub struct Considered<'t> {
+    /// One of the table's.
+    pub route: &'t Arc<Route>,
+    /// Taken, or why not.
+    pub verdict: Verdict<'t>,
+}
+
+/// What became of a route. Serialised as text for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict<'t> {
+    /// The request takes it.
+    Matched,
+    /// It matches too, but a more specific one does already.
+    Outranked,
+    /// It does not match.
+    NotBecause(Mismatch<'t>),
+}
+
+impl fmt::Display for Verdict<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Matched => f.write_str("matched"),
+            Self::Outranked => f.write_str("would match, but a more specific route does"),
+            Self::NotBecause(mismatch) => mismatch.fmt(f),
+        }
+    }
+}
+
+impl Serialize for Verdict<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl RoutingTable {
+    /// Every route, the most specific first, with what `request` is to it; the one that `find`
+    /// finds is `Matched`. Of a route's hosts the one that matches counts, else the most specific.
+    pub fn explain(&self, request: &Request<'_>) -> Vec<Considered<'_>> {
+        let name = HostName::new(request.host);
+        let mut routes: Vec<_> = self
+            .routes()
+            .iter()
+            .map(|route| (host_rank(&route.config.hosts, name.as_ref()), route))
+            .collect();
+        // Stable: what is equal stays in the order of names.
+        routes.sort_by(|((one_host, _), one), ((other_host, _), other)| {
+            let (one, other) = (&one.config, &other.config);
+            one_host
+                .cmp(other_host)
+                .then_with(|| path_order(&one.path, &other.path))
+                .then_with(|| rank(other).cmp(&rank(one)))
+        });
+        let mut taken = false;
+        let verdicts = routes.into_iter().map(|((_, host_matches), route)| {
+            let verdict = match first_mismatch(&route.config, host_matches, request) {
+                Some(mismatch) => Verdict::NotBecause(mismatch),
+                None if std::mem::replace(&mut taken, true) => Verdict::Outranked,
+                None => Verdict::Matched,
+            };
+            Considered { route, verdict }
+        });
+        verdicts.collect()
+    }
+}
+
+fn first_mismatch<'t>(
+    route: &'t snapshot::Route,
+    host_matches: bool,
+    request: &Request<'_>,
+) -> Option<Mismatch<'t>> {
+    if let Some(fault) = path_fault(request.path) {
+        Some(Mismatch::PathFault(fault))
+    } else if !host_matches {
+        Some(Mismatch::Host(&route.hosts))
+    } else if !path_matches(&route.path, request.path) {
+        Some(Mismatch::Path(&route.path))
+    } else {
+        mismatch(route, request)
+    }
+}
+
+/// Less is more specific: exact, then wildcards by length, then any.
+type HostRank = (u8, Reverse<usize>);
+
+/// The rank of the host that counts, and whether it matches.
+fn host_rank(hosts: &[HostPattern], name: Option<&HostName>) -> (HostRank, bool) {
+    let rank = |host: &HostPattern| match host {
+        HostPattern::Exact(_) => (0, Reverse(0)),
+        HostPattern::Wildcard(suffix) => (1, Reverse(suffix.len())),
+    };
+    if hosts.is_empty() {
+        return ((2, Reverse(0)), true);
+    }
+    let matching = hosts.iter().filter(|host| host_matches(host, name));
+    match matching.map(rank).min() {
+        Some(rank) => (rank, true),
+        None => (hosts.iter().map(rank).min().unwrap_or_default(), false),
+    }
+}
+
+fn host_matches(host: &HostPattern, name: Option<&HostName>) -> bool {
+    let Some(name) = name.map(HostName::as_bytes) else {
+        return false;
+    };
+    match host {
+        HostPattern::Exact(text) => name == text.as_bytes(),
+        HostPattern::Wildcard(suffix) => name
+            .strip_suffix(suffix.as_bytes())
+            .is_some_and(|labels| labels.ends_with(b".")),
+    }
+}
+
+fn path_matches(pattern: &PathPattern, path: &str) -> bool {
+    let mut left = path.strip_prefix('/');
+    for segment in pattern.segments() {
+        if matches!(segment, Segment::Rest(_)) {
+            return true;
+        }
+        let Some(text) = left else { return false };
+        let (first, next) = split(text);
+        let fits = match segment {
+            Segment::Exact(wanted) => first == wanted,
+            Segment::Parameter(_) | Segment::Rest(_) => !first.is_empty(),
+        };
+        if !fits {
+            return false;
+        }
+        left = next;
+    }
+    left.is_none()
+}
+
+/// Less is more specific; equal if they match the same paths. Among texts that exclude each other
+/// the alphabet decides, so that it is an order.
+fn path_order(one: &PathPattern, other: &PathPattern) -> Ordering {
+    fn key(segment: &Segment) -> (u8, &str) {
+        match segment {
+            Segment::Exact(text) => (0, text),
+            Segment::Parameter(_) => (1, ""),
+            Segment::Rest(_) => (2, ""),
+        }
+    }
+    let [one, other] = [one, other].map(|pattern| pattern.segments().iter().map(key));
+    one.cmp(other)
+}

@@ -1,0 +1,51 @@
+//! Which route a request takes, and which backend: the immutable compiled table that the data plane
+//! reads. It is compiled from a checked `Snapshot`, swapped in whole, and never changed.
+//!
+//! # The order
+//!
+//! Of the routes that match a request, the most specific one is taken. The order in which they are
+//! written does not count. Compared are, each only where the one before is equal:
+//!
+//! 1. **Host**: an exact name; then wildcards, the longest first; then routes without hosts. The
+//!    name is compared without port, in any case, without a trailing dot. `*.example.com` matches
+//!    any number of labels in front, but not `example.com`.
+//! 2. **Path**, segment by segment from the left: an exact text, then a `{parameter}`, then a
+//!    `{*rest}`. A parameter takes one segment that is not empty; a rest takes all that is left,
+//!    maybe nothing, so `/files/{*rest}` matches `/files`, `/files/` and `/files/a/b`.
+//! 3. **Conditions**: more before fewer. Each header and each query parameter counts one, `methods`
+//!    counts one, `subprotocols` counts one. With as many, more `exact` values first, then the
+//!    longer `prefix` (all of a route's together).
+//! 4. **Name**, in alphabetical order. Only routes whose conditions overlap without being equal get
+//!    here; equal ones are refused as a fault (`config::conflict`).
+//!
+//! A route matches as a whole or not at all: when no route of the most specific host fits path and
+//! conditions, those of less specific hosts are asked. A host does not fence its paths in; whoever
+//! wants that gives the host a route with path `/{*rest}`.
+//!
+//! # Paths are taken as they come
+//!
+//! Nothing is decoded, merged or resolved before it is compared or forwarded, so what the gateway
+//! matched is what the backend reads. Because many servers do resolve paths, those that would then
+//! mean something else match no route: dot segments (`..`, `%2e%2e`, `..%2f`, `..;`) and encoded
+//! letters or digits (`/%61dmin`); see [`path_fault`]. `//` is an empty segment, which neither an
+//! exact text nor a parameter matches, only a rest: a backend that merges slashes behind a
+//! `/{*rest}` route sees paths that more specific routes never saw.
+
+pub mod affinity;
+pub mod rewrite;
+
+mod conditions;
+mod explain;
+mod matcher;
+mod request;
+mod table;
+mod upstream;
+
+pub use conditions::Mismatch;
+pub use explain::{Considered, Verdict};
+pub use request::{Parameters, PathFault, Request, path_fault};
+pub use table::{Action, Digest, Matched, Route, RoutingTable};
+pub use upstream::{Member, Upstream, Walk};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,229 @@
+//! The routing table: routes and upstreams of one configuration, ready to be asked. Compiling takes
+//! over from the table before it whatever did not change.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write};
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde::{Serialize, Serializer};
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::base::names::{RouteName, UpstreamName};
+use crate::config::snapshot::{self, Redirect, Snapshot};
+use crate::core::routing::conditions::{mismatch, rank};
+use crate::core::routing::matcher::Matcher;
+use crate::core::routing::request::{Parameters, Request, path_fault};
+use crate::core::routing::upstream::Upstream;
+
+/// An immutable compiled configuration. Sessions hold what they need of it (a route, a backend's
+/// vitals), never the table, so that it goes when the next one is swapped in.
+#[derive(Debug)]
+pub struct RoutingTable {
+    /// Grows with each swap on this gateway.
+    pub generation: u64,
+    /// Equal on all gateways of one version that have equal routes and upstreams.
+    pub digest: Digest,
+    /// By name.
+    routes: Vec<Arc<Route>>,
+    upstreams: BTreeMap<UpstreamName, Arc<Upstream>>,
+    matcher: Matcher,
+}
+
+/// A route as the data plane uses it.
+#[derive(Debug, PartialEq)]
+pub struct Route {
+    /// What the operator wrote; for what it does see `action`.
+    pub config: snapshot::Route,
+    /// Where it goes, with names resolved.
+    pub action: Action,
+}
+
+/// What a route does.
+#[derive(Debug)]
+pub enum Action {
+    /// To a backend of this upstream.
+    Forward(Arc<Upstream>),
+    /// A static redirect.
+    Redirect(Redirect),
+}
+
+/// The route that a request takes.
+#[derive(Clone, Debug)]
+pub struct Matched<'t, 'r> {
+    /// To be cloned by whoever keeps it.
+    pub route: &'t Arc<Route>,
+    /// Values of its path parameters.
+    pub parameters: Parameters<'t, 'r>,
+}
+
+impl RoutingTable {
+    /// Compiles a table that is to be swapped in for `previous`. Upstreams and routes that did not
+    /// change are the very same `Arc`s. Backends of a changed upstream keep their vitals where id
+    /// and address are the same; those vitals take over the new probe and passive settings at
+    /// once, so this is not for a mere trial.
+    pub fn compile(
+        snapshot: &Snapshot,
+        previous: Option<&Self>,
+        generation: u64,
+        now: Instant,
+    ) -> Self {
+        let upstreams: BTreeMap<_, _> = snapshot
+            .upstreams
+            .iter()
+            .map(|(name, config)| {
+                let before = previous.and_then(|table| table.upstreams.get(name));
+                (name.clone(), Upstream::compile(config, before, now))
+            })
+            .collect();
+        let mut routes: Vec<_> = snapshot
+            .routes
+            .iter()
+            .map(|config| {
+                let route = Route::compile(config, &upstreams);
+                let before = previous.and_then(|table| table.route(&config.name));
+                match before {
+                    Some(before) if **before == route => Arc::clone(before),
+                    _ => Arc::new(route),
+                }
+            })
+            .collect();
+        routes.sort_by(|a, b| a.config.name.cmp(&b.config.name));
+
+        let mut ranked: Vec<_> = routes.iter().collect();
+        // Stable: routes of one rank stay in the order of their names.
+        ranked.sort_by_cached_key(|route| std::cmp::Reverse(rank(&route.config)));
+        let mut matcher = Matcher::default();
+        for route in ranked {
+            matcher.insert(route);
+        }
+        Self {
+            generation,
+            digest: Digest::of(&routes, &upstreams),
+            routes,
+            upstreams,
+            matcher,
+        }
+    }
+
+    /// The route that `request` takes: the most specific that matches wholly. Does not allocate
+    /// for paths of up to four parameters and query values that need no decoding.
+    pub fn find<'t, 'r>(&'t self, request: &Request<'r>) -> Option<Matched<'t, 'r>> {
+        if path_fault(request.path).is_some() {
+            return None;
+        }
+        let accept = |route: &Route| mismatch(&route.config, request).is_none();
+        let (route, values) = self.matcher.find(request.host, request.path, accept)?;
+        let names = route.config.path.parameters();
+        Some(Matched {
+            route,
+            parameters: names.zip(values).collect(),
+        })
+    }
+
+    /// All routes, by name.
+    pub fn routes(&self) -> &[Arc<Route>] {
+        &self.routes
+    }
+
+    /// The route of that name.
+    pub fn route(&self, name: &RouteName) -> Option<&Arc<Route>> {
+        let by_name = |route: &Arc<Route>| route.config.name.cmp(name);
+        let place = self.routes.binary_search_by(by_name).ok()?;
+        Some(&self.routes[place])
+    }
+
+    /// All upstreams, by name.
+    pub fn upstreams(&self) -> impl ExactSizeIterator<Item = &Arc<Upstream>> {
+        self.upstreams.values()
+    }
+
+    /// The upstream of that name.
+    pub fn upstream(&self, name: &str) -> Option<&Arc<Upstream>> {
+        self.upstreams.get(name)
+    }
+}
+
+impl Route {
+    fn compile(
+        config: &snapshot::Route,
+        upstreams: &BTreeMap<UpstreamName, Arc<Upstream>>,
+    ) -> Self {
+        let action = match &config.action {
+            snapshot::Action::Forward(name) => {
+                let upstream = upstreams.get(name);
+                let upstream = upstream.expect("a snapshot's names resolve");
+                Action::Forward(Arc::clone(upstream))
+            }
+            snapshot::Action::Redirect(redirect) => Action::Redirect(redirect.clone()),
+        };
+        Self {
+            config: config.clone(),
+            action,
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &RouteName {
+        &self.config.name
+    }
+}
+
+/// Upstreams are equal if they are the same one: an equal one that was compiled anew has other
+/// vitals.
+impl PartialEq for Action {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Forward(one), Self::Forward(other)) => Arc::ptr_eq(one, other),
+            (Self::Redirect(one), Self::Redirect(other)) => one == other,
+            _ => false,
+        }
+    }
+}
+
+/// XXH3-128 of a table's routes and upstreams, each sorted by name. No `Secret` is in it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Digest(u128);
+
+impl Digest {
+    /// `Debug` is the rendering: it names every field, so that none can be forgotten, quotes all
+    /// text, and shows no secret. The collections in it are sorted or in the operator's order.
+    fn of(routes: &[Arc<Route>], upstreams: &BTreeMap<UpstreamName, Arc<Upstream>>) -> Self {
+        let mut hasher = Hasher(Box::new(Xxh3::new()));
+        for upstream in upstreams.values() {
+            writeln!(hasher, "{:?}", upstream.config).expect("hashing does not fail");
+        }
+        for route in routes {
+            writeln!(hasher, "{:?}", route.config).expect("hashing does not fail");
+        }
+        Self(hasher.0.digest128())
+    }
+}
+
+/// Takes text. The state is large, hence the box.
+struct Hasher(Box<Xxh3>);
+
+impl Write for Hasher {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.update(text.as_bytes());
+        Ok(())
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}

@@ -1,0 +1,45 @@
+//! The table against a linear scan that shares no code with it, and what a swap keeps.
+
+mod matching;
+mod swapping;
+
+use std::time::Duration;
+
+use crate::base::clock;
+use crate::base::secret::Secret;
+use crate::config::snapshot::{
+    AccessOutput, Admin, Log, LogFormat, Node, Route, Shutdown, Snapshot, Sources, Upstream,
+};
+use crate::core::routing::RoutingTable;
+
+/// A table of redirects.
+fn table(routes: &[Route], previous: Option<&RoutingTable>) -> RoutingTable {
+    RoutingTable::compile(&snapshot(routes, &[]), previous, 1, clock::now())
+}
+
+fn snapshot(routes: &[Route], upstreams: &[Upstream]) -> Snapshot {
+    let named = |upstream: &Upstream| (upstream.name.clone(), upstream.clone());
+    Snapshot {
+        node: Node {
+            name: "edge".into(),
+            workers: 1,
+            state_dir: None,
+        },
+        admin: Admin {
+            listen: "127.0.0.1:0".parse().expect("an address"),
+            token: Some(Secret::new("hunter2")),
+        },
+        log: Log {
+            level: "info".to_owned(),
+            format: LogFormat::Text,
+            access: AccessOutput::Off,
+        },
+        shutdown: Shutdown {
+            grace: Duration::from_secs(30),
+        },
+        sources: Sources { watch_file: false },
+        listeners: Vec::new(),
+        upstreams: upstreams.iter().map(named).collect(),
+        routes: routes.to_vec(),
+    }
+}

@@ -1,0 +1,243 @@
+//! An upstream of a routing table: its members with their live state, and the choice among them.
+//! The order of candidates is the balancer's; who may take a session is said here.
+
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::base::addr::BackendAddr;
+use crate::base::names::{BackendId, UpstreamName};
+use crate::config::snapshot::{self, BackendState};
+use crate::core::balance::{Balancer, Candidate, Members, Passed};
+use crate::core::health::{Health, Vitals, may_eject, panicking};
+
+/// A group of backends with one balancing policy.
+#[derive(Debug)]
+pub struct Upstream {
+    /// What the operator wrote.
+    pub config: snapshot::Upstream,
+    /// Sorted by id; indexes of `pick` and `explain` are places in here.
+    pub members: Vec<Member>,
+    balancer: Arc<Balancer>,
+}
+
+/// One backend of an upstream.
+#[derive(Debug)]
+pub struct Member {
+    /// Its placement hangs on it (I2).
+    pub id: BackendId,
+    /// Where it is.
+    pub address: BackendAddr,
+    /// Share relative to the others, at least 1.
+    pub weight: u32,
+    /// Shown only.
+    pub zone: Option<Arc<str>>,
+    /// Shown only.
+    pub labels: BTreeMap<String, String>,
+    /// What the operator wants of it.
+    pub state: BackendState,
+    /// What is known of it; shared with every table that has this backend, and with its sessions.
+    pub vitals: Arc<Vitals>,
+}
+
+/// How a pick goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Walk {
+    /// So few members are well that health is ignored.
+    pub panicking: bool,
+    /// In the order asked; the last one is taken, unless nobody may.
+    pub candidates: Vec<Candidate>,
+}
+
+impl Upstream {
+    /// See `RoutingTable::compile`. A ring is kept where it would come out the same: draining a
+    /// backend, say, builds none.
+    pub(super) fn compile(
+        config: &snapshot::Upstream,
+        previous: Option<&Arc<Self>>,
+        now: Instant,
+    ) -> Arc<Self> {
+        if let Some(same) = previous.filter(|previous| previous.config == *config) {
+            return Arc::clone(same);
+        }
+        let members = config.backends.iter().map(|backend| {
+            let before = previous.and_then(|upstream| upstream.member(&backend.id));
+            Member::compile(backend, config, before, now)
+        });
+        let weights = weights(config);
+        let kept = previous.filter(|previous| {
+            previous.config.policy == config.policy
+                && previous.config.bounded_load == config.bounded_load
+                && self::weights(&previous.config) == weights
+        });
+        let balancer = match kept {
+            Some(previous) => Arc::clone(&previous.balancer),
+            None => Arc::new(Balancer::new(config.policy, config.bounded_load, &weights)),
+        };
+        Arc::new(Self {
+            members: members.collect(),
+            config: config.clone(),
+            balancer,
+        })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &UpstreamName {
+        &self.config.name
+    }
+
+    /// The member with that id.
+    pub fn member(&self, id: &BackendId) -> Option<&Member> {
+        let place = self
+            .members
+            .binary_search_by(|member| member.id.cmp(id))
+            .ok()?;
+        Some(&self.members[place])
+    }
+
+    /// The member that gets a session or request with this affinity key. `tried` are those that
+    /// failed for it already. `random` is drawn anew for each request; it places those without a
+    /// key. `None` if nobody may.
+    pub fn pick(
+        &self,
+        key: Option<&[u8]>,
+        tried: &[usize],
+        now: Instant,
+        random: u64,
+    ) -> Option<usize> {
+        let eligible = Eligible::new(self, tried, now);
+        self.balancer.pick(key, &eligible, random)
+    }
+
+    /// How `pick` would go for the same arguments with nobody tried yet.
+    pub fn explain(&self, key: Option<&[u8]>, now: Instant, random: u64) -> Walk {
+        let eligible = Eligible::new(self, &[], now);
+        Walk {
+            panicking: eligible.panicking(),
+            candidates: self.balancer.walk(key, &eligible, random),
+        }
+    }
+
+    /// Whether so few of the active members are well that health is ignored. Asks each.
+    pub fn panicking(&self, now: Instant) -> bool {
+        let active = || self.active();
+        let well = active().filter(|member| member.unwell(now).is_none());
+        panicking(active().count(), well.count(), self.config.panic_threshold)
+    }
+
+    /// Whether a failure may eject one more of the active members (`ejected_share_max`). Asks each,
+    /// so it is for failures only.
+    pub fn may_eject(&self, now: Instant) -> bool {
+        let ejected = self.active().filter(|member| member.vitals.ejected(now));
+        let share_max = self.config.passive.ejected_share_max;
+        may_eject(self.active().count(), ejected.count(), share_max)
+    }
+
+    /// Which share of the keys each member holds while all are eligible, in 0..=1, in the order of
+    /// `members`.
+    pub fn shares(&self) -> Vec<f64> {
+        self.balancer.shares()
+    }
+
+    fn active(&self) -> impl Iterator<Item = &Member> {
+        let members = self.members.iter();
+        members.filter(|member| member.state == BackendState::Active)
+    }
+}
+
+/// What a ring is built from.
+fn weights(config: &snapshot::Upstream) -> Vec<(BackendId, u32)> {
+    let backends = config.backends.iter();
+    backends
+        .map(|backend| (backend.id.clone(), backend.weight))
+        .collect()
+}
+
+impl Member {
+    fn compile(
+        backend: &snapshot::Backend,
+        upstream: &snapshot::Upstream,
+        before: Option<&Self>,
+        now: Instant,
+    ) -> Self {
+        let (probe, passive) = (upstream.probe.as_ref(), &upstream.passive);
+        let vitals = match before.filter(|before| before.address == backend.address) {
+            Some(before) => {
+                before.vitals.configure(probe, passive);
+                Arc::clone(&before.vitals)
+            }
+            None => Arc::new(Vitals::new(probe, passive, now)),
+        };
+        Self {
+            id: backend.id.clone(),
+            address: backend.address.clone(),
+            weight: backend.weight,
+            zone: backend.zone.clone(),
+            labels: backend.labels.clone(),
+            state: backend.state,
+            vitals,
+        }
+    }
+
+    /// What speaks against it unless the upstream panics.
+    fn unwell(&self, now: Instant) -> Option<Passed> {
+        if self.vitals.health() == Health::Unhealthy {
+            Some(Passed::Unhealthy)
+        } else {
+            self.vitals.ejected(now).then_some(Passed::Ejected)
+        }
+    }
+}
+
+/// Who may take one request.
+struct Eligible<'u> {
+    upstream: &'u Upstream,
+    tried: &'u [usize],
+    now: Instant,
+    /// Counted when the walk first meets a member that is not well: mostly it meets none.
+    panicking: OnceCell<bool>,
+}
+
+impl<'u> Eligible<'u> {
+    fn new(upstream: &'u Upstream, tried: &'u [usize], now: Instant) -> Self {
+        Self {
+            upstream,
+            tried,
+            now,
+            panicking: OnceCell::new(),
+        }
+    }
+
+    fn panicking(&self) -> bool {
+        *self
+            .panicking
+            .get_or_init(|| self.upstream.panicking(self.now))
+    }
+}
+
+impl Members for Eligible<'_> {
+    fn len(&self) -> usize {
+        self.upstream.members.len()
+    }
+
+    fn sessions(&self, index: usize) -> u64 {
+        self.upstream.members[index].vitals.sessions()
+    }
+
+    fn verdict(&self, index: usize) -> Result<(), Passed> {
+        let member = &self.upstream.members[index];
+        match member.state {
+            BackendState::Active => {}
+            BackendState::Draining => return Err(Passed::Draining),
+            BackendState::Disabled => return Err(Passed::Disabled),
+        }
+        if self.tried.contains(&index) {
+            return Err(Passed::Tried);
+        }
+        match member.unwell(self.now) {
+            Some(reason) if !self.panicking() => Err(reason),
+            _ => Ok(()),
+        }
+    }
+}

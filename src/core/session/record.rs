@@ -1,0 +1,139 @@
+//! The one line that every session leaves behind (I6), and the words for how it ended.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+
+use crate::base::names::{BackendId, ListenerName, RouteName, UpstreamName};
+use crate::base::session_id::SessionId;
+use crate::core::wire::tracker::Traffic;
+
+/// What stays the same from the 101 to the end.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// Its name.
+    pub id: SessionId,
+    /// Where the client came in.
+    pub listener: ListenerName,
+    /// The rule that took it.
+    pub route: RouteName,
+    /// The group that it went to.
+    pub upstream: UpstreamName,
+    /// The member that holds it.
+    pub backend: BackendId,
+    /// Who it belongs to, if that was asked.
+    pub principal: Option<Arc<str>>,
+    /// The client's address, after PROXY header and trusted `X-Forwarded-For`.
+    pub client: Box<str>,
+    /// The host that the client asked for.
+    pub host: Box<str>,
+    /// The request's target, with secrets cut out.
+    pub target: Box<str>,
+    /// What backends and other records call the request.
+    pub request_id: Box<str>,
+    /// Negotiated subprotocol.
+    pub subprotocol: Option<Box<str>>,
+    /// When the request came.
+    pub started: SystemTime,
+    /// From the request to the 101.
+    pub handshake: Duration,
+}
+
+/// Who ended a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndedBy {
+    /// It closed, left or broke the rules first.
+    Client,
+    /// It closed, left or broke the rules first.
+    Backend,
+    /// The gateway decided.
+    Gateway,
+}
+
+/// Why a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// A close frame began it: the ordinary way.
+    CloseFrame,
+    /// The connection's end without a close frame.
+    Disconnected,
+    /// The connection was reset.
+    Reset,
+    /// A frame that RFC 6455 forbids.
+    ProtocolError,
+    /// A frame or message beyond the route's limits.
+    TooBig,
+    /// Silent for longer than `timeouts.idle`.
+    IdleTimeout,
+    /// Older than `timeouts.lifetime`.
+    LifetimeReached,
+    /// An operator closed it.
+    Kicked,
+    /// Its route went away, with `on_removal = "close"`.
+    RouteRemoved,
+    /// The gateway was stopped.
+    Shutdown,
+    /// The gateway itself failed; a bug, worth a report.
+    Aborted,
+}
+
+impl EndedBy {
+    /// As records and metrics say it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Backend => "backend",
+            Self::Gateway => "gateway",
+        }
+    }
+}
+
+impl Cause {
+    /// As records and metrics say it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::CloseFrame => "close_frame",
+            Self::Disconnected => "disconnected",
+            Self::Reset => "reset",
+            Self::ProtocolError => "protocol_error",
+            Self::TooBig => "too_big",
+            Self::IdleTimeout => "idle_timeout",
+            Self::LifetimeReached => "lifetime_reached",
+            Self::Kicked => "kicked",
+            Self::RouteRemoved => "route_removed",
+            Self::Shutdown => "shutdown",
+            Self::Aborted => "aborted",
+        }
+    }
+}
+
+/// How a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// Who was first.
+    pub by: EndedBy,
+    /// Why.
+    pub cause: Cause,
+    /// The first close frame's code, whoever sent it; `None` if there was none or it had none.
+    pub close_code: Option<u16>,
+    /// Both sides said goodbye with a close frame, and every byte in flight arrived.
+    pub clean: bool,
+}
+
+/// Everything there is to say about a session that ended.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// What it was.
+    pub facts: Arc<Facts>,
+    /// From the 101 to the end.
+    pub duration: Duration,
+    /// What the client sent that went on to the backend.
+    pub to_backend: Traffic,
+    /// What the backend sent that went on to the client.
+    pub to_client: Traffic,
+    /// How it ended.
+    pub ending: Ending,
+}

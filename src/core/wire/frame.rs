@@ -1,0 +1,198 @@
+//! One frame's header, read and written (RFC 6455, section 5.2). What a sequence of frames may be is `tracker`'s.
+
+/// Longest header: two bytes, eight of length, four of mask.
+pub const HEADER_MAX: usize = 14;
+/// Longest payload of a control frame (RFC 6455, section 5.5).
+pub const CONTROL_PAYLOAD_MAX: usize = 125;
+
+/// What a frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opcode {
+    /// More of the message that has begun.
+    Continuation,
+    /// Begins a text message.
+    Text,
+    /// Begins a binary message.
+    Binary,
+    /// The sender's last frame.
+    Close,
+    /// Asks for a pong.
+    Ping,
+    /// Answers a ping, or just says "I am here".
+    Pong,
+}
+
+impl Opcode {
+    fn from_bits(bits: u8) -> Option<Self> {
+        Some(match bits {
+            0x0 => Self::Continuation,
+            0x1 => Self::Text,
+            0x2 => Self::Binary,
+            0x8 => Self::Close,
+            0x9 => Self::Ping,
+            0xA => Self::Pong,
+            _ => return None,
+        })
+    }
+
+    const fn bits(self) -> u8 {
+        match self {
+            Self::Continuation => 0x0,
+            Self::Text => 0x1,
+            Self::Binary => 0x2,
+            Self::Close => 0x8,
+            Self::Ping => 0x9,
+            Self::Pong => 0xA,
+        }
+    }
+
+    /// Close, ping or pong: may stand between the frames of a message, is never fragmented.
+    pub const fn is_control(self) -> bool {
+        matches!(self, Self::Close | Self::Ping | Self::Pong)
+    }
+}
+
+/// A header as it stood on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameHeader {
+    /// The last frame of its message.
+    pub fin: bool,
+    /// RSV1, RSV2 and RSV3 as bits 2, 1 and 0.
+    pub reserved: u8,
+    /// `None` is an opcode that RFC 6455 leaves undefined.
+    pub opcode: Option<Opcode>,
+    /// The masking key, if the payload is masked.
+    pub mask: Option<[u8; 4]>,
+    /// Bytes of payload that follow.
+    pub payload: u64,
+    /// Bytes of the header itself.
+    pub len: usize,
+}
+
+impl FrameHeader {
+    /// Reads the header at the start of `bytes`; `None` if it is not all there yet.
+    #[inline]
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        let (&first, &second) = (bytes.first()?, bytes.get(1)?);
+        let (payload, after_length) = match second & 0x7F {
+            126 => (
+                u64::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?)),
+                4,
+            ),
+            127 => (u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?), 10),
+            short => (u64::from(short), 2),
+        };
+        let (mask, len) = if second & 0x80 == 0 {
+            (None, after_length)
+        } else {
+            let key = bytes.get(after_length..after_length + 4)?;
+            (Some(key.try_into().ok()?), after_length + 4)
+        };
+        Some(Self {
+            fin: first & 0x80 != 0,
+            reserved: (first >> 4) & 0x7,
+            opcode: Opcode::from_bits(first & 0xF),
+            mask,
+            payload,
+            len,
+        })
+    }
+}
+
+/// A whole control frame. `mask` is the key that a frame to a backend needs (RFC 6455, section
+/// 5.3); frames to clients have none. Payload beyond 125 bytes is cut.
+pub fn control_frame(opcode: Opcode, payload: &[u8], mask: Option<[u8; 4]>) -> Vec<u8> {
+    let payload = &payload[..payload.len().min(CONTROL_PAYLOAD_MAX)];
+    let length = u8::try_from(payload.len()).expect("cut to 125");
+    let mut frame = Vec::with_capacity(6 + payload.len());
+    frame.push(0x80 | opcode.bits());
+    match mask {
+        None => {
+            frame.push(length);
+            frame.extend_from_slice(payload);
+        }
+        Some(key) => {
+            frame.push(0x80 | length);
+            frame.extend_from_slice(&key);
+            frame.extend(
+                payload
+                    .iter()
+                    .zip(key.iter().cycle())
+                    .map(|(byte, key)| byte ^ key),
+            );
+        }
+    }
+    frame
+}
+
+/// A close frame with a code and a reason (RFC 6455, section 5.5.1). The reason is cut to 123
+/// bytes, at a character's end.
+pub fn close_frame(code: u16, reason: &str, mask: Option<[u8; 4]>) -> Vec<u8> {
+    let mut payload = code.to_be_bytes().to_vec();
+    payload.extend_from_slice(
+        &reason.as_bytes()[..reason.floor_char_boundary(CONTROL_PAYLOAD_MAX - 2)],
+    );
+    control_frame(Opcode::Close, &payload, mask)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_of_every_length_form_are_read() {
+        let check = |bytes: &[u8], payload: u64, len: usize, masked: bool| {
+            let header = FrameHeader::parse(bytes).expect("complete");
+            assert_eq!(
+                (header.payload, header.len, header.mask.is_some()),
+                (payload, len, masked)
+            );
+            for shorter in 0..len {
+                assert_eq!(
+                    FrameHeader::parse(&bytes[..shorter]),
+                    None,
+                    "{shorter} of {bytes:?}"
+                );
+            }
+        };
+        check(&[0x81, 0x05], 5, 2, false);
+        check(&[0x81, 0x85, 1, 2, 3, 4], 5, 6, true);
+        check(&[0x82, 126, 1, 0], 256, 4, false);
+        check(&[0x82, 254, 1, 0, 9, 9, 9, 9], 256, 8, true);
+        check(&[0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0], 65_536, 10, false);
+        check(
+            &[0x82, 255, 0, 0, 0, 0, 0, 1, 0, 0, 9, 9, 9, 9],
+            65_536,
+            14,
+            true,
+        );
+    }
+
+    #[test]
+    fn bits_and_opcodes_are_read() {
+        let header = FrameHeader::parse(&[0x41, 0]).expect("complete");
+        assert_eq!(
+            (header.fin, header.reserved, header.opcode),
+            (false, 4, Some(Opcode::Text))
+        );
+        let unknown = FrameHeader::parse(&[0x83, 0]).expect("complete");
+        assert_eq!(unknown.opcode, None);
+    }
+
+    #[test]
+    fn control_frames_carry_what_they_are_given() {
+        assert_eq!(
+            close_frame(1001, "bye", None),
+            [0x88, 5, 0x03, 0xE9, b'b', b'y', b'e']
+        );
+        let masked = control_frame(Opcode::Ping, b"ab", Some([1, 2, 3, 4]));
+        assert_eq!(masked, [0x89, 0x82, 1, 2, 3, 4, b'a' ^ 1, b'b' ^ 2]);
+        let long = close_frame(1001, &"ä".repeat(100), None);
+        let header = FrameHeader::parse(&long).expect("complete");
+        assert_eq!(
+            header.payload, 124,
+            "123 bytes of reason would split a character"
+        );
+        assert!(std::str::from_utf8(&long[4..]).is_ok());
+    }
+}

@@ -1,0 +1,394 @@
+//! Follows the frames that one side sends, by their headers alone: where each begins and ends,
+//! what it counts as, whether the sequence is allowed. It never looks into a payload but for the
+//! code of a close frame, and holds nothing but the bytes of a header that is not all there yet.
+
+use crate::core::wire::frame::{FrameHeader, HEADER_MAX, Opcode};
+
+/// Who sends the frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sender {
+    /// Its frames are masked.
+    Client,
+    /// Its frames are not.
+    Backend,
+}
+
+/// What the sender may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Longest payload of one frame, in bytes.
+    pub frame_bytes: u64,
+    /// Longest message, its fragments together, in bytes on the wire.
+    pub message_bytes: u64,
+    /// Which reserved bits the negotiated extensions gave a meaning.
+    pub extensions: Extensions,
+}
+
+/// What client and backend agreed on beyond RFC 6455.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extensions {
+    /// Nothing: every reserved bit is an error.
+    None,
+    /// permessage-deflate (RFC 7692): RSV1 marks the first frame of a compressed message.
+    Deflate,
+    /// Something else, which may use every bit and opcode.
+    Unknown,
+}
+
+/// What the sender did wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    /// RFC 6455, section 5.2.
+    #[error("reserved bit set without an extension")]
+    ReservedBit,
+    /// RFC 6455, section 5.2.
+    #[error("unknown opcode")]
+    UnknownOpcode,
+    /// RFC 6455, section 5.1.
+    #[error("frame of a client without mask")]
+    Unmasked,
+    /// RFC 6455, section 5.1.
+    #[error("frame of a server with mask")]
+    Masked,
+    /// RFC 6455, section 5.5.
+    #[error("control frame fragmented")]
+    ControlFragmented,
+    /// RFC 6455, section 5.5.
+    #[error("control frame longer than 125 bytes")]
+    ControlTooLong,
+    /// RFC 6455, section 5.5.1.
+    #[error("close frame with half a code")]
+    CloseTooShort,
+    /// RFC 6455, section 5.4.
+    #[error("continuation without a message")]
+    NothingToContinue,
+    /// RFC 6455, section 5.4.
+    #[error("new message inside a message")]
+    MessageInsideMessage,
+    /// RFC 6455, section 5.2.
+    #[error("frame length beyond 63 bits")]
+    LengthOverflow,
+    /// The operator's bound.
+    #[error("frame too big")]
+    FrameTooBig,
+    /// The operator's bound.
+    #[error("message too big")]
+    MessageTooBig,
+}
+
+impl Violation {
+    /// 1009 for what is too big, 1002 for what is no WebSocket (RFC 6455, section 7.4.1).
+    pub const fn close_code(self) -> u16 {
+        match self {
+            Self::FrameTooBig | Self::MessageTooBig => 1009,
+            _ => 1002,
+        }
+    }
+}
+
+/// Whole messages and control frames by kind, and bytes of everything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Traffic {
+    /// Bytes on the wire, headers included.
+    pub bytes: u64,
+    /// Text messages.
+    pub text: u64,
+    /// Binary messages.
+    pub binary: u64,
+    /// Pings.
+    pub ping: u64,
+    /// Pongs.
+    pub pong: u64,
+    /// Close frames.
+    pub close: u64,
+}
+
+impl Traffic {
+    /// What came since `before`, an earlier reading of the same counters.
+    pub fn since(&self, before: &Self) -> Self {
+        Self {
+            bytes: self.bytes - before.bytes,
+            text: self.text - before.text,
+            binary: self.binary - before.binary,
+            ping: self.ping - before.ping,
+            pong: self.pong - before.pong,
+            close: self.close - before.close,
+        }
+    }
+}
+
+/// How far `track` came, and why no further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tracked {
+    /// Bytes of the chunk that may go on to the other side.
+    pub forward: usize,
+    /// What stopped it.
+    pub stop: Stop,
+}
+
+/// Why `track` came to an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// The chunk did. A header's beginning at its end is kept as the carry.
+    ChunkEnd,
+    /// A frame did, and that was asked for.
+    Boundary,
+    /// A close frame did; nothing that the sender sends after it counts.
+    Closed,
+    /// The frame at `forward` must not go on.
+    Violation(Violation),
+}
+
+/// One direction of a session.
+#[derive(Clone, Debug)]
+pub struct FrameTracker {
+    sender: Sender,
+    rules: Rules,
+    /// Payload bytes of the current frame that are still to come.
+    remaining: u64,
+    /// The frame that `remaining` belongs to.
+    current: Frame,
+    /// Kind of the message that has begun and not ended.
+    message: Option<Opcode>,
+    message_bytes: u64,
+    close: CloseCode,
+    carry: [u8; HEADER_MAX - 1],
+    carry_len: u8,
+    traffic: Traffic,
+}
+
+/// What to count when the current frame ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Frame {
+    /// A fragment that does not end its message, or something an unknown extension made.
+    Uncounted,
+    /// The end of a message, or a control frame.
+    Ends(Opcode),
+}
+
+/// The first two payload bytes of a close frame, unmasked as they come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct CloseCode {
+    key: [u8; 2],
+    bytes: [u8; 2],
+    seen: u8,
+}
+
+impl FrameTracker {
+    /// At the start of a session, before the first frame.
+    pub fn new(sender: Sender, rules: Rules) -> Self {
+        Self {
+            sender,
+            rules,
+            remaining: 0,
+            current: Frame::Uncounted,
+            message: None,
+            message_bytes: 0,
+            close: CloseCode::default(),
+            carry: [0; HEADER_MAX - 1],
+            carry_len: 0,
+            traffic: Traffic::default(),
+        }
+    }
+
+    /// The beginning of a header that the last chunk ended in. It was not forwarded: the next
+    /// chunk given to `track` must begin with it.
+    pub fn carry(&self) -> &[u8] {
+        &self.carry[..usize::from(self.carry_len)]
+    }
+
+    /// Whether everything forwarded so far is whole frames, so that a control frame may go in.
+    pub fn at_boundary(&self) -> bool {
+        self.remaining == 0
+    }
+
+    /// What went on to the other side so far.
+    pub fn traffic(&self) -> Traffic {
+        self.traffic
+    }
+
+    /// The code of the close frame; `None` before one, and for one that has no code.
+    pub fn close_code(&self) -> Option<u16> {
+        (self.close.seen == 2).then(|| u16::from_be_bytes(self.close.bytes))
+    }
+
+    /// Follows the next bytes, which begin with the carry. With `to_boundary` it comes to an end
+    /// at the next end of a frame, at once if it is at one.
+    #[inline]
+    pub fn track(&mut self, chunk: &[u8], to_boundary: bool) -> Tracked {
+        self.carry_len = 0;
+        let mut at = 0;
+        let stop = loop {
+            if self.remaining > 0 {
+                let here = self.payload(&chunk[at..]);
+                at += here;
+                if self.remaining > 0 {
+                    break Stop::ChunkEnd;
+                }
+                if self.frame_ended() {
+                    break Stop::Closed;
+                }
+            }
+            if to_boundary {
+                break Stop::Boundary;
+            }
+            let Some(header) = FrameHeader::parse(&chunk[at..]) else {
+                self.keep(&chunk[at..]);
+                break Stop::ChunkEnd;
+            };
+            if let Err(violation) = self.begin(&header) {
+                break Stop::Violation(violation);
+            }
+            at += header.len;
+            if header.payload == 0 && self.frame_ended() {
+                break Stop::Closed;
+            }
+        };
+        self.traffic.bytes += at as u64;
+        Tracked { forward: at, stop }
+    }
+
+    /// Consumes payload of the current frame; answers how much.
+    #[inline]
+    fn payload(&mut self, bytes: &[u8]) -> usize {
+        let here =
+            usize::try_from(self.remaining).map_or(bytes.len(), |left| left.min(bytes.len()));
+        if self.current == Frame::Ends(Opcode::Close) {
+            for byte in &bytes[..here] {
+                let place = usize::from(self.close.seen);
+                if place == 2 {
+                    break;
+                }
+                self.close.bytes[place] = byte ^ self.close.key[place];
+                self.close.seen += 1;
+            }
+        }
+        self.remaining -= here as u64;
+        here
+    }
+
+    /// Counts the frame that just ended; answers whether it was a close frame.
+    #[inline]
+    fn frame_ended(&mut self) -> bool {
+        match self.current {
+            Frame::Uncounted | Frame::Ends(Opcode::Continuation) => {}
+            Frame::Ends(Opcode::Text) => self.traffic.text += 1,
+            Frame::Ends(Opcode::Binary) => self.traffic.binary += 1,
+            Frame::Ends(Opcode::Ping) => self.traffic.ping += 1,
+            Frame::Ends(Opcode::Pong) => self.traffic.pong += 1,
+            Frame::Ends(Opcode::Close) => {
+                self.traffic.close += 1;
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Keeps the beginning of a header for the next chunk.
+    fn keep(&mut self, rest: &[u8]) {
+        self.carry[..rest.len()].copy_from_slice(rest);
+        self.carry_len = u8::try_from(rest.len()).expect("shorter than a header");
+    }
+
+    /// Checks a header against what may come now, and takes its frame as the current one.
+    #[inline]
+    fn begin(&mut self, header: &FrameHeader) -> Result<(), Violation> {
+        match (self.sender, header.mask) {
+            (Sender::Client, None) => return Err(Violation::Unmasked),
+            (Sender::Backend, Some(_)) => return Err(Violation::Masked),
+            _ => {}
+        }
+        if header.payload > i64::MAX as u64 {
+            return Err(Violation::LengthOverflow);
+        }
+        let Some(opcode) = header.opcode else {
+            return self.begin_unknown(header);
+        };
+        if header.reserved != 0 {
+            self.allow_reserved(header.reserved, opcode)?;
+        }
+        if opcode.is_control() {
+            control(header, opcode)?;
+            if opcode == Opcode::Close {
+                let key = header.mask.unwrap_or_default();
+                self.close = CloseCode {
+                    key: [key[0], key[1]],
+                    ..CloseCode::default()
+                };
+            }
+            self.current = Frame::Ends(opcode);
+        } else {
+            self.data(header, opcode)?;
+        }
+        self.remaining = header.payload;
+        Ok(())
+    }
+
+    fn begin_unknown(&mut self, header: &FrameHeader) -> Result<(), Violation> {
+        if self.rules.extensions != Extensions::Unknown {
+            return Err(Violation::UnknownOpcode);
+        }
+        if header.payload > self.rules.frame_bytes {
+            return Err(Violation::FrameTooBig);
+        }
+        self.current = Frame::Uncounted;
+        self.remaining = header.payload;
+        Ok(())
+    }
+
+    fn allow_reserved(&self, reserved: u8, opcode: Opcode) -> Result<(), Violation> {
+        let begins_message = matches!(opcode, Opcode::Text | Opcode::Binary);
+        let allowed = match self.rules.extensions {
+            Extensions::None => false,
+            Extensions::Deflate => reserved == 0b100 && begins_message,
+            Extensions::Unknown => true,
+        };
+        if allowed {
+            Ok(())
+        } else {
+            Err(Violation::ReservedBit)
+        }
+    }
+
+    #[inline]
+    fn data(&mut self, header: &FrameHeader, opcode: Opcode) -> Result<(), Violation> {
+        let (kind, before) = match (opcode, self.message) {
+            (Opcode::Continuation, None) => return Err(Violation::NothingToContinue),
+            (Opcode::Continuation, Some(kind)) => (kind, self.message_bytes),
+            (_, Some(_)) => return Err(Violation::MessageInsideMessage),
+            (kind, None) => (kind, 0),
+        };
+        if header.payload > self.rules.frame_bytes {
+            return Err(Violation::FrameTooBig);
+        }
+        let message_bytes = before.saturating_add(header.payload);
+        if message_bytes > self.rules.message_bytes {
+            return Err(Violation::MessageTooBig);
+        }
+        self.message_bytes = message_bytes;
+        self.message = (!header.fin).then_some(kind);
+        self.current = if header.fin {
+            Frame::Ends(kind)
+        } else {
+            Frame::Uncounted
+        };
+        Ok(())
+    }
+}
+
+#[inline]
+fn control(header: &FrameHeader, opcode: Opcode) -> Result<(), Violation> {
+    if !header.fin {
+        return Err(Violation::ControlFragmented);
+    }
+    if header.payload > crate::core::wire::frame::CONTROL_PAYLOAD_MAX as u64 {
+        return Err(Violation::ControlTooLong);
+    }
+    if opcode == Opcode::Close && header.payload == 1 {
+        return Err(Violation::CloseTooShort);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

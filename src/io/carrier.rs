@@ -1,0 +1,188 @@
+//! The byte stream under either side of a session, with or without TLS. It moves bytes and knows
+//! nothing of what they mean.
+//!
+//! Two properties that the relay builds on: a read that does not fill the buffer clears the
+//! socket's readiness, so that no second read is needed to learn that there is nothing more; and
+//! with TLS a write may succeed before its bytes have left, so `poll_flush` has to follow.
+
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ServerConfig};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
+
+use crate::io::net::socket::Socket;
+
+/// Bytes that a TLS stream takes from a writer before the reader at its far end has made room: one
+/// full record. rustls' own default is four of them.
+const TLS_UNSENT_MAX: usize = 16 * 1024;
+
+/// A connection to a client or to a backend.
+#[derive(Debug)]
+pub enum Carrier {
+    /// The bare socket.
+    Plain(Socket),
+    /// TLS that ends here: a client's connection.
+    TlsServer(Box<server::TlsStream<Socket>>),
+    /// TLS that begins here: a connection to a backend.
+    TlsClient(Box<client::TlsStream<Socket>>),
+}
+
+const _: () = assert!(
+    size_of::<Carrier>() <= 40,
+    "every session holds two carriers"
+);
+
+impl Carrier {
+    /// Runs the TLS handshake with a client. The caller bounds the time.
+    ///
+    /// # Errors
+    /// When the peer ends or breaks the handshake; the message is rustls' own.
+    pub async fn accept_tls(socket: Socket, config: Arc<ServerConfig>) -> io::Result<Self> {
+        let stream = TlsAcceptor::from(config)
+            .accept_with(socket, |tls| tls.set_buffer_limit(Some(TLS_UNSENT_MAX)))
+            .await?;
+        Ok(Self::TlsServer(Box::new(stream)))
+    }
+
+    /// Runs the TLS handshake with a backend, which must prove that it is `name`. The caller bounds
+    /// the time.
+    ///
+    /// # Errors
+    /// When the peer ends or breaks the handshake, or is not `name`.
+    pub async fn connect_tls(
+        socket: Socket,
+        config: Arc<ClientConfig>,
+        name: ServerName<'static>,
+    ) -> io::Result<Self> {
+        let stream = TlsConnector::from(config)
+            .connect_with(name, socket, |tls| {
+                tls.set_buffer_limit(Some(TLS_UNSENT_MAX))
+            })
+            .await?;
+        Ok(Self::TlsClient(Box::new(stream)))
+    }
+
+    /// Whether the bytes on the socket are TLS records.
+    pub fn is_tls(&self) -> bool {
+        !matches!(self, Self::Plain(_))
+    }
+
+    /// The socket under whatever lies on it.
+    pub fn socket(&self) -> &Socket {
+        match self {
+            Self::Plain(socket) => socket,
+            Self::TlsServer(tls) => tls.get_ref().0,
+            Self::TlsClient(tls) => tls.get_ref().0,
+        }
+    }
+
+    /// The bare socket, if there is nothing on it; otherwise the carrier back.
+    ///
+    /// # Errors
+    /// The carrier itself, when it is TLS.
+    pub fn into_plain(self) -> Result<Socket, Self> {
+        match self {
+            Self::Plain(socket) => Ok(socket),
+            tls => Err(tls),
+        }
+    }
+
+    /// The descriptor, where reading and writing it is reading and writing the carrier.
+    pub fn as_plain_fd(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::Plain(socket) => Some(socket.as_fd()),
+            _ => None,
+        }
+    }
+
+    /// The other end of the TCP connection; `None` for unix sockets.
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        self.socket().peer_addr()
+    }
+
+    /// This end of the TCP connection; `None` for unix sockets.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.socket().local_addr()
+    }
+
+    /// The name that a client asked for in its TLS handshake (SNI).
+    pub fn server_name(&self) -> Option<&str> {
+        match self {
+            Self::TlsServer(tls) => tls.get_ref().1.server_name(),
+            _ => None,
+        }
+    }
+}
+
+impl From<Socket> for Carrier {
+    fn from(socket: Socket) -> Self {
+        Self::Plain(socket)
+    }
+}
+
+/// Hands a method of `AsyncRead` or `AsyncWrite` on to the stream inside.
+macro_rules! inner {
+    ($self:ident, $stream:ident => $call:expr) => {
+        match $self.get_mut() {
+            Self::Plain($stream) => {
+                let $stream = Pin::new($stream);
+                $call
+            }
+            Self::TlsServer($stream) => {
+                let $stream = Pin::new($stream);
+                $call
+            }
+            Self::TlsClient($stream) => {
+                let $stream = Pin::new($stream);
+                $call
+            }
+        }
+    };
+}
+
+impl AsyncRead for Carrier {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        inner!(self, stream => stream.poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Carrier {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        inner!(self, stream => stream.poll_write(cx, buf))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        inner!(self, stream => stream.poll_write_vectored(cx, bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        inner!(self, stream => stream.poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        inner!(self, stream => stream.poll_shutdown(cx))
+    }
+}

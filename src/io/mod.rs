@@ -1,0 +1,6 @@
+//! Bytes in and out: sockets, TLS, and the relay of a session between two streams.
+
+pub mod carrier;
+pub mod net;
+pub mod relay;
+pub mod tls;

@@ -1,0 +1,163 @@
+use std::io::{Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+
+use socket2::SockRef;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::*;
+
+const OPTIONS: ListenOptions = ListenOptions {
+    backlog: 16,
+    keepalive: Some(Duration::from_secs(77)),
+};
+
+fn local() -> ListenAddr {
+    "127.0.0.1:0".parse().expect("an address")
+}
+
+fn tcp(bound: &Bound) -> SocketAddr {
+    match bound.address() {
+        ListenAddr::Tcp(address) => *address,
+        ListenAddr::Unix(path) => panic!("{} is no TCP address", path.display()),
+    }
+}
+
+#[tokio::test]
+async fn a_connection_comes_in_with_its_options_and_moves_to_another_thread() {
+    let bound = bind(&local(), OPTIONS).expect("a free port");
+    let mut client = std::net::TcpStream::connect(tcp(&bound)).expect("a listener");
+    let mut acceptor = bound.start().expect("a runtime");
+    let incoming = acceptor.accept().await.expect("a connection");
+    assert_eq!(incoming.peer, client.local_addr().ok());
+
+    let Detached::Tcp(stream) = &incoming.socket else {
+        panic!("not TCP: {incoming:?}")
+    };
+    let options = SockRef::from(stream);
+    assert!(options.tcp_nodelay().expect("an option"));
+    assert_eq!(
+        options.tcp_keepalive_time().expect("an option"),
+        Duration::from_secs(77)
+    );
+
+    client.write_all(b"over").expect("a connection");
+    let other = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all();
+        runtime.build().expect("a runtime").block_on(async {
+            let mut socket = incoming.socket.attach().expect("a runtime");
+            let mut read = [0; 4];
+            socket.read_exact(&mut read).await.expect("four bytes");
+            socket.write_all(&read).await.expect("a connection");
+        });
+    });
+    let mut back = [0; 4];
+    client.read_exact(&mut back).expect("four bytes");
+    assert_eq!(&back, b"over");
+    other.join().expect("no panic");
+}
+
+#[test]
+fn the_address_in_use_is_named() {
+    let first = bind(&local(), OPTIONS).expect("a free port");
+    let error = bind(first.address(), OPTIONS).expect_err("it is taken");
+    assert_eq!(
+        error.to_string(),
+        format!("cannot listen on {}", first.address())
+    );
+}
+
+#[test]
+fn any_v6_address_takes_v4_too_unless_v4_stands_beside_it() {
+    let any: ListenAddr = "[::]:0".parse().expect("an address");
+    let bound = bind(&any, OPTIONS).expect("a free port");
+    let port = tcp(&bound).port();
+    std::net::TcpStream::connect(("127.0.0.1", port)).expect("the v6 socket takes v4");
+
+    drop(bound);
+    let both: Vec<ListenAddr> = [format!("0.0.0.0:{port}"), format!("[::]:{port}")]
+        .iter()
+        .map(|text| text.parse().expect("an address"))
+        .collect();
+    assert_eq!(bind_all(&both, OPTIONS).expect("both fit").len(), 2);
+}
+
+#[tokio::test]
+async fn a_unix_listener_accepts_and_takes_its_file_away() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("gate.sock");
+    let bound = bind(&ListenAddr::Unix(path.clone()), OPTIONS).expect("a free path");
+    let _client = UnixStream::connect(&path).expect("a listener");
+    let mut acceptor = bound.start().expect("a runtime");
+    let incoming = acceptor.accept().await.expect("a connection");
+    assert!(incoming.peer.is_none() && matches!(incoming.socket, Detached::Unix(_)));
+    drop(acceptor);
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_unix_path_is_taken_from_the_dead_only() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("gate.sock");
+    let listen = ListenAddr::Unix(path.clone());
+
+    let living = UnixListener::bind(&path).expect("a free path");
+    assert!(matches!(bind(&listen, OPTIONS), Err(BindError::Alive(_))));
+    drop(living);
+    assert!(path.exists(), "std leaves its file behind");
+    let bound = bind(&listen, OPTIONS).expect("the one before is dead");
+
+    // Another process takes over under the same path: its file is not ours to remove.
+    fs::remove_file(&path).expect("a file");
+    let _next = UnixListener::bind(&path).expect("a free path");
+    drop(bound);
+    assert!(path.exists());
+
+    let plain = directory.path().join("notes.txt");
+    fs::write(&plain, "precious").expect("a directory");
+    let error = bind(&ListenAddr::Unix(plain.clone()), OPTIONS).expect_err("it is a file");
+    assert!(matches!(error, BindError::NotASocket(_)));
+    assert!(plain.exists());
+}
+
+#[test]
+fn only_errors_of_the_connection_itself_are_passed_over() {
+    let check = |code: i32, passed_over: bool| {
+        let error = io::Error::from_raw_os_error(code);
+        assert_eq!(died_in_queue(&error), passed_over, "{error}");
+    };
+    const ECONNABORTED: i32 = 103;
+    const EINTR: i32 = 4;
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    const ENOBUFS: i32 = 105;
+    const ENOMEM: i32 = 12;
+    for code in [ECONNABORTED, EINTR] {
+        check(code, true);
+    }
+    for code in [ENFILE, EMFILE, ENOBUFS, ENOMEM] {
+        check(code, false);
+    }
+}
+
+#[tokio::test]
+async fn a_failed_accept_is_told_and_makes_the_next_one_wait() {
+    let mut bound = bind(&local(), OPTIONS).expect("a free port");
+    let address = tcp(&bound);
+    // Accepting on a socket that does not listen fails each time, as it does without descriptors.
+    let deaf = RawSocket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    let listening = std::mem::replace(&mut bound.socket, deaf);
+    let mut acceptor = bound.start().expect("a runtime");
+    let pauses = [
+        acceptor.accept().await.expect_err("it is deaf").pause,
+        acceptor.accept().await.expect_err("it is deaf").pause,
+    ];
+    assert!(
+        pauses[0] <= Duration::from_millis(10) && pauses[0] < pauses[1],
+        "{pauses:?}"
+    );
+    assert!(acceptor.resume.is_some());
+    assert_eq!(
+        listening.local_addr().expect("bound").as_socket(),
+        Some(address)
+    );
+}

@@ -1,0 +1,5 @@
+//! Sockets: listening, dialling, and the options that both want.
+
+pub mod dial;
+pub mod listener;
+pub mod socket;

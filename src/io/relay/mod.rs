@@ -1,0 +1,395 @@
+//! A session after its 101: two streams, a direction each way, and how it comes to an end. One
+//! struct owns all of it, and nothing is hidden in a future or a timer, so that a session can be
+//! looked at, closed, or taken elsewhere between two polls.
+//!
+//! The relay reads frame headers and nothing else. It is driven by `poll` when a stream is ready,
+//! by `close` when the gateway wants an end, and by `expire` when its time has come.
+
+mod flow;
+
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::core::session::record::{Cause, EndedBy, Ending};
+use crate::core::session::wheel::Tick;
+use crate::core::wire::frame::close_frame;
+use crate::core::wire::tracker::{FrameTracker, Rules, Sender, Traffic, Violation};
+use crate::io::relay::flow::{Event, Flow};
+use crate::live::CloseOrder;
+
+pub use crate::io::relay::flow::Scratch;
+
+/// What a session is allowed in time, in ticks of the worker's wheel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Times {
+    /// Silence that ends it.
+    pub idle: Option<Tick>,
+    /// When it ends at the latest.
+    pub lifetime_at: Option<Tick>,
+    /// From the first word of its end to the last.
+    pub close: Tick,
+}
+
+/// What a relay starts with.
+#[derive(Debug)]
+pub struct Setup {
+    /// What the client may send.
+    pub client_rules: Rules,
+    /// What the backend may send.
+    pub backend_rules: Rules,
+    /// What came from the client behind its request.
+    pub client_early: Vec<u8>,
+    /// What came from the backend behind its 101.
+    pub backend_early: Vec<u8>,
+    /// Its bounds in time.
+    pub times: Times,
+    /// Close code for the client when the backend is lost.
+    pub backend_lost_code: u16,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Client,
+    Backend,
+}
+
+/// A session's streams and everything that is known about them.
+#[derive(Debug)]
+pub struct Relay<C> {
+    client: C,
+    backend: C,
+    /// From the client to the backend.
+    up: Flow,
+    /// From the backend to the client.
+    down: Flow,
+    times: Times,
+    backend_lost_code: u16,
+    /// When bytes moved last.
+    active: Tick,
+    /// When the end, which has begun, is over at the latest.
+    over_at: Option<Tick>,
+    ending: Option<Ending>,
+    cut: bool,
+    waker: Option<Waker>,
+}
+
+impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
+    /// Both streams stand right behind the 101.
+    pub fn new(client: C, backend: C, setup: Setup, now: Tick) -> Self {
+        let up = FrameTracker::new(Sender::Client, setup.client_rules);
+        let down = FrameTracker::new(Sender::Backend, setup.backend_rules);
+        Self {
+            client,
+            backend,
+            up: Flow::new(up, setup.client_early),
+            down: Flow::new(down, setup.backend_early),
+            times: setup.times,
+            backend_lost_code: setup.backend_lost_code,
+            active: now,
+            over_at: None,
+            ending: None,
+            cut: false,
+            waker: None,
+        }
+    }
+
+    /// Moves everything that can be moved; ready when the session is over.
+    pub fn poll(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch, now: Tick) -> Poll<Ending> {
+        loop {
+            if self.cut {
+                return Poll::Ready(self.ended());
+            }
+            let up = self
+                .up
+                .poll(&mut self.client, &mut self.backend, cx, scratch);
+            let down = self
+                .down
+                .poll(&mut self.backend, &mut self.client, cx, scratch);
+            if self.up.take_moved() | self.down.take_moved() {
+                self.active(now);
+            }
+            for (side, event) in [(Side::Client, up), (Side::Backend, down)] {
+                if let Poll::Ready(event) = event {
+                    self.on(side, event, now);
+                }
+            }
+            if self.over() {
+                return Poll::Ready(self.ended());
+            }
+            let turn_over =
+                up == Poll::Ready(Event::TurnOver) || down == Poll::Ready(Event::TurnOver);
+            if turn_over {
+                cx.waker().wake_by_ref();
+            }
+            if turn_over || (up.is_pending() && down.is_pending()) {
+                self.remember(cx.waker());
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Ends the session from the gateway's side: a close frame to the client at the next boundary;
+    /// the client's answer goes on to the backend, so that both see an orderly close. Answers
+    /// whether this began the end; a session that is ending already is left alone.
+    pub fn close(&mut self, order: &CloseOrder, now: Tick) -> bool {
+        if self.ending.is_some() {
+            return false;
+        }
+        self.end(EndedBy::Gateway, order.cause, Some(order.code), now);
+        self.down
+            .say_goodbye(close_frame(order.code, &order.reason, None));
+        self.wake();
+        true
+    }
+
+    /// When `expire` wants to be called; may be earlier than anything is due.
+    pub fn due(&self) -> Option<Tick> {
+        match self.over_at {
+            Some(over_at) => Some(over_at),
+            None => [self.idle_at(), self.times.lifetime_at]
+                .into_iter()
+                .flatten()
+                .min(),
+        }
+    }
+
+    /// Does what is due at `now`: ends a session that was idle for too long or is too old, cuts one
+    /// whose end takes too long.
+    pub fn expire(&mut self, now: Tick) {
+        if let Some(over_at) = self.over_at {
+            if now >= over_at {
+                self.cut(now);
+            }
+            return;
+        }
+        let order = |code, reason: &str, cause| CloseOrder {
+            code,
+            reason: reason.into(),
+            cause,
+        };
+        if self.times.lifetime_at.is_some_and(|at| now >= at) {
+            self.close(
+                &order(
+                    1001,
+                    "maximum session lifetime reached",
+                    Cause::LifetimeReached,
+                ),
+                now,
+            );
+        } else if self.idle_at().is_some_and(|at| now >= at) {
+            self.close(&order(3008, "idle for too long", Cause::IdleTimeout), now);
+        }
+    }
+
+    /// Ends the session now, whatever is in flight.
+    pub fn cut(&mut self, now: Tick) {
+        self.end(EndedBy::Gateway, Cause::Shutdown, None, now);
+        // Best effort: the backend learns that this was no crash of the client.
+        if self.up.tracker.at_boundary() && !self.up.closed() {
+            let code = self
+                .ending
+                .and_then(|ending| ending.close_code)
+                .unwrap_or(1001);
+            let frame = close_frame(code, "session ended", Some(mask()));
+            let mut cx = Context::from_waker(Waker::noop());
+            let _ = Pin::new(&mut self.backend).poll_write(&mut cx, &frame);
+        }
+        self.cut = true;
+        self.wake();
+    }
+
+    /// What went from the client to the backend.
+    pub fn to_backend(&self) -> Traffic {
+        self.up.tracker.traffic()
+    }
+
+    /// What went from the backend to the client.
+    pub fn to_client(&self) -> Traffic {
+        self.down.tracker.traffic()
+    }
+
+    /// Since when no byte moved.
+    pub fn active_at(&self) -> Tick {
+        self.active
+    }
+
+    /// Whether its end has begun.
+    pub fn closing(&self) -> bool {
+        self.ending.is_some()
+    }
+
+    /// Bytes that the gateway holds for both sides.
+    pub fn held(&self) -> usize {
+        self.up.held() + self.down.held()
+    }
+
+    /// Bytes moved. A client that only stopped sending is heard out for as long as it is spoken to.
+    fn active(&mut self, now: Tick) {
+        self.active = now;
+        let half_closed =
+            |ending: Ending| ending.by == EndedBy::Client && ending.cause == Cause::Disconnected;
+        if self.ending.is_some_and(half_closed) && !self.down.source_ended() {
+            self.over_at = Some(now.saturating_add(self.times.close));
+        }
+    }
+
+    fn idle_at(&self) -> Option<Tick> {
+        self.times.idle.map(|idle| self.active.saturating_add(idle))
+    }
+
+    fn remember(&mut self, waker: &Waker) {
+        if !self
+            .waker
+            .as_ref()
+            .is_some_and(|known| known.will_wake(waker))
+        {
+            self.waker = Some(waker.clone());
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = &self.waker {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// The first word of the end counts; from then on there is a limit.
+    fn end(&mut self, by: EndedBy, cause: Cause, close_code: Option<u16>, now: Tick) {
+        if self.ending.is_none() {
+            self.ending = Some(Ending {
+                by,
+                cause,
+                close_code,
+                clean: false,
+            });
+            self.over_at = Some(now.saturating_add(self.times.close));
+        }
+    }
+
+    fn on(&mut self, side: Side, event: Event, now: Tick) {
+        let by = match side {
+            Side::Client => EndedBy::Client,
+            Side::Backend => EndedBy::Backend,
+        };
+        match event {
+            Event::TurnOver => return,
+            Event::Closed => {
+                let code = self.flow(side).tracker.close_code();
+                self.end(by, Cause::CloseFrame, code, now);
+            }
+            Event::Violation(violation) => self.violated(side, by, violation, now),
+            Event::SourceEnded { reset } => self.source_ended(side, by, reset, now),
+            // Why it is lost is learnt from reading; until then only the limit runs.
+            Event::SinkLost => {
+                self.over_at = self.over_at.or(Some(now.saturating_add(self.times.close)))
+            }
+        }
+        // Both have said goodbye: the gateway is the server towards the client, and the server ends
+        // the connection (RFC 6455, section 7.1.1).
+        if self.up.closed() && self.down.closed() {
+            self.down.finish();
+        }
+    }
+
+    fn flow(&self, from: Side) -> &Flow {
+        match from {
+            Side::Client => &self.up,
+            Side::Backend => &self.down,
+        }
+    }
+
+    /// The offender is told what it did; the other side that the session is over.
+    fn violated(&mut self, side: Side, by: EndedBy, violation: Violation, now: Tick) {
+        let code = violation.close_code();
+        let cause = if code == 1009 {
+            Cause::TooBig
+        } else {
+            Cause::ProtocolError
+        };
+        self.end(by, cause, Some(code), now);
+        let said = violation.to_string();
+        let (to_client, to_backend) = match side {
+            Side::Client => ((code, said), (code, format!("client: {violation}"))),
+            Side::Backend => ((1011, format!("backend: {violation}")), (code, said)),
+        };
+        self.down
+            .say_goodbye(close_frame(to_client.0, &to_client.1, None));
+        self.up
+            .say_goodbye(close_frame(to_backend.0, &to_backend.1, Some(mask())));
+        self.down.finish();
+        self.up.finish();
+    }
+
+    fn source_ended(&mut self, side: Side, by: EndedBy, reset: bool, now: Tick) {
+        let begun = self.ending.is_some();
+        let cause = if reset {
+            Cause::Reset
+        } else {
+            Cause::Disconnected
+        };
+        match side {
+            Side::Client => {
+                self.end(by, cause, None, now);
+                if reset {
+                    self.down.lose_sink();
+                }
+            }
+            Side::Backend => {
+                let whole = self.down.tracker.at_boundary();
+                self.end(by, cause, whole.then_some(self.backend_lost_code), now);
+                // The client must not be left to guess: a code and a reason, not a bare end (I10: only
+                // where a frame may stand). Who asked for the close itself needs no such word.
+                if !begun {
+                    self.down.say_goodbye(close_frame(
+                        self.backend_lost_code,
+                        "backend lost",
+                        None,
+                    ));
+                }
+                self.up.lose_sink();
+            }
+        }
+        match side {
+            Side::Client => self.up.finish(),
+            Side::Backend => self.down.finish(),
+        }
+    }
+
+    /// Nothing is left to be moved in either direction.
+    fn over(&self) -> bool {
+        let client_left = self.up.source_ended();
+        let backend_left = self.down.source_ended();
+        match (client_left, backend_left) {
+            (true, true) => self.up.done() && self.down.done(),
+            // The client is gone for good; what the backend still says has nowhere to go.
+            (true, false) => self.down.done() && self.up.done(),
+            _ => false,
+        }
+    }
+
+    fn ended(&mut self) -> Ending {
+        let unknown = Ending {
+            by: EndedBy::Gateway,
+            cause: Cause::Aborted,
+            close_code: None,
+            clean: false,
+        };
+        let ending = self.ending.unwrap_or(unknown);
+        Ending {
+            clean: self.up.closed() && self.down.closed() && !self.cut,
+            ..ending
+        }
+    }
+}
+
+/// A key that the backend's frame is masked with; it must not be guessable (RFC 6455, section 5.3).
+fn mask() -> [u8; 4] {
+    let mut key = [0; 4];
+    aws_lc_rs::rand::fill(&mut key).expect("the system has randomness");
+    key
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,198 @@
+//! A certificate chain with its key, read from PEM and checked: it parses, the key is the
+//! certificate's, and which names it is for. Whether it is trusted is for clients to say.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::FromDer;
+
+use crate::config::snapshot::CertificateFiles;
+use crate::io::tls::provider;
+
+/// A certificate that can be shown to clients.
+#[derive(Clone, Debug)]
+pub struct Certificate {
+    /// Chain and key as rustls wants them.
+    pub key: Arc<CertifiedKey>,
+    /// DNS names that it is for, lower case; some begin with `*.`.
+    pub names: Vec<String>,
+    /// Not valid earlier.
+    pub not_before: SystemTime,
+    /// Not valid later.
+    pub not_after: SystemTime,
+}
+
+/// A pair of files is not a certificate with its key.
+#[derive(Debug, thiserror::Error)]
+pub enum CertError {
+    /// A file cannot be read.
+    #[error("cannot read {}", .0.display())]
+    Read(PathBuf, #[source] io::Error),
+    /// A file is not PEM.
+    #[error("{} is damaged: {fault}", .path.display())]
+    Pem {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: &'static str,
+    },
+    /// No certificate inside.
+    #[error("{} holds no certificate (no `BEGIN CERTIFICATE` section)", .0.display())]
+    NoCertificate(PathBuf),
+    /// No key inside.
+    #[error("{} holds no private key (no `BEGIN PRIVATE KEY` section; an encrypted key cannot be used)", .0.display())]
+    NoKey(PathBuf),
+    /// The first certificate does not parse.
+    #[error("the first certificate in {} does not parse", .0.display())]
+    Certificate(PathBuf, #[source] Malformed),
+    /// The key is of a kind that TLS cannot use, or damaged.
+    #[error("the key in {} cannot be used: {fault}", .path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// rustls' reason.
+        fault: String,
+    },
+    /// The two files are not a pair.
+    #[error("the key in {} does not belong to the first certificate in {}", .key.display(), .cert.display())]
+    Mismatch {
+        /// The chain's file.
+        cert: PathBuf,
+        /// The key's file.
+        key: PathBuf,
+    },
+}
+
+/// Not an X.509 certificate.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Malformed(String);
+
+impl Certificate {
+    /// Whether it is in force at `now`.
+    pub fn valid_at(&self, now: SystemTime) -> bool {
+        self.not_before <= now && now <= self.not_after
+    }
+
+    /// Whether this is the same chain with the same key as `other`.
+    pub fn same_as(&self, other: &Self) -> bool {
+        // The key is the certificate's, so comparing the chain compares the key.
+        self.key.cert == other.key.cert
+    }
+}
+
+/// Reads and checks a pair of files. An expired certificate is read like any other: see
+/// [`Certificate::valid_at`].
+///
+/// # Errors
+/// Which file is wrong, and what is wrong with it.
+pub fn load(files: &CertificateFiles) -> Result<Certificate, CertError> {
+    let chain = read_chain(&files.cert)?;
+    let leaf = chain
+        .first()
+        .ok_or_else(|| CertError::NoCertificate(files.cert.clone()))?;
+    let facts = Facts::of(leaf).map_err(|e| CertError::Certificate(files.cert.clone(), e))?;
+    let key = read_key(&files.key)?;
+    let signing = provider()
+        .key_provider
+        .load_private_key(key)
+        .map_err(|error| CertError::Key {
+            path: files.key.clone(),
+            fault: error.to_string(),
+        })?;
+    let key = CertifiedKey::new(chain, signing);
+    key.keys_match().map_err(|_| CertError::Mismatch {
+        cert: files.cert.clone(),
+        key: files.key.clone(),
+    })?;
+    Ok(Certificate {
+        key: Arc::new(key),
+        names: facts.names,
+        not_before: facts.not_before,
+        not_after: facts.not_after,
+    })
+}
+
+/// All certificates of a PEM file, in order; not empty.
+///
+/// # Errors
+/// When the file cannot be read, is not PEM, or has none.
+pub fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, CertError> {
+    let text = read(path)?;
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(&text)
+        .collect::<Result<_, _>>()
+        .map_err(|error| damaged(path, &error))?;
+    if chain.is_empty() {
+        return Err(CertError::NoCertificate(path.to_owned()));
+    }
+    Ok(chain)
+}
+
+fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, CertError> {
+    PrivateKeyDer::from_pem_slice(&read(path)?).map_err(|error| match error {
+        pem::Error::NoItemsFound => CertError::NoKey(path.to_owned()),
+        other => damaged(path, &other),
+    })
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, CertError> {
+    fs::read(path).map_err(|error| CertError::Read(path.to_owned(), error))
+}
+
+/// Says it without quoting the file, which may be a key (I11).
+fn damaged(path: &Path, error: &pem::Error) -> CertError {
+    let fault = match error {
+        pem::Error::MissingSectionEnd { .. } => "a section has no `END` line",
+        pem::Error::IllegalSectionStart { .. } => "a `BEGIN` line is broken",
+        pem::Error::Base64Decode(_) => "a section is not base64",
+        _ => "it is not PEM",
+    };
+    CertError::Pem {
+        path: path.to_owned(),
+        fault,
+    }
+}
+
+/// What a certificate says about itself.
+struct Facts {
+    names: Vec<String>,
+    not_before: SystemTime,
+    not_after: SystemTime,
+}
+
+impl Facts {
+    fn of(leaf: &CertificateDer<'_>) -> Result<Self, Malformed> {
+        let (_, parsed) =
+            X509Certificate::from_der(leaf).map_err(|error| Malformed(error.to_string()))?;
+        let alternatives = parsed
+            .subject_alternative_name()
+            .map_err(|error| Malformed(error.to_string()))?;
+        let names = alternatives
+            .iter()
+            .flat_map(|extension| &extension.value.general_names)
+            .filter_map(|name| match name {
+                GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
+                // SNI carries no addresses; the default certificate serves those who use one.
+                _ => None,
+            })
+            .collect();
+        let validity = parsed.validity();
+        Ok(Self {
+            names,
+            not_before: wall_time(validity.not_before.timestamp()),
+            not_after: wall_time(validity.not_after.timestamp()),
+        })
+    }
+}
+
+fn wall_time(unix_seconds: i64) -> SystemTime {
+    u64::try_from(unix_seconds).map_or(UNIX_EPOCH, |s| UNIX_EPOCH + Duration::from_secs(s))
+}

@@ -1,0 +1,124 @@
+//! TLS towards backends: whom they must prove to be, and by whose word.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
+
+use crate::base::addr::BackendAddr;
+use crate::base::names::UpstreamName;
+use crate::config::snapshot::UpstreamTls;
+use crate::io::net::dial::DialTls;
+use crate::io::tls::certs::{self, CertError};
+use crate::io::tls::{ALPN_HTTP_1, provider};
+
+/// TLS to the backends of one upstream. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct ClientTls {
+    config: Arc<ClientConfig>,
+    name: Option<ServerName<'static>>,
+}
+
+/// TLS to the backends of all upstreams that have it: the control plane reads the roots, the data
+/// plane dials with them.
+#[derive(Debug, Default)]
+pub struct BackendTls(ArcSwap<BTreeMap<UpstreamName, ClientTls>>);
+
+impl BackendTls {
+    /// TLS to the backends of `upstream`, if they speak it.
+    pub fn of(&self, upstream: &UpstreamName) -> Option<ClientTls> {
+        self.0.load().get(upstream).cloned()
+    }
+
+    /// Puts `new` in force together with a table that is swapped by `swap`. What only the old table
+    /// names stays until that is gone, so that no request finds one without the other.
+    pub fn replace(&self, new: BTreeMap<UpstreamName, ClientTls>, swap: impl FnOnce()) {
+        let mut both = BTreeMap::clone(&self.0.load());
+        both.extend(new.clone());
+        self.0.store(Arc::new(both));
+        swap();
+        self.0.store(Arc::new(new));
+    }
+}
+
+/// An upstream's TLS cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientTlsError {
+    /// The file of roots is wrong.
+    #[error(transparent)]
+    Roots(#[from] CertError),
+    /// A certificate in the file of roots is wrong.
+    #[error("a certificate in {} cannot be a root", .0.display())]
+    Root(PathBuf, #[source] rustls::Error),
+    /// The system has no roots.
+    #[error(
+        "this system has no root certificates: install them (`ca-certificates`) or set `tls.ca`"
+    )]
+    NoSystemRoots,
+    /// Neither a DNS name nor an address.
+    #[error("`{0}` is no name that a certificate could be for")]
+    Name(String),
+    /// rustls does not take the configuration.
+    #[error("TLS cannot be set up")]
+    Setup(#[from] rustls::Error),
+}
+
+impl ClientTls {
+    /// Reads the roots; a caller that keeps the value saves reading them again.
+    ///
+    /// # Errors
+    /// When there are no roots, or the name is none.
+    pub fn new(tls: &UpstreamTls) -> Result<Self, ClientTlsError> {
+        let mut config = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots(tls)?)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![ALPN_HTTP_1.to_vec()];
+        Ok(Self {
+            config: Arc::new(config),
+            name: tls.server_name.as_deref().map(server_name).transpose()?,
+        })
+    }
+
+    /// What a dial of one backend needs: the upstream's name, else the backend's own host.
+    ///
+    /// # Errors
+    /// When the host is no name that a certificate could be for.
+    pub fn to(&self, backend: &BackendAddr) -> Result<DialTls, ClientTlsError> {
+        Ok(DialTls {
+            config: Arc::clone(&self.config),
+            name: match &self.name {
+                Some(name) => name.clone(),
+                None => server_name(&backend.host())?,
+            },
+        })
+    }
+}
+
+fn server_name(text: &str) -> Result<ServerName<'static>, ClientTlsError> {
+    ServerName::try_from(text.to_owned()).map_err(|_| ClientTlsError::Name(text.to_owned()))
+}
+
+fn roots(tls: &UpstreamTls) -> Result<RootCertStore, ClientTlsError> {
+    let mut store = RootCertStore::empty();
+    match &tls.ca {
+        Some(path) => {
+            for root in certs::read_chain(path)? {
+                store
+                    .add(root)
+                    .map_err(|error| ClientTlsError::Root(path.clone(), error))?;
+            }
+        }
+        None => {
+            // Systems ship odd certificates; those that parse are enough.
+            store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            if store.is_empty() {
+                return Err(ClientTlsError::NoSystemRoots);
+            }
+        }
+    }
+    Ok(store)
+}

@@ -1,0 +1,22 @@
+//! TLS on both sides, by rustls alone. Which files are watched and when they are read again is
+//! `control::certs`' business.
+
+pub mod certs;
+pub mod client;
+pub mod server;
+
+use std::sync::Arc;
+
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+
+/// The only protocol spoken over TLS, as ALPN names it.
+const ALPN_HTTP_1: &[u8] = b"http/1.1";
+
+/// The cryptography, given to every configuration by hand: rustls' process-wide default depends on
+/// who else is in the process.
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,261 @@
+//! Where control plane and data plane meet: what the data plane reads (the routing table, the phase)
+//! and how it is asked and told (a queue per worker). Neither side knows the other; both know this.
+
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant, SystemTime};
+
+use arc_swap::{ArcSwap, Guard};
+use serde::Serialize;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::base::clock;
+use crate::base::session_id::SessionId;
+use crate::core::routing::RoutingTable;
+use crate::core::session::record::{Cause, Facts};
+use crate::core::wire::tracker::Traffic;
+
+/// Commands that may wait for a worker; a worker that is this far behind is asked again later.
+const COMMANDS_MAX: usize = 64;
+
+/// What both planes share.
+#[derive(Debug)]
+pub struct Live {
+    table: ArcSwap<RoutingTable>,
+    phase: AtomicU8,
+    workers: OnceLock<Vec<WorkerHandle>>,
+    started: (Instant, SystemTime),
+}
+
+/// Where a gateway is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[repr(u8)]
+pub enum Phase {
+    /// Not all listeners are open yet.
+    Starting = 0,
+    /// Takes clients.
+    Ready = 1,
+    /// Takes no new ones, closes those that it has.
+    Stopping = 2,
+}
+
+impl Live {
+    /// With the first table; workers are added when they run.
+    pub fn new(table: RoutingTable) -> Arc<Self> {
+        Arc::new(Self {
+            table: ArcSwap::from_pointee(table),
+            phase: AtomicU8::new(Phase::Starting as u8),
+            workers: OnceLock::new(),
+            started: (clock::now(), clock::wall()),
+        })
+    }
+
+    /// The table in force, for the time of one request; cheap, and never kept across an await that
+    /// waits for a peer.
+    pub fn table(&self) -> Guard<Arc<RoutingTable>> {
+        self.table.load()
+    }
+
+    /// The table in force, to keep for a while.
+    pub fn table_arc(&self) -> Arc<RoutingTable> {
+        self.table.load_full()
+    }
+
+    /// The one atomic swap; only the supervisor calls it.
+    pub fn swap(&self, table: RoutingTable) {
+        self.table.store(Arc::new(table));
+    }
+
+    /// Where the gateway is in its life.
+    pub fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Acquire) {
+            0 => Phase::Starting,
+            1 => Phase::Ready,
+            _ => Phase::Stopping,
+        }
+    }
+
+    /// Goes on to a later phase; there is no way back.
+    pub fn enter(&self, phase: Phase) {
+        self.phase.fetch_max(phase as u8, Ordering::AcqRel);
+    }
+
+    /// How long the gateway has run.
+    pub fn uptime(&self) -> Duration {
+        clock::now().duration_since(self.started.0)
+    }
+
+    /// When the gateway started.
+    pub fn started(&self) -> SystemTime {
+        self.started.1
+    }
+
+    /// The workers; none before they run.
+    pub fn workers(&self) -> &[WorkerHandle] {
+        self.workers.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// Makes the workers known, once.
+    pub fn set_workers(&self, workers: Vec<WorkerHandle>) {
+        self.workers.set(workers).expect("workers are made once");
+    }
+
+    /// Live sessions of all workers.
+    pub fn sessions(&self) -> usize {
+        self.workers()
+            .iter()
+            .map(|worker| worker.load.sessions.load(Ordering::Relaxed))
+            .sum()
+    }
+
+    /// Client connections of all workers, sessions among them.
+    pub fn connections(&self) -> usize {
+        self.workers()
+            .iter()
+            .map(|worker| worker.load.connections.load(Ordering::Relaxed))
+            .sum()
+    }
+}
+
+/// How much a worker has; written by it, read when a new connection looks for a place.
+#[derive(Debug, Default)]
+pub struct WorkerLoad {
+    /// Client connections, sessions among them.
+    pub connections: AtomicUsize,
+    /// Live sessions.
+    pub sessions: AtomicUsize,
+}
+
+/// A worker as the control plane sees it.
+#[derive(Clone, Debug)]
+pub struct WorkerHandle {
+    commands: mpsc::Sender<WorkerCommand>,
+    /// How much it has.
+    pub load: Arc<WorkerLoad>,
+}
+
+impl WorkerHandle {
+    /// A handle and the other end of its queue.
+    pub fn new() -> (Self, mpsc::Receiver<WorkerCommand>) {
+        let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
+        (
+            Self {
+                commands,
+                load: Arc::default(),
+            },
+            receiver,
+        )
+    }
+
+    /// Asks the worker something and waits for its answer; `None` if the worker is gone.
+    pub async fn ask<A>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<A>) -> WorkerCommand,
+    ) -> Option<A> {
+        let (sender, answer) = oneshot::channel();
+        self.commands.send(command(sender)).await.ok()?;
+        answer.await.ok()
+    }
+}
+
+/// What a worker can be asked and told.
+#[derive(Debug)]
+pub enum WorkerCommand {
+    /// The first `limit` sessions that `query` takes, in the order of their ids.
+    Sessions {
+        /// Which.
+        query: SessionQuery,
+        /// How many at most.
+        limit: usize,
+        /// Where the answer goes.
+        answer: oneshot::Sender<Vec<SessionView>>,
+    },
+    /// Closes all sessions that `query` takes; answers how many. A session that is already closing
+    /// is not closed again.
+    Close {
+        /// Which.
+        query: SessionQuery,
+        /// How.
+        order: CloseOrder,
+        /// Where the answer goes.
+        answer: oneshot::Sender<usize>,
+    },
+    /// Brings the counters of live sessions into the metrics.
+    Gather {
+        /// Told when it is done.
+        answer: oneshot::Sender<()>,
+    },
+    /// Closes everything with 1001, evenly over `grace`; answers when nothing is left, or when the
+    /// time is over, how many sessions were cut.
+    Shutdown {
+        /// The time for all of it.
+        grace: Duration,
+        /// Where the answer goes.
+        answer: oneshot::Sender<usize>,
+    },
+}
+
+/// Which sessions; what is `None` does not matter.
+#[derive(Clone, Debug, Default)]
+pub struct SessionQuery {
+    /// Only this one.
+    pub id: Option<SessionId>,
+    /// Only those after this one.
+    pub after: Option<SessionId>,
+    /// By route.
+    pub route: Option<String>,
+    /// By upstream.
+    pub upstream: Option<String>,
+    /// By backend id.
+    pub backend: Option<String>,
+    /// By principal.
+    pub principal: Option<String>,
+}
+
+impl SessionQuery {
+    /// Whether the session with these facts is meant.
+    pub fn takes(&self, facts: &Facts) -> bool {
+        let same =
+            |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|wanted| wanted == is);
+        self.id.is_none_or(|id| id == facts.id)
+            && self.after.is_none_or(|after| facts.id > after)
+            && same(&self.route, &facts.route)
+            && same(&self.upstream, &facts.upstream)
+            && same(&self.backend, &facts.backend)
+            && self
+                .principal
+                .as_deref()
+                .is_none_or(|wanted| facts.principal.as_deref() == Some(wanted))
+    }
+}
+
+/// How the gateway closes a session: a close frame to the client, at a frame boundary.
+#[derive(Clone, Debug)]
+pub struct CloseOrder {
+    /// A code that browsers accept on receipt.
+    pub code: u16,
+    /// At most 123 bytes are sent.
+    pub reason: Arc<str>,
+    /// For the record.
+    pub cause: Cause,
+}
+
+/// A live session as it is now.
+#[derive(Clone, Debug)]
+pub struct SessionView {
+    /// What it is.
+    pub facts: Arc<Facts>,
+    /// Which worker has it.
+    pub worker: usize,
+    /// Since the 101.
+    pub age: Duration,
+    /// Since the last byte in either direction; coarse, to a tenth of a second.
+    pub idle: Duration,
+    /// From the client.
+    pub to_backend: Traffic,
+    /// From the backend.
+    pub to_client: Traffic,
+    /// A close frame has passed, or the end has come in another way.
+    pub closing: bool,
+}

@@ -1,0 +1,94 @@
+//! Taking connections in, and giving each to the worker that has the fewest. Sessions live for
+//! hours, so what hashing sockets over workers (SO_REUSEPORT) makes uneven would stay uneven.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::sync::mpsc;
+
+use crate::io::net::listener::{Acceptor, Incoming};
+use crate::live::WorkerLoad;
+use crate::proxy::connection;
+use crate::proxy::context::{ConnectionSeat, Worker};
+
+/// Connections that may wait for a worker that is busy; more stay with the worker that accepted.
+pub(super) const ARRIVALS_MAX: usize = 1024;
+
+/// A connection on its way to the worker that will have it.
+pub(super) struct Arrival {
+    listener: usize,
+    incoming: Incoming,
+    seat: ConnectionSeat,
+}
+
+/// A worker as those that accept see it.
+#[derive(Clone)]
+pub(super) struct Neighbour {
+    pub(super) load: Arc<WorkerLoad>,
+    pub(super) arrivals: mpsc::Sender<Arrival>,
+}
+
+/// Accepts on one socket for as long as the worker takes anything.
+pub(super) async fn accept(
+    worker: Rc<Worker>,
+    neighbours: Rc<[Neighbour]>,
+    listener: usize,
+    mut acceptor: Acceptor,
+) {
+    loop {
+        match acceptor.accept().await {
+            Ok(incoming) => place(&worker, &neighbours, listener, incoming),
+            Err(error) => {
+                worker.shared.listeners[listener]
+                    .metrics
+                    .accept_error(error.kind());
+                tracing::warn!(%error, source = %error.source, "connections wait");
+            }
+        }
+    }
+}
+
+fn place(worker: &Rc<Worker>, neighbours: &[Neighbour], listener: usize, incoming: Incoming) {
+    let context = &worker.shared.listeners[listener];
+    let most = context.config.limits.connections_max;
+    if most > 0 && worker.live().connections() >= most {
+        worker.no_route_metrics().refused("connections_max");
+        return;
+    }
+    context.metrics.accepted();
+    let load = |at: usize| neighbours[at].load.connections.load(Ordering::Relaxed);
+    // Of equals the accepting worker itself: the connection is here already.
+    let others = 0..neighbours.len();
+    let target = others.fold(
+        worker.index,
+        |best, at| if load(at) < load(best) { at } else { best },
+    );
+    let seat = ConnectionSeat::take(&worker.shared, listener, &neighbours[target].load);
+    let arrival = Arrival {
+        listener,
+        incoming,
+        seat,
+    };
+    if target == worker.index {
+        serve(worker, arrival);
+    } else if let Err(error) = neighbours[target].arrivals.try_send(arrival) {
+        // That worker is far behind; it goes on counting there, and lives here.
+        serve(worker, error.into_inner());
+    }
+}
+
+/// Gives a connection its task on this worker.
+pub(super) fn serve(worker: &Rc<Worker>, arrival: Arrival) {
+    let Arrival {
+        listener,
+        incoming,
+        seat,
+    } = arrival;
+    tokio::task::spawn_local(connection::serve(
+        Rc::clone(worker),
+        listener,
+        incoming,
+        seat,
+    ));
+}

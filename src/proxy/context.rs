@@ -1,0 +1,180 @@
+//! What everything on one worker shares. It lives on the worker's thread alone, so it is counted and
+//! borrowed without locks.
+
+use std::cell::{Cell, RefCell, RefMut};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use crate::base::addr::ListenAddr;
+use crate::base::clock;
+use crate::base::names::{RouteName, UpstreamName};
+use crate::base::session_id::SessionId;
+use crate::config::snapshot::Listener;
+use crate::core::session::wheel::Tick;
+use crate::io::relay::Scratch;
+use crate::io::tls::client::BackendTls;
+use crate::live::{Live, WorkerLoad};
+use crate::proxy::pool::Pool;
+use crate::proxy::sessions::Sessions;
+use crate::telemetry::metrics::{ListenerMetrics, Metrics, NodeMetrics, RouteMetrics};
+use crate::telemetry::records::Records;
+
+/// One step of a worker's wheel.
+pub(super) const TICK: Duration = Duration::from_millis(100);
+/// Bytes of one read of a session: a whole number of TLS records, and few enough to stay in cache.
+const READ_BYTES: usize = 64 * 1024;
+
+/// What all workers of a gateway are given alike.
+#[derive(Clone)]
+pub struct Shared {
+    /// The table, the phase, the workers.
+    pub live: Arc<Live>,
+    /// Where clients come in.
+    pub listeners: Arc<[ListenerContext]>,
+    /// Where session and request records go.
+    pub records: Records,
+    /// TLS to backends.
+    pub backend_tls: Arc<BackendTls>,
+    /// All numbers.
+    pub metrics: Arc<Metrics>,
+    /// What is counted for the node.
+    pub node: Arc<NodeMetrics>,
+}
+
+/// A listener as its connections see it.
+pub struct ListenerContext {
+    /// As configured.
+    pub config: Listener,
+    /// Where it really listens.
+    pub addresses: Vec<ListenAddr>,
+    /// Set where TLS ends here.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// What is counted for it.
+    pub metrics: ListenerMetrics,
+}
+
+/// One worker's own.
+pub(super) struct Worker {
+    pub(super) index: usize,
+    pub(super) shared: Shared,
+    pub(super) load: Arc<WorkerLoad>,
+    pub(super) sessions: Sessions,
+    pub(super) pool: Pool,
+    scratch: RefCell<Scratch>,
+    routes: RefCell<HashMap<(RouteName, UpstreamName), Rc<RouteMetrics>>>,
+    began: Instant,
+    tick: Cell<Tick>,
+    stop: watch::Sender<bool>,
+}
+
+impl Worker {
+    pub(super) fn new(index: usize, shared: Shared, load: Arc<WorkerLoad>) -> Rc<Self> {
+        Rc::new(Self {
+            index,
+            shared,
+            load,
+            sessions: Sessions::default(),
+            pool: Pool::default(),
+            scratch: RefCell::new(Scratch::new(READ_BYTES)),
+            routes: RefCell::default(),
+            began: clock::now(),
+            tick: Cell::new(0),
+            stop: watch::Sender::new(false),
+        })
+    }
+
+    pub(super) fn live(&self) -> &Live {
+        &self.shared.live
+    }
+
+    /// The worker's coarse time.
+    pub(super) fn tick(&self) -> Tick {
+        self.tick.get()
+    }
+
+    /// Brings the coarse time up to date; the ticker calls it, nobody else reads the clock for it.
+    pub(super) fn advance(&self) -> Tick {
+        let passed = clock::now().duration_since(self.began).as_millis() / TICK.as_millis();
+        let ticks = Tick::try_from(passed).unwrap_or(Tick::MAX);
+        self.tick.set(ticks);
+        ticks
+    }
+
+    pub(super) fn scratch(&self) -> RefMut<'_, Scratch> {
+        self.scratch.borrow_mut()
+    }
+
+    /// The counters of a route, made at its first use. A handful of names that left the table stay;
+    /// their counters must not start anew when they return.
+    pub(super) fn route_metrics(
+        &self,
+        route: &RouteName,
+        upstream: &UpstreamName,
+    ) -> Rc<RouteMetrics> {
+        let key = (route.clone(), upstream.clone());
+        let mut routes = self.routes.borrow_mut();
+        Rc::clone(
+            routes.entry(key).or_insert_with(|| {
+                Rc::new(RouteMetrics::new(&self.shared.metrics, route, upstream))
+            }),
+        )
+    }
+
+    /// A name for a request and for the session that may come of it.
+    pub(super) fn name_request(&self) -> SessionId {
+        let random = (u128::from(fastrand::u64(..)) << 64) | u128::from(fastrand::u64(..));
+        SessionId::new(clock::unix_millis(clock::wall()), random)
+    }
+
+    /// Becomes true when the worker takes nothing new any more.
+    pub(super) fn stopping(&self) -> watch::Receiver<bool> {
+        self.stop.subscribe()
+    }
+
+    pub(super) fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Counters for what no route took.
+    pub(super) fn no_route_metrics(&self) -> Rc<RouteMetrics> {
+        self.route_metrics(&RouteName::from(""), &UpstreamName::from(""))
+    }
+}
+
+/// Counts a client connection for as long as it is open, as a request's or as a session's.
+pub(super) struct ConnectionSeat {
+    load: Arc<WorkerLoad>,
+    listeners: Arc<[ListenerContext]>,
+    listener: usize,
+}
+
+impl ConnectionSeat {
+    /// A place on the worker with this load.
+    pub(super) fn take(shared: &Shared, listener: usize, load: &Arc<WorkerLoad>) -> Self {
+        load.connections.fetch_add(1, Ordering::Relaxed);
+        let listeners = Arc::clone(&shared.listeners);
+        Self {
+            load: Arc::clone(load),
+            listeners,
+            listener,
+        }
+    }
+}
+
+impl Drop for ConnectionSeat {
+    fn drop(&mut self) {
+        self.load.connections.fetch_sub(1, Ordering::Relaxed);
+        self.listeners[self.listener].metrics.closed();
+    }
+}
+
+/// A time in ticks, at least one, so that a short limit is not no limit.
+pub(super) fn ticks(time: Duration) -> Tick {
+    let ticks = time.as_millis().div_ceil(TICK.as_millis());
+    Tick::try_from(ticks).unwrap_or(Tick::MAX).max(1)
+}

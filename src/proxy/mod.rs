@@ -1,0 +1,17 @@
+//! The data plane: from an accepted connection to a session's record. `pipeline` is the road that
+//! every request takes, a file per stage beside it; `worker` is the thread that it happens on.
+//!
+//! It reads the routing table and counts; it changes no configuration and knows no control plane.
+
+mod accept;
+mod body;
+mod connection;
+mod context;
+mod pipeline;
+mod place;
+mod plain;
+mod pool;
+mod refusal;
+mod sessions;
+mod upgrade;
+pub mod worker;

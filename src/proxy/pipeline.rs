@@ -1,0 +1,442 @@
+//! The road of a request, stage by stage: admit, route, pick and connect, pass on. Each stage either
+//! hands over to the next or refuses, and every refusal is answered, recorded and counted here.
+
+use std::cell::Cell;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use http::header::{HOST, LOCATION};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+
+use crate::base::clock;
+use crate::base::names::{BackendId, RouteName, UpstreamName};
+use crate::base::session_id::SessionId;
+use crate::core::http::forwarded::{self, Forwarding};
+use crate::core::http::{headers, query};
+use crate::core::routing::affinity;
+use crate::core::routing::rewrite;
+use crate::core::routing::{self, Action, Route, Upstream};
+use crate::core::wire::handshake::{self, Kind};
+use crate::io::tls::client::ClientTls;
+use crate::live::Phase;
+use crate::proxy::body::{Outgoing, Watch};
+use crate::proxy::connection::Connection;
+use crate::proxy::place::{BackendSeat, Ends, Road};
+use crate::proxy::pool::Kept;
+use crate::proxy::refusal::Refusal;
+use crate::proxy::{plain, upgrade};
+use crate::telemetry::records::RequestRecord;
+
+/// What the gateway knows of a request before any stage.
+pub(super) struct Exchange {
+    pub(super) connection: Rc<Connection>,
+    /// Its name, and the session's if one comes of it.
+    pub(super) id: SessionId,
+    /// What backends and records call it: its name, or what a trusted peer called it.
+    pub(super) request_id: Box<str>,
+    /// The client, as far as it can be believed.
+    pub(super) client: IpAddr,
+    pub(super) arrived: Instant,
+    pub(super) started: SystemTime,
+    method: Method,
+    pub(super) host: String,
+    /// Path and query with secrets cut out (I11).
+    pub(super) target: Box<str>,
+}
+
+/// Where a request goes, once that is known.
+pub(super) struct Plan {
+    pub(super) route: Arc<Route>,
+    pub(super) upstream: Arc<Upstream>,
+    pub(super) key: Option<Vec<u8>>,
+    /// `Set-Cookie` for a client that had no affinity cookie.
+    pub(super) set_cookie: Option<HeaderValue>,
+    /// Path and query for the backend.
+    pub(super) target: String,
+}
+
+/// Answers a request, whatever comes of it.
+pub(super) async fn answer(connection: Rc<Connection>, request: Request<Incoming>) -> Reply {
+    let (head, body) = request.into_parts();
+    let exchange = Exchange::begin(connection, &head);
+    match road(&exchange, head, body).await {
+        Ok(response) => response,
+        Err((refusal, way)) => exchange.refuse(&refusal, way),
+    }
+}
+
+/// What a client gets.
+pub(super) type Reply = Response<Outgoing<Passing>>;
+
+/// As far as a refused request came.
+pub(super) type Way = Option<(RouteName, UpstreamName)>;
+
+async fn road(exchange: &Exchange, head: Parts, body: Incoming) -> Result<Reply, (Refusal, Way)> {
+    let nowhere = |refusal| (refusal, None);
+    exchange.admit(&head).map_err(nowhere)?;
+    let kind = match handshake::classify(&head.method, head.version, &head.headers) {
+        Kind::Refused(fault) => return Err(nowhere(Refusal::Upgrade(fault))),
+        kind => kind,
+    };
+    let plan = match exchange
+        .route(&head, matches!(kind, Kind::WebSocket(_)))
+        .map_err(nowhere)?
+    {
+        Destination::Forward(plan) => plan,
+        Destination::Elsewhere(route, response) => return Ok(exchange.own(response, &route)),
+    };
+    let way = Some((
+        plan.route.config.name.clone(),
+        plan.upstream.config.name.clone(),
+    ));
+    let answer = match kind {
+        Kind::WebSocket(offer) => upgrade::upgrade(exchange, plan, head, &offer).await,
+        _ => plain::forward(exchange, plan, head, body).await,
+    };
+    answer.map_err(|refusal| (refusal, way))
+}
+
+enum Destination {
+    Forward(Plan),
+    Elsewhere(RouteName, Response<()>),
+}
+
+impl Exchange {
+    fn begin(connection: Rc<Connection>, head: &Parts) -> Self {
+        let worker = &connection.worker;
+        let id = worker.name_request();
+        let trusted = connection.peer_trusted();
+        let named = forwarded::request_id(&head.headers).filter(|_| trusted);
+        let request_id = named.map_or_else(|| id.to_string(), str::to_owned).into();
+        let networks = &connection.listener().config.trusted_proxies;
+        let client = forwarded::client_address(&head.headers, connection.peer(), networks);
+        let target = head
+            .uri
+            .path_and_query()
+            .map_or("", |target| target.as_str());
+        Self {
+            id,
+            request_id,
+            client,
+            arrived: clock::now(),
+            started: clock::wall(),
+            method: head.method.clone(),
+            host: host(head).to_owned(),
+            target: query::redact_query(target).into(),
+            connection,
+        }
+    }
+
+    /// What is refused whatever the routes are.
+    fn admit(&self, head: &Parts) -> Result<(), Refusal> {
+        self.connection
+            .judge_framing()
+            .map_err(Refusal::Smuggling)?;
+        if self.connection.worker.live().phase() == Phase::Stopping {
+            return Err(Refusal::Stopping);
+        }
+        if head.method == Method::CONNECT {
+            return Err(Refusal::Connect);
+        }
+        Ok(())
+    }
+
+    fn route(&self, head: &Parts, websocket: bool) -> Result<Destination, Refusal> {
+        let table = self.connection.worker.live().table();
+        let request = routing::Request {
+            method: &head.method,
+            host: &self.host,
+            path: head.uri.path(),
+            query: head.uri.query(),
+            headers: &head.headers,
+            websocket,
+        };
+        let matched = table.find(&request).ok_or(Refusal::NoRoute)?;
+        let route = matched.route;
+        let parameters = &matched.parameters;
+        let upstream = match &route.action {
+            Action::Forward(upstream) => upstream,
+            Action::Redirect(redirect) => {
+                let location =
+                    rewrite::location(redirect, &request, self.connection.tls, parameters);
+                let location = location.ok_or(Refusal::BadTarget("the request names no host"))?;
+                let mut response = Response::new(());
+                *response.status_mut() =
+                    StatusCode::from_u16(redirect.status).expect("a checked status");
+                response.headers_mut().insert(LOCATION, location);
+                return Ok(Destination::Elsewhere(route.name().clone(), response));
+            }
+        };
+        let random = (u128::from(fastrand::u64(..)) << 64) | u128::from(fastrand::u64(..));
+        let key = affinity::key(
+            &route.config.affinity,
+            &request,
+            parameters,
+            self.client,
+            random,
+        );
+        let cookie = key.as_ref().and_then(|key| key.issue.as_ref());
+        let set_cookie = cookie.map(|issue| {
+            HeaderValue::try_from(issue.set_cookie(self.connection.tls))
+                .expect("a checked name, a number")
+        });
+        let target = rewrite::target(&route.config.rewrite, &request, parameters);
+        Ok(Destination::Forward(Plan {
+            route: Arc::clone(route),
+            upstream: Arc::clone(upstream),
+            key: key.map(|key| key.bytes.into_owned()),
+            set_cookie,
+            target: target.unwrap_or_else(|| client_target(head)),
+        }))
+    }
+
+    /// The headers that the backend sees: the client's, without what was for the gateway alone, and
+    /// with what the gateway knows.
+    pub(super) fn backend_headers(
+        &self,
+        plan: &Plan,
+        client: HeaderMap,
+        session: bool,
+    ) -> HeaderMap {
+        let mut fields = client;
+        headers::strip_hop_by_hop(&mut fields);
+        // The gateway answers the expectation itself, when it wants the body.
+        fields.remove("expect");
+        let hop = Forwarding {
+            peer: self.connection.client.map(|peer| peer.ip()),
+            trusted: self.connection.peer_trusted(),
+            scheme: if self.connection.tls { "https" } else { "http" },
+            host: &self.host,
+            request_id: &self.request_id,
+            session: session.then_some(self.id),
+            rfc7239: plan.upstream.config.forwarded_header,
+        };
+        forwarded::forward(&mut fields, &hop);
+        let host = plan
+            .route
+            .config
+            .rewrite
+            .host
+            .as_deref()
+            .unwrap_or(&self.host);
+        let host = if host.is_empty() { "localhost" } else { host };
+        if let Ok(host) = HeaderValue::from_str(host) {
+            fields.insert(HOST, host);
+        }
+        headers::apply_edits(&mut fields, &plan.route.config.request_headers);
+        fields
+    }
+
+    fn refuse(&self, refusal: &Refusal, way: Way) -> Reply {
+        let id = &*self.request_id;
+        let response = refusal.answer(id);
+        let error = refusal as &dyn std::error::Error;
+        let source = error.source().map(tracing::field::display);
+        if response.status().is_server_error() {
+            tracing::warn!(request = id, reason = refusal.reason(), %error, source, way = ?way, "request failed");
+        } else {
+            tracing::debug!(request = id, reason = refusal.reason(), %error, "request refused");
+        }
+        let worker = &self.connection.worker;
+        match &way {
+            Some((route, upstream)) => worker
+                .route_metrics(route, upstream)
+                .refused(refusal.reason()),
+            None => worker.no_route_metrics().refused(refusal.reason()),
+        }
+        let (route, upstream) = way.unzip();
+        let mut report = self.report(route, upstream, None);
+        report.status = response.status().as_u16();
+        report.refusal = Some(refusal.reason());
+        report.finish();
+        response
+    }
+
+    /// The gateway's own answer of a route.
+    fn own(&self, response: Response<()>, route: &RouteName) -> Reply {
+        let mut report = self.report(Some(route.clone()), None, None);
+        report.status = response.status().as_u16();
+        report.finish();
+        response.map(|()| Outgoing::Empty)
+    }
+
+    /// The record of this request, written when it is dropped.
+    pub(super) fn report(
+        &self,
+        route: Option<RouteName>,
+        upstream: Option<UpstreamName>,
+        backend: Option<BackendId>,
+    ) -> Report {
+        Report {
+            connection: Rc::clone(&self.connection),
+            route,
+            upstream,
+            backend,
+            client: self.client_text(),
+            method: self.method.clone(),
+            target: self.target.clone(),
+            request_id: self.request_id.clone(),
+            arrived: self.arrived,
+            answered: self.elapsed(),
+            started: self.started,
+            status: 0,
+            refusal: None,
+            bytes_in: Rc::default(),
+            bytes_out: 0,
+            written: false,
+        }
+    }
+
+    /// The record of a request that a backend answers.
+    pub(super) fn report_of(&self, plan: &Plan, seat: &BackendSeat) -> Report {
+        let (route, upstream) = (
+            plan.route.config.name.clone(),
+            plan.upstream.config.name.clone(),
+        );
+        self.report(Some(route), Some(upstream), Some(seat.id.clone()))
+    }
+
+    /// TLS to the plan's backends, if they speak it.
+    pub(super) fn backend_tls(&self, plan: &Plan) -> Option<ClientTls> {
+        self.connection
+            .worker
+            .shared
+            .backend_tls
+            .of(&plan.upstream.config.name)
+    }
+
+    /// How this request gets to a backend, until then.
+    pub(super) fn road<'r>(
+        &self,
+        until: tokio::time::Instant,
+        tls: Option<&'r ClientTls>,
+    ) -> Road<'r> {
+        let ends = Ends {
+            client: self.connection.client,
+            local: self.connection.local,
+        };
+        Road { ends, tls, until }
+    }
+
+    /// The client as records show it.
+    pub(super) fn client_text(&self) -> Box<str> {
+        match self.connection.client {
+            Some(peer) if peer.ip() == self.client => peer.to_string().into(),
+            None if self.client == self.connection.peer() => "unix".into(),
+            // Believed on a trusted peer's word, which names no port.
+            _ => self.client.to_string().into(),
+        }
+    }
+
+    pub(super) fn elapsed(&self) -> Duration {
+        clock::now().duration_since(self.arrived)
+    }
+}
+
+/// The client's own path and query, whatever form its target has.
+fn client_target(head: &Parts) -> String {
+    head.uri
+        .path_and_query()
+        .map_or("/", |target| target.as_str())
+        .to_owned()
+}
+
+/// The host that a request is for: its target's if that is absolute (RFC 9112, section 3.2.2),
+/// else its `Host`.
+fn host(head: &Parts) -> &str {
+    match head.uri.authority() {
+        Some(authority) => authority.as_str(),
+        None => head
+            .headers
+            .get(HOST)
+            .and_then(|host| host.to_str().ok())
+            .unwrap_or_default(),
+    }
+}
+
+/// A request's record in the making. It follows the answer's body, and is written when that ends,
+/// however it ends.
+pub(super) struct Report {
+    connection: Rc<Connection>,
+    route: Option<RouteName>,
+    upstream: Option<UpstreamName>,
+    backend: Option<BackendId>,
+    client: Box<str>,
+    method: Method,
+    target: Box<str>,
+    request_id: Box<str>,
+    arrived: Instant,
+    /// From the request to the answer's head.
+    answered: Duration,
+    started: SystemTime,
+    pub(super) status: u16,
+    pub(super) refusal: Option<&'static str>,
+    /// Counted by the request's body, which may go up while the answer comes down.
+    pub(super) bytes_in: Rc<Cell<u64>>,
+    bytes_out: u64,
+    written: bool,
+}
+
+impl Report {
+    fn finish(mut self) {
+        self.write();
+    }
+
+    fn write(&mut self) {
+        if std::mem::replace(&mut self.written, true) {
+            return;
+        }
+        let worker = &self.connection.worker;
+        if let (Some(route), Some(upstream), None) = (&self.route, &self.upstream, self.refusal) {
+            worker
+                .route_metrics(route, upstream)
+                .http(self.status, self.answered);
+        }
+        worker.shared.records.request(&RequestRecord {
+            listener: &self.connection.listener().config.name,
+            route: self.route.as_deref(),
+            upstream: self.upstream.as_deref(),
+            backend: self.backend.as_deref(),
+            client: &self.client,
+            method: self.method.as_str(),
+            target: &self.target,
+            status: self.status,
+            started: self.started,
+            duration: clock::now().duration_since(self.arrived),
+            bytes_in: self.bytes_in.get(),
+            bytes_out: self.bytes_out,
+            refusal: self.refusal,
+            request_id: Some(&self.request_id),
+        });
+    }
+}
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        self.write();
+    }
+}
+
+/// A backend's answer on its way to the client.
+pub(super) struct Passing {
+    pub(super) report: Report,
+    /// Its connection, where that may carry another.
+    pub(super) keep: Option<Kept>,
+}
+
+impl Watch for Passing {
+    fn passed(&mut self, bytes: usize) {
+        self.report.bytes_out += bytes as u64;
+    }
+
+    fn ended(&mut self) {
+        self.report.write();
+        if let Some(keep) = self.keep.take() {
+            keep.give_back();
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Which backend: the candidates of one request, one after the other, until one is reached or the
+//! budget is spent.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use smallvec::SmallVec;
+use tokio::time::Instant;
+
+use crate::base::clock;
+use crate::base::names::BackendId;
+use crate::config::snapshot::ProxyVersion;
+use crate::core::health::{Outcome, Vitals};
+use crate::core::routing::{Member, Upstream};
+use crate::core::wire::proxy_protocol::{self, Header};
+use crate::io::carrier::Carrier;
+use crate::io::net::dial::{DialError, DialOptions, dial};
+use crate::io::tls::client::{ClientTls, ClientTlsError};
+use crate::proxy::refusal::Refusal;
+
+/// TCP keepalive towards backends, so that a half-open one is found even where nothing is sent.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// The candidates of one request.
+pub(super) struct Candidates<'r> {
+    upstream: &'r Arc<Upstream>,
+    key: Option<&'r [u8]>,
+    tried: SmallVec<[usize; 4]>,
+    /// Why the last one was not reached.
+    last: Option<NotReached>,
+}
+
+/// Addresses of a client's connection, for a PROXY header.
+#[derive(Clone, Copy)]
+pub(super) struct Ends {
+    pub(super) client: Option<SocketAddr>,
+    pub(super) local: Option<SocketAddr>,
+}
+
+/// How to get to the backends of an upstream.
+pub(super) struct Road<'r> {
+    pub(super) ends: Ends,
+    pub(super) tls: Option<&'r ClientTls>,
+    pub(super) until: Instant,
+}
+
+/// Why a candidate was not reached.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NotReached {
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    #[error(transparent)]
+    Tls(#[from] ClientTlsError),
+}
+
+/// One session's or request's place with a backend. The place counts as a session for as long as it
+/// is held, from before the dial, so that a burst of handshakes spreads.
+#[derive(Debug)]
+pub(super) struct BackendSeat {
+    pub(super) id: BackendId,
+    vitals: Arc<Vitals>,
+    /// Weak: a session must not keep an old table's ring alive.
+    upstream: Weak<Upstream>,
+}
+
+impl<'r> Candidates<'r> {
+    pub(super) fn new(upstream: &'r Arc<Upstream>, key: Option<&'r [u8]>) -> Self {
+        Self {
+            upstream,
+            key,
+            tried: SmallVec::new(),
+            last: None,
+        }
+    }
+
+    /// The next one to try, while the budget lasts.
+    pub(super) fn next(&mut self) -> Option<(&'r Member, BackendSeat)> {
+        if self.tried.len() >= self.upstream.config.attempts as usize {
+            return None;
+        }
+        let index = self
+            .upstream
+            .pick(self.key, &self.tried, clock::now(), fastrand::u64(..))?;
+        self.tried.push(index);
+        let member = &self.upstream.members[index];
+        Some((member, BackendSeat::take(self.upstream, member)))
+    }
+
+    /// Goes on to the next candidate until one is connected to. Nothing has been sent but, where
+    /// asked for, a PROXY header.
+    pub(super) async fn reach(
+        &mut self,
+        road: &Road<'_>,
+    ) -> Result<(BackendSeat, Carrier), Refusal> {
+        while let Some((member, seat)) = self.next() {
+            match self.connect(member, road).await {
+                Ok(carrier) => return Ok((seat, carrier)),
+                Err(error) => {
+                    seat.report(Outcome::ConnectFailed);
+                    self.remember(error);
+                }
+            }
+        }
+        Err(self.exhausted(road.until))
+    }
+
+    /// Dials one member, within what is left of the time.
+    pub(super) async fn connect(
+        &self,
+        member: &Member,
+        road: &Road<'_>,
+    ) -> Result<Carrier, NotReached> {
+        let upstream = &self.upstream.config;
+        let header = upstream
+            .proxy_protocol
+            .map(|version| proxy_header(version, road.ends));
+        let tls = road.tls.map(|tls| tls.to(&member.address)).transpose()?;
+        let left = road.until.saturating_duration_since(Instant::now());
+        member.vitals.connect_began();
+        let options = DialOptions {
+            timeout: upstream.connect_timeout.min(left),
+            keepalive: Some(KEEPALIVE),
+            proxy_header: header.as_deref().unwrap_or_default(),
+            tls: tls.as_ref(),
+        };
+        Ok(dial(&member.address, options).await?)
+    }
+
+    /// Keeps why a candidate was not reached, for the answer if none is.
+    pub(super) fn remember(&mut self, error: NotReached) {
+        tracing::debug!(upstream = %self.upstream.config.name, %error, "backend not reached");
+        self.last = Some(error);
+    }
+
+    /// Why there is no next one.
+    pub(super) fn exhausted(&mut self, until: Instant) -> Refusal {
+        match self.last.take() {
+            _ if Instant::now() >= until => Refusal::TimedOut,
+            Some(error) => Refusal::Unreachable(error),
+            None => Refusal::NoBackend(self.upstream.config.name.to_string()),
+        }
+    }
+}
+
+fn proxy_header(version: ProxyVersion, ends: Ends) -> Vec<u8> {
+    let header = match (ends.client, ends.local) {
+        (Some(source), Some(destination)) => Header::Proxied {
+            source,
+            destination,
+        },
+        _ => Header::Unknown,
+    };
+    proxy_protocol::encode(version, &header)
+}
+
+impl BackendSeat {
+    fn take(upstream: &Arc<Upstream>, member: &Member) -> Self {
+        member.vitals.session_began();
+        Self {
+            id: member.id.clone(),
+            vitals: Arc::clone(&member.vitals),
+            upstream: Arc::downgrade(upstream),
+        }
+    }
+
+    /// Tells passive health how it went. Of a backend whose upstream is gone, nobody wants to know.
+    pub(super) fn report(&self, outcome: Outcome) {
+        if let Some(upstream) = self.upstream.upgrade() {
+            let now = clock::now();
+            if let Some(until) = self.vitals.report(outcome, now, upstream.may_eject(now)) {
+                let seconds = until.duration_since(now).as_secs_f64();
+                tracing::warn!(upstream = %upstream.config.name, backend = %self.id, cause = ?outcome, seconds, "backend ejected");
+            }
+        }
+    }
+
+    /// How soon after its 101 a lost session counts against the backend.
+    pub(super) fn early_close(&self) -> Duration {
+        self.upstream.upgrade().map_or(Duration::ZERO, |upstream| {
+            upstream.config.passive.early_close
+        })
+    }
+}
+
+impl Drop for BackendSeat {
+    fn drop(&mut self) {
+        self.vitals.session_ended();
+    }
+}

@@ -1,0 +1,222 @@
+//! The stage "connect" of an ordinary request: pinned by the same key as a session, streamed both
+//! ways, over connections that are kept. What is sent twice is only what cannot have been acted on.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use http::request::Parts;
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use http_body::Body;
+use hyper::body::Incoming;
+use tokio::time::{Instant, timeout_at};
+
+use crate::core::health::Outcome;
+use crate::core::http::headers;
+use crate::proxy::body::{Outgoing, Watch};
+use crate::proxy::pipeline::{Exchange, Passing, Plan, Reply};
+use crate::proxy::place::{BackendSeat, Candidates};
+use crate::proxy::pool::{self, Kept, Key, Sender};
+use crate::proxy::refusal::Refusal;
+use crate::proxy::upgrade::add_cookie;
+
+/// Counts a request's body as it goes up.
+pub(super) struct Upload(Rc<Cell<u64>>);
+
+impl Watch for Upload {
+    fn passed(&mut self, bytes: usize) {
+        self.0.set(self.0.get() + bytes as u64);
+    }
+
+    fn ended(&mut self) {}
+}
+
+/// What can be said again: a request without a body whose method has no effect (RFC 9110, section
+/// 9.2.1).
+struct Repeatable {
+    method: Method,
+    target: Uri,
+    fields: HeaderMap,
+}
+
+/// How sending went wrong.
+enum SendError {
+    /// Nothing of it left; here it is again.
+    Unsent(Box<Request<Outgoing<Upload>>>),
+    /// Some of it may have arrived.
+    Broke(hyper::Error),
+    TimedOut,
+}
+
+/// Forwards an ordinary request and passes the answer on.
+pub(super) async fn forward(
+    exchange: &Exchange,
+    plan: Plan,
+    head: Parts,
+    body: Incoming,
+) -> Result<Reply, Refusal> {
+    let until = Instant::from_std(exchange.arrived) + plan.route.config.timeouts.response;
+    let uploaded = Rc::new(Cell::new(0));
+    let mut request = Some(Box::new(request(exchange, &plan, head, body, &uploaded)?));
+    let repeatable = Repeatable::of(request.as_deref().expect("just made"));
+    let tls = exchange.backend_tls(&plan);
+    let road = exchange.road(until, tls.as_ref());
+    let worker = &exchange.connection.worker;
+    // A connection that begins with this client's PROXY header is no other client's.
+    let shared = plan.upstream.config.proxy_protocol.is_none();
+    let mut candidates = Candidates::new(&plan.upstream, plan.key.as_deref());
+
+    while let Some((member, seat)) = candidates.next() {
+        let key = (plan.upstream.config.name.clone(), member.id.clone());
+        if let Some(mut sender) = worker.pool.take(&key).filter(|_| shared) {
+            let again = request
+                .take()
+                .or_else(|| repeatable.as_ref().map(Repeatable::again));
+            match send(&mut sender, *again.expect("only lost if repeatable"), until).await {
+                Ok(answer) => {
+                    return pass_on(
+                        exchange,
+                        &plan,
+                        seat,
+                        answer,
+                        &uploaded,
+                        Some((key, sender)),
+                    );
+                }
+                Err(SendError::Unsent(unsent)) => request = Some(unsent),
+                // The backend let the idle connection go while the request was under way.
+                Err(SendError::Broke(_)) if repeatable.is_some() => {}
+                Err(error) => return Err(seat.failed(error)),
+            }
+        }
+        let carrier = match candidates.connect(member, &road).await {
+            Ok(carrier) => carrier,
+            Err(error) => {
+                seat.report(Outcome::ConnectFailed);
+                candidates.remember(error);
+                continue;
+            }
+        };
+        let mut sender = pool::speak(carrier).await.map_err(Refusal::BackendBroke)?;
+        let again = request
+            .take()
+            .or_else(|| repeatable.as_ref().map(Repeatable::again));
+        let answer = send(&mut sender, *again.expect("only lost if repeatable"), until).await;
+        let answer = answer.map_err(|error| seat.failed(error))?;
+        let keep = shared.then_some((key, sender));
+        return pass_on(exchange, &plan, seat, answer, &uploaded, keep);
+    }
+    Err(candidates.exhausted(until))
+}
+
+fn request(
+    exchange: &Exchange,
+    plan: &Plan,
+    head: Parts,
+    body: Incoming,
+    uploaded: &Rc<Cell<u64>>,
+) -> Result<Request<Outgoing<Upload>>, Refusal> {
+    let fields = exchange.backend_headers(plan, head.headers, false);
+    let body = if body.is_end_stream() {
+        Outgoing::Empty
+    } else {
+        Outgoing::streamed(body, Upload(Rc::clone(uploaded)))
+    };
+    let request = Request::builder()
+        .method(head.method)
+        .uri(plan.target.as_str())
+        .body(body);
+    let mut request = request.map_err(|_| Refusal::BadTarget("the rewritten target is no path"))?;
+    *request.headers_mut() = fields;
+    Ok(request)
+}
+
+impl Repeatable {
+    fn of(request: &Request<Outgoing<Upload>>) -> Option<Self> {
+        let safe = matches!(
+            *request.method(),
+            Method::GET | Method::HEAD | Method::OPTIONS
+        );
+        (safe && request.body().is_end_stream()).then(|| Self {
+            method: request.method().clone(),
+            target: request.uri().clone(),
+            fields: request.headers().clone(),
+        })
+    }
+
+    fn again(&self) -> Box<Request<Outgoing<Upload>>> {
+        let mut request = Request::new(Outgoing::Empty);
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.target.clone();
+        *request.headers_mut() = self.fields.clone();
+        Box::new(request)
+    }
+}
+
+async fn send(
+    sender: &mut Sender,
+    request: Request<Outgoing<Upload>>,
+    until: Instant,
+) -> Result<Response<Incoming>, SendError> {
+    match timeout_at(until, sender.try_send_request(request)).await {
+        Err(_) => Err(SendError::TimedOut),
+        Ok(Ok(response)) => Ok(response),
+        Ok(Err(mut error)) => Err(match error.take_message() {
+            Some(request) => SendError::Unsent(Box::new(request)),
+            None => SendError::Broke(error.into_error()),
+        }),
+    }
+}
+
+impl BackendSeat {
+    fn failed(&self, error: SendError) -> Refusal {
+        match error {
+            SendError::TimedOut => {
+                self.report(Outcome::HandshakeTimedOut);
+                Refusal::TimedOut
+            }
+            SendError::Broke(error) => {
+                self.report(Outcome::HandshakeRefused);
+                Refusal::BackendBroke(error)
+            }
+            SendError::Unsent(_) => {
+                self.report(Outcome::ConnectFailed);
+                Refusal::Unsent
+            }
+        }
+    }
+}
+
+fn pass_on(
+    exchange: &Exchange,
+    plan: &Plan,
+    seat: BackendSeat,
+    answer: Response<Incoming>,
+    uploaded: &Rc<Cell<u64>>,
+    keep: Option<(Key, Sender)>,
+) -> Result<Reply, Refusal> {
+    let (mut head, body) = answer.into_parts();
+    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        seat.report(Outcome::HandshakeRefused);
+        return Err(Refusal::UnaskedSwitch);
+    }
+    seat.report(Outcome::Ok);
+    headers::strip_hop_by_hop(&mut head.headers);
+    add_cookie(&mut head.headers, plan);
+    let mut report = exchange.report_of(plan, &seat);
+    report.status = head.status.as_u16();
+    report.bytes_in = Rc::clone(uploaded);
+    let keep = keep.map(|(key, sender)| Kept {
+        worker: Rc::clone(&exchange.connection.worker),
+        most: plan.upstream.config.idle_connections,
+        key,
+        sender,
+    });
+    let mut passing = Passing { report, keep };
+    let body = if body.is_end_stream() {
+        passing.ended();
+        Outgoing::Empty
+    } else {
+        Outgoing::streamed(body, passing)
+    };
+    Ok(Response::from_parts(head, body))
+}

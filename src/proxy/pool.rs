@@ -1,0 +1,100 @@
+//! Keep-alive connections to backends for ordinary requests. Sessions never return theirs. A worker
+//! has its own, so that a connection never changes threads.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+
+use crate::base::clock;
+use crate::base::names::{BackendId, UpstreamName};
+use crate::io::carrier::Carrier;
+use crate::proxy::body::Outgoing;
+use crate::proxy::context::Worker;
+use crate::proxy::plain::Upload;
+
+/// A connection that nobody used for so long is let go, sooner than most servers do it.
+const IDLE_MAX: Duration = Duration::from_secs(15);
+
+/// One connection that takes requests.
+pub(super) type Sender = SendRequest<Outgoing<Upload>>;
+
+/// Which backend of which upstream: upstreams differ in TLS even where addresses agree.
+pub(super) type Key = (UpstreamName, BackendId);
+
+/// A worker's idle connections.
+#[derive(Default)]
+pub(super) struct Pool(RefCell<HashMap<Key, Vec<Idle>>>);
+
+struct Idle {
+    sender: Sender,
+    since: Instant,
+}
+
+/// A connection that an answer still comes over, and where it goes after that.
+pub(super) struct Kept {
+    pub(super) worker: Rc<Worker>,
+    pub(super) key: Key,
+    pub(super) sender: Sender,
+    /// Idle ones of its kind at most.
+    pub(super) most: usize,
+}
+
+impl Kept {
+    /// The answer has passed; the next request may have it.
+    pub(super) fn give_back(self) {
+        self.worker.pool.put(self.key, self.sender, self.most);
+    }
+}
+
+impl Pool {
+    /// The connection that was used last, if one is idle and alive.
+    pub(super) fn take(&self, key: &Key) -> Option<Sender> {
+        let mut pool = self.0.borrow_mut();
+        let idle = pool.get_mut(key)?;
+        while let Some(Idle { sender, .. }) = idle.pop() {
+            if sender.is_ready() {
+                return Some(sender);
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection whose exchange is over, unless there are `most` already.
+    fn put(&self, key: Key, sender: Sender, most: usize) {
+        if sender.is_closed() {
+            return;
+        }
+        let mut pool = self.0.borrow_mut();
+        let idle = pool.entry(key).or_default();
+        if idle.len() < most {
+            idle.push(Idle {
+                sender,
+                since: clock::now(),
+            });
+        }
+    }
+
+    /// Lets go of what has been idle for too long, or was closed by its backend.
+    pub(super) fn tidy(&self, now: Instant) {
+        self.0.borrow_mut().retain(|_, idle| {
+            idle.retain(|idle| {
+                !idle.sender.is_closed() && now.duration_since(idle.since) < IDLE_MAX
+            });
+            !idle.is_empty()
+        });
+    }
+}
+
+/// Makes a fresh connection speak HTTP; its driver runs on this worker until it ends.
+pub(super) async fn speak(carrier: Carrier) -> hyper::Result<Sender> {
+    let (sender, connection) = http1::handshake(TokioIo::new(carrier)).await?;
+    tokio::task::spawn_local(async move {
+        // What goes wrong here is told to whoever waits for the answer.
+        let _ = connection.await;
+    });
+    Ok(sender)
+}

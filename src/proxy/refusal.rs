@@ -1,0 +1,131 @@
+//! Everything that the gateway itself answers before a 101 or instead of a backend: one table from
+//! what went wrong to status, label and text, so that it is answered, recorded and counted alike.
+
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_VERSION};
+use http::{HeaderValue, Response, StatusCode};
+
+use crate::core::http::problem::problem;
+use crate::core::wire::handshake::{AnswerFault, UpgradeFault};
+use crate::core::wire::request_guard::Smuggling;
+use crate::proxy::body::Outgoing;
+use crate::proxy::place::NotReached;
+
+/// Why a request got no backend's answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    /// The bytes can be read in two ways.
+    #[error("the request can be read in two ways: {0}")]
+    Smuggling(Smuggling),
+    /// No usable target.
+    #[error("{0}")]
+    BadTarget(&'static str),
+    /// A handshake that is none.
+    #[error("{0}")]
+    Upgrade(UpgradeFault),
+    /// A tunnel was asked for.
+    #[error("this gateway opens no tunnels")]
+    Connect,
+    /// No route takes it.
+    #[error("no route takes this request")]
+    NoRoute,
+    /// The gateway is being stopped.
+    #[error("the gateway is stopping")]
+    Stopping,
+    /// Nobody is eligible.
+    #[error("no backend of upstream `{0}` takes new sessions now")]
+    NoBackend(String),
+    /// Every candidate that the budget allowed was dialled in vain.
+    #[error("no backend could be reached")]
+    Unreachable(#[source] NotReached),
+    /// The backend ended or broke the exchange.
+    #[error("the backend ended the connection without an answer")]
+    BackendBroke(#[source] hyper::Error),
+    /// A 101 that is not one (I9).
+    #[error("the backend's 101 is not valid: {0}")]
+    InvalidAnswer(AnswerFault),
+    /// A 101 that nobody asked for.
+    #[error("the backend switched protocols unasked")]
+    UnaskedSwitch,
+    /// A fresh connection took nothing.
+    #[error("the backend ended the connection before the request")]
+    Unsent,
+    /// The backend took too long.
+    #[error("the backend did not answer in time")]
+    TimedOut,
+}
+
+impl Refusal {
+    /// The status that the client sees.
+    pub(super) fn status(&self) -> StatusCode {
+        match self {
+            Self::Smuggling(_) | Self::BadTarget(_) => StatusCode::BAD_REQUEST,
+            Self::Upgrade(fault) => fault.status(),
+            Self::Connect => StatusCode::METHOD_NOT_ALLOWED,
+            Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::Stopping | Self::NoBackend(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unreachable(_)
+            | Self::BackendBroke(_)
+            | Self::InvalidAnswer(_)
+            | Self::Unsent
+            | Self::UnaskedSwitch => StatusCode::BAD_GATEWAY,
+            Self::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    /// The label in metrics and records.
+    pub(super) fn reason(&self) -> &'static str {
+        match self {
+            Self::Smuggling(_) => "smuggling",
+            Self::BadTarget(_) => "bad_target",
+            Self::Upgrade(_) => "bad_upgrade",
+            Self::Connect => "connect",
+            Self::NoRoute => "no_route",
+            Self::Stopping => "stopping",
+            Self::NoBackend(_) => "no_backend",
+            Self::Unreachable(_) => "unreachable",
+            Self::BackendBroke(_) => "backend_broke",
+            Self::InvalidAnswer(_) => "invalid_answer",
+            Self::UnaskedSwitch => "unasked_switch",
+            Self::Unsent => "unsent",
+            Self::TimedOut => "timed_out",
+        }
+    }
+
+    /// Whether what follows on this connection can no longer be trusted, or must not follow.
+    fn ends_connection(&self) -> bool {
+        matches!(
+            self,
+            Self::Smuggling(_) | Self::BadTarget(_) | Self::Upgrade(_) | Self::Stopping
+        )
+    }
+
+    /// The answer: problem+json (RFC 9457), which names the request so that it can be found in the
+    /// records.
+    pub(super) fn answer<W>(&self, request_id: &str) -> Response<Outgoing<W>> {
+        let status = self.status();
+        let title = status.canonical_reason().unwrap_or("refused");
+        let text = problem(status, title, &self.to_string(), request_id);
+        let mut response = Response::new(Outgoing::own(text));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        let json = HeaderValue::from_static("application/problem+json");
+        headers.insert(CONTENT_TYPE, json);
+        if self.ends_connection() {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        match status {
+            StatusCode::UPGRADE_REQUIRED => {
+                headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+            }
+            StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            StatusCode::METHOD_NOT_ALLOWED => {
+                let allowed = "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH";
+                headers.insert(ALLOW, HeaderValue::from_static(allowed));
+            }
+            _ => {}
+        }
+        response
+    }
+}

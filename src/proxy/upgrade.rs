@@ -1,0 +1,248 @@
+//! The stage "connect" of a WebSocket: reach a backend, forward the upgrade as an upgrade, believe
+//! only a valid 101 (I9), and leave hyper with both streams in hand.
+
+use std::future::poll_fn;
+use std::pin::pin;
+
+use bytes::Bytes;
+use futures_util::future::{Either, select};
+use http::request::Parts;
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::time::{Instant, timeout_at};
+
+use crate::core::health::Outcome;
+use crate::core::http::headers;
+use crate::core::session::record::Facts;
+use crate::core::wire::handshake::{self, Answer, Granted, Upgrade};
+use crate::core::wire::tracker::{Extensions, Rules};
+use crate::io::carrier::Carrier;
+use crate::io::relay::{Setup, Times};
+use crate::proxy::body::Outgoing;
+use crate::proxy::context::ticks;
+use crate::proxy::pipeline::{Exchange, Passing, Plan, Reply};
+use crate::proxy::place::{BackendSeat, Candidates};
+use crate::proxy::refusal::Refusal;
+
+/// A session whose 101 is on its way to the client; it begins when that has left.
+pub(super) struct Pending {
+    pub(super) facts: Facts,
+    pub(super) backend: BackendSeat,
+    pub(super) carrier: Carrier,
+    /// All of it but what the client sent early, which only its connection knows.
+    pub(super) setup: Setup,
+}
+
+/// A backend's answer, and the stream where that was a switch of protocols.
+struct Shaken {
+    response: Response<Incoming>,
+    stream: Option<(Carrier, Bytes)>,
+}
+
+/// Forwards an upgrade. A 101 leaves the session pending at the client's connection; any other
+/// answer is passed on as the ordinary response that it is.
+pub(super) async fn upgrade(
+    exchange: &Exchange,
+    plan: Plan,
+    head: Parts,
+    offer: &Upgrade,
+) -> Result<Reply, Refusal> {
+    let until = Instant::from_std(exchange.arrived) + plan.route.config.timeouts.handshake;
+    let tls = exchange.backend_tls(&plan);
+    let road = exchange.road(until, tls.as_ref());
+    let mut candidates = Candidates::new(&plan.upstream, plan.key.as_deref());
+    let (seat, carrier) = candidates.reach(&road).await?;
+
+    let mut fields = exchange.backend_headers(&plan, head.headers, true);
+    handshake::set_upgrade(&mut fields);
+    let request = request(&plan.target, fields)?;
+    let shaken = match timeout_at(until, shake_hands(carrier, request)).await {
+        Err(_) => {
+            seat.report(Outcome::HandshakeTimedOut);
+            return Err(Refusal::TimedOut);
+        }
+        Ok(Err(error)) => {
+            seat.report(Outcome::HandshakeRefused);
+            return Err(Refusal::BackendBroke(error));
+        }
+        Ok(Ok(shaken)) => shaken,
+    };
+    let (answer, body) = shaken.response.into_parts();
+    let granted = match handshake::verify_answer(offer, answer.status, &answer.headers) {
+        Ok(Answer::Granted(granted)) => granted,
+        Ok(Answer::Declined) => {
+            let failed = answer.status.is_server_error();
+            seat.report(if failed {
+                Outcome::HandshakeRefused
+            } else {
+                Outcome::Ok
+            });
+            return Ok(decline(exchange, &plan, &seat, answer, body));
+        }
+        Err(fault) => {
+            seat.report(Outcome::HandshakeRefused);
+            return Err(Refusal::InvalidAnswer(fault));
+        }
+    };
+    let (carrier, early) = shaken.stream.expect("a 101 ends HTTP on its connection");
+    let mut fields = answer.headers;
+    headers::strip_hop_by_hop(&mut fields);
+    handshake::set_upgrade(&mut fields);
+    add_cookie(&mut fields, &plan);
+    exchange.connection.grant(Pending {
+        facts: facts(exchange, &plan, &seat, &granted),
+        setup: setup(&plan, &granted, early, exchange.connection.worker.tick()),
+        backend: seat,
+        carrier,
+    });
+    let mut response = Response::new(Outgoing::Empty);
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    *response.headers_mut() = fields;
+    Ok(response)
+}
+
+fn request(target: &str, fields: HeaderMap) -> Result<Request<Outgoing>, Refusal> {
+    let request = Request::builder()
+        .method(Method::GET)
+        .uri(target)
+        .body(Outgoing::Empty);
+    let mut request = request.map_err(|_| Refusal::BadTarget("the rewritten target is no path"))?;
+    *request.headers_mut() = fields;
+    Ok(request)
+}
+
+/// Sends the upgrade and waits for the answer's head.
+async fn shake_hands(carrier: Carrier, request: Request<Outgoing>) -> hyper::Result<Shaken> {
+    let (mut sender, mut connection) = http1::handshake(TokioIo::new(carrier)).await?;
+    let (response, over) = {
+        let answer = pin!(sender.send_request(request));
+        let drive = pin!(poll_fn(|cx| connection.poll_without_shutdown(cx)));
+        match select(answer, drive).await {
+            Either::Left((response, _)) => (response?, false),
+            Either::Right((driven, answer)) => {
+                let response = answer.await;
+                // The exchange's own error says more than the connection's.
+                if response.is_err() {
+                    driven?;
+                }
+                (response?, true)
+            }
+        }
+    };
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        if !over {
+            tokio::task::spawn_local(async move {
+                // What goes wrong is told to whoever reads the body.
+                let _ = connection.await;
+            });
+        }
+        return Ok(Shaken {
+            response,
+            stream: None,
+        });
+    }
+    if !over {
+        poll_fn(|cx| connection.poll_without_shutdown(cx)).await?;
+    }
+    let parts = connection.into_parts();
+    Ok(Shaken {
+        response,
+        stream: Some((parts.io.into_inner(), parts.read_buf)),
+    })
+}
+
+/// An answer that is no 101: an ordinary response.
+fn decline(
+    exchange: &Exchange,
+    plan: &Plan,
+    seat: &BackendSeat,
+    mut answer: http::response::Parts,
+    body: Incoming,
+) -> Reply {
+    headers::strip_hop_by_hop(&mut answer.headers);
+    add_cookie(&mut answer.headers, plan);
+    let mut report = exchange.report_of(plan, seat);
+    report.status = answer.status.as_u16();
+    report.refusal = Some("declined");
+    exchange
+        .connection
+        .worker
+        .route_metrics(&plan.route.config.name, &plan.upstream.config.name)
+        .refused("declined");
+    Response::from_parts(
+        answer,
+        Outgoing::streamed(body, Passing { report, keep: None }),
+    )
+}
+
+/// The affinity cookie of a client that had none.
+pub(super) fn add_cookie(fields: &mut HeaderMap, plan: &Plan) {
+    if let Some(cookie) = &plan.set_cookie {
+        fields.append(header::SET_COOKIE, cookie.clone());
+    }
+}
+
+fn facts(exchange: &Exchange, plan: &Plan, seat: &BackendSeat, granted: &Granted) -> Facts {
+    Facts {
+        id: exchange.id,
+        listener: exchange.connection.listener().config.name.clone(),
+        route: plan.route.config.name.clone(),
+        upstream: plan.upstream.config.name.clone(),
+        backend: seat.id.clone(),
+        principal: None,
+        client: exchange.client_text(),
+        host: exchange.host.as_str().into(),
+        target: exchange.target.clone(),
+        request_id: exchange.request_id.clone(),
+        subprotocol: granted.subprotocol.as_deref().map(Into::into),
+        started: exchange.started,
+        handshake: exchange.elapsed(),
+    }
+}
+
+fn setup(plan: &Plan, granted: &Granted, early: Bytes, now: u32) -> Setup {
+    let extensions = extensions(granted);
+    let limits = &plan.route.config.limits;
+    let timeouts = &plan.route.config.timeouts;
+    Setup {
+        client_rules: Rules {
+            frame_bytes: limits.frame_bytes,
+            message_bytes: limits.message_bytes,
+            extensions,
+        },
+        backend_rules: Rules {
+            frame_bytes: u64::MAX,
+            message_bytes: u64::MAX,
+            extensions,
+        },
+        client_early: Vec::new(),
+        backend_early: early.into(),
+        times: Times {
+            idle: timeouts.idle.map(ticks),
+            lifetime_at: timeouts
+                .lifetime
+                .map(|lifetime| now.saturating_add(ticks(lifetime))),
+            close: ticks(timeouts.close),
+        },
+        backend_lost_code: plan.route.config.backend_lost_code,
+    }
+}
+
+/// Which reserved bits may be set from now on.
+fn extensions(granted: &Granted) -> Extensions {
+    let lines = granted
+        .extensions
+        .iter()
+        .filter_map(|line| line.to_str().ok());
+    let mut names = lines.flat_map(|line| line.split(',')).map(str::trim);
+    match (
+        granted.extensions.is_empty(),
+        names.all(|name| name.starts_with("permessage-deflate")),
+    ) {
+        (true, _) => Extensions::None,
+        (false, true) => Extensions::Deflate,
+        (false, false) => Extensions::Unknown,
+    }
+}

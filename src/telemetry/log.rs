@@ -1,0 +1,120 @@
+//! The log of what happens: events of `tracing`, written to standard error. Records of sessions and
+//! requests are not events, see `records`.
+
+use std::io;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt, reload};
+
+use crate::config::snapshot::{Log, LogFormat};
+
+/// Lines that may wait for standard error; what comes after them is dropped, so that a stuck
+/// terminal does not stop a worker.
+const LINES_WAITING_MAX: usize = 16_384;
+
+/// Why the log is not as it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The level is not understood.
+    #[error("`{0}` is not a log level; write `info`, or `info,sessile::proxy=debug`")]
+    Level(String),
+    /// The process has a log already.
+    #[error("the log was set up before")]
+    Twice,
+    /// The log that the level belongs to is gone.
+    #[error("the log has ended")]
+    Ended,
+}
+
+/// Changes the level while the gateway runs.
+#[derive(Clone, Debug)]
+pub struct LogLevel {
+    filter: reload::Handle<EnvFilter, Registry>,
+    now: Arc<RwLock<String>>,
+}
+
+impl LogLevel {
+    /// Takes effect at once, for all threads.
+    ///
+    /// # Errors
+    /// When `level` is not a list of directives; the old one stays then.
+    pub fn set_level(&self, level: &str) -> Result<(), LogError> {
+        let filter = parse(level)?;
+        let mut now = self.now.write().unwrap_or_else(PoisonError::into_inner);
+        self.filter.reload(filter).map_err(|_| LogError::Ended)?;
+        level.clone_into(&mut now);
+        Ok(())
+    }
+
+    /// The level in force, as it was written.
+    pub fn level(&self) -> String {
+        self.now
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+/// Sets the process's log up. The guard writes out what waits when it is dropped.
+///
+/// # Errors
+/// When the level is not understood, or the process has a log.
+pub fn init(log: &Log) -> Result<(LogLevel, WorkerGuard), LogError> {
+    let (writer, guard) = NonBlockingBuilder::default()
+        .buffered_lines_limit(LINES_WAITING_MAX)
+        .thread_name("log")
+        .finish(io::stderr());
+    let (filter, handle) = reload::Layer::new(parse(&log.level)?);
+    let form = match log.format {
+        LogFormat::Text => fmt::layer().with_ansi(false).with_writer(writer).boxed(),
+        LogFormat::Json => fmt::layer()
+            .json()
+            .flatten_event(true)
+            .with_writer(writer)
+            .boxed(),
+    };
+    let subscriber = Registry::default().with(filter).with(form);
+    subscriber.try_init().map_err(|_| LogError::Twice)?;
+    let now = Arc::new(RwLock::new(log.level.clone()));
+    Ok((
+        LogLevel {
+            filter: handle,
+            now,
+        },
+        guard,
+    ))
+}
+
+fn parse(level: &str) -> Result<EnvFilter, LogError> {
+    let wrong = || LogError::Level(level.to_owned());
+    // An empty text would turn everything off, which nobody means.
+    if level.trim().is_empty() {
+        return Err(wrong());
+    }
+    EnvFilter::try_new(level).map_err(|_| wrong())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_level_changes_while_it_runs_and_a_wrong_one_changes_nothing() {
+        let (_layer, filter) = reload::Layer::new(parse("info").expect("a level"));
+        let level = LogLevel {
+            filter,
+            now: Arc::new(RwLock::new("info".to_owned())),
+        };
+        level
+            .set_level("warn,sessile::proxy=debug")
+            .expect("a level");
+        for wrong in ["", " ", "loud=", "sessile=louder", "a=b=c"] {
+            let error = level.set_level(wrong).expect_err(wrong);
+            assert!(error.to_string().contains("not a log level"), "{error}");
+        }
+        assert_eq!(level.level(), "warn,sessile::proxy=debug");
+    }
+}

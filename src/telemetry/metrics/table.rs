@@ -1,0 +1,225 @@
+//! The one table of everything that `/metrics` shows. Descriptions for Prometheus, the columns of
+//! `docs/metrics.md` and the names that code records under all come from here.
+//!
+//! Labels are names that an operator wrote or members of a small closed set; never a client, a
+//! principal, a session or a path. So the number of series is bounded by the configuration.
+
+use std::fmt::Write as _;
+
+use metrics::Unit;
+
+/// One row: a family of series that differ in their labels only.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    /// As Prometheus has it: base unit in the name, counters end in `_total`.
+    pub name: &'static str,
+    /// What its values do over time.
+    pub kind: Kind,
+    /// What its values count.
+    pub unit: Unit,
+    /// Names of its labels, in the order in which code gives their values.
+    pub labels: &'static [&'static str],
+    /// One sentence for people, which ends in a full stop.
+    pub help: &'static str,
+}
+
+/// What a metric's values do over time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    /// Only grows, and begins anew with the process.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// How many observations lay under each of these bounds.
+    Histogram(&'static [f64]),
+}
+
+impl Kind {
+    /// As `# TYPE` says it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram(_) => "histogram",
+        }
+    }
+}
+
+/// Bounds of times that a client waits for, in seconds: half a millisecond to ten seconds.
+const WAITS: Kind = Kind::Histogram(&[
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+]);
+
+/// Bounds of lives of sessions, in seconds: one second to a week.
+const LIVES: Kind = Kind::Histogram(&[
+    1.0, 10.0, 60.0, 300.0, 900.0, 3_600.0, 14_400.0, 43_200.0, 86_400.0, 259_200.0, 604_800.0,
+]);
+
+macro_rules! table {
+    ($($constant:ident = $kind:expr, $unit:ident, $name:literal, [$($label:literal),*], $help:literal;)*) => {
+        $(
+            #[doc = $help]
+            pub const $constant: Metric = Metric {
+                name: $name, kind: $kind, unit: Unit::$unit, labels: &[$($label),*], help: $help,
+            };
+        )*
+
+        /// Every metric, in the order of `docs/metrics.md`.
+        pub const ALL: &[Metric] = &[$($constant),*];
+    };
+}
+
+use Kind::{Counter, Gauge};
+
+table! {
+    HANDSHAKE_SECONDS = WAITS, Seconds, "sessile_handshake_seconds", ["route", "upstream"],
+        "Time from a client's upgrade request to the 101 that answers it.";
+    SESSION_SECONDS = LIVES, Seconds, "sessile_session_seconds", ["route", "upstream"],
+        "Life of the sessions that ended, from the 101 to the end.";
+    SESSIONS = Gauge, Count, "sessile_sessions", ["route", "upstream"],
+        "Live sessions.";
+    SESSIONS_TOTAL = Counter, Count, "sessile_sessions_total", ["route", "upstream"],
+        "Sessions that began.";
+    SESSIONS_ENDED = Counter, Count, "sessile_sessions_ended_total", ["route", "upstream", "by", "cause"],
+        "Sessions that ended, by who ended them (client, backend, gateway) and why.";
+    CLOSE_CODES = Counter, Count, "sessile_close_codes_total", ["route", "upstream", "by", "code"],
+        "Close codes of the sessions that ended, by who ended them; `none` if there was no code.";
+    MESSAGES = Counter, Count, "sessile_messages_total", ["route", "upstream", "direction", "kind"],
+        "Whole messages and control frames that were relayed, by direction (to_backend, to_client) and kind (text, binary, ping, pong, close).";
+    MESSAGE_BYTES = Counter, Bytes, "sessile_session_bytes_total", ["route", "upstream", "direction"],
+        "Bytes of sessions that were relayed, frame headers included.";
+    REFUSALS = Counter, Count, "sessile_refusals_total", ["route", "upstream", "reason"],
+        "Requests that the gateway answered itself, by reason; no `route` if none matched.";
+    HTTP_REQUESTS = Counter, Count, "sessile_http_requests_total", ["route", "upstream", "status"],
+        "Ordinary HTTP requests that were answered, by class of status (2xx, 3xx and so on).";
+    HTTP_RESPONSE_SECONDS = WAITS, Seconds, "sessile_http_response_seconds", ["route", "upstream"],
+        "Time from the head of an ordinary HTTP request to the head of its response.";
+    CONNECT_FAILURES = Counter, Count, "sessile_connect_failures_total", ["route", "upstream", "reason"],
+        "Attempts to reach a backend that failed, by reason; another backend may have taken the request.";
+
+    ACCEPTED = Counter, Count, "sessile_accepted_connections_total", ["listener"],
+        "Connections of clients that were accepted.";
+    CONNECTIONS = Gauge, Count, "sessile_connections", ["listener"],
+        "Open connections of clients, those of sessions among them.";
+    ACCEPT_ERRORS = Counter, Count, "sessile_accept_errors_total", ["listener", "kind"],
+        "Failures to accept a connection, such as too many open files.";
+    TLS_FAILURES = Counter, Count, "sessile_tls_handshake_failures_total", ["listener"],
+        "TLS handshakes with clients that failed or took too long.";
+    PROXY_HEADER_FAILURES = Counter, Count, "sessile_proxy_header_failures_total", ["listener"],
+        "Connections whose PROXY protocol header was missing, malformed, late, or from a stranger.";
+
+    BACKEND_HEALTHY = Gauge, Count, "sessile_backend_healthy", ["upstream", "backend"],
+        "0 if the backend fails its probe, else 1; 1 too if it is not known yet or has no probe.";
+    BACKEND_EJECTED = Gauge, Count, "sessile_backend_ejected", ["upstream", "backend"],
+        "1 while ordinary traffic keeps failing on the backend and it is left out for a time, else 0.";
+    BACKEND_SESSIONS = Gauge, Count, "sessile_backend_sessions", ["upstream", "backend"],
+        "Live sessions of a backend.";
+    EJECTIONS = Counter, Count, "sessile_ejections_total", ["upstream"],
+        "Backends that were left out for a time because ordinary traffic failed on them.";
+
+    TABLE_GENERATION = Gauge, Count, "sessile_table_generation", [],
+        "Generation of the routing table in force; grows with each swap.";
+    TABLE_SWAPS = Counter, Count, "sessile_table_swaps_total", [],
+        "Routing tables that took effect after the first.";
+    RELOAD_FAILURES = Counter, Count, "sessile_reload_failures_total", [],
+        "Configurations that were refused while the last good one stayed.";
+    READY = Gauge, Count, "sessile_ready", [],
+        "1 while clients are taken, else 0.";
+    WORKER_SESSIONS = Gauge, Count, "sessile_worker_sessions", ["worker"],
+        "Live sessions of a worker.";
+    RECORDS_DROPPED = Counter, Count, "sessile_records_dropped_total", [],
+        "Session and request records that were lost because their output was too slow.";
+    BUILD_INFO = Gauge, Count, "sessile_build_info", ["version"],
+        "Always 1; its label says which version runs.";
+
+    PROCESS_RESIDENT = Gauge, Bytes, "process_resident_memory_bytes", [],
+        "Memory of the process that is in RAM.";
+    PROCESS_FDS = Gauge, Count, "process_open_fds", [],
+        "Open file descriptors of the process.";
+    PROCESS_FDS_MAX = Gauge, Count, "process_max_fds", [],
+        "File descriptors that the process may have open.";
+    PROCESS_CPU = Counter, Seconds, "process_cpu_seconds_total", [],
+        "Processor time that the process has used, user and system.";
+}
+
+/// The page for operators, `docs/metrics.md`.
+pub fn markdown() -> String {
+    let mut page = String::from(
+        "# Metrics\n\n\
+         `GET /metrics` of the admin API answers in Prometheus' text format. Labels are names from \
+         the\nconfiguration or one of a few fixed words, so the number of series does not grow with \
+         clients.\nThis page is generated from `src/telemetry/metrics/table.rs`.\n\n\
+         | metric | kind | labels | meaning |\n|---|---|---|---|\n",
+    );
+    for Metric {
+        name,
+        kind,
+        labels,
+        help,
+        ..
+    } in ALL
+    {
+        let labels = labels
+            .iter()
+            .map(|label| format!("`{label}`"))
+            .collect::<Vec<_>>();
+        writeln!(
+            page,
+            "| `{name}` | {} | {} | {help} |",
+            kind.as_str(),
+            labels.join(", ")
+        )
+        .expect("a string takes everything");
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn rows_keep_the_conventions_of_prometheus() {
+        let mut names = HashSet::new();
+        for metric in ALL {
+            let name = metric.name;
+            assert!(names.insert(name), "{name} stands in the table twice");
+            assert!(
+                name.starts_with("sessile_") || name.starts_with("process_"),
+                "{name}"
+            );
+            assert_eq!(name.ends_with("_total"), metric.kind == Counter, "{name}");
+            let base = name.trim_end_matches("_total");
+            assert_eq!(
+                base.ends_with("_seconds"),
+                metric.unit == Unit::Seconds,
+                "{name}"
+            );
+            assert_eq!(
+                base.ends_with("_bytes"),
+                metric.unit == Unit::Bytes,
+                "{name}"
+            );
+            assert!(metric.help.ends_with('.'), "{name}");
+            if let Kind::Histogram(bounds) = metric.kind {
+                assert!(bounds.is_sorted(), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_page_for_operators_is_fresh() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(path, markdown()).expect("docs/ can be written");
+        }
+        let page = std::fs::read_to_string(path).unwrap_or_default();
+        assert_eq!(
+            page,
+            markdown(),
+            "run the tests with UPDATE=1 and commit docs/metrics.md"
+        );
+    }
+}

@@ -1,0 +1,261 @@
+//! Access records: the line that every session leaves when it ends (I6), and the line of every
+//! request that became none. They go to standard output or a file, through a queue that drops
+//! rather than make a worker wait; what was dropped is counted.
+
+mod line;
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
+
+use crate::base::clock;
+use crate::config::snapshot::{AccessOutput, Log, LogFormat};
+use crate::core::session::record::Record;
+use crate::core::wire::tracker::Traffic;
+use crate::telemetry::records::line::{Line, Value};
+
+/// Records that may wait for their output: some seconds of a busy gateway.
+const RECORDS_WAITING_MAX: usize = 65_536;
+
+/// Where records go in; cheap to clone, one for each worker.
+#[derive(Clone, Debug)]
+pub struct Records {
+    node: Arc<str>,
+    format: LogFormat,
+    /// `None` when records are off.
+    output: Option<NonBlocking>,
+    reopen: Arc<AtomicBool>,
+}
+
+/// Writes out what waits when it is dropped, so it must outlive the workers.
+#[derive(Debug)]
+pub struct RecordsGuard(#[expect(dead_code, reason = "only its drop matters")] Option<WorkerGuard>);
+
+/// The output could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot open `{path}` for records")]
+pub struct RecordsError {
+    /// The file.
+    path: PathBuf,
+    source: io::Error,
+}
+
+/// A request that became no session: ordinary HTTP, or refused. All of it is borrowed for the time
+/// of one call.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestRecord<'r> {
+    /// Where the client came in.
+    pub listener: &'r str,
+    /// The rule that took it, if one did.
+    pub route: Option<&'r str>,
+    /// The group that it went to, if it came so far.
+    pub upstream: Option<&'r str>,
+    /// The member that answered, if one did.
+    pub backend: Option<&'r str>,
+    /// The client's address, after PROXY header and trusted `X-Forwarded-For`.
+    pub client: &'r str,
+    /// As it came.
+    pub method: &'r str,
+    /// The request's target, with secrets cut out (I11): the caller's duty.
+    pub target: &'r str,
+    /// When the request came.
+    pub started: SystemTime,
+    /// What the client was answered.
+    pub status: u16,
+    /// From the request's head to the response's last byte.
+    pub duration: Duration,
+    /// Bytes of the request's body.
+    pub bytes_in: u64,
+    /// Bytes of the response's body.
+    pub bytes_out: u64,
+    /// Why the gateway answered itself, if it did.
+    pub refusal: Option<&'r str>,
+    /// `X-Request-Id`, as the backend saw it.
+    pub request_id: Option<&'r str>,
+}
+
+impl Records {
+    /// Opens the output that `log` asks for; `node` stands in every record.
+    ///
+    /// # Errors
+    /// When the file cannot be opened for appending.
+    pub fn open(log: &Log, node: &Arc<str>) -> Result<(Self, RecordsGuard), RecordsError> {
+        let reopen = Arc::new(AtomicBool::new(false));
+        let (output, guard) = match &log.access {
+            AccessOutput::Off => (None, None),
+            AccessOutput::Stdout => queue(io::stdout()),
+            AccessOutput::File(path) => queue(Reopened {
+                file: append(path)?,
+                path: path.clone(),
+                asked: Arc::clone(&reopen),
+            }),
+        };
+        let records = Self {
+            node: Arc::clone(node),
+            format: log.format,
+            output,
+            reopen,
+        };
+        Ok((records, RecordsGuard(guard)))
+    }
+
+    /// Records that go nowhere.
+    pub fn off() -> Self {
+        Self {
+            node: "".into(),
+            format: LogFormat::Json,
+            output: None,
+            reopen: Arc::default(),
+        }
+    }
+
+    /// The line of a session that ended.
+    pub fn session(&self, record: &Record) {
+        self.write(|line| session(line, &self.node, record));
+    }
+
+    /// The line of a request that became no session.
+    pub fn request(&self, record: &RequestRecord<'_>) {
+        self.write(|line| request(line, &self.node, record));
+    }
+
+    /// The file is opened anew before the next record is written to it, as after SIGHUP from
+    /// logrotate.
+    pub fn reopen(&self) {
+        self.reopen.store(true, Ordering::Release);
+    }
+
+    /// Records that were lost because the output was too slow.
+    pub fn dropped(&self) -> u64 {
+        self.output
+            .as_ref()
+            .map_or(0, |output| output.error_counter().dropped_lines() as u64)
+    }
+
+    fn write(&self, fill: impl FnOnce(&mut Line)) {
+        let Some(output) = &self.output else { return };
+        let mut line = Line::new(self.format);
+        fill(&mut line);
+        // It never fails and never waits: a full queue counts the line as dropped.
+        let _ = output.clone().write_all(&line.finish());
+    }
+}
+
+fn queue(output: impl Write + Send + 'static) -> (Option<NonBlocking>, Option<WorkerGuard>) {
+    let (output, guard) = NonBlockingBuilder::default()
+        .buffered_lines_limit(RECORDS_WAITING_MAX)
+        .lossy(true)
+        .thread_name("records")
+        .finish(output);
+    (Some(output), Some(guard))
+}
+
+fn session(line: &mut Line, node: &str, record: &Record) {
+    let facts = &*record.facts;
+    let ending = &record.ending;
+    line.field(
+        "time",
+        Value::Text(&clock::rfc3339(
+            facts.started + facts.handshake + record.duration,
+        )),
+    );
+    line.field("kind", Value::Text("session"));
+    line.field("id", Value::Text(&facts.id.to_string()));
+    line.field("node", Value::Text(node));
+    line.field("listener", Value::Text(&facts.listener));
+    line.field("route", Value::Text(&facts.route));
+    line.field("upstream", Value::Text(&facts.upstream));
+    line.field("backend", Value::Text(&facts.backend));
+    line.field("principal", facts.principal.as_deref().into());
+    line.field("client", Value::Text(&facts.client));
+    line.field("target", Value::Text(&facts.target));
+    line.field("subprotocol", facts.subprotocol.as_deref().into());
+    line.field("started", Value::Text(&clock::rfc3339(facts.started)));
+    line.field("duration_ms", Value::Millis(record.duration));
+    line.field("handshake_ms", Value::Millis(facts.handshake));
+    line.field("ended_by", Value::Text(ending.by.as_str()));
+    line.field("cause", Value::Text(ending.cause.as_str()));
+    line.field(
+        "close_code",
+        ending
+            .close_code
+            .map_or(Value::None, |code| Value::Number(code.into())),
+    );
+    line.field("clean", Value::Flag(ending.clean));
+    line.group("to_backend", |line| traffic(line, &record.to_backend));
+    line.group("to_client", |line| traffic(line, &record.to_client));
+}
+
+fn traffic(line: &mut Line, traffic: &Traffic) {
+    line.field("bytes", Value::Number(traffic.bytes));
+    line.field("text", Value::Number(traffic.text));
+    line.field("binary", Value::Number(traffic.binary));
+    line.field("ping", Value::Number(traffic.ping));
+    line.field("pong", Value::Number(traffic.pong));
+    line.field("close", Value::Number(traffic.close));
+}
+
+fn request(line: &mut Line, node: &str, record: &RequestRecord<'_>) {
+    line.field(
+        "time",
+        Value::Text(&clock::rfc3339(record.started + record.duration)),
+    );
+    line.field("kind", Value::Text("request"));
+    line.field("node", Value::Text(node));
+    line.field("listener", Value::Text(record.listener));
+    line.field("route", record.route.into());
+    line.field("upstream", record.upstream.into());
+    line.field("backend", record.backend.into());
+    line.field("client", Value::Text(record.client));
+    line.field("method", Value::Text(record.method));
+    line.field("target", Value::Text(record.target));
+    line.field("started", Value::Text(&clock::rfc3339(record.started)));
+    line.field("status", Value::Number(record.status.into()));
+    line.field("duration_ms", Value::Millis(record.duration));
+    line.field("bytes_in", Value::Number(record.bytes_in));
+    line.field("bytes_out", Value::Number(record.bytes_out));
+    line.field("refusal", record.refusal.into());
+    line.field("request_id", record.request_id.into());
+}
+
+/// A file that is opened again when asked, in the thread that writes to it.
+struct Reopened {
+    path: PathBuf,
+    file: File,
+    asked: Arc<AtomicBool>,
+}
+
+impl Write for Reopened {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if self.asked.swap(false, Ordering::AcqRel) {
+            match append(&self.path) {
+                Ok(file) => self.file = file,
+                // The old file still takes records; losing them would be worse.
+                Err(error) => {
+                    tracing::error!(%error, source = %error.source, "records stay in the old file")
+                }
+            }
+        }
+        self.file.write(line)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+fn append(path: &Path) -> Result<File, RecordsError> {
+    let file = OpenOptions::new().create(true).append(true).open(path);
+    file.map_err(|source| RecordsError {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+#[cfg(test)]
+mod tests;
