@@ -17,3 +17,11 @@ pub mod telemetry;
 pub mod io;
 
 pub mod proxy;
+
+pub mod control;
+
+pub mod admin;
+
+pub mod app;
+
+pub mod cli;

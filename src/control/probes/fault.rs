@@ -65,7 +65,7 @@ pub enum ProbeFault {
         looked: usize,
     },
     /// A 101 without what RFC 6455, section 4.1 asks of it.
-    #[error("the 101 should have `{name}: {expected}`, got {}", came.as_deref().map_or_else(|| "none".to_owned(), quoted))]
+    #[error("the 101 should have `{name}: {expected}`, got {}", shown(came.as_deref()))]
     Upgrade {
         /// The header field.
         name: http::HeaderName,
@@ -151,6 +151,10 @@ impl fmt::Display for Doing {
             Self::Closing => f.write_str("waiting for the close frame"),
         }
     }
+}
+
+fn shown(came: Option<&str>) -> String {
+    came.map_or_else(|| "none".to_owned(), quoted)
 }
 
 /// A text in backquotes, short and without control characters.

@@ -154,7 +154,8 @@ async fn http_wants_status_and_body() {
     check(
         &http(Some("ready")),
         &answers("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nrea").await,
-        "failed while reading the body: end of file before message length reached",
+        "failed while reading the body: error reading a body from connection: \
+         end of file before message length reached",
     )
     .await;
     check(
@@ -286,7 +287,8 @@ async fn websocket_holds_a_whole_small_session() {
     check(
         &probe,
         &speaks("", Some("\x1b[31msick")).await,
-        "timed out after 300ms while waiting for a message with `well` (last came `\\u{1b}[31msick`)",
+        "timed out after 300ms while waiting for a message with `well` \
+         (last came `\\u{1b}[31msick`)",
     )
     .await;
 }

@@ -98,6 +98,22 @@ pub enum DialError {
     },
 }
 
+impl DialError {
+    /// Whether this machine is short of something (descriptors, ports, memory), which tells nothing
+    /// about the backend.
+    pub fn is_ours(&self) -> bool {
+        const ENFILE: i32 = 23;
+        const EMFILE: i32 = 24;
+        let (Self::Connect { source, .. } | Self::Name { source, .. }) = self else {
+            return false;
+        };
+        matches!(
+            source.kind(),
+            io::ErrorKind::AddrNotAvailable | io::ErrorKind::OutOfMemory
+        ) || matches!(source.raw_os_error(), Some(ENFILE | EMFILE))
+    }
+}
+
 /// A backend, and the address tried last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {

@@ -48,7 +48,10 @@ pub enum CertError {
     #[error("{} holds no certificate (no `BEGIN CERTIFICATE` section)", .0.display())]
     NoCertificate(PathBuf),
     /// No key inside.
-    #[error("{} holds no private key (no `BEGIN PRIVATE KEY` section; an encrypted key cannot be used)", .0.display())]
+    #[error(
+        "{} holds no private key (no `BEGIN PRIVATE KEY` section; an encrypted one cannot be used)",
+        .0.display()
+    )]
     NoKey(PathBuf),
     /// The first certificate does not parse.
     #[error("the first certificate in {} does not parse", .0.display())]
@@ -62,7 +65,10 @@ pub enum CertError {
         fault: String,
     },
     /// The two files are not a pair.
-    #[error("the key in {} does not belong to the first certificate in {}", .key.display(), .cert.display())]
+    #[error(
+        "the key in {} does not belong to the first certificate in {}",
+        .key.display(), .cert.display()
+    )]
     Mismatch {
         /// The chain's file.
         cert: PathBuf,

@@ -14,10 +14,10 @@ use crate::core::balance::Passed;
 use crate::core::health::{Health, Outcome};
 use crate::core::routing::{Action, RoutingTable};
 
-/// Backends `b0`, `b1`, …, as many as asked.
+/// With as many backends as asked.
 fn upstream(name: &str, backends: u16) -> Upstream {
     let backend = |number| Backend {
-        id: format!("b{number}").as_str().into(),
+        id: format!("b{number:05}").as_str().into(),
         address: format!("127.0.0.1:{}", 9100 + number)
             .parse()
             .expect("an address"),
@@ -226,10 +226,29 @@ fn i3_a_backend_that_returns_gets_its_own_keys_back() {
 }
 
 #[test]
+fn a_changed_policy_takes_effect() {
+    let now = clock::now();
+    let mut one = upstream("chat", 5);
+    for change in [
+        |upstream: &mut Upstream| upstream.policy = Policy::Maglev,
+        |upstream: &mut Upstream| upstream.bounded_load = Some(1.0),
+    ] {
+        let before = compile(&[], &[one.clone()], None);
+        change(&mut one);
+        let after = compile(&[], &[one.clone()], Some(&before));
+        after.upstream("chat").expect("it is there").members[0]
+            .vitals
+            .session_began();
+        assert_ne!(picks(&after, now), picks(&before, now));
+    }
+}
+
+#[test]
 fn health_is_ignored_when_too_few_are_well_but_never_the_operator() {
     let now = clock::now();
-    let mut config = upstream("chat", 5);
+    let mut config = upstream("chat", 6);
     config.backends[0].state = BackendState::Disabled;
+    config.backends[5].state = BackendState::Draining;
     let table = compile(&[], &[config], None);
     let chat = table.upstream("chat").expect("it is there");
     let taken = || {

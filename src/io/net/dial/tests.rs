@@ -121,9 +121,22 @@ async fn a_dead_address_does_not_keep_the_next_one_waiting() {
     let (_listener, alive) = listener().await;
     // From TEST-NET-1 (RFC 5737): it refuses, is unreachable, or swallows, as the network likes.
     let dead: SocketAddr = "192.0.2.1:9".parse().expect("an address");
-    let stream = tokio::time::timeout(Duration::from_secs(5), race(&[dead, alive])).await;
+    let stream = timeout(Duration::from_secs(5), race(&[dead, alive])).await;
     let stream = stream.expect("in time").expect("one is alive");
     assert_eq!(stream.peer_addr().ok(), Some(alive));
+}
+
+#[test]
+fn what_this_machine_lacks_is_not_the_backends_fault() {
+    let check = |code: i32, ours: bool| {
+        let to = peer(&"b:1".parse().expect("an address"), None);
+        let error = failed(to, io::Error::from_raw_os_error(code));
+        assert_eq!(error.is_ours(), ours, "{error:?}");
+    };
+    check(24, true); // EMFILE
+    check(99, true); // EADDRNOTAVAIL
+    check(111, false); // ECONNREFUSED
+    check(113, false); // EHOSTUNREACH
 }
 
 #[test]

@@ -42,8 +42,11 @@ async fn a_connection_comes_in_with_its_options_and_moves_to_another_thread() {
 
     client.write_all(b"over").expect("a connection");
     let other = std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all();
-        runtime.build().expect("a runtime").block_on(async {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        runtime.block_on(async {
             let mut socket = incoming.socket.attach().expect("a runtime");
             let mut read = [0; 4];
             socket.read_exact(&mut read).await.expect("four bytes");

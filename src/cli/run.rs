@@ -1,0 +1,112 @@
+//! `sessile run` and `sessile demo`: from a configuration to a gateway and its exit code.
+
+use std::io::Write;
+use std::net::SocketAddr;
+
+use tokio::runtime::{Builder, Runtime};
+
+use crate::app::{Bound, End};
+use crate::base::addr::ListenAddr;
+use crate::cli::demo;
+use crate::control::load::{LoadOptions, Loaded};
+use crate::control::supervisor::Configuration;
+use crate::telemetry::log;
+
+/// Every session had its close frame.
+const OK: u8 = 0;
+/// It could not start, or sessions were cut.
+const FAILED: u8 = 1;
+/// The configuration is refused.
+const REFUSED: u8 = 2;
+
+/// Runs the gateway until a signal ends it; answers the exit code.
+pub fn run(options: LoadOptions, err: &mut dyn Write) -> u8 {
+    let configuration = Configuration::File(options);
+    control_runtime(err, |runtime, err| {
+        let Some(loaded) = load(&configuration, err) else { return REFUSED };
+        serve(runtime, configuration, loaded, err, |_, _| {})
+    })
+}
+
+/// Runs the shipped configuration with backends of its own; answers the exit code.
+pub fn demo(mut options: LoadOptions, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
+    control_runtime(err, |runtime, err| {
+        match runtime.block_on(demo::start_backends()) {
+            Ok(sets) => options.sets.splice(0..0, sets),
+            Err(error) => return fail(err, &error.into()),
+        };
+        let configuration = Configuration::BuiltIn(options, demo::GATEWAY_TOML);
+        let Some(loaded) = load(&configuration, err) else { return REFUSED };
+        serve(runtime, configuration, loaded, err, |addresses, admin| {
+            // Nobody may be reading; the gateway runs all the same.
+            let _ = out.write_all(demo::greeting(addresses, admin).as_bytes());
+            let _ = out.flush();
+        })
+    })
+}
+
+/// The control plane's runtime: this thread, and what blocks beside it.
+fn control_runtime(err: &mut dyn Write, work: impl FnOnce(&Runtime, &mut dyn Write) -> u8) -> u8 {
+    match Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => {
+            let code = work(&runtime, err);
+            // What still blocks (a name's lookup) must not hold the exit up.
+            runtime.shutdown_background();
+            code
+        }
+        Err(error) => fail(err, &error.into()),
+    }
+}
+
+fn load(configuration: &Configuration, err: &mut dyn Write) -> Option<Loaded> {
+    match configuration.load() {
+        Ok(loaded) => {
+            for warning in &loaded.warnings {
+                let _ = writeln!(err, "{warning}\n");
+            }
+            Some(loaded)
+        }
+        Err(faults) => {
+            let _ = writeln!(err, "{faults}");
+            None
+        }
+    }
+}
+
+fn serve(
+    runtime: &Runtime,
+    configuration: Configuration,
+    loaded: Loaded,
+    err: &mut dyn Write,
+    ready: impl FnOnce(&[SocketAddr], &str),
+) -> u8 {
+    let (level, _log) = match log::init(&loaded.snapshot.log) {
+        Ok(log) => log,
+        Err(error) => return fail(err, &error.into()),
+    };
+    // Sockets are watched by the runtime that is entered when they are opened.
+    let ended = runtime.block_on(async {
+        let gateway = Bound::open(configuration, loaded, level)?;
+        let addresses: Vec<_> = gateway.addresses().iter().filter_map(tcp).collect();
+        ready(&addresses, &gateway.admin_address().to_string());
+        gateway.run().await
+    });
+    match ended {
+        Ok(End::Orderly) => OK,
+        Ok(End::Cut(_)) => FAILED,
+        Err(error) => fail(err, &error),
+    }
+}
+
+fn tcp(address: &ListenAddr) -> Option<SocketAddr> {
+    match address {
+        ListenAddr::Tcp(address) => Some(*address),
+        ListenAddr::Unix(_) => None,
+    }
+}
+
+fn fail(err: &mut dyn Write, error: &anyhow::Error) -> u8 {
+    // There is nowhere else to say it.
+    let _ = writeln!(err, "sessile: {error:#}");
+    FAILED
+}
