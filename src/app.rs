@@ -8,16 +8,17 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::interval;
 
-use crate::admin::{self, AdminState};
+use crate::admin::{self, ListenerView};
 use crate::base::addr::ListenAddr;
 use crate::base::clock;
-use crate::config::snapshot::{Listener, Snapshot};
+use crate::config::snapshot::Listener;
 use crate::control::certs;
-use crate::control::load::{LoadOptions, Loaded};
-use crate::control::supervisor::{self, Supervisor};
+use crate::control::load::Loaded;
+use crate::control::supervisor::{self, Configuration, Supervisor};
 use crate::core::routing::RoutingTable;
 use crate::io::net::listener::{self, ListenOptions};
 use crate::io::tls::client::BackendTls;
@@ -35,7 +36,7 @@ const UPKEEP: Duration = Duration::from_secs(5);
 pub struct Bound {
     shared: Shared,
     sockets: Vec<(usize, listener::Bound)>,
-    admin: admin::Bound,
+    admin: admin::server::Bound,
     certificates: Vec<(Listener, Arc<Resolver>)>,
     supervisor: Arc<Supervisor>,
     log: LogLevel,
@@ -56,7 +57,11 @@ impl Bound {
     ///
     /// # Errors
     /// When a socket, a certificate or a record file cannot be opened; nothing is left open then.
-    pub async fn open(loaded: Loaded, options: LoadOptions, log: LogLevel) -> anyhow::Result<Self> {
+    pub fn open(
+        configuration: Configuration,
+        loaded: Loaded,
+        log: LogLevel,
+    ) -> anyhow::Result<Self> {
         let snapshot = &loaded.snapshot;
         let metrics = Metrics::new();
         let (records, records_guard) = Records::open(&snapshot.log, &snapshot.node.name)?;
@@ -74,7 +79,7 @@ impl Bound {
             sockets.extend(bound.into_iter().map(|socket| (place, socket)));
             certificates.extend(resolver.map(|resolver| (config.clone(), resolver)));
         }
-        let admin = admin::bind(&snapshot.admin).await.context("admin API")?;
+        let admin = admin::server::bind(&snapshot.admin).context("admin API")?;
         let live = Live::new(table);
         let shared = Shared {
             live: Arc::clone(&live),
@@ -84,13 +89,25 @@ impl Bound {
             metrics,
             node: Arc::clone(&node),
         };
-        let supervisor = Supervisor::new(live, options, loaded, backend_tls, node);
-        Ok(Self { shared, sockets, admin, certificates, supervisor, log, _records: records_guard })
+        let supervisor = Supervisor::new(live, configuration, loaded, backend_tls, node);
+        Ok(Self {
+            shared,
+            sockets,
+            admin,
+            certificates,
+            supervisor,
+            log,
+            _records: records_guard,
+        })
     }
 
     /// Where each listener really listens, in the order of the configuration.
     pub fn addresses(&self) -> Vec<ListenAddr> {
-        self.shared.listeners.iter().flat_map(|listener| listener.addresses.clone()).collect()
+        self.shared
+            .listeners
+            .iter()
+            .flat_map(|listener| listener.addresses.clone())
+            .collect()
     }
 
     /// Where the admin API really listens.
@@ -104,7 +121,15 @@ impl Bound {
     /// # Errors
     /// When threads or signals are not to be had.
     pub async fn run(self) -> anyhow::Result<End> {
-        let Self { shared, sockets, admin, certificates, supervisor, log, _records } = self;
+        let Self {
+            shared,
+            sockets,
+            admin,
+            certificates,
+            supervisor,
+            log,
+            _records,
+        } = self;
         let mut signals = Signals::new().context("signals")?;
         let configured = supervisor.loaded();
         let node = &configured.snapshot.node;
@@ -116,7 +141,9 @@ impl Bound {
 
         let mut background = JoinSet::new();
         for (listener, resolver) in certificates {
-            let tls = listener.tls.expect("only listeners with TLS have a resolver");
+            let tls = listener
+                .tls
+                .expect("only listeners with TLS have a resolver");
             background.spawn(certs::follow(listener.name, tls, resolver));
         }
         if configured.snapshot.sources.watch_file {
@@ -124,8 +151,9 @@ impl Bound {
             background.spawn(async move { supervisor.follow_files().await });
         }
         background.spawn(keep_up(Arc::clone(&shared.metrics)));
-        let api = AdminApi { shared: shared.clone(), supervisor: Arc::clone(&supervisor), log };
-        background.spawn(admin::serve(admin, Arc::new(api)));
+        let (stop_admin, admin_stopped) = oneshot::channel::<()>();
+        let api = Arc::new(operated(&shared, &supervisor, log));
+        let admin = tokio::spawn(admin.serve(api, async { drop(admin_stopped.await) }));
         live.enter(Phase::Ready);
         tracing::info!(node = %node.name, workers, "ready");
 
@@ -141,8 +169,30 @@ impl Bound {
             () = signals.stop() => End::Cut(live.sessions()),
         };
         background.shutdown().await;
+        drop(stop_admin);
+        if let Ok(Err(error)) = admin.await {
+            tracing::error!(%error, "the admin API failed");
+        }
         tracing::info!(?end, "stopped");
         Ok(end)
+    }
+}
+
+/// The gateway as the admin API sees it.
+fn operated(shared: &Shared, supervisor: &Arc<Supervisor>, log: LogLevel) -> admin::Gateway {
+    let listeners = shared.listeners.iter().map(|listener| ListenerView {
+        name: listener.config.name.to_string(),
+        tls: listener.tls.is_some(),
+        addresses: listener.addresses.iter().map(ToString::to_string).collect(),
+    });
+    admin::Gateway {
+        node: Arc::clone(&supervisor.loaded().snapshot.node.name),
+        live: Arc::clone(&shared.live),
+        metrics: Arc::clone(&shared.metrics),
+        records: shared.records.clone(),
+        log: Some(log),
+        listeners: listeners.collect(),
+        supervisor: Arc::clone(supervisor),
     }
 }
 
@@ -157,18 +207,28 @@ type OpenListener = (ListenerContext, Vec<listener::Bound>, Option<Arc<Resolver>
 
 fn open_listener(config: &Listener, metrics: &Arc<Metrics>) -> anyhow::Result<OpenListener> {
     let name = &config.name;
-    let options = ListenOptions { backlog: config.backlog, keepalive: config.tcp_keepalive };
-    let bound = listener::bind_all(&config.listen, options).with_context(|| format!("listener `{name}`"))?;
+    let options = ListenOptions {
+        backlog: config.backlog,
+        keepalive: config.tcp_keepalive,
+    };
+    let bound = listener::bind_all(&config.listen, options)
+        .with_context(|| format!("listener `{name}`"))?;
     let mut tls = None;
     let mut resolver = None;
     if let Some(settings) = &config.tls {
         let opened = certs::open(name, settings).with_context(|| format!("listener `{name}`"))?;
-        tls = Some(server::server_config(Arc::clone(&opened), settings.minimum)?);
+        tls = Some(server::server_config(
+            Arc::clone(&opened),
+            settings.minimum,
+        )?);
         resolver = Some(opened);
     }
     let context = ListenerContext {
         config: config.clone(),
-        addresses: bound.iter().map(|socket| socket.address().clone()).collect(),
+        addresses: bound
+            .iter()
+            .map(|socket| socket.address().clone())
+            .collect(),
         tls,
         metrics: ListenerMetrics::new(metrics, name),
     };
@@ -193,7 +253,11 @@ async fn stop_workers(live: &Live, grace: Duration) -> usize {
 
 async fn join(threads: Vec<JoinHandle<()>>) {
     let joined = tokio::task::spawn_blocking(|| {
-        threads.into_iter().map(JoinHandle::join).filter(Result::is_err).count()
+        threads
+            .into_iter()
+            .map(JoinHandle::join)
+            .filter(Result::is_err)
+            .count()
     });
     let panicked = joined.await.unwrap_or_default();
     if panicked > 0 {

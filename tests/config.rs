@@ -298,7 +298,7 @@ fn broken(text: &str, slips: &[Slip]) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
     fn i4_a_broken_file_is_refused_with_a_place_or_is_whole(
@@ -309,7 +309,7 @@ proptest! {
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let lines: Vec<_> = text.split('\n').collect();
         if let Err(faults) = load_text(&alone("tests/config/broken.toml"), &text) {
-            prop_assert!(faults.errors() > 0);
+            prop_assert!(!faults.diagnostics().is_empty());
             for one in faults.diagnostics() {
                 let (line, column) = one.line_and_column();
                 // What has no place is about the file as a whole.

@@ -57,7 +57,7 @@ fn text(
             )
         }
         Err(faults) => {
-            let count = counted(faults.errors(), "fault");
+            let count = counted(faults.diagnostics().len(), "fault");
             writeln!(out, "{faults}\n\n{path} is refused: {count}")
         }
     }

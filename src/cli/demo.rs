@@ -40,7 +40,10 @@ pub async fn start_backends() -> std::io::Result<Vec<(String, String)>> {
         entries.push(format!("{{ id = \"{name}\", address = \"{address}\" }}"));
         tokio::spawn(serve(name, listener));
     }
-    Ok(vec![("upstreams.echo.backends".to_owned(), format!("[{}]", entries.join(", ")))])
+    Ok(vec![(
+        "upstreams.echo.backends".to_owned(),
+        format!("[{}]", entries.join(", ")),
+    )])
 }
 
 /// What the demo tells on its first screen.
@@ -58,10 +61,11 @@ pub fn greeting(gateway: &[SocketAddr], admin: &str) -> String {
 
 async fn serve(name: &'static str, listener: TcpListener) {
     loop {
-        let Ok((stream, _)) = listener.accept().await else { continue };
-        let service = service_fn(move |request| async move {
-            Ok::<_, Infallible>(answer(name, request))
-        });
+        let Ok((stream, _)) = listener.accept().await else {
+            continue;
+        };
+        let service =
+            service_fn(move |request| async move { Ok::<_, Infallible>(answer(name, request)) });
         let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
         tokio::spawn(connection.with_upgrades());
     }
@@ -92,9 +96,15 @@ fn answer(name: &'static str, mut request: Request<Incoming>) -> Response<Full<B
 fn page(name: &str) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::from(PAGE));
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/html; charset=utf-8"),
+    );
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert("x-backend", HeaderValue::from_str(name).expect("a plain name"));
+    headers.insert(
+        "x-backend",
+        HeaderValue::from_str(name).expect("a plain name"),
+    );
     response
 }
 
@@ -106,14 +116,21 @@ async fn echo(upgraded: Upgraded, name: Option<&str>) {
     let stream = TokioIo::new(upgraded);
     let mut socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
     if let Some(name) = name
-        && socket.send(Message::text(format!("hello from {name}"))).await.is_err()
+        && socket
+            .send(Message::text(format!("hello from {name}")))
+            .await
+            .is_err()
     {
         return;
     }
     while let Some(Ok(message)) = socket.next().await {
         let echoes = message.is_text() || message.is_binary();
         // The pong and the answer to a close frame are the library's, sent at the next flush.
-        let sent = if echoes { socket.send(message).await } else { socket.flush().await };
+        let sent = if echoes {
+            socket.send(message).await
+        } else {
+            socket.flush().await
+        };
         if sent.is_err() {
             return;
         }

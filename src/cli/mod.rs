@@ -2,4 +2,6 @@
 //! answers with an exit code.
 
 pub mod check;
+pub mod demo;
+pub mod run;
 pub mod schema;

@@ -23,7 +23,9 @@ const REFUSED: u8 = 2;
 pub fn run(options: LoadOptions, err: &mut dyn Write) -> u8 {
     let configuration = Configuration::File(options);
     control_runtime(err, |runtime, err| {
-        let Some(loaded) = load(&configuration, err) else { return REFUSED };
+        let Some(loaded) = load(&configuration, err) else {
+            return REFUSED;
+        };
         serve(runtime, configuration, loaded, err, |_, _| {})
     })
 }
@@ -36,7 +38,9 @@ pub fn demo(mut options: LoadOptions, out: &mut dyn Write, err: &mut dyn Write) 
             Err(error) => return fail(err, &error.into()),
         };
         let configuration = Configuration::BuiltIn(options, demo::GATEWAY_TOML);
-        let Some(loaded) = load(&configuration, err) else { return REFUSED };
+        let Some(loaded) = load(&configuration, err) else {
+            return REFUSED;
+        };
         serve(runtime, configuration, loaded, err, |addresses, admin| {
             // Nobody may be reading; the gateway runs all the same.
             let _ = out.write_all(demo::greeting(addresses, admin).as_bytes());

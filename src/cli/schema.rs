@@ -6,6 +6,7 @@ use std::io::{self, Write};
 
 use serde_json::{Map, Value};
 
+use crate::config::diagnostic::listed;
 use crate::config::model::Model;
 
 /// How the schema is written.
@@ -141,57 +142,46 @@ impl<'a> Page<'a> {
     }
 
     fn type_of(&self, property: &'a Value) -> String {
-        if let Some(form) = property["format"]
-            .as_str()
-            .filter(|form| !form.contains("int"))
-        {
-            if form != "double" {
-                return form.to_owned();
+        if let Some(named) = property["x-type"].as_str() {
+            return named.to_owned();
+        }
+        match property["anyOf"].as_array() {
+            Some(all) => {
+                let real = all.iter().filter(|one| one["type"] != "null");
+                let names: Vec<_> = real.map(|one| self.type_of(one)).collect();
+                names.join(" or ")
             }
+            None => self.lone_type(property),
         }
-        if self.words(property).is_some_and(|words| !words.is_empty()) {
-            return "word".to_owned();
-        }
-        if let Some(items) = property.get("items") {
-            return format!("list of {}", plural(&self.type_of(items)));
-        }
-        if property
-            .get("additionalProperties")
-            .is_some_and(Value::is_object)
-        {
-            return "table by name".to_owned();
-        }
-        let resolved = self.resolve(property);
-        if resolved.get("properties").is_some() {
-            let or_text = property["anyOf"]
-                .as_array()
-                .is_some_and(|all| all.iter().any(|one| one["type"] == "string"));
-            return if or_text { "text or table" } else { "table" }.to_owned();
-        }
-        let names = match &property["type"] {
-            Value::Array(types) => types.iter().filter_map(Value::as_str).collect(),
-            Value::String(one) => vec![one.as_str()],
-            _ => match property["anyOf"].as_array() {
-                Some(all) => all.iter().filter_map(|one| one["type"].as_str()).collect(),
-                None => Vec::new(),
-            },
-        };
-        let words: Vec<_> = names
-            .into_iter()
-            .filter(|name| *name != "null")
-            .map(type_word)
-            .collect();
-        words.join(" or ")
     }
 
-    /// The words that may stand here, if only words may.
-    fn words(&self, property: &'a Value) -> Option<Vec<&'a str>> {
-        let options = property["oneOf"]
-            .as_array()
-            .or_else(|| property["enum"].as_array())?;
-        let word = |one: &'a Value| one["const"].as_str().or_else(|| one.as_str());
-        Some(options.iter().filter_map(word).collect())
+    fn lone_type(&self, schema: &'a Value) -> String {
+        let words = words(schema);
+        if !words.is_empty() {
+            return listed(&words, "or");
+        }
+        if let Some(items) = schema.get("items") {
+            return format!("list of {}", self.type_of(items));
+        }
+        let names: Vec<_> = match &self.resolve(schema)["type"] {
+            Value::Array(types) => types.iter().filter_map(Value::as_str).collect(),
+            other => other.as_str().into_iter().collect(),
+        };
+        let real = names.into_iter().filter(|name| *name != "null");
+        real.map(type_word).collect::<Vec<_>>().join(" or ")
     }
+}
+
+/// The words that may stand here, if only words may.
+fn words(schema: &Value) -> Vec<&str> {
+    let options = schema["oneOf"]
+        .as_array()
+        .or_else(|| schema["enum"].as_array());
+    options
+        .into_iter()
+        .flatten()
+        .filter_map(|one| one["const"].as_str().or_else(|| one.as_str()))
+        .collect()
 }
 
 fn type_word(name: &str) -> &str {
@@ -205,21 +195,9 @@ fn type_word(name: &str) -> &str {
     }
 }
 
-fn plural(word: &str) -> String {
-    match word {
-        "text" => "texts".to_owned(),
-        "table" => "tables".to_owned(),
-        "text or table" => "texts or tables".to_owned(),
-        other => other.to_owned(),
-    }
-}
-
 fn shown_default(value: &Value) -> String {
     match value {
-        Value::Null => String::new(),
-        Value::Array(list) if list.is_empty() => String::new(),
-        Value::Object(table) if table.is_empty() => String::new(),
-        Value::Object(_) | Value::Array(_) => String::new(),
+        Value::Null | Value::Object(_) | Value::Array(_) => String::new(),
         other => format!("`{other}`"),
     }
 }

@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use figment::value::{Num, Value};
-use serde::de::value::{MapAccessDeserializer, StrDeserializer};
+use serde::de::value::StrDeserializer;
 use serde::de::{self, DeserializeOwned, DeserializeSeed, Expected, IntoDeserializer, Unexpected};
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
+use crate::config::diagnostic::listed;
 use crate::config::span::KeyPath;
 
 /// More faults than this tell an operator nothing new, and each costs one more reading.
@@ -38,7 +39,7 @@ pub enum MisfitKind {
     Type {
         /// What would fit.
         expected: String,
-        /// What stands there; never its content, which may be secret.
+        /// What stands there; never a text's content, which may be secret.
         found: String,
     },
     /// The value's own type says why.
@@ -186,8 +187,14 @@ impl de::Error for Fault {
         MisfitKind::Type { expected, found }.into()
     }
 
+    // Of the right type, so a number that is too small or too large; never part of a secret.
     fn invalid_value(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::invalid_type(found, expected)
+        let (found, expected) = match found {
+            Unexpected::Signed(number) => (number.to_string(), expected.to_string()),
+            _ => return Self::invalid_type(found, expected),
+        };
+        let expected = expected_words(&expected);
+        MisfitKind::Type { expected, found }.into()
     }
 
     fn unknown_variant(word: &str, words: &'static [&'static str]) -> Self {
@@ -216,15 +223,15 @@ fn found_words(found: Unexpected<'_>) -> String {
 
 /// serde's and Rust's words in those of an operator.
 fn expected_words(expected: &str) -> String {
-    let number = |max: u128| format!("a whole number from 0 to {max}");
+    let number = |max: u32| format!("a whole number from 0 to {max}");
     match expected {
         "a string" => "text".to_owned(),
         "a boolean" => "`true` or `false`".to_owned(),
         "a sequence" => "a list".to_owned(),
         "a map" => "a table".to_owned(),
-        "u16" => number(u128::from(u16::MAX)),
-        "u32" => number(u128::from(u32::MAX)),
-        "u64" | "usize" => number(u128::from(u64::MAX)),
+        "u16" => number(u32::from(u16::MAX)),
+        "u32" => number(u32::MAX),
+        "u64" | "usize" => "a whole number, 0 or more".to_owned(),
         "f64" => "a number".to_owned(),
         other if other.starts_with("struct ") => "a table".to_owned(),
         other => other.to_owned(),
@@ -299,12 +306,8 @@ impl<'de> Deserializer<'de> for Reader<'_> {
                 let word: StrDeserializer<'_, Fault> = text.as_str().into_deserializer();
                 visitor.visit_enum(word)
             }
-            Value::Dict(_, dict) => visitor.visit_enum(MapAccessDeserializer::new(Entries {
-                rest: dict.iter(),
-                current: None,
-            })),
             _ => {
-                let expected = format!("one of {}", super::diagnostic::listed(words));
+                let expected = listed(words, "or");
                 Err(de::Error::invalid_type(
                     self.unexpected(),
                     &expected.as_str(),
@@ -388,5 +391,109 @@ impl<'de> SeqAccess<'de> for Elements<'_> {
         seed.deserialize(Reader(value))
             .map(Some)
             .map_err(|fault| fault.under(&index.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use figment::value::{Dict, Tag};
+    use proptest::prelude::*;
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Default, PartialEq, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    struct Sample {
+        numbers: Vec<u16>,
+        inner: Inner,
+        word: Option<Word>,
+        tables: BTreeMap<String, Vec<Inner>>,
+    }
+
+    #[derive(Debug, Default, PartialEq, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    struct Inner {
+        name: String,
+    }
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Word {
+        First,
+        Second,
+    }
+
+    fn faults(text: &str) -> Vec<String> {
+        let (document, _) = crate::config::span::Document::parse(text);
+        let (read, misfits, _) = decode::<Sample>(Value::Dict(Tag::Default, document.values));
+        assert!(read.is_some());
+        let shown = |misfit: &Misfit| format!("{}: {}", misfit.path, misfit.kind);
+        misfits.iter().map(shown).collect()
+    }
+
+    #[test]
+    fn every_misfit_is_found_at_its_place() {
+        let check = |text: &str, expected: &[&str]| assert_eq!(faults(text), expected, "{text}");
+        check("numbers = [1, 2]\nword = \"first\"", &[]);
+        check(
+            "inner = [\"name\"]\nword = 1",
+            &[
+                "inner: expected a table, found a list",
+                "word: expected `first` or `second`, found a whole number",
+            ],
+        );
+        check(
+            "tables.a = [{ nam = 1 }, { name = 2 }]",
+            &[
+                "tables.a[0].nam: unknown key `nam`",
+                "tables.a[1].name: expected text, found a whole number",
+            ],
+        );
+        check(
+            "numbers = [70000]",
+            &["numbers[0]: expected a whole number from 0 to 65535, found 70000"],
+        );
+        check("word = \"third\"", &["word: unknown word `third`"]);
+        check(
+            "word.first = 1",
+            &["word: expected `first` or `second`, found a table"],
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn what_fits_is_kept_and_what_does_not_is_named_by_its_first_place(
+            elements in prop::collection::vec(prop::option::of(any::<u16>()), 0..60)
+        ) {
+            let value = |element: &Option<u16>| match element {
+                Some(number) => Value::from(i64::from(*number)),
+                None => Value::from("no number"),
+            };
+            let list = Value::Array(Tag::Default, elements.iter().map(value).collect());
+            let values = Dict::from([("numbers".to_owned(), list)]);
+            let (read, misfits, holes) = decode::<Sample>(Value::Dict(Tag::Default, values));
+
+            let kept: Vec<_> = elements.iter().flatten().copied().collect();
+            prop_assert_eq!(read.expect("fewer faults than the limit").numbers, kept);
+            let at = |place: usize| KeyPath(vec!["numbers".to_owned(), place.to_string()]);
+            let (good, bad): (Vec<_>, Vec<_>) =
+                (0..elements.len()).partition(|place| elements[*place].is_some());
+            let named: Vec<_> = misfits.into_iter().map(|misfit| misfit.path).collect();
+            prop_assert_eq!(named, bad.into_iter().map(at).collect::<Vec<_>>());
+            for (now, first) in good.into_iter().enumerate() {
+                prop_assert_eq!(holes.original(&at(now)), at(first));
+            }
+        }
+    }
+
+    #[test]
+    fn too_many_faults_end_the_reading() {
+        let list = vec![Value::from("no number"); FAULTS_MAX + 50];
+        let values = Dict::from([("numbers".to_owned(), Value::Array(Tag::Default, list))]);
+        let (read, misfits, _) = decode::<Sample>(Value::Dict(Tag::Default, values));
+        assert_eq!((read, misfits.len()), (None, FAULTS_MAX));
     }
 }

@@ -182,12 +182,13 @@ pub fn suggestion<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> 
     match nearest(given, known.iter().copied()) {
         Some(name) => Some(format!("did you mean `{name}`?")),
         None if known.is_empty() => None,
-        None => Some(format!("there is {}", listed(&known))),
+        None => Some(format!("there is {}", listed(&known, "and"))),
     }
 }
 
-/// `a`, `b` and `c`, at most ten of them.
-pub fn listed(names: &[&str]) -> String {
+/// `a`, `b` and `c`, at most ten of them; `last` stands before the last.
+pub fn listed(names: &[&str], last: &str) -> String {
+    let word = last;
     const SHOWN_MAX: usize = 10;
     let quoted: Vec<_> = names
         .iter()
@@ -199,7 +200,46 @@ pub fn listed(names: &[&str]) -> String {
             format!("{} and {} more", quoted.join(", "), names.len() - SHOWN_MAX)
         }
         Some((last, [])) => last.clone(),
-        Some((last, before)) => format!("{} and {last}", before.join(", ")),
+        Some((last, before)) => format!("{} {word} {last}", before.join(", ")),
         None => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_near_is_suggested_and_what_is_not_is_listed() {
+        let check = |given: &str, known: &[&str], help: Option<&str>| {
+            let suggested = suggestion(given, known.iter().copied());
+            assert_eq!(suggested.as_deref(), help, "{given}");
+        };
+        check("chta", &["chat", "static"], Some("did you mean `chat`?"));
+        check("maglv", &["maglev"], Some("did you mean `maglev`?"));
+        check("billing", &["chat"], Some("there is `chat`"));
+        check(
+            "billing",
+            &["a", "b", "c"],
+            Some("there is `a`, `b` and `c`"),
+        );
+        check("billing", &[], None);
+        let many: Vec<_> = (0..12).map(|_| "upstream").collect();
+        assert!(listed(&many, "and").ends_with("and 2 more"));
+    }
+
+    #[test]
+    fn a_place_is_cut_to_its_line_and_stands_on_letters() {
+        let (document, _) = Document::parse("a = \"ä\"\nb = \"\"\"x\ny\"\"\"\n");
+        let check = |span: Range<usize>, line: usize, column: usize, text: &str| {
+            let place = Place::new(&document, span);
+            let shown = &place.text[place.span.clone()];
+            assert_eq!((place.line, place.column, shown), (line, column, text));
+        };
+        check(4..8, 1, 5, "\"ä\"");
+        check(6..7, 1, 6, "ä");
+        check(13..22, 2, 5, "\"\"\"x");
+        check(9..9, 2, 1, "");
+        check(1000..2000, 4, 1, "");
     }
 }

@@ -37,8 +37,9 @@ pub struct Reading {
     pub model: Model,
     /// Where things were written.
     pub origin: Origin,
-    /// Everything that is not TOML or does not fit the model.
-    pub faults: Vec<Diagnostic>,
+    /// Everything that is not TOML or does not fit the model, and variables that look as if they
+    /// should have set something.
+    pub found: Vec<Diagnostic>,
 }
 
 /// Where values were written.
@@ -103,7 +104,7 @@ impl Layers<'_> {
             return Reading {
                 model: Model::default(),
                 origin,
-                faults,
+                found: faults,
             };
         }
         let (model, misfits, holes) = decode::<Model>(origin.merged.clone());
@@ -111,12 +112,35 @@ impl Layers<'_> {
         if model.is_none() {
             origin.holes.note(KeyPath::default());
         }
-        let faults = misfits.iter().map(|misfit| origin.misfit(misfit)).collect();
+        let mut found: Vec<_> = misfits.iter().map(|misfit| origin.misfit(misfit)).collect();
+        found.extend(self.nearly_variables());
         Reading {
             model: model.unwrap_or_default(),
             origin,
-            faults,
+            found,
         }
+    }
+
+    /// Variables that would set a key if one `_` of theirs were two.
+    fn nearly_variables(&self) -> impl Iterator<Item = Diagnostic> {
+        self.environment.iter().filter_map(|(name, value)| {
+            let rest = name.strip_prefix(VARIABLE_PREFIX)?;
+            let (section, key) = rest.split_once('_').filter(|_| !rest.contains("__"))?;
+            let keys = [section, key].map(str::to_ascii_lowercase);
+            let values = nested(keys.iter().map(String::as_str), value);
+            let (_, misfits, _) = decode::<Model>(Value::Dict(Tag::Default, values));
+            let known = !misfits
+                .iter()
+                .any(|misfit| matches!(misfit.kind, MisfitKind::Key(..)));
+            known.then(|| Diagnostic {
+                severity: Severity::Warning,
+                source: Source::Variable(name.clone()),
+                place: None,
+                key: KeyPath::default(),
+                message: "this variable sets nothing".to_owned(),
+                help: Some(format!("did you mean `{VARIABLE_PREFIX}{section}__{key}`?")),
+            })
+        })
     }
 
     /// The variables that are configuration, in the order of their names.
@@ -246,7 +270,18 @@ impl Origin {
             MisfitKind::Word(word, words) => (Part::Value, suggestion(word, words.iter().copied())),
             MisfitKind::Type { .. } | MisfitKind::Value(_) => (Part::Value, None),
         };
-        self.report_original(Severity::Error, misfit.path.clone(), part, message, help)
+        let mut one =
+            self.report_original(Severity::Error, misfit.path.clone(), part, message, help);
+        if let MisfitKind::Type { expected, found } = &misfit.kind {
+            one.help = match (expected.as_str(), found.as_str(), &one.source) {
+                ("a list", "text", _) => Some("put it in brackets: `[\"…\"]`".to_owned()),
+                ("a list", "a table", Source::Variable(_) | Source::Flag(_)) => {
+                    Some("a list can only be set as a whole".to_owned())
+                }
+                _ => None,
+            };
+        }
+        one
     }
 }
 
@@ -288,5 +323,78 @@ impl Provider for Layer {
 
     fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
         Ok(Map::from([(Profile::Default, self.values.clone())]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str, environment: &[(&str, &str)], sets: &[(&str, &str)]) -> Reading {
+        let owned = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+            let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+            pairs.iter().map(pair).collect()
+        };
+        Layers {
+            path: Path::new("gateway.toml"),
+            text,
+            environment: &owned(environment),
+            sets: &owned(sets),
+        }
+        .read()
+    }
+
+    #[test]
+    fn defaults_yield_to_the_file_the_file_to_the_environment_that_to_flags() {
+        let file = "[node]\nworkers = 2\n";
+        let variable = ("SESSILE_NODE__WORKERS", "3");
+        let check = |file, environment: &[_], sets: &[_], workers| {
+            let reading = read(file, environment, sets);
+            assert_eq!(
+                (reading.model.node.workers, reading.found),
+                (workers, Vec::new())
+            );
+        };
+        check("", &[], &[], 0);
+        check(file, &[], &[], 2);
+        check(file, &[variable], &[], 3);
+        check(
+            file,
+            &[variable],
+            &[("node.workers", "4"), ("node.workers", "5")],
+            5,
+        );
+    }
+
+    #[test]
+    fn layers_add_to_tables_and_take_the_place_of_lists() {
+        let reading = read(
+            "[upstreams.a]\nbackends = [\"a:1\", \"a:2\"]\nattempts = 7\n",
+            &[("SESSILE_UPSTREAMS__A__BACKENDS", "[\"b:1\"]")],
+            &[("upstreams.b.attempts", "2")],
+        );
+        let upstreams = &reading.model.upstreams;
+        assert_eq!(upstreams["a"].backends.len(), 1);
+        assert_eq!((upstreams["a"].attempts, upstreams["b"].attempts), (7, 2));
+    }
+
+    #[test]
+    fn variables_of_others_are_passed_over_and_slips_are_told() {
+        let check = |name: &str, told: bool| {
+            let reading = read("", &[(name, "tcp://10.0.0.1:8080")], &[]);
+            assert_eq!(
+                !reading.found.is_empty(),
+                told,
+                "{name}: {:?}",
+                reading.found
+            );
+        };
+        check("SESSILE_PORT", false);
+        check("SESSILE_PORT_8080_TCP", false);
+        check("SESSILE_ADMIN_SERVICE_HOST", false);
+        check("SESSILE_CONFIG", false);
+        check("SESSILE_ADMIN_LISTEN", true);
+        check("SESSILE_NODE_STATE_DIR", true);
+        check("SESSILE_ADMIN__LISEN", true);
     }
 }

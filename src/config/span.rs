@@ -36,7 +36,10 @@ impl KeyPath {
     /// The name of a file or of a variable that holds a secret may be.
     pub fn is_secret(&self) -> bool {
         let reference = matches!(self.0.last().map(String::as_str), Some("file" | "env"));
-        !reference && self.0.iter().any(|step| names_secret(step))
+        // An upstream may be named after what it serves.
+        let upstream = self.0.first().is_some_and(|step| step == "upstreams");
+        let mut steps = self.0.iter().enumerate();
+        !reference && steps.any(|(at, step)| !(upstream && at == 1) && names_secret(step))
     }
 }
 
@@ -64,7 +67,16 @@ impl fmt::Display for KeyPath {
 
 /// Words that mark the value beside them as secret, in whatever key they stand. Keys that are
 /// nearly one are taken for it: a mistyped `tokn` holds a secret too.
-const SECRET_WORDS: [&str; 5] = ["token", "secret", "password", "passphrase", "credential"];
+const SECRET_WORDS: [&str; 8] = [
+    "token",
+    "secret",
+    "password",
+    "passphrase",
+    "credential",
+    "authorization",
+    "api-key",
+    "api_key",
+];
 
 fn names_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
@@ -244,4 +256,72 @@ fn secrets_by_eye(text: &str) -> Vec<Range<usize>> {
         found.push(value..end.max(line_end));
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(steps: &str) -> KeyPath {
+        KeyPath(steps.split(' ').map(str::to_owned).collect())
+    }
+
+    #[test]
+    fn paths_are_shown_as_an_operator_would_say_them() {
+        let check = |steps: &str, shown: &str| assert_eq!(path(steps).to_string(), shown);
+        check("routes 2 timeouts idle", "routes[2].timeouts.idle");
+        check("routes 0 headers x.y", "routes[0].headers.\"x.y\"");
+        check("routes 0 headers ", "routes[0].headers.\"\"");
+        check("upstreams chat", "upstreams.chat");
+    }
+
+    #[test]
+    fn i11_secrets_are_known_by_their_keys() {
+        let check =
+            |steps: &str, secret: bool| assert_eq!(path(steps).is_secret(), secret, "{steps}");
+        check("admin token", true);
+        check("admin tokn", true);
+        check("admin Token value", true);
+        check("admin token file", false);
+        check("admin listen", false);
+        check("routes 0 request_headers set Authorization", true);
+        check("routes 0 headers x-api-key prefix", true);
+        check("upstreams token-service backends 0", false);
+        check("listeners 0 tls certificates 0 key", false);
+    }
+
+    #[test]
+    fn keys_and_values_have_their_places() {
+        let text = "[[routes]]\nname = \"a\"\ntls.certificates = [{ cert = 1 }]\n";
+        let (document, faults) = Document::parse(text);
+        assert_eq!(faults, []);
+        let check = |steps: &str, key: &str, value: &str| {
+            let spans = document.spans(&path(steps)).expect(steps);
+            assert_eq!(
+                (&text[spans.key.clone()], &text[spans.value.clone()]),
+                (key, value)
+            );
+        };
+        check("routes 0", "[[routes]]", "[[routes]]");
+        check("routes 0 name", "name", "\"a\"");
+        check(
+            "routes 0 tls certificates",
+            "certificates",
+            "[{ cert = 1 }]",
+        );
+        check("routes 0 tls certificates 0 cert", "cert", "1");
+    }
+
+    #[test]
+    fn a_lone_value_is_toml_or_text() {
+        let check = |text: &str, value: Value| assert_eq!(lone_value(text), value, "{text}");
+        check("5", Value::from(5_i64));
+        check("true", Value::from(true));
+        check("\"5\"", Value::from("5"));
+        check("127.0.0.1:9900", Value::from("127.0.0.1:9900"));
+        check("", Value::from(""));
+        check("[\"a\"]", Value::from(vec!["a"]));
+        check("5\nother = 6", Value::from("5\nother = 6"));
+        check("\"a", Value::from("\"a"));
+    }
 }

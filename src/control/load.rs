@@ -6,11 +6,13 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use rustls::InconsistentKeys;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, SigningKey};
 use serde::Serialize;
 
 use crate::config::diagnostic::{Diagnostic, Severity, Source};
@@ -64,21 +66,15 @@ pub struct Loaded {
     pub warnings: Vec<Diagnostic>,
 }
 
-/// Why a configuration is refused: every fault of it, and the warnings beside them.
+/// Why a configuration is refused: every fault of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Faults(Vec<Diagnostic>);
 
 impl Faults {
-    /// In the order of the file; at least one of them is an error.
+    /// At least one, in the order of the file.
     pub fn diagnostics(&self) -> &[Diagnostic] {
         &self.0
-    }
-
-    /// How many errors there are.
-    pub fn errors(&self) -> usize {
-        let error = |one: &&Diagnostic| one.severity == Severity::Error;
-        self.0.iter().filter(error).count()
     }
 }
 
@@ -132,24 +128,28 @@ fn load_bytes(options: &LoadOptions, bytes: &[u8]) -> Result<Loaded, Faults> {
         );
         return Err(Faults(vec![fault]));
     }
-    let directory = options.path.parent().unwrap_or(Path::new(""));
+    let directory = options.path.parent().unwrap_or_else(|| Path::new(""));
     let world = World {
         environment: &options.environment,
         files: RefCell::new(vec![options.path.clone()]),
     };
     let (snapshot, found) = validate(&reading.model, &reading.origin, directory, &world);
+    let (mut faults, warnings): (Vec<_>, Vec<_>) = reading
+        .found
+        .into_iter()
+        .chain(found)
+        .partition(|one| one.severity == Severity::Error);
     match snapshot {
-        Some(snapshot) if reading.faults.is_empty() => Ok(Loaded {
+        Some(snapshot) if faults.is_empty() => Ok(Loaded {
             masked: in_force(reading.model, &snapshot).masked_json(),
             snapshot,
             files: world.files.into_inner(),
-            warnings: found,
+            warnings,
         }),
+        // Warnings beside faults are mostly their consequences.
         _ => {
-            let mut all = reading.faults;
-            all.extend(found);
-            all.sort_by_key(Diagnostic::line_and_column);
-            Err(Faults(all))
+            faults.sort_by_key(Diagnostic::line_and_column);
+            Err(Faults(faults))
         }
     }
 }
@@ -242,6 +242,22 @@ impl World<'_> {
             Err(_) => Err(format!("{shown} is not PEM")),
         }
     }
+
+    /// The private key of a PEM file. The parsers' own errors are not shown: they might quote it.
+    fn key(&self, path: &Path) -> Result<Arc<dyn SigningKey>, String> {
+        let shown = path.display();
+        let bytes = self
+            .read(path)
+            .map_err(|why| format!("cannot read {shown}: {why}"))?;
+        let key = PrivateKeyDer::from_pem_slice(&bytes)
+            .map_err(|_| format!("{shown} holds no PEM private key"))?;
+        aws_lc_rs::sign::any_supported_type(&key)
+            .map_err(|_| format!("{shown} holds a key of no known kind"))
+    }
+}
+
+fn no_x509(path: &Path) -> String {
+    format!("{} holds no X.509 certificate", path.display())
 }
 
 impl Surroundings for World<'_> {
@@ -256,38 +272,29 @@ impl Surroundings for World<'_> {
         String::from_utf8(self.read(path)?).map_err(|_| "it is not UTF-8".to_owned())
     }
 
-    fn certificate(&self, files: &CertificateFiles) -> Result<(), CertificateFault> {
-        let chain = self
-            .certificates(&files.cert)
-            .map_err(CertificateFault::Chain)?;
-        let shown = files.key.display();
-        let bytes = self
-            .read(&files.key)
-            .map_err(|why| CertificateFault::Key(format!("cannot read {shown}: {why}")))?;
-        // The parser's own errors are not shown: they might quote the key.
-        let key = PrivateKeyDer::from_pem_slice(&bytes)
-            .map_err(|_| CertificateFault::Key(format!("{shown} holds no PEM private key")))?;
-        let key = aws_lc_rs::sign::any_supported_type(&key)
-            .map_err(|_| CertificateFault::Key(format!("{shown} holds a key of no known kind")))?;
+    fn certificate(&self, files: &CertificateFiles) -> Vec<CertificateFault> {
+        let (chain, key) = match (self.certificates(&files.cert), self.key(&files.key)) {
+            (Ok(chain), Ok(key)) => (chain, key),
+            (chain, key) => {
+                let chain = chain.err().map(CertificateFault::Chain);
+                return chain
+                    .into_iter()
+                    .chain(key.err().map(CertificateFault::Key))
+                    .collect();
+            }
+        };
         match CertifiedKey::new(chain, key).keys_match() {
             // A key that does not tell its public half cannot be compared.
-            Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {
-                Ok(())
-            }
-            Err(rustls::Error::InconsistentKeys(_)) => Err(CertificateFault::Mismatch),
-            Err(_) => Err(CertificateFault::Chain(format!(
-                "{} holds no X.509 certificate",
-                files.cert.display()
-            ))),
+            Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Vec::new(),
+            Err(rustls::Error::InconsistentKeys(_)) => vec![CertificateFault::Mismatch],
+            Err(_) => vec![CertificateFault::Chain(no_x509(&files.cert))],
         }
     }
 
     fn roots(&self, path: &Path) -> Result<(), String> {
         let mut store = rustls::RootCertStore::empty();
         for certificate in self.certificates(path)? {
-            store
-                .add(certificate)
-                .map_err(|_| format!("{} holds no X.509 certificate", path.display()))?;
+            store.add(certificate).map_err(|_| no_x509(path))?;
         }
         Ok(())
     }

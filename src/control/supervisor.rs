@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::sync::Mutex as AsyncMutex;
 
@@ -44,16 +45,17 @@ struct Shown {
 }
 
 /// A configuration that did not take effect.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Refused {
     /// When, as RFC 3339.
     pub at: String,
     /// Everything that is wrong with it.
+    #[schemars(with = "Vec<serde_json::Value>")]
     pub faults: Vec<Diagnostic>,
 }
 
 /// What a change came to.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ReloadReport {
     /// Of the table in force now.
     pub generation: u64,
@@ -70,7 +72,7 @@ pub struct ReloadReport {
 }
 
 /// Names of what a change touched.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Changes {
     /// New ones.
     pub added: Vec<String>,
@@ -137,7 +139,10 @@ pub fn read_backend_tls(
     let with_tls = snapshot.upstreams.values().filter_map(|upstream| {
         let tls = ClientTls::new(upstream.tls.as_ref()?);
         let name = || upstream.name.clone();
-        Some(tls.map(|tls| (name(), tls)).map_err(|error| UpstreamTlsError(name(), error)))
+        Some(
+            tls.map(|tls| (name(), tls))
+                .map_err(|error| UpstreamTlsError(name(), error)),
+        )
     });
     with_tls.collect()
 }
@@ -158,7 +163,11 @@ impl Supervisor {
             backend_tls,
             node,
             changing: AsyncMutex::new(probes),
-            shown: Mutex::new(Shown { loaded: Arc::new(loaded), at: clock::wall(), refused: None }),
+            shown: Mutex::new(Shown {
+                loaded: Arc::new(loaded),
+                at: clock::wall(),
+                refused: None,
+            }),
         })
     }
 
@@ -177,12 +186,17 @@ impl Supervisor {
         let mut probes = self.changing.lock().await;
         let options = self.configuration.clone();
         let read = tokio::task::spawn_blocking(move || {
-            let loaded = options.load().map_err(|faults| faults.diagnostics().to_vec())?;
+            let loaded = options
+                .load()
+                .map_err(|faults| faults.diagnostics().to_vec())?;
             let tls = read_backend_tls(&loaded.snapshot);
             let tls = tls.map_err(|error| vec![error.diagnostic(options.path())])?;
             Ok::<_, Vec<Diagnostic>>((loaded, tls))
         });
-        match read.await.expect("reading the configuration does not panic") {
+        match read
+            .await
+            .expect("reading the configuration does not panic")
+        {
             Ok((loaded, tls)) => Ok(self.put_into_force(&mut probes, loaded, tls).await),
             Err(faults) => {
                 self.refuse(&faults);
@@ -200,6 +214,11 @@ impl Supervisor {
             let _ = self.reload().await;
             watch.set_files(self.shown().loaded.files.clone());
         }
+    }
+
+    /// The file that the configuration comes from.
+    pub fn path(&self) -> &Path {
+        self.configuration.path()
     }
 
     /// What is in force, secrets masked.
@@ -223,7 +242,10 @@ impl Supervisor {
     }
 
     fn shown(&self) -> Shown {
-        self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shown
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn show(&self, change: impl FnOnce(&mut Shown)) {
@@ -235,7 +257,10 @@ impl Supervisor {
         for fault in faults {
             tracing::error!(%fault, "configuration refused; the one before it stays in force");
         }
-        let refused = Refused { at: clock::rfc3339(clock::wall()), faults: faults.to_vec() };
+        let refused = Refused {
+            at: clock::rfc3339(clock::wall()),
+            faults: faults.to_vec(),
+        };
         self.show(|shown| shown.refused = Some(refused));
     }
 
@@ -247,10 +272,19 @@ impl Supervisor {
     ) -> ReloadReport {
         let before = self.shown().loaded;
         let old = self.live.table_arc();
-        let table = RoutingTable::compile(&loaded.snapshot, Some(&old), old.generation + 1, clock::now());
+        let table = RoutingTable::compile(
+            &loaded.snapshot,
+            Some(&old),
+            old.generation + 1,
+            clock::now(),
+        );
         let swapped = table.digest != old.digest;
         let mut report = ReloadReport {
-            generation: if swapped { table.generation } else { old.generation },
+            generation: if swapped {
+                table.generation
+            } else {
+                old.generation
+            },
             digest: table.digest.to_string(),
             swapped,
             routes: route_changes(&before.snapshot, &loaded.snapshot),
@@ -269,9 +303,13 @@ impl Supervisor {
             routes = ?report.routes, upstreams = ?report.upstreams, "configuration in force"
         );
         for key in &report.needs_restart {
-            tracing::warn!(key, "this setting has changed and takes effect at the next start");
+            tracing::warn!(
+                key,
+                "this setting has changed and takes effect at the next start"
+            );
         }
-        self.close_sessions_of_removed(&before.snapshot, &report.routes.removed).await;
+        self.close_sessions_of_removed(&before.snapshot, &report.routes.removed)
+            .await;
         // What waits for a restart goes on being what it was.
         report.needs_restart.sort_unstable();
         let snapshot = Snapshot {
@@ -282,7 +320,13 @@ impl Supervisor {
             ..loaded.snapshot
         };
         let loaded = Arc::new(Loaded { snapshot, ..loaded });
-        self.show(|shown| *shown = Shown { loaded, at: clock::wall(), refused: None });
+        self.show(|shown| {
+            *shown = Shown {
+                loaded,
+                at: clock::wall(),
+                refused: None,
+            }
+        });
         report
     }
 
@@ -302,10 +346,19 @@ impl Supervisor {
                 reason: "route removed".into(),
                 cause: Cause::RouteRemoved,
             };
-            let query = SessionQuery { route: Some(route.name.to_string()), ..SessionQuery::default() };
+            let query = SessionQuery {
+                route: Some(route.name.to_string()),
+                ..SessionQuery::default()
+            };
             for worker in self.live.workers() {
                 let (query, order) = (query.clone(), order.clone());
-                worker.ask(|answer| WorkerCommand::Close { query, order, answer }).await;
+                worker
+                    .ask(|answer| WorkerCommand::Close {
+                        query,
+                        order,
+                        answer,
+                    })
+                    .await;
             }
         }
     }
@@ -313,18 +366,30 @@ impl Supervisor {
 
 fn route_changes(before: &Snapshot, after: &Snapshot) -> Changes {
     let by_name = |snapshot: &Snapshot| -> BTreeMap<_, _> {
-        snapshot.routes.iter().map(|route| (route.name.clone(), route.clone())).collect()
+        snapshot
+            .routes
+            .iter()
+            .map(|route| (route.name.clone(), route.clone()))
+            .collect()
     };
     changes(&by_name(before), &by_name(after))
 }
 
-fn changes<N: Ord + ToString, T: PartialEq>(before: &BTreeMap<N, T>, after: &BTreeMap<N, T>) -> Changes {
+fn changes<N: Ord + ToString, T: PartialEq>(
+    before: &BTreeMap<N, T>,
+    after: &BTreeMap<N, T>,
+) -> Changes {
     let names = |from: &BTreeMap<N, T>, keep: &dyn Fn(&N, &T) -> bool| {
-        from.iter().filter(|(name, item)| keep(name, item)).map(|(name, _)| name.to_string()).collect()
+        from.iter()
+            .filter(|(name, item)| keep(name, item))
+            .map(|(name, _)| name.to_string())
+            .collect()
     };
     Changes {
         added: names(after, &|name, _| !before.contains_key(name)),
-        changed: names(after, &|name, item| before.get(name).is_some_and(|old| old != item)),
+        changed: names(after, &|name, item| {
+            before.get(name).is_some_and(|old| old != item)
+        }),
         removed: names(before, &|name, _| !after.contains_key(name)),
     }
 }
@@ -355,7 +420,10 @@ impl Observe for Observer {
         result: Result<Duration, ProbeFault>,
     ) {
         let table = self.0.table();
-        let Some(member) = table.upstream(upstream).and_then(|upstream| upstream.member(backend)) else {
+        let Some(member) = table
+            .upstream(upstream)
+            .and_then(|upstream| upstream.member(backend))
+        else {
             return;
         };
         let fault = result.as_ref().err().map(ToString::to_string);

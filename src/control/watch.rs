@@ -47,7 +47,6 @@ impl Watch {
                 "the system gives no notice of changed files; they are looked at every {POLL:?}"
             ),
         }
-        watch.follow();
         watch
     }
 
@@ -66,13 +65,16 @@ impl Watch {
     pub fn set_files(&mut self, files: impl IntoIterator<Item = PathBuf>) {
         self.files = files.into_iter().collect();
         self.seen = look(&self.files);
-        self.follow();
     }
 
     /// Waits until one of the files has changed (or has come, or gone) and all keep still. A change
     /// between two calls is told by the second; dropping the future loses nothing.
     pub async fn changed(&mut self) {
         loop {
+            // Before each look, so that what no notice tells is seen by the look.
+            if let Some(notices) = &mut self.notices {
+                notices.follow(&self.files);
+            }
             let mut now = look_aside(&self.files).await;
             if now != self.seen {
                 for _ in 0..RESTLESS_MAX {
@@ -85,7 +87,6 @@ impl Watch {
                 }
                 let changed = now != self.seen;
                 self.seen = now;
-                self.follow();
                 if changed {
                     return;
                 }
@@ -95,14 +96,6 @@ impl Watch {
                 Some(notices) => drop(timeout(self.poll, notices.woken.notified()).await),
                 None => sleep(self.poll).await,
             }
-            // A directory may have been replaced without a word about the files in it.
-            self.follow();
-        }
-    }
-
-    fn follow(&mut self) {
-        if let Some(notices) = &mut self.notices {
-            notices.follow(&self.files);
         }
     }
 }
@@ -110,14 +103,13 @@ impl Watch {
 /// What a path leads to at one moment; `None` where nothing is there.
 type Look = Option<Identity>;
 
-/// Differs after any change of a file: another file has another inode, a rewritten one another
-/// time.
+/// Differs after any change of a file: another file has another inode, a rewritten one another time
+/// of change, which nobody can set back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Identity {
     device: u64,
     inode: u64,
     bytes: u64,
-    modified: Option<SystemTime>,
     changed: (i64, i64),
 }
 
@@ -127,7 +119,6 @@ impl From<Metadata> for Identity {
             device: found.dev(),
             inode: found.ino(),
             bytes: found.len(),
-            modified: found.modified().ok(),
             changed: (found.ctime(), found.ctime_nsec()),
         }
     }
@@ -151,7 +142,7 @@ struct Notices {
     watcher: RecommendedWatcher,
     woken: Arc<Notify>,
     /// Directories under notice, and which directory it was when that began.
-    directories: HashMap<PathBuf, (u64, u64)>,
+    directories: HashMap<PathBuf, DirectoryIdentity>,
 }
 
 impl Notices {
@@ -171,14 +162,15 @@ impl Notices {
         })
     }
 
-    /// Asks for notice of every directory on the way to `files`, and of no other.
+    /// Asks for notice of every directory on the way to `files`, and of no other. In place of one
+    /// that is missing, the nearest above it tells when it comes.
     fn follow(&mut self, files: &[PathBuf]) {
-        let mut wanted = HashMap::new();
-        for directory in files.iter().flat_map(|file| directories_of(file)) {
-            if let Ok(found) = fs::metadata(&directory) {
-                wanted.insert(directory, (found.dev(), found.ino()));
-            }
-        }
+        let there = |path: &Path| Some((path.to_owned(), directory_identity(path)?));
+        let wanted: HashMap<_, _> = files
+            .iter()
+            .flat_map(|file| directories_of(file))
+            .filter_map(|directory| directory.ancestors().find_map(there))
+            .collect();
         let stale: Vec<_> = self
             .directories
             .extract_if(|directory, identity| wanted.get(directory) != Some(identity))
@@ -191,15 +183,26 @@ impl Notices {
             if self.directories.contains_key(&directory) {
                 continue;
             }
-            match self.watcher.watch(&directory, RecursiveMode::NonRecursive) {
-                Ok(()) => drop(self.directories.insert(directory, identity)),
-                Err(error) => warn!(
+            if let Err(error) = self.watcher.watch(&directory, RecursiveMode::NonRecursive) {
+                warn!(
                     directory = %directory.display(), %error,
                     "no notice of changes in a directory; it is looked at every {POLL:?}"
-                ),
+                );
             }
+            // In either case, so that it is warned of once.
+            self.directories.insert(directory, identity);
         }
     }
+}
+
+/// Device, inode, and birth, since the inode of a removed directory is soon given to another. Where
+/// the birth is not known the last change stands for it, and notices are asked for more often.
+type DirectoryIdentity = (u64, u64, Option<SystemTime>);
+
+fn directory_identity(path: &Path) -> Option<DirectoryIdentity> {
+    let found = fs::metadata(path).ok()?;
+    let born = found.created().or_else(|_| found.modified()).ok();
+    found.is_dir().then_some((found.dev(), found.ino(), born))
 }
 
 /// The directories in which a change can alter what `file` leads to: its own, and those of every

@@ -35,7 +35,7 @@ pub enum Carrier {
 }
 
 const _: () = assert!(
-    size_of::<Carrier>() <= 40,
+    size_of::<Carrier>() <= 48,
     "every session holds two carriers"
 );
 

@@ -27,6 +27,8 @@ pub(super) struct Candidates<'r> {
     upstream: &'r Arc<Upstream>,
     key: Option<&'r [u8]>,
     tried: SmallVec<[usize; 4]>,
+    /// Whether what is placed is a session; an ordinary request is over too soon to count.
+    session: bool,
     /// Why the last one was not reached.
     last: Option<NotReached>,
 }
@@ -54,22 +56,24 @@ pub(super) enum NotReached {
     Tls(#[from] ClientTlsError),
 }
 
-/// One session's or request's place with a backend. The place counts as a session for as long as it
-/// is held, from before the dial, so that a burst of handshakes spreads.
+/// One session's or request's place with a backend. A session's counts for as long as it is held,
+/// from before the dial, so that a burst of handshakes spreads.
 #[derive(Debug)]
 pub(super) struct BackendSeat {
     pub(super) id: BackendId,
     vitals: Arc<Vitals>,
     /// Weak: a session must not keep an old table's ring alive.
     upstream: Weak<Upstream>,
+    session: bool,
 }
 
 impl<'r> Candidates<'r> {
-    pub(super) fn new(upstream: &'r Arc<Upstream>, key: Option<&'r [u8]>) -> Self {
+    pub(super) fn new(upstream: &'r Arc<Upstream>, key: Option<&'r [u8]>, session: bool) -> Self {
         Self {
             upstream,
             key,
             tried: SmallVec::new(),
+            session,
             last: None,
         }
     }
@@ -84,7 +88,10 @@ impl<'r> Candidates<'r> {
             .pick(self.key, &self.tried, clock::now(), fastrand::u64(..))?;
         self.tried.push(index);
         let member = &self.upstream.members[index];
-        Some((member, BackendSeat::take(self.upstream, member)))
+        Some((
+            member,
+            BackendSeat::take(self.upstream, member, self.session),
+        ))
     }
 
     /// Goes on to the next candidate until one is connected to. Nothing has been sent but, where
@@ -155,12 +162,15 @@ fn proxy_header(version: ProxyVersion, ends: Ends) -> Vec<u8> {
 }
 
 impl BackendSeat {
-    fn take(upstream: &Arc<Upstream>, member: &Member) -> Self {
-        member.vitals.session_began();
+    fn take(upstream: &Arc<Upstream>, member: &Member, session: bool) -> Self {
+        if session {
+            member.vitals.session_began();
+        }
         Self {
             id: member.id.clone(),
             vitals: Arc::clone(&member.vitals),
             upstream: Arc::downgrade(upstream),
+            session,
         }
     }
 
@@ -175,6 +185,11 @@ impl BackendSeat {
         }
     }
 
+    /// The backend granted the session.
+    pub(super) fn established(&self) {
+        self.vitals.session_established();
+    }
+
     /// How soon after its 101 a lost session counts against the backend.
     pub(super) fn early_close(&self) -> Duration {
         self.upstream.upgrade().map_or(Duration::ZERO, |upstream| {
@@ -185,6 +200,8 @@ impl BackendSeat {
 
 impl Drop for BackendSeat {
     fn drop(&mut self) {
-        self.vitals.session_ended();
+        if self.session {
+            self.vitals.session_ended();
+        }
     }
 }

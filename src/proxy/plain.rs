@@ -63,7 +63,7 @@ pub(super) async fn forward(
     let worker = &exchange.connection.worker;
     // A connection that begins with this client's PROXY header is no other client's.
     let shared = plan.upstream.config.proxy_protocol.is_none();
-    let mut candidates = Candidates::new(&plan.upstream, plan.key.as_deref());
+    let mut candidates = Candidates::new(&plan.upstream, plan.key.as_deref(), false);
 
     while let Some((member, seat)) = candidates.next() {
         let key = (plan.upstream.config.name.clone(), member.id.clone());

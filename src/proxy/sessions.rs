@@ -67,6 +67,7 @@ pub(super) fn start(worker: &Rc<Worker>, beginning: Beginning) {
         _connection: beginning.connection,
     });
     session.metrics.began(session.facts.handshake);
+    session.backend.established();
     worker.load.sessions.fetch_add(1, Ordering::Relaxed);
     worker
         .sessions
@@ -78,7 +79,7 @@ pub(super) fn start(worker: &Rc<Worker>, beginning: Beginning) {
         session,
         ending: None,
     };
-    tokio::task::spawn_local(run.to_the_end());
+    tokio::task::spawn_local(run.finish());
 }
 
 /// A session's task. Whatever happens to it, dropping it leaves the record.
@@ -89,7 +90,7 @@ struct Run {
 }
 
 impl Run {
-    async fn to_the_end(mut self) {
+    async fn finish(mut self) {
         let ending = poll_fn(|cx| {
             let poll = {
                 let mut relay = self.session.relay.borrow_mut();

@@ -52,7 +52,7 @@ pub(super) async fn upgrade(
     let until = Instant::from_std(exchange.arrived) + plan.route.config.timeouts.handshake;
     let tls = exchange.backend_tls(&plan);
     let road = exchange.road(until, tls.as_ref());
-    let mut candidates = Candidates::new(&plan.upstream, plan.key.as_deref());
+    let mut candidates = Candidates::new(&plan.upstream, plan.key.as_deref(), true);
     let (seat, carrier) = candidates.reach(&road).await?;
 
     let mut fields = exchange.backend_headers(&plan, head.headers, true);

@@ -86,7 +86,7 @@ def rendezvous(members):
         def rank(index):
             name, weight = members[index]
             h = xxh3(le64(xxh3(key)) + le64(xxh3(name)))
-            return Fraction(cost(h), weight), -h, index
+            return Fraction(cost(h), weight), index
 
         return sorted(range(len(members)), key=rank)
 

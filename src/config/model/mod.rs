@@ -6,6 +6,9 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::config::span::KeyPath;
 
 mod listener;
 mod node;
@@ -16,7 +19,7 @@ mod value;
 pub use listener::{
     Certificate, Listener, ListenerLimits, ListenerTimeouts, ListenerTls, PeersFrom,
 };
-pub use node::{Access, Admin, FileSource, Log, LogFormat, Node, Shutdown, Sources};
+pub use node::{AccessFile, Admin, FileSource, Log, LogFormat, Node, Shutdown, Sources};
 pub use route::{
     CloseCodes, HeaderEdits, IssueCookie, OnRemoval, Redirect, Rewrite, Route, RouteLimits,
     RouteTimeouts, TextMatch,
@@ -53,12 +56,60 @@ pub struct Model {
 
 impl Model {
     /// What is in force, defaults included, secrets masked (I11).
-    pub fn masked_json(&self) -> serde_json::Value {
-        serde_json::to_value(self).expect("a model has text keys only and no failing values")
+    pub fn masked_json(&self) -> Value {
+        let mut value =
+            serde_json::to_value(self).expect("a model has text keys only and no failing values");
+        mask(&mut value, &KeyPath::default());
+        value
     }
 
     /// JSON Schema (draft 2020-12) of the configuration.
-    pub fn json_schema() -> serde_json::Value {
+    pub fn json_schema() -> Value {
         schemars::schema_for!(Self).to_value()
+    }
+}
+
+/// Masks what stands under a key that names a secret: beside the secrets that the model knows, a
+/// header such as `authorization` may hold one.
+fn mask(value: &mut Value, at: &KeyPath) {
+    match value {
+        Value::Object(table) => {
+            for (key, value) in table {
+                mask(value, &at.join(key));
+            }
+        }
+        Value::Array(list) => {
+            for (index, value) in list.iter_mut().enumerate() {
+                mask(value, &at.join(index.to_string()));
+            }
+        }
+        Value::String(text) if at.is_secret() => "***".clone_into(text),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every key that the schema knows, each under the names of its tables.
+    fn keys(schema: &Value, found: &mut Vec<String>) {
+        if let Some(properties) = schema["properties"].as_object() {
+            found.extend(properties.keys().cloned());
+        }
+        match schema {
+            Value::Object(table) => table.values().for_each(|inner| keys(inner, found)),
+            Value::Array(list) => list.iter().for_each(|inner| keys(inner, found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn i11_token_is_the_only_key_of_the_model_that_is_masked() {
+        let mut found = Vec::new();
+        keys(&Model::json_schema(), &mut found);
+        assert!(found.len() > 100, "{found:?}");
+        found.retain(|key| KeyPath(vec![key.clone()]).is_secret());
+        assert_eq!(found, ["token"]);
     }
 }

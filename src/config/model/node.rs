@@ -4,7 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::model::value::{SecretSource, Time};
+use crate::config::model::value::{LongForm, SecretSource, TextOr, Time};
 
 /// Who this gateway is.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -50,7 +50,7 @@ pub struct Log {
     pub format: LogFormat,
     /// Where session records and request records go: `"off"`, `"stdout"` or `{ file = "…" }`, which
     /// is appended to and opened again on SIGHUP.
-    pub access: Access,
+    pub access: TextOr<AccessFile>,
 }
 
 impl Default for Log {
@@ -58,7 +58,7 @@ impl Default for Log {
         Self {
             level: "info".to_owned(),
             format: LogFormat::Text,
-            access: Access::Stdout,
+            access: TextOr::Text("stdout".to_owned()),
         }
     }
 }
@@ -74,17 +74,16 @@ pub enum LogFormat {
     Json,
 }
 
-/// Where records go.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-#[schemars(inline)]
-pub enum Access {
-    /// Nowhere.
-    Off,
-    /// To standard output.
-    Stdout,
-    /// To the end of this file.
-    File(String),
+/// A file that records go to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct AccessFile {
+    /// Required. The file's path.
+    pub file: Option<String>,
+}
+
+impl LongForm for AccessFile {
+    const EXPECTED: &'static str = "\"off\", \"stdout\" or { file = \"…\" }";
 }
 
 /// How a stop goes.

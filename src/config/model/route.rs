@@ -204,15 +204,15 @@ pub enum TextMatch {
     /// One of its values is this.
     Exact(String),
     /// One of its values begins so.
-    Prefix(String),
+    Prefix(Prefix),
 }
 
 /// A test by prefix.
-#[derive(Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-struct PrefixTable {
+pub struct Prefix {
     /// Required. What a value must begin with.
-    prefix: Option<String>,
+    pub prefix: Option<String>,
 }
 
 struct MatchVisitor;
@@ -233,10 +233,7 @@ impl<'de> Visitor<'de> for MatchVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<TextMatch, A::Error> {
-        PrefixTable::deserialize(MapAccessDeserializer::new(map))?
-            .prefix
-            .map(TextMatch::Prefix)
-            .ok_or_else(|| de::Error::custom("this table has no `prefix`"))
+        Prefix::deserialize(MapAccessDeserializer::new(map)).map(TextMatch::Prefix)
     }
 }
 
@@ -251,13 +248,13 @@ impl Serialize for TextMatch {
         match self {
             Self::Present(present) => present.serialize(serializer),
             Self::Exact(text) => text.serialize(serializer),
-            Self::Prefix(prefix) => serde_json::json!({ "prefix": prefix }).serialize(serializer),
+            Self::Prefix(prefix) => prefix.serialize(serializer),
         }
     }
 }
 
 schema!(TextMatch, generator => {
-    let table = PrefixTable::json_schema(generator);
+    let table = Prefix::json_schema(generator);
     schemars::json_schema!({ "anyOf": [{ "type": "string" }, { "type": "boolean" }, table] })
 });
 

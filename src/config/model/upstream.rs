@@ -210,7 +210,9 @@ impl Serialize for Status {
     }
 }
 
-schema!(Status, _generator => schemars::json_schema!({ "type": ["integer", "string"] }));
+schema!(Status, _generator => {
+    schemars::json_schema!({ "type": ["integer", "string"], "x-type": "status code or range" })
+});
 
 /// What ordinary traffic tells about a backend.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]

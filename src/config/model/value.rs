@@ -21,7 +21,7 @@ pub struct TimeOrOff(pub Option<Duration>);
 
 /// A number of bytes, written `"64 KiB"`, `"1 MiB"` (powers of 1,024), `"1 MB"` (of 1,000) or as a
 /// bare number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Size(pub u64);
 
 /// A secret: a literal, `{ file = "…" }` or `{ env = "…" }`.
@@ -154,16 +154,22 @@ impl<'de> Deserialize<'de> for Size {
     }
 }
 
-impl Serialize for Size {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
         match units
             .iter()
             .find(|(unit, _)| self.0 > 0 && self.0.is_multiple_of(*unit))
         {
-            Some((unit, name)) => serializer.collect_str(&format_args!("{} {name}", self.0 / unit)),
-            None => serializer.serialize_u64(self.0),
+            Some((unit, name)) => write!(f, "{} {name}", self.0 / unit),
+            None => self.0.fmt(f),
         }
+    }
+}
+
+impl Serialize for Size {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
@@ -276,10 +282,10 @@ macro_rules! schema {
 
 pub(super) use schema;
 
-schema!(Time, _generator => json_schema!({ "type": "string", "format": "time" }));
-schema!(TimeOrOff, _generator => json_schema!({ "type": "string", "format": "time or off" }));
-schema!(Size, _generator => json_schema!({ "type": ["string", "integer"], "format": "size" }));
+schema!(Time, _generator => json_schema!({ "type": "string", "x-type": "time" }));
+schema!(TimeOrOff, _generator => json_schema!({ "type": "string", "x-type": "time or off" }));
+schema!(Size, _generator => json_schema!({ "type": ["string", "integer"], "x-type": "size" }));
 schema!(SecretSource, generator => {
     let table = SecretTable::json_schema(generator);
-    json_schema!({ "anyOf": [{ "type": "string" }, table], "format": "secret" })
+    json_schema!({ "anyOf": [{ "type": "string" }, table], "x-type": "secret" })
 });

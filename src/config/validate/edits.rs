@@ -58,7 +58,7 @@ pub(super) fn redirect(
     }
     if !REDIRECT_STATUS.contains(&model.status) {
         at.key("status").fault_with(
-            format!("{} is no redirect that keeps its meaning", model.status),
+            format!("{} is not the status of a redirect", model.status),
             "use 301, 302, 303, 307 or 308",
         );
         fits = false;

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::base::addr::{ListenAddr, Networks};
 use crate::base::names::ListenerName;
-use crate::config::model;
+use crate::config::layers::Part;
+use crate::config::model::{self, Size};
 use crate::config::snapshot::{
     Admin, CertificateFiles, Listener, ListenerLimits, ListenerTimeouts, ListenerTls, TlsVersion,
 };
@@ -16,15 +17,15 @@ use crate::config::validate::scope::Scope;
 const TIMEOUT_MAX: Duration = Duration::from_secs(60 * 60);
 const KEEPALIVE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// hyper reads into a buffer of at least this size.
-const HEADER_BYTES_MIN: u64 = 8 << 10;
-const HEADER_BYTES_MAX: u64 = 1 << 20;
+const HEADER_BYTES_MIN: Size = Size(8 << 10);
+const HEADER_BYTES_MAX: Size = Size(1 << 20);
 const HEADERS_MAX: usize = 10_000;
 const BACKLOG_MAX: u32 = 65_535;
 
 pub(super) fn listener(at: &Scope<'_>, model: &model::Listener) -> Option<Listener> {
     let name = at
         .required("name", &model.name, "name = \"edge\"")
-        .and_then(|name| at.key("name").name(name));
+        .and_then(|name| at.key("name").name(name, Part::Value));
     if model.listen.is_empty() {
         at.missing("listen", "listen = [\"0.0.0.0:8080\"]");
     }
@@ -114,24 +115,26 @@ fn certificate(at: &Scope<'_>, model: &model::Certificate) -> Option<Certificate
         cert: at.resolve(cert?),
         key: at.resolve(key?),
     };
-    match at.outside().certificate(&files) {
-        Ok(()) => return Some(files),
-        Err(CertificateFault::Chain(why)) => at.key("cert").fault(why),
-        Err(CertificateFault::Key(why)) => at.key("key").fault(why),
-        Err(fault @ CertificateFault::Mismatch) => at.key("key").fault(fault.to_string()),
+    let faults = at.outside().certificate(&files);
+    for fault in &faults {
+        match fault {
+            CertificateFault::Chain(why) => at.key("cert").fault(why),
+            CertificateFault::Key(why) => at.key("key").fault(why),
+            CertificateFault::Mismatch => at.key("key").fault(fault.to_string()),
+        }
     }
-    None
+    faults.is_empty().then_some(files)
 }
 
 fn limits(at: &Scope<'_>, model: &model::ListenerLimits) -> Option<ListenerLimits> {
     let header_bytes = at
         .key("header_bytes")
-        .within(model.header_bytes.0, HEADER_BYTES_MIN..=HEADER_BYTES_MAX);
+        .within(model.header_bytes, HEADER_BYTES_MIN..=HEADER_BYTES_MAX);
     let headers_max = at
         .key("headers_max")
         .within(model.headers_max, 1..=HEADERS_MAX);
     Some(ListenerLimits {
-        header_bytes: header_bytes?.try_into().ok()?,
+        header_bytes: header_bytes?.0.try_into().ok()?,
         headers_max: headers_max?,
         connections_max: model.connections_max,
     })
@@ -176,5 +179,29 @@ fn collide(one: &ListenAddr, other: &ListenAddr) -> bool {
                 && (one.ip() == other.ip() || all_of(one, other) || all_of(other, one))
         }
         _ => one == other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_collide_when_one_socket_would_take_the_others_place() {
+        let check = |one: &str, other: &str, expected: bool| {
+            let parse = |text: &str| text.parse::<ListenAddr>().expect(text);
+            let (one, other) = (parse(one), parse(other));
+            assert_eq!(collide(&one, &other), expected, "{one} {other}");
+            assert_eq!(collide(&other, &one), expected, "{other} {one}");
+        };
+        check("127.0.0.1:80", "127.0.0.1:80", true);
+        check("0.0.0.0:80", "127.0.0.1:80", true);
+        check("[::]:80", "[::1]:80", true);
+        check("0.0.0.0:80", "[::]:80", false);
+        check("127.0.0.1:80", "127.0.0.2:80", false);
+        check("127.0.0.1:80", "127.0.0.1:81", false);
+        check("127.0.0.1:0", "127.0.0.1:0", false);
+        check("unix:/a", "unix:/a", true);
+        check("unix:/a", "127.0.0.1:80", false);
     }
 }

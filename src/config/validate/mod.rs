@@ -17,9 +17,6 @@ mod route;
 mod scope;
 mod upstream;
 
-#[cfg(test)]
-mod tests;
-
 use scope::{Check, Scope, all};
 
 /// What validation must know of the world outside; `control::load` knows it.
@@ -33,11 +30,8 @@ pub trait Surroundings {
     /// Why it cannot be read.
     fn text(&self, path: &Path) -> Result<String, String>;
 
-    /// Whether a chain and a key can be read and belong together.
-    ///
-    /// # Errors
-    /// What is wrong with which of them.
-    fn certificate(&self, files: &CertificateFiles) -> Result<(), CertificateFault>;
+    /// Why a chain and a key cannot be read or do not belong together; nothing if they do.
+    fn certificate(&self, files: &CertificateFiles) -> Vec<CertificateFault>;
 
     /// Whether a file holds PEM certificates to trust.
     ///

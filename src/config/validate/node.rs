@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use crate::base::addr::ListenAddr;
 use crate::base::secret::Secret;
-use crate::config::model::{self, SecretSource};
+use crate::config::diagnostic::suggestion;
+use crate::config::layers::Part;
+use crate::config::model::{self, SecretSource, TextOr};
 use crate::config::snapshot::{AccessOutput, Admin, Log, LogFormat, Node, Shutdown, Sources};
 use crate::config::validate::scope::Scope;
 
@@ -15,7 +18,7 @@ const GRACE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(super) fn node(at: &Scope<'_>, model: &model::Node) -> Option<Node> {
     let name = match &model.name {
-        Some(name) => at.key("name").name(name).map(str::to_owned),
+        Some(name) => at.key("name").name(name, Part::Value).map(str::to_owned),
         None => Some(at.outside().host_name()),
     };
     let workers = at.key("workers").within(model.workers, 0..=WORKERS_MAX);
@@ -88,25 +91,45 @@ fn secret(at: &Scope<'_>, source: &SecretSource) -> Option<Secret> {
 }
 
 pub(super) fn log(at: &Scope<'_>, model: &model::Log) -> Option<Log> {
-    if EnvFilter::builder().parse(&model.level).is_err() || model.level.trim().is_empty() {
-        at.key("level").fault_with(
-            format!("`{}` is not a level", model.level),
-            "use `error`, `warn`, `info`, `debug` or `trace`, maybe by module as in \
-             `info,sessile::control=debug`",
-        );
-        return None;
-    }
+    let level = level(&at.key("level"), &model.level);
+    let access = access(&at.key("access"), &model.access);
     Some(Log {
-        level: model.level.clone(),
+        level: level?,
         format: match model.format {
             model::LogFormat::Text => LogFormat::Text,
             model::LogFormat::Json => LogFormat::Json,
         },
-        access: match &model.access {
-            model::Access::Off => AccessOutput::Off,
-            model::Access::Stdout => AccessOutput::Stdout,
-            model::Access::File(path) => AccessOutput::File(at.resolve(path)),
-        },
+        access: access?,
+    })
+}
+
+fn level(at: &Scope<'_>, text: &str) -> Option<String> {
+    // A bare word that is no level would be taken for the name of a module.
+    let meant = |part: &str| part.contains('=') || part.trim().parse::<LevelFilter>().is_ok();
+    if text.split(',').all(meant) && EnvFilter::builder().parse(text).is_ok() {
+        return Some(text.to_owned());
+    }
+    at.fault_with(
+        format!("`{text}` is not a level"),
+        "use `off`, `error`, `warn`, `info`, `debug` or `trace`, maybe by module as in \
+         `info,sessile::control=debug`",
+    );
+    None
+}
+
+fn access(at: &Scope<'_>, model: &TextOr<model::AccessFile>) -> Option<AccessOutput> {
+    Some(match model {
+        TextOr::Text(word) if word == "off" => AccessOutput::Off,
+        TextOr::Text(word) if word == "stdout" => AccessOutput::Stdout,
+        TextOr::Text(word) => {
+            let help = suggestion(word, ["off", "stdout", "{ file = \"…\" }"]);
+            at.fault_maybe(format!("unknown word `{word}`"), help);
+            return None;
+        }
+        TextOr::Table(table) => {
+            let file = at.required("file", &table.file, "file = \"access.log\"")?;
+            AccessOutput::File(at.resolve(file))
+        }
     })
 }
 

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use http::{HeaderName, Method};
+use http::Method;
 
 use crate::base::names::{RouteName, UpstreamName};
 use crate::config::diagnostic::suggestion;
-use crate::config::model::{self, IssueCookie, TextOr};
+use crate::config::layers::Part;
+use crate::config::model::{self, IssueCookie, Size, TextOr};
 use crate::config::pattern::{HostPattern, PathPattern, Segment};
 use crate::config::snapshot::{
     Action, AffinitySource, OnRemoval, Route, RouteLimits, RouteTimeouts, TextMatch,
@@ -16,9 +17,9 @@ use crate::config::validate::edits;
 use crate::config::validate::scope::{Scope, all};
 
 const TIMEOUT_MAX: Duration = Duration::from_secs(60 * 60);
-const LIFETIME_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-/// RFC 6455, section 5.2: a length has 63 bits.
-const MESSAGE_BYTES_MAX: u64 = (1 << 63) - 1;
+/// A year as `humantime` counts it.
+const LIFETIME_MAX: Duration = Duration::from_secs(31_557_600);
+const MESSAGE_BYTES_MAX: Size = Size(1 << 40);
 
 pub(super) fn route(
     at: &Scope<'_>,
@@ -27,17 +28,16 @@ pub(super) fn route(
 ) -> Option<Route> {
     let name = at
         .required("name", &model.name, "name = \"chat\"")
-        .and_then(|name| at.key("name").name(name));
+        .and_then(|name| at.key("name").name(name, Part::Value));
     let hosts = at
         .key("hosts")
         .each(&model.hosts, |at, text| at.parse::<HostPattern>(text));
     let path = at.key("path").parse::<PathPattern>(&model.path);
     let methods = at.key("methods").each(&model.methods, method);
-    let headers = headers(&at.key("headers"), &model.headers);
-    let query = model
-        .query
-        .iter()
-        .map(|(key, test)| (key.clone(), text_match(test)));
+    let headers = tests(&at.key("headers"), &model.headers, edits::header_name);
+    let query = tests(&at.key("query"), &model.query, |_, key| {
+        Some(key.to_owned())
+    });
     let subprotocols = at
         .key("subprotocols")
         .each(&model.subprotocols, |at, name| {
@@ -61,7 +61,7 @@ pub(super) fn route(
         path: path?,
         methods: methods?,
         headers: headers?,
-        query: query.collect(),
+        query: query?,
         subprotocols: subprotocols?,
         action: action?,
         rewrite: rewrite?,
@@ -93,24 +93,33 @@ fn method(at: &Scope<'_>, text: &String) -> Option<Method> {
         .or_else(|| fault(at, format!("`{text}` is not a method")))
 }
 
-fn headers(
+/// Tests of headers or query parameters, whose names `name` reads.
+fn tests<N>(
     at: &Scope<'_>,
     model: &BTreeMap<String, model::TextMatch>,
-) -> Option<Vec<(HeaderName, TextMatch)>> {
+    name: impl Fn(&Scope<'_>, &str) -> Option<N>,
+) -> Option<Vec<(N, TextMatch)>> {
     let checked: Vec<_> = model
         .iter()
-        .map(|(name, test)| Some((edits::header_name(&at.key(name), name)?, text_match(test))))
+        .map(|(key, test)| {
+            let at = at.key(key);
+            let (name, test) = (name(&at, key), text_match(&at, test));
+            Some((name?, test?))
+        })
         .collect();
     all(checked)
 }
 
-fn text_match(model: &model::TextMatch) -> TextMatch {
-    match model {
+fn text_match(at: &Scope<'_>, model: &model::TextMatch) -> Option<TextMatch> {
+    Some(match model {
         model::TextMatch::Present(true) => TextMatch::Present,
         model::TextMatch::Present(false) => TextMatch::Absent,
         model::TextMatch::Exact(text) => TextMatch::Exact(text.clone()),
-        model::TextMatch::Prefix(text) => TextMatch::Prefix(text.clone()),
-    }
+        model::TextMatch::Prefix(table) => TextMatch::Prefix(
+            at.required("prefix", &table.prefix, "prefix = \"v2.\"")?
+                .clone(),
+        ),
+    })
 }
 
 fn action(
@@ -228,17 +237,18 @@ fn affinity_source(
 }
 
 fn limits(at: &Scope<'_>, model: &model::RouteLimits) -> Option<RouteLimits> {
-    let message = at
+    let message_bytes = at
         .key("message_bytes")
-        .within(model.message_bytes.0, 1..=MESSAGE_BYTES_MAX);
-    let message_bytes = message?;
+        .within(model.message_bytes, Size(1)..=MESSAGE_BYTES_MAX)?;
     let frame_bytes = match model.frame_bytes {
-        Some(size) => at.key("frame_bytes").within(size.0, 1..=message_bytes)?,
+        Some(size) => at
+            .key("frame_bytes")
+            .within(size, Size(1)..=message_bytes)?,
         None => message_bytes,
     };
     Some(RouteLimits {
-        message_bytes,
-        frame_bytes,
+        message_bytes: message_bytes.0,
+        frame_bytes: frame_bytes.0,
     })
 }
 
@@ -327,10 +337,54 @@ pub(super) fn is_token(text: &str) -> bool {
 
 /// Whether `text` may stand in a request line: a path, maybe with a query.
 pub(super) fn is_target(text: &str) -> bool {
-    text.starts_with('/') && !text.contains('#') && text.parse::<http::uri::PathAndQuery>().is_ok()
+    text.starts_with('/')
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && byte != b'#')
 }
 
 /// Whether `text` is a host, maybe with a port.
 pub(super) fn is_host(text: &str) -> bool {
-    !text.is_empty() && !text.contains('@') && text.parse::<http::uri::Authority>().is_ok()
+    let (name, port) = match text.rsplit_once(':') {
+        Some((name, port)) if !port.ends_with(']') => (name, Some(port)),
+        _ => (text, None),
+    };
+    matches!(name.parse(), Ok(HostPattern::Exact(_)))
+        && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port != 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_targets_and_tokens_are_told_from_other_texts() {
+        let check = |is: fn(&str) -> bool, good: &[&str], bad: &[&str]| {
+            assert!(good.iter().all(|text| is(text)), "{good:?}");
+            assert!(!bad.iter().any(|text| is(text)), "{bad:?}");
+        };
+        check(
+            is_host,
+            &[
+                "a",
+                "a.example.com:8443",
+                "127.0.0.1:1",
+                "[::1]",
+                "[::1]:80",
+            ],
+            &[
+                "", ":80", "a:", "a:0", "a:b", "a:70000", "u@a", "http://a", "a/b", "*.a", "a b",
+            ],
+        );
+        check(
+            is_target,
+            &["/", "/a?b=c", "/%20"],
+            &["", "a", "/a b", "/a#b", "/ü", "/a\n"],
+        );
+        check(
+            is_token,
+            &["chat.v2", "x-a", "!#$"],
+            &["", "a b", "a;b", "a,b", "ü"],
+        );
+    }
 }

@@ -182,17 +182,14 @@ impl<'a> Scope<'a> {
     }
 
     /// A name that may stand in metrics, paths and log lines.
-    pub(super) fn name<'m>(&self, name: &'m str) -> Option<&'m str> {
+    pub(super) fn name<'m>(&self, name: &'m str, part: Part) -> Option<&'m str> {
         let letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         if !name.is_empty() && name.len() <= NAME_LEN_MAX && name.chars().all(letter) {
             return Some(name);
         }
-        self.fault_key(
-            format!("`{name}` is not a name"),
-            Some(format!(
-                "use 1 to {NAME_LEN_MAX} letters, digits, `-`, `_` and `.`"
-            )),
-        );
+        let help = format!("use 1 to {NAME_LEN_MAX} letters, digits, `-`, `_` and `.`");
+        let message = format!("`{name}` is not a name");
+        self.report(Severity::Error, part, message, Some(help));
         None
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::base::addr::BackendAddr;
 use crate::base::names::{BackendId, UpstreamName};
+use crate::config::layers::Part;
 use crate::config::model::{self, TextOr};
 use crate::config::snapshot::{
     Backend, Passive, Probe, ProbeKind, ProxyVersion, Upstream, UpstreamTls,
@@ -21,7 +22,7 @@ const STREAK_MAX: u32 = 1000;
 const IDLE_CONNECTIONS_MAX: usize = 10_000;
 
 pub(super) fn upstream(at: &Scope<'_>, name: &str, model: &model::Upstream) -> Option<Upstream> {
-    let name = at.name(name);
+    let name = at.name(name, Part::Key);
     let bounded_load = match model.bounded_load {
         Some(factor) => at
             .key("bounded_load")

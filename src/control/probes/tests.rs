@@ -424,6 +424,7 @@ fn upstream(name: &str, backends: &[BackendAddr], probe: Option<Probe>) -> Upstr
         panic_threshold: 0.0,
         tls: None,
         proxy_protocol: None,
+        forwarded_header: false,
         connect_timeout: Duration::from_secs(1),
         attempts: 1,
         idle_connections: 0,

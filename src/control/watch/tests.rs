@@ -1,4 +1,5 @@
 use std::os::unix::fs::symlink;
+use std::pin::pin;
 
 use super::*;
 
@@ -9,10 +10,14 @@ fn write(path: &Path, text: &str) {
     fs::write(path, text).expect("a directory");
 }
 
-async fn told(watch: &mut Watch) {
-    timeout(SOON, watch.changed())
-        .await
-        .expect("the change is seen");
+/// Changes something while `watch` is waiting, and wants it told.
+async fn told(watch: &mut Watch, change: impl FnOnce()) {
+    let mut changed = pin!(watch.changed());
+    // It looks once by itself, and must be past that.
+    let early = timeout(STILL, &mut changed).await;
+    assert!(early.is_err(), "nothing has changed yet");
+    change();
+    timeout(SOON, changed).await.expect("the change is seen");
 }
 
 async fn not_told(watch: &mut Watch) {
@@ -27,18 +32,15 @@ async fn editors_ways_of_saving_are_seen() {
     write(&file, "one");
     let mut watch = Watch::new([file.clone()]);
 
-    write(&file, "two");
-    told(&mut watch).await;
-
-    let swap = directory.path().join("gateway.toml.swp");
-    write(&swap, "new");
-    fs::rename(&swap, &file).expect("a file");
-    told(&mut watch).await;
-
-    fs::remove_file(&file).expect("a file");
-    told(&mut watch).await;
-    write(&file, "back");
-    told(&mut watch).await;
+    told(&mut watch, || write(&file, "two")).await;
+    told(&mut watch, || {
+        let swap = directory.path().join("gateway.toml.swp");
+        write(&swap, "new");
+        fs::rename(&swap, &file).expect("a file");
+    })
+    .await;
+    told(&mut watch, || fs::remove_file(&file).expect("a file")).await;
+    told(&mut watch, || write(&file, "back")).await;
 
     write(&directory.path().join("other.toml"), "unrelated");
     fs::read(&file).expect("a file");
@@ -59,9 +61,11 @@ async fn kubernetes_swap_of_a_mounted_volume_is_seen() {
     symlink("..data/tls.crt", at("tls.crt")).expect("a link");
     let mut watch = Watch::new([at("tls.crt")]);
     for (new, old) in [("..2026_02", "..2026_01"), ("..2026_03", "..2026_02")] {
-        version(new, new);
-        fs::remove_dir_all(at(old)).expect("a directory");
-        told(&mut watch).await;
+        told(&mut watch, || {
+            version(new, new);
+            fs::remove_dir_all(at(old)).expect("a directory");
+        })
+        .await;
         assert_eq!(fs::read_to_string(at("tls.crt")).expect("a file"), new);
     }
 }
@@ -77,17 +81,15 @@ async fn links_are_followed_to_other_directories() {
     symlink("live", at("current")).expect("a link");
     let mut watch = Watch::new([at("current/site/cert.pem")]);
 
-    write(&at("archive/site/1.pem"), "rewritten");
-    told(&mut watch).await;
-
-    fs::create_dir_all(at("next/site")).expect("a directory");
-    write(&at("next/site/cert.pem"), "two");
-    symlink("next", at("current.new")).expect("a link");
-    fs::rename(at("current.new"), at("current")).expect("a link");
-    told(&mut watch).await;
-
-    write(&at("next/site/cert.pem"), "three");
-    told(&mut watch).await;
+    told(&mut watch, || write(&at("archive/site/1.pem"), "rewritten")).await;
+    told(&mut watch, || {
+        fs::create_dir_all(at("next/site")).expect("a directory");
+        write(&at("next/site/cert.pem"), "two");
+        symlink("next", at("current.new")).expect("a link");
+        fs::rename(at("current.new"), at("current")).expect("a link");
+    })
+    .await;
+    told(&mut watch, || write(&at("next/site/cert.pem"), "three")).await;
 }
 
 #[tokio::test]
@@ -95,16 +97,23 @@ async fn a_directory_that_comes_back_is_watched_again() {
     let directory = tempfile::tempdir().expect("a directory");
     let inner = directory.path().join("tls");
     let file = inner.join("a.crt");
-    fs::create_dir(&inner).expect("a directory");
-    write(&file, "one");
+    let make = |text: &str| {
+        fs::create_dir(&inner).expect("a directory");
+        write(&file, text);
+    };
+    make("one");
     let mut watch = Watch::new([file.clone()]);
-    fs::remove_dir_all(&inner).expect("a directory");
-    told(&mut watch).await;
-    fs::create_dir(&inner).expect("a directory");
-    write(&file, "two");
-    told(&mut watch).await;
-    write(&file, "three");
-    told(&mut watch).await;
+    told(&mut watch, || {
+        fs::remove_dir_all(&inner).expect("a directory");
+        make("two");
+    })
+    .await;
+    told(&mut watch, || write(&file, "three")).await;
+    told(&mut watch, || {
+        fs::remove_dir_all(&inner).expect("a directory")
+    })
+    .await;
+    told(&mut watch, || make("four")).await;
 }
 
 #[tokio::test]
@@ -114,16 +123,15 @@ async fn a_change_between_two_calls_is_told_and_a_dropped_call_loses_none() {
     let mut watch = Watch::new([first.clone()]);
     write(&first, "one");
     // Dropped while it waits for the file to keep still.
-    timeout(STILL / 2, watch.changed())
-        .await
-        .expect_err("too early");
-    told(&mut watch).await;
+    let early = timeout(STILL / 2, watch.changed()).await;
+    early.expect_err("too early");
+    let again = timeout(SOON, watch.changed()).await;
+    again.expect("the change is seen");
 
     watch.set_files([second.clone()]);
     write(&first, "two");
     not_told(&mut watch).await;
-    write(&second, "one");
-    told(&mut watch).await;
+    told(&mut watch, || write(&second, "one")).await;
 }
 
 #[tokio::test]
@@ -131,10 +139,8 @@ async fn polling_sees_what_no_notice_told() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("a");
     let mut watch = Watch::polling([file.clone()], Duration::from_millis(10));
-    write(&file, "one");
-    told(&mut watch).await;
-    write(&file, "two!");
-    told(&mut watch).await;
+    told(&mut watch, || write(&file, "one")).await;
+    told(&mut watch, || write(&file, "two!")).await;
 }
 
 #[test]

@@ -28,7 +28,6 @@ const PLACES: u64 = 65_537;
 const FREE: u32 = u32::MAX;
 
 /// The member of each place.
-#[derive(Debug)]
 pub(super) struct Maglev {
     /// Empty without members.
     table: Box<[u32]>,

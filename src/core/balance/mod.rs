@@ -4,7 +4,8 @@
 //!
 //! Where hash policies place a key is a promise to every other gateway and version (I2). It is
 //! written down, for other implementations too, in `ring.rs`, `rendezvous.rs` and `maglev.rs`, and
-//! held by `tests/vectors/placement.json`.
+//! held by `tests/vectors/placement.json`. The price is that whoever may choose keys can choose
+//! them all for one backend; bounded load is the answer to that.
 
 mod bound;
 mod maglev;
@@ -109,19 +110,13 @@ pub struct Candidate {
 
 /// The policy of an upstream over its members, healthy or not. It is built once for a routing
 /// table and then only read.
-#[derive(Debug)]
 pub struct Balancer {
     order: Order,
     bound: Option<Bound>,
     weights: Box<[u32]>,
 }
 
-/// After so many steps a pick looks whether there is anybody at all: a walk along 10,000 members to
-/// find nobody takes a thousand times as long.
-const HOPELESS: usize = 32;
-
 /// In which order candidates are asked.
-#[derive(Debug)]
 enum Order {
     Ring(Ring),
     Rendezvous(Rendezvous),
@@ -138,12 +133,17 @@ enum Turn {
     Peek,
 }
 
+/// After so many steps a pick looks whether there is anybody at all: a walk along 10,000 members to
+/// find nobody takes a thousand times as long.
+const HOPELESS: usize = 32;
+
 impl Balancer {
     /// `members` are sorted by id, ids distinct, weights at least 1. With `bounded_load`, which is 1
     /// or more, a member with more than this multiple of its share of the sessions is passed over;
     /// a pick then asks every member for its sessions, not only those on the way.
     pub fn new(policy: Policy, bounded_load: Option<f64>, members: &[(BackendId, u32)]) -> Self {
         debug_assert!(members.is_sorted_by(|a, b| a.0 < b.0), "members by id");
+        debug_assert!(members.iter().all(|(_, weight)| *weight > 0), "weights");
         let order = match policy {
             Policy::ConsistentHash => Order::Ring(Ring::new(members)),
             Policy::Rendezvous => Order::Rendezvous(Rendezvous::new(members)),
@@ -278,5 +278,14 @@ impl Balancer {
         let verdict = Ok(());
         see(Candidate { index, verdict });
         Some(index)
+    }
+}
+
+/// Without what is inside: a ring may have millions of points.
+impl fmt::Debug for Balancer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Balancer")
+            .field("members", &self.weights.len())
+            .finish_non_exhaustive()
     }
 }

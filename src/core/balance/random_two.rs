@@ -10,7 +10,6 @@ use crate::core::balance::order::{Distinct, Rank, mixed};
 const DRAWS: u64 = 4;
 
 /// The weights, summed up.
-#[derive(Debug)]
 pub(super) struct RandomTwo {
     /// At each index the weights up to it, its own included.
     sums: Vec<u64>,

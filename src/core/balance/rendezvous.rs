@@ -11,7 +11,7 @@
 //!    (h = 0 counts as 1), m = h shifted left by z; 48 times, s = m × m: if s ≥ 2^127, the next bit
 //!    of f is 1 and m = s >> 64, else it is 0 and m = s >> 63. The cost is (z + 1) × 2^48 - f.
 //! 3. Candidates stand by ascending cost / weight (compared exactly, by cross-multiplication), equal
-//!    ones by descending h, then by ascending bytes of their ids.
+//!    ones in the order of their ids' bytes.
 //!
 //! A cost over its weight is exponentially distributed with the weight as its rate, so the chance to
 //! be the least is the weight over all weights. Nobody's draw depends on the others: I3 is exact.
@@ -25,7 +25,6 @@ use crate::core::balance::order::{Ascending, Rank};
 const FRACTION: u32 = 48;
 
 /// The hash of each member's id, and its weight.
-#[derive(Debug)]
 pub(super) struct Rendezvous {
     members: Vec<(u64, u32)>,
 }
@@ -51,7 +50,7 @@ impl Rendezvous {
         let mut best: Option<(Rank, usize)> = None;
         for (index, (id, weight)) in self.members.iter().enumerate() {
             let h = draw(point, *id);
-            if best.is_none_or(|(best, _)| at_least(h, *weight) <= best) {
+            if best.is_none_or(|(best, _)| at_least(h, *weight) < best) {
                 let candidate = (rank(h, *weight), index);
                 best = Some(best.map_or(candidate, |best| best.min(candidate)));
             }
@@ -71,7 +70,7 @@ fn rank(h: u64, weight: u32) -> Rank {
     Rank {
         amount: cost(h),
         weight,
-        tie: !h,
+        tie: 0,
     }
 }
 

@@ -28,13 +28,13 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::base::names::BackendId;
 
-/// Points per unit of weight: keys spread with a standard deviation of about 8 % among equals.
+/// Points per unit of weight. Shares of members of weight 1 have a standard deviation of about 8 %,
+/// heavier ones are nearer to theirs; of 1,000 members none is beyond 0.65 to 1.35 of its share.
 const POINTS: u64 = 160;
 /// Points of a ring, but for members that would have none.
 const POINTS_MAX: u64 = 1 << 22;
 
 /// A ring over all members, healthy or not.
-#[derive(Debug)]
 pub(super) struct Ring {
     ring: StaticHashRing<'static, Id, usize, Fixed>,
     /// Long to compute, and only people ask.
@@ -71,11 +71,10 @@ impl Ring {
             points.sort_unstable();
             let mut arcs = vec![0_u128; self.ring.nodes().len()];
             let mut before = points.last().map_or(0, |(point, _)| *point);
-            for (place, (point, index)) in points.iter().enumerate() {
-                // The first arc wraps, and is all of the circle if its point is the only one.
-                let whole = u128::from(place == 0 && *point == before) << 64;
-                arcs[*index] += u128::from(point.wrapping_sub(before)) + whole;
-                before = *point;
+            for (point, index) in points {
+                // The first arc wraps. There are 160 points at least, so none is the whole circle.
+                arcs[index] += u128::from(point.wrapping_sub(before));
+                before = point;
             }
             let circle = 2_f64.powi(64);
             arcs.into_iter().map(|arc| arc as f64 / circle).collect()
@@ -102,7 +101,7 @@ fn points(weight: u32, shift: u32) -> usize {
 
 /// A member's name as the ring hashes it: its bytes and nothing else. (`str` would add a byte that
 /// the standard library does not promise.)
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Id(BackendId);
 
 impl Hash for Id {
@@ -122,7 +121,6 @@ impl Hash for Point {
 
 /// The hash of the module's documentation. The crate's own feeds what the standard library makes of
 /// a tuple, which differs between compilers.
-#[derive(Debug)]
 struct Fixed;
 
 impl RingHash for Fixed {

@@ -11,7 +11,6 @@ use crate::core::balance::order::Distinct;
 const TURNS_MAX: u64 = 1 << 16;
 
 /// A round, and whose turn it is.
-#[derive(Debug)]
 pub(super) struct RoundRobin {
     turns: Box<[u32]>,
     members: usize,

@@ -422,6 +422,24 @@ fn a_pick_among_nobody_gives_up_early_and_a_walk_shows_everybody() {
             closed.0.get()
         );
         assert_eq!(balancer.walk(Some(b"k"), &closed, 1).len(), 1000);
+        let mut one = Fake::well(1000);
+        one.verdicts.fill(Err(Passed::Disabled));
+        one.verdicts[700] = Ok(());
+        assert_eq!(balancer.pick(Some(b"k"), &one, 1), Some(700), "{policy:?}");
+    }
+}
+
+#[test]
+fn the_bound_is_a_share_of_what_eligible_members_have() {
+    let balancer = Balancer::new(Policy::ConsistentHash, Some(1.0), &members(&[1; 3]));
+    let mut fake = Fake::without(3, 0);
+    fake.sessions = vec![100, 2, 0];
+    for key in keys(20) {
+        assert_eq!(
+            balancer.pick(Some(&key), &fake, 0),
+            Some(2),
+            "half of 2 + 1 is 2 at most"
+        );
     }
 }
 

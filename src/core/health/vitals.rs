@@ -97,9 +97,14 @@ impl Vitals {
         self.sessions.load(Relaxed)
     }
 
-    /// A session is established on the backend, or about to be; `session_ended` follows once.
+    /// A session is about to be established on the backend, and counts from here on, so that a burst
+    /// of handshakes spreads; `session_ended` follows once, established or not.
     pub fn session_began(&self) {
         self.sessions.fetch_add(1, Relaxed);
+    }
+
+    /// The backend granted a session that began.
+    pub fn session_established(&self) {
         self.sessions_total.fetch_add(1, Relaxed);
     }
 
@@ -124,7 +129,7 @@ impl Vitals {
         self.failures.load(Relaxed)
     }
 
-    /// Sessions begun.
+    /// Sessions established.
     pub fn sessions_total(&self) -> u64 {
         self.sessions_total.load(Relaxed)
     }
@@ -312,6 +317,7 @@ mod tests {
         vitals.connect_began();
         vitals.session_began();
         vitals.session_began();
+        vitals.session_established();
         vitals.session_ended();
         assert_eq!(
             (
@@ -319,7 +325,7 @@ mod tests {
                 vitals.sessions_total(),
                 vitals.connects()
             ),
-            (1, 2, 1)
+            (1, 1, 1)
         );
     }
 }

@@ -91,7 +91,7 @@ mod tests {
             for step in steps {
                 let to = wheel.now() + step;
                 for due in wheel.advance(to) {
-                    if due > to { wheel.insert(due, due) } else { waiting -= 1 }
+                    if due > to { wheel.insert(due, due); } else { waiting -= 1; }
                 }
                 // Whatever is still in the wheel is due later than now.
                 let late = dues.iter().filter(|due| **due > to).count();

@@ -283,7 +283,8 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
             Event::SourceEnded { reset } => self.source_ended(side, by, reset, now),
             // Why it is lost is learnt from reading; until then only the limit runs.
             Event::SinkLost => {
-                self.over_at = self.over_at.or(Some(now.saturating_add(self.times.close)))
+                let over_at = now.saturating_add(self.times.close);
+                self.over_at = Some(self.over_at.map_or(over_at, |known| known.min(over_at)));
             }
         }
         // Both have said goodbye: the gateway is the server towards the client, and the server ends

@@ -56,27 +56,20 @@ impl Rig {
 
     /// Lets the relay do what it can.
     async fn turn(&mut self) -> Option<Ending> {
-        poll_fn(|cx| Poll::Ready(self.relay.poll(cx, &mut self.scratch, self.now)))
-            .await
-            .map_or_else_pending()
+        let turn = poll_fn(|cx| {
+            let poll = self.relay.poll(cx, &mut self.scratch, self.now);
+            Poll::Ready(if let Poll::Ready(ending) = poll {
+                Some(ending)
+            } else {
+                None
+            })
+        });
+        turn.await
     }
 
     /// Lets the relay run to its end.
     async fn run(&mut self) -> Ending {
         poll_fn(|cx| self.relay.poll(cx, &mut self.scratch, self.now)).await
-    }
-}
-
-trait MapPending<T> {
-    fn map_or_else_pending(self) -> Option<T>;
-}
-
-impl<T> MapPending<T> for Poll<T> {
-    fn map_or_else_pending(self) -> Option<T> {
-        match self {
-            Poll::Ready(value) => Some(value),
-            Poll::Pending => None,
-        }
     }
 }
 

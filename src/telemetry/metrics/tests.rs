@@ -14,6 +14,8 @@ fn record(by: EndedBy, cause: Cause, close_code: Option<u16>) -> Record {
             backend: "a".into(),
             principal: Some("alice".into()),
             client: "192.0.2.1".into(),
+            host: "chat.example.com".into(),
+            request_id: "req-1".into(),
             target: "/ws".into(),
             subprotocol: None,
             started: SystemTime::UNIX_EPOCH,

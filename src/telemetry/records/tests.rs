@@ -16,6 +16,8 @@ fn ended() -> Record {
             backend: "10.0.0.1:9000".into(),
             principal: Some("alice\nkind=session".into()),
             client: "192.0.2.1:55000".into(),
+            host: "chat.example.com".into(),
+            request_id: "req-1".into(),
             target: "/ws/7?token=***".into(),
             subprotocol: None,
             started: SystemTime::UNIX_EPOCH + START,

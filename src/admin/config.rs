@@ -1,0 +1,70 @@
+//! The configuration in force, what was refused and why, and the order to read it again.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::admin::Gateway;
+use crate::admin::problem::Problem;
+use crate::admin::status::FileView;
+use crate::config::diagnostic::Diagnostic;
+use crate::control::supervisor::{Refused, ReloadReport};
+
+/// The configuration, with what became of its last reading.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct ConfigView {
+    /// Where it came from.
+    file: FileView,
+    /// In force, defaults included; secrets are `***`.
+    config: Value,
+    /// What is wrong with the file as it is now, if that was refused (I4).
+    refused: Option<Refused>,
+}
+
+/// What a reload changed.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct ReloadView {
+    #[serde(flatten)]
+    report: ReloadReport,
+    /// What is suspicious, but took effect.
+    #[schemars(with = "Vec<Value>")]
+    warnings: Vec<Diagnostic>,
+}
+
+pub(super) async fn show(State(gateway): State<Arc<Gateway>>) -> Json<ConfigView> {
+    let supervisor = &gateway.supervisor;
+    Json(ConfigView {
+        file: FileView::of(supervisor),
+        config: supervisor.in_force(),
+        refused: supervisor.refused(),
+    })
+}
+
+pub(super) async fn reload(
+    State(gateway): State<Arc<Gateway>>,
+) -> Result<Json<ReloadView>, Problem> {
+    let supervisor = Arc::clone(&gateway.supervisor);
+    // In a task of its own, since an operator who hangs up must not stop a reload halfway.
+    let reload = tokio::spawn(async move { supervisor.reload().await });
+    match reload.await {
+        Ok(Ok(report)) => {
+            let warnings = gateway.supervisor.loaded().warnings.clone();
+            Ok(Json(ReloadView { report, warnings }))
+        }
+        Ok(Err(faults)) => {
+            let detail = "the configuration has faults; the one before it stays in force";
+            let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail);
+            Err(problem.with("diagnostics", faults))
+        }
+        Err(error) => {
+            tracing::error!(%error, "reload failed");
+            let detail = "the reload itself failed; see the log";
+            Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail))
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! The level of the log, while it runs.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::admin::Gateway;
+use crate::admin::extract::Body;
+use crate::admin::problem::Problem;
+use crate::telemetry::log::LogLevel;
+
+/// The level of the log.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LogView {
+    /// `error`, `warn`, `info`, `debug` or `trace`, or by module: `info,sessile::proxy=debug`.
+    level: String,
+}
+
+pub(super) async fn show(State(gateway): State<Arc<Gateway>>) -> Result<Json<LogView>, Problem> {
+    Ok(Json(LogView {
+        level: log(&gateway)?.level(),
+    }))
+}
+
+pub(super) async fn set(
+    State(gateway): State<Arc<Gateway>>,
+    Body(wanted): Body<LogView>,
+) -> Result<Json<LogView>, Problem> {
+    let log = log(&gateway)?;
+    log.set_level(&wanted.level)
+        .map_err(|error| Problem::bad_request(error.to_string()))?;
+    // Whatever the level is now, this must be seen.
+    tracing::error!(level = %wanted.level, "log level changed by an operator");
+    Ok(Json(LogView { level: log.level() }))
+}
+
+fn log(gateway: &Gateway) -> Result<&LogLevel, Problem> {
+    let none = || Problem::new(StatusCode::CONFLICT, "this gateway has no log of its own");
+    gateway.log.as_ref().ok_or_else(none)
+}

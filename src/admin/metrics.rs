@@ -1,0 +1,91 @@
+//! `/metrics`: what was counted, and what is read at this moment.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use axum::extract::State;
+use axum::http::HeaderName;
+use axum::http::header::CONTENT_TYPE;
+
+use crate::admin::{Gateway, ask_all, status};
+use crate::base::clock;
+use crate::core::health::Health;
+use crate::core::routing::{Member, RoutingTable, Upstream};
+use crate::live::{Phase, WorkerCommand};
+use crate::telemetry::metrics::{Reading, table};
+
+/// The version of the text format, as Prometheus wants it.
+const FORMAT: [(HeaderName, &str); 1] =
+    [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+
+pub(super) async fn metrics(
+    State(gateway): State<Arc<Gateway>>,
+) -> ([(HeaderName, &'static str); 1], String) {
+    // What a stuck worker has not brought in yet comes with a later scrape.
+    ask_all(&gateway.live, |answer| WorkerCommand::Gather { answer }).await;
+    gateway.metrics.upkeep();
+    let mut text = gateway.metrics.render();
+    text.push_str(&read(&gateway));
+    (FORMAT, text)
+}
+
+fn read(gateway: &Gateway) -> String {
+    let mut reading = Reading::default();
+    let ready = gateway.live.phase() == Phase::Ready;
+    reading.single(&table::READY, f64::from(u8::from(ready)));
+    reading.family(&table::BUILD_INFO, [([status::VERSION], 1.0)]);
+    reading.single(&table::RECORDS_DROPPED, gateway.records.dropped() as f64);
+    read_workers(gateway, &mut reading);
+    read_backends(&gateway.live.table_arc(), &mut reading);
+    reading.process();
+    reading.into_text()
+}
+
+fn read_workers(gateway: &Gateway, reading: &mut Reading) {
+    let workers = gateway.live.workers();
+    let names: Vec<_> = (0..workers.len()).map(|place| place.to_string()).collect();
+    let sessions = workers.iter().zip(&names).map(|(worker, name)| {
+        (
+            [name.as_str()],
+            worker.load.sessions.load(Ordering::Relaxed) as f64,
+        )
+    });
+    reading.family(&table::WORKER_SESSIONS, sessions);
+}
+
+fn read_backends(routing: &RoutingTable, reading: &mut Reading) {
+    let now = clock::now();
+    let upstreams: Vec<_> = routing.upstreams().collect();
+    let each = |value: fn(&Member, std::time::Instant) -> f64| {
+        let samples = upstreams
+            .iter()
+            .flat_map(move |upstream| samples(upstream, now, value));
+        samples.collect::<Vec<_>>()
+    };
+    let healthy = each(|member, _| {
+        if member.vitals.health() == Health::Unhealthy {
+            0.0
+        } else {
+            1.0
+        }
+    });
+    reading.family(&table::BACKEND_HEALTHY, healthy);
+    let ejected = each(|member, now| f64::from(u8::from(member.vitals.ejected(now))));
+    reading.family(&table::BACKEND_EJECTED, ejected);
+    let sessions = each(|member, _| member.vitals.sessions() as f64);
+    reading.family(&table::BACKEND_SESSIONS, sessions);
+}
+
+fn samples(
+    upstream: &Upstream,
+    now: std::time::Instant,
+    value: fn(&Member, std::time::Instant) -> f64,
+) -> impl Iterator<Item = ([&str; 2], f64)> {
+    let names = upstream.members.iter();
+    names.map(move |member| {
+        (
+            [upstream.name().as_str(), member.id.as_str()],
+            value(member, now),
+        )
+    })
+}

@@ -1,0 +1,106 @@
+//! `openapi.json`, made from the list of resources and the types of their answers.
+
+use axum::Json;
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde_json::{Map, Value, json};
+
+use crate::admin::resources::{Describe, Resource, resources};
+use crate::admin::status::VERSION;
+
+pub(super) async fn show() -> Json<Value> {
+    Json(document())
+}
+
+/// The description of the admin API (OpenAPI 3.0).
+pub fn document() -> Value {
+    let mut generator = SchemaSettings::openapi3().into_generator();
+    let mut paths = Map::new();
+    for resource in resources() {
+        let operation = operation(&resource, &mut generator);
+        let methods = paths.entry(resource.path).or_insert_with(|| json!({}));
+        methods[resource.method.as_str().to_ascii_lowercase()] = operation;
+    }
+    json!({
+        "openapi": "3.0.3",
+        "info": {
+            "title": "Sessile admin API",
+            "version": VERSION,
+            "description": "Errors are problem+json (RFC 9457). Where a token is configured it is \
+                wanted as a bearer token everywhere but at /livez and /readyz.",
+        },
+        "paths": paths,
+        "components": {
+            "schemas": generator.take_definitions(true),
+            "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
+        },
+        "security": [{}, { "token": [] }],
+    })
+}
+
+/// What a resource's type is called in the document.
+pub(super) fn describe<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<T>()
+}
+
+fn operation(resource: &Resource, generator: &mut SchemaGenerator) -> Value {
+    let mut operation = json!({ "summary": resource.summary, "responses": {} });
+    let parameters = parameters(resource, generator);
+    if !parameters.is_empty() {
+        operation["parameters"] = parameters.into();
+    }
+    if let Some(describe) = resource.body {
+        let content = json!({ "application/json": { "schema": describe(generator) } });
+        operation["requestBody"] = json!({ "required": true, "content": content });
+    }
+    for (place, status) in resource.statuses.iter().enumerate() {
+        let response = match (place, resource.answer) {
+            (0, answer) => success(resource.path, answer, generator),
+            _ => {
+                json!({ "description": "Problem.", "content": { "application/problem+json": {} } })
+            }
+        };
+        operation["responses"][status.to_string()] = response;
+    }
+    operation
+}
+
+fn success(path: &str, answer: Option<Describe>, generator: &mut SchemaGenerator) -> Value {
+    let content = match answer {
+        Some(describe) => json!({ "application/json": { "schema": describe(generator) } }),
+        None if path == "/metrics" => json!({ "text/plain": {} }),
+        None => json!({ "application/json": {} }),
+    };
+    json!({ "description": "Done.", "content": content })
+}
+
+/// Those of the path, then those of the query.
+fn parameters(resource: &Resource, generator: &mut SchemaGenerator) -> Vec<Value> {
+    let parts = resource.path.split('/');
+    let names = parts.filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+    let mut parameters: Vec<_> = names
+        .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }))
+        .collect();
+    if let Some(describe) = resource.query {
+        let schema = describe(generator);
+        let properties = properties(&schema, generator);
+        parameters.extend(properties.into_iter().map(|(name, schema)| {
+            json!({ "name": name, "in": "query", "required": false, "schema": schema })
+        }));
+    }
+    parameters
+}
+
+/// The fields of an object that `schema` refers to; it is not a component of its own then.
+fn properties(schema: &Schema, generator: &mut SchemaGenerator) -> Map<String, Value> {
+    let reference = schema
+        .get("$ref")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let name = reference.rsplit('/').next().unwrap_or_default();
+    let object = generator.definitions_mut().remove(name).unwrap_or_default();
+    object["properties"]
+        .as_object()
+        .cloned()
+        .unwrap_or_default()
+}

@@ -1,0 +1,57 @@
+//! What went wrong, for programs and people: problem details (RFC 9457).
+
+use axum::http::StatusCode;
+use axum::http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+/// An answer that is an error.
+#[derive(Debug, PartialEq)]
+pub(super) struct Problem {
+    status: StatusCode,
+    detail: String,
+    more: Map<String, Value>,
+}
+
+impl Problem {
+    pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        Self {
+            status,
+            detail: detail.into(),
+            more: Map::new(),
+        }
+    }
+
+    pub(super) fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, detail)
+    }
+
+    pub(super) fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, detail)
+    }
+
+    /// Says more under a name of its own (RFC 9457, section 3.2).
+    pub(super) fn with(mut self, name: &str, value: impl Serialize) -> Self {
+        let value = serde_json::to_value(value).unwrap_or(Value::Null);
+        self.more.insert(name.to_owned(), value);
+        self
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut body = self.more;
+        // No type: that is `about:blank`, whose title is the status's own phrase.
+        body.insert("title".to_owned(), json!(self.status.canonical_reason()));
+        body.insert("status".to_owned(), json!(self.status.as_u16()));
+        body.insert("detail".to_owned(), json!(self.detail));
+        let kind = [(CONTENT_TYPE, "application/problem+json")];
+        let body = Value::Object(body).to_string();
+        if self.status == StatusCode::UNAUTHORIZED {
+            // RFC 9110, section 11.6.1: a 401 says what would be accepted.
+            return (self.status, kind, [(WWW_AUTHENTICATE, "Bearer")], body).into_response();
+        }
+        (self.status, kind, body).into_response()
+    }
+}

@@ -1,0 +1,214 @@
+//! The list of all resources, from which the router, `GET /` and `openapi.json` are made: what is
+//! not in it does not exist, and what exists is described.
+
+use std::sync::Arc;
+
+use axum::handler::Handler;
+use axum::http::Method;
+use axum::routing::{MethodFilter, MethodRouter, on};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+
+use crate::admin::extract::Paging;
+use crate::admin::openapi::describe;
+use crate::admin::resolve::{Asked, Explanation};
+use crate::admin::{Gateway, Page};
+use crate::admin::{config, log, metrics, openapi, resolve, routes, sessions, status, upstreams};
+
+/// One method of one path.
+pub(super) struct Resource {
+    pub(super) method: Method,
+    pub(super) path: &'static str,
+    pub(super) handler: MethodRouter<Arc<Gateway>>,
+    pub(super) summary: &'static str,
+    /// Parameters of the query, as properties of an object.
+    pub(super) query: Option<Describe>,
+    /// What the body of the request holds.
+    pub(super) body: Option<Describe>,
+    /// What the answer holds, if it is JSON with a shape.
+    pub(super) answer: Option<Describe>,
+    /// Statuses: that of success, then those of problems.
+    pub(super) statuses: &'static [u16],
+}
+
+/// Names a type's schema, and leaves its definition with the generator.
+pub(super) type Describe = fn(&mut SchemaGenerator) -> Schema;
+
+impl Resource {
+    fn new<H: Handler<T, Arc<Gateway>>, T: 'static>(
+        (filter, method): (MethodFilter, Method),
+        path: &'static str,
+        handler: H,
+        summary: &'static str,
+    ) -> Self {
+        Self {
+            method,
+            path,
+            handler: on(filter, handler),
+            summary,
+            query: None,
+            body: None,
+            answer: None,
+            statuses: &[200],
+        }
+    }
+
+    fn get<H: Handler<T, Arc<Gateway>>, T: 'static>(
+        path: &'static str,
+        handler: H,
+        summary: &'static str,
+    ) -> Self {
+        Self::new((MethodFilter::GET, Method::GET), path, handler, summary)
+    }
+
+    fn post<H: Handler<T, Arc<Gateway>>, T: 'static>(
+        path: &'static str,
+        handler: H,
+        summary: &'static str,
+    ) -> Self {
+        Self::new((MethodFilter::POST, Method::POST), path, handler, summary)
+    }
+
+    fn query<T: JsonSchema>(self) -> Self {
+        Self {
+            query: Some(describe::<T>),
+            ..self
+        }
+    }
+
+    fn body<T: JsonSchema>(self) -> Self {
+        Self {
+            body: Some(describe::<T>),
+            ..self
+        }
+    }
+
+    fn answers<T: JsonSchema>(self) -> Self {
+        Self {
+            answer: Some(describe::<T>),
+            ..self
+        }
+    }
+
+    fn statuses(self, statuses: &'static [u16]) -> Self {
+        Self { statuses, ..self }
+    }
+}
+
+pub(super) fn resources() -> Vec<Resource> {
+    let mut all = gateway();
+    all.extend(configuration());
+    all.extend(traffic());
+    all
+}
+
+/// The gateway as a whole.
+fn gateway() -> Vec<Resource> {
+    let put = (MethodFilter::PUT, Method::PUT);
+    vec![
+        Resource::get("/", status::index, "All resources.").answers::<status::Index>(),
+        Resource::get(
+            "/livez",
+            status::livez,
+            "Whether the process answers. Needs no token.",
+        ),
+        Resource::get(
+            "/readyz",
+            status::readyz,
+            "Whether it takes clients. Needs no token.",
+        )
+        .statuses(&[200, 503]),
+        Resource::get(
+            "/metrics",
+            metrics::metrics,
+            "Numbers in Prometheus' text format.",
+        ),
+        Resource::get("/openapi.json", openapi::show, "This description."),
+        Resource::get(
+            "/v1/status",
+            status::status,
+            "Node, table, listeners, workers.",
+        )
+        .answers::<status::StatusView>(),
+        Resource::get("/v1/log", log::show, "The level of the log.")
+            .answers::<log::LogView>()
+            .statuses(&[200, 409]),
+        Resource::new(
+            put,
+            "/v1/log",
+            log::set,
+            "Changes the level of the log at once.",
+        )
+        .body::<log::LogView>()
+        .answers::<log::LogView>()
+        .statuses(&[200, 400, 409]),
+    ]
+}
+
+/// What an operator wrote.
+fn configuration() -> Vec<Resource> {
+    vec![
+        Resource::get(
+            "/v1/config",
+            config::show,
+            "What is in force, and what was refused and why.",
+        )
+        .answers::<config::ConfigView>(),
+        Resource::post(
+            "/v1/reload",
+            config::reload,
+            "Reads the configuration again.",
+        )
+        .answers::<config::ReloadView>()
+        .statuses(&[200, 422]),
+        Resource::get("/v1/routes", routes::list, "Routes, by name.")
+            .query::<Paging>()
+            .answers::<Page<routes::RouteView>>()
+            .statuses(&[200, 400]),
+        Resource::post(
+            "/v1/resolve",
+            resolve::resolve,
+            "Where a request would go, and why.",
+        )
+        .body::<Asked>()
+        .answers::<Explanation>()
+        .statuses(&[200, 400]),
+    ]
+}
+
+/// Backends and sessions.
+fn traffic() -> Vec<Resource> {
+    let delete = (MethodFilter::DELETE, Method::DELETE);
+    vec![
+        Resource::get("/v1/upstreams", upstreams::list, "Upstreams, by name.")
+            .query::<Paging>()
+            .answers::<Page<upstreams::UpstreamSummary>>()
+            .statuses(&[200, 400]),
+        Resource::get(
+            "/v1/upstreams/{name}",
+            upstreams::one,
+            "An upstream with its backends.",
+        )
+        .answers::<upstreams::UpstreamView>()
+        .statuses(&[200, 404]),
+        Resource::get(
+            "/v1/sessions",
+            sessions::list,
+            "Live sessions, the oldest first.",
+        )
+        .query::<sessions::Filter>()
+        .answers::<sessions::SessionPage>()
+        .statuses(&[200, 400]),
+        Resource::get("/v1/sessions/{id}", sessions::one, "A live session.")
+            .answers::<sessions::Session>()
+            .statuses(&[200, 400, 404, 503]),
+        Resource::new(
+            delete,
+            "/v1/sessions/{id}",
+            sessions::close,
+            "Closes a session.",
+        )
+        .query::<sessions::Close>()
+        .answers::<sessions::Closing>()
+        .statuses(&[202, 400, 404, 409, 503]),
+    ]
+}

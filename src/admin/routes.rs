@@ -1,0 +1,105 @@
+//! The routes in force, as far as they say what a request must be and where it goes. Values that
+//! headers and query parameters are compared with may be secrets and are not shown (I11).
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::admin::extract::{Paging, Parameters};
+use crate::admin::resolve::source_text;
+use crate::admin::{Gateway, Page};
+use crate::config::snapshot::TextMatch;
+use crate::core::routing::{Action, Route};
+
+/// A rule: which requests, and where to.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct RouteView {
+    name: String,
+    /// Empty: any.
+    hosts: Vec<String>,
+    path: String,
+    /// Empty: any.
+    methods: Vec<String>,
+    /// Conditions on headers, all of which must hold.
+    headers: Vec<ConditionView>,
+    /// Conditions on query parameters, all of which must hold.
+    query: Vec<ConditionView>,
+    /// One of these must be offered, if there are any.
+    subprotocols: Vec<String>,
+    /// Where it goes; null for a redirect.
+    upstream: Option<String>,
+    /// The status of its redirect; null if it goes to an upstream.
+    redirect: Option<u16>,
+    /// Sources of the affinity key, the first that is present counts.
+    affinity: Vec<String>,
+    /// Milliseconds without a byte until a session ends; null is never.
+    idle_timeout_ms: Option<u64>,
+    /// Milliseconds until a session ends in any case; null is never.
+    lifetime_ms: Option<u64>,
+    /// Bytes of the longest message of a client.
+    message_bytes: u64,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct ConditionView {
+    name: String,
+    /// `present`, `absent`, `exact` or `prefix`.
+    condition: &'static str,
+}
+
+pub(super) async fn list(
+    State(gateway): State<Arc<Gateway>>,
+    Parameters(paging): Parameters<Paging>,
+) -> Json<Page<RouteView>> {
+    let table = gateway.live.table_arc();
+    let routes = table.routes().iter().map(|route| view(route));
+    Json(Page::of(routes, &paging, |route| &route.name))
+}
+
+fn view(route: &Route) -> RouteView {
+    let config = &route.config;
+    let (upstream, redirect) = match &route.action {
+        Action::Forward(upstream) => (Some(upstream.name().to_string()), None),
+        Action::Redirect(redirect) => (None, Some(redirect.status)),
+    };
+    let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let condition = |name: &str, condition: &TextMatch| ConditionView {
+        name: name.to_owned(),
+        condition: condition_word(condition),
+    };
+    let headers = config
+        .headers
+        .iter()
+        .map(|(name, value)| condition(name.as_str(), value));
+    let query = config
+        .query
+        .iter()
+        .map(|(name, value)| condition(name, value));
+    RouteView {
+        name: config.name.to_string(),
+        hosts: config.hosts.iter().map(ToString::to_string).collect(),
+        path: config.path.to_string(),
+        methods: config.methods.iter().map(ToString::to_string).collect(),
+        headers: headers.collect(),
+        query: query.collect(),
+        subprotocols: config.subprotocols.clone(),
+        upstream,
+        redirect,
+        affinity: config.affinity.iter().map(source_text).collect(),
+        idle_timeout_ms: config.timeouts.idle.map(millis),
+        lifetime_ms: config.timeouts.lifetime.map(millis),
+        message_bytes: config.limits.message_bytes,
+    }
+}
+
+const fn condition_word(condition: &TextMatch) -> &'static str {
+    match condition {
+        TextMatch::Present => "present",
+        TextMatch::Absent => "absent",
+        TextMatch::Exact(_) => "exact",
+        TextMatch::Prefix(_) => "prefix",
+    }
+}

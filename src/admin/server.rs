@@ -1,0 +1,157 @@
+//! The admin API's own little server: one address, few connections, on the control runtime.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderValue, Method, StatusCode, Uri};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::{Router, body};
+use hyper::body::Incoming as HyperBody;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tower::ServiceExt as _;
+
+use crate::admin::Gateway;
+use crate::admin::guard::Guard;
+use crate::admin::problem::Problem;
+use crate::admin::resources::resources;
+use crate::base::addr::ListenAddr;
+use crate::config::snapshot::Admin;
+use crate::io::net::listener::{self, BindError, ListenOptions};
+use crate::io::net::socket::Socket;
+
+/// Connections at once; more wait in the backlog.
+const CONNECTIONS_MAX: usize = 256;
+/// For a request's head, and between requests of one connection.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes of a request's body.
+const BODY_MAX: usize = 64 * 1024;
+/// For answers that are under way when the gateway ends.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Bound, and not serving yet: operators' requests queue.
+#[derive(Debug)]
+pub struct Bound {
+    socket: listener::Bound,
+    guard: Guard,
+}
+
+/// Binds the address of the admin API.
+///
+/// # Errors
+/// When it cannot be listened on.
+pub fn bind(admin: &Admin) -> Result<Bound, BindError> {
+    let options = ListenOptions {
+        backlog: 128,
+        keepalive: Some(Duration::from_secs(60)),
+    };
+    let socket = listener::bind(&admin.listen, options)?;
+    Ok(Bound {
+        socket,
+        guard: Guard::new(admin.token.clone(), &admin.listen),
+    })
+}
+
+impl Bound {
+    /// Where it listens: port 0 has become the port that the system chose.
+    pub fn address(&self) -> &ListenAddr {
+        self.socket.address()
+    }
+
+    /// Answers until `shutdown` comes, and then what was asked already.
+    ///
+    /// # Errors
+    /// When the runtime cannot watch the socket.
+    pub async fn serve(
+        self,
+        gateway: Arc<Gateway>,
+        shutdown: impl Future<Output = ()>,
+    ) -> io::Result<()> {
+        let mut acceptor = self.socket.start()?;
+        let router = router(gateway, self.guard);
+        let (stop, stopping) = watch::channel(());
+        let mut connections = JoinSet::new();
+        let mut shutdown = std::pin::pin!(shutdown);
+        loop {
+            tokio::select! {
+                () = &mut shutdown => break,
+                Some(_) = connections.join_next() => {}
+                accepted = acceptor.accept(), if connections.len() < CONNECTIONS_MAX => {
+                    match accepted.map(|incoming| incoming.socket.attach()) {
+                        Ok(Ok(socket)) => {
+                            connections.spawn(converse(socket, router.clone(), stopping.clone()));
+                        }
+                        Ok(Err(error)) => tracing::warn!(%error, "admin connection lost"),
+                        Err(error) => tracing::warn!(%error, source = %error.source, "admin"),
+                    }
+                }
+            }
+        }
+        drop(stop);
+        let done = async { while connections.join_next().await.is_some() {} };
+        // Whoever is still reading by then is cut off with the rest of the gateway.
+        let _ = tokio::time::timeout(GRACE, done).await;
+        Ok(())
+    }
+}
+
+/// One connection, until it closes or the gateway ends.
+async fn converse(socket: Socket, router: Router, mut stopping: watch::Receiver<()>) {
+    let service = service_fn(move |request: hyper::Request<HyperBody>| {
+        router.clone().oneshot(request.map(body::Body::new))
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .serve_connection(TokioIo::new(socket), service);
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        // An error says that the sender is gone, which is the sign.
+        _ = stopping.changed() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "admin connection broke");
+    }
+}
+
+/// All resources behind the guard.
+pub(super) fn router(gateway: Arc<Gateway>, guard: Guard) -> Router {
+    let mut router = Router::new();
+    for resource in resources() {
+        router = router.route(resource.path, resource.handler);
+    }
+    router
+        .fallback(async |uri: Uri| {
+            Problem::not_found(format!("no resource {}; GET / lists them", uri.path()))
+        })
+        .method_not_allowed_fallback(async |method: Method, uri: Uri| {
+            let detail = format!("{} does not take {method}", uri.path());
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail)
+        })
+        .layer(DefaultBodyLimit::max(BODY_MAX))
+        .layer(middleware::from_fn_with_state(guard, admit))
+        .with_state(gateway)
+}
+
+async fn admit(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+    let mut response = match guard.check(request.uri().path(), request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    };
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}

@@ -1,0 +1,303 @@
+//! Live sessions of all workers: list, look, close. There is no global list: each worker is asked
+//! for its first so many, and the answers are merged by id.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::admin::extract::Parameters;
+use crate::admin::problem::Problem;
+use crate::admin::{Gateway, PAGE_MAX, ask_all};
+use crate::base::clock;
+use crate::base::session_id::SessionId;
+use crate::core::session::record::Cause;
+use crate::core::wire::tracker::Traffic;
+use crate::live::{CloseOrder, SessionQuery, SessionView, WorkerCommand};
+
+/// Without `limit`.
+const PAGE_DEFAULT: usize = 100;
+/// What fits into a close frame beside the code (RFC 6455, section 5.5).
+const REASON_MAX: usize = 123;
+/// Policy: a client that reconnects by itself on 1001 and 1012 should not on this.
+const CLOSE_CODE: u16 = 1008;
+const CLOSE_REASON: &str = "closed by an operator";
+
+/// A live session.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Session {
+    /// Sorts by start.
+    pub id: String,
+    /// Where the client came in.
+    pub listener: String,
+    /// The rule that took it.
+    pub route: String,
+    /// The group that it went to.
+    pub upstream: String,
+    /// The member that holds it.
+    pub backend: String,
+    /// Who it belongs to, if that was asked.
+    pub principal: Option<String>,
+    /// The client's address.
+    pub client: String,
+    /// The request's target, with secrets cut out.
+    pub target: String,
+    /// Negotiated.
+    pub subprotocol: Option<String>,
+    /// When the request came; RFC 3339.
+    pub started: String,
+    /// From the request to the 101.
+    pub handshake_ms: f64,
+    /// Since the 101.
+    pub age_seconds: f64,
+    /// Since the last byte in either direction, to a tenth of a second.
+    pub idle_seconds: f64,
+    /// Which worker has it.
+    pub worker: usize,
+    /// Its end has begun.
+    pub closing: bool,
+    /// From the client.
+    pub to_backend: TrafficView,
+    /// From the backend.
+    pub to_client: TrafficView,
+}
+
+/// Whole messages and control frames by kind, and bytes of everything.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct TrafficView {
+    /// On the wire, frame headers included.
+    pub bytes: u64,
+    /// Messages.
+    pub text: u64,
+    /// Messages.
+    pub binary: u64,
+    /// Frames.
+    pub ping: u64,
+    /// Frames.
+    pub pong: u64,
+    /// Frames.
+    pub close: u64,
+}
+
+/// Sessions of all workers, in the order of their ids.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct SessionPage {
+    /// The oldest first.
+    pub items: Vec<Session>,
+    /// What to give as `cursor` for the next page; null on the last.
+    pub next: Option<String>,
+    /// Workers that did not answer in time, whose sessions are missing here; most often left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unanswered: Vec<usize>,
+}
+
+/// Which sessions.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Filter {
+    /// Only of this route.
+    route: Option<String>,
+    /// Only of this upstream.
+    upstream: Option<String>,
+    /// Only on the backend with this id.
+    backend: Option<String>,
+    /// Only of this principal.
+    principal: Option<String>,
+    /// Sessions at most; 1 to 1000, 100 if not given.
+    limit: Option<usize>,
+    /// `next` of the page before.
+    #[schemars(with = "Option<String>")]
+    cursor: Option<SessionId>,
+}
+
+/// How to close.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Close {
+    /// Close code: 1000 to 1003, 1007 to 1013 or 3000 to 4999; 1008 if not given.
+    code: Option<u16>,
+    /// At most 123 bytes; `closed by an operator` if not given.
+    reason: Option<String>,
+}
+
+/// A close that has begun.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Closing {
+    id: String,
+    code: u16,
+    reason: String,
+}
+
+pub(super) async fn list(
+    State(gateway): State<Arc<Gateway>>,
+    Parameters(filter): Parameters<Filter>,
+) -> Json<SessionPage> {
+    let limit = filter.limit.unwrap_or(PAGE_DEFAULT).clamp(1, PAGE_MAX);
+    let query = SessionQuery {
+        id: None,
+        after: filter.cursor,
+        route: filter.route,
+        upstream: filter.upstream,
+        backend: filter.backend,
+        principal: filter.principal,
+    };
+    // One more than wanted tells whether there is a next page.
+    let answers = sessions(&gateway, &query, limit + 1).await;
+    let unanswered = (0..answers.len())
+        .filter(|worker| answers[*worker].is_none())
+        .collect();
+    let mut views: Vec<_> = answers.into_iter().flatten().flatten().collect();
+    views.sort_unstable_by_key(|view| view.facts.id);
+    let more = views.len() > limit;
+    views.truncate(limit);
+    let next = views
+        .last()
+        .filter(|_| more)
+        .map(|view| view.facts.id.to_string());
+    Json(SessionPage {
+        items: views.iter().map(session).collect(),
+        next,
+        unanswered,
+    })
+}
+
+pub(super) async fn one(
+    State(gateway): State<Arc<Gateway>>,
+    Path(id): Path<String>,
+) -> Result<Json<Session>, Problem> {
+    find(&gateway, parse(&id)?).await.map(Json)
+}
+
+pub(super) async fn close(
+    State(gateway): State<Arc<Gateway>>,
+    Path(id): Path<String>,
+    Parameters(how): Parameters<Close>,
+) -> Result<(StatusCode, Json<Closing>), Problem> {
+    let id = parse(&id)?;
+    let code = how.code.unwrap_or(CLOSE_CODE);
+    if !matches!(code, 1000..=1003 | 1007..=1013 | 3000..=4999) {
+        let detail = "code: give one that browsers accept: 1000-1003, 1007-1013 or 3000-4999";
+        return Err(Problem::bad_request(detail));
+    }
+    let reason: Arc<str> = how.reason.as_deref().unwrap_or(CLOSE_REASON).into();
+    if reason.len() > REASON_MAX {
+        let detail = format!(
+            "reason: {} bytes, at most {REASON_MAX} fit into a close frame",
+            reason.len()
+        );
+        return Err(Problem::bad_request(detail));
+    }
+    let order = CloseOrder {
+        code,
+        reason: Arc::clone(&reason),
+        cause: Cause::Kicked,
+    };
+    let query = SessionQuery {
+        id: Some(id),
+        ..SessionQuery::default()
+    };
+    let closed = ask_all(&gateway.live, |answer| WorkerCommand::Close {
+        query: query.clone(),
+        order: order.clone(),
+        answer,
+    });
+    if closed.await.into_iter().flatten().sum::<usize>() == 0 {
+        find(&gateway, id).await?;
+        return Err(Problem::new(
+            StatusCode::CONFLICT,
+            format!("session {id} is closing already"),
+        ));
+    }
+    tracing::info!(%id, code, %reason, "session closed by an operator");
+    let closing = Closing {
+        id: id.to_string(),
+        code,
+        reason: reason.to_string(),
+    };
+    Ok((StatusCode::ACCEPTED, Json(closing)))
+}
+
+fn parse(id: &str) -> Result<SessionId, Problem> {
+    id.parse()
+        .map_err(|error| Problem::bad_request(format!("`{id}`: {error}")))
+}
+
+async fn find(gateway: &Gateway, id: SessionId) -> Result<Session, Problem> {
+    let query = SessionQuery {
+        id: Some(id),
+        ..SessionQuery::default()
+    };
+    let answers = sessions(gateway, &query, 1).await;
+    let silent = answers.iter().any(Option::is_none);
+    match answers.into_iter().flatten().flatten().next() {
+        Some(view) => Ok(session(&view)),
+        None if silent => {
+            let detail = "not every worker answered in time; the session may be on one of those";
+            Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail))
+        }
+        None => Err(Problem::not_found(format!(
+            "no live session {id}; its record says how it ended"
+        ))),
+    }
+}
+
+/// Worker by worker.
+async fn sessions(
+    gateway: &Gateway,
+    query: &SessionQuery,
+    limit: usize,
+) -> Vec<Option<Vec<SessionView>>> {
+    let ask = |answer| WorkerCommand::Sessions {
+        query: query.clone(),
+        limit,
+        answer,
+    };
+    ask_all(&gateway.live, ask).await
+}
+
+fn session(view: &SessionView) -> Session {
+    let facts = &view.facts;
+    let tenths = |time: Duration| (time.as_secs_f64() * 10.0).round() / 10.0;
+    Session {
+        id: facts.id.to_string(),
+        listener: facts.listener.to_string(),
+        route: facts.route.to_string(),
+        upstream: facts.upstream.to_string(),
+        backend: facts.backend.to_string(),
+        principal: facts.principal.as_deref().map(str::to_owned),
+        client: facts.client.to_string(),
+        target: facts.target.to_string(),
+        subprotocol: facts.subprotocol.as_deref().map(str::to_owned),
+        started: clock::rfc3339(facts.started),
+        handshake_ms: facts.handshake.as_micros() as f64 / 1000.0,
+        age_seconds: tenths(view.age),
+        idle_seconds: tenths(view.idle),
+        worker: view.worker,
+        closing: view.closing,
+        to_backend: traffic(&view.to_backend),
+        to_client: traffic(&view.to_client),
+    }
+}
+
+fn traffic(traffic: &Traffic) -> TrafficView {
+    let Traffic {
+        bytes,
+        text,
+        binary,
+        ping,
+        pong,
+        close,
+    } = *traffic;
+    TrafficView {
+        bytes,
+        text,
+        binary,
+        ping,
+        pong,
+        close,
+    }
+}

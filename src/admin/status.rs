@@ -1,0 +1,163 @@
+//! Is it alive, is it ready, what does it do: for orchestrators, and for people at first sight.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::admin::{Gateway, ListenerView, resources};
+use crate::base::clock;
+use crate::control::supervisor::Supervisor;
+use crate::live::Phase;
+
+/// What a gateway says of itself.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct StatusView {
+    /// Its name.
+    pub node: String,
+    /// Of the program.
+    pub version: String,
+    /// RFC 3339.
+    pub started: String,
+    /// Since the start.
+    pub uptime_seconds: u64,
+    /// `starting`, `ready` or `stopping`.
+    pub phase: String,
+    /// Of the routing table; grows with each swap.
+    pub generation: u64,
+    /// Equal on all gateways that have equal routes and upstreams.
+    pub digest: String,
+    /// Where clients come in.
+    pub listeners: Vec<ListenerView>,
+    /// In their order.
+    pub workers: Vec<WorkerView>,
+    /// Live, of all workers.
+    pub sessions: usize,
+    /// Of clients, those of sessions among them.
+    pub connections: usize,
+    /// Where the configuration comes from.
+    pub sources: Sources,
+}
+
+/// How much a worker has.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct WorkerView {
+    /// Live.
+    pub sessions: usize,
+    /// Of clients, those of sessions among them.
+    pub connections: usize,
+}
+
+/// Where the configuration comes from.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Sources {
+    /// The one that the command line named.
+    pub file: FileView,
+}
+
+/// A configuration file.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct FileView {
+    /// Where it is.
+    pub path: String,
+    /// When what is in force was read; RFC 3339.
+    pub loaded: String,
+    /// When its last reading was refused, if it was; `/v1/config` says why.
+    pub refused: Option<String>,
+}
+
+impl FileView {
+    pub(super) fn of(supervisor: &Supervisor) -> Self {
+        Self {
+            path: supervisor.path().display().to_string(),
+            loaded: clock::rfc3339(supervisor.loaded_at()),
+            refused: supervisor.refused().map(|refused| refused.at),
+        }
+    }
+}
+
+/// What `GET /` answers: where to go on.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(super) struct Index {
+    node: String,
+    version: &'static str,
+    resources: Vec<IndexEntry>,
+}
+
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+struct IndexEntry {
+    method: String,
+    path: &'static str,
+    summary: &'static str,
+}
+
+pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+pub(super) async fn livez() -> Json<Value> {
+    Json(json!({ "live": true }))
+}
+
+pub(super) async fn readyz(State(gateway): State<Arc<Gateway>>) -> (StatusCode, Json<Value>) {
+    let phase = gateway.live.phase();
+    let status = match phase {
+        Phase::Ready => StatusCode::OK,
+        Phase::Starting | Phase::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    (
+        status,
+        Json(json!({ "ready": phase == Phase::Ready, "phase": phase })),
+    )
+}
+
+pub(super) async fn status(State(gateway): State<Arc<Gateway>>) -> Json<StatusView> {
+    let live = &gateway.live;
+    let table = live.table_arc();
+    let workers = live.workers().iter().map(|worker| WorkerView {
+        sessions: worker.load.sessions.load(Ordering::Relaxed),
+        connections: worker.load.connections.load(Ordering::Relaxed),
+    });
+    Json(StatusView {
+        node: gateway.node.to_string(),
+        version: VERSION.to_owned(),
+        started: clock::rfc3339(live.started()),
+        uptime_seconds: live.uptime().as_secs(),
+        phase: word(live.phase()).to_owned(),
+        generation: table.generation,
+        digest: table.digest.to_string(),
+        listeners: gateway.listeners.clone(),
+        workers: workers.collect(),
+        sessions: live.sessions(),
+        connections: live.connections(),
+        sources: Sources {
+            file: FileView::of(&gateway.supervisor),
+        },
+    })
+}
+
+pub(super) async fn index(State(gateway): State<Arc<Gateway>>) -> Json<Index> {
+    let entries = resources::resources()
+        .into_iter()
+        .map(|resource| IndexEntry {
+            method: resource.method.to_string(),
+            path: resource.path,
+            summary: resource.summary,
+        });
+    Json(Index {
+        node: gateway.node.to_string(),
+        version: VERSION,
+        resources: entries.collect(),
+    })
+}
+
+const fn word(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Starting => "starting",
+        Phase::Ready => "ready",
+        Phase::Stopping => "stopping",
+    }
+}

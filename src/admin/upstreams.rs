@@ -1,0 +1,206 @@
+//! Upstreams and their backends: how well each is, how much it has, how much it would get.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::admin::extract::{Paging, Parameters};
+use crate::admin::problem::Problem;
+use crate::admin::{Gateway, Page};
+use crate::base::clock;
+use crate::config::snapshot::{BackendState, Policy, ProbeKind};
+use crate::core::health::{Ejection, Health};
+use crate::core::routing::{Member, Upstream};
+
+/// An upstream on one line.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct UpstreamSummary {
+    /// Its key in the configuration.
+    pub name: String,
+    /// How a backend is picked.
+    pub policy: String,
+    /// What its probe tries (`tcp`, `http`, `websocket`); null if there is none.
+    pub probe: Option<String>,
+    /// How many backends it has.
+    pub members: usize,
+    /// Members that may take a session now: active, not unhealthy, not ejected.
+    pub eligible: usize,
+    /// So few are well that health is ignored.
+    pub panicking: bool,
+    /// Live.
+    pub sessions: u64,
+}
+
+/// An upstream with its backends.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct UpstreamView {
+    #[serde(flatten)]
+    summary: UpstreamSummary,
+    backends: Vec<BackendView>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct BackendView {
+    id: String,
+    address: String,
+    weight: u32,
+    /// What the operator wants: `active`, `draining` or `disabled`.
+    state: &'static str,
+    /// What its probe found: `healthy`, `unhealthy`, or `unknown`, which counts as healthy.
+    health: &'static str,
+    /// Why its probe fails, if it does.
+    reason: Option<String>,
+    /// Left out for a time, since ordinary traffic failed on it.
+    ejected: Option<EjectionView>,
+    /// Live.
+    sessions: u64,
+    /// Since the backend is known.
+    sessions_total: u64,
+    /// Connections tried since the backend is known.
+    connects: u64,
+    /// Outcomes of ordinary traffic that speak against it, since it is known.
+    failures: u64,
+    /// Of the keys it holds while all members are eligible, in 0 to 1.
+    share: f64,
+    /// Of the last probe that succeeded.
+    probe_ms: Option<f64>,
+    /// Since the last probe.
+    probed_seconds: Option<f64>,
+    zone: Option<String>,
+    labels: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct EjectionView {
+    /// Until it is tried again.
+    seconds_left: f64,
+    /// The last failure, such as `connect_failed`.
+    reason: &'static str,
+}
+
+pub(super) async fn list(
+    State(gateway): State<Arc<Gateway>>,
+    Parameters(paging): Parameters<Paging>,
+) -> Json<Page<UpstreamSummary>> {
+    let table = gateway.live.table_arc();
+    let now = clock::now();
+    let upstreams = table.upstreams().map(|upstream| summary(upstream, now));
+    Json(Page::of(upstreams, &paging, |upstream| &upstream.name))
+}
+
+pub(super) async fn one(
+    State(gateway): State<Arc<Gateway>>,
+    Path(name): Path<String>,
+) -> Result<Json<UpstreamView>, Problem> {
+    let table = gateway.live.table_arc();
+    let upstream = table.upstream(&name);
+    let upstream = upstream.ok_or_else(|| Problem::not_found(format!("no upstream `{name}`")))?;
+    let now = clock::now();
+    let members = upstream.members.iter().zip(upstream.shares());
+    Ok(Json(UpstreamView {
+        summary: summary(upstream, now),
+        backends: members
+            .map(|(member, share)| backend(member, share, now))
+            .collect(),
+    }))
+}
+
+fn summary(upstream: &Upstream, now: Instant) -> UpstreamSummary {
+    let config = &upstream.config;
+    let members = &upstream.members;
+    UpstreamSummary {
+        name: upstream.name().to_string(),
+        policy: policy_word(config.policy).to_owned(),
+        probe: config
+            .probe
+            .as_ref()
+            .map(|probe| probe_word(&probe.kind).to_owned()),
+        members: members.len(),
+        eligible: members
+            .iter()
+            .filter(|member| eligible(member, now))
+            .count(),
+        panicking: upstream.panicking(now),
+        sessions: members.iter().map(|member| member.vitals.sessions()).sum(),
+    }
+}
+
+fn eligible(member: &Member, now: Instant) -> bool {
+    member.state == BackendState::Active
+        && member.vitals.health() != Health::Unhealthy
+        && !member.vitals.ejected(now)
+}
+
+fn backend(member: &Member, share: f64, now: Instant) -> BackendView {
+    let vitals = &member.vitals;
+    let seconds = |time: Instant| now.saturating_duration_since(time).as_secs_f64();
+    BackendView {
+        id: member.id.to_string(),
+        address: member.address.to_string(),
+        weight: member.weight,
+        state: state_word(member.state),
+        health: health_word(vitals.health()),
+        reason: vitals.reason(),
+        ejected: vitals
+            .ejection(now)
+            .map(|ejection| ejection_view(&ejection, now)),
+        sessions: vitals.sessions(),
+        sessions_total: vitals.sessions_total(),
+        connects: vitals.connects(),
+        failures: vitals.failures(),
+        share,
+        probe_ms: vitals
+            .latency()
+            .map(|latency| latency.as_secs_f64() * 1000.0),
+        probed_seconds: vitals.probed().map(seconds),
+        zone: member.zone.as_deref().map(str::to_owned),
+        labels: member.labels.clone(),
+    }
+}
+
+fn ejection_view(ejection: &Ejection, now: Instant) -> EjectionView {
+    EjectionView {
+        seconds_left: ejection.until.saturating_duration_since(now).as_secs_f64(),
+        reason: ejection.cause.as_str(),
+    }
+}
+
+pub(super) const fn policy_word(policy: Policy) -> &'static str {
+    match policy {
+        Policy::ConsistentHash => "consistent_hash",
+        Policy::Rendezvous => "rendezvous",
+        Policy::Maglev => "maglev",
+        Policy::LeastSessions => "least_sessions",
+        Policy::RoundRobin => "round_robin",
+        Policy::RandomTwo => "random_two",
+    }
+}
+
+const fn probe_word(probe: &ProbeKind) -> &'static str {
+    match probe {
+        ProbeKind::Tcp => "tcp",
+        ProbeKind::Http { .. } => "http",
+        ProbeKind::WebSocket { .. } => "websocket",
+    }
+}
+
+const fn state_word(state: BackendState) -> &'static str {
+    match state {
+        BackendState::Active => "active",
+        BackendState::Draining => "draining",
+        BackendState::Disabled => "disabled",
+    }
+}
+
+const fn health_word(health: Health) -> &'static str {
+    match health {
+        Health::Unknown => "unknown",
+        Health::Healthy => "healthy",
+        Health::Unhealthy => "unhealthy",
+    }
+}
