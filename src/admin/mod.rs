@@ -120,4 +120,4 @@ async fn ask_all<A>(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -44,8 +44,12 @@ pub struct Session {
     pub principal: Option<String>,
     /// The client's address.
     pub client: String,
+    /// The host that the client asked for.
+    pub host: String,
     /// The request's target, with secrets cut out.
     pub target: String,
+    /// What backends and other records call the request.
+    pub request_id: String,
     /// Negotiated.
     pub subprotocol: Option<String>,
     /// When the request came; RFC 3339.
@@ -270,7 +274,9 @@ fn session(view: &SessionView) -> Session {
         backend: facts.backend.to_string(),
         principal: facts.principal.as_deref().map(str::to_owned),
         client: facts.client.to_string(),
+        host: facts.host.to_string(),
         target: facts.target.to_string(),
+        request_id: facts.request_id.to_string(),
         subprotocol: facts.subprotocol.as_deref().map(str::to_owned),
         started: clock::rfc3339(facts.started),
         handshake_ms: facts.handshake.as_micros() as f64 / 1000.0,

@@ -1,1 +1,557 @@
-//! tests
+pub(crate) mod support;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use http_body_util::BodyExt as _;
+use serde_json::{Value, json};
+use tower::ServiceExt as _;
+
+use super::*;
+use crate::admin::guard::Guard;
+use crate::admin::resources::resources;
+use crate::admin::tests::support::{CONFIG, Fixture, built_in, fixture, options, session};
+use crate::base::secret::Secret;
+use crate::control::supervisor::Configuration;
+
+fn router(fixture: &Fixture, token: Option<&str>) -> Router {
+    let listen = "127.0.0.1:9900".parse().expect("an address");
+    let guard = Guard::new(token.map(Secret::new), &listen);
+    server::router(Arc::clone(&fixture.gateway), guard)
+}
+
+/// `line` is a method, a target, and maybe a body.
+async fn ask(fixture: &Fixture, line: &str) -> (u16, Value) {
+    let mut parts = line.splitn(3, ' ');
+    let request = Request::builder()
+        .method(parts.next().expect("a method"))
+        .uri(parts.next().expect("a target"))
+        .header("host", "127.0.0.1:9900")
+        .body(Body::from(parts.next().unwrap_or_default().to_owned()))
+        .expect("a request");
+    let response = router(fixture, None)
+        .oneshot(request)
+        .await
+        .expect("never fails");
+    let status = response.status().as_u16();
+    assert_eq!(response.headers()["cache-control"], "no-store", "{line}");
+    let problem = response.headers()["content-type"] == "application/problem+json";
+    assert_eq!(
+        problem,
+        status >= 400 && !line.ends_with("/readyz"),
+        "{line}"
+    );
+    let bytes = response
+        .into_body()
+        .collect()
+        .await
+        .expect("a body")
+        .to_bytes();
+    let text = String::from_utf8(bytes.to_vec()).expect("UTF-8");
+    (
+        status,
+        serde_json::from_str(&text).unwrap_or(Value::String(text)),
+    )
+}
+
+/// Answers of several requests, in pairs with the status that is expected.
+async fn check(fixture: &Fixture, expected: &[(&str, u16)]) {
+    for (line, status) in expected {
+        let (found, body) = ask(fixture, line).await;
+        assert_eq!(found, *status, "{line}: {body}");
+    }
+}
+
+#[tokio::test]
+async fn status_says_how_the_gateway_is() {
+    let fixture = fixture(built_in(), vec![vec![session(1, "rooms", None)], vec![]]);
+    let (code, mut status) = ask(&fixture, "GET /v1/status").await;
+    assert_eq!(code, 200);
+    for masked in ["/started", "/digest", "/sources/file/loaded"] {
+        let value = status.pointer_mut(masked).expect(masked);
+        assert!(
+            value.as_str().is_some_and(|text| text.len() >= 24),
+            "{masked}: {value}"
+        );
+        *value = json!("…");
+    }
+    assert!(status["uptime_seconds"].take().is_u64());
+    let expected = json!({
+        "node": "edge-1",
+        "version": env!("CARGO_PKG_VERSION"),
+        "started": "…",
+        "uptime_seconds": null,
+        "phase": "ready",
+        "generation": 1,
+        "digest": "…",
+        "listeners": [{ "name": "edge", "tls": false, "addresses": ["127.0.0.1:43211"] }],
+        "workers": [{ "sessions": 1, "connections": 0 }, { "sessions": 0, "connections": 0 }],
+        "sessions": 1,
+        "connections": 0,
+        "sources": { "file": { "path": "gateway.toml", "loaded": "…", "refused": null } },
+    });
+    assert_eq!(status, expected);
+}
+
+#[tokio::test]
+async fn a_gateway_that_stops_is_alive_and_not_ready() {
+    let fixture = fixture(built_in(), vec![]);
+    check(&fixture, &[("GET /livez", 200), ("GET /readyz", 200)]).await;
+    fixture.gateway.live.enter(crate::live::Phase::Stopping);
+    check(&fixture, &[("GET /livez", 200), ("GET /readyz", 503)]).await;
+}
+
+#[tokio::test]
+async fn metrics_are_gathered_from_workers_and_read_from_the_table() {
+    let fixture = fixture(built_in(), vec![vec![], vec![]]);
+    let (code, text) = ask(&fixture, "GET /metrics").await;
+    let text = text.as_str().expect("text");
+    assert_eq!(
+        (code, fixture.told.lock().expect("not poisoned").gathers),
+        (200, 2)
+    );
+    for line in [
+        // What the workers brought in while they were asked.
+        r#"sessile_sessions_total{route="rooms",upstream="chat"} 2"#,
+        "sessile_table_generation 1",
+        "sessile_ready 1",
+        r#"sessile_backend_healthy{upstream="chat",backend="10.0.0.1:9000"} 1"#,
+        r#"sessile_backend_sessions{upstream="pages",backend="10.0.0.3:80"} 0"#,
+        r#"sessile_worker_sessions{worker="1"} 0"#,
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
+    }
+    let help = text.lines().filter(|line| line.starts_with("# HELP"));
+    let names: Vec<_> = help.filter_map(|line| line.split(' ').nth(2)).collect();
+    let distinct: std::collections::HashSet<_> = names.iter().collect();
+    assert_eq!(
+        names.len(),
+        distinct.len(),
+        "a family is shown twice: {names:?}"
+    );
+}
+
+#[tokio::test]
+async fn sessions_of_all_workers_come_page_by_page() {
+    let one = vec![
+        session(1, "rooms", Some("ann")),
+        session(4, "rooms", Some("bob")),
+    ];
+    let other = vec![session(2, "pages", None), session(3, "rooms", Some("ann"))];
+    let fixture = fixture(built_in(), vec![one, other]);
+    let ids = |page: &Value| -> Vec<String> {
+        let items = page["items"].as_array().expect("a list").iter();
+        items
+            .map(|item| item["id"].as_str().expect("an id").to_owned())
+            .collect()
+    };
+
+    let (_, all) = ask(&fixture, "GET /v1/sessions").await;
+    let all_ids = ids(&all);
+    assert_eq!((all_ids.len(), all_ids.is_sorted()), (4, true), "{all}");
+    assert!(
+        all["next"].is_null() && all["unanswered"].is_null(),
+        "{all}"
+    );
+
+    let mut paged = Vec::new();
+    let mut target = "GET /v1/sessions?limit=1".to_owned();
+    loop {
+        let (_, page) = ask(&fixture, &target).await;
+        paged.extend(ids(&page));
+        let Some(next) = page["next"].as_str() else {
+            break;
+        };
+        target = format!("GET /v1/sessions?limit=1&cursor={next}");
+    }
+    assert_eq!(paged, all_ids);
+
+    for (filter, count) in [
+        ("principal=ann", 2),
+        ("route=rooms&principal=bob", 1),
+        ("backend=10.0.0.1:9000&upstream=chat", 4),
+        ("route=nothing", 0),
+    ] {
+        let (_, page) = ask(&fixture, &format!("GET /v1/sessions?{filter}")).await;
+        assert_eq!(ids(&page).len(), count, "{filter}");
+    }
+    check(
+        &fixture,
+        &[
+            ("GET /v1/sessions?rout=rooms", 400),
+            ("GET /v1/sessions?limit=many", 400),
+            ("GET /v1/sessions?cursor=nonsense", 400),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_session_is_shown_whole() {
+    let fixture = fixture(built_in(), vec![vec![session(1, "rooms", Some("ann"))]]);
+    let id = "00000000010000000000000000";
+    let (code, found) = ask(&fixture, &format!("GET /v1/sessions/{id}")).await;
+    let none = json!({ "bytes": 0, "text": 0, "binary": 0, "ping": 0, "pong": 0, "close": 0 });
+    let expected = json!({
+        "id": id, "listener": "edge", "route": "rooms", "upstream": "chat",
+        "backend": "10.0.0.1:9000", "principal": "ann", "client": "192.0.2.1",
+        "host": "chat.example.com", "target": "/ws/7", "request_id": "req-1",
+        "subprotocol": null, "started": "1970-01-01T00:00:00.000Z", "handshake_ms": 1.5,
+        "age_seconds": 60.0, "idle_seconds": 0.3, "worker": 0, "closing": false,
+        "to_backend": { "bytes": 2048, "text": 3, "binary": 0, "ping": 0, "pong": 0, "close": 0 },
+        "to_client": none,
+    });
+    assert_eq!((code, found), (200, expected));
+}
+
+#[tokio::test]
+async fn a_worker_that_does_not_answer_is_named_and_hides_no_other() {
+    let fixture = fixture(built_in(), vec![vec![session(1, "rooms", None)]]);
+    let live = Live::new(crate::core::routing::RoutingTable::compile(
+        &fixture.gateway.supervisor.loaded().snapshot,
+        None,
+        1,
+        crate::base::clock::now(),
+    ));
+    // A worker whose end of the queue is gone.
+    let (gone, _) = crate::live::WorkerHandle::new();
+    live.set_workers(vec![gone, fixture.gateway.live.workers()[0].clone()]);
+    let gateway = Arc::into_inner(fixture.gateway).expect("nobody else has it");
+    let gateway = Arc::new(Gateway { live, ..gateway });
+    let fixture = Fixture {
+        gateway,
+        told: fixture.told,
+    };
+
+    let (code, page) = ask(&fixture, "GET /v1/sessions").await;
+    assert_eq!(
+        (code, page["items"].as_array().map(Vec::len)),
+        (200, Some(1)),
+        "{page}"
+    );
+    assert_eq!(page["unanswered"], json!([0]));
+    check(
+        &fixture,
+        &[
+            ("GET /v1/sessions/00000000010000000000000000", 200),
+            ("GET /v1/sessions/00000000090000000000000000", 503),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn an_operator_closes_a_session_once() {
+    let sessions = vec![session(1, "rooms", None), session(2, "rooms", None)];
+    let fixture = fixture(built_in(), vec![vec![], sessions]);
+    let (one, two) = ("00000000010000000000000000", "00000000020000000000000000");
+    let none = "00000000030000000000000000";
+    let close = format!("DELETE /v1/sessions/{one}");
+    let (code, closing) = ask(&fixture, &close).await;
+    let expected = json!({ "id": one, "code": 1008, "reason": "closed by an operator" });
+    assert_eq!((code, closing), (202, expected));
+    let long = "x".repeat(124);
+    check(
+        &fixture,
+        &[
+            (close.as_str(), 409),
+            (
+                &format!("DELETE /v1/sessions/{two}?code=4000&reason=go+away"),
+                202,
+            ),
+            (&format!("DELETE /v1/sessions/{none}"), 404),
+            (&format!("GET /v1/sessions/{none}"), 404),
+            (&format!("DELETE /v1/sessions/{two}?code=1006"), 400),
+            (&format!("DELETE /v1/sessions/{two}?code=1005"), 400),
+            (&format!("DELETE /v1/sessions/{two}?code=5000"), 400),
+            (&format!("DELETE /v1/sessions/{two}?reason={long}"), 400),
+            (&format!("DELETE /v1/sessions/{two}?why=1"), 400),
+            ("DELETE /v1/sessions/nonsense", 400),
+            ("DELETE /v1/sessions", 405),
+        ],
+    )
+    .await;
+    let told = fixture.told.lock().expect("not poisoned");
+    let orders: Vec<_> = told
+        .closes
+        .iter()
+        .map(|order| (order.code, &*order.reason))
+        .collect();
+    assert_eq!(orders, [(1008, "closed by an operator"), (4000, "go away")]);
+    assert_eq!(
+        told.closes[0].cause,
+        crate::core::session::record::Cause::Kicked
+    );
+}
+
+#[tokio::test]
+async fn upstreams_show_how_well_their_backends_are() {
+    let fixture = fixture(built_in(), vec![]);
+    let table = fixture.gateway.live.table_arc();
+    let chat = table.upstream("chat").expect("an upstream");
+    chat.members[0]
+        .vitals
+        .observe_probe(Err("connection refused"), crate::base::clock::now());
+    chat.members[0].vitals.session_began();
+
+    let (_, list) = ask(&fixture, "GET /v1/upstreams").await;
+    let expected = json!({
+        "items": [
+            { "name": "chat", "policy": "round_robin", "probe": "tcp", "members": 2,
+              "eligible": 0, "panicking": true, "sessions": 1 },
+            { "name": "pages", "policy": "consistent_hash", "probe": null, "members": 1,
+              "eligible": 1, "panicking": false, "sessions": 0 },
+        ],
+        "next": null,
+    });
+    assert_eq!(list, expected);
+
+    let (_, mut one) = ask(&fixture, "GET /v1/upstreams/chat").await;
+    assert!(one["backends"][0]["probed_seconds"].take().is_f64());
+    let expected = json!({
+        "id": "10.0.0.1:9000", "address": "10.0.0.1:9000", "weight": 1, "state": "active",
+        "health": "unhealthy", "reason": "connection refused", "ejected": null, "sessions": 1,
+        "sessions_total": 1, "connects": 0, "failures": 0, "share": 0.25, "probe_ms": null,
+        "probed_seconds": null, "zone": "a", "labels": {},
+    });
+    assert_eq!(one["backends"][0], expected);
+    assert_eq!(one["backends"][1]["state"], "draining");
+    assert_eq!(one["backends"][1]["health"], "unknown");
+    let (_, page) = ask(&fixture, "GET /v1/upstreams?limit=1&cursor=chat").await;
+    assert_eq!(page["items"][0]["name"], "pages", "{page}");
+    let (_, page) = ask(&fixture, "GET /v1/upstreams?limit=1").await;
+    assert_eq!(page["next"], "chat", "{page}");
+    check(&fixture, &[("GET /v1/upstreams/none", 404)]).await;
+}
+
+#[tokio::test]
+async fn i11_no_answer_shows_a_secret() {
+    let fixture = fixture(built_in(), vec![]);
+    for resource in resources() {
+        let target = resource
+            .path
+            .replace("{name}", "chat")
+            .replace("{id}", "nonsense");
+        let line = format!("{} {target} {{\"url\":\"/\"}}", resource.method);
+        let (_, answer) = ask(&fixture, &line).await;
+        assert!(!answer.to_string().contains("hunter2"), "{line}: {answer}");
+    }
+    let (_, routes) = ask(&fixture, "GET /v1/routes").await;
+    let beta = json!([{ "name": "authorization", "condition": "exact" }]);
+    assert_eq!(routes["items"][0]["headers"], beta, "{routes}");
+    assert_eq!(
+        routes["items"][1]["affinity"],
+        json!(["cookie:sid", "client_address"])
+    );
+    let (_, config) = ask(&fixture, "GET /v1/config").await;
+    assert_eq!(config["config"]["admin"]["token"], "***", "{config}");
+}
+
+#[tokio::test]
+async fn i4_a_reload_says_what_changed_or_what_is_wrong() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("gateway.toml");
+    std::fs::write(&path, CONFIG).expect("written");
+    let fixture = fixture(Configuration::File(options(&path)), vec![]);
+
+    let changed = CONFIG
+        .replace("weight = 3", "weight = 4")
+        .replace("\"beta\"", "\"gamma\"");
+    std::fs::write(&path, changed).expect("written");
+    let (code, report) = ask(&fixture, "POST /v1/reload").await;
+    assert_eq!((code, &report["generation"]), (200, &json!(2)), "{report}");
+    assert_eq!(
+        report["routes"],
+        json!({ "added": ["gamma"], "removed": ["beta"], "changed": [] })
+    );
+    let upstreams = json!({ "added": [], "removed": [], "changed": ["chat"] });
+    assert_eq!(
+        (&report["upstreams"], &report["warnings"]),
+        (&upstreams, &json!([]))
+    );
+
+    std::fs::write(&path, CONFIG.replace("\"pages\"", "\"page\"")).expect("written");
+    let (code, problem) = ask(&fixture, "POST /v1/reload").await;
+    assert_eq!(code, 422, "{problem}");
+    let faults = problem["diagnostics"].as_array().expect("a list");
+    assert!(
+        faults.iter().all(|fault| fault["line"].is_u64()) && !faults.is_empty(),
+        "{problem}"
+    );
+
+    let (_, status) = ask(&fixture, "GET /v1/status").await;
+    assert_eq!(status["generation"], 2, "the last good one stays");
+    let (_, config) = ask(&fixture, "GET /v1/config").await;
+    assert_eq!(config["refused"]["diagnostics"], problem["diagnostics"]);
+    assert_eq!(
+        config["refused"]["at"],
+        status["sources"]["file"]["refused"]
+    );
+}
+
+#[tokio::test]
+async fn resolve_explains_the_way_of_a_request() {
+    let fixture = fixture(built_in(), vec![]);
+    let asked =
+        r#"POST /v1/resolve {"url":"wss://chat.example.com/ws/7?k=1","client":"192.0.2.1"}"#;
+    let (code, explanation) = ask(&fixture, asked).await;
+    assert_eq!(code, 200, "{explanation}");
+    let expected = json!({
+        "request": { "method": "GET", "host": "chat.example.com", "path": "/ws/7?k=1",
+                     "websocket": true, "client": "192.0.2.1" },
+        "routes": [
+            { "route": "rooms", "matched": true, "verdict": "matched" },
+            { "route": "beta", "matched": false, "verdict": "header authorization does not have the value" },
+            { "route": "pages", "matched": false,
+              "verdict": "would match, but a more specific route does" },
+        ],
+        "route": "rooms",
+        "parameters": { "room": "7" },
+        "redirect": null,
+        "target": "/ws/7?k=1",
+        "affinity": { "key": "7", "source": "path:room", "issued": false },
+        "choice": {
+            "upstream": "chat", "policy": "round_robin", "panicking": false,
+            "walk": explanation["choice"]["walk"],
+            "backend": "10.0.0.1:9000",
+        },
+        "notes": ["round_robin does not look at a key: the next request may go elsewhere"],
+    });
+    assert_eq!(explanation, expected);
+    let walk = explanation["choice"]["walk"].as_array().expect("a walk");
+    assert_eq!(walk.last().expect("a step")["verdict"], "taken");
+
+    let (_, other) = ask(
+        &fixture,
+        r#"POST /v1/resolve {"path":"/x","client":"192.0.2.1"}"#,
+    )
+    .await;
+    let affinity = json!({ "key": "192.0.2.1", "source": "client_address", "issued": false });
+    assert_eq!(
+        (&other["route"], &other["affinity"]),
+        (&json!("pages"), &affinity)
+    );
+    let cookie = r#"POST /v1/resolve {"path":"/x","headers":{"Cookie":["a=b","sid=42"]}}"#;
+    let (_, other) = ask(&fixture, cookie).await;
+    assert_eq!(other["affinity"]["key"], "42", "{other}");
+    check(
+        &fixture,
+        &[
+            (r#"POST /v1/resolve {"url":"wss://"}"#, 400),
+            (r#"POST /v1/resolve {"path":"x"}"#, 400),
+            (r#"POST /v1/resolve {"method":"G T"}"#, 400),
+            (r#"POST /v1/resolve {"headers":{"a b":"1"}}"#, 400),
+            (r#"POST /v1/resolve {"urls":"/"}"#, 400),
+            ("POST /v1/resolve", 400),
+            ("GET /v1/resolve", 405),
+        ],
+    )
+    .await;
+    let none = r#"POST /v1/resolve {"path":"/a/../b"}"#;
+    let (_, none) = ask(&fixture, none).await;
+    assert_eq!(
+        (&none["route"], &none["choice"]),
+        (&Value::Null, &Value::Null),
+        "{none}"
+    );
+}
+
+#[tokio::test]
+async fn strangers_and_web_pages_are_kept_out() {
+    let fixture = fixture(built_in(), vec![]);
+    let send = async |token, header: (&str, &str), target: &str| {
+        let request = Request::get(target).header("host", "127.0.0.1:9900");
+        let request = request
+            .header(header.0, header.1)
+            .body(Body::empty())
+            .expect("a request");
+        router(&fixture, token)
+            .oneshot(request)
+            .await
+            .expect("never fails")
+    };
+    let refused = send(Some("s3cret"), ("accept", "*/*"), "/v1/status").await;
+    assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(refused.headers()["www-authenticate"], "Bearer");
+    let missing = send(Some("s3cret"), ("accept", "*/*"), "/nothing").await;
+    assert_eq!(
+        missing.status(),
+        StatusCode::UNAUTHORIZED,
+        "strangers learn no paths"
+    );
+    let bearer = ("authorization", "Bearer s3cret");
+    let welcome = send(Some("s3cret"), bearer, "/v1/status").await;
+    assert_eq!(welcome.status(), StatusCode::OK);
+    let page = send(None, ("origin", "https://evil.example"), "/v1/status").await;
+    assert_eq!(page.status(), StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_a_problem() {
+    let fixture = fixture(built_in(), vec![]);
+    let (code, problem) = ask(&fixture, "GET /v1/nothing").await;
+    let detail = "no resource /v1/nothing; GET / lists them";
+    assert_eq!(
+        (code, problem),
+        (
+            404,
+            json!({ "title": "Not Found", "status": 404, "detail": detail })
+        )
+    );
+    check(
+        &fixture,
+        &[
+            ("POST /v1/status", 405),
+            ("GET /v1/log", 409),
+            (r#"PUT /v1/log {"level":"info"}"#, 409),
+            (r#"PUT /v1/log {"lvl":"info"}"#, 400),
+        ],
+    )
+    .await;
+}
+
+#[test]
+fn the_description_for_programs_and_the_page_for_people_are_fresh() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let path = root.join("docs/openapi.json");
+    let document = format!("{:#}\n", openapi());
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&path, &document).expect("docs/ can be written");
+    }
+    let found = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        found == document,
+        "run the tests with UPDATE=1 and commit docs/openapi.json"
+    );
+    let page = std::fs::read_to_string(root.join("docs/admin-api.md")).expect("a page");
+    for resource in resources() {
+        let row = format!("`{} {}`", resource.method, resource.path);
+        assert!(
+            page.contains(&row),
+            "docs/admin-api.md does not tell of {row}"
+        );
+    }
+    for (name, reference) in references(&openapi()) {
+        assert!(
+            openapi()["components"]["schemas"][&name].is_object(),
+            "{reference} points nowhere"
+        );
+    }
+}
+
+/// All `$ref`s of a document.
+fn references(value: &Value) -> Vec<(String, String)> {
+    match value {
+        Value::Object(fields) => {
+            let own = fields.get("$ref").and_then(Value::as_str).map(|reference| {
+                let name = reference.rsplit('/').next().unwrap_or_default();
+                (name.to_owned(), reference.to_owned())
+            });
+            own.into_iter()
+                .chain(fields.values().flat_map(references))
+                .collect()
+        }
+        Value::Array(items) => items.iter().flat_map(references).collect(),
+        _ => Vec::new(),
+    }
+}

@@ -83,3 +83,6 @@ fn is_asked_wrong(error: &anyhow::Error) -> bool {
     let bad = matches!(refused, Some(ClientError::Refused { status, .. }) if *status == StatusCode::BAD_REQUEST);
     bad || error.is::<AskError>()
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt, reload};
@@ -90,8 +91,12 @@ pub fn init(log: &Log) -> Result<(LogLevel, WorkerGuard), LogError> {
 
 fn parse(level: &str) -> Result<EnvFilter, LogError> {
     let wrong = || LogError::Level(level.to_owned());
-    // An empty text would turn everything off, which nobody means.
-    if level.trim().is_empty() {
+    // `EnvFilter` takes a bare word that is no level for a module, and nothing for silence: a slip
+    // would turn off everything else.
+    let bare = |directive: &&str| !directive.contains(['=', '[']);
+    let level_word = |word: &str| !word.is_empty() && word.parse::<LevelFilter>().is_ok();
+    let mut words = level.split(',').filter(bare);
+    if !words.all(|word| level_word(word.trim())) {
         return Err(wrong());
     }
     EnvFilter::try_new(level).map_err(|_| wrong())
@@ -111,7 +116,15 @@ mod tests {
         level
             .set_level("warn,sessile::proxy=debug")
             .expect("a level");
-        for wrong in ["", " ", "sessile=louder", "a=b=c"] {
+        for wrong in [
+            "",
+            " ",
+            "inof",
+            "info,",
+            "sessile::proxy",
+            "sessile=louder",
+            "a=b=c",
+        ] {
             let error = level.set_level(wrong).expect_err(wrong);
             assert!(error.to_string().contains("not a log level"), "{error}");
         }

@@ -173,7 +173,9 @@ fn session(line: &mut Line, node: &str, record: &Record) {
     line.field("backend", Value::Text(&facts.backend));
     line.field("principal", facts.principal.as_deref().into());
     line.field("client", Value::Text(&facts.client));
+    line.field("host", Value::Text(&facts.host));
     line.field("target", Value::Text(&facts.target));
+    line.field("request_id", Value::Text(&facts.request_id));
     line.field("subprotocol", facts.subprotocol.as_deref().into());
     line.field("started", Value::Text(&clock::rfc3339(facts.started)));
     line.field("duration_ms", Value::Millis(record.duration));

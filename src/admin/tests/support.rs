@@ -1,0 +1,263 @@
+//! A gateway without sockets for clients: a real routing table and supervisor, and workers that
+//! answer commands out of a list of sessions.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, UNIX_EPOCH};
+
+use tokio::sync::mpsc::Receiver;
+use tokio::sync::oneshot;
+
+use crate::admin::{Gateway, ListenerView, server};
+use crate::base::addr::{BackendAddr, ListenAddr};
+use crate::base::clock;
+use crate::base::secret::Secret;
+use crate::base::session_id::SessionId;
+use crate::config::snapshot::Admin;
+use crate::control::load::LoadOptions;
+use crate::control::supervisor::{Configuration, Supervisor};
+use crate::core::routing::RoutingTable;
+use crate::core::session::record::Facts;
+use crate::core::wire::tracker::Traffic;
+use crate::io::tls::client::BackendTls;
+use crate::live::{CloseOrder, Live, Phase, SessionView, WorkerCommand, WorkerHandle};
+use crate::telemetry::metrics::{Metrics, NodeMetrics, RouteMetrics};
+use crate::telemetry::records::Records;
+
+/// Two upstreams, three routes, a secret in each place that may hold one.
+pub(crate) const CONFIG: &str = r#"
+[node]
+name = "edge-1"
+
+[admin]
+listen = "127.0.0.1:9900"
+token = "hunter2"
+
+[[listeners]]
+name = "edge"
+listen = ["127.0.0.1:8080"]
+
+[upstreams.chat]
+policy = "round_robin"
+backends = [{ address = "10.0.0.1:9000", zone = "a" }, { address = "10.0.0.2:9000", weight = 3, state = "draining" }]
+probe = { type = "tcp" }
+
+[upstreams.pages]
+backends = ["10.0.0.3:80"]
+
+[[routes]]
+name = "rooms"
+hosts = ["chat.example.com"]
+path = "/ws/{room}"
+upstream = "chat"
+affinity = ["path:room"]
+
+[[routes]]
+name = "beta"
+path = "/{*rest}"
+headers = { authorization = "hunter2" }
+upstream = "pages"
+
+[[routes]]
+name = "pages"
+upstream = "pages"
+affinity = ["cookie:sid", "client_address"]
+"#;
+
+/// What a worker of the fixture was told.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    pub(crate) gathers: usize,
+    pub(crate) closes: Vec<CloseOrder>,
+}
+
+/// A gateway, and what its workers were told.
+pub(crate) struct Fixture {
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) told: Arc<Mutex<Told>>,
+}
+
+/// A ready gateway with this configuration and a worker for each list of sessions; on a runtime.
+pub(crate) fn fixture(configuration: Configuration, workers: Vec<Vec<SessionView>>) -> Fixture {
+    let loaded = configuration
+        .load()
+        .unwrap_or_else(|faults| panic!("{faults}"));
+    let live = Live::new(RoutingTable::compile(
+        &loaded.snapshot,
+        None,
+        1,
+        clock::now(),
+    ));
+    let told = Arc::<Mutex<Told>>::default();
+    let metrics = Metrics::new();
+    let handles = workers.into_iter().map(|sessions| {
+        let (handle, commands) = WorkerHandle::new();
+        handle
+            .load
+            .sessions
+            .store(sessions.len(), std::sync::atomic::Ordering::Relaxed);
+        tokio::spawn(work(
+            commands,
+            sessions,
+            Arc::clone(&told),
+            Arc::clone(&metrics),
+        ));
+        handle
+    });
+    live.set_workers(handles.collect());
+    live.enter(Phase::Ready);
+    let node = Arc::new(NodeMetrics::new(&metrics, 1));
+    let tls = Arc::new(BackendTls::default());
+    let gateway = Gateway {
+        node: Arc::clone(&loaded.snapshot.node.name),
+        live: Arc::clone(&live),
+        metrics,
+        records: Records::off(),
+        log: None,
+        listeners: vec![ListenerView {
+            name: "edge".to_owned(),
+            tls: false,
+            addresses: vec!["127.0.0.1:43211".to_owned()],
+        }],
+        supervisor: Supervisor::new(live, configuration, loaded, tls, node),
+    };
+    Fixture {
+        gateway: Arc::new(gateway),
+        told,
+    }
+}
+
+/// `CONFIG`, as if it stood in a file.
+pub(crate) fn built_in() -> Configuration {
+    Configuration::BuiltIn(options(Path::new("gateway.toml")), CONFIG)
+}
+
+/// That file, and no environment.
+pub(crate) fn options(path: &Path) -> LoadOptions {
+    LoadOptions {
+        path: path.to_owned(),
+        sets: Vec::new(),
+        environment: Vec::new(),
+    }
+}
+
+/// Session number `n`, a minute old.
+pub(crate) fn session(n: u64, route: &str, principal: Option<&str>) -> SessionView {
+    SessionView {
+        facts: Arc::new(Facts {
+            id: SessionId::new(n, 0),
+            listener: "edge".into(),
+            route: route.into(),
+            upstream: "chat".into(),
+            backend: "10.0.0.1:9000".into(),
+            principal: principal.map(Into::into),
+            client: "192.0.2.1".into(),
+            host: "chat.example.com".into(),
+            target: "/ws/7".into(),
+            request_id: "req-1".into(),
+            subprotocol: None,
+            started: UNIX_EPOCH,
+            handshake: Duration::from_micros(1500),
+        }),
+        worker: 0,
+        age: Duration::from_secs(60),
+        idle: Duration::from_millis(260),
+        to_backend: Traffic {
+            bytes: 2048,
+            text: 3,
+            ..Traffic::default()
+        },
+        to_client: Traffic::default(),
+        closing: false,
+    }
+}
+
+async fn work(
+    mut commands: Receiver<WorkerCommand>,
+    sessions: Vec<SessionView>,
+    told: Arc<Mutex<Told>>,
+    metrics: Arc<Metrics>,
+) {
+    let mut closing = HashSet::new();
+    while let Some(command) = commands.recv().await {
+        match command {
+            WorkerCommand::Sessions {
+                query,
+                limit,
+                answer,
+            } => {
+                let taken = sessions.iter().filter(|view| query.takes(&view.facts));
+                let _ = answer.send(taken.take(limit).cloned().collect());
+            }
+            WorkerCommand::Close {
+                query,
+                order,
+                answer,
+            } => {
+                let taken = sessions.iter().filter(|view| query.takes(&view.facts));
+                let closed = taken.filter(|view| closing.insert(view.facts.id)).count();
+                if closed > 0 {
+                    told.lock().expect("not poisoned").closes.push(order);
+                }
+                let _ = answer.send(closed);
+            }
+            WorkerCommand::Gather { answer } => {
+                RouteMetrics::new(&metrics, "rooms", "chat").began(Duration::ZERO);
+                told.lock().expect("not poisoned").gathers += 1;
+                let _ = answer.send(());
+            }
+            WorkerCommand::Shutdown { answer, .. } => {
+                let _ = answer.send(0);
+            }
+        }
+    }
+}
+
+/// A fixture that listens, on a thread of its own, until this is dropped.
+pub(crate) struct Served {
+    pub(crate) address: BackendAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+pub(crate) fn serve(listen: &str, token: Option<&str>, workers: Vec<Vec<SessionView>>) -> Served {
+    let listen = listen.parse().expect("an address");
+    let bound = server::bind(&Admin {
+        listen,
+        token: token.map(Secret::new),
+    })
+    .expect("it binds");
+    let address = match bound.address() {
+        ListenAddr::Tcp(address) => BackendAddr::Ip(*address),
+        ListenAddr::Unix(path) => BackendAddr::Unix(path.clone()),
+    };
+    let (stop, stopped) = oneshot::channel();
+    let thread = thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        runtime.expect("a runtime").block_on(async {
+            let fixture = fixture(built_in(), workers);
+            let served = bound.serve(fixture.gateway, async { drop(stopped.await) });
+            served.await.expect("it serves");
+        });
+    });
+    Served {
+        address,
+        stop: Some(stop),
+        thread: Some(thread),
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        let ended = self.thread.take().expect("dropped once").join();
+        assert!(
+            thread::panicking() || ended.is_ok(),
+            "the server ended by a panic"
+        );
+    }
+}
