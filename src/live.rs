@@ -1,5 +1,6 @@
-//! Where control plane and data plane meet: what the data plane reads (the routing table, the phase)
-//! and how it is asked and told (a queue per worker). Neither side knows the other; both know this.
+//! Where control plane and data plane meet: what the data plane reads (the routing table, the
+//! phase) and how it is asked and told (a queue per worker). Neither side knows the other; both
+//! know this.
 
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -11,9 +12,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::base::clock;
 use crate::base::session_id::SessionId;
+use crate::base::traffic::Traffic;
 use crate::core::routing::RoutingTable;
 use crate::core::session::record::{Cause, Facts};
-use crate::core::wire::tracker::Traffic;
 
 /// Commands that may wait for a worker; a worker that is this far behind is asked again later.
 const COMMANDS_MAX: usize = 64;

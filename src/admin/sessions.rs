@@ -15,8 +15,8 @@ use crate::admin::problem::Problem;
 use crate::admin::{Gateway, PAGE_MAX, ask_all};
 use crate::base::clock;
 use crate::base::session_id::SessionId;
+use crate::base::traffic::Traffic;
 use crate::core::session::record::Cause;
-use crate::core::wire::tracker::Traffic;
 use crate::live::{CloseOrder, SessionQuery, SessionView, WorkerCommand};
 
 /// Without `limit`.

@@ -8,3 +8,4 @@ pub mod header_list;
 pub mod names;
 pub mod secret;
 pub mod session_id;
+pub mod traffic;

@@ -1,5 +1,5 @@
-//! What everything on one worker shares. It lives on the worker's thread alone, so it is counted and
-//! borrowed without locks.
+//! What everything on one worker shares. It lives on the worker's thread alone, so it is counted
+//! and borrowed without locks.
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::collections::HashMap;

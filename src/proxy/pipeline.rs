@@ -1,5 +1,6 @@
-//! The road of a request, stage by stage: admit, route, pick and connect, pass on. Each stage either
-//! hands over to the next or refuses, and every refusal is answered, recorded and counted here.
+//! The road of a request, stage by stage: admit, route, pick and connect, pass on. Each stage
+//! either hands over to the next or refuses, and every refusal is answered, recorded and counted
+//! here.
 
 use std::cell::Cell;
 use std::net::IpAddr;

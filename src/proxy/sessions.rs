@@ -13,10 +13,10 @@ use std::time::Instant;
 
 use crate::base::clock;
 use crate::base::session_id::SessionId;
+use crate::base::traffic::Traffic;
 use crate::core::health::Outcome;
 use crate::core::session::record::{Cause, EndedBy, Ending, Facts, Record};
 use crate::core::session::wheel::{Tick, Wheel};
-use crate::core::wire::tracker::Traffic;
 use crate::io::carrier::Carrier;
 use crate::io::relay::Relay;
 use crate::live::{CloseOrder, SessionQuery, SessionView};

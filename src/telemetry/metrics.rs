@@ -16,8 +16,8 @@ use metrics_exporter_prometheus::{
 };
 
 use crate::base::names::ListenerName;
+use crate::base::traffic::Traffic;
 use crate::core::session::record::{Cause, EndedBy, Record};
-use crate::core::wire::tracker::Traffic;
 use crate::telemetry::metrics::table::{Kind, Metric};
 
 pub use reading::Reading;

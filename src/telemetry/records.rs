@@ -14,9 +14,9 @@ use std::time::{Duration, SystemTime};
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 
 use crate::base::clock;
+use crate::base::traffic::Traffic;
 use crate::config::snapshot::{AccessOutput, Log, LogFormat};
 use crate::core::session::record::Record;
-use crate::core::wire::tracker::Traffic;
 use crate::telemetry::records::line::{Line, Value};
 
 /// Records that may wait for their output: some seconds of a busy gateway.

@@ -6,7 +6,7 @@ async fn gateway(backend: &Backend) -> Gateway {
     Gateway::start(&config::echo(&[backend.address], "", "")).await
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn status_says_what_runs() {
     let backend = Backend::echo().await;
     let gateway = gateway(&backend).await;
@@ -27,7 +27,7 @@ async fn status_says_what_runs() {
     assert_eq!(gateway.admin("GET", "/readyz", "").status, 200);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_session_is_listed_shown_and_closed() {
     let backend = Backend::echo().await;
     let gateway = gateway(&backend).await;
@@ -75,7 +75,7 @@ async fn a_session_is_listed_shown_and_closed() {
     other.echo("the other lives").await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn an_operator_chooses_code_and_reason() {
     let backend = Backend::echo().await;
     let gateway = gateway(&backend).await;
@@ -90,7 +90,7 @@ async fn an_operator_chooses_code_and_reason() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn sessions_are_filtered_and_paged() {
     let backend = Backend::echo().await;
     let more = "\n[[routes]]\nname = \"more\"\npath = \"/more\"\nupstream = \"echo\"\n";
@@ -131,7 +131,7 @@ async fn sessions_are_filtered_and_paged() {
     assert_eq!(ids.len(), 25);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn routes_and_upstreams_are_shown() {
     let backend = Backend::echo().await;
     let gateway = gateway(&backend).await;
@@ -149,7 +149,7 @@ async fn routes_and_upstreams_are_shown() {
     assert_eq!(gateway.admin("GET", "/v1/upstreams/none", "").status, 404);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn resolve_tells_where_a_request_would_go_and_is_right() {
     let backends = [
         Backend::echo().await,
@@ -173,7 +173,7 @@ async fn resolve_tells_where_a_request_would_go_and_is_right() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn errors_are_problems_in_json() {
     let backend = Backend::echo().await;
     let gateway = gateway(&backend).await;
@@ -198,7 +198,7 @@ async fn errors_are_problems_in_json() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn i11_secrets_and_tokens_are_shown_nowhere() {
     let backend = Backend::echo().await;
     let text = config::echo(&[backend.address], "", "");
@@ -237,7 +237,7 @@ async fn i11_secrets_and_tokens_are_shown_nowhere() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn an_admin_token_is_asked_for() {
     let backend = Backend::echo().await;
     let text = config::echo(&[backend.address], "", "");
@@ -251,7 +251,7 @@ async fn an_admin_token_is_asked_for() {
     assert_eq!(gateway.admin_as(None, "GET", "/readyz", "").status, 200);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn metrics_count_what_happened() {
     let backend = Backend::echo().await;
     let gateway = gateway(&backend).await;

@@ -1,4 +1,5 @@
-//! Backends that die, hang, refuse or lie: what clients see, and how soon new sessions go elsewhere.
+//! Backends that die, hang, refuse or lie: what clients see, and how soon new sessions go
+//! elsewhere.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -50,7 +51,7 @@ impl Pair {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_killed_backend_is_a_1011_with_a_reason_and_others_take_over_at_once() {
     let pair = Pair::start(NO_PASSIVE, "").await;
     let key = pair.key().await;
@@ -78,7 +79,7 @@ async fn a_killed_backend_is_a_1011_with_a_reason_and_others_take_over_at_once()
     );
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_route_chooses_the_code_for_a_lost_backend() {
     let pair = Pair::start(NO_PASSIVE, "close_codes = { backend_lost = 1012 }").await;
     let key = pair.key().await;
@@ -87,7 +88,7 @@ async fn a_route_chooses_the_code_for_a_lost_backend() {
     assert_eq!(client.end().await.map(|(code, _)| code), Some(1012));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_stopped_backend_keeps_its_sessions_and_gets_no_new_ones() {
     let probe = "probe = { type = \"websocket\", path = \"/\", interval = \"100ms\", \
         timeout = \"200ms\", rise = 1, fall = 2 }";
@@ -130,7 +131,7 @@ async fn a_stopped_backend_keeps_its_sessions_and_gets_no_new_ones() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_backend_that_refuses_connections_is_passed_over_within_the_request() {
     let other = Backend::echo().await;
     let gone = Backend::echo().await.stop().await;
@@ -149,7 +150,7 @@ async fn a_backend_that_refuses_connections_is_passed_over_within_the_request() 
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn attempts_are_bounded() {
     let mut gone = Vec::new();
     for _ in 0..5 {
@@ -185,7 +186,7 @@ async fn full() -> (TcpListener, SocketAddr, Vec<tokio::net::TcpStream>) {
     (listener, address, waiting)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_dial_that_hangs_is_given_up_in_time_for_the_next_candidate() {
     let other = Backend::echo().await;
     let (_listener, address, _waiting) = full().await;
@@ -200,7 +201,7 @@ async fn a_dial_that_hangs_is_given_up_in_time_for_the_next_candidate() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn backends_that_never_answer_the_upgrade_are_ejected() {
     let other = Backend::echo().await;
     let mute = Backend::scripted(|mut stream| async move { wait_for_end(&mut stream).await }).await;
@@ -229,7 +230,7 @@ async fn backends_that_never_answer_the_upgrade_are_ejected() {
     assert_eq!(gateway.backend("echo", mute.address)["health"], "ejected");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_backend_that_resets_after_its_101_is_a_1011_and_is_ejected() {
     let other = Backend::echo().await;
     let resetting = Backend::scripted(|mut stream| async move {
@@ -273,7 +274,7 @@ async fn a_backend_that_resets_after_its_101_is_a_1011_and_is_ejected() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn an_ejected_backend_is_tried_again() {
     let flaky = Backend::echo().await;
     let other = Backend::echo().await;
@@ -301,7 +302,7 @@ async fn an_ejected_backend_is_tried_again() {
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn probes_take_a_backend_out_and_bring_it_back_with_its_own_keys() {
     let sick = Backend::echo().await;
     let others = [Backend::echo().await, Backend::echo().await];
@@ -359,7 +360,7 @@ async fn probes_take_a_backend_out_and_bring_it_back_with_its_own_keys() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn when_too_few_are_healthy_all_are_tried() {
     let backends = [Backend::echo().await, Backend::echo().await];
     let members = [backends[0].address, backends[1].address];
@@ -385,7 +386,7 @@ async fn when_too_few_are_healthy_all_are_tried() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_client_that_vanishes_is_noticed_by_its_backend() {
     let backend = Backend::echo().await;
     let gateway = Gateway::start(&config::echo(&[backend.address], "", "")).await;

@@ -29,7 +29,7 @@ fn listener(from: &str) -> String {
     )
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_trusted_peer_says_who_the_client_is() {
     let backend = Backend::echo().await;
     let text = listener("127.0.0.0/8") + &config::echo(&[backend.address], "", "");
@@ -69,7 +69,7 @@ async fn a_trusted_peer_says_who_the_client_is() {
     client.close().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn nobody_else_may_and_a_trusted_peer_must() {
     let backend = Backend::echo().await;
     let text = listener("10.0.0.0/8") + &config::echo(&[backend.address], "", "");
@@ -93,7 +93,7 @@ async fn nobody_else_may_and_a_trusted_peer_must() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn backends_are_told_the_client_by_proxy_protocol_if_they_ask() {
     for (version, length) in [("v1", None), ("v2", Some(28))] {
         let (sender, mut heard) = tokio::sync::mpsc::channel(1);
@@ -137,7 +137,7 @@ async fn backends_are_told_the_client_by_proxy_protocol_if_they_ask() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn unix_sockets_serve_at_both_sides() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("edge.sock");
@@ -165,7 +165,7 @@ async fn unix_sockets_serve_at_both_sides() {
     outer.wait_until_idle().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn ipv6_serves_at_both_sides() {
     let any: SocketAddr = "[::1]:0".parse().unwrap();
     let backend = Backend::echo_at(any).await;

@@ -18,7 +18,7 @@ async fn gateway(backend: &Backend, route: &str) -> Gateway {
     Gateway::start(&config::echo(&[backend.address], "", route)).await
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn requests_and_responses_pass_with_their_form() {
     let backend = Backend::echo().await;
     let gateway = gateway(&backend, "").await;
@@ -38,7 +38,7 @@ async fn requests_and_responses_pass_with_their_form() {
     assert_eq!(answer.header("content-length"), Some("8"));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn bodies_stream_in_both_directions_at_once_with_trailers() {
     let backend = Backend::echo().await;
     let gateway = gateway(&backend, "").await;
@@ -77,7 +77,7 @@ async fn bodies_stream_in_both_directions_at_once_with_trailers() {
     assert_eq!(last.into_trailers().unwrap()["x-sum"], "42");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_large_body_passes_whole_without_being_held() {
     let backend = Backend::echo().await;
     let gateway = gateway(&backend, "").await;
@@ -102,7 +102,7 @@ async fn a_large_body_passes_whole_without_being_held() {
     assert!(grown < 16 * 1024, "the gateway grew by {grown} KiB");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn server_sent_events_come_one_by_one() {
     let backend = Backend::echo().await;
     let gateway = gateway(&backend, "").await;
@@ -120,7 +120,7 @@ async fn server_sent_events_come_one_by_one() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_body_is_asked_for_before_it_is_sent() {
     let backend = Backend::echo().await;
     let gateway = gateway(&backend, "").await;
@@ -134,7 +134,7 @@ async fn a_body_is_asked_for_before_it_is_sent() {
     assert_eq!(raw.status().await, Some(200));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn hop_by_hop_headers_stay_on_their_hop() {
     let backend = Backend::echo().await;
     let gateway = gateway(&backend, "").await;
@@ -164,7 +164,7 @@ async fn hop_by_hop_headers_stay_on_their_hop() {
     assert_eq!(seen.header("x-kept"), Some("here"));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn what_strangers_say_about_themselves_is_dropped() {
     let backend = Backend::echo().await;
     let gateway = gateway(&backend, "").await;
@@ -198,7 +198,7 @@ async fn what_strangers_say_about_themselves_is_dropped() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn trusted_proxies_are_believed() {
     let backend = Backend::echo().await;
     let listener = "[[listeners]]\nname = \"edge\"\nlisten = [\"127.0.0.1:0\"]\n\
@@ -220,7 +220,7 @@ async fn trusted_proxies_are_believed() {
     assert_eq!(seen.header("x-request-id"), Some("from-the-edge"));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn connections_to_backends_are_kept_and_used_again() {
     let backend = Backend::echo().await;
     let gateway = gateway(&backend, "").await;
@@ -236,7 +236,7 @@ async fn connections_to_backends_are_kept_and_used_again() {
     assert_eq!(backend.accepted(), 1);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_kept_connection_that_the_backend_closed_costs_no_request() {
     // Answers one request a connection, and closes without having said so.
     let backend = Backend::scripted(|mut stream| async move {
@@ -252,7 +252,7 @@ async fn a_kept_connection_that_the_backend_closed_costs_no_request() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_backend_that_does_not_answer_is_a_504() {
     let backend = Backend::scripted(|mut stream| async move {
         wait_for_end(&mut stream).await;
@@ -262,7 +262,7 @@ async fn a_backend_that_does_not_answer_is_a_504() {
     assert_eq!(http::get(gateway.address(), "/", &[]).await.status, 504);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn forms_that_two_readers_read_differently_are_refused() {
     let backend = Backend::echo().await;
     let gateway = gateway(&backend, "").await;
@@ -341,7 +341,7 @@ async fn forms_that_two_readers_read_differently_are_refused() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_client_that_leaves_ends_the_request_to_the_backend() {
     let (ended, mut seen) = mpsc::channel::<()>(1);
     let backend = Backend::scripted(move |mut stream| {

@@ -25,7 +25,7 @@ async fn close_of(raw: &mut Raw) -> (u16, String) {
     (u16::from_be_bytes([bytes[2], bytes[3]]), reason)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_message_over_the_limit_is_closed_with_1009() {
     let backend = Backend::echo().await;
     let gateway = gateway(&backend, "limits = { message_bytes = 1000 }").await;
@@ -43,7 +43,7 @@ async fn a_message_over_the_limit_is_closed_with_1009() {
     assert_eq!(backend.received(), 1000, "the backend saw the large one");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn fragments_count_together_for_the_message_and_alone_for_the_frame() {
     let backend = Backend::echo().await;
     let limits = "limits = { message_bytes = 300, frame_bytes = 200 }";
@@ -63,7 +63,7 @@ async fn fragments_count_together_for_the_message_and_alone_for_the_frame() {
     assert_eq!(close_of(&mut raw).await.0, 1009);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_length_of_exabytes_is_refused_from_its_header() {
     let backend = Backend::echo().await;
     let gateway = gateway(&backend, "").await;
@@ -75,7 +75,7 @@ async fn a_length_of_exabytes_is_refused_from_its_header() {
     assert_eq!(close_of(&mut raw).await.0, 1009);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn protocol_errors_in_headers_are_closed_with_1002() {
     let backend = Backend::echo().await;
     let gateway = gateway(&backend, "").await;
@@ -104,7 +104,7 @@ async fn protocol_errors_in_headers_are_closed_with_1002() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn i8_a_head_over_the_limit_is_431() {
     let backend = Backend::echo().await;
     let limited = "[[listeners]]\nname = \"edge\"\nlisten = [\"127.0.0.1:0\"]\n\
@@ -123,7 +123,7 @@ async fn i8_a_head_over_the_limit_is_431() {
     client.echo("others are well").await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn i8_a_head_that_never_ends_is_not_waited_for() {
     let backend = Backend::echo().await;
     let limited = "[[listeners]]\nname = \"edge\"\nlisten = [\"127.0.0.1:0\"]\n\
@@ -143,7 +143,7 @@ async fn i8_a_head_that_never_ends_is_not_waited_for() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn i8_connections_over_the_limit_wait_or_go_but_hold_nothing() {
     let backend = Backend::echo().await;
     let limited = "[[listeners]]\nname = \"edge\"\nlisten = [\"127.0.0.1:0\"]\n\

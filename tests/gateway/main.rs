@@ -12,6 +12,7 @@
 )]
 
 mod admin;
+mod autobahn;
 mod backend_loss;
 mod edge;
 mod http;

@@ -8,7 +8,7 @@ use crate::support::{Gateway, config};
 
 const LANGUAGES: [Language; 2] = [Language::Node, Language::Python];
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn without_a_gateway_the_peers_understand_each_other() {
     for server in LANGUAGES {
         let server = Server::start(server, "server", &[]);
@@ -18,7 +18,7 @@ async fn without_a_gateway_the_peers_understand_each_other() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn every_client_reaches_every_server_through_the_gateway() {
     for language in LANGUAGES {
         let server = Server::start(language, "server", &[]);
@@ -34,7 +34,7 @@ async fn every_client_reaches_every_server_through_the_gateway() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn and_over_tls() {
     for client in LANGUAGES {
         let directory = tempfile::tempdir().unwrap();
@@ -56,7 +56,7 @@ async fn and_over_tls() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn chromium_does_what_browsers_do() {
     let server = Server::start(Language::Node, "server", &[]);
     let gateway = Gateway::start(&config::echo(&[server.address], "", "")).await;
@@ -69,7 +69,7 @@ async fn chromium_does_what_browsers_do() {
     assert_eq!(said.await["client"], "chromium");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn socket_io_polls_and_upgrades_at_one_of_two_instances() {
     let one = Server::start(Language::Node, "socketio_server", &["one"]);
     let two = Server::start(Language::Node, "socketio_server", &["two"]);

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use crate::support::raw::{UPGRADE, masked};
 use crate::support::{Backend, Client, Gateway, Raw, config};
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_record_says_what_happened() {
     let backend = Backend::echo().await;
     let gateway = Gateway::start(&config::echo(&[backend.address], "", "")).await;
@@ -44,7 +44,7 @@ async fn a_record_says_what_happened() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn who_ended_a_session_is_the_one_who_did() {
     let backend = Backend::echo().await;
     let gateway = Gateway::start(&config::echo(&[backend.address], "", "")).await;
@@ -116,7 +116,7 @@ async fn end_somehow(gateway: &Gateway, kind: u8) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn i6_five_hundred_endings_leave_five_hundred_records() {
     let backend = Backend::echo().await;
     let route = "timeouts = { idle = \"700ms\", close = \"300ms\" }";

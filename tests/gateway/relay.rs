@@ -16,7 +16,7 @@ async fn gateway(backend: &Backend, route: &str) -> Gateway {
     Gateway::start(&config::echo(&[backend.address], "", route)).await
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn i10_payloads_of_every_length_form_are_unchanged() {
     let backend = Backend::echo().await;
     let gateway = gateway(&backend, "").await;
@@ -34,7 +34,7 @@ async fn i10_payloads_of_every_length_form_are_unchanged() {
     client.close().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn i10_frames_split_anywhere_arrive_as_they_were_sent() {
     let backend = Backend::echo().await;
     let gateway = gateway(&backend, "").await;
@@ -60,7 +60,7 @@ async fn i10_frames_split_anywhere_arrive_as_they_were_sent() {
     assert_eq!(answer, wanted.concat());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn i10_close_codes_and_reasons_pass_in_both_directions() {
     let backend = Backend::echo().await;
     let gateway = gateway(&backend, "").await;
@@ -90,7 +90,7 @@ async fn i10_close_codes_and_reasons_pass_in_both_directions() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn i10_pings_are_answered_by_the_other_end_not_by_the_gateway() {
     let backend = Backend::scripted(|mut stream| async move {
         upgrade(&mut stream).await;
@@ -122,7 +122,7 @@ async fn stands_still(what: &str, number: impl Fn() -> u64) -> u64 {
     seen.0
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn i8_a_client_that_stops_reading_stops_its_backend() {
     let backend = Backend::echo().await;
     let gateway = gateway(&backend, "").await;
@@ -143,7 +143,7 @@ async fn i8_a_client_that_stops_reading_stops_its_backend() {
     client.close().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn i8_a_backend_that_stops_reading_stops_its_client() {
     let backend = Backend::echo().await;
     let gateway = gateway(&backend, "timeouts = { close = \"200ms\" }").await;
@@ -170,7 +170,7 @@ async fn i8_a_backend_that_stops_reading_stops_its_client() {
     drop(backend);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_client_that_closed_its_sending_half_still_gets_its_answer() {
     let backend = Backend::echo().await;
     let gateway = gateway(&backend, "").await;
@@ -184,7 +184,7 @@ async fn a_client_that_closed_its_sending_half_still_gets_its_answer() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn an_idle_session_is_closed_with_3008() {
     let backend = Backend::echo().await;
     let gateway = gateway(&backend, "timeouts = { idle = \"400ms\" }").await;
@@ -203,7 +203,7 @@ async fn an_idle_session_is_closed_with_3008() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_session_ends_at_its_lifetime_though_it_is_busy() {
     let backend = Backend::echo().await;
     let gateway = gateway(&backend, "timeouts = { lifetime = \"500ms\" }").await;
@@ -240,7 +240,7 @@ async fn half_a_frame(go: Arc<Notify>) -> Backend {
     .await
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn i10_a_close_of_the_gateways_own_waits_for_the_frames_end() {
     let go = Arc::new(Notify::new());
     let backend = half_a_frame(Arc::clone(&go)).await;
@@ -257,7 +257,7 @@ async fn i10_a_close_of_the_gateways_own_waits_for_the_frames_end() {
     assert_eq!(head[0], 0x88, "no close frame after the frame's end");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn i10_without_the_frames_end_no_close_frame_is_squeezed_in() {
     let go = Arc::new(Notify::new());
     let backend = half_a_frame(Arc::clone(&go)).await;

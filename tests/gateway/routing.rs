@@ -28,7 +28,7 @@ async fn placement(gateway: &Gateway, keys: usize) -> BTreeMap<usize, SocketAddr
     placed
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn the_most_specific_route_wins_wherever_it_stands() {
     let names = [
         "rest", "host", "wild", "param", "exact", "method", "header", "query", "protocol",
@@ -97,7 +97,7 @@ async fn the_most_specific_route_wins_wherever_it_stands() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_request_without_a_route_is_a_404_and_reaches_nobody() {
     let backend = Backend::echo().await;
     let text = config::echo(&[backend.address], "", "path = \"/only\"");
@@ -113,7 +113,7 @@ async fn a_request_without_a_route_is_a_404_and_reaches_nobody() {
     assert_eq!(backend.accepted(), 0);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn the_backend_sees_the_request_as_the_route_rewrote_it() {
     let backend = Backend::echo().await;
     let text = format!(
@@ -147,7 +147,7 @@ async fn the_backend_sees_the_request_as_the_route_rewrote_it() {
     client.close().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn redirects_keep_what_they_do_not_change() {
     let text = "[[routes]]\nname = \"secure\"\nredirect = { scheme = \"https\" }\n\n\
         [[routes]]\nname = \"moved\"\npath = \"/old/{room}\"\n\
@@ -166,7 +166,7 @@ async fn redirects_keep_what_they_do_not_change() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn i2_every_gateway_places_a_key_alike() {
     let all = backends(5).await;
     for policy in ["consistent_hash", "rendezvous", "maglev"] {
@@ -183,7 +183,7 @@ async fn i2_every_gateway_places_a_key_alike() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn i3_only_the_keys_of_a_disabled_backend_move_and_come_back() {
     let all = backends(4).await;
     let members = addresses(&all);
@@ -209,7 +209,7 @@ async fn i3_only_the_keys_of_a_disabled_backend_move_and_come_back() {
     assert_eq!(placement(&gateway, 200).await, before);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn the_first_affinity_source_that_is_there_decides() {
     let all = backends(8).await;
     let route = "path = \"/ws/{room}\"\naffinity = [\"query:k\", \"cookie:sid\", \"header:x-user\", \"path:room\"]";
@@ -241,7 +241,7 @@ async fn the_first_affinity_source_that_is_there_decides() {
     assert!(spread.len() > 2, "ten keys at {spread:?}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn an_issued_cookie_pins_polling_and_socket_alike() {
     let all = backends(6).await;
     let text = config::echo(&addresses(&all), "", "")
@@ -268,7 +268,7 @@ async fn an_issued_cookie_pins_polling_and_socket_alike() {
     assert!(homes.len() > 1, "everybody was sent to {homes:?}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn policies_without_a_key_share_the_work() {
     let all = backends(4).await;
     for policy in ["round_robin", "least_sessions", "random_two"] {

@@ -8,7 +8,7 @@ use crate::support::{Backend, Client, Gateway, config, eventually, raise_open_fi
 
 const SESSIONS: usize = 9_000;
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn nine_thousand_idle_sessions_all_answer_afterwards() {
     raise_open_files();
     let backend = Backend::echo().await;

@@ -14,7 +14,7 @@ fn with_grace(backend: &Backend, grace: &str) -> String {
     )
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn sigterm_closes_sessions_with_1001_spread_over_the_grace() {
     let backend = Backend::echo().await;
     let mut gateway = Gateway::start(&with_grace(&backend, "2s")).await;
@@ -69,7 +69,7 @@ async fn sigterm_closes_sessions_with_1001_spread_over_the_grace() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_gateway_without_sessions_does_not_wait_for_its_grace() {
     let backend = Backend::echo().await;
     let mut gateway = Gateway::start(&with_grace(&backend, "30s")).await;
@@ -79,7 +79,7 @@ async fn a_gateway_without_sessions_does_not_wait_for_its_grace() {
     assert!(start.elapsed() < Duration::from_secs(5));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_second_signal_ends_it_at_once_and_the_exit_code_tells() {
     let backend = Backend::echo().await;
     let mut gateway = Gateway::start(&with_grace(&backend, "60s")).await;
@@ -98,7 +98,7 @@ async fn a_second_signal_ends_it_at_once_and_the_exit_code_tells() {
     assert!(start.elapsed() < Duration::from_secs(3));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_client_that_does_not_answer_the_close_does_not_hold_the_gateway() {
     let backend = Backend::echo().await;
     let text = format!(

@@ -35,7 +35,7 @@ async fn shown(
     Ok((leaf, session.protocol_version().unwrap()))
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn sessions_over_tls_at_both_sides() {
     let directory = tempfile::tempdir().unwrap();
     let authority = Authority::new(directory.path());
@@ -63,7 +63,7 @@ async fn sessions_over_tls_at_both_sides() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_backend_with_the_wrong_name_gets_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let authority = Authority::new(directory.path());
@@ -81,7 +81,7 @@ async fn a_backend_with_the_wrong_name_gets_nothing() {
     assert_eq!(backend.seen().len(), 0);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn the_certificate_is_chosen_by_name_and_the_first_is_the_default() {
     let directory = tempfile::tempdir().unwrap();
     let authority = Authority::new(directory.path());
@@ -112,7 +112,7 @@ async fn the_certificate_is_chosen_by_name_and_the_first_is_the_default() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn new_certificate_files_are_served_without_a_restart_and_without_an_end() {
     let directory = tempfile::tempdir().unwrap();
     let authority = Authority::new(directory.path());
@@ -141,7 +141,7 @@ async fn new_certificate_files_are_served_without_a_restart_and_without_an_end()
     client.echo("the old session lives").await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn i4_a_certificate_that_does_not_fit_its_key_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let authority = Authority::new(directory.path());
@@ -170,7 +170,7 @@ async fn i4_a_certificate_that_does_not_fit_its_key_is_refused() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn versions_below_the_minimum_are_refused() {
     let directory = tempfile::tempdir().unwrap();
     let authority = Authority::new(directory.path());
@@ -187,7 +187,7 @@ async fn versions_below_the_minimum_are_refused() {
     assert!(shown(&gateway, "edge.test", old).await.is_err());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_tls_handshake_that_never_ends_is_not_waited_for() {
     let directory = tempfile::tempdir().unwrap();
     let authority = Authority::new(directory.path());
@@ -213,7 +213,7 @@ async fn a_tls_handshake_that_never_ends_is_not_waited_for() {
     client.close().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn plain_and_tls_listeners_stand_side_by_side() {
     let directory = tempfile::tempdir().unwrap();
     let authority = Authority::new(directory.path());

@@ -9,7 +9,7 @@ async fn gateway(backend: &Backend, route: &str) -> Gateway {
     Gateway::start(&config::echo(&[backend.address], "", route)).await
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_session_is_a_session() {
     let backend = Backend::echo().await;
     let gateway = gateway(&backend, "").await;
@@ -22,7 +22,7 @@ async fn a_session_is_a_session() {
     assert_eq!(backend.ends(), [Some((1000, String::new()))]);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn headers_of_the_handshake_pass_both_ways() {
     let backend = Backend::echo().await;
     let gateway = gateway(&backend, "").await;
@@ -51,7 +51,7 @@ async fn headers_of_the_handshake_pass_both_ways() {
     assert!(seen.header("sessile-session").is_some());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn i9_a_refusal_is_an_ordinary_response_on_an_ordinary_connection() {
     let backend = Backend::echo().await;
     let gateway = gateway(&backend, "").await;
@@ -72,7 +72,7 @@ async fn i9_a_refusal_is_an_ordinary_response_on_an_ordinary_connection() {
     assert_eq!(raw.status().await, Some(200));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn i9_a_101_that_is_none_tunnels_nothing() {
     let good = switching(UPGRADE);
     assert!(good.contains(ACCEPT));
@@ -113,7 +113,7 @@ async fn i9_a_101_that_is_none_tunnels_nothing() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn bytes_right_behind_either_head_arrive() {
     let backend = Backend::scripted(|mut stream| async move {
         let head = read_head(&mut stream).await;
@@ -136,7 +136,7 @@ async fn bytes_right_behind_either_head_arrive() {
     assert_eq!(raw.read(7).await, unmasked(0x81, b"eager"));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn requests_that_are_no_valid_upgrade_are_told_why() {
     let backend = Backend::echo().await;
     let gateway = gateway(&backend, "").await;
@@ -171,7 +171,7 @@ async fn requests_that_are_no_valid_upgrade_are_told_why() {
     assert_eq!(backend.seen().len(), 0, "a backend saw an invalid upgrade");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_client_that_leaves_during_the_handshake_leaves_nothing_behind() {
     let backend = Backend::scripted(|mut stream| async move {
         // Never answers; ends as the gateway hangs up.
@@ -191,7 +191,7 @@ async fn a_client_that_leaves_during_the_handshake_leaves_nothing_behind() {
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_backend_that_never_answers_is_a_504_in_time() {
     let backend = Backend::scripted(|mut stream| async move {
         wait_for_end(&mut stream).await;

@@ -122,7 +122,10 @@ fn access(at: &Scope<'_>, model: &TextOr<model::AccessFile>) -> Option<AccessOut
         TextOr::Text(word) if word == "off" => AccessOutput::Off,
         TextOr::Text(word) if word == "stdout" => AccessOutput::Stdout,
         TextOr::Text(word) => {
-            let help = suggestion(word, ["off", "stdout", "{ file = \"…\" }"]);
+            let help = match word.contains(['/', '.']) {
+                true => Some(format!("write `{{ file = {word:?} }}`")),
+                false => suggestion(word, ["off", "stdout", "{ file = \"…\" }"]),
+            };
             at.fault_maybe(format!("unknown word `{word}`"), help);
             return None;
         }

@@ -138,9 +138,9 @@ enum Turn {
 const HOPELESS: usize = 32;
 
 impl Balancer {
-    /// `members` are sorted by id, ids distinct, weights at least 1. With `bounded_load`, which is 1
-    /// or more, a member with more than this multiple of its share of the sessions is passed over;
-    /// a pick then asks every member for its sessions, not only those on the way.
+    /// `members` are sorted by id, ids distinct, weights at least 1. With `bounded_load`, which is
+    /// 1 or more, a member with more than this multiple of its share of the sessions is passed
+    /// over; a pick then asks every member for its sessions, not only those on the way.
     pub fn new(policy: Policy, bounded_load: Option<f64>, members: &[(BackendId, u32)]) -> Self {
         debug_assert!(members.is_sorted_by(|a, b| a.0 < b.0), "members by id");
         debug_assert!(members.iter().all(|(_, weight)| *weight > 0), "weights");
@@ -159,8 +159,8 @@ impl Balancer {
         }
     }
 
-    /// The member that gets the session; `None` if nobody may. `random` is to be drawn anew for each
-    /// request: without a key, hash policies place by it, and the others break ties with it.
+    /// The member that gets the session; `None` if nobody may. `random` is to be drawn anew for
+    /// each request: without a key, hash policies place by it, and the others break ties with it.
     pub fn pick(&self, key: Option<&[u8]>, members: &impl Members, random: u64) -> Option<usize> {
         let mut steps = 0;
         self.decide(key, members, random, Turn::Take, |_| {

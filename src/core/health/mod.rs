@@ -1,6 +1,6 @@
-//! Is a backend well: what probes say (`tracker`), what traffic says (`outlier`), and the live state
-//! of a backend in which both meet (`vitals`). Probing itself, and what follows from the answer,
-//! happen elsewhere.
+//! Is a backend well: what probes say (`tracker`), what traffic says (`outlier`), and the live
+//! state of a backend in which both meet (`vitals`). Probing itself, and what follows from the
+//! answer, happen elsewhere.
 
 mod outlier;
 mod tracker;

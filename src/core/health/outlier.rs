@@ -1,6 +1,6 @@
-//! What ordinary traffic says about a backend: failures in a row eject it for a time that grows with
-//! each ejection. How many members of an upstream may be ejected at once is decided by the caller,
-//! who sees the others.
+//! What ordinary traffic says about a backend: failures in a row eject it for a time that grows
+//! with each ejection. How many members of an upstream may be ejected at once is decided by the
+//! caller, who sees the others.
 
 use std::time::{Duration, Instant};
 

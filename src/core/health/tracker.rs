@@ -61,8 +61,8 @@ impl Tracker {
         self.against = 0;
     }
 
-    /// Takes a result; returns the new health if it changed. The first result ever decides alone, so
-    /// that a gateway that starts knows its backends after one probe.
+    /// Takes a result; returns the new health if it changed. The first result ever decides alone,
+    /// so that a gateway that starts knows its backends after one probe.
     pub fn observe(&mut self, ok: bool) -> Option<Health> {
         let (says, needed) = if ok {
             (Health::Healthy, self.rise)

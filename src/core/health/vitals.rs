@@ -97,8 +97,8 @@ impl Vitals {
         self.sessions.load(Relaxed)
     }
 
-    /// A session is about to be established on the backend, and counts from here on, so that a burst
-    /// of handshakes spreads; `session_ended` follows once, established or not.
+    /// A session is about to be established on the backend, and counts from here on, so that a
+    /// burst of handshakes spreads; `session_ended` follows once, established or not.
     pub fn session_began(&self) {
         self.sessions.fetch_add(1, Relaxed);
     }

@@ -31,9 +31,9 @@ pub struct Issue<'a> {
 }
 
 impl Issue<'_> {
-    /// The value of `Set-Cookie`, for as long as the browser runs. Over TLS it is sent from pages of
-    /// other sites too, since a gateway often has a domain of its own; without TLS browsers forbid
-    /// that. It is no credential: it says where, not who.
+    /// The value of `Set-Cookie`, for as long as the browser runs. Over TLS it is sent from pages
+    /// of other sites too, since a gateway often has a domain of its own; without TLS browsers
+    /// forbid that. It is no credential: it says where, not who.
     pub fn set_cookie(&self, tls: bool) -> String {
         let sites = if tls { "None; Secure" } else { "Lax" };
         let Self { name, value } = self;

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::base::names::{BackendId, ListenerName, RouteName, UpstreamName};
 use crate::base::session_id::SessionId;
-use crate::core::wire::tracker::Traffic;
+use crate::base::traffic::Traffic;
 
 /// What stays the same from the 101 to the end.
 #[derive(Clone, Debug)]

@@ -1,6 +1,6 @@
 //! When sessions are due: a timer wheel that costs a session nothing while messages flow. A session
-//! is put in for the earliest time at which it could be due; when that comes it is asked, and put in
-//! again if it was active meanwhile (Varghese & Lauck 1987, scheme 6, with lazy renewal).
+//! is put in for the earliest time at which it could be due; when that comes it is asked, and put
+//! in again if it was active meanwhile (Varghese & Lauck 1987, scheme 6, with lazy renewal).
 
 /// Time in steps of a wheel, counted from its making.
 pub type Tick = u32;

@@ -1,4 +1,5 @@
-//! One frame's header, read and written (RFC 6455, section 5.2). What a sequence of frames may be is `tracker`'s.
+//! One frame's header, read and written (RFC 6455, section 5.2). What a sequence of frames may be
+//! is `tracker`'s.
 
 /// Longest header: two bytes, eight of length, four of mask.
 pub const HEADER_MAX: usize = 14;

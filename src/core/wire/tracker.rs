@@ -2,6 +2,7 @@
 //! what it counts as, whether the sequence is allowed. It never looks into a payload but for the
 //! code of a close frame, and holds nothing but the bytes of a header that is not all there yet.
 
+use crate::base::traffic::Traffic;
 use crate::core::wire::frame::{FrameHeader, HEADER_MAX, Opcode};
 
 /// Who sends the frames.
@@ -82,37 +83,6 @@ impl Violation {
         match self {
             Self::FrameTooBig | Self::MessageTooBig => 1009,
             _ => 1002,
-        }
-    }
-}
-
-/// Whole messages and control frames by kind, and bytes of everything.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Traffic {
-    /// Bytes on the wire, headers included.
-    pub bytes: u64,
-    /// Text messages.
-    pub text: u64,
-    /// Binary messages.
-    pub binary: u64,
-    /// Pings.
-    pub ping: u64,
-    /// Pongs.
-    pub pong: u64,
-    /// Close frames.
-    pub close: u64,
-}
-
-impl Traffic {
-    /// What came since `before`, an earlier reading of the same counters.
-    pub fn since(&self, before: &Self) -> Self {
-        Self {
-            bytes: self.bytes - before.bytes,
-            text: self.text - before.text,
-            binary: self.binary - before.binary,
-            ping: self.ping - before.ping,
-            pong: self.pong - before.pong,
-            close: self.close - before.close,
         }
     }
 }

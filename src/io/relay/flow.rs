@@ -174,7 +174,8 @@ impl Flow {
         Poll::Ready(Event::TurnOver)
     }
 
-    /// Brings the sink everything that waits for it, the gateway's close frame and the end included.
+    /// Brings the sink everything that waits for it, the gateway's close frame and the end
+    /// included.
     fn poll_sink<T: AsyncWrite + Unpin>(
         &mut self,
         sink: &mut T,

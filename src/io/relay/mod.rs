@@ -12,10 +12,11 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::base::traffic::Traffic;
 use crate::core::session::record::{Cause, EndedBy, Ending};
 use crate::core::session::wheel::Tick;
 use crate::core::wire::frame::close_frame;
-use crate::core::wire::tracker::{FrameTracker, Rules, Sender, Traffic, Violation};
+use crate::core::wire::tracker::{FrameTracker, Rules, Sender, Violation};
 use crate::io::relay::flow::{Event, Flow};
 use crate::live::CloseOrder;
 
@@ -340,8 +341,8 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
             Side::Backend => {
                 let whole = self.down.tracker.at_boundary();
                 self.end(by, cause, whole.then_some(self.backend_lost_code), now);
-                // The client must not be left to guess: a code and a reason, not a bare end (I10: only
-                // where a frame may stand). Who asked for the close itself needs no such word.
+                // The client must not be left to guess: a code and a reason, not a bare end (I10:
+                // only where a frame may stand). Who asked for the close itself needs no such word.
                 if !begun {
                     self.down.say_goodbye(close_frame(
                         self.backend_lost_code,

@@ -369,7 +369,8 @@ async fn a_half_closed_client_still_hears_the_backend() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// I10 over streams of any width: what comes out is what went in, byte for byte, in both directions.
+    /// I10 over streams of any width: what comes out is what went in, byte for byte, in both
+    /// directions.
     #[test]
     fn i10_payload_is_never_changed(
         width in 1_usize..200,

@@ -5,7 +5,8 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
+use std::thread;
 
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -19,6 +20,7 @@ use hyper_util::rt::TokioIo;
 use rustls::ServerConfig;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::sync::broadcast;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
@@ -42,6 +44,20 @@ impl Seen {
             .get(name)
             .map(|value| value.to_str().expect("a header is text"))
     }
+}
+
+/// Where backends run: beside the tests, so that they go on while a test waits for a process.
+fn background() -> &'static Handle {
+    static BACKGROUND: LazyLock<Handle> = LazyLock::new(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        let runtime = runtime.expect("a runtime");
+        let handle = runtime.handle().clone();
+        thread::spawn(move || runtime.block_on(std::future::pending::<()>()));
+        handle
+    });
+    &BACKGROUND
 }
 
 /// A listening backend; dropping it ends its listener and its connections.
@@ -129,7 +145,7 @@ impl Backend {
             events: broadcast::Sender::new(16),
         });
         let shared = Arc::clone(&state);
-        let task = tokio::spawn(async move {
+        let task = background().spawn(async move {
             // The connections end with this task.
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {

@@ -11,7 +11,7 @@ pub fn complete(test: &str, directory: &Path) -> String {
     let mut text = format!(
         "[node]\nname = \"under-test\"\nworkers = 2\n\n\
          [admin]\nlisten = \"unix:{directory}/admin.sock\"\n\n\
-         [log]\naccess = \"{directory}/access.log\"\nformat = \"json\"\n\n",
+         [log]\naccess = {{ file = \"{directory}/access.log\" }}\nformat = \"json\"\n\n",
         directory = directory.display()
     );
     if !test.contains("[shutdown]") {

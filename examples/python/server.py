@@ -1,0 +1,20 @@
+"""An echo backend on `websockets`: pip install websockets, then: python server.py 9101"""
+
+import asyncio
+import sys
+
+from websockets.asyncio.server import serve
+
+
+async def echo(socket):
+    async for message in socket:
+        await socket.send(message)
+
+
+async def main():
+    port = int(sys.argv[1]) if len(sys.argv) > 1 else 9101
+    async with serve(echo, "127.0.0.1", port) as server:
+        await server.serve_forever()
+
+
+asyncio.run(main())

@@ -1,0 +1,34 @@
+//! How much went one way in a session: the words that relay, records, metrics and API share.
+
+use serde::Serialize;
+
+/// Whole messages and control frames by kind, and bytes of everything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Traffic {
+    /// Bytes on the wire, headers included.
+    pub bytes: u64,
+    /// Text messages.
+    pub text: u64,
+    /// Binary messages.
+    pub binary: u64,
+    /// Pings.
+    pub ping: u64,
+    /// Pongs.
+    pub pong: u64,
+    /// Close frames.
+    pub close: u64,
+}
+
+impl Traffic {
+    /// What came since `before`, an earlier reading of the same counters.
+    pub fn since(&self, before: &Self) -> Self {
+        Self {
+            bytes: self.bytes - before.bytes,
+            text: self.text - before.text,
+            binary: self.binary - before.binary,
+            ping: self.ping - before.ping,
+            pong: self.pong - before.pong,
+            close: self.close - before.close,
+        }
+    }
+}
