@@ -79,16 +79,19 @@ fn parameters(resource: &Resource, generator: &mut SchemaGenerator) -> Vec<Value
     let parts = resource.path.split('/');
     let names = parts.filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
     let mut parameters: Vec<_> = names
-        .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }))
+        .map(|name| parameter("path", name, &json!({ "type": "string" })))
         .collect();
     if let Some(describe) = resource.query {
         let schema = describe(generator);
         let properties = properties(&schema, generator);
-        parameters.extend(properties.into_iter().map(|(name, schema)| {
-            json!({ "name": name, "in": "query", "required": false, "schema": schema })
-        }));
+        let in_query = properties.iter();
+        parameters.extend(in_query.map(|(name, schema)| parameter("query", name, schema)));
     }
     parameters
+}
+
+fn parameter(place: &str, name: &str, schema: &Value) -> Value {
+    json!({ "name": name, "in": place, "required": place == "path", "schema": schema })
 }
 
 /// The fields of an object that `schema` refers to; it is not a component of its own then.

@@ -302,15 +302,17 @@ fn note(route: &Route, policy: Policy, key: Option<&Key<'_>>) -> Option<String> 
             format!("{policy} does not look at a key: the next request may go elsewhere")
         }
         Some(key) if key.issue.is_some() => {
-            "the request has no affinity cookie: a new one is made, and with it the place; the next \
-             request without it may go elsewhere"
+            "the request has no affinity cookie: a new one is made, and with it the place; the \
+             next request without it may go elsewhere"
                 .to_owned()
         }
         Some(_) => return None,
         None if route.config.affinity.is_empty() => {
             "the route has no affinity: each request is placed at random".to_owned()
         }
-        None => "no source of the route's affinity is in the request: it is placed at random".to_owned(),
+        None => {
+            "the request has no source of the route's affinity: it is placed at random".to_owned()
+        }
     };
     Some(note)
 }

@@ -401,7 +401,8 @@ async fn resolve_explains_the_way_of_a_request() {
                      "websocket": true, "client": "192.0.2.1" },
         "routes": [
             { "route": "rooms", "matched": true, "verdict": "matched" },
-            { "route": "beta", "matched": false, "verdict": "header authorization does not have the value" },
+            { "route": "beta", "matched": false,
+              "verdict": "header authorization does not have the value" },
             { "route": "pages", "matched": false,
               "verdict": "would match, but a more specific route does" },
         ],

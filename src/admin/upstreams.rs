@@ -138,7 +138,7 @@ fn eligible(member: &Member, now: Instant) -> bool {
 
 fn backend(member: &Member, share: f64, now: Instant) -> BackendView {
     let vitals = &member.vitals;
-    let seconds = |time: Instant| now.saturating_duration_since(time).as_secs_f64();
+    let seconds = |time: Instant| now.saturating_duration_since(time).as_millis() as f64 / 1000.0;
     BackendView {
         id: member.id.to_string(),
         address: member.address.to_string(),
@@ -156,7 +156,7 @@ fn backend(member: &Member, share: f64, now: Instant) -> BackendView {
         share,
         probe_ms: vitals
             .latency()
-            .map(|latency| latency.as_secs_f64() * 1000.0),
+            .map(|latency| latency.as_micros() as f64 / 1000.0),
         probed_seconds: vitals.probed().map(seconds),
         zone: member.zone.as_deref().map(str::to_owned),
         labels: member.labels.clone(),
@@ -164,8 +164,9 @@ fn backend(member: &Member, share: f64, now: Instant) -> BackendView {
 }
 
 fn ejection_view(ejection: &Ejection, now: Instant) -> EjectionView {
+    let left = ejection.until.saturating_duration_since(now);
     EjectionView {
-        seconds_left: ejection.until.saturating_duration_since(now).as_secs_f64(),
+        seconds_left: left.as_millis() as f64 / 1000.0,
         reason: ejection.cause.as_str(),
     }
 }

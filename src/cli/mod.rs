@@ -79,9 +79,10 @@ pub fn execute(arguments: Arguments, out: &mut dyn Write, err: &mut dyn Write) -
 
 /// Whether the arguments are at fault, by what they ask for.
 fn is_asked_wrong(error: &anyhow::Error) -> bool {
-    let refused = error.downcast_ref::<ClientError>();
-    let bad = matches!(refused, Some(ClientError::Refused { status, .. }) if *status == StatusCode::BAD_REQUEST);
-    bad || error.is::<AskError>()
+    match error.downcast_ref::<ClientError>() {
+        Some(ClientError::Refused { status, .. }) => *status == StatusCode::BAD_REQUEST,
+        _ => error.is::<AskError>(),
+    }
 }
 
 #[cfg(test)]

@@ -43,8 +43,8 @@ pub fn resolve(args: &ResolveArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
         let mut explanation = explain(&table, &asked, now)?;
         let file = options.path.display();
         explanation.notes.push(format!(
-            "read from {file}, where every active backend counts as healthy and empty; --admin asks a \
-             running gateway"
+            "read from {file}, where every active backend counts as healthy and empty; --admin \
+             asks a running gateway"
         ));
         explanation
     };

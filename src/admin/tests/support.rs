@@ -15,12 +15,12 @@ use crate::base::addr::{BackendAddr, ListenAddr};
 use crate::base::clock;
 use crate::base::secret::Secret;
 use crate::base::session_id::SessionId;
+use crate::base::traffic::Traffic;
 use crate::config::snapshot::Admin;
 use crate::control::load::LoadOptions;
 use crate::control::supervisor::{Configuration, Supervisor};
 use crate::core::routing::RoutingTable;
 use crate::core::session::record::Facts;
-use crate::core::wire::tracker::Traffic;
 use crate::io::tls::client::BackendTls;
 use crate::live::{CloseOrder, Live, Phase, SessionView, WorkerCommand, WorkerHandle};
 use crate::telemetry::metrics::{Metrics, NodeMetrics, RouteMetrics};
@@ -41,7 +41,10 @@ listen = ["127.0.0.1:8080"]
 
 [upstreams.chat]
 policy = "round_robin"
-backends = [{ address = "10.0.0.1:9000", zone = "a" }, { address = "10.0.0.2:9000", weight = 3, state = "draining" }]
+backends = [
+    { address = "10.0.0.1:9000", zone = "a" },
+    { address = "10.0.0.2:9000", weight = 3, state = "draining" },
+]
 probe = { type = "tcp" }
 
 [upstreams.pages]

@@ -56,7 +56,8 @@ const LIVES: Kind = Kind::Histogram(&[
 ]);
 
 macro_rules! table {
-    ($($constant:ident = $kind:expr, $unit:ident, $name:literal, [$($label:literal),*], $help:literal;)*) => {
+    ($($constant:ident = $kind:expr, $unit:ident, $name:literal,
+        [$($label:literal),*], $help:literal;)*) => {
         $(
             #[doc = $help]
             pub const $constant: Metric = Metric {
@@ -80,13 +81,16 @@ table! {
         "Live sessions.";
     SESSIONS_TOTAL = Counter, Count, "sessile_sessions_total", ["route", "upstream"],
         "Sessions that began.";
-    SESSIONS_ENDED = Counter, Count, "sessile_sessions_ended_total", ["route", "upstream", "by", "cause"],
+    SESSIONS_ENDED = Counter, Count, "sessile_sessions_ended_total",
+        ["route", "upstream", "by", "cause"],
         "Sessions that ended, by who ended them (client, backend, gateway) and why.";
     CLOSE_CODES = Counter, Count, "sessile_close_codes_total", ["route", "upstream", "by", "code"],
         "Close codes of the sessions that ended, by who ended them; `none` if there was no code.";
     MESSAGES = Counter, Count, "sessile_messages_total", ["route", "upstream", "direction", "kind"],
-        "Whole messages and control frames that were relayed, by direction (to_backend, to_client) and kind (text, binary, ping, pong, close).";
-    MESSAGE_BYTES = Counter, Bytes, "sessile_session_bytes_total", ["route", "upstream", "direction"],
+        "Whole messages and control frames that were relayed, by direction (to_backend, \
+         to_client) and kind (text, binary, ping, pong, close).";
+    MESSAGE_BYTES = Counter, Bytes, "sessile_session_bytes_total",
+        ["route", "upstream", "direction"],
         "Bytes of sessions that were relayed, frame headers included.";
     REFUSALS = Counter, Count, "sessile_refusals_total", ["route", "upstream", "reason"],
         "Requests that the gateway answered itself, by reason; no `route` if none matched.";
@@ -94,8 +98,10 @@ table! {
         "Ordinary HTTP requests that were answered, by class of status (2xx, 3xx and so on).";
     HTTP_RESPONSE_SECONDS = WAITS, Seconds, "sessile_http_response_seconds", ["route", "upstream"],
         "Time from the head of an ordinary HTTP request to the head of its response.";
-    CONNECT_FAILURES = Counter, Count, "sessile_connect_failures_total", ["route", "upstream", "reason"],
-        "Attempts to reach a backend that failed, by reason; another backend may have taken the request.";
+    CONNECT_FAILURES = Counter, Count, "sessile_connect_failures_total",
+        ["route", "upstream", "reason"],
+        "Attempts to reach a backend that failed, by reason; another backend may have taken the \
+         request.";
 
     ACCEPTED = Counter, Count, "sessile_accepted_connections_total", ["listener"],
         "Connections of clients that were accepted.";
@@ -111,7 +117,8 @@ table! {
     BACKEND_HEALTHY = Gauge, Count, "sessile_backend_healthy", ["upstream", "backend"],
         "0 if the backend fails its probe, else 1; 1 too if it is not known yet or has no probe.";
     BACKEND_EJECTED = Gauge, Count, "sessile_backend_ejected", ["upstream", "backend"],
-        "1 while ordinary traffic keeps failing on the backend and it is left out for a time, else 0.";
+        "1 while ordinary traffic keeps failing on the backend and it is left out for a time, \
+         else 0.";
     BACKEND_SESSIONS = Gauge, Count, "sessile_backend_sessions", ["upstream", "backend"],
         "Live sessions of a backend.";
     EJECTIONS = Counter, Count, "sessile_ejections_total", ["upstream"],
@@ -147,8 +154,8 @@ pub fn markdown() -> String {
     let mut page = String::from(
         "# Metrics\n\n\
          `GET /metrics` of the admin API answers in Prometheus' text format. Labels are names from \
-         the\nconfiguration or one of a few fixed words, so the number of series does not grow with \
-         clients.\nThis page is generated from `src/telemetry/metrics/table.rs`.\n\n\
+         the\nconfiguration or one of a few fixed words, so the number of series does not grow \
+         with clients.\nThis page is generated from `src/telemetry/metrics/table.rs`.\n\n\
          | metric | kind | labels | meaning |\n|---|---|---|---|\n",
     );
     for Metric {
