@@ -81,8 +81,8 @@ async fn an_operator_chooses_code_and_reason() {
     let gateway = gateway(&backend).await;
     let mut client = Client::connect(gateway.address(), "/").await;
     let id = client.session_id().await;
-    let body = r#"{"code": 4009, "reason": "moved to another room"}"#;
-    let closed = gateway.admin("DELETE", &format!("/v1/sessions/{id}"), body);
+    let how = "code=4009&reason=moved%20to%20another%20room";
+    let closed = gateway.admin("DELETE", &format!("/v1/sessions/{id}?{how}"), "");
     assert!((200..300).contains(&closed.status), "{closed:?}");
     assert_eq!(
         client.end().await,
@@ -169,7 +169,7 @@ async fn resolve_tells_where_a_request_would_go_and_is_right() {
             answer.body
         );
         let resolved = answer.json();
-        assert_eq!(resolved["backend"], home.text(), "{resolved}");
+        assert_eq!(resolved["choice"]["backend"], home.text(), "{resolved}");
     }
 }
 
@@ -179,7 +179,8 @@ async fn errors_are_problems_in_json() {
     let gateway = gateway(&backend).await;
     let cases = [
         ("GET", "/v1/nothing", 404),
-        ("GET", "/v1/sessions/nothing", 404),
+        ("GET", "/v1/sessions/00000000000000000000000000", 404),
+        ("GET", "/v1/sessions/nothing", 400),
         ("GET", "/v1/sessions?limit=many", 400),
         ("PUT", "/v1/status", 405),
         ("POST", "/v1/resolve", 400),

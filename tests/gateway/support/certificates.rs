@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -25,6 +25,9 @@ impl Authority {
     /// A new one; its own certificate is `ca.pem` in the directory.
     pub fn new(directory: &Path) -> Self {
         let mut params = CertificateParams::default();
+        // The name must differ from the leaf's, or clients take the leaf for self-signed.
+        let name = &mut params.distinguished_name;
+        name.push(DnType::CommonName, "Sessile test authority");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().expect("a key");
         let issuer = CertifiedIssuer::self_signed(params, key).expect("a certificate");

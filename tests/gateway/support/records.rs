@@ -1,5 +1,7 @@
 //! Session records as the gateway wrote them.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -26,12 +28,13 @@ pub struct Record {
 pub struct Traffic {
     pub bytes: u64,
     /// Counts by kind: `text`, `binary`, `ping`, `pong`, `close`.
-    pub messages: Value,
+    #[serde(flatten)]
+    pub messages: BTreeMap<String, u64>,
 }
 
 impl Traffic {
     pub fn messages(&self, kind: &str) -> u64 {
-        self.messages[kind].as_u64().unwrap_or(0)
+        self.messages[kind]
     }
 }
 
