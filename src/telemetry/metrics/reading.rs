@@ -132,9 +132,12 @@ mod tests {
             let number = line.and_then(|line| line.rsplit_once(' ')).expect(name).1;
             number.parse::<f64>().expect("a number")
         };
-        assert!(value("process_resident_memory_bytes") > 1e6, "{text}");
         assert!(
-            value("process_open_fds") >= 3.0 && value("process_max_fds") >= 3.0,
+            value("sessile_process_resident_memory_bytes") > 1e6,
+            "{text}"
+        );
+        assert!(
+            value("sessile_process_open_fds") >= 3.0 && value("sessile_process_max_fds") >= 3.0,
             "{text}"
         );
     }
