@@ -233,7 +233,8 @@ async fn speak_http(connection: &Rc<Connection>, carrier: Carrier) -> (Carrier, 
         connection.pending.take();
     }
     let parts = http.into_parts();
-    (parts.io.into_inner().carrier, parts.read_buf.into())
+    // Copied: what is left of hyper's buffer must not keep all of it.
+    (parts.io.into_inner().carrier, parts.read_buf.to_vec())
 }
 
 impl Connection {

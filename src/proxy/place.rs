@@ -104,7 +104,7 @@ impl<'r> Candidates<'r> {
             match self.connect(member, road).await {
                 Ok(carrier) => return Ok((seat, carrier)),
                 Err(error) => {
-                    seat.report(Outcome::ConnectFailed);
+                    seat.not_reached(&error);
                     self.remember(error);
                 }
             }
@@ -182,6 +182,17 @@ impl BackendSeat {
                 let seconds = until.duration_since(now).as_secs_f64();
                 tracing::warn!(upstream = %upstream.config.name, backend = %self.id, cause = ?outcome, seconds, "backend ejected");
             }
+        }
+    }
+
+    /// A dial failed: that speaks against the backend, unless it is this machine that lacks something.
+    pub(super) fn not_reached(&self, error: &NotReached) {
+        let ours = match error {
+            NotReached::Dial(error) => error.is_ours(),
+            NotReached::Tls(_) => true,
+        };
+        if !ours {
+            self.report(Outcome::ConnectFailed);
         }
     }
 

@@ -56,8 +56,7 @@ pub(super) async fn forward(
 ) -> Result<Reply, Refusal> {
     let until = Instant::from_std(exchange.arrived) + plan.route.config.timeouts.response;
     let uploaded = Rc::new(Cell::new(0));
-    let mut request = Some(Box::new(request(exchange, &plan, head, body, &uploaded)?));
-    let repeatable = Repeatable::of(request.as_deref().expect("just made"));
+    let mut request = request(exchange, &plan, head, body, &uploaded)?;
     let tls = exchange.backend_tls(&plan);
     let road = exchange.road(until, tls.as_ref());
     let worker = &exchange.connection.worker;
@@ -68,11 +67,9 @@ pub(super) async fn forward(
     while let Some((member, seat)) = candidates.next() {
         let key = (plan.upstream.config.name.clone(), member.id.clone());
         if let Some(mut sender) = worker.pool.take(&key).filter(|_| shared) {
-            let again = request
-                .take()
-                .or_else(|| repeatable.as_ref().map(Repeatable::again));
-            match send(&mut sender, *again.expect("only lost if repeatable"), until).await {
-                Ok(answer) => {
+            let repeatable = Repeatable::of(&request);
+            match (send(&mut sender, request, until).await, repeatable) {
+                (Ok(answer), _) => {
                     return pass_on(
                         exchange,
                         &plan,
@@ -82,25 +79,22 @@ pub(super) async fn forward(
                         Some((key, sender)),
                     );
                 }
-                Err(SendError::Unsent(unsent)) => request = Some(unsent),
+                (Err(SendError::Unsent(unsent)), _) => request = *unsent,
                 // The backend let the idle connection go while the request was under way.
-                Err(SendError::Broke(_)) if repeatable.is_some() => {}
-                Err(error) => return Err(seat.failed(error)),
+                (Err(SendError::Broke(_)), Some(repeatable)) => request = repeatable.again(),
+                (Err(error), _) => return Err(seat.failed(error)),
             }
         }
         let carrier = match candidates.connect(member, &road).await {
             Ok(carrier) => carrier,
             Err(error) => {
-                seat.report(Outcome::ConnectFailed);
+                seat.not_reached(&error);
                 candidates.remember(error);
                 continue;
             }
         };
         let mut sender = pool::speak(carrier).await.map_err(Refusal::BackendBroke)?;
-        let again = request
-            .take()
-            .or_else(|| repeatable.as_ref().map(Repeatable::again));
-        let answer = send(&mut sender, *again.expect("only lost if repeatable"), until).await;
+        let answer = send(&mut sender, request, until).await;
         let answer = answer.map_err(|error| seat.failed(error))?;
         let keep = shared.then_some((key, sender));
         return pass_on(exchange, &plan, seat, answer, &uploaded, keep);
@@ -143,12 +137,12 @@ impl Repeatable {
         })
     }
 
-    fn again(&self) -> Box<Request<Outgoing<Upload>>> {
+    fn again(self) -> Request<Outgoing<Upload>> {
         let mut request = Request::new(Outgoing::Empty);
-        *request.method_mut() = self.method.clone();
-        *request.uri_mut() = self.target.clone();
-        *request.headers_mut() = self.fields.clone();
-        Box::new(request)
+        *request.method_mut() = self.method;
+        *request.uri_mut() = self.target;
+        *request.headers_mut() = self.fields;
+        request
     }
 }
 

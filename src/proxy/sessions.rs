@@ -272,9 +272,12 @@ impl BackendSeat {
     /// What a session's end says about its backend: one that loses a session right after its 101 is
     /// not well, whatever its probe says.
     fn judge(&self, record: &Record) {
-        let lost = record.ending.by == EndedBy::Backend
-            && (record.ending.cause != Cause::CloseFrame
-                || matches!(record.ending.close_code, Some(1006 | 1011)));
+        let ending = record.ending;
+        let lost = match (ending.by, ending.cause) {
+            (EndedBy::Backend, Cause::CloseFrame) => matches!(ending.close_code, Some(1006 | 1011)),
+            (EndedBy::Backend, _) | (_, Cause::BackendProtocolError) => true,
+            _ => false,
+        };
         if lost && record.duration <= self.early_close() {
             self.report(Outcome::EarlyClose);
         } else {

@@ -218,7 +218,7 @@ fn setup(plan: &Plan, granted: &Granted, early: Bytes, now: u32) -> Setup {
             extensions,
         },
         client_early: Vec::new(),
-        backend_early: early.into(),
+        backend_early: early.to_vec(),
         times: Times {
             idle: timeouts.idle.map(ticks),
             lifetime_at: timeouts

@@ -265,7 +265,10 @@ async fn metrics_count_what_happened() {
         .lines()
         .filter(|line| !line.starts_with('#') && !line.is_empty())
     {
-        assert!(line.starts_with("sessile_"), "{line}");
+        let named = ["sessile_", "process_"]
+            .iter()
+            .any(|prefix| line.starts_with(prefix));
+        assert!(named, "{line}");
         assert!(!line.contains("127.0.0.1:0"), "{line}");
     }
     assert!(

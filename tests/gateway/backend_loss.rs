@@ -227,7 +227,7 @@ async fn backends_that_never_answer_the_upgrade_are_ejected() {
     }
     // Workers count failures for the upstream as a whole.
     assert_eq!(refused, 3, "of a hundred handshakes");
-    assert_eq!(gateway.backend("echo", mute.address)["health"], "ejected");
+    assert!(!gateway.backend("echo", mute.address)["ejected"].is_null());
 }
 
 #[tokio::test]
@@ -268,10 +268,7 @@ async fn a_backend_that_resets_after_its_101_is_a_1011_and_is_ejected() {
         }
     }
     assert_eq!(lost, 3, "of a hundred sessions");
-    assert_eq!(
-        gateway.backend("echo", resetting.address)["health"],
-        "ejected"
-    );
+    assert!(!gateway.backend("echo", resetting.address)["ejected"].is_null());
 }
 
 #[tokio::test]
@@ -288,7 +285,7 @@ async fn an_ejected_backend_is_tried_again() {
             .close()
             .await;
     }
-    assert_eq!(gateway.backend("echo", address)["health"], "ejected");
+    assert!(!gateway.backend("echo", address)["ejected"].is_null());
     let _flaky = Backend::echo_at(address).await;
     eventually("it has sessions again", async || {
         let mut homes = Vec::new();

@@ -44,11 +44,11 @@ pub struct Facts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EndedBy {
-    /// It closed, left or broke the rules first.
+    /// It closed or left first.
     Client,
-    /// It closed, left or broke the rules first.
+    /// It closed or left first.
     Backend,
-    /// The gateway decided.
+    /// The gateway decided, maybe for a fault of one of them.
     Gateway,
 }
 
@@ -62,9 +62,11 @@ pub enum Cause {
     Disconnected,
     /// The connection was reset.
     Reset,
-    /// A frame that RFC 6455 forbids.
-    ProtocolError,
-    /// A frame or message beyond the route's limits.
+    /// A frame of the client's that RFC 6455 forbids.
+    ClientProtocolError,
+    /// A frame of the backend's that RFC 6455 forbids.
+    BackendProtocolError,
+    /// A frame or message of the client's beyond the route's limits.
     TooBig,
     /// Silent for longer than `timeouts.idle`.
     IdleTimeout,
@@ -98,7 +100,8 @@ impl Cause {
             Self::CloseFrame => "close_frame",
             Self::Disconnected => "disconnected",
             Self::Reset => "reset",
-            Self::ProtocolError => "protocol_error",
+            Self::ClientProtocolError => "client_protocol_error",
+            Self::BackendProtocolError => "backend_protocol_error",
             Self::TooBig => "too_big",
             Self::IdleTimeout => "idle_timeout",
             Self::LifetimeReached => "lifetime_reached",

@@ -280,7 +280,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
                 let code = self.flow(side).tracker.close_code();
                 self.end(by, Cause::CloseFrame, code, now);
             }
-            Event::Violation(violation) => self.violated(side, by, violation, now),
+            Event::Violation(violation) => self.violated(side, violation, now),
             Event::SourceEnded { reset } => self.source_ended(side, by, reset, now),
             // Why it is lost is learnt from reading; until then only the limit runs.
             Event::SinkLost => {
@@ -303,14 +303,14 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
     }
 
     /// The offender is told what it did; the other side that the session is over.
-    fn violated(&mut self, side: Side, by: EndedBy, violation: Violation, now: Tick) {
+    fn violated(&mut self, side: Side, violation: Violation, now: Tick) {
         let code = violation.close_code();
-        let cause = if code == 1009 {
-            Cause::TooBig
-        } else {
-            Cause::ProtocolError
+        let cause = match (code, side) {
+            (1009, _) => Cause::TooBig,
+            (_, Side::Client) => Cause::ClientProtocolError,
+            (_, Side::Backend) => Cause::BackendProtocolError,
         };
-        self.end(by, cause, Some(code), now);
+        self.end(EndedBy::Gateway, cause, Some(code), now);
         let said = violation.to_string();
         let (to_client, to_backend) = match side {
             Side::Client => ((code, said), (code, format!("client: {violation}"))),

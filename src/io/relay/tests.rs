@@ -268,7 +268,12 @@ async fn who_breaks_the_protocol_is_told_so() {
     let ended = rig.run().await;
     assert_eq!(
         ended,
-        ending(EndedBy::Client, Cause::ProtocolError, Some(1002), true)
+        ending(
+            EndedBy::Gateway,
+            Cause::ClientProtocolError,
+            Some(1002),
+            true
+        )
     );
 }
 

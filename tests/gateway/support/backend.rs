@@ -407,7 +407,14 @@ async fn plain(state: &Arc<State>, request: Request<Incoming>) -> Response<Body>
     }
     match path.as_str() {
         "/healthz" if !state.healthy.load(Ordering::Relaxed) => answer(503, "unwell"),
-        "/echo" => Response::new(request.into_body().boxed_unsync()),
+        "/echo" => {
+            let announced = request.headers().get("trailer").cloned();
+            let mut response = Response::new(request.into_body().boxed_unsync());
+            if let Some(announced) = announced {
+                response.headers_mut().insert("trailer", announced);
+            }
+            response
+        }
         "/events" => events(state),
         "/headers" => {
             let headers = request.headers().iter().map(|(name, value)| {
