@@ -502,9 +502,10 @@ where
     let _live = Live::new(&state.live);
     let mut end = None;
     while let Some(Ok(message)) = socket.next().await {
-        state
-            .received
-            .fetch_add(message.len() as u64, Ordering::Relaxed);
+        if message.is_text() || message.is_binary() {
+            let bytes = message.len() as u64;
+            state.received.fetch_add(bytes, Ordering::Relaxed);
+        }
         let sent = match &message {
             Message::Close(frame) => {
                 end = frame
