@@ -87,6 +87,17 @@ impl Violation {
     }
 }
 
+/// How far `track` goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// To the end of the chunk.
+    ChunkEnd,
+    /// To the next end of a frame, at once if it is at one.
+    Boundary,
+    /// To the beginning of a close frame.
+    CloseFrame,
+}
+
 /// How far `track` came, and why no further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tracked {
@@ -101,8 +112,8 @@ pub struct Tracked {
 pub enum Stop {
     /// The chunk did. A header's beginning at its end is kept as the carry.
     ChunkEnd,
-    /// A frame did, and that was asked for.
-    Boundary,
+    /// What it was to go to has come.
+    Reached,
     /// A close frame did; nothing that the sender sends after it counts.
     Closed,
     /// The frame at `forward` must not go on.
@@ -182,10 +193,9 @@ impl FrameTracker {
         (self.close.seen == 2).then(|| u16::from_be_bytes(self.close.bytes))
     }
 
-    /// Follows the next bytes, which begin with the carry. With `to_boundary` it comes to an end
-    /// at the next end of a frame, at once if it is at one.
+    /// Follows the next bytes, which begin with the carry.
     #[inline]
-    pub fn track(&mut self, chunk: &[u8], to_boundary: bool) -> Tracked {
+    pub fn track(&mut self, chunk: &[u8], until: Until) -> Tracked {
         self.carry_len = 0;
         let mut at = 0;
         let stop = loop {
@@ -199,13 +209,16 @@ impl FrameTracker {
                     break Stop::Closed;
                 }
             }
-            if to_boundary {
-                break Stop::Boundary;
+            if until == Until::Boundary {
+                break Stop::Reached;
             }
             let Some(header) = FrameHeader::parse(&chunk[at..]) else {
                 self.keep(&chunk[at..]);
                 break Stop::ChunkEnd;
             };
+            if until == Until::CloseFrame && header.opcode == Some(Opcode::Close) {
+                break Stop::Reached;
+            }
             if let Err(violation) = self.begin(&header) {
                 break Stop::Violation(violation);
             }

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::core::wire::frame::HEADER_MAX;
-use crate::core::wire::tracker::{FrameTracker, Stop, Violation};
+use crate::core::wire::tracker::{FrameTracker, Stop, Until, Violation};
 
 /// Room in front of a read for the beginning of a header that the last read ended in.
 const CARRY_ROOM: usize = HEADER_MAX;
@@ -54,6 +54,22 @@ enum State {
     Ended,
 }
 
+/// A close frame of the gateway's own that waits for its place.
+#[derive(Debug)]
+struct Goodbye {
+    frame: Vec<u8>,
+    place: Place,
+}
+
+/// Where it goes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Behind the frame that is passing.
+    NextBoundary,
+    /// Behind the source's last word: in the place of its close frame, or at its end.
+    LastWord,
+}
+
 /// One direction.
 #[derive(Debug)]
 pub(super) struct Flow {
@@ -64,8 +80,7 @@ pub(super) struct Flow {
     sent: usize,
     /// What was read before the relay began.
     early: Vec<u8>,
-    /// A close frame of the gateway's own, for the next boundary.
-    goodbye: Option<Box<[u8]>>,
+    goodbye: Option<Goodbye>,
     /// A close frame went to the sink, the source's or the gateway's.
     closed: bool,
     /// The sink is to be told that nothing more comes, once it has everything.
@@ -95,12 +110,23 @@ impl Flow {
         }
     }
 
-    /// Puts a close frame of the gateway's own in at the next boundary, and drops what the source
-    /// sends from there on. Without effect once a close frame has passed, or where the source ended
-    /// inside a frame.
-    pub(super) fn say_goodbye(&mut self, frame: Vec<u8>) {
+    /// Puts a close frame of the gateway's own in at its place, and drops what the source sends from
+    /// there on. Without effect once a close frame has passed, or where the source ended inside a
+    /// frame.
+    pub(super) fn say_goodbye(&mut self, frame: Vec<u8>, place: Place) {
         if !self.closed && (self.state != State::Ended || self.tracker.at_boundary()) {
-            self.goodbye = Some(frame.into_boxed_slice());
+            self.goodbye = Some(Goodbye { frame, place });
+        }
+    }
+
+    /// Waits for the source's last word no longer; answers whether it did.
+    pub(super) fn hurry(&mut self) -> bool {
+        match &mut self.goodbye {
+            Some(goodbye) if goodbye.place == Place::LastWord => {
+                goodbye.place = Place::NextBoundary;
+                true
+            }
+            _ => false,
         }
     }
 
@@ -194,10 +220,14 @@ impl Flow {
             }
             self.unsent = Vec::new();
             self.sent = 0;
-            if self.goodbye.is_none() || !self.tracker.at_boundary() {
+            let in_place = |goodbye: &mut Goodbye| goodbye.place == Place::NextBoundary;
+            if !self.tracker.at_boundary() {
                 break;
             }
-            self.unsent = self.goodbye.take().expect("looked at above").into_vec();
+            let Some(goodbye) = self.goodbye.take_if(in_place) else {
+                break;
+            };
+            self.unsent = goodbye.frame;
             self.closed = true;
             if self.state == State::Open {
                 self.state = State::Silenced;
@@ -254,6 +284,7 @@ impl Flow {
 
     fn source_gone(&mut self, reset: bool) -> Event {
         self.state = State::Ended;
+        self.hurry();
         if !self.tracker.at_boundary() {
             self.goodbye = None;
         }
@@ -265,9 +296,18 @@ impl Flow {
     where
         T: AsyncWrite + Unpin,
     {
-        let tracked = self.tracker.track(chunk, self.goodbye.is_some());
+        let until = match self.goodbye.as_ref().map(|goodbye| goodbye.place) {
+            None => Until::ChunkEnd,
+            Some(Place::NextBoundary) => Until::Boundary,
+            Some(Place::LastWord) => Until::CloseFrame,
+        };
+        let tracked = self.tracker.track(chunk, until);
         let mut event = match tracked.stop {
-            Stop::ChunkEnd | Stop::Boundary => None,
+            Stop::ChunkEnd => None,
+            Stop::Reached => {
+                self.hurry();
+                None
+            }
             Stop::Closed => {
                 self.closed = true;
                 self.goodbye = None;

@@ -17,7 +17,7 @@ use crate::core::session::record::{Cause, EndedBy, Ending};
 use crate::core::session::wheel::Tick;
 use crate::core::wire::frame::close_frame;
 use crate::core::wire::tracker::{FrameTracker, Rules, Sender, Violation};
-use crate::io::relay::flow::{Event, Flow};
+use crate::io::relay::flow::{Event, Flow, Place};
 use crate::live::CloseOrder;
 
 pub use crate::io::relay::flow::Scratch;
@@ -49,6 +49,9 @@ pub struct Setup {
     /// Close code for the client when the backend is lost.
     pub backend_lost_code: u16,
 }
+
+/// Part of `Times::close` that a backend has for its last word to a client that broke the rules.
+const LAST_WORD_SHARE: Tick = 5;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Side {
@@ -139,8 +142,8 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
             return false;
         }
         self.end(EndedBy::Gateway, order.cause, Some(order.code), now);
-        self.down
-            .say_goodbye(close_frame(order.code, &order.reason, None));
+        let frame = close_frame(order.code, &order.reason, None);
+        self.down.say_goodbye(frame, Place::NextBoundary);
         self.wake();
         true
     }
@@ -160,7 +163,10 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
     /// whose end takes too long.
     pub fn expire(&mut self, now: Tick) {
         if let Some(over_at) = self.over_at {
-            if now >= over_at {
+            if now >= over_at && self.down.hurry() {
+                self.over_at = Some(now.saturating_add(self.times.close));
+                self.wake();
+            } else if now >= over_at {
                 self.cut(now);
             }
             return;
@@ -302,7 +308,8 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
         }
     }
 
-    /// The offender is told what it did; the other side that the session is over.
+    /// The offender is told what it did, the other side that the session is over. A client hears
+    /// first what the backend has to say to all that was good before.
     fn violated(&mut self, side: Side, violation: Violation, now: Tick) {
         let code = violation.close_code();
         let cause = match (code, side) {
@@ -312,16 +319,23 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
         };
         self.end(EndedBy::Gateway, cause, Some(code), now);
         let said = violation.to_string();
-        let (to_client, to_backend) = match side {
-            Side::Client => ((code, said), (code, format!("client: {violation}"))),
-            Side::Backend => ((1011, format!("backend: {violation}")), (code, said)),
+        let (to_client, place, to_backend) = match side {
+            Side::Client => {
+                self.over_at =
+                    Some(now.saturating_add((self.times.close / LAST_WORD_SHARE).max(1)));
+                let frame = close_frame(code, &said, None);
+                (frame, Place::LastWord, format!("client: {said}"))
+            }
+            Side::Backend => {
+                self.up.finish();
+                let frame = close_frame(1011, &format!("backend: {said}"), None);
+                (frame, Place::NextBoundary, said)
+            }
         };
-        self.down
-            .say_goodbye(close_frame(to_client.0, &to_client.1, None));
-        self.up
-            .say_goodbye(close_frame(to_backend.0, &to_backend.1, Some(mask())));
+        self.down.say_goodbye(to_client, place);
         self.down.finish();
-        self.up.finish();
+        let frame = close_frame(code, &to_backend, Some(mask()));
+        self.up.say_goodbye(frame, Place::NextBoundary);
     }
 
     fn source_ended(&mut self, side: Side, by: EndedBy, reset: bool, now: Tick) {
@@ -344,11 +358,8 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
                 // The client must not be left to guess: a code and a reason, not a bare end (I10:
                 // only where a frame may stand). Who asked for the close itself needs no such word.
                 if !begun {
-                    self.down.say_goodbye(close_frame(
-                        self.backend_lost_code,
-                        "backend lost",
-                        None,
-                    ));
+                    let frame = close_frame(self.backend_lost_code, "backend lost", None);
+                    self.down.say_goodbye(frame, Place::NextBoundary);
                 }
                 self.up.lose_sink();
             }

@@ -242,11 +242,31 @@ async fn i10_the_gateways_close_waits_for_the_frame_to_end() {
 }
 
 #[tokio::test]
-async fn who_breaks_the_protocol_is_told_so() {
+async fn who_breaks_the_protocol_is_told_so_after_the_answers_to_what_was_good() {
     let mut rig = Rig::new(1024);
     let good = from_client(0x81, b"good");
+    let bad = from_client(0x83, b"bad");
     rig.client
-        .write_all(&[good.clone(), from_client(0x83, b"bad")].concat())
+        .write_all(&[good.clone(), bad].concat())
+        .await
+        .expect("room");
+    rig.turn().await;
+    let told_backend = read_now(&mut rig.backend).await;
+    assert!(told_backend.starts_with(&good));
+    assert_eq!(
+        told_backend[good.len()],
+        0x88,
+        "the backend is told as well"
+    );
+    assert_eq!(
+        read_now(&mut rig.client).await,
+        b"",
+        "the backend has the word"
+    );
+    let answer = from_backend(0x81, b"answer");
+    let farewell = close_frame(1002, "", None);
+    rig.backend
+        .write_all(&[answer.clone(), farewell].concat())
         .await
         .expect("room");
     rig.turn().await;
@@ -255,26 +275,39 @@ async fn who_breaks_the_protocol_is_told_so() {
         .read_to_end(&mut told)
         .await
         .expect("the gateway ends the connection");
-    assert_eq!(told, close_frame(1002, "unknown opcode", None));
-    let mut came = Vec::new();
-    rig.backend
-        .read_to_end(&mut came)
-        .await
-        .expect("the gateway ends the connection");
-    assert!(came.starts_with(&good));
-    assert_eq!(came[good.len()], 0x88, "the backend is told as well");
+    assert_eq!(
+        told,
+        [answer, close_frame(1002, "unknown opcode", None)].concat()
+    );
     drop(std::mem::replace(&mut rig.client, duplex(1).0));
     drop(std::mem::replace(&mut rig.backend, duplex(1).0));
     let ended = rig.run().await;
-    assert_eq!(
-        ended,
-        ending(
-            EndedBy::Gateway,
-            Cause::ClientProtocolError,
-            Some(1002),
-            true
-        )
+    let expected = ending(
+        EndedBy::Gateway,
+        Cause::ClientProtocolError,
+        Some(1002),
+        true,
     );
+    assert_eq!(ended, expected);
+}
+
+#[tokio::test]
+async fn a_backend_without_a_last_word_is_not_waited_for() {
+    let mut rig = Rig::new(1024);
+    rig.client
+        .write_all(&from_client(0x83, b"bad"))
+        .await
+        .expect("room");
+    rig.turn().await;
+    assert_eq!(rig.relay.due(), Some(10));
+    rig.relay.expire(10);
+    rig.turn().await;
+    assert_eq!(
+        read_now(&mut rig.client).await,
+        close_frame(1002, "unknown opcode", None)
+    );
+    rig.relay.expire(60);
+    assert!(!rig.run().await.clean);
 }
 
 #[tokio::test]

@@ -38,7 +38,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 fn check(stream: &[u8], rules: Rules, forward: usize, stop: Stop) {
     let mut tracker = FrameTracker::new(Sender::Client, rules);
     assert_eq!(
-        tracker.track(stream, false),
+        tracker.track(stream, Until::ChunkEnd),
         Tracked { forward, stop },
         "{stream:02x?}"
     );
@@ -80,7 +80,7 @@ fn what_rfc_6455_forbids_is_seen_in_the_header() {
 #[test]
 fn a_backend_must_not_mask() {
     let mut tracker = FrameTracker::new(Sender::Backend, RULES);
-    let stop = tracker.track(&frame(0x81, b"x"), false).stop;
+    let stop = tracker.track(&frame(0x81, b"x"), Until::ChunkEnd).stop;
     assert_eq!(stop, Stop::Violation(Violation::Masked));
 }
 
@@ -153,7 +153,10 @@ fn a_close_frame_ends_the_stream_and_tells_its_code() {
         assert_eq!(tracker.close_code(), Some(4321));
     }
     let mut tracker = FrameTracker::new(Sender::Client, RULES);
-    assert_eq!(tracker.track(&frame(0x88, b""), false).stop, Stop::Closed);
+    assert_eq!(
+        tracker.track(&frame(0x88, b""), Until::ChunkEnd).stop,
+        Stop::Closed
+    );
     assert_eq!(tracker.close_code(), None);
 }
 
@@ -162,22 +165,39 @@ fn i10_it_stops_at_the_next_boundary_when_asked() {
     let two = [frame(0x01, b"half a message"), frame(0x80, b"rest")].concat();
     let first = frame(0x01, b"half a message").len();
     let mut tracker = FrameTracker::new(Sender::Client, RULES);
-    tracker.track(&two[..10], false);
+    tracker.track(&two[..10], Until::ChunkEnd);
     assert!(!tracker.at_boundary());
     assert_eq!(
-        tracker.track(&two[10..], true),
+        tracker.track(&two[10..], Until::Boundary),
         Tracked {
             forward: first - 10,
-            stop: Stop::Boundary
+            stop: Stop::Reached
         }
     );
     assert!(tracker.at_boundary());
     assert_eq!(
-        tracker.track(&two[first..], true),
+        tracker.track(&two[first..], Until::Boundary),
         Tracked {
             forward: 0,
-            stop: Stop::Boundary
+            stop: Stop::Reached
         }
+    );
+}
+
+#[test]
+fn it_stops_before_a_close_frame_when_asked() {
+    let first = frame(0x81, b"words");
+    let stream = [first.clone(), close_frame(1000, "", Some([1, 2, 3, 4]))].concat();
+    let mut tracker = FrameTracker::new(Sender::Client, RULES);
+    let tracked = tracker.track(&stream, Until::CloseFrame);
+    assert_eq!(
+        (tracked.forward, tracked.stop),
+        (first.len(), Stop::Reached)
+    );
+    assert!(tracker.at_boundary());
+    assert_eq!(
+        tracker.track(&stream[first.len()..], Until::ChunkEnd).stop,
+        Stop::Closed
     );
 }
 
@@ -186,7 +206,7 @@ fn feed(tracker: &mut FrameTracker, chunks: &[&[u8]]) -> (Vec<u8>, Stop) {
     let mut forwarded = Vec::new();
     for chunk in chunks {
         let chunk = [tracker.carry(), chunk].concat();
-        let tracked = tracker.track(&chunk, false);
+        let tracked = tracker.track(&chunk, Until::ChunkEnd);
         forwarded.extend_from_slice(&chunk[..tracked.forward]);
         if tracked.stop != Stop::ChunkEnd {
             return (forwarded, tracked.stop);
@@ -228,9 +248,9 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_make_it_panic(stream in prop::collection::vec(any::<u8>(), 0..400), to_boundary: bool) {
+    fn no_bytes_make_it_panic(stream in prop::collection::vec(any::<u8>(), 0..400), until in prop::sample::select(vec![Until::ChunkEnd, Until::Boundary, Until::CloseFrame])) {
         let mut tracker = FrameTracker::new(Sender::Backend, RULES);
-        let tracked = tracker.track(&stream, to_boundary);
+        let tracked = tracker.track(&stream, until);
         prop_assert!(tracked.forward <= stream.len());
     }
 }
