@@ -2,3 +2,4 @@
 
 pub mod handshake;
 pub mod proxy_protocol;
+pub mod request_guard;

@@ -1,0 +1,259 @@
+//! Request smuggling is refused, not normalised. HTTP parsers forgive: one drops `Content-Length`
+//! beside `Transfer-Encoding`, the next takes a bare LF for a line end, and two that forgive
+//! differently see different requests in the same bytes. The guard looks at the bytes of a client's
+//! HTTP/1 connection beside hyper, finds every request in them by the strict rules of RFC 9112, and
+//! condemns the first that could be read in two ways, and with it all that follow.
+//!
+//! It is told every byte before hyper sees it and asked about every request that hyper finds:
+//! a request that it has not found there itself is condemned too. A fault in a body comes when its
+//! request may have been answered already, so it condemns the next. What is merely malformed, or
+//! too long, is left to hyper, which refuses it. What is behind an upgrade is no HTTP: then the
+//! guard is dropped.
+//!
+//! A head that arrives in one piece is read in place. Of a line in pieces the guard keeps at most
+//! 520 bytes or so, whatever is sent.
+
+mod head;
+mod lines;
+
+use head::Head;
+use lines::{Line, Lines};
+
+/// Bytes of a chunk's size line, extensions and CRLF included.
+const CHUNK_LINE_MAX: usize = 256;
+/// Bytes of all trailers of a message, hyper's own bound.
+const TRAILERS_MAX: usize = 16 * 1024;
+/// Watches one client connection.
+#[derive(Debug)]
+pub struct RequestGuard {
+    lines: Lines,
+    reader: Reader,
+    fault: Option<Smuggling>,
+}
+
+/// Why a request is condemned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Smuggling {
+    /// LF without CR.
+    #[error("a line ends with LF alone")]
+    BareLf,
+    /// CR without LF.
+    #[error("a CR stands without its LF")]
+    BareCr,
+    /// A zero byte.
+    #[error("the message holds a NUL")]
+    Nul,
+    /// Not `method target HTTP/1.x`, or a target of no form (RFC 9112 section 3.2).
+    #[error("the request line is malformed")]
+    RequestLine,
+    /// A line that begins with white space.
+    #[error("a header line is folded or begins with white space")]
+    Folded,
+    /// RFC 9112 section 5.1.
+    #[error("white space stands before a header's colon")]
+    SpaceBeforeColon,
+    /// Not a token, or no colon.
+    #[error("a header's name is malformed")]
+    FieldName,
+    /// HTTP/1.1 asks for one.
+    #[error("`host` is missing")]
+    NoHost,
+    /// More than one.
+    #[error("`host` stands in the request more than once")]
+    RepeatedHost,
+    /// Not a host with or without port.
+    #[error("`host` is malformed")]
+    Host,
+    /// The target names another host than the header.
+    #[error("`host` is not the host of the request line")]
+    HostMismatch,
+    /// More than one, equal or not.
+    #[error("`content-length` stands in the request more than once")]
+    RepeatedLength,
+    /// Not digits alone, or too many of them.
+    #[error("`content-length` is not a number")]
+    Length,
+    /// Not `chunked` alone, or more than one.
+    #[error("`transfer-encoding` is not `chunked` alone")]
+    TransferEncoding,
+    /// The classic.
+    #[error("`content-length` and `transfer-encoding` stand together")]
+    LengthAndChunked,
+    /// HTTP/1.0 does not know chunks.
+    #[error("`transfer-encoding` in a request of HTTP/1.0")]
+    ChunkedInHttp10,
+    /// Not hexadecimal, too large, or followed by something else than an extension.
+    #[error("a chunk's size is malformed")]
+    ChunkSize,
+    /// No end within the bound.
+    #[error("a chunk's size line is longer than {CHUNK_LINE_MAX} bytes")]
+    ChunkLineTooLong,
+    /// More data than the size says.
+    #[error("a chunk does not end with CRLF")]
+    ChunkEnd,
+    /// No end within the bound.
+    #[error("trailers are longer than {TRAILERS_MAX} bytes")]
+    TrailersTooLong,
+    /// `Host`, `Content-Length` or `Transfer-Encoding` behind the body.
+    #[error("a trailer tells how to read the message")]
+    Trailer,
+    /// The parser sees a request where the guard sees none.
+    #[error("the parser and the guard read different requests")]
+    OutOfStep,
+}
+
+impl Default for RequestGuard {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl RequestGuard {
+    /// For a connection from which nothing has been read.
+    pub const fn new() -> Self {
+        Self {
+            lines: Lines::new(),
+            reader: Reader {
+                phase: Phase::RequestLine,
+                budget: usize::MAX,
+                heads: 0,
+                head: Head::new(),
+            },
+            fault: None,
+        }
+    }
+
+    /// Takes what the connection delivered next, in whatever pieces.
+    pub fn observe(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() && self.fault.is_none() {
+            match self.step(bytes) {
+                Ok(used) => bytes = &bytes[used..],
+                Err(fault) => self.fault = Some(fault),
+            }
+        }
+    }
+
+    /// Whether the connection's request number `index`, counted from 0, may be served.
+    ///
+    /// # Errors
+    /// When it, or what came before it, could be read in two ways. The answer is 400 and the end of
+    /// the connection.
+    pub fn verdict(&self, index: u64) -> Result<(), Smuggling> {
+        if index < self.reader.heads {
+            return Ok(());
+        }
+        Err(self.fault.unwrap_or(Smuggling::OutOfStep))
+    }
+
+    /// Takes at least one of `bytes`, which are not empty, and tells how many.
+    fn step(&mut self, bytes: &[u8]) -> Result<usize, Smuggling> {
+        if let Some(skipped) = self.reader.skip(bytes.len()) {
+            return Ok(skipped);
+        }
+        let reach = bytes.len().min(self.reader.budget);
+        if reach == 0 {
+            return Err(self.reader.phase.overrun());
+        }
+        let (line, used) = self.lines.next(&bytes[..reach])?;
+        self.reader.budget -= used;
+        if let Some(line) = line {
+            self.reader.line(&line)?;
+        }
+        Ok(used)
+    }
+}
+
+/// Where in the stream of messages the next byte stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    RequestLine,
+    Field,
+    /// So many bytes of a body with a length are to come.
+    Body(u64),
+    ChunkSize,
+    /// So many bytes of a chunk are to come.
+    Chunk(u64),
+    ChunkEnd,
+    Trailer,
+}
+
+impl Phase {
+    /// What it means that a line does not end within its budget. Heads have none: hyper bounds
+    /// them.
+    const fn overrun(self) -> Smuggling {
+        match self {
+            Self::ChunkEnd => Smuggling::ChunkEnd,
+            Self::Trailer => Smuggling::TrailersTooLong,
+            _ => Smuggling::ChunkLineTooLong,
+        }
+    }
+}
+
+/// What the lines of a stream mean.
+#[derive(Debug)]
+struct Reader {
+    phase: Phase,
+    /// Bytes that lines of this phase may still take.
+    budget: usize,
+    /// Heads whose last byte has been seen, all good.
+    heads: u64,
+    head: Head,
+}
+
+impl Reader {
+    fn enter(&mut self, phase: Phase) {
+        self.phase = phase;
+        self.budget = match phase {
+            Phase::ChunkSize => CHUNK_LINE_MAX,
+            Phase::ChunkEnd => b"\r\n".len(),
+            Phase::Trailer => TRAILERS_MAX,
+            _ => usize::MAX,
+        };
+    }
+
+    /// Passes over what of `available` bytes is body; `None` where there are lines to be read.
+    fn skip(&mut self, available: usize) -> Option<usize> {
+        let (Phase::Body(left) | Phase::Chunk(left)) = self.phase else {
+            return None;
+        };
+        let skipped = usize::try_from(left).map_or(available, |left| left.min(available));
+        let left = left - skipped as u64;
+        self.enter(match self.phase {
+            Phase::Body(_) if left > 0 => Phase::Body(left),
+            Phase::Body(_) => Phase::RequestLine,
+            _ if left > 0 => Phase::Chunk(left),
+            _ => Phase::ChunkEnd,
+        });
+        Some(skipped)
+    }
+
+    fn line(&mut self, line: &Line<'_>) -> Result<(), Smuggling> {
+        match self.phase {
+            // RFC 9112 section 2.2: empty lines before a request are passed over.
+            Phase::RequestLine if line.is_empty() => {}
+            Phase::RequestLine => {
+                self.head = Head::begin(line)?;
+                self.enter(Phase::Field);
+            }
+            Phase::Field if line.is_empty() => {
+                let body = self.head.body()?;
+                self.heads += 1;
+                self.enter(body);
+            }
+            Phase::Field => self.head.field(line)?,
+            Phase::ChunkSize => match head::chunk_size(line)? {
+                0 => self.enter(Phase::Trailer),
+                size => self.enter(Phase::Chunk(size)),
+            },
+            Phase::ChunkEnd if line.is_empty() => self.enter(Phase::ChunkSize),
+            Phase::ChunkEnd => return Err(Smuggling::ChunkEnd),
+            Phase::Trailer if line.is_empty() => self.enter(Phase::RequestLine),
+            Phase::Trailer => head::trailer(line)?,
+            Phase::Body(_) | Phase::Chunk(_) => unreachable!("`skip` passes over bodies"),
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
