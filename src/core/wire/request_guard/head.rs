@@ -1,7 +1,9 @@
 //! What lines mean: the parts of RFC 9112 and RFC 9110 that tell where a request ends and whom it
 //! is for, read strictly. Whatever else a head holds is hyper's to judge.
 
-use super::lines::{LINE_KEPT, Line};
+use memchr::memchr;
+
+use super::lines::{LINE_KEPT, Line, is_graphic};
 use super::{Phase, Smuggling};
 
 /// Digits of `Content-Length`: the most that always fit 64 bits.
@@ -43,9 +45,9 @@ impl Head {
             .map(|end| rest.split_at(end))
             .ok_or(malformed)?;
         let http_11 = version == b" HTTP/1.1";
-        let graphic = |byte: &u8| *byte > b' ' && *byte != 0x7f;
-        if !(http_11 || version == b" HTTP/1.0") || !is_token(method) || !target.iter().all(graphic)
-        {
+        let known = http_11 || version == b" HTTP/1.0";
+        let one_word = target.iter().all(is_graphic) && line.gap_is_graphic();
+        if !known || !is_token(method) || !one_word {
             return Err(malformed);
         }
         let authority = authority(method, target).ok_or(malformed)?;
@@ -124,7 +126,7 @@ pub(super) fn chunk_size(line: &Line<'_>) -> Result<u64, Smuggling> {
         .take_while(|byte| byte.is_ascii_hexdigit())
         .count();
     let (digits, extension) = text.split_at(digits);
-    let ends = extension.is_empty() || extension.trim_ascii_start().starts_with(b";");
+    let ends = extension.is_empty() || trim(extension).starts_with(b";");
     if !(1..=CHUNK_DIGITS_MAX).contains(&digits.len()) || !ends {
         return Err(Smuggling::ChunkSize);
     }
@@ -158,7 +160,7 @@ fn field<'a>(line: &Line<'a>) -> Result<(Name, Option<&'a [u8]>), Smuggling> {
         17 if name.eq_ignore_ascii_case(b"transfer-encoding") => Name::TransferEncoding,
         _ => Name::Other,
     };
-    Ok((name, (!line.is_cut()).then(|| trim(value))))
+    Ok((name, line.is_whole().then(|| trim(value))))
 }
 
 /// Host and port in a target of absolute or authority form, nothing in one of origin or asterisk
@@ -183,25 +185,28 @@ fn authority<'a>(method: &[u8], target: &'a [u8]) -> Option<Option<&'a [u8]>> {
 
 /// A host, maybe none, maybe with a port; user names and lists are none.
 fn is_host(text: &[u8]) -> bool {
-    let bracketed = text.starts_with(b"[");
-    let name_end = if bracketed { b']' } else { b':' };
-    let name_len = text.iter().position(|byte| *byte == name_end);
-    let (name, port) = match name_len {
-        Some(at) if bracketed => text.split_at(at + 1),
-        Some(at) => text.split_at(at),
-        None if bracketed => return false,
-        None => (text, &b""[..]),
-    };
-    let in_name = |byte: &u8| match byte {
-        b'[' | b']' | b':' => bracketed,
-        b'-' | b'.' | b'_' | b'~' | b'%' | b'!' | b'$' | b'&' | b'\'' => {
-            !bracketed || *byte == b'.'
+    let (is_name, port) = match text.strip_prefix(b"[") {
+        Some(inner) => {
+            let Some((address, port)) = split_at_byte(inner, b']') else {
+                return false;
+            };
+            let digit = |byte: &u8| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.');
+            (address.iter().all(digit), &port[1..])
         }
-        b'(' | b')' | b'*' | b'+' | b';' | b'=' => !bracketed,
-        _ => byte.is_ascii_alphanumeric(),
+        None => {
+            let (name, port) = split_at_byte(text, b':').unwrap_or((text, b""));
+            let letter =
+                |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=".contains(byte);
+            (name.iter().all(letter), port)
+        }
     };
-    let is_port = port.is_empty() || (port[0] == b':' && port[1..].iter().all(u8::is_ascii_digit));
-    is_port && name.iter().all(in_name)
+    let (colon, digits) = port.split_at(port.len().min(1));
+    is_name && (colon.is_empty() || colon == b":") && digits.iter().all(u8::is_ascii_digit)
+}
+
+/// What stands before `byte`, and the rest from it on.
+fn split_at_byte(text: &[u8], byte: u8) -> Option<(&[u8], &[u8])> {
+    memchr(byte, text).map(|at| text.split_at(at))
 }
 
 fn decimal(text: &[u8]) -> Option<u64> {

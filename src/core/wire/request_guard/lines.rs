@@ -15,7 +15,7 @@ const TAIL_KEPT: usize = b" HTTP/1.1".len();
 #[derive(Debug)]
 pub(super) struct Lines {
     kept: Vec<u8>,
-    cut: bool,
+    gap: Gap,
     after_cr: bool,
     /// What is kept has been handed out.
     done: bool,
@@ -26,14 +26,38 @@ pub(super) struct Lines {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Line<'a> {
     text: &'a [u8],
-    cut: bool,
+    gap: Gap,
+}
+
+/// What is missing of a line, from the least to the most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Gap {
+    Nothing,
+    Graphic,
+    /// White space or control characters too.
+    Anything,
+}
+
+impl Gap {
+    fn of(missing: &[u8]) -> Self {
+        match missing {
+            [] => Self::Nothing,
+            _ if missing.iter().all(is_graphic) => Self::Graphic,
+            _ => Self::Anything,
+        }
+    }
+}
+
+/// Neither white space nor a control character; bytes beyond ASCII count as letters.
+pub(super) const fn is_graphic(byte: &u8) -> bool {
+    *byte > b' ' && *byte != 0x7f
 }
 
 impl Lines {
     pub(super) const fn new() -> Self {
         Self {
             kept: Vec::new(),
-            cut: false,
+            gap: Gap::Nothing,
             after_cr: false,
             done: false,
         }
@@ -67,9 +91,13 @@ impl Lines {
                 self.after_cr = true;
                 Ok((None, end + 1))
             }
-            (_, Some(b'\n')) if self.kept.is_empty() && end <= LINE_KEPT + TAIL_KEPT => {
-                Ok((Some(Line { text, cut: false }), end + 2))
-            }
+            (_, Some(b'\n')) if self.kept.is_empty() && end <= LINE_KEPT + TAIL_KEPT => Ok((
+                Some(Line {
+                    text,
+                    gap: Gap::Nothing,
+                }),
+                end + 2,
+            )),
             (_, Some(b'\n')) => {
                 self.keep(text);
                 Ok((Some(self.line()), end + 2))
@@ -82,7 +110,7 @@ impl Lines {
         self.done = true;
         Line {
             text: &self.kept,
-            cut: self.cut,
+            gap: self.gap,
         }
     }
 
@@ -90,14 +118,16 @@ impl Lines {
     fn keep(&mut self, piece: &[u8]) {
         let room = LINE_KEPT.saturating_sub(self.kept.len());
         let (start, rest) = piece.split_at(room.min(piece.len()));
-        let tail = &rest[rest.len().saturating_sub(TAIL_KEPT)..];
+        let (missing, tail) = rest.split_at(rest.len().saturating_sub(TAIL_KEPT));
         self.kept.extend_from_slice(start);
         self.kept.extend_from_slice(tail);
         let over = self.kept.len().saturating_sub(LINE_KEPT + TAIL_KEPT);
+        self.gap = self.gap.max(Gap::of(missing));
         if over > 0 {
-            self.kept.drain(LINE_KEPT..LINE_KEPT + over);
+            let old_tail = LINE_KEPT..LINE_KEPT + over;
+            self.gap = self.gap.max(Gap::of(&self.kept[old_tail.clone()]));
+            self.kept.drain(old_tail);
         }
-        self.cut |= over > 0 || tail.len() < rest.len();
     }
 }
 
@@ -106,9 +136,14 @@ impl<'a> Line<'a> {
         self.text.is_empty()
     }
 
-    /// Whether its middle is missing.
-    pub(super) const fn is_cut(&self) -> bool {
-        self.cut
+    /// Whether nothing of it is missing.
+    pub(super) fn is_whole(&self) -> bool {
+        self.gap == Gap::Nothing
+    }
+
+    /// Whether what is missing of it is graphic throughout.
+    pub(super) fn gap_is_graphic(&self) -> bool {
+        self.gap != Gap::Anything
     }
 
     /// What was kept of it.
@@ -121,5 +156,52 @@ impl<'a> Line<'a> {
         let start = &self.text[..self.text.len().min(LINE_KEPT)];
         let at = memchr(separator, start)?;
         Some((&self.text[..at], &self.text[at + 1..]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn i8_what_is_kept_of_a_line_is_bounded() {
+        for size in [1, 7, 777, 100_000] {
+            let piece = vec![b'x'; size];
+            let mut lines = Lines::new();
+            for _ in 0..1000 {
+                let (line, _) = lines.next(&piece).expect("no fault");
+                assert!(line.is_none());
+            }
+            assert!(
+                lines.kept.capacity() <= 2 * (LINE_KEPT + TAIL_KEPT),
+                "{size}"
+            );
+            lines.next(b" HTTP/1.1\r").expect("no fault");
+            let (line, used) = lines.next(b"\nX").expect("no fault");
+            let line = line.expect("a line");
+            assert_eq!((used, line.is_whole()), (1, false));
+            assert_eq!(line.text().len(), LINE_KEPT + TAIL_KEPT);
+            assert!(line.text().ends_with(b"x HTTP/1.1"));
+        }
+    }
+
+    #[test]
+    fn a_line_is_the_same_in_one_piece_and_in_two() {
+        let last = LINE_KEPT + TAIL_KEPT + 2;
+        for len in (0..40).chain(LINE_KEPT - 2..last) {
+            let text: Vec<u8> = (b'A'..b'[').cycle().take(len).collect();
+            let whole = [&text[..], b"\r\n"].concat();
+            for cut in 1..whole.len() {
+                let mut lines = Lines::new();
+                let (none, used) = lines.next(&whole[..cut]).expect("no fault");
+                assert!(none.is_none() && used == cut);
+                let (line, _) = lines.next(&whole[cut..]).expect("no fault");
+                let line = line.expect("a line");
+                assert_eq!(line.is_whole(), len <= LINE_KEPT + TAIL_KEPT);
+                let mut one_piece = Lines::new();
+                let (expected, _) = one_piece.next(&whole).expect("no fault");
+                assert_eq!(line.text(), expected.expect("a line").text());
+            }
+        }
     }
 }
