@@ -1,5 +1,7 @@
-//! Bytes to values and back: what stands on the wire before and beside HTTP's own parser.
+//! Bytes to values and back: frames, handshakes, PROXY headers. Nothing here reads from anywhere.
 
+pub mod frame;
 pub mod handshake;
 pub mod proxy_protocol;
 pub mod request_guard;
+pub mod tracker;
