@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use http::{HeaderMap, HeaderValue, Method, Version};
 use sessile::core::wire::handshake::{accept_key, classify};
-use sessile::core::wire::tracker::{Extensions, FrameTracker, Rules, Sender};
+use sessile::core::wire::tracker::{Extensions, FrameTracker, Rules, Sender, Until};
 
 use crate::{Case, Work, work};
 
@@ -56,7 +56,7 @@ fn track(size: usize, count: usize) -> Work {
         chunk.resize(chunk.len() + 4 + size, 0x55);
     }
     work(move || {
-        let tracked = tracker.track(black_box(&chunk), false);
+        let tracked = tracker.track(black_box(&chunk), Until::ChunkEnd);
         assert_eq!(tracked.forward, chunk.len());
     })
 }
