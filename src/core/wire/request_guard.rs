@@ -6,8 +6,8 @@
 //!
 //! It is told every byte before hyper sees it and asked about every request that hyper finds:
 //! a request that it has not found there itself is condemned too. A fault in a body comes when its
-//! request may have been answered already, so it condemns the next. What is merely malformed, or
-//! too long, is left to hyper, which refuses it. What is behind an upgrade is no HTTP: then the
+//! request may have been answered already, so it condemns the next. How long a head may be, and what
+//! it says beyond its own framing, is left to hyper. What is behind an upgrade is no HTTP: then the
 //! guard is dropped.
 //!
 //! A head that arrives in one piece is read in place. Of a line in pieces the guard keeps at most
@@ -23,6 +23,7 @@ use lines::{Line, Lines};
 const CHUNK_LINE_MAX: usize = 256;
 /// Bytes of all trailers of a message, hyper's own bound.
 const TRAILERS_MAX: usize = 16 * 1024;
+
 /// Watches one client connection.
 #[derive(Debug)]
 pub struct RequestGuard {
