@@ -4,11 +4,11 @@
 //! HTTP/1 connection beside hyper, finds every request in them by the strict rules of RFC 9112, and
 //! condemns the first that could be read in two ways, and with it all that follow.
 //!
-//! It is told every byte before hyper sees it and asked about every request that hyper finds:
-//! a request that it has not found there itself is condemned too. A fault in a body comes when its
-//! request may have been answered already, so it condemns the next. What is merely malformed, or
-//! too long, is left to hyper, which refuses it. What is behind an upgrade is no HTTP: then the
-//! guard is dropped.
+//! It is told every byte before hyper sees it and asked about every request that hyper finds; a
+//! request that it has not found there itself is condemned too. A fault in a body comes when its
+//! request may have been answered already, so it condemns the next. How long a head may be, and
+//! what it says beyond its own framing, is left to hyper. What is behind an upgrade is no HTTP:
+//! then the guard is dropped.
 //!
 //! A head that arrives in one piece is read in place. Of a line in pieces the guard keeps at most
 //! 520 bytes or so, whatever is sent.
@@ -23,6 +23,7 @@ use lines::{Line, Lines};
 const CHUNK_LINE_MAX: usize = 256;
 /// Bytes of all trailers of a message, hyper's own bound.
 const TRAILERS_MAX: usize = 16 * 1024;
+
 /// Watches one client connection.
 #[derive(Debug)]
 pub struct RequestGuard {

@@ -60,7 +60,8 @@ fn headers_say_who_is_there() {
         proxied("192.168.0.1:56324", "192.168.0.11:443"),
     );
     check(
-        b"PROXY TCP6 ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff 65535 65535\r\n",
+        b"PROXY TCP6 ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff \
+          ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff 65535 65535\r\n",
         proxied(
             "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535",
             "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535",
@@ -176,7 +177,10 @@ fn any_header() -> impl Strategy<Value = Header> {
 
 proptest! {
     #[test]
-    fn what_is_written_is_read_and_nothing_behind_it(header in any_header(), behind in any::<[u8; 9]>()) {
+    fn what_is_written_is_read_and_nothing_behind_it(
+        header in any_header(),
+        behind in any::<[u8; 9]>(),
+    ) {
         for version in [ProxyVersion::V1, ProxyVersion::V2] {
             let written = encode(version, &header);
             let expected = match (version, header) {
@@ -198,7 +202,12 @@ proptest! {
     /// Once refused, refused whatever follows; and nothing panics.
     #[test]
     fn an_error_is_final(
-        start in prop_oneof![Just(V1_START), Just(V2_START), Just(b"PROXY TCP4 ".as_slice()), Just(b"".as_slice())],
+        start in prop_oneof![
+            Just(V1_START),
+            Just(V2_START),
+            Just(b"PROXY TCP4 ".as_slice()),
+            Just(b"".as_slice()),
+        ],
         bytes in proptest::collection::vec(any::<u8>(), 0..200),
     ) {
         let bytes = [start, &bytes].concat();

@@ -219,9 +219,9 @@ fn decimal(text: &[u8]) -> Option<u64> {
 
 /// Takes off spaces and tabs, the only white space of RFC 9110.
 fn trim(text: &[u8]) -> &[u8] {
-    let space = |byte: &u8| !matches!(byte, b' ' | b'\t');
-    let start = text.iter().position(space).unwrap_or(text.len());
-    let end = text.iter().rposition(space).map_or(start, |last| last + 1);
+    let solid = |byte: &u8| !matches!(byte, b' ' | b'\t');
+    let start = text.iter().position(solid).unwrap_or(text.len());
+    let end = text.iter().rposition(solid).map_or(start, |last| last + 1);
     &text[start..end]
 }
 
@@ -231,28 +231,17 @@ fn is_token(text: &[u8]) -> bool {
 }
 
 static TOKEN: [bool; 256] = {
+    let marks = b"!#$%&'*+-.^_`|~";
     let mut table = [false; 256];
-    let mut byte = 0_u8;
+    let mut byte = 0;
     while byte < 128 {
-        table[byte as usize] = byte.is_ascii_alphanumeric()
-            || matches!(
-                byte,
-                b'!' | b'#'
-                    | b'$'
-                    | b'%'
-                    | b'&'
-                    | b'\''
-                    | b'*'
-                    | b'+'
-                    | b'-'
-                    | b'.'
-                    | b'^'
-                    | b'_'
-                    | b'`'
-                    | b'|'
-                    | b'~'
-            );
+        table[byte] = (byte as u8).is_ascii_alphanumeric();
         byte += 1;
+    }
+    let mut mark = 0;
+    while mark < marks.len() {
+        table[marks[mark] as usize] = true;
+        mark += 1;
     }
     table
 };

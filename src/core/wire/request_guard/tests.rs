@@ -258,12 +258,19 @@ fn a_fault_in_a_body_condemns_what_follows() {
 #[test]
 fn sound_requests_are_served() {
     let check = |stream: &str, requests: u64| {
+        let mut guard = RequestGuard::new();
+        for byte in stream.as_bytes() {
+            guard.observe(&[*byte]);
+        }
+        let whole = first_fault(stream.as_bytes());
         assert_eq!(
-            good_heads(stream.as_bytes()),
-            requests,
+            whole,
+            (requests, Smuggling::OutOfStep),
             "{}",
             stream.escape_debug()
         );
+        assert_eq!(guard.verdict(requests), Err(Smuggling::OutOfStep));
+        assert!(requests == 0 || guard.verdict(requests - 1).is_ok());
     };
     let get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
     check(get, 1);
