@@ -89,6 +89,8 @@ pub(super) async fn upgrade(
     let (carrier, early) = shaken.stream.expect("a 101 ends HTTP on its connection");
     let mut fields = answer.headers;
     headers::strip_hop_by_hop(&mut fields);
+    // A 101 has no body, whatever the backend says (RFC 9110, section 8.6).
+    fields.remove(header::CONTENT_LENGTH);
     handshake::set_upgrade(&mut fields);
     add_cookie(&mut fields, &plan);
     exchange.connection.grant(Pending {

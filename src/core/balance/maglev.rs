@@ -5,13 +5,11 @@
 //! # How a key is placed
 //! Notation as in `ring.rs`; M is 65,537.
 //!
-//! 1. A member with the hash `h = xxh3(id)` prefers the places (h mod M) + i × ((h div M) mod (M -
-//! 1)
-//!    + 1), modulo M, for i from 0.
+//! 1. A member with the hash `h = xxh3(id)` prefers the places (h mod M) + i × s modulo M, for i
+//!    from 0, where s = ((h div M) mod (M - 1)) + 1.
 //! 2. Rounds are counted from 1. In each, in the order of their ids' bytes, every member takes the
-//!    first place of its preference that is free, if it has taken fewer than round × weight /
-//! largest
-//!    weight, rounded up. It ends when no place is free.
+//!    first place of its preference that is free, if it has taken fewer than round × weight
+//!    / largest weight, rounded up. It ends when no place is free.
 //! 3. A key has the place `xxh3(key)` mod M. Its candidates are the members of that place and of
 //!    those that follow, each once, past the last place the first; then members without a place (of
 //!    more than M), by id.

@@ -10,9 +10,8 @@
 //! 2. Its cost is -log2(h / 2^64) in units of 2^-48, as `cost` below computes it: z leading zeros
 //!    (h = 0 counts as 1), m = h shifted left by z; 48 times, s = m × m: if s ≥ 2^127, the next bit
 //!    of f is 1 and m = s >> 64, else it is 0 and m = s >> 63. The cost is (z + 1) × 2^48 - f.
-//! 3. Candidates stand by ascending cost / weight (compared exactly, by cross-multiplication),
-//! equal
-//!    ones in the order of their ids' bytes.
+//! 3. Candidates stand by ascending cost / weight (compared exactly, by
+//!    cross-multiplication), equal ones in the order of their ids' bytes.
 //!
 //! A cost over its weight is exponentially distributed with the weight as its rate, so the chance
 //! to be the least is the weight over all weights. Nobody's draw depends on the others: I3 is
