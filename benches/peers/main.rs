@@ -2,7 +2,7 @@
 //! session, each contestant on one core with one worker, each doing the same work in turn.
 //!
 //! ```text
-//! cargo bench --bench peers -- [--rounds 5] [--seconds 1] [--only echo,idle] [--peers haproxy,sessile]
+//! cargo bench --bench peers -- [--rounds 5] [--seconds 1] [--only echo,idle] [--peers haproxy]
 //! ```
 //!
 //! Without `--bench`, as `cargo test` runs it, every plain row is tried for a moment with the blind

@@ -185,7 +185,8 @@ impl BackendSeat {
         }
     }
 
-    /// A dial failed: that speaks against the backend, unless it is this machine that lacks something.
+    /// A dial failed: that speaks against the backend, unless it is this machine that lacks
+    /// something.
     pub(super) fn not_reached(&self, error: &NotReached) {
         let ours = match error {
             NotReached::Dial(error) => error.is_ours(),

@@ -49,26 +49,7 @@ pub(super) async fn upgrade(
     head: Parts,
     offer: &Upgrade,
 ) -> Result<Reply, Refusal> {
-    let until = Instant::from_std(exchange.arrived) + plan.route.config.timeouts.handshake;
-    let tls = exchange.backend_tls(&plan);
-    let road = exchange.road(until, tls.as_ref());
-    let mut candidates = Candidates::new(&plan.upstream, plan.key.as_deref(), true);
-    let (seat, carrier) = candidates.reach(&road).await?;
-
-    let mut fields = exchange.backend_headers(&plan, head.headers, true);
-    handshake::set_upgrade(&mut fields);
-    let request = request(&plan.target, fields)?;
-    let shaken = match timeout_at(until, shake_hands(carrier, request)).await {
-        Err(_) => {
-            seat.report(Outcome::HandshakeTimedOut);
-            return Err(Refusal::TimedOut);
-        }
-        Ok(Err(error)) => {
-            seat.report(Outcome::HandshakeRefused);
-            return Err(Refusal::BackendBroke(error));
-        }
-        Ok(Ok(shaken)) => shaken,
-    };
+    let (seat, shaken) = ask(exchange, &plan, head).await?;
     let (answer, body) = shaken.response.into_parts();
     let granted = match handshake::verify_answer(offer, answer.status, &answer.headers) {
         Ok(Answer::Granted(granted)) => granted,
@@ -103,6 +84,51 @@ pub(super) async fn upgrade(
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     *response.headers_mut() = fields;
     Ok(response)
+}
+
+/// Asks one candidate after the other until one answers.
+async fn ask(
+    exchange: &Exchange,
+    plan: &Plan,
+    head: Parts,
+) -> Result<(BackendSeat, Shaken), Refusal> {
+    let until = Instant::from_std(exchange.arrived) + plan.route.config.timeouts.handshake;
+    let tls = exchange.backend_tls(plan);
+    let road = exchange.road(until, tls.as_ref());
+    let mut candidates = Candidates::new(&plan.upstream, plan.key.as_deref(), true);
+    let mut fields = exchange.backend_headers(plan, head.headers, true);
+    handshake::set_upgrade(&mut fields);
+    let mut vanished = None;
+    loop {
+        let (seat, carrier) = match candidates.reach(&road).await {
+            Ok(reached) => reached,
+            Err(refusal) => return Err(vanished.map_or(refusal, Refusal::BackendBroke)),
+        };
+        let request = request(&plan.target, fields.clone())?;
+        match timeout_at(until, shake_hands(carrier, request)).await {
+            Ok(Ok(shaken)) => return Ok((seat, shaken)),
+            Ok(Err(error)) => {
+                seat.report(Outcome::HandshakeRefused);
+                if !has_vanished(&error) {
+                    return Err(Refusal::BackendBroke(error));
+                }
+                vanished = Some(error);
+            }
+            Err(_) => {
+                seat.report(Outcome::HandshakeTimedOut);
+                return Err(Refusal::TimedOut);
+            }
+        }
+    }
+}
+
+/// Whether the backend ended the connection without an answer, as a dying process does to those in
+/// its backlog. A handshake may then go to the next candidate: it is a GET, which is safe to repeat
+/// (RFC 9110, section 9.2.2), and what was not answered granted nothing.
+fn has_vanished(error: &hyper::Error) -> bool {
+    let source = std::error::Error::source(error);
+    let io = source.and_then(|source| source.downcast_ref::<std::io::Error>());
+    error.is_incomplete_message() || error.is_canceled() || io.is_some()
 }
 
 fn request(target: &str, fields: HeaderMap) -> Result<Request<Outgoing>, Refusal> {

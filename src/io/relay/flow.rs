@@ -110,9 +110,9 @@ impl Flow {
         }
     }
 
-    /// Puts a close frame of the gateway's own in at its place, and drops what the source sends from
-    /// there on. Without effect once a close frame has passed, or where the source ended inside a
-    /// frame.
+    /// Puts a close frame of the gateway's own in at its place, and drops what the source sends
+    /// from there on. Without effect once a close frame has passed, or where the source ended
+    /// inside a frame.
     pub(super) fn say_goodbye(&mut self, frame: Vec<u8>, place: Place) {
         if !self.closed && (self.state != State::Ended || self.tracker.at_boundary()) {
             self.goodbye = Some(Goodbye { frame, place });
