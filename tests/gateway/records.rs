@@ -27,7 +27,7 @@ async fn a_record_says_what_happened() {
     assert_eq!(record.backend, backend.address.to_string());
     assert!(record.client.starts_with("127.0.0.1"), "{}", record.client);
     assert!(record.started.starts_with("20") && record.started.ends_with('Z'));
-    assert!(record.duration_ms > 0.0 && record.handshake_ms <= record.duration_ms);
+    assert!(record.duration_ms > 0.0 && record.handshake_ms > 0.0);
     assert_eq!(
         (record.ended_by.as_str(), record.close_code),
         ("client", Some(4001))
