@@ -3,6 +3,7 @@
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -166,7 +167,12 @@ impl Bound {
                 join(threads).await;
                 if cut == 0 { End::Orderly } else { End::Cut(cut) }
             }
-            () = signals.stop() => End::Cut(live.sessions()),
+            // The second signal: no more time, but every session still leaves its record.
+            () = signals.stop() => {
+                let left = live.sessions();
+                stop_workers(&live, Duration::ZERO).await;
+                End::Cut(left)
+            }
         };
         background.shutdown().await;
         drop(stop_admin);
@@ -230,6 +236,7 @@ fn open_listener(config: &Listener, metrics: &Arc<Metrics>) -> anyhow::Result<Op
             .map(|socket| socket.address().clone())
             .collect(),
         tls,
+        open: AtomicUsize::new(0),
         metrics: ListenerMetrics::new(metrics, name),
     };
     Ok((context, bound, resolver))

@@ -133,6 +133,7 @@ fn find_in(snapshot: &Snapshot, host: String, path: String) -> Work {
             query: None,
             headers: &headers,
             websocket: true,
+            tls: false,
         };
         table
             .find(&request)

@@ -402,6 +402,7 @@ impl Parts {
             query: self.query.as_deref(),
             headers: &self.headers,
             websocket: self.websocket,
+            tls: self.tls,
         }
     }
 

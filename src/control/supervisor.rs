@@ -215,12 +215,19 @@ impl Supervisor {
 
     /// Reloads whenever a file that was read has changed. Never returns.
     pub async fn follow_files(&self) {
-        let mut watch = Watch::new(self.shown().loaded.files.clone());
+        let mut files = self.shown().loaded.files.clone();
+        let mut watch = Watch::new(files.clone());
         loop {
+            // At once too, for what changed between the first reading and the watch. What is wrong
+            // has been logged, and is shown; the files that held it go on being watched.
+            let refused = self.reload().await.is_err();
+            let now = self.shown().loaded.files.clone();
+            // Watching the same files anew would overlook what changed meanwhile.
+            if now != files && !refused {
+                files.clone_from(&now);
+                watch.set_files(now);
+            }
             watch.changed().await;
-            // What is wrong has been logged, and is shown.
-            let _ = self.reload().await;
-            watch.set_files(self.shown().loaded.files.clone());
         }
     }
 

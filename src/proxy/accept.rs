@@ -52,11 +52,10 @@ pub(super) async fn accept(
 fn place(worker: &Rc<Worker>, neighbours: &[Neighbour], listener: usize, incoming: Incoming) {
     let context = &worker.shared.listeners[listener];
     let most = context.config.limits.connections_max;
-    if most > 0 && worker.live().connections() >= most {
+    if most > 0 && context.open.load(Ordering::Relaxed) >= most {
         worker.no_route_metrics().refused("connections_max");
         return;
     }
-    context.metrics.accepted();
     let load = |at: usize| neighbours[at].load.connections.load(Ordering::Relaxed);
     // Of equals the accepting worker itself: the connection is here already.
     let others = 0..neighbours.len();
@@ -73,8 +72,21 @@ fn place(worker: &Rc<Worker>, neighbours: &[Neighbour], listener: usize, incomin
     if target == worker.index {
         serve(worker, arrival);
     } else if let Err(error) = neighbours[target].arrivals.try_send(arrival) {
-        // That worker is far behind; it goes on counting there, and lives here.
-        serve(worker, error.into_inner());
+        // That worker is far behind.
+        let Arrival {
+            listener,
+            incoming,
+            seat: _there,
+        } = error.into_inner();
+        let seat = ConnectionSeat::take(&worker.shared, listener, &worker.load);
+        serve(
+            worker,
+            Arrival {
+                listener,
+                incoming,
+                seat,
+            },
+        );
     }
 }
 

@@ -33,6 +33,9 @@ use crate::telemetry::metrics::ListenerMetrics;
 /// For a peer to take the end of an ordinary connection.
 const LINGER: std::time::Duration = std::time::Duration::from_secs(1);
 
+/// Bytes of a refused request that are read and dropped.
+const UNREAD_MAX: usize = 64 * 1024;
+
 /// What the requests of one connection share.
 pub(super) struct Connection {
     pub(super) worker: Rc<Worker>,
@@ -99,9 +102,22 @@ pub(super) async fn serve(
         }
         None => {
             // A peer that does not take it is not waited for.
-            let _ = timeout(LINGER, carrier.shutdown()).await;
+            let _ = timeout(LINGER, part(&mut carrier)).await;
         }
     }
+}
+
+/// Ends an ordinary connection so that its last answer arrives: bytes left unread would make the
+/// system reset it.
+async fn part(carrier: &mut Carrier) -> io::Result<()> {
+    carrier.shutdown().await?;
+    let mut rest = [0; 4096];
+    for _ in 0..UNREAD_MAX / rest.len() {
+        if carrier.read(&mut rest).await? == 0 {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Why a connection never came to its first request.

@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell, RefMut};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -54,6 +54,8 @@ pub struct ListenerContext {
     pub addresses: Vec<ListenAddr>,
     /// Set where TLS ends here.
     pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// Its client connections now.
+    pub open: AtomicUsize,
     /// What is counted for it.
     pub metrics: ListenerMetrics,
 }
@@ -158,6 +160,8 @@ impl ConnectionSeat {
     pub(super) fn take(shared: &Shared, listener: usize, load: &Arc<WorkerLoad>) -> Self {
         load.connections.fetch_add(1, Ordering::Relaxed);
         let listeners = Arc::clone(&shared.listeners);
+        listeners[listener].open.fetch_add(1, Ordering::Relaxed);
+        listeners[listener].metrics.accepted();
         Self {
             load: Arc::clone(load),
             listeners,
@@ -169,12 +173,14 @@ impl ConnectionSeat {
 impl Drop for ConnectionSeat {
     fn drop(&mut self) {
         self.load.connections.fetch_sub(1, Ordering::Relaxed);
-        self.listeners[self.listener].metrics.closed();
+        let listener = &self.listeners[self.listener];
+        listener.open.fetch_sub(1, Ordering::Relaxed);
+        listener.metrics.closed();
     }
 }
 
-/// A time in ticks, at least one, so that a short limit is not no limit.
+/// A time in ticks, one more than it fills, since the tick it begins in is partly over.
 pub(super) fn ticks(time: Duration) -> Tick {
     let ticks = time.as_millis().div_ceil(TICK.as_millis());
-    Tick::try_from(ticks).unwrap_or(Tick::MAX).max(1)
+    Tick::try_from(ticks).unwrap_or(Tick::MAX).saturating_add(1)
 }

@@ -2,7 +2,6 @@
 //! either hands over to the next or refuses, and every refusal is answered, recorded and counted
 //! here.
 
-use std::cell::Cell;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -27,6 +26,7 @@ use crate::live::Phase;
 use crate::proxy::body::{Outgoing, Watch};
 use crate::proxy::connection::Connection;
 use crate::proxy::place::{BackendSeat, Ends, Road};
+use crate::proxy::plain::Upload;
 use crate::proxy::pool::Kept;
 use crate::proxy::refusal::Refusal;
 use crate::proxy::{plain, upgrade};
@@ -155,6 +155,7 @@ impl Exchange {
             query: head.uri.query(),
             headers: &head.headers,
             websocket,
+            tls: self.connection.tls,
         };
         let matched = table.find(&request).ok_or(Refusal::NoRoute)?;
         let route = matched.route;
@@ -286,7 +287,7 @@ impl Exchange {
             started: self.started,
             status: 0,
             refusal: None,
-            bytes_in: Rc::default(),
+            upload: Upload::default(),
             bytes_out: 0,
             written: false,
         }
@@ -301,13 +302,16 @@ impl Exchange {
         self.report(Some(route), Some(upstream), Some(seat.id.clone()))
     }
 
-    /// TLS to the plan's backends, if they speak it.
-    pub(super) fn backend_tls(&self, plan: &Plan) -> Option<ClientTls> {
-        self.connection
-            .worker
-            .shared
-            .backend_tls
-            .of(&plan.upstream.config.name)
+    /// TLS to the plan's backends, if they speak it. Never plain where the plan says TLS, whatever is
+    /// being reloaded meanwhile.
+    pub(super) fn backend_tls(&self, plan: &Plan) -> Result<Option<ClientTls>, Refusal> {
+        let upstream = &plan.upstream.config;
+        if upstream.tls.is_none() {
+            return Ok(None);
+        }
+        let tls = self.connection.worker.shared.backend_tls.of(&upstream.name);
+        let gone = || Refusal::NoBackend(upstream.name.to_string());
+        tls.map(Some).ok_or_else(gone)
     }
 
     /// How this request gets to a backend, until then.
@@ -377,7 +381,7 @@ pub(super) struct Report {
     pub(super) status: u16,
     pub(super) refusal: Option<&'static str>,
     /// Counted by the request's body, which may go up while the answer comes down.
-    pub(super) bytes_in: Rc<Cell<u64>>,
+    pub(super) upload: Upload,
     bytes_out: u64,
     written: bool,
 }
@@ -408,7 +412,7 @@ impl Report {
             status: self.status,
             started: self.started,
             duration: clock::now().duration_since(self.arrived),
-            bytes_in: self.bytes_in.get(),
+            bytes_in: self.upload.bytes(),
             bytes_out: self.bytes_out,
             refusal: self.refusal,
             request_id: Some(&self.request_id),

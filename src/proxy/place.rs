@@ -17,6 +17,7 @@ use crate::core::wire::proxy_protocol::{self, Header};
 use crate::io::carrier::Carrier;
 use crate::io::net::dial::{DialError, DialOptions, dial};
 use crate::io::tls::client::{ClientTls, ClientTlsError};
+use crate::proxy::pipeline::Plan;
 use crate::proxy::refusal::Refusal;
 
 /// TCP keepalive towards backends, so that a half-open one is found even where nothing is sent.
@@ -29,6 +30,7 @@ pub(super) struct Candidates<'r> {
     tried: SmallVec<[usize; 4]>,
     /// Whether what is placed is a session; an ordinary request is over too soon to count.
     session: bool,
+    until: Instant,
     /// Why the last one was not reached.
     last: Option<NotReached>,
 }
@@ -68,10 +70,11 @@ pub(super) struct BackendSeat {
 }
 
 impl<'r> Candidates<'r> {
-    pub(super) fn new(upstream: &'r Arc<Upstream>, key: Option<&'r [u8]>, session: bool) -> Self {
+    pub(super) fn new(plan: &'r Plan, session: bool, until: Instant) -> Self {
         Self {
-            upstream,
-            key,
+            upstream: &plan.upstream,
+            key: plan.key.as_deref(),
+            until,
             tried: SmallVec::new(),
             session,
             last: None,
@@ -80,7 +83,8 @@ impl<'r> Candidates<'r> {
 
     /// The next one to try, while the budget lasts.
     pub(super) fn next(&mut self) -> Option<(&'r Member, BackendSeat)> {
-        if self.tried.len() >= self.upstream.config.attempts as usize {
+        let spent = self.tried.len() >= self.upstream.config.attempts as usize;
+        if spent || Instant::now() >= self.until {
             return None;
         }
         let index = self
@@ -109,7 +113,7 @@ impl<'r> Candidates<'r> {
                 }
             }
         }
-        Err(self.exhausted(road.until))
+        Err(self.exhausted())
     }
 
     /// Dials one member, within what is left of the time.
@@ -141,9 +145,9 @@ impl<'r> Candidates<'r> {
     }
 
     /// Why there is no next one.
-    pub(super) fn exhausted(&mut self, until: Instant) -> Refusal {
+    pub(super) fn exhausted(&mut self) -> Refusal {
         match self.last.take() {
-            _ if Instant::now() >= until => Refusal::TimedOut,
+            _ if Instant::now() >= self.until => Refusal::TimedOut,
             Some(error) => Refusal::Unreachable(error),
             None => Refusal::NoBackend(self.upstream.config.name.to_string()),
         }

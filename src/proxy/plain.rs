@@ -3,9 +3,10 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use http::request::Parts;
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use http_body::Body;
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
@@ -19,15 +20,32 @@ use crate::proxy::pool::{self, Kept, Key, Sender};
 use crate::proxy::refusal::Refusal;
 use crate::proxy::upgrade::add_cookie;
 
-/// Counts a request's body as it goes up.
-pub(super) struct Upload(Rc<Cell<u64>>);
+/// Follows a request's body as it goes up.
+#[derive(Clone, Default)]
+pub(super) struct Upload(Rc<Progress>);
+
+/// How far a request's body came.
+#[derive(Default)]
+struct Progress {
+    bytes: Cell<u64>,
+    ended: Cell<bool>,
+}
+
+impl Upload {
+    /// Bytes that went up so far.
+    pub(super) fn bytes(&self) -> u64 {
+        self.0.bytes.get()
+    }
+}
 
 impl Watch for Upload {
     fn passed(&mut self, bytes: usize) {
-        self.0.set(self.0.get() + bytes as u64);
+        self.0.bytes.set(self.0.bytes.get() + bytes as u64);
     }
 
-    fn ended(&mut self) {}
+    fn ended(&mut self) {
+        self.0.ended.set(true);
+    }
 }
 
 /// What can be said again: a request without a body whose method has no effect (RFC 9110, section
@@ -55,18 +73,18 @@ pub(super) async fn forward(
     body: Incoming,
 ) -> Result<Reply, Refusal> {
     let until = Instant::from_std(exchange.arrived) + plan.route.config.timeouts.response;
-    let uploaded = Rc::new(Cell::new(0));
+    let uploaded = Upload::default();
     let mut request = request(exchange, &plan, head, body, &uploaded)?;
-    let tls = exchange.backend_tls(&plan);
+    let tls = exchange.backend_tls(&plan)?;
     let road = exchange.road(until, tls.as_ref());
     let worker = &exchange.connection.worker;
     // A connection that begins with this client's PROXY header is no other client's.
     let shared = plan.upstream.config.proxy_protocol.is_none();
-    let mut candidates = Candidates::new(&plan.upstream, plan.key.as_deref(), false);
+    let mut candidates = Candidates::new(&plan, false, until);
 
     while let Some((member, seat)) = candidates.next() {
         let key = (plan.upstream.config.name.clone(), member.id.clone());
-        if let Some(mut sender) = worker.pool.take(&key).filter(|_| shared) {
+        if let Some(mut sender) = worker.pool.take(&key, &plan.upstream).filter(|_| shared) {
             let repeatable = Repeatable::of(&request);
             match (send(&mut sender, request, until).await, repeatable) {
                 (Ok(answer), _) => {
@@ -82,7 +100,7 @@ pub(super) async fn forward(
                 (Err(SendError::Unsent(unsent)), _) => request = *unsent,
                 // The backend let the idle connection go while the request was under way.
                 (Err(SendError::Broke(_)), Some(repeatable)) => request = repeatable.again(),
-                (Err(error), _) => return Err(seat.failed(error)),
+                (Err(error), _) => return Err(seat.failed(error, &uploaded)),
             }
         }
         let carrier = match candidates.connect(member, &road).await {
@@ -95,11 +113,11 @@ pub(super) async fn forward(
         };
         let mut sender = pool::speak(carrier).await.map_err(Refusal::BackendBroke)?;
         let answer = send(&mut sender, request, until).await;
-        let answer = answer.map_err(|error| seat.failed(error))?;
+        let answer = answer.map_err(|error| seat.failed(error, &uploaded))?;
         let keep = shared.then_some((key, sender));
         return pass_on(exchange, &plan, seat, answer, &uploaded, keep);
     }
-    Err(candidates.exhausted(until))
+    Err(candidates.exhausted())
 }
 
 fn request(
@@ -107,13 +125,21 @@ fn request(
     plan: &Plan,
     head: Parts,
     body: Incoming,
-    uploaded: &Rc<Cell<u64>>,
+    uploaded: &Upload,
 ) -> Result<Request<Outgoing<Upload>>, Refusal> {
-    let fields = exchange.backend_headers(plan, head.headers, false);
+    let mut fields = exchange.backend_headers(plan, head.headers, false);
     let body = if body.is_end_stream() {
+        uploaded.0.ended.set(true);
         Outgoing::Empty
     } else {
-        Outgoing::streamed(body, Upload(Rc::clone(uploaded)))
+        if !fields.contains_key(header::CONTENT_LENGTH) {
+            // Said outright, since hyper expects no body with a GET that says nothing.
+            fields.insert(
+                header::TRANSFER_ENCODING,
+                HeaderValue::from_static("chunked"),
+            );
+        }
+        Outgoing::streamed(body, uploaded.clone())
     };
     let request = Request::builder()
         .method(head.method)
@@ -162,8 +188,13 @@ async fn send(
 }
 
 impl BackendSeat {
-    fn failed(&self, error: SendError) -> Refusal {
+    /// What a failed exchange says. Where the client's own body broke off or did not come, it says
+    /// nothing about the backend.
+    fn failed(&self, error: SendError, upload: &Upload) -> Refusal {
         match error {
+            SendError::TimedOut | SendError::Broke(_) if !upload.0.ended.get() => {
+                Refusal::BodyIncomplete
+            }
             SendError::TimedOut => {
                 self.report(Outcome::HandshakeTimedOut);
                 Refusal::TimedOut
@@ -185,7 +216,7 @@ fn pass_on(
     plan: &Plan,
     seat: BackendSeat,
     answer: Response<Incoming>,
-    uploaded: &Rc<Cell<u64>>,
+    uploaded: &Upload,
     keep: Option<(Key, Sender)>,
 ) -> Result<Reply, Refusal> {
     let (mut head, body) = answer.into_parts();
@@ -195,13 +226,14 @@ fn pass_on(
     }
     seat.report(Outcome::Ok);
     headers::strip_hop_by_hop(&mut head.headers);
+    head.version = Version::HTTP_11;
     add_cookie(&mut head.headers, plan);
     let mut report = exchange.report_of(plan, &seat);
     report.status = head.status.as_u16();
-    report.bytes_in = Rc::clone(uploaded);
+    report.upload = uploaded.clone();
     let keep = keep.map(|(key, sender)| Kept {
         worker: Rc::clone(&exchange.connection.worker),
-        most: plan.upstream.config.idle_connections,
+        upstream: Arc::downgrade(&plan.upstream),
         key,
         sender,
     });

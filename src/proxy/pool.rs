@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use hyper::client::conn::http1::{self, SendRequest};
@@ -11,6 +12,7 @@ use hyper_util::rt::TokioIo;
 
 use crate::base::clock;
 use crate::base::names::{BackendId, UpstreamName};
+use crate::core::routing::Upstream;
 use crate::io::carrier::Carrier;
 use crate::proxy::body::Outgoing;
 use crate::proxy::context::Worker;
@@ -22,7 +24,7 @@ const IDLE_MAX: Duration = Duration::from_secs(15);
 /// One connection that takes requests.
 pub(super) type Sender = SendRequest<Outgoing<Upload>>;
 
-/// Which backend of which upstream: upstreams differ in TLS even where addresses agree.
+/// Which backend of which upstream.
 pub(super) type Key = (UpstreamName, BackendId);
 
 /// A worker's idle connections.
@@ -31,6 +33,9 @@ pub(super) struct Pool(RefCell<HashMap<Key, Vec<Idle>>>);
 
 struct Idle {
     sender: Sender,
+    /// What the connection was made for: where the upstream has changed since, address or TLS may
+    /// have too.
+    upstream: Weak<Upstream>,
     since: Instant,
 }
 
@@ -39,32 +44,40 @@ pub(super) struct Kept {
     pub(super) worker: Rc<Worker>,
     pub(super) key: Key,
     pub(super) sender: Sender,
-    /// Idle ones of its kind at most.
-    pub(super) most: usize,
+    /// What its connection was made for.
+    pub(super) upstream: Weak<Upstream>,
 }
 
 impl Kept {
     /// The answer has passed; the next request may have it.
     pub(super) fn give_back(self) {
-        self.worker.pool.put(self.key, self.sender, self.most);
+        self.worker.pool.put(self.key, self.sender, self.upstream);
     }
 }
 
 impl Pool {
     /// The connection that was used last, if one is idle and alive.
-    pub(super) fn take(&self, key: &Key) -> Option<Sender> {
+    pub(super) fn take(&self, key: &Key, upstream: &Arc<Upstream>) -> Option<Sender> {
         let mut pool = self.0.borrow_mut();
         let idle = pool.get_mut(key)?;
-        while let Some(Idle { sender, .. }) = idle.pop() {
-            if sender.is_ready() {
+        while let Some(Idle {
+            sender,
+            upstream: made_for,
+            ..
+        }) = idle.pop()
+        {
+            if sender.is_ready() && Weak::as_ptr(&made_for) == Arc::as_ptr(upstream) {
                 return Some(sender);
             }
         }
         None
     }
 
-    /// Keeps a connection whose exchange is over, unless there are `most` already.
-    fn put(&self, key: Key, sender: Sender, most: usize) {
+    /// Keeps a connection whose exchange is over, unless its upstream wants no more, or is gone.
+    fn put(&self, key: Key, sender: Sender, upstream: Weak<Upstream>) {
+        let most = upstream
+            .upgrade()
+            .map_or(0, |upstream| upstream.config.idle_connections);
         if sender.is_closed() {
             return;
         }
@@ -73,6 +86,7 @@ impl Pool {
         if idle.len() < most {
             idle.push(Idle {
                 sender,
+                upstream,
                 since: clock::now(),
             });
         }

@@ -46,6 +46,9 @@ pub(super) enum Refusal {
     /// A 101 that nobody asked for.
     #[error("the backend switched protocols unasked")]
     UnaskedSwitch,
+    /// The client's body broke off, or did not come in time.
+    #[error("the request's body is not complete")]
+    BodyIncomplete,
     /// A fresh connection took nothing.
     #[error("the backend ended the connection before the request")]
     Unsent,
@@ -58,7 +61,9 @@ impl Refusal {
     /// The status that the client sees.
     pub(super) fn status(&self) -> StatusCode {
         match self {
-            Self::Smuggling(_) | Self::BadTarget(_) => StatusCode::BAD_REQUEST,
+            Self::Smuggling(_) | Self::BadTarget(_) | Self::BodyIncomplete => {
+                StatusCode::BAD_REQUEST
+            }
             Self::Upgrade(fault) => fault.status(),
             Self::Connect => StatusCode::METHOD_NOT_ALLOWED,
             Self::NoRoute => StatusCode::NOT_FOUND,
@@ -87,6 +92,7 @@ impl Refusal {
             Self::InvalidAnswer(_) => "invalid_answer",
             Self::UnaskedSwitch => "unasked_switch",
             Self::Unsent => "unsent",
+            Self::BodyIncomplete => "body_incomplete",
             Self::TimedOut => "timed_out",
         }
     }
@@ -95,7 +101,11 @@ impl Refusal {
     fn ends_connection(&self) -> bool {
         matches!(
             self,
-            Self::Smuggling(_) | Self::BadTarget(_) | Self::Upgrade(_) | Self::Stopping
+            Self::Smuggling(_)
+                | Self::BadTarget(_)
+                | Self::Upgrade(_)
+                | Self::BodyIncomplete
+                | Self::Stopping
         )
     }
 

@@ -280,7 +280,8 @@ impl BackendSeat {
         };
         if lost && record.duration <= self.early_close() {
             self.report(Outcome::EarlyClose);
-        } else {
+        } else if !lost {
+            // A late loss says nothing about the next session, and must not outweigh failed dials.
             self.report(Outcome::Ok);
         }
     }

@@ -7,7 +7,7 @@ use std::pin::pin;
 use bytes::Bytes;
 use futures_util::future::{Either, select};
 use http::request::Parts;
-use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -20,6 +20,7 @@ use crate::core::wire::handshake::{self, Answer, Granted, Upgrade};
 use crate::core::wire::tracker::{Extensions, Rules};
 use crate::io::carrier::Carrier;
 use crate::io::relay::{Setup, Times};
+use crate::live::Phase;
 use crate::proxy::body::Outgoing;
 use crate::proxy::context::ticks;
 use crate::proxy::pipeline::{Exchange, Passing, Plan, Reply};
@@ -67,6 +68,9 @@ pub(super) async fn upgrade(
             return Err(Refusal::InvalidAnswer(fault));
         }
     };
+    if exchange.connection.worker.live().phase() == Phase::Stopping {
+        return Err(Refusal::Stopping);
+    }
     let (carrier, early) = shaken.stream.expect("a 101 ends HTTP on its connection");
     let mut fields = answer.headers;
     headers::strip_hop_by_hop(&mut fields);
@@ -93,9 +97,9 @@ async fn ask(
     head: Parts,
 ) -> Result<(BackendSeat, Shaken), Refusal> {
     let until = Instant::from_std(exchange.arrived) + plan.route.config.timeouts.handshake;
-    let tls = exchange.backend_tls(plan);
+    let tls = exchange.backend_tls(plan)?;
     let road = exchange.road(until, tls.as_ref());
-    let mut candidates = Candidates::new(&plan.upstream, plan.key.as_deref(), true);
+    let mut candidates = Candidates::new(plan, true, until);
     let mut fields = exchange.backend_headers(plan, head.headers, true);
     handshake::set_upgrade(&mut fields);
     let mut vanished = None;
@@ -190,6 +194,7 @@ fn decline(
     body: Incoming,
 ) -> Reply {
     headers::strip_hop_by_hop(&mut answer.headers);
+    answer.version = Version::HTTP_11;
     add_cookie(&mut answer.headers, plan);
     let mut report = exchange.report_of(plan, seat);
     report.status = answer.status.as_u16();

@@ -168,10 +168,6 @@ async fn shut_down(
     grace: Duration,
 ) -> usize {
     worker.stop();
-    // Connections that were on their way here get the same orderly end as all others.
-    while let Ok(arrival) = arrivals.try_recv() {
-        accept::serve(worker, arrival);
-    }
     let began = Instant::now();
     let ids = worker.sessions.ids();
     let count = u32::try_from(ids.len()).unwrap_or(u32::MAX);
@@ -185,7 +181,8 @@ async fn shut_down(
         reason: "gateway is shutting down".into(),
         cause: Cause::Shutdown,
     };
-    let over = began + grace + LAST_ANSWERS;
+    let mut over = began + grace + LAST_ANSWERS;
+    let mut impatient = Vec::new();
     let mut ticker = interval(TICK / 10);
     ticker.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
@@ -197,7 +194,15 @@ async fn shut_down(
                     worker.sessions.close(&query, &order, worker.tick());
                 }
             }
-            Some(command) = commands.recv() => worker.carry_out(command),
+            // Another worker may have placed it before it was told to stop.
+            Some(arrival) = arrivals.recv() => accept::serve(worker, arrival),
+            Some(command) = commands.recv() => match command {
+                WorkerCommand::Shutdown { grace, answer } => {
+                    over = over.min(Instant::now() + grace);
+                    impatient.push(answer);
+                }
+                command => worker.carry_out(command),
+            },
             _ = ticker.tick() => {
                 worker.turn();
                 // A session whose 101 left while the others were told goes with the last of them.
@@ -214,6 +219,10 @@ async fn shut_down(
             // Each session's task has to see it, and leave its record.
             while worker.sessions.len() > 0 {
                 tokio::task::yield_now().await;
+            }
+            for answer in impatient {
+                // Whoever asked may have given up waiting.
+                let _ = answer.send(cut);
             }
             return cut;
         }

@@ -15,7 +15,7 @@ pub struct Listener {
     /// one.
     pub listen: Vec<String>,
     /// `{ from = ["10.0.0.0/8"] }`: these peers put a PROXY protocol header (v1 or v2) in front of
-    /// every connection, and nobody else may connect.
+    /// every connection. Others connect without one; a header of theirs is a bad request.
     pub proxy_protocol: Option<PeersFrom>,
     /// Peers whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` headers are believed.
     pub trusted_proxies: Vec<String>,

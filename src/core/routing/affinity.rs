@@ -114,6 +114,7 @@ mod tests {
             query: Some("k=a%20b&k=c&e="),
             headers: &headers,
             websocket: true,
+            tls: false,
         };
         let parameters = [("room", "7"), ("rest", "")].into_iter().collect();
         let client = "::ffff:10.0.0.1".parse().expect("an address");
@@ -163,6 +164,7 @@ mod tests {
             query: None,
             headers: &headers,
             websocket: false,
+            tls: false,
         };
         let sources = [AffinitySource::IssueCookie("pin".to_owned())];
         let client = IpAddr::from([127, 0, 0, 1]);

@@ -6,7 +6,7 @@ use std::fmt;
 use http::{HeaderName, Method};
 
 use crate::config::pattern::{HostPattern, PathPattern};
-use crate::config::snapshot::{Route, TextMatch};
+use crate::config::snapshot::{Action, Redirect, Route, TextMatch};
 use crate::core::http::query::query_values;
 use crate::core::routing::request::{PathFault, Request};
 use crate::core::wire::handshake;
@@ -29,6 +29,8 @@ pub enum Mismatch<'t> {
     Query(&'t str, &'t TextMatch),
     /// None of these was offered.
     Subprotocol(&'t [String]),
+    /// A redirect to this scheme alone, which the request came by.
+    AlreadyThere(&'t str),
 }
 
 impl fmt::Display for Mismatch<'_> {
@@ -40,6 +42,7 @@ impl fmt::Display for Mismatch<'_> {
             Self::Method(methods) => write!(f, "the method is not {}", Choice(methods)),
             Self::Header(name, wanted) => write!(f, "header {name} {}", unmet(wanted)),
             Self::Query(name, wanted) => write!(f, "query parameter {name} {}", unmet(wanted)),
+            Self::AlreadyThere(scheme) => write!(f, "the request came by {scheme} already"),
             Self::Subprotocol(names) => {
                 write!(f, "the client does not offer subprotocol {}", Choice(names))
             }
@@ -93,7 +96,24 @@ pub(super) fn mismatch<'t>(route: &'t Route, request: &Request<'_>) -> Option<Mi
     let offers = |name: &str| route.subprotocols.iter().any(|wanted| wanted == name);
     let met = route.subprotocols.is_empty()
         || (request.websocket && handshake::subprotocols(request.headers).any(offers));
-    (!met).then_some(Mismatch::Subprotocol(&route.subprotocols))
+    if !met {
+        return Some(Mismatch::Subprotocol(&route.subprotocols));
+    }
+    leads_nowhere(&route.action, request.tls).map(Mismatch::AlreadyThere)
+}
+
+/// A redirect that changes nothing but the scheme is not for requests that came by that scheme:
+/// else one route from http to https would send those of the TLS listener round in circles.
+fn leads_nowhere(action: &Action, tls: bool) -> Option<&str> {
+    match action {
+        Action::Redirect(Redirect {
+            scheme: Some(scheme),
+            host: None,
+            path: None,
+            ..
+        }) => (matches!(scheme.as_str(), "https" | "wss") == tls).then_some(scheme),
+        _ => None,
+    }
 }
 
 fn holds<V>(

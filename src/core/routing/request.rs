@@ -21,6 +21,8 @@ pub struct Request<'r> {
     pub headers: &'r HeaderMap,
     /// Whether it is a valid upgrade to WebSocket; only then are subprotocols an offer.
     pub websocket: bool,
+    /// Whether it came over TLS.
+    pub tls: bool,
 }
 
 /// Values of a route's path parameters as they stand in the request, in the order of the path.

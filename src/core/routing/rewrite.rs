@@ -98,6 +98,7 @@ mod tests {
             query,
             headers,
             websocket: false,
+            tls: false,
         }
     }
 

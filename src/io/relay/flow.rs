@@ -116,6 +116,9 @@ impl Flow {
     pub(super) fn say_goodbye(&mut self, frame: Vec<u8>, place: Place) {
         if !self.closed && (self.state != State::Ended || self.tracker.at_boundary()) {
             self.goodbye = Some(Goodbye { frame, place });
+            if self.state == State::Ended {
+                self.hurry();
+            }
         }
     }
 
@@ -260,6 +263,9 @@ impl Flow {
     {
         if !self.early.is_empty() {
             let early = std::mem::take(&mut self.early);
+            if self.state != State::Open {
+                return Poll::Ready(None);
+            }
             return Poll::Ready(self.take_in(&early, sink, cx));
         }
         let carry = self.tracker.carry();

@@ -75,6 +75,8 @@ pub struct Relay<C> {
     /// When the end, which has begun, is over at the latest.
     over_at: Option<Tick>,
     ending: Option<Ending>,
+    /// Who stopped taking bytes before anything else was learnt of its end.
+    lost: Option<Side>,
     cut: bool,
     waker: Option<Waker>,
 }
@@ -94,6 +96,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
             active: now,
             over_at: None,
             ending: None,
+            lost: None,
             cut: false,
             waker: None,
         }
@@ -138,10 +141,13 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
     /// the client's answer goes on to the backend, so that both see an orderly close. Answers
     /// whether this began the end; a session that is ending already is left alone.
     pub fn close(&mut self, order: &CloseOrder, now: Tick) -> bool {
-        if self.ending.is_some() {
+        // Whose client only stopped sending lives on, until somebody ends it.
+        if self.ending.is_some() && !self.half_closed() {
             return false;
         }
+        self.ending = None;
         self.end(EndedBy::Gateway, order.cause, Some(order.code), now);
+        self.over_at = Some(now.saturating_add(self.times.close));
         let frame = close_frame(order.code, &order.reason, None);
         self.down.say_goodbye(frame, Place::NextBoundary);
         self.wake();
@@ -151,6 +157,9 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
     /// When `expire` wants to be called; may be earlier than anything is due.
     pub fn due(&self) -> Option<Tick> {
         match self.over_at {
+            Some(over_at) if self.half_closed() => {
+                Some(self.times.lifetime_at.map_or(over_at, |at| at.min(over_at)))
+            }
             Some(over_at) => Some(over_at),
             None => [self.idle_at(), self.times.lifetime_at]
                 .into_iter()
@@ -162,7 +171,8 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
     /// Does what is due at `now`: ends a session that was idle for too long or is too old, cuts one
     /// whose end takes too long.
     pub fn expire(&mut self, now: Tick) {
-        if let Some(over_at) = self.over_at {
+        let too_old = self.times.lifetime_at.is_some_and(|at| now >= at);
+        if let Some(over_at) = self.over_at.filter(|_| !(too_old && self.half_closed())) {
             if now >= over_at && self.down.hurry() {
                 self.over_at = Some(now.saturating_add(self.times.close));
                 self.wake();
@@ -176,7 +186,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
             reason: reason.into(),
             cause,
         };
-        if self.times.lifetime_at.is_some_and(|at| now >= at) {
+        if too_old {
             self.close(
                 &order(
                     1001,
@@ -192,14 +202,17 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
 
     /// Ends the session now, whatever is in flight.
     pub fn cut(&mut self, now: Tick) {
-        self.end(EndedBy::Gateway, Cause::Shutdown, None, now);
-        // Best effort: the backend learns that this was no crash of the client.
-        if self.up.tracker.at_boundary() && !self.up.closed() {
-            let code = self
-                .ending
-                .and_then(|ending| ending.close_code)
-                .unwrap_or(1001);
-            let frame = close_frame(code, "session ended", Some(mask()));
+        match self.lost {
+            Some(Side::Client) => self.end(EndedBy::Client, Cause::Reset, None, now),
+            Some(Side::Backend) => self.end(EndedBy::Backend, Cause::Reset, None, now),
+            None => self.end(EndedBy::Gateway, Cause::Shutdown, None, now),
+        }
+        // Best effort: the backend learns that this was no crash of the client. Only behind whole
+        // frames, and those must have left (I10).
+        let whole = self.up.tracker.at_boundary() && self.up.held() == 0;
+        if whole && !self.up.closed() && !self.up.done() {
+            let code = self.ending.and_then(|ending| ending.close_code);
+            let frame = close_frame(code.unwrap_or(1001), "session ended", Some(mask()));
             let mut cx = Context::from_waker(Waker::noop());
             let _ = Pin::new(&mut self.backend).poll_write(&mut cx, &frame);
         }
@@ -235,11 +248,16 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
     /// Bytes moved. A client that only stopped sending is heard out for as long as it is spoken to.
     fn active(&mut self, now: Tick) {
         self.active = now;
-        let half_closed =
-            |ending: Ending| ending.by == EndedBy::Client && ending.cause == Cause::Disconnected;
-        if self.ending.is_some_and(half_closed) && !self.down.source_ended() {
+        if self.half_closed() {
             self.over_at = Some(now.saturating_add(self.times.close));
         }
+    }
+
+    /// The client has ended its sending side, without a close frame, and still hears the backend.
+    fn half_closed(&self) -> bool {
+        let ended =
+            |ending: Ending| ending.by == EndedBy::Client && ending.cause == Cause::Disconnected;
+        self.ending.is_some_and(ended) && !self.down.source_ended() && !self.down.done()
     }
 
     fn idle_at(&self) -> Option<Tick> {
@@ -288,11 +306,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
             }
             Event::Violation(violation) => self.violated(side, violation, now),
             Event::SourceEnded { reset } => self.source_ended(side, by, reset, now),
-            // Why it is lost is learnt from reading; until then only the limit runs.
-            Event::SinkLost => {
-                let over_at = now.saturating_add(self.times.close);
-                self.over_at = Some(self.over_at.map_or(over_at, |known| known.min(over_at)));
-            }
+            Event::SinkLost => self.sink_lost(side, now),
         }
         // Both have said goodbye: the gateway is the server towards the client, and the server ends
         // the connection (RFC 6455, section 7.1.1).
@@ -336,6 +350,21 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
         self.down.finish();
         let frame = close_frame(code, &to_backend, Some(mask()));
         self.up.say_goodbye(frame, Place::NextBoundary);
+    }
+
+    /// The other side of `side` takes nothing more. Why is learnt from reading it, if it is read
+    /// before the limit: a sender that is held up is not.
+    fn sink_lost(&mut self, side: Side, now: Tick) {
+        let over_at = now.saturating_add(self.times.close);
+        self.over_at = Some(self.over_at.map_or(over_at, |known| known.min(over_at)));
+        match side {
+            Side::Client => {
+                self.lost.get_or_insert(Side::Backend);
+            }
+            Side::Backend => {
+                self.lost.get_or_insert(Side::Client);
+            }
+        }
     }
 
     fn source_ended(&mut self, side: Side, by: EndedBy, reset: bool, now: Tick) {

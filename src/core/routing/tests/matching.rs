@@ -65,6 +65,7 @@ impl Seen {
             query: (!query.is_empty()).then_some(&query),
             headers: &headers,
             websocket: self.websocket,
+            tls: false,
         })
     }
 }
