@@ -1,5 +1,6 @@
 //! An echo backend on tokio-tungstenite: `cargo run --example echo -- 127.0.0.1:9101`, then
 //! `cargo run -- run --config examples/gateway.toml` in front of it.
+#![allow(clippy::print_stdout, reason = "it says where it listens")]
 
 use std::env;
 
@@ -13,6 +14,7 @@ async fn main() -> Result<()> {
         .nth(1)
         .unwrap_or_else(|| "127.0.0.1:9101".to_owned());
     let listener = TcpListener::bind(&address).await?;
+    println!("echo on {}", listener.local_addr()?);
     loop {
         let (stream, _) = listener.accept().await?;
         tokio::spawn(echo(stream));

@@ -6,6 +6,9 @@
     reason = "a file that cannot be read fails the test by panic"
 )]
 
+#[path = "tidy/deploy.rs"]
+mod deploy;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

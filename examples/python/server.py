@@ -1,4 +1,5 @@
-"""An echo backend on `websockets`: pip install websockets, then: python server.py 9101"""
+"""An echo backend on `websockets`: pip install websockets, then
+python examples/python/server.py 9101"""
 
 import asyncio
 import sys
@@ -14,6 +15,8 @@ async def echo(socket):
 async def main():
     port = int(sys.argv[1]) if len(sys.argv) > 1 else 9101
     async with serve(echo, "127.0.0.1", port) as server:
+        port = server.sockets[0].getsockname()[1]
+        print(f"echo on 127.0.0.1:{port}", flush=True)
         await server.serve_forever()
 
 

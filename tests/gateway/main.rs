@@ -15,6 +15,7 @@ mod admin;
 mod autobahn;
 mod backend_loss;
 mod edge;
+mod examples;
 mod http;
 mod limits;
 mod peers;

@@ -1,0 +1,185 @@
+//! Everything in `examples/` does what it promises: its backends run as they are, behind a gateway
+//! with the `gateway.toml` beside them; only ports are others.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use tempfile::TempDir;
+use tokio::net::TcpSocket;
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::support::peers::{Language, python, run_client};
+use crate::support::{Client, Gateway};
+
+const CLIENTS: &str = "127.0.0.1:8080";
+const BACKENDS: [&str; 2] = ["127.0.0.1:9101", "127.0.0.1:9102"];
+const ROOMS: [&str; 6] = ["lobby", "kitchen", "attic", "cellar", "garden", "garage"];
+
+#[tokio::test]
+async fn the_rust_echo_gives_back_what_it_gets() {
+    echoes(Example::rust("echo", &["127.0.0.1:0"]), "gateway.toml").await;
+}
+
+#[tokio::test]
+async fn the_node_echo_gives_back_what_it_gets() {
+    echoes(Example::node("node"), "node/gateway.toml").await;
+}
+
+#[tokio::test]
+async fn the_python_echo_gives_back_what_it_gets() {
+    let mut command = Command::new(python());
+    command.arg(example("python/server.py")).arg("0");
+    echoes(Example::start(&mut command), "python/gateway.toml").await;
+}
+
+/// The first comments start one backend, the configurations name two: every room must find it.
+async fn echoes(backend: Example, config: &str) {
+    // Bound but not listening: nobody else gets the port, and connections to it are refused.
+    let absent = TcpSocket::new_v4().unwrap();
+    absent.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let gateway = gateway(config, [backend.address, absent.local_addr().unwrap()]).await;
+    for room in ROOMS {
+        let mut client = Client::connect(gateway.address(), &format!("/ws/{room}")).await;
+        for message in [Message::text("grüße"), Message::binary(vec![0, 255])] {
+            client.send(message.clone()).await;
+            assert_eq!(client.receive().await, message);
+        }
+        client.close().await;
+    }
+}
+
+#[tokio::test]
+async fn in_the_chat_everybody_in_the_room_hears_and_nobody_else() {
+    let [one, two] = [(); 2].map(|()| Example::rust("chat", &["127.0.0.1:0"]));
+    let gateway = gateway("gateway.toml", [one.address, two.address]).await;
+    let mut rooms = Vec::new();
+    for room in ROOMS {
+        let path = format!("/ws/{room}");
+        let first = Client::connect(gateway.address(), &path).await;
+        let second = Client::connect(gateway.address(), &path).await;
+        rooms.push((room, first, second));
+    }
+    // Were rooms to leak, the later ones would hear the earlier ones before themselves.
+    for (room, first, second) in &mut rooms {
+        let said = format!("hello {room}");
+        first.send(said.as_str()).await;
+        assert_eq!(first.receive_text().await, said);
+        assert_eq!(second.receive_text().await, said);
+    }
+}
+
+#[tokio::test]
+async fn the_browser_page_opens_and_its_windows_talk() {
+    let [one, two] = [(); 2].map(|()| Example::rust("chat", &["127.0.0.1:0"]));
+    let gateway = gateway("gateway.toml", [one.address, two.address]).await;
+    let page = read("browser/index.html");
+    let page = replaced(&page, CLIENTS, gateway.address());
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("index.html");
+    fs::write(&file, page).unwrap();
+    let url = format!("file://{}", file.display());
+    run_client(Language::Node, "chat_page", vec![url]).await;
+}
+
+#[tokio::test]
+async fn socket_io_clients_upgrade_at_the_instance_that_knows_them() {
+    let [one, two] = [(); 2].map(|()| Example::node("socketio"));
+    let gateway = gateway("socketio/gateway.toml", [one.address, two.address]).await;
+    let url = format!("http://{}", gateway.address());
+    let said = run_client(Language::Node, "say", vec![url, "16".to_owned()]).await;
+    let instances = said["passed"].as_array().unwrap();
+    assert_eq!(instances.len(), 2, "only {instances:?} had clients");
+}
+
+/// A backend in a process of its own, ended when it is dropped.
+struct Example {
+    child: Child,
+    address: SocketAddr,
+    /// Where it was put, beside the packages that it needs.
+    _place: Option<TempDir>,
+}
+
+impl Example {
+    /// `cargo run --example NAME -- ARGUMENTS`
+    fn rust(name: &str, arguments: &[&str]) -> Self {
+        let gateway = Path::new(env!("CARGO_BIN_EXE_sessile"));
+        let program = gateway.with_file_name("examples").join(name);
+        let built = |path: &Path| fs::metadata(path).and_then(|data| data.modified()).ok();
+        let source = example(&format!("{name}.rs"));
+        assert!(
+            built(&program) >= built(&source),
+            "{} is missing or old: `cargo test` builds it, and so does `cargo build --examples`",
+            program.display()
+        );
+        Self::start(Command::new(program).args(arguments))
+    }
+
+    /// `node examples/FOLDER/server.mjs 0`, with the packages of the tests' peers.
+    fn node(folder: &str) -> Self {
+        let installed = example("../tests/peers/node/node_modules");
+        assert!(installed.exists(), "run `./test --prepare` once");
+        let place = tempfile::tempdir().unwrap();
+        let program = place.path().join("server.mjs");
+        fs::copy(example(&format!("{folder}/server.mjs")), &program).unwrap();
+        symlink(installed, place.path().join("node_modules")).unwrap();
+        let mut example = Self::start(Command::new("node").arg(program).arg("0"));
+        example._place = Some(place);
+        example
+    }
+
+    /// Waits for the line that says where it listens.
+    fn start(command: &mut Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("the example starts");
+        let mut line = String::new();
+        let stdout = child.stdout.as_mut().expect("standard output is piped");
+        BufReader::new(stdout).read_line(&mut line).unwrap();
+        let address = line.split_whitespace().last().map(str::parse);
+        let Some(Ok(address)) = address else {
+            child.kill().ok();
+            panic!("{command:?} said {line:?} instead of where it listens");
+        };
+        Self {
+            child,
+            address,
+            _place: None,
+        }
+    }
+}
+
+impl Drop for Example {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// A gateway with a configuration of `examples/` in front of these.
+async fn gateway(config: &str, backends: [SocketAddr; 2]) -> Gateway {
+    let text = read(config);
+    let command = format!("# cargo run -- run --config examples/{config}\n");
+    assert!(text.starts_with(&command), "{config} begins with {command}");
+    let text = replaced(&text, CLIENTS, ([127, 0, 0, 1], 0).into());
+    let text = replaced(&text, BACKENDS[0], backends[0]);
+    let text = replaced(&text, BACKENDS[1], backends[1]);
+    Gateway::start(&text).await
+}
+
+/// The text with another address for one that it has to name.
+fn replaced(text: &str, written: &str, address: SocketAddr) -> String {
+    assert!(text.contains(written), "{written} is not in {text}");
+    text.replace(written, &address.to_string())
+}
+
+fn example(path: &str) -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    root.join("examples").join(path)
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(example(path)).unwrap_or_else(|error| panic!("examples/{path}: {error}"))
+}
