@@ -111,8 +111,8 @@ pub struct Listener {
     pub name: ListenerName,
     /// One socket for each.
     pub listen: Vec<ListenAddr>,
-    /// Peers that put a PROXY protocol header (v1 or v2) in front of every connection. Others connect
-    /// without one; a header of theirs is a bad request.
+    /// Peers that put a PROXY protocol header (v1 or v2) in front of every connection. Others
+    /// connect without one; a header of theirs is a bad request.
     pub proxy_protocol: Option<Networks>,
     /// Peers whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` are believed. Default: nobody's.
     pub trusted_proxies: Networks,

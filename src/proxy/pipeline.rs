@@ -302,8 +302,8 @@ impl Exchange {
         self.report(Some(route), Some(upstream), Some(seat.id.clone()))
     }
 
-    /// TLS to the plan's backends, if they speak it. Never plain where the plan says TLS, whatever is
-    /// being reloaded meanwhile.
+    /// TLS to the plan's backends, if they speak it. Never plain where the plan says TLS, whatever
+    /// is being reloaded meanwhile.
     pub(super) fn backend_tls(&self, plan: &Plan) -> Result<Option<ClientTls>, Refusal> {
         let upstream = &plan.upstream.config;
         if upstream.tls.is_none() {

@@ -363,3 +363,24 @@ async fn a_client_that_leaves_ends_the_request_to_the_backend() {
         .await
         .expect("the backend is let go");
 }
+
+#[tokio::test]
+async fn clients_that_break_their_uploads_off_do_not_eject_the_backend() {
+    let backend = Backend::echo().await;
+    let upstream = "passive = { failures = 2, ejection = \"60s\", ejected_share_max = 1.0 }";
+    let gateway = Gateway::start(&config::echo(&[backend.address], upstream, "")).await;
+    for _ in 0..10 {
+        let mut raw = Raw::connect(gateway.address()).await;
+        raw.write("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nonly this")
+            .await;
+        // The backend has the head, and has begun to answer.
+        raw.read_head().await;
+        raw.reset();
+    }
+    crate::support::eventually("all ten are over", async || gateway.connections() == 0).await;
+    let shown = gateway.backend("echo", backend.address);
+    assert_eq!(
+        (&shown["failures"], &shown["ejected"]),
+        (&0.into(), &serde_json::Value::Null)
+    );
+}

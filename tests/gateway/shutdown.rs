@@ -96,6 +96,8 @@ async fn a_second_signal_ends_it_at_once_and_the_exit_code_tells() {
     gateway.signal(Signal::TERM);
     assert_eq!(gateway.wait_for_exit().await.code(), Some(1));
     assert!(start.elapsed() < Duration::from_secs(3));
+    // I6: however it ends, each session leaves its record.
+    assert_eq!(gateway.wait_for_records(20).await.len(), 20);
 }
 
 #[tokio::test]

@@ -145,3 +145,29 @@ pub(super) fn rank(route: &Route) -> impl Ord + use<> {
     });
     (conditions, exact.count(), prefix.sum::<usize>())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_redirect_to_the_scheme_that_a_request_came_by_leads_nowhere() {
+        let redirect = |scheme: &str, host: Option<&str>| {
+            Action::Redirect(Redirect {
+                scheme: Some(scheme.to_owned()),
+                host: host.map(str::to_owned),
+                path: None,
+                status: 308,
+            })
+        };
+        for (scheme, host, tls, nowhere) in [
+            ("https", None, true, true),
+            ("https", None, false, false),
+            ("http", None, false, true),
+            ("https", Some("other.example"), true, false),
+        ] {
+            let found = leads_nowhere(&redirect(scheme, host), tls);
+            assert_eq!(found.is_some(), nowhere, "{scheme} {host:?} {tls}");
+        }
+    }
+}

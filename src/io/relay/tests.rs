@@ -404,6 +404,63 @@ async fn a_half_closed_client_still_hears_the_backend() {
     );
 }
 
+#[tokio::test]
+async fn a_half_closed_session_can_still_be_ended_by_the_gateway() {
+    let mut rig = Rig::new(1024);
+    rig.client.shutdown().await.expect("open");
+    rig.turn().await;
+    let order = CloseOrder {
+        code: 1008,
+        reason: "kicked".into(),
+        cause: Cause::Kicked,
+    };
+    assert!(rig.relay.close(&order, 0));
+    rig.turn().await;
+    assert_eq!(
+        read_now(&mut rig.client).await,
+        close_frame(1008, "kicked", None)
+    );
+    // Nor does it live beyond its lifetime, however much the backend says.
+    let mut old = Rig::new(1024);
+    old.client.shutdown().await.expect("open");
+    old.turn().await;
+    old.now = 9_990;
+    old.backend
+        .write_all(&from_backend(0x81, b"on and on"))
+        .await
+        .expect("room");
+    old.turn().await;
+    assert_eq!(old.relay.due(), Some(10_000));
+    old.relay.expire(10_000);
+    let ended = ending(EndedBy::Gateway, Cause::LifetimeReached, Some(1001), false);
+    old.relay.expire(10_050);
+    assert_eq!(old.run().await, ended);
+}
+
+#[tokio::test]
+async fn i10_a_cut_writes_nothing_behind_half_a_frame() {
+    let mut rig = Rig::new(16);
+    let frame = from_client(0x82, &[7; 18]);
+    let mut sent = 0;
+    while sent < frame.len() {
+        let rest = &frame[sent..];
+        match poll_fn(|cx| Poll::Ready(Pin::new(&mut rig.client).poll_write(cx, rest))).await {
+            Poll::Ready(written) => sent += written.expect("open"),
+            Poll::Pending => break,
+        }
+        rig.turn().await;
+    }
+    assert!(rig.relay.held() > 0, "the backend does not read");
+    let before = read_now(&mut rig.backend).await;
+    rig.relay.cut(0);
+    rig.run().await;
+    let after = read_now(&mut rig.backend).await;
+    assert!(
+        frame.starts_with(&[before, after].concat()),
+        "payload was changed"
+    );
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
