@@ -14,7 +14,7 @@ use crate::proxy::place::NotReached;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refusal {
     /// The bytes can be read in two ways.
-    #[error("the request can be read in two ways: {0}")]
+    #[error("malformed request: {0}")]
     Smuggling(Smuggling),
     /// No usable target.
     #[error("{0}")]

@@ -45,6 +45,19 @@ async fn the_same_file_again_changes_nothing() {
 }
 
 #[tokio::test]
+async fn i5_without_a_readable_configuration_sessions_live_and_new_ones_begin() {
+    let backend = Backend::echo().await;
+    let gateway = Gateway::start(&config::echo(&[backend.address], "", "")).await;
+    let mut client = Client::connect(gateway.address(), "/").await;
+    fs::remove_file(gateway.config_path()).unwrap();
+    assert_eq!(gateway.reload().status, 422);
+    gateway.signal(Signal::HUP);
+    client.echo("still here").await;
+    let mut next = Client::connect(gateway.address(), "/").await;
+    next.echo("and welcome").await;
+}
+
+#[tokio::test]
 async fn sighup_reloads() {
     let (old, new) = (Backend::echo().await, Backend::echo().await);
     let gateway = Gateway::start(&config::echo(&[old.address], "", "")).await;

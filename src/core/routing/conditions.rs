@@ -166,8 +166,8 @@ mod tests {
             ("http", None, false, true),
             ("https", Some("other.example"), true, false),
         ] {
-            let found = leads_nowhere(&redirect(scheme, host), tls);
-            assert_eq!(found.is_some(), nowhere, "{scheme} {host:?} {tls}");
+            let found = leads_nowhere(&redirect(scheme, host), tls).is_some();
+            assert_eq!(found, nowhere, "{scheme} {host:?} {tls}");
         }
     }
 }

@@ -254,7 +254,12 @@ impl Gateway {
         let text = config::complete(test_config, self.directory.path());
         let new = self.directory.path().join("gateway.toml.new");
         fs::write(&new, text).expect("a config file");
-        fs::rename(new, self.directory.path().join("gateway.toml")).expect("it takes its place");
+        fs::rename(new, self.config_path()).expect("it takes its place");
+    }
+
+    /// The configuration file that it was started with.
+    pub fn config_path(&self) -> PathBuf {
+        self.directory.path().join("gateway.toml")
     }
 
     /// `POST /v1/reload`
