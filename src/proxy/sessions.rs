@@ -54,6 +54,9 @@ pub(super) struct Beginning {
     pub(super) connection: ConnectionSeat,
 }
 
+/// Bytes of a session's future.
+const SESSION_FUTURE_MAX: usize = 96;
+
 /// Starts a session on this worker; it runs until it ends.
 pub(super) fn start(worker: &Rc<Worker>, beginning: Beginning) {
     let session = Rc::new(Session {
@@ -79,7 +82,10 @@ pub(super) fn start(worker: &Rc<Worker>, beginning: Beginning) {
         session,
         ending: None,
     };
-    tokio::task::spawn_local(run.finish());
+    let task = run.finish();
+    // Every live session holds one; the behaviour tests run with this check on.
+    debug_assert!(size_of_val(&task) <= SESSION_FUTURE_MAX);
+    tokio::task::spawn_local(task);
 }
 
 /// A session's task. Whatever happens to it, dropping it leaves the record.
