@@ -245,7 +245,7 @@ fn follow<'p>(
         Action::Forward(upstream) => {
             let target = rewrite::target(&route.config.rewrite, &request, parameters);
             explanation.target = Some(target.unwrap_or_else(|| parts.path_and_query()));
-            let random = (u128::from(fastrand::u64(..)) << 64) | u128::from(fastrand::u64(..));
+            let random = fastrand::u128(..);
             let sources = &route.config.affinity;
             let key = affinity::key(sources, &request, parameters, parts.client, random);
             explanation

@@ -3,7 +3,6 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use futures_util::{SinkExt, StreamExt};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, SEC_WEBSOCKET_ACCEPT};
@@ -135,9 +134,4 @@ async fn echo(upgraded: Upgraded, name: Option<&str>) {
             return;
         }
     }
-}
-
-/// The shipped configuration under a name that faults can be shown with.
-pub fn shipped() -> (Arc<str>, &'static str) {
-    ("gateway.toml (shipped)".into(), GATEWAY_TOML)
 }

@@ -129,7 +129,7 @@ impl Worker {
 
     /// A name for a request and for the session that may come of it.
     pub(super) fn name_request(&self) -> SessionId {
-        let random = (u128::from(fastrand::u64(..)) << 64) | u128::from(fastrand::u64(..));
+        let random = fastrand::u128(..);
         SessionId::new(clock::unix_millis(clock::wall()), random)
     }
 

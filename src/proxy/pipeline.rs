@@ -173,7 +173,7 @@ impl Exchange {
                 return Ok(Destination::Elsewhere(route.name().clone(), response));
             }
         };
-        let random = (u128::from(fastrand::u64(..)) << 64) | u128::from(fastrand::u64(..));
+        let random = fastrand::u128(..);
         let key = affinity::key(
             &route.config.affinity,
             &request,

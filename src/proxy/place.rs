@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use crate::base::clock;
-use crate::base::names::BackendId;
+use crate::base::names::{BackendId, RouteName};
 use crate::config::snapshot::ProxyVersion;
 use crate::core::health::{Outcome, Vitals};
 use crate::core::routing::{Member, Upstream};
@@ -17,8 +17,10 @@ use crate::core::wire::proxy_protocol::{self, Header};
 use crate::io::carrier::Carrier;
 use crate::io::net::dial::{DialError, DialOptions, dial};
 use crate::io::tls::client::{ClientTls, ClientTlsError};
+use crate::proxy::context::Worker;
 use crate::proxy::pipeline::Plan;
 use crate::proxy::refusal::Refusal;
+use crate::telemetry::metrics::NodeMetrics;
 
 /// TCP keepalive towards backends, so that a half-open one is found even where nothing is sent.
 const KEEPALIVE: Duration = Duration::from_secs(60);
@@ -31,6 +33,8 @@ pub(super) struct Candidates<'r> {
     /// Whether what is placed is a session; an ordinary request is over too soon to count.
     session: bool,
     until: Instant,
+    worker: &'r Worker,
+    route: &'r RouteName,
     /// Why the last one was not reached.
     last: Option<NotReached>,
 }
@@ -58,23 +62,47 @@ pub(super) enum NotReached {
     Tls(#[from] ClientTlsError),
 }
 
+impl NotReached {
+    fn is_ours(&self) -> bool {
+        match self {
+            Self::Dial(error) => error.is_ours(),
+            Self::Tls(_) => true,
+        }
+    }
+
+    /// The label in metrics.
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Dial(DialError::Name { .. }) => "name",
+            Self::Dial(DialError::Refused { .. }) => "refused",
+            Self::Dial(DialError::TimedOut { .. }) => "timed_out",
+            Self::Dial(DialError::ProxyHeader { .. }) => "proxy_header",
+            Self::Dial(DialError::Tls { .. }) | Self::Tls(_) => "tls",
+            Self::Dial(DialError::Connect { .. }) => "connect",
+        }
+    }
+}
+
 /// One session's or request's place with a backend. A session's counts for as long as it is held,
 /// from before the dial, so that a burst of handshakes spreads.
 #[derive(Debug)]
 pub(super) struct BackendSeat {
     pub(super) id: BackendId,
     vitals: Arc<Vitals>,
+    node: Arc<NodeMetrics>,
     /// Weak: a session must not keep an old table's ring alive.
     upstream: Weak<Upstream>,
     session: bool,
 }
 
 impl<'r> Candidates<'r> {
-    pub(super) fn new(plan: &'r Plan, session: bool, until: Instant) -> Self {
+    pub(super) fn new(worker: &'r Worker, plan: &'r Plan, session: bool, until: Instant) -> Self {
         Self {
             upstream: &plan.upstream,
             key: plan.key.as_deref(),
             until,
+            worker,
+            route: &plan.route.config.name,
             tried: SmallVec::new(),
             session,
             last: None,
@@ -94,7 +122,7 @@ impl<'r> Candidates<'r> {
         let member = &self.upstream.members[index];
         Some((
             member,
-            BackendSeat::take(self.upstream, member, self.session),
+            BackendSeat::take(self.worker, self.upstream, member, self.session),
         ))
     }
 
@@ -107,10 +135,7 @@ impl<'r> Candidates<'r> {
         while let Some((member, seat)) = self.next() {
             match self.connect(member, road).await {
                 Ok(carrier) => return Ok((seat, carrier)),
-                Err(error) => {
-                    seat.not_reached(&error);
-                    self.remember(error);
-                }
+                Err(error) => self.not_reached(&seat, error),
             }
         }
         Err(self.exhausted())
@@ -138,9 +163,16 @@ impl<'r> Candidates<'r> {
         Ok(dial(&member.address, options).await?)
     }
 
-    /// Keeps why a candidate was not reached, for the answer if none is.
-    pub(super) fn remember(&mut self, error: NotReached) {
-        tracing::debug!(upstream = %self.upstream.config.name, %error, "backend not reached");
+    /// A dial failed: it is counted, kept for the answer if none succeeds, and speaks against the
+    /// backend, unless it is this machine that lacks something.
+    pub(super) fn not_reached(&mut self, seat: &BackendSeat, error: NotReached) {
+        let upstream = &self.upstream.config.name;
+        tracing::debug!(%upstream, %error, "backend not reached");
+        let metrics = self.worker.route_metrics(self.route, upstream);
+        metrics.connect_failed(error.reason());
+        if !error.is_ours() {
+            seat.report(Outcome::ConnectFailed);
+        }
         self.last = Some(error);
     }
 
@@ -166,13 +198,14 @@ fn proxy_header(version: ProxyVersion, ends: Ends) -> Vec<u8> {
 }
 
 impl BackendSeat {
-    fn take(upstream: &Arc<Upstream>, member: &Member, session: bool) -> Self {
+    fn take(worker: &Worker, upstream: &Arc<Upstream>, member: &Member, session: bool) -> Self {
         if session {
             member.vitals.session_began();
         }
         Self {
             id: member.id.clone(),
             vitals: Arc::clone(&member.vitals),
+            node: Arc::clone(&worker.shared.node),
             upstream: Arc::downgrade(upstream),
             session,
         }
@@ -183,21 +216,10 @@ impl BackendSeat {
         if let Some(upstream) = self.upstream.upgrade() {
             let now = clock::now();
             if let Some(until) = self.vitals.report(outcome, now, upstream.may_eject(now)) {
+                self.node.ejected(&upstream.config.name);
                 let seconds = until.duration_since(now).as_secs_f64();
                 tracing::warn!(upstream = %upstream.config.name, backend = %self.id, cause = ?outcome, seconds, "backend ejected");
             }
-        }
-    }
-
-    /// A dial failed: that speaks against the backend, unless it is this machine that lacks
-    /// something.
-    pub(super) fn not_reached(&self, error: &NotReached) {
-        let ours = match error {
-            NotReached::Dial(error) => error.is_ours(),
-            NotReached::Tls(_) => true,
-        };
-        if !ours {
-            self.report(Outcome::ConnectFailed);
         }
     }
 

@@ -80,7 +80,7 @@ pub(super) async fn forward(
     let worker = &exchange.connection.worker;
     // A connection that begins with this client's PROXY header is no other client's.
     let shared = plan.upstream.config.proxy_protocol.is_none();
-    let mut candidates = Candidates::new(&plan, false, until);
+    let mut candidates = Candidates::new(worker, &plan, false, until);
 
     while let Some((member, seat)) = candidates.next() {
         let key = (plan.upstream.config.name.clone(), member.id.clone());
@@ -106,8 +106,7 @@ pub(super) async fn forward(
         let carrier = match candidates.connect(member, &road).await {
             Ok(carrier) => carrier,
             Err(error) => {
-                seat.not_reached(&error);
-                candidates.remember(error);
+                candidates.not_reached(&seat, error);
                 continue;
             }
         };

@@ -99,7 +99,7 @@ async fn ask(
     let until = Instant::from_std(exchange.arrived) + plan.route.config.timeouts.handshake;
     let tls = exchange.backend_tls(plan)?;
     let road = exchange.road(until, tls.as_ref());
-    let mut candidates = Candidates::new(plan, true, until);
+    let mut candidates = Candidates::new(&exchange.connection.worker, plan, true, until);
     let mut fields = exchange.backend_headers(plan, head.headers, true);
     handshake::set_upgrade(&mut fields);
     let mut vanished = None;

@@ -289,6 +289,8 @@ async fn an_ejected_backend_is_tried_again() {
             .await;
     }
     assert!(!gateway.backend("echo", address)["ejected"].is_null());
+    assert!(gateway.metric("sessile_ejections_total", &[]) >= 1.0);
+    assert!(gateway.metric("sessile_connect_failures_total", &["reason=\"refused\""]) >= 1.0);
     let _flaky = Backend::echo_at(address).await;
     eventually("it has sessions again", async || {
         let mut homes = Vec::new();
