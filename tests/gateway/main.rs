@@ -19,6 +19,7 @@ mod examples;
 mod http;
 mod limits;
 mod peers;
+mod preview;
 mod records;
 mod relay;
 mod reload;
