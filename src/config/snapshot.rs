@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::addr::{BackendAddr, ListenAddr, Networks};
 use crate::base::names::{BackendId, ListenerName, RouteName, UpstreamName};
 use crate::base::secret::Secret;
+use crate::config::origin::OriginRule;
 use crate::config::pattern::{HostPattern, PathPattern, PathTemplate};
 
 /// Everything that an operator decides.
@@ -363,6 +364,9 @@ pub struct Route {
     pub rewrite: Rewrite,
     /// Changes of the headers that the backend sees.
     pub request_headers: HeaderEdits,
+    /// Which pages may open sessions. Default: those of the same origin where a browser could send
+    /// the credential by itself, else all.
+    pub origins: OriginRule,
     /// Sources of the affinity key; the first present one counts. Empty: no key, every request is
     /// placed alone.
     pub affinity: Vec<AffinitySource>,

@@ -36,6 +36,13 @@ pub struct Route {
     pub rewrite: Rewrite,
     /// Changes of the headers that the backend sees.
     pub request_headers: HeaderEdits,
+    /// Pages that may open sessions, by their `Origin`: `https://chat.example.com`,
+    /// `https://*.example.com` (any number of labels), `same` (the host of the request), or `*` to
+    /// ask nobody. `null` is never allowed. None: `same` where a browser could send the credential
+    /// by itself, else `*`.
+    pub origins: Vec<String>,
+    /// Whether a session needs an `Origin`. Programs that are no browsers often send none.
+    pub origin_required: bool,
     /// Where the affinity key comes from; the first present source counts. `path:NAME`,
     /// `query:NAME`, `cookie:NAME`, `header:NAME`, `client_address`, and last
     /// `{ issue_cookie = "NAME" }`. None: every request is placed alone.
@@ -74,6 +81,8 @@ impl Default for Route {
             redirect: None,
             rewrite: Rewrite::default(),
             request_headers: HeaderEdits::default(),
+            origins: Vec::new(),
+            origin_required: false,
             affinity: Vec::new(),
             limits: RouteLimits::default(),
             timeouts: RouteTimeouts::default(),

@@ -12,6 +12,7 @@ use crate::config::model::Model;
 use crate::config::snapshot::{CertificateFiles, Listener, Route, Snapshot};
 
 mod edits;
+mod guard;
 mod listener;
 mod node;
 mod route;

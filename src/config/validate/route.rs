@@ -13,9 +13,8 @@ use crate::config::pattern::{HostPattern, PathPattern};
 use crate::config::snapshot::{
     Action, AffinitySource, OnRemoval, Route, RouteLimits, RouteTimeouts, TextMatch,
 };
-use crate::config::validate::edits;
 use crate::config::validate::scope::{Scope, all};
-use crate::config::validate::session;
+use crate::config::validate::{edits, guard, session};
 
 pub(super) const TIMEOUT_MAX: Duration = Duration::from_secs(60 * 60);
 /// A year as `humantime` counts it.
@@ -49,6 +48,7 @@ pub(super) fn route(
     let action = action(at, model, upstreams, path.as_ref());
     let rewrite = edits::rewrite(&at.key("rewrite"), &model.rewrite, path.as_ref());
     let request_headers = edits::headers(&at.key("request_headers"), &model.request_headers);
+    let origins = guard::origins(at, model);
     let affinity = affinity(&at.key("affinity"), &model.affinity, path.as_ref());
     let limits = limits(&at.key("limits"), &model.limits);
     let timeouts = timeouts(&at.key("timeouts"), &model.timeouts);
@@ -69,6 +69,7 @@ pub(super) fn route(
         action: action?,
         rewrite: rewrite?,
         request_headers: request_headers?,
+        origins: origins?,
         affinity: affinity?,
         limits: limits?,
         timeouts: timeouts?,
