@@ -18,6 +18,7 @@ mod edge;
 mod examples;
 mod http;
 mod limits;
+mod origin;
 mod peers;
 mod preview;
 mod records;
