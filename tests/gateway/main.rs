@@ -22,6 +22,7 @@ mod origin;
 mod peers;
 mod preview;
 mod records;
+mod register;
 mod relay;
 mod reload;
 mod routing;

@@ -128,7 +128,7 @@ impl Hold {
 enum HoldError {
     #[error("{0}")]
     Connect(String),
-    #[error("etcd: {0}")]
+    #[error("etcd: {}", said(.0))]
     Etcd(#[from] Error),
     #[error("etcd did not answer within {0:?}")]
     Late(Duration),
@@ -382,6 +382,23 @@ impl Tenure {
         let answer = within(self.patience, self.client.get(key, None)).await?;
         Ok(Found::of(answer.kvs().first(), self.lease))
     }
+}
+
+/// What an error says, without what only the library's authors can read.
+pub fn said(error: &Error) -> String {
+    let Error::GRpcStatus(status) = error else {
+        return error.to_string();
+    };
+    let mut text = status.message().to_owned();
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        let why = error.to_string();
+        if !text.contains(&why) {
+            text = format!("{text}: {why}");
+        }
+        cause = error.source();
+    }
+    text
 }
 
 async fn within<T>(
