@@ -76,7 +76,7 @@ pub enum Command {
     /// is taken out; a second signal ends that wait.
     #[cfg(feature = "etcd")]
     #[command(after_help = register::EXAMPLES)]
-    Register(register::RegisterArgs),
+    Register(Box<register::RegisterArgs>),
     /// Print the JSON Schema of the configuration, or the OpenAPI document of the admin API.
     Schema(SchemaArgs),
 }
