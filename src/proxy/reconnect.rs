@@ -1,5 +1,5 @@
-//! Another backend for a session that lost its own, or has to leave it: the handshake is made again,
-//! as the client made it, with whoever the session's key is placed on now.
+//! Another backend for a session that lost its own, or has to leave it: the handshake is made
+//! again, as the client made it, with whoever the session's key is placed on now.
 
 use std::rc::Rc;
 use std::sync::Arc;
