@@ -21,6 +21,7 @@ mod limits;
 mod origin;
 mod peers;
 mod preview;
+mod reconnect;
 mod records;
 mod register;
 mod relay;
