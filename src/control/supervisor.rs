@@ -14,7 +14,7 @@ use tokio::sync::Mutex as AsyncMutex;
 use crate::base::clock;
 use crate::base::names::{BackendId, UpstreamName};
 use crate::config::diagnostic::{Diagnostic, Severity, Source};
-use crate::config::snapshot::{OnRemoval, Snapshot};
+use crate::config::snapshot::{OnRemoval, Snapshot, Sources};
 use crate::config::span::KeyPath;
 use crate::control::load::{self, Faults, LoadOptions, Loaded};
 use crate::control::probes::{Observe, ProbeFault, Probes};
@@ -334,6 +334,10 @@ impl Supervisor {
             admin: before.snapshot.admin.clone(),
             listeners: before.snapshot.listeners.clone(),
             log: before.snapshot.log.clone(),
+            sources: Sources {
+                etcd: before.snapshot.sources.etcd.clone(),
+                ..loaded.snapshot.sources
+            },
             ..loaded.snapshot
         };
         let loaded = Arc::new(Loaded { snapshot, ..loaded });
@@ -423,6 +427,7 @@ fn restart_needs(before: &Snapshot, after: &Snapshot) -> Vec<String> {
     differs("admin", before.admin == after.admin);
     differs("log", before.log == after.log);
     differs("listeners", before.listeners == after.listeners);
+    differs("sources.etcd", before.sources.etcd == after.sources.etcd);
     keys
 }
 

@@ -13,17 +13,19 @@ use crate::config::span::{names_reference, names_secret};
 mod listener;
 mod node;
 mod route;
+mod source;
 mod upstream;
 mod value;
 
 pub use listener::{
     Certificate, Listener, ListenerLimits, ListenerTimeouts, ListenerTls, PeersFrom,
 };
-pub use node::{AccessFile, Admin, FileSource, Log, LogFormat, Node, Shutdown, Sources};
+pub use node::{AccessFile, Admin, Log, LogFormat, Node, Shutdown};
 pub use route::{
     CloseCodes, HeaderEdits, IssueCookie, Keepalive, KeepaliveTo, OnBackendLoss, OnRemoval,
     Reconnect, Redirect, Rewrite, Route, RouteLimits, RouteTimeouts, TextMatch,
 };
+pub use source::{EtcdSource, EtcdTimeouts, EtcdTls, FileSource, Sources};
 pub use upstream::{
     Backend, BackendState, Passive, Policy, Probe, ProbeType, ProxyVersion, Status, Upstream,
     UpstreamTls,
@@ -110,11 +112,11 @@ mod tests {
     }
 
     #[test]
-    fn i11_token_is_the_only_key_of_the_model_that_is_masked() {
+    fn i11_only_these_keys_of_the_model_are_masked() {
         let mut found = Vec::new();
         keys(&Model::json_schema(), &mut found);
         assert!(found.len() > 100, "{found:?}");
         found.retain(|key| KeyPath(vec![key.clone()]).is_secret());
-        assert_eq!(found, ["token"]);
+        assert_eq!(found, ["token", "password"]);
     }
 }

@@ -18,6 +18,7 @@ mod node;
 mod route;
 mod scope;
 mod session;
+mod source;
 mod upstream;
 
 use scope::{Check, Scope, all};
@@ -81,6 +82,7 @@ fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
     let admin = node::admin(&root.key("admin"), &model.admin);
     let log = node::log(&root.key("log"), &model.log);
     let shutdown = node::shutdown(&root.key("shutdown"), &model.shutdown);
+    let sources = source::sources(&root.key("sources"), model);
     let listeners = listeners(root, model);
     let upstreams: Vec<_> = model
         .upstreams
@@ -99,7 +101,7 @@ fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
         admin: admin?,
         log: log?,
         shutdown: shutdown?,
-        sources: node::sources(&model.sources),
+        sources: sources?,
         listeners: listeners?,
         upstreams: all(upstreams)?
             .into_iter()

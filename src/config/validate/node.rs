@@ -1,4 +1,4 @@
-//! `[node]`, `[admin]`, `[log]`, `[shutdown]`, `[sources]`.
+//! `[node]`, `[admin]`, `[log]`, `[shutdown]`.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::base::secret::Secret;
 use crate::config::diagnostic::suggestion;
 use crate::config::layers::Part;
 use crate::config::model::{self, SecretSource, TextOr};
-use crate::config::snapshot::{AccessOutput, Admin, Log, LogFormat, Node, Shutdown, Sources};
+use crate::config::snapshot::{AccessOutput, Admin, Log, LogFormat, Node, Shutdown};
 use crate::config::validate::scope::Scope;
 
 const WORKERS_MAX: usize = 1024;
@@ -60,7 +60,7 @@ pub(super) fn listen_address(at: &Scope<'_>, text: &str) -> Option<ListenAddr> {
 }
 
 /// Fetches a secret. No message here holds any of its text.
-fn secret(at: &Scope<'_>, source: &SecretSource) -> Option<Secret> {
+pub(super) fn secret(at: &Scope<'_>, source: &SecretSource) -> Option<Secret> {
     let text = match source {
         SecretSource::Literal(secret) => secret.reveal().to_owned(),
         SecretSource::File(path) => {
@@ -144,10 +144,4 @@ pub(super) fn shutdown(at: &Scope<'_>, model: &model::Shutdown) -> Option<Shutdo
     }
     let grace = at.key("grace").time(model.grace, GRACE_MAX)?;
     Some(Shutdown { grace })
-}
-
-pub(super) fn sources(model: &model::Sources) -> Sources {
-    Sources {
-        watch_file: model.file.watch,
-    }
 }
