@@ -5,6 +5,7 @@
 pub mod conflict;
 pub mod decode;
 pub mod diagnostic;
+pub mod documents;
 pub mod layers;
 pub mod model;
 pub mod origin;

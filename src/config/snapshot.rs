@@ -32,10 +32,10 @@ pub struct Snapshot {
     pub sources: Sources,
     /// Where clients come in.
     pub listeners: Vec<Listener>,
-    /// Groups of backends, by name.
-    pub upstreams: BTreeMap<UpstreamName, Upstream>,
+    /// Groups of backends, by name. What a change leaves as it was is the very same.
+    pub upstreams: BTreeMap<UpstreamName, Arc<Upstream>>,
     /// Rules, in the order written; the order does not decide, see `core::routing`.
-    pub routes: Vec<Route>,
+    pub routes: Vec<Arc<Route>>,
 }
 
 /// `[node]`

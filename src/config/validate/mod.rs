@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::base::names::UpstreamName;
 use crate::config::conflict::conflicts;
@@ -103,7 +104,7 @@ fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
         listeners: listeners?,
         upstreams: all(upstreams)?
             .into_iter()
-            .map(|upstream| (upstream.name.clone(), upstream))
+            .map(|upstream| (upstream.name.clone(), Arc::new(upstream)))
             .collect::<BTreeMap<UpstreamName, _>>(),
         routes: routes?,
     })
@@ -127,7 +128,7 @@ fn listeners(root: &Scope<'_>, model: &Model) -> Option<Vec<Listener>> {
     at.each(&model.listeners, listener::listener)
 }
 
-fn routes(root: &Scope<'_>, model: &Model) -> Option<Vec<Route>> {
+fn routes(root: &Scope<'_>, model: &Model) -> Option<Vec<Arc<Route>>> {
     let at = root.key("routes");
     if model.routes.is_empty() && !at.is_explained() {
         root.warn("there are no routes, so every request would be answered with 404");
@@ -137,7 +138,7 @@ fn routes(root: &Scope<'_>, model: &Model) -> Option<Vec<Route>> {
         model.routes.iter().map(|route| route.name.as_deref()),
     );
     let routes = at.each(&model.routes, |at, route| {
-        route::route(at, route, &model.upstreams)
+        route::route(at, route, &model.upstreams).map(Arc::new)
     })?;
     for (first, second) in conflicts(&routes) {
         let (first, name) = (&routes[first].name, &routes[second].name);

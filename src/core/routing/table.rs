@@ -27,25 +27,25 @@ pub struct RoutingTable {
     /// By name.
     routes: Vec<Arc<Route>>,
     upstreams: BTreeMap<UpstreamName, Arc<Upstream>>,
-    matcher: Matcher,
+    /// Shared by all tables that have just these routes.
+    matcher: Arc<Matcher>,
 }
 
-/// A route as the data plane uses it.
-#[derive(Debug, PartialEq)]
-pub struct Route {
-    /// What the operator wrote; for what it does see `action`.
-    pub config: snapshot::Route,
-    /// Where it goes, with names resolved.
-    pub action: Action,
-}
-
-/// What a route does.
+/// A route as the data plane uses it. It outlives changes of the upstream that it names.
 #[derive(Debug)]
-pub enum Action {
+pub struct Route {
+    /// What the operator wrote.
+    pub config: Arc<snapshot::Route>,
+    digest: u128,
+}
+
+/// What a route does, with names resolved.
+#[derive(Clone, Copy, Debug)]
+pub enum Action<'t> {
     /// To a backend of this upstream.
-    Forward(Arc<Upstream>),
+    Forward(&'t Arc<Upstream>),
     /// A static redirect.
-    Redirect(Redirect),
+    Redirect(&'t Redirect),
 }
 
 /// The route that a request takes.
@@ -100,23 +100,15 @@ impl RoutingTable {
             .routes
             .iter()
             .map(|config| {
-                let route = Route::compile(config, &upstreams);
                 let before = previous.and_then(|table| table.route(&config.name));
-                match before {
-                    Some(before) if **before == route => Arc::clone(before),
-                    _ => Arc::new(route),
-                }
+                Route::compile(config, before)
             })
             .collect();
         routes.sort_by(|a, b| a.config.name.cmp(&b.config.name));
-
-        let mut ranked: Vec<_> = routes.iter().collect();
-        // Stable: routes of one rank stay in the order of their names.
-        ranked.sort_by_cached_key(|route| std::cmp::Reverse(rank(&route.config)));
-        let mut matcher = Matcher::default();
-        for route in ranked {
-            matcher.insert(route);
-        }
+        let matcher = match previous.filter(|table| same_routes(&table.routes, &routes)) {
+            Some(table) => Arc::clone(&table.matcher),
+            None => Arc::new(matcher(&routes)),
+        };
         Self {
             generation,
             digest: Digest::of(&routes, &upstreams),
@@ -158,28 +150,55 @@ impl RoutingTable {
         self.upstreams.values()
     }
 
+    /// What a route of this table does.
+    ///
+    /// # Panics
+    /// When the route is not of this table.
+    pub fn action<'t>(&'t self, route: &'t Route) -> Action<'t> {
+        match &route.config.action {
+            snapshot::Action::Forward(name) => {
+                let upstream = self.upstreams.get(name);
+                Action::Forward(upstream.expect("a snapshot's names resolve"))
+            }
+            snapshot::Action::Redirect(redirect) => Action::Redirect(redirect),
+        }
+    }
+
     /// The upstream of that name.
     pub fn upstream(&self, name: &str) -> Option<&Arc<Upstream>> {
         self.upstreams.get(name)
     }
 }
 
+/// Whether they are the very same ones.
+fn same_routes(one: &[Arc<Route>], other: &[Arc<Route>]) -> bool {
+    one.len() == other.len()
+        && one
+            .iter()
+            .zip(other)
+            .all(|(one, other)| Arc::ptr_eq(one, other))
+}
+
+fn matcher(routes: &[Arc<Route>]) -> Matcher {
+    let mut ranked: Vec<_> = routes.iter().collect();
+    // Stable: routes of one rank stay in the order of their names.
+    ranked.sort_by_cached_key(|route| std::cmp::Reverse(rank(&route.config)));
+    let mut matcher = Matcher::default();
+    for route in ranked {
+        matcher.insert(route);
+    }
+    matcher
+}
+
 impl Route {
-    fn compile(
-        config: &snapshot::Route,
-        upstreams: &BTreeMap<UpstreamName, Arc<Upstream>>,
-    ) -> Self {
-        let action = match &config.action {
-            snapshot::Action::Forward(name) => {
-                let upstream = upstreams.get(name);
-                let upstream = upstream.expect("a snapshot's names resolve");
-                Action::Forward(Arc::clone(upstream))
-            }
-            snapshot::Action::Redirect(redirect) => Action::Redirect(redirect.clone()),
-        };
-        Self {
-            config: config.clone(),
-            action,
+    fn compile(config: &Arc<snapshot::Route>, before: Option<&Arc<Self>>) -> Arc<Self> {
+        let same = |route: &&Arc<Self>| same_config(&route.config, config);
+        match before.filter(same) {
+            Some(before) => Arc::clone(before),
+            None => Arc::new(Self {
+                config: Arc::clone(config),
+                digest: digest_of(&**config),
+            }),
         }
     }
 
@@ -189,16 +208,18 @@ impl Route {
     }
 }
 
-/// Upstreams are equal if they are the same one: an equal one that was compiled anew has other
-/// vitals.
-impl PartialEq for Action {
-    fn eq(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Forward(one), Self::Forward(other)) => Arc::ptr_eq(one, other),
-            (Self::Redirect(one), Self::Redirect(other)) => one == other,
-            _ => false,
-        }
-    }
+/// Whether two configurations say the same; mostly they are the very same one.
+pub(super) fn same_config<T: PartialEq>(one: &Arc<T>, other: &Arc<T>) -> bool {
+    Arc::ptr_eq(one, other) || one == other
+}
+
+/// XXH3-128 of one configuration's rendering. `Debug` is that: it names every field, so that none
+/// can be forgotten, quotes all text, and shows no secret. The collections in it are sorted or in
+/// the operator's order.
+pub(super) fn digest_of(config: &impl fmt::Debug) -> u128 {
+    let mut hasher = Hasher(Box::new(Xxh3::new()));
+    write!(hasher, "{config:?}").expect("hashing does not fail");
+    hasher.0.digest128()
 }
 
 /// XXH3-128 of a table's routes and upstreams, each sorted by name. No `Secret` is in it.
@@ -206,17 +227,16 @@ impl PartialEq for Action {
 pub struct Digest(u128);
 
 impl Digest {
-    /// `Debug` is the rendering: it names every field, so that none can be forgotten, quotes all
-    /// text, and shows no secret. The collections in it are sorted or in the operator's order.
+    /// Of their digests, so that a change costs no rendering of what stays.
     fn of(routes: &[Arc<Route>], upstreams: &BTreeMap<UpstreamName, Arc<Upstream>>) -> Self {
-        let mut hasher = Hasher(Box::new(Xxh3::new()));
-        for upstream in upstreams.values() {
-            writeln!(hasher, "{:?}", upstream.config).expect("hashing does not fail");
+        let mut hasher = Xxh3::new();
+        let upstreams = upstreams.values().map(|upstream| upstream.digest());
+        let count = upstreams.len() as u64;
+        hasher.update(&count.to_le_bytes());
+        for one in upstreams.chain(routes.iter().map(|route| route.digest)) {
+            hasher.update(&one.to_le_bytes());
         }
-        for route in routes {
-            writeln!(hasher, "{:?}", route.config).expect("hashing does not fail");
-        }
-        Self(hasher.0.digest128())
+        Self(hasher.digest128())
     }
 }
 
