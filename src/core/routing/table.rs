@@ -28,7 +28,7 @@ pub struct RoutingTable {
     routes: Vec<Arc<Route>>,
     upstreams: BTreeMap<UpstreamName, Arc<Upstream>>,
     /// Shared by all tables that have just these routes.
-    matcher: Arc<Matcher>,
+    pub(super) matcher: Arc<Matcher>,
 }
 
 /// A route as the data plane uses it. It outlives changes of the upstream that it names.
