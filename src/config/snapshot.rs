@@ -14,7 +14,15 @@ use serde::{Deserialize, Serialize};
 use crate::base::addr::{BackendAddr, ListenAddr, Networks};
 use crate::base::names::{BackendId, ListenerName, RouteName, UpstreamName};
 use crate::base::secret::Secret;
+use crate::config::expression::ClaimPath;
 use crate::config::pattern::{HostPattern, PathPattern, PathTemplate};
+
+mod auth;
+
+pub use auth::{
+    Authenticator, Authenticators, CredentialSource, JwksUrl, Jwt, JwtKeys, Method as AuthMethod,
+    RejectWith, RouteAuth,
+};
 
 /// Everything that an operator decides.
 #[derive(Clone, Debug)]
@@ -31,6 +39,8 @@ pub struct Snapshot {
     pub sources: Sources,
     /// Where clients come in.
     pub listeners: Vec<Listener>,
+    /// Ways to find out who a request is from, by name.
+    pub authenticators: Authenticators,
     /// Groups of backends, by name.
     pub upstreams: BTreeMap<UpstreamName, Upstream>,
     /// Rules, in the order written; the order does not decide, see `core::routing`.
@@ -363,6 +373,8 @@ pub struct Route {
     pub rewrite: Rewrite,
     /// Changes of the headers that the backend sees.
     pub request_headers: HeaderEdits,
+    /// Who may use it.
+    pub auth: RouteAuth,
     /// Sources of the affinity key; the first present one counts. Empty: no key, every request is
     /// placed alone.
     pub affinity: Vec<AffinitySource>,
@@ -436,6 +448,8 @@ pub struct HeaderEdits {
 /// Where an affinity key may come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AffinitySource {
+    /// `claim:sub`, of who the request is from.
+    Claim(ClaimPath),
     /// `path:room`, a parameter of the route's path.
     Path(String),
     /// `query:k`

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::de::{self, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::config::model::auth::{Expiry, RejectWith};
 use crate::config::model::value::{LongForm, Size, TextOr, Time, TimeOrOff, schema};
 
 /// Which requests, and where they go. Every condition that is given must hold.
@@ -36,8 +37,22 @@ pub struct Route {
     pub rewrite: Rewrite,
     /// Changes of the headers that the backend sees.
     pub request_headers: HeaderEdits,
-    /// Where the affinity key comes from; the first present source counts. `path:NAME`,
-    /// `query:NAME`, `cookie:NAME`, `header:NAME`, `client_address`, and last
+    /// Names of the authenticators that are asked, in this order: the first whose credential is
+    /// there decides. None: anybody.
+    pub authenticate: Vec<String>,
+    /// What must hold of who it is, every line: `"path:room in claim:rooms"`,
+    /// `"claim:scope contains chat"`, `"claim:role == admin or claim:role == owner"`.
+    pub authorize: Vec<String>,
+    /// Claims that the backend is told, by header: `{ x-user-name = "claim:name" }`. The subject is
+    /// always told, in `Sessile-Subject`.
+    pub claim_headers: BTreeMap<String, String>,
+    /// How a WebSocket is refused: `status` with an HTTP status, which scripts in browsers cannot
+    /// see; `close` accepts it, then closes it with code and reason.
+    pub reject_with: RejectWith,
+    /// What happens when the right to a session ends: it is closed with 3000.
+    pub expiry: Expiry,
+    /// Where the affinity key comes from; the first present source counts. `claim:NAME`,
+    /// `path:NAME`, `query:NAME`, `cookie:NAME`, `header:NAME`, `client_address`, and last
     /// `{ issue_cookie = "NAME" }`. None: every request is placed alone.
     pub affinity: Vec<TextOr<IssueCookie>>,
     /// Bounds on what clients send in a session.
@@ -66,6 +81,11 @@ impl Default for Route {
             redirect: None,
             rewrite: Rewrite::default(),
             request_headers: HeaderEdits::default(),
+            authenticate: Vec::new(),
+            authorize: Vec::new(),
+            claim_headers: BTreeMap::new(),
+            reject_with: RejectWith::default(),
+            expiry: Expiry::default(),
             affinity: Vec::new(),
             limits: RouteLimits::default(),
             timeouts: RouteTimeouts::default(),
