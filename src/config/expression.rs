@@ -242,8 +242,14 @@ mod tests {
         };
         good("path:room in claim:rooms", &[1]);
         good("claim:scope contains chat", &[1]);
-        good("claim:role == admin or claim:role == \"the owner\"", &[1, 1]);
-        good(" claim:a and not claim:b or claim:https://x.example/c ", &[2, 1]);
+        good(
+            "claim:role == admin or claim:role == \"the owner\"",
+            &[1, 1],
+        );
+        good(
+            " claim:a and not claim:b or claim:https://x.example/c ",
+            &[2, 1],
+        );
         good("claim:plan != 'or'", &[1]);
         let bad = |text: &str, says: &str| {
             let error = text.parse::<Expression>().expect_err(text).to_string();
@@ -254,7 +260,10 @@ mod tests {
         bad("claim:role = admin", "`=` is not a comparison");
         bad("claim:role ==", "behind `claim:role ==`");
         bad("claim:role == admin or", "behind `or`");
-        bad("claim:role == admin claim:x", "`claim:x` is not a comparison");
+        bad(
+            "claim:role == admin claim:x",
+            "`claim:x` is not a comparison",
+        );
         bad("claim: == admin", "names nothing");
         bad("header:x == admin", "unknown source `header:`");
         bad("claim:role == \"admin", "closing quote");

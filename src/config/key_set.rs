@@ -300,6 +300,5 @@ fn pem_blocks(text: &str) -> Result<Vec<PemBlock<'_>>, KeyFault> {
     Ok(blocks)
 }
 
-
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,7 @@ pub mod expression;
 pub mod key_set;
 pub mod layers;
 pub mod model;
+pub mod origin;
 pub mod pattern;
 pub mod snapshot;
 pub mod span;

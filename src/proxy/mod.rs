@@ -4,9 +4,11 @@
 //! It reads the routing table and counts; it changes no configuration and knows no control plane.
 
 mod accept;
+mod authenticate;
 mod body;
 mod connection;
 mod context;
+mod guard;
 mod pipeline;
 mod place;
 mod plain;

@@ -3,6 +3,7 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::{Either, select};
@@ -31,6 +32,8 @@ use crate::proxy::refusal::Refusal;
 pub(super) struct Pending {
     pub(super) facts: Facts,
     pub(super) backend: BackendSeat,
+    /// The affinity key.
+    pub(super) key: Option<Box<[u8]>>,
     pub(super) carrier: Carrier,
     /// All of it but what the client sent early, which only its connection knows.
     pub(super) setup: Setup,
@@ -77,11 +80,15 @@ pub(super) async fn upgrade(
     // A 101 has no body, whatever the backend says (RFC 9110, section 8.6).
     fields.remove(header::CONTENT_LENGTH);
     handshake::set_upgrade(&mut fields);
+    if let (None, Some(name)) = (&granted.subprotocol, &plan.subprotocol) {
+        fields.insert(header::SEC_WEBSOCKET_PROTOCOL, name.clone());
+    }
     add_cookie(&mut fields, &plan);
     exchange.connection.grant(Pending {
         facts: facts(exchange, &plan, &seat, &granted),
         setup: setup(&plan, &granted, early, exchange.connection.worker.tick()),
         backend: seat,
+        key: plan.key.map(Vec::into_boxed_slice),
         carrier,
     });
     let mut response = Response::new(Outgoing::Empty);
@@ -224,7 +231,10 @@ fn facts(exchange: &Exchange, plan: &Plan, seat: &BackendSeat, granted: &Granted
         route: plan.route.config.name.clone(),
         upstream: plan.upstream.config.name.clone(),
         backend: seat.id.clone(),
-        principal: None,
+        principal: plan
+            .principal
+            .as_ref()
+            .map(|principal| Arc::clone(&principal.subject)),
         client: exchange.client_text(),
         host: exchange.host.as_str().into(),
         target: exchange.target.clone(),

@@ -57,6 +57,8 @@ pub struct RequestRecord<'r> {
     pub upstream: Option<&'r str>,
     /// The member that answered, if one did.
     pub backend: Option<&'r str>,
+    /// Who it is from, if that was asked and is known.
+    pub principal: Option<&'r str>,
     /// The client's address, after PROXY header and trusted `X-Forwarded-For`.
     pub client: &'r str,
     /// As it came.
@@ -189,6 +191,9 @@ fn session(line: &mut Line, node: &str, record: &Record) {
             .map_or(Value::None, |code| Value::Number(code.into())),
     );
     line.field("clean", Value::Flag(ending.clean));
+    line.field("resumes", Value::Number(record.moves.resumes.into()));
+    line.field("messages_lost", Value::Number(record.moves.messages_lost));
+    line.field("bytes_lost", Value::Number(record.moves.bytes_lost));
     line.group("to_backend", |line| traffic(line, &record.to_backend));
     line.group("to_client", |line| traffic(line, &record.to_client));
 }
@@ -213,6 +218,7 @@ fn request(line: &mut Line, node: &str, record: &RequestRecord<'_>) {
     line.field("route", record.route.into());
     line.field("upstream", record.upstream.into());
     line.field("backend", record.backend.into());
+    line.field("principal", record.principal.into());
     line.field("client", Value::Text(record.client));
     line.field("method", Value::Text(record.method));
     line.field("target", Value::Text(record.target));

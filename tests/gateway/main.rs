@@ -12,13 +12,16 @@
 )]
 
 mod admin;
+mod auth;
 mod autobahn;
 mod backend_loss;
 mod edge;
 mod examples;
 mod http;
 mod limits;
+mod origin;
 mod peers;
+mod preview;
 mod records;
 mod relay;
 mod reload;

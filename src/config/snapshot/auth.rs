@@ -24,6 +24,16 @@ pub struct Authenticator {
     pub method: Method,
 }
 
+impl Authenticator {
+    /// Names of the query's parameters that hold its credential.
+    pub fn query_names(&self) -> impl Iterator<Item = &str> {
+        self.from.iter().filter_map(|source| match source {
+            CredentialSource::Query(name) => Some(name.as_str()),
+            _ => None,
+        })
+    }
+}
+
 /// Where a credential may be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CredentialSource {
@@ -118,4 +128,3 @@ pub enum RejectWith {
 
 /// Authenticators by name.
 pub type Authenticators = BTreeMap<AuthenticatorName, Authenticator>;
-

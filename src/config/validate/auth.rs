@@ -42,7 +42,8 @@ pub(super) fn authenticator(
         AuthenticatorType::Jwt => jwt(at, model).map(|jwt| AuthMethod::Jwt(Box::new(jwt))),
         AuthenticatorType::Anonymous => Some(AuthMethod::Anonymous),
         _ => {
-            at.key("type").fault("this version has no such authenticator");
+            at.key("type")
+                .fault("this version has no such authenticator");
             None
         }
     };
@@ -72,7 +73,11 @@ fn fits(at: &Scope<'_>, kind: AuthenticatorType, model: &model::Authenticator) -
     use AuthenticatorType::{ApiKey, Basic, Forward, Jwt, Mtls, SignedUrl};
     let given: [(&str, bool, &[AuthenticatorType]); 31] = [
         ("from", model.from.is_some(), &[Jwt, ApiKey]),
-        ("strip", model.strip.is_some(), &[Jwt, ApiKey, Basic, SignedUrl, Forward]),
+        (
+            "strip",
+            model.strip.is_some(),
+            &[Jwt, ApiKey, Basic, SignedUrl, Forward],
+        ),
         ("secret", model.secret.is_some(), &[Jwt, SignedUrl]),
         ("public_key", model.public_key.is_some(), &[Jwt]),
         ("jwks", model.jwks.is_some(), &[Jwt]),
@@ -99,8 +104,16 @@ fn fits(at: &Scope<'_>, kind: AuthenticatorType, model: &model::Authenticator) -
         ("used_max", model.used_max.is_some(), &[SignedUrl]),
         ("url", model.url.is_some(), &[Forward]),
         ("timeout", model.timeout.is_some(), &[Forward]),
-        ("request_headers", model.request_headers.is_some(), &[Forward]),
-        ("response_headers", model.response_headers.is_some(), &[Forward]),
+        (
+            "request_headers",
+            model.request_headers.is_some(),
+            &[Forward],
+        ),
+        (
+            "response_headers",
+            model.response_headers.is_some(),
+            &[Forward],
+        ),
         ("subject_header", model.subject_header.is_some(), &[Forward]),
     ];
     let cached = [
@@ -144,10 +157,7 @@ fn source(at: &Scope<'_>, text: &str) -> Option<CredentialSource> {
     const KINDS: [&str; 4] = ["header", "cookie", "query", "subprotocol"];
     let (kind, name) = text.split_once(':').unwrap_or((text, ""));
     if !KINDS.contains(&kind) {
-        at.fault_maybe(
-            format!("unknown source `{kind}`"),
-            suggestion(kind, KINDS),
-        );
+        at.fault_maybe(format!("unknown source `{kind}`"), suggestion(kind, KINDS));
         return None;
     }
     let named = match kind {
@@ -182,13 +192,17 @@ fn jwt(at: &Scope<'_>, model: &model::Authenticator) -> Option<Jwt> {
         }
         name => Some(ClaimPath(name.unwrap_or("sub").to_owned())),
     };
-    let require = expressions(&at.key("require"), model.require.as_deref().unwrap_or(&[]), |at, operand| {
-        if matches!(operand, Operand::Claim(_) | Operand::Text(_)) {
-            return Some(());
-        }
-        at.fault("an authenticator knows claims alone; write this condition in a route's `authorize`");
-        None
-    });
+    let require = expressions(
+        &at.key("require"),
+        model.require.as_deref().unwrap_or(&[]),
+        |at, operand| {
+            if matches!(operand, Operand::Claim(_) | Operand::Text(_)) {
+                return Some(());
+            }
+            at.fault("an authenticator knows claims alone; write this condition in a route's `authorize`");
+            None
+        },
+    );
     let bytes_max = at
         .key("bytes_max")
         .within(model.bytes_max.unwrap_or(BYTES), Size(64)..=BYTES_MAX);
@@ -238,7 +252,8 @@ fn jwt_keys(at: &Scope<'_>, model: &model::Authenticator) -> Option<JwtKeys> {
     if let Some(source) = &model.secret {
         let secret = secret_text(&at.key("secret"), source)?;
         if secret.reveal().len() < key_set::SECRET_BYTES_MIN {
-            at.key("secret").warn("this secret is short enough to be guessed: use 32 bytes or more");
+            at.key("secret")
+                .warn("this secret is short enough to be guessed: use 32 bytes or more");
         }
         return Some(JwtKeys::Fixed(Arc::new(KeySet::secret(
             secret.reveal().as_bytes(),
@@ -267,11 +282,7 @@ fn jwt_keys(at: &Scope<'_>, model: &model::Authenticator) -> Option<JwtKeys> {
     fixed(&place, jwks, KeySet::jwks(text.as_bytes()))
 }
 
-fn fixed(
-    at: &Scope<'_>,
-    file: &str,
-    keys: Result<KeySet, key_set::KeyFault>,
-) -> Option<JwtKeys> {
+fn fixed(at: &Scope<'_>, file: &str, keys: Result<KeySet, key_set::KeyFault>) -> Option<JwtKeys> {
     match keys {
         Ok(keys) => Some(JwtKeys::Fixed(Arc::new(keys))),
         Err(fault) => {
@@ -308,7 +319,10 @@ fn ca(at: &Scope<'_>, model: &model::Authenticator) -> Option<Option<std::path::
 /// A URL that the gateway itself asks.
 fn url(at: &Scope<'_>, text: &str, plain: bool) -> Option<String> {
     let uri = text.parse::<Uri>().ok();
-    let host = uri.as_ref().and_then(Uri::host).filter(|host| !host.is_empty());
+    let host = uri
+        .as_ref()
+        .and_then(Uri::host)
+        .filter(|host| !host.is_empty());
     let Some(host) = host.filter(|_| !text.contains('@')) else {
         at.fault_with(
             format!("`{text}` is not a URL"),
@@ -406,12 +420,14 @@ pub(super) fn route(
     };
     let claims_asked = needs("authorize", !model.authorize.is_empty());
     let claims_told = needs("claim_headers", !model.claim_headers.is_empty());
-    let authorize = expressions(&at.key("authorize"), &model.authorize, |at, operand| {
-        match (operand, path) {
+    let authorize = expressions(
+        &at.key("authorize"),
+        &model.authorize,
+        |at, operand| match (operand, path) {
             (Operand::Path(name), Some(path)) => edits::knows_parameter(at, path, name),
             _ => Some(()),
-        }
-    });
+        },
+    );
     let headers: Vec<_> = model
         .claim_headers
         .iter()

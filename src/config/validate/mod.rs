@@ -13,10 +13,12 @@ use crate::config::snapshot::{CertificateFiles, Listener, Route, Snapshot};
 
 mod auth;
 mod edits;
+mod guard;
 mod listener;
 mod node;
 mod route;
 mod scope;
+mod session;
 mod upstream;
 
 use scope::{Check, Scope, all};
@@ -144,9 +146,7 @@ fn routes(root: &Scope<'_>, model: &Model) -> Option<Vec<Route>> {
         "routes",
         model.routes.iter().map(|route| route.name.as_deref()),
     );
-    let routes = at.each(&model.routes, |at, route| {
-        route::route(at, route, model)
-    })?;
+    let routes = at.each(&model.routes, |at, route| route::route(at, route, model))?;
     for (first, second) in conflicts(&routes) {
         let (first, name) = (&routes[first].name, &routes[second].name);
         at.index(second).key("name").fault_with(

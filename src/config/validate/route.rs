@@ -14,19 +14,15 @@ use crate::config::pattern::{HostPattern, PathPattern};
 use crate::config::snapshot::{
     Action, AffinitySource, OnRemoval, Route, RouteLimits, RouteTimeouts, TextMatch,
 };
-use crate::config::validate::{auth, edits};
 use crate::config::validate::scope::{Scope, all};
+use crate::config::validate::{auth, edits, guard, session};
 
-const TIMEOUT_MAX: Duration = Duration::from_secs(60 * 60);
+pub(super) const TIMEOUT_MAX: Duration = Duration::from_secs(60 * 60);
 /// A year as `humantime` counts it.
 const LIFETIME_MAX: Duration = Duration::from_secs(31_557_600);
 const MESSAGE_BYTES_MAX: Size = Size(1 << 40);
 
-pub(super) fn route(
-    at: &Scope<'_>,
-    model: &model::Route,
-    whole: &model::Model,
-) -> Option<Route> {
+pub(super) fn route(at: &Scope<'_>, model: &model::Route, whole: &model::Model) -> Option<Route> {
     let name = at
         .required("name", &model.name, "name = \"chat\"")
         .and_then(|name| at.key("name").name(name, Part::Value));
@@ -51,12 +47,15 @@ pub(super) fn route(
     let request_headers = edits::headers(&at.key("request_headers"), &model.request_headers);
     let auth = auth::route(at, model, &whole.authenticators, path.as_ref());
     let affinity = affinity(&at.key("affinity"), model, path.as_ref());
+    let origins = guard::origins(at, model);
     let limits = limits(&at.key("limits"), &model.limits);
     let timeouts = timeouts(&at.key("timeouts"), &model.timeouts);
     let backend_lost_code = close_code(
         &at.key("close_codes").key("backend_lost"),
         model.close_codes.backend_lost,
     );
+    let reconnect = session::reconnect(at, model);
+    let keepalive = session::keepalive(&at.key("keepalive"), model.keepalive.as_ref());
     Some(Route {
         name: RouteName::from(name?),
         hosts: hosts?,
@@ -69,10 +68,13 @@ pub(super) fn route(
         rewrite: rewrite?,
         request_headers: request_headers?,
         auth: auth?,
+        origins: origins?,
         affinity: affinity?,
         limits: limits?,
         timeouts: timeouts?,
         backend_lost_code: backend_lost_code?,
+        reconnect: reconnect?,
+        keepalive: keepalive?,
         on_removal: match model.on_removal {
             model::OnRemoval::Keep => OnRemoval::Keep,
             model::OnRemoval::Close => OnRemoval::Close,

@@ -113,6 +113,13 @@ impl Authenticator {
         }
     }
 
+    /// The word in front of its credential in `Authorization`.
+    pub fn scheme(&self) -> &'static str {
+        match &self.config.method {
+            AuthMethod::Jwt(_) | AuthMethod::Anonymous => "Bearer",
+        }
+    }
+
     /// What a 401 says would be accepted (RFC 9110, section 11.6.1).
     pub fn challenge(&self, fault: Option<CredentialFault>) -> Option<String> {
         match &self.config.method {

@@ -95,7 +95,11 @@ mod tests {
         bad("1");
         bad("");
         bad("{} {}");
-        bad(&format!("{{\"a\":{}1{}}}", "[".repeat(200), "]".repeat(200)));
+        bad(&format!(
+            "{{\"a\":{}1{}}}",
+            "[".repeat(200),
+            "]".repeat(200)
+        ));
     }
 
     proptest! {

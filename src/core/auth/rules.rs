@@ -152,7 +152,14 @@ mod tests {
         check("claim:role == owner or claim:role == admin", true);
         check("claim:ok and claim:role == owner or claim:level == 3", true);
         check("claim:ok and claim:role == owner", false);
-        for (name, expected) in [("ok", true), ("banned", false), ("empty", false), ("nothing", false), ("missing", false), ("rooms", true)] {
+        for (name, expected) in [
+            ("ok", true),
+            ("banned", false),
+            ("empty", false),
+            ("nothing", false),
+            ("missing", false),
+            ("rooms", true),
+        ] {
             check(&format!("claim:{name}"), expected);
             check(&format!("not claim:{name}"), !expected);
         }

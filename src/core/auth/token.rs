@@ -92,37 +92,62 @@ mod tests {
 
     fn token(header: &str, payload: &str, signature: &str) -> String {
         let encode = |text: &str| BASE64_URL_SAFE_NO_PAD.encode(text);
-        format!("{}.{}.{}", encode(header), encode(payload), encode(signature))
+        format!(
+            "{}.{}.{}",
+            encode(header),
+            encode(payload),
+            encode(signature)
+        )
     }
 
     #[test]
     fn only_whole_signed_tokens_are_taken_apart() {
-        use CredentialFault::*;
+        use CredentialFault::{Critical, Malformed, TooLarge};
+        let refused = Err(CredentialFault::Algorithm);
         let check = |text: &str, expected: Result<Algorithm, CredentialFault>| {
             let found = parse(text, 8192).map(|token| token.algorithm);
             assert_eq!(found, expected, "{text}");
         };
         let hs = r#"{"alg":"HS256"}"#;
         check(&token(hs, "{}", "s"), Ok(Algorithm::HS256));
-        check(&token(r#"{"alg":"EdDSA","typ":"JWT","kid":"../../etc/passwd"}"#, "{}", "s"), Ok(Algorithm::EdDSA));
+        check(
+            &token(
+                r#"{"alg":"EdDSA","typ":"JWT","kid":"../../etc/passwd"}"#,
+                "{}",
+                "s",
+            ),
+            Ok(Algorithm::EdDSA),
+        );
         for none in ["none", "None", "NONE", "nOnE", ""] {
             let header = format!("{{\"alg\":\"{none}\"}}");
-            check(&token(&header, "{}", ""), Err(Algorithm));
-            check(&token(&header, "{}", "s"), Err(Algorithm));
+            check(&token(&header, "{}", ""), refused);
+            check(&token(&header, "{}", "s"), refused);
         }
         check(&token(hs, "{}", ""), Err(Malformed));
         check(&token("{}", "{}", "s"), Err(Malformed));
         check(&token(r#"{"alg":["HS256"]}"#, "{}", "s"), Err(Malformed));
-        check(&token(r#"{"alg":"none","alg":"HS256"}"#, "{}", "s"), Err(Malformed));
-        check(&token(r#"{"alg":"HS256","kid":7}"#, "{}", "s"), Err(Malformed));
-        check(&token(r#"{"alg":"HS256","crit":["exp"]}"#, "{}", "s"), Err(Critical));
+        check(
+            &token(r#"{"alg":"none","alg":"HS256"}"#, "{}", "s"),
+            Err(Malformed),
+        );
+        check(
+            &token(r#"{"alg":"HS256","kid":7}"#, "{}", "s"),
+            Err(Malformed),
+        );
+        check(
+            &token(r#"{"alg":"HS256","crit":["exp"]}"#, "{}", "s"),
+            Err(Critical),
+        );
         let long = format!("{{\"alg\":\"HS256\",\"kid\":\"{}\"}}", "k".repeat(257));
         check(&token(&long, "{}", "s"), Err(Malformed));
         check("", Err(Malformed));
         check("a.b", Err(Malformed));
         check(&(token(hs, "{}", "s") + ".x.y"), Err(Malformed));
         check(&(token(hs, "{}", "s") + "."), Err(Malformed));
-        check(&format!("{}=.e30.cw", BASE64_URL_SAFE_NO_PAD.encode(hs)), Err(Malformed));
+        check(
+            &format!("{}=.e30.cw", BASE64_URL_SAFE_NO_PAD.encode(hs)),
+            Err(Malformed),
+        );
         check(&"x".repeat(8193), Err(TooLarge));
     }
 

@@ -32,9 +32,11 @@
 //! `/{*rest}` route sees paths that more specific routes never saw.
 
 pub mod affinity;
+pub mod preview;
 pub mod rewrite;
 
 mod conditions;
+pub mod credential;
 mod explain;
 mod matcher;
 mod request;

@@ -1,6 +1,7 @@
 //! The table against a linear scan that shares no code with it, and what a swap keeps.
 
 mod matching;
+mod previewing;
 mod swapping;
 
 use std::time::Duration;
@@ -39,6 +40,7 @@ fn snapshot(routes: &[Route], upstreams: &[Upstream]) -> Snapshot {
         },
         sources: Sources { watch_file: false },
         listeners: Vec::new(),
+        authenticators: std::collections::BTreeMap::new(),
         upstreams: upstreams.iter().map(named).collect(),
         routes: routes.to_vec(),
     }

@@ -12,6 +12,7 @@ pub struct Record {
     pub route: String,
     pub upstream: String,
     pub backend: String,
+    pub principal: Option<String>,
     pub client: String,
     pub started: String,
     pub duration_ms: f64,
@@ -19,6 +20,9 @@ pub struct Record {
     pub ended_by: String,
     pub close_code: Option<u16>,
     pub cause: String,
+    pub resumes: u32,
+    pub messages_lost: u64,
+    pub bytes_lost: u64,
     pub to_backend: Traffic,
     pub to_client: Traffic,
 }
