@@ -278,9 +278,13 @@ async fn what_the_client_offered_is_answered_so_that_browsers_take_it() {
     let k8s = format!("base64url.bearer.authorization.k8s.io.{k8s}");
     let cases = [
         (format!("bearer, {good}"), "bearer", None),
-        (format!("chat, bearer, {good}"), "chat", Some("chat")),
+        (
+            format!("chat.v2, bearer, {good}"),
+            "chat.v2",
+            Some("chat.v2"),
+        ),
         (k8s.clone(), k8s.as_str(), None),
-        (format!("{k8s}, chat"), "chat", Some("chat")),
+        (format!("{k8s}, chat.v2"), "chat.v2", Some("chat.v2")),
     ];
     for (offer, answered, seen) in cases {
         let dial = Dial::new("/").header("sec-websocket-protocol", &offer);

@@ -36,7 +36,7 @@ pub(super) fn authenticator(
 ) -> Option<Authenticator> {
     let name = at.name(name, Part::Key);
     let kind = *at.required("type", &model.kind, "type = \"jwt\"")?;
-    fits(at, kind, model)?;
+    let fits = fits(at, kind, model);
     let from = sources(at, kind, model);
     let method = match kind {
         AuthenticatorType::Jwt => jwt(at, model).map(|jwt| AuthMethod::Jwt(Box::new(jwt))),
@@ -51,7 +51,7 @@ pub(super) fn authenticator(
         name: AuthenticatorName::from(name?),
         from: from?,
         strip: model.strip.unwrap_or(false),
-        method: method?,
+        method: fits.and(method)?,
     })
 }
 
