@@ -33,8 +33,8 @@ pub(super) enum NotJudged {
 }
 
 impl Exchange {
-    /// Finds out who it is, lets them in or not, and takes what was for the gateway alone out of the
-    /// head. Answers the kind anew, since subprotocols may have gone from it.
+    /// Finds out who it is, lets them in or not, and takes what was for the gateway alone out of
+    /// the head. Answers the kind anew, since subprotocols may have gone from it.
     ///
     /// # Errors
     /// What keeps the request out.

@@ -11,9 +11,9 @@ use crate::config::model::value::{SecretSource, Size, Time};
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Authenticator {
-    /// Required. `jwt` is a signed token, `api_key` a long-lived key, `basic` a name and a password,
-    /// `mtls` a client certificate, `signed_url` a ticket in the URL, `forward` asks an HTTP service,
-    /// `anonymous` takes who brings no credential.
+    /// Required. `jwt` is a signed token, `api_key` a long-lived key, `basic` a name and a
+    /// password, `mtls` a client certificate, `signed_url` a ticket in the URL, `forward` asks an
+    /// HTTP service, `anonymous` takes who brings no credential.
     #[serde(rename = "type")]
     pub kind: Option<AuthenticatorType>,
     /// `jwt`, `api_key`: where the credential may be, the first that is there counts:
@@ -37,8 +37,8 @@ pub struct Authenticator {
     pub plain_http: Option<bool>,
     /// `jwt`: between two readings of a JWKS URL. Not given: 5 minutes.
     pub refresh: Option<Time>,
-    /// `jwt`: the signature algorithms accepted. Not given: those that the keys are for, HS256 for a
-    /// secret.
+    /// `jwt`: the signature algorithms accepted. Not given: those that the keys are for, HS256 for
+    /// a secret.
     pub algorithms: Option<Vec<String>>,
     /// `jwt`: what `iss` must be.
     pub issuer: Option<String>,
@@ -46,9 +46,9 @@ pub struct Authenticator {
     pub audience: Option<Vec<String>>,
     /// `jwt`, `signed_url`: how far clocks may be apart. Not given: 5 s.
     pub leeway: Option<Time>,
-    /// `jwt`: the claim that says who it is, `sub` if not given. `mtls`: the name of the certificate
-    /// that does: `cn`, `dns`, `email` or `uri`; if not given, the first there is of `uri`, `email`,
-    /// `dns`, `cn`.
+    /// `jwt`: the claim that says who it is, `sub` if not given. `mtls`: the name of the
+    /// certificate that does: `cn`, `dns`, `email` or `uri`; if not given, the first there is of
+    /// `uri`, `email`, `dns`, `cn`.
     pub subject: Option<String>,
     /// `jwt`: conditions on the claims, written like a route's `authorize`.
     pub require: Option<Vec<String>>,
@@ -62,8 +62,8 @@ pub struct Authenticator {
     pub keys: Option<Vec<ApiKey>>,
     /// `api_key`: a file with a line `SHA256 SUBJECT` for each key.
     pub keys_file: Option<String>,
-    /// `basic`: required. A file with a line `NAME:HASH` for each user, hashed with bcrypt or argon2
-    /// (`htpasswd -B`).
+    /// `basic`: required. A file with a line `NAME:HASH` for each user, hashed with bcrypt or
+    /// argon2 (`htpasswd -B`).
     pub htpasswd: Option<String>,
     /// `basic`: what browsers show when they ask. Not given: `sessile`.
     pub realm: Option<String>,

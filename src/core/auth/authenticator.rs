@@ -1,5 +1,5 @@
-//! An authenticator as the data plane uses it: what the operator wrote, and what it has learnt since,
-//! which outlives a change of anything else.
+//! An authenticator as the data plane uses it: what the operator wrote, and what it has learnt
+//! since, which outlives a change of anything else.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -71,8 +71,8 @@ impl FetchedKeys {
 }
 
 impl Authenticator {
-    /// For a table that takes the place of the one with `previous`, whose keys go on where they come
-    /// from the same place.
+    /// For a table that takes the place of the one with `previous`, whose keys go on where they
+    /// come from the same place.
     pub fn compile(config: &snapshot::Authenticator, previous: Option<&Arc<Self>>) -> Arc<Self> {
         if let Some(same) = previous.filter(|previous| previous.config == *config) {
             return Arc::clone(same);

@@ -23,8 +23,8 @@ impl Claims {
         Self(claims)
     }
 
-    /// The claim of this name, or what a dotted name leads to. A whole name goes first: some issuers
-    /// name claims by URLs, which have dots.
+    /// The claim of this name, or what a dotted name leads to. A whole name goes first: some
+    /// issuers name claims by URLs, which have dots.
     pub fn get(&self, path: &ClaimPath) -> Option<&Value> {
         if let Some(whole) = self.0.get(&path.0) {
             return Some(whole);
@@ -48,8 +48,8 @@ impl Claims {
         })
     }
 
-    /// A claim as the value of a header: texts as they are, everything else as JSON; `None` if it is
-    /// not there or too long.
+    /// A claim as the value of a header: texts as they are, everything else as JSON; `None` if it
+    /// is not there or too long.
     pub fn header(&self, path: &ClaimPath) -> Option<HeaderValue> {
         match self.get(path)? {
             Value::Null => None,

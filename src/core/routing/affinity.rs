@@ -45,7 +45,8 @@ impl Issue<'_> {
 /// The key from the first of `sources` that the request has; an empty value counts as none, else
 /// all who send one would meet on one backend. Path parameters are taken as they stand, query
 /// values decoded, header values whole (of several fields the first). `client` is who the request
-/// is from after trusted proxies have been believed, `claims` what its credential says; `random` makes the cookie, if one is issued.
+/// is from after trusted proxies have been believed, `claims` what its credential says; `random`
+/// makes the cookie, if one is issued.
 pub fn key<'a>(
     sources: &'a [AffinitySource],
     request: &Request<'a>,

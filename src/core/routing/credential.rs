@@ -93,9 +93,9 @@ fn in_subprotocols<'r>(headers: &'r HeaderMap, marker: &str) -> Option<Found<'r>
 }
 
 /// Takes the subprotocols that are credentials out of what is offered, for the markers of all
-/// authenticators that a route asks. Answers what the client must be answered if the backend chooses
-/// none: a browser fails a 101 that names none of what it offered, and the marker is one of those.
-/// Kubernetes' form has none, so the whole name is answered where nothing else was offered.
+/// authenticators that a route asks. Answers what the client must be answered if the backend
+/// chooses none: a browser fails a 101 that names none of what it offered, and the marker is one of
+/// those. Kubernetes' form has none, so the whole name is answered where nothing else was offered.
 pub fn take_subprotocols<'m>(
     headers: &mut HeaderMap,
     markers: impl Iterator<Item = &'m str> + Clone,

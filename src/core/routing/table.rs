@@ -273,7 +273,8 @@ impl PartialEq for Action {
     }
 }
 
-/// XXH3-128 of a table's routes, upstreams and authenticators, each sorted by name. No `Secret` is in it.
+/// XXH3-128 of a table's routes, upstreams and authenticators, each sorted by name. No `Secret` is
+/// in it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Digest(u128);
 
