@@ -12,6 +12,7 @@ use crate::config::layers::Origin;
 use crate::config::model::Model;
 use crate::config::snapshot::{CertificateFiles, Listener, Route, Snapshot};
 
+mod auth;
 mod edits;
 mod guard;
 mod listener;
@@ -90,6 +91,11 @@ fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
             upstream::upstream(&root.key("upstreams").key(name), name, upstream)
         })
         .collect();
+    let authenticators: Vec<_> = model
+        .authenticators
+        .iter()
+        .map(|(name, one)| auth::authenticator(&root.key("authenticators").key(name), name, one))
+        .collect();
     let routes = routes(root, model);
     warn_of_unused(root, model);
     if let (Some(listeners), Some(admin)) = (&listeners, &admin) {
@@ -102,6 +108,10 @@ fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
         shutdown: shutdown?,
         sources: node::sources(&model.sources),
         listeners: listeners?,
+        authenticators: all(authenticators)?
+            .into_iter()
+            .map(|one| (one.name.clone(), one))
+            .collect(),
         upstreams: all(upstreams)?
             .into_iter()
             .map(|upstream| (upstream.name.clone(), Arc::new(upstream)))
@@ -138,7 +148,7 @@ fn routes(root: &Scope<'_>, model: &Model) -> Option<Vec<Arc<Route>>> {
         model.routes.iter().map(|route| route.name.as_deref()),
     );
     let routes = at.each(&model.routes, |at, route| {
-        route::route(at, route, &model.upstreams).map(Arc::new)
+        route::route(at, route, model).map(Arc::new)
     })?;
     for (first, second) in conflicts(&routes) {
         let (first, name) = (&routes[first].name, &routes[second].name);

@@ -9,8 +9,9 @@ use std::time::Instant;
 use serde::{Serialize, Serializer};
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::base::names::{RouteName, UpstreamName};
+use crate::base::names::{AuthenticatorName, RouteName, UpstreamName};
 use crate::config::snapshot::{self, Redirect, Snapshot};
+use crate::core::auth::Authenticator;
 use crate::core::routing::conditions::{mismatch, rank};
 use crate::core::routing::matcher::Matcher;
 use crate::core::routing::request::{Parameters, Request, path_fault};
@@ -27,6 +28,9 @@ pub struct RoutingTable {
     /// By name.
     routes: Vec<Arc<Route>>,
     upstreams: BTreeMap<UpstreamName, Arc<Upstream>>,
+    authenticators: BTreeMap<AuthenticatorName, Arc<Authenticator>>,
+    /// Names of the query's parameters that hold credentials.
+    secret_parameters: Vec<String>,
     /// Shared by all tables that have just these routes.
     pub(super) matcher: Arc<Matcher>,
 }
@@ -36,6 +40,8 @@ pub struct RoutingTable {
 pub struct Route {
     /// What the operator wrote.
     pub config: Arc<snapshot::Route>,
+    /// Who is asked who a request is from, in this order.
+    pub authenticators: Vec<Arc<Authenticator>>,
     digest: u128,
 }
 
@@ -96,12 +102,20 @@ impl RoutingTable {
                 )
             })
             .collect();
+        let authenticators: BTreeMap<_, _> = snapshot
+            .authenticators
+            .iter()
+            .map(|(name, config)| {
+                let before = previous.and_then(|table| table.authenticators.get(name));
+                (name.clone(), Authenticator::compile(config, before))
+            })
+            .collect();
         let mut routes: Vec<_> = snapshot
             .routes
             .iter()
             .map(|config| {
                 let before = previous.and_then(|table| table.route(&config.name));
-                Route::compile(config, before)
+                Route::compile(config, &authenticators, before)
             })
             .collect();
         routes.sort_by(|a, b| a.config.name.cmp(&b.config.name));
@@ -111,9 +125,11 @@ impl RoutingTable {
         };
         Self {
             generation,
-            digest: Digest::of(&routes, &upstreams),
+            digest: Digest::of(&routes, &upstreams, &authenticators),
             routes,
             upstreams,
+            secret_parameters: secret_parameters(&authenticators),
+            authenticators,
             matcher,
         }
     }
@@ -164,6 +180,29 @@ impl RoutingTable {
         }
     }
 
+    /// All authenticators, by name.
+    pub fn authenticators(&self) -> impl ExactSizeIterator<Item = &Arc<Authenticator>> {
+        self.authenticators.values()
+    }
+
+    /// The authenticator of that name.
+    pub fn authenticator(&self, name: &str) -> Option<&Arc<Authenticator>> {
+        self.authenticators.get(name)
+    }
+
+    /// Names of the query's parameters that hold credentials, whatever route a request takes (I11).
+    pub fn secret_parameters(&self) -> &[String] {
+        &self.secret_parameters
+    }
+
+    /// Whether both have the very same authenticators: secrets are in no digest.
+    pub fn same_authenticators(&self, other: &Self) -> bool {
+        let same =
+            |(one, other): (&Arc<Authenticator>, &Arc<Authenticator>)| Arc::ptr_eq(one, other);
+        self.authenticators.len() == other.authenticators.len()
+            && self.authenticators().zip(other.authenticators()).all(same)
+    }
+
     /// The upstream of that name.
     pub fn upstream(&self, name: &str) -> Option<&Arc<Upstream>> {
         self.upstreams.get(name)
@@ -191,12 +230,27 @@ fn matcher(routes: &[Arc<Route>]) -> Matcher {
 }
 
 impl Route {
-    fn compile(config: &Arc<snapshot::Route>, before: Option<&Arc<Self>>) -> Arc<Self> {
-        let same = |route: &&Arc<Self>| same_config(&route.config, config);
+    fn compile(
+        config: &Arc<snapshot::Route>,
+        authenticators: &BTreeMap<AuthenticatorName, Arc<Authenticator>>,
+        before: Option<&Arc<Self>>,
+    ) -> Arc<Self> {
+        let asked = config.auth.authenticate.iter();
+        let asked = asked.map(|name| {
+            let one = authenticators.get(name);
+            Arc::clone(one.expect("a snapshot's names resolve"))
+        });
+        let authenticators: Vec<_> = asked.collect();
+        let same = |route: &&Arc<Self>| {
+            let same = |(one, other)| Arc::ptr_eq(one, other);
+            same_config(&route.config, config)
+                && route.authenticators.iter().zip(&authenticators).all(same)
+        };
         match before.filter(same) {
             Some(before) => Arc::clone(before),
             None => Arc::new(Self {
                 config: Arc::clone(config),
+                authenticators,
                 digest: digest_of(&**config),
             }),
         }
@@ -222,20 +276,38 @@ pub(super) fn digest_of(config: &impl fmt::Debug) -> u128 {
     hasher.0.digest128()
 }
 
-/// XXH3-128 of a table's routes and upstreams, each sorted by name. No `Secret` is in it.
+fn secret_parameters(
+    authenticators: &BTreeMap<AuthenticatorName, Arc<Authenticator>>,
+) -> Vec<String> {
+    let names = authenticators
+        .values()
+        .flat_map(|one| one.config.query_names());
+    let mut names: Vec<_> = names.map(str::to_owned).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// XXH3-128 of a table's routes, upstreams and authenticators, each sorted by name. No `Secret` is
+/// in it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Digest(u128);
 
 impl Digest {
-    /// Of their digests, so that a change costs no rendering of what stays.
-    fn of(routes: &[Arc<Route>], upstreams: &BTreeMap<UpstreamName, Arc<Upstream>>) -> Self {
+    /// Of their own, so that a change costs no rendering of what stays.
+    fn of(
+        routes: &[Arc<Route>],
+        upstreams: &BTreeMap<UpstreamName, Arc<Upstream>>,
+        authenticators: &BTreeMap<AuthenticatorName, Arc<Authenticator>>,
+    ) -> Self {
         let mut hasher = Xxh3::new();
-        let upstreams = upstreams.values().map(|upstream| upstream.digest());
-        let count = upstreams.len() as u64;
-        hasher.update(&count.to_le_bytes());
-        for one in upstreams.chain(routes.iter().map(|route| route.digest)) {
-            hasher.update(&one.to_le_bytes());
-        }
+        let mut list = |digests: &mut dyn ExactSizeIterator<Item = u128>| {
+            hasher.update(&(digests.len() as u64).to_le_bytes());
+            digests.for_each(|one| hasher.update(&one.to_le_bytes()));
+        };
+        list(&mut upstreams.values().map(|upstream| upstream.digest()));
+        list(&mut authenticators.values().map(|one| digest_of(&one.config)));
+        list(&mut routes.iter().map(|route| route.digest));
         Self(hasher.digest128())
     }
 }
