@@ -17,6 +17,7 @@ mod backend_loss;
 mod edge;
 mod examples;
 mod http;
+mod keepalive;
 mod limits;
 mod origin;
 mod peers;
