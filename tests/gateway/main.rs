@@ -24,6 +24,7 @@ mod peers;
 mod preview;
 mod reconnect;
 mod records;
+mod register;
 mod relay;
 mod reload;
 mod routing;

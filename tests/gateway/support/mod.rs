@@ -7,6 +7,7 @@ pub mod backend;
 pub mod certificates;
 pub mod client;
 pub mod config;
+pub mod etcd_alone;
 pub mod gateway;
 pub mod http;
 pub mod peers;
