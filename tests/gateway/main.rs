@@ -12,6 +12,7 @@
 )]
 
 mod admin;
+mod auth;
 mod autobahn;
 mod backend_loss;
 mod edge;
