@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::HeaderName;
 use axum::http::header::CONTENT_TYPE;
 
-use crate::admin::{Gateway, ask_all, status};
+use crate::admin::{Gateway, ask_all, sources, status};
 use crate::base::clock;
 use crate::core::health::Health;
 use crate::core::routing::{Member, RoutingTable, Upstream};
@@ -37,6 +37,7 @@ fn read(gateway: &Gateway) -> String {
     reading.single(&table::RECORDS_DROPPED, gateway.records.dropped() as f64);
     read_workers(gateway, &mut reading);
     read_backends(&gateway.live.table_arc(), &mut reading);
+    sources::read(gateway, &mut reading);
     reading.process();
     reading.into_text()
 }

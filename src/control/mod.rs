@@ -7,5 +7,6 @@ pub mod certs;
 pub mod etcd;
 pub mod load;
 pub mod probes;
+pub mod source;
 pub mod supervisor;
 pub mod watch;

@@ -295,7 +295,7 @@ impl Supervisor {
             old.generation + 1,
             clock::now(),
         );
-        let swapped = table.digest != old.digest;
+        let swapped = table.digest != old.digest || !table.same_authenticators(&old);
         let mut report = ReloadReport {
             generation: if swapped {
                 table.generation
@@ -353,7 +353,7 @@ impl Supervisor {
 
     fn probe(&self, probes: &mut Probes, snapshot: &Snapshot) {
         let upstreams = snapshot.upstreams.values();
-        probes.apply(upstreams.map(|upstream| (upstream, self.backend_tls.of(&upstream.name))));
+        probes.apply(upstreams.map(|upstream| (&**upstream, self.backend_tls.of(&upstream.name))));
     }
 
     /// Sessions outlive their route, unless it says otherwise.

@@ -12,11 +12,19 @@
 )]
 
 mod admin;
+mod auth;
 mod autobahn;
 mod backend_loss;
 mod edge;
+mod etcd;
+mod etcd_cluster;
+mod etcd_history;
+mod etcd_leases;
+mod etcd_outage;
+mod etcd_secure;
 mod examples;
 mod http;
+mod keepalive;
 mod limits;
 mod origin;
 mod peers;

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::base::names::UpstreamName;
 use crate::config::conflict::conflicts;
@@ -11,6 +12,7 @@ use crate::config::layers::Origin;
 use crate::config::model::Model;
 use crate::config::snapshot::{CertificateFiles, Listener, Route, Snapshot};
 
+mod auth;
 mod edits;
 mod guard;
 mod listener;
@@ -91,6 +93,11 @@ fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
             upstream::upstream(&root.key("upstreams").key(name), name, upstream)
         })
         .collect();
+    let authenticators: Vec<_> = model
+        .authenticators
+        .iter()
+        .map(|(name, one)| auth::authenticator(&root.key("authenticators").key(name), name, one))
+        .collect();
     let routes = routes(root, model);
     warn_of_unused(root, model);
     if let (Some(listeners), Some(admin)) = (&listeners, &admin) {
@@ -103,9 +110,13 @@ fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
         shutdown: shutdown?,
         sources: sources?,
         listeners: listeners?,
+        authenticators: all(authenticators)?
+            .into_iter()
+            .map(|one| (one.name.clone(), one))
+            .collect(),
         upstreams: all(upstreams)?
             .into_iter()
-            .map(|upstream| (upstream.name.clone(), upstream))
+            .map(|upstream| (upstream.name.clone(), Arc::new(upstream)))
             .collect::<BTreeMap<UpstreamName, _>>(),
         routes: routes?,
     })
@@ -129,7 +140,7 @@ fn listeners(root: &Scope<'_>, model: &Model) -> Option<Vec<Listener>> {
     at.each(&model.listeners, listener::listener)
 }
 
-fn routes(root: &Scope<'_>, model: &Model) -> Option<Vec<Route>> {
+fn routes(root: &Scope<'_>, model: &Model) -> Option<Vec<Arc<Route>>> {
     let at = root.key("routes");
     if model.routes.is_empty() && !at.is_explained() {
         root.warn("there are no routes, so every request would be answered with 404");
@@ -139,7 +150,7 @@ fn routes(root: &Scope<'_>, model: &Model) -> Option<Vec<Route>> {
         model.routes.iter().map(|route| route.name.as_deref()),
     );
     let routes = at.each(&model.routes, |at, route| {
-        route::route(at, route, &model.upstreams)
+        route::route(at, route, model).map(Arc::new)
     })?;
     for (first, second) in conflicts(&routes) {
         let (first, name) = (&routes[first].name, &routes[second].name);

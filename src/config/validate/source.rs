@@ -8,7 +8,7 @@ use crate::base::secret::Secret;
 use crate::config::model::{self, Model};
 use crate::config::snapshot::{CertificateFiles, Etcd, EtcdTls, Sources};
 use crate::config::validate::CertificateFault;
-use crate::config::validate::node::secret;
+use crate::config::validate::node::secret_text;
 use crate::config::validate::scope::Scope;
 
 const WAIT_MAX: Duration = Duration::from_secs(60 * 60);
@@ -135,7 +135,7 @@ fn prefix(at: &Scope<'_>, text: &str) -> Option<String> {
 fn user(at: &Scope<'_>, model: &model::EtcdSource) -> Option<Option<(String, Secret)>> {
     match (&model.username, &model.password) {
         (Some(name), Some(password)) => {
-            let password = secret(&at.key("password"), password)?;
+            let password = secret_text(&at.key("password"), password)?;
             Some(Some((name.clone(), password)))
         }
         (None, None) => Some(None),

@@ -214,14 +214,10 @@ impl Mirror {
         missing < DOUBT_MIN || missing * 2 <= known
     }
 
-    /// Leases that would tell whether these events are deletions or losses.
-    pub fn leases_of(&self, deleted: impl Iterator<Item = impl AsRef<str>>) -> BTreeSet<i64> {
-        deleted
-            .filter_map(|key| {
-                let held = self.present.get(key.as_ref())?;
-                leased(key.as_ref(), held).then_some(held.lease)
-            })
-            .collect()
+    /// The lease of a backend that it may lose.
+    pub fn lease_of(&self, key: &str) -> Option<i64> {
+        let held = self.present.get(key)?;
+        leased(key, held).then_some(held.lease)
     }
 
     /// Takes events: whole revisions, in their order. Those that are known already, since a watch
