@@ -109,6 +109,8 @@ pub(crate) mod tests {
                 response: Duration::from_secs(60),
             },
             backend_lost_code: 1011,
+            reconnect: None,
+            keepalive: None,
             on_removal: OnRemoval::Keep,
         }
     }

@@ -20,6 +20,7 @@ mod http;
 mod limits;
 mod origin;
 mod peers;
+mod preview;
 mod records;
 mod relay;
 mod reload;

@@ -17,6 +17,7 @@ mod listener;
 mod node;
 mod route;
 mod scope;
+mod session;
 mod upstream;
 
 use scope::{Check, Scope, all};

@@ -14,9 +14,9 @@ use crate::config::snapshot::{
     Action, AffinitySource, OnRemoval, Route, RouteLimits, RouteTimeouts, TextMatch,
 };
 use crate::config::validate::scope::{Scope, all};
-use crate::config::validate::{edits, guard};
+use crate::config::validate::{edits, guard, session};
 
-const TIMEOUT_MAX: Duration = Duration::from_secs(60 * 60);
+pub(super) const TIMEOUT_MAX: Duration = Duration::from_secs(60 * 60);
 /// A year as `humantime` counts it.
 const LIFETIME_MAX: Duration = Duration::from_secs(31_557_600);
 const MESSAGE_BYTES_MAX: Size = Size(1 << 40);
@@ -56,6 +56,8 @@ pub(super) fn route(
         &at.key("close_codes").key("backend_lost"),
         model.close_codes.backend_lost,
     );
+    let reconnect = session::reconnect(at, model);
+    let keepalive = session::keepalive(&at.key("keepalive"), model.keepalive.as_ref());
     Some(Route {
         name: RouteName::from(name?),
         hosts: hosts?,
@@ -72,6 +74,8 @@ pub(super) fn route(
         limits: limits?,
         timeouts: timeouts?,
         backend_lost_code: backend_lost_code?,
+        reconnect: reconnect?,
+        keepalive: keepalive?,
         on_removal: match model.on_removal {
             model::OnRemoval::Keep => OnRemoval::Keep,
             model::OnRemoval::Close => OnRemoval::Close,
