@@ -9,6 +9,7 @@
 use std::fs;
 use std::path::Path;
 
+#[allow(unreachable_pub, reason = "the fuzzer's program takes it in too")]
 #[path = "../fuzz/targets.rs"]
 mod targets;
 

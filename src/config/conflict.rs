@@ -72,6 +72,7 @@ pub(crate) mod tests {
     use http::Method;
 
     use super::*;
+    use crate::config::limits::{AddressRules, Priority, Quotas};
     use crate::config::origin::OriginRule;
     use crate::config::snapshot::{
         Action, HeaderEdits, OnRemoval, Redirect, Rewrite, RouteLimits, RouteTimeouts, TextMatch,
@@ -96,6 +97,9 @@ pub(crate) mod tests {
             rewrite: Rewrite::default(),
             request_headers: HeaderEdits::default(),
             origins: OriginRule::default(),
+            addresses: AddressRules::default(),
+            quotas: Quotas::default(),
+            priority: Priority::Normal,
             affinity: Vec::new(),
             limits: RouteLimits {
                 message_bytes: 1 << 20,

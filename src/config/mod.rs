@@ -6,6 +6,7 @@ pub mod conflict;
 pub mod decode;
 pub mod diagnostic;
 pub mod layers;
+pub mod limits;
 pub mod model;
 pub mod origin;
 pub mod pattern;

@@ -4,6 +4,7 @@
 
 pub mod certs;
 pub mod load;
+pub mod memory;
 pub mod probes;
 pub mod supervisor;
 pub mod watch;

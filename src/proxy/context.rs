@@ -15,10 +15,12 @@ use crate::base::clock;
 use crate::base::names::{RouteName, UpstreamName};
 use crate::base::session_id::SessionId;
 use crate::config::snapshot::Listener;
+use crate::core::limits::Permit;
 use crate::core::session::wheel::Tick;
 use crate::io::relay::Scratch;
 use crate::io::tls::client::BackendTls;
 use crate::live::{Live, WorkerLoad};
+use crate::proxy::guard::SessionPermits;
 use crate::proxy::pool::Pool;
 use crate::proxy::sessions::Sessions;
 use crate::telemetry::metrics::{ListenerMetrics, Metrics, NodeMetrics, RouteMetrics};
@@ -153,6 +155,10 @@ pub(super) struct ConnectionSeat {
     load: Arc<WorkerLoad>,
     listeners: Arc<[ListenerContext]>,
     listener: usize,
+    /// Its place among those of its client's network.
+    permit: Option<Permit>,
+    /// What the session takes up that the connection has become.
+    session: SessionPermits,
 }
 
 impl ConnectionSeat {
@@ -166,7 +172,24 @@ impl ConnectionSeat {
             load: Arc::clone(load),
             listeners,
             listener,
+            permit: None,
+            session: SessionPermits::default(),
         }
+    }
+
+    /// Holds the client's permit for as long as the connection is open.
+    pub(super) fn hold(&mut self, permit: Option<Permit>) {
+        self.permit = permit;
+    }
+
+    /// The same for what the session takes up that comes of it.
+    pub(super) fn hold_session(&mut self, permits: SessionPermits) {
+        self.session = permits;
+    }
+
+    /// Takes what another seat of the same connection holds.
+    pub(super) fn take_over(&mut self, mut other: Self) {
+        self.permit = other.permit.take();
     }
 }
 

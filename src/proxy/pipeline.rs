@@ -25,6 +25,7 @@ use crate::io::tls::client::ClientTls;
 use crate::live::Phase;
 use crate::proxy::body::{Outgoing, Watch};
 use crate::proxy::connection::Connection;
+use crate::proxy::guard::Permits;
 use crate::proxy::place::{BackendSeat, Ends, Road};
 use crate::proxy::plain::Upload;
 use crate::proxy::pool::Kept;
@@ -58,6 +59,8 @@ pub(super) struct Plan {
     pub(super) set_cookie: Option<HeaderValue>,
     /// Path and query for the backend.
     pub(super) target: String,
+    /// What it takes up, from the guard on.
+    pub(super) permits: Permits,
 }
 
 /// Answers a request, whatever comes of it.
@@ -83,7 +86,7 @@ async fn road(exchange: &Exchange, head: Parts, body: Incoming) -> Result<Reply,
         Kind::Refused(fault) => return Err(nowhere(Refusal::Upgrade(fault))),
         kind => kind,
     };
-    let plan = match exchange
+    let mut plan = match exchange
         .route(&head, matches!(kind, Kind::WebSocket(_)))
         .map_err(nowhere)?
     {
@@ -95,7 +98,7 @@ async fn road(exchange: &Exchange, head: Parts, body: Incoming) -> Result<Reply,
         plan.upstream.config.name.clone(),
     ));
     exchange
-        .guard(&plan, &head, &kind)
+        .guard(&mut plan, &head, &kind)
         .map_err(|refusal| (refusal, way.clone()))?;
     let answer = match kind {
         Kind::WebSocket(offer) => upgrade::upgrade(exchange, plan, head, &offer).await,
@@ -196,6 +199,7 @@ impl Exchange {
             key: key.map(|key| key.bytes.into_owned()),
             set_cookie,
             target: target.unwrap_or_else(|| client_target(head)),
+            permits: Permits::default(),
         }))
     }
 

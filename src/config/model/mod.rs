@@ -10,19 +10,21 @@ use serde_json::Value;
 
 use crate::config::span::{names_reference, names_secret};
 
+mod limits;
 mod listener;
 mod node;
 mod route;
 mod upstream;
 mod value;
 
+pub use limits::{AddressPrefix, NetworksFile, RouteLimits};
 pub use listener::{
     Certificate, Listener, ListenerLimits, ListenerTimeouts, ListenerTls, PeersFrom,
 };
 pub use node::{AccessFile, Admin, FileSource, Log, LogFormat, Node, Shutdown, Sources};
 pub use route::{
     CloseCodes, HeaderEdits, IssueCookie, Keepalive, KeepaliveTo, OnBackendLoss, OnRemoval,
-    Reconnect, Redirect, Rewrite, Route, RouteLimits, RouteTimeouts, TextMatch,
+    Reconnect, Redirect, Rewrite, Route, RouteTimeouts, TextMatch,
 };
 pub use upstream::{
     Backend, BackendState, Passive, Policy, Probe, ProbeType, ProxyVersion, Status, Upstream,

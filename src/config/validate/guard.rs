@@ -1,6 +1,11 @@
 //! What a route asks before it asks who somebody is: where a request comes from.
 
-use crate::config::model;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::config::limits::{AddressRules, Quotas};
+use crate::config::model::{self, NetworksFile, TextOr};
 use crate::config::origin::OriginRule;
 use crate::config::validate::scope::Scope;
 
@@ -33,4 +38,65 @@ pub(super) fn origins(at: &Scope<'_>, model: &model::Route) -> Option<OriginRule
         allowed: Some(at.each(&model.origins, |at, text| at.parse(text))?),
         required,
     })
+}
+
+/// `allow` and `deny`.
+pub(super) fn addresses(
+    at: &Scope<'_>,
+    allow: &[TextOr<NetworksFile>],
+    deny: &[TextOr<NetworksFile>],
+) -> Option<AddressRules> {
+    let networks = |key: &str, entries: &[TextOr<NetworksFile>]| {
+        let lists = at.key(key).each(entries, |at, entry| match entry {
+            TextOr::Text(text) => network(text)
+                .map(|network| vec![network])
+                .map_err(|fault| at.fault(fault))
+                .ok(),
+            TextOr::Table(table) => networks_file(at, table),
+        });
+        lists.map(|lists| lists.concat())
+    };
+    let (allow, deny) = (networks("allow", allow), networks("deny", deny));
+    Some(AddressRules::new(allow?, deny?))
+}
+
+fn network(text: &str) -> Result<IpNet, String> {
+    let network = text.parse::<IpNet>().ok();
+    let single = || text.parse::<IpAddr>().ok().map(IpNet::from);
+    network.or_else(single).ok_or_else(|| {
+        format!("`{text}` is not a network; write `10.0.0.0/8`, `fd00::/8` or a single address")
+    })
+}
+
+/// Reads a list; its first bad line is told.
+fn networks_file(at: &Scope<'_>, table: &NetworksFile) -> Option<Vec<IpNet>> {
+    let path = at.resolve(at.required("file", &table.file, "file = \"blocked.txt\"")?);
+    let at = at.key("file");
+    let text = at.outside().text(&path);
+    let text = text
+        .map_err(|why| at.fault(format!("cannot read {}: {why}", path.display())))
+        .ok()?;
+    let mut found = Vec::new();
+    for (place, line) in text.lines().enumerate() {
+        let line = line.split('#').next().unwrap_or_default().trim();
+        if line.is_empty() {
+            continue;
+        }
+        match network(line) {
+            Ok(network) => found.push(network),
+            Err(fault) => {
+                at.fault(format!("{}:{}: {fault}", path.display(), place + 1));
+                return None;
+            }
+        }
+    }
+    Some(found)
+}
+
+pub(super) fn quotas(limits: &model::RouteLimits) -> Quotas {
+    Quotas {
+        sessions_max: limits.sessions_max,
+        sessions_per_address: limits.sessions_per_address,
+        handshakes_per_address: limits.handshakes_per_address,
+    }
 }

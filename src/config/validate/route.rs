@@ -49,6 +49,7 @@ pub(super) fn route(
     let rewrite = edits::rewrite(&at.key("rewrite"), &model.rewrite, path.as_ref());
     let request_headers = edits::headers(&at.key("request_headers"), &model.request_headers);
     let origins = guard::origins(at, model);
+    let addresses = guard::addresses(at, &model.allow, &model.deny);
     let affinity = affinity(&at.key("affinity"), &model.affinity, path.as_ref());
     let limits = limits(&at.key("limits"), &model.limits);
     let timeouts = timeouts(&at.key("timeouts"), &model.timeouts);
@@ -70,6 +71,9 @@ pub(super) fn route(
         rewrite: rewrite?,
         request_headers: request_headers?,
         origins: origins?,
+        addresses: addresses?,
+        quotas: guard::quotas(&model.limits),
+        priority: model.priority,
         affinity: affinity?,
         limits: limits?,
         timeouts: timeouts?,
