@@ -155,10 +155,8 @@ pub(super) struct ConnectionSeat {
     load: Arc<WorkerLoad>,
     listeners: Arc<[ListenerContext]>,
     listener: usize,
-    /// Its place among those of its client's network.
-    permit: Option<Permit>,
-    /// What the session takes up that the connection has become.
-    session: SessionPermits,
+    /// What it takes up of what is limited, as a connection and as the session that it becomes.
+    permits: SessionPermits,
 }
 
 impl ConnectionSeat {
@@ -172,24 +170,23 @@ impl ConnectionSeat {
             load: Arc::clone(load),
             listeners,
             listener,
-            permit: None,
-            session: SessionPermits::default(),
+            permits: SessionPermits::default(),
         }
     }
 
     /// Holds the client's permit for as long as the connection is open.
     pub(super) fn hold(&mut self, permit: Option<Permit>) {
-        self.permit = permit;
+        self.permits.add(permit);
     }
 
     /// The same for what the session takes up that comes of it.
     pub(super) fn hold_session(&mut self, permits: SessionPermits) {
-        self.session = permits;
+        self.permits.join(permits);
     }
 
     /// Takes what another seat of the same connection holds.
     pub(super) fn take_over(&mut self, mut other: Self) {
-        self.permit = other.permit.take();
+        self.permits = std::mem::take(&mut other.permits);
     }
 }
 

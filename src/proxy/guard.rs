@@ -21,12 +21,25 @@ pub(super) struct Permits {
 }
 
 /// What a session takes up of what is limited, given back when it is dropped.
+/// Small, since every session has one: mostly there is nothing but the node's.
 #[derive(Debug, Default)]
 pub(super) struct SessionPermits {
     /// Of the node.
-    _load: Option<LoadPermit>,
+    load: Option<LoadPermit>,
     /// Of its route, its client's network, its principal.
-    _held: Vec<Permit>,
+    held: Box<[Permit]>,
+}
+
+impl SessionPermits {
+    pub(super) fn add(&mut self, permit: impl IntoIterator<Item = Permit>) {
+        let held = std::mem::take(&mut self.held);
+        self.held = held.into_iter().chain(permit).collect();
+    }
+
+    pub(super) fn join(&mut self, other: Self) {
+        self.load = self.load.take().or(other.load);
+        self.add(other.held);
+    }
 }
 
 impl Exchange {
@@ -87,8 +100,8 @@ impl Exchange {
         Ok(Permits {
             _handshake: Some(handshake),
             session: SessionPermits {
-                _load: Some(session),
-                _held: held,
+                load: Some(session),
+                held: held.into(),
             },
         })
     }

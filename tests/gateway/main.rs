@@ -23,6 +23,7 @@ mod overload;
 mod peers;
 mod preview;
 mod quotas;
+mod reconnect;
 mod records;
 mod relay;
 mod reload;
