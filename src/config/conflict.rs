@@ -100,6 +100,7 @@ pub(crate) mod tests {
             addresses: AddressRules::default(),
             quotas: Quotas::default(),
             priority: Priority::Normal,
+            auth: crate::config::snapshot::RouteAuth::default(),
             affinity: Vec::new(),
             limits: RouteLimits {
                 message_bytes: 1 << 20,

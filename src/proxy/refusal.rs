@@ -3,14 +3,18 @@
 
 use std::time::Duration;
 
-use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_VERSION};
+use http::header::{
+    ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_VERSION, WWW_AUTHENTICATE,
+};
 use http::{HeaderValue, Response, StatusCode};
 
+use crate::core::auth::CredentialFault;
 use crate::core::http::origin::OriginFault;
 use crate::core::http::problem::problem;
 use crate::core::limits::Scarce;
 use crate::core::wire::handshake::{AnswerFault, UpgradeFault};
 use crate::core::wire::request_guard::Smuggling;
+use crate::proxy::authenticate::{NotJudged, Unmet};
 use crate::proxy::body::Outgoing;
 use crate::proxy::place::NotReached;
 
@@ -41,6 +45,20 @@ pub(super) enum Refusal {
     /// The node has no room.
     #[error("{0}")]
     Overloaded(Scarce),
+    /// Nobody who may be let in.
+    #[error("{fault}")]
+    Unauthenticated {
+        /// What is wrong.
+        fault: CredentialFault,
+        /// What would be accepted.
+        challenges: Vec<HeaderValue>,
+    },
+    /// Somebody who may not do this.
+    #[error("the credential does not allow this")]
+    Forbidden(#[source] Unmet),
+    /// What would say who it is does not answer.
+    #[error("who this is cannot be found out at the moment")]
+    NotJudged(#[source] NotJudged),
     /// No route takes it.
     #[error("no route takes this request")]
     NoRoute,
@@ -123,14 +141,17 @@ impl Refusal {
             }
             Self::Upgrade(fault) => fault.status(),
             Self::Connect => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Origin(_) | Self::Address => StatusCode::FORBIDDEN,
+            Self::Origin(_) | Self::Address | Self::Forbidden(_) => StatusCode::FORBIDDEN,
             // What is short here is not this client's doing.
             Self::Quota(Quota::SessionsOfRoute) | Self::Overloaded(_) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Quota(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Unauthenticated { .. } => StatusCode::UNAUTHORIZED,
             Self::NoRoute => StatusCode::NOT_FOUND,
-            Self::Stopping | Self::NoBackend(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Stopping | Self::NoBackend(_) | Self::NotJudged(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Unreachable(_)
             | Self::BackendBroke(_)
             | Self::InvalidAnswer(_)
@@ -151,6 +172,9 @@ impl Refusal {
             Self::Address => "address",
             Self::Quota(quota) => quota.reason(),
             Self::Overloaded(scarce) => scarce.as_str(),
+            Self::Unauthenticated { .. } => "unauthenticated",
+            Self::Forbidden(_) => "forbidden",
+            Self::NotJudged(_) => "not_judged",
             Self::NoRoute => "no_route",
             Self::Stopping => "stopping",
             Self::NoBackend(_) => "no_backend",
@@ -207,6 +231,11 @@ impl Refusal {
         }
         if let Some(seconds) = self.retry_after() {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Self::Unauthenticated { challenges, .. } = self {
+            for challenge in challenges {
+                headers.append(WWW_AUTHENTICATE, challenge.clone());
+            }
         }
         match status {
             StatusCode::UPGRADE_REQUIRED => {

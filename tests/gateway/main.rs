@@ -12,6 +12,7 @@
 )]
 
 mod admin;
+mod auth;
 mod autobahn;
 mod backend_loss;
 mod edge;
@@ -25,6 +26,7 @@ mod preview;
 mod quotas;
 mod reconnect;
 mod records;
+mod register;
 mod relay;
 mod reload;
 mod routing;

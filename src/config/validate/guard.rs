@@ -1,25 +1,30 @@
 //! What a route asks before it asks who somebody is: where a request comes from.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use crate::config::limits::{AddressRules, Quotas};
-use crate::config::model::{self, NetworksFile, TextOr};
-use crate::config::origin::OriginRule;
+use crate::config::model::{self, AuthenticatorType, NetworksFile, TextOr};
+use crate::config::origin::{OriginPattern, OriginRule};
 use crate::config::validate::scope::Scope;
 
 /// Asks nobody.
 const ANY: &str = "*";
 
-pub(super) fn origins(at: &Scope<'_>, model: &model::Route) -> Option<OriginRule> {
+pub(super) fn origins(
+    at: &Scope<'_>,
+    model: &model::Route,
+    authenticators: &BTreeMap<String, model::Authenticator>,
+) -> Option<OriginRule> {
     let required = model.origin_required;
     let at = at.key("origins");
     if model.origins.is_empty() {
-        return Some(OriginRule {
-            allowed: None,
-            required,
-        });
+        let mut known = model.authenticate.iter();
+        let ambient = known.any(|name| authenticators.get(name).is_some_and(is_ambient));
+        let allowed = ambient.then(|| vec![OriginPattern::Same]);
+        return Some(OriginRule { allowed, required });
     }
     if model.origins.iter().any(|text| text == ANY) {
         if model.origins.len() > 1 {
@@ -38,6 +43,17 @@ pub(super) fn origins(at: &Scope<'_>, model: &model::Route) -> Option<OriginRule
         allowed: Some(at.each(&model.origins, |at, text| at.parse(text))?),
         required,
     })
+}
+
+/// Whether a browser sends this credential by itself, whichever page makes it ask.
+fn is_ambient(model: &model::Authenticator) -> bool {
+    let from = model.from.iter().flatten();
+    let kind = model.kind;
+    from.into_iter().any(|source| source.starts_with("cookie:"))
+        || matches!(
+            kind,
+            Some(AuthenticatorType::Basic | AuthenticatorType::Mtls | AuthenticatorType::Forward)
+        )
 }
 
 /// `allow` and `deny`.
