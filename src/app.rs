@@ -19,6 +19,7 @@ use crate::base::clock;
 use crate::config::snapshot::Listener;
 use crate::control::certs;
 use crate::control::load::Loaded;
+use crate::control::supervisor::documents::resolved;
 use crate::control::supervisor::{self, Configuration, Supervisor};
 use crate::core::routing::RoutingTable;
 use crate::io::net::listener::{self, ListenOptions};
@@ -63,7 +64,9 @@ impl Bound {
         loaded: Loaded,
         log: LogLevel,
     ) -> anyhow::Result<Self> {
-        let snapshot = &loaded.snapshot;
+        // Names that only documents of other sources bring are looked up when those are there.
+        let resolved = resolved(&loaded);
+        let snapshot = &resolved.snapshot;
         let metrics = Metrics::new();
         let (records, records_guard) = Records::open(&snapshot.log, &snapshot.node.name)?;
         let table = RoutingTable::compile(snapshot, None, 1, clock::now());

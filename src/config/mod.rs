@@ -11,6 +11,7 @@ pub mod key_set;
 pub mod layers;
 pub mod model;
 pub mod origin;
+pub mod overlay;
 pub mod pattern;
 pub mod snapshot;
 pub mod span;
