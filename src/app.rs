@@ -23,6 +23,7 @@ use crate::control::etcd::follow::Follower;
 use crate::control::load::Loaded;
 use crate::control::memory;
 use crate::control::source::SourceState;
+use crate::control::supervisor::documents::resolved;
 use crate::control::supervisor::{self, Configuration, Supervisor};
 use crate::core::routing::RoutingTable;
 use crate::io::net::listener::{self, ListenOptions};
@@ -67,7 +68,9 @@ impl Bound {
         loaded: Loaded,
         log: LogLevel,
     ) -> anyhow::Result<Self> {
-        let snapshot = &loaded.snapshot;
+        // Names that only documents of other sources bring are looked up when those are there.
+        let resolved = resolved(&loaded);
+        let snapshot = &resolved.snapshot;
         let metrics = Metrics::new();
         let (records, records_guard) = Records::open(&snapshot.log, &snapshot.node.name)?;
         let table = RoutingTable::compile(snapshot, None, 1, clock::now());

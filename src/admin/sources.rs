@@ -76,27 +76,23 @@ impl Sources {
     pub(super) fn of(gateway: &Gateway) -> Self {
         Self {
             file: FileView::of(&gateway.supervisor),
-            etcd: gateway
-                .etcd
-                .as_ref()
-                .map(|state| view(gateway, state.seen())),
+            etcd: gateway.etcd.as_ref().map(|state| view(state.seen())),
         }
     }
 }
 
-fn view(gateway: &Gateway, seen: Seen) -> EtcdView {
+fn view(seen: Seen) -> EtcdView {
     let names = |keys: &std::collections::BTreeSet<Arc<str>>| {
         let some = keys.iter().take(SHOWN_MAX);
         some.map(ToString::to_string).collect()
     };
-    let (refused, waiting) = troubled(gateway);
     EtcdView {
         connected: seen.endpoint.is_some(),
         revision: seen.revision,
         progress_seconds: age(&seen),
         documents: seen.documents,
-        refused,
-        waiting,
+        refused: seen.refused,
+        waiting: seen.waiting,
         stale: seen.stale.len(),
         doubted: names(&seen.doubted),
         ignored: names(&seen.ignored),
@@ -108,11 +104,6 @@ fn view(gateway: &Gateway, seen: Seen) -> EtcdView {
         endpoint: seen.endpoint,
         fault: seen.fault,
     }
-}
-
-/// Documents that are refused, and those that wait.
-fn troubled(_gateway: &Gateway) -> (usize, usize) {
-    (0, 0)
 }
 
 fn age(seen: &Seen) -> Option<f64> {
@@ -133,15 +124,14 @@ pub(super) async fn accept(
 pub(super) fn read(gateway: &Gateway, reading: &mut Reading) {
     let Some(state) = &gateway.etcd else { return };
     let seen = state.seen();
-    let (refused, waiting) = troubled(gateway);
     let flag = |set: bool| f64::from(u8::from(set));
     reading.single(&table::ETCD_CONNECTED, flag(seen.endpoint.is_some()));
     reading.single(&table::ETCD_REVISION, seen.revision as f64);
     if let Some(age) = age(&seen) {
         reading.single(&table::ETCD_PROGRESS_AGE, age);
     }
-    reading.single(&table::ETCD_REFUSED, refused as f64);
-    reading.single(&table::ETCD_WAITING, waiting as f64);
+    reading.single(&table::ETCD_REFUSED, seen.refused as f64);
+    reading.single(&table::ETCD_WAITING, seen.waiting as f64);
     reading.single(&table::ETCD_STALE, seen.stale.len() as f64);
     reading.single(&table::ETCD_DOUBTED, seen.doubted.len() as f64);
     let remembered = flag(seen.from_last_known_good);

@@ -36,6 +36,10 @@ pub struct Seen {
     pub last_known_good_fault: Option<String>,
     /// Documents in force or refused.
     pub documents: usize,
+    /// Documents that are refused.
+    pub refused: usize,
+    /// Documents that name something that is missing.
+    pub waiting: usize,
     /// Full reads that were compared with what was known.
     pub rereads: u64,
     /// Watches that ended and were begun anew.

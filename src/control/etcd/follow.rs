@@ -154,7 +154,7 @@ impl Follower {
             revision: self.mirror.revision(),
             changes: changes.into_values().flatten().collect(),
         };
-        self.supervisor.apply(update).await;
+        self.put(update).await;
         // Those that etcd has no longer at all are in force only until it is heard.
         let gone = good
             .keys()
@@ -166,7 +166,7 @@ impl Follower {
                 revision,
                 changes: gone,
             };
-            self.supervisor.apply(update).await;
+            self.put(update).await;
         }
     }
 
@@ -189,7 +189,7 @@ impl Follower {
                 endpoint, %error, ?wait, revision = self.mirror.revision(),
                 "etcd is not followed now; what it said last stays in force"
             );
-            self.save();
+            self.save().await;
             let again = sleep(wait);
             tokio::pin!(again);
             loop {
@@ -429,7 +429,7 @@ impl Follower {
             self.mirror.tick(clock::now(), |key| verdict(&live, key));
             self.apply().await;
         }
-        self.save();
+        self.save().await;
     }
 
     async fn accept(&mut self) {
@@ -438,6 +438,14 @@ impl Follower {
             tracing::warn!(accepted, "documents that etcd lacks are gone, as accepted");
             self.apply().await;
         }
+    }
+
+    async fn put(&self, update: Update) {
+        let applied = self.supervisor.apply(update).await;
+        self.state.show(|seen| {
+            seen.refused = applied.refused_now;
+            seen.waiting = applied.waiting_now;
+        });
     }
 
     /// Brings what has changed into force.
@@ -452,7 +460,7 @@ impl Follower {
             let revision = self.mirror.revision();
             if !changes.is_empty() {
                 let update = Update { revision, changes };
-                self.supervisor.apply(update).await;
+                self.put(update).await;
             }
             self.unsaved = true;
         }
@@ -503,7 +511,7 @@ impl Follower {
     }
 
     /// Writes last known good, if it has changed and the write before it is over.
-    fn save(&mut self) {
+    async fn save(&mut self) {
         let Some(store) = self.store.clone().filter(|_| self.unsaved) else {
             return;
         };
@@ -511,7 +519,7 @@ impl Follower {
             return;
         }
         self.unsaved = false;
-        let remembered = self.remembered();
+        let remembered = self.remembered().await;
         let state = Arc::clone(&self.state);
         self.saving = Some(tokio::task::spawn_blocking(move || {
             let fault = store.save(&remembered).err().map(|error| error.to_string());
@@ -527,9 +535,9 @@ impl Follower {
         }));
     }
 
-    fn remembered(&self) -> Remembered {
+    async fn remembered(&self) -> Remembered {
         let mirror = &self.mirror;
-        let good = self.supervisor.good_documents().into_iter();
+        let good = self.supervisor.good_documents().await.into_iter();
         let good = good.filter_map(|document| {
             let key = Key::from(document.key.to_string());
             let same = mirror.in_force(&key).map(|held| &held.text) == Some(&document.text);
@@ -587,16 +595,3 @@ fn cancelled(answer: &WatchResponse) -> FollowError {
         revision => format!("its revision is compacted up to {revision}"),
     })
 }
-
-/// What the supervisor does not do yet; a method of its own of the same name comes first.
-trait Door {
-    fn apply(&self, _: Update) -> std::future::Ready<()> {
-        std::future::ready(())
-    }
-
-    fn good_documents(&self) -> Vec<Document> {
-        Vec::new()
-    }
-}
-
-impl Door for Supervisor {}
