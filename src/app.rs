@@ -18,6 +18,7 @@ use crate::base::addr::ListenAddr;
 use crate::base::clock;
 use crate::config::snapshot::Listener;
 use crate::control::certs;
+use crate::control::jwks;
 use crate::control::load::Loaded;
 use crate::control::supervisor::{self, Configuration, Supervisor};
 use crate::core::routing::RoutingTable;
@@ -151,6 +152,7 @@ impl Bound {
             let supervisor = Arc::clone(&supervisor);
             background.spawn(async move { supervisor.follow_files().await });
         }
+        background.spawn(jwks::follow(Arc::clone(&live), Arc::clone(&shared.node)));
         background.spawn(keep_up(Arc::clone(&shared.metrics)));
         let (stop_admin, admin_stopped) = oneshot::channel::<()>();
         let api = Arc::new(operated(&shared, &supervisor, log));
