@@ -10,6 +10,7 @@ mod connection;
 mod context;
 mod farewell;
 mod guard;
+mod peers;
 mod pipeline;
 mod place;
 mod plain;

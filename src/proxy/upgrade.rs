@@ -24,10 +24,11 @@ use crate::core::wire::extension;
 use crate::core::wire::handshake::{self, Answer, Granted, Upgrade};
 use crate::core::wire::tracker::{Extensions, Rules};
 use crate::io::carrier::Carrier;
-use crate::io::relay::{Setup, Times};
+use crate::io::relay::{Keepalive, Setup, Times};
 use crate::live::Phase;
 use crate::proxy::body::Outgoing;
 use crate::proxy::context::ticks;
+use crate::proxy::guard::SessionPermits;
 use crate::proxy::pipeline::{Exchange, Passing, Plan, Reply};
 use crate::proxy::place::{BackendSeat, Candidates};
 use crate::proxy::reconnect::Resumption;
@@ -44,6 +45,8 @@ pub(super) struct Pending {
     pub(super) resumption: Option<Rc<Resumption>>,
     /// All of it but what the client sent early, which only its connection knows.
     pub(super) setup: Setup,
+    /// What it takes up of what is limited.
+    pub(super) permits: SessionPermits,
 }
 
 /// A backend's answer, and the stream where that was a switch of protocols.
@@ -106,6 +109,7 @@ pub(super) async fn upgrade(
         backend: seat,
         key: plan.key.map(Vec::into_boxed_slice),
         carrier,
+        permits: plan.permits.session,
     });
     let mut response = Response::new(Outgoing::Empty);
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -302,6 +306,12 @@ fn setup(plan: &Plan, granted: &Granted, early: Bytes, now: u32) -> Setup {
         },
         backend_lost_code: plan.route.config.backend_lost_code,
         hold: None,
+        keepalive: plan.route.config.keepalive.map(|keepalive| Keepalive {
+            interval: ticks(keepalive.interval),
+            timeout: ticks(keepalive.timeout),
+            to_client: keepalive.to_client,
+            to_backend: keepalive.to_backend,
+        }),
     }
 }
 
