@@ -20,6 +20,7 @@ use crate::config::snapshot::Listener;
 use crate::control::certs;
 #[cfg(feature = "etcd")]
 use crate::control::etcd::follow::Follower;
+use crate::control::jwks;
 use crate::control::load::Loaded;
 use crate::control::memory;
 use crate::control::source::SourceState;
@@ -162,6 +163,7 @@ impl Bound {
             let supervisor = Arc::clone(&supervisor);
             background.spawn(async move { supervisor.follow_files().await });
         }
+        background.spawn(jwks::follow(Arc::clone(&live), Arc::clone(&shared.node)));
         background.spawn(memory::watch(Arc::clone(&live)));
         background.spawn(keep_up(Arc::clone(&shared.metrics)));
         let (stop_admin, admin_stopped) = oneshot::channel::<()>();

@@ -215,10 +215,7 @@ impl Composer {
                 });
                 (base.upstreams.contains_key(name), named)
             } else {
-                let mut asked = self
-                    .routes
-                    .iter()
-                    .flat_map(|route| &route.auth.authenticate);
+                let mut asked = routes.iter().flat_map(|route| &route.auth.authenticate);
                 let named = asked.any(|one| one.as_str() == name);
                 (base.authenticators.contains_key(name), named)
             };
