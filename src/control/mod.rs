@@ -3,6 +3,7 @@
 //! meet in `live`.
 
 pub mod certs;
+pub mod handover;
 pub mod load;
 pub mod probes;
 pub mod supervisor;

@@ -36,8 +36,15 @@ pub(super) async fn accept(
     listener: usize,
     mut acceptor: Acceptor,
 ) {
+    let mut accepting = worker.live().accepting();
     loop {
-        match acceptor.accept().await {
+        let open = *accepting.borrow_and_update();
+        let accepted = tokio::select! {
+            accepted = acceptor.accept(), if open => accepted,
+            // The other end is in `live`, which outlives every worker.
+            _ = accepting.changed() => continue,
+        };
+        match accepted {
             Ok(incoming) => place(&worker, &neighbours, listener, incoming),
             Err(error) => {
                 worker.shared.listeners[listener]

@@ -14,7 +14,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use crate::base::clock;
 use crate::core::session::record::Cause;
 use crate::io::net::listener::Bound;
-use crate::live::{CloseOrder, SessionQuery, WorkerCommand, WorkerHandle};
+use crate::live::{Adopted, CloseOrder, Packed, SessionQuery, WorkerCommand, WorkerHandle};
 use crate::proxy::accept::{self, ARRIVALS_MAX, Arrival, Neighbour};
 use crate::proxy::context::{TICK, Worker};
 
@@ -144,6 +144,15 @@ impl Worker {
             WorkerCommand::Gather { answer } => {
                 self.sessions.gather();
                 let _ = answer.send(());
+            }
+            WorkerCommand::Pack { answer, .. } => {
+                let _ = answer.send(Packed::default());
+            }
+            WorkerCommand::Release { answer, .. } => {
+                let _ = answer.send(0);
+            }
+            WorkerCommand::Adopt { answer, .. } => {
+                let _ = answer.send(Adopted::default());
             }
             WorkerCommand::Shutdown { answer, .. } => {
                 let _ = answer.send(0);

@@ -321,6 +321,24 @@ impl ListenerMetrics {
     }
 }
 
+/// Which way things are handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handing {
+    /// From the process before this one.
+    In,
+    /// To the process after this one.
+    Out,
+}
+
+impl Handing {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::In => "in",
+            Self::Out => "out",
+        }
+    }
+}
+
 /// What is counted once for the gateway.
 #[derive(Debug)]
 pub struct NodeMetrics {
@@ -352,6 +370,29 @@ impl NodeMetrics {
     /// A configuration was refused.
     pub fn reload_refused(&self) {
         self.reload_failures.increment(1);
+    }
+
+    /// A hand-over came to its end.
+    pub fn handed_over(&self, handing: Handing, took: Duration) {
+        let names = [handing.as_str()];
+        self.metrics.counter(&table::HANDOVERS, &names).increment(1);
+        self.metrics
+            .gauge(&table::HANDOVER_SECONDS, &names)
+            .set(took.as_secs_f64());
+    }
+
+    /// Sessions came or went.
+    pub fn handed_sessions(&self, handing: Handing, sessions: usize) {
+        self.metrics
+            .counter(&table::HANDOVER_SESSIONS, &[handing.as_str()])
+            .increment(sessions as u64);
+    }
+
+    /// A hand-over broke off.
+    pub fn handover_failed(&self) {
+        self.metrics
+            .counter(&table::HANDOVER_FAILURES, &[])
+            .increment(1);
     }
 
     /// A backend of this upstream was ejected; rare, so no handle is kept.

@@ -16,6 +16,7 @@ mod autobahn;
 mod backend_loss;
 mod edge;
 mod examples;
+mod handover;
 mod http;
 mod limits;
 mod peers;
