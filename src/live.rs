@@ -13,10 +13,12 @@ use serde::Serialize;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::base::clock;
+use crate::base::names::{BackendId, RouteName, UpstreamName};
 use crate::base::session_id::SessionId;
 use crate::base::traffic::Traffic;
 use crate::core::routing::RoutingTable;
 use crate::core::session::record::{Cause, Facts};
+use crate::core::session::resume::{Moves, ResumeReason};
 
 pub use handover::{Adopted, Packed, Parcel, TakenOver};
 
@@ -211,6 +213,23 @@ pub enum WorkerCommand {
         /// Where the answer goes.
         answer: oneshot::Sender<usize>,
     },
+    /// What plans need to know of all sessions that `query` takes, in the order of their ids.
+    Briefs {
+        /// Which.
+        query: SessionQuery,
+        /// Where the answer goes.
+        answer: oneshot::Sender<Vec<SessionBrief>>,
+    },
+    /// Makes sessions leave their backend: those that may are moved to the one that their key is
+    /// placed on now, the others are closed. Answers before any has moved.
+    Leave {
+        /// Which.
+        which: Leavers,
+        /// How.
+        order: LeaveOrder,
+        /// Where the answer goes.
+        answer: oneshot::Sender<Departures>,
+    },
     /// Brings the counters of live sessions into the metrics.
     Gather {
         /// Told when it is done.
@@ -300,6 +319,72 @@ pub struct CloseOrder {
     pub cause: Cause,
 }
 
+/// Which sessions leave their backend.
+#[derive(Clone, Debug)]
+pub enum Leavers {
+    /// All that this takes.
+    Query(SessionQuery),
+    /// These; those that a worker does not have are passed over.
+    Ids(Arc<[SessionId]>),
+}
+
+/// How sessions leave their backend.
+#[derive(Clone, Debug)]
+pub struct LeaveOrder {
+    /// Close code: for the client where the session cannot move, for the backend where it does.
+    pub code: u16,
+    /// At most 123 bytes are sent.
+    pub reason: Arc<str>,
+    /// For the record of a session that ends by this.
+    pub cause: Cause,
+    /// What the next backend is told.
+    pub resume: ResumeReason,
+}
+
+impl LeaveOrder {
+    /// The order for a session that cannot move.
+    pub fn close(&self) -> CloseOrder {
+        CloseOrder {
+            code: self.code,
+            reason: Arc::clone(&self.reason),
+            cause: self.cause,
+        }
+    }
+}
+
+/// What became of an order to leave. Sessions that are closing or moving already are in neither.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Departures {
+    /// Begin to move. One that comes to no message boundary in time stays where it is and may be
+    /// told again.
+    pub moving: usize,
+    /// Begin to close.
+    pub closing: usize,
+}
+
+/// What plans need to know of a live session.
+#[derive(Clone, Debug)]
+pub struct SessionBrief {
+    /// Its name.
+    pub id: SessionId,
+    /// The rule that took it.
+    pub route: RouteName,
+    /// The group that it belongs to.
+    pub upstream: UpstreamName,
+    /// The member that holds it.
+    pub backend: BackendId,
+    /// Since the 101.
+    pub age: Duration,
+    /// Since the last byte in either direction.
+    pub idle: Duration,
+    /// What its place hangs on; `None` where its route has no affinity.
+    pub key: Option<Box<[u8]>>,
+    /// It can go on with another backend.
+    pub movable: bool,
+    /// Its end has begun, or its move.
+    pub busy: bool,
+}
+
 /// A live session as it is now.
 #[derive(Clone, Debug)]
 pub struct SessionView {
@@ -315,6 +400,8 @@ pub struct SessionView {
     pub to_backend: Traffic,
     /// From the backend.
     pub to_client: Traffic,
+    /// Its changes of backend.
+    pub moves: Moves,
     /// A close frame has passed, or the end has come in another way.
     pub closing: bool,
 }

@@ -9,6 +9,7 @@ mod guard;
 mod log;
 mod metrics;
 mod openapi;
+pub mod preview;
 mod problem;
 pub mod resolve;
 mod resources;

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use axum::extract::DefaultBodyLimit;
 use axum::handler::Handler;
 use axum::http::Method;
 use axum::routing::{MethodFilter, MethodRouter, on};
@@ -12,7 +13,10 @@ use crate::admin::extract::Paging;
 use crate::admin::openapi::describe;
 use crate::admin::resolve::{Asked, Explanation};
 use crate::admin::{Gateway, Page};
-use crate::admin::{config, log, metrics, openapi, resolve, routes, sessions, status, upstreams};
+use crate::admin::{
+    config, log, metrics, openapi, preview, resolve, routes, sessions, status, upstreams,
+};
+use crate::control::supervisor::preview::Preview;
 
 /// One method of one path.
 pub(super) struct Resource {
@@ -66,6 +70,14 @@ impl Resource {
         summary: &'static str,
     ) -> Self {
         Self::new((MethodFilter::POST, Method::POST), path, handler, summary)
+    }
+
+    /// Takes bodies of up to so many bytes.
+    fn takes(self, bytes: usize) -> Self {
+        Self {
+            handler: self.handler.layer(DefaultBodyLimit::max(bytes)),
+            ..self
+        }
     }
 
     fn query<T: JsonSchema>(self) -> Self {
@@ -160,6 +172,15 @@ fn configuration() -> Vec<Resource> {
         )
         .answers::<config::ReloadView>()
         .statuses(&[200, 422]),
+        Resource::post(
+            "/v1/preview",
+            preview::preview,
+            "What a change would do, before it is made.",
+        )
+        .takes(preview::BODY_MAX)
+        .body::<preview::Candidate>()
+        .answers::<Preview>()
+        .statuses(&[200, 400, 413, 422]),
         Resource::get("/v1/routes", routes::list, "Routes, by name.")
             .query::<Paging>()
             .answers::<Page<routes::RouteView>>()

@@ -62,6 +62,12 @@ pub struct Session {
     pub idle_seconds: f64,
     /// Which worker has it.
     pub worker: usize,
+    /// How often it went on with another backend; `backend` is the one it has now.
+    #[serde(default)]
+    pub resumes: u32,
+    /// Messages of the client's that were dropped with a backend.
+    #[serde(default)]
+    pub messages_lost: u64,
     /// Its end has begun.
     pub closing: bool,
     /// From the client.
@@ -283,6 +289,8 @@ fn session(view: &SessionView) -> Session {
         age_seconds: tenths(view.age),
         idle_seconds: tenths(view.idle),
         worker: view.worker,
+        resumes: view.moves.resumes,
+        messages_lost: view.moves.messages_lost,
         closing: view.closing,
         to_backend: traffic(&view.to_backend),
         to_client: traffic(&view.to_client),

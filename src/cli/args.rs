@@ -50,6 +50,13 @@ pub enum Command {
     /// nowhere.
     #[command(after_help = RESOLVE_EXAMPLES)]
     Resolve(ResolveArgs),
+    /// Say what a configuration would change, before it is put into force.
+    ///
+    /// A running gateway is asked: which keys would move, how many of them have live sessions,
+    /// which sessions would end, which backends would be left. Nothing changes. Exits with 2 if
+    /// the configuration would be refused.
+    #[command(after_help = PREVIEW_EXAMPLES)]
+    Preview(PreviewArgs),
     /// Show how a running gateway is.
     Status(StatusArgs),
     /// List live sessions of a running gateway, the oldest first.
@@ -74,6 +81,12 @@ Examples:
   sessile resolve wss://chat.example.com/ws/7
   sessile resolve /ws/7 -H 'Cookie: sid=42' --client 192.0.2.7
   sessile resolve https://chat.example.com/api --admin 127.0.0.1:9900";
+
+const PREVIEW_EXAMPLES: &str = "\
+Examples:
+  sessile preview new.toml                          by the gateway of ./gateway.toml
+  sessile preview new.toml --admin 127.0.0.1:9900   by this gateway
+  sessile preview new.toml --against gateway.toml   without one; every backend counts as healthy";
 
 /// `sessile run`
 #[derive(Debug, Args)]
@@ -164,6 +177,23 @@ pub struct ResolveArgs {
     #[arg(long)]
     pub json: bool,
     /// A running gateway to ask; if not given, the configuration file is.
+    #[command(flatten)]
+    pub admin: AdminArgs,
+}
+
+/// `sessile preview`
+#[derive(Debug, Args)]
+pub struct PreviewArgs {
+    /// A whole gateway.toml; `-` is standard input.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Ask no gateway, compare with this file.
+    #[arg(long, value_name = "PATH")]
+    pub against: Option<PathBuf>,
+    /// Print JSON instead of text.
+    #[arg(long)]
+    pub json: bool,
+    /// Which gateway.
     #[command(flatten)]
     pub admin: AdminArgs,
 }

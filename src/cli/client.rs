@@ -47,6 +47,8 @@ pub enum ClientError {
         status: StatusCode,
         /// What it says for people.
         detail: String,
+        /// Faults of a configuration, each as `sessile check` would show it.
+        rendered: Vec<String>,
     },
     /// The answer is not what a gateway of this version says.
     #[error("{0} answers with something that is not the admin API of this version")]
@@ -198,5 +200,12 @@ fn refused(status: StatusCode, body: &[u8]) -> ClientError {
         (_, Some(detail)) => detail.to_owned(),
         (_, None) => format!("the gateway answers {status}"),
     };
-    ClientError::Refused { status, detail }
+    let diagnostics = problem["diagnostics"].as_array();
+    let rendered = diagnostics.into_iter().flatten();
+    let rendered = rendered.filter_map(|one| one["rendered"].as_str());
+    ClientError::Refused {
+        status,
+        detail,
+        rendered: rendered.map(str::to_owned).collect(),
+    }
 }

@@ -5,6 +5,7 @@ pub mod args;
 pub mod check;
 pub mod client;
 pub mod demo;
+pub mod preview;
 mod print;
 pub mod resolve;
 pub mod run;
@@ -48,6 +49,7 @@ pub fn execute(arguments: Arguments, out: &mut dyn Write, err: &mut dyn Write) -
             check::check(&args.config.options(), form, out).map_err(Into::into)
         }
         Command::Resolve(args) => resolve::resolve(&args, out),
+        Command::Preview(args) => preview::preview(&args, out),
         Command::Status(args) => status::status(&args, out),
         Command::Sessions(args) => sessions::sessions(&args, out),
         Command::Kick(args) => sessions::kick(&args, out),

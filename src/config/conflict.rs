@@ -72,6 +72,7 @@ pub(crate) mod tests {
     use http::Method;
 
     use super::*;
+    use crate::config::origin::OriginRule;
     use crate::config::snapshot::{
         Action, HeaderEdits, OnRemoval, Redirect, Rewrite, RouteLimits, RouteTimeouts, TextMatch,
     };
@@ -94,6 +95,7 @@ pub(crate) mod tests {
             }),
             rewrite: Rewrite::default(),
             request_headers: HeaderEdits::default(),
+            origins: OriginRule::default(),
             affinity: Vec::new(),
             limits: RouteLimits {
                 message_bytes: 1 << 20,
@@ -107,6 +109,8 @@ pub(crate) mod tests {
                 response: Duration::from_secs(60),
             },
             backend_lost_code: 1011,
+            reconnect: None,
+            keepalive: None,
             on_removal: OnRemoval::Keep,
         }
     }

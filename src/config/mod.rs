@@ -7,6 +7,7 @@ pub mod decode;
 pub mod diagnostic;
 pub mod layers;
 pub mod model;
+pub mod origin;
 pub mod pattern;
 pub mod snapshot;
 pub mod span;

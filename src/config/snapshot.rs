@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::addr::{BackendAddr, ListenAddr, Networks};
 use crate::base::names::{BackendId, ListenerName, RouteName, UpstreamName};
 use crate::base::secret::Secret;
+use crate::config::origin::OriginRule;
 use crate::config::pattern::{HostPattern, PathPattern, PathTemplate};
 
 /// Everything that an operator decides.
@@ -363,6 +364,9 @@ pub struct Route {
     pub rewrite: Rewrite,
     /// Changes of the headers that the backend sees.
     pub request_headers: HeaderEdits,
+    /// Which pages may open sessions. Default: those of the same origin where a browser could send
+    /// the credential by itself, else all.
+    pub origins: OriginRule,
     /// Sources of the affinity key; the first present one counts. Empty: no key, every request is
     /// placed alone.
     pub affinity: Vec<AffinitySource>,
@@ -372,6 +376,10 @@ pub struct Route {
     pub timeouts: RouteTimeouts,
     /// Close code for the client when its backend is lost. Default 1011.
     pub backend_lost_code: u16,
+    /// Set where a session goes on with another backend when its own goes. Default: it is closed.
+    pub reconnect: Option<Reconnect>,
+    /// Pings of the gateway's own. Default none.
+    pub keepalive: Option<Keepalive>,
     /// What happens to live sessions when the route goes away. Default keep.
     pub on_removal: OnRemoval,
 }
@@ -474,6 +482,30 @@ pub struct RouteTimeouts {
     pub close: Duration,
     /// Ordinary HTTP: from the request's head to the response's. Default 60 s.
     pub response: Duration,
+}
+
+/// How a session goes on with another backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reconnect {
+    /// From the loss to the next backend's 101. Default 10 s.
+    pub timeout: Duration,
+    /// Bytes of the client's that are held meanwhile. Default 256 KiB.
+    pub buffer_bytes: usize,
+    /// Handshakes tried for one loss. Default 20, at least 1.
+    pub attempts: u32,
+}
+
+/// Pings for sides that are silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keepalive {
+    /// Silence until a ping. Default 30 s.
+    pub interval: Duration,
+    /// Silence after it until the side counts as lost. Default 10 s.
+    pub timeout: Duration,
+    /// Clients are pinged. Default true.
+    pub to_client: bool,
+    /// Backends are pinged. Default false.
+    pub to_backend: bool,
 }
 
 /// What happens to sessions of a route that goes away.

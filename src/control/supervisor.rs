@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex as AsyncMutex;
 
 use crate::base::clock;
@@ -25,6 +25,8 @@ use crate::core::session::record::Cause;
 use crate::io::tls::client::{BackendTls, ClientTls, ClientTlsError};
 use crate::live::{CloseOrder, Live, SessionQuery, WorkerCommand};
 use crate::telemetry::metrics::NodeMetrics;
+
+pub mod preview;
 
 /// Keeps what is in force in step with the sources.
 pub struct Supervisor {
@@ -80,7 +82,7 @@ pub struct ReloadReport {
 }
 
 /// Names of what a change touched.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Changes {
     /// New ones.
     pub added: Vec<String>,

@@ -83,6 +83,7 @@ pub(super) async fn serve(
         Some(Pending {
             facts,
             backend,
+            key,
             carrier: to_backend,
             mut setup,
         }) => {
@@ -95,6 +96,7 @@ pub(super) async fn serve(
                     facts,
                     relay,
                     backend,
+                    key,
                     metrics,
                     connection: seat,
                 },

@@ -7,6 +7,7 @@ mod accept;
 mod body;
 mod connection;
 mod context;
+mod guard;
 mod pipeline;
 mod place;
 mod plain;

@@ -94,6 +94,9 @@ async fn road(exchange: &Exchange, head: Parts, body: Incoming) -> Result<Reply,
         plan.route.config.name.clone(),
         plan.upstream.config.name.clone(),
     ));
+    exchange
+        .guard(&plan, &head, &kind)
+        .map_err(|refusal| (refusal, way.clone()))?;
     let answer = match kind {
         Kind::WebSocket(offer) => upgrade::upgrade(exchange, plan, head, &offer).await,
         _ => plain::forward(exchange, plan, head, body).await,

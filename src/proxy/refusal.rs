@@ -4,6 +4,7 @@
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_VERSION};
 use http::{HeaderValue, Response, StatusCode};
 
+use crate::core::http::origin::OriginFault;
 use crate::core::http::problem::problem;
 use crate::core::wire::handshake::{AnswerFault, UpgradeFault};
 use crate::core::wire::request_guard::Smuggling;
@@ -25,6 +26,9 @@ pub(super) enum Refusal {
     /// A tunnel was asked for.
     #[error("this gateway opens no tunnels")]
     Connect,
+    /// A page that may not open sessions here.
+    #[error("{0}")]
+    Origin(OriginFault),
     /// No route takes it.
     #[error("no route takes this request")]
     NoRoute,
@@ -66,6 +70,7 @@ impl Refusal {
             }
             Self::Upgrade(fault) => fault.status(),
             Self::Connect => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Origin(_) => StatusCode::FORBIDDEN,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::Stopping | Self::NoBackend(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unreachable(_)
@@ -84,6 +89,7 @@ impl Refusal {
             Self::BadTarget(_) => "bad_target",
             Self::Upgrade(_) => "bad_upgrade",
             Self::Connect => "connect",
+            Self::Origin(_) => "origin",
             Self::NoRoute => "no_route",
             Self::Stopping => "stopping",
             Self::NoBackend(_) => "no_backend",

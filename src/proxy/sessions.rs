@@ -16,10 +16,13 @@ use crate::base::session_id::SessionId;
 use crate::base::traffic::Traffic;
 use crate::core::health::Outcome;
 use crate::core::session::record::{Cause, EndedBy, Ending, Facts, Record};
+use crate::core::session::resume::Moves;
 use crate::core::session::wheel::{Tick, Wheel};
 use crate::io::carrier::Carrier;
 use crate::io::relay::Relay;
-use crate::live::{CloseOrder, SessionQuery, SessionView};
+use crate::live::{
+    CloseOrder, Departures, LeaveOrder, Leavers, SessionBrief, SessionQuery, SessionView,
+};
 use crate::proxy::context::{ConnectionSeat, TICK, Worker};
 use crate::proxy::place::BackendSeat;
 use crate::telemetry::metrics::{Direction, RouteMetrics};
@@ -40,6 +43,8 @@ pub(super) struct Session {
     metrics: Rc<RouteMetrics>,
     /// What the metrics know already.
     gathered: Cell<(Traffic, Traffic)>,
+    /// What its place hangs on, where its route has affinity.
+    key: Option<Box<[u8]>>,
     /// The tick at which the wheel brings it up.
     armed: Cell<Tick>,
     _connection: ConnectionSeat,
@@ -50,6 +55,7 @@ pub(super) struct Beginning {
     pub(super) facts: Facts,
     pub(super) relay: Relay<Carrier>,
     pub(super) backend: BackendSeat,
+    pub(super) key: Option<Box<[u8]>>,
     pub(super) metrics: Rc<RouteMetrics>,
     pub(super) connection: ConnectionSeat,
 }
@@ -66,6 +72,7 @@ pub(super) fn start(worker: &Rc<Worker>, beginning: Beginning) {
         backend: beginning.backend,
         metrics: beginning.metrics,
         gathered: Cell::default(),
+        key: beginning.key,
         armed: Cell::new(Tick::MAX),
         _connection: beginning.connection,
     });
@@ -136,6 +143,7 @@ impl Worker {
             duration,
             to_backend,
             to_client,
+            moves: Moves::default(),
             ending,
         };
         session.metrics.ended(&record);
@@ -168,7 +176,23 @@ impl Session {
             idle: TICK * worker.tick().saturating_sub(relay.active_at()),
             to_backend: relay.to_backend(),
             to_client: relay.to_client(),
+            moves: Moves::default(),
             closing: relay.closing(),
+        }
+    }
+
+    fn brief(&self, worker: &Worker) -> SessionBrief {
+        let relay = self.relay.borrow();
+        SessionBrief {
+            id: self.facts.id,
+            route: self.facts.route.clone(),
+            upstream: self.facts.upstream.clone(),
+            backend: self.facts.backend.clone(),
+            age: clock::now().duration_since(self.began),
+            idle: TICK * worker.tick().saturating_sub(relay.active_at()),
+            key: self.key.clone(),
+            movable: false,
+            busy: relay.closing(),
         }
     }
 }
@@ -250,6 +274,30 @@ impl Sessions {
             .iter()
             .filter(|session| session.relay.borrow_mut().close(order, now))
             .count()
+    }
+
+    /// What plans need to know of those that `query` takes, in the order of their ids.
+    pub(super) fn briefs(&self, worker: &Worker, query: &SessionQuery) -> Vec<SessionBrief> {
+        let sessions = self.taken(query);
+        sessions
+            .iter()
+            .map(|session| session.brief(worker))
+            .collect()
+    }
+
+    /// Makes sessions leave their backend.
+    pub(super) fn leave(&self, which: &Leavers, order: &LeaveOrder, now: Tick) -> Departures {
+        let sessions = match which {
+            Leavers::Query(query) => self.taken(query),
+            Leavers::Ids(ids) => ids.iter().filter_map(|id| self.find(*id)).collect(),
+        };
+        let mut departures = Departures::default();
+        for session in sessions {
+            if session.relay.borrow_mut().close(&order.close(), now) {
+                departures.closing += 1;
+            }
+        }
+        departures
     }
 
     /// Ends all of them at once; answers how many.

@@ -31,6 +31,8 @@ use crate::proxy::refusal::Refusal;
 pub(super) struct Pending {
     pub(super) facts: Facts,
     pub(super) backend: BackendSeat,
+    /// The affinity key.
+    pub(super) key: Option<Box<[u8]>>,
     pub(super) carrier: Carrier,
     /// All of it but what the client sent early, which only its connection knows.
     pub(super) setup: Setup,
@@ -82,6 +84,7 @@ pub(super) async fn upgrade(
         facts: facts(exchange, &plan, &seat, &granted),
         setup: setup(&plan, &granted, early, exchange.connection.worker.tick()),
         backend: seat,
+        key: plan.key.map(Vec::into_boxed_slice),
         carrier,
     });
     let mut response = Response::new(Outgoing::Empty);

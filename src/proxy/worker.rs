@@ -141,6 +141,16 @@ impl Worker {
             } => {
                 let _ = answer.send(self.sessions.close(&query, &order, self.tick()));
             }
+            WorkerCommand::Briefs { query, answer } => {
+                let _ = answer.send(self.sessions.briefs(self, &query));
+            }
+            WorkerCommand::Leave {
+                which,
+                order,
+                answer,
+            } => {
+                let _ = answer.send(self.sessions.leave(&which, &order, self.tick()));
+            }
             WorkerCommand::Gather { answer } => {
                 self.sessions.gather();
                 let _ = answer.send(());

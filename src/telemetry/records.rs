@@ -189,6 +189,9 @@ fn session(line: &mut Line, node: &str, record: &Record) {
             .map_or(Value::None, |code| Value::Number(code.into())),
     );
     line.field("clean", Value::Flag(ending.clean));
+    line.field("resumes", Value::Number(record.moves.resumes.into()));
+    line.field("messages_lost", Value::Number(record.moves.messages_lost));
+    line.field("bytes_lost", Value::Number(record.moves.bytes_lost));
     line.group("to_backend", |line| traffic(line, &record.to_backend));
     line.group("to_client", |line| traffic(line, &record.to_client));
 }

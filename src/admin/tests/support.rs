@@ -21,9 +21,10 @@ use crate::control::load::LoadOptions;
 use crate::control::supervisor::{Configuration, Supervisor};
 use crate::core::routing::RoutingTable;
 use crate::core::session::record::Facts;
+use crate::core::session::resume::Moves;
 use crate::io::net::listener::Inheritance;
 use crate::io::tls::client::BackendTls;
-use crate::live::{CloseOrder, Live, Phase, SessionView, WorkerCommand, WorkerHandle};
+use crate::live::{CloseOrder, Departures, Live, Phase, SessionView, WorkerCommand, WorkerHandle};
 use crate::telemetry::metrics::{Metrics, NodeMetrics, RouteMetrics};
 use crate::telemetry::records::Records;
 
@@ -174,6 +175,7 @@ pub(crate) fn session(n: u64, route: &str, principal: Option<&str>) -> SessionVi
             ..Traffic::default()
         },
         to_client: Traffic::default(),
+        moves: Moves::default(),
         closing: false,
     }
 }
@@ -206,6 +208,12 @@ async fn work(
                     told.lock().expect("not poisoned").closes.push(order);
                 }
                 let _ = answer.send(closed);
+            }
+            WorkerCommand::Briefs { answer, .. } => {
+                let _ = answer.send(Vec::new());
+            }
+            WorkerCommand::Leave { answer, .. } => {
+                let _ = answer.send(Departures::default());
             }
             WorkerCommand::Gather { answer } => {
                 RouteMetrics::new(&metrics, "rooms", "chat").began(Duration::ZERO);

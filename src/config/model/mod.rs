@@ -21,8 +21,8 @@ pub use listener::{
 };
 pub use node::{AccessFile, Admin, FileSource, Log, LogFormat, Node, Shutdown, Sources};
 pub use route::{
-    CloseCodes, HeaderEdits, IssueCookie, OnRemoval, Redirect, Rewrite, Route, RouteLimits,
-    RouteTimeouts, TextMatch,
+    CloseCodes, HeaderEdits, IssueCookie, Keepalive, KeepaliveTo, OnBackendLoss, OnRemoval,
+    Reconnect, Redirect, Rewrite, Route, RouteLimits, RouteTimeouts, TextMatch,
 };
 pub use upstream::{
     Backend, BackendState, Passive, Policy, Probe, ProbeType, ProxyVersion, Status, Upstream,

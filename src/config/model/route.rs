@@ -36,6 +36,13 @@ pub struct Route {
     pub rewrite: Rewrite,
     /// Changes of the headers that the backend sees.
     pub request_headers: HeaderEdits,
+    /// Pages that may open sessions, by their `Origin`: `https://chat.example.com`,
+    /// `https://*.example.com` (any number of labels), `same` (the host of the request), or `*` to
+    /// ask nobody. `null` is never allowed. None: `same` where a browser could send the credential
+    /// by itself, else `*`.
+    pub origins: Vec<String>,
+    /// Whether a session needs an `Origin`. Programs that are no browsers often send none.
+    pub origin_required: bool,
     /// Where the affinity key comes from; the first present source counts. `path:NAME`,
     /// `query:NAME`, `cookie:NAME`, `header:NAME`, `client_address`, and last
     /// `{ issue_cookie = "NAME" }`. None: every request is placed alone.
@@ -47,6 +54,14 @@ pub struct Route {
     /// Close codes that the route chooses: 1000 to 1003, 1007 to 1013 or 3000 to 4999, which are
     /// those that browsers accept.
     pub close_codes: CloseCodes,
+    /// What becomes of a live session whose backend goes: `close` ends it, `reconnect` makes the
+    /// handshake again with the next backend while the client's connection stays (see
+    /// docs/operations.md, "Sessions that outlive their backend").
+    pub on_backend_loss: OnBackendLoss,
+    /// With `on_backend_loss = "reconnect"`: how it goes on.
+    pub reconnect: Reconnect,
+    /// Pings of the gateway's own. Not given: none.
+    pub keepalive: Option<Keepalive>,
     /// What happens to live sessions when the route goes away: `keep` lets them live on, `close`
     /// closes them with 1012.
     pub on_removal: OnRemoval,
@@ -66,10 +81,15 @@ impl Default for Route {
             redirect: None,
             rewrite: Rewrite::default(),
             request_headers: HeaderEdits::default(),
+            origins: Vec::new(),
+            origin_required: false,
             affinity: Vec::new(),
             limits: RouteLimits::default(),
             timeouts: RouteTimeouts::default(),
             close_codes: CloseCodes::default(),
+            on_backend_loss: OnBackendLoss::Close,
+            reconnect: Reconnect::default(),
+            keepalive: None,
             on_removal: OnRemoval::Keep,
         }
     }
@@ -183,6 +203,74 @@ impl Default for CloseCodes {
     fn default() -> Self {
         Self { backend_lost: 1011 }
     }
+}
+
+/// What becomes of a session whose backend goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum OnBackendLoss {
+    /// It is closed with `close_codes.backend_lost`.
+    Close,
+    /// It goes on with the next backend.
+    Reconnect,
+}
+
+/// How a session goes on with the next backend.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Reconnect {
+    /// From the loss to the next backend's 101; after that the session is closed.
+    pub timeout: Time,
+    /// Bytes that are held back of what the client sends meanwhile; then it is not read.
+    pub buffer_bytes: Size,
+    /// Handshakes tried for one loss, at most.
+    pub attempts: u32,
+}
+
+impl Default for Reconnect {
+    fn default() -> Self {
+        Self {
+            timeout: Time::seconds(10),
+            buffer_bytes: Size(256 << 10),
+            attempts: 20,
+        }
+    }
+}
+
+/// Pings of the gateway's own, for a side that has been silent. Their pongs are not passed on.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Keepalive {
+    /// Silence of a side after which it is pinged.
+    pub interval: Time,
+    /// From the ping to the answer, or anything else from that side; then it counts as lost.
+    pub timeout: Time,
+    /// Who is pinged: `client`, `backend` or `both`.
+    pub to: KeepaliveTo,
+}
+
+impl Default for Keepalive {
+    fn default() -> Self {
+        Self {
+            interval: Time::seconds(30),
+            timeout: Time::seconds(10),
+            to: KeepaliveTo::Client,
+        }
+    }
+}
+
+/// Who is pinged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum KeepaliveTo {
+    /// Clients.
+    Client,
+    /// Backends.
+    Backend,
+    /// Both.
+    Both,
 }
 
 /// What happens to sessions of a route that goes away.

@@ -12,10 +12,12 @@ use crate::config::model::Model;
 use crate::config::snapshot::{CertificateFiles, Listener, Route, Snapshot};
 
 mod edits;
+mod guard;
 mod listener;
 mod node;
 mod route;
 mod scope;
+mod session;
 mod upstream;
 
 use scope::{Check, Scope, all};

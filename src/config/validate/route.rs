@@ -13,10 +13,10 @@ use crate::config::pattern::{HostPattern, PathPattern};
 use crate::config::snapshot::{
     Action, AffinitySource, OnRemoval, Route, RouteLimits, RouteTimeouts, TextMatch,
 };
-use crate::config::validate::edits;
 use crate::config::validate::scope::{Scope, all};
+use crate::config::validate::{edits, guard, session};
 
-const TIMEOUT_MAX: Duration = Duration::from_secs(60 * 60);
+pub(super) const TIMEOUT_MAX: Duration = Duration::from_secs(60 * 60);
 /// A year as `humantime` counts it.
 const LIFETIME_MAX: Duration = Duration::from_secs(31_557_600);
 const MESSAGE_BYTES_MAX: Size = Size(1 << 40);
@@ -48,6 +48,7 @@ pub(super) fn route(
     let action = action(at, model, upstreams, path.as_ref());
     let rewrite = edits::rewrite(&at.key("rewrite"), &model.rewrite, path.as_ref());
     let request_headers = edits::headers(&at.key("request_headers"), &model.request_headers);
+    let origins = guard::origins(at, model);
     let affinity = affinity(&at.key("affinity"), &model.affinity, path.as_ref());
     let limits = limits(&at.key("limits"), &model.limits);
     let timeouts = timeouts(&at.key("timeouts"), &model.timeouts);
@@ -55,6 +56,8 @@ pub(super) fn route(
         &at.key("close_codes").key("backend_lost"),
         model.close_codes.backend_lost,
     );
+    let reconnect = session::reconnect(at, model);
+    let keepalive = session::keepalive(&at.key("keepalive"), model.keepalive.as_ref());
     Some(Route {
         name: RouteName::from(name?),
         hosts: hosts?,
@@ -66,10 +69,13 @@ pub(super) fn route(
         action: action?,
         rewrite: rewrite?,
         request_headers: request_headers?,
+        origins: origins?,
         affinity: affinity?,
         limits: limits?,
         timeouts: timeouts?,
         backend_lost_code: backend_lost_code?,
+        reconnect: reconnect?,
+        keepalive: keepalive?,
         on_removal: match model.on_removal {
             model::OnRemoval::Keep => OnRemoval::Keep,
             model::OnRemoval::Close => OnRemoval::Close,

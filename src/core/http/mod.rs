@@ -3,5 +3,6 @@
 
 pub mod forwarded;
 pub mod headers;
+pub mod origin;
 pub mod problem;
 pub mod query;

@@ -32,6 +32,7 @@
 //! `/{*rest}` route sees paths that more specific routes never saw.
 
 pub mod affinity;
+pub mod preview;
 pub mod rewrite;
 
 mod conditions;

@@ -14,7 +14,7 @@ use crate::config::snapshot::{self, Redirect, Snapshot};
 use crate::core::routing::conditions::{mismatch, rank};
 use crate::core::routing::matcher::Matcher;
 use crate::core::routing::request::{Parameters, Request, path_fault};
-use crate::core::routing::upstream::Upstream;
+use crate::core::routing::upstream::{Purpose, Upstream};
 
 /// An immutable compiled configuration. Sessions hold what they need of it (a route, a backend's
 /// vitals), never the table, so that it goes when the next one is swapped in.
@@ -68,12 +68,32 @@ impl RoutingTable {
         generation: u64,
         now: Instant,
     ) -> Self {
+        Self::build(snapshot, previous, generation, now, Purpose::Swap)
+    }
+
+    /// The table that `compile` would make, only to be looked at: nothing that is in force notices.
+    /// What probes and passive health settings would change is not in it.
+    pub fn trial(snapshot: &Snapshot, in_force: &Self, now: Instant) -> Self {
+        let generation = in_force.generation + 1;
+        Self::build(snapshot, Some(in_force), generation, now, Purpose::Trial)
+    }
+
+    fn build(
+        snapshot: &Snapshot,
+        previous: Option<&Self>,
+        generation: u64,
+        now: Instant,
+        purpose: Purpose,
+    ) -> Self {
         let upstreams: BTreeMap<_, _> = snapshot
             .upstreams
             .iter()
             .map(|(name, config)| {
                 let before = previous.and_then(|table| table.upstreams.get(name));
-                (name.clone(), Upstream::compile(config, before, now))
+                (
+                    name.clone(),
+                    Upstream::compile(config, before, now, purpose),
+                )
             })
             .collect();
         let mut routes: Vec<_> = snapshot

@@ -1,6 +1,7 @@
 //! The table against a linear scan that shares no code with it, and what a swap keeps.
 
 mod matching;
+mod previewing;
 mod swapping;
 
 use std::time::Duration;

@@ -41,6 +41,15 @@ pub struct Member {
     pub vitals: Arc<Vitals>,
 }
 
+/// What a table is compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To be swapped in: vitals take over new settings.
+    Swap,
+    /// To be looked at: nothing that is in force notices.
+    Trial,
+}
+
 /// How a pick goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Walk {
@@ -57,13 +66,14 @@ impl Upstream {
         config: &snapshot::Upstream,
         previous: Option<&Arc<Self>>,
         now: Instant,
+        purpose: Purpose,
     ) -> Arc<Self> {
         if let Some(same) = previous.filter(|previous| previous.config == *config) {
             return Arc::clone(same);
         }
         let members = config.backends.iter().map(|backend| {
             let before = previous.and_then(|upstream| upstream.member(&backend.id));
-            Member::compile(backend, config, before, now)
+            Member::compile(backend, config, before, now, purpose)
         });
         let weights = weights(config);
         let kept = previous.filter(|previous| {
@@ -160,11 +170,14 @@ impl Member {
         upstream: &snapshot::Upstream,
         before: Option<&Self>,
         now: Instant,
+        purpose: Purpose,
     ) -> Self {
         let (probe, passive) = (upstream.probe.as_ref(), &upstream.passive);
         let vitals = match before.filter(|before| before.address == backend.address) {
             Some(before) => {
-                before.vitals.configure(probe, passive);
+                if purpose == Purpose::Swap {
+                    before.vitals.configure(probe, passive);
+                }
                 Arc::clone(&before.vitals)
             }
             None => Arc::new(Vitals::new(probe, passive, now)),

@@ -8,8 +8,10 @@ use serde::Serialize;
 use crate::base::names::{BackendId, ListenerName, RouteName, UpstreamName};
 use crate::base::session_id::SessionId;
 use crate::base::traffic::Traffic;
+use crate::core::session::resume::Moves;
 
-/// What stays the same from the 101 to the end.
+/// What is known of a session at its 101. Only `backend` ever changes: when the session goes on
+/// with another one.
 #[derive(Clone, Debug)]
 pub struct Facts {
     /// Its name.
@@ -78,6 +80,14 @@ pub enum Cause {
     RouteRemoved,
     /// The gateway was stopped.
     Shutdown,
+    /// Its backend was drained.
+    Drained,
+    /// Its affinity key has another home.
+    Rebalanced,
+    /// It answered no keepalive ping.
+    KeepaliveTimeout,
+    /// Its backend went, and no other could go on with it.
+    NotResumable,
     /// The gateway itself failed; a bug, worth a report.
     Aborted,
 }
@@ -108,6 +118,10 @@ impl Cause {
             Self::Kicked => "kicked",
             Self::RouteRemoved => "route_removed",
             Self::Shutdown => "shutdown",
+            Self::Drained => "drained",
+            Self::Rebalanced => "rebalanced",
+            Self::KeepaliveTimeout => "keepalive_timeout",
+            Self::NotResumable => "not_resumable",
             Self::Aborted => "aborted",
         }
     }
@@ -137,6 +151,8 @@ pub struct Record {
     pub to_backend: Traffic,
     /// What the backend sent that went on to the client.
     pub to_client: Traffic,
+    /// Its changes of backend.
+    pub moves: Moves,
     /// How it ended.
     pub ending: Ending,
 }

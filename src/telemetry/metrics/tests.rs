@@ -3,6 +3,7 @@ use std::time::SystemTime;
 use super::*;
 use crate::base::session_id::SessionId;
 use crate::core::session::record::{Ending, Facts};
+use crate::core::session::resume::Moves;
 
 fn record(by: EndedBy, cause: Cause, close_code: Option<u16>) -> Record {
     Record {
@@ -24,6 +25,7 @@ fn record(by: EndedBy, cause: Cause, close_code: Option<u16>) -> Record {
         duration: Duration::from_secs(70),
         to_backend: Traffic::default(),
         to_client: Traffic::default(),
+        moves: Moves::default(),
         ending: Ending {
             by,
             cause,

@@ -3,6 +3,7 @@ use std::fs;
 use super::*;
 use crate::base::session_id::SessionId;
 use crate::core::session::record::{Cause, EndedBy, Ending, Facts};
+use crate::core::session::resume::Moves;
 
 const START: Duration = Duration::from_millis(1_700_000_000_123);
 
@@ -36,6 +37,7 @@ fn ended() -> Record {
             bytes: 4_000,
             ..Traffic::default()
         },
+        moves: Moves::default(),
         ending: Ending {
             by: EndedBy::Client,
             cause: Cause::CloseFrame,
@@ -92,6 +94,7 @@ fn i6_a_session_leaves_one_line_of_json() {
             r#""target":"/ws/7?token=***","request_id":"req-1","subprotocol":null,"#,
             r#""started":"2023-11-14T22:13:20.123Z","duration_ms":61000.000,"handshake_ms":3.250,"#,
             r#""ended_by":"client","cause":"close_frame","close_code":1000,"clean":true,"#,
+            r#""resumes":0,"messages_lost":0,"bytes_lost":0,"#,
             r#""to_backend":{"bytes":120,"text":3,"binary":1,"ping":2,"pong":0,"close":1},"#,
             r#""to_client":{"bytes":4000,"text":0,"binary":0,"ping":0,"pong":0,"close":0}}"#,
         ),
@@ -117,6 +120,7 @@ fn i6_a_session_leaves_one_line_of_text() {
             r#"host=chat.example.com target="/ws/7?token=***" request_id=req-1 "#,
             "started=2023-11-14T22:13:20.123Z duration_ms=61000.000 ",
             "handshake_ms=3.250 ended_by=client cause=close_frame close_code=1000 clean=true ",
+            "resumes=0 messages_lost=0 bytes_lost=0 ",
             "to_backend.bytes=120 to_backend.text=3 to_backend.binary=1 to_backend.ping=2 ",
             "to_backend.pong=0 to_backend.close=1 to_client.bytes=4000 to_client.text=0 ",
             "to_client.binary=0 to_client.ping=0 to_client.pong=0 to_client.close=0",

@@ -19,6 +19,9 @@ pub struct Record {
     pub ended_by: String,
     pub close_code: Option<u16>,
     pub cause: String,
+    pub resumes: u32,
+    pub messages_lost: u64,
+    pub bytes_lost: u64,
     pub to_backend: Traffic,
     pub to_client: Traffic,
 }

@@ -15,7 +15,7 @@ use crate::core::health::{Health, Outcome};
 use crate::core::routing::{Action, RoutingTable};
 
 /// With as many backends as asked.
-fn upstream(name: &str, backends: u16) -> Upstream {
+pub(super) fn upstream(name: &str, backends: u16) -> Upstream {
     let backend = |number| Backend {
         id: format!("b{number:05}").as_str().into(),
         address: format!("127.0.0.1:{}", 9100 + number)
@@ -55,14 +55,14 @@ fn upstream(name: &str, backends: u16) -> Upstream {
     }
 }
 
-fn to(name: &str, upstream: &str) -> Route {
+pub(super) fn to(name: &str, upstream: &str) -> Route {
     Route {
         action: To::Forward(upstream.into()),
         ..route(name, &format!("/{name}"))
     }
 }
 
-fn compile(
+pub(super) fn compile(
     routes: &[Route],
     upstreams: &[Upstream],
     previous: Option<&RoutingTable>,

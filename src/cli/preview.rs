@@ -1,0 +1,178 @@
+//! `sessile preview`: what a configuration would change, before anybody puts it into force.
+
+use std::fs;
+use std::io::{self, Read as _, Write};
+use std::path::Path;
+
+use anyhow::Context as _;
+use http::{Method, StatusCode};
+
+use crate::admin::preview::Candidate;
+use crate::cli::args::PreviewArgs;
+use crate::cli::client::{Client, ClientError};
+use crate::cli::print::{columns, visible};
+use crate::control::load::{self, LoadOptions};
+use crate::control::supervisor::Changes;
+use crate::control::supervisor::preview::{MoveView, Preview, ShareView};
+
+/// Exit code of a configuration that is refused.
+const REFUSED: u8 = 2;
+/// Backends of an upstream that are listed.
+const BACKENDS_SHOWN: usize = 20;
+
+/// Asks a gateway, or compares with another file.
+///
+/// # Errors
+/// When a file cannot be read, the gateway does not answer, or `out` cannot be written to.
+pub fn preview(args: &PreviewArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
+    let text = read(&args.file)?;
+    let preview = match &args.against {
+        Some(against) => offline(args, against, &text, out)?,
+        None => by_gateway(args, text, out)?,
+    };
+    let Some(preview) = preview else {
+        return Ok(REFUSED);
+    };
+    if args.json {
+        writeln!(out, "{:#}", serde_json::json!(preview))?;
+    } else {
+        show(out, &preview)?;
+    }
+    Ok(0)
+}
+
+/// The text of a file, or of standard input for `-`.
+pub(super) fn read(path: &Path) -> anyhow::Result<String> {
+    let mut text = String::new();
+    if path == Path::new("-") {
+        let stdin = io::stdin().read_to_string(&mut text);
+        stdin.context("cannot read standard input")?;
+    } else {
+        text =
+            fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    }
+    Ok(text)
+}
+
+fn by_gateway(
+    args: &PreviewArgs,
+    config: String,
+    out: &mut dyn Write,
+) -> anyhow::Result<Option<Preview>> {
+    let candidate = Candidate {
+        config,
+        name: Some(args.file.display().to_string()),
+    };
+    let client = Client::new(&args.admin)?;
+    match client.ask(Method::POST, "/v1/preview", Some(&candidate)) {
+        Ok(preview) => Ok(Some(preview)),
+        Err(ClientError::Refused {
+            status: StatusCode::UNPROCESSABLE_ENTITY,
+            rendered,
+            ..
+        }) => {
+            refused(out, &rendered)?;
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn offline(
+    args: &PreviewArgs,
+    against: &Path,
+    text: &str,
+    out: &mut dyn Write,
+) -> anyhow::Result<Option<Preview>> {
+    let options = |path: &Path| LoadOptions {
+        path: path.to_owned(),
+        ..args.admin.config.options()
+    };
+    let before = load::load(&options(against));
+    let after = load::load_text(&options(&args.file), text);
+    match (before, after) {
+        (Ok(before), Ok(after)) => {
+            let preview = Preview::of_snapshots(&before.snapshot, &after.snapshot);
+            Ok(Some(preview))
+        }
+        (before, after) => {
+            let faults = [before.err(), after.err()];
+            let rendered = faults.iter().flatten().map(ToString::to_string);
+            refused(out, &rendered.collect::<Vec<_>>())?;
+            Ok(None)
+        }
+    }
+}
+
+fn refused(out: &mut dyn Write, rendered: &[String]) -> io::Result<()> {
+    for one in rendered {
+        writeln!(out, "{one}\n")?;
+    }
+    writeln!(out, "it would be refused: {} faults", rendered.len())
+}
+
+/// On a screen or two.
+pub(super) fn show(out: &mut dyn Write, preview: &Preview) -> io::Result<()> {
+    writeln!(out, "{}", preview.summary)?;
+    named(out, "routes", &preview.routes)?;
+    named(out, "upstreams", &preview.upstreams)?;
+    if !preview.restart_for.is_empty() {
+        let keys = preview.restart_for.join(", ");
+        writeln!(out, "waits for a restart: {}", visible(&keys))?;
+    }
+    for one in &preview.moves {
+        moves(out, one)?;
+    }
+    if !preview.leaving.is_empty() {
+        writeln!(out)?;
+        let rows = preview.leaving.iter().map(|one| {
+            vec![
+                one.upstream.clone(),
+                one.backend.clone(),
+                one.why.clone(),
+                one.sessions.to_string(),
+            ]
+        });
+        columns(out, &["UPSTREAM", "LEAVES", "BECAUSE", "SESSIONS"], rows)?;
+    }
+    Ok(())
+}
+
+fn named(out: &mut dyn Write, what: &str, changes: &Changes) -> io::Result<()> {
+    let lists = [
+        ("added", &changes.added),
+        ("changed", &changes.changed),
+        ("removed", &changes.removed),
+    ];
+    for (how, names) in lists.into_iter().filter(|(_, names)| !names.is_empty()) {
+        writeln!(out, "{what} {how}: {}", visible(&names.join(", ")))?;
+    }
+    Ok(())
+}
+
+fn moves(out: &mut dyn Write, one: &MoveView) -> io::Result<()> {
+    let name = visible(&one.upstream);
+    let Some(share) = one.share else {
+        return writeln!(
+            out,
+            "\n{name}: keys do not decide, new sessions go by its policy"
+        );
+    };
+    writeln!(out, "\n{name}: {} of its keys would move", percent(share))?;
+    let share = |share: Option<f64>| share.map_or_else(|| "-".to_owned(), percent);
+    let changed = |one: &&ShareView| one.before != one.after;
+    let rows: Vec<_> = one.backends.iter().filter(changed).collect();
+    let shown = rows
+        .iter()
+        .take(BACKENDS_SHOWN)
+        .map(|one| vec![one.backend.clone(), share(one.before), share(one.after)]);
+    columns(out, &["BACKEND", "KEYS NOW", "KEYS THEN"], shown)?;
+    if rows.len() > BACKENDS_SHOWN {
+        writeln!(out, "… and {} more: --json", rows.len() - BACKENDS_SHOWN)?;
+    }
+    Ok(())
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.1} %", share * 100.0)
+}

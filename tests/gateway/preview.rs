@@ -1,0 +1,187 @@
+//! What a change would do is known before it is made, and then it does just that.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+
+use crate::support::{Backend, Client, Gateway, config};
+
+/// The answer of `POST /v1/preview`.
+fn preview(gateway: &Gateway, test_config: &str) -> Value {
+    let config = config::complete(test_config, gateway.directory());
+    let body = json!({ "config": config, "name": "next.toml" }).to_string();
+    let answer = gateway.admin("POST", "/v1/preview", &body);
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    answer.json()
+}
+
+/// How much of a preview's sample is asked for; each key is a request.
+const ASKED: u32 = 1_000;
+/// Five standard deviations of a share that so many keys tell.
+const NEAR: f64 = 0.08;
+
+/// Where the first keys of a preview's sample go now.
+fn owners(gateway: &Gateway) -> Vec<String> {
+    let owner = |key: u32| {
+        let body = json!({ "url": format!("/?k={key}") }).to_string();
+        let answer = gateway.admin("POST", "/v1/resolve", &body).json();
+        answer["choice"]["backend"].as_str().unwrap().to_owned()
+    };
+    (0..ASKED).map(owner).collect()
+}
+
+#[tokio::test]
+async fn a_preview_says_what_then_moves_and_changes_nothing() {
+    let mut backends = Vec::new();
+    for _ in 0..5 {
+        backends.push(Backend::echo().await);
+    }
+    let addresses: Vec<_> = backends.iter().map(|backend| backend.address).collect();
+    let gateway = Gateway::start(&config::echo(&addresses[..4], "", "")).await;
+    let mut client = Client::connect(gateway.address(), "/?k=1").await;
+    let status = gateway.get("/v1/status");
+    // One comes, one leaves.
+    let next = config::echo(&addresses[1..], "", "");
+
+    let said = preview(&gateway, &next);
+    let after = gateway.get("/v1/status");
+    assert_eq!(after["generation"], status["generation"], "nothing changed");
+    assert_eq!(said["swaps"], true);
+    assert_eq!(said["digest"], status["digest"]);
+    assert_eq!(said["upstreams"]["changed"], json!(["echo"]));
+    assert_eq!(said["sessions"]["live"], 1);
+    assert_eq!(said["sessions"]["ended"], 0);
+
+    let were = owners(&gateway);
+    gateway.write_config(&next);
+    assert_eq!(gateway.reload().status, 200);
+    assert_eq!(gateway.get("/v1/status")["digest"], said["digest_after"]);
+    let are = owners(&gateway);
+    let moved = were.iter().zip(&are).filter(|(one, other)| one != other);
+    let moved = moved.count() as f64 / f64::from(ASKED);
+    let move_ = &said["moves"][0];
+    assert_eq!(move_["upstream"], "echo");
+    assert!(
+        (move_["share"].as_f64().unwrap() - moved).abs() < NEAR,
+        "{said}"
+    );
+    let held = |owners: &[String]| {
+        let mut held = BTreeMap::new();
+        for owner in owners {
+            *held.entry(owner.clone()).or_insert(0.0) += 1.0 / f64::from(ASKED);
+        }
+        held
+    };
+    let (before, after) = (held(&were), held(&are));
+    for backend in move_["backends"].as_array().unwrap() {
+        let id = backend["backend"].as_str().unwrap();
+        for (said, is) in [(&backend["before"], &before), (&backend["after"], &after)] {
+            let is = is.get(id).copied();
+            let same = match (said.as_f64(), is) {
+                (Some(said), Some(is)) => (said - is).abs() < NEAR,
+                (said, is) => said == is,
+            };
+            assert!(same, "{backend}: {is:?}");
+        }
+    }
+    client.echo("i1: still here").await;
+}
+
+#[tokio::test]
+async fn sessions_that_would_end_and_backends_that_would_be_left_are_counted() {
+    let (old, new) = (Backend::echo().await, Backend::echo().await);
+    let route = "\n[[routes]]\nname = \"going\"\npath = \"/going\"\nupstream = \"echo\"\n\
+                 on_removal = \"close\"\n";
+    let first = config::echo(&[old.address], "", "");
+    let gateway = Gateway::start(&format!("{first}{route}")).await;
+    let mut clients = Vec::new();
+    for target in ["/", "/", "/going"] {
+        clients.push(Client::connect(gateway.address(), target).await);
+    }
+    let said = preview(&gateway, &config::echo(&[new.address], "", ""));
+    assert_eq!(said["routes"]["removed"], json!(["going"]));
+    assert_eq!(said["sessions"]["ended"], 1, "{said}");
+    let leaving = json!([{
+        "upstream": "echo", "backend": old.address.to_string(), "why": "removed", "sessions": 3
+    }]);
+    assert_eq!(said["leaving"], leaving);
+    let summary = said["summary"].as_str().unwrap();
+    assert!(
+        summary.contains("; 1 session ends; 1 backend would be left, with 3 sessions live"),
+        "{summary}"
+    );
+    for client in &mut clients {
+        client.echo("i1: nothing happened").await;
+    }
+}
+
+#[tokio::test]
+async fn a_candidate_with_faults_is_refused_with_their_places() {
+    let backend = Backend::echo().await;
+    let gateway = Gateway::start(&config::echo(&[backend.address], "", "")).await;
+    let bad = config::echo(&[backend.address], "polcy = \"maglev\"", "");
+    let config = config::complete(&bad, gateway.directory());
+    let body = json!({ "config": config, "name": "next.toml" }).to_string();
+    let answer = gateway.admin("POST", "/v1/preview", &body);
+    assert_eq!(answer.status, 422, "{}", answer.body);
+    let fault = &answer.json()["diagnostics"][0];
+    assert!(
+        fault["file"].as_str().unwrap().ends_with("next.toml"),
+        "{fault}"
+    );
+    assert!(fault["line"].as_u64() > Some(1), "{fault}");
+    assert!(
+        fault["help"].as_str().unwrap().contains("policy"),
+        "{fault}"
+    );
+    assert_eq!(gateway.admin("POST", "/v1/preview", "{}").status, 400);
+    // Nothing of it stands as refused: nobody tried to put it into force.
+    assert!(gateway.get("/v1/config")["refused"].is_null());
+}
+
+fn sessile(arguments: &[&str], directory: &Path) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sessile"));
+    command.args(arguments).current_dir(directory);
+    command.output().expect("the binary starts")
+}
+
+#[tokio::test]
+async fn the_shell_previews_with_a_gateway_and_without_one() {
+    let (one, two) = (Backend::echo().await, Backend::echo().await);
+    let gateway = Gateway::start(&config::echo(&[one.address], "", "")).await;
+    let directory = gateway.directory();
+    let both = config::complete(
+        &config::echo(&[one.address, two.address], "", ""),
+        directory,
+    );
+    fs::write(directory.join("next.toml"), &both).unwrap();
+    let text = |output: &Output| String::from_utf8_lossy(&output.stdout).into_owned();
+
+    let asked = sessile(&["preview", "next.toml"], directory);
+    let said = text(&asked);
+    assert_eq!(asked.status.code(), Some(0), "{said}{:?}", asked.stderr);
+    assert!(said.starts_with("this moves "), "{said}");
+    assert!(said.contains("upstreams changed: echo"), "{said}");
+    assert!(said.contains(&two.address.to_string()), "{said}");
+    let alone = sessile(
+        &["preview", "next.toml", "--against", "gateway.toml"],
+        directory,
+    );
+    assert_eq!(alone.status.code(), Some(0));
+    let share = |said: &str| said.split(" %").next().unwrap().to_owned();
+    assert_eq!(share(&text(&alone)), share(&said));
+
+    fs::write(
+        directory.join("next.toml"),
+        both.replace("upstream = ", "upstrm = "),
+    )
+    .unwrap();
+    for more in [&[][..], &["--against", "gateway.toml"]] {
+        let bad = sessile(&[&["preview", "next.toml"], more].concat(), directory);
+        assert_eq!(bad.status.code(), Some(2), "{}", text(&bad));
+        assert!(text(&bad).contains("next.toml:"), "{}", text(&bad));
+    }
+}
