@@ -40,9 +40,11 @@ pub(super) async fn accept(
     loop {
         let open = *accepting.borrow_and_update();
         let accepted = tokio::select! {
-            accepted = acceptor.accept(), if open => accepted,
-            // The other end is in `live`, which outlives every worker.
+            // In this order: once a command that was sent later has been carried out, nothing is
+            // accepted any more. The other end is in `live`, which outlives every worker.
+            biased;
             _ = accepting.changed() => continue,
+            accepted = acceptor.accept(), if open => accepted,
         };
         match accepted {
             Ok(incoming) => place(&worker, &neighbours, listener, incoming),

@@ -1,6 +1,8 @@
 //! A worker's live sessions: each is a small task around its relay, is found by its id, is woken
 //! when it is due, and leaves one record (I6).
 
+mod handover;
+
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -28,10 +30,11 @@ use crate::proxy::place::BackendSeat;
 use crate::telemetry::metrics::{Direction, RouteMetrics};
 
 /// All of a worker's.
-#[derive(Default)]
 pub(super) struct Sessions {
     live: RefCell<BTreeMap<SessionId, Rc<Session>>>,
     wheel: RefCell<Wheel<SessionId>>,
+    /// Those on which nothing moves until it is known whose they are.
+    held: RefCell<Vec<Rc<Session>>>,
 }
 
 /// One of them.
@@ -47,6 +50,7 @@ pub(super) struct Session {
     key: Option<Box<[u8]>>,
     /// The tick at which the wheel brings it up.
     armed: Cell<Tick>,
+    custody: Cell<Custody>,
     _connection: ConnectionSeat,
 }
 
@@ -65,7 +69,7 @@ const SESSION_FUTURE_MAX: usize = 96;
 
 /// Starts a session on this worker; it runs until it ends.
 pub(super) fn start(worker: &Rc<Worker>, beginning: Beginning) {
-    let session = Rc::new(Session {
+    let session = Session {
         facts: Arc::new(beginning.facts),
         relay: RefCell::new(beginning.relay),
         began: clock::now(),
@@ -74,10 +78,16 @@ pub(super) fn start(worker: &Rc<Worker>, beginning: Beginning) {
         gathered: Cell::default(),
         key: beginning.key,
         armed: Cell::new(Tick::MAX),
+        custody: Cell::new(Custody::Here),
         _connection: beginning.connection,
-    });
+    };
     session.metrics.began(session.facts.handshake);
     session.backend.established();
+    enter(worker, Rc::new(session));
+}
+
+/// Gives a session its task.
+fn enter(worker: &Rc<Worker>, session: Rc<Session>) {
     worker.load.sessions.fetch_add(1, Ordering::Relaxed);
     worker
         .sessions
@@ -105,21 +115,31 @@ struct Run {
 impl Run {
     async fn finish(mut self) {
         let ending = poll_fn(|cx| {
-            let poll = {
-                let mut relay = self.session.relay.borrow_mut();
-                relay.poll(cx, &mut self.worker.scratch(), self.worker.tick())
-            };
+            let mut relay = self.session.relay.borrow_mut();
+            match self.session.custody.get() {
+                Custody::Here | Custody::Stays => {}
+                Custody::Held => {
+                    relay.rest(cx);
+                    return Poll::Pending;
+                }
+                Custody::Gone => return Poll::Ready(None),
+            }
+            let poll = relay.poll(cx, &mut self.worker.scratch(), self.worker.tick());
+            drop(relay);
             if poll.is_pending() {
                 self.worker.sessions.arm(&self.session);
             }
-            poll
+            poll.map(Some)
         });
-        self.ending = Some(ending.await);
+        self.ending = ending.await;
     }
 }
 
 impl Drop for Run {
     fn drop(&mut self) {
+        if self.session.custody.get() == Custody::Gone {
+            return;
+        }
         let aborted = Ending {
             by: EndedBy::Gateway,
             cause: Cause::Aborted,
@@ -129,6 +149,19 @@ impl Drop for Run {
         self.worker
             .end(&self.session, self.ending.unwrap_or(aborted));
     }
+}
+
+/// Who moves a session's bytes. Only `handover` changes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Custody {
+    /// This process.
+    Here,
+    /// This process, whatever else goes to another.
+    Stays,
+    /// Nobody, while another process decides whether it takes it.
+    Held,
+    /// Another process, which writes its record too.
+    Gone,
 }
 
 impl Worker {
@@ -153,6 +186,11 @@ impl Worker {
 }
 
 impl Session {
+    /// Whether this process may move its bytes and decide on its end.
+    fn is_here(&self) -> bool {
+        matches!(self.custody.get(), Custody::Here | Custody::Stays)
+    }
+
     /// Brings what moved since the last time into the metrics.
     fn gather(&self) {
         let (up, down) = match self.relay.try_borrow() {
@@ -198,6 +236,17 @@ impl Session {
 }
 
 impl Sessions {
+    /// None yet; the first tick is `now`.
+    pub(super) fn new(now: Tick) -> Self {
+        let mut wheel = Wheel::default();
+        wheel.advance(now);
+        Self {
+            live: RefCell::default(),
+            wheel: RefCell::new(wheel),
+            held: RefCell::default(),
+        }
+    }
+
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.live.borrow().len()
@@ -225,8 +274,11 @@ impl Sessions {
                 continue;
             }
             session.armed.set(Tick::MAX);
-            session.relay.borrow_mut().expire(now);
-            self.arm(&session);
+            // One that is held is armed again if it stays.
+            if session.is_here() {
+                session.relay.borrow_mut().expire(now);
+                self.arm(&session);
+            }
         }
     }
 
@@ -272,6 +324,7 @@ impl Sessions {
         let sessions = self.taken(query);
         sessions
             .iter()
+            .filter(|session| session.is_here())
             .filter(|session| session.relay.borrow_mut().close(order, now))
             .count()
     }
@@ -292,7 +345,7 @@ impl Sessions {
             Leavers::Ids(ids) => ids.iter().filter_map(|id| self.find(*id)).collect(),
         };
         let mut departures = Departures::default();
-        for session in sessions {
+        for session in sessions.iter().filter(|session| session.is_here()) {
             if session.relay.borrow_mut().close(&order.close(), now) {
                 departures.closing += 1;
             }

@@ -169,6 +169,16 @@ impl RouteMetrics {
         sessions.live.increment(1.0);
     }
 
+    /// A session that another process began goes on here.
+    pub fn came(&self) {
+        self.sessions().live.increment(1.0);
+    }
+
+    /// A session goes on in another process.
+    pub fn left(&self) {
+        self.sessions().live.decrement(1.0);
+    }
+
     /// Adds what a live session relayed since it was last added.
     pub fn traffic(&self, direction: Direction, delta: &Traffic) {
         let counters = match direction {
@@ -294,6 +304,11 @@ impl ListenerMetrics {
     /// A connection was accepted and is open until `closed`.
     pub fn accepted(&self) {
         self.accepted.increment(1);
+        self.connections.increment(1.0);
+    }
+
+    /// A connection that another process accepted is open here until `closed`.
+    pub fn inherited(&self) {
         self.connections.increment(1.0);
     }
 

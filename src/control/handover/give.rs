@@ -179,6 +179,9 @@ impl Estate {
         stop: &mut watch::Receiver<bool>,
     ) -> Result<Moved, StepError> {
         let until = Instant::now() + FOLLOW_MAX;
+        // When all have answered, no worker accepts, and what one accepted for another counts there.
+        self.pack(&vec![Some(None); self.live.workers().len()], 0)
+            .await;
         let mut moved = Moved::default();
         loop {
             let (staying, coming) = self.give_round(wire, stop, &mut moved).await?;
@@ -210,7 +213,7 @@ impl Estate {
             vec![Some(None); self.live.workers().len()];
         let (mut staying, mut coming) = (0, 0);
         while cursors.iter().any(Option::is_some) {
-            let batch = self.pack(&cursors).await;
+            let batch = self.pack(&cursors, BATCH).await;
             let mut count = 0;
             for (cursor, packed) in cursors.iter_mut().zip(&batch) {
                 let Some(packed) = packed else {
@@ -246,14 +249,18 @@ impl Estate {
     }
 
     /// Asks each worker that still has some for its next few.
-    async fn pack(&self, cursors: &[Option<Option<SessionId>>]) -> Vec<Option<Packed>> {
+    async fn pack(
+        &self,
+        cursors: &[Option<Option<SessionId>>],
+        limit: usize,
+    ) -> Vec<Option<Packed>> {
         let workers = self.live.workers().iter().zip(cursors);
         let asked = workers.map(|(worker, cursor)| async move {
             let after = (*cursor)?;
             worker
                 .ask(|answer| WorkerCommand::Pack {
                     after,
-                    limit: BATCH,
+                    limit,
                     answer,
                 })
                 .await

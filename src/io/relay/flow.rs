@@ -5,8 +5,10 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::base::blob;
 use crate::core::wire::frame::HEADER_MAX;
 use crate::core::wire::tracker::{FrameTracker, Stop, Until, Violation};
 
@@ -44,7 +46,8 @@ pub(super) enum Event {
     TurnOver,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 enum State {
     /// Forwarding.
     Open,
@@ -55,14 +58,17 @@ enum State {
 }
 
 /// A close frame of the gateway's own that waits for its place.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Goodbye {
+    #[serde(with = "blob")]
     frame: Vec<u8>,
     place: Place,
 }
 
 /// Where it goes in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum Place {
     /// Behind the frame that is passing.
     NextBoundary,
@@ -70,15 +76,18 @@ pub(super) enum Place {
     LastWord,
 }
 
-/// One direction.
-#[derive(Debug)]
+/// One direction. All of it goes along to another process.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Flow {
     pub(super) tracker: FrameTracker,
     state: State,
     /// Bytes that the sink has not taken yet, from `sent` on.
+    #[serde(with = "blob")]
     unsent: Vec<u8>,
     sent: usize,
     /// What was read before the relay began.
+    #[serde(with = "blob")]
     early: Vec<u8>,
     goodbye: Option<Goodbye>,
     /// A close frame went to the sink, the source's or the gateway's.
@@ -108,6 +117,11 @@ impl Flow {
             unflushed: false,
             moved: false,
         }
+    }
+
+    /// Whether it is one that polling can lead to; asked of what another process wrote.
+    pub(super) fn is_sound(&self) -> bool {
+        self.tracker.is_sound() && self.sent <= self.unsent.len()
     }
 
     /// Puts a close frame of the gateway's own in at its place, and drops what the source sends
