@@ -5,7 +5,7 @@
 //! new  Hello ▸                        which versions it understands
 //! old        ◂ Welcome, Listener…     a descriptor each
 //! new  Serving ▸                      it accepts; the old process stops accepting
-//! old        ◂ Session…, Batch        two descriptors and the state each, out of the old one's hands
+//! old        ◂ Session…, Batch        two descriptors and the state each; nobody moves them now
 //! new  Taken ▸                        those are the new one's, and only now does it touch them
 //! old        ◂ Session…, Batch        and so on, then Done
 //! new  Finished ▸                     the old process ends

@@ -26,7 +26,8 @@ use crate::telemetry::records::Records;
 
 /// One step of a worker's wheel.
 pub(super) const TICK: Duration = Duration::from_millis(100);
-/// Where a worker's time begins: sessions from another process were silent before (310 days at most).
+/// Where a worker's time begins: sessions from another process were silent before, by 310 days at
+/// most.
 const FIRST_TICK: Tick = 1 << 28;
 /// Bytes of one read of a session: a whole number of TLS records, and few enough to stay in cache.
 const READ_BYTES: usize = 64 * 1024;

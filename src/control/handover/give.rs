@@ -179,7 +179,7 @@ impl Estate {
         stop: &mut watch::Receiver<bool>,
     ) -> Result<Moved, StepError> {
         let until = Instant::now() + FOLLOW_MAX;
-        // When all have answered, no worker accepts, and what one accepted for another counts there.
+        // When all have answered, no worker accepts, and what one accepted for another is counted.
         self.pack(&vec![Some(None); self.live.workers().len()], 0)
             .await;
         let mut moved = Moved::default();
