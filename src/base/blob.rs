@@ -20,3 +20,34 @@ pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>
     let text = String::deserialize(deserializer)?;
     STANDARD_NO_PAD.decode(text).map_err(de::Error::custom)
 }
+
+/// The same for bytes that may be missing.
+pub mod optional {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(transparent)]
+    struct Blob(#[serde(with = "super")] Vec<u8>);
+
+    /// Writes the bytes as text, or null.
+    ///
+    /// # Errors
+    /// The serializer's own.
+    pub fn serialize<S: Serializer>(
+        bytes: &Option<Vec<u8>>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        bytes.clone().map(Blob).serialize(serializer)
+    }
+
+    /// Reads them back.
+    ///
+    /// # Errors
+    /// When it is no base64.
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Vec<u8>>, D::Error> {
+        let blob = Option::<Blob>::deserialize(deserializer)?;
+        Ok(blob.map(|blob| blob.0))
+    }
+}

@@ -96,7 +96,8 @@ pub enum FromOld {
         /// As configured.
         asked: String,
     },
-    /// A session: its state in the attachment, the client's descriptor, then the backend's.
+    /// A session: its state in the attachment, the client's descriptor, then the backend's unless
+    /// it is between two.
     Session {
         /// Which.
         id: SessionId,

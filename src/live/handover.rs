@@ -6,7 +6,8 @@ use std::time::SystemTime;
 
 use crate::base::session_id::SessionId;
 
-/// A session between two processes: its state, which only workers read, and its two sockets.
+/// A session between two processes: its state, which only workers read, and its
+/// sockets.
 pub struct Parcel {
     /// Which.
     pub id: SessionId,
@@ -14,8 +15,8 @@ pub struct Parcel {
     pub state: Vec<u8>,
     /// The client's socket; a handle of its own.
     pub client: OwnedFd,
-    /// The backend's, likewise.
-    pub backend: OwnedFd,
+    /// The backend's, likewise; none between two backends.
+    pub backend: Option<OwnedFd>,
 }
 
 impl fmt::Debug for Parcel {

@@ -90,6 +90,7 @@ pub(super) async fn serve(
             facts,
             backend,
             key,
+            resumption,
             carrier: to_backend,
             mut setup,
         }) => {
@@ -103,6 +104,7 @@ pub(super) async fn serve(
                     relay,
                     backend,
                     key,
+                    resumption,
                     metrics,
                     connection: seat,
                 },

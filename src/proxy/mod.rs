@@ -12,6 +12,7 @@ mod pipeline;
 mod place;
 mod plain;
 mod pool;
+mod reconnect;
 mod refusal;
 mod sessions;
 mod upgrade;

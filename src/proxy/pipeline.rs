@@ -339,11 +339,19 @@ impl Exchange {
         until: tokio::time::Instant,
         tls: Option<&'r ClientTls>,
     ) -> Road<'r> {
-        let ends = Ends {
+        Road {
+            ends: self.ends(),
+            tls,
+            until,
+        }
+    }
+
+    /// Addresses of the client's connection.
+    pub(super) fn ends(&self) -> Ends {
+        Ends {
             client: self.connection.client,
             local: self.connection.local,
-        };
-        Road { ends, tls, until }
+        }
     }
 
     /// The client as records show it.

@@ -120,6 +120,7 @@ pub struct RouteMetrics {
     refused: Family<&'static str>,
     http: Family<&'static str>,
     connect_failures: Family<&'static str>,
+    moves: Family<&'static str>,
 }
 
 /// Made with a route's first session, so that routes without sessions add no series.
@@ -158,6 +159,7 @@ impl RouteMetrics {
             refused: Family::default(),
             http: Family::default(),
             connect_failures: Family::default(),
+            moves: Family::default(),
         }
     }
 
@@ -212,6 +214,25 @@ impl RouteMetrics {
         self.close_codes.count((ending.by, code), || {
             self.counter(&table::CLOSE_CODES, &[ending.by.as_str(), code])
         });
+    }
+
+    /// A session went on with another backend.
+    pub fn resumed(&self) {
+        self.moves
+            .count("resumed", || self.counter(&table::RESUMES, &[]));
+    }
+
+    /// A session could not go on with another backend.
+    pub fn not_resumed(&self) {
+        self.moves
+            .count("failed", || self.counter(&table::RESUME_FAILURES, &[]));
+    }
+
+    /// A session that ended had lost so many messages of its client.
+    pub fn lost(&self, messages: u64) {
+        if messages > 0 {
+            self.counter(&table::MESSAGES_LOST, &[]).increment(messages);
+        }
     }
 
     /// The gateway answered a request itself.

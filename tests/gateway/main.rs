@@ -22,6 +22,7 @@ mod limits;
 mod origin;
 mod peers;
 mod preview;
+mod reconnect;
 mod records;
 mod relay;
 mod reload;

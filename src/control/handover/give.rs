@@ -280,7 +280,8 @@ impl Estate {
         let sent = async {
             for parcel in parcels {
                 let said = FromOld::Session { id: parcel.id };
-                let sockets = [parcel.client.as_fd(), parcel.backend.as_fd()];
+                let mut sockets = vec![parcel.client.as_fd()];
+                sockets.extend(parcel.backend.as_ref().map(|backend| backend.as_fd()));
                 wire.send(&said, &parcel.state, &sockets).await?;
             }
             wire.say(&FromOld::Batch).await

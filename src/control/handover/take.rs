@@ -187,15 +187,13 @@ impl Predecessor {
             let message = hear(&mut self.wire, SESSIONS_MAX, stop).await?;
             match message.said {
                 FromOld::Session { id } if parcels.len() < BATCH_MAX => {
-                    let sockets = <[_; 2]>::try_from(message.descriptors);
-                    let [client, backend] = sockets.map_err(|came| {
-                        TakeError::Broken(format!("a session with {} sockets", came.len()))
-                    })?;
+                    let mut sockets = message.descriptors.into_iter();
+                    let none = || TakeError::Broken("a session without a socket".to_owned());
                     parcels.push(Parcel {
                         id,
                         state: message.attachment,
-                        client,
-                        backend,
+                        client: sockets.next().ok_or_else(none)?,
+                        backend: sockets.next(),
                     });
                 }
                 FromOld::Batch => {

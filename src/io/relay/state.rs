@@ -1,4 +1,4 @@
-//! A session's relay as plain data, to be put together again in another process over the same two
+//! A session's relay as plain data, to be put together again in another process over the same
 //! streams. Times are differences: the clocks of two workers have nothing in common.
 
 use serde::{Deserialize, Serialize};
@@ -7,6 +7,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::core::session::record::Ending;
 use crate::core::session::wheel::Tick;
 use crate::io::relay::flow::Flow;
+use crate::io::relay::moving::Moving;
 use crate::io::relay::{Relay, Side, Times};
 
 /// Everything that a relay knows but for its streams. A field that is added here makes another
@@ -16,6 +17,8 @@ use crate::io::relay::{Relay, Side, Times};
 pub struct RelayState {
     up: Flow,
     down: Flow,
+    /// Whether its backend's stream goes with it.
+    backend: bool,
     /// Silence that ends it.
     idle: Option<Tick>,
     /// Until its lifetime is over.
@@ -28,6 +31,7 @@ pub struct RelayState {
     over_in: Option<Tick>,
     ending: Option<Ending>,
     lost: Option<Side>,
+    moving: Option<Box<Moving>>,
 }
 
 /// What another process wrote cannot be a relay's state.
@@ -41,7 +45,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
         // No `..`: whoever adds a field decides here how it gets across.
         let Self {
             client: _,
-            backend: _,
+            backend,
             up,
             down,
             times:
@@ -57,11 +61,13 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
             lost,
             cut,
             waker: _,
+            moving,
         } = self;
         let left = |at: &Tick| at.saturating_sub(now);
         (!cut).then(|| RelayState {
             up: up.clone(),
             down: down.clone(),
+            backend: backend.is_some(),
             idle: *idle,
             lifetime_in: lifetime_at.as_ref().map(left),
             close: *close,
@@ -70,6 +76,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
             over_in: over_at.as_ref().map(left),
             ending: *ending,
             lost: *lost,
+            moving: moving.as_ref().map(|moving| Box::new(moving.pack(now))),
         })
     }
 
@@ -79,11 +86,12 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
     /// When no relay can be in this state.
     pub fn from_state(
         client: C,
-        backend: C,
+        backend: Option<C>,
         state: RelayState,
         now: Tick,
     ) -> Result<Self, Unsound> {
-        if !state.up.is_sound() || !state.down.is_sound() {
+        let sound = state.up.is_sound() && state.down.is_sound();
+        if !sound || state.backend != backend.is_some() {
             return Err(Unsound);
         }
         Ok(Self {
@@ -103,11 +111,12 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
             lost: state.lost,
             cut: false,
             waker: None,
+            moving: state.moving.map(|moving| Box::new(moving.unpack(now))),
         })
     }
 
-    /// Its two streams, the client's first.
-    pub fn streams(&self) -> (&C, &C) {
-        (&self.client, &self.backend)
+    /// Its streams, the client's first; between two backends there is only that.
+    pub fn streams(&self) -> (&C, Option<&C>) {
+        (&self.client, self.backend.as_ref())
     }
 }

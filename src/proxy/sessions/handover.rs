@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::io;
 use std::ops::Bound;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -24,22 +24,24 @@ use crate::io::relay::{Relay, RelayState, Unsound};
 use crate::live::{Adopted, Packed, Parcel};
 use crate::proxy::context::{ConnectionSeat, Standing, Worker};
 use crate::proxy::place::BackendSeat;
+use crate::proxy::reconnect::Resumption;
 use crate::proxy::sessions::{Custody, Session, enter};
 
-/// All of a session but its two sockets, as another process reads it.
+/// All of a session but its sockets, as another process reads it.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct State {
     facts: Arc<Facts>,
     /// Since the 101.
     age: Duration,
-    key: Option<Key>,
+    /// With its backend, if it has one.
+    held: Option<Duration>,
+    quick: u32,
+    resumption: Option<Rc<Resumption>>,
+    #[serde(with = "crate::base::blob::optional")]
+    key: Option<Vec<u8>>,
     relay: RelayState,
 }
-
-#[derive(Serialize, Deserialize)]
-#[serde(transparent)]
-struct Key(#[serde(with = "crate::base::blob")] Vec<u8>);
 
 /// No session can be made of a parcel.
 #[derive(Debug, thiserror::Error)]
@@ -94,7 +96,7 @@ impl Worker {
         let held = self.sessions.held.take();
         let mut went = 0;
         for session in held {
-            if taken.contains(&session.facts.id) {
+            if taken.contains(&session.id) {
                 session.custody.set(Custody::Gone);
                 self.forget(&session);
                 went += 1;
@@ -150,34 +152,46 @@ impl Worker {
         let State {
             facts,
             age,
+            held,
+            quick,
+            resumption,
             key,
             relay,
         } = serde_json::from_slice(&parcel.state)?;
         if self.sessions.find(facts.id).is_some() {
             return Err(ParcelError::Known);
         }
-        let (client, backend) = (attach(parcel.client)?, attach(parcel.backend)?);
+        let client = attach(parcel.client)?;
+        let backend = parcel.backend.map(attach).transpose()?;
         let relay = Relay::from_state(client, backend, relay, self.tick())?;
+        // No session is older than the system's clock.
         let now = clock::now();
+        let since = |age| now.checked_sub(age).unwrap_or(now);
+        let seat = |held| {
+            let seat = BackendSeat::inherit(self, &facts.upstream, &facts.backend);
+            (seat, since(held))
+        };
         let gathered = (relay.to_backend(), relay.to_client());
         Ok(Session {
             relay: RefCell::new(relay),
-            // No session is older than the system's clock.
-            began: now.checked_sub(age).unwrap_or(now),
-            backend: BackendSeat::inherit(self, &facts.upstream, &facts.backend),
+            id: facts.id,
+            began: since(age),
+            backend: RefCell::new(held.map(seat)),
+            resumption,
+            quick: Cell::new(quick),
             metrics: self.route_metrics(&facts.route, &facts.upstream),
             gathered: Cell::new(gathered),
-            key: key.map(|key| key.0.into_boxed_slice()),
+            key: key.map(Vec::into_boxed_slice),
             armed: Cell::new(Tick::MAX),
             custody: Cell::new(Custody::Here),
             _connection: ConnectionSeat::inherit(&self.shared, &facts.listener, &self.load),
-            facts,
+            facts: RefCell::new(facts),
         })
     }
 
     /// A session that has gone leaves no record here. Its task ends when it is next polled.
     fn forget(&self, session: &Session) {
-        self.sessions.live.borrow_mut().remove(&session.facts.id);
+        self.sessions.live.borrow_mut().remove(&session.id);
         self.load.sessions.fetch_sub(1, Ordering::Relaxed);
         session.metrics.left();
     }
@@ -193,18 +207,21 @@ impl Session {
         let relay = self.relay.borrow();
         let (client, backend) = relay.streams();
         // What TLS has negotiated cannot be told to another process.
-        let (Some(client), Some(backend)) = (client.as_plain_fd(), backend.as_plain_fd()) else {
+        if client.is_tls() || backend.is_some_and(Carrier::is_tls) {
             return Ok(None);
-        };
+        }
         let Some(state) = relay.state(now) else {
             return Ok(None);
         };
         // No `..`: whoever adds a field decides here how it gets across.
         let Self {
+            id,
             facts,
             relay: _,
             began,
-            backend: _seat,
+            backend: seat,
+            resumption,
+            quick,
             metrics: _,
             gathered: _,
             key,
@@ -212,17 +229,22 @@ impl Session {
             custody: _,
             _connection,
         } = self;
+        let age = |since| clock::now().duration_since(since);
+        let duplicate = |carrier: &Carrier| carrier.socket().as_fd().try_clone_to_owned();
         let state = State {
-            facts: Arc::clone(facts),
-            age: clock::now().duration_since(*began),
-            key: key.as_ref().map(|key| Key(key.to_vec())),
+            facts: Arc::clone(&facts.borrow()),
+            age: age(*began),
+            held: seat.borrow().as_ref().map(|(_, since)| age(*since)),
+            quick: quick.get(),
+            resumption: resumption.clone(),
+            key: key.as_deref().map(<[u8]>::to_vec),
             relay: state,
         };
         Ok(Some(Parcel {
-            id: facts.id,
+            id: *id,
             state: serde_json::to_vec(&state)?,
-            client: client.try_clone_to_owned()?,
-            backend: backend.try_clone_to_owned()?,
+            client: duplicate(client)?,
+            backend: backend.map(duplicate).transpose()?,
         }))
     }
 }
