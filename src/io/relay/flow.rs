@@ -171,11 +171,6 @@ impl Flow {
         }
     }
 
-    /// Whether it is one that polling can lead to; asked of what another process wrote.
-    pub(super) fn is_sound(&self) -> bool {
-        self.tracker.is_sound() && self.sent <= self.unsent.len()
-    }
-
     /// Puts a close frame of the gateway's own in at its place, and drops what the source sends
     /// from there on. Without effect once a close frame has passed, or where the source ended
     /// inside a frame.

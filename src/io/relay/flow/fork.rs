@@ -45,6 +45,11 @@ impl Fork {
 }
 
 impl Flow {
+    /// Whether it is one that polling can lead to; asked of what another process wrote.
+    pub(in crate::io::relay) fn is_sound(&self) -> bool {
+        self.tracker.is_sound() && self.sent <= self.unsent.len()
+    }
+
     /// Keeps up what a later change of the sink needs to know.
     pub(in crate::io::relay) fn expect_other_sinks(&mut self) {
         self.replaceable = true;
