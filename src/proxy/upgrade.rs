@@ -4,6 +4,7 @@
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::{Either, select};
@@ -84,6 +85,9 @@ pub(super) async fn upgrade(
     // A 101 has no body, whatever the backend says (RFC 9110, section 8.6).
     fields.remove(header::CONTENT_LENGTH);
     handshake::set_upgrade(&mut fields);
+    if let (None, Some(name)) = (&granted.subprotocol, &plan.subprotocol) {
+        fields.insert(header::SEC_WEBSOCKET_PROTOCOL, name.clone());
+    }
     add_cookie(&mut fields, &plan);
     let resumption = resumption(exchange, &plan, &granted, &asked);
     if resumption.is_some() {
@@ -244,7 +248,10 @@ fn facts(exchange: &Exchange, plan: &Plan, seat: &BackendSeat, granted: &Granted
         route: plan.route.config.name.clone(),
         upstream: plan.upstream.config.name.clone(),
         backend: seat.id.clone(),
-        principal: None,
+        principal: plan
+            .principal
+            .as_ref()
+            .map(|principal| Arc::clone(&principal.subject)),
         client: exchange.client_text(),
         host: exchange.host.as_str().into(),
         target: exchange.target.clone(),

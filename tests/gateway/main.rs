@@ -12,6 +12,7 @@
 )]
 
 mod admin;
+mod auth;
 mod autobahn;
 mod backend_loss;
 mod edge;
@@ -24,6 +25,7 @@ mod peers;
 mod preview;
 mod reconnect;
 mod records;
+mod register;
 mod relay;
 mod reload;
 mod routing;

@@ -118,6 +118,10 @@ table! {
         "Sessions that came (`in`) or went (`out`) by hand-over.";
     HANDOVER_SECONDS = Gauge, Seconds, "sessile_handover_seconds", ["direction"],
         "How long the last hand-over took.";
+    AUTHENTICATIONS = Counter, Count, "sessile_authentications_total",
+        ["authenticator", "outcome"],
+        "Credentials that were judged, by outcome: ok, anonymous, or why they do not count; \
+         `missing` stands with a route's last authenticator.";
 
     ACCEPTED = Counter, Count, "sessile_accepted_connections_total", ["listener"],
         "Connections of clients that were accepted.";
