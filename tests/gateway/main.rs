@@ -19,6 +19,7 @@ mod edge;
 mod examples;
 mod handover;
 mod http;
+mod keepalive;
 mod limits;
 mod origin;
 mod peers;
