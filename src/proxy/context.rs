@@ -16,10 +16,12 @@ use crate::base::names::{AuthenticatorName, ListenerName, RouteName, UpstreamNam
 use crate::base::session_id::SessionId;
 use crate::config::snapshot::Listener;
 use crate::core::auth::Authenticator;
+use crate::core::limits::Permit;
 use crate::core::session::wheel::Tick;
 use crate::io::relay::Scratch;
 use crate::io::tls::client::BackendTls;
 use crate::live::{Live, WorkerLoad};
+use crate::proxy::guard::SessionPermits;
 use crate::proxy::pool::Pool;
 use crate::proxy::sessions::Sessions;
 use crate::telemetry::metrics::{AuthMetrics, ListenerMetrics, Metrics, NodeMetrics, RouteMetrics};
@@ -188,6 +190,8 @@ pub(super) struct ConnectionSeat {
     listeners: Arc<[ListenerContext]>,
     /// `None` for a session from another process whose listener this one does not have.
     listener: Option<usize>,
+    /// What it takes up of what is limited, as a connection and as the session that it becomes.
+    permits: SessionPermits,
 }
 
 impl ConnectionSeat {
@@ -201,11 +205,17 @@ impl ConnectionSeat {
             load: Arc::clone(load),
             listeners,
             listener: Some(listener),
+            permits: SessionPermits::default(),
         }
     }
 
     /// A place for a session that another process accepted, at the listener of this name.
-    pub(super) fn inherit(shared: &Shared, name: &ListenerName, load: &Arc<WorkerLoad>) -> Self {
+    pub(super) fn inherit(
+        shared: &Shared,
+        name: &ListenerName,
+        load: &Arc<WorkerLoad>,
+        permits: SessionPermits,
+    ) -> Self {
         load.connections.fetch_add(1, Ordering::Relaxed);
         let listeners = Arc::clone(&shared.listeners);
         let same = |listener: &ListenerContext| listener.config.name == *name;
@@ -218,7 +228,28 @@ impl ConnectionSeat {
             load: Arc::clone(load),
             listeners,
             listener,
+            permits,
         }
+    }
+
+    /// What it takes up of what is limited.
+    pub(super) fn permits(&self) -> &SessionPermits {
+        &self.permits
+    }
+
+    /// Holds the client's permit for as long as the connection is open.
+    pub(super) fn hold(&mut self, permit: Option<Permit>) {
+        self.permits.add(permit);
+    }
+
+    /// The same for what the session takes up that comes of it.
+    pub(super) fn hold_session(&mut self, permits: SessionPermits) {
+        self.permits.join(permits);
+    }
+
+    /// Takes what another seat of the same connection holds.
+    pub(super) fn take_over(&mut self, mut other: Self) {
+        self.permits = std::mem::take(&mut other.permits);
     }
 }
 

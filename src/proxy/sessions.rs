@@ -59,7 +59,7 @@ pub(super) struct Session {
     /// The tick at which the wheel brings it up.
     armed: Cell<Tick>,
     custody: Cell<Custody>,
-    _connection: ConnectionSeat,
+    connection: ConnectionSeat,
 }
 
 /// What a session is made of at its 101.
@@ -96,7 +96,7 @@ pub(super) fn start(worker: &Rc<Worker>, beginning: Beginning) {
         key: beginning.key,
         armed: Cell::new(Tick::MAX),
         custody: Cell::new(Custody::Here),
-        _connection: beginning.connection,
+        connection: beginning.connection,
     };
     enter(worker, Rc::new(session));
 }

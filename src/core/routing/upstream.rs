@@ -128,9 +128,21 @@ impl Upstream {
         self.balancer.pick(key, &eligible, random)
     }
 
-    /// How `pick` would go for the same arguments with nobody tried yet.
+    /// The same for a session, which a backend that has as many as it may does not get.
+    pub fn pick_for_session(
+        &self,
+        key: Option<&[u8]>,
+        tried: &[usize],
+        now: Instant,
+        random: u64,
+    ) -> Option<usize> {
+        let eligible = Eligible::new(self, tried, now).for_session();
+        self.balancer.pick(key, &eligible, random)
+    }
+
+    /// How `pick_for_session` would go for the same arguments with nobody tried yet.
     pub fn explain(&self, key: Option<&[u8]>, now: Instant, random: u64) -> Walk {
-        let eligible = Eligible::new(self, &[], now);
+        let eligible = Eligible::new(self, &[], now).for_session();
         Walk {
             panicking: eligible.panicking(),
             candidates: self.balancer.walk(key, &eligible, random),
@@ -216,6 +228,8 @@ struct Eligible<'u> {
     upstream: &'u Upstream,
     tried: &'u [usize],
     now: Instant,
+    /// Sessions that a member may have; only sessions ask.
+    sessions_max: Option<u64>,
     /// Counted when the walk first meets a member that is not well: mostly it meets none.
     panicking: OnceCell<bool>,
 }
@@ -226,7 +240,15 @@ impl<'u> Eligible<'u> {
             upstream,
             tried,
             now,
+            sessions_max: None,
             panicking: OnceCell::new(),
+        }
+    }
+
+    fn for_session(self) -> Self {
+        Self {
+            sessions_max: self.upstream.config.sessions_per_backend,
+            ..self
         }
     }
 
@@ -255,6 +277,10 @@ impl Members for Eligible<'_> {
         }
         if self.tried.contains(&index) {
             return Err(Passed::Tried);
+        }
+        let sessions = self.sessions(index);
+        if self.sessions_max.is_some_and(|most| sessions >= most) {
+            return Err(Passed::Full);
         }
         match member.unwell(self.now) {
             Some(reason) if !self.panicking() => Err(reason),

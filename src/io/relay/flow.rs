@@ -5,6 +5,7 @@
 //! (`fork`); without a source, only what is left for the sink moves.
 
 mod fork;
+mod withhold;
 
 use std::io;
 use std::pin::Pin;
@@ -20,6 +21,7 @@ use crate::core::wire::tracker::{FrameTracker, PING_BYTES, Stop, Tracked, Until,
 use crate::io::relay::flow::fork::Fork;
 
 pub(super) use crate::io::relay::flow::fork::Lost;
+pub(super) use crate::io::relay::flow::withhold::Withhold;
 
 /// Room in front of a read for the beginning of a header that the last read ended in.
 const CARRY_ROOM: usize = HEADER_MAX;
@@ -125,28 +127,6 @@ pub(super) struct Flow {
     moved: bool,
     /// The source was heard since it was last asked.
     heard: bool,
-}
-
-/// Which close frames are for the gateway and not for the other side.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Withhold {
-    /// None.
-    #[default]
-    Nothing,
-    /// Those of a backend that goes away and has no quarrel with the client.
-    GoingAway,
-    /// Those, and what may be an answer to the gateway's own.
-    Answers,
-}
-
-impl Withhold {
-    fn takes(self, code: Option<u16>) -> bool {
-        match self {
-            Self::Nothing => false,
-            Self::GoingAway => matches!(code, Some(1001 | 1012)),
-            Self::Answers => matches!(code, None | Some(1000 | 1001 | 1005 | 1012)),
-        }
-    }
 }
 
 impl Flow {

@@ -6,6 +6,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::core::session::record::Ending;
 use crate::core::session::wheel::Tick;
+use crate::io::relay::alive::Alive;
 use crate::io::relay::flow::Flow;
 use crate::io::relay::moving::Moving;
 use crate::io::relay::{Relay, Side, Times};
@@ -32,6 +33,7 @@ pub struct RelayState {
     ending: Option<Ending>,
     lost: Option<Side>,
     moving: Option<Box<Moving>>,
+    alive: Option<Box<Alive>>,
 }
 
 /// What another process wrote cannot be a relay's state.
@@ -62,6 +64,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
             cut,
             waker: _,
             moving,
+            alive,
         } = self;
         let left = |at: &Tick| at.saturating_sub(now);
         (!cut).then(|| RelayState {
@@ -77,6 +80,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
             ending: *ending,
             lost: *lost,
             moving: moving.as_ref().map(|moving| Box::new(moving.pack(now))),
+            alive: alive.as_ref().map(|alive| Box::new(alive.pack(now))),
         })
     }
 
@@ -112,6 +116,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
             cut: false,
             waker: None,
             moving: state.moving.map(|moving| Box::new(moving.unpack(now))),
+            alive: state.alive.map(|alive| Box::new(alive.unpack(now))),
         })
     }
 

@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 
 use crate::base::clock;
 use crate::base::session_id::SessionId;
+use crate::core::limits::Holder;
 use crate::core::session::record::Facts;
 use crate::core::session::wheel::Tick;
 use crate::io::carrier::Carrier;
@@ -23,6 +24,7 @@ use crate::io::net::socket::Detached;
 use crate::io::relay::{Relay, RelayState, Unsound};
 use crate::live::{Adopted, Packed, Parcel};
 use crate::proxy::context::{ConnectionSeat, Standing, Worker};
+use crate::proxy::guard::SessionPermits;
 use crate::proxy::place::BackendSeat;
 use crate::proxy::reconnect::Resumption;
 use crate::proxy::sessions::{Custody, Session, enter};
@@ -38,6 +40,8 @@ struct State {
     held: Option<Duration>,
     quick: u32,
     resumption: Option<Rc<Resumption>>,
+    /// For whom it counts.
+    holders: Vec<Holder>,
     #[serde(with = "crate::base::blob::optional")]
     key: Option<Vec<u8>>,
     relay: RelayState,
@@ -155,6 +159,7 @@ impl Worker {
             held,
             quick,
             resumption,
+            holders,
             key,
             relay,
         } = serde_json::from_slice(&parcel.state)?;
@@ -171,6 +176,9 @@ impl Worker {
             let seat = BackendSeat::inherit(self, &facts.upstream, &facts.backend);
             (seat, since(held))
         };
+        let permits = SessionPermits::inherit(self.live(), holders);
+        let connection =
+            ConnectionSeat::inherit(&self.shared, &facts.listener, &self.load, permits);
         let gathered = (relay.to_backend(), relay.to_client());
         Ok(Session {
             relay: RefCell::new(relay),
@@ -184,7 +192,7 @@ impl Worker {
             key: key.map(Vec::into_boxed_slice),
             armed: Cell::new(Tick::MAX),
             custody: Cell::new(Custody::Here),
-            _connection: ConnectionSeat::inherit(&self.shared, &facts.listener, &self.load),
+            connection,
             facts: RefCell::new(facts),
         })
     }
@@ -227,7 +235,7 @@ impl Session {
             key,
             armed: _,
             custody: _,
-            _connection,
+            connection,
         } = self;
         let age = |since| clock::now().duration_since(since);
         let duplicate = |carrier: &Carrier| carrier.socket().as_fd().try_clone_to_owned();
@@ -237,6 +245,7 @@ impl Session {
             held: seat.borrow().as_ref().map(|(_, since)| age(*since)),
             quick: quick.get(),
             resumption: resumption.clone(),
+            holders: connection.permits().holders(),
             key: key.as_deref().map(<[u8]>::to_vec),
             relay: state,
         };
