@@ -161,7 +161,11 @@ async fn a_message_that_a_lost_backend_has_a_part_of_is_dropped_and_counted() {
     drop(std::mem::replace(&mut rig.backend, duplex(1).0));
     assert!(rig.bereft().await);
     rig.attach().await;
-    assert_eq!(read_now(&mut rig.backend).await, two, "whole, and nothing else");
+    assert_eq!(
+        read_now(&mut rig.backend).await,
+        two,
+        "whole, and nothing else"
+    );
     let moves = rig.relay.moves();
     assert_eq!((moves.messages_lost, moves.bytes_lost), (1, 106 - 24));
 }
