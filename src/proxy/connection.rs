@@ -26,6 +26,7 @@ use crate::io::net::listener::Incoming;
 use crate::io::net::socket::Socket;
 use crate::io::relay::Relay;
 use crate::proxy::context::{ConnectionSeat, ListenerContext, Standing, Worker};
+use crate::proxy::farewell::Farewell;
 use crate::proxy::peers::CutOff;
 use crate::proxy::pipeline;
 use crate::proxy::sessions::{self, Beginning};
@@ -34,6 +35,9 @@ use crate::telemetry::metrics::ListenerMetrics;
 
 /// For a peer to take the end of an ordinary connection.
 const LINGER: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// For a client to answer a close frame that its upgrade was accepted for.
+const FAREWELL: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Bytes of a refused request that are read and dropped.
 const UNREAD_MAX: usize = 64 * 1024;
@@ -55,6 +59,7 @@ pub(super) struct Connection {
     /// hyper was told to end it after the request that it has; what it answers says so.
     parting: Cell<bool>,
     pending: RefCell<Option<Pending>>,
+    farewell: RefCell<Option<Farewell>>,
 }
 
 /// Serves a connection to its end, or until it becomes a session.
@@ -88,6 +93,7 @@ pub(super) async fn serve(
         upgrading: Cell::new(false),
         parting: Cell::new(false),
         pending: RefCell::default(),
+        farewell: RefCell::default(),
     });
     let (mut carrier, early) = speak_http(&connection, carrier).await;
     match connection.pending.take() {
@@ -118,6 +124,10 @@ pub(super) async fn serve(
             );
         }
         None => {
+            if let Some(farewell) = connection.farewell.take() {
+                // Nor is one that does not hear why.
+                let _ = timeout(FAREWELL, farewell.say(&mut carrier)).await;
+            }
             // A peer that does not take it is not waited for.
             let _ = timeout(LINGER, part(&mut carrier)).await;
         }
@@ -270,6 +280,7 @@ async fn speak_http(connection: &Rc<Connection>, carrier: Carrier) -> (Carrier, 
         tracing::debug!(client = ?connection.client, %error, "connection broken");
         // The 101 may not have left; without it there is no session.
         connection.pending.take();
+        connection.farewell.take();
     }
     let parts = http.into_parts();
     // Copied: what is left of hyper's buffer must not keep all of it.
@@ -319,6 +330,11 @@ impl Connection {
     /// The request that it has may become a session, or not after all.
     pub(super) fn set_upgrading(&self, upgrading: bool) {
         self.upgrading.set(upgrading);
+    }
+
+    /// Keeps a close frame until its 101 has left.
+    pub(super) fn dismiss(&self, farewell: Farewell) {
+        self.farewell.replace(Some(farewell));
     }
 
     /// Keeps a session until its 101 has left.

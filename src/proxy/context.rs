@@ -35,6 +35,9 @@ const FIRST_TICK: Tick = 1 << 28;
 /// Bytes of one read of a session: a whole number of TLS records, and few enough to stay in cache.
 const READ_BYTES: usize = 64 * 1024;
 
+/// Requests of a worker that wait for an issuer's keys at most.
+const WAITING_MAX: usize = 64;
+
 /// What all workers of a gateway are given alike.
 #[derive(Clone)]
 pub struct Shared {
@@ -87,6 +90,8 @@ pub(super) struct Worker {
     scratch: RefCell<Scratch>,
     routes: RefCell<HashMap<(RouteName, UpstreamName), Rc<RouteMetrics>>>,
     authenticators: RefCell<HashMap<AuthenticatorName, AuthMetrics>>,
+    /// Requests that wait for an issuer's keys.
+    waiting: Rc<Cell<usize>>,
     began: Instant,
     tick: Cell<Tick>,
     standing: watch::Sender<Standing>,
@@ -103,6 +108,7 @@ impl Worker {
             scratch: RefCell::new(Scratch::new(READ_BYTES)),
             routes: RefCell::default(),
             authenticators: RefCell::default(),
+            waiting: Rc::default(),
             began: clock::now(),
             tick: Cell::new(FIRST_TICK),
             standing: watch::Sender::new(Standing::Open),
@@ -157,6 +163,15 @@ impl Worker {
         metrics.judged(outcome);
     }
 
+    /// A place among those who wait for an issuer's keys, while there is one.
+    pub(super) fn wait_for_keys(&self) -> Option<WaitingSeat> {
+        if self.waiting.get() >= WAITING_MAX {
+            return None;
+        }
+        self.waiting.set(self.waiting.get() + 1);
+        Some(WaitingSeat(Rc::clone(&self.waiting)))
+    }
+
     /// A name for a request and for the session that may come of it.
     pub(super) fn name_request(&self) -> SessionId {
         let random = fastrand::u128(..);
@@ -181,6 +196,15 @@ impl Worker {
     /// Counters for what no route took.
     pub(super) fn no_route_metrics(&self) -> Rc<RouteMetrics> {
         self.route_metrics(&RouteName::from(""), &UpstreamName::from(""))
+    }
+}
+
+/// Counts a request for as long as it waits.
+pub(super) struct WaitingSeat(Rc<Cell<usize>>);
+
+impl Drop for WaitingSeat {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
     }
 }
 

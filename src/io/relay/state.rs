@@ -24,6 +24,8 @@ pub struct RelayState {
     idle: Option<Tick>,
     /// Until its lifetime is over.
     lifetime_in: Option<Tick>,
+    /// Until its right to be here ends.
+    expires_in: Option<Tick>,
     close: Tick,
     backend_lost_code: u16,
     /// Since the last byte.
@@ -54,6 +56,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
                 Times {
                     idle,
                     lifetime_at,
+                    expires_at,
                     close,
                 },
             backend_lost_code,
@@ -73,6 +76,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
             backend: backend.is_some(),
             idle: *idle,
             lifetime_in: lifetime_at.as_ref().map(left),
+            expires_in: expires_at.as_ref().map(left),
             close: *close,
             backend_lost_code: *backend_lost_code,
             silent: now.saturating_sub(*active),
@@ -106,6 +110,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
             times: Times {
                 idle: state.idle,
                 lifetime_at: state.lifetime_in.map(|left| now.saturating_add(left)),
+                expires_at: state.expires_in.map(|left| now.saturating_add(left)),
                 close: state.close,
             },
             backend_lost_code: state.backend_lost_code,
