@@ -7,12 +7,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use futures_util::future::join_all;
+use rustix::process::Signal;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, Semaphore};
 
 use crate::support::backend::{read_head, switching, upgrade, wait_for_end};
 use crate::support::certificates::Authority;
+use crate::support::gateway::{command, signal_process};
 use crate::support::raw::UPGRADE;
 use crate::support::{Backend, Client, Dial, Gateway, Raw, config, eventually, soon};
 
@@ -417,4 +419,30 @@ async fn a_session_between_two_backends_finds_one_from_the_new_process() {
     client.close().await;
     let records = gateway.wait_for_records(key + 1).await;
     assert_eq!(records.last().map(|record| record.resumes), Some(1));
+}
+
+#[tokio::test]
+async fn the_service_manager_hears_which_process_serves() {
+    let backend = Backend::echo().await;
+    let mut gateway = Gateway::start_with_handover(&echo(&backend)).await;
+    let path = gateway.directory().join("notify.sock");
+    let manager = tokio::net::UnixDatagram::bind(&path).unwrap();
+    let told = async || {
+        let mut bytes = [0; 256];
+        let length = soon("a word", manager.recv(&mut bytes)).await.unwrap();
+        String::from_utf8_lossy(&bytes[..length]).into_owned()
+    };
+    let mut command = command(&gateway.config_path());
+    command
+        .arg("--take-over")
+        .arg(gateway.door())
+        .env("NOTIFY_SOCKET", &path);
+    let mut next = command.spawn().unwrap();
+    assert_eq!(told().await, format!("MAINPID={}\nREADY=1\n", next.id()));
+    assert_eq!(gateway.wait_for_exit().await.code(), Some(0));
+    signal_process(next.id(), Signal::TERM);
+    assert_eq!(told().await, "STOPPING=1\n");
+    let ended = tokio::task::spawn_blocking(move || next.wait());
+    let ended = soon("its end", ended).await.unwrap().unwrap();
+    assert_eq!(ended.code(), Some(0));
 }
