@@ -115,6 +115,11 @@ async fn road(
         .authenticate(&mut plan, &mut head, kind)
         .await
         .map_err(|refusal| (refusal, way.clone()))?;
+    if matches!(kind, Kind::WebSocket(_)) {
+        exchange
+            .guard_principal(&mut plan)
+            .map_err(|refusal| (refusal, way.clone()))?;
+    }
     exchange.place(&mut plan, &head, matches!(kind, Kind::WebSocket(_)));
     let answer = match kind {
         Kind::WebSocket(offer) => upgrade::upgrade(exchange, plan, head, &offer).await,

@@ -70,6 +70,8 @@ pub enum Cause {
     BackendProtocolError,
     /// A frame or message of the client's beyond the route's limits.
     TooBig,
+    /// Its client sent more than `limits` allow, or faster.
+    RateLimited,
     /// Silent for longer than `timeouts.idle`.
     IdleTimeout,
     /// Older than `timeouts.lifetime`.
@@ -113,6 +115,7 @@ impl Cause {
             Self::ClientProtocolError => "client_protocol_error",
             Self::BackendProtocolError => "backend_protocol_error",
             Self::TooBig => "too_big",
+            Self::RateLimited => "rate_limited",
             Self::IdleTimeout => "idle_timeout",
             Self::LifetimeReached => "lifetime_reached",
             Self::Kicked => "kicked",
