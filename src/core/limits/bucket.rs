@@ -102,7 +102,7 @@ mod tests {
         /// much as that does pass if it is asked for.
         #[test]
         fn no_more_passes_than_a_bucket_and_the_rate(
-            count in 1_u32..1000,
+            count in 2_u32..1000,
             waits in prop::collection::vec(0_u64..50_000_000, 1..300),
         ) {
             let pace = Pace::new(Rate { count, period: Duration::from_secs(1) });
