@@ -10,6 +10,7 @@ use crate::core::http::origin;
 use crate::core::limits::{Holder, LoadPermit, Meter, Pace, Permit, SharedMeter, network_of};
 use crate::core::wire::handshake::Kind;
 use crate::io::relay::Throttle;
+use crate::live::Live;
 use crate::proxy::pipeline::{Exchange, Plan};
 use crate::proxy::refusal::{Quota, Refusal};
 
@@ -29,18 +30,36 @@ pub(super) struct SessionPermits {
     /// Of the node.
     load: Option<LoadPermit>,
     /// Of its route, its client's network, its principal.
-    held: Box<[Permit]>,
+    held: Option<Box<Vec<Permit>>>,
 }
 
 impl SessionPermits {
     pub(super) fn add(&mut self, permit: impl IntoIterator<Item = Permit>) {
-        let held = std::mem::take(&mut self.held);
-        self.held = held.into_iter().chain(permit).collect();
+        for permit in permit {
+            self.held.get_or_insert_default().push(permit);
+        }
     }
 
     pub(super) fn join(&mut self, other: Self) {
         self.load = self.load.take().or(other.load);
-        self.add(other.held);
+        self.add(other.held.into_iter().flat_map(|held| *held));
+    }
+
+    /// For whom something is counted, beside the node.
+    pub(super) fn holders(&self) -> Vec<Holder> {
+        let held = self.held.iter().flat_map(|held| held.iter());
+        held.map(|held| held.holder().clone()).collect()
+    }
+
+    /// Those of a session that another process let in: it is there, whatever the limits are.
+    pub(super) fn inherit(live: &Live, holders: Vec<Holder>) -> Self {
+        let take = |holder| live.quotas.counts.take(holder, usize::MAX).ok();
+        let mut permits = Self {
+            load: Some(live.load.session_regardless()),
+            held: None,
+        };
+        permits.add(holders.into_iter().filter_map(take));
+        permits
     }
 }
 
@@ -103,7 +122,7 @@ impl Exchange {
             _handshake: Some(handshake),
             session: SessionPermits {
                 load: Some(session),
-                held: held.into(),
+                held: (!held.is_empty()).then(|| Box::new(held)),
             },
         })
     }

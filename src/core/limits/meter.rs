@@ -2,10 +2,12 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use serde::{Deserialize, Serialize};
+
 use crate::core::limits::Pace;
 
 /// A session's own buckets.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Meter {
     messages: Option<(Pace, u64)>,
     bytes: Option<(Pace, u64)>,
@@ -27,6 +29,18 @@ impl Meter {
             bucket.map_or(0, |(pace, full_at)| pace.charge(full_at, now, units))
         };
         charge(&mut self.messages, messages).max(charge(&mut self.bytes, bytes))
+    }
+
+    /// The same meter by a clock that shows `to` when this one shows `from`.
+    pub fn shifted(self, from: u64, to: u64) -> Self {
+        let shift = |(pace, full_at): (Pace, u64)| {
+            let owed = full_at.saturating_sub(from);
+            (pace, to.saturating_add(owed))
+        };
+        Self {
+            messages: self.messages.map(shift),
+            bytes: self.bytes.map(shift),
+        }
     }
 
     /// Whether nothing is limited.

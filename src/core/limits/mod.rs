@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 use crate::base::names::{ListenerName, RouteName};
 use crate::config::limits::{PrefixLengths, Rate};
@@ -27,7 +28,8 @@ pub use load::{Load, LoadPermit, Scarce};
 pub use meter::{Meter, SharedMeter};
 
 /// Who a count or a rate is kept for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Holder {
     /// All of a route.
     Route(RouteName),

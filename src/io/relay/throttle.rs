@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::config::limits::Over;
@@ -39,21 +40,65 @@ pub struct Throttle {
     pub until: Option<Tick>,
 }
 
+/// A throttle as plain data. A principal's meter is not in it: it is full again, and counts for
+/// new sessions only.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Throttled {
+    own: Meter,
+    over: Over,
+    tick: u64,
+    counted: (u64, u64),
+    paused_for: Option<Tick>,
+}
+
 impl Throttle {
+    fn time(&self, now: Tick) -> u64 {
+        self.began + u64::from(now) * self.tick
+    }
+
+    pub(super) fn pack(&self, now: Tick) -> Throttled {
+        Throttled {
+            own: self.own.shifted(self.time(now), 0),
+            over: self.over,
+            tick: self.tick,
+            counted: self.counted,
+            paused_for: self.until.map(|until| until.saturating_sub(now)),
+        }
+    }
     /// Counts what has come since the last time; answers when what is owed will have come in.
     fn charge(&mut self, messages: u64, bytes: u64, now: Tick) -> Option<Tick> {
         let before = std::mem::replace(&mut self.counted, (messages, bytes));
-        let (messages, bytes) = (messages - before.0, bytes - before.1);
+        let (messages, bytes) = (
+            messages.saturating_sub(before.0),
+            bytes.saturating_sub(before.1),
+        );
         if (messages, bytes) == (0, 0) {
             return None;
         }
-        let time = self.began + u64::from(now) * self.tick;
+        let time = self.time(now);
         let own = self.own.charge(messages, bytes, time);
         let shared = self.shared.as_ref();
         let shared = shared.map_or(0, |shared| shared.charge(messages, bytes, time));
         let wait = own.max(shared);
         let ticks = Tick::try_from(wait.div_ceil(self.tick)).unwrap_or(Tick::MAX);
         (wait > 0).then(|| now.saturating_add(ticks))
+    }
+}
+
+impl Throttled {
+    pub(super) fn unpack(self, now: Tick) -> Throttle {
+        let mut throttle = Throttle {
+            own: self.own,
+            shared: None,
+            over: self.over,
+            tick: self.tick.max(1),
+            began: 0,
+            counted: self.counted,
+            until: self.paused_for.map(|left| now.saturating_add(left)),
+        };
+        throttle.own = throttle.own.shifted(0, throttle.time(now));
+        throttle
     }
 }
 
