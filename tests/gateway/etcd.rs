@@ -169,7 +169,7 @@ fn placement(gateway: &Gateway) -> Vec<Value> {
         let body = json!({ "url": format!("ws://localhost/?k=key-{number}") }).to_string();
         let answer = gateway.admin("POST", "/v1/resolve", &body);
         assert_eq!(answer.status, 200, "{}", answer.body);
-        answer.json()["backend"].clone()
+        answer.json()["choice"]["backend"].clone()
     };
     (0..10_000).map(place).collect()
 }

@@ -24,6 +24,7 @@ mod etcd_leases;
 mod etcd_outage;
 mod etcd_secure;
 mod examples;
+mod handover;
 mod http;
 mod keepalive;
 mod limits;
