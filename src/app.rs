@@ -75,11 +75,11 @@ impl Bound {
         log: LogLevel,
         mut claim: Option<&mut Claim>,
     ) -> anyhow::Result<Self> {
+        let mut nothing = Inheritance::default();
+        let claimed = claim.is_some();
         // Names that only documents of other sources bring are looked up when those are there.
         let resolved = resolved(&loaded);
         let snapshot = &resolved.snapshot;
-        let mut nothing = Inheritance::default();
-        let claimed = claim.is_some();
         let metrics = Metrics::new();
         let (records, records_guard) = Records::open(&snapshot.log, &snapshot.node.name)?;
         let table = RoutingTable::compile(snapshot, None, 1, clock::now());
