@@ -97,6 +97,7 @@ pub(crate) mod tests {
             request_headers: HeaderEdits::default(),
             origins: OriginRule::default(),
             affinity: Vec::new(),
+            stick: false,
             limits: RouteLimits {
                 message_bytes: 1 << 20,
                 frame_bytes: 1 << 20,

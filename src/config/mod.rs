@@ -8,6 +8,7 @@ pub mod diagnostic;
 pub mod layers;
 pub mod model;
 pub mod origin;
+pub mod pace;
 pub mod pattern;
 pub mod snapshot;
 pub mod span;

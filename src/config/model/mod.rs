@@ -12,6 +12,7 @@ use crate::config::span::{names_reference, names_secret};
 
 mod listener;
 mod node;
+mod operations;
 mod route;
 mod upstream;
 mod value;
@@ -19,10 +20,11 @@ mod value;
 pub use listener::{
     Certificate, Listener, ListenerLimits, ListenerTimeouts, ListenerTls, PeersFrom,
 };
-pub use node::{AccessFile, Admin, FileSource, Log, LogFormat, Node, Shutdown, Sources};
+pub use node::{AccessFile, Admin, FileSource, Log, LogFormat, Node, Sources};
+pub use operations::{Admission, Drain, OnMemberRemoval, Pace, Rebalance, RebalanceMode, Shutdown};
 pub use route::{
     CloseCodes, HeaderEdits, IssueCookie, Keepalive, KeepaliveTo, OnBackendLoss, OnRemoval,
-    Reconnect, Redirect, Rewrite, Route, RouteLimits, RouteTimeouts, TextMatch,
+    Reconnect, Redirect, Rewrite, Route, RouteLimits, RouteTimeouts, Stick, TextMatch,
 };
 pub use upstream::{
     Backend, BackendState, Passive, Policy, Probe, ProbeType, ProxyVersion, Status, Upstream,
@@ -43,6 +45,8 @@ pub struct Model {
     pub log: Log,
     /// How a stop goes.
     pub shutdown: Shutdown,
+    /// How a gateway that just started takes new sessions.
+    pub admission: Admission,
     /// Where configuration and membership come from.
     pub sources: Sources,
     /// Where clients come in. A change needs a restart, unless it is the contents of certificate

@@ -15,6 +15,7 @@ mod edits;
 mod guard;
 mod listener;
 mod node;
+mod operations;
 mod route;
 mod scope;
 mod session;
@@ -80,7 +81,8 @@ fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
     let node = node::node(&root.key("node"), &model.node);
     let admin = node::admin(&root.key("admin"), &model.admin);
     let log = node::log(&root.key("log"), &model.log);
-    let shutdown = node::shutdown(&root.key("shutdown"), &model.shutdown);
+    let shutdown = operations::shutdown(&root.key("shutdown"), &model.shutdown);
+    let admission = operations::admission(&root.key("admission"), &model.admission);
     let listeners = listeners(root, model);
     let upstreams: Vec<_> = model
         .upstreams
@@ -99,6 +101,7 @@ fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
         admin: admin?,
         log: log?,
         shutdown: shutdown?,
+        admission: admission?,
         sources: node::sources(&model.sources),
         listeners: listeners?,
         upstreams: all(upstreams)?

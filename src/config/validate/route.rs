@@ -50,6 +50,7 @@ pub(super) fn route(
     let request_headers = edits::headers(&at.key("request_headers"), &model.request_headers);
     let origins = guard::origins(at, model);
     let affinity = affinity(&at.key("affinity"), &model.affinity, path.as_ref());
+    let stick = stick(at, model);
     let limits = limits(&at.key("limits"), &model.limits);
     let timeouts = timeouts(&at.key("timeouts"), &model.timeouts);
     let backend_lost_code = close_code(
@@ -71,6 +72,7 @@ pub(super) fn route(
         request_headers: request_headers?,
         origins: origins?,
         affinity: affinity?,
+        stick: stick?,
         limits: limits?,
         timeouts: timeouts?,
         backend_lost_code: backend_lost_code?,
@@ -81,6 +83,19 @@ pub(super) fn route(
             model::OnRemoval::Close => OnRemoval::Close,
         },
     })
+}
+
+/// What sticks is a key.
+fn stick(at: &Scope<'_>, model: &model::Route) -> Option<bool> {
+    let stick = model.stick == model::Stick::Live;
+    if stick && model.affinity.is_empty() && !at.key("affinity").is_explained() {
+        at.key("stick").fault_with(
+            "this route has no affinity, so there is no key that could stick",
+            "add `affinity = [\"cookie:sid\"]`, or take `stick` out",
+        );
+        return None;
+    }
+    Some(stick)
 }
 
 fn fault<T>(at: &Scope<'_>, message: String) -> Option<T> {

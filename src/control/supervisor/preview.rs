@@ -223,7 +223,9 @@ impl Configuration {
     /// the name `label`.
     fn candidate(&self, label: &str, text: &str) -> Result<load::Loaded, Vec<Diagnostic>> {
         let (Self::File(options) | Self::BuiltIn(options, _)) = self;
-        let name = Path::new(label).file_name().unwrap_or_else(|| label.as_ref());
+        let name = Path::new(label)
+            .file_name()
+            .unwrap_or_else(|| label.as_ref());
         let options = LoadOptions {
             path: options.path.with_file_name(name),
             ..options.clone()

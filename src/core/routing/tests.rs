@@ -36,8 +36,12 @@ fn snapshot(routes: &[Route], upstreams: &[Upstream]) -> Snapshot {
             access: AccessOutput::Off,
         },
         shutdown: Shutdown {
+            delay: Duration::ZERO,
             grace: Duration::from_secs(30),
+            per_second: None,
+            jitter: 0.5,
         },
+        admission: None,
         sources: Sources { watch_file: false },
         listeners: Vec::new(),
         upstreams: upstreams.iter().map(named).collect(),
