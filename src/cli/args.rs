@@ -10,6 +10,9 @@ use crate::base::addr::BackendAddr;
 use crate::base::session_id::SessionId;
 use crate::control::load::{DEFAULT_PATH, LoadOptions};
 
+#[cfg(feature = "etcd")]
+pub mod register;
+
 /// An edge gateway for WebSocket services, in front of backends that you have already.
 ///
 /// It accepts upgrades, pins each session to a healthy backend, and can change its configuration
@@ -65,6 +68,15 @@ pub enum Command {
     /// The client gets a close frame, 1008 unless told otherwise, at the next boundary between two
     /// frames.
     Kick(KickArgs),
+    /// Keep a backend registered in etcd for as long as it is well.
+    ///
+    /// Runs beside the backend, or starts it. First the backend must pass its probe; then it stands
+    /// in etcd under a lease. While the probe fails it is `disabled` there: it keeps its sessions
+    /// and gets no new ones. On SIGTERM or Ctrl-C it is `draining` for the time of --drain, then it
+    /// is taken out; a second signal ends that wait.
+    #[cfg(feature = "etcd")]
+    #[command(after_help = register::EXAMPLES)]
+    Register(Box<register::RegisterArgs>),
     /// Print the JSON Schema of the configuration, or the OpenAPI document of the admin API.
     Schema(SchemaArgs),
 }
@@ -82,7 +94,7 @@ Examples:
   sessile preview new.toml --against gateway.toml   without one; every backend counts as healthy";
 
 /// Which configuration.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct ConfigArgs {
     /// The configuration file.
     #[arg(short, long, value_name = "PATH", default_value = DEFAULT_PATH)]

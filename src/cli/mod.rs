@@ -5,8 +5,12 @@ pub mod args;
 pub mod check;
 pub mod client;
 pub mod demo;
+#[cfg(feature = "etcd")]
+mod etcd;
 pub mod preview;
 mod print;
+#[cfg(feature = "etcd")]
+pub mod register;
 pub mod resolve;
 pub mod run;
 pub mod schema;
@@ -48,6 +52,8 @@ pub fn execute(arguments: Arguments, out: &mut dyn Write, err: &mut dyn Write) -
         }
         Command::Resolve(args) => resolve::resolve(&args, out),
         Command::Preview(args) => preview::preview(&args, out),
+        #[cfg(feature = "etcd")]
+        Command::Register(args) => register::register(&args, err),
         Command::Status(args) => status::status(&args, out),
         Command::Sessions(args) => sessions::sessions(&args, out),
         Command::Kick(args) => sessions::kick(&args, out),

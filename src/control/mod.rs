@@ -3,6 +3,8 @@
 //! meet in `live`.
 
 pub mod certs;
+#[cfg(feature = "etcd")]
+pub mod etcd;
 pub mod load;
 pub mod probes;
 pub mod supervisor;

@@ -84,6 +84,7 @@ pub(super) async fn serve(
             facts,
             backend,
             key,
+            resumption,
             carrier: to_backend,
             mut setup,
         }) => {
@@ -97,6 +98,7 @@ pub(super) async fn serve(
                     relay,
                     backend,
                     key,
+                    resumption,
                     metrics,
                     connection: seat,
                 },

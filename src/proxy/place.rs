@@ -30,6 +30,8 @@ pub(super) struct Candidates<'r> {
     upstream: &'r Arc<Upstream>,
     key: Option<&'r [u8]>,
     tried: SmallVec<[usize; 4]>,
+    /// How many of those were left out without a try.
+    passed_over: usize,
     /// Whether what is placed is a session; an ordinary request is over too soon to count.
     session: bool,
     until: Instant,
@@ -97,21 +99,51 @@ pub(super) struct BackendSeat {
 
 impl<'r> Candidates<'r> {
     pub(super) fn new(worker: &'r Worker, plan: &'r Plan, session: bool, until: Instant) -> Self {
+        let (key, route) = (plan.key.as_deref(), &plan.route.config.name);
+        Self::of(worker, &plan.upstream, key, route, session, until)
+    }
+
+    /// For whom there is no plan of a request.
+    pub(super) fn of(
+        worker: &'r Worker,
+        upstream: &'r Arc<Upstream>,
+        key: Option<&'r [u8]>,
+        route: &'r RouteName,
+        session: bool,
+        until: Instant,
+    ) -> Self {
         Self {
-            upstream: &plan.upstream,
-            key: plan.key.as_deref(),
+            upstream,
+            key,
             until,
             worker,
-            route: &plan.route.config.name,
+            route,
             tried: SmallVec::new(),
+            passed_over: 0,
             session,
             last: None,
         }
     }
 
+    /// Leaves this one out, if anybody else may.
+    pub(super) fn pass_over(&mut self, id: &BackendId) {
+        let members = &self.upstream.members;
+        if let Some(index) = members.iter().position(|member| member.id == *id) {
+            let pick = |tried: &[usize]| {
+                let random = fastrand::u64(..);
+                self.upstream.pick(self.key, tried, clock::now(), random)
+            };
+            if pick(&[index]).is_some() {
+                self.tried.push(index);
+                self.passed_over = 1;
+            }
+        }
+    }
+
     /// The next one to try, while the budget lasts.
     pub(super) fn next(&mut self) -> Option<(&'r Member, BackendSeat)> {
-        let spent = self.tried.len() >= self.upstream.config.attempts as usize;
+        let tried = self.tried.len() - self.passed_over;
+        let spent = tried >= self.upstream.config.attempts as usize;
         if spent || Instant::now() >= self.until {
             return None;
         }

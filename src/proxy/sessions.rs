@@ -5,26 +5,28 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::ops::Bound;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::Poll;
-use std::time::Instant;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use crate::base::clock;
 use crate::base::session_id::SessionId;
 use crate::base::traffic::Traffic;
 use crate::core::health::Outcome;
 use crate::core::session::record::{Cause, EndedBy, Ending, Facts, Record};
-use crate::core::session::resume::Moves;
+use crate::core::session::resume::{Moves, ResumeReason};
 use crate::core::session::wheel::{Tick, Wheel};
 use crate::io::carrier::Carrier;
-use crate::io::relay::Relay;
+use crate::io::relay::{Relay, Turn};
 use crate::live::{
     CloseOrder, Departures, LeaveOrder, Leavers, SessionBrief, SessionQuery, SessionView,
 };
 use crate::proxy::context::{ConnectionSeat, TICK, Worker};
 use crate::proxy::place::BackendSeat;
+use crate::proxy::reconnect::{NotResumed, Reached, Resume, Resumption};
 use crate::telemetry::metrics::{Direction, RouteMetrics};
 
 /// All of a worker's.
@@ -36,10 +38,16 @@ pub(super) struct Sessions {
 
 /// One of them.
 pub(super) struct Session {
-    facts: Arc<Facts>,
+    id: SessionId,
+    facts: RefCell<Arc<Facts>>,
     relay: RefCell<Relay<Carrier>>,
     began: Instant,
-    backend: BackendSeat,
+    /// Its place with its backend, and since when; none between two.
+    backend: RefCell<Option<(BackendSeat, Instant)>>,
+    /// Set where it may go on with another backend.
+    resumption: Option<Rc<Resumption>>,
+    /// Backends in a row that took it and lost it within `QUICK_LOSS`.
+    quick: Cell<u32>,
     metrics: Rc<RouteMetrics>,
     /// What the metrics know already.
     gathered: Cell<(Traffic, Traffic)>,
@@ -56,38 +64,46 @@ pub(super) struct Beginning {
     pub(super) relay: Relay<Carrier>,
     pub(super) backend: BackendSeat,
     pub(super) key: Option<Box<[u8]>>,
+    pub(super) resumption: Option<Rc<Resumption>>,
     pub(super) metrics: Rc<RouteMetrics>,
     pub(super) connection: ConnectionSeat,
 }
 
+/// A backend that keeps a session no longer than this is no better than none.
+const QUICK_LOSS: Duration = Duration::from_secs(2);
 /// Bytes of a session's future.
 const SESSION_FUTURE_MAX: usize = 96;
 
 /// Starts a session on this worker; it runs until it ends.
 pub(super) fn start(worker: &Rc<Worker>, beginning: Beginning) {
+    let (id, began) = (beginning.facts.id, clock::now());
+    beginning.metrics.began(beginning.facts.handshake);
+    beginning.backend.established();
     let session = Rc::new(Session {
-        facts: Arc::new(beginning.facts),
+        id,
+        facts: RefCell::new(Arc::new(beginning.facts)),
         relay: RefCell::new(beginning.relay),
-        began: clock::now(),
-        backend: beginning.backend,
+        began,
+        backend: RefCell::new(Some((beginning.backend, began))),
+        resumption: beginning.resumption,
+        quick: Cell::new(0),
         metrics: beginning.metrics,
         gathered: Cell::default(),
         key: beginning.key,
         armed: Cell::new(Tick::MAX),
         _connection: beginning.connection,
     });
-    session.metrics.began(session.facts.handshake);
-    session.backend.established();
     worker.load.sessions.fetch_add(1, Ordering::Relaxed);
     worker
         .sessions
         .live
         .borrow_mut()
-        .insert(session.facts.id, Rc::clone(&session));
+        .insert(id, Rc::clone(&session));
     let run = Run {
         worker: Rc::clone(worker),
         session,
         ending: None,
+        attempt: None,
     };
     let task = run.finish();
     // Every live session holds one; the behaviour tests run with this check on.
@@ -100,21 +116,75 @@ struct Run {
     worker: Rc<Worker>,
     session: Rc<Session>,
     ending: Option<Ending>,
+    /// Another backend is being looked for.
+    attempt: Option<Attempt>,
 }
+
+type Attempt = Pin<Box<dyn Future<Output = Result<Reached, NotResumed>>>>;
 
 impl Run {
     async fn finish(mut self) {
-        let ending = poll_fn(|cx| {
-            let poll = {
+        let ending = poll_fn(|cx| self.poll(cx)).await;
+        self.ending = Some(ending);
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
+        loop {
+            let turn = {
                 let mut relay = self.session.relay.borrow_mut();
                 relay.poll(cx, &mut self.worker.scratch(), self.worker.tick())
             };
-            if poll.is_pending() {
-                self.worker.sessions.arm(&self.session);
+            match turn {
+                Poll::Ready(Turn::Ended(ending)) => return Poll::Ready(ending),
+                Poll::Ready(Turn::Bereft(reason)) => self.look_for_another(reason),
+                Poll::Pending => {}
             }
-            poll
-        });
-        self.ending = Some(ending.await);
+            if self.attempt.is_none() || !self.attempt(cx) {
+                self.worker.sessions.arm(&self.session);
+                return Poll::Pending;
+            }
+        }
+    }
+
+    fn look_for_another(&mut self, reason: ResumeReason) {
+        let session = &self.session;
+        session.part(reason);
+        let Some(resumption) = &session.resumption else {
+            return;
+        };
+        let resume = Resume {
+            facts: Arc::clone(&session.facts.borrow()),
+            key: session.key.clone(),
+            resumption: Rc::clone(resumption),
+            number: session.relay.borrow().moves().resumes + 1,
+            reason,
+            quick: session.quick.get(),
+        };
+        self.attempt = Some(Box::pin(resume.run(Rc::clone(&self.worker))));
+    }
+
+    /// Goes on with the search; answers whether it changed anything.
+    fn attempt(&mut self, cx: &mut Context<'_>) -> bool {
+        let attempt = self.attempt.as_mut().expect("one goes on");
+        if !self.session.relay.borrow().is_bereft() {
+            self.attempt = None;
+            return false;
+        }
+        let Poll::Ready(result) = attempt.as_mut().poll(cx) else {
+            return false;
+        };
+        self.attempt = None;
+        match result {
+            Ok(reached) => self.session.go_on(reached),
+            Err(why) => {
+                self.session.metrics.not_resumed();
+                tracing::debug!(id = %self.session.id, %why, "session not resumed");
+                let unfit = matches!(why, NotResumed::Unfit(_)).then(|| why.to_string());
+                let mut relay = self.session.relay.borrow_mut();
+                relay.give_up(unfit.as_deref(), self.worker.tick());
+            }
+        }
+        true
     }
 }
 
@@ -133,26 +203,73 @@ impl Drop for Run {
 
 impl Worker {
     fn end(&self, session: &Session, ending: Ending) {
-        self.sessions.live.borrow_mut().remove(&session.facts.id);
+        self.sessions.live.borrow_mut().remove(&session.id);
         self.load.sessions.fetch_sub(1, Ordering::Relaxed);
         session.gather();
         let duration = clock::now().duration_since(session.began);
         let (to_backend, to_client) = session.gathered.get();
         let record = Record {
-            facts: Arc::clone(&session.facts),
+            facts: Arc::clone(&session.facts.borrow()),
             duration,
             to_backend,
             to_client,
-            moves: Moves::default(),
+            moves: session.moves(),
             ending,
         };
         session.metrics.ended(&record);
         self.shared.records.session(&record);
-        session.backend.judge(&record);
+        session.metrics.lost(record.moves.messages_lost);
+        if let Some((seat, since)) = &*session.backend.borrow() {
+            seat.judge(ending, clock::now().duration_since(*since));
+        }
     }
 }
 
 impl Session {
+    /// The backend has no part in it any more.
+    fn part(&self, reason: ResumeReason) {
+        let Some((seat, since)) = self.backend.borrow_mut().take() else {
+            return;
+        };
+        let ending = Ending {
+            by: EndedBy::Backend,
+            cause: match reason {
+                ResumeReason::BackendLost => Cause::Disconnected,
+                _ => Cause::CloseFrame,
+            },
+            close_code: None,
+            clean: false,
+        };
+        let held = clock::now().duration_since(since);
+        let planned = matches!(reason, ResumeReason::Draining | ResumeReason::Rebalanced);
+        match held < QUICK_LOSS && !planned {
+            true => self.quick.set(self.quick.get() + 1),
+            false => self.quick.set(0),
+        }
+        seat.judge(ending, held);
+    }
+
+    /// Goes on with another backend.
+    fn go_on(&self, reached: Reached) {
+        let Reached {
+            seat,
+            carrier,
+            early,
+        } = reached;
+        seat.established();
+        self.metrics.resumed();
+        let mut facts = self.facts.borrow_mut();
+        Arc::make_mut(&mut facts).backend = seat.id.clone();
+        self.backend.replace(Some((seat, clock::now())));
+        self.relay.borrow_mut().attach(carrier, early);
+    }
+
+    fn moves(&self) -> Moves {
+        let relay = self.relay.try_borrow();
+        // It is being polled further up this stack, which has panicked.
+        relay.map_or_else(|_| Moves::default(), |relay| relay.moves())
+    }
+
     /// Brings what moved since the last time into the metrics.
     fn gather(&self) {
         let (up, down) = match self.relay.try_borrow() {
@@ -170,29 +287,29 @@ impl Session {
     fn view(&self, worker: &Worker) -> SessionView {
         let relay = self.relay.borrow();
         SessionView {
-            facts: Arc::clone(&self.facts),
+            facts: Arc::clone(&self.facts.borrow()),
             worker: worker.index,
             age: clock::now().duration_since(self.began),
             idle: TICK * worker.tick().saturating_sub(relay.active_at()),
             to_backend: relay.to_backend(),
             to_client: relay.to_client(),
-            moves: Moves::default(),
+            moves: relay.moves(),
             closing: relay.closing(),
         }
     }
 
     fn brief(&self, worker: &Worker) -> SessionBrief {
-        let relay = self.relay.borrow();
+        let (relay, facts) = (self.relay.borrow(), self.facts.borrow());
         SessionBrief {
-            id: self.facts.id,
-            route: self.facts.route.clone(),
-            upstream: self.facts.upstream.clone(),
-            backend: self.facts.backend.clone(),
+            id: self.id,
+            route: facts.route.clone(),
+            upstream: facts.upstream.clone(),
+            backend: facts.backend.clone(),
             age: clock::now().duration_since(self.began),
             idle: TICK * worker.tick().saturating_sub(relay.active_at()),
             key: self.key.clone(),
-            movable: false,
-            busy: relay.closing(),
+            movable: relay.movable(),
+            busy: relay.closing() || relay.moves_now(),
         }
     }
 }
@@ -209,7 +326,7 @@ impl Sessions {
         if let Some(due) = due.filter(|due| *due < session.armed.get()) {
             session
                 .armed
-                .set(self.wheel.borrow_mut().insert(session.facts.id, due));
+                .set(self.wheel.borrow_mut().insert(session.id, due));
         }
     }
 
@@ -253,7 +370,7 @@ impl Sessions {
         if let Some(id) = query.id {
             return live
                 .get(&id)
-                .filter(|session| query.takes(&session.facts))
+                .filter(|session| query.takes(&session.facts.borrow()))
                 .cloned()
                 .into_iter()
                 .collect();
@@ -262,7 +379,7 @@ impl Sessions {
         let range = live.range((after, Bound::Unbounded));
         range
             .map(|(_, session)| session)
-            .filter(|session| query.takes(&session.facts))
+            .filter(|session| query.takes(&session.facts.borrow()))
             .cloned()
             .collect()
     }
@@ -293,7 +410,10 @@ impl Sessions {
         };
         let mut departures = Departures::default();
         for session in sessions {
-            if session.relay.borrow_mut().close(&order.close(), now) {
+            let mut relay = session.relay.borrow_mut();
+            if relay.leave(order, now) {
+                departures.moving += 1;
+            } else if !relay.moves_now() && relay.close(&order.close(), now) {
                 departures.closing += 1;
             }
         }
@@ -325,14 +445,13 @@ impl Sessions {
 impl BackendSeat {
     /// What a session's end says about its backend: one that loses a session right after its 101 is
     /// not well, whatever its probe says.
-    fn judge(&self, record: &Record) {
-        let ending = record.ending;
+    fn judge(&self, ending: Ending, held: Duration) {
         let lost = match (ending.by, ending.cause) {
             (EndedBy::Backend, Cause::CloseFrame) => matches!(ending.close_code, Some(1006 | 1011)),
             (EndedBy::Backend, _) | (_, Cause::BackendProtocolError) => true,
             _ => false,
         };
-        if lost && record.duration <= self.early_close() {
+        if lost && held <= self.early_close() {
             self.report(Outcome::EarlyClose);
         } else if !lost {
             // A late loss says nothing about the next session, and must not outweigh failed dials.
@@ -342,4 +461,4 @@ impl BackendSeat {
 }
 
 const _: () = assert!(size_of::<Session>() <= 1024, "every live session holds one");
-const _: () = assert!(size_of::<Poll<Ending>>() <= 8, "returned at every wake-up");
+const _: () = assert!(size_of::<Poll<Turn>>() <= 8, "returned at every wake-up");

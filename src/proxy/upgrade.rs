@@ -3,6 +3,8 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::{Either, select};
@@ -16,6 +18,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::core::health::Outcome;
 use crate::core::http::headers;
 use crate::core::session::record::Facts;
+use crate::core::wire::extension;
 use crate::core::wire::handshake::{self, Answer, Granted, Upgrade};
 use crate::core::wire::tracker::{Extensions, Rules};
 use crate::io::carrier::Carrier;
@@ -25,6 +28,7 @@ use crate::proxy::body::Outgoing;
 use crate::proxy::context::ticks;
 use crate::proxy::pipeline::{Exchange, Passing, Plan, Reply};
 use crate::proxy::place::{BackendSeat, Candidates};
+use crate::proxy::reconnect::Resumption;
 use crate::proxy::refusal::Refusal;
 
 /// A session whose 101 is on its way to the client; it begins when that has left.
@@ -34,14 +38,16 @@ pub(super) struct Pending {
     /// The affinity key.
     pub(super) key: Option<Box<[u8]>>,
     pub(super) carrier: Carrier,
+    /// Set where the session may go on with another backend.
+    pub(super) resumption: Option<Rc<Resumption>>,
     /// All of it but what the client sent early, which only its connection knows.
     pub(super) setup: Setup,
 }
 
 /// A backend's answer, and the stream where that was a switch of protocols.
-struct Shaken {
-    response: Response<Incoming>,
-    stream: Option<(Carrier, Bytes)>,
+pub(super) struct Shaken {
+    pub(super) response: Response<Incoming>,
+    pub(super) stream: Option<(Carrier, Bytes)>,
 }
 
 /// Forwards an upgrade. A 101 leaves the session pending at the client's connection; any other
@@ -52,7 +58,7 @@ pub(super) async fn upgrade(
     head: Parts,
     offer: &Upgrade,
 ) -> Result<Reply, Refusal> {
-    let (seat, shaken) = ask(exchange, &plan, head).await?;
+    let (seat, shaken, asked) = ask(exchange, &plan, head).await?;
     let (answer, body) = shaken.response.into_parts();
     let granted = match handshake::verify_answer(offer, answer.status, &answer.headers) {
         Ok(Answer::Granted(granted)) => granted,
@@ -79,10 +85,22 @@ pub(super) async fn upgrade(
     // A 101 has no body, whatever the backend says (RFC 9110, section 8.6).
     fields.remove(header::CONTENT_LENGTH);
     handshake::set_upgrade(&mut fields);
+    if let (None, Some(name)) = (&granted.subprotocol, &plan.subprotocol) {
+        fields.insert(header::SEC_WEBSOCKET_PROTOCOL, name.clone());
+    }
     add_cookie(&mut fields, &plan);
+    let resumption = resumption(exchange, &plan, &granted, &asked);
+    if resumption.is_some() {
+        extension::forbid_client_context(&mut fields);
+    }
+    let mut setup = setup(&plan, &granted, early, exchange.connection.worker.tick());
+    setup.hold = resumption
+        .as_ref()
+        .map(|resumption| resumption.buffer_bytes());
     exchange.connection.grant(Pending {
         facts: facts(exchange, &plan, &seat, &granted),
-        setup: setup(&plan, &granted, early, exchange.connection.worker.tick()),
+        setup,
+        resumption,
         backend: seat,
         key: plan.key.map(Vec::into_boxed_slice),
         carrier,
@@ -98,7 +116,7 @@ async fn ask(
     exchange: &Exchange,
     plan: &Plan,
     head: Parts,
-) -> Result<(BackendSeat, Shaken), Refusal> {
+) -> Result<(BackendSeat, Shaken, HeaderMap), Refusal> {
     let until = Instant::from_std(exchange.arrived) + plan.route.config.timeouts.handshake;
     let tls = exchange.backend_tls(plan)?;
     let road = exchange.road(until, tls.as_ref());
@@ -113,7 +131,7 @@ async fn ask(
         };
         let request = request(&plan.target, fields.clone())?;
         match timeout_at(until, shake_hands(carrier, request)).await {
-            Ok(Ok(shaken)) => return Ok((seat, shaken)),
+            Ok(Ok(shaken)) => return Ok((seat, shaken, fields)),
             Ok(Err(error)) => {
                 seat.report(Outcome::HandshakeRefused);
                 if !has_vanished(&error) {
@@ -138,7 +156,7 @@ fn has_vanished(error: &hyper::Error) -> bool {
     error.is_incomplete_message() || error.is_canceled() || io.is_some()
 }
 
-fn request(target: &str, fields: HeaderMap) -> Result<Request<Outgoing>, Refusal> {
+pub(super) fn request(target: &str, fields: HeaderMap) -> Result<Request<Outgoing>, Refusal> {
     let request = Request::builder()
         .method(Method::GET)
         .uri(target)
@@ -149,7 +167,10 @@ fn request(target: &str, fields: HeaderMap) -> Result<Request<Outgoing>, Refusal
 }
 
 /// Sends the upgrade and waits for the answer's head.
-async fn shake_hands(carrier: Carrier, request: Request<Outgoing>) -> hyper::Result<Shaken> {
+pub(super) async fn shake_hands(
+    carrier: Carrier,
+    request: Request<Outgoing>,
+) -> hyper::Result<Shaken> {
     let (mut sender, mut connection) = http1::handshake(TokioIo::new(carrier)).await?;
     let (response, over) = {
         let answer = pin!(sender.send_request(request));
@@ -227,7 +248,10 @@ fn facts(exchange: &Exchange, plan: &Plan, seat: &BackendSeat, granted: &Granted
         route: plan.route.config.name.clone(),
         upstream: plan.upstream.config.name.clone(),
         backend: seat.id.clone(),
-        principal: None,
+        principal: plan
+            .principal
+            .as_ref()
+            .map(|principal| Arc::clone(&principal.subject)),
         client: exchange.client_text(),
         host: exchange.host.as_str().into(),
         target: exchange.target.clone(),
@@ -263,7 +287,24 @@ fn setup(plan: &Plan, granted: &Granted, early: Bytes, now: u32) -> Setup {
             close: ticks(timeouts.close),
         },
         backend_lost_code: plan.route.config.backend_lost_code,
+        hold: None,
     }
+}
+
+/// What another backend will be asked with, where the route wants that and the terms allow it: of
+/// an extension that is not known here nobody can say what state it leaves with a backend.
+fn resumption(
+    exchange: &Exchange,
+    plan: &Plan,
+    granted: &Granted,
+    asked: &HeaderMap,
+) -> Option<Rc<Resumption>> {
+    let bounds = plan.route.config.reconnect?;
+    (extensions(granted) != Extensions::Unknown).then(|| {
+        let ends = exchange.ends();
+        let answer = &granted.extensions;
+        Rc::new(Resumption::new(&plan.target, asked, ends, answer, bounds))
+    })
 }
 
 /// Which reserved bits may be set from now on.

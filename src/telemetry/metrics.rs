@@ -120,6 +120,7 @@ pub struct RouteMetrics {
     refused: Family<&'static str>,
     http: Family<&'static str>,
     connect_failures: Family<&'static str>,
+    moves: Family<&'static str>,
 }
 
 /// Made with a route's first session, so that routes without sessions add no series.
@@ -158,6 +159,7 @@ impl RouteMetrics {
             refused: Family::default(),
             http: Family::default(),
             connect_failures: Family::default(),
+            moves: Family::default(),
         }
     }
 
@@ -202,6 +204,25 @@ impl RouteMetrics {
         self.close_codes.count((ending.by, code), || {
             self.counter(&table::CLOSE_CODES, &[ending.by.as_str(), code])
         });
+    }
+
+    /// A session went on with another backend.
+    pub fn resumed(&self) {
+        self.moves
+            .count("resumed", || self.counter(&table::RESUMES, &[]));
+    }
+
+    /// A session could not go on with another backend.
+    pub fn not_resumed(&self) {
+        self.moves
+            .count("failed", || self.counter(&table::RESUME_FAILURES, &[]));
+    }
+
+    /// A session that ended had lost so many messages of its client.
+    pub fn lost(&self, messages: u64) {
+        if messages > 0 {
+            self.counter(&table::MESSAGES_LOST, &[]).increment(messages);
+        }
     }
 
     /// The gateway answered a request itself.
@@ -318,6 +339,33 @@ impl ListenerMetrics {
     /// A connection began without a proper PROXY header.
     pub fn proxy_header_failed(&self) {
         self.proxy_header_failures.increment(1);
+    }
+}
+
+/// What is counted by authenticator.
+#[derive(Debug)]
+pub struct AuthMetrics {
+    metrics: Arc<Metrics>,
+    name: Box<str>,
+    judged: Family<&'static str>,
+}
+
+impl AuthMetrics {
+    /// The set for this authenticator.
+    pub fn new(metrics: &Arc<Metrics>, name: &str) -> Self {
+        Self {
+            metrics: Arc::clone(metrics),
+            name: name.into(),
+            judged: Family::default(),
+        }
+    }
+
+    /// It let somebody in (`ok`, `anonymous`) or not, and why.
+    pub fn judged(&self, outcome: &'static str) {
+        self.judged.count(outcome, || {
+            self.metrics
+                .counter(&table::AUTHENTICATIONS, &[&self.name, outcome])
+        });
     }
 }
 

@@ -12,6 +12,7 @@
 )]
 
 mod admin;
+mod auth;
 mod autobahn;
 mod backend_loss;
 mod edge;
@@ -21,7 +22,9 @@ mod limits;
 mod origin;
 mod peers;
 mod preview;
+mod reconnect;
 mod records;
+mod register;
 mod relay;
 mod reload;
 mod routing;

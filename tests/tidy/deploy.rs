@@ -56,6 +56,22 @@ fn the_unit_starts_what_the_binary_knows() {
 }
 
 #[test]
+fn the_unit_of_a_registration_starts_what_the_binary_knows() {
+    let unit = read("deploy/sessile-register@.service");
+    let [start] = settings(&unit, "ExecStart")[..] else {
+        panic!("one ExecStart");
+    };
+    let words: Vec<_> = start.split(' ').collect();
+    assert_eq!(words[..2], ["/usr/local/bin/sessile", "register"]);
+    options_exist(&words[1..]);
+    // Whoever is told by systemd to wait must say when it is ready.
+    assert_eq!(settings(&unit, "Type"), ["notify"]);
+    let refused = sessile(&["register", "--upstream", "a"]).status;
+    let prevented = settings(&unit, "RestartPreventExitStatus");
+    assert_eq!(prevented, [refused.code().unwrap().to_string()]);
+}
+
+#[test]
 fn the_image_has_the_binary_of_the_profile_that_we_ship() {
     let dockerfile = read("deploy/Dockerfile");
     let after = |words: &str| {

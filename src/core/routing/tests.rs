@@ -44,6 +44,7 @@ fn snapshot(routes: &[Route], upstreams: &[Upstream]) -> Snapshot {
         admission: None,
         sources: Sources { watch_file: false },
         listeners: Vec::new(),
+        authenticators: std::collections::BTreeMap::new(),
         upstreams: upstreams.iter().map(named).collect(),
         routes: routes.to_vec(),
     }

@@ -100,6 +100,13 @@ impl FrameHeader {
     }
 }
 
+/// The code of the close frame, not masked, at the start of `frame`.
+pub fn code_of_close(frame: &[u8]) -> Option<u16> {
+    let header = FrameHeader::parse(frame)?;
+    let code = frame.get(header.len..header.len + 2)?;
+    (header.payload >= 2).then(|| u16::from_be_bytes([code[0], code[1]]))
+}
+
 /// A whole control frame. `mask` is the key that a frame to a backend needs (RFC 6455, section
 /// 5.3); frames to clients have none. Payload beyond 125 bytes is cut.
 pub fn control_frame(opcode: Opcode, payload: &[u8], mask: Option<[u8; 4]>) -> Vec<u8> {

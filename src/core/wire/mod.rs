@@ -1,7 +1,9 @@
 //! Bytes to values and back: frames, handshakes, PROXY headers. Nothing here reads from anywhere.
 
+pub mod extension;
 pub mod frame;
 pub mod handshake;
+pub mod position;
 pub mod proxy_protocol;
 pub mod request_guard;
 pub mod tracker;

@@ -4,6 +4,7 @@
 
 use crate::base::traffic::Traffic;
 use crate::core::wire::frame::{FrameHeader, HEADER_MAX, Opcode};
+use crate::core::wire::position::Position;
 
 /// Who sends the frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +97,10 @@ pub enum Until {
     Boundary,
     /// To the beginning of a close frame.
     CloseFrame,
+    /// To the next place where no message is under way, at once if it is at one.
+    Message,
+    /// To the beginning of a close frame whose code, if it has one, is all in the chunk.
+    CloseCode,
 }
 
 /// How far `track` came, and why no further.
@@ -118,7 +123,13 @@ pub enum Stop {
     Closed,
     /// The frame at `forward` must not go on.
     Violation(Violation),
+    /// The frame of this many bytes at `forward` is the pong that was watched for. It is for the
+    /// gateway alone, counts as nothing, and is watched for no longer.
+    Pong(usize),
 }
+
+/// Bytes of payload in a ping of the gateway's own: a pong that is not all there fits the carry.
+pub const PING_BYTES: usize = 8;
 
 /// One direction of a session.
 #[derive(Clone, Debug)]
@@ -135,6 +146,8 @@ pub struct FrameTracker {
     close: CloseCode,
     carry: [u8; HEADER_MAX - 1],
     carry_len: u8,
+    /// Payload of the pong that is for the gateway.
+    watched: Option<[u8; PING_BYTES]>,
     traffic: Traffic,
 }
 
@@ -168,6 +181,7 @@ impl FrameTracker {
             close: CloseCode::default(),
             carry: [0; HEADER_MAX - 1],
             carry_len: 0,
+            watched: None,
             traffic: Traffic::default(),
         }
     }
@@ -181,6 +195,42 @@ impl FrameTracker {
     /// Whether everything forwarded so far is whole frames, so that a control frame may go in.
     pub fn at_boundary(&self) -> bool {
         self.remaining == 0
+    }
+
+    /// Whether everything forwarded so far is whole messages.
+    pub fn at_message_boundary(&self) -> bool {
+        self.remaining == 0 && self.message.is_none()
+    }
+
+    /// Where the next byte that is forwarded stands.
+    pub fn position(&self) -> Position {
+        Position {
+            remaining: self.remaining,
+            inside: self.message.is_some(),
+            ends: matches!(self.current, Frame::Ends(Opcode::Text | Opcode::Binary)),
+        }
+    }
+
+    /// Stops at the pong with this payload from now on, or at none.
+    pub fn watch(&mut self, pong: Option<[u8; PING_BYTES]>) {
+        self.watched = pong;
+    }
+
+    /// Another takes the sender's place, at the beginning of its first frame.
+    pub fn replace_sender(&mut self) {
+        debug_assert!(
+            self.at_message_boundary(),
+            "nobody can finish another's message"
+        );
+        self.carry_len = 0;
+        self.watched = None;
+        self.close = CloseCode::default();
+    }
+
+    /// Whether what is followed comes from a client and goes to a backend, so that own frames in it
+    /// are masked (RFC 6455, section 5.3).
+    pub fn is_masked(&self) -> bool {
+        self.sender == Sender::Client
     }
 
     /// What went on to the other side so far.
@@ -209,15 +259,17 @@ impl FrameTracker {
                     break Stop::Closed;
                 }
             }
-            if until == Until::Boundary {
+            if until == Until::Boundary || (until == Until::Message && self.message.is_none()) {
                 break Stop::Reached;
             }
             let Some(header) = FrameHeader::parse(&chunk[at..]) else {
                 self.keep(&chunk[at..]);
                 break Stop::ChunkEnd;
             };
-            if until == Until::CloseFrame && header.opcode == Some(Opcode::Close) {
-                break Stop::Reached;
+            if header.opcode.is_some_and(Opcode::is_control)
+                && let Some(stop) = self.special(&header, &chunk[at..], until)
+            {
+                break stop;
             }
             if let Err(violation) = self.begin(&header) {
                 break Stop::Violation(violation);
@@ -229,6 +281,43 @@ impl FrameTracker {
         };
         self.traffic.bytes += at as u64;
         Tracked { forward: at, stop }
+    }
+
+    /// Whether the control frame at the start of `rest` is one to stop at.
+    fn special(&mut self, header: &FrameHeader, rest: &[u8], until: Until) -> Option<Stop> {
+        let masked = self.sender == Sender::Client;
+        match header.opcode {
+            Some(Opcode::Close) if until == Until::CloseFrame => Some(Stop::Reached),
+            Some(Opcode::Close) if until == Until::CloseCode && header.mask.is_none() => {
+                let code = if header.payload < 2 { 0 } else { 2 };
+                Some(self.stop_with(rest, header.len + code, Stop::Reached))
+            }
+            Some(Opcode::Pong)
+                if header.payload == PING_BYTES as u64 && header.mask.is_some() == masked =>
+            {
+                let watched = self.watched?;
+                let len = header.len + PING_BYTES;
+                let Some(payload) = rest.get(header.len..len) else {
+                    return Some(self.stop_with(rest, len, Stop::ChunkEnd));
+                };
+                let key = header.mask.unwrap_or_default();
+                let plain = payload.iter().zip(key.iter().cycle());
+                plain.map(|(byte, key)| byte ^ key).eq(watched).then(|| {
+                    self.watched = None;
+                    Stop::Pong(len)
+                })
+            }
+            _ => None,
+        }
+    }
+
+    /// Stops so if `rest` has so many bytes, else waits for them.
+    fn stop_with(&mut self, rest: &[u8], needed: usize, stop: Stop) -> Stop {
+        if rest.len() >= needed {
+            return stop;
+        }
+        self.keep(rest);
+        Stop::ChunkEnd
     }
 
     /// Consumes payload of the current frame; answers how much.

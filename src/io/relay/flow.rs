@@ -1,14 +1,24 @@
 //! One direction of a session: what its source sends is followed and written to its sink. It holds
 //! bytes only while the sink does not take them, and then reads nothing more (I8).
+//!
+//! Either end may be missing for a while. Without a sink, whole messages are held for the next one
+//! (`fork`); without a source, only what is left for the sink moves.
+
+mod fork;
 
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::core::wire::frame::HEADER_MAX;
-use crate::core::wire::tracker::{FrameTracker, Stop, Until, Violation};
+use crate::core::wire::frame::{HEADER_MAX, Opcode, code_of_close, control_frame};
+use crate::core::wire::position::Position;
+use crate::core::wire::tracker::{FrameTracker, PING_BYTES, Stop, Tracked, Until, Violation};
+use crate::io::relay::flow::fork::Fork;
+
+pub(super) use crate::io::relay::flow::fork::Lost;
 
 /// Room in front of a read for the beginning of a header that the last read ended in.
 const CARRY_ROOM: usize = HEADER_MAX;
@@ -31,6 +41,9 @@ impl Scratch {
 pub(super) enum Event {
     /// A close frame of the source went on; what follows it will be dropped.
     Closed,
+    /// The source said goodbye in a way that is for the gateway: its close frame, with this code,
+    /// did not go on, and what follows it will be dropped.
+    Withheld(Option<u16>),
     /// The source broke the rules; what it sent before went on, the rest will be dropped.
     Violation(Violation),
     /// The source sends nothing more.
@@ -78,6 +91,16 @@ pub(super) struct Flow {
     /// Bytes that the sink has not taken yet, from `sent` on.
     unsent: Vec<u8>,
     sent: usize,
+    /// Where the first of `unsent` stands. Kept up only where the sink may be replaced.
+    unsent_at: Position,
+    /// Set where the sink may be replaced.
+    replaceable: bool,
+    /// What waits for the next sink, while one is looked for.
+    fork: Option<Box<Fork>>,
+    /// Which close frames of the source do not go on.
+    withhold: Withhold,
+    /// Payload of a ping of the gateway's own that waits for its place.
+    ping: Option<[u8; PING_BYTES]>,
     /// What was read before the relay began.
     early: Vec<u8>,
     goodbye: Option<Goodbye>,
@@ -90,6 +113,30 @@ pub(super) struct Flow {
     unflushed: bool,
     /// Bytes moved since it was last asked.
     moved: bool,
+    /// The source was heard since it was last asked.
+    heard: bool,
+}
+
+/// Which close frames are for the gateway and not for the other side.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Withhold {
+    /// None.
+    #[default]
+    Nothing,
+    /// Those of a backend that goes away and has no quarrel with the client.
+    GoingAway,
+    /// Those, and what may be an answer to the gateway's own.
+    Answers,
+}
+
+impl Withhold {
+    fn takes(self, code: Option<u16>) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::GoingAway => matches!(code, Some(1001 | 1012)),
+            Self::Answers => matches!(code, None | Some(1000 | 1001 | 1005 | 1012)),
+        }
+    }
 }
 
 impl Flow {
@@ -99,6 +146,11 @@ impl Flow {
             state: State::Open,
             unsent: Vec::new(),
             sent: 0,
+            unsent_at: Position::default(),
+            replaceable: false,
+            fork: None,
+            withhold: Withhold::Nothing,
+            ping: None,
             early,
             goodbye: None,
             closed: false,
@@ -107,6 +159,7 @@ impl Flow {
             sink_lost: false,
             unflushed: false,
             moved: false,
+            heard: false,
         }
     }
 
@@ -114,7 +167,8 @@ impl Flow {
     /// from there on. Without effect once a close frame has passed, or where the source ended
     /// inside a frame.
     pub(super) fn say_goodbye(&mut self, frame: Vec<u8>, place: Place) {
-        if !self.closed && (self.state != State::Ended || self.tracker.at_boundary()) {
+        let possible = self.state != State::Ended || self.tracker.at_boundary();
+        if !self.closed && possible && self.fork.is_none() {
             self.goodbye = Some(Goodbye { frame, place });
             if self.state == State::Ended {
                 self.hurry();
@@ -144,7 +198,10 @@ impl Flow {
     /// Drops everything for the sink, which is gone.
     pub(super) fn lose_sink(&mut self) {
         self.sink_lost = true;
+        self.replaceable = false;
         self.goodbye = None;
+        self.fork = None;
+        self.ping = None;
         self.unsent = Vec::new();
         self.sent = 0;
         if self.state == State::Open {
@@ -165,22 +222,48 @@ impl Flow {
         self.sink_lost || self.finished
     }
 
+    /// Whether what came is whole messages, with no header begun.
+    pub(super) fn whole(&self) -> bool {
+        self.tracker.at_message_boundary() && self.tracker.carry().is_empty()
+    }
+
     /// Whether bytes moved since the last call.
     pub(super) fn take_moved(&mut self) -> bool {
         std::mem::take(&mut self.moved)
     }
 
-    /// Bytes that the gateway holds for the sink.
+    /// Whether the source was heard since the last call.
+    #[allow(dead_code, reason = "keepalive will ask")]
+    pub(super) fn take_heard(&mut self) -> bool {
+        std::mem::take(&mut self.heard)
+    }
+
+    /// Asks the sink for a pong, at the next frame boundary; without effect behind a close frame.
+    #[allow(dead_code, reason = "keepalive will ask")]
+    pub(super) fn ping(&mut self, payload: [u8; PING_BYTES]) {
+        if !self.closed && self.goodbye.is_none() && self.fork.is_none() && !self.sink_lost {
+            self.ping = Some(payload);
+        }
+    }
+
+    /// Whether everything that there is for the sink, a ping included, has been taken by it.
+    #[allow(dead_code, reason = "keepalive will ask")]
+    pub(super) fn all_sent(&self) -> bool {
+        self.unsent.is_empty() && self.ping.is_none() && !self.unflushed
+    }
+
+    /// Bytes that the gateway holds for the sink, or for the next one.
     pub(super) fn held(&self) -> usize {
-        self.unsent.len() - self.sent + self.early.len()
+        let fork = self.fork.as_ref().map_or(0, |fork| fork.held());
+        self.unsent.len() - self.sent + self.early.len() + fork
     }
 
     /// Moves what can be moved. Pending means that the source has nothing or the sink takes
     /// nothing, and the task will be woken; an event wants to be looked at before the next call.
     pub(super) fn poll<S, T>(
         &mut self,
-        source: &mut S,
-        sink: &mut T,
+        mut source: Option<&mut S>,
+        mut sink: Option<&mut T>,
         cx: &mut Context<'_>,
         scratch: &mut Scratch,
     ) -> Poll<Event>
@@ -189,13 +272,25 @@ impl Flow {
         T: AsyncWrite + Unpin,
     {
         for _ in 0..READS_PER_TURN {
-            if !self.sink_lost && ready!(self.poll_sink(sink, cx)).is_err() {
-                self.lose_sink();
-                return Poll::Ready(Event::SinkLost);
+            if let Some(sink) = sink.as_deref_mut().filter(|_| !self.sink_lost) {
+                match self.poll_sink(sink, cx) {
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(_)) => {
+                        self.sink_failed();
+                        return Poll::Ready(Event::SinkLost);
+                    }
+                    // What is read meanwhile is for the next sink.
+                    Poll::Pending if self.holding() => {}
+                    Poll::Pending => return Poll::Pending,
+                }
             }
-            if self.state == State::Ended {
+            let Some(source) = source.as_deref_mut() else {
+                return Poll::Pending;
+            };
+            if self.state == State::Ended || self.full() {
                 return Poll::Pending;
             }
+            let sink = sink.as_deref_mut();
             if let Some(event) = ready!(self.poll_source(source, sink, cx, scratch)) {
                 return Poll::Ready(event);
             }
@@ -203,8 +298,7 @@ impl Flow {
         Poll::Ready(Event::TurnOver)
     }
 
-    /// Brings the sink everything that waits for it, the gateway's close frame and the end
-    /// included.
+    /// Brings the sink everything that waits for it, the gateway's own frames and the end included.
     fn poll_sink<T: AsyncWrite + Unpin>(
         &mut self,
         sink: &mut T,
@@ -223,17 +317,8 @@ impl Flow {
             }
             self.unsent = Vec::new();
             self.sent = 0;
-            let in_place = |goodbye: &mut Goodbye| goodbye.place == Place::NextBoundary;
-            if !self.tracker.at_boundary() {
+            if self.holding() || !self.tracker.at_boundary() || !self.insert_own() {
                 break;
-            }
-            let Some(goodbye) = self.goodbye.take_if(in_place) else {
-                break;
-            };
-            self.unsent = goodbye.frame;
-            self.closed = true;
-            if self.state == State::Open {
-                self.state = State::Silenced;
             }
         }
         // Only TLS has anything to flush; a record that waits must not keep the source unread.
@@ -249,11 +334,45 @@ impl Flow {
         Poll::Ready(Ok(()))
     }
 
+    /// Puts a frame of the gateway's own behind what is forwarded, which ends at a boundary;
+    /// answers whether there was one.
+    fn insert_own(&mut self) -> bool {
+        let in_place = |goodbye: &mut Goodbye| goodbye.place == Place::NextBoundary;
+        if let Some(goodbye) = self.goodbye.take_if(in_place) {
+            self.keep_own(&goodbye.frame, self.tracker.position());
+            self.closed = true;
+            self.ping = None;
+            if self.state == State::Open {
+                self.state = State::Silenced;
+            }
+            return true;
+        }
+        if self.goodbye.is_some() || self.closed {
+            return false;
+        }
+        let Some(ping) = self.ping.take() else {
+            return false;
+        };
+        let mask = self.tracker.is_masked().then(super::mask);
+        let frame = control_frame(Opcode::Ping, &ping, mask);
+        self.keep_own(&frame, self.tracker.position());
+        true
+    }
+
+    /// Appends a frame of the gateway's own, which stands at `at`, to what waits for the sink.
+    fn keep_own(&mut self, frame: &[u8], at: Position) {
+        if self.unsent.is_empty() {
+            self.sent = 0;
+            self.unsent_at = at;
+        }
+        self.unsent.extend_from_slice(frame);
+    }
+
     /// Reads once and forwards what came.
     fn poll_source<S, T>(
         &mut self,
         source: &mut S,
-        sink: &mut T,
+        sink: Option<&mut T>,
         cx: &mut Context<'_>,
         scratch: &mut Scratch,
     ) -> Poll<Option<Event>>
@@ -266,12 +385,19 @@ impl Flow {
             if self.state != State::Open {
                 return Poll::Ready(None);
             }
-            return Poll::Ready(self.take_in(&early, sink, cx));
+            let carry = self.tracker.carry();
+            let chunk = if carry.is_empty() {
+                early
+            } else {
+                [carry, &early].concat()
+            };
+            return Poll::Ready(self.take_in(&chunk, sink, cx));
         }
         let carry = self.tracker.carry();
         let start = CARRY_ROOM - carry.len();
         scratch.0[start..CARRY_ROOM].copy_from_slice(carry);
-        let mut buffer = ReadBuf::new(&mut scratch.0[CARRY_ROOM..]);
+        let room = self.room(scratch.0.len() - CARRY_ROOM);
+        let mut buffer = ReadBuf::new(&mut scratch.0[CARRY_ROOM..CARRY_ROOM + room]);
         let came = match ready!(Pin::new(source).poll_read(cx, &mut buffer)) {
             Ok(()) => buffer.filled().len(),
             // A TLS peer that ends its stream without saying so.
@@ -282,6 +408,7 @@ impl Flow {
             return Poll::Ready(Some(self.source_gone(false)));
         }
         self.moved = true;
+        self.heard = true;
         if self.state == State::Silenced {
             return Poll::Ready(None);
         }
@@ -298,63 +425,167 @@ impl Flow {
     }
 
     /// Follows a chunk, which begins with the carry, and writes what may go on.
-    fn take_in<T>(&mut self, chunk: &[u8], sink: &mut T, cx: &mut Context<'_>) -> Option<Event>
+    fn take_in<T>(
+        &mut self,
+        mut chunk: &[u8],
+        mut sink: Option<&mut T>,
+        cx: &mut Context<'_>,
+    ) -> Option<Event>
     where
         T: AsyncWrite + Unpin,
     {
-        let until = match self.goodbye.as_ref().map(|goodbye| goodbye.place) {
-            None => Until::ChunkEnd,
-            Some(Place::NextBoundary) => Until::Boundary,
-            Some(Place::LastWord) => Until::CloseFrame,
-        };
-        let tracked = self.tracker.track(chunk, until);
-        let mut event = match tracked.stop {
-            Stop::ChunkEnd => None,
-            Stop::Reached => {
-                self.hurry();
-                None
+        // A close frame that was looked at and goes on is not looked at again.
+        let mut looked = false;
+        let mut lost = false;
+        loop {
+            let until = self.until(looked);
+            let before = self.tracker.position();
+            let Tracked { forward, stop } = self.tracker.track(chunk, until);
+            let (bytes, rest) = chunk.split_at(forward);
+            if !self.pass_on(bytes, before, sink.as_deref_mut(), cx) {
+                lost = true;
+                self.sink_failed();
             }
-            Stop::Closed => {
-                self.closed = true;
-                self.goodbye = None;
-                self.state = State::Silenced;
-                Some(Event::Closed)
+            match self.stopped(stop, until, rest, &mut looked) {
+                Step::GoOn(further) => chunk = further,
+                Step::Done(event) => return event.or(lost.then_some(Event::SinkLost)),
             }
-            Stop::Violation(violation) => {
-                self.state = State::Silenced;
-                Some(Event::Violation(violation))
-            }
-        };
-        if !self.sink_lost && self.write_now(&chunk[..tracked.forward], sink, cx).is_err() {
-            self.lose_sink();
-            event = event.or(Some(Event::SinkLost));
         }
-        event
     }
 
-    /// Writes as much as the sink takes at once and keeps the rest.
-    fn write_now<T>(
+    /// How far to follow, with what there is to be put in or kept out.
+    fn until(&self, looked: bool) -> Until {
+        match &self.goodbye {
+            Some(goodbye) if goodbye.place == Place::NextBoundary => Until::Boundary,
+            Some(_) => Until::CloseFrame,
+            None if self.parting() => Until::Message,
+            None if self.ping.is_some() && !self.holding() => Until::Boundary,
+            None if self.withhold != Withhold::Nothing && !looked => Until::CloseCode,
+            None => Until::ChunkEnd,
+        }
+    }
+
+    /// What follows from where the tracker stopped, before `rest`.
+    fn stopped<'c>(
         &mut self,
-        mut bytes: &[u8],
-        sink: &mut T,
+        stop: Stop,
+        until: Until,
+        rest: &'c [u8],
+        looked: &mut bool,
+    ) -> Step<'c> {
+        match (stop, until) {
+            (Stop::ChunkEnd, _) => Step::Done(None),
+            (Stop::Closed, _) => {
+                self.closed = true;
+                self.goodbye = None;
+                self.ping = None;
+                self.state = State::Silenced;
+                Step::Done(Some(Event::Closed))
+            }
+            (Stop::Violation(violation), _) => {
+                self.state = State::Silenced;
+                Step::Done(Some(Event::Violation(violation)))
+            }
+            (Stop::Pong(len), _) => Step::GoOn(&rest[len..]),
+            (Stop::Reached, Until::Message) => {
+                self.part_here();
+                Step::GoOn(rest)
+            }
+            (Stop::Reached, Until::Boundary) if self.goodbye.is_none() => {
+                self.insert_own();
+                Step::GoOn(rest)
+            }
+            (Stop::Reached, Until::CloseCode) => {
+                let code = code_of_close(rest);
+                if self.withhold.takes(code) && self.tracker.at_message_boundary() {
+                    self.state = State::Silenced;
+                    return Step::Done(Some(Event::Withheld(code)));
+                }
+                *looked = true;
+                Step::GoOn(rest)
+            }
+            (Stop::Reached, _) => {
+                self.hurry();
+                Step::Done(None)
+            }
+        }
+    }
+
+    /// Brings bytes that were followed to whom they are for: the sink, what waits for it, or what
+    /// is held for the next. Answers whether the sink, if there is one, lives.
+    fn pass_on<T>(
+        &mut self,
+        bytes: &[u8],
+        before: Position,
+        sink: Option<&mut T>,
         cx: &mut Context<'_>,
-    ) -> io::Result<()>
+    ) -> bool
     where
         T: AsyncWrite + Unpin,
     {
-        while !bytes.is_empty() {
-            match Pin::new(&mut *sink).poll_write(cx, bytes) {
-                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
-                Poll::Ready(Ok(written)) => bytes = &bytes[written..],
-                Poll::Ready(Err(error)) => return Err(error),
+        if bytes.is_empty() {
+            return true;
+        }
+        if let Some(fork) = self.fork.as_mut().filter(|fork| fork.holds()) {
+            fork.hold(bytes);
+            return true;
+        }
+        if !self.unsent.is_empty() {
+            self.unsent.extend_from_slice(bytes);
+            return true;
+        }
+        let Some(sink) = sink.filter(|_| !self.sink_lost) else {
+            if self.replaceable {
+                self.keep_from(bytes, 0, before);
+            }
+            return true;
+        };
+        let mut written = 0;
+        while written < bytes.len() {
+            match Pin::new(&mut *sink).poll_write(cx, &bytes[written..]) {
+                Poll::Ready(Ok(0) | Err(_)) => {
+                    self.keep_from(bytes, written, before);
+                    return false;
+                }
+                Poll::Ready(Ok(some)) => written += some,
                 Poll::Pending => {
-                    self.unsent = bytes.to_vec();
-                    self.sent = 0;
+                    self.keep_from(bytes, written, before);
                     break;
                 }
             }
             self.unflushed = true;
         }
-        Ok(())
+        true
     }
+
+    /// Keeps what the sink did not take, from the `written`th byte on; where the sink may be
+    /// replaced, from the beginning of the header that this is in.
+    fn keep_from(&mut self, bytes: &[u8], written: usize, before: Position) {
+        let mut at = before;
+        let from = if self.replaceable {
+            at.advance(bytes, written)
+        } else {
+            written
+        };
+        self.unsent = bytes[from..].to_vec();
+        self.sent = written - from;
+        self.unsent_at = at;
+    }
+
+    /// The sink took an error. What it has not taken stays where another sink may want it.
+    fn sink_failed(&mut self) {
+        if self.replaceable {
+            self.sink_lost = true;
+        } else {
+            self.lose_sink();
+        }
+    }
+}
+
+/// What comes after a stop of the tracker.
+enum Step<'c> {
+    /// The rest of the chunk.
+    GoOn(&'c [u8]),
+    /// Nothing more of the chunk.
+    Done(Option<Event>),
 }

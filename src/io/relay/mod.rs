@@ -6,6 +6,7 @@
 //! by `close` when the gateway wants an end, and by `expire` when its time has come.
 
 mod flow;
+mod moving;
 
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -14,10 +15,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::base::traffic::Traffic;
 use crate::core::session::record::{Cause, EndedBy, Ending};
+use crate::core::session::resume::ResumeReason;
 use crate::core::session::wheel::Tick;
 use crate::core::wire::frame::close_frame;
 use crate::core::wire::tracker::{FrameTracker, Rules, Sender, Violation};
-use crate::io::relay::flow::{Event, Flow, Place};
+use crate::io::relay::flow::{Event, Flow, Place, Withhold};
+use crate::io::relay::moving::Moving;
 use crate::live::CloseOrder;
 
 pub use crate::io::relay::flow::Scratch;
@@ -48,6 +51,18 @@ pub struct Setup {
     pub times: Times,
     /// Close code for the client when the backend is lost.
     pub backend_lost_code: u16,
+    /// Bytes that are held for the next backend, where the session may go on with one.
+    pub hold: Option<usize>,
+}
+
+/// What a relay has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// The session is over.
+    Ended(Ending),
+    /// It has no backend any more and wants another: `attach` or `give_up`. The client's half lives
+    /// on, and wants to be polled meanwhile.
+    Bereft(ResumeReason),
 }
 
 /// Part of `Times::close` that a backend has for its last word to a client that broke the rules.
@@ -63,7 +78,8 @@ enum Side {
 #[derive(Debug)]
 pub struct Relay<C> {
     client: C,
-    backend: C,
+    /// `None` between two, and when the last one is gone.
+    backend: Option<C>,
     /// From the client to the backend.
     up: Flow,
     /// From the backend to the client.
@@ -79,6 +95,8 @@ pub struct Relay<C> {
     lost: Option<Side>,
     cut: bool,
     waker: Option<Waker>,
+    /// Set where the session may go on with another backend.
+    moving: Option<Box<Moving>>,
 }
 
 impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
@@ -86,9 +104,9 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
     pub fn new(client: C, backend: C, setup: Setup, now: Tick) -> Self {
         let up = FrameTracker::new(Sender::Client, setup.client_rules);
         let down = FrameTracker::new(Sender::Backend, setup.backend_rules);
-        Self {
+        let mut relay = Self {
             client,
-            backend,
+            backend: Some(backend),
             up: Flow::new(up, setup.client_early),
             down: Flow::new(down, setup.backend_early),
             times: setup.times,
@@ -99,21 +117,26 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
             lost: None,
             cut: false,
             waker: None,
+            moving: None,
+        };
+        if let Some(hold_max) = setup.hold {
+            relay.allow_moves(hold_max);
         }
+        relay
     }
 
-    /// Moves everything that can be moved; ready when the session is over.
-    pub fn poll(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch, now: Tick) -> Poll<Ending> {
+    /// Moves everything that can be moved; ready when the session is over or, once for each time,
+    /// when it needs another backend.
+    pub fn poll(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch, now: Tick) -> Poll<Turn> {
         loop {
             if self.cut {
-                return Poll::Ready(self.ended());
+                return Poll::Ready(Turn::Ended(self.ended()));
             }
-            let up = self
-                .up
-                .poll(&mut self.client, &mut self.backend, cx, scratch);
-            let down = self
-                .down
-                .poll(&mut self.backend, &mut self.client, cx, scratch);
+            let (client, backend) = (&mut self.client, &mut self.backend);
+            let sink = backend.as_mut();
+            let up = self.up.poll(Some(client), sink, cx, scratch);
+            let (client, backend) = (&mut self.client, self.backend.as_mut());
+            let down = self.down.poll(backend, Some(client), cx, scratch);
             if self.up.take_moved() | self.down.take_moved() {
                 self.active(now);
             }
@@ -123,7 +146,12 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
                 }
             }
             if self.over() {
-                return Poll::Ready(self.ended());
+                return Poll::Ready(Turn::Ended(self.ended()));
+            }
+            self.depart();
+            if let Some(reason) = self.ask_for_backend() {
+                self.remember(cx.waker());
+                return Poll::Ready(Turn::Bereft(reason));
             }
             let turn_over =
                 up == Poll::Ready(Event::TurnOver) || down == Poll::Ready(Event::TurnOver);
@@ -146,6 +174,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
             return false;
         }
         self.ending = None;
+        self.stop_moving();
         self.end(EndedBy::Gateway, order.cause, Some(order.code), now);
         self.over_at = Some(now.saturating_add(self.times.close));
         let frame = close_frame(order.code, &order.reason, None);
@@ -161,7 +190,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
                 Some(self.times.lifetime_at.map_or(over_at, |at| at.min(over_at)))
             }
             Some(over_at) => Some(over_at),
-            None => [self.idle_at(), self.times.lifetime_at]
+            None => [self.idle_at(), self.times.lifetime_at, self.departs_at()]
                 .into_iter()
                 .flatten()
                 .min(),
@@ -173,7 +202,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
     pub fn expire(&mut self, now: Tick) {
         let too_old = self.times.lifetime_at.is_some_and(|at| now >= at);
         if let Some(over_at) = self.over_at.filter(|_| !(too_old && self.half_closed())) {
-            if now >= over_at && self.down.hurry() {
+            if now >= over_at && (self.down.hurry() || self.answer_client()) {
                 self.over_at = Some(now.saturating_add(self.times.close));
                 self.wake();
             } else if now >= over_at {
@@ -197,6 +226,8 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
             );
         } else if self.idle_at().is_some_and(|at| now >= at) {
             self.close(&order(3008, "idle for too long", Cause::IdleTimeout), now);
+        } else if self.departs_at().is_some_and(|at| now >= at) {
+            self.departure_late(now);
         }
     }
 
@@ -210,11 +241,15 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
         // Best effort: the backend learns that this was no crash of the client. Only behind whole
         // frames, and those must have left (I10).
         let whole = self.up.tracker.at_boundary() && self.up.held() == 0;
-        if whole && !self.up.closed() && !self.up.done() {
+        if let Some(backend) = &mut self.backend
+            && whole
+            && !self.up.closed()
+            && !self.up.done()
+        {
             let code = self.ending.and_then(|ending| ending.close_code);
             let frame = close_frame(code.unwrap_or(1001), "session ended", Some(mask()));
             let mut cx = Context::from_waker(Waker::noop());
-            let _ = Pin::new(&mut self.backend).poll_write(&mut cx, &frame);
+            let _ = Pin::new(backend).poll_write(&mut cx, &frame);
         }
         self.cut = true;
         self.wake();
@@ -290,6 +325,9 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
                 clean: false,
             });
             self.over_at = Some(now.saturating_add(self.times.close));
+            if !self.moves_now() {
+                self.down.withhold(Withhold::Nothing);
+            }
         }
     }
 
@@ -303,7 +341,11 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
             Event::Closed => {
                 let code = self.flow(side).tracker.close_code();
                 self.end(by, Cause::CloseFrame, code, now);
+                if side == Side::Backend {
+                    self.stop_moving();
+                }
             }
+            Event::Withheld(code) => self.backend_goes(code, now),
             Event::Violation(violation) => self.violated(side, violation, now),
             Event::SourceEnded { reset } => self.source_ended(side, by, reset, now),
             Event::SinkLost => self.sink_lost(side, now),
@@ -325,6 +367,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
     /// The offender is told what it did, the other side that the session is over. A client hears
     /// first what the backend has to say to all that was good before.
     fn violated(&mut self, side: Side, violation: Violation, now: Tick) {
+        self.stop_moving();
         let code = violation.close_code();
         let cause = match (code, side) {
             (1009, _) => Cause::TooBig,
@@ -355,10 +398,14 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
     /// The other side of `side` takes nothing more. Why is learnt from reading it, if it is read
     /// before the limit: a sender that is held up is not.
     fn sink_lost(&mut self, side: Side, now: Tick) {
+        if side == Side::Client && self.outlive_sink(now) {
+            return;
+        }
         let over_at = now.saturating_add(self.times.close);
         self.over_at = Some(self.over_at.map_or(over_at, |known| known.min(over_at)));
         match side {
             Side::Client => {
+                self.up.lose_sink();
                 self.lost.get_or_insert(Side::Backend);
             }
             Side::Backend => {
@@ -374,6 +421,10 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
         } else {
             Cause::Disconnected
         };
+        if side == Side::Backend && self.outlive_source(cause) {
+            return;
+        }
+        self.stop_moving();
         match side {
             Side::Client => {
                 self.end(by, cause, None, now);

@@ -43,6 +43,7 @@ impl Rig {
             backend_early: Vec::new(),
             times: TIMES,
             backend_lost_code: 1011,
+            hold: None,
         };
         let relay = Relay::new(inner_client, inner_backend, setup, 0);
         Self {
@@ -58,10 +59,9 @@ impl Rig {
     async fn turn(&mut self) -> Option<Ending> {
         let turn = poll_fn(|cx| {
             let poll = self.relay.poll(cx, &mut self.scratch, self.now);
-            Poll::Ready(if let Poll::Ready(ending) = poll {
-                Some(ending)
-            } else {
-                None
+            Poll::Ready(match poll {
+                Poll::Ready(Turn::Ended(ending)) => Some(ending),
+                _ => None,
             })
         });
         turn.await
@@ -69,7 +69,11 @@ impl Rig {
 
     /// Lets the relay run to its end.
     async fn run(&mut self) -> Ending {
-        poll_fn(|cx| self.relay.poll(cx, &mut self.scratch, self.now)).await
+        let turn = poll_fn(|cx| self.relay.poll(cx, &mut self.scratch, self.now));
+        match turn.await {
+            Turn::Ended(ending) => ending,
+            Turn::Bereft(reason) => panic!("{reason:?}"),
+        }
     }
 }
 

@@ -92,6 +92,12 @@ table! {
     MESSAGE_BYTES = Counter, Bytes, "sessile_session_bytes_total",
         ["route", "upstream", "direction"],
         "Bytes of sessions that were relayed, frame headers included.";
+    RESUMES = Counter, Count, "sessile_resumes_total", ["route", "upstream"],
+        "Times that a live session went on with another backend.";
+    RESUME_FAILURES = Counter, Count, "sessile_resume_failures_total", ["route", "upstream"],
+        "Sessions that ended because no other backend could go on with them.";
+    MESSAGES_LOST = Counter, Count, "sessile_messages_lost_total", ["route", "upstream"],
+        "Messages of clients that the gateway dropped with a backend, of the sessions that ended.";
     REFUSALS = Counter, Count, "sessile_refusals_total", ["route", "upstream", "reason"],
         "Requests that the gateway answered itself, by reason; no `route` if none matched.";
     HTTP_REQUESTS = Counter, Count, "sessile_http_requests_total", ["route", "upstream", "status"],
@@ -102,6 +108,11 @@ table! {
         ["route", "upstream", "reason"],
         "Attempts to reach a backend that failed, by reason; another backend may have taken the \
          request.";
+
+    AUTHENTICATIONS = Counter, Count, "sessile_authentications_total",
+        ["authenticator", "outcome"],
+        "Credentials that were judged, by outcome: ok, anonymous, or why they do not count; \
+         `missing` stands with a route's last authenticator.";
 
     ACCEPTED = Counter, Count, "sessile_accepted_connections_total", ["listener"],
         "Connections of clients that were accepted.";

@@ -7,11 +7,13 @@ pub mod backend;
 pub mod certificates;
 pub mod client;
 pub mod config;
+pub mod etcd_alone;
 pub mod gateway;
 pub mod http;
 pub mod peers;
 pub mod raw;
 pub mod records;
+pub mod tokens;
 
 use std::time::{Duration, Instant};
 

@@ -1,0 +1,3 @@
+//! What the shell does with etcd.
+
+pub(super) mod access;

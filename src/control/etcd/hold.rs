@@ -1,0 +1,412 @@
+//! Keeps one key in etcd under a lease for as long as somebody wants it there, whatever happens to
+//! etcd: an outage, a restart without its data, a restored backup, a key that was deleted.
+//!
+//! Whose it is: the first write takes the key over from whoever had it, since that is mostly the
+//! predecessor of this very process, which was killed. From then on it is written only while it is
+//! under this lease or not there at all; a key that somebody else has taken over is theirs, until
+//! it goes. A value that somebody edited while keeping the lease (`etcdctl put --ignore-lease`)
+//! stays as it was edited until there is something new to say.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use etcd_client::{
+    Client, Compare, CompareOp, Error, KeyValue, LeaseKeepAliveStream, LeaseKeeper, PutOptions,
+    Txn, TxnOp,
+};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use crate::base::backoff::Backoff;
+
+/// Between attempts to reach etcd.
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+/// However long it is gone.
+const RETRY_LAST: Duration = Duration::from_secs(5);
+/// A lease is renewed so many times within its time.
+const RENEWALS: u32 = 3;
+/// Longest wait for one answer.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+
+/// gRPC's code.
+const NOT_FOUND: i32 = 5;
+
+/// Makes a connection to etcd; called again after each failure.
+pub type Connect =
+    Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<Client, String>> + Send>> + Send + Sync>;
+
+/// How a key stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Holding {
+    /// Nobody wants it in etcd.
+    Withdrawn,
+    /// It should be there, and whether it is is not known: etcd cannot be asked.
+    Unsure(Arc<str>),
+    /// It is there with this value.
+    Held(Arc<str>),
+    /// It is there under this lease, with a value that somebody else wrote.
+    Edited(Arc<str>),
+    /// Somebody else has it, with this value.
+    Taken(Arc<str>),
+}
+
+/// A key that is being kept. Dropping it stops that, and the lease runs out by itself.
+#[derive(Debug)]
+pub struct Hold {
+    wanted: watch::Sender<Option<Arc<str>>>,
+    holding: watch::Receiver<Holding>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Hold {
+    /// Nothing is wanted yet. The lease runs for `ttl` after its last renewal.
+    ///
+    /// # Panics
+    /// Outside a runtime.
+    pub fn new(key: String, ttl: Duration, connect: Connect) -> Self {
+        let (wanted, wants) = watch::channel(None);
+        let (shown, holding) = watch::channel(Holding::Withdrawn);
+        let keeper = Keeper {
+            key,
+            ttl,
+            connect,
+            wants,
+            shown,
+            lease: None,
+            established: false,
+        };
+        Self {
+            wanted,
+            holding,
+            task: tokio::spawn(keeper.run()),
+        }
+    }
+
+    /// The value that should be there from now on; `None` takes the key away.
+    pub fn want(&self, value: Option<&str>) {
+        self.wanted.send_if_modified(|wanted| {
+            let same = wanted.as_deref() == value;
+            *wanted = value.map(Arc::from);
+            !same
+        });
+    }
+
+    /// How the key stands.
+    pub fn holding(&self) -> Holding {
+        self.holding.borrow().clone()
+    }
+
+    /// Waits until the key stands otherwise than when this was last called.
+    pub async fn changed(&mut self) -> Holding {
+        if self.holding.changed().await.is_err() {
+            // The task is gone only when the runtime ends.
+            std::future::pending::<()>().await;
+        }
+        self.holding.borrow_and_update().clone()
+    }
+
+    /// Takes the key away, and waits for that at most so long. Answers whether it is gone; if not,
+    /// it goes when its lease runs out.
+    pub async fn end(&mut self, patience: Duration) -> bool {
+        self.want(None);
+        let gone = self.holding.wait_for(|one| *one == Holding::Withdrawn);
+        matches!(timeout(patience, gone).await, Ok(Ok(_)))
+    }
+}
+
+/// Why the key may not be there.
+#[derive(Debug, thiserror::Error)]
+enum HoldError {
+    #[error("{0}")]
+    Connect(String),
+    #[error("etcd: {}", said(.0))]
+    Etcd(#[from] Error),
+    #[error("etcd did not answer within {0:?}")]
+    Late(Duration),
+    #[error("etcd has lost the lease")]
+    LeaseLost,
+}
+
+/// What etcd has under the key.
+#[derive(Debug, PartialEq, Eq)]
+enum Found {
+    Nothing,
+    Ours(String),
+    Theirs(String),
+}
+
+impl Found {
+    fn of(found: Option<&KeyValue>, lease: i64) -> Self {
+        let value = |one: &KeyValue| String::from_utf8_lossy(one.value()).into_owned();
+        match found {
+            None => Self::Nothing,
+            Some(one) if one.lease() == lease => Self::Ours(value(one)),
+            Some(one) => Self::Theirs(value(one)),
+        }
+    }
+}
+
+struct Keeper {
+    key: String,
+    ttl: Duration,
+    connect: Connect,
+    wants: watch::Receiver<Option<Arc<str>>>,
+    shown: watch::Sender<Holding>,
+    /// Granted last; etcd may have lost it.
+    lease: Option<i64>,
+    /// Whether the key was written once, so that it is ours only while it is under our lease.
+    established: bool,
+}
+
+/// A lease on a connection.
+struct Tenure {
+    client: Client,
+    lease: i64,
+    keeper: LeaseKeeper,
+    answers: LeaseKeepAliveStream,
+    patience: Duration,
+}
+
+impl Keeper {
+    async fn run(mut self) {
+        let mut backoff = Backoff::new(RETRY_FIRST, RETRY_LAST);
+        loop {
+            let wanted = self.wants.borrow_and_update().clone();
+            let done = match wanted {
+                Some(_) => self.keep(&mut backoff).await,
+                None => self.withdraw().await,
+            };
+            let Err(error) = done else {
+                backoff.reset();
+                continue;
+            };
+            tracing::debug!(key = self.key, %error, "not kept in etcd");
+            self.show(Holding::Unsure(error.to_string().into()));
+            let wait = backoff.next(fastrand::f64());
+            tokio::select! {
+                () = sleep(wait) => {}
+                changed = self.wants.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    /// Keeps the key there until it is no longer wanted.
+    async fn keep(&mut self, backoff: &mut Backoff) -> Result<(), HoldError> {
+        let mut tenure = self.tenure().await?;
+        let mut renewal = Instant::now() + self.renewal();
+        let mut written = None;
+        loop {
+            let wanted = self.wants.borrow_and_update().clone();
+            let Some(wanted) = wanted else { return Ok(()) };
+            if written.as_ref() != Some(&wanted) {
+                let holding = self.write(&mut tenure, &wanted).await?;
+                self.show(holding);
+                written = Some(wanted);
+                backoff.reset();
+            }
+            tokio::select! {
+                () = sleep_until(renewal) => {
+                    tenure.renew().await?;
+                    self.look(&mut tenure, written.as_ref().expect("it was written")).await?;
+                    renewal = Instant::now() + self.renewal();
+                }
+                // The sender is gone only when this task is about to be aborted.
+                changed = self.wants.changed() => if changed.is_err() { return Ok(()) },
+            }
+        }
+    }
+
+    fn renewal(&self) -> Duration {
+        self.ttl / RENEWALS
+    }
+
+    /// How long an answer may take: the lease must not run out meanwhile.
+    fn patience(&self) -> Duration {
+        ANSWER_MAX.min(self.renewal())
+    }
+
+    /// Connects, and has a lease there: that of before if etcd still knows it.
+    async fn tenure(&mut self) -> Result<Tenure, HoldError> {
+        let patience = self.patience();
+        let connect = timeout(patience, (self.connect)()).await;
+        let connect = connect.map_err(|_| HoldError::Late(patience))?;
+        let mut client = connect.map_err(HoldError::Connect)?;
+        if let Some(lease) = self.lease {
+            match within(patience, client.lease_keep_alive(lease)).await {
+                Ok((keeper, answers)) => {
+                    return Ok(Tenure {
+                        client,
+                        lease,
+                        keeper,
+                        answers,
+                        patience,
+                    });
+                }
+                Err(HoldError::Etcd(Error::LeaseKeepAliveError(_))) => self.lease = None,
+                Err(error) => return Err(error),
+            }
+        }
+        let seconds = i64::try_from(self.ttl.as_secs().max(1)).unwrap_or(i64::MAX);
+        let granted = within(patience, client.lease_grant(seconds, None)).await?;
+        let lease = granted.id();
+        let (keeper, answers) = within(patience, client.lease_keep_alive(lease)).await?;
+        self.lease = Some(lease);
+        Ok(Tenure {
+            client,
+            lease,
+            keeper,
+            answers,
+            patience,
+        })
+    }
+
+    /// Writes the value if the key is ours to write.
+    async fn write(&mut self, tenure: &mut Tenure, value: &Arc<str>) -> Result<Holding, HoldError> {
+        if !self.established {
+            tenure.put(&self.key, value, None).await?;
+            self.established = true;
+            return Ok(Holding::Held(Arc::clone(value)));
+        }
+        let ours = Compare::lease(self.key.as_str(), CompareOp::Equal, tenure.lease);
+        if tenure.put(&self.key, value, Some(ours)).await? {
+            return Ok(Holding::Held(Arc::clone(value)));
+        }
+        self.put_if_absent(tenure, value).await
+    }
+
+    async fn put_if_absent(
+        &self,
+        tenure: &mut Tenure,
+        value: &Arc<str>,
+    ) -> Result<Holding, HoldError> {
+        let absent = Compare::version(self.key.as_str(), CompareOp::Equal, 0);
+        if tenure.put(&self.key, value, Some(absent)).await? {
+            return Ok(Holding::Held(Arc::clone(value)));
+        }
+        Ok(match tenure.find(&self.key).await? {
+            Found::Theirs(value) => Holding::Taken(value.into()),
+            Found::Ours(value) => Holding::Edited(value.into()),
+            // It went between two questions; the next look puts it there.
+            Found::Nothing => Holding::Unsure("the key has just gone".into()),
+        })
+    }
+
+    /// Sees that the key is still there as it was written.
+    async fn look(&mut self, tenure: &mut Tenure, written: &Arc<str>) -> Result<(), HoldError> {
+        let holding = match tenure.find(&self.key).await? {
+            Found::Ours(value) if *value == **written => Holding::Held(Arc::clone(written)),
+            Found::Ours(value) => Holding::Edited(value.into()),
+            Found::Theirs(value) => Holding::Taken(value.into()),
+            Found::Nothing => self.put_if_absent(tenure, written).await?,
+        };
+        self.show(holding);
+        Ok(())
+    }
+
+    /// Gives the lease back, and with it goes the key, unless somebody else has taken it. Returns
+    /// when the key is wanted again.
+    async fn withdraw(&mut self) -> Result<(), HoldError> {
+        if let Some(lease) = self.lease {
+            self.revoke(lease).await?;
+        }
+        self.lease = None;
+        self.established = false;
+        self.show(Holding::Withdrawn);
+        if self.wants.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        Ok(())
+    }
+
+    async fn revoke(&self, lease: i64) -> Result<(), HoldError> {
+        let patience = self.patience();
+        let connect = timeout(patience, (self.connect)()).await;
+        let connect = connect.map_err(|_| HoldError::Late(patience))?;
+        let mut client = connect.map_err(HoldError::Connect)?;
+        match within(patience, client.lease_revoke(lease)).await {
+            // A lease that is not known holds no key.
+            Ok(_) => Ok(()),
+            Err(HoldError::Etcd(Error::GRpcStatus(status)))
+                if i32::from(status.code()) == NOT_FOUND =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn show(&self, holding: Holding) {
+        self.shown.send_if_modified(|shown| {
+            let changed = *shown != holding;
+            *shown = holding;
+            changed
+        });
+    }
+}
+
+impl Tenure {
+    async fn renew(&mut self) -> Result<(), HoldError> {
+        within(self.patience, self.keeper.keep_alive()).await?;
+        let answer = within(self.patience, self.answers.message()).await?;
+        match answer {
+            Some(answer) if answer.ttl() > 0 => Ok(()),
+            _ => Err(HoldError::LeaseLost),
+        }
+    }
+
+    /// Puts the value under the lease, if `condition` holds; answers whether it did.
+    async fn put(
+        &mut self,
+        key: &str,
+        value: &str,
+        condition: Option<Compare>,
+    ) -> Result<bool, HoldError> {
+        let options = PutOptions::new().with_lease(self.lease);
+        let put = TxnOp::put(key, value, Some(options));
+        let conditions: Vec<_> = condition.into_iter().collect();
+        let txn = Txn::new().when(conditions).and_then([put]);
+        let answer = within(self.patience, self.client.txn(txn)).await?;
+        Ok(answer.succeeded())
+    }
+
+    async fn find(&mut self, key: &str) -> Result<Found, HoldError> {
+        let answer = within(self.patience, self.client.get(key, None)).await?;
+        Ok(Found::of(answer.kvs().first(), self.lease))
+    }
+}
+
+/// What an error says, without what only the library's authors can read.
+pub fn said(error: &Error) -> String {
+    let Error::GRpcStatus(status) = error else {
+        return error.to_string();
+    };
+    let mut text = status.message().to_owned();
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        let why = error.to_string();
+        if !text.contains(&why) {
+            text = format!("{text}: {why}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+async fn within<T>(
+    patience: Duration,
+    question: impl Future<Output = Result<T, Error>>,
+) -> Result<T, HoldError> {
+    match timeout(patience, question).await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(HoldError::Late(patience)),
+    }
+}

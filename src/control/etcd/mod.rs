@@ -1,0 +1,4 @@
+//! etcd as a source and a place: what is kept there and followed from there.
+
+pub mod hold;
+pub mod register;
