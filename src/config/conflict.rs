@@ -1,6 +1,7 @@
 //! Routes that cannot be told apart: every request that matches one matches the other, and nothing
 //! but the name would decide. That is a fault of the configuration, and finding it is pure.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Debug;
 
@@ -9,10 +10,11 @@ use crate::config::snapshot::Route;
 
 /// Pairs of routes that have a host in common (or are both for any), paths that match the same, and
 /// equal conditions; smaller index first. Each route is paired with the first of its kind only.
-pub fn conflicts(routes: &[Route]) -> Vec<(usize, usize)> {
+pub fn conflicts<R: Borrow<Route>>(routes: &[R]) -> Vec<(usize, usize)> {
     let mut first = HashMap::new();
     let mut pairs = BTreeSet::new();
     for (index, route) in routes.iter().enumerate() {
+        let route = route.borrow();
         let conditions = Conditions::of(route);
         for host in hosts(route) {
             let known = *first.entry((host, conditions.clone())).or_insert(index);

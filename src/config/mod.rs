@@ -5,6 +5,7 @@
 pub mod conflict;
 pub mod decode;
 pub mod diagnostic;
+pub mod documents;
 pub mod expression;
 pub mod key_set;
 pub mod layers;

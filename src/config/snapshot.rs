@@ -46,10 +46,10 @@ pub struct Snapshot {
     pub listeners: Vec<Listener>,
     /// Ways to find out who a request is from, by name.
     pub authenticators: Authenticators,
-    /// Groups of backends, by name.
-    pub upstreams: BTreeMap<UpstreamName, Upstream>,
+    /// Groups of backends, by name. What a change leaves as it was is the very same.
+    pub upstreams: BTreeMap<UpstreamName, Arc<Upstream>>,
     /// Rules, in the order written; the order does not decide, see `core::routing`.
-    pub routes: Vec<Route>,
+    pub routes: Vec<Arc<Route>>,
 }
 
 /// `[node]`

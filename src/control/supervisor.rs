@@ -349,7 +349,7 @@ impl Supervisor {
 
     fn probe(&self, probes: &mut Probes, snapshot: &Snapshot) {
         let upstreams = snapshot.upstreams.values();
-        probes.apply(upstreams.map(|upstream| (upstream, self.backend_tls.of(&upstream.name))));
+        probes.apply(upstreams.map(|upstream| (&**upstream, self.backend_tls.of(&upstream.name))));
     }
 
     /// Sessions outlive their route, unless it says otherwise.

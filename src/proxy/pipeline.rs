@@ -184,7 +184,7 @@ impl Exchange {
         let matched = table.find(&request).ok_or(Refusal::NoRoute)?;
         let route = matched.route;
         let parameters = &matched.parameters;
-        let upstream = match &route.action {
+        let upstream = match table.action(route) {
             Action::Forward(upstream) => upstream,
             Action::Redirect(redirect) => {
                 let location =

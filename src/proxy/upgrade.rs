@@ -22,7 +22,7 @@ use crate::core::wire::extension;
 use crate::core::wire::handshake::{self, Answer, Granted, Upgrade};
 use crate::core::wire::tracker::{Extensions, Rules};
 use crate::io::carrier::Carrier;
-use crate::io::relay::{Setup, Times};
+use crate::io::relay::{Keepalive, Setup, Times};
 use crate::live::Phase;
 use crate::proxy::body::Outgoing;
 use crate::proxy::context::ticks;
@@ -288,6 +288,12 @@ fn setup(plan: &Plan, granted: &Granted, early: Bytes, now: u32) -> Setup {
         },
         backend_lost_code: plan.route.config.backend_lost_code,
         hold: None,
+        keepalive: plan.route.config.keepalive.map(|keepalive| Keepalive {
+            interval: ticks(keepalive.interval),
+            timeout: ticks(keepalive.timeout),
+            to_client: keepalive.to_client,
+            to_backend: keepalive.to_backend,
+        }),
     }
 }
 

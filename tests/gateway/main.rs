@@ -18,6 +18,7 @@ mod backend_loss;
 mod edge;
 mod examples;
 mod http;
+mod keepalive;
 mod limits;
 mod origin;
 mod peers;

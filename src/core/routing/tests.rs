@@ -4,6 +4,7 @@ mod matching;
 mod previewing;
 mod swapping;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::clock;
@@ -19,7 +20,7 @@ fn table(routes: &[Route], previous: Option<&RoutingTable>) -> RoutingTable {
 }
 
 fn snapshot(routes: &[Route], upstreams: &[Upstream]) -> Snapshot {
-    let named = |upstream: &Upstream| (upstream.name.clone(), upstream.clone());
+    let named = |upstream: &Upstream| (upstream.name.clone(), Arc::new(upstream.clone()));
     Snapshot {
         node: Node {
             name: "edge".into(),
@@ -46,6 +47,6 @@ fn snapshot(routes: &[Route], upstreams: &[Upstream]) -> Snapshot {
         listeners: Vec::new(),
         authenticators: std::collections::BTreeMap::new(),
         upstreams: upstreams.iter().map(named).collect(),
-        routes: routes.to_vec(),
+        routes: routes.iter().cloned().map(Arc::new).collect(),
     }
 }

@@ -11,15 +11,17 @@ use crate::base::names::{BackendId, UpstreamName};
 use crate::config::snapshot::{self, BackendState};
 use crate::core::balance::{Balancer, Candidate, Members, Passed};
 use crate::core::health::{Health, Vitals, may_eject, panicking};
+use crate::core::routing::table::{digest_of, same_config};
 
 /// A group of backends with one balancing policy.
 #[derive(Debug)]
 pub struct Upstream {
     /// What the operator wrote.
-    pub config: snapshot::Upstream,
+    pub config: Arc<snapshot::Upstream>,
     /// Sorted by id; indexes of `pick` and `explain` are places in here.
     pub members: Vec<Member>,
     balancer: Arc<Balancer>,
+    digest: u128,
 }
 
 /// One backend of an upstream.
@@ -63,12 +65,12 @@ impl Upstream {
     /// See `RoutingTable::compile`. A ring is kept where it would come out the same: draining a
     /// backend, say, builds none.
     pub(super) fn compile(
-        config: &snapshot::Upstream,
+        config: &Arc<snapshot::Upstream>,
         previous: Option<&Arc<Self>>,
         now: Instant,
         purpose: Purpose,
     ) -> Arc<Self> {
-        if let Some(same) = previous.filter(|previous| previous.config == *config) {
+        if let Some(same) = previous.filter(|previous| same_config(&previous.config, config)) {
             return Arc::clone(same);
         }
         let members = config.backends.iter().map(|backend| {
@@ -87,7 +89,8 @@ impl Upstream {
         };
         Arc::new(Self {
             members: members.collect(),
-            config: config.clone(),
+            digest: digest_of(&**config),
+            config: Arc::clone(config),
             balancer,
         })
     }
@@ -95,6 +98,11 @@ impl Upstream {
     /// Its name.
     pub fn name(&self) -> &UpstreamName {
         &self.config.name
+    }
+
+    /// Its part of the table's digest.
+    pub(super) fn digest(&self) -> u128 {
+        self.digest
     }
 
     /// The member with that id.
