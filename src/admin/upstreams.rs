@@ -131,7 +131,7 @@ fn summary(upstream: &Upstream, now: Instant) -> UpstreamSummary {
 }
 
 fn eligible(member: &Member, now: Instant) -> bool {
-    member.state == BackendState::Active
+    member.state() == BackendState::Active
         && member.vitals.health() != Health::Unhealthy
         && !member.vitals.ejected(now)
 }
@@ -143,7 +143,7 @@ fn backend(member: &Member, share: f64, now: Instant) -> BackendView {
         id: member.id.to_string(),
         address: member.address.to_string(),
         weight: member.weight,
-        state: state_word(member.state),
+        state: state_word(member.state()),
         health: health_word(vitals.health()),
         reason: vitals.reason(),
         ejected: vitals

@@ -3,9 +3,12 @@
 //! meet in `live`.
 
 pub mod certs;
+pub mod drainer;
+mod errands;
 #[cfg(feature = "etcd")]
 pub mod etcd;
 pub mod load;
 pub mod probes;
+pub mod rebalancer;
 pub mod supervisor;
 pub mod watch;
