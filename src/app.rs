@@ -3,7 +3,7 @@
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -16,11 +16,13 @@ use tokio::time::interval;
 use crate::admin::{self, ListenerView};
 use crate::base::addr::ListenAddr;
 use crate::base::clock;
-use crate::config::snapshot::Listener;
+use crate::config::snapshot::{Listener, Shutdown};
 use crate::control::certs;
 use crate::control::load::Loaded;
+use crate::control::memory;
 use crate::control::supervisor::{self, Configuration, Supervisor};
 use crate::core::routing::RoutingTable;
+use crate::core::session::drain::Profile;
 use crate::io::net::listener::{self, ListenOptions};
 use crate::io::tls::client::BackendTls;
 use crate::io::tls::server::{self, Resolver};
@@ -82,6 +84,8 @@ impl Bound {
         }
         let admin = admin::server::bind(&snapshot.admin).context("admin API")?;
         let live = Live::new(table);
+        live.set_memory_allowance(memory::allowance());
+        live.set_edge(snapshot);
         let shared = Shared {
             live: Arc::clone(&live),
             listeners: contexts.into(),
@@ -151,26 +155,34 @@ impl Bound {
             let supervisor = Arc::clone(&supervisor);
             background.spawn(async move { supervisor.follow_files().await });
         }
+        background.spawn(memory::watch(Arc::clone(&live)));
+        background.spawn(Arc::clone(supervisor.drainer()).run());
+        background.spawn(Arc::clone(supervisor.rebalancer()).run());
         background.spawn(keep_up(Arc::clone(&shared.metrics)));
         let (stop_admin, admin_stopped) = oneshot::channel::<()>();
         let api = Arc::new(operated(&shared, &supervisor, log));
         let admin = tokio::spawn(admin.serve(api, async { drop(admin_stopped.await) }));
+        if let Some(ramp) = configured.snapshot.admission {
+            live.begin_ramp(ramp);
+        }
         live.enter(Phase::Ready);
         tracing::info!(node = %node.name, workers, "ready");
 
         signals.serve_until_stop(&supervisor, &shared.records).await;
+        let shutdown = supervisor.loaded().snapshot.shutdown;
+        signals.leave(&live, shutdown.delay).await;
         live.enter(Phase::Stopping);
-        let grace = supervisor.loaded().snapshot.shutdown.grace;
-        tracing::info!(sessions = live.sessions(), ?grace, "stopping");
+        tracing::info!(sessions = live.sessions(), grace = ?shutdown.grace, "stopping");
         let end = tokio::select! {
-            cut = stop_workers(&live, grace) => {
+            cut = stop_workers(&live, &shutdown) => {
                 join(threads).await;
                 if cut == 0 { End::Orderly } else { End::Cut(cut) }
             }
             // The second signal: no more time, but every session still leaves its record.
             () = signals.stop() => {
                 let left = live.sessions();
-                stop_workers(&live, Duration::ZERO).await;
+                let at_once = Shutdown { grace: Duration::ZERO, ..shutdown };
+                stop_workers(&live, &at_once).await;
                 End::Cut(left)
             }
         };
@@ -251,9 +263,17 @@ async fn keep_up(metrics: Arc<Metrics>) {
 }
 
 /// Tells all workers at once; answers how many sessions were cut.
-async fn stop_workers(live: &Live, grace: Duration) -> usize {
-    let stops = live.workers().iter();
-    let stops = stops.map(|worker| worker.ask(|answer| WorkerCommand::Shutdown { grace, answer }));
+async fn stop_workers(live: &Live, shutdown: &Shutdown) -> usize {
+    let all = live.sessions();
+    let stops = live.workers().iter().map(|worker| {
+        let own = worker.load.sessions.load(Ordering::Relaxed);
+        let profile = Profile::of_shutdown(shutdown, own, all);
+        worker.ask(move |answer| WorkerCommand::Shutdown {
+            grace: shutdown.grace,
+            profile,
+            answer,
+        })
+    });
     let cut = futures_util::future::join_all(stops).await;
     cut.into_iter().flatten().sum()
 }
@@ -293,6 +313,20 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// Says for a time that no more clients will be taken before none are; another signal cuts
+    /// that short.
+    async fn leave(&mut self, live: &Live, delay: Duration) {
+        if delay.is_zero() {
+            return;
+        }
+        live.enter(Phase::Leaving);
+        tracing::info!(sessions = live.sessions(), ?delay, "not ready any more");
+        tokio::select! {
+            () = tokio::time::sleep(delay) => {}
+            () = self.stop() => {}
         }
     }
 

@@ -2,7 +2,8 @@
 //! phase) and how it is asked and told (a queue per worker). Neither side knows the other; both
 //! know this.
 
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -11,12 +12,19 @@ use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::base::clock;
+use crate::base::names::ListenerName;
 use crate::base::names::{BackendId, RouteName, UpstreamName};
 use crate::base::session_id::SessionId;
 use crate::base::traffic::Traffic;
+use crate::config::limits::{AddressRules, PrefixLengths, Priority};
+use crate::config::snapshot::{Admission, Snapshot};
+use crate::core::limits::{Load, Quotas};
 use crate::core::routing::RoutingTable;
+use crate::core::session::admission::Gate;
+use crate::core::session::drain::Profile;
 use crate::core::session::record::{Cause, Facts};
 use crate::core::session::resume::{Moves, ResumeReason};
+use crate::core::session::stick::Sticks;
 
 /// Commands that may wait for a worker; a worker that is this far behind is asked again later.
 const COMMANDS_MAX: usize = 64;
@@ -27,7 +35,34 @@ pub struct Live {
     table: ArcSwap<RoutingTable>,
     phase: AtomicU8,
     workers: OnceLock<Vec<WorkerHandle>>,
+    edge: ArcSwap<Edge>,
+    /// Live counts and rates of clients.
+    pub quotas: Quotas,
+    /// What the node has taken on.
+    pub load: Arc<Load>,
+    /// Memory that the node may take where the operator does not say.
+    memory_allowance: AtomicU64,
+    /// Where the keys of sticky routes have their live sessions.
+    sticks: Arc<Sticks>,
+    /// In front of new sessions, where a ramp is configured.
+    gate: OnceLock<Gate>,
     started: (Instant, SystemTime),
+}
+
+/// What is asked of clients before a route is known. It takes effect with each configuration.
+#[derive(Debug, Default)]
+pub struct Edge {
+    /// Whose network an address counts for.
+    pub address_prefix: PrefixLengths,
+    listeners: Vec<(ListenerName, AddressRules)>,
+}
+
+impl Edge {
+    /// Whether a client of this address may come in at a listener.
+    pub fn admits(&self, listener: &ListenerName, address: IpAddr) -> bool {
+        let mut rules = self.listeners.iter().filter(|(name, _)| name == listener);
+        rules.all(|(_, rules)| rules.admits(address))
+    }
 }
 
 /// Where a gateway is in its life.
@@ -39,8 +74,10 @@ pub enum Phase {
     Starting = 0,
     /// Takes clients.
     Ready = 1,
+    /// Takes clients still, but says that it will not for long (`shutdown.delay`).
+    Leaving = 2,
     /// Takes no new ones, closes those that it has.
-    Stopping = 2,
+    Stopping = 3,
 }
 
 impl Live {
@@ -50,6 +87,12 @@ impl Live {
             table: ArcSwap::from_pointee(table),
             phase: AtomicU8::new(Phase::Starting as u8),
             workers: OnceLock::new(),
+            edge: ArcSwap::default(),
+            quotas: Quotas::new(clock::now()),
+            load: Arc::default(),
+            memory_allowance: AtomicU64::new(0),
+            sticks: Arc::default(),
+            gate: OnceLock::new(),
             started: (clock::now(), clock::wall()),
         })
     }
@@ -70,11 +113,38 @@ impl Live {
         self.table.store(Arc::new(table));
     }
 
+    /// What is asked of clients before a route is known.
+    pub fn edge(&self) -> Guard<Arc<Edge>> {
+        self.edge.load()
+    }
+
+    /// Memory that the system gives the node, 0 if it does not say; for the next `set_edge`.
+    pub fn set_memory_allowance(&self, bytes: u64) {
+        self.memory_allowance.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Puts what `snapshot` says about the node's limits and its listeners' addresses into force.
+    pub fn set_edge(&self, snapshot: &Snapshot) {
+        let listeners = snapshot.listeners.iter();
+        let listeners = listeners.map(|one| (one.name.clone(), one.addresses.clone()));
+        let mut routes = snapshot.routes.iter();
+        let reserve = routes.any(|route| route.priority == Priority::High);
+        let limits = snapshot.limits;
+        let allowance = self.memory_allowance.load(Ordering::Relaxed);
+        self.load
+            .configure(limits, limits.memory_max.unwrap_or(allowance), reserve);
+        self.edge.store(Arc::new(Edge {
+            address_prefix: limits.address_prefix,
+            listeners: listeners.collect(),
+        }));
+    }
+
     /// Where the gateway is in its life.
     pub fn phase(&self) -> Phase {
         match self.phase.load(Ordering::Acquire) {
             0 => Phase::Starting,
             1 => Phase::Ready,
+            2 => Phase::Leaving,
             _ => Phase::Stopping,
         }
     }
@@ -82,6 +152,25 @@ impl Live {
     /// Goes on to a later phase; there is no way back.
     pub fn enter(&self, phase: Phase) {
         self.phase.fetch_max(phase as u8, Ordering::AcqRel);
+    }
+
+    /// Where the keys of sticky routes have their live sessions.
+    pub fn sticks(&self) -> &Arc<Sticks> {
+        &self.sticks
+    }
+
+    /// Takes new sessions by this ramp, from now on.
+    pub fn begin_ramp(&self, ramp: Admission) {
+        self.gate.get_or_init(|| Gate::new(ramp, clock::now()));
+    }
+
+    /// Lets one more new session in.
+    ///
+    /// # Errors
+    /// How long the ramp of a gateway that just started still lasts, for one too many.
+    pub fn admit_session(&self) -> Result<(), Duration> {
+        let gate = self.gate.get();
+        gate.map_or(Ok(()), |gate| gate.admit(clock::now()))
     }
 
     /// How long the gateway has run.
@@ -206,11 +295,13 @@ pub enum WorkerCommand {
         /// Told when it is done.
         answer: oneshot::Sender<()>,
     },
-    /// Closes everything with 1001, evenly over `grace`; answers when nothing is left, or when the
+    /// Closes everything with 1001, as `profile` says; answers when nothing is left, or when the
     /// time is over, how many sessions were cut.
     Shutdown {
         /// The time for all of it.
         grace: Duration,
+        /// How sessions are spread over it.
+        profile: Profile,
         /// Where the answer goes.
         answer: oneshot::Sender<usize>,
     },

@@ -74,6 +74,7 @@ pub(crate) mod tests {
     use http::Method;
 
     use super::*;
+    use crate::config::limits::{AddressRules, Priority, Quotas};
     use crate::config::origin::OriginRule;
     use crate::config::snapshot::{
         Action, HeaderEdits, OnRemoval, Redirect, Rewrite, RouteLimits, RouteTimeouts, TextMatch,
@@ -98,6 +99,9 @@ pub(crate) mod tests {
             rewrite: Rewrite::default(),
             request_headers: HeaderEdits::default(),
             origins: OriginRule::default(),
+            addresses: AddressRules::default(),
+            quotas: Quotas::default(),
+            priority: Priority::Normal,
             auth: crate::config::snapshot::RouteAuth::default(),
             affinity: Vec::new(),
             stick: false,

@@ -9,6 +9,7 @@ pub mod documents;
 pub mod expression;
 pub mod key_set;
 pub mod layers;
+pub mod limits;
 pub mod model;
 pub mod origin;
 pub mod pace;

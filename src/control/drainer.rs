@@ -154,10 +154,9 @@ impl Drainer {
         if wanted == BackendState::Draining {
             let now = self.now();
             let profile = known.map(|upstream| Profile::from(&upstream.config.drain));
-            let drain = state
-                .drains
-                .entry(place)
-                .or_insert_with(|| Drain::new(profile.unwrap_or_else(default_profile), By::Operator, now));
+            let drain = state.drains.entry(place).or_insert_with(|| {
+                Drain::new(profile.unwrap_or_else(default_profile), By::Operator, now)
+            });
             if order.state.is_some() && member.is_some() {
                 drain.by = By::Operator;
             }

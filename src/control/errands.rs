@@ -48,10 +48,7 @@ pub(super) async fn close(live: &Live, query: &SessionQuery, order: &CloseOrder)
     ask_all(live, ask).await.into_iter().sum()
 }
 
-async fn ask_all<A>(
-    live: &Live,
-    command: impl Fn(oneshot::Sender<A>) -> WorkerCommand,
-) -> Vec<A> {
+async fn ask_all<A>(live: &Live, command: impl Fn(oneshot::Sender<A>) -> WorkerCommand) -> Vec<A> {
     let command = &command;
     let asked = live.workers().iter().map(|worker| async move {
         let answer = worker.ask(command);

@@ -8,6 +8,7 @@ mod errands;
 #[cfg(feature = "etcd")]
 pub mod etcd;
 pub mod load;
+pub mod memory;
 pub mod probes;
 pub mod rebalancer;
 pub mod supervisor;

@@ -129,7 +129,9 @@ impl Rebalancer {
         let residents = self.residents(&upstream).await;
         let limit = limit(&rules, residents.len());
         let moves = choose(&weights(&upstream), &residents, &bounds(&rules, limit));
-        Ok(RebalanceView::rehearsed(&upstream, &rules, &residents, &moves))
+        Ok(RebalanceView::rehearsed(
+            &upstream, &rules, &residents, &moves,
+        ))
     }
 
     /// Begins a run; one that is under way begins anew.
@@ -343,12 +345,15 @@ impl Run {
         let left = limit.saturating_sub(progress.closed + progress.moved);
         let moves = choose(&weights(upstream), residents, &bounds(&self.rules, left));
         // Those on their way count as such until they have arrived.
-        let busy = residents.iter().filter(|one| one.busy).map(|one| Candidate {
-            id: one.id,
-            idle: one.idle,
-            movable: one.movable,
-            busy: true,
-        });
+        let busy = residents
+            .iter()
+            .filter(|one| one.busy)
+            .map(|one| Candidate {
+                id: one.id,
+                idle: one.idle,
+                movable: one.movable,
+                busy: true,
+            });
         let candidates: Vec<_> = moves.iter().map(candidate).chain(busy).collect();
         self.plan.survey(&candidates);
         if self.plan.is_done() && !upstream.wakes(clock::now()) {

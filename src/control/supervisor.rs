@@ -12,12 +12,14 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex as AsyncMutex;
 
 use crate::base::clock;
-use crate::base::names::{BackendId, UpstreamName};
+use crate::base::names::{BackendId, ListenerName, UpstreamName};
 use crate::config::diagnostic::{Diagnostic, Severity, Source};
-use crate::config::snapshot::{OnRemoval, Snapshot};
+use crate::config::snapshot::{Listener, OnRemoval, Snapshot};
 use crate::config::span::KeyPath;
+use crate::control::drainer::Drainer;
 use crate::control::load::{self, Faults, LoadOptions, Loaded};
 use crate::control::probes::{Observe, ProbeFault, Probes};
+use crate::control::rebalancer::Rebalancer;
 use crate::control::watch::Watch;
 use crate::core::health::Health;
 use crate::core::routing::RoutingTable;
@@ -34,6 +36,8 @@ pub struct Supervisor {
     configuration: Configuration,
     backend_tls: Arc<BackendTls>,
     node: Arc<NodeMetrics>,
+    drainer: Arc<Drainer>,
+    rebalancer: Arc<Rebalancer>,
     /// Held for the whole of a change, so that changes come one after the other.
     changing: AsyncMutex<Probes>,
     shown: Mutex<Shown>,
@@ -167,7 +171,11 @@ impl Supervisor {
         node: Arc<NodeMetrics>,
     ) -> Arc<Self> {
         let probes = Probes::new(Arc::new(Observer(Arc::clone(&live))));
+        let drainer = Drainer::new(Arc::clone(&live), Arc::clone(&node));
+        let rebalancer = Rebalancer::new(Arc::clone(&live), Arc::clone(&node));
         Arc::new(Self {
+            drainer,
+            rebalancer,
             live,
             configuration,
             backend_tls,
@@ -186,6 +194,19 @@ impl Supervisor {
         let mut probes = self.changing.lock().await;
         let loaded = self.shown().loaded;
         self.probe(&mut probes, &loaded.snapshot);
+        // Sessions may have been taken over from another process.
+        let table = self.live.table_arc();
+        self.drainer.swapped(&table, &table);
+    }
+
+    /// Has the drains.
+    pub fn drainer(&self) -> &Arc<Drainer> {
+        &self.drainer
+    }
+
+    /// Brings sessions home.
+    pub fn rebalancer(&self) -> &Arc<Rebalancer> {
+        &self.rebalancer
     }
 
     /// Reads the sources again and puts what they say into force.
@@ -309,11 +330,16 @@ impl Supervisor {
             restart_for: restart_needs(&before.snapshot, &loaded.snapshot),
         };
         if swapped {
+            self.drainer.before_swap(&table);
             self.backend_tls.replace(tls, || self.live.swap(table));
             self.node.swapped(report.generation);
+            let new = self.live.table_arc();
+            self.drainer.swapped(&old, &new);
+            self.rebalancer.swapped(&old, &new);
         } else {
             self.backend_tls.replace(tls, || ());
         }
+        self.live.set_edge(&loaded.snapshot);
         self.probe(probes, &loaded.snapshot);
         tracing::info!(
             generation = report.generation, digest = %report.digest, swapped,
@@ -332,7 +358,7 @@ impl Supervisor {
         let snapshot = Snapshot {
             node: before.snapshot.node.clone(),
             admin: before.snapshot.admin.clone(),
-            listeners: before.snapshot.listeners.clone(),
+            listeners: with_addresses(&before.snapshot.listeners, &loaded.snapshot.listeners),
             log: before.snapshot.log.clone(),
             ..loaded.snapshot
         };
@@ -411,6 +437,18 @@ fn changes<N: Ord + ToString, T: PartialEq>(
     }
 }
 
+/// Listeners as they were, but for the addresses that may connect, which change at once.
+fn with_addresses(before: &[Listener], after: &[Listener]) -> Vec<Listener> {
+    let of = |name: &ListenerName| after.iter().find(|listener| listener.name == *name);
+    let mut listeners = before.to_vec();
+    for listener in &mut listeners {
+        if let Some(after) = of(&listener.name) {
+            listener.addresses = after.addresses.clone();
+        }
+    }
+    listeners
+}
+
 /// Settings that are read once.
 fn restart_needs(before: &Snapshot, after: &Snapshot) -> Vec<String> {
     let mut keys = Vec::new();
@@ -422,7 +460,9 @@ fn restart_needs(before: &Snapshot, after: &Snapshot) -> Vec<String> {
     differs("node", before.node == after.node);
     differs("admin", before.admin == after.admin);
     differs("log", before.log == after.log);
-    differs("listeners", before.listeners == after.listeners);
+    differs("admission", before.admission == after.admission);
+    let now = with_addresses(&before.listeners, &after.listeners);
+    differs("listeners", now == after.listeners);
     keys
 }
 

@@ -26,6 +26,7 @@ use crate::io::tls::client::ClientTls;
 use crate::live::Phase;
 use crate::proxy::body::{Outgoing, Watch};
 use crate::proxy::connection::Connection;
+use crate::proxy::guard::Permits;
 use crate::proxy::place::{BackendSeat, Ends, Road};
 use crate::proxy::plain::Upload;
 use crate::proxy::pool::Kept;
@@ -63,6 +64,8 @@ pub(super) struct Plan {
     pub(super) set_cookie: Option<HeaderValue>,
     /// Path and query for the backend.
     pub(super) target: String,
+    /// What it takes up, from the guard on.
+    pub(super) permits: Permits,
     /// The subprotocol for the client, where the backend chooses none: browsers want one of theirs.
     pub(super) subprotocol: Option<HeaderValue>,
 }
@@ -106,8 +109,12 @@ async fn road(
         plan.upstream.config.name.clone(),
     ));
     exchange
-        .guard(&plan, &head, &kind)
+        .guard(&mut plan, &head, &kind)
         .map_err(|refusal| (refusal, way.clone()))?;
+    if matches!(kind, Kind::WebSocket(_)) {
+        let admitted = exchange.connection.worker.live().admit_session();
+        admitted.map_err(|left| (Refusal::Ramp(left), way.clone()))?;
+    }
     let kind = exchange
         .authenticate(&mut plan, &mut head, kind)
         .await
@@ -209,6 +216,7 @@ impl Exchange {
             set_cookie: None,
             target: String::new(),
             subprotocol: None,
+            permits: Permits::default(),
         }))
     }
 

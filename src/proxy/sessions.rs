@@ -429,11 +429,6 @@ impl Sessions {
         sessions.len()
     }
 
-    /// The ids of all, oldest first.
-    pub(super) fn ids(&self) -> Vec<SessionId> {
-        self.live.borrow().keys().copied().collect()
-    }
-
     /// Brings the counters of all into the metrics.
     pub(super) fn gather(&self) {
         for session in self.taken(&SessionQuery::default()) {

@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::config::span::{names_freely, names_reference, names_secret};
 
 mod auth;
+mod limits;
 mod listener;
 mod node;
 mod operations;
@@ -19,6 +20,7 @@ mod upstream;
 mod value;
 
 pub use auth::{ApiKey, Authenticator, AuthenticatorType, Expiry, RejectWith};
+pub use limits::{AddressPrefix, NetworksFile, RouteLimits};
 pub use listener::{
     Certificate, Listener, ListenerLimits, ListenerTimeouts, ListenerTls, PeersFrom,
 };
@@ -26,7 +28,7 @@ pub use node::{AccessFile, Admin, FileSource, Log, LogFormat, Node, Sources};
 pub use operations::{Admission, Drain, OnMemberRemoval, Pace, Rebalance, RebalanceMode, Shutdown};
 pub use route::{
     CloseCodes, HeaderEdits, IssueCookie, Keepalive, KeepaliveTo, OnBackendLoss, OnRemoval,
-    Reconnect, Redirect, Rewrite, Route, RouteLimits, RouteTimeouts, Stick, TextMatch,
+    Reconnect, Redirect, Rewrite, Route, RouteTimeouts, Stick, TextMatch,
 };
 pub use upstream::{
     Backend, BackendState, Passive, Policy, Probe, ProbeType, ProxyVersion, Status, Upstream,

@@ -51,6 +51,10 @@ pub struct Upstream {
     /// How long the share of a backend that appears, recovers or is taken in again grows, such as
     /// `"30s"`. `"off"`: it has its whole share at once.
     pub slow_start: TimeOrOff,
+    /// Live sessions of this gateway that one backend may have; 0 is no limit. A full one is passed
+    /// over; with all of them full a session is answered 503. Two workers that pick at the same
+    /// moment may pass it by one each.
+    pub sessions_per_backend: u64,
 }
 
 impl Default for Upstream {
@@ -71,6 +75,7 @@ impl Default for Upstream {
             drain: Drain::default(),
             rebalance: Rebalance::default(),
             slow_start: TimeOrOff(None),
+            sessions_per_backend: 0,
         }
     }
 }

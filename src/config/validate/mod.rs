@@ -81,6 +81,7 @@ pub fn validate(
 
 fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
     let node = node::node(&root.key("node"), &model.node);
+    let limits = node::limits(&root.key("node"), &model.node);
     let admin = node::admin(&root.key("admin"), &model.admin);
     let log = node::log(&root.key("log"), &model.log);
     let shutdown = operations::shutdown(&root.key("shutdown"), &model.shutdown);
@@ -105,6 +106,7 @@ fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
     }
     Some(Snapshot {
         node: node?,
+        limits: limits?,
         admin: admin?,
         log: log?,
         shutdown: shutdown?,

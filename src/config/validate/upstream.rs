@@ -74,6 +74,8 @@ pub(super) fn upstream(at: &Scope<'_>, name: &str, model: &model::Upstream) -> O
         drain: drain?,
         rebalance: rebalance?,
         slow_start: slow_start?,
+        sessions_per_backend: (model.sessions_per_backend > 0)
+            .then_some(model.sessions_per_backend),
     })
 }
 

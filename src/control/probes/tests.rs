@@ -431,6 +431,7 @@ fn upstream(name: &str, backends: &[BackendAddr], probe: Option<Probe>) -> Upstr
         drain: crate::config::snapshot::Drain::default(),
         rebalance: crate::config::snapshot::Rebalance::default(),
         slow_start: None,
+        sessions_per_backend: None,
     }
 }
 

@@ -74,6 +74,8 @@ pub enum Passed {
     OverBound,
     /// It wakes up and takes only some of its keys yet (`slow_start`).
     SlowStart,
+    /// It has as many sessions of this gateway as it may (`sessions_per_backend`).
+    Full,
     /// This request was there already.
     Tried,
 }
@@ -88,6 +90,7 @@ impl Passed {
             Self::Disabled => "disabled",
             Self::OverBound => "over_bound",
             Self::SlowStart => "slow_start",
+            Self::Full => "full",
             Self::Tried => "tried",
         }
     }
@@ -101,6 +104,7 @@ impl fmt::Display for Passed {
             Self::Ejected => "ejected after failures of ordinary traffic",
             Self::Draining => "draining, takes no new sessions",
             Self::Disabled => "disabled",
+            Self::Full => "has as many sessions of this gateway as it may",
             Self::OverBound => "has more than its bounded share of the sessions",
             Self::SlowStart => "slow start: wakes up, and this key is not among its first",
             Self::Tried => "was tried already for this request",

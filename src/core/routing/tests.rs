@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::base::clock;
 use crate::base::secret::Secret;
+use crate::config::limits::NodeLimits;
 use crate::config::snapshot::{
     AccessOutput, Admin, Log, LogFormat, Node, Route, Shutdown, Snapshot, Sources, Upstream,
 };
@@ -36,6 +37,7 @@ fn snapshot(routes: &[Route], upstreams: &[Upstream]) -> Snapshot {
             format: LogFormat::Text,
             access: AccessOutput::Off,
         },
+        limits: NodeLimits::default(),
         shutdown: Shutdown {
             delay: Duration::ZERO,
             grace: Duration::from_secs(30),

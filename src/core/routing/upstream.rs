@@ -131,14 +131,27 @@ impl Upstream {
         self.balancer.pick(key, &eligible, random)
     }
 
+    /// The same for a session, which a backend that has as many as it may does not get.
+    pub fn pick_for_session(
+        &self,
+        key: Option<&[u8]>,
+        tried: &[usize],
+        now: Instant,
+        random: u64,
+    ) -> Option<usize> {
+        let eligible = Eligible::new(self, tried, now).for_session();
+        self.balancer.pick(key, &eligible, random)
+    }
+
     /// The member that a key belongs to now, whatever its load: who would get it if load did not
     /// count. `None` if keys do not decide, or nobody may.
     pub fn home(&self, key: &[u8], now: Instant) -> Option<usize> {
         let eligible = Eligible::new(self, &[], now);
         let home = self.balancer.owner(key, &eligible)?;
         // Where load does count, who is sent home must also arrive there.
-        let arrives =
-            self.config.bounded_load.is_none() || self.pick(Some(key), &[], now, 0) == Some(home);
+        let loads =
+            self.config.bounded_load.is_some() || self.config.sessions_per_backend.is_some();
+        let arrives = !loads || self.pick_for_session(Some(key), &[], now, 0) == Some(home);
         arrives.then_some(home)
     }
 
@@ -148,8 +161,14 @@ impl Upstream {
     }
 
     /// Whether that member may take a session or request for which `tried` failed.
-    pub fn may_take(&self, index: usize, tried: &[usize], now: Instant) -> bool {
-        Eligible::new(self, tried, now).verdict(index).is_ok()
+    pub fn may_take(&self, index: usize, tried: &[usize], now: Instant, session: bool) -> bool {
+        let eligible = Eligible::new(self, tried, now);
+        let eligible = if session {
+            eligible.for_session()
+        } else {
+            eligible
+        };
+        eligible.verdict(index).is_ok()
     }
 
     /// The place of the member with that id.
@@ -183,14 +202,15 @@ impl Upstream {
         self.active().any(|member| self.awake(member, now) < 1.0)
     }
 
-    fn awake(&self, member: &Member, now: Instant) -> f64 {
+    /// Which part of its share a member takes, in 0..=1.
+    pub fn awake(&self, member: &Member, now: Instant) -> f64 {
         let slow_start = self.config.slow_start;
         slow_start.map_or(1.0, |time| member.vitals.awake(time, now))
     }
 
-    /// How `pick` would go for the same arguments with nobody tried yet.
+    /// How `pick_for_session` would go for the same arguments with nobody tried yet.
     pub fn explain(&self, key: Option<&[u8]>, now: Instant, random: u64) -> Walk {
-        let eligible = Eligible::new(self, &[], now);
+        let eligible = Eligible::new(self, &[], now).for_session();
         Walk {
             panicking: eligible.panicking(),
             candidates: self.balancer.walk(key, &eligible, random),
@@ -290,6 +310,8 @@ struct Eligible<'u> {
     upstream: &'u Upstream,
     tried: &'u [usize],
     now: Instant,
+    /// Sessions that a member may have; only sessions ask.
+    sessions_max: Option<u64>,
     /// Counted when the walk first meets a member that is not well: mostly it meets none.
     panicking: OnceCell<bool>,
 }
@@ -300,7 +322,15 @@ impl<'u> Eligible<'u> {
             upstream,
             tried,
             now,
+            sessions_max: None,
             panicking: OnceCell::new(),
+        }
+    }
+
+    fn for_session(self) -> Self {
+        Self {
+            sessions_max: self.upstream.config.sessions_per_backend,
+            ..self
         }
     }
 
@@ -329,6 +359,10 @@ impl Members for Eligible<'_> {
         }
         if self.tried.contains(&index) {
             return Err(Passed::Tried);
+        }
+        let sessions = self.sessions(index);
+        if self.sessions_max.is_some_and(|most| sessions >= most) {
+            return Err(Passed::Full);
         }
         match member.unwell(self.now) {
             Some(reason) if !self.panicking() => Err(reason),

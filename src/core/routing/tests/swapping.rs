@@ -55,6 +55,7 @@ pub(super) fn upstream(name: &str, backends: u16) -> Upstream {
         drain: crate::config::snapshot::Drain::default(),
         rebalance: crate::config::snapshot::Rebalance::default(),
         slow_start: None,
+        sessions_per_backend: None,
     }
 }
 
