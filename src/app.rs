@@ -18,6 +18,7 @@ use crate::base::addr::ListenAddr;
 use crate::base::clock;
 use crate::config::snapshot::{Listener, Shutdown};
 use crate::control::certs;
+use crate::control::jwks;
 use crate::control::load::Loaded;
 use crate::control::memory;
 use crate::control::supervisor::{self, Configuration, Supervisor};
@@ -155,6 +156,7 @@ impl Bound {
             let supervisor = Arc::clone(&supervisor);
             background.spawn(async move { supervisor.follow_files().await });
         }
+        background.spawn(jwks::follow(Arc::clone(&live), Arc::clone(&shared.node)));
         background.spawn(memory::watch(Arc::clone(&live)));
         background.spawn(Arc::clone(supervisor.drainer()).run());
         background.spawn(Arc::clone(supervisor.rebalancer()).run());

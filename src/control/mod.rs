@@ -7,6 +7,7 @@ pub mod drainer;
 mod errands;
 #[cfg(feature = "etcd")]
 pub mod etcd;
+pub mod jwks;
 pub mod load;
 pub mod memory;
 pub mod probes;

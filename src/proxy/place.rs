@@ -149,7 +149,8 @@ impl<'r> Candidates<'r> {
         if let Some(index) = members.iter().position(|member| member.id == *id) {
             let pick = |tried: &[usize]| {
                 let random = fastrand::u64(..);
-                self.upstream.pick(self.key, tried, clock::now(), random)
+                self.upstream
+                    .pick_for_session(self.key, tried, clock::now(), random)
             };
             if pick(&[index]).is_some() {
                 self.tried.push(index);

@@ -123,8 +123,8 @@ pub enum Stop {
     Closed,
     /// The frame at `forward` must not go on.
     Violation(Violation),
-    /// The frame of this many bytes at `forward` is the pong that was watched for. It is for the
-    /// gateway alone, counts as nothing, and is watched for no longer.
+    /// The frame of this many bytes at `forward` is a pong that was watched for. It is for the
+    /// gateway alone and counts as nothing.
     Pong(usize),
 }
 
@@ -211,9 +211,15 @@ impl FrameTracker {
         }
     }
 
-    /// Stops at the pong with this payload from now on, or at none.
-    pub fn watch(&mut self, pong: Option<[u8; PING_BYTES]>) {
-        self.watched = pong;
+    /// The payload whose pongs are stopped at: one for the whole session, so that late ones are
+    /// known too.
+    pub fn watched(&self) -> Option<[u8; PING_BYTES]> {
+        self.watched
+    }
+
+    /// Stops at pongs with this payload from now on.
+    pub fn watch(&mut self, pong: [u8; PING_BYTES]) {
+        self.watched = Some(pong);
     }
 
     /// Another takes the sender's place, at the beginning of its first frame.
@@ -223,7 +229,6 @@ impl FrameTracker {
             "nobody can finish another's message"
         );
         self.carry_len = 0;
-        self.watched = None;
         self.close = CloseCode::default();
     }
 
@@ -302,10 +307,8 @@ impl FrameTracker {
                 };
                 let key = header.mask.unwrap_or_default();
                 let plain = payload.iter().zip(key.iter().cycle());
-                plain.map(|(byte, key)| byte ^ key).eq(watched).then(|| {
-                    self.watched = None;
-                    Stop::Pong(len)
-                })
+                let ours = plain.map(|(byte, key)| byte ^ key).eq(watched);
+                ours.then_some(Stop::Pong(len))
             }
             _ => None,
         }

@@ -141,16 +141,17 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
     }
 
     fn ask(&mut self, side: Side, now: Tick) {
-        let mut payload = [0; PING_BYTES];
-        aws_lc_rs::rand::fill(&mut payload).expect("the system has randomness");
         let (from, to) = match side {
             Side::Client => (&mut self.up, &mut self.down),
             Side::Backend => (&mut self.down, &mut self.up),
         };
+        let payload = from.tracker.watched().unwrap_or_else(|| {
+            let mut payload = [0; PING_BYTES];
+            aws_lc_rs::rand::fill(&mut payload).expect("the system has randomness");
+            from.tracker.watch(payload);
+            payload
+        });
         let asked = to.ping(payload);
-        if asked {
-            from.tracker.watch(Some(payload));
-        }
         if let Some(alive) = &mut self.alive {
             // Whoever cannot be asked just now is looked at again later.
             *alive.pulse(side) = Pulse {

@@ -1,5 +1,8 @@
 //! Sessions over in-memory streams of any width, with a clock that the test owns.
 
+mod moving;
+mod random;
+
 use std::future::poll_fn;
 
 use proptest::prelude::*;
@@ -16,6 +19,7 @@ const RULES: Rules = Rules {
 const TIMES: Times = Times {
     idle: Some(600),
     lifetime_at: Some(10_000),
+    expires_at: None,
     close: 50,
 };
 
