@@ -342,6 +342,7 @@ impl State {
                 tracing::info!(%upstream, %backend, "drain stopped");
             }
             None if wanted => {
+                let by = if ordered { By::Operator } else { by };
                 self.drains.insert(place, Drain::new(profile, by, now));
                 tracing::info!(%upstream, %backend, ?by, ?profile, "drain began");
             }

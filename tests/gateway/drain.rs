@@ -126,7 +126,7 @@ async fn a_pace_spreads_the_closes_and_each_client_sees_one_1012() {
     assert!((drained - 60.0).abs() < 0.5, "{drained}");
     // The neighbour's session knows nothing of it.
     assert!(stays.try_join_next().is_none());
-    stays.abort_all();
+    stays.shutdown().await;
     for record in gateway
         .records()
         .iter()
@@ -171,8 +171,8 @@ async fn i1_a_drain_and_its_order_outlive_reloads_and_others_notice_nothing() {
         moved.try_join_next().is_none(),
         "I1: whoever was there still is"
     );
-    moved.abort_all();
-    stay.abort_all();
+    moved.shutdown().await;
+    stay.shutdown().await;
 }
 
 #[tokio::test]
@@ -277,7 +277,7 @@ async fn a_backend_that_leaves_its_upstream_keeps_its_sessions_unless_told() {
             assert_eq!(gateway.get("/v1/upstreams/echo")["removed"], json!([]));
             tokio::time::sleep(Duration::from_millis(700)).await;
             assert!(ends.try_join_next().is_none());
-            ends.abort_all();
+            ends.shutdown().await;
         }
     }
 }
@@ -319,22 +319,30 @@ pub fn sessile(arguments: &[&str], directory: &Path) -> Output {
     command.output().expect("sessile runs")
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn the_shell_drains_watches_and_undoes() {
     let (one, _two, gateway) = pair("").await;
     let ends = clients_at(&gateway, one.address, 10).await;
     let id = one.address.to_string();
-    let run = |more: &[&str]| {
-        let arguments = [&["drain", "echo", &id], more].concat();
-        let output = sessile(&arguments, gateway.directory());
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let directory = gateway.directory().to_owned();
+    let run = async |more: &[&'static str]| {
+        let arguments: Vec<_> = more.iter().map(ToString::to_string).collect();
+        let (id, directory) = (id.clone(), directory.clone());
+        // The clients go on meanwhile.
+        let output = tokio::task::spawn_blocking(move || {
+            let mut all = vec!["drain", "echo", &id];
+            all.extend(arguments.iter().map(String::as_str));
+            sessile(&all, &directory)
+        });
+        let output = output.await.unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         (
             output.status.code(),
-            text,
-            String::from_utf8_lossy(&output.stderr).into_owned(),
+            text(&output.stdout),
+            text(&output.stderr),
         )
     };
-    let (code, text, _) = run(&["--within", "500ms", "--watch"]);
+    let (code, text, _) = run(&["--within", "500ms", "--watch"]).await;
     assert_eq!(code, Some(0), "{text}");
     assert!(text.lines().count() >= 2, "progress: {text}");
     assert!(
@@ -342,13 +350,13 @@ async fn the_shell_drains_watches_and_undoes() {
         "{text}"
     );
     times(ends, Instant::now() - Duration::from_secs(60)).await;
-    let (code, text, _) = run(&["--undo"]);
+    let (code, text, _) = run(&["--undo"]).await;
     assert_eq!(code, Some(0));
     assert!(
         text.contains("active (active by the configuration)"),
         "{text}"
     );
-    let (code, _, error) = run(&["--pause"]);
+    let (code, _, error) = run(&["--pause"]).await;
     assert_eq!(code, Some(1), "{error}");
     assert!(error.contains("is not draining"), "{error}");
     let output = sessile(&["drain", "nothing", &id], gateway.directory());
