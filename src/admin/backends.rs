@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::admin::Gateway;
 use crate::admin::extract::Body;
 use crate::admin::problem::Problem;
-use crate::admin::upstreams::backend;
+use crate::admin::upstreams::member_view;
 use crate::base::names::{BackendId, UpstreamName};
 use crate::config::model::{Pace, Time};
 use crate::config::snapshot::{BackendState, Tempo};
@@ -102,8 +102,7 @@ pub(super) async fn change(
     let table = gateway.live.table_arc();
     let member = table.upstream(&upstream).and_then(|upstream| {
         let index = upstream.index_of(&id)?;
-        let share = upstream.shares()[index];
-        Some(backend(upstream, &upstream.members[index], share, drainer))
+        Some(member_view(&gateway, upstream, index))
     });
     Ok(match member {
         Some(view) => Json(view).into_response(),

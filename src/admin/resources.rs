@@ -15,7 +15,7 @@ use crate::admin::resolve::{Asked, Explanation};
 use crate::admin::{Gateway, Page};
 use crate::admin::{
     backends, config, log, metrics, openapi, preview, quotas, rebalance, resolve, routes, sessions,
-    status, upstreams,
+    sources, status, upstreams,
 };
 use crate::control::rebalancer::RebalanceView;
 use crate::control::supervisor::preview::Preview;
@@ -175,6 +175,13 @@ fn configuration() -> Vec<Resource> {
         )
         .answers::<config::ReloadView>()
         .statuses(&[200, 422]),
+        Resource::post(
+            "/v1/sources/etcd/accept",
+            sources::accept,
+            "Takes documents out of force that a read of etcd lacked and that stayed in doubt.",
+        )
+        .answers::<sources::Accepted>()
+        .statuses(&[202, 404]),
         Resource::post(
             "/v1/preview",
             preview::preview,

@@ -78,6 +78,9 @@ pub(super) struct BackendView {
     reason: Option<String>,
     /// Left out for a time, since ordinary traffic failed on it.
     ejected: Option<EjectionView>,
+    /// It has lost its lease in etcd together with others, and stays while nothing speaks against
+    /// it.
+    stale: bool,
     /// Live.
     sessions: u64,
     /// Since the backend is known.
@@ -122,17 +125,28 @@ pub(super) async fn one(
     let upstream = table.upstream(&name);
     let upstream = upstream.ok_or_else(|| Problem::not_found(format!("no upstream `{name}`")))?;
     let now = clock::now();
+    let seen = gateway.etcd.as_ref().map(|state| state.seen());
+    let stale = |id: &str| seen.as_ref().is_some_and(|seen| seen.is_stale(&name, id));
     let members = upstream.members.iter().zip(upstream.shares());
     let supervisor = &gateway.supervisor;
     let drainer = supervisor.drainer();
     Ok(Json(UpstreamView {
         summary: summary(upstream, now),
         backends: members
-            .map(|(member, share)| backend(upstream, member, share, drainer))
+            .map(|(member, share)| backend(upstream, member, share, stale(&member.id), drainer))
             .collect(),
         removed: removed(upstream, drainer),
         rebalance: supervisor.rebalancer().view(upstream.name()),
     }))
+}
+
+/// One member.
+pub(super) fn member_view(gateway: &Gateway, upstream: &Upstream, index: usize) -> BackendView {
+    let member = &upstream.members[index];
+    let seen = gateway.etcd.as_ref().map(|state| state.seen());
+    let stale = seen.is_some_and(|seen| seen.is_stale(upstream.name(), &member.id));
+    let drainer = gateway.supervisor.drainer();
+    backend(upstream, member, upstream.shares()[index], stale, drainer)
 }
 
 fn removed(upstream: &Upstream, drainer: &Drainer) -> Vec<RemovedView> {
@@ -172,10 +186,11 @@ fn eligible(member: &Member, now: Instant) -> bool {
         && !member.vitals.ejected(now)
 }
 
-pub(super) fn backend(
+fn backend(
     upstream: &Upstream,
     member: &Member,
     share: f64,
+    stale: bool,
     drainer: &Drainer,
 ) -> BackendView {
     let (vitals, now) = (&member.vitals, clock::now());
@@ -194,6 +209,7 @@ pub(super) fn backend(
         ejected: vitals
             .ejection(now)
             .map(|ejection| ejection_view(&ejection, now)),
+        stale,
         sessions: vitals.sessions(),
         sessions_total: vitals.sessions_total(),
         connects: vitals.connects(),

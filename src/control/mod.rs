@@ -7,10 +7,12 @@ pub mod drainer;
 mod errands;
 #[cfg(feature = "etcd")]
 pub mod etcd;
+pub mod handover;
 pub mod jwks;
 pub mod load;
 pub mod memory;
 pub mod probes;
 pub mod rebalancer;
+pub mod source;
 pub mod supervisor;
 pub mod watch;

@@ -18,7 +18,7 @@ use crate::core::session::record::Cause;
 use crate::io::net::listener::Bound;
 use crate::live::{CloseOrder, SessionBrief, SessionQuery, WorkerCommand, WorkerHandle};
 use crate::proxy::accept::{self, ARRIVALS_MAX, Arrival, Neighbour};
-use crate::proxy::context::{TICK, Worker};
+use crate::proxy::context::{Standing, TICK, Worker};
 
 pub use crate::proxy::context::{ListenerContext, Shared};
 
@@ -133,7 +133,7 @@ impl Worker {
     }
 
     /// Whoever asked may have given up waiting; that is no fault here.
-    fn carry_out(&self, command: WorkerCommand) {
+    fn carry_out(self: &Rc<Self>, command: WorkerCommand) {
         match command {
             WorkerCommand::Sessions {
                 query,
@@ -163,6 +163,27 @@ impl Worker {
                 self.sessions.gather();
                 let _ = answer.send(());
             }
+            WorkerCommand::Pack {
+                after,
+                limit,
+                answer,
+            } => {
+                let _ = answer.send(self.pack(after, limit));
+            }
+            WorkerCommand::Release {
+                taken,
+                resume,
+                answer,
+            } => {
+                let _ = answer.send(self.release(&taken, resume));
+            }
+            WorkerCommand::Adopt {
+                parcels,
+                go,
+                answer,
+            } => {
+                let _ = answer.send(self.adopt(parcels, go));
+            }
             WorkerCommand::Shutdown { answer, .. } => {
                 let _ = answer.send(0);
             }
@@ -185,7 +206,7 @@ async fn shut_down(
     arrivals: &mut mpsc::Receiver<Arrival>,
     (grace, profile): (Duration, Profile),
 ) -> usize {
-    worker.stop();
+    worker.stand(Standing::Stopping);
     let began = Instant::now();
     let mut farewell = Farewell::new(profile);
     let mut over = began + grace + LAST_ANSWERS;

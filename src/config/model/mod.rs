@@ -16,6 +16,7 @@ mod listener;
 mod node;
 mod operations;
 mod route;
+mod source;
 mod upstream;
 mod value;
 
@@ -24,12 +25,13 @@ pub use limits::{AddressPrefix, NetworksFile, RouteLimits};
 pub use listener::{
     Certificate, Listener, ListenerLimits, ListenerTimeouts, ListenerTls, PeersFrom,
 };
-pub use node::{AccessFile, Admin, FileSource, Log, LogFormat, Node, Sources};
+pub use node::{AccessFile, Admin, Log, LogFormat, Node};
 pub use operations::{Admission, Drain, OnMemberRemoval, Pace, Rebalance, RebalanceMode, Shutdown};
 pub use route::{
     CloseCodes, HeaderEdits, IssueCookie, Keepalive, KeepaliveTo, OnBackendLoss, OnRemoval,
     Reconnect, Redirect, Rewrite, Route, RouteTimeouts, Stick, TextMatch,
 };
+pub use source::{EtcdSource, EtcdTimeouts, EtcdTls, FileSource, Sources};
 pub use upstream::{
     Backend, BackendState, Passive, Policy, Probe, ProbeType, ProxyVersion, Status, Upstream,
     UpstreamTls,
@@ -120,13 +122,13 @@ mod tests {
     }
 
     #[test]
-    fn i11_token_and_secret_are_the_only_keys_of_the_model_that_are_masked() {
+    fn i11_only_these_keys_of_the_model_are_masked() {
         let mut found = Vec::new();
         keys(&Model::json_schema(), &mut found);
         assert!(found.len() > 100, "{found:?}");
         found.retain(|key| KeyPath(vec![key.clone()]).is_secret());
         found.sort();
         found.dedup();
-        assert_eq!(found, ["secret", "token"]);
+        assert_eq!(found, ["password", "secret", "token"]);
     }
 }

@@ -1,4 +1,4 @@
-//! The sections that say what this process is and does: `[node]`, `[admin]`, `[log]`, `[sources]`.
+//! The sections that say what this process is and does: `[node]`, `[admin]`, `[log]`.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -94,27 +94,4 @@ pub struct AccessFile {
 
 impl LongForm for AccessFile {
     const EXPECTED: &'static str = "\"off\", \"stdout\" or { file = \"…\" }";
-}
-
-/// Where configuration and membership come from.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Sources {
-    /// The configuration file itself.
-    pub file: FileSource,
-}
-
-/// The configuration file as a source.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct FileSource {
-    /// Whether a changed file takes effect at once. SIGHUP and `POST /v1/reload` read it in any
-    /// case.
-    pub watch: bool,
-}
-
-impl Default for FileSource {
-    fn default() -> Self {
-        Self { watch: true }
-    }
 }

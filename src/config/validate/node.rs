@@ -1,4 +1,4 @@
-//! `[node]`, `[admin]`, `[log]`, `[sources]`.
+//! `[node]`, `[admin]`, `[log]`.
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
@@ -9,7 +9,7 @@ use crate::config::diagnostic::suggestion;
 use crate::config::layers::Part;
 use crate::config::limits::{NodeLimits, PrefixLengths};
 use crate::config::model::{self, SecretSource, TextOr};
-use crate::config::snapshot::{AccessOutput, Admin, Log, LogFormat, Node, Sources};
+use crate::config::snapshot::{AccessOutput, Admin, Log, LogFormat, Node};
 use crate::config::validate::scope::Scope;
 
 const WORKERS_MAX: usize = 1024;
@@ -155,10 +155,4 @@ fn access(at: &Scope<'_>, model: &TextOr<model::AccessFile>) -> Option<AccessOut
             AccessOutput::File(at.resolve(file))
         }
     })
-}
-
-pub(super) fn sources(model: &model::Sources) -> Sources {
-    Sources {
-        watch_file: model.file.watch,
-    }
 }

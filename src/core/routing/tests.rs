@@ -45,7 +45,10 @@ fn snapshot(routes: &[Route], upstreams: &[Upstream]) -> Snapshot {
             jitter: 0.5,
         },
         admission: None,
-        sources: Sources { watch_file: false },
+        sources: Sources {
+            watch_file: false,
+            etcd: None,
+        },
         listeners: Vec::new(),
         authenticators: std::collections::BTreeMap::new(),
         upstreams: upstreams.iter().map(named).collect(),
