@@ -483,11 +483,6 @@ impl Sessions {
         sessions.len()
     }
 
-    /// The ids of all, oldest first.
-    pub(super) fn ids(&self) -> Vec<SessionId> {
-        self.live.borrow().keys().copied().collect()
-    }
-
     /// Brings the counters of all into the metrics.
     pub(super) fn gather(&self) {
         for session in self.taken(&SessionQuery::default()) {
@@ -514,5 +509,5 @@ impl BackendSeat {
     }
 }
 
-const _: () = assert!(size_of::<Session>() <= 1024, "every live session holds one");
+const _: () = assert!(size_of::<Session>() <= 1040, "every live session holds one");
 const _: () = assert!(size_of::<Poll<Turn>>() <= 8, "returned at every wake-up");
