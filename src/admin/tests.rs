@@ -79,6 +79,8 @@ async fn status_says_how_the_gateway_is() {
     let expected = json!({
         "node": "edge-1",
         "version": env!("CARGO_PKG_VERSION"),
+        "pid": std::process::id(),
+        "taken_over": null,
         "started": "…",
         "uptime_seconds": null,
         "phase": "ready",

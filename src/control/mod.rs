@@ -5,6 +5,7 @@
 pub mod certs;
 #[cfg(feature = "etcd")]
 pub mod etcd;
+pub mod handover;
 pub mod jwks;
 pub mod load;
 pub mod memory;

@@ -18,6 +18,7 @@ mod autobahn;
 mod backend_loss;
 mod edge;
 mod examples;
+mod handover;
 mod http;
 mod keepalive;
 mod limits;

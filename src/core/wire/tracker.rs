@@ -2,12 +2,15 @@
 //! what it counts as, whether the sequence is allowed. It never looks into a payload but for the
 //! code of a close frame, and holds nothing but the bytes of a header that is not all there yet.
 
+use serde::{Deserialize, Serialize};
+
 use crate::base::traffic::Traffic;
 use crate::core::wire::frame::{FrameHeader, HEADER_MAX, Opcode};
 use crate::core::wire::position::Position;
 
 /// Who sends the frames.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Sender {
     /// Its frames are masked.
     Client,
@@ -16,7 +19,8 @@ pub enum Sender {
 }
 
 /// What the sender may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Rules {
     /// Longest payload of one frame, in bytes.
     pub frame_bytes: u64,
@@ -27,7 +31,8 @@ pub struct Rules {
 }
 
 /// What client and backend agreed on beyond RFC 6455.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Extensions {
     /// Nothing: every reserved bit is an error.
     None,
@@ -132,7 +137,8 @@ pub enum Stop {
 pub const PING_BYTES: usize = 8;
 
 /// One direction of a session.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct FrameTracker {
     sender: Sender,
     rules: Rules,
@@ -152,7 +158,8 @@ pub struct FrameTracker {
 }
 
 /// What to count when the current frame ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 enum Frame {
     /// A fragment that does not end its message, or something an unknown extension made.
     Uncounted,
@@ -161,7 +168,8 @@ enum Frame {
 }
 
 /// The first two payload bytes of a close frame, unmasked as they come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct CloseCode {
     key: [u8; 2],
     bytes: [u8; 2],
@@ -190,6 +198,11 @@ impl FrameTracker {
     /// chunk given to `track` must begin with it.
     pub fn carry(&self) -> &[u8] {
         &self.carry[..usize::from(self.carry_len)]
+    }
+
+    /// Whether it is one that following frames can lead to; asked of what another process wrote.
+    pub fn is_sound(&self) -> bool {
+        usize::from(self.carry_len) <= self.carry.len() && self.close.seen <= 2
     }
 
     /// Whether everything forwarded so far is whole frames, so that a control frame may go in.
