@@ -20,10 +20,14 @@ use crate::base::addr::ListenAddr;
 use crate::base::clock;
 use crate::config::snapshot::Listener;
 use crate::control::certs;
+#[cfg(feature = "etcd")]
+use crate::control::etcd::follow::Follower;
 use crate::control::handover::{self, Claim, Handover, Parting};
 use crate::control::jwks;
 use crate::control::load::Loaded;
 use crate::control::memory;
+use crate::control::source::SourceState;
+use crate::control::supervisor::documents::resolved;
 use crate::control::supervisor::{self, Configuration, Supervisor};
 use crate::core::routing::RoutingTable;
 use crate::io::net::listener::{self, Inheritance, ListenOptions, Owner};
@@ -73,7 +77,9 @@ impl Bound {
     ) -> anyhow::Result<Self> {
         let mut nothing = Inheritance::default();
         let claimed = claim.is_some();
-        let snapshot = &loaded.snapshot;
+        // Names that only documents of other sources bring are looked up when those are there.
+        let resolved = resolved(&loaded);
+        let snapshot = &resolved.snapshot;
         let metrics = Metrics::new();
         let (records, records_guard) = Records::open(&snapshot.log, &snapshot.node.name)?;
         let table = RoutingTable::compile(snapshot, None, 1, clock::now());
@@ -162,12 +168,14 @@ impl Bound {
         let configured = supervisor.loaded();
         let node = &configured.snapshot.node;
         let workers = worker_count(node.workers);
-        let (handles, threads) = worker::start(&shared, workers, sockets).context("workers")?;
         let live = Arc::clone(&shared.live);
+        let mut background = JoinSet::new();
+        // Before the first client is served; until then they queue.
+        let etcd = follow_etcd(&supervisor, &live, &mut background).await;
+        let (handles, threads) = worker::start(&shared, workers, sockets).context("workers")?;
         live.set_workers(handles);
         supervisor.start().await;
 
-        let mut background = JoinSet::new();
         for (listener, resolver) in certificates {
             let tls = listener
                 .tls
@@ -182,7 +190,7 @@ impl Bound {
         background.spawn(memory::watch(Arc::clone(&live)));
         background.spawn(keep_up(Arc::clone(&shared.metrics)));
         let (stop_admin, admin_stopped) = oneshot::channel::<()>();
-        let api = Arc::new(operated(&shared, &supervisor, log));
+        let api = Arc::new(operated(&shared, &supervisor, log, etcd));
         let admin = tokio::spawn(admin.serve(api, async { drop(admin_stopped.await) }));
         live.enter(Phase::Ready);
         tracing::info!(node = %node.name, workers, "ready");
@@ -279,7 +287,12 @@ fn settle(claim: &mut Claim, shares: Shares) -> anyhow::Result<Handover> {
 }
 
 /// The gateway as the admin API sees it.
-fn operated(shared: &Shared, supervisor: &Arc<Supervisor>, log: LogLevel) -> admin::Gateway {
+fn operated(
+    shared: &Shared,
+    supervisor: &Arc<Supervisor>,
+    log: LogLevel,
+    etcd: Option<Arc<SourceState>>,
+) -> admin::Gateway {
     let listeners = shared.listeners.iter().map(|listener| ListenerView {
         name: listener.config.name.to_string(),
         tls: listener.tls.is_some(),
@@ -293,6 +306,42 @@ fn operated(shared: &Shared, supervisor: &Arc<Supervisor>, log: LogLevel) -> adm
         log: Some(log),
         listeners: listeners.collect(),
         supervisor: Arc::clone(supervisor),
+        etcd,
+    }
+}
+
+/// Puts what etcd says into force and follows it; waits for its first answer, but not for long.
+async fn follow_etcd(
+    supervisor: &Arc<Supervisor>,
+    live: &Arc<Live>,
+    background: &mut JoinSet<()>,
+) -> Option<Arc<SourceState>> {
+    let configured = supervisor.loaded();
+    let settings = configured.snapshot.sources.etcd.clone()?;
+    #[cfg(feature = "etcd")]
+    {
+        let state_dir = configured.snapshot.node.state_dir.as_deref();
+        let (supervisor, live) = (Arc::clone(supervisor), Arc::clone(live));
+        let follower = Follower::new(settings, state_dir, supervisor, live).await;
+        let (state, patience) = (follower.state(), follower.patience());
+        background.spawn(follower.run());
+        if tokio::time::timeout(patience, state.synced())
+            .await
+            .is_err()
+        {
+            let seen = state.seen();
+            tracing::warn!(
+                fault = seen.fault,
+                from_last_known_good = seen.from_last_known_good,
+                "etcd has not answered; starting without waiting for it any longer"
+            );
+        }
+        Some(state)
+    }
+    #[cfg(not(feature = "etcd"))]
+    {
+        let _ = (settings, live, background);
+        unreachable!("validation refuses the table in a build without etcd");
     }
 }
 
