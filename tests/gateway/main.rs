@@ -33,6 +33,7 @@ mod overload;
 mod peers;
 mod preview;
 mod quotas;
+mod rates;
 mod reconnect;
 mod records;
 mod register;

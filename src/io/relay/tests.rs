@@ -49,6 +49,7 @@ impl Rig {
             backend_lost_code: 1011,
             hold: None,
             keepalive: None,
+            throttle: None,
         };
         let relay = Relay::new(inner_client, inner_backend, setup, 0);
         Self {

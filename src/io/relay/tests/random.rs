@@ -245,6 +245,7 @@ impl World {
             times: TIMES,
             backend_lost_code: 1011,
             hold: Some(HOLD_MAX),
+            throttle: None,
             keepalive: Some(Keepalive {
                 interval: 10,
                 timeout: 100_000,
