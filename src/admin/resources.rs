@@ -36,10 +36,31 @@ pub(super) struct Resource {
     pub(super) statuses: &'static [u16],
 }
 
+/// What one must be allowed to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// To look.
+    Read,
+    /// To change something.
+    Operate,
+}
+
+/// What is asked with POST since it has a body, and changes nothing.
+pub(super) const READ_BY_POST: [&str; 2] = ["/v1/preview", "/v1/resolve"];
+
 /// Names a type's schema, and leaves its definition with the generator.
 pub(super) type Describe = fn(&mut SchemaGenerator) -> Schema;
 
 impl Resource {
+    /// What one must be allowed to do to use it.
+    pub(super) fn role(&self) -> Role {
+        match self.method {
+            Method::GET => Role::Read,
+            Method::POST if READ_BY_POST.contains(&self.path) => Role::Read,
+            _ => Role::Operate,
+        }
+    }
+
     fn new<H: Handler<T, Arc<Gateway>>, T: 'static>(
         (filter, method): (MethodFilter, Method),
         path: &'static str,
