@@ -24,8 +24,8 @@ use crate::control::memory;
 use crate::control::supervisor::{self, Configuration, Supervisor};
 use crate::core::routing::RoutingTable;
 use crate::io::net::listener::{self, ListenOptions};
-use crate::io::tls::client::BackendTls;
-use crate::io::tls::server::{self, Resolver};
+use crate::io::tls::client::{self, BackendTls};
+use crate::io::tls::server::{self, ClientAuthorities, Resolver};
 use crate::live::{Live, Phase, WorkerCommand};
 use crate::proxy::worker::{self, ListenerContext, Shared};
 use crate::telemetry::log::LogLevel;
@@ -91,6 +91,7 @@ impl Bound {
             listeners: contexts.into(),
             records,
             backend_tls: Arc::clone(&backend_tls),
+            judges: Arc::default(),
             metrics,
             node: Arc::clone(&node),
         };
@@ -229,9 +230,17 @@ fn open_listener(config: &Listener, metrics: &Arc<Metrics>) -> anyhow::Result<Op
     let mut resolver = None;
     if let Some(settings) = &config.tls {
         let opened = certs::open(name, settings).with_context(|| format!("listener `{name}`"))?;
+        let clients = match &settings.clients {
+            Some((ca, required)) => Some(ClientAuthorities {
+                roots: client::read_roots(ca).with_context(|| format!("listener `{name}`"))?,
+                required: *required,
+            }),
+            None => None,
+        };
         tls = Some(server::server_config(
             Arc::clone(&opened),
             settings.minimum,
+            clients,
         )?);
         resolver = Some(opened);
     }

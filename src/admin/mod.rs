@@ -14,6 +14,7 @@ mod problem;
 mod quotas;
 pub mod resolve;
 mod resources;
+pub mod revocations;
 mod routes;
 pub mod server;
 pub mod sessions;

@@ -21,7 +21,8 @@ mod value;
 pub use auth::{ApiKey, Authenticator, AuthenticatorType, Expiry, RejectWith};
 pub use limits::{AddressPrefix, NetworksFile, RouteLimits};
 pub use listener::{
-    Certificate, Listener, ListenerLimits, ListenerTimeouts, ListenerTls, PeersFrom,
+    Certificate, ClientCertificates, Listener, ListenerLimits, ListenerTimeouts, ListenerTls,
+    PeersFrom,
 };
 pub use node::{AccessFile, Admin, FileSource, Log, LogFormat, Node, Shutdown, Sources};
 pub use route::{

@@ -16,6 +16,7 @@ mod auth;
 mod edits;
 mod guard;
 mod listener;
+mod methods;
 mod node;
 mod route;
 mod scope;
@@ -95,7 +96,10 @@ fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
     let authenticators: Vec<_> = model
         .authenticators
         .iter()
-        .map(|(name, one)| auth::authenticator(&root.key("authenticators").key(name), name, one))
+        .map(|(name, one)| {
+            let at = root.key("authenticators").key(name);
+            auth::authenticator(&at, name, one, &model.authenticators)
+        })
         .collect();
     let routes = routes(root, model);
     warn_of_unused(root, model);
