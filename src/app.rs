@@ -1,6 +1,7 @@
 //! Puts the gateway together: the only file that knows everything. `Gateway::bind` opens every
 //! socket or fails; `Bound::run` serves until it is told to stop, and says how that went.
 
+use std::io;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -8,6 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::Context;
+use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -18,12 +20,17 @@ use crate::base::addr::ListenAddr;
 use crate::base::clock;
 use crate::config::snapshot::Listener;
 use crate::control::certs;
+#[cfg(feature = "etcd")]
+use crate::control::etcd::follow::Follower;
+use crate::control::handover::{self, Claim, Handover, Parting};
 use crate::control::jwks;
 use crate::control::load::Loaded;
 use crate::control::memory;
+use crate::control::source::SourceState;
+use crate::control::supervisor::documents::resolved;
 use crate::control::supervisor::{self, Configuration, Supervisor};
 use crate::core::routing::RoutingTable;
-use crate::io::net::listener::{self, ListenOptions};
+use crate::io::net::listener::{self, Inheritance, ListenOptions, Owner};
 use crate::io::tls::client::{self, BackendTls};
 use crate::io::tls::server::{self, ClientAuthorities, Resolver};
 use crate::live::{Live, Phase, WorkerCommand};
@@ -41,6 +48,7 @@ pub struct Bound {
     sockets: Vec<(usize, listener::Bound)>,
     admin: admin::server::Bound,
     certificates: Vec<(Listener, Arc<Resolver>)>,
+    handover: Option<Handover>,
     supervisor: Arc<Supervisor>,
     log: LogLevel,
     _records: RecordsGuard,
@@ -49,14 +57,15 @@ pub struct Bound {
 /// How a gateway's end went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// Every session had its close frame.
+    /// Every session had its close frame, or is with the next process.
     Orderly,
     /// So many sessions were cut off.
     Cut(usize),
 }
 
 impl Bound {
-    /// Opens everything that `loaded` asks for.
+    /// Opens everything that `loaded` asks for; what the process before this one left, if `claim`
+    /// has something, is not opened again.
     ///
     /// # Errors
     /// When a socket, a certificate or a record file cannot be opened; nothing is left open then.
@@ -64,8 +73,13 @@ impl Bound {
         configuration: Configuration,
         loaded: Loaded,
         log: LogLevel,
+        mut claim: Option<&mut Claim>,
     ) -> anyhow::Result<Self> {
-        let snapshot = &loaded.snapshot;
+        let mut nothing = Inheritance::default();
+        let claimed = claim.is_some();
+        // Names that only documents of other sources bring are looked up when those are there.
+        let resolved = resolved(&loaded);
+        let snapshot = &resolved.snapshot;
         let metrics = Metrics::new();
         let (records, records_guard) = Records::open(&snapshot.log, &snapshot.node.name)?;
         let table = RoutingTable::compile(snapshot, None, 1, clock::now());
@@ -76,13 +90,26 @@ impl Bound {
         let mut contexts = Vec::new();
         let mut sockets = Vec::new();
         let mut certificates = Vec::new();
+        let mut shares = Vec::new();
+        let inheritance = match &mut claim {
+            Some(claim) => &mut claim.inheritance,
+            None => &mut nothing,
+        };
         for (place, config) in snapshot.listeners.iter().enumerate() {
-            let (context, bound, resolver) = open_listener(config, &metrics)?;
+            let (context, bound, resolver) = open_listener(config, &metrics, inheritance)?;
+            let owner = Owner::Listener(config.name.clone());
+            let share = |socket: &listener::Bound| (owner.clone(), socket.share());
+            shares.extend(bound.iter().filter(|_| claimed).map(share));
             contexts.push(context);
             sockets.extend(bound.into_iter().map(|socket| (place, socket)));
             certificates.extend(resolver.map(|resolver| (config.clone(), resolver)));
         }
-        let admin = admin::server::bind(&snapshot.admin).context("admin API")?;
+        let admin = admin::server::bind(&snapshot.admin, inheritance).context("admin API")?;
+        shares.push((Owner::Admin, admin.share()));
+        let handover = match claim {
+            Some(claim) => Some(settle(claim, shares).context("hand-over")?),
+            None => None,
+        };
         let live = Live::new(table);
         live.set_memory_allowance(memory::allowance());
         live.set_edge(snapshot);
@@ -101,6 +128,7 @@ impl Bound {
             sockets,
             admin,
             certificates,
+            handover,
             supervisor,
             log,
             _records: records_guard,
@@ -132,6 +160,7 @@ impl Bound {
             sockets,
             admin,
             certificates,
+            handover,
             supervisor,
             log,
             _records,
@@ -140,12 +169,14 @@ impl Bound {
         let configured = supervisor.loaded();
         let node = &configured.snapshot.node;
         let workers = worker_count(node.workers);
-        let (handles, threads) = worker::start(&shared, workers, sockets).context("workers")?;
         let live = Arc::clone(&shared.live);
+        let mut background = JoinSet::new();
+        // Before the first client is served; until then they queue.
+        let etcd = follow_etcd(&supervisor, &live, &mut background).await;
+        let (handles, threads) = worker::start(&shared, workers, sockets).context("workers")?;
         live.set_workers(handles);
         supervisor.start().await;
 
-        let mut background = JoinSet::new();
         for (listener, resolver) in certificates {
             let tls = listener
                 .tls
@@ -160,12 +191,17 @@ impl Bound {
         background.spawn(memory::watch(Arc::clone(&live)));
         background.spawn(keep_up(Arc::clone(&shared.metrics)));
         let (stop_admin, admin_stopped) = oneshot::channel::<()>();
-        let api = Arc::new(operated(&shared, &supervisor, log));
+        let api = Arc::new(operated(&shared, &supervisor, log, etcd));
         let admin = tokio::spawn(admin.serve(api, async { drop(admin_stopped.await) }));
         live.enter(Phase::Ready);
         tracing::info!(node = %node.name, workers, "ready");
 
-        signals.serve_until_stop(&supervisor, &shared.records).await;
+        let mut succession = Succession::begin(handover, &shared);
+        let parting = tokio::select! {
+            () = signals.serve_until_stop(&supervisor, &shared.records) => None,
+            parting = succession.parted() => Some(parting),
+        };
+        succession.end(parting.as_ref()).await;
         live.enter(Phase::Stopping);
         let grace = supervisor.loaded().snapshot.shutdown.grace;
         tracing::info!(sessions = live.sessions(), ?grace, "stopping");
@@ -187,12 +223,77 @@ impl Bound {
             tracing::error!(%error, "the admin API failed");
         }
         tracing::info!(?end, "stopped");
+        if let Some(Parting::NotTaken(reason)) = parting {
+            anyhow::bail!(reason);
+        }
         Ok(end)
     }
 }
 
+/// Who comes after this process, and what the service manager hears of it.
+struct Succession(Option<handover::Running>);
+
+impl Succession {
+    /// The gateway accepts clients; takes over from the process before, if there is one.
+    fn begin(handover: Option<Handover>, shared: &Shared) -> Self {
+        let Some(handover) = handover else {
+            notify(&[NotifyState::Ready]);
+            return Self(None);
+        };
+        let took_over = handover.takes_over();
+        // Only when the other process has ended its part: a manager that sees its main process fail
+        // restarts it.
+        let ready = move || match took_over {
+            true => notify(&[NotifyState::MainPid(std::process::id()), NotifyState::Ready]),
+            false => notify(&[NotifyState::Ready]),
+        };
+        let (live, node) = (Arc::clone(&shared.live), Arc::clone(&shared.node));
+        Self(Some(handover.start(live, node, ready)))
+    }
+
+    /// Waits until another process has this one's place; for ever if none takes it.
+    async fn parted(&mut self) -> Parting {
+        match &mut self.0 {
+            Some(running) => running.parted().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// The gateway stops. Whoever has another process in its place does not tell the manager that
+    /// the service stops.
+    async fn end(self, parting: Option<&Parting>) {
+        if let Some(running) = self.0 {
+            running.stop().await;
+        }
+        if parting.is_none() {
+            notify(&[NotifyState::Stopping]);
+        }
+    }
+}
+
+/// Tells the service manager, if there is one.
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!(%error, "the service manager cannot be told");
+    }
+}
+
+type Shares = Vec<(Owner, io::Result<listener::Bound>)>;
+
+fn settle(claim: &mut Claim, shares: Shares) -> anyhow::Result<Handover> {
+    let shares = shares
+        .into_iter()
+        .map(|(owner, socket)| Ok((owner, socket?)));
+    Ok(claim.settle(shares.collect::<io::Result<_>>()?)?)
+}
+
 /// The gateway as the admin API sees it.
-fn operated(shared: &Shared, supervisor: &Arc<Supervisor>, log: LogLevel) -> admin::Gateway {
+fn operated(
+    shared: &Shared,
+    supervisor: &Arc<Supervisor>,
+    log: LogLevel,
+    etcd: Option<Arc<SourceState>>,
+) -> admin::Gateway {
     let listeners = shared.listeners.iter().map(|listener| ListenerView {
         name: listener.config.name.to_string(),
         tls: listener.tls.is_some(),
@@ -206,6 +307,42 @@ fn operated(shared: &Shared, supervisor: &Arc<Supervisor>, log: LogLevel) -> adm
         log: Some(log),
         listeners: listeners.collect(),
         supervisor: Arc::clone(supervisor),
+        etcd,
+    }
+}
+
+/// Puts what etcd says into force and follows it; waits for its first answer, but not for long.
+async fn follow_etcd(
+    supervisor: &Arc<Supervisor>,
+    live: &Arc<Live>,
+    background: &mut JoinSet<()>,
+) -> Option<Arc<SourceState>> {
+    let configured = supervisor.loaded();
+    let settings = configured.snapshot.sources.etcd.clone()?;
+    #[cfg(feature = "etcd")]
+    {
+        let state_dir = configured.snapshot.node.state_dir.as_deref();
+        let (supervisor, live) = (Arc::clone(supervisor), Arc::clone(live));
+        let follower = Follower::new(settings, state_dir, supervisor, live).await;
+        let (state, patience) = (follower.state(), follower.patience());
+        background.spawn(follower.run());
+        if tokio::time::timeout(patience, state.synced())
+            .await
+            .is_err()
+        {
+            let seen = state.seen();
+            tracing::warn!(
+                fault = seen.fault,
+                from_last_known_good = seen.from_last_known_good,
+                "etcd has not answered; starting without waiting for it any longer"
+            );
+        }
+        Some(state)
+    }
+    #[cfg(not(feature = "etcd"))]
+    {
+        let _ = (settings, live, background);
+        unreachable!("validation refuses the table in a build without etcd");
     }
 }
 
@@ -218,13 +355,18 @@ fn worker_count(configured: usize) -> usize {
 
 type OpenListener = (ListenerContext, Vec<listener::Bound>, Option<Arc<Resolver>>);
 
-fn open_listener(config: &Listener, metrics: &Arc<Metrics>) -> anyhow::Result<OpenListener> {
+fn open_listener(
+    config: &Listener,
+    metrics: &Arc<Metrics>,
+    inheritance: &mut Inheritance,
+) -> anyhow::Result<OpenListener> {
     let name = &config.name;
     let options = ListenOptions {
         backlog: config.backlog,
         keepalive: config.tcp_keepalive,
     };
-    let bound = listener::bind_all(&config.listen, options)
+    let owner = Owner::Listener(name.clone());
+    let bound = listener::bind_all(&config.listen, options, &owner, inheritance)
         .with_context(|| format!("listener `{name}`"))?;
     let mut tls = None;
     let mut resolver = None;
@@ -295,7 +437,7 @@ struct Signals {
 }
 
 impl Signals {
-    fn new() -> std::io::Result<Self> {
+    fn new() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,

@@ -18,6 +18,7 @@ pub mod revocations;
 mod routes;
 pub mod server;
 pub mod sessions;
+pub mod sources;
 pub mod status;
 mod upstreams;
 
@@ -29,6 +30,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
+use crate::control::source::SourceState;
 use crate::control::supervisor::Supervisor;
 use crate::live::{Live, WorkerCommand};
 use crate::telemetry::log::LogLevel;
@@ -58,6 +60,8 @@ pub struct Gateway {
     pub listeners: Vec<ListenerView>,
     /// Has the configuration, and reads it again.
     pub supervisor: Arc<Supervisor>,
+    /// How it stands with the etcd that is followed, if one is.
+    pub etcd: Option<Arc<SourceState>>,
 }
 
 /// A listener, as it was bound.

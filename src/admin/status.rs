@@ -10,10 +10,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::admin::sources::Sources;
 use crate::admin::{Gateway, ListenerView, resources};
 use crate::base::clock;
 use crate::control::supervisor::Supervisor;
-use crate::live::Phase;
+use crate::live::{Phase, TakenOver};
 
 /// What a gateway says of itself.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -22,6 +23,8 @@ pub struct StatusView {
     pub node: String,
     /// Of the program.
     pub version: String,
+    /// Its process.
+    pub pid: u32,
     /// RFC 3339.
     pub started: String,
     /// Since the start.
@@ -40,8 +43,31 @@ pub struct StatusView {
     pub sessions: usize,
     /// Of clients, those of sessions among them.
     pub connections: usize,
+    /// What came from the process before this one, if `run --take-over` found one.
+    pub taken_over: Option<TakenOverView>,
     /// Where the configuration comes from.
     pub sources: Sources,
+}
+
+/// What came from another process.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct TakenOverView {
+    /// So many.
+    pub sessions: usize,
+    /// The other process.
+    pub from_pid: u32,
+    /// When it ended its part; RFC 3339.
+    pub at: String,
+}
+
+impl TakenOverView {
+    fn of(taken_over: &TakenOver) -> Self {
+        Self {
+            sessions: taken_over.sessions,
+            from_pid: taken_over.from_pid,
+            at: clock::rfc3339(taken_over.at),
+        }
+    }
 }
 
 /// How much a worker has.
@@ -51,13 +77,6 @@ pub struct WorkerView {
     pub sessions: usize,
     /// Of clients, those of sessions among them.
     pub connections: usize,
-}
-
-/// Where the configuration comes from.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct Sources {
-    /// The one that the command line named.
-    pub file: FileView,
 }
 
 /// A configuration file.
@@ -126,6 +145,7 @@ pub(super) async fn status(State(gateway): State<Arc<Gateway>>) -> Json<StatusVi
     Json(StatusView {
         node: gateway.node.to_string(),
         version: VERSION.to_owned(),
+        pid: std::process::id(),
         started: clock::rfc3339(live.started()),
         uptime_seconds: live.uptime().as_secs(),
         phase: word(live.phase()).to_owned(),
@@ -135,9 +155,8 @@ pub(super) async fn status(State(gateway): State<Arc<Gateway>>) -> Json<StatusVi
         workers: workers.collect(),
         sessions: live.sessions(),
         connections: live.connections(),
-        sources: Sources {
-            file: FileView::of(&gateway.supervisor),
-        },
+        taken_over: live.taken_over().as_deref().map(TakenOverView::of),
+        sources: Sources::of(&gateway),
     })
 }
 

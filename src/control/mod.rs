@@ -5,9 +5,11 @@
 pub mod certs;
 #[cfg(feature = "etcd")]
 pub mod etcd;
+pub mod handover;
 pub mod jwks;
 pub mod load;
 pub mod memory;
 pub mod probes;
+pub mod source;
 pub mod supervisor;
 pub mod watch;

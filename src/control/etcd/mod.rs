@@ -1,4 +1,10 @@
 //! etcd as a source and a place: what is kept there and followed from there.
 
+pub mod connect;
+pub mod follow;
 pub mod hold;
+mod read;
 pub mod register;
+mod store;
+
+pub use read::FollowError;
