@@ -45,6 +45,9 @@ pub(super) enum Refusal {
     /// The node has no room.
     #[error("{0}")]
     Overloaded(Scarce),
+    /// The gateway just started and lets sessions in slowly; for so long still.
+    #[error("the gateway has just started and lets sessions in slowly")]
+    Ramp(Duration),
     /// Nobody who may be let in.
     #[error("{fault}")]
     Unauthenticated {
@@ -104,6 +107,10 @@ pub(super) enum Quota {
     HandshakesPerAddress(Duration),
     /// `sessions_per_address`
     SessionsPerAddress,
+    /// `handshakes_per_principal`
+    HandshakesPerPrincipal(Duration),
+    /// `sessions_per_principal`
+    SessionsPerPrincipal,
     /// `sessions_max` of the route.
     SessionsOfRoute,
 }
@@ -112,12 +119,16 @@ pub(super) enum Quota {
 const RETRY_QUOTA: Duration = Duration::from_secs(10);
 /// For those who are shed, each another time, so that they do not all come back at once.
 const RETRY_SHED_MAX: u64 = 8;
+/// Nobody is sent away for longer while a gateway starts.
+const RETRY_RAMP_MAX: u64 = 30;
 
 impl Quota {
     fn words(self) -> &'static str {
         match self {
             Self::HandshakesPerAddress(_) => "handshakes from this address",
             Self::SessionsPerAddress => "sessions of this address",
+            Self::HandshakesPerPrincipal(_) => "handshakes of this user",
+            Self::SessionsPerPrincipal => "sessions of this user",
             Self::SessionsOfRoute => "sessions of this route",
         }
     }
@@ -126,14 +137,18 @@ impl Quota {
         match self {
             Self::HandshakesPerAddress(_) => "handshakes_per_address",
             Self::SessionsPerAddress => "sessions_per_address",
+            Self::HandshakesPerPrincipal(_) => "handshakes_per_principal",
+            Self::SessionsPerPrincipal => "sessions_per_principal",
             Self::SessionsOfRoute => "route_sessions_max",
         }
     }
 
     fn retry_after(self) -> Duration {
         match self {
-            Self::HandshakesPerAddress(wait) => wait,
-            Self::SessionsPerAddress | Self::SessionsOfRoute => RETRY_QUOTA,
+            Self::HandshakesPerAddress(wait) | Self::HandshakesPerPrincipal(wait) => wait,
+            Self::SessionsPerAddress | Self::SessionsPerPrincipal | Self::SessionsOfRoute => {
+                RETRY_QUOTA
+            }
         }
     }
 }
@@ -155,7 +170,7 @@ impl Refusal {
             Self::Quota(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Unauthenticated { .. } => StatusCode::UNAUTHORIZED,
             Self::NoRoute | Self::NoSession => StatusCode::NOT_FOUND,
-            Self::Stopping | Self::NoBackend(_) | Self::NotJudged(_) => {
+            Self::Stopping | Self::Ramp(_) | Self::NoBackend(_) | Self::NotJudged(_) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Unreachable(_)
@@ -185,6 +200,7 @@ impl Refusal {
             Self::NoSession => "no_session",
             Self::NoRoute => "no_route",
             Self::Stopping => "stopping",
+            Self::Ramp(_) => "admission_ramp",
             Self::NoBackend(_) => "no_backend",
             Self::Unreachable(_) => "unreachable",
             Self::BackendBroke(_) => "backend_broke",
@@ -231,6 +247,8 @@ impl Refusal {
                 Some(wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).map(|wait| wait.max(1))
             }
             Self::Overloaded(_) => Some(fastrand::u64(1..=RETRY_SHED_MAX)),
+            // Spread over what is left of the ramp, or the crowd just comes again together.
+            Self::Ramp(left) => Some(fastrand::u64(1..=left.as_secs().clamp(1, RETRY_RAMP_MAX))),
             _ if self.status() == StatusCode::SERVICE_UNAVAILABLE => Some(1),
             _ => None,
         }
