@@ -127,8 +127,8 @@ impl Predecessor {
     }
 
     /// Takes the sessions, and calls `ready` when all are here. An old process that vanishes on the
-    /// way leaves this one in its place; one that goes on serving has called it off, unless sessions
-    /// are here already.
+    /// way leaves this one in its place; one that goes on serving has called it off, unless
+    /// sessions are here already.
     ///
     /// # Errors
     /// When the old process goes on serving, or this one is told to stop.
