@@ -498,11 +498,6 @@ impl Sessions {
         sessions.len()
     }
 
-    /// The ids of all, oldest first.
-    pub(super) fn ids(&self) -> Vec<SessionId> {
-        self.live.borrow().keys().copied().collect()
-    }
-
     /// Brings the counters of all into the metrics.
     pub(super) fn gather(&self) {
         for session in self.taken(&SessionQuery::default()) {
@@ -529,5 +524,5 @@ impl BackendSeat {
     }
 }
 
-const _: () = assert!(size_of::<Session>() <= 1024, "every live session holds one");
+const _: () = assert!(size_of::<Session>() <= 1040, "every live session holds one");
 const _: () = assert!(size_of::<Poll<Turn>>() <= 8, "returned at every wake-up");
