@@ -226,7 +226,7 @@ impl Follower {
         self.listen(&client, stream).await
     }
 
-    /// Comes to a revision from which a watch tells everything: where it was left, if etcd's history
+    /// Comes to a revision from which a watch tells all: where it was left, if etcd's history
     /// is still the one that is known; else by a full read.
     async fn catch_up(&mut self, client: &Client) -> Result<(), FollowError> {
         let patience = self.endpoints.settings().answer;
@@ -564,7 +564,7 @@ impl Follower {
 }
 
 /// Nothing for keys under which no document can stand.
-fn change(key: &Key, held: Option<&Held>) -> Option<Change> {
+pub(super) fn change(key: &Key, held: Option<&Held>) -> Option<Change> {
     let name: DocumentKey = key.parse().ok()?;
     Some(match held {
         Some(held) => Change::Put(Document {
