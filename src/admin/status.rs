@@ -127,7 +127,7 @@ pub(super) async fn readyz(State(gateway): State<Arc<Gateway>>) -> (StatusCode, 
     let phase = gateway.live.phase();
     let status = match phase {
         Phase::Ready => StatusCode::OK,
-        Phase::Starting | Phase::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+        Phase::Starting | Phase::Leaving | Phase::Stopping => StatusCode::SERVICE_UNAVAILABLE,
     };
     (
         status,
@@ -179,6 +179,7 @@ const fn word(phase: Phase) -> &'static str {
     match phase {
         Phase::Starting => "starting",
         Phase::Ready => "ready",
+        Phase::Leaving => "leaving",
         Phase::Stopping => "stopping",
     }
 }

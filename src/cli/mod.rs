@@ -5,6 +5,7 @@ pub mod args;
 pub mod check;
 pub mod client;
 pub mod demo;
+pub mod drain;
 #[cfg(feature = "etcd")]
 mod etcd;
 pub mod preview;
@@ -63,6 +64,8 @@ pub fn execute(arguments: Arguments, out: &mut dyn Write, err: &mut dyn Write) -
         Command::Status(args) => status::status(&args, out),
         Command::Sessions(args) => sessions::sessions(&args, out),
         Command::Kick(args) => sessions::kick(&args, out),
+        Command::Drain(args) => drain::drain(&args, out),
+        Command::Rebalance(args) => drain::rebalance(&args, out),
         Command::Schema(args) if args.admin_api => writeln!(out, "{:#}", admin::openapi())
             .map(|()| OK)
             .map_err(Into::into),

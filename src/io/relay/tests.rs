@@ -1,5 +1,6 @@
 //! Sessions over in-memory streams of any width, with a clock that the test owns.
 
+mod handover;
 mod moving;
 mod random;
 
