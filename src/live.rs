@@ -43,6 +43,17 @@ pub enum Phase {
     Stopping = 2,
 }
 
+impl Phase {
+    /// The name that the admin API shows.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Stopping => "stopping",
+        }
+    }
+}
+
 impl Live {
     /// With the first table; workers are added when they run.
     pub fn new(table: RoutingTable) -> Arc<Self> {

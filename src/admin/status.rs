@@ -128,7 +128,7 @@ pub(super) async fn status(State(gateway): State<Arc<Gateway>>) -> Json<StatusVi
         version: VERSION.to_owned(),
         started: clock::rfc3339(live.started()),
         uptime_seconds: live.uptime().as_secs(),
-        phase: word(live.phase()).to_owned(),
+        phase: live.phase().as_str().to_owned(),
         generation: table.generation,
         digest: table.digest.to_string(),
         listeners: gateway.listeners.clone(),
@@ -154,12 +154,4 @@ pub(super) async fn index(State(gateway): State<Arc<Gateway>>) -> Json<Index> {
         version: VERSION,
         resources: entries.collect(),
     })
-}
-
-const fn word(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Starting => "starting",
-        Phase::Ready => "ready",
-        Phase::Stopping => "stopping",
-    }
 }

@@ -5,6 +5,7 @@
 pub mod certs;
 #[cfg(feature = "etcd")]
 pub mod etcd;
+pub mod fleet;
 pub mod load;
 pub mod probes;
 pub mod supervisor;
