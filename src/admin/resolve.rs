@@ -13,6 +13,7 @@ use axum::extract::State;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::admin::Gateway;
 use crate::admin::extract::Body;
@@ -20,6 +21,7 @@ use crate::admin::problem::Problem;
 use crate::admin::upstreams::policy_word;
 use crate::base::clock;
 use crate::config::snapshot::{AffinitySource, Policy};
+use crate::core::auth::Claims;
 use crate::core::balance::Passed;
 use crate::core::routing::affinity::{self, Key};
 use crate::core::routing::{
@@ -40,6 +42,8 @@ pub struct Asked {
     pub method: Option<String>,
     /// Further headers; a name with several values has a list.
     pub headers: BTreeMap<String, Values>,
+    /// What the credential would say, `sub` among it.
+    pub claims: Map<String, Value>,
     /// The client's address; 127.0.0.1 if not given.
     pub client: Option<IpAddr>,
     /// Whether it is an upgrade to WebSocket; if not given, it is unless the URL begins with
@@ -247,7 +251,9 @@ fn follow<'p>(
             explanation.target = Some(target.unwrap_or_else(|| parts.path_and_query()));
             let random = fastrand::u128(..);
             let sources = &route.config.affinity;
-            let key = affinity::key(sources, &request, parameters, parts.client, random);
+            let client = parts.client;
+            let claims = Some(&parts.claims);
+            let key = affinity::key(sources, &request, parameters, client, claims, random);
             explanation
                 .notes
                 .extend(note(route, upstream.config.policy, key.as_ref()));
@@ -331,6 +337,7 @@ fn affinity_view(key: &Key<'_>, client: IpAddr) -> AffinityView {
 /// As an operator writes it.
 pub(super) fn source_text(source: &AffinitySource) -> String {
     match source {
+        AffinitySource::Claim(claim) => format!("claim:{}", claim.0),
         AffinitySource::Path(name) => format!("path:{name}"),
         AffinitySource::Query(name) => format!("query:{name}"),
         AffinitySource::Cookie(name) => format!("cookie:{name}"),
@@ -349,6 +356,7 @@ struct Parts {
     headers: HeaderMap,
     websocket: bool,
     tls: bool,
+    claims: Claims,
     client: IpAddr,
 }
 
@@ -390,6 +398,7 @@ impl Parts {
                 .websocket
                 .unwrap_or(!matches!(scheme, "http" | "https")),
             tls: matches!(scheme, "https" | "wss"),
+            claims: Claims(asked.claims.clone()),
             client: asked.client.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         })
     }

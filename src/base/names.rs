@@ -73,6 +73,10 @@ name!(
     UpstreamName
 );
 name!(
+    /// An `[authenticators.<name>]` table.
+    AuthenticatorName
+);
+name!(
     /// One member of an upstream. Unless the operator gives one, it is the backend's address as
     /// written; the placement of keys hangs on it (I2), so it outlives a change of anything else.
     BackendId

@@ -96,6 +96,7 @@ pub(crate) mod tests {
             rewrite: Rewrite::default(),
             request_headers: HeaderEdits::default(),
             origins: OriginRule::default(),
+            auth: crate::config::snapshot::RouteAuth::default(),
             affinity: Vec::new(),
             limits: RouteLimits {
                 message_bytes: 1 << 20,

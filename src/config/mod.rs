@@ -5,6 +5,8 @@
 pub mod conflict;
 pub mod decode;
 pub mod diagnostic;
+pub mod expression;
+pub mod key_set;
 pub mod layers;
 pub mod model;
 pub mod origin;

@@ -14,8 +14,16 @@ use serde::{Deserialize, Serialize};
 use crate::base::addr::{BackendAddr, ListenAddr, Networks};
 use crate::base::names::{BackendId, ListenerName, RouteName, UpstreamName};
 use crate::base::secret::Secret;
+use crate::config::expression::ClaimPath;
 use crate::config::origin::OriginRule;
 use crate::config::pattern::{HostPattern, PathPattern, PathTemplate};
+
+mod auth;
+
+pub use auth::{
+    Authenticator, Authenticators, CredentialSource, JwksUrl, Jwt, JwtKeys, Method as AuthMethod,
+    RejectWith, RouteAuth,
+};
 
 /// Everything that an operator decides.
 #[derive(Clone, Debug)]
@@ -32,6 +40,8 @@ pub struct Snapshot {
     pub sources: Sources,
     /// Where clients come in.
     pub listeners: Vec<Listener>,
+    /// Ways to find out who a request is from, by name.
+    pub authenticators: Authenticators,
     /// Groups of backends, by name.
     pub upstreams: BTreeMap<UpstreamName, Upstream>,
     /// Rules, in the order written; the order does not decide, see `core::routing`.
@@ -364,6 +374,8 @@ pub struct Route {
     pub rewrite: Rewrite,
     /// Changes of the headers that the backend sees.
     pub request_headers: HeaderEdits,
+    /// Who may use it.
+    pub auth: RouteAuth,
     /// Which pages may open sessions. Default: those of the same origin where a browser could send
     /// the credential by itself, else all.
     pub origins: OriginRule,
@@ -444,6 +456,8 @@ pub struct HeaderEdits {
 /// Where an affinity key may come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AffinitySource {
+    /// `claim:sub`, of who the request is from.
+    Claim(ClaimPath),
     /// `path:room`, a parameter of the route's path.
     Path(String),
     /// `query:k`

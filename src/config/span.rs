@@ -48,8 +48,8 @@ impl KeyPath {
 
     /// Whether the key `step` under this path marks what it holds as secret.
     fn makes_secret(&self, step: &str) -> bool {
-        // An upstream may be named after what it serves.
-        self.0 != ["upstreams"] && (names_secret(step) || nearly_names_secret(step))
+        let named = matches!(self.0.as_slice(), [table] if names_freely(table));
+        !named && (names_secret(step) || nearly_names_secret(step))
     }
 }
 
@@ -94,6 +94,12 @@ pub fn names_secret(key: &str) -> bool {
         windows.any(|window| window.eq_ignore_ascii_case(word.as_bytes()))
     };
     SECRET_WORDS.iter().any(holds)
+}
+
+/// Whether the keys of this top table are names that an operator gives: an upstream may be named
+/// after the tokens that it serves.
+pub fn names_freely(table: &str) -> bool {
+    matches!(table, "authenticators" | "upstreams")
 }
 
 /// Whether a key tells where a secret is, which is none itself.

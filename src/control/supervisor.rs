@@ -295,7 +295,7 @@ impl Supervisor {
             old.generation + 1,
             clock::now(),
         );
-        let swapped = table.digest != old.digest;
+        let swapped = table.digest != old.digest || !table.same_authenticators(&old);
         let mut report = ReloadReport {
             generation: if swapped {
                 table.generation

@@ -1,6 +1,7 @@
 //! Decisions. No room of this floor does I/O, reads a clock or draws a random number: bytes, times
 //! and randomness come in as arguments. Rooms do not import one another; only `routing` may.
 
+pub mod auth;
 pub mod balance;
 pub mod health;
 pub mod http;

@@ -12,16 +12,17 @@ use tokio::sync::watch;
 
 use crate::base::addr::ListenAddr;
 use crate::base::clock;
-use crate::base::names::{RouteName, UpstreamName};
+use crate::base::names::{AuthenticatorName, RouteName, UpstreamName};
 use crate::base::session_id::SessionId;
 use crate::config::snapshot::Listener;
+use crate::core::auth::Authenticator;
 use crate::core::session::wheel::Tick;
 use crate::io::relay::Scratch;
 use crate::io::tls::client::BackendTls;
 use crate::live::{Live, WorkerLoad};
 use crate::proxy::pool::Pool;
 use crate::proxy::sessions::Sessions;
-use crate::telemetry::metrics::{ListenerMetrics, Metrics, NodeMetrics, RouteMetrics};
+use crate::telemetry::metrics::{AuthMetrics, ListenerMetrics, Metrics, NodeMetrics, RouteMetrics};
 use crate::telemetry::records::Records;
 
 /// One step of a worker's wheel.
@@ -69,6 +70,7 @@ pub(super) struct Worker {
     pub(super) pool: Pool,
     scratch: RefCell<Scratch>,
     routes: RefCell<HashMap<(RouteName, UpstreamName), Rc<RouteMetrics>>>,
+    authenticators: RefCell<HashMap<AuthenticatorName, AuthMetrics>>,
     began: Instant,
     tick: Cell<Tick>,
     stop: watch::Sender<bool>,
@@ -84,6 +86,7 @@ impl Worker {
             pool: Pool::default(),
             scratch: RefCell::new(Scratch::new(READ_BYTES)),
             routes: RefCell::default(),
+            authenticators: RefCell::default(),
             began: clock::now(),
             tick: Cell::new(0),
             stop: watch::Sender::new(false),
@@ -125,6 +128,16 @@ impl Worker {
                 Rc::new(RouteMetrics::new(&self.shared.metrics, route, upstream))
             }),
         )
+    }
+
+    /// Counts what an authenticator said; its counters are made at its first use.
+    pub(super) fn authenticated(&self, authenticator: &Authenticator, outcome: &'static str) {
+        let name = &authenticator.config.name;
+        let mut known = self.authenticators.borrow_mut();
+        let metrics = known
+            .entry(name.clone())
+            .or_insert_with(|| AuthMetrics::new(&self.shared.metrics, name));
+        metrics.judged(outcome);
     }
 
     /// A name for a request and for the session that may come of it.

@@ -4,6 +4,7 @@
 //! It reads the routing table and counts; it changes no configuration and knows no control plane.
 
 mod accept;
+mod authenticate;
 mod body;
 mod connection;
 mod context;

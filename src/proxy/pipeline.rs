@@ -15,6 +15,7 @@ use hyper::body::Incoming;
 use crate::base::clock;
 use crate::base::names::{BackendId, RouteName, UpstreamName};
 use crate::base::session_id::SessionId;
+use crate::core::auth::Principal;
 use crate::core::http::forwarded::{self, Forwarding};
 use crate::core::http::{headers, query};
 use crate::core::routing::affinity;
@@ -29,7 +30,7 @@ use crate::proxy::place::{BackendSeat, Ends, Road};
 use crate::proxy::plain::Upload;
 use crate::proxy::pool::Kept;
 use crate::proxy::refusal::Refusal;
-use crate::proxy::{plain, upgrade};
+use crate::proxy::{authenticate, plain, upgrade};
 use crate::telemetry::records::RequestRecord;
 
 /// What the gateway knows of a request before any stage.
@@ -53,11 +54,17 @@ pub(super) struct Exchange {
 pub(super) struct Plan {
     pub(super) route: Arc<Route>,
     pub(super) upstream: Arc<Upstream>,
+    /// Who it is from, if that was asked and is known.
+    pub(super) principal: Option<Arc<Principal>>,
+    /// Values of the route's path parameters, in its order.
+    pub(super) parameters: Vec<String>,
     pub(super) key: Option<Vec<u8>>,
     /// `Set-Cookie` for a client that had no affinity cookie.
     pub(super) set_cookie: Option<HeaderValue>,
     /// Path and query for the backend.
     pub(super) target: String,
+    /// The subprotocol for the client, where the backend chooses none: browsers want one of theirs.
+    pub(super) subprotocol: Option<HeaderValue>,
 }
 
 /// Answers a request, whatever comes of it.
@@ -76,14 +83,18 @@ pub(super) type Reply = Response<Outgoing<Passing>>;
 /// As far as a refused request came.
 pub(super) type Way = Option<(RouteName, UpstreamName)>;
 
-async fn road(exchange: &Exchange, head: Parts, body: Incoming) -> Result<Reply, (Refusal, Way)> {
+async fn road(
+    exchange: &Exchange,
+    mut head: Parts,
+    body: Incoming,
+) -> Result<Reply, (Refusal, Way)> {
     let nowhere = |refusal| (refusal, None);
     exchange.admit(&head).map_err(nowhere)?;
     let kind = match handshake::classify(&head.method, head.version, &head.headers) {
         Kind::Refused(fault) => return Err(nowhere(Refusal::Upgrade(fault))),
         kind => kind,
     };
-    let plan = match exchange
+    let mut plan = match exchange
         .route(&head, matches!(kind, Kind::WebSocket(_)))
         .map_err(nowhere)?
     {
@@ -97,6 +108,11 @@ async fn road(exchange: &Exchange, head: Parts, body: Incoming) -> Result<Reply,
     exchange
         .guard(&plan, &head, &kind)
         .map_err(|refusal| (refusal, way.clone()))?;
+    let kind = exchange
+        .authenticate(&mut plan, &mut head, kind)
+        .await
+        .map_err(|refusal| (refusal, way.clone()))?;
+    exchange.place(&mut plan, &head, matches!(kind, Kind::WebSocket(_)));
     let answer = match kind {
         Kind::WebSocket(offer) => upgrade::upgrade(exchange, plan, head, &offer).await,
         _ => plain::forward(exchange, plan, head, body).await,
@@ -130,7 +146,7 @@ impl Exchange {
             started: clock::wall(),
             method: head.method.clone(),
             host: host(head).to_owned(),
-            target: query::redact_query(target).into(),
+            target: query::redact_query(target, worker.live().table().secret_parameters()).into(),
             connection,
         }
     }
@@ -149,9 +165,9 @@ impl Exchange {
         Ok(())
     }
 
-    fn route(&self, head: &Parts, websocket: bool) -> Result<Destination, Refusal> {
-        let table = self.connection.worker.live().table();
-        let request = routing::Request {
+    /// The request as routing reads it.
+    pub(super) fn request<'r>(&'r self, head: &'r Parts, websocket: bool) -> routing::Request<'r> {
+        routing::Request {
             method: &head.method,
             host: &self.host,
             path: head.uri.path(),
@@ -159,7 +175,12 @@ impl Exchange {
             headers: &head.headers,
             websocket,
             tls: self.connection.tls,
-        };
+        }
+    }
+
+    fn route(&self, head: &Parts, websocket: bool) -> Result<Destination, Refusal> {
+        let table = self.connection.worker.live().table();
+        let request = self.request(head, websocket);
         let matched = table.find(&request).ok_or(Refusal::NoRoute)?;
         let route = matched.route;
         let parameters = &matched.parameters;
@@ -176,27 +197,58 @@ impl Exchange {
                 return Ok(Destination::Elsewhere(route.name().clone(), response));
             }
         };
-        let random = fastrand::u128(..);
-        let key = affinity::key(
-            &route.config.affinity,
-            &request,
-            parameters,
-            self.client,
-            random,
-        );
-        let cookie = key.as_ref().and_then(|key| key.issue.as_ref());
-        let set_cookie = cookie.map(|issue| {
-            HeaderValue::try_from(issue.set_cookie(self.connection.tls))
-                .expect("a checked name, a number")
-        });
-        let target = rewrite::target(&route.config.rewrite, &request, parameters);
         Ok(Destination::Forward(Plan {
             route: Arc::clone(route),
             upstream: Arc::clone(upstream),
-            key: key.map(|key| key.bytes.into_owned()),
-            set_cookie,
-            target: target.unwrap_or_else(|| client_target(head)),
+            principal: None,
+            parameters: parameters
+                .iter()
+                .map(|(_, value)| value.to_owned())
+                .collect(),
+            key: None,
+            set_cookie: None,
+            target: String::new(),
+            subprotocol: None,
         }))
+    }
+
+    /// What decides the backend, and what it is asked for; known once it is known who asks.
+    fn place(&self, plan: &mut Plan, head: &Parts, websocket: bool) {
+        let route = Arc::clone(&plan.route);
+        let stripped = authenticate::stripped_query(plan, head.uri.query());
+        let mut request = self.request(head, websocket);
+        let principal = plan.principal.clone();
+        let values = std::mem::take(&mut plan.parameters);
+        let names = route.config.path.parameters();
+        let parameters = names.zip(values.iter().map(String::as_str)).collect();
+        let key = affinity::key(
+            &route.config.affinity,
+            &request,
+            &parameters,
+            self.client,
+            principal.as_ref().map(|principal| &principal.claims),
+            fastrand::u128(..),
+        );
+        let cookie = key.as_ref().and_then(|key| key.issue.as_ref());
+        plan.set_cookie = cookie.map(|issue| {
+            HeaderValue::try_from(issue.set_cookie(self.connection.tls))
+                .expect("a checked name, a number")
+        });
+        plan.key = key.map(|key| key.bytes.into_owned());
+        let own = match &stripped {
+            Some(query) => {
+                request.query = query.as_deref();
+                let mark = if query.is_some() { "?" } else { "" };
+                format!(
+                    "{}{mark}{}",
+                    head.uri.path(),
+                    query.as_deref().unwrap_or_default()
+                )
+            }
+            None => client_target(head),
+        };
+        let target = rewrite::target(&route.config.rewrite, &request, &parameters);
+        plan.target = target.unwrap_or(own);
     }
 
     /// The headers that the backend sees: the client's, without what was for the gateway alone, and
@@ -221,6 +273,7 @@ impl Exchange {
             rfc7239: plan.upstream.config.forwarded_header,
         };
         forwarded::forward(&mut fields, &hop);
+        authenticate::tell_backend(plan, &mut fields);
         let host = plan
             .route
             .config
@@ -289,6 +342,7 @@ impl Exchange {
             answered: self.elapsed(),
             started: self.started,
             status: 0,
+            principal: None,
             refusal: None,
             upload: Upload::default(),
             bytes_out: 0,
@@ -302,7 +356,10 @@ impl Exchange {
             plan.route.config.name.clone(),
             plan.upstream.config.name.clone(),
         );
-        self.report(Some(route), Some(upstream), Some(seat.id.clone()))
+        let mut report = self.report(Some(route), Some(upstream), Some(seat.id.clone()));
+        let principal = plan.principal.as_ref();
+        report.principal = principal.map(|principal| Arc::clone(&principal.subject));
+        report
     }
 
     /// TLS to the plan's backends, if they speak it. Never plain where the plan says TLS, whatever
@@ -389,6 +446,7 @@ pub(super) struct Report {
     /// From the request to the answer's head.
     answered: Duration,
     started: SystemTime,
+    principal: Option<Arc<str>>,
     pub(super) status: u16,
     pub(super) refusal: Option<&'static str>,
     /// Counted by the request's body, which may go up while the answer comes down.
@@ -417,6 +475,7 @@ impl Report {
             route: self.route.as_deref(),
             upstream: self.upstream.as_deref(),
             backend: self.backend.as_deref(),
+            principal: self.principal.as_deref(),
             client: &self.client,
             method: self.method.as_str(),
             target: &self.target,

@@ -1,13 +1,17 @@
 //! Everything that the gateway itself answers before a 101 or instead of a backend: one table from
 //! what went wrong to status, label and text, so that it is answered, recorded and counted alike.
 
-use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_VERSION};
+use http::header::{
+    ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_VERSION, WWW_AUTHENTICATE,
+};
 use http::{HeaderValue, Response, StatusCode};
 
+use crate::core::auth::CredentialFault;
 use crate::core::http::origin::OriginFault;
 use crate::core::http::problem::problem;
 use crate::core::wire::handshake::{AnswerFault, UpgradeFault};
 use crate::core::wire::request_guard::Smuggling;
+use crate::proxy::authenticate::{NotJudged, Unmet};
 use crate::proxy::body::Outgoing;
 use crate::proxy::place::NotReached;
 
@@ -29,6 +33,20 @@ pub(super) enum Refusal {
     /// A page that may not open sessions here.
     #[error("{0}")]
     Origin(OriginFault),
+    /// Nobody who may be let in.
+    #[error("{fault}")]
+    Unauthenticated {
+        /// What is wrong.
+        fault: CredentialFault,
+        /// What would be accepted.
+        challenges: Vec<HeaderValue>,
+    },
+    /// Somebody who may not do this.
+    #[error("the credential does not allow this")]
+    Forbidden(#[source] Unmet),
+    /// What would say who it is does not answer.
+    #[error("who this is cannot be found out at the moment")]
+    NotJudged(#[source] NotJudged),
     /// No route takes it.
     #[error("no route takes this request")]
     NoRoute,
@@ -70,9 +88,12 @@ impl Refusal {
             }
             Self::Upgrade(fault) => fault.status(),
             Self::Connect => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Origin(_) => StatusCode::FORBIDDEN,
+            Self::Origin(_) | Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::Unauthenticated { .. } => StatusCode::UNAUTHORIZED,
             Self::NoRoute => StatusCode::NOT_FOUND,
-            Self::Stopping | Self::NoBackend(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Stopping | Self::NoBackend(_) | Self::NotJudged(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Unreachable(_)
             | Self::BackendBroke(_)
             | Self::InvalidAnswer(_)
@@ -90,6 +111,9 @@ impl Refusal {
             Self::Upgrade(_) => "bad_upgrade",
             Self::Connect => "connect",
             Self::Origin(_) => "origin",
+            Self::Unauthenticated { .. } => "unauthenticated",
+            Self::Forbidden(_) => "forbidden",
+            Self::NotJudged(_) => "not_judged",
             Self::NoRoute => "no_route",
             Self::Stopping => "stopping",
             Self::NoBackend(_) => "no_backend",
@@ -128,6 +152,11 @@ impl Refusal {
         headers.insert(CONTENT_TYPE, json);
         if self.ends_connection() {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        if let Self::Unauthenticated { challenges, .. } = self {
+            for challenge in challenges {
+                headers.append(WWW_AUTHENTICATE, challenge.clone());
+            }
         }
         match status {
             StatusCode::UPGRADE_REQUIRED => {

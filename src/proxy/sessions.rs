@@ -175,7 +175,7 @@ impl Run {
         };
         self.attempt = None;
         match result {
-            Ok(reached) => self.session.go_on(reached),
+            Ok(reached) => self.session.go_on(reached, self.worker.tick()),
             Err(why) => {
                 self.session.metrics.not_resumed();
                 tracing::debug!(id = %self.session.id, %why, "session not resumed");
@@ -250,7 +250,7 @@ impl Session {
     }
 
     /// Goes on with another backend.
-    fn go_on(&self, reached: Reached) {
+    fn go_on(&self, reached: Reached, now: Tick) {
         let Reached {
             seat,
             carrier,
@@ -261,7 +261,7 @@ impl Session {
         let mut facts = self.facts.borrow_mut();
         Arc::make_mut(&mut facts).backend = seat.id.clone();
         self.backend.replace(Some((seat, clock::now())));
-        self.relay.borrow_mut().attach(carrier, early);
+        self.relay.borrow_mut().attach(carrier, early, now);
     }
 
     fn moves(&self) -> Moves {

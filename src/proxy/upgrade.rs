@@ -4,6 +4,7 @@
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::{Either, select};
@@ -21,7 +22,7 @@ use crate::core::wire::extension;
 use crate::core::wire::handshake::{self, Answer, Granted, Upgrade};
 use crate::core::wire::tracker::{Extensions, Rules};
 use crate::io::carrier::Carrier;
-use crate::io::relay::{Setup, Times};
+use crate::io::relay::{Keepalive, Setup, Times};
 use crate::live::Phase;
 use crate::proxy::body::Outgoing;
 use crate::proxy::context::ticks;
@@ -84,6 +85,9 @@ pub(super) async fn upgrade(
     // A 101 has no body, whatever the backend says (RFC 9110, section 8.6).
     fields.remove(header::CONTENT_LENGTH);
     handshake::set_upgrade(&mut fields);
+    if let (None, Some(name)) = (&granted.subprotocol, &plan.subprotocol) {
+        fields.insert(header::SEC_WEBSOCKET_PROTOCOL, name.clone());
+    }
     add_cookie(&mut fields, &plan);
     let resumption = resumption(exchange, &plan, &granted, &asked);
     if resumption.is_some() {
@@ -244,7 +248,10 @@ fn facts(exchange: &Exchange, plan: &Plan, seat: &BackendSeat, granted: &Granted
         route: plan.route.config.name.clone(),
         upstream: plan.upstream.config.name.clone(),
         backend: seat.id.clone(),
-        principal: None,
+        principal: plan
+            .principal
+            .as_ref()
+            .map(|principal| Arc::clone(&principal.subject)),
         client: exchange.client_text(),
         host: exchange.host.as_str().into(),
         target: exchange.target.clone(),
@@ -281,6 +288,12 @@ fn setup(plan: &Plan, granted: &Granted, early: Bytes, now: u32) -> Setup {
         },
         backend_lost_code: plan.route.config.backend_lost_code,
         hold: None,
+        keepalive: plan.route.config.keepalive.map(|keepalive| Keepalive {
+            interval: ticks(keepalive.interval),
+            timeout: ticks(keepalive.timeout),
+            to_client: keepalive.to_client,
+            to_backend: keepalive.to_backend,
+        }),
     }
 }
 

@@ -342,6 +342,33 @@ impl ListenerMetrics {
     }
 }
 
+/// What is counted by authenticator.
+#[derive(Debug)]
+pub struct AuthMetrics {
+    metrics: Arc<Metrics>,
+    name: Box<str>,
+    judged: Family<&'static str>,
+}
+
+impl AuthMetrics {
+    /// The set for this authenticator.
+    pub fn new(metrics: &Arc<Metrics>, name: &str) -> Self {
+        Self {
+            metrics: Arc::clone(metrics),
+            name: name.into(),
+            judged: Family::default(),
+        }
+    }
+
+    /// It let somebody in (`ok`, `anonymous`) or not, and why.
+    pub fn judged(&self, outcome: &'static str) {
+        self.judged.count(outcome, || {
+            self.metrics
+                .counter(&table::AUTHENTICATIONS, &[&self.name, outcome])
+        });
+    }
+}
+
 /// What is counted once for the gateway.
 #[derive(Debug)]
 pub struct NodeMetrics {

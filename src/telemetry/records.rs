@@ -57,6 +57,8 @@ pub struct RequestRecord<'r> {
     pub upstream: Option<&'r str>,
     /// The member that answered, if one did.
     pub backend: Option<&'r str>,
+    /// Who it is from, if that was asked and is known.
+    pub principal: Option<&'r str>,
     /// The client's address, after PROXY header and trusted `X-Forwarded-For`.
     pub client: &'r str,
     /// As it came.
@@ -216,6 +218,7 @@ fn request(line: &mut Line, node: &str, record: &RequestRecord<'_>) {
     line.field("route", record.route.into());
     line.field("upstream", record.upstream.into());
     line.field("backend", record.backend.into());
+    line.field("principal", record.principal.into());
     line.field("client", Value::Text(record.client));
     line.field("method", Value::Text(record.method));
     line.field("target", Value::Text(record.target));

@@ -12,11 +12,13 @@
 )]
 
 mod admin;
+mod auth;
 mod autobahn;
 mod backend_loss;
 mod edge;
 mod examples;
 mod http;
+mod keepalive;
 mod limits;
 mod origin;
 mod peers;

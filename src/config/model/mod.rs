@@ -8,14 +8,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::config::span::{names_reference, names_secret};
+use crate::config::span::{names_freely, names_reference, names_secret};
 
+mod auth;
 mod listener;
 mod node;
 mod route;
 mod upstream;
 mod value;
 
+pub use auth::{ApiKey, Authenticator, AuthenticatorType, Expiry, RejectWith};
 pub use listener::{
     Certificate, Listener, ListenerLimits, ListenerTimeouts, ListenerTls, PeersFrom,
 };
@@ -48,6 +50,8 @@ pub struct Model {
     /// Where clients come in. A change needs a restart, unless it is the contents of certificate
     /// files.
     pub listeners: Vec<Listener>,
+    /// Ways to find out who a request is from, by name.
+    pub authenticators: BTreeMap<String, Authenticator>,
     /// Groups of backends, by name.
     pub upstreams: BTreeMap<String, Upstream>,
     /// Which requests go where. The most specific route that matches counts, not the first.
@@ -61,9 +65,9 @@ impl Model {
             serde_json::to_value(self).expect("a model has text keys only and no failing values");
         let sections = value.as_object_mut().expect("a model is a table");
         for (key, section) in sections {
-            match section.as_object_mut().filter(|_| key == "upstreams") {
+            match section.as_object_mut().filter(|_| names_freely(key)) {
                 // Their names are free: one may be called after the tokens that it serves.
-                Some(upstreams) => upstreams.values_mut().for_each(|one| mask(one, false)),
+                Some(named) => named.values_mut().for_each(|one| mask(one, false)),
                 None => mask(section, false),
             }
         }
@@ -110,11 +114,13 @@ mod tests {
     }
 
     #[test]
-    fn i11_token_is_the_only_key_of_the_model_that_is_masked() {
+    fn i11_token_and_secret_are_the_only_keys_of_the_model_that_are_masked() {
         let mut found = Vec::new();
         keys(&Model::json_schema(), &mut found);
         assert!(found.len() > 100, "{found:?}");
         found.retain(|key| KeyPath(vec![key.clone()]).is_secret());
-        assert_eq!(found, ["token"]);
+        found.sort();
+        found.dedup();
+        assert_eq!(found, ["secret", "token"]);
     }
 }

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::de::{self, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::config::model::auth::{Expiry, RejectWith};
 use crate::config::model::value::{LongForm, Size, TextOr, Time, TimeOrOff, schema};
 
 /// Which requests, and where they go. Every condition that is given must hold.
@@ -36,6 +37,20 @@ pub struct Route {
     pub rewrite: Rewrite,
     /// Changes of the headers that the backend sees.
     pub request_headers: HeaderEdits,
+    /// Names of the authenticators that are asked, in this order: the first whose credential is
+    /// there decides. None: anybody.
+    pub authenticate: Vec<String>,
+    /// What must hold of who it is, every line: `"path:room in claim:rooms"`,
+    /// `"claim:scope contains chat"`, `"claim:role == admin or claim:role == owner"`.
+    pub authorize: Vec<String>,
+    /// Claims that the backend is told, by header: `{ x-user-name = "claim:name" }`. The subject is
+    /// always told, in `Sessile-Subject`.
+    pub claim_headers: BTreeMap<String, String>,
+    /// How a WebSocket is refused: `status` with an HTTP status, which scripts in browsers cannot
+    /// see; `close` accepts it, then closes it with code and reason.
+    pub reject_with: RejectWith,
+    /// What happens when the right to a session ends: it is closed with 3000.
+    pub expiry: Expiry,
     /// Pages that may open sessions, by their `Origin`: `https://chat.example.com`,
     /// `https://*.example.com` (any number of labels), `same` (the host of the request), or `*` to
     /// ask nobody. `null` is never allowed. None: `same` where a browser could send the credential
@@ -43,8 +58,8 @@ pub struct Route {
     pub origins: Vec<String>,
     /// Whether a session needs an `Origin`. Programs that are no browsers often send none.
     pub origin_required: bool,
-    /// Where the affinity key comes from; the first present source counts. `path:NAME`,
-    /// `query:NAME`, `cookie:NAME`, `header:NAME`, `client_address`, and last
+    /// Where the affinity key comes from; the first present source counts. `claim:NAME`,
+    /// `path:NAME`, `query:NAME`, `cookie:NAME`, `header:NAME`, `client_address`, and last
     /// `{ issue_cookie = "NAME" }`. None: every request is placed alone.
     pub affinity: Vec<TextOr<IssueCookie>>,
     /// Bounds on what clients send in a session.
@@ -81,6 +96,11 @@ impl Default for Route {
             redirect: None,
             rewrite: Rewrite::default(),
             request_headers: HeaderEdits::default(),
+            authenticate: Vec::new(),
+            authorize: Vec::new(),
+            claim_headers: BTreeMap::new(),
+            reject_with: RejectWith::default(),
+            expiry: Expiry::default(),
             origins: Vec::new(),
             origin_required: false,
             affinity: Vec::new(),

@@ -193,7 +193,7 @@ pub(super) fn header_name(at: &Scope<'_>, text: &str) -> Option<HeaderName> {
 }
 
 /// The name of a header that an operator may change.
-fn free_header(at: &Scope<'_>, text: &str) -> Option<HeaderName> {
+pub(super) fn free_header(at: &Scope<'_>, text: &str) -> Option<HeaderName> {
     let name = header_name(at, text)?;
     let owned = OWN_HEADERS.contains(&name.as_str())
         || OWN_PREFIXES

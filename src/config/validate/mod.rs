@@ -11,6 +11,7 @@ use crate::config::layers::Origin;
 use crate::config::model::Model;
 use crate::config::snapshot::{CertificateFiles, Listener, Route, Snapshot};
 
+mod auth;
 mod edits;
 mod guard;
 mod listener;
@@ -89,6 +90,11 @@ fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
             upstream::upstream(&root.key("upstreams").key(name), name, upstream)
         })
         .collect();
+    let authenticators: Vec<_> = model
+        .authenticators
+        .iter()
+        .map(|(name, one)| auth::authenticator(&root.key("authenticators").key(name), name, one))
+        .collect();
     let routes = routes(root, model);
     warn_of_unused(root, model);
     if let (Some(listeners), Some(admin)) = (&listeners, &admin) {
@@ -101,6 +107,10 @@ fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
         shutdown: shutdown?,
         sources: node::sources(&model.sources),
         listeners: listeners?,
+        authenticators: all(authenticators)?
+            .into_iter()
+            .map(|one| (one.name.clone(), one))
+            .collect(),
         upstreams: all(upstreams)?
             .into_iter()
             .map(|upstream| (upstream.name.clone(), upstream))
@@ -136,9 +146,7 @@ fn routes(root: &Scope<'_>, model: &Model) -> Option<Vec<Route>> {
         "routes",
         model.routes.iter().map(|route| route.name.as_deref()),
     );
-    let routes = at.each(&model.routes, |at, route| {
-        route::route(at, route, &model.upstreams)
-    })?;
+    let routes = at.each(&model.routes, |at, route| route::route(at, route, model))?;
     for (first, second) in conflicts(&routes) {
         let (first, name) = (&routes[first].name, &routes[second].name);
         at.index(second).key("name").fault_with(

@@ -59,8 +59,19 @@ pub(super) fn listen_address(at: &Scope<'_>, text: &str) -> Option<ListenAddr> {
     })
 }
 
-/// Fetches a secret. No message here holds any of its text.
+/// A secret that is presented in a header.
 fn secret(at: &Scope<'_>, source: &SecretSource) -> Option<Secret> {
+    let secret = secret_text(at, source)?;
+    let text = secret.reveal();
+    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        at.fault("this secret is empty, or holds what cannot stand in a header");
+        return None;
+    }
+    Some(secret)
+}
+
+/// Fetches a secret. No message here holds any of its text.
+pub(super) fn secret_text(at: &Scope<'_>, source: &SecretSource) -> Option<Secret> {
     let text = match source {
         SecretSource::Literal(secret) => secret.reveal().to_owned(),
         SecretSource::File(path) => {
@@ -83,7 +94,7 @@ fn secret(at: &Scope<'_>, source: &SecretSource) -> Option<Secret> {
             text
         }
     };
-    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+    if text.is_empty() {
         at.fault("this secret is empty, or holds what cannot stand in a header");
         return None;
     }

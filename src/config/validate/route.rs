@@ -7,6 +7,7 @@ use http::Method;
 
 use crate::base::names::{RouteName, UpstreamName};
 use crate::config::diagnostic::suggestion;
+use crate::config::expression::ClaimPath;
 use crate::config::layers::Part;
 use crate::config::model::{self, IssueCookie, Size, TextOr};
 use crate::config::pattern::{HostPattern, PathPattern};
@@ -14,18 +15,14 @@ use crate::config::snapshot::{
     Action, AffinitySource, OnRemoval, Route, RouteLimits, RouteTimeouts, TextMatch,
 };
 use crate::config::validate::scope::{Scope, all};
-use crate::config::validate::{edits, guard, session};
+use crate::config::validate::{auth, edits, guard, session};
 
 pub(super) const TIMEOUT_MAX: Duration = Duration::from_secs(60 * 60);
 /// A year as `humantime` counts it.
 const LIFETIME_MAX: Duration = Duration::from_secs(31_557_600);
 const MESSAGE_BYTES_MAX: Size = Size(1 << 40);
 
-pub(super) fn route(
-    at: &Scope<'_>,
-    model: &model::Route,
-    upstreams: &BTreeMap<String, model::Upstream>,
-) -> Option<Route> {
+pub(super) fn route(at: &Scope<'_>, model: &model::Route, whole: &model::Model) -> Option<Route> {
     let name = at
         .required("name", &model.name, "name = \"chat\"")
         .and_then(|name| at.key("name").name(name, Part::Value));
@@ -45,11 +42,12 @@ pub(super) fn route(
                 .then(|| name.clone())
                 .or_else(|| fault(at, format!("`{name}` is not a subprotocol's name")))
         });
-    let action = action(at, model, upstreams, path.as_ref());
+    let action = action(at, model, &whole.upstreams, path.as_ref());
     let rewrite = edits::rewrite(&at.key("rewrite"), &model.rewrite, path.as_ref());
     let request_headers = edits::headers(&at.key("request_headers"), &model.request_headers);
+    let auth = auth::route(at, model, &whole.authenticators, path.as_ref());
+    let affinity = affinity(&at.key("affinity"), model, path.as_ref());
     let origins = guard::origins(at, model);
-    let affinity = affinity(&at.key("affinity"), &model.affinity, path.as_ref());
     let limits = limits(&at.key("limits"), &model.limits);
     let timeouts = timeouts(&at.key("timeouts"), &model.timeouts);
     let backend_lost_code = close_code(
@@ -69,6 +67,7 @@ pub(super) fn route(
         action: action?,
         rewrite: rewrite?,
         request_headers: request_headers?,
+        auth: auth?,
         origins: origins?,
         affinity: affinity?,
         limits: limits?,
@@ -168,13 +167,21 @@ fn action(
     }
 }
 
-const SOURCES: [&str; 5] = ["path", "query", "cookie", "header", "client_address"];
+const SOURCES: [&str; 6] = [
+    "claim",
+    "path",
+    "query",
+    "cookie",
+    "header",
+    "client_address",
+];
 
 fn affinity(
     at: &Scope<'_>,
-    models: &[TextOr<IssueCookie>],
+    route: &model::Route,
     path: Option<&PathPattern>,
 ) -> Option<Vec<AffinitySource>> {
+    let models: &[TextOr<IssueCookie>] = &route.affinity;
     let last = models.len().saturating_sub(1);
     let mut place = 0..;
     at.each(models, |at, model| {
@@ -182,6 +189,9 @@ fn affinity(
         match model {
             TextOr::Text(text) => {
                 let source = affinity_source(at, text, path)?;
+                if matches!(source, AffinitySource::Claim(_)) && route.authenticate.is_empty() {
+                    at.warn("the route asks nobody who it is, so this never counts");
+                }
                 if source == AffinitySource::ClientAddress && !is_last {
                     at.warn("every client has an address, so what follows never counts");
                 }
@@ -213,12 +223,11 @@ fn affinity_source(
         return Some(AffinitySource::ClientAddress);
     }
     let (kind, name) = text.split_once(':').unwrap_or((text, ""));
-    if !SOURCES[..4].contains(&kind) {
-        let message = match kind {
-            "claim" => "this version has no claims".to_owned(),
-            _ => format!("unknown source `{kind}`"),
-        };
-        at.fault_maybe(message, suggestion(kind, SOURCES));
+    if !SOURCES[..5].contains(&kind) {
+        at.fault_maybe(
+            format!("unknown source `{kind}`"),
+            suggestion(kind, SOURCES),
+        );
         return None;
     }
     if name.is_empty() {
@@ -229,6 +238,7 @@ fn affinity_source(
         return None;
     }
     match kind {
+        "claim" => Some(AffinitySource::Claim(ClaimPath(name.to_owned()))),
         "path" => {
             if let Some(path) = path {
                 edits::knows_parameter(at, path, name)?;

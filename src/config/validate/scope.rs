@@ -186,6 +186,14 @@ impl<'a> Scope<'a> {
         None
     }
 
+    /// The time here, which may be none.
+    pub(super) fn time_or_zero(&self, time: Time, max: Duration) -> Option<Duration> {
+        if time.0.is_zero() {
+            return Some(Duration::ZERO);
+        }
+        self.time(time, max)
+    }
+
     /// A name that may stand in metrics, paths and log lines.
     pub(super) fn name<'m>(&self, name: &'m str, part: Part) -> Option<&'m str> {
         let letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');

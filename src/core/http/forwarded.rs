@@ -16,6 +16,9 @@ pub static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The session's id, for the backend.
 pub static SESSILE_SESSION: HeaderName = HeaderName::from_static("sessile-session");
 
+/// Who the request is from, for the backend.
+pub static SESSILE_SUBJECT: HeaderName = HeaderName::from_static("sessile-subject");
+
 static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -71,6 +74,18 @@ pub fn forward(headers: &mut HeaderMap, hop: &Forwarding<'_>) {
     if let Some(session) = hop.session {
         set(headers, &SESSILE_SESSION, &session.to_string());
     }
+}
+
+/// Takes away what a client sends under a name that the gateway speaks by, however it is spelt.
+pub fn remove_alike(headers: &mut HeaderMap, name: &HeaderName) {
+    remove_matching(headers, |found| {
+        let bytes = name
+            .as_str()
+            .bytes()
+            .map(|byte| if byte == b'_' { b'-' } else { byte });
+        let known: Vec<u8> = bytes.collect();
+        same_bytes(found.as_bytes(), &known)
+    });
 }
 
 /// The request id in `headers`, if there is one that can be taken over: up to 128 visible ASCII

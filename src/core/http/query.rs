@@ -11,6 +11,31 @@ pub fn query_values<'q>(raw_query: &'q str, name: &'q str) -> impl Iterator<Item
         .map(|(_, value)| value)
 }
 
+/// A segment of a path, decoded; `None` if that is not UTF-8.
+pub fn decode_path(segment: &str) -> Option<String> {
+    // `+` is itself in a path.
+    let name = segment
+        .replace('+', "%2B")
+        .replace('&', "%26")
+        .replace('=', "%3D");
+    let decoded = form_urlencoded::parse(name.as_bytes()).next();
+    let decoded = decoded.map_or_else(String::new, |(name, _)| name.into_owned());
+    // What is no UTF-8 was replaced by this, and is nothing to compare with.
+    (!decoded.contains('\u{fffd}')).then_some(decoded)
+}
+
+/// A query without the parameters of these names, everything else byte for byte; `None` if nothing
+/// is left.
+pub fn without(raw_query: &str, cut: impl Fn(&str) -> bool) -> Option<String> {
+    let stays = |pair: &&str| {
+        let name = form_urlencoded::parse(pair.as_bytes()).next();
+        !name.is_some_and(|(name, _)| cut(&name))
+    };
+    let left: Vec<_> = raw_query.split('&').filter(stays).collect();
+    let left = left.join("&");
+    (!left.is_empty()).then_some(left)
+}
+
 /// Whole names that carry secrets, lower case, without `-` and `_`.
 const SECRET_NAMES: [&str; 12] = [
     "assertion",
@@ -41,19 +66,20 @@ const SECRET_PARTS: [&str; 10] = [
 ];
 
 /// Path and query as a log may show them: values of parameters that look like secrets are `***`,
-/// by their name, or because they are a JWT under whatever name or none.
-pub fn redact_query(path_and_query: &str) -> Cow<'_, str> {
+/// by their name, because an operator said so (`also`), or because they are a JWT under whatever
+/// name or none.
+pub fn redact_query<'q>(path_and_query: &'q str, also: &[String]) -> Cow<'q, str> {
     let Some((path, query)) = path_and_query.split_once('?') else {
         return Cow::Borrowed(path_and_query);
     };
-    if !query.split('&').any(|pair| secret_at(pair).is_some()) {
+    if !query.split('&').any(|pair| secret_at(pair, also).is_some()) {
         return Cow::Borrowed(path_and_query);
     }
     let mut shown = String::with_capacity(path_and_query.len());
     shown.push_str(path);
     for (place, pair) in query.split('&').enumerate() {
         shown.push(if place == 0 { '?' } else { '&' });
-        match secret_at(pair) {
+        match secret_at(pair, also) {
             Some(start) => {
                 shown.push_str(&pair[..start]);
                 shown.push_str("***");
@@ -67,14 +93,14 @@ pub fn redact_query(path_and_query: &str) -> Cow<'_, str> {
 /// Where the secret begins in what stands between two `&`, if there is one; it goes on to the end.
 /// Some frameworks part parameters by `;`, and clients put a query behind a query: a name is looked
 /// for behind those too.
-fn secret_at(pair: &str) -> Option<usize> {
+fn secret_at(pair: &str, also: &[String]) -> Option<usize> {
     let mut rest = pair;
     loop {
         let (name, value) = match rest.find(['=', ';', '?']) {
             Some(end) if rest[end..].starts_with('=') => (&rest[..end], &rest[end + 1..]),
             _ => ("", rest),
         };
-        if !value.is_empty() && (is_jwt(value) || is_secret_name(name)) {
+        if !value.is_empty() && (is_jwt(value) || is_secret_name(name, also)) {
             return Some(pair.len() - value.len());
         }
         rest = &rest[rest.find([';', '?'])? + 1..];
@@ -86,8 +112,12 @@ fn is_jwt(value: &str) -> bool {
     value.starts_with("eyJ") && value.contains('.')
 }
 
-fn is_secret_name(name: &str) -> bool {
+fn is_secret_name(name: &str, also: &[String]) -> bool {
     let decoded = form_urlencoded::parse(name.as_bytes()).next();
+    let is = decoded.as_ref().map(|(name, _)| name.as_ref());
+    if also.iter().any(|known| Some(known.as_str()) == is) {
+        return true;
+    }
     let bare: String = decoded
         .iter()
         .flat_map(|(name, _)| name.chars())
@@ -118,8 +148,35 @@ mod tests {
     }
 
     #[test]
+    fn segments_of_paths_are_decoded() {
+        let check = |segment: &str, expected: Option<&str>| {
+            assert_eq!(decode_path(segment).as_deref(), expected, "{segment}");
+        };
+        check("room", Some("room"));
+        check("a+b&c=d", Some("a+b&c=d"));
+        check("a%20b%2Fc", Some("a b/c"));
+        check("%ff", None);
+        check("", Some(""));
+    }
+
+    #[test]
+    fn parameters_are_taken_out_and_the_rest_stays() {
+        let check = |query: &str, left: Option<&str>| {
+            assert_eq!(
+                without(query, |name| name == "t").as_deref(),
+                left,
+                "{query}"
+            );
+        };
+        check("a=1&t=2&b=%20+&t=3&t", Some("a=1&b=%20+"));
+        check("%74=1&T=2", Some("T=2"));
+        check("t=1", None);
+        check("a=t&tt=1&&", Some("a=t&tt=1&&"));
+    }
+
+    #[test]
     fn i11_secrets_are_cut_out_of_what_is_logged() {
-        let check = |text: &str, expected: &str| assert_eq!(redact_query(text), expected);
+        let check = |text: &str, expected: &str| assert_eq!(redact_query(text, &[]), expected);
         check("/ws", "/ws");
         check("/token=x", "/token=x");
         check("/ws?", "/ws?");
@@ -146,6 +203,9 @@ mod tests {
         check("/ws?token=", "/ws?token=");
         check("/ws?a=1?token=x", "/ws?a=1?token=***");
         check("/ws?a;b=1;token=x;y&c=1", "/ws?a;b=1;token=***&c=1");
+        let also = ["u".to_owned(), "a b".to_owned()];
+        let shown = redact_query("/ws?a+b=1&%75=2&v=3", &also);
+        assert_eq!(shown, "/ws?a+b=***&%75=***&v=3");
         for name in [
             "access_token",
             "token",
@@ -174,7 +234,7 @@ mod tests {
             after in "(&[a-d]{0,3}(=[0-9%+]{0,4})?){0,3}",
             token in "[!-%'-~]{1,20}",
         ) {
-            let shown = redact_query(&format!("/p?{before}&token={token}{after}")).into_owned();
+            let shown = redact_query(&format!("/p?{before}&token={token}{after}"), &[]).into_owned();
             prop_assert_eq!(shown, format!("/p?{before}&token=***{after}"));
         }
     }

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use crate::base::addr::sixteen_bytes;
 use crate::config::snapshot::AffinitySource;
+use crate::core::auth::Claims;
 use crate::core::http::headers::cookie;
 use crate::core::http::query::query_values;
 use crate::core::routing::request::{Parameters, Request};
@@ -44,16 +45,19 @@ impl Issue<'_> {
 /// The key from the first of `sources` that the request has; an empty value counts as none, else
 /// all who send one would meet on one backend. Path parameters are taken as they stand, query
 /// values decoded, header values whole (of several fields the first). `client` is who the request
-/// is from after trusted proxies have been believed; `random` makes the cookie, if one is issued.
+/// is from after trusted proxies have been believed, `claims` what its credential says; `random`
+/// makes the cookie, if one is issued.
 pub fn key<'a>(
     sources: &'a [AffinitySource],
     request: &Request<'a>,
     parameters: &Parameters<'_, 'a>,
     client: IpAddr,
+    claims: Option<&'a Claims>,
     random: u128,
 ) -> Option<Key<'a>> {
     sources.iter().find_map(|source| {
         let bytes = match source {
+            AffinitySource::Claim(path) => claims.and_then(|claims| claims.bytes(path)),
             AffinitySource::Path(name) => parameters.get(name).map(text),
             AffinitySource::Query(name) => query(request, name),
             AffinitySource::Cookie(name) | AffinitySource::IssueCookie(name) => {
@@ -100,6 +104,7 @@ mod tests {
     use http::{HeaderMap, Method};
 
     use super::*;
+    use crate::config::expression::ClaimPath;
 
     fn check(sources: &[AffinitySource], expected: Option<(&[u8], usize)>) {
         let mut headers = HeaderMap::new();
@@ -116,9 +121,10 @@ mod tests {
             websocket: true,
             tls: false,
         };
+        let claims = Claims::of_subject("bob");
         let parameters = [("room", "7"), ("rest", "")].into_iter().collect();
         let client = "::ffff:10.0.0.1".parse().expect("an address");
-        let found = key(sources, &request, &parameters, client, 0xabc);
+        let found = key(sources, &request, &parameters, client, Some(&claims), 0xabc);
         let expected = expected.map(|(bytes, place)| (bytes, &sources[place]));
         let seen = found.as_ref().map(|key| (&*key.bytes, key.source));
         assert_eq!(seen, expected, "{sources:?}");
@@ -135,6 +141,8 @@ mod tests {
         let four = b"\0\0\0\0\0\0\0\0\0\0\xff\xff\x0a\0\0\x01";
         check(&[], None);
         check(&[Path(name("room"))], Some((b"7", 0)));
+        let claim = |text: &str| Claim(ClaimPath(text.to_owned()));
+        check(&[claim("none"), claim("sub")], Some((b"bob", 1)));
         check(&[Path(name("none")), Query(name("k"))], Some((b"a b", 1)));
         check(
             &[Query(name("e")), Path(name("rest")), header("x-empty")],
@@ -168,7 +176,8 @@ mod tests {
         };
         let sources = [AffinitySource::IssueCookie("pin".to_owned())];
         let client = IpAddr::from([127, 0, 0, 1]);
-        let found = key(&sources, &request, &Parameters::default(), client, 7).expect("a key");
+        let found = key(&sources, &request, &Parameters::default(), client, None, 7);
+        let found = found.expect("a key");
         let issue = found.issue.expect("a cookie");
         assert_eq!(found.bytes, issue.value.as_bytes());
         let set = format!("pin={}; Path=/; HttpOnly; SameSite=", issue.value);

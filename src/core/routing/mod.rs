@@ -36,6 +36,7 @@ pub mod preview;
 pub mod rewrite;
 
 mod conditions;
+pub mod credential;
 mod explain;
 mod matcher;
 mod request;

@@ -9,8 +9,9 @@ use std::time::Instant;
 use serde::{Serialize, Serializer};
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::base::names::{RouteName, UpstreamName};
+use crate::base::names::{AuthenticatorName, RouteName, UpstreamName};
 use crate::config::snapshot::{self, Redirect, Snapshot};
+use crate::core::auth::Authenticator;
 use crate::core::routing::conditions::{mismatch, rank};
 use crate::core::routing::matcher::Matcher;
 use crate::core::routing::request::{Parameters, Request, path_fault};
@@ -27,16 +28,21 @@ pub struct RoutingTable {
     /// By name.
     routes: Vec<Arc<Route>>,
     upstreams: BTreeMap<UpstreamName, Arc<Upstream>>,
+    authenticators: BTreeMap<AuthenticatorName, Arc<Authenticator>>,
+    /// Names of the query's parameters that hold credentials.
+    secret_parameters: Vec<String>,
     matcher: Matcher,
 }
 
 /// A route as the data plane uses it.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub struct Route {
     /// What the operator wrote; for what it does see `action`.
     pub config: snapshot::Route,
     /// Where it goes, with names resolved.
     pub action: Action,
+    /// Who is asked who a request is from, in this order.
+    pub authenticators: Vec<Arc<Authenticator>>,
 }
 
 /// What a route does.
@@ -96,11 +102,19 @@ impl RoutingTable {
                 )
             })
             .collect();
+        let authenticators: BTreeMap<_, _> = snapshot
+            .authenticators
+            .iter()
+            .map(|(name, config)| {
+                let before = previous.and_then(|table| table.authenticators.get(name));
+                (name.clone(), Authenticator::compile(config, before))
+            })
+            .collect();
         let mut routes: Vec<_> = snapshot
             .routes
             .iter()
             .map(|config| {
-                let route = Route::compile(config, &upstreams);
+                let route = Route::compile(config, &upstreams, &authenticators);
                 let before = previous.and_then(|table| table.route(&config.name));
                 match before {
                     Some(before) if **before == route => Arc::clone(before),
@@ -119,9 +133,11 @@ impl RoutingTable {
         }
         Self {
             generation,
-            digest: Digest::of(&routes, &upstreams),
+            digest: Digest::of(&routes, &upstreams, &authenticators),
             routes,
             upstreams,
+            secret_parameters: secret_parameters(&authenticators),
+            authenticators,
             matcher,
         }
     }
@@ -158,6 +174,29 @@ impl RoutingTable {
         self.upstreams.values()
     }
 
+    /// All authenticators, by name.
+    pub fn authenticators(&self) -> impl ExactSizeIterator<Item = &Arc<Authenticator>> {
+        self.authenticators.values()
+    }
+
+    /// The authenticator of that name.
+    pub fn authenticator(&self, name: &str) -> Option<&Arc<Authenticator>> {
+        self.authenticators.get(name)
+    }
+
+    /// Names of the query's parameters that hold credentials, whatever route a request takes (I11).
+    pub fn secret_parameters(&self) -> &[String] {
+        &self.secret_parameters
+    }
+
+    /// Whether both have the very same authenticators: secrets are in no digest.
+    pub fn same_authenticators(&self, other: &Self) -> bool {
+        let same =
+            |(one, other): (&Arc<Authenticator>, &Arc<Authenticator>)| Arc::ptr_eq(one, other);
+        self.authenticators.len() == other.authenticators.len()
+            && self.authenticators().zip(other.authenticators()).all(same)
+    }
+
     /// The upstream of that name.
     pub fn upstream(&self, name: &str) -> Option<&Arc<Upstream>> {
         self.upstreams.get(name)
@@ -168,7 +207,13 @@ impl Route {
     fn compile(
         config: &snapshot::Route,
         upstreams: &BTreeMap<UpstreamName, Arc<Upstream>>,
+        authenticators: &BTreeMap<AuthenticatorName, Arc<Authenticator>>,
     ) -> Self {
+        let asked = config.auth.authenticate.iter();
+        let asked = asked.map(|name| {
+            let one = authenticators.get(name);
+            Arc::clone(one.expect("a snapshot's names resolve"))
+        });
         let action = match &config.action {
             snapshot::Action::Forward(name) => {
                 let upstream = upstreams.get(name);
@@ -180,6 +225,7 @@ impl Route {
         Self {
             config: config.clone(),
             action,
+            authenticators: asked.collect(),
         }
     }
 
@@ -187,6 +233,32 @@ impl Route {
     pub fn name(&self) -> &RouteName {
         &self.config.name
     }
+}
+
+/// Routes are equal if they do the same with the very same things.
+impl PartialEq for Route {
+    fn eq(&self, other: &Self) -> bool {
+        let same = |(one, other)| Arc::ptr_eq(one, other);
+        self.config == other.config
+            && self.action == other.action
+            && self
+                .authenticators
+                .iter()
+                .zip(&other.authenticators)
+                .all(same)
+    }
+}
+
+fn secret_parameters(
+    authenticators: &BTreeMap<AuthenticatorName, Arc<Authenticator>>,
+) -> Vec<String> {
+    let names = authenticators
+        .values()
+        .flat_map(|one| one.config.query_names());
+    let mut names: Vec<_> = names.map(str::to_owned).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
 }
 
 /// Upstreams are equal if they are the same one: an equal one that was compiled anew has other
@@ -201,17 +273,25 @@ impl PartialEq for Action {
     }
 }
 
-/// XXH3-128 of a table's routes and upstreams, each sorted by name. No `Secret` is in it.
+/// XXH3-128 of a table's routes, upstreams and authenticators, each sorted by name. No `Secret` is
+/// in it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Digest(u128);
 
 impl Digest {
     /// `Debug` is the rendering: it names every field, so that none can be forgotten, quotes all
     /// text, and shows no secret. The collections in it are sorted or in the operator's order.
-    fn of(routes: &[Arc<Route>], upstreams: &BTreeMap<UpstreamName, Arc<Upstream>>) -> Self {
+    fn of(
+        routes: &[Arc<Route>],
+        upstreams: &BTreeMap<UpstreamName, Arc<Upstream>>,
+        authenticators: &BTreeMap<AuthenticatorName, Arc<Authenticator>>,
+    ) -> Self {
         let mut hasher = Hasher(Box::new(Xxh3::new()));
         for upstream in upstreams.values() {
             writeln!(hasher, "{:?}", upstream.config).expect("hashing does not fail");
+        }
+        for one in authenticators.values() {
+            writeln!(hasher, "{:?}", one.config).expect("hashing does not fail");
         }
         for route in routes {
             writeln!(hasher, "{:?}", route.config).expect("hashing does not fail");

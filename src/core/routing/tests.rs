@@ -40,6 +40,7 @@ fn snapshot(routes: &[Route], upstreams: &[Upstream]) -> Snapshot {
         },
         sources: Sources { watch_file: false },
         listeners: Vec::new(),
+        authenticators: std::collections::BTreeMap::new(),
         upstreams: upstreams.iter().map(named).collect(),
         routes: routes.to_vec(),
     }

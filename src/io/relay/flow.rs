@@ -93,6 +93,8 @@ pub(super) struct Flow {
     sent: usize,
     /// Where the first of `unsent` stands. Kept up only where the sink may be replaced.
     unsent_at: Position,
+    /// `unsent` is a ping of the gateway's own and nothing else: no sign of life in the session.
+    unsent_own: bool,
     /// Set where the sink may be replaced.
     replaceable: bool,
     /// What waits for the next sink, while one is looked for.
@@ -147,6 +149,7 @@ impl Flow {
             unsent: Vec::new(),
             sent: 0,
             unsent_at: Position::default(),
+            unsent_own: false,
             replaceable: false,
             fork: None,
             withhold: Withhold::Nothing,
@@ -233,21 +236,22 @@ impl Flow {
     }
 
     /// Whether the source was heard since the last call.
-    #[allow(dead_code, reason = "keepalive will ask")]
     pub(super) fn take_heard(&mut self) -> bool {
         std::mem::take(&mut self.heard)
     }
 
-    /// Asks the sink for a pong, at the next frame boundary; without effect behind a close frame.
-    #[allow(dead_code, reason = "keepalive will ask")]
-    pub(super) fn ping(&mut self, payload: [u8; PING_BYTES]) {
-        if !self.closed && self.goodbye.is_none() && self.fork.is_none() && !self.sink_lost {
+    /// Asks the sink for a pong, at the next frame boundary; answers whether one can be asked for,
+    /// which is not so behind a close frame.
+    pub(super) fn ping(&mut self, payload: [u8; PING_BYTES]) -> bool {
+        let open = !self.closed && self.goodbye.is_none();
+        let open = open && self.fork.is_none() && !self.sink_lost;
+        if open {
             self.ping = Some(payload);
         }
+        open
     }
 
     /// Whether everything that there is for the sink, a ping included, has been taken by it.
-    #[allow(dead_code, reason = "keepalive will ask")]
     pub(super) fn all_sent(&self) -> bool {
         self.unsent.is_empty() && self.ping.is_none() && !self.unflushed
     }
@@ -313,10 +317,11 @@ impl Flow {
                 }
                 self.sent += written;
                 self.unflushed = true;
-                self.moved = true;
+                self.moved |= !self.unsent_own;
             }
             self.unsent = Vec::new();
             self.sent = 0;
+            self.unsent_own = false;
             if self.holding() || !self.tracker.at_boundary() || !self.insert_own() {
                 break;
             }
@@ -355,6 +360,7 @@ impl Flow {
         };
         let mask = self.tracker.is_masked().then(super::mask);
         let frame = control_frame(Opcode::Ping, &ping, mask);
+        self.unsent_own = self.unsent.is_empty();
         self.keep_own(&frame, self.tracker.position());
         true
     }
@@ -407,9 +413,9 @@ impl Flow {
         if came == 0 {
             return Poll::Ready(Some(self.source_gone(false)));
         }
-        self.moved = true;
         self.heard = true;
         if self.state == State::Silenced {
+            self.moved = true;
             return Poll::Ready(None);
         }
         Poll::Ready(self.take_in(&scratch.0[start..CARRY_ROOM + came], sink, cx))
@@ -442,6 +448,8 @@ impl Flow {
             let before = self.tracker.position();
             let Tracked { forward, stop } = self.tracker.track(chunk, until);
             let (bytes, rest) = chunk.split_at(forward);
+            // A pong to the gateway's own ping is no sign of life in the session.
+            self.moved |= forward > 0 || !self.tracker.carry().is_empty();
             if !self.pass_on(bytes, before, sink.as_deref_mut(), cx) {
                 lost = true;
                 self.sink_failed();
@@ -532,6 +540,7 @@ impl Flow {
         }
         if !self.unsent.is_empty() {
             self.unsent.extend_from_slice(bytes);
+            self.unsent_own = false;
             return true;
         }
         let Some(sink) = sink.filter(|_| !self.sink_lost) else {

@@ -5,6 +5,7 @@
 //! The relay reads frame headers and nothing else. It is driven by `poll` when a stream is ready,
 //! by `close` when the gateway wants an end, and by `expire` when its time has come.
 
+mod alive;
 mod flow;
 mod moving;
 
@@ -19,10 +20,12 @@ use crate::core::session::resume::ResumeReason;
 use crate::core::session::wheel::Tick;
 use crate::core::wire::frame::close_frame;
 use crate::core::wire::tracker::{FrameTracker, Rules, Sender, Violation};
+use crate::io::relay::alive::Alive;
 use crate::io::relay::flow::{Event, Flow, Place, Withhold};
 use crate::io::relay::moving::Moving;
 use crate::live::CloseOrder;
 
+pub use crate::io::relay::alive::Keepalive;
 pub use crate::io::relay::flow::Scratch;
 
 /// What a session is allowed in time, in ticks of the worker's wheel.
@@ -53,6 +56,8 @@ pub struct Setup {
     pub backend_lost_code: u16,
     /// Bytes that are held for the next backend, where the session may go on with one.
     pub hold: Option<usize>,
+    /// Who is pinged.
+    pub keepalive: Option<Keepalive>,
 }
 
 /// What a relay has come to.
@@ -97,6 +102,8 @@ pub struct Relay<C> {
     waker: Option<Waker>,
     /// Set where the session may go on with another backend.
     moving: Option<Box<Moving>>,
+    /// Set where somebody is pinged.
+    alive: Option<Box<Alive>>,
 }
 
 impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
@@ -118,6 +125,9 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
             cut: false,
             waker: None,
             moving: None,
+            alive: setup
+                .keepalive
+                .map(|rules| Box::new(Alive::new(rules, now))),
         };
         if let Some(hold_max) = setup.hold {
             relay.allow_moves(hold_max);
@@ -137,9 +147,11 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
             let up = self.up.poll(Some(client), sink, cx, scratch);
             let (client, backend) = (&mut self.client, self.backend.as_mut());
             let down = self.down.poll(backend, Some(client), cx, scratch);
-            if self.up.take_moved() | self.down.take_moved() {
+            let (up_moved, down_moved) = (self.up.take_moved(), self.down.take_moved());
+            if up_moved || down_moved {
                 self.active(now);
             }
+            self.note_life(up_moved, down_moved, now);
             for (side, event) in [(Side::Client, up), (Side::Backend, down)] {
                 if let Poll::Ready(event) = event {
                     self.on(side, event, now);
@@ -190,10 +202,15 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
                 Some(self.times.lifetime_at.map_or(over_at, |at| at.min(over_at)))
             }
             Some(over_at) => Some(over_at),
-            None => [self.idle_at(), self.times.lifetime_at, self.departs_at()]
-                .into_iter()
-                .flatten()
-                .min(),
+            None => [
+                self.idle_at(),
+                self.times.lifetime_at,
+                self.departs_at(),
+                self.pulse_at(),
+            ]
+            .into_iter()
+            .flatten()
+            .min(),
         }
     }
 
@@ -228,6 +245,8 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
             self.close(&order(3008, "idle for too long", Cause::IdleTimeout), now);
         } else if self.departs_at().is_some_and(|at| now >= at) {
             self.departure_late(now);
+        } else {
+            self.feel_pulses(now);
         }
     }
 
@@ -415,7 +434,6 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
     }
 
     fn source_ended(&mut self, side: Side, by: EndedBy, reset: bool, now: Tick) {
-        let begun = self.ending.is_some();
         let cause = if reset {
             Cause::Reset
         } else {
@@ -431,23 +449,24 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
                 if reset {
                     self.down.lose_sink();
                 }
+                self.up.finish();
             }
-            Side::Backend => {
-                let whole = self.down.tracker.at_boundary();
-                self.end(by, cause, whole.then_some(self.backend_lost_code), now);
-                // The client must not be left to guess: a code and a reason, not a bare end (I10:
-                // only where a frame may stand). Who asked for the close itself needs no such word.
-                if !begun {
-                    let frame = close_frame(self.backend_lost_code, "backend lost", None);
-                    self.down.say_goodbye(frame, Place::NextBoundary);
-                }
-                self.up.lose_sink();
-            }
+            Side::Backend => self.backend_lost(by, cause, now),
         }
-        match side {
-            Side::Client => self.up.finish(),
-            Side::Backend => self.down.finish(),
+    }
+
+    fn backend_lost(&mut self, by: EndedBy, cause: Cause, now: Tick) {
+        let begun = self.ending.is_some();
+        let whole = self.down.tracker.at_boundary();
+        self.end(by, cause, whole.then_some(self.backend_lost_code), now);
+        // The client must not be left to guess: a code and a reason, not a bare end (I10: only
+        // where a frame may stand). Who asked for the close itself needs no such word.
+        if !begun {
+            let frame = close_frame(self.backend_lost_code, "backend lost", None);
+            self.down.say_goodbye(frame, Place::NextBoundary);
         }
+        self.up.lose_sink();
+        self.down.finish();
     }
 
     /// Nothing is left to be moved in either direction.

@@ -124,7 +124,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
     ///
     /// # Panics
     /// If the session has one.
-    pub fn attach(&mut self, backend: C, early: Vec<u8>) {
+    pub fn attach(&mut self, backend: C, early: Vec<u8>, now: Tick) {
         let moving = self.moving.as_mut().filter(|_| self.backend.is_none());
         let moving = moving.expect("only a bereft session takes a backend");
         moving.phase = Phase::Settled;
@@ -132,6 +132,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
         self.backend = Some(backend);
         self.up.attach_sink();
         self.down.attach_source(early);
+        self.note_backend(now);
         let closing = self.ending.is_some();
         self.down.withhold(if closing {
             Withhold::Nothing

@@ -44,6 +44,7 @@ impl Rig {
             times: TIMES,
             backend_lost_code: 1011,
             hold: None,
+            keepalive: None,
         };
         let relay = Relay::new(inner_client, inner_backend, setup, 0);
         Self {

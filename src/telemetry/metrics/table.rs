@@ -109,6 +109,11 @@ table! {
         "Attempts to reach a backend that failed, by reason; another backend may have taken the \
          request.";
 
+    AUTHENTICATIONS = Counter, Count, "sessile_authentications_total",
+        ["authenticator", "outcome"],
+        "Credentials that were judged, by outcome: ok, anonymous, or why they do not count; \
+         `missing` stands with a route's last authenticator.";
+
     ACCEPTED = Counter, Count, "sessile_accepted_connections_total", ["listener"],
         "Connections of clients that were accepted.";
     CONNECTIONS = Gauge, Count, "sessile_connections", ["listener"],

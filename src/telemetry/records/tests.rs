@@ -52,6 +52,7 @@ const REFUSED: RequestRecord<'_> = RequestRecord {
     route: None,
     upstream: None,
     backend: None,
+    principal: None,
     client: "192.0.2.1:55000",
     method: "GET",
     target: "/nothing here",
@@ -101,7 +102,7 @@ fn i6_a_session_leaves_one_line_of_json() {
         concat!(
             r#"{"time":"1970-01-01T00:00:00.000Z","kind":"request","node":"node-1","#,
             r#""listener":"edge","route":null,"upstream":null,"backend":null,"#,
-            r#""client":"192.0.2.1:55000","method":"GET","target":"/nothing here","#,
+            r#""principal":null,"client":"192.0.2.1:55000","method":"GET","target":"/nothing here","#,
             r#""started":"1970-01-01T00:00:00.000Z","status":404,"duration_ms":0.042,"#,
             r#""bytes_in":0,"bytes_out":97,"refusal":"no_route","request_id":"r-1"}"#,
         ),

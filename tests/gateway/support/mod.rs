@@ -13,6 +13,7 @@ pub mod http;
 pub mod peers;
 pub mod raw;
 pub mod records;
+pub mod tokens;
 
 use std::time::{Duration, Instant};
 

@@ -12,6 +12,7 @@ pub struct Record {
     pub route: String,
     pub upstream: String,
     pub backend: String,
+    pub principal: Option<String>,
     pub client: String,
     pub started: String,
     pub duration_ms: f64,

@@ -1,0 +1,145 @@
+//! An authenticator as the data plane uses it: what the operator wrote, and what it has learnt
+//! since, which outlives a change of anything else.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use arc_swap::ArcSwap;
+
+use crate::config::key_set::KeySet;
+use crate::config::snapshot::{self, AuthMethod, JwksUrl, JwtKeys};
+use crate::core::auth::{CredentialFault, Denial, Principal, jwt};
+
+/// One of them.
+#[derive(Debug)]
+pub struct Authenticator {
+    /// What the operator wrote.
+    pub config: snapshot::Authenticator,
+    /// Keys that come from an issuer.
+    fetched: Option<Arc<FetchedKeys>>,
+}
+
+/// Keys that the control plane fetches and the data plane reads. The last good ones stay while the
+/// issuer is down.
+#[derive(Debug)]
+pub struct FetchedKeys {
+    /// Where they come from.
+    pub source: JwksUrl,
+    keys: ArcSwap<KeySet>,
+    /// Milliseconds since 1970 of the last good reading; 0 before the first.
+    read_at: AtomicU64,
+    /// A token named a key that is not among them.
+    wanted: AtomicBool,
+}
+
+impl FetchedKeys {
+    fn new(source: JwksUrl) -> Self {
+        Self {
+            source,
+            keys: ArcSwap::default(),
+            read_at: AtomicU64::new(0),
+            wanted: AtomicBool::new(false),
+        }
+    }
+
+    /// The keys read last.
+    pub fn keys(&self) -> Arc<KeySet> {
+        self.keys.load_full()
+    }
+
+    /// Puts new keys in force, read at this time (milliseconds since 1970).
+    pub fn replace(&self, keys: KeySet, at: u64) {
+        self.keys.store(Arc::new(keys));
+        self.read_at.store(at, Ordering::Release);
+    }
+
+    /// When they were read last, in milliseconds since 1970.
+    pub fn read_at(&self) -> Option<u64> {
+        Some(self.read_at.load(Ordering::Acquire)).filter(|at| *at > 0)
+    }
+
+    /// Asks for another reading.
+    pub fn want(&self) {
+        self.wanted.store(true, Ordering::Release);
+    }
+
+    /// Whether another reading was asked for, and takes the wish away.
+    pub fn take_wanted(&self) -> bool {
+        self.wanted.swap(false, Ordering::AcqRel)
+    }
+}
+
+impl Authenticator {
+    /// For a table that takes the place of the one with `previous`, whose keys go on where they
+    /// come from the same place.
+    pub fn compile(config: &snapshot::Authenticator, previous: Option<&Arc<Self>>) -> Arc<Self> {
+        if let Some(same) = previous.filter(|previous| previous.config == *config) {
+            return Arc::clone(same);
+        }
+        let fetched = jwks_url(config).map(|source| {
+            let known = previous.and_then(|previous| previous.fetched.as_ref());
+            match known.filter(|known| known.source == *source) {
+                Some(known) => Arc::clone(known),
+                None => Arc::new(FetchedKeys::new(source.clone())),
+            }
+        });
+        Arc::new(Self {
+            config: config.clone(),
+            fetched,
+        })
+    }
+
+    /// Its keys, if they come from an issuer.
+    pub fn fetched(&self) -> Option<&Arc<FetchedKeys>> {
+        self.fetched.as_ref()
+    }
+
+    /// Judges a credential that needs nothing but its text.
+    ///
+    /// # Errors
+    /// Why it does not let its bearer in.
+    pub fn judge(&self, text: &str, now: SystemTime) -> Result<Principal, Denial> {
+        match &self.config.method {
+            AuthMethod::Jwt(jwt) => {
+                let keys = match (&jwt.keys, &self.fetched) {
+                    (JwtKeys::Fixed(keys), _) => Arc::clone(keys),
+                    (JwtKeys::Fetched(_), Some(fetched)) => fetched.keys(),
+                    (JwtKeys::Fetched(_), None) => Arc::default(),
+                };
+                jwt::judge(&self.config.name, jwt, &keys, text, now)
+            }
+            AuthMethod::Anonymous => Err(CredentialFault::Unknown.into()),
+        }
+    }
+
+    /// The word in front of its credential in `Authorization`.
+    pub fn scheme(&self) -> &'static str {
+        match &self.config.method {
+            AuthMethod::Jwt(_) | AuthMethod::Anonymous => "Bearer",
+        }
+    }
+
+    /// What a 401 says would be accepted (RFC 9110, section 11.6.1).
+    pub fn challenge(&self, fault: Option<CredentialFault>) -> Option<String> {
+        match &self.config.method {
+            AuthMethod::Jwt(_) => Some(match fault {
+                None | Some(CredentialFault::Missing) => "Bearer".to_owned(),
+                Some(fault) => {
+                    format!("Bearer error=\"invalid_token\", error_description=\"{fault}\"")
+                }
+            }),
+            AuthMethod::Anonymous => None,
+        }
+    }
+}
+
+fn jwks_url(config: &snapshot::Authenticator) -> Option<&JwksUrl> {
+    match &config.method {
+        AuthMethod::Jwt(jwt) => match &jwt.keys {
+            JwtKeys::Fetched(url) => Some(url),
+            JwtKeys::Fixed(_) => None,
+        },
+        _ => None,
+    }
+}

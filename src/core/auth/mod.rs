@@ -1,0 +1,128 @@
+//! Who a request is from, and what that entitles to. Credentials are judged here, against keys and
+//! times that come in as arguments; what has to be fetched or hashed at length is done elsewhere
+//! and brought here.
+
+mod authenticator;
+mod claims;
+mod json;
+mod jwt;
+mod rules;
+mod token;
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use http::{HeaderName, HeaderValue};
+
+use crate::base::names::AuthenticatorName;
+
+pub use authenticator::{Authenticator, FetchedKeys};
+pub use claims::{Claims, header_text};
+pub use rules::{Values, first_unmet};
+pub use token::parse as parse_token;
+
+/// Longest subject, in bytes: it goes into records, headers and the admin API.
+pub const SUBJECT_MAX: usize = 512;
+
+/// Who a request is from, as an authenticator found it.
+#[derive(Clone, Debug)]
+pub struct Principal {
+    /// Which one found it.
+    pub authenticator: AuthenticatorName,
+    /// Who it is.
+    pub subject: Arc<str>,
+    /// Everything that the credential says, the subject as `sub` among it.
+    pub claims: Claims,
+    /// When the right ends.
+    pub expires: Option<SystemTime>,
+    /// When the credential was made.
+    pub issued: Option<SystemTime>,
+    /// The credential's own name.
+    pub token_id: Option<Arc<str>>,
+    /// Headers that the backend is told beside the claims.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// Why a credential does not count. No text here holds any of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum CredentialFault {
+    /// There is none.
+    #[error("no credential was presented")]
+    Missing,
+    /// Not what such a credential looks like.
+    #[error("the credential is malformed")]
+    Malformed,
+    /// There are two where one may be.
+    #[error("the credential was presented twice")]
+    Ambiguous,
+    /// Beyond the bound.
+    #[error("the credential is too large")]
+    TooLarge,
+    /// `none`, one that is not accepted, or one that the key is not for.
+    #[error("the token's algorithm is not accepted")]
+    Algorithm,
+    /// The token asks for something that the gateway does not know (`crit`).
+    #[error("the token has a critical extension")]
+    Critical,
+    /// No key of that id.
+    #[error("the token's key is not known")]
+    UnknownKey,
+    /// It was not made with that key.
+    #[error("the signature is not valid")]
+    Signature,
+    /// Past `exp`.
+    #[error("the credential has expired")]
+    Expired,
+    /// Before `nbf`.
+    #[error("the credential is not valid yet")]
+    NotYetValid,
+    /// No `exp` where one is needed.
+    #[error("the token has no expiry")]
+    NoExpiry,
+    /// Another's `iss`.
+    #[error("the token is from another issuer")]
+    Issuer,
+    /// For somebody else.
+    #[error("the token is for another audience")]
+    Audience,
+    /// It does not say who.
+    #[error("the credential names no subject")]
+    NoSubject,
+    /// Nobody has it.
+    #[error("the credential is not known")]
+    Unknown,
+}
+
+impl CredentialFault {
+    /// The label in metrics and records.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Malformed => "malformed",
+            Self::Ambiguous => "ambiguous",
+            Self::TooLarge => "too_large",
+            Self::Algorithm => "algorithm",
+            Self::Critical => "critical",
+            Self::UnknownKey => "unknown_key",
+            Self::Signature => "signature",
+            Self::Expired => "expired",
+            Self::NotYetValid => "not_yet_valid",
+            Self::NoExpiry => "no_expiry",
+            Self::Issuer => "issuer",
+            Self::Audience => "audience",
+            Self::NoSubject => "no_subject",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// Why an authenticator does not let somebody in.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Denial {
+    /// Its credential does not count.
+    #[error("{0}")]
+    Credential(#[from] CredentialFault),
+    /// It counts, and is not enough.
+    #[error("the credential lacks `{0}`")]
+    Insufficient(String),
+}

@@ -1,0 +1,167 @@
+//! Whether conditions on who a request is from hold. What is not there makes every comparison
+//! fail, `!=` included: a condition that nobody can judge does not let anybody in.
+
+use std::borrow::Cow;
+
+use serde_json::Value;
+
+use crate::config::expression::{Comparison, Expression, Operand, Test};
+use crate::core::auth::Claims;
+
+/// What conditions look at.
+pub struct Values<'v> {
+    claims: &'v Claims,
+    /// Values of the route's path parameters and of the query, decoded.
+    request: &'v dyn Fn(&Operand) -> Option<String>,
+}
+
+impl<'v> Values<'v> {
+    /// Claims alone.
+    pub fn of(claims: &'v Claims) -> Self {
+        Self {
+            claims,
+            request: &|_| None,
+        }
+    }
+
+    /// Claims, and what `request` says for `path:` and `query:`.
+    pub fn with(claims: &'v Claims, request: &'v dyn Fn(&Operand) -> Option<String>) -> Self {
+        Self { claims, request }
+    }
+
+    fn get(&self, operand: &Operand) -> Option<Cow<'_, Value>> {
+        match operand {
+            Operand::Claim(path) => self.claims.get(path).map(Cow::Borrowed),
+            Operand::Text(text) => Some(Cow::Owned(Value::from(text.as_str()))),
+            Operand::Path(_) | Operand::Query(_) => {
+                (self.request)(operand).map(|text| Cow::Owned(Value::from(text)))
+            }
+        }
+    }
+}
+
+/// The first of `expressions` that does not hold.
+pub fn first_unmet<'e>(
+    expressions: &'e [Expression],
+    values: &Values<'_>,
+) -> Option<&'e Expression> {
+    let holds = |expression: &&Expression| {
+        let mut alternatives = expression.alternatives.iter();
+        alternatives.any(|tests| tests.iter().all(|test| passes(test, values)))
+    };
+    expressions.iter().find(|expression| !holds(expression))
+}
+
+fn passes(test: &Test, values: &Values<'_>) -> bool {
+    let left = values.get(&test.left);
+    let passed = match &test.right {
+        None => left.is_some_and(|value| is_true(&value)),
+        Some((comparison, right)) => match (left, values.get(right)) {
+            (Some(left), Some(right)) => match comparison {
+                Comparison::Equal => same(&left, &right),
+                Comparison::Unequal => !same(&left, &right),
+                Comparison::In => holds(&right, &left),
+                Comparison::Contains => holds(&left, &right),
+            },
+            // Negated, it would let everybody in who lacks what it looks at; that is what `not` is
+            // for, and not what `!=` is for.
+            _ => false,
+        },
+    };
+    passed != test.not
+}
+
+/// What a lone claim must be.
+fn is_true(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(is) => *is,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => !text.is_empty(),
+        Value::Array(list) => !list.is_empty(),
+        Value::Object(table) => !table.is_empty(),
+    }
+}
+
+/// Texts are compared with numbers and truths as they would be written.
+fn same(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::String(text), value @ (Value::Number(_) | Value::Bool(_)))
+        | (value @ (Value::Number(_) | Value::Bool(_)), Value::String(text)) => {
+            *text == value.to_string()
+        }
+        _ => one == other,
+    }
+}
+
+/// Whether a list has an element, a text of words has a word, or a table has a key.
+fn holds(whole: &Value, part: &Value) -> bool {
+    match (whole, part) {
+        (Value::Array(list), part) => list.iter().any(|item| same(item, part)),
+        (Value::String(words), Value::String(word)) => {
+            !word.is_empty() && words.split_ascii_whitespace().any(|one| one == word)
+        }
+        (Value::Object(table), Value::String(key)) => table.contains_key(key),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn conditions_hold_or_do_not() {
+        let Value::Object(table) = json!({
+            "rooms": ["lobby", "7", 8], "scope": "chat read", "role": "admin", "level": 3,
+            "banned": false, "ok": true, "grants": { "edit": {} }, "empty": "", "nothing": null,
+        }) else {
+            unreachable!("a table")
+        };
+        let claims = Claims(table);
+        let request = |operand: &Operand| match operand {
+            Operand::Path(name) if name == "room" => Some("7".to_owned()),
+            Operand::Query(name) if name == "as" => Some("admin".to_owned()),
+            _ => None,
+        };
+        let values = Values::with(&claims, &request);
+        let check = |text: &str, expected: bool| {
+            let expression: Expression = text.parse().expect(text);
+            let unmet = first_unmet(std::slice::from_ref(&expression), &values);
+            assert_eq!(unmet.is_none(), expected, "{text}");
+        };
+        check("path:room in claim:rooms", true);
+        check("path:seat in claim:rooms", false);
+        check("claim:rooms contains lobby", true);
+        check("claim:rooms contains 8", true);
+        check("claim:rooms contains 9", false);
+        check("claim:scope contains chat", true);
+        check("claim:scope contains cha", false);
+        check("claim:scope contains ''", false);
+        check("claim:grants contains edit", true);
+        check("claim:role == query:as", true);
+        check("claim:role == owner", false);
+        check("claim:role != owner", true);
+        check("claim:role != admin", false);
+        check("claim:level == 3", true);
+        check("claim:missing != owner", false);
+        check("not claim:missing == owner", true);
+        check("claim:missing == claim:missing", false);
+        check("claim:role == owner or claim:role == admin", true);
+        check("claim:ok and claim:role == owner or claim:level == 3", true);
+        check("claim:ok and claim:role == owner", false);
+        for (name, expected) in [
+            ("ok", true),
+            ("banned", false),
+            ("empty", false),
+            ("nothing", false),
+            ("missing", false),
+            ("rooms", true),
+        ] {
+            check(&format!("claim:{name}"), expected);
+            check(&format!("not claim:{name}"), !expected);
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! Where a credential stands in a request, and how it is taken out of what goes on.
+
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use http::header::{AUTHORIZATION, COOKIE, SEC_WEBSOCKET_PROTOCOL};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::config::snapshot::{Authenticator, CredentialSource};
+use crate::core::auth::CredentialFault;
+use crate::core::http::{headers, query};
+use crate::core::routing::Request;
+use crate::core::wire::handshake;
+
+/// What Kubernetes' clients put in front of a token in a subprotocol's name.
+const KUBERNETES: &str = "base64url.bearer.authorization.k8s.io.";
+/// The marker that they mean by it.
+const BEARER: &str = "bearer";
+
+/// A credential that is there, or what is wrong with the way it is.
+pub type Found<'r> = Result<Cow<'r, str>, CredentialFault>;
+
+/// The credential of `authenticator` in the first of its sources that has one. `scheme` is the word
+/// in front of it in `Authorization`; one with another word is another's.
+pub fn find<'r>(
+    authenticator: &'r Authenticator,
+    scheme: &str,
+    request: &Request<'r>,
+) -> Option<Found<'r>> {
+    authenticator.from.iter().find_map(|source| match source {
+        CredentialSource::Header(name) => in_header(request.headers, name, scheme),
+        CredentialSource::Cookie(name) => {
+            let value = headers::cookie(request.headers, name)?;
+            let value = value.trim_matches('"');
+            (!value.is_empty()).then_some(Ok(Cow::Borrowed(value)))
+        }
+        CredentialSource::Query(name) => in_query(request.query?, name),
+        CredentialSource::Subprotocol(marker) if request.websocket => {
+            in_subprotocols(request.headers, marker)
+        }
+        CredentialSource::Subprotocol(_) => None,
+    })
+}
+
+fn in_header<'r>(headers: &'r HeaderMap, name: &HeaderName, scheme: &str) -> Option<Found<'r>> {
+    let mut lines = headers.get_all(name).into_iter();
+    let first = lines.next()?;
+    if lines.next().is_some() {
+        return Some(Err(CredentialFault::Ambiguous));
+    }
+    let Ok(value) = first.to_str() else {
+        return Some(Err(CredentialFault::Malformed));
+    };
+    let value = value.trim();
+    let (word, rest) = value.split_once(' ').unwrap_or((value, ""));
+    let rest = rest.trim();
+    match (word.eq_ignore_ascii_case(scheme), *name == AUTHORIZATION) {
+        (true, _) if rest.is_empty() => Some(Err(CredentialFault::Malformed)),
+        (true, _) => Some(Ok(Cow::Borrowed(rest))),
+        (false, true) => None,
+        (false, false) if value.is_empty() => None,
+        (false, false) => Some(Ok(Cow::Borrowed(value))),
+    }
+}
+
+fn in_query<'r>(raw: &'r str, name: &'r str) -> Option<Found<'r>> {
+    let mut values = query::query_values(raw, name).filter(|value| !value.is_empty());
+    let first = values.next()?;
+    match values.next() {
+        // One end would read the first, the other the last.
+        Some(_) => Some(Err(CredentialFault::Ambiguous)),
+        None => Some(Ok(first)),
+    }
+}
+
+/// `bearer, <token>`, or Kubernetes' `base64url.bearer.authorization.k8s.io.<token in base64url>`.
+fn in_subprotocols<'r>(headers: &'r HeaderMap, marker: &str) -> Option<Found<'r>> {
+    let mut offered = handshake::subprotocols(headers);
+    let mut encoded = None;
+    while let Some(name) = offered.next() {
+        if name == marker {
+            let token = offered.next().filter(|token| *token != marker);
+            return Some(token.map(Cow::Borrowed).ok_or(CredentialFault::Malformed));
+        }
+        if marker == BEARER && encoded.is_none() {
+            encoded = name.strip_prefix(KUBERNETES);
+        }
+    }
+    let decoded = BASE64_URL_SAFE_NO_PAD.decode(encoded?.trim_end_matches('='));
+    let text = decoded.ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    Some(text.map(Cow::Owned).ok_or(CredentialFault::Malformed))
+}
+
+/// Takes the subprotocols that are credentials out of what is offered, for the markers of all
+/// authenticators that a route asks. Answers what the client must be answered if the backend
+/// chooses none: a browser fails a 101 that names none of what it offered, and the marker is one of
+/// those. Kubernetes' form has none, so the whole name is answered where nothing else was offered.
+pub fn take_subprotocols<'m>(
+    headers: &mut HeaderMap,
+    markers: impl Iterator<Item = &'m str> + Clone,
+) -> Option<HeaderValue> {
+    let mut kept = Vec::new();
+    let mut answer = None;
+    let mut encoded = None;
+    let mut offered = handshake::subprotocols(headers);
+    while let Some(name) = offered.next() {
+        if markers.clone().any(|marker| marker == name) {
+            answer = answer.or(Some(name));
+            offered.next();
+        } else if name.starts_with(KUBERNETES) && markers.clone().any(|marker| marker == BEARER) {
+            encoded = encoded.or(Some(name));
+        } else {
+            kept.push(name);
+        }
+    }
+    drop(offered);
+    if answer.is_none() && encoded.is_none() {
+        return None;
+    }
+    let answer = answer.or(encoded.filter(|_| kept.is_empty()));
+    let answer = answer.and_then(|name| HeaderValue::from_str(name).ok());
+    let kept = kept.join(", ");
+    match HeaderValue::from_str(&kept) {
+        Ok(line) if !kept.is_empty() => headers.insert(SEC_WEBSOCKET_PROTOCOL, line),
+        _ => headers.remove(SEC_WEBSOCKET_PROTOCOL),
+    };
+    answer
+}
+
+/// Takes the credential out of the headers, wherever it may stand in them.
+pub fn strip(authenticator: &Authenticator, fields: &mut HeaderMap) {
+    for source in &authenticator.from {
+        match source {
+            CredentialSource::Header(name) => {
+                fields.remove(name);
+            }
+            CredentialSource::Cookie(name) => strip_cookie(fields, name),
+            CredentialSource::Query(_) | CredentialSource::Subprotocol(_) => {}
+        }
+    }
+}
+
+fn strip_cookie(fields: &mut HeaderMap, name: &str) {
+    if headers::cookie(fields, name).is_none() {
+        return;
+    }
+    let lines: Vec<_> = fields.get_all(COOKIE).into_iter().cloned().collect();
+    fields.remove(COOKIE);
+    for line in lines {
+        let stays = |pair: &&[u8]| {
+            let end = pair.iter().position(|byte| *byte == b'=');
+            pair[..end.unwrap_or(pair.len())].trim_ascii() != name.as_bytes()
+        };
+        let kept: Vec<_> = line
+            .as_bytes()
+            .split(|byte| *byte == b';')
+            .filter(stays)
+            .collect();
+        let kept = kept.join(&b';');
+        if let Ok(line) = HeaderValue::from_bytes(kept.trim_ascii())
+            && !line.is_empty()
+        {
+            fields.append(COOKIE, line);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+
+    use super::*;
+    use crate::config::snapshot::AuthMethod;
+
+    fn authenticator(from: Vec<CredentialSource>) -> Authenticator {
+        Authenticator {
+            name: "users".into(),
+            from,
+            strip: true,
+            method: AuthMethod::Anonymous,
+        }
+    }
+
+    fn fields(lines: &[(&'static str, &str)]) -> HeaderMap {
+        let mut fields = HeaderMap::new();
+        for (name, value) in lines {
+            fields.append(*name, value.parse().expect("a value"));
+        }
+        fields
+    }
+
+    #[test]
+    fn credentials_are_found_where_they_may_be() {
+        use CredentialFault::{Ambiguous, Malformed};
+        let users = authenticator(vec![
+            CredentialSource::Header(AUTHORIZATION),
+            CredentialSource::Header(HeaderName::from_static("x-key")),
+            CredentialSource::Cookie("sid".to_owned()),
+            CredentialSource::Query("t".to_owned()),
+            CredentialSource::Subprotocol("bearer".to_owned()),
+        ]);
+        type Expected<'e> = Option<Result<&'e str, CredentialFault>>;
+        let check =
+            |lines: &[(&'static str, &str)], query: Option<&str>, expected: Expected<'_>| {
+                let headers = fields(lines);
+                let request = Request {
+                    method: &Method::GET,
+                    host: "a",
+                    path: "/",
+                    query,
+                    headers: &headers,
+                    websocket: true,
+                    tls: false,
+                };
+                let found = find(&users, "Bearer", &request);
+                let found = found
+                    .as_ref()
+                    .map(|found| found.as_deref().map_err(|fault| *fault));
+                assert_eq!(found, expected, "{lines:?} {query:?}");
+            };
+        check(&[], None, None);
+        check(&[("authorization", "Bearer abc")], None, Some(Ok("abc")));
+        check(&[("authorization", "bearer  abc ")], None, Some(Ok("abc")));
+        check(&[("authorization", "Bearer")], None, Some(Err(Malformed)));
+        check(&[("authorization", "Basic abc")], None, None);
+        check(&[("authorization", "abc")], None, None);
+        let twice = [("authorization", "Bearer a"), ("authorization", "Bearer b")];
+        check(&twice, None, Some(Err(Ambiguous)));
+        check(&[("x-key", "abc")], None, Some(Ok("abc")));
+        check(&[("x-key", "Bearer abc")], None, Some(Ok("abc")));
+        check(&[("cookie", "a=1; sid=\"abc\"")], None, Some(Ok("abc")));
+        check(&[("cookie", "sid=")], Some("t=x"), Some(Ok("x")));
+        check(&[], Some("a=1&t=a%62c"), Some(Ok("abc")));
+        check(&[], Some("t=a&t=b"), Some(Err(Ambiguous)));
+        check(&[], Some("t="), None);
+        let offers = |offer: &str, expected: Expected<'_>| {
+            check(&[("sec-websocket-protocol", offer)], None, expected);
+        };
+        offers("chat, bearer, abc", Some(Ok("abc")));
+        offers("bearer", Some(Err(Malformed)));
+        offers("chat", None);
+        offers(&format!("{KUBERNETES}YWJj, chat"), Some(Ok("abc")));
+        offers(&format!("{KUBERNETES}YWI"), Some(Ok("ab")));
+        offers(&format!("{KUBERNETES}?"), Some(Err(Malformed)));
+        check(
+            &[("authorization", "Bearer a"), ("cookie", "sid=b")],
+            Some("t=c"),
+            Some(Ok("a")),
+        );
+    }
+
+    #[test]
+    fn i7_no_backend_sees_a_token_among_subprotocols() {
+        let check = |offer: &str, left: Option<&str>, answer: Option<&str>| {
+            let mut headers = fields(&[("sec-websocket-protocol", offer)]);
+            let answered = take_subprotocols(&mut headers, ["bearer"].into_iter());
+            let answered = answered.as_ref().map(|value| value.to_str().expect("text"));
+            let kept = headers.get(SEC_WEBSOCKET_PROTOCOL);
+            let kept = kept.map(|value| value.to_str().expect("text"));
+            assert_eq!((kept, answered), (left, answer), "{offer}");
+        };
+        let k8s = "base64url.bearer.authorization.k8s.io.YWJj";
+        check("bearer, abc", None, Some("bearer"));
+        check("chat,bearer,abc,v2", Some("chat, v2"), Some("bearer"));
+        check("bearer, abc, bearer, def", None, Some("bearer"));
+        check("bearer", None, Some("bearer"));
+        check(k8s, None, Some(k8s));
+        check(
+            &format!("{k8s}, v4.channel.k8s.io"),
+            Some("v4.channel.k8s.io"),
+            None,
+        );
+        check(&format!("bearer, x, {k8s}"), None, Some("bearer"));
+        check("chat", Some("chat"), None);
+    }
+
+    #[test]
+    fn what_is_stripped_is_gone_and_the_rest_stays() {
+        let users = authenticator(vec![
+            CredentialSource::Header(AUTHORIZATION),
+            CredentialSource::Cookie("sid".to_owned()),
+        ]);
+        let mut headers = fields(&[
+            ("authorization", "Bearer a"),
+            ("cookie", "a=1; sid=x; b=2"),
+            ("cookie", "sid=y"),
+            ("x", "1"),
+        ]);
+        strip(&users, &mut headers);
+        assert_eq!(headers, fields(&[("cookie", "a=1; b=2"), ("x", "1")]));
+    }
+}

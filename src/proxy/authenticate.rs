@@ -1,0 +1,214 @@
+//! The stage "authenticate": who the request is from, and whether that is enough for the route.
+//! Nothing reaches a backend before it (I7). The first authenticator whose credential is there
+//! decides; one that is there and does not count is never passed over.
+
+use std::sync::Arc;
+
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue};
+
+use crate::base::clock;
+use crate::config::expression::Operand;
+use crate::config::snapshot::{AuthMethod, CredentialSource};
+use crate::core::auth::{
+    Authenticator, Claims, CredentialFault, Denial, Principal, Values, first_unmet, header_text,
+};
+use crate::core::http::{forwarded, query};
+use crate::core::routing::{Route, credential};
+use crate::core::wire::handshake::{self, Kind};
+use crate::proxy::pipeline::{Exchange, Plan};
+use crate::proxy::refusal::Refusal;
+
+/// A condition that does not hold. It is for the log alone: clients need not know the rules.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` does not hold")]
+pub(super) struct Unmet(String);
+
+/// Why nobody can say who it is.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NotJudged {
+    /// The issuer has not been reached since the start.
+    #[error("authenticator `{0}` has no keys yet")]
+    NoKeys(String),
+}
+
+impl Exchange {
+    /// Finds out who it is, lets them in or not, and takes what was for the gateway alone out of
+    /// the head. Answers the kind anew, since subprotocols may have gone from it.
+    ///
+    /// # Errors
+    /// What keeps the request out.
+    pub(super) async fn authenticate(
+        &self,
+        plan: &mut Plan,
+        head: &mut Parts,
+        kind: Kind,
+    ) -> Result<Kind, Refusal> {
+        let route = Arc::clone(&plan.route);
+        if route.authenticators.is_empty() {
+            return Ok(kind);
+        }
+        let websocket = matches!(kind, Kind::WebSocket(_));
+        plan.principal = self.identify(&route, head, websocket).await?.map(Arc::new);
+        authorize(&route, plan, head.uri.query())?;
+        for authenticator in &route.authenticators {
+            if authenticator.config.strip {
+                credential::strip(&authenticator.config, &mut head.headers);
+            }
+        }
+        let markers = route.authenticators.iter().flat_map(|one| markers(one));
+        plan.subprotocol = credential::take_subprotocols(&mut head.headers, markers);
+        Ok(match kind {
+            Kind::WebSocket(_) => handshake::classify(&head.method, head.version, &head.headers),
+            kind => kind,
+        })
+    }
+
+    async fn identify(
+        &self,
+        route: &Route,
+        head: &Parts,
+        websocket: bool,
+    ) -> Result<Option<Principal>, Refusal> {
+        let request = self.request(head, websocket);
+        for authenticator in &route.authenticators {
+            let counted = |outcome| self.connection.worker.authenticated(authenticator, outcome);
+            if matches!(authenticator.config.method, AuthMethod::Anonymous) {
+                counted("anonymous");
+                return Ok(None);
+            }
+            let scheme = authenticator.scheme();
+            let Some(found) = credential::find(&authenticator.config, scheme, &request) else {
+                continue;
+            };
+            let judged = match found {
+                Ok(text) => self.judge(authenticator, &text).await?,
+                Err(fault) => Err(Denial::Credential(fault)),
+            };
+            return match judged {
+                Ok(principal) => {
+                    counted("ok");
+                    Ok(Some(principal))
+                }
+                Err(Denial::Credential(fault)) => {
+                    counted(fault.as_str());
+                    Err(unauthenticated(route, fault))
+                }
+                Err(Denial::Insufficient(what)) => {
+                    counted("insufficient");
+                    Err(Refusal::Forbidden(Unmet(what)))
+                }
+            };
+        }
+        if let Some(last) = route.authenticators.last() {
+            let missing = CredentialFault::Missing.as_str();
+            self.connection.worker.authenticated(last, missing);
+        }
+        Err(unauthenticated(route, CredentialFault::Missing))
+    }
+
+    async fn judge(
+        &self,
+        authenticator: &Arc<Authenticator>,
+        text: &str,
+    ) -> Result<Result<Principal, Denial>, Refusal> {
+        if authenticator
+            .fetched()
+            .is_some_and(|keys| keys.read_at().is_none())
+        {
+            let name = authenticator.config.name.to_string();
+            return Err(Refusal::NotJudged(NotJudged::NoKeys(name)));
+        }
+        Ok(authenticator.judge(text, clock::wall()))
+    }
+}
+
+fn unauthenticated(route: &Route, fault: CredentialFault) -> Refusal {
+    let challenges = route.authenticators.iter();
+    let challenges = challenges.filter_map(|one| one.challenge(Some(fault)));
+    let mut challenges: Vec<_> = challenges
+        .filter_map(|text| HeaderValue::from_str(&text).ok())
+        .collect();
+    challenges.dedup();
+    if challenges.is_empty() {
+        // RFC 9110, section 15.5.2: a 401 says at least one.
+        challenges.push(HeaderValue::from_static("Sessile"));
+    }
+    Refusal::Unauthenticated { fault, challenges }
+}
+
+fn authorize(route: &Route, plan: &Plan, raw_query: Option<&str>) -> Result<(), Refusal> {
+    let rules = &route.config.auth.authorize;
+    if rules.is_empty() {
+        return Ok(());
+    }
+    let request = |operand: &Operand| match operand {
+        Operand::Path(name) => {
+            let mut names = route.config.path.parameters();
+            let value = plan
+                .parameters
+                .get(names.position(|known| known == name)?)?;
+            query::decode_path(value)
+        }
+        Operand::Query(name) => {
+            let mut values = query::query_values(raw_query?, name);
+            let first = values.next()?.into_owned();
+            // What stands there twice is read differently by different readers.
+            values.next().is_none().then_some(first)
+        }
+        Operand::Claim(_) | Operand::Text(_) => None,
+    };
+    let nobody = Claims::default();
+    let claims = plan.principal.as_ref().map_or(&nobody, |one| &one.claims);
+    match first_unmet(rules, &Values::with(claims, &request)) {
+        Some(rule) => Err(Refusal::Forbidden(Unmet(rule.to_string()))),
+        None => Ok(()),
+    }
+}
+
+fn markers(authenticator: &Authenticator) -> impl Iterator<Item = &str> + Clone {
+    authenticator
+        .config
+        .from
+        .iter()
+        .filter_map(|source| match source {
+            CredentialSource::Subprotocol(marker) => Some(marker.as_str()),
+            _ => None,
+        })
+}
+
+/// The query without credentials, where the route wants them cut; the inner `None` is no query.
+pub(super) fn stripped_query(plan: &Plan, raw: Option<&str>) -> Option<Option<String>> {
+    let cutting = plan.route.authenticators.iter();
+    let names: Vec<_> = cutting
+        .filter(|one| one.config.strip)
+        .flat_map(|one| one.config.query_names())
+        .collect();
+    if names.is_empty() {
+        return None;
+    }
+    Some(query::without(raw?, |name| names.contains(&name)))
+}
+
+/// Who it is, for the backend, in place of whatever a client says under those names.
+pub(super) fn tell_backend(plan: &Plan, fields: &mut HeaderMap) {
+    let told = &plan.route.config.auth.claim_headers;
+    for (name, _) in told {
+        forwarded::remove_alike(fields, name);
+    }
+    let Some(principal) = &plan.principal else {
+        return;
+    };
+    if let Some(subject) = header_text(&principal.subject) {
+        fields.insert(&forwarded::SESSILE_SUBJECT, subject);
+    }
+    for (name, claim) in told {
+        if let Some(value) = principal.claims.header(claim) {
+            fields.insert(name, value);
+        }
+    }
+    for (name, value) in &principal.headers {
+        forwarded::remove_alike(fields, name);
+        fields.insert(name, value.clone());
+    }
+}
