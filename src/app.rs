@@ -199,6 +199,7 @@ fn operated(shared: &Shared, supervisor: &Arc<Supervisor>, log: LogLevel) -> adm
         log: Some(log),
         listeners: listeners.collect(),
         supervisor: Arc::clone(supervisor),
+        fleet: None,
     }
 }
 

@@ -27,6 +27,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
+use crate::control::fleet::Fleet;
 use crate::control::supervisor::Supervisor;
 use crate::live::{Live, WorkerCommand};
 use crate::telemetry::log::LogLevel;
@@ -56,6 +57,8 @@ pub struct Gateway {
     pub listeners: Vec<ListenerView>,
     /// Has the configuration, and reads it again.
     pub supervisor: Arc<Supervisor>,
+    /// The others that follow the same etcd; `None` without one.
+    pub fleet: Option<Arc<Fleet>>,
 }
 
 /// A listener, as it was bound.

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::admin::{Gateway, ListenerView, resources};
 use crate::base::clock;
+use crate::control::fleet::NodeView;
 use crate::control::supervisor::Supervisor;
 use crate::live::Phase;
 
@@ -42,6 +43,15 @@ pub struct StatusView {
     pub connections: usize,
     /// Where the configuration comes from.
     pub sources: Sources,
+    /// The gateways that follow the same etcd, this one among them, by name; empty without one.
+    #[serde(default)]
+    pub fleet: Vec<NodeView>,
+    /// Since the fleet was read; null if it never was.
+    #[serde(default)]
+    pub fleet_age_seconds: Option<u64>,
+    /// Why it could not be read the last time.
+    #[serde(default)]
+    pub fleet_fault: Option<String>,
 }
 
 /// How much a worker has.
@@ -119,6 +129,7 @@ pub(super) async fn readyz(State(gateway): State<Arc<Gateway>>) -> (StatusCode, 
 pub(super) async fn status(State(gateway): State<Arc<Gateway>>) -> Json<StatusView> {
     let live = &gateway.live;
     let table = live.table_arc();
+    let (fleet, now) = (gateway.fleet.as_deref(), clock::now());
     let workers = live.workers().iter().map(|worker| WorkerView {
         sessions: worker.load.sessions.load(Ordering::Relaxed),
         connections: worker.load.connections.load(Ordering::Relaxed),
@@ -138,6 +149,9 @@ pub(super) async fn status(State(gateway): State<Arc<Gateway>>) -> Json<StatusVi
         sources: Sources {
             file: FileView::of(&gateway.supervisor),
         },
+        fleet: fleet.map(|fleet| fleet.view(now)).unwrap_or_default(),
+        fleet_age_seconds: fleet.and_then(|fleet| Some(fleet.age(now)?.as_secs())),
+        fleet_fault: fleet.and_then(|fleet| fleet.fault()),
     })
 }
 

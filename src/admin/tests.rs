@@ -89,6 +89,7 @@ async fn status_says_how_the_gateway_is() {
         "sessions": 1,
         "connections": 0,
         "sources": { "file": { "path": "gateway.toml", "loaded": "…", "refused": null } },
+        "fleet": [], "fleet_age_seconds": null, "fleet_fault": null,
     });
     assert_eq!(status, expected);
 }
