@@ -20,6 +20,10 @@ autobahn-full:
     ./test --prepare
     SESSILE_AUTOBAHN=full cargo test --test gateway autobahn:: -- --nocapture
 
+# Looks for inputs that break what reads strangers' bytes; `just fuzz all 600` for all targets.
+fuzz TARGET SECONDS="600":
+    fuzz/run {{TARGET}} {{SECONDS}}
+
 # What CI runs.
 ci:
     bash .ci/run

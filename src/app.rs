@@ -19,6 +19,7 @@ use crate::base::clock;
 use crate::config::snapshot::Listener;
 use crate::control::certs;
 use crate::control::load::Loaded;
+use crate::control::memory;
 use crate::control::supervisor::{self, Configuration, Supervisor};
 use crate::core::routing::RoutingTable;
 use crate::io::net::listener::{self, ListenOptions};
@@ -82,6 +83,8 @@ impl Bound {
         }
         let admin = admin::server::bind(&snapshot.admin).context("admin API")?;
         let live = Live::new(table);
+        live.set_memory_allowance(memory::allowance());
+        live.set_edge(snapshot);
         let shared = Shared {
             live: Arc::clone(&live),
             listeners: contexts.into(),
@@ -151,6 +154,7 @@ impl Bound {
             let supervisor = Arc::clone(&supervisor);
             background.spawn(async move { supervisor.follow_files().await });
         }
+        background.spawn(memory::watch(Arc::clone(&live)));
         background.spawn(keep_up(Arc::clone(&shared.metrics)));
         let (stop_admin, admin_stopped) = oneshot::channel::<()>();
         let api = Arc::new(operated(&shared, &supervisor, log));

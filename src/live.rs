@@ -2,7 +2,8 @@
 //! phase) and how it is asked and told (a queue per worker). Neither side knows the other; both
 //! know this.
 
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -11,9 +12,13 @@ use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::base::clock;
+use crate::base::names::ListenerName;
 use crate::base::names::{BackendId, RouteName, UpstreamName};
 use crate::base::session_id::SessionId;
 use crate::base::traffic::Traffic;
+use crate::config::limits::{AddressRules, PrefixLengths, Priority};
+use crate::config::snapshot::Snapshot;
+use crate::core::limits::{Load, Quotas};
 use crate::core::routing::RoutingTable;
 use crate::core::session::record::{Cause, Facts};
 use crate::core::session::resume::{Moves, ResumeReason};
@@ -27,7 +32,30 @@ pub struct Live {
     table: ArcSwap<RoutingTable>,
     phase: AtomicU8,
     workers: OnceLock<Vec<WorkerHandle>>,
+    edge: ArcSwap<Edge>,
+    /// Live counts and rates of clients.
+    pub quotas: Quotas,
+    /// What the node has taken on.
+    pub load: Arc<Load>,
+    /// Memory that the node may take where the operator does not say.
+    memory_allowance: AtomicU64,
     started: (Instant, SystemTime),
+}
+
+/// What is asked of clients before a route is known. It takes effect with each configuration.
+#[derive(Debug, Default)]
+pub struct Edge {
+    /// Whose network an address counts for.
+    pub address_prefix: PrefixLengths,
+    listeners: Vec<(ListenerName, AddressRules)>,
+}
+
+impl Edge {
+    /// Whether a client of this address may come in at a listener.
+    pub fn admits(&self, listener: &ListenerName, address: IpAddr) -> bool {
+        let mut rules = self.listeners.iter().filter(|(name, _)| name == listener);
+        rules.all(|(_, rules)| rules.admits(address))
+    }
 }
 
 /// Where a gateway is in its life.
@@ -61,6 +89,10 @@ impl Live {
             table: ArcSwap::from_pointee(table),
             phase: AtomicU8::new(Phase::Starting as u8),
             workers: OnceLock::new(),
+            edge: ArcSwap::default(),
+            quotas: Quotas::new(clock::now()),
+            load: Arc::default(),
+            memory_allowance: AtomicU64::new(0),
             started: (clock::now(), clock::wall()),
         })
     }
@@ -79,6 +111,32 @@ impl Live {
     /// The one atomic swap; only the supervisor calls it.
     pub fn swap(&self, table: RoutingTable) {
         self.table.store(Arc::new(table));
+    }
+
+    /// What is asked of clients before a route is known.
+    pub fn edge(&self) -> Guard<Arc<Edge>> {
+        self.edge.load()
+    }
+
+    /// Memory that the system gives the node, 0 if it does not say; for the next `set_edge`.
+    pub fn set_memory_allowance(&self, bytes: u64) {
+        self.memory_allowance.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Puts what `snapshot` says about the node's limits and its listeners' addresses into force.
+    pub fn set_edge(&self, snapshot: &Snapshot) {
+        let listeners = snapshot.listeners.iter();
+        let listeners = listeners.map(|one| (one.name.clone(), one.addresses.clone()));
+        let mut routes = snapshot.routes.iter();
+        let reserve = routes.any(|route| route.priority == Priority::High);
+        let limits = snapshot.limits;
+        let allowance = self.memory_allowance.load(Ordering::Relaxed);
+        self.load
+            .configure(limits, limits.memory_max.unwrap_or(allowance), reserve);
+        self.edge.store(Arc::new(Edge {
+            address_prefix: limits.address_prefix,
+            listeners: listeners.collect(),
+        }));
     }
 
     /// Where the gateway is in its life.

@@ -10,6 +10,7 @@ use axum::http::header::CONTENT_TYPE;
 use crate::admin::{Gateway, ask_all, status};
 use crate::base::clock;
 use crate::core::health::Health;
+use crate::core::limits::Scarce;
 use crate::core::routing::{Member, RoutingTable, Upstream};
 use crate::live::{Phase, WorkerCommand};
 use crate::telemetry::metrics::{Reading, table};
@@ -35,10 +36,26 @@ fn read(gateway: &Gateway) -> String {
     reading.single(&table::READY, f64::from(u8::from(ready)));
     reading.family(&table::BUILD_INFO, [([status::VERSION], 1.0)]);
     reading.single(&table::RECORDS_DROPPED, gateway.records.dropped() as f64);
+    read_load(gateway, &mut reading);
     read_workers(gateway, &mut reading);
     read_backends(&gateway.live.table_arc(), &mut reading);
     reading.process();
     reading.into_text()
+}
+
+fn read_load(gateway: &Gateway, reading: &mut Reading) {
+    let (load, quotas) = (&gateway.live.load, &gateway.live.quotas);
+    let shedding = Scarce::ALL.map(|limit| {
+        let now = f64::from(u8::from(load.reached(limit)));
+        ([limit.as_str()], now)
+    });
+    reading.family(&table::OVERLOADED, shedding);
+    reading.single(&table::HANDSHAKES, load.handshakes().0 as f64);
+    let (memory, memory_max) = load.memory();
+    reading.single(&table::MEMORY, memory as f64);
+    reading.single(&table::MEMORY_MAX, memory_max as f64);
+    reading.single(&table::QUOTA_HOLDERS, quotas.counts.holders() as f64);
+    reading.single(&table::QUOTAS_FORGOTTEN, quotas.forgotten() as f64);
 }
 
 fn read_workers(gateway: &Gateway, reading: &mut Reading) {

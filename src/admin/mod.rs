@@ -11,6 +11,7 @@ mod metrics;
 mod openapi;
 pub mod preview;
 mod problem;
+mod quotas;
 pub mod resolve;
 mod resources;
 mod routes;

@@ -214,7 +214,7 @@ pub fn explain(table: &RoutingTable, asked: &Asked, now: Instant) -> Result<Expl
         notes: Vec::new(),
     };
     match table.find(&request) {
-        Some(matched) => follow(&mut explanation, &parts, &matched, now),
+        Some(matched) => follow(&mut explanation, table, &parts, &matched, now),
         None => explanation
             .notes
             .push("no route takes the request: it is answered 404".to_owned()),
@@ -225,6 +225,7 @@ pub fn explain(table: &RoutingTable, asked: &Asked, now: Instant) -> Result<Expl
 /// From the route on.
 fn follow<'p>(
     explanation: &mut Explanation,
+    table: &RoutingTable,
     parts: &'p Parts,
     matched: &Matched<'p, 'p>,
     now: Instant,
@@ -237,7 +238,7 @@ fn follow<'p>(
         .iter()
         .map(|(name, value)| (name.to_owned(), value.to_owned()));
     explanation.parameters = pairs.collect();
-    match &route.action {
+    match table.action(route) {
         Action::Redirect(redirect) => {
             let location = rewrite::location(redirect, &request, parts.tls, parameters);
             let text = |value: HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();

@@ -14,7 +14,7 @@ use crate::admin::openapi::describe;
 use crate::admin::resolve::{Asked, Explanation};
 use crate::admin::{Gateway, Page};
 use crate::admin::{
-    config, log, metrics, openapi, preview, resolve, routes, sessions, status, upstreams,
+    config, log, metrics, openapi, preview, quotas, resolve, routes, sessions, status, upstreams,
 };
 use crate::control::supervisor::preview::Preview;
 
@@ -211,6 +211,12 @@ fn traffic() -> Vec<Resource> {
         )
         .answers::<upstreams::UpstreamView>()
         .statuses(&[200, 404]),
+        Resource::get(
+            "/v1/quotas",
+            quotas::show,
+            "What is limited, how much of it is taken, and who has the most.",
+        )
+        .answers::<quotas::QuotasView>(),
         Resource::get(
             "/v1/sessions",
             sessions::list,

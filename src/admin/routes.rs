@@ -12,7 +12,7 @@ use crate::admin::extract::{Paging, Parameters};
 use crate::admin::resolve::source_text;
 use crate::admin::{Gateway, Page};
 use crate::config::snapshot::TextMatch;
-use crate::core::routing::{Action, Route};
+use crate::core::routing::{Action, Route, RoutingTable};
 
 /// A rule: which requests, and where to.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -55,13 +55,13 @@ pub(super) async fn list(
     Parameters(paging): Parameters<Paging>,
 ) -> Json<Page<RouteView>> {
     let table = gateway.live.table_arc();
-    let routes = table.routes().iter().map(|route| view(route));
+    let routes = table.routes().iter().map(|route| view(&table, route));
     Json(Page::of(routes, &paging, |route| &route.name))
 }
 
-fn view(route: &Route) -> RouteView {
+fn view(table: &RoutingTable, route: &Route) -> RouteView {
     let config = &route.config;
-    let (upstream, redirect) = match &route.action {
+    let (upstream, redirect) = match table.action(route) {
         Action::Forward(upstream) => (Some(upstream.name().to_string()), None),
         Action::Redirect(redirect) => (None, Some(redirect.status)),
     };

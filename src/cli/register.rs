@@ -4,6 +4,7 @@ use std::io::Write;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::ExitStatus;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use serde_json::json;
@@ -59,7 +60,7 @@ pub fn register(args: &RegisterArgs, err: &mut dyn Write) -> anyhow::Result<u8> 
             tls: None,
             proxy_protocol: None,
         },
-        probe: checked.probe,
+        probe: checked.probe.clone(),
         ttl: args.ttl,
         drain: args.drain,
     };
@@ -94,7 +95,10 @@ async fn address(written: &str, access: &Access) -> anyhow::Result<String> {
 }
 
 /// Checks everything as if it stood in a gateway.toml.
-fn check(args: &RegisterArgs, address: &str) -> Result<(Backend, snapshot::Upstream), Vec<String>> {
+fn check(
+    args: &RegisterArgs,
+    address: &str,
+) -> Result<(Backend, Arc<snapshot::Upstream>), Vec<String>> {
     let backend = Backend {
         address: Some(address.to_owned()),
         weight: args.weight,

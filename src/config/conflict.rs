@@ -1,6 +1,7 @@
 //! Routes that cannot be told apart: every request that matches one matches the other, and nothing
 //! but the name would decide. That is a fault of the configuration, and finding it is pure.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Debug;
 
@@ -9,10 +10,11 @@ use crate::config::snapshot::Route;
 
 /// Pairs of routes that have a host in common (or are both for any), paths that match the same, and
 /// equal conditions; smaller index first. Each route is paired with the first of its kind only.
-pub fn conflicts(routes: &[Route]) -> Vec<(usize, usize)> {
+pub fn conflicts<R: Borrow<Route>>(routes: &[R]) -> Vec<(usize, usize)> {
     let mut first = HashMap::new();
     let mut pairs = BTreeSet::new();
     for (index, route) in routes.iter().enumerate() {
+        let route = route.borrow();
         let conditions = Conditions::of(route);
         for host in hosts(route) {
             let known = *first.entry((host, conditions.clone())).or_insert(index);
@@ -72,6 +74,7 @@ pub(crate) mod tests {
     use http::Method;
 
     use super::*;
+    use crate::config::limits::{AddressRules, Priority, Quotas};
     use crate::config::origin::OriginRule;
     use crate::config::snapshot::{
         Action, HeaderEdits, OnRemoval, Redirect, Rewrite, RouteLimits, RouteTimeouts, TextMatch,
@@ -96,6 +99,9 @@ pub(crate) mod tests {
             rewrite: Rewrite::default(),
             request_headers: HeaderEdits::default(),
             origins: OriginRule::default(),
+            addresses: AddressRules::default(),
+            quotas: Quotas::default(),
+            priority: Priority::Normal,
             auth: crate::config::snapshot::RouteAuth::default(),
             affinity: Vec::new(),
             limits: RouteLimits {

@@ -5,9 +5,11 @@
 pub mod conflict;
 pub mod decode;
 pub mod diagnostic;
+pub mod documents;
 pub mod expression;
 pub mod key_set;
 pub mod layers;
+pub mod limits;
 pub mod model;
 pub mod origin;
 pub mod pattern;

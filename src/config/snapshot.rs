@@ -15,6 +15,7 @@ use crate::base::addr::{BackendAddr, ListenAddr, Networks};
 use crate::base::names::{BackendId, ListenerName, RouteName, UpstreamName};
 use crate::base::secret::Secret;
 use crate::config::expression::ClaimPath;
+use crate::config::limits::{AddressRules, NodeLimits, Priority, Quotas, Rate};
 use crate::config::origin::OriginRule;
 use crate::config::pattern::{HostPattern, PathPattern, PathTemplate};
 
@@ -30,6 +31,8 @@ pub use auth::{
 pub struct Snapshot {
     /// Who this gateway is.
     pub node: Node,
+    /// What the node takes at most; takes effect at once, unlike the rest of `[node]`.
+    pub limits: NodeLimits,
     /// Where operators come in.
     pub admin: Admin,
     /// What is written where.
@@ -42,10 +45,10 @@ pub struct Snapshot {
     pub listeners: Vec<Listener>,
     /// Ways to find out who a request is from, by name.
     pub authenticators: Authenticators,
-    /// Groups of backends, by name.
-    pub upstreams: BTreeMap<UpstreamName, Upstream>,
+    /// Groups of backends, by name. What a change leaves as it was is the very same.
+    pub upstreams: BTreeMap<UpstreamName, Arc<Upstream>>,
     /// Rules, in the order written; the order does not decide, see `core::routing`.
-    pub routes: Vec<Route>,
+    pub routes: Vec<Arc<Route>>,
 }
 
 /// `[node]`
@@ -127,6 +130,8 @@ pub struct Listener {
     pub proxy_protocol: Option<Networks>,
     /// Peers whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` are believed. Default: nobody's.
     pub trusted_proxies: Networks,
+    /// Who may connect.
+    pub addresses: AddressRules,
     /// TLS ends here if set.
     pub tls: Option<ListenerTls>,
     /// Connections that the system queues before they are accepted. Default 1024.
@@ -176,6 +181,10 @@ pub struct ListenerLimits {
     pub headers_max: usize,
     /// Client connections at once. Default 0, no limit but the system's.
     pub connections_max: usize,
+    /// Those of one client's network. Default 0, no limit.
+    pub connections_per_address: usize,
+    /// New ones of one client's network. Default no limit.
+    pub connects_per_address: Option<Rate>,
 }
 
 /// `timeouts` of a listener.
@@ -217,6 +226,8 @@ pub struct Upstream {
     pub connect_timeout: Duration,
     /// Backends tried for one request. Default 3, at least 1.
     pub attempts: u32,
+    /// Live sessions of this gateway that one backend may have.
+    pub sessions_per_backend: Option<u64>,
     /// Idle keep-alive connections for ordinary HTTP, per worker and backend. Default 32.
     pub idle_connections: usize,
 }
@@ -379,6 +390,12 @@ pub struct Route {
     /// Which pages may open sessions. Default: those of the same origin where a browser could send
     /// the credential by itself, else all.
     pub origins: OriginRule,
+    /// Who may use it.
+    pub addresses: AddressRules,
+    /// How many.
+    pub quotas: Quotas,
+    /// What is given up first.
+    pub priority: Priority,
     /// Sources of the affinity key; the first present one counts. Empty: no key, every request is
     /// placed alone.
     pub affinity: Vec<AffinitySource>,

@@ -7,6 +7,7 @@ pub mod certs;
 pub mod etcd;
 pub mod fleet;
 pub mod load;
+pub mod memory;
 pub mod probes;
 pub mod supervisor;
 pub mod watch;

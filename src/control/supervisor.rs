@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex as AsyncMutex;
 
 use crate::base::clock;
-use crate::base::names::{BackendId, UpstreamName};
+use crate::base::names::{BackendId, ListenerName, UpstreamName};
 use crate::config::diagnostic::{Diagnostic, Severity, Source};
-use crate::config::snapshot::{OnRemoval, Snapshot};
+use crate::config::snapshot::{Listener, OnRemoval, Snapshot};
 use crate::config::span::KeyPath;
 use crate::control::load::{self, Faults, LoadOptions, Loaded};
 use crate::control::probes::{Observe, ProbeFault, Probes};
@@ -314,6 +314,7 @@ impl Supervisor {
         } else {
             self.backend_tls.replace(tls, || ());
         }
+        self.live.set_edge(&loaded.snapshot);
         self.probe(probes, &loaded.snapshot);
         tracing::info!(
             generation = report.generation, digest = %report.digest, swapped,
@@ -332,7 +333,7 @@ impl Supervisor {
         let snapshot = Snapshot {
             node: before.snapshot.node.clone(),
             admin: before.snapshot.admin.clone(),
-            listeners: before.snapshot.listeners.clone(),
+            listeners: with_addresses(&before.snapshot.listeners, &loaded.snapshot.listeners),
             log: before.snapshot.log.clone(),
             ..loaded.snapshot
         };
@@ -349,7 +350,7 @@ impl Supervisor {
 
     fn probe(&self, probes: &mut Probes, snapshot: &Snapshot) {
         let upstreams = snapshot.upstreams.values();
-        probes.apply(upstreams.map(|upstream| (upstream, self.backend_tls.of(&upstream.name))));
+        probes.apply(upstreams.map(|upstream| (&**upstream, self.backend_tls.of(&upstream.name))));
     }
 
     /// Sessions outlive their route, unless it says otherwise.
@@ -411,6 +412,18 @@ fn changes<N: Ord + ToString, T: PartialEq>(
     }
 }
 
+/// Listeners as they were, but for the addresses that may connect, which change at once.
+fn with_addresses(before: &[Listener], after: &[Listener]) -> Vec<Listener> {
+    let of = |name: &ListenerName| after.iter().find(|listener| listener.name == *name);
+    let mut listeners = before.to_vec();
+    for listener in &mut listeners {
+        if let Some(after) = of(&listener.name) {
+            listener.addresses = after.addresses.clone();
+        }
+    }
+    listeners
+}
+
 /// Settings that are read once.
 fn restart_needs(before: &Snapshot, after: &Snapshot) -> Vec<String> {
     let mut keys = Vec::new();
@@ -422,7 +435,8 @@ fn restart_needs(before: &Snapshot, after: &Snapshot) -> Vec<String> {
     differs("node", before.node == after.node);
     differs("admin", before.admin == after.admin);
     differs("log", before.log == after.log);
-    differs("listeners", before.listeners == after.listeners);
+    let now = with_addresses(&before.listeners, &after.listeners);
+    differs("listeners", now == after.listeners);
     keys
 }
 

@@ -5,6 +5,7 @@ pub mod auth;
 pub mod balance;
 pub mod health;
 pub mod http;
+pub mod limits;
 pub mod routing;
 pub mod session;
 pub mod wire;

@@ -7,10 +7,12 @@ use std::sync::atomic::Ordering;
 
 use tokio::sync::mpsc;
 
+use crate::core::limits::{LoadPermit, Permit};
 use crate::io::net::listener::{Acceptor, Incoming};
 use crate::live::WorkerLoad;
 use crate::proxy::connection;
 use crate::proxy::context::{ConnectionSeat, Worker};
+use crate::proxy::peers::CutOff;
 
 /// Connections that may wait for a worker that is busy; more stay with the worker that accepted.
 pub(super) const ARRIVALS_MAX: usize = 1024;
@@ -20,6 +22,8 @@ pub(super) struct Arrival {
     listener: usize,
     incoming: Incoming,
     seat: ConnectionSeat,
+    /// Held while the TLS handshake is under way.
+    opening: Option<LoadPermit>,
 }
 
 /// A worker as those that accept see it.
@@ -50,12 +54,10 @@ pub(super) async fn accept(
 }
 
 fn place(worker: &Rc<Worker>, neighbours: &[Neighbour], listener: usize, incoming: Incoming) {
-    let context = &worker.shared.listeners[listener];
-    let most = context.config.limits.connections_max;
-    if most > 0 && context.open.load(Ordering::Relaxed) >= most {
-        worker.no_route_metrics().refused("connections_max");
-        return;
-    }
+    let (opening, permit) = match admit(worker, listener, &incoming) {
+        Ok(admitted) => admitted,
+        Err(cut_off) => return worker.cut_off(cut_off),
+    };
     let load = |at: usize| neighbours[at].load.connections.load(Ordering::Relaxed);
     // Of equals the accepting worker itself: the connection is here already.
     let others = 0..neighbours.len();
@@ -63,31 +65,39 @@ fn place(worker: &Rc<Worker>, neighbours: &[Neighbour], listener: usize, incomin
         worker.index,
         |best, at| if load(at) < load(best) { at } else { best },
     );
-    let seat = ConnectionSeat::take(&worker.shared, listener, &neighbours[target].load);
+    let mut seat = ConnectionSeat::take(&worker.shared, listener, &neighbours[target].load);
+    seat.hold(permit);
     let arrival = Arrival {
         listener,
         incoming,
         seat,
+        opening,
     };
     if target == worker.index {
         serve(worker, arrival);
     } else if let Err(error) = neighbours[target].arrivals.try_send(arrival) {
         // That worker is far behind.
-        let Arrival {
-            listener,
-            incoming,
-            seat: _there,
-        } = error.into_inner();
-        let seat = ConnectionSeat::take(&worker.shared, listener, &worker.load);
-        serve(
-            worker,
-            Arrival {
-                listener,
-                incoming,
-                seat,
-            },
-        );
+        let there = error.into_inner();
+        let mut seat = ConnectionSeat::take(&worker.shared, listener, &worker.load);
+        seat.take_over(there.seat);
+        serve(worker, Arrival { seat, ..there });
     }
+}
+
+/// What a connection holds from its first moment on, unless it is cut off at once.
+fn admit(
+    worker: &Worker,
+    listener: usize,
+    incoming: &Incoming,
+) -> Result<(Option<LoadPermit>, Option<Permit>), CutOff> {
+    let opening = worker.admit_connection(listener)?;
+    let context = &worker.shared.listeners[listener];
+    // Of a peer that speaks for others, it is they who are asked for; it says who they are later.
+    let permit = match connection::expects_proxy_header(context, incoming.peer) {
+        true => None,
+        false => worker.admit_peer(listener, incoming.peer)?,
+    };
+    Ok((opening, permit))
 }
 
 /// Gives a connection its task on this worker.
@@ -96,11 +106,13 @@ pub(super) fn serve(worker: &Rc<Worker>, arrival: Arrival) {
         listener,
         incoming,
         seat,
+        opening,
     } = arrival;
     tokio::task::spawn_local(connection::serve(
         Rc::clone(worker),
         listener,
         incoming,
         seat,
+        opening,
     ));
 }

@@ -18,6 +18,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::timeout;
 
+use crate::core::limits::LoadPermit;
 use crate::core::wire::proxy_protocol::{self, Header, Progress};
 use crate::core::wire::request_guard::{RequestGuard, Smuggling};
 use crate::io::carrier::Carrier;
@@ -25,6 +26,7 @@ use crate::io::net::listener::Incoming;
 use crate::io::net::socket::Socket;
 use crate::io::relay::Relay;
 use crate::proxy::context::{ConnectionSeat, ListenerContext, Worker};
+use crate::proxy::peers::CutOff;
 use crate::proxy::pipeline;
 use crate::proxy::sessions::{self, Beginning};
 use crate::proxy::upgrade::Pending;
@@ -56,13 +58,16 @@ pub(super) async fn serve(
     worker: Rc<Worker>,
     listener: usize,
     incoming: Incoming,
-    seat: ConnectionSeat,
+    mut seat: ConnectionSeat,
+    opening: Option<LoadPermit>,
 ) {
     let context = &worker.shared.listeners[listener];
-    let (carrier, client, local) = match open(context, incoming).await {
+    let opened = open(&worker, listener, incoming, &mut seat).await;
+    drop(opening);
+    let (carrier, client, local) = match opened {
         Ok(opened) => opened,
         Err(fault) => {
-            fault.count(&context.metrics);
+            fault.count(&worker, &context.metrics);
             tracing::debug!(listener = %context.config.name, %fault, "connection not opened");
             return;
         }
@@ -87,7 +92,9 @@ pub(super) async fn serve(
             resumption,
             carrier: to_backend,
             mut setup,
+            permits,
         }) => {
+            seat.hold_session(permits);
             setup.client_early = early;
             let metrics = worker.route_metrics(&facts.route, &facts.upstream);
             let relay = Relay::new(carrier, to_backend, setup, worker.tick());
@@ -139,12 +146,15 @@ enum OpeningFault {
     ProxyHeaderTimedOut,
     #[error("TLS handshake: took too long")]
     TlsTimedOut,
+    #[error("not admitted: {0}")]
+    CutOff(#[from] CutOff),
 }
 
 impl OpeningFault {
-    fn count(&self, metrics: &ListenerMetrics) {
+    fn count(&self, worker: &Worker, metrics: &ListenerMetrics) {
         match self {
             Self::Socket(_) => {}
+            Self::CutOff(cut_off) => worker.cut_off(*cut_off),
             Self::ProxyHeader(_) | Self::ProxyHeaderRead(_) | Self::ProxyHeaderTimedOut => {
                 metrics.proxy_header_failed();
             }
@@ -156,7 +166,13 @@ impl OpeningFault {
 type Opened = (Carrier, Option<SocketAddr>, Option<SocketAddr>);
 
 /// What comes before HTTP, each part within its time.
-async fn open(context: &ListenerContext, incoming: Incoming) -> Result<Opened, OpeningFault> {
+async fn open(
+    worker: &Worker,
+    listener: usize,
+    incoming: Incoming,
+    seat: &mut ConnectionSeat,
+) -> Result<Opened, OpeningFault> {
+    let context = &worker.shared.listeners[listener];
     let limit = context.config.timeouts.tls_handshake;
     let mut client = incoming.peer;
     let mut socket = incoming.socket.attach().map_err(OpeningFault::Socket)?;
@@ -173,6 +189,7 @@ async fn open(context: &ListenerContext, incoming: Incoming) -> Result<Opened, O
             client = Some(source);
             local = Some(destination);
         }
+        seat.hold(worker.admit_peer(listener, client)?);
     }
     let carrier = match &context.tls {
         None => Carrier::from(socket),
@@ -187,12 +204,12 @@ async fn open(context: &ListenerContext, incoming: Incoming) -> Result<Opened, O
 }
 
 /// Only peers that were named, and they always. Whoever reaches a unix socket is on this machine.
-fn expects_proxy_header(context: &ListenerContext, peer: Option<SocketAddr>) -> bool {
+pub(super) fn expects_proxy_header(context: &ListenerContext, peer: Option<SocketAddr>) -> bool {
     let from = context.config.proxy_protocol.as_ref();
     from.is_some_and(|from| from.contains(address_or_loopback(peer)))
 }
 
-fn address_or_loopback(peer: Option<SocketAddr>) -> IpAddr {
+pub(super) fn address_or_loopback(peer: Option<SocketAddr>) -> IpAddr {
     peer.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip())
 }
 

@@ -16,10 +16,12 @@ use crate::base::names::{AuthenticatorName, RouteName, UpstreamName};
 use crate::base::session_id::SessionId;
 use crate::config::snapshot::Listener;
 use crate::core::auth::Authenticator;
+use crate::core::limits::Permit;
 use crate::core::session::wheel::Tick;
 use crate::io::relay::Scratch;
 use crate::io::tls::client::BackendTls;
 use crate::live::{Live, WorkerLoad};
+use crate::proxy::guard::SessionPermits;
 use crate::proxy::pool::Pool;
 use crate::proxy::sessions::Sessions;
 use crate::telemetry::metrics::{AuthMetrics, ListenerMetrics, Metrics, NodeMetrics, RouteMetrics};
@@ -166,6 +168,8 @@ pub(super) struct ConnectionSeat {
     load: Arc<WorkerLoad>,
     listeners: Arc<[ListenerContext]>,
     listener: usize,
+    /// What it takes up of what is limited, as a connection and as the session that it becomes.
+    permits: SessionPermits,
 }
 
 impl ConnectionSeat {
@@ -179,7 +183,23 @@ impl ConnectionSeat {
             load: Arc::clone(load),
             listeners,
             listener,
+            permits: SessionPermits::default(),
         }
+    }
+
+    /// Holds the client's permit for as long as the connection is open.
+    pub(super) fn hold(&mut self, permit: Option<Permit>) {
+        self.permits.add(permit);
+    }
+
+    /// The same for what the session takes up that comes of it.
+    pub(super) fn hold_session(&mut self, permits: SessionPermits) {
+        self.permits.join(permits);
+    }
+
+    /// Takes what another seat of the same connection holds.
+    pub(super) fn take_over(&mut self, mut other: Self) {
+        self.permits = std::mem::take(&mut other.permits);
     }
 }
 

@@ -1,28 +1,108 @@
-//! The stage "guard": whether this request may go on at all, by where it comes from, before anybody
-//! asks who it is from. It costs the gateway next to nothing, and comes first for that.
+//! The stage "guard": whether this request may go on at all, by where it comes from and how much
+//! there is already, before anybody asks who it is from. It costs the gateway next to nothing, and
+//! comes first for that.
 
 use http::request::Parts;
 
+use crate::base::clock;
 use crate::core::http::origin;
+use crate::core::limits::{Holder, LoadPermit, Permit, network_of};
 use crate::core::wire::handshake::Kind;
 use crate::proxy::pipeline::{Exchange, Plan};
-use crate::proxy::refusal::Refusal;
+use crate::proxy::refusal::{Quota, Refusal};
+
+/// What a request takes up of what is limited. Ordinary requests take up nothing.
+#[derive(Debug, Default)]
+pub(super) struct Permits {
+    /// Until the handshake is over.
+    _handshake: Option<LoadPermit>,
+    /// As long as the session lives.
+    pub(super) session: SessionPermits,
+}
+
+/// What a session takes up of what is limited, given back when it is dropped.
+/// Small, since every session has one: mostly there is nothing but the node's.
+#[derive(Debug, Default)]
+pub(super) struct SessionPermits {
+    /// Of the node.
+    load: Option<LoadPermit>,
+    /// Of its route, its client's network, its principal.
+    held: Box<[Permit]>,
+}
+
+impl SessionPermits {
+    pub(super) fn add(&mut self, permit: impl IntoIterator<Item = Permit>) {
+        let held = std::mem::take(&mut self.held);
+        self.held = held.into_iter().chain(permit).collect();
+    }
+
+    pub(super) fn join(&mut self, other: Self) {
+        self.load = self.load.take().or(other.load);
+        self.add(other.held);
+    }
+}
 
 impl Exchange {
     /// # Errors
     /// What keeps the request out.
-    pub(super) fn guard(&self, plan: &Plan, head: &Parts, kind: &Kind) -> Result<(), Refusal> {
+    pub(super) fn guard(&self, plan: &mut Plan, head: &Parts, kind: &Kind) -> Result<(), Refusal> {
         let route = &plan.route.config;
-        if matches!(kind, Kind::WebSocket(_)) {
-            // Answers to ordinary requests are kept from other pages by the browser itself.
-            origin::check(
-                &route.origins,
-                &head.headers,
-                &self.host,
-                self.connection.tls,
-            )
-            .map_err(Refusal::Origin)?;
+        if !route.addresses.admits(self.client) {
+            return Err(Refusal::Address);
         }
+        if !matches!(kind, Kind::WebSocket(_)) {
+            return Ok(());
+        }
+        // Answers to ordinary requests are kept from other pages by the browser itself.
+        origin::check(
+            &route.origins,
+            &head.headers,
+            &self.host,
+            self.connection.tls,
+        )
+        .map_err(Refusal::Origin)?;
+        plan.permits = self.permits(plan)?;
         Ok(())
+    }
+
+    /// Room for a session, in the order of what it costs to ask.
+    fn permits(&self, plan: &Plan) -> Result<Permits, Refusal> {
+        let route = &plan.route.config;
+        let live = self.connection.worker.live();
+        let session = live.load.session(route.priority);
+        let session = session.map_err(Refusal::Overloaded)?;
+        let handshake = live.load.handshake(route.priority);
+        let handshake = handshake.map_err(Refusal::Overloaded)?;
+        let quotas = &route.quotas;
+        let lengths = live.edge().address_prefix;
+        let network = || network_of(&route.name, lengths, self.client);
+        if let Some(rate) = quotas.handshakes_per_address {
+            let taken = live.quotas.take(&network(), rate, clock::now());
+            taken.map_err(|wait| Refusal::Quota(Quota::HandshakesPerAddress(wait)))?;
+        }
+        let mut held = Vec::new();
+        let mut take = |holder, most, quota| {
+            let permit = live.quotas.counts.take(holder, most);
+            held.push(permit.map_err(|_| Refusal::Quota(quota))?);
+            Ok::<_, Refusal>(())
+        };
+        if quotas.sessions_per_address > 0 {
+            take(
+                network(),
+                quotas.sessions_per_address,
+                Quota::SessionsPerAddress,
+            )?;
+        }
+        if quotas.sessions_max > 0 {
+            let holder = Holder::Route(route.name.clone());
+            take(holder, quotas.sessions_max, Quota::SessionsOfRoute)?;
+        }
+        Ok(Permits {
+            _handshake: Some(handshake),
+            session: SessionPermits {
+                load: Some(session),
+                held: held.into(),
+            },
+        })
     }
 }

@@ -9,6 +9,7 @@ mod body;
 mod connection;
 mod context;
 mod guard;
+mod peers;
 mod pipeline;
 mod place;
 mod plain;

@@ -26,6 +26,7 @@ use crate::io::tls::client::ClientTls;
 use crate::live::Phase;
 use crate::proxy::body::{Outgoing, Watch};
 use crate::proxy::connection::Connection;
+use crate::proxy::guard::Permits;
 use crate::proxy::place::{BackendSeat, Ends, Road};
 use crate::proxy::plain::Upload;
 use crate::proxy::pool::Kept;
@@ -63,6 +64,8 @@ pub(super) struct Plan {
     pub(super) set_cookie: Option<HeaderValue>,
     /// Path and query for the backend.
     pub(super) target: String,
+    /// What it takes up, from the guard on.
+    pub(super) permits: Permits,
     /// The subprotocol for the client, where the backend chooses none: browsers want one of theirs.
     pub(super) subprotocol: Option<HeaderValue>,
 }
@@ -106,7 +109,7 @@ async fn road(
         plan.upstream.config.name.clone(),
     ));
     exchange
-        .guard(&plan, &head, &kind)
+        .guard(&mut plan, &head, &kind)
         .map_err(|refusal| (refusal, way.clone()))?;
     let kind = exchange
         .authenticate(&mut plan, &mut head, kind)
@@ -184,7 +187,7 @@ impl Exchange {
         let matched = table.find(&request).ok_or(Refusal::NoRoute)?;
         let route = matched.route;
         let parameters = &matched.parameters;
-        let upstream = match &route.action {
+        let upstream = match table.action(route) {
             Action::Forward(upstream) => upstream,
             Action::Redirect(redirect) => {
                 let location =
@@ -209,6 +212,7 @@ impl Exchange {
             set_cookie: None,
             target: String::new(),
             subprotocol: None,
+            permits: Permits::default(),
         }))
     }
 

@@ -147,9 +147,13 @@ impl<'r> Candidates<'r> {
         if spent || Instant::now() >= self.until {
             return None;
         }
-        let index = self
-            .upstream
-            .pick(self.key, &self.tried, clock::now(), fastrand::u64(..))?;
+        let (now, random) = (clock::now(), fastrand::u64(..));
+        let index = if self.session {
+            let upstream = self.upstream;
+            upstream.pick_for_session(self.key, &self.tried, now, random)?
+        } else {
+            self.upstream.pick(self.key, &self.tried, now, random)?
+        };
         self.tried.push(index);
         let member = &self.upstream.members[index];
         Some((

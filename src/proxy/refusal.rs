@@ -1,6 +1,8 @@
 //! Everything that the gateway itself answers before a 101 or instead of a backend: one table from
 //! what went wrong to status, label and text, so that it is answered, recorded and counted alike.
 
+use std::time::Duration;
+
 use http::header::{
     ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_VERSION, WWW_AUTHENTICATE,
 };
@@ -9,6 +11,7 @@ use http::{HeaderValue, Response, StatusCode};
 use crate::core::auth::CredentialFault;
 use crate::core::http::origin::OriginFault;
 use crate::core::http::problem::problem;
+use crate::core::limits::Scarce;
 use crate::core::wire::handshake::{AnswerFault, UpgradeFault};
 use crate::core::wire::request_guard::Smuggling;
 use crate::proxy::authenticate::{NotJudged, Unmet};
@@ -33,6 +36,15 @@ pub(super) enum Refusal {
     /// A page that may not open sessions here.
     #[error("{0}")]
     Origin(OriginFault),
+    /// An address that may not use the route.
+    #[error("clients of this address may not use this route")]
+    Address,
+    /// The client has had, or has, as much as it may.
+    #[error("too many: {}", .0.words())]
+    Quota(Quota),
+    /// The node has no room.
+    #[error("{0}")]
+    Overloaded(Scarce),
     /// Nobody who may be let in.
     #[error("{fault}")]
     Unauthenticated {
@@ -79,6 +91,47 @@ pub(super) enum Refusal {
     TimedOut,
 }
 
+/// Which quota, and when there is room again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Quota {
+    /// `handshakes_per_address`
+    HandshakesPerAddress(Duration),
+    /// `sessions_per_address`
+    SessionsPerAddress,
+    /// `sessions_max` of the route.
+    SessionsOfRoute,
+}
+
+/// For a client that has to give something up before it may have more.
+const RETRY_QUOTA: Duration = Duration::from_secs(10);
+/// For those who are shed, each another time, so that they do not all come back at once.
+const RETRY_SHED_MAX: u64 = 8;
+
+impl Quota {
+    fn words(self) -> &'static str {
+        match self {
+            Self::HandshakesPerAddress(_) => "handshakes from this address",
+            Self::SessionsPerAddress => "sessions of this address",
+            Self::SessionsOfRoute => "sessions of this route",
+        }
+    }
+
+    fn reason(self) -> &'static str {
+        match self {
+            Self::HandshakesPerAddress(_) => "handshakes_per_address",
+            Self::SessionsPerAddress => "sessions_per_address",
+            Self::SessionsOfRoute => "route_sessions_max",
+        }
+    }
+
+    fn retry_after(self) -> Duration {
+        match self {
+            Self::HandshakesPerAddress(wait) => wait,
+            Self::SessionsPerAddress | Self::SessionsOfRoute => RETRY_QUOTA,
+        }
+    }
+}
+
 impl Refusal {
     /// The status that the client sees.
     pub(super) fn status(&self) -> StatusCode {
@@ -88,7 +141,12 @@ impl Refusal {
             }
             Self::Upgrade(fault) => fault.status(),
             Self::Connect => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Origin(_) | Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::Origin(_) | Self::Address | Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            // What is short here is not this client's doing.
+            Self::Quota(Quota::SessionsOfRoute) | Self::Overloaded(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::Quota(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Unauthenticated { .. } => StatusCode::UNAUTHORIZED,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::Stopping | Self::NoBackend(_) | Self::NotJudged(_) => {
@@ -111,6 +169,9 @@ impl Refusal {
             Self::Upgrade(_) => "bad_upgrade",
             Self::Connect => "connect",
             Self::Origin(_) => "origin",
+            Self::Address => "address",
+            Self::Quota(quota) => quota.reason(),
+            Self::Overloaded(scarce) => scarce.as_str(),
             Self::Unauthenticated { .. } => "unauthenticated",
             Self::Forbidden(_) => "forbidden",
             Self::NotJudged(_) => "not_judged",
@@ -135,8 +196,23 @@ impl Refusal {
                 | Self::BadTarget(_)
                 | Self::Upgrade(_)
                 | Self::BodyIncomplete
+                | Self::Quota(_)
+                | Self::Overloaded(_)
                 | Self::Stopping
         )
+    }
+
+    /// Seconds until it may be worth another try; none where that is not known.
+    fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::Quota(quota) => {
+                let wait = quota.retry_after();
+                Some(wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).map(|wait| wait.max(1))
+            }
+            Self::Overloaded(_) => Some(fastrand::u64(1..=RETRY_SHED_MAX)),
+            _ if self.status() == StatusCode::SERVICE_UNAVAILABLE => Some(1),
+            _ => None,
+        }
     }
 
     /// The answer: problem+json (RFC 9457), which names the request so that it can be found in the
@@ -153,6 +229,9 @@ impl Refusal {
         if self.ends_connection() {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
+        if let Some(seconds) = self.retry_after() {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
         if let Self::Unauthenticated { challenges, .. } = self {
             for challenge in challenges {
                 headers.append(WWW_AUTHENTICATE, challenge.clone());
@@ -161,9 +240,6 @@ impl Refusal {
         match status {
             StatusCode::UPGRADE_REQUIRED => {
                 headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-            }
-            StatusCode::SERVICE_UNAVAILABLE => {
-                headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
             }
             StatusCode::METHOD_NOT_ALLOWED => {
                 let allowed = "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH";

@@ -26,6 +26,7 @@ use crate::io::relay::{Keepalive, Setup, Times};
 use crate::live::Phase;
 use crate::proxy::body::Outgoing;
 use crate::proxy::context::ticks;
+use crate::proxy::guard::SessionPermits;
 use crate::proxy::pipeline::{Exchange, Passing, Plan, Reply};
 use crate::proxy::place::{BackendSeat, Candidates};
 use crate::proxy::reconnect::Resumption;
@@ -42,6 +43,8 @@ pub(super) struct Pending {
     pub(super) resumption: Option<Rc<Resumption>>,
     /// All of it but what the client sent early, which only its connection knows.
     pub(super) setup: Setup,
+    /// What it takes up of what is limited.
+    pub(super) permits: SessionPermits,
 }
 
 /// A backend's answer, and the stream where that was a switch of protocols.
@@ -104,6 +107,7 @@ pub(super) async fn upgrade(
         backend: seat,
         key: plan.key.map(Vec::into_boxed_slice),
         carrier,
+        permits: plan.permits.session,
     });
     let mut response = Response::new(Outgoing::Empty);
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;

@@ -103,3 +103,32 @@ async fn without_a_list_or_credentials_every_page_may() {
         }
     }
 }
+
+#[tokio::test]
+async fn where_a_cookie_is_the_credential_only_pages_of_the_same_host_get_to_show_it() {
+    let backend = Backend::echo().await;
+    let authenticators = |from: &str| {
+        format!(
+            "[authenticators.users]\ntype = \"jwt\"\nsecret = \"{}\"\nalgorithms = [\"HS256\"]\n\
+             from = [\"{from}\"]\n\n{}",
+            crate::support::tokens::SECRET,
+            config::echo(&[backend.address], "", "authenticate = [\"users\"]")
+        )
+    };
+    let gateway = Gateway::start(&authenticators("cookie:session")).await;
+    assert_eq!(
+        status(&gateway, "chat.example.com", "https://evil.example").await,
+        403
+    );
+    // It may ask, and brings nothing.
+    assert_eq!(
+        status(&gateway, "chat.example.com", "http://chat.example.com").await,
+        401
+    );
+    // What a page has to bring itself, no other page can.
+    let gateway = Gateway::start(&authenticators("query:access_token")).await;
+    assert_eq!(
+        status(&gateway, "chat.example.com", "https://evil.example").await,
+        401
+    );
+}

@@ -3,7 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::model::value::{Size, Time, TimeOrOff};
+use crate::config::limits::Rate;
+use crate::config::model::limits::NetworksFile;
+use crate::config::model::value::{Size, TextOr, Time, TimeOrOff};
 
 /// Addresses that accept clients.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -19,6 +21,11 @@ pub struct Listener {
     pub proxy_protocol: Option<PeersFrom>,
     /// Peers whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` headers are believed.
     pub trusted_proxies: Vec<String>,
+    /// Client addresses that may connect, written as in `routes[].allow`. Others are cut off before
+    /// TLS. A change takes effect at once.
+    pub allow: Vec<TextOr<NetworksFile>>,
+    /// Client addresses that may not.
+    pub deny: Vec<TextOr<NetworksFile>>,
     /// TLS ends here.
     pub tls: Option<ListenerTls>,
     /// Connections that the system queues before they are accepted.
@@ -38,6 +45,8 @@ impl Default for Listener {
             listen: Vec::new(),
             proxy_protocol: None,
             trusted_proxies: Vec::new(),
+            allow: Vec::new(),
+            deny: Vec::new(),
             tls: None,
             backlog: 1024,
             tcp_keepalive: TimeOrOff::seconds(60),
@@ -95,6 +104,12 @@ pub struct ListenerLimits {
     pub headers_max: usize,
     /// Client connections at once; 0 is no limit but the system's.
     pub connections_max: usize,
+    /// Connections at once of one client address, as `node.address_prefix` counts them; 0 is no
+    /// limit. More are cut off before TLS.
+    pub connections_per_address: usize,
+    /// New connections of one client address: `"20/s"`, `"600/m"`, `"1000/h"`. So many may come at
+    /// once; more are cut off before TLS.
+    pub connects_per_address: Option<Rate>,
 }
 
 impl Default for ListenerLimits {
@@ -103,6 +118,8 @@ impl Default for ListenerLimits {
             header_bytes: Size(32 << 10),
             headers_max: 100,
             connections_max: 0,
+            connections_per_address: 0,
+            connects_per_address: None,
         }
     }
 }

@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::config::span::{names_freely, names_reference, names_secret};
 
 mod auth;
+mod limits;
 mod listener;
 mod node;
 mod route;
@@ -18,13 +19,14 @@ mod upstream;
 mod value;
 
 pub use auth::{ApiKey, Authenticator, AuthenticatorType, Expiry, RejectWith};
+pub use limits::{AddressPrefix, NetworksFile, RouteLimits};
 pub use listener::{
     Certificate, Listener, ListenerLimits, ListenerTimeouts, ListenerTls, PeersFrom,
 };
 pub use node::{AccessFile, Admin, FileSource, Log, LogFormat, Node, Shutdown, Sources};
 pub use route::{
     CloseCodes, HeaderEdits, IssueCookie, Keepalive, KeepaliveTo, OnBackendLoss, OnRemoval,
-    Reconnect, Redirect, Rewrite, Route, RouteLimits, RouteTimeouts, TextMatch,
+    Reconnect, Redirect, Rewrite, Route, RouteTimeouts, TextMatch,
 };
 pub use upstream::{
     Backend, BackendState, Passive, Policy, Probe, ProbeType, ProxyVersion, Status, Upstream,

@@ -4,7 +4,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::model::value::{LongForm, SecretSource, TextOr, Time};
+use crate::config::model::limits::AddressPrefix;
+use crate::config::model::value::{LongForm, SecretSource, Size, TextOr, Time};
 
 /// Who this gateway is.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -16,6 +17,16 @@ pub struct Node {
     pub workers: usize,
     /// Directory where last known good state is kept.
     pub state_dir: Option<String>,
+    /// Live sessions, those in the making among them; 0 is no limit. More are answered 503.
+    pub sessions_max: usize,
+    /// TLS handshakes with clients, and upgrades that wait for their backend, at once; 0 is no
+    /// limit. Beyond it connections are cut off before TLS, and upgrades answered 503.
+    pub handshakes_max: usize,
+    /// Memory from which on no client is let in: `"2 GiB"`, or 0 for no limit. Not given: nine
+    /// tenths of what the control group allows.
+    pub memory_max: Option<Size>,
+    /// How many bits of an address are one client, for every limit per address.
+    pub address_prefix: AddressPrefix,
 }
 
 /// Where operators come in.

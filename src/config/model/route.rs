@@ -7,7 +7,9 @@ use schemars::JsonSchema;
 use serde::de::{self, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::config::limits::Priority;
 use crate::config::model::auth::{Expiry, RejectWith};
+use crate::config::model::limits::{NetworksFile, RouteLimits};
 use crate::config::model::value::{LongForm, Size, TextOr, Time, TimeOrOff, schema};
 
 /// Which requests, and where they go. Every condition that is given must hold.
@@ -53,11 +55,21 @@ pub struct Route {
     pub expiry: Expiry,
     /// Pages that may open sessions, by their `Origin`: `https://chat.example.com`,
     /// `https://*.example.com` (any number of labels), `same` (the host of the request), or `*` to
-    /// ask nobody. `null` is never allowed. None: `same` where a browser could send the credential
-    /// by itself, else `*`.
+    /// ask nobody. `null` is never allowed. None: `same` where an authenticator's credential
+    /// is one that browsers send by themselves (a cookie, `basic`, `mtls`, `forward`), else `*`.
     pub origins: Vec<String>,
     /// Whether a session needs an `Origin`. Programs that are no browsers often send none.
     pub origin_required: bool,
+    /// Client addresses that may use the route: networks, addresses, `{ file = "…" }` for long
+    /// lists. Of all networks that hold an address the longest decides, and `deny` between equals.
+    /// None: all that are not denied. Others are answered 403.
+    pub allow: Vec<TextOr<NetworksFile>>,
+    /// Client addresses that may not.
+    pub deny: Vec<TextOr<NetworksFile>>,
+    /// `low`, `normal` or `high`: when the node comes near `sessions_max`, `handshakes_max` or
+    /// `memory_max`, low is refused from four fifths on, and normal from nine tenths on if there
+    /// are high ones.
+    pub priority: Priority,
     /// Where the affinity key comes from; the first present source counts. `claim:NAME`,
     /// `path:NAME`, `query:NAME`, `cookie:NAME`, `header:NAME`, `client_address`, and last
     /// `{ issue_cookie = "NAME" }`. None: every request is placed alone.
@@ -103,6 +115,9 @@ impl Default for Route {
             expiry: Expiry::default(),
             origins: Vec::new(),
             origin_required: false,
+            allow: Vec::new(),
+            deny: Vec::new(),
+            priority: Priority::Normal,
             affinity: Vec::new(),
             limits: RouteLimits::default(),
             timeouts: RouteTimeouts::default(),
@@ -162,25 +177,6 @@ pub struct HeaderEdits {
     pub set: BTreeMap<String, String>,
     /// Beside what the client sent.
     pub add: BTreeMap<String, String>,
-}
-
-/// Bounds on what clients send in a session; backends are trusted with their own.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct RouteLimits {
-    /// Bytes of one message, all its fragments together, as on the wire.
-    pub message_bytes: Size,
-    /// Bytes of one frame. Not given: as `message_bytes`.
-    pub frame_bytes: Option<Size>,
-}
-
-impl Default for RouteLimits {
-    fn default() -> Self {
-        Self {
-            message_bytes: Size(64 << 20),
-            frame_bytes: None,
-        }
-    }
 }
 
 /// Bounds in time.

@@ -43,6 +43,10 @@ pub struct Upstream {
     pub attempts: u32,
     /// Idle keep-alive connections for ordinary HTTP, for each worker and backend.
     pub idle_connections: usize,
+    /// Live sessions of this gateway that one backend may have; 0 is no limit. A full one is passed
+    /// over; with all of them full a session is answered 503. Two workers that pick at the same
+    /// moment may pass it by one each.
+    pub sessions_per_backend: u64,
 }
 
 impl Default for Upstream {
@@ -60,6 +64,7 @@ impl Default for Upstream {
             connect_timeout: Time::seconds(2),
             attempts: 3,
             idle_connections: 32,
+            sessions_per_backend: 0,
         }
     }
 }

@@ -1,20 +1,30 @@
 //! What a route asks before it asks who somebody is: where a request comes from.
 
-use crate::config::model;
-use crate::config::origin::OriginRule;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::config::limits::{AddressRules, Quotas};
+use crate::config::model::{self, AuthenticatorType, NetworksFile, TextOr};
+use crate::config::origin::{OriginPattern, OriginRule};
 use crate::config::validate::scope::Scope;
 
 /// Asks nobody.
 const ANY: &str = "*";
 
-pub(super) fn origins(at: &Scope<'_>, model: &model::Route) -> Option<OriginRule> {
+pub(super) fn origins(
+    at: &Scope<'_>,
+    model: &model::Route,
+    authenticators: &BTreeMap<String, model::Authenticator>,
+) -> Option<OriginRule> {
     let required = model.origin_required;
     let at = at.key("origins");
     if model.origins.is_empty() {
-        return Some(OriginRule {
-            allowed: None,
-            required,
-        });
+        let mut known = model.authenticate.iter();
+        let ambient = known.any(|name| authenticators.get(name).is_some_and(is_ambient));
+        let allowed = ambient.then(|| vec![OriginPattern::Same]);
+        return Some(OriginRule { allowed, required });
     }
     if model.origins.iter().any(|text| text == ANY) {
         if model.origins.len() > 1 {
@@ -33,4 +43,76 @@ pub(super) fn origins(at: &Scope<'_>, model: &model::Route) -> Option<OriginRule
         allowed: Some(at.each(&model.origins, |at, text| at.parse(text))?),
         required,
     })
+}
+
+/// Whether a browser sends this credential by itself, whichever page makes it ask.
+fn is_ambient(model: &model::Authenticator) -> bool {
+    let from = model.from.iter().flatten();
+    let kind = model.kind;
+    from.into_iter().any(|source| source.starts_with("cookie:"))
+        || matches!(
+            kind,
+            Some(AuthenticatorType::Basic | AuthenticatorType::Mtls | AuthenticatorType::Forward)
+        )
+}
+
+/// `allow` and `deny`.
+pub(super) fn addresses(
+    at: &Scope<'_>,
+    allow: &[TextOr<NetworksFile>],
+    deny: &[TextOr<NetworksFile>],
+) -> Option<AddressRules> {
+    let networks = |key: &str, entries: &[TextOr<NetworksFile>]| {
+        let lists = at.key(key).each(entries, |at, entry| match entry {
+            TextOr::Text(text) => network(text)
+                .map(|network| vec![network])
+                .map_err(|fault| at.fault(fault))
+                .ok(),
+            TextOr::Table(table) => networks_file(at, table),
+        });
+        lists.map(|lists| lists.concat())
+    };
+    let (allow, deny) = (networks("allow", allow), networks("deny", deny));
+    Some(AddressRules::new(allow?, deny?))
+}
+
+fn network(text: &str) -> Result<IpNet, String> {
+    let network = text.parse::<IpNet>().ok();
+    let single = || text.parse::<IpAddr>().ok().map(IpNet::from);
+    network.or_else(single).ok_or_else(|| {
+        format!("`{text}` is not a network; write `10.0.0.0/8`, `fd00::/8` or a single address")
+    })
+}
+
+/// Reads a list; its first bad line is told.
+fn networks_file(at: &Scope<'_>, table: &NetworksFile) -> Option<Vec<IpNet>> {
+    let path = at.resolve(at.required("file", &table.file, "file = \"blocked.txt\"")?);
+    let at = at.key("file");
+    let text = at.outside().text(&path);
+    let text = text
+        .map_err(|why| at.fault(format!("cannot read {}: {why}", path.display())))
+        .ok()?;
+    let mut found = Vec::new();
+    for (place, line) in text.lines().enumerate() {
+        let line = line.split('#').next().unwrap_or_default().trim();
+        if line.is_empty() {
+            continue;
+        }
+        match network(line) {
+            Ok(network) => found.push(network),
+            Err(fault) => {
+                at.fault(format!("{}:{}: {fault}", path.display(), place + 1));
+                return None;
+            }
+        }
+    }
+    Some(found)
+}
+
+pub(super) fn quotas(limits: &model::RouteLimits) -> Quotas {
+    Quotas {
+        sessions_max: limits.sessions_max,
+        sessions_per_address: limits.sessions_per_address,
+        handshakes_per_address: limits.handshakes_per_address,
+    }
 }

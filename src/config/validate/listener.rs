@@ -11,6 +11,7 @@ use crate::config::snapshot::{
     Admin, CertificateFiles, Listener, ListenerLimits, ListenerTimeouts, ListenerTls, TlsVersion,
 };
 use crate::config::validate::CertificateFault;
+use crate::config::validate::guard;
 use crate::config::validate::node::listen_address;
 use crate::config::validate::scope::Scope;
 
@@ -37,6 +38,7 @@ pub(super) fn listener(at: &Scope<'_>, model: &model::Listener) -> Option<Listen
         None => Some(None),
     };
     let trusted_proxies = networks(&at.key("trusted_proxies"), &model.trusted_proxies);
+    let addresses = guard::addresses(at, &model.allow, &model.deny);
     let tls = match &model.tls {
         Some(tls) => listener_tls(&at.key("tls"), tls).map(Some),
         None => Some(None),
@@ -56,6 +58,7 @@ pub(super) fn listener(at: &Scope<'_>, model: &model::Listener) -> Option<Listen
         listen: listen?,
         proxy_protocol: proxy_protocol?,
         trusted_proxies: trusted_proxies?,
+        addresses: addresses?,
         tls: tls?,
         backlog: backlog?,
         tcp_keepalive: tcp_keepalive?,
@@ -137,6 +140,8 @@ fn limits(at: &Scope<'_>, model: &model::ListenerLimits) -> Option<ListenerLimit
         header_bytes: header_bytes?.0.try_into().ok()?,
         headers_max: headers_max?,
         connections_max: model.connections_max,
+        connections_per_address: model.connections_per_address,
+        connects_per_address: model.connects_per_address,
     })
 }
 

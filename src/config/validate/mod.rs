@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::base::names::UpstreamName;
 use crate::config::conflict::conflicts;
@@ -79,6 +80,7 @@ pub fn validate(
 
 fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
     let node = node::node(&root.key("node"), &model.node);
+    let limits = node::limits(&root.key("node"), &model.node);
     let admin = node::admin(&root.key("admin"), &model.admin);
     let log = node::log(&root.key("log"), &model.log);
     let shutdown = node::shutdown(&root.key("shutdown"), &model.shutdown);
@@ -102,6 +104,7 @@ fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
     }
     Some(Snapshot {
         node: node?,
+        limits: limits?,
         admin: admin?,
         log: log?,
         shutdown: shutdown?,
@@ -113,7 +116,7 @@ fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
             .collect(),
         upstreams: all(upstreams)?
             .into_iter()
-            .map(|upstream| (upstream.name.clone(), upstream))
+            .map(|upstream| (upstream.name.clone(), Arc::new(upstream)))
             .collect::<BTreeMap<UpstreamName, _>>(),
         routes: routes?,
     })
@@ -137,7 +140,7 @@ fn listeners(root: &Scope<'_>, model: &Model) -> Option<Vec<Listener>> {
     at.each(&model.listeners, listener::listener)
 }
 
-fn routes(root: &Scope<'_>, model: &Model) -> Option<Vec<Route>> {
+fn routes(root: &Scope<'_>, model: &Model) -> Option<Vec<Arc<Route>>> {
     let at = root.key("routes");
     if model.routes.is_empty() && !at.is_explained() {
         root.warn("there are no routes, so every request would be answered with 404");
@@ -146,7 +149,9 @@ fn routes(root: &Scope<'_>, model: &Model) -> Option<Vec<Route>> {
         "routes",
         model.routes.iter().map(|route| route.name.as_deref()),
     );
-    let routes = at.each(&model.routes, |at, route| route::route(at, route, model))?;
+    let routes = at.each(&model.routes, |at, route| {
+        route::route(at, route, model).map(Arc::new)
+    })?;
     for (first, second) in conflicts(&routes) {
         let (first, name) = (&routes[first].name, &routes[second].name);
         at.index(second).key("name").fault_with(

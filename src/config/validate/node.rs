@@ -9,6 +9,7 @@ use crate::base::addr::ListenAddr;
 use crate::base::secret::Secret;
 use crate::config::diagnostic::suggestion;
 use crate::config::layers::Part;
+use crate::config::limits::{NodeLimits, PrefixLengths};
 use crate::config::model::{self, SecretSource, TextOr};
 use crate::config::snapshot::{AccessOutput, Admin, Log, LogFormat, Node, Shutdown, Sources};
 use crate::config::validate::scope::Scope;
@@ -26,6 +27,18 @@ pub(super) fn node(at: &Scope<'_>, model: &model::Node) -> Option<Node> {
         name: name?.into(),
         workers: workers?,
         state_dir: model.state_dir.as_ref().map(|path| at.resolve(path)),
+    })
+}
+
+pub(super) fn limits(at: &Scope<'_>, model: &model::Node) -> Option<NodeLimits> {
+    let prefix = at.key("address_prefix");
+    let v4 = prefix.key("v4").within(model.address_prefix.v4, 8..=32);
+    let v6 = prefix.key("v6").within(model.address_prefix.v6, 16..=128);
+    Some(NodeLimits {
+        sessions_max: model.sessions_max,
+        handshakes_max: model.handshakes_max,
+        memory_max: model.memory_max.map(|size| size.0),
+        address_prefix: PrefixLengths { v4: v4?, v6: v6? },
     })
 }
 

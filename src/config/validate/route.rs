@@ -47,7 +47,8 @@ pub(super) fn route(at: &Scope<'_>, model: &model::Route, whole: &model::Model) 
     let request_headers = edits::headers(&at.key("request_headers"), &model.request_headers);
     let auth = auth::route(at, model, &whole.authenticators, path.as_ref());
     let affinity = affinity(&at.key("affinity"), model, path.as_ref());
-    let origins = guard::origins(at, model);
+    let origins = guard::origins(at, model, &whole.authenticators);
+    let addresses = guard::addresses(at, &model.allow, &model.deny);
     let limits = limits(&at.key("limits"), &model.limits);
     let timeouts = timeouts(&at.key("timeouts"), &model.timeouts);
     let backend_lost_code = close_code(
@@ -69,6 +70,9 @@ pub(super) fn route(at: &Scope<'_>, model: &model::Route, whole: &model::Model) 
         request_headers: request_headers?,
         auth: auth?,
         origins: origins?,
+        addresses: addresses?,
+        quotas: guard::quotas(&model.limits),
+        priority: model.priority,
         affinity: affinity?,
         limits: limits?,
         timeouts: timeouts?,

@@ -67,6 +67,8 @@ pub(super) fn upstream(at: &Scope<'_>, name: &str, model: &model::Upstream) -> O
         connect_timeout: connect_timeout?,
         attempts: attempts?,
         idle_connections: idle_connections?,
+        sessions_per_backend: (model.sessions_per_backend > 0)
+            .then_some(model.sessions_per_backend),
     })
 }
 

@@ -428,6 +428,7 @@ fn upstream(name: &str, backends: &[BackendAddr], probe: Option<Probe>) -> Upstr
         connect_timeout: Duration::from_secs(1),
         attempts: 1,
         idle_connections: 0,
+        sessions_per_backend: None,
     }
 }
 

@@ -67,6 +67,8 @@ pub enum Passed {
     Disabled,
     /// It has more than its share of the sessions (`bounded_load`).
     OverBound,
+    /// It has as many sessions of this gateway as it may (`sessions_per_backend`).
+    Full,
     /// This request was there already.
     Tried,
 }
@@ -80,6 +82,7 @@ impl Passed {
             Self::Draining => "draining",
             Self::Disabled => "disabled",
             Self::OverBound => "over_bound",
+            Self::Full => "full",
             Self::Tried => "tried",
         }
     }
@@ -93,6 +96,7 @@ impl fmt::Display for Passed {
             Self::Ejected => "ejected after failures of ordinary traffic",
             Self::Draining => "draining, takes no new sessions",
             Self::Disabled => "disabled",
+            Self::Full => "has as many sessions of this gateway as it may",
             Self::OverBound => "has more than its bounded share of the sessions",
             Self::Tried => "was tried already for this request",
         })

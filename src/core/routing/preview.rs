@@ -207,7 +207,7 @@ pub fn sessions<'s>(
 }
 
 fn forward<'t>(table: &'t RoutingTable, route: &str) -> Option<&'t Arc<Upstream>> {
-    match &table.route(&RouteName::from(route))?.action {
+    match table.action(table.route(&RouteName::from(route))?) {
         Action::Forward(upstream) => Some(upstream),
         Action::Redirect(_) => None,
     }

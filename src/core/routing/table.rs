@@ -31,27 +31,27 @@ pub struct RoutingTable {
     authenticators: BTreeMap<AuthenticatorName, Arc<Authenticator>>,
     /// Names of the query's parameters that hold credentials.
     secret_parameters: Vec<String>,
-    matcher: Matcher,
+    /// Shared by all tables that have just these routes.
+    pub(super) matcher: Arc<Matcher>,
 }
 
-/// A route as the data plane uses it.
+/// A route as the data plane uses it. It outlives changes of the upstream that it names.
 #[derive(Debug)]
 pub struct Route {
-    /// What the operator wrote; for what it does see `action`.
-    pub config: snapshot::Route,
-    /// Where it goes, with names resolved.
-    pub action: Action,
+    /// What the operator wrote.
+    pub config: Arc<snapshot::Route>,
     /// Who is asked who a request is from, in this order.
     pub authenticators: Vec<Arc<Authenticator>>,
+    digest: u128,
 }
 
-/// What a route does.
-#[derive(Debug)]
-pub enum Action {
+/// What a route does, with names resolved.
+#[derive(Clone, Copy, Debug)]
+pub enum Action<'t> {
     /// To a backend of this upstream.
-    Forward(Arc<Upstream>),
+    Forward(&'t Arc<Upstream>),
     /// A static redirect.
-    Redirect(Redirect),
+    Redirect(&'t Redirect),
 }
 
 /// The route that a request takes.
@@ -114,23 +114,15 @@ impl RoutingTable {
             .routes
             .iter()
             .map(|config| {
-                let route = Route::compile(config, &upstreams, &authenticators);
                 let before = previous.and_then(|table| table.route(&config.name));
-                match before {
-                    Some(before) if **before == route => Arc::clone(before),
-                    _ => Arc::new(route),
-                }
+                Route::compile(config, &authenticators, before)
             })
             .collect();
         routes.sort_by(|a, b| a.config.name.cmp(&b.config.name));
-
-        let mut ranked: Vec<_> = routes.iter().collect();
-        // Stable: routes of one rank stay in the order of their names.
-        ranked.sort_by_cached_key(|route| std::cmp::Reverse(rank(&route.config)));
-        let mut matcher = Matcher::default();
-        for route in ranked {
-            matcher.insert(route);
-        }
+        let matcher = match previous.filter(|table| same_routes(&table.routes, &routes)) {
+            Some(table) => Arc::clone(&table.matcher),
+            None => Arc::new(matcher(&routes)),
+        };
         Self {
             generation,
             digest: Digest::of(&routes, &upstreams, &authenticators),
@@ -174,6 +166,20 @@ impl RoutingTable {
         self.upstreams.values()
     }
 
+    /// What a route of this table does.
+    ///
+    /// # Panics
+    /// When the route is not of this table.
+    pub fn action<'t>(&'t self, route: &'t Route) -> Action<'t> {
+        match &route.config.action {
+            snapshot::Action::Forward(name) => {
+                let upstream = self.upstreams.get(name);
+                Action::Forward(upstream.expect("a snapshot's names resolve"))
+            }
+            snapshot::Action::Redirect(redirect) => Action::Redirect(redirect),
+        }
+    }
+
     /// All authenticators, by name.
     pub fn authenticators(&self) -> impl ExactSizeIterator<Item = &Arc<Authenticator>> {
         self.authenticators.values()
@@ -203,29 +209,50 @@ impl RoutingTable {
     }
 }
 
+/// Whether they are the very same ones.
+fn same_routes(one: &[Arc<Route>], other: &[Arc<Route>]) -> bool {
+    one.len() == other.len()
+        && one
+            .iter()
+            .zip(other)
+            .all(|(one, other)| Arc::ptr_eq(one, other))
+}
+
+fn matcher(routes: &[Arc<Route>]) -> Matcher {
+    let mut ranked: Vec<_> = routes.iter().collect();
+    // Stable: routes of one rank stay in the order of their names.
+    ranked.sort_by_cached_key(|route| std::cmp::Reverse(rank(&route.config)));
+    let mut matcher = Matcher::default();
+    for route in ranked {
+        matcher.insert(route);
+    }
+    matcher
+}
+
 impl Route {
     fn compile(
-        config: &snapshot::Route,
-        upstreams: &BTreeMap<UpstreamName, Arc<Upstream>>,
+        config: &Arc<snapshot::Route>,
         authenticators: &BTreeMap<AuthenticatorName, Arc<Authenticator>>,
-    ) -> Self {
+        before: Option<&Arc<Self>>,
+    ) -> Arc<Self> {
         let asked = config.auth.authenticate.iter();
         let asked = asked.map(|name| {
             let one = authenticators.get(name);
             Arc::clone(one.expect("a snapshot's names resolve"))
         });
-        let action = match &config.action {
-            snapshot::Action::Forward(name) => {
-                let upstream = upstreams.get(name);
-                let upstream = upstream.expect("a snapshot's names resolve");
-                Action::Forward(Arc::clone(upstream))
-            }
-            snapshot::Action::Redirect(redirect) => Action::Redirect(redirect.clone()),
+        let authenticators: Vec<_> = asked.collect();
+        let same = |route: &&Arc<Self>| {
+            let same = |(one, other)| Arc::ptr_eq(one, other);
+            same_config(&route.config, config)
+                && route.authenticators.iter().zip(&authenticators).all(same)
         };
-        Self {
-            config: config.clone(),
-            action,
-            authenticators: asked.collect(),
+        match before.filter(same) {
+            Some(before) => Arc::clone(before),
+            None => Arc::new(Self {
+                config: Arc::clone(config),
+                authenticators,
+                digest: digest_of(&**config),
+            }),
         }
     }
 
@@ -235,18 +262,18 @@ impl Route {
     }
 }
 
-/// Routes are equal if they do the same with the very same things.
-impl PartialEq for Route {
-    fn eq(&self, other: &Self) -> bool {
-        let same = |(one, other)| Arc::ptr_eq(one, other);
-        self.config == other.config
-            && self.action == other.action
-            && self
-                .authenticators
-                .iter()
-                .zip(&other.authenticators)
-                .all(same)
-    }
+/// Whether two configurations say the same; mostly they are the very same one.
+pub(super) fn same_config<T: PartialEq>(one: &Arc<T>, other: &Arc<T>) -> bool {
+    Arc::ptr_eq(one, other) || one == other
+}
+
+/// XXH3-128 of one configuration's rendering. `Debug` is that: it names every field, so that none
+/// can be forgotten, quotes all text, and shows no secret. The collections in it are sorted or in
+/// the operator's order.
+pub(super) fn digest_of(config: &impl fmt::Debug) -> u128 {
+    let mut hasher = Hasher(Box::new(Xxh3::new()));
+    write!(hasher, "{config:?}").expect("hashing does not fail");
+    hasher.0.digest128()
 }
 
 fn secret_parameters(
@@ -261,42 +288,27 @@ fn secret_parameters(
     names
 }
 
-/// Upstreams are equal if they are the same one: an equal one that was compiled anew has other
-/// vitals.
-impl PartialEq for Action {
-    fn eq(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Forward(one), Self::Forward(other)) => Arc::ptr_eq(one, other),
-            (Self::Redirect(one), Self::Redirect(other)) => one == other,
-            _ => false,
-        }
-    }
-}
-
 /// XXH3-128 of a table's routes, upstreams and authenticators, each sorted by name. No `Secret` is
 /// in it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Digest(u128);
 
 impl Digest {
-    /// `Debug` is the rendering: it names every field, so that none can be forgotten, quotes all
-    /// text, and shows no secret. The collections in it are sorted or in the operator's order.
+    /// Of their own, so that a change costs no rendering of what stays.
     fn of(
         routes: &[Arc<Route>],
         upstreams: &BTreeMap<UpstreamName, Arc<Upstream>>,
         authenticators: &BTreeMap<AuthenticatorName, Arc<Authenticator>>,
     ) -> Self {
-        let mut hasher = Hasher(Box::new(Xxh3::new()));
-        for upstream in upstreams.values() {
-            writeln!(hasher, "{:?}", upstream.config).expect("hashing does not fail");
-        }
-        for one in authenticators.values() {
-            writeln!(hasher, "{:?}", one.config).expect("hashing does not fail");
-        }
-        for route in routes {
-            writeln!(hasher, "{:?}", route.config).expect("hashing does not fail");
-        }
-        Self(hasher.0.digest128())
+        let mut hasher = Xxh3::new();
+        let mut list = |digests: &mut dyn ExactSizeIterator<Item = u128>| {
+            hasher.update(&(digests.len() as u64).to_le_bytes());
+            digests.for_each(|one| hasher.update(&one.to_le_bytes()));
+        };
+        list(&mut upstreams.values().map(|upstream| upstream.digest()));
+        list(&mut authenticators.values().map(|one| digest_of(&one.config)));
+        list(&mut routes.iter().map(|route| route.digest));
+        Self(hasher.digest128())
     }
 }
 

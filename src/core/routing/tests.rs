@@ -4,10 +4,12 @@ mod matching;
 mod previewing;
 mod swapping;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::clock;
 use crate::base::secret::Secret;
+use crate::config::limits::NodeLimits;
 use crate::config::snapshot::{
     AccessOutput, Admin, Log, LogFormat, Node, Route, Shutdown, Snapshot, Sources, Upstream,
 };
@@ -19,7 +21,7 @@ fn table(routes: &[Route], previous: Option<&RoutingTable>) -> RoutingTable {
 }
 
 fn snapshot(routes: &[Route], upstreams: &[Upstream]) -> Snapshot {
-    let named = |upstream: &Upstream| (upstream.name.clone(), upstream.clone());
+    let named = |upstream: &Upstream| (upstream.name.clone(), Arc::new(upstream.clone()));
     Snapshot {
         node: Node {
             name: "edge".into(),
@@ -35,6 +37,7 @@ fn snapshot(routes: &[Route], upstreams: &[Upstream]) -> Snapshot {
             format: LogFormat::Text,
             access: AccessOutput::Off,
         },
+        limits: NodeLimits::default(),
         shutdown: Shutdown {
             grace: Duration::from_secs(30),
         },
@@ -42,6 +45,6 @@ fn snapshot(routes: &[Route], upstreams: &[Upstream]) -> Snapshot {
         listeners: Vec::new(),
         authenticators: std::collections::BTreeMap::new(),
         upstreams: upstreams.iter().map(named).collect(),
-        routes: routes.to_vec(),
+        routes: routes.iter().cloned().map(Arc::new).collect(),
     }
 }

@@ -11,15 +11,17 @@ use crate::base::names::{BackendId, UpstreamName};
 use crate::config::snapshot::{self, BackendState};
 use crate::core::balance::{Balancer, Candidate, Members, Passed};
 use crate::core::health::{Health, Vitals, may_eject, panicking};
+use crate::core::routing::table::{digest_of, same_config};
 
 /// A group of backends with one balancing policy.
 #[derive(Debug)]
 pub struct Upstream {
     /// What the operator wrote.
-    pub config: snapshot::Upstream,
+    pub config: Arc<snapshot::Upstream>,
     /// Sorted by id; indexes of `pick` and `explain` are places in here.
     pub members: Vec<Member>,
     balancer: Arc<Balancer>,
+    digest: u128,
 }
 
 /// One backend of an upstream.
@@ -63,12 +65,12 @@ impl Upstream {
     /// See `RoutingTable::compile`. A ring is kept where it would come out the same: draining a
     /// backend, say, builds none.
     pub(super) fn compile(
-        config: &snapshot::Upstream,
+        config: &Arc<snapshot::Upstream>,
         previous: Option<&Arc<Self>>,
         now: Instant,
         purpose: Purpose,
     ) -> Arc<Self> {
-        if let Some(same) = previous.filter(|previous| previous.config == *config) {
+        if let Some(same) = previous.filter(|previous| same_config(&previous.config, config)) {
             return Arc::clone(same);
         }
         let members = config.backends.iter().map(|backend| {
@@ -87,7 +89,8 @@ impl Upstream {
         };
         Arc::new(Self {
             members: members.collect(),
-            config: config.clone(),
+            digest: digest_of(&**config),
+            config: Arc::clone(config),
             balancer,
         })
     }
@@ -95,6 +98,11 @@ impl Upstream {
     /// Its name.
     pub fn name(&self) -> &UpstreamName {
         &self.config.name
+    }
+
+    /// Its part of the table's digest.
+    pub(super) fn digest(&self) -> u128 {
+        self.digest
     }
 
     /// The member with that id.
@@ -120,9 +128,21 @@ impl Upstream {
         self.balancer.pick(key, &eligible, random)
     }
 
-    /// How `pick` would go for the same arguments with nobody tried yet.
+    /// The same for a session, which a backend that has as many as it may does not get.
+    pub fn pick_for_session(
+        &self,
+        key: Option<&[u8]>,
+        tried: &[usize],
+        now: Instant,
+        random: u64,
+    ) -> Option<usize> {
+        let eligible = Eligible::new(self, tried, now).for_session();
+        self.balancer.pick(key, &eligible, random)
+    }
+
+    /// How `pick_for_session` would go for the same arguments with nobody tried yet.
     pub fn explain(&self, key: Option<&[u8]>, now: Instant, random: u64) -> Walk {
-        let eligible = Eligible::new(self, &[], now);
+        let eligible = Eligible::new(self, &[], now).for_session();
         Walk {
             panicking: eligible.panicking(),
             candidates: self.balancer.walk(key, &eligible, random),
@@ -208,6 +228,8 @@ struct Eligible<'u> {
     upstream: &'u Upstream,
     tried: &'u [usize],
     now: Instant,
+    /// Sessions that a member may have; only sessions ask.
+    sessions_max: Option<u64>,
     /// Counted when the walk first meets a member that is not well: mostly it meets none.
     panicking: OnceCell<bool>,
 }
@@ -218,7 +240,15 @@ impl<'u> Eligible<'u> {
             upstream,
             tried,
             now,
+            sessions_max: None,
             panicking: OnceCell::new(),
+        }
+    }
+
+    fn for_session(self) -> Self {
+        Self {
+            sessions_max: self.upstream.config.sessions_per_backend,
+            ..self
         }
     }
 
@@ -247,6 +277,10 @@ impl Members for Eligible<'_> {
         }
         if self.tried.contains(&index) {
             return Err(Passed::Tried);
+        }
+        let sessions = self.sessions(index);
+        if self.sessions_max.is_some_and(|most| sessions >= most) {
+            return Err(Passed::Full);
         }
         match member.unwell(self.now) {
             Some(reason) if !self.panicking() => Err(reason),

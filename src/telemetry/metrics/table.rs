@@ -141,6 +141,20 @@ table! {
         "Routing tables that took effect after the first.";
     RELOAD_FAILURES = Counter, Count, "sessile_reload_failures_total", [],
         "Configurations that were refused while the last good one stayed.";
+    OVERLOADED = Gauge, Count, "sessile_overloaded", ["limit"],
+        "1 while the node is at this limit (sessions_max, handshakes_max, memory_max) and sheds \
+         clients, else 0.";
+    HANDSHAKES = Gauge, Count, "sessile_handshakes", [],
+        "TLS handshakes with clients and upgrades waiting for their answer that are under way.";
+    MEMORY = Gauge, Bytes, "sessile_memory_bytes", [],
+        "Memory in use as `node.memory_max` counts it.";
+    MEMORY_MAX = Gauge, Bytes, "sessile_memory_max_bytes", [],
+        "Memory from which on no client is let in; 0 if there is no limit.";
+    QUOTA_HOLDERS = Gauge, Count, "sessile_quota_holders", [],
+        "Routes, client networks and principals whose live sessions or connections are counted.";
+    QUOTAS_FORGOTTEN = Counter, Count, "sessile_quotas_forgotten_total", [],
+        "Rates of clients that were forgotten too early since too many other clients came; each \
+         let its client begin anew.";
     READY = Gauge, Count, "sessile_ready", [],
         "1 while clients are taken, else 0.";
     WORKER_SESSIONS = Gauge, Count, "sessile_worker_sessions", ["worker"],

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 /// A listener on a free port, unless the test brings its own; an admin API, records and a short
-/// grace that the harness relies on.
+/// grace that the harness relies on. Lines `# node: key = value` go into `[node]`.
 pub fn complete(test: &str, directory: &Path) -> String {
     let mut text = format!(
         "[node]\nname = \"under-test\"\nworkers = 2\n\n\
@@ -14,6 +14,11 @@ pub fn complete(test: &str, directory: &Path) -> String {
          [log]\naccess = {{ file = \"{directory}/access.log\" }}\nformat = \"json\"\n\n",
         directory = directory.display()
     );
+    let node: Vec<_> = test
+        .lines()
+        .filter_map(|line| line.strip_prefix("# node: "))
+        .collect();
+    text = text.replacen("[node]\n", &format!("[node]\n{}\n", node.join("\n")), 1);
     if !test.contains("[shutdown]") {
         text.push_str("[shutdown]\ngrace = \"500ms\"\n\n");
     }

@@ -208,7 +208,7 @@ fn live_sessions_are_counted_by_their_keys() {
     let targets: BTreeMap<_, _> = trial
         .routes()
         .iter()
-        .map(|route| match &route.action {
+        .map(|route| match trial.action(route) {
             Action::Forward(upstream) => (route.name().to_string(), upstream.name().to_string()),
             Action::Redirect(_) => panic!("it forwards"),
         })

@@ -1,0 +1,384 @@
+//! What is fuzzed: everything that reads what a stranger sent. Each target is a function from bytes
+//! to nothing that panics where something does not hold; `tests/fuzz_seeds.rs` runs all of them
+//! over the seeds and past crashes in `fuzz/seeds/` with every `cargo test`.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::OnceLock;
+
+use http::header::{COOKIE, ORIGIN};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
+
+use sessile::base::addr::Networks;
+use sessile::config::origin::{OriginRule, WebOrigin};
+use sessile::control::load::{LoadOptions, load_text};
+use sessile::core::http::forwarded::{self, Forwarding};
+use sessile::core::http::{headers, origin, query};
+use sessile::core::routing::{Request, RoutingTable};
+use sessile::core::wire::frame::FrameHeader;
+use sessile::core::wire::handshake::{self, Answer, Kind};
+use sessile::core::wire::proxy_protocol::{self, Header, Progress};
+use sessile::core::wire::request_guard::{RequestGuard, Smuggling};
+use sessile::core::wire::tracker::{Extensions, FrameTracker, Rules, Sender, Stop, Until};
+
+/// A target's name and what it does with an input.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All of them.
+pub const ALL: &[Target] = &[
+    ("frame_header", frame_header),
+    ("frame_stream", frame_stream),
+    ("proxy_protocol", proxy_protocol),
+    ("handshake", handshake),
+    ("request_guard", request_guard),
+    ("cookie", cookie),
+    ("query", query),
+    ("forwarded", forwarded),
+    ("origin", origin),
+    ("routing", routing),
+];
+
+/// A frame's header says how long it is, and is not there before its last byte is.
+fn frame_header(data: &[u8]) {
+    let Some(header) = FrameHeader::parse(data) else {
+        assert!(data.len() < 14, "fourteen bytes are a header");
+        return;
+    };
+    assert!(header.len <= data.len() && header.len >= 2);
+    assert_eq!(FrameHeader::parse(&data[..header.len]), Some(header));
+    for short in 0..header.len {
+        assert_eq!(FrameHeader::parse(&data[..short]), None);
+    }
+}
+
+/// A stream comes to the same end, with the same counts, in whatever pieces it arrives. The first
+/// two bytes choose the rules and the pieces.
+fn frame_stream(data: &[u8]) {
+    let Some((&[rules, cut], stream)) = data.split_first_chunk::<2>() else {
+        return;
+    };
+    let sender = if rules & 1 == 0 {
+        Sender::Client
+    } else {
+        Sender::Backend
+    };
+    let extensions = match rules >> 1 & 3 {
+        0 => Extensions::None,
+        1 => Extensions::Deflate,
+        _ => Extensions::Unknown,
+    };
+    let until = match rules >> 3 & 3 {
+        1 => Until::Boundary,
+        2 => Until::CloseFrame,
+        _ => Until::ChunkEnd,
+    };
+    let rules = Rules {
+        frame_bytes: 1 << (rules >> 5),
+        message_bytes: 1 << (rules >> 4),
+        extensions,
+    };
+    let mut whole = FrameTracker::new(sender, rules);
+    let at_once = whole.track(stream, until);
+    assert!(at_once.forward <= stream.len());
+    let mut parts = FrameTracker::new(sender, rules);
+    let (mut forwarded, mut stop) = (0, Stop::ChunkEnd);
+    let pieces = stream.chunks(usize::from(cut % 16) + 1);
+    for piece in std::iter::once(&[][..]).chain(pieces) {
+        let chunk = [parts.carry(), piece].concat();
+        let tracked = parts.track(&chunk, until);
+        forwarded += tracked.forward;
+        stop = tracked.stop;
+        if stop != Stop::ChunkEnd {
+            break;
+        }
+    }
+    assert_eq!((forwarded, stop), (at_once.forward, at_once.stop));
+    assert_eq!(parts.traffic(), whole.traffic());
+    assert_eq!(parts.close_code(), whole.close_code());
+    assert_eq!(whole.traffic().bytes, at_once.forward as u64);
+}
+
+/// A header ends where it says, is asked for byte by byte and no further, and can be written again.
+fn proxy_protocol(data: &[u8]) {
+    let Ok(Progress::Complete { header, len }) = proxy_protocol::parse(data) else {
+        return;
+    };
+    assert!(len <= data.len());
+    for short in 0..len {
+        match proxy_protocol::parse(&data[..short]) {
+            Ok(Progress::Incomplete { at_least }) if short > 0 => {
+                assert!(
+                    at_least > 0 && short + at_least <= len,
+                    "asks for the client's bytes"
+                );
+            }
+            Ok(Progress::Complete { .. }) => panic!("complete twice"),
+            _ => assert_eq!(short, 0, "an error is final"),
+        }
+    }
+    for version in [
+        sessile::config::snapshot::ProxyVersion::V1,
+        sessile::config::snapshot::ProxyVersion::V2,
+    ] {
+        let written = proxy_protocol::encode(version, &header);
+        match proxy_protocol::parse(&written) {
+            Ok(Progress::Complete { header: again, len }) => {
+                assert_eq!(len, written.len());
+                if let Header::Proxied { source, .. } = header
+                    && let Header::Proxied { source: again, .. } = again
+                {
+                    assert_eq!(again.port(), source.port());
+                }
+            }
+            other => panic!("{written:02x?} is read as {other:?}"),
+        }
+    }
+}
+
+/// The lines of a head: `name: value`, as far as they are any.
+fn head(data: &[u8]) -> HeaderMap {
+    let mut fields = HeaderMap::new();
+    for line in data.split(|byte| *byte == b'\n').take(200) {
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else {
+            continue;
+        };
+        let name = HeaderName::from_bytes(&line[..colon]);
+        let value = HeaderValue::from_bytes(line[colon + 1..].trim_ascii());
+        if let (Ok(name), Ok(value)) = (name, value) {
+            fields.append(name, value);
+        }
+    }
+    fields
+}
+
+/// What is taken for an upgrade has a key, and only its own answer grants it. The first line is the
+/// request's, what follows an empty line the answer's.
+fn handshake(data: &[u8]) {
+    let Some((&first, rest)) = data.split_first() else {
+        return;
+    };
+    let method = [Method::GET, Method::POST, Method::HEAD][usize::from(first % 3)].clone();
+    let version = if first & 64 == 0 {
+        Version::HTTP_11
+    } else {
+        Version::HTTP_10
+    };
+    let end = rest.windows(2).position(|two| two == b"\n\n");
+    let (asked, answered) = rest.split_at(end.unwrap_or(rest.len()));
+    let Kind::WebSocket(offer) = handshake::classify(&method, version, &head(asked)) else {
+        return;
+    };
+    assert!(method == Method::GET && version == Version::HTTP_11);
+    assert_eq!(offer.key().len(), 24);
+    assert!(offer.subprotocols().count() <= asked.len());
+    assert!(offer.extensions().count() <= asked.len());
+    let mut answer = head(answered);
+    let status = StatusCode::SWITCHING_PROTOCOLS;
+    let accept = handshake::accept_key(offer.key());
+    if let Ok(Answer::Granted(granted)) = handshake::verify_answer(&offer, status, &answer) {
+        assert_eq!(answer["sec-websocket-accept"].as_bytes(), accept);
+        if let Some(chosen) = granted.subprotocol {
+            assert!(offer.subprotocols().any(|offered| offered == chosen));
+        }
+    }
+    answer.insert(
+        "sec-websocket-accept",
+        HeaderValue::from_bytes(&accept).expect("base64"),
+    );
+    // Whatever else it says: no panic.
+    let _ = handshake::verify_answer(&offer, status, &answer);
+}
+
+/// A stream of requests is judged alike in whatever pieces it comes, and never better the more of
+/// it is seen.
+fn request_guard(data: &[u8]) {
+    let Some((&cut, stream)) = data.split_first() else {
+        return;
+    };
+    let verdicts = |guard: &RequestGuard| -> Vec<Result<(), Smuggling>> {
+        (0..16).map(|index| guard.verdict(index)).collect()
+    };
+    let mut whole = RequestGuard::new();
+    whole.observe(stream);
+    let mut parts = RequestGuard::new();
+    let mut good = 0;
+    for piece in stream.chunks(usize::from(cut % 32) + 1) {
+        parts.observe(piece);
+        let now = verdicts(&parts)
+            .iter()
+            .take_while(|verdict| verdict.is_ok())
+            .count();
+        assert!(now >= good, "a request that was good is condemned");
+        good = now;
+    }
+    assert_eq!(verdicts(&parts), verdicts(&whole));
+}
+
+/// The obvious reading of a cookie line finds the same first value.
+fn cookie(data: &[u8]) {
+    let Some(end) = data.iter().position(|byte| *byte == b'\n') else {
+        return;
+    };
+    let (Ok(name), Ok(line)) = (
+        std::str::from_utf8(&data[..end]),
+        HeaderValue::from_bytes(&data[end + 1..]),
+    ) else {
+        return;
+    };
+    let mut fields = HeaderMap::new();
+    fields.append(COOKIE, line.clone());
+    fields.append(COOKIE, line.clone());
+    let found = headers::cookie(&fields, name);
+    if let Some(value) = found {
+        assert!(!value.contains(';'));
+    }
+    if let Ok(text) = std::str::from_utf8(line.as_bytes()) {
+        let pairs = text
+            .split(';')
+            .filter_map(|pair| pair.trim_ascii().split_once('='));
+        let twin = pairs
+            .filter(|(known, _)| *known == name)
+            .map(|(_, value)| value)
+            .next();
+        assert_eq!(found, twin);
+    }
+}
+
+/// What is logged of a target shows no token, has nothing left to hide, and keeps its path.
+fn query(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let shown = query::redact_query(&text, &[]);
+    assert_eq!(
+        query::redact_query(&shown, &[]),
+        shown,
+        "a second look finds more to hide"
+    );
+    assert_eq!(shown.split('?').next(), text.split('?').next());
+    let secret = "s3cr3t-that-nobody-else-writes";
+    // The fuzzer learns the marker from what is compared.
+    if !text.contains('?') || text.contains(secret) {
+        return;
+    }
+    for target in [
+        format!("{text}&access_token={secret}"),
+        format!("{text}&a;sig={secret}"),
+    ] {
+        assert!(
+            !query::redact_query(&target, &[]).contains(secret),
+            "{target}"
+        );
+    }
+    let raw = text.split_once('?').map_or("", |(_, raw)| raw);
+    for value in query::query_values(raw, "k") {
+        assert!(value.len() <= 3 * raw.len());
+    }
+}
+
+/// A stranger's word about others is dropped, a proxy's is kept in order, and whoever is the client
+/// is named by somebody who may.
+fn forwarded(data: &[u8]) {
+    let fields = head(data);
+    let peer = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
+    let mut trusted = Networks::default();
+    trusted.add("10.0.0.0/8").expect("a network");
+    let client = forwarded::client_address(&fields, peer, &trusted);
+    let nobody = Networks::default();
+    assert_eq!(forwarded::client_address(&fields, peer, &nobody), peer);
+    assert!(!matches!(client, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some()));
+    for trusted in [false, true] {
+        let mut fields = fields.clone();
+        let hop = Forwarding {
+            peer: Some(peer),
+            trusted,
+            scheme: "https",
+            host: "edge.example.com",
+            request_id: "made-here",
+            session: None,
+            rfc7239: true,
+        };
+        forwarded::forward(&mut fields, &hop);
+        let ours = |name: &HeaderName| name.as_str().replace('_', "-").starts_with("sessile-");
+        assert!(!fields.keys().any(ours), "a client speaks for the gateway");
+        let list = &fields["x-forwarded-for"];
+        assert!(list.as_bytes().ends_with(b"10.0.0.1"));
+        if !trusted {
+            assert_eq!(list, "10.0.0.1");
+            assert_eq!(fields["x-request-id"], "made-here");
+            assert_eq!(fields["x-forwarded-host"], "edge.example.com");
+            assert!(!fields.contains_key("x-real-ip") && !fields.contains_key("x_real_ip"));
+        }
+        assert_eq!(fields.get_all("x-forwarded-for").iter().count(), 1);
+    }
+}
+
+/// Whatever a browser says, only the listed name or one below it passes, and only whole.
+fn origin(data: &[u8]) {
+    let Ok(value) = HeaderValue::from_bytes(data) else {
+        return;
+    };
+    let rule = OriginRule {
+        allowed: Some(
+            [
+                "https://chat.example.com",
+                "https://*.apps.example.com:8443",
+                "same",
+            ]
+            .map(|text| text.parse().expect("an origin"))
+            .into(),
+        ),
+        required: true,
+    };
+    let mut fields = HeaderMap::new();
+    fields.insert(ORIGIN, value);
+    let host = "edge.example.com:444";
+    if origin::check(&rule, &fields, host, true).is_ok() {
+        let text = std::str::from_utf8(data).expect("what passes is text");
+        let origin = WebOrigin::parse(text).expect("what passes is an origin");
+        let name = origin.host.to_ascii_lowercase();
+        assert!(origin.scheme.eq_ignore_ascii_case("https"));
+        assert!(
+            name == "chat.example.com"
+                || name.ends_with(".apps.example.com")
+                || name == "edge.example.com"
+        );
+    }
+}
+
+/// Host, path and query of a request: a route is found or not, and what it says of its parameters
+/// stands in the path.
+fn routing(data: &[u8]) {
+    static TABLE: OnceLock<RoutingTable> = OnceLock::new();
+    let table = TABLE.get_or_init(|| {
+        let options = LoadOptions {
+            path: "gateway.toml".into(),
+            sets: Vec::new(),
+            environment: Vec::new(),
+        };
+        let loaded = load_text(&options, include_str!("routes.toml")).expect("it is good");
+        let now = sessile::base::clock::now();
+        RoutingTable::compile(&loaded.snapshot, None, 1, now)
+    });
+    let text = String::from_utf8_lossy(data);
+    let mut parts = text.splitn(3, '\n');
+    let (host, path) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""));
+    let fields = head(parts.next().unwrap_or("").as_bytes());
+    let (path, raw_query) = match path.split_once('?') {
+        Some((path, raw)) => (path, Some(raw)),
+        None => (path, None),
+    };
+    let request = Request {
+        method: &Method::GET,
+        host,
+        path,
+        query: raw_query,
+        headers: &fields,
+        websocket: true,
+        tls: false,
+    };
+    if let Some(matched) = table.find(&request) {
+        assert!(path.starts_with('/'));
+        assert!(!path.split('/').any(|segment| matches!(segment, "." | "..")));
+        for (_, value) in matched.parameters.iter() {
+            assert!(path.contains(value));
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! How much and from where: rates, networks that may and may not, priorities. Written by operators,
+//! checked here; counted and decided in `core::limits`.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use prefix_trie::joint::map::JointPrefixMap;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::base::addr::unmapped;
+
+/// How often something may happen, written `20/s`, `600/m` or `1000/h`. So many may come at once;
+/// then as many as the time allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// At least 1.
+    pub count: u32,
+    /// A second, a minute or an hour.
+    pub period: Duration,
+}
+
+/// The text is no rate.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a rate; write `20/s`, `600/m` or `1000/h`")]
+pub struct RateError(String);
+
+const PERIODS: [(&str, Duration); 3] = [
+    ("s", Duration::from_secs(1)),
+    ("m", Duration::from_secs(60)),
+    ("h", Duration::from_secs(60 * 60)),
+];
+
+impl FromStr for Rate {
+    type Err = RateError;
+
+    fn from_str(text: &str) -> Result<Self, RateError> {
+        let wrong = || RateError(text.to_owned());
+        let (count, unit) = text.split_once('/').ok_or_else(wrong)?;
+        let period = PERIODS.iter().find(|(name, _)| *name == unit.trim());
+        let count = count.trim().parse().ok().filter(|count| *count > 0);
+        match (count, period) {
+            (Some(count), Some((_, period))) => Ok(Self {
+                count,
+                period: *period,
+            }),
+            _ => Err(wrong()),
+        }
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unit = PERIODS.iter().find(|(_, period)| *period == self.period);
+        write!(f, "{}/{}", self.count, unit.map_or("s", |(name, _)| name))
+    }
+}
+
+/// How many bits of an address make its owner: an IPv6 customer has a /64 at least, and can send
+/// from every address in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PrefixLengths {
+    /// At most 32. Default 32.
+    pub v4: u8,
+    /// At most 128. Default 64.
+    pub v6: u8,
+}
+
+impl Default for PrefixLengths {
+    fn default() -> Self {
+        Self { v4: 32, v6: 64 }
+    }
+}
+
+impl PrefixLengths {
+    /// The network that `address` counts for.
+    pub fn network(self, address: IpAddr) -> IpNet {
+        let network = match unmapped(address) {
+            IpAddr::V4(v4) => Ipv4Net::new(v4, self.v4).map(IpNet::V4),
+            IpAddr::V6(v6) => Ipv6Net::new(v6, self.v6).map(IpNet::V6),
+        };
+        network.expect("checked lengths").trunc()
+    }
+}
+
+/// `limits` of a route that count sessions and handshakes; 0 and `None` are no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Quotas {
+    /// Live sessions of the route.
+    pub sessions_max: usize,
+    /// Live sessions of the route for one client's network.
+    pub sessions_per_address: usize,
+    /// Handshakes of the route from one client's network.
+    pub handshakes_per_address: Option<Rate>,
+}
+
+/// What is given up first when the node comes near its limits.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum Priority {
+    /// Refused from four fifths of a limit on.
+    Low,
+    /// Refused at the limit; at nine tenths of it where there are routes of high priority.
+    #[default]
+    Normal,
+    /// Refused at the limit.
+    High,
+}
+
+/// What the whole node takes; 0 is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NodeLimits {
+    /// Live sessions, those whose handshake is under way among them.
+    pub sessions_max: usize,
+    /// TLS handshakes with clients and upgrades that wait for their answer.
+    pub handshakes_max: usize,
+    /// Bytes of memory from which on nobody is let in. `None` is nine tenths of what the control
+    /// group allows, if it allows so much only.
+    pub memory_max: Option<u64>,
+    /// Whose network an address counts for.
+    pub address_prefix: PrefixLengths,
+}
+
+/// Which addresses may come in: of all networks that hold an address the longest decides, and
+/// between equals the one that keeps out. What no network holds may come in if none is allowed by
+/// name.
+#[derive(Clone, Default)]
+pub struct AddressRules(Option<Arc<Rules>>);
+
+struct Rules {
+    /// Sorted, for whoever compares or shows them.
+    allow: Vec<IpNet>,
+    deny: Vec<IpNet>,
+    /// Whether it may.
+    verdicts: JointPrefixMap<IpNet, bool>,
+}
+
+impl AddressRules {
+    /// From what is allowed and what is not, in any order.
+    pub fn new(mut allow: Vec<IpNet>, mut deny: Vec<IpNet>) -> Self {
+        if allow.is_empty() && deny.is_empty() {
+            return Self::default();
+        }
+        let mut verdicts = JointPrefixMap::new();
+        for (list, verdict) in [(&mut allow, true), (&mut deny, false)] {
+            list.iter_mut()
+                .for_each(|network| *network = network.trunc());
+            list.sort_unstable();
+            list.dedup();
+            for network in &*list {
+                verdicts.insert(*network, verdict);
+            }
+        }
+        Self(Some(Arc::new(Rules {
+            allow,
+            deny,
+            verdicts,
+        })))
+    }
+
+    /// Whether `address` may come in. Its cost grows with the length of an address, not with the
+    /// number of networks.
+    pub fn admits(&self, address: IpAddr) -> bool {
+        let Some(rules) = &self.0 else { return true };
+        let known = rules.verdicts.get_lpm(&IpNet::from(unmapped(address)));
+        known.map_or(rules.allow.is_empty(), |(_, verdict)| *verdict)
+    }
+
+    /// Whether everybody may come in.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
+impl PartialEq for AddressRules {
+    fn eq(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Some(one), Some(other)) => one.allow == other.allow && one.deny == other.deny,
+            (one, other) => one.is_none() && other.is_none(),
+        }
+    }
+}
+
+impl Eq for AddressRules {}
+
+/// The networks, sorted: equal rules are shown alike.
+impl fmt::Debug for AddressRules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("AddressRules");
+        if let Some(rules) = &self.0 {
+            shown
+                .field("allow", &rules.allow)
+                .field("deny", &rules.deny);
+        }
+        shown.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn rates_are_read_and_written_alike() {
+        for text in ["1/s", "20/s", "600/m", "1000/h"] {
+            assert_eq!(text.parse::<Rate>().expect(text).to_string(), text);
+        }
+        for text in [
+            "",
+            "20",
+            "0/s",
+            "-1/s",
+            "1/d",
+            "1.5/s",
+            "s",
+            "/s",
+            "5000000000/s",
+        ] {
+            assert!(text.parse::<Rate>().is_err(), "{text}");
+        }
+    }
+
+    fn nets(texts: &[&str]) -> Vec<IpNet> {
+        texts
+            .iter()
+            .map(|text| text.parse().expect("a network"))
+            .collect()
+    }
+
+    #[test]
+    fn the_longest_network_decides() {
+        let rules = AddressRules::new(
+            nets(&["10.0.0.0/8", "2001:db8::/32", "10.6.6.6/32"]),
+            nets(&["10.6.0.0/16", "2001:db8:bad::/48", "10.7.0.0/16"]),
+        );
+        let check = |address: &str, expected: bool| {
+            let address = address.parse().expect("an address");
+            assert_eq!(rules.admits(address), expected, "{address}");
+        };
+        check("10.1.1.1", true);
+        check("10.6.1.1", false);
+        check("10.6.6.6", true);
+        check("::ffff:10.6.6.6", true);
+        check("::ffff:10.7.6.6", false);
+        check("2001:db8:1::1", true);
+        check("2001:db8:bad::1", false);
+        check("192.0.2.1", false);
+        let denied = AddressRules::new(Vec::new(), nets(&["192.0.2.0/24"]));
+        assert!(denied.admits("10.1.1.1".parse().expect("an address")));
+        assert!(!denied.admits("192.0.2.9".parse().expect("an address")));
+        let both = AddressRules::new(nets(&["192.0.2.0/24"]), nets(&["192.0.2.0/24"]));
+        assert!(!both.admits("192.0.2.9".parse().expect("an address")));
+    }
+
+    #[test]
+    fn an_address_counts_for_its_owners_network() {
+        let check = |address: &str, expected: &str| {
+            let network = PrefixLengths::default().network(address.parse().expect("an address"));
+            assert_eq!(network.to_string(), expected);
+        };
+        check("192.0.2.1", "192.0.2.1/32");
+        check("::ffff:192.0.2.1", "192.0.2.1/32");
+        check("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64");
+    }
+
+    fn networks() -> impl Strategy<Value = Vec<IpNet>> {
+        let network = (any::<[u8; 4]>(), 0..=32_u8).prop_map(|(mut octets, length)| {
+            // Few first octets, so that networks meet.
+            octets[0] &= 3;
+            IpNet::new(IpAddr::from(octets), length)
+                .expect("a length")
+                .trunc()
+        });
+        prop::collection::vec(network, 0..12)
+    }
+
+    proptest! {
+        /// The obvious twin looks at every network there is.
+        #[test]
+        fn lists_decide_as_a_scan_of_all_networks_does(
+            allow in networks(),
+            deny in networks(),
+            mut octets in any::<[u8; 4]>(),
+        ) {
+            octets[0] &= 3;
+            let address = IpAddr::from(octets);
+            let rules = AddressRules::new(allow.clone(), deny.clone());
+            let longest = |list: &[IpNet]| {
+                let held = list.iter().filter(|network| network.contains(&address));
+                held.map(IpNet::prefix_len).max()
+            };
+            let expected = match (longest(&allow), longest(&deny)) {
+                (None, None) => allow.is_empty(),
+                (allowed, denied) => allowed > denied,
+            };
+            prop_assert_eq!(rules.admits(address), expected);
+        }
+    }
+}
