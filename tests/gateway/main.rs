@@ -16,6 +16,7 @@ mod auth;
 mod autobahn;
 mod backend_loss;
 mod edge;
+mod etcd_cli;
 mod examples;
 mod http;
 mod keepalive;
