@@ -1,5 +1,5 @@
-//! The gateways that share one etcd, as one of them sees the others: what each says of itself, and
-//! who is behind. How it gets here is `etcd::announce`'s business; this only remembers and compares.
+//! The gateways that share one etcd, as one of them sees the others: what each says of itself,
+//! and who is behind. How it gets here is `etcd::announce`'s business; this remembers and compares.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -99,11 +99,8 @@ impl Session {
             path: path.to_owned(),
             ..self.options.clone()
         };
-        let (documents, others) = match documents::of_text(text) {
-            Ok(read) => read,
-            // For its words, and the place.
-            Err(_) => (Documents::new(), Vec::new()),
-        };
+        // Of what is no TOML, the check tells the words and the place.
+        let (documents, others) = documents::of_text(text).unwrap_or_default();
         let mut context = match self.base.as_deref().map(documents::of_text) {
             Some(Ok((documents, _))) => documents,
             _ => Documents::new(),

@@ -1,4 +1,5 @@
-//! Documents in etcd: read at one revision, written on the condition that nothing has changed since.
+//! Documents in etcd: read at one revision, written on the condition that nothing has changed
+//! since.
 
 use std::collections::BTreeMap;
 
