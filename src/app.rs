@@ -18,6 +18,7 @@ use crate::base::addr::ListenAddr;
 use crate::base::clock;
 use crate::config::snapshot::Listener;
 use crate::control::certs;
+use crate::control::jwks;
 use crate::control::load::Loaded;
 use crate::control::memory;
 use crate::control::supervisor::{self, Configuration, Supervisor};
@@ -154,6 +155,7 @@ impl Bound {
             let supervisor = Arc::clone(&supervisor);
             background.spawn(async move { supervisor.follow_files().await });
         }
+        background.spawn(jwks::follow(Arc::clone(&live), Arc::clone(&shared.node)));
         background.spawn(memory::watch(Arc::clone(&live)));
         background.spawn(keep_up(Arc::clone(&shared.metrics)));
         let (stop_admin, admin_stopped) = oneshot::channel::<()>();

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::{ArcSwap, Guard};
 use serde::Serialize;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::base::clock;
 use crate::base::names::ListenerName;
@@ -32,6 +32,10 @@ pub struct Live {
     table: ArcSwap<RoutingTable>,
     phase: AtomicU8,
     workers: OnceLock<Vec<WorkerHandle>>,
+    /// Somebody brought a token whose key is not known.
+    keys_wanted: Notify,
+    /// Counts readings of issuers' keys.
+    keys_read: watch::Sender<u64>,
     edge: ArcSwap<Edge>,
     /// Live counts and rates of clients.
     pub quotas: Quotas,
@@ -89,6 +93,8 @@ impl Live {
             table: ArcSwap::from_pointee(table),
             phase: AtomicU8::new(Phase::Starting as u8),
             workers: OnceLock::new(),
+            keys_wanted: Notify::new(),
+            keys_read: watch::Sender::new(0),
             edge: ArcSwap::default(),
             quotas: Quotas::new(clock::now()),
             load: Arc::default(),
@@ -171,6 +177,26 @@ impl Live {
     /// Makes the workers known, once.
     pub fn set_workers(&self, workers: Vec<WorkerHandle>) {
         self.workers.set(workers).expect("workers are made once");
+    }
+
+    /// Asks the control plane to look for keys that are wanted.
+    pub fn want_keys(&self) {
+        self.keys_wanted.notify_one();
+    }
+
+    /// Waits until keys are wanted.
+    pub async fn keys_wanted(&self) {
+        self.keys_wanted.notified().await;
+    }
+
+    /// Says that some issuer's keys were read, or could not be.
+    pub fn keys_were_read(&self) {
+        self.keys_read.send_modify(|count| *count += 1);
+    }
+
+    /// Follows the readings of issuers' keys.
+    pub fn keys_read(&self) -> watch::Receiver<u64> {
+        self.keys_read.subscribe()
     }
 
     /// Live sessions of all workers.

@@ -39,8 +39,19 @@ fn read(gateway: &Gateway) -> String {
     read_load(gateway, &mut reading);
     read_workers(gateway, &mut reading);
     read_backends(&gateway.live.table_arc(), &mut reading);
+    read_keys(&gateway.live.table_arc(), &mut reading);
     reading.process();
     reading.into_text()
+}
+
+fn read_keys(routing: &RoutingTable, reading: &mut Reading) {
+    let now = clock::unix_millis(clock::wall());
+    let fetched = routing.authenticators().filter_map(|one| {
+        let read_at = one.fetched()?.read_at()?;
+        let age = now.saturating_sub(read_at) as f64 / 1000.0;
+        Some(([one.config.name.as_str()], age))
+    });
+    reading.family(&table::KEYS_AGE, fetched);
 }
 
 fn read_load(gateway: &Gateway, reading: &mut Reading) {

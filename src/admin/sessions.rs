@@ -42,6 +42,11 @@ pub struct Session {
     pub backend: String,
     /// Who it belongs to, if that was asked.
     pub principal: Option<String>,
+    /// The authenticator that said so.
+    pub authenticator: Option<String>,
+    /// When its right to be here ends; RFC 3339, null for never. It lives a little longer, see
+    /// `expiry.leeway`.
+    pub expires: Option<String>,
     /// The client's address.
     pub client: String,
     /// The host that the client asked for.
@@ -271,6 +276,7 @@ async fn sessions(
 
 fn session(view: &SessionView) -> Session {
     let facts = &view.facts;
+    let right = facts.right.as_deref();
     let tenths = |time: Duration| (time.as_secs_f64() * 10.0).round() / 10.0;
     Session {
         id: facts.id.to_string(),
@@ -279,6 +285,8 @@ fn session(view: &SessionView) -> Session {
         upstream: facts.upstream.to_string(),
         backend: facts.backend.to_string(),
         principal: facts.principal.as_deref().map(str::to_owned),
+        authenticator: right.map(|right| right.authenticator.to_string()),
+        expires: right.and_then(|right| right.expires).map(clock::rfc3339),
         client: facts.client.to_string(),
         host: facts.host.to_string(),
         target: facts.target.to_string(),

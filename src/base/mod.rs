@@ -6,6 +6,7 @@ pub mod backoff;
 pub mod clock;
 pub mod header_list;
 pub mod names;
+pub mod right;
 pub mod secret;
 pub mod session_id;
 pub mod traffic;

@@ -3,6 +3,7 @@
 //! decides; one that is there and does not count is never passed over.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue};
@@ -11,13 +12,17 @@ use crate::base::clock;
 use crate::config::expression::Operand;
 use crate::config::snapshot::{AuthMethod, CredentialSource};
 use crate::core::auth::{
-    Authenticator, Claims, CredentialFault, Denial, Principal, Values, first_unmet, header_text,
+    Authenticator, Claims, CredentialFault, Denial, FetchedKeys, Principal, Values, first_unmet,
+    header_text,
 };
 use crate::core::http::{forwarded, query};
 use crate::core::routing::{Route, credential};
 use crate::core::wire::handshake::{self, Kind};
 use crate::proxy::pipeline::{Exchange, Plan};
 use crate::proxy::refusal::Refusal;
+
+/// For an issuer's keys to be read because a token names one that is not known.
+const KEYS_WAIT: Duration = Duration::from_secs(2);
 
 /// A condition that does not hold. It is for the log alone: clients need not know the rules.
 #[derive(Debug, thiserror::Error)]
@@ -112,15 +117,50 @@ impl Exchange {
         authenticator: &Arc<Authenticator>,
         text: &str,
     ) -> Result<Result<Principal, Denial>, Refusal> {
-        if authenticator
-            .fetched()
-            .is_some_and(|keys| keys.read_at().is_none())
-        {
-            let name = authenticator.config.name.to_string();
-            return Err(Refusal::NotJudged(NotJudged::NoKeys(name)));
+        let judged = authenticator.judge(text, clock::wall());
+        let Some(keys) = authenticator.fetched().filter(|_| is_unknown_key(&judged)) else {
+            return Ok(judged);
+        };
+        match self.wait_for_keys(authenticator, keys, text).await {
+            None if keys.read_at().is_none() => {
+                let name = authenticator.config.name.to_string();
+                Err(Refusal::NotJudged(NotJudged::NoKeys(name)))
+            }
+            None => Ok(judged),
+            Some(again) => Ok(again),
         }
-        Ok(authenticator.judge(text, clock::wall()))
     }
+
+    /// Judges again once the keys have been read anew: an issuer that has changed its keys signs
+    /// with new ones at once. Few may wait, and not for long: strangers can name any key.
+    async fn wait_for_keys(
+        &self,
+        authenticator: &Authenticator,
+        keys: &FetchedKeys,
+        text: &str,
+    ) -> Option<Result<Principal, Denial>> {
+        let worker = &self.connection.worker;
+        let live = worker.live();
+        let mut read = live.keys_read();
+        keys.want();
+        live.want_keys();
+        let _seat = worker.wait_for_keys()?;
+        let waited = tokio::time::timeout(KEYS_WAIT, async {
+            loop {
+                read.changed().await.ok()?;
+                let judged = authenticator.judge(text, clock::wall());
+                if !is_unknown_key(&judged) {
+                    return Some(judged);
+                }
+            }
+        });
+        waited.await.ok().flatten()
+    }
+}
+
+fn is_unknown_key(judged: &Result<Principal, Denial>) -> bool {
+    let unknown = Denial::Credential(CredentialFault::UnknownKey);
+    judged.as_ref().err() == Some(&unknown)
 }
 
 fn unauthenticated(route: &Route, fault: CredentialFault) -> Refusal {

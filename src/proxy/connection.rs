@@ -26,6 +26,7 @@ use crate::io::net::listener::Incoming;
 use crate::io::net::socket::Socket;
 use crate::io::relay::Relay;
 use crate::proxy::context::{ConnectionSeat, ListenerContext, Worker};
+use crate::proxy::farewell::Farewell;
 use crate::proxy::peers::CutOff;
 use crate::proxy::pipeline;
 use crate::proxy::sessions::{self, Beginning};
@@ -34,6 +35,9 @@ use crate::telemetry::metrics::ListenerMetrics;
 
 /// For a peer to take the end of an ordinary connection.
 const LINGER: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// For a client to answer a close frame that its upgrade was accepted for.
+const FAREWELL: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Bytes of a refused request that are read and dropped.
 const UNREAD_MAX: usize = 64 * 1024;
@@ -51,6 +55,7 @@ pub(super) struct Connection {
     /// Requests that hyper has handed over.
     requests: Cell<u64>,
     pending: RefCell<Option<Pending>>,
+    farewell: RefCell<Option<Farewell>>,
 }
 
 /// Serves a connection to its end, or until it becomes a session.
@@ -82,6 +87,7 @@ pub(super) async fn serve(
         guard: RefCell::default(),
         requests: Cell::new(0),
         pending: RefCell::default(),
+        farewell: RefCell::default(),
     });
     let (mut carrier, early) = speak_http(&connection, carrier).await;
     match connection.pending.take() {
@@ -112,6 +118,10 @@ pub(super) async fn serve(
             );
         }
         None => {
+            if let Some(farewell) = connection.farewell.take() {
+                // Nor is one that does not hear why.
+                let _ = timeout(FAREWELL, farewell.say(&mut carrier)).await;
+            }
             // A peer that does not take it is not waited for.
             let _ = timeout(LINGER, part(&mut carrier)).await;
         }
@@ -268,6 +278,7 @@ async fn speak_http(connection: &Rc<Connection>, carrier: Carrier) -> (Carrier, 
         tracing::debug!(client = ?connection.client, %error, "connection broken");
         // The 101 may not have left; without it there is no session.
         connection.pending.take();
+        connection.farewell.take();
     }
     let parts = http.into_parts();
     // Copied: what is left of hyper's buffer must not keep all of it.
@@ -294,6 +305,11 @@ impl Connection {
         let index = self.requests.get();
         self.requests.set(index + 1);
         self.guard.borrow().verdict(index)
+    }
+
+    /// Keeps a close frame until its 101 has left.
+    pub(super) fn dismiss(&self, farewell: Farewell) {
+        self.farewell.replace(Some(farewell));
     }
 
     /// Keeps a session until its 101 has left.

@@ -32,6 +32,9 @@ pub(super) const TICK: Duration = Duration::from_millis(100);
 /// Bytes of one read of a session: a whole number of TLS records, and few enough to stay in cache.
 const READ_BYTES: usize = 64 * 1024;
 
+/// Requests of a worker that wait for an issuer's keys at most.
+const WAITING_MAX: usize = 64;
+
 /// What all workers of a gateway are given alike.
 #[derive(Clone)]
 pub struct Shared {
@@ -73,6 +76,8 @@ pub(super) struct Worker {
     scratch: RefCell<Scratch>,
     routes: RefCell<HashMap<(RouteName, UpstreamName), Rc<RouteMetrics>>>,
     authenticators: RefCell<HashMap<AuthenticatorName, AuthMetrics>>,
+    /// Requests that wait for an issuer's keys.
+    waiting: Rc<Cell<usize>>,
     began: Instant,
     tick: Cell<Tick>,
     stop: watch::Sender<bool>,
@@ -89,6 +94,7 @@ impl Worker {
             scratch: RefCell::new(Scratch::new(READ_BYTES)),
             routes: RefCell::default(),
             authenticators: RefCell::default(),
+            waiting: Rc::default(),
             began: clock::now(),
             tick: Cell::new(0),
             stop: watch::Sender::new(false),
@@ -142,6 +148,15 @@ impl Worker {
         metrics.judged(outcome);
     }
 
+    /// A place among those who wait for an issuer's keys, while there is one.
+    pub(super) fn wait_for_keys(&self) -> Option<WaitingSeat> {
+        if self.waiting.get() >= WAITING_MAX {
+            return None;
+        }
+        self.waiting.set(self.waiting.get() + 1);
+        Some(WaitingSeat(Rc::clone(&self.waiting)))
+    }
+
     /// A name for a request and for the session that may come of it.
     pub(super) fn name_request(&self) -> SessionId {
         let random = fastrand::u128(..);
@@ -160,6 +175,15 @@ impl Worker {
     /// Counters for what no route took.
     pub(super) fn no_route_metrics(&self) -> Rc<RouteMetrics> {
         self.route_metrics(&RouteName::from(""), &UpstreamName::from(""))
+    }
+}
+
+/// Counts a request for as long as it waits.
+pub(super) struct WaitingSeat(Rc<Cell<usize>>);
+
+impl Drop for WaitingSeat {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
     }
 }
 

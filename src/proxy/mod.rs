@@ -8,6 +8,7 @@ mod authenticate;
 mod body;
 mod connection;
 mod context;
+mod farewell;
 mod guard;
 mod peers;
 mod pipeline;

@@ -2,6 +2,7 @@
 //! either hands over to the next or refuses, and every refusal is answered, recorded and counted
 //! here.
 
+use std::cell::RefCell;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use hyper::body::Incoming;
 use crate::base::clock;
 use crate::base::names::{BackendId, RouteName, UpstreamName};
 use crate::base::session_id::SessionId;
+use crate::config::snapshot::RejectWith;
 use crate::core::auth::Principal;
 use crate::core::http::forwarded::{self, Forwarding};
 use crate::core::http::{headers, query};
@@ -26,6 +28,7 @@ use crate::io::tls::client::ClientTls;
 use crate::live::Phase;
 use crate::proxy::body::{Outgoing, Watch};
 use crate::proxy::connection::Connection;
+use crate::proxy::farewell::Acceptance;
 use crate::proxy::guard::Permits;
 use crate::proxy::place::{BackendSeat, Ends, Road};
 use crate::proxy::plain::Upload;
@@ -49,6 +52,8 @@ pub(super) struct Exchange {
     pub(super) host: String,
     /// Path and query with secrets cut out (I11).
     pub(super) target: Box<str>,
+    /// Set where a refusal is to be told over an accepted upgrade.
+    acceptance: RefCell<Option<Acceptance>>,
 }
 
 /// Where a request goes, once that is known.
@@ -108,6 +113,11 @@ async fn road(
         plan.route.config.name.clone(),
         plan.upstream.config.name.clone(),
     ));
+    if let (Kind::WebSocket(offer), RejectWith::Close) = (&kind, plan.route.config.auth.reject_with)
+    {
+        let acceptance = Acceptance::of(offer, &plan.route);
+        exchange.acceptance.replace(Some(acceptance));
+    }
     exchange
         .guard(&mut plan, &head, &kind)
         .map_err(|refusal| (refusal, way.clone()))?;
@@ -149,6 +159,7 @@ impl Exchange {
             started: clock::wall(),
             method: head.method.clone(),
             host: host(head).to_owned(),
+            acceptance: RefCell::default(),
             target: query::redact_query(target, worker.live().table().secret_parameters()).into(),
             connection,
         }
@@ -295,10 +306,17 @@ impl Exchange {
 
     fn refuse(&self, refusal: &Refusal, way: Way) -> Reply {
         let id = &*self.request_id;
-        let response = refusal.answer(id);
+        let response = match self.acceptance.take() {
+            Some(acceptance) => {
+                let (response, farewell) = acceptance.refuse(refusal);
+                self.connection.dismiss(farewell);
+                response
+            }
+            None => refusal.answer(id),
+        };
         let error = refusal as &dyn std::error::Error;
         let source = error.source().map(tracing::field::display);
-        if response.status().is_server_error() {
+        if refusal.status().is_server_error() {
             tracing::warn!(request = id, reason = refusal.reason(), %error, source, way = ?way, "request failed");
         } else {
             tracing::debug!(request = id, reason = refusal.reason(), %error, "request refused");

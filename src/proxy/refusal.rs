@@ -188,6 +188,19 @@ impl Refusal {
         }
     }
 
+    /// The close code for a client whose upgrade is accepted to tell it this.
+    pub(super) fn close_code(&self) -> u16 {
+        match self.status() {
+            StatusCode::UNAUTHORIZED => 3000,
+            StatusCode::FORBIDDEN => 3003,
+            StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT
+            | StatusCode::BAD_GATEWAY => 1013,
+            _ => 1008,
+        }
+    }
+
     /// Whether what follows on this connection can no longer be trusted, or must not follow.
     fn ends_connection(&self) -> bool {
         matches!(

@@ -15,6 +15,8 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, timeout_at};
 
+use crate::base::clock;
+use crate::base::right::Right;
 use crate::core::health::Outcome;
 use crate::core::http::headers;
 use crate::core::session::record::Facts;
@@ -256,6 +258,7 @@ fn facts(exchange: &Exchange, plan: &Plan, seat: &BackendSeat, granted: &Granted
             .principal
             .as_ref()
             .map(|principal| Arc::clone(&principal.subject)),
+        right: right(plan).map(Arc::new),
         client: exchange.client_text(),
         host: exchange.host.as_str().into(),
         target: exchange.target.clone(),
@@ -264,6 +267,14 @@ fn facts(exchange: &Exchange, plan: &Plan, seat: &BackendSeat, granted: &Granted
         started: exchange.started,
         handshake: exchange.elapsed(),
     }
+}
+
+/// What the session keeps of who it is from.
+fn right(plan: &Plan) -> Option<Right> {
+    let leeway = plan.route.config.auth.expiry_leeway;
+    plan.principal
+        .as_ref()
+        .map(|principal| principal.right(leeway))
 }
 
 fn setup(plan: &Plan, granted: &Granted, early: Bytes, now: u32) -> Setup {
@@ -288,6 +299,9 @@ fn setup(plan: &Plan, granted: &Granted, early: Bytes, now: u32) -> Setup {
             lifetime_at: timeouts
                 .lifetime
                 .map(|lifetime| now.saturating_add(ticks(lifetime))),
+            expires_at: right(plan)
+                .and_then(|right| right.left(clock::wall()))
+                .map(|left| now.saturating_add(ticks(left))),
             close: ticks(timeouts.close),
         },
         backend_lost_code: plan.route.config.backend_lost_code,

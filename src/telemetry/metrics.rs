@@ -397,6 +397,14 @@ impl NodeMetrics {
         self.swaps.increment(1);
     }
 
+    /// The keys of an authenticator's issuer were read (`ok`) or not (`failed`).
+    pub fn keys_read(&self, authenticator: &str, outcome: &'static str) {
+        let labels = [authenticator, outcome];
+        self.metrics
+            .counter(&table::KEY_READINGS, &labels)
+            .increment(1);
+    }
+
     /// A configuration was refused.
     pub fn reload_refused(&self) {
         self.reload_failures.increment(1);

@@ -13,6 +13,7 @@
 
 mod admin;
 mod auth;
+mod auth_life;
 mod autobahn;
 mod backend_loss;
 mod edge;

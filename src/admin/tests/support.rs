@@ -158,6 +158,7 @@ pub(crate) fn session(n: u64, route: &str, principal: Option<&str>) -> SessionVi
             upstream: "chat".into(),
             backend: "10.0.0.1:9000".into(),
             principal: principal.map(Into::into),
+            right: None,
             client: "192.0.2.1".into(),
             host: "chat.example.com".into(),
             target: "/ws/7".into(),

@@ -67,7 +67,7 @@ fn verify(jwt: &Jwt, keys: &KeySet, token: &Token<'_>) -> Result<(), CredentialF
         return Err(CredentialFault::Algorithm);
     }
     let kid = token.kid.as_deref();
-    if !keys.knows(kid) {
+    if keys.is_empty() || !keys.knows(kid) {
         return Err(CredentialFault::UnknownKey);
     }
     let mut candidates = keys.candidates(kid, token.algorithm).peekable();

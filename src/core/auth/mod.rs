@@ -10,11 +10,12 @@ mod rules;
 mod token;
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use http::{HeaderName, HeaderValue};
 
 use crate::base::names::AuthenticatorName;
+use crate::base::right::Right;
 
 pub use authenticator::{Authenticator, FetchedKeys};
 pub use claims::{Claims, header_text};
@@ -41,6 +42,20 @@ pub struct Principal {
     pub token_id: Option<Arc<str>>,
     /// Headers that the backend is told beside the claims.
     pub headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Principal {
+    /// What a session keeps of it, with the route's leeway.
+    pub fn right(&self, leeway: Duration) -> Right {
+        Right {
+            authenticator: self.authenticator.clone(),
+            subject: Arc::clone(&self.subject),
+            token_id: self.token_id.clone(),
+            issued: self.issued,
+            expires: self.expires,
+            leeway,
+        }
+    }
 }
 
 /// Why a credential does not count. No text here holds any of it.

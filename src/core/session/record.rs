@@ -6,12 +6,13 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 
 use crate::base::names::{BackendId, ListenerName, RouteName, UpstreamName};
+use crate::base::right::Right;
 use crate::base::session_id::SessionId;
 use crate::base::traffic::Traffic;
 use crate::core::session::resume::Moves;
 
-/// What is known of a session at its 101. Only `backend` ever changes: when the session goes on
-/// with another one.
+/// What is known of a session at its 101. Only `backend` ever changes, when the session goes on
+/// with another one, and `right`, when it is renewed.
 #[derive(Clone, Debug)]
 pub struct Facts {
     /// Its name.
@@ -26,6 +27,8 @@ pub struct Facts {
     pub backend: BackendId,
     /// Who it belongs to, if that was asked.
     pub principal: Option<Arc<str>>,
+    /// That one's right to be here, which renewal extends.
+    pub right: Option<Arc<Right>>,
     /// The client's address, after PROXY header and trusted `X-Forwarded-For`.
     pub client: Box<str>,
     /// The host that the client asked for.
@@ -70,6 +73,10 @@ pub enum Cause {
     BackendProtocolError,
     /// A frame or message of the client's beyond the route's limits.
     TooBig,
+    /// The credential that it came with has expired.
+    Expired,
+    /// Its right to be here was taken away.
+    Revoked,
     /// Silent for longer than `timeouts.idle`.
     IdleTimeout,
     /// Older than `timeouts.lifetime`.
@@ -113,6 +120,8 @@ impl Cause {
             Self::ClientProtocolError => "client_protocol_error",
             Self::BackendProtocolError => "backend_protocol_error",
             Self::TooBig => "too_big",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
             Self::IdleTimeout => "idle_timeout",
             Self::LifetimeReached => "lifetime_reached",
             Self::Kicked => "kicked",

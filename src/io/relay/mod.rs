@@ -35,8 +35,20 @@ pub struct Times {
     pub idle: Option<Tick>,
     /// When it ends at the latest.
     pub lifetime_at: Option<Tick>,
+    /// When its right to be here ends.
+    pub expires_at: Option<Tick>,
     /// From the first word of its end to the last.
     pub close: Tick,
+}
+
+impl Times {
+    /// When it ends at the latest, for whatever reason.
+    fn last_at(&self) -> Option<Tick> {
+        [self.lifetime_at, self.expires_at]
+            .into_iter()
+            .flatten()
+            .min()
+    }
 }
 
 /// What a relay starts with.
@@ -199,12 +211,12 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
     pub fn due(&self) -> Option<Tick> {
         match self.over_at {
             Some(over_at) if self.half_closed() => {
-                Some(self.times.lifetime_at.map_or(over_at, |at| at.min(over_at)))
+                Some(self.times.last_at().map_or(over_at, |at| at.min(over_at)))
             }
             Some(over_at) => Some(over_at),
             None => [
                 self.idle_at(),
-                self.times.lifetime_at,
+                self.times.last_at(),
                 self.departs_at(),
                 self.pulse_at(),
             ]
@@ -217,7 +229,8 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
     /// Does what is due at `now`: ends a session that was idle for too long or is too old, cuts one
     /// whose end takes too long.
     pub fn expire(&mut self, now: Tick) {
-        let too_old = self.times.lifetime_at.is_some_and(|at| now >= at);
+        let too_old = self.times.last_at().is_some_and(|at| now >= at);
+        let expired = self.times.expires_at.is_some_and(|at| now >= at);
         if let Some(over_at) = self.over_at.filter(|_| !(too_old && self.half_closed())) {
             if now >= over_at && (self.down.hurry() || self.answer_client()) {
                 self.over_at = Some(now.saturating_add(self.times.close));
@@ -232,7 +245,9 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
             reason: reason.into(),
             cause,
         };
-        if too_old {
+        if expired {
+            self.close(&order(3000, "credential expired", Cause::Expired), now);
+        } else if too_old {
             self.close(
                 &order(
                     1001,
@@ -248,6 +263,11 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
         } else {
             self.feel_pulses(now);
         }
+    }
+
+    /// Moves the end of its right to be here.
+    pub fn set_expiry(&mut self, at: Option<Tick>) {
+        self.times.expires_at = at;
     }
 
     /// Ends the session now, whatever is in flight.

@@ -16,6 +16,7 @@ const RULES: Rules = Rules {
 const TIMES: Times = Times {
     idle: Some(600),
     lifetime_at: Some(10_000),
+    expires_at: None,
     close: 50,
 };
 

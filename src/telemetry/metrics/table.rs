@@ -113,6 +113,10 @@ table! {
         ["authenticator", "outcome"],
         "Credentials that were judged, by outcome: ok, anonymous, or why they do not count; \
          `missing` stands with a route's last authenticator.";
+    KEY_READINGS = Counter, Count, "sessile_key_readings_total", ["authenticator", "outcome"],
+        "Readings of an issuer's keys, by outcome (ok, failed).";
+    KEYS_AGE = Gauge, Seconds, "sessile_keys_age_seconds", ["authenticator"],
+        "Time since an issuer's keys were read last; none before the first time.";
 
     ACCEPTED = Counter, Count, "sessile_accepted_connections_total", ["listener"],
         "Connections of clients that were accepted.";

@@ -14,6 +14,7 @@ fn record(by: EndedBy, cause: Cause, close_code: Option<u16>) -> Record {
             upstream: "chat-servers".into(),
             backend: "a".into(),
             principal: Some("alice".into()),
+            right: None,
             client: "192.0.2.1".into(),
             host: "chat.example.com".into(),
             request_id: "req-1".into(),

@@ -16,6 +16,7 @@ fn ended() -> Record {
             upstream: "chat-servers".into(),
             backend: "10.0.0.1:9000".into(),
             principal: Some("alice\nkind=session".into()),
+            right: None,
             client: "192.0.2.1:55000".into(),
             host: "chat.example.com".into(),
             request_id: "req-1".into(),

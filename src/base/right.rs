@@ -1,0 +1,33 @@
+//! What a live session keeps of who it is from.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::names::AuthenticatorName;
+
+/// What a live session keeps of its principal: who it is, and for how long.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Right {
+    /// Which authenticator found it.
+    pub authenticator: AuthenticatorName,
+    /// Who it is.
+    pub subject: Arc<str>,
+    /// The credential's own name.
+    pub token_id: Option<Arc<str>>,
+    /// When the credential was made.
+    pub issued: Option<SystemTime>,
+    /// When the right ends.
+    pub expires: Option<SystemTime>,
+    /// How long the session may outlive it.
+    pub leeway: Duration,
+}
+
+impl Right {
+    /// How long from `now` the session may live; `None` for ever.
+    pub fn left(&self, now: SystemTime) -> Option<Duration> {
+        let until = self.expires?.checked_add(self.leeway)?;
+        Some(until.duration_since(now).unwrap_or_default())
+    }
+}

@@ -1,0 +1,156 @@
+//! Keys of issuers: read again and again, at once when somebody brings a token whose key is not
+//! known, but not more often than that can be abused. The last good ones stay while an issuer is
+//! down.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header::ACCEPT;
+use http::{Request, StatusCode};
+use http_body_util::Full;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use crate::base::backoff::Backoff;
+use crate::base::clock;
+use crate::config::key_set::{KeyFault, KeySet};
+use crate::config::snapshot::JwksUrl;
+use crate::core::auth::FetchedKeys;
+use crate::io::fetch::{FetchError, Origin};
+use crate::live::Live;
+use crate::telemetry::metrics::NodeMetrics;
+
+/// Between looks at what is due.
+const LOOK: Duration = Duration::from_millis(500);
+/// For one reading.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// Bytes of a key set at most.
+const BODY_MAX: usize = 512 * 1024;
+/// Between two readings for keys that are not known, whoever asks for them.
+const WANTED_MIN: Duration = Duration::from_secs(5);
+/// Waits after a failed reading.
+const RETRY_FIRST: Duration = Duration::from_millis(500);
+const RETRY_LAST: Duration = Duration::from_secs(30);
+
+/// A reading that failed.
+#[derive(Debug, thiserror::Error)]
+enum ReadError {
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    #[error("the issuer answered {0}")]
+    Status(StatusCode),
+    #[error(transparent)]
+    Keys(#[from] KeyFault),
+}
+
+/// One set of keys and when it is read next.
+struct Followed {
+    name: String,
+    keys: Arc<FetchedKeys>,
+    next: Instant,
+    /// When it was read last, with or without success.
+    tried: Option<Instant>,
+    reading: bool,
+    backoff: Backoff,
+}
+
+/// Keeps the keys of every issuer in the table fresh. Never returns.
+pub async fn follow(live: Arc<Live>, metrics: Arc<NodeMetrics>) {
+    let mut followed: HashMap<usize, Followed> = HashMap::new();
+    let mut readings = JoinSet::new();
+    loop {
+        bring_up_to_date(&mut followed, &live);
+        let now = clock::now();
+        for (place, one) in &mut followed {
+            if one.is_due(now) {
+                (one.reading, one.tried) = (true, Some(now));
+                let (place, source) = (*place, one.keys.source.clone());
+                readings.spawn(async move { (place, read(&source).await) });
+            }
+        }
+        tokio::select! {
+            () = live.keys_wanted() => {}
+            () = sleep(LOOK) => {}
+            Some(Ok((place, result))) = readings.join_next() => {
+                if let Some(one) = followed.get_mut(&place) {
+                    one.take(result, &metrics);
+                }
+                live.keys_were_read();
+            }
+        }
+    }
+}
+
+/// Follows what the table in force has, and nothing else.
+fn bring_up_to_date(followed: &mut HashMap<usize, Followed>, live: &Live) {
+    let table = live.table_arc();
+    let mut known = HashMap::new();
+    for authenticator in table.authenticators() {
+        let Some(keys) = authenticator.fetched() else {
+            continue;
+        };
+        let place = Arc::as_ptr(keys) as usize;
+        let one = followed.remove(&place).unwrap_or_else(|| Followed {
+            name: authenticator.config.name.to_string(),
+            keys: Arc::clone(keys),
+            next: clock::now(),
+            tried: None,
+            reading: false,
+            backoff: Backoff::new(RETRY_FIRST, RETRY_LAST),
+        });
+        known.insert(place, one);
+    }
+    *followed = known;
+}
+
+async fn read(source: &JwksUrl) -> Result<KeySet, ReadError> {
+    let (url, ca) = (source.url.clone(), source.ca.clone());
+    // Reading the roots of the system takes files.
+    let origin = tokio::task::spawn_blocking(move || Origin::new(&url, ca)).await;
+    let origin = origin.expect("reading roots does not panic")?;
+    let request = Request::get("/").header(ACCEPT, "application/jwk-set+json, application/json");
+    let request = request
+        .body(Full::<Bytes>::default())
+        .map_err(FetchError::Request)?;
+    let answer = origin.ask(request, TIMEOUT, BODY_MAX).await?;
+    if answer.status() != StatusCode::OK {
+        return Err(ReadError::Status(answer.status()));
+    }
+    Ok(KeySet::jwks(answer.body())?)
+}
+
+impl Followed {
+    fn is_due(&self, now: Instant) -> bool {
+        let rested = || self.tried.is_none_or(|tried| now >= tried + WANTED_MIN);
+        !self.reading && (now >= self.next || (rested() && self.keys.take_wanted()))
+    }
+
+    fn take(&mut self, result: Result<KeySet, ReadError>, metrics: &NodeMetrics) {
+        let now = clock::now();
+        self.reading = false;
+        let authenticator = &*self.name;
+        match result {
+            Ok(keys) => {
+                tracing::debug!(authenticator, keys = keys.len(), "keys read");
+                self.keys.replace(keys, clock::unix_millis(clock::wall()));
+                self.backoff.reset();
+                // Gateways that started together need not ask together.
+                let share = 0.9 + fastrand::f64() / 10.0;
+                self.next = now + self.keys.source.refresh.mul_f64(share);
+                metrics.keys_read(authenticator, "ok");
+            }
+            Err(error) => {
+                let source = std::error::Error::source(&error).map(tracing::field::display);
+                tracing::warn!(
+                    authenticator, url = self.keys.source.url, %error, source,
+                    "an issuer's keys cannot be read; those read last stay in force"
+                );
+                let wait = self.backoff.next(fastrand::f64());
+                self.next = now + wait.min(self.keys.source.refresh);
+                metrics.keys_read(authenticator, "failed");
+            }
+        }
+    }
+}
