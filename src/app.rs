@@ -1,6 +1,7 @@
 //! Puts the gateway together: the only file that knows everything. `Gateway::bind` opens every
 //! socket or fails; `Bound::run` serves until it is told to stop, and says how that went.
 
+use std::io;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -8,6 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::Context;
+use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -18,12 +20,13 @@ use crate::base::addr::ListenAddr;
 use crate::base::clock;
 use crate::config::snapshot::Listener;
 use crate::control::certs;
+use crate::control::handover::{self, Claim, Handover, Parting};
 use crate::control::jwks;
 use crate::control::load::Loaded;
 use crate::control::memory;
 use crate::control::supervisor::{self, Configuration, Supervisor};
 use crate::core::routing::RoutingTable;
-use crate::io::net::listener::{self, ListenOptions};
+use crate::io::net::listener::{self, Inheritance, ListenOptions, Owner};
 use crate::io::tls::client::BackendTls;
 use crate::io::tls::server::{self, Resolver};
 use crate::live::{Live, Phase, WorkerCommand};
@@ -41,6 +44,7 @@ pub struct Bound {
     sockets: Vec<(usize, listener::Bound)>,
     admin: admin::server::Bound,
     certificates: Vec<(Listener, Arc<Resolver>)>,
+    handover: Option<Handover>,
     supervisor: Arc<Supervisor>,
     log: LogLevel,
     _records: RecordsGuard,
@@ -49,14 +53,15 @@ pub struct Bound {
 /// How a gateway's end went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// Every session had its close frame.
+    /// Every session had its close frame, or is with the next process.
     Orderly,
     /// So many sessions were cut off.
     Cut(usize),
 }
 
 impl Bound {
-    /// Opens everything that `loaded` asks for.
+    /// Opens everything that `loaded` asks for; what the process before this one left, if `claim`
+    /// has something, is not opened again.
     ///
     /// # Errors
     /// When a socket, a certificate or a record file cannot be opened; nothing is left open then.
@@ -64,7 +69,10 @@ impl Bound {
         configuration: Configuration,
         loaded: Loaded,
         log: LogLevel,
+        mut claim: Option<&mut Claim>,
     ) -> anyhow::Result<Self> {
+        let mut nothing = Inheritance::default();
+        let claimed = claim.is_some();
         let snapshot = &loaded.snapshot;
         let metrics = Metrics::new();
         let (records, records_guard) = Records::open(&snapshot.log, &snapshot.node.name)?;
@@ -76,13 +84,26 @@ impl Bound {
         let mut contexts = Vec::new();
         let mut sockets = Vec::new();
         let mut certificates = Vec::new();
+        let mut shares = Vec::new();
+        let inheritance = match &mut claim {
+            Some(claim) => &mut claim.inheritance,
+            None => &mut nothing,
+        };
         for (place, config) in snapshot.listeners.iter().enumerate() {
-            let (context, bound, resolver) = open_listener(config, &metrics)?;
+            let (context, bound, resolver) = open_listener(config, &metrics, inheritance)?;
+            let owner = Owner::Listener(config.name.clone());
+            let share = |socket: &listener::Bound| (owner.clone(), socket.share());
+            shares.extend(bound.iter().filter(|_| claimed).map(share));
             contexts.push(context);
             sockets.extend(bound.into_iter().map(|socket| (place, socket)));
             certificates.extend(resolver.map(|resolver| (config.clone(), resolver)));
         }
-        let admin = admin::server::bind(&snapshot.admin).context("admin API")?;
+        let admin = admin::server::bind(&snapshot.admin, inheritance).context("admin API")?;
+        shares.push((Owner::Admin, admin.share()));
+        let handover = match claim {
+            Some(claim) => Some(settle(claim, shares).context("hand-over")?),
+            None => None,
+        };
         let live = Live::new(table);
         live.set_memory_allowance(memory::allowance());
         live.set_edge(snapshot);
@@ -100,6 +121,7 @@ impl Bound {
             sockets,
             admin,
             certificates,
+            handover,
             supervisor,
             log,
             _records: records_guard,
@@ -131,6 +153,7 @@ impl Bound {
             sockets,
             admin,
             certificates,
+            handover,
             supervisor,
             log,
             _records,
@@ -164,7 +187,12 @@ impl Bound {
         live.enter(Phase::Ready);
         tracing::info!(node = %node.name, workers, "ready");
 
-        signals.serve_until_stop(&supervisor, &shared.records).await;
+        let mut succession = Succession::begin(handover, &shared);
+        let parting = tokio::select! {
+            () = signals.serve_until_stop(&supervisor, &shared.records) => None,
+            parting = succession.parted() => Some(parting),
+        };
+        succession.end(parting.as_ref()).await;
         live.enter(Phase::Stopping);
         let grace = supervisor.loaded().snapshot.shutdown.grace;
         tracing::info!(sessions = live.sessions(), ?grace, "stopping");
@@ -186,8 +214,68 @@ impl Bound {
             tracing::error!(%error, "the admin API failed");
         }
         tracing::info!(?end, "stopped");
+        if let Some(Parting::NotTaken(reason)) = parting {
+            anyhow::bail!(reason);
+        }
         Ok(end)
     }
+}
+
+/// Who comes after this process, and what the service manager hears of it.
+struct Succession(Option<handover::Running>);
+
+impl Succession {
+    /// The gateway accepts clients; takes over from the process before, if there is one.
+    fn begin(handover: Option<Handover>, shared: &Shared) -> Self {
+        let Some(handover) = handover else {
+            notify(&[NotifyState::Ready]);
+            return Self(None);
+        };
+        let took_over = handover.takes_over();
+        // Only when the other process has ended its part: a manager that sees its main process fail
+        // restarts it.
+        let ready = move || match took_over {
+            true => notify(&[NotifyState::MainPid(std::process::id()), NotifyState::Ready]),
+            false => notify(&[NotifyState::Ready]),
+        };
+        let (live, node) = (Arc::clone(&shared.live), Arc::clone(&shared.node));
+        Self(Some(handover.start(live, node, ready)))
+    }
+
+    /// Waits until another process has this one's place; for ever if none takes it.
+    async fn parted(&mut self) -> Parting {
+        match &mut self.0 {
+            Some(running) => running.parted().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// The gateway stops. Whoever has another process in its place does not tell the manager that
+    /// the service stops.
+    async fn end(self, parting: Option<&Parting>) {
+        if let Some(running) = self.0 {
+            running.stop().await;
+        }
+        if parting.is_none() {
+            notify(&[NotifyState::Stopping]);
+        }
+    }
+}
+
+/// Tells the service manager, if there is one.
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!(%error, "the service manager cannot be told");
+    }
+}
+
+type Shares = Vec<(Owner, io::Result<listener::Bound>)>;
+
+fn settle(claim: &mut Claim, shares: Shares) -> anyhow::Result<Handover> {
+    let shares = shares
+        .into_iter()
+        .map(|(owner, socket)| Ok((owner, socket?)));
+    Ok(claim.settle(shares.collect::<io::Result<_>>()?)?)
 }
 
 /// The gateway as the admin API sees it.
@@ -218,13 +306,18 @@ fn worker_count(configured: usize) -> usize {
 
 type OpenListener = (ListenerContext, Vec<listener::Bound>, Option<Arc<Resolver>>);
 
-fn open_listener(config: &Listener, metrics: &Arc<Metrics>) -> anyhow::Result<OpenListener> {
+fn open_listener(
+    config: &Listener,
+    metrics: &Arc<Metrics>,
+    inheritance: &mut Inheritance,
+) -> anyhow::Result<OpenListener> {
     let name = &config.name;
     let options = ListenOptions {
         backlog: config.backlog,
         keepalive: config.tcp_keepalive,
     };
-    let bound = listener::bind_all(&config.listen, options)
+    let owner = Owner::Listener(name.clone());
+    let bound = listener::bind_all(&config.listen, options, &owner, inheritance)
         .with_context(|| format!("listener `{name}`"))?;
     let mut tls = None;
     let mut resolver = None;
@@ -287,7 +380,7 @@ struct Signals {
 }
 
 impl Signals {
-    fn new() -> std::io::Result<Self> {
+    fn new() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,

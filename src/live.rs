@@ -2,12 +2,14 @@
 //! phase) and how it is asked and told (a queue per worker). Neither side knows the other; both
 //! know this.
 
+mod handover;
+
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
-use arc_swap::{ArcSwap, Guard};
+use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use serde::Serialize;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
@@ -22,6 +24,8 @@ use crate::core::limits::{Load, Quotas};
 use crate::core::routing::RoutingTable;
 use crate::core::session::record::{Cause, Facts};
 use crate::core::session::resume::{Moves, ResumeReason};
+
+pub use handover::{Adopted, Packed, Parcel, TakenOver};
 
 /// Commands that may wait for a worker; a worker that is this far behind is asked again later.
 const COMMANDS_MAX: usize = 64;
@@ -44,6 +48,8 @@ pub struct Live {
     /// Memory that the node may take where the operator does not say.
     memory_allowance: AtomicU64,
     started: (Instant, SystemTime),
+    accepting: watch::Sender<bool>,
+    taken_over: ArcSwapOption<TakenOver>,
 }
 
 /// What is asked of clients before a route is known. It takes effect with each configuration.
@@ -100,7 +106,30 @@ impl Live {
             load: Arc::default(),
             memory_allowance: AtomicU64::new(0),
             started: (clock::now(), clock::wall()),
+            accepting: watch::Sender::new(true),
+            taken_over: ArcSwapOption::empty(),
         })
+    }
+
+    /// Whether connections are accepted; while they are not, they wait in the queues of sockets
+    /// that stay open.
+    pub fn accepting(&self) -> watch::Receiver<bool> {
+        self.accepting.subscribe()
+    }
+
+    /// Accepts connections, or leaves them to the process that shares the sockets.
+    pub fn accept(&self, accepting: bool) {
+        self.accepting.send_replace(accepting);
+    }
+
+    /// What came from the process before this one, if something did.
+    pub fn taken_over(&self) -> Option<Arc<TakenOver>> {
+        self.taken_over.load_full()
+    }
+
+    /// Makes known what came from the process before this one.
+    pub fn set_taken_over(&self, taken_over: TakenOver) {
+        self.taken_over.store(Some(Arc::new(taken_over)));
     }
 
     /// The table in force, for the time of one request; cheap, and never kept across an await that
@@ -300,6 +329,35 @@ pub enum WorkerCommand {
     Gather {
         /// Told when it is done.
         answer: oneshot::Sender<()>,
+    },
+    /// Holds sessions that can go to another process: nothing moves in them until `Release`.
+    /// Connections that are no sessions end with the answer to their request.
+    Pack {
+        /// Only those after this one.
+        after: Option<SessionId>,
+        /// So many at most.
+        limit: usize,
+        /// Where the answer goes.
+        answer: oneshot::Sender<Packed>,
+    },
+    /// Lets go of held sessions that another process has taken, and goes on with all others that
+    /// are held; answers how many went.
+    Release {
+        /// Those that it has.
+        taken: Vec<SessionId>,
+        /// Whether nothing more is to be handed over: the worker goes on as before.
+        resume: bool,
+        /// Where the answer goes.
+        answer: oneshot::Sender<usize>,
+    },
+    /// Makes sessions of what another process gave.
+    Adopt {
+        /// Their states and sockets.
+        parcels: Vec<Parcel>,
+        /// They begin when this says so, and are dropped without a trace if it is dropped.
+        go: oneshot::Receiver<()>,
+        /// Where the answer goes, before they begin.
+        answer: oneshot::Sender<Adopted>,
     },
     /// Closes everything with 1001, evenly over `grace`; answers when nothing is left, or when the
     /// time is over, how many sessions were cut.

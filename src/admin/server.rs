@@ -25,7 +25,7 @@ use crate::admin::problem::Problem;
 use crate::admin::resources::resources;
 use crate::base::addr::ListenAddr;
 use crate::config::snapshot::Admin;
-use crate::io::net::listener::{self, BindError, ListenOptions};
+use crate::io::net::listener::{self, BindError, Inheritance, ListenOptions, Owner};
 use crate::io::net::socket::Socket;
 
 /// Connections at once; more wait in the backlog.
@@ -48,14 +48,15 @@ pub struct Bound {
 ///
 /// # Errors
 /// When it cannot be listened on.
-pub fn bind(admin: &Admin) -> Result<Bound, BindError> {
+pub fn bind(admin: &Admin, inheritance: &mut Inheritance) -> Result<Bound, BindError> {
     let options = ListenOptions {
         backlog: 128,
         keepalive: Some(Duration::from_secs(60)),
     };
-    let socket = listener::bind(&admin.listen, options)?;
+    let listen = std::slice::from_ref(&admin.listen);
+    let mut sockets = listener::bind_all(listen, options, &Owner::Admin, inheritance)?;
     Ok(Bound {
-        socket,
+        socket: sockets.remove(0),
         guard: Guard::new(admin.token.clone(), &admin.listen),
     })
 }
@@ -64,6 +65,14 @@ impl Bound {
     /// Where it listens: port 0 has become the port that the system chose.
     pub fn address(&self) -> &ListenAddr {
         self.socket.address()
+    }
+
+    /// A second handle to the socket.
+    ///
+    /// # Errors
+    /// When the process is out of descriptors.
+    pub fn share(&self) -> io::Result<listener::Bound> {
+        self.socket.share()
     }
 
     /// Answers until `shutdown` comes, and then what was asked already.
@@ -76,15 +85,18 @@ impl Bound {
         shutdown: impl Future<Output = ()>,
     ) -> io::Result<()> {
         let mut acceptor = self.socket.start()?;
+        let mut accepting = gateway.live.accepting();
         let router = router(gateway, self.guard);
         let (stop, stopping) = watch::channel(());
         let mut connections = JoinSet::new();
         let mut shutdown = std::pin::pin!(shutdown);
         loop {
+            let open = *accepting.borrow_and_update() && connections.len() < CONNECTIONS_MAX;
             tokio::select! {
                 () = &mut shutdown => break,
+                Ok(()) = accepting.changed() => {}
                 Some(_) = connections.join_next() => {}
-                accepted = acceptor.accept(), if connections.len() < CONNECTIONS_MAX => {
+                accepted = acceptor.accept(), if open => {
                     match accepted.map(|incoming| incoming.socket.attach()) {
                         Ok(Ok(socket)) => {
                             connections.spawn(converse(socket, router.clone(), stopping.clone()));

@@ -14,7 +14,7 @@ use crate::admin::{Gateway, ListenerView, resources};
 use crate::base::clock;
 use crate::control::fleet::NodeView;
 use crate::control::supervisor::Supervisor;
-use crate::live::Phase;
+use crate::live::{Phase, TakenOver};
 
 /// What a gateway says of itself.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -23,6 +23,8 @@ pub struct StatusView {
     pub node: String,
     /// Of the program.
     pub version: String,
+    /// Its process.
+    pub pid: u32,
     /// RFC 3339.
     pub started: String,
     /// Since the start.
@@ -41,6 +43,8 @@ pub struct StatusView {
     pub sessions: usize,
     /// Of clients, those of sessions among them.
     pub connections: usize,
+    /// What came from the process before this one, if `run --take-over` found one.
+    pub taken_over: Option<TakenOverView>,
     /// Where the configuration comes from.
     pub sources: Sources,
     /// The gateways that follow the same etcd, this one among them, by name; empty without one.
@@ -52,6 +56,27 @@ pub struct StatusView {
     /// Why it could not be read the last time.
     #[serde(default)]
     pub fleet_fault: Option<String>,
+}
+
+/// What came from another process.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct TakenOverView {
+    /// So many.
+    pub sessions: usize,
+    /// The other process.
+    pub from_pid: u32,
+    /// When it ended its part; RFC 3339.
+    pub at: String,
+}
+
+impl TakenOverView {
+    fn of(taken_over: &TakenOver) -> Self {
+        Self {
+            sessions: taken_over.sessions,
+            from_pid: taken_over.from_pid,
+            at: clock::rfc3339(taken_over.at),
+        }
+    }
 }
 
 /// How much a worker has.
@@ -137,6 +162,7 @@ pub(super) async fn status(State(gateway): State<Arc<Gateway>>) -> Json<StatusVi
     Json(StatusView {
         node: gateway.node.to_string(),
         version: VERSION.to_owned(),
+        pid: std::process::id(),
         started: clock::rfc3339(live.started()),
         uptime_seconds: live.uptime().as_secs(),
         phase: live.phase().as_str().to_owned(),
@@ -146,6 +172,7 @@ pub(super) async fn status(State(gateway): State<Arc<Gateway>>) -> Json<StatusVi
         workers: workers.collect(),
         sessions: live.sessions(),
         connections: live.connections(),
+        taken_over: live.taken_over().as_deref().map(TakenOverView::of),
         sources: Sources {
             file: FileView::of(&gateway.supervisor),
         },

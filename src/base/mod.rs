@@ -3,6 +3,7 @@
 
 pub mod addr;
 pub mod backoff;
+pub mod blob;
 pub mod clock;
 pub mod header_list;
 pub mod names;

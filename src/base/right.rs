@@ -9,6 +9,7 @@ use crate::base::names::AuthenticatorName;
 
 /// What a live session keeps of its principal: who it is, and for how long.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Right {
     /// Which authenticator found it.
     pub authenticator: AuthenticatorName,

@@ -1,9 +1,9 @@
 //! How much went one way in a session: the words that relay, records, metrics and API share.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Whole messages and control frames by kind, and bytes of everything.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Traffic {
     /// Bytes on the wire, headers included.
     pub bytes: u64,

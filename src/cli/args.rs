@@ -42,7 +42,8 @@ pub enum Command {
     ///
     /// SIGHUP reads the configuration again. SIGTERM or Ctrl-C takes no more clients and closes
     /// sessions over `shutdown.grace`; a second one ends at once.
-    Run(ConfigArgs),
+    #[command(after_help = RUN_EXAMPLES)]
+    Run(RunArgs),
     /// Run a gateway with three echo backends inside, and a page to try it in the browser.
     Demo(DemoArgs),
     /// Say everything that is wrong with a configuration, without starting.
@@ -90,6 +91,12 @@ pub enum Command {
     Schema(SchemaArgs),
 }
 
+const RUN_EXAMPLES: &str = "\
+An upgrade that drops no session:
+  sessile run --take-over /run/sessile/handover.sock     the gateway, from its first start on
+  (replace the binary)
+  sessile run --take-over /run/sessile/handover.sock     the new one has everything, the old one ends";
+
 const RESOLVE_EXAMPLES: &str = "\
 Examples:
   sessile resolve wss://chat.example.com/ws/7
@@ -101,6 +108,19 @@ Examples:
   sessile preview new.toml                          by the gateway of ./gateway.toml
   sessile preview new.toml --admin 127.0.0.1:9900   by this gateway
   sessile preview new.toml --against gateway.toml   without one; every backend counts as healthy";
+
+/// `sessile run`
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Take listeners and sessions over from the gateway that listens on this unix socket, if one
+    /// does, and then listen there for the next one. Only processes of the same user, or root's,
+    /// are let in.
+    #[arg(long, value_name = "PATH")]
+    pub take_over: Option<PathBuf>,
+    /// Which configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
 
 /// Which configuration.
 #[derive(Clone, Debug, Args)]
@@ -317,8 +337,9 @@ mod tests {
         let Command::Run(run) = run else {
             panic!("{run:?}")
         };
-        assert_eq!(run.config, PathBuf::from("edge.toml"));
-        assert_eq!(run.sets, [("a.b".to_owned(), "c=d".to_owned())]);
+        assert_eq!(run.config.config, PathBuf::from("edge.toml"));
+        assert_eq!(run.config.sets, [("a.b".to_owned(), "c=d".to_owned())]);
+        assert_eq!(run.take_over, None);
 
         let resolve =
             parse("sessile resolve /ws -H x-a:1 -H x-a:2 -a unix:/run/a").expect("arguments");

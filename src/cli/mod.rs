@@ -37,7 +37,9 @@ const REFUSED: u8 = 2;
 /// Does what the arguments say; answers the exit code.
 pub fn execute(arguments: Arguments, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
     let done = match arguments.command {
-        Command::Run(args) => return run::run(args.options(), err),
+        Command::Run(args) => {
+            return run::run(args.config.options(), args.take_over.as_deref(), err);
+        }
         Command::Demo(args) => {
             let options = LoadOptions::from_process(DEFAULT_PATH, args.sets);
             return run::demo(options, out, err);

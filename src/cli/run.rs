@@ -2,12 +2,14 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::path::Path;
 
 use tokio::runtime::{Builder, Runtime};
 
 use crate::app::{Bound, End};
 use crate::base::addr::ListenAddr;
 use crate::cli::demo;
+use crate::control::handover::Claim;
 use crate::control::load::{LoadOptions, Loaded};
 use crate::control::supervisor::Configuration;
 use crate::telemetry::log;
@@ -19,14 +21,20 @@ const FAILED: u8 = 1;
 /// The configuration is refused.
 const REFUSED: u8 = 2;
 
-/// Runs the gateway until a signal ends it; answers the exit code.
-pub fn run(options: LoadOptions, err: &mut dyn Write) -> u8 {
+/// Runs the gateway until a signal ends it, or another process takes over from it at the unix
+/// socket `take_over`; answers the exit code.
+pub fn run(options: LoadOptions, take_over: Option<&Path>, err: &mut dyn Write) -> u8 {
     let configuration = Configuration::File(options);
     control_runtime(err, |runtime, err| {
         let Some(loaded) = load(&configuration, err) else {
             return REFUSED;
         };
-        serve(runtime, configuration, loaded, err, |_, _| {})
+        let start = Start {
+            configuration,
+            loaded,
+            take_over,
+        };
+        serve(runtime, start, err, |_, _| {})
     })
 }
 
@@ -41,7 +49,12 @@ pub fn demo(mut options: LoadOptions, out: &mut dyn Write, err: &mut dyn Write) 
         let Some(loaded) = load(&configuration, err) else {
             return REFUSED;
         };
-        serve(runtime, configuration, loaded, err, |addresses, admin| {
+        let start = Start {
+            configuration,
+            loaded,
+            take_over: None,
+        };
+        serve(runtime, start, err, |addresses, admin| {
             // Nobody may be reading; the gateway runs all the same.
             let _ = out.write_all(demo::greeting(addresses, admin).as_bytes());
             let _ = out.flush();
@@ -77,20 +90,39 @@ fn load(configuration: &Configuration, err: &mut dyn Write) -> Option<Loaded> {
     }
 }
 
-fn serve(
-    runtime: &Runtime,
+/// What a gateway starts with.
+struct Start<'s> {
     configuration: Configuration,
     loaded: Loaded,
+    take_over: Option<&'s Path>,
+}
+
+fn serve(
+    runtime: &Runtime,
+    start: Start<'_>,
     err: &mut dyn Write,
     ready: impl FnOnce(&[SocketAddr], &str),
 ) -> u8 {
+    let Start {
+        configuration,
+        loaded,
+        take_over,
+    } = start;
     let (level, _log) = match log::init(&loaded.snapshot.log) {
         Ok(log) => log,
         Err(error) => return fail(err, &error.into()),
     };
     // Sockets are watched by the runtime that is entered when they are opened.
     let ended = runtime.block_on(async {
-        let gateway = Bound::open(configuration, loaded, level)?;
+        let mut claim = match take_over {
+            Some(path) => Some(Claim::make(path).await?),
+            None => None,
+        };
+        let opened = Bound::open(configuration, loaded, level, claim.as_mut());
+        if let (Err(error), Some(claim)) = (&opened, &mut claim) {
+            claim.give_up(format!("{error:#}")).await;
+        }
+        let gateway = opened?;
         let addresses: Vec<_> = gateway.addresses().iter().filter_map(tcp).collect();
         ready(&addresses, &gateway.admin_address().to_string());
         gateway.run().await

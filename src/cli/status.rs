@@ -141,6 +141,13 @@ fn overview(out: &mut dyn Write, status: &StatusView) -> io::Result<()> {
         "table     generation {}, digest {}",
         status.generation, status.digest
     )?;
+    if let Some(before) = &status.taken_over {
+        writeln!(
+            out,
+            "taken     {} sessions over from process {} at {}",
+            before.sessions, before.from_pid, before.at
+        )?;
+    }
     let file = &status.sources.file;
     writeln!(
         out,

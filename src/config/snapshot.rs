@@ -516,7 +516,8 @@ pub struct RouteTimeouts {
 }
 
 /// How a session goes on with another backend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Reconnect {
     /// From the loss to the next backend's 101. Default 10 s.
     pub timeout: Duration,

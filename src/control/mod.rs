@@ -6,6 +6,7 @@ pub mod certs;
 #[cfg(feature = "etcd")]
 pub mod etcd;
 pub mod fleet;
+pub mod handover;
 pub mod jwks;
 pub mod load;
 pub mod memory;

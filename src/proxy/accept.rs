@@ -40,8 +40,17 @@ pub(super) async fn accept(
     listener: usize,
     mut acceptor: Acceptor,
 ) {
+    let mut accepting = worker.live().accepting();
     loop {
-        match acceptor.accept().await {
+        let open = *accepting.borrow_and_update();
+        let accepted = tokio::select! {
+            // In this order: once a command that was sent later has been carried out, nothing is
+            // accepted any more. The other end is in `live`, which outlives every worker.
+            biased;
+            _ = accepting.changed() => continue,
+            accepted = acceptor.accept(), if open => accepted,
+        };
+        match accepted {
             Ok(incoming) => place(&worker, &neighbours, listener, incoming),
             Err(error) => {
                 worker.shared.listeners[listener]

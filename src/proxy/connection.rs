@@ -25,7 +25,7 @@ use crate::io::carrier::Carrier;
 use crate::io::net::listener::Incoming;
 use crate::io::net::socket::Socket;
 use crate::io::relay::Relay;
-use crate::proxy::context::{ConnectionSeat, ListenerContext, Worker};
+use crate::proxy::context::{ConnectionSeat, ListenerContext, Standing, Worker};
 use crate::proxy::farewell::Farewell;
 use crate::proxy::peers::CutOff;
 use crate::proxy::pipeline;
@@ -54,6 +54,10 @@ pub(super) struct Connection {
     guard: RefCell<RequestGuard>,
     /// Requests that hyper has handed over.
     requests: Cell<u64>,
+    /// The last of them may become a session.
+    upgrading: Cell<bool>,
+    /// hyper was told to end it after the request that it has; what it answers says so.
+    parting: Cell<bool>,
     pending: RefCell<Option<Pending>>,
     farewell: RefCell<Option<Farewell>>,
 }
@@ -86,6 +90,8 @@ pub(super) async fn serve(
         tls,
         guard: RefCell::default(),
         requests: Cell::new(0),
+        upgrading: Cell::new(false),
+        parting: Cell::new(false),
         pending: RefCell::default(),
         farewell: RefCell::default(),
     });
@@ -258,20 +264,16 @@ async fn speak_http(connection: &Rc<Connection>, carrier: Carrier) -> (Carrier, 
         connection: Rc::clone(connection),
     };
     let mut http = builder.serve_connection(TokioIo::new(watched), service);
-    let mut stopping = connection.worker.stopping();
-    let ended = {
-        let drive = pin!(poll_fn(|cx| http.poll_without_shutdown(cx)));
-        let stop = pin!(stopping.wait_for(|stop| *stop));
-        match select(drive, stop).await {
-            Either::Left((ended, _)) => Some(ended),
-            Either::Right(_) => None,
-        }
-    };
-    let ended = match ended {
-        Some(ended) => ended,
-        None => {
+    let mut standing = connection.worker.standing();
+    let ended = loop {
+        if connection.parts(*standing.borrow_and_update()) {
             Pin::new(&mut http).graceful_shutdown();
-            poll_fn(|cx| http.poll_without_shutdown(cx)).await
+            break poll_fn(|cx| http.poll_without_shutdown(cx)).await;
+        }
+        let drive = pin!(poll_fn(|cx| http.poll_without_shutdown(cx)));
+        let change = pin!(standing.changed());
+        if let Either::Left((ended, _)) = select(drive, change).await {
+            break ended;
         }
     };
     if let Err(error) = ended {
@@ -305,6 +307,29 @@ impl Connection {
         let index = self.requests.get();
         self.requests.set(index + 1);
         self.guard.borrow().verdict(index)
+    }
+
+    /// Whether it is told now to end after the request that it has. When another process takes over
+    /// only one that has been used already: hyper would close one whose first request is on its
+    /// way, and spoil the 101 of one that becomes a session.
+    fn parts(&self, standing: Standing) -> bool {
+        let parts = match standing {
+            Standing::Open => false,
+            Standing::HandingOver => self.requests.get() > 0 && !self.upgrading.get(),
+            Standing::Stopping => true,
+        };
+        self.parting.set(parts || self.parting.get());
+        parts
+    }
+
+    /// Whether hyper was told to end it.
+    pub(super) fn is_parting(&self) -> bool {
+        self.parting.get()
+    }
+
+    /// The request that it has may become a session, or not after all.
+    pub(super) fn set_upgrading(&self, upgrading: bool) {
+        self.upgrading.set(upgrading);
     }
 
     /// Keeps a close frame until its 101 has left.

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use crate::base::addr::ListenAddr;
 use crate::base::clock;
-use crate::base::names::{AuthenticatorName, RouteName, UpstreamName};
+use crate::base::names::{AuthenticatorName, ListenerName, RouteName, UpstreamName};
 use crate::base::session_id::SessionId;
 use crate::config::snapshot::Listener;
 use crate::core::auth::Authenticator;
@@ -29,6 +29,9 @@ use crate::telemetry::records::Records;
 
 /// One step of a worker's wheel.
 pub(super) const TICK: Duration = Duration::from_millis(100);
+/// Where a worker's time begins: sessions from another process were silent before, by 310 days at
+/// most.
+const FIRST_TICK: Tick = 1 << 28;
 /// Bytes of one read of a session: a whole number of TLS records, and few enough to stay in cache.
 const READ_BYTES: usize = 64 * 1024;
 
@@ -66,6 +69,17 @@ pub struct ListenerContext {
     pub metrics: ListenerMetrics,
 }
 
+/// What a connection that is no session may go on to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// The next request.
+    Open,
+    /// Its request, and a session if one comes of it: another process takes the next ones.
+    HandingOver,
+    /// The answer to its request, at most.
+    Stopping,
+}
+
 /// One worker's own.
 pub(super) struct Worker {
     pub(super) index: usize,
@@ -80,7 +94,7 @@ pub(super) struct Worker {
     waiting: Rc<Cell<usize>>,
     began: Instant,
     tick: Cell<Tick>,
-    stop: watch::Sender<bool>,
+    standing: watch::Sender<Standing>,
 }
 
 impl Worker {
@@ -89,15 +103,15 @@ impl Worker {
             index,
             shared,
             load,
-            sessions: Sessions::default(),
+            sessions: Sessions::new(FIRST_TICK),
             pool: Pool::default(),
             scratch: RefCell::new(Scratch::new(READ_BYTES)),
             routes: RefCell::default(),
             authenticators: RefCell::default(),
             waiting: Rc::default(),
             began: clock::now(),
-            tick: Cell::new(0),
-            stop: watch::Sender::new(false),
+            tick: Cell::new(FIRST_TICK),
+            standing: watch::Sender::new(Standing::Open),
         })
     }
 
@@ -113,7 +127,8 @@ impl Worker {
     /// Brings the coarse time up to date; the ticker calls it, nobody else reads the clock for it.
     pub(super) fn advance(&self) -> Tick {
         let passed = clock::now().duration_since(self.began).as_millis() / TICK.as_millis();
-        let ticks = Tick::try_from(passed).unwrap_or(Tick::MAX);
+        let passed = Tick::try_from(passed).unwrap_or(Tick::MAX);
+        let ticks = FIRST_TICK.saturating_add(passed);
         self.tick.set(ticks);
         ticks
     }
@@ -163,13 +178,19 @@ impl Worker {
         SessionId::new(clock::unix_millis(clock::wall()), random)
     }
 
-    /// Becomes true when the worker takes nothing new any more.
-    pub(super) fn stopping(&self) -> watch::Receiver<bool> {
-        self.stop.subscribe()
+    /// What the worker's connections may go on to.
+    pub(super) fn standing(&self) -> watch::Receiver<Standing> {
+        self.standing.subscribe()
     }
 
-    pub(super) fn stop(&self) {
-        self.stop.send_replace(true);
+    /// Tells connections what they may go on to.
+    pub(super) fn stand(&self, standing: Standing) {
+        self.standing.send_replace(standing);
+    }
+
+    /// Whether a connection is to be used for one more request after this.
+    pub(super) fn keeps_connections(&self) -> bool {
+        *self.standing.borrow() == Standing::Open
     }
 
     /// Counters for what no route took.
@@ -191,7 +212,8 @@ impl Drop for WaitingSeat {
 pub(super) struct ConnectionSeat {
     load: Arc<WorkerLoad>,
     listeners: Arc<[ListenerContext]>,
-    listener: usize,
+    /// `None` for a session from another process whose listener this one does not have.
+    listener: Option<usize>,
     /// What it takes up of what is limited, as a connection and as the session that it becomes.
     permits: SessionPermits,
 }
@@ -206,9 +228,37 @@ impl ConnectionSeat {
         Self {
             load: Arc::clone(load),
             listeners,
-            listener,
+            listener: Some(listener),
             permits: SessionPermits::default(),
         }
+    }
+
+    /// A place for a session that another process accepted, at the listener of this name.
+    pub(super) fn inherit(
+        shared: &Shared,
+        name: &ListenerName,
+        load: &Arc<WorkerLoad>,
+        permits: SessionPermits,
+    ) -> Self {
+        load.connections.fetch_add(1, Ordering::Relaxed);
+        let listeners = Arc::clone(&shared.listeners);
+        let same = |listener: &ListenerContext| listener.config.name == *name;
+        let listener = listeners.iter().position(same);
+        if let Some(listener) = listener {
+            listeners[listener].open.fetch_add(1, Ordering::Relaxed);
+            listeners[listener].metrics.inherited();
+        }
+        Self {
+            load: Arc::clone(load),
+            listeners,
+            listener,
+            permits,
+        }
+    }
+
+    /// What it takes up of what is limited.
+    pub(super) fn permits(&self) -> &SessionPermits {
+        &self.permits
     }
 
     /// Holds the client's permit for as long as the connection is open.
@@ -230,9 +280,11 @@ impl ConnectionSeat {
 impl Drop for ConnectionSeat {
     fn drop(&mut self) {
         self.load.connections.fetch_sub(1, Ordering::Relaxed);
-        let listener = &self.listeners[self.listener];
-        listener.open.fetch_sub(1, Ordering::Relaxed);
-        listener.metrics.closed();
+        if let Some(listener) = self.listener {
+            let listener = &self.listeners[listener];
+            listener.open.fetch_sub(1, Ordering::Relaxed);
+            listener.metrics.closed();
+        }
     }
 }
 

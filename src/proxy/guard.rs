@@ -8,6 +8,7 @@ use crate::base::clock;
 use crate::core::http::origin;
 use crate::core::limits::{Holder, LoadPermit, Permit, network_of};
 use crate::core::wire::handshake::Kind;
+use crate::live::Live;
 use crate::proxy::pipeline::{Exchange, Plan};
 use crate::proxy::refusal::{Quota, Refusal};
 
@@ -39,6 +40,20 @@ impl SessionPermits {
     pub(super) fn join(&mut self, other: Self) {
         self.load = self.load.take().or(other.load);
         self.add(other.held);
+    }
+
+    /// For whom something is counted, beside the node.
+    pub(super) fn holders(&self) -> Vec<Holder> {
+        self.held.iter().map(|held| held.holder().clone()).collect()
+    }
+
+    /// Those of a session that another process let in: it is there, whatever the limits are.
+    pub(super) fn inherit(live: &Live, holders: Vec<Holder>) -> Self {
+        let take = |holder| live.quotas.counts.take(holder, usize::MAX).ok();
+        Self {
+            load: Some(live.load.session_regardless()),
+            held: holders.into_iter().filter_map(take).collect(),
+        }
     }
 }
 

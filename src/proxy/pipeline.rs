@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use http::header::{HOST, LOCATION};
+use http::header::{CONNECTION, HOST, LOCATION};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -79,10 +79,16 @@ pub(super) struct Plan {
 pub(super) async fn answer(connection: Rc<Connection>, request: Request<Incoming>) -> Reply {
     let (head, body) = request.into_parts();
     let exchange = Exchange::begin(connection, &head);
-    match road(&exchange, head, body).await {
+    let mut response = match road(&exchange, head, body).await {
         Ok(response) => response,
         Err((refusal, way)) => exchange.refuse(&refusal, way),
+    };
+    let ordinary = response.status() != StatusCode::SWITCHING_PROTOCOLS;
+    if ordinary && !exchange.connection.worker.keeps_connections() {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(CONNECTION, close);
     }
+    response
 }
 
 /// What a client gets.
@@ -127,7 +133,17 @@ async fn road(
         .map_err(|refusal| (refusal, way.clone()))?;
     exchange.place(&mut plan, &head, matches!(kind, Kind::WebSocket(_)));
     let answer = match kind {
-        Kind::WebSocket(offer) => upgrade::upgrade(exchange, plan, head, &offer).await,
+        // The 101 of a connection that is parting would say so, and no client would believe it.
+        Kind::WebSocket(_) if exchange.connection.is_parting() => Err(Refusal::Stopping),
+        Kind::WebSocket(offer) => {
+            exchange.connection.set_upgrading(true);
+            let answer = upgrade::upgrade(exchange, plan, head, &offer).await;
+            let granted = |reply: &Reply| reply.status() == StatusCode::SWITCHING_PROTOCOLS;
+            exchange
+                .connection
+                .set_upgrading(answer.as_ref().is_ok_and(granted));
+            answer
+        }
         _ => plain::forward(exchange, plan, head, body).await,
     };
     answer.map_err(|refusal| (refusal, way))

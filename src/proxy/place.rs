@@ -5,12 +5,13 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use crate::base::clock;
-use crate::base::names::{BackendId, RouteName};
-use crate::config::snapshot::ProxyVersion;
+use crate::base::names::{BackendId, RouteName, UpstreamName};
+use crate::config::snapshot::{Passive, ProxyVersion};
 use crate::core::health::{Outcome, Vitals};
 use crate::core::routing::{Member, Upstream};
 use crate::core::wire::proxy_protocol::{self, Header};
@@ -24,6 +25,15 @@ use crate::telemetry::metrics::NodeMetrics;
 
 /// TCP keepalive towards backends, so that a half-open one is found even where nothing is sent.
 const KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// For a backend that no table has.
+const NO_JUDGEMENT: Passive = Passive {
+    failures: 0,
+    ejection: Duration::ZERO,
+    ejection_max: Duration::ZERO,
+    ejected_share_max: 0.0,
+    early_close: Duration::ZERO,
+};
 
 /// The candidates of one request.
 pub(super) struct Candidates<'r> {
@@ -42,7 +52,8 @@ pub(super) struct Candidates<'r> {
 }
 
 /// Addresses of a client's connection, for a PROXY header.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Ends {
     pub(super) client: Option<SocketAddr>,
     pub(super) local: Option<SocketAddr>,
@@ -131,7 +142,8 @@ impl<'r> Candidates<'r> {
         if let Some(index) = members.iter().position(|member| member.id == *id) {
             let pick = |tried: &[usize]| {
                 let random = fastrand::u64(..);
-                self.upstream.pick(self.key, tried, clock::now(), random)
+                self.upstream
+                    .pick_for_session(self.key, tried, clock::now(), random)
             };
             if pick(&[index]).is_some() {
                 self.tried.push(index);
@@ -244,6 +256,26 @@ impl BackendSeat {
             node: Arc::clone(&worker.shared.node),
             upstream: Arc::downgrade(upstream),
             session,
+        }
+    }
+
+    /// A place for a session that another process brought. A backend that the table does not have
+    /// keeps its sessions, and nobody asks how it is.
+    pub(super) fn inherit(worker: &Worker, upstream: &UpstreamName, backend: &BackendId) -> Self {
+        let table = worker.live().table();
+        if let Some(upstream) = table.upstream(upstream)
+            && let Some(member) = upstream.member(backend)
+        {
+            return Self::take(worker, upstream, member, true);
+        }
+        let vitals = Vitals::new(None, &NO_JUDGEMENT, clock::now());
+        vitals.session_began();
+        Self {
+            id: backend.clone(),
+            vitals: Arc::new(vitals),
+            node: Arc::clone(&worker.shared.node),
+            upstream: Weak::new(),
+            session: true,
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
+use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -34,11 +35,14 @@ const WAIT_LAST: Duration = Duration::from_secs(1);
 const ANSWER_SHARE: u32 = 4;
 
 /// What a handshake needs to be made again. Only sessions of routes that ask for it keep this.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Resumption {
     /// Path and query, as the first backend saw them.
     target: Box<str>,
     /// Fields as the first backend saw them, a line each: a map would be several times as big.
-    head: Box<[u8]>,
+    #[serde(with = "crate::base::blob")]
+    head: Vec<u8>,
     ends: Ends,
     /// What the client was told of extensions.
     terms: Box<str>,
@@ -90,9 +94,10 @@ impl Resumption {
             head.extend_from_slice(value.as_bytes());
             head.push(b'\n');
         }
+        head.shrink_to_fit();
         Self {
             target: target.into(),
-            head: head.into_boxed_slice(),
+            head,
             ends,
             terms: extension::terms(answer).into(),
             bounds,

@@ -1,6 +1,8 @@
 //! A worker's live sessions: each is a small task around its relay, is found by its id, is woken
 //! when it is due, and leaves one record (I6).
 
+mod handover;
+
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -30,10 +32,11 @@ use crate::proxy::reconnect::{NotResumed, Reached, Resume, Resumption};
 use crate::telemetry::metrics::{Direction, RouteMetrics};
 
 /// All of a worker's.
-#[derive(Default)]
 pub(super) struct Sessions {
     live: RefCell<BTreeMap<SessionId, Rc<Session>>>,
     wheel: RefCell<Wheel<SessionId>>,
+    /// Those on which nothing moves until it is known whose they are.
+    held: RefCell<Vec<Rc<Session>>>,
 }
 
 /// One of them.
@@ -55,7 +58,8 @@ pub(super) struct Session {
     key: Option<Box<[u8]>>,
     /// The tick at which the wheel brings it up.
     armed: Cell<Tick>,
-    _connection: ConnectionSeat,
+    custody: Cell<Custody>,
+    connection: ConnectionSeat,
 }
 
 /// What a session is made of at its 101.
@@ -79,7 +83,7 @@ pub(super) fn start(worker: &Rc<Worker>, beginning: Beginning) {
     let (id, began) = (beginning.facts.id, clock::now());
     beginning.metrics.began(beginning.facts.handshake);
     beginning.backend.established();
-    let session = Rc::new(Session {
+    let session = Session {
         id,
         facts: RefCell::new(Arc::new(beginning.facts)),
         relay: RefCell::new(beginning.relay),
@@ -91,14 +95,20 @@ pub(super) fn start(worker: &Rc<Worker>, beginning: Beginning) {
         gathered: Cell::default(),
         key: beginning.key,
         armed: Cell::new(Tick::MAX),
-        _connection: beginning.connection,
-    });
+        custody: Cell::new(Custody::Here),
+        connection: beginning.connection,
+    };
+    enter(worker, Rc::new(session));
+}
+
+/// Gives a session its task.
+fn enter(worker: &Rc<Worker>, session: Rc<Session>) {
     worker.load.sessions.fetch_add(1, Ordering::Relaxed);
     worker
         .sessions
         .live
         .borrow_mut()
-        .insert(id, Rc::clone(&session));
+        .insert(session.id, Rc::clone(&session));
     let run = Run {
         worker: Rc::clone(worker),
         session,
@@ -124,18 +134,26 @@ type Attempt = Pin<Box<dyn Future<Output = Result<Reached, NotResumed>>>>;
 
 impl Run {
     async fn finish(mut self) {
-        let ending = poll_fn(|cx| self.poll(cx)).await;
-        self.ending = Some(ending);
+        self.ending = poll_fn(|cx| self.poll(cx)).await;
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
+    /// Ready without an ending when another process has the session.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Ending>> {
         loop {
             let turn = {
                 let mut relay = self.session.relay.borrow_mut();
+                match self.session.custody.get() {
+                    Custody::Here | Custody::Stays => {}
+                    Custody::Held => {
+                        relay.rest(cx);
+                        return Poll::Pending;
+                    }
+                    Custody::Gone => return Poll::Ready(None),
+                }
                 relay.poll(cx, &mut self.worker.scratch(), self.worker.tick())
             };
             match turn {
-                Poll::Ready(Turn::Ended(ending)) => return Poll::Ready(ending),
+                Poll::Ready(Turn::Ended(ending)) => return Poll::Ready(Some(ending)),
                 Poll::Ready(Turn::Bereft(reason)) => self.look_for_another(reason),
                 Poll::Pending => {}
             }
@@ -190,6 +208,9 @@ impl Run {
 
 impl Drop for Run {
     fn drop(&mut self) {
+        if self.session.custody.get() == Custody::Gone {
+            return;
+        }
         let aborted = Ending {
             by: EndedBy::Gateway,
             cause: Cause::Aborted,
@@ -199,6 +220,19 @@ impl Drop for Run {
         self.worker
             .end(&self.session, self.ending.unwrap_or(aborted));
     }
+}
+
+/// Who moves a session's bytes. Only `handover` changes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Custody {
+    /// This process.
+    Here,
+    /// This process, whatever else goes to another.
+    Stays,
+    /// Nobody, while another process decides whether it takes it.
+    Held,
+    /// Another process, which writes its record too.
+    Gone,
 }
 
 impl Worker {
@@ -226,6 +260,11 @@ impl Worker {
 }
 
 impl Session {
+    /// Whether this process may move its bytes and decide on its end.
+    fn is_here(&self) -> bool {
+        matches!(self.custody.get(), Custody::Here | Custody::Stays)
+    }
+
     /// The backend has no part in it any more.
     fn part(&self, reason: ResumeReason) {
         let Some((seat, since)) = self.backend.borrow_mut().take() else {
@@ -315,6 +354,17 @@ impl Session {
 }
 
 impl Sessions {
+    /// None yet; the first tick is `now`.
+    pub(super) fn new(now: Tick) -> Self {
+        let mut wheel = Wheel::default();
+        wheel.advance(now);
+        Self {
+            live: RefCell::default(),
+            wheel: RefCell::new(wheel),
+            held: RefCell::default(),
+        }
+    }
+
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.live.borrow().len()
@@ -342,8 +392,11 @@ impl Sessions {
                 continue;
             }
             session.armed.set(Tick::MAX);
-            session.relay.borrow_mut().expire(now);
-            self.arm(&session);
+            // One that is held is armed again if it stays.
+            if session.is_here() {
+                session.relay.borrow_mut().expire(now);
+                self.arm(&session);
+            }
         }
     }
 
@@ -389,6 +442,7 @@ impl Sessions {
         let sessions = self.taken(query);
         sessions
             .iter()
+            .filter(|session| session.is_here())
             .filter(|session| session.relay.borrow_mut().close(order, now))
             .count()
     }
@@ -409,7 +463,7 @@ impl Sessions {
             Leavers::Ids(ids) => ids.iter().filter_map(|id| self.find(*id)).collect(),
         };
         let mut departures = Departures::default();
-        for session in sessions {
+        for session in sessions.iter().filter(|session| session.is_here()) {
             let mut relay = session.relay.borrow_mut();
             if relay.leave(order, now) {
                 departures.moving += 1;

@@ -16,7 +16,7 @@ use crate::core::session::record::Cause;
 use crate::io::net::listener::Bound;
 use crate::live::{CloseOrder, SessionQuery, WorkerCommand, WorkerHandle};
 use crate::proxy::accept::{self, ARRIVALS_MAX, Arrival, Neighbour};
-use crate::proxy::context::{TICK, Worker};
+use crate::proxy::context::{Standing, TICK, Worker};
 
 pub use crate::proxy::context::{ListenerContext, Shared};
 
@@ -125,7 +125,7 @@ impl Worker {
     }
 
     /// Whoever asked may have given up waiting; that is no fault here.
-    fn carry_out(&self, command: WorkerCommand) {
+    fn carry_out(self: &Rc<Self>, command: WorkerCommand) {
         match command {
             WorkerCommand::Sessions {
                 query,
@@ -155,6 +155,27 @@ impl Worker {
                 self.sessions.gather();
                 let _ = answer.send(());
             }
+            WorkerCommand::Pack {
+                after,
+                limit,
+                answer,
+            } => {
+                let _ = answer.send(self.pack(after, limit));
+            }
+            WorkerCommand::Release {
+                taken,
+                resume,
+                answer,
+            } => {
+                let _ = answer.send(self.release(&taken, resume));
+            }
+            WorkerCommand::Adopt {
+                parcels,
+                go,
+                answer,
+            } => {
+                let _ = answer.send(self.adopt(parcels, go));
+            }
             WorkerCommand::Shutdown { answer, .. } => {
                 let _ = answer.send(0);
             }
@@ -177,7 +198,7 @@ async fn shut_down(
     arrivals: &mut mpsc::Receiver<Arrival>,
     grace: Duration,
 ) -> usize {
-    worker.stop();
+    worker.stand(Standing::Stopping);
     let began = Instant::now();
     let ids = worker.sessions.ids();
     let count = u32::try_from(ids.len()).unwrap_or(u32::MAX);

@@ -171,6 +171,16 @@ impl RouteMetrics {
         sessions.live.increment(1.0);
     }
 
+    /// A session that another process began goes on here.
+    pub fn came(&self) {
+        self.sessions().live.increment(1.0);
+    }
+
+    /// A session goes on in another process.
+    pub fn left(&self) {
+        self.sessions().live.decrement(1.0);
+    }
+
     /// Adds what a live session relayed since it was last added.
     pub fn traffic(&self, direction: Direction, delta: &Traffic) {
         let counters = match direction {
@@ -318,6 +328,11 @@ impl ListenerMetrics {
         self.connections.increment(1.0);
     }
 
+    /// A connection that another process accepted is open here until `closed`.
+    pub fn inherited(&self) {
+        self.connections.increment(1.0);
+    }
+
     /// A connection that was accepted is gone, with its session if it had one.
     pub fn closed(&self) {
         self.connections.decrement(1.0);
@@ -339,6 +354,24 @@ impl ListenerMetrics {
     /// A connection began without a proper PROXY header.
     pub fn proxy_header_failed(&self) {
         self.proxy_header_failures.increment(1);
+    }
+}
+
+/// Which way things are handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handing {
+    /// From the process before this one.
+    In,
+    /// To the process after this one.
+    Out,
+}
+
+impl Handing {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::In => "in",
+            Self::Out => "out",
+        }
     }
 }
 
@@ -408,6 +441,29 @@ impl NodeMetrics {
     /// A configuration was refused.
     pub fn reload_refused(&self) {
         self.reload_failures.increment(1);
+    }
+
+    /// A hand-over came to its end.
+    pub fn handed_over(&self, handing: Handing, took: Duration) {
+        let names = [handing.as_str()];
+        self.metrics.counter(&table::HANDOVERS, &names).increment(1);
+        self.metrics
+            .gauge(&table::HANDOVER_SECONDS, &names)
+            .set(took.as_secs_f64());
+    }
+
+    /// Sessions came or went.
+    pub fn handed_sessions(&self, handing: Handing, sessions: usize) {
+        self.metrics
+            .counter(&table::HANDOVER_SESSIONS, &[handing.as_str()])
+            .increment(sessions as u64);
+    }
+
+    /// A hand-over broke off.
+    pub fn handover_failed(&self) {
+        self.metrics
+            .counter(&table::HANDOVER_FAILURES, &[])
+            .increment(1);
     }
 
     /// A backend of this upstream was ejected; rare, so no handle is kept.

@@ -19,6 +19,7 @@ mod backend_loss;
 mod edge;
 mod etcd_cli;
 mod examples;
+mod handover;
 mod http;
 mod keepalive;
 mod limits;

@@ -10,8 +10,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::backend::{read_head, switching, upgrade, wait_for_end};
-use crate::support::peers::{Language, Server};
-use crate::support::raw::{Raw, masked, unmasked};
+use crate::support::peers::{Language, Server, run_client};
+use crate::support::raw::{Raw, UPGRADE, masked, unmasked};
 use crate::support::{Backend, Client, Dial, Gateway, config, eventually, http, soon};
 
 const RECONNECT: &str = "on_backend_loss = \"reconnect\"";
@@ -425,4 +425,52 @@ async fn routes_that_do_not_ask_for_it_are_not_touched() {
     assert_eq!(client.end().await, Some((1012, "restart".to_owned())));
     drop(client);
     let _ = http::get(gateway.address(), "/", &[]).await;
+}
+
+/// Two servers of one library, which compress, and a client that does.
+async fn compressed_sessions_move(language: Language) {
+    let servers = [(); 2].map(|()| Server::start(language, "server", &[]));
+    let gateway = start(&servers.each_ref().map(|server| server.address), "").await;
+    let uri = format!("ws://{}/", gateway.address());
+    let words = ["!restart", "!restart", "!die"];
+    let arguments = std::iter::once(uri).chain(words.map(str::to_owned));
+    run_client(Language::Python, "mover", arguments.collect()).await;
+    let record = gateway.wait_for_records(1).await.remove(0);
+    assert_eq!((&*record.ended_by, record.resumes), ("client", 3));
+    assert_eq!(record.messages_lost, 0);
+}
+
+#[tokio::test]
+async fn compressed_sessions_move_between_node_servers() {
+    compressed_sessions_move(Language::Node).await;
+}
+
+#[tokio::test]
+async fn compressed_sessions_move_between_python_servers() {
+    compressed_sessions_move(Language::Python).await;
+}
+
+#[tokio::test]
+async fn other_terms_of_compression_end_the_session() {
+    // Node keeps the largest window, Python says twelve bits.
+    let servers = [
+        Server::start(Language::Node, "server", &[]),
+        Server::start(Language::Python, "server", &[]),
+    ];
+    let gateway = start(&servers.each_ref().map(|server| server.address), "").await;
+    let mut client = Raw::connect(gateway.address()).await;
+    let offer = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n";
+    client
+        .write(UPGRADE.replacen("\r\n\r\n", &format!("\r\n{offer}"), 1))
+        .await;
+    let head = client.read_head().await;
+    assert!(head.contains("client_no_context_takeover"), "{head}");
+    client.write(masked(0x81, b"!restart")).await;
+    let told = client.read_to_end().await;
+    let reason = String::from_utf8_lossy(&told[4..]);
+    assert_eq!((told[0], &told[2..4]), (0x88, &[3, 244][..]), "1012");
+    assert!(reason.contains("other extensions"), "{reason}");
+    drop(client);
+    let record = gateway.wait_for_records(1).await.remove(0);
+    assert_eq!(&*record.cause, "not_resumable");
 }

@@ -22,6 +22,7 @@ use crate::control::supervisor::{Configuration, Supervisor};
 use crate::core::routing::RoutingTable;
 use crate::core::session::record::Facts;
 use crate::core::session::resume::Moves;
+use crate::io::net::listener::Inheritance;
 use crate::io::tls::client::BackendTls;
 use crate::live::{CloseOrder, Departures, Live, Phase, SessionView, WorkerCommand, WorkerHandle};
 use crate::telemetry::metrics::{Metrics, NodeMetrics, RouteMetrics};
@@ -221,6 +222,9 @@ async fn work(
                 told.lock().expect("not poisoned").gathers += 1;
                 let _ = answer.send(());
             }
+            WorkerCommand::Pack { .. }
+            | WorkerCommand::Release { .. }
+            | WorkerCommand::Adopt { .. } => {}
             WorkerCommand::Shutdown { answer, .. } => {
                 let _ = answer.send(0);
             }
@@ -237,11 +241,11 @@ pub(crate) struct Served {
 
 pub(crate) fn serve(listen: &str, token: Option<&str>, workers: Vec<Vec<SessionView>>) -> Served {
     let listen = listen.parse().expect("an address");
-    let bound = server::bind(&Admin {
+    let admin = Admin {
         listen,
         token: token.map(Secret::new),
-    })
-    .expect("it binds");
+    };
+    let bound = server::bind(&admin, &mut Inheritance::default()).expect("it binds");
     let address = match bound.address() {
         ListenAddr::Tcp(address) => BackendAddr::Ip(*address),
         ListenAddr::Unix(path) => BackendAddr::Unix(path.clone()),

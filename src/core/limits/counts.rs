@@ -82,6 +82,13 @@ impl Counts {
     }
 }
 
+impl Permit {
+    /// Whose it is.
+    pub fn holder(&self) -> &Holder {
+        &self.holder
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
         let mut counts = lock(&self.shards[self.shard]);

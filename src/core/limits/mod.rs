@@ -13,6 +13,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 use crate::base::names::{ListenerName, RouteName};
 use crate::config::limits::{PrefixLengths, Rate};
@@ -23,7 +24,8 @@ pub use counts::{Counts, Full, Permit};
 pub use load::{Load, LoadPermit, Scarce};
 
 /// Who a count or a rate is kept for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Holder {
     /// All of a route.
     Route(RouteName),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::base::names::{BackendId, ListenerName, RouteName, UpstreamName};
 use crate::base::right::Right;
@@ -13,7 +13,8 @@ use crate::core::session::resume::Moves;
 
 /// What is known of a session at its 101. Only `backend` ever changes, when the session goes on
 /// with another one, and `right`, when it is renewed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Facts {
     /// Its name.
     pub id: SessionId,
@@ -46,7 +47,7 @@ pub struct Facts {
 }
 
 /// Who ended a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EndedBy {
     /// It closed or left first.
@@ -58,7 +59,7 @@ pub enum EndedBy {
 }
 
 /// Why a session ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
     /// A close frame began it: the ordinary way.
@@ -137,7 +138,8 @@ impl Cause {
 }
 
 /// How a session ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Ending {
     /// Who was first.
     pub by: EndedBy,

@@ -1,13 +1,16 @@
 //! One frame's header, read and written (RFC 6455, section 5.2). What a sequence of frames may be
 //! is `tracker`'s.
 
+use serde::{Deserialize, Serialize};
+
 /// Longest header: two bytes, eight of length, four of mask.
 pub const HEADER_MAX: usize = 14;
 /// Longest payload of a control frame (RFC 6455, section 5.5).
 pub const CONTROL_PAYLOAD_MAX: usize = 125;
 
 /// What a frame is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Opcode {
     /// More of the message that has begun.
     Continuation,

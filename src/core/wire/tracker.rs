@@ -2,12 +2,15 @@
 //! what it counts as, whether the sequence is allowed. It never looks into a payload but for the
 //! code of a close frame, and holds nothing but the bytes of a header that is not all there yet.
 
+use serde::{Deserialize, Serialize};
+
 use crate::base::traffic::Traffic;
 use crate::core::wire::frame::{FrameHeader, HEADER_MAX, Opcode};
 use crate::core::wire::position::Position;
 
 /// Who sends the frames.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Sender {
     /// Its frames are masked.
     Client,
@@ -16,7 +19,8 @@ pub enum Sender {
 }
 
 /// What the sender may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Rules {
     /// Longest payload of one frame, in bytes.
     pub frame_bytes: u64,
@@ -27,7 +31,8 @@ pub struct Rules {
 }
 
 /// What client and backend agreed on beyond RFC 6455.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Extensions {
     /// Nothing: every reserved bit is an error.
     None,
@@ -123,8 +128,8 @@ pub enum Stop {
     Closed,
     /// The frame at `forward` must not go on.
     Violation(Violation),
-    /// The frame of this many bytes at `forward` is the pong that was watched for. It is for the
-    /// gateway alone, counts as nothing, and is watched for no longer.
+    /// The frame of this many bytes at `forward` is a pong that was watched for. It is for the
+    /// gateway alone and counts as nothing.
     Pong(usize),
 }
 
@@ -132,7 +137,8 @@ pub enum Stop {
 pub const PING_BYTES: usize = 8;
 
 /// One direction of a session.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct FrameTracker {
     sender: Sender,
     rules: Rules,
@@ -152,7 +158,8 @@ pub struct FrameTracker {
 }
 
 /// What to count when the current frame ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 enum Frame {
     /// A fragment that does not end its message, or something an unknown extension made.
     Uncounted,
@@ -161,7 +168,8 @@ enum Frame {
 }
 
 /// The first two payload bytes of a close frame, unmasked as they come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct CloseCode {
     key: [u8; 2],
     bytes: [u8; 2],
@@ -192,6 +200,11 @@ impl FrameTracker {
         &self.carry[..usize::from(self.carry_len)]
     }
 
+    /// Whether it is one that following frames can lead to; asked of what another process wrote.
+    pub fn is_sound(&self) -> bool {
+        usize::from(self.carry_len) <= self.carry.len() && self.close.seen <= 2
+    }
+
     /// Whether everything forwarded so far is whole frames, so that a control frame may go in.
     pub fn at_boundary(&self) -> bool {
         self.remaining == 0
@@ -211,9 +224,15 @@ impl FrameTracker {
         }
     }
 
-    /// Stops at the pong with this payload from now on, or at none.
-    pub fn watch(&mut self, pong: Option<[u8; PING_BYTES]>) {
-        self.watched = pong;
+    /// The payload whose pongs are stopped at: one for the whole session, so that late ones are
+    /// known too.
+    pub fn watched(&self) -> Option<[u8; PING_BYTES]> {
+        self.watched
+    }
+
+    /// Stops at pongs with this payload from now on.
+    pub fn watch(&mut self, pong: [u8; PING_BYTES]) {
+        self.watched = Some(pong);
     }
 
     /// Another takes the sender's place, at the beginning of its first frame.
@@ -223,7 +242,6 @@ impl FrameTracker {
             "nobody can finish another's message"
         );
         self.carry_len = 0;
-        self.watched = None;
         self.close = CloseCode::default();
     }
 
@@ -302,10 +320,8 @@ impl FrameTracker {
                 };
                 let key = header.mask.unwrap_or_default();
                 let plain = payload.iter().zip(key.iter().cycle());
-                plain.map(|(byte, key)| byte ^ key).eq(watched).then(|| {
-                    self.watched = None;
-                    Stop::Pong(len)
-                })
+                let ours = plain.map(|(byte, key)| byte ^ key).eq(watched);
+                ours.then_some(Stop::Pong(len))
             }
             _ => None,
         }

@@ -1,11 +1,16 @@
 //! Where connections come in: binding, and accepting without falling over when the system is out
 //! of something. What happens to a connection, and counting it, is the caller's.
 
+mod inherit;
+
 use std::fs::{self, Metadata};
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, Socket as RawSocket, Type};
@@ -16,6 +21,8 @@ use tokio::time::Instant;
 use crate::base::addr::ListenAddr;
 use crate::base::backoff::Backoff;
 use crate::io::net::socket::{self, Detached};
+
+pub use inherit::{Inheritance, Left, Owner};
 
 /// Waits after a failed accept. While they last, clients wait in the backlog.
 const WAITS: Backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(1));
@@ -29,6 +36,12 @@ pub struct ListenOptions {
     /// TCP keepalive time of accepted connections; `None` is off.
     pub keepalive: Option<Duration>,
 }
+
+/// For a socket that only processes of the gateway's own speak on.
+const PRIVATE: ListenOptions = ListenOptions {
+    backlog: 8,
+    keepalive: None,
+};
 
 /// The address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -44,13 +57,18 @@ pub enum BindError {
     NotASocket(PathBuf),
 }
 
-/// Binds every address of one listener, or none.
+/// Binds every address of one listener, or none. What a predecessor left for it is not bound again.
 ///
 /// `[::]` takes IPv4 clients too, unless `0.0.0.0` with the same port stands beside it.
 ///
 /// # Errors
 /// That of the first address that cannot be listened on.
-pub fn bind_all(listen: &[ListenAddr], options: ListenOptions) -> Result<Vec<Bound>, BindError> {
+pub fn bind_all(
+    listen: &[ListenAddr],
+    options: ListenOptions,
+    owner: &Owner,
+    inheritance: &mut Inheritance,
+) -> Result<Vec<Bound>, BindError> {
     let takes_v4 = |port: u16| {
         listen.iter().any(|other| match other {
             ListenAddr::Tcp(other) => {
@@ -61,22 +79,22 @@ pub fn bind_all(listen: &[ListenAddr], options: ListenOptions) -> Result<Vec<Bou
     };
     listen
         .iter()
-        .map(|listen| match listen {
-            ListenAddr::Tcp(address) => bind_tcp(*address, takes_v4(address.port()), options),
-            ListenAddr::Unix(path) => bind_unix(path, options),
+        .map(|listen| match (inheritance.take(owner, listen), listen) {
+            (Some(left), _) => left.enter_upon(options),
+            (None, ListenAddr::Tcp(address)) => {
+                bind_tcp(*address, takes_v4(address.port()), options)
+            }
+            (None, ListenAddr::Unix(path)) => bind_unix(path, options, None),
         })
         .collect()
 }
 
-/// Binds one address; see [`bind_all`].
+/// Binds a unix socket that only this user reaches.
 ///
 /// # Errors
-/// When the address cannot be listened on.
-pub fn bind(listen: &ListenAddr, options: ListenOptions) -> Result<Bound, BindError> {
-    match listen {
-        ListenAddr::Tcp(address) => bind_tcp(*address, false, options),
-        ListenAddr::Unix(path) => bind_unix(path, options),
-    }
+/// When it cannot be listened on.
+pub fn bind_private(path: &Path) -> Result<Bound, BindError> {
+    bind_unix(path, PRIVATE, Some(0o600))
 }
 
 fn bind_tcp(
@@ -100,6 +118,7 @@ fn bind_tcp(
         let real = socket.local_addr()?.as_socket().unwrap_or(address);
         Ok(Bound {
             socket,
+            asked: ListenAddr::Tcp(address),
             address: ListenAddr::Tcp(real),
             file: None,
         })
@@ -107,7 +126,7 @@ fn bind_tcp(
     bound().map_err(|error| BindError::System(ListenAddr::Tcp(address), error))
 }
 
-fn bind_unix(path: &Path, options: ListenOptions) -> Result<Bound, BindError> {
+fn bind_unix(path: &Path, options: ListenOptions, mode: Option<u32>) -> Result<Bound, BindError> {
     let refused = |error| BindError::System(ListenAddr::Unix(path.to_owned()), error);
     let at = SockAddr::unix(path).map_err(refused)?;
     if let Ok(found) = fs::symlink_metadata(path) {
@@ -118,11 +137,16 @@ fn bind_unix(path: &Path, options: ListenOptions) -> Result<Bound, BindError> {
         socket.set_nonblocking(true)?;
         socket.bind(&at)?;
         let file = SocketFile::of(path)?;
+        if let Some(mode) = mode {
+            // Before it listens, so that nobody was faster.
+            fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+        }
         socket.listen(backlog(options))?;
         Ok(Bound {
             socket,
+            asked: ListenAddr::Unix(path.to_owned()),
             address: ListenAddr::Unix(path.to_owned()),
-            file: Some(file),
+            file: Some(Arc::new(file)),
         })
     };
     bound().map_err(refused)
@@ -155,11 +179,13 @@ fn remove_stale(path: &Path, at: &SockAddr, found: &Metadata) -> Result<(), Bind
     }
 }
 
-/// A unix socket's file, removed at the end unless another process has put its own in place.
+/// A unix socket's file, removed at the end unless another process has put its own in place, or
+/// has been given the socket.
 #[derive(Debug)]
 struct SocketFile {
     path: PathBuf,
     identity: (u64, u64),
+    given: AtomicBool,
 }
 
 impl SocketFile {
@@ -167,6 +193,7 @@ impl SocketFile {
         Ok(Self {
             identity: identity(path)?,
             path: path.to_owned(),
+            given: AtomicBool::new(false),
         })
     }
 }
@@ -177,7 +204,8 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if identity(&self.path).is_ok_and(|now| now == self.identity) {
+        let ours = !self.given.load(Ordering::Relaxed);
+        if ours && identity(&self.path).is_ok_and(|now| now == self.identity) {
             // Nobody is left to tell, and the next start copes with a stale file.
             let _ = fs::remove_file(&self.path);
         }
@@ -188,11 +216,45 @@ impl Drop for SocketFile {
 #[derive(Debug)]
 pub struct Bound {
     socket: RawSocket,
+    /// As configured.
+    asked: ListenAddr,
     address: ListenAddr,
-    file: Option<SocketFile>,
+    file: Option<Arc<SocketFile>>,
 }
 
 impl Bound {
+    /// What was to be listened on, as configured: port 0 is still 0.
+    pub fn asked(&self) -> &ListenAddr {
+        &self.asked
+    }
+
+    /// A second handle to the same socket and its one queue of clients.
+    ///
+    /// # Errors
+    /// When the process is out of descriptors.
+    pub fn share(&self) -> io::Result<Self> {
+        Ok(Self {
+            socket: self.socket.try_clone()?,
+            asked: self.asked.clone(),
+            address: self.address.clone(),
+            file: self.file.clone(),
+        })
+    }
+
+    /// This process has the socket for good, and removes its file in the end.
+    pub fn keep_file(&self) {
+        if let Some(file) = &self.file {
+            file.given.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Another process has the socket now: its file is no longer ours to remove.
+    pub fn give_away(&self) {
+        if let Some(file) = &self.file {
+            file.given.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// Where it really listens: port 0 has become the port that the system chose.
     pub fn address(&self) -> &ListenAddr {
         &self.address
@@ -219,6 +281,12 @@ impl Bound {
             resume: None,
             _file: self.file,
         })
+    }
+}
+
+impl AsFd for Bound {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 
@@ -262,7 +330,7 @@ pub struct Acceptor {
     address: ListenAddr,
     waits: Backoff,
     resume: Option<Instant>,
-    _file: Option<SocketFile>,
+    _file: Option<Arc<SocketFile>>,
 }
 
 impl Acceptor {

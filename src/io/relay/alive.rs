@@ -3,6 +3,7 @@
 //! asked twice at once, and no timer is held: the worker's wheel brings a session up when a side
 //! could be due.
 
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::core::session::record::{Cause, EndedBy};
@@ -12,7 +13,8 @@ use crate::io::relay::{Relay, Side};
 use crate::live::CloseOrder;
 
 /// Whom the gateway pings, and when.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Keepalive {
     /// Silence of a side until it is asked.
     pub interval: Tick,
@@ -25,7 +27,8 @@ pub struct Keepalive {
 }
 
 /// Of a session whose sides are asked.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Alive {
     rules: Keepalive,
     client: Pulse,
@@ -33,7 +36,8 @@ pub(super) struct Alive {
 }
 
 /// What is known of one side.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Pulse {
     /// When it said something last.
     heard: Tick,
@@ -52,6 +56,28 @@ impl Alive {
             rules,
             client: pulse,
             backend: pulse,
+        }
+    }
+
+    /// For another process: how long ago, instead of when.
+    pub(super) fn pack(&self, now: Tick) -> Self {
+        self.shifted(|at| now.saturating_sub(at))
+    }
+
+    /// What another process packed.
+    pub(super) fn unpack(&self, now: Tick) -> Self {
+        self.shifted(|ago| now.saturating_sub(ago))
+    }
+
+    fn shifted(&self, shift: impl Fn(Tick) -> Tick) -> Self {
+        let pulse = |Pulse { heard, asked }: Pulse| Pulse {
+            heard: shift(heard),
+            asked: asked.map(&shift),
+        };
+        Self {
+            rules: self.rules,
+            client: pulse(self.client),
+            backend: pulse(self.backend),
         }
     }
 
@@ -141,16 +167,17 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
     }
 
     fn ask(&mut self, side: Side, now: Tick) {
-        let mut payload = [0; PING_BYTES];
-        aws_lc_rs::rand::fill(&mut payload).expect("the system has randomness");
         let (from, to) = match side {
             Side::Client => (&mut self.up, &mut self.down),
             Side::Backend => (&mut self.down, &mut self.up),
         };
+        let payload = from.tracker.watched().unwrap_or_else(|| {
+            let mut payload = [0; PING_BYTES];
+            aws_lc_rs::rand::fill(&mut payload).expect("the system has randomness");
+            from.tracker.watch(payload);
+            payload
+        });
         let asked = to.ping(payload);
-        if asked {
-            from.tracker.watch(Some(payload));
-        }
         if let Some(alive) = &mut self.alive {
             // Whoever cannot be asked just now is looked at again later.
             *alive.pulse(side) = Pulse {

@@ -5,6 +5,7 @@
 //! (`fork`); without a source, only what is left for the sink moves.
 
 mod fork;
+mod withhold;
 
 use std::io;
 use std::pin::Pin;
@@ -13,12 +14,14 @@ use std::task::{Context, Poll, ready};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::base::blob;
 use crate::core::wire::frame::{HEADER_MAX, Opcode, code_of_close, control_frame};
 use crate::core::wire::position::Position;
 use crate::core::wire::tracker::{FrameTracker, PING_BYTES, Stop, Tracked, Until, Violation};
 use crate::io::relay::flow::fork::Fork;
 
 pub(super) use crate::io::relay::flow::fork::Lost;
+pub(super) use crate::io::relay::flow::withhold::Withhold;
 
 /// Room in front of a read for the beginning of a header that the last read ended in.
 const CARRY_ROOM: usize = HEADER_MAX;
@@ -57,7 +60,8 @@ pub(super) enum Event {
     TurnOver,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 enum State {
     /// Forwarding.
     Open,
@@ -68,14 +72,17 @@ enum State {
 }
 
 /// A close frame of the gateway's own that waits for its place.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Goodbye {
+    #[serde(with = "blob")]
     frame: Vec<u8>,
     place: Place,
 }
 
 /// Where it goes in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum Place {
     /// Behind the frame that is passing.
     NextBoundary,
@@ -83,12 +90,14 @@ pub(super) enum Place {
     LastWord,
 }
 
-/// One direction.
-#[derive(Debug)]
+/// One direction. All of it goes along to another process.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Flow {
     pub(super) tracker: FrameTracker,
     state: State,
     /// Bytes that the sink has not taken yet, from `sent` on.
+    #[serde(with = "blob")]
     unsent: Vec<u8>,
     sent: usize,
     /// Where the first of `unsent` stands. Kept up only where the sink may be replaced.
@@ -104,6 +113,7 @@ pub(super) struct Flow {
     /// Payload of a ping of the gateway's own that waits for its place.
     ping: Option<[u8; PING_BYTES]>,
     /// What was read before the relay began.
+    #[serde(with = "blob")]
     early: Vec<u8>,
     goodbye: Option<Goodbye>,
     /// A close frame went to the sink, the source's or the gateway's.
@@ -117,28 +127,6 @@ pub(super) struct Flow {
     moved: bool,
     /// The source was heard since it was last asked.
     heard: bool,
-}
-
-/// Which close frames are for the gateway and not for the other side.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Withhold {
-    /// None.
-    #[default]
-    Nothing,
-    /// Those of a backend that goes away and has no quarrel with the client.
-    GoingAway,
-    /// Those, and what may be an answer to the gateway's own.
-    Answers,
-}
-
-impl Withhold {
-    fn takes(self, code: Option<u16>) -> bool {
-        match self {
-            Self::Nothing => false,
-            Self::GoingAway => matches!(code, Some(1001 | 1012)),
-            Self::Answers => matches!(code, None | Some(1000 | 1001 | 1005 | 1012)),
-        }
-    }
 }
 
 impl Flow {

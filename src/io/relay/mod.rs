@@ -8,10 +8,12 @@
 mod alive;
 mod flow;
 mod moving;
+mod state;
 
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::base::traffic::Traffic;
@@ -27,6 +29,7 @@ use crate::live::CloseOrder;
 
 pub use crate::io::relay::alive::Keepalive;
 pub use crate::io::relay::flow::Scratch;
+pub use crate::io::relay::state::{RelayState, Unsound};
 
 /// What a session is allowed in time, in ticks of the worker's wheel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +88,8 @@ pub enum Turn {
 /// Part of `Times::close` that a backend has for its last word to a client that broke the rules.
 const LAST_WORD_SHARE: Tick = 5;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 enum Side {
     Client,
     Backend,
@@ -338,6 +342,11 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
         self.times.idle.map(|idle| self.active.saturating_add(idle))
     }
 
+    /// Nothing is to be moved now; whoever calls `wake` finds the task.
+    pub fn rest(&mut self, cx: &Context<'_>) {
+        self.remember(cx.waker());
+    }
+
     fn remember(&mut self, waker: &Waker) {
         if !self
             .waker
@@ -348,7 +357,8 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
         }
     }
 
-    fn wake(&self) {
+    /// Has it polled once more.
+    pub fn wake(&self) {
         if let Some(waker) = &self.waker {
             waker.wake_by_ref();
         }

@@ -2,6 +2,7 @@
 //! message boundary in both directions; then the client's half lives alone until another backend is
 //! attached, or nobody took over and the session ends.
 
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::core::session::record::{Cause, EndedBy};
@@ -13,7 +14,8 @@ use crate::io::relay::{Relay, mask};
 use crate::live::LeaveOrder;
 
 /// Why a session leaves its backend, and how it ends if no other takes it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Departure {
     /// What the next backend is told.
     reason: ResumeReason,
@@ -29,7 +31,8 @@ struct Departure {
 }
 
 /// Of a session that may move.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Moving {
     /// Bytes of the client's that are held at most.
     hold_max: usize,
@@ -37,7 +40,8 @@ pub(super) struct Moving {
     moves: Moves,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 enum Phase {
     /// It has a backend, and stays.
     Settled,
@@ -58,6 +62,26 @@ enum Phase {
 }
 
 impl Moving {
+    /// For another process: times count from `now`, and whoever drives the relay there has to be
+    /// told again that a backend is wanted.
+    pub(super) fn pack(&self, now: Tick) -> Self {
+        let mut packed = self.clone();
+        match &mut packed.phase {
+            Phase::Settled => {}
+            Phase::Leaving { until, .. } => *until = until.saturating_sub(now),
+            Phase::Bereft { told, .. } => *told = false,
+        }
+        packed
+    }
+
+    /// What another process packed.
+    pub(super) fn unpack(mut self, now: Tick) -> Self {
+        if let Phase::Leaving { until, .. } = &mut self.phase {
+            *until = until.saturating_add(now);
+        }
+        self
+    }
+
     fn lost(&mut self, lost: Lost) {
         self.moves.messages_lost += lost.messages;
         self.moves.bytes_lost += lost.bytes;

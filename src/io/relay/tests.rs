@@ -1,5 +1,8 @@
 //! Sessions over in-memory streams of any width, with a clock that the test owns.
 
+mod moving;
+mod random;
+
 use std::future::poll_fn;
 
 use proptest::prelude::*;

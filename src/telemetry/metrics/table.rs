@@ -109,6 +109,15 @@ table! {
         "Attempts to reach a backend that failed, by reason; another backend may have taken the \
          request.";
 
+    HANDOVERS = Counter, Count, "sessile_handovers_total", ["direction"],
+        "Hand-overs that came to their end, by direction: `in` from the process before this one, \
+         `out` to the one after it.";
+    HANDOVER_FAILURES = Counter, Count, "sessile_handover_failures_total", [],
+        "Hand-overs that broke off; each process goes on with the sessions that it has then.";
+    HANDOVER_SESSIONS = Counter, Count, "sessile_handover_sessions_total", ["direction"],
+        "Sessions that came (`in`) or went (`out`) by hand-over.";
+    HANDOVER_SECONDS = Gauge, Seconds, "sessile_handover_seconds", ["direction"],
+        "How long the last hand-over took.";
     AUTHENTICATIONS = Counter, Count, "sessile_authentications_total",
         ["authenticator", "outcome"],
         "Credentials that were judged, by outcome: ok, anonymous, or why they do not count; \

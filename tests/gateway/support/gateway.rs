@@ -1,6 +1,7 @@
 //! A gateway in a process of its own. Whoever drops one learns whether it ended well.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
@@ -18,13 +19,15 @@ use super::admin::{self, Answer};
 use super::records::{self, Record};
 use super::{DEADLINE, config, eventually};
 
+/// The hand-over socket's name.
+const DOOR: &str = "handover.sock";
 /// For connections whose clients are gone to be seen to be gone.
 const SETTLE: Duration = Duration::from_millis(500);
 
 /// A running gateway. On drop it must have no live session left, end on SIGTERM and exit with 0.
 pub struct Gateway {
     child: Child,
-    directory: TempDir,
+    directory: Arc<TempDir>,
     log: Arc<Mutex<String>>,
     listeners: BTreeMap<String, SocketAddr>,
     /// Set when a test took its end, or its leftovers, into its own hands.
@@ -44,19 +47,69 @@ impl Gateway {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let text = config::complete(test_config, directory.path());
         let text = text.replacen("[admin]\n", &format!("[admin]\ntoken = \"{token}\"\n"), 1);
-        Self::launch(directory, &text, Some(token.to_owned())).await
+        Self::launch(directory.into(), &text, Some(token.to_owned()), &[]).await
     }
 
     /// The same in a directory that has files already, such as certificates.
     pub async fn start_in(directory: TempDir, test_config: &str) -> Self {
         let text = config::complete(test_config, directory.path());
-        Self::launch(directory, &text, None).await
+        Self::launch(directory.into(), &text, None, &[]).await
     }
 
-    async fn launch(directory: TempDir, text: &str, token: Option<String>) -> Self {
+    /// One that can be succeeded.
+    pub async fn start_with_handover(test_config: &str) -> Self {
+        Self::start_with_handover_in(tempfile::tempdir().expect("a directory"), test_config).await
+    }
+
+    /// The same in a directory that has files already.
+    pub async fn start_with_handover_in(directory: TempDir, test_config: &str) -> Self {
+        let text = config::complete(test_config, directory.path());
+        let door = directory.path().join(DOOR);
+        Self::launch(
+            directory.into(),
+            &text,
+            None,
+            &["--take-over".as_ref(), door.as_os_str()],
+        )
+        .await
+    }
+
+    /// Starts the process that takes over from this one, and waits until it has everything that
+    /// it gets.
+    pub async fn succeed(&self) -> Self {
+        let path = self.config_path();
+        let text = fs::read_to_string(path).expect("a config file");
+        let door = self.door();
+        let arguments = ["--take-over".as_ref(), door.as_os_str()];
+        let directory = Arc::clone(&self.directory);
+        let next = Self::launch(directory, &text, self.token.clone(), &arguments).await;
+        eventually("everything is taken over", async || {
+            !next.get("/v1/status")["taken_over"].is_null()
+        })
+        .await;
+        next
+    }
+
+    /// Where it waits for the next process.
+    pub fn door(&self) -> PathBuf {
+        self.directory.path().join(DOOR)
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    async fn launch(
+        directory: Arc<TempDir>,
+        text: &str,
+        token: Option<String>,
+        arguments: &[&OsStr],
+    ) -> Self {
         let path = directory.path().join("gateway.toml");
         fs::write(&path, text).expect("a config file");
         let mut child = command(&path)
+            .args(arguments)
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
@@ -83,8 +136,15 @@ impl Gateway {
                 self.released = true;
                 panic!("the gateway ended at start with {status}:\n{}", self.log());
             }
-            if matches!(admin::request(&socket, None, "GET", "/readyz", ""), Ok(answer) if answer.status == 200)
-            {
+            let token = self.token.as_deref();
+            let answer = admin::request(&socket, token, "GET", "/v1/status", "");
+            // Not the process that it takes over from, which is at the same socket.
+            let ours = |answer: Answer| {
+                answer.status == 200 && answer.json()["pid"] == self.child.id() && {
+                    answer.json()["phase"] == "ready"
+                }
+            };
+            if answer.is_ok_and(ours) {
                 return;
             }
             if start.elapsed() > DEADLINE {

@@ -18,7 +18,14 @@ function echo(socket, data, binary, inPieces) {
 
 function session(socket, request) {
   const query = new URL(request.url, "http://server").searchParams;
-  socket.on("message", (data, binary) => echo(socket, data, binary, query.has("pieces")));
+  socket.on("message", (data, binary) => {
+    if (!binary && data.toString() === "!die") return process.kill(process.pid, "SIGKILL");
+    if (!binary && data.toString() === "!restart") {
+      closingHere.add(socket);
+      return socket.close(1012, "restarting");
+    }
+    echo(socket, data, binary, query.has("pieces"));
+  });
   socket.on("error", (error) => console.error(error.message));
   socket.on("close", (code, reason) => {
     if (!closingHere.has(socket) && code !== 1006) {

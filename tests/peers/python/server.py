@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import signal
 from urllib.parse import parse_qs, urlsplit
 
 from websockets.asyncio.server import serve
@@ -42,6 +44,10 @@ async def session(socket):
     try:
         while True:
             message = await socket.recv()
+            if message == "!die":
+                os.kill(os.getpid(), signal.SIGKILL)
+            if message == "!restart":
+                await socket.close(1012, "restarting")
             await socket.send(pieces(message) if "pieces" in query else message)
     except ConnectionClosed as end:
         if end.rcvd is not None:

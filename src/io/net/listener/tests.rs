@@ -11,6 +11,13 @@ const OPTIONS: ListenOptions = ListenOptions {
     keepalive: Some(Duration::from_secs(77)),
 };
 
+const OWNER: Owner = Owner::Admin;
+
+fn bind(listen: &ListenAddr, options: ListenOptions) -> Result<Bound, BindError> {
+    let listen = std::slice::from_ref(listen);
+    bind_all(listen, options, &OWNER, &mut Inheritance::default()).map(|mut bound| bound.remove(0))
+}
+
 fn local() -> ListenAddr {
     "127.0.0.1:0".parse().expect("an address")
 }
@@ -81,7 +88,12 @@ fn any_v6_address_takes_v4_too_unless_v4_stands_beside_it() {
         .iter()
         .map(|text| text.parse().expect("an address"))
         .collect();
-    assert_eq!(bind_all(&both, OPTIONS).expect("both fit").len(), 2);
+    assert_eq!(
+        bind_all(&both, OPTIONS, &OWNER, &mut Inheritance::default())
+            .expect("both fit")
+            .len(),
+        2
+    );
 }
 
 #[tokio::test]
@@ -163,4 +175,75 @@ async fn a_failed_accept_is_told_and_makes_the_next_one_wait() {
         listening.local_addr().expect("bound").as_socket(),
         Some(address)
     );
+}
+
+#[tokio::test]
+async fn an_inherited_socket_brings_its_queue_and_goes_to_whom_it_is_for() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = ListenAddr::Unix(directory.path().join("s"));
+    let before = [
+        bind(&local(), OPTIONS).expect("a free port"),
+        bind(&path, OPTIONS).expect("a free path"),
+    ];
+    let mut queued = std::net::TcpStream::connect(tcp(&before[0])).expect("a listener");
+    let mut inheritance = Inheritance::default();
+    for bound in &before {
+        let descriptor = bound.as_fd().try_clone_to_owned().expect("descriptors");
+        let left = Left::new(OWNER, bound.asked().clone(), descriptor);
+        inheritance.add(left.expect("it listens"));
+        bound.give_away();
+    }
+    let same = tcp(&before[0]);
+    let third = before[1].as_fd().try_clone_to_owned().expect("descriptors");
+    drop(before);
+
+    let stranger = Owner::Handover;
+    let asked = [local(), "127.0.0.1:1".parse().expect("an address")];
+    assert!(
+        inheritance.take(&stranger, &asked[0]).is_none(),
+        "a port of the system's choice"
+    );
+    assert!(inheritance.take(&OWNER, &asked[1]).is_none());
+    let bound = bind_all(&[local(), path.clone()], OPTIONS, &OWNER, &mut inheritance);
+    let mut bound = bound.expect("nothing has to be bound");
+    assert!(inheritance.is_empty());
+    assert!(
+        directory.path().join("s").exists(),
+        "whoever gave it did not remove it"
+    );
+    drop(bound.pop());
+    assert!(
+        directory.path().join("s").exists(),
+        "it is not ours for good yet"
+    );
+    let left = Left::new(OWNER, path.clone(), third);
+    inheritance.add(left.expect("it listens"));
+    let kept = bind_all(&[path], OPTIONS, &OWNER, &mut inheritance).expect("nothing to bind");
+    kept[0].keep_file();
+    drop(kept);
+    assert!(
+        !directory.path().join("s").exists(),
+        "it is ours to remove now"
+    );
+    let bound = bound.pop().expect("the other one");
+    assert_eq!(tcp(&bound), same);
+    let mut acceptor = bound.start().expect("a runtime");
+    let incoming = acceptor.accept().await.expect("who was in the queue");
+    let mut socket = incoming.socket.attach().expect("a runtime");
+    queued.write_all(b"hi").expect("a connection");
+    let mut read = [0; 2];
+    socket.read_exact(&mut read).await.expect("two bytes");
+}
+
+#[test]
+fn what_does_not_listen_there_is_not_inherited() {
+    let bound = bind(&local(), OPTIONS).expect("a free port");
+    let descriptor = || bound.as_fd().try_clone_to_owned().expect("descriptors");
+    let elsewhere = "127.0.0.2:0".parse().expect("an address");
+    assert!(Left::new(OWNER, elsewhere, descriptor()).is_err());
+    let path = ListenAddr::Unix("/run/s".into());
+    assert!(Left::new(OWNER, path, descriptor()).is_err());
+    let connected = std::net::TcpStream::connect(tcp(&bound)).expect("a listener");
+    assert!(Left::new(OWNER, local(), connected.into()).is_err());
+    assert!(Left::new(OWNER, local(), descriptor()).is_ok());
 }

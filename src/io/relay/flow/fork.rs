@@ -2,15 +2,21 @@
 //! the next sink, within a bound; the old one gets what is before it, and a close frame. A message
 //! of which a sink has had a part is never given to another (at most once).
 
+use serde::{Deserialize, Serialize};
+
+use crate::base::blob;
 use crate::core::wire::position::{Cut, Position};
 use crate::io::relay::flow::{Flow, State, Withhold};
 
 /// What is held between two sinks.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Fork {
     /// The close frame for the old sink, until its place has come.
+    #[serde(with = "blob::optional")]
     farewell: Option<Vec<u8>>,
     /// Whole frames for the next sink, which begin at a message boundary.
+    #[serde(with = "blob")]
     bytes: Vec<u8>,
     /// Most of them; then the source is not read.
     max: usize,
@@ -39,6 +45,11 @@ impl Fork {
 }
 
 impl Flow {
+    /// Whether it is one that polling can lead to; asked of what another process wrote.
+    pub(in crate::io::relay) fn is_sound(&self) -> bool {
+        self.tracker.is_sound() && self.sent <= self.unsent.len()
+    }
+
     /// Keeps up what a later change of the sink needs to know.
     pub(in crate::io::relay) fn expect_other_sinks(&mut self) {
         self.replaceable = true;

@@ -1,0 +1,206 @@
+//! A gateway's place is handed to the next process: first its listening sockets, so that no client
+//! is refused, then its sessions. `take` is the new process' part, `give` the old one's; a process
+//! plays the one when it starts and the other when it is replaced.
+
+mod give;
+mod take;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::io::handover::{Message, Wire, WireError};
+use crate::io::net::listener::{self, BindError, Inheritance, Owner};
+use crate::live::Live;
+use crate::telemetry::metrics::NodeMetrics;
+
+pub use take::{Predecessor, TakeError};
+
+/// For one message of the other process, while it has nothing else to do.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+
+/// What `--take-over` asks for, and what came of it so far.
+#[derive(Debug)]
+pub struct Claim {
+    path: PathBuf,
+    predecessor: Option<Predecessor>,
+    /// Sockets of the process before this one, for whoever binds.
+    pub inheritance: Inheritance,
+}
+
+impl Claim {
+    /// Asks the process that listens on `path`, if one does, for everything it has.
+    ///
+    /// # Errors
+    /// When there is one and it refuses, or does not answer.
+    pub async fn make(path: &Path) -> Result<Self, TakeError> {
+        let (predecessor, inheritance) = Predecessor::call(path).await?.unzip();
+        Ok(Self {
+            path: path.to_owned(),
+            predecessor,
+            inheritance: inheritance.unwrap_or_default(),
+        })
+    }
+
+    /// This process cannot take the other's place; that one goes on.
+    pub async fn give_up(&mut self, reason: String) {
+        if let Some(predecessor) = self.predecessor.take() {
+            predecessor.give_up(reason).await;
+        }
+    }
+
+    /// Everything is bound; `sockets` are second handles to all of it.
+    ///
+    /// # Errors
+    /// When the path cannot be listened on, if it is not inherited.
+    pub fn settle(
+        &mut self,
+        mut sockets: Vec<(Owner, listener::Bound)>,
+    ) -> Result<Handover, SettleError> {
+        let door = match self.inheritance.take_for(&Owner::Handover) {
+            Some(left) => left.listen_on()?,
+            None => listener::bind_private(&self.path)?,
+        };
+        sockets.push((Owner::Handover, door.share().map_err(SettleError::Share)?));
+        Ok(Handover {
+            predecessor: self.predecessor.take(),
+            door,
+            sockets,
+        })
+    }
+}
+
+/// The hand-over socket cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SettleError {
+    /// It cannot be listened on.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// Out of descriptors.
+    #[error("cannot keep a second handle to the hand-over socket")]
+    Share(#[source] io::Error),
+}
+
+/// A gateway that takes over, then waits for the process that will take over from it.
+#[derive(Debug)]
+pub struct Handover {
+    predecessor: Option<Predecessor>,
+    door: listener::Bound,
+    sockets: Vec<(Owner, listener::Bound)>,
+}
+
+/// How the place of this process ended, if not by a signal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Parting {
+    /// Another process has it, with so many sessions; so many stay here to their end.
+    Given {
+        /// With the other process.
+        sessions: usize,
+        /// Here.
+        staying: usize,
+    },
+    /// It never began: the process before goes on serving.
+    NotTaken(String),
+}
+
+/// A hand-over that runs beside the gateway.
+#[derive(Debug)]
+pub struct Running {
+    task: JoinHandle<Option<Parting>>,
+    stop: watch::Sender<bool>,
+}
+
+impl Handover {
+    /// Whether a process before this one still has sessions.
+    pub fn takes_over(&self) -> bool {
+        self.predecessor.is_some()
+    }
+
+    /// Begins; the gateway accepts already.
+    pub fn start(
+        self,
+        live: Arc<Live>,
+        node: Arc<NodeMetrics>,
+        ready: impl FnOnce() + Send + 'static,
+    ) -> Running {
+        let (stop, mut stopped) = watch::channel(false);
+        let task = tokio::spawn(async move {
+            if let Some(predecessor) = self.predecessor {
+                match predecessor.take(&live, &node, &mut stopped).await {
+                    Ok(()) => {}
+                    Err(TakeError::Interrupted) => return None,
+                    Err(error) => return Some(Parting::NotTaken(error.to_string())),
+                }
+            }
+            for (_, socket) in &self.sockets {
+                socket.keep_file();
+            }
+            ready();
+            let estate = give::Estate {
+                live,
+                node,
+                sockets: self.sockets,
+            };
+            estate.wait(self.door, &mut stopped).await
+        });
+        Running { task, stop }
+    }
+}
+
+impl Running {
+    /// Waits until this process has lost its place; for ever if it does not.
+    pub async fn parted(&mut self) -> Parting {
+        match (&mut self.task).await {
+            Ok(Some(parting)) => parting,
+            Ok(None) => std::future::pending().await,
+            Err(error) => {
+                tracing::error!(%error, "hand-over is off; please report it");
+                std::future::pending().await
+            }
+        }
+    }
+
+    /// Ends it at a moment when every session has one owner.
+    pub async fn stop(self) {
+        self.stop.send_replace(true);
+        if !self.task.is_finished() {
+            // What went wrong has been said where it did.
+            let _ = self.task.await;
+        }
+    }
+}
+
+/// Why a step did not come to its end.
+#[derive(Debug, thiserror::Error)]
+enum StepError {
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    #[error("the other process is gone")]
+    Gone,
+    #[error("the other process did not answer within {} s", .0.as_secs())]
+    Silent(Duration),
+    #[error("the other process said something else: {0}")]
+    Unexpected(String),
+    #[error("this process was told to stop")]
+    Stopped,
+}
+
+/// The next message, within `limit`, unless this process is told to stop.
+async fn hear<T: DeserializeOwned>(
+    wire: &mut Wire,
+    limit: Duration,
+    stop: &mut watch::Receiver<bool>,
+) -> Result<Message<T>, StepError> {
+    tokio::select! {
+        heard = tokio::time::timeout(limit, wire.receive()) => {
+            heard.map_err(|_| StepError::Silent(limit))??.ok_or(StepError::Gone)
+        }
+        // A sender that is gone is as good as its word.
+        _ = stop.wait_for(|stop| *stop) => Err(StepError::Stopped),
+    }
+}

@@ -1,0 +1,344 @@
+//! The old process: waits for its successor, gives it the listening sockets, then the sessions, and
+//! goes on as before if the other fails at any step.
+
+use std::os::fd::AsFd as _;
+use std::process;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::net::UnixStream;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::base::clock;
+use crate::base::session_id::SessionId;
+use crate::control::handover::{ANSWER_MAX, Parting, StepError, hear};
+use crate::io::handover::{FromNew, FromOld, PROTOCOL, STATE, VERSION, Wire, WireError, agree};
+use crate::io::net::listener::{self, Owner};
+use crate::io::net::socket::Detached;
+use crate::live::{Live, Packed, WorkerCommand};
+use crate::telemetry::metrics::{Handing, NodeMetrics};
+
+/// For the first word of whoever connects.
+const HELLO_MAX: Duration = Duration::from_secs(5);
+/// For the new process to bind and to start its workers.
+const START_MAX: Duration = Duration::from_secs(60);
+/// Handshakes and requests that are under way have this long to become a session or to end; what
+/// is left then ends with this process, over its grace time.
+const FOLLOW_MAX: Duration = Duration::from_secs(5);
+/// Between looks at those.
+const FOLLOW_EVERY: Duration = Duration::from_millis(20);
+/// Sessions of one worker that are out of everybody's hands at once.
+const BATCH: usize = 32;
+
+/// Everything that a process can leave.
+pub(super) struct Estate {
+    pub(super) live: Arc<Live>,
+    pub(super) node: Arc<NodeMetrics>,
+    pub(super) sockets: Vec<(Owner, listener::Bound)>,
+}
+
+/// Sessions that went, and those that do not.
+#[derive(Clone, Copy, Debug, Default)]
+struct Moved {
+    sessions: usize,
+    staying: usize,
+}
+
+impl Estate {
+    /// Waits for whoever comes to the door, until one has everything. `None` when the gateway
+    /// stops first.
+    pub(super) async fn wait(
+        self,
+        door: listener::Bound,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Option<Parting> {
+        let mut door = match door.start() {
+            Ok(door) => door,
+            Err(error) => {
+                tracing::error!(%error, "hand-over is off: its socket cannot be watched");
+                return None;
+            }
+        };
+        loop {
+            let came = tokio::select! {
+                came = door.accept() => came,
+                _ = stop.wait_for(|stop| *stop) => return None,
+            };
+            let stream = match came.map(|incoming| incoming.socket) {
+                Ok(Detached::Unix(stream)) => UnixStream::from_std(stream),
+                Ok(Detached::Tcp(_)) => continue,
+                Err(error) => {
+                    tracing::warn!(%error, source = %error.source, "hand-over");
+                    continue;
+                }
+            };
+            let wire = stream.map_err(WireError::from).and_then(Wire::new);
+            let given = match wire {
+                Ok(wire) => self.give(wire, stop).await,
+                Err(error) => Err(error.into()),
+            };
+            match given {
+                Ok(Moved { sessions, staying }) => {
+                    for (_, socket) in &self.sockets {
+                        socket.give_away();
+                    }
+                    return Some(Parting::Given { sessions, staying });
+                }
+                Err(StepError::Stopped) => return None,
+                Err(error) => {
+                    self.node.handover_failed();
+                    tracing::error!(%error, "nothing was handed over; this process goes on");
+                }
+            }
+        }
+    }
+
+    async fn give(
+        &self,
+        mut wire: Wire,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Result<Moved, StepError> {
+        let began = clock::now();
+        if let Err(error) = self.introduce(&mut wire, stop).await {
+            let serving = !matches!(error, StepError::Stopped);
+            call_off(&mut wire, error.to_string(), serving).await;
+            return Err(error);
+        }
+        let pid = wire.peer_pid();
+        tracing::info!(to = pid, sessions = self.live.sessions(), "handing over");
+        self.live.accept(false);
+        match self.give_sessions(&mut wire, stop).await {
+            Ok(moved) => {
+                let took = clock::now().duration_since(began);
+                self.node.handed_over(Handing::Out, took);
+                let Moved { sessions, staying } = moved;
+                tracing::info!(to = pid, sessions, staying, ?took, "handed over");
+                Ok(moved)
+            }
+            Err(error) => {
+                let serving = !matches!(error, StepError::Stopped);
+                self.reclaim(wire, error.to_string(), serving).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Up to where the new process serves. Nothing has changed here until then.
+    async fn introduce(
+        &self,
+        wire: &mut Wire,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Result<(), StepError> {
+        let (protocol, states, version) = match hear(wire, HELLO_MAX, stop).await?.said {
+            FromNew::Hello {
+                protocol,
+                states,
+                version,
+            } => (protocol, states, version),
+            other => return Err(unexpected(other)),
+        };
+        if let Err(reason) = agree(protocol, states) {
+            let refused = FromOld::Refused {
+                reason: reason.clone(),
+            };
+            say(wire, &refused).await?;
+            return Err(StepError::Unexpected(reason));
+        }
+        tracing::info!(to = wire.peer_pid(), version, "a process takes over");
+        let welcome = FromOld::Welcome {
+            protocol: PROTOCOL,
+            state: STATE,
+            version: VERSION.to_owned(),
+            pid: process::id(),
+            listeners: self.sockets.len(),
+        };
+        say(wire, &welcome).await?;
+        for (owner, socket) in &self.sockets {
+            let listener = FromOld::Listener {
+                owner: owner.clone(),
+                asked: socket.asked().to_string(),
+            };
+            let descriptors = [socket.as_fd()];
+            let sent = wire.send(&listener, &[], &descriptors);
+            timeout(ANSWER_MAX, sent)
+                .await
+                .map_err(|_| StepError::Silent(ANSWER_MAX))??;
+        }
+        match hear(wire, START_MAX, stop).await?.said {
+            FromNew::Serving => Ok(()),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Gives every session that can go, those of handshakes under way too.
+    async fn give_sessions(
+        &self,
+        wire: &mut Wire,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Result<Moved, StepError> {
+        let until = Instant::now() + FOLLOW_MAX;
+        // When all have answered, no worker accepts, and what one accepted for another is counted.
+        self.pack(&vec![Some(None); self.live.workers().len()], 0)
+            .await;
+        let mut moved = Moved::default();
+        loop {
+            let (staying, coming) = self.give_round(wire, stop, &mut moved).await?;
+            moved.staying = staying;
+            if coming == 0 || Instant::now() >= until {
+                break;
+            }
+            sleep(FOLLOW_EVERY).await;
+        }
+        let done = FromOld::Done {
+            staying: moved.staying,
+        };
+        say(wire, &done).await?;
+        match hear(wire, ANSWER_MAX, stop).await?.said {
+            FromNew::Finished => Ok(moved),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Looks at every session once; answers how many stay, and how many connections may still
+    /// become sessions.
+    async fn give_round(
+        &self,
+        wire: &mut Wire,
+        stop: &mut watch::Receiver<bool>,
+        moved: &mut Moved,
+    ) -> Result<(usize, usize), StepError> {
+        let mut cursors: Vec<Option<Option<SessionId>>> =
+            vec![Some(None); self.live.workers().len()];
+        let (mut staying, mut coming) = (0, 0);
+        while cursors.iter().any(Option::is_some) {
+            let batch = self.pack(&cursors, BATCH).await;
+            let mut count = 0;
+            for (cursor, packed) in cursors.iter_mut().zip(&batch) {
+                let Some(packed) = packed else {
+                    *cursor = None;
+                    continue;
+                };
+                staying += packed.staying;
+                coming += if packed.next.is_none() {
+                    packed.coming
+                } else {
+                    0
+                };
+                count += packed.parcels.len();
+                *cursor = packed.next.map(Some);
+            }
+            if count == 0 {
+                continue;
+            }
+            self.send_batch(wire, batch).await?;
+            let said = hear(wire, ANSWER_MAX, stop).await?.said;
+            let FromNew::Taken { taken, refused } = said else {
+                return Err(unexpected(said));
+            };
+            for (id, reason) in &refused {
+                tracing::warn!(session = %id, reason, "a session stays");
+            }
+            staying += refused.len();
+            let went = self.release(&taken, false).await;
+            self.node.handed_sessions(Handing::Out, went);
+            moved.sessions += went;
+        }
+        Ok((staying, coming))
+    }
+
+    /// Asks each worker that still has some for its next few.
+    async fn pack(
+        &self,
+        cursors: &[Option<Option<SessionId>>],
+        limit: usize,
+    ) -> Vec<Option<Packed>> {
+        let workers = self.live.workers().iter().zip(cursors);
+        let asked = workers.map(|(worker, cursor)| async move {
+            let after = (*cursor)?;
+            worker
+                .ask(|answer| WorkerCommand::Pack {
+                    after,
+                    limit,
+                    answer,
+                })
+                .await
+        });
+        join_all(asked).await
+    }
+
+    async fn send_batch(
+        &self,
+        wire: &mut Wire,
+        batch: Vec<Option<Packed>>,
+    ) -> Result<(), StepError> {
+        let parcels = batch
+            .into_iter()
+            .flatten()
+            .flat_map(|packed| packed.parcels);
+        let sent = async {
+            for parcel in parcels {
+                let said = FromOld::Session { id: parcel.id };
+                let mut sockets = vec![parcel.client.as_fd()];
+                sockets.extend(parcel.backend.as_ref().map(|backend| backend.as_fd()));
+                wire.send(&said, &parcel.state, &sockets).await?;
+            }
+            wire.say(&FromOld::Batch).await
+        };
+        timeout(ANSWER_MAX, sent)
+            .await
+            .map_err(|_| StepError::Silent(ANSWER_MAX))??;
+        Ok(())
+    }
+
+    /// Lets sessions go; answers how many went.
+    async fn release(&self, taken: &[SessionId], resume: bool) -> usize {
+        let asked = self.live.workers().iter().map(|worker| {
+            worker.ask(|answer| WorkerCommand::Release {
+                taken: taken.to_vec(),
+                resume,
+                answer,
+            })
+        });
+        join_all(asked).await.into_iter().flatten().sum()
+    }
+
+    /// Goes on serving with all that the new process did not take. What it did take is read out of
+    /// a queue that it can put nothing more into.
+    async fn reclaim(&self, mut wire: Wire, reason: String, serving: bool) {
+        call_off(&mut wire, reason, serving).await;
+        let mut gone = Vec::new();
+        // Closed at both ends already: then the queue is complete as it is.
+        let _ = wire.shut_receiving();
+        while let Ok(Ok(Some(message))) = timeout(ANSWER_MAX, wire.receive::<FromNew>()).await {
+            if let FromNew::Taken { taken, .. } = message.said {
+                gone.extend(taken);
+            }
+        }
+        let went = self.release(&gone, true).await;
+        if went > 0 {
+            self.node.handed_sessions(Handing::Out, went);
+            tracing::warn!(sessions = went, "these are with the other process");
+        }
+        self.live.accept(serving);
+    }
+}
+
+/// Best effort: the other process may be gone, or hang.
+async fn call_off(wire: &mut Wire, reason: String, serving: bool) {
+    let stopped = FromOld::Stopped { reason, serving };
+    let _ = timeout(Duration::from_secs(1), wire.say(&stopped)).await;
+}
+
+async fn say(wire: &mut Wire, said: &FromOld) -> Result<(), StepError> {
+    let sent = timeout(ANSWER_MAX, wire.say(said)).await;
+    Ok(sent.map_err(|_| StepError::Silent(ANSWER_MAX))??)
+}
+
+fn unexpected(said: FromNew) -> StepError {
+    match said {
+        FromNew::Failed { reason } => StepError::Unexpected(format!("it gave up: {reason}")),
+        other => StepError::Unexpected(format!("{other:?}")),
+    }
+}

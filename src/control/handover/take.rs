@@ -1,0 +1,273 @@
+//! The new process: asks for the sockets, says when it serves, and makes the sessions its own.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::net::UnixStream;
+use tokio::sync::{oneshot, watch};
+
+use crate::base::clock;
+use crate::base::session_id::SessionId;
+use crate::control::handover::{ANSWER_MAX, StepError, hear};
+use crate::io::handover::{
+    FromNew, FromOld, PROTOCOL, STATE, STATE_OLDEST, VERSION, Wire, WireError,
+};
+use crate::io::net::listener::{Inheritance, Left};
+use crate::live::{Live, Parcel, TakenOver, WorkerCommand};
+use crate::telemetry::metrics::{Handing, NodeMetrics};
+
+/// For the old process' first answer: it may be busy with another one's request.
+const WELCOME_MAX: Duration = Duration::from_secs(30);
+/// Between two messages with sessions: the old process waits for handshakes that are under way.
+const SESSIONS_MAX: Duration = Duration::from_secs(60);
+/// Sessions of one batch at most; the old process sends far fewer.
+const BATCH_MAX: usize = 4096;
+
+/// Nothing is taken over.
+#[derive(Debug, thiserror::Error)]
+pub enum TakeError {
+    /// There is a socket, and no way to it.
+    #[error("cannot reach the process that listens on {}", .0.display())]
+    Connect(PathBuf, #[source] io::Error),
+    /// The old process says no.
+    #[error("the running process refuses the hand-over: {0}")]
+    Refused(String),
+    /// The old process goes on, and this one has nothing of it.
+    #[error("the running process goes on serving: {0}")]
+    CalledOff(String),
+    /// It does not speak as it should.
+    #[error("the hand-over broke off: {0}")]
+    Broken(String),
+    /// This process was told to stop meanwhile.
+    #[error("this process was told to stop")]
+    Interrupted,
+}
+
+impl From<StepError> for TakeError {
+    fn from(error: StepError) -> Self {
+        match error {
+            StepError::Stopped => Self::Interrupted,
+            other => Self::Broken(other.to_string()),
+        }
+    }
+}
+
+impl From<WireError> for TakeError {
+    fn from(error: WireError) -> Self {
+        Self::Broken(error.to_string())
+    }
+}
+
+/// The process before this one, which still serves.
+#[derive(Debug)]
+pub struct Predecessor {
+    wire: Wire,
+    pid: u32,
+    version: String,
+}
+
+impl Predecessor {
+    /// Asks the process that listens on `path` for its listening sockets; `None` if none does.
+    ///
+    /// # Errors
+    /// When there is one and it does not give them.
+    pub async fn call(path: &Path) -> Result<Option<(Self, Inheritance)>, TakeError> {
+        let stream = match UnixStream::connect(path).await {
+            Ok(stream) => stream,
+            Err(error) => {
+                use io::ErrorKind as Kind;
+                return match error.kind() {
+                    Kind::NotFound | Kind::ConnectionRefused => Ok(None),
+                    _ => Err(TakeError::Connect(path.to_owned(), error)),
+                };
+            }
+        };
+        let mut wire = Wire::new(stream)?;
+        wire.say(&FromNew::Hello {
+            protocol: PROTOCOL,
+            states: (STATE_OLDEST, STATE),
+            version: VERSION.to_owned(),
+        })
+        .await?;
+        let (_keep, mut never) = watch::channel(false);
+        let welcome = hear(&mut wire, WELCOME_MAX, &mut never).await?.said;
+        let (pid, version, listeners) = match welcome {
+            FromOld::Welcome {
+                protocol: PROTOCOL,
+                pid,
+                version,
+                listeners,
+                state: STATE_OLDEST..=STATE,
+            } => (pid, version, listeners),
+            FromOld::Refused { reason } => return Err(TakeError::Refused(reason)),
+            other => return Err(unexpected(&other).into()),
+        };
+        let mut inheritance = Inheritance::default();
+        for _ in 0..listeners {
+            let message = hear(&mut wire, ANSWER_MAX, &mut never).await?;
+            let FromOld::Listener { owner, asked } = message.said else {
+                return Err(unexpected(&message.said).into());
+            };
+            let broken = |what: String| TakeError::Broken(what);
+            let address = asked.parse().map_err(|error| broken(format!("{error}")))?;
+            let descriptor = message.descriptors.into_iter().next();
+            let descriptor = descriptor.ok_or_else(|| broken(format!("no socket for {asked}")))?;
+            let left = Left::new(owner, address, descriptor);
+            inheritance.add(left.map_err(|error| broken(format!("{asked}: {error}")))?);
+        }
+        Ok(Some((Self { wire, pid, version }, inheritance)))
+    }
+
+    pub(super) async fn give_up(mut self, reason: String) {
+        // It will find out in any case; this is for its log.
+        let failed = FromNew::Failed { reason };
+        let _ = tokio::time::timeout(ANSWER_MAX, self.wire.say(&failed)).await;
+    }
+
+    /// Takes the sessions. An old process that vanishes on the way leaves this one in its place;
+    /// one that goes on serving has called it off, unless sessions are here already.
+    ///
+    /// # Errors
+    /// When the old process goes on serving, or this one is told to stop.
+    pub(super) async fn take(
+        mut self,
+        live: &Live,
+        node: &NodeMetrics,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Result<(), TakeError> {
+        let began = clock::now();
+        tracing::info!(from = self.pid, version = %self.version, "taking over");
+        let mut taken = 0;
+        let ended = self.receive_all(live, node, stop, &mut taken).await;
+        let took = clock::now().duration_since(began);
+        live.set_taken_over(TakenOver {
+            sessions: taken,
+            from_pid: self.pid,
+            at: clock::wall(),
+        });
+        match ended {
+            Ok(staying) => {
+                node.handed_over(Handing::In, took);
+                tracing::info!(
+                    from = self.pid,
+                    sessions = taken,
+                    staying,
+                    ?took,
+                    "taken over"
+                );
+                Ok(())
+            }
+            Err(error @ TakeError::Interrupted) => Err(error),
+            Err(error @ TakeError::CalledOff(_)) if taken == 0 => {
+                node.handover_failed();
+                Err(error)
+            }
+            Err(error) => {
+                node.handover_failed();
+                tracing::error!(from = self.pid, sessions = taken, %error, "not all is taken over");
+                Ok(())
+            }
+        }
+    }
+
+    /// Answers how many sessions stay with the old process.
+    async fn receive_all(
+        &mut self,
+        live: &Live,
+        node: &NodeMetrics,
+        stop: &mut watch::Receiver<bool>,
+        taken: &mut usize,
+    ) -> Result<usize, TakeError> {
+        // Where something cannot be said, what the other has said last tells why.
+        let _ = self.wire.say(&FromNew::Serving).await;
+        let mut parcels = Vec::new();
+        loop {
+            let message = hear(&mut self.wire, SESSIONS_MAX, stop).await?;
+            match message.said {
+                FromOld::Session { id } if parcels.len() < BATCH_MAX => {
+                    let mut sockets = message.descriptors.into_iter();
+                    let none = || TakeError::Broken("a session without a socket".to_owned());
+                    parcels.push(Parcel {
+                        id,
+                        state: message.attachment,
+                        client: sockets.next().ok_or_else(none)?,
+                        backend: sockets.next(),
+                    });
+                }
+                FromOld::Batch => {
+                    let batch = std::mem::take(&mut parcels);
+                    let more = adopt(&mut self.wire, live, batch).await.unwrap_or(0);
+                    node.handed_sessions(Handing::In, more);
+                    *taken += more;
+                }
+                FromOld::Done { staying } => {
+                    self.wire.say(&FromNew::Finished).await?;
+                    return Ok(staying);
+                }
+                FromOld::Stopped {
+                    reason,
+                    serving: true,
+                } => return Err(TakeError::CalledOff(reason)),
+                FromOld::Stopped { reason, .. } => return Err(TakeError::Broken(reason)),
+                other => return Err(unexpected(&other).into()),
+            }
+        }
+    }
+}
+
+fn unexpected(said: &FromOld) -> StepError {
+    StepError::Unexpected(format!("{said:?}"))
+}
+
+/// Makes a batch this process' own: the workers prepare it, the old process is told, and only then
+/// does it begin. Answers how many sessions it was. Nothing here may be dropped halfway.
+async fn adopt(wire: &mut Wire, live: &Live, parcels: Vec<Parcel>) -> Result<usize, WireError> {
+    let mut taken: Vec<SessionId> = Vec::with_capacity(parcels.len());
+    let mut refused = Vec::new();
+    let mut gos = Vec::new();
+    for (worker, parcels) in spread(live, parcels) {
+        let ids: Vec<_> = parcels.iter().map(|parcel| parcel.id).collect();
+        let (go, wait) = oneshot::channel();
+        let asked = live.workers()[worker].ask(|answer| WorkerCommand::Adopt {
+            parcels,
+            go: wait,
+            answer,
+        });
+        match asked.await {
+            Some(adopted) => {
+                taken.extend(adopted.ready);
+                refused.extend(adopted.refused);
+                gos.push(go);
+            }
+            None => refused.extend(
+                ids.into_iter()
+                    .map(|id| (id, "a worker is gone".to_owned())),
+            ),
+        }
+    }
+    let count = taken.len();
+    wire.say(&FromNew::Taken { taken, refused }).await?;
+    for go in gos {
+        // A worker that is gone has ended its sessions, with their records.
+        let _ = go.send(());
+    }
+    Ok(count)
+}
+
+/// Gives each to the worker that has the fewest connections.
+fn spread(live: &Live, parcels: Vec<Parcel>) -> Vec<(usize, Vec<Parcel>)> {
+    let workers = live.workers().iter();
+    let mut loads: Vec<_> = workers
+        .map(|worker| worker.load.connections.load(Ordering::Relaxed))
+        .collect();
+    let mut piles: Vec<_> = loads.iter().map(|_| Vec::new()).enumerate().collect();
+    for parcel in parcels {
+        let fewest = (0..loads.len()).min_by_key(|at| loads[*at]).unwrap_or(0);
+        loads[fewest] += 1;
+        piles[fewest].1.push(parcel);
+    }
+    piles.retain(|(_, pile)| !pile.is_empty());
+    piles
+}

@@ -1,0 +1,141 @@
+//! What two processes say to each other while one hands its sockets to the other, and how it gets
+//! across: framed JSON over a unix stream socket, descriptors beside it.
+//!
+//! ```text
+//! new  Hello ▸                        which versions it understands
+//! old        ◂ Welcome, Listener…     a descriptor each
+//! new  Serving ▸                      it accepts; the old process stops accepting
+//! old        ◂ Session…, Batch        two descriptors and the state each; nobody moves them now
+//! new  Taken ▸                        those are the new one's, and only now does it touch them
+//! old        ◂ Session…, Batch        and so on, then Done
+//! new  Finished ▸                     the old process ends
+//! ```
+//!
+//! **Who owns a session** is decided at one point: when `Taken` is in the receive queue of the old
+//! process. The new one moves no byte before it is there, and none if it cannot be put there; the
+//! old one, if it gives up, first shuts its receiving side, after which the system takes no more
+//! `Taken`, and then reads the queue to its end: what was named is the new one's, the rest is its
+//! own. So at no moment do both have a session, or neither.
+
+mod wire;
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::session_id::SessionId;
+use crate::io::net::listener::Owner;
+
+pub use wire::{Message, Wire, WireError};
+
+/// Version of these messages.
+pub const PROTOCOL: u32 = 1;
+/// Version of a session's state as this program writes it, and the oldest that it reads.
+pub const STATE: u32 = 1;
+/// The oldest version of a session's state that this program reads.
+pub const STATE_OLDEST: u32 = 1;
+
+/// Of the program.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What the new process says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "say", rename_all = "snake_case", deny_unknown_fields)]
+pub enum FromNew {
+    /// First.
+    Hello {
+        /// Of the messages.
+        protocol: u32,
+        /// Oldest and newest version of a session's state that it reads.
+        states: (u32, u32),
+        /// Of the program.
+        version: String,
+    },
+    /// It accepts clients on all its listeners.
+    Serving,
+    /// The sessions of a batch: those that are its own from now on, and those that it cannot take.
+    Taken {
+        /// Its own.
+        taken: Vec<SessionId>,
+        /// With the reason.
+        refused: Vec<(SessionId, String)>,
+    },
+    /// It has everything and needs the old process no longer.
+    Finished,
+    /// It gives up, and why.
+    Failed {
+        /// For the log.
+        reason: String,
+    },
+}
+
+/// What the old process says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "say", rename_all = "snake_case", deny_unknown_fields)]
+pub enum FromOld {
+    /// The new process may have everything.
+    Welcome {
+        /// Of the messages.
+        protocol: u32,
+        /// Of the state of its sessions.
+        state: u32,
+        /// Of the program.
+        version: String,
+        /// Its process.
+        pid: u32,
+        /// So many of `Listener` follow.
+        listeners: usize,
+    },
+    /// The new process gets nothing.
+    Refused {
+        /// What is in the way.
+        reason: String,
+    },
+    /// A listening socket, one descriptor.
+    Listener {
+        /// What for.
+        owner: Owner,
+        /// As configured.
+        asked: String,
+    },
+    /// A session: its state in the attachment, the client's descriptor, then the backend's unless
+    /// it is between two.
+    Session {
+        /// Which.
+        id: SessionId,
+    },
+    /// Those since the last one are to be taken now.
+    Batch,
+    /// Nothing more comes. So many sessions stay where they are, to their end.
+    Done {
+        /// Such as those with TLS.
+        staying: usize,
+    },
+    /// The old process goes on, or ends, without handing over what is left.
+    Stopped {
+        /// What happened.
+        reason: String,
+        /// Whether it accepts clients again.
+        serving: bool,
+    },
+}
+
+/// Whether the two can understand each other.
+///
+/// # Errors
+/// A sentence for the log of both.
+pub fn agree(protocol: u32, states: (u32, u32)) -> Result<(), String> {
+    if protocol != PROTOCOL {
+        return Err(format!(
+            "the new process speaks version {protocol} of the hand-over, this one {PROTOCOL}"
+        ));
+    }
+    let (oldest, newest) = states;
+    if !(oldest..=newest).contains(&STATE) {
+        return Err(format!(
+            "the new process reads sessions of versions {oldest} to {newest}, this one writes {STATE}"
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,431 @@
+//! The session's state machine against a simple model: random events, frames split anywhere, and
+//! in the end what each peer has got. Messages carry numbers: whatever happens, each arrives at
+//! most once, in order and unchanged, frames stay whole, and the session ends once.
+
+use std::task::Waker;
+
+use proptest::prelude::*;
+use tokio::io::DuplexStream;
+
+use super::*;
+use crate::core::session::resume::ResumeReason;
+use crate::core::wire::frame::{FrameHeader, Opcode, control_frame};
+use crate::live::LeaveOrder;
+
+const HOLD_MAX: usize = 300;
+const READ_BYTES: usize = 512;
+
+#[derive(Clone, Copy, Debug)]
+enum Op {
+    ClientMessage,
+    ClientWrite(usize),
+    ClientRead(usize),
+    BackendMessage,
+    BackendWrite(usize),
+    BackendRead(usize),
+    ClientClose,
+    BackendClose(u16),
+    BackendDies,
+    Leave,
+    Close,
+    Attach,
+    GiveUp,
+    Tick(Tick),
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let bytes = || prop_oneof![1_usize..20, 20_usize..400];
+    prop_oneof![
+        6 => Just(Op::ClientMessage),
+        8 => bytes().prop_map(Op::ClientWrite),
+        8 => bytes().prop_map(Op::ClientRead),
+        6 => Just(Op::BackendMessage),
+        8 => bytes().prop_map(Op::BackendWrite),
+        8 => bytes().prop_map(Op::BackendRead),
+        1 => Just(Op::ClientClose),
+        2 => prop_oneof![3 => Just(1012_u16), 1 => Just(1001), 1 => Just(1000)]
+            .prop_map(Op::BackendClose),
+        2 => Just(Op::BackendDies),
+        3 => Just(Op::Leave),
+        1 => Just(Op::Close),
+        6 => Just(Op::Attach),
+        1 => Just(Op::GiveUp),
+        3 => (1_u32..30).prop_map(Op::Tick),
+    ]
+}
+
+/// What a message with this number is; a third of them come in fragments around a ping.
+fn message(number: usize, key: Option<[u8; 4]>) -> Vec<u8> {
+    let payload = payload(number);
+    let frame = |first: u8, payload: &[u8]| {
+        let length = u8::try_from(payload.len()).expect("short");
+        match key {
+            None => from_backend(first, payload),
+            Some(key) => {
+                let mut frame = vec![first, 0x80 | length];
+                frame.extend(key);
+                let masked = payload.iter().zip(key.iter().cycle());
+                frame.extend(masked.map(|(byte, key)| byte ^ key));
+                frame
+            }
+        }
+    };
+    if !number.is_multiple_of(3) {
+        return frame(0x82, &payload);
+    }
+    let (one, other) = payload.split_at(payload.len() / 2);
+    let ping = control_frame(Opcode::Ping, b"between", key);
+    [frame(0x02, one), ping, frame(0x80, other)].concat()
+}
+
+fn payload(number: usize) -> Vec<u8> {
+    let mut payload = format!("{number}:").into_bytes();
+    payload.resize(payload.len() + number * 37 % 90, b'a' + (number % 26) as u8);
+    payload
+}
+
+/// One end of the world: what it has yet to send, and what it got.
+struct Peer {
+    stream: DuplexStream,
+    key: Option<[u8; 4]>,
+    queue: Vec<u8>,
+    came: Vec<u8>,
+    /// Messages that are whole, by number.
+    got: Vec<usize>,
+    fragments: Option<Vec<u8>>,
+    /// It has sent a close frame, or will.
+    closing: bool,
+    /// It got one.
+    closed: Option<u16>,
+    ended: bool,
+}
+
+impl Peer {
+    fn new(stream: DuplexStream, key: Option<[u8; 4]>) -> Self {
+        Self {
+            stream,
+            key,
+            queue: Vec::new(),
+            came: Vec::new(),
+            got: Vec::new(),
+            fragments: None,
+            closing: false,
+            closed: None,
+            ended: false,
+        }
+    }
+
+    fn close(&mut self, code: u16) {
+        if !self.closing {
+            self.closing = true;
+            self.queue.extend(close_frame(code, "", self.key));
+        }
+    }
+
+    fn write(&mut self, most: usize) -> usize {
+        let part = &self.queue[..most.min(self.queue.len())];
+        if part.is_empty() {
+            return 0;
+        }
+        let mut cx = Context::from_waker(Waker::noop());
+        let Poll::Ready(Ok(written)) = Pin::new(&mut self.stream).poll_write(&mut cx, part) else {
+            return 0;
+        };
+        self.queue.drain(..written);
+        written
+    }
+
+    fn read(&mut self, most: usize) -> usize {
+        let mut bytes = vec![0; most];
+        let mut buffer = tokio::io::ReadBuf::new(&mut bytes);
+        let mut cx = Context::from_waker(Waker::noop());
+        let poll = Pin::new(&mut self.stream).poll_read(&mut cx, &mut buffer);
+        if !matches!(poll, Poll::Ready(Ok(()))) {
+            return 0;
+        }
+        let read = buffer.filled().len();
+        self.ended |= read == 0;
+        self.came.extend_from_slice(buffer.filled());
+        self.look();
+        read
+    }
+
+    /// Takes whole frames out of what came.
+    fn look(&mut self) {
+        while let Some(header) = FrameHeader::parse(&self.came) {
+            assert_eq!(self.closed, None, "something comes behind a close frame");
+            assert_eq!(
+                header.mask.is_some(),
+                self.key.is_none(),
+                "masked to backends only"
+            );
+            let end = header.len + usize::try_from(header.payload).expect("short");
+            if self.came.len() < end {
+                return;
+            }
+            let key = header.mask.unwrap_or_default();
+            let payload = self.came[header.len..end].iter().zip(key.iter().cycle());
+            let payload: Vec<u8> = payload.map(|(byte, key)| byte ^ key).collect();
+            self.came.drain(..end);
+            self.frame(header.opcode.expect("a known opcode"), header.fin, payload);
+        }
+    }
+
+    fn frame(&mut self, opcode: Opcode, fin: bool, came: Vec<u8>) {
+        match opcode {
+            Opcode::Ping if came != b"between" => {
+                assert_eq!(came.len(), 8, "the gateway's own");
+                if !self.closing {
+                    self.queue
+                        .extend(control_frame(Opcode::Pong, &came, self.key));
+                }
+            }
+            Opcode::Ping => {}
+            Opcode::Pong => panic!("a pong for the gateway was passed on"),
+            Opcode::Close => {
+                let code = came
+                    .first_chunk()
+                    .map_or(1005, |code| u16::from_be_bytes(*code));
+                self.closed = Some(code);
+                self.close(if code == 1005 { 1000 } else { code });
+            }
+            Opcode::Text => panic!("nobody sends text"),
+            Opcode::Binary => {
+                assert_eq!(self.fragments, None, "a message inside a message");
+                self.fragments = Some(came);
+            }
+            Opcode::Continuation => {
+                let begun = self.fragments.as_mut();
+                begun.expect("a message has begun").extend(came);
+            }
+        }
+        if fin && !opcode.is_control() {
+            let whole = self.fragments.take().expect("a message has begun");
+            let text = String::from_utf8(whole.clone()).expect("ASCII");
+            let number = text
+                .split(':')
+                .next()
+                .and_then(|number| number.parse().ok());
+            let number: usize = number.expect("a number");
+            assert_eq!(whole, payload(number), "payload was changed");
+            self.got.push(number);
+        }
+    }
+}
+
+/// The relay, its peers, and what happened.
+struct World {
+    relay: Relay<DuplexStream>,
+    scratch: Scratch,
+    now: Tick,
+    width: usize,
+    client: Peer,
+    backend: Option<Peer>,
+    /// What all backends before the present one got.
+    before: Vec<usize>,
+    said_up: usize,
+    said_down: usize,
+    ending: Option<Ending>,
+    /// Something happened that may cost messages.
+    costly: bool,
+}
+
+impl World {
+    fn new(width: usize) -> Self {
+        let (client, inner_client) = duplex(width);
+        let (backend, inner_backend) = duplex(width);
+        let setup = Setup {
+            client_rules: RULES,
+            backend_rules: RULES,
+            client_early: Vec::new(),
+            backend_early: Vec::new(),
+            times: TIMES,
+            backend_lost_code: 1011,
+            hold: Some(HOLD_MAX),
+            keepalive: Some(Keepalive {
+                interval: 10,
+                timeout: 100_000,
+                to_client: true,
+                to_backend: true,
+            }),
+        };
+        Self {
+            relay: Relay::new(inner_client, inner_backend, setup, 0),
+            scratch: Scratch::new(READ_BYTES),
+            now: 0,
+            width,
+            client: Peer::new(client, Some([7, 1, 9, 3])),
+            backend: Some(Peer::new(backend, None)),
+            before: Vec::new(),
+            said_up: 0,
+            said_down: 0,
+            ending: None,
+            costly: false,
+        }
+    }
+
+    fn turn(&mut self) {
+        let mut cx = Context::from_waker(Waker::noop());
+        // A wake-up that the relay asks for itself is lost on this waker; a few turns make up.
+        for _ in 0..4 {
+            if self.ending.is_some() {
+                return;
+            }
+            match self.relay.poll(&mut cx, &mut self.scratch, self.now) {
+                Poll::Ready(Turn::Ended(ending)) => self.ending = Some(ending),
+                Poll::Ready(Turn::Bereft(_)) => assert!(self.relay.is_bereft()),
+                Poll::Pending => {}
+            }
+        }
+        assert!(self.relay.held() <= HOLD_MAX + 3 * READ_BYTES + 200, "I8");
+    }
+
+    fn lose_backend(&mut self) {
+        if let Some(mut backend) = self.backend.take() {
+            self.before.append(&mut backend.got);
+        }
+    }
+
+    fn attach(&mut self) {
+        if self.relay.is_bereft() && self.ending.is_none() {
+            // What was written to it before it was left still arrives.
+            while self.backend.as_mut().is_some_and(|old| old.read(400) > 0) {}
+            self.lose_backend();
+            let (backend, inner) = duplex(self.width);
+            self.relay.attach(inner, Vec::new(), self.now);
+            self.backend = Some(Peer::new(backend, None));
+        }
+    }
+
+    fn does(&mut self, op: Op) {
+        match op {
+            Op::ClientMessage if !self.client.closing => {
+                let message = message(self.said_up, self.client.key);
+                self.client.queue.extend(message);
+                self.said_up += 1;
+            }
+            Op::ClientWrite(most) => _ = self.client.write(most),
+            Op::ClientRead(most) => _ = self.client.read(most),
+            Op::ClientClose => self.client.close(1000),
+            Op::Attach => self.attach(),
+            Op::GiveUp if self.relay.is_bereft() => self.relay.give_up(None, self.now),
+            Op::Leave => {
+                let order = LeaveOrder {
+                    code: 1012,
+                    reason: "drained".into(),
+                    cause: Cause::Drained,
+                    resume: ResumeReason::Draining,
+                };
+                self.relay.leave(&order, self.now);
+            }
+            Op::Close => {
+                let order = CloseOrder {
+                    code: 1008,
+                    reason: "kicked".into(),
+                    cause: Cause::Kicked,
+                };
+                self.relay.close(&order, self.now);
+            }
+            Op::Tick(ticks) => {
+                // A departure that takes too long is forced, or a close frame is not waited for.
+                self.costly |= self.relay.moves_now() || self.relay.closing();
+                self.now += ticks;
+                self.relay.expire(self.now);
+            }
+            Op::BackendDies => {
+                self.costly |= self.backend.is_some();
+                self.lose_backend();
+            }
+            _ => {}
+        }
+        if let Some(backend) = &mut self.backend {
+            match op {
+                Op::BackendMessage if !backend.closing => {
+                    backend.queue.extend(message(self.said_down, None));
+                    self.said_down += 1;
+                }
+                Op::BackendWrite(most) => _ = backend.write(most),
+                Op::BackendRead(most) => _ = backend.read(most),
+                Op::BackendClose(code) => backend.close(code),
+                _ => {}
+            }
+        }
+        self.turn();
+    }
+
+    /// Lets everybody do what is left to do; whoever has said and heard goodbye goes.
+    fn finish(&mut self) {
+        for round in 0.. {
+            assert!(round < 2_000, "it never ends: {:?}", self.relay);
+            if self.ending.is_some() {
+                break;
+            }
+            let before = (self.client.queue.len(), self.relay.held());
+            let mut moved = self.client.write(400) + self.client.read(400);
+            if let Some(backend) = &mut self.backend {
+                moved += backend.write(400) + backend.read(400);
+                let over = backend.closing && backend.closed.is_some() && backend.queue.is_empty();
+                if over || backend.ended {
+                    self.lose_backend();
+                }
+            }
+            self.turn();
+            self.attach();
+            self.turn();
+            if moved > 0 || before != (self.client.queue.len(), self.relay.held()) {
+                continue;
+            }
+            if self.client.ended || (self.client.closed.is_some() && self.client.closing) {
+                drop(std::mem::replace(&mut self.client.stream, duplex(1).0));
+            } else if !self.client.closing {
+                self.client.close(1000);
+            }
+            self.now += 1;
+            self.relay.expire(self.now);
+            self.turn();
+        }
+        if let Some(backend) = &mut self.backend {
+            while backend.read(400) > 0 {}
+        }
+        self.lose_backend();
+    }
+
+    fn check(&self) {
+        let ending = self.ending.expect("it has ended");
+        let rises = |got: &[usize]| got.windows(2).all(|pair| pair[0] < pair[1]);
+        assert!(rises(&self.before), "to backends: {:?}", self.before);
+        assert!(
+            rises(&self.client.got),
+            "to the client: {:?}",
+            self.client.got
+        );
+        let usual = ending.by == EndedBy::Client && ending.cause == Cause::CloseFrame;
+        if usual && !self.costly && self.relay.moves().messages_lost == 0 {
+            let all: Vec<_> = (0..self.said_up).collect();
+            assert_eq!(self.before, all, "lost without a cause, {ending:?}");
+        }
+        if usual && !self.costly {
+            assert_eq!(self.relay.moves().messages_lost, 0, "{ending:?}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn i10_whatever_happens_messages_arrive_once_in_order_and_unchanged(
+        width in prop_oneof![1_usize..40, 40_usize..2_000],
+        ops in prop::collection::vec(op(), 0..120),
+    ) {
+        let mut world = World::new(width);
+        for op in ops {
+            if world.ending.is_some() {
+                break;
+            }
+            world.does(op);
+        }
+        world.finish();
+        world.check();
+    }
+}
