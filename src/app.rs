@@ -20,10 +20,17 @@ use crate::base::addr::ListenAddr;
 use crate::base::clock;
 use crate::config::snapshot::Listener;
 use crate::control::certs;
+#[cfg(feature = "etcd")]
+use crate::control::etcd::announce::{self, Joined};
+#[cfg(feature = "etcd")]
+use crate::control::etcd::follow::Follower;
+use crate::control::fleet::Fleet;
 use crate::control::handover::{self, Claim, Handover, Parting};
 use crate::control::jwks;
 use crate::control::load::Loaded;
 use crate::control::memory;
+use crate::control::source::SourceState;
+use crate::control::supervisor::documents::resolved;
 use crate::control::supervisor::{self, Configuration, Supervisor};
 use crate::core::routing::RoutingTable;
 use crate::io::net::listener::{self, Inheritance, ListenOptions, Owner};
@@ -73,7 +80,9 @@ impl Bound {
     ) -> anyhow::Result<Self> {
         let mut nothing = Inheritance::default();
         let claimed = claim.is_some();
-        let snapshot = &loaded.snapshot;
+        // Names that only documents of other sources bring are looked up when those are there.
+        let resolved = resolved(&loaded);
+        let snapshot = &resolved.snapshot;
         let metrics = Metrics::new();
         let (records, records_guard) = Records::open(&snapshot.log, &snapshot.node.name)?;
         let table = RoutingTable::compile(snapshot, None, 1, clock::now());
@@ -162,12 +171,14 @@ impl Bound {
         let configured = supervisor.loaded();
         let node = &configured.snapshot.node;
         let workers = worker_count(node.workers);
-        let (handles, threads) = worker::start(&shared, workers, sockets).context("workers")?;
         let live = Arc::clone(&shared.live);
+        let mut background = JoinSet::new();
+        // Before the first client is served; until then they queue.
+        let etcd = follow_etcd(&supervisor, &live, &mut background).await;
+        let (handles, threads) = worker::start(&shared, workers, sockets).context("workers")?;
         live.set_workers(handles);
         supervisor.start().await;
 
-        let mut background = JoinSet::new();
         for (listener, resolver) in certificates {
             let tls = listener
                 .tls
@@ -182,7 +193,9 @@ impl Bound {
         background.spawn(memory::watch(Arc::clone(&live)));
         background.spawn(keep_up(Arc::clone(&shared.metrics)));
         let (stop_admin, admin_stopped) = oneshot::channel::<()>();
-        let api = Arc::new(operated(&shared, &supervisor, log));
+        let company = Company::join(&supervisor, &live, admin.address(), etcd.as_ref());
+        let fleet = company.fleet();
+        let api = Arc::new(operated(&shared, &supervisor, log, etcd, fleet));
         let admin = tokio::spawn(admin.serve(api, async { drop(admin_stopped.await) }));
         live.enter(Phase::Ready);
         tracing::info!(node = %node.name, workers, "ready");
@@ -208,6 +221,7 @@ impl Bound {
                 End::Cut(left)
             }
         };
+        company.leave().await;
         background.shutdown().await;
         drop(stop_admin);
         if let Ok(Err(error)) = admin.await {
@@ -279,7 +293,13 @@ fn settle(claim: &mut Claim, shares: Shares) -> anyhow::Result<Handover> {
 }
 
 /// The gateway as the admin API sees it.
-fn operated(shared: &Shared, supervisor: &Arc<Supervisor>, log: LogLevel) -> admin::Gateway {
+fn operated(
+    shared: &Shared,
+    supervisor: &Arc<Supervisor>,
+    log: LogLevel,
+    etcd: Option<Arc<SourceState>>,
+    fleet: Option<Arc<Fleet>>,
+) -> admin::Gateway {
     let listeners = shared.listeners.iter().map(|listener| ListenerView {
         name: listener.config.name.to_string(),
         tls: listener.tls.is_some(),
@@ -293,7 +313,93 @@ fn operated(shared: &Shared, supervisor: &Arc<Supervisor>, log: LogLevel) -> adm
         log: Some(log),
         listeners: listeners.collect(),
         supervisor: Arc::clone(supervisor),
-        fleet: None,
+        fleet,
+        etcd,
+    }
+}
+
+/// This gateway among those that follow the same etcd.
+struct Company {
+    #[cfg(feature = "etcd")]
+    joined: Option<Joined>,
+}
+
+impl Company {
+    #[cfg(feature = "etcd")]
+    fn join(
+        supervisor: &Supervisor,
+        live: &Arc<Live>,
+        admin: &ListenAddr,
+        etcd: Option<&Arc<SourceState>>,
+    ) -> Self {
+        let configured = supervisor.loaded();
+        let settings = configured.snapshot.sources.etcd.as_ref().zip(etcd);
+        let node = &configured.snapshot.node.name;
+        let joined = settings.map(|(settings, state)| {
+            announce::join(settings, live, node, admin.to_string(), Arc::clone(state))
+        });
+        Self { joined }
+    }
+
+    #[cfg(feature = "etcd")]
+    fn fleet(&self) -> Option<Arc<Fleet>> {
+        Some(Arc::clone(&self.joined.as_ref()?.fleet))
+    }
+
+    #[cfg(feature = "etcd")]
+    async fn leave(self) {
+        if let Some(joined) = self.joined {
+            joined.leave().await;
+        }
+    }
+}
+
+/// Nobody is known in a build without etcd.
+#[cfg(not(feature = "etcd"))]
+impl Company {
+    fn join(_: &Supervisor, _: &Arc<Live>, _: &ListenAddr, _: Option<&Arc<SourceState>>) -> Self {
+        Self {}
+    }
+
+    fn fleet(&self) -> Option<Arc<Fleet>> {
+        None
+    }
+
+    async fn leave(self) {}
+}
+
+/// Puts what etcd says into force and follows it; waits for its first answer, but not for long.
+async fn follow_etcd(
+    supervisor: &Arc<Supervisor>,
+    live: &Arc<Live>,
+    background: &mut JoinSet<()>,
+) -> Option<Arc<SourceState>> {
+    let configured = supervisor.loaded();
+    let settings = configured.snapshot.sources.etcd.clone()?;
+    #[cfg(feature = "etcd")]
+    {
+        let state_dir = configured.snapshot.node.state_dir.as_deref();
+        let (supervisor, live) = (Arc::clone(supervisor), Arc::clone(live));
+        let follower = Follower::new(settings, state_dir, supervisor, live).await;
+        let (state, patience) = (follower.state(), follower.patience());
+        background.spawn(follower.run());
+        if tokio::time::timeout(patience, state.synced())
+            .await
+            .is_err()
+        {
+            let seen = state.seen();
+            tracing::warn!(
+                fault = seen.fault,
+                from_last_known_good = seen.from_last_known_good,
+                "etcd has not answered; starting without waiting for it any longer"
+            );
+        }
+        Some(state)
+    }
+    #[cfg(not(feature = "etcd"))]
+    {
+        let _ = (settings, live, background);
+        unreachable!("validation refuses the table in a build without etcd");
     }
 }
 

@@ -14,6 +14,7 @@ use crate::admin::problem::Problem;
 use crate::admin::status::FileView;
 use crate::base::clock;
 use crate::config::diagnostic::Diagnostic;
+use crate::config::overlay::DocumentView;
 use crate::control::supervisor::ReloadReport;
 
 /// The configuration, with what became of its last reading.
@@ -21,8 +22,10 @@ use crate::control::supervisor::ReloadReport;
 pub(super) struct ConfigView {
     /// Where it came from.
     file: FileView,
-    /// In force, defaults included; secrets are `***`.
+    /// The file's part, defaults included; secrets are `***`.
     config: Value,
+    /// What other sources add and override, document by document, and how each stands.
+    documents: Vec<DocumentView>,
     /// What is wrong with the file as it is now, if that was refused (I4).
     refused: Option<RefusedView>,
 }
@@ -51,6 +54,7 @@ pub(super) async fn show(State(gateway): State<Arc<Gateway>>) -> Json<ConfigView
     Json(ConfigView {
         file: FileView::of(supervisor),
         config: supervisor.in_force(),
+        documents: supervisor.documents().await,
         refused: supervisor.refused().map(|refused| RefusedView {
             at: clock::rfc3339(refused.at),
             diagnostics: refused.faults,

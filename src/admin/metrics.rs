@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::HeaderName;
 use axum::http::header::CONTENT_TYPE;
 
-use crate::admin::{Gateway, ask_all, status};
+use crate::admin::{Gateway, ask_all, sources, status};
 use crate::base::clock;
 use crate::core::health::Health;
 use crate::core::limits::Scarce;
@@ -39,6 +39,7 @@ fn read(gateway: &Gateway) -> String {
     read_load(gateway, &mut reading);
     read_workers(gateway, &mut reading);
     read_backends(&gateway.live.table_arc(), &mut reading);
+    sources::read(gateway, &mut reading);
     read_keys(&gateway.live.table_arc(), &mut reading);
     reading.process();
     reading.into_text()

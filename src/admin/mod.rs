@@ -17,6 +17,7 @@ mod resources;
 mod routes;
 pub mod server;
 pub mod sessions;
+pub mod sources;
 pub mod status;
 mod upstreams;
 
@@ -29,6 +30,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use crate::control::fleet::Fleet;
+use crate::control::source::SourceState;
 use crate::control::supervisor::Supervisor;
 use crate::live::{Live, WorkerCommand};
 use crate::telemetry::log::LogLevel;
@@ -60,6 +62,8 @@ pub struct Gateway {
     pub supervisor: Arc<Supervisor>,
     /// The others that follow the same etcd; `None` without one.
     pub fleet: Option<Arc<Fleet>>,
+    /// How it stands with the etcd that is followed, if one is.
+    pub etcd: Option<Arc<SourceState>>,
 }
 
 /// A listener, as it was bound.

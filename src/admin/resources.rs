@@ -14,7 +14,8 @@ use crate::admin::openapi::describe;
 use crate::admin::resolve::{Asked, Explanation};
 use crate::admin::{Gateway, Page};
 use crate::admin::{
-    config, log, metrics, openapi, preview, quotas, resolve, routes, sessions, status, upstreams,
+    config, log, metrics, openapi, preview, quotas, resolve, routes, sessions, sources, status,
+    upstreams,
 };
 use crate::control::supervisor::preview::Preview;
 
@@ -172,6 +173,13 @@ fn configuration() -> Vec<Resource> {
         )
         .answers::<config::ReloadView>()
         .statuses(&[200, 422]),
+        Resource::post(
+            "/v1/sources/etcd/accept",
+            sources::accept,
+            "Takes documents out of force that a read of etcd lacked and that stayed in doubt.",
+        )
+        .answers::<sources::Accepted>()
+        .statuses(&[202, 404]),
         Resource::post(
             "/v1/preview",
             preview::preview,

@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::admin::sources::Sources;
 use crate::admin::{Gateway, ListenerView, resources};
 use crate::base::clock;
 use crate::control::fleet::NodeView;
@@ -86,13 +87,6 @@ pub struct WorkerView {
     pub sessions: usize,
     /// Of clients, those of sessions among them.
     pub connections: usize,
-}
-
-/// Where the configuration comes from.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct Sources {
-    /// The one that the command line named.
-    pub file: FileView,
 }
 
 /// A configuration file.
@@ -173,9 +167,7 @@ pub(super) async fn status(State(gateway): State<Arc<Gateway>>) -> Json<StatusVi
         sessions: live.sessions(),
         connections: live.connections(),
         taken_over: live.taken_over().as_deref().map(TakenOverView::of),
-        sources: Sources {
-            file: FileView::of(&gateway.supervisor),
-        },
+        sources: Sources::of(&gateway),
         fleet: fleet.map(|fleet| fleet.view(now)).unwrap_or_default(),
         fleet_age_seconds: fleet.and_then(|fleet| Some(fleet.age(now)?.as_secs())),
         fleet_fault: fleet.and_then(|fleet| fleet.fault()),

@@ -90,7 +90,8 @@ async fn status_says_how_the_gateway_is() {
         "workers": [{ "sessions": 1, "connections": 0 }, { "sessions": 0, "connections": 0 }],
         "sessions": 1,
         "connections": 0,
-        "sources": { "file": { "path": "gateway.toml", "loaded": "…", "refused": null } },
+        "sources": { "file": { "path": "gateway.toml", "loaded": "…", "refused": null },
+                     "etcd": null },
         "fleet": [], "fleet_age_seconds": null, "fleet_fault": null,
     });
     assert_eq!(status, expected);
@@ -315,8 +316,8 @@ async fn upstreams_show_how_well_their_backends_are() {
     assert!(one["backends"][0]["probed_seconds"].take().is_f64());
     let expected = json!({
         "id": "10.0.0.1:9000", "address": "10.0.0.1:9000", "weight": 1, "state": "active",
-        "health": "unhealthy", "reason": "connection refused", "ejected": null, "sessions": 1,
-        "sessions_total": 0, "connects": 0, "failures": 0, "share": 0.25, "probe_ms": null,
+        "health": "unhealthy", "reason": "connection refused", "ejected": null, "stale": false,
+        "sessions": 1, "sessions_total": 0, "connects": 0, "failures": 0, "share": 0.25, "probe_ms": null,
         "probed_seconds": null, "zone": "a", "labels": {},
     });
     assert_eq!(one["backends"][0], expected);

@@ -57,6 +57,9 @@ struct BackendView {
     reason: Option<String>,
     /// Left out for a time, since ordinary traffic failed on it.
     ejected: Option<EjectionView>,
+    /// It has lost its lease in etcd together with others, and stays while nothing speaks against
+    /// it.
+    stale: bool,
     /// Live.
     sessions: u64,
     /// Since the backend is known.
@@ -101,11 +104,13 @@ pub(super) async fn one(
     let upstream = table.upstream(&name);
     let upstream = upstream.ok_or_else(|| Problem::not_found(format!("no upstream `{name}`")))?;
     let now = clock::now();
+    let seen = gateway.etcd.as_ref().map(|state| state.seen());
+    let stale = |id: &str| seen.as_ref().is_some_and(|seen| seen.is_stale(&name, id));
     let members = upstream.members.iter().zip(upstream.shares());
     Ok(Json(UpstreamView {
         summary: summary(upstream, now),
         backends: members
-            .map(|(member, share)| backend(member, share, now))
+            .map(|(member, share)| backend(member, share, stale(&member.id), now))
             .collect(),
     }))
 }
@@ -136,7 +141,7 @@ fn eligible(member: &Member, now: Instant) -> bool {
         && !member.vitals.ejected(now)
 }
 
-fn backend(member: &Member, share: f64, now: Instant) -> BackendView {
+fn backend(member: &Member, share: f64, stale: bool, now: Instant) -> BackendView {
     let vitals = &member.vitals;
     let seconds = |time: Instant| now.saturating_duration_since(time).as_millis() as f64 / 1000.0;
     BackendView {
@@ -149,6 +154,7 @@ fn backend(member: &Member, share: f64, now: Instant) -> BackendView {
         ejected: vitals
             .ejection(now)
             .map(|ejection| ejection_view(&ejection, now)),
+        stale,
         sessions: vitals.sessions(),
         sessions_total: vitals.sessions_total(),
         connects: vitals.connects(),

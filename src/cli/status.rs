@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
+use crate::admin::sources::EtcdView;
 use crate::admin::status::StatusView;
 use crate::admin::{Page, UpstreamSummary};
 use crate::cli::args::StatusArgs;
@@ -160,6 +161,40 @@ fn overview(out: &mut dyn Write, status: &StatusView) -> io::Result<()> {
             out,
             "          REFUSED at {at}: `sessile check` or /v1/config say why"
         )?;
+    }
+    status
+        .sources
+        .etcd
+        .as_ref()
+        .map_or(Ok(()), |view| etcd(out, view))
+}
+
+fn etcd(out: &mut dyn Write, etcd: &EtcdView) -> io::Result<()> {
+    let place = match (&etcd.endpoint, &etcd.fault) {
+        (Some(endpoint), _) => format!("followed at {}", visible(endpoint)),
+        (None, Some(fault)) => format!("NOT FOLLOWED: {}", visible(fault)),
+        (None, None) => "not followed yet".to_owned(),
+    };
+    writeln!(
+        out,
+        "etcd      {place}, revision {}, {} documents",
+        etcd.revision, etcd.documents
+    )?;
+    let counts = [
+        ("refused", etcd.refused),
+        ("waiting", etcd.waiting),
+        ("stale", etcd.stale),
+        ("doubted", etcd.doubted.len()),
+    ];
+    let counts = counts.iter().filter(|(_, count)| *count > 0);
+    let mut notes: Vec<_> = counts
+        .map(|(word, count)| format!("{count} {word}"))
+        .collect();
+    if etcd.from_last_known_good {
+        notes.push("from last known good".to_owned());
+    }
+    if !notes.is_empty() {
+        writeln!(out, "          {}", notes.join(", "))?;
     }
     Ok(())
 }

@@ -11,19 +11,42 @@ use crate::config::snapshot::Route;
 /// Pairs of routes that have a host in common (or are both for any), paths that match the same, and
 /// equal conditions; smaller index first. Each route is paired with the first of its kind only.
 pub fn conflicts<R: Borrow<Route>>(routes: &[R]) -> Vec<(usize, usize)> {
-    let mut first = HashMap::new();
+    let mut distinct = Distinct::default();
     let mut pairs = BTreeSet::new();
     for (index, route) in routes.iter().enumerate() {
-        let route = route.borrow();
-        let conditions = Conditions::of(route);
-        for host in hosts(route) {
-            let known = *first.entry((host, conditions.clone())).or_insert(index);
-            if known != index {
-                pairs.insert((known, index));
-            }
-        }
+        let clashes = distinct.insert(route.borrow(), index);
+        pairs.extend(clashes.into_iter().map(|known| (known, index)));
     }
     pairs.into_iter().collect()
+}
+
+/// Routes that can be told apart, each with a number.
+#[derive(Default)]
+pub struct Distinct<'r> {
+    first: HashMap<(Option<&'r HostPattern>, Conditions), usize>,
+}
+
+impl<'r> Distinct<'r> {
+    /// Adds a route, and answers the numbers of those that it cannot be told from. Where a host is
+    /// taken, it stays with the one that had it.
+    pub fn insert(&mut self, route: &'r Route, number: usize) -> Vec<usize> {
+        let conditions = Conditions::of(route);
+        let first = hosts(route).into_iter().map(|host| {
+            let key = (host, conditions.clone());
+            *self.first.entry(key).or_insert(number)
+        });
+        let mut clashes: Vec<_> = first.filter(|known| *known != number).collect();
+        clashes.sort_unstable();
+        clashes.dedup();
+        clashes
+    }
+
+    /// The number of a route that this one cannot be told from.
+    pub fn clash(&self, route: &'r Route) -> Option<usize> {
+        let conditions = Conditions::of(route);
+        let mut hosts = hosts(route).into_iter();
+        hosts.find_map(|host| self.first.get(&(host, conditions.clone())).copied())
+    }
 }
 
 /// `None` is any.

@@ -46,6 +46,8 @@ pub enum Source {
     Variable(String),
     /// A `--set` flag, by its key.
     Flag(String),
+    /// A document of another source, by its whole key.
+    Document(String),
 }
 
 /// A place in a text, and its line, with secrets blotted out.
@@ -115,6 +117,7 @@ impl fmt::Display for Source {
             Self::File(path) => path.display().fmt(f),
             Self::Variable(name) => write!(f, "environment variable {name}"),
             Self::Flag(key) => write!(f, "flag --set {key}"),
+            Self::Document(key) => f.write_str(key),
         }
     }
 }

@@ -5,6 +5,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::config::snapshot::{Authenticator, Backend, Route, Upstream};
+
 /// What a document is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
@@ -12,18 +14,26 @@ pub enum Kind {
     Upstream,
     /// `backends/<upstream>/<id>`, an element of an upstream's `backends`.
     Backend,
+    /// `authenticators/<name>`, the value of an `[authenticators.<name>]` table.
+    Authenticator,
     /// `routes/<name>`, a `[[routes]]` element.
     Route,
 }
 
 impl Kind {
-    const ALL: [Self; 3] = [Self::Upstream, Self::Backend, Self::Route];
+    const ALL: [Self; 4] = [
+        Self::Upstream,
+        Self::Backend,
+        Self::Authenticator,
+        Self::Route,
+    ];
 
     /// The first part of the keys of such documents.
     pub const fn folder(self) -> &'static str {
         match self {
             Self::Upstream => "upstreams",
             Self::Backend => "backends",
+            Self::Authenticator => "authenticators",
             Self::Route => "routes",
         }
     }
@@ -33,6 +43,7 @@ impl Kind {
         match self {
             Self::Upstream => "upstream",
             Self::Backend => "backend",
+            Self::Authenticator => "authenticator",
             Self::Route => "route",
         }
     }
@@ -84,7 +95,8 @@ impl fmt::Display for DocumentKey {
 pub enum NoDocumentKey {
     /// Its first part is not known.
     #[error(
-        "no documents are kept under `{0}/`; there are `routes/`, `upstreams/` and `backends/`"
+        "no documents are kept under `{0}/`, only under `routes/`, `upstreams/`, `authenticators/` and \
+         `backends/`"
     )]
     Folder(String),
     /// A part is missing or one too many.
@@ -108,6 +120,7 @@ impl FromStr for DocumentKey {
             (Kind::Backend, _) => shape("backends/<upstream>/<id>"),
             (_, None) if !rest.is_empty() => Ok(Self::named(kind, rest)),
             (Kind::Upstream, _) => shape("upstreams/<name>"),
+            (Kind::Authenticator, _) => shape("authenticators/<name>"),
             (Kind::Route, _) => shape("routes/<name>"),
         }
     }
@@ -123,6 +136,19 @@ pub struct Document {
     /// When it was written: a number that grows with each change of the source. Of two documents
     /// that exclude each other, the one that was written first stays.
     pub revision: i64,
+}
+
+/// What a document without faults says.
+#[derive(Clone, Debug)]
+pub enum Item {
+    /// Without what documents of its backends add.
+    Upstream(Arc<Upstream>),
+    /// Of the upstream in its key.
+    Backend(Backend),
+    /// Names in it need not resolve.
+    Authenticator(Authenticator),
+    /// Names in it need not resolve.
+    Route(Arc<Route>),
 }
 
 /// One document that came, changed or went.

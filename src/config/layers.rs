@@ -2,7 +2,7 @@
 //! flags. They are merged here, and whatever is said about a key can be traced to the place that
 //! wrote it. Nothing is read here: texts and variables are arguments.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use figment::value::{Dict, Map, Tag, Value};
 use figment::{Figment, Metadata, Profile, Provider};
@@ -50,7 +50,7 @@ pub struct Reading {
 /// Where values were written.
 #[derive(Debug)]
 pub struct Origin {
-    path: PathBuf,
+    source: Source,
     document: Document,
     layers: Figment,
     merged: Value,
@@ -106,7 +106,7 @@ impl Layers<'_> {
         let values = layers.data().expect("no layer of ours fails");
         let merged = values.into_values().next().unwrap_or_default();
         Origin {
-            path: self.path.to_owned(),
+            source: Source::File(self.path.to_owned()),
             document,
             layers,
             merged: Value::Dict(Tag::Default, merged),
@@ -163,6 +163,37 @@ fn nested<'k>(keys: impl Iterator<Item = &'k str>, value: &str) -> Dict {
 }
 
 impl Origin {
+    /// Of a document that is all there is: `value`, as it stands in the model, read from
+    /// `document`. The model, as far as it could be read, and what did not fit.
+    pub fn of_document(
+        source: Source,
+        document: Document,
+        value: Value,
+    ) -> (Option<Model>, Self, Vec<Diagnostic>) {
+        let (model, misfits, holes) = decode::<Model>(value.clone());
+        let mut origin = Self {
+            source,
+            document,
+            layers: Figment::new(),
+            merged: value,
+            holes,
+        };
+        let found = misfits.iter().map(|misfit| origin.misfit(misfit)).collect();
+        (model, origin, found)
+    }
+
+    /// A document's text is not what it should be.
+    pub fn syntax_of_document(source: Source, text: &Document, fault: SyntaxFault) -> Diagnostic {
+        Diagnostic {
+            severity: Severity::Error,
+            source,
+            place: Some(Place::new(text, fault.span)),
+            key: KeyPath::default(),
+            message: fault.message,
+            help: None,
+        }
+    }
+
     /// Says something about the value at `path`, as it is in the model.
     pub fn report(
         &self,
@@ -184,7 +215,7 @@ impl Origin {
     pub fn at_bytes(&self, span: std::ops::Range<usize>, message: String) -> Diagnostic {
         Diagnostic {
             severity: Severity::Error,
-            source: Source::File(self.path.clone()),
+            source: self.source.clone(),
             place: Some(Place::new(&self.document, span)),
             key: KeyPath::default(),
             message,
@@ -247,7 +278,7 @@ impl Origin {
             };
             Place::new(&self.document, span)
         });
-        (Source::File(self.path.clone()), place)
+        (self.source.clone(), place)
     }
 
     fn syntax(&self, faults: Vec<SyntaxFault>) -> Vec<Diagnostic> {
@@ -294,12 +325,7 @@ impl Origin {
 }
 
 /// Keys that are planned. Who writes one must not believe that it guards anything yet.
-const LATER_KEYS: [&str; 4] = [
-    "etcd",
-    "messages_per_second",
-    "sessions_per_principal",
-    "stick",
-];
+const LATER_KEYS: [&str; 3] = ["messages_per_second", "sessions_per_principal", "stick"];
 
 /// One layer: values, and who wrote them.
 struct Layer {

@@ -12,6 +12,7 @@ pub mod layers;
 pub mod limits;
 pub mod model;
 pub mod origin;
+pub mod overlay;
 pub mod pattern;
 pub mod snapshot;
 pub mod span;

@@ -9,6 +9,8 @@ use figment::value::{Dict, Tag, Value};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+mod json;
+
 /// Where a value hangs: `routes[2].timeouts.idle`. A place in a list is its number.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyPath(pub Vec<String>);
@@ -151,12 +153,7 @@ impl Document {
     /// Reads what can be read; the faults are all that is no TOML.
     pub fn parse(text: &str) -> (Self, Vec<SyntaxFault>) {
         let (table, errors) = DeTable::parse_recoverable(text);
-        let mut document = Self {
-            values: Dict::new(),
-            text: text.to_owned(),
-            spans: HashMap::new(),
-            secrets: Vec::new(),
-        };
+        let mut document = Self::empty(text);
         let mut faults: Vec<_> = errors
             .iter()
             .map(|error| SyntaxFault {
@@ -176,6 +173,15 @@ impl Document {
             document.secrets.extend(secrets_by_eye(text));
         }
         (document, faults)
+    }
+
+    fn empty(text: &str) -> Self {
+        Self {
+            values: Dict::new(),
+            text: text.to_owned(),
+            spans: HashMap::new(),
+            secrets: Vec::new(),
+        }
     }
 
     /// The text as it was read.

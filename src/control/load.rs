@@ -2,6 +2,7 @@
 //! What it means is `config`'s; this is the one place that touches the world for it.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::io::{self, Read};
@@ -17,7 +18,8 @@ use serde::Serialize;
 
 use crate::config::diagnostic::{Diagnostic, Severity, Source};
 use crate::config::layers::Layers;
-use crate::config::model::{Backend, Model, TextOr};
+use crate::config::model::{self, Backend, Model, TextOr};
+use crate::config::overlay::Ground;
 use crate::config::snapshot::{CertificateFiles, Snapshot};
 use crate::config::span::KeyPath;
 use crate::config::validate::{CertificateFault, Surroundings, validate};
@@ -59,7 +61,9 @@ pub struct Loaded {
     /// What to run on.
     pub snapshot: Snapshot,
     /// What is in force, defaults included, secrets masked: for `/v1/config`.
-    pub masked: serde_json::Value,
+    pub masked: Arc<serde_json::Value>,
+    /// The authenticators as they are written, for routes of documents to be checked against.
+    pub authenticators: Arc<BTreeMap<String, model::Authenticator>>,
     /// Every file that was read; a change of one may change the configuration.
     pub files: Vec<PathBuf>,
     /// What is probably not meant.
@@ -111,6 +115,23 @@ pub fn load_text(options: &LoadOptions, text: &str) -> Result<Loaded, Faults> {
     load_bytes(options, text.as_bytes())
 }
 
+/// What documents of other sources are checked against, beside the file that was loaded.
+pub fn on_ground<A>(
+    options: &LoadOptions,
+    loaded: &Loaded,
+    check: impl FnOnce(&Ground<'_>) -> A,
+) -> A {
+    let world = World {
+        environment: &options.environment,
+        files: RefCell::default(),
+    };
+    check(&Ground {
+        authenticators: &loaded.authenticators,
+        directory: options.path.parent().unwrap_or_else(|| Path::new("")),
+        outside: &world,
+    })
+}
+
 fn load_bytes(options: &LoadOptions, bytes: &[u8]) -> Result<Loaded, Faults> {
     let text = String::from_utf8_lossy(bytes);
     let reading = Layers {
@@ -141,7 +162,8 @@ fn load_bytes(options: &LoadOptions, bytes: &[u8]) -> Result<Loaded, Faults> {
         .partition(|one| one.severity == Severity::Error);
     match snapshot {
         Some(snapshot) if faults.is_empty() => Ok(Loaded {
-            masked: in_force(reading.model, &snapshot).masked_json(),
+            authenticators: Arc::new(reading.model.authenticators.clone()),
+            masked: Arc::new(in_force(reading.model, &snapshot).masked_json()),
             snapshot,
             files: world.files.into_inner(),
             warnings,

@@ -11,5 +11,6 @@ pub mod jwks;
 pub mod load;
 pub mod memory;
 pub mod probes;
+pub mod source;
 pub mod supervisor;
 pub mod watch;

@@ -14,10 +14,12 @@ use tokio::sync::Mutex as AsyncMutex;
 use crate::base::clock;
 use crate::base::names::{BackendId, ListenerName, UpstreamName};
 use crate::config::diagnostic::{Diagnostic, Severity, Source};
-use crate::config::snapshot::{Listener, OnRemoval, Snapshot};
+use crate::config::overlay::{Composer, Overlay};
+use crate::config::snapshot::{Listener, OnRemoval, Snapshot, Sources};
 use crate::config::span::KeyPath;
 use crate::control::load::{self, Faults, LoadOptions, Loaded};
 use crate::control::probes::{Observe, ProbeFault, Probes};
+use crate::control::supervisor::documents::resolved;
 use crate::control::watch::Watch;
 use crate::core::health::Health;
 use crate::core::routing::RoutingTable;
@@ -26,6 +28,7 @@ use crate::io::tls::client::{BackendTls, ClientTls, ClientTlsError};
 use crate::live::{CloseOrder, Live, SessionQuery, WorkerCommand};
 use crate::telemetry::metrics::NodeMetrics;
 
+pub mod documents;
 pub mod preview;
 
 /// Keeps what is in force in step with the sources.
@@ -35,7 +38,7 @@ pub struct Supervisor {
     backend_tls: Arc<BackendTls>,
     node: Arc<NodeMetrics>,
     /// Held for the whole of a change, so that changes come one after the other.
-    changing: AsyncMutex<Probes>,
+    changing: AsyncMutex<Changing>,
     shown: Mutex<Shown>,
 }
 
@@ -45,6 +48,16 @@ impl fmt::Debug for Supervisor {
             .field("path", &self.path())
             .finish_non_exhaustive()
     }
+}
+
+/// What a change begins with.
+struct Changing {
+    probes: Probes,
+    /// The file, as it was read last without faults.
+    base: Arc<Loaded>,
+    /// What other sources add to it.
+    overlay: Overlay,
+    composer: Composer,
 }
 
 /// What operators see of it.
@@ -167,14 +180,20 @@ impl Supervisor {
         node: Arc<NodeMetrics>,
     ) -> Arc<Self> {
         let probes = Probes::new(Arc::new(Observer(Arc::clone(&live))));
+        let base = Arc::new(loaded);
         Arc::new(Self {
             live,
             configuration,
             backend_tls,
             node,
-            changing: AsyncMutex::new(probes),
+            changing: AsyncMutex::new(Changing {
+                probes,
+                base: Arc::clone(&base),
+                overlay: Overlay::default(),
+                composer: Composer::default(),
+            }),
             shown: Mutex::new(Shown {
-                loaded: Arc::new(loaded),
+                loaded: Arc::new(resolved(&base)),
                 at: clock::wall(),
                 refused: None,
             }),
@@ -183,9 +202,9 @@ impl Supervisor {
 
     /// Begins to probe the backends in force.
     pub async fn start(&self) {
-        let mut probes = self.changing.lock().await;
+        let mut changing = self.changing.lock().await;
         let loaded = self.shown().loaded;
-        self.probe(&mut probes, &loaded.snapshot);
+        self.probe(&mut changing.probes, &loaded.snapshot);
     }
 
     /// Reads the sources again and puts what they say into force.
@@ -193,21 +212,10 @@ impl Supervisor {
     /// # Errors
     /// Everything that is wrong with them; nothing has changed then.
     pub async fn reload(&self) -> Result<ReloadReport, Vec<Diagnostic>> {
-        let mut probes = self.changing.lock().await;
-        let options = self.configuration.clone();
-        let read = tokio::task::spawn_blocking(move || {
-            let loaded = options
-                .load()
-                .map_err(|faults| faults.diagnostics().to_vec())?;
-            let tls = read_backend_tls(&loaded.snapshot);
-            let tls = tls.map_err(|error| vec![error.diagnostic(options.path())])?;
-            Ok::<_, Vec<Diagnostic>>((loaded, tls))
-        });
-        match read
-            .await
-            .expect("reading the configuration does not panic")
-        {
-            Ok((loaded, tls)) => Ok(self.put_into_force(&mut probes, loaded, tls).await),
+        let mut changing = self.changing.lock().await;
+        let read = self.read(&changing).await;
+        match read {
+            Ok(read) => Ok(self.take_over(&mut changing, read).await),
             Err(faults) => {
                 self.refuse(&faults);
                 Err(faults)
@@ -240,7 +248,7 @@ impl Supervisor {
 
     /// What is in force, secrets masked.
     pub fn in_force(&self) -> serde_json::Value {
-        self.shown().loaded.masked.clone()
+        self.shown().loaded.masked.as_ref().clone()
     }
 
     /// The configuration in force.
@@ -335,6 +343,10 @@ impl Supervisor {
             admin: before.snapshot.admin.clone(),
             listeners: with_addresses(&before.snapshot.listeners, &loaded.snapshot.listeners),
             log: before.snapshot.log.clone(),
+            sources: Sources {
+                etcd: before.snapshot.sources.etcd.clone(),
+                ..loaded.snapshot.sources
+            },
             ..loaded.snapshot
         };
         let loaded = Arc::new(Loaded { snapshot, ..loaded });
@@ -350,7 +362,7 @@ impl Supervisor {
 
     fn probe(&self, probes: &mut Probes, snapshot: &Snapshot) {
         let upstreams = snapshot.upstreams.values();
-        probes.apply(upstreams.map(|upstream| (&**upstream, self.backend_tls.of(&upstream.name))));
+        probes.apply(upstreams.map(|upstream| (upstream, self.backend_tls.of(&upstream.name))));
     }
 
     /// Sessions outlive their route, unless it says otherwise.
@@ -383,21 +395,26 @@ impl Supervisor {
 }
 
 fn route_changes(before: &Snapshot, after: &Snapshot) -> Changes {
+    let same = |(one, other)| Arc::ptr_eq(one, other);
+    let unchanged = before.routes.len() == after.routes.len();
+    if unchanged && before.routes.iter().zip(&after.routes).all(same) {
+        return Changes::default();
+    }
     let by_name = |snapshot: &Snapshot| -> BTreeMap<_, _> {
         snapshot
             .routes
             .iter()
-            .map(|route| (route.name.clone(), route.clone()))
+            .map(|route| (route.name.clone(), Arc::clone(route)))
             .collect()
     };
     changes(&by_name(before), &by_name(after))
 }
 
 fn changes<N: Ord + ToString, T: PartialEq>(
-    before: &BTreeMap<N, T>,
-    after: &BTreeMap<N, T>,
+    before: &BTreeMap<N, Arc<T>>,
+    after: &BTreeMap<N, Arc<T>>,
 ) -> Changes {
-    let names = |from: &BTreeMap<N, T>, keep: &dyn Fn(&N, &T) -> bool| {
+    let names = |from: &BTreeMap<N, Arc<T>>, keep: &dyn Fn(&N, &Arc<T>) -> bool| {
         from.iter()
             .filter(|(name, item)| keep(name, item))
             .map(|(name, _)| name.to_string())
@@ -406,7 +423,9 @@ fn changes<N: Ord + ToString, T: PartialEq>(
     Changes {
         added: names(after, &|name, _| !before.contains_key(name)),
         changed: names(after, &|name, item| {
-            before.get(name).is_some_and(|old| old != item)
+            before
+                .get(name)
+                .is_some_and(|old| !Arc::ptr_eq(old, item) && old != item)
         }),
         removed: names(before, &|name, _| !after.contains_key(name)),
     }
@@ -437,6 +456,7 @@ fn restart_needs(before: &Snapshot, after: &Snapshot) -> Vec<String> {
     differs("log", before.log == after.log);
     let now = with_addresses(&before.listeners, &after.listeners);
     differs("listeners", now == after.listeners);
+    differs("sources.etcd", before.sources.etcd == after.sources.etcd);
     keys
 }
 

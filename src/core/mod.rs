@@ -6,6 +6,7 @@ pub mod balance;
 pub mod health;
 pub mod http;
 pub mod limits;
+pub mod membership;
 pub mod routing;
 pub mod session;
 pub mod wire;

@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::etcd_alone::Etcd;
+use crate::support::etcd::Etcd;
 
 const FILE: &str = r#"
 [[listeners]]

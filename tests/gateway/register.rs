@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::etcd_alone::Etcd;
+use crate::support::etcd::Etcd;
 use crate::support::gateway::signal_process;
 use crate::support::{Backend, DEADLINE, eventually};
 

@@ -128,6 +128,7 @@ pub(crate) fn fixture(configuration: Configuration, workers: Vec<Vec<SessionView
         }],
         supervisor: Supervisor::new(live, configuration, loaded, tls, node),
         fleet: None,
+        etcd: None,
     };
     Fixture {
         gateway: Arc::new(gateway),

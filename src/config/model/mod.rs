@@ -15,6 +15,7 @@ mod limits;
 mod listener;
 mod node;
 mod route;
+mod source;
 mod upstream;
 mod value;
 
@@ -23,11 +24,12 @@ pub use limits::{AddressPrefix, NetworksFile, RouteLimits};
 pub use listener::{
     Certificate, Listener, ListenerLimits, ListenerTimeouts, ListenerTls, PeersFrom,
 };
-pub use node::{AccessFile, Admin, FileSource, Log, LogFormat, Node, Shutdown, Sources};
+pub use node::{AccessFile, Admin, Log, LogFormat, Node, Shutdown};
 pub use route::{
     CloseCodes, HeaderEdits, IssueCookie, Keepalive, KeepaliveTo, OnBackendLoss, OnRemoval,
     Reconnect, Redirect, Rewrite, Route, RouteTimeouts, TextMatch,
 };
+pub use source::{EtcdSource, EtcdTimeouts, EtcdTls, FileSource, Sources};
 pub use upstream::{
     Backend, BackendState, Passive, Policy, Probe, ProbeType, ProxyVersion, Status, Upstream,
     UpstreamTls,
@@ -122,13 +124,13 @@ mod tests {
     }
 
     #[test]
-    fn i11_token_and_secret_are_the_only_keys_of_the_model_that_are_masked() {
+    fn i11_only_these_keys_of_the_model_are_masked() {
         let mut found = Vec::new();
         keys(&Model::json_schema(), &mut found);
         assert!(found.len() > 100, "{found:?}");
         found.retain(|key| KeyPath(vec![key.clone()]).is_secret());
         found.sort();
         found.dedup();
-        assert_eq!(found, ["secret", "token"]);
+        assert_eq!(found, ["password", "secret", "token"]);
     }
 }

@@ -1,5 +1,4 @@
-//! The sections that say what this process is and does: `[node]`, `[admin]`, `[log]`, `[shutdown]`,
-//! `[sources]`.
+//! The sections that say what this process is and does: `[node]`, `[admin]`, `[log]`, `[shutdown]`.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -110,28 +109,5 @@ impl Default for Shutdown {
         Self {
             grace: Time::seconds(30),
         }
-    }
-}
-
-/// Where configuration and membership come from.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Sources {
-    /// The configuration file itself.
-    pub file: FileSource,
-}
-
-/// The configuration file as a source.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct FileSource {
-    /// Whether a changed file takes effect at once. SIGHUP and `POST /v1/reload` read it in any
-    /// case.
-    pub watch: bool,
-}
-
-impl Default for FileSource {
-    fn default() -> Self {
-        Self { watch: true }
     }
 }

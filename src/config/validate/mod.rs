@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::base::names::UpstreamName;
 use crate::config::conflict::conflicts;
 use crate::config::diagnostic::{Diagnostic, Severity};
+use crate::config::documents::{DocumentKey, Item, Kind};
 use crate::config::layers::Origin;
 use crate::config::model::Model;
 use crate::config::snapshot::{CertificateFiles, Listener, Route, Snapshot};
@@ -20,6 +21,7 @@ mod node;
 mod route;
 mod scope;
 mod session;
+mod source;
 mod upstream;
 
 use scope::{Check, Scope, all};
@@ -78,12 +80,52 @@ pub fn validate(
     (snapshot.filter(|_| !refused), found)
 }
 
+/// Checks what a document of this kind and name says, in a model that holds nothing else but the
+/// names that it may refer to. There is an item only if there is no error.
+pub fn document(
+    key: &DocumentKey,
+    model: &Model,
+    origin: &Origin,
+    directory: &Path,
+    outside: &dyn Surroundings,
+) -> (Option<Item>, Vec<Diagnostic>) {
+    let check = Check::new(origin, directory, outside);
+    let item = item(&check.root(), key, model);
+    let mut found = check.into_found();
+    found.sort_by_key(Diagnostic::line_and_column);
+    let refused = found.iter().any(|one| one.severity == Severity::Error);
+    (item.filter(|_| !refused), found)
+}
+
+fn item(root: &Scope<'_>, key: &DocumentKey, model: &Model) -> Option<Item> {
+    let name = &*key.name;
+    let upstream = || {
+        let at = root.key("upstreams").key(name);
+        upstream::upstream(&at, name, model.upstreams.get(name)?)
+    };
+    match key.kind {
+        Kind::Upstream => upstream().map(|one| Item::Upstream(Arc::new(one))),
+        Kind::Backend => upstream()?.backends.pop().map(Item::Backend),
+        Kind::Authenticator => {
+            let at = root.key("authenticators").key(name);
+            let one = auth::authenticator(&at, name, model.authenticators.get(name)?)?;
+            Some(Item::Authenticator(one))
+        }
+        Kind::Route => {
+            let at = root.key("routes").index(0);
+            let one = route::route(&at, model.routes.first()?, model)?;
+            Some(Item::Route(Arc::new(one)))
+        }
+    }
+}
+
 fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
     let node = node::node(&root.key("node"), &model.node);
     let limits = node::limits(&root.key("node"), &model.node);
     let admin = node::admin(&root.key("admin"), &model.admin);
     let log = node::log(&root.key("log"), &model.log);
     let shutdown = node::shutdown(&root.key("shutdown"), &model.shutdown);
+    let sources = source::sources(&root.key("sources"), model);
     let listeners = listeners(root, model);
     let upstreams: Vec<_> = model
         .upstreams
@@ -108,7 +150,7 @@ fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
         admin: admin?,
         log: log?,
         shutdown: shutdown?,
-        sources: node::sources(&model.sources),
+        sources: sources?,
         listeners: listeners?,
         authenticators: all(authenticators)?
             .into_iter()

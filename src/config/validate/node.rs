@@ -1,4 +1,4 @@
-//! `[node]`, `[admin]`, `[log]`, `[shutdown]`, `[sources]`.
+//! `[node]`, `[admin]`, `[log]`, `[shutdown]`.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::config::diagnostic::suggestion;
 use crate::config::layers::Part;
 use crate::config::limits::{NodeLimits, PrefixLengths};
 use crate::config::model::{self, SecretSource, TextOr};
-use crate::config::snapshot::{AccessOutput, Admin, Log, LogFormat, Node, Shutdown, Sources};
+use crate::config::snapshot::{AccessOutput, Admin, Log, LogFormat, Node, Shutdown};
 use crate::config::validate::scope::Scope;
 
 const WORKERS_MAX: usize = 1024;
@@ -168,10 +168,4 @@ pub(super) fn shutdown(at: &Scope<'_>, model: &model::Shutdown) -> Option<Shutdo
     }
     let grace = at.key("grace").time(model.grace, GRACE_MAX)?;
     Some(Shutdown { grace })
-}
-
-pub(super) fn sources(model: &model::Sources) -> Sources {
-    Sources {
-        watch_file: model.file.watch,
-    }
 }

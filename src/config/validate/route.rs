@@ -42,7 +42,7 @@ pub(super) fn route(at: &Scope<'_>, model: &model::Route, whole: &model::Model) 
                 .then(|| name.clone())
                 .or_else(|| fault(at, format!("`{name}` is not a subprotocol's name")))
         });
-    let action = action(at, model, &whole.upstreams, path.as_ref());
+    let action = action(at, model, whole, path.as_ref());
     let rewrite = edits::rewrite(&at.key("rewrite"), &model.rewrite, path.as_ref());
     let request_headers = edits::headers(&at.key("request_headers"), &model.request_headers);
     let auth = auth::route(at, model, &whole.authenticators, path.as_ref());
@@ -134,14 +134,19 @@ fn text_match(at: &Scope<'_>, model: &model::TextMatch) -> Option<TextMatch> {
 fn action(
     at: &Scope<'_>,
     model: &model::Route,
-    upstreams: &BTreeMap<String, model::Upstream>,
+    whole: &model::Model,
     path: Option<&PathPattern>,
 ) -> Option<Action> {
     match (&model.upstream, &model.redirect) {
         (Some(name), None) => {
             let known = at.top("upstreams", name);
-            if !upstreams.contains_key(name) && !known.is_explained() {
-                let names = upstreams.keys().map(String::as_str);
+            let missing = !whole.upstreams.contains_key(name) && !known.is_explained();
+            if missing && whole.sources.etcd.is_some() {
+                at.key("upstream").warn(format!(
+                    "there is no upstream `{name}` in this file; the route waits until etcd has one"
+                ));
+            } else if missing {
+                let names = whole.upstreams.keys().map(String::as_str);
                 at.key("upstream").fault_maybe(
                     format!("unknown upstream `{name}`"),
                     suggestion(name, names),

@@ -6,13 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_client::{Client, GetOptions};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use tokio::time::{interval, sleep, timeout};
 
 use crate::base::backoff::Backoff;
 use crate::base::clock;
+use crate::config::snapshot::Etcd;
+use crate::control::etcd::connect::{Endpoints, connector};
 use crate::control::etcd::hold::{Connect, Hold, Holding, said};
 use crate::control::fleet::{BEAT, Entry, Fleet, Read, TTL};
-use crate::live::Live;
+use crate::control::source::SourceState;
+use crate::live::{Live, Phase};
 
 /// What has changed is written so often at most.
 const WRITE: Duration = Duration::from_secs(1);
@@ -23,25 +28,83 @@ const ANSWER_MAX: Duration = Duration::from_secs(2);
 /// For the entry to be taken away at the end.
 const REMOVAL_MAX: Duration = Duration::from_millis(500);
 
-/// What this gateway says of itself that does not change.
-pub struct Announcer {
-    /// What both planes share.
-    pub live: Arc<Live>,
-    /// What is known of the others.
+/// This gateway's place among the others.
+pub struct Joined {
+    /// What is known of them.
     pub fleet: Arc<Fleet>,
+    stop: oneshot::Sender<()>,
+    announcing: JoinHandle<()>,
+    following: JoinHandle<()>,
+}
+
+impl Joined {
+    /// Takes this gateway's entry away.
+    pub async fn leave(self) {
+        self.following.abort();
+        // It is there until it is told.
+        let _ = self.stop.send(());
+        let _ = self.announcing.await;
+    }
+}
+
+/// Joins the gateways that follow this etcd, as `node` with its admin API at `admin`.
+///
+/// # Panics
+/// Outside a runtime.
+pub fn join(
+    settings: &Etcd,
+    live: &Arc<Live>,
+    node: &str,
+    admin: String,
+    source: Arc<SourceState>,
+) -> Joined {
+    let connect = || {
+        connector(Arc::new(Endpoints::new(
+            settings.clone(),
+            fastrand::usize(..),
+        )))
+    };
+    let fleet = Arc::new(Fleet::new(format!("{:016x}", fastrand::u64(..))));
+    let folder = format!("{}/gateways/", settings.prefix);
+    let announcer = Announcer {
+        live: Arc::clone(live),
+        fleet: Arc::clone(&fleet),
+        folder: folder.clone(),
+        connect: connect(),
+        entry: Entry {
+            node: node.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            admin,
+            started: clock::rfc3339(live.started()),
+            ..Entry::default()
+        },
+        applied: Box::new(move || Some(source.seen().revision).filter(|revision| *revision > 0)),
+    };
+    let (stop, stopped) = oneshot::channel::<()>();
+    Joined {
+        announcing: tokio::spawn(announcer.announce(async { drop(stopped.await) })),
+        following: tokio::spawn(follow(Arc::clone(&fleet), folder, connect())),
+        fleet,
+        stop,
+    }
+}
+
+/// What this gateway says of itself that does not change.
+struct Announcer {
+    live: Arc<Live>,
+    fleet: Arc<Fleet>,
     /// `<prefix>/gateways/`
-    pub folder: String,
-    /// To etcd.
-    pub connect: Connect,
-    /// The entry as it begins: name, version, admin address, start.
-    pub entry: Entry,
+    folder: String,
+    connect: Connect,
+    /// As it begins: name, version, admin address, start.
+    entry: Entry,
     /// The last revision of etcd that is in force.
-    pub applied: Box<dyn Fn() -> Option<i64> + Send + Sync>,
+    applied: Box<dyn Fn() -> Option<i64> + Send + Sync>,
 }
 
 impl Announcer {
     /// Keeps the entry until `stop`, and then takes it away.
-    pub async fn announce(self, stop: impl Future<Output = ()>) {
+    async fn announce(self, stop: impl Future<Output = ()>) {
         let instance = self.fleet.instance().to_owned();
         let mut entry = self.entry.clone();
         entry.instance.clone_from(&instance);
@@ -57,7 +120,10 @@ impl Announcer {
             tokio::select! {
                 _ = beat.tick() => self.refresh(&mut entry),
                 holding = own.changed() => match holding {
-                    Holding::Taken(_) if aside.is_none() => {
+                    // One that stops is mostly followed by another of its name.
+                    Holding::Taken(_)
+                        if aside.is_none() && self.live.phase() != Phase::Stopping =>
+                    {
                         aside = Some(hold(format!("{key}@{instance}")));
                     }
                     Holding::Held(_) => aside = None,
@@ -100,7 +166,7 @@ impl Announcer {
 }
 
 /// Reads what the others say, for as long as the gateway runs.
-pub async fn follow(fleet: Arc<Fleet>, folder: String, connect: Connect) {
+async fn follow(fleet: Arc<Fleet>, folder: String, connect: Connect) {
     let mut backoff = Backoff::new(READ, 4 * READ);
     let mut client = None;
     loop {

@@ -33,9 +33,15 @@ pub trait Observe: Send + Sync + 'static {
 
 /// Probes every backend of every upstream that has a probe, for as long as this is held.
 pub struct Probes {
-    tasks: HashMap<(UpstreamName, BackendId), Task>,
+    groups: HashMap<UpstreamName, Group>,
     places: Arc<Semaphore>,
     observer: Arc<dyn Observe>,
+}
+
+/// The tasks of one upstream.
+struct Group {
+    upstream: Arc<Upstream>,
+    tasks: HashMap<BackendId, Task>,
 }
 
 /// All that a backend's probes depend on; while it stays the same, so does the task.
@@ -65,7 +71,7 @@ impl Probes {
     /// Nothing is probed yet.
     pub fn new(observer: Arc<dyn Observe>) -> Self {
         Self {
-            tasks: HashMap::new(),
+            groups: HashMap::new(),
             places: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
             observer,
         }
@@ -80,45 +86,73 @@ impl Probes {
     /// Outside a runtime.
     pub fn apply<'a>(
         &mut self,
-        upstreams: impl IntoIterator<Item = (&'a Upstream, Option<ClientTls>)>,
+        upstreams: impl IntoIterator<Item = (&'a Arc<Upstream>, Option<ClientTls>)>,
     ) {
-        let mut kept = HashMap::new();
+        let mut before = std::mem::take(&mut self.groups);
         let mut new = Vec::new();
         for (upstream, tls) in upstreams {
             let Some(probe) = &upstream.probe else {
                 continue;
             };
-            for backend in &upstream.backends {
-                let key = (upstream.name.clone(), backend.id.clone());
-                let subject = Subject {
-                    address: backend.address.clone(),
-                    probe: probe.clone(),
-                    proxy_protocol: upstream.proxy_protocol,
-                    tls: upstream.tls.clone(),
-                };
-                match self.tasks.remove(&key) {
-                    Some(task) if task.subject == subject => {
-                        *task.tls.write().unwrap_or_else(PoisonError::into_inner) = tls.clone();
-                        kept.insert(key, task);
+            let group = before.remove(&upstream.name);
+            let same = |group: &Group| Arc::ptr_eq(&group.upstream, upstream);
+            let unchanged = group.as_ref().is_some_and(same);
+            let mut tasks = group.map(|group| group.tasks).unwrap_or_default();
+            let mut kept = HashMap::with_capacity(tasks.len());
+            if unchanged {
+                kept = std::mem::take(&mut tasks);
+            } else {
+                for backend in &upstream.backends {
+                    let subject = Subject {
+                        address: backend.address.clone(),
+                        probe: probe.clone(),
+                        proxy_protocol: upstream.proxy_protocol,
+                        tls: upstream.tls.clone(),
+                    };
+                    match tasks.remove(&backend.id) {
+                        Some(task) if task.subject == subject => {
+                            kept.insert(backend.id.clone(), task);
+                        }
+                        _ => {
+                            let key = (upstream.name.clone(), backend.id.clone());
+                            new.push((key, subject, tls.clone()));
+                        }
                     }
-                    _ => new.push((key, subject, tls.clone())),
                 }
             }
+            if upstream.tls.is_some() {
+                for task in kept.values() {
+                    *task.tls.write().unwrap_or_else(PoisonError::into_inner) = tls.clone();
+                }
+            }
+            let group = Group {
+                upstream: Arc::clone(upstream),
+                tasks: kept,
+            };
+            self.groups.insert(upstream.name.clone(), group);
         }
         // Those that are left are gone, or changed.
-        self.tasks = kept;
+        drop(before);
         let count = new.len();
         for (index, (key, subject, tls)) in new.into_iter().enumerate() {
             let delay = head_start(index, count, subject.probe.interval);
             let task = self.start(key.clone(), subject, tls, delay);
-            self.tasks.insert(key, task);
+            let (upstream, backend) = key;
+            let group = self.groups.get_mut(&upstream);
+            let group = group.expect("it was put in above");
+            group.tasks.insert(backend, task);
         }
     }
 
     /// The tasks in the order of their backends' names.
     #[cfg(test)]
     pub(super) fn task_ids(&self) -> Vec<tokio::task::Id> {
-        let mut tasks: Vec<_> = self.tasks.iter().collect();
+        let groups = self.groups.iter();
+        let tasks = groups.flat_map(|(upstream, group)| {
+            let tasks = group.tasks.iter();
+            tasks.map(move |(backend, task)| ((upstream, backend), task))
+        });
+        let mut tasks: Vec<_> = tasks.collect();
         tasks.sort_by_key(|(key, _)| *key);
         tasks
             .into_iter()
@@ -128,12 +162,12 @@ impl Probes {
 
     /// How many backends are probed.
     pub fn len(&self) -> usize {
-        self.tasks.len()
+        self.groups.values().map(|group| group.tasks.len()).sum()
     }
 
     /// Whether none is.
     pub fn is_empty(&self) -> bool {
-        self.tasks.is_empty()
+        self.len() == 0
     }
 
     fn start(

@@ -399,7 +399,7 @@ impl Observe for Tell {
     }
 }
 
-fn upstream(name: &str, backends: &[BackendAddr], probe: Option<Probe>) -> Upstream {
+fn upstream(name: &str, backends: &[BackendAddr], probe: Option<Probe>) -> Arc<Upstream> {
     let backend = |address: &BackendAddr| Backend {
         id: BackendId::new(address.to_string()),
         address: address.clone(),
@@ -408,7 +408,7 @@ fn upstream(name: &str, backends: &[BackendAddr], probe: Option<Probe>) -> Upstr
         labels: Default::default(),
         state: BackendState::Active,
     };
-    Upstream {
+    Arc::new(Upstream {
         name: UpstreamName::from(name),
         policy: Policy::ConsistentHash,
         bounded_load: None,
@@ -429,7 +429,7 @@ fn upstream(name: &str, backends: &[BackendAddr], probe: Option<Probe>) -> Upstr
         attempts: 1,
         idle_connections: 0,
         sessions_per_backend: None,
-    }
+    })
 }
 
 async fn next_of(
@@ -498,12 +498,12 @@ async fn what_did_not_change_goes_on_undisturbed() {
     let before = probes.task_ids();
 
     let mut other = upstream("chat", &both, Some(probe.clone()));
-    other.policy = Policy::Maglev;
-    other.backends[0].weight = 7;
+    Arc::make_mut(&mut other).policy = Policy::Maglev;
+    Arc::make_mut(&mut other).backends[0].weight = 7;
     probes.apply([(&other, None)]);
     assert_eq!(probes.task_ids(), before);
 
-    other.backends[1].address = "127.0.0.1:3".parse().expect("an address");
+    Arc::make_mut(&mut other).backends[1].address = "127.0.0.1:3".parse().expect("an address");
     probes.apply([(&other, None)]);
     let moved = probes.task_ids();
     assert_eq!(moved[0], before[0]);

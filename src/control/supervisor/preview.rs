@@ -242,11 +242,16 @@ impl Supervisor {
     /// Everything that is wrong with it.
     pub async fn preview(&self, label: &str, text: String) -> Result<Preview, Vec<Diagnostic>> {
         let configuration = self.configuration.clone();
+        let changing = self.changing.lock().await;
+        let (mut overlay, mut composer) = (changing.overlay.clone(), changing.composer.clone());
+        drop(changing);
         let before = self.loaded();
         let old = self.live.table_arc();
         let label = label.to_owned();
         let read = tokio::task::spawn_blocking(move || {
-            let after = configuration.candidate(&label, &text)?.snapshot;
+            let candidate = configuration.candidate(&label, &text)?;
+            let after = composer.compose(&candidate.snapshot, &mut overlay, None);
+            let after = after.snapshot;
             let new = RoutingTable::trial(&after, &old, clock::now());
             Ok::<_, Vec<Diagnostic>>((old, after, new))
         });

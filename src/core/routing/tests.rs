@@ -41,7 +41,10 @@ fn snapshot(routes: &[Route], upstreams: &[Upstream]) -> Snapshot {
         shutdown: Shutdown {
             grace: Duration::from_secs(30),
         },
-        sources: Sources { watch_file: false },
+        sources: Sources {
+            watch_file: false,
+            etcd: None,
+        },
         listeners: Vec::new(),
         authenticators: std::collections::BTreeMap::new(),
         upstreams: upstreams.iter().map(named).collect(),

@@ -177,6 +177,28 @@ table! {
     BUILD_INFO = Gauge, Count, "sessile_build_info", ["version"],
         "Always 1; its label says which version runs.";
 
+    ETCD_CONNECTED = Gauge, Count, "sessile_etcd_connected", [],
+        "1 while a watch on etcd runs.";
+    ETCD_REVISION = Gauge, Count, "sessile_etcd_applied_revision", [],
+        "Everything that etcd wrote up to this revision has been taken.";
+    ETCD_PROGRESS_AGE = Gauge, Seconds, "sessile_etcd_progress_age_seconds", [],
+        "Time since etcd's last sign of life on a watch.";
+    ETCD_REFUSED = Gauge, Count, "sessile_etcd_documents_refused", [],
+        "Documents that are refused; the last good version of each stays in force.";
+    ETCD_WAITING = Gauge, Count, "sessile_etcd_documents_waiting", [],
+        "Documents that name something that is missing.";
+    ETCD_STALE = Gauge, Count, "sessile_etcd_stale_members", [],
+        "Backends that lost their leases together with others, and stay for a time.";
+    ETCD_DOUBTED = Gauge, Count, "sessile_etcd_documents_doubted", [],
+        "Documents that a read lacked which is not believed; they stay in force.";
+    ETCD_LAST_KNOWN_GOOD = Gauge, Count, "sessile_etcd_last_known_good", [],
+        "1 while what is in force was remembered, and etcd has not been heard since the start.";
+    ETCD_REREADS = Counter, Count, "sessile_etcd_rereads_total", [],
+        "Full reads of etcd, apart from the first.";
+    ETCD_WATCH_RESTARTS = Counter, Count, "sessile_etcd_watch_restarts_total", [],
+        "Watches on etcd that ended and were begun anew.";
+    ETCD_RESTORES = Counter, Count, "sessile_etcd_restores_total", [],
+        "Times that etcd had been restored or replaced.";
     PROCESS_RESIDENT = Gauge, Bytes, "sessile_process_resident_memory_bytes", [],
         "Memory of the process that is in RAM.";
     PROCESS_FDS = Gauge, Count, "sessile_process_open_fds", [],

@@ -9,7 +9,7 @@ use std::path::Path;
 /// grace that the harness relies on. Lines `# node: key = value` go into `[node]`.
 pub fn complete(test: &str, directory: &Path) -> String {
     let mut text = format!(
-        "[node]\nname = \"under-test\"\nworkers = 2\n\n\
+        "[node]\nname = \"under-test\"\nworkers = 2\nstate_dir = \"{directory}/state\"\n\n\
          [admin]\nlisten = \"unix:{directory}/admin.sock\"\n\n\
          [log]\naccess = {{ file = \"{directory}/access.log\" }}\nformat = \"json\"\n\n",
         directory = directory.display()

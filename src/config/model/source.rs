@@ -1,0 +1,104 @@
+//! `[sources]`: where configuration and membership come from.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::config::model::value::{SecretSource, Time};
+
+/// Where configuration and membership come from.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sources {
+    /// The configuration file itself.
+    pub file: FileSource,
+    /// An etcd that is followed: its documents add to what the file says, and override by name. A
+    /// change of this table needs a restart.
+    pub etcd: Option<EtcdSource>,
+}
+
+/// The configuration file as a source.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct FileSource {
+    /// Whether a changed file takes effect at once. SIGHUP and `POST /v1/reload` read it in any
+    /// case.
+    pub watch: bool,
+}
+
+impl Default for FileSource {
+    fn default() -> Self {
+        Self { watch: true }
+    }
+}
+
+/// An etcd as a source. Last known good is kept in `node.state_dir`.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct EtcdSource {
+    /// Required. The members of one cluster, such as `"http://10.0.0.1:2379"`; they are tried one
+    /// after the other.
+    pub endpoints: Vec<String>,
+    /// What all keys begin with.
+    pub prefix: String,
+    /// The user, if etcd asks for one.
+    pub username: Option<String>,
+    /// The user's password. `{ file = "…" }`, `{ env = "…" }` or the password itself.
+    pub password: Option<SecretSource>,
+    /// TLS to endpoints that begin with `https://`. Not given: the system's roots, no certificate
+    /// of our own.
+    pub tls: Option<EtcdTls>,
+    /// How long to wait for etcd.
+    pub timeouts: EtcdTimeouts,
+    /// How long backends stay that lost their leases together, as long as they pass their probes.
+    pub stale_grace: Time,
+}
+
+impl Default for EtcdSource {
+    fn default() -> Self {
+        Self {
+            endpoints: Vec::new(),
+            prefix: "/sessile".to_owned(),
+            username: None,
+            password: None,
+            tls: None,
+            timeouts: EtcdTimeouts::default(),
+            stale_grace: Time::seconds(600),
+        }
+    }
+}
+
+/// TLS to etcd.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct EtcdTls {
+    /// PEM file with roots. Not given: the system's.
+    pub ca: Option<String>,
+    /// PEM file with the certificate chain to show. Needs `key`.
+    pub cert: Option<String>,
+    /// PEM file with its private key.
+    pub key: Option<String>,
+    /// Name to verify. Not given: the endpoint's host.
+    pub server_name: Option<String>,
+}
+
+/// How long to wait for etcd.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct EtcdTimeouts {
+    /// For a connection, sign-in included.
+    pub dial: Time,
+    /// For one answer.
+    pub answer: Time,
+    /// Without a sign of life on a watch, after which another endpoint is tried.
+    pub silence: Time,
+}
+
+impl Default for EtcdTimeouts {
+    fn default() -> Self {
+        Self {
+            dial: Time::seconds(2),
+            answer: Time::seconds(5),
+            silence: Time::seconds(10),
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! What sources outside the file add to it: documents, each checked alone and refused alone (I4),
+//! and the configuration that file and documents make together. A document overrides what the file
+//! says under the same name; one that names something missing waits for it.
+//!
+//! What comes of it depends on the file, the documents and their last good versions, never on the
+//! order in which they came, so that all gateways of one source agree.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::config::diagnostic::{Diagnostic, Severity};
+use crate::config::documents::{Change, Document, DocumentKey, Item, Kind, Update};
+use crate::config::model;
+use crate::config::validate::Surroundings;
+
+mod check;
+mod compose;
+
+pub use compose::{Composed, Composer};
+
+/// What documents are checked against.
+pub struct Ground<'a> {
+    /// The file's own authenticators, as written.
+    pub authenticators: &'a BTreeMap<String, model::Authenticator>,
+    /// Relative paths are relative to it.
+    pub directory: &'a Path,
+    /// The world outside.
+    pub outside: &'a dyn Surroundings,
+}
+
+/// All documents that there are.
+#[derive(Clone, Debug, Default)]
+pub struct Overlay {
+    entries: BTreeMap<DocumentKey, Entry>,
+}
+
+/// One document.
+#[derive(Clone, Debug)]
+struct Entry {
+    /// As the source has it.
+    document: Document,
+    /// What is wrong with it.
+    found: Vec<Diagnostic>,
+    /// The last version without faults.
+    good: Option<Version>,
+    /// The source has it no more; it is kept only while something in force needs it.
+    gone: bool,
+}
+
+/// A version of a document that may be in force.
+#[derive(Clone, Debug)]
+struct Version {
+    document: Document,
+    item: Item,
+}
+
+/// How a document stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// What it says is in force.
+    InForce,
+    /// It has faults; its last good version, if there is one, is in force.
+    Refused,
+    /// It names something that is not there; its last good version, if there is one, is in force.
+    Waiting,
+    /// It was deleted, but something in force still names it.
+    Retained,
+}
+
+/// A document as operators see it.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct DocumentView {
+    /// Its key below the source's prefix.
+    pub key: String,
+    /// When it was written, as the source counts.
+    pub revision: i64,
+    /// How it stands.
+    pub standing: Standing,
+    /// Revision of the version that is in force; null if none is.
+    pub in_force: Option<i64>,
+    /// Whether it takes the place of what the file says under this name.
+    pub overrides_file: bool,
+    /// What it waits for.
+    pub waits_for: Option<String>,
+    /// What is wrong with it, or suspicious.
+    #[schemars(with = "Vec<Value>")]
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Overlay {
+    /// Takes in what has changed and answers which documents that touched.
+    pub fn apply(&mut self, update: Update, ground: &Ground<'_>) -> Vec<DocumentKey> {
+        let mut touched = Vec::new();
+        let mut authenticators = false;
+        for change in update.changes {
+            let key = match change {
+                Change::Put(document) => self.put(document, ground),
+                Change::Delete(key) => self.delete(key),
+            };
+            if let Some(key) = key {
+                authenticators |= key.kind == Kind::Authenticator;
+                touched.push(key);
+            }
+        }
+        if authenticators {
+            touched.extend(self.check_routes(ground));
+        }
+        touched
+    }
+
+    /// Checks again what depends on the file. Answers which documents that touched.
+    pub fn check_routes(&mut self, ground: &Ground<'_>) -> Vec<DocumentKey> {
+        let routes = self.entries.iter();
+        let routes = routes.filter(|(key, entry)| key.kind == Kind::Route && !entry.gone);
+        let routes: Vec<_> = routes.map(|(_, entry)| entry.document.clone()).collect();
+        let keys = routes.iter().map(|document| document.key.clone()).collect();
+        for document in routes {
+            self.take(document, ground);
+        }
+        keys
+    }
+
+    fn put(&mut self, document: Document, ground: &Ground<'_>) -> Option<DocumentKey> {
+        let key = document.key.clone();
+        if let Some(entry) = self
+            .entries
+            .get_mut(&key)
+            .filter(|entry| !entry.gone && entry.document.text == document.text)
+        {
+            entry.document.revision = document.revision;
+            return None;
+        }
+        self.take(document, ground);
+        Some(key)
+    }
+
+    /// Checks a document and keeps what came of it.
+    fn take(&mut self, document: Document, ground: &Ground<'_>) {
+        let authenticators = match document.key.kind {
+            Kind::Route => self.authenticators(ground),
+            _ => BTreeMap::new(),
+        };
+        let checked = check::check(&document, authenticators, ground);
+        let version = checked.item.map(|item| Version {
+            document: document.clone(),
+            item,
+        });
+        let before = self.entries.remove(&document.key);
+        let entry = Entry {
+            good: version.or_else(|| before.and_then(|before| before.good)),
+            found: checked.found,
+            gone: false,
+            document,
+        };
+        self.entries.insert(entry.document.key.clone(), entry);
+    }
+
+    fn delete(&mut self, key: DocumentKey) -> Option<DocumentKey> {
+        let entry = self.entries.get_mut(&key)?;
+        let named = matches!(key.kind, Kind::Upstream | Kind::Authenticator);
+        if named && entry.good.is_some() {
+            entry.gone = true;
+        } else {
+            self.entries.remove(&key);
+        }
+        Some(key)
+    }
+
+    /// Authenticators as they are written, the file's and those of documents.
+    fn authenticators(&self, ground: &Ground<'_>) -> BTreeMap<String, model::Authenticator> {
+        let mut all = ground.authenticators.clone();
+        for version in self.good(Kind::Authenticator) {
+            let name = version.document.key.name.to_string();
+            all.extend(check::authenticator(&version.document).map(|one| (name, one)));
+        }
+        all
+    }
+
+    /// The last good versions of a kind, by name.
+    fn good(&self, kind: Kind) -> impl Iterator<Item = &Version> {
+        let from = DocumentKey::named(kind, "");
+        let entries = self.entries.range(from..);
+        let entries = entries.take_while(move |(key, _)| key.kind == kind);
+        entries.filter_map(|(_, entry)| entry.good.as_ref())
+    }
+
+    /// The last good versions of the documents of an upstream's backends, by id.
+    fn backends(&self, upstream: &str) -> impl Iterator<Item = &Version> {
+        let from = DocumentKey::backend(upstream, "");
+        let entries = self.entries.range(from..);
+        let entries =
+            entries.take_while(move |(key, _)| key.kind == Kind::Backend && &*key.name == upstream);
+        entries.filter_map(|(_, entry)| entry.good.as_ref())
+    }
+
+    /// Whether an upstream has documents of backends.
+    fn has_backends(&self, upstream: &str) -> bool {
+        self.backends(upstream).next().is_some()
+    }
+
+    /// Every last good version: what is needed to begin again without the source.
+    pub fn good_documents(&self) -> Vec<Document> {
+        let good = self
+            .entries
+            .values()
+            .filter_map(|entry| entry.good.as_ref());
+        good.map(|version| version.document.clone()).collect()
+    }
+
+    /// Documents whose newest version has faults.
+    pub fn refused(&self) -> usize {
+        let entries = self.entries.values();
+        entries.filter(|entry| entry.is_refused()).count()
+    }
+
+    /// What is wrong with a document.
+    pub fn faults(&self, key: &DocumentKey) -> &[Diagnostic] {
+        self.entries.get(key).map_or(&[], |entry| &entry.found)
+    }
+
+    /// Whether a document's newest version has faults.
+    pub fn is_refused(&self, key: &DocumentKey) -> bool {
+        self.entries.get(key).is_some_and(Entry::is_refused)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}
+
+impl Entry {
+    fn is_refused(&self) -> bool {
+        self.found.iter().any(|one| one.severity == Severity::Error)
+    }
+}
+
+#[cfg(test)]
+mod tests;

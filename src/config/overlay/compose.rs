@@ -1,0 +1,388 @@
+//! File and documents together. What did not change since the last time is taken over as it is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::base::names::{AuthenticatorName, RouteName, UpstreamName};
+use crate::config::conflict::Distinct;
+use crate::config::documents::{DocumentKey, Item, Kind};
+use crate::config::overlay::{DocumentView, Entry, Overlay, Standing, Version};
+use crate::config::snapshot::{Action, Authenticators, Backend, Route, Snapshot, Upstream};
+
+/// Puts configurations together, and remembers what came of it.
+#[derive(Clone, Debug, Default)]
+pub struct Composer {
+    /// Upstreams with the backends of documents, and what they were made of.
+    built: BTreeMap<UpstreamName, Built>,
+    /// The routes in force, once that was asked.
+    routes: Option<Vec<Arc<Route>>>,
+    /// The versions of routes of documents among them.
+    accepted: BTreeMap<DocumentKey, Version>,
+    /// Why the newest good version of a document is not in force.
+    waits: BTreeMap<DocumentKey, Wait>,
+    /// The file's routes that wait, with what they wait for.
+    file_waits: Vec<(RouteName, String)>,
+}
+
+#[derive(Clone, Debug)]
+struct Built {
+    base: Arc<Upstream>,
+    upstream: Arc<Upstream>,
+}
+
+#[derive(Clone, Debug)]
+enum Wait {
+    /// For something that is not there.
+    Missing(String),
+    /// It cannot be told from another route.
+    Conflict(RouteName),
+}
+
+/// What file and documents say together.
+#[derive(Clone, Debug)]
+pub struct Composed {
+    /// Every name in it resolves.
+    pub snapshot: Snapshot,
+    /// Names in the file that do not resolve, in a sentence each.
+    pub waiting: Vec<String>,
+}
+
+/// Names that routes may refer to.
+struct Known<'a> {
+    upstreams: BTreeSet<&'a str>,
+    authenticators: &'a Authenticators,
+}
+
+impl Known<'_> {
+    /// The first thing that a route names and that is not there.
+    fn missing(&self, route: &Route) -> Option<String> {
+        if let Action::Forward(name) = &route.action
+            && !self.upstreams.contains(name.as_str())
+        {
+            return Some(format!("upstream `{name}`"));
+        }
+        let mut asked = route.auth.authenticate.iter();
+        let missing = asked.find(|name| !self.authenticators.contains_key(*name))?;
+        Some(format!("authenticator `{missing}`"))
+    }
+}
+
+impl Composer {
+    /// Puts together what `base`, the file, and `overlay` say. `touched` are the documents that
+    /// changed since the last time; `None` if that is not known. Forgets deleted documents that
+    /// nothing needs any more.
+    pub fn compose(
+        &mut self,
+        base: &Snapshot,
+        overlay: &mut Overlay,
+        touched: Option<&[DocumentKey]>,
+    ) -> Composed {
+        match touched {
+            None => self.built.clear(),
+            Some(touched) => touched.iter().for_each(|key| {
+                self.built.remove(&*key.name);
+            }),
+        }
+        let members_only =
+            touched.is_some_and(|touched| touched.iter().all(|key| key.kind == Kind::Backend));
+        let mut authenticators = base.authenticators.clone();
+        for version in overlay.good(Kind::Authenticator) {
+            if let Item::Authenticator(one) = &version.item {
+                authenticators.insert(one.name.clone(), one.clone());
+            }
+        }
+        let routes = match self.routes.take().filter(|_| members_only) {
+            Some(routes) => routes,
+            None => {
+                let routes = self.routes(base, overlay, &authenticators);
+                self.forget(base, overlay, &routes, &mut authenticators);
+                routes
+            }
+        };
+        self.routes = Some(routes.clone());
+        let upstreams = self.upstreams(base, overlay);
+        let waiting = self.file_waits.iter();
+        let waiting = waiting.map(|(route, what)| format!("route `{route}` waits for {what}"));
+        Composed {
+            waiting: waiting.collect(),
+            snapshot: Snapshot {
+                authenticators,
+                upstreams,
+                routes,
+                ..base.clone()
+            },
+        }
+    }
+
+    /// The routes in force: of two that exclude each other the file's, else the one that was there
+    /// first. A newcomer that cannot be taken leaves its last accepted version in force.
+    fn routes(
+        &mut self,
+        base: &Snapshot,
+        overlay: &Overlay,
+        authenticators: &Authenticators,
+    ) -> Vec<Arc<Route>> {
+        let file = base.upstreams.keys().map(|name| name.as_str());
+        let more = overlay.good(Kind::Upstream);
+        let known = Known {
+            upstreams: file
+                .chain(more.map(|one| &*one.document.key.name))
+                .collect(),
+            authenticators,
+        };
+        let documents: Vec<_> = overlay.good(Kind::Route).collect();
+        let overridden: BTreeSet<_> = documents
+            .iter()
+            .map(|one| &*one.document.key.name)
+            .collect();
+        self.file_waits.clear();
+        let mut chosen: Vec<Arc<Route>> = Vec::new();
+        for route in &base.routes {
+            match known.missing(route) {
+                _ if overridden.contains(route.name.as_str()) => {}
+                None => chosen.push(Arc::clone(route)),
+                Some(what) => self.file_waits.push((route.name.clone(), what)),
+            }
+        }
+        let accepted = self.accept(&known, &documents, &mut chosen);
+        self.accepted = accepted;
+        chosen
+    }
+
+    /// Adds the routes of documents to those chosen already; answers which versions those are.
+    fn accept(
+        &mut self,
+        known: &Known<'_>,
+        documents: &[&Version],
+        chosen: &mut Vec<Arc<Route>>,
+    ) -> BTreeMap<DocumentKey, Version> {
+        // Those in force come before newcomers, the older before the younger.
+        let mut order: Vec<_> = documents.to_vec();
+        order.sort_by_cached_key(|one| {
+            let document = &one.document;
+            (!self.stays(one), document.revision, document.key.clone())
+        });
+        let fallback: BTreeMap<_, _> = self.accepted.iter().collect();
+        let file = chosen.clone();
+        let mut taken = Taken::default();
+        file.iter().for_each(|route| taken.add(route));
+        let mut accepted = BTreeMap::new();
+        let mut waits = BTreeMap::new();
+        for version in order {
+            let key = &version.document.key;
+            let wait = match taken.take(known, version) {
+                Ok(()) => {
+                    accepted.insert(key.clone(), version.clone());
+                    continue;
+                }
+                Err(wait) => wait,
+            };
+            waits.insert(key.clone(), wait);
+            let before = fallback.get(key).filter(|_| !self.stays(version));
+            if let Some(before) = before
+                && taken.take(known, before).is_ok()
+            {
+                accepted.insert(key.clone(), (*before).clone());
+            }
+        }
+        *chosen = taken.routes.into_iter().map(Arc::clone).collect();
+        self.waits = waits;
+        accepted
+    }
+
+    /// Whether this version is in force already.
+    fn stays(&self, version: &Version) -> bool {
+        let before = self.accepted.get(&version.document.key);
+        before.is_some_and(|before| before.document.text == version.document.text)
+    }
+
+    /// Drops deleted documents that nothing needs, or that the file has an equal for.
+    fn forget(
+        &mut self,
+        base: &Snapshot,
+        overlay: &mut Overlay,
+        routes: &[Arc<Route>],
+        authenticators: &mut Authenticators,
+    ) {
+        let gone = overlay.entries.iter().filter(|(_, entry)| entry.gone);
+        let gone: Vec<_> = gone.map(|(key, _)| key.clone()).collect();
+        for key in gone {
+            let name = &*key.name;
+            let (in_file, named) = if key.kind == Kind::Upstream {
+                let named = routes.iter().any(|route| match &route.action {
+                    Action::Forward(upstream) => upstream.as_str() == name,
+                    Action::Redirect(_) => false,
+                });
+                (base.upstreams.contains_key(name), named)
+            } else {
+                let mut asked = routes.iter().flat_map(|route| &route.auth.authenticate);
+                let named = asked.any(|one| one.as_str() == name);
+                (base.authenticators.contains_key(name), named)
+            };
+            if named && !in_file {
+                continue;
+            }
+            overlay.entries.remove(&key);
+            if key.kind == Kind::Authenticator {
+                let name = AuthenticatorName::from(name);
+                match base.authenticators.get(&name) {
+                    Some(one) => authenticators.insert(name, one.clone()),
+                    None => authenticators.remove(&name),
+                };
+            } else {
+                self.built.remove(name);
+            }
+        }
+    }
+
+    fn upstreams(
+        &mut self,
+        base: &Snapshot,
+        overlay: &Overlay,
+    ) -> BTreeMap<UpstreamName, Arc<Upstream>> {
+        let mut upstreams = base.upstreams.clone();
+        for version in overlay.good(Kind::Upstream) {
+            if let Item::Upstream(one) = &version.item {
+                upstreams.insert(one.name.clone(), Arc::clone(one));
+            }
+        }
+        for (name, upstream) in &mut upstreams {
+            match self.built.get(name) {
+                Some(built) if Arc::ptr_eq(&built.base, upstream) => {
+                    *upstream = Arc::clone(&built.upstream);
+                }
+                _ if overlay.has_backends(name) => {
+                    let built = Built {
+                        base: Arc::clone(upstream),
+                        upstream: Arc::new(with_backends(upstream, overlay)),
+                    };
+                    *upstream = Arc::clone(&built.upstream);
+                    self.built.insert(name.clone(), built);
+                }
+                _ => {}
+            }
+        }
+        upstreams
+    }
+
+    /// Good documents that are not in force because they name something missing, or cannot be told
+    /// from another route.
+    pub fn waiting(&self, overlay: &Overlay, snapshot: &Snapshot) -> usize {
+        let backends = overlay.entries.iter();
+        let backends = backends.filter(|(key, entry)| {
+            key.kind == Kind::Backend
+                && entry.good.is_some()
+                && !snapshot.upstreams.contains_key(&*key.name)
+        });
+        self.waits.len() + backends.count()
+    }
+
+    /// Every document, by key. `snapshot` is what was composed last.
+    pub fn views(
+        &self,
+        base: &Snapshot,
+        overlay: &Overlay,
+        snapshot: &Snapshot,
+    ) -> Vec<DocumentView> {
+        let entries = overlay.entries.iter();
+        entries
+            .map(|(key, entry)| self.view(key, entry, base, snapshot))
+            .collect()
+    }
+
+    fn view(
+        &self,
+        key: &DocumentKey,
+        entry: &Entry,
+        base: &Snapshot,
+        snapshot: &Snapshot,
+    ) -> DocumentView {
+        let name = &*key.name;
+        let orphan = key.kind == Kind::Backend && !snapshot.upstreams.contains_key(name);
+        let waits_for = match self.waits.get(key) {
+            Some(Wait::Missing(what)) => Some(what.clone()),
+            Some(Wait::Conflict(other)) => Some(format!(
+                "route `{other}` to go, from which nothing tells it"
+            )),
+            None => orphan.then(|| format!("upstream `{name}`")),
+        };
+        let standing = if entry.gone {
+            Standing::Retained
+        } else if entry.is_refused() {
+            Standing::Refused
+        } else if waits_for.is_some() {
+            Standing::Waiting
+        } else {
+            Standing::InForce
+        };
+        let in_force = match key.kind {
+            Kind::Route => self.accepted.get(key),
+            _ => entry.good.as_ref().filter(|_| !orphan),
+        };
+        let overrides_file = match key.kind {
+            Kind::Route => base.routes.iter().any(|route| route.name.as_str() == name),
+            Kind::Upstream => base.upstreams.contains_key(name),
+            Kind::Authenticator => base.authenticators.contains_key(name),
+            Kind::Backend => base.upstreams.get(name).is_some_and(|upstream| {
+                let mut backends = upstream.backends.iter();
+                backends.any(|backend| backend.id.as_str() == &*key.id)
+            }),
+        };
+        DocumentView {
+            key: key.to_string(),
+            revision: entry.document.revision,
+            standing,
+            in_force: in_force.map(|version| version.document.revision),
+            overrides_file,
+            waits_for,
+            diagnostics: entry.found.clone(),
+        }
+    }
+}
+
+/// Routes that were chosen, to compare newcomers with.
+#[derive(Default)]
+struct Taken<'r> {
+    routes: Vec<&'r Arc<Route>>,
+    distinct: Distinct<'r>,
+}
+
+impl<'r> Taken<'r> {
+    fn add(&mut self, route: &'r Arc<Route>) {
+        self.distinct.insert(route, self.routes.len());
+        self.routes.push(route);
+    }
+
+    /// Takes a version, unless it names something missing or cannot be told from one that was taken
+    /// before.
+    fn take(&mut self, known: &Known<'_>, version: &'r Version) -> Result<(), Wait> {
+        let Item::Route(route) = &version.item else {
+            unreachable!("a document of a route holds one");
+        };
+        if let Some(what) = known.missing(route) {
+            return Err(Wait::Missing(what));
+        }
+        if let Some(other) = self.distinct.clash(route) {
+            return Err(Wait::Conflict(self.routes[other].name.clone()));
+        }
+        self.add(route);
+        Ok(())
+    }
+}
+
+/// An upstream with what documents say about its backends; by id, they override its own.
+fn with_backends(upstream: &Upstream, overlay: &Overlay) -> Upstream {
+    let own = upstream.backends.iter();
+    let mut backends: BTreeMap<_, Backend> = own
+        .map(|backend| (backend.id.clone(), backend.clone()))
+        .collect();
+    for version in overlay.backends(&upstream.name) {
+        if let Item::Backend(backend) = &version.item {
+            backends.insert(backend.id.clone(), backend.clone());
+        }
+    }
+    Upstream {
+        backends: backends.into_values().collect(),
+        ..upstream.clone()
+    }
+}

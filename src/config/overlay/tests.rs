@@ -1,0 +1,390 @@
+//! Documents on top of a small file, put together again and again.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::config::layers::Layers;
+use crate::config::snapshot::{Action, CertificateFiles, Snapshot};
+use crate::config::validate::{CertificateFault, validate};
+
+/// A world without files and variables.
+struct Nothing;
+
+impl Surroundings for Nothing {
+    fn variable(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn text(&self, _: &Path) -> Result<String, String> {
+        Err("there are no files".to_owned())
+    }
+
+    fn certificate(&self, _: &CertificateFiles) -> Vec<CertificateFault> {
+        Vec::new()
+    }
+
+    fn roots(&self, _: &Path) -> Result<(), String> {
+        Err("there are no files".to_owned())
+    }
+
+    fn host_name(&self) -> String {
+        "edge".to_owned()
+    }
+}
+
+const FILE: &str = r#"
+[[listeners]]
+name = "edge"
+listen = ["127.0.0.1:0"]
+
+[upstreams.chat]
+backends = ["127.0.0.1:1"]
+
+[[routes]]
+name = "chat"
+path = "/chat"
+upstream = "chat"
+"#;
+
+fn file() -> Snapshot {
+    let reading = Layers {
+        path: Path::new("gateway.toml"),
+        text: FILE,
+        environment: &[],
+        sets: &[],
+    }
+    .read();
+    let (snapshot, found) = validate(&reading.model, &reading.origin, Path::new(""), &Nothing);
+    snapshot.unwrap_or_else(|| panic!("{found:?}"))
+}
+
+/// A gateway's view of documents.
+struct World {
+    base: Snapshot,
+    overlay: Overlay,
+    composer: Composer,
+    now: Snapshot,
+}
+
+impl World {
+    fn new() -> Self {
+        let base = file();
+        Self {
+            now: base.clone(),
+            base,
+            overlay: Overlay::default(),
+            composer: Composer::default(),
+        }
+    }
+
+    fn apply(&mut self, changes: Vec<Change>) {
+        let ground = Ground {
+            authenticators: &BTreeMap::new(),
+            directory: Path::new(""),
+            outside: &Nothing,
+        };
+        let update = Update {
+            revision: 0,
+            changes,
+        };
+        let touched = self.overlay.apply(update, &ground);
+        let composed = self
+            .composer
+            .compose(&self.base, &mut self.overlay, Some(&touched));
+        self.now = composed.snapshot;
+    }
+
+    fn routes(&self) -> Vec<&str> {
+        let mut names: Vec<_> = self
+            .now
+            .routes
+            .iter()
+            .map(|route| route.name.as_str())
+            .collect();
+        names.sort_unstable();
+        names
+    }
+
+    fn backends(&self, upstream: &str) -> Vec<String> {
+        let backends = self.now.upstreams[upstream].backends.iter();
+        backends
+            .map(|one| format!("{}={}", one.id, one.address))
+            .collect()
+    }
+
+    fn view(&self, key: &str) -> DocumentView {
+        let views = self.composer.views(&self.base, &self.overlay, &self.now);
+        let mut views = views.into_iter();
+        views
+            .find(|view| view.key == key)
+            .expect("the document is there")
+    }
+}
+
+fn put(key: &str, text: &str, revision: i64) -> Change {
+    Change::Put(Document {
+        key: key.parse().expect("a key"),
+        text: text.into(),
+        revision,
+    })
+}
+
+fn delete(key: &str) -> Change {
+    Change::Delete(key.parse().expect("a key"))
+}
+
+#[test]
+fn documents_add_and_override_by_name() {
+    let mut world = World::new();
+    world.apply(vec![
+        put("upstreams/game", r#"{"policy": "maglev"}"#, 1),
+        put("backends/game/a", r#"{"address": "127.0.0.1:2"}"#, 2),
+        put("backends/chat/b", r#""127.0.0.1:3""#, 3),
+        put("routes/game", r#"{"path": "/game", "upstream": "game"}"#, 4),
+    ]);
+    assert_eq!(world.routes(), ["chat", "game"]);
+    assert_eq!(world.backends("game"), ["a=127.0.0.1:2"]);
+    assert_eq!(
+        world.backends("chat"),
+        ["127.0.0.1:1=127.0.0.1:1", "b=127.0.0.1:3"]
+    );
+
+    world.apply(vec![
+        put(
+            "backends/chat/127.0.0.1:1",
+            r#"{"address": "127.0.0.1:9"}"#,
+            5,
+        ),
+        put(
+            "routes/chat",
+            r#"{"path": "/other", "upstream": "game"}"#,
+            6,
+        ),
+    ]);
+    assert_eq!(
+        world.backends("chat"),
+        ["127.0.0.1:1=127.0.0.1:9", "b=127.0.0.1:3"]
+    );
+    assert!(world.view("routes/chat").overrides_file);
+    let chat = world
+        .now
+        .routes
+        .iter()
+        .find(|route| route.name.as_str() == "chat");
+    let chat = chat.expect("it is there");
+    assert_eq!(chat.action, Action::Forward("game".into()));
+
+    world.apply(vec![
+        delete("routes/chat"),
+        delete("backends/chat/127.0.0.1:1"),
+    ]);
+    assert_eq!(
+        world.backends("chat"),
+        ["127.0.0.1:1=127.0.0.1:1", "b=127.0.0.1:3"]
+    );
+    let chat = world
+        .now
+        .routes
+        .iter()
+        .find(|route| route.name.as_str() == "chat");
+    assert_eq!(
+        chat.expect("the file's").action,
+        Action::Forward("chat".into())
+    );
+}
+
+#[test]
+fn i4_a_bad_document_is_refused_alone_and_its_last_good_version_stays() {
+    let mut world = World::new();
+    world.apply(vec![
+        put("backends/chat/b", r#"{"address": "127.0.0.1:3"}"#, 1),
+        put("upstreams/bad", r#"{"policy": "maglv"}"#, 2),
+    ]);
+    let check = |world: &mut World, text: &str, said: &str| {
+        world.apply(vec![put("backends/chat/b", text, 7)]);
+        let view = world.view("backends/chat/b");
+        assert_eq!(
+            (view.standing, view.in_force),
+            (Standing::Refused, Some(1)),
+            "{text}"
+        );
+        let shown = view.diagnostics[0].to_string();
+        assert!(
+            shown.contains(said) && shown.contains("backends/chat/b"),
+            "{text}: {shown}"
+        );
+        let backends = world.backends("chat");
+        assert_eq!(
+            backends,
+            ["127.0.0.1:1=127.0.0.1:1", "b=127.0.0.1:3"],
+            "{text}"
+        );
+    };
+    check(&mut world, "{", "no JSON");
+    check(&mut world, "{}", "`address` is missing");
+    check(
+        &mut world,
+        r#"{"address": "127.0.0.1:3", "weigth": 2}"#,
+        "did you mean `weight`",
+    );
+    check(
+        &mut world,
+        r#"{"address": "127.0.0.1:3", "weight": 5000}"#,
+        "out of bounds",
+    );
+    check(
+        &mut world,
+        r#"{"address": "127.0.0.1:3", "id": "c"}"#,
+        "not what the key says",
+    );
+    check(&mut world, "[1]", "expected");
+    let bad = world.view("upstreams/bad");
+    assert_eq!((bad.standing, bad.in_force), (Standing::Refused, None));
+    assert_eq!(bad.diagnostics[0].line_and_column(), (1, 12));
+    assert!(!world.now.upstreams.contains_key("bad"));
+    assert_eq!(world.overlay.refused(), 2);
+}
+
+#[test]
+fn what_names_something_missing_waits_and_says_so() {
+    let mut world = World::new();
+    world.apply(vec![
+        put("routes/game", r#"{"path": "/game", "upstream": "game"}"#, 1),
+        put("backends/game/a", r#""127.0.0.1:2""#, 2),
+    ]);
+    assert_eq!(world.routes(), ["chat"]);
+    for key in ["routes/game", "backends/game/a"] {
+        let view = world.view(key);
+        assert_eq!(view.standing, Standing::Waiting, "{key}");
+        assert_eq!(view.waits_for.as_deref(), Some("upstream `game`"), "{key}");
+    }
+    assert_eq!(world.composer.waiting(&world.overlay, &world.now), 2);
+    world.apply(vec![put("upstreams/game", "{}", 3)]);
+    assert_eq!(world.routes(), ["chat", "game"]);
+    assert_eq!(world.backends("game"), ["a=127.0.0.1:2"]);
+    assert_eq!(world.composer.waiting(&world.overlay, &world.now), 0);
+
+    // A version that waits leaves the one before it in force.
+    world.apply(vec![put(
+        "routes/game",
+        r#"{"path": "/game", "upstream": "gone"}"#,
+        4,
+    )]);
+    let view = world.view("routes/game");
+    assert_eq!((view.standing, view.in_force), (Standing::Waiting, Some(1)));
+    assert_eq!(world.routes(), ["chat", "game"]);
+
+    world.apply(vec![put(
+        "routes/login",
+        r#"{"path": "/in", "upstream": "chat", "authenticate": ["users"]}"#,
+        5,
+    )]);
+    let waits = world.view("routes/login").waits_for;
+    assert_eq!(waits.as_deref(), Some("authenticator `users`"));
+}
+
+#[test]
+fn a_deleted_upstream_stays_for_as_long_as_a_route_names_it() {
+    let mut world = World::new();
+    world.apply(vec![
+        put("upstreams/game", "{}", 1),
+        put("routes/game", r#"{"path": "/game", "upstream": "game"}"#, 2),
+    ]);
+    world.apply(vec![delete("upstreams/game")]);
+    assert_eq!(world.routes(), ["chat", "game"]);
+    assert_eq!(world.view("upstreams/game").standing, Standing::Retained);
+    world.apply(vec![delete("routes/game")]);
+    assert!(!world.now.upstreams.contains_key("game"));
+    assert!(world.overlay.is_empty());
+}
+
+#[test]
+fn of_two_routes_that_exclude_each_other_the_older_stays() {
+    let like_file = r#"{"path": "/chat", "upstream": "chat"}"#;
+    let mut world = World::new();
+    world.apply(vec![put("routes/rival", like_file, 1)]);
+    assert_eq!(world.routes(), ["chat"]);
+    let waits = world.view("routes/rival").waits_for.expect("it waits");
+    assert!(waits.contains("route `chat`"), "{waits}");
+
+    let one = r#"{"path": "/one", "upstream": "chat"}"#;
+    let two = r#"{"path": "/two", "upstream": "chat"}"#;
+    world.apply(vec![put("routes/a", one, 2), put("routes/b", two, 3)]);
+    world.apply(vec![put("routes/a", two, 4)]);
+    let view = world.view("routes/a");
+    assert_eq!((view.standing, view.in_force), (Standing::Waiting, Some(2)));
+    // When the older one goes, the younger has what it wants.
+    world.apply(vec![delete("routes/b")]);
+    assert_eq!(world.view("routes/a").in_force, Some(4));
+}
+
+/// Any change among a few names, mostly good ones.
+fn any_change() -> impl Strategy<Value = (String, Option<String>)> {
+    let upstream = prop_oneof![Just("chat"), Just("u"), Just("v")];
+    let text = |good: Vec<String>| {
+        prop_oneof![
+            6 => proptest::sample::select(good).prop_map(Some),
+            2 => Just(None),
+            1 => Just(Some("{\"nonsense\": 1}".to_owned())),
+        ]
+    };
+    let backend = (
+        upstream.clone(),
+        0..3_u8,
+        text(vec![
+            "\"127.0.0.1:1\"".to_owned(),
+            "{\"address\": \"127.0.0.1:2\", \"weight\": 3}".to_owned(),
+        ]),
+    );
+    let backend = backend.prop_map(|(name, id, text)| (format!("backends/{name}/{id}"), text));
+    let upstreams = (
+        upstream.clone(),
+        text(vec![
+            "{}".to_owned(),
+            "{\"policy\": \"random_two\"}".to_owned(),
+        ]),
+    );
+    let upstreams = upstreams.prop_map(|(name, text)| (format!("upstreams/{name}"), text));
+    let routes = (0..4_u8, upstream, 0..3_u8).prop_flat_map(move |(name, upstream, path)| {
+        let good = format!("{{\"path\": \"/{path}\", \"upstream\": \"{upstream}\"}}");
+        text(vec![good]).prop_map(move |text| (format!("routes/r{name}"), text))
+    });
+    prop_oneof![backend, upstreams, routes]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    /// What was taken over from the time before is what would have been made anew, every name in
+    /// it resolves, and splitting changes into more updates changes nothing about members.
+    #[test]
+    fn composing_by_steps_is_composing_at_once(
+        changes in proptest::collection::vec(any_change(), 1..40)
+    ) {
+        let mut world = World::new();
+        for (revision, (key, text)) in (1..).zip(changes) {
+            world.apply(vec![match text {
+                Some(text) => put(&key, &text, revision),
+                None => delete(&key),
+            }]);
+            for route in &world.now.routes {
+                if let Action::Forward(upstream) = &route.action {
+                    prop_assert!(world.now.upstreams.contains_key(upstream));
+                }
+            }
+            let mut again = world.composer.clone();
+            let anew = again.compose(&world.base, &mut world.overlay.clone(), None).snapshot;
+            prop_assert_eq!(&anew.upstreams, &world.now.upstreams);
+            let names = |snapshot: &Snapshot| {
+                let routes = snapshot.routes.iter();
+                let mut names: Vec<_> = routes.map(|one| one.name.to_string()).collect();
+                names.sort_unstable();
+                names
+            };
+            prop_assert_eq!(names(&anew), names(&world.now));
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! `[sources]`.
+
+use std::time::Duration;
+
+use http::Uri;
+
+use crate::base::secret::Secret;
+use crate::config::model::{self, Model};
+use crate::config::snapshot::{CertificateFiles, Etcd, EtcdTls, Sources};
+use crate::config::validate::CertificateFault;
+use crate::config::validate::node::secret_text;
+use crate::config::validate::scope::Scope;
+
+const WAIT_MAX: Duration = Duration::from_secs(60 * 60);
+const GRACE_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+pub(super) fn sources(at: &Scope<'_>, model: &Model) -> Option<Sources> {
+    let etcd = match &model.sources.etcd {
+        Some(etcd) => {
+            let at = at.key("etcd");
+            if model.node.state_dir.is_none() {
+                at.warn(
+                    "there is no `state_dir` in [node], so a start while etcd is away would know \
+                     the file alone",
+                );
+            }
+            Some(self::etcd(&at, etcd)?)
+        }
+        None => None,
+    };
+    Some(Sources {
+        watch_file: model.sources.file.watch,
+        etcd,
+    })
+}
+
+fn etcd(at: &Scope<'_>, model: &model::EtcdSource) -> Option<Etcd> {
+    if !cfg!(feature = "etcd") {
+        at.fault_with(
+            "this build cannot follow etcd",
+            "take this table out, or build with `--features etcd`",
+        );
+        return None;
+    }
+    let endpoints = endpoints(&at.key("endpoints"), model);
+    let prefix = prefix(&at.key("prefix"), &model.prefix);
+    let user = user(at, model);
+    let tls = match &model.tls {
+        Some(tls) => self::tls(&at.key("tls"), tls),
+        None => Some(EtcdTls::default()),
+    };
+    let wait = at.key("timeouts");
+    let dial = wait.key("dial").time(model.timeouts.dial, WAIT_MAX);
+    let answer = wait.key("answer").time(model.timeouts.answer, WAIT_MAX);
+    let silence = wait.key("silence").time(model.timeouts.silence, WAIT_MAX);
+    let stale_grace = at.key("stale_grace").time(model.stale_grace, GRACE_MAX);
+    Some(Etcd {
+        endpoints: endpoints?,
+        prefix: prefix?.into(),
+        user: user?,
+        tls: tls?,
+        dial: dial?,
+        answer: answer?,
+        silence: silence?,
+        stale_grace: stale_grace?,
+    })
+}
+
+fn endpoints(at: &Scope<'_>, model: &model::EtcdSource) -> Option<Vec<String>> {
+    if model.endpoints.is_empty() {
+        if !at.is_explained() {
+            at.fault_with(
+                "there is no endpoint",
+                "add `endpoints = [\"http://127.0.0.1:2379\"]`",
+            );
+        }
+        return None;
+    }
+    let encrypted = |url: &String| url.starts_with("https://");
+    let endpoints = at.each(&model.endpoints, |at, url| {
+        let known = url.parse::<Uri>().is_ok_and(|uri| {
+            matches!(uri.scheme_str(), Some("http" | "https"))
+                && uri.host().is_some_and(|host| !host.is_empty())
+                && uri.port_u16().is_some()
+                && matches!(uri.path(), "" | "/")
+        });
+        if !known {
+            at.fault_with(
+                format!("`{url}` is no endpoint of etcd"),
+                "write `http://10.0.0.1:2379` or `https://etcd-1.example.com:2379`",
+            );
+        } else if model.tls.is_some() && !encrypted(url) {
+            at.fault_with(
+                format!("`{url}` is not encrypted, and there is a `tls` table"),
+                "begin it with `https://`, or take `tls` out",
+            );
+        } else {
+            return Some(url.trim_end_matches('/').to_owned());
+        }
+        None
+    })?;
+    if model.password.is_some() && !model.endpoints.iter().all(encrypted) {
+        let local = |url: &String| {
+            let uri = url.parse::<Uri>();
+            uri.is_ok_and(|uri| {
+                matches!(
+                    uri.host(),
+                    Some("localhost" | "127.0.0.1" | "[::1]" | "::1")
+                )
+            })
+        };
+        if !model
+            .endpoints
+            .iter()
+            .all(|url| encrypted(url) || local(url))
+        {
+            at.warn("the password would cross the network in the clear");
+        }
+    }
+    Some(endpoints)
+}
+
+fn prefix(at: &Scope<'_>, text: &str) -> Option<String> {
+    let trimmed = text.trim_end_matches('/');
+    if trimmed.is_empty() || text.chars().any(char::is_control) {
+        at.fault_with(
+            "this prefix is empty, or holds control characters",
+            "write `prefix = \"/sessile\"`",
+        );
+        return None;
+    }
+    Some(trimmed.to_owned())
+}
+
+fn user(at: &Scope<'_>, model: &model::EtcdSource) -> Option<Option<(String, Secret)>> {
+    match (&model.username, &model.password) {
+        (Some(name), Some(password)) => {
+            let password = secret_text(&at.key("password"), password)?;
+            Some(Some((name.clone(), password)))
+        }
+        (None, None) => Some(None),
+        (Some(_), None) => {
+            at.missing("password", "password = { file = \"etcd.password\" }");
+            None
+        }
+        (None, Some(_)) => {
+            at.missing("username", "username = \"sessile\"");
+            None
+        }
+    }
+}
+
+fn tls(at: &Scope<'_>, model: &model::EtcdTls) -> Option<EtcdTls> {
+    let mut fits = true;
+    let ca = model.ca.as_ref().map(|path| at.resolve(path));
+    if let Some(Err(why)) = ca.as_ref().map(|path| at.outside().roots(path)) {
+        at.key("ca").fault(why);
+        fits = false;
+    }
+    let identity = match (&model.cert, &model.key) {
+        (Some(cert), Some(key)) => {
+            let files = CertificateFiles {
+                cert: at.resolve(cert),
+                key: at.resolve(key),
+            };
+            for fault in at.outside().certificate(&files) {
+                let key = match fault {
+                    CertificateFault::Chain(_) => "cert",
+                    CertificateFault::Key(_) | CertificateFault::Mismatch => "key",
+                };
+                at.key(key).fault(fault.to_string());
+                fits = false;
+            }
+            Some(files)
+        }
+        (None, None) => None,
+        (Some(_), None) => {
+            at.missing("key", "key = \"tls/etcd.key\"");
+            return None;
+        }
+        (None, Some(_)) => {
+            at.missing("cert", "cert = \"tls/etcd.crt\"");
+            return None;
+        }
+    };
+    let known = |name: &String| rustls_pki_types::ServerName::try_from(name.as_str()).is_ok();
+    if let Some(name) = model.server_name.as_ref().filter(|name| !known(name)) {
+        at.key("server_name")
+            .fault(format!("`{name}` is not a server's name"));
+        fits = false;
+    }
+    fits.then(|| EtcdTls {
+        ca,
+        identity,
+        server_name: model.server_name.clone(),
+    })
+}

@@ -1,0 +1,597 @@
+//! Follows etcd: reads everything at one revision, watches from the next one on, and begins again
+//! with another endpoint whenever that ends. What is believed of it is `core::membership`'s
+//! decision, what its documents mean is the supervisor's.
+//!
+//! The revision that a watch begins at is moved by what etcd said alone: by events, by a full read,
+//! by a notification of the watch's own. Time moves nothing: silence is no news.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use etcd_client::{Client, EventType, WatchOptions, WatchResponse, WatchStream};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout, timeout_at};
+
+use crate::base::backoff::Backoff;
+use crate::base::clock;
+use crate::base::names::BackendId;
+use crate::config::documents::{Change, Document, DocumentKey, Update};
+use crate::config::snapshot::Etcd;
+use crate::control::etcd::connect::Endpoints;
+use crate::control::etcd::read::{
+    FollowError, MESSAGE_MAX, Range, everything, held, living, out_of_range, within,
+};
+use crate::control::etcd::store::{Entry, Remembered, Store};
+use crate::control::source::SourceState;
+use crate::control::supervisor::Supervisor;
+use crate::core::health::Health;
+use crate::core::membership::{
+    Absence, Event, Held, Key, Mirror, Read, Reread, Verdict, backend_of,
+};
+use crate::live::Live;
+
+/// Changes that come so soon after one another take effect together.
+const COALESCE: Duration = Duration::from_millis(15);
+/// Between looks at what time brings, and between writes of last known good.
+const BEAT: Duration = Duration::from_secs(1);
+/// Between attempts.
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+/// However long etcd is gone.
+const RETRY_LAST: Duration = Duration::from_secs(5);
+/// How long a start waits for etcd if there is a last known good.
+const START_KNOWN: Duration = Duration::from_millis(500);
+/// Signs of life that are asked for within the time that silence may last.
+const SIGNS: u32 = 3;
+
+/// Follows one etcd.
+pub struct Follower {
+    endpoints: Endpoints,
+    range: Range,
+    supervisor: Arc<Supervisor>,
+    live: Arc<Live>,
+    state: Arc<SourceState>,
+    mirror: Mirror,
+    store: Option<Store>,
+    /// Something is not on disk yet.
+    unsaved: bool,
+    saving: Option<JoinHandle<()>>,
+}
+
+impl Follower {
+    /// Puts last known good into force, if there is any in `store`'s directory.
+    pub async fn new(
+        settings: Etcd,
+        state_dir: Option<&std::path::Path>,
+        supervisor: Arc<Supervisor>,
+        live: Arc<Live>,
+    ) -> Self {
+        let mut follower = Self {
+            range: Range::new(&settings.prefix),
+            mirror: Mirror::new(settings.stale_grace),
+            // Gateways that start together do not all go to the same member.
+            endpoints: Endpoints::new(settings, fastrand::usize(..)),
+            supervisor,
+            live,
+            state: Arc::default(),
+            store: state_dir.map(Store::new),
+            unsaved: false,
+            saving: None,
+        };
+        follower.remember().await;
+        follower
+    }
+
+    /// How it stands, for those who look.
+    pub fn state(&self) -> Arc<SourceState> {
+        Arc::clone(&self.state)
+    }
+
+    /// How long a start may wait for etcd.
+    pub fn patience(&self) -> Duration {
+        match self.mirror.revision() {
+            0 => self.endpoints.settings().answer,
+            _ => START_KNOWN.min(self.endpoints.settings().answer),
+        }
+    }
+
+    async fn remember(&mut self) {
+        let Some(store) = self.store.clone() else {
+            return;
+        };
+        let loaded = tokio::task::spawn_blocking(move || store.load()).await;
+        let remembered = match loaded.expect("reading last known good does not panic") {
+            Ok(Some(remembered)) => remembered,
+            Ok(None) => return,
+            Err(error) => {
+                tracing::error!(%error, "last known good is not used");
+                let fault = Some(error.to_string());
+                self.state.show(|seen| seen.last_known_good_fault = fault);
+                return;
+            }
+        };
+        let settings = self.endpoints.settings();
+        if *remembered.prefix != *settings.prefix {
+            tracing::warn!(
+                prefix = remembered.prefix,
+                "last known good is of another prefix and is not used"
+            );
+            return;
+        }
+        let (revision, documents) = (remembered.revision, remembered.present.len());
+        tracing::info!(revision, documents, "last known good of etcd is in force");
+        let pairs = |entries: Vec<Entry>| entries.into_iter().map(Entry::into_pair);
+        let read = Read {
+            cluster: remembered.cluster,
+            revision,
+            documents: pairs(remembered.present).collect(),
+        };
+        let (grace, absent) = (settings.stale_grace, pairs(remembered.absent));
+        self.mirror = Mirror::remembered(grace, read, absent, clock::now());
+        self.good_first(pairs(remembered.good).collect()).await;
+        self.state.show(|seen| seen.from_last_known_good = true);
+        self.apply().await;
+        self.unsaved = false;
+    }
+
+    /// Puts versions into force that newer ones, which were refused, had not replaced.
+    async fn good_first(&self, good: HashMap<Key, Held>) {
+        if good.is_empty() {
+            return;
+        }
+        let mut changes = HashMap::new();
+        let now = self.mirror.present().iter();
+        let all = now.chain(
+            self.mirror
+                .absent()
+                .iter()
+                .map(|(key, (held, _))| (key, held)),
+        );
+        for (key, held) in all.chain(&good) {
+            changes.insert(Key::clone(key), change(key, Some(held)));
+        }
+        let update = Update {
+            revision: self.mirror.revision(),
+            changes: changes.into_values().flatten().collect(),
+        };
+        self.put(update).await;
+        // Those that etcd has no longer at all are in force only until it is heard.
+        let gone = good
+            .keys()
+            .filter(|key| self.mirror.in_force(key).is_none());
+        let gone: Vec<_> = gone.filter_map(|key| change(key, None)).collect();
+        if !gone.is_empty() {
+            let revision = self.mirror.revision();
+            let update = Update {
+                revision,
+                changes: gone,
+            };
+            self.put(update).await;
+        }
+    }
+
+    /// Follows for ever.
+    pub async fn run(mut self) {
+        let mut backoff = Backoff::new(RETRY_FIRST, RETRY_LAST);
+        loop {
+            let endpoint = self.endpoints.turn().to_owned();
+            let Err(error) = self.follow(&endpoint, &mut backoff).await;
+            // What was taken before the end takes effect, whatever comes.
+            self.apply().await;
+            let watched = self.state.seen().endpoint.is_some();
+            self.state.show(|seen| {
+                seen.endpoint = None;
+                seen.fault = Some(format!("{endpoint}: {error}"));
+                seen.watch_restarts += u64::from(watched);
+            });
+            let wait = backoff.next(fastrand::f64());
+            tracing::warn!(
+                endpoint, %error, ?wait, revision = self.mirror.revision(),
+                "etcd is not followed now; what it said last stays in force"
+            );
+            self.save().await;
+            let again = sleep(wait);
+            tokio::pin!(again);
+            loop {
+                tokio::select! {
+                    () = &mut again => break,
+                    () = self.state.accepted() => self.accept().await,
+                }
+            }
+        }
+    }
+
+    /// From a connection to its end.
+    async fn follow(
+        &mut self,
+        endpoint: &str,
+        backoff: &mut Backoff,
+    ) -> Result<std::convert::Infallible, FollowError> {
+        let client = self.endpoints.connect(endpoint).await?;
+        self.catch_up(&client).await?;
+        let stream = self.watch(&client).await?;
+        backoff.reset();
+        tracing::info!(
+            endpoint,
+            revision = self.mirror.revision(),
+            "etcd is followed"
+        );
+        self.state.show(|seen| {
+            seen.endpoint = Some(endpoint.to_owned());
+            seen.fault = None;
+            seen.progress = Some(clock::now());
+            seen.from_last_known_good = false;
+        });
+        self.state.set_synced();
+        self.listen(&client, stream).await
+    }
+
+    /// Comes to a revision from which a watch tells everything: where it was left, if etcd's history
+    /// is still the one that is known; else by a full read.
+    async fn catch_up(&mut self, client: &Client) -> Result<(), FollowError> {
+        let patience = self.endpoints.settings().answer;
+        let mut kv = client.kv_client().max_decoding_message_size(MESSAGE_MAX);
+        let known = self.mirror.revision();
+        let mut diverged = false;
+        if known > 0 {
+            match everything(&mut kv, &self.range, Some(known), patience).await {
+                Ok(then) if self.mirror.agrees(&then) => {
+                    self.mirror.resumed(clock::now());
+                    return Ok(());
+                }
+                Ok(_) => diverged = true,
+                // Compacted, or from before this revision was reached.
+                Err(error) if out_of_range(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let read = everything(&mut kv, &self.range, None, patience).await?;
+        let (revision, cluster) = (read.revision, read.cluster);
+        let mut report = self.mirror.read(read, clock::now());
+        report.restored |= diverged;
+        self.mirror.resumed(clock::now());
+        self.tell(&report, known, revision, cluster);
+        self.apply().await;
+        Ok(())
+    }
+
+    fn tell(&self, report: &Reread, known: i64, revision: i64, cluster: u64) {
+        let Reread {
+            changed,
+            gone,
+            doubted,
+            lapsed,
+            ..
+        } = *report;
+        if known > 0 {
+            self.state.show(|seen| seen.rereads += 1);
+        }
+        if report.restored {
+            self.state.show(|seen| seen.restores += 1);
+            tracing::warn!(
+                known,
+                revision,
+                cluster,
+                "etcd was restored or replaced: its history is not the one that was followed"
+            );
+        }
+        if doubted > 0 {
+            tracing::error!(
+                doubted,
+                revision,
+                "etcd lacks most of what it had, and no deletion was seen: these documents stay in \
+                 force; if they are to go, `POST /v1/sources/etcd/accept`"
+            );
+        }
+        tracing::info!(
+            revision,
+            changed,
+            gone,
+            doubted,
+            lapsed,
+            "etcd was read in full"
+        );
+    }
+
+    async fn watch(&self, client: &Client) -> Result<WatchStream, FollowError> {
+        let patience = self.endpoints.settings().answer;
+        let options = WatchOptions::new()
+            .with_range(self.range.end())
+            .with_start_revision(self.mirror.revision() + 1)
+            .with_progress_notify();
+        let watching = client.watch_client();
+        let mut watching = watching.max_decoding_message_size(MESSAGE_MAX);
+        let mut stream =
+            within(patience, watching.watch(self.range.begin(), Some(options))).await?;
+        let created = within(patience, stream.message()).await?;
+        match created {
+            Some(answer) if answer.created() && !answer.canceled() => Ok(stream),
+            Some(answer) => Err(cancelled(&answer)),
+            None => Err(FollowError::Ended("nothing more came".to_owned())),
+        }
+    }
+
+    async fn listen(
+        &mut self,
+        client: &Client,
+        stream: WatchStream,
+    ) -> Result<std::convert::Infallible, FollowError> {
+        let silence = self.endpoints.settings().silence;
+        let (mut asking, mut answers) = stream.split();
+        let mut signs = interval(silence / SIGNS);
+        signs.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut beat = interval(BEAT);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut heard = Instant::now();
+        let mut due = None;
+        loop {
+            tokio::select! {
+                answer = timeout_at(heard + silence, answers.message()) => {
+                    let answer = answer.map_err(|_| FollowError::Silent(silence))??;
+                    let ended = || FollowError::Ended("nothing more came".to_owned());
+                    let answer = answer.ok_or_else(ended)?;
+                    heard = Instant::now();
+                    self.state.show(|seen| seen.progress = Some(heard.into_std()));
+                    if self.take(client, &answer).await? {
+                        due.get_or_insert(heard + COALESCE);
+                    }
+                }
+                () = sleep_until(due.unwrap_or(heard)), if due.is_some() => {
+                    due = None;
+                    self.apply().await;
+                }
+                _ = signs.tick() => {
+                    let asked = timeout(silence, asking.request_progress()).await;
+                    asked.map_err(|_| FollowError::Silent(silence))??;
+                }
+                _ = beat.tick() => self.beat().await,
+                () = self.state.accepted() => self.accept().await,
+            }
+        }
+    }
+
+    /// Takes an answer of the watch, which holds whole revisions since fragments are not asked for.
+    /// Answers whether there is something to apply.
+    async fn take(&mut self, client: &Client, answer: &WatchResponse) -> Result<bool, FollowError> {
+        if answer.canceled() {
+            return Err(cancelled(answer));
+        }
+        if answer.events().is_empty() {
+            let header = answer.header().ok_or(FollowError::NoHeader)?;
+            // An answer to a question about progress is of no watch (-1) and may overtake events;
+            // only a notification of the watch's own says that all up to there has been told.
+            if answer.watch_id() >= 0 && !answer.created() {
+                self.mirror.progress(header.revision());
+                self.show();
+            }
+            return Ok(false);
+        }
+        let told: Vec<_> = answer
+            .events()
+            .iter()
+            .filter_map(|event| {
+                let kv = event.kv()?;
+                Some((self.range.key(kv.key()), event.event_type(), held(kv)))
+            })
+            .collect();
+        let last = told.iter().map(|(_, _, held)| held.revision).max();
+        let alive = self.living(client, &told).await;
+        let mut leases = HashMap::new();
+        let mut events = Vec::new();
+        for (key, kind, held) in told {
+            let Some(key) = key else { continue };
+            if kind == EventType::Put {
+                leases.insert(Key::clone(&key), held.lease);
+                events.push(Event::Put(key, held));
+                continue;
+            }
+            let lease = leases.get(&key).copied();
+            let lease = lease.or_else(|| self.mirror.lease_of(&key)).unwrap_or(0);
+            events.push(Event::Delete {
+                key,
+                revision: held.revision,
+                lapsed: lease != 0 && !alive.contains(&lease),
+            });
+        }
+        let anything = !events.is_empty();
+        self.mirror.events(events, clock::now());
+        self.mirror.progress(last.unwrap_or(0));
+        Ok(anything)
+    }
+
+    /// Leases that live of backends that are gone: those were deleted.
+    async fn living(
+        &self,
+        client: &Client,
+        told: &[(Option<Key>, EventType, Held)],
+    ) -> BTreeSet<i64> {
+        let mut leases = BTreeSet::new();
+        let mut put = HashMap::new();
+        for (key, kind, held) in told {
+            let Some(key) = key else { continue };
+            if *kind == EventType::Put {
+                put.insert(key, held.lease);
+            } else {
+                let lease = put.get(key).copied();
+                leases.extend(lease.or_else(|| self.mirror.lease_of(key)));
+            }
+        }
+        leases.remove(&0);
+        match leases.is_empty() {
+            true => leases,
+            false => living(client, &leases, self.endpoints.settings().answer).await,
+        }
+    }
+
+    async fn beat(&mut self) {
+        if self.mirror.waits() {
+            let live = Arc::clone(&self.live);
+            self.mirror.tick(clock::now(), |key| verdict(&live, key));
+            self.apply().await;
+        }
+        self.save().await;
+    }
+
+    async fn accept(&mut self) {
+        let accepted = self.mirror.accept();
+        if accepted > 0 {
+            tracing::warn!(accepted, "documents that etcd lacks are gone, as accepted");
+            self.apply().await;
+        }
+    }
+
+    async fn put(&self, update: Update) {
+        let applied = self.supervisor.apply(update).await;
+        self.state.show(|seen| {
+            seen.refused = applied.refused_now;
+            seen.waiting = applied.waiting_now;
+        });
+    }
+
+    /// Brings what has changed into force.
+    async fn apply(&mut self) {
+        let changed = self.mirror.take();
+        if !changed.is_empty() {
+            self.note_ignored(&changed);
+            let changes = changed
+                .iter()
+                .filter_map(|(key, held)| change(key, held.as_ref()));
+            let changes: Vec<_> = changes.collect();
+            let revision = self.mirror.revision();
+            if !changes.is_empty() {
+                let update = Update { revision, changes };
+                self.put(update).await;
+            }
+            self.unsaved = true;
+        }
+        self.show();
+    }
+
+    fn note_ignored(&self, changed: &[(Key, Option<Held>)]) {
+        for (key, held) in changed {
+            let Err(why) = key.parse::<DocumentKey>() else {
+                continue;
+            };
+            self.state.show(|seen| match held {
+                Some(_) => {
+                    if seen.ignored.insert(Key::clone(key)) {
+                        tracing::warn!(%key, %why, "a key in etcd is ignored");
+                    }
+                }
+                None => {
+                    seen.ignored.remove(key);
+                }
+            });
+        }
+    }
+
+    fn show(&self) {
+        let mirror = &self.mirror;
+        let absent = |wanted: fn(&Absence) -> bool| {
+            let absent = mirror.absent().iter();
+            let wanted = absent.filter(move |(_, (_, why))| wanted(why));
+            wanted.map(|(key, _)| Key::clone(key)).collect()
+        };
+        let doubted = absent(|why| *why == Absence::Doubted);
+        let stale: BTreeSet<_> = absent(|why| matches!(why, Absence::Stale(_)));
+        self.state.show(|seen| {
+            if stale.len() > seen.stale.len() {
+                tracing::warn!(
+                    stale = stale.len(),
+                    "backends lost their leases together; they stay while nothing speaks against \
+                     them"
+                );
+            }
+            seen.cluster = mirror.cluster();
+            seen.revision = mirror.revision();
+            seen.documents = mirror.present().len() + mirror.absent().len();
+            seen.doubted = doubted;
+            seen.stale = stale;
+        });
+    }
+
+    /// Writes last known good, if it has changed and the write before it is over.
+    async fn save(&mut self) {
+        let Some(store) = self.store.clone().filter(|_| self.unsaved) else {
+            return;
+        };
+        if self.saving.as_ref().is_some_and(|task| !task.is_finished()) {
+            return;
+        }
+        self.unsaved = false;
+        let remembered = self.remembered().await;
+        let state = Arc::clone(&self.state);
+        self.saving = Some(tokio::task::spawn_blocking(move || {
+            let fault = store.save(&remembered).err().map(|error| error.to_string());
+            state.show(|seen| {
+                if let Some(error) = fault
+                    .as_ref()
+                    .filter(|_| fault != seen.last_known_good_fault)
+                {
+                    tracing::error!(error, "last known good cannot be written");
+                }
+                seen.last_known_good_fault = fault;
+            });
+        }));
+    }
+
+    async fn remembered(&self) -> Remembered {
+        let mirror = &self.mirror;
+        let good = self.supervisor.good_documents().await.into_iter();
+        let good = good.filter_map(|document| {
+            let key = Key::from(document.key.to_string());
+            let same = mirror.in_force(&key).map(|held| &held.text) == Some(&document.text);
+            (!same).then(|| Entry {
+                key,
+                text: document.text,
+                revision: document.revision,
+                lease: 0,
+            })
+        });
+        let entries = |(key, held)| Entry::new(key, held);
+        let absent = mirror.absent().iter();
+        Remembered {
+            prefix: self.endpoints.settings().prefix.to_string(),
+            cluster: mirror.cluster(),
+            revision: mirror.revision(),
+            present: mirror.present().iter().map(entries).collect(),
+            absent: absent
+                .map(|(key, (held, _))| Entry::new(key, held))
+                .collect(),
+            good: good.collect(),
+        }
+    }
+}
+
+/// Nothing for keys under which no document can stand.
+fn change(key: &Key, held: Option<&Held>) -> Option<Change> {
+    let name: DocumentKey = key.parse().ok()?;
+    Some(match held {
+        Some(held) => Change::Put(Document {
+            key: name,
+            text: Arc::clone(&held.text),
+            revision: held.revision,
+        }),
+        None => Change::Delete(name),
+    })
+}
+
+/// What probes and traffic say of a backend.
+fn verdict(live: &Live, key: &str) -> Verdict {
+    let table = live.table();
+    let member = backend_of(key).and_then(|(upstream, id)| {
+        let upstream = table.upstream(upstream)?;
+        upstream.member(&BackendId::from(id))
+    });
+    let fails = member.is_some_and(|member| {
+        member.vitals.health() == Health::Unhealthy || member.vitals.ejected(clock::now())
+    });
+    if fails { Verdict::Fails } else { Verdict::Fine }
+}
+
+fn cancelled(answer: &WatchResponse) -> FollowError {
+    FollowError::Ended(match answer.compact_revision() {
+        0 => answer.cancel_reason().to_owned(),
+        revision => format!("its revision is compacted up to {revision}"),
+    })
+}

@@ -1,0 +1,209 @@
+//! What sources outside the file add: documents come in by the door that the file comes in by, and
+//! one change is over before the next begins.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::base::names::UpstreamName;
+use crate::config::diagnostic::Diagnostic;
+use crate::config::documents::{Document, DocumentKey, Update};
+use crate::config::overlay::{Composer, DocumentView, Overlay};
+use crate::config::snapshot::Snapshot;
+use crate::control::load::{Loaded, on_ground};
+use crate::control::supervisor::{
+    Changing, Configuration, ReloadReport, Supervisor, UpstreamTlsError, read_backend_tls,
+};
+use crate::io::tls::client::{BackendTls, ClientTls};
+
+/// A file that was read, and what it makes together with the documents that there are.
+pub(super) struct Read {
+    base: Arc<Loaded>,
+    overlay: Overlay,
+    composer: Composer,
+    snapshot: Snapshot,
+    tls: BTreeMap<UpstreamName, ClientTls>,
+}
+
+/// What came of an update.
+#[derive(Clone, Debug)]
+pub struct Applied {
+    /// Of the table in force now.
+    pub generation: u64,
+    /// Whether a new table was swapped in.
+    pub swapped: bool,
+    /// Documents that were refused, each with what is wrong; their last good versions stay.
+    pub refused: Vec<(DocumentKey, Vec<Diagnostic>)>,
+    /// Documents that there are.
+    pub documents: usize,
+    /// Those of them whose newest version is refused.
+    pub refused_now: usize,
+    /// Those of them that wait for something.
+    pub waiting_now: usize,
+}
+
+/// The file alone, without the routes that name what only documents could bring.
+pub fn resolved(base: &Loaded) -> Loaded {
+    let composed = Composer::default().compose(&base.snapshot, &mut Overlay::default(), None);
+    Loaded {
+        snapshot: composed.snapshot,
+        ..base.clone()
+    }
+}
+
+impl Supervisor {
+    /// Reads the file again, and puts it together with the documents that there are.
+    pub(super) async fn read(&self, changing: &Changing) -> Result<Read, Vec<Diagnostic>> {
+        let configuration = self.configuration.clone();
+        let mut overlay = changing.overlay.clone();
+        let mut composer = changing.composer.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            let base = configuration
+                .load()
+                .map_err(|faults| faults.diagnostics().to_vec())?;
+            on_ground(configuration.options(), &base, |ground| {
+                overlay.check_routes(ground)
+            });
+            let snapshot = compose(&mut composer, &base, &mut overlay, None);
+            let tls = read_backend_tls(&snapshot);
+            let tls = tls.map_err(|error| vec![error.diagnostic(configuration.path())])?;
+            Ok(Read {
+                base: Arc::new(base),
+                overlay,
+                composer,
+                snapshot,
+                tls,
+            })
+        });
+        read.await
+            .expect("reading the configuration does not panic")
+    }
+
+    /// Puts what was read into force.
+    pub(super) async fn take_over(&self, changing: &mut Changing, read: Read) -> ReloadReport {
+        changing.base = Arc::clone(&read.base);
+        changing.overlay = read.overlay;
+        changing.composer = read.composer;
+        let loaded = Loaded {
+            snapshot: read.snapshot,
+            ..Loaded::clone(&read.base)
+        };
+        self.put_into_force(&mut changing.probes, loaded, read.tls)
+            .await
+    }
+
+    /// Takes in what a source says, all of it by one swap. Documents with faults are refused alone;
+    /// what was good of them stays (I4).
+    pub async fn apply(&self, update: Update) -> Applied {
+        let mut changing = self.changing.lock().await;
+        let configuration = self.configuration.clone();
+        let base = Arc::clone(&changing.base);
+        let mut overlay = std::mem::take(&mut changing.overlay);
+        let mut composer = std::mem::take(&mut changing.composer);
+        let in_force = self.loaded();
+        let known_tls = Arc::clone(&self.backend_tls);
+        // Checking thousands of documents takes its time, and other things wait for this thread.
+        let taken = tokio::task::spawn_blocking(move || {
+            let touched = on_ground(configuration.options(), &base, |ground| {
+                overlay.apply(update, ground)
+            });
+            let snapshot = compose(&mut composer, &base, &mut overlay, Some(&touched));
+            let tls = tls(&snapshot, &in_force.snapshot, &known_tls);
+            (touched, snapshot, tls, overlay, composer)
+        });
+        let taken = taken.await.expect("taking in documents does not panic");
+        let (touched, snapshot, tls, overlay, composer) = taken;
+        (changing.overlay, changing.composer) = (overlay, composer);
+        let refused = touched.into_iter().filter_map(|key| {
+            let found = changing.overlay.faults(&key);
+            let faulty = changing.overlay.is_refused(&key);
+            faulty.then(|| (key, found.to_vec()))
+        });
+        let refused: Vec<_> = refused.collect();
+        for (key, found) in &refused {
+            for fault in found {
+                tracing::error!(%key, %fault, "document refused; its last good version stays");
+            }
+        }
+        let waiting_now = changing.composer.waiting(&changing.overlay, &snapshot);
+        let loaded = Loaded {
+            snapshot,
+            ..Loaded::clone(&changing.base)
+        };
+        let report = match tls {
+            Ok(tls) => self.put_into_force(&mut changing.probes, loaded, tls).await,
+            Err(error) => {
+                self.refuse(&[error.diagnostic(self.path())]);
+                ReloadReport {
+                    generation: self.live.table().generation,
+                    ..ReloadReport::default()
+                }
+            }
+        };
+        Applied {
+            generation: report.generation,
+            swapped: report.swapped,
+            refused,
+            documents: changing.overlay.len(),
+            refused_now: changing.overlay.refused(),
+            waiting_now,
+        }
+    }
+
+    /// Every last good version of a document: what is needed to begin again without the source.
+    pub async fn good_documents(&self) -> Vec<Document> {
+        self.changing.lock().await.overlay.good_documents()
+    }
+
+    /// Every document and how it stands, by key.
+    pub async fn documents(&self) -> Vec<DocumentView> {
+        let changing = self.changing.lock().await;
+        let in_force = self.loaded();
+        let base = &changing.base.snapshot;
+        let composer = &changing.composer;
+        composer.views(base, &changing.overlay, &in_force.snapshot)
+    }
+}
+
+fn compose(
+    composer: &mut Composer,
+    base: &Loaded,
+    overlay: &mut Overlay,
+    touched: Option<&[DocumentKey]>,
+) -> Snapshot {
+    let composed = composer.compose(&base.snapshot, overlay, touched);
+    for waiting in &composed.waiting {
+        tracing::warn!("{waiting}, which is neither in the file nor in a document");
+    }
+    composed.snapshot
+}
+
+/// TLS of the upstreams; roots are read only for those whose settings have changed.
+fn tls(
+    snapshot: &Snapshot,
+    before: &Snapshot,
+    known: &BackendTls,
+) -> Result<BTreeMap<UpstreamName, ClientTls>, UpstreamTlsError> {
+    let mut all = BTreeMap::new();
+    for upstream in snapshot.upstreams.values() {
+        let Some(settings) = &upstream.tls else {
+            continue;
+        };
+        let same = before.upstreams.get(&upstream.name);
+        let same = same.is_some_and(|before| before.tls.as_ref() == Some(settings));
+        let tls = match known.of(&upstream.name).filter(|_| same) {
+            Some(tls) => tls,
+            None => ClientTls::new(settings)
+                .map_err(|error| UpstreamTlsError(upstream.name.clone(), error))?,
+        };
+        all.insert(upstream.name.clone(), tls);
+    }
+    Ok(all)
+}
+
+impl Configuration {
+    /// What is read, from where.
+    pub(super) fn options(&self) -> &crate::control::load::LoadOptions {
+        let (Self::File(options) | Self::BuiltIn(options, _)) = self;
+        options
+    }
+}

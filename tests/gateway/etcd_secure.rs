@@ -1,0 +1,159 @@
+//! etcd behind TLS and behind a password.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::time::sleep;
+
+use crate::support::certificates::{Authority, Files};
+use crate::support::etcd::Etcd;
+use crate::support::etcd_world::{etcd_status, following, is_connected, members};
+use crate::support::{Gateway, eventually};
+
+fn path(file: &std::path::Path) -> String {
+    file.to_str().unwrap().to_owned()
+}
+
+struct Secured {
+    etcd: Etcd,
+    authority: Authority,
+    client: Files,
+    _directory: TempDir,
+}
+
+/// An etcd with TLS; `mutual` asks for certificates of clients.
+async fn secured(mutual: bool) -> Secured {
+    let directory = tempfile::tempdir().unwrap();
+    let authority = Authority::new(directory.path());
+    let server = authority.issue("server", &["127.0.0.1", "etcd.test"]);
+    let client = authority.issue("client", &["gateway.test"]);
+    let mut arguments = vec![
+        format!("--cert-file={}", path(&server.cert)),
+        format!("--key-file={}", path(&server.key)),
+    ];
+    if mutual {
+        arguments.push("--client-cert-auth".to_owned());
+        arguments.push(format!("--trusted-ca-file={}", path(&authority.path())));
+    }
+    let access = vec![
+        format!("--cacert={}", path(&authority.path())),
+        format!("--cert={}", path(&client.cert)),
+        format!("--key={}", path(&client.key)),
+    ];
+    let etcd = Etcd::start_tls(arguments, access).await;
+    etcd.ctl(&[
+        "put",
+        "/sessile/upstreams/echo",
+        r#"{"backends":["127.0.0.1:9"]}"#,
+    ]);
+    Secured {
+        etcd,
+        authority,
+        client,
+        _directory: directory,
+    }
+}
+
+async fn arrives(gateway: &Gateway) {
+    is_connected(gateway, true).await;
+    assert_eq!(members(gateway, "echo"), ["127.0.0.1:9"]);
+}
+
+#[tokio::test]
+async fn etcd_behind_tls_is_followed_by_whom_its_roots_vouch_for() {
+    let secured = secured(false).await;
+    let ca = path(&secured.authority.path());
+    let tls = format!("tls = {{ ca = \"{ca}\" }}");
+    let gateway = Gateway::start(&following(&[secured.etcd.url()], &tls)).await;
+    arrives(&gateway).await;
+
+    // The system's roots do not know this authority.
+    let stranger = Gateway::start(&following(&[secured.etcd.url()], "")).await;
+    let status = etcd_status(&stranger);
+    assert_eq!(status["connected"], false, "{status}");
+
+    let named = format!("tls = {{ ca = \"{ca}\", server_name = \"etcd.test\" }}");
+    let gateway = Gateway::start(&following(&[secured.etcd.url()], &named)).await;
+    arrives(&gateway).await;
+    let other = format!("tls = {{ ca = \"{ca}\", server_name = \"other.test\" }}");
+    let gateway = Gateway::start(&following(&[secured.etcd.url()], &other)).await;
+    assert_eq!(etcd_status(&gateway)["connected"], false);
+}
+
+#[tokio::test]
+async fn etcd_that_asks_for_a_certificate_gets_it() {
+    let secured = secured(true).await;
+    let ca = path(&secured.authority.path());
+    let (cert, key) = (path(&secured.client.cert), path(&secured.client.key));
+    let tls = format!("tls = {{ ca = \"{ca}\", cert = \"{cert}\", key = \"{key}\" }}");
+    let gateway = Gateway::start(&following(&[secured.etcd.url()], &tls)).await;
+    arrives(&gateway).await;
+    let without = format!("tls = {{ ca = \"{ca}\" }}");
+    let gateway = Gateway::start(&following(&[secured.etcd.url()], &without)).await;
+    assert_eq!(etcd_status(&gateway)["connected"], false);
+}
+
+#[tokio::test]
+async fn i5_a_token_that_expires_is_renewed_and_no_change_is_lost() {
+    let mut etcd = Etcd::start_with(&["--auth-token=simple", "--auth-token-ttl=1"]).await;
+    etcd.ctl(&[
+        "put",
+        "/sessile/upstreams/echo",
+        r#"{"backends":["127.0.0.1:9"]}"#,
+    ]);
+    for arguments in [
+        &["user", "add", "root:secret"][..],
+        &["role", "add", "root"],
+        &["user", "grant-role", "root", "root"],
+        &["role", "add", "gateway"],
+        &[
+            "role",
+            "grant-permission",
+            "gateway",
+            "--prefix=true",
+            "read",
+            "/sessile/",
+        ],
+        &["user", "add", "gateway:hunter2"],
+        &["user", "grant-role", "gateway", "gateway"],
+        &["auth", "enable"],
+    ] {
+        etcd.ctl(arguments);
+    }
+    etcd.set_access(&["--user=root:secret"]);
+    let user = "username = \"gateway\"\npassword = \"hunter2\"";
+    let gateway = Gateway::start(&following(&[etcd.url()], user)).await;
+    arrives(&gateway).await;
+    for port in 10..13 {
+        // The token's time runs out between any two calls.
+        sleep(Duration::from_millis(2500)).await;
+        let document = json!({ "backends": [format!("127.0.0.1:{port}")] }).to_string();
+        etcd.ctl(&["put", "/sessile/upstreams/echo", &document]);
+        eventually("the change arrives", async || {
+            members(&gateway, "echo") == [format!("127.0.0.1:{port}")]
+        })
+        .await;
+    }
+    // A new watch needs a new token.
+    etcd.stop();
+    is_connected(&gateway, false).await;
+    sleep(Duration::from_millis(1500)).await;
+    etcd.start_again().await;
+    etcd.ctl(&[
+        "put",
+        "/sessile/upstreams/echo",
+        r#"{"backends":["127.0.0.1:14"]}"#,
+    ]);
+    eventually("the change arrives", async || {
+        members(&gateway, "echo") == ["127.0.0.1:14"]
+    })
+    .await;
+    assert!(!gateway.log().contains("hunter2"), "i11: {}", gateway.log());
+
+    let wrong = "username = \"gateway\"\npassword = \"wrong-one\"";
+    let stranger = Gateway::start(&following(&[etcd.url()], wrong)).await;
+    let fault = etcd_status(&stranger)["fault"].to_string();
+    assert!(fault.contains("authentication failed"), "{fault}");
+    assert!(!fault.contains("wrong-one"), "i11: {fault}");
+}
