@@ -259,6 +259,46 @@ async fn many_documents_take_several_transactions_and_prune_takes_the_rest_away(
     assert!(found.kvs()[0].value_str().unwrap().contains("\"weight\":3"));
 }
 
+/// Runs what docs/etcd.md shows with `etcdctl`, each line as it stands there.
+#[tokio::test]
+async fn the_recipes_of_the_manual_work() {
+    let bench = Bench::new().await;
+    let manual = include_str!("../../docs/etcd.md");
+    let recipes = manual.split("## Recipes for etcdctl\n").nth(1).unwrap();
+    let recipes = recipes.split("\n## ").next().unwrap();
+    let commands: Vec<_> = recipes
+        .lines()
+        .filter_map(|line| line.strip_prefix("$ "))
+        .collect();
+    assert!(commands.len() >= 5, "{commands:?}");
+    let mut all = String::new();
+    for command in commands {
+        let output = Command::new("sh")
+            .args(["-c", command])
+            .env("ETCDCTL_API", "3")
+            .env("ETCDCTL_ENDPOINTS", bench.etcd.url())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{command}: {}", said(&output));
+        all += &said(&output);
+    }
+    assert!(all.contains("/sessile/routes/chat"), "{all}");
+    assert_eq!(bench.json("backends/chat/a").await["state"], "draining");
+    assert!(bench.json("routes/old").await.is_null());
+    // What they left is what a gateway takes.
+    bench.write(
+        "gateway.toml",
+        "[[listeners]]\nname = \"edge\"\nlisten = [\"127.0.0.1:0\"]\n",
+    );
+    let text = bench.succeeds(&["get"]);
+    bench.write("again.toml", &text);
+    assert!(
+        bench
+            .succeeds(&["put", "again.toml"])
+            .contains("all of it already")
+    );
+}
+
 #[tokio::test]
 async fn i11_secrets_are_not_shown_in_differences() {
     let bench = Bench::new().await;

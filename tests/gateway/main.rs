@@ -25,6 +25,7 @@ mod etcd_leases;
 mod etcd_outage;
 mod etcd_secure;
 mod examples;
+mod fleet;
 mod handover;
 mod http;
 mod keepalive;
