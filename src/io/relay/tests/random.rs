@@ -16,7 +16,7 @@ const HOLD_MAX: usize = 300;
 const READ_BYTES: usize = 512;
 
 #[derive(Clone, Copy, Debug)]
-enum Op {
+pub(super) enum Op {
     ClientMessage,
     ClientWrite(usize),
     ClientRead(usize),
@@ -33,7 +33,7 @@ enum Op {
     Tick(Tick),
 }
 
-fn op() -> impl Strategy<Value = Op> {
+pub(super) fn op() -> impl Strategy<Value = Op> {
     let bytes = || prop_oneof![1_usize..20, 20_usize..400];
     prop_oneof![
         6 => Just(Op::ClientMessage),
@@ -85,13 +85,13 @@ fn payload(number: usize) -> Vec<u8> {
 }
 
 /// One end of the world: what it has yet to send, and what it got.
-struct Peer {
+pub(super) struct Peer {
     stream: DuplexStream,
     key: Option<[u8; 4]>,
     queue: Vec<u8>,
     came: Vec<u8>,
     /// Messages that are whole, by number.
-    got: Vec<usize>,
+    pub(super) got: Vec<usize>,
     fragments: Option<Vec<u8>>,
     /// It has sent a close frame, or will.
     closing: bool,
@@ -214,24 +214,24 @@ impl Peer {
 }
 
 /// The relay, its peers, and what happened.
-struct World {
-    relay: Relay<DuplexStream>,
+pub(super) struct World {
+    pub(super) relay: Relay<DuplexStream>,
     scratch: Scratch,
-    now: Tick,
+    pub(super) now: Tick,
     width: usize,
-    client: Peer,
+    pub(super) client: Peer,
     backend: Option<Peer>,
     /// What all backends before the present one got.
-    before: Vec<usize>,
+    pub(super) before: Vec<usize>,
     said_up: usize,
     said_down: usize,
-    ending: Option<Ending>,
+    pub(super) ending: Option<Ending>,
     /// Something happened that may cost messages.
     costly: bool,
 }
 
 impl World {
-    fn new(width: usize) -> Self {
+    pub(super) fn new(width: usize) -> Self {
         let (client, inner_client) = duplex(width);
         let (backend, inner_backend) = duplex(width);
         let setup = Setup {
@@ -242,6 +242,7 @@ impl World {
             times: TIMES,
             backend_lost_code: 1011,
             hold: Some(HOLD_MAX),
+            throttle: None,
             keepalive: Some(Keepalive {
                 interval: 10,
                 timeout: 100_000,
@@ -297,7 +298,7 @@ impl World {
         }
     }
 
-    fn does(&mut self, op: Op) {
+    pub(super) fn does(&mut self, op: Op) {
         match op {
             Op::ClientMessage if !self.client.closing => {
                 let message = message(self.said_up, self.client.key);
@@ -354,7 +355,7 @@ impl World {
     }
 
     /// Lets everybody do what is left to do; whoever has said and heard goodbye goes.
-    fn finish(&mut self) {
+    pub(super) fn finish(&mut self) {
         for round in 0.. {
             assert!(round < 2_000, "it never ends: {:?}", self.relay);
             if self.ending.is_some() {
@@ -390,7 +391,7 @@ impl World {
         self.lose_backend();
     }
 
-    fn check(&self) {
+    pub(super) fn check(&self) {
         let ending = self.ending.expect("it has ended");
         let rises = |got: &[usize]| got.windows(2).all(|pair| pair[0] < pair[1]);
         assert!(rises(&self.before), "to backends: {:?}", self.before);
