@@ -14,7 +14,7 @@ use crate::control::fleet::NodeView;
 
 /// Letters of a digest that tell two apart.
 const DIGEST_SHOWN: usize = 12;
-/// A gateway says something every ten seconds.
+/// A gateway says something every five seconds.
 const SILENT_SECONDS: u64 = 15;
 
 /// Shows the status and the upstreams.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// For how long an entry outlives its gateway.
 pub const TTL: Duration = Duration::from_secs(15);
 /// A gateway says something so often at least.
-pub const BEAT: Duration = Duration::from_secs(10);
+pub const BEAT: Duration = Duration::from_secs(5);
 /// Whoever vanishes sooner after its last word has taken its entry away, else a lease ran out.
 const LEFT_WITHIN: Duration = Duration::from_secs(12);
 /// For how long a gateway that vanished without a word is remembered.

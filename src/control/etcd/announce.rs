@@ -26,7 +26,7 @@ const READ: Duration = Duration::from_secs(2);
 /// For one answer.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 /// For the entry to be taken away at the end.
-const REMOVAL_MAX: Duration = Duration::from_millis(500);
+const REMOVAL_MAX: Duration = Duration::from_secs(1);
 
 /// This gateway's place among the others.
 pub struct Joined {
