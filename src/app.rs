@@ -4,7 +4,7 @@
 use std::io;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use tokio::time::interval;
 use crate::admin::{self, ListenerView};
 use crate::base::addr::ListenAddr;
 use crate::base::clock;
-use crate::config::snapshot::Listener;
+use crate::config::snapshot::{Listener, Shutdown};
 use crate::control::certs;
 #[cfg(feature = "etcd")]
 use crate::control::etcd::announce::{self, Joined};
@@ -33,6 +33,7 @@ use crate::control::source::SourceState;
 use crate::control::supervisor::documents::resolved;
 use crate::control::supervisor::{self, Configuration, Supervisor};
 use crate::core::routing::RoutingTable;
+use crate::core::session::drain::Profile;
 use crate::io::net::listener::{self, Inheritance, ListenOptions, Owner};
 use crate::io::tls::client::BackendTls;
 use crate::io::tls::server::{self, Resolver};
@@ -191,12 +192,19 @@ impl Bound {
         }
         background.spawn(jwks::follow(Arc::clone(&live), Arc::clone(&shared.node)));
         background.spawn(memory::watch(Arc::clone(&live)));
+        background.spawn(Arc::clone(supervisor.drainer()).run());
+        background.spawn(Arc::clone(supervisor.rebalancer()).run());
         background.spawn(keep_up(Arc::clone(&shared.metrics)));
         let (stop_admin, admin_stopped) = oneshot::channel::<()>();
         let company = Company::join(&supervisor, &live, admin.address(), etcd.as_ref());
         let fleet = company.fleet();
         let api = Arc::new(operated(&shared, &supervisor, log, etcd, fleet));
         let admin = tokio::spawn(admin.serve(api, async { drop(admin_stopped.await) }));
+        // Who takes over from another process is met by no crowd.
+        let takes_over = handover.as_ref().is_some_and(Handover::takes_over);
+        if let Some(ramp) = configured.snapshot.admission.filter(|_| !takes_over) {
+            live.begin_ramp(ramp);
+        }
         live.enter(Phase::Ready);
         tracing::info!(node = %node.name, workers, "ready");
 
@@ -206,18 +214,22 @@ impl Bound {
             parting = succession.parted() => Some(parting),
         };
         succession.end(parting.as_ref()).await;
+        let shutdown = supervisor.loaded().snapshot.shutdown;
+        if parting.is_none() {
+            signals.leave(&live, shutdown.delay).await;
+        }
         live.enter(Phase::Stopping);
-        let grace = supervisor.loaded().snapshot.shutdown.grace;
-        tracing::info!(sessions = live.sessions(), ?grace, "stopping");
+        tracing::info!(sessions = live.sessions(), grace = ?shutdown.grace, "stopping");
         let end = tokio::select! {
-            cut = stop_workers(&live, grace) => {
+            cut = stop_workers(&live, &shutdown) => {
                 join(threads).await;
                 if cut == 0 { End::Orderly } else { End::Cut(cut) }
             }
             // The second signal: no more time, but every session still leaves its record.
             () = signals.stop() => {
                 let left = live.sessions();
-                stop_workers(&live, Duration::ZERO).await;
+                let at_once = Shutdown { grace: Duration::ZERO, ..shutdown };
+                stop_workers(&live, &at_once).await;
                 End::Cut(left)
             }
         };
@@ -457,9 +469,17 @@ async fn keep_up(metrics: Arc<Metrics>) {
 }
 
 /// Tells all workers at once; answers how many sessions were cut.
-async fn stop_workers(live: &Live, grace: Duration) -> usize {
-    let stops = live.workers().iter();
-    let stops = stops.map(|worker| worker.ask(|answer| WorkerCommand::Shutdown { grace, answer }));
+async fn stop_workers(live: &Live, shutdown: &Shutdown) -> usize {
+    let all = live.sessions();
+    let stops = live.workers().iter().map(|worker| {
+        let own = worker.load.sessions.load(Ordering::Relaxed);
+        let profile = Profile::of_shutdown(shutdown, own, all);
+        worker.ask(move |answer| WorkerCommand::Shutdown {
+            grace: shutdown.grace,
+            profile,
+            answer,
+        })
+    });
     let cut = futures_util::future::join_all(stops).await;
     cut.into_iter().flatten().sum()
 }
@@ -499,6 +519,20 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// Says for a time that no more clients will be taken before none are; another signal cuts
+    /// that short.
+    async fn leave(&mut self, live: &Live, delay: Duration) {
+        if delay.is_zero() {
+            return;
+        }
+        live.enter(Phase::Leaving);
+        tracing::info!(sessions = live.sessions(), ?delay, "not ready any more");
+        tokio::select! {
+            () = tokio::time::sleep(delay) => {}
+            () = self.stop() => {}
         }
     }
 

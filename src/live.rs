@@ -19,11 +19,14 @@ use crate::base::names::{BackendId, RouteName, UpstreamName};
 use crate::base::session_id::SessionId;
 use crate::base::traffic::Traffic;
 use crate::config::limits::{AddressRules, PrefixLengths, Priority};
-use crate::config::snapshot::Snapshot;
+use crate::config::snapshot::{Admission, Snapshot};
 use crate::core::limits::{Load, Quotas};
 use crate::core::routing::RoutingTable;
+use crate::core::session::admission::Gate;
+use crate::core::session::drain::Profile;
 use crate::core::session::record::{Cause, Facts};
 use crate::core::session::resume::{Moves, ResumeReason};
+use crate::core::session::stick::Sticks;
 
 pub use handover::{Adopted, Packed, Parcel, TakenOver};
 
@@ -47,6 +50,10 @@ pub struct Live {
     pub load: Arc<Load>,
     /// Memory that the node may take where the operator does not say.
     memory_allowance: AtomicU64,
+    /// Where the keys of sticky routes have their live sessions.
+    sticks: Arc<Sticks>,
+    /// In front of new sessions, where a ramp is configured.
+    gate: OnceLock<Gate>,
     started: (Instant, SystemTime),
     accepting: watch::Sender<bool>,
     taken_over: ArcSwapOption<TakenOver>,
@@ -77,8 +84,10 @@ pub enum Phase {
     Starting = 0,
     /// Takes clients.
     Ready = 1,
+    /// Takes clients still, but says that it will not for long (`shutdown.delay`).
+    Leaving = 2,
     /// Takes no new ones, closes those that it has.
-    Stopping = 2,
+    Stopping = 3,
 }
 
 impl Phase {
@@ -87,6 +96,7 @@ impl Phase {
         match self {
             Self::Starting => "starting",
             Self::Ready => "ready",
+            Self::Leaving => "leaving",
             Self::Stopping => "stopping",
         }
     }
@@ -105,6 +115,8 @@ impl Live {
             quotas: Quotas::new(clock::now()),
             load: Arc::default(),
             memory_allowance: AtomicU64::new(0),
+            sticks: Arc::default(),
+            gate: OnceLock::new(),
             started: (clock::now(), clock::wall()),
             accepting: watch::Sender::new(true),
             taken_over: ArcSwapOption::empty(),
@@ -179,6 +191,7 @@ impl Live {
         match self.phase.load(Ordering::Acquire) {
             0 => Phase::Starting,
             1 => Phase::Ready,
+            2 => Phase::Leaving,
             _ => Phase::Stopping,
         }
     }
@@ -186,6 +199,25 @@ impl Live {
     /// Goes on to a later phase; there is no way back.
     pub fn enter(&self, phase: Phase) {
         self.phase.fetch_max(phase as u8, Ordering::AcqRel);
+    }
+
+    /// Where the keys of sticky routes have their live sessions.
+    pub fn sticks(&self) -> &Arc<Sticks> {
+        &self.sticks
+    }
+
+    /// Takes new sessions by this ramp, from now on.
+    pub fn begin_ramp(&self, ramp: Admission) {
+        self.gate.get_or_init(|| Gate::new(ramp, clock::now()));
+    }
+
+    /// Lets one more new session in.
+    ///
+    /// # Errors
+    /// How long the ramp of a gateway that just started still lasts, for one too many.
+    pub fn admit_session(&self) -> Result<(), Duration> {
+        let gate = self.gate.get();
+        gate.map_or(Ok(()), |gate| gate.admit(clock::now()))
     }
 
     /// How long the gateway has run.
@@ -359,11 +391,13 @@ pub enum WorkerCommand {
         /// Where the answer goes, before they begin.
         answer: oneshot::Sender<Adopted>,
     },
-    /// Closes everything with 1001, evenly over `grace`; answers when nothing is left, or when the
+    /// Closes everything with 1001, as `profile` says; answers when nothing is left, or when the
     /// time is over, how many sessions were cut.
     Shutdown {
         /// The time for all of it.
         grace: Duration,
+        /// How sessions are spread over it.
+        profile: Profile,
         /// Where the answer goes.
         answer: oneshot::Sender<usize>,
     },

@@ -39,6 +39,7 @@ fn read(gateway: &Gateway) -> String {
     read_load(gateway, &mut reading);
     read_workers(gateway, &mut reading);
     read_backends(&gateway.live.table_arc(), &mut reading);
+    read_drains(gateway, &mut reading);
     sources::read(gateway, &mut reading);
     read_keys(&gateway.live.table_arc(), &mut reading);
     reading.process();
@@ -103,6 +104,15 @@ fn read_backends(routing: &RoutingTable, reading: &mut Reading) {
     reading.family(&table::BACKEND_EJECTED, ejected);
     let sessions = each(|member, _| member.vitals.sessions() as f64);
     reading.family(&table::BACKEND_SESSIONS, sessions);
+}
+
+fn read_drains(gateway: &Gateway, reading: &mut Reading) {
+    let drains = gateway.supervisor.drainer().views();
+    let left = drains.iter().map(|(upstream, backend, drain)| {
+        let names = [upstream.as_str(), backend.as_str()];
+        (names, drain.left as f64)
+    });
+    reading.family(&table::DRAIN_LEFT, left);
 }
 
 fn samples(

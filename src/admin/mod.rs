@@ -3,6 +3,7 @@
 //! `openapi.json` are both made from that list. Nothing is decided in here: answers are read from
 //! `live`, and commands go to the workers or to the supervisor.
 
+pub mod backends;
 mod config;
 mod extract;
 mod guard;
@@ -12,6 +13,7 @@ mod openapi;
 pub mod preview;
 mod problem;
 mod quotas;
+pub mod rebalance;
 pub mod resolve;
 mod resources;
 mod routes;

@@ -27,6 +27,7 @@ use crate::core::routing::affinity::{self, Key};
 use crate::core::routing::{
     Action, Matched, Request, Route, RoutingTable, Upstream, Verdict, rewrite,
 };
+use crate::core::session::stick::{Sticks, StickyKey};
 
 /// A request to explain: a `url`, or `host` and `path`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -152,8 +153,8 @@ pub struct Step {
     pub backend: String,
     /// Where it is.
     pub address: String,
-    /// `taken`, or why it was passed over: `unhealthy`, `ejected`, `draining`, `disabled` or
-    /// `over_bound`.
+    /// `taken`, or why it was passed over: `unhealthy`, `ejected`, `draining`, `disabled`,
+    /// `full`, `slow_start` or `over_bound`.
     pub verdict: String,
     /// The same for people.
     pub reason: String,
@@ -181,7 +182,11 @@ pub(super) async fn resolve(
     Body(asked): Body<Asked>,
 ) -> Result<Json<Explanation>, Problem> {
     let table = gateway.live.table_arc();
-    let explanation = explain(&table, &asked, clock::now());
+    let moment = Moment {
+        sticks: Some(gateway.live.sticks()),
+        now: clock::now(),
+    };
+    let explanation = explain_at(&table, &asked, moment);
     explanation
         .map(Json)
         .map_err(|error| Problem::bad_request(error.to_string()))
@@ -192,6 +197,21 @@ pub(super) async fn resolve(
 /// # Errors
 /// When what is asked is not a request.
 pub fn explain(table: &RoutingTable, asked: &Asked, now: Instant) -> Result<Explanation, AskError> {
+    explain_at(table, asked, Moment { sticks: None, now })
+}
+
+/// When it is asked, and what lives then.
+#[derive(Clone, Copy)]
+struct Moment<'s> {
+    sticks: Option<&'s Sticks>,
+    now: Instant,
+}
+
+fn explain_at(
+    table: &RoutingTable,
+    asked: &Asked,
+    moment: Moment<'_>,
+) -> Result<Explanation, AskError> {
     let parts = Parts::new(asked)?;
     let request = parts.request();
     let routes = table
@@ -214,7 +234,7 @@ pub fn explain(table: &RoutingTable, asked: &Asked, now: Instant) -> Result<Expl
         notes: Vec::new(),
     };
     match table.find(&request) {
-        Some(matched) => follow(&mut explanation, table, &parts, &matched, now),
+        Some(matched) => follow(&mut explanation, table, &parts, &matched, moment),
         None => explanation
             .notes
             .push("no route takes the request: it is answered 404".to_owned()),
@@ -228,7 +248,7 @@ fn follow<'p>(
     table: &RoutingTable,
     parts: &'p Parts,
     matched: &Matched<'p, 'p>,
-    now: Instant,
+    moment: Moment<'_>,
 ) {
     let route = &**matched.route;
     let request = parts.request();
@@ -259,10 +279,33 @@ fn follow<'p>(
                 .notes
                 .extend(note(route, upstream.config.policy, key.as_ref()));
             let bytes = key.as_ref().map(|key| &*key.bytes);
-            explanation.choice = Some(choose(upstream, bytes, now));
+            let sticky = bytes.filter(|_| route.config.stick);
+            let stuck = sticky.and_then(|key| stuck(upstream, key, parts.websocket, moment));
+            let choice = stuck.unwrap_or_else(|| choose(upstream, bytes, moment.now));
+            explanation.choice = Some(choice);
             explanation.affinity = key.map(|key| affinity_view(&key, parts.client));
         }
     }
+}
+
+/// The choice of a key that sticks to its live session.
+fn stuck(upstream: &Upstream, key: &[u8], session: bool, moment: Moment<'_>) -> Option<Choice> {
+    let places = moment.sticks?.places(StickyKey::new(upstream.name(), key));
+    let indexes = places.iter().filter_map(|id| upstream.index_of(id));
+    let mut may = indexes.filter(|index| upstream.may_take(*index, &[], moment.now, session));
+    let member = &upstream.members[may.next()?];
+    Some(Choice {
+        upstream: upstream.name().to_string(),
+        policy: policy_word(upstream.config.policy).to_owned(),
+        panicking: upstream.panicking(moment.now),
+        backend: Some(member.id.to_string()),
+        walk: vec![Step {
+            backend: member.id.to_string(),
+            address: member.address.to_string(),
+            verdict: "taken".to_owned(),
+            reason: "sticks to its live session".to_owned(),
+        }],
+    })
 }
 
 fn choose(upstream: &Upstream, key: Option<&[u8]>, now: Instant) -> Choice {

@@ -14,9 +14,10 @@ use crate::admin::openapi::describe;
 use crate::admin::resolve::{Asked, Explanation};
 use crate::admin::{Gateway, Page};
 use crate::admin::{
-    config, log, metrics, openapi, preview, quotas, resolve, routes, sessions, sources, status,
-    upstreams,
+    backends, config, log, metrics, openapi, preview, quotas, rebalance, resolve, routes, sessions,
+    sources, status, upstreams,
 };
+use crate::control::rebalancer::RebalanceView;
 use crate::control::supervisor::preview::Preview;
 
 /// One method of one path.
@@ -111,6 +112,7 @@ pub(super) fn resources() -> Vec<Resource> {
     let mut all = gateway();
     all.extend(configuration());
     all.extend(traffic());
+    all.extend(leaving());
     all
 }
 
@@ -201,6 +203,56 @@ fn configuration() -> Vec<Resource> {
         .body::<Asked>()
         .answers::<Explanation>()
         .statuses(&[200, 400]),
+    ]
+}
+
+/// Sessions on their way.
+fn leaving() -> Vec<Resource> {
+    let patch = || (MethodFilter::PATCH, Method::PATCH);
+    let delete = (MethodFilter::DELETE, Method::DELETE);
+    let home = "/v1/upstreams/{name}/rebalance";
+    vec![
+        Resource::new(
+            patch(),
+            "/v1/upstreams/{name}/backends/{id}",
+            backends::change,
+            "Drains a backend, pauses that, or takes it in again.",
+        )
+        .body::<backends::Change>()
+        .answers::<upstreams::BackendView>()
+        .statuses(&[200, 202, 400, 404, 409]),
+        Resource::get(
+            home,
+            rebalance::show,
+            "The rebalancing that is under way, or the last one.",
+        )
+        .answers::<RebalanceView>()
+        .statuses(&[200, 404]),
+        Resource::post(
+            home,
+            rebalance::begin,
+            "Brings sessions home whose key belongs to another backend now.",
+        )
+        .body::<rebalance::Asked>()
+        .answers::<RebalanceView>()
+        .statuses(&[200, 202, 400, 404, 409]),
+        Resource::new(
+            patch(),
+            home,
+            rebalance::change,
+            "Holds a rebalancing, or lets it go on.",
+        )
+        .body::<rebalance::Hold>()
+        .answers::<RebalanceView>()
+        .statuses(&[200, 400, 404]),
+        Resource::new(
+            delete,
+            home,
+            rebalance::stop,
+            "Ends a rebalancing; who has moved stays where it is.",
+        )
+        .answers::<RebalanceView>()
+        .statuses(&[200, 404]),
     ]
 }
 

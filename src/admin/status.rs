@@ -137,7 +137,7 @@ pub(super) async fn readyz(State(gateway): State<Arc<Gateway>>) -> (StatusCode, 
     let phase = gateway.live.phase();
     let status = match phase {
         Phase::Ready => StatusCode::OK,
-        Phase::Starting | Phase::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+        Phase::Starting | Phase::Leaving | Phase::Stopping => StatusCode::SERVICE_UNAVAILABLE,
     };
     (
         status,

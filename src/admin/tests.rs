@@ -316,6 +316,7 @@ async fn upstreams_show_how_well_their_backends_are() {
     assert!(one["backends"][0]["probed_seconds"].take().is_f64());
     let expected = json!({
         "id": "10.0.0.1:9000", "address": "10.0.0.1:9000", "weight": 1, "state": "active",
+        "configured": "active", "ordered": null, "drain": null, "awake": 1.0,
         "health": "unhealthy", "reason": "connection refused", "ejected": null, "stale": false,
         "sessions": 1, "sessions_total": 0, "connects": 0, "failures": 0, "share": 0.25, "probe_ms": null,
         "probed_seconds": null, "zone": "a", "labels": {},

@@ -14,6 +14,8 @@ use crate::admin::problem::Problem;
 use crate::admin::{Gateway, Page};
 use crate::base::clock;
 use crate::config::snapshot::{BackendState, Policy, ProbeKind};
+use crate::control::drainer::{DrainView, Drainer};
+use crate::control::rebalancer::RebalanceView;
 use crate::core::health::{Ejection, Health};
 use crate::core::routing::{Member, Upstream};
 
@@ -42,15 +44,34 @@ pub(super) struct UpstreamView {
     #[serde(flatten)]
     summary: UpstreamSummary,
     backends: Vec<BackendView>,
+    /// Backends that left the upstream and whose sessions are drained.
+    removed: Vec<RemovedView>,
+    /// The rebalancing that is under way, or the last one.
+    rebalance: Option<RebalanceView>,
+}
+
+/// A backend that is no member any more.
+#[derive(Debug, Serialize, JsonSchema)]
+struct RemovedView {
+    id: String,
+    drain: DrainView,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
-struct BackendView {
+pub(super) struct BackendView {
     id: String,
     address: String,
     weight: u32,
-    /// What the operator wants: `active`, `draining` or `disabled`.
+    /// What holds: `active`, `draining` or `disabled`.
     state: &'static str,
+    /// What the configuration says, which holds unless there is an order.
+    configured: &'static str,
+    /// What an operator ordered by this API; it holds until it is taken back.
+    ordered: Option<&'static str>,
+    /// How far its drain is; null unless it is draining.
+    drain: Option<DrainView>,
+    /// Which part of its share it takes, 0 to 1; less than 1 while it wakes up (`slow_start`).
+    awake: f64,
     /// What its probe found: `healthy`, `unhealthy`, or `unknown`, which counts as healthy.
     health: &'static str,
     /// Why its probe fails, if it does.
@@ -107,12 +128,36 @@ pub(super) async fn one(
     let seen = gateway.etcd.as_ref().map(|state| state.seen());
     let stale = |id: &str| seen.as_ref().is_some_and(|seen| seen.is_stale(&name, id));
     let members = upstream.members.iter().zip(upstream.shares());
+    let supervisor = &gateway.supervisor;
+    let drainer = supervisor.drainer();
     Ok(Json(UpstreamView {
         summary: summary(upstream, now),
         backends: members
-            .map(|(member, share)| backend(member, share, stale(&member.id), now))
+            .map(|(member, share)| backend(upstream, member, share, stale(&member.id), drainer))
             .collect(),
+        removed: removed(upstream, drainer),
+        rebalance: supervisor.rebalancer().view(upstream.name()),
     }))
+}
+
+/// One member.
+pub(super) fn member_view(gateway: &Gateway, upstream: &Upstream, index: usize) -> BackendView {
+    let member = &upstream.members[index];
+    let seen = gateway.etcd.as_ref().map(|state| state.seen());
+    let stale = seen.is_some_and(|seen| seen.is_stale(upstream.name(), &member.id));
+    let drainer = gateway.supervisor.drainer();
+    backend(upstream, member, upstream.shares()[index], stale, drainer)
+}
+
+fn removed(upstream: &Upstream, drainer: &Drainer) -> Vec<RemovedView> {
+    let drains = drainer.views().into_iter();
+    let gone =
+        drains.filter(|(name, id, _)| name == upstream.name() && upstream.member(id).is_none());
+    gone.map(|(_, id, drain)| RemovedView {
+        id: id.to_string(),
+        drain,
+    })
+    .collect()
 }
 
 fn summary(upstream: &Upstream, now: Instant) -> UpstreamSummary {
@@ -136,19 +181,29 @@ fn summary(upstream: &Upstream, now: Instant) -> UpstreamSummary {
 }
 
 fn eligible(member: &Member, now: Instant) -> bool {
-    member.state == BackendState::Active
+    member.state() == BackendState::Active
         && member.vitals.health() != Health::Unhealthy
         && !member.vitals.ejected(now)
 }
 
-fn backend(member: &Member, share: f64, stale: bool, now: Instant) -> BackendView {
-    let vitals = &member.vitals;
+fn backend(
+    upstream: &Upstream,
+    member: &Member,
+    share: f64,
+    stale: bool,
+    drainer: &Drainer,
+) -> BackendView {
+    let (vitals, now) = (&member.vitals, clock::now());
     let seconds = |time: Instant| now.saturating_duration_since(time).as_millis() as f64 / 1000.0;
     BackendView {
         id: member.id.to_string(),
         address: member.address.to_string(),
         weight: member.weight,
-        state: state_word(member.state),
+        state: state_word(member.state()),
+        configured: state_word(member.state),
+        ordered: vitals.ordered().map(state_word),
+        drain: drainer.view(upstream.name(), &member.id),
+        awake: (upstream.awake(member, now) * 1_000.0).round() / 1_000.0,
         health: health_word(vitals.health()),
         reason: vitals.reason(),
         ejected: vitals

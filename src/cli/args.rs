@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::base::addr::BackendAddr;
 use crate::base::session_id::SessionId;
+use crate::config::model::{Pace, Time};
 use crate::control::load::{DEFAULT_PATH, LoadOptions};
 
 #[cfg(feature = "etcd")]
@@ -71,6 +72,21 @@ pub enum Command {
     /// The client gets a close frame, 1008 unless told otherwise, at the next boundary between two
     /// frames.
     Kick(KickArgs),
+    /// Take a backend of a running gateway out, and end or move its sessions bit by bit.
+    ///
+    /// It gets no new sessions; those that it has leave at the pace given, or as the upstream's
+    /// `drain` says. They are moved to another backend where their route has `on_backend_loss =
+    /// "reconnect"`, else closed with 1012. The order holds over the configuration until it is taken back with
+    /// --undo or --configured. It is this gateway's alone; for all of them set `state = "draining"`
+    /// where membership comes from.
+    #[command(after_help = DRAIN_EXAMPLES)]
+    Drain(DrainArgs),
+    /// Bring sessions of a running gateway to the backends that their keys belong to now.
+    ///
+    /// After a change of members. Needs `rebalance = { mode = "manual" }` (or "auto") at the
+    /// upstream, but for --dry-run.
+    #[command(after_help = REBALANCE_EXAMPLES)]
+    Rebalance(RebalanceArgs),
     /// Keep a backend registered in etcd for as long as it is well.
     ///
     /// Runs beside the backend, or starts it. First the backend must pass its probe; then it stands
@@ -102,6 +118,19 @@ Examples:
   sessile resolve wss://chat.example.com/ws/7
   sessile resolve /ws/7 -H 'Cookie: sid=42' --client 192.0.2.7
   sessile resolve https://chat.example.com/api --admin 127.0.0.1:9900";
+
+const DRAIN_EXAMPLES: &str = "\
+Examples:
+  sessile drain chat 10.0.0.1:9000 --pace 50/s --watch
+  sessile drain chat 10.0.0.1:9000 --within 5m
+  sessile drain chat 10.0.0.1:9000 --pause
+  sessile drain chat 10.0.0.1:9000 --undo            takes sessions again";
+
+const REBALANCE_EXAMPLES: &str = "\
+Examples:
+  sessile rebalance chat --dry-run            who would go where
+  sessile rebalance chat --pace 10/s --watch
+  sessile rebalance chat --skew 0 --share-max 1   every key goes home";
 
 const PREVIEW_EXAMPLES: &str = "\
 Examples:
@@ -156,9 +185,23 @@ pub struct CheckArgs {
     /// What to check.
     #[command(flatten)]
     pub config: ConfigArgs,
+    /// Read etcd too, once, and check every document in it as a gateway with this file would.
+    #[cfg(feature = "etcd")]
+    #[arg(long)]
+    pub etcd: bool,
     /// Print JSON instead of text.
     #[arg(long)]
     pub json: bool,
+}
+
+impl CheckArgs {
+    /// Whether etcd is asked too.
+    pub const fn etcd(&self) -> bool {
+        #[cfg(feature = "etcd")]
+        return self.etcd;
+        #[cfg(not(feature = "etcd"))]
+        false
+    }
 }
 
 /// Which running gateway.
@@ -273,6 +316,92 @@ pub struct KickArgs {
     pub admin: AdminArgs,
 }
 
+/// `sessile drain`
+#[derive(Debug, Args)]
+pub struct DrainArgs {
+    /// The upstream.
+    pub upstream: String,
+    /// The backend's id, as `sessile status` and /v1/upstreams show it.
+    pub backend: String,
+    /// So many sessions at a time: `50/s`, `600/m`.
+    #[arg(long, value_name = "RATE", conflicts_with = "within")]
+    pub pace: Option<Pace>,
+    /// All of them, evenly, within this time: `5m`.
+    #[arg(long, value_name = "TIME", value_parser = length)]
+    pub within: Option<Time>,
+    /// After this time the rest go at once.
+    #[arg(long, value_name = "TIME", value_parser = length)]
+    pub deadline: Option<Time>,
+    /// Tell nobody else to go until --resume.
+    #[arg(long, conflicts_with_all = ["resume", "undo", "configured"])]
+    pub pause: bool,
+    /// Go on after --pause.
+    #[arg(long, conflicts_with_all = ["undo", "configured"])]
+    pub resume: bool,
+    /// Stop, and let it take sessions again.
+    #[arg(long, conflicts_with_all = ["pace", "within", "deadline", "configured"])]
+    pub undo: bool,
+    /// Take the order back: what the configuration says holds again.
+    #[arg(long, conflicts_with_all = ["pace", "within", "deadline"])]
+    pub configured: bool,
+    /// Show how far it is until it is done.
+    #[arg(short, long)]
+    pub watch: bool,
+    /// Print JSON instead of text.
+    #[arg(long)]
+    pub json: bool,
+    /// Which gateway.
+    #[command(flatten)]
+    pub admin: AdminArgs,
+}
+
+/// `sessile rebalance`
+#[derive(Debug, Args)]
+pub struct RebalanceArgs {
+    /// The upstream.
+    pub upstream: String,
+    /// Only say who would go where.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// So many sessions at a time: `10/s`.
+    #[arg(long, value_name = "RATE")]
+    pub pace: Option<Pace>,
+    /// Backends give sessions away until they have this multiple of their fair share; 0: every key
+    /// goes home.
+    #[arg(long)]
+    pub skew: Option<f64>,
+    /// At most this share of the sessions goes, 0 to 1.
+    #[arg(long, value_name = "SHARE")]
+    pub share_max: Option<f64>,
+    /// Younger sessions stay.
+    #[arg(long, value_name = "TIME", value_parser = length)]
+    pub age_min: Option<Time>,
+    /// Close sessions that cannot move, with 1012.
+    #[arg(long)]
+    pub close: bool,
+    /// Show the one under way, or the last one.
+    #[arg(long, conflicts_with_all = ["dry_run", "pause", "resume", "stop"])]
+    pub status: bool,
+    /// Tell nobody else to go until --resume.
+    #[arg(long, conflicts_with_all = ["dry_run", "resume", "stop"])]
+    pub pause: bool,
+    /// Go on after --pause.
+    #[arg(long, conflicts_with_all = ["dry_run", "stop"])]
+    pub resume: bool,
+    /// End it; who has moved stays there.
+    #[arg(long, conflicts_with = "dry_run")]
+    pub stop: bool,
+    /// Show how far it is until it is done.
+    #[arg(short, long)]
+    pub watch: bool,
+    /// Print JSON instead of text.
+    #[arg(long)]
+    pub json: bool,
+    /// Which gateway.
+    #[command(flatten)]
+    pub admin: AdminArgs,
+}
+
 /// `sessile schema`
 #[derive(Debug, Args)]
 pub struct SchemaArgs {
@@ -282,6 +411,11 @@ pub struct SchemaArgs {
     /// Print the OpenAPI document of the admin API instead.
     #[arg(long)]
     pub admin_api: bool,
+}
+
+fn length(text: &str) -> Result<Time, String> {
+    let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    Ok(Time(time))
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {

@@ -5,6 +5,7 @@ pub mod args;
 pub mod check;
 pub mod client;
 pub mod demo;
+pub mod drain;
 #[cfg(feature = "etcd")]
 mod etcd;
 pub mod preview;
@@ -50,7 +51,11 @@ pub fn execute(arguments: Arguments, out: &mut dyn Write, err: &mut dyn Write) -
             } else {
                 check::Form::Text
             };
-            check::check(&args.config.options(), form, out).map_err(Into::into)
+            match args.etcd() {
+                #[cfg(feature = "etcd")]
+                true => check::etcd::check_etcd(&args.config.options(), form, out),
+                _ => check::check(&args.config.options(), form, out).map_err(Into::into),
+            }
         }
         Command::Resolve(args) => resolve::resolve(&args, out),
         Command::Preview(args) => preview::preview(&args, out),
@@ -61,6 +66,8 @@ pub fn execute(arguments: Arguments, out: &mut dyn Write, err: &mut dyn Write) -
         Command::Status(args) => status::status(&args, out),
         Command::Sessions(args) => sessions::sessions(&args, out),
         Command::Kick(args) => sessions::kick(&args, out),
+        Command::Drain(args) => drain::drain(&args, out),
+        Command::Rebalance(args) => drain::rebalance(&args, out),
         Command::Schema(args) if args.admin_api => writeln!(out, "{:#}", admin::openapi())
             .map(|()| OK)
             .map_err(Into::into),

@@ -127,6 +127,7 @@ pub(crate) mod tests {
             priority: Priority::Normal,
             auth: crate::config::snapshot::RouteAuth::default(),
             affinity: Vec::new(),
+            stick: false,
             limits: RouteLimits {
                 message_bytes: 1 << 20,
                 frame_bytes: 1 << 20,

@@ -13,6 +13,7 @@ pub mod limits;
 pub mod model;
 pub mod origin;
 pub mod overlay;
+pub mod pace;
 pub mod pattern;
 pub mod snapshot;
 pub mod span;

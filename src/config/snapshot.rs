@@ -20,11 +20,13 @@ use crate::config::origin::OriginRule;
 use crate::config::pattern::{HostPattern, PathPattern, PathTemplate};
 
 mod auth;
+mod operations;
 
 pub use auth::{
     Authenticator, Authenticators, CredentialSource, JwksUrl, Jwt, JwtKeys, Method as AuthMethod,
     RejectWith, RouteAuth,
 };
+pub use operations::{Admission, Drain, Rebalance, RebalanceMode, Shutdown, Tempo};
 
 /// Everything that an operator decides.
 #[derive(Clone, Debug)]
@@ -39,6 +41,8 @@ pub struct Snapshot {
     pub log: Log,
     /// How a stop goes.
     pub shutdown: Shutdown,
+    /// How a gateway that just started takes new sessions. Default: without a limit.
+    pub admission: Option<Admission>,
     /// Where configuration and membership come from.
     pub sources: Sources,
     /// Where clients come in.
@@ -101,13 +105,6 @@ pub enum AccessOutput {
     Stdout,
     /// Appended to a file, which is opened again on SIGHUP.
     File(PathBuf),
-}
-
-/// `[shutdown]`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shutdown {
-    /// Live sessions are closed spread evenly over this time. Default 30 s.
-    pub grace: Duration,
 }
 
 /// `[sources]`
@@ -264,6 +261,12 @@ pub struct Upstream {
     pub sessions_per_backend: Option<u64>,
     /// Idle keep-alive connections for ordinary HTTP, per worker and backend. Default 32.
     pub idle_connections: usize,
+    /// How sessions leave a backend that is draining.
+    pub drain: Drain,
+    /// How sessions come home after a change of members.
+    pub rebalance: Rebalance,
+    /// How long the share of a backend that appears or recovers grows. Default none: at once.
+    pub slow_start: Option<Duration>,
 }
 
 /// How a backend is picked.
@@ -310,9 +313,9 @@ pub enum BackendState {
     /// Takes sessions.
     #[default]
     Active,
-    /// Keeps its sessions, takes no new ones.
+    /// Takes no new ones; those that it has leave as `drain` says.
     Draining,
-    /// Takes none.
+    /// Takes no new ones, keeps those that it has.
     Disabled,
 }
 
@@ -433,6 +436,8 @@ pub struct Route {
     /// Sources of the affinity key; the first present one counts. Empty: no key, every request is
     /// placed alone.
     pub affinity: Vec<AffinitySource>,
+    /// While a key has a live session, its further ones go to the same backend. Default false.
+    pub stick: bool,
     /// Bounds on a session.
     pub limits: RouteLimits,
     /// Bounds in time.

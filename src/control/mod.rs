@@ -3,6 +3,8 @@
 //! meet in `live`.
 
 pub mod certs;
+pub mod drainer;
+mod errands;
 #[cfg(feature = "etcd")]
 pub mod etcd;
 pub mod fleet;
@@ -11,6 +13,7 @@ pub mod jwks;
 pub mod load;
 pub mod memory;
 pub mod probes;
+pub mod rebalancer;
 pub mod source;
 pub mod supervisor;
 pub mod watch;

@@ -17,8 +17,10 @@ use crate::config::diagnostic::{Diagnostic, Severity, Source};
 use crate::config::overlay::{Composer, Overlay};
 use crate::config::snapshot::{Listener, OnRemoval, Snapshot, Sources};
 use crate::config::span::KeyPath;
+use crate::control::drainer::Drainer;
 use crate::control::load::{self, Faults, LoadOptions, Loaded};
 use crate::control::probes::{Observe, ProbeFault, Probes};
+use crate::control::rebalancer::Rebalancer;
 use crate::control::supervisor::documents::resolved;
 use crate::control::watch::Watch;
 use crate::core::health::Health;
@@ -37,6 +39,8 @@ pub struct Supervisor {
     configuration: Configuration,
     backend_tls: Arc<BackendTls>,
     node: Arc<NodeMetrics>,
+    drainer: Arc<Drainer>,
+    rebalancer: Arc<Rebalancer>,
     /// Held for the whole of a change, so that changes come one after the other.
     changing: AsyncMutex<Changing>,
     shown: Mutex<Shown>,
@@ -180,8 +184,12 @@ impl Supervisor {
         node: Arc<NodeMetrics>,
     ) -> Arc<Self> {
         let probes = Probes::new(Arc::new(Observer(Arc::clone(&live))));
+        let drainer = Drainer::new(Arc::clone(&live), Arc::clone(&node));
+        let rebalancer = Rebalancer::new(Arc::clone(&live), Arc::clone(&node));
         let base = Arc::new(loaded);
         Arc::new(Self {
+            drainer,
+            rebalancer,
             live,
             configuration,
             backend_tls,
@@ -205,6 +213,19 @@ impl Supervisor {
         let mut changing = self.changing.lock().await;
         let loaded = self.shown().loaded;
         self.probe(&mut changing.probes, &loaded.snapshot);
+        // Sessions may have been taken over from another process.
+        let table = self.live.table_arc();
+        self.drainer.swapped(&table, &table);
+    }
+
+    /// Has the drains.
+    pub fn drainer(&self) -> &Arc<Drainer> {
+        &self.drainer
+    }
+
+    /// Brings sessions home.
+    pub fn rebalancer(&self) -> &Arc<Rebalancer> {
+        &self.rebalancer
     }
 
     /// Reads the sources again and puts what they say into force.
@@ -317,8 +338,12 @@ impl Supervisor {
             restart_for: restart_needs(&before.snapshot, &loaded.snapshot),
         };
         if swapped {
+            self.drainer.before_swap(&table);
             self.backend_tls.replace(tls, || self.live.swap(table));
             self.node.swapped(report.generation);
+            let new = self.live.table_arc();
+            self.drainer.swapped(&old, &new);
+            self.rebalancer.swapped(&old, &new);
         } else {
             self.backend_tls.replace(tls, || ());
         }
@@ -454,6 +479,7 @@ fn restart_needs(before: &Snapshot, after: &Snapshot) -> Vec<String> {
     differs("node", before.node == after.node);
     differs("admin", before.admin == after.admin);
     differs("log", before.log == after.log);
+    differs("admission", before.admission == after.admission);
     let now = with_addresses(&before.listeners, &after.listeners);
     differs("listeners", now == after.listeners);
     differs("sources.etcd", before.sources.etcd == after.sources.etcd);

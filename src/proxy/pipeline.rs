@@ -127,6 +127,10 @@ async fn road(
     exchange
         .guard(&mut plan, &head, &kind)
         .map_err(|refusal| (refusal, way.clone()))?;
+    if matches!(kind, Kind::WebSocket(_)) {
+        let admitted = exchange.connection.worker.live().admit_session();
+        admitted.map_err(|left| (Refusal::Ramp(left), way.clone()))?;
+    }
     let kind = exchange
         .authenticate(&mut plan, &mut head, kind)
         .await

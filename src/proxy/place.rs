@@ -14,6 +14,7 @@ use crate::base::names::{BackendId, RouteName, UpstreamName};
 use crate::config::snapshot::{Passive, ProxyVersion};
 use crate::core::health::{Outcome, Vitals};
 use crate::core::routing::{Member, Upstream};
+use crate::core::session::stick::{StickyKey, Stuck};
 use crate::core::wire::proxy_protocol::{self, Header};
 use crate::io::carrier::Carrier;
 use crate::io::net::dial::{DialError, DialOptions, dial};
@@ -42,6 +43,10 @@ pub(super) struct Candidates<'r> {
     tried: SmallVec<[usize; 4]>,
     /// How many of those were left out without a try.
     passed_over: usize,
+    /// Set where the key sticks to where its live sessions are.
+    sticky: Option<StickyKey>,
+    /// A session that begins follows those of its key; one that moves does not.
+    follows: bool,
     /// Whether what is placed is a session; an ordinary request is over too soon to count.
     session: bool,
     until: Instant,
@@ -106,12 +111,23 @@ pub(super) struct BackendSeat {
     /// Weak: a session must not keep an old table's ring alive.
     upstream: Weak<Upstream>,
     session: bool,
+    /// Holds its key where it is, for as long as it lives.
+    stuck: Option<Box<Stuck>>,
 }
 
 impl<'r> Candidates<'r> {
     pub(super) fn new(worker: &'r Worker, plan: &'r Plan, session: bool, until: Instant) -> Self {
         let (key, route) = (plan.key.as_deref(), &plan.route.config.name);
-        Self::of(worker, &plan.upstream, key, route, session, until)
+        let mut candidates = Self::of(worker, &plan.upstream, key, route, session, until);
+        candidates.follows = true;
+        candidates.stick(plan.route.config.stick);
+        candidates
+    }
+
+    /// Says that live sessions of the key count.
+    pub(super) fn stick(&mut self, stick: bool) {
+        let key = self.key.filter(|_| stick);
+        self.sticky = key.map(|key| StickyKey::new(self.upstream.name(), key));
     }
 
     /// For whom there is no plan of a request.
@@ -131,6 +147,8 @@ impl<'r> Candidates<'r> {
             route,
             tried: SmallVec::new(),
             passed_over: 0,
+            sticky: None,
+            follows: false,
             session,
             last: None,
         }
@@ -160,7 +178,9 @@ impl<'r> Candidates<'r> {
             return None;
         }
         let (now, random) = (clock::now(), fastrand::u64(..));
-        let index = if self.session {
+        let index = if let Some(index) = self.stuck(now) {
+            index
+        } else if self.session {
             let upstream = self.upstream;
             upstream.pick_for_session(self.key, &self.tried, now, random)?
         } else {
@@ -170,8 +190,21 @@ impl<'r> Candidates<'r> {
         let member = &self.upstream.members[index];
         Some((
             member,
-            BackendSeat::take(self.worker, self.upstream, member, self.session),
+            BackendSeat::take(self.worker, self.upstream, member, self.session)
+                .stuck(self.worker, self.sticky),
         ))
+    }
+
+    /// Where live sessions of the key are, if that backend may take one more.
+    fn stuck(&self, now: std::time::Instant) -> Option<usize> {
+        let key = self.sticky.filter(|_| self.follows)?;
+        let places = self.worker.live().sticks().places(key);
+        let indexes = places.iter().filter_map(|id| self.upstream.index_of(id));
+        let mut may = indexes.filter(|index| {
+            self.upstream
+                .may_take(*index, &self.tried, now, self.session)
+        });
+        may.next()
     }
 
     /// Goes on to the next candidate until one is connected to. Nothing has been sent but, where
@@ -256,7 +289,27 @@ impl BackendSeat {
             node: Arc::clone(&worker.shared.node),
             upstream: Arc::downgrade(upstream),
             session,
+            stuck: None,
         }
+    }
+
+    /// Where the route of a session that another process brought is sticky, its key is here.
+    pub(super) fn stick_as(self, worker: &Worker, route: &RouteName, key: Option<&[u8]>) -> Self {
+        let table = worker.live().table();
+        let sticky = table.route(route).is_some_and(|route| route.config.stick);
+        let upstream = self.upstream.upgrade().filter(|_| sticky);
+        let key = upstream.zip(key);
+        let key = key.map(|(upstream, key)| StickyKey::new(upstream.name(), key));
+        drop(table);
+        self.stuck(worker, key)
+    }
+
+    /// Further sessions of this key come here too.
+    fn stuck(mut self, worker: &Worker, key: Option<StickyKey>) -> Self {
+        if let Some(key) = key.filter(|_| self.session) {
+            self.stuck = Some(Box::new(worker.live().sticks().join(key, &self.id)));
+        }
+        self
     }
 
     /// A place for a session that another process brought. A backend that the table does not have
@@ -276,6 +329,7 @@ impl BackendSeat {
             node: Arc::clone(&worker.shared.node),
             upstream: Weak::new(),
             session: true,
+            stuck: None,
         }
     }
 

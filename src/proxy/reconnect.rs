@@ -200,6 +200,10 @@ impl Round<'_> {
         let (key, route) = (self.resume.key.as_deref(), &self.resume.facts.route);
         let mut candidates =
             Candidates::of(self.worker, self.upstream, key, route, true, self.until);
+        let table = self.worker.live().table();
+        let sticks = table.route(route).is_some_and(|route| route.config.stick);
+        candidates.stick(sticks);
+        drop(table);
         if let Some(shunned) = shunned {
             candidates.pass_over(&shunned);
         }

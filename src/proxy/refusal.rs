@@ -45,6 +45,9 @@ pub(super) enum Refusal {
     /// The node has no room.
     #[error("{0}")]
     Overloaded(Scarce),
+    /// The gateway just started and lets sessions in slowly; for so long still.
+    #[error("the gateway has just started and lets sessions in slowly")]
+    Ramp(Duration),
     /// Nobody who may be let in.
     #[error("{fault}")]
     Unauthenticated {
@@ -110,6 +113,8 @@ pub(super) enum Quota {
 const RETRY_QUOTA: Duration = Duration::from_secs(10);
 /// For those who are shed, each another time, so that they do not all come back at once.
 const RETRY_SHED_MAX: u64 = 8;
+/// Nobody is sent away for longer while a gateway starts.
+const RETRY_RAMP_MAX: u64 = 30;
 
 impl Quota {
     fn words(self) -> &'static str {
@@ -159,7 +164,7 @@ impl Refusal {
             Self::Quota(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Unauthenticated { .. } => StatusCode::UNAUTHORIZED,
             Self::NoRoute => StatusCode::NOT_FOUND,
-            Self::Stopping | Self::NoBackend(_) | Self::NotJudged(_) => {
+            Self::Stopping | Self::Ramp(_) | Self::NoBackend(_) | Self::NotJudged(_) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Unreachable(_)
@@ -187,6 +192,7 @@ impl Refusal {
             Self::NotJudged(_) => "not_judged",
             Self::NoRoute => "no_route",
             Self::Stopping => "stopping",
+            Self::Ramp(_) => "admission_ramp",
             Self::NoBackend(_) => "no_backend",
             Self::Unreachable(_) => "unreachable",
             Self::BackendBroke(_) => "backend_broke",
@@ -233,6 +239,8 @@ impl Refusal {
                 Some(wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).map(|wait| wait.max(1))
             }
             Self::Overloaded(_) => Some(fastrand::u64(1..=RETRY_SHED_MAX)),
+            // Spread over what is left of the ramp, or the crowd just comes again together.
+            Self::Ramp(left) => Some(fastrand::u64(1..=left.as_secs().clamp(1, RETRY_RAMP_MAX))),
             _ if self.status() == StatusCode::SERVICE_UNAVAILABLE => Some(1),
             _ => None,
         }

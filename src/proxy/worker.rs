@@ -9,12 +9,14 @@ use std::time::Duration;
 use tokio::runtime::Builder;
 use tokio::sync::mpsc;
 use tokio::task::{JoinSet, LocalSet};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::base::clock;
+use crate::base::session_id::SessionId;
+use crate::core::session::drain::{self, Candidate, Millis, Plan, Profile};
 use crate::core::session::record::Cause;
 use crate::io::net::listener::Bound;
-use crate::live::{CloseOrder, SessionQuery, WorkerCommand, WorkerHandle};
+use crate::live::{CloseOrder, SessionBrief, SessionQuery, WorkerCommand, WorkerHandle};
 use crate::proxy::accept::{self, ARRIVALS_MAX, Arrival, Neighbour};
 use crate::proxy::context::{Standing, TICK, Worker};
 
@@ -22,6 +24,8 @@ pub use crate::proxy::context::{ListenerContext, Shared};
 
 /// After the grace time, for the last close frames to be answered.
 const LAST_ANSWERS: Duration = Duration::from_secs(5);
+/// Between two looks at who is there while a worker ends.
+const LOOK: Duration = Duration::from_secs(1);
 /// Between looks at connections that nobody uses.
 const TIDY_EVERY: u32 = 50;
 
@@ -99,9 +103,13 @@ async fn run(shared: Shared, berth: Berth, neighbours: Vec<Neighbour>) {
         tokio::select! {
             Some(arrival) = arrivals.recv() => accept::serve(&worker, arrival),
             command = commands.recv() => match command {
-                Some(WorkerCommand::Shutdown { grace, answer }) => {
+                Some(WorkerCommand::Shutdown {
+                    grace,
+                    profile,
+                    answer,
+                }) => {
                     acceptors.abort_all();
-                    let cut = shut_down(&worker, &mut commands, &mut arrivals, grace).await;
+                    let cut = shut_down(&worker, &mut commands, &mut arrivals, (grace, profile)).await;
                     // Whoever asked may have given up waiting.
                     let _ = answer.send(cut);
                     return;
@@ -149,7 +157,7 @@ impl Worker {
                 order,
                 answer,
             } => {
-                let _ = answer.send(self.sessions.leave(&which, &order, self.tick()));
+                let _ = answer.send(self.sessions.leave(self, &which, &order));
             }
             WorkerCommand::Gather { answer } => {
                 self.sessions.gather();
@@ -190,45 +198,27 @@ impl Worker {
     }
 }
 
-/// Takes nothing new, closes what there is evenly over `grace`, and answers how many sessions were
-/// still there when the time was over.
+/// Takes nothing new, closes what there is by the plan, and answers how many sessions were still
+/// there when the time was over.
 async fn shut_down(
     worker: &Rc<Worker>,
     commands: &mut mpsc::Receiver<WorkerCommand>,
     arrivals: &mut mpsc::Receiver<Arrival>,
-    grace: Duration,
+    (grace, profile): (Duration, Profile),
 ) -> usize {
     worker.stand(Standing::Stopping);
     let began = Instant::now();
-    let ids = worker.sessions.ids();
-    let count = u32::try_from(ids.len()).unwrap_or(u32::MAX);
-    let mut due = ids
-        .into_iter()
-        .zip(0..)
-        .map(|(id, place)| (id, began + grace * place / count.max(1)))
-        .peekable();
-    let order = CloseOrder {
-        code: 1001,
-        reason: "gateway is shutting down".into(),
-        cause: Cause::Shutdown,
-    };
+    let mut farewell = Farewell::new(profile);
     let mut over = began + grace + LAST_ANSWERS;
     let mut impatient = Vec::new();
     let mut ticker = interval(TICK / 10);
     ticker.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
-        let next = due.peek().map_or(over, |(_, at)| *at);
         tokio::select! {
-            () = sleep_until(next.min(over)) => {
-                while let Some((id, _)) = due.next_if(|(_, at)| *at <= Instant::now()) {
-                    let query = SessionQuery { id: Some(id), ..SessionQuery::default() };
-                    worker.sessions.close(&query, &order, worker.tick());
-                }
-            }
             // Another worker may have placed it before it was told to stop.
             Some(arrival) = arrivals.recv() => accept::serve(worker, arrival),
             Some(command) = commands.recv() => match command {
-                WorkerCommand::Shutdown { grace, answer } => {
+                WorkerCommand::Shutdown { grace, answer, .. } => {
                     over = over.min(Instant::now() + grace);
                     impatient.push(answer);
                 }
@@ -236,10 +226,7 @@ async fn shut_down(
             },
             _ = ticker.tick() => {
                 worker.turn();
-                // A session whose 101 left while the others were told goes with the last of them.
-                if due.peek().is_none() {
-                    worker.sessions.close(&SessionQuery::default(), &order, worker.tick());
-                }
+                farewell.step(worker, began.elapsed());
             }
         }
         if worker.is_empty() {
@@ -257,5 +244,63 @@ async fn shut_down(
             }
             return cut;
         }
+    }
+}
+
+/// The end of a worker's sessions.
+struct Farewell {
+    plan: Plan,
+    order: CloseOrder,
+    looked: Option<Duration>,
+}
+
+impl Farewell {
+    fn new(profile: Profile) -> Self {
+        Self {
+            plan: Plan::new(profile, 0, fastrand::u64(..)),
+            order: CloseOrder {
+                code: 1001,
+                reason: "gateway is shutting down".into(),
+                cause: Cause::Shutdown,
+            },
+            looked: None,
+        }
+    }
+
+    fn step(&mut self, worker: &Worker, passed: Duration) {
+        let sessions = &worker.sessions;
+        if self.looked.is_none_or(|looked| passed - looked >= LOOK) {
+            self.looked = Some(passed);
+            let briefs = sessions.briefs(worker, &SessionQuery::default());
+            let mut candidates: Vec<_> = briefs.iter().map(candidate).collect();
+            drain::idle_first(&mut candidates);
+            self.plan.survey(&candidates);
+        }
+        let now = Millis::try_from(passed.as_millis()).unwrap_or(Millis::MAX);
+        for one in self.plan.due(now) {
+            self.close(worker, Some(one.id));
+        }
+        // A session whose 101 left while the others were told goes with the last of them.
+        if self.plan.progress().left == 0 {
+            self.close(worker, None);
+        }
+    }
+
+    fn close(&self, worker: &Worker, id: Option<SessionId>) {
+        let query = SessionQuery {
+            id,
+            ..SessionQuery::default()
+        };
+        worker.sessions.close(&query, &self.order, worker.tick());
+    }
+}
+
+fn candidate(brief: &SessionBrief) -> Candidate {
+    Candidate {
+        id: brief.id,
+        idle: brief.idle,
+        // The gateway goes; there is no moving about within it.
+        movable: false,
+        busy: brief.busy,
     }
 }

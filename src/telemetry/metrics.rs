@@ -443,6 +443,26 @@ impl NodeMetrics {
         self.reload_failures.increment(1);
     }
 
+    /// So many sessions were told to leave a backend of this upstream that is draining.
+    pub fn drained(&self, upstream: &str, moved: usize, closed: usize) {
+        self.left(&table::DRAINED, upstream, moved, closed);
+    }
+
+    /// So many sessions of this upstream were told to go home.
+    pub fn rebalanced(&self, upstream: &str, moved: usize, closed: usize) {
+        self.left(&table::REBALANCED, upstream, moved, closed);
+    }
+
+    /// A few times a second at most, so no handles are kept.
+    fn left(&self, metric: &Metric, upstream: &str, moved: usize, closed: usize) {
+        for (how, count) in [("moved", moved), ("closed", closed)] {
+            if count > 0 {
+                let counter = self.metrics.counter(metric, &[upstream, how]);
+                counter.increment(count as u64);
+            }
+        }
+    }
+
     /// A hand-over came to its end.
     pub fn handed_over(&self, handing: Handing, took: Duration) {
         let names = [handing.as_str()];

@@ -115,3 +115,83 @@ async fn a_client_that_does_not_answer_the_close_does_not_hold_the_gateway() {
     assert!(start.elapsed() < Duration::from_secs(4));
     assert_eq!(gateway.records().len(), 1);
 }
+
+#[tokio::test]
+async fn readiness_ends_before_the_first_client_is_refused() {
+    let backend = Backend::echo().await;
+    let text = format!(
+        "[shutdown]\ndelay = \"60s\"\ngrace = \"300ms\"\n\n{}",
+        config::echo(&[backend.address], "", "")
+    );
+    let mut gateway = Gateway::start(&text).await;
+    let mut before = Client::connect(gateway.address(), "/").await;
+    gateway.signal(Signal::TERM);
+    eventually("it is not ready", async || {
+        gateway.admin("GET", "/readyz", "").status == 503
+    })
+    .await;
+    assert_eq!(gateway.get("/v1/status")["phase"], "leaving");
+    // Balancers in front have not noticed yet, and nobody suffers.
+    let mut late = Client::connect(gateway.address(), "/").await;
+    late.echo("still served").await;
+    before.echo("and so is this").await;
+    // Another signal ends the wait.
+    gateway.signal(Signal::TERM);
+    for client in [&mut before, &mut late] {
+        assert_eq!(client.end().await.map(|(code, _)| code), Some(1001));
+    }
+    assert_eq!(gateway.wait_for_exit().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn idle_sessions_go_first_and_a_pace_ends_with_the_grace() {
+    let backend = Backend::echo().await;
+    let text = format!(
+        "[shutdown]\ngrace = \"2s\"\npace = \"5/s\"\n\n{}",
+        config::echo(&[backend.address], "", "")
+    );
+    let mut gateway = Gateway::start(&text).await;
+    let mut ends = tokio::task::JoinSet::new();
+    let mut clients = Vec::new();
+    for _ in 0..40 {
+        clients.push(Client::connect(gateway.address(), "/").await);
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    for (place, mut client) in clients.into_iter().enumerate() {
+        let busy = place >= 20;
+        if busy {
+            client.echo("not idle").await;
+        }
+        ends.spawn(async move { (busy, client.end().await, Instant::now()) });
+    }
+    let start = Instant::now();
+    gateway.signal(Signal::TERM);
+    let mut all = Vec::new();
+    while let Some(end) = ends.join_next().await {
+        let (busy, end, at) = end.unwrap();
+        assert_eq!(end.map(|(code, _)| code), Some(1001));
+        all.push((at - start, busy));
+    }
+    all.sort();
+    let times: Vec<_> = all.iter().map(|(time, _)| *time).collect();
+    crate::drain::histogram(
+        "stopped at 5/s within 2s",
+        &times,
+        Duration::from_millis(250),
+    );
+    let early = all
+        .iter()
+        .filter(|(time, _)| *time < Duration::from_millis(1_500));
+    let early: Vec<_> = early.collect();
+    assert!(
+        (3..=20).contains(&early.len()),
+        "5 a second: {}",
+        early.len()
+    );
+    assert!(early.iter().all(|(_, busy)| !busy), "the idle ones first");
+    assert!(
+        all[39].0 >= Duration::from_millis(1_500),
+        "the rest at the end of the grace"
+    );
+    assert_eq!(gateway.wait_for_exit().await.code(), Some(0));
+}

@@ -14,6 +14,7 @@ mod auth;
 mod limits;
 mod listener;
 mod node;
+mod operations;
 mod route;
 mod source;
 mod upstream;
@@ -24,10 +25,11 @@ pub use limits::{AddressPrefix, NetworksFile, RouteLimits};
 pub use listener::{
     Certificate, Listener, ListenerLimits, ListenerTimeouts, ListenerTls, PeersFrom,
 };
-pub use node::{AccessFile, Admin, Log, LogFormat, Node, Shutdown};
+pub use node::{AccessFile, Admin, Log, LogFormat, Node};
+pub use operations::{Admission, Drain, OnMemberRemoval, Pace, Rebalance, RebalanceMode, Shutdown};
 pub use route::{
     CloseCodes, HeaderEdits, IssueCookie, Keepalive, KeepaliveTo, OnBackendLoss, OnRemoval,
-    Reconnect, Redirect, Rewrite, Route, RouteTimeouts, TextMatch,
+    Reconnect, Redirect, Rewrite, Route, RouteTimeouts, Stick, TextMatch,
 };
 pub use source::{EtcdSource, EtcdTimeouts, EtcdTls, FileSource, Sources};
 pub use upstream::{
@@ -49,6 +51,8 @@ pub struct Model {
     pub log: Log,
     /// How a stop goes.
     pub shutdown: Shutdown,
+    /// How a gateway that just started takes new sessions.
+    pub admission: Admission,
     /// Where configuration and membership come from.
     pub sources: Sources,
     /// Where clients come in. A change needs a restart, unless it is the contents of certificate

@@ -1,10 +1,10 @@
-//! The sections that say what this process is and does: `[node]`, `[admin]`, `[log]`, `[shutdown]`.
+//! The sections that say what this process is and does: `[node]`, `[admin]`, `[log]`.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::model::limits::AddressPrefix;
-use crate::config::model::value::{LongForm, SecretSource, Size, TextOr, Time};
+use crate::config::model::value::{LongForm, SecretSource, Size, TextOr};
 
 /// Who this gateway is.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -94,20 +94,4 @@ pub struct AccessFile {
 
 impl LongForm for AccessFile {
     const EXPECTED: &'static str = "\"off\", \"stdout\" or { file = \"…\" }";
-}
-
-/// How a stop goes.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Shutdown {
-    /// Live sessions are closed, spread evenly over this time.
-    pub grace: Time,
-}
-
-impl Default for Shutdown {
-    fn default() -> Self {
-        Self {
-            grace: Time::seconds(30),
-        }
-    }
 }

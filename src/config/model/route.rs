@@ -74,6 +74,9 @@ pub struct Route {
     /// `path:NAME`, `query:NAME`, `cookie:NAME`, `header:NAME`, `client_address`, and last
     /// `{ issue_cookie = "NAME" }`. None: every request is placed alone.
     pub affinity: Vec<TextOr<IssueCookie>>,
+    /// `live`: while an affinity key has a live session on this gateway, its further sessions go to
+    /// the same backend, even where members have changed meanwhile. `off`: each is placed anew.
+    pub stick: Stick,
     /// Bounds on what clients send in a session.
     pub limits: RouteLimits,
     /// Bounds in time.
@@ -119,6 +122,7 @@ impl Default for Route {
             deny: Vec::new(),
             priority: Priority::Normal,
             affinity: Vec::new(),
+            stick: Stick::Off,
             limits: RouteLimits::default(),
             timeouts: RouteTimeouts::default(),
             close_codes: CloseCodes::default(),
@@ -287,6 +291,17 @@ pub enum KeepaliveTo {
     Backend,
     /// Both.
     Both,
+}
+
+/// Whether sessions of a key keep together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum Stick {
+    /// Each is placed anew.
+    Off,
+    /// Where the key has a live session.
+    Live,
 }
 
 /// What happens to sessions of a route that goes away.

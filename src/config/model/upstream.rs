@@ -7,7 +7,8 @@ use schemars::JsonSchema;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::config::model::value::{LongForm, TextOr, Time, schema};
+use crate::config::model::operations::{Drain, Rebalance};
+use crate::config::model::value::{LongForm, TextOr, Time, TimeOrOff, schema};
 pub use crate::config::snapshot::{BackendState, Policy};
 
 /// A group of backends.
@@ -43,6 +44,13 @@ pub struct Upstream {
     pub attempts: u32,
     /// Idle keep-alive connections for ordinary HTTP, for each worker and backend.
     pub idle_connections: usize,
+    /// How sessions leave a backend that is draining.
+    pub drain: Drain,
+    /// How sessions come home after a change of members.
+    pub rebalance: Rebalance,
+    /// How long the share of a backend that appears, recovers or is taken in again grows, such as
+    /// `"30s"`. `"off"`: it has its whole share at once.
+    pub slow_start: TimeOrOff,
     /// Live sessions of this gateway that one backend may have; 0 is no limit. A full one is passed
     /// over; with all of them full a session is answered 503. Two workers that pick at the same
     /// moment may pass it by one each.
@@ -64,6 +72,9 @@ impl Default for Upstream {
             connect_timeout: Time::seconds(2),
             attempts: 3,
             idle_connections: 32,
+            drain: Drain::default(),
+            rebalance: Rebalance::default(),
+            slow_start: TimeOrOff(None),
             sessions_per_backend: 0,
         }
     }
@@ -83,7 +94,8 @@ pub struct Backend {
     pub zone: Option<String>,
     /// Free labels, shown only.
     pub labels: BTreeMap<String, String>,
-    /// Whether it takes new sessions: `active`, `draining` (keeps those it has) or `disabled`.
+    /// `active`; `draining`: takes no new sessions, those that it has leave as the upstream's
+    /// `drain` says; `disabled`: takes no new ones, keeps those that it has.
     pub state: BackendState,
 }
 

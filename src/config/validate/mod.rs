@@ -18,6 +18,7 @@ mod edits;
 mod guard;
 mod listener;
 mod node;
+mod operations;
 mod route;
 mod scope;
 mod session;
@@ -124,7 +125,8 @@ fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
     let limits = node::limits(&root.key("node"), &model.node);
     let admin = node::admin(&root.key("admin"), &model.admin);
     let log = node::log(&root.key("log"), &model.log);
-    let shutdown = node::shutdown(&root.key("shutdown"), &model.shutdown);
+    let shutdown = operations::shutdown(&root.key("shutdown"), &model.shutdown);
+    let admission = operations::admission(&root.key("admission"), &model.admission);
     let sources = source::sources(&root.key("sources"), model);
     let listeners = listeners(root, model);
     let upstreams: Vec<_> = model
@@ -150,6 +152,7 @@ fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
         admin: admin?,
         log: log?,
         shutdown: shutdown?,
+        admission: admission?,
         sources: sources?,
         listeners: listeners?,
         authenticators: all(authenticators)?

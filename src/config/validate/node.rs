@@ -1,6 +1,4 @@
-//! `[node]`, `[admin]`, `[log]`, `[shutdown]`.
-
-use std::time::Duration;
+//! `[node]`, `[admin]`, `[log]`.
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
@@ -11,11 +9,10 @@ use crate::config::diagnostic::suggestion;
 use crate::config::layers::Part;
 use crate::config::limits::{NodeLimits, PrefixLengths};
 use crate::config::model::{self, SecretSource, TextOr};
-use crate::config::snapshot::{AccessOutput, Admin, Log, LogFormat, Node, Shutdown};
+use crate::config::snapshot::{AccessOutput, Admin, Log, LogFormat, Node};
 use crate::config::validate::scope::Scope;
 
 const WORKERS_MAX: usize = 1024;
-const GRACE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(super) fn node(at: &Scope<'_>, model: &model::Node) -> Option<Node> {
     let name = match &model.name {
@@ -158,14 +155,4 @@ fn access(at: &Scope<'_>, model: &TextOr<model::AccessFile>) -> Option<AccessOut
             AccessOutput::File(at.resolve(file))
         }
     })
-}
-
-pub(super) fn shutdown(at: &Scope<'_>, model: &model::Shutdown) -> Option<Shutdown> {
-    let grace = model.grace.0;
-    if grace.is_zero() {
-        // Nobody has to wait for a gateway that has nobody to spare.
-        return Some(Shutdown { grace });
-    }
-    let grace = at.key("grace").time(model.grace, GRACE_MAX)?;
-    Some(Shutdown { grace })
 }

@@ -47,6 +47,7 @@ pub(super) fn route(at: &Scope<'_>, model: &model::Route, whole: &model::Model) 
     let request_headers = edits::headers(&at.key("request_headers"), &model.request_headers);
     let auth = auth::route(at, model, &whole.authenticators, path.as_ref());
     let affinity = affinity(&at.key("affinity"), model, path.as_ref());
+    let stick = stick(at, model);
     let origins = guard::origins(at, model, &whole.authenticators);
     let addresses = guard::addresses(at, &model.allow, &model.deny);
     let limits = limits(&at.key("limits"), &model.limits);
@@ -75,6 +76,7 @@ pub(super) fn route(at: &Scope<'_>, model: &model::Route, whole: &model::Model) 
         quotas: quotas?,
         priority: model.priority,
         affinity: affinity?,
+        stick: stick?,
         limits: limits?,
         timeouts: timeouts?,
         backend_lost_code: backend_lost_code?,
@@ -85,6 +87,19 @@ pub(super) fn route(at: &Scope<'_>, model: &model::Route, whole: &model::Model) 
             model::OnRemoval::Close => OnRemoval::Close,
         },
     })
+}
+
+/// What sticks is a key.
+fn stick(at: &Scope<'_>, model: &model::Route) -> Option<bool> {
+    let stick = model.stick == model::Stick::Live;
+    if stick && model.affinity.is_empty() && !at.key("affinity").is_explained() {
+        at.key("stick").fault_with(
+            "this route has no affinity, so there is no key that could stick",
+            "add `affinity = [\"cookie:sid\"]`, or take `stick` out",
+        );
+        return None;
+    }
+    Some(stick)
 }
 
 fn fault<T>(at: &Scope<'_>, message: String) -> Option<T> {

@@ -10,6 +10,7 @@ use crate::config::model::{self, TextOr};
 use crate::config::snapshot::{
     Backend, Passive, Probe, ProbeKind, ProxyVersion, Upstream, UpstreamTls,
 };
+use crate::config::validate::operations;
 use crate::config::validate::route::{is_host, is_target, is_token};
 use crate::config::validate::scope::Scope;
 
@@ -50,6 +51,9 @@ pub(super) fn upstream(at: &Scope<'_>, name: &str, model: &model::Upstream) -> O
     let idle_connections = at
         .key("idle_connections")
         .within(model.idle_connections, 0..=IDLE_CONNECTIONS_MAX);
+    let drain = operations::drain(&at.key("drain"), &model.drain);
+    let rebalance = operations::rebalance(&at.key("rebalance"), &model.rebalance);
+    let slow_start = operations::slow_start(&at.key("slow_start"), model.slow_start);
     Some(Upstream {
         name: UpstreamName::from(name?),
         policy: model.policy,
@@ -67,6 +71,9 @@ pub(super) fn upstream(at: &Scope<'_>, name: &str, model: &model::Upstream) -> O
         connect_timeout: connect_timeout?,
         attempts: attempts?,
         idle_connections: idle_connections?,
+        drain: drain?,
+        rebalance: rebalance?,
+        slow_start: slow_start?,
         sessions_per_backend: (model.sessions_per_backend > 0)
             .then_some(model.sessions_per_backend),
     })

@@ -122,7 +122,7 @@ impl Announcer {
                 holding = own.changed() => match holding {
                     // One that stops is mostly followed by another of its name.
                     Holding::Taken(_)
-                        if aside.is_none() && self.live.phase() != Phase::Stopping =>
+                        if aside.is_none() && self.live.phase() == Phase::Ready =>
                     {
                         aside = Some(hold(format!("{key}@{instance}")));
                     }

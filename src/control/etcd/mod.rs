@@ -4,6 +4,7 @@ pub mod announce;
 pub mod connect;
 pub mod follow;
 pub mod hold;
+pub mod look;
 mod read;
 pub mod register;
 mod store;

@@ -428,6 +428,9 @@ fn upstream(name: &str, backends: &[BackendAddr], probe: Option<Probe>) -> Arc<U
         connect_timeout: Duration::from_secs(1),
         attempts: 1,
         idle_connections: 0,
+        drain: crate::config::snapshot::Drain::default(),
+        rebalance: crate::config::snapshot::Rebalance::default(),
+        slow_start: None,
         sessions_per_backend: None,
     })
 }

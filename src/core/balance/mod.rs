@@ -51,6 +51,11 @@ pub trait Members {
     /// # Errors
     /// The reason if it may not.
     fn verdict(&self, index: usize) -> Result<(), Passed>;
+
+    /// Which part of its share it takes now, in 0..=1; less than 1 while it wakes up.
+    fn awake(&self, _index: usize) -> f64 {
+        1.0
+    }
 }
 
 /// Why a candidate was passed over.
@@ -67,6 +72,8 @@ pub enum Passed {
     Disabled,
     /// It has more than its share of the sessions (`bounded_load`).
     OverBound,
+    /// It wakes up and takes only some of its keys yet (`slow_start`).
+    SlowStart,
     /// It has as many sessions of this gateway as it may (`sessions_per_backend`).
     Full,
     /// This request was there already.
@@ -82,6 +89,7 @@ impl Passed {
             Self::Draining => "draining",
             Self::Disabled => "disabled",
             Self::OverBound => "over_bound",
+            Self::SlowStart => "slow_start",
             Self::Full => "full",
             Self::Tried => "tried",
         }
@@ -98,6 +106,7 @@ impl fmt::Display for Passed {
             Self::Disabled => "disabled",
             Self::Full => "has as many sessions of this gateway as it may",
             Self::OverBound => "has more than its bounded share of the sessions",
+            Self::SlowStart => "slow start: wakes up, and this key is not among its first",
             Self::Tried => "was tried already for this request",
         })
     }
@@ -141,6 +150,11 @@ enum Turn {
 /// find nobody takes a thousand times as long.
 const HOPELESS: usize = 32;
 
+/// Weights are multiplied by this, so that a waking member's can be a part of one.
+const WEIGHT_UNIT: u32 = 1024;
+/// Takes a key's place among those that a waking member takes first apart from its place on a ring.
+const WAKING: u64 = 0x5e55_11e0;
+
 impl Balancer {
     /// `members` are sorted by id, ids distinct, weights at least 1. With `bounded_load`, which is
     /// 1 or more, a member with more than this multiple of its share of the sessions is passed
@@ -171,6 +185,28 @@ impl Balancer {
             steps += 1;
             steps != HOPELESS || (0..members.len()).any(|index| members.verdict(index).is_ok())
         })
+    }
+
+    /// The member that a key belongs to now, however many sessions that one has; `None` if keys do
+    /// not decide, or nobody may.
+    pub fn owner(&self, key: &[u8], members: &impl Members) -> Option<usize> {
+        let point = xxh3_64(key);
+        let gate = gate(mixed(point, WAKING));
+        let takes = |index: &usize| members.verdict(*index).is_ok() && gate < members.awake(*index);
+        match &self.order {
+            Order::Ring(ring) => ring.order(point).find(takes),
+            Order::Rendezvous(rendezvous) => rendezvous.order(point).find(takes),
+            Order::Maglev(maglev) => maglev.order(point).find(takes),
+            Order::LeastSessions | Order::RoundRobin(_) | Order::RandomTwo(_) => None,
+        }
+    }
+
+    /// Whether keys decide.
+    pub const fn is_keyed(&self) -> bool {
+        matches!(
+            self.order,
+            Order::Ring(_) | Order::Rendezvous(_) | Order::Maglev(_)
+        )
     }
 
     /// The walk that `pick` would do now for the same arguments, step by step. The last step is the
@@ -221,26 +257,29 @@ impl Balancer {
         // Who would be the least loaded with the new session; so the heavier of two idle ones.
         let rank = |index: usize| Rank {
             amount: members.sessions(index) + 1,
-            weight: self.weights[index],
+            weight: waking_weight(self.weights[index], members.awake(index)),
             tie: mixed(random, index as u64),
         };
+        // Which keys a waking member takes hangs on the key, so that each of them moves once.
+        let keyed = || gate(mixed(point(), WAKING));
         match &self.order {
-            Order::Ring(ring) => self.first(members, ring.order(point()), see),
-            Order::Rendezvous(rendezvous) => self.first(members, rendezvous.order(point()), see),
-            Order::Maglev(maglev) => self.first(members, maglev.order(point()), see),
+            Order::Ring(ring) => self.first(members, ring.order(point()), keyed(), see),
+            Order::Rendezvous(hashes) => self.first(members, hashes.order(point()), keyed(), see),
+            Order::Maglev(maglev) => self.first(members, maglev.order(point()), keyed(), see),
             Order::LeastSessions => {
                 let least = (0..self.weights.len()).min_by_key(|index| rank(*index));
                 let order = Ascending::new(self.weights.len(), least, rank);
-                self.first(members, order, see)
+                self.first(members, order, OPEN, see)
             }
-            Order::RandomTwo(two) => self.first(members, two.order(random, rank), see),
+            Order::RandomTwo(two) => self.first(members, two.order(random, rank), OPEN, see),
             Order::RoundRobin(turns) if turn == Turn::Peek => {
-                self.first(members, turns.order(turns.peek(random)), see)
+                let order = turns.order(turns.peek(random));
+                self.first(members, order, gate(random), see)
             }
             Order::RoundRobin(turns) => {
                 let mut passed = 0;
                 let order = turns.order(turns.take(random));
-                let picked = self.first(members, order, |step| {
+                let picked = self.first(members, order, gate(random), |step| {
                     passed += usize::from(step.verdict.is_err());
                     see(step)
                 });
@@ -250,18 +289,23 @@ impl Balancer {
         }
     }
 
-    /// Walks `order` to the first who may and is not over the bound; failing that, to the first who
-    /// may.
+    /// Walks `order` to the first who may, is awake enough for this gate and is not over the bound;
+    /// failing that, to the first who may.
     fn first(
         &self,
         members: &impl Members,
         order: impl Iterator<Item = usize>,
+        gate: f64,
         mut see: impl FnMut(Candidate) -> bool,
     ) -> Option<usize> {
         let mut crowd = None;
         let mut eligible = None;
         for index in order {
             let mut verdict = members.verdict(index);
+            if verdict.is_ok() && gate >= members.awake(index) {
+                eligible = eligible.or(Some(index));
+                verdict = Err(Passed::SlowStart);
+            }
             if let (Ok(()), Some(bound)) = (verdict, self.bound) {
                 let crowd = *crowd.get_or_insert_with(|| Crowd::of(members, &self.weights));
                 if members.sessions(index) >= bound.sessions_max(crowd, self.weights[index]) {
@@ -277,12 +321,30 @@ impl Balancer {
                 break;
             }
         }
-        // Somebody was below the bound when the sessions were summed up, and filled up since.
+        // All are waking up; or somebody was below the bound when the sessions were summed up, and
+        // filled up since.
         let index = eligible?;
         let verdict = Ok(());
         see(Candidate { index, verdict });
         Some(index)
     }
+}
+
+/// Below the share of everybody who is awake at all.
+const OPEN: f64 = -1.0;
+
+/// A number in 0..1 out of a random one.
+fn gate(random: u64) -> f64 {
+    (random >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+/// The part of a weight that a waking member has, at least a trace of it.
+fn waking_weight(weight: u32, awake: f64) -> u32 {
+    let whole = weight.saturating_mul(WEIGHT_UNIT);
+    if awake >= 1.0 {
+        return whole;
+    }
+    ((f64::from(whole) * awake) as u32).max(1)
 }
 
 /// Without what is inside: a ring may have millions of points.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::config::snapshot::{Passive, Probe};
+use crate::config::snapshot::{BackendState, Passive, Probe};
 use crate::core::health::{Ejection, Health, Outcome, Outlier, Tracker};
 
 /// Health, ejection, live sessions and counters of a backend. Counters only grow.
@@ -17,6 +17,10 @@ pub struct Vitals {
     health: AtomicU8,
     /// Milliseconds since `base`; 0 before the first ejection.
     ejected_until: AtomicU64,
+    /// When it woke up: one more than milliseconds since `base`, 0 if it was awake from the start.
+    woke: AtomicU64,
+    /// What an operator ordered: 0 nothing, else one more than the state's place.
+    ordered: AtomicU8,
     sessions: AtomicU64,
     sessions_total: AtomicU64,
     connects: AtomicU64,
@@ -45,6 +49,8 @@ impl Vitals {
             base: now,
             health: AtomicU8::new(0),
             ejected_until: AtomicU64::new(0),
+            woke: AtomicU64::new(0),
+            ordered: AtomicU8::new(0),
             sessions: AtomicU64::new(0),
             sessions_total: AtomicU64::new(0),
             connects: AtomicU64::new(0),
@@ -90,6 +96,45 @@ impl Vitals {
     /// The ejection that runs at `now`, with its cause. Takes the lock; for people.
     pub fn ejection(&self, now: Instant) -> Option<Ejection> {
         self.judges().outlier.ejection(now)
+    }
+
+    /// Begins to wake up at `now`: it appeared, recovered, or is taken in again.
+    pub fn wake(&self, now: Instant) {
+        self.woke.store(self.millis(now) + 1, Relaxed);
+    }
+
+    /// Which part of its share it takes at `now`, in 0..=1, if waking up takes so long.
+    pub fn awake(&self, slow_start: Duration, now: Instant) -> f64 {
+        let now = self.millis(now);
+        let woke = self.woke.load(Relaxed);
+        let ejected_until = self.ejected_until.load(Relaxed);
+        let since = woke.saturating_sub(1).max(ejected_until.min(now));
+        if woke == 0 && ejected_until == 0 {
+            return 1.0;
+        }
+        let passed = now.saturating_sub(since) as f64 / 1_000.0;
+        (passed / slow_start.as_secs_f64()).min(1.0)
+    }
+
+    /// What an operator ordered by the admin API, over what the configuration says.
+    pub fn ordered(&self) -> Option<BackendState> {
+        match self.ordered.load(Relaxed) {
+            1 => Some(BackendState::Active),
+            2 => Some(BackendState::Draining),
+            3 => Some(BackendState::Disabled),
+            _ => None,
+        }
+    }
+
+    /// Puts an operator's order into force, or takes it back.
+    pub fn order(&self, state: Option<BackendState>) {
+        let number = match state {
+            None => 0,
+            Some(BackendState::Active) => 1,
+            Some(BackendState::Draining) => 2,
+            Some(BackendState::Disabled) => 3,
+        };
+        self.ordered.store(number, Relaxed);
     }
 
     /// Live sessions.
@@ -138,6 +183,7 @@ impl Vitals {
     /// the new health if it changed.
     pub fn observe_probe(&self, result: Result<Duration, &str>, now: Instant) -> Option<Health> {
         let mut judges = self.judges();
+        let before = judges.tracker.health();
         let changed = judges.tracker.observe(result.is_ok());
         let health = judges.tracker.health();
         judges.probed = Some(now);
@@ -152,6 +198,9 @@ impl Vitals {
         }
         // Under the lock, so that two results cannot store in the wrong order.
         self.health.store(health as u8, Relaxed);
+        if (before, changed) == (Health::Unhealthy, Some(Health::Healthy)) {
+            self.wake(now);
+        }
         changed
     }
 
@@ -309,6 +358,31 @@ mod tests {
         };
         vitals.configure(None, &off);
         assert!(!vitals.ejected(now) && vitals.ejection(now).is_none());
+    }
+
+    #[test]
+    fn whoever_recovers_wakes_up_slowly() {
+        let start = crate::base::clock::now();
+        let at = |seconds: u64| start + Duration::from_secs(seconds);
+        let vitals = Vitals::new(Some(&PROBE), &PASSIVE, start);
+        let awake = |vitals: &Vitals, seconds| vitals.awake(Duration::from_secs(10), at(seconds));
+        assert_eq!(awake(&vitals, 0), 1.0, "awake from the start");
+        vitals.observe_probe(Ok(Duration::ZERO), at(1));
+        assert_eq!(awake(&vitals, 1), 1.0, "known to be well, as was supposed");
+        vitals.observe_probe(Err("gone"), at(2));
+        vitals.observe_probe(Err("gone"), at(3));
+        vitals.observe_probe(Ok(Duration::ZERO), at(10));
+        vitals.observe_probe(Ok(Duration::ZERO), at(20));
+        assert_eq!(awake(&vitals, 20), 0.0);
+        assert_eq!(awake(&vitals, 25), 0.5);
+        assert_eq!(awake(&vitals, 40), 1.0);
+        vitals.report(Outcome::ConnectFailed, at(50), true);
+        vitals.report(Outcome::ConnectFailed, at(50), true);
+        assert_eq!(awake(&vitals, 55), 0.0);
+        assert_eq!(awake(&vitals, 65), 0.5, "the ejection ended after 60");
+        let newcomer = Vitals::new(None, &PASSIVE, start);
+        newcomer.wake(start);
+        assert_eq!(awake(&newcomer, 1), 0.1);
     }
 
     #[test]

@@ -164,8 +164,8 @@ fn leaves(old: &Member, new: Option<&Member>) -> Option<Why> {
     match new {
         None => Some(Why::Removed),
         Some(new) if new.address != old.address => Some(Why::Readdressed),
-        Some(new) if new.state == old.state => None,
-        Some(new) => match new.state {
+        Some(new) if new.state() == old.state() => None,
+        Some(new) => match new.state() {
             BackendState::Active => None,
             BackendState::Draining => Some(Why::Draining),
             BackendState::Disabled => Some(Why::Disabled),

@@ -39,8 +39,12 @@ fn snapshot(routes: &[Route], upstreams: &[Upstream]) -> Snapshot {
         },
         limits: NodeLimits::default(),
         shutdown: Shutdown {
+            delay: Duration::ZERO,
             grace: Duration::from_secs(30),
+            per_second: None,
+            jitter: 0.5,
         },
+        admission: None,
         sources: Sources {
             watch_file: false,
             etcd: None,

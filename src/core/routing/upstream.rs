@@ -37,7 +37,7 @@ pub struct Member {
     pub zone: Option<Arc<str>>,
     /// Shown only.
     pub labels: BTreeMap<String, String>,
-    /// What the operator wants of it.
+    /// What the configuration wants of it; see `state()` for what holds.
     pub state: BackendState,
     /// What is known of it; shared with every table that has this backend, and with its sessions.
     pub vitals: Arc<Vitals>,
@@ -75,7 +75,10 @@ impl Upstream {
         }
         let members = config.backends.iter().map(|backend| {
             let before = previous.and_then(|upstream| upstream.member(&backend.id));
-            Member::compile(backend, config, before, now, purpose)
+            // All that a new upstream has are new; none has to be spared.
+            let known = |before: &&Member| before.address == backend.address;
+            let newcomer = previous.is_some() && before.filter(known).is_none();
+            Member::compile(backend, config, (before, newcomer), now, purpose)
         });
         let weights = weights(config);
         let kept = previous.filter(|previous| {
@@ -140,6 +143,71 @@ impl Upstream {
         self.balancer.pick(key, &eligible, random)
     }
 
+    /// The member that a key belongs to now, whatever its load: who would get it if load did not
+    /// count. `None` if keys do not decide, or nobody may.
+    pub fn home(&self, key: &[u8], now: Instant) -> Option<usize> {
+        let eligible = Eligible::new(self, &[], now);
+        let home = self.balancer.owner(key, &eligible)?;
+        // Where load does count, who is sent home must also arrive there.
+        let loads =
+            self.config.bounded_load.is_some() || self.config.sessions_per_backend.is_some();
+        let arrives = !loads || self.pick_for_session(Some(key), &[], now, 0) == Some(home);
+        arrives.then_some(home)
+    }
+
+    /// Whether keys decide where sessions go.
+    pub fn is_keyed(&self) -> bool {
+        self.balancer.is_keyed()
+    }
+
+    /// Whether that member may take a session or request for which `tried` failed.
+    pub fn may_take(&self, index: usize, tried: &[usize], now: Instant, session: bool) -> bool {
+        let eligible = Eligible::new(self, tried, now);
+        let eligible = if session {
+            eligible.for_session()
+        } else {
+            eligible
+        };
+        eligible.verdict(index).is_ok()
+    }
+
+    /// The place of the member with that id.
+    pub fn index_of(&self, id: &BackendId) -> Option<usize> {
+        self.members
+            .binary_search_by(|member| member.id.cmp(id))
+            .ok()
+    }
+
+    /// What speaks against moving sessions about now.
+    pub fn unrest(&self, now: Instant) -> Option<&'static str> {
+        let active = || self.active();
+        if self.panicking(now) {
+            Some("so few backends are well that health is ignored")
+        } else if active().any(|member| member.vitals.health() == Health::Unhealthy) {
+            Some("a backend is unhealthy")
+        } else if active().any(|member| member.vitals.ejected(now)) {
+            Some("a backend is ejected")
+        } else {
+            let mut draining = self.members.iter();
+            draining
+                .any(|member| {
+                    member.state() == BackendState::Draining && member.vitals.sessions() > 0
+                })
+                .then_some("a backend is draining")
+        }
+    }
+
+    /// Whether a backend has not its whole share yet.
+    pub fn wakes(&self, now: Instant) -> bool {
+        self.active().any(|member| self.awake(member, now) < 1.0)
+    }
+
+    /// Which part of its share a member takes, in 0..=1.
+    pub fn awake(&self, member: &Member, now: Instant) -> f64 {
+        let slow_start = self.config.slow_start;
+        slow_start.map_or(1.0, |time| member.vitals.awake(time, now))
+    }
+
     /// How `pick_for_session` would go for the same arguments with nobody tried yet.
     pub fn explain(&self, key: Option<&[u8]>, now: Instant, random: u64) -> Walk {
         let eligible = Eligible::new(self, &[], now).for_session();
@@ -172,7 +240,7 @@ impl Upstream {
 
     fn active(&self) -> impl Iterator<Item = &Member> {
         let members = self.members.iter();
-        members.filter(|member| member.state == BackendState::Active)
+        members.filter(|member| member.state() == BackendState::Active)
     }
 }
 
@@ -188,7 +256,7 @@ impl Member {
     fn compile(
         backend: &snapshot::Backend,
         upstream: &snapshot::Upstream,
-        before: Option<&Self>,
+        (before, newcomer): (Option<&Self>, bool),
         now: Instant,
         purpose: Purpose,
     ) -> Self {
@@ -202,6 +270,14 @@ impl Member {
             }
             None => Arc::new(Vitals::new(probe, passive, now)),
         };
+        // One that is taken in again, or that its upstream had not before.
+        let returns = before.is_some_and(|before| before.state != BackendState::Active);
+        if purpose == Purpose::Swap
+            && backend.state == BackendState::Active
+            && (returns || newcomer)
+        {
+            vitals.wake(now);
+        }
         Self {
             id: backend.id.clone(),
             address: backend.address.clone(),
@@ -211,6 +287,12 @@ impl Member {
             state: backend.state,
             vitals,
         }
+    }
+
+    /// What holds of it: what an operator ordered by the admin API, else what the configuration
+    /// says.
+    pub fn state(&self) -> BackendState {
+        self.vitals.ordered().unwrap_or(self.state)
     }
 
     /// What speaks against it unless the upstream panics.
@@ -270,7 +352,7 @@ impl Members for Eligible<'_> {
 
     fn verdict(&self, index: usize) -> Result<(), Passed> {
         let member = &self.upstream.members[index];
-        match member.state {
+        match member.state() {
             BackendState::Active => {}
             BackendState::Draining => return Err(Passed::Draining),
             BackendState::Disabled => return Err(Passed::Disabled),
@@ -285,6 +367,16 @@ impl Members for Eligible<'_> {
         match member.unwell(self.now) {
             Some(reason) if !self.panicking() => Err(reason),
             _ => Ok(()),
+        }
+    }
+
+    fn awake(&self, index: usize) -> f64 {
+        let awake = self.upstream.awake(&self.upstream.members[index], self.now);
+        // In a panic nobody is spared.
+        if awake < 1.0 && self.panicking() {
+            1.0
+        } else {
+            awake
         }
     }
 }

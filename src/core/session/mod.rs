@@ -1,5 +1,10 @@
-//! A session as a decision: when it is due, how it moves, how it ended.
+//! A session as a decision: whether it may begin, when it is due, when and whither it moves, how it
+//! ended.
 
+pub mod admission;
+pub mod drain;
+pub mod rebalance;
 pub mod record;
 pub mod resume;
+pub mod stick;
 pub mod wheel;

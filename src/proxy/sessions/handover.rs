@@ -174,6 +174,7 @@ impl Worker {
         let since = |age| now.checked_sub(age).unwrap_or(now);
         let seat = |held| {
             let seat = BackendSeat::inherit(self, &facts.upstream, &facts.backend);
+            let seat = seat.stick_as(self, &facts.route, key.as_deref());
             (seat, since(held))
         };
         let permits = SessionPermits::inherit(self.live(), holders);

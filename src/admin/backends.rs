@@ -1,0 +1,112 @@
+//! What an operator orders of a backend: drain it, how fast, hold that, take it in again.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::admin::Gateway;
+use crate::admin::extract::Body;
+use crate::admin::problem::Problem;
+use crate::admin::upstreams::member_view;
+use crate::base::names::{BackendId, UpstreamName};
+use crate::config::model::{Pace, Time};
+use crate::config::snapshot::{BackendState, Tempo};
+use crate::control::drainer::{Order, OrderFault};
+
+/// What is to change; what is not given stays.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Change {
+    /// `draining`, `disabled`, `active`, or `configured`: what the configuration says. An order
+    /// holds over the configuration until it is taken back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<Wanted>,
+    /// So many sessions at a time, such as `50/s`; if neither this nor `within` is given, as the
+    /// upstream's `drain` says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pace: Option<Pace>,
+    /// All of them, evenly, within this time, such as `5m`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub within: Option<Time>,
+    /// After this time the rest go at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Time>,
+    /// Nobody else is told to go (`true`), or they are again (`false`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paused: Option<bool>,
+}
+
+/// A state to be ordered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum Wanted {
+    /// Takes sessions.
+    Active,
+    /// Takes none, and those that it has leave.
+    Draining,
+    /// Takes none.
+    Disabled,
+    /// What the configuration says.
+    Configured,
+}
+
+impl Change {
+    fn order(&self) -> Result<Order, Problem> {
+        let tempo = match (self.pace, self.within) {
+            (Some(_), Some(_)) => {
+                let detail = "`pace` and `within` both say how fast sessions go; give one of them";
+                return Err(Problem::bad_request(detail));
+            }
+            (Some(pace), None) => Some(Tempo::PerSecond(pace.per_second())),
+            (None, Some(within)) => Some(Tempo::Within(within.0)),
+            (None, None) => None,
+        };
+        Ok(Order {
+            state: self.state.map(|state| match state {
+                Wanted::Active => Some(BackendState::Active),
+                Wanted::Draining => Some(BackendState::Draining),
+                Wanted::Disabled => Some(BackendState::Disabled),
+                Wanted::Configured => None,
+            }),
+            tempo,
+            deadline: self.deadline.map(|time| time.0),
+            paused: self.paused,
+        })
+    }
+}
+
+pub(super) async fn change(
+    State(gateway): State<Arc<Gateway>>,
+    Path((name, id)): Path<(String, String)>,
+    Body(change): Body<Change>,
+) -> Result<Response, Problem> {
+    if change == Change::default() {
+        return Err(Problem::bad_request(
+            "nothing to change; give `state`, `pace`, `within`, `deadline` or `paused`",
+        ));
+    }
+    let (upstream, id) = (UpstreamName::from(&*name), BackendId::from(&*id));
+    let drainer = gateway.supervisor.drainer();
+    drainer
+        .order(&upstream, &id, &change.order()?)
+        .map_err(|fault| match fault {
+            OrderFault::Unknown(..) => Problem::not_found(fault.to_string()),
+            OrderFault::NotDraining(_) => Problem::new(StatusCode::CONFLICT, fault.to_string()),
+        })?;
+    let table = gateway.live.table_arc();
+    let member = table.upstream(&upstream).and_then(|upstream| {
+        let index = upstream.index_of(&id)?;
+        Some(member_view(&gateway, upstream, index))
+    });
+    Ok(match member {
+        Some(view) => Json(view).into_response(),
+        // It left its upstream, so there is nothing to show but its drain.
+        None => (StatusCode::ACCEPTED, Json(drainer.view(&upstream, &id))).into_response(),
+    })
+}

@@ -1,0 +1,129 @@
+//! Rebalancing by an operator: look, begin, hold, end.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::admin::Gateway;
+use crate::admin::extract::Body;
+use crate::admin::problem::Problem;
+use crate::base::names::UpstreamName;
+use crate::config::model::{Pace, Time};
+use crate::control::rebalancer::{RebalanceFault, RebalanceView, Wish};
+
+/// How to bring sessions home; what is not given is as the upstream's `rebalance` says.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Asked {
+    /// Only say who would go.
+    pub dry_run: bool,
+    /// So many sessions at a time, such as `10/s`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pace: Option<Pace>,
+    /// Backends give sessions away until they have this multiple of their fair share; 0: every key
+    /// goes home.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub skew: Option<f64>,
+    /// At most this share of the sessions goes, 0 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub share_max: Option<f64>,
+    /// Younger sessions stay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub age_min: Option<Time>,
+    /// Sessions that cannot move are closed with 1012.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub close: Option<bool>,
+}
+
+/// Whether it waits.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Hold {
+    /// Nobody else is told to go (`true`), or they are again (`false`).
+    pub paused: bool,
+}
+
+impl Asked {
+    fn wish(&self) -> Result<Wish, Problem> {
+        let shares = self
+            .share_max
+            .is_none_or(|share| (0.0..=1.0).contains(&share));
+        if !shares {
+            return Err(Problem::bad_request("share_max: use 0 to 1"));
+        }
+        let skews = self
+            .skew
+            .is_none_or(|skew| skew == 0.0 || (1.0..=100.0).contains(&skew));
+        if !skews {
+            return Err(Problem::bad_request("skew: use 0, or 1 to 100"));
+        }
+        Ok(Wish {
+            per_second: self.pace.map(Pace::per_second),
+            skew: self.skew,
+            share_max: self.share_max,
+            age_min: self.age_min.map(|time| time.0),
+            close: self.close,
+        })
+    }
+}
+
+pub(super) async fn show(
+    State(gateway): State<Arc<Gateway>>,
+    Path(name): Path<String>,
+) -> Result<Json<RebalanceView>, Problem> {
+    view(&gateway, &UpstreamName::from(&*name))
+}
+
+pub(super) async fn begin(
+    State(gateway): State<Arc<Gateway>>,
+    Path(name): Path<String>,
+    Body(asked): Body<Asked>,
+) -> Result<(StatusCode, Json<RebalanceView>), Problem> {
+    let (name, wish) = (UpstreamName::from(&*name), asked.wish()?);
+    let rebalancer = gateway.supervisor.rebalancer();
+    if asked.dry_run {
+        let view = rebalancer.rehearse(&name, &wish).await;
+        return Ok((StatusCode::OK, Json(view.map_err(problem)?)));
+    }
+    rebalancer.begin(&name, &wish).map_err(problem)?;
+    Ok((StatusCode::ACCEPTED, view(&gateway, &name)?))
+}
+
+pub(super) async fn change(
+    State(gateway): State<Arc<Gateway>>,
+    Path(name): Path<String>,
+    Body(hold): Body<Hold>,
+) -> Result<Json<RebalanceView>, Problem> {
+    let name = UpstreamName::from(&*name);
+    let rebalancer = gateway.supervisor.rebalancer();
+    rebalancer.pause(&name, hold.paused).map_err(problem)?;
+    view(&gateway, &name)
+}
+
+pub(super) async fn stop(
+    State(gateway): State<Arc<Gateway>>,
+    Path(name): Path<String>,
+) -> Result<Json<RebalanceView>, Problem> {
+    let name = UpstreamName::from(&*name);
+    let rebalancer = gateway.supervisor.rebalancer();
+    rebalancer.stop(&name).map_err(problem)?;
+    view(&gateway, &name)
+}
+
+fn view(gateway: &Gateway, name: &UpstreamName) -> Result<Json<RebalanceView>, Problem> {
+    let view = gateway.supervisor.rebalancer().view(name);
+    let none = || problem(RebalanceFault::NoRun(name.clone()));
+    view.map(Json).ok_or_else(none)
+}
+
+fn problem(fault: RebalanceFault) -> Problem {
+    let status = match fault {
+        RebalanceFault::Unknown(_) | RebalanceFault::NoRun(_) => StatusCode::NOT_FOUND,
+        RebalanceFault::NotKeyed(_) | RebalanceFault::Off(_) => StatusCode::CONFLICT,
+    };
+    Problem::new(status, fault.to_string())
+}

@@ -1,0 +1,107 @@
+//! What an operator decides about sessions on their way: how fast they leave a backend or a
+//! gateway, how keys come home, how backends and gateways wake up.
+
+use std::time::Duration;
+
+/// How fast sessions are told to go.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Tempo {
+    /// So many in each second.
+    PerSecond(f64),
+    /// All of them, evenly, within this time.
+    Within(Duration),
+}
+
+/// `drain` of an upstream: how sessions leave a backend that is draining.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Drain {
+    /// Default: within 5 minutes.
+    pub tempo: Tempo,
+    /// By which share of its slot each is moved at random, in 0..=1. Default 0.5.
+    pub jitter: f64,
+    /// After this time the rest go at once. Default none.
+    pub deadline: Option<Duration>,
+    /// Sessions of a backend that left its upstream are drained too. Default: they stay.
+    pub on_removal: bool,
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self {
+            tempo: Tempo::Within(Duration::from_secs(5 * 60)),
+            jitter: 0.5,
+            deadline: None,
+            on_removal: false,
+        }
+    }
+}
+
+/// `rebalance` of an upstream: how sessions come home after a change of members.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rebalance {
+    /// Default off.
+    pub mode: RebalanceMode,
+    /// Sessions a second. Default 10.
+    pub per_second: f64,
+    /// Younger sessions stay. Default 1 min.
+    pub age_min: Duration,
+    /// Of the upstream's live sessions at most this share is moved in one run, in 0..=1. Default
+    /// 0.2.
+    pub share_max: f64,
+    /// Backends give sessions away down to this multiple of their fair share; 0: every key goes
+    /// home. Default 1.1.
+    pub skew: f64,
+    /// Sessions that cannot move are closed. Default: they stay.
+    pub close: bool,
+}
+
+impl Default for Rebalance {
+    fn default() -> Self {
+        Self {
+            mode: RebalanceMode::Off,
+            per_second: 10.0,
+            age_min: Duration::from_secs(60),
+            share_max: 0.2,
+            skew: 1.1,
+            close: false,
+        }
+    }
+}
+
+/// When sessions are brought home.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RebalanceMode {
+    /// Never.
+    #[default]
+    Off,
+    /// When an operator says so.
+    Manual,
+    /// After each change of members.
+    Auto,
+}
+
+/// `[shutdown]`
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Shutdown {
+    /// From the signal, with which readiness ends, until new clients are refused and the first
+    /// session is closed. Default 0.
+    pub delay: Duration,
+    /// Live sessions are closed within this time. Default 30 s.
+    pub grace: Duration,
+    /// Sessions a second; those left at the end of the grace are closed then. Default: evenly over
+    /// the grace.
+    pub per_second: Option<f64>,
+    /// By which share of its slot each is moved at random, in 0..=1. Default 0.5.
+    pub jitter: f64,
+}
+
+/// `[admission]`: how a gateway that just started takes new sessions.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Admission {
+    /// How long it takes from one rate to the other; then there is no limit.
+    pub ramp: Duration,
+    /// New sessions a second at first. Default 50.
+    pub from: f64,
+    /// New sessions a second at the end of the ramp; not less. Default 500.
+    pub to: f64,
+}

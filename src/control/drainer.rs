@@ -1,0 +1,416 @@
+//! Drains: sessions leave a backend by a plan, begun by an operator, by the configuration or by a
+//! backend's going. What an operator ordered of a backend is kept here too: it lies over what the
+//! configuration says until it is taken back, through every swap of tables.
+
+mod view;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::Notify;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::base::clock;
+use crate::base::names::{BackendId, UpstreamName};
+use crate::config::snapshot::{self, BackendState, Tempo};
+use crate::control::errands;
+use crate::core::routing::{Member, RoutingTable};
+use crate::core::session::drain::{Candidate, Millis, Plan, Profile, idle_first};
+use crate::core::session::record::Cause;
+use crate::core::session::resume::ResumeReason;
+use crate::live::{LeaveOrder, Live, SessionBrief, SessionQuery};
+use crate::telemetry::metrics::NodeMetrics;
+
+pub use view::DrainView;
+
+/// Between two steps of a plan.
+pub(super) const STEP: Duration = Duration::from_millis(100);
+/// Between two looks at who is there.
+pub(super) const LOOK: Millis = 2_000;
+/// The same once all have gone.
+const LOOK_AFTER: Millis = 10_000;
+
+/// A backend of an upstream.
+type Place = (UpstreamName, BackendId);
+
+/// All drains of a gateway, and what operators ordered.
+pub struct Drainer {
+    live: Arc<Live>,
+    node: Arc<NodeMetrics>,
+    began: Instant,
+    state: Mutex<State>,
+    /// There is something to do.
+    begun: Notify,
+}
+
+impl fmt::Debug for Drainer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Drainer").finish_non_exhaustive()
+    }
+}
+
+#[derive(Default)]
+struct State {
+    orders: BTreeMap<Place, BackendState>,
+    drains: BTreeMap<Place, Drain>,
+}
+
+/// One backend's.
+struct Drain {
+    plan: Plan,
+    /// As it was begun; orders may have changed the plan's.
+    profile: Profile,
+    by: By,
+    started: SystemTime,
+    /// The end was logged.
+    told_done: bool,
+    /// When it looked last.
+    looked: Option<Millis>,
+}
+
+/// Who wants a drain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// An order by the admin API.
+    Operator,
+    /// The configuration: a file, etcd.
+    Configuration,
+    /// The backend left its upstream, which has `drain.on_removal`.
+    Removal,
+}
+
+/// What an operator wants of a backend; what is not given stays.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Order {
+    /// `Some(None)`: what the configuration says.
+    pub state: Option<Option<BackendState>>,
+    /// How fast.
+    pub tempo: Option<Tempo>,
+    /// After this time the rest go at once.
+    pub deadline: Option<Duration>,
+    /// Nobody is told to go, or they are again.
+    pub paused: Option<bool>,
+}
+
+/// An order that cannot be carried out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OrderFault {
+    /// No such place.
+    #[error("no backend `{1}` in upstream `{0}`")]
+    Unknown(UpstreamName, BackendId),
+    /// There is nothing to pause or to speed up.
+    #[error("backend `{0}` is not draining; give `\"state\": \"draining\"` too")]
+    NotDraining(BackendId),
+}
+
+impl Drainer {
+    /// Without drains. They are carried out by [`run`](Self::run).
+    pub fn new(live: Arc<Live>, node: Arc<NodeMetrics>) -> Arc<Self> {
+        Arc::new(Self {
+            live,
+            node,
+            began: clock::now(),
+            state: Mutex::default(),
+            begun: Notify::new(),
+        })
+    }
+
+    /// Carries out an operator's order.
+    ///
+    /// # Errors
+    /// When there is no such backend, or no drain that could be changed; nothing has changed then.
+    pub fn order(
+        &self,
+        upstream: &UpstreamName,
+        backend: &BackendId,
+        order: &Order,
+    ) -> Result<(), OrderFault> {
+        let table = self.live.table_arc();
+        let known = table.upstream(upstream);
+        let member = known.and_then(|upstream| upstream.member(backend));
+        let place = (upstream.clone(), backend.clone());
+        let mut state = self.state();
+        if member.is_none() && !state.drains.contains_key(&place) {
+            return Err(OrderFault::Unknown(upstream.clone(), backend.clone()));
+        }
+        let wanted = match (member, order.state) {
+            (Some(member), Some(wanted)) => wanted.unwrap_or(member.state),
+            (Some(member), None) => member.state(),
+            // It left; all that can be done about its drain is to stop it.
+            (None, Some(Some(BackendState::Active) | None)) => BackendState::Active,
+            (None, _) => BackendState::Draining,
+        };
+        let changes_drain =
+            order.tempo.is_some() || order.deadline.is_some() || order.paused.is_some();
+        if changes_drain && wanted != BackendState::Draining {
+            return Err(OrderFault::NotDraining(backend.clone()));
+        }
+        if let (Some(member), Some(asked)) = (member, order.state) {
+            state.set_order(&place, member, asked);
+            tracing::info!(%upstream, %backend, state = ?asked, "an operator's order");
+        }
+        if wanted == BackendState::Draining {
+            let now = self.now();
+            let profile = known.map(|upstream| Profile::from(&upstream.config.drain));
+            let drain = state.drains.entry(place).or_insert_with(|| {
+                Drain::new(profile.unwrap_or_else(default_profile), By::Operator, now)
+            });
+            if order.state.is_some() && member.is_some() {
+                drain.by = By::Operator;
+            }
+            drain.change(order, now);
+        } else if state.drains.remove(&place).is_some() {
+            tracing::info!(%upstream, %backend, "drain stopped");
+        }
+        drop(state);
+        self.begun.notify_one();
+        Ok(())
+    }
+
+    /// What an operator ordered of this backend.
+    pub fn ordered(&self, upstream: &str, backend: &str) -> Option<BackendState> {
+        let place = (UpstreamName::from(upstream), BackendId::from(backend));
+        self.state().orders.get(&place).copied()
+    }
+
+    /// Puts what operators ordered over a table that is about to be swapped in.
+    pub(super) fn before_swap(&self, table: &RoutingTable) {
+        for ((upstream, backend), state) in &self.state().orders {
+            let upstream = table.upstream(upstream);
+            if let Some(member) = upstream.and_then(|upstream| upstream.member(backend)) {
+                member.vitals.order(Some(*state));
+            }
+        }
+    }
+
+    /// Begins and stops drains as the table that was swapped in wants it.
+    pub(super) fn swapped(&self, old: &RoutingTable, new: &RoutingTable) {
+        let now = self.now();
+        let mut state = self.state();
+        state.forget_idle_orders(new);
+        for upstream in new.upstreams() {
+            let profile = Profile::from(&upstream.config.drain);
+            for member in &upstream.members {
+                let place = (upstream.name().clone(), member.id.clone());
+                let draining = member.state() == BackendState::Draining;
+                state.want(place, draining, By::Configuration, profile, now);
+            }
+        }
+        for upstream in old.upstreams() {
+            let after = new.upstream(upstream.name());
+            let config = after.map_or(&upstream.config, |after| &after.config);
+            for member in &upstream.members {
+                if after.is_some_and(|after| after.member(&member.id).is_some()) {
+                    continue;
+                }
+                let place = (upstream.name().clone(), member.id.clone());
+                let profile = Profile::from(&config.drain);
+                let wanted = config.drain.on_removal;
+                state.want(place, wanted, By::Removal, profile, now);
+            }
+        }
+        drop(state);
+        self.begun.notify_one();
+    }
+
+    /// Carries out plans. Never returns.
+    pub async fn run(self: Arc<Self>) {
+        let mut steps = interval(STEP);
+        steps.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            steps.tick().await;
+            let places: Vec<_> = self.state().drains.keys().cloned().collect();
+            if places.is_empty() {
+                self.begun.notified().await;
+                continue;
+            }
+            for place in places {
+                self.step(&place).await;
+            }
+        }
+    }
+
+    async fn step(&self, place: &Place) {
+        let query = SessionQuery {
+            upstream: Some(place.0.to_string()),
+            backend: Some(place.1.to_string()),
+            ..SessionQuery::default()
+        };
+        if self.with(place, Drain::wants_a_look) == Some(true) {
+            let briefs = errands::briefs(&self.live, &query).await;
+            self.with(place, |drain, now| drain.look(place, &briefs, now));
+            if self.with(place, |drain, _| drain.plan.is_overdue()) == Some(true) {
+                let closed = errands::close(&self.live, &query, &order().close()).await;
+                self.node.drained(&place.0, 0, closed);
+            }
+            if self.with(place, |drain, _| drain.is_forgotten()) == Some(true) {
+                self.state().drains.remove(place);
+            }
+        }
+        let Some(due) = self.with(place, |drain, now| drain.plan.due(now)) else {
+            return;
+        };
+        if !due.is_empty() {
+            let ids: Arc<[_]> = due.iter().map(|one| one.id).collect();
+            let gone = errands::leave(&self.live, ids, &order()).await;
+            let told = gone.moving + gone.closing;
+            self.with(place, |drain, _| {
+                drain.plan.missed(due.len().saturating_sub(told));
+            });
+            self.node.drained(&place.0, gone.moving, gone.closing);
+        }
+    }
+
+    fn with<A>(&self, place: &Place, act: impl FnOnce(&mut Drain, Millis) -> A) -> Option<A> {
+        let now = self.now();
+        self.state()
+            .drains
+            .get_mut(place)
+            .map(|drain| act(drain, now))
+    }
+
+    fn now(&self) -> Millis {
+        let passed = clock::now().duration_since(self.began);
+        Millis::try_from(passed.as_millis()).unwrap_or(Millis::MAX)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Of an upstream that is gone.
+fn default_profile() -> Profile {
+    Profile::from(&snapshot::Drain::default())
+}
+
+fn order() -> LeaveOrder {
+    LeaveOrder {
+        code: 1012,
+        reason: "backend is draining".into(),
+        cause: Cause::Drained,
+        resume: ResumeReason::Draining,
+    }
+}
+
+impl State {
+    fn set_order(&mut self, place: &Place, member: &Member, asked: Option<BackendState>) {
+        let before = member.state();
+        // An order to do what is done already, and that holds nothing back, is none.
+        let idle = asked == Some(BackendState::Active) && member.state == BackendState::Active;
+        let asked = asked.filter(|_| !idle);
+        member.vitals.order(asked);
+        match asked {
+            Some(state) => self.orders.insert(place.clone(), state),
+            None => self.orders.remove(place),
+        };
+        if before != BackendState::Active && member.state() == BackendState::Active {
+            member.vitals.wake(clock::now());
+        }
+    }
+
+    /// An order to be active has done its work once the configuration says so too.
+    fn forget_idle_orders(&mut self, table: &RoutingTable) {
+        self.orders.retain(|(upstream, backend), state| {
+            let upstream = table.upstream(upstream);
+            let member = upstream.and_then(|upstream| upstream.member(backend));
+            let idle = *state == BackendState::Active
+                && member.is_some_and(|member| member.state == BackendState::Active);
+            if let (true, Some(member)) = (idle, member) {
+                member.vitals.order(None);
+            }
+            !idle
+        });
+    }
+
+    /// Sees to it that there is a drain, or that there is none.
+    fn want(&mut self, place: Place, wanted: bool, by: By, profile: Profile, now: Millis) {
+        let (upstream, backend) = (place.0.clone(), place.1.clone());
+        let ordered = self.orders.contains_key(&place);
+        match self.drains.get_mut(&place) {
+            Some(drain) if wanted => {
+                // What an operator chose for this drain outlives the configuration.
+                if !ordered && drain.by != By::Operator && drain.profile != profile {
+                    drain.profile = profile;
+                    drain.plan.set_profile(profile, now);
+                }
+            }
+            Some(_) => {
+                self.drains.remove(&place);
+                tracing::info!(%upstream, %backend, "drain stopped");
+            }
+            None if wanted => {
+                let by = if ordered { By::Operator } else { by };
+                self.drains.insert(place, Drain::new(profile, by, now));
+                tracing::info!(%upstream, %backend, ?by, ?profile, "drain began");
+            }
+            None => {}
+        }
+    }
+}
+
+impl Drain {
+    fn new(profile: Profile, by: By, now: Millis) -> Self {
+        Self {
+            plan: Plan::new(profile, now, fastrand::u64(..)),
+            profile,
+            by,
+            started: clock::wall(),
+            told_done: false,
+            looked: None,
+        }
+    }
+
+    fn change(&mut self, order: &Order, now: Millis) {
+        if order.tempo.is_some() || order.deadline.is_some() {
+            let before = *self.plan.profile();
+            let profile = Profile {
+                tempo: order.tempo.unwrap_or(before.tempo),
+                deadline: order.deadline.or(before.deadline),
+                ..before
+            };
+            self.plan.set_profile(profile, now);
+        }
+        match order.paused {
+            Some(true) => self.plan.pause(now),
+            Some(false) => self.plan.resume(now),
+            None => {}
+        }
+    }
+
+    fn wants_a_look(&mut self, now: Millis) -> bool {
+        let between = if self.told_done { LOOK_AFTER } else { LOOK };
+        self.looked.is_none_or(|looked| now - looked >= between)
+    }
+
+    /// The backend is gone and so are its sessions.
+    fn is_forgotten(&self) -> bool {
+        self.told_done && self.by == By::Removal
+    }
+
+    fn look(&mut self, (upstream, backend): &Place, briefs: &[SessionBrief], now: Millis) {
+        self.looked = Some(now);
+        let mut candidates: Vec<_> = briefs.iter().map(candidate).collect();
+        idle_first(&mut candidates);
+        self.plan.survey(&candidates);
+        let done = self.plan.is_done() && candidates.is_empty();
+        if done && !self.told_done {
+            let progress = self.plan.progress();
+            let (closed, moved) = (progress.closed, progress.moved);
+            tracing::info!(%upstream, %backend, closed, moved, "drained");
+        }
+        self.told_done = done;
+    }
+}
+
+/// As plans see it.
+pub(super) fn candidate(brief: &SessionBrief) -> Candidate {
+    Candidate {
+        id: brief.id,
+        idle: brief.idle,
+        movable: brief.movable,
+        busy: brief.busy,
+    }
+}

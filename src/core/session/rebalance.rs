@@ -1,0 +1,284 @@
+//! Who should go home: sessions whose affinity key belongs to another backend than the one that
+//! holds them, as few as bring the load down to a target. It chooses and does nothing; how fast
+//! they go is `drain::Plan`'s.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::time::Duration;
+
+use crate::base::session_id::SessionId;
+
+/// Bounds on who goes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rules {
+    /// Younger sessions stay.
+    pub age_min: Duration,
+    /// Backends give away until they have this multiple of their fair share; 0: every key goes
+    /// home.
+    pub skew: f64,
+    /// Sessions that cannot move are closed; else they stay.
+    pub close: bool,
+    /// How many go at most.
+    pub limit: usize,
+}
+
+/// A live session, as far as it matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resident {
+    /// Its name.
+    pub id: SessionId,
+    /// The hash of its key.
+    pub key: u64,
+    /// Which member holds it.
+    pub at: usize,
+    /// Which member its key belongs to; `None` if it has no key.
+    pub home: Option<usize>,
+    /// Since its 101.
+    pub age: Duration,
+    /// Since its last byte.
+    pub idle: Duration,
+    /// It can go on elsewhere.
+    pub movable: bool,
+    /// Its end or its move has begun.
+    pub busy: bool,
+}
+
+/// One session's way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Move {
+    /// Who.
+    pub id: SessionId,
+    /// Since its last byte.
+    pub idle: Duration,
+    /// The member that holds it.
+    pub from: usize,
+    /// The member that its key belongs to.
+    pub to: usize,
+    /// It goes on there; else it is closed.
+    pub movable: bool,
+}
+
+/// All sessions of a key at one member: they go together or not at all.
+struct Group {
+    home: usize,
+    /// Of the one that said something last.
+    idle: Duration,
+    sessions: Vec<Resident>,
+    free: bool,
+}
+
+/// Chooses who goes, in order. `weights` are the members', 0 for one that takes no sessions now;
+/// the same residents give the same answer.
+pub fn choose(weights: &[u32], residents: &[Resident], rules: &Rules) -> Vec<Move> {
+    let mut loads = vec![0_usize; weights.len()];
+    for one in residents {
+        loads[one.at] += 1;
+    }
+    let total_weight: f64 = weights.iter().copied().map(f64::from).sum();
+    let fair = |member: usize| residents.len() as f64 * f64::from(weights[member]) / total_weight;
+    let ratio = |load: usize, member: usize| load as f64 / fair(member).max(f64::MIN_POSITIVE);
+    let mut groups = by_source(residents, rules);
+    let mut sources: BinaryHeap<Source> = groups
+        .keys()
+        .map(|at| Source(ratio(loads[*at], *at), *at))
+        .collect();
+    let mut moves = Vec::new();
+    while let Some(Source(_, from)) = sources.pop() {
+        if moves.len() >= rules.limit {
+            break;
+        }
+        if rules.skew > 0.0 && ratio(loads[from], from) <= rules.skew {
+            continue;
+        }
+        let Some(group) = groups.get_mut(&from).and_then(VecDeque::pop_front) else {
+            continue;
+        };
+        let (to, size) = (group.home, group.sessions.len());
+        // Nobody is relieved by making another one as crowded.
+        let better = ratio(loads[to] + size, to) < ratio(loads[from], from);
+        if (rules.skew == 0.0 || better) && moves.len() + size <= rules.limit {
+            loads[from] -= size;
+            loads[to] += size;
+            moves.extend(group.sessions.iter().map(|one| Move {
+                id: one.id,
+                idle: one.idle,
+                from,
+                to,
+                movable: one.movable,
+            }));
+        }
+        sources.push(Source(ratio(loads[from], from), from));
+    }
+    moves
+}
+
+/// The groups that may go, by the member that holds them, the idle ones first.
+fn by_source(residents: &[Resident], rules: &Rules) -> BTreeMap<usize, VecDeque<Group>> {
+    let mut groups = BTreeMap::<(usize, u64), Group>::new();
+    for one in residents {
+        let Some(home) = one.home.filter(|home| *home != one.at) else {
+            continue;
+        };
+        let group = groups.entry((one.at, one.key)).or_insert_with(|| Group {
+            home,
+            idle: Duration::MAX,
+            sessions: Vec::new(),
+            free: true,
+        });
+        group.idle = group.idle.min(one.idle);
+        group.free &= one.age >= rules.age_min && !one.busy && (one.movable || rules.close);
+        group.sessions.push(*one);
+    }
+    let mut sources = BTreeMap::<usize, Vec<(u64, Group)>>::new();
+    for ((at, key), group) in groups.into_iter().filter(|(_, group)| group.free) {
+        sources.entry(at).or_default().push((key, group));
+    }
+    let sorted = |mut groups: Vec<(u64, Group)>| {
+        groups.sort_by_key(|(key, group)| (std::cmp::Reverse(group.idle), *key));
+        groups.into_iter().map(|(_, group)| group).collect()
+    };
+    sources
+        .into_iter()
+        .map(|(at, groups)| (at, sorted(groups)))
+        .collect()
+}
+
+/// A member by how crowded it is.
+#[derive(PartialEq)]
+struct Source(f64, usize);
+
+impl Eq for Source {}
+
+impl Ord for Source {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.total_cmp(&other.0).then(other.1.cmp(&self.1))
+    }
+}
+
+impl PartialOrd for Source {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const RULES: Rules = Rules {
+        age_min: Duration::from_secs(60),
+        skew: 1.1,
+        close: false,
+        limit: usize::MAX,
+    };
+
+    fn resident(n: u64, at: usize, home: usize) -> Resident {
+        Resident {
+            id: SessionId::new(n, 0),
+            key: n,
+            at,
+            home: Some(home),
+            age: Duration::from_secs(3_600),
+            idle: Duration::from_secs(n % 60),
+            movable: true,
+            busy: false,
+        }
+    }
+
+    /// Three members have 300 sessions, a fourth came and owns a quarter of the keys.
+    fn scaled_out() -> Vec<Resident> {
+        let home = |n: u64| {
+            if n % 4 == 0 {
+                3
+            } else {
+                usize::try_from(n % 3).unwrap()
+            }
+        };
+        (0..300)
+            .map(|n| resident(n, usize::try_from(n % 3).unwrap(), home(n)))
+            .collect()
+    }
+
+    fn loads(residents: &[Resident], moves: &[Move], members: usize) -> Vec<usize> {
+        let mut loads = vec![0; members];
+        residents.iter().for_each(|one| loads[one.at] += 1);
+        for one in moves {
+            loads[one.from] -= 1;
+            loads[one.to] += 1;
+        }
+        loads
+    }
+
+    #[test]
+    fn a_newcomer_is_filled_down_to_the_skew_and_no_further() {
+        let residents = scaled_out();
+        let moves = choose(&[1; 4], &residents, &RULES);
+        assert_eq!(loads(&residents, &moves, 4), [82, 82, 82, 54]);
+        assert!(moves.iter().all(|one| one.to == 3));
+        let all = Rules { skew: 0.0, ..RULES };
+        let moves = choose(&[1; 4], &residents, &all);
+        assert_eq!(loads(&residents, &moves, 4), [75, 75, 75, 75]);
+        let few = Rules { limit: 10, ..RULES };
+        assert_eq!(choose(&[1; 4], &residents, &few).len(), 10);
+    }
+
+    #[test]
+    fn who_is_young_busy_or_tied_to_one_of_those_stays() {
+        let check = |change: &dyn Fn(&mut Resident), rules: &Rules, expected: usize| {
+            let mut residents = scaled_out();
+            residents.iter_mut().for_each(change);
+            assert_eq!(choose(&[1; 4], &residents, rules).len(), expected);
+        };
+        let all = Rules { skew: 0.0, ..RULES };
+        check(&|_| (), &all, 75);
+        check(&|one| one.age = Duration::from_secs(1), &all, 0);
+        check(&|one| one.busy = true, &all, 0);
+        check(&|one| one.home = None, &all, 0);
+        check(&|one| one.movable = false, &all, 0);
+        let close = Rules { close: true, ..all };
+        check(&|one| one.movable = false, &close, 75);
+        // One key: a session of it that may not go holds the others.
+        check(
+            &|one| {
+                one.key = 0;
+                one.home = Some(3);
+                one.busy = one.id == SessionId::new(0, 0);
+            },
+            &all,
+            200,
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn everybody_goes_home_or_nowhere_and_nobody_gets_worse(
+            places in prop::collection::vec((0_usize..5, 0_usize..5, 0_u64..40), 1..300),
+            skew in prop_oneof![Just(0.0), 1.0_f64..2.0],
+            limit in 0_usize..300,
+        ) {
+            // A key has one home.
+            let residents: Vec<_> = (0..).zip(&places).map(|(n, (at, _, key))| {
+                let home = usize::try_from(*key).unwrap() % 5;
+                Resident { key: *key, ..resident(n, *at, home) }
+            }).collect();
+            let rules = Rules { skew, limit, ..RULES };
+            let moves = choose(&[1; 5], &residents, &rules);
+            prop_assert!(moves.len() <= limit);
+            for one in &moves {
+                let who = residents.iter().find(|who| who.id == one.id).unwrap();
+                prop_assert_eq!((who.at, who.home), (one.from, Some(one.to)));
+            }
+            let (before, after) = (loads(&residents, &[], 5), loads(&residents, &moves, 5));
+            if skew > 0.0 {
+                prop_assert!(after.iter().max() <= before.iter().max());
+            }
+            prop_assert_eq!(&moves, &choose(&[1; 5], &residents, &rules), "a rehearsal tells the truth");
+            if skew == 0.0 && limit >= residents.len() {
+                let away = residents.iter().filter(|one| one.home != Some(one.at)).count();
+                prop_assert_eq!(moves.len(), away);
+            }
+        }
+    }
+}
