@@ -291,20 +291,14 @@ impl Origin {
     }
 
     fn misfit(&mut self, misfit: &Misfit) -> Diagnostic {
-        let mut message = misfit.kind.to_string();
+        let message = misfit.kind.to_string();
         let (part, help) = match &misfit.kind {
             MisfitKind::Key(key, keys) => {
                 if let Some(meant) = nearest(key, keys.iter().copied()) {
                     let above = misfit.path.parent().unwrap_or_default();
                     self.holes.note(above.join(meant));
                 }
-                let help = if LATER_KEYS.contains(&key.as_str()) {
-                    message = format!("this version has no key `{key}`");
-                    Some("take it out; nothing would act on it".to_owned())
-                } else {
-                    suggestion(key, keys.iter().copied())
-                };
-                (Part::Key, help)
+                (Part::Key, suggestion(key, keys.iter().copied()))
             }
             MisfitKind::Word(word, words) => (Part::Value, suggestion(word, words.iter().copied())),
             MisfitKind::Type { .. } | MisfitKind::Value(_) => (Part::Value, None),
@@ -323,9 +317,6 @@ impl Origin {
         one
     }
 }
-
-/// Keys that are planned. Who writes one must not believe that it guards anything yet.
-const LATER_KEYS: [&str; 2] = ["messages_per_second", "sessions_per_principal"];
 
 /// One layer: values, and who wrote them.
 struct Layer {

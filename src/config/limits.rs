@@ -94,8 +94,48 @@ pub struct Quotas {
     pub sessions_max: usize,
     /// Live sessions of the route for one client's network.
     pub sessions_per_address: usize,
+    /// Live sessions of the route for one principal.
+    pub sessions_per_principal: usize,
     /// Handshakes of the route from one client's network.
     pub handshakes_per_address: Option<Rate>,
+    /// Handshakes of the route by one principal.
+    pub handshakes_per_principal: Option<Rate>,
+    /// What one session may send.
+    pub session: Flow,
+    /// What all sessions of one principal may send together.
+    pub principal: Flow,
+    /// How much of that may come at once.
+    pub burst: Duration,
+    /// What happens beyond it.
+    pub over: Over,
+}
+
+/// So much a second; 0 is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flow {
+    /// Messages and control frames.
+    pub messages: u32,
+    /// Bytes on the wire.
+    pub bytes: u64,
+}
+
+impl Flow {
+    /// Whether there is a limit.
+    pub fn is_limited(self) -> bool {
+        self != Self::default()
+    }
+}
+
+/// What happens to a session that sends too much.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum Over {
+    /// It is closed with 1008.
+    #[default]
+    Close,
+    /// Its client is not read until it is within the rate again.
+    Slow,
 }
 
 /// What is given up first when the node comes near its limits.

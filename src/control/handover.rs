@@ -129,9 +129,16 @@ impl Handover {
         ready: impl FnOnce() + Send + 'static,
     ) -> Running {
         let (stop, mut stopped) = watch::channel(false);
+        let mut ready = Some(ready);
+        let mut ready = move || {
+            if let Some(ready) = ready.take() {
+                ready();
+            }
+        };
         let task = tokio::spawn(async move {
             if let Some(predecessor) = self.predecessor {
-                match predecessor.take(&live, &node, &mut stopped).await {
+                let taken = predecessor.take(&live, &node, &mut stopped, &mut ready);
+                match taken.await {
                     Ok(()) => {}
                     Err(TakeError::Interrupted) => return None,
                     Err(error) => return Some(Parting::NotTaken(error.to_string())),

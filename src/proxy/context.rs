@@ -119,6 +119,12 @@ impl Worker {
         &self.shared.live
     }
 
+    /// The node's time for rates at tick 0, and nanoseconds of a tick.
+    pub(super) fn rate_clock(&self) -> (u64, u64) {
+        let tick = u64::try_from(TICK.as_nanos()).expect("a tenth of a second");
+        (self.shared.live.quotas.nanos(self.began), tick)
+    }
+
     /// The worker's coarse time.
     pub(super) fn tick(&self) -> Tick {
         self.tick.get()

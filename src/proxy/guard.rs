@@ -5,9 +5,11 @@
 use http::request::Parts;
 
 use crate::base::clock;
+use crate::config::limits::Flow;
 use crate::core::http::origin;
-use crate::core::limits::{Holder, LoadPermit, Permit, network_of};
+use crate::core::limits::{Holder, LoadPermit, Meter, Pace, Permit, SharedMeter, network_of};
 use crate::core::wire::handshake::Kind;
+use crate::io::relay::Throttle;
 use crate::live::Live;
 use crate::proxy::pipeline::{Exchange, Plan};
 use crate::proxy::refusal::{Quota, Refusal};
@@ -28,32 +30,36 @@ pub(super) struct SessionPermits {
     /// Of the node.
     load: Option<LoadPermit>,
     /// Of its route, its client's network, its principal.
-    held: Box<[Permit]>,
+    held: Option<Box<Vec<Permit>>>,
 }
 
 impl SessionPermits {
     pub(super) fn add(&mut self, permit: impl IntoIterator<Item = Permit>) {
-        let held = std::mem::take(&mut self.held);
-        self.held = held.into_iter().chain(permit).collect();
+        for permit in permit {
+            self.held.get_or_insert_default().push(permit);
+        }
     }
 
     pub(super) fn join(&mut self, other: Self) {
         self.load = self.load.take().or(other.load);
-        self.add(other.held);
+        self.add(other.held.into_iter().flat_map(|held| *held));
     }
 
     /// For whom something is counted, beside the node.
     pub(super) fn holders(&self) -> Vec<Holder> {
-        self.held.iter().map(|held| held.holder().clone()).collect()
+        let held = self.held.iter().flat_map(|held| held.iter());
+        held.map(|held| held.holder().clone()).collect()
     }
 
     /// Those of a session that another process let in: it is there, whatever the limits are.
     pub(super) fn inherit(live: &Live, holders: Vec<Holder>) -> Self {
         let take = |holder| live.quotas.counts.take(holder, usize::MAX).ok();
-        Self {
+        let mut permits = Self {
             load: Some(live.load.session_regardless()),
-            held: holders.into_iter().filter_map(take).collect(),
-        }
+            held: None,
+        };
+        permits.add(holders.into_iter().filter_map(take));
+        permits
     }
 }
 
@@ -116,8 +122,73 @@ impl Exchange {
             _handshake: Some(handshake),
             session: SessionPermits {
                 load: Some(session),
-                held: held.into(),
+                held: (!held.is_empty()).then(|| Box::new(held)),
             },
         })
     }
+
+    /// The same by who it is, once that is known.
+    ///
+    /// # Errors
+    /// What the principal has too much of.
+    pub(super) fn guard_principal(&self, plan: &mut Plan) -> Result<(), Refusal> {
+        let quotas = &plan.route.config.quotas;
+        let Some(holder) = principal(plan) else {
+            return Ok(());
+        };
+        let live = self.connection.worker.live();
+        if let Some(rate) = quotas.handshakes_per_principal {
+            let taken = live.quotas.take(&holder, rate, clock::now());
+            taken.map_err(|wait| Refusal::Quota(Quota::HandshakesPerPrincipal(wait)))?;
+        }
+        if quotas.sessions_per_principal > 0 {
+            let permit = live
+                .quotas
+                .counts
+                .take(holder, quotas.sessions_per_principal);
+            let permit = permit.map_err(|_| Refusal::Quota(Quota::SessionsPerPrincipal))?;
+            plan.permits.session.add([permit]);
+        }
+        Ok(())
+    }
+
+    /// How fast the session's client may send, where the route says.
+    pub(super) fn throttle(&self, plan: &Plan) -> Option<Box<Throttle>> {
+        let quotas = &plan.route.config.quotas;
+        let pace = |per_second: f64| {
+            (per_second > 0.0).then(|| Pace::with_burst(per_second, quotas.burst))
+        };
+        let paces = |flow: Flow| (pace(f64::from(flow.messages)), pace(flow.bytes as f64));
+        let (messages, bytes) = paces(quotas.session);
+        let own = Meter::new(messages, bytes);
+        let worker = &self.connection.worker;
+        let holder = principal(plan).filter(|_| quotas.principal.is_limited());
+        let shared = holder.map(|holder| {
+            let (messages, bytes) = paces(quotas.principal);
+            let make = || SharedMeter::new(messages, bytes);
+            worker.live().quotas.meter(holder, make)
+        });
+        let (began, tick) = worker.rate_clock();
+        (!own.is_empty() || shared.is_some()).then(|| {
+            Box::new(Throttle {
+                own,
+                shared,
+                over: quotas.over,
+                tick,
+                began,
+                counted: (0, 0),
+                until: None,
+            })
+        })
+    }
+}
+
+/// Who the request is from, for what is counted by that.
+fn principal(plan: &Plan) -> Option<Holder> {
+    let principal = plan.principal.as_ref()?;
+    let who = format!("{}/{}", principal.authenticator, principal.subject);
+    Some(Holder::Principal(
+        plan.route.config.name.clone(),
+        who.into(),
+    ))
 }

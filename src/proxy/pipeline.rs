@@ -135,6 +135,11 @@ async fn road(
         .authenticate(&mut plan, &mut head, kind)
         .await
         .map_err(|refusal| (refusal, way.clone()))?;
+    if matches!(kind, Kind::WebSocket(_)) {
+        exchange
+            .guard_principal(&mut plan)
+            .map_err(|refusal| (refusal, way.clone()))?;
+    }
     exchange.place(&mut plan, &head, matches!(kind, Kind::WebSocket(_)));
     let answer = match kind {
         // The 101 of a connection that is parting would say so, and no client would believe it.

@@ -101,6 +101,10 @@ pub(super) enum Quota {
     HandshakesPerAddress(Duration),
     /// `sessions_per_address`
     SessionsPerAddress,
+    /// `handshakes_per_principal`
+    HandshakesPerPrincipal(Duration),
+    /// `sessions_per_principal`
+    SessionsPerPrincipal,
     /// `sessions_max` of the route.
     SessionsOfRoute,
 }
@@ -117,6 +121,8 @@ impl Quota {
         match self {
             Self::HandshakesPerAddress(_) => "handshakes from this address",
             Self::SessionsPerAddress => "sessions of this address",
+            Self::HandshakesPerPrincipal(_) => "handshakes of this user",
+            Self::SessionsPerPrincipal => "sessions of this user",
             Self::SessionsOfRoute => "sessions of this route",
         }
     }
@@ -125,14 +131,18 @@ impl Quota {
         match self {
             Self::HandshakesPerAddress(_) => "handshakes_per_address",
             Self::SessionsPerAddress => "sessions_per_address",
+            Self::HandshakesPerPrincipal(_) => "handshakes_per_principal",
+            Self::SessionsPerPrincipal => "sessions_per_principal",
             Self::SessionsOfRoute => "route_sessions_max",
         }
     }
 
     fn retry_after(self) -> Duration {
         match self {
-            Self::HandshakesPerAddress(wait) => wait,
-            Self::SessionsPerAddress | Self::SessionsOfRoute => RETRY_QUOTA,
+            Self::HandshakesPerAddress(wait) | Self::HandshakesPerPrincipal(wait) => wait,
+            Self::SessionsPerAddress | Self::SessionsPerPrincipal | Self::SessionsOfRoute => {
+                RETRY_QUOTA
+            }
         }
     }
 }

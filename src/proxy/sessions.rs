@@ -303,6 +303,17 @@ impl Session {
         self.relay.borrow_mut().attach(carrier, early, now);
     }
 
+    /// Whether its key is placed on another backend now.
+    fn has_another_home(&self, worker: &Worker) -> bool {
+        let Some(key) = &self.key else { return false };
+        let facts = self.facts.borrow();
+        let table = worker.live().table();
+        table.upstream(&facts.upstream).is_some_and(|upstream| {
+            let pick = upstream.pick_for_session(Some(key), &[], clock::now(), fastrand::u64(..));
+            pick.is_some_and(|index| upstream.members[index].id != facts.backend)
+        })
+    }
+
     fn moves(&self) -> Moves {
         let relay = self.relay.try_borrow();
         // It is being polled further up this stack, which has panicked.
@@ -456,14 +467,18 @@ impl Sessions {
             .collect()
     }
 
-    /// Makes sessions leave their backend.
-    pub(super) fn leave(&self, which: &Leavers, order: &LeaveOrder, now: Tick) -> Departures {
+    /// Makes sessions leave their backend. One that is to be brought home and is at home stays.
+    pub(super) fn leave(&self, worker: &Worker, which: &Leavers, order: &LeaveOrder) -> Departures {
         let sessions = match which {
             Leavers::Query(query) => self.taken(query),
             Leavers::Ids(ids) => ids.iter().filter_map(|id| self.find(*id)).collect(),
         };
         let mut departures = Departures::default();
+        let now = worker.tick();
         for session in sessions.iter().filter(|session| session.is_here()) {
+            if order.resume == ResumeReason::Rebalanced && !session.has_another_home(worker) {
+                continue;
+            }
             let mut relay = session.relay.borrow_mut();
             if relay.leave(order, now) {
                 departures.moving += 1;

@@ -102,6 +102,7 @@ pub(super) async fn upgrade(
     setup.hold = resumption
         .as_ref()
         .map(|resumption| resumption.buffer_bytes());
+    setup.throttle = exchange.throttle(&plan);
     exchange.connection.grant(Pending {
         facts: facts(exchange, &plan, &seat, &granted),
         setup,
@@ -306,6 +307,7 @@ fn setup(plan: &Plan, granted: &Granted, early: Bytes, now: u32) -> Setup {
         },
         backend_lost_code: plan.route.config.backend_lost_code,
         hold: None,
+        throttle: None,
         keepalive: plan.route.config.keepalive.map(|keepalive| Keepalive {
             interval: ticks(keepalive.interval),
             timeout: ticks(keepalive.timeout),

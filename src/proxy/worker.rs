@@ -157,7 +157,7 @@ impl Worker {
                 order,
                 answer,
             } => {
-                let _ = answer.send(self.sessions.leave(&which, &order, self.tick()));
+                let _ = answer.send(self.sessions.leave(self, &which, &order));
             }
             WorkerCommand::Gather { answer } => {
                 self.sessions.gather();

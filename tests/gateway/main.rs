@@ -35,6 +35,7 @@ mod overload;
 mod peers;
 mod preview;
 mod quotas;
+mod rates;
 mod rebalance;
 mod reconnect;
 mod records;

@@ -474,3 +474,84 @@ async fn other_terms_of_compression_end_the_session() {
     let record = gateway.wait_for_records(1).await.remove(0);
     assert_eq!(&*record.cause, "not_resumable");
 }
+
+/// A client that sends numbers and sees them come back, until it is told to stop. What came back.
+async fn count(mut client: Client, mut stop: tokio::sync::watch::Receiver<bool>) -> (usize, usize) {
+    let (mut sent, mut came, mut last) = (0_usize, 0, None);
+    let mut pace = tokio::time::interval(Duration::from_millis(50));
+    let mut stopping = false;
+    loop {
+        tokio::select! {
+            _ = pace.tick(), if !stopping => {
+                client.send(format!("{sent}")).await;
+                sent += 1;
+            }
+            () = async { stop.wait_for(|stop| *stop).await.map(drop).unwrap() }, if !stopping => {
+                stopping = true;
+                client.send("end").await;
+            }
+            text = client.receive_text() => {
+                if text == "end" {
+                    client.close().await;
+                    return (sent, came);
+                }
+                let number: usize = text.parse().unwrap();
+                assert!(last.is_none_or(|last| number > last), "{number} behind {last:?}");
+                last = Some(number);
+                came += 1;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_deploy_of_all_backends_is_no_event_for_their_clients() {
+    const CLIENTS: usize = 100;
+    let mut backends = Vec::new();
+    for _ in 0..3 {
+        backends.push(Backend::echo().await);
+    }
+    let members: Vec<_> = backends.iter().map(|backend| backend.address).collect();
+    let gateway = start(
+        &members,
+        "reconnect = { timeout = \"60s\", attempts = 200 }",
+    )
+    .await;
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let mut clients = tokio::task::JoinSet::new();
+    for key in 0..CLIENTS {
+        let client = connect(&gateway, &key.to_string()).await;
+        clients.spawn(count(client, stopped.clone()));
+    }
+    for address in &members {
+        // Its process dies; a little later there is another in its place.
+        let place = backends
+            .iter()
+            .position(|backend| backend.address == *address);
+        backends.remove(place.unwrap()).stop().await;
+        wait_until_left(&gateway, *address).await;
+        backends.push(Backend::echo_at(*address).await);
+        eventually("all have a backend", async || {
+            let sessions = |address: &SocketAddr| {
+                gateway.backend("echo", *address)["sessions"]
+                    .as_u64()
+                    .unwrap()
+            };
+            members.iter().map(sessions).sum::<u64>() == CLIENTS as u64
+        })
+        .await;
+    }
+    stop.send(true).unwrap();
+    let counts = soon("every client counts to its end", clients.join_all()).await;
+    let (sent, came) = counts
+        .iter()
+        .fold((0, 0), |sum, count| (sum.0 + count.0, sum.1 + count.1));
+    let records = gateway.wait_for_records(CLIENTS).await;
+    let resumes: u32 = records.iter().map(|record| record.resumes).sum();
+    eprintln!("{resumes} resumes, {} of {sent} echoes lost", sent - came);
+    assert!(
+        resumes as usize >= CLIENTS,
+        "three deaths move every session about once"
+    );
+    assert!(records.iter().all(|record| record.ended_by == "client"));
+}

@@ -48,6 +48,13 @@ fn the_unit_starts_what_the_binary_knows() {
     let words: Vec<_> = start.split(' ').collect();
     assert_eq!(words[..2], ["/usr/local/bin/sessile", "run"]);
     options_exist(&words[1..]);
+    // A reload runs the very same command, in the background.
+    let reloads = settings(&unit, "ExecReload");
+    assert_eq!(reloads[1], format!("/bin/sh -c '{start} &'"));
+    let check: Vec<_> = reloads[0].split(' ').collect();
+    options_exist(&check[1..]);
+    assert_eq!(settings(&unit, "Type"), ["notify"]);
+    assert_eq!(settings(&unit, "NotifyAccess"), ["all"]);
     // It counts for the main process only, so a check before it would be tried again and again.
     assert!(settings(&unit, "ExecStartPre").is_empty());
     let refused = sessile(&["run", "--config", "no/such/gateway.toml"]).status;

@@ -3,8 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::config::limits::Rate;
-use crate::config::model::value::{LongForm, Size, schema};
+use crate::config::limits::{Over, Rate};
+use crate::config::model::value::{LongForm, Size, Time, schema};
 
 /// Bounds on what clients send in a session, and on how many sessions there are; backends are
 /// trusted with their own. 0 is no limit.
@@ -23,6 +23,24 @@ pub struct RouteLimits {
     /// WebSocket handshakes of the route from one client address: `"20/s"`, `"600/m"`, `"1000/h"`.
     /// So many may come at once. More are answered 429 with `Retry-After`.
     pub handshakes_per_address: Option<Rate>,
+    /// Live sessions of the route for one principal; of who is let in without a credential there is
+    /// no count. More are answered 429.
+    pub sessions_per_principal: usize,
+    /// WebSocket handshakes of the route by one principal, written as above.
+    pub handshakes_per_principal: Option<Rate>,
+    /// Messages and control frames of a client in one session.
+    pub messages_per_second: u32,
+    /// Bytes of a client in one session, frame headers included.
+    pub bytes_per_second: Size,
+    /// Messages and control frames of all sessions of one principal on this node together.
+    pub principal_messages_per_second: u32,
+    /// Bytes of all sessions of one principal on this node together.
+    pub principal_bytes_per_second: Size,
+    /// Of each of these rates, so much time's worth may come at once.
+    pub burst: Time,
+    /// What happens to a session beyond them: `close` ends it with 1008, `slow` leaves its client
+    /// unread until it is within the rate again. At most 16 KiB are read before they are counted.
+    pub over: Over,
 }
 
 impl Default for RouteLimits {
@@ -33,6 +51,14 @@ impl Default for RouteLimits {
             sessions_max: 0,
             sessions_per_address: 0,
             handshakes_per_address: None,
+            sessions_per_principal: 0,
+            handshakes_per_principal: None,
+            messages_per_second: 0,
+            bytes_per_second: Size(0),
+            principal_messages_per_second: 0,
+            principal_bytes_per_second: Size(0),
+            burst: Time::seconds(1),
+            over: Over::Close,
         }
     }
 }

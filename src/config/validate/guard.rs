@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::config::limits::{AddressRules, Quotas};
+use crate::config::limits::{AddressRules, Flow, Quotas};
 use crate::config::model::{self, AuthenticatorType, NetworksFile, TextOr};
 use crate::config::origin::{OriginPattern, OriginRule};
 use crate::config::validate::scope::Scope;
 
 /// Asks nobody.
 const ANY: &str = "*";
+const BURST_MAX: Duration = Duration::from_secs(60 * 60);
 
 pub(super) fn origins(
     at: &Scope<'_>,
@@ -109,10 +111,23 @@ fn networks_file(at: &Scope<'_>, table: &NetworksFile) -> Option<Vec<IpNet>> {
     Some(found)
 }
 
-pub(super) fn quotas(limits: &model::RouteLimits) -> Quotas {
-    Quotas {
+/// What `limits` says about numbers of sessions, handshakes and messages.
+pub(super) fn quotas(at: &Scope<'_>, limits: &model::RouteLimits) -> Option<Quotas> {
+    Some(Quotas {
         sessions_max: limits.sessions_max,
         sessions_per_address: limits.sessions_per_address,
+        sessions_per_principal: limits.sessions_per_principal,
         handshakes_per_address: limits.handshakes_per_address,
-    }
+        handshakes_per_principal: limits.handshakes_per_principal,
+        session: Flow {
+            messages: limits.messages_per_second,
+            bytes: limits.bytes_per_second.0,
+        },
+        principal: Flow {
+            messages: limits.principal_messages_per_second,
+            bytes: limits.principal_bytes_per_second.0,
+        },
+        burst: at.key("burst").time(limits.burst, BURST_MAX)?,
+        over: limits.over,
+    })
 }

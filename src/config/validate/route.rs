@@ -51,6 +51,7 @@ pub(super) fn route(at: &Scope<'_>, model: &model::Route, whole: &model::Model) 
     let origins = guard::origins(at, model, &whole.authenticators);
     let addresses = guard::addresses(at, &model.allow, &model.deny);
     let limits = limits(&at.key("limits"), &model.limits);
+    let quotas = guard::quotas(&at.key("limits"), &model.limits);
     let timeouts = timeouts(&at.key("timeouts"), &model.timeouts);
     let backend_lost_code = close_code(
         &at.key("close_codes").key("backend_lost"),
@@ -72,7 +73,7 @@ pub(super) fn route(at: &Scope<'_>, model: &model::Route, whole: &model::Model) 
         auth: auth?,
         origins: origins?,
         addresses: addresses?,
-        quotas: guard::quotas(&model.limits),
+        quotas: quotas?,
         priority: model.priority,
         affinity: affinity?,
         stick: stick?,

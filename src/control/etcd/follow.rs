@@ -226,7 +226,7 @@ impl Follower {
         self.listen(&client, stream).await
     }
 
-    /// Comes to a revision from which a watch tells everything: where it was left, if etcd's history
+    /// Comes to a revision from which a watch tells all: where it was left, if etcd's history
     /// is still the one that is known; else by a full read.
     async fn catch_up(&mut self, client: &Client) -> Result<(), FollowError> {
         let patience = self.endpoints.settings().answer;

@@ -126,8 +126,9 @@ impl Predecessor {
         let _ = tokio::time::timeout(ANSWER_MAX, self.wire.say(&failed)).await;
     }
 
-    /// Takes the sessions. An old process that vanishes on the way leaves this one in its place;
-    /// one that goes on serving has called it off, unless sessions are here already.
+    /// Takes the sessions, and calls `ready` when all are here. An old process that vanishes on the
+    /// way leaves this one in its place; one that goes on serving has called it off, unless sessions
+    /// are here already.
     ///
     /// # Errors
     /// When the old process goes on serving, or this one is told to stop.
@@ -136,11 +137,19 @@ impl Predecessor {
         live: &Live,
         node: &NodeMetrics,
         stop: &mut watch::Receiver<bool>,
+        ready: &mut (dyn FnMut() + Send),
     ) -> Result<(), TakeError> {
         let began = clock::now();
         tracing::info!(from = self.pid, version = %self.version, "taking over");
         let mut taken = 0;
-        let ended = self.receive_all(live, node, stop, &mut taken).await;
+        let mut ended = self.receive_all(live, node, stop, &mut taken).await;
+        if ended.is_ok() {
+            // Before the other process ends, which was the service manager's main one.
+            ready();
+            if let Err(error) = self.wire.say(&FromNew::Finished).await {
+                ended = Err(error.into());
+            }
+        }
         let took = clock::now().duration_since(began);
         live.set_taken_over(TakenOver {
             sessions: taken,
@@ -202,10 +211,7 @@ impl Predecessor {
                     node.handed_sessions(Handing::In, more);
                     *taken += more;
                 }
-                FromOld::Done { staying } => {
-                    self.wire.say(&FromNew::Finished).await?;
-                    return Ok(staying);
-                }
+                FromOld::Done { staying } => return Ok(staying),
                 FromOld::Stopped {
                     reason,
                     serving: true,

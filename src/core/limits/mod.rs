@@ -6,10 +6,13 @@ mod bucket;
 mod buckets;
 mod counts;
 mod load;
+mod meter;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
@@ -22,6 +25,7 @@ pub use bucket::Pace;
 pub use buckets::Buckets;
 pub use counts::{Counts, Full, Permit};
 pub use load::{Load, LoadPermit, Scarce};
+pub use meter::{Meter, SharedMeter};
 
 /// Who a count or a rate is kept for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -31,6 +35,8 @@ pub enum Holder {
     Route(RouteName),
     /// A client's network on a route.
     Network(RouteName, IpNet),
+    /// A principal on a route, as authenticator and subject.
+    Principal(RouteName, Arc<str>),
     /// A client's network on a listener.
     Peer(ListenerName, IpNet),
 }
@@ -40,6 +46,7 @@ impl fmt::Display for Holder {
         match self {
             Self::Route(route) => write!(f, "route `{route}`"),
             Self::Network(route, network) => write!(f, "{network} on route `{route}`"),
+            Self::Principal(route, who) => write!(f, "{who} on route `{route}`"),
             Self::Peer(listener, network) => write!(f, "{network} on listener `{listener}`"),
         }
     }
@@ -49,10 +56,19 @@ impl fmt::Display for Holder {
 /// forgotten first.
 const NETWORKS_MAX: usize = 1 << 16;
 
+/// Principals whose rates are remembered.
+const PRINCIPALS_MAX: usize = 1 << 14;
+/// Meters of principals that are gone, which are not worth a look.
+const DEAD_METERS: usize = 64;
+
 /// The node's counts and rates.
 pub struct Quotas {
     began: Instant,
     networks: Buckets<RandomState>,
+    /// Apart from those of networks, so that strangers push out nobody who has shown who it is.
+    principals: Buckets<RandomState>,
+    /// What the live sessions of a principal share.
+    meters: Mutex<Meters>,
     /// Live sessions and connections.
     pub counts: Counts,
 }
@@ -60,14 +76,12 @@ pub struct Quotas {
 impl Quotas {
     /// Nothing counted; `now` is when time begins for the rates.
     pub fn new(now: Instant) -> Self {
-        Self::with_hashers(now, RandomState::new(), RandomState::new())
-    }
-
-    fn with_hashers(now: Instant, networks: RandomState, counts: RandomState) -> Self {
         Self {
             began: now,
-            networks: Buckets::new(NETWORKS_MAX, networks),
-            counts: Counts::new(counts),
+            networks: Buckets::new(NETWORKS_MAX, RandomState::new()),
+            principals: Buckets::new(PRINCIPALS_MAX, RandomState::new()),
+            meters: Mutex::default(),
+            counts: Counts::new(RandomState::new()),
         }
     }
 
@@ -76,15 +90,46 @@ impl Quotas {
     /// # Errors
     /// How long until there is one again.
     pub fn take(&self, holder: &Holder, rate: Rate, now: Instant) -> Result<(), Duration> {
-        let now = now.saturating_duration_since(self.began).as_nanos();
-        let now = u64::try_from(now).unwrap_or(u64::MAX);
-        self.networks.take(holder, Pace::new(rate), now)
+        let buckets = match holder {
+            Holder::Principal(..) => &self.principals,
+            _ => &self.networks,
+        };
+        buckets.take(holder, Pace::new(rate), self.nanos(now))
+    }
+
+    /// Nanoseconds since time began for the rates.
+    pub fn nanos(&self, now: Instant) -> u64 {
+        let passed = now.saturating_duration_since(self.began).as_nanos();
+        u64::try_from(passed).unwrap_or(u64::MAX)
+    }
+
+    /// The meter of a holder, one for all that ask while one of them lives; after that it is full
+    /// again. `make` is for the first.
+    pub fn meter(&self, holder: Holder, make: impl FnOnce() -> SharedMeter) -> Arc<SharedMeter> {
+        let mut meters = self.meters.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(meter) = meters.of.get(&holder).and_then(Weak::upgrade) {
+            return meter;
+        }
+        if meters.of.len() >= meters.tidy_at {
+            meters.of.retain(|_, meter| meter.strong_count() > 0);
+            meters.tidy_at = 2 * meters.of.len() + DEAD_METERS;
+        }
+        let meter = Arc::new(make());
+        meters.of.insert(holder, Arc::downgrade(&meter));
+        meter
     }
 
     /// Buckets that were forgotten before they were full again, because too many others came.
     pub fn forgotten(&self) -> u64 {
-        self.networks.forgotten()
+        self.networks.forgotten() + self.principals.forgotten()
     }
+}
+
+/// There are never more than twice as many of them as live holders, and a few.
+#[derive(Default)]
+struct Meters {
+    of: HashMap<Holder, Weak<SharedMeter>>,
+    tidy_at: usize,
 }
 
 impl fmt::Debug for Quotas {

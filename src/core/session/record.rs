@@ -74,6 +74,8 @@ pub enum Cause {
     BackendProtocolError,
     /// A frame or message of the client's beyond the route's limits.
     TooBig,
+    /// Its client sent more than `limits` allow, or faster.
+    RateLimited,
     /// The credential that it came with has expired.
     Expired,
     /// Its right to be here was taken away.
@@ -121,6 +123,7 @@ impl Cause {
             Self::ClientProtocolError => "client_protocol_error",
             Self::BackendProtocolError => "backend_protocol_error",
             Self::TooBig => "too_big",
+            Self::RateLimited => "rate_limited",
             Self::Expired => "expired",
             Self::Revoked => "revoked",
             Self::IdleTimeout => "idle_timeout",

@@ -444,7 +444,7 @@ impl Flow {
             }
             match self.stopped(stop, until, rest, &mut looked) {
                 Step::GoOn(further) => chunk = further,
-                Step::Done(event) => return event.or(lost.then_some(Event::SinkLost)),
+                Step::Done(event) => return event.or_else(|| lost.then_some(Event::SinkLost)),
             }
         }
     }

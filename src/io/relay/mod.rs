@@ -9,6 +9,7 @@ mod alive;
 mod flow;
 mod moving;
 mod state;
+mod throttle;
 
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -25,11 +26,13 @@ use crate::core::wire::tracker::{FrameTracker, Rules, Sender, Violation};
 use crate::io::relay::alive::Alive;
 use crate::io::relay::flow::{Event, Flow, Place, Withhold};
 use crate::io::relay::moving::Moving;
+use crate::io::relay::throttle::Sip;
 use crate::live::CloseOrder;
 
 pub use crate::io::relay::alive::Keepalive;
 pub use crate::io::relay::flow::Scratch;
 pub use crate::io::relay::state::{RelayState, Unsound};
+pub use crate::io::relay::throttle::Throttle;
 
 /// What a session is allowed in time, in ticks of the worker's wheel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +76,8 @@ pub struct Setup {
     pub hold: Option<usize>,
     /// Who is pinged.
     pub keepalive: Option<Keepalive>,
+    /// How fast the client may send.
+    pub throttle: Option<Box<Throttle>>,
 }
 
 /// What a relay has come to.
@@ -120,6 +125,8 @@ pub struct Relay<C> {
     moving: Option<Box<Moving>>,
     /// Set where somebody is pinged.
     alive: Option<Box<Alive>>,
+    /// Set where the client may send only so fast.
+    throttle: Option<Box<Throttle>>,
 }
 
 impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
@@ -144,6 +151,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
             alive: setup
                 .keepalive
                 .map(|rules| Box::new(Alive::new(rules, now))),
+            throttle: setup.throttle,
         };
         if let Some(hold_max) = setup.hold {
             relay.allow_moves(hold_max);
@@ -158,9 +166,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
             if self.cut {
                 return Poll::Ready(Turn::Ended(self.ended()));
             }
-            let (client, backend) = (&mut self.client, &mut self.backend);
-            let sink = backend.as_mut();
-            let up = self.up.poll(Some(client), sink, cx, scratch);
+            let up = self.poll_up(cx, scratch, now);
             let (client, backend) = (&mut self.client, self.backend.as_mut());
             let down = self.down.poll(backend, Some(client), cx, scratch);
             let (up_moved, down_moved) = (self.up.take_moved(), self.down.take_moved());
@@ -193,6 +199,25 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
         }
     }
 
+    /// One turn of what the client sends.
+    fn poll_up(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch, now: Tick) -> Poll<Event> {
+        let pauses = self.pauses(now);
+        let (client, sink) = (&mut self.client, self.backend.as_mut());
+        if self.throttle.is_none() {
+            return self.up.poll(Some(client), sink, cx, scratch);
+        }
+        if pauses {
+            return self.up.poll(None::<&mut C>, sink, cx, scratch);
+        }
+        let mut sip = Sip::new(client);
+        let up = self.up.poll(Some(&mut sip), sink, cx, scratch);
+        if sip.exhausted() {
+            cx.waker().wake_by_ref();
+        }
+        self.measure(now);
+        up
+    }
+
     /// Ends the session from the gateway's side: a close frame to the client at the next boundary;
     /// the client's answer goes on to the backend, so that both see an orderly close. Answers
     /// whether this began the end; a session that is ending already is left alone.
@@ -223,6 +248,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
                 self.times.last_at(),
                 self.departs_at(),
                 self.pulse_at(),
+                self.resumes_at(),
             ]
             .into_iter()
             .flatten()
@@ -264,7 +290,10 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
             self.close(&order(3008, "idle for too long", Cause::IdleTimeout), now);
         } else if self.departs_at().is_some_and(|at| now >= at) {
             self.departure_late(now);
-        } else {
+        } else if self.resumes_at().is_some_and(|at| now >= at) {
+            self.wake();
+        } else if self.resumes_at().is_none() {
+            // Whoever is not read cannot answer.
             self.feel_pulses(now);
         }
     }

@@ -9,6 +9,7 @@ use crate::core::session::wheel::Tick;
 use crate::io::relay::alive::Alive;
 use crate::io::relay::flow::Flow;
 use crate::io::relay::moving::Moving;
+use crate::io::relay::throttle::Throttled;
 use crate::io::relay::{Relay, Side, Times};
 
 /// Everything that a relay knows but for its streams. A field that is added here makes another
@@ -36,6 +37,7 @@ pub struct RelayState {
     lost: Option<Side>,
     moving: Option<Box<Moving>>,
     alive: Option<Box<Alive>>,
+    throttle: Option<Box<Throttled>>,
 }
 
 /// What another process wrote cannot be a relay's state.
@@ -68,6 +70,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
             waker: _,
             moving,
             alive,
+            throttle,
         } = self;
         let left = |at: &Tick| at.saturating_sub(now);
         (!cut).then(|| RelayState {
@@ -85,6 +88,9 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
             lost: *lost,
             moving: moving.as_ref().map(|moving| Box::new(moving.pack(now))),
             alive: alive.as_ref().map(|alive| Box::new(alive.pack(now))),
+            throttle: throttle
+                .as_ref()
+                .map(|throttle| Box::new(throttle.pack(now))),
         })
     }
 
@@ -122,6 +128,9 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
             waker: None,
             moving: state.moving.map(|moving| Box::new(moving.unpack(now))),
             alive: state.alive.map(|alive| Box::new(alive.unpack(now))),
+            throttle: state
+                .throttle
+                .map(|throttle| Box::new(throttle.unpack(now))),
         })
     }
 

@@ -1,5 +1,6 @@
 //! Sessions over in-memory streams of any width, with a clock that the test owns.
 
+mod handover;
 mod moving;
 mod random;
 
@@ -49,6 +50,7 @@ impl Rig {
             backend_lost_code: 1011,
             hold: None,
             keepalive: None,
+            throttle: None,
         };
         let relay = Relay::new(inner_client, inner_backend, setup, 0);
         Self {

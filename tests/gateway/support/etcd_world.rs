@@ -26,7 +26,7 @@ pub async fn follow(etcd: &Etcd) -> Gateway {
     Gateway::start(&following(&[etcd.url()], "")).await
 }
 
-/// Puts a route for everything, keyed by the query's `k`, and an upstream `echo` with these backends
+/// Puts a route for everything, keyed by query `k`, and an upstream `echo` with these backends
 /// into etcd.
 pub async fn seed(etcd: &Etcd, backends: &[&Backend]) {
     etcd.put("upstreams/echo", &json!({})).await;

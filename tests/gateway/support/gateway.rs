@@ -77,17 +77,27 @@ impl Gateway {
     /// Starts the process that takes over from this one, and waits until it has everything that
     /// it gets.
     pub async fn succeed(&self) -> Self {
+        let next = self.start_successor().await;
+        next.wait_until_taken_over().await;
+        next
+    }
+
+    /// The same without waiting for more than that it serves.
+    pub async fn start_successor(&self) -> Self {
         let path = self.config_path();
         let text = fs::read_to_string(path).expect("a config file");
         let door = self.door();
         let arguments = ["--take-over".as_ref(), door.as_os_str()];
         let directory = Arc::clone(&self.directory);
-        let next = Self::launch(directory, &text, self.token.clone(), &arguments).await;
+        Self::launch(directory, &text, self.token.clone(), &arguments).await
+    }
+
+    /// Waits until it has everything that it gets from the process before.
+    pub async fn wait_until_taken_over(&self) {
         eventually("everything is taken over", async || {
-            !next.get("/v1/status")["taken_over"].is_null()
+            !self.get("/v1/status")["taken_over"].is_null()
         })
         .await;
-        next
     }
 
     /// Where it waits for the next process.

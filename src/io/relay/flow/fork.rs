@@ -156,7 +156,7 @@ impl Flow {
 
     /// What is held and will reach nobody: whole messages and bytes.
     pub(in crate::io::relay) fn forfeit(&self) -> Lost {
-        self.fork.as_ref().map_or(Lost::default(), |fork| Lost {
+        self.fork.as_ref().map_or_else(Lost::default, |fork| Lost {
             messages: Position::default().messages(&fork.bytes),
             bytes: fork.bytes.len() as u64,
         })

@@ -1,6 +1,7 @@
 //! The session's state machine against a simple model: random events, frames split anywhere, and
 //! in the end what each peer has got. Messages carry numbers: whatever happens, each arrives at
-//! most once, in order and unchanged, frames stay whole, and the session ends once.
+//! most once, in order and unchanged, frames stay whole, and the session ends once. One of the
+//! events is the hand-over to another process, between any two bytes.
 
 use std::task::Waker;
 
@@ -16,7 +17,7 @@ const HOLD_MAX: usize = 300;
 const READ_BYTES: usize = 512;
 
 #[derive(Clone, Copy, Debug)]
-enum Op {
+pub(super) enum Op {
     ClientMessage,
     ClientWrite(usize),
     ClientRead(usize),
@@ -28,12 +29,13 @@ enum Op {
     BackendDies,
     Leave,
     Close,
+    HandOver(Tick),
     Attach,
     GiveUp,
     Tick(Tick),
 }
 
-fn op() -> impl Strategy<Value = Op> {
+pub(super) fn op() -> impl Strategy<Value = Op> {
     let bytes = || prop_oneof![1_usize..20, 20_usize..400];
     prop_oneof![
         6 => Just(Op::ClientMessage),
@@ -48,6 +50,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => Just(Op::BackendDies),
         3 => Just(Op::Leave),
         1 => Just(Op::Close),
+        4 => (0_u32..2_000).prop_map(Op::HandOver),
         6 => Just(Op::Attach),
         1 => Just(Op::GiveUp),
         3 => (1_u32..30).prop_map(Op::Tick),
@@ -85,13 +88,13 @@ fn payload(number: usize) -> Vec<u8> {
 }
 
 /// One end of the world: what it has yet to send, and what it got.
-struct Peer {
+pub(super) struct Peer {
     stream: DuplexStream,
     key: Option<[u8; 4]>,
     queue: Vec<u8>,
     came: Vec<u8>,
     /// Messages that are whole, by number.
-    got: Vec<usize>,
+    pub(super) got: Vec<usize>,
     fragments: Option<Vec<u8>>,
     /// It has sent a close frame, or will.
     closing: bool,
@@ -214,24 +217,24 @@ impl Peer {
 }
 
 /// The relay, its peers, and what happened.
-struct World {
-    relay: Relay<DuplexStream>,
+pub(super) struct World {
+    pub(super) relay: Relay<DuplexStream>,
     scratch: Scratch,
-    now: Tick,
+    pub(super) now: Tick,
     width: usize,
-    client: Peer,
+    pub(super) client: Peer,
     backend: Option<Peer>,
     /// What all backends before the present one got.
-    before: Vec<usize>,
+    pub(super) before: Vec<usize>,
     said_up: usize,
     said_down: usize,
-    ending: Option<Ending>,
+    pub(super) ending: Option<Ending>,
     /// Something happened that may cost messages.
     costly: bool,
 }
 
 impl World {
-    fn new(width: usize) -> Self {
+    pub(super) fn new(width: usize) -> Self {
         let (client, inner_client) = duplex(width);
         let (backend, inner_backend) = duplex(width);
         let setup = Setup {
@@ -242,6 +245,7 @@ impl World {
             times: TIMES,
             backend_lost_code: 1011,
             hold: Some(HOLD_MAX),
+            throttle: None,
             keepalive: Some(Keepalive {
                 interval: 10,
                 timeout: 100_000,
@@ -297,7 +301,20 @@ impl World {
         }
     }
 
-    fn does(&mut self, op: Op) {
+    /// Another process, whose clock says something else, goes on with the same streams and with
+    /// what this one wrote down.
+    fn hand_over(&mut self, now: Tick) {
+        let state = self.relay.state(self.now).expect("nobody has cut it");
+        let written = serde_json::to_vec(&state).expect("plain data");
+        let read = serde_json::from_slice(&written).expect("what was written");
+        let (spare, _) = duplex(1);
+        let client = std::mem::replace(&mut self.relay.client, spare);
+        let backend = self.relay.backend.take();
+        self.now = now;
+        self.relay = Relay::from_state(client, backend, read, now).expect("a sound state");
+    }
+
+    pub(super) fn does(&mut self, op: Op) {
         match op {
             Op::ClientMessage if !self.client.closing => {
                 let message = message(self.said_up, self.client.key);
@@ -308,6 +325,7 @@ impl World {
             Op::ClientRead(most) => _ = self.client.read(most),
             Op::ClientClose => self.client.close(1000),
             Op::Attach => self.attach(),
+            Op::HandOver(now) => self.hand_over(now),
             Op::GiveUp if self.relay.is_bereft() => self.relay.give_up(None, self.now),
             Op::Leave => {
                 let order = LeaveOrder {
@@ -354,7 +372,7 @@ impl World {
     }
 
     /// Lets everybody do what is left to do; whoever has said and heard goodbye goes.
-    fn finish(&mut self) {
+    pub(super) fn finish(&mut self) {
         for round in 0.. {
             assert!(round < 2_000, "it never ends: {:?}", self.relay);
             if self.ending.is_some() {
@@ -390,7 +408,7 @@ impl World {
         self.lose_backend();
     }
 
-    fn check(&self) {
+    pub(super) fn check(&self) {
         let ending = self.ending.expect("it has ended");
         let rises = |got: &[usize]| got.windows(2).all(|pair| pair[0] < pair[1]);
         assert!(rises(&self.before), "to backends: {:?}", self.before);
