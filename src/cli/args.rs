@@ -178,9 +178,23 @@ pub struct CheckArgs {
     /// What to check.
     #[command(flatten)]
     pub config: ConfigArgs,
+    /// Read etcd too, once, and check every document in it as a gateway with this file would.
+    #[cfg(feature = "etcd")]
+    #[arg(long)]
+    pub etcd: bool,
     /// Print JSON instead of text.
     #[arg(long)]
     pub json: bool,
+}
+
+impl CheckArgs {
+    /// Whether etcd is asked too.
+    pub const fn etcd(&self) -> bool {
+        #[cfg(feature = "etcd")]
+        return self.etcd;
+        #[cfg(not(feature = "etcd"))]
+        false
+    }
 }
 
 /// Which running gateway.

@@ -4,6 +4,9 @@ use std::io::{self, Write};
 
 use crate::control::load::{Faults, LoadOptions, Loaded, load};
 
+#[cfg(feature = "etcd")]
+pub mod etcd;
+
 /// Exit code of a configuration or of arguments that are refused.
 const REFUSED: u8 = 2;
 

@@ -51,7 +51,11 @@ pub fn execute(arguments: Arguments, out: &mut dyn Write, err: &mut dyn Write) -
             } else {
                 check::Form::Text
             };
-            check::check(&args.config.options(), form, out).map_err(Into::into)
+            match args.etcd() {
+                #[cfg(feature = "etcd")]
+                true => check::etcd::check_etcd(&args.config.options(), form, out),
+                _ => check::check(&args.config.options(), form, out).map_err(Into::into),
+            }
         }
         Command::Resolve(args) => resolve::resolve(&args, out),
         Command::Preview(args) => preview::preview(&args, out),

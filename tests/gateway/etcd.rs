@@ -169,7 +169,7 @@ fn placement(gateway: &Gateway) -> Vec<Value> {
         let body = json!({ "url": format!("ws://localhost/?k=key-{number}") }).to_string();
         let answer = gateway.admin("POST", "/v1/resolve", &body);
         assert_eq!(answer.status, 200, "{}", answer.body);
-        answer.json()["backend"].clone()
+        answer.json()["choice"]["backend"].clone()
     };
     (0..10_000).map(place).collect()
 }
@@ -213,4 +213,41 @@ async fn i2_two_gateways_on_one_etcd_place_10_000_keys_alike_after_a_restart_too
     let digest = |gateway: &Gateway| gateway.get("/v1/status")["digest"].clone();
     eventually("equal digests", async || digest(&first) == digest(&again)).await;
     assert_eq!(places, placement(&again));
+}
+
+#[tokio::test]
+async fn check_looks_at_every_document_as_a_gateway_would() {
+    let etcd = Etcd::start().await;
+    etcd.put("upstreams/echo", &json!({})).await;
+    etcd.put("routes/bad", &json!({ "upstrem": "echo" })).await;
+    etcd.put("routes/early", &json!({ "upstream": "later" }))
+        .await;
+    let directory = tempfile::tempdir().unwrap();
+    let text = crate::support::etcd_world::following(&[etcd.url()], "");
+    let path = directory.path().join("gateway.toml");
+    std::fs::write(&path, config::complete(&text, directory.path())).unwrap();
+    let check = || {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_sessile"));
+        let output = command
+            .args(["check", "--etcd", "--config"])
+            .arg(&path)
+            .output();
+        let output = output.unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        (
+            output.status.code(),
+            said + &String::from_utf8_lossy(&output.stderr),
+        )
+    };
+    let (code, said) = check();
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("did you mean `upstream`"), "{said}");
+    assert!(
+        said.contains("routes/early waits for upstream `later`"),
+        "{said}"
+    );
+    assert!(said.contains("3 documents, 1 refused"), "{said}");
+    etcd.delete("routes/bad").await;
+    let (code, said) = check();
+    assert_eq!(code, Some(0), "{said}");
 }

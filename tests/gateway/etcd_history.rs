@@ -216,6 +216,7 @@ async fn i5_after_5_000_edits_by_three_writers_gateway_and_etcd_agree_exactly() 
     let network = Network::to(etcd.port()).await;
     let text = following(&[network.url()], "");
     let gateway = Gateway::start(&text).await;
+    is_connected(&gateway, true).await;
     let traffic = Traffic::start(gateway.address());
     let disturb = async {
         sleep(Duration::from_millis(300)).await;

@@ -22,7 +22,7 @@ async fn world_by(
     grace: &str,
 ) -> (Gateway, Vec<Backend>, Vec<i64>) {
     let probe = json!({
-        "type": "websocket", "path": "/", "interval": "100ms", "timeout": "2s", "rise": 1, "fall": 2
+        "type": "websocket", "path": "/healthz", "interval": "100ms", "timeout": "2s", "rise": 1, "fall": 2
     });
     etcd.put("upstreams/echo", &json!({ "probe": probe })).await;
     let route = json!({ "upstream": "echo", "affinity": ["query:k"] });

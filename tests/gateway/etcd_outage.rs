@@ -70,6 +70,7 @@ async fn a_network_that_drops_bytes_silently_loses_no_change() {
     let network = Network::to(etcd.port()).await;
     let gateway = Gateway::start(&following(&[network.url()], "")).await;
     has_members(&gateway, &[&first]).await;
+    is_connected(&gateway, true).await;
     let traffic = Traffic::start(gateway.address());
     network.lose_everything(true);
     etcd.put(&key_of(&second), &member(&second)).await;
@@ -93,6 +94,7 @@ async fn another_endpoint_is_taken_when_one_falls_silent() {
     );
     let gateway = Gateway::start(&following(&[one.url(), two.url()], "")).await;
     has_members(&gateway, &[&first]).await;
+    is_connected(&gateway, true).await;
     let endpoint = etcd_status(&gateway)["endpoint"].clone();
     let (bad, good) = if endpoint == one.url() {
         (&one, &two)

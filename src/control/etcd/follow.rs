@@ -564,7 +564,7 @@ impl Follower {
 }
 
 /// Nothing for keys under which no document can stand.
-fn change(key: &Key, held: Option<&Held>) -> Option<Change> {
+pub(super) fn change(key: &Key, held: Option<&Held>) -> Option<Change> {
     let name: DocumentKey = key.parse().ok()?;
     Some(match held {
         Some(held) => Change::Put(Document {

@@ -3,6 +3,7 @@
 pub mod connect;
 pub mod follow;
 pub mod hold;
+pub mod look;
 mod read;
 pub mod register;
 mod store;

@@ -117,7 +117,10 @@ impl Store {
             let mut builder = fs::DirBuilder::new();
             builder.recursive(true).mode(0o700).create(directory)?;
         }
-        let new = self.path.with_extension("new");
+        // Two processes may share the directory while one takes over from the other.
+        let new = self
+            .path
+            .with_extension(format!("new-{}", std::process::id()));
         let mut options = fs::OpenOptions::new();
         options.write(true).create(true).truncate(true).mode(0o600);
         let mut file = options.open(&new)?;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
 
 use super::etcd::Etcd;
 use super::{Backend, Client, Gateway, eventually};
@@ -99,7 +99,7 @@ impl Traffic {
             tasks.spawn(async move {
                 let mut client = Client::connect(address, &format!("/?k=long{number}")).await;
                 let mut count = 0;
-                while !*stopped.borrow() {
+                while !*stopped.borrow() || count == 0 {
                     client.echo(&format!("{count}")).await;
                     count += 1;
                     tokio::time::sleep(Duration::from_millis(5)).await;
@@ -110,7 +110,7 @@ impl Traffic {
         }
         tasks.spawn(async move {
             let mut count = 0;
-            while !*stopped.borrow() {
+            while !*stopped.borrow() || count == 0 {
                 let mut client = Client::connect(address, &format!("/?k={count}")).await;
                 client.echo("hello").await;
                 client.close().await;
@@ -132,40 +132,35 @@ impl Traffic {
     }
 }
 
-/// A way to a port that can lose everything both ways while all connections stay open.
+/// A way to a port that can lose everything both ways while all connections stay open. It has a
+/// thread of its own: tests wait for gateways without letting their own runtime go on.
 pub struct Network {
     pub address: SocketAddr,
     lossy: watch::Sender<bool>,
-    task: JoinHandle<()>,
+    _end: oneshot::Sender<()>,
 }
 
 impl Network {
     pub async fn to(port: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
+        listener.set_nonblocking(true).expect("a socket");
         let (lossy, losing) = watch::channel(false);
-        let task = tokio::spawn(async move {
-            let mut ways = JoinSet::new();
-            loop {
-                let (client, _) = listener.accept().await.expect("a client");
-                let losing = losing.clone();
-                ways.spawn(async move {
-                    let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else {
-                        return;
-                    };
-                    let (from_client, to_client) = client.into_split();
-                    let (from_server, to_server) = server.into_split();
-                    tokio::join!(
-                        carry(from_client, to_server, losing.clone()),
-                        carry(from_server, to_client, losing)
-                    );
-                });
-            }
+        let (end, ended) = oneshot::channel();
+        std::thread::spawn(move || {
+            let mut builder = tokio::runtime::Builder::new_current_thread();
+            let runtime = builder.enable_all().build().expect("a runtime");
+            runtime.block_on(async {
+                tokio::select! {
+                    () = serve(listener, port, losing) => {}
+                    _ = ended => {}
+                }
+            });
         });
         Self {
             address,
             lossy,
-            task,
+            _end: end,
         }
     }
 
@@ -178,9 +173,23 @@ impl Network {
     }
 }
 
-impl Drop for Network {
-    fn drop(&mut self) {
-        self.task.abort();
+async fn serve(listener: std::net::TcpListener, port: u16, losing: watch::Receiver<bool>) {
+    let listener = TcpListener::from_std(listener).expect("a listener");
+    let mut ways = JoinSet::new();
+    loop {
+        let (client, _) = listener.accept().await.expect("a client");
+        let losing = losing.clone();
+        ways.spawn(async move {
+            let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else {
+                return;
+            };
+            let (from_client, to_client) = client.into_split();
+            let (from_server, to_server) = server.into_split();
+            tokio::join!(
+                carry(from_client, to_server, losing.clone()),
+                carry(from_server, to_client, losing)
+            );
+        });
     }
 }
 

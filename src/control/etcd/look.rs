@@ -1,0 +1,76 @@
+//! Looks at etcd once, and says how a gateway would find what is there.
+
+use crate::config::documents::Update;
+use crate::config::overlay::{Composer, DocumentView, Overlay};
+use crate::config::snapshot::Etcd;
+use crate::control::etcd::connect::Endpoints;
+use crate::control::etcd::follow::change;
+use crate::control::etcd::read::{FollowError, MESSAGE_MAX, Range, everything};
+use crate::control::load::{LoadOptions, Loaded, on_ground};
+use crate::core::membership::{Key, Read};
+
+/// What is there.
+#[derive(Debug)]
+pub struct Look {
+    /// Which member answered.
+    pub endpoint: String,
+    /// When it was so.
+    pub revision: i64,
+    /// Every document, and how it would stand beside the file.
+    pub documents: Vec<DocumentView>,
+    /// Keys under which no document can stand.
+    pub ignored: Vec<Key>,
+}
+
+/// Reads everything once and checks it together with the file.
+///
+/// # Errors
+/// When no endpoint answers; the last one's reason.
+pub async fn look(
+    settings: &Etcd,
+    options: &LoadOptions,
+    loaded: &Loaded,
+) -> Result<Look, (String, FollowError)> {
+    let endpoints = Endpoints::new(settings.clone(), 0);
+    let mut tries = settings.endpoints.len();
+    let (endpoint, read) = loop {
+        let endpoint = endpoints.turn();
+        match read_from(&endpoints, endpoint).await {
+            Ok(read) => break (endpoint.to_owned(), read),
+            Err(error) if tries <= 1 => return Err((endpoint.to_owned(), error)),
+            Err(_) => tries -= 1,
+        }
+    };
+    let changes = read.documents.iter();
+    let update = Update {
+        revision: read.revision,
+        changes: changes
+            .filter_map(|(key, held)| change(key, Some(held)))
+            .collect(),
+    };
+    let ignored = read.documents.iter();
+    let ignored = ignored.filter(|(key, held)| change(key, Some(held)).is_none());
+    let mut overlay = Overlay::default();
+    on_ground(options, loaded, |ground| overlay.apply(update, ground));
+    let mut composer = Composer::default();
+    let composed = composer.compose(&loaded.snapshot, &mut overlay, None);
+    Ok(Look {
+        endpoint,
+        revision: read.revision,
+        documents: composer.views(&loaded.snapshot, &overlay, &composed.snapshot),
+        ignored: ignored.map(|(key, _)| Key::clone(key)).collect(),
+    })
+}
+
+async fn read_from(endpoints: &Endpoints, endpoint: &str) -> Result<Read, FollowError> {
+    let settings = endpoints.settings();
+    let client = endpoints.connect(endpoint).await?;
+    let mut kv = client.kv_client().max_decoding_message_size(MESSAGE_MAX);
+    everything(
+        &mut kv,
+        &Range::new(&settings.prefix),
+        None,
+        settings.answer,
+    )
+    .await
+}
