@@ -75,10 +75,12 @@ pub enum Command {
     /// Take a backend of a running gateway out, and end or move its sessions bit by bit.
     ///
     /// It gets no new sessions; those that it has leave at the pace given, or as the upstream's
-    /// `drain` says. They are moved to another backend where their route has `on_backend_loss =
-    /// "reconnect"`, else closed with 1012. The order holds over the configuration until it is taken back with
-    /// --undo or --configured. It is this gateway's alone; for all of them set `state = "draining"`
-    /// where membership comes from.
+    /// `drain` says. They are moved to another backend where their route has
+    /// `on_backend_loss = "reconnect"`, else closed with 1012.
+    ///
+    /// The order holds over the configuration until it is taken back with --undo or --configured.
+    /// It is this gateway's alone; for all of them set `state = "draining"` where membership comes
+    /// from.
     #[command(after_help = DRAIN_EXAMPLES)]
     Drain(DrainArgs),
     /// Bring sessions of a running gateway to the backends that their keys belong to now.
