@@ -21,7 +21,10 @@ use crate::base::clock;
 use crate::config::snapshot::{Listener, Shutdown};
 use crate::control::certs;
 #[cfg(feature = "etcd")]
+use crate::control::etcd::announce::{self, Joined};
+#[cfg(feature = "etcd")]
 use crate::control::etcd::follow::Follower;
+use crate::control::fleet::Fleet;
 use crate::control::handover::{self, Claim, Handover, Parting};
 use crate::control::jwks;
 use crate::control::load::Loaded;
@@ -179,7 +182,9 @@ impl Bound {
 
         keep_busy(&mut background, certificates, &supervisor, &shared);
         let (stop_admin, admin_stopped) = oneshot::channel::<()>();
-        let api = Arc::new(operated(&shared, &supervisor, log, etcd));
+        let company = Company::join(&supervisor, &live, admin.address(), etcd.as_ref());
+        let fleet = company.fleet();
+        let api = Arc::new(operated(&shared, &supervisor, log, etcd, fleet));
         let admin = tokio::spawn(admin.serve(api, async { drop(admin_stopped.await) }));
         // Who takes over from another process is met by no crowd.
         let takes_over = handover.as_ref().is_some_and(Handover::takes_over);
@@ -208,6 +213,7 @@ impl Bound {
             }
             end = cut_short(&mut signals, &live, shutdown) => end,
         };
+        company.leave().await;
         background.shutdown().await;
         drop(stop_admin);
         if let Ok(Err(error)) = admin.await {
@@ -321,6 +327,7 @@ fn operated(
     supervisor: &Arc<Supervisor>,
     log: LogLevel,
     etcd: Option<Arc<SourceState>>,
+    fleet: Option<Arc<Fleet>>,
 ) -> admin::Gateway {
     let listeners = shared.listeners.iter().map(|listener| ListenerView {
         name: listener.config.name.to_string(),
@@ -335,8 +342,59 @@ fn operated(
         log: Some(log),
         listeners: listeners.collect(),
         supervisor: Arc::clone(supervisor),
+        fleet,
         etcd,
     }
+}
+
+/// This gateway among those that follow the same etcd.
+struct Company {
+    #[cfg(feature = "etcd")]
+    joined: Option<Joined>,
+}
+
+impl Company {
+    #[cfg(feature = "etcd")]
+    fn join(
+        supervisor: &Supervisor,
+        live: &Arc<Live>,
+        admin: &ListenAddr,
+        etcd: Option<&Arc<SourceState>>,
+    ) -> Self {
+        let configured = supervisor.loaded();
+        let settings = configured.snapshot.sources.etcd.as_ref().zip(etcd);
+        let node = &configured.snapshot.node.name;
+        let joined = settings.map(|(settings, state)| {
+            announce::join(settings, live, node, admin.to_string(), Arc::clone(state))
+        });
+        Self { joined }
+    }
+
+    #[cfg(feature = "etcd")]
+    fn fleet(&self) -> Option<Arc<Fleet>> {
+        Some(Arc::clone(&self.joined.as_ref()?.fleet))
+    }
+
+    #[cfg(feature = "etcd")]
+    async fn leave(self) {
+        if let Some(joined) = self.joined {
+            joined.leave().await;
+        }
+    }
+}
+
+/// Nobody is known in a build without etcd.
+#[cfg(not(feature = "etcd"))]
+impl Company {
+    fn join(_: &Supervisor, _: &Arc<Live>, _: &ListenAddr, _: Option<&Arc<SourceState>>) -> Self {
+        Self {}
+    }
+
+    fn fleet(&self) -> Option<Arc<Fleet>> {
+        None
+    }
+
+    async fn leave(self) {}
 }
 
 /// Puts what etcd says into force and follows it; waits for its first answer, but not for long.

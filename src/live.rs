@@ -90,6 +90,18 @@ pub enum Phase {
     Stopping = 3,
 }
 
+impl Phase {
+    /// The name that the admin API shows.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Leaving => "leaving",
+            Self::Stopping => "stopping",
+        }
+    }
+}
+
 impl Live {
     /// With the first table; workers are added when they run.
     pub fn new(table: RoutingTable) -> Arc<Self> {

@@ -12,6 +12,8 @@ use crate::config::model::{Pace, Time};
 use crate::control::load::{DEFAULT_PATH, LoadOptions};
 
 #[cfg(feature = "etcd")]
+pub mod etcd;
+#[cfg(feature = "etcd")]
 pub mod register;
 
 /// An edge gateway for WebSocket services, in front of backends that you have already.
@@ -96,6 +98,13 @@ pub enum Command {
     #[cfg(feature = "etcd")]
     #[command(after_help = register::EXAMPLES)]
     Register(Box<register::RegisterArgs>),
+    /// Look at what gateways follow in etcd, and change it: checked and previewed first.
+    ///
+    /// A file that is put or compared holds `[[routes]]`, `[upstreams.…]` and `[authenticators.…]`
+    /// as gateway.toml does; each becomes a document of its own, and so does each backend.
+    #[cfg(feature = "etcd")]
+    #[command(after_help = etcd::EXAMPLES)]
+    Etcd(etcd::EtcdCommandArgs),
     /// Print the JSON Schema of the configuration, or the OpenAPI document of the admin API.
     Schema(SchemaArgs),
 }

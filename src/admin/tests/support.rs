@@ -127,6 +127,7 @@ pub(crate) fn fixture(configuration: Configuration, workers: Vec<Vec<SessionView
             addresses: vec!["127.0.0.1:43211".to_owned()],
         }],
         supervisor: Supervisor::new(live, configuration, loaded, tls, node),
+        fleet: None,
         etcd: None,
     };
     Fixture {
