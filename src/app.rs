@@ -181,21 +181,7 @@ impl Bound {
         live.set_workers(handles);
         supervisor.start().await;
 
-        for (listener, resolver) in certificates {
-            let tls = listener
-                .tls
-                .expect("only listeners with TLS have a resolver");
-            background.spawn(certs::follow(listener.name, tls, resolver));
-        }
-        if configured.snapshot.sources.watch_file {
-            let supervisor = Arc::clone(&supervisor);
-            background.spawn(async move { supervisor.follow_files().await });
-        }
-        background.spawn(jwks::follow(Arc::clone(&live), Arc::clone(&shared.node)));
-        background.spawn(memory::watch(Arc::clone(&live)));
-        background.spawn(Arc::clone(supervisor.drainer()).run());
-        background.spawn(Arc::clone(supervisor.rebalancer()).run());
-        background.spawn(keep_up(Arc::clone(&shared.metrics)));
+        keep_busy(&mut background, certificates, &supervisor, &shared);
         let (stop_admin, admin_stopped) = oneshot::channel::<()>();
         let company = Company::join(&supervisor, &live, admin.address(), etcd.as_ref());
         let fleet = company.fleet();
@@ -226,13 +212,7 @@ impl Bound {
                 join(threads).await;
                 if cut == 0 { End::Orderly } else { End::Cut(cut) }
             }
-            // The second signal: no more time, but every session still leaves its record.
-            () = signals.stop() => {
-                let left = live.sessions();
-                let at_once = Shutdown { grace: Duration::ZERO, ..shutdown };
-                stop_workers(&live, &at_once).await;
-                End::Cut(left)
-            }
+            end = cut_short(&mut signals, &live, shutdown) => end,
         };
         company.leave().await;
         background.shutdown().await;
@@ -246,6 +226,43 @@ impl Bound {
         }
         Ok(end)
     }
+}
+
+/// What goes on beside the workers for as long as the gateway runs.
+fn keep_busy(
+    background: &mut JoinSet<()>,
+    certificates: Vec<(Listener, Arc<Resolver>)>,
+    supervisor: &Arc<Supervisor>,
+    shared: &Shared,
+) {
+    for (listener, resolver) in certificates {
+        let tls = listener
+            .tls
+            .expect("only listeners with TLS have a resolver");
+        background.spawn(certs::follow(listener.name, tls, resolver));
+    }
+    if supervisor.loaded().snapshot.sources.watch_file {
+        let supervisor = Arc::clone(supervisor);
+        background.spawn(async move { supervisor.follow_files().await });
+    }
+    let live = || Arc::clone(&shared.live);
+    background.spawn(jwks::follow(live(), Arc::clone(&shared.node)));
+    background.spawn(memory::watch(live()));
+    background.spawn(Arc::clone(supervisor.drainer()).run());
+    background.spawn(Arc::clone(supervisor.rebalancer()).run());
+    background.spawn(keep_up(Arc::clone(&shared.metrics)));
+}
+
+/// The second signal: no more time, but every session still leaves its record.
+async fn cut_short(signals: &mut Signals, live: &Live, shutdown: Shutdown) -> End {
+    signals.stop().await;
+    let left = live.sessions();
+    let at_once = Shutdown {
+        grace: Duration::ZERO,
+        ..shutdown
+    };
+    stop_workers(live, &at_once).await;
+    End::Cut(left)
 }
 
 /// Who comes after this process, and what the service manager hears of it.
