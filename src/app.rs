@@ -35,8 +35,8 @@ use crate::control::supervisor::{self, Configuration, Supervisor};
 use crate::core::routing::RoutingTable;
 use crate::core::session::drain::Profile;
 use crate::io::net::listener::{self, Inheritance, ListenOptions, Owner};
-use crate::io::tls::client::BackendTls;
-use crate::io::tls::server::{self, Resolver};
+use crate::io::tls::client::{self, BackendTls};
+use crate::io::tls::server::{self, ClientAuthorities, Resolver};
 use crate::live::{Live, Phase, WorkerCommand};
 use crate::proxy::worker::{self, ListenerContext, Shared};
 use crate::telemetry::log::LogLevel;
@@ -122,6 +122,7 @@ impl Bound {
             listeners: contexts.into(),
             records,
             backend_tls: Arc::clone(&backend_tls),
+            judges: Arc::default(),
             metrics,
             node: Arc::clone(&node),
         };
@@ -441,9 +442,17 @@ fn open_listener(
     let mut resolver = None;
     if let Some(settings) = &config.tls {
         let opened = certs::open(name, settings).with_context(|| format!("listener `{name}`"))?;
+        let clients = match &settings.clients {
+            Some((ca, required)) => Some(ClientAuthorities {
+                roots: client::read_roots(ca).with_context(|| format!("listener `{name}`"))?,
+                required: *required,
+            }),
+            None => None,
+        };
         tls = Some(server::server_config(
             Arc::clone(&opened),
             settings.minimum,
+            clients,
         )?);
         resolver = Some(opened);
     }

@@ -16,6 +16,7 @@ mod quotas;
 pub mod rebalance;
 pub mod resolve;
 mod resources;
+pub mod revocations;
 mod routes;
 pub mod server;
 pub mod sessions;

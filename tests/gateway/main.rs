@@ -14,6 +14,7 @@
 mod admin;
 mod auth;
 mod auth_life;
+mod auth_methods;
 mod autobahn;
 mod backend_loss;
 mod drain;

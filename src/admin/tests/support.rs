@@ -212,6 +212,9 @@ async fn work(
                 }
                 let _ = answer.send(closed);
             }
+            WorkerCommand::Renew { answer, .. } | WorkerCommand::Revoke { answer, .. } => {
+                let _ = answer.send(0);
+            }
             WorkerCommand::Briefs { answer, .. } => {
                 let _ = answer.send(Vec::new());
             }

@@ -23,7 +23,8 @@ mod value;
 pub use auth::{ApiKey, Authenticator, AuthenticatorType, Expiry, RejectWith};
 pub use limits::{AddressPrefix, NetworksFile, RouteLimits};
 pub use listener::{
-    Certificate, Listener, ListenerLimits, ListenerTimeouts, ListenerTls, PeersFrom,
+    Certificate, ClientCertificates, Listener, ListenerLimits, ListenerTimeouts, ListenerTls,
+    PeersFrom,
 };
 pub use node::{AccessFile, Admin, Log, LogFormat, Node};
 pub use operations::{Admission, Drain, OnMemberRemoval, Pace, Rebalance, RebalanceMode, Shutdown};
