@@ -21,7 +21,10 @@ use crate::base::clock;
 use crate::config::snapshot::{Listener, Shutdown};
 use crate::control::certs;
 #[cfg(feature = "etcd")]
+use crate::control::etcd::announce::{self, Joined};
+#[cfg(feature = "etcd")]
 use crate::control::etcd::follow::Follower;
+use crate::control::fleet::Fleet;
 use crate::control::handover::{self, Claim, Handover, Parting};
 use crate::control::jwks;
 use crate::control::load::Loaded;
@@ -32,8 +35,8 @@ use crate::control::supervisor::{self, Configuration, Supervisor};
 use crate::core::routing::RoutingTable;
 use crate::core::session::drain::Profile;
 use crate::io::net::listener::{self, Inheritance, ListenOptions, Owner};
-use crate::io::tls::client::BackendTls;
-use crate::io::tls::server::{self, Resolver};
+use crate::io::tls::client::{self, BackendTls};
+use crate::io::tls::server::{self, ClientAuthorities, Resolver};
 use crate::live::{Live, Phase, WorkerCommand};
 use crate::proxy::worker::{self, ListenerContext, Shared};
 use crate::telemetry::log::LogLevel;
@@ -119,6 +122,7 @@ impl Bound {
             listeners: contexts.into(),
             records,
             backend_tls: Arc::clone(&backend_tls),
+            judges: Arc::default(),
             metrics,
             node: Arc::clone(&node),
         };
@@ -177,23 +181,11 @@ impl Bound {
         live.set_workers(handles);
         supervisor.start().await;
 
-        for (listener, resolver) in certificates {
-            let tls = listener
-                .tls
-                .expect("only listeners with TLS have a resolver");
-            background.spawn(certs::follow(listener.name, tls, resolver));
-        }
-        if configured.snapshot.sources.watch_file {
-            let supervisor = Arc::clone(&supervisor);
-            background.spawn(async move { supervisor.follow_files().await });
-        }
-        background.spawn(jwks::follow(Arc::clone(&live), Arc::clone(&shared.node)));
-        background.spawn(memory::watch(Arc::clone(&live)));
-        background.spawn(Arc::clone(supervisor.drainer()).run());
-        background.spawn(Arc::clone(supervisor.rebalancer()).run());
-        background.spawn(keep_up(Arc::clone(&shared.metrics)));
+        keep_busy(&mut background, certificates, &supervisor, &shared);
         let (stop_admin, admin_stopped) = oneshot::channel::<()>();
-        let api = Arc::new(operated(&shared, &supervisor, log, etcd));
+        let company = Company::join(&supervisor, &live, admin.address(), etcd.as_ref());
+        let fleet = company.fleet();
+        let api = Arc::new(operated(&shared, &supervisor, log, etcd, fleet));
         let admin = tokio::spawn(admin.serve(api, async { drop(admin_stopped.await) }));
         // Who takes over from another process is met by no crowd.
         let takes_over = handover.as_ref().is_some_and(Handover::takes_over);
@@ -220,14 +212,9 @@ impl Bound {
                 join(threads).await;
                 if cut == 0 { End::Orderly } else { End::Cut(cut) }
             }
-            // The second signal: no more time, but every session still leaves its record.
-            () = signals.stop() => {
-                let left = live.sessions();
-                let at_once = Shutdown { grace: Duration::ZERO, ..shutdown };
-                stop_workers(&live, &at_once).await;
-                End::Cut(left)
-            }
+            end = cut_short(&mut signals, &live, shutdown) => end,
         };
+        company.leave().await;
         background.shutdown().await;
         drop(stop_admin);
         if let Ok(Err(error)) = admin.await {
@@ -239,6 +226,43 @@ impl Bound {
         }
         Ok(end)
     }
+}
+
+/// What goes on beside the workers for as long as the gateway runs.
+fn keep_busy(
+    background: &mut JoinSet<()>,
+    certificates: Vec<(Listener, Arc<Resolver>)>,
+    supervisor: &Arc<Supervisor>,
+    shared: &Shared,
+) {
+    for (listener, resolver) in certificates {
+        let tls = listener
+            .tls
+            .expect("only listeners with TLS have a resolver");
+        background.spawn(certs::follow(listener.name, tls, resolver));
+    }
+    if supervisor.loaded().snapshot.sources.watch_file {
+        let supervisor = Arc::clone(supervisor);
+        background.spawn(async move { supervisor.follow_files().await });
+    }
+    let live = || Arc::clone(&shared.live);
+    background.spawn(jwks::follow(live(), Arc::clone(&shared.node)));
+    background.spawn(memory::watch(live()));
+    background.spawn(Arc::clone(supervisor.drainer()).run());
+    background.spawn(Arc::clone(supervisor.rebalancer()).run());
+    background.spawn(keep_up(Arc::clone(&shared.metrics)));
+}
+
+/// The second signal: no more time, but every session still leaves its record.
+async fn cut_short(signals: &mut Signals, live: &Live, shutdown: Shutdown) -> End {
+    signals.stop().await;
+    let left = live.sessions();
+    let at_once = Shutdown {
+        grace: Duration::ZERO,
+        ..shutdown
+    };
+    stop_workers(live, &at_once).await;
+    End::Cut(left)
 }
 
 /// Who comes after this process, and what the service manager hears of it.
@@ -304,6 +328,7 @@ fn operated(
     supervisor: &Arc<Supervisor>,
     log: LogLevel,
     etcd: Option<Arc<SourceState>>,
+    fleet: Option<Arc<Fleet>>,
 ) -> admin::Gateway {
     let listeners = shared.listeners.iter().map(|listener| ListenerView {
         name: listener.config.name.to_string(),
@@ -318,8 +343,59 @@ fn operated(
         log: Some(log),
         listeners: listeners.collect(),
         supervisor: Arc::clone(supervisor),
+        fleet,
         etcd,
     }
+}
+
+/// This gateway among those that follow the same etcd.
+struct Company {
+    #[cfg(feature = "etcd")]
+    joined: Option<Joined>,
+}
+
+impl Company {
+    #[cfg(feature = "etcd")]
+    fn join(
+        supervisor: &Supervisor,
+        live: &Arc<Live>,
+        admin: &ListenAddr,
+        etcd: Option<&Arc<SourceState>>,
+    ) -> Self {
+        let configured = supervisor.loaded();
+        let settings = configured.snapshot.sources.etcd.as_ref().zip(etcd);
+        let node = &configured.snapshot.node.name;
+        let joined = settings.map(|(settings, state)| {
+            announce::join(settings, live, node, admin.to_string(), Arc::clone(state))
+        });
+        Self { joined }
+    }
+
+    #[cfg(feature = "etcd")]
+    fn fleet(&self) -> Option<Arc<Fleet>> {
+        Some(Arc::clone(&self.joined.as_ref()?.fleet))
+    }
+
+    #[cfg(feature = "etcd")]
+    async fn leave(self) {
+        if let Some(joined) = self.joined {
+            joined.leave().await;
+        }
+    }
+}
+
+/// Nobody is known in a build without etcd.
+#[cfg(not(feature = "etcd"))]
+impl Company {
+    fn join(_: &Supervisor, _: &Arc<Live>, _: &ListenAddr, _: Option<&Arc<SourceState>>) -> Self {
+        Self {}
+    }
+
+    fn fleet(&self) -> Option<Arc<Fleet>> {
+        None
+    }
+
+    async fn leave(self) {}
 }
 
 /// Puts what etcd says into force and follows it; waits for its first answer, but not for long.
@@ -383,9 +459,17 @@ fn open_listener(
     let mut resolver = None;
     if let Some(settings) = &config.tls {
         let opened = certs::open(name, settings).with_context(|| format!("listener `{name}`"))?;
+        let clients = match &settings.clients {
+            Some((ca, required)) => Some(ClientAuthorities {
+                roots: client::read_roots(ca).with_context(|| format!("listener `{name}`"))?,
+                required: *required,
+            }),
+            None => None,
+        };
         tls = Some(server::server_config(
             Arc::clone(&opened),
             settings.minimum,
+            clients,
         )?);
         resolver = Some(opened);
     }

@@ -16,10 +16,12 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use crate::base::clock;
 use crate::base::names::ListenerName;
 use crate::base::names::{BackendId, RouteName, UpstreamName};
+use crate::base::right::Right;
 use crate::base::session_id::SessionId;
 use crate::base::traffic::Traffic;
 use crate::config::limits::{AddressRules, PrefixLengths, Priority};
 use crate::config::snapshot::{Admission, Snapshot};
+use crate::core::auth::{Revocation, Revocations};
 use crate::core::limits::{Load, Quotas};
 use crate::core::routing::RoutingTable;
 use crate::core::session::admission::Gate;
@@ -39,6 +41,8 @@ pub struct Live {
     table: ArcSwap<RoutingTable>,
     phase: AtomicU8,
     workers: OnceLock<Vec<WorkerHandle>>,
+    /// Rights that were taken away.
+    pub revocations: Revocations,
     /// Somebody brought a token whose key is not known.
     keys_wanted: Notify,
     /// Counts readings of issuers' keys.
@@ -90,6 +94,18 @@ pub enum Phase {
     Stopping = 3,
 }
 
+impl Phase {
+    /// The name that the admin API shows.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Leaving => "leaving",
+            Self::Stopping => "stopping",
+        }
+    }
+}
+
 impl Live {
     /// With the first table; workers are added when they run.
     pub fn new(table: RoutingTable) -> Arc<Self> {
@@ -97,6 +113,7 @@ impl Live {
             table: ArcSwap::from_pointee(table),
             phase: AtomicU8::new(Phase::Starting as u8),
             workers: OnceLock::new(),
+            revocations: Revocations::default(),
             keys_wanted: Notify::new(),
             keys_read: watch::Sender::new(0),
             edge: ArcSwap::default(),
@@ -328,6 +345,22 @@ pub enum WorkerCommand {
         /// Where the answer goes.
         answer: oneshot::Sender<usize>,
     },
+    /// Extends, or shortens, the right of sessions; answers of how many.
+    Renew {
+        /// Which.
+        query: SessionQuery,
+        /// What it is now.
+        renewal: Renewal,
+        /// Where the answer goes.
+        answer: oneshot::Sender<usize>,
+    },
+    /// Ends sessions whose right was taken away; answers how many.
+    Revoke {
+        /// Which.
+        revocation: Arc<Revocation>,
+        /// Where the answer goes.
+        answer: oneshot::Sender<usize>,
+    },
     /// What plans need to know of all sessions that `query` takes, in the order of their ids.
     Briefs {
         /// Which.
@@ -389,6 +422,15 @@ pub enum WorkerCommand {
         /// Where the answer goes.
         answer: oneshot::Sender<usize>,
     },
+}
+
+/// The right of a session, anew.
+#[derive(Clone, Debug)]
+pub enum Renewal {
+    /// As a new credential of the same subject says; sessions of others stay as they are.
+    Credential(Right),
+    /// As an operator says; `None` is for ever.
+    Until(Option<SystemTime>),
 }
 
 /// Which sessions; what is `None` does not matter.

@@ -328,6 +328,8 @@ fn every_shipped_configuration_is_valid() {
         shipped.extend(
             files(folder, ".toml")
                 .into_iter()
+                // What goes into etcd is no whole configuration; tests/gateway puts it there.
+                .filter(|(path, _)| !path.ends_with("/documents.toml"))
                 .map(|(path, _)| root().join(path)),
         );
     }

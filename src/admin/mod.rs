@@ -16,6 +16,7 @@ mod quotas;
 pub mod rebalance;
 pub mod resolve;
 mod resources;
+pub mod revocations;
 mod routes;
 pub mod server;
 pub mod sessions;
@@ -31,6 +32,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
+use crate::control::fleet::Fleet;
 use crate::control::source::SourceState;
 use crate::control::supervisor::Supervisor;
 use crate::live::{Live, WorkerCommand};
@@ -61,6 +63,8 @@ pub struct Gateway {
     pub listeners: Vec<ListenerView>,
     /// Has the configuration, and reads it again.
     pub supervisor: Arc<Supervisor>,
+    /// The others that follow the same etcd; `None` without one.
+    pub fleet: Option<Arc<Fleet>>,
     /// How it stands with the etcd that is followed, if one is.
     pub etcd: Option<Arc<SourceState>>,
 }

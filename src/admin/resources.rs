@@ -12,6 +12,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use crate::admin::extract::Paging;
 use crate::admin::openapi::describe;
 use crate::admin::resolve::{Asked, Explanation};
+use crate::admin::revocations;
 use crate::admin::{Gateway, Page};
 use crate::admin::{
     backends, config, log, metrics, openapi, preview, quotas, rebalance, resolve, routes, sessions,
@@ -309,6 +310,39 @@ fn traffic() -> Vec<Resource> {
         Resource::get("/v1/sessions/{id}", sessions::one, "A live session.")
             .answers::<sessions::Session>()
             .statuses(&[200, 400, 404, 503]),
+        Resource::new(
+            (MethodFilter::PATCH, Method::PATCH),
+            "/v1/sessions/{id}",
+            sessions::change,
+            "Changes when a session's right ends.",
+        )
+        .body::<sessions::Change>()
+        .answers::<sessions::Session>()
+        .statuses(&[200, 400, 404, 409, 503]),
+        Resource::get(
+            "/v1/revocations",
+            revocations::list,
+            "Rights that were taken away, by id.",
+        )
+        .query::<Paging>()
+        .answers::<Page<revocations::RevocationView>>()
+        .statuses(&[200, 400]),
+        Resource::post(
+            "/v1/revocations",
+            revocations::add,
+            "Takes a right away: ends sessions, refuses handshakes.",
+        )
+        .body::<revocations::Revoke>()
+        .answers::<revocations::Revoked>()
+        .statuses(&[201, 400, 409]),
+        Resource::new(
+            (MethodFilter::DELETE, Method::DELETE),
+            "/v1/revocations/{id}",
+            revocations::remove,
+            "Takes a revocation back.",
+        )
+        .answers::<revocations::RevocationView>()
+        .statuses(&[200, 404]),
         Resource::new(
             delete,
             "/v1/sessions/{id}",

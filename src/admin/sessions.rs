@@ -10,14 +10,14 @@ use axum::http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::admin::extract::Parameters;
+use crate::admin::extract::{Body, Parameters};
 use crate::admin::problem::Problem;
 use crate::admin::{Gateway, PAGE_MAX, ask_all};
 use crate::base::clock;
 use crate::base::session_id::SessionId;
 use crate::base::traffic::Traffic;
 use crate::core::session::record::Cause;
-use crate::live::{CloseOrder, SessionQuery, SessionView, WorkerCommand};
+use crate::live::{CloseOrder, Renewal, SessionQuery, SessionView, WorkerCommand};
 
 /// Without `limit`.
 const PAGE_DEFAULT: usize = 100;
@@ -139,6 +139,14 @@ pub(super) struct Close {
     reason: Option<String>,
 }
 
+/// When a session's right ends.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Change {
+    /// RFC 3339; null for never.
+    expires: Option<String>,
+}
+
 /// A close that has begun.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Closing {
@@ -234,6 +242,38 @@ pub(super) async fn close(
         reason: reason.to_string(),
     };
     Ok((StatusCode::ACCEPTED, Json(closing)))
+}
+
+pub(super) async fn change(
+    State(gateway): State<Arc<Gateway>>,
+    Path(id): Path<String>,
+    Body(change): Body<Change>,
+) -> Result<Json<Session>, Problem> {
+    let id = parse(&id)?;
+    let expires = match change.expires {
+        Some(text) => Some(
+            humantime::parse_rfc3339_weak(&text)
+                .map_err(|_| Problem::bad_request(format!("expires: `{text}` is not RFC 3339")))?,
+        ),
+        None => None,
+    };
+    let query = SessionQuery {
+        id: Some(id),
+        ..SessionQuery::default()
+    };
+    let renewed = ask_all(&gateway.live, |answer| WorkerCommand::Renew {
+        query: query.clone(),
+        renewal: Renewal::Until(expires),
+        answer,
+    });
+    let renewed: usize = renewed.await.into_iter().flatten().sum();
+    let session = find(&gateway, id).await?;
+    if renewed == 0 {
+        let detail = format!("session {id} has no principal, or is closing");
+        return Err(Problem::new(StatusCode::CONFLICT, detail));
+    }
+    tracing::info!(%id, ?expires, "right of a session changed by an operator");
+    Ok(Json(session))
 }
 
 fn parse(id: &str) -> Result<SessionId, Problem> {

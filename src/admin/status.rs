@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::admin::sources::Sources;
 use crate::admin::{Gateway, ListenerView, resources};
 use crate::base::clock;
+use crate::control::fleet::NodeView;
 use crate::control::supervisor::Supervisor;
 use crate::live::{Phase, TakenOver};
 
@@ -47,6 +48,15 @@ pub struct StatusView {
     pub taken_over: Option<TakenOverView>,
     /// Where the configuration comes from.
     pub sources: Sources,
+    /// The gateways that follow the same etcd, this one among them, by name; empty without one.
+    #[serde(default)]
+    pub fleet: Vec<NodeView>,
+    /// Since the fleet was read; null if it never was.
+    #[serde(default)]
+    pub fleet_age_seconds: Option<u64>,
+    /// Why it could not be read the last time.
+    #[serde(default)]
+    pub fleet_fault: Option<String>,
 }
 
 /// What came from another process.
@@ -138,6 +148,7 @@ pub(super) async fn readyz(State(gateway): State<Arc<Gateway>>) -> (StatusCode, 
 pub(super) async fn status(State(gateway): State<Arc<Gateway>>) -> Json<StatusView> {
     let live = &gateway.live;
     let table = live.table_arc();
+    let (fleet, now) = (gateway.fleet.as_deref(), clock::now());
     let workers = live.workers().iter().map(|worker| WorkerView {
         sessions: worker.load.sessions.load(Ordering::Relaxed),
         connections: worker.load.connections.load(Ordering::Relaxed),
@@ -148,7 +159,7 @@ pub(super) async fn status(State(gateway): State<Arc<Gateway>>) -> Json<StatusVi
         pid: std::process::id(),
         started: clock::rfc3339(live.started()),
         uptime_seconds: live.uptime().as_secs(),
-        phase: word(live.phase()).to_owned(),
+        phase: live.phase().as_str().to_owned(),
         generation: table.generation,
         digest: table.digest.to_string(),
         listeners: gateway.listeners.clone(),
@@ -157,6 +168,9 @@ pub(super) async fn status(State(gateway): State<Arc<Gateway>>) -> Json<StatusVi
         connections: live.connections(),
         taken_over: live.taken_over().as_deref().map(TakenOverView::of),
         sources: Sources::of(&gateway),
+        fleet: fleet.map(|fleet| fleet.view(now)).unwrap_or_default(),
+        fleet_age_seconds: fleet.and_then(|fleet| Some(fleet.age(now)?.as_secs())),
+        fleet_fault: fleet.and_then(|fleet| fleet.fault()),
     })
 }
 
@@ -173,13 +187,4 @@ pub(super) async fn index(State(gateway): State<Arc<Gateway>>) -> Json<Index> {
         version: VERSION,
         resources: entries.collect(),
     })
-}
-
-const fn word(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Starting => "starting",
-        Phase::Ready => "ready",
-        Phase::Leaving => "leaving",
-        Phase::Stopping => "stopping",
-    }
 }

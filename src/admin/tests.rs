@@ -92,6 +92,7 @@ async fn status_says_how_the_gateway_is() {
         "connections": 0,
         "sources": { "file": { "path": "gateway.toml", "loaded": "…", "refused": null },
                      "etcd": null },
+        "fleet": [], "fleet_age_seconds": null, "fleet_fault": null,
     });
     assert_eq!(status, expected);
 }
@@ -197,7 +198,8 @@ async fn a_session_is_shown_whole() {
     let none = json!({ "bytes": 0, "text": 0, "binary": 0, "ping": 0, "pong": 0, "close": 0 });
     let expected = json!({
         "id": id, "listener": "edge", "route": "rooms", "upstream": "chat",
-        "backend": "10.0.0.1:9000", "principal": "ann", "authenticator": null, "expires": null, "client": "192.0.2.1",
+        "backend": "10.0.0.1:9000", "principal": "ann", "authenticator": null,
+        "expires": null, "client": "192.0.2.1",
         "host": "chat.example.com", "target": "/ws/7", "request_id": "req-1",
         "subprotocol": null, "started": "1970-01-01T00:00:00.000Z", "handshake_ms": 1.5,
         "age_seconds": 60.0, "idle_seconds": 0.3, "worker": 0, "closing": false,

@@ -12,6 +12,8 @@ use crate::config::model::{Pace, Time};
 use crate::control::load::{DEFAULT_PATH, LoadOptions};
 
 #[cfg(feature = "etcd")]
+pub mod etcd;
+#[cfg(feature = "etcd")]
 pub mod register;
 
 /// An edge gateway for WebSocket services, in front of backends that you have already.
@@ -73,10 +75,12 @@ pub enum Command {
     /// Take a backend of a running gateway out, and end or move its sessions bit by bit.
     ///
     /// It gets no new sessions; those that it has leave at the pace given, or as the upstream's
-    /// `drain` says. They are moved to another backend where their route has `on_backend_loss =
-    /// "reconnect"`, else closed with 1012. The order holds over the configuration until it is taken back with
-    /// --undo or --configured. It is this gateway's alone; for all of them set `state = "draining"`
-    /// where membership comes from.
+    /// `drain` says. They are moved to another backend where their route has
+    /// `on_backend_loss = "reconnect"`, else closed with 1012.
+    ///
+    /// The order holds over the configuration until it is taken back with --undo or --configured.
+    /// It is this gateway's alone; for all of them set `state = "draining"` where membership comes
+    /// from.
     #[command(after_help = DRAIN_EXAMPLES)]
     Drain(DrainArgs),
     /// Bring sessions of a running gateway to the backends that their keys belong to now.
@@ -94,6 +98,13 @@ pub enum Command {
     #[cfg(feature = "etcd")]
     #[command(after_help = register::EXAMPLES)]
     Register(Box<register::RegisterArgs>),
+    /// Look at what gateways follow in etcd, and change it: checked and previewed first.
+    ///
+    /// A file that is put or compared holds `[[routes]]`, `[upstreams.…]` and `[authenticators.…]`
+    /// as gateway.toml does; each becomes a document of its own, and so does each backend.
+    #[cfg(feature = "etcd")]
+    #[command(after_help = etcd::EXAMPLES)]
+    Etcd(etcd::EtcdCommandArgs),
     /// Print the JSON Schema of the configuration, or the OpenAPI document of the admin API.
     Schema(SchemaArgs),
 }

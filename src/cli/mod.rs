@@ -60,6 +60,8 @@ pub fn execute(arguments: Arguments, out: &mut dyn Write, err: &mut dyn Write) -
         Command::Resolve(args) => resolve::resolve(&args, out),
         Command::Preview(args) => preview::preview(&args, out),
         #[cfg(feature = "etcd")]
+        Command::Etcd(args) => etcd::etcd(&args, out),
+        #[cfg(feature = "etcd")]
         Command::Register(args) => register::register(&args, err),
         Command::Status(args) => status::status(&args, out),
         Command::Sessions(args) => sessions::sessions(&args, out),

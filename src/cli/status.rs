@@ -10,6 +10,12 @@ use crate::admin::{Page, UpstreamSummary};
 use crate::cli::args::StatusArgs;
 use crate::cli::client::Client;
 use crate::cli::print::{columns, time, visible};
+use crate::control::fleet::NodeView;
+
+/// Letters of a digest that tell two apart.
+const DIGEST_SHOWN: usize = 12;
+/// A gateway says something every five seconds.
+const SILENT_SECONDS: u64 = 15;
 
 /// Shows the status and the upstreams.
 ///
@@ -63,7 +69,51 @@ pub fn status(args: &StatusArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     if upstreams.next.is_some() {
         writeln!(out, "… and more: GET /v1/upstreams pages through them")?;
     }
+    fleet(out, &status)?;
     Ok(0)
+}
+
+/// The other gateways, if there is an etcd that tells of them.
+fn fleet(out: &mut dyn Write, status: &StatusView) -> io::Result<()> {
+    if status.fleet.is_empty() && status.fleet_fault.is_none() {
+        return Ok(());
+    }
+    writeln!(out)?;
+    let rows = status.fleet.iter().map(|node| {
+        let revision = node.revision.map(|revision| revision.to_string());
+        vec![
+            node.node.clone(),
+            node.version.clone(),
+            node.digest.chars().take(DIGEST_SHOWN).collect(),
+            revision.unwrap_or_else(|| "-".to_owned()),
+            node.sessions.to_string(),
+            remarks(node),
+        ]
+    });
+    let head = ["GATEWAY", "VERSION", "TABLE", "REVISION", "SESSIONS", ""];
+    columns(out, &head, rows)?;
+    if let Some(fault) = &status.fleet_fault {
+        let age = status.fleet_age_seconds.map(|age| time(age as f64));
+        let age = age.map_or_else(|| "never".to_owned(), |age| format!("{age} ago"));
+        writeln!(out, "read {age}: {}", visible(fault))?;
+    }
+    Ok(())
+}
+
+/// What should be known of a gateway.
+fn remarks(node: &NodeView) -> String {
+    let silent = format!("silent for {}", time(node.silent_seconds as f64));
+    let phase = (node.phase != "ready").then_some(node.phase.as_str());
+    let remarks = [
+        node.this.then_some("this one"),
+        phase,
+        node.older.then_some("OLDER TABLE"),
+        node.differs.then_some("another table: the files differ"),
+        node.duplicate.then_some("NAME IS NOT UNIQUE"),
+        (node.silent_seconds > SILENT_SECONDS).then_some(silent.as_str()),
+    ];
+    let remarks: Vec<_> = remarks.into_iter().flatten().collect();
+    remarks.join(", ")
 }
 
 fn overview(out: &mut dyn Write, status: &StatusView) -> io::Result<()> {

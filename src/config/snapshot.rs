@@ -23,8 +23,8 @@ mod auth;
 mod operations;
 
 pub use auth::{
-    Authenticator, Authenticators, CredentialSource, JwksUrl, Jwt, JwtKeys, Method as AuthMethod,
-    RejectWith, RouteAuth,
+    ApiKeys, Authenticator, Authenticators, Basic, CertificateName, CredentialSource, Forward,
+    JwksUrl, Jwt, JwtKeys, KeyHolder, Method as AuthMethod, Mint, RejectWith, RouteAuth, SignedUrl,
 };
 pub use operations::{Admission, Drain, Rebalance, RebalanceMode, Shutdown, Tempo};
 
@@ -183,6 +183,8 @@ pub struct ListenerTls {
     /// The first is the default; the others are chosen by SNI from the names inside the
     /// certificates.
     pub certificates: Vec<CertificateFiles>,
+    /// Authorities of clients' certificates, and whether clients must show one.
+    pub clients: Option<(PathBuf, bool)>,
     /// Oldest version accepted. Default 1.2.
     pub minimum: TlsVersion,
 }

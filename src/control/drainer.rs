@@ -330,13 +330,7 @@ impl State {
         let (upstream, backend) = (place.0.clone(), place.1.clone());
         let ordered = self.orders.contains_key(&place);
         match self.drains.get_mut(&place) {
-            Some(drain) if wanted => {
-                // What an operator chose for this drain outlives the configuration.
-                if !ordered && drain.by != By::Operator && drain.profile != profile {
-                    drain.profile = profile;
-                    drain.plan.set_profile(profile, now);
-                }
-            }
+            Some(drain) if wanted => drain.follow(profile, ordered, now),
             Some(_) => {
                 self.drains.remove(&place);
                 tracing::info!(%upstream, %backend, "drain stopped");
@@ -360,6 +354,15 @@ impl Drain {
             started: clock::wall(),
             told_done: false,
             looked: None,
+        }
+    }
+
+    /// Goes on as the configuration says now; what an operator chose for it outlives that.
+    fn follow(&mut self, profile: Profile, ordered: bool, now: Millis) {
+        let chosen = ordered || self.by == By::Operator;
+        if !chosen && self.profile != profile {
+            self.profile = profile;
+            self.plan.set_profile(profile, now);
         }
     }
 

@@ -112,6 +112,17 @@ impl Carrier {
         self.socket().local_addr()
     }
 
+    /// The client's certificate (DER), where it was asked for one and has shown it.
+    pub fn peer_certificate(&self) -> Option<&[u8]> {
+        match self {
+            Self::TlsServer(tls) => {
+                let chain = tls.get_ref().1.peer_certificates()?;
+                chain.first().map(AsRef::as_ref)
+            }
+            _ => None,
+        }
+    }
+
     /// The name that a client asked for in its TLS handshake (SNI).
     pub fn server_name(&self) -> Option<&str> {
         match self {

@@ -10,14 +10,15 @@ use http::{HeaderMap, HeaderValue};
 
 use crate::base::clock;
 use crate::config::expression::Operand;
-use crate::config::snapshot::{AuthMethod, CredentialSource};
+use crate::config::snapshot::{AuthMethod, Basic, CredentialSource, Forward};
 use crate::core::auth::{
     Authenticator, Claims, CredentialFault, Denial, FetchedKeys, Principal, Values, first_unmet,
-    header_text,
+    header_text, user_and_password,
 };
 use crate::core::http::{forwarded, query};
-use crate::core::routing::{Route, credential};
+use crate::core::routing::{self, Route, credential};
 use crate::core::wire::handshake::{self, Kind};
+use crate::proxy::forward::{ForwardError, Told};
 use crate::proxy::pipeline::{Exchange, Plan};
 use crate::proxy::refusal::Refusal;
 
@@ -35,6 +36,12 @@ pub(super) enum NotJudged {
     /// The issuer has not been reached since the start.
     #[error("authenticator `{0}` has no keys yet")]
     NoKeys(String),
+    /// Too many passwords wait to be verified.
+    #[error("too many passwords are being verified")]
+    TooMany,
+    /// The service that decides does not.
+    #[error("authenticator `{0}`")]
+    Forward(String, #[source] ForwardError),
 }
 
 impl Exchange {
@@ -54,7 +61,10 @@ impl Exchange {
             return Ok(kind);
         }
         let websocket = matches!(kind, Kind::WebSocket(_));
-        plan.principal = self.identify(&route, head, websocket).await?.map(Arc::new);
+        plan.principal = self
+            .identify(&route.authenticators, head, websocket)
+            .await?
+            .map(Arc::new);
         authorize(&route, plan, head.uri.query())?;
         for authenticator in &route.authenticators {
             if authenticator.config.strip {
@@ -69,35 +79,34 @@ impl Exchange {
         })
     }
 
-    async fn identify(
+    /// Who it is, as the first of `authenticators` says whose credential is there.
+    ///
+    /// # Errors
+    /// When that one does not let them in, or there is none.
+    pub(super) async fn identify(
         &self,
-        route: &Route,
+        authenticators: &[Arc<Authenticator>],
         head: &Parts,
         websocket: bool,
     ) -> Result<Option<Principal>, Refusal> {
         let request = self.request(head, websocket);
-        for authenticator in &route.authenticators {
+        for authenticator in authenticators {
             let counted = |outcome| self.connection.worker.authenticated(authenticator, outcome);
             if matches!(authenticator.config.method, AuthMethod::Anonymous) {
                 counted("anonymous");
                 return Ok(None);
             }
-            let scheme = authenticator.scheme();
-            let Some(found) = credential::find(&authenticator.config, scheme, &request) else {
+            let Some(judged) = self.ask(authenticator, &request, head).await? else {
                 continue;
             };
-            let judged = match found {
-                Ok(text) => self.judge(authenticator, &text).await?,
-                Err(fault) => Err(Denial::Credential(fault)),
-            };
-            return match judged {
+            return match judged.and_then(|principal| self.unless_revoked(principal)) {
                 Ok(principal) => {
                     counted("ok");
                     Ok(Some(principal))
                 }
                 Err(Denial::Credential(fault)) => {
                     counted(fault.as_str());
-                    Err(unauthenticated(route, fault))
+                    Err(unauthenticated(authenticators, fault))
                 }
                 Err(Denial::Insufficient(what)) => {
                     counted("insufficient");
@@ -105,19 +114,108 @@ impl Exchange {
                 }
             };
         }
-        if let Some(last) = route.authenticators.last() {
+        if let Some(last) = authenticators.last() {
             let missing = CredentialFault::Missing.as_str();
             self.connection.worker.authenticated(last, missing);
         }
-        Err(unauthenticated(route, CredentialFault::Missing))
+        Err(unauthenticated(authenticators, CredentialFault::Missing))
+    }
+
+    /// What one authenticator says; nothing where its credential is not there.
+    async fn ask(
+        &self,
+        authenticator: &Arc<Authenticator>,
+        request: &routing::Request<'_>,
+        head: &Parts,
+    ) -> Result<Option<Result<Principal, Denial>>, Refusal> {
+        match &authenticator.config.method {
+            AuthMethod::Mtls(_) => {
+                let certificate = self.connection.certificate.as_deref();
+                let judged =
+                    certificate.map(|der| authenticator.judge_certificate(der, clock::wall()));
+                return Ok(judged);
+            }
+            AuthMethod::Forward(forward) => {
+                let mut shown = forward.request_headers.iter();
+                if !shown.any(|name| head.headers.contains_key(name)) {
+                    return Ok(None);
+                }
+                return self.forward(authenticator, forward, head).await.map(Some);
+            }
+            _ => {}
+        }
+        let scheme = authenticator.scheme();
+        let Some(found) = credential::find(&authenticator.config, scheme, request) else {
+            return Ok(None);
+        };
+        Ok(Some(match (found, &authenticator.config.method) {
+            (Err(fault), _) => Err(Denial::Credential(fault)),
+            (Ok(text), AuthMethod::Basic(basic)) => {
+                self.password(authenticator, basic, &text).await?
+            }
+            (Ok(text), _) => self.judge(authenticator, &text, head).await?,
+        }))
+    }
+
+    async fn password(
+        &self,
+        authenticator: &Authenticator,
+        basic: &Basic,
+        text: &str,
+    ) -> Result<Result<Principal, Denial>, Refusal> {
+        let (user, password) = match user_and_password(text) {
+            Ok(pair) => pair,
+            Err(fault) => return Ok(Err(fault.into())),
+        };
+        let passwords = &self.connection.worker.shared.judges.passwords;
+        match passwords.verify(basic.users.get(&user), password).await {
+            Some(true) => Ok(Ok(authenticator.named(&user))),
+            Some(false) => Ok(Err(CredentialFault::Unknown.into())),
+            None => Err(Refusal::NotJudged(NotJudged::TooMany)),
+        }
+    }
+
+    async fn forward(
+        &self,
+        authenticator: &Authenticator,
+        forward: &Forward,
+        head: &Parts,
+    ) -> Result<Result<Principal, Denial>, Refusal> {
+        let told = Told {
+            method: head.method.as_str(),
+            scheme: if self.connection.tls { "https" } else { "http" },
+            host: &self.host,
+            path: head.uri.path(),
+            target: head
+                .uri
+                .path_and_query()
+                .map_or("/", |target| target.as_str()),
+            client: self.client.to_string(),
+            request_id: &self.request_id,
+            headers: &head.headers,
+        };
+        let services = &self.connection.worker.shared.judges.services;
+        let name = || authenticator.config.name.to_string();
+        let asked = services.ask(authenticator, forward, &told).await;
+        asked.map_err(|error| Refusal::NotJudged(NotJudged::Forward(name(), error)))
+    }
+
+    fn unless_revoked(&self, principal: Principal) -> Result<Principal, Denial> {
+        let right = principal.right(Duration::ZERO);
+        let revocations = &self.connection.worker.live().revocations;
+        if revocations.refuse(&right, clock::wall()) {
+            return Err(CredentialFault::Revoked.into());
+        }
+        Ok(principal)
     }
 
     async fn judge(
         &self,
         authenticator: &Arc<Authenticator>,
         text: &str,
+        head: &Parts,
     ) -> Result<Result<Principal, Denial>, Refusal> {
-        let judged = authenticator.judge(text, clock::wall());
+        let judged = authenticator.judge(text, head.uri.path(), clock::wall());
         let Some(keys) = authenticator.fetched().filter(|_| is_unknown_key(&judged)) else {
             return Ok(judged);
         };
@@ -148,7 +246,7 @@ impl Exchange {
         let waited = tokio::time::timeout(KEYS_WAIT, async {
             loop {
                 read.changed().await.ok()?;
-                let judged = authenticator.judge(text, clock::wall());
+                let judged = authenticator.judge(text, "", clock::wall());
                 if !is_unknown_key(&judged) {
                     return Some(judged);
                 }
@@ -163,9 +261,10 @@ fn is_unknown_key(judged: &Result<Principal, Denial>) -> bool {
     judged.as_ref().err() == Some(&unknown)
 }
 
-fn unauthenticated(route: &Route, fault: CredentialFault) -> Refusal {
-    let challenges = route.authenticators.iter();
-    let challenges = challenges.filter_map(|one| one.challenge(Some(fault)));
+fn unauthenticated(authenticators: &[Arc<Authenticator>], fault: CredentialFault) -> Refusal {
+    let challenges = authenticators
+        .iter()
+        .filter_map(|one| one.challenge(Some(fault)));
     let mut challenges: Vec<_> = challenges
         .filter_map(|text| HeaderValue::from_str(&text).ok())
         .collect();
@@ -236,6 +335,13 @@ pub(super) fn tell_backend(plan: &Plan, fields: &mut HeaderMap) {
     for (name, _) in told {
         forwarded::remove_alike(fields, name);
     }
+    for authenticator in &plan.route.authenticators {
+        if let AuthMethod::Forward(forward) = &authenticator.config.method {
+            for name in &forward.response_headers {
+                forwarded::remove_alike(fields, name);
+            }
+        }
+    }
     let Some(principal) = &plan.principal else {
         return;
     };
@@ -248,7 +354,6 @@ pub(super) fn tell_backend(plan: &Plan, fields: &mut HeaderMap) {
         }
     }
     for (name, value) in &principal.headers {
-        forwarded::remove_alike(fields, name);
-        fields.insert(name, value.clone());
+        fields.append(name, value.clone());
     }
 }

@@ -51,6 +51,8 @@ pub(super) struct Connection {
     /// The gateway's end, likewise.
     pub(super) local: Option<SocketAddr>,
     pub(super) tls: bool,
+    /// The client's certificate (DER), which the handshake has verified.
+    pub(super) certificate: Option<Box<[u8]>>,
     guard: RefCell<RequestGuard>,
     /// Requests that hyper has handed over.
     requests: Cell<u64>,
@@ -88,6 +90,7 @@ pub(super) async fn serve(
         client,
         local,
         tls,
+        certificate: carrier.peer_certificate().map(Into::into),
         guard: RefCell::default(),
         requests: Cell::new(0),
         upgrading: Cell::new(false),

@@ -22,6 +22,7 @@ use crate::io::relay::Scratch;
 use crate::io::tls::client::BackendTls;
 use crate::live::{Live, WorkerLoad};
 use crate::proxy::guard::SessionPermits;
+use crate::proxy::judges::Judges;
 use crate::proxy::pool::Pool;
 use crate::proxy::sessions::Sessions;
 use crate::telemetry::metrics::{AuthMetrics, ListenerMetrics, Metrics, NodeMetrics, RouteMetrics};
@@ -49,6 +50,8 @@ pub struct Shared {
     pub records: Records,
     /// TLS to backends.
     pub backend_tls: Arc<BackendTls>,
+    /// What judges passwords, and asks services.
+    pub judges: Arc<Judges>,
     /// All numbers.
     pub metrics: Arc<Metrics>,
     /// What is counted for the node.

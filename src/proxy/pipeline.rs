@@ -108,6 +108,16 @@ async fn road(
         Kind::Refused(fault) => return Err(nowhere(Refusal::Upgrade(fault))),
         kind => kind,
     };
+    let endpoint = exchange
+        .connection
+        .worker
+        .live()
+        .table()
+        .endpoint(head.uri.path())
+        .cloned();
+    if let Some(endpoint) = endpoint {
+        return exchange.at_endpoint(endpoint, &head).await.map_err(nowhere);
+    }
     let mut plan = match exchange
         .route(&head, matches!(kind, Kind::WebSocket(_)))
         .map_err(nowhere)?

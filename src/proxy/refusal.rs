@@ -62,6 +62,12 @@ pub(super) enum Refusal {
     /// What would say who it is does not answer.
     #[error("who this is cannot be found out at the moment")]
     NotJudged(#[source] NotJudged),
+    /// A path of the gateway's own, asked in another way.
+    #[error("this path takes a POST")]
+    NotPost,
+    /// Nothing to renew.
+    #[error("there is no such live session of yours on this gateway")]
+    NoSession,
     /// No route takes it.
     #[error("no route takes this request")]
     NoRoute,
@@ -155,7 +161,7 @@ impl Refusal {
                 StatusCode::BAD_REQUEST
             }
             Self::Upgrade(fault) => fault.status(),
-            Self::Connect => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Connect | Self::NotPost => StatusCode::METHOD_NOT_ALLOWED,
             Self::Origin(_) | Self::Address | Self::Forbidden(_) => StatusCode::FORBIDDEN,
             // What is short here is not this client's doing.
             Self::Quota(Quota::SessionsOfRoute) | Self::Overloaded(_) => {
@@ -163,7 +169,7 @@ impl Refusal {
             }
             Self::Quota(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Unauthenticated { .. } => StatusCode::UNAUTHORIZED,
-            Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::NoRoute | Self::NoSession => StatusCode::NOT_FOUND,
             Self::Stopping | Self::Ramp(_) | Self::NoBackend(_) | Self::NotJudged(_) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
@@ -190,6 +196,8 @@ impl Refusal {
             Self::Unauthenticated { .. } => "unauthenticated",
             Self::Forbidden(_) => "forbidden",
             Self::NotJudged(_) => "not_judged",
+            Self::NotPost => "not_post",
+            Self::NoSession => "no_session",
             Self::NoRoute => "no_route",
             Self::Stopping => "stopping",
             Self::Ramp(_) => "admission_ramp",

@@ -15,6 +15,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::base::clock;
+use crate::base::right::Right;
 use crate::base::session_id::SessionId;
 use crate::base::traffic::Traffic;
 use crate::core::health::Outcome;
@@ -29,6 +30,7 @@ use crate::live::{
 use crate::proxy::context::{ConnectionSeat, TICK, Worker};
 use crate::proxy::place::BackendSeat;
 use crate::proxy::reconnect::{NotResumed, Reached, Resume, Resumption};
+use crate::proxy::rights;
 use crate::telemetry::metrics::{Direction, RouteMetrics};
 
 /// All of a worker's.
@@ -109,6 +111,12 @@ fn enter(worker: &Rc<Worker>, session: Rc<Session>) {
         .live
         .borrow_mut()
         .insert(session.id, Rc::clone(&session));
+    // A right that was taken away while the handshake went on.
+    let right = session.facts().right.clone();
+    let revocations = &worker.live().revocations;
+    if right.is_some_and(|right| revocations.refuse(&right, clock::wall())) {
+        session.close(&rights::revoked(), worker.tick());
+    }
     let run = Run {
         worker: Rc::clone(worker),
         session,
@@ -303,6 +311,27 @@ impl Session {
         self.relay.borrow_mut().attach(carrier, early, now);
     }
 
+    /// What is known of it.
+    pub(super) fn facts(&self) -> Arc<Facts> {
+        Arc::clone(&self.facts.borrow())
+    }
+
+    /// Begins its end; answers whether this did.
+    pub(super) fn close(&self, order: &CloseOrder, now: Tick) -> bool {
+        self.relay.borrow_mut().close(order, now)
+    }
+
+    /// Gives it another right, which ends at this tick; not where its end has begun.
+    pub(super) fn set_right(&self, right: Arc<Right>, ends_at: Option<Tick>) -> bool {
+        let mut relay = self.relay.borrow_mut();
+        if relay.closing() {
+            return false;
+        }
+        relay.set_expiry(ends_at);
+        Arc::make_mut(&mut self.facts.borrow_mut()).right = Some(right);
+        true
+    }
+
     /// Whether its key is placed on another backend now.
     fn has_another_home(&self, worker: &Worker) -> bool {
         let Some(key) = &self.key else { return false };
@@ -382,7 +411,7 @@ impl Sessions {
     }
 
     /// Makes sure that the wheel brings a session up no later than it is due.
-    fn arm(&self, session: &Session) {
+    pub(super) fn arm(&self, session: &Session) {
         let due = session.relay.borrow().due();
         if let Some(due) = due.filter(|due| *due < session.armed.get()) {
             session
@@ -429,7 +458,7 @@ impl Sessions {
             .collect()
     }
 
-    fn taken(&self, query: &SessionQuery) -> Vec<Rc<Session>> {
+    pub(super) fn taken(&self, query: &SessionQuery) -> Vec<Rc<Session>> {
         let live = self.live.borrow();
         if let Some(id) = query.id {
             return live

@@ -149,6 +149,16 @@ impl Worker {
             } => {
                 let _ = answer.send(self.sessions.close(&query, &order, self.tick()));
             }
+            WorkerCommand::Renew {
+                query,
+                renewal,
+                answer,
+            } => {
+                let _ = answer.send(self.sessions.renew(&query, &renewal, self.tick()));
+            }
+            WorkerCommand::Revoke { revocation, answer } => {
+                let _ = answer.send(self.sessions.revoke(&revocation, self.tick()));
+            }
             WorkerCommand::Briefs { query, answer } => {
                 let _ = answer.send(self.sessions.briefs(self, &query));
             }

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use tokio::net::TcpSocket;
 use tokio_tungstenite::tungstenite::Message;
 
+use crate::support::etcd::Etcd;
 use crate::support::peers::{Language, python, run_client};
 use crate::support::{Client, Gateway};
 
@@ -93,6 +94,40 @@ async fn socket_io_clients_upgrade_at_the_instance_that_knows_them() {
     let said = run_client(Language::Node, "say", vec![url, "16".to_owned()]).await;
     let instances = said["passed"].as_array().unwrap();
     assert_eq!(instances.len(), 2, "only {instances:?} had clients");
+}
+
+#[tokio::test]
+async fn the_etcd_example_finds_the_backend_that_registers() {
+    let etcd = Etcd::start().await;
+    let sessile = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sessile"));
+        command.args(arguments).args(["--etcd", &etcd.url()]);
+        command.stdin(Stdio::null());
+        command
+    };
+    let documents = example("etcd/documents.toml");
+    let put = ["etcd", "put", documents.to_str().unwrap(), "--yes"];
+    let output = sessile(&put).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+
+    let backend = Example::rust("echo", &["127.0.0.1:0"]);
+    let address = backend.address.to_string();
+    let register = ["register", "--upstream", "echo", "--address", &address];
+    let mut register = sessile(&register).stderr(Stdio::null()).spawn().unwrap();
+    let text = read("etcd/gateway.toml");
+    assert!(text.starts_with("# cargo run -- run --config examples/etcd/gateway.toml\n"));
+    let text = replaced(&text, CLIENTS, ([127, 0, 0, 1], 0).into());
+    let text = text.replace("http://127.0.0.1:2379", &etcd.url());
+    let gateway = Gateway::start(&text).await;
+    gateway
+        .wait_for_health("echo", backend.address, "healthy")
+        .await;
+    let mut client = Client::connect(gateway.address(), "/ws/lobby").await;
+    client.send("grüße").await;
+    assert_eq!(client.receive_text().await, "grüße");
+    client.close().await;
+    register.kill().unwrap();
+    register.wait().unwrap();
 }
 
 /// A backend in a process of its own, ended when it is dropped.

@@ -42,6 +42,12 @@ async fn a_preview_says_what_then_moves_and_changes_nothing() {
     let addresses: Vec<_> = backends.iter().map(|backend| backend.address).collect();
     let gateway = Gateway::start(&config::echo(&addresses[..4], "", "")).await;
     let mut client = Client::connect(gateway.address(), "/?k=1").await;
+    let mut others = Vec::new();
+    for key in 2..40 {
+        others.push(Client::connect(gateway.address(), &format!("/?k={key}")).await);
+    }
+    // Without a key nothing decides where it would come again.
+    others.push(Client::connect(gateway.address(), "/").await);
     let status = gateway.get("/v1/status");
     // One comes, one leaves.
     let next = config::echo(&addresses[1..], "", "");
@@ -52,7 +58,8 @@ async fn a_preview_says_what_then_moves_and_changes_nothing() {
     assert_eq!(said["swaps"], true);
     assert_eq!(said["digest"], status["digest"]);
     assert_eq!(said["upstreams"]["changed"], json!(["echo"]));
-    assert_eq!(said["sessions"]["live"], 1);
+    assert_eq!(said["sessions"]["live"], 40);
+    assert_eq!(said["sessions"]["keyed"], 39);
     assert_eq!(said["sessions"]["ended"], 0);
 
     let were = owners(&gateway);
@@ -62,6 +69,14 @@ async fn a_preview_says_what_then_moves_and_changes_nothing() {
     let are = owners(&gateway);
     let moved = were.iter().zip(&are).filter(|(one, other)| one != other);
     let moved = moved.count() as f64 / f64::from(ASKED);
+    let of_live = (1..40).filter(|key| were[*key] != are[*key]).count();
+    assert_eq!(said["sessions"]["moved"], of_live, "{said}");
+    let share = of_live as f64 * 100.0 / 39.0;
+    let summary = format!("this moves {share:.1} % of the live sessions' keys; 0 sessions end");
+    assert!(
+        said["summary"].as_str().unwrap().starts_with(&summary),
+        "{said}"
+    );
     let move_ = &said["moves"][0];
     assert_eq!(move_["upstream"], "echo");
     assert!(

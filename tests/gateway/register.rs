@@ -11,8 +11,9 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::support::etcd::Etcd;
+use crate::support::etcd_world::{follow, has_members, seed};
 use crate::support::gateway::signal_process;
-use crate::support::{Backend, DEADLINE, eventually};
+use crate::support::{Backend, Client, DEADLINE, eventually};
 
 /// `sessile register`, killed when it is dropped.
 pub struct Register {
@@ -301,4 +302,41 @@ async fn wrong_arguments_are_refused() {
         assert_eq!(register.wait().await.code(), Some(2), "{}", register.log());
         register.says(said).await;
     }
+}
+
+#[tokio::test]
+async fn i1_a_registered_backend_gets_its_share_and_leaves_without_ending_a_session_early() {
+    let etcd = Etcd::start().await;
+    let (one, two) = (Backend::echo().await, Backend::echo().await);
+    seed(&etcd, &[&one]).await;
+    let gateway = follow(&etcd).await;
+    has_members(&gateway, &[&one]).await;
+    let mut register = Register::start(&etcd, &two.address.to_string(), &["--drain", "10m"]);
+    has_members(&gateway, &[&one, &two]).await;
+    let mut clients = Vec::new();
+    for key in 0..60 {
+        clients.push(Client::connect(gateway.address(), &format!("/?k={key}")).await);
+    }
+    let mut there = 0;
+    for client in &mut clients {
+        there += usize::from(client.backend().await == two.address);
+    }
+    assert!((10..=50).contains(&there), "{there} of 60");
+
+    register.signal(Signal::TERM);
+    eventually("it drains at the gateway", async || {
+        gateway.backend("echo", two.address)["state"] == "draining"
+    })
+    .await;
+    for key in 0..60 {
+        let mut client = Client::connect(gateway.address(), &format!("/?k={key}")).await;
+        assert_eq!(client.backend().await, one.address, "it gets no new ones");
+        client.close().await;
+    }
+    for client in &mut clients {
+        client.echo("still here").await;
+    }
+    register.signal(Signal::TERM);
+    assert_eq!(register.wait().await.code(), Some(0), "{}", register.log());
+    has_members(&gateway, &[&one]).await;
 }

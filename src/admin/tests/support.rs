@@ -127,6 +127,7 @@ pub(crate) fn fixture(configuration: Configuration, workers: Vec<Vec<SessionView
             addresses: vec!["127.0.0.1:43211".to_owned()],
         }],
         supervisor: Supervisor::new(live, configuration, loaded, tls, node),
+        fleet: None,
         etcd: None,
     };
     Fixture {
@@ -210,6 +211,9 @@ async fn work(
                     told.lock().expect("not poisoned").closes.push(order);
                 }
                 let _ = answer.send(closed);
+            }
+            WorkerCommand::Renew { answer, .. } | WorkerCommand::Revoke { answer, .. } => {
+                let _ = answer.send(0);
             }
             WorkerCommand::Briefs { answer, .. } => {
                 let _ = answer.send(Vec::new());

@@ -5,15 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use etcd_client::{Certificate, Client, ConnectOptions, Identity, TlsOptions};
 
+use crate::base::secret::Secret;
 use crate::cli::args::register::EtcdArgs;
-use crate::control::etcd::hold::{Connect, said};
+use crate::config::snapshot::{CertificateFiles, Etcd, EtcdTls};
+use crate::control::etcd::connect::{Endpoints, connector};
+use crate::control::etcd::hold::Connect;
+use crate::control::load;
 
 /// What keys begin with if nobody says otherwise.
 const PREFIX: &str = "/sessile";
-/// For one connection.
-const CONNECT_MAX: Duration = Duration::from_secs(5);
 
 /// An etcd that can be connected to.
 #[derive(Clone)]
@@ -21,51 +22,70 @@ pub(in crate::cli) struct Access {
     pub(in crate::cli) endpoints: Vec<String>,
     /// Without a slash at the end.
     pub(in crate::cli) prefix: String,
-    options: ConnectOptions,
+    turns: Arc<Endpoints>,
 }
 
 impl Access {
     /// By the arguments, or else by the configuration file.
     pub(in crate::cli) fn new(args: &EtcdArgs) -> anyhow::Result<Self> {
-        if args.endpoints.is_empty() {
-            bail!("which etcd? Write --etcd http://127.0.0.1:2379");
-        }
-        let mut options = ConnectOptions::new().with_connect_timeout(CONNECT_MAX);
-        if let (Some(user), Some(path)) = (&args.user, &args.password_file) {
-            options = options.with_user(user, read(path)?.trim());
-        }
-        if args.endpoints.iter().any(|url| url.starts_with("https:")) {
-            let mut tls = TlsOptions::new().with_enabled_roots();
-            if let Some(path) = &args.ca {
-                tls = tls.ca_certificate(Certificate::from_pem(read(path)?));
-            }
-            if let (Some(cert), Some(key)) = (&args.cert, &args.key) {
-                tls = tls.identity(Identity::from_pem(read(cert)?, read(key)?));
-            }
-            options = options.with_tls(tls);
-        }
-        let prefix = args.prefix.as_deref().unwrap_or(PREFIX);
+        let settings = if args.endpoints.is_empty() {
+            configured(args)?
+        } else {
+            given(args)?
+        };
+        let prefix = args.prefix.as_deref().unwrap_or(&settings.prefix);
         Ok(Self {
-            endpoints: args.endpoints.clone(),
+            endpoints: settings.endpoints.clone(),
             prefix: prefix.trim_end_matches('/').to_owned(),
-            options,
+            turns: Arc::new(Endpoints::new(settings, 0)),
         })
     }
 
     /// For whoever connects again and again.
     pub(in crate::cli) fn connect(&self) -> Connect {
-        let access = self.clone();
-        Arc::new(move || {
-            let access = access.clone();
-            Box::pin(async move {
-                Client::connect(&access.endpoints, Some(access.options))
-                    .await
-                    .map_err(|error| said(&error))
-            })
-        })
+        connector(Arc::clone(&self.turns))
     }
 }
 
-fn read(path: &std::path::Path) -> anyhow::Result<String> {
-    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+fn configured(args: &EtcdArgs) -> anyhow::Result<Etcd> {
+    let path = args.config.config.display();
+    let help = "write --etcd http://127.0.0.1:2379";
+    match load::load(&args.config.options()) {
+        Ok(loaded) => match loaded.snapshot.sources.etcd {
+            Some(etcd) => Ok(etcd),
+            None => bail!("which etcd? {path} has no [sources.etcd]; {help}"),
+        },
+        Err(_) if !args.config.config.exists() => bail!("which etcd? There is no {path}; {help}"),
+        Err(faults) => bail!("which etcd? {path} has faults; {help}\n\n{faults}"),
+    }
+}
+
+fn given(args: &EtcdArgs) -> anyhow::Result<Etcd> {
+    let user = match (&args.user, &args.password_file) {
+        (Some(user), Some(path)) => {
+            let password = fs::read_to_string(path)
+                .with_context(|| format!("cannot read {}", path.display()))?;
+            Some((user.clone(), Secret::new(password.trim())))
+        }
+        _ => None,
+    };
+    let identity = args.cert.clone().zip(args.key.clone());
+    let url = |text: &String| match text.contains("://") {
+        true => text.trim_end_matches('/').to_owned(),
+        false => format!("http://{text}"),
+    };
+    Ok(Etcd {
+        endpoints: args.endpoints.iter().map(url).collect(),
+        prefix: PREFIX.into(),
+        user,
+        tls: EtcdTls {
+            ca: args.ca.clone(),
+            identity: identity.map(|(cert, key)| CertificateFiles { cert, key }),
+            server_name: None,
+        },
+        dial: Duration::from_secs(2),
+        answer: Duration::from_secs(5),
+        silence: Duration::from_secs(10),
+        stale_grace: Duration::from_secs(600),
+    })
 }

@@ -71,6 +71,11 @@ pub struct ListenerTls {
     /// Required. The first is the default; the others are chosen by SNI from the names inside the
     /// certificates.
     pub certificates: Vec<Certificate>,
+    /// PEM file with the authorities of clients' certificates, which clients are then asked for;
+    /// the authenticator `mtls` reads them. A change needs a restart.
+    pub client_ca: Option<String>,
+    /// `required`: who shows no certificate gets no connection. `optional`: routes decide.
+    pub client_certificates: ClientCertificates,
     /// Oldest version accepted: `"1.2"` or `"1.3"`.
     pub minimum: String,
 }
@@ -79,9 +84,22 @@ impl Default for ListenerTls {
     fn default() -> Self {
         Self {
             certificates: Vec::new(),
+            client_ca: None,
+            client_certificates: ClientCertificates::Required,
             minimum: "1.2".to_owned(),
         }
     }
+}
+
+/// Whether clients must show a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum ClientCertificates {
+    /// No connection without one.
+    Required,
+    /// Routes decide.
+    Optional,
 }
 
 /// A certificate chain and its key, read again when the files change.

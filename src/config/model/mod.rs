@@ -23,7 +23,8 @@ mod value;
 pub use auth::{ApiKey, Authenticator, AuthenticatorType, Expiry, RejectWith};
 pub use limits::{AddressPrefix, NetworksFile, RouteLimits};
 pub use listener::{
-    Certificate, Listener, ListenerLimits, ListenerTimeouts, ListenerTls, PeersFrom,
+    Certificate, ClientCertificates, Listener, ListenerLimits, ListenerTimeouts, ListenerTls,
+    PeersFrom,
 };
 pub use node::{AccessFile, Admin, Log, LogFormat, Node};
 pub use operations::{Admission, Drain, OnMemberRemoval, Pace, Rebalance, RebalanceMode, Shutdown};
@@ -86,6 +87,12 @@ impl Model {
     pub fn json_schema() -> Value {
         schemars::schema_for!(Self).to_value()
     }
+}
+
+/// The same with what its keys call a secret masked (I11).
+pub fn masked(mut value: Value) -> Value {
+    mask(&mut value, false);
+    value
 }
 
 /// Masks what stands under a key that names a secret: beside the secrets that the model knows, a

@@ -51,6 +51,9 @@ pub struct Route {
     /// How a WebSocket is refused: `status` with an HTTP status, which scripts in browsers cannot
     /// see; `close` accepts it, then closes it with code and reason.
     pub reject_with: RejectWith,
+    /// A path at which the gateway itself extends sessions of this route: a `POST` of it with a new
+    /// credential, and `?session=ID` for one session instead of all of the same subject.
+    pub renew: Option<String>,
     /// What happens when the right to a session ends: it is closed with 3000.
     pub expiry: Expiry,
     /// Pages that may open sessions, by their `Origin`: `https://chat.example.com`,
@@ -115,6 +118,7 @@ impl Default for Route {
             authorize: Vec::new(),
             claim_headers: BTreeMap::new(),
             reject_with: RejectWith::default(),
+            renew: None,
             expiry: Expiry::default(),
             origins: Vec::new(),
             origin_required: false,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::HeaderName;
 
 use crate::base::names::AuthenticatorName;
+use crate::base::secret::Secret;
 use crate::config::expression::{ClaimPath, Expression};
 use crate::config::key_set::{Algorithm, KeySet};
 
@@ -25,6 +26,14 @@ pub struct Authenticator {
 }
 
 impl Authenticator {
+    /// How the gateway itself gives its credentials, if it does.
+    pub fn mint(&self) -> Option<&Mint> {
+        match &self.method {
+            Method::SignedUrl(signed) => signed.mint.as_ref(),
+            _ => None,
+        }
+    }
+
     /// Names of the query's parameters that hold its credential.
     pub fn query_names(&self) -> impl Iterator<Item = &str> {
         self.from.iter().filter_map(|source| match source {
@@ -52,8 +61,102 @@ pub enum CredentialSource {
 pub enum Method {
     /// A signed token.
     Jwt(Box<Jwt>),
+    /// A long-lived key.
+    ApiKey(ApiKeys),
+    /// A name and a password.
+    Basic(Basic),
+    /// A client certificate.
+    Mtls(Option<CertificateName>),
+    /// A ticket in the URL.
+    SignedUrl(Box<SignedUrl>),
+    /// An HTTP service decides.
+    Forward(Box<Forward>),
     /// Takes who brings no credential.
     Anonymous,
+}
+
+/// `type = "api_key"`: by the key's SHA-256.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ApiKeys(pub BTreeMap<[u8; 32], KeyHolder>);
+
+/// Who has a key.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeyHolder {
+    /// Who it is.
+    pub subject: String,
+    /// Further claims.
+    pub claims: BTreeMap<String, String>,
+}
+
+/// `type = "basic"`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Basic {
+    /// Hashes of passwords by name.
+    pub users: BTreeMap<String, Secret>,
+    /// What browsers show when they ask.
+    pub realm: String,
+}
+
+/// A name of a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CertificateName {
+    /// The common name.
+    Cn,
+    /// The first DNS name.
+    Dns,
+    /// The first mail address.
+    Email,
+    /// The first URI.
+    Uri,
+}
+
+/// `type = "signed_url"`
+#[derive(Clone, Debug, PartialEq)]
+pub struct SignedUrl {
+    /// Key of the tickets.
+    pub secret: Secret,
+    /// Parameter of the query.
+    pub parameter: String,
+    /// How far clocks may be apart.
+    pub leeway: Duration,
+    /// Bytes of a ticket at most.
+    pub bytes_max: usize,
+    /// Used tickets remembered.
+    pub used_max: usize,
+    /// Where the gateway itself gives tickets.
+    pub mint: Option<Mint>,
+}
+
+/// Tickets that the gateway gives.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mint {
+    /// Where it is asked for one.
+    pub path: String,
+    /// Who may have one; they exist.
+    pub authenticate: Vec<AuthenticatorName>,
+    /// How long one is good for.
+    pub ttl: Duration,
+}
+
+/// `type = "forward"`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Forward {
+    /// Who is asked.
+    pub url: String,
+    /// PEM roots; default the system's.
+    pub ca: Option<PathBuf>,
+    /// For one question.
+    pub timeout: Duration,
+    /// Headers that the service is shown.
+    pub request_headers: Vec<HeaderName>,
+    /// Headers of the answer that the backend is shown.
+    pub response_headers: Vec<HeaderName>,
+    /// The header of the answer that says who it is.
+    pub subject_header: HeaderName,
+    /// How long an answer is good for.
+    pub cache: Duration,
+    /// Answers kept.
+    pub cache_max: usize,
 }
 
 /// `type = "jwt"`
@@ -112,6 +215,8 @@ pub struct RouteAuth {
     pub claim_headers: Vec<(HeaderName, ClaimPath)>,
     /// How a WebSocket is refused.
     pub reject_with: RejectWith,
+    /// Where a client extends its session's right.
+    pub renew: Option<String>,
     /// How long a session outlives its credential. Default 5 s.
     pub expiry_leeway: Duration,
 }

@@ -18,8 +18,9 @@ use crate::config::snapshot::{
     AuthMethod, Authenticator, CredentialSource, JwksUrl, Jwt, JwtKeys, RejectWith, RouteAuth,
 };
 use crate::config::validate::edits::{self, free_header};
+use crate::config::validate::methods;
 use crate::config::validate::node::secret_text;
-use crate::config::validate::route::is_token;
+use crate::config::validate::route::{is_target, is_token};
 use crate::config::validate::scope::{Scope, all};
 
 const LEEWAY: Time = Time::seconds(5);
@@ -33,6 +34,7 @@ pub(super) fn authenticator(
     at: &Scope<'_>,
     name: &str,
     model: &model::Authenticator,
+    known: &BTreeMap<String, model::Authenticator>,
 ) -> Option<Authenticator> {
     let name = at.name(name, Part::Key);
     let kind = *at.required("type", &model.kind, "type = \"jwt\"")?;
@@ -40,12 +42,15 @@ pub(super) fn authenticator(
     let from = sources(at, kind, model);
     let method = match kind {
         AuthenticatorType::Jwt => jwt(at, model).map(|jwt| AuthMethod::Jwt(Box::new(jwt))),
-        AuthenticatorType::Anonymous => Some(AuthMethod::Anonymous),
-        _ => {
-            at.key("type")
-                .fault("this version has no such authenticator");
-            None
+        AuthenticatorType::ApiKey => methods::api_keys(at, model).map(AuthMethod::ApiKey),
+        AuthenticatorType::Basic => methods::basic(at, model).map(AuthMethod::Basic),
+        AuthenticatorType::Mtls => methods::mtls(at, model).map(AuthMethod::Mtls),
+        AuthenticatorType::SignedUrl => methods::signed_url(at, model, known)
+            .map(|signed| AuthMethod::SignedUrl(Box::new(signed))),
+        AuthenticatorType::Forward => {
+            methods::forward(at, model).map(|forward| AuthMethod::Forward(Box::new(forward)))
         }
+        AuthenticatorType::Anonymous => Some(AuthMethod::Anonymous),
     };
     Some(Authenticator {
         name: AuthenticatorName::from(name?),
@@ -76,7 +81,7 @@ fn fits(at: &Scope<'_>, kind: AuthenticatorType, model: &model::Authenticator) -
         (
             "strip",
             model.strip.is_some(),
-            &[Jwt, ApiKey, Basic, SignedUrl, Forward],
+            &[Jwt, ApiKey, Basic, SignedUrl],
         ),
         ("secret", model.secret.is_some(), &[Jwt, SignedUrl]),
         ("public_key", model.public_key.is_some(), &[Jwt]),
@@ -149,6 +154,10 @@ fn sources(
     Some(match kind {
         AuthenticatorType::Jwt | AuthenticatorType::Basic => header("authorization"),
         AuthenticatorType::ApiKey => header("x-api-key"),
+        AuthenticatorType::SignedUrl => {
+            let parameter = model.parameter.as_deref().unwrap_or("ticket");
+            vec![CredentialSource::Query(parameter.to_owned())]
+        }
         _ => Vec::new(),
     })
 }
@@ -293,7 +302,7 @@ fn fixed(at: &Scope<'_>, file: &str, keys: Result<KeySet, key_set::KeyFault>) ->
 }
 
 /// The text of a file beside the configuration.
-fn file_text(at: &Scope<'_>, file: &str) -> Option<String> {
+pub(super) fn file_text(at: &Scope<'_>, file: &str) -> Option<String> {
     let path = at.resolve(file);
     match at.outside().text(&path) {
         Ok(text) => Some(text),
@@ -304,7 +313,10 @@ fn file_text(at: &Scope<'_>, file: &str) -> Option<String> {
     }
 }
 
-fn ca(at: &Scope<'_>, model: &model::Authenticator) -> Option<Option<std::path::PathBuf>> {
+pub(super) fn ca(
+    at: &Scope<'_>,
+    model: &model::Authenticator,
+) -> Option<Option<std::path::PathBuf>> {
     let Some(file) = &model.ca else {
         return Some(None);
     };
@@ -317,7 +329,7 @@ fn ca(at: &Scope<'_>, model: &model::Authenticator) -> Option<Option<std::path::
 }
 
 /// A URL that the gateway itself asks.
-fn url(at: &Scope<'_>, text: &str, plain: bool) -> Option<String> {
+pub(super) fn url(at: &Scope<'_>, text: &str, plain: bool) -> Option<String> {
     let uri = text.parse::<Uri>().ok();
     let host = uri
         .as_ref()
@@ -439,7 +451,10 @@ pub(super) fn route(
         .collect();
     let expiry = at.key("expiry").key("leeway");
     let expiry_leeway = expiry.time_or_zero(model.expiry.leeway.unwrap_or(LEEWAY), LEEWAY_MAX);
-    claims_asked.and(claims_told)?;
+    let renew = own_path(&at.key("renew"), model.renew.as_deref());
+    claims_asked
+        .and(claims_told)
+        .and(needs("renew", model.renew.is_some()))?;
     Some(RouteAuth {
         authenticate: authenticate?,
         authorize: authorize?,
@@ -448,12 +463,24 @@ pub(super) fn route(
             model::RejectWith::Status => RejectWith::Status,
             model::RejectWith::Close => RejectWith::Close,
         },
+        renew: renew?,
         expiry_leeway: expiry_leeway?,
     })
 }
 
+/// A path at which the gateway itself answers.
+pub(super) fn own_path(at: &Scope<'_>, path: Option<&str>) -> Option<Option<String>> {
+    match path {
+        Some(path) if !is_target(path) || path.contains(['?', '{', '}']) => {
+            at.fault_with(format!("`{path}` is not a path"), "write `/session/renew`");
+            None
+        }
+        path => Some(path.map(str::to_owned)),
+    }
+}
+
 /// Names of authenticators, which exist.
-fn chain(
+pub(super) fn chain(
     at: &Scope<'_>,
     key: &str,
     names: &[String],

@@ -105,8 +105,21 @@ fn listener_tls(at: &Scope<'_>, model: &model::ListenerTls) -> Option<ListenerTl
     let certificates = at
         .key("certificates")
         .each(&model.certificates, certificate);
+    let clients = match &model.client_ca {
+        None => None,
+        Some(file) => {
+            let path = at.resolve(file);
+            if let Err(why) = at.outside().roots(&path) {
+                at.key("client_ca").fault(why);
+                return None;
+            }
+            let required = model.client_certificates == model::ClientCertificates::Required;
+            Some((path, required))
+        }
+    };
     Some(ListenerTls {
         certificates: certificates?,
+        clients,
         minimum: minimum?,
     })
 }

@@ -17,6 +17,7 @@ mod auth;
 mod edits;
 mod guard;
 mod listener;
+mod methods;
 mod node;
 mod operations;
 mod route;
@@ -109,7 +110,12 @@ fn item(root: &Scope<'_>, key: &DocumentKey, model: &Model) -> Option<Item> {
         Kind::Backend => upstream()?.backends.pop().map(Item::Backend),
         Kind::Authenticator => {
             let at = root.key("authenticators").key(name);
-            let one = auth::authenticator(&at, name, model.authenticators.get(name)?)?;
+            let one = auth::authenticator(
+                &at,
+                name,
+                model.authenticators.get(name)?,
+                &model.authenticators,
+            )?;
             Some(Item::Authenticator(one))
         }
         Kind::Route => {
@@ -139,7 +145,10 @@ fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
     let authenticators: Vec<_> = model
         .authenticators
         .iter()
-        .map(|(name, one)| auth::authenticator(&root.key("authenticators").key(name), name, one))
+        .map(|(name, one)| {
+            let at = root.key("authenticators").key(name);
+            auth::authenticator(&at, name, one, &model.authenticators)
+        })
         .collect();
     let routes = routes(root, model);
     warn_of_unused(root, model);

@@ -226,8 +226,8 @@ impl Follower {
         self.listen(&client, stream).await
     }
 
-    /// Comes to a revision from which a watch tells all: where it was left, if etcd's history
-    /// is still the one that is known; else by a full read.
+    /// Comes to a revision from which a watch tells everything: where it was left, if etcd's
+    /// history is still the one that is known; else by a full read.
     async fn catch_up(&mut self, client: &Client) -> Result<(), FollowError> {
         let patience = self.endpoints.settings().answer;
         let mut kv = client.kv_client().max_decoding_message_size(MESSAGE_MAX);
@@ -541,7 +541,7 @@ impl Follower {
         let good = good.filter_map(|document| {
             let key = Key::from(document.key.to_string());
             let same = mirror.in_force(&key).map(|held| &held.text) == Some(&document.text);
-            (!same).then(|| Entry {
+            (!same).then_some(Entry {
                 key,
                 text: document.text,
                 revision: document.revision,

@@ -332,6 +332,11 @@ impl Keeper {
         let connect = timeout(patience, (self.connect)()).await;
         let connect = connect.map_err(|_| HoldError::Late(patience))?;
         let mut client = connect.map_err(HoldError::Connect)?;
+        // Taken away first: a key that goes with its lease looks like a loss to whoever watches.
+        let ours = Compare::lease(self.key.as_str(), CompareOp::Equal, lease);
+        let delete = TxnOp::delete(self.key.as_str(), None);
+        let txn = Txn::new().when([ours]).and_then([delete]);
+        within(patience, client.txn(txn)).await?;
         match within(patience, client.lease_revoke(lease)).await {
             // A lease that is not known holds no key.
             Ok(_) => Ok(()),

@@ -221,8 +221,11 @@ impl Registered {
             state,
             ..self.registration.backend.clone()
         };
-        let value = serde_json::to_string(&backend).expect("plain data serialises");
-        self.hold.want(Some(&value));
+        let mut value = serde_json::to_value(&backend).expect("plain data serialises");
+        // A document has no null: what is not given is left out.
+        let table = value.as_object_mut().expect("a backend is a table");
+        table.retain(|_, value| !value.is_null());
+        self.hold.want(Some(&value.to_string()));
     }
 
     fn tell(&mut self, holding: &Holding) {

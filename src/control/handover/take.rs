@@ -126,9 +126,8 @@ impl Predecessor {
         let _ = tokio::time::timeout(ANSWER_MAX, self.wire.say(&failed)).await;
     }
 
-    /// Takes the sessions, and calls `ready` when all are here. An old process that vanishes on the
-    /// way leaves this one in its place; one that goes on serving has called it off, unless sessions
-    /// are here already.
+    /// Takes the sessions, and calls `ready` when all are here. An old process that vanishes leaves
+    /// this one in its place; one that goes on serving has called it off, unless some are here.
     ///
     /// # Errors
     /// When the old process goes on serving, or this one is told to stop.

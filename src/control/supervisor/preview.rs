@@ -13,8 +13,8 @@ use crate::control::load::{self, LoadOptions};
 use crate::control::supervisor::{Changes, Configuration, Supervisor};
 use crate::control::supervisor::{changes, restart_needs, route_changes};
 use crate::core::routing::RoutingTable;
-use crate::core::routing::preview::{self, Leaving, Movement, Sessions, Why};
-use crate::live::{Live, SessionQuery, WorkerCommand};
+use crate::core::routing::preview::{self, Leaving, Movement, Place, Sessions, Why};
+use crate::live::{Live, SessionBrief, SessionQuery, WorkerCommand};
 
 /// What a change would do.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -256,41 +256,26 @@ impl Supervisor {
             Ok::<_, Vec<Diagnostic>>((old, after, new))
         });
         let (old, after, new) = read.await.expect("reading does not panic")?;
-        let sessions = self.sessions(&old, &new).await;
+        let briefs = briefs(&self.live).await;
         let compare = tokio::task::spawn_blocking(move || {
+            let places = briefs.iter().map(|brief| Place {
+                route: &brief.route,
+                key: brief.key.as_deref(),
+            });
+            let sessions = preview::sessions(&old, &new, places, clock::now());
             Preview::compare((&before.snapshot, &old), (&after, &new), Some(sessions))
         });
         Ok(compare.await.expect("comparing does not panic"))
     }
-
-    async fn sessions(&self, old: &RoutingTable, new: &RoutingTable) -> Sessions {
-        let mut ended = 0;
-        for route in preview::ending(old, new) {
-            ended += count(&self.live, route).await;
-        }
-        Sessions {
-            live: self.live.sessions(),
-            ended,
-            ..Sessions::default()
-        }
-    }
 }
 
-/// Live sessions of a route.
-async fn count(live: &Live, route: &str) -> usize {
-    let query = SessionQuery {
-        route: Some(route.to_owned()),
-        ..SessionQuery::default()
-    };
-    let mut count = 0;
+/// All live sessions; those of a worker that is gone are none.
+async fn briefs(live: &Live) -> Vec<SessionBrief> {
+    let mut all = Vec::new();
     for worker in live.workers() {
-        let query = query.clone();
-        let ask = |answer| WorkerCommand::Sessions {
-            query,
-            limit: usize::MAX,
-            answer,
-        };
-        count += worker.ask(ask).await.map_or(0, |sessions| sessions.len());
+        let query = SessionQuery::default();
+        let briefs = worker.ask(|answer| WorkerCommand::Briefs { query, answer });
+        all.extend(briefs.await.unwrap_or_default());
     }
-    count
+    all
 }

@@ -9,7 +9,8 @@ use arc_swap::ArcSwap;
 
 use crate::config::key_set::KeySet;
 use crate::config::snapshot::{self, AuthMethod, JwksUrl, JwtKeys};
-use crate::core::auth::{CredentialFault, Denial, Principal, jwt};
+use crate::core::auth::ticket::Used;
+use crate::core::auth::{CredentialFault, Denial, Principal, jwt, methods, ticket};
 
 /// One of them.
 #[derive(Debug)]
@@ -18,6 +19,19 @@ pub struct Authenticator {
     pub config: snapshot::Authenticator,
     /// Keys that come from an issuer.
     fetched: Option<Arc<FetchedKeys>>,
+    /// Tickets that were used; they stay used whatever else changes.
+    used: Arc<Used>,
+}
+
+/// A ticket, as a page is given it.
+#[derive(Clone, Debug)]
+pub struct Minted {
+    /// For the query.
+    pub ticket: String,
+    /// The name of its parameter.
+    pub parameter: String,
+    /// Until when it is good.
+    pub expires: SystemTime,
 }
 
 /// Keys that the control plane fetches and the data plane reads. The last good ones stay while the
@@ -87,6 +101,7 @@ impl Authenticator {
         Arc::new(Self {
             config: config.clone(),
             fetched,
+            used: previous.map_or_else(Arc::default, |previous| Arc::clone(&previous.used)),
         })
     }
 
@@ -95,11 +110,11 @@ impl Authenticator {
         self.fetched.as_ref()
     }
 
-    /// Judges a credential that needs nothing but its text.
+    /// Judges a credential that needs nothing but its text, brought to this path.
     ///
     /// # Errors
     /// Why it does not let its bearer in.
-    pub fn judge(&self, text: &str, now: SystemTime) -> Result<Principal, Denial> {
+    pub fn judge(&self, text: &str, path: &str, now: SystemTime) -> Result<Principal, Denial> {
         match &self.config.method {
             AuthMethod::Jwt(jwt) => {
                 let keys = match (&jwt.keys, &self.fetched) {
@@ -109,14 +124,56 @@ impl Authenticator {
                 };
                 jwt::judge(&self.config.name, jwt, &keys, text, now)
             }
-            AuthMethod::Anonymous => Err(CredentialFault::Unknown.into()),
+            AuthMethod::ApiKey(keys) => Ok(methods::api_key(&self.config.name, keys, text)?),
+            AuthMethod::SignedUrl(signed) => {
+                let name = &self.config.name;
+                Ok(ticket::judge(name, signed, &self.used, text, path, now)?)
+            }
+            AuthMethod::Basic(_)
+            | AuthMethod::Mtls(_)
+            | AuthMethod::Forward(_)
+            | AuthMethod::Anonymous => Err(CredentialFault::Unknown.into()),
         }
+    }
+
+    /// Judges a client's certificate (DER), which its TLS handshake has verified.
+    ///
+    /// # Errors
+    /// Why it does not let its bearer in.
+    pub fn judge_certificate(&self, der: &[u8], now: SystemTime) -> Result<Principal, Denial> {
+        let AuthMethod::Mtls(wanted) = &self.config.method else {
+            return Err(CredentialFault::Unknown.into());
+        };
+        let principal = methods::certificate(&self.config.name, *wanted, der)?;
+        if methods::is_over(&principal, now) {
+            return Err(CredentialFault::Expired.into());
+        }
+        Ok(principal)
+    }
+
+    /// Who this is, by a name that has been verified elsewhere.
+    pub fn named(&self, subject: &str) -> Principal {
+        methods::plain(&self.config.name, subject)
+    }
+
+    /// Writes a ticket; `None` where this gives none.
+    pub fn mint(&self, principal: &Principal, now: SystemTime, random: u128) -> Option<Minted> {
+        let AuthMethod::SignedUrl(signed) = &self.config.method else {
+            return None;
+        };
+        let expires = now + signed.mint.as_ref()?.ttl;
+        Some(Minted {
+            ticket: ticket::mint(signed, principal, expires, now, random),
+            parameter: signed.parameter.clone(),
+            expires,
+        })
     }
 
     /// The word in front of its credential in `Authorization`.
     pub fn scheme(&self) -> &'static str {
         match &self.config.method {
-            AuthMethod::Jwt(_) | AuthMethod::Anonymous => "Bearer",
+            AuthMethod::Basic(_) => "Basic",
+            _ => "Bearer",
         }
     }
 
@@ -129,7 +186,12 @@ impl Authenticator {
                     format!("Bearer error=\"invalid_token\", error_description=\"{fault}\"")
                 }
             }),
-            AuthMethod::Anonymous => None,
+            AuthMethod::Basic(basic) => Some(format!(
+                "Basic realm=\"{}\", charset=\"UTF-8\"",
+                basic.realm
+            )),
+            AuthMethod::ApiKey(_) => Some("Bearer".to_owned()),
+            _ => None,
         }
     }
 }

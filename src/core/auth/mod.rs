@@ -6,7 +6,10 @@ mod authenticator;
 mod claims;
 mod json;
 mod jwt;
+mod methods;
+mod revocations;
 mod rules;
+mod ticket;
 mod token;
 
 use std::sync::Arc;
@@ -17,8 +20,10 @@ use http::{HeaderName, HeaderValue};
 use crate::base::names::AuthenticatorName;
 use crate::base::right::Right;
 
-pub use authenticator::{Authenticator, FetchedKeys};
+pub use authenticator::{Authenticator, FetchedKeys, Minted};
 pub use claims::{Claims, header_text};
+pub use methods::{password_matches, user_and_password};
+pub use revocations::{Revocation, Revocations, RevokedWhat, TooManyRevocations};
 pub use rules::{Values, first_unmet};
 pub use token::parse as parse_token;
 
@@ -106,6 +111,18 @@ pub enum CredentialFault {
     /// Nobody has it.
     #[error("the credential is not known")]
     Unknown,
+    /// A ticket that was used before.
+    #[error("the ticket was used before")]
+    Used,
+    /// No room to remember used tickets.
+    #[error("too many tickets are in use")]
+    TooMany,
+    /// Taken away.
+    #[error("the credential has been revoked")]
+    Revoked,
+    /// The service that decides says no.
+    #[error("the credential was refused")]
+    Refused,
 }
 
 impl CredentialFault {
@@ -127,6 +144,10 @@ impl CredentialFault {
             Self::Audience => "audience",
             Self::NoSubject => "no_subject",
             Self::Unknown => "unknown",
+            Self::Used => "used",
+            Self::TooMany => "too_many",
+            Self::Revoked => "revoked",
+            Self::Refused => "refused",
         }
     }
 }

@@ -46,7 +46,7 @@ mod upstream;
 pub use conditions::Mismatch;
 pub use explain::{Considered, Verdict};
 pub use request::{Parameters, PathFault, Request, path_fault};
-pub use table::{Action, Digest, Matched, Route, RoutingTable};
+pub use table::{Action, Digest, Endpoint, Matched, Route, RoutingTable};
 pub use upstream::{Member, Upstream, Walk};
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The routing table: routes and upstreams of one configuration, ready to be asked. Compiling takes
 //! over from the table before it whatever did not change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::{self, Write};
 use std::sync::Arc;
 use std::time::Instant;
@@ -29,6 +29,8 @@ pub struct RoutingTable {
     routes: Vec<Arc<Route>>,
     upstreams: BTreeMap<UpstreamName, Arc<Upstream>>,
     authenticators: BTreeMap<AuthenticatorName, Arc<Authenticator>>,
+    /// Paths at which the gateway itself answers.
+    endpoints: HashMap<String, Endpoint>,
     /// Names of the query's parameters that hold credentials.
     secret_parameters: Vec<String>,
     /// Shared by all tables that have just these routes.
@@ -52,6 +54,15 @@ pub enum Action<'t> {
     Forward(&'t Arc<Upstream>),
     /// A static redirect.
     Redirect(&'t Redirect),
+}
+
+/// A path at which the gateway itself answers.
+#[derive(Clone, Debug)]
+pub enum Endpoint {
+    /// Gives tickets of this authenticator to whom these let in.
+    Mint(Arc<Authenticator>, Vec<Arc<Authenticator>>),
+    /// Extends sessions of this route.
+    Renew(Arc<Route>),
 }
 
 /// The route that a request takes.
@@ -126,6 +137,7 @@ impl RoutingTable {
         Self {
             generation,
             digest: Digest::of(&routes, &upstreams, &authenticators),
+            endpoints: endpoints(&routes, &authenticators),
             routes,
             upstreams,
             secret_parameters: secret_parameters(&authenticators),
@@ -178,6 +190,11 @@ impl RoutingTable {
             }
             snapshot::Action::Redirect(redirect) => Action::Redirect(redirect),
         }
+    }
+
+    /// What the gateway itself answers at this path, if it does.
+    pub fn endpoint(&self, path: &str) -> Option<&Endpoint> {
+        self.endpoints.get(path)
     }
 
     /// All authenticators, by name.
@@ -274,6 +291,26 @@ pub(super) fn digest_of(config: &impl fmt::Debug) -> u128 {
     let mut hasher = Hasher(Box::new(Xxh3::new()));
     write!(hasher, "{config:?}").expect("hashing does not fail");
     hasher.0.digest128()
+}
+
+fn endpoints(
+    routes: &[Arc<Route>],
+    authenticators: &BTreeMap<AuthenticatorName, Arc<Authenticator>>,
+) -> HashMap<String, Endpoint> {
+    let renewals = routes.iter().filter_map(|route| {
+        let path = route.config.auth.renew.clone()?;
+        Some((path, Endpoint::Renew(Arc::clone(route))))
+    });
+    let mints = authenticators.values().filter_map(|one| {
+        let mint = one.config.mint()?;
+        let asked = mint
+            .authenticate
+            .iter()
+            .filter_map(|name| authenticators.get(name));
+        let asked = asked.cloned().collect();
+        Some((mint.path.clone(), Endpoint::Mint(Arc::clone(one), asked)))
+    });
+    renewals.chain(mints).collect()
 }
 
 fn secret_parameters(

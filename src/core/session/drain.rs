@@ -318,7 +318,7 @@ mod tests {
         let one = |n| Candidate {
             id: SessionId::new(n, 0),
             idle: Duration::from_millis(n),
-            movable: n % 2 == 0,
+            movable: n.is_multiple_of(2),
             busy: false,
         };
         range.map(one).collect()

@@ -190,7 +190,7 @@ mod tests {
     /// Three members have 300 sessions, a fourth came and owns a quarter of the keys.
     fn scaled_out() -> Vec<Resident> {
         let home = |n: u64| {
-            if n % 4 == 0 {
+            if n.is_multiple_of(4) {
                 3
             } else {
                 usize::try_from(n % 3).unwrap()

@@ -1,7 +1,7 @@
 //! TLS towards backends: whom they must prove to be, and by whose word.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -102,23 +102,31 @@ fn server_name(text: &str) -> Result<ServerName<'static>, ClientTlsError> {
     ServerName::try_from(text.to_owned()).map_err(|_| ClientTlsError::Name(text.to_owned()))
 }
 
-fn roots(tls: &UpstreamTls) -> Result<RootCertStore, ClientTlsError> {
+/// The certificates of a file, as authorities.
+///
+/// # Errors
+/// When there are none, or one of them cannot be one.
+pub fn read_roots(path: &Path) -> Result<RootCertStore, ClientTlsError> {
     let mut store = RootCertStore::empty();
+    for root in certs::read_chain(path)? {
+        store
+            .add(root)
+            .map_err(|error| ClientTlsError::Root(path.to_owned(), error))?;
+    }
+    Ok(store)
+}
+
+fn roots(tls: &UpstreamTls) -> Result<RootCertStore, ClientTlsError> {
     match &tls.ca {
-        Some(path) => {
-            for root in certs::read_chain(path)? {
-                store
-                    .add(root)
-                    .map_err(|error| ClientTlsError::Root(path.clone(), error))?;
-            }
-        }
+        Some(path) => read_roots(path),
         None => {
+            let mut store = RootCertStore::empty();
             // Systems ship odd certificates; those that parse are enough.
             store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
             if store.is_empty() {
                 return Err(ClientTlsError::NoSystemRoots);
             }
+            Ok(store)
         }
     }
-    Ok(store)
 }

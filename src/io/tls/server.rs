@@ -7,9 +7,13 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use rustls::crypto::aws_lc_rs::Ticketer;
-use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{
+    ClientHello, NoServerSessionStorage, ResolvesServerCert, VerifierBuilderError,
+    WebPkiClientVerifier,
+};
 use rustls::sign::CertifiedKey;
-use rustls::{ServerConfig, SupportedProtocolVersion, version};
+use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
 
 use crate::config::snapshot::TlsVersion;
 use crate::io::tls::certs::Certificate;
@@ -108,6 +112,41 @@ impl ResolvesServerCert for Resolver {
     }
 }
 
+/// Whose certificates clients may show, and whether they must.
+#[derive(Debug)]
+pub struct ClientAuthorities {
+    /// The roots.
+    pub roots: RootCertStore,
+    /// Whether who shows none gets no connection.
+    pub required: bool,
+}
+
+/// A listener's TLS cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerTlsError {
+    /// rustls does not take the configuration.
+    #[error("TLS cannot be set up")]
+    Setup(#[from] rustls::Error),
+    /// The authorities of clients are none.
+    #[error("clients' certificates cannot be verified")]
+    Clients(#[from] VerifierBuilderError),
+}
+
+fn verifier(
+    clients: Option<ClientAuthorities>,
+) -> Result<Arc<dyn ClientCertVerifier>, VerifierBuilderError> {
+    let Some(clients) = clients else {
+        return Ok(WebPkiClientVerifier::no_client_auth());
+    };
+    let roots = Arc::new(clients.roots);
+    let builder = WebPkiClientVerifier::builder_with_provider(roots, provider());
+    if clients.required {
+        builder.build()
+    } else {
+        builder.allow_unauthenticated().build()
+    }
+}
+
 /// The configuration of a listener's handshakes: HTTP/1.1 only, sessions resumed by tickets so that
 /// the server remembers none.
 ///
@@ -116,14 +155,15 @@ impl ResolvesServerCert for Resolver {
 pub fn server_config(
     resolver: Arc<Resolver>,
     minimum: TlsVersion,
-) -> Result<Arc<ServerConfig>, rustls::Error> {
+    clients: Option<ClientAuthorities>,
+) -> Result<Arc<ServerConfig>, ServerTlsError> {
     let versions: &[&SupportedProtocolVersion] = match minimum {
         TlsVersion::V1_2 => &[&version::TLS13, &version::TLS12],
         TlsVersion::V1_3 => &[&version::TLS13],
     };
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(versions)?
-        .with_no_client_auth()
+        .with_client_cert_verifier(verifier(clients)?)
         .with_cert_resolver(resolver);
     config.alpn_protocols = vec![ALPN_HTTP_1.to_vec()];
     config.ticketer = Ticketer::new()?;

@@ -179,7 +179,7 @@ fn sni_finds_exact_names_then_wildcards_then_the_first() {
 async fn serve(resolver: Arc<Resolver>, minimum: TlsVersion) -> BackendAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("bound");
-    let config = server::server_config(resolver, minimum).expect("a configuration");
+    let config = server::server_config(resolver, minimum, None).expect("a configuration");
     tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.expect("a connection");
@@ -322,7 +322,7 @@ async fn the_oldest_version_is_the_listeners_to_choose() {
 async fn i8_a_reader_that_stops_makes_a_tls_writer_stop() {
     let authority = Authority::new();
     let resolver = Arc::new(Resolver::new(vec![authority.load("a", &["a.test"])]));
-    let config = server::server_config(resolver, TlsVersion::V1_3).expect("a configuration");
+    let config = server::server_config(resolver, TlsVersion::V1_3, None).expect("a configuration");
     let (client, server) = tcp_pair().await;
     let tls = ClientTls::new(&authority.upstream(Some("a.test"))).expect("roots");
     let tls = tls.to(&"b:1".parse().expect("an address")).expect("a name");

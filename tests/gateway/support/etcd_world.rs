@@ -26,8 +26,8 @@ pub async fn follow(etcd: &Etcd) -> Gateway {
     Gateway::start(&following(&[etcd.url()], "")).await
 }
 
-/// Puts a route for everything, keyed by query `k`, and an upstream `echo` with these backends
-/// into etcd.
+/// Puts a route for everything, keyed by the query's `k`, and an upstream `echo` with these
+/// backends into etcd.
 pub async fn seed(etcd: &Etcd, backends: &[&Backend]) {
     etcd.put("upstreams/echo", &json!({})).await;
     let route = json!({ "upstream": "echo", "affinity": ["query:k"] });

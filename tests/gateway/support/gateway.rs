@@ -42,6 +42,14 @@ impl Gateway {
         Self::start_in(directory, test_config).await
     }
 
+    /// One whose node has this name.
+    pub async fn start_named(name: &str, test_config: &str) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let text = config::complete(test_config, directory.path());
+        let text = text.replacen("under-test", name, 1);
+        Self::launch(Arc::new(directory), &text, None, &[]).await
+    }
+
     /// One whose admin API asks for this token.
     pub async fn start_with_admin_token(test_config: &str, token: &str) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");

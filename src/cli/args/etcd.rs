@@ -1,0 +1,125 @@
+//! The arguments of `sessile etcd`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use crate::cli::args::register::EtcdArgs;
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  sessile etcd seed                    put what ./gateway.toml says into its own etcd
+  sessile etcd get > now.toml          everything that is there, as put takes it
+  sessile etcd diff next.toml          what would next.toml change
+  sessile etcd put next.toml           check it, show what it changes, ask, write
+  sessile etcd rm routes/old backends/chat/10.0.0.5:9000
+
+etcd is that of [sources.etcd] in ./gateway.toml, or --etcd http://127.0.0.1:2379.
+
+Exit codes: 0 done, 1 failed or not confirmed, 2 refused.";
+
+/// `sessile etcd`
+#[derive(Debug, Args)]
+pub struct EtcdCommandArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: EtcdVerb,
+}
+
+/// A verb of `sessile etcd`.
+#[derive(Debug, Subcommand)]
+pub enum EtcdVerb {
+    /// Put the documents of a file into etcd; what the file does not name stays.
+    Put(PutArgs),
+    /// Print documents as a file that `put` takes.
+    Get(GetArgs),
+    /// Say what `put` of a file would change, and what it would move.
+    Diff(DiffArgs),
+    /// Take documents out of etcd.
+    Rm(RmArgs),
+    /// Put routes, upstreams, authenticators and backends of a gateway.toml into etcd.
+    ///
+    /// Variables and --set flags are left out: only what the file says.
+    Seed(SeedArgs),
+}
+
+/// How a change is confirmed.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct ConfirmArgs {
+    /// Do not ask.
+    #[arg(long)]
+    pub yes: bool,
+    /// Check and show only.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `sessile etcd put`
+#[derive(Debug, Args)]
+pub struct PutArgs {
+    /// The file; `-` is standard input.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Take out what the file does not name, but for backends under a lease.
+    #[arg(long)]
+    pub prune: bool,
+    /// How it is confirmed.
+    #[command(flatten)]
+    pub confirm: ConfirmArgs,
+    /// Which etcd.
+    #[command(flatten)]
+    pub etcd: EtcdArgs,
+}
+
+/// `sessile etcd get`
+#[derive(Debug, Args)]
+pub struct GetArgs {
+    /// Only these: `routes`, `routes/chat`, `backends/chat`. All if none is given.
+    #[arg(value_name = "KEY")]
+    pub keys: Vec<String>,
+    /// Print JSON, by key.
+    #[arg(long)]
+    pub json: bool,
+    /// Which etcd.
+    #[command(flatten)]
+    pub etcd: EtcdArgs,
+}
+
+/// `sessile etcd diff`
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    /// The file; `-` is standard input.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// As if what the file does not name were taken out.
+    #[arg(long)]
+    pub prune: bool,
+    /// Which etcd.
+    #[command(flatten)]
+    pub etcd: EtcdArgs,
+}
+
+/// `sessile etcd rm`
+#[derive(Debug, Args)]
+pub struct RmArgs {
+    /// `routes/chat`, `upstreams/chat`, `backends/chat/10.0.0.5:9000`
+    #[arg(required = true, value_name = "KEY")]
+    pub keys: Vec<String>,
+    /// How it is confirmed.
+    #[command(flatten)]
+    pub confirm: ConfirmArgs,
+    /// Which etcd.
+    #[command(flatten)]
+    pub etcd: EtcdArgs,
+}
+
+/// `sessile etcd seed`
+#[derive(Debug, Args)]
+pub struct SeedArgs {
+    /// How it is confirmed.
+    #[command(flatten)]
+    pub confirm: ConfirmArgs,
+    /// Which etcd, and which file.
+    #[command(flatten)]
+    pub etcd: EtcdArgs,
+}

@@ -1,0 +1,350 @@
+//! The gateways that share one etcd, as one of them sees the others: what each says of itself,
+//! and who is behind. How it gets here is `etcd::announce`'s business; this remembers and compares.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// For how long an entry outlives its gateway.
+pub const TTL: Duration = Duration::from_secs(15);
+/// A gateway says something so often at least.
+pub const BEAT: Duration = Duration::from_secs(5);
+/// Whoever vanishes sooner after its last word has taken its entry away, else a lease ran out.
+const LEFT_WITHIN: Duration = Duration::from_secs(12);
+/// For how long a gateway that vanished without a word is remembered.
+const REMEMBERED: Duration = Duration::from_secs(10 * 60);
+
+/// What a gateway says of itself, under `<prefix>/gateways/<node>`. Unknown fields are passed over:
+/// gateways of another version may say more.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Entry {
+    /// Its name.
+    pub node: String,
+    /// Of the process; two gateways with one name have two.
+    pub instance: String,
+    /// Of the program.
+    pub version: String,
+    /// `starting`, `ready` or `stopping`.
+    pub phase: String,
+    /// Where its admin API is.
+    pub admin: String,
+    /// Of its routing table.
+    pub generation: u64,
+    /// Of its routing table.
+    pub digest: String,
+    /// The last revision of etcd that it has applied.
+    pub revision: Option<i64>,
+    /// Live on it.
+    pub sessions: usize,
+    /// RFC 3339.
+    pub started: String,
+    /// Grows with time, so that there is something to hear.
+    pub beat: u64,
+}
+
+/// A gateway of the fleet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NodeView {
+    /// Its name.
+    pub node: String,
+    /// Whether it is the one that answers.
+    pub this: bool,
+    /// Of the program.
+    pub version: String,
+    /// `starting`, `ready`, `stopping`, or `gone` if it vanished without a word.
+    pub phase: String,
+    /// Where its admin API is.
+    pub admin: String,
+    /// Of its routing table.
+    pub generation: u64,
+    /// Of its routing table.
+    pub digest: String,
+    /// The last revision of etcd that it has applied.
+    pub revision: Option<i64>,
+    /// Live on it, when it last said.
+    pub sessions: usize,
+    /// RFC 3339.
+    pub started: String,
+    /// Another gateway has applied a later revision of etcd, and has another table.
+    pub older: bool,
+    /// It has another table than the one that answers, and neither is older: their files differ.
+    pub differs: bool,
+    /// Another gateway has the same name.
+    pub duplicate: bool,
+    /// Since it last said something.
+    pub silent_seconds: u64,
+}
+
+/// What is known of the fleet.
+#[derive(Debug)]
+pub struct Fleet {
+    instance: String,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    /// By key.
+    nodes: BTreeMap<String, Node>,
+    read: Option<Instant>,
+    fault: Option<String>,
+}
+
+#[derive(Debug)]
+struct Node {
+    entry: Entry,
+    /// Changes with everything that it says.
+    revision: i64,
+    heard: Instant,
+    gone: bool,
+}
+
+/// An entry as it was read.
+#[derive(Clone, Debug)]
+pub struct Read {
+    /// Its key.
+    pub key: String,
+    /// Of its last change.
+    pub revision: i64,
+    /// What it says.
+    pub entry: Entry,
+}
+
+impl Fleet {
+    /// As the process `instance` sees it.
+    pub fn new(instance: String) -> Self {
+        Self {
+            instance,
+            seen: Mutex::default(),
+        }
+    }
+
+    /// The name of this process among those of the fleet.
+    pub fn instance(&self) -> &str {
+        &self.instance
+    }
+
+    /// Takes what etcd has now. Who is not among it any more, and did not take itself away, is
+    /// remembered for a while.
+    pub fn observe(&self, read: Vec<Read>, now: Instant) {
+        let mut seen = self.seen();
+        let there: BTreeSet<_> = read.iter().map(|one| one.key.clone()).collect();
+        seen.nodes.retain(|key, node| {
+            let silent = now.saturating_duration_since(node.heard);
+            let gone = !there.contains(key);
+            let left = gone && !node.gone && silent < LEFT_WITHIN;
+            node.gone = gone;
+            !left && (!gone || silent < REMEMBERED)
+        });
+        for Read {
+            key,
+            revision,
+            entry,
+        } in read
+        {
+            let before = seen.nodes.get(&key);
+            let heard = match before {
+                Some(before) if before.revision == revision => before.heard,
+                _ => now,
+            };
+            let gone = false;
+            let node = Node {
+                entry,
+                revision,
+                heard,
+                gone,
+            };
+            seen.nodes.insert(key, node);
+        }
+        // A gateway that started anew under its name is not gone.
+        let live = seen.nodes.values().filter(|node| !node.gone);
+        let names: BTreeSet<_> = live.map(|node| node.entry.node.clone()).collect();
+        seen.nodes
+            .retain(|_, node| !node.gone || !names.contains(&node.entry.node));
+        seen.read = Some(now);
+        seen.fault = None;
+    }
+
+    /// etcd could not be asked; what is known gets older.
+    pub fn failed(&self, fault: String) {
+        self.seen().fault = Some(fault);
+    }
+
+    /// How long ago etcd was asked; `None` if it never answered.
+    pub fn age(&self, now: Instant) -> Option<Duration> {
+        let read = self.seen().read?;
+        Some(now.saturating_duration_since(read))
+    }
+
+    /// Why etcd was not asked, if it could not be the last time.
+    pub fn fault(&self) -> Option<String> {
+        self.seen().fault.clone()
+    }
+
+    /// Everybody, by name.
+    pub fn view(&self, now: Instant) -> Vec<NodeView> {
+        let seen = self.seen();
+        let nodes: Vec<&Node> = seen.nodes.values().collect();
+        let own = nodes
+            .iter()
+            .find(|node| node.entry.instance == self.instance);
+        let view = |node: &&Node| {
+            let entry = &node.entry;
+            let others = || nodes.iter().map(|other| &other.entry);
+            let older = others().any(|other| is_older(entry, other));
+            let this = entry.instance == self.instance;
+            let differs = own.is_some_and(|own| own.entry.digest != entry.digest);
+            let own_is_older = own.is_some_and(|own| is_older(&own.entry, entry));
+            NodeView {
+                node: entry.node.clone(),
+                this,
+                version: entry.version.clone(),
+                phase: if node.gone { "gone" } else { &entry.phase }.to_owned(),
+                admin: entry.admin.clone(),
+                generation: entry.generation,
+                digest: entry.digest.clone(),
+                revision: entry.revision,
+                sessions: entry.sessions,
+                started: entry.started.clone(),
+                older,
+                differs: differs && !older && !own_is_older,
+                duplicate: others()
+                    .any(|other| other.node == entry.node && other.instance != entry.instance),
+                silent_seconds: now.saturating_duration_since(node.heard).as_secs(),
+            }
+        };
+        let mut view: Vec<_> = nodes.iter().map(view).collect();
+        view.sort_by(|one, other| one.node.cmp(&other.node));
+        view
+    }
+
+    /// Whether another process says that it has the name of this entry.
+    pub fn has_duplicate(&self, own: &Entry) -> bool {
+        let seen = self.seen();
+        let mut live = seen.nodes.values().filter(|node| !node.gone);
+        live.any(|node| node.entry.node == own.node && node.entry.instance != own.instance)
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether `one` has applied less of etcd than `other`, and it shows. A later revision alone says
+/// nothing: it may have been about something else.
+fn is_older(one: &Entry, other: &Entry) -> bool {
+    one.digest != other.digest
+        && matches!((one.revision, other.revision), (Some(one), Some(other)) if one < other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::clock;
+
+    fn read(key: &str, revision: i64, digest: &str, applied: i64) -> Read {
+        Read {
+            key: format!("/sessile/gateways/{key}"),
+            revision,
+            entry: Entry {
+                node: key.split('@').next().unwrap_or_default().to_owned(),
+                instance: format!("process of {key}"),
+                phase: "ready".to_owned(),
+                digest: digest.to_owned(),
+                revision: Some(applied),
+                ..Entry::default()
+            },
+        }
+    }
+
+    /// Name, and which of `older`, `differs`, `duplicate` are said.
+    fn check(read: Vec<Read>, expected: &[(&str, [bool; 3])]) {
+        let fleet = Fleet::new("process of a".to_owned());
+        fleet.observe(read, clock::now());
+        let view = fleet.view(clock::now());
+        let said: Vec<_> = view
+            .iter()
+            .map(|one| (one.node.as_str(), [one.older, one.differs, one.duplicate]))
+            .collect();
+        assert_eq!(said, expected);
+    }
+
+    #[test]
+    fn who_has_applied_less_and_has_another_table_is_older() {
+        let none = [false; 3];
+        check(
+            vec![read("a", 1, "x", 5), read("b", 1, "x", 5)],
+            &[("a", none), ("b", none)],
+        );
+        check(
+            vec![read("a", 1, "y", 7), read("b", 1, "x", 5)],
+            &[("a", none), ("b", [true, false, false])],
+        );
+        // It is this one that is behind.
+        check(
+            vec![read("a", 1, "x", 5), read("b", 1, "y", 7)],
+            &[("a", [true, false, false]), ("b", none)],
+        );
+        // The later revision was about something else.
+        check(
+            vec![read("a", 1, "x", 5), read("b", 1, "x", 7)],
+            &[("a", none), ("b", none)],
+        );
+        // The same of etcd, and yet another table: their files differ.
+        check(
+            vec![read("a", 1, "x", 5), read("b", 1, "y", 5)],
+            &[("a", none), ("b", [false, true, false])],
+        );
+    }
+
+    #[test]
+    fn two_of_one_name_are_told() {
+        let both = [false, false, true];
+        check(
+            vec![read("a", 1, "x", 5), read("a@2", 1, "x", 5)],
+            &[("a", both), ("a", both)],
+        );
+    }
+
+    #[test]
+    fn who_vanishes_is_remembered_unless_it_left() {
+        let fleet = Fleet::new("process of a".to_owned());
+        let start = clock::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        fleet.observe(vec![read("a", 1, "x", 5), read("b", 2, "x", 5)], start);
+        fleet.observe(
+            vec![
+                read("a", 1, "x", 5),
+                read("b", 2, "x", 5),
+                read("c", 3, "x", 5),
+            ],
+            after(50),
+        );
+        let phases = |now| {
+            let view = fleet.view(now);
+            let phases = view.iter().map(|one| (one.node.clone(), one.phase.clone()));
+            phases.collect::<Vec<_>>()
+        };
+        let is = |node: &str, phase: &str| (node.to_owned(), phase.to_owned());
+
+        // One had been silent for as long as a lease runs, the other had just spoken.
+        fleet.observe(vec![read("a", 4, "x", 5)], after(60));
+        assert_eq!(phases(after(60)), [is("a", "ready"), is("b", "gone")]);
+        let silent: Vec<_> = fleet
+            .view(after(61))
+            .iter()
+            .map(|one| one.silent_seconds)
+            .collect();
+        assert_eq!(silent, [1, 61]);
+        fleet.observe(vec![read("a", 4, "x", 5)], after(601));
+        assert_eq!(phases(after(601)), [is("a", "ready")]);
+
+        fleet.failed("it is away".to_owned());
+        assert_eq!(fleet.age(after(611)), Some(Duration::from_secs(10)));
+        assert_eq!(fleet.fault().as_deref(), Some("it is away"));
+    }
+}

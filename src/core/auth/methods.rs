@@ -1,0 +1,179 @@
+//! Keys, passwords and certificates: what each says about who brings it.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use argon2::{Argon2, PasswordVerifier};
+use aws_lc_rs::digest;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::Value;
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+use crate::base::names::AuthenticatorName;
+use crate::config::snapshot::{ApiKeys, CertificateName};
+use crate::core::auth::{Claims, CredentialFault, Principal, SUBJECT_MAX};
+
+/// Longest key and password.
+const BYTES_MAX: usize = 4096;
+
+/// Who this is, by its name alone.
+pub(super) fn plain(name: &AuthenticatorName, subject: &str) -> Principal {
+    Principal {
+        authenticator: name.clone(),
+        subject: subject.into(),
+        claims: Claims::of_subject(subject),
+        expires: None,
+        issued: None,
+        token_id: None,
+        headers: Vec::new(),
+    }
+}
+
+/// Who has this key. It is looked up by its hash: how long that takes tells about hashes, from
+/// which no key can be made.
+///
+/// # Errors
+/// When nobody has it.
+pub(super) fn api_key(
+    name: &AuthenticatorName,
+    keys: &ApiKeys,
+    key: &str,
+) -> Result<Principal, CredentialFault> {
+    if key.len() > BYTES_MAX {
+        return Err(CredentialFault::TooLarge);
+    }
+    let hash = digest::digest(&digest::SHA256, key.as_bytes());
+    let hash = <[u8; 32]>::try_from(hash.as_ref()).map_err(|_| CredentialFault::Malformed)?;
+    let holder = keys.0.get(&hash).ok_or(CredentialFault::Unknown)?;
+    let mut principal = plain(name, &holder.subject);
+    for (claim, value) in &holder.claims {
+        principal
+            .claims
+            .0
+            .entry(claim.clone())
+            .or_insert_with(|| Value::from(value.as_str()));
+    }
+    Ok(principal)
+}
+
+/// Name and password of `Authorization: Basic` (RFC 7617).
+///
+/// # Errors
+/// When the text is no such thing.
+pub fn user_and_password(text: &str) -> Result<(String, String), CredentialFault> {
+    if text.len() > BYTES_MAX {
+        return Err(CredentialFault::TooLarge);
+    }
+    let bytes = BASE64_STANDARD.decode(text).ok();
+    let pair = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
+    let pair = pair.ok_or(CredentialFault::Malformed)?;
+    let (user, password) = pair.split_once(':').ok_or(CredentialFault::Malformed)?;
+    if user.is_empty() || user.len() > SUBJECT_MAX {
+        return Err(CredentialFault::Malformed);
+    }
+    Ok((user.to_owned(), password.to_owned()))
+}
+
+/// Whether the password is what the hash was made of. It takes long, which is its purpose.
+pub fn password_matches(hash: &str, password: &str) -> bool {
+    if hash.starts_with("$argon2") {
+        return Argon2::default()
+            .verify_password(password.as_bytes(), hash)
+            .is_ok();
+    }
+    // Beyond 72 bytes bcrypt looks at nothing: two passwords would be one.
+    password.len() <= 72 && bcrypt::verify(password, hash).unwrap_or(false)
+}
+
+/// Whose certificate this is, which the TLS handshake has verified.
+///
+/// # Errors
+/// When it has no such name.
+pub(super) fn certificate(
+    name: &AuthenticatorName,
+    wanted: Option<CertificateName>,
+    der: &[u8],
+) -> Result<Principal, CredentialFault> {
+    let (_, certificate) =
+        X509Certificate::from_der(der).map_err(|_| CredentialFault::Malformed)?;
+    let cn = certificate.subject().iter_common_name().next();
+    let cn = cn.and_then(|name| name.as_str().ok());
+    let (mut dns, mut email, mut uri) = (Vec::new(), Vec::new(), Vec::new());
+    let alternatives = certificate.subject_alternative_name().ok().flatten();
+    for one in alternatives
+        .iter()
+        .flat_map(|names| &names.value.general_names)
+    {
+        match one {
+            GeneralName::DNSName(name) => dns.push(*name),
+            GeneralName::RFC822Name(name) => email.push(*name),
+            GeneralName::URI(name) => uri.push(*name),
+            _ => {}
+        }
+    }
+    let subject = match wanted {
+        Some(CertificateName::Cn) => cn,
+        Some(CertificateName::Dns) => dns.first().copied(),
+        Some(CertificateName::Email) => email.first().copied(),
+        Some(CertificateName::Uri) => uri.first().copied(),
+        None => uri
+            .first()
+            .or(email.first())
+            .or(dns.first())
+            .copied()
+            .or(cn),
+    };
+    let subject = subject.filter(|subject| !subject.is_empty() && subject.len() <= SUBJECT_MAX);
+    let subject = subject.ok_or(CredentialFault::NoSubject)?;
+    let mut principal = plain(name, subject);
+    let claims = &mut principal.claims.0;
+    claims.insert("cn".to_owned(), cn.map_or(Value::Null, Value::from));
+    claims.insert("dns".to_owned(), Value::from(dns.clone()));
+    claims.insert("email".to_owned(), Value::from(email.clone()));
+    claims.insert("uri".to_owned(), Value::from(uri.clone()));
+    let validity = certificate.validity();
+    let time = |seconds: i64| {
+        let seconds = u64::try_from(seconds).ok()?;
+        UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
+    };
+    principal.expires = time(validity.not_after.timestamp());
+    principal.issued = time(validity.not_before.timestamp());
+    principal.token_id = Some(Arc::from(certificate.raw_serial_as_string()));
+    Ok(principal)
+}
+
+/// Whether a certificate's time is over, which a long keep-alive connection may outlive.
+pub(super) fn is_over(principal: &Principal, now: SystemTime) -> bool {
+    principal.expires.is_some_and(|expires| now >= expires)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_passwords_are_read() {
+        let read = |text: &str| user_and_password(&BASE64_STANDARD.encode(text));
+        let pair = |user: &str, password: &str| Ok((user.to_owned(), password.to_owned()));
+        assert_eq!(read("ann:s:e"), pair("ann", "s:e"));
+        assert_eq!(read("ann:"), pair("ann", ""));
+        assert_eq!(read("ann"), Err(CredentialFault::Malformed));
+        assert_eq!(read(":x"), Err(CredentialFault::Malformed));
+        assert_eq!(user_and_password("?"), Err(CredentialFault::Malformed));
+        let long = "a".repeat(BYTES_MAX + 1);
+        assert_eq!(user_and_password(&long), Err(CredentialFault::TooLarge));
+    }
+
+    #[test]
+    fn passwords_are_compared_with_what_other_tools_made() {
+        // `htpasswd -nbB -C 4` and `argon2 -id -t 1 -m 8`, both of "correct horse".
+        let bcrypt = bcrypt::hash("correct horse", 4).expect("a hash");
+        assert!(password_matches(&bcrypt, "correct horse"));
+        assert!(!password_matches(&bcrypt, "correct hors"));
+        assert!(!password_matches("$2y$04$short", "correct horse"));
+        assert!(!password_matches("$argon2id$nonsense", "correct horse"));
+        let long = "x".repeat(73);
+        assert!(!password_matches(&bcrypt, &long));
+    }
+}

@@ -1,0 +1,183 @@
+//! An HTTP service decides who may come in (`type = "forward"`). It is shown a few of the request's
+//! headers and where the request goes; what lets in may be remembered for a while, for requests
+//! that would be shown to it alike.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use aws_lc_rs::digest;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
+use http_body_util::Full;
+
+use crate::base::clock;
+use crate::base::names::AuthenticatorName;
+use crate::config::snapshot::Forward;
+use crate::core::auth::{Authenticator, CredentialFault, Denial, Principal, SUBJECT_MAX};
+use crate::io::fetch::{FetchError, Origin};
+
+/// Bytes of an answer's body, which is not looked at.
+const BODY_MAX: usize = 64 * 1024;
+
+/// What services have said.
+#[derive(Default)]
+pub(super) struct Services {
+    origins: Mutex<HashMap<AuthenticatorName, (Forward, Arc<Origin>)>>,
+    kept: Mutex<HashMap<Box<[u8]>, (Instant, Principal)>>,
+}
+
+/// A service that cannot say.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ForwardError {
+    /// It does not answer.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// It answers with something else than yes or no.
+    #[error("the service answered {0}")]
+    Status(StatusCode),
+}
+
+/// The request, as the service is told of it.
+pub(super) struct Told<'r> {
+    pub(super) method: &'r str,
+    pub(super) scheme: &'r str,
+    pub(super) host: &'r str,
+    pub(super) path: &'r str,
+    pub(super) target: &'r str,
+    pub(super) client: String,
+    pub(super) request_id: &'r str,
+    pub(super) headers: &'r HeaderMap,
+}
+
+impl Services {
+    /// Asks the service of `authenticator`, unless it has said already.
+    ///
+    /// # Errors
+    /// When it does not say.
+    pub(super) async fn ask(
+        &self,
+        authenticator: &Authenticator,
+        forward: &Forward,
+        told: &Told<'_>,
+    ) -> Result<Result<Principal, Denial>, ForwardError> {
+        let key = (!forward.cache.is_zero()).then(|| key(authenticator, forward, told));
+        if let Some(kept) = key.as_deref().and_then(|key| self.kept(key)) {
+            return Ok(Ok(kept));
+        }
+        let origin = self.origin(&authenticator.config.name, forward).await?;
+        let request = request(forward, told).map_err(FetchError::Request)?;
+        let answer = origin.ask(request, forward.timeout, BODY_MAX).await?;
+        match answer.status() {
+            status if status.is_success() => {}
+            StatusCode::UNAUTHORIZED => return Ok(Err(CredentialFault::Refused.into())),
+            StatusCode::FORBIDDEN => {
+                return Ok(Err(Denial::Insufficient(
+                    "what the service wants".to_owned(),
+                )));
+            }
+            status => return Err(ForwardError::Status(status)),
+        }
+        let subject = answer.headers().get(&forward.subject_header);
+        let subject = subject.and_then(|subject| subject.to_str().ok());
+        let subject = subject.filter(|text| !text.is_empty() && text.len() <= SUBJECT_MAX);
+        let Some(subject) = subject else {
+            return Ok(Err(CredentialFault::NoSubject.into()));
+        };
+        let mut principal = authenticator.named(subject);
+        for name in &forward.response_headers {
+            let values = answer.headers().get_all(name);
+            let values = values
+                .into_iter()
+                .map(|value| (name.clone(), value.clone()));
+            principal.headers.extend(values);
+        }
+        if let Some(key) = key {
+            self.keep(forward, key, &principal);
+        }
+        Ok(Ok(principal))
+    }
+
+    fn kept(&self, key: &[u8]) -> Option<Principal> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let (until, principal) = kept.get(key)?;
+        (clock::now() < *until).then(|| principal.clone())
+    }
+
+    fn keep(&self, forward: &Forward, key: Box<[u8]>, principal: &Principal) {
+        let now = clock::now();
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() >= forward.cache_max {
+            kept.retain(|_, (until, _)| now < *until);
+        }
+        if kept.len() < forward.cache_max {
+            kept.insert(key, (now + forward.cache, principal.clone()));
+        }
+    }
+
+    /// Made at first use, off the worker's thread: it may read the system's roots.
+    async fn origin(
+        &self,
+        name: &AuthenticatorName,
+        forward: &Forward,
+    ) -> Result<Arc<Origin>, FetchError> {
+        let known = || {
+            let origins = self.origins.lock().unwrap_or_else(PoisonError::into_inner);
+            let (config, origin) = origins.get(name)?;
+            (config == forward).then(|| Arc::clone(origin))
+        };
+        if let Some(known) = known() {
+            return Ok(known);
+        }
+        let (url, ca) = (forward.url.clone(), forward.ca.clone());
+        let made = tokio::task::spawn_blocking(move || Origin::new(&url, ca)).await;
+        let made = Arc::new(made.expect("reading roots does not panic")?);
+        let mut origins = self.origins.lock().unwrap_or_else(PoisonError::into_inner);
+        origins.insert(name.clone(), (forward.clone(), Arc::clone(&made)));
+        Ok(made)
+    }
+}
+
+/// What stands for everything that the service is shown and could decide by.
+fn key(authenticator: &Authenticator, forward: &Forward, told: &Told<'_>) -> Box<[u8]> {
+    let mut hash = digest::Context::new(&digest::SHA256);
+    let mut add = |bytes: &[u8]| {
+        hash.update(&(bytes.len() as u64).to_be_bytes());
+        hash.update(bytes);
+    };
+    add(authenticator.config.name.as_bytes());
+    add(forward.url.as_bytes());
+    for text in [told.method, told.scheme, told.host, told.path] {
+        add(text.as_bytes());
+    }
+    for name in &forward.request_headers {
+        let values = told.headers.get_all(name);
+        add(&(values.iter().count() as u64).to_be_bytes());
+        values.iter().for_each(|value| add(value.as_bytes()));
+    }
+    hash.finish().as_ref().into()
+}
+
+fn request(forward: &Forward, told: &Told<'_>) -> http::Result<Request<Full<Bytes>>> {
+    let mut request = Request::get("/").body(Full::default())?;
+    let fields = request.headers_mut();
+    for name in &forward.request_headers {
+        for value in told.headers.get_all(name) {
+            fields.append(name.clone(), value.clone());
+        }
+    }
+    let more = [
+        ("x-forwarded-method", told.method),
+        ("x-forwarded-proto", told.scheme),
+        ("x-forwarded-host", told.host),
+        ("x-forwarded-uri", told.target),
+        ("x-forwarded-for", &told.client),
+        ("x-request-id", told.request_id),
+    ];
+    for (name, text) in more {
+        if let Ok(value) = HeaderValue::from_str(text) {
+            fields.insert(HeaderName::from_static(name), value);
+        }
+    }
+    Ok(request)
+}

@@ -1,0 +1,76 @@
+//! The right of live sessions: renewed, or taken away.
+
+use std::sync::Arc;
+
+use crate::base::clock;
+use crate::base::right::Right;
+use crate::core::auth::Revocation;
+use crate::core::session::record::Cause;
+use crate::core::session::wheel::Tick;
+use crate::live::{CloseOrder, Renewal, SessionQuery};
+use crate::proxy::context::ticks;
+use crate::proxy::sessions::{Session, Sessions};
+
+/// How a session ends whose right was taken away.
+pub(super) fn revoked() -> CloseOrder {
+    CloseOrder {
+        code: 3000,
+        reason: "credential revoked".into(),
+        cause: Cause::Revoked,
+    }
+}
+
+impl Sessions {
+    /// Renews the right of those that `query` takes; answers of how many. Who is ending stays so.
+    pub(super) fn renew(&self, query: &SessionQuery, renewal: &Renewal, now: Tick) -> usize {
+        let mut renewed = 0;
+        for session in self.taken(query) {
+            if session.renew(renewal, now) {
+                self.arm(&session);
+                renewed += 1;
+            }
+        }
+        renewed
+    }
+
+    /// Ends those whose right this takes away; answers how many.
+    pub(super) fn revoke(&self, revocation: &Revocation, now: Tick) -> usize {
+        let sessions = self.taken(&SessionQuery::default());
+        let order = revoked();
+        sessions
+            .iter()
+            .filter(|session| {
+                let facts = session.facts();
+                let taken = revocation.takes(Some(facts.id), facts.right.as_deref());
+                taken && session.close(&order, now)
+            })
+            .count()
+    }
+}
+
+impl Session {
+    fn renew(&self, renewal: &Renewal, now: Tick) -> bool {
+        let facts = self.facts();
+        let Some(old) = facts.right.as_deref() else {
+            return false;
+        };
+        let new = match renewal {
+            Renewal::Credential(new)
+                if new.subject == old.subject && new.authenticator == old.authenticator =>
+            {
+                Right {
+                    leeway: old.leeway,
+                    ..new.clone()
+                }
+            }
+            Renewal::Credential(_) => return false,
+            Renewal::Until(expires) => Right {
+                expires: *expires,
+                ..old.clone()
+            },
+        };
+        let left = new.left(clock::wall());
+        let at = left.map(|left| now.saturating_add(ticks(left)));
+        self.set_right(Arc::new(new), at)
+    }
+}

@@ -1,0 +1,318 @@
+//! `sessile etcd` against a real etcd: what is written is what was checked and shown.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::etcd::Etcd;
+
+const FILE: &str = r#"
+[[listeners]]
+name = "edge"
+listen = ["127.0.0.1:0"]
+
+[upstreams.chat]
+backends = ["10.0.0.1:9000", "10.0.0.2:9000", { address = "10.0.0.3:9000", id = "three" }]
+
+[[routes]]
+name = "chat"
+path = "/ws/{room}"
+upstream = "chat"
+affinity = ["path:room"]
+"#;
+
+/// An etcd, and a directory with files.
+struct Bench {
+    etcd: Etcd,
+    directory: TempDir,
+}
+
+impl Bench {
+    async fn new() -> Self {
+        Self {
+            etcd: Etcd::start().await,
+            directory: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.path().join(name), text).unwrap();
+    }
+
+    /// `sessile etcd …`: exit code and what it said.
+    fn run(&self, arguments: &[&str]) -> (i32, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sessile"));
+        command
+            .arg("etcd")
+            .args(arguments)
+            .args(["--etcd", &self.etcd.url()])
+            .current_dir(self.path())
+            .stdin(Stdio::null());
+        let output = command.output().expect("the binary starts");
+        (output.status.code().unwrap(), said(&output))
+    }
+
+    #[track_caller]
+    fn succeeds(&self, arguments: &[&str]) -> String {
+        let (code, said) = self.run(arguments);
+        assert_eq!(code, 0, "{arguments:?}: {said}");
+        said
+    }
+
+    async fn json(&self, key: &str) -> Value {
+        let text = self.etcd.get(&format!("/sessile/{key}")).await;
+        text.map_or(Value::Null, |text| serde_json::from_str(&text).unwrap())
+    }
+}
+
+fn said(output: &Output) -> String {
+    [&output.stdout[..], &output.stderr[..]]
+        .map(String::from_utf8_lossy)
+        .concat()
+}
+
+#[tokio::test]
+async fn a_file_is_seeded_read_back_and_differs_from_nothing() {
+    let bench = Bench::new().await;
+    bench.write("gateway.toml", FILE);
+    // Nobody is there to say yes.
+    let (code, said) = bench.run(&["seed"]);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("--yes"), "{said}");
+    let said = bench.succeeds(&["seed", "--dry-run"]);
+    assert!(said.contains("+ routes/chat"), "{said}");
+    assert!(bench.json("routes/chat").await.is_null(), "{said}");
+
+    let said = bench.succeeds(&["seed", "--yes"]);
+    assert!(said.contains("5 documents in 1 transaction"), "{said}");
+    assert_eq!(bench.json("upstreams/chat").await, json!({}));
+    assert_eq!(
+        bench.json("backends/chat/three").await,
+        json!({ "address": "10.0.0.3:9000" })
+    );
+    assert_eq!(
+        bench.json("routes/chat").await,
+        json!({ "path": "/ws/{room}", "upstream": "chat", "affinity": ["path:room"] })
+    );
+    assert!(
+        bench
+            .succeeds(&["seed", "--yes"])
+            .contains("etcd has all of it already")
+    );
+    assert!(
+        bench
+            .succeeds(&["diff", "gateway.toml"])
+            .contains("all of it already")
+    );
+
+    let text = bench.succeeds(&["get"]);
+    bench.write("again.toml", &text);
+    assert!(
+        bench
+            .succeeds(&["put", "again.toml"])
+            .contains("all of it already")
+    );
+    assert!(
+        bench
+            .succeeds(&["diff", "again.toml", "--prune"])
+            .contains("all of it already")
+    );
+    let json: Value = serde_json::from_str(&bench.succeeds(&["get", "routes", "--json"])).unwrap();
+    assert_eq!(
+        json.as_object().unwrap().keys().collect::<Vec<_>>(),
+        ["routes/chat"]
+    );
+    assert_eq!(bench.run(&["get", "routes/none"]).0, 1);
+}
+
+#[tokio::test]
+async fn a_change_is_shown_with_what_it_moves_and_then_made() {
+    let bench = Bench::new().await;
+    bench.write("gateway.toml", FILE);
+    bench.succeeds(&["seed", "--yes"]);
+    bench.write(
+        "next.toml",
+        "[upstreams.chat]\nattempts = 5\nbackends = [\"10.0.0.4:9000\"]\n",
+    );
+    let said = bench.succeeds(&["diff", "next.toml"]);
+    for line in [
+        "~ upstreams/chat",
+        "attempts: (not given) -> 5",
+        "+ backends/chat/10.0.0.4:9000",
+        "of the keys of upstream `chat`",
+        "10.0.0.4:9000  -         2",
+    ] {
+        assert!(said.contains(line), "{line}: {said}");
+    }
+    bench.succeeds(&["put", "next.toml", "--yes"]);
+    assert_eq!(bench.json("upstreams/chat").await, json!({ "attempts": 5 }));
+    assert!(
+        !bench.json("backends/chat/three").await.is_null(),
+        "what is not named stays"
+    );
+
+    let said = bench.succeeds(&["rm", "backends/chat/three", "--yes"]);
+    assert!(said.contains("three"), "{said}");
+    assert!(bench.json("backends/chat/three").await.is_null());
+    // Its route needs it.
+    let (code, said) = bench.run(&["rm", "upstreams/chat", "--yes"]);
+    bench.succeeds(&["rm", "routes/chat", "--yes"]);
+    assert_eq!(
+        code, 0,
+        "the file still has an upstream of that name: {said}"
+    );
+    let (code, said) = bench.run(&["rm", "routes/none", "--yes"]);
+    assert_eq!(code, 1, "{said}");
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_refused_with_its_place_before_anything_is_written() {
+    let bench = Bench::new().await;
+    let check = |text: &str, wanted: &[&str]| {
+        bench.write("next.toml", text);
+        let (code, said) = bench.run(&["put", "next.toml", "--yes"]);
+        assert_eq!(code, 2, "{said}");
+        for wanted in wanted {
+            assert!(said.contains(wanted), "{wanted}: {said}");
+        }
+    };
+    check(
+        "[upstreams.chat]\npolcy = \"maglev\"\n",
+        &["next.toml:2:1", "did you mean `policy`?"],
+    );
+    check(
+        "[[routes]]\nname = \"a\"\nupstream = \"chat\"\n",
+        &["next.toml:3:12", "chat"],
+    );
+    check(
+        "[upstreams.chat]\nbackends = [\"10.0.0.1\"]\n",
+        &["next.toml:2:"],
+    );
+    check("[upstreams.chat\n", &["next.toml:1:"]);
+    check(
+        "[node]\nname = \"edge\"\n",
+        &["[node]", "does not live in etcd"],
+    );
+    assert_eq!(bench.succeeds(&["get", "--json"]).trim(), "{}");
+
+    // Taking away what is named elsewhere is as wrong.
+    bench.write(
+        "next.toml",
+        "[upstreams.chat]\n[[routes]]\nname = \"a\"\nupstream = \"chat\"\n",
+    );
+    bench.succeeds(&["put", "next.toml", "--yes"]);
+    let (code, said) = bench.run(&["rm", "upstreams/chat", "--yes"]);
+    assert_eq!(code, 2, "{said}");
+    assert!(!bench.json("upstreams/chat").await.is_null());
+}
+
+#[tokio::test]
+async fn many_documents_take_several_transactions_and_prune_takes_the_rest_away() {
+    let bench = Bench::new().await;
+    let members: Vec<_> = (0..300)
+        .map(|n| format!("\"10.0.{}.{}:9000\"", n / 250, n % 250))
+        .collect();
+    bench.write(
+        "many.toml",
+        &format!("[upstreams.chat]\nbackends = [{}]\n", members.join(", ")),
+    );
+    let said = bench.succeeds(&["put", "many.toml", "--yes"]);
+    assert!(said.contains("301 documents in 3 transactions"), "{said}");
+
+    // A backend that somebody keeps alive is not this file's to take away, and stays under its
+    // lease when it is written.
+    let mut client = bench.etcd.client().await;
+    let lease = client.lease_grant(60, None).await.unwrap().id();
+    let options = etcd_client::PutOptions::new().with_lease(lease);
+    let value = json!({ "address": "10.9.9.9:9000" }).to_string();
+    let key = "/sessile/backends/chat/leased";
+    client.put(key, value, Some(options)).await.unwrap();
+    bench.write(
+        "few.toml",
+        "[upstreams.chat]\nbackends = [\"10.0.0.1:9000\"]\n",
+    );
+    bench.succeeds(&["put", "few.toml", "--prune", "--yes"]);
+    let json: Value = serde_json::from_str(&bench.succeeds(&["get", "--json"])).unwrap();
+    let keys: Vec<_> = json.as_object().unwrap().keys().collect();
+    assert_eq!(
+        keys,
+        [
+            "backends/chat/10.0.0.1:9000",
+            "backends/chat/leased",
+            "upstreams/chat"
+        ]
+    );
+    bench.write(
+        "leased.toml",
+        "[upstreams.chat]\nbackends = [{ address = \"10.9.9.9:9000\", id = \"leased\", weight = 3 }]\n",
+    );
+    bench.succeeds(&["put", "leased.toml", "--yes"]);
+    let found = client.get(key, None).await.unwrap();
+    assert_eq!(found.kvs()[0].lease(), lease);
+    assert!(found.kvs()[0].value_str().unwrap().contains("\"weight\":3"));
+}
+
+/// Runs what docs/etcd.md shows with `etcdctl`, each line as it stands there.
+#[tokio::test]
+async fn the_recipes_of_the_manual_work() {
+    let bench = Bench::new().await;
+    let manual = include_str!("../../docs/etcd.md");
+    let recipes = manual.split("## Recipes for etcdctl\n").nth(1).unwrap();
+    let recipes = recipes.split("\n## ").next().unwrap();
+    let commands: Vec<_> = recipes
+        .lines()
+        .filter_map(|line| line.strip_prefix("$ "))
+        .collect();
+    assert!(commands.len() >= 5, "{commands:?}");
+    let mut all = String::new();
+    for command in commands {
+        let output = Command::new("sh")
+            .args(["-c", command])
+            .env("ETCDCTL_API", "3")
+            .env("ETCDCTL_ENDPOINTS", bench.etcd.url())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{command}: {}", said(&output));
+        all += &said(&output);
+    }
+    assert!(all.contains("/sessile/routes/chat"), "{all}");
+    assert_eq!(bench.json("backends/chat/a").await["state"], "draining");
+    assert!(bench.json("routes/old").await.is_null());
+    // What they left is what a gateway takes.
+    bench.write(
+        "gateway.toml",
+        "[[listeners]]\nname = \"edge\"\nlisten = [\"127.0.0.1:0\"]\n",
+    );
+    let text = bench.succeeds(&["get"]);
+    bench.write("again.toml", &text);
+    assert!(
+        bench
+            .succeeds(&["put", "again.toml"])
+            .contains("all of it already")
+    );
+}
+
+#[tokio::test]
+async fn i11_secrets_are_not_shown_in_differences() {
+    let bench = Bench::new().await;
+    let file = |secret: &str| {
+        format!(
+            "[authenticators.users]\ntype = \"jwt\"\nsecret = \"{secret}\"\nalgorithms = [\"HS256\"]\n"
+        )
+    };
+    for secret in [
+        "correct-horse-battery-staple-0123",
+        "tr0ub4dor-and-3-0123456789-0123",
+    ] {
+        bench.write("next.toml", &file(secret));
+        let said = bench.succeeds(&["put", "next.toml", "--yes"]);
+        assert!(!said.contains(secret) && said.contains("***"), "{said}");
+    }
+}
