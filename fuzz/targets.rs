@@ -415,7 +415,7 @@ fn jwt(data: &[u8]) {
     }
     // 2026, when no seed has expired.
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_780_000_000);
-    if let Ok(principal) = authenticator().judge(&text, "", now) {
+    if let Ok(principal) = authenticator().judge(&text, "/ws", now) {
         // The one seed that was signed with the key; a signature covers every byte before it.
         assert_eq!(&*principal.subject, "ann", "{text}");
         assert!(text.starts_with(SIGNED), "{text}");

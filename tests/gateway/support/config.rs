@@ -25,6 +25,14 @@ pub fn complete(test: &str, directory: &Path) -> String {
         .filter_map(|line| line.strip_prefix("# admin: "))
         .collect();
     text = text.replacen("[admin]\n", &format!("[admin]\n{}\n", admin.join("\n")), 1);
+    let log: Vec<_> = test
+        .lines()
+        .filter_map(|line| line.strip_prefix("# log: "))
+        .collect();
+    if log.iter().any(|line| line.starts_with("format")) {
+        text = text.replacen("format = \"json\"\n", "", 1);
+    }
+    text = text.replacen("[log]\n", &format!("[log]\n{}\n", log.join("\n")), 1);
     if !test.contains("[shutdown]") {
         text.push_str("[shutdown]\ngrace = \"500ms\"\n\n");
     }
