@@ -3,17 +3,20 @@
 //! over the seeds and past crashes in `fuzz/seeds/` with every `cargo test`.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
 
 use http::header::{COOKIE, ORIGIN};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 
 use sessile::base::addr::Networks;
 use sessile::config::origin::{OriginRule, WebOrigin};
+use sessile::config::snapshot::Snapshot;
 use sessile::control::load::{LoadOptions, load_text};
+use sessile::core::auth::{Authenticator, parse_token};
 use sessile::core::http::forwarded::{self, Forwarding};
 use sessile::core::http::{headers, origin, query};
-use sessile::core::routing::{Request, RoutingTable};
+use sessile::core::routing::{Request, RoutingTable, credential};
 use sessile::core::wire::frame::FrameHeader;
 use sessile::core::wire::handshake::{self, Answer, Kind};
 use sessile::core::wire::proxy_protocol::{self, Header, Progress};
@@ -35,6 +38,8 @@ pub const ALL: &[Target] = &[
     ("forwarded", forwarded),
     ("origin", origin),
     ("routing", routing),
+    ("jwt", jwt),
+    ("credential", credential),
 ];
 
 /// A frame's header says how long it is, and is not there before its last byte is.
@@ -348,14 +353,8 @@ fn origin(data: &[u8]) {
 fn routing(data: &[u8]) {
     static TABLE: OnceLock<RoutingTable> = OnceLock::new();
     let table = TABLE.get_or_init(|| {
-        let options = LoadOptions {
-            path: "gateway.toml".into(),
-            sets: Vec::new(),
-            environment: Vec::new(),
-        };
-        let loaded = load_text(&options, include_str!("routes.toml")).expect("it is good");
         let now = sessile::base::clock::now();
-        RoutingTable::compile(&loaded.snapshot, None, 1, now)
+        RoutingTable::compile(snapshot(), None, 1, now)
     });
     let text = String::from_utf8_lossy(data);
     let mut parts = text.splitn(3, '\n');
@@ -381,4 +380,85 @@ fn routing(data: &[u8]) {
             assert!(path.contains(value));
         }
     }
+}
+
+/// What `routes.toml` says.
+fn snapshot() -> &'static Snapshot {
+    static SNAPSHOT: OnceLock<Snapshot> = OnceLock::new();
+    SNAPSHOT.get_or_init(|| {
+        let options = LoadOptions {
+            path: "gateway.toml".into(),
+            sets: Vec::new(),
+            environment: Vec::new(),
+        };
+        let loaded = load_text(&options, include_str!("routes.toml"));
+        loaded.expect("it is good").snapshot
+    })
+}
+
+fn authenticator() -> &'static Authenticator {
+    static USERS: OnceLock<Arc<Authenticator>> = OnceLock::new();
+    USERS.get_or_init(|| {
+        let users = snapshot().authenticators.values().next();
+        Authenticator::compile(users.expect("there is one"), None)
+    })
+}
+
+/// Who has no key gets nothing accepted, whatever the token says of itself; what can be taken apart
+/// is short and has three parts.
+fn jwt(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    if let Ok(token) = parse_token(&text, 1024) {
+        assert!(text.len() <= 1024 && text.matches('.').count() == 2);
+        assert!(text.starts_with(token.signed));
+        assert!(token.kid.is_none_or(|kid| kid.len() <= 256));
+    }
+    // 2026, when no seed has expired.
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_780_000_000);
+    if let Ok(principal) = authenticator().judge(&text, "/ws", now) {
+        // The one seed that was signed with the key; a signature covers every byte before it.
+        assert_eq!(&*principal.subject, "ann", "{text}");
+        assert!(text.starts_with(SIGNED), "{text}");
+    }
+}
+
+/// What stands before the signature of the seed `jwt/signed`.
+const SIGNED: &str =
+    "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJhbm4iLCJleHAiOjQxMDI0NDQ4MDB9.";
+
+/// A credential is found in one place, or twice and refused; what is taken out is gone, and what
+/// subprotocols are left are ones that were offered.
+fn credential(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let (target, rest) = text.split_once('\n').unwrap_or((&text, ""));
+    let (path, raw_query) = target
+        .split_once('?')
+        .map_or((target, None), |(path, raw)| (path, Some(raw)));
+    let mut fields = head(rest.as_bytes());
+    let users = &authenticator().config;
+    let request = Request {
+        method: &Method::GET,
+        host: "edge",
+        path,
+        query: raw_query,
+        headers: &fields,
+        websocket: true,
+        tls: true,
+    };
+    // An empty one is one too: it is judged, and refused.
+    let _ = credential::find(users, "Bearer", &request);
+    let offered: Vec<String> = handshake::subprotocols(&fields)
+        .map(str::to_owned)
+        .collect();
+    credential::strip(users, &mut fields);
+    let _ = credential::take_subprotocols(&mut fields, ["bearer"].into_iter());
+    let left = handshake::subprotocols(&fields);
+    assert!(
+        left.into_iter()
+            .all(|name| offered.iter().any(|known| known == name))
+    );
+    assert!(
+        !fields.contains_key("authorization"),
+        "a credential goes on"
+    );
 }

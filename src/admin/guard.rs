@@ -6,9 +6,10 @@
 use std::net::{IpAddr, SocketAddr};
 
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode};
 
 use crate::admin::problem::Problem;
+use crate::admin::resources::{READ_BY_POST, Role};
 use crate::base::addr::ListenAddr;
 use crate::base::secret::Secret;
 
@@ -16,47 +17,83 @@ use crate::base::secret::Secret;
 #[derive(Clone, Debug)]
 pub(super) struct Guard {
     token: Option<Secret>,
+    /// Its bearer may look, and change nothing.
+    read_token: Option<Secret>,
     /// Browsers do not reach unix sockets.
     browsers: bool,
 }
 
 impl Guard {
-    pub(super) fn new(token: Option<Secret>, listen: &ListenAddr) -> Self {
+    pub(super) fn new(
+        token: Option<Secret>,
+        read_token: Option<Secret>,
+        listen: &ListenAddr,
+    ) -> Self {
         Self {
             token,
+            read_token,
             browsers: matches!(listen, ListenAddr::Tcp(_)),
         }
     }
 
     /// # Errors
     /// The answer to a request that may not pass.
-    pub(super) fn check(&self, path: &str, headers: &HeaderMap) -> Result<(), Problem> {
+    pub(super) fn check(
+        &self,
+        method: &Method,
+        path: &str,
+        headers: &HeaderMap,
+    ) -> Result<(), Problem> {
         match &self.token {
             // Orchestrators probe without credentials, and learn one bit.
             Some(_) if matches!(path, "/livez" | "/readyz") => Ok(()),
-            Some(token) => bearer(token, headers),
+            Some(token) => self.bearer(token, role_for(method, path), headers),
             None if self.browsers => local(headers),
             None => Ok(()),
         }
     }
+
+    fn bearer(&self, token: &Secret, role: Role, headers: &HeaderMap) -> Result<(), Problem> {
+        if presents(token, headers) {
+            return Ok(());
+        }
+        let reads = |token: &Secret| presents(token, headers);
+        match (self.read_token.as_ref().is_some_and(reads), role) {
+            (true, Role::Read) => Ok(()),
+            (true, Role::Operate) => {
+                let detail = "this token may look at everything and change nothing";
+                Err(Problem::new(StatusCode::FORBIDDEN, detail))
+            }
+            (false, _) => {
+                let detail = "send the admin token as `Authorization: Bearer …`";
+                Err(Problem::new(StatusCode::UNAUTHORIZED, detail))
+            }
+        }
+    }
 }
 
-/// RFC 6750, section 2.1.
-fn bearer(token: &Secret, headers: &HeaderMap) -> Result<(), Problem> {
+/// What a request asks for: to look changes nothing and is asked with GET or HEAD; what else only
+/// looks says so in `resources`.
+fn role_for(method: &Method, path: &str) -> Role {
+    let looks = matches!(*method, Method::GET | Method::HEAD);
+    let looks = looks
+        || READ_BY_POST
+            .iter()
+            .any(|known| *known == path && method == Method::POST);
+    if looks { Role::Read } else { Role::Operate }
+}
+
+/// Whether this is what stands behind `Bearer` (RFC 6750, section 2.1).
+fn presents(token: &Secret, headers: &HeaderMap) -> bool {
     let given = headers
         .get(AUTHORIZATION)
         .map(|value| value.as_bytes())
         .unwrap_or_default();
-    let right = given
+    given
         .split_at_checked("Bearer ".len())
         .is_some_and(|(scheme, given)| {
             scheme.eq_ignore_ascii_case(b"Bearer ") && token.matches(given.trim_ascii())
-        });
-    if right {
-        return Ok(());
-    }
-    let detail = "send the admin token as `Authorization: Bearer …`";
-    Err(Problem::new(StatusCode::UNAUTHORIZED, detail))
+        })
 }
 
 fn local(headers: &HeaderMap) -> Result<(), Problem> {
@@ -114,7 +151,7 @@ mod tests {
                 value.parse().expect("a value"),
             )
         });
-        match guard.check(path, &headers.collect::<HeaderMap>()) {
+        match guard.check(&Method::GET, path, &headers.collect::<HeaderMap>()) {
             Ok(()) => 200,
             Err(problem) => problem.into_response().status().as_u16(),
         }
@@ -126,7 +163,7 @@ mod tests {
 
     #[test]
     fn i11_only_the_token_opens_and_only_probes_go_without() {
-        let guard = Guard::new(Some(Secret::new("s3cret")), &tcp());
+        let guard = Guard::new(Some(Secret::new("s3cret")), None, &tcp());
         let check = |path: &str, value: Option<&str>, expected: u16| {
             let headers: Vec<_> = value
                 .map(|value| ("authorization", value))
@@ -149,8 +186,42 @@ mod tests {
     }
 
     #[test]
+    fn who_may_look_changes_nothing() {
+        let tokens = ["operate", "look"].map(|text| Some(Secret::new(text)));
+        let [token, read_token] = tokens;
+        let guard = Guard::new(token, read_token, &tcp());
+        let check = |method: Method, path: &str, token: &str, expected: bool| {
+            let value = format!("Bearer {token}").parse().expect("a value");
+            let headers = HeaderMap::from_iter([(AUTHORIZATION, value)]);
+            let passed = guard.check(&method, path, &headers).is_ok();
+            assert_eq!(passed, expected, "{method} {path} {token}");
+        };
+        for resource in crate::admin::resources::resources() {
+            let path = resource.path.replace(['{', '}'], "");
+            let looks = resource.role() == Role::Read;
+            check(resource.method.clone(), &path, "look", looks);
+            check(resource.method.clone(), &path, "operate", true);
+            check(
+                resource.method.clone(),
+                &path,
+                "neither",
+                matches!(&*path, "/livez" | "/readyz"),
+            );
+            assert_eq!(
+                looks,
+                role_for(&resource.method, &path) == Role::Read,
+                "{path}"
+            );
+        }
+        check(Method::POST, "/v1/reload", "look", false);
+        check(Method::DELETE, "/v1/sessions/1", "look", false);
+        check(Method::POST, "/v1/resolve", "look", true);
+        check(Method::HEAD, "/v1/sessions", "look", true);
+    }
+
+    #[test]
     fn web_pages_are_kept_out() {
-        let guard = Guard::new(None, &tcp());
+        let guard = Guard::new(None, None, &tcp());
         let check = |headers: &[(&str, &str)], expected: u16| {
             assert_eq!(
                 status(&guard, "/v1/sessions", headers),
@@ -196,7 +267,11 @@ mod tests {
 
     #[test]
     fn browsers_do_not_reach_unix_sockets() {
-        let guard = Guard::new(None, &"unix:/run/admin.sock".parse().expect("an address"));
+        let guard = Guard::new(
+            None,
+            None,
+            &"unix:/run/admin.sock".parse().expect("an address"),
+        );
         assert_eq!(status(&guard, "/v1/status", &[("host", "anything")]), 200);
     }
 }

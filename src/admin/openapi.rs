@@ -5,7 +5,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
-use crate::admin::resources::{Describe, Resource, resources};
+use crate::admin::resources::{Describe, Resource, Role, resources};
 use crate::admin::status::VERSION;
 
 pub(super) async fn show() -> Json<Value> {
@@ -44,7 +44,14 @@ pub(super) fn describe<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema
 }
 
 fn operation(resource: &Resource, generator: &mut SchemaGenerator) -> Value {
-    let mut operation = json!({ "summary": resource.summary, "responses": {} });
+    let mut operation = json!({
+        "summary": resource.summary,
+        "x-role": match resource.role() {
+            Role::Read => "read",
+            Role::Operate => "operate",
+        },
+        "responses": {},
+    });
     let parameters = parameters(resource, generator);
     if !parameters.is_empty() {
         operation["parameters"] = parameters.into();

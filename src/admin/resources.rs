@@ -37,10 +37,31 @@ pub(super) struct Resource {
     pub(super) statuses: &'static [u16],
 }
 
+/// What one must be allowed to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// To look.
+    Read,
+    /// To change something.
+    Operate,
+}
+
+/// What is asked with POST since it has a body, and changes nothing.
+pub(super) const READ_BY_POST: [&str; 2] = ["/v1/preview", "/v1/resolve"];
+
 /// Names a type's schema, and leaves its definition with the generator.
 pub(super) type Describe = fn(&mut SchemaGenerator) -> Schema;
 
 impl Resource {
+    /// What one must be allowed to do to use it.
+    pub(super) fn role(&self) -> Role {
+        match self.method {
+            Method::GET => Role::Read,
+            Method::POST if READ_BY_POST.contains(&self.path) => Role::Read,
+            _ => Role::Operate,
+        }
+    }
+
     fn new<H: Handler<T, Arc<Gateway>>, T: 'static>(
         (filter, method): (MethodFilter, Method),
         path: &'static str,
@@ -113,6 +134,7 @@ pub(super) fn resources() -> Vec<Resource> {
     let mut all = gateway();
     all.extend(configuration());
     all.extend(traffic());
+    all.extend(rights());
     all.extend(leaving());
     all
 }
@@ -257,6 +279,36 @@ fn leaving() -> Vec<Resource> {
     ]
 }
 
+/// Rights that were taken away.
+fn rights() -> Vec<Resource> {
+    vec![
+        Resource::get(
+            "/v1/revocations",
+            revocations::list,
+            "Rights that were taken away, by id.",
+        )
+        .query::<Paging>()
+        .answers::<Page<revocations::RevocationView>>()
+        .statuses(&[200, 400]),
+        Resource::post(
+            "/v1/revocations",
+            revocations::add,
+            "Takes a right away: ends sessions, refuses handshakes.",
+        )
+        .body::<revocations::Revoke>()
+        .answers::<revocations::Revoked>()
+        .statuses(&[201, 400, 409]),
+        Resource::new(
+            (MethodFilter::DELETE, Method::DELETE),
+            "/v1/revocations/{id}",
+            revocations::remove,
+            "Takes a revocation back.",
+        )
+        .answers::<revocations::RevocationView>()
+        .statuses(&[200, 404]),
+    ]
+}
+
 /// Backends and sessions.
 fn traffic() -> Vec<Resource> {
     let delete = (MethodFilter::DELETE, Method::DELETE);
@@ -298,30 +350,6 @@ fn traffic() -> Vec<Resource> {
         .body::<sessions::Change>()
         .answers::<sessions::Session>()
         .statuses(&[200, 400, 404, 409, 503]),
-        Resource::get(
-            "/v1/revocations",
-            revocations::list,
-            "Rights that were taken away, by id.",
-        )
-        .query::<Paging>()
-        .answers::<Page<revocations::RevocationView>>()
-        .statuses(&[200, 400]),
-        Resource::post(
-            "/v1/revocations",
-            revocations::add,
-            "Takes a right away: ends sessions, refuses handshakes.",
-        )
-        .body::<revocations::Revoke>()
-        .answers::<revocations::Revoked>()
-        .statuses(&[201, 400, 409]),
-        Resource::new(
-            (MethodFilter::DELETE, Method::DELETE),
-            "/v1/revocations/{id}",
-            revocations::remove,
-            "Takes a revocation back.",
-        )
-        .answers::<revocations::RevocationView>()
-        .statuses(&[200, 404]),
         Resource::new(
             delete,
             "/v1/sessions/{id}",

@@ -57,7 +57,7 @@ pub fn bind(admin: &Admin, inheritance: &mut Inheritance) -> Result<Bound, BindE
     let mut sockets = listener::bind_all(listen, options, &Owner::Admin, inheritance)?;
     Ok(Bound {
         socket: sockets.remove(0),
-        guard: Guard::new(admin.token.clone(), &admin.listen),
+        guard: Guard::new(admin.token.clone(), admin.read_token.clone(), &admin.listen),
     })
 }
 
@@ -158,7 +158,8 @@ pub(super) fn router(gateway: Arc<Gateway>, guard: Guard) -> Router {
 }
 
 async fn admit(State(guard): State<Guard>, request: Request, next: Next) -> Response {
-    let mut response = match guard.check(request.uri().path(), request.headers()) {
+    let mut response = match guard.check(request.method(), request.uri().path(), request.headers())
+    {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
     };

@@ -16,7 +16,7 @@ use crate::control::supervisor::Configuration;
 
 fn router(fixture: &Fixture, token: Option<&str>) -> Router {
     let listen = "127.0.0.1:9900".parse().expect("an address");
-    let guard = Guard::new(token.map(Secret::new), &listen);
+    let guard = Guard::new(token.map(Secret::new), None, &listen);
     server::router(Arc::clone(&fixture.gateway), guard)
 }
 

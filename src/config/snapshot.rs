@@ -74,6 +74,8 @@ pub struct Admin {
     /// Must be presented as `Authorization: Bearer`; there is always one where `listen` is not
     /// local.
     pub token: Option<Secret>,
+    /// Opens what only shows.
+    pub read_token: Option<Secret>,
 }
 
 /// `[log]`

@@ -283,3 +283,38 @@ async fn metrics_count_what_happened() {
     let text = gateway.admin("GET", "/metrics", "").body;
     assert!(text.contains("1000"), "no close code in {text}");
 }
+
+#[tokio::test]
+async fn a_token_that_may_look_changes_nothing() {
+    let backend = Backend::echo().await;
+    let text = config::echo(&[backend.address], "", "");
+    let looking = "# admin: read_token = \"may-look-and-no-more\"\n";
+    let gateway =
+        Gateway::start_with_admin_token(&(looking.to_owned() + &text), "may-do-all").await;
+    let looks = Some("may-look-and-no-more");
+    assert_eq!(
+        gateway.admin_as(looks, "GET", "/v1/sessions", "").status,
+        200
+    );
+    assert_eq!(
+        gateway
+            .admin_as(looks, "POST", "/v1/resolve", "{\"path\":\"/\"}")
+            .status,
+        200
+    );
+    assert_eq!(
+        gateway.admin_as(looks, "POST", "/v1/reload", "").status,
+        403
+    );
+    assert_eq!(
+        gateway
+            .admin_as(looks, "PUT", "/v1/log", "{\"level\":\"off\"}")
+            .status,
+        403
+    );
+    assert_eq!(
+        gateway.admin_as(None, "GET", "/v1/sessions", "").status,
+        401
+    );
+    assert_eq!(gateway.admin("POST", "/v1/reload", "").status, 200);
+}

@@ -12,6 +12,7 @@
 )]
 
 mod admin;
+mod attacks;
 mod auth;
 mod auth_life;
 mod auth_methods;

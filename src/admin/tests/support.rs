@@ -248,6 +248,7 @@ pub(crate) fn serve(listen: &str, token: Option<&str>, workers: Vec<Vec<SessionV
     let admin = Admin {
         listen,
         token: token.map(Secret::new),
+        read_token: None,
     };
     let bound = server::bind(&admin, &mut Inheritance::default()).expect("it binds");
     let address = match bound.address() {

@@ -136,6 +136,7 @@ mod tests {
         found.retain(|key| KeyPath(vec![key.clone()]).is_secret());
         found.sort();
         found.dedup();
-        assert_eq!(found, ["password", "secret", "token"]);
+        found.sort();
+        assert_eq!(found, ["password", "read_token", "secret", "token"]);
     }
 }

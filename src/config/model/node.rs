@@ -38,6 +38,8 @@ pub struct Admin {
     /// Must be presented as `Authorization: Bearer …`. `{ file = "…" }`, `{ env = "…" }` or the
     /// token itself.
     pub token: Option<SecretSource>,
+    /// Another token, whose bearer may look at everything and change nothing. Only beside `token`.
+    pub read_token: Option<SecretSource>,
 }
 
 impl Default for Admin {
@@ -45,6 +47,7 @@ impl Default for Admin {
         Self {
             listen: "127.0.0.1:9900".to_owned(),
             token: None,
+            read_token: None,
         }
     }
 }

@@ -45,6 +45,16 @@ pub(super) fn admin(at: &Scope<'_>, model: &model::Admin) -> Option<Admin> {
         Some(source) => secret(&at.key("token"), source).map(Some),
         None => Some(None),
     };
+    let read_token = match &model.read_token {
+        Some(source) => secret(&at.key("read_token"), source).map(Some),
+        None => Some(None),
+    };
+    if model.read_token.is_some() && model.token.is_none() && !at.key("token").is_explained() {
+        at.key("read_token").fault_key(
+            "without a `token` nobody could change anything, or everybody could",
+            Some("add `token` beside it".to_owned()),
+        );
+    }
     let unguarded = model.token.is_none() && !at.key("token").is_explained();
     if let Some(listen) = listen
         .as_ref()
@@ -58,6 +68,7 @@ pub(super) fn admin(at: &Scope<'_>, model: &model::Admin) -> Option<Admin> {
     Some(Admin {
         listen: listen?,
         token: token?,
+        read_token: read_token?,
     })
 }
 

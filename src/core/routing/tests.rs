@@ -31,6 +31,7 @@ fn snapshot(routes: &[Route], upstreams: &[Upstream]) -> Snapshot {
         admin: Admin {
             listen: "127.0.0.1:0".parse().expect("an address"),
             token: Some(Secret::new("hunter2")),
+            read_token: None,
         },
         log: Log {
             level: "info".to_owned(),

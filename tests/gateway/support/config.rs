@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 /// A listener on a free port, unless the test brings its own; an admin API, records and a short
-/// grace that the harness relies on. Lines `# node: key = value` go into `[node]`.
+/// grace that the harness relies on. Lines `# node: key = value` go into `[node]`, those that begin
+/// with `# admin: ` into `[admin]`.
 pub fn complete(test: &str, directory: &Path) -> String {
     let mut text = format!(
         "[node]\nname = \"under-test\"\nworkers = 2\nstate_dir = \"{directory}/state\"\n\n\
@@ -19,6 +20,19 @@ pub fn complete(test: &str, directory: &Path) -> String {
         .filter_map(|line| line.strip_prefix("# node: "))
         .collect();
     text = text.replacen("[node]\n", &format!("[node]\n{}\n", node.join("\n")), 1);
+    let admin: Vec<_> = test
+        .lines()
+        .filter_map(|line| line.strip_prefix("# admin: "))
+        .collect();
+    text = text.replacen("[admin]\n", &format!("[admin]\n{}\n", admin.join("\n")), 1);
+    let log: Vec<_> = test
+        .lines()
+        .filter_map(|line| line.strip_prefix("# log: "))
+        .collect();
+    if log.iter().any(|line| line.starts_with("format")) {
+        text = text.replacen("format = \"json\"\n", "", 1);
+    }
+    text = text.replacen("[log]\n", &format!("[log]\n{}\n", log.join("\n")), 1);
     if !test.contains("[shutdown]") {
         text.push_str("[shutdown]\ngrace = \"500ms\"\n\n");
     }

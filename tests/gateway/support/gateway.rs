@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use super::admin::{self, Answer};
 use super::records::{self, Record};
-use super::{DEADLINE, config, eventually};
+use super::{DEADLINE, config, eventually, secrets};
 
 /// The hand-over socket's name.
 const DOOR: &str = "handover.sock";
@@ -126,6 +126,7 @@ impl Gateway {
     ) -> Self {
         let path = directory.path().join("gateway.toml");
         fs::write(&path, text).expect("a config file");
+        secrets::register_in(text);
         let mut child = command(&path)
             .args(arguments)
             .stdout(Stdio::null())
@@ -386,6 +387,21 @@ impl Gateway {
         }
     }
 
+    /// What the admin API shows of it.
+    fn everything_shown(&self) -> Vec<(&'static str, String)> {
+        let resources = [
+            "/v1/config",
+            "/v1/status",
+            "/v1/routes",
+            "/v1/upstreams",
+            "/v1/sessions",
+            "/v1/quotas",
+            "/metrics",
+        ];
+        let shown = resources.map(|resource| (resource, self.admin("GET", resource, "").body));
+        shown.into()
+    }
+
     /// SIGTERM and the wait for an end within the deadline; blocking.
     fn stop_within_deadline(&mut self) -> Option<ExitStatus> {
         self.signal(Signal::TERM);
@@ -421,11 +437,18 @@ impl Drop for Gateway {
             thread::sleep(Duration::from_millis(5));
         }
         let left = self.sessions_live();
+        let shown = self.everything_shown();
         let status = self.stop_within_deadline();
         if status.is_none() {
             self.child.kill().ok();
         }
         self.child.wait().ok();
+        for (what, text) in shown {
+            secrets::assert_none_in(what, &text);
+        }
+        secrets::assert_none_in("the log", &self.log());
+        let records = fs::read_to_string(self.directory.path().join("access.log"));
+        secrets::assert_none_in("the records", &records.unwrap_or_default());
         assert_eq!(left, 0, "sessions outlived their clients:\n{}", self.log());
         let status = status.unwrap_or_else(|| panic!("it did not end on SIGTERM:\n{}", self.log()));
         assert_eq!(status.code(), Some(0), "exit code:\n{}", self.log());

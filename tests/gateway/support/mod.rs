@@ -14,6 +14,7 @@ pub mod http;
 pub mod peers;
 pub mod raw;
 pub mod records;
+pub mod secrets;
 pub mod tokens;
 
 use std::time::{Duration, Instant};

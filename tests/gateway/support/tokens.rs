@@ -47,7 +47,8 @@ pub async fn mint(language: Language, wanted: &[Value]) -> Minted {
     let tokens = said["tokens"].as_array().expect("a list");
     let tokens = tokens
         .iter()
-        .map(|token| token.as_str().expect("text").to_owned());
+        .map(|token| token.as_str().expect("text").to_owned())
+        .inspect(|token| super::secrets::register(token));
     Minted {
         tokens: tokens.collect(),
         said,
