@@ -111,25 +111,14 @@ async fn seed(client: &mut Client) {
     }
 }
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() {
-    let (rate, seconds) = (argument("--rate", 200), argument("--seconds", 20));
-    let directory = tempfile::tempdir().unwrap();
-    let (port, peer) = (free_port(), free_port());
-    let (url, peer) = (
-        format!("http://127.0.0.1:{port}"),
-        format!("http://127.0.0.1:{peer}"),
-    );
+/// An etcd of its own.
+fn start_etcd(directory: &Path, url: &str) -> Ended {
+    let peer = format!("http://127.0.0.1:{}", free_port());
     let etcd = Command::new("etcd")
         .arg("--data-dir")
-        .arg(directory.path().join("etcd"))
+        .arg(directory.join("etcd"))
         .args(["--unsafe-no-fsync", "--name", "one"])
-        .args([
-            "--listen-client-urls",
-            &url,
-            "--advertise-client-urls",
-            &url,
-        ])
+        .args(["--listen-client-urls", url, "--advertise-client-urls", url])
         .args([
             "--listen-peer-urls",
             &peer,
@@ -140,21 +129,19 @@ async fn main() {
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn();
-    let _etcd = Ended(etcd.expect("apt-get install etcd-server"));
-    wait("etcd listens", || {
-        std::net::TcpStream::connect(("127.0.0.1", port)).ok()
-    });
-    let mut client = Client::connect([&url], None).await.unwrap();
-    seed(&mut client).await;
+    Ended(etcd.expect("apt-get install etcd-server"))
+}
 
-    let socket = directory.path().join("admin.sock");
-    let path = directory.path().join("gateway.toml");
+/// A gateway that follows it, with its admin API at this socket.
+fn start_gateway(directory: &Path, url: &str, socket: &Path) -> Ended {
+    let path = directory.join("gateway.toml");
     let text = format!(
         "[node]\nstate_dir = \"{0}/state\"\n[log]\nlevel = \"warn\"\naccess = \"off\"\n\
-         [admin]\nlisten = \"unix:{0}/admin.sock\"\n\
+         [admin]\nlisten = \"unix:{1}\"\n\
          [[listeners]]\nname = \"edge\"\nlisten = [\"127.0.0.1:0\"]\n\
          [sources.etcd]\nendpoints = [\"{url}\"]\n",
-        directory.path().display()
+        directory.display(),
+        socket.display()
     );
     fs::write(&path, text).unwrap();
     let gateway = Command::new(env!("CARGO_BIN_EXE_sessile"))
@@ -162,7 +149,24 @@ async fn main() {
         .arg(&path)
         .stderr(Stdio::null())
         .spawn();
-    let gateway = Ended(gateway.unwrap());
+    Ended(gateway.unwrap())
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
+    let (rate, seconds) = (argument("--rate", 200), argument("--seconds", 20));
+    let directory = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let url = format!("http://127.0.0.1:{port}");
+    let _etcd = start_etcd(directory.path(), &url);
+    wait("etcd listens", || {
+        std::net::TcpStream::connect(("127.0.0.1", port)).ok()
+    });
+    let mut client = Client::connect([&url], None).await.unwrap();
+    seed(&mut client).await;
+
+    let socket = directory.path().join("admin.sock");
+    let gateway = start_gateway(directory.path(), &url, &socket);
     let pid = gateway.0.id();
     let revision = |status: &serde_json::Value| status["sources"]["etcd"]["revision"].as_i64();
     let all = UPSTREAMS * (BACKENDS + 2);

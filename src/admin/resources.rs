@@ -134,6 +134,7 @@ pub(super) fn resources() -> Vec<Resource> {
     let mut all = gateway();
     all.extend(configuration());
     all.extend(traffic());
+    all.extend(rights());
     all.extend(leaving());
     all
 }
@@ -278,6 +279,36 @@ fn leaving() -> Vec<Resource> {
     ]
 }
 
+/// Rights that were taken away.
+fn rights() -> Vec<Resource> {
+    vec![
+        Resource::get(
+            "/v1/revocations",
+            revocations::list,
+            "Rights that were taken away, by id.",
+        )
+        .query::<Paging>()
+        .answers::<Page<revocations::RevocationView>>()
+        .statuses(&[200, 400]),
+        Resource::post(
+            "/v1/revocations",
+            revocations::add,
+            "Takes a right away: ends sessions, refuses handshakes.",
+        )
+        .body::<revocations::Revoke>()
+        .answers::<revocations::Revoked>()
+        .statuses(&[201, 400, 409]),
+        Resource::new(
+            (MethodFilter::DELETE, Method::DELETE),
+            "/v1/revocations/{id}",
+            revocations::remove,
+            "Takes a revocation back.",
+        )
+        .answers::<revocations::RevocationView>()
+        .statuses(&[200, 404]),
+    ]
+}
+
 /// Backends and sessions.
 fn traffic() -> Vec<Resource> {
     let delete = (MethodFilter::DELETE, Method::DELETE);
@@ -319,30 +350,6 @@ fn traffic() -> Vec<Resource> {
         .body::<sessions::Change>()
         .answers::<sessions::Session>()
         .statuses(&[200, 400, 404, 409, 503]),
-        Resource::get(
-            "/v1/revocations",
-            revocations::list,
-            "Rights that were taken away, by id.",
-        )
-        .query::<Paging>()
-        .answers::<Page<revocations::RevocationView>>()
-        .statuses(&[200, 400]),
-        Resource::post(
-            "/v1/revocations",
-            revocations::add,
-            "Takes a right away: ends sessions, refuses handshakes.",
-        )
-        .body::<revocations::Revoke>()
-        .answers::<revocations::Revoked>()
-        .statuses(&[201, 400, 409]),
-        Resource::new(
-            (MethodFilter::DELETE, Method::DELETE),
-            "/v1/revocations/{id}",
-            revocations::remove,
-            "Takes a revocation back.",
-        )
-        .answers::<revocations::RevocationView>()
-        .statuses(&[200, 404]),
         Resource::new(
             delete,
             "/v1/sessions/{id}",

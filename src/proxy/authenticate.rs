@@ -171,7 +171,7 @@ impl Exchange {
         match passwords.verify(basic.users.get(&user), password).await {
             Some(true) => Ok(Ok(authenticator.named(&user))),
             Some(false) => Ok(Err(CredentialFault::Unknown.into())),
-            None => Err(Refusal::NotJudged(NotJudged::TooMany)),
+            None => Err(Refusal::NotJudged(Box::new(NotJudged::TooMany))),
         }
     }
 
@@ -197,7 +197,7 @@ impl Exchange {
         let services = &self.connection.worker.shared.judges.services;
         let name = || authenticator.config.name.to_string();
         let asked = services.ask(authenticator, forward, &told).await;
-        asked.map_err(|error| Refusal::NotJudged(NotJudged::Forward(name(), error)))
+        asked.map_err(|error| Refusal::NotJudged(Box::new(NotJudged::Forward(name(), error))))
     }
 
     fn unless_revoked(&self, principal: Principal) -> Result<Principal, Denial> {
@@ -222,7 +222,7 @@ impl Exchange {
         match self.wait_for_keys(authenticator, keys, text).await {
             None if keys.read_at().is_none() => {
                 let name = authenticator.config.name.to_string();
-                Err(Refusal::NotJudged(NotJudged::NoKeys(name)))
+                Err(Refusal::NotJudged(Box::new(NotJudged::NoKeys(name))))
             }
             None => Ok(judged),
             Some(again) => Ok(again),

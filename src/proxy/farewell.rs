@@ -67,7 +67,6 @@ impl Farewell {
         carrier.write_all(&self.0).await?;
         carrier.flush().await?;
         let mut heard = [0; 256];
-        carrier.read(&mut heard).await?;
-        Ok(())
+        carrier.read(&mut heard).await.map(drop)
     }
 }

@@ -20,11 +20,14 @@ use crate::io::fetch::{FetchError, Origin};
 /// Bytes of an answer's body, which is not looked at.
 const BODY_MAX: usize = 64 * 1024;
 
+/// Whom services have said it is, by what they were asked, until when that holds.
+type Answers = HashMap<Box<[u8]>, (Instant, Principal)>;
+
 /// What services have said.
 #[derive(Default)]
 pub(super) struct Services {
     origins: Mutex<HashMap<AuthenticatorName, (Forward, Arc<Origin>)>>,
-    kept: Mutex<HashMap<Box<[u8]>, (Instant, Principal)>>,
+    kept: Mutex<Answers>,
 }
 
 /// A service that cannot say.

@@ -30,6 +30,10 @@ pub(super) struct SessionPermits {
     /// Of the node.
     load: Option<LoadPermit>,
     /// Of its route, its client's network, its principal.
+    #[allow(
+        clippy::box_collection,
+        reason = "mostly there is none, which so takes 8 bytes of a session and not 24"
+    )]
     held: Option<Box<Vec<Permit>>>,
 }
 

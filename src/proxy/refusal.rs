@@ -61,7 +61,7 @@ pub(super) enum Refusal {
     Forbidden(#[source] Unmet),
     /// What would say who it is does not answer.
     #[error("who this is cannot be found out at the moment")]
-    NotJudged(#[source] NotJudged),
+    NotJudged(#[source] Box<NotJudged>),
     /// A path of the gateway's own, asked in another way.
     #[error("this path takes a POST")]
     NotPost,

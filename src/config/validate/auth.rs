@@ -454,7 +454,7 @@ pub(super) fn route(
     let renew = own_path(&at.key("renew"), model.renew.as_deref());
     claims_asked
         .and(claims_told)
-        .and(needs("renew", model.renew.is_some()))?;
+        .and_then(|()| needs("renew", model.renew.is_some()))?;
     Some(RouteAuth {
         authenticate: authenticate?,
         authorize: authorize?,

@@ -119,8 +119,8 @@ pub(super) fn certificate(
         Some(CertificateName::Uri) => uri.first().copied(),
         None => uri
             .first()
-            .or(email.first())
-            .or(dns.first())
+            .or_else(|| email.first())
+            .or_else(|| dns.first())
             .copied()
             .or(cn),
     };

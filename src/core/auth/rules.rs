@@ -88,7 +88,8 @@ fn same(one: &Value, other: &Value) -> bool {
     match (one, other) {
         (Value::String(text), value @ (Value::Number(_) | Value::Bool(_)))
         | (value @ (Value::Number(_) | Value::Bool(_)), Value::String(text)) => {
-            *text == value.to_string()
+            let written = value.to_string();
+            *text == written
         }
         _ => one == other,
     }

@@ -118,7 +118,7 @@ pub fn take_subprotocols<'m>(
     if answer.is_none() && encoded.is_none() {
         return None;
     }
-    let answer = answer.or(encoded.filter(|_| kept.is_empty()));
+    let answer = answer.or_else(|| encoded.filter(|_| kept.is_empty()));
     let answer = answer.and_then(|name| HeaderValue::from_str(name).ok());
     let kept = kept.join(", ");
     match HeaderValue::from_str(&kept) {
