@@ -159,6 +159,9 @@ async fn i10_a_message_that_is_under_way_arrives_unchanged_in_either_direction()
     let backend = Backend::echo().await;
     let mut gateway = Gateway::start_with_handover(&echo(&backend)).await;
     let mut raw = Raw::upgrade(gateway.address()).await;
+    // Small enough that the gateway itself is left with bytes when the client does not read.
+    let buffer = socket2::SockRef::from(&raw.stream).set_recv_buffer_size(64 * 1024);
+    buffer.unwrap();
     let frame = big(&[0; 4]);
     // Inside the header, inside the payload, and right before its last byte.
     let mut at = 0;
@@ -169,11 +172,11 @@ async fn i10_a_message_that_is_under_way_arrives_unchanged_in_either_direction()
     }
     raw.write(&frame[at..]).await;
     // The echo fills every buffer on its way, those of the gateway too.
-    let mut came = raw.read(BIG / 3).await;
+    let mut came = raw.read(1000).await;
     for _ in 0..2 {
         wait_until_still(&gateway).await;
         gateway = hand_over(&mut gateway).await;
-        came.extend(raw.read(BIG / 3).await);
+        came.extend(raw.read(1000).await);
     }
     let wanted = big(&[]);
     came.extend(raw.read(wanted.len() - came.len()).await);
