@@ -4,11 +4,15 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
 
 use super::gateway::signal_process;
+
+/// For a whole client program; a slow machine needs a few seconds.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What runs a program.
 #[derive(Clone, Copy, Debug)]
@@ -109,8 +113,10 @@ impl Drop for Server {
 pub async fn run_client(language: Language, program: &str, arguments: Vec<String>) -> Value {
     let mut command = language.command(program);
     let program = program.to_owned();
-    let task = tokio::task::spawn_blocking(move || {
-        let mut child = command.args(&arguments).spawn().expect("the peer starts");
+    let mut child = command.args(&arguments).spawn().expect("the peer starts");
+    let pid = child.id();
+    let named = program.clone();
+    let mut task = tokio::task::spawn_blocking(move || {
         let mut text = String::new();
         let mut stdout = child.stdout.take().expect("standard output is piped");
         stdout
@@ -130,6 +136,11 @@ pub async fn run_client(language: Language, program: &str, arguments: Vec<String
         );
         said
     });
-    task.await
-        .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+    let Ok(done) = tokio::time::timeout(PATIENCE, &mut task).await else {
+        signal_process(pid, Signal::KILL);
+        // Whatever it says now: it took too long.
+        drop(task.await);
+        panic!("{named} did not end within {PATIENCE:?}");
+    };
+    done.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }

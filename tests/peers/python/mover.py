@@ -1,6 +1,7 @@
 """A client of compressed messages whose backends come and go; see ../README.md."""
 
 import asyncio
+import itertools
 import json
 import sys
 
@@ -13,11 +14,14 @@ def text(number):
 
 
 async def settle(socket):
-    """Waits until a backend answers."""
-    while True:
-        answered = await socket.ping()
+    """Waits until a backend answers. What is under way to one that goes may be lost."""
+    for number in itertools.count():
+        mark = f"settled {number}"
+        await socket.send(mark)
         try:
-            await asyncio.wait_for(answered, 2)
+            async with asyncio.timeout(2):
+                while await socket.recv() != mark:
+                    pass
             return
         except TimeoutError:
             pass
