@@ -22,6 +22,9 @@ mod compose;
 
 pub use compose::{Composed, Composer};
 
+/// Authenticators as they are written, by name.
+type Authenticators = BTreeMap<String, model::Authenticator>;
+
 /// What documents are checked against.
 pub struct Ground<'a> {
     /// The file's own authenticators, as written.
@@ -97,9 +100,11 @@ impl Overlay {
     pub fn apply(&mut self, update: Update, ground: &Ground<'_>) -> Vec<DocumentKey> {
         let mut touched = Vec::new();
         let mut authenticators = false;
+        // Read once. Where the update changes them, all routes are checked again behind it.
+        let known = self.authenticators(ground);
         for change in update.changes {
             let key = match change {
-                Change::Put(document) => self.put(document, ground),
+                Change::Put(document) => self.put(document, &known, ground),
                 Change::Delete(key) => self.delete(key),
             };
             if let Some(key) = key {
@@ -119,13 +124,19 @@ impl Overlay {
         let routes = routes.filter(|(key, entry)| key.kind == Kind::Route && !entry.gone);
         let routes: Vec<_> = routes.map(|(_, entry)| entry.document.clone()).collect();
         let keys = routes.iter().map(|document| document.key.clone()).collect();
+        let known = self.authenticators(ground);
         for document in routes {
-            self.take(document, ground);
+            self.take(document, &known, ground);
         }
         keys
     }
 
-    fn put(&mut self, document: Document, ground: &Ground<'_>) -> Option<DocumentKey> {
+    fn put(
+        &mut self,
+        document: Document,
+        known: &Authenticators,
+        ground: &Ground<'_>,
+    ) -> Option<DocumentKey> {
         let key = document.key.clone();
         if let Some(entry) = self
             .entries
@@ -135,15 +146,15 @@ impl Overlay {
             entry.document.revision = document.revision;
             return None;
         }
-        self.take(document, ground);
+        self.take(document, known, ground);
         Some(key)
     }
 
     /// Checks a document and keeps what came of it.
-    fn take(&mut self, document: Document, ground: &Ground<'_>) {
+    fn take(&mut self, document: Document, known: &Authenticators, ground: &Ground<'_>) {
         let authenticators = match document.key.kind {
-            Kind::Route => self.authenticators(ground),
-            _ => BTreeMap::new(),
+            Kind::Route => known.clone(),
+            _ => Authenticators::new(),
         };
         let checked = check::check(&document, authenticators, ground);
         let version = checked.item.map(|item| Version {
@@ -172,7 +183,7 @@ impl Overlay {
     }
 
     /// Authenticators as they are written, the file's and those of documents.
-    fn authenticators(&self, ground: &Ground<'_>) -> BTreeMap<String, model::Authenticator> {
+    fn authenticators(&self, ground: &Ground<'_>) -> Authenticators {
         let mut all = ground.authenticators.clone();
         for version in self.good(Kind::Authenticator) {
             let name = version.document.key.name.to_string();

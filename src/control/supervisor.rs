@@ -375,13 +375,7 @@ impl Supervisor {
             ..loaded.snapshot
         };
         let loaded = Arc::new(Loaded { snapshot, ..loaded });
-        self.show(|shown| {
-            *shown = Shown {
-                loaded,
-                at: clock::wall(),
-                refused: None,
-            }
-        });
+        self.show(|shown| shown.loaded = loaded);
         report
     }
 

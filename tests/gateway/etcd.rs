@@ -251,3 +251,26 @@ async fn check_looks_at_every_document_as_a_gateway_would() {
     let (code, said) = check();
     assert_eq!(code, Some(0), "{said}");
 }
+
+#[tokio::test]
+async fn i4_a_refused_file_is_shown_as_refused_whatever_etcd_says_meanwhile() {
+    let (first, second) = (Backend::echo().await, Backend::echo().await);
+    let etcd = Etcd::start().await;
+    seed(&etcd, &[&first]).await;
+    let gateway = follow(&etcd).await;
+    has_members(&gateway, &[&first]).await;
+    std::fs::write(gateway.config_path(), "[node]\nwokers = 1\n").unwrap();
+    assert_eq!(gateway.reload().status, 422);
+    let loaded = gateway.get("/v1/status")["sources"]["file"]["loaded"].clone();
+    etcd.put(&key_of(&second), &member(&second)).await;
+    has_members(&gateway, &[&first, &second]).await;
+    let refused = &gateway.get("/v1/config")["refused"];
+    assert!(
+        refused.to_string().contains("did you mean `workers`"),
+        "{refused}"
+    );
+    assert_eq!(
+        gateway.get("/v1/status")["sources"]["file"]["loaded"],
+        loaded
+    );
+}

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::base::clock;
 use crate::base::names::UpstreamName;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::documents::{Document, DocumentKey, Update};
@@ -87,8 +88,10 @@ impl Supervisor {
             snapshot: read.snapshot,
             ..Loaded::clone(&read.base)
         };
-        self.put_into_force(&mut changing.probes, loaded, read.tls)
-            .await
+        let report = self.put_into_force(&mut changing.probes, loaded, read.tls);
+        let report = report.await;
+        self.show(|shown| (shown.at, shown.refused) = (clock::wall(), None));
+        report
     }
 
     /// Takes in what a source says, all of it by one swap. Documents with faults are refused alone;
@@ -132,7 +135,9 @@ impl Supervisor {
         let report = match tls {
             Ok(tls) => self.put_into_force(&mut changing.probes, loaded, tls).await,
             Err(error) => {
-                self.refuse(&[error.diagnostic(self.path())]);
+                // Not the file's fault, so it is not shown as that.
+                self.node.reload_refused();
+                tracing::error!(%error, "documents refused; what was before them stays in force");
                 ReloadReport {
                     generation: self.live.table().generation,
                     ..ReloadReport::default()
