@@ -24,11 +24,14 @@ use crate::control::certs;
 use crate::control::etcd::announce::{self, Joined};
 #[cfg(feature = "etcd")]
 use crate::control::etcd::follow::Follower;
+#[cfg(feature = "etcd")]
+use crate::control::etcd::pen::pen;
 use crate::control::fleet::Fleet;
 use crate::control::handover::{self, Claim, Handover, Parting};
 use crate::control::jwks;
 use crate::control::load::Loaded;
 use crate::control::memory;
+use crate::control::revocations::Docket;
 use crate::control::source::SourceState;
 use crate::control::supervisor::documents::resolved;
 use crate::control::supervisor::{self, Configuration, Supervisor};
@@ -54,6 +57,7 @@ pub struct Bound {
     certificates: Vec<(Listener, Arc<Resolver>)>,
     handover: Option<Handover>,
     supervisor: Arc<Supervisor>,
+    docket: Arc<Docket>,
     log: LogLevel,
     _records: RecordsGuard,
 }
@@ -126,6 +130,8 @@ impl Bound {
             metrics,
             node: Arc::clone(&node),
         };
+        let state_dir = snapshot.node.state_dir.as_deref();
+        let docket = Arc::new(Docket::open(Arc::clone(&live), state_dir));
         let supervisor = Supervisor::new(live, configuration, loaded, backend_tls, node);
         Ok(Self {
             shared,
@@ -134,6 +140,7 @@ impl Bound {
             certificates,
             handover,
             supervisor,
+            docket,
             log,
             _records: records_guard,
         })
@@ -166,6 +173,7 @@ impl Bound {
             certificates,
             handover,
             supervisor,
+            docket,
             log,
             _records,
         } = self;
@@ -176,7 +184,7 @@ impl Bound {
         let live = Arc::clone(&shared.live);
         let mut background = JoinSet::new();
         // Before the first client is served; until then they queue.
-        let etcd = follow_etcd(&supervisor, &live, &mut background).await;
+        let etcd = follow_etcd(&supervisor, &docket, &live, &mut background).await;
         let (handles, threads) = worker::start(&shared, workers, sockets).context("workers")?;
         live.set_workers(handles);
         supervisor.start().await;
@@ -185,7 +193,8 @@ impl Bound {
         let (stop_admin, admin_stopped) = oneshot::channel::<()>();
         let company = Company::join(&supervisor, &live, admin.address(), etcd.as_ref());
         let fleet = company.fleet();
-        let api = Arc::new(operated(&shared, &supervisor, log, etcd, fleet));
+        let control = (&supervisor, &docket);
+        let api = Arc::new(operated(&shared, control, log, etcd, fleet));
         let admin = tokio::spawn(admin.serve(api, async { drop(admin_stopped.await) }));
         // Who takes over from another process is met by no crowd.
         let takes_over = handover.as_ref().is_some_and(Handover::takes_over);
@@ -195,7 +204,7 @@ impl Bound {
         live.enter(Phase::Ready);
         tracing::info!(node = %node.name, workers, "ready");
 
-        let mut succession = Succession::begin(handover, &shared);
+        let mut succession = Succession::begin(handover, &shared, &docket);
         let parting = tokio::select! {
             () = signals.serve_until_stop(&supervisor, &shared.records) => None,
             parting = succession.parted() => Some(parting),
@@ -270,7 +279,7 @@ struct Succession(Option<handover::Running>);
 
 impl Succession {
     /// The gateway accepts clients; takes over from the process before, if there is one.
-    fn begin(handover: Option<Handover>, shared: &Shared) -> Self {
+    fn begin(handover: Option<Handover>, shared: &Shared, docket: &Arc<Docket>) -> Self {
         let Some(handover) = handover else {
             notify(&[NotifyState::Ready]);
             return Self(None);
@@ -283,7 +292,7 @@ impl Succession {
             false => notify(&[NotifyState::Ready]),
         };
         let (live, node) = (Arc::clone(&shared.live), Arc::clone(&shared.node));
-        Self(Some(handover.start(live, node, ready)))
+        Self(Some(handover.start(live, Arc::clone(docket), node, ready)))
     }
 
     /// Waits until another process has this one's place; for ever if none takes it.
@@ -325,7 +334,7 @@ fn settle(claim: &mut Claim, shares: Shares) -> anyhow::Result<Handover> {
 /// The gateway as the admin API sees it.
 fn operated(
     shared: &Shared,
-    supervisor: &Arc<Supervisor>,
+    (supervisor, docket): (&Arc<Supervisor>, &Arc<Docket>),
     log: LogLevel,
     etcd: Option<Arc<SourceState>>,
     fleet: Option<Arc<Fleet>>,
@@ -343,6 +352,7 @@ fn operated(
         log: Some(log),
         listeners: listeners.collect(),
         supervisor: Arc::clone(supervisor),
+        docket: Arc::clone(docket),
         fleet,
         etcd,
     }
@@ -401,6 +411,7 @@ impl Company {
 /// Puts what etcd says into force and follows it; waits for its first answer, but not for long.
 async fn follow_etcd(
     supervisor: &Arc<Supervisor>,
+    docket: &Docket,
     live: &Arc<Live>,
     background: &mut JoinSet<()>,
 ) -> Option<Arc<SourceState>> {
@@ -408,6 +419,7 @@ async fn follow_etcd(
     let settings = configured.snapshot.sources.etcd.clone()?;
     #[cfg(feature = "etcd")]
     {
+        docket.set_pen(pen(&settings));
         let state_dir = configured.snapshot.node.state_dir.as_deref();
         let (supervisor, live) = (Arc::clone(supervisor), Arc::clone(live));
         let follower = Follower::new(settings, state_dir, supervisor, live).await;
@@ -428,7 +440,7 @@ async fn follow_etcd(
     }
     #[cfg(not(feature = "etcd"))]
     {
-        let _ = (settings, live, background);
+        let _ = (settings, docket, live, background);
         unreachable!("validation refuses the table in a build without etcd");
     }
 }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::addr::{BackendAddr, ListenAddr, Networks};
 use crate::base::names::{BackendId, ListenerName, RouteName, UpstreamName};
+use crate::base::revocation::Revocation;
 use crate::base::secret::Secret;
 use crate::config::expression::ClaimPath;
 use crate::config::limits::{AddressRules, NodeLimits, Priority, Quotas, Rate};
@@ -49,11 +50,16 @@ pub struct Snapshot {
     pub listeners: Vec<Listener>,
     /// Ways to find out who a request is from, by name.
     pub authenticators: Authenticators,
+    /// Rights that are taken away. What a change leaves as it was is the very same.
+    pub revocations: Arc<Revocations>,
     /// Groups of backends, by name. What a change leaves as it was is the very same.
     pub upstreams: BTreeMap<UpstreamName, Arc<Upstream>>,
     /// Rules, in the order written; the order does not decide, see `core::routing`.
     pub routes: Vec<Arc<Route>>,
 }
+
+/// Revocations by name.
+pub type Revocations = BTreeMap<Arc<str>, Arc<Revocation>>;
 
 /// `[node]`
 #[derive(Clone, Debug, PartialEq, Eq)]

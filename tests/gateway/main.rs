@@ -46,6 +46,7 @@ mod records;
 mod register;
 mod relay;
 mod reload;
+mod revocations;
 mod routing;
 mod scale;
 mod shutdown;
