@@ -23,7 +23,7 @@ pub fn pen(settings: &Etcd) -> Pen {
     Pen::new(move |stroke| {
         let (connect, prefix) = (Arc::clone(&connect), Arc::clone(&prefix));
         async move {
-            let write = async {
+            let write = Box::pin(async {
                 let mut client = connect().await;
                 for _ in 1..tries {
                     if client.is_ok() {
@@ -33,7 +33,7 @@ pub fn pen(settings: &Etcd) -> Pen {
                 }
                 let written = write(client?, &prefix, stroke).await;
                 written.map_err(|error| said(&error))
-            };
+            });
             let late = |_| format!("no answer within {PATIENCE:?}");
             timeout(PATIENCE, write).await.map_err(late)?
         }
