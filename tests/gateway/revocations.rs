@@ -32,7 +32,8 @@ async fn connect(gateway: &Gateway, subject: &str) -> Client {
 async fn refused(gateway: &Gateway, subject: &str) -> Option<u16> {
     match dial(subject).connect(gateway.address()).await {
         Ok(client) => {
-            client.close().await;
+            // It may be revoked at this very moment.
+            client.close_with(1000, "").await;
             None
         }
         Err(refused) => Some(refused.status),
