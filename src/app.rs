@@ -1,6 +1,8 @@
 //! Puts the gateway together: the only file that knows everything. `Gateway::bind` opens every
 //! socket or fails; `Bound::run` serves until it is told to stop, and says how that went.
 
+mod signals;
+
 use std::io;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -11,12 +13,12 @@ use std::time::Duration;
 use anyhow::Context;
 use rustls::ServerConfig;
 use sd_notify::NotifyState;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::interval;
 
 use crate::admin::{self, ListenerView};
+use crate::app::signals::Signals;
 use crate::base::addr::ListenAddr;
 use crate::base::clock;
 use crate::base::names::ListenerName;
@@ -553,59 +555,5 @@ async fn join(threads: Vec<JoinHandle<()>>) {
     let panicked = joined.await.unwrap_or_default();
     if panicked > 0 {
         tracing::error!(panicked, "a worker ended by a panic; please report it");
-    }
-}
-
-/// What the system may tell the gateway.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hang_up: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hang_up: signal(SignalKind::hangup())?,
-        })
-    }
-
-    /// SIGTERM or SIGINT.
-    async fn stop(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
-
-    /// Says for a time that no more clients will be taken before none are; another signal cuts
-    /// that short.
-    async fn leave(&mut self, live: &Live, delay: Duration) {
-        if delay.is_zero() {
-            return;
-        }
-        live.enter(Phase::Leaving);
-        tracing::info!(sessions = live.sessions(), ?delay, "not ready any more");
-        tokio::select! {
-            () = tokio::time::sleep(delay) => {}
-            () = self.stop() => {}
-        }
-    }
-
-    /// Carries out SIGHUP until it is time to stop.
-    async fn serve_until_stop(&mut self, supervisor: &Supervisor, records: &Records) {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                _ = self.hang_up.recv() => {
-                    records.reopen();
-                    // What is wrong has been logged, and is shown.
-                    let _ = supervisor.reload().await;
-                }
-            }
-        }
     }
 }

@@ -13,7 +13,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::addr::{BackendAddr, ListenAddr, Networks};
 use crate::base::names::{BackendId, ListenerName, RouteName, UpstreamName};
-use crate::base::revocation::Revocation;
 use crate::base::secret::Secret;
 use crate::config::expression::ClaimPath;
 use crate::config::limits::{AddressRules, NodeLimits, Priority, Quotas, Rate};
@@ -25,7 +24,8 @@ mod operations;
 
 pub use auth::{
     ApiKeys, Authenticator, Authenticators, Basic, CertificateName, CredentialSource, Forward,
-    JwksUrl, Jwt, JwtKeys, KeyHolder, Method as AuthMethod, Mint, RejectWith, RouteAuth, SignedUrl,
+    JwksUrl, Jwt, JwtKeys, KeyHolder, Method as AuthMethod, Mint, RejectWith, Revocations,
+    RouteAuth, SignedUrl,
 };
 pub use operations::{Admission, Drain, Rebalance, RebalanceMode, Shutdown, Tempo};
 
@@ -57,9 +57,6 @@ pub struct Snapshot {
     /// Rules, in the order written; the order does not decide, see `core::routing`.
     pub routes: Vec<Arc<Route>>,
 }
-
-/// Revocations by name.
-pub type Revocations = BTreeMap<Arc<str>, Arc<Revocation>>;
 
 /// `[node]`
 #[derive(Clone, Debug, PartialEq, Eq)]
