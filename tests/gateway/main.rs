@@ -16,6 +16,7 @@ mod attacks;
 mod auth;
 mod auth_life;
 mod auth_methods;
+mod auth_mtls;
 mod autobahn;
 mod backend_loss;
 mod drain;
