@@ -168,7 +168,7 @@ impl Exchange {
             Err(fault) => return Ok(Err(fault.into())),
         };
         let passwords = &self.connection.worker.shared.judges.passwords;
-        match passwords.verify(basic.users.get(&user), password).await {
+        match passwords.verify(&basic.users, &user, password).await {
             Some(true) => Ok(Ok(authenticator.named(&user))),
             Some(false) => Ok(Err(CredentialFault::Unknown.into())),
             None => Err(Refusal::NotJudged(Box::new(NotJudged::TooMany))),

@@ -17,6 +17,7 @@ mod auth;
 mod auth_life;
 mod auth_methods;
 mod auth_mtls;
+mod auth_passwords;
 mod autobahn;
 mod backend_loss;
 mod drain;
