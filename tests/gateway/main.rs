@@ -14,6 +14,8 @@
 mod admin;
 mod attacks;
 mod auth;
+mod auth_forward;
+mod auth_jwks;
 mod auth_life;
 mod auth_methods;
 mod auth_mtls;
