@@ -14,12 +14,15 @@
 mod admin;
 mod attacks;
 mod auth;
+mod auth_attacks;
+mod auth_browser;
 mod auth_forward;
 mod auth_jwks;
 mod auth_life;
 mod auth_methods;
 mod auth_mtls;
 mod auth_passwords;
+mod auth_refusals;
 mod autobahn;
 mod backend_loss;
 mod drain;
