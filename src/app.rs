@@ -9,6 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::Context;
+use rustls::ServerConfig;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
@@ -18,7 +19,8 @@ use tokio::time::interval;
 use crate::admin::{self, ListenerView};
 use crate::base::addr::ListenAddr;
 use crate::base::clock;
-use crate::config::snapshot::{Listener, Shutdown};
+use crate::base::names::ListenerName;
+use crate::config::snapshot::{Admin, Listener, ListenerTls, Shutdown};
 use crate::control::certs;
 #[cfg(feature = "etcd")]
 use crate::control::etcd::announce::{self, Joined};
@@ -51,7 +53,7 @@ pub struct Bound {
     shared: Shared,
     sockets: Vec<(usize, listener::Bound)>,
     admin: admin::server::Bound,
-    certificates: Vec<(Listener, Arc<Resolver>)>,
+    certificates: Vec<(ListenerName, ListenerTls, Arc<Resolver>)>,
     handover: Option<Handover>,
     supervisor: Arc<Supervisor>,
     log: LogLevel,
@@ -106,9 +108,13 @@ impl Bound {
             shares.extend(bound.iter().filter(|_| claimed).map(share));
             contexts.push(context);
             sockets.extend(bound.into_iter().map(|socket| (place, socket)));
-            certificates.extend(resolver.map(|resolver| (config.clone(), resolver)));
+            let resolver = config.tls.clone().zip(resolver);
+            let owned = |(tls, resolver)| (config.name.clone(), tls, resolver);
+            certificates.extend(resolver.map(owned));
         }
-        let admin = admin::server::bind(&snapshot.admin, inheritance).context("admin API")?;
+        let (admin, resolver) = open_admin(&snapshot.admin, inheritance).context("admin API")?;
+        let resolver = snapshot.admin.tls.clone().zip(resolver);
+        certificates.extend(resolver.map(|(tls, resolver)| ("admin".into(), tls, resolver)));
         shares.push((Owner::Admin, admin.share()));
         let handover = match claim {
             Some(claim) => Some(settle(claim, shares).context("hand-over")?),
@@ -231,15 +237,12 @@ impl Bound {
 /// What goes on beside the workers for as long as the gateway runs.
 fn keep_busy(
     background: &mut JoinSet<()>,
-    certificates: Vec<(Listener, Arc<Resolver>)>,
+    certificates: Vec<(ListenerName, ListenerTls, Arc<Resolver>)>,
     supervisor: &Arc<Supervisor>,
     shared: &Shared,
 ) {
-    for (listener, resolver) in certificates {
-        let tls = listener
-            .tls
-            .expect("only listeners with TLS have a resolver");
-        background.spawn(certs::follow(listener.name, tls, resolver));
+    for (listener, tls, resolver) in certificates {
+        background.spawn(certs::follow(listener, tls, resolver));
     }
     if supervisor.loaded().snapshot.sources.watch_file {
         let supervisor = Arc::clone(supervisor);
@@ -366,7 +369,11 @@ impl Company {
         let settings = configured.snapshot.sources.etcd.as_ref().zip(etcd);
         let node = &configured.snapshot.node.name;
         let joined = settings.map(|(settings, state)| {
-            announce::join(settings, live, node, admin.to_string(), Arc::clone(state))
+            let admin = match configured.snapshot.admin.tls {
+                Some(_) => format!("https://{admin}"),
+                None => admin.to_string(),
+            };
+            announce::join(settings, live, node, admin, Arc::clone(state))
         });
         Self { joined }
     }
@@ -455,24 +462,11 @@ fn open_listener(
     let owner = Owner::Listener(name.clone());
     let bound = listener::bind_all(&config.listen, options, &owner, inheritance)
         .with_context(|| format!("listener `{name}`"))?;
-    let mut tls = None;
-    let mut resolver = None;
-    if let Some(settings) = &config.tls {
-        let opened = certs::open(name, settings).with_context(|| format!("listener `{name}`"))?;
-        let clients = match &settings.clients {
-            Some((ca, required)) => Some(ClientAuthorities {
-                roots: client::read_roots(ca).with_context(|| format!("listener `{name}`"))?,
-                required: *required,
-            }),
-            None => None,
-        };
-        tls = Some(server::server_config(
-            Arc::clone(&opened),
-            settings.minimum,
-            clients,
-        )?);
-        resolver = Some(opened);
-    }
+    let opened = config.tls.as_ref().map(|tls| open_tls(name, tls));
+    let opened = opened.transpose();
+    let (tls, resolver) = opened
+        .with_context(|| format!("listener `{name}`"))?
+        .unzip();
     let context = ListenerContext {
         config: config.clone(),
         addresses: bound
@@ -484,6 +478,32 @@ fn open_listener(
         metrics: ListenerMetrics::new(metrics, name),
     };
     Ok((context, bound, resolver))
+}
+
+/// What the handshakes of a listener need, and the certificates in them, which can be replaced.
+fn open_tls(
+    name: &ListenerName,
+    settings: &ListenerTls,
+) -> anyhow::Result<(Arc<ServerConfig>, Arc<Resolver>)> {
+    let resolver = certs::open(name, settings)?;
+    let clients = match &settings.clients {
+        Some((ca, required)) => Some(ClientAuthorities {
+            roots: client::read_roots(ca)?,
+            required: *required,
+        }),
+        None => None,
+    };
+    let config = server::server_config(Arc::clone(&resolver), settings.minimum, clients)?;
+    Ok((config, resolver))
+}
+
+fn open_admin(
+    admin: &Admin,
+    inheritance: &mut Inheritance,
+) -> anyhow::Result<(admin::server::Bound, Option<Arc<Resolver>>)> {
+    let opened = admin.tls.as_ref().map(|tls| open_tls(&"admin".into(), tls));
+    let (tls, resolver) = opened.transpose()?.unzip();
+    Ok((admin::server::bind(admin, tls, inheritance)?, resolver))
 }
 
 async fn keep_up(metrics: Arc<Metrics>) {

@@ -76,6 +76,10 @@ pub struct Admin {
     pub token: Option<Secret>,
     /// Opens what only shows.
     pub read_token: Option<Secret>,
+    /// None: plain HTTP.
+    pub tls: Option<ListenerTls>,
+    /// Subjects of client certificates that may change something; empty: all.
+    pub operators: Vec<String>,
 }
 
 /// `[log]`

@@ -8,6 +8,7 @@ use rustix::process::Signal;
 use serde_json::json;
 use tokio::time::sleep;
 
+use crate::drain::sessile;
 use crate::support::etcd::Etcd;
 use crate::support::etcd_world::{
     Network, Traffic, etcd_status, follow, following, has_members, is_connected, key_of, member,
@@ -232,13 +233,25 @@ async fn i5_an_etcd_that_has_lost_its_data_is_not_believed_until_it_is_accepted(
             .is_some_and(|all| all.len() == 2)
     })
     .await;
-    let answer = gateway.admin("POST", "/v1/sources/etcd/accept", "");
-    assert_eq!(
-        (answer.status, answer.json()),
-        (202, json!({ "documents": 2 }))
+    let accept = |flag: &str| {
+        let output = sessile(&["etcd", "accept", flag], gateway.directory());
+        let said = [output.stdout, output.stderr].concat();
+        String::from_utf8_lossy(&said).into_owned()
+    };
+    let said = accept("--dry-run");
+    assert!(
+        said.contains("- routes/") && !said.contains("accepted"),
+        "{said}"
     );
+    assert_eq!(
+        etcd_status(&gateway)["doubted"].as_array().unwrap().len(),
+        2
+    );
+    let said = accept("--yes");
+    assert!(said.contains("accepted: 2 documents go"), "{said}");
     has_members(&gateway, &[]).await;
     assert_eq!(etcd_status(&gateway)["doubted"], json!([]));
+    assert!(accept("--yes").contains("nothing is doubted"));
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@
 )]
 
 mod admin;
+mod admin_tls;
 mod attacks;
 mod auth;
 mod auth_attacks;

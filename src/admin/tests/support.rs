@@ -236,6 +236,17 @@ async fn work(
     }
 }
 
+/// Settings of an admin API here that asks for this token or for nothing.
+pub(crate) fn admin(listen: &str, token: Option<&str>) -> Admin {
+    Admin {
+        listen: listen.parse().expect("an address"),
+        token: token.map(Secret::new),
+        read_token: None,
+        tls: None,
+        operators: Vec::new(),
+    }
+}
+
 /// A fixture that listens, on a thread of its own, until this is dropped.
 pub(crate) struct Served {
     pub(crate) address: BackendAddr,
@@ -244,13 +255,8 @@ pub(crate) struct Served {
 }
 
 pub(crate) fn serve(listen: &str, token: Option<&str>, workers: Vec<Vec<SessionView>>) -> Served {
-    let listen = listen.parse().expect("an address");
-    let admin = Admin {
-        listen,
-        token: token.map(Secret::new),
-        read_token: None,
-    };
-    let bound = server::bind(&admin, &mut Inheritance::default()).expect("it binds");
+    let admin = admin(listen, token);
+    let bound = server::bind(&admin, None, &mut Inheritance::default()).expect("it binds");
     let address = match bound.address() {
         ListenAddr::Tcp(address) => BackendAddr::Ip(*address),
         ListenAddr::Unix(path) => BackendAddr::Unix(path.clone()),

@@ -143,6 +143,13 @@ pub(super) fn certificate(
     Ok(principal)
 }
 
+/// Who a certificate says it is for: its first URI, mail address or DNS name, else its common name.
+/// `None` if it has no such name. The TLS handshake has verified it.
+pub fn certificate_subject(der: &[u8]) -> Option<Arc<str>> {
+    let anybody = AuthenticatorName::from("admin");
+    Some(certificate(&anybody, None, der).ok()?.subject)
+}
+
 /// Whether a certificate's time is over, which a long keep-alive connection may outlive.
 pub(super) fn is_over(principal: &Principal, now: SystemTime) -> bool {
     principal.expires.is_some_and(|expires| now >= expires)
