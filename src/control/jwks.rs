@@ -28,8 +28,8 @@ const LOOK: Duration = Duration::from_millis(500);
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of a key set at most.
 const BODY_MAX: usize = 512 * 1024;
-/// Between two readings for keys that are not known, whoever asks for them. Requests wait longer than
-/// that: a token of the newest key is good although somebody asked in vain a moment before.
+/// Between two readings for keys that are not known, whoever asks for them. Requests wait longer
+/// than that: a token of the newest key is good although somebody asked in vain a moment before.
 const WANTED_MIN: Duration = Duration::from_secs(5);
 /// Waits after a failed reading.
 const RETRY_FIRST: Duration = Duration::from_millis(500);

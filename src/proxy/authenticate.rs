@@ -230,8 +230,8 @@ impl Exchange {
     }
 
     /// Judges again once the keys have been read anew: an issuer that has changed its keys signs
-    /// with new ones at once. Few may wait, and no longer than until a reading that began after this
-    /// has ended: strangers can name any key.
+    /// with new ones at once. Few may wait, and no longer than until a reading that began after
+    /// this has ended: strangers can name any key.
     async fn wait_for_keys(
         &self,
         authenticator: &Authenticator,

@@ -86,7 +86,7 @@ async fn knock(
     config: &Arc<ClientConfig>,
 ) -> Option<(u16, Option<HandshakeKind>)> {
     let stream = connect(address, config).await?;
-    let upgrade = tokio_tungstenite::client_async("ws://localhost/", stream);
+    let upgrade = Box::pin(tokio_tungstenite::client_async("ws://localhost/", stream));
     match soon("an answer", upgrade).await {
         Ok((mut socket, response)) => {
             let kind = socket.get_ref().get_ref().1.handshake_kind();

@@ -60,16 +60,9 @@ fn case(reason: &'static str, says: &'static str, route: &'static str) -> Case {
     }
 }
 
-fn cases() -> Vec<Case> {
+/// What a credential is refused for.
+fn credentials() -> Vec<Case> {
     let users = "authenticate = [\"users\"]";
-    let plain = |reason, says, upstream| Case {
-        upstream,
-        ..case(reason, says, "timeouts = { handshake = \"500ms\" }")
-    };
-    let full = |reason, says, route| Case {
-        before: true,
-        ..case(reason, says, route)
-    };
     let other = |says, token| Case {
         token,
         ..case("unauthenticated", says, users)
@@ -105,6 +98,20 @@ fn cases() -> Vec<Case> {
             "who this is cannot be found out at the moment",
             "authenticate = [\"absent\"]\norigins = [\"*\"]",
         ),
+    ]
+}
+
+/// What has nothing to do with a credential, or only counts it.
+fn others() -> Vec<Case> {
+    let plain = |reason, says, upstream| Case {
+        upstream,
+        ..case(reason, says, "timeouts = { handshake = \"500ms\" }")
+    };
+    let full = |reason, says, route| Case {
+        before: true,
+        ..case(reason, says, route)
+    };
+    vec![
         Case {
             origin: "https://evil.example",
             ..case(
@@ -224,7 +231,7 @@ async fn every_refusal_has_the_status_and_the_code_that_operators_are_told() {
     ] {
         text += &format!("\n[upstreams.{name}]\nbackends = [\"{address}\"]\n");
     }
-    let cases = cases();
+    let cases: Vec<_> = credentials().into_iter().chain(others()).collect();
     for (number, case) in cases.iter().enumerate() {
         for how in ["status", "close"] {
             text += &format!(
