@@ -44,7 +44,7 @@ pub struct Authenticator {
     pub issuer: Option<String>,
     /// `jwt`: `aud` must hold one of these.
     pub audience: Option<Vec<String>>,
-    /// `jwt`, `signed_url`: how far clocks may be apart. Not given: 5 s.
+    /// `jwt`, `signed_url`: how far clocks may be apart. Not given: 5 s, of tickets 0.
     pub leeway: Option<Time>,
     /// `jwt`: the claim that says who it is, `sub` if not given. `mtls`: the name of the
     /// certificate that does: `cn`, `dns`, `email` or `uri`; if not given, the first there is of
@@ -92,8 +92,8 @@ pub struct Authenticator {
     pub response_headers: Option<Vec<String>>,
     /// `forward`: the header of the answer that says who it is. Not given: `x-auth-subject`.
     pub subject_header: Option<String>,
-    /// `forward`: how long an answer that lets in is good for the same headers. Not given: 0, it is
-    /// asked each time.
+    /// `forward`: how long an answer that lets in is good for the same headers, URL and client
+    /// address. Not given: 0, it is asked each time.
     pub cache: Option<Time>,
     /// `forward`: answers kept at most. Not given: 10,000.
     pub cache_max: Option<usize>,
