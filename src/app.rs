@@ -1,6 +1,8 @@
 //! Puts the gateway together: the only file that knows everything. `Gateway::bind` opens every
 //! socket or fails; `Bound::run` serves until it is told to stop, and says how that went.
 
+mod signals;
+
 use std::io;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -9,26 +11,31 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::Context;
+use rustls::ServerConfig;
 use sd_notify::NotifyState;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::interval;
 
 use crate::admin::{self, ListenerView};
+use crate::app::signals::Signals;
 use crate::base::addr::ListenAddr;
 use crate::base::clock;
-use crate::config::snapshot::{Listener, Shutdown};
+use crate::base::names::ListenerName;
+use crate::config::snapshot::{Admin, Listener, ListenerTls, Shutdown};
 use crate::control::certs;
 #[cfg(feature = "etcd")]
 use crate::control::etcd::announce::{self, Joined};
 #[cfg(feature = "etcd")]
 use crate::control::etcd::follow::Follower;
+#[cfg(feature = "etcd")]
+use crate::control::etcd::pen::pen;
 use crate::control::fleet::Fleet;
 use crate::control::handover::{self, Claim, Handover, Parting};
 use crate::control::jwks;
 use crate::control::load::Loaded;
 use crate::control::memory;
+use crate::control::revocations::Docket;
 use crate::control::source::SourceState;
 use crate::control::supervisor::documents::resolved;
 use crate::control::supervisor::{self, Configuration, Supervisor};
@@ -51,9 +58,10 @@ pub struct Bound {
     shared: Shared,
     sockets: Vec<(usize, listener::Bound)>,
     admin: admin::server::Bound,
-    certificates: Vec<(Listener, Arc<Resolver>)>,
+    certificates: Vec<(ListenerName, ListenerTls, Arc<Resolver>)>,
     handover: Option<Handover>,
     supervisor: Arc<Supervisor>,
+    docket: Arc<Docket>,
     log: LogLevel,
     _records: RecordsGuard,
 }
@@ -106,9 +114,13 @@ impl Bound {
             shares.extend(bound.iter().filter(|_| claimed).map(share));
             contexts.push(context);
             sockets.extend(bound.into_iter().map(|socket| (place, socket)));
-            certificates.extend(resolver.map(|resolver| (config.clone(), resolver)));
+            let resolver = config.tls.clone().zip(resolver);
+            let owned = |(tls, resolver)| (config.name.clone(), tls, resolver);
+            certificates.extend(resolver.map(owned));
         }
-        let admin = admin::server::bind(&snapshot.admin, inheritance).context("admin API")?;
+        let (admin, resolver) = open_admin(&snapshot.admin, inheritance).context("admin API")?;
+        let resolver = snapshot.admin.tls.clone().zip(resolver);
+        certificates.extend(resolver.map(|(tls, resolver)| ("admin".into(), tls, resolver)));
         shares.push((Owner::Admin, admin.share()));
         let handover = match claim {
             Some(claim) => Some(settle(claim, shares).context("hand-over")?),
@@ -126,6 +138,8 @@ impl Bound {
             metrics,
             node: Arc::clone(&node),
         };
+        let state_dir = snapshot.node.state_dir.as_deref();
+        let docket = Arc::new(Docket::open(Arc::clone(&live), state_dir));
         let supervisor = Supervisor::new(live, configuration, loaded, backend_tls, node);
         Ok(Self {
             shared,
@@ -134,6 +148,7 @@ impl Bound {
             certificates,
             handover,
             supervisor,
+            docket,
             log,
             _records: records_guard,
         })
@@ -166,6 +181,7 @@ impl Bound {
             certificates,
             handover,
             supervisor,
+            docket,
             log,
             _records,
         } = self;
@@ -176,7 +192,7 @@ impl Bound {
         let live = Arc::clone(&shared.live);
         let mut background = JoinSet::new();
         // Before the first client is served; until then they queue.
-        let etcd = follow_etcd(&supervisor, &live, &mut background).await;
+        let etcd = follow_etcd(&supervisor, &docket, &live, &mut background).await;
         let (handles, threads) = worker::start(&shared, workers, sockets).context("workers")?;
         live.set_workers(handles);
         supervisor.start().await;
@@ -185,7 +201,8 @@ impl Bound {
         let (stop_admin, admin_stopped) = oneshot::channel::<()>();
         let company = Company::join(&supervisor, &live, admin.address(), etcd.as_ref());
         let fleet = company.fleet();
-        let api = Arc::new(operated(&shared, &supervisor, log, etcd, fleet));
+        let control = (&supervisor, &docket);
+        let api = Arc::new(operated(&shared, control, log, etcd, fleet));
         let admin = tokio::spawn(admin.serve(api, async { drop(admin_stopped.await) }));
         // Who takes over from another process is met by no crowd.
         let takes_over = handover.as_ref().is_some_and(Handover::takes_over);
@@ -195,7 +212,7 @@ impl Bound {
         live.enter(Phase::Ready);
         tracing::info!(node = %node.name, workers, "ready");
 
-        let mut succession = Succession::begin(handover, &shared);
+        let mut succession = Succession::begin(handover, &shared, &docket);
         let parting = tokio::select! {
             () = signals.serve_until_stop(&supervisor, &shared.records) => None,
             parting = succession.parted() => Some(parting),
@@ -231,15 +248,12 @@ impl Bound {
 /// What goes on beside the workers for as long as the gateway runs.
 fn keep_busy(
     background: &mut JoinSet<()>,
-    certificates: Vec<(Listener, Arc<Resolver>)>,
+    certificates: Vec<(ListenerName, ListenerTls, Arc<Resolver>)>,
     supervisor: &Arc<Supervisor>,
     shared: &Shared,
 ) {
-    for (listener, resolver) in certificates {
-        let tls = listener
-            .tls
-            .expect("only listeners with TLS have a resolver");
-        background.spawn(certs::follow(listener.name, tls, resolver));
+    for (listener, tls, resolver) in certificates {
+        background.spawn(certs::follow(listener, tls, resolver));
     }
     if supervisor.loaded().snapshot.sources.watch_file {
         let supervisor = Arc::clone(supervisor);
@@ -270,7 +284,7 @@ struct Succession(Option<handover::Running>);
 
 impl Succession {
     /// The gateway accepts clients; takes over from the process before, if there is one.
-    fn begin(handover: Option<Handover>, shared: &Shared) -> Self {
+    fn begin(handover: Option<Handover>, shared: &Shared, docket: &Arc<Docket>) -> Self {
         let Some(handover) = handover else {
             notify(&[NotifyState::Ready]);
             return Self(None);
@@ -283,7 +297,7 @@ impl Succession {
             false => notify(&[NotifyState::Ready]),
         };
         let (live, node) = (Arc::clone(&shared.live), Arc::clone(&shared.node));
-        Self(Some(handover.start(live, node, ready)))
+        Self(Some(handover.start(live, Arc::clone(docket), node, ready)))
     }
 
     /// Waits until another process has this one's place; for ever if none takes it.
@@ -325,7 +339,7 @@ fn settle(claim: &mut Claim, shares: Shares) -> anyhow::Result<Handover> {
 /// The gateway as the admin API sees it.
 fn operated(
     shared: &Shared,
-    supervisor: &Arc<Supervisor>,
+    (supervisor, docket): (&Arc<Supervisor>, &Arc<Docket>),
     log: LogLevel,
     etcd: Option<Arc<SourceState>>,
     fleet: Option<Arc<Fleet>>,
@@ -343,6 +357,7 @@ fn operated(
         log: Some(log),
         listeners: listeners.collect(),
         supervisor: Arc::clone(supervisor),
+        docket: Arc::clone(docket),
         fleet,
         etcd,
     }
@@ -366,7 +381,11 @@ impl Company {
         let settings = configured.snapshot.sources.etcd.as_ref().zip(etcd);
         let node = &configured.snapshot.node.name;
         let joined = settings.map(|(settings, state)| {
-            announce::join(settings, live, node, admin.to_string(), Arc::clone(state))
+            let admin = match configured.snapshot.admin.tls {
+                Some(_) => format!("https://{admin}"),
+                None => admin.to_string(),
+            };
+            announce::join(settings, live, node, admin, Arc::clone(state))
         });
         Self { joined }
     }
@@ -402,6 +421,7 @@ impl Company {
 /// long, and not at all where nobody answers.
 async fn follow_etcd(
     supervisor: &Arc<Supervisor>,
+    docket: &Docket,
     live: &Arc<Live>,
     background: &mut JoinSet<()>,
 ) -> Option<Arc<SourceState>> {
@@ -409,6 +429,7 @@ async fn follow_etcd(
     let settings = configured.snapshot.sources.etcd.clone()?;
     #[cfg(feature = "etcd")]
     {
+        docket.set_pen(pen(&settings));
         let state_dir = configured.snapshot.node.state_dir.as_deref();
         let (supervisor, live) = (Arc::clone(supervisor), Arc::clone(live));
         let follower = Follower::new(settings, state_dir, supervisor, live).await;
@@ -428,7 +449,7 @@ async fn follow_etcd(
     }
     #[cfg(not(feature = "etcd"))]
     {
-        let _ = (settings, live, background);
+        let _ = (settings, docket, live, background);
         unreachable!("validation refuses the table in a build without etcd");
     }
 }
@@ -455,24 +476,11 @@ fn open_listener(
     let owner = Owner::Listener(name.clone());
     let bound = listener::bind_all(&config.listen, options, &owner, inheritance)
         .with_context(|| format!("listener `{name}`"))?;
-    let mut tls = None;
-    let mut resolver = None;
-    if let Some(settings) = &config.tls {
-        let opened = certs::open(name, settings).with_context(|| format!("listener `{name}`"))?;
-        let clients = match &settings.clients {
-            Some((ca, required)) => Some(ClientAuthorities {
-                roots: client::read_roots(ca).with_context(|| format!("listener `{name}`"))?,
-                required: *required,
-            }),
-            None => None,
-        };
-        tls = Some(server::server_config(
-            Arc::clone(&opened),
-            settings.minimum,
-            clients,
-        )?);
-        resolver = Some(opened);
-    }
+    let opened = config.tls.as_ref().map(|tls| open_tls(name, tls));
+    let opened = opened.transpose();
+    let (tls, resolver) = opened
+        .with_context(|| format!("listener `{name}`"))?
+        .unzip();
     let context = ListenerContext {
         config: config.clone(),
         addresses: bound
@@ -484,6 +492,32 @@ fn open_listener(
         metrics: ListenerMetrics::new(metrics, name),
     };
     Ok((context, bound, resolver))
+}
+
+/// What the handshakes of a listener need, and the certificates in them, which can be replaced.
+fn open_tls(
+    name: &ListenerName,
+    settings: &ListenerTls,
+) -> anyhow::Result<(Arc<ServerConfig>, Arc<Resolver>)> {
+    let resolver = certs::open(name, settings)?;
+    let clients = match &settings.clients {
+        Some((ca, required)) => Some(ClientAuthorities {
+            roots: client::read_roots(ca)?,
+            required: *required,
+        }),
+        None => None,
+    };
+    let config = server::server_config(Arc::clone(&resolver), settings.minimum, clients)?;
+    Ok((config, resolver))
+}
+
+fn open_admin(
+    admin: &Admin,
+    inheritance: &mut Inheritance,
+) -> anyhow::Result<(admin::server::Bound, Option<Arc<Resolver>>)> {
+    let opened = admin.tls.as_ref().map(|tls| open_tls(&"admin".into(), tls));
+    let (tls, resolver) = opened.transpose()?.unzip();
+    Ok((admin::server::bind(admin, tls, inheritance)?, resolver))
 }
 
 async fn keep_up(metrics: Arc<Metrics>) {
@@ -521,59 +555,5 @@ async fn join(threads: Vec<JoinHandle<()>>) {
     let panicked = joined.await.unwrap_or_default();
     if panicked > 0 {
         tracing::error!(panicked, "a worker ended by a panic; please report it");
-    }
-}
-
-/// What the system may tell the gateway.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hang_up: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hang_up: signal(SignalKind::hangup())?,
-        })
-    }
-
-    /// SIGTERM or SIGINT.
-    async fn stop(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
-
-    /// Says for a time that no more clients will be taken before none are; another signal cuts
-    /// that short.
-    async fn leave(&mut self, live: &Live, delay: Duration) {
-        if delay.is_zero() {
-            return;
-        }
-        live.enter(Phase::Leaving);
-        tracing::info!(sessions = live.sessions(), ?delay, "not ready any more");
-        tokio::select! {
-            () = tokio::time::sleep(delay) => {}
-            () = self.stop() => {}
-        }
-    }
-
-    /// Carries out SIGHUP until it is time to stop.
-    async fn serve_until_stop(&mut self, supervisor: &Supervisor, records: &Records) {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                _ = self.hang_up.recv() => {
-                    records.reopen();
-                    // What is wrong has been logged, and is shown.
-                    let _ = supervisor.reload().await;
-                }
-            }
-        }
     }
 }

@@ -1,9 +1,11 @@
-//! Who may ask. With a token configured: whoever presents it. Without one the API listens on this
+//! Who may ask. With a token configured: whoever presents it. With an authority of clients'
+//! certificates: whoever has shown one in the TLS handshake. With neither the API listens on this
 //! machine only, and what is left to fear is a web page in a browser on this machine, which can
 //! send requests to any address (CSRF) and point a name of its own at it (DNS rebinding). Such
 //! requests are known by their `Origin`, `Sec-Fetch-Site` or `Host`.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
 use axum::http::{HeaderMap, Method, StatusCode};
@@ -12,6 +14,7 @@ use crate::admin::problem::Problem;
 use crate::admin::resources::{READ_BY_POST, Role};
 use crate::base::addr::ListenAddr;
 use crate::base::secret::Secret;
+use crate::config::snapshot::Admin;
 
 /// Decides who may ask.
 #[derive(Clone, Debug)]
@@ -21,21 +24,36 @@ pub(super) struct Guard {
     read_token: Option<Secret>,
     /// Browsers do not reach unix sockets.
     browsers: bool,
+    /// What a page of this API itself has before its host.
+    scheme: &'static str,
+    /// Whether clients are asked for certificates.
+    certificates: bool,
+    /// Subjects of certificates that may change something; empty: all.
+    operators: Vec<String>,
+}
+
+/// The client has shown a certificate that the TLS handshake has verified.
+#[derive(Clone, Debug)]
+pub(super) struct Holder {
+    /// `None`: the certificate has no name that could be one.
+    pub(super) subject: Option<Arc<str>>,
 }
 
 impl Guard {
-    pub(super) fn new(
-        token: Option<Secret>,
-        read_token: Option<Secret>,
-        listen: &ListenAddr,
-    ) -> Self {
+    pub(super) fn new(admin: &Admin) -> Self {
+        let tls = admin.tls.as_ref();
         Self {
-            token,
-            read_token,
-            browsers: matches!(listen, ListenAddr::Tcp(_)),
+            token: admin.token.clone(),
+            read_token: admin.read_token.clone(),
+            browsers: matches!(admin.listen, ListenAddr::Tcp(_)),
+            scheme: if tls.is_some() { "https://" } else { "http://" },
+            certificates: tls.is_some_and(|tls| tls.clients.is_some()),
+            operators: admin.operators.clone(),
         }
     }
 
+    /// `holder` is whose certificate the connection's client has shown.
+    ///
     /// # Errors
     /// The answer to a request that may not pass.
     pub(super) fn check(
@@ -43,20 +61,41 @@ impl Guard {
         method: &Method,
         path: &str,
         headers: &HeaderMap,
+        holder: Option<&Holder>,
     ) -> Result<(), Problem> {
-        match &self.token {
+        let guarded = self.token.is_some() || self.certificates;
+        let role = role_for(method, path);
+        match (holder, &self.token) {
             // Orchestrators probe without credentials, and learn one bit.
-            Some(_) if matches!(path, "/livez" | "/readyz") => Ok(()),
-            Some(token) => self.bearer(token, role_for(method, path), headers),
-            None if self.browsers => local(headers),
-            None => Ok(()),
+            _ if guarded && matches!(path, "/livez" | "/readyz") => Ok(()),
+            (_, Some(token)) if presents(token, headers) => Ok(()),
+            (Some(holder), _) => self.certified(holder, role, headers),
+            (None, Some(_)) => self.bearer(role, headers),
+            (None, None) if self.certificates => {
+                let detail = "show a client certificate of the admin API's authority";
+                Err(Problem::new(StatusCode::UNAUTHORIZED, detail))
+            }
+            (None, None) if self.browsers => local(self.scheme, headers),
+            (None, None) => Ok(()),
         }
     }
 
-    fn bearer(&self, token: &Secret, role: Role, headers: &HeaderMap) -> Result<(), Problem> {
-        if presents(token, headers) {
+    fn certified(&self, holder: &Holder, role: Role, headers: &HeaderMap) -> Result<(), Problem> {
+        // Browsers show certificates for any page that asks. The host needs no look: it is a name
+        // of ours, or the handshake had failed.
+        let host = headers.get(HOST).and_then(|value| value.to_str().ok());
+        own_page(self.scheme, host.unwrap_or_default(), headers)?;
+        let named = |subject: &Arc<str>| self.operators.iter().any(|one| **one == **subject);
+        let operates = self.operators.is_empty() || holder.subject.as_ref().is_some_and(named);
+        if operates || role == Role::Read {
             return Ok(());
         }
+        let who = holder.subject.as_deref().unwrap_or("who has no name");
+        let detail = format!("the certificate of {who} may look at everything and change nothing");
+        Err(Problem::new(StatusCode::FORBIDDEN, detail))
+    }
+
+    fn bearer(&self, role: Role, headers: &HeaderMap) -> Result<(), Problem> {
         let reads = |token: &Secret| presents(token, headers);
         match (self.read_token.as_ref().is_some_and(reads), role) {
             (true, Role::Read) => Ok(()),
@@ -96,26 +135,28 @@ fn presents(token: &Secret, headers: &HeaderMap) -> bool {
         })
 }
 
-fn local(headers: &HeaderMap) -> Result<(), Problem> {
-    let refused = |detail: &str| Err(Problem::new(StatusCode::FORBIDDEN, detail));
-    let host = headers
-        .get(HOST)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
+fn local(scheme: &str, headers: &HeaderMap) -> Result<(), Problem> {
+    let host = headers.get(HOST).and_then(|value| value.to_str().ok());
+    let host = host.unwrap_or_default();
     if !is_local(host) {
-        return refused(
-            "`Host` is a name; without a token the admin API answers to addresses and `localhost`",
-        );
+        let detail = "`Host` is a name; without a token the admin API answers to addresses and \
+                      `localhost`";
+        return Err(Problem::new(StatusCode::FORBIDDEN, detail));
     }
-    // A page has to come from this API itself: same host, same port.
+    own_page(scheme, host, headers)
+}
+
+/// A page has to come from this API itself: same scheme, same host, same port.
+fn own_page(scheme: &str, host: &str, headers: &HeaderMap) -> Result<(), Problem> {
     let foreign = headers.get_all(ORIGIN).iter().any(|origin| {
         let origin = origin.as_bytes();
-        let origin = origin.strip_prefix(b"http://");
+        let origin = origin.strip_prefix(scheme.as_bytes());
         !origin.is_some_and(|origin| origin.eq_ignore_ascii_case(host.as_bytes()))
     });
     let site = headers.get("sec-fetch-site").map(|value| value.as_bytes());
     if foreign || matches!(site, Some(b"cross-site" | b"same-site")) {
-        return refused("web pages of other origins may not use the admin API");
+        let detail = "web pages of other origins may not use the admin API";
+        return Err(Problem::new(StatusCode::FORBIDDEN, detail));
     }
     Ok(())
 }
@@ -141,6 +182,7 @@ fn is_local(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admin::tests::support::admin;
 
     fn status(guard: &Guard, path: &str, headers: &[(&str, &str)]) -> u16 {
         use axum::response::IntoResponse as _;
@@ -151,19 +193,25 @@ mod tests {
                 value.parse().expect("a value"),
             )
         });
-        match guard.check(&Method::GET, path, &headers.collect::<HeaderMap>()) {
+        match guard.check(&Method::GET, path, &headers.collect::<HeaderMap>(), None) {
             Ok(()) => 200,
             Err(problem) => problem.into_response().status().as_u16(),
         }
     }
 
-    fn tcp() -> ListenAddr {
-        "127.0.0.1:9900".parse().expect("an address")
+    fn guard(tokens: [Option<&str>; 2], listen: &str) -> Guard {
+        let [token, read_token] = tokens;
+        Guard::new(&Admin {
+            read_token: read_token.map(Secret::new),
+            ..admin(listen, token)
+        })
     }
+
+    const TCP: &str = "127.0.0.1:9900";
 
     #[test]
     fn i11_only_the_token_opens_and_only_probes_go_without() {
-        let guard = Guard::new(Some(Secret::new("s3cret")), None, &tcp());
+        let guard = guard([Some("s3cret"), None], TCP);
         let check = |path: &str, value: Option<&str>, expected: u16| {
             let headers: Vec<_> = value
                 .map(|value| ("authorization", value))
@@ -187,13 +235,11 @@ mod tests {
 
     #[test]
     fn who_may_look_changes_nothing() {
-        let tokens = ["operate", "look"].map(|text| Some(Secret::new(text)));
-        let [token, read_token] = tokens;
-        let guard = Guard::new(token, read_token, &tcp());
+        let guard = guard([Some("operate"), Some("look")], TCP);
         let check = |method: Method, path: &str, token: &str, expected: bool| {
             let value = format!("Bearer {token}").parse().expect("a value");
             let headers = HeaderMap::from_iter([(AUTHORIZATION, value)]);
-            let passed = guard.check(&method, path, &headers).is_ok();
+            let passed = guard.check(&method, path, &headers, None).is_ok();
             assert_eq!(passed, expected, "{method} {path} {token}");
         };
         for resource in crate::admin::resources::resources() {
@@ -221,7 +267,7 @@ mod tests {
 
     #[test]
     fn web_pages_are_kept_out() {
-        let guard = Guard::new(None, None, &tcp());
+        let guard = guard([None, None], TCP);
         let check = |headers: &[(&str, &str)], expected: u16| {
             assert_eq!(
                 status(&guard, "/v1/sessions", headers),
@@ -267,11 +313,38 @@ mod tests {
 
     #[test]
     fn browsers_do_not_reach_unix_sockets() {
-        let guard = Guard::new(
-            None,
-            None,
-            &"unix:/run/admin.sock".parse().expect("an address"),
-        );
+        let guard = guard([None, None], "unix:/run/admin.sock");
         assert_eq!(status(&guard, "/v1/status", &[("host", "anything")]), 200);
+    }
+
+    #[test]
+    fn a_certificate_opens_but_not_to_a_page_of_another_origin() {
+        let mut guard = guard([None, None], "0.0.0.0:9900");
+        (guard.certificates, guard.scheme) = (true, "https://");
+        let holder = |subject: &str| Holder {
+            subject: Some(subject.into()),
+        };
+        let check = |guard: &Guard, method, holder: Option<&Holder>, origin: Option<&str>| {
+            let mut headers = HeaderMap::new();
+            let host = "edge.internal:9900".parse().expect("a value");
+            headers.insert(HOST, host);
+            if let Some(origin) = origin {
+                headers.insert(ORIGIN, origin.parse().expect("a value"));
+            }
+            guard.check(&method, "/v1/reload", &headers, holder).is_ok()
+        };
+        let (alice, bob) = (holder("alice"), holder("bob"));
+        let own = Some("https://edge.internal:9900");
+        assert!(check(&guard, Method::POST, Some(&bob), own));
+        for origin in ["https://evil.example", "http://edge.internal:9900", "null"] {
+            assert!(!check(&guard, Method::POST, Some(&bob), Some(origin)));
+        }
+        assert!(!check(&guard, Method::GET, None, None));
+        guard.operators = vec!["alice".to_owned()];
+        assert!(check(&guard, Method::POST, Some(&alice), None));
+        assert!(check(&guard, Method::GET, Some(&bob), None));
+        assert!(!check(&guard, Method::POST, Some(&bob), None));
+        let nobody = Holder { subject: None };
+        assert!(!check(&guard, Method::POST, Some(&nobody), None));
     }
 }

@@ -15,21 +15,27 @@ use hyper::body::Incoming as HyperBody;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::ServerConfig;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tower::ServiceExt as _;
 
 use crate::admin::Gateway;
-use crate::admin::guard::Guard;
+use crate::admin::guard::{Guard, Holder};
 use crate::admin::problem::Problem;
 use crate::admin::resources::resources;
 use crate::base::addr::ListenAddr;
 use crate::config::snapshot::Admin;
+use crate::core::auth::certificate_subject;
+use crate::io::carrier::Carrier;
 use crate::io::net::listener::{self, BindError, Inheritance, ListenOptions, Owner};
 use crate::io::net::socket::Socket;
 
 /// Connections at once; more wait in the backlog.
 const CONNECTIONS_MAX: usize = 256;
+/// For a TLS handshake.
+const TLS_TIMEOUT: Duration = Duration::from_secs(10);
 /// For a request's head, and between requests of one connection.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes of a request's body.
@@ -41,14 +47,19 @@ const GRACE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Bound {
     socket: listener::Bound,
+    tls: Option<Arc<ServerConfig>>,
     guard: Guard,
 }
 
-/// Binds the address of the admin API.
+/// Binds the address of the admin API; `tls` is what its settings ask for.
 ///
 /// # Errors
 /// When it cannot be listened on.
-pub fn bind(admin: &Admin, inheritance: &mut Inheritance) -> Result<Bound, BindError> {
+pub fn bind(
+    admin: &Admin,
+    tls: Option<Arc<ServerConfig>>,
+    inheritance: &mut Inheritance,
+) -> Result<Bound, BindError> {
     let options = ListenOptions {
         backlog: 128,
         keepalive: Some(Duration::from_secs(60)),
@@ -57,7 +68,8 @@ pub fn bind(admin: &Admin, inheritance: &mut Inheritance) -> Result<Bound, BindE
     let mut sockets = listener::bind_all(listen, options, &Owner::Admin, inheritance)?;
     Ok(Bound {
         socket: sockets.remove(0),
-        guard: Guard::new(admin.token.clone(), admin.read_token.clone(), &admin.listen),
+        tls,
+        guard: Guard::new(admin),
     })
 }
 
@@ -86,7 +98,7 @@ impl Bound {
     ) -> io::Result<()> {
         let mut acceptor = self.socket.start()?;
         let mut accepting = gateway.live.accepting();
-        let router = router(gateway, self.guard);
+        let (router, tls) = (router(gateway, self.guard), self.tls);
         let (stop, stopping) = watch::channel(());
         let mut connections = JoinSet::new();
         let mut shutdown = std::pin::pin!(shutdown);
@@ -99,7 +111,8 @@ impl Bound {
                 accepted = acceptor.accept(), if open => {
                     match accepted.map(|incoming| incoming.socket.attach()) {
                         Ok(Ok(socket)) => {
-                            connections.spawn(converse(socket, router.clone(), stopping.clone()));
+                            let (router, stopping) = (router.clone(), stopping.clone());
+                            connections.spawn(admit_peer(socket, tls.clone(), router, stopping));
                         }
                         Ok(Err(error)) => tracing::warn!(%error, "admin connection lost"),
                         Err(error) => tracing::warn!(%error, source = %error.source, "admin"),
@@ -110,20 +123,43 @@ impl Bound {
         drop(stop);
         let done = async { while connections.join_next().await.is_some() {} };
         // Whoever is still reading by then is cut off with the rest of the gateway.
-        let _ = tokio::time::timeout(GRACE, done).await;
+        let _ = timeout(GRACE, done).await;
         Ok(())
     }
 }
 
-/// One connection, until it closes or the gateway ends.
-async fn converse(socket: Socket, router: Router, mut stopping: watch::Receiver<()>) {
-    let service = service_fn(move |request: hyper::Request<HyperBody>| {
+/// One connection with or without TLS, until it closes or the gateway ends.
+async fn admit_peer(
+    socket: Socket,
+    tls: Option<Arc<ServerConfig>>,
+    router: Router,
+    stopping: watch::Receiver<()>,
+) {
+    let carrier = match tls {
+        None => Carrier::from(socket),
+        Some(tls) => match timeout(TLS_TIMEOUT, Carrier::accept_tls(socket, tls)).await {
+            Ok(Ok(carrier)) => carrier,
+            Ok(Err(error)) => return tracing::debug!(%error, "admin connection without TLS"),
+            Err(_) => return tracing::debug!("admin connection: TLS takes too long"),
+        },
+    };
+    converse(carrier, router, stopping).await;
+}
+
+async fn converse(carrier: Carrier, router: Router, mut stopping: watch::Receiver<()>) {
+    let holder = carrier.peer_certificate().map(|certificate| Holder {
+        subject: certificate_subject(certificate),
+    });
+    let service = service_fn(move |mut request: hyper::Request<HyperBody>| {
+        if let Some(holder) = holder.clone() {
+            request.extensions_mut().insert(holder);
+        }
         router.clone().oneshot(request.map(body::Body::new))
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .serve_connection(TokioIo::new(socket), service);
+        .serve_connection(TokioIo::new(carrier), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
@@ -158,8 +194,9 @@ pub(super) fn router(gateway: Arc<Gateway>, guard: Guard) -> Router {
 }
 
 async fn admit(State(guard): State<Guard>, request: Request, next: Next) -> Response {
-    let mut response = match guard.check(request.method(), request.uri().path(), request.headers())
-    {
+    let holder = request.extensions().get::<Holder>();
+    let (method, path) = (request.method(), request.uri().path());
+    let mut response = match guard.check(method, path, request.headers(), holder) {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
     };

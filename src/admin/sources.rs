@@ -50,7 +50,7 @@ pub struct EtcdView {
     /// Backends that lost their leases together with others, and stay for `stale_grace`.
     pub stale: usize,
     /// Documents, a hundred at most, that a read lacked which is not believed; they stay in force.
-    /// If they are to go: `POST /v1/sources/etcd/accept`.
+    /// If they are to go: `sessile etcd accept`, which is `POST /v1/sources/etcd/accept`.
     pub doubted: Vec<String>,
     /// Keys, a hundred at most, under which no document can stand.
     pub ignored: Vec<String>,

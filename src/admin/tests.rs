@@ -10,13 +10,11 @@ use tower::ServiceExt as _;
 use super::*;
 use crate::admin::guard::Guard;
 use crate::admin::resources::resources;
-use crate::admin::tests::support::{CONFIG, Fixture, built_in, fixture, options, session};
-use crate::base::secret::Secret;
+use crate::admin::tests::support::{CONFIG, Fixture, admin, built_in, fixture, options, session};
 use crate::control::supervisor::Configuration;
 
 fn router(fixture: &Fixture, token: Option<&str>) -> Router {
-    let listen = "127.0.0.1:9900".parse().expect("an address");
-    let guard = Guard::new(token.map(Secret::new), None, &listen);
+    let guard = Guard::new(&admin("127.0.0.1:9900", token));
     server::router(Arc::clone(&fixture.gateway), guard)
 }
 

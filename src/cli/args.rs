@@ -3,10 +3,11 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::base::addr::BackendAddr;
+use crate::base::addr::{AddrError, BackendAddr};
 use crate::base::session_id::SessionId;
 use crate::config::model::{Pace, Time};
 use crate::control::load::{DEFAULT_PATH, LoadOptions};
@@ -209,16 +210,51 @@ impl CheckArgs {
 /// Which running gateway.
 #[derive(Debug, Args)]
 pub struct AdminArgs {
-    /// The gateway's admin API: `127.0.0.1:9900` or `unix:/run/sessile/admin.sock`. If not given:
-    /// what the configuration file says, or 127.0.0.1:9900 where there is none.
+    /// The gateway's admin API: `127.0.0.1:9900`, `https://edge-1:9900` or
+    /// `unix:/run/sessile/admin.sock`. If not given: what the configuration file says, or
+    /// 127.0.0.1:9900 where there is none.
     #[arg(short, long, value_name = "ADDRESS")]
-    pub admin: Option<BackendAddr>,
+    pub admin: Option<AdminAddr>,
     /// A file that holds the admin token.
     #[arg(long, value_name = "PATH")]
     pub token_file: Option<PathBuf>,
+    /// With TLS: the authorities of the gateway's certificate, instead of the system's.
+    #[arg(long, value_name = "PATH")]
+    pub ca: Option<PathBuf>,
+    /// With TLS: the certificate to show, as the operator's.
+    #[arg(long, value_name = "PATH", requires = "key")]
+    pub cert: Option<PathBuf>,
+    /// With TLS: the key of that certificate.
+    #[arg(long, value_name = "PATH", requires = "cert")]
+    pub key: Option<PathBuf>,
+    /// With TLS: the name that the gateway's certificate must be for, instead of the address.
+    #[arg(long, value_name = "NAME")]
+    pub server_name: Option<String>,
     /// Which configuration.
     #[command(flatten)]
     pub config: ConfigArgs,
+}
+
+/// Where an admin API is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminAddr {
+    /// Its socket.
+    pub address: BackendAddr,
+    /// Whether it speaks TLS.
+    pub tls: bool,
+}
+
+impl FromStr for AdminAddr {
+    type Err = AddrError;
+
+    fn from_str(text: &str) -> Result<Self, AddrError> {
+        let (tls, rest) = match text.strip_prefix("https://") {
+            Some(rest) => (true, rest),
+            None => (false, text.strip_prefix("http://").unwrap_or(text)),
+        };
+        let address = rest.strip_suffix('/').unwrap_or(rest).parse()?;
+        Ok(Self { address, tls })
+    }
 }
 
 /// `sessile resolve`
@@ -485,8 +521,19 @@ mod tests {
         assert_eq!(resolve.headers.len(), 2);
         assert_eq!(
             resolve.admin.admin,
-            Some(BackendAddr::Unix("/run/a".into()))
+            Some(AdminAddr {
+                address: BackendAddr::Unix("/run/a".into()),
+                tls: false
+            })
         );
+
+        let at = |text: &str| {
+            text.parse::<AdminAddr>()
+                .map(|at| (at.address.to_string(), at.tls))
+        };
+        assert_eq!(at("https://edge:1/"), Ok(("edge:1".to_owned(), true)));
+        assert_eq!(at("http://edge:1"), Ok(("edge:1".to_owned(), false)));
+        assert!(at("https://edge").is_err());
 
         for (line, kind) in [
             ("sessile run --set a", ErrorKind::ValueValidation),

@@ -14,11 +14,15 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
 
 use crate::base::addr::{BackendAddr, ListenAddr};
 use crate::base::secret::Secret;
-use crate::cli::args::AdminArgs;
+use crate::cli::args::{AdminAddr, AdminArgs};
+use crate::config::snapshot::{CertificateFiles, UpstreamTls};
 use crate::control::load;
+use crate::io::tls::certs;
+use crate::io::tls::client::{ClientTls, ClientTlsError};
 
 /// For one question, from the connection to the answer's last byte.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -34,6 +38,14 @@ pub enum ClientError {
     /// Nobody listens there, most often.
     #[error("no gateway answers at {0}; is it running? --admin names another address")]
     Connect(BackendAddr, #[source] io::Error),
+    /// TLS cannot be set up on this side.
+    #[error("TLS")]
+    TlsSetup(#[from] ClientTlsError),
+    /// The gateway shows a certificate that is not trusted, or does not like ours.
+    #[error(
+        "no TLS with {0}; --ca names the authority of its certificate, --server-name the name in it"
+    )]
+    Tls(BackendAddr, #[source] io::Error),
     /// The connection broke.
     #[error("the connection to {0} broke")]
     Broken(BackendAddr, #[source] hyper::Error),
@@ -60,6 +72,7 @@ pub enum ClientError {
 pub struct Client {
     address: BackendAddr,
     token: Option<Secret>,
+    tls: Option<ClientTls>,
 }
 
 impl Client {
@@ -67,12 +80,19 @@ impl Client {
     /// address of the configuration file.
     ///
     /// # Errors
-    /// When the token's file cannot be read.
+    /// When the token's file or one of TLS cannot be read.
     pub fn new(args: &AdminArgs) -> Result<Self, ClientError> {
-        let (address, configured) = match &args.admin {
-            Some(address) => (address.clone(), None),
+        let (AdminAddr { address, tls }, configured, name) = match &args.admin {
+            Some(address) => (address.clone(), None, None),
             None => configured(args),
         };
+        let own = args.cert.clone().zip(args.key.clone());
+        let own = own.map(|(cert, key)| CertificateFiles { cert, key });
+        let asked = UpstreamTls {
+            ca: args.ca.clone(),
+            server_name: args.server_name.clone().or(name),
+        };
+        let tls = tls.then(|| ClientTls::showing(&asked, own.as_ref()));
         let token = match &args.token_file {
             None => configured,
             Some(path) => {
@@ -82,7 +102,12 @@ impl Client {
                 Some(Secret::new(text.trim()))
             }
         };
-        Ok(Self { address, token })
+        let tls = tls.transpose()?;
+        Ok(Self {
+            address,
+            token,
+            tls,
+        })
     }
 
     /// Asks, and reads the answer as `T`.
@@ -144,6 +169,15 @@ impl Client {
                 ("localhost".to_owned(), Box::new(stream))
             }
         };
+        let stream: Box<dyn Stream> = match &self.tls {
+            None => stream,
+            Some(tls) => {
+                let tls = tls.to(&self.address)?;
+                let connecting = TlsConnector::from(tls.config).connect(tls.name, stream);
+                let failed = |error| ClientError::Tls(self.address.clone(), error);
+                Box::new(connecting.await.map_err(failed)?)
+            }
+        };
         let mut request = Request::builder()
             .method(method)
             .uri(target)
@@ -177,25 +211,36 @@ trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// What the configuration file says, if it is there and good; whether it is, is `check`'s to say.
-fn configured(args: &AdminArgs) -> (BackendAddr, Option<Secret>) {
-    match load::load(&args.config.options()) {
-        Ok(loaded) => {
-            let admin = loaded.snapshot.admin;
-            let address = match admin.listen {
-                ListenAddr::Tcp(address) => BackendAddr::Ip(address),
-                ListenAddr::Unix(path) => BackendAddr::Unix(path),
-            };
-            (address, admin.token)
-        }
-        Err(_) => (BackendAddr::Ip(DEFAULT_ADDRESS.into()), None),
-    }
+/// The name is that of the certificate it shows, if it shows one.
+fn configured(args: &AdminArgs) -> (AdminAddr, Option<Secret>, Option<String>) {
+    let Ok(loaded) = load::load(&args.config.options()) else {
+        let address = BackendAddr::Ip(DEFAULT_ADDRESS.into());
+        return (
+            AdminAddr {
+                address,
+                tls: false,
+            },
+            None,
+            None,
+        );
+    };
+    let admin = loaded.snapshot.admin;
+    let tls = admin.tls.is_some();
+    let address = match admin.listen {
+        ListenAddr::Tcp(address) => BackendAddr::Ip(address),
+        ListenAddr::Unix(path) => BackendAddr::Unix(path),
+    };
+    let shown = admin.tls.iter().flat_map(|tls| tls.certificates.first());
+    let shown = shown.filter_map(|files| certs::load(files).ok()).next();
+    let name = shown.and_then(|shown| shown.names.into_iter().next());
+    (AdminAddr { address, tls }, admin.token, name)
 }
 
 fn refused(status: StatusCode, body: &[u8]) -> ClientError {
     let problem: Value = serde_json::from_slice(body).unwrap_or_default();
     let detail = match (status, problem["detail"].as_str()) {
         (StatusCode::UNAUTHORIZED, _) => {
-            "the gateway wants its admin token: --token-file".to_owned()
+            "the gateway wants its admin token: --token-file, or an operator's certificate: --cert and --key".to_owned()
         }
         (_, Some(detail)) => detail.to_owned(),
         (_, None) => format!("the gateway answers {status}"),

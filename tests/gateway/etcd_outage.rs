@@ -8,10 +8,11 @@ use rustix::process::Signal;
 use serde_json::json;
 use tokio::time::sleep;
 
+use crate::drain::sessile;
 use crate::support::etcd::Etcd;
 use crate::support::etcd_world::{
     Network, Traffic, etcd_status, follow, following, has_members, is_connected, key_of, member,
-    seed,
+    restart, seed,
 };
 use crate::support::{Backend, Client, Gateway, config, eventually};
 
@@ -106,21 +107,6 @@ async fn another_endpoint_is_taken_when_one_falls_silent() {
     etcd.put(&key_of(&second), &member(&second)).await;
     has_members(&gateway, &[&first, &second]).await;
     assert_eq!(etcd_status(&gateway)["endpoint"], good.url());
-}
-
-/// Stops a gateway and starts another in its directory.
-async fn restart(mut gateway: Gateway, text: &str) -> Gateway {
-    gateway.signal(Signal::TERM);
-    gateway.wait_for_exit().await;
-    let directory = tempfile::tempdir().unwrap();
-    let state = directory.path().join("state");
-    fs::create_dir(&state).unwrap();
-    for entry in fs::read_dir(gateway.directory().join("state")).unwrap() {
-        let entry = entry.unwrap();
-        fs::copy(entry.path(), state.join(entry.file_name())).unwrap();
-    }
-    drop(gateway);
-    Gateway::start_in(directory, text).await
 }
 
 fn last_known_good(gateway: &Gateway) -> std::path::PathBuf {
@@ -285,13 +271,25 @@ async fn i5_an_etcd_that_has_lost_its_data_is_not_believed_until_it_is_accepted(
             .is_some_and(|all| all.len() == 2)
     })
     .await;
-    let answer = gateway.admin("POST", "/v1/sources/etcd/accept", "");
-    assert_eq!(
-        (answer.status, answer.json()),
-        (202, json!({ "documents": 2 }))
+    let accept = |flag: &str| {
+        let output = sessile(&["etcd", "accept", flag], gateway.directory());
+        let said = [output.stdout, output.stderr].concat();
+        String::from_utf8_lossy(&said).into_owned()
+    };
+    let said = accept("--dry-run");
+    assert!(
+        said.contains("- routes/") && !said.contains("accepted"),
+        "{said}"
     );
+    assert_eq!(
+        etcd_status(&gateway)["doubted"].as_array().unwrap().len(),
+        2
+    );
+    let said = accept("--yes");
+    assert!(said.contains("accepted: 2 documents go"), "{said}");
     has_members(&gateway, &[]).await;
     assert_eq!(etcd_status(&gateway)["doubted"], json!([]));
+    assert!(accept("--yes").contains("nothing is doubted"));
 }
 
 #[tokio::test]

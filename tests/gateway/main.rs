@@ -12,10 +12,18 @@
 )]
 
 mod admin;
+mod admin_tls;
 mod attacks;
 mod auth;
+mod auth_attacks;
+mod auth_browser;
+mod auth_forward;
+mod auth_jwks;
 mod auth_life;
 mod auth_methods;
+mod auth_mtls;
+mod auth_passwords;
+mod auth_refusals;
 mod autobahn;
 mod backend_loss;
 mod drain;
@@ -46,6 +54,7 @@ mod records;
 mod register;
 mod relay;
 mod reload;
+mod revocations;
 mod routing;
 mod scale;
 mod shutdown;

@@ -18,6 +18,7 @@ use crate::base::session_id::SessionId;
 use crate::base::traffic::Traffic;
 use crate::config::snapshot::Admin;
 use crate::control::load::LoadOptions;
+use crate::control::revocations::Docket;
 use crate::control::supervisor::{Configuration, Supervisor};
 use crate::core::routing::RoutingTable;
 use crate::core::session::record::Facts;
@@ -126,6 +127,7 @@ pub(crate) fn fixture(configuration: Configuration, workers: Vec<Vec<SessionView
             tls: false,
             addresses: vec!["127.0.0.1:43211".to_owned()],
         }],
+        docket: Arc::new(Docket::open(Arc::clone(&live), None)),
         supervisor: Supervisor::new(live, configuration, loaded, tls, node),
         fleet: None,
         etcd: None,
@@ -236,6 +238,17 @@ async fn work(
     }
 }
 
+/// Settings of an admin API here that asks for this token or for nothing.
+pub(crate) fn admin(listen: &str, token: Option<&str>) -> Admin {
+    Admin {
+        listen: listen.parse().expect("an address"),
+        token: token.map(Secret::new),
+        read_token: None,
+        tls: None,
+        operators: Vec::new(),
+    }
+}
+
 /// A fixture that listens, on a thread of its own, until this is dropped.
 pub(crate) struct Served {
     pub(crate) address: BackendAddr,
@@ -244,13 +257,8 @@ pub(crate) struct Served {
 }
 
 pub(crate) fn serve(listen: &str, token: Option<&str>, workers: Vec<Vec<SessionView>>) -> Served {
-    let listen = listen.parse().expect("an address");
-    let admin = Admin {
-        listen,
-        token: token.map(Secret::new),
-        read_token: None,
-    };
-    let bound = server::bind(&admin, &mut Inheritance::default()).expect("it binds");
+    let admin = admin(listen, token);
+    let bound = server::bind(&admin, None, &mut Inheritance::default()).expect("it binds");
     let address = match bound.address() {
         ListenAddr::Tcp(address) => BackendAddr::Ip(*address),
         ListenAddr::Unix(path) => BackendAddr::Unix(path.clone()),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use crate::cli::args::AdminArgs;
 use crate::cli::args::register::EtcdArgs;
 
 pub(super) const EXAMPLES: &str = "\
@@ -13,6 +14,7 @@ Examples:
   sessile etcd diff next.toml          what would next.toml change
   sessile etcd put next.toml           check it, show what it changes, ask, write
   sessile etcd rm routes/old backends/chat/10.0.0.5:9000
+  sessile etcd accept                  what this gateway doubts to be gone is to go
 
 etcd is that of [sources.etcd] in ./gateway.toml, or --etcd http://127.0.0.1:2379.
 
@@ -41,6 +43,8 @@ pub enum EtcdVerb {
     ///
     /// Variables and --set flags are left out: only what the file says.
     Seed(SeedArgs),
+    /// Let a gateway believe that documents are gone which etcd lacks though nobody deleted them.
+    Accept(AcceptArgs),
 }
 
 /// How a change is confirmed.
@@ -122,4 +126,15 @@ pub struct SeedArgs {
     /// Which etcd, and which file.
     #[command(flatten)]
     pub etcd: EtcdArgs,
+}
+
+/// `sessile etcd accept`
+#[derive(Debug, Args)]
+pub struct AcceptArgs {
+    /// How it is confirmed.
+    #[command(flatten)]
+    pub confirm: ConfirmArgs,
+    /// Which gateway; each of a fleet has doubts of its own.
+    #[command(flatten)]
+    pub admin: AdminArgs,
 }

@@ -11,13 +11,18 @@ use std::path::Path;
 
 use anyhow::bail;
 use etcd_client::Client;
+use http::Method;
 use serde_json::{Map, Value, json};
 use tokio::runtime::Runtime;
 
+use crate::admin::sources::Accepted;
+use crate::admin::status::StatusView;
 use crate::cli::args::etcd::{
-    ConfirmArgs, DiffArgs, EtcdCommandArgs, EtcdVerb, GetArgs, PutArgs, RmArgs, SeedArgs,
+    AcceptArgs, ConfirmArgs, DiffArgs, EtcdCommandArgs, EtcdVerb, GetArgs, PutArgs, RmArgs,
+    SeedArgs,
 };
 use crate::cli::args::register::EtcdArgs;
+use crate::cli::client::Client as AdminClient;
 use crate::cli::etcd::access::Access;
 use crate::cli::etcd::documents::Documents;
 use crate::cli::etcd::store::{Found, Op};
@@ -62,6 +67,7 @@ pub(super) fn etcd(args: &EtcdCommandArgs, out: &mut dyn Write) -> anyhow::Resul
         EtcdVerb::Diff(args) => diff(args, out),
         EtcdVerb::Rm(args) => rm(args, out),
         EtcdVerb::Seed(args) => seed(args, out),
+        EtcdVerb::Accept(args) => accept(args, out),
     }
 }
 
@@ -208,7 +214,7 @@ impl Session {
         if confirm.dry_run {
             return Ok(OK);
         }
-        if !confirm.yes && !agreed(out)? {
+        if !confirm.yes && !agreed("write it?", out)? {
             writeln!(out, "nothing was written")?;
             return Ok(FAILED);
         }
@@ -382,14 +388,37 @@ fn short(value: &Value) -> String {
     visible(&text)
 }
 
-/// Asks, if there is somebody to ask.
-fn agreed(out: &mut dyn Write) -> anyhow::Result<bool> {
-    if !io::stdin().is_terminal() {
-        bail!(
-            "nobody is there to confirm it; --yes writes without asking, --dry-run does not write"
-        );
+fn accept(args: &AcceptArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
+    let gateway = AdminClient::new(&args.admin)?;
+    let status: StatusView = gateway.get("/v1/status")?;
+    let Some(etcd) = status.sources.etcd else {
+        bail!("this gateway follows no etcd");
+    };
+    if etcd.doubted.is_empty() {
+        writeln!(out, "nothing is doubted")?;
+        return Ok(OK);
     }
-    write!(out, "\nwrite it? [y/N] ")?;
+    for key in &etcd.doubted {
+        writeln!(out, "- {}", visible(key))?;
+    }
+    if args.confirm.dry_run {
+        return Ok(OK);
+    }
+    if !args.confirm.yes && !agreed("let them go?", out)? {
+        writeln!(out, "they stay")?;
+        return Ok(FAILED);
+    }
+    let accepted: Accepted = gateway.ask(Method::POST, "/v1/sources/etcd/accept", None::<&()>)?;
+    writeln!(out, "accepted: {} documents go", accepted.documents)?;
+    Ok(OK)
+}
+
+/// Asks, if there is somebody to ask.
+fn agreed(question: &str, out: &mut dyn Write) -> anyhow::Result<bool> {
+    if !io::stdin().is_terminal() {
+        bail!("nobody is there to confirm it; --yes does it without asking, --dry-run only shows");
+    }
+    write!(out, "\n{question} [y/N] ")?;
     out.flush()?;
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;

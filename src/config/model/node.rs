@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::model::limits::AddressPrefix;
+use crate::config::model::listener::ListenerTls;
 use crate::config::model::value::{LongForm, SecretSource, Size, TextOr};
 
 /// Who this gateway is.
@@ -40,6 +41,12 @@ pub struct Admin {
     pub token: Option<SecretSource>,
     /// Another token, whose bearer may look at everything and change nothing. Only beside `token`.
     pub read_token: Option<SecretSource>,
+    /// TLS of the admin API. With `client_ca`, a verified client certificate opens it as the token
+    /// does. Certificates are read again when their files change; the rest needs a restart.
+    pub tls: Option<ListenerTls>,
+    /// Whose certificates may change something, by subject: the first URI, mail address or DNS
+    /// name, else the common name. The others may look. Empty: all may do everything.
+    pub operators: Vec<String>,
 }
 
 impl Default for Admin {
@@ -48,6 +55,8 @@ impl Default for Admin {
             listen: "127.0.0.1:9900".to_owned(),
             token: None,
             read_token: None,
+            tls: None,
+            operators: Vec::new(),
         }
     }
 }

@@ -86,7 +86,7 @@ fn proxy_peers(at: &Scope<'_>, model: &model::PeersFrom) -> Option<Networks> {
     networks(&at.key("from"), &model.from)
 }
 
-fn listener_tls(at: &Scope<'_>, model: &model::ListenerTls) -> Option<ListenerTls> {
+pub(super) fn listener_tls(at: &Scope<'_>, model: &model::ListenerTls) -> Option<ListenerTls> {
     let minimum = match model.minimum.as_str() {
         "1.2" => Some(TlsVersion::V1_2),
         "1.3" => Some(TlsVersion::V1_3),

@@ -10,6 +10,7 @@ use crate::config::layers::Part;
 use crate::config::limits::{NodeLimits, PrefixLengths};
 use crate::config::model::{self, SecretSource, TextOr};
 use crate::config::snapshot::{AccessOutput, Admin, Log, LogFormat, Node};
+use crate::config::validate::listener::listener_tls;
 use crate::config::validate::scope::Scope;
 
 const WORKERS_MAX: usize = 1024;
@@ -49,26 +50,41 @@ pub(super) fn admin(at: &Scope<'_>, model: &model::Admin) -> Option<Admin> {
         Some(source) => secret(&at.key("read_token"), source).map(Some),
         None => Some(None),
     };
-    if model.read_token.is_some() && model.token.is_none() && !at.key("token").is_explained() {
+    let tls = match &model.tls {
+        Some(tls) => listener_tls(&at.key("tls"), tls).map(Some),
+        None => Some(None),
+    };
+    let authority = model.tls.as_ref().and_then(|tls| tls.client_ca.as_ref());
+    let unguarded = model.token.is_none() && authority.is_none();
+    let unguarded = unguarded && !at.key("token").is_explained();
+    if model.read_token.is_some() && unguarded {
         at.key("read_token").fault_key(
             "without a `token` nobody could change anything, or everybody could",
             Some("add `token` beside it".to_owned()),
         );
     }
-    let unguarded = model.token.is_none() && !at.key("token").is_explained();
+    if !model.operators.is_empty() && authority.is_none() {
+        at.key("operators").fault_key(
+            "certificates are not asked for",
+            Some("add `tls.client_ca` beside it".to_owned()),
+        );
+    }
     if let Some(listen) = listen
         .as_ref()
         .filter(|listen| unguarded && !listen.is_local())
     {
         at.key("listen").fault_with(
             format!("{listen} can be reached from elsewhere, and there is no token"),
-            "listen on `127.0.0.1:9900`, or add `token = { file = \"admin.token\" }` to [admin]",
+            "listen on `127.0.0.1:9900`, or add `token = { file = \"admin.token\" }` or \
+             `tls.client_ca` to [admin]",
         );
     }
     Some(Admin {
         listen: listen?,
         token: token?,
         read_token: read_token?,
+        tls: tls?,
+        operators: model.operators.clone(),
     })
 }
 

@@ -32,6 +32,8 @@ fn snapshot(routes: &[Route], upstreams: &[Upstream]) -> Snapshot {
             listen: "127.0.0.1:0".parse().expect("an address"),
             token: Some(Secret::new("hunter2")),
             read_token: None,
+            tls: None,
+            operators: Vec::new(),
         },
         log: Log {
             level: "info".to_owned(),
@@ -52,6 +54,7 @@ fn snapshot(routes: &[Route], upstreams: &[Upstream]) -> Snapshot {
         },
         listeners: Vec::new(),
         authenticators: std::collections::BTreeMap::new(),
+        revocations: Arc::default(),
         upstreams: upstreams.iter().map(named).collect(),
         routes: routes.iter().cloned().map(Arc::new).collect(),
     }

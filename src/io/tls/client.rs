@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use rustls::pki_types::ServerName;
+use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, RootCertStore};
 
 use crate::base::addr::BackendAddr;
 use crate::base::names::UpstreamName;
-use crate::config::snapshot::UpstreamTls;
+use crate::config::snapshot::{CertificateFiles, UpstreamTls};
 use crate::io::net::dial::DialTls;
 use crate::io::tls::certs::{self, CertError};
 use crate::io::tls::{ALPN_HTTP_1, provider};
@@ -47,9 +48,9 @@ impl BackendTls {
 /// An upstream's TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientTlsError {
-    /// The file of roots is wrong.
+    /// The file of roots, or of a certificate to show, is wrong.
     #[error(transparent)]
-    Roots(#[from] CertError),
+    File(#[from] CertError),
     /// A certificate in the file of roots is wrong.
     #[error("a certificate in {} cannot be a root", .0.display())]
     Root(PathBuf, #[source] rustls::Error),
@@ -72,10 +73,27 @@ impl ClientTls {
     /// # Errors
     /// When there are no roots, or the name is none.
     pub fn new(tls: &UpstreamTls) -> Result<Self, ClientTlsError> {
-        let mut config = ClientConfig::builder_with_provider(provider())
+        Self::showing(tls, None)
+    }
+
+    /// The same, showing this certificate where it is asked for.
+    ///
+    /// # Errors
+    /// When there are no roots, or the name or the certificate is none.
+    pub fn showing(
+        tls: &UpstreamTls,
+        own: Option<&CertificateFiles>,
+    ) -> Result<Self, ClientTlsError> {
+        let config = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots(tls)?)
-            .with_no_client_auth();
+            .with_root_certificates(roots(tls)?);
+        let mut config = match own {
+            None => config.with_no_client_auth(),
+            Some(files) => {
+                let own = SingleCertAndKey::from(certs::load(files)?.key);
+                config.with_client_cert_resolver(Arc::new(own))
+            }
+        };
         config.alpn_protocols = vec![ALPN_HTTP_1.to_vec()];
         Ok(Self {
             config: Arc::new(config),
