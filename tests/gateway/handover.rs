@@ -310,6 +310,19 @@ async fn requests_and_handshakes_that_are_under_way_are_answered() {
     next.wait_for_records(3).await;
 }
 
+/// Each with a word, and over a second at least.
+async fn end_one_after_the_other(mut clients: Vec<Client>) {
+    let end = async |client: &mut Client| (client.end().await, Instant::now());
+    let ends = join_all(clients.iter_mut().map(end)).await;
+    let times = ends.iter().map(|(_, at)| *at);
+    let (first, last) = (times.clone().min().unwrap(), times.max().unwrap());
+    assert!(last - first > Duration::from_secs(1), "all at once");
+    for (end, _) in ends {
+        let (code, reason) = end.expect("a close frame");
+        assert_eq!((code, reason.is_empty()), (1001, false));
+    }
+}
+
 #[tokio::test]
 async fn sessions_with_tls_stay_and_end_at_the_pace_of_a_shutdown() {
     let directory = tempfile::tempdir().unwrap();
@@ -351,16 +364,7 @@ async fn sessions_with_tls_stay_and_end_at_the_pace_of_a_shutdown() {
     }
     let mut later = secure(&next).await;
     later.echo("the new process has the certificates").await;
-    let end = async |client: &mut Client| (client.end().await, Instant::now());
-    let ends = join_all(staying.iter_mut().map(end)).await;
-    let times = ends.iter().map(|(_, at)| *at);
-    let (first, last) = (times.clone().min().unwrap(), times.max().unwrap());
-    assert!(last - first > Duration::from_secs(1), "all at once");
-    for (end, _) in ends {
-        let (code, reason) = end.expect("a close frame");
-        assert_eq!((code, reason.is_empty()), (1001, false));
-    }
-    drop(staying);
+    end_one_after_the_other(staying).await;
     assert_eq!(
         gateway.wait_for_exit().await.code(),
         Some(0),

@@ -336,6 +336,30 @@ impl OldConnection {
     }
 }
 
+/// Plays the old process for a new one that comes to `door`; it gets nothing but that door.
+async fn until_it_serves(middle: &UnixListener, door: &Path, pid: u32) -> Wire {
+    let (stream, _) = soon("the new process", middle.accept()).await.unwrap();
+    let mut to_new = Wire::new(stream).unwrap();
+    let hello = to_new.receive::<FromNew>().await.unwrap().unwrap();
+    assert!(matches!(hello.said, FromNew::Hello { .. }));
+    let welcome = FromOld::Welcome {
+        protocol: PROTOCOL,
+        state: STATE,
+        version: "9.9.9".to_owned(),
+        pid,
+        listeners: 1,
+    };
+    to_new.say(&welcome).await.unwrap();
+    let left = FromOld::Listener {
+        owner: Owner::Handover,
+        asked: format!("unix:{}", door.display()),
+    };
+    to_new.send(&left, &[], &[middle.as_fd()]).await.unwrap();
+    let serving = soon("it serves", to_new.receive::<FromNew>()).await;
+    assert_eq!(serving.unwrap().unwrap().said, FromNew::Serving);
+    to_new
+}
+
 /// A process in the middle, between an old one and a new one, that brings everything across until
 /// sessions are on the table; then it turns a deaf ear to the new one.
 #[tokio::test]
@@ -359,25 +383,7 @@ async fn i6_who_cannot_say_that_it_has_a_session_does_not_touch_it() {
     fs::write(&path, own).unwrap();
     let mut new = command(&path);
     let mut new = new.arg("--take-over").arg(&door).spawn().unwrap();
-    let (stream, _) = soon("the new process", middle.accept()).await.unwrap();
-    let mut to_new = Wire::new(stream).unwrap();
-    let hello = to_new.receive::<FromNew>().await.unwrap().unwrap();
-    assert!(matches!(hello.said, FromNew::Hello { .. }));
-    let welcome = FromOld::Welcome {
-        protocol: PROTOCOL,
-        state: STATE,
-        version: "9.9.9".to_owned(),
-        pid: old.pid(),
-        listeners: 1,
-    };
-    to_new.say(&welcome).await.unwrap();
-    let left = FromOld::Listener {
-        owner: Owner::Handover,
-        asked: format!("unix:{}", door.display()),
-    };
-    to_new.send(&left, &[], &[middle.as_fd()]).await.unwrap();
-    let serving = soon("it serves", to_new.receive::<FromNew>()).await;
-    assert_eq!(serving.unwrap().unwrap().said, FromNew::Serving);
+    let mut to_new = until_it_serves(&middle, &door, old.pid()).await;
 
     let mut to_old = Impostor::serving(&old).await;
     to_new.shut_receiving().unwrap();
