@@ -6,8 +6,12 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
+use aws_lc_rs::hmac;
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use http::header::{COOKIE, ORIGIN};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
+use serde_json::Value;
 
 use sessile::base::addr::Networks;
 use sessile::config::origin::{OriginRule, WebOrigin};
@@ -40,6 +44,7 @@ pub const ALL: &[Target] = &[
     ("routing", routing),
     ("jwt", jwt),
     ("credential", credential),
+    ("signed_url", signed_url),
 ];
 
 /// A frame's header says how long it is, and is not there before its last byte is.
@@ -399,7 +404,7 @@ fn snapshot() -> &'static Snapshot {
 fn authenticator() -> &'static Authenticator {
     static USERS: OnceLock<Arc<Authenticator>> = OnceLock::new();
     USERS.get_or_init(|| {
-        let users = snapshot().authenticators.values().next();
+        let users = snapshot().authenticators.get("users");
         Authenticator::compile(users.expect("there is one"), None)
     })
 }
@@ -413,14 +418,16 @@ fn jwt(data: &[u8]) {
         assert!(text.starts_with(token.signed));
         assert!(token.kid.is_none_or(|kid| kid.len() <= 256));
     }
-    // 2026, when no seed has expired.
-    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_780_000_000);
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(NOW);
     if let Ok(principal) = authenticator().judge(&text, "/ws", now) {
         // The one seed that was signed with the key; a signature covers every byte before it.
         assert_eq!(&*principal.subject, "ann", "{text}");
         assert!(text.starts_with(SIGNED), "{text}");
     }
 }
+
+/// 2026, when no seed has expired.
+const NOW: u64 = 1_780_000_000;
 
 /// What stands before the signature of the seed `jwt/signed`.
 const SIGNED: &str =
@@ -462,3 +469,46 @@ fn credential(data: &[u8]) {
         "a credential goes on"
     );
 }
+
+/// Who has no key has no ticket; and of those who have it, none has one without subject, name and
+/// time, none after that time or for another path, and nobody one that is good twice. The first line
+/// is the path, the second a ticket as it stands in the query; where that is not a signed one, it is
+/// signed here, for a fuzzer guesses no HMAC.
+fn signed_url(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let (path, ticket) = text.split_once('\n').unwrap_or(("/ws", &text));
+    // One of its own for each input: tickets are good once.
+    let tickets = snapshot().authenticators.get("tickets");
+    let tickets = Authenticator::compile(tickets.expect("there is one"), None);
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(NOW);
+    if let Ok(principal) = tickets.judge(ticket, path, now) {
+        // The one seed that was signed.
+        assert!(ticket.starts_with(SIGNED_TICKET), "{ticket}");
+        assert_eq!(&*principal.subject, "ann", "{ticket}");
+    }
+    let payload = BASE64_URL_SAFE_NO_PAD.encode(ticket);
+    let key = hmac::Key::new(hmac::HMAC_SHA256, TICKET_SECRET.as_bytes());
+    let tag = BASE64_URL_SAFE_NO_PAD.encode(hmac::sign(&key, payload.as_bytes()));
+    let signed = format!("{payload}.{tag}");
+    let Ok(principal) = tickets.judge(&signed, path, now) else {
+        return;
+    };
+    assert!(signed.len() <= 1024);
+    let says: Value = serde_json::from_str(ticket).expect("what is taken is JSON");
+    assert_eq!(says["sub"], *principal.subject);
+    assert!((1..=512).contains(&principal.subject.len()));
+    assert_eq!(principal.claims.0["sub"], *principal.subject);
+    assert!(says["exp"].as_u64().is_some_and(|expires| expires > NOW));
+    assert!(says["jti"].as_str() == principal.token_id.as_deref());
+    assert!(says.get("path").is_none_or(|bound| *bound == *path));
+    assert!(tickets.judge(&signed, path, now).is_err(), "good twice");
+    // And not one byte of it may be another.
+    let other = signed.replacen('.', "A.", 1);
+    assert!(tickets.judge(&other, path, now).is_err());
+}
+
+/// The secret of `tickets` in `routes.toml`.
+const TICKET_SECRET: &str = "known-to-the-fuzzer-and-the-one-signed-ticket";
+
+/// What stands before the signature of the seed `signed_url/signed`.
+const SIGNED_TICKET: &str = "eyJzdWIiOiJhbm4iLCJleHAiOjQxMDI0NDQ4MDAsImp0aSI6IjEifQ.";

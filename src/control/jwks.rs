@@ -28,7 +28,8 @@ const LOOK: Duration = Duration::from_millis(500);
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of a key set at most.
 const BODY_MAX: usize = 512 * 1024;
-/// Between two readings for keys that are not known, whoever asks for them.
+/// Between two readings for keys that are not known, whoever asks for them. Requests wait longer
+/// than that: a token of the newest key is good although somebody asked in vain a moment before.
 const WANTED_MIN: Duration = Duration::from_secs(5);
 /// Waits after a failed reading.
 const RETRY_FIRST: Duration = Duration::from_millis(500);
@@ -66,6 +67,7 @@ pub async fn follow(live: Arc<Live>, metrics: Arc<NodeMetrics>) {
         for (place, one) in &mut followed {
             if one.is_due(now) {
                 (one.reading, one.tried) = (true, Some(now));
+                one.keys.begin();
                 let (place, source) = (*place, one.keys.source.clone());
                 readings.spawn(async move { (place, read(&source).await) });
             }
@@ -124,7 +126,7 @@ async fn read(source: &JwksUrl) -> Result<KeySet, ReadError> {
 impl Followed {
     fn is_due(&self, now: Instant) -> bool {
         let rested = || self.tried.is_none_or(|tried| now >= tried + WANTED_MIN);
-        !self.reading && (now >= self.next || (rested() && self.keys.take_wanted()))
+        !self.reading && (now >= self.next || (self.keys.is_wanted() && rested()))
     }
 
     fn take(&mut self, result: Result<KeySet, ReadError>, metrics: &NodeMetrics) {
@@ -152,5 +154,6 @@ impl Followed {
                 metrics.keys_read(authenticator, "failed");
             }
         }
+        self.keys.end();
     }
 }

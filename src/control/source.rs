@@ -2,12 +2,62 @@
 //! admin API and the metrics read it, and orders to the follower go through it.
 
 use std::collections::BTreeSet;
+use std::fmt;
+use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
 
 use crate::core::membership::{Key, backend_of};
+
+/// A change to a source that the gateway itself makes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stroke {
+    /// A document, in place of one of the same key.
+    Put {
+        /// Below the source's prefix.
+        key: String,
+        /// JSON.
+        text: String,
+        /// After that it may go by itself.
+        lives: Option<Duration>,
+    },
+    /// Takes a document out.
+    Delete {
+        /// Below the source's prefix.
+        key: String,
+    },
+}
+
+type Written = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+
+/// Writes to a source.
+pub struct Pen(Box<dyn Fn(Stroke) -> Written + Send + Sync>);
+
+impl Pen {
+    /// One that writes so.
+    pub fn new<F>(write: impl Fn(Stroke) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        Self(Box::new(move |stroke| Box::pin(write(stroke))))
+    }
+
+    /// Writes.
+    ///
+    /// # Errors
+    /// In a sentence; the source may have taken it all the same, if it only did not answer in time.
+    pub async fn write(&self, stroke: Stroke) -> Result<(), String> {
+        (self.0)(stroke).await
+    }
+}
+
+impl fmt::Debug for Pen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pen").finish_non_exhaustive()
+    }
+}
 
 /// What is shared with the follower.
 #[derive(Debug)]

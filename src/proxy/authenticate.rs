@@ -22,8 +22,9 @@ use crate::proxy::forward::{ForwardError, Told};
 use crate::proxy::pipeline::{Exchange, Plan};
 use crate::proxy::refusal::Refusal;
 
-/// For an issuer's keys to be read because a token names one that is not known.
-const KEYS_WAIT: Duration = Duration::from_secs(2);
+/// For an issuer's keys to be read because a token names one that is not known. It is more than the
+/// control plane rests between two such readings.
+const KEYS_WAIT: Duration = Duration::from_secs(7);
 
 /// A condition that does not hold. It is for the log alone: clients need not know the rules.
 #[derive(Debug, thiserror::Error)]
@@ -168,7 +169,7 @@ impl Exchange {
             Err(fault) => return Ok(Err(fault.into())),
         };
         let passwords = &self.connection.worker.shared.judges.passwords;
-        match passwords.verify(basic.users.get(&user), password).await {
+        match passwords.verify(&basic.users, &user, password).await {
             Some(true) => Ok(Ok(authenticator.named(&user))),
             Some(false) => Ok(Err(CredentialFault::Unknown.into())),
             None => Err(Refusal::NotJudged(Box::new(NotJudged::TooMany))),
@@ -185,7 +186,6 @@ impl Exchange {
             method: head.method.as_str(),
             scheme: if self.connection.tls { "https" } else { "http" },
             host: &self.host,
-            path: head.uri.path(),
             target: head
                 .uri
                 .path_and_query()
@@ -203,7 +203,7 @@ impl Exchange {
     fn unless_revoked(&self, principal: Principal) -> Result<Principal, Denial> {
         let right = principal.right(Duration::ZERO);
         let revocations = &self.connection.worker.live().revocations;
-        if revocations.refuse(&right, clock::wall()) {
+        if revocations.refuse(None, Some(&right), clock::wall()) {
             return Err(CredentialFault::Revoked.into());
         }
         Ok(principal)
@@ -230,7 +230,8 @@ impl Exchange {
     }
 
     /// Judges again once the keys have been read anew: an issuer that has changed its keys signs
-    /// with new ones at once. Few may wait, and not for long: strangers can name any key.
+    /// with new ones at once. Few may wait, and no longer than until a reading that began after
+    /// this has ended: strangers can name any key.
     async fn wait_for_keys(
         &self,
         authenticator: &Authenticator,
@@ -240,16 +241,21 @@ impl Exchange {
         let worker = &self.connection.worker;
         let live = worker.live();
         let mut read = live.keys_read();
-        keys.want();
+        let number = keys.want();
         live.want_keys();
         let _seat = worker.wait_for_keys()?;
         let waited = tokio::time::timeout(KEYS_WAIT, async {
             loop {
-                read.changed().await.ok()?;
+                // They may have come since they were looked at.
+                let last = keys.has_ended(number);
                 let judged = authenticator.judge(text, "", clock::wall());
                 if !is_unknown_key(&judged) {
                     return Some(judged);
                 }
+                if last {
+                    return None;
+                }
+                read.changed().await.ok()?;
             }
         });
         waited.await.ok().flatten()

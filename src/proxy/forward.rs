@@ -46,7 +46,6 @@ pub(super) struct Told<'r> {
     pub(super) method: &'r str,
     pub(super) scheme: &'r str,
     pub(super) host: &'r str,
-    pub(super) path: &'r str,
     pub(super) target: &'r str,
     pub(super) client: String,
     pub(super) request_id: &'r str,
@@ -141,7 +140,8 @@ impl Services {
     }
 }
 
-/// What stands for everything that the service is shown and could decide by.
+/// What stands for everything that the service is shown and could decide by: all of it but the
+/// request's name, which is another each time.
 fn key(authenticator: &Authenticator, forward: &Forward, told: &Told<'_>) -> Box<[u8]> {
     let mut hash = digest::Context::new(&digest::SHA256);
     let mut add = |bytes: &[u8]| {
@@ -150,7 +150,13 @@ fn key(authenticator: &Authenticator, forward: &Forward, told: &Told<'_>) -> Box
     };
     add(authenticator.config.name.as_bytes());
     add(forward.url.as_bytes());
-    for text in [told.method, told.scheme, told.host, told.path] {
+    for text in [
+        told.method,
+        told.scheme,
+        told.host,
+        told.target,
+        &told.client,
+    ] {
         add(text.as_bytes());
     }
     for name in &forward.request_headers {

@@ -2,7 +2,7 @@
 //! time, and what was right is remembered for a little while. What is remembered is no password but
 //! an HMAC under a key that this process drew.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ const WAITING_MAX: usize = 64;
 const REMEMBERED: Duration = Duration::from_secs(60);
 /// Right passwords remembered.
 const REMEMBERED_MAX: usize = 10_000;
-/// Compared with where nobody has the name, so that this takes as long: nobody knows its password.
+/// Compared with where there are no users at all: nobody knows its password.
 const NOBODY: &str = "$2b$10$abcdefghijklmnopqrstuuWpXCfVsR0VZ0hSYNfHRmGqcLKpWLzS2";
 
 /// Verifies passwords.
@@ -56,9 +56,16 @@ impl Drop for Waiting<'_> {
 }
 
 impl Passwords {
-    /// Whether the password is what the hash was made of; without a hash it is not. `None` when too
-    /// many wait already.
-    pub(super) async fn verify(&self, hash: Option<&Secret>, password: String) -> Option<bool> {
+    /// Whether this is the password of `user`. Of who is no user it is not, which takes as long to
+    /// say as of the first of them: names cannot be told by the time. `None` when too many wait
+    /// already.
+    pub(super) async fn verify(
+        &self,
+        users: &BTreeMap<String, Secret>,
+        user: &str,
+        password: String,
+    ) -> Option<bool> {
+        let hash = users.get(user);
         let known = hash.map(|hash| self.remembered_as(hash, &password));
         if known.as_ref().is_some_and(|known| self.remembers(known)) {
             return Some(true);
@@ -69,7 +76,8 @@ impl Passwords {
             return None;
         }
         let _turn = self.turns.acquire().await.ok()?;
-        let compared = hash.map_or(NOBODY, Secret::reveal).to_owned();
+        let compared = hash.or_else(|| users.values().next());
+        let compared = compared.map_or(NOBODY, Secret::reveal).to_owned();
         let matches = spawn_blocking(move || password_matches(&compared, &password));
         let right = matches.await.unwrap_or(false) && hash.is_some();
         if let Some(known) = known.filter(|_| right) {

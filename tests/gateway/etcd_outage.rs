@@ -12,7 +12,7 @@ use crate::drain::sessile;
 use crate::support::etcd::Etcd;
 use crate::support::etcd_world::{
     Network, Traffic, etcd_status, follow, following, has_members, is_connected, key_of, member,
-    seed,
+    restart, seed,
 };
 use crate::support::{Backend, Client, Gateway, config, eventually};
 
@@ -107,21 +107,6 @@ async fn another_endpoint_is_taken_when_one_falls_silent() {
     etcd.put(&key_of(&second), &member(&second)).await;
     has_members(&gateway, &[&first, &second]).await;
     assert_eq!(etcd_status(&gateway)["endpoint"], good.url());
-}
-
-/// Stops a gateway and starts another in its directory.
-async fn restart(mut gateway: Gateway, text: &str) -> Gateway {
-    gateway.signal(Signal::TERM);
-    gateway.wait_for_exit().await;
-    let directory = tempfile::tempdir().unwrap();
-    let state = directory.path().join("state");
-    fs::create_dir(&state).unwrap();
-    for entry in fs::read_dir(gateway.directory().join("state")).unwrap() {
-        let entry = entry.unwrap();
-        fs::copy(entry.path(), state.join(entry.file_name())).unwrap();
-    }
-    drop(gateway);
-    Gateway::start_in(directory, text).await
 }
 
 fn last_known_good(gateway: &Gateway) -> std::path::PathBuf {

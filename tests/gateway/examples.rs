@@ -8,13 +8,15 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use serde_json::json;
 use tempfile::TempDir;
 use tokio::net::TcpSocket;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::etcd::Etcd;
 use crate::support::peers::{Language, python, run_client};
-use crate::support::{Client, Gateway};
+use crate::support::tokens::{self, in_seconds, wanted};
+use crate::support::{Client, Dial, Gateway};
 
 const CLIENTS: &str = "127.0.0.1:8080";
 const BACKENDS: [&str; 2] = ["127.0.0.1:9101", "127.0.0.1:9102"];
@@ -94,6 +96,64 @@ async fn socket_io_clients_upgrade_at_the_instance_that_knows_them() {
     let said = run_client(Language::Node, "say", vec![url, "16".to_owned()]).await;
     let instances = said["passed"].as_array().unwrap();
     assert_eq!(instances.len(), 2, "only {instances:?} had clients");
+}
+
+#[tokio::test]
+async fn the_example_with_authentication_lets_in_who_may() {
+    let [one, two] = [(); 2].map(|()| Example::rust("chat", &["127.0.0.1:0"]));
+    let text = read("authentication/gateway.toml");
+    let begins = "# cargo run -- run --config examples/authentication/gateway.toml\n";
+    assert!(text.starts_with(begins), "it begins with {begins}");
+    let mut made = text.lines().filter_map(|line| line.strip_prefix("#   "));
+    let make = made.next().expect("a command that makes the secret");
+    let directory = tempfile::tempdir().unwrap();
+    let make = make.replace("examples/authentication/", "");
+    let mut command = Command::new("sh");
+    command.args(["-c", &make]).current_dir(directory.path());
+    assert!(command.status().unwrap().success(), "{make}");
+    let secret = fs::read_to_string(directory.path().join("token.key")).unwrap();
+    let mint = |rooms: &[&str]| {
+        let claims = json!({ "sub": "ann", "aud": "chat", "rooms": rooms, "exp": in_seconds(60) });
+        wanted("HS256", secret.trim(), claims)
+    };
+    let minted = tokens::mint(Language::Python, &[mint(&["lobby", "attic"])]).await;
+    let token = &minted.tokens[0];
+
+    let text = replaced(&text, CLIENTS, ([127, 0, 0, 1], 0).into());
+    let text = replaced(&text, BACKENDS[0], one.address);
+    let text = replaced(&text, BACKENDS[1], two.address);
+    let gateway = Gateway::start_in(directory, &text).await;
+    for (room, header, value, refused) in [
+        (
+            "lobby",
+            "sec-websocket-protocol",
+            &*format!("bearer, {token}"),
+            None,
+        ),
+        ("attic", "authorization", &format!("Bearer {token}"), None),
+        ("cellar", "x-api-key", "key-of-a-bot", None),
+        (
+            "cellar",
+            "authorization",
+            &format!("Bearer {token}"),
+            Some(3003),
+        ),
+        ("lobby", "x-api-key", "key-of-nobody", Some(3000)),
+        ("lobby", "x-nothing", "", Some(3000)),
+    ] {
+        let dial = Dial::new(&format!("/ws/{room}")).header(header, value);
+        let mut client = dial.connect(gateway.address()).await.unwrap();
+        if let Some(code) = refused {
+            assert_eq!(
+                client.end().await.map(|(code, _)| code),
+                Some(code),
+                "{room}"
+            );
+            continue;
+        }
+        client.echo("grüße").await;
+        client.close().await;
+    }
 }
 
 #[tokio::test]

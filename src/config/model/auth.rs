@@ -44,7 +44,7 @@ pub struct Authenticator {
     pub issuer: Option<String>,
     /// `jwt`: `aud` must hold one of these.
     pub audience: Option<Vec<String>>,
-    /// `jwt`, `signed_url`: how far clocks may be apart. Not given: 5 s.
+    /// `jwt`, `signed_url`: how far clocks may be apart. Not given: 5 s, of tickets 0.
     pub leeway: Option<Time>,
     /// `jwt`: the claim that says who it is, `sub` if not given. `mtls`: the name of the
     /// certificate that does: `cn`, `dns`, `email` or `uri`; if not given, the first there is of
@@ -92,8 +92,8 @@ pub struct Authenticator {
     pub response_headers: Option<Vec<String>>,
     /// `forward`: the header of the answer that says who it is. Not given: `x-auth-subject`.
     pub subject_header: Option<String>,
-    /// `forward`: how long an answer that lets in is good for the same headers. Not given: 0, it is
-    /// asked each time.
+    /// `forward`: how long an answer that lets in is good for the same headers, URL and client
+    /// address. Not given: 0, it is asked each time.
     pub cache: Option<Time>,
     /// `forward`: answers kept at most. Not given: 10,000.
     pub cache_max: Option<usize>,
@@ -130,6 +130,33 @@ pub struct ApiKey {
     pub sha256: Option<String>,
     /// Further claims, for `authorize`, `claim_headers` and `affinity`.
     pub claims: BTreeMap<String, String>,
+}
+
+/// A right that is taken away: live sessions end with 3000, handshakes are refused. One of
+/// `subject`, `token_id` and `session` says whose.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Revocation {
+    /// Everything of this subject.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// The credential with this `jti`, the ticket, or the certificate with this serial number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_id: Option<String>,
+    /// This session alone; no handshake is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+    /// Of a subject: only credentials made before this time (RFC 3339), so that who signs in anew
+    /// is let in. Not given: all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issued_before: Option<String>,
+    /// When it is over (RFC 3339); what is over does nothing, and is no fault. Not given: when it
+    /// is taken out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// For people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// What a browser's script is told when a session is refused.

@@ -3,12 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use crate::base::names::{AuthenticatorName, RouteName, UpstreamName};
 use crate::config::conflict::Distinct;
 use crate::config::documents::{DocumentKey, Item, Kind};
 use crate::config::overlay::{DocumentView, Entry, Overlay, Standing, Version};
-use crate::config::snapshot::{Action, Authenticators, Backend, Route, Snapshot, Upstream};
+use crate::config::snapshot::{
+    Action, Authenticators, Backend, Revocations, Route, Snapshot, Upstream,
+};
 
 /// Puts configurations together, and remembers what came of it.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +24,8 @@ pub struct Composer {
     accepted: BTreeMap<DocumentKey, Version>,
     /// Why the newest good version of a document is not in force.
     waits: BTreeMap<DocumentKey, Wait>,
+    /// The revocations in force, once that was asked.
+    revocations: Option<Arc<Revocations>>,
     /// The file's routes that wait, with what they wait for.
     file_waits: Vec<(RouteName, String)>,
 }
@@ -95,15 +100,20 @@ impl Composer {
                 self.built.remove(&*key.name);
             }),
         }
-        let members_only =
-            touched.is_some_and(|touched| touched.iter().all(|key| key.kind == Kind::Backend));
+        // Neither says anything about routes.
+        let only = |kinds: &[Kind]| {
+            touched.is_some_and(|touched| touched.iter().all(|key| kinds.contains(&key.kind)))
+        };
+        let routes_stay = only(&[Kind::Backend, Kind::Revocation]);
+        let spared =
+            touched.is_some_and(|touched| touched.iter().all(|key| key.kind != Kind::Revocation));
         let mut authenticators = base.authenticators.clone();
         for version in overlay.good(Kind::Authenticator) {
             if let Item::Authenticator(one) = &version.item {
                 authenticators.insert(one.name.clone(), one.clone());
             }
         }
-        let routes = match self.routes.take().filter(|_| members_only) {
+        let routes = match self.routes.take().filter(|_| routes_stay) {
             Some(routes) => routes,
             None => {
                 let routes = self.routes(base, overlay, &authenticators);
@@ -112,6 +122,9 @@ impl Composer {
             }
         };
         self.routes = Some(routes.clone());
+        let revocations = self.revocations.take().filter(|_| spared);
+        let revocations = revocations.unwrap_or_else(|| revoked(base, overlay));
+        self.revocations = Some(Arc::clone(&revocations));
         let upstreams = self.upstreams(base, overlay);
         let waiting = self.file_waits.iter();
         let waiting = waiting.map(|(route, what)| format!("route `{route}` waits for {what}"));
@@ -119,6 +132,7 @@ impl Composer {
             waiting: waiting.collect(),
             snapshot: Snapshot {
                 authenticators,
+                revocations,
                 upstreams,
                 routes,
                 ..base.clone()
@@ -303,10 +317,11 @@ impl Composer {
         base: &Snapshot,
         overlay: &Overlay,
         snapshot: &Snapshot,
+        now: SystemTime,
     ) -> Vec<DocumentView> {
         let entries = overlay.entries.iter();
         entries
-            .map(|(key, entry)| self.view(key, entry, base, snapshot))
+            .map(|(key, entry)| self.view(key, entry, (base, snapshot), now))
             .collect()
     }
 
@@ -314,8 +329,8 @@ impl Composer {
         &self,
         key: &DocumentKey,
         entry: &Entry,
-        base: &Snapshot,
-        snapshot: &Snapshot,
+        (base, snapshot): (&Snapshot, &Snapshot),
+        now: SystemTime,
     ) -> DocumentView {
         let name = &*key.name;
         let orphan = key.kind == Kind::Backend && !snapshot.upstreams.contains_key(name);
@@ -329,6 +344,8 @@ impl Composer {
             Standing::Refused
         } else if waits_for.is_some() {
             Standing::Waiting
+        } else if entry.is_over(now) {
+            Standing::Over
         } else {
             Standing::InForce
         };
@@ -340,6 +357,7 @@ impl Composer {
             Kind::Route => base.routes.iter().any(|route| route.name.as_str() == name),
             Kind::Upstream => base.upstreams.contains_key(name),
             Kind::Authenticator => base.authenticators.contains_key(name),
+            Kind::Revocation => base.revocations.contains_key(name),
             Kind::Backend => base.upstreams.get(name).is_some_and(|upstream| {
                 let mut backends = upstream.backends.iter();
                 backends.any(|backend| backend.id.as_str() == &*key.id)
@@ -385,6 +403,21 @@ impl<'r> Taken<'r> {
         self.add(route);
         Ok(())
     }
+}
+
+/// The file's revocations, and those of documents; by name, these override the file's.
+fn revoked(base: &Snapshot, overlay: &Overlay) -> Arc<Revocations> {
+    let mut documents = overlay.good(Kind::Revocation).peekable();
+    if documents.peek().is_none() {
+        return Arc::clone(&base.revocations);
+    }
+    let mut all = Revocations::clone(&base.revocations);
+    for version in documents {
+        if let Item::Revocation(one) = &version.item {
+            all.insert(Arc::clone(&one.id), Arc::clone(one));
+        }
+    }
+    Arc::new(all)
 }
 
 /// An upstream with what documents say about its backends; by id, they override its own.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::UNIX_EPOCH;
 
 use proptest::prelude::*;
 
@@ -116,7 +117,9 @@ impl World {
     }
 
     fn view(&self, key: &str) -> DocumentView {
-        let views = self.composer.views(&self.base, &self.overlay, &self.now);
+        let views = self
+            .composer
+            .views(&self.base, &self.overlay, &self.now, UNIX_EPOCH);
         let mut views = views.into_iter();
         views
             .find(|view| view.key == key)

@@ -22,7 +22,7 @@ use crate::control::etcd::connect::Endpoints;
 use crate::control::etcd::read::{
     FollowError, MESSAGE_MAX, Range, everything, held, living, out_of_range, within,
 };
-use crate::control::etcd::store::{Entry, Remembered, Store};
+use crate::control::etcd::store::{Entry, Remembered, Store, store};
 use crate::control::source::SourceState;
 use crate::control::supervisor::Supervisor;
 use crate::core::health::Health;
@@ -74,7 +74,7 @@ impl Follower {
             supervisor,
             live,
             state: Arc::default(),
-            store: state_dir.map(Store::new),
+            store: state_dir.map(store),
             unsaved: false,
             saving: None,
         };

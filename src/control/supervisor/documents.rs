@@ -165,7 +165,8 @@ impl Supervisor {
         let in_force = self.loaded();
         let base = &changing.base.snapshot;
         let composer = &changing.composer;
-        composer.views(base, &changing.overlay, &in_force.snapshot)
+        let overlay = &changing.overlay;
+        composer.views(base, overlay, &in_force.snapshot, clock::wall())
     }
 }
 

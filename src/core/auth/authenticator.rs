@@ -45,6 +45,9 @@ pub struct FetchedKeys {
     read_at: AtomicU64,
     /// A token named a key that is not among them.
     wanted: AtomicBool,
+    /// Readings begun, and ended whatever came of them. There is one at a time.
+    begun: AtomicU64,
+    ended: AtomicU64,
 }
 
 impl FetchedKeys {
@@ -54,6 +57,8 @@ impl FetchedKeys {
             keys: ArcSwap::default(),
             read_at: AtomicU64::new(0),
             wanted: AtomicBool::new(false),
+            begun: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
         }
     }
 
@@ -73,14 +78,33 @@ impl FetchedKeys {
         Some(self.read_at.load(Ordering::Acquire)).filter(|at| *at > 0)
     }
 
-    /// Asks for another reading.
-    pub fn want(&self) {
+    /// Asks for another reading, and answers its number: once that one has ended, it is known what
+    /// keys the issuer has had since now.
+    pub fn want(&self) -> u64 {
+        let number = self.begun.load(Ordering::Acquire) + 1;
         self.wanted.store(true, Ordering::Release);
+        number
     }
 
-    /// Whether another reading was asked for, and takes the wish away.
-    pub fn take_wanted(&self) -> bool {
-        self.wanted.swap(false, Ordering::AcqRel)
+    /// Whether another reading was asked for.
+    pub fn is_wanted(&self) -> bool {
+        self.wanted.load(Ordering::Acquire)
+    }
+
+    /// Takes the wish away, since a reading begins.
+    pub fn begin(&self) {
+        self.wanted.store(false, Ordering::Release);
+        self.begun.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// A reading has ended, after [`replace`](Self::replace) if it was good.
+    pub fn end(&self) {
+        self.ended.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Whether the reading of this number has ended.
+    pub fn has_ended(&self, number: u64) -> bool {
+        self.ended.load(Ordering::Acquire) >= number
     }
 }
 

@@ -174,13 +174,17 @@ mod tests {
 
     #[test]
     fn passwords_are_compared_with_what_other_tools_made() {
-        // `htpasswd -nbB -C 4` and `argon2 -id -t 1 -m 8`, both of "correct horse".
-        let bcrypt = bcrypt::hash("correct horse", 4).expect("a hash");
-        assert!(password_matches(&bcrypt, "correct horse"));
-        assert!(!password_matches(&bcrypt, "correct hors"));
+        // `htpasswd -nbB` of Apache and Python's `argon2-cffi`, both of "correct horse".
+        let bcrypt = "$2y$06$vNTddA/pq.NIk2lPr.S7/uEtb2UhE8rVuSksbDNBaMzilQnORhJ9u";
+        let argon2 = "$argon2id$v=19$m=1024,t=2,p=2$WL+1s6rcvCYVQGOIEeKStw\
+                      $CKfSpm46Tv0IMO+cR3haxyvlLzeS+6E8GvQtBD/OETc";
+        for hash in [bcrypt, argon2] {
+            assert!(password_matches(hash, "correct horse"), "{hash}");
+            assert!(!password_matches(hash, "correct hors"), "{hash}");
+        }
         assert!(!password_matches("$2y$04$short", "correct horse"));
         assert!(!password_matches("$argon2id$nonsense", "correct horse"));
         let long = "x".repeat(73);
-        assert!(!password_matches(&bcrypt, &long));
+        assert!(!password_matches(bcrypt, &long));
     }
 }

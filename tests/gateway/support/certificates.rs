@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
+use rustls::client::WantsClientCert;
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -19,6 +20,17 @@ pub struct Authority {
 pub struct Files {
     pub cert: PathBuf,
     pub key: PathBuf,
+}
+
+impl Files {
+    fn read(&self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+        let chain = CertificateDer::pem_file_iter(&self.cert).expect("a file");
+        let chain = chain.collect::<Result<Vec<_>, _>>().expect("certificates");
+        (
+            chain,
+            PrivateKeyDer::from_pem_file(&self.key).expect("a key"),
+        )
+    }
 }
 
 impl Authority {
@@ -47,6 +59,11 @@ impl Authority {
     pub fn issue(&self, file: &str, names: &[&str]) -> Files {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         let params = CertificateParams::new(names).expect("names are valid");
+        self.issue_as(file, params)
+    }
+
+    /// The same with everything that a certificate may say.
+    pub fn issue_as(&self, file: &str, params: CertificateParams) -> Files {
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
         let files = Files {
@@ -65,6 +82,24 @@ impl Authority {
 
     /// The same with these versions of TLS.
     pub fn client_of(&self, versions: &[&'static SupportedProtocolVersion]) -> Arc<ClientConfig> {
+        Arc::new(self.trusting(versions).with_no_client_auth())
+    }
+
+    /// A client that trusts this authority alone, and shows this certificate, whoever issued it.
+    pub fn client_showing(
+        &self,
+        shown: &Files,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Arc<ClientConfig> {
+        let (chain, key) = shown.read();
+        let config = self.trusting(versions).with_client_auth_cert(chain, key);
+        Arc::new(config.expect("the key belongs to the certificate"))
+    }
+
+    fn trusting(
+        &self,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> ConfigBuilder<ClientConfig, WantsClientCert> {
         let mut roots = RootCertStore::empty();
         roots
             .add(self.issuer.der().clone())
@@ -73,14 +108,12 @@ impl Authority {
         let builder = builder
             .with_protocol_versions(versions)
             .expect("versions we have");
-        Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
+        builder.with_root_certificates(roots)
     }
 
     /// A server with this certificate, for backends that speak TLS.
     pub fn server(&self, files: &Files) -> Arc<ServerConfig> {
-        let chain = CertificateDer::pem_file_iter(&files.cert).expect("a file");
-        let chain = chain.collect::<Result<Vec<_>, _>>().expect("certificates");
-        let key = PrivateKeyDer::from_pem_file(&files.key).expect("a key");
+        let (chain, key) = files.read();
         let builder = ServerConfig::builder_with_provider(provider());
         let versions = builder
             .with_safe_default_protocol_versions()

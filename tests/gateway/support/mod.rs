@@ -15,6 +15,7 @@ pub mod peers;
 pub mod raw;
 pub mod records;
 pub mod secrets;
+pub mod service;
 pub mod tokens;
 
 use std::time::{Duration, Instant};

@@ -1,5 +1,6 @@
-// Mints tokens with `jose`; the same as ../python/mint.py.
-import { SignJWT, exportJWK, exportSPKI, generateKeyPair, importJWK } from "jose";
+// Mints tokens with `jose`; the same as ../python/mint.py, and with a key `{"pem": "rsa"}` such as take
+// the public key of that name for a secret, which PyJWT refuses.
+import { SignJWT, UnsecuredJWT, exportJWK, exportSPKI, generateKeyPair, importJWK } from "jose";
 
 const algorithms = { rsa: "RS256", p256: "ES256", p384: "ES384", ed: "EdDSA" };
 const keys = {};
@@ -8,6 +9,8 @@ for (const [name, algorithm] of Object.entries(algorithms)) {
 }
 
 async function mint({ alg, key, claims, headers }) {
+  if (alg === "none") return new UnsecuredJWT(claims).encode();
+  if (key.pem) key = { secret: await exportSPKI(keys[key.pem].publicKey) };
   const named = typeof key === "string";
   const secret = named ? await signer(keys[key].privateKey, alg) : new TextEncoder().encode(key.secret);
   const header = { alg, ...(headers ?? (named ? { kid: key } : {})) };

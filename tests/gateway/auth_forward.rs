@@ -1,0 +1,90 @@
+//! What a service has said is remembered for as long as it may be, and for the same question only.
+
+use crate::support::service::Service;
+use crate::support::{Backend, Dial, Gateway, config, eventually};
+
+/// Lets in whom it is shown at home, in a room that is not the cellar.
+async fn service() -> Service {
+    Service::start(None, |head| {
+        let yes = head.contains("x-forwarded-for: 203.0.113.7\r\n")
+            && !head.contains("room=cellar")
+            && head.contains("authorization: me\r\n");
+        let start = if yes {
+            "200 OK\r\nx-auth-subject: ann"
+        } else {
+            "403 No"
+        };
+        (start.to_owned(), String::new())
+    })
+    .await
+}
+
+async fn gateway(service: &Service, backend: &Backend, cache: &str) -> Gateway {
+    let text = format!(
+        "[[listeners]]\nname = \"edge\"\nlisten = [\"127.0.0.1:0\"]\n\
+         trusted_proxies = [\"127.0.0.0/8\"]\n\n\
+         [authenticators.decider]\ntype = \"forward\"\nurl = \"http://{}/\"\n{cache}\n\n",
+        service.address
+    );
+    let route = "authenticate = [\"decider\"]\n";
+    Gateway::start(&(text + &config::echo(&[backend.address], "", route))).await
+}
+
+async fn status(gateway: &Gateway, target: &str, client: &str, word: &str) -> u16 {
+    let dial = Dial::new(target)
+        .header("x-forwarded-for", client)
+        .header("authorization", word);
+    match dial.connect(gateway.address()).await {
+        Ok(client) => {
+            client.close().await;
+            101
+        }
+        Err(refused) => refused.status,
+    }
+}
+
+#[tokio::test]
+async fn what_was_said_of_one_question_answers_no_other() {
+    let (service, backend) = (service().await, Backend::echo().await);
+    let gateway = gateway(&service, &backend, "cache = \"1h\"").await;
+    for _ in 0..3 {
+        let good = status(&gateway, "/?room=attic", "203.0.113.7", "me");
+        assert_eq!(good.await, 101);
+    }
+    assert_eq!(service.asked().len(), 1);
+    for (target, client, word) in [
+        ("/?room=cellar", "203.0.113.7", "me"),
+        ("/?room=attic", "203.0.113.8", "me"),
+        ("/?room=attic", "203.0.113.7", "you"),
+    ] {
+        let asked = service.asked().len();
+        // What keeps somebody out is asked each time: they may have been let in since.
+        for more in 1..=2 {
+            let bad = status(&gateway, target, client, word).await;
+            assert_eq!(bad, 403, "{target} {client} {word}");
+            assert_eq!(service.asked().len(), asked + more);
+        }
+    }
+    assert_eq!(backend.accepted(), 3);
+}
+
+#[tokio::test]
+async fn what_was_said_is_forgotten_in_time() {
+    let (service, backend) = (service().await, Backend::echo().await);
+    let gateway = gateway(&service, &backend, "cache = \"1s\"\ncache_max = 2").await;
+    let good = async |room: &str| {
+        let target = format!("/?room={room}");
+        status(&gateway, &target, "203.0.113.7", "me").await
+    };
+    assert_eq!(good("one").await, 101);
+    service.answer_with(|_| ("403 No".to_owned(), String::new()));
+    eventually("it is asked again", async || good("one").await == 403).await;
+    assert_eq!(service.asked().len(), 2);
+    // No more than two are kept; the third is asked for each time.
+    service.answer_with(|_| ("200 OK\r\nx-auth-subject: ann".to_owned(), String::new()));
+    let before = service.asked().len();
+    for room in ["one", "two", "three", "three"] {
+        assert_eq!(good(room).await, 101);
+    }
+    assert_eq!(service.asked().len() - before, 4);
+}
