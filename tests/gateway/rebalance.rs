@@ -136,7 +136,8 @@ async fn a_run_keeps_its_pace_can_be_held_and_asks_again_before_each_move() {
     assert!(moved() < going / 2, "all at once");
     ask(&gateway, "PATCH", &json!({"paused": true}), 200);
     let held = moved();
-    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    // When it goes on it has just looked who is to go, and will not look again for two seconds.
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
     assert_eq!(moved(), held, "gone while it is held");
     ask(&gateway, "PATCH", &json!({"paused": false}), 200);
     eventually("it goes on", async || moved() > held).await;

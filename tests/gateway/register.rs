@@ -361,8 +361,14 @@ async fn a_backend_that_has_ended_is_no_loss_of_a_lease() {
     let command = ["--probe", "none", "--", "sh", "-c", &script];
     let mut register = Register::start(&etcd, &backend.address.to_string(), &command);
     has_members(&gateway, &[&backend]).await;
+    let mut client = etcd.client().await;
+    let found = client.get(key(backend.address), None).await.unwrap();
+    let lease = found.kvs()[0].lease();
     drop(file);
     assert_eq!(register.wait().await.code(), Some(0), "{}", register.log());
+    // By the lease gateways tell whether it was taken out or lost.
+    let left = client.lease_time_to_live(lease, None).await.unwrap();
+    assert!(left.ttl() > 0, "it runs out by itself");
     has_members(&gateway, &[]).await;
     assert_eq!(etcd_status(&gateway)["stale"], 0);
 }
