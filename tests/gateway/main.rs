@@ -42,6 +42,7 @@ mod http;
 mod keepalive;
 mod limits;
 mod no_drop;
+mod orders;
 mod origin;
 mod overload;
 mod peers;
