@@ -54,6 +54,7 @@ mod records;
 mod register;
 mod relay;
 mod reload;
+mod renewal;
 mod revocations;
 mod routing;
 mod scale;
