@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::drain::sessile;
 use crate::support::etcd::Etcd;
 use crate::support::etcd_world::{
     Traffic, etcd_status, follow, has_members, key_of, member, members, seed,
@@ -136,6 +137,11 @@ async fn what_names_something_missing_waits_for_it() {
     let gateway = follow(&etcd).await;
     etcd.put("routes/all", &json!({ "upstream": "echo" })).await;
     eventually("it waits", async || etcd_status(&gateway)["waiting"] == 1).await;
+    let why = "waits for upstream `echo`";
+    let output = sessile(&["status"], gateway.directory());
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains(&format!("routes/all {why}")), "{said}");
+    assert!(gateway.log().contains(why), "{}", gateway.log());
     etcd.put(&key_of(&backend), &member(&backend)).await;
     etcd.put("upstreams/echo", &json!({})).await;
     eventually("it waits no more", async || {

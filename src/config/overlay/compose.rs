@@ -1,6 +1,7 @@
 //! File and documents together. What did not change since the last time is taken over as it is.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -41,6 +42,17 @@ enum Wait {
     Missing(String),
     /// It cannot be told from another route.
     Conflict(RouteName),
+}
+
+impl fmt::Display for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing(what) => f.write_str(what),
+            Self::Conflict(other) => {
+                write!(f, "route `{other}` to go, from which nothing tells it")
+            }
+        }
+    }
 }
 
 /// What file and documents say together.
@@ -279,6 +291,14 @@ impl Composer {
         upstreams
     }
 
+    /// Routes of documents that wait, with what each waits for.
+    pub fn waiting_routes(&self) -> BTreeMap<DocumentKey, String> {
+        let waits = self.waits.iter();
+        waits
+            .map(|(key, wait)| (key.clone(), wait.to_string()))
+            .collect()
+    }
+
     /// Good documents that are not in force because they name something missing, or cannot be told
     /// from another route.
     pub fn waiting(&self, overlay: &Overlay, snapshot: &Snapshot) -> usize {
@@ -315,10 +335,7 @@ impl Composer {
         let name = &*key.name;
         let orphan = key.kind == Kind::Backend && !snapshot.upstreams.contains_key(name);
         let waits_for = match self.waits.get(key) {
-            Some(Wait::Missing(what)) => Some(what.clone()),
-            Some(Wait::Conflict(other)) => Some(format!(
-                "route `{other}` to go, from which nothing tells it"
-            )),
+            Some(wait) => Some(wait.to_string()),
             None => orphan.then(|| format!("upstream `{name}`")),
         };
         let standing = if entry.gone {

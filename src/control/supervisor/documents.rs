@@ -176,7 +176,13 @@ fn compose(
     overlay: &mut Overlay,
     touched: Option<&[DocumentKey]>,
 ) -> Snapshot {
+    let before = composer.waiting_routes();
     let composed = composer.compose(&base.snapshot, overlay, touched);
+    for (key, what) in composer.waiting_routes() {
+        if before.get(&key) != Some(&what) {
+            tracing::warn!(%key, "document waits for {what}; its version before stays");
+        }
+    }
     for waiting in &composed.waiting {
         tracing::warn!("{waiting}, which is neither in the file nor in a document");
     }
