@@ -417,7 +417,8 @@ impl Company {
     async fn leave(self) {}
 }
 
-/// Puts what etcd says into force and follows it; waits for its first answer, but not for long.
+/// Puts what etcd says into force and follows it; waits for its first answer, but not for
+/// long, and not at all where nobody answers.
 async fn follow_etcd(
     supervisor: &Arc<Supervisor>,
     docket: &Docket,
@@ -432,12 +433,11 @@ async fn follow_etcd(
         let state_dir = configured.snapshot.node.state_dir.as_deref();
         let (supervisor, live) = (Arc::clone(supervisor), Arc::clone(live));
         let follower = Follower::new(settings, state_dir, supervisor, live).await;
-        let (state, patience) = (follower.state(), follower.patience());
+        let state = follower.state();
+        let (patience, attempts) = (follower.patience(), follower.attempts());
         background.spawn(follower.run());
-        if tokio::time::timeout(patience, state.synced())
-            .await
-            .is_err()
-        {
+        let synced = tokio::time::timeout(patience, state.synced(attempts));
+        if synced.await != Ok(true) {
             let seen = state.seen();
             tracing::warn!(
                 fault = seen.fault,

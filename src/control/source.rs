@@ -64,7 +64,15 @@ impl fmt::Debug for Pen {
 pub struct SourceState {
     seen: Mutex<Seen>,
     accept: Notify,
-    synced: watch::Sender<bool>,
+    synced: watch::Sender<Attempts>,
+}
+
+/// What became of the attempts to follow the source.
+#[derive(Clone, Copy, Debug, Default)]
+struct Attempts {
+    /// One came to the point at which what is in force has been compared with the source.
+    synced: bool,
+    failed: usize,
 }
 
 /// How it stands.
@@ -86,10 +94,6 @@ pub struct Seen {
     pub last_known_good_fault: Option<String>,
     /// Documents in force or refused.
     pub documents: usize,
-    /// Documents that are refused.
-    pub refused: usize,
-    /// Documents that name something that is missing.
-    pub waiting: usize,
     /// Full reads that were compared with what was known.
     pub rereads: u64,
     /// Watches that ended and were begun anew.
@@ -117,7 +121,7 @@ impl Default for SourceState {
         Self {
             seen: Mutex::default(),
             accept: Notify::new(),
-            synced: watch::Sender::new(false),
+            synced: watch::Sender::default(),
         }
     }
 }
@@ -147,12 +151,20 @@ impl SourceState {
 
     /// What is in force has been compared with the source.
     pub fn set_synced(&self) {
-        self.synced.send_replace(true);
+        self.synced.send_modify(|attempts| attempts.synced = true);
     }
 
-    /// Waits for that.
-    pub async fn synced(&self) {
+    /// The source could not be followed, or not any longer.
+    pub fn attempt_failed(&self) {
+        self.synced.send_modify(|attempts| attempts.failed += 1);
+    }
+
+    /// Waits until what is in force has been compared with the source, or so many attempts at that
+    /// have failed; answers whether it has been compared.
+    pub async fn synced(&self, attempts: usize) -> bool {
+        let mut watched = self.synced.subscribe();
+        let over = watched.wait_for(|now| now.synced || now.failed >= attempts);
         // The sender lives as long as `self`.
-        let _ = self.synced.subscribe().wait_for(|synced| *synced).await;
+        over.await.is_ok_and(|now| now.synced)
     }
 }

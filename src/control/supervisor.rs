@@ -71,6 +71,7 @@ struct Shown {
     loaded: Arc<Loaded>,
     at: SystemTime,
     refused: Option<Refused>,
+    held: documents::Held,
 }
 
 /// A configuration that did not take effect.
@@ -206,6 +207,7 @@ impl Supervisor {
                 loaded: Arc::new(resolved(&base)),
                 at: clock::wall(),
                 refused: None,
+                held: documents::Held::default(),
             }),
         })
     }

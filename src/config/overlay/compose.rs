@@ -182,12 +182,10 @@ impl Composer {
         documents: &[&Version],
         chosen: &mut Vec<Arc<Route>>,
     ) -> BTreeMap<DocumentKey, Version> {
-        // Those in force come before newcomers, the older before the younger.
+        // The older before the younger, whichever came here first: a gateway that begins anew must
+        // come to the same.
         let mut order: Vec<_> = documents.to_vec();
-        order.sort_by_cached_key(|one| {
-            let document = &one.document;
-            (!self.stays(one), document.revision, document.key.clone())
-        });
+        order.sort_by_cached_key(|one| (one.document.revision, one.document.key.clone()));
         let fallback: BTreeMap<_, _> = self.accepted.iter().collect();
         let file = chosen.clone();
         let mut taken = Taken::default();
