@@ -1,6 +1,8 @@
 //! Puts the gateway together: the only file that knows everything. `Gateway::bind` opens every
 //! socket or fails; `Bound::run` serves until it is told to stop, and says how that went.
 
+mod signals;
+
 use std::io;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -11,12 +13,12 @@ use std::time::Duration;
 use anyhow::Context;
 use rustls::ServerConfig;
 use sd_notify::NotifyState;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::interval;
 
 use crate::admin::{self, ListenerView};
+use crate::app::signals::Signals;
 use crate::base::addr::ListenAddr;
 use crate::base::clock;
 use crate::base::names::ListenerName;
@@ -26,11 +28,14 @@ use crate::control::certs;
 use crate::control::etcd::announce::{self, Joined};
 #[cfg(feature = "etcd")]
 use crate::control::etcd::follow::Follower;
+#[cfg(feature = "etcd")]
+use crate::control::etcd::pen::pen;
 use crate::control::fleet::Fleet;
 use crate::control::handover::{self, Claim, Handover, Parting};
 use crate::control::jwks;
 use crate::control::load::Loaded;
 use crate::control::memory;
+use crate::control::revocations::Docket;
 use crate::control::source::SourceState;
 use crate::control::supervisor::documents::resolved;
 use crate::control::supervisor::{self, Configuration, Supervisor};
@@ -56,6 +61,7 @@ pub struct Bound {
     certificates: Vec<(ListenerName, ListenerTls, Arc<Resolver>)>,
     handover: Option<Handover>,
     supervisor: Arc<Supervisor>,
+    docket: Arc<Docket>,
     log: LogLevel,
     _records: RecordsGuard,
 }
@@ -132,6 +138,8 @@ impl Bound {
             metrics,
             node: Arc::clone(&node),
         };
+        let state_dir = snapshot.node.state_dir.as_deref();
+        let docket = Arc::new(Docket::open(Arc::clone(&live), state_dir));
         let supervisor = Supervisor::new(live, configuration, loaded, backend_tls, node);
         Ok(Self {
             shared,
@@ -140,6 +148,7 @@ impl Bound {
             certificates,
             handover,
             supervisor,
+            docket,
             log,
             _records: records_guard,
         })
@@ -172,6 +181,7 @@ impl Bound {
             certificates,
             handover,
             supervisor,
+            docket,
             log,
             _records,
         } = self;
@@ -182,7 +192,7 @@ impl Bound {
         let live = Arc::clone(&shared.live);
         let mut background = JoinSet::new();
         // Before the first client is served; until then they queue.
-        let etcd = follow_etcd(&supervisor, &live, &mut background).await;
+        let etcd = follow_etcd(&supervisor, &docket, &live, &mut background).await;
         let (handles, threads) = worker::start(&shared, workers, sockets).context("workers")?;
         live.set_workers(handles);
         supervisor.start().await;
@@ -191,7 +201,8 @@ impl Bound {
         let (stop_admin, admin_stopped) = oneshot::channel::<()>();
         let company = Company::join(&supervisor, &live, admin.address(), etcd.as_ref());
         let fleet = company.fleet();
-        let api = Arc::new(operated(&shared, &supervisor, log, etcd, fleet));
+        let control = (&supervisor, &docket);
+        let api = Arc::new(operated(&shared, control, log, etcd, fleet));
         let admin = tokio::spawn(admin.serve(api, async { drop(admin_stopped.await) }));
         // Who takes over from another process is met by no crowd.
         let takes_over = handover.as_ref().is_some_and(Handover::takes_over);
@@ -201,7 +212,7 @@ impl Bound {
         live.enter(Phase::Ready);
         tracing::info!(node = %node.name, workers, "ready");
 
-        let mut succession = Succession::begin(handover, &shared);
+        let mut succession = Succession::begin(handover, &shared, &docket);
         let parting = tokio::select! {
             () = signals.serve_until_stop(&supervisor, &shared.records) => None,
             parting = succession.parted() => Some(parting),
@@ -273,7 +284,7 @@ struct Succession(Option<handover::Running>);
 
 impl Succession {
     /// The gateway accepts clients; takes over from the process before, if there is one.
-    fn begin(handover: Option<Handover>, shared: &Shared) -> Self {
+    fn begin(handover: Option<Handover>, shared: &Shared, docket: &Arc<Docket>) -> Self {
         let Some(handover) = handover else {
             notify(&[NotifyState::Ready]);
             return Self(None);
@@ -286,7 +297,7 @@ impl Succession {
             false => notify(&[NotifyState::Ready]),
         };
         let (live, node) = (Arc::clone(&shared.live), Arc::clone(&shared.node));
-        Self(Some(handover.start(live, node, ready)))
+        Self(Some(handover.start(live, Arc::clone(docket), node, ready)))
     }
 
     /// Waits until another process has this one's place; for ever if none takes it.
@@ -328,7 +339,7 @@ fn settle(claim: &mut Claim, shares: Shares) -> anyhow::Result<Handover> {
 /// The gateway as the admin API sees it.
 fn operated(
     shared: &Shared,
-    supervisor: &Arc<Supervisor>,
+    (supervisor, docket): (&Arc<Supervisor>, &Arc<Docket>),
     log: LogLevel,
     etcd: Option<Arc<SourceState>>,
     fleet: Option<Arc<Fleet>>,
@@ -346,6 +357,7 @@ fn operated(
         log: Some(log),
         listeners: listeners.collect(),
         supervisor: Arc::clone(supervisor),
+        docket: Arc::clone(docket),
         fleet,
         etcd,
     }
@@ -405,9 +417,11 @@ impl Company {
     async fn leave(self) {}
 }
 
-/// Puts what etcd says into force and follows it; waits for its first answer, but not for long.
+/// Puts what etcd says into force and follows it; waits for its first answer, but not for
+/// long, and not at all where nobody answers.
 async fn follow_etcd(
     supervisor: &Arc<Supervisor>,
+    docket: &Docket,
     live: &Arc<Live>,
     background: &mut JoinSet<()>,
 ) -> Option<Arc<SourceState>> {
@@ -415,15 +429,15 @@ async fn follow_etcd(
     let settings = configured.snapshot.sources.etcd.clone()?;
     #[cfg(feature = "etcd")]
     {
+        docket.set_pen(pen(&settings));
         let state_dir = configured.snapshot.node.state_dir.as_deref();
         let (supervisor, live) = (Arc::clone(supervisor), Arc::clone(live));
         let follower = Follower::new(settings, state_dir, supervisor, live).await;
-        let (state, patience) = (follower.state(), follower.patience());
+        let state = follower.state();
+        let (patience, attempts) = (follower.patience(), follower.attempts());
         background.spawn(follower.run());
-        if tokio::time::timeout(patience, state.synced())
-            .await
-            .is_err()
-        {
+        let synced = tokio::time::timeout(patience, state.synced(attempts));
+        if synced.await != Ok(true) {
             let seen = state.seen();
             tracing::warn!(
                 fault = seen.fault,
@@ -435,7 +449,7 @@ async fn follow_etcd(
     }
     #[cfg(not(feature = "etcd"))]
     {
-        let _ = (settings, live, background);
+        let _ = (settings, docket, live, background);
         unreachable!("validation refuses the table in a build without etcd");
     }
 }
@@ -541,59 +555,5 @@ async fn join(threads: Vec<JoinHandle<()>>) {
     let panicked = joined.await.unwrap_or_default();
     if panicked > 0 {
         tracing::error!(panicked, "a worker ended by a panic; please report it");
-    }
-}
-
-/// What the system may tell the gateway.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hang_up: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hang_up: signal(SignalKind::hangup())?,
-        })
-    }
-
-    /// SIGTERM or SIGINT.
-    async fn stop(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
-
-    /// Says for a time that no more clients will be taken before none are; another signal cuts
-    /// that short.
-    async fn leave(&mut self, live: &Live, delay: Duration) {
-        if delay.is_zero() {
-            return;
-        }
-        live.enter(Phase::Leaving);
-        tracing::info!(sessions = live.sessions(), ?delay, "not ready any more");
-        tokio::select! {
-            () = tokio::time::sleep(delay) => {}
-            () = self.stop() => {}
-        }
-    }
-
-    /// Carries out SIGHUP until it is time to stop.
-    async fn serve_until_stop(&mut self, supervisor: &Supervisor, records: &Records) {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                _ = self.hang_up.recv() => {
-                    records.reopen();
-                    // What is wrong has been logged, and is shown.
-                    let _ = supervisor.reload().await;
-                }
-            }
-        }
     }
 }

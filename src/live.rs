@@ -21,7 +21,7 @@ use crate::base::session_id::SessionId;
 use crate::base::traffic::Traffic;
 use crate::config::limits::{AddressRules, PrefixLengths, Priority};
 use crate::config::snapshot::{Admission, Snapshot};
-use crate::core::auth::{Revocation, Revocations};
+use crate::core::auth::Revocations;
 use crate::core::limits::{Load, Quotas};
 use crate::core::routing::RoutingTable;
 use crate::core::session::admission::Gate;
@@ -354,10 +354,8 @@ pub enum WorkerCommand {
         /// Where the answer goes.
         answer: oneshot::Sender<usize>,
     },
-    /// Ends sessions whose right was taken away; answers how many.
+    /// Looks at all sessions again and ends those whose right was taken away; answers how many.
     Revoke {
-        /// Which.
-        revocation: Arc<Revocation>,
         /// Where the answer goes.
         answer: oneshot::Sender<usize>,
     },

@@ -1,6 +1,6 @@
 //! What following a busy etcd costs: 500 upstreams with 20 backends each, under so many changes a
-//! second. Prints the share of a core that the control thread takes, and the time from a write's
-//! answer to its effect. Needs `etcd` on the path.
+//! second. Prints the share of a core that the control thread takes, the time from a write's answer
+//! to its effect, and what a session notices of it. Needs `etcd` on the path.
 //!
 //! `cargo bench --bench etcd -- --rate 200 --seconds 20`
 #![allow(
@@ -10,9 +10,12 @@
     reason = "a program for people: it measures real time and fails by panic"
 )]
 
+#[path = "../flood/echo.rs"]
+mod echo;
+
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -92,7 +95,21 @@ fn backend(number: u32) -> String {
     )
 }
 
-async fn seed(client: &mut Client) {
+async fn seed(client: &mut Client, echo: SocketAddr) {
+    let session = vec![
+        TxnOp::put("/sessile/upstreams/echo", "{}", None),
+        TxnOp::put(
+            "/sessile/routes/echo",
+            r#"{"upstream":"echo","path":"/"}"#,
+            None,
+        ),
+        TxnOp::put(
+            "/sessile/backends/echo/only",
+            format!(r#"{{"address":"{echo}"}}"#),
+            None,
+        ),
+    ];
+    client.txn(Txn::new().and_then(session)).await.unwrap();
     for upstream in 0..UPSTREAMS {
         let mut puts = vec![
             TxnOp::put(format!("/sessile/upstreams/u{upstream}"), "{}", None),
@@ -109,6 +126,13 @@ async fn seed(client: &mut Client) {
         }));
         client.txn(Txn::new().and_then(puts)).await.unwrap();
     }
+}
+
+/// Where the gateway takes clients.
+fn edge(socket: &Path) -> SocketAddr {
+    let status = admin(socket, "/v1/status").unwrap();
+    let address = status["listeners"][0]["addresses"][0].as_str();
+    address.unwrap().parse().unwrap()
 }
 
 /// An etcd of its own.
@@ -163,17 +187,23 @@ async fn main() {
         std::net::TcpStream::connect(("127.0.0.1", port)).ok()
     });
     let mut client = Client::connect([&url], None).await.unwrap();
-    seed(&mut client).await;
+    seed(&mut client, echo::backend()).await;
 
     let socket = directory.path().join("admin.sock");
     let gateway = start_gateway(directory.path(), &url, &socket);
     let pid = gateway.0.id();
     let revision = |status: &serde_json::Value| status["sources"]["etcd"]["revision"].as_i64();
-    let all = UPSTREAMS * (BACKENDS + 2);
+    let all = UPSTREAMS * (BACKENDS + 2) + 3;
     wait("everything is in force", || {
         let status = admin(&socket, "/v1/status")?;
         (status["sources"]["etcd"]["documents"] == all).then_some(())
     });
+
+    let edge = edge(&socket);
+    let mut session = echo::session(Ipv4Addr::LOCALHOST, edge);
+    let quiet = echo::echoes(&mut session, |passed| passed >= Duration::from_secs(3));
+    let length = Duration::from_secs(seconds.into());
+    let busy = std::thread::spawn(move || echo::echoes(&mut session, |passed| passed >= length));
 
     let (before, start) = (ticks(pid), Instant::now());
     let mut effects = Vec::new();
@@ -196,18 +226,27 @@ async fn main() {
         }
     }
     let (after, took) = (ticks(pid), start.elapsed().as_secs_f64());
+    let busy = busy.join().unwrap();
     effects.sort();
     let at = |share: f64| effects[((effects.len() - 1) as f64 * share) as usize].as_secs_f64();
     let share = |before: u64, after: u64| (after - before) as f64 / took;
     println!(
         "{all} documents, {:.0} changes a second for {took:.1} s\n\
          control thread {:.1} % of a core, whole process {:.1} %\n\
-         from a write's answer to its effect: median {:.1} ms, p99 {:.1} ms, longest {:.1} ms",
+         from a write's answer to its effect: median {:.1} ms, p99 {:.1} ms, longest {:.1} ms\n\
+         a session's echo before: median {:.2} ms, p99 {:.2} ms, longest {:.1} ms\n\
+         meanwhile: median {:.2} ms, p99 {:.2} ms, longest {:.1} ms",
         f64::from(rate * seconds) / took,
         share(before.0, after.0),
         share(before.1, after.1),
         at(0.5) * 1000.0,
         at(0.99) * 1000.0,
         at(1.0) * 1000.0,
+        quiet.median * 1000.0,
+        quiet.p99 * 1000.0,
+        quiet.longest * 1000.0,
+        busy.median * 1000.0,
+        busy.p99 * 1000.0,
+        busy.longest * 1000.0,
     );
 }

@@ -9,6 +9,7 @@ use axum::http::header::CONTENT_TYPE;
 
 use crate::admin::{Gateway, ask_all, sources, status};
 use crate::base::clock;
+use crate::base::revocation::RevocationOrigin;
 use crate::core::health::Health;
 use crate::core::limits::Scarce;
 use crate::core::routing::{Member, RoutingTable, Upstream};
@@ -37,6 +38,7 @@ fn read(gateway: &Gateway) -> String {
     reading.family(&table::BUILD_INFO, [([status::VERSION], 1.0)]);
     reading.single(&table::RECORDS_DROPPED, gateway.records.dropped() as f64);
     read_load(gateway, &mut reading);
+    read_revocations(gateway, &mut reading);
     read_workers(gateway, &mut reading);
     read_backends(&gateway.live.table_arc(), &mut reading);
     read_drains(gateway, &mut reading);
@@ -54,6 +56,16 @@ fn read_keys(routing: &RoutingTable, reading: &mut Reading) {
         Some(([one.config.name.as_str()], age))
     });
     reading.family(&table::KEYS_AGE, fetched);
+}
+
+fn read_revocations(gateway: &Gateway, reading: &mut Reading) {
+    use RevocationOrigin::{Etcd, File, Node};
+    let all = gateway.live.revocations.list(clock::wall());
+    let counts = [(Node, "node"), (File, "file"), (Etcd, "etcd")].map(|(origin, name)| {
+        let count = all.iter().filter(|one| one.origin == origin).count();
+        ([name], count as f64)
+    });
+    reading.family(&table::REVOCATIONS, counts);
 }
 
 fn read_load(gateway: &Gateway, reading: &mut Reading) {

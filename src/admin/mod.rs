@@ -33,6 +33,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use crate::control::fleet::Fleet;
+use crate::control::revocations::Docket;
 use crate::control::source::SourceState;
 use crate::control::supervisor::Supervisor;
 use crate::live::{Live, WorkerCommand};
@@ -63,6 +64,8 @@ pub struct Gateway {
     pub listeners: Vec<ListenerView>,
     /// Has the configuration, and reads it again.
     pub supervisor: Arc<Supervisor>,
+    /// Where revocations of this API are written.
+    pub docket: Arc<Docket>,
     /// The others that follow the same etcd; `None` without one.
     pub fleet: Option<Arc<Fleet>>,
     /// How it stands with the etcd that is followed, if one is.

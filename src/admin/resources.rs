@@ -297,7 +297,7 @@ fn rights() -> Vec<Resource> {
         )
         .body::<revocations::Revoke>()
         .answers::<revocations::Revoked>()
-        .statuses(&[201, 400, 409]),
+        .statuses(&[201, 400, 409, 502]),
         Resource::new(
             (MethodFilter::DELETE, Method::DELETE),
             "/v1/revocations/{id}",
@@ -305,7 +305,7 @@ fn rights() -> Vec<Resource> {
             "Takes a revocation back.",
         )
         .answers::<revocations::RevocationView>()
-        .statuses(&[200, 404]),
+        .statuses(&[200, 404, 409, 502]),
     ]
 }
 

@@ -1,6 +1,5 @@
 //! Rights that were taken away: of a subject, of one credential, of one session. They count for new
-//! handshakes and end live sessions on every worker of this gateway; they are forgotten when it
-//! stops.
+//! handshakes and end live sessions on every worker; of every gateway, where etcd is followed.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -14,22 +13,23 @@ use serde::{Deserialize, Serialize};
 use crate::admin::extract::Parameters;
 use crate::admin::extract::{Body, Paging};
 use crate::admin::problem::Problem;
-use crate::admin::{Gateway, Page, ask_all};
+use crate::admin::{Gateway, Page};
 use crate::base::clock;
+use crate::base::revocation::{Revocation, RevocationOrigin, RevokedWhat};
 use crate::base::session_id::SessionId;
-use crate::core::auth::{Revocation, RevokedWhat};
-use crate::live::WorkerCommand;
+use crate::config::model;
+use crate::config::validate::{RevocationFault, read_revocation};
+use crate::control::revocations::DocketError;
 
 /// Without `ttl`: longer than most credentials live.
 const TTL: Duration = Duration::from_secs(24 * 60 * 60);
 const TTL_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
-const TEXT_MAX: usize = 512;
 
 /// What to take away; one of `subject`, `token_id` and `session`.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Revoke {
-    /// Its name, in place of one that the gateway makes.
+    /// Its name, in place of one that the gateway makes. One of the same name is replaced.
     pub id: Option<String>,
     /// Everything of this subject.
     pub subject: Option<String>,
@@ -44,6 +44,19 @@ pub struct Revoke {
     pub ttl: Option<String>,
     /// For people.
     pub reason: Option<String>,
+    /// Whose gateways: `fleet` if not given and etcd is followed, else `node`.
+    pub scope: Option<Scope>,
+}
+
+/// Which gateways a revocation is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum Scope {
+    /// All that follow the same etcd: it becomes a document there.
+    Fleet,
+    /// This one alone.
+    Node,
 }
 
 /// A revocation in force.
@@ -59,8 +72,10 @@ pub struct RevocationView {
     pub session: Option<String>,
     /// Only credentials made before this.
     pub issued_before: Option<String>,
-    /// When it is forgotten; RFC 3339.
-    pub until: String,
+    /// When it is over; RFC 3339. Null: when it is taken back.
+    pub until: Option<String>,
+    /// Where it stands: `node` is this gateway alone.
+    pub origin: RevocationOrigin,
     /// For people.
     pub reason: String,
 }
@@ -71,8 +86,10 @@ pub struct Revoked {
     /// What is in force now.
     #[serde(flatten)]
     pub revocation: RevocationView,
-    /// Live sessions that it ends.
+    /// Live sessions of this gateway that it ends.
     pub closed: usize,
+    /// Whether it is known after a restart; `node.state_dir` makes it so.
+    pub lasting: bool,
 }
 
 impl From<&Revocation> for RevocationView {
@@ -83,7 +100,8 @@ impl From<&Revocation> for RevocationView {
             token_id: None,
             session: None,
             issued_before: one.issued_before.map(clock::rfc3339),
-            until: clock::rfc3339(one.until),
+            until: one.until.map(clock::rfc3339),
+            origin: one.origin,
             reason: one.reason.to_string(),
         };
         match &one.what {
@@ -108,56 +126,65 @@ pub(super) async fn add(
     State(gateway): State<Arc<Gateway>>,
     Body(asked): Body<Revoke>,
 ) -> Result<(StatusCode, Json<Revoked>), Problem> {
-    let now = clock::wall();
-    let revocation = read(asked, now).map_err(Problem::bad_request)?;
+    let scope = scope(asked.scope, gateway.docket.reaches_all()).map_err(Problem::bad_request)?;
+    let (revocation, written) = read(asked, scope, clock::wall()).map_err(Problem::bad_request)?;
     let view = RevocationView::from(&revocation);
-    let added = gateway.live.revocations.add(revocation.clone(), now);
-    added.map_err(|error| Problem::new(StatusCode::CONFLICT, error.to_string()))?;
-    let revocation = Arc::new(revocation);
-    let closed = ask_all(&gateway.live, |answer| WorkerCommand::Revoke {
-        revocation: Arc::clone(&revocation),
-        answer,
-    });
-    let closed = closed.await.into_iter().flatten().sum();
-    tracing::info!(id = view.id, closed, "revoked by an operator");
+    let done = gateway.docket.revoke(revocation, &written).await;
+    let done = done.map_err(problem)?;
+    let (closed, lasting) = (done.closed, done.lasting);
+    tracing::info!(
+        id = view.id,
+        ?scope,
+        closed,
+        lasting,
+        "revoked by an operator"
+    );
     let revoked = Revoked {
         revocation: view,
         closed,
+        lasting,
     };
     Ok((StatusCode::CREATED, Json(revoked)))
+}
+
+fn problem(error: DocketError) -> Problem {
+    match error {
+        DocketError::Full(_) | DocketError::InFile => {
+            Problem::new(StatusCode::CONFLICT, error.to_string())
+        }
+        DocketError::Source(_) => {
+            let help = "nothing has changed; `\"scope\": \"node\"` revokes at this gateway alone";
+            Problem::new(StatusCode::BAD_GATEWAY, format!("{error}; {help}"))
+        }
+    }
+}
+
+fn scope(asked: Option<Scope>, reaches_all: bool) -> Result<Scope, &'static str> {
+    match asked {
+        Some(Scope::Fleet) if !reaches_all => {
+            Err("scope: this gateway follows no etcd, so it can tell no other; use `node`")
+        }
+        None if reaches_all => Ok(Scope::Fleet),
+        asked => Ok(asked.unwrap_or(Scope::Node)),
+    }
 }
 
 pub(super) async fn remove(
     State(gateway): State<Arc<Gateway>>,
     Path(id): Path<String>,
 ) -> Result<Json<RevocationView>, Problem> {
-    let gone = gateway.live.revocations.remove(&id);
+    let gone = gateway.docket.take_back(&id).await.map_err(problem)?;
     let gone = gone.ok_or_else(|| Problem::not_found(format!("no revocation `{id}`")))?;
     tracing::info!(id, "revocation taken back by an operator");
     Ok(Json(RevocationView::from(&*gone)))
 }
 
-/// What is asked, checked.
-fn read(asked: Revoke, now: SystemTime) -> Result<Revocation, String> {
-    let what = match (asked.subject, asked.token_id, asked.session) {
-        (Some(subject), None, None) => RevokedWhat::Subject(subject.into()),
-        (None, Some(id), None) => RevokedWhat::Token(id.into()),
-        (None, None, Some(id)) => {
-            let id = id.parse::<SessionId>();
-            RevokedWhat::Session(id.map_err(|error| format!("session: {error}"))?)
-        }
-        _ => return Err("give one of `subject`, `token_id` and `session`".to_owned()),
-    };
-    let issued_before = match asked.issued_before {
-        Some(_) if !matches!(what, RevokedWhat::Subject(_)) => {
-            return Err("issued_before: only of a subject".to_owned());
-        }
-        Some(text) => Some(
-            humantime::parse_rfc3339_weak(&text)
-                .map_err(|_| format!("issued_before: `{text}` is not RFC 3339"))?,
-        ),
-        None => None,
-    };
+/// What is asked, checked, and as a document says it.
+fn read(
+    asked: Revoke,
+    scope: Scope,
+    now: SystemTime,
+) -> Result<(Revocation, model::Revocation), String> {
     let ttl = match asked.ttl {
         Some(text) => {
             humantime::parse_duration(&text).map_err(|_| format!("ttl: `{text}` is no time"))?
@@ -170,15 +197,24 @@ fn read(asked: Revoke, now: SystemTime) -> Result<Revocation, String> {
     let id = asked
         .id
         .unwrap_or_else(|| SessionId::new(clock::unix_millis(now), fastrand::u128(..)).to_string());
-    let reason = asked.reason.unwrap_or_default();
-    if id.is_empty() || id.len() > TEXT_MAX || reason.len() > TEXT_MAX {
-        return Err(format!("id and reason have at most {TEXT_MAX} bytes"));
-    }
-    Ok(Revocation {
-        id: id.into(),
-        what,
-        issued_before,
-        until: now + ttl,
-        reason: reason.into(),
-    })
+    let written = model::Revocation {
+        subject: asked.subject,
+        token_id: asked.token_id,
+        session: asked.session,
+        issued_before: asked.issued_before,
+        until: Some(clock::rfc3339(now + ttl)),
+        reason: asked.reason,
+    };
+    let origin = match scope {
+        Scope::Fleet => RevocationOrigin::Etcd,
+        Scope::Node => RevocationOrigin::Node,
+    };
+    let revocation = read_revocation(&id, origin, &written).map_err(|faults| {
+        let said = |RevocationFault { key, message }| match key {
+            Some(key) => format!("{key}: {message}"),
+            None => message,
+        };
+        faults.into_iter().map(said).collect::<Vec<_>>().join("; ")
+    })?;
+    Ok((revocation, written))
 }

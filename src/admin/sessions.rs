@@ -232,7 +232,7 @@ pub(super) async fn close(
         find(&gateway, id).await?;
         return Err(Problem::new(
             StatusCode::CONFLICT,
-            format!("session {id} is closing already"),
+            format!("session {id} is closing already, or is being handed over"),
         ));
     }
     tracing::info!(%id, code, %reason, "session closed by an operator");

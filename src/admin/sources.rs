@@ -13,6 +13,7 @@ use crate::admin::problem::Problem;
 use crate::admin::status::FileView;
 use crate::base::clock;
 use crate::control::source::Seen;
+use crate::control::supervisor::documents::Held;
 use crate::telemetry::metrics::{Reading, table};
 
 /// Names of documents that are shown of each kind of trouble.
@@ -76,12 +77,15 @@ impl Sources {
     pub(super) fn of(gateway: &Gateway) -> Self {
         Self {
             file: FileView::of(&gateway.supervisor),
-            etcd: gateway.etcd.as_ref().map(|state| view(state.seen())),
+            etcd: gateway
+                .etcd
+                .as_ref()
+                .map(|state| view(state.seen(), gateway.supervisor.held())),
         }
     }
 }
 
-fn view(seen: Seen) -> EtcdView {
+fn view(seen: Seen, held: Held) -> EtcdView {
     let names = |keys: &std::collections::BTreeSet<Arc<str>>| {
         let some = keys.iter().take(SHOWN_MAX);
         some.map(ToString::to_string).collect()
@@ -91,8 +95,8 @@ fn view(seen: Seen) -> EtcdView {
         revision: seen.revision,
         progress_seconds: age(&seen),
         documents: seen.documents,
-        refused: seen.refused,
-        waiting: seen.waiting,
+        refused: held.refused,
+        waiting: held.waiting,
         stale: seen.stale.len(),
         doubted: names(&seen.doubted),
         ignored: names(&seen.ignored),
@@ -130,8 +134,9 @@ pub(super) fn read(gateway: &Gateway, reading: &mut Reading) {
     if let Some(age) = age(&seen) {
         reading.single(&table::ETCD_PROGRESS_AGE, age);
     }
-    reading.single(&table::ETCD_REFUSED, seen.refused as f64);
-    reading.single(&table::ETCD_WAITING, seen.waiting as f64);
+    let held = gateway.supervisor.held();
+    reading.single(&table::ETCD_REFUSED, held.refused as f64);
+    reading.single(&table::ETCD_WAITING, held.waiting as f64);
     reading.single(&table::ETCD_STALE, seen.stale.len() as f64);
     reading.single(&table::ETCD_DOUBTED, seen.doubted.len() as f64);
     let remembered = flag(seen.from_last_known_good);

@@ -7,6 +7,7 @@ pub mod blob;
 pub mod clock;
 pub mod header_list;
 pub mod names;
+pub mod revocation;
 pub mod right;
 pub mod secret;
 pub mod session_id;

@@ -14,6 +14,8 @@ use crate::control::fleet::NodeView;
 
 /// Letters of a digest that tell two apart.
 const DIGEST_SHOWN: usize = 12;
+/// Documents that are named with what is wrong.
+const TROUBLED_SHOWN: usize = 10;
 /// A gateway says something every five seconds.
 const SILENT_SECONDS: u64 = 15;
 
@@ -36,6 +38,11 @@ pub fn status(args: &StatusArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     let status: StatusView = client.get("/v1/status")?;
     let upstreams: Page<UpstreamSummary> = client.get("/v1/upstreams")?;
     overview(out, &status)?;
+    if let Some(etcd) = &status.sources.etcd
+        && etcd.refused + etcd.waiting > 0
+    {
+        troubled(out, &client.get("/v1/config")?)?;
+    }
     writeln!(out)?;
     let rows = status.listeners.iter().map(|listener| {
         let tls = if listener.tls { "yes" } else { "no" };
@@ -71,6 +78,32 @@ pub fn status(args: &StatusArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     }
     fleet(out, &status)?;
     Ok(0)
+}
+
+/// Documents that are not in force as they stand in etcd, and why.
+fn troubled(out: &mut dyn Write, config: &Value) -> io::Result<()> {
+    let documents = config["documents"].as_array().into_iter().flatten();
+    let why = documents.filter_map(|document| {
+        let key = visible(document["key"].as_str()?);
+        let text = |value: &Value| value.as_str().map(visible);
+        match document["standing"].as_str()? {
+            "waiting" => Some(format!("{key} waits for {}", text(&document["waits_for"])?)),
+            "refused" => {
+                let found = document["diagnostics"].as_array()?.iter();
+                let fault = found.filter_map(|one| text(&one["message"])).next()?;
+                Some(format!("{key} is refused: {fault}"))
+            }
+            _ => None,
+        }
+    });
+    let mut why = why.peekable();
+    for line in why.by_ref().take(TROUBLED_SHOWN) {
+        writeln!(out, "          {line}")?;
+    }
+    if why.peek().is_some() {
+        writeln!(out, "          … and more: GET /v1/config has them all")?;
+    }
+    Ok(())
 }
 
 /// The other gateways, if there is an etcd that tells of them.

@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::base::revocation::Revocation;
 use crate::config::snapshot::{Authenticator, Backend, Route, Upstream};
 
 /// What a document is about.
@@ -18,14 +19,17 @@ pub enum Kind {
     Authenticator,
     /// `routes/<name>`, a `[[routes]]` element.
     Route,
+    /// `revocations/<name>`, the value of a `[revocations.<name>]` table.
+    Revocation,
 }
 
 impl Kind {
-    const ALL: [Self; 4] = [
+    const ALL: [Self; 5] = [
         Self::Upstream,
         Self::Backend,
         Self::Authenticator,
         Self::Route,
+        Self::Revocation,
     ];
 
     /// The first part of the keys of such documents.
@@ -35,6 +39,7 @@ impl Kind {
             Self::Backend => "backends",
             Self::Authenticator => "authenticators",
             Self::Route => "routes",
+            Self::Revocation => "revocations",
         }
     }
 
@@ -45,6 +50,7 @@ impl Kind {
             Self::Backend => "backend",
             Self::Authenticator => "authenticator",
             Self::Route => "route",
+            Self::Revocation => "revocation",
         }
     }
 }
@@ -95,8 +101,8 @@ impl fmt::Display for DocumentKey {
 pub enum NoDocumentKey {
     /// Its first part is not known.
     #[error(
-        "no documents are kept under `{0}/`, only under `routes/`, `upstreams/`, `authenticators/` and \
-         `backends/`"
+        "no documents are kept under `{0}/`, only under `routes/`, `upstreams/`, `authenticators/`, \
+         `backends/` and `revocations/`"
     )]
     Folder(String),
     /// A part is missing or one too many.
@@ -122,6 +128,7 @@ impl FromStr for DocumentKey {
             (Kind::Upstream, _) => shape("upstreams/<name>"),
             (Kind::Authenticator, _) => shape("authenticators/<name>"),
             (Kind::Route, _) => shape("routes/<name>"),
+            (Kind::Revocation, _) => shape("revocations/<name>"),
         }
     }
 }
@@ -149,6 +156,8 @@ pub enum Item {
     Authenticator(Authenticator),
     /// Names in it need not resolve.
     Route(Arc<Route>),
+    /// In force until its time, if it has one.
+    Revocation(Arc<Revocation>),
 }
 
 /// One document that came, changed or went.
@@ -180,6 +189,10 @@ mod tests {
             assert_eq!(key.to_string(), text);
         };
         check("routes/chat", DocumentKey::named(Kind::Route, "chat"));
+        check(
+            "revocations/ann",
+            DocumentKey::named(Kind::Revocation, "ann"),
+        );
         check("upstreams/a.b", DocumentKey::named(Kind::Upstream, "a.b"));
         check(
             "backends/chat/10.0.0.1:9000",

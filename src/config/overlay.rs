@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::SystemTime;
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -71,6 +72,8 @@ pub enum Standing {
     Refused,
     /// It names something that is not there; its last good version, if there is one, is in force.
     Waiting,
+    /// Its time is over; it does nothing.
+    Over,
     /// It was deleted, but something in force still names it.
     Retained,
 }
@@ -253,6 +256,12 @@ impl Overlay {
 impl Entry {
     fn is_refused(&self) -> bool {
         self.found.iter().any(|one| one.severity == Severity::Error)
+    }
+
+    /// Whether the version in force is of a revocation that has run out.
+    fn is_over(&self, now: SystemTime) -> bool {
+        let item = self.good.as_ref().map(|version| &version.item);
+        matches!(item, Some(Item::Revocation(one)) if one.is_over(now))
     }
 }
 

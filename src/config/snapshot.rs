@@ -24,7 +24,8 @@ mod operations;
 
 pub use auth::{
     ApiKeys, Authenticator, Authenticators, Basic, CertificateName, CredentialSource, Forward,
-    JwksUrl, Jwt, JwtKeys, KeyHolder, Method as AuthMethod, Mint, RejectWith, RouteAuth, SignedUrl,
+    JwksUrl, Jwt, JwtKeys, KeyHolder, Method as AuthMethod, Mint, RejectWith, Revocations,
+    RouteAuth, SignedUrl,
 };
 pub use operations::{Admission, Drain, Rebalance, RebalanceMode, Shutdown, Tempo};
 
@@ -49,6 +50,8 @@ pub struct Snapshot {
     pub listeners: Vec<Listener>,
     /// Ways to find out who a request is from, by name.
     pub authenticators: Authenticators,
+    /// Rights that are taken away. What a change leaves as it was is the very same.
+    pub revocations: Arc<Revocations>,
     /// Groups of backends, by name. What a change leaves as it was is the very same.
     pub upstreams: BTreeMap<UpstreamName, Arc<Upstream>>,
     /// Rules, in the order written; the order does not decide, see `core::routing`.

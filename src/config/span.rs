@@ -101,7 +101,7 @@ pub fn names_secret(key: &str) -> bool {
 /// Whether the keys of this top table are names that an operator gives: an upstream may be named
 /// after the tokens that it serves.
 pub fn names_freely(table: &str) -> bool {
-    matches!(table, "authenticators" | "upstreams")
+    matches!(table, "authenticators" | "revocations" | "upstreams")
 }
 
 /// Whether a key tells where a secret is, which is none itself.

@@ -255,9 +255,8 @@ impl Drainer {
         if !due.is_empty() {
             let ids: Arc<[_]> = due.iter().map(|one| one.id).collect();
             let gone = errands::leave(&self.live, ids, &order()).await;
-            let told = gone.moving + gone.closing;
             self.with(place, |drain, _| {
-                drain.plan.missed(due.len().saturating_sub(told));
+                drain.plan.were_told(&due, gone.moving, gone.closing);
             });
             self.node.drained(&place.0, gone.moving, gone.closing);
         }

@@ -48,6 +48,12 @@ pub(super) async fn close(live: &Live, query: &SessionQuery, order: &CloseOrder)
     ask_all(live, ask).await.into_iter().sum()
 }
 
+/// Ends sessions whose right was taken away; answers how many.
+pub(super) async fn revoke(live: &Live) -> usize {
+    let ask = |answer| WorkerCommand::Revoke { answer };
+    ask_all(live, ask).await.into_iter().sum()
+}
+
 async fn ask_all<A>(live: &Live, command: impl Fn(oneshot::Sender<A>) -> WorkerCommand) -> Vec<A> {
     let command = &command;
     let asked = live.workers().iter().map(|worker| async move {

@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::control::revocations::Docket;
 use crate::io::handover::{Message, Wire, WireError};
 use crate::io::net::listener::{self, BindError, Inheritance, Owner};
 use crate::live::Live;
@@ -125,6 +126,7 @@ impl Handover {
     pub fn start(
         self,
         live: Arc<Live>,
+        docket: Arc<Docket>,
         node: Arc<NodeMetrics>,
         ready: impl FnOnce() + Send + 'static,
     ) -> Running {
@@ -137,7 +139,7 @@ impl Handover {
         };
         let task = tokio::spawn(async move {
             if let Some(predecessor) = self.predecessor {
-                let taken = predecessor.take(&live, &node, &mut stopped, &mut ready);
+                let taken = predecessor.take(&live, &docket, &node, &mut stopped, &mut ready);
                 match taken.await {
                     Ok(()) => {}
                     Err(TakeError::Interrupted) => return None,

@@ -14,6 +14,8 @@ pub mod load;
 pub mod memory;
 pub mod probes;
 pub mod rebalancer;
+pub mod revocations;
 pub mod source;
+mod state_file;
 pub mod supervisor;
 pub mod watch;

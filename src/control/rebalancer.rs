@@ -216,9 +216,8 @@ impl Rebalancer {
         };
         let ids: Arc<[_]> = due.iter().map(|one| one.id).collect();
         let gone = errands::leave(&self.live, ids, &order()).await;
-        let told = gone.moving + gone.closing;
         self.with(name, |run, _| {
-            run.plan.missed(due.len().saturating_sub(told));
+            run.plan.were_told(&due, gone.moving, gone.closing);
         });
         self.node.rebalanced(name, gone.moving, gone.closing);
     }

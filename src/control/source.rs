@@ -2,19 +2,77 @@
 //! admin API and the metrics read it, and orders to the follower go through it.
 
 use std::collections::BTreeSet;
+use std::fmt;
+use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
 
 use crate::core::membership::{Key, backend_of};
+
+/// A change to a source that the gateway itself makes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stroke {
+    /// A document, in place of one of the same key.
+    Put {
+        /// Below the source's prefix.
+        key: String,
+        /// JSON.
+        text: String,
+        /// After that it may go by itself.
+        lives: Option<Duration>,
+    },
+    /// Takes a document out.
+    Delete {
+        /// Below the source's prefix.
+        key: String,
+    },
+}
+
+type Written = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+
+/// Writes to a source.
+pub struct Pen(Box<dyn Fn(Stroke) -> Written + Send + Sync>);
+
+impl Pen {
+    /// One that writes so.
+    pub fn new<F>(write: impl Fn(Stroke) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        Self(Box::new(move |stroke| Box::pin(write(stroke))))
+    }
+
+    /// Writes.
+    ///
+    /// # Errors
+    /// In a sentence; the source may have taken it all the same, if it only did not answer in time.
+    pub async fn write(&self, stroke: Stroke) -> Result<(), String> {
+        (self.0)(stroke).await
+    }
+}
+
+impl fmt::Debug for Pen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pen").finish_non_exhaustive()
+    }
+}
 
 /// What is shared with the follower.
 #[derive(Debug)]
 pub struct SourceState {
     seen: Mutex<Seen>,
     accept: Notify,
-    synced: watch::Sender<bool>,
+    synced: watch::Sender<Attempts>,
+}
+
+/// What became of the attempts to follow the source.
+#[derive(Clone, Copy, Debug, Default)]
+struct Attempts {
+    /// One came to the point at which what is in force has been compared with the source.
+    synced: bool,
+    failed: usize,
 }
 
 /// How it stands.
@@ -36,10 +94,6 @@ pub struct Seen {
     pub last_known_good_fault: Option<String>,
     /// Documents in force or refused.
     pub documents: usize,
-    /// Documents that are refused.
-    pub refused: usize,
-    /// Documents that name something that is missing.
-    pub waiting: usize,
     /// Full reads that were compared with what was known.
     pub rereads: u64,
     /// Watches that ended and were begun anew.
@@ -67,7 +121,7 @@ impl Default for SourceState {
         Self {
             seen: Mutex::default(),
             accept: Notify::new(),
-            synced: watch::Sender::new(false),
+            synced: watch::Sender::default(),
         }
     }
 }
@@ -97,12 +151,20 @@ impl SourceState {
 
     /// What is in force has been compared with the source.
     pub fn set_synced(&self) {
-        self.synced.send_replace(true);
+        self.synced.send_modify(|attempts| attempts.synced = true);
     }
 
-    /// Waits for that.
-    pub async fn synced(&self) {
+    /// The source could not be followed, or not any longer.
+    pub fn attempt_failed(&self) {
+        self.synced.send_modify(|attempts| attempts.failed += 1);
+    }
+
+    /// Waits until what is in force has been compared with the source, or so many attempts at that
+    /// have failed; answers whether it has been compared.
+    pub async fn synced(&self, attempts: usize) -> bool {
+        let mut watched = self.synced.subscribe();
+        let over = watched.wait_for(|now| now.synced || now.failed >= attempts);
         // The sender lives as long as `self`.
-        let _ = self.synced.subscribe().wait_for(|synced| *synced).await;
+        over.await.is_ok_and(|now| now.synced)
     }
 }

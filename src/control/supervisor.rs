@@ -21,6 +21,7 @@ use crate::control::drainer::Drainer;
 use crate::control::load::{self, Faults, LoadOptions, Loaded};
 use crate::control::probes::{Observe, ProbeFault, Probes};
 use crate::control::rebalancer::Rebalancer;
+use crate::control::revocations;
 use crate::control::supervisor::documents::resolved;
 use crate::control::watch::Watch;
 use crate::core::health::Health;
@@ -70,6 +71,7 @@ struct Shown {
     loaded: Arc<Loaded>,
     at: SystemTime,
     refused: Option<Refused>,
+    held: documents::Held,
 }
 
 /// A configuration that did not take effect.
@@ -187,6 +189,7 @@ impl Supervisor {
         let drainer = Drainer::new(Arc::clone(&live), Arc::clone(&node));
         let rebalancer = Rebalancer::new(Arc::clone(&live), Arc::clone(&node));
         let base = Arc::new(loaded);
+        revocations::begin(&live, &base.snapshot.revocations);
         Arc::new(Self {
             drainer,
             rebalancer,
@@ -204,6 +207,7 @@ impl Supervisor {
                 loaded: Arc::new(resolved(&base)),
                 at: clock::wall(),
                 refused: None,
+                held: documents::Held::default(),
             }),
         })
     }
@@ -348,6 +352,8 @@ impl Supervisor {
             self.backend_tls.replace(tls, || ());
         }
         self.live.set_edge(&loaded.snapshot);
+        let revoked = (&before.snapshot.revocations, &loaded.snapshot.revocations);
+        revocations::follow(&self.live, revoked.0, revoked.1).await;
         self.probe(probes, &loaded.snapshot);
         tracing::info!(
             generation = report.generation, digest = %report.digest, swapped,

@@ -5,6 +5,7 @@
 //! new  Hello ▸                        which versions it understands
 //! old        ◂ Welcome, Listener…     a descriptor each
 //! new  Serving ▸                      it accepts; the old process stops accepting
+//! old        ◂ Revocations…           if there are any, and again before Done
 //! old        ◂ Session…, Batch        two descriptors and the state each; nobody moves them now
 //! new  Taken ▸                        those are the new one's, and only now does it touch them
 //! old        ◂ Session…, Batch        and so on, then Done
@@ -21,6 +22,7 @@ mod wire;
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::revocation::Revocation;
 use crate::base::session_id::SessionId;
 use crate::io::net::listener::Owner;
 
@@ -95,6 +97,11 @@ pub enum FromOld {
         owner: Owner,
         /// As configured.
         asked: String,
+    },
+    /// What the admin API told the old process alone to revoke, a part of it; only if there is any.
+    Revocations {
+        /// To be in force before anything that follows.
+        revocations: Vec<Revocation>,
     },
     /// A session: its state in the attachment, the client's descriptor, then the backend's unless
     /// it is between two.

@@ -203,7 +203,7 @@ impl Exchange {
     fn unless_revoked(&self, principal: Principal) -> Result<Principal, Denial> {
         let right = principal.right(Duration::ZERO);
         let revocations = &self.connection.worker.live().revocations;
-        if revocations.refuse(&right, clock::wall()) {
+        if revocations.refuse(None, Some(&right), clock::wall()) {
             return Err(CredentialFault::Revoked.into());
         }
         Ok(principal)

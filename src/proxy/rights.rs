@@ -1,10 +1,11 @@
 //! The right of live sessions: renewed, or taken away.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use crate::base::clock;
 use crate::base::right::Right;
-use crate::core::auth::Revocation;
+use crate::core::auth::Revocations;
 use crate::core::session::record::Cause;
 use crate::core::session::wheel::Tick;
 use crate::live::{CloseOrder, Renewal, SessionQuery};
@@ -33,22 +34,23 @@ impl Sessions {
         renewed
     }
 
-    /// Ends those whose right this takes away; answers how many.
-    pub(super) fn revoke(&self, revocation: &Revocation, now: Tick) -> usize {
-        let sessions = self.taken(&SessionQuery::default());
-        let order = revoked();
-        sessions
+    /// Ends those whose right was taken away; answers how many.
+    pub(super) fn revoke(&self, revocations: &Revocations, now: Tick) -> usize {
+        let (order, time) = (revoked(), clock::wall());
+        self.taken(&SessionQuery::default())
             .iter()
-            .filter(|session| {
-                let facts = session.facts();
-                let taken = revocation.takes(Some(facts.id), facts.right.as_deref());
-                taken && session.close(&order, now)
-            })
+            .filter(|session| session.is_revoked(revocations, time) && session.close(&order, now))
             .count()
     }
 }
 
 impl Session {
+    /// Whether its right was taken away.
+    pub(super) fn is_revoked(&self, revocations: &Revocations, now: SystemTime) -> bool {
+        let facts = self.facts();
+        revocations.refuse(Some(facts.id), facts.right.as_deref(), now)
+    }
+
     fn renew(&self, renewal: &Renewal, now: Tick) -> bool {
         let facts = self.facts();
         let Some(old) = facts.right.as_deref() else {

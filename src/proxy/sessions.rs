@@ -112,9 +112,7 @@ fn enter(worker: &Rc<Worker>, session: Rc<Session>) {
         .borrow_mut()
         .insert(session.id, Rc::clone(&session));
     // A right that was taken away while the handshake went on.
-    let right = session.facts().right.clone();
-    let revocations = &worker.live().revocations;
-    if right.is_some_and(|right| revocations.refuse(&right, clock::wall())) {
+    if session.is_revoked(&worker.live().revocations, clock::wall()) {
         session.close(&rights::revoked(), worker.tick());
     }
     let run = Run {

@@ -156,8 +156,9 @@ impl Worker {
             } => {
                 let _ = answer.send(self.sessions.renew(&query, &renewal, self.tick()));
             }
-            WorkerCommand::Revoke { revocation, answer } => {
-                let _ = answer.send(self.sessions.revoke(&revocation, self.tick()));
+            WorkerCommand::Revoke { answer } => {
+                let revocations = &self.live().revocations;
+                let _ = answer.send(self.sessions.revoke(revocations, self.tick()));
             }
             WorkerCommand::Briefs { query, answer } => {
                 let _ = answer.send(self.sessions.briefs(self, &query));

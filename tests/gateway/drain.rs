@@ -137,6 +137,62 @@ async fn a_pace_spreads_the_closes_and_each_client_sees_one_1012() {
 }
 
 #[tokio::test]
+async fn idle_sessions_leave_first_and_the_rest_at_the_deadline() {
+    let backend = Backend::echo().await;
+    let upstream = "drain = { pace = \"5/s\", deadline = \"3s\" }";
+    let gateway = Gateway::start(&config::echo(&[backend.address], upstream, "")).await;
+    let mut clients = Vec::new();
+    for _ in 0..40 {
+        clients.push(Client::connect(gateway.address(), "/").await);
+    }
+    // Idleness is counted in tenths of a second.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let mut ends = JoinSet::new();
+    for (place, mut client) in clients.into_iter().enumerate() {
+        // Those that came first.
+        let busy = place < 20;
+        if busy {
+            client.echo("not idle").await;
+        }
+        ends.spawn(async move { (busy, client.end().await, Instant::now()) });
+    }
+    let start = Instant::now();
+    patch(&gateway, backend.address, &json!({"state": "draining"}));
+    let mut all = Vec::new();
+    while let Some(end) = ends.join_next().await {
+        let (busy, end, at) = end.unwrap();
+        assert_eq!(end.map(|(code, _)| code), Some(1012));
+        all.push((at - start, busy));
+    }
+    all.sort();
+    let times: Vec<_> = all.iter().map(|(time, _)| *time).collect();
+    histogram(
+        "drained at 5/s within 3s",
+        &times,
+        Duration::from_millis(250),
+    );
+    let soon = |(time, _): &&(Duration, bool)| *time < Duration::from_secs(2);
+    let early: Vec<_> = all.iter().filter(soon).collect();
+    assert!((3..=20).contains(&early.len()), "5/s: {}", early.len());
+    assert!(early.iter().all(|(_, busy)| !busy), "the idle ones first");
+    assert!(
+        times[39] > Duration::from_secs(2),
+        "the rest at the deadline"
+    );
+    assert!(times[39] < Duration::from_secs(6), "{:?}", times[39]);
+}
+
+#[tokio::test]
+async fn a_deadline_can_be_ordered_while_it_drains() {
+    let (one, _two, gateway) = pair("").await;
+    let ends = clients_at(&gateway, one.address, 20).await;
+    let slow = json!({"state": "draining", "within": "1h"});
+    patch(&gateway, one.address, &slow);
+    patch(&gateway, one.address, &json!({"deadline": "100ms"}));
+    assert_eq!(times(ends, Instant::now()).await.len(), 20);
+}
+
+#[tokio::test]
 async fn i1_a_drain_and_its_order_outlive_reloads_and_others_notice_nothing() {
     let (one, two, gateway) = pair("").await;
     let mut moved = clients_at(&gateway, one.address, 10).await;

@@ -2,11 +2,15 @@
 
 use serde_json::{Value, json};
 
+use etcd_client::{Txn, TxnOp};
+
+use crate::drain::sessile;
 use crate::support::etcd::Etcd;
 use crate::support::etcd_world::{
-    Traffic, etcd_status, follow, has_members, key_of, member, members, seed,
+    Traffic, etcd_status, follow, following, has_members, key_of, member, members, seed,
 };
-use crate::support::{Backend, Client, Gateway, config, eventually};
+use crate::support::tokens::{SECRET, claims, token};
+use crate::support::{Backend, Client, Dial, Gateway, config, eventually};
 
 #[tokio::test]
 async fn a_backend_that_appears_gets_its_share_and_one_that_goes_loses_it() {
@@ -33,7 +37,7 @@ async fn a_route_that_etcdctl_puts_is_live_and_overrides_the_file() {
     let etcd = Etcd::start().await;
     let text = format!(
         "{}\n{}",
-        crate::support::etcd_world::following(&[etcd.url()], ""),
+        following(&[etcd.url()], ""),
         config::echo(&[file.address], "", "")
     );
     let gateway = Gateway::start(&text).await;
@@ -136,6 +140,11 @@ async fn what_names_something_missing_waits_for_it() {
     let gateway = follow(&etcd).await;
     etcd.put("routes/all", &json!({ "upstream": "echo" })).await;
     eventually("it waits", async || etcd_status(&gateway)["waiting"] == 1).await;
+    let why = "waits for upstream `echo`";
+    let output = sessile(&["status"], gateway.directory());
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains(&format!("routes/all {why}")), "{said}");
+    assert!(gateway.log().contains(why), "{}", gateway.log());
     etcd.put(&key_of(&backend), &member(&backend)).await;
     etcd.put("upstreams/echo", &json!({})).await;
     eventually("it waits no more", async || {
@@ -144,6 +153,88 @@ async fn what_names_something_missing_waits_for_it() {
     .await;
     let mut client = Client::connect(gateway.address(), "/").await;
     client.echo("here").await;
+    client.close().await;
+}
+
+#[tokio::test]
+async fn a_reload_checks_again_the_routes_that_ask_what_it_changed() {
+    let backend = Backend::echo().await;
+    let etcd = Etcd::start().await;
+    let route = json!({ "upstream": "echo", "authenticate": ["users"] });
+    etcd.put("routes/all", &route).await;
+    let file = |from: &str| {
+        format!(
+            "{}\n[authenticators.users]\ntype = \"jwt\"\nsecret = \"{SECRET}\"\nfrom = [\"{from}\"]\n\n\
+             [upstreams.echo]\n{}\n",
+            following(&[etcd.url()], ""),
+            config::members(&[backend.address])
+        )
+    };
+    let gateway = Gateway::start(&file("header:authorization")).await;
+    let token = token(&claims("ann"));
+    let from_elsewhere = Dial::new("/").header("origin", "https://elsewhere.example");
+    let dial = from_elsewhere.header("authorization", &format!("Bearer {token}"));
+    let client = dial.connect(gateway.address()).await.unwrap();
+    client.close().await;
+    // A browser sends a cookie whichever page asks; so now it matters which one does.
+    gateway.write_config(&file("cookie:session"));
+    assert_eq!(gateway.reload().status, 200);
+    let cookie = format!("session={token}");
+    let from_elsewhere = Dial::new("/").header("origin", "https://elsewhere.example");
+    let dial = from_elsewhere.header("cookie", &cookie);
+    let refused = dial.connect(gateway.address()).await.err();
+    assert_eq!(refused.map(|answer| answer.status), Some(403));
+    let dial = Dial::new("/").header("cookie", &cookie);
+    dial.connect(gateway.address()).await.unwrap().close().await;
+}
+
+#[tokio::test]
+async fn more_documents_than_one_answer_holds_are_read() {
+    let etcd = Etcd::start().await;
+    let mut client = etcd.client().await;
+    let put = |number: u32| {
+        let key = format!(
+            "/sessile/backends/echo/10.0.{}.{}:80",
+            number / 250,
+            number % 250
+        );
+        let text = format!(
+            "{{\"address\":\"10.0.{}.{}:80\"}}",
+            number / 250,
+            number % 250
+        );
+        TxnOp::put(key, text, None)
+    };
+    for part in 0..21 {
+        let ops: Vec<_> = (part * 100..(part + 1) * 100).map(put).collect();
+        client.txn(Txn::new().and_then(ops)).await.unwrap();
+    }
+    etcd.put("upstreams/echo", &json!({})).await;
+    let gateway = follow(&etcd).await;
+    assert_eq!(etcd_status(&gateway)["documents"], 2_101);
+    assert_eq!(members(&gateway, "echo").len(), 2_100);
+}
+
+#[tokio::test]
+async fn what_a_reload_brings_is_waited_for_no_longer() {
+    let backend = Backend::echo().await;
+    let etcd = Etcd::start().await;
+    let gateway = follow(&etcd).await;
+    etcd.put("routes/all", &json!({ "upstream": "echo" })).await;
+    eventually("it waits", async || etcd_status(&gateway)["waiting"] == 1).await;
+    let source = following(&[etcd.url()], "");
+    let upstream = config::members(&[backend.address]);
+    gateway.write_config(&format!("{source}\n[upstreams.echo]\n{upstream}\n"));
+    assert_eq!(gateway.reload().status, 200);
+    assert_eq!(etcd_status(&gateway)["waiting"], 0);
+    let waiting = gateway.metric("sessile_etcd_documents_waiting", &[]);
+    assert!(waiting.abs() < 0.5, "{waiting}");
+    let mut client = Client::connect(gateway.address(), "/").await;
+    client.echo("here").await;
+    gateway.write_config(&source);
+    assert_eq!(gateway.reload().status, 200);
+    assert_eq!(etcd_status(&gateway)["waiting"], 1);
+    client.echo("and still here").await;
     client.close().await;
 }
 
@@ -223,7 +314,7 @@ async fn check_looks_at_every_document_as_a_gateway_would() {
     etcd.put("routes/early", &json!({ "upstream": "later" }))
         .await;
     let directory = tempfile::tempdir().unwrap();
-    let text = crate::support::etcd_world::following(&[etcd.url()], "");
+    let text = following(&[etcd.url()], "");
     let path = directory.path().join("gateway.toml");
     std::fs::write(&path, config::complete(&text, directory.path())).unwrap();
     let check = || {

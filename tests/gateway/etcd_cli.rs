@@ -1,6 +1,7 @@
 //! `sessile etcd` against a real etcd: what is written is what was checked and shown.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -8,6 +9,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::etcd::Etcd;
+use crate::support::soon;
 
 const FILE: &str = r#"
 [[listeners]]
@@ -315,4 +317,43 @@ async fn i11_secrets_are_not_shown_in_differences() {
         let said = bench.succeeds(&["put", "next.toml", "--yes"]);
         assert!(!said.contains(secret) && said.contains("***"), "{said}");
     }
+}
+
+#[tokio::test]
+async fn what_somebody_else_wrote_meanwhile_is_not_overwritten() {
+    let bench = Bench::new().await;
+    bench.write("gateway.toml", FILE);
+    bench.succeeds(&["seed", "--yes"]);
+    let file = bench.path().join("next.toml");
+    let made = Command::new("mkfifo").arg(&file).status();
+    assert!(made.unwrap().success());
+    let child = Command::new(env!("CARGO_BIN_EXE_sessile"))
+        .args([
+            "etcd",
+            "put",
+            "--yes",
+            "next.toml",
+            "--etcd",
+            &bench.etcd.url(),
+        ])
+        .current_dir(bench.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let child = child.expect("the binary starts");
+    // It opens its file when it has read etcd.
+    let opened = tokio::task::spawn_blocking(move || fs::File::create(file));
+    let mut pipe = soon("it reads its file", opened).await.unwrap().unwrap();
+    let theirs = json!({ "policy": "rendezvous" });
+    bench.etcd.put("upstreams/chat", &theirs).await;
+    pipe.write_all(b"[upstreams.chat]\npolicy = \"maglev\"\n")
+        .unwrap();
+    drop(pipe);
+    let output = tokio::task::spawn_blocking(move || child.wait_with_output());
+    let output = soon("its end", output).await.unwrap().unwrap();
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("somebody else has changed"), "{text}");
+    assert_eq!(bench.json("upstreams/chat").await, theirs);
 }

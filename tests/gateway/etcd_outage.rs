@@ -12,7 +12,7 @@ use crate::drain::sessile;
 use crate::support::etcd::Etcd;
 use crate::support::etcd_world::{
     Network, Traffic, etcd_status, follow, following, has_members, is_connected, key_of, member,
-    seed,
+    restart, seed,
 };
 use crate::support::{Backend, Client, Gateway, config, eventually};
 
@@ -109,21 +109,6 @@ async fn another_endpoint_is_taken_when_one_falls_silent() {
     assert_eq!(etcd_status(&gateway)["endpoint"], good.url());
 }
 
-/// Stops a gateway and starts another in its directory.
-async fn restart(mut gateway: Gateway, text: &str) -> Gateway {
-    gateway.signal(Signal::TERM);
-    gateway.wait_for_exit().await;
-    let directory = tempfile::tempdir().unwrap();
-    let state = directory.path().join("state");
-    fs::create_dir(&state).unwrap();
-    for entry in fs::read_dir(gateway.directory().join("state")).unwrap() {
-        let entry = entry.unwrap();
-        fs::copy(entry.path(), state.join(entry.file_name())).unwrap();
-    }
-    drop(gateway);
-    Gateway::start_in(directory, text).await
-}
-
 fn last_known_good(gateway: &Gateway) -> std::path::PathBuf {
     gateway.directory().join("state/etcd.last-known-good")
 }
@@ -169,6 +154,59 @@ async fn i5_a_start_without_etcd_serves_from_last_known_good() {
     assert_eq!(status["refused"], 1, "{status}");
     client.echo("still here").await;
     client.close().await;
+}
+
+#[tokio::test]
+async fn i5_what_was_in_force_without_etcd_is_remembered_too() {
+    let backends = [Backend::echo().await, Backend::echo().await];
+    let mut etcd = Etcd::start().await;
+    seed(&etcd, &[]).await;
+    let lease = etcd.grant(600).await;
+    for backend in &backends {
+        let (key, member) = (key_of(backend), member(backend));
+        etcd.put_leased(&key, &member, lease).await;
+    }
+    let text = following(&[etcd.url()], "");
+    let gateway = Gateway::start(&text).await;
+    has_members(&gateway, &[&backends[0], &backends[1]]).await;
+    let mut client = etcd.client().await;
+    client.lease_revoke(lease).await.unwrap();
+    eventually("they are stale", async || {
+        etcd_status(&gateway)["stale"] == 2
+    })
+    .await;
+    // Something else that changes is remembered, and they with it, among what is absent.
+    etcd.put("upstreams/other", &json!({})).await;
+    eventually("it is remembered", async || {
+        let text = fs::read_to_string(last_known_good(&gateway)).unwrap();
+        let body = text.split_once('\n').unwrap().1;
+        let remembered: serde_json::Value = serde_json::from_str(body).unwrap();
+        remembered["absent"].as_array().unwrap().len() == 2
+    })
+    .await;
+    etcd.stop();
+    let gateway = restart(gateway, &text).await;
+    has_members(&gateway, &[&backends[0], &backends[1]]).await;
+    assert_eq!(etcd_status(&gateway)["stale"], 2);
+    etcd.start_again().await;
+    is_connected(&gateway, true).await;
+    has_members(&gateway, &[&backends[0], &backends[1]]).await;
+}
+
+#[tokio::test]
+async fn what_is_remembered_of_another_prefix_is_not_used() {
+    let backend = Backend::echo().await;
+    let mut etcd = Etcd::start().await;
+    seed(&etcd, &[&backend]).await;
+    let text = following(&[etcd.url()], "");
+    let gateway = Gateway::start(&text).await;
+    has_members(&gateway, &[&backend]).await;
+    remembers(&gateway, "routes/all").await;
+    etcd.stop();
+    let text = following(&[etcd.url()], "prefix = \"/staging\"");
+    let gateway = restart(gateway, &text).await;
+    assert_eq!(etcd_status(&gateway)["from_last_known_good"], false);
+    has_members(&gateway, &[]).await;
 }
 
 #[tokio::test]
@@ -260,7 +298,9 @@ async fn a_start_with_neither_etcd_nor_memory_serves_the_file() {
     let mut etcd = Etcd::start().await;
     etcd.stop();
     let file = config::echo(&[backend.address], "", "");
-    let gateway = Gateway::start(&format!("{}\n{file}", following(&[etcd.url()], ""))).await;
+    // Where nobody answers, nobody is waited for.
+    let source = following(&[etcd.url()], "").replace("answer = \"1s\"", "answer = \"1h\"");
+    let gateway = Gateway::start(&format!("{source}\n{file}")).await;
     let status = etcd_status(&gateway);
     assert_eq!(
         (&status["connected"], &status["revision"]),
@@ -269,5 +309,30 @@ async fn a_start_with_neither_etcd_nor_memory_serves_the_file() {
     assert!(gateway.log().contains("etcd has not answered"));
     let mut client = Client::connect(gateway.address(), "/").await;
     client.echo("hello").await;
+    client.close().await;
+}
+
+#[tokio::test]
+async fn a_start_that_has_nothing_to_serve_waits_for_etcd() {
+    let backend = Backend::echo().await;
+    let mut etcd = Etcd::start().await;
+    seed(&etcd, &[&backend]).await;
+    etcd.stop();
+    let source = following(&[etcd.url()], "").replace("answer = \"1s\"", "answer = \"1h\"");
+    // Elsewhere: who waits for a gateway waits for its answers too.
+    let again = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        runtime.unwrap().block_on(async {
+            sleep(Duration::from_millis(500)).await;
+            etcd.start_again().await;
+            etcd
+        })
+    });
+    let gateway = Gateway::start(&source).await;
+    let _etcd = again.join().unwrap();
+    let mut client = Client::connect(gateway.address(), "/").await;
+    client.echo("what etcd said").await;
     client.close().await;
 }

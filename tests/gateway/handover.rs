@@ -1,10 +1,12 @@
 //! One process takes the place of another, and nobody at the other end of a socket notices.
 
 mod faults;
+mod state;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use rustix::process::Signal;
@@ -308,6 +310,19 @@ async fn requests_and_handshakes_that_are_under_way_are_answered() {
     next.wait_for_records(3).await;
 }
 
+/// Each with a word, and over a second at least.
+async fn end_one_after_the_other(mut clients: Vec<Client>) {
+    let end = async |client: &mut Client| (client.end().await, Instant::now());
+    let ends = join_all(clients.iter_mut().map(end)).await;
+    let times = ends.iter().map(|(_, at)| *at);
+    let (first, last) = (times.clone().min().unwrap(), times.max().unwrap());
+    assert!(last - first > Duration::from_secs(1), "all at once");
+    for (end, _) in ends {
+        let (code, reason) = end.expect("a close frame");
+        assert_eq!((code, reason.is_empty()), (1001, false));
+    }
+}
+
 #[tokio::test]
 async fn sessions_with_tls_stay_and_end_at_the_pace_of_a_shutdown() {
     let directory = tempfile::tempdir().unwrap();
@@ -315,7 +330,7 @@ async fn sessions_with_tls_stay_and_end_at_the_pace_of_a_shutdown() {
     authority.issue("edge", &["edge.test"]);
     let backend = Backend::echo().await;
     let text = format!(
-        "[shutdown]\ngrace = \"1s\"\n\n\
+        "[shutdown]\ngrace = \"3s\"\n\n\
          [[listeners]]\nname = \"edge\"\nlisten = [\"127.0.0.1:0\"]\n\
          tls.certificates = [{{ cert = \"edge.crt\", key = \"edge.key\" }}]\n\n\
          [[listeners]]\nname = \"plain\"\nlisten = [\"127.0.0.1:0\", \"unix:{}/edge.sock\"]\n\n{}",
@@ -349,12 +364,7 @@ async fn sessions_with_tls_stay_and_end_at_the_pace_of_a_shutdown() {
     }
     let mut later = secure(&next).await;
     later.echo("the new process has the certificates").await;
-    let ends = join_all(staying.iter_mut().map(Client::end)).await;
-    for end in ends {
-        let (code, reason) = end.expect("a close frame");
-        assert_eq!((code, reason.is_empty()), (1001, false));
-    }
-    drop(staying);
+    end_one_after_the_other(staying).await;
     assert_eq!(
         gateway.wait_for_exit().await.code(),
         Some(0),

@@ -1,6 +1,7 @@
 //! Sessions that come home after members have changed, and keys that keep together meanwhile.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -80,6 +81,17 @@ async fn i3_a_rehearsal_tells_what_then_happens_and_no_client_notices() {
         0,
         "a rehearsal moves nobody"
     );
+    ask(&gateway, "GET", &Value::Null, 404);
+    let bounded = |wish: &Value| {
+        let said = ask(&gateway, "POST", wish, 200);
+        said["left"].as_u64().unwrap()
+    };
+    let share = bounded(&json!({"dry_run": true, "share_max": 0.1}));
+    assert_eq!(share, 6, "a tenth of 60");
+    let young = bounded(&json!({"dry_run": true, "age_min": "1h"}));
+    assert_eq!(young, 0, "all are younger");
+    let skewed = bounded(&json!({"dry_run": true, "skew": 1.4}));
+    assert!(skewed < going, "down to 28 each: {skewed} of {going}");
     ask(&gateway, "POST", &json!({}), 202);
     eventually("they are home", async || {
         ask(&gateway, "GET", &Value::Null, 200)["state"] == "done"
@@ -102,6 +114,42 @@ async fn i3_a_rehearsal_tells_what_then_happens_and_no_client_notices() {
             ("client", Some(1000))
         );
         assert!(record.resumes <= 1);
+    }
+}
+
+#[tokio::test]
+async fn a_run_keeps_its_pace_can_be_held_and_asks_again_before_each_move() {
+    let (one, new) = (Backend::echo().await, Backend::echo().await);
+    let before = [one.address];
+    let gateway = Gateway::start(&config::echo(&before, MANUAL, RECONNECT)).await;
+    let clients = clients(&gateway, 60).await;
+    scale_out(&gateway, &[one.address, new.address], MANUAL, RECONNECT).await;
+    let rehearsed = ask(&gateway, "POST", &json!({"dry_run": true}), 200);
+    let going = rehearsed["left"].as_u64().unwrap();
+    assert!(going > 12, "{rehearsed}");
+    ask(&gateway, "POST", &json!({"pace": "4/s"}), 202);
+    let moved = || {
+        let view = ask(&gateway, "GET", &Value::Null, 200);
+        view["moved"].as_u64().unwrap()
+    };
+    eventually("the first go", async || moved() > 0).await;
+    assert!(moved() < going / 2, "all at once");
+    ask(&gateway, "PATCH", &json!({"paused": true}), 200);
+    let held = moved();
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    assert_eq!(moved(), held, "gone while it is held");
+    ask(&gateway, "PATCH", &json!({"paused": false}), 200);
+    eventually("it goes on", async || moved() > held).await;
+    // The new one is taken out again: whoever waits to go there is at home where it is.
+    scale_out(&gateway, &before, MANUAL, RECONNECT).await;
+    let until = moved();
+    eventually("it is over", async || {
+        ask(&gateway, "GET", &Value::Null, 200)["state"] == "done"
+    })
+    .await;
+    assert!(moved() <= until + 1, "{} after {until}", moved());
+    for client in clients {
+        client.close().await;
     }
 }
 

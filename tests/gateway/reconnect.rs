@@ -132,9 +132,19 @@ async fn a_backend_that_says_1012_or_1001_is_answered_and_left() {
             going.ends() == [Some((code, String::new()))]
         })
         .await;
+        // The next one does the same.
+        client.send(format!("!close {code} restart")).await;
+        wait_until_left(&gateway, other.address).await;
+        client.echo("where it was before").await;
+        assert_eq!(client.backend().await, going.address);
+        let seen = client.seen().await;
+        assert_eq!(
+            seen["headers"]["sessile-resume"],
+            "2; reason=backend_going_away"
+        );
         client.close().await;
         let record = gateway.wait_for_records(1).await.remove(0);
-        assert_eq!((record.resumes, record.messages_lost), (1, 0));
+        assert_eq!((record.resumes, record.messages_lost), (2, 0));
     }
 }
 

@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::support::etcd::Etcd;
-use crate::support::etcd_world::{follow, has_members, seed};
+use crate::support::etcd_world::{etcd_status, follow, has_members, seed};
 use crate::support::gateway::signal_process;
 use crate::support::{Backend, Client, DEADLINE, eventually};
 
@@ -233,6 +233,12 @@ async fn who_registers_last_under_an_id_has_it_and_the_other_waits() {
             .contains(&two.address.to_string()),
         "they do not fight"
     );
+    // Nor when the first one has something new to say.
+    let port = one.stop().await;
+    first.says("the probe fails").await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    at(two.address).await;
+    let one = Backend::echo_at(port).await;
     second.signal(Signal::TERM);
     assert_eq!(second.wait().await.code(), Some(0));
     at(one.address).await;
@@ -339,4 +345,24 @@ async fn i1_a_registered_backend_gets_its_share_and_leaves_without_ending_a_sess
     register.signal(Signal::TERM);
     assert_eq!(register.wait().await.code(), Some(0), "{}", register.log());
     has_members(&gateway, &[&one]).await;
+}
+
+#[tokio::test]
+async fn a_backend_that_has_ended_is_no_loss_of_a_lease() {
+    let etcd = Etcd::start().await;
+    seed(&etcd, &[]).await;
+    let gateway = follow(&etcd).await;
+    let backend = Backend::echo().await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let script = format!(
+        "while [ -e {} ]; do sleep 0.05; done",
+        file.path().display()
+    );
+    let command = ["--probe", "none", "--", "sh", "-c", &script];
+    let mut register = Register::start(&etcd, &backend.address.to_string(), &command);
+    has_members(&gateway, &[&backend]).await;
+    drop(file);
+    assert_eq!(register.wait().await.code(), Some(0), "{}", register.log());
+    has_members(&gateway, &[]).await;
+    assert_eq!(etcd_status(&gateway)["stale"], 0);
 }

@@ -18,6 +18,7 @@ use crate::base::session_id::SessionId;
 use crate::base::traffic::Traffic;
 use crate::config::snapshot::Admin;
 use crate::control::load::LoadOptions;
+use crate::control::revocations::Docket;
 use crate::control::supervisor::{Configuration, Supervisor};
 use crate::core::routing::RoutingTable;
 use crate::core::session::record::Facts;
@@ -126,6 +127,7 @@ pub(crate) fn fixture(configuration: Configuration, workers: Vec<Vec<SessionView
             tls: false,
             addresses: vec!["127.0.0.1:43211".to_owned()],
         }],
+        docket: Arc::new(Docket::open(Arc::clone(&live), None)),
         supervisor: Supervisor::new(live, configuration, loaded, tls, node),
         fleet: None,
         etcd: None,

@@ -1,5 +1,6 @@
-//! Documents as a file holds them, and as etcd does: routes, upstreams, authenticators, and each
-//! backend alone. A file is checked as part of the configuration that it would be part of.
+//! Documents as a file holds them, and as etcd does: routes, upstreams, authenticators,
+//! revocations, and each backend alone. A file is checked as part of the configuration that it
+//! would be part of.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,7 +16,7 @@ use crate::control::load::{LoadOptions, load_text};
 pub(super) type Documents = BTreeMap<String, Value>;
 
 /// Sections that are kept by name.
-const NAMED: [&str; 2] = ["upstreams", "authenticators"];
+const NAMED: [&str; 3] = ["upstreams", "authenticators", "revocations"];
 /// What a gateway must have to be checked.
 const LISTENER: &str = "\n[[listeners]]\nname = \"edge\"\nlisten = [\"127.0.0.1:1\"]\n";
 

@@ -15,7 +15,13 @@ use crate::control::etcd::hold::said;
 pub(super) const TRANSACTION_MAX: usize = 128;
 /// Folders below the prefix that hold documents, in the order in which they are written: who is
 /// named before who names.
-const FOLDERS: [&str; 4] = ["authenticators", "upstreams", "backends", "routes"];
+const FOLDERS: [&str; 5] = [
+    "authenticators",
+    "upstreams",
+    "backends",
+    "routes",
+    "revocations",
+];
 
 /// What is there.
 pub(super) struct Found {

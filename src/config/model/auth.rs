@@ -132,6 +132,33 @@ pub struct ApiKey {
     pub claims: BTreeMap<String, String>,
 }
 
+/// A right that is taken away: live sessions end with 3000, handshakes are refused. One of
+/// `subject`, `token_id` and `session` says whose.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Revocation {
+    /// Everything of this subject.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// The credential with this `jti`, the ticket, or the certificate with this serial number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_id: Option<String>,
+    /// This session alone; no handshake is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+    /// Of a subject: only credentials made before this time (RFC 3339), so that who signs in anew
+    /// is let in. Not given: all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issued_before: Option<String>,
+    /// When it is over (RFC 3339); what is over does nothing, and is no fault. Not given: when it
+    /// is taken out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// For people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
 /// What a browser's script is told when a session is refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

@@ -20,7 +20,7 @@ mod source;
 mod upstream;
 mod value;
 
-pub use auth::{ApiKey, Authenticator, AuthenticatorType, Expiry, RejectWith};
+pub use auth::{ApiKey, Authenticator, AuthenticatorType, Expiry, RejectWith, Revocation};
 pub use limits::{AddressPrefix, NetworksFile, RouteLimits};
 pub use listener::{
     Certificate, ClientCertificates, Listener, ListenerLimits, ListenerTimeouts, ListenerTls,
@@ -61,6 +61,8 @@ pub struct Model {
     pub listeners: Vec<Listener>,
     /// Ways to find out who a request is from, by name.
     pub authenticators: BTreeMap<String, Authenticator>,
+    /// Rights that are taken away, by name. Mostly they stand in etcd, or come by the admin API.
+    pub revocations: BTreeMap<String, Revocation>,
     /// Groups of backends, by name.
     pub upstreams: BTreeMap<String, Upstream>,
     /// Which requests go where. The most specific route that matches counts, not the first.
@@ -137,6 +139,9 @@ mod tests {
         found.sort();
         found.dedup();
         found.sort();
-        assert_eq!(found, ["password", "read_token", "secret", "token"]);
+        assert_eq!(
+            found,
+            ["password", "read_token", "secret", "token", "token_id"]
+        );
     }
 }

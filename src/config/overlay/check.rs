@@ -84,6 +84,7 @@ fn read(document: &Document) -> Result<Read, Box<Diagnostic>> {
         Kind::Backend => &["upstreams", name, "backends", "0"],
         Kind::Authenticator => &["authenticators", name],
         Kind::Route => &["routes", "0"],
+        Kind::Revocation => &["revocations", name],
     };
     let under = KeyPath(path.iter().map(|step| (*step).to_owned()).collect());
     let source = Source::Document(document.key.to_string());
@@ -103,6 +104,7 @@ fn nested(document: &Document, mut value: Value) -> Value {
     match key.kind {
         Kind::Upstream => table("upstreams", table(&key.name, value)),
         Kind::Authenticator => table("authenticators", table(&key.name, value)),
+        Kind::Revocation => table("revocations", table(&key.name, value)),
         Kind::Backend => {
             let backends = table("backends", list(value));
             table("upstreams", table(&key.name, backends))
@@ -140,7 +142,7 @@ fn name(document: &Document, model: &mut Model, origin: &Origin) -> Option<Diagn
             let place = ["upstreams", &*key.name, "backends", "0", "id"];
             return differs(said, &key.id, &place, origin);
         }
-        Kind::Upstream | Kind::Authenticator => return None,
+        Kind::Upstream | Kind::Authenticator | Kind::Revocation => return None,
     };
     differs(said, wanted, place, origin)
 }

@@ -1,13 +1,17 @@
 //! File and documents together. What did not change since the last time is taken over as it is.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use crate::base::names::{AuthenticatorName, RouteName, UpstreamName};
 use crate::config::conflict::Distinct;
 use crate::config::documents::{DocumentKey, Item, Kind};
 use crate::config::overlay::{DocumentView, Entry, Overlay, Standing, Version};
-use crate::config::snapshot::{Action, Authenticators, Backend, Route, Snapshot, Upstream};
+use crate::config::snapshot::{
+    Action, Authenticators, Backend, Revocations, Route, Snapshot, Upstream,
+};
 
 /// Puts configurations together, and remembers what came of it.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +24,8 @@ pub struct Composer {
     accepted: BTreeMap<DocumentKey, Version>,
     /// Why the newest good version of a document is not in force.
     waits: BTreeMap<DocumentKey, Wait>,
+    /// The revocations in force, once that was asked.
+    revocations: Option<Arc<Revocations>>,
     /// The file's routes that wait, with what they wait for.
     file_waits: Vec<(RouteName, String)>,
 }
@@ -36,6 +42,17 @@ enum Wait {
     Missing(String),
     /// It cannot be told from another route.
     Conflict(RouteName),
+}
+
+impl fmt::Display for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing(what) => f.write_str(what),
+            Self::Conflict(other) => {
+                write!(f, "route `{other}` to go, from which nothing tells it")
+            }
+        }
+    }
 }
 
 /// What file and documents say together.
@@ -83,15 +100,20 @@ impl Composer {
                 self.built.remove(&*key.name);
             }),
         }
-        let members_only =
-            touched.is_some_and(|touched| touched.iter().all(|key| key.kind == Kind::Backend));
+        // Neither says anything about routes.
+        let only = |kinds: &[Kind]| {
+            touched.is_some_and(|touched| touched.iter().all(|key| kinds.contains(&key.kind)))
+        };
+        let routes_stay = only(&[Kind::Backend, Kind::Revocation]);
+        let spared =
+            touched.is_some_and(|touched| touched.iter().all(|key| key.kind != Kind::Revocation));
         let mut authenticators = base.authenticators.clone();
         for version in overlay.good(Kind::Authenticator) {
             if let Item::Authenticator(one) = &version.item {
                 authenticators.insert(one.name.clone(), one.clone());
             }
         }
-        let routes = match self.routes.take().filter(|_| members_only) {
+        let routes = match self.routes.take().filter(|_| routes_stay) {
             Some(routes) => routes,
             None => {
                 let routes = self.routes(base, overlay, &authenticators);
@@ -100,6 +122,9 @@ impl Composer {
             }
         };
         self.routes = Some(routes.clone());
+        let revocations = self.revocations.take().filter(|_| spared);
+        let revocations = revocations.unwrap_or_else(|| revoked(base, overlay));
+        self.revocations = Some(Arc::clone(&revocations));
         let upstreams = self.upstreams(base, overlay);
         let waiting = self.file_waits.iter();
         let waiting = waiting.map(|(route, what)| format!("route `{route}` waits for {what}"));
@@ -107,6 +132,7 @@ impl Composer {
             waiting: waiting.collect(),
             snapshot: Snapshot {
                 authenticators,
+                revocations,
                 upstreams,
                 routes,
                 ..base.clone()
@@ -156,12 +182,10 @@ impl Composer {
         documents: &[&Version],
         chosen: &mut Vec<Arc<Route>>,
     ) -> BTreeMap<DocumentKey, Version> {
-        // Those in force come before newcomers, the older before the younger.
+        // The older before the younger, whichever came here first: a gateway that begins anew must
+        // come to the same.
         let mut order: Vec<_> = documents.to_vec();
-        order.sort_by_cached_key(|one| {
-            let document = &one.document;
-            (!self.stays(one), document.revision, document.key.clone())
-        });
+        order.sort_by_cached_key(|one| (one.document.revision, one.document.key.clone()));
         let fallback: BTreeMap<_, _> = self.accepted.iter().collect();
         let file = chosen.clone();
         let mut taken = Taken::default();
@@ -265,6 +289,14 @@ impl Composer {
         upstreams
     }
 
+    /// Routes of documents that wait, with what each waits for.
+    pub fn waiting_routes(&self) -> BTreeMap<DocumentKey, String> {
+        let waits = self.waits.iter();
+        waits
+            .map(|(key, wait)| (key.clone(), wait.to_string()))
+            .collect()
+    }
+
     /// Good documents that are not in force because they name something missing, or cannot be told
     /// from another route.
     pub fn waiting(&self, overlay: &Overlay, snapshot: &Snapshot) -> usize {
@@ -283,10 +315,11 @@ impl Composer {
         base: &Snapshot,
         overlay: &Overlay,
         snapshot: &Snapshot,
+        now: SystemTime,
     ) -> Vec<DocumentView> {
         let entries = overlay.entries.iter();
         entries
-            .map(|(key, entry)| self.view(key, entry, base, snapshot))
+            .map(|(key, entry)| self.view(key, entry, (base, snapshot), now))
             .collect()
     }
 
@@ -294,16 +327,13 @@ impl Composer {
         &self,
         key: &DocumentKey,
         entry: &Entry,
-        base: &Snapshot,
-        snapshot: &Snapshot,
+        (base, snapshot): (&Snapshot, &Snapshot),
+        now: SystemTime,
     ) -> DocumentView {
         let name = &*key.name;
         let orphan = key.kind == Kind::Backend && !snapshot.upstreams.contains_key(name);
         let waits_for = match self.waits.get(key) {
-            Some(Wait::Missing(what)) => Some(what.clone()),
-            Some(Wait::Conflict(other)) => Some(format!(
-                "route `{other}` to go, from which nothing tells it"
-            )),
+            Some(wait) => Some(wait.to_string()),
             None => orphan.then(|| format!("upstream `{name}`")),
         };
         let standing = if entry.gone {
@@ -312,6 +342,8 @@ impl Composer {
             Standing::Refused
         } else if waits_for.is_some() {
             Standing::Waiting
+        } else if entry.is_over(now) {
+            Standing::Over
         } else {
             Standing::InForce
         };
@@ -323,6 +355,7 @@ impl Composer {
             Kind::Route => base.routes.iter().any(|route| route.name.as_str() == name),
             Kind::Upstream => base.upstreams.contains_key(name),
             Kind::Authenticator => base.authenticators.contains_key(name),
+            Kind::Revocation => base.revocations.contains_key(name),
             Kind::Backend => base.upstreams.get(name).is_some_and(|upstream| {
                 let mut backends = upstream.backends.iter();
                 backends.any(|backend| backend.id.as_str() == &*key.id)
@@ -368,6 +401,21 @@ impl<'r> Taken<'r> {
         self.add(route);
         Ok(())
     }
+}
+
+/// The file's revocations, and those of documents; by name, these override the file's.
+fn revoked(base: &Snapshot, overlay: &Overlay) -> Arc<Revocations> {
+    let mut documents = overlay.good(Kind::Revocation).peekable();
+    if documents.peek().is_none() {
+        return Arc::clone(&base.revocations);
+    }
+    let mut all = Revocations::clone(&base.revocations);
+    for version in documents {
+        if let Item::Revocation(one) = &version.item {
+            all.insert(Arc::clone(&one.id), Arc::clone(one));
+        }
+    }
+    Arc::new(all)
 }
 
 /// An upstream with what documents say about its backends; by id, they override its own.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::UNIX_EPOCH;
 
 use proptest::prelude::*;
 
@@ -116,7 +117,9 @@ impl World {
     }
 
     fn view(&self, key: &str) -> DocumentView {
-        let views = self.composer.views(&self.base, &self.overlay, &self.now);
+        let views = self
+            .composer
+            .views(&self.base, &self.overlay, &self.now, UNIX_EPOCH);
         let mut views = views.into_iter();
         views
             .find(|view| view.key == key)
@@ -286,6 +289,32 @@ fn what_names_something_missing_waits_and_says_so() {
     assert_eq!(waits.as_deref(), Some("authenticator `users`"));
 }
 
+/// Where a browser sends the credential by itself, pages of other origins are kept out.
+#[test]
+fn a_route_is_checked_again_when_whom_it_asks_changes() {
+    let users = |from: &str, revision| {
+        let secret = "not-to-be-seen-0123456789-abcdefghij";
+        let text = format!(r#"{{"type": "jwt", "secret": "{secret}", "from": ["{from}"]}}"#);
+        put("authenticators/users", &text, revision)
+    };
+    let asks_for_origin = |world: &World| {
+        let mut routes = world.now.routes.iter();
+        let route = routes.find(|route| route.name.as_str() == "in");
+        route.expect("it is in force").origins.allowed.is_some()
+    };
+    let route = r#"{"path": "/in", "upstream": "chat", "authenticate": ["users"]}"#;
+    let mut world = World::new();
+    world.apply(vec![
+        users("header:authorization", 1),
+        put("routes/in", route, 2),
+    ]);
+    assert!(!asks_for_origin(&world));
+    world.apply(vec![users("cookie:session", 3)]);
+    assert!(asks_for_origin(&world));
+    world.apply(vec![users("header:authorization", 4)]);
+    assert!(!asks_for_origin(&world));
+}
+
 #[test]
 fn a_deleted_upstream_stays_for_as_long_as_a_route_names_it() {
     let mut world = World::new();
@@ -319,6 +348,26 @@ fn of_two_routes_that_exclude_each_other_the_older_stays() {
     // When the older one goes, the younger has what it wants.
     world.apply(vec![delete("routes/b")]);
     assert_eq!(world.view("routes/a").in_force, Some(4));
+}
+
+/// What waited for something and was written first is what a gateway that begins anew finds first.
+#[test]
+fn i2_of_two_routes_the_same_one_is_in_force_whichever_was_there_first() {
+    let late = put("routes/late", r#"{"path": "/a", "upstream": "u"}"#, 1);
+    let other = put("routes/other", r#"{"path": "/a", "upstream": "chat"}"#, 2);
+    let upstream = put("upstreams/u", "{}", 3);
+    let standing = |world: &World| {
+        let keys = ["routes/late", "routes/other"];
+        keys.map(|key| world.view(key).in_force)
+    };
+    let mut long_here = World::new();
+    long_here.apply(vec![late.clone(), other.clone()]);
+    assert_eq!(standing(&long_here), [None, Some(2)]);
+    long_here.apply(vec![upstream.clone()]);
+    let mut anew = World::new();
+    anew.apply(vec![late, other, upstream]);
+    assert_eq!(standing(&anew), [Some(1), None]);
+    assert_eq!(standing(&long_here), standing(&anew));
 }
 
 /// Any change among a few names, mostly good ones.

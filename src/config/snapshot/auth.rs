@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::HeaderName;
 
 use crate::base::names::AuthenticatorName;
+use crate::base::revocation::Revocation;
 use crate::base::secret::Secret;
 use crate::config::expression::{ClaimPath, Expression};
 use crate::config::key_set::{Algorithm, KeySet};
@@ -233,3 +234,6 @@ pub enum RejectWith {
 
 /// Authenticators by name.
 pub type Authenticators = BTreeMap<AuthenticatorName, Authenticator>;
+
+/// Revocations by name.
+pub type Revocations = BTreeMap<Arc<str>, Arc<Revocation>>;

@@ -6,12 +6,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::base::names::UpstreamName;
+use crate::base::revocation::RevocationOrigin;
 use crate::config::conflict::conflicts;
 use crate::config::diagnostic::{Diagnostic, Severity};
 use crate::config::documents::{DocumentKey, Item, Kind};
 use crate::config::layers::Origin;
 use crate::config::model::Model;
-use crate::config::snapshot::{CertificateFiles, Listener, Route, Snapshot};
+use crate::config::snapshot::{CertificateFiles, Listener, Revocations, Route, Snapshot};
 
 mod auth;
 mod edits;
@@ -20,6 +21,7 @@ mod listener;
 mod methods;
 mod node;
 mod operations;
+mod revocation;
 mod route;
 mod scope;
 mod session;
@@ -27,6 +29,8 @@ mod source;
 mod upstream;
 
 use scope::{Check, Scope, all};
+
+pub use revocation::{RevocationFault, read as read_revocation};
 
 /// What validation must know of the world outside; `control::load` knows it.
 pub trait Surroundings {
@@ -118,6 +122,14 @@ fn item(root: &Scope<'_>, key: &DocumentKey, model: &Model) -> Option<Item> {
             )?;
             Some(Item::Authenticator(one))
         }
+        Kind::Revocation => {
+            let (at, model) = (
+                root.key("revocations").key(name),
+                model.revocations.get(name)?,
+            );
+            let one = revocation::revocation(&at, name, RevocationOrigin::Etcd, model)?;
+            Some(Item::Revocation(Arc::new(one)))
+        }
         Kind::Route => {
             let at = root.key("routes").index(0);
             let one = route::route(&at, model.routes.first()?, model)?;
@@ -150,6 +162,7 @@ fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
             auth::authenticator(&at, name, one, &model.authenticators)
         })
         .collect();
+    let revocations = revocations(root, model);
     let routes = routes(root, model);
     warn_of_unused(root, model);
     if let (Some(listeners), Some(admin)) = (&listeners, &admin) {
@@ -168,6 +181,7 @@ fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
             .into_iter()
             .map(|one| (one.name.clone(), one))
             .collect(),
+        revocations: Arc::new(revocations?),
         upstreams: all(upstreams)?
             .into_iter()
             .map(|upstream| (upstream.name.clone(), Arc::new(upstream)))
@@ -192,6 +206,18 @@ fn listeners(root: &Scope<'_>, model: &Model) -> Option<Vec<Listener>> {
             .map(|listener| listener.name.as_deref()),
     );
     at.each(&model.listeners, listener::listener)
+}
+
+fn revocations(root: &Scope<'_>, model: &Model) -> Option<Revocations> {
+    let read = model.revocations.iter().map(|(name, one)| {
+        let at = root.key("revocations").key(name);
+        revocation::revocation(&at, name, RevocationOrigin::File, one)
+    });
+    let read = all(read.collect())?.into_iter();
+    Some(
+        read.map(|one| (Arc::clone(&one.id), Arc::new(one)))
+            .collect(),
+    )
 }
 
 fn routes(root: &Scope<'_>, model: &Model) -> Option<Vec<Arc<Route>>> {

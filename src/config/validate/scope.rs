@@ -51,6 +51,12 @@ impl<'a> Check<'a> {
     }
 }
 
+/// Whether something can be called so.
+pub(super) fn is_name(name: &str) -> bool {
+    let letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    !name.is_empty() && name.len() <= NAME_LEN_MAX && name.chars().all(letter)
+}
+
 /// A place in the model.
 #[derive(Clone)]
 pub(super) struct Scope<'a> {
@@ -196,8 +202,7 @@ impl<'a> Scope<'a> {
 
     /// A name that may stand in metrics, paths and log lines.
     pub(super) fn name<'m>(&self, name: &'m str, part: Part) -> Option<&'m str> {
-        let letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        if !name.is_empty() && name.len() <= NAME_LEN_MAX && name.chars().all(letter) {
+        if is_name(name) {
             return Some(name);
         }
         let help = format!("use 1 to {NAME_LEN_MAX} letters, digits, `-`, `_` and `.`");

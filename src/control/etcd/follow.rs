@@ -22,7 +22,7 @@ use crate::control::etcd::connect::Endpoints;
 use crate::control::etcd::read::{
     FollowError, MESSAGE_MAX, Range, everything, held, living, out_of_range, within,
 };
-use crate::control::etcd::store::{Entry, Remembered, Store};
+use crate::control::etcd::store::{Entry, Remembered, Store, store};
 use crate::control::source::SourceState;
 use crate::control::supervisor::Supervisor;
 use crate::core::health::Health;
@@ -74,7 +74,7 @@ impl Follower {
             supervisor,
             live,
             state: Arc::default(),
-            store: state_dir.map(Store::new),
+            store: state_dir.map(store),
             unsaved: false,
             saving: None,
         };
@@ -92,6 +92,15 @@ impl Follower {
         match self.mirror.revision() {
             0 => self.endpoints.settings().answer,
             _ => START_KNOWN.min(self.endpoints.settings().answer),
+        }
+    }
+
+    /// How many attempts may fail before a start waits no longer: each endpoint's first. Where
+    /// nothing could be served yet, it is no use to start.
+    pub fn attempts(&self) -> usize {
+        match self.supervisor.loaded().snapshot.routes.is_empty() {
+            true => usize::MAX,
+            false => self.endpoints.settings().endpoints.len(),
         }
     }
 
@@ -154,7 +163,7 @@ impl Follower {
             revision: self.mirror.revision(),
             changes: changes.into_values().flatten().collect(),
         };
-        self.put(update).await;
+        self.supervisor.apply(update).await;
         // Those that etcd has no longer at all are in force only until it is heard.
         let gone = good
             .keys()
@@ -166,7 +175,7 @@ impl Follower {
                 revision,
                 changes: gone,
             };
-            self.put(update).await;
+            self.supervisor.apply(update).await;
         }
     }
 
@@ -184,6 +193,7 @@ impl Follower {
                 seen.fault = Some(format!("{endpoint}: {error}"));
                 seen.watch_restarts += u64::from(watched);
             });
+            self.state.attempt_failed();
             let wait = backoff.next(fastrand::f64());
             tracing::warn!(
                 endpoint, %error, ?wait, revision = self.mirror.revision(),
@@ -440,14 +450,6 @@ impl Follower {
         }
     }
 
-    async fn put(&self, update: Update) {
-        let applied = self.supervisor.apply(update).await;
-        self.state.show(|seen| {
-            seen.refused = applied.refused_now;
-            seen.waiting = applied.waiting_now;
-        });
-    }
-
     /// Brings what has changed into force.
     async fn apply(&mut self) {
         let changed = self.mirror.take();
@@ -460,7 +462,7 @@ impl Follower {
             let revision = self.mirror.revision();
             if !changes.is_empty() {
                 let update = Update { revision, changes };
-                self.put(update).await;
+                self.supervisor.apply(update).await;
             }
             self.unsaved = true;
         }

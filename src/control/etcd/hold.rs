@@ -31,9 +31,6 @@ const RENEWALS: u32 = 3;
 /// Longest wait for one answer.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
-/// gRPC's code.
-const NOT_FOUND: i32 = 5;
-
 /// Makes a connection to etcd; called again after each failure.
 pub type Connect =
     Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<Client, String>> + Send>> + Send + Sync>;
@@ -312,11 +309,10 @@ impl Keeper {
         Ok(())
     }
 
-    /// Gives the lease back, and with it goes the key, unless somebody else has taken it. Returns
-    /// when the key is wanted again.
+    /// Takes the key away, unless somebody else has taken it. Returns when it is wanted again.
     async fn withdraw(&mut self) -> Result<(), HoldError> {
         if let Some(lease) = self.lease {
-            self.revoke(lease).await?;
+            self.take_away(lease).await?;
         }
         self.lease = None;
         self.established = false;
@@ -327,26 +323,18 @@ impl Keeper {
         Ok(())
     }
 
-    async fn revoke(&self, lease: i64) -> Result<(), HoldError> {
+    /// The lease is left to run out: whoever watches asks whether it lives, to tell a key that was
+    /// deleted from one whose owner was lost.
+    async fn take_away(&self, lease: i64) -> Result<(), HoldError> {
         let patience = self.patience();
         let connect = timeout(patience, (self.connect)()).await;
         let connect = connect.map_err(|_| HoldError::Late(patience))?;
         let mut client = connect.map_err(HoldError::Connect)?;
-        // Taken away first: a key that goes with its lease looks like a loss to whoever watches.
         let ours = Compare::lease(self.key.as_str(), CompareOp::Equal, lease);
         let delete = TxnOp::delete(self.key.as_str(), None);
         let txn = Txn::new().when([ours]).and_then([delete]);
         within(patience, client.txn(txn)).await?;
-        match within(patience, client.lease_revoke(lease)).await {
-            // A lease that is not known holds no key.
-            Ok(_) => Ok(()),
-            Err(HoldError::Etcd(Error::GRpcStatus(status)))
-                if i32::from(status.code()) == NOT_FOUND =>
-            {
-                Ok(())
-            }
-            Err(error) => Err(error),
-        }
+        Ok(())
     }
 
     fn show(&self, holding: Holding) {

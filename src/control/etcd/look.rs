@@ -1,5 +1,6 @@
 //! Looks at etcd once, and says how a gateway would find what is there.
 
+use crate::base::clock;
 use crate::config::documents::Update;
 use crate::config::overlay::{Composer, DocumentView, Overlay};
 use crate::config::snapshot::Etcd;
@@ -57,7 +58,12 @@ pub async fn look(
     Ok(Look {
         endpoint,
         revision: read.revision,
-        documents: composer.views(&loaded.snapshot, &overlay, &composed.snapshot),
+        documents: composer.views(
+            &loaded.snapshot,
+            &overlay,
+            &composed.snapshot,
+            clock::wall(),
+        ),
         ignored: ignored.map(|(key, _)| Key::clone(key)).collect(),
     })
 }

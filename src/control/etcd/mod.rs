@@ -5,6 +5,7 @@ pub mod connect;
 pub mod follow;
 pub mod hold;
 pub mod look;
+pub mod pen;
 mod read;
 pub mod register;
 mod store;

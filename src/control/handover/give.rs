@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::base::clock;
 use crate::base::session_id::SessionId;
 use crate::control::handover::{ANSWER_MAX, Parting, StepError, hear};
+use crate::control::revocations;
 use crate::io::handover::{FromNew, FromOld, PROTOCOL, STATE, VERSION, Wire, WireError, agree};
 use crate::io::net::listener::{self, Owner};
 use crate::io::net::socket::Detached;
@@ -31,6 +32,8 @@ const FOLLOW_MAX: Duration = Duration::from_secs(5);
 const FOLLOW_EVERY: Duration = Duration::from_millis(20);
 /// Sessions of one worker that are out of everybody's hands at once.
 const BATCH: usize = 32;
+/// Revocations of one message, each of them a KiB or two at most.
+const REVOCATIONS: usize = 16;
 
 /// Everything that a process can leave.
 pub(super) struct Estate {
@@ -179,6 +182,7 @@ impl Estate {
         stop: &mut watch::Receiver<bool>,
     ) -> Result<Moved, StepError> {
         let until = Instant::now() + FOLLOW_MAX;
+        self.tell_revocations(wire).await?;
         // When all have answered, no worker accepts, and what one accepted for another is counted.
         self.pack(&vec![Some(None); self.live.workers().len()], 0)
             .await;
@@ -191,6 +195,8 @@ impl Estate {
             }
             sleep(FOLLOW_EVERY).await;
         }
+        // Operators may have gone on asking this process.
+        self.tell_revocations(wire).await?;
         let done = FromOld::Done {
             staying: moved.staying,
         };
@@ -199,6 +205,14 @@ impl Estate {
             FromNew::Finished => Ok(moved),
             other => Err(unexpected(other)),
         }
+    }
+
+    async fn tell_revocations(&self, wire: &mut Wire) -> Result<(), StepError> {
+        for some in revocations::own(&self.live).chunks(REVOCATIONS) {
+            let revocations = some.to_vec();
+            say(wire, &FromOld::Revocations { revocations }).await?;
+        }
+        Ok(())
     }
 
     /// Looks at every session once; answers how many stay, and how many connections may still

@@ -11,6 +11,7 @@ use tokio::sync::{oneshot, watch};
 use crate::base::clock;
 use crate::base::session_id::SessionId;
 use crate::control::handover::{ANSWER_MAX, StepError, hear};
+use crate::control::revocations::Docket;
 use crate::io::handover::{
     FromNew, FromOld, PROTOCOL, STATE, STATE_OLDEST, VERSION, Wire, WireError,
 };
@@ -134,6 +135,7 @@ impl Predecessor {
     pub(super) async fn take(
         mut self,
         live: &Live,
+        docket: &Docket,
         node: &NodeMetrics,
         stop: &mut watch::Receiver<bool>,
         ready: &mut (dyn FnMut() + Send),
@@ -141,7 +143,7 @@ impl Predecessor {
         let began = clock::now();
         tracing::info!(from = self.pid, version = %self.version, "taking over");
         let mut taken = 0;
-        let mut ended = self.receive_all(live, node, stop, &mut taken).await;
+        let mut ended = self.receive_all(live, docket, node, stop, &mut taken).await;
         if ended.is_ok() {
             // Before the other process ends, which was the service manager's main one.
             ready();
@@ -184,6 +186,7 @@ impl Predecessor {
     async fn receive_all(
         &mut self,
         live: &Live,
+        docket: &Docket,
         node: &NodeMetrics,
         stop: &mut watch::Receiver<bool>,
         taken: &mut usize,
@@ -204,6 +207,7 @@ impl Predecessor {
                         backend: sockets.next(),
                     });
                 }
+                FromOld::Revocations { revocations } => docket.adopt(revocations).await,
                 FromOld::Batch => {
                     let batch = std::mem::take(&mut parcels);
                     let more = adopt(&mut self.wire, live, batch).await.unwrap_or(0);

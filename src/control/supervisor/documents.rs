@@ -36,10 +36,16 @@ pub struct Applied {
     pub refused: Vec<(DocumentKey, Vec<Diagnostic>)>,
     /// Documents that there are.
     pub documents: usize,
-    /// Those of them whose newest version is refused.
-    pub refused_now: usize,
-    /// Those of them that wait for something.
-    pub waiting_now: usize,
+}
+
+/// Documents that are not in force as they were written last. The file has a say in that too: a
+/// document may name what is in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Their newest version has faults.
+    pub refused: usize,
+    /// They name something that is missing.
+    pub waiting: usize,
 }
 
 /// The file alone, without the routes that name what only documents could bring.
@@ -84,13 +90,16 @@ impl Supervisor {
         changing.base = Arc::clone(&read.base);
         changing.overlay = read.overlay;
         changing.composer = read.composer;
+        let held = held(changing, &read.snapshot);
         let loaded = Loaded {
             snapshot: read.snapshot,
             ..Loaded::clone(&read.base)
         };
         let report = self.put_into_force(&mut changing.probes, loaded, read.tls);
         let report = report.await;
-        self.show(|shown| (shown.at, shown.refused) = (clock::wall(), None));
+        self.show(|shown| {
+            (shown.at, shown.refused, shown.held) = (clock::wall(), None, held);
+        });
         report
     }
 
@@ -127,7 +136,8 @@ impl Supervisor {
                 tracing::error!(%key, %fault, "document refused; its last good version stays");
             }
         }
-        let waiting_now = changing.composer.waiting(&changing.overlay, &snapshot);
+        let held = held(&changing, &snapshot);
+        self.show(|shown| shown.held = held);
         let loaded = Loaded {
             snapshot,
             ..Loaded::clone(&changing.base)
@@ -149,9 +159,12 @@ impl Supervisor {
             swapped: report.swapped,
             refused,
             documents: changing.overlay.len(),
-            refused_now: changing.overlay.refused(),
-            waiting_now,
         }
+    }
+
+    /// How many documents are not in force as they were written last.
+    pub fn held(&self) -> Held {
+        self.shown().held
     }
 
     /// Every last good version of a document: what is needed to begin again without the source.
@@ -165,7 +178,15 @@ impl Supervisor {
         let in_force = self.loaded();
         let base = &changing.base.snapshot;
         let composer = &changing.composer;
-        composer.views(base, &changing.overlay, &in_force.snapshot)
+        let overlay = &changing.overlay;
+        composer.views(base, overlay, &in_force.snapshot, clock::wall())
+    }
+}
+
+fn held(changing: &Changing, snapshot: &Snapshot) -> Held {
+    Held {
+        refused: changing.overlay.refused(),
+        waiting: changing.composer.waiting(&changing.overlay, snapshot),
     }
 }
 
@@ -175,7 +196,13 @@ fn compose(
     overlay: &mut Overlay,
     touched: Option<&[DocumentKey]>,
 ) -> Snapshot {
+    let before = composer.waiting_routes();
     let composed = composer.compose(&base.snapshot, overlay, touched);
+    for (key, what) in composer.waiting_routes() {
+        if before.get(&key) != Some(&what) {
+            tracing::warn!(%key, "document waits for {what}; its version before stays");
+        }
+    }
     for waiting in &composed.waiting {
         tracing::warn!("{waiting}, which is neither in the file nor in a document");
     }

@@ -2,63 +2,22 @@
 //! They are few, and looked at by each handshake; without any that is one atomic read.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
 
+use crate::base::revocation::{Revocation, RevocationOrigin, RevokedWhat};
 use crate::base::right::Right;
 use crate::base::session_id::SessionId;
 
 /// Revocations in force at most.
 const MOST: usize = 100_000;
 
-/// One of them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Revocation {
-    /// Its name.
-    pub id: Arc<str>,
-    /// Whose right.
-    pub what: RevokedWhat,
-    /// Of a subject: only credentials made before this. One that does not say when it was made
-    /// counts as made before.
-    pub issued_before: Option<SystemTime>,
-    /// When it is forgotten.
-    pub until: SystemTime,
-    /// For people.
-    pub reason: Arc<str>,
-}
-
-/// Whose right was taken away.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RevokedWhat {
-    /// Everything of this subject.
-    Subject(Arc<str>),
-    /// The credential of this id (`jti`).
-    Token(Arc<str>),
-    /// This session; it ends no handshake.
-    Session(SessionId),
-}
-
 /// There is no room for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("there are {MOST} revocations already; take some back")]
 pub struct TooManyRevocations;
-
-impl Revocation {
-    /// Whether it takes this right away, which this session has.
-    pub fn takes(&self, session: Option<SessionId>, right: Option<&Right>) -> bool {
-        match &self.what {
-            RevokedWhat::Session(id) => session == Some(*id),
-            RevokedWhat::Token(id) => {
-                right.is_some_and(|right| right.token_id.as_deref() == Some(id))
-            }
-            RevokedWhat::Subject(subject) => right.is_some_and(|right| {
-                let old = |before| right.issued.is_none_or(|issued| issued < before);
-                right.subject == *subject && self.issued_before.is_none_or(old)
-            }),
-        }
-    }
-}
 
 /// All that are in force.
 #[derive(Debug, Default)]
@@ -67,101 +26,128 @@ pub struct Revocations {
     known: RwLock<Known>,
 }
 
+/// What a revocation is found by.
+type Name = (Arc<str>, RevocationOrigin);
+
+fn name(revocation: &Revocation) -> Name {
+    (Arc::clone(&revocation.id), revocation.origin)
+}
+
 #[derive(Debug, Default)]
 struct Known {
-    by_id: BTreeMap<Arc<str>, Arc<Revocation>>,
-    /// Ids of revocations by what a handshake brings.
-    by_subject: HashMap<Arc<str>, Vec<Arc<str>>>,
-    by_token: HashMap<Arc<str>, Vec<Arc<str>>>,
+    by_name: BTreeMap<Name, Arc<Revocation>>,
+    /// Names of revocations by what a handshake brings.
+    by_subject: HashMap<Arc<str>, Vec<Name>>,
+    by_token: HashMap<Arc<str>, Vec<Name>>,
+    by_session: HashMap<SessionId, Vec<Name>>,
 }
 
 impl Known {
-    fn remove(&mut self, id: &str) -> Option<Arc<Revocation>> {
-        let gone = self.by_id.remove(id)?;
+    fn remove(&mut self, name: &Name) -> Option<Arc<Revocation>> {
+        let gone = self.by_name.remove(name)?;
         let (index, key) = match &gone.what {
             RevokedWhat::Subject(subject) => (&mut self.by_subject, subject),
             RevokedWhat::Token(token) => (&mut self.by_token, token),
-            RevokedWhat::Session(_) => return Some(gone),
-        };
-        if let Some(ids) = index.get_mut(key) {
-            ids.retain(|known| **known != *id);
-            if ids.is_empty() {
-                index.remove(key);
+            RevokedWhat::Session(id) => {
+                unlist(&mut self.by_session, id, name);
+                return Some(gone);
             }
-        }
+        };
+        unlist(index, key, name);
         Some(gone)
     }
 
     fn insert(&mut self, revocation: Arc<Revocation>) {
-        let id = Arc::clone(&revocation.id);
+        let name = name(&revocation);
         match &revocation.what {
             RevokedWhat::Subject(subject) => {
-                self.by_subject
-                    .entry(Arc::clone(subject))
-                    .or_default()
-                    .push(Arc::clone(&id));
+                list(&mut self.by_subject, Arc::clone(subject), name.clone());
             }
             RevokedWhat::Token(token) => {
-                self.by_token
-                    .entry(Arc::clone(token))
-                    .or_default()
-                    .push(Arc::clone(&id));
+                list(&mut self.by_token, Arc::clone(token), name.clone());
             }
-            RevokedWhat::Session(_) => {}
+            RevokedWhat::Session(id) => list(&mut self.by_session, *id, name.clone()),
         }
-        self.by_id.insert(id, revocation);
+        self.by_name.insert(name, revocation);
+    }
+}
+
+fn list<K: Eq + Hash>(index: &mut HashMap<K, Vec<Name>>, key: K, name: Name) {
+    index.entry(key).or_default().push(name);
+}
+
+fn unlist<K: Eq + Hash>(index: &mut HashMap<K, Vec<Name>>, key: &K, name: &Name) {
+    if let Some(names) = index.get_mut(key) {
+        names.retain(|known| known != name);
+        if names.is_empty() {
+            index.remove(key);
+        }
     }
 }
 
 impl Revocations {
-    /// Puts one into force, in place of one of the same id.
+    /// Puts one into force, in place of one of the same name and origin; one that is over is as
+    /// good as none.
     ///
     /// # Errors
     /// When there is no room for another.
-    pub fn add(&self, revocation: Revocation, now: SystemTime) -> Result<(), TooManyRevocations> {
+    pub fn add(
+        &self,
+        revocation: Arc<Revocation>,
+        now: SystemTime,
+    ) -> Result<(), TooManyRevocations> {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        if known.by_id.len() >= MOST && !known.by_id.contains_key(&revocation.id) {
+        let name = name(&revocation);
+        if known.by_name.len() >= MOST && !known.by_name.contains_key(&name) {
             forget(&mut known, now);
-            if known.by_id.len() >= MOST {
+            if known.by_name.len() >= MOST {
                 return Err(TooManyRevocations);
             }
         }
-        known.remove(&revocation.id);
-        known.insert(Arc::new(revocation));
-        self.count.store(known.by_id.len(), Ordering::Release);
+        known.remove(&name);
+        if !revocation.is_over(now) {
+            known.insert(revocation);
+        }
+        self.count.store(known.by_name.len(), Ordering::Release);
         Ok(())
     }
 
     /// Takes one back; it ends no session any more, and those that it ended stay ended.
-    pub fn remove(&self, id: &str) -> Option<Arc<Revocation>> {
+    pub fn remove(&self, id: &str, origin: RevocationOrigin) -> Option<Arc<Revocation>> {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        let gone = known.remove(id);
-        self.count.store(known.by_id.len(), Ordering::Release);
+        let gone = known.remove(&(id.into(), origin));
+        self.count.store(known.by_name.len(), Ordering::Release);
         gone
     }
 
-    /// Whether this right was taken away.
-    pub fn refuse(&self, right: &Right, now: SystemTime) -> bool {
+    /// Whether this right was taken away, which this session has; a handshake is none yet.
+    pub fn refuse(
+        &self,
+        session: Option<SessionId>,
+        right: Option<&Right>,
+        now: SystemTime,
+    ) -> bool {
         if self.count.load(Ordering::Acquire) == 0 {
             return false;
         }
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let of_subject = known.by_subject.get(&right.subject);
-        let of_token = right
-            .token_id
-            .as_ref()
-            .and_then(|id| known.by_token.get(id));
-        let ids = of_subject.into_iter().chain(of_token).flatten();
-        ids.filter_map(|id| known.by_id.get(id))
-            .any(|one| one.until > now && one.takes(None, Some(right)))
+        let token = right.and_then(|right| right.token_id.as_ref());
+        let of_subject = right.and_then(|right| known.by_subject.get(&right.subject));
+        let of_token = token.and_then(|id| known.by_token.get(id));
+        let of_session = session.and_then(|id| known.by_session.get(&id));
+        let found = [of_subject, of_token, of_session];
+        let names = found.into_iter().flatten().flatten();
+        names
+            .filter_map(|name| known.by_name.get(name))
+            .any(|one| !one.is_over(now) && one.takes(session, right))
     }
 
-    /// All in force, by id; what is over is forgotten.
+    /// All in force, by name; what is over is forgotten.
     pub fn list(&self, now: SystemTime) -> Vec<Arc<Revocation>> {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         forget(&mut known, now);
-        self.count.store(known.by_id.len(), Ordering::Release);
-        known.by_id.values().cloned().collect()
+        self.count.store(known.by_name.len(), Ordering::Release);
+        known.by_name.values().cloned().collect()
     }
 
     /// How many there are, some of them maybe over.
@@ -177,13 +163,13 @@ impl Revocations {
 
 fn forget(known: &mut Known, now: SystemTime) {
     let over: Vec<_> = known
-        .by_id
+        .by_name
         .values()
-        .filter(|one| one.until <= now)
-        .cloned()
+        .filter(|one| one.is_over(now))
+        .map(|one| name(one))
         .collect();
     for one in over {
-        known.remove(&one.id);
+        known.remove(&one);
     }
 }
 
@@ -208,21 +194,22 @@ mod tests {
         }
     }
 
-    fn revocation(id: &str, what: RevokedWhat, issued_before: Option<u64>) -> Revocation {
-        Revocation {
+    fn revocation(id: &str, what: RevokedWhat, issued_before: Option<u64>) -> Arc<Revocation> {
+        Arc::new(Revocation {
             id: id.into(),
+            origin: RevocationOrigin::Node,
             what,
             issued_before: issued_before.map(time),
-            until: time(100),
+            until: Some(time(100)),
             reason: "".into(),
-        }
+        })
     }
 
     #[test]
     fn rights_are_taken_away_until_the_revocation_is_over_or_taken_back() {
         let all = Revocations::default();
         let refused = |subject: &str, token: Option<&str>, issued: Option<u64>, now: u64| {
-            all.refuse(&right(subject, token, issued), time(now))
+            all.refuse(None, Some(&right(subject, token, issued)), time(now))
         };
         assert!(!refused("ann", None, None, 10));
         let subject = RevokedWhat::Subject("ann".into());
@@ -241,8 +228,27 @@ mod tests {
             .expect("room");
         assert_eq!(all.list(time(10)).len(), 2);
         assert!(refused("ann", None, Some(60), 10));
-        assert!(all.remove("a").is_some() && all.remove("a").is_none());
+        let declared = Revocation {
+            origin: RevocationOrigin::Etcd,
+            until: None,
+            ..Revocation::clone(&revocation("a", RevokedWhat::Subject("ann".into()), None))
+        };
+        all.add(Arc::new(declared), time(10)).expect("room");
+        let remove = |origin| all.remove("a", origin).is_some();
+        assert!(remove(RevocationOrigin::Node) && !remove(RevocationOrigin::Node));
+        assert!(refused("ann", None, None, 1000), "etcd's goes on for ever");
+        assert!(remove(RevocationOrigin::Etcd));
         assert!(!refused("ann", None, None, 10));
+        let session = SessionId::new(7, 7);
+        let of_session = revocation("s", RevokedWhat::Session(session), None);
+        all.add(of_session, time(10)).expect("room");
+        assert!(all.refuse(Some(session), None, time(10)));
+        assert!(!all.refuse(None, None, time(10)) && !all.refuse(Some(session), None, time(100)));
+        all.add(
+            revocation("c", RevokedWhat::Subject("cid".into()), None),
+            time(100),
+        )
+        .expect("room");
         assert!(all.list(time(100)).is_empty() && all.is_empty());
     }
 }

@@ -54,6 +54,7 @@ fn snapshot(routes: &[Route], upstreams: &[Upstream]) -> Snapshot {
         },
         listeners: Vec::new(),
         authenticators: std::collections::BTreeMap::new(),
+        revocations: Arc::default(),
         upstreams: upstreams.iter().map(named).collect(),
         routes: routes.iter().cloned().map(Arc::new).collect(),
     }

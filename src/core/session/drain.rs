@@ -188,11 +188,14 @@ impl Plan {
         due
     }
 
-    /// Of those that were named last, so many had left by themselves: others may go in their slots.
-    pub fn missed(&mut self, count: usize) {
-        self.closed = self.closed.saturating_sub(count);
+    /// Of `due`, which was named last, so many were told to move and so many to close. The others
+    /// had left by themselves, or have a reason to stay: others may go in their slots.
+    pub fn were_told(&mut self, due: &[Candidate], moving: usize, closing: usize) {
+        let movable = due.iter().filter(|one| one.movable).count();
+        self.moved = (self.moved + moving).saturating_sub(movable);
+        self.closed = (self.closed + closing).saturating_sub(due.len() - movable);
         if !self.queue.is_empty() {
-            self.slots += count as f64;
+            self.slots += due.len().saturating_sub(moving + closing) as f64;
         }
     }
 
@@ -341,6 +344,38 @@ mod tests {
     }
 
     #[test]
+    fn a_plan_goes_as_configured() {
+        let configured = Drain {
+            tempo: Tempo::PerSecond(7.0),
+            jitter: 0.25,
+            deadline: Some(Duration::from_secs(90)),
+            ..Drain::default()
+        };
+        let expected = Profile {
+            tempo: Tempo::PerSecond(7.0),
+            jitter: 0.25,
+            deadline: Some(Duration::from_secs(90)),
+        };
+        assert_eq!(Profile::from(&configured), expected);
+    }
+
+    #[test]
+    fn chance_moves_each_within_its_slot_and_no_two_gateways_alike() {
+        let moments = |jitter, seed| -> Vec<Millis> {
+            let mut plan = Plan::new(profile(Tempo::PerSecond(1.0), jitter), 0, seed);
+            plan.survey(&sessions(0..20));
+            let told = (0..20_000).filter(|now| !plan.due(*now).is_empty());
+            told.collect()
+        };
+        assert_eq!(moments(0.0, 1), moments(0.0, 2));
+        assert_ne!(moments(1.0, 1), moments(1.0, 2));
+        for (slot, at) in (0..).zip(moments(1.0, 1)) {
+            let slot = slot * 1_000;
+            assert!((slot..=slot + 1_001).contains(&at), "{at} in {slot}");
+        }
+    }
+
+    #[test]
     fn a_pause_holds_everything_back_and_what_follows_goes_on_from_there() {
         let mut plan = Plan::new(profile(Tempo::Within(Duration::from_secs(10)), 0.0), 0, 7);
         plan.survey(&sessions(0..100));
@@ -397,6 +432,20 @@ mod tests {
         plan.survey(&[]);
         assert!(plan.is_done());
         assert_eq!(plan.progress().total, 2);
+    }
+
+    #[test]
+    fn who_was_named_and_not_told_is_not_counted_and_makes_room() {
+        let mut plan = Plan::new(profile(Tempo::PerSecond(4.0), 0.0), 0, 7);
+        plan.survey(&sessions(0..20));
+        let due = plan.due(1_000);
+        assert_eq!(due.len(), 4, "two of them move");
+        plan.were_told(&due, 1, 1);
+        let progress = plan.progress();
+        assert_eq!((progress.moved, progress.closed), (1, 1));
+        assert_eq!(plan.due(1_000).len(), 2, "others go instead");
+        let progress = plan.progress();
+        assert_eq!((progress.moved, progress.closed), (2, 2));
     }
 
     #[test]

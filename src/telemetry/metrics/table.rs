@@ -126,6 +126,8 @@ table! {
         "Readings of an issuer's keys, by outcome (ok, failed).";
     KEYS_AGE = Gauge, Seconds, "sessile_keys_age_seconds", ["authenticator"],
         "Time since an issuer's keys were read last; none before the first time.";
+    REVOCATIONS = Gauge, Count, "sessile_revocations", ["origin"],
+        "Revocations in force, by where they stand: `node` (this gateway alone), `file` or `etcd`.";
 
     ACCEPTED = Counter, Count, "sessile_accepted_connections_total", ["listener"],
         "Connections of clients that were accepted.";

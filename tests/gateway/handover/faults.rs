@@ -1,15 +1,20 @@
 //! What goes wrong on the way leaves the old process serving, with every session.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use sessile::io::handover::{FromNew, FromOld, PROTOCOL, STATE, STATE_OLDEST, Wire};
-use tokio::net::UnixStream;
+use sessile::io::net::listener::Owner;
+use tokio::net::{UnixListener, UnixStream};
 
 use super::echo;
-use crate::support::gateway::command;
-use crate::support::{Backend, Client, Gateway, eventually, soon};
+use crate::support::gateway::{command, signal_process};
+use crate::support::{Backend, Client, DEADLINE, Gateway, admin, eventually, soon};
 
 /// A new process that the test plays.
 struct Impostor {
@@ -133,9 +138,17 @@ async fn i6_a_new_process_that_dies_at_any_step_costs_no_session() {
     // It says something else instead.
     let mut confused = Impostor::serving(&gateway).await;
     confused.batch().await;
+    let start = Instant::now();
     confused.wire.say(&FromNew::Serving).await.unwrap();
     assert!(confused.stopped().await.contains("something else"));
     all_is_well(&gateway, &mut clients, 6.0).await;
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(8), "it waited: {took:?}");
+    let late = FromNew::Taken {
+        taken: Vec::new(),
+        refused: Vec::new(),
+    };
+    confused.wire.say(&late).await.expect_err("nobody hears it");
     // It can take none of them, and dies with the last word unsaid.
     let mut picky = Impostor::serving(&gateway).await;
     let mut refused = 0;
@@ -244,4 +257,166 @@ async fn a_signal_in_the_middle_of_a_handover_stops_the_process_that_it_was_for(
     assert_eq!(gateway.wait_for_exit().await.code(), Some(0));
     let records = gateway.wait_for_records(1).await;
     assert_eq!(records[0].cause, "shutdown");
+}
+
+#[tokio::test]
+async fn i6_a_last_word_that_was_said_in_time_is_heard() {
+    let backend = Backend::echo().await;
+    let gateway = Gateway::start_with_handover(&echo(&backend)).await;
+    let mut clients = Vec::new();
+    for _ in 0..8 {
+        clients.push(Client::connect(gateway.address(), "/").await);
+    }
+    let mut other = Impostor::serving(&gateway).await;
+    let mut taken = other.batch().await;
+    let refused = taken.split_off(taken.len() / 2);
+    // All of it is in the queue before the old process hears any of it.
+    gateway.signal(Signal::STOP);
+    other.wire.say(&FromNew::Serving).await.unwrap();
+    let said = FromNew::Taken {
+        taken: taken.clone(),
+        refused: refused.into_iter().map(|id| (id, String::new())).collect(),
+    };
+    other.wire.say(&said).await.unwrap();
+    gateway.signal(Signal::CONT);
+    assert!(other.stopped().await.contains("something else"));
+    eventually("what was taken is gone", async || {
+        gateway.sessions_live() == (clients.len() - taken.len()) as u64
+    })
+    .await;
+    for session in gateway.sessions() {
+        let id = session["id"].as_str().unwrap();
+        assert!(taken.iter().all(|one| one.to_string() != id), "{id}");
+    }
+    // Their records are the other process' to write.
+    assert_eq!(gateway.records().len(), 0);
+    drop(clients);
+}
+
+#[tokio::test]
+async fn i6_nobody_else_ends_a_session_while_it_is_held() {
+    let backend = Backend::echo().await;
+    let gateway = Gateway::start_with_handover(&echo(&backend)).await;
+    let mut clients = vec![Client::connect(gateway.address(), "/").await];
+    clients[0].echo("before").await;
+    // New connections to the admin API wait; this one is there already.
+    let mut operator = OldConnection::open(gateway.directory().join("admin.sock").as_path());
+    gateway.get("/v1/status");
+    let mut other = Impostor::serving(&gateway).await;
+    let id = other.batch().await[0].to_string();
+    let target = format!("/v1/sessions/{id}");
+    let answer = operator.ask(&format!("DELETE {target}"));
+    assert!(answer.contains("409"), "{answer}");
+    assert!(answer.contains("being handed over"), "{answer}");
+    clients[0].send("held").await;
+    drop(other);
+    assert_eq!(clients[0].receive_text().await, "held");
+    all_is_well(&gateway, &mut clients, 1.0).await;
+    // Now it can be ended.
+    assert_eq!(gateway.admin("DELETE", &target, "").status, 202);
+    assert!(clients[0].end().await.is_some());
+}
+
+/// To the admin API, for one request.
+struct OldConnection(StdUnixStream);
+
+impl OldConnection {
+    fn open(socket: &Path) -> Self {
+        let stream = StdUnixStream::connect(socket).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        Self(stream)
+    }
+
+    fn ask(&mut self, what: &str) -> String {
+        let request = format!("{what} HTTP/1.0\r\nhost: admin\r\ncontent-length: 0\r\n\r\n");
+        self.0.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        self.0.read_to_string(&mut answer).unwrap();
+        answer
+    }
+}
+
+/// Plays the old process for a new one that comes to `door`; it gets nothing but that door.
+async fn until_it_serves(middle: &UnixListener, door: &Path, pid: u32) -> Wire {
+    let (stream, _) = soon("the new process", middle.accept()).await.unwrap();
+    let mut to_new = Wire::new(stream).unwrap();
+    let hello = to_new.receive::<FromNew>().await.unwrap().unwrap();
+    assert!(matches!(hello.said, FromNew::Hello { .. }));
+    let welcome = FromOld::Welcome {
+        protocol: PROTOCOL,
+        state: STATE,
+        version: "9.9.9".to_owned(),
+        pid,
+        listeners: 1,
+    };
+    to_new.say(&welcome).await.unwrap();
+    let left = FromOld::Listener {
+        owner: Owner::Handover,
+        asked: format!("unix:{}", door.display()),
+    };
+    to_new.send(&left, &[], &[middle.as_fd()]).await.unwrap();
+    let serving = soon("it serves", to_new.receive::<FromNew>()).await;
+    assert_eq!(serving.unwrap().unwrap().said, FromNew::Serving);
+    to_new
+}
+
+/// A process in the middle, between an old one and a new one, that brings everything across until
+/// sessions are on the table; then it turns a deaf ear to the new one.
+#[tokio::test]
+async fn i6_who_cannot_say_that_it_has_a_session_does_not_touch_it() {
+    let backend = Backend::echo().await;
+    let old = Gateway::start_with_handover(&echo(&backend)).await;
+    let mut clients = Vec::new();
+    for _ in 0..8 {
+        let mut client = Client::connect(old.address(), "/").await;
+        client.echo("before").await;
+        clients.push(client);
+    }
+    let door = old.directory().join("middle.sock");
+    let middle = UnixListener::bind(&door).unwrap();
+    let text = fs::read_to_string(old.config_path()).unwrap();
+    let path = old.directory().join("new.toml");
+    let socket = old.directory().join("new.sock");
+    let own = text
+        .replace("admin.sock", "new.sock")
+        .replace("access.log", "new.log");
+    fs::write(&path, own).unwrap();
+    let mut new = command(&path);
+    let mut new = new.arg("--take-over").arg(&door).spawn().unwrap();
+    let mut to_new = until_it_serves(&middle, &door, old.pid()).await;
+
+    let mut to_old = Impostor::serving(&old).await;
+    to_new.shut_receiving().unwrap();
+    let mut count = 0;
+    loop {
+        let message = soon("a session", to_old.wire.receive::<FromOld>()).await;
+        let message = message.unwrap().unwrap();
+        let sockets: Vec<_> = message.descriptors.iter().map(AsFd::as_fd).collect();
+        to_new
+            .send(&message.said, &message.attachment, &sockets)
+            .await
+            .unwrap();
+        match message.said {
+            FromOld::Session { .. } => count += 1,
+            FromOld::Batch => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(count, clients.len());
+    let done = FromOld::Done { staying: 0 };
+    to_new.say(&done).await.unwrap();
+    let status = || {
+        let answer = admin::request(&socket, None, "GET", "/v1/status", "");
+        answer.expect("an answer").json()
+    };
+    eventually("it has tried", async || !status()["taken_over"].is_null()).await;
+    assert_eq!(status()["sessions"], 0);
+    drop(to_old);
+    all_is_well(&old, &mut clients, 1.0).await;
+    signal_process(new.id(), Signal::TERM);
+    let ended = tokio::task::spawn_blocking(move || new.wait());
+    soon("its end", ended).await.unwrap().unwrap();
+    for client in &mut clients {
+        client.echo("and still here").await;
+    }
 }

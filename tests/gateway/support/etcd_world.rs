@@ -1,9 +1,11 @@
 //! What tests of etcd as a source have in common: gateways that follow it, traffic that must not
 //! notice anything, a network that drops bytes without a word.
 
+use std::fs;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -82,6 +84,21 @@ pub async fn is_connected(gateway: &Gateway, wanted: bool) {
         etcd_status(gateway)["connected"] == wanted
     })
     .await;
+}
+
+/// Stops a gateway and starts another that has its state.
+pub async fn restart(mut gateway: Gateway, text: &str) -> Gateway {
+    gateway.signal(Signal::TERM);
+    gateway.wait_for_exit().await;
+    let directory = tempfile::tempdir().unwrap();
+    let state = directory.path().join("state");
+    fs::create_dir(&state).unwrap();
+    for entry in fs::read_dir(gateway.directory().join("state")).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), state.join(entry.file_name())).unwrap();
+    }
+    drop(gateway);
+    Gateway::start_in(directory, text).await
 }
 
 /// Sessions that echo all the time, and new ones that begin all the time.

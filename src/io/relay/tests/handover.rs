@@ -80,6 +80,27 @@ proptest! {
     }
 }
 
+#[tokio::test]
+async fn what_time_will_bring_comes_at_the_same_moment_elsewhere() {
+    let mut rig = Rig::new(64);
+    rig.relay.times = Times {
+        idle: Some(600),
+        lifetime_at: Some(500),
+        expires_at: Some(400),
+        close: 50,
+    };
+    let state = rig.relay.state(100).expect("it lives");
+    let streams = (duplex(1).0, Some(duplex(1).0));
+    let moved = Relay::from_state(streams.0, streams.1, state, 5_000).expect("a sound state");
+    let expected = Times {
+        idle: Some(600),
+        lifetime_at: Some(5_400),
+        expires_at: Some(5_300),
+        close: 50,
+    };
+    assert_eq!((moved.times, moved.active_at()), (expected, 4_900));
+}
+
 /// Of a session in the middle of everything. If this changes, so does what processes write to each
 /// other: raise `io::handover::STATE`, and read what the one before wrote or raise `STATE_OLDEST`.
 #[tokio::test]

@@ -205,3 +205,34 @@ async fn the_pong_to_the_gateways_ping_is_taken_out_wherever_it_is_split() {
         );
     }
 }
+
+#[tokio::test]
+async fn who_takes_bytes_on_the_way_to_a_ping_lives() {
+    let mut rig = Rig::new(1024);
+    let (client, inner) = duplex(16);
+    (rig.client, rig.relay.client) = (client, inner);
+    let rules = Keepalive {
+        interval: 10,
+        timeout: 5,
+        to_client: true,
+        to_backend: false,
+    };
+    rig.relay.alive = Some(Box::new(Alive::new(rules, 0)));
+    let message = from_backend(0x82, &[7; 120]);
+    rig.backend.write_all(&message).await.expect("room");
+    rig.turn().await;
+    let mut came = Vec::new();
+    // The client takes 16 bytes in three ticks, and the ping waits behind them.
+    while came.len() < message.len() {
+        rig.now += 1;
+        rig.relay.expire(rig.now);
+        assert!(!rig.relay.closing(), "given up at {}", rig.now);
+        if rig.now.is_multiple_of(3) {
+            came.extend(read_now(&mut rig.client).await);
+        }
+        rig.turn().await;
+    }
+    assert!(rig.now > 20, "it took a while: {}", rig.now);
+    rig.relay.expire(rig.now + 5);
+    assert!(rig.relay.closing(), "it has the ping, and says nothing");
+}

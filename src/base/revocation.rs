@@ -1,0 +1,77 @@
+//! A right that was taken away before its time: of a subject, of one credential, of one session.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::base::right::Right;
+use crate::base::session_id::SessionId;
+
+/// One of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Revocation {
+    /// Its name.
+    pub id: Arc<str>,
+    /// Where it stands; two of one name in two places are two.
+    pub origin: RevocationOrigin,
+    /// Whose right.
+    pub what: RevokedWhat,
+    /// Of a subject: only credentials made before this. One that does not say when it was made
+    /// counts as made before.
+    pub issued_before: Option<SystemTime>,
+    /// When it is over; `None` while it stands where it stands.
+    pub until: Option<SystemTime>,
+    /// For people.
+    pub reason: Arc<str>,
+}
+
+/// Where a revocation stands, and so who takes it back.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum RevocationOrigin {
+    /// In this gateway alone, by its admin API.
+    Node,
+    /// In the configuration file.
+    File,
+    /// In a document of etcd, so at every gateway that follows it.
+    Etcd,
+}
+
+/// Whose right was taken away.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RevokedWhat {
+    /// Everything of this subject.
+    Subject(Arc<str>),
+    /// The credential of this id (`jti`).
+    Token(Arc<str>),
+    /// This session; it ends no handshake.
+    Session(SessionId),
+}
+
+impl Revocation {
+    /// Whether it takes this right away, which this session has.
+    pub fn takes(&self, session: Option<SessionId>, right: Option<&Right>) -> bool {
+        match &self.what {
+            RevokedWhat::Session(id) => session == Some(*id),
+            RevokedWhat::Token(id) => {
+                right.is_some_and(|right| right.token_id.as_deref() == Some(id))
+            }
+            RevokedWhat::Subject(subject) => right.is_some_and(|right| {
+                let old = |before| right.issued.is_none_or(|issued| issued < before);
+                right.subject == *subject && self.issued_before.is_none_or(old)
+            }),
+        }
+    }
+
+    /// Whether its time is over.
+    pub fn is_over(&self, now: SystemTime) -> bool {
+        self.until.is_some_and(|until| until <= now)
+    }
+}

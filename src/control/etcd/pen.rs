@@ -1,0 +1,60 @@
+//! Writes documents that the admin API was told of. One connection for each: they are rare.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use etcd_client::{Client, Error, PutOptions};
+use tokio::time::timeout;
+
+use crate::config::snapshot::Etcd;
+use crate::control::etcd::connect::{Endpoints, connector};
+use crate::control::etcd::hold::said;
+use crate::control::revocations::SLACK;
+use crate::control::source::{Pen, Stroke};
+
+/// For everything: a connection, a lease, a write, with one endpoint that does not answer before.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// One that writes below the prefix of this etcd.
+pub fn pen(settings: &Etcd) -> Pen {
+    let prefix = Arc::clone(&settings.prefix);
+    let tries = settings.endpoints.len();
+    let connect = connector(Arc::new(Endpoints::new(settings.clone(), 0)));
+    Pen::new(move |stroke| {
+        let (connect, prefix) = (Arc::clone(&connect), Arc::clone(&prefix));
+        async move {
+            let write = Box::pin(async {
+                let mut client = connect().await;
+                for _ in 1..tries {
+                    if client.is_ok() {
+                        break;
+                    }
+                    client = connect().await;
+                }
+                let written = write(client?, &prefix, stroke).await;
+                written.map_err(|error| said(&error))
+            });
+            let late = |_| format!("no answer within {PATIENCE:?}");
+            timeout(PATIENCE, write).await.map_err(late)?
+        }
+    })
+}
+
+async fn write(mut client: Client, prefix: &str, stroke: Stroke) -> Result<(), Error> {
+    match stroke {
+        Stroke::Put { key, text, lives } => {
+            let mut options = PutOptions::new();
+            if let Some(lives) = lives {
+                let seconds = i64::try_from((lives + SLACK).as_secs()).unwrap_or(i64::MAX);
+                let lease = client.lease_grant(seconds, None).await?.id();
+                options = options.with_lease(lease);
+            }
+            let key = format!("{prefix}/{key}");
+            client.put(key, text, Some(options)).await?;
+        }
+        Stroke::Delete { key } => {
+            client.delete(format!("{prefix}/{key}"), None).await?;
+        }
+    }
+    Ok(())
+}
