@@ -8,7 +8,8 @@ use base64::prelude::BASE64_STANDARD;
 use crate::support::{Backend, Client, Dial, Gateway, config};
 
 /// Of the password `correct horse` unless said otherwise, by Python's `bcrypt` 5.0.0 (`2b`,
-/// `2a` of `pässwörd`, `long` of 72 times `a`), `htpasswd -nbB` of Apache 2.4.71 (`2y`) and `argon2-cffi` 25.1.0.
+/// `2a` of `pässwörd`, `long` of 72 times `a`), `htpasswd -nbB` of Apache 2.4.71 (`2y`) and
+/// `argon2-cffi` 25.1.0.
 const USERS: &str = "\
 2b:$2b$06$aRFyENO9BOGJipIILLweYOSUCmQna5mCaSYHk944f9qKtqeae1y1K
 2a:$2a$06$bAKMebMWy0mQFGjl4498A.pwmXK5WbXI49eOGC5XgrSSNcoIQTWH2

@@ -43,25 +43,26 @@ async fn opens(gateway: &Gateway, path: &str, ticket: &str) -> Result<(), String
     }
 }
 
+/// A good one but for what is said of it.
+fn with(more: Value) -> String {
+    let mut payload = json!({ "sub": "ann", "exp": in_seconds(60) });
+    let more = more.as_object().unwrap().clone();
+    payload.as_object_mut().unwrap().extend(more);
+    ticket(SECRET, &payload)
+}
+
 #[tokio::test]
 async fn a_ticket_is_good_once_in_its_time_on_its_path_and_whole() {
     let backend = Backend::echo().await;
     let gateway = gateway(&backend).await;
-    let with = |more: Value| {
-        let mut payload = json!({ "sub": "ann", "exp": in_seconds(60) });
-        let more = more.as_object().unwrap().clone();
-        payload.as_object_mut().unwrap().extend(more);
-        ticket(SECRET, &payload)
-    };
     let whole = with(json!({ "jti": "whole" }));
     let (payload, tag) = whole.split_once('.').unwrap();
     let forged = json!({ "sub": "root", "exp": in_seconds(60), "jti": "whole" }).to_string();
     let forged = BASE64_URL_SAFE_NO_PAD.encode(forged);
     let other = "another-secret-that-is-long-enough-0123";
-    let stranger = ticket(
-        other,
-        &json!({ "sub": "ann", "exp": in_seconds(60), "jti": "s" }),
-    );
+    let stranger = json!({ "sub": "ann", "exp": in_seconds(60), "jti": "s" });
+    let stranger = ticket(other, &stranger);
+    let (elsewhere, a) = ("another audience", json!({ "jti": "p", "path": "/a" }));
     let cases = [
         ("/", format!("{forged}.{tag}"), "signature is not valid"),
         ("/", stranger, "signature is not valid"),
@@ -79,21 +80,9 @@ async fn a_ticket_is_good_once_in_its_time_on_its_path_and_whole() {
             with(json!({ "jti": "old", "exp": in_seconds(-1) })),
             "has expired",
         ),
-        (
-            "/b",
-            with(json!({ "jti": "p", "path": "/a" })),
-            "another audience",
-        ),
-        (
-            "/a/b",
-            with(json!({ "jti": "p", "path": "/a" })),
-            "another audience",
-        ),
-        (
-            "/",
-            with(json!({ "jti": "p", "path": 7 })),
-            "another audience",
-        ),
+        ("/b", with(a.clone()), elsewhere),
+        ("/a/b", with(a.clone()), elsewhere),
+        ("/", with(json!({ "jti": "p", "path": 7 })), elsewhere),
         ("/", with(json!({})), "malformed"),
         ("/", with(json!({ "jti": "" })), "malformed"),
         ("/", with(json!({ "jti": "x", "exp": "soon" })), "no expiry"),
@@ -117,7 +106,7 @@ async fn a_ticket_is_good_once_in_its_time_on_its_path_and_whole() {
     // Nothing of that has used them up.
     opens(&gateway, "/", &whole).await.unwrap();
     assert_eq!(backend.last_seen().header("sessile-subject"), Some("ann"));
-    let bound = with(json!({ "jti": "p", "path": "/a" }));
+    let bound = with(a);
     opens(&gateway, "/a", &bound).await.unwrap();
     for ticket in [whole, bound, with(json!({ "jti": "p", "sub": "bob" }))] {
         let said = opens(&gateway, "/a", &ticket).await.unwrap_err();
