@@ -55,6 +55,7 @@ mod records;
 mod register;
 mod relay;
 mod reload;
+mod renewal;
 mod revocations;
 mod routing;
 mod scale;
