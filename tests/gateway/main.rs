@@ -24,6 +24,7 @@ mod auth_methods;
 mod auth_mtls;
 mod auth_passwords;
 mod auth_refusals;
+mod auth_tickets;
 mod autobahn;
 mod backend_loss;
 mod drain;
