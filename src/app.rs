@@ -31,7 +31,7 @@ use crate::control::etcd::follow::Follower;
 #[cfg(feature = "etcd")]
 use crate::control::etcd::pen::pen;
 use crate::control::fleet::Fleet;
-use crate::control::handover::{self, Claim, Handover, Parting};
+use crate::control::handover::{self, Claim, Handover, Parting, Told};
 use crate::control::jwks;
 use crate::control::load::Loaded;
 use crate::control::memory;
@@ -212,7 +212,7 @@ impl Bound {
         live.enter(Phase::Ready);
         tracing::info!(node = %node.name, workers, "ready");
 
-        let mut succession = Succession::begin(handover, &shared, &docket);
+        let mut succession = Succession::begin(handover, &shared, told(&supervisor, &docket));
         let parting = tokio::select! {
             () = signals.serve_until_stop(&supervisor, &shared.records) => None,
             parting = succession.parted() => Some(parting),
@@ -279,12 +279,19 @@ async fn cut_short(signals: &mut Signals, live: &Live, shutdown: Shutdown) -> En
     End::Cut(left)
 }
 
+fn told(supervisor: &Supervisor, docket: &Arc<Docket>) -> Told {
+    Told {
+        docket: Arc::clone(docket),
+        drainer: Arc::clone(supervisor.drainer()),
+    }
+}
+
 /// Who comes after this process, and what the service manager hears of it.
 struct Succession(Option<handover::Running>);
 
 impl Succession {
     /// The gateway accepts clients; takes over from the process before, if there is one.
-    fn begin(handover: Option<Handover>, shared: &Shared, docket: &Arc<Docket>) -> Self {
+    fn begin(handover: Option<Handover>, shared: &Shared, told: Told) -> Self {
         let Some(handover) = handover else {
             notify(&[NotifyState::Ready]);
             return Self(None);
@@ -297,7 +304,7 @@ impl Succession {
             false => notify(&[NotifyState::Ready]),
         };
         let (live, node) = (Arc::clone(&shared.live), Arc::clone(&shared.node));
-        Self(Some(handover.start(live, Arc::clone(docket), node, ready)))
+        Self(Some(handover.start(live, told, node, ready)))
     }
 
     /// Waits until another process has this one's place; for ever if none takes it.

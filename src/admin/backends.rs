@@ -99,6 +99,7 @@ pub(super) async fn change(
             OrderFault::Unknown(..) => Problem::not_found(fault.to_string()),
             OrderFault::NotDraining(_) => Problem::new(StatusCode::CONFLICT, fault.to_string()),
         })?;
+    drainer.save().await;
     let table = gateway.live.table_arc();
     let member = table.upstream(&upstream).and_then(|upstream| {
         let index = upstream.index_of(&id)?;

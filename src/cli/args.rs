@@ -101,8 +101,9 @@ pub enum Command {
     Register(Box<register::RegisterArgs>),
     /// Look at what gateways follow in etcd, and change it: checked and previewed first.
     ///
-    /// A file that is put or compared holds `[[routes]]`, `[upstreams.…]` and `[authenticators.…]`
-    /// as gateway.toml does; each becomes a document of its own, and so does each backend.
+    /// A file that is put or compared holds `[[routes]]`, `[upstreams.…]`, `[authenticators.…]` and
+    /// `[revocations.…]` as gateway.toml does; each becomes a document of its own, and so does each
+    /// backend.
     #[cfg(feature = "etcd")]
     #[command(after_help = etcd::EXAMPLES)]
     Etcd(etcd::EtcdCommandArgs),

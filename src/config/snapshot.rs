@@ -23,9 +23,9 @@ mod auth;
 mod operations;
 
 pub use auth::{
-    ApiKeys, Authenticator, Authenticators, Basic, CertificateName, CredentialSource, Forward,
-    JwksUrl, Jwt, JwtKeys, KeyHolder, Method as AuthMethod, Mint, RejectWith, Revocations,
-    RouteAuth, SignedUrl,
+    ApiKeys, Authenticator, Authenticators, Basic, CertificateName, CredentialSource,
+    ExpiryWarning, Forward, JwksUrl, Jwt, JwtKeys, KeyHolder, Method as AuthMethod, Mint,
+    RejectWith, Renewal, Revocations, RouteAuth, SignedUrl,
 };
 pub use operations::{Admission, Drain, Rebalance, RebalanceMode, Shutdown, Tempo};
 

@@ -1,23 +1,25 @@
 //! Drains: sessions leave a backend by a plan, begun by an operator, by the configuration or by a
 //! backend's going. What an operator ordered of a backend is kept here too: it lies over what the
-//! configuration says until it is taken back, through every swap of tables.
+//! configuration says until it is taken back, through every swap of tables, restart and hand-over.
 
 mod view;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::sync::Notify;
+use tokio::sync::{Mutex as AsyncMutex, Notify};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::base::clock;
 use crate::base::names::{BackendId, UpstreamName};
 use crate::config::snapshot::{self, BackendState, Tempo};
 use crate::control::errands;
+use crate::control::state_file::StateFile;
 use crate::core::routing::{Member, RoutingTable};
-use crate::core::session::drain::{Candidate, Millis, Plan, Profile, idle_first};
+use crate::core::session::drain::{Candidate, Millis, Plan, Profile, StandingOrder, idle_first};
 use crate::core::session::record::Cause;
 use crate::core::session::resume::ResumeReason;
 use crate::live::{LeaveOrder, Live, SessionBrief, SessionQuery};
@@ -25,6 +27,10 @@ use crate::telemetry::metrics::NodeMetrics;
 
 pub use view::DrainView;
 
+/// Name in the state directory.
+const FILE: &str = "orders";
+/// What its first line begins with; the number is the version of the form.
+const MARK: &str = "sessile-orders 1 ";
 /// Between two steps of a plan.
 pub(super) const STEP: Duration = Duration::from_millis(100);
 /// Between two looks at who is there.
@@ -43,6 +49,9 @@ pub struct Drainer {
     state: Mutex<State>,
     /// There is something to do.
     begun: Notify,
+    /// Where orders are kept, and who is writing them.
+    file: Option<StateFile<Vec<StandingOrder>>>,
+    writing: AsyncMutex<()>,
 }
 
 impl fmt::Debug for Drainer {
@@ -53,7 +62,7 @@ impl fmt::Debug for Drainer {
 
 #[derive(Default)]
 struct State {
-    orders: BTreeMap<Place, BackendState>,
+    orders: BTreeMap<Place, StandingOrder>,
     drains: BTreeMap<Place, Drain>,
 }
 
@@ -106,15 +115,79 @@ pub enum OrderFault {
 }
 
 impl Drainer {
-    /// Without drains. They are carried out by [`run`](Self::run).
-    pub fn new(live: Arc<Live>, node: Arc<NodeMetrics>) -> Arc<Self> {
-        Arc::new(Self {
+    /// With the orders that the process before this one left in the directory, over the table in
+    /// force. Drains are carried out by [`run`](Self::run). Blocks.
+    pub fn open(live: Arc<Live>, node: Arc<NodeMetrics>, state_dir: Option<&Path>) -> Arc<Self> {
+        let file = state_dir.map(|directory| StateFile::new(directory, FILE, MARK));
+        let kept = file.as_ref().map(StateFile::load).transpose();
+        let kept = kept.unwrap_or_else(|error| {
+            tracing::error!(%error, "orders to the process before this one are lost");
+            None
+        });
+        let drainer = Self {
             live,
             node,
             began: clock::now(),
             state: Mutex::default(),
             begun: Notify::new(),
-        })
+            file,
+            writing: AsyncMutex::default(),
+        };
+        for order in kept.flatten().unwrap_or_default() {
+            let (upstream, backend) = (&order.upstream, &order.backend);
+            tracing::info!(%upstream, %backend, state = ?order.state, "an order from before");
+            drainer.state().orders.insert(order.place(), order);
+        }
+        drainer.before_swap(&drainer.live.table_arc());
+        Arc::new(drainer)
+    }
+
+    /// What operators ordered, and have not taken back.
+    pub fn standing(&self) -> Vec<StandingOrder> {
+        self.state().orders.values().cloned().collect()
+    }
+
+    /// Takes the orders to the process before this one for its own.
+    pub async fn adopt(&self, orders: Vec<StandingOrder>) {
+        if orders == self.standing() {
+            return;
+        }
+        let table = self.live.table_arc();
+        {
+            let mut state = self.state();
+            for (upstream, backend) in std::mem::take(&mut state.orders).into_keys() {
+                // Begun anew where the order still holds.
+                state.drains.remove(&(upstream.clone(), backend.clone()));
+                let upstream = table.upstream(&upstream);
+                if let Some(member) = upstream.and_then(|upstream| upstream.member(&backend)) {
+                    member.vitals.order(None);
+                }
+            }
+            for order in orders {
+                state.drains.remove(&order.place());
+                state.orders.insert(order.place(), order);
+            }
+        }
+        self.before_swap(&table);
+        self.swapped(&table, &table);
+        self.save().await;
+    }
+
+    /// Keeps the orders for the process after this one. Answers whether it will know them.
+    pub async fn save(&self) -> bool {
+        let Some(file) = self.file.clone() else {
+            return false;
+        };
+        let _turn = self.writing.lock().await;
+        let orders = self.standing();
+        let saved = tokio::task::spawn_blocking(move || file.save(&orders)).await;
+        match saved.expect("writing a file does not panic") {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::error!(%error, "a restart will not know the orders of now");
+                false
+            }
+        }
     }
 
     /// Carries out an operator's order.
@@ -154,13 +227,14 @@ impl Drainer {
         if wanted == BackendState::Draining {
             let now = self.now();
             let profile = known.map(|upstream| Profile::from(&upstream.config.drain));
-            let drain = state.drains.entry(place).or_insert_with(|| {
+            let drain = state.drains.entry(place.clone()).or_insert_with(|| {
                 Drain::new(profile.unwrap_or_else(default_profile), By::Operator, now)
             });
             if order.state.is_some() && member.is_some() {
                 drain.by = By::Operator;
             }
             drain.change(order, now);
+            state.note(&place, order);
         } else if state.drains.remove(&place).is_some() {
             tracing::info!(%upstream, %backend, "drain stopped");
         }
@@ -172,15 +246,15 @@ impl Drainer {
     /// What an operator ordered of this backend.
     pub fn ordered(&self, upstream: &str, backend: &str) -> Option<BackendState> {
         let place = (UpstreamName::from(upstream), BackendId::from(backend));
-        self.state().orders.get(&place).copied()
+        self.state().orders.get(&place).map(|order| order.state)
     }
 
     /// Puts what operators ordered over a table that is about to be swapped in.
     pub(super) fn before_swap(&self, table: &RoutingTable) {
-        for ((upstream, backend), state) in &self.state().orders {
-            let upstream = table.upstream(upstream);
-            if let Some(member) = upstream.and_then(|upstream| upstream.member(backend)) {
-                member.vitals.order(Some(*state));
+        for order in self.state().orders.values() {
+            let upstream = table.upstream(&order.upstream);
+            if let Some(member) = upstream.and_then(|upstream| upstream.member(&order.backend)) {
+                member.vitals.order(Some(order.state));
             }
         }
     }
@@ -302,7 +376,17 @@ impl State {
         let asked = asked.filter(|_| !idle);
         member.vitals.order(asked);
         match asked {
-            Some(state) => self.orders.insert(place.clone(), state),
+            Some(state) => self.orders.insert(
+                place.clone(),
+                StandingOrder {
+                    upstream: place.0.clone(),
+                    backend: place.1.clone(),
+                    state,
+                    tempo: None,
+                    deadline: None,
+                    paused: false,
+                },
+            ),
             None => self.orders.remove(place),
         };
         if before != BackendState::Active && member.state() == BackendState::Active {
@@ -310,12 +394,21 @@ impl State {
         }
     }
 
+    /// Remembers how fast the sessions of a backend that was ordered to drain shall go.
+    fn note(&mut self, place: &Place, order: &Order) {
+        if let Some(standing) = self.orders.get_mut(place) {
+            standing.tempo = order.tempo.or(standing.tempo);
+            standing.deadline = order.deadline.or(standing.deadline);
+            standing.paused = order.paused.unwrap_or(standing.paused);
+        }
+    }
+
     /// An order to be active has done its work once the configuration says so too.
     fn forget_idle_orders(&mut self, table: &RoutingTable) {
-        self.orders.retain(|(upstream, backend), state| {
+        self.orders.retain(|(upstream, backend), order| {
             let upstream = table.upstream(upstream);
             let member = upstream.and_then(|upstream| upstream.member(backend));
-            let idle = *state == BackendState::Active
+            let idle = order.state == BackendState::Active
                 && member.is_some_and(|member| member.state == BackendState::Active);
             if let (true, Some(member)) = (idle, member) {
                 member.vitals.order(None);
@@ -327,19 +420,39 @@ impl State {
     /// Sees to it that there is a drain, or that there is none.
     fn want(&mut self, place: Place, wanted: bool, by: By, profile: Profile, now: Millis) {
         let (upstream, backend) = (place.0.clone(), place.1.clone());
-        let ordered = self.orders.contains_key(&place);
+        let ordered = self.orders.get(&place);
         match self.drains.get_mut(&place) {
-            Some(drain) if wanted => drain.follow(profile, ordered, now),
+            Some(drain) if wanted => drain.follow(profile, ordered.is_some(), now),
             Some(_) => {
                 self.drains.remove(&place);
                 tracing::info!(%upstream, %backend, "drain stopped");
             }
             None if wanted => {
-                let by = if ordered { By::Operator } else { by };
-                self.drains.insert(place, Drain::new(profile, by, now));
+                let by = ordered.map_or(by, |_| By::Operator);
+                let mut drain = Drain::new(profile, by, now);
+                if let Some(ordered) = ordered {
+                    drain.change(&ordered.again(), now);
+                }
+                self.drains.insert(place, drain);
                 tracing::info!(%upstream, %backend, ?by, ?profile, "drain began");
             }
             None => {}
+        }
+    }
+}
+
+impl StandingOrder {
+    fn place(&self) -> Place {
+        (self.upstream.clone(), self.backend.clone())
+    }
+
+    /// What it asks of a drain that begins.
+    fn again(&self) -> Order {
+        Order {
+            state: None,
+            tempo: self.tempo,
+            deadline: self.deadline,
+            paused: self.paused.then_some(true),
         }
     }
 }

@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::control::drainer::Drainer;
 use crate::control::revocations::Docket;
 use crate::io::handover::{Message, Wire, WireError};
 use crate::io::net::listener::{self, BindError, Inheritance, Owner};
@@ -95,6 +96,15 @@ pub struct Handover {
     sockets: Vec<(Owner, listener::Bound)>,
 }
 
+/// What operators told a gateway, which its successor shall know.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// Rights that are taken away.
+    pub docket: Arc<Docket>,
+    /// States of backends.
+    pub drainer: Arc<Drainer>,
+}
+
 /// How the place of this process ended, if not by a signal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Parting {
@@ -126,7 +136,7 @@ impl Handover {
     pub fn start(
         self,
         live: Arc<Live>,
-        docket: Arc<Docket>,
+        told: Told,
         node: Arc<NodeMetrics>,
         ready: impl FnOnce() + Send + 'static,
     ) -> Running {
@@ -139,7 +149,7 @@ impl Handover {
         };
         let task = tokio::spawn(async move {
             if let Some(predecessor) = self.predecessor {
-                let taken = predecessor.take(&live, &docket, &node, &mut stopped, &mut ready);
+                let taken = predecessor.take(&live, &told, &node, &mut stopped, &mut ready);
                 match taken.await {
                     Ok(()) => {}
                     Err(TakeError::Interrupted) => return None,
@@ -153,6 +163,7 @@ impl Handover {
             let estate = give::Estate {
                 live,
                 node,
+                drainer: told.drainer,
                 sockets: self.sockets,
             };
             estate.wait(self.door, &mut stopped).await

@@ -186,7 +186,11 @@ impl Supervisor {
         node: Arc<NodeMetrics>,
     ) -> Arc<Self> {
         let probes = Probes::new(Arc::new(Observer(Arc::clone(&live))));
-        let drainer = Drainer::new(Arc::clone(&live), Arc::clone(&node));
+        let drainer = Drainer::open(
+            Arc::clone(&live),
+            Arc::clone(&node),
+            loaded.snapshot.node.state_dir.as_deref(),
+        );
         let rebalancer = Rebalancer::new(Arc::clone(&live), Arc::clone(&node));
         let base = Arc::new(loaded);
         revocations::begin(&live, &base.snapshot.revocations);

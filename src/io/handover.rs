@@ -5,7 +5,7 @@
 //! new  Hello ▸                        which versions it understands
 //! old        ◂ Welcome, Listener…     a descriptor each
 //! new  Serving ▸                      it accepts; the old process stops accepting
-//! old        ◂ Revocations…           if there are any, and again before Done
+//! old        ◂ Revocations… Orders…   if there are any, and again before Done
 //! old        ◂ Session…, Batch        two descriptors and the state each; nobody moves them now
 //! new  Taken ▸                        those are the new one's, and only now does it touch them
 //! old        ◂ Session…, Batch        and so on, then Done
@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::revocation::Revocation;
 use crate::base::session_id::SessionId;
+use crate::core::session::drain::StandingOrder;
 use crate::io::net::listener::Owner;
 
 pub use wire::{Message, Wire, WireError};
@@ -70,7 +71,7 @@ pub enum FromNew {
 }
 
 /// What the old process says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "say", rename_all = "snake_case", deny_unknown_fields)]
 pub enum FromOld {
     /// The new process may have everything.
@@ -102,6 +103,14 @@ pub enum FromOld {
     Revocations {
         /// To be in force before anything that follows.
         revocations: Vec<Revocation>,
+    },
+    /// What operators ordered of backends, a part of it. All parts together take the place of what
+    /// was said before.
+    Orders {
+        /// Some of them.
+        orders: Vec<StandingOrder>,
+        /// Another part follows.
+        more: bool,
     },
     /// A session: its state in the attachment, the client's descriptor, then the backend's unless
     /// it is between two.

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::SEC_WEBSOCKET_EXTENSIONS;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue};
 
@@ -18,6 +19,7 @@ use crate::core::auth::{
 use crate::core::http::{forwarded, query};
 use crate::core::routing::{self, Route, credential};
 use crate::core::wire::handshake::{self, Kind};
+use crate::proxy::context::Worker;
 use crate::proxy::forward::{ForwardError, Told};
 use crate::proxy::pipeline::{Exchange, Plan};
 use crate::proxy::refusal::Refusal;
@@ -71,6 +73,10 @@ impl Exchange {
             if authenticator.config.strip {
                 credential::strip(&authenticator.config, &mut head.headers);
             }
+        }
+        if route.config.auth.renewal.is_some() {
+            // Nobody could tell what a message that is compressed begins with.
+            head.headers.remove(SEC_WEBSOCKET_EXTENSIONS);
         }
         let markers = route.authenticators.iter().flat_map(|one| markers(one));
         plan.subprotocol = credential::take_subprotocols(&mut head.headers, markers);
@@ -154,7 +160,11 @@ impl Exchange {
             (Ok(text), AuthMethod::Basic(basic)) => {
                 self.password(authenticator, basic, &text).await?
             }
-            (Ok(text), _) => self.judge(authenticator, &text, head).await?,
+            (Ok(text), _) => {
+                let path = head.uri.path();
+                let judged = judge(&self.connection.worker, authenticator, &text, path).await;
+                judged.map_err(|why| Refusal::NotJudged(Box::new(why)))?
+            }
         }))
     }
 
@@ -208,58 +218,60 @@ impl Exchange {
         }
         Ok(principal)
     }
+}
 
-    async fn judge(
-        &self,
-        authenticator: &Arc<Authenticator>,
-        text: &str,
-        head: &Parts,
-    ) -> Result<Result<Principal, Denial>, Refusal> {
-        let judged = authenticator.judge(text, head.uri.path(), clock::wall());
-        let Some(keys) = authenticator.fetched().filter(|_| is_unknown_key(&judged)) else {
-            return Ok(judged);
-        };
-        match self.wait_for_keys(authenticator, keys, text).await {
-            None if keys.read_at().is_none() => {
-                let name = authenticator.config.name.to_string();
-                Err(Refusal::NotJudged(Box::new(NotJudged::NoKeys(name))))
-            }
-            None => Ok(judged),
-            Some(again) => Ok(again),
+/// Judges a credential that needs nothing but its text, brought to this path.
+///
+/// # Errors
+/// When nobody can say yet.
+pub(super) async fn judge(
+    worker: &Worker,
+    authenticator: &Authenticator,
+    text: &str,
+    path: &str,
+) -> Result<Result<Principal, Denial>, NotJudged> {
+    let judged = authenticator.judge(text, path, clock::wall());
+    let Some(keys) = authenticator.fetched().filter(|_| is_unknown_key(&judged)) else {
+        return Ok(judged);
+    };
+    match wait_for_keys(worker, authenticator, keys, text).await {
+        None if keys.read_at().is_none() => {
+            Err(NotJudged::NoKeys(authenticator.config.name.to_string()))
         }
+        None => Ok(judged),
+        Some(again) => Ok(again),
     }
+}
 
-    /// Judges again once the keys have been read anew: an issuer that has changed its keys signs
-    /// with new ones at once. Few may wait, and no longer than until a reading that began after
-    /// this has ended: strangers can name any key.
-    async fn wait_for_keys(
-        &self,
-        authenticator: &Authenticator,
-        keys: &FetchedKeys,
-        text: &str,
-    ) -> Option<Result<Principal, Denial>> {
-        let worker = &self.connection.worker;
-        let live = worker.live();
-        let mut read = live.keys_read();
-        let number = keys.want();
-        live.want_keys();
-        let _seat = worker.wait_for_keys()?;
-        let waited = tokio::time::timeout(KEYS_WAIT, async {
-            loop {
-                // They may have come since they were looked at.
-                let last = keys.has_ended(number);
-                let judged = authenticator.judge(text, "", clock::wall());
-                if !is_unknown_key(&judged) {
-                    return Some(judged);
-                }
-                if last {
-                    return None;
-                }
-                read.changed().await.ok()?;
+/// Judges again once the keys have been read anew: an issuer that has changed its keys signs with
+/// new ones at once. Few may wait, and no longer than until a reading that began after this has
+/// ended: strangers can name any key.
+async fn wait_for_keys(
+    worker: &Worker,
+    authenticator: &Authenticator,
+    keys: &FetchedKeys,
+    text: &str,
+) -> Option<Result<Principal, Denial>> {
+    let live = worker.live();
+    let mut read = live.keys_read();
+    let number = keys.want();
+    live.want_keys();
+    let _seat = worker.wait_for_keys()?;
+    let waited = tokio::time::timeout(KEYS_WAIT, async {
+        loop {
+            // They may have come since they were looked at.
+            let last = keys.has_ended(number);
+            let judged = authenticator.judge(text, "", clock::wall());
+            if !is_unknown_key(&judged) {
+                return Some(judged);
             }
-        });
-        waited.await.ok().flatten()
-    }
+            if last {
+                return None;
+            }
+            read.changed().await.ok()?;
+        }
+    });
+    waited.await.ok().flatten()
 }
 
 fn is_unknown_key(judged: &Result<Principal, Denial>) -> bool {

@@ -21,6 +21,7 @@ mod plain;
 mod pool;
 mod reconnect;
 mod refusal;
+mod renewal;
 mod rights;
 mod sessions;
 mod upgrade;

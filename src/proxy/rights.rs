@@ -51,7 +51,8 @@ impl Session {
         revocations.refuse(Some(facts.id), facts.right.as_deref(), now)
     }
 
-    fn renew(&self, renewal: &Renewal, now: Tick) -> bool {
+    /// Gives it another right, if it is one for it.
+    pub(super) fn renew(&self, renewal: &Renewal, now: Tick) -> bool {
         let facts = self.facts();
         let Some(old) = facts.right.as_deref() else {
             return false;

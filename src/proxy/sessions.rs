@@ -3,7 +3,7 @@
 
 mod handover;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::ops::Bound;
@@ -30,6 +30,7 @@ use crate::live::{
 use crate::proxy::context::{ConnectionSeat, TICK, Worker};
 use crate::proxy::place::BackendSeat;
 use crate::proxy::reconnect::{NotResumed, Reached, Resume, Resumption};
+use crate::proxy::renewal;
 use crate::proxy::rights;
 use crate::telemetry::metrics::{Direction, RouteMetrics};
 
@@ -161,6 +162,10 @@ impl Run {
             match turn {
                 Poll::Ready(Turn::Ended(ending)) => return Poll::Ready(Some(ending)),
                 Poll::Ready(Turn::Bereft(reason)) => self.look_for_another(reason),
+                Poll::Ready(Turn::Renewal) => {
+                    renewal::begin(&self.worker, &self.session);
+                    continue;
+                }
                 Poll::Pending => {}
             }
             if self.attempt.is_none() || !self.attempt(cx) {
@@ -267,8 +272,13 @@ impl Worker {
 
 impl Session {
     /// Whether this process may move its bytes and decide on its end.
-    fn is_here(&self) -> bool {
+    pub(super) fn is_here(&self) -> bool {
         matches!(self.custody.get(), Custody::Here | Custody::Stays)
+    }
+
+    /// Not while it is polled.
+    pub(super) fn relay_mut(&self) -> RefMut<'_, Relay<Carrier>> {
+        self.relay.borrow_mut()
     }
 
     /// The backend has no part in it any more.
@@ -551,5 +561,5 @@ impl BackendSeat {
     }
 }
 
-const _: () = assert!(size_of::<Session>() <= 1040, "every live session holds one");
+const _: () = assert!(size_of::<Session>() <= 1080, "every live session holds one");
 const _: () = assert!(size_of::<Poll<Turn>>() <= 8, "returned at every wake-up");

@@ -22,12 +22,13 @@ use crate::core::http::headers;
 use crate::core::session::record::Facts;
 use crate::core::wire::extension;
 use crate::core::wire::handshake::{self, Answer, Granted, Upgrade};
+use crate::core::wire::sieve::Sieve;
 use crate::core::wire::tracker::{Extensions, Rules};
 use crate::io::carrier::Carrier;
-use crate::io::relay::{Keepalive, Setup, Times};
+use crate::io::relay::{Keepalive, Setup, Times, Warning};
 use crate::live::Phase;
 use crate::proxy::body::Outgoing;
-use crate::proxy::context::ticks;
+use crate::proxy::context::{TICK, ticks};
 use crate::proxy::guard::SessionPermits;
 use crate::proxy::pipeline::{Exchange, Passing, Plan, Reply};
 use crate::proxy::place::{BackendSeat, Candidates};
@@ -282,6 +283,7 @@ fn setup(plan: &Plan, granted: &Granted, early: Bytes, now: u32) -> Setup {
     let extensions = extensions(granted);
     let limits = &plan.route.config.limits;
     let timeouts = &plan.route.config.timeouts;
+    let auth = &plan.route.config.auth;
     Setup {
         client_rules: Rules {
             frame_bytes: limits.frame_bytes,
@@ -308,6 +310,16 @@ fn setup(plan: &Plan, granted: &Granted, early: Bytes, now: u32) -> Setup {
         backend_lost_code: plan.route.config.backend_lost_code,
         hold: None,
         throttle: None,
+        warning: auth.warning.as_ref().map(|warning| {
+            Box::new(Warning {
+                before: ticks(warning.before),
+                message: Arc::clone(&warning.message),
+                tick: u32::try_from(TICK.as_millis()).unwrap_or(u32::MAX),
+                said: false,
+            })
+        }),
+        sieve: (auth.renewal.as_ref())
+            .map(|renewal| Sieve::new(&renewal.prefix, renewal.bytes_max)),
         keepalive: plan.route.config.keepalive.map(|keepalive| Keepalive {
             interval: ticks(keepalive.interval),
             timeout: ticks(keepalive.timeout),

@@ -355,6 +355,39 @@ async fn what_a_token_says_twice_it_does_not_say() {
     assert_eq!(backend.accepted(), before, "a backend was connected to");
 }
 
+#[tokio::test]
+async fn a_credential_that_is_there_twice_is_none() {
+    let backend = Backend::echo().await;
+    let text = format!(
+        "[authenticators.users]\ntype = \"jwt\"\nsecret = \"{SECRET}\"\n\
+         from = [\"header:authorization\", \"query:at\"]\n\n\
+         [authenticators.guests]\ntype = \"anonymous\"\n\n"
+    ) + &config::echo(
+        &[backend.address],
+        "",
+        "authenticate = [\"users\", \"guests\"]\n",
+    );
+    let gateway = Gateway::start(&text).await;
+    let (ann, root) = (token(&claims("ann")), token(&claims("root")));
+    let header = |token: &str| format!("Bearer {token}");
+    let dials = [
+        Dial::new("/")
+            .header("authorization", &header(&ann))
+            .header("authorization", &header(&root)),
+        Dial::new("/")
+            .header("authorization", &header(&ann))
+            .header("authorization", &header(&ann)),
+        Dial::new(&format!("/?at={ann}&at={root}")),
+        Dial::new(&format!("/?at={ann}&k=1&%61t={root}")),
+    ];
+    for dial in dials {
+        let refused = dial.connect(gateway.address()).await.err().unwrap();
+        assert_eq!(refused.status, 401);
+        assert!(refused.body.contains("presented twice"), "{}", refused.body);
+    }
+    assert_eq!(backend.accepted(), 0, "a backend was connected to");
+}
+
 /// Everything that ends a line, moves a cursor or turns the direction of writing, and what closes a
 /// text in the formats that are written.
 const EVIL: &str = "ann\r\nFORGED\u{1b}[31mFORGED\u{9b}2J\u{85}FORGED\u{2028}FORGED\u{202e}\0\

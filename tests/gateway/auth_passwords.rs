@@ -7,12 +7,14 @@ use base64::prelude::BASE64_STANDARD;
 
 use crate::support::{Backend, Client, Dial, Gateway, config};
 
-/// Of the password `correct horse` unless said otherwise, by Python's `bcrypt` 5.0.0 (`2b`, and
-/// `2a` of `pässwörd`), `htpasswd -nbB` of Apache 2.4.71 (`2y`) and `argon2-cffi` 25.1.0.
+/// Of the password `correct horse` unless said otherwise, by Python's `bcrypt` 5.0.0 (`2b`,
+/// `2a` of `pässwörd`, `long` of 72 times `a`), `htpasswd -nbB` of Apache 2.4.71 (`2y`) and
+/// `argon2-cffi` 25.1.0.
 const USERS: &str = "\
 2b:$2b$06$aRFyENO9BOGJipIILLweYOSUCmQna5mCaSYHk944f9qKtqeae1y1K
 2a:$2a$06$bAKMebMWy0mQFGjl4498A.pwmXK5WbXI49eOGC5XgrSSNcoIQTWH2
 2y:$2y$06$vNTddA/pq.NIk2lPr.S7/uEtb2UhE8rVuSksbDNBaMzilQnORhJ9u
+long:$2b$06$AfuZJPC8ZlUV8XPDAtHM1ubdAQFyn5xQ/6W4Ano9ahrrkiPjmo9Ia
 # A comment, as other readers of such files allow.
 id:$argon2id$v=19$m=1024,t=2,p=2$WL+1s6rcvCYVQGOIEeKStw$CKfSpm46Tv0IMO+cR3haxyvlLzeS+6E8GvQtBD/OETc
 i:$argon2i$v=19$m=1024,t=2,p=2$27KZJLQ/P5XsHjjpu2d/3A$DHzkAm2SGTj4uls/JOw73xtKg8BLy9RMPU8vYhadIZw

@@ -39,7 +39,7 @@ pub enum EtcdVerb {
     Diff(DiffArgs),
     /// Take documents out of etcd.
     Rm(RmArgs),
-    /// Put routes, upstreams, authenticators and backends of a gateway.toml into etcd.
+    /// Put routes, upstreams, authenticators, revocations and backends of a gateway.toml into etcd.
     ///
     /// Variables and --set flags are left out: only what the file says.
     Seed(SeedArgs),

@@ -235,6 +235,10 @@ path = "/ws/{room}"
 upstream = "chat"
 affinity = ["path:room"]
 
+[revocations.ann]
+subject = "ann"
+until = "2030-01-31T12:00:00Z"
+
 [node]
 name = "edge"
 "#;
@@ -245,6 +249,7 @@ name = "edge"
         let expected = json!({
             "backends/chat/10.0.0.1:9000": { "address": "10.0.0.1:9000" },
             "backends/chat/two": { "address": "10.0.0.2:9000", "weight": 2 },
+            "revocations/ann": { "subject": "ann", "until": "2030-01-31T12:00:00Z" },
             "routes/chat": { "path": "/ws/{room}", "upstream": "chat", "affinity": ["path:room"] },
             "upstreams/chat": { "policy": "maglev" },
         });

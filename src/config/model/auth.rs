@@ -177,4 +177,21 @@ pub enum RejectWith {
 pub struct Expiry {
     /// How long a session outlives its credential. Not given: 5 s.
     pub leeway: Option<Time>,
+    /// How long before that the client is sent `warning`. Not given: it is not warned.
+    pub warn: Option<Time>,
+    /// With `warn`: a text message to the client, in which `{seconds}` is the time that is left.
+    pub warning: Option<String>,
+    /// What a client's text message begins with by which it renews its right inside the session;
+    /// the rest of it is a new credential of the same subject, for the authenticator that let the
+    /// session in (`jwt`, `api_key` or `signed_url`). Such a message never reaches the backend.
+    /// Sessions of the route have no extensions, so no compression. Not given: all messages pass.
+    pub renewal: Option<String>,
+    /// With `renewal`: bytes of such a message at most. Not given: 8 KiB.
+    pub renewal_bytes: Option<Size>,
+    /// With `renewal`: a text message to the client when its right was renewed; `{seconds}` in it
+    /// is the time that is left. Not given: it is not told.
+    pub renewed: Option<String>,
+    /// With `renewal`: a text message to the client when its right stays what it was; `{reason}` in
+    /// it is a word that says why, such as `expired`. Not given: it is not told.
+    pub refused: Option<String>,
 }

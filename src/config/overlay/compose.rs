@@ -300,13 +300,20 @@ impl Composer {
     /// Good documents that are not in force because they name something missing, or cannot be told
     /// from another route.
     pub fn waiting(&self, overlay: &Overlay, snapshot: &Snapshot) -> usize {
-        let backends = overlay.entries.iter();
-        let backends = backends.filter(|(key, entry)| {
-            key.kind == Kind::Backend
-                && entry.good.is_some()
-                && !snapshot.upstreams.contains_key(&*key.name)
-        });
-        self.waits.len() + backends.count()
+        // Backends of one upstream stand together, and it is looked up once for all of them.
+        let (mut orphans, mut last) = (0, None);
+        for (key, entry) in overlay.entries.range(DocumentKey::backend("", "")..) {
+            if key.kind != Kind::Backend {
+                break;
+            }
+            let known = match last {
+                Some((name, known)) if name == &*key.name => known,
+                _ => snapshot.upstreams.contains_key(&*key.name),
+            };
+            last = Some((&*key.name, known));
+            orphans += usize::from(!known && entry.good.is_some());
+        }
+        self.waits.len() + orphans
     }
 
     /// Every document, by key. `snapshot` is what was composed last.

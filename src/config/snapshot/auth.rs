@@ -220,6 +220,32 @@ pub struct RouteAuth {
     pub renew: Option<String>,
     /// How long a session outlives its credential. Default 5 s.
     pub expiry_leeway: Duration,
+    /// What a client is told before that is over.
+    pub warning: Option<ExpiryWarning>,
+    /// How a client renews its right inside the session.
+    pub renewal: Option<Renewal>,
+}
+
+/// What a client is told before its session's right ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExpiryWarning {
+    /// How long before.
+    pub before: Duration,
+    /// The text, with `{seconds}`.
+    pub message: Arc<str>,
+}
+
+/// Renewal by a message inside the session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Renewal {
+    /// What the message begins with; not empty.
+    pub prefix: String,
+    /// Its bytes at most. Default 8 KiB.
+    pub bytes_max: usize,
+    /// What the client is told if it succeeds, with `{seconds}`.
+    pub renewed: Option<String>,
+    /// What the client is told if it does not, with `{reason}`.
+    pub refused: Option<String>,
 }
 
 /// How a WebSocket is refused.

@@ -18,6 +18,7 @@ use crate::config::snapshot::{
     AuthMethod, Authenticator, CredentialSource, JwksUrl, Jwt, JwtKeys, RejectWith, RouteAuth,
 };
 use crate::config::validate::edits::{self, free_header};
+use crate::config::validate::expiry::expiry;
 use crate::config::validate::methods;
 use crate::config::validate::node::secret_text;
 use crate::config::validate::route::{is_target, is_token};
@@ -449,12 +450,17 @@ pub(super) fn route(
             Some((name?, claim?))
         })
         .collect();
-    let expiry = at.key("expiry").key("leeway");
-    let expiry_leeway = expiry.time_or_zero(model.expiry.leeway.unwrap_or(LEEWAY), LEEWAY_MAX);
+    let expiry = expiry(
+        &at.key("expiry"),
+        &model.expiry,
+        (&model.authenticate, guarded),
+        known,
+    );
     let renew = own_path(&at.key("renew"), model.renew.as_deref());
     claims_asked
         .and(claims_told)
         .and_then(|()| needs("renew", model.renew.is_some()))?;
+    let expiry = expiry?;
     Some(RouteAuth {
         authenticate: authenticate?,
         authorize: authorize?,
@@ -464,7 +470,9 @@ pub(super) fn route(
             model::RejectWith::Close => RejectWith::Close,
         },
         renew: renew?,
-        expiry_leeway: expiry_leeway?,
+        expiry_leeway: expiry.leeway,
+        warning: expiry.warning,
+        renewal: expiry.renewal,
     })
 }
 

@@ -16,6 +16,7 @@ use crate::config::snapshot::{CertificateFiles, Listener, Revocations, Route, Sn
 
 mod auth;
 mod edits;
+mod expiry;
 mod guard;
 mod listener;
 mod methods;

@@ -13,8 +13,10 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::base::clock;
 use crate::base::session_id::SessionId;
+use crate::control::drainer::Drainer;
 use crate::control::handover::{ANSWER_MAX, Parting, StepError, hear};
 use crate::control::revocations;
+use crate::core::session::drain::StandingOrder;
 use crate::io::handover::{FromNew, FromOld, PROTOCOL, STATE, VERSION, Wire, WireError, agree};
 use crate::io::net::listener::{self, Owner};
 use crate::io::net::socket::Detached;
@@ -34,11 +36,14 @@ const FOLLOW_EVERY: Duration = Duration::from_millis(20);
 const BATCH: usize = 32;
 /// Revocations of one message, each of them a KiB or two at most.
 const REVOCATIONS: usize = 16;
+/// Orders of one message, each of them a few hundred bytes at most.
+const ORDERS: usize = 100;
 
 /// Everything that a process can leave.
 pub(super) struct Estate {
     pub(super) live: Arc<Live>,
     pub(super) node: Arc<NodeMetrics>,
+    pub(super) drainer: Arc<Drainer>,
     pub(super) sockets: Vec<(Owner, listener::Bound)>,
 }
 
@@ -183,6 +188,10 @@ impl Estate {
     ) -> Result<Moved, StepError> {
         let until = Instant::now() + FOLLOW_MAX;
         self.tell_revocations(wire).await?;
+        let orders = self.drainer.standing();
+        if !orders.is_empty() {
+            tell_orders(wire, &orders).await?;
+        }
         // When all have answered, no worker accepts, and what one accepted for another is counted.
         self.pack(&vec![Some(None); self.live.workers().len()], 0)
             .await;
@@ -197,6 +206,10 @@ impl Estate {
         }
         // Operators may have gone on asking this process.
         self.tell_revocations(wire).await?;
+        let last = self.drainer.standing();
+        if last != orders {
+            tell_orders(wire, &last).await?;
+        }
         let done = FromOld::Done {
             staying: moved.staying,
         };
@@ -354,5 +367,18 @@ fn unexpected(said: FromNew) -> StepError {
     match said {
         FromNew::Failed { reason } => StepError::Unexpected(format!("it gave up: {reason}")),
         other => StepError::Unexpected(format!("{other:?}")),
+    }
+}
+
+async fn tell_orders(wire: &mut Wire, orders: &[StandingOrder]) -> Result<(), StepError> {
+    let mut rest = orders;
+    loop {
+        let (some, after) = rest.split_at(rest.len().min(ORDERS));
+        let (orders, more) = (some.to_vec(), !after.is_empty());
+        say(wire, &FromOld::Orders { orders, more }).await?;
+        if !more {
+            return Ok(());
+        }
+        rest = after;
     }
 }

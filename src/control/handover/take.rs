@@ -10,8 +10,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::base::clock;
 use crate::base::session_id::SessionId;
-use crate::control::handover::{ANSWER_MAX, StepError, hear};
-use crate::control::revocations::Docket;
+use crate::control::handover::{ANSWER_MAX, StepError, Told, hear};
 use crate::io::handover::{
     FromNew, FromOld, PROTOCOL, STATE, STATE_OLDEST, VERSION, Wire, WireError,
 };
@@ -135,7 +134,7 @@ impl Predecessor {
     pub(super) async fn take(
         mut self,
         live: &Live,
-        docket: &Docket,
+        told: &Told,
         node: &NodeMetrics,
         stop: &mut watch::Receiver<bool>,
         ready: &mut (dyn FnMut() + Send),
@@ -143,7 +142,7 @@ impl Predecessor {
         let began = clock::now();
         tracing::info!(from = self.pid, version = %self.version, "taking over");
         let mut taken = 0;
-        let mut ended = self.receive_all(live, docket, node, stop, &mut taken).await;
+        let mut ended = self.receive_all(live, told, node, stop, &mut taken).await;
         if ended.is_ok() {
             // Before the other process ends, which was the service manager's main one.
             ready();
@@ -186,14 +185,14 @@ impl Predecessor {
     async fn receive_all(
         &mut self,
         live: &Live,
-        docket: &Docket,
+        told: &Told,
         node: &NodeMetrics,
         stop: &mut watch::Receiver<bool>,
         taken: &mut usize,
     ) -> Result<usize, TakeError> {
         // Where something cannot be said, what the other has said last tells why.
         let _ = self.wire.say(&FromNew::Serving).await;
-        let mut parcels = Vec::new();
+        let (mut parcels, mut orders) = (Vec::new(), Vec::new());
         loop {
             let message = hear(&mut self.wire, SESSIONS_MAX, stop).await?;
             match message.said {
@@ -207,7 +206,15 @@ impl Predecessor {
                         backend: sockets.next(),
                     });
                 }
-                FromOld::Revocations { revocations } => docket.adopt(revocations).await,
+                FromOld::Revocations { revocations } => {
+                    told.docket.adopt(revocations).await;
+                }
+                FromOld::Orders { orders: some, more } => {
+                    orders.extend(some);
+                    if !more {
+                        told.drainer.adopt(std::mem::take(&mut orders)).await;
+                    }
+                }
                 FromOld::Batch => {
                     let batch = std::mem::take(&mut parcels);
                     let more = adopt(&mut self.wire, live, batch).await.unwrap_or(0);

@@ -5,8 +5,11 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
+use crate::base::names::{BackendId, UpstreamName};
 use crate::base::session_id::SessionId;
-use crate::config::snapshot::{Drain, Shutdown, Tempo};
+use crate::config::snapshot::{BackendState, Drain, Shutdown, Tempo};
 
 /// Milliseconds of whoever has the plan, since some beginning of theirs.
 pub type Millis = u64;
@@ -53,6 +56,24 @@ impl Profile {
             deadline: Some(shutdown.grace),
         }
     }
+}
+
+/// What an operator ordered of a backend, as it outlives the process that was told: it holds until
+/// it is taken back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StandingOrder {
+    /// Of the backend.
+    pub upstream: UpstreamName,
+    /// Which.
+    pub backend: BackendId,
+    /// What it shall be, whatever the configuration says.
+    pub state: BackendState,
+    /// How fast its sessions go, if that was said.
+    pub tempo: Option<Tempo>,
+    /// After this time the rest go at once, if that was said.
+    pub deadline: Option<Duration>,
+    /// Nobody is told to go.
+    pub paused: bool,
 }
 
 /// A session that could go.

@@ -136,6 +136,25 @@ pub fn control_frame(opcode: Opcode, payload: &[u8], mask: Option<[u8; 4]>) -> V
     frame
 }
 
+/// A whole text message, not masked: from a server.
+pub fn text_frame(text: &str) -> Vec<u8> {
+    let mut frame = vec![0x80 | Opcode::Text.bits()];
+    let length = text.len();
+    match (u8::try_from(length), u16::try_from(length)) {
+        (Ok(short @ ..126), _) => frame.push(short),
+        (_, Ok(length)) => {
+            frame.push(126);
+            frame.extend_from_slice(&length.to_be_bytes());
+        }
+        _ => {
+            frame.push(127);
+            frame.extend_from_slice(&(length as u64).to_be_bytes());
+        }
+    }
+    frame.extend_from_slice(text.as_bytes());
+    frame
+}
+
 /// A close frame with a code and a reason (RFC 6455, section 5.5.1). The reason is cut to 123
 /// bytes, at a character's end.
 pub fn close_frame(code: u16, reason: &str, mask: Option<[u8; 4]>) -> Vec<u8> {

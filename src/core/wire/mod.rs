@@ -6,4 +6,5 @@ pub mod handshake;
 pub mod position;
 pub mod proxy_protocol;
 pub mod request_guard;
+pub mod sieve;
 pub mod tracker;

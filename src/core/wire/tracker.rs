@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::traffic::Traffic;
 use crate::core::wire::frame::{FrameHeader, HEADER_MAX, Opcode};
 use crate::core::wire::position::Position;
+use crate::core::wire::sieve::{Sieve, Sifted};
 
 /// Who sends the frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,13 +82,21 @@ pub enum Violation {
     /// The operator's bound.
     #[error("message too big")]
     MessageTooBig,
+    /// A message for the gateway itself.
+    #[error("renewal in fragments")]
+    OwnFragmented,
+    /// A message for the gateway itself; the operator's bound.
+    #[error("renewal too long")]
+    OwnTooLong,
 }
 
 impl Violation {
-    /// 1009 for what is too big, 1002 for what is no WebSocket (RFC 6455, section 7.4.1).
+    /// 1009 for what is too big, 1008 for what the gateway does not take, 1002 for what is no
+    /// WebSocket (RFC 6455, section 7.4.1).
     pub const fn close_code(self) -> u16 {
         match self {
-            Self::FrameTooBig | Self::MessageTooBig => 1009,
+            Self::FrameTooBig | Self::MessageTooBig | Self::OwnTooLong => 1009,
+            Self::OwnFragmented => 1008,
             _ => 1002,
         }
     }
@@ -131,6 +140,12 @@ pub enum Stop {
     /// The frame of this many bytes at `forward` is a pong that was watched for. It is for the
     /// gateway alone and counts as nothing.
     Pong(usize),
+    /// The frame of this many bytes at `forward` is a message for the gateway itself. It counts as
+    /// nothing.
+    Taken(usize),
+    /// The message at `forward` may be one for the gateway itself: the next chunk must begin with
+    /// what is left of this one.
+    Undecided,
 }
 
 /// Bytes of payload in a ping of the gateway's own: a pong that is not all there fits the carry.
@@ -154,6 +169,9 @@ pub struct FrameTracker {
     carry_len: u8,
     /// Payload of the pong that is for the gateway.
     watched: Option<[u8; PING_BYTES]>,
+    /// Knows messages that are for the gateway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sieve: Option<Box<Sieve>>,
     traffic: Traffic,
 }
 
@@ -190,6 +208,7 @@ impl FrameTracker {
             carry: [0; HEADER_MAX - 1],
             carry_len: 0,
             watched: None,
+            sieve: None,
             traffic: Traffic::default(),
         }
     }
@@ -233,6 +252,16 @@ impl FrameTracker {
     /// Stops at pongs with this payload from now on.
     pub fn watch(&mut self, pong: [u8; PING_BYTES]) {
         self.watched = Some(pong);
+    }
+
+    /// Takes messages out that this knows, from now on.
+    pub fn sift(&mut self, sieve: Sieve) {
+        self.sieve = Some(Box::new(sieve));
+    }
+
+    /// What knows the messages that are for the gateway.
+    pub fn sieve(&self) -> Option<&Sieve> {
+        self.sieve.as_deref()
     }
 
     /// Another takes the sender's place, at the beginning of its first frame.
@@ -289,6 +318,11 @@ impl FrameTracker {
             {
                 break stop;
             }
+            if header.opcode == Some(Opcode::Text)
+                && let Some(stop) = self.sifted(&chunk[at..])
+            {
+                break stop;
+            }
             if let Err(violation) = self.begin(&header) {
                 break Stop::Violation(violation);
             }
@@ -324,6 +358,18 @@ impl FrameTracker {
                 ours.then_some(Stop::Pong(len))
             }
             _ => None,
+        }
+    }
+
+    /// Whether the text frame at the start of `rest` is one to stop at.
+    #[inline]
+    fn sifted(&self, rest: &[u8]) -> Option<Stop> {
+        let sieve = self.sieve.as_ref().filter(|_| self.message.is_none())?;
+        match sieve.look(rest) {
+            Sifted::Passes => None,
+            Sifted::Undecided => Some(Stop::Undecided),
+            Sifted::Taken(len) => Some(Stop::Taken(len)),
+            Sifted::Refused(violation) => Some(Stop::Violation(violation)),
         }
     }
 

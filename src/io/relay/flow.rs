@@ -5,6 +5,8 @@
 //! (`fork`); without a source, only what is left for the sink moves.
 
 mod fork;
+mod own;
+mod pass;
 mod withhold;
 
 use std::io;
@@ -19,6 +21,7 @@ use crate::core::wire::frame::{HEADER_MAX, Opcode, code_of_close, control_frame}
 use crate::core::wire::position::Position;
 use crate::core::wire::tracker::{FrameTracker, PING_BYTES, Stop, Tracked, Until, Violation};
 use crate::io::relay::flow::fork::Fork;
+use crate::io::relay::flow::own::Own;
 
 pub(super) use crate::io::relay::flow::fork::Lost;
 pub(super) use crate::io::relay::flow::withhold::Withhold;
@@ -127,6 +130,9 @@ pub(super) struct Flow {
     moved: bool,
     /// The source was heard since it was last asked.
     heard: bool,
+    /// Set where the gateway itself speaks, or is spoken to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    own: Option<Box<Own>>,
 }
 
 impl Flow {
@@ -151,6 +157,7 @@ impl Flow {
             unflushed: false,
             moved: false,
             heard: false,
+            own: None,
         }
     }
 
@@ -193,6 +200,7 @@ impl Flow {
         self.goodbye = None;
         self.fork = None;
         self.ping = None;
+        self.fall_silent();
         self.unsent = Vec::new();
         self.sent = 0;
         if self.state == State::Open {
@@ -247,7 +255,7 @@ impl Flow {
     /// Bytes that the gateway holds for the sink, or for the next one.
     pub(super) fn held(&self) -> usize {
         let fork = self.fork.as_ref().map_or(0, |fork| fork.held());
-        self.unsent.len() - self.sent + self.early.len() + fork
+        self.unsent.len() - self.sent + self.early.len() + fork + self.held_own()
     }
 
     /// Moves what can be moved. Pending means that the source has nothing or the sink takes
@@ -279,7 +287,7 @@ impl Flow {
             let Some(source) = source.as_deref_mut() else {
                 return Poll::Pending;
             };
-            if self.state == State::Ended || self.full() {
+            if self.state == State::Ended || self.full() || self.heard().is_some() {
                 return Poll::Pending;
             }
             let sink = sink.as_deref_mut();
@@ -335,6 +343,7 @@ impl Flow {
             self.keep_own(&goodbye.frame, self.tracker.position());
             self.closed = true;
             self.ping = None;
+            self.fall_silent();
             if self.state == State::Open {
                 self.state = State::Silenced;
             }
@@ -342,6 +351,13 @@ impl Flow {
         }
         if self.goodbye.is_some() || self.closed {
             return false;
+        }
+        if self.tracker.at_message_boundary()
+            && let Some(says) = self.take_says()
+        {
+            self.unsent_own = self.unsent.is_empty();
+            self.keep_own(&says, self.tracker.position());
+            return true;
         }
         let Some(ping) = self.ping.take() else {
             return false;
@@ -379,11 +395,12 @@ impl Flow {
             if self.state != State::Open {
                 return Poll::Ready(None);
             }
-            let carry = self.tracker.carry();
-            let chunk = if carry.is_empty() {
+            let aside = self.take_aside();
+            let begun = [&aside, self.tracker.carry()].concat();
+            let chunk = if begun.is_empty() {
                 early
             } else {
-                [carry, &early].concat()
+                [begun, early].concat()
             };
             return Poll::Ready(self.take_in(&chunk, sink, cx));
         }
@@ -406,11 +423,18 @@ impl Flow {
             self.moved = true;
             return Poll::Ready(None);
         }
-        Poll::Ready(self.take_in(&scratch.0[start..CARRY_ROOM + came], sink, cx))
+        let came = &scratch.0[start..CARRY_ROOM + came];
+        let aside = self.take_aside();
+        if !aside.is_empty() {
+            return Poll::Ready(self.take_in(&[&aside, came].concat(), sink, cx));
+        }
+        Poll::Ready(self.take_in(came, sink, cx))
     }
 
     fn source_gone(&mut self, reset: bool) -> Event {
         self.state = State::Ended;
+        // Nobody says the rest of it.
+        self.take_aside();
         self.hurry();
         if !self.tracker.at_boundary() {
             self.goodbye = None;
@@ -455,6 +479,7 @@ impl Flow {
             Some(goodbye) if goodbye.place == Place::NextBoundary => Until::Boundary,
             Some(_) => Until::CloseFrame,
             None if self.parting() => Until::Message,
+            None if self.has_to_say() && !self.holding() => Until::Message,
             None if self.ping.is_some() && !self.holding() => Until::Boundary,
             None if self.withhold != Withhold::Nothing && !looked => Until::CloseCode,
             None => Until::ChunkEnd,
@@ -475,6 +500,7 @@ impl Flow {
                 self.closed = true;
                 self.goodbye = None;
                 self.ping = None;
+                self.fall_silent();
                 self.state = State::Silenced;
                 Step::Done(Some(Event::Closed))
             }
@@ -483,8 +509,20 @@ impl Flow {
                 Step::Done(Some(Event::Violation(violation)))
             }
             (Stop::Pong(len), _) => Step::GoOn(&rest[len..]),
-            (Stop::Reached, Until::Message) => {
+            (Stop::Taken(len), _) => {
+                self.hear(&rest[..len]);
+                Step::GoOn(&rest[len..])
+            }
+            (Stop::Undecided, _) => {
+                self.put_aside(rest);
+                Step::Done(None)
+            }
+            (Stop::Reached, Until::Message) if self.parting() => {
                 self.part_here();
+                Step::GoOn(rest)
+            }
+            (Stop::Reached, Until::Message) => {
+                self.insert_own();
                 Step::GoOn(rest)
             }
             (Stop::Reached, Until::Boundary) if self.goodbye.is_none() => {
@@ -505,68 +543,6 @@ impl Flow {
                 Step::Done(None)
             }
         }
-    }
-
-    /// Brings bytes that were followed to whom they are for: the sink, what waits for it, or what
-    /// is held for the next. Answers whether the sink, if there is one, lives.
-    fn pass_on<T>(
-        &mut self,
-        bytes: &[u8],
-        before: Position,
-        sink: Option<&mut T>,
-        cx: &mut Context<'_>,
-    ) -> bool
-    where
-        T: AsyncWrite + Unpin,
-    {
-        if bytes.is_empty() {
-            return true;
-        }
-        if let Some(fork) = self.fork.as_mut().filter(|fork| fork.holds()) {
-            fork.hold(bytes);
-            return true;
-        }
-        if !self.unsent.is_empty() {
-            self.unsent.extend_from_slice(bytes);
-            self.unsent_own = false;
-            return true;
-        }
-        let Some(sink) = sink.filter(|_| !self.sink_lost) else {
-            if self.replaceable {
-                self.keep_from(bytes, 0, before);
-            }
-            return true;
-        };
-        let mut written = 0;
-        while written < bytes.len() {
-            match Pin::new(&mut *sink).poll_write(cx, &bytes[written..]) {
-                Poll::Ready(Ok(0) | Err(_)) => {
-                    self.keep_from(bytes, written, before);
-                    return false;
-                }
-                Poll::Ready(Ok(some)) => written += some,
-                Poll::Pending => {
-                    self.keep_from(bytes, written, before);
-                    break;
-                }
-            }
-            self.unflushed = true;
-        }
-        true
-    }
-
-    /// Keeps what the sink did not take, from the `written`th byte on; where the sink may be
-    /// replaced, from the beginning of the header that this is in.
-    fn keep_from(&mut self, bytes: &[u8], written: usize, before: Position) {
-        let mut at = before;
-        let from = if self.replaceable {
-            at.advance(bytes, written)
-        } else {
-            written
-        };
-        self.unsent = bytes[from..].to_vec();
-        self.sent = written - from;
-        self.unsent_at = at;
     }
 
     /// The sink took an error. What it has not taken stays where another sink may want it.

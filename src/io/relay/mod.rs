@@ -7,6 +7,7 @@
 
 mod alive;
 mod flow;
+mod life;
 mod moving;
 mod state;
 mod throttle;
@@ -22,6 +23,7 @@ use crate::core::session::record::{Cause, EndedBy, Ending};
 use crate::core::session::resume::ResumeReason;
 use crate::core::session::wheel::Tick;
 use crate::core::wire::frame::close_frame;
+use crate::core::wire::sieve::Sieve;
 use crate::core::wire::tracker::{FrameTracker, Rules, Sender, Violation};
 use crate::io::relay::alive::Alive;
 use crate::io::relay::flow::{Event, Flow, Place, Withhold};
@@ -31,6 +33,7 @@ use crate::live::CloseOrder;
 
 pub use crate::io::relay::alive::Keepalive;
 pub use crate::io::relay::flow::Scratch;
+pub use crate::io::relay::life::Warning;
 pub use crate::io::relay::state::{RelayState, Unsound};
 pub use crate::io::relay::throttle::Throttle;
 
@@ -78,6 +81,10 @@ pub struct Setup {
     pub keepalive: Option<Keepalive>,
     /// How fast the client may send.
     pub throttle: Option<Box<Throttle>>,
+    /// What the client is told before its right ends.
+    pub warning: Option<Box<Warning>>,
+    /// Knows the messages by which the client renews its right.
+    pub sieve: Option<Sieve>,
 }
 
 /// What a relay has come to.
@@ -88,6 +95,9 @@ pub enum Turn {
     /// It has no backend any more and wants another: `attach` or `give_up`. The client's half lives
     /// on, and wants to be polled meanwhile.
     Bereft(ResumeReason),
+    /// Its client has brought another credential: `renewal`, and then `renewal_over`. Until that
+    /// the client is not read.
+    Renewal,
 }
 
 /// Part of `Times::close` that a backend has for its last word to a client that broke the rules.
@@ -127,12 +137,17 @@ pub struct Relay<C> {
     alive: Option<Box<Alive>>,
     /// Set where the client may send only so fast.
     throttle: Option<Box<Throttle>>,
+    /// Set where the client is warned of the end of its right.
+    warning: Option<Box<Warning>>,
 }
 
 impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
     /// Both streams stand right behind the 101.
     pub fn new(client: C, backend: C, setup: Setup, now: Tick) -> Self {
-        let up = FrameTracker::new(Sender::Client, setup.client_rules);
+        let mut up = FrameTracker::new(Sender::Client, setup.client_rules);
+        if let Some(sieve) = setup.sieve {
+            up.sift(sieve);
+        }
         let down = FrameTracker::new(Sender::Backend, setup.backend_rules);
         let mut relay = Self {
             client,
@@ -152,6 +167,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
                 .keepalive
                 .map(|rules| Box::new(Alive::new(rules, now))),
             throttle: setup.throttle,
+            warning: setup.warning,
         };
         if let Some(hold_max) = setup.hold {
             relay.allow_moves(hold_max);
@@ -183,6 +199,10 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
                 return Poll::Ready(Turn::Ended(self.ended()));
             }
             self.depart();
+            if self.asks_for_renewal() {
+                self.remember(cx.waker());
+                return Poll::Ready(Turn::Renewal);
+            }
             if let Some(reason) = self.ask_for_backend() {
                 self.remember(cx.waker());
                 return Poll::Ready(Turn::Bereft(reason));
@@ -249,6 +269,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
                 self.departs_at(),
                 self.pulse_at(),
                 self.resumes_at(),
+                self.warns_at(),
             ]
             .into_iter()
             .flatten()
@@ -275,6 +296,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
             reason: reason.into(),
             cause,
         };
+        self.warn(now);
         if expired {
             self.close(&order(3000, "credential expired", Cause::Expired), now);
         } else if too_old {
@@ -296,11 +318,6 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
             // Whoever is not read cannot answer.
             self.feel_pulses(now);
         }
-    }
-
-    /// Moves the end of its right to be here.
-    pub fn set_expiry(&mut self, at: Option<Tick>) {
-        self.times.expires_at = at;
     }
 
     /// Ends the session now, whatever is in flight.

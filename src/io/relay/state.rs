@@ -8,6 +8,7 @@ use crate::core::session::record::Ending;
 use crate::core::session::wheel::Tick;
 use crate::io::relay::alive::Alive;
 use crate::io::relay::flow::Flow;
+use crate::io::relay::life::Warning;
 use crate::io::relay::moving::Moving;
 use crate::io::relay::throttle::Throttled;
 use crate::io::relay::{Relay, Side, Times};
@@ -38,6 +39,9 @@ pub struct RelayState {
     moving: Option<Box<Moving>>,
     alive: Option<Box<Alive>>,
     throttle: Option<Box<Throttled>>,
+    /// Sessions without one are written as before there were any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    warning: Option<Box<Warning>>,
 }
 
 /// What another process wrote cannot be a relay's state.
@@ -71,6 +75,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
             moving,
             alive,
             throttle,
+            warning,
         } = self;
         let left = |at: &Tick| at.saturating_sub(now);
         (!cut).then(|| RelayState {
@@ -91,6 +96,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
             throttle: throttle
                 .as_ref()
                 .map(|throttle| Box::new(throttle.pack(now))),
+            warning: warning.clone(),
         })
     }
 
@@ -131,6 +137,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
             throttle: state
                 .throttle
                 .map(|throttle| Box::new(throttle.unpack(now))),
+            warning: state.warning,
         })
     }
 

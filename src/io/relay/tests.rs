@@ -1,6 +1,7 @@
 //! Sessions over in-memory streams of any width, with a clock that the test owns.
 
 mod handover;
+mod life;
 mod moving;
 mod random;
 
@@ -51,6 +52,8 @@ impl Rig {
             hold: None,
             keepalive: None,
             throttle: None,
+            warning: None,
+            sieve: None,
         };
         let relay = Relay::new(inner_client, inner_backend, setup, 0);
         Self {
@@ -79,7 +82,7 @@ impl Rig {
         let turn = poll_fn(|cx| self.relay.poll(cx, &mut self.scratch, self.now));
         match turn.await {
             Turn::Ended(ending) => ending,
-            Turn::Bereft(reason) => panic!("{reason:?}"),
+            other => panic!("{other:?}"),
         }
     }
 }

@@ -41,6 +41,7 @@ impl World {
             self.ending,
             self.before.clone(),
             self.client.got.clone(),
+            (self.client.told.clone(), self.heard.clone()),
             self.relay.moves(),
             (self.relay.to_backend(), self.relay.to_client()),
         )

@@ -32,6 +32,12 @@ pub(super) enum Op {
     Attach,
     GiveUp,
     Tick(Tick),
+    /// The client says something to the gateway itself.
+    ClientRenews,
+    /// That is answered.
+    Answer,
+    /// The gateway says something to the client.
+    Tell,
 }
 
 pub(super) fn op() -> impl Strategy<Value = Op> {
@@ -52,6 +58,9 @@ pub(super) fn op() -> impl Strategy<Value = Op> {
         6 => Just(Op::Attach),
         1 => Just(Op::GiveUp),
         3 => (1_u32..30).prop_map(Op::Tick),
+        3 => Just(Op::ClientRenews),
+        3 => Just(Op::Answer),
+        2 => Just(Op::Tell),
     ]
 }
 
@@ -71,13 +80,18 @@ fn message(number: usize, key: Option<[u8; 4]>) -> Vec<u8> {
             }
         }
     };
+    // Texts that begin like one for the gateway are looked at longer than by their first byte.
+    let opcode = if number % 4 < 2 { 0x01 } else { 0x02 };
     if !number.is_multiple_of(3) {
-        return frame(0x82, &payload);
+        return frame(0x80 | opcode, &payload);
     }
     let (one, other) = payload.split_at(payload.len() / 2);
     let ping = control_frame(Opcode::Ping, b"between", key);
-    [frame(0x02, one), ping, frame(0x80, other)].concat()
+    [frame(opcode, one), ping, frame(0x80, other)].concat()
 }
+
+/// What messages for the gateway begin with; so do the first bytes of message 1 and 10 to 19.
+const FOR_THE_GATEWAY: &str = "1!";
 
 fn payload(number: usize) -> Vec<u8> {
     let mut payload = format!("{number}:").into_bytes();
@@ -93,6 +107,8 @@ pub(super) struct Peer {
     came: Vec<u8>,
     /// Messages that are whole, by number.
     pub(super) got: Vec<usize>,
+    /// What the gateway itself said.
+    pub(super) told: Vec<usize>,
     fragments: Option<Vec<u8>>,
     /// It has sent a close frame, or will.
     closing: bool,
@@ -109,6 +125,7 @@ impl Peer {
             queue: Vec::new(),
             came: Vec::new(),
             got: Vec::new(),
+            told: Vec::new(),
             fragments: None,
             closing: false,
             closed: None,
@@ -190,8 +207,7 @@ impl Peer {
                 self.closed = Some(code);
                 self.close(if code == 1005 { 1000 } else { code });
             }
-            Opcode::Text => panic!("nobody sends text"),
-            Opcode::Binary => {
+            Opcode::Text | Opcode::Binary => {
                 assert_eq!(self.fragments, None, "a message inside a message");
                 self.fragments = Some(came);
             }
@@ -203,6 +219,12 @@ impl Peer {
         if fin && !opcode.is_control() {
             let whole = self.fragments.take().expect("a message has begun");
             let text = String::from_utf8(whole.clone()).expect("ASCII");
+            assert!(!text.starts_with(FOR_THE_GATEWAY), "{text} was passed on");
+            if let Some(told) = text.strip_prefix("told ") {
+                assert!(self.key.is_some(), "backends are told nothing");
+                self.told.push(told.parse().expect("a number"));
+                return;
+            }
             let number = text
                 .split(':')
                 .next()
@@ -227,6 +249,11 @@ pub(super) struct World {
     said_up: usize,
     said_down: usize,
     pub(super) ending: Option<Ending>,
+    /// Messages for the gateway: said, heard, and whether the last one waits for an answer.
+    said_own: usize,
+    pub(super) heard: Vec<usize>,
+    asked: bool,
+    told: usize,
     /// Something happened that may cost messages.
     costly: bool,
 }
@@ -244,6 +271,8 @@ impl World {
             backend_lost_code: 1011,
             hold: Some(HOLD_MAX),
             throttle: None,
+            warning: None,
+            sieve: Some(Sieve::new(FOR_THE_GATEWAY, 40)),
             keepalive: Some(Keepalive {
                 interval: 10,
                 timeout: 100_000,
@@ -262,6 +291,10 @@ impl World {
             said_up: 0,
             said_down: 0,
             ending: None,
+            said_own: 0,
+            heard: Vec::new(),
+            asked: false,
+            told: 0,
             costly: false,
         }
     }
@@ -276,10 +309,30 @@ impl World {
             match self.relay.poll(&mut cx, &mut self.scratch, self.now) {
                 Poll::Ready(Turn::Ended(ending)) => self.ending = Some(ending),
                 Poll::Ready(Turn::Bereft(_)) => assert!(self.relay.is_bereft()),
+                Poll::Ready(Turn::Renewal) => self.hear(),
                 Poll::Pending => {}
             }
         }
-        assert!(self.relay.held() <= HOLD_MAX + 3 * READ_BYTES + 200, "I8");
+        assert!(self.relay.held() <= HOLD_MAX + 3 * READ_BYTES + 300, "I8");
+    }
+
+    fn hear(&mut self) {
+        let heard = self.relay.renewal().expect("there is one");
+        let number = std::str::from_utf8(heard)
+            .ok()
+            .and_then(|text| text.parse().ok());
+        let number = number.expect("a number");
+        // Another process is told again of what waits for an answer.
+        if !self.asked || self.heard.last() != Some(&number) {
+            self.heard.push(number);
+        }
+        self.asked = true;
+    }
+
+    fn answer(&mut self) {
+        if std::mem::take(&mut self.asked) {
+            self.relay.renewal_over(true);
+        }
     }
 
     fn lose_backend(&mut self) {
@@ -305,6 +358,17 @@ impl World {
                 let message = message(self.said_up, self.client.key);
                 self.client.queue.extend(message);
                 self.said_up += 1;
+            }
+            Op::ClientRenews if !self.client.closing => {
+                let said = format!("{FOR_THE_GATEWAY}{}", self.said_own);
+                let frame = from_client(0x81, said.as_bytes());
+                self.client.queue.extend(frame);
+                self.said_own += 1;
+            }
+            Op::Answer => self.answer(),
+            Op::Tell if self.told < 8 => {
+                self.relay.tell(&format!("told {}", self.told));
+                self.told += 1;
             }
             Op::ClientWrite(most) => _ = self.client.write(most),
             Op::ClientRead(most) => _ = self.client.read(most),
@@ -366,6 +430,7 @@ impl World {
             if self.ending.is_some() {
                 break;
             }
+            self.answer();
             let before = (self.client.queue.len(), self.relay.held());
             let mut moved = self.client.write(400) + self.client.read(400);
             if let Some(backend) = &mut self.backend {
@@ -405,6 +470,8 @@ impl World {
             "to the client: {:?}",
             self.client.got
         );
+        assert!(rises(&self.heard), "to the gateway: {:?}", self.heard);
+        assert!(rises(&self.client.told), "told: {:?}", self.client.told);
         let usual = ending.by == EndedBy::Client && ending.cause == Cause::CloseFrame;
         if usual && !self.costly && self.relay.moves().messages_lost == 0 {
             let all: Vec<_> = (0..self.said_up).collect();
