@@ -5,12 +5,14 @@ use std::io::{Read as _, Write as _};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use sessile::io::handover::{FromNew, FromOld, PROTOCOL, STATE, STATE_OLDEST, Wire};
 use sessile::io::net::listener::Owner;
 use tokio::net::{UnixListener, UnixStream};
+use tokio::process::Command;
 
 use super::echo;
 use crate::support::gateway::{command, signal_process};
@@ -381,8 +383,9 @@ async fn i6_who_cannot_say_that_it_has_a_session_does_not_touch_it() {
         .replace("admin.sock", "new.sock")
         .replace("access.log", "new.log");
     fs::write(&path, own).unwrap();
-    let mut new = command(&path);
-    let mut new = new.arg("--take-over").arg(&door).spawn().unwrap();
+    let mut new = Command::from(command(&path));
+    new.arg("--take-over").arg(&door).kill_on_drop(true);
+    let mut new = new.stderr(Stdio::null()).spawn().unwrap();
     let mut to_new = until_it_serves(&middle, &door, old.pid()).await;
 
     let mut to_old = Impostor::serving(&old).await;
@@ -413,9 +416,8 @@ async fn i6_who_cannot_say_that_it_has_a_session_does_not_touch_it() {
     assert_eq!(status()["sessions"], 0);
     drop(to_old);
     all_is_well(&old, &mut clients, 1.0).await;
-    signal_process(new.id(), Signal::TERM);
-    let ended = tokio::task::spawn_blocking(move || new.wait());
-    soon("its end", ended).await.unwrap().unwrap();
+    signal_process(new.id().unwrap(), Signal::TERM);
+    soon("its end", new.wait()).await.unwrap();
     for client in &mut clients {
         client.echo("and still here").await;
     }

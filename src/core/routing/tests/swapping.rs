@@ -315,3 +315,23 @@ fn explain_tells_the_walk_that_pick_takes() {
     ];
     assert_eq!(reasons, expected);
 }
+
+#[test]
+fn a_member_that_is_taken_in_again_wakes_up() {
+    let mut config = Upstream {
+        slow_start: Some(Duration::from_secs(60)),
+        ..upstream("chat", 2)
+    };
+    let routes = [to("chat", "chat")];
+    let wakes = |table: &RoutingTable| {
+        let upstream = table.upstream("chat").expect("it is there");
+        upstream.wakes(clock::now())
+    };
+    let first = compile(&routes, &[config.clone()], None);
+    config.backends[0].state = BackendState::Draining;
+    let second = compile(&routes, &[config.clone()], Some(&first));
+    assert_eq!([&first, &second].map(wakes), [false, false]);
+    config.backends[0].state = BackendState::Active;
+    let third = compile(&routes, &[config], Some(&second));
+    assert!(wakes(&third));
+}
