@@ -44,7 +44,8 @@ fn main() {
     contestant::leave_first_cpu();
     let backend = echo::backend();
     println!(
-        "| | bad handshakes a second | CPU of each, µs | echo quiet, ms | echo flooded, ms | factor | p99 flooded, ms | grown, KiB |"
+        "| | bad handshakes a second | CPU of each, µs | echo quiet, ms | flooded, ms | factor \
+         | p99 quiet, ms | flooded, ms | longest, ms | grown, KiB |"
     );
     println!("| --- |{}", " ---: |".repeat(9));
     for limited in [false, true] {

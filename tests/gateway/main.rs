@@ -38,6 +38,7 @@ mod etcd_outage;
 mod etcd_secure;
 mod examples;
 mod fleet;
+mod flood;
 mod handover;
 mod http;
 mod keepalive;

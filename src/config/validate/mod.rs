@@ -11,7 +11,7 @@ use crate::config::conflict::conflicts;
 use crate::config::diagnostic::{Diagnostic, Severity};
 use crate::config::documents::{DocumentKey, Item, Kind};
 use crate::config::layers::Origin;
-use crate::config::model::Model;
+use crate::config::model::{AuthenticatorType, Model};
 use crate::config::snapshot::{CertificateFiles, Listener, Revocations, Route, Snapshot};
 
 mod auth;
@@ -166,6 +166,8 @@ fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
     let revocations = revocations(root, model);
     let routes = routes(root, model);
     warn_of_unused(root, model);
+    warn_of_unasked(root, model);
+    own_paths(root, model);
     if let (Some(listeners), Some(admin)) = (&listeners, &admin) {
         listener::addresses(root, listeners, admin);
     }
@@ -256,6 +258,44 @@ fn warn_of_unused(root: &Scope<'_>, model: &Model) {
         }
         if upstream.backends.is_empty() && !at.key("backends").is_explained() {
             at.warn(format!("upstream `{name}` has no backends"));
+        }
+    }
+}
+
+/// Client certificates count only where a listener asks for them.
+fn warn_of_unasked(root: &Scope<'_>, model: &Model) {
+    let mut tls = model.listeners.iter().filter_map(|one| one.tls.as_ref());
+    if tls.any(|tls| tls.client_ca.is_some()) || root.key("listeners").is_explained() {
+        return;
+    }
+    for (name, one) in &model.authenticators {
+        if one.kind == Some(AuthenticatorType::Mtls) {
+            let at = root.key("authenticators").key(name);
+            at.warn("no listener has `tls.client_ca`, so nobody is asked for a certificate");
+        }
+    }
+}
+
+/// A path at which the gateway itself answers has one meaning.
+fn own_paths(root: &Scope<'_>, model: &Model) {
+    let mut taken = BTreeMap::new();
+    let mut take = |at: Scope<'_>, path: &str, whose: String| {
+        if let Some(other) = taken.insert(path.to_owned(), whose) {
+            let help = format!("{other} answers there; give this one another path");
+            at.fault_with(format!("`{path}` is taken"), help);
+        }
+    };
+    for (name, one) in &model.authenticators {
+        if let Some(path) = &one.mint {
+            let at = root.key("authenticators").key(name).key("mint");
+            take(at, path, format!("`mint` of authenticator `{name}`"));
+        }
+    }
+    for (index, route) in model.routes.iter().enumerate() {
+        if let Some(path) = &route.renew {
+            let name = route.name.as_deref().unwrap_or_default();
+            let at = root.key("routes").index(index).key("renew");
+            take(at, path, format!("`renew` of route `{name}`"));
         }
     }
 }
