@@ -21,9 +21,9 @@ use crate::base::session_id::SessionId;
 use crate::base::traffic::Traffic;
 use crate::config::limits::{AddressRules, PrefixLengths, Priority};
 use crate::config::snapshot::{Admission, Snapshot};
-use crate::core::auth::Revocations;
+use crate::core::auth::{Claims, Revocations};
 use crate::core::limits::{Load, Quotas};
-use crate::core::routing::RoutingTable;
+use crate::core::routing::{Route, RoutingTable};
 use crate::core::session::admission::Gate;
 use crate::core::session::drain::Profile;
 use crate::core::session::record::{Cause, Facts};
@@ -425,8 +425,16 @@ pub enum WorkerCommand {
 /// The right of a session, anew.
 #[derive(Clone, Debug)]
 pub enum Renewal {
-    /// As a new credential of the same subject says; sessions of others stay as they are.
-    Credential(Right),
+    /// As a new credential of the same subject says. Sessions of others stay as they are, and so
+    /// do those that the route's conditions would not let it begin.
+    Credential {
+        /// What it gives.
+        right: Right,
+        /// What the conditions look at.
+        claims: Arc<Claims>,
+        /// Whose conditions; `None` if the route is gone.
+        route: Option<Arc<Route>>,
+    },
     /// As an operator says; `None` is for ever.
     Until(Option<SystemTime>),
 }

@@ -6,6 +6,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
 use axum::http::{HeaderMap, Method, StatusCode};
@@ -13,6 +14,7 @@ use axum::http::{HeaderMap, Method, StatusCode};
 use crate::admin::problem::Problem;
 use crate::admin::resources::{READ_BY_POST, Role};
 use crate::base::addr::ListenAddr;
+use crate::base::clock;
 use crate::base::secret::Secret;
 use crate::config::snapshot::Admin;
 
@@ -35,8 +37,9 @@ pub(super) struct Guard {
 /// The client has shown a certificate that the TLS handshake has verified.
 #[derive(Clone, Debug)]
 pub(super) struct Holder {
-    /// `None`: the certificate has no name that could be one.
-    pub(super) subject: Option<Arc<str>>,
+    pub(super) subject: Arc<str>,
+    /// A kept connection, or one that is resumed, may outlive the certificate.
+    pub(super) expires: Option<SystemTime>,
 }
 
 impl Guard {
@@ -85,12 +88,18 @@ impl Guard {
         // of ours, or the handshake had failed.
         let host = headers.get(HOST).and_then(|value| value.to_str().ok());
         own_page(self.scheme, host.unwrap_or_default(), headers)?;
-        let named = |subject: &Arc<str>| self.operators.iter().any(|one| **one == **subject);
-        let operates = self.operators.is_empty() || holder.subject.as_ref().is_some_and(named);
-        if operates || role == Role::Read {
+        if holder
+            .expires
+            .is_some_and(|expires| clock::wall() >= expires)
+        {
+            let detail = "your certificate has expired";
+            return Err(Problem::new(StatusCode::UNAUTHORIZED, detail));
+        }
+        let who = &holder.subject;
+        let named = self.operators.iter().any(|one| **one == **who);
+        if self.operators.is_empty() || named || role == Role::Read {
             return Ok(());
         }
-        let who = holder.subject.as_deref().unwrap_or("who has no name");
         let detail = format!("the certificate of {who} may look at everything and change nothing");
         Err(Problem::new(StatusCode::FORBIDDEN, detail))
     }
@@ -322,7 +331,8 @@ mod tests {
         let mut guard = guard([None, None], "0.0.0.0:9900");
         (guard.certificates, guard.scheme) = (true, "https://");
         let holder = |subject: &str| Holder {
-            subject: Some(subject.into()),
+            subject: subject.into(),
+            expires: None,
         };
         let check = |guard: &Guard, method, holder: Option<&Holder>, origin: Option<&str>| {
             let mut headers = HeaderMap::new();
@@ -344,7 +354,10 @@ mod tests {
         assert!(check(&guard, Method::POST, Some(&alice), None));
         assert!(check(&guard, Method::GET, Some(&bob), None));
         assert!(!check(&guard, Method::POST, Some(&bob), None));
-        let nobody = Holder { subject: None };
-        assert!(!check(&guard, Method::POST, Some(&nobody), None));
+        let late = Holder {
+            expires: Some(SystemTime::UNIX_EPOCH),
+            ..alice
+        };
+        assert!(!check(&guard, Method::GET, Some(&late), None));
     }
 }

@@ -27,7 +27,7 @@ use crate::admin::problem::Problem;
 use crate::admin::resources::resources;
 use crate::base::addr::ListenAddr;
 use crate::config::snapshot::Admin;
-use crate::core::auth::certificate_subject;
+use crate::core::auth::certificate_holder;
 use crate::io::carrier::Carrier;
 use crate::io::net::listener::{self, BindError, Inheritance, ListenOptions, Owner};
 use crate::io::net::socket::Socket;
@@ -147,9 +147,8 @@ async fn admit_peer(
 }
 
 async fn converse(carrier: Carrier, router: Router, mut stopping: watch::Receiver<()>) {
-    let holder = carrier.peer_certificate().map(|certificate| Holder {
-        subject: certificate_subject(certificate),
-    });
+    let holder = carrier.peer_certificate().and_then(certificate_holder);
+    let holder = holder.map(|(subject, expires)| Holder { subject, expires });
     let service = service_fn(move |mut request: hyper::Request<HyperBody>| {
         if let Some(holder) = holder.clone() {
             request.extensions_mut().insert(holder);

@@ -232,7 +232,8 @@ fn configured(args: &AdminArgs) -> (AdminAddr, Option<Secret>, Option<String>) {
     };
     let shown = admin.tls.iter().flat_map(|tls| tls.certificates.first());
     let shown = shown.filter_map(|files| certs::load(files).ok()).next();
-    let name = shown.and_then(|shown| shown.names.into_iter().next());
+    // A wildcard is no name to ask for.
+    let name = shown.and_then(|shown| shown.names.into_iter().find(|name| !name.contains('*')));
     (AdminAddr { address, tls }, admin.token, name)
 }
 

@@ -147,7 +147,12 @@ impl Overlay {
             .filter(|entry| !entry.gone && entry.document.text == document.text)
         {
             entry.document.revision = document.revision;
-            return None;
+            let good = entry.good.as_mut();
+            if let Some(good) = good.filter(|good| good.document.text == document.text) {
+                good.document.revision = document.revision;
+            }
+            // Of routes that exclude each other the one that was written first counts.
+            return (key.kind == Kind::Route).then_some(key);
         }
         self.take(document, known, ground);
         Some(key)

@@ -118,6 +118,26 @@ impl PathPattern {
         &self.0
     }
 
+    /// What a path that it matches has at a parameter, undecoded.
+    pub fn value<'p>(&self, path: &'p str, name: &str) -> Option<&'p str> {
+        let mut rest = Some(path.strip_prefix('/')?);
+        for segment in &self.0 {
+            if let Segment::Rest(known) = segment {
+                return rest.filter(|_| known == name);
+            }
+            let (part, after) = match rest?.split_once('/') {
+                Some((part, after)) => (part, Some(after)),
+                None => (rest?, None),
+            };
+            match segment {
+                Segment::Parameter(known) if known == name => return Some(part),
+                Segment::Exact(text) if text != part => return None,
+                _ => rest = after,
+            }
+        }
+        None
+    }
+
     /// Names of its parameters, in order.
     pub fn parameters(&self) -> impl Iterator<Item = &str> {
         self.0.iter().filter_map(|segment| match segment {
@@ -236,6 +256,26 @@ impl fmt::Display for PathTemplate {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_has_values_at_its_parameters() {
+        let check = |pattern: &str, path: &str, name: &str, expected: Option<&str>| {
+            let pattern: PathPattern = pattern.parse().expect("a pattern");
+            assert_eq!(
+                pattern.value(path, name),
+                expected,
+                "{pattern} {path} {name}"
+            );
+        };
+        check("/ws/{room}", "/ws/7", "room", Some("7"));
+        check("/ws/{room}", "/ws/7", "other", None);
+        check("/ws/{room}", "/v2/7", "room", None);
+        check("/ws/{room}", "/ws", "room", None);
+        check("/{a}/b/{b}", "/1/b/2", "b", Some("2"));
+        check("/{a}/{*rest}", "/1/b/2", "rest", Some("b/2"));
+        check("/{a}/{*rest}", "/1/", "rest", Some(""));
+        check("/{a}/{*rest}", "/1", "rest", None);
+    }
 
     #[test]
     fn paths_are_read_and_written_alike() {

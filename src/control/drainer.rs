@@ -51,7 +51,7 @@ pub struct Drainer {
     begun: Notify,
     /// Where orders are kept, and who is writing them.
     file: Option<StateFile<Vec<StandingOrder>>>,
-    writing: AsyncMutex<()>,
+    writing: Arc<AsyncMutex<()>>,
 }
 
 impl fmt::Debug for Drainer {
@@ -131,7 +131,7 @@ impl Drainer {
             state: Mutex::default(),
             begun: Notify::new(),
             file,
-            writing: AsyncMutex::default(),
+            writing: Arc::default(),
         };
         for order in kept.flatten().unwrap_or_default() {
             let (upstream, backend) = (&order.upstream, &order.backend);
@@ -168,7 +168,6 @@ impl Drainer {
                 state.orders.insert(order.place(), order);
             }
         }
-        self.before_swap(&table);
         self.swapped(&table, &table);
         self.save().await;
     }
@@ -178,9 +177,15 @@ impl Drainer {
         let Some(file) = self.file.clone() else {
             return false;
         };
-        let _turn = self.writing.lock().await;
+        // In a task of its own, since who asked may leave while it is written.
+        let turn = Arc::clone(&self.writing).lock_owned().await;
         let orders = self.standing();
-        let saved = tokio::task::spawn_blocking(move || file.save(&orders)).await;
+        let saved = tokio::task::spawn_blocking(move || {
+            let saved = file.save(&orders);
+            drop(turn);
+            saved
+        });
+        let saved = saved.await;
         match saved.expect("writing a file does not panic") {
             Ok(()) => true,
             Err(error) => {
@@ -205,14 +210,21 @@ impl Drainer {
         let member = known.and_then(|upstream| upstream.member(backend));
         let place = (upstream.clone(), backend.clone());
         let mut state = self.state();
-        if member.is_none() && !state.drains.contains_key(&place) {
+        let known_here = state.drains.contains_key(&place) || state.orders.contains_key(&place);
+        if member.is_none() && !known_here {
             return Err(OrderFault::Unknown(upstream.clone(), backend.clone()));
         }
         let wanted = match (member, order.state) {
             (Some(member), Some(wanted)) => wanted.unwrap_or(member.state),
             (Some(member), None) => member.state(),
-            // It left; all that can be done about its drain is to stop it.
-            (None, Some(Some(BackendState::Active) | None)) => BackendState::Active,
+            // It left; all that can be done about its drain and its order is to end them.
+            (None, Some(Some(BackendState::Active) | None)) => {
+                state.orders.remove(&place);
+                BackendState::Active
+            }
+            (None, _) if !state.drains.contains_key(&place) => {
+                return Err(OrderFault::Unknown(upstream.clone(), backend.clone()));
+            }
             (None, _) => BackendState::Draining,
         };
         let changes_drain =
@@ -259,11 +271,16 @@ impl Drainer {
         }
     }
 
-    /// Begins and stops drains as the table that was swapped in wants it.
-    pub(super) fn swapped(&self, old: &RoutingTable, new: &RoutingTable) {
+    /// Begins and stops drains as the table that was swapped in wants it. Answers whether orders
+    /// have done their work and were forgotten, which [`save`](Self::save) has to know.
+    pub(super) fn swapped(&self, old: &RoutingTable, new: &RoutingTable) -> bool {
         let now = self.now();
+        // For what was ordered while the table was being swapped.
+        self.before_swap(new);
         let mut state = self.state();
+        let standing = state.orders.len();
         state.forget_idle_orders(new);
+        let forgotten = state.orders.len() < standing;
         for upstream in new.upstreams() {
             let profile = Profile::from(&upstream.config.drain);
             for member in &upstream.members {
@@ -287,6 +304,7 @@ impl Drainer {
         }
         drop(state);
         self.begun.notify_one();
+        forgotten
     }
 
     /// Carries out plans. Never returns.
@@ -376,6 +394,8 @@ impl State {
         let asked = asked.filter(|_| !idle);
         member.vitals.order(asked);
         match asked {
+            // What was said before of how it drains holds on.
+            Some(state) if self.orders.get(place).is_some_and(|it| it.state == state) => None,
             Some(state) => self.orders.insert(
                 place.clone(),
                 StandingOrder {

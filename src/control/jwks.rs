@@ -68,14 +68,15 @@ pub async fn follow(live: Arc<Live>, metrics: Arc<NodeMetrics>) {
             if one.is_due(now) {
                 (one.reading, one.tried) = (true, Some(now));
                 one.keys.begin();
-                let (place, source) = (*place, one.keys.source.clone());
-                readings.spawn(async move { (place, read(&source).await) });
+                // Held until it is read, so that no other keys come to stand at this place.
+                let (place, keys) = (*place, Arc::clone(&one.keys));
+                readings.spawn(async move { (place, read(&keys.source).await, keys) });
             }
         }
         tokio::select! {
             () = live.keys_wanted() => {}
             () = sleep(LOOK) => {}
-            Some(Ok((place, result))) = readings.join_next() => {
+            Some(Ok((place, result, _keys))) = readings.join_next() => {
                 if let Some(one) = followed.get_mut(&place) {
                     one.take(result, &metrics);
                 }

@@ -30,7 +30,7 @@ pub struct Docket {
     live: Arc<Live>,
     file: Option<StateFile<Vec<Revocation>>>,
     /// One write is over before the next begins.
-    writing: AsyncMutex<()>,
+    writing: Arc<AsyncMutex<()>>,
     pen: OnceLock<Pen>,
 }
 
@@ -69,7 +69,7 @@ impl Docket {
         let docket = Self {
             live,
             file,
-            writing: AsyncMutex::default(),
+            writing: Arc::default(),
             pen: OnceLock::new(),
         };
         docket.put_into_force(kept.flatten().unwrap_or_default());
@@ -121,7 +121,10 @@ impl Docket {
     /// When it stands where it cannot be taken out; it stays in force then.
     pub async fn take_back(&self, id: &str) -> Result<Option<Arc<Revocation>>, DocketError> {
         let all = self.live.revocations.list(clock::wall());
-        let Some(found) = all.into_iter().find(|one| *one.id == *id) else {
+        // Of what stands in several places, what can be taken out there.
+        let found = all.into_iter().filter(|one| *one.id == *id);
+        let found = found.min_by_key(|one| one.origin == RevocationOrigin::File);
+        let Some(found) = found else {
             return Ok(None);
         };
         match found.origin {
@@ -142,8 +145,14 @@ impl Docket {
         Ok(Some(found))
     }
 
-    /// Takes over what was told to the process before this one.
+    /// Takes over what was told to the process before this one, all of it: what that one took back
+    /// meanwhile is taken back here.
     pub async fn adopt(&self, revocations: Vec<Revocation>) {
+        for one in own(&self.live) {
+            if !revocations.iter().any(|told| told.id == one.id) {
+                self.live.revocations.remove(&one.id, one.origin);
+            }
+        }
         self.put_into_force(revocations);
         errands::revoke(&self.live).await;
         self.save().await;
@@ -161,9 +170,15 @@ impl Docket {
         let Some(file) = self.file.clone() else {
             return false;
         };
-        let _turn = self.writing.lock().await;
+        // In a task of its own, since who asked may leave while it is written.
+        let turn = Arc::clone(&self.writing).lock_owned().await;
         let own = own(&self.live);
-        let saved = tokio::task::spawn_blocking(move || file.save(&own)).await;
+        let saved = tokio::task::spawn_blocking(move || {
+            let saved = file.save(&own);
+            drop(turn);
+            saved
+        });
+        let saved = saved.await;
         match saved.expect("writing a file does not panic") {
             Ok(()) => true,
             Err(error) => {

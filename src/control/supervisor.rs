@@ -350,7 +350,9 @@ impl Supervisor {
             self.backend_tls.replace(tls, || self.live.swap(table));
             self.node.swapped(report.generation);
             let new = self.live.table_arc();
-            self.drainer.swapped(&old, &new);
+            if self.drainer.swapped(&old, &new) {
+                self.drainer.save().await;
+            }
             self.rebalancer.swapped(&old, &new);
         } else {
             self.backend_tls.replace(tls, || ());

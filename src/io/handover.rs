@@ -5,7 +5,7 @@
 //! new  Hello ▸                        which versions it understands
 //! old        ◂ Welcome, Listener…     a descriptor each
 //! new  Serving ▸                      it accepts; the old process stops accepting
-//! old        ◂ Revocations… Orders…   if there are any, and again before Done
+//! old        ◂ Revocations… Orders…   and again before Done
 //! old        ◂ Session…, Batch        two descriptors and the state each; nobody moves them now
 //! new  Taken ▸                        those are the new one's, and only now does it touch them
 //! old        ◂ Session…, Batch        and so on, then Done
@@ -99,10 +99,13 @@ pub enum FromOld {
         /// As configured.
         asked: String,
     },
-    /// What the admin API told the old process alone to revoke, a part of it; only if there is any.
+    /// What the admin API told the old process alone to revoke, a part of it. All parts
+    /// together take the place of what was said before.
     Revocations {
         /// To be in force before anything that follows.
         revocations: Vec<Revocation>,
+        /// Another part follows.
+        more: bool,
     },
     /// What operators ordered of backends, a part of it. All parts together take the place of what
     /// was said before.

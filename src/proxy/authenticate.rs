@@ -10,7 +10,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue};
 
 use crate::base::clock;
-use crate::config::expression::Operand;
+use crate::config::expression::{Expression, Operand};
 use crate::config::snapshot::{AuthMethod, Basic, CredentialSource, Forward};
 use crate::core::auth::{
     Authenticator, Claims, CredentialFault, Denial, FetchedKeys, Principal, Values, first_unmet,
@@ -295,18 +295,45 @@ fn unauthenticated(authenticators: &[Arc<Authenticator>], fault: CredentialFault
 }
 
 fn authorize(route: &Route, plan: &Plan, raw_query: Option<&str>) -> Result<(), Refusal> {
+    let parameter = |name: &str| {
+        let mut names = route.config.path.parameters();
+        let value = plan
+            .parameters
+            .get(names.position(|known| known == name)?)?;
+        query::decode_path(value)
+    };
+    let nobody = Claims::default();
+    let claims = plan.principal.as_ref().map_or(&nobody, |one| &one.claims);
+    match unmet(route, claims, &parameter, raw_query) {
+        Some(rule) => Err(Refusal::Forbidden(Unmet(rule.to_string()))),
+        None => Ok(()),
+    }
+}
+
+/// Whether somebody with these claims may have a session of this route with this target, as its
+/// conditions are now. Parameters of the query that are cut out of targets do not count.
+pub(super) fn may_go_on(route: &Route, claims: &Claims, target: &str) -> bool {
+    let (path, raw_query) = match target.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (target, None),
+    };
+    let parameter = |name: &str| query::decode_path(route.config.path.value(path, name)?);
+    unmet(route, claims, &parameter, raw_query).is_none()
+}
+
+/// The route's first condition that does not hold.
+fn unmet<'r>(
+    route: &'r Route,
+    claims: &Claims,
+    parameter: &dyn Fn(&str) -> Option<String>,
+    raw_query: Option<&str>,
+) -> Option<&'r Expression> {
     let rules = &route.config.auth.authorize;
     if rules.is_empty() {
-        return Ok(());
+        return None;
     }
     let request = |operand: &Operand| match operand {
-        Operand::Path(name) => {
-            let mut names = route.config.path.parameters();
-            let value = plan
-                .parameters
-                .get(names.position(|known| known == name)?)?;
-            query::decode_path(value)
-        }
+        Operand::Path(name) => parameter(name),
         Operand::Query(name) => {
             let mut values = query::query_values(raw_query?, name);
             let first = values.next()?.into_owned();
@@ -315,12 +342,7 @@ fn authorize(route: &Route, plan: &Plan, raw_query: Option<&str>) -> Result<(), 
         }
         Operand::Claim(_) | Operand::Text(_) => None,
     };
-    let nobody = Claims::default();
-    let claims = plan.principal.as_ref().map_or(&nobody, |one| &one.claims);
-    match first_unmet(rules, &Values::with(claims, &request)) {
-        Some(rule) => Err(Refusal::Forbidden(Unmet(rule.to_string()))),
-        None => Ok(()),
-    }
+    first_unmet(rules, &Values::with(claims, &request))
 }
 
 fn markers(authenticator: &Authenticator) -> impl Iterator<Item = &str> + Clone {

@@ -80,9 +80,14 @@ impl Exchange {
             ..SessionQuery::default()
         };
         let right = principal.right(route.config.auth.expiry_leeway);
+        let renewal = Renewal::Credential {
+            right: right.clone(),
+            claims: Arc::new(principal.claims),
+            route: Some(Arc::clone(route)),
+        };
         let mut renewed = 0;
         for worker in self.connection.worker.live().workers() {
-            let (query, renewal) = (query.clone(), Renewal::Credential(right.clone()));
+            let (query, renewal) = (query.clone(), renewal.clone());
             let asked = worker.ask(|answer| WorkerCommand::Renew {
                 query,
                 renewal,

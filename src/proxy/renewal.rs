@@ -3,6 +3,7 @@
 //! whatever comes of it, the session goes on, as long as the old right lasts at least.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::clock;
@@ -10,7 +11,7 @@ use crate::config::snapshot::AuthMethod;
 use crate::core::auth::{CredentialFault, Denial, Principal};
 use crate::core::session::record::Facts;
 use crate::live::Renewal;
-use crate::proxy::authenticate;
+use crate::proxy::authenticate::{self, may_go_on};
 use crate::proxy::context::Worker;
 use crate::proxy::sessions::Session;
 
@@ -82,16 +83,25 @@ async fn judge(worker: &Worker, facts: &Facts, credential: Vec<u8>) -> Result<Pr
 /// Gives the session its new right, and tells its client what came of it.
 fn settle(worker: &Worker, session: &Session, judged: Result<Principal, Word>) {
     let id = session.facts().id;
+    let table = worker.live().table_arc();
     let renewed = judged.and_then(|principal| {
-        let right = principal.right(Duration::ZERO);
-        let renewal = Renewal::Credential(right);
+        let facts = session.facts();
+        let route = table.route(&facts.route).cloned();
+        let rules = route.as_deref();
+        if rules.is_some_and(|rules| !may_go_on(rules, &principal.claims, &facts.target)) {
+            return Err("insufficient");
+        }
+        let renewal = Renewal::Credential {
+            right: principal.right(Duration::ZERO),
+            claims: Arc::new(principal.claims),
+            route,
+        };
         let renewed = session.renew(&renewal, worker.tick());
         renewed.then_some(()).ok_or("ending")
     });
     worker.sessions.arm(session);
     tracing::debug!(session = %id, outcome = ?renewed, "renewal inside the session");
     let facts = session.facts();
-    let table = worker.live().table_arc();
     let route = table.route(&facts.route);
     let Some(route) = route.and_then(|route| route.config.auth.renewal.as_ref()) else {
         return;

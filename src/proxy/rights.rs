@@ -9,6 +9,7 @@ use crate::core::auth::Revocations;
 use crate::core::session::record::Cause;
 use crate::core::session::wheel::Tick;
 use crate::live::{CloseOrder, Renewal, SessionQuery};
+use crate::proxy::authenticate::may_go_on;
 use crate::proxy::context::ticks;
 use crate::proxy::sessions::{Session, Sessions};
 
@@ -58,15 +59,21 @@ impl Session {
             return false;
         };
         let new = match renewal {
-            Renewal::Credential(new)
-                if new.subject == old.subject && new.authenticator == old.authenticator =>
-            {
+            Renewal::Credential {
+                right: new,
+                claims,
+                route,
+            } => {
+                let same = new.subject == old.subject && new.authenticator == old.authenticator;
+                let mut routes = route.iter();
+                if !same || !routes.all(|route| may_go_on(route, claims, &facts.target)) {
+                    return false;
+                }
                 Right {
                     leeway: old.leeway,
                     ..new.clone()
                 }
             }
-            Renewal::Credential(_) => return false,
             Renewal::Until(expires) => Right {
                 expires: *expires,
                 ..old.clone()

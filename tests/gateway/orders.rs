@@ -64,6 +64,51 @@ async fn an_order_to_drain_and_how_outlives_a_handover() {
 }
 
 #[tokio::test]
+async fn an_order_that_is_taken_back_does_not_come_back_with_the_next_process() {
+    let (one, two) = (Backend::echo().await, Backend::echo().await);
+    let text = config::echo(&[one.address, two.address], "", "");
+    let mut gateway = Gateway::start_with_handover(&text).await;
+    order(&gateway, one.address, &json!({ "state": "disabled" }));
+    let kept = gateway.directory().join("state/orders");
+    let written = std::fs::read(&kept).unwrap();
+    order(&gateway, one.address, &json!({ "state": "configured" }));
+    // As if the next process had read it before that.
+    std::fs::write(&kept, written).unwrap();
+    let next = gateway.succeed().await;
+    assert_eq!(gateway.wait_for_exit().await.code(), Some(0));
+    assert_eq!(next.backend("echo", one.address)["state"], "active");
+    assert_eq!(next.backend("echo", one.address)["ordered"], Value::Null);
+}
+
+#[tokio::test]
+async fn how_a_backend_drains_is_kept_when_it_is_ordered_again_and_goes_with_it() {
+    let (one, two) = (Backend::echo().await, Backend::echo().await);
+    let text = config::echo(&[one.address, two.address], "", "");
+    let gateway = Gateway::start(&text).await;
+    let slowly = json!({ "state": "draining", "pace": "7/s" });
+    order(&gateway, one.address, &slowly);
+    let deadline = json!({ "state": "draining", "deadline": "10m" });
+    order(&gateway, one.address, &deadline);
+    let gateway = restart(gateway, &text).await;
+    let drain = &gateway.backend("echo", one.address)["drain"];
+    assert_eq!(drain["pace"], "7/s");
+    // Its order can be taken back while it is not there.
+    let without = config::echo(&[two.address], "", "");
+    gateway.write_config(&without);
+    assert_eq!(gateway.reload().status, 200);
+    let target = format!("/v1/upstreams/echo/backends/{}", one.address);
+    let answer = gateway.admin(
+        "PATCH",
+        &target,
+        &json!({ "state": "configured" }).to_string(),
+    );
+    assert!((200..300).contains(&answer.status), "{}", answer.body);
+    gateway.write_config(&text);
+    assert_eq!(gateway.reload().status, 200);
+    assert_eq!(gateway.backend("echo", one.address)["state"], "active");
+}
+
+#[tokio::test]
 async fn an_order_outlives_a_restart_until_it_is_taken_back() {
     let (one, two) = (Backend::echo().await, Backend::echo().await);
     let text = config::echo(&[one.address, two.address], "", "");

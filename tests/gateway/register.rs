@@ -266,13 +266,16 @@ async fn what_an_operator_edits_stays() {
 async fn it_starts_the_backend_passes_signals_on_and_ends_with_its_code() {
     let etcd = Etcd::start().await;
     // A backend that others can reach is none of a shell's business: the probe is off.
-    let script = "trap 'exit 7' TERM; trap 'echo hup >&2' HUP; while :; do sleep 0.05; done";
+    let script = "trap 'exit 7' TERM; trap 'echo hup >&2' HUP; echo up >&2; \
+                  while :; do sleep 0.05; done";
     let command = [
         "--probe", "none", "--drain", "1ms", "--", "sh", "-c", script,
     ];
     let mut register = Register::start(&etcd, ":9000", &command);
     let key = "/sessile/backends/echo/127.0.0.1:9000";
     wait_for(&etcd, key, Some("active")).await;
+    // It is registered as soon as it has begun, which may be before it can take a signal.
+    register.says("up\n").await;
     register.signal(Signal::HUP);
     register.says("hup\n").await;
     register.signal(Signal::TERM);

@@ -125,6 +125,48 @@ async fn i7_a_session_is_renewed_by_a_message_that_no_backend_sees() {
 }
 
 #[tokio::test]
+async fn i7_a_renewal_has_to_meet_the_conditions_of_its_route() {
+    let backend = Backend::echo().await;
+    let route = format!(
+        "path = \"/ws/{{room}}\"\nauthorize = [\"path:room in claim:rooms\"]\n\
+         renew = \"/renew\"\n{RENEWAL}"
+    );
+    let gateway = Gateway::start(&text(&[&backend], &route)).await;
+    let of = |room: &str, seconds| {
+        let claims = json!({ "sub": "ann", "exp": in_seconds(seconds), "rooms": [room] });
+        token(&claims)
+    };
+    let bearer = format!("Bearer {}", of("blue room", 60));
+    let dial = Dial::new("/ws/blue%20room?k=1").header("authorization", &bearer);
+    let client = dial.connect(gateway.address()).await;
+    let mut client = client.map_err(drop).expect("let in");
+    let before = expires(&gateway);
+    let renewal = format!("renew {}", of("red", 600));
+    client.send(Message::text(renewal)).await;
+    assert_eq!(
+        told(&mut client).await,
+        json!({ "refused": "insufficient" })
+    );
+    let outside = async |room: &str| {
+        let bearer = format!("authorization: Bearer {}\r\n", of(room, 600));
+        let mut raw = Raw::connect(gateway.address()).await;
+        raw.write(format!(
+            "POST /renew HTTP/1.1\r\nhost: a\r\n{bearer}content-length: 0\r\n\r\n"
+        ))
+        .await;
+        raw.read_head().await
+    };
+    assert!(outside("red").await.starts_with("HTTP/1.1 404"));
+    assert_eq!(expires(&gateway), before, "what is refused changes nothing");
+    assert!(outside("blue room").await.starts_with("HTTP/1.1 200"));
+    assert!(expires(&gateway) > before);
+    let renewal = format!("renew {}", of("blue room", 700));
+    client.send(Message::text(renewal)).await;
+    assert!(told(&mut client).await["renewed"].is_number());
+    client.close().await;
+}
+
+#[tokio::test]
 async fn a_renewal_that_is_refused_ends_nothing_before_its_time() {
     let backend = Backend::echo().await;
     let gateway = Gateway::start(&text(&[&backend], RENEWAL)).await;

@@ -365,8 +365,15 @@ fn i2_of_two_routes_the_same_one_is_in_force_whichever_was_there_first() {
     assert_eq!(standing(&long_here), [None, Some(2)]);
     long_here.apply(vec![upstream.clone()]);
     let mut anew = World::new();
-    anew.apply(vec![late, other, upstream]);
+    anew.apply(vec![late, other.clone(), upstream.clone()]);
     assert_eq!(standing(&anew), [Some(1), None]);
+    assert_eq!(standing(&long_here), standing(&anew));
+    // Written again, word for word, it is the younger one.
+    let again = put("routes/late", r#"{"path": "/a", "upstream": "u"}"#, 4);
+    long_here.apply(vec![again.clone()]);
+    let mut anew = World::new();
+    anew.apply(vec![other, upstream, again]);
+    assert_eq!(standing(&anew), [None, Some(2)]);
     assert_eq!(standing(&long_here), standing(&anew));
 }
 

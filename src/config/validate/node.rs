@@ -57,7 +57,7 @@ pub(super) fn admin(at: &Scope<'_>, model: &model::Admin) -> Option<Admin> {
     let authority = model.tls.as_ref().and_then(|tls| tls.client_ca.as_ref());
     let unguarded = model.token.is_none() && authority.is_none();
     let unguarded = unguarded && !at.key("token").is_explained();
-    if model.read_token.is_some() && unguarded {
+    if model.read_token.is_some() && model.token.is_none() && !at.key("token").is_explained() {
         at.key("read_token").fault_key(
             "without a `token` nobody could change anything, or everybody could",
             Some("add `token` beside it".to_owned()),

@@ -189,9 +189,7 @@ impl Estate {
         let until = Instant::now() + FOLLOW_MAX;
         self.tell_revocations(wire).await?;
         let orders = self.drainer.standing();
-        if !orders.is_empty() {
-            tell_orders(wire, &orders).await?;
-        }
+        tell_orders(wire, &orders).await?;
         // When all have answered, no worker accepts, and what one accepted for another is counted.
         self.pack(&vec![Some(None); self.live.workers().len()], 0)
             .await;
@@ -221,11 +219,17 @@ impl Estate {
     }
 
     async fn tell_revocations(&self, wire: &mut Wire) -> Result<(), StepError> {
-        for some in revocations::own(&self.live).chunks(REVOCATIONS) {
-            let revocations = some.to_vec();
-            say(wire, &FromOld::Revocations { revocations }).await?;
+        let own = revocations::own(&self.live);
+        let mut rest = own.as_slice();
+        loop {
+            let (some, after) = rest.split_at(rest.len().min(REVOCATIONS));
+            let (revocations, more) = (some.to_vec(), !after.is_empty());
+            say(wire, &FromOld::Revocations { revocations, more }).await?;
+            if !more {
+                return Ok(());
+            }
+            rest = after;
         }
-        Ok(())
     }
 
     /// Looks at every session once; answers how many stay, and how many connections may still

@@ -192,7 +192,7 @@ impl Predecessor {
     ) -> Result<usize, TakeError> {
         // Where something cannot be said, what the other has said last tells why.
         let _ = self.wire.say(&FromNew::Serving).await;
-        let (mut parcels, mut orders) = (Vec::new(), Vec::new());
+        let (mut parcels, mut orders, mut revocations) = (Vec::new(), Vec::new(), Vec::new());
         loop {
             let message = hear(&mut self.wire, SESSIONS_MAX, stop).await?;
             match message.said {
@@ -206,8 +206,14 @@ impl Predecessor {
                         backend: sockets.next(),
                     });
                 }
-                FromOld::Revocations { revocations } => {
-                    told.docket.adopt(revocations).await;
+                FromOld::Revocations {
+                    revocations: some,
+                    more,
+                } => {
+                    revocations.extend(some);
+                    if !more {
+                        told.docket.adopt(std::mem::take(&mut revocations)).await;
+                    }
                 }
                 FromOld::Orders { orders: some, more } => {
                     orders.extend(some);

@@ -143,11 +143,12 @@ pub(super) fn certificate(
     Ok(principal)
 }
 
-/// Who a certificate says it is for: its first URI, mail address or DNS name, else its common name.
-/// `None` if it has no such name. The TLS handshake has verified it.
-pub fn certificate_subject(der: &[u8]) -> Option<Arc<str>> {
+/// Who a certificate says it is for, and until when: its first URI, mail address or DNS name, else
+/// its common name. `None` if it has no such name. The TLS handshake has verified it.
+pub fn certificate_holder(der: &[u8]) -> Option<(Arc<str>, Option<SystemTime>)> {
     let anybody = AuthenticatorName::from("admin");
-    Some(certificate(&anybody, None, der).ok()?.subject)
+    let principal = certificate(&anybody, None, der).ok()?;
+    Some((principal.subject, principal.expires))
 }
 
 /// Whether a certificate's time is over, which a long keep-alive connection may outlive.

@@ -22,7 +22,7 @@ use crate::base::right::Right;
 
 pub use authenticator::{Authenticator, FetchedKeys, Minted};
 pub use claims::{Claims, header_text};
-pub use methods::{certificate_subject, password_matches, user_and_password};
+pub use methods::{certificate_holder, password_matches, user_and_password};
 pub use revocations::{Revocations, TooManyRevocations};
 pub use rules::{Values, first_unmet};
 pub use token::parse as parse_token;

@@ -43,6 +43,8 @@ impl Sieve {
     /// Looks at the message that begins with `bytes`, with the header of a text frame. A message
     /// that is undecided is in no more bytes than the longest that is taken.
     pub fn look(&self, bytes: &[u8]) -> Sifted {
+        // What is decided does not depend on how much has come in by then.
+        let bytes = &bytes[..bytes.len().min(self.bytes_max + HEADER_MAX)];
         let (mut at, mut seen, mut first) = (0, 0, true);
         let sifted = loop {
             let Some(header) = FrameHeader::parse(&bytes[at..]) else {
@@ -51,6 +53,10 @@ impl Sieve {
             let between = header.opcode.is_some_and(Opcode::is_control);
             let payload = usize::try_from(header.payload).unwrap_or(usize::MAX);
             at += header.len;
+            if header.opcode == Some(Opcode::Close) {
+                // Nothing comes of a message that is not finished.
+                break Sifted::Passes;
+            }
             if between && payload <= CONTROL_PAYLOAD_MAX && !first {
                 if bytes.len() < at + payload {
                     break Sifted::Undecided;
@@ -165,6 +171,7 @@ mod tests {
         check(&between, fragmented);
         check(&[frame(0x01, "ren"), frame(0x80, "t abc")], Sifted::Passes);
         check(&[frame(0x01, "ren"), frame(0x80, "ew")], Sifted::Passes);
+        check(&[frame(0x01, "ren"), frame(0x88, "")], Sifted::Passes);
         check(&[frame(0x01, "ren"), frame(0x81, "ew a")], Sifted::Passes);
         let nothing = vec![frame(0x00, ""); 20];
         let endless = [vec![frame(0x01, "r")], nothing].concat().concat();

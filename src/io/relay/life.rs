@@ -72,9 +72,14 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
 
     /// Whether the client has brought a credential that nobody was told of.
     pub(super) fn asks_for_renewal(&mut self) -> bool {
+        self.forget_renewal();
+        self.up.tells()
+    }
+
+    /// A session that ends needs no right, and its client's answer has to be read.
+    pub(super) fn forget_renewal(&mut self) {
         if self.ending.is_some() {
             self.up.answered(true);
         }
-        self.up.tells()
     }
 }

@@ -182,6 +182,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
             if self.cut {
                 return Poll::Ready(Turn::Ended(self.ended()));
             }
+            self.forget_renewal();
             let up = self.poll_up(cx, scratch, now);
             let (client, backend) = (&mut self.client, self.backend.as_mut());
             let down = self.down.poll(backend, Some(client), cx, scratch);
