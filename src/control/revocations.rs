@@ -4,7 +4,6 @@
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use tokio::sync::Mutex as AsyncMutex;
 
@@ -230,6 +229,3 @@ fn add(live: &Live, revocation: &Arc<Revocation>) {
         tracing::error!(id = %revocation.id, %error, "a revocation is not in force");
     }
 }
-
-/// Longer than a document under a lease has to live, so that clocks that differ cut nothing short.
-pub(super) const SLACK: Duration = Duration::from_secs(60);

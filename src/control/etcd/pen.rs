@@ -9,11 +9,12 @@ use tokio::time::timeout;
 use crate::config::snapshot::Etcd;
 use crate::control::etcd::connect::{Endpoints, connector};
 use crate::control::etcd::hold::said;
-use crate::control::revocations::SLACK;
 use crate::control::source::{Pen, Stroke};
 
 /// For everything: a connection, a lease, a write, with one endpoint that does not answer before.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Longer than a document under a lease has to live, so that clocks that differ cut nothing short.
+const SLACK: Duration = Duration::from_secs(60);
 
 /// One that writes below the prefix of this etcd.
 pub fn pen(settings: &Etcd) -> Pen {
