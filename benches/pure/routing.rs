@@ -72,6 +72,10 @@ impl Surroundings for Nowhere {
         Ok(())
     }
 
+    fn system_roots(&self) -> Result<(), String> {
+        Ok(())
+    }
+
     fn host_name(&self) -> String {
         "bench".to_owned()
     }

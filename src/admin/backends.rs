@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::admin::Gateway;
 use crate::admin::extract::Body;
 use crate::admin::problem::Problem;
-use crate::admin::upstreams::member_view;
+use crate::admin::upstreams::{member_view, removed_view};
 use crate::base::names::{BackendId, UpstreamName};
 use crate::config::model::{Pace, Time};
 use crate::config::snapshot::{BackendState, Tempo};
@@ -97,7 +97,9 @@ pub(super) async fn change(
         .order(&upstream, &id, &change.order()?)
         .map_err(|fault| match fault {
             OrderFault::Unknown(..) => Problem::not_found(fault.to_string()),
-            OrderFault::NotDraining(_) => Problem::new(StatusCode::CONFLICT, fault.to_string()),
+            OrderFault::NotDraining(_) | OrderFault::Removed(_) => {
+                Problem::new(StatusCode::CONFLICT, fault.to_string())
+            }
         })?;
     drainer.save().await;
     let table = gateway.live.table_arc();
@@ -107,7 +109,9 @@ pub(super) async fn change(
     });
     Ok(match member {
         Some(view) => Json(view).into_response(),
-        // It left its upstream, so there is nothing to show but its drain.
-        None => (StatusCode::ACCEPTED, Json(drainer.view(&upstream, &id))).into_response(),
+        None => {
+            let removed = removed_view(&table, &upstream, &id, drainer);
+            (StatusCode::ACCEPTED, Json(removed)).into_response()
+        }
     })
 }

@@ -114,7 +114,12 @@ fn read_backends(routing: &RoutingTable, reading: &mut Reading) {
     reading.family(&table::BACKEND_HEALTHY, healthy);
     let ejected = each(|member, now| f64::from(u8::from(member.vitals.ejected(now))));
     reading.family(&table::BACKEND_EJECTED, ejected);
-    let sessions = each(|member, _| member.vitals.sessions() as f64);
+    let mut sessions = each(|member, _| member.vitals.sessions() as f64);
+    let removed = routing.removed();
+    sessions.extend(removed.iter().map(|one| {
+        let names = [one.upstream.as_str(), one.id.as_str()];
+        (names, one.occupancy.sessions() as f64)
+    }));
     reading.family(&table::BACKEND_SESSIONS, sessions);
 }
 

@@ -13,18 +13,23 @@ use crate::admin::extract::{Paging, Parameters};
 use crate::admin::problem::Problem;
 use crate::admin::{Gateway, Page};
 use crate::base::clock;
+use crate::base::names::BackendId;
 use crate::config::snapshot::{BackendState, Policy, ProbeKind};
 use crate::control::drainer::{DrainView, Drainer};
 use crate::control::rebalancer::RebalanceView;
 use crate::core::health::{Ejection, Health};
-use crate::core::routing::{Member, Upstream};
+use crate::core::routing::{Member, Removed, RoutingTable, Upstream};
+
+/// What is shown of what is configured no more.
+const REMOVED: &str = "removed";
 
 /// An upstream on one line.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct UpstreamSummary {
     /// Its key in the configuration.
     pub name: String,
-    /// How a backend is picked.
+    /// How a backend is picked; `removed` for an upstream that is configured no more and on whose
+    /// backends sessions live.
     pub policy: String,
     /// What its probe tries (`tcp`, `http`, `websocket`); null if there is none.
     pub probe: Option<String>,
@@ -34,7 +39,7 @@ pub struct UpstreamSummary {
     pub eligible: usize,
     /// So few are well that health is ignored.
     pub panicking: bool,
-    /// Live.
+    /// Live, those on removed backends too.
     pub sessions: u64,
 }
 
@@ -44,7 +49,7 @@ pub(super) struct UpstreamView {
     #[serde(flatten)]
     summary: UpstreamSummary,
     backends: Vec<BackendView>,
-    /// Backends that left the upstream and whose sessions are drained.
+    /// Backends that left the upstream, for as long as sessions live on them.
     removed: Vec<RemovedView>,
     /// The rebalancing that is under way, or the last one.
     rebalance: Option<RebalanceView>,
@@ -52,9 +57,22 @@ pub(super) struct UpstreamView {
 
 /// A backend that is no member any more.
 #[derive(Debug, Serialize, JsonSchema)]
-struct RemovedView {
+pub(super) struct RemovedView {
     id: String,
-    drain: DrainView,
+    /// Where it was; null if its sessions came from another process.
+    address: Option<String>,
+    /// `removed`
+    state: &'static str,
+    /// `removed`
+    configured: &'static str,
+    /// What an operator ordered by this API.
+    ordered: Option<&'static str>,
+    /// How far its drain is; null unless it is draining.
+    drain: Option<DrainView>,
+    /// Live.
+    sessions: u64,
+    /// Since the backend is known.
+    sessions_total: u64,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -113,8 +131,21 @@ pub(super) async fn list(
 ) -> Json<Page<UpstreamSummary>> {
     let table = gateway.live.table_arc();
     let now = clock::now();
-    let upstreams = table.upstreams().map(|upstream| summary(upstream, now));
-    Json(Page::of(upstreams, &paging, |upstream| &upstream.name))
+    let removed = table.removed();
+    let known = table.upstreams().map(|upstream| {
+        let of = |one: &&Removed| one.upstream == *upstream.name();
+        let sessions = removed.iter().filter(of);
+        summary(
+            upstream,
+            sessions.map(|one| one.occupancy.sessions()).sum(),
+            now,
+        )
+    });
+    let mut all: Vec<_> = known.chain(gone_summaries(&table, &removed)).collect();
+    all.sort_by(|one, other| one.name.cmp(&other.name));
+    Json(Page::of(all.into_iter(), &paging, |upstream| {
+        &upstream.name
+    }))
 }
 
 pub(super) async fn one(
@@ -122,20 +153,31 @@ pub(super) async fn one(
     Path(name): Path<String>,
 ) -> Result<Json<UpstreamView>, Problem> {
     let table = gateway.live.table_arc();
-    let upstream = table.upstream(&name);
-    let upstream = upstream.ok_or_else(|| Problem::not_found(format!("no upstream `{name}`")))?;
+    let supervisor = &gateway.supervisor;
+    let drainer = supervisor.drainer();
+    let removed = removed(&table, &name, drainer);
+    let sessions = removed.iter().map(|one| one.sessions).sum();
+    let Some(upstream) = table.upstream(&name) else {
+        if removed.is_empty() {
+            return Err(Problem::not_found(format!("no upstream `{name}`")));
+        }
+        return Ok(Json(UpstreamView {
+            summary: gone_summary(name, sessions),
+            backends: Vec::new(),
+            removed,
+            rebalance: None,
+        }));
+    };
     let now = clock::now();
     let seen = gateway.etcd.as_ref().map(|state| state.seen());
     let stale = |id: &str| seen.as_ref().is_some_and(|seen| seen.is_stale(&name, id));
     let members = upstream.members.iter().zip(upstream.shares());
-    let supervisor = &gateway.supervisor;
-    let drainer = supervisor.drainer();
     Ok(Json(UpstreamView {
-        summary: summary(upstream, now),
+        summary: summary(upstream, sessions, now),
         backends: members
             .map(|(member, share)| backend(upstream, member, share, stale(&member.id), drainer))
             .collect(),
-        removed: removed(upstream, drainer),
+        removed,
         rebalance: supervisor.rebalancer().view(upstream.name()),
     }))
 }
@@ -149,18 +191,73 @@ pub(super) fn member_view(gateway: &Gateway, upstream: &Upstream, index: usize) 
     backend(upstream, member, upstream.shares()[index], stale, drainer)
 }
 
-fn removed(upstream: &Upstream, drainer: &Drainer) -> Vec<RemovedView> {
-    let drains = drainer.views().into_iter();
-    let gone =
-        drains.filter(|(name, id, _)| name == upstream.name() && upstream.member(id).is_none());
-    gone.map(|(_, id, drain)| RemovedView {
-        id: id.to_string(),
-        drain,
-    })
-    .collect()
+/// A backend that left this upstream; null once nothing is left of it.
+pub(super) fn removed_view(
+    table: &RoutingTable,
+    upstream: &str,
+    id: &str,
+    drainer: &Drainer,
+) -> Option<RemovedView> {
+    let mut all = removed(table, upstream, drainer).into_iter();
+    all.find(|one| one.id == id)
 }
 
-fn summary(upstream: &Upstream, now: Instant) -> UpstreamSummary {
+/// Backends that left this upstream and that sessions live on, or whose drain is not forgotten yet.
+fn removed(table: &RoutingTable, upstream: &str, drainer: &Drainer) -> Vec<RemovedView> {
+    let resident = table.removed().into_iter();
+    let mut ids: BTreeMap<String, Option<Removed>> = resident
+        .filter(|one| one.upstream.as_str() == upstream)
+        .map(|one| (one.id.to_string(), Some(one)))
+        .collect();
+    let member = |id: &BackendId| table.upstream(upstream)?.member(id);
+    for (name, id, _) in drainer.views() {
+        if name.as_str() == upstream && member(&id).is_none() {
+            ids.entry(id.to_string()).or_default();
+        }
+    }
+    let views = ids.into_iter().map(|(id, one)| {
+        let address = one.as_ref().and_then(|one| one.address.as_ref());
+        let occupancy = one.as_ref().map(|one| &one.occupancy);
+        RemovedView {
+            address: address.map(ToString::to_string),
+            state: REMOVED,
+            configured: REMOVED,
+            ordered: drainer.ordered(upstream, &id).map(state_word),
+            drain: drainer.view(upstream, &id),
+            sessions: occupancy.map_or(0, |it| it.sessions()),
+            sessions_total: occupancy.map_or(0, |it| it.sessions_total()),
+            id,
+        }
+    });
+    views.collect()
+}
+
+/// Upstreams that are configured no more and on whose backends sessions live.
+fn gone_summaries(table: &RoutingTable, removed: &[Removed]) -> Vec<UpstreamSummary> {
+    let mut gone: BTreeMap<&str, u64> = BTreeMap::new();
+    for one in removed {
+        if table.upstream(&one.upstream).is_none() {
+            *gone.entry(&one.upstream).or_default() += one.occupancy.sessions();
+        }
+    }
+    let gone = gone.into_iter();
+    gone.map(|(name, sessions)| gone_summary(name.to_owned(), sessions))
+        .collect()
+}
+
+fn gone_summary(name: String, sessions: u64) -> UpstreamSummary {
+    UpstreamSummary {
+        name,
+        policy: REMOVED.to_owned(),
+        probe: None,
+        members: 0,
+        eligible: 0,
+        panicking: false,
+        sessions,
+    }
+}
+
+fn summary(upstream: &Upstream, on_removed: u64, now: Instant) -> UpstreamSummary {
     let config = &upstream.config;
     let members = &upstream.members;
     UpstreamSummary {
@@ -176,7 +273,11 @@ fn summary(upstream: &Upstream, now: Instant) -> UpstreamSummary {
             .filter(|member| eligible(member, now))
             .count(),
         panicking: upstream.panicking(now),
-        sessions: members.iter().map(|member| member.vitals.sessions()).sum(),
+        sessions: on_removed
+            + members
+                .iter()
+                .map(|member| member.vitals.sessions())
+                .sum::<u64>(),
     }
 }
 

@@ -33,6 +33,7 @@ struct Backend {
 #[derive(Deserialize)]
 struct Upstream {
     backends: Vec<Backend>,
+    removed: Vec<Backend>,
 }
 
 /// Drains a backend, changes how, or takes it in again.
@@ -55,7 +56,11 @@ pub fn drain(args: &DrainArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
         paused: (args.pause || args.resume).then_some(args.pause),
     };
     let target = format!("/v1/upstreams/{upstream}/backends/{id}");
-    let mut backend: Backend = client.ask(Method::PATCH, &target, Some(&change))?;
+    let backend: Option<Backend> = client.ask(Method::PATCH, &target, Some(&change))?;
+    let Some(mut backend) = backend else {
+        writeln!(out, "{}", gone(&args.backend))?;
+        return Ok(0);
+    };
     if args.json && !args.watch {
         writeln!(out, "{:#}", json!(backend))?;
         return Ok(0);
@@ -72,13 +77,19 @@ pub fn drain(args: &DrainArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
         }
         thread::sleep(LOOK);
         let shown: Upstream = client.get(&format!("/v1/upstreams/{upstream}"))?;
-        let mut found = shown.backends.into_iter();
+        let mut found = shown.backends.into_iter().chain(shown.removed);
         let Some(next) = found.find(|one| one.id == args.backend) else {
-            writeln!(out, "{} has left the upstream", visible(&args.backend))?;
-            return Ok(1);
+            // It is listed for as long as a session lives on it.
+            writeln!(out, "{}", gone(&args.backend))?;
+            return Ok(0);
         };
         backend = next;
     }
+}
+
+fn gone(backend: &str) -> String {
+    let id = visible(backend);
+    format!("{id}: removed from its upstream, no sessions are left")
 }
 
 fn say(out: &mut dyn Write, backend: &Backend, json: bool) -> anyhow::Result<()> {

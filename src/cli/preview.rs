@@ -116,6 +116,9 @@ pub(super) fn show(out: &mut dyn Write, preview: &Preview) -> io::Result<()> {
     writeln!(out, "{}", preview.summary)?;
     named(out, "routes", &preview.routes)?;
     named(out, "upstreams", &preview.upstreams)?;
+    for document in &preview.documents {
+        writeln!(out, "\n{}", visible(document))?;
+    }
     if !preview.restart_for.is_empty() {
         let keys = preview.restart_for.join(", ");
         writeln!(out, "waits for a restart: {}", visible(&keys))?;

@@ -24,7 +24,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 5] = [
+    /// All of them.
+    pub const ALL: [Self; 5] = [
         Self::Upstream,
         Self::Backend,
         Self::Authenticator,

@@ -15,6 +15,7 @@ pub mod origin;
 pub mod overlay;
 pub mod pace;
 pub mod pattern;
+pub mod protect;
 pub mod snapshot;
 pub mod span;
 pub mod validate;

@@ -5,7 +5,7 @@
 //! What comes of it depends on the file, the documents and their last good versions, never on the
 //! order in which they came, so that all gateways of one source agree.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -20,8 +20,11 @@ use crate::config::validate::Surroundings;
 
 mod check;
 mod compose;
+mod judge;
 
 pub use compose::{Composed, Composer};
+pub use judge::Judge;
+use judge::Verdict;
 
 /// Authenticators as they are written, by name.
 type Authenticators = BTreeMap<String, model::Authenticator>;
@@ -34,6 +37,8 @@ pub struct Ground<'a> {
     pub directory: &'a Path,
     /// The world outside.
     pub outside: &'a dyn Surroundings,
+    /// What the file protects and guards.
+    pub judge: &'a Judge<'a>,
 }
 
 /// All documents that there are.
@@ -49,8 +54,12 @@ struct Entry {
     document: Document,
     /// What is wrong with it.
     found: Vec<Diagnostic>,
-    /// The last version without faults.
+    /// The last version without faults that the file does not lock out.
     good: Option<Version>,
+    /// The newest version, if it has no faults and the file locks it out.
+    locked: Option<Version>,
+    /// What `locked`, else `good`, does to the file.
+    verdict: Verdict,
     /// The source has it no more; it is kept only while something in force needs it.
     gone: bool,
 }
@@ -117,21 +126,60 @@ impl Overlay {
         }
         if authenticators {
             touched.extend(self.check_routes(ground));
+            touched.sort_unstable();
+            touched.dedup();
         }
         touched
     }
 
-    /// Checks again what depends on the file. Answers which documents that touched.
-    pub fn check_routes(&mut self, ground: &Ground<'_>) -> Vec<DocumentKey> {
-        let routes = self.entries.iter();
-        let routes = routes.filter(|(key, entry)| key.kind == Kind::Route && !entry.gone);
-        let routes: Vec<_> = routes.map(|(_, entry)| entry.document.clone()).collect();
+    /// Checks again what depends on the file, on files that documents name, or on the system, and
+    /// whatever was refused. Answers which documents are refused now and were not before.
+    pub fn check_again(&mut self, ground: &Ground<'_>) -> Vec<DocumentKey> {
+        let refused_before: BTreeSet<_> = self.refused_keys().collect();
+        self.protect(ground.judge);
+        let entries = self.entries.iter();
+        let again = entries.filter(|(key, entry)| {
+            let depends = matches!(
+                key.kind,
+                Kind::Upstream | Kind::Authenticator | Kind::Revocation
+            );
+            !entry.gone && (depends || entry.is_refused())
+        });
+        let again = again.filter(|(key, _)| key.kind != Kind::Route);
+        let again: Vec<_> = again.map(|(_, entry)| entry.document.clone()).collect();
+        let nothing = Authenticators::new();
+        for document in again {
+            self.take(document, &nothing, ground);
+        }
+        // After the authenticators that they name.
+        self.check_routes(ground);
+        let refused = self.refused_keys();
+        refused
+            .filter(|key| !refused_before.contains(key))
+            .collect()
+    }
+
+    fn refused_keys(&self) -> impl Iterator<Item = DocumentKey> {
+        let entries = self.entries.iter();
+        let refused = entries.filter(|(_, entry)| entry.is_refused());
+        refused.map(|(key, _)| key.clone())
+    }
+
+    /// Checks again all routes. Answers which documents that touched.
+    fn check_routes(&mut self, ground: &Ground<'_>) -> Vec<DocumentKey> {
+        let routes = self.route_documents();
         let keys = routes.iter().map(|document| document.key.clone()).collect();
         let known = self.authenticators(ground);
         for document in routes {
             self.take(document, &known, ground);
         }
         keys
+    }
+
+    fn route_documents(&self) -> Vec<Document> {
+        let routes = self.entries.iter();
+        let routes = routes.filter(|(key, entry)| key.kind == Kind::Route && !entry.gone);
+        routes.map(|(_, entry)| entry.document.clone()).collect()
     }
 
     fn put(
@@ -170,13 +218,24 @@ impl Overlay {
             item,
         });
         let before = self.entries.remove(&document.key);
-        let entry = Entry {
-            good: version.or_else(|| before.and_then(|before| before.good)),
+        let good = before.and_then(|before| before.good);
+        let mut entry = Entry {
+            good,
+            locked: version,
+            verdict: Verdict::default(),
             found: checked.found,
             gone: false,
             document,
         };
+        entry.judge(ground.judge);
         self.entries.insert(entry.document.key.clone(), entry);
+    }
+
+    /// Judges all documents by another file: versions that it locks out lose their effect, and
+    /// versions that the file before it locked out may gain theirs.
+    pub fn protect(&mut self, judge: &Judge<'_>) {
+        let entries = self.entries.values_mut();
+        entries.for_each(|entry| entry.judge(judge));
     }
 
     fn delete(&mut self, key: DocumentKey) -> Option<DocumentKey> {
@@ -237,9 +296,19 @@ impl Overlay {
         entries.filter(|entry| entry.is_refused()).count()
     }
 
-    /// What is wrong with a document.
-    pub fn faults(&self, key: &DocumentKey) -> &[Diagnostic] {
-        self.entries.get(key).map_or(&[], |entry| &entry.found)
+    /// What is wrong with a document, or suspicious.
+    pub fn found(&self, key: &DocumentKey) -> Vec<Diagnostic> {
+        let entry = self.entries.get(key);
+        entry.map_or_else(Vec::new, Entry::diagnostics)
+    }
+
+    /// What all documents do to the file: those that it locks out, and those that weaken what it
+    /// guards.
+    pub fn judged(&self) -> Vec<Diagnostic> {
+        let entries = self.entries.iter().filter(|(_, entry)| !entry.gone);
+        entries
+            .flat_map(|(key, entry)| entry.verdict.diagnostics(key))
+            .collect()
     }
 
     /// Whether a document's newest version has faults.
@@ -260,7 +329,36 @@ impl Overlay {
 
 impl Entry {
     fn is_refused(&self) -> bool {
-        self.found.iter().any(|one| one.severity == Severity::Error)
+        self.locked.is_some() || self.found.iter().any(|one| one.severity == Severity::Error)
+    }
+
+    fn diagnostics(&self) -> Vec<Diagnostic> {
+        let verdict = self.verdict.diagnostics(&self.document.key);
+        self.found.iter().cloned().chain(verdict).collect()
+    }
+
+    /// Decides which version takes effect.
+    fn judge(&mut self, judge: &Judge<'_>) {
+        self.verdict = Verdict::default();
+        if let Some(version) = self.good.take() {
+            let verdict = judge.judge(&version);
+            if !verdict.is_locked() {
+                self.verdict = verdict;
+                self.good = Some(version);
+            } else if self.locked.is_none() {
+                self.locked = Some(version);
+            }
+        }
+        if let Some(version) = self.locked.take() {
+            let verdict = judge.judge(&version);
+            let locked = verdict.is_locked();
+            self.verdict = verdict;
+            *(if locked {
+                &mut self.locked
+            } else {
+                &mut self.good
+            }) = Some(version);
+        }
     }
 
     /// Whether the version in force is of a revocation that has run out.

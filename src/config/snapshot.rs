@@ -21,6 +21,7 @@ use crate::config::pattern::{HostPattern, PathPattern, PathTemplate};
 
 mod auth;
 mod operations;
+mod source;
 
 pub use auth::{
     ApiKeys, Authenticator, Authenticators, Basic, CertificateName, CredentialSource,
@@ -28,6 +29,7 @@ pub use auth::{
     RejectWith, Renewal, Revocations, RouteAuth, SignedUrl,
 };
 pub use operations::{Admission, Drain, Rebalance, RebalanceMode, Shutdown, Tempo};
+pub use source::{Etcd, EtcdTls, Sources};
 
 /// Everything that an operator decides.
 #[derive(Clone, Debug)]
@@ -114,47 +116,6 @@ pub enum AccessOutput {
     Stdout,
     /// Appended to a file, which is opened again on SIGHUP.
     File(PathBuf),
-}
-
-/// `[sources]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sources {
-    /// Whether the configuration file is watched for changes. Default true.
-    pub watch_file: bool,
-    /// An etcd that is followed.
-    pub etcd: Option<Etcd>,
-}
-
-/// `[sources.etcd]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Etcd {
-    /// URLs of the members of one cluster; at least one.
-    pub endpoints: Vec<String>,
-    /// What all keys begin with, without a slash at its end.
-    pub prefix: Arc<str>,
-    /// Name and password.
-    pub user: Option<(String, Secret)>,
-    /// TLS to endpoints that begin with `https://`.
-    pub tls: EtcdTls,
-    /// For a connection, sign-in included. Default 2 s.
-    pub dial: Duration,
-    /// For one answer. Default 5 s.
-    pub answer: Duration,
-    /// Without a sign of life on a watch. Default 10 s.
-    pub silence: Duration,
-    /// How long backends stay that lost their leases together. Default 10 min.
-    pub stale_grace: Duration,
-}
-
-/// TLS to etcd.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct EtcdTls {
-    /// PEM roots; default the system's.
-    pub ca: Option<PathBuf>,
-    /// Shown to etcd.
-    pub identity: Option<CertificateFiles>,
-    /// Name to verify; default the endpoint's host.
-    pub server_name: Option<String>,
 }
 
 /// A `[[listeners]]` entry. A change needs a restart unless it is the contents of certificate

@@ -77,6 +77,8 @@ struct Drain {
     told_done: bool,
     /// When it looked last.
     looked: Option<Millis>,
+    /// It was ordered when the backend had left already; the order ends with the last session.
+    of_removed: bool,
 }
 
 /// Who wants a drain.
@@ -112,6 +114,9 @@ pub enum OrderFault {
     /// There is nothing to pause or to speed up.
     #[error("backend `{0}` is not draining; give `\"state\": \"draining\"` too")]
     NotDraining(BackendId),
+    /// It takes no sessions anyway.
+    #[error("backend `{0}` has left its upstream; it can only be drained")]
+    Removed(BackendId),
 }
 
 impl Drainer {
@@ -210,22 +215,33 @@ impl Drainer {
         let member = known.and_then(|upstream| upstream.member(backend));
         let place = (upstream.clone(), backend.clone());
         let mut state = self.state();
-        let known_here = state.drains.contains_key(&place) || state.orders.contains_key(&place);
-        if member.is_none() && !known_here {
+        let drains = state.drains.contains_key(&place);
+        let known_here = drains || state.orders.contains_key(&place);
+        let is_known = || known_here || table.removed_backend(upstream, backend).is_some();
+        if member.is_none() && !is_known() {
             return Err(OrderFault::Unknown(upstream.clone(), backend.clone()));
         }
         let wanted = match (member, order.state) {
             (Some(member), Some(wanted)) => wanted.unwrap_or(member.state),
             (Some(member), None) => member.state(),
-            // It left; all that can be done about its drain and its order is to end them.
+            // It left: its drain and the order end.
             (None, Some(Some(BackendState::Active) | None)) => {
                 state.orders.remove(&place);
                 BackendState::Active
             }
-            (None, _) if !state.drains.contains_key(&place) => {
-                return Err(OrderFault::Unknown(upstream.clone(), backend.clone()));
+            (None, Some(Some(BackendState::Disabled))) => {
+                return Err(OrderFault::Removed(backend.clone()));
             }
-            (None, _) => BackendState::Draining,
+            (None, Some(Some(BackendState::Draining))) => {
+                // It holds if the backend comes back before it is done.
+                state
+                    .orders
+                    .entry(place.clone())
+                    .or_insert_with(|| StandingOrder::new(place.clone(), BackendState::Draining));
+                BackendState::Draining
+            }
+            (None, None) if drains => BackendState::Draining,
+            (None, None) => BackendState::Active,
         };
         let changes_drain =
             order.tempo.is_some() || order.deadline.is_some() || order.paused.is_some();
@@ -242,7 +258,8 @@ impl Drainer {
             let drain = state.drains.entry(place.clone()).or_insert_with(|| {
                 Drain::new(profile.unwrap_or_else(default_profile), By::Operator, now)
             });
-            if order.state.is_some() && member.is_some() {
+            if order.state.is_some() {
+                drain.of_removed = member.is_none();
                 drain.by = By::Operator;
             }
             drain.change(order, now);
@@ -298,7 +315,9 @@ impl Drainer {
                 }
                 let place = (upstream.name().clone(), member.id.clone());
                 let profile = Profile::from(&config.drain);
-                let wanted = config.drain.on_removal;
+                let ordered = state.orders.get(&place);
+                let ordered = ordered.is_some_and(|it| it.state == BackendState::Draining);
+                let wanted = config.drain.on_removal || ordered;
                 state.want(place, wanted, By::Removal, profile, now);
             }
         }
@@ -337,8 +356,16 @@ impl Drainer {
                 let closed = errands::close(&self.live, &query, &order().close()).await;
                 self.node.drained(&place.0, 0, closed);
             }
-            if self.with(place, |drain, _| drain.is_forgotten()) == Some(true) {
-                self.state().drains.remove(place);
+            if self.with(place, |drain, _| drain.told_done) == Some(true) && self.is_gone(place) {
+                let ordered = {
+                    let mut state = self.state();
+                    let drain = state.drains.remove(place);
+                    drain.is_some_and(|drain| drain.of_removed)
+                        && state.orders.remove(place).is_some()
+                };
+                if ordered {
+                    self.save().await;
+                }
             }
         }
         let Some(due) = self.with(place, |drain, now| drain.plan.due(now)) else {
@@ -352,6 +379,13 @@ impl Drainer {
             });
             self.node.drained(&place.0, gone.moving, gone.closing);
         }
+    }
+
+    /// Whether the backend is no member any more.
+    fn is_gone(&self, (upstream, backend): &Place) -> bool {
+        let table = self.live.table();
+        let upstream = table.upstream(upstream);
+        upstream.is_none_or(|upstream| upstream.member(backend).is_none())
     }
 
     fn with<A>(&self, place: &Place, act: impl FnOnce(&mut Drain, Millis) -> A) -> Option<A> {
@@ -396,17 +430,9 @@ impl State {
         match asked {
             // What was said before of how it drains holds on.
             Some(state) if self.orders.get(place).is_some_and(|it| it.state == state) => None,
-            Some(state) => self.orders.insert(
-                place.clone(),
-                StandingOrder {
-                    upstream: place.0.clone(),
-                    backend: place.1.clone(),
-                    state,
-                    tempo: None,
-                    deadline: None,
-                    paused: false,
-                },
-            ),
+            Some(state) => self
+                .orders
+                .insert(place.clone(), StandingOrder::new(place.clone(), state)),
             None => self.orders.remove(place),
         };
         if before != BackendState::Active && member.state() == BackendState::Active {
@@ -462,6 +488,17 @@ impl State {
 }
 
 impl StandingOrder {
+    fn new((upstream, backend): Place, state: BackendState) -> Self {
+        Self {
+            upstream,
+            backend,
+            state,
+            tempo: None,
+            deadline: None,
+            paused: false,
+        }
+    }
+
     fn place(&self) -> Place {
         (self.upstream.clone(), self.backend.clone())
     }
@@ -486,6 +523,7 @@ impl Drain {
             started: clock::wall(),
             told_done: false,
             looked: None,
+            of_removed: false,
         }
     }
 
@@ -518,11 +556,6 @@ impl Drain {
     fn wants_a_look(&mut self, now: Millis) -> bool {
         let between = if self.told_done { LOOK_AFTER } else { LOOK };
         self.looked.is_none_or(|looked| now - looked >= between)
-    }
-
-    /// The backend is gone and so are its sessions.
-    fn is_forgotten(&self) -> bool {
-        self.told_done && self.by == By::Removal
     }
 
     fn look(&mut self, (upstream, backend): &Place, briefs: &[SessionBrief], now: Millis) {

@@ -19,10 +19,11 @@ use serde::Serialize;
 use crate::config::diagnostic::{Diagnostic, Severity, Source};
 use crate::config::layers::Layers;
 use crate::config::model::{self, Backend, Model, TextOr};
-use crate::config::overlay::Ground;
+use crate::config::overlay::{Ground, Judge};
 use crate::config::snapshot::{CertificateFiles, Snapshot};
 use crate::config::span::KeyPath;
 use crate::config::validate::{CertificateFault, Surroundings, validate};
+use crate::io::tls::client::Roots;
 
 /// The file that is read if nobody names one.
 pub const DEFAULT_PATH: &str = "gateway.toml";
@@ -115,21 +116,26 @@ pub fn load_text(options: &LoadOptions, text: &str) -> Result<Loaded, Faults> {
     load_bytes(options, text.as_bytes())
 }
 
-/// What documents of other sources are checked against, beside the file that was loaded.
+/// What documents of other sources are checked against, beside the file that was loaded. Returns
+/// the roots that the check read, too.
 pub fn on_ground<A>(
     options: &LoadOptions,
     loaded: &Loaded,
     check: impl FnOnce(&Ground<'_>) -> A,
-) -> A {
+) -> (A, Roots) {
     let world = World {
         environment: &options.environment,
         files: RefCell::default(),
+        roots: RefCell::default(),
     };
-    check(&Ground {
+    let judge = Judge::new(&loaded.snapshot);
+    let checked = check(&Ground {
         authenticators: &loaded.authenticators,
         directory: options.path.parent().unwrap_or_else(|| Path::new("")),
         outside: &world,
-    })
+        judge: &judge,
+    });
+    (checked, world.roots.into_inner())
 }
 
 fn load_bytes(options: &LoadOptions, bytes: &[u8]) -> Result<Loaded, Faults> {
@@ -153,6 +159,7 @@ fn load_bytes(options: &LoadOptions, bytes: &[u8]) -> Result<Loaded, Faults> {
     let world = World {
         environment: &options.environment,
         files: RefCell::new(vec![options.path.clone()]),
+        roots: RefCell::default(),
     };
     let (snapshot, found) = validate(&reading.model, &reading.origin, directory, &world);
     let (mut faults, warnings): (Vec<_>, Vec<_>) = reading
@@ -238,6 +245,8 @@ struct World<'a> {
     environment: &'a [(String, String)],
     /// What was read, to be watched.
     files: RefCell<Vec<PathBuf>>,
+    /// Certificates to trust that were read.
+    roots: RefCell<Roots>,
 }
 
 impl World<'_> {
@@ -316,7 +325,13 @@ impl Surroundings for World<'_> {
         for certificate in self.certificates(path)? {
             store.add(certificate).map_err(|_| no_x509(path))?;
         }
+        self.roots.borrow_mut().insert(path, store);
         Ok(())
+    }
+
+    fn system_roots(&self) -> Result<(), String> {
+        let read = self.roots.borrow_mut().of(None);
+        read.map(drop).map_err(|error| error.to_string())
     }
 
     fn host_name(&self) -> String {

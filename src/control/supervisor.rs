@@ -27,7 +27,7 @@ use crate::control::watch::Watch;
 use crate::core::health::Health;
 use crate::core::routing::RoutingTable;
 use crate::core::session::record::Cause;
-use crate::io::tls::client::{BackendTls, ClientTls, ClientTlsError};
+use crate::io::tls::client::{BackendTls, ClientTls, ClientTlsError, Roots};
 use crate::live::{CloseOrder, Live, SessionQuery, WorkerCommand};
 use crate::telemetry::metrics::NodeMetrics;
 
@@ -117,6 +117,10 @@ pub struct Changes {
 pub struct UpstreamTlsError(UpstreamName, #[source] ClientTlsError);
 
 impl UpstreamTlsError {
+    fn upstream(&self) -> &UpstreamName {
+        &self.0
+    }
+
     fn diagnostic(&self, path: &Path) -> Diagnostic {
         let key = ["upstreams", &self.0, "tls"].map(str::to_owned);
         Diagnostic {
@@ -165,8 +169,9 @@ impl Configuration {
 pub fn read_backend_tls(
     snapshot: &Snapshot,
 ) -> Result<BTreeMap<UpstreamName, ClientTls>, UpstreamTlsError> {
+    let mut roots = Roots::default();
     let with_tls = snapshot.upstreams.values().filter_map(|upstream| {
-        let tls = ClientTls::new(upstream.tls.as_ref()?);
+        let tls = ClientTls::with_roots(upstream.tls.as_ref()?, &mut roots);
         let name = || upstream.name.clone();
         Some(
             tls.map(|tls| (name(), tls))

@@ -313,7 +313,7 @@ impl BackendSeat {
     }
 
     /// A place for a session that another process brought. A backend that the table does not have
-    /// keeps its sessions, and nobody asks how it is.
+    /// keeps its sessions, which count; its health is not judged.
     pub(super) fn inherit(worker: &Worker, upstream: &UpstreamName, backend: &BackendId) -> Self {
         let table = worker.live().table();
         if let Some(upstream) = table.upstream(upstream)
@@ -321,7 +321,8 @@ impl BackendSeat {
         {
             return Self::take(worker, upstream, member, true);
         }
-        let vitals = Vitals::new(None, &NO_JUDGEMENT, clock::now());
+        let occupancy = table.residents().occupancy(upstream, backend, None);
+        let vitals = Vitals::with(occupancy, None, &NO_JUDGEMENT, clock::now());
         vitals.session_began();
         Self {
             id: backend.clone(),

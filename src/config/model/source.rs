@@ -51,6 +51,11 @@ pub struct EtcdSource {
     pub timeouts: EtcdTimeouts,
     /// How long backends stay that lost their leases together, as long as they pass their probes.
     pub stale_grace: Time,
+    /// What of the file documents must not override: keys such as `"routes/admin"`, or beginnings
+    /// such as `"authenticators/*"`, `"backends/chat/*"` or `"*"`. A protected route keeps its
+    /// authenticators and its upstream's settings, too, and no route of a document that asks for
+    /// less may take its requests. A change takes effect at once.
+    pub protect: Vec<String>,
 }
 
 impl Default for EtcdSource {
@@ -63,6 +68,7 @@ impl Default for EtcdSource {
             tls: None,
             timeouts: EtcdTimeouts::default(),
             stale_grace: Time::seconds(600),
+            protect: Vec::new(),
         }
     }
 }

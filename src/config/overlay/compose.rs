@@ -375,7 +375,7 @@ impl Composer {
             in_force: in_force.map(|version| version.document.revision),
             overrides_file,
             waits_for,
-            diagnostics: entry.found.clone(),
+            diagnostics: entry.diagnostics(),
         }
     }
 }

@@ -6,6 +6,8 @@ use std::time::UNIX_EPOCH;
 
 use proptest::prelude::*;
 
+mod protect;
+
 use super::*;
 use crate::config::layers::Layers;
 use crate::config::snapshot::{Action, CertificateFiles, Snapshot};
@@ -31,6 +33,10 @@ impl Surroundings for Nothing {
         Err("there are no files".to_owned())
     }
 
+    fn system_roots(&self) -> Result<(), String> {
+        Ok(())
+    }
+
     fn host_name(&self) -> String {
         "edge".to_owned()
     }
@@ -50,10 +56,10 @@ path = "/chat"
 upstream = "chat"
 "#;
 
-fn file() -> Snapshot {
+fn file(text: &str) -> Snapshot {
     let reading = Layers {
         path: Path::new("gateway.toml"),
-        text: FILE,
+        text,
         environment: &[],
         sets: &[],
     }
@@ -72,7 +78,11 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let base = file();
+        Self::of(FILE)
+    }
+
+    fn of(text: &str) -> Self {
+        let base = file(text);
         Self {
             now: base.clone(),
             base,
@@ -86,6 +96,7 @@ impl World {
             authenticators: &BTreeMap::new(),
             directory: Path::new(""),
             outside: &Nothing,
+            judge: &Judge::new(&self.base),
         };
         let update = Update {
             revision: 0,

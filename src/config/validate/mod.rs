@@ -53,6 +53,12 @@ pub trait Surroundings {
     /// What is wrong with it.
     fn roots(&self, path: &Path) -> Result<(), String>;
 
+    /// Whether the system has certificates to trust.
+    ///
+    /// # Errors
+    /// What to do about it.
+    fn system_roots(&self) -> Result<(), String>;
+
     /// Name of this host.
     fn host_name(&self) -> String;
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 use http::Uri;
 
 use crate::base::secret::Secret;
+use crate::config::documents::{DocumentKey, Kind};
 use crate::config::model::{self, Model};
+use crate::config::protect::Protect;
 use crate::config::snapshot::{CertificateFiles, Etcd, EtcdTls, Sources};
 use crate::config::validate::CertificateFault;
 use crate::config::validate::node::secret_text;
@@ -28,10 +30,46 @@ pub(super) fn sources(at: &Scope<'_>, model: &Model) -> Option<Sources> {
         }
         None => None,
     };
+    let protect = match &model.sources.etcd {
+        Some(etcd) => protect(&at.key("etcd").key("protect"), &etcd.protect, model)?,
+        None => Vec::new(),
+    };
     Some(Sources {
         watch_file: model.sources.file.watch,
         etcd,
+        protect,
     })
+}
+
+fn protect(at: &Scope<'_>, entries: &[String], model: &Model) -> Option<Vec<Protect>> {
+    at.each(entries, |at, text| {
+        let entry = text.parse::<Protect>();
+        match &entry {
+            Err(fault) => at.fault_with(fault.to_string(), Protect::HELP),
+            Ok(_) => {
+                let key = text.parse::<DocumentKey>().ok();
+                if let Some(key) = key.filter(|key| !is_in_file(model, key)) {
+                    let (kind, name) = (key.kind.noun(), &key.name);
+                    at.warn(format!("the file has no {kind} `{name}` to protect"));
+                }
+            }
+        }
+        entry.ok()
+    })
+}
+
+/// Whether the file says something under this key; of a backend, whether it has the upstream.
+fn is_in_file(model: &Model, key: &DocumentKey) -> bool {
+    let name = &*key.name;
+    match key.kind {
+        Kind::Route => {
+            let mut routes = model.routes.iter();
+            routes.any(|route| route.name.as_deref() == Some(name))
+        }
+        Kind::Upstream | Kind::Backend => model.upstreams.contains_key(name),
+        Kind::Authenticator => model.authenticators.contains_key(name),
+        Kind::Revocation => model.revocations.contains_key(name),
+    }
 }
 
 fn etcd(at: &Scope<'_>, model: &model::EtcdSource) -> Option<Etcd> {

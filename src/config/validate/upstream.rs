@@ -246,8 +246,12 @@ fn passive(at: &Scope<'_>, model: &model::Passive) -> Option<Passive> {
 fn upstream_tls(at: &Scope<'_>, model: &model::UpstreamTls) -> Option<UpstreamTls> {
     let mut fits = true;
     let ca = model.ca.as_ref().map(|path| at.resolve(path));
-    if let Some(Err(why)) = ca.as_ref().map(|path| at.outside().roots(path)) {
-        at.key("ca").fault(why);
+    let (roots, at_roots) = match &ca {
+        Some(path) => (at.outside().roots(path), at.key("ca")),
+        None => (at.outside().system_roots(), at.clone()),
+    };
+    if let Err(why) = roots {
+        at_roots.fault(why);
         fits = false;
     }
     let server_name = model.server_name.clone();

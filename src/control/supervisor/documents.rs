@@ -12,9 +12,9 @@ use crate::config::overlay::{Composer, DocumentView, Overlay};
 use crate::config::snapshot::Snapshot;
 use crate::control::load::{Loaded, on_ground};
 use crate::control::supervisor::{
-    Changing, Configuration, ReloadReport, Supervisor, UpstreamTlsError, read_backend_tls,
+    Changing, Configuration, ReloadReport, Supervisor, UpstreamTlsError,
 };
-use crate::io::tls::client::{BackendTls, ClientTls};
+use crate::io::tls::client::{BackendTls, ClientTls, Roots};
 
 /// A file that was read, and what it makes together with the documents that there are.
 pub(super) struct Read {
@@ -63,16 +63,27 @@ impl Supervisor {
         let configuration = self.configuration.clone();
         let mut overlay = changing.overlay.clone();
         let mut composer = changing.composer.clone();
+        let in_force = self.loaded();
+        let known_tls = Arc::clone(&self.backend_tls);
         let read = tokio::task::spawn_blocking(move || {
             let base = configuration
                 .load()
                 .map_err(|faults| faults.diagnostics().to_vec())?;
-            on_ground(configuration.options(), &base, |ground| {
-                overlay.check_routes(ground)
+            let (newly_refused, mut roots) = on_ground(configuration.options(), &base, |ground| {
+                overlay.check_again(ground)
             });
+            log_refused(&overlay, &newly_refused);
             let snapshot = compose(&mut composer, &base, &mut overlay, None);
-            let tls = read_backend_tls(&snapshot);
-            let tls = tls.map_err(|error| vec![error.diagnostic(configuration.path())])?;
+            let before = (&in_force.snapshot, &*known_tls);
+            let (tls, faults) = tls(&snapshot, before, &mut roots, Reuse::Failed);
+            let (own, others): (Vec<_>, Vec<_>) = faults
+                .into_iter()
+                .partition(|fault| is_of_file(&base.snapshot, &snapshot, fault.upstream()));
+            if !own.is_empty() {
+                let path = configuration.path();
+                return Err(own.iter().map(|fault| fault.diagnostic(path)).collect());
+            }
+            log_tls_faults(&others);
             Ok(Read {
                 base: Arc::new(base),
                 overlay,
@@ -115,45 +126,36 @@ impl Supervisor {
         let known_tls = Arc::clone(&self.backend_tls);
         // Checking thousands of documents takes its time, and other things wait for this thread.
         let taken = tokio::task::spawn_blocking(move || {
-            let touched = on_ground(configuration.options(), &base, |ground| {
+            let (touched, mut roots) = on_ground(configuration.options(), &base, |ground| {
                 overlay.apply(update, ground)
             });
             let snapshot = compose(&mut composer, &base, &mut overlay, Some(&touched));
-            let tls = tls(&snapshot, &in_force.snapshot, &known_tls);
+            let before = (&in_force.snapshot, &*known_tls);
+            let (tls, faults) = tls(&snapshot, before, &mut roots, Reuse::Unchanged);
+            log_tls_faults(&faults);
             (touched, snapshot, tls, overlay, composer)
         });
         let taken = taken.await.expect("taking in documents does not panic");
         let (touched, snapshot, tls, overlay, composer) = taken;
         (changing.overlay, changing.composer) = (overlay, composer);
-        let refused = touched.into_iter().filter_map(|key| {
-            let found = changing.overlay.faults(&key);
-            let faulty = changing.overlay.is_refused(&key);
-            faulty.then(|| (key, found.to_vec()))
-        });
+        log_weakenings(&changing.overlay, &touched);
+        let refused = touched
+            .into_iter()
+            .filter(|key| changing.overlay.is_refused(key));
         let refused: Vec<_> = refused.collect();
-        for (key, found) in &refused {
-            for fault in found {
-                tracing::error!(%key, %fault, "document refused; its last good version stays");
-            }
-        }
+        log_refused(&changing.overlay, &refused);
+        let refused = refused.into_iter().map(|key| {
+            let found = changing.overlay.found(&key);
+            (key, found)
+        });
+        let refused = refused.collect();
         let held = held(&changing, &snapshot);
         self.show(|shown| shown.held = held);
         let loaded = Loaded {
             snapshot,
             ..Loaded::clone(&changing.base)
         };
-        let report = match tls {
-            Ok(tls) => self.put_into_force(&mut changing.probes, loaded, tls).await,
-            Err(error) => {
-                // Not the file's fault, so it is not shown as that.
-                self.node.reload_refused();
-                tracing::error!(%error, "documents refused; what was before them stays in force");
-                ReloadReport {
-                    generation: self.live.table().generation,
-                    ..ReloadReport::default()
-                }
-            }
-        };
+        let report = self.put_into_force(&mut changing.probes, loaded, tls).await;
         Applied {
             generation: report.generation,
             swapped: report.swapped,
@@ -209,27 +211,75 @@ fn compose(
     composed.snapshot
 }
 
-/// TLS of the upstreams; roots are read only for those whose settings have changed.
+/// Which TLS that is in force with the same settings is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reuse {
+    /// All of it; no file is read for it.
+    Unchanged,
+    /// Only what cannot be set up anew: files of roots are read again.
+    Failed,
+}
+
+/// TLS of the upstreams, and those of which it cannot be set up. An upstream with a fault keeps the
+/// TLS that is in force where its settings are the same. Without any it takes no sessions: no
+/// request goes to it in the clear. Other upstreams are not affected (I4).
 fn tls(
     snapshot: &Snapshot,
-    before: &Snapshot,
-    known: &BackendTls,
-) -> Result<BTreeMap<UpstreamName, ClientTls>, UpstreamTlsError> {
-    let mut all = BTreeMap::new();
+    (before, known): (&Snapshot, &BackendTls),
+    roots: &mut Roots,
+    reuse: Reuse,
+) -> (BTreeMap<UpstreamName, ClientTls>, Vec<UpstreamTlsError>) {
+    let (mut all, mut faults) = (BTreeMap::new(), Vec::new());
     for upstream in snapshot.upstreams.values() {
         let Some(settings) = &upstream.tls else {
             continue;
         };
-        let same = before.upstreams.get(&upstream.name);
+        let name = &upstream.name;
+        let same = before.upstreams.get(name);
         let same = same.is_some_and(|before| before.tls.as_ref() == Some(settings));
-        let tls = match known.of(&upstream.name).filter(|_| same) {
-            Some(tls) => tls,
-            None => ClientTls::new(settings)
-                .map_err(|error| UpstreamTlsError(upstream.name.clone(), error))?,
+        let current = known.of(name).filter(|_| same);
+        let tls = match current {
+            Some(current) if reuse == Reuse::Unchanged => Some(current),
+            current => match ClientTls::with_roots(settings, roots) {
+                Ok(tls) => Some(tls),
+                Err(error) => {
+                    faults.push(UpstreamTlsError(name.clone(), error));
+                    current
+                }
+            },
         };
-        all.insert(upstream.name.clone(), tls);
+        all.extend(tls.map(|tls| (name.clone(), tls)));
     }
-    Ok(all)
+    (all, faults)
+}
+
+/// Whether the TLS of an upstream is what the file says.
+fn is_of_file(file: &Snapshot, composed: &Snapshot, upstream: &UpstreamName) -> bool {
+    let tls = |snapshot: &Snapshot| snapshot.upstreams.get(upstream)?.tls.clone();
+    tls(file) == tls(composed)
+}
+
+fn log_refused(overlay: &Overlay, keys: &[DocumentKey]) {
+    for key in keys {
+        for fault in overlay.found(key) {
+            tracing::error!(%key, %fault, "document refused; its last good version stays");
+        }
+    }
+}
+
+/// Documents that weaken what the file guards take effect, but not silently.
+fn log_weakenings(overlay: &Overlay, keys: &[DocumentKey]) {
+    for key in keys.iter().filter(|key| !overlay.is_refused(key)) {
+        for warning in overlay.found(key) {
+            tracing::warn!(%key, %warning, "suspicious document");
+        }
+    }
+}
+
+fn log_tls_faults(faults: &[UpstreamTlsError]) {
+    for error in faults {
+        tracing::error!(%error, "TLS to an upstream cannot be set up; the rest is in force");
+    }
 }
 
 impl Configuration {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::clock;
 use crate::config::diagnostic::Diagnostic;
+use crate::config::overlay::Judge;
 use crate::config::snapshot::Snapshot;
 use crate::control::load::{self, LoadOptions};
 use crate::control::supervisor::{Changes, Configuration, Supervisor};
@@ -33,6 +34,9 @@ pub struct Preview {
     pub upstreams: Changes,
     /// Settings that would wait for the next start.
     pub restart_for: Vec<String>,
+    /// Documents of other sources that the file would lock out, or that would weaken what it
+    /// guards; in a sentence each.
+    pub documents: Vec<String>,
     /// Upstreams whose keys could move.
     pub moves: Vec<MoveView>,
     /// Backends that would be left.
@@ -106,6 +110,7 @@ impl Preview {
             routes: route_changes(before, after),
             upstreams: changes(&before.upstreams, &after.upstreams),
             restart_for: restart_needs(before, after),
+            documents: Vec::new(),
             moves: preview::movements(old, new, clock::now())
                 .iter()
                 .map(MoveView::of)
@@ -250,12 +255,14 @@ impl Supervisor {
         let label = label.to_owned();
         let read = tokio::task::spawn_blocking(move || {
             let candidate = configuration.candidate(&label, &text)?;
+            overlay.protect(&Judge::new(&candidate.snapshot));
+            let documents = overlay.judged().iter().map(ToString::to_string).collect();
             let after = composer.compose(&candidate.snapshot, &mut overlay, None);
             let after = after.snapshot;
             let new = RoutingTable::trial(&after, &old, clock::now());
-            Ok::<_, Vec<Diagnostic>>((old, after, new))
+            Ok::<_, Vec<Diagnostic>>((old, after, new, documents))
         });
-        let (old, after, new) = read.await.expect("reading does not panic")?;
+        let (old, after, new, documents) = read.await.expect("reading does not panic")?;
         let briefs = briefs(&self.live).await;
         let compare = tokio::task::spawn_blocking(move || {
             let places = briefs.iter().map(|brief| Place {
@@ -263,7 +270,11 @@ impl Supervisor {
                 key: brief.key.as_deref(),
             });
             let sessions = preview::sessions(&old, &new, places, clock::now());
-            Preview::compare((&before.snapshot, &old), (&after, &new), Some(sessions))
+            let both = ((&before.snapshot, &*old), (&after, &new));
+            Preview {
+                documents,
+                ..Preview::compare(both.0, both.1, Some(sessions))
+            }
         });
         Ok(compare.await.expect("comparing does not panic"))
     }

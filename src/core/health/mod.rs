@@ -2,10 +2,12 @@
 //! state of a backend in which both meet (`vitals`). Probing itself, and what follows from the
 //! answer, happen elsewhere.
 
+mod occupancy;
 mod outlier;
 mod tracker;
 mod vitals;
 
+pub use occupancy::Occupancy;
 pub use outlier::{Ejection, Outcome, Outlier};
 pub use tracker::{Health, Tracker};
 pub use vitals::Vitals;

@@ -2,11 +2,11 @@
 //! all workers share it: what "pick" asks is an atomic read; the lock is taken by results only.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::config::snapshot::{BackendState, Passive, Probe};
-use crate::core::health::{Ejection, Health, Outcome, Outlier, Tracker};
+use crate::core::health::{Ejection, Health, Occupancy, Outcome, Outlier, Tracker};
 
 /// Health, ejection, live sessions and counters of a backend. Counters only grow.
 #[derive(Debug)]
@@ -21,8 +21,7 @@ pub struct Vitals {
     woke: AtomicU64,
     /// What an operator ordered: 0 nothing, else one more than the state's place.
     ordered: AtomicU8,
-    sessions: AtomicU64,
-    sessions_total: AtomicU64,
+    occupancy: Arc<Occupancy>,
     connects: AtomicU64,
     failures: AtomicU64,
     judges: Mutex<Judges>,
@@ -44,6 +43,16 @@ struct Judges {
 impl Vitals {
     /// A backend of which nothing is known. `now` must not be later than any time given afterwards.
     pub fn new(probe: Option<&Probe>, passive: &Passive, now: Instant) -> Self {
+        Self::with(Arc::default(), probe, passive, now)
+    }
+
+    /// The same of a backend that sessions may live on already.
+    pub fn with(
+        occupancy: Arc<Occupancy>,
+        probe: Option<&Probe>,
+        passive: &Passive,
+        now: Instant,
+    ) -> Self {
         let (rise, fall) = thresholds(probe);
         Self {
             base: now,
@@ -51,8 +60,7 @@ impl Vitals {
             ejected_until: AtomicU64::new(0),
             woke: AtomicU64::new(0),
             ordered: AtomicU8::new(0),
-            sessions: AtomicU64::new(0),
-            sessions_total: AtomicU64::new(0),
+            occupancy,
             connects: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             judges: Mutex::new(Judges {
@@ -139,24 +147,23 @@ impl Vitals {
 
     /// Live sessions.
     pub fn sessions(&self) -> u64 {
-        self.sessions.load(Relaxed)
+        self.occupancy.sessions()
     }
 
     /// A session is about to be established on the backend, and counts from here on, so that a
     /// burst of handshakes spreads; `session_ended` follows once, established or not.
     pub fn session_began(&self) {
-        self.sessions.fetch_add(1, Relaxed);
+        self.occupancy.began();
     }
 
     /// The backend granted a session that began.
     pub fn session_established(&self) {
-        self.sessions_total.fetch_add(1, Relaxed);
+        self.occupancy.established();
     }
 
     /// A session that began is over.
     pub fn session_ended(&self) {
-        let before = self.sessions.fetch_sub(1, Relaxed);
-        debug_assert!(before > 0, "a session ended that never began");
+        self.occupancy.ended();
     }
 
     /// A connection to the backend is tried.
@@ -176,7 +183,7 @@ impl Vitals {
 
     /// Sessions established.
     pub fn sessions_total(&self) -> u64 {
-        self.sessions_total.load(Relaxed)
+        self.occupancy.sessions_total()
     }
 
     /// Takes the result of a probe that ended at `now`: how long it took, or why it failed. Returns

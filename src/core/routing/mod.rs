@@ -40,12 +40,14 @@ pub mod credential;
 mod explain;
 mod matcher;
 mod request;
+mod residents;
 mod table;
 mod upstream;
 
 pub use conditions::Mismatch;
 pub use explain::{Considered, Verdict};
 pub use request::{Parameters, PathFault, Request, path_fault};
+pub use residents::{Removed, Residents};
 pub use table::{Action, Digest, Endpoint, Matched, Route, RoutingTable};
 pub use upstream::{Member, Upstream, Walk};
 

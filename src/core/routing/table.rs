@@ -15,6 +15,7 @@ use crate::core::auth::Authenticator;
 use crate::core::routing::conditions::{mismatch, rank};
 use crate::core::routing::matcher::Matcher;
 use crate::core::routing::request::{Parameters, Request, path_fault};
+use crate::core::routing::residents::Residents;
 use crate::core::routing::upstream::{Purpose, Upstream};
 
 /// An immutable compiled configuration. Sessions hold what they need of it (a route, a backend's
@@ -33,6 +34,8 @@ pub struct RoutingTable {
     endpoints: HashMap<String, Endpoint>,
     /// Names of the query's parameters that hold credentials.
     secret_parameters: Vec<String>,
+    /// Shared by all tables of a gateway.
+    pub(super) residents: Arc<Residents>,
     /// Shared by all tables that have just these routes.
     pub(super) matcher: Arc<Matcher>,
 }
@@ -102,6 +105,7 @@ impl RoutingTable {
         now: Instant,
         purpose: Purpose,
     ) -> Self {
+        let residents = previous.map_or_else(Arc::default, |table| Arc::clone(&table.residents));
         let upstreams: BTreeMap<_, _> = snapshot
             .upstreams
             .iter()
@@ -109,10 +113,13 @@ impl RoutingTable {
                 let before = previous.and_then(|table| table.upstreams.get(name));
                 (
                     name.clone(),
-                    Upstream::compile(config, before, now, purpose),
+                    Upstream::compile(config, before, &residents, now, purpose),
                 )
             })
             .collect();
+        if purpose == Purpose::Swap {
+            residents.prune();
+        }
         let authenticators: BTreeMap<_, _> = snapshot
             .authenticators
             .iter()
@@ -140,6 +147,7 @@ impl RoutingTable {
             endpoints: endpoints(&routes, &authenticators),
             routes,
             upstreams,
+            residents,
             secret_parameters: secret_parameters(&authenticators),
             authenticators,
             matcher,

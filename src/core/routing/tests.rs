@@ -51,6 +51,7 @@ fn snapshot(routes: &[Route], upstreams: &[Upstream]) -> Snapshot {
         sources: Sources {
             watch_file: false,
             etcd: None,
+            protect: Vec::new(),
         },
         listeners: Vec::new(),
         authenticators: std::collections::BTreeMap::new(),

@@ -10,7 +10,8 @@ use crate::base::addr::BackendAddr;
 use crate::base::names::{BackendId, UpstreamName};
 use crate::config::snapshot::{self, BackendState};
 use crate::core::balance::{Balancer, Candidate, Members, Passed};
-use crate::core::health::{Health, Vitals, may_eject, panicking};
+use crate::core::health::{Health, Occupancy, Vitals, may_eject, panicking};
+use crate::core::routing::residents::Residents;
 use crate::core::routing::table::{digest_of, same_config};
 
 /// A group of backends with one balancing policy.
@@ -67,6 +68,7 @@ impl Upstream {
     pub(super) fn compile(
         config: &Arc<snapshot::Upstream>,
         previous: Option<&Arc<Self>>,
+        residents: &Residents,
         now: Instant,
         purpose: Purpose,
     ) -> Arc<Self> {
@@ -78,7 +80,15 @@ impl Upstream {
             // All that a new upstream has are new; none has to be spared.
             let known = |before: &&Member| before.address == backend.address;
             let newcomer = previous.is_some() && before.filter(known).is_none();
-            Member::compile(backend, config, (before, newcomer), now, purpose)
+            let occupancy = || match purpose {
+                Purpose::Swap => {
+                    residents.occupancy(&config.name, &backend.id, Some(&backend.address))
+                }
+                Purpose::Trial => residents
+                    .look(&config.name, &backend.id)
+                    .unwrap_or_default(),
+            };
+            Member::compile(backend, config, (before, newcomer), occupancy, now, purpose)
         });
         let weights = weights(config);
         let kept = previous.filter(|previous| {
@@ -257,6 +267,7 @@ impl Member {
         backend: &snapshot::Backend,
         upstream: &snapshot::Upstream,
         (before, newcomer): (Option<&Self>, bool),
+        occupancy: impl FnOnce() -> Arc<Occupancy>,
         now: Instant,
         purpose: Purpose,
     ) -> Self {
@@ -268,7 +279,9 @@ impl Member {
                 }
                 Arc::clone(&before.vitals)
             }
-            None => Arc::new(Vitals::new(probe, passive, now)),
+            // Another process at this address, or nobody knows since when it is there: health is
+            // found anew. What lives on the backend is counted on.
+            None => Arc::new(Vitals::with(occupancy(), probe, passive, now)),
         };
         // One that is taken in again, or that its upstream had not before.
         let returns = before.is_some_and(|before| before.state != BackendState::Active);

@@ -45,6 +45,32 @@ impl BackendTls {
     }
 }
 
+/// Roots that were read, by file; under `None` the system's. A change of configuration reads each
+/// of them once, and what validation accepted is what connections are verified with.
+#[derive(Clone, Debug, Default)]
+pub struct Roots(BTreeMap<Option<PathBuf>, Arc<RootCertStore>>);
+
+impl Roots {
+    /// Adds the roots of a file that somebody else read.
+    pub fn insert(&mut self, ca: &Path, roots: RootCertStore) {
+        self.0.insert(Some(ca.to_owned()), Arc::new(roots));
+    }
+
+    /// The roots of this file, or of the system.
+    ///
+    /// # Errors
+    /// When there are none.
+    pub fn of(&mut self, ca: Option<&Path>) -> Result<Arc<RootCertStore>, ClientTlsError> {
+        let key = ca.map(Path::to_owned);
+        if let Some(known) = self.0.get(&key) {
+            return Ok(Arc::clone(known));
+        }
+        let read = Arc::new(roots(ca)?);
+        self.0.insert(key, Arc::clone(&read));
+        Ok(read)
+    }
+}
+
 /// An upstream's TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientTlsError {
@@ -76,6 +102,14 @@ impl ClientTls {
         Self::showing(tls, None)
     }
 
+    /// The same with roots of which some may have been read already.
+    ///
+    /// # Errors
+    /// When there are no roots, or the name is none.
+    pub fn with_roots(tls: &UpstreamTls, known: &mut Roots) -> Result<Self, ClientTlsError> {
+        Self::build(tls, known.of(tls.ca.as_deref())?, None)
+    }
+
     /// The same, showing this certificate where it is asked for.
     ///
     /// # Errors
@@ -84,9 +118,17 @@ impl ClientTls {
         tls: &UpstreamTls,
         own: Option<&CertificateFiles>,
     ) -> Result<Self, ClientTlsError> {
+        Self::build(tls, Arc::new(roots(tls.ca.as_deref())?), own)
+    }
+
+    fn build(
+        tls: &UpstreamTls,
+        roots: Arc<RootCertStore>,
+        own: Option<&CertificateFiles>,
+    ) -> Result<Self, ClientTlsError> {
         let config = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots(tls)?);
+            .with_root_certificates(roots);
         let mut config = match own {
             None => config.with_no_client_auth(),
             Some(files) => {
@@ -134,8 +176,8 @@ pub fn read_roots(path: &Path) -> Result<RootCertStore, ClientTlsError> {
     Ok(store)
 }
 
-fn roots(tls: &UpstreamTls) -> Result<RootCertStore, ClientTlsError> {
-    match &tls.ca {
+fn roots(ca: Option<&Path>) -> Result<RootCertStore, ClientTlsError> {
+    match ca {
         Some(path) => read_roots(path),
         None => {
             let mut store = RootCertStore::empty();

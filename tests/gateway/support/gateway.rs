@@ -64,6 +64,14 @@ impl Gateway {
         Self::launch(directory.into(), &text, None, &[]).await
     }
 
+    /// One on a system that has no certificates to trust.
+    pub async fn start_without_roots(test_config: &str) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let text = config::complete(test_config, directory.path());
+        let environment = [("SSL_CERT_FILE", "/dev/null"), ("SSL_CERT_DIR", "")];
+        Self::launch_with(directory.into(), &text, None, &[], &environment).await
+    }
+
     /// One that can be succeeded.
     pub async fn start_with_handover(test_config: &str) -> Self {
         Self::start_with_handover_in(tempfile::tempdir().expect("a directory"), test_config).await
@@ -124,11 +132,22 @@ impl Gateway {
         token: Option<String>,
         arguments: &[&OsStr],
     ) -> Self {
+        Self::launch_with(directory, text, token, arguments, &[]).await
+    }
+
+    async fn launch_with(
+        directory: Arc<TempDir>,
+        text: &str,
+        token: Option<String>,
+        arguments: &[&OsStr],
+        environment: &[(&str, &str)],
+    ) -> Self {
         let path = directory.path().join("gateway.toml");
         fs::write(&path, text).expect("a config file");
         secrets::register_in(text);
         let mut child = command(&path)
             .args(arguments)
+            .envs(environment.iter().copied())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()

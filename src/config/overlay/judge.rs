@@ -1,0 +1,330 @@
+//! What a document does to what the file guards: it may be locked out by `protect`, and it may
+//! weaken a guarded route. Both are decided from the file and one version of a document alone, so
+//! that all gateways agree.
+
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use crate::base::names::RouteName;
+use crate::config::diagnostic::{Diagnostic, Severity, Source};
+use crate::config::documents::{DocumentKey, Item, Kind};
+use crate::config::overlay::Version;
+use crate::config::pattern::Segment;
+use crate::config::snapshot::{Action, Route, Snapshot, Upstream};
+use crate::config::span::KeyPath;
+
+mod compare;
+
+use compare::{asks_less, is_guarded, may_take};
+
+/// Guarded routes that one document is compared with. Beyond it, the document counts as one that
+/// weakens what it was not compared with.
+const COMPARED_MAX: usize = 10_000;
+/// Findings that are shown of one document.
+const SHOWN_MAX: usize = 5;
+
+/// The file as documents are judged by it.
+pub struct Judge<'f> {
+    file: &'f Snapshot,
+    guarded: OnceCell<Guarded<'f>>,
+    /// Authenticators and upstreams of protected routes, each with one such route.
+    kept: OnceCell<BTreeMap<(Kind, &'f str), &'f RouteName>>,
+}
+
+/// The file's guarded routes, by the first segment of their paths.
+struct Guarded<'f> {
+    by_name: HashMap<&'f str, &'f Arc<Route>>,
+    by_first: HashMap<&'f str, Vec<&'f Arc<Route>>>,
+    /// The first segment is a parameter, or there is only a rest.
+    wide: Vec<&'f Arc<Route>>,
+    upstreams: HashMap<&'f str, &'f RouteName>,
+    authenticators: HashMap<&'f str, &'f RouteName>,
+}
+
+/// What was found about one version of a document.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Verdict {
+    /// Why it takes no effect.
+    locked: Vec<String>,
+    /// What it weakens.
+    weakens: Vec<String>,
+}
+
+impl Verdict {
+    /// Whether it takes no effect.
+    pub(super) fn is_locked(&self) -> bool {
+        !self.locked.is_empty()
+    }
+
+    /// As operators see it.
+    pub(super) fn diagnostics(&self, key: &DocumentKey) -> Vec<Diagnostic> {
+        let found = |severity, message: &String, help: Option<&str>| Diagnostic {
+            severity,
+            source: Source::Document(key.to_string()),
+            place: None,
+            key: KeyPath::default(),
+            message: message.clone(),
+            help: help.map(str::to_owned),
+        };
+        let locked = self.locked.iter().map(|message| {
+            let help = "`protect` in [sources.etcd] of the file forbids it";
+            found(Severity::Error, message, Some(help))
+        });
+        let weakens = self.weakens.iter().map(|message| {
+            let help = "`protect` in [sources.etcd] of the file would forbid it";
+            found(Severity::Warning, message, Some(help))
+        });
+        // What takes no effect weakens nothing.
+        match self.is_locked() {
+            true => locked.collect(),
+            false => weakens.collect(),
+        }
+    }
+
+    fn add(&mut self, locked: bool, message: String) {
+        let list = if locked {
+            &mut self.locked
+        } else {
+            &mut self.weakens
+        };
+        if list.len() < SHOWN_MAX {
+            list.push(message);
+        }
+    }
+}
+
+impl<'f> Judge<'f> {
+    /// By this file.
+    pub const fn new(file: &'f Snapshot) -> Self {
+        Self {
+            file,
+            guarded: OnceCell::new(),
+            kept: OnceCell::new(),
+        }
+    }
+
+    /// What a version does to the file.
+    pub(super) fn judge(&self, version: &Version) -> Verdict {
+        let mut verdict = Verdict::default();
+        let key = &version.document.key;
+        let (name, file) = (&*key.name, self.file);
+        let overrides = overrides(file, key);
+        if overrides && self.covers(key) {
+            verdict.add(true, format!("the file protects `{key}`"));
+        }
+        match &version.item {
+            Item::Route(route) => self.route(route, &mut verdict),
+            Item::Authenticator(one) => {
+                let known = file.authenticators.get(name);
+                if known.is_some_and(|known| known != one) {
+                    let asking = self.guarded().authenticators.get(name);
+                    let asking = asking.map_or_else(String::new, |route| {
+                        format!(", which route `{route}` asks for")
+                    });
+                    let message =
+                        format!("it takes the place of the file's authenticator `{name}`{asking}");
+                    self.found(Kind::Authenticator, name, message, &mut verdict);
+                }
+            }
+            Item::Upstream(one) => {
+                if let Some(known) = file.upstreams.get(name)
+                    && let Some(message) = self.upstream(known, one)
+                {
+                    self.found(Kind::Upstream, name, message, &mut verdict);
+                }
+            }
+            Item::Backend(backend) => {
+                let known = file.upstreams.get(name).and_then(|upstream| {
+                    let mut backends = upstream.backends.iter();
+                    backends.find(|known| known.id == backend.id)
+                });
+                if known.is_some_and(|known| known.address != backend.address) {
+                    let address = &known.expect("it is known").address;
+                    verdict.add(false, format!("the file has this backend at {address}"));
+                }
+            }
+            Item::Revocation(one) => {
+                let known = file.revocations.get(name);
+                if known.is_some_and(|known| known != one) {
+                    let message = format!("it takes the place of the file's revocation `{name}`");
+                    verdict.add(false, message);
+                }
+            }
+        }
+        verdict
+    }
+
+    /// Whether `protect` has this key.
+    fn covers(&self, key: &DocumentKey) -> bool {
+        let mut protect = self.file.sources.protect.iter();
+        protect.any(|one| one.covers(key))
+    }
+
+    fn protects(&self, route: &RouteName) -> bool {
+        self.covers(&DocumentKey::named(Kind::Route, route))
+    }
+
+    /// A protected route keeps its authenticators and its upstream.
+    fn found(&self, kind: Kind, name: &str, message: String, verdict: &mut Verdict) {
+        if verdict.is_locked() {
+            return;
+        }
+        let kept = self.kept.get_or_init(|| self.kept());
+        match kept.get(&(kind, name)) {
+            Some(route) => {
+                let message = format!("{message}, and the file protects route `{route}`");
+                verdict.add(true, message);
+            }
+            None => verdict.add(false, message),
+        }
+    }
+
+    fn kept(&self) -> BTreeMap<(Kind, &'f str), &'f RouteName> {
+        let routes = self.file.routes.iter();
+        let routes = routes.filter(|route| self.protects(&route.name));
+        let names = routes.flat_map(|route| {
+            let upstream = match &route.action {
+                Action::Forward(name) => Some((Kind::Upstream, name.as_str())),
+                Action::Redirect(_) => None,
+            };
+            let asked = route.auth.authenticate.iter();
+            let asked = asked.map(|name| (Kind::Authenticator, name.as_str()));
+            asked.chain(upstream).map(|key| (key, &route.name))
+        });
+        names.collect()
+    }
+
+    fn upstream(&self, known: &Upstream, new: &Upstream) -> Option<String> {
+        let name = &known.name;
+        if known.tls.is_some() && known.tls != new.tls {
+            let how = if new.tls.is_some() {
+                "with other TLS than"
+            } else {
+                "without the TLS of"
+            };
+            return Some(format!("it sends to upstream `{name}` {how} the file"));
+        }
+        let moved = known.backends.iter().any(|backend| {
+            let mut backends = new.backends.iter();
+            !backends.any(|one| one.id == backend.id && one.address == backend.address)
+        });
+        let strange = new.backends.iter().any(|backend| {
+            let mut backends = known.backends.iter();
+            !backends.any(|one| one.address == backend.address)
+        });
+        let route = self.guarded().upstreams.get(name.as_str())?;
+        (moved || strange).then(|| {
+            format!(
+                "it has other backends than the file's upstream `{name}`, to which guarded route \
+                 `{route}` leads"
+            )
+        })
+    }
+
+    fn route(&self, route: &Route, verdict: &mut Verdict) {
+        let guarded = self.guarded();
+        if let Some(known) = guarded.by_name.get(route.name.as_str()) {
+            if !matches_the_same(known, route) {
+                let name = &route.name;
+                let message = format!(
+                    "it takes the place of the file's guarded route `{name}` and matches other \
+                     requests; those of the file's route then take other routes"
+                );
+                verdict.add(false, message);
+            }
+            for what in asks_less(route, known) {
+                verdict.add(
+                    false,
+                    format!("{what}, other than the file's route of this name"),
+                );
+            }
+        }
+        let mut left = COMPARED_MAX;
+        for known in guarded.candidates(route) {
+            if left == 0 {
+                let protects = !self.file.sources.protect.is_empty();
+                let message = "the file has too many guarded routes to compare it with all";
+                verdict.add(protects, message.to_owned());
+                break;
+            }
+            left -= 1;
+            if known.name == route.name || !may_take(route, known) {
+                continue;
+            }
+            if let Some(what) = asks_less(route, known).first() {
+                let name = &known.name;
+                let message = format!("it takes requests of the file's route `{name}`, and {what}");
+                verdict.add(self.protects(name), message);
+            }
+        }
+    }
+
+    fn guarded(&self) -> &Guarded<'f> {
+        self.guarded.get_or_init(|| Guarded::of(self.file))
+    }
+}
+
+impl<'f> Guarded<'f> {
+    fn of(file: &'f Snapshot) -> Self {
+        let mut guarded = Self {
+            by_name: HashMap::new(),
+            by_first: HashMap::new(),
+            wide: Vec::new(),
+            upstreams: HashMap::new(),
+            authenticators: HashMap::new(),
+        };
+        for route in file.routes.iter().filter(|route| is_guarded(route)) {
+            guarded.by_name.insert(route.name.as_str(), route);
+            match route.path.segments().first() {
+                Some(Segment::Exact(text)) => {
+                    guarded.by_first.entry(text).or_default().push(route);
+                }
+                _ => guarded.wide.push(route),
+            }
+            if let Action::Forward(upstream) = &route.action {
+                guarded.upstreams.insert(upstream, &route.name);
+            }
+            for name in &route.auth.authenticate {
+                guarded.authenticators.insert(name, &route.name);
+            }
+        }
+        guarded
+    }
+
+    /// Routes that may have requests in common with this one.
+    fn candidates<'g>(&'g self, route: &Route) -> Box<dyn Iterator<Item = &'f Arc<Route>> + 'g> {
+        let wide = self.wide.iter();
+        match route.path.segments().first() {
+            Some(Segment::Exact(text)) => {
+                let same = self.by_first.get(text.as_str());
+                Box::new(same.into_iter().flatten().chain(wide).copied())
+            }
+            _ => Box::new(self.by_first.values().flatten().chain(wide).copied()),
+        }
+    }
+}
+
+/// Whether the file says something under this key. The members of the file's upstreams are the
+/// file's, whoever adds to them.
+pub(super) fn overrides(file: &Snapshot, key: &DocumentKey) -> bool {
+    let name = &*key.name;
+    match key.kind {
+        Kind::Route => file.routes.iter().any(|route| route.name.as_str() == name),
+        Kind::Upstream | Kind::Backend => file.upstreams.contains_key(name),
+        Kind::Authenticator => file.authenticators.contains_key(name),
+        Kind::Revocation => file.revocations.contains_key(name),
+    }
+}
+
+fn matches_the_same(one: &Route, other: &Route) -> bool {
+    fn set<T: Ord>(items: &[T]) -> BTreeSet<&T> {
+        items.iter().collect()
+    }
+    set(&one.hosts) == set(&other.hosts)
+        && one.path == other.path
+        && one.methods == other.methods
+        && one.headers == other.headers
+        && one.query == other.query
+        && one.subprotocols == other.subprotocols
+}

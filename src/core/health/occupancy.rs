@@ -1,0 +1,39 @@
+//! How many sessions a backend has. It is kept by the backend's id for as long as anything lives
+//! there: the backend may leave its upstream, move to another address and come back meanwhile.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Live sessions of one backend, and all that it ever had.
+#[derive(Debug, Default)]
+pub struct Occupancy {
+    sessions: AtomicU64,
+    sessions_total: AtomicU64,
+}
+
+impl Occupancy {
+    /// Live sessions.
+    pub fn sessions(&self) -> u64 {
+        self.sessions.load(Relaxed)
+    }
+
+    /// Sessions established.
+    pub fn sessions_total(&self) -> u64 {
+        self.sessions_total.load(Relaxed)
+    }
+
+    /// A session is about to be established; `ended` follows once, established or not.
+    pub(super) fn began(&self) {
+        self.sessions.fetch_add(1, Relaxed);
+    }
+
+    /// The backend granted a session that began.
+    pub(super) fn established(&self) {
+        self.sessions_total.fetch_add(1, Relaxed);
+    }
+
+    /// A session that began is over.
+    pub(super) fn ended(&self) {
+        let before = self.sessions.fetch_sub(1, Relaxed);
+        debug_assert!(before > 0, "a session ended that never began");
+    }
+}
