@@ -37,6 +37,7 @@ use crate::control::load::Loaded;
 use crate::control::memory;
 use crate::control::revocations::Docket;
 use crate::control::source::SourceState;
+use crate::control::state_dir;
 use crate::control::supervisor::documents::resolved;
 use crate::control::supervisor::{self, Configuration, Supervisor};
 use crate::core::routing::RoutingTable;
@@ -80,7 +81,8 @@ impl Bound {
     /// has something, is not opened again.
     ///
     /// # Errors
-    /// When a socket, a certificate or a record file cannot be opened; nothing is left open then.
+    /// When a socket, a certificate, a record file or the state directory cannot be opened; nothing
+    /// is left open then.
     pub fn open(
         configuration: Configuration,
         loaded: Loaded,
@@ -92,6 +94,9 @@ impl Bound {
         // Names that only documents of other sources bring are looked up when those are there.
         let resolved = resolved(&loaded);
         let snapshot = &resolved.snapshot;
+        if let Some(directory) = &snapshot.node.state_dir {
+            state_dir::open(directory)?;
+        }
         let metrics = Metrics::new();
         let (records, records_guard) = Records::open(&snapshot.log, &snapshot.node.name)?;
         let table = RoutingTable::compile(snapshot, None, 1, clock::now());
@@ -199,6 +204,9 @@ impl Bound {
 
         keep_busy(&mut background, certificates, &supervisor, &shared);
         let (stop_admin, admin_stopped) = oneshot::channel::<()>();
+        if let Some(pid) = handover.as_ref().and_then(Handover::predecessor_pid) {
+            live.set_other_process(pid);
+        }
         let company = Company::join(&supervisor, &live, admin.address(), etcd.as_ref());
         let fleet = company.fleet();
         let control = (&supervisor, &docket);

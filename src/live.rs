@@ -5,7 +5,7 @@
 mod handover;
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -61,6 +61,8 @@ pub struct Live {
     started: (Instant, SystemTime),
     accepting: watch::Sender<bool>,
     taken_over: ArcSwapOption<TakenOver>,
+    /// The process that hands over to this one, or that this one hands over to; 0 if none does.
+    other_process: AtomicU32,
 }
 
 /// What is asked of clients before a route is known. It takes effect with each configuration.
@@ -125,6 +127,7 @@ impl Live {
             started: (clock::now(), clock::wall()),
             accepting: watch::Sender::new(true),
             taken_over: ArcSwapOption::empty(),
+            other_process: AtomicU32::new(0),
         })
     }
 
@@ -147,6 +150,16 @@ impl Live {
     /// Makes known what came from the process before this one.
     pub fn set_taken_over(&self, taken_over: TakenOver) {
         self.taken_over.store(Some(Arc::new(taken_over)));
+    }
+
+    /// The process at the other end of a hand-over; it is the same gateway.
+    pub fn other_process(&self) -> Option<u32> {
+        Some(self.other_process.load(Ordering::Relaxed)).filter(|pid| *pid > 0)
+    }
+
+    /// Makes known which process is at the other end of a hand-over.
+    pub fn set_other_process(&self, pid: u32) {
+        self.other_process.store(pid, Ordering::Relaxed);
     }
 
     /// The table in force, for the time of one request; cheap, and never kept across an await that

@@ -269,7 +269,9 @@ pub(super) async fn change(
     let renewed: usize = renewed.await.into_iter().flatten().sum();
     let session = find(&gateway, id).await?;
     if renewed == 0 {
-        let detail = format!("session {id} has no principal, or is closing");
+        let detail = format!(
+            "session {id} has no principal, is closing, or is on its way to another process"
+        );
         return Err(Problem::new(StatusCode::CONFLICT, detail));
     }
     tracing::info!(%id, ?expires, "right of a session changed by an operator");

@@ -14,6 +14,7 @@ use crate::admin::sources::Sources;
 use crate::admin::{Gateway, ListenerView, resources};
 use crate::base::clock;
 use crate::control::fleet::NodeView;
+use crate::control::state_dir;
 use crate::control::supervisor::Supervisor;
 use crate::live::{Phase, TakenOver};
 
@@ -48,6 +49,9 @@ pub struct StatusView {
     pub taken_over: Option<TakenOverView>,
     /// Where the configuration comes from.
     pub sources: Sources,
+    /// Where a restart finds what this process knows; null without `node.state_dir`.
+    #[serde(default)]
+    pub state_dir: Option<StateDirView>,
     /// The gateways that follow the same etcd, this one among them, by name; empty without one.
     #[serde(default)]
     pub fleet: Vec<NodeView>,
@@ -57,6 +61,26 @@ pub struct StatusView {
     /// Why it could not be read the last time.
     #[serde(default)]
     pub fleet_fault: Option<String>,
+}
+
+/// The state directory.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct StateDirView {
+    /// Where it is.
+    pub path: String,
+    /// Why nothing can be written to it, if so.
+    pub fault: Option<String>,
+}
+
+impl StateDirView {
+    fn of(supervisor: &Supervisor) -> Option<Self> {
+        let loaded = supervisor.loaded();
+        let path = loaded.snapshot.node.state_dir.as_ref()?;
+        Some(Self {
+            path: path.display().to_string(),
+            fault: state_dir::fault(path),
+        })
+    }
 }
 
 /// What came from another process.
@@ -167,6 +191,7 @@ pub(super) async fn status(State(gateway): State<Arc<Gateway>>) -> Json<StatusVi
         sessions: live.sessions(),
         connections: live.connections(),
         taken_over: live.taken_over().as_deref().map(TakenOverView::of),
+        state_dir: StateDirView::of(&gateway.supervisor),
         sources: Sources::of(&gateway),
         fleet: fleet.map(|fleet| fleet.view(now)).unwrap_or_default(),
         fleet_age_seconds: fleet.and_then(|fleet| Some(fleet.age(now)?.as_secs())),

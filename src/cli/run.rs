@@ -12,6 +12,7 @@ use crate::cli::demo;
 use crate::control::handover::Claim;
 use crate::control::load::{LoadOptions, Loaded};
 use crate::control::supervisor::Configuration;
+use crate::io::net::descriptors;
 use crate::telemetry::log;
 
 /// Every session had its close frame.
@@ -90,6 +91,14 @@ fn load(configuration: &Configuration, err: &mut dyn Write) -> Option<Loaded> {
     }
 }
 
+/// While there is one thread, which is when nobody has to wait for it.
+fn extend_descriptors() {
+    match descriptors::extend_table() {
+        Ok(descriptors) => tracing::info!(descriptors, "descriptor table extended"),
+        Err(error) => tracing::warn!(%error, "the descriptor table grows while sessions run"),
+    }
+}
+
 /// What a gateway starts with.
 struct Start<'s> {
     configuration: Configuration,
@@ -112,6 +121,7 @@ fn serve(
         Ok(log) => log,
         Err(error) => return fail(err, &error.into()),
     };
+    extend_descriptors();
     // Sockets are watched by the runtime that is entered when they are opened.
     let ended = runtime.block_on(async {
         let mut claim = match take_over {

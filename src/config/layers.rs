@@ -311,6 +311,14 @@ impl Origin {
                 ("a list", "a table", Source::Variable(_) | Source::Flag(_)) => {
                     Some("a list can only be set as a whole".to_owned())
                 }
+                ("a list", "a table", _) => Some(format!(
+                    "these are many: write `[[{}]]` in two pairs of brackets",
+                    misfit.path
+                )),
+                ("a table", "a list", Source::File(_)) => Some(format!(
+                    "there is one of this name: write `[{}]` in one pair of brackets",
+                    misfit.path
+                )),
                 _ => None,
             };
         }

@@ -342,6 +342,8 @@ pub enum ProbeKind {
 pub struct Passive {
     /// Failures in a row that eject. Default 5; 0 turns passive health off.
     pub failures: u32,
+    /// Clients that must have met failures that a client can provoke. Default 3, at least 2.
+    pub clients: u32,
     /// First ejection; doubles with each that follows. Default 10 s.
     pub ejection: Duration,
     /// Longest ejection. Default 5 min.

@@ -2,6 +2,7 @@
 //! and who is behind. How it gets here is `etcd::announce`'s business; this remembers and compares.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,8 @@ pub struct Entry {
     pub node: String,
     /// Of the process; two gateways with one name have two.
     pub instance: String,
+    /// Of the process; 0 if it does not say.
+    pub pid: u32,
     /// Of the program.
     pub version: String,
     /// `starting`, `ready` or `stopping`.
@@ -83,6 +86,8 @@ pub struct NodeView {
 #[derive(Debug)]
 pub struct Fleet {
     instance: String,
+    /// Of the process at the other end of a hand-over, 0 if there is none.
+    other_process: AtomicU32,
     seen: Mutex<Seen>,
 }
 
@@ -119,6 +124,7 @@ impl Fleet {
     pub fn new(instance: String) -> Self {
         Self {
             instance,
+            other_process: AtomicU32::new(0),
             seen: Mutex::default(),
         }
     }
@@ -126,6 +132,23 @@ impl Fleet {
     /// The name of this process among those of the fleet.
     pub fn instance(&self) -> &str {
         &self.instance
+    }
+
+    /// Makes known which process is at the other end of a hand-over: it is the same gateway.
+    pub fn set_other_process(&self, pid: u32) {
+        self.other_process.store(pid, Relaxed);
+    }
+
+    /// Whether two entries of one name are of two gateways, and not of two processes of which one
+    /// hands over to the other. These have one admin API.
+    fn are_two(&self, one: &Entry, other: &Entry) -> bool {
+        let pid = self.other_process.load(Relaxed);
+        let ours = [one, other].map(|entry| entry.instance == self.instance);
+        let theirs = [one, other].map(|entry| entry.pid == pid);
+        let kin = (ours[0] && theirs[1]) || (ours[1] && theirs[0]);
+        one.node == other.node
+            && one.instance != other.instance
+            && !(pid > 0 && kin && one.admin == other.admin)
     }
 
     /// Takes what etcd has now. Who is not among it any more, and did not take itself away, is
@@ -212,8 +235,7 @@ impl Fleet {
                 started: entry.started.clone(),
                 older,
                 differs: differs && !older && !own_is_older,
-                duplicate: others()
-                    .any(|other| other.node == entry.node && other.instance != entry.instance),
+                duplicate: others().any(|other| self.are_two(entry, other)),
                 silent_seconds: now.saturating_duration_since(node.heard).as_secs(),
             }
         };
@@ -226,7 +248,7 @@ impl Fleet {
     pub fn has_duplicate(&self, own: &Entry) -> bool {
         let seen = self.seen();
         let mut live = seen.nodes.values().filter(|node| !node.gone);
-        live.any(|node| node.entry.node == own.node && node.entry.instance != own.instance)
+        live.any(|node| self.are_two(own, &node.entry))
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -308,6 +330,27 @@ mod tests {
             vec![read("a", 1, "x", 5), read("a@2", 1, "x", 5)],
             &[("a", both), ("a", both)],
         );
+    }
+
+    #[test]
+    fn two_processes_of_which_one_hands_over_to_the_other_are_one_gateway() {
+        let fleet = Fleet::new("process of a".to_owned());
+        let with = |key: &str, pid: u32, admin: &str| {
+            let mut read = read(key, 1, "x", 5);
+            (read.entry.pid, read.entry.admin) = (pid, admin.to_owned());
+            read
+        };
+        let (own, next) = (with("a", 10, "unix:/a"), with("a@2", 20, "unix:/a"));
+        fleet.observe(vec![own.clone(), next.clone()], clock::now());
+        assert!(fleet.has_duplicate(&own.entry), "nothing is known of it");
+        fleet.set_other_process(20);
+        assert!(!fleet.has_duplicate(&own.entry));
+        let view = fleet.view(clock::now());
+        assert!(view.iter().all(|one| !one.duplicate), "{view:?}");
+        // Another gateway on another machine may have the same number.
+        let stranger = with("a@3", 20, "unix:/b");
+        fleet.observe(vec![own.clone(), stranger], clock::now());
+        assert!(fleet.has_duplicate(&own.entry));
     }
 
     #[test]

@@ -132,6 +132,11 @@ impl Handover {
         self.predecessor.is_some()
     }
 
+    /// The process before this one.
+    pub fn predecessor_pid(&self) -> Option<u32> {
+        self.predecessor.as_ref().map(Predecessor::pid)
+    }
+
     /// Begins; the gateway accepts already.
     pub fn start(
         self,

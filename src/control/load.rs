@@ -1,6 +1,8 @@
 //! Reads the configuration and all that it names: the file, the environment, secrets, certificates.
 //! What it means is `config`'s; this is the one place that touches the world for it.
 
+mod pem;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -266,7 +268,8 @@ impl World<'_> {
             .map_err(|why| format!("cannot read {shown}: {why}"))?;
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
         match chain {
-            Ok(chain) if chain.is_empty() => Err(format!("{shown} holds no PEM certificate")),
+            Ok(chain) if chain.is_empty() => Err(pem::other_form(path, &bytes)
+                .unwrap_or_else(|| format!("{shown} holds no PEM certificate"))),
             Ok(chain) => Ok(chain),
             Err(_) => Err(format!("{shown} is not PEM")),
         }
@@ -278,8 +281,9 @@ impl World<'_> {
         let bytes = self
             .read(path)
             .map_err(|why| format!("cannot read {shown}: {why}"))?;
+        let known = || pem::encrypted_key(path, &bytes).or_else(|| pem::other_form(path, &bytes));
         let key = PrivateKeyDer::from_pem_slice(&bytes)
-            .map_err(|_| format!("{shown} holds no PEM private key"))?;
+            .map_err(|_| known().unwrap_or_else(|| format!("{shown} holds no PEM private key")))?;
         aws_lc_rs::sign::any_supported_type(&key)
             .map_err(|_| format!("{shown} holds a key of no known kind"))
     }
@@ -312,9 +316,15 @@ impl Surroundings for World<'_> {
                     .collect();
             }
         };
+        let validity = chain
+            .first()
+            .and_then(|leaf| pem::validity(&files.cert, leaf));
+        let validity = validity.map(CertificateFault::Validity);
         match CertifiedKey::new(chain, key).keys_match() {
             // A key that does not tell its public half cannot be compared.
-            Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Vec::new(),
+            Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => {
+                validity.into_iter().collect()
+            }
             Err(rustls::Error::InconsistentKeys(_)) => vec![CertificateFault::Mismatch],
             Err(_) => vec![CertificateFault::Chain(no_x509(&files.cert))],
         }

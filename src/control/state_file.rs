@@ -10,6 +10,7 @@ use std::marker::PhantomData;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -77,8 +78,14 @@ impl<T: Serialize + DeserializeOwned> StateFile<T> {
         let mut new = self.path.clone().into_os_string();
         new.push(format!(".new-{}", std::process::id()));
         let new = PathBuf::from(new);
+        // What a process of this number left, or somebody else put there, is not written to.
+        match fs::remove_file(&new) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
         let mut options = fs::OpenOptions::new();
-        options.write(true).create(true).truncate(true).mode(0o600);
+        options.write(true).create_new(true).mode(0o600);
+        options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
         let mut file = options.open(&new)?;
         file.write_all(bytes)?;
         file.sync_all()?;
@@ -134,6 +141,24 @@ mod tests {
         file.save(&Vec::new()).unwrap();
         file.save(&example()).unwrap();
         assert_eq!(file.load().unwrap(), Some(example()));
+    }
+
+    #[test]
+    fn i12_a_link_in_the_place_of_a_new_file_is_not_followed() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let directory = tempfile::tempdir().unwrap();
+        let victim = directory.path().join("victim");
+        fs::write(&victim, "untouched").unwrap();
+        let new = format!("a.state.new-{}", std::process::id());
+        std::os::unix::fs::symlink(&victim, directory.path().join(new)).unwrap();
+        let file = file(directory.path());
+        file.save(&example()).unwrap();
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "untouched");
+        assert_eq!(file.load().unwrap(), Some(example()));
+        let metadata = fs::symlink_metadata(directory.path().join("a.state")).unwrap();
+        assert!(metadata.is_file());
+        assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::config::snapshot::{Listener, OnRemoval, Snapshot, Sources};
 use crate::config::span::KeyPath;
 use crate::control::drainer::Drainer;
 use crate::control::load::{self, Faults, LoadOptions, Loaded};
-use crate::control::probes::{Observe, ProbeFault, Probes};
+use crate::control::probes::{Next, Observe, ProbeFault, Probes};
 use crate::control::rebalancer::Rebalancer;
 use crate::control::revocations;
 use crate::control::supervisor::documents::resolved;
@@ -506,13 +506,13 @@ impl Observe for Observer {
         upstream: &UpstreamName,
         backend: &BackendId,
         result: Result<Duration, ProbeFault>,
-    ) {
+    ) -> Next {
         let table = self.0.table();
         let Some(member) = table
             .upstream(upstream)
             .and_then(|upstream| upstream.member(backend))
         else {
-            return;
+            return Next::InTurn;
         };
         let fault = result.as_ref().err().map(ToString::to_string);
         let result = match (&result, &fault) {
@@ -527,5 +527,8 @@ impl Observe for Observer {
             Some(health) => tracing::info!(%upstream, %backend, ?health, "backend changed"),
             None => {}
         }
+        // A backend that recovers is not kept waiting for whole intervals.
+        let recovers = fault.is_none() && member.vitals.health() == Health::Unhealthy;
+        if recovers { Next::Soon } else { Next::InTurn }
     }
 }

@@ -27,7 +27,7 @@ use crate::base::session_id::SessionId;
 use crate::core::session::drain::StandingOrder;
 use crate::io::net::listener::Owner;
 
-pub use wire::{Message, Wire, WireError};
+pub use wire::{MESSAGE_MAX, Message, Wire, WireError};
 
 /// Version of these messages.
 pub const PROTOCOL: u32 = 1;

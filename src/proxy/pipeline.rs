@@ -18,6 +18,7 @@ use crate::base::names::{BackendId, RouteName, UpstreamName};
 use crate::base::session_id::SessionId;
 use crate::config::snapshot::RejectWith;
 use crate::core::auth::Principal;
+use crate::core::health::Witness;
 use crate::core::http::forwarded::{self, Forwarding};
 use crate::core::http::{headers, query};
 use crate::core::routing::affinity;
@@ -62,6 +63,8 @@ pub(super) struct Plan {
     pub(super) upstream: Arc<Upstream>,
     /// Who it is from, if that was asked and is known.
     pub(super) principal: Option<Arc<Principal>>,
+    /// Where it is from.
+    pub(super) client: IpAddr,
     /// Values of the route's path parameters, in its order.
     pub(super) parameters: Vec<String>,
     pub(super) key: Option<Vec<u8>>,
@@ -73,6 +76,14 @@ pub(super) struct Plan {
     pub(super) permits: Permits,
     /// The subprotocol for the client, where the backend chooses none: browsers want one of theirs.
     pub(super) subprotocol: Option<HeaderValue>,
+}
+
+impl Plan {
+    /// Who asks, as passive health tells clients apart.
+    pub(super) fn witness(&self) -> Witness {
+        let principal = self.principal.as_ref();
+        Witness::new(self.client, principal.map(|principal| &*principal.subject))
+    }
 }
 
 /// Answers a request, whatever comes of it.
@@ -250,6 +261,7 @@ impl Exchange {
             route: Arc::clone(route),
             upstream: Arc::clone(upstream),
             principal: None,
+            client: self.client,
             parameters: parameters
                 .iter()
                 .map(|(_, value)| value.to_owned())

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::base::clock;
 use crate::base::names::{BackendId, RouteName, UpstreamName};
 use crate::config::snapshot::{Passive, ProxyVersion};
-use crate::core::health::{Outcome, Vitals};
+use crate::core::health::{Outcome, Vitals, Witness};
 use crate::core::routing::{Member, Upstream};
 use crate::core::session::stick::{StickyKey, Stuck};
 use crate::core::wire::proxy_protocol::{self, Header};
@@ -30,6 +30,7 @@ const KEEPALIVE: Duration = Duration::from_secs(60);
 /// For a backend that no table has.
 const NO_JUDGEMENT: Passive = Passive {
     failures: 0,
+    clients: 0,
     ejection: Duration::ZERO,
     ejection_max: Duration::ZERO,
     ejected_share_max: 0.0,
@@ -49,6 +50,8 @@ pub(super) struct Candidates<'r> {
     follows: bool,
     /// Whether what is placed is a session; an ordinary request is over too soon to count.
     session: bool,
+    /// Who asks.
+    witness: Witness,
     until: Instant,
     worker: &'r Worker,
     route: &'r RouteName,
@@ -120,8 +123,14 @@ impl<'r> Candidates<'r> {
         let (key, route) = (plan.key.as_deref(), &plan.route.config.name);
         let mut candidates = Self::of(worker, &plan.upstream, key, route, session, until);
         candidates.follows = true;
+        candidates.ask_for(plan.witness());
         candidates.stick(plan.route.config.stick);
         candidates
+    }
+
+    /// Says who asks.
+    pub(super) const fn ask_for(&mut self, witness: Witness) {
+        self.witness = witness;
     }
 
     /// Says that live sessions of the key count.
@@ -150,6 +159,7 @@ impl<'r> Candidates<'r> {
             sticky: None,
             follows: false,
             session,
+            witness: Witness::default(),
             last: None,
         }
     }
@@ -252,7 +262,7 @@ impl<'r> Candidates<'r> {
         let metrics = self.worker.route_metrics(self.route, upstream);
         metrics.connect_failed(error.reason());
         if !error.is_ours() {
-            seat.report(Outcome::ConnectFailed);
+            seat.report(Outcome::ConnectFailed, self.witness);
         }
         self.last = Some(error);
     }
@@ -335,10 +345,12 @@ impl BackendSeat {
     }
 
     /// Tells passive health how it went. Of a backend whose upstream is gone, nobody wants to know.
-    pub(super) fn report(&self, outcome: Outcome) {
+    pub(super) fn report(&self, outcome: Outcome, witness: Witness) {
         if let Some(upstream) = self.upstream.upgrade() {
             let now = clock::now();
-            if let Some(until) = self.vitals.report(outcome, now, upstream.may_eject(now)) {
+            let may_eject = upstream.may_eject(now);
+            let ejected = self.vitals.report(outcome, witness, now, may_eject);
+            if let Some(until) = ejected {
                 self.node.ejected(&upstream.config.name);
                 let seconds = until.duration_since(now).as_secs_f64();
                 tracing::warn!(upstream = %upstream.config.name, backend = %self.id, cause = ?outcome, seconds, "backend ejected");

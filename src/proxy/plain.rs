@@ -11,7 +11,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
-use crate::core::health::Outcome;
+use crate::core::health::{Outcome, Witness};
 use crate::core::http::headers;
 use crate::proxy::body::{Outgoing, Watch};
 use crate::proxy::pipeline::{Exchange, Passing, Plan, Reply};
@@ -100,7 +100,7 @@ pub(super) async fn forward(
                 (Err(SendError::Unsent(unsent)), _) => request = *unsent,
                 // The backend let the idle connection go while the request was under way.
                 (Err(SendError::Broke(_)), Some(repeatable)) => request = repeatable.again(),
-                (Err(error), _) => return Err(seat.failed(error, &uploaded)),
+                (Err(error), _) => return Err(seat.failed(error, &uploaded, plan.witness())),
             }
         }
         let carrier = match candidates.connect(member, &road).await {
@@ -112,7 +112,7 @@ pub(super) async fn forward(
         };
         let mut sender = pool::speak(carrier).await.map_err(Refusal::BackendBroke)?;
         let answer = send(&mut sender, request, until).await;
-        let answer = answer.map_err(|error| seat.failed(error, &uploaded))?;
+        let answer = answer.map_err(|error| seat.failed(error, &uploaded, plan.witness()))?;
         let keep = shared.then_some((key, sender));
         return pass_on(exchange, &plan, seat, answer, &uploaded, keep);
     }
@@ -189,21 +189,22 @@ async fn send(
 impl BackendSeat {
     /// What a failed exchange says. Where the client's own body broke off or did not come, it says
     /// nothing about the backend.
-    fn failed(&self, error: SendError, upload: &Upload) -> Refusal {
+    fn failed(&self, error: SendError, upload: &Upload, witness: Witness) -> Refusal {
         match error {
             SendError::TimedOut | SendError::Broke(_) if !upload.0.ended.get() => {
                 Refusal::BodyIncomplete
             }
             SendError::TimedOut => {
-                self.report(Outcome::HandshakeTimedOut);
+                self.report(Outcome::HandshakeTimedOut, witness);
                 Refusal::TimedOut
             }
             SendError::Broke(error) => {
-                self.report(Outcome::HandshakeRefused);
+                self.report(Outcome::HandshakeRefused, witness);
                 Refusal::BackendBroke(error)
             }
             SendError::Unsent(_) => {
-                self.report(Outcome::ConnectFailed);
+                // A kept connection that ended; a client can time its requests to meet that.
+                self.report(Outcome::HandshakeRefused, witness);
                 Refusal::Unsent
             }
         }
@@ -220,10 +221,10 @@ fn pass_on(
 ) -> Result<Reply, Refusal> {
     let (mut head, body) = answer.into_parts();
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
-        seat.report(Outcome::HandshakeRefused);
+        seat.report(Outcome::HandshakeRefused, plan.witness());
         return Err(Refusal::UnaskedSwitch);
     }
-    seat.report(Outcome::Ok);
+    seat.report(Outcome::Ok, plan.witness());
     headers::strip_hop_by_hop(&mut head.headers);
     head.version = Version::HTTP_11;
     add_cookie(&mut head.headers, plan);

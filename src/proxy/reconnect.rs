@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use crate::base::backoff::Backoff;
 use crate::base::names::BackendId;
 use crate::config::snapshot::Reconnect;
-use crate::core::health::Outcome;
+use crate::core::health::{Outcome, Witness};
 use crate::core::routing::Upstream;
 use crate::core::session::record::Facts;
 use crate::core::session::resume::ResumeReason;
@@ -200,6 +200,7 @@ impl Round<'_> {
         let (key, route) = (self.resume.key.as_deref(), &self.resume.facts.route);
         let mut candidates =
             Candidates::of(self.worker, self.upstream, key, route, true, self.until);
+        candidates.ask_for(self.witness());
         let table = self.worker.live().table();
         let sticks = table.route(route).is_some_and(|route| route.config.stick);
         candidates.stick(sticks);
@@ -228,11 +229,16 @@ impl Round<'_> {
                         return Ok(Some(reached));
                     }
                 }
-                Ok(Err(_)) => seat.report(Outcome::HandshakeRefused),
-                Err(_) => seat.report(Outcome::HandshakeTimedOut),
+                Ok(Err(_)) => seat.report(Outcome::HandshakeRefused, self.witness()),
+                Err(_) => seat.report(Outcome::HandshakeTimedOut, self.witness()),
             }
         }
         Ok(None)
+    }
+
+    fn witness(&self) -> Witness {
+        let facts = &self.resume.facts;
+        Witness::of_record(&facts.client, facts.principal.as_deref())
     }
 
     /// Whether an answer grants the session on the terms that its client knows.
@@ -258,7 +264,7 @@ impl Round<'_> {
                 )));
             }
             Ok(Answer::Declined) | Err(_) => {
-                seat.report(Outcome::HandshakeRefused);
+                seat.report(Outcome::HandshakeRefused, self.witness());
                 return Ok(None);
             }
         };

@@ -23,11 +23,13 @@ pub(super) fn revoked() -> CloseOrder {
 }
 
 impl Sessions {
-    /// Renews the right of those that `query` takes; answers of how many. Who is ending stays so.
+    /// Renews the right of those that `query` takes; answers of how many. Sessions that are ending
+    /// stay so. Those that another process is about to take are not renewed: the answer would be
+    /// about a state that has gone already. Whoever asks again finds them in the other process.
     pub(super) fn renew(&self, query: &SessionQuery, renewal: &Renewal, now: Tick) -> usize {
         let mut renewed = 0;
         for session in self.taken(query) {
-            if session.renew(renewal, now) {
+            if session.is_here() && session.renew(renewal, now) {
                 self.arm(&session);
                 renewed += 1;
             }

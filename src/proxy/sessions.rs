@@ -18,7 +18,7 @@ use crate::base::clock;
 use crate::base::right::Right;
 use crate::base::session_id::SessionId;
 use crate::base::traffic::Traffic;
-use crate::core::health::Outcome;
+use crate::core::health::{Outcome, Witness};
 use crate::core::session::record::{Cause, EndedBy, Ending, Facts, Record};
 use crate::core::session::resume::{Moves, ResumeReason};
 use crate::core::session::wheel::{Tick, Wheel};
@@ -265,7 +265,8 @@ impl Worker {
         self.shared.records.session(&record);
         session.metrics.lost(record.moves.messages_lost);
         if let Some((seat, since)) = &*session.backend.borrow() {
-            seat.judge(ending, clock::now().duration_since(*since));
+            let held = clock::now().duration_since(*since);
+            seat.judge(ending, held, witness(&record.facts));
         }
     }
 }
@@ -301,7 +302,7 @@ impl Session {
             true => self.quick.set(self.quick.get() + 1),
             false => self.quick.set(0),
         }
-        seat.judge(ending, held);
+        seat.judge(ending, held, witness(&self.facts.borrow()));
     }
 
     /// Goes on with another backend.
@@ -543,20 +544,25 @@ impl Sessions {
     }
 }
 
+/// Whose session it is, as passive health tells clients apart.
+fn witness(facts: &Facts) -> Witness {
+    Witness::of_record(&facts.client, facts.principal.as_deref())
+}
+
 impl BackendSeat {
     /// What a session's end says about its backend: one that loses a session right after its 101 is
     /// not well, whatever its probe says.
-    fn judge(&self, ending: Ending, held: Duration) {
+    fn judge(&self, ending: Ending, held: Duration, witness: Witness) {
         let lost = match (ending.by, ending.cause) {
             (EndedBy::Backend, Cause::CloseFrame) => matches!(ending.close_code, Some(1006 | 1011)),
             (EndedBy::Backend, _) | (_, Cause::BackendProtocolError) => true,
             _ => false,
         };
         if lost && held <= self.early_close() {
-            self.report(Outcome::EarlyClose);
+            self.report(Outcome::EarlyClose, witness);
         } else if !lost {
             // A late loss says nothing about the next session, and must not outweigh failed dials.
-            self.report(Outcome::Ok);
+            self.report(Outcome::Ok, witness);
         }
     }
 }

@@ -70,15 +70,15 @@ pub(super) async fn upgrade(
         Ok(Answer::Granted(granted)) => granted,
         Ok(Answer::Declined) => {
             let failed = answer.status.is_server_error();
-            seat.report(if failed {
-                Outcome::HandshakeRefused
-            } else {
-                Outcome::Ok
-            });
+            let outcome = match failed {
+                true => Outcome::HandshakeRefused,
+                false => Outcome::Ok,
+            };
+            seat.report(outcome, plan.witness());
             return Ok(decline(exchange, &plan, &seat, answer, body));
         }
         Err(fault) => {
-            seat.report(Outcome::HandshakeRefused);
+            seat.report(Outcome::HandshakeRefused, plan.witness());
             return Err(Refusal::InvalidAnswer(fault));
         }
     };
@@ -141,14 +141,14 @@ async fn ask(
         match timeout_at(until, shake_hands(carrier, request)).await {
             Ok(Ok(shaken)) => return Ok((seat, shaken, fields)),
             Ok(Err(error)) => {
-                seat.report(Outcome::HandshakeRefused);
+                seat.report(Outcome::HandshakeRefused, plan.witness());
                 if !has_vanished(&error) {
                     return Err(Refusal::BackendBroke(error));
                 }
                 vanished = Some(error);
             }
             Err(_) => {
-                seat.report(Outcome::HandshakeTimedOut);
+                seat.report(Outcome::HandshakeTimedOut, plan.witness());
                 return Err(Refusal::TimedOut);
             }
         }

@@ -6,6 +6,7 @@ mod line;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -258,7 +259,10 @@ impl Write for Reopened {
 }
 
 fn append(path: &Path) -> Result<File, RecordsError> {
-    let file = OpenOptions::new().create(true).append(true).open(path);
+    // Records name people; the group may read them, for those who collect logs.
+    let mut options = OpenOptions::new();
+    options.create(true).append(true).mode(0o640);
+    let file = options.open(path);
     file.map_err(|source| RecordsError {
         path: path.to_owned(),
         source,

@@ -12,6 +12,9 @@ use crate::support::peers::{Language, Server};
 use crate::support::{Backend, Client, Dial, Gateway, config, eventually, http};
 
 /// Keeps every backend in play, so that a test sees one effect at a time.
+/// A listener that believes what clients say about their addresses.
+const BELIEVING: &str = "[[listeners]]\nname = \"edge\"\nlisten = [\"127.0.0.1:0\"]\n\
+                         trusted_proxies = [\"127.0.0.0/8\"]\n\n";
 const NO_PASSIVE: &str = "passive = { failures = 0 }";
 
 /// A backend in a process that can be killed and stopped, and one that stays.
@@ -214,10 +217,11 @@ async fn backends_that_never_answer_the_upgrade_are_ejected() {
         upstream,
         "timeouts = { handshake = \"200ms\" }",
     );
-    let gateway = Gateway::start(&text).await;
+    let gateway = Gateway::start(&format!("{BELIEVING}{text}")).await;
     let mut refused = 0;
     for key in 0..100 {
         match Dial::new(&format!("/?k={key}"))
+            .header("x-forwarded-for", &format!("198.51.{key}.1"))
             .connect(gateway.address())
             .await
         {
@@ -243,11 +247,12 @@ async fn a_backend_that_resets_after_its_101_is_a_1011_and_is_ejected() {
     .await;
     let upstream = "passive = { failures = 3, ejection = \"60s\", ejected_share_max = 0.5 }";
     let text = config::echo(&[resetting.address, other.address], upstream, "");
-    let gateway = Gateway::start(&text).await;
+    let gateway = Gateway::start(&format!("{BELIEVING}{text}")).await;
     let mut lost = 0;
     for key in 0..100 {
         // The reset may overtake the 101, which is then refused.
         match Dial::new(&format!("/?k={key}"))
+            .header("x-forwarded-for", &format!("198.51.{key}.1"))
             .connect(gateway.address())
             .await
         {

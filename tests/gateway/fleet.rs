@@ -100,6 +100,28 @@ async fn two_gateways_of_one_name_are_told() {
 }
 
 #[tokio::test]
+async fn the_two_processes_of_a_handover_are_one_gateway() {
+    let etcd = Etcd::start().await;
+    let backend = Backend::echo().await;
+    seed(&etcd, &[&backend]).await;
+    let mut old = Gateway::start_with_handover(&following(&[etcd.url()], "")).await;
+    says(&old, "under-test", "itself", |node| node["this"] == true).await;
+    let mut client = Client::connect(old.address(), "/?k=1").await;
+    let new = old.succeed().await;
+    client.echo("over there").await;
+    old.wait_for_exit().await;
+    says(&new, "under-test", "itself alone", |node| {
+        node["this"] == true && node["duplicate"] == false
+    })
+    .await;
+    client.close().await;
+    for gateway in [&old, &new] {
+        let log = gateway.log();
+        assert!(!log.contains("another gateway has the same name"), "{log}");
+    }
+}
+
+#[tokio::test]
 async fn i5_without_etcd_the_fleet_is_as_it_was_and_older() {
     let mut etcd = Etcd::start().await;
     let backend = Backend::echo().await;

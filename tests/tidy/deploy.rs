@@ -1,5 +1,5 @@
 //! What `deploy/` says about the binary, the build and the gateway's own configuration is so.
-//! Docker, systemd and Prometheus themselves are not asked.
+//! Docker and Prometheus themselves are not asked; systemd is asked how exposed its units are.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -227,4 +227,55 @@ fn faults_of_yaml_are_found() {
     check("a: b: c", Some("this wants quotes"));
     check("a: {{ b }}", Some("this wants quotes"));
     check("a: 1\na: 2", Some("it is there twice"));
+}
+
+/// systemd's own judgement of what a unit could still do, from 0 to 10.
+#[test]
+fn the_units_leave_little_exposed() {
+    let directory = tempfile::tempdir().unwrap();
+    for unit in ["sessile.service", "sessile-register@.service"] {
+        // systemd reads units where their names say, not through links.
+        let copy = directory.path().join(unit);
+        fs::write(&copy, read(&format!("deploy/{unit}"))).unwrap();
+        let mut analyze = Command::new("systemd-analyze");
+        analyze.args(["security", "--offline=true", "--no-pager", "--threshold=25"]);
+        let output = analyze.arg(&copy).output();
+        let output = output.expect("systemd-analyze is installed (./test --prepare)");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success(),
+            "{unit} is exposed by more than 2.5:\n{text}"
+        );
+        assert!(text.contains("Overall exposure level"), "{text}");
+        let text = read(&format!("deploy/{unit}"));
+        for (key, value) in [
+            ("RestrictNamespaces", "yes"),
+            ("LockPersonality", "yes"),
+            ("UMask", "0077"),
+            ("LimitCORE", "0"),
+        ] {
+            assert_eq!(settings(&text, key), [value], "{unit}");
+        }
+        assert!(settings(&text, "SystemCallFilter").contains(&"@system-service"));
+    }
+}
+
+/// Images are pinned by digest: by the builder where none is known here.
+#[test]
+fn images_are_pinned_by_digest() {
+    let file = read("deploy/Dockerfile");
+    let images: Vec<_> = file
+        .lines()
+        .filter_map(|line| line.strip_prefix("FROM "))
+        .map(|line| line.split(' ').next().unwrap())
+        .collect();
+    assert!(!images.is_empty());
+    for image in images {
+        let argument = image
+            .strip_prefix("${")
+            .and_then(|rest| rest.split(['}', ':']).next());
+        let required =
+            argument.is_some_and(|name| file.lines().any(|line| line == format!("ARG {name}")));
+        assert!(image.contains("@sha256:") || required, "{image}");
+    }
 }

@@ -241,6 +241,10 @@ schema!(Status, _generator => {
 pub struct Passive {
     /// Failures in a row that eject a backend; 0 turns passive health off.
     pub failures: u32,
+    /// How many clients must have met failures other than failed dials before they eject a
+    /// backend, 2 to 8: a client can provoke such failures. Clients count as different if both
+    /// their networks (/24, /56) and, where they have some, their principals differ.
+    pub clients: u32,
     /// First ejection; it doubles with each that follows.
     pub ejection: Time,
     /// Longest ejection.
@@ -255,6 +259,7 @@ impl Default for Passive {
     fn default() -> Self {
         Self {
             failures: 5,
+            clients: 3,
             ejection: Time::seconds(10),
             ejection_max: Time::seconds(5 * 60),
             ejected_share_max: 0.5,

@@ -137,9 +137,11 @@ fn certificate(at: &Scope<'_>, model: &model::Certificate) -> Option<Certificate
             CertificateFault::Chain(why) => at.key("cert").fault(why),
             CertificateFault::Key(why) => at.key("key").fault(why),
             CertificateFault::Mismatch => at.key("key").fault(fault.to_string()),
+            CertificateFault::Validity(why) => at.key("cert").warn(why),
         }
     }
-    faults.is_empty().then_some(files)
+    let usable = !faults.iter().any(CertificateFault::is_fatal);
+    usable.then_some(files)
 }
 
 fn limits(at: &Scope<'_>, model: &model::ListenerLimits) -> Option<ListenerLimits> {

@@ -75,6 +75,16 @@ pub enum CertificateFault {
     /// They are two different pairs.
     #[error("the key does not belong to the certificate")]
     Mismatch,
+    /// It is not valid now, or not for long any more. Clients refuse it; the gateway works.
+    #[error("{0}")]
+    Validity(String),
+}
+
+impl CertificateFault {
+    /// Whether the certificate cannot be used at all.
+    pub const fn is_fatal(&self) -> bool {
+        !matches!(self, Self::Validity(_))
+    }
 }
 
 /// Checks the whole model. There is a snapshot only if there is no error (and `origin` has none);

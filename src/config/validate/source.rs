@@ -203,11 +203,15 @@ fn tls(at: &Scope<'_>, model: &model::EtcdTls) -> Option<EtcdTls> {
             };
             for fault in at.outside().certificate(&files) {
                 let key = match fault {
-                    CertificateFault::Chain(_) => "cert",
+                    CertificateFault::Chain(_) | CertificateFault::Validity(_) => "cert",
                     CertificateFault::Key(_) | CertificateFault::Mismatch => "key",
                 };
-                at.key(key).fault(fault.to_string());
-                fits = false;
+                if fault.is_fatal() {
+                    at.key(key).fault(fault.to_string());
+                    fits = false;
+                } else {
+                    at.key(key).warn(fault.to_string());
+                }
             }
             Some(files)
         }

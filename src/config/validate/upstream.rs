@@ -1,6 +1,7 @@
 //! `[upstreams.<name>]`.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::base::addr::BackendAddr;
@@ -14,6 +15,8 @@ use crate::config::validate::operations;
 use crate::config::validate::route::{is_host, is_target, is_token};
 use crate::config::validate::scope::Scope;
 
+/// One client alone never ejects a backend, and no more than these are told apart.
+const CLIENTS: RangeInclusive<u32> = 2..=8;
 const WEIGHT_MAX: u32 = 1000;
 const ID_LEN_MAX: usize = 255;
 const TIME_MAX: Duration = Duration::from_secs(60 * 60);
@@ -234,8 +237,10 @@ fn passive(at: &Scope<'_>, model: &model::Passive) -> Option<Passive> {
         .key("ejected_share_max")
         .within(model.ejected_share_max, 0.0..=1.0);
     let early_close = at.key("early_close").time(model.early_close, TIME_MAX);
+    let clients = at.key("clients").within(model.clients, CLIENTS);
     Some(Passive {
         failures: model.failures,
+        clients: clients?,
         ejection: ejection?,
         ejection_max: ejection_max?,
         ejected_share_max: share?,

@@ -75,6 +75,7 @@ pub fn join(
             node: node.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             admin,
+            pid: std::process::id(),
             started: clock::rfc3339(live.started()),
             ..Entry::default()
         },
@@ -136,7 +137,9 @@ impl Announcer {
             if let Some(aside) = &aside {
                 aside.want(Some(&value));
             }
-            let duplicate = aside.is_some() || self.fleet.has_duplicate(&entry);
+            self.fleet
+                .set_other_process(self.live.other_process().unwrap_or(0));
+            let duplicate = self.fleet.has_duplicate(&entry);
             if duplicate && !std::mem::replace(&mut warned, duplicate) {
                 tracing::warn!(
                     node = entry.node,

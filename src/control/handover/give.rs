@@ -32,8 +32,10 @@ const START_MAX: Duration = Duration::from_secs(60);
 const FOLLOW_MAX: Duration = Duration::from_secs(5);
 /// Between looks at those.
 const FOLLOW_EVERY: Duration = Duration::from_millis(20);
-/// Sessions of one worker that are out of everybody's hands at once.
+/// Sessions of one worker that neither process moves at once.
 const BATCH: usize = 32;
+/// Sessions of one batch, of all workers, so that the answer fits into one message.
+const BATCH_ALL: usize = 256;
 /// Revocations of one message, each of them a KiB or two at most.
 const REVOCATIONS: usize = 16;
 /// Orders of one message, each of them a few hundred bytes at most.
@@ -115,6 +117,7 @@ impl Estate {
             return Err(error);
         }
         let pid = wire.peer_pid();
+        self.live.set_other_process(pid.unwrap_or(0));
         tracing::info!(to = pid, sessions = self.live.sessions(), "handing over");
         self.live.accept(false);
         match self.give_sessions(&mut wire, stop).await {
@@ -154,6 +157,8 @@ impl Estate {
             say(wire, &refused).await?;
             return Err(StepError::Unexpected(reason));
         }
+        // The other one shows itself to the fleet before it asks for sessions.
+        self.live.set_other_process(wire.peer_pid().unwrap_or(0));
         tracing::info!(to = wire.peer_pid(), version, "a process takes over");
         let welcome = FromOld::Welcome {
             protocol: PROTOCOL,
@@ -244,7 +249,7 @@ impl Estate {
             vec![Some(None); self.live.workers().len()];
         let (mut staying, mut coming) = (0, 0);
         while cursors.iter().any(Option::is_some) {
-            let batch = self.pack(&cursors, BATCH).await;
+            let batch = self.pack(&cursors, share(&cursors)).await;
             let mut count = 0;
             for (cursor, packed) in cursors.iter_mut().zip(&batch) {
                 let Some(packed) = packed else {
@@ -356,6 +361,12 @@ impl Estate {
     }
 }
 
+/// How many sessions each worker that still has some gives to the next batch.
+fn share(cursors: &[Option<Option<SessionId>>]) -> usize {
+    let workers = cursors.iter().flatten().count();
+    (BATCH_ALL / workers.max(1)).clamp(1, BATCH)
+}
+
 /// Best effort: the other process may be gone, or hang.
 async fn call_off(wire: &mut Wire, reason: String, serving: bool) {
     let stopped = FromOld::Stopped { reason, serving };
@@ -384,5 +395,33 @@ async fn tell_orders(wire: &mut Wire, orders: &[StandingOrder]) -> Result<(), St
             return Ok(());
         }
         rest = after;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::handover::take::REASON_MAX;
+    use crate::io::handover::MESSAGE_MAX;
+
+    /// The answer to a batch must fit into a message, however many workers there are.
+    #[test]
+    fn the_answer_to_a_batch_fits_into_a_message_whatever_the_number_of_workers() {
+        for workers in [1, 2, 20, 71, 128, 256] {
+            let mut cursors = vec![Some(None); workers];
+            let most = share(&cursors) * workers;
+            assert!(most <= BATCH_ALL, "{workers} workers, {most} sessions");
+            let ids = (0..most).map(|_| SessionId::new(u64::MAX >> 16, fastrand::u128(..)));
+            let refused = ids.map(|id| (id, "x".repeat(REASON_MAX))).collect();
+            let answer = FromNew::Taken {
+                taken: Vec::new(),
+                refused,
+            };
+            let bytes = serde_json::to_vec(&answer).expect("plain data serialises");
+            assert!(bytes.len() <= MESSAGE_MAX, "{workers}: {}", bytes.len());
+            // Workers that have given all leave their share to the others.
+            cursors.iter_mut().skip(1).for_each(|cursor| *cursor = None);
+            assert_eq!(share(&cursors), BATCH);
+        }
     }
 }

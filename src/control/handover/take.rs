@@ -24,6 +24,8 @@ const WELCOME_MAX: Duration = Duration::from_secs(30);
 const SESSIONS_MAX: Duration = Duration::from_secs(60);
 /// Sessions of one batch at most; the old process sends far fewer.
 const BATCH_MAX: usize = 4096;
+/// Bytes of a reason why a session is not taken.
+pub(super) const REASON_MAX: usize = 120;
 
 /// Nothing is taken over.
 #[derive(Debug, thiserror::Error)]
@@ -118,6 +120,10 @@ impl Predecessor {
             inheritance.add(left.map_err(|error| broken(format!("{asked}: {error}")))?);
         }
         Ok(Some((Self { wire, pid, version }, inheritance)))
+    }
+
+    pub(super) const fn pid(&self) -> u32 {
+        self.pid
     }
 
     pub(super) async fn give_up(mut self, reason: String) {
@@ -260,7 +266,8 @@ async fn adopt(wire: &mut Wire, live: &Live, parcels: Vec<Parcel>) -> Result<usi
         match asked.await {
             Some(adopted) => {
                 taken.extend(adopted.ready);
-                refused.extend(adopted.refused);
+                let refusals = adopted.refused.into_iter();
+                refused.extend(refusals.map(|(id, why)| (id, short(why))));
                 gos.push(go);
             }
             None => refused.extend(
@@ -276,6 +283,13 @@ async fn adopt(wire: &mut Wire, live: &Live, parcels: Vec<Parcel>) -> Result<usi
         let _ = go.send(());
     }
     Ok(count)
+}
+
+/// The beginning of a reason: those of a whole batch must fit into one message.
+fn short(mut why: String) -> String {
+    let end = (0..=REASON_MAX).rev().find(|at| why.is_char_boundary(*at));
+    why.truncate(end.unwrap_or(0));
+    why
 }
 
 /// Gives each to the worker that has the fewest connections.

@@ -15,8 +15,6 @@ use crate::io::carrier::Carrier;
 
 /// How much of a body is searched.
 const BODY_MAX: usize = 64 * 1024;
-/// Bound on the head of an answer.
-const HEAD_MAX: usize = 16 * 1024;
 
 /// A GET as every probe begins it.
 pub(super) fn get(path: &str, host: &str) -> http::request::Builder {
@@ -45,8 +43,8 @@ pub(super) async fn ask(
         doing: Doing::Asking,
         source,
     };
+    // As sessions make it: a probe is no stricter about the answer's head than they are.
     let (mut sender, connection) = http1::Builder::new()
-        .max_buf_size(HEAD_MAX)
         .handshake(TokioIo::new(carrier))
         .await
         .map_err(failed)?;

@@ -9,7 +9,7 @@ mod websocket;
 
 pub use attempt::{Target, probe};
 pub use fault::ProbeFault;
-pub use schedule::{Observe, Probes};
+pub use schedule::{Next, Observe, Probes};
 
 #[cfg(test)]
 mod tests;

@@ -28,8 +28,20 @@ pub trait Observe: Send + Sync + 'static {
         upstream: &UpstreamName,
         backend: &BackendId,
         result: Result<Duration, ProbeFault>,
-    );
+    ) -> Next;
 }
+
+/// When a backend is probed next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// After the interval.
+    InTurn,
+    /// Soon: it passed, and has to pass more often to count as healthy.
+    Soon,
+}
+
+/// Between probes of a backend that recovers.
+const SOON: Duration = Duration::from_millis(50);
 
 /// Probes every backend of every upstream that has a probe, for as long as this is held.
 pub struct Probes {
@@ -219,8 +231,12 @@ async fn run(
         // On the heap, so that the thousands that sleep are small.
         let result = Box::pin(probe(&subject.probe, &target)).await;
         drop(place);
-        observer.observe(&upstream, &backend, result);
-        sleep_until(start + jittered(subject.probe.interval, fastrand::f64())).await;
+        let interval = subject.probe.interval;
+        let wait = match observer.observe(&upstream, &backend, result) {
+            Next::InTurn => jittered(interval, fastrand::f64()),
+            Next::Soon => interval.min(SOON),
+        };
+        sleep_until(start + wait).await;
     }
 }
 
@@ -231,9 +247,9 @@ fn head_start(index: usize, count: usize, interval: Duration) -> Duration {
     step * u32::try_from(index).unwrap_or(u32::MAX)
 }
 
-/// The interval, a tenth shorter to a tenth longer; `random` in 0..1.
+/// The interval, up to a tenth shorter; `random` in 0..1.
 fn jittered(interval: Duration, random: f64) -> Duration {
-    interval.mul_f64(0.9 + 0.2 * random.clamp(0.0, 1.0))
+    interval.mul_f64(0.9 + 0.1 * random.clamp(0.0, 1.0))
 }
 
 #[cfg(test)]
@@ -256,7 +272,7 @@ mod tests {
     fn waits_differ_by_a_tenth_at_most() {
         let interval = Duration::from_secs(10);
         assert_eq!(jittered(interval, 0.0), Duration::from_secs(9));
-        assert_eq!(jittered(interval, 0.5), interval);
-        assert_eq!(jittered(interval, 1.0), Duration::from_secs(11));
+        assert_eq!(jittered(interval, 0.5), Duration::from_millis(9_500));
+        assert_eq!(jittered(interval, 1.0), interval);
     }
 }

@@ -204,6 +204,24 @@ async fn http_reads_no_more_of_a_body_than_it_needs() {
     .await;
 }
 
+/// A session would pass all of this on.
+#[tokio::test]
+async fn a_probe_is_no_stricter_than_traffic() {
+    let filler = format!("x-filler: {}\r\n", "x".repeat(1000)).repeat(20);
+    let answer = format!("HTTP/1.1 200 OK\r\n{filler}content-length: 2\r\n\r\nok");
+    check(&http(Some("ok")), &answers(answer).await, "").await;
+    for bytes in [70 * 1024, 900 * 1024, 3 * 1024 * 1024] {
+        let greets = backend(async move |stream| {
+            let mut socket = upgrade(stream, "").await;
+            let greeting = Message::text("x".repeat(bytes));
+            // The probe may have seen enough.
+            let _ = socket.send(greeting).await;
+            while let Some(Ok(_)) = socket.next().await {}
+        });
+        check(&websocket(None, None, None), &greets.await, "").await;
+    }
+}
+
 #[tokio::test]
 async fn the_time_of_a_probe_is_bounded_and_where_it_went_is_told() {
     let silent = || backend(async |mut stream| while stream.read_u8().await.is_ok() {});
@@ -392,10 +410,11 @@ impl Observe for Tell {
         upstream: &UpstreamName,
         backend: &BackendId,
         result: Result<Duration, ProbeFault>,
-    ) {
+    ) -> Next {
         let result = result.map(drop).map_err(|fault| fault.reason());
         // A full channel is a test that has seen enough.
         let _ = self.0.try_send((format!("{upstream}/{backend}"), result));
+        Next::InTurn
     }
 }
 
@@ -416,6 +435,7 @@ fn upstream(name: &str, backends: &[BackendAddr], probe: Option<Probe>) -> Arc<U
         probe,
         passive: Passive {
             failures: 0,
+            clients: 2,
             ejection: Duration::ZERO,
             ejection_max: Duration::ZERO,
             ejected_share_max: 0.0,

@@ -4,11 +4,13 @@
 
 mod occupancy;
 mod outlier;
+mod streak;
 mod tracker;
 mod vitals;
 
 pub use occupancy::Occupancy;
-pub use outlier::{Ejection, Outcome, Outlier};
+pub use outlier::{Ejection, Outcome, Outlier, Report};
+pub use streak::{CLIENTS_MAX, Meanwhile, Streak, Witness};
 pub use tracker::{Health, Tracker};
 pub use vitals::Vitals;
 

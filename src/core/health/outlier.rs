@@ -1,5 +1,7 @@
 //! What ordinary traffic says about a backend: failures in a row eject it for a time that grows
-//! with each ejection. How many members of an upstream may be ejected at once is decided by the
+//! with each ejection. Failed dials count whoever met them, since no client can cause them. All
+//! other failures count only where several clients met them (`streak`): one client alone never
+//! ejects a backend. How many members of an upstream may be ejected at once is decided by the
 //! caller, who sees the others.
 
 use std::time::{Duration, Instant};
@@ -7,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::config::snapshot::Passive;
+use crate::core::health::{Meanwhile, Streak, Witness};
 
 /// How a backend did with one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -38,9 +41,22 @@ impl Outcome {
     }
 }
 
+/// How a backend did with one connection of one client.
+#[derive(Clone, Copy, Debug)]
+pub struct Report {
+    /// How it went.
+    pub outcome: Outcome,
+    /// For whom.
+    pub witness: Witness,
+    /// Sessions granted by the backend so far.
+    pub established: u64,
+}
+
 /// A backend that takes no sessions for a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ejection {
+    /// When it began.
+    pub since: Instant,
     /// When it may come back.
     pub until: Instant,
     /// The last of the failures.
@@ -51,8 +67,12 @@ pub struct Ejection {
 #[derive(Clone, Debug)]
 pub struct Outlier {
     passive: Passive,
-    /// In a row, while not ejected.
-    failures: u32,
+    /// Failed dials in a row, while not ejected.
+    dials: u32,
+    /// All other failures in a row.
+    streak: Streak,
+    /// Sessions lost right after their 101.
+    lost_early: u64,
     /// How often the next ejection is doubled.
     doublings: u32,
     /// The last ejection, over or not.
@@ -63,10 +83,12 @@ pub struct Outlier {
 
 impl Outlier {
     /// Nothing has been heard of the backend yet.
-    pub const fn new(passive: &Passive) -> Self {
+    pub fn new(passive: &Passive) -> Self {
         Self {
             passive: *passive,
-            failures: 0,
+            dials: 0,
+            streak: Streak::default(),
+            lost_early: 0,
             doublings: 0,
             last: None,
             forgiven: None,
@@ -75,7 +97,7 @@ impl Outlier {
 
     /// Other thresholds from now on. An ejection that runs keeps its end, unless passive health is
     /// turned off: then all is forgotten.
-    pub const fn set_thresholds(&mut self, passive: &Passive) {
+    pub fn set_thresholds(&mut self, passive: &Passive) {
         if passive.failures == 0 {
             *self = Self::new(passive);
         }
@@ -85,30 +107,78 @@ impl Outlier {
     /// Takes an outcome; returns the ejection if that begins one. Without `may_eject` failures are
     /// counted, and the first one after it becomes true ejects. What happens during an ejection
     /// (sessions that were under way, or panic) counts for nothing.
-    pub fn report(&mut self, outcome: Outcome, now: Instant, may_eject: bool) -> Option<Ejection> {
+    pub fn report(&mut self, report: Report, now: Instant, may_eject: bool) -> Option<Ejection> {
+        let outcome = report.outcome;
+        self.lost_early += u64::from(outcome == Outcome::EarlyClose);
         if self.passive.failures == 0 || self.ejection(now).is_some() {
             return None;
         }
         self.forgive(now);
-        if outcome == Outcome::Ok {
-            self.failures = 0;
-            return None;
+        let meanwhile = Meanwhile {
+            established: report.established,
+            lost_early: self.lost_early,
+        };
+        match outcome {
+            Outcome::Ok => {
+                self.begin_again();
+                return None;
+            }
+            Outcome::ConnectFailed => self.dials = self.dials.saturating_add(1),
+            Outcome::HandshakeRefused | Outcome::HandshakeTimedOut | Outcome::EarlyClose => {
+                self.streak.add(report.witness, meanwhile, now);
+            }
         }
-        self.failures = self.failures.saturating_add(1);
-        if self.failures < self.passive.failures || !may_eject {
+        if !self.is_unwell(meanwhile) || !may_eject {
             return None;
         }
         let factor = 1_u32.checked_shl(self.doublings).unwrap_or(u32::MAX);
         let time = self.passive.ejection.saturating_mul(factor);
         let until = now.checked_add(time.min(self.passive.ejection_max))?;
-        self.failures = 0;
+        self.begin_again();
         self.doublings = self.doublings.saturating_add(1);
         self.forgiven = Some(until);
         self.last = Some(Ejection {
+            since: now,
             until,
             cause: outcome,
         });
         self.last
+    }
+
+    fn is_unwell(&self, meanwhile: Meanwhile) -> bool {
+        let failures = self.passive.failures;
+        let several = self.streak.clients() >= self.passive.clients as usize
+            && self.streak.clients() as u64 > self.streak.good(meanwhile);
+        self.dials >= failures
+            || (several && self.dials.saturating_add(self.streak.failures()) >= failures)
+    }
+
+    fn begin_again(&mut self) {
+        self.dials = 0;
+        self.streak = Streak::default();
+    }
+
+    /// Ends the ejection that runs at `now`, if it began before `tried` and a probe can disprove
+    /// what caused it: failed dials by any probe that passes, failed handshakes by one that speaks
+    /// HTTP. What happens to sessions after their 101 no probe sees. Answers whether it ended one.
+    pub fn disprove(&mut self, tried: Instant, speaks_http: bool, now: Instant) -> bool {
+        let Some(ejection) = self.ejection(now) else {
+            return false;
+        };
+        let disproved = match ejection.cause {
+            Outcome::ConnectFailed => true,
+            Outcome::HandshakeRefused | Outcome::HandshakeTimedOut => speaks_http,
+            Outcome::EarlyClose | Outcome::Ok => false,
+        };
+        let ends = disproved && tried >= ejection.since;
+        if ends {
+            self.last = Some(Ejection {
+                until: now,
+                ..ejection
+            });
+            self.forgiven = Some(now);
+        }
+        ends
     }
 
     /// The ejection that runs at `now`.
@@ -137,6 +207,7 @@ mod tests {
 
     const PASSIVE: Passive = Passive {
         failures: 3,
+        clients: 2,
         ejection: Duration::from_secs(10),
         ejection_max: Duration::from_secs(60),
         ejected_share_max: 0.5,
@@ -147,6 +218,8 @@ mod tests {
     struct Scene {
         now: Instant,
         outlier: Outlier,
+        clients: u8,
+        established: u64,
     }
 
     impl Scene {
@@ -154,22 +227,36 @@ mod tests {
             Self {
                 now: crate::base::clock::now(),
                 outlier: Outlier::new(passive),
+                clients: 0,
+                established: 0,
             }
         }
 
+        /// What another client meets.
         fn report(&mut self, outcome: Outcome) -> Option<Ejection> {
-            self.outlier.report(outcome, self.now, true)
+            self.clients += 1;
+            self.meets(self.clients, outcome)
+        }
+
+        /// What this client meets.
+        fn meets(&mut self, client: u8, outcome: Outcome) -> Option<Ejection> {
+            let report = Report {
+                outcome,
+                witness: Witness::new([10, 0, client, 1].into(), None),
+                established: self.established,
+            };
+            self.outlier.report(report, self.now, true)
         }
 
         /// Fails as often as it takes; returns for how many seconds that ejects.
         fn eject(&mut self) -> u64 {
             for _ in 1..PASSIVE.failures {
-                assert_eq!(self.report(Outcome::ConnectFailed), None);
+                assert_eq!(self.report(Outcome::EarlyClose), None);
             }
             let ejection = self
-                .report(Outcome::EarlyClose)
+                .report(Outcome::ConnectFailed)
                 .expect("the last failure ejects");
-            assert_eq!(ejection.cause, Outcome::EarlyClose);
+            assert_eq!(ejection.cause, Outcome::ConnectFailed);
             (ejection.until - self.now).as_secs()
         }
 
@@ -191,6 +278,92 @@ mod tests {
         assert!(scene.outlier.ejection(scene.now).is_some());
         scene.pass(1);
         assert_eq!(scene.outlier.ejection(scene.now), None);
+    }
+
+    #[test]
+    fn i12_one_client_alone_never_ejects_by_what_it_can_provoke() {
+        use Outcome::{EarlyClose, HandshakeRefused, HandshakeTimedOut};
+        let mut scene = Scene::new(&PASSIVE);
+        for outcome in [HandshakeRefused, HandshakeTimedOut, EarlyClose].repeat(100) {
+            assert_eq!(scene.meets(1, outcome), None);
+            scene.now += Duration::from_millis(1);
+        }
+        assert!(scene.meets(2, HandshakeRefused).is_some(), "two clients");
+        // The same principal at many addresses is one client, and so are many at one address.
+        let mut scene = Scene::new(&PASSIVE);
+        let mut other = Scene::new(&PASSIVE);
+        for place in 0..100 {
+            let subject = place.to_string();
+            for (scene, witness) in [
+                (
+                    &mut scene,
+                    Witness::new([10, 0, place, 1].into(), Some("ann")),
+                ),
+                (
+                    &mut other,
+                    Witness::new([10, 9, 9, place].into(), Some(&subject)),
+                ),
+            ] {
+                let report = Report {
+                    outcome: HandshakeRefused,
+                    witness,
+                    established: 0,
+                };
+                assert_eq!(scene.outlier.report(report, scene.now, true), None);
+            }
+        }
+        // Failed dials are nobody's doing.
+        let mut scene = Scene::new(&PASSIVE);
+        assert_eq!(scene.meets(1, Outcome::ConnectFailed), None);
+        assert_eq!(scene.meets(1, Outcome::ConnectFailed), None);
+        assert!(scene.meets(1, Outcome::ConnectFailed).is_some());
+    }
+
+    #[test]
+    fn sessions_that_were_granted_meanwhile_outweigh_failures() {
+        let mut scene = Scene::new(&PASSIVE);
+        for client in 1..100 {
+            scene.established += 2;
+            assert_eq!(scene.meets(client, Outcome::HandshakeRefused), None);
+        }
+        // Those that were lost at once outweigh nothing.
+        let mut scene = Scene::new(&PASSIVE);
+        for client in 1..3 {
+            scene.established += 1;
+            assert_eq!(scene.meets(client, Outcome::EarlyClose), None);
+        }
+        scene.established += 1;
+        assert!(scene.meets(3, Outcome::EarlyClose).is_some());
+        // Failures that lie far apart make no streak.
+        let mut scene = Scene::new(&PASSIVE);
+        for client in 1..100 {
+            assert_eq!(scene.meets(client, Outcome::HandshakeRefused), None);
+            scene.pass(31);
+        }
+    }
+
+    #[test]
+    fn a_probe_that_passes_disproves_what_it_can_see() {
+        let check = |cause: Outcome, speaks_http: bool, ends: bool| {
+            let mut scene = Scene::new(&PASSIVE);
+            while scene.report(cause).is_none() {}
+            let before = scene.now - Duration::from_millis(1);
+            assert!(!scene.outlier.disprove(before, speaks_http, scene.now));
+            scene.pass(1);
+            let (tried, now) = (scene.now, scene.now);
+            assert_eq!(
+                scene.outlier.disprove(tried, speaks_http, now),
+                ends,
+                "{cause:?}"
+            );
+            assert_eq!(scene.outlier.ejection(now).is_none(), ends, "{cause:?}");
+        };
+        for speaks_http in [true, false] {
+            check(Outcome::ConnectFailed, speaks_http, true);
+            check(Outcome::HandshakeRefused, speaks_http, speaks_http);
+            check(Outcome::HandshakeTimedOut, speaks_http, speaks_http);
+            check(Outcome::EarlyClose, speaks_http, false);
+        }
     }
 
     #[test]
@@ -235,9 +408,13 @@ mod tests {
     fn where_nobody_may_be_ejected_the_next_failure_is_waited_for() {
         let mut scene = Scene::new(&PASSIVE);
         let now = scene.now;
+        let report = Report {
+            outcome: Outcome::ConnectFailed,
+            witness: Witness::default(),
+            established: 0,
+        };
         for _ in 0..5 {
-            let refused = scene.outlier.report(Outcome::ConnectFailed, now, false);
-            assert_eq!(refused, None);
+            assert_eq!(scene.outlier.report(report, now, false), None);
         }
         assert!(scene.report(Outcome::ConnectFailed).is_some());
     }
@@ -246,6 +423,7 @@ mod tests {
     fn zero_failures_turn_it_off() {
         let mut scene = Scene::new(&Passive {
             failures: 0,
+            clients: 2,
             ..PASSIVE
         });
         for _ in 0..10 {
@@ -257,6 +435,7 @@ mod tests {
     fn any_number_of_ejections_and_any_length_is_survived() {
         let mut scene = Scene::new(&Passive {
             failures: 1,
+            clients: 2,
             ejection: Duration::from_secs(1),
             ejection_max: Duration::ZERO,
             ..PASSIVE
@@ -268,6 +447,7 @@ mod tests {
         assert!(scene.report(Outcome::ConnectFailed).is_some());
         scene.outlier.set_thresholds(&Passive {
             failures: 1,
+            clients: 2,
             ejection: Duration::MAX,
             ejection_max: Duration::MAX,
             ..PASSIVE

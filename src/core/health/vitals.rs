@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::config::snapshot::{BackendState, Passive, Probe};
-use crate::core::health::{Ejection, Health, Occupancy, Outcome, Outlier, Tracker};
+use crate::config::snapshot::{BackendState, Passive, Probe, ProbeKind};
+use crate::core::health::{
+    Ejection, Health, Occupancy, Outcome, Outlier, Report, Tracker, Witness,
+};
 
 /// Health, ejection, live sessions and counters of a backend. Counters only grow.
 #[derive(Debug)]
@@ -38,6 +40,8 @@ struct Judges {
     latency: Option<Duration>,
     /// When the last probe ended.
     probed: Option<Instant>,
+    /// Whether the probe makes requests.
+    speaks_http: bool,
 }
 
 impl Vitals {
@@ -69,6 +73,7 @@ impl Vitals {
                 reason: None,
                 latency: None,
                 probed: None,
+                speaks_http: speaks_http(probe),
             }),
         }
     }
@@ -79,6 +84,7 @@ impl Vitals {
         let (rise, fall) = thresholds(probe);
         {
             let mut judges = self.judges();
+            judges.speaks_http = speaks_http(probe);
             judges.tracker.set_thresholds(rise, fall);
             judges.outlier.set_thresholds(passive);
             if passive.failures == 0 {
@@ -200,6 +206,12 @@ impl Vitals {
                 if health == Health::Healthy {
                     judges.reason = None;
                 }
+                let tried = now.checked_sub(latency).unwrap_or(now);
+                let speaks_http = judges.speaks_http;
+                if judges.outlier.disprove(tried, speaks_http, now) {
+                    // `awake` counts from here.
+                    self.ejected_until.store(self.millis(now).max(1), Relaxed);
+                }
             }
             Err(reason) => judges.reason = Some(reason.to_owned()),
         }
@@ -213,12 +225,23 @@ impl Vitals {
 
     /// Takes what traffic found; returns the end of the ejection that this begins. `may_eject` is
     /// the caller's, who knows how many others are ejected.
-    pub fn report(&self, outcome: Outcome, now: Instant, may_eject: bool) -> Option<Instant> {
+    pub fn report(
+        &self,
+        outcome: Outcome,
+        witness: Witness,
+        now: Instant,
+        may_eject: bool,
+    ) -> Option<Instant> {
         if outcome != Outcome::Ok {
             self.failures.fetch_add(1, Relaxed);
         }
         let mut judges = self.judges();
-        let ejection = judges.outlier.report(outcome, now, may_eject)?;
+        let report = Report {
+            outcome,
+            witness,
+            established: self.sessions_total(),
+        };
+        let ejection = judges.outlier.report(report, now, may_eject)?;
         self.ejected_until
             .store(self.millis(ejection.until), Relaxed);
         Some(ejection.until)
@@ -265,6 +288,11 @@ fn thresholds(probe: Option<&Probe>) -> (u32, u32) {
     probe.map_or((1, 1), |probe| (probe.rise, probe.fall))
 }
 
+/// Whether a probe sees more than a connection.
+fn speaks_http(probe: Option<&Probe>) -> bool {
+    probe.is_some_and(|probe| !matches!(probe.kind, ProbeKind::Tcp))
+}
+
 const fn health_of(number: u8) -> Health {
     match number {
         1 => Health::Healthy,
@@ -276,10 +304,10 @@ const fn health_of(number: u8) -> Health {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::snapshot::ProbeKind;
 
     const PASSIVE: Passive = Passive {
         failures: 2,
+        clients: 2,
         ejection: Duration::from_secs(10),
         ejection_max: Duration::from_secs(60),
         ejected_share_max: 0.5,
@@ -328,8 +356,11 @@ mod tests {
         let now = crate::base::clock::now();
         let vitals = Vitals::new(None, &PASSIVE, now);
         let later = now + Duration::from_secs(1);
-        assert_eq!(vitals.report(Outcome::ConnectFailed, later, true), None);
-        let until = vitals.report(Outcome::ConnectFailed, later, true);
+        assert_eq!(
+            vitals.report(Outcome::ConnectFailed, Witness::default(), later, true),
+            None
+        );
+        let until = vitals.report(Outcome::ConnectFailed, Witness::default(), later, true);
         assert_eq!(until, Some(later + Duration::from_secs(10)));
         let millis = Duration::from_millis;
         for (after, ejected) in [(0, true), (9_999, true), (10_000, false)] {
@@ -342,18 +373,40 @@ mod tests {
     }
 
     #[test]
+    fn a_passing_probe_ends_an_ejection_and_the_backend_wakes_up_from_then() {
+        let now = crate::base::clock::now();
+        let at = |seconds: u64| now + Duration::from_secs(seconds);
+        let vitals = Vitals::new(Some(&PROBE), &PASSIVE, now);
+        for _ in 0..2 {
+            vitals.report(Outcome::ConnectFailed, Witness::default(), at(5), true);
+        }
+        assert!(vitals.ejected(at(6)));
+        vitals.observe_probe(Err("refused"), at(6));
+        assert!(vitals.ejected(at(6)));
+        vitals.observe_probe(Ok(Duration::from_millis(1)), at(7));
+        assert!(!vitals.ejected(at(7)));
+        assert_eq!(vitals.ejection(at(7)), None);
+        assert_eq!(vitals.awake(Duration::from_secs(10), at(12)), 0.5);
+    }
+
+    #[test]
     fn a_new_table_changes_thresholds_and_keeps_what_is_known() {
         let now = crate::base::clock::now();
         let vitals = Vitals::new(Some(&PROBE), &PASSIVE, now);
         vitals.observe_probe(Ok(Duration::ZERO), now);
-        vitals.report(Outcome::ConnectFailed, now, true);
+        vitals.report(Outcome::ConnectFailed, Witness::default(), now, true);
         let strict = Passive {
             failures: 1,
+            clients: 2,
             ..PASSIVE
         };
         vitals.configure(Some(&Probe { fall: 1, ..PROBE }), &strict);
         assert_eq!(vitals.health(), Health::Healthy);
-        assert!(vitals.report(Outcome::EarlyClose, now, true).is_some());
+        assert!(
+            vitals
+                .report(Outcome::ConnectFailed, Witness::default(), now, true)
+                .is_some()
+        );
         let lost = vitals.observe_probe(Err("reset"), now);
         assert_eq!(lost, Some(Health::Unhealthy));
         vitals.configure(None, &strict);
@@ -361,6 +414,7 @@ mod tests {
         assert!(vitals.ejected(now));
         let off = Passive {
             failures: 0,
+            clients: 2,
             ..PASSIVE
         };
         vitals.configure(None, &off);
@@ -383,8 +437,8 @@ mod tests {
         assert_eq!(awake(&vitals, 20), 0.0);
         assert_eq!(awake(&vitals, 25), 0.5);
         assert_eq!(awake(&vitals, 40), 1.0);
-        vitals.report(Outcome::ConnectFailed, at(50), true);
-        vitals.report(Outcome::ConnectFailed, at(50), true);
+        vitals.report(Outcome::ConnectFailed, Witness::default(), at(50), true);
+        vitals.report(Outcome::ConnectFailed, Witness::default(), at(50), true);
         assert_eq!(awake(&vitals, 55), 0.0);
         assert_eq!(awake(&vitals, 65), 0.5, "the ejection ended after 60");
         let newcomer = Vitals::new(None, &PASSIVE, start);

@@ -19,7 +19,7 @@ use tokio::net::UnixStream;
 const HEADER: usize = 16;
 const MAGIC: [u8; 4] = *b"SSH1";
 /// Bytes of a message.
-const MESSAGE_MAX: usize = 64 * 1024;
+pub const MESSAGE_MAX: usize = 64 * 1024;
 /// Bytes of an attachment: a session's state, what it holds for its two sides included.
 pub(super) const ATTACHMENT_MAX: usize = 32 * 1024 * 1024;
 /// Descriptors beside one message.

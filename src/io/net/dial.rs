@@ -12,11 +12,12 @@ use futures_util::stream::FuturesUnordered;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpStream, UnixStream, lookup_host};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{sleep, timeout};
 
 use crate::base::addr::BackendAddr;
 use crate::io::carrier::Carrier;
+use crate::io::net::names;
 use crate::io::net::socket::{self, Socket};
 
 /// Head start of each address of a name over the next (RFC 8305, section 5).
@@ -157,7 +158,8 @@ impl fmt::Display for Stage {
 /// Connects to a backend.
 ///
 /// All addresses of a name are tried in the resolver's order, families in turn, each with a head
-/// start of 250 ms over the next; the first to answer is taken.
+/// start of 250 ms over the next, or less where they would not all be tried in time; the first to
+/// answer is taken.
 ///
 /// # Errors
 /// What failed, of the address that was tried last.
@@ -178,7 +180,7 @@ async fn run(
     options: DialOptions<'_>,
     stage: &mut Stage,
 ) -> Result<Carrier, DialError> {
-    let mut socket = connect(to, stage).await?;
+    let mut socket = connect(to, options.timeout, stage).await?;
     let reached = match to {
         BackendAddr::Host(..) => peer(to, socket.peer_addr()),
         _ => peer(to, None),
@@ -209,7 +211,7 @@ async fn run(
     }
 }
 
-async fn connect(to: &BackendAddr, stage: &mut Stage) -> Result<Socket, DialError> {
+async fn connect(to: &BackendAddr, time: Duration, stage: &mut Stage) -> Result<Socket, DialError> {
     match to {
         BackendAddr::Ip(address) => match TcpStream::connect(address).await {
             Ok(stream) => Ok(Socket::Tcp(stream)),
@@ -221,15 +223,17 @@ async fn connect(to: &BackendAddr, stage: &mut Stage) -> Result<Socket, DialErro
         },
         BackendAddr::Host(name, port) => {
             *stage = Stage::LookingUp;
-            let found = match lookup_host((name.as_str(), *port)).await {
-                Ok(found) => in_turn(found),
+            let found = match names::system().resolve(name, *port).await {
+                Ok(found) => in_turn(found.into_iter()),
                 Err(source) => {
                     let to = peer(to, None);
                     return Err(DialError::Name { to, source });
                 }
             };
             *stage = Stage::Connecting;
-            match race(&found).await {
+            let parts = u32::try_from(found.len()).unwrap_or(u32::MAX);
+            let stagger = STAGGER.min(time / parts.saturating_add(1));
+            match race(&found, stagger).await {
                 Ok(stream) => Ok(Socket::Tcp(stream)),
                 Err((address, error)) => Err(failed(peer(to, address), error)),
             }
@@ -271,8 +275,11 @@ fn in_turn(found: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
 }
 
 /// The first of `addresses` to accept a connection. The next attempt begins when the last one began
-/// [`STAGGER`] ago, or as soon as one fails. The error is that of the attempt that failed last.
-async fn race(addresses: &[SocketAddr]) -> Result<TcpStream, (Option<SocketAddr>, io::Error)> {
+/// `stagger` ago, or as soon as one fails. The error is that of the attempt that failed last.
+async fn race(
+    addresses: &[SocketAddr],
+    stagger: Duration,
+) -> Result<TcpStream, (Option<SocketAddr>, io::Error)> {
     let attempt = |address: SocketAddr| async move {
         TcpStream::connect(address)
             .await
@@ -290,7 +297,7 @@ async fn race(addresses: &[SocketAddr]) -> Result<TcpStream, (Option<SocketAddr>
                 Some(Err(error)) => last = error,
                 None => return Err(last),
             },
-            () = sleep(STAGGER), if more => {}
+            () = sleep(stagger), if more => {}
         }
     }
 }

@@ -3,10 +3,10 @@
 
 mod inherit;
 
-use std::fs::{self, Metadata};
+use std::fs::{self, File, Metadata};
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -84,7 +84,7 @@ pub fn bind_all(
             (None, ListenAddr::Tcp(address)) => {
                 bind_tcp(*address, takes_v4(address.port()), options)
             }
-            (None, ListenAddr::Unix(path)) => bind_unix(path, options, None),
+            (None, ListenAddr::Unix(path)) => bind_unix(path, options, mode_of(owner)),
         })
         .collect()
 }
@@ -94,7 +94,7 @@ pub fn bind_all(
 /// # Errors
 /// When it cannot be listened on.
 pub fn bind_private(path: &Path) -> Result<Bound, BindError> {
-    bind_unix(path, PRIVATE, Some(0o600))
+    bind_unix(path, PRIVATE, 0o600)
 }
 
 fn bind_tcp(
@@ -126,7 +126,17 @@ fn bind_tcp(
     bound().map_err(|error| BindError::System(ListenAddr::Tcp(address), error))
 }
 
-fn bind_unix(path: &Path, options: ListenOptions, mode: Option<u32>) -> Result<Bound, BindError> {
+/// Permissions of a unix socket; the umask takes away more. Who may connect to the admin API is an
+/// operator, so that nobody but this user and group ever may, whatever the umask.
+const fn mode_of(owner: &Owner) -> u32 {
+    match owner {
+        Owner::Handover => 0o600,
+        Owner::Admin => 0o660,
+        Owner::Listener(_) => 0o666,
+    }
+}
+
+fn bind_unix(path: &Path, options: ListenOptions, mode: u32) -> Result<Bound, BindError> {
     let refused = |error| BindError::System(ListenAddr::Unix(path.to_owned()), error);
     let at = SockAddr::unix(path).map_err(refused)?;
     if let Ok(found) = fs::symlink_metadata(path) {
@@ -135,12 +145,13 @@ fn bind_unix(path: &Path, options: ListenOptions, mode: Option<u32>) -> Result<B
     let bound = || -> io::Result<Bound> {
         let socket = RawSocket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
+        // Linux gives the file the mode that the socket has, so that it never has another one,
+        // whatever the umask.
+        let socket = File::from(OwnedFd::from(socket));
+        socket.set_permissions(fs::Permissions::from_mode(mode))?;
+        let socket = RawSocket::from(OwnedFd::from(socket));
         socket.bind(&at)?;
         let file = SocketFile::of(path)?;
-        if let Some(mode) = mode {
-            // Before it listens, so that nobody was faster.
-            fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
-        }
         socket.listen(backlog(options))?;
         Ok(Bound {
             socket,

@@ -1,5 +1,7 @@
 //! Sockets: listening, dialling, and the options that both want.
 
+pub mod descriptors;
 pub mod dial;
 pub mod listener;
+pub mod names;
 pub mod socket;

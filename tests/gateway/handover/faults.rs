@@ -16,7 +16,8 @@ use tokio::process::Command;
 
 use super::echo;
 use crate::support::gateway::{command, signal_process};
-use crate::support::{Backend, Client, DEADLINE, Gateway, admin, eventually, soon};
+use crate::support::tokens::{SECRET, claims, token};
+use crate::support::{Backend, Client, DEADLINE, Dial, Gateway, admin, config, eventually, soon};
 
 /// A new process that the test plays.
 struct Impostor {
@@ -428,4 +429,49 @@ async fn i6_who_cannot_say_that_it_has_a_session_does_not_touch_it() {
     for client in &mut clients {
         client.echo("and still here").await;
     }
+}
+
+/// What is renewed while another process decides whether it takes the session would be lost, and
+/// its owner told otherwise.
+#[tokio::test]
+async fn a_session_between_two_processes_is_not_renewed() {
+    let backend = Backend::echo().await;
+    let text = format!(
+        "[authenticators.users]\ntype = \"jwt\"\nsecret = \"{SECRET}\"\n\
+         algorithms = [\"HS256\"]\n\n{}",
+        config::echo(&[backend.address], "", "authenticate = [\"users\"]")
+    );
+    let gateway = Gateway::start_with_handover(&text).await;
+    let bearer = format!("Bearer {}", token(&claims("ann")));
+    let dial = Dial::new("/").header("authorization", &bearer);
+    let mut client = dial.connect(gateway.address()).await.expect("a session");
+    client.echo("before").await;
+    let id = gateway.sessions()[0]["id"].as_str().unwrap().to_owned();
+    let body = r#"{"expires": "2999-01-01T00:00:00Z"}"#;
+    let target = format!("/v1/sessions/{id}");
+    // An operator who was connected before: new connections wait for the other process.
+    let mut operator = StdUnixStream::connect(gateway.directory().join("admin.sock")).unwrap();
+    let mut status = |method: &str, target: &str, body: &str| {
+        let length = body.len();
+        let request = format!(
+            "{method} {target} HTTP/1.1\r\nhost: localhost\r\n\
+             content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+        );
+        operator.write_all(request.as_bytes()).unwrap();
+        let mut answer = [0; 16 * 1024];
+        let read = operator.read(&mut answer).unwrap();
+        let answer = String::from_utf8_lossy(&answer[..read]).into_owned();
+        answer.split(' ').nth(1).expect("a status").to_owned()
+    };
+    assert_eq!(status("GET", "/livez", ""), "200");
+    let mut impostor = Impostor::serving(&gateway).await;
+    assert_eq!(impostor.batch().await.len(), 1);
+    assert_eq!(status("PATCH", &target, body), "409");
+    drop(impostor);
+    eventually("it is renewed where it stays", async || {
+        gateway.admin("PATCH", &target, body).status == 200
+    })
+    .await;
+    client.echo("after").await;
+    client.close().await;
 }

@@ -11,7 +11,7 @@ use crate::config::snapshot::{
     Action as To, Backend, BackendState, Passive, Policy, Probe, ProbeKind, Route, Upstream,
 };
 use crate::core::balance::Passed;
-use crate::core::health::{Health, Outcome};
+use crate::core::health::{Health, Outcome, Witness};
 use crate::core::routing::{Action, RoutingTable};
 
 /// With as many backends as asked.
@@ -40,6 +40,7 @@ pub(super) fn upstream(name: &str, backends: u16) -> Upstream {
         }),
         passive: Passive {
             failures: 1,
+            clients: 2,
             ejection: Duration::from_secs(10),
             ejection_max: Duration::from_secs(60),
             ejected_share_max: 0.5,
@@ -267,9 +268,12 @@ fn health_is_ignored_when_too_few_are_well_but_never_the_operator() {
     assert_eq!(taken(), [1, 2, 3, 4]);
     chat.members[1].vitals.observe_probe(Err("refused"), now);
     assert!(chat.may_eject(now));
-    chat.members[2]
-        .vitals
-        .report(Outcome::ConnectFailed, now, chat.may_eject(now));
+    chat.members[2].vitals.report(
+        Outcome::ConnectFailed,
+        Witness::default(),
+        now,
+        chat.may_eject(now),
+    );
     assert_eq!((taken(), chat.panicking(now)), (vec![3, 4], false));
     chat.members[3].vitals.observe_probe(Err("refused"), now);
     assert_eq!((taken(), chat.panicking(now)), (vec![1, 2, 3, 4], true));

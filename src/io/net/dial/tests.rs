@@ -121,7 +121,7 @@ async fn a_dead_address_does_not_keep_the_next_one_waiting() {
     let (_listener, alive) = listener().await;
     // From TEST-NET-1 (RFC 5737): it refuses, is unreachable, or swallows, as the network likes.
     let dead: SocketAddr = "192.0.2.1:9".parse().expect("an address");
-    let stream = timeout(Duration::from_secs(5), race(&[dead, alive])).await;
+    let stream = timeout(Duration::from_secs(5), race(&[dead, alive], STAGGER)).await;
     let stream = stream.expect("in time").expect("one is alive");
     assert_eq!(stream.peer_addr().ok(), Some(alive));
 }

@@ -1,0 +1,398 @@
+//! Names of backends, looked up. The system's resolver blocks, and for many seconds when nobody
+//! answers it: each name is looked up once at a time, shared by all who wait, on a few threads that
+//! do nothing else, and names that failed last may take only half of them. So a dead name delays
+//! nothing but itself. Last known addresses stand in while a name cannot be looked up.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::base::clock;
+
+/// An answer is used for so long without asking again, good or bad.
+const FRESH: Duration = Duration::from_secs(1);
+/// A name that failed again and again is asked for no more often than this.
+const FAILED_LAST: Duration = Duration::from_secs(30);
+/// How long last known addresses stand in for a name that cannot be looked up.
+const STANDS_IN: Duration = Duration::from_secs(60 * 60);
+/// How long to wait for a new answer where there are last known addresses.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// Lookups at once.
+const THREADS_MAX: usize = 32;
+/// Of those, lookups of names that failed last.
+const SUSPECTS_MAX: usize = THREADS_MAX / 2;
+/// The resolver needs little; most of it is its packets.
+const STACK_BYTES: usize = 512 * 1024;
+/// Names that are remembered; unused ones are forgotten beyond that.
+const NAMES_MAX: usize = 8 * 1024;
+
+type Lookup = Box<dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync>;
+
+/// All names that a process looks up.
+pub struct Names {
+    state: Mutex<State>,
+    lookup: Lookup,
+}
+
+impl fmt::Debug for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Names").finish_non_exhaustive()
+    }
+}
+
+#[derive(Default)]
+struct State {
+    names: HashMap<Arc<str>, Name>,
+    queue: VecDeque<Waiting>,
+    suspects: VecDeque<Waiting>,
+    threads: usize,
+    suspect_threads: usize,
+}
+
+/// A name to look up. Dropping the sender wakes up those who wait for it.
+struct Waiting {
+    name: Arc<str>,
+    suspect: bool,
+    done: watch::Sender<()>,
+}
+
+/// Where a resolver's answer comes from.
+enum Asked {
+    /// It is fresh.
+    Answer(Result<Arc<[IpAddr]>, io::Error>),
+    /// It is being asked for; whether last known addresses stand in.
+    Running(watch::Receiver<()>, bool),
+}
+
+/// What is known of a name.
+#[derive(Default)]
+struct Name {
+    /// The last good answer, and when it came.
+    good: Option<(Arc<[IpAddr]>, Instant)>,
+    /// Why the last lookup failed, if it did.
+    fault: Option<Fault>,
+    /// When the last lookup ended.
+    asked: Option<Instant>,
+    /// Failed lookups in a row.
+    failures: u32,
+    /// Open while it is looked up.
+    running: Option<watch::Receiver<()>>,
+}
+
+#[derive(Clone)]
+struct Fault(io::ErrorKind, String);
+
+impl Name {
+    /// The answer that holds without asking again.
+    fn answer(&self, now: Instant) -> Option<Result<Arc<[IpAddr]>, io::Error>> {
+        let since = now.saturating_duration_since(self.asked?);
+        let doubled = FRESH.saturating_mul(1 << self.failures.saturating_sub(1).min(8));
+        (since < doubled.min(FAILED_LAST)).then(|| self.last(now))
+    }
+
+    /// The last answer, or the one before it that stands in.
+    fn last(&self, now: Instant) -> Result<Arc<[IpAddr]>, io::Error> {
+        let good = self.good.as_ref();
+        let good = good.filter(|(_, at)| {
+            self.fault.is_none() || now.saturating_duration_since(*at) < STANDS_IN
+        });
+        match (good, &self.fault) {
+            (Some((addresses, _)), _) => Ok(Arc::clone(addresses)),
+            (None, Some(Fault(kind, text))) => Err(io::Error::new(*kind, text.clone())),
+            (None, None) => Err(io::Error::other("the lookup was given up")),
+        }
+    }
+}
+
+static SYSTEM: LazyLock<Arc<Names>> = LazyLock::new(|| Names::with(Box::new(ask_system)));
+
+/// By the system's resolver, for the whole process.
+pub fn system() -> &'static Arc<Names> {
+    &SYSTEM
+}
+
+fn ask_system(name: &str) -> io::Result<Vec<IpAddr>> {
+    let found = (name, 0).to_socket_addrs()?;
+    Ok(found.map(|address| address.ip()).collect())
+}
+
+impl Names {
+    /// By another way to look names up, which may block.
+    pub fn with(lookup: Lookup) -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::default(),
+            lookup,
+        })
+    }
+
+    /// The addresses of a name, in the resolver's order. May be dropped at any time; the lookup
+    /// goes on for whoever asks next.
+    ///
+    /// # Errors
+    /// The resolver's, where no last known addresses stand in.
+    pub async fn resolve(self: &Arc<Self>, name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        let (mut running, known) = match self.ask(name) {
+            Asked::Answer(answer) => return addressed(answer, port),
+            Asked::Running(running, known) => (running, known),
+        };
+        // The sender says nothing; it is dropped when there is an answer.
+        let ended = running.changed();
+        if known {
+            let _ = timeout(PATIENCE, ended).await;
+        } else {
+            let _ = ended.await;
+        }
+        let state = self.state();
+        let answer = match state.names.get(name) {
+            Some(known) => known.last(clock::now()),
+            None => Err(io::Error::other("the name was forgotten")),
+        };
+        drop(state);
+        addressed(answer, port)
+    }
+
+    fn ask(self: &Arc<Self>, name: &str) -> Asked {
+        let now = clock::now();
+        let mut state = self.state();
+        if state.names.len() >= NAMES_MAX && !state.names.contains_key(name) {
+            state.forget_old(now);
+        }
+        let key: Arc<str> = match state.names.get_key_value(name) {
+            Some((key, _)) => Arc::clone(key),
+            None => name.into(),
+        };
+        let known = state.names.entry(Arc::clone(&key)).or_default();
+        if let Some(answer) = known.answer(now) {
+            return Asked::Answer(answer);
+        }
+        let has_good = known.good.is_some();
+        if let Some(running) = &known.running {
+            return Asked::Running(running.clone(), has_good);
+        }
+        let (done, running) = watch::channel(());
+        known.running = Some(running.clone());
+        let suspect = known.failures > 0;
+        let waiting = Waiting {
+            name: key,
+            suspect,
+            done,
+        };
+        match suspect {
+            true => state.suspects.push_back(waiting),
+            false => state.queue.push_back(waiting),
+        }
+        let start = state.has_work() && state.threads < THREADS_MAX;
+        state.threads += usize::from(start);
+        drop(state);
+        if start {
+            self.start();
+        }
+        Asked::Running(running, has_good)
+    }
+
+    /// Starts a thread that was counted already.
+    fn start(self: &Arc<Self>) {
+        let names = Arc::clone(self);
+        let thread = thread::Builder::new()
+            .name("names".to_owned())
+            .stack_size(STACK_BYTES);
+        if let Err(error) = thread.spawn(move || names.work()) {
+            let mut state = self.state();
+            state.threads -= 1;
+            if state.threads == 0 {
+                let mut waiting = std::mem::take(&mut state.queue);
+                waiting.append(&mut state.suspects);
+                for one in waiting {
+                    let fault = io::Error::new(error.kind(), error.to_string());
+                    state.answered(&one.name, Err(fault));
+                    drop(one.done);
+                }
+            }
+        }
+    }
+
+    /// Looks up what is waiting, until nothing is.
+    fn work(&self) {
+        let mut state = self.state();
+        while let Some(next) = state.next() {
+            drop(state);
+            let answer = (self.lookup)(&next.name);
+            state = self.state();
+            state.suspect_threads -= usize::from(next.suspect);
+            state.answered(&next.name, answer);
+            drop(next.done);
+        }
+        state.threads -= 1;
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn has_work(&self) -> bool {
+        let suspects = !self.suspects.is_empty() && self.suspect_threads < SUSPECTS_MAX;
+        !self.queue.is_empty() || suspects
+    }
+
+    fn next(&mut self) -> Option<Waiting> {
+        if let Some(next) = self.queue.pop_front() {
+            return Some(next);
+        }
+        if self.suspect_threads >= SUSPECTS_MAX {
+            return None;
+        }
+        let next = self.suspects.pop_front()?;
+        self.suspect_threads += 1;
+        Some(next)
+    }
+
+    fn answered(&mut self, name: &Arc<str>, answer: io::Result<Vec<IpAddr>>) {
+        let now = clock::now();
+        let known = self.names.entry(Arc::clone(name)).or_default();
+        known.running = None;
+        known.asked = Some(now);
+        match answer {
+            Ok(addresses) => {
+                known.good = Some((addresses.into(), now));
+                known.fault = None;
+                known.failures = 0;
+            }
+            Err(error) => {
+                known.fault = Some(Fault(error.kind(), error.to_string()));
+                known.failures = known.failures.saturating_add(1);
+            }
+        }
+    }
+
+    /// Forgets names that were not asked for lately.
+    fn forget_old(&mut self, now: Instant) {
+        self.names.retain(|_, name| {
+            let asked = name.asked.is_some_and(|asked| {
+                now.saturating_duration_since(asked) < FAILED_LAST.saturating_mul(2)
+            });
+            asked || name.running.is_some()
+        });
+    }
+}
+
+fn addressed(answer: Result<Arc<[IpAddr]>, io::Error>, port: u16) -> io::Result<Vec<SocketAddr>> {
+    let found = answer?;
+    Ok(found.iter().map(|ip| SocketAddr::new(*ip, port)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+    use std::sync::mpsc;
+
+    use futures_util::future::join_all;
+
+    use super::*;
+
+    const HOME: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    #[tokio::test]
+    async fn i12_a_dead_name_is_asked_once_and_keeps_no_other_waiting() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        let (release, wait) = mpsc::channel::<()>();
+        let wait = Mutex::new(wait);
+        let names = Names::with(Box::new(move |name| {
+            if name.starts_with("dead") {
+                count.fetch_add(1, SeqCst);
+                let _ = wait.lock().expect("nobody panics").recv();
+                return Err(io::Error::other("nobody answers"));
+            }
+            Ok(vec![HOME])
+        }));
+        let dead = (0..650).map(|_| {
+            let names = Arc::clone(&names);
+            tokio::spawn(async move { names.resolve("dead.test", 80).await })
+        });
+        let dead: Vec<_> = dead.collect();
+        let good = names.resolve("good.test", 80).await.expect("it resolves");
+        assert_eq!(good, [SocketAddr::new(HOME, 80)]);
+        drop(release);
+        for answer in join_all(dead).await {
+            assert!(answer.expect("no panic").is_err());
+        }
+        assert_eq!(asked.load(SeqCst), 1);
+        // The failure is fresh and is not asked for again.
+        assert!(names.resolve("dead.test", 80).await.is_err());
+        assert_eq!(asked.load(SeqCst), 1);
+    }
+
+    #[tokio::test]
+    async fn i12_names_that_failed_leave_half_of_the_threads_to_others() {
+        let hangs = Arc::new(AtomicBool::new(false));
+        let hanging = Arc::clone(&hangs);
+        let (release, wait) = mpsc::channel::<()>();
+        let wait = Mutex::new(wait);
+        let names = Names::with(Box::new(move |name| {
+            if name.starts_with("dead") {
+                if hanging.load(SeqCst) {
+                    let _ = wait.lock().expect("nobody panics").recv();
+                }
+                return Err(io::Error::other("nobody answers"));
+            }
+            Ok(vec![HOME])
+        }));
+        let dead: Vec<_> = (0..THREADS_MAX * 2)
+            .map(|n| format!("dead-{n}.test"))
+            .collect();
+        for name in &dead {
+            assert!(names.resolve(name, 80).await.is_err());
+        }
+        hangs.store(true, SeqCst);
+        for known in names.state().names.values_mut() {
+            known.asked = None;
+        }
+        let waiting = dead.iter().cloned().map(|name| {
+            let names = Arc::clone(&names);
+            tokio::spawn(async move { names.resolve(&name, 80).await })
+        });
+        let waiting: Vec<_> = waiting.collect();
+        tokio::task::yield_now().await;
+        let good = names.resolve("good.test", 80).await.expect("it resolves");
+        assert_eq!(good.len(), 1);
+        assert!(names.state().suspect_threads <= SUSPECTS_MAX);
+        drop(release);
+        for answer in join_all(waiting).await {
+            assert!(answer.expect("no panic").is_err());
+        }
+    }
+
+    #[tokio::test]
+    async fn last_known_addresses_stand_in_for_a_resolver_that_is_gone() {
+        let gone = Arc::new(AtomicBool::new(false));
+        let is_gone = Arc::clone(&gone);
+        let names = Names::with(Box::new(move |_| match is_gone.load(SeqCst) {
+            true => Err(io::Error::other("nobody answers")),
+            false => Ok(vec![HOME]),
+        }));
+        assert!(names.resolve("a.test", 80).await.is_ok());
+        gone.store(true, SeqCst);
+        let forget = |names: &Names| {
+            let mut state = names.state();
+            state.names.get_mut("a.test").expect("it is known").asked = None;
+        };
+        forget(&names);
+        let stands_in = names.resolve("a.test", 81).await.expect("last known");
+        assert_eq!(stands_in, [SocketAddr::new(HOME, 81)]);
+        assert!(names.resolve("b.test", 80).await.is_err());
+        gone.store(false, SeqCst);
+        forget(&names);
+        assert!(names.resolve("a.test", 80).await.is_ok());
+        assert_eq!(names.state().names["a.test"].failures, 0);
+    }
+}
