@@ -203,6 +203,7 @@ impl Bound {
         let fleet = company.fleet();
         let control = (&supervisor, &docket);
         let api = Arc::new(operated(&shared, control, log, etcd, fleet));
+        let admin_address = admin.address().clone();
         let admin = tokio::spawn(admin.serve(api, async { drop(admin_stopped.await) }));
         // Who takes over from another process is met by no crowd.
         let takes_over = handover.as_ref().is_some_and(Handover::takes_over);
@@ -210,7 +211,8 @@ impl Bound {
             live.begin_ramp(ramp);
         }
         live.enter(Phase::Ready);
-        tracing::info!(node = %node.name, workers, "ready");
+        let listeners = listening(&shared.listeners);
+        tracing::info!(node = %node.name, workers, listeners, admin = %admin_address, "ready");
 
         let mut succession = Succession::begin(handover, &shared, told(&supervisor, &docket));
         let parting = tokio::select! {
@@ -223,7 +225,8 @@ impl Bound {
             signals.leave(&live, shutdown.delay).await;
         }
         live.enter(Phase::Stopping);
-        tracing::info!(sessions = live.sessions(), grace = ?shutdown.grace, "stopping");
+        let grace = clock::readable(shutdown.grace);
+        tracing::info!(sessions = live.sessions(), %grace, "stopping");
         let end = tokio::select! {
             cut = stop_workers(&live, &shutdown) => {
                 join(threads).await;
@@ -237,12 +240,24 @@ impl Bound {
         if let Ok(Err(error)) = admin.await {
             tracing::error!(%error, "the admin API failed");
         }
-        tracing::info!(?end, "stopped");
+        match end {
+            End::Orderly => tracing::info!("stopped"),
+            End::Cut(sessions) => tracing::warn!(sessions, "stopped; these sessions were cut off"),
+        }
         if let Some(Parting::NotTaken(reason)) = parting {
             anyhow::bail!(reason);
         }
         Ok(end)
     }
+}
+
+/// Each listener with its addresses, for the log: `edge 0.0.0.0:8080, edge-tls [::]:8443`.
+fn listening(listeners: &[ListenerContext]) -> String {
+    let each = listeners.iter().map(|listener| {
+        let addresses: Vec<_> = listener.addresses.iter().map(ToString::to_string).collect();
+        format!("{} {}", listener.config.name, addresses.join(" "))
+    });
+    each.collect::<Vec<_>>().join(", ")
 }
 
 /// What goes on beside the workers for as long as the gateway runs.

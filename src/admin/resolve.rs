@@ -166,6 +166,9 @@ pub enum AskError {
     /// Not a URL.
     #[error("`{0}` is no URL; write `wss://chat.example.com/ws/7` or only `/ws/7`")]
     Url(String),
+    /// Not a scheme that a client of the gateway uses.
+    #[error("`{0}` is not reached through a gateway; a URL begins with ws:, wss:, http: or https:")]
+    Scheme(String),
     /// Not a path.
     #[error("`{0}` is no path; it begins with `/`")]
     Path(String),
@@ -413,6 +416,12 @@ impl Parts {
             format!("ws://{url}").parse()
         };
         let uri = uri.map_err(|_| AskError::Url(url.to_owned()))?;
+        if !matches!(
+            uri.scheme_str(),
+            None | Some("ws" | "wss" | "http" | "https")
+        ) {
+            return Err(AskError::Scheme(url.to_owned()));
+        }
         let path_and_query = match &asked.path {
             Some(path) if path.starts_with('/') => path,
             Some(path) => return Err(AskError::Path(path.clone())),

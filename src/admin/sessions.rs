@@ -272,7 +272,8 @@ pub(super) async fn change(
         let detail = format!("session {id} has no principal, or is closing");
         return Err(Problem::new(StatusCode::CONFLICT, detail));
     }
-    tracing::info!(%id, ?expires, "right of a session changed by an operator");
+    let until = expires.map_or_else(|| "the end of the session".to_owned(), clock::rfc3339);
+    tracing::info!(%id, until, "right of a session changed by an operator");
     Ok(Json(session))
 }
 

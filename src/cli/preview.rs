@@ -10,7 +10,7 @@ use http::{Method, StatusCode};
 use crate::admin::preview::Candidate;
 use crate::cli::args::PreviewArgs;
 use crate::cli::client::{Client, ClientError};
-use crate::cli::print::{columns, visible};
+use crate::cli::print::{Form, columns, json, visible};
 use crate::control::load::{self, LoadOptions};
 use crate::control::supervisor::Changes;
 use crate::control::supervisor::preview::{MoveView, Preview, ShareView};
@@ -34,7 +34,7 @@ pub fn preview(args: &PreviewArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
         return Ok(REFUSED);
     };
     if args.json {
-        writeln!(out, "{:#}", serde_json::json!(preview))?;
+        json(out, &serde_json::to_value(&preview)?, Form::Pretty)?;
     } else {
         show(out, &preview)?;
     }

@@ -10,7 +10,7 @@ use crate::admin::resolve::{Asked, Choice, ConsideredView, Explanation, Values, 
 use crate::base::clock;
 use crate::cli::args::ResolveArgs;
 use crate::cli::client::Client;
-use crate::cli::print::visible;
+use crate::cli::print::{Form, json, visible};
 use crate::control::load::load;
 use crate::core::routing::RoutingTable;
 
@@ -49,7 +49,7 @@ pub fn resolve(args: &ResolveArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
         explanation
     };
     if args.json {
-        writeln!(out, "{}", serde_json::to_string_pretty(&explanation)?)?;
+        json(out, &serde_json::to_value(&explanation)?, Form::Pretty)?;
     } else {
         show(out, &explanation, args.all)?;
     }

@@ -330,6 +330,17 @@ pub enum BackendState {
     Disabled,
 }
 
+impl BackendState {
+    /// The word that the log and the admin API show.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Draining => "draining",
+            Self::Disabled => "disabled",
+        }
+    }
+}
+
 /// `probe` of an upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {

@@ -2,6 +2,7 @@
 //! backend's going. What an operator ordered of a backend is kept here too: it lies over what the
 //! configuration says until it is taken back, through every swap of tables, restart and hand-over.
 
+mod elsewhere;
 mod view;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ use crate::core::session::resume::ResumeReason;
 use crate::live::{LeaveOrder, Live, SessionBrief, SessionQuery};
 use crate::telemetry::metrics::NodeMetrics;
 
+pub use elsewhere::Elsewhere;
 pub use view::DrainView;
 
 /// Name in the state directory.
@@ -52,6 +54,8 @@ pub struct Drainer {
     /// Where orders are kept, and who is writing them.
     file: Option<StateFile<Vec<StandingOrder>>>,
     writing: Arc<AsyncMutex<()>>,
+    /// Whether sessions of this gateway are out of this process' sight.
+    elsewhere: Elsewhere,
 }
 
 impl fmt::Debug for Drainer {
@@ -88,6 +92,17 @@ pub enum By {
     Configuration,
     /// The backend left its upstream, which has `drain.on_removal`.
     Removal,
+}
+
+impl By {
+    /// The word that the log and the admin API show.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Operator => "operator",
+            Self::Configuration => "configuration",
+            Self::Removal => "removal",
+        }
+    }
 }
 
 /// What an operator wants of a backend; what is not given stays.
@@ -132,10 +147,11 @@ impl Drainer {
             begun: Notify::new(),
             file,
             writing: Arc::default(),
+            elsewhere: Elsewhere::default(),
         };
         for order in kept.flatten().unwrap_or_default() {
             let (upstream, backend) = (&order.upstream, &order.backend);
-            tracing::info!(%upstream, %backend, state = ?order.state, "an order from before");
+            tracing::info!(%upstream, %backend, state = order.state.as_str(), "an operator's order from before the restart is in force");
             drainer.state().orders.insert(order.place(), order);
         }
         drainer.before_swap(&drainer.live.table_arc());
@@ -234,7 +250,8 @@ impl Drainer {
         }
         if let (Some(member), Some(asked)) = (member, order.state) {
             state.set_order(&place, member, asked);
-            tracing::info!(%upstream, %backend, state = ?asked, "an operator's order");
+            let state = asked.map_or("configured", BackendState::as_str);
+            tracing::info!(%upstream, %backend, state, "state of a backend ordered by an operator");
         }
         if wanted == BackendState::Draining {
             let now = self.now();
@@ -307,6 +324,11 @@ impl Drainer {
         forgotten
     }
 
+    /// Which sessions of this gateway another process has, for the hand-over to set.
+    pub fn elsewhere(&self) -> &Elsewhere {
+        &self.elsewhere
+    }
+
     /// Carries out plans. Never returns.
     pub async fn run(self: Arc<Self>) {
         let mut steps = interval(STEP);
@@ -332,7 +354,10 @@ impl Drainer {
         };
         if self.with(place, Drain::wants_a_look) == Some(true) {
             let briefs = errands::briefs(&self.live, &query).await;
-            self.with(place, |drain, now| drain.look(place, &briefs, now));
+            let all_seen = !self.elsewhere.any();
+            self.with(place, |drain, now| {
+                drain.look(place, &briefs, all_seen, now)
+            });
             if self.with(place, |drain, _| drain.plan.is_overdue()) == Some(true) {
                 let closed = errands::close(&self.live, &query, &order().close()).await;
                 self.node.drained(&place.0, 0, closed);
@@ -453,8 +478,9 @@ impl State {
                 if let Some(ordered) = ordered {
                     drain.change(&ordered.again(), now);
                 }
+                let (by, pace) = (by.as_str(), drain.plan.profile().tempo);
+                tracing::info!(%upstream, %backend, by, %pace, "drain began");
                 self.drains.insert(place, drain);
-                tracing::info!(%upstream, %backend, ?by, ?profile, "drain began");
             }
             None => {}
         }
@@ -525,12 +551,19 @@ impl Drain {
         self.told_done && self.by == By::Removal
     }
 
-    fn look(&mut self, (upstream, backend): &Place, briefs: &[SessionBrief], now: Millis) {
+    /// Takes in who is there. A drain is done only if that is everybody (`all_seen`).
+    fn look(
+        &mut self,
+        (upstream, backend): &Place,
+        briefs: &[SessionBrief],
+        all_seen: bool,
+        now: Millis,
+    ) {
         self.looked = Some(now);
         let mut candidates: Vec<_> = briefs.iter().map(candidate).collect();
         idle_first(&mut candidates);
         self.plan.survey(&candidates);
-        let done = self.plan.is_done() && candidates.is_empty();
+        let done = self.plan.is_done() && candidates.is_empty() && all_seen;
         if done && !self.told_done {
             let progress = self.plan.progress();
             let (closed, moved) = (progress.closed, progress.moved);

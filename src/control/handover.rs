@@ -141,6 +141,8 @@ impl Handover {
         ready: impl FnOnce() + Send + 'static,
     ) -> Running {
         let (stop, mut stopped) = watch::channel(false);
+        let takes_over = self.takes_over();
+        told.drainer.elsewhere().set_handing_over(takes_over);
         let mut ready = Some(ready);
         let mut ready = move || {
             if let Some(ready) = ready.take() {

@@ -111,6 +111,33 @@ pub struct Changes {
     pub removed: Vec<String>,
 }
 
+/// Names that a line of the log holds at most, of each kind of change.
+const NAMES_LOGGED: usize = 20;
+
+impl fmt::Display for Changes {
+    /// For a line of the log: `added a, b; removed c`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lists = [
+            ("added", &self.added),
+            ("changed", &self.changed),
+            ("removed", &self.removed),
+        ];
+        let mut between = "";
+        for (what, names) in lists.iter().filter(|(_, names)| !names.is_empty()) {
+            let shown = names.len().min(NAMES_LOGGED);
+            write!(f, "{between}{what} {}", names[..shown].join(", "))?;
+            if names.len() > shown {
+                write!(f, " and {} more", names.len() - shown)?;
+            }
+            between = "; ";
+        }
+        if between.is_empty() {
+            f.write_str("unchanged")?;
+        }
+        Ok(())
+    }
+}
+
 /// TLS of the upstreams of a configuration cannot be set up.
 #[derive(Debug, thiserror::Error)]
 #[error("upstream `{0}`: {1}")]
@@ -363,7 +390,7 @@ impl Supervisor {
         self.probe(probes, &loaded.snapshot);
         tracing::info!(
             generation = report.generation, digest = %report.digest, swapped,
-            routes = ?report.routes, upstreams = ?report.upstreams, "configuration in force"
+            routes = %report.routes, upstreams = %report.upstreams, "configuration in force"
         );
         for key in &report.restart_for {
             tracing::warn!(
@@ -519,7 +546,10 @@ impl Observe for Observer {
             Some(Health::Unhealthy) => {
                 tracing::warn!(%upstream, %backend, reason = fault, "backend is unhealthy");
             }
-            Some(health) => tracing::info!(%upstream, %backend, ?health, "backend changed"),
+            Some(health) => {
+                let health = health.as_str();
+                tracing::info!(%upstream, %backend, health, "health of a backend changed");
+            }
             None => {}
         }
     }

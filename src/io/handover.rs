@@ -137,6 +137,36 @@ pub enum FromOld {
     },
 }
 
+impl FromNew {
+    /// Which message it is, for the log.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Hello { .. } => "hello",
+            Self::Serving => "serving",
+            Self::Taken { .. } => "taken",
+            Self::Finished => "finished",
+            Self::Failed { .. } => "failed",
+        }
+    }
+}
+
+impl FromOld {
+    /// Which message it is, for the log.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Welcome { .. } => "welcome",
+            Self::Refused { .. } => "refused",
+            Self::Listener { .. } => "listener",
+            Self::Revocations { .. } => "revocations",
+            Self::Orders { .. } => "orders",
+            Self::Session { .. } => "session",
+            Self::Batch => "batch",
+            Self::Done { .. } => "done",
+            Self::Stopped { .. } => "stopped",
+        }
+    }
+}
+
 /// Whether the two can understand each other.
 ///
 /// # Errors

@@ -280,7 +280,8 @@ async fn speak_http(connection: &Rc<Connection>, carrier: Carrier) -> (Carrier, 
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(client = ?connection.client, %error, "connection broken");
+        let client = connection.client.map(tracing::field::display);
+        tracing::debug!(client, %error, "connection broken");
         // The 101 may not have left; without it there is no session.
         connection.pending.take();
         connection.farewell.take();

@@ -352,7 +352,11 @@ impl Exchange {
         let error = refusal as &dyn std::error::Error;
         let source = error.source().map(tracing::field::display);
         if refusal.status().is_server_error() {
-            tracing::warn!(request = id, reason = refusal.reason(), %error, source, way = ?way, "request failed");
+            let (route, upstream) = way
+                .as_ref()
+                .map(|(route, upstream)| (&**route, &**upstream))
+                .unzip();
+            tracing::warn!(request = id, reason = refusal.reason(), %error, source, route, upstream, "request failed");
         } else {
             tracing::debug!(request = id, reason = refusal.reason(), %error, "request refused");
         }

@@ -340,7 +340,7 @@ impl BackendSeat {
             if let Some(until) = self.vitals.report(outcome, now, upstream.may_eject(now)) {
                 self.node.ejected(&upstream.config.name);
                 let seconds = until.duration_since(now).as_secs_f64();
-                tracing::warn!(upstream = %upstream.config.name, backend = %self.id, cause = ?outcome, seconds, "backend ejected");
+                tracing::warn!(upstream = %upstream.config.name, backend = %self.id, cause = outcome.as_str(), seconds, "backend ejected");
             }
         }
     }

@@ -100,7 +100,8 @@ fn settle(worker: &Worker, session: &Session, judged: Result<Principal, Word>) {
         renewed.then_some(()).ok_or("ending")
     });
     worker.sessions.arm(session);
-    tracing::debug!(session = %id, outcome = ?renewed, "renewal inside the session");
+    let outcome = renewed.err().unwrap_or("renewed");
+    tracing::debug!(session = %id, outcome, "renewal inside the session");
     let facts = session.facts();
     let route = table.route(&facts.route);
     let Some(route) = route.and_then(|route| route.config.auth.renewal.as_ref()) else {

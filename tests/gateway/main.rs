@@ -37,6 +37,7 @@ mod etcd_leases;
 mod etcd_outage;
 mod etcd_secure;
 mod examples;
+mod first_hour;
 mod fleet;
 mod flood;
 mod handover;

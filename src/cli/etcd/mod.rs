@@ -6,7 +6,7 @@ mod documents;
 mod store;
 
 use std::fs;
-use std::io::{self, BufRead as _, IsTerminal as _, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
 use anyhow::bail;
@@ -22,20 +22,23 @@ use crate::cli::args::etcd::{
     SeedArgs,
 };
 use crate::cli::args::register::EtcdArgs;
+use crate::cli::ask::agreed;
 use crate::cli::client::Client as AdminClient;
 use crate::cli::etcd::access::Access;
 use crate::cli::etcd::documents::Documents;
 use crate::cli::etcd::store::{Found, Op};
 use crate::cli::preview::{read, show};
-use crate::cli::print::visible;
+use crate::cli::print::{self, visible};
 use crate::config::model::masked;
 use crate::control::load::LoadOptions;
 use crate::control::supervisor::preview::Preview;
 
 /// Done.
 const OK: u8 = 0;
-/// Nobody said yes.
+/// It was not confirmed.
 const FAILED: u8 = 1;
+/// What to add where there is no terminal.
+const CONFIRM: &str = "add --yes to do it without a question, or --dry-run only to see it";
 /// A document is refused.
 const REFUSED: u8 = 2;
 
@@ -214,7 +217,7 @@ impl Session {
         if confirm.dry_run {
             return Ok(OK);
         }
-        if !confirm.yes && !agreed("write it?", out)? {
+        if !confirm.yes && !agreed("\nwrite it?", CONFIRM, out)? {
             writeln!(out, "nothing was written")?;
             return Ok(FAILED);
         }
@@ -243,7 +246,7 @@ fn get(args: &GetArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     documents.retain(|key, _| asked(key));
     if args.json {
         let all: Map<String, Value> = documents.into_iter().collect();
-        writeln!(out, "{:#}", json!(all))?;
+        print::json(out, &json!(all), print::Form::Pretty)?;
     } else {
         writeln!(
             out,
@@ -404,23 +407,11 @@ fn accept(args: &AcceptArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     if args.confirm.dry_run {
         return Ok(OK);
     }
-    if !args.confirm.yes && !agreed("let them go?", out)? {
+    if !args.confirm.yes && !agreed("\nlet them go?", CONFIRM, out)? {
         writeln!(out, "they stay")?;
         return Ok(FAILED);
     }
     let accepted: Accepted = gateway.ask(Method::POST, "/v1/sources/etcd/accept", None::<&()>)?;
     writeln!(out, "accepted: {} documents go", accepted.documents)?;
     Ok(OK)
-}
-
-/// Asks, if there is somebody to ask.
-fn agreed(question: &str, out: &mut dyn Write) -> anyhow::Result<bool> {
-    if !io::stdin().is_terminal() {
-        bail!("nobody is there to confirm it; --yes does it without asking, --dry-run only shows");
-    }
-    write!(out, "\n{question} [y/N] ")?;
-    out.flush()?;
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }

@@ -196,7 +196,7 @@ impl Follower {
             self.state.attempt_failed();
             let wait = backoff.next(fastrand::f64());
             tracing::warn!(
-                endpoint, %error, ?wait, revision = self.mirror.revision(),
+                endpoint, %error, wait = %clock::readable(wait), revision = self.mirror.revision(),
                 "etcd is not followed now; what it said last stays in force"
             );
             self.save().await;

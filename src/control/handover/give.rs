@@ -117,17 +117,19 @@ impl Estate {
         let pid = wire.peer_pid();
         tracing::info!(to = pid, sessions = self.live.sessions(), "handing over");
         self.live.accept(false);
+        self.drainer.elsewhere().set_handing_over(true);
         match self.give_sessions(&mut wire, stop).await {
             Ok(moved) => {
                 let took = clock::now().duration_since(began);
                 self.node.handed_over(Handing::Out, took);
                 let Moved { sessions, staying } = moved;
-                tracing::info!(to = pid, sessions, staying, ?took, "handed over");
+                tracing::info!(to = pid, sessions, staying, took = %clock::readable(took), "handed over");
                 Ok(moved)
             }
             Err(error) => {
                 let serving = !matches!(error, StepError::Stopped);
                 self.reclaim(wire, error.to_string(), serving).await;
+                self.drainer.elsewhere().set_handing_over(false);
                 Err(error)
             }
         }
@@ -370,7 +372,7 @@ async fn say(wire: &mut Wire, said: &FromOld) -> Result<(), StepError> {
 fn unexpected(said: FromNew) -> StepError {
     match said {
         FromNew::Failed { reason } => StepError::Unexpected(format!("it gave up: {reason}")),
-        other => StepError::Unexpected(format!("{other:?}")),
+        other => StepError::Unexpected(other.name().to_owned()),
     }
 }
 

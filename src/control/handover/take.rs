@@ -143,6 +143,11 @@ impl Predecessor {
         tracing::info!(from = self.pid, version = %self.version, "taking over");
         let mut taken = 0;
         let mut ended = self.receive_all(live, told, node, stop, &mut taken).await;
+        let elsewhere = told.drainer.elsewhere();
+        if !matches!(ended, Ok(0)) {
+            elsewhere.set_predecessor(self.pid);
+        }
+        elsewhere.set_handing_over(false);
         if ended.is_ok() {
             // Before the other process ends, which was the service manager's main one.
             ready();
@@ -163,7 +168,7 @@ impl Predecessor {
                     from = self.pid,
                     sessions = taken,
                     staying,
-                    ?took,
+                    took = %clock::readable(took),
                     "taken over"
                 );
                 Ok(())
@@ -240,7 +245,7 @@ impl Predecessor {
 }
 
 fn unexpected(said: &FromOld) -> StepError {
-    StepError::Unexpected(format!("{said:?}"))
+    StepError::Unexpected(said.name().to_owned())
 }
 
 /// Makes a batch this process' own: the workers prepare it, the old process is told, and only then
