@@ -75,6 +75,15 @@ pub enum End {
     Cut(usize),
 }
 
+impl End {
+    fn log(self) {
+        match self {
+            Self::Orderly => tracing::info!("stopped"),
+            Self::Cut(sessions) => tracing::warn!(sessions, "stopped; these sessions were cut off"),
+        }
+    }
+}
+
 impl Bound {
     /// Opens everything that `loaded` asks for; what the process before this one left, if `claim`
     /// has something, is not opened again.
@@ -240,10 +249,7 @@ impl Bound {
         if let Ok(Err(error)) = admin.await {
             tracing::error!(%error, "the admin API failed");
         }
-        match end {
-            End::Orderly => tracing::info!("stopped"),
-            End::Cut(sessions) => tracing::warn!(sessions, "stopped; these sessions were cut off"),
-        }
+        end.log();
         if let Some(Parting::NotTaken(reason)) = parting {
             anyhow::bail!(reason);
         }

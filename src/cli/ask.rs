@@ -4,7 +4,7 @@ use std::io::{self, BufRead as _, IsTerminal as _, Write};
 
 /// There is no terminal to ask at.
 #[derive(Debug, thiserror::Error)]
-#[error("{question} Standard input is not a terminal, so this cannot be asked: {words}")]
+#[error("{question} There is no terminal to ask at; {words}")]
 pub(super) struct Unasked {
     /// What would have been asked.
     question: String,
@@ -25,7 +25,7 @@ pub(super) fn agreed(
         let question = question.to_owned();
         return Err(Unasked { question, words }.into());
     }
-    write!(out, "{question} [y/N] ")?;
+    write!(out, "\n{question} [y/N] ")?;
     out.flush()?;
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;

@@ -350,8 +350,8 @@ fn given_token(args: &AdminArgs) -> Result<Option<(Secret, TokenSource)>, Client
     Ok(token.map(|token| (token, TokenSource::Variable)))
 }
 
-/// By the configuration file; where that has faults, by its `[admin]` alone, and where that is of no
-/// use, the default address. `sessile check` reports the faults.
+/// By the configuration file; where that has faults, by its `[admin]` alone, and where that is of
+/// no use, the default address. `sessile check` reports the faults.
 fn configured(args: &AdminArgs) -> Configured {
     let options = args.config.options();
     let (loaded, why) = match load::load(&options) {

@@ -25,8 +25,8 @@ const LOOK: Duration = Duration::from_millis(500);
 /// Drains a backend, changes how, takes it in again, or only looks.
 ///
 /// # Errors
-/// When the gateway does not answer or refuses, there is no such backend, a confirmation is missing,
-/// or `out` cannot be written to.
+/// When the gateway does not answer or refuses, there is no such backend, a confirmation is
+/// missing, or `out` cannot be written to.
 pub fn drain(args: &DrainArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     let client = Client::new(&args.admin)?;
     let looks = args.status || (args.watch && !args.orders());

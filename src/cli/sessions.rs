@@ -97,8 +97,8 @@ pub fn kick(args: &KickArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     Ok(code)
 }
 
-/// A name that is asked for and that the gateway does not have. Sessions may outlive their route and
-/// their backend, so this is looked at only where there are none.
+/// A name that is asked for and that the gateway does not have. Sessions may outlive their route
+/// and their backend, so this is looked at only where there are none.
 fn missing(client: &Client, args: &SessionsArgs) -> anyhow::Result<Option<String>> {
     #[derive(Deserialize)]
     struct Named {

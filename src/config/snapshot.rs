@@ -27,7 +27,7 @@ pub use auth::{
     ExpiryWarning, Forward, JwksUrl, Jwt, JwtKeys, KeyHolder, Method as AuthMethod, Mint,
     RejectWith, Renewal, Revocations, RouteAuth, SignedUrl,
 };
-pub use operations::{Admission, Drain, Rebalance, RebalanceMode, Shutdown, Tempo};
+pub use operations::{Admission, BackendState, Drain, Rebalance, RebalanceMode, Shutdown, Tempo};
 
 /// Everything that an operator decides.
 #[derive(Clone, Debug)]
@@ -314,31 +314,6 @@ pub struct Backend {
     pub labels: BTreeMap<String, String>,
     /// Whether it takes new sessions.
     pub state: BackendState,
-}
-
-/// What the operator wants of a backend.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-#[schemars(inline)]
-pub enum BackendState {
-    /// Takes sessions.
-    #[default]
-    Active,
-    /// Takes no new ones; those that it has leave as `drain` says.
-    Draining,
-    /// Takes no new ones, keeps those that it has.
-    Disabled,
-}
-
-impl BackendState {
-    /// The word that the log and the admin API show.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Draining => "draining",
-            Self::Disabled => "disabled",
-        }
-    }
 }
 
 /// `probe` of an upstream.

@@ -84,9 +84,9 @@ fn said(output: &Output) -> String {
 async fn a_file_is_seeded_read_back_and_differs_from_nothing() {
     let bench = Bench::new().await;
     bench.write("gateway.toml", FILE);
-    // Nobody is there to say yes.
+    // There is no terminal to ask at.
     let (code, said) = bench.run(&["seed"]);
-    assert_eq!(code, 1, "{said}");
+    assert_eq!(code, 2, "{said}");
     assert!(said.contains("--yes"), "{said}");
     let said = bench.succeeds(&["seed", "--dry-run"]);
     assert!(said.contains("+ routes/chat"), "{said}");

@@ -217,7 +217,7 @@ impl Session {
         if confirm.dry_run {
             return Ok(OK);
         }
-        if !confirm.yes && !agreed("\nwrite it?", CONFIRM, out)? {
+        if !confirm.yes && !agreed("write it?", CONFIRM, out)? {
             writeln!(out, "nothing was written")?;
             return Ok(FAILED);
         }
@@ -407,7 +407,7 @@ fn accept(args: &AcceptArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     if args.confirm.dry_run {
         return Ok(OK);
     }
-    if !args.confirm.yes && !agreed("\nlet them go?", CONFIRM, out)? {
+    if !args.confirm.yes && !agreed("let them go?", CONFIRM, out)? {
         writeln!(out, "they stay")?;
         return Ok(FAILED);
     }

@@ -4,9 +4,35 @@
 use std::fmt;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::pace::{self, Pace};
+
+/// What the operator wants of a backend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum BackendState {
+    /// Takes sessions.
+    #[default]
+    Active,
+    /// Takes no new ones; those that it has leave as `drain` says.
+    Draining,
+    /// Takes no new ones, keeps those that it has.
+    Disabled,
+}
+
+impl BackendState {
+    /// The word that the log and the admin API show.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Draining => "draining",
+            Self::Disabled => "disabled",
+        }
+    }
+}
 
 /// How fast sessions are told to go.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

@@ -32,8 +32,8 @@ impl<'de> Deserialize<'de> for Line {
     }
 }
 
-#[tokio::test]
-async fn every_line_of_a_busy_life_can_be_read() {
+/// Drains, reloads, a lost backend, another level, a stop; answers the log.
+async fn busy_life() -> (Gateway, String) {
     let (one, two) = (Backend::echo().await, Backend::echo().await);
     let probe = "probe = { type = \"tcp\", interval = \"20ms\", timeout = \"200ms\", fall = 1 }";
     let text = config::echo(&[one.address, two.address], probe, "");
@@ -47,8 +47,8 @@ async fn every_line_of_a_busy_life_can_be_read() {
     patch("configured");
     let level = gateway.admin("PUT", "/v1/log", &json!({ "level": "debug" }).to_string());
     assert_eq!(level.status, 200, "{}", level.body);
-    let more =
-        format!("{text}\n[[routes]]\nname = \"more\"\npath = \"/more\"\nupstream = \"echo\"\n");
+    let route = "\n[[routes]]\nname = \"more\"\npath = \"/more\"\nupstream = \"echo\"\n";
+    let more = text + route;
     gateway.write_config(&more);
     assert_eq!(gateway.reload().status, 200);
     // By the configuration this time.
@@ -63,39 +63,42 @@ async fn every_line_of_a_busy_life_can_be_read() {
     gateway.wait_for_health("echo", gone, "unhealthy").await;
     gateway.signal(rustix::process::Signal::TERM);
     gateway.wait_for_exit().await;
-    eventually("the last line", async || {
-        gateway.log().contains("\"stopped\"")
-    })
-    .await;
-
+    let stopped = || gateway.log().contains("\"stopped\"");
+    eventually("the last line", async || stopped()).await;
     let log = gateway.log();
+    (gateway, log)
+}
+
+/// The fields of a line, none of them twice, nothing in it for programmers.
+fn fields(line: &str) -> Vec<(String, Value)> {
+    let Line(fields) = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    let mut keys: Vec<_> = fields.iter().map(|(key, _)| key.as_str()).collect();
+    keys.sort_unstable();
+    let count = keys.len();
+    keys.dedup();
+    assert_eq!(keys.len(), count, "a key is written twice: {line}");
+    for form in [
+        "Some(",
+        "None",
+        "Ok(",
+        "Err(",
+        " { ",
+        "Within(",
+        "PerSecond",
+        "Draining",
+    ] {
+        assert!(!line.contains(form), "`{form}` is for programmers: {line}");
+    }
+    fields
+}
+
+#[tokio::test]
+async fn every_line_of_a_busy_life_can_be_read() {
+    let (gateway, log) = busy_life().await;
     let mut messages = Vec::new();
     for line in log.lines() {
-        let Line(pairs) =
-            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
-        let mut keys: Vec<_> = pairs.iter().map(|(key, _)| key.as_str()).collect();
-        keys.sort_unstable();
-        let count = keys.len();
-        keys.dedup();
-        assert_eq!(keys.len(), count, "a key is written twice: {line}");
-        for form in [
-            "Some(",
-            "None",
-            "Ok(",
-            "Err(",
-            " { ",
-            "Within(",
-            "PerSecond",
-            "Draining",
-        ] {
-            assert!(!line.contains(form), "`{form}` is for programmers: {line}");
-        }
-        let value = |name: &str| {
-            pairs
-                .iter()
-                .find(|(key, _)| key == name)
-                .map(|(_, value)| value)
-        };
+        let fields = fields(line);
+        let value = |name: &str| fields.iter().find(|(key, _)| key == name).map(|one| &one.1);
         let message = value("message").and_then(Value::as_str).unwrap_or_default();
         if message == "ready" {
             let listeners = value("listeners").unwrap();
