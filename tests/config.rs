@@ -114,7 +114,7 @@ fn the_shipped_file_is_good_and_keeps_rooms_together() {
     let loaded = load(&alone("gateway.toml")).unwrap_or_else(|faults| panic!("{faults}"));
     assert_eq!(loaded.warnings, []);
     assert_eq!(loaded.files, [PathBuf::from("gateway.toml")]);
-    assert_eq!(loaded.snapshot.upstreams["echo"].backends.len(), 3);
+    assert_eq!(loaded.snapshot.upstreams["chat"].backends.len(), 3);
 }
 
 #[test]

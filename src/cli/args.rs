@@ -46,7 +46,7 @@ pub enum Command {
     /// sessions over `shutdown.grace`; a second one ends at once.
     #[command(after_help = RUN_EXAMPLES)]
     Run(RunArgs),
-    /// Run a gateway with three echo backends inside, and a page to try it in the browser.
+    /// Run a gateway with three chat backends inside, and a page to try it in the browser.
     Demo(DemoArgs),
     /// Say everything that is wrong with a configuration, without starting.
     Check(CheckArgs),
@@ -60,7 +60,7 @@ pub enum Command {
     /// Say what a configuration would change, before it is put into force.
     ///
     /// A running gateway is asked: which keys would move, how many of them have live sessions,
-    /// which sessions would end, which backends would be left. Nothing changes. Exits with 2 if
+    /// which sessions would end, which backends would get no new ones. Nothing changes. Exits with 2 if
     /// the configuration would be refused.
     #[command(after_help = PREVIEW_EXAMPLES)]
     Preview(PreviewArgs),

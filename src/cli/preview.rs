@@ -10,10 +10,10 @@ use http::{Method, StatusCode};
 use crate::admin::preview::Candidate;
 use crate::cli::args::PreviewArgs;
 use crate::cli::client::{Client, ClientError};
-use crate::cli::print::{Form, columns, json, visible};
+use crate::cli::print::{Form, columns, counted, json, visible};
 use crate::control::load::{self, LoadOptions};
 use crate::control::supervisor::Changes;
-use crate::control::supervisor::preview::{MoveView, Preview, ShareView};
+use crate::control::supervisor::preview::{MoveView, Preview, RemovedRouteView, ShareView};
 
 /// Exit code of a configuration that is refused.
 const REFUSED: u8 = 2;
@@ -71,7 +71,7 @@ fn by_gateway(
             rendered,
             ..
         }) => {
-            refused(out, &rendered)?;
+            refused(out, &args.file, &rendered)?;
             Ok(None)
         }
         Err(error) => Err(error.into()),
@@ -96,25 +96,30 @@ fn offline(
             Ok(Some(preview))
         }
         (before, after) => {
-            let faults = [before.err(), after.err()];
-            let rendered = faults.iter().flatten().map(ToString::to_string);
-            refused(out, &rendered.collect::<Vec<_>>())?;
+            for (path, faults) in [(against, before.err()), (args.file.as_path(), after.err())] {
+                if let Some(faults) = faults {
+                    let rendered = faults.diagnostics().iter().map(ToString::to_string);
+                    refused(out, path, &rendered.collect::<Vec<_>>())?;
+                }
+            }
             Ok(None)
         }
     }
 }
 
-fn refused(out: &mut dyn Write, rendered: &[String]) -> io::Result<()> {
+fn refused(out: &mut dyn Write, path: &Path, rendered: &[String]) -> io::Result<()> {
     for one in rendered {
         writeln!(out, "{one}\n")?;
     }
-    writeln!(out, "it would be refused: {} faults", rendered.len())
+    let faults = counted(rendered.len() as u64, "fault");
+    writeln!(out, "{} would be refused: {faults}", path.display())
 }
 
 /// On a screen or two.
 pub(super) fn show(out: &mut dyn Write, preview: &Preview) -> io::Result<()> {
     writeln!(out, "{}", preview.summary)?;
     named(out, "routes", &preview.routes)?;
+    removed(out, &preview.removed_routes)?;
     named(out, "upstreams", &preview.upstreams)?;
     if !preview.restart_for.is_empty() {
         let keys = preview.restart_for.join(", ");
@@ -133,7 +138,24 @@ pub(super) fn show(out: &mut dyn Write, preview: &Preview) -> io::Result<()> {
                 one.sessions.to_string(),
             ]
         });
-        columns(out, &["UPSTREAM", "LEAVES", "BECAUSE", "SESSIONS"], rows)?;
+        columns(
+            out,
+            &["UPSTREAM", "NO NEW SESSIONS", "BECAUSE", "LIVE"],
+            rows,
+        )?;
+    }
+    Ok(())
+}
+
+/// What becomes of the sessions of routes that go.
+fn removed(out: &mut dyn Write, routes: &[RemovedRouteView]) -> io::Result<()> {
+    for one in routes {
+        let sessions = counted(one.sessions as u64, "live session");
+        let fate = match one.end {
+            true => "closed with 1012",
+            false => "kept: on_removal = \"keep\"",
+        };
+        writeln!(out, "  {}: {sessions}, {fate}", visible(&one.route))?;
     }
     Ok(())
 }

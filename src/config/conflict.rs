@@ -133,6 +133,7 @@ pub(crate) mod tests {
                 frame_bytes: 1 << 20,
             },
             timeouts: RouteTimeouts {
+                attempt: None,
                 handshake: Duration::from_secs(10),
                 idle: None,
                 lifetime: None,

@@ -88,7 +88,7 @@ pub struct Admin {
 /// `[log]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
-    /// An `EnvFilter` directive such as `info` or `info,sessile::control=debug`.
+    /// Directives such as `info` or `info,sessile::control=debug`.
     pub level: String,
     /// How log lines and records look.
     pub format: LogFormat,
@@ -541,6 +541,8 @@ pub struct RouteLimits {
 pub struct RouteTimeouts {
     /// From the request to the backend's 101, every attempt included. Default 10 s.
     pub handshake: Duration,
+    /// For one backend to answer, where another may be asked after it. Default `None`.
+    pub attempt: Option<Duration>,
     /// Without a byte in either direction. Default 10 min; `None` is off.
     pub idle: Option<Duration>,
     /// Longest life of a session. Default `None`.

@@ -170,11 +170,22 @@ impl<'r> Candidates<'r> {
         }
     }
 
+    /// Whether attempts or time are used up.
+    fn is_spent(&self) -> bool {
+        let tried = self.tried.len() - self.passed_over;
+        tried >= self.upstream.config.attempts as usize || Instant::now() >= self.until
+    }
+
+    /// Whether there is another one to try after those that were.
+    pub(super) fn has_next(&self) -> bool {
+        let (now, random) = (clock::now(), fastrand::u64(..));
+        let next = || (self.upstream).pick_for_session(self.key, &self.tried, now, random);
+        !self.is_spent() && next().is_some()
+    }
+
     /// The next one to try, while the budget lasts.
     pub(super) fn next(&mut self) -> Option<(&'r Member, BackendSeat)> {
-        let tried = self.tried.len() - self.passed_over;
-        let spent = tried >= self.upstream.config.attempts as usize;
-        if spent || Instant::now() >= self.until {
+        if self.is_spent() {
             return None;
         }
         let (now, random) = (clock::now(), fastrand::u64(..));

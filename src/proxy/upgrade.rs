@@ -119,7 +119,9 @@ pub(super) async fn upgrade(
     Ok(response)
 }
 
-/// Asks one candidate after the other until one answers.
+/// Asks one candidate after the other until one answers. One that keeps silent is given up for the
+/// next where the route has `timeouts.attempt`: it may have acted on the request, and only the
+/// route can allow for that.
 async fn ask(
     exchange: &Exchange,
     plan: &Plan,
@@ -131,25 +133,32 @@ async fn ask(
     let mut candidates = Candidates::new(&exchange.connection.worker, plan, true, until);
     let mut fields = exchange.backend_headers(plan, head.headers, true);
     handshake::set_upgrade(&mut fields);
-    let mut vanished = None;
+    let attempt = plan.route.config.timeouts.attempt;
+    // Why the one before did not answer.
+    let mut missed = None;
     loop {
         let (seat, carrier) = match candidates.reach(&road).await {
             Ok(reached) => reached,
-            Err(refusal) => return Err(vanished.map_or(refusal, Refusal::BackendBroke)),
+            Err(refusal) => return Err(missed.unwrap_or(refusal)),
         };
         let request = request(&plan.target, fields.clone())?;
-        match timeout_at(until, shake_hands(carrier, request)).await {
+        let attempt = attempt.filter(|_| candidates.has_next());
+        let patience = attempt.map_or(until, |attempt| until.min(Instant::now() + attempt));
+        match timeout_at(patience, shake_hands(carrier, request)).await {
             Ok(Ok(shaken)) => return Ok((seat, shaken, fields)),
             Ok(Err(error)) => {
                 seat.report(Outcome::HandshakeRefused);
                 if !has_vanished(&error) {
                     return Err(Refusal::BackendBroke(error));
                 }
-                vanished = Some(error);
+                missed = Some(Refusal::BackendBroke(error));
             }
             Err(_) => {
                 seat.report(Outcome::HandshakeTimedOut);
-                return Err(Refusal::TimedOut);
+                if patience >= until {
+                    return Err(Refusal::TimedOut);
+                }
+                missed = Some(Refusal::TimedOut);
             }
         }
     }

@@ -5,10 +5,10 @@ use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt, reload};
+use tracing_subscriber::{Layer as _, Registry, fmt, reload};
 
 use crate::config::snapshot::{Log, LogFormat};
 
@@ -33,7 +33,7 @@ pub enum LogError {
 /// Changes the level while the gateway runs.
 #[derive(Clone, Debug)]
 pub struct LogLevel {
-    filter: reload::Handle<EnvFilter, Registry>,
+    filter: reload::Handle<Targets, Registry>,
     now: Arc<RwLock<String>>,
 }
 
@@ -89,17 +89,17 @@ pub fn init(log: &Log) -> Result<(LogLevel, WorkerGuard), LogError> {
     ))
 }
 
-fn parse(level: &str) -> Result<EnvFilter, LogError> {
+fn parse(level: &str) -> Result<Targets, LogError> {
     let wrong = || LogError::Level(level.to_owned());
-    // `EnvFilter` takes a bare word that is no level for a module, and nothing for silence: a slip
+    // `Targets` takes a bare word that is no level for a module, and nothing for silence: a slip
     // would turn off everything else.
-    let bare = |directive: &&str| !directive.contains(['=', '[']);
+    let bare = |directive: &&str| !directive.contains('=');
     let level_word = |word: &str| !word.is_empty() && word.parse::<LevelFilter>().is_ok();
     let mut words = level.split(',').filter(bare);
     if !words.all(|word| level_word(word.trim())) {
         return Err(wrong());
     }
-    EnvFilter::try_new(level).map_err(|_| wrong())
+    level.parse().map_err(|_| wrong())
 }
 
 #[cfg(test)]

@@ -2,8 +2,11 @@
 //! wrong, and every line of the log can be read.
 
 mod commands;
+mod demo;
 mod drains;
 mod log;
+mod previews;
+mod readme;
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};

@@ -193,6 +193,10 @@ pub struct HeaderEdits {
 pub struct RouteTimeouts {
     /// From the request to the backend's 101, every attempt included.
     pub handshake: Time,
+    /// For one backend to answer an upgrade; then the next one is asked, as long as there is one.
+    /// `"off"`: one backend has all of `handshake`. Only for routes whose backends may get an
+    /// upgrade that another one has begun with, since a silent backend may have acted on it.
+    pub attempt: TimeOrOff,
     /// Without a byte in either direction, or `"off"`.
     pub idle: TimeOrOff,
     /// Longest life of a session, or `"off"`.
@@ -207,6 +211,7 @@ impl Default for RouteTimeouts {
     fn default() -> Self {
         Self {
             handshake: Time::seconds(10),
+            attempt: TimeOrOff(None),
             idle: TimeOrOff::seconds(10 * 60),
             lifetime: TimeOrOff(None),
             close: Time::seconds(5),

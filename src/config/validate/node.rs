@@ -1,7 +1,6 @@
 //! `[node]`, `[admin]`, `[log]`.
 
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use crate::base::addr::ListenAddr;
 use crate::base::secret::Secret;
@@ -154,7 +153,7 @@ pub(super) fn log(at: &Scope<'_>, model: &model::Log) -> Option<Log> {
 fn level(at: &Scope<'_>, text: &str) -> Option<String> {
     // A bare word that is no level would be taken for the name of a module.
     let meant = |part: &str| part.contains('=') || part.trim().parse::<LevelFilter>().is_ok();
-    if text.split(',').all(meant) && EnvFilter::builder().parse(text).is_ok() {
+    if text.split(',').all(meant) && text.parse::<Targets>().is_ok() {
         return Some(text.to_owned());
     }
     at.fault_with(

@@ -299,12 +299,23 @@ fn timeouts(at: &Scope<'_>, model: &model::RouteTimeouts) -> Option<RouteTimeout
         None => Some(None),
     };
     let handshake = at.key("handshake").time(model.handshake, TIMEOUT_MAX);
+    let attempt = or_off("attempt", model.attempt);
+    if let (Some(handshake), Some(Some(attempt))) = (handshake, attempt)
+        && attempt >= handshake
+    {
+        at.key("attempt").fault_with(
+            "it never ends before `handshake`, which is for all attempts together",
+            "write a shorter time, or `\"off\"`",
+        );
+        return None;
+    }
     let idle = or_off("idle", model.idle);
     let lifetime = or_off("lifetime", model.lifetime);
     let close = at.key("close").time(model.close, TIMEOUT_MAX);
     let response = at.key("response").time(model.response, TIMEOUT_MAX);
     Some(RouteTimeouts {
         handshake: handshake?,
+        attempt: attempt?,
         idle: idle?,
         lifetime: lifetime?,
         close: close?,

@@ -1,14 +1,15 @@
 //! What a candidate would change if it were put into force: read and checked like any other
 //! configuration, compiled on trial, compared, and thrown away.
 
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::base::clock;
-use crate::config::diagnostic::Diagnostic;
-use crate::config::snapshot::Snapshot;
+use crate::config::diagnostic::{Diagnostic, Source};
+use crate::config::snapshot::{OnRemoval, Snapshot};
 use crate::control::load::{self, LoadOptions};
 use crate::control::supervisor::{Changes, Configuration, Supervisor};
 use crate::control::supervisor::{changes, restart_needs, route_changes};
@@ -39,6 +40,43 @@ pub struct Preview {
     pub leaving: Vec<LeavingView>,
     /// What would become of live sessions; null where no gateway was asked.
     pub sessions: Option<SessionsView>,
+    /// Routes that would be removed and have live sessions, by name.
+    #[serde(default)]
+    pub removed_routes: Vec<RemovedRouteView>,
+}
+
+/// A route that would be removed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RemovedRouteView {
+    /// Its name.
+    pub route: String,
+    /// Live in it now.
+    pub sessions: usize,
+    /// Whether they would end with it (`on_removal = "close"`), or live on.
+    pub end: bool,
+}
+
+impl RemovedRouteView {
+    /// Of those of `removed` that have sessions.
+    fn of(removed: &[String], before: &Snapshot, briefs: &[SessionBrief]) -> Vec<Self> {
+        let mut live: BTreeMap<&str, usize> = BTreeMap::new();
+        for brief in briefs {
+            *live.entry(&brief.route).or_default() += 1;
+        }
+        let routes = before.routes.iter();
+        let ending: BTreeSet<&str> = routes
+            .filter(|route| route.on_removal == OnRemoval::Close)
+            .map(|route| &*route.name)
+            .collect();
+        let views = removed.iter().filter_map(|route| {
+            Some(Self {
+                sessions: *live.get(route.as_str())?,
+                end: ending.contains(route.as_str()),
+                route: route.clone(),
+            })
+        });
+        views.collect()
+    }
 }
 
 /// How the keys of one upstream would move, by a sample of 10,000 that is always the same: the
@@ -115,6 +153,7 @@ impl Preview {
                 .map(LeavingView::of)
                 .collect(),
             sessions: sessions.map(SessionsView::of),
+            removed_routes: Vec::new(),
         };
         preview.summary = preview.sentence();
         preview
@@ -141,8 +180,12 @@ impl Preview {
             let sessions: u64 = self.leaving.iter().map(|one| one.sessions).sum();
             let left = counted(self.leaving.len(), "backend");
             let sessions = counted(usize::try_from(sessions).unwrap_or(usize::MAX), "session");
+            let (get, on) = match self.leaving.len() {
+                1 => ("gets", "it"),
+                _ => ("get", "them"),
+            };
             parts.push(format!(
-                "{left} would be left, with {sessions} live on them"
+                "{left} {get} no new sessions any more, with {sessions} live on {on}"
             ));
         }
         parts.join("; ")
@@ -150,18 +193,19 @@ impl Preview {
 
     fn moved_keys(&self) -> String {
         let percent = |share: f64| format!("{:.1} %", share * 100.0);
-        if let Some(sessions) = self.sessions.as_ref().filter(|sessions| sessions.keyed > 0) {
-            let share = sessions.moved as f64 / sessions.keyed as f64;
-            let share = percent(share);
-            return format!("this moves {share} of the live sessions' keys");
-        }
+        // Counted, since a share of a few sessions would contradict the share of all keys.
+        let keyed = self.sessions.as_ref().filter(|sessions| sessions.keyed > 0);
+        let live = keyed.map_or_else(String::new, |sessions| {
+            let of = counted(sessions.keyed, "live session");
+            format!(", those of {} of {of} among them", sessions.moved)
+        });
         let most = self.moves.iter().filter(|one| one.share.is_some());
         let most = most.max_by(|one, other| one.share.partial_cmp(&other.share).expect("shares"));
         match most {
             Some(most) => {
                 let share = percent(most.share.unwrap_or_default());
                 format!(
-                    "this moves {share} of the keys of upstream `{}`",
+                    "this moves {share} of the keys of upstream `{}`{live}",
                     most.upstream
                 )
             }
@@ -230,8 +274,19 @@ impl Configuration {
             path: options.path.with_file_name(name),
             ..options.clone()
         };
-        load::load_text(&options, text).map_err(|faults| faults.diagnostics().to_vec())
+        load::load_text(&options, text)
+            .map_err(|faults| named(faults.diagnostics(), &options, label))
     }
+}
+
+/// Faults of a text that was read as if it stood at a path, under the name that it was sent with.
+fn named(faults: &[Diagnostic], options: &LoadOptions, label: &str) -> Vec<Diagnostic> {
+    let read_as = Source::File(options.path.clone());
+    let mut faults = faults.to_vec();
+    for fault in faults.iter_mut().filter(|fault| fault.source == read_as) {
+        fault.source = Source::File(PathBuf::from(label));
+    }
+    faults
 }
 
 impl Supervisor {
@@ -263,7 +318,11 @@ impl Supervisor {
                 key: brief.key.as_deref(),
             });
             let sessions = preview::sessions(&old, &new, places, clock::now());
-            Preview::compare((&before.snapshot, &old), (&after, &new), Some(sessions))
+            let before = &before.snapshot;
+            let mut preview = Preview::compare((before, &old), (&after, &new), Some(sessions));
+            let removed = &preview.routes.removed;
+            preview.removed_routes = RemovedRouteView::of(removed, before, &briefs);
+            preview
         });
         Ok(compare.await.expect("comparing does not panic"))
     }
