@@ -60,8 +60,8 @@ pub enum Command {
     /// Say what a configuration would change, before it is put into force.
     ///
     /// A running gateway is asked: which keys would move, how many of them have live sessions,
-    /// which sessions would end, which backends would get no new ones. Nothing changes. Exits with 2 if
-    /// the configuration would be refused.
+    /// which sessions would end, which backends would get no new ones. Nothing changes. Exits with
+    /// 2 if the configuration would be refused.
     #[command(after_help = PREVIEW_EXAMPLES)]
     Preview(PreviewArgs),
     /// Show how a running gateway is.
