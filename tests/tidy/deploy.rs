@@ -228,3 +228,22 @@ fn faults_of_yaml_are_found() {
     check("a: {{ b }}", Some("this wants quotes"));
     check("a: 1\na: 2", Some("it is there twice"));
 }
+
+#[test]
+fn the_build_needs_no_network_and_refuses_descriptors_of_other_files() {
+    let script = read("tools/protoc");
+    for word in ["cargo", "curl", "wget"] {
+        let calls = script.lines().filter(|line| !line.starts_with('#'));
+        let found = calls.filter(|line| line.contains(word)).count();
+        assert_eq!(found, 0, "tools/protoc calls {word}");
+    }
+    assert!(read(".cargo/config.toml").contains("tools/protoc"));
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("descriptors");
+    let mut protoc = Command::new(root().join("tools/protoc"));
+    protoc.arg("-o").arg(&out).arg("-I").arg(folder.path());
+    let output = protoc.arg("a.proto").output().unwrap();
+    assert!(!output.status.success() && !out.exists());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("tools/update-descriptors"), "{said}");
+}
