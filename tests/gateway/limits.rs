@@ -79,7 +79,7 @@ async fn a_length_of_exabytes_is_refused_from_its_header() {
 async fn protocol_errors_in_headers_are_closed_with_1002() {
     let backend = Backend::echo().await;
     let gateway = gateway(&backend, "").await;
-    let cases: [(&str, Vec<u8>); 8] = [
+    let cases: [(&str, Vec<u8>); 10] = [
         ("a frame without a mask", vec![0x81, 0x01, b'x']),
         ("a reserved opcode", masked(0x83, b"x")),
         ("a reserved control opcode", masked(0x8b, b"x")),
@@ -93,6 +93,14 @@ async fn protocol_errors_in_headers_are_closed_with_1002() {
         (
             "a length with its highest bit set",
             [&[0x82, 0xff, 0x80][..], &[0; 11]].concat(),
+        ),
+        (
+            "five bytes with a length of 16 bits",
+            [&[0x82, 0xfe, 0, 5][..], &[0; 9]].concat(),
+        ),
+        (
+            "a length of 16 bits in 64",
+            [&[0x82, 0xff, 0, 0, 0, 0, 0, 0, 0xff, 0xff][..], &[0; 4]].concat(),
         ),
     ];
     for (what, bytes) in cases {

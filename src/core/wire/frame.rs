@@ -69,6 +69,8 @@ pub struct FrameHeader {
     pub mask: Option<[u8; 4]>,
     /// Bytes of payload that follow.
     pub payload: u64,
+    /// The length is written in its shortest form, as RFC 6455, section 5.2 demands.
+    pub shortest: bool,
     /// Bytes of the header itself.
     pub len: usize,
 }
@@ -78,13 +80,16 @@ impl FrameHeader {
     #[inline]
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let (&first, &second) = (bytes.first()?, bytes.get(1)?);
-        let (payload, after_length) = match second & 0x7F {
-            126 => (
-                u64::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?)),
-                4,
-            ),
-            127 => (u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?), 10),
-            short => (u64::from(short), 2),
+        let (payload, longest_of_shorter_form, after_length) = match second & 0x7F {
+            126 => {
+                let length = u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?);
+                (u64::from(length), Some(125), 4)
+            }
+            127 => {
+                let length = u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?);
+                (length, Some(u64::from(u16::MAX)), 10)
+            }
+            short => (u64::from(short), None, 2),
         };
         let (mask, len) = if second & 0x80 == 0 {
             (None, after_length)
@@ -98,6 +103,7 @@ impl FrameHeader {
             opcode: Opcode::from_bits(first & 0xF),
             mask,
             payload,
+            shortest: longest_of_shorter_form.is_none_or(|longest| payload > longest),
             len,
         })
     }
@@ -196,6 +202,24 @@ mod tests {
             14,
             true,
         );
+    }
+
+    #[test]
+    fn only_the_shortest_form_of_a_length_is_the_shortest() {
+        let check = |bytes: &[u8], shortest: bool| {
+            let header = FrameHeader::parse(bytes).expect("complete");
+            assert_eq!(header.shortest, shortest, "{bytes:02x?}");
+        };
+        check(&[0x82, 0], true);
+        check(&[0x82, 125], true);
+        check(&[0x82, 126, 0, 0], false);
+        check(&[0x82, 126, 0, 125], false);
+        check(&[0x82, 126, 0, 126], true);
+        check(&[0x82, 126, 255, 255], true);
+        check(&[0x82, 127, 0, 0, 0, 0, 0, 0, 0, 8], false);
+        check(&[0x82, 127, 0, 0, 0, 0, 0, 0, 255, 255], false);
+        check(&[0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0], true);
+        check(&[0x82, 127, 255, 0, 0, 0, 0, 0, 0, 0], true);
     }
 
     #[test]

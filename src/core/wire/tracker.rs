@@ -76,6 +76,9 @@ pub enum Violation {
     /// RFC 6455, section 5.2.
     #[error("frame length beyond 63 bits")]
     LengthOverflow,
+    /// RFC 6455, section 5.2.
+    #[error("frame length not in its shortest form")]
+    LengthNotShortest,
     /// The operator's bound.
     #[error("frame too big")]
     FrameTooBig,
@@ -313,6 +316,9 @@ impl FrameTracker {
                 self.keep(&chunk[at..]);
                 break Stop::ChunkEnd;
             };
+            if let Err(violation) = self.check(&header) {
+                break Stop::Violation(violation);
+            }
             if header.opcode.is_some_and(Opcode::is_control)
                 && let Some(stop) = self.special(&header, &chunk[at..], until)
             {
@@ -335,18 +341,17 @@ impl FrameTracker {
         Tracked { forward: at, stop }
     }
 
-    /// Whether the control frame at the start of `rest` is one to stop at.
+    /// Whether the control frame at the start of `rest`, whose header is valid, is one to stop at.
+    /// Waits for the whole frame, which fits into the carry: the header of a control frame has six
+    /// bytes at most, because its length is in the shortest form.
     fn special(&mut self, header: &FrameHeader, rest: &[u8], until: Until) -> Option<Stop> {
-        let masked = self.sender == Sender::Client;
         match header.opcode {
             Some(Opcode::Close) if until == Until::CloseFrame => Some(Stop::Reached),
             Some(Opcode::Close) if until == Until::CloseCode && header.mask.is_none() => {
                 let code = if header.payload < 2 { 0 } else { 2 };
                 Some(self.stop_with(rest, header.len + code, Stop::Reached))
             }
-            Some(Opcode::Pong)
-                if header.payload == PING_BYTES as u64 && header.mask.is_some() == masked =>
-            {
+            Some(Opcode::Pong) if header.payload == PING_BYTES as u64 => {
                 let watched = self.watched?;
                 let len = header.len + PING_BYTES;
                 let Some(payload) = rest.get(header.len..len) else {
@@ -424,9 +429,9 @@ impl FrameTracker {
         self.carry_len = u8::try_from(rest.len()).expect("shorter than a header");
     }
 
-    /// Checks a header against what may come now, and takes its frame as the current one.
+    /// Checks what a header alone can show, whatever came before it.
     #[inline]
-    fn begin(&mut self, header: &FrameHeader) -> Result<(), Violation> {
+    fn check(&self, header: &FrameHeader) -> Result<(), Violation> {
         match (self.sender, header.mask) {
             (Sender::Client, None) => return Err(Violation::Unmasked),
             (Sender::Backend, Some(_)) => return Err(Violation::Masked),
@@ -435,14 +440,31 @@ impl FrameTracker {
         if header.payload > i64::MAX as u64 {
             return Err(Violation::LengthOverflow);
         }
+        if !header.shortest {
+            return Err(Violation::LengthNotShortest);
+        }
         let Some(opcode) = header.opcode else {
-            return self.begin_unknown(header);
+            return match self.rules.extensions {
+                Extensions::Unknown => Ok(()),
+                Extensions::None | Extensions::Deflate => Err(Violation::UnknownOpcode),
+            };
         };
         if header.reserved != 0 {
             self.allow_reserved(header.reserved, opcode)?;
         }
         if opcode.is_control() {
             control(header, opcode)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the frame of a header that passed `check` as the current one, if it may come now.
+    #[inline]
+    fn begin(&mut self, header: &FrameHeader) -> Result<(), Violation> {
+        let Some(opcode) = header.opcode else {
+            return self.begin_unknown(header);
+        };
+        if opcode.is_control() {
             if opcode == Opcode::Close {
                 let key = header.mask.unwrap_or_default();
                 self.close = CloseCode {
@@ -459,9 +481,6 @@ impl FrameTracker {
     }
 
     fn begin_unknown(&mut self, header: &FrameHeader) -> Result<(), Violation> {
-        if self.rules.extensions != Extensions::Unknown {
-            return Err(Violation::UnknownOpcode);
-        }
         if header.payload > self.rules.frame_bytes {
             return Err(Violation::FrameTooBig);
         }
