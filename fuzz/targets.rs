@@ -28,6 +28,9 @@ use sessile::core::wire::request_guard::{RequestGuard, Smuggling};
 use sessile::core::wire::sieve::{Sieve, Sifted};
 use sessile::core::wire::tracker::{Extensions, FrameTracker, Rules, Sender, Stop, Until};
 
+#[path = "relay.rs"]
+mod relay;
+
 /// A target's name and what it does with an input.
 pub type Target = (&'static str, fn(&[u8]));
 
@@ -47,6 +50,7 @@ pub const ALL: &[Target] = &[
     ("credential", credential),
     ("signed_url", signed_url),
     ("sieve", sieve),
+    ("relay", relay::relay),
 ];
 
 /// A frame's header says how long it is, and is not there before its last byte is.
@@ -81,6 +85,7 @@ fn frame_stream(data: &[u8]) {
     let until = match rules >> 3 & 3 {
         1 => Until::Boundary,
         2 => Until::CloseFrame,
+        3 => Until::CloseCode,
         _ => Until::ChunkEnd,
     };
     let rules = Rules {
@@ -88,10 +93,16 @@ fn frame_stream(data: &[u8]) {
         message_bytes: 1 << (rules >> 4),
         extensions,
     };
-    let mut whole = FrameTracker::new(sender, rules);
+    let fresh = || {
+        let mut tracker = FrameTracker::new(sender, rules);
+        // The first pong that is stopped at.
+        tracker.watch(*b"8 letter");
+        tracker
+    };
+    let mut whole = fresh();
     let at_once = whole.track(stream, until);
     assert!(at_once.forward <= stream.len());
-    let mut parts = FrameTracker::new(sender, rules);
+    let mut parts = fresh();
     let (mut forwarded, mut stop) = (0, Stop::ChunkEnd);
     let pieces = stream.chunks(usize::from(cut % 16) + 1);
     for piece in std::iter::once(&[][..]).chain(pieces) {

@@ -269,7 +269,7 @@ pub(super) async fn change(
     let renewed: usize = renewed.await.into_iter().flatten().sum();
     let session = find(&gateway, id).await?;
     if renewed == 0 {
-        let detail = format!("session {id} has no principal, or is closing");
+        let detail = format!("session {id} has no principal, is closing, or is being handed over");
         return Err(Problem::new(StatusCode::CONFLICT, detail));
     }
     let until = expires.map_or_else(|| "the end of the session".to_owned(), clock::rfc3339);

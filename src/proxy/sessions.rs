@@ -329,10 +329,11 @@ impl Session {
         self.relay.borrow_mut().close(order, now)
     }
 
-    /// Gives it another right, which ends at this tick; not where its end has begun.
+    /// Gives it another right, which ends at this tick; not where its end has begun, nor where
+    /// another process may have it: that one would not hear of it.
     pub(super) fn set_right(&self, right: Arc<Right>, ends_at: Option<Tick>) -> bool {
         let mut relay = self.relay.borrow_mut();
-        if relay.closing() {
+        if relay.closing() || !self.is_here() {
             return false;
         }
         relay.set_expiry(ends_at);

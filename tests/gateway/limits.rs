@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::io::AsyncWriteExt as _;
+
 use crate::support::raw::{UPGRADE, masked};
 use crate::support::{Backend, Client, Gateway, Raw, config, eventually};
 
@@ -174,6 +176,24 @@ async fn i8_connections_over_the_limit_wait_or_go_but_hold_nothing() {
     );
     first.echo("lives").await;
     second.echo("lives").await;
+    // Many more of them take neither memory nor descriptors of the gateway, whatever they send.
+    let (memory, descriptors) = (gateway.memory_kib("VmRSS"), gateway.descriptors());
+    let mut more = Vec::new();
+    for _ in 0..200 {
+        let mut raw = Raw::connect(gateway.address()).await;
+        // It may be refused by the time.
+        let head = format!("{UPGRADE}{}", "x".repeat(16 * 1024));
+        raw.stream.write_all(head.as_bytes()).await.ok();
+        more.push(raw);
+    }
+    first.echo("lives").await;
+    second.echo("lives").await;
+    let grown = gateway.memory_kib("VmRSS").saturating_sub(memory);
+    assert!(grown < 1024, "the gateway grew by {grown} KiB");
+    let opened = gateway.descriptors().saturating_sub(descriptors);
+    assert!(opened <= 2, "{opened} descriptors were opened");
+    assert_eq!(backend.accepted(), 2, "no backend hears of them");
+    drop(more);
     first.close().await;
     eventually("there is room again", async || {
         let mut raw = Raw::connect(gateway.address()).await;

@@ -201,7 +201,7 @@ pub struct RouteTimeouts {
     pub idle: TimeOrOff,
     /// Longest life of a session, or `"off"`.
     pub lifetime: TimeOrOff,
-    /// From a close frame to the end of the connections.
+    /// How long nothing may move between a close frame and the end of the connections.
     pub close: Time,
     /// Ordinary HTTP: from the request's head to the response's.
     pub response: Time,

@@ -171,6 +171,16 @@ pub fn close_frame(code: u16, reason: &str, mask: Option<[u8; 4]>) -> Vec<u8> {
     control_frame(Opcode::Close, &payload, mask)
 }
 
+/// The answer to a close frame with this code, or with none: the same (RFC 6455, section 5.5.1).
+/// Codes that must not be sent are answered with 1002.
+pub fn answer_to_close(code: Option<u16>, mask: Option<[u8; 4]>) -> Vec<u8> {
+    match code {
+        Some(code @ (1000..=1003 | 1007..=1014 | 3000..=4999)) => close_frame(code, "", mask),
+        Some(_) => close_frame(1002, "close code not allowed", mask),
+        None => control_frame(Opcode::Close, &[], mask),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -231,6 +241,19 @@ mod tests {
         );
         let unknown = FrameHeader::parse(&[0x83, 0]).expect("complete");
         assert_eq!(unknown.opcode, None);
+    }
+
+    #[test]
+    fn a_close_frame_is_answered_with_its_own_code_if_that_may_be_sent() {
+        let check = |code: Option<u16>, answer: &[u8]| {
+            assert_eq!(answer_to_close(code, None)[2..], *answer, "{code:?}");
+        };
+        check(None, &[]);
+        check(Some(1000), &[0x03, 0xE8]);
+        check(Some(4001), &[0x0F, 0xA1]);
+        for bad in [0, 999, 1004, 1005, 1006, 1015, 2999, 5000] {
+            check(Some(bad), b"\x03\xEAclose code not allowed");
+        }
     }
 
     #[test]

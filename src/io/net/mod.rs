@@ -2,4 +2,5 @@
 
 pub mod dial;
 pub mod listener;
+pub mod send_queue;
 pub mod socket;

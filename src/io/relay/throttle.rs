@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::config::limits::Over;
 use crate::core::limits::{Meter, SharedMeter};
@@ -16,7 +16,7 @@ use crate::core::session::record::{Cause, EndedBy};
 use crate::core::session::wheel::Tick;
 use crate::core::wire::frame::close_frame;
 use crate::io::relay::flow::Place;
-use crate::io::relay::{Relay, mask};
+use crate::io::relay::{Relay, Stream, mask};
 
 /// Bytes that a throttled client is read before they are counted.
 const PIECE: usize = 16 * 1024;
@@ -102,7 +102,7 @@ impl Throttled {
     }
 }
 
-impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
+impl<C: Stream> Relay<C> {
     /// Whether the client is to be left unread at this time.
     pub(super) fn pauses(&mut self, now: Tick) -> bool {
         let Some(throttle) = &mut self.throttle else {
@@ -110,6 +110,13 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
         };
         if throttle.until.is_some_and(|until| now >= until) {
             throttle.until = None;
+        }
+        if throttle.until.is_some() && self.ending.is_some() {
+            // Its answer to the close frame stands behind what it has no right to send yet. It is
+            // read, and all of that is dropped.
+            throttle.until = None;
+            self.end_for_backend();
+            return false;
         }
         throttle.until.is_some()
     }
@@ -130,6 +137,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
             return;
         };
         match throttle.over {
+            Over::Slow if self.ending.is_some() => self.end_for_backend(),
             Over::Slow => throttle.until = Some(until),
             Over::Close if self.ending.is_none() => self.end_rash(now),
             Over::Close => {}

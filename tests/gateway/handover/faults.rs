@@ -6,17 +6,23 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use sessile::io::handover::{FromNew, FromOld, PROTOCOL, STATE, STATE_OLDEST, Wire};
 use sessile::io::net::listener::Owner;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::process::Command;
+use tokio::sync::Notify;
 
 use super::echo;
+use crate::support::backend::read_head;
 use crate::support::gateway::{command, signal_process};
-use crate::support::{Backend, Client, DEADLINE, Gateway, admin, eventually, soon};
+use crate::support::{
+    Backend, Client, DEADLINE, Dial, Gateway, Raw, admin, config, eventually, soon,
+};
 
 /// A new process that the test plays.
 struct Impostor {
@@ -428,4 +434,62 @@ async fn i6_who_cannot_say_that_it_has_a_session_does_not_touch_it() {
     for client in &mut clients {
         client.echo("and still here").await;
     }
+}
+
+#[tokio::test]
+async fn a_session_that_is_held_for_another_process_is_not_renewed_here() {
+    let backend = Backend::echo().await;
+    // It says yes to everybody, and to those who are patient when the test lets it.
+    let (asked, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (asking, going) = (Arc::clone(&asked), Arc::clone(&go));
+    let service = Backend::scripted(move |mut stream| {
+        let (asked, go) = (Arc::clone(&asking), Arc::clone(&going));
+        async move {
+            loop {
+                let head = read_head(&mut stream).await;
+                if head.contains("authorization: patient") {
+                    asked.notify_one();
+                    go.notified().await;
+                }
+                let answer = "HTTP/1.1 200 OK\r\nx-auth-subject: ann\r\ncontent-length: 0\r\n\r\n";
+                if head.is_empty() || stream.write_all(answer.as_bytes()).await.is_err() {
+                    return;
+                }
+            }
+        }
+    })
+    .await;
+    let decider = format!(
+        "[authenticators.decider]\ntype = \"forward\"\nurl = \"http://{}/\"\n\
+         timeout = \"15s\"\n\n",
+        service.address
+    );
+    let route = "authenticate = [\"decider\"]\nrenew = \"/renew\"";
+    let text = decider + &config::echo(&[backend.address], "", route);
+    let gateway = Gateway::start_with_handover(&text).await;
+    let dial = Dial::new("/").header("authorization", "me");
+    let mut client = dial.connect(gateway.address()).await.unwrap();
+    let renew = async |who: &str| {
+        let mut raw = Raw::connect(gateway.address()).await;
+        let fields = format!("host: a\r\nauthorization: {who}\r\ncontent-length: 0");
+        raw.write(format!("POST /renew HTTP/1.1\r\n{fields}\r\n\r\n"))
+            .await;
+        raw
+    };
+    assert_eq!(renew("me").await.status().await, Some(200));
+    // This one is judged while its session is held.
+    let mut late = renew("patient").await;
+    soon("it is being judged", asked.notified()).await;
+    let mut impostor = Impostor::serving(&gateway).await;
+    assert_eq!(impostor.batch().await.len(), 1);
+    go.notify_one();
+    // Whoever has the session next would not know of it.
+    assert_eq!(late.status().await, Some(404));
+    drop(impostor);
+    eventually("it stays, and is renewed", async || {
+        renew("me").await.status().await == Some(200)
+    })
+    .await;
+    client.echo("still here").await;
+    client.close().await;
 }

@@ -358,6 +358,12 @@ impl Gateway {
         signal_process(self.child.id(), signal);
     }
 
+    /// Files and sockets that the process has open.
+    pub fn descriptors(&self) -> usize {
+        let open = fs::read_dir(format!("/proc/{}/fd", self.pid()));
+        open.expect("the gateway lives").count()
+    }
+
     /// A field of `/proc/PID/status` in KiB, such as `VmRSS`.
     pub fn memory_kib(&self, field: &str) -> u64 {
         let path = format!("/proc/{}/status", self.child.id());

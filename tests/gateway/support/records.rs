@@ -20,6 +20,7 @@ pub struct Record {
     pub ended_by: String,
     pub close_code: Option<u16>,
     pub cause: String,
+    pub clean: bool,
     pub resumes: u32,
     pub messages_lost: u64,
     pub bytes_lost: u64,
