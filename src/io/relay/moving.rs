@@ -168,7 +168,9 @@ impl<C: Stream> Relay<C> {
 
     /// No backend took over in time; or none can, and `unfit` says why.
     pub fn give_up(&mut self, unfit: Option<&str>, now: Tick) {
-        let Some(Phase::Bereft { departure, .. }) = self.take_phase() else {
+        // A session that is still parting from its backend goes on doing that.
+        let bereft = self.is_bereft().then(|| self.take_phase()).flatten();
+        let Some(Phase::Bereft { departure, .. }) = bereft else {
             return;
         };
         let closed = self.ending.is_some();
