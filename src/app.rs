@@ -19,7 +19,7 @@ use tokio::time::interval;
 
 use crate::admin::{self, ListenerView};
 use crate::app::signals::Signals;
-use crate::base::addr::ListenAddr;
+use crate::base::addr::{ListenAddr, OwnAddresses};
 use crate::base::clock;
 use crate::base::names::ListenerName;
 use crate::config::snapshot::{Admin, Listener, ListenerTls, Shutdown};
@@ -44,7 +44,7 @@ use crate::core::session::drain::Profile;
 use crate::io::net::listener::{self, Inheritance, ListenOptions, Owner};
 use crate::io::tls::client::{self, BackendTls};
 use crate::io::tls::server::{self, ClientAuthorities, Resolver};
-use crate::live::{Live, Phase, WorkerCommand};
+use crate::live::{Live, Own, Phase, WorkerCommand};
 use crate::proxy::worker::{self, ListenerContext, Shared};
 use crate::telemetry::log::LogLevel;
 use crate::telemetry::metrics::{ListenerMetrics, Metrics, NodeMetrics};
@@ -136,6 +136,7 @@ impl Bound {
             None => None,
         };
         let live = Live::new(table);
+        live.set_own(own(&contexts, &admin));
         live.set_memory_allowance(memory::allowance());
         live.set_edge(snapshot);
         let shared = Shared {
@@ -264,6 +265,16 @@ fn listening(listeners: &[ListenerContext]) -> String {
         format!("{} {}", listener.config.name, addresses.join(" "))
     });
     each.collect::<Vec<_>>().join(", ")
+}
+
+/// Where the gateway listens; a backend there would be a loop.
+fn own(listeners: &[ListenerContext], admin: &admin::server::Bound) -> Own {
+    let admin = admin.address();
+    let listeners = listeners.iter().flat_map(|one| &one.addresses);
+    Own {
+        all: OwnAddresses::new(listeners.chain([admin]).cloned().collect()),
+        admin: OwnAddresses::new(vec![admin.clone()]),
+    }
 }
 
 /// What goes on beside the workers for as long as the gateway runs.

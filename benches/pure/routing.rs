@@ -8,7 +8,7 @@ use http::{HeaderMap, Method};
 use sessile::base::clock::now;
 use sessile::config::layers::Layers;
 use sessile::config::snapshot::{CertificateFiles, Snapshot};
-use sessile::config::validate::{CertificateFault, Surroundings, validate};
+use sessile::config::validate::{CertificateFault, Holds, Surroundings, validate};
 use sessile::core::routing::{Request, RoutingTable};
 
 use crate::{Case, Work, work};
@@ -56,11 +56,11 @@ pub(crate) const CASES: &[Case] = &[
 struct Nowhere;
 
 impl Surroundings for Nowhere {
-    fn variable(&self, _: &str) -> Option<String> {
-        None
+    fn variable(&self, name: &str) -> Result<String, String> {
+        Err(format!("the environment has no variable `{name}`"))
     }
 
-    fn text(&self, _: &Path) -> Result<String, String> {
+    fn text(&self, _: &Path, _: Holds) -> Result<String, String> {
         Ok(String::new())
     }
 
@@ -68,8 +68,12 @@ impl Surroundings for Nowhere {
         Vec::new()
     }
 
-    fn roots(&self, _: &Path) -> Result<(), String> {
+    fn socket(&self, _: &Path) -> Result<(), String> {
         Ok(())
+    }
+
+    fn roots(&self, _: &Path) -> Result<u128, String> {
+        Ok(0)
     }
 
     fn host_name(&self) -> String {

@@ -20,14 +20,23 @@ use crate::admin::extract::Body;
 use crate::admin::problem::Problem;
 use crate::admin::upstreams::policy_word;
 use crate::base::clock;
+use crate::base::names::ListenerName;
+use crate::config::limits::Quotas;
 use crate::config::snapshot::{AffinitySource, Policy};
 use crate::core::auth::Claims;
+use crate::core::auth::Revocations;
 use crate::core::balance::Passed;
 use crate::core::routing::affinity::{self, Key};
 use crate::core::routing::{
     Action, Matched, Request, Route, RoutingTable, Upstream, Verdict, rewrite,
 };
 use crate::core::session::stick::{Sticks, StickyKey};
+use crate::live::Edge;
+
+mod judge;
+
+pub use judge::RefusalView;
+use judge::judge;
 
 /// A request to explain: a `url`, or `host` and `path`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -43,14 +52,17 @@ pub struct Asked {
     pub method: Option<String>,
     /// Further headers; a name with several values has a list.
     pub headers: BTreeMap<String, Values>,
-    /// What the credential would say, `sub` among it.
+    /// What the credential would say, `sub` among it. With claims the credential counts as good.
     pub claims: Map<String, Value>,
     /// The client's address; 127.0.0.1 if not given.
     pub client: Option<IpAddr>,
-    /// Whether it is an upgrade to WebSocket; if not given, it is unless the URL begins with
+    /// Whether it is an upgrade to WebSocket; if not given, a GET is unless the URL begins with
     /// `http:` or `https:`.
     pub websocket: Option<bool>,
 }
+
+/// The client that is meant if none is given.
+const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// One value or several.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -75,12 +87,18 @@ pub struct Explanation {
     pub parameters: BTreeMap<String, String>,
     /// The answer, if the route is a redirect.
     pub redirect: Option<RedirectView>,
+    /// The answer, if the route does not let the request in; then there is no choice.
+    pub refusal: Option<RefusalView>,
+    /// Who the request is from, if its credential was judged and is good.
+    pub principal: Option<String>,
     /// Path and query that the backend sees.
     pub target: Option<String>,
     /// The affinity key; null if the route has no source that is in the request.
     pub affinity: Option<AffinityView>,
     /// The choice of a backend; null if the route has no upstream.
     pub choice: Option<Choice>,
+    /// What the data plane judges and was not judged here, in a sentence each.
+    pub not_judged: Vec<String>,
     /// What else should be known.
     pub notes: Vec<String>,
 }
@@ -187,9 +205,15 @@ pub(super) async fn resolve(
     let table = gateway.live.table_arc();
     let moment = Moment {
         sticks: Some(gateway.live.sticks()),
+        revocations: Some(&gateway.live.revocations),
         now: clock::now(),
     };
-    let explanation = explain_at(&table, &asked, moment);
+    let explanation = explain_at(&table, &asked, moment).map(|mut explanation| {
+        let names = gateway.listeners.iter().map(|one| &*one.name);
+        let closed = closed(&gateway.live.edge(), names, asked.client);
+        explanation.notes.extend(closed);
+        explanation
+    });
     explanation
         .map(Json)
         .map_err(|error| Problem::bad_request(error.to_string()))
@@ -200,14 +224,43 @@ pub(super) async fn resolve(
 /// # Errors
 /// When what is asked is not a request.
 pub fn explain(table: &RoutingTable, asked: &Asked, now: Instant) -> Result<Explanation, AskError> {
-    explain_at(table, asked, Moment { sticks: None, now })
+    let moment = Moment {
+        sticks: None,
+        revocations: None,
+        now,
+    };
+    explain_at(table, asked, moment)
 }
 
 /// When it is asked, and what lives then.
 #[derive(Clone, Copy)]
 struct Moment<'s> {
     sticks: Option<&'s Sticks>,
+    revocations: Option<&'s Revocations>,
     now: Instant,
+}
+
+/// Whether anything is limited.
+fn limited(quotas: &Quotas) -> bool {
+    let unlimited = Quotas {
+        burst: quotas.burst,
+        over: quotas.over,
+        ..Quotas::default()
+    };
+    *quotas != unlimited
+}
+
+/// Listeners that do not take connections of this client.
+fn closed<'l>(
+    edge: &Edge,
+    listeners: impl Iterator<Item = &'l str>,
+    client: Option<IpAddr>,
+) -> Option<String> {
+    let client = client.unwrap_or(LOCAL);
+    let closed = listeners.filter(|name| !edge.admits(&ListenerName::from(*name), client));
+    let closed: Vec<_> = closed.map(|name| format!("`{name}`")).collect();
+    let names = closed.join(", ");
+    (!closed.is_empty()).then(|| format!("the client's address may not connect to {names}"))
 }
 
 fn explain_at(
@@ -231,6 +284,9 @@ fn explain_at(
         route: None,
         parameters: BTreeMap::new(),
         redirect: None,
+        refusal: None,
+        principal: None,
+        not_judged: Vec::new(),
         target: None,
         affinity: None,
         choice: None,
@@ -271,13 +327,32 @@ fn follow<'p>(
             });
         }
         Action::Forward(upstream) => {
+            let judged = judge(parts, matched, moment.revocations);
+            explanation.principal = judged.principal;
+            explanation.not_judged = judged.not_judged;
+            if limited(&route.config.quotas) {
+                let quotas = "limits on numbers and rates depend on what else comes";
+                explanation.not_judged.push(quotas.to_owned());
+            }
+            if judged.refusal.is_some() {
+                explanation.refusal = judged.refusal;
+                return;
+            }
             let target = rewrite::target(&route.config.rewrite, &request, parameters);
             explanation.target = Some(target.unwrap_or_else(|| parts.path_and_query()));
             let random = fastrand::u128(..);
             let sources = &route.config.affinity;
             let client = parts.client;
-            let claims = Some(&parts.claims);
-            let key = affinity::key(sources, &request, parameters, client, claims, random);
+            let claims = Some(&judged.claims);
+            #[expect(
+                clippy::map_identity,
+                reason = "shortens lifetimes: the key borrows the claims too, which live less long"
+            )]
+            let shorter = parameters
+                .iter()
+                .map(|(name, value)| (name, value))
+                .collect();
+            let key = affinity::key(sources, &request, &shorter, client, claims, random);
             explanation
                 .notes
                 .extend(note(route, upstream.config.policy, key.as_ref()));
@@ -449,10 +524,10 @@ impl Parts {
             headers,
             websocket: asked
                 .websocket
-                .unwrap_or(!matches!(scheme, "http" | "https")),
+                .unwrap_or(method == "GET" && !matches!(scheme, "http" | "https")),
             tls: matches!(scheme, "https" | "wss"),
             claims: Claims(asked.claims.clone()),
-            client: asked.client.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            client: asked.client.unwrap_or(LOCAL),
         })
     }
 

@@ -48,6 +48,9 @@ pub struct StatusView {
     pub taken_over: Option<TakenOverView>,
     /// Where the configuration comes from.
     pub sources: Sources,
+    /// Settings of the file that take effect at the next start.
+    #[serde(default)]
+    pub restart_pending: Vec<String>,
     /// The gateways that follow the same etcd, this one among them, by name; empty without one.
     #[serde(default)]
     pub fleet: Vec<NodeView>,
@@ -168,6 +171,7 @@ pub(super) async fn status(State(gateway): State<Arc<Gateway>>) -> Json<StatusVi
         connections: live.connections(),
         taken_over: live.taken_over().as_deref().map(TakenOverView::of),
         sources: Sources::of(&gateway),
+        restart_pending: gateway.supervisor.restart_pending(),
         fleet: fleet.map(|fleet| fleet.view(now)).unwrap_or_default(),
         fleet_age_seconds: fleet.and_then(|fleet| Some(fleet.age(now)?.as_secs())),
         fleet_fault: fleet.and_then(|fleet| fleet.fault()),

@@ -27,6 +27,50 @@ impl ListenAddr {
     }
 }
 
+/// Addresses at which this gateway itself listens.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OwnAddresses(Vec<ListenAddr>);
+
+impl OwnAddresses {
+    /// These are the gateway's own.
+    pub const fn new(listeners: Vec<ListenAddr>) -> Self {
+        Self(listeners)
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &ListenAddr> {
+        self.0.iter()
+    }
+
+    /// Whether it shows in the address as written that `backend` is one of them. What a name stands
+    /// for, and which addresses this machine has, is asked at each dial (`io::net::own`).
+    pub fn shows_in(&self, backend: &BackendAddr) -> bool {
+        self.iter().any(|own| own.shows_in(backend))
+    }
+}
+
+impl ListenAddr {
+    fn shows_in(&self, backend: &BackendAddr) -> bool {
+        match (self, backend) {
+            (Self::Tcp(own), BackendAddr::Ip(to)) => {
+                let (own_ip, ip) = (unmapped(own.ip()), unmapped(to.ip()));
+                let local = |ip: IpAddr| ip.is_loopback() || ip.is_unspecified();
+                // One of them stands for all addresses, or all of loopback's kind.
+                let covers = own_ip.is_unspecified() || ip.is_unspecified();
+                own.port() == to.port() && (own_ip == ip || covers && local(own_ip) && local(ip))
+            }
+            (Self::Tcp(own), BackendAddr::Host(name, port)) => {
+                let here = matches!(name.trim_end_matches('.'), "localhost" | "ip6-localhost")
+                    || name.trim_end_matches('.').ends_with(".localhost");
+                let local = own.ip().is_loopback() || own.ip().is_unspecified();
+                own.port() == *port && here && local
+            }
+            (Self::Unix(own), BackendAddr::Unix(path)) => own == path,
+            _ => false,
+        }
+    }
+}
+
 /// Where a backend is: `10.0.0.1:9000`, `chat-1.internal:9000` or `unix:/run/chat.sock`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum BackendAddr {
@@ -227,6 +271,32 @@ mod tests {
         ] {
             assert!(text.parse::<BackendAddr>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn i12_own_addresses_show_in_backends_as_written() {
+        let check = |own: &str, backend: &str, expected: bool| {
+            let own = OwnAddresses::new(vec![own.parse().expect(own)]);
+            let found = own.shows_in(&backend.parse().expect(backend));
+            assert_eq!(found, expected, "{backend} at {own:?}");
+        };
+        check("127.0.0.1:9900", "127.0.0.1:9900", true);
+        check("127.0.0.1:9900", "[::ffff:127.0.0.1]:9900", true);
+        check("127.0.0.1:9900", "0.0.0.0:9900", true);
+        check("127.0.0.1:9900", "localhost:9900", true);
+        check("127.0.0.1:9900", "LOCALHOST.:9900", true);
+        check("127.0.0.1:9900", "a.localhost:9900", true);
+        check("127.0.0.1:9900", "127.0.0.2:9900", false);
+        check("127.0.0.1:9900", "127.0.0.1:9901", false);
+        check("127.0.0.1:9900", "chat.internal:9900", false);
+        check("0.0.0.0:80", "127.0.0.2:80", true);
+        check("[::]:80", "127.0.0.1:80", true);
+        check("0.0.0.0:80", "10.0.0.1:80", false);
+        check("10.0.0.1:80", "10.0.0.1:80", true);
+        check("10.0.0.1:80", "0.0.0.0:80", false);
+        check("10.0.0.1:80", "localhost:80", false);
+        check("unix:/run/a.sock", "unix:/run/a.sock", true);
+        check("unix:/run/a.sock", "unix:/run/b.sock", false);
     }
 
     #[test]

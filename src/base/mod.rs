@@ -11,4 +11,5 @@ pub mod revocation;
 pub mod right;
 pub mod secret;
 pub mod session_id;
+pub mod text;
 pub mod traffic;

@@ -17,6 +17,8 @@ use crate::control::supervisor::preview::{MoveView, Preview, RemovedRouteView, S
 
 /// Exit code of a configuration that is refused.
 const REFUSED: u8 = 2;
+/// Sessions of a row that are named.
+const IDS_SHOWN: usize = 3;
 /// Backends of an upstream that are listed.
 const BACKENDS_SHOWN: usize = 20;
 
@@ -60,8 +62,9 @@ fn by_gateway(
     out: &mut dyn Write,
 ) -> anyhow::Result<Option<Preview>> {
     let candidate = Candidate {
-        config,
+        config: Some(config),
         name: Some(args.file.display().to_string()),
+        ..Candidate::default()
     };
     let client = Client::new(&args.admin)?;
     match client.ask(Method::POST, "/v1/preview", Some(&candidate)) {
@@ -143,6 +146,36 @@ pub(super) fn show(out: &mut dyn Write, preview: &Preview) -> io::Result<()> {
             &["UPSTREAM", "NO NEW SESSIONS", "BECAUSE", "LIVE"],
             rows,
         )?;
+    }
+    endings(out, preview)
+}
+
+/// Sessions that would not stay as they are, and what was not looked at.
+fn endings(out: &mut dyn Write, preview: &Preview) -> io::Result<()> {
+    if !preview.endings.is_empty() {
+        writeln!(out)?;
+        let rows = preview.endings.iter().map(|one| {
+            let ids = one.ids.iter().take(IDS_SHOWN).cloned();
+            let mut ids = ids.collect::<Vec<_>>().join(", ");
+            if one.sessions > IDS_SHOWN {
+                ids.push_str(", …");
+            }
+            vec![
+                one.route.clone(),
+                one.backend.clone(),
+                one.why.clone(),
+                one.sessions.to_string(),
+                ids,
+            ]
+        });
+        columns(
+            out,
+            &["ROUTE", "BACKEND", "BECAUSE", "SESSIONS", "IDS"],
+            rows,
+        )?;
+    }
+    for what in &preview.not_judged {
+        writeln!(out, "not judged: {}", visible(what))?;
     }
     Ok(())
 }

@@ -7,6 +7,8 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde_json::Value;
 
+use crate::base::text::{escape_json, steers};
+
 /// Columns as wide as their widest cell, two blanks between them; the last one is not filled up.
 pub(super) fn columns(
     out: &mut dyn Write,
@@ -33,15 +35,6 @@ pub(super) fn columns(
     Ok(())
 }
 
-/// Whether a character steers a terminal or the direction of what follows it.
-fn steers(c: char) -> bool {
-    let bidirectional = matches!(
-        c,
-        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
-    );
-    bidirectional || c.is_control()
-}
-
 /// The text with a mark in the place of what would steer a terminal.
 pub(super) fn visible(text: &str) -> String {
     text.chars()
@@ -64,15 +57,7 @@ pub(super) fn json(out: &mut dyn Write, value: &Value, form: Form) -> io::Result
         Form::Pretty => format!("{value:#}"),
         Form::Line => value.to_string(),
     };
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        // Outside of strings there is nothing but line feeds that steers.
-        if steers(c) && c != '\n' {
-            escaped.push_str(&format!("\\u{:04x}", u32::from(c)));
-        } else {
-            escaped.push(c);
-        }
-    }
+    let escaped = escape_json(&text);
     writeln!(out, "{escaped}")
 }
 

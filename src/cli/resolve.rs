@@ -108,6 +108,14 @@ fn show(out: &mut dyn Write, explanation: &Explanation, all: bool) -> io::Result
             visible(location)
         )?;
     }
+    if let Some(principal) = &explanation.principal {
+        writeln!(out, "principal {}", visible(principal))?;
+    }
+    if let Some(refusal) = &explanation.refusal {
+        let (status, reason) = (refusal.status, &refusal.reason);
+        let detail = visible(&refusal.detail);
+        writeln!(out, "refused   {status} ({reason}): {detail}")?;
+    }
     if let Some(affinity) = &explanation.affinity {
         writeln!(
             out,
@@ -127,6 +135,9 @@ fn show(out: &mut dyn Write, explanation: &Explanation, all: bool) -> io::Result
     }
     if let Some(target) = &explanation.target {
         writeln!(out, "asked for {}", visible(target))?;
+    }
+    for what in &explanation.not_judged {
+        writeln!(out, "unjudged  {}", visible(what))?;
     }
     for note in &explanation.notes {
         writeln!(out, "note      {}", visible(note))?;

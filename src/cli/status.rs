@@ -43,6 +43,14 @@ pub fn status(args: &StatusArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
         return Ok(code(&troubles));
     }
     overview(out, &status)?;
+    if !status.restart_pending.is_empty() {
+        let keys = status.restart_pending.join(", ");
+        writeln!(
+            out,
+            "changed, and in force after a restart: {}",
+            visible(&keys)
+        )?;
+    }
     if let Some(etcd) = &status.sources.etcd
         && etcd.refused + etcd.waiting > 0
     {

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use annotate_snippets::{AnnotationKind, Level, Origin, Renderer, Snippet};
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
+use crate::base::text::steers;
 use crate::config::span::{Document, KeyPath};
 
 /// One thing that is wrong, or suspicious, in the configuration.
@@ -50,6 +51,9 @@ pub enum Source {
     Document(String),
 }
 
+/// Bytes of a line that are shown before its place, and behind.
+const LINE_BYTES_MAX: usize = 1_024;
+
 /// A place in a text, and its line, with secrets blotted out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -76,12 +80,21 @@ impl Place {
         let line_end = text[start..].find('\n').map_or(text.len(), |at| start + at);
         let end = floor(span.end).unwrap_or(0).clamp(start, line_end);
 
+        // Of a line that fills a screen the part around the place is enough.
+        let first = floor(start.saturating_sub(LINE_BYTES_MAX)).unwrap_or(0);
+        let last = floor(start + LINE_BYTES_MAX).unwrap_or(0).max(start);
+        let (line_first, line_last) = (line_start.max(first), line_end.min(last));
+        let end = end.min(line_last);
+
         // Blotted out letter by letter, so that columns stay true.
-        let secret = |at: usize| document.secrets().iter().any(|range| range.contains(&at));
+        let secrets = document.secrets().iter();
+        let near = |range: &&Range<usize>| range.start < line_last && range.end > line_first;
+        let secrets: Vec<_> = secrets.filter(near).collect();
+        let secret = |at: usize| secrets.iter().any(|range| range.contains(&at));
         let mut shown = String::new();
         let mut shown_span = 0..0;
-        for (offset, letter) in text[line_start..line_end].char_indices() {
-            let at = line_start + offset;
+        for (offset, letter) in text[line_first..line_last].char_indices() {
+            let at = line_first + offset;
             if at == start {
                 shown_span.start = shown.len();
             }
@@ -90,7 +103,7 @@ impl Place {
                 shown_span.end = shown.len();
             }
         }
-        if start == line_end {
+        if start == line_last {
             shown_span.start = shown.len();
         }
         shown_span.end = shown_span.end.max(shown_span.start);
@@ -128,7 +141,7 @@ impl fmt::Display for Diagnostic {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
         };
-        let path = self.source.to_string();
+        let path = printable(&self.source.to_string());
         let message = printable(&self.message);
         let mut group = match &self.place {
             Some(place) => level.primary_title(message).element(
@@ -146,10 +159,10 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// Control characters of a file must not reach a terminal.
+/// What steers a terminal must not reach one.
 fn printable(text: &str) -> String {
     text.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .map(|c| if steers(c) { '\u{fffd}' } else { c })
         .collect()
 }
 
@@ -168,10 +181,19 @@ impl Serialize for Diagnostic {
     }
 }
 
+/// Names that one is compared with, which takes time in proportion to the product of their lengths.
+const COMPARED_MAX: usize = 1_000;
+const COMPARED_BYTES_MAX: usize = 128;
+
 /// The name among `known` that `given` was probably meant to be.
 pub fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if given.len() > COMPARED_BYTES_MAX {
+        return None;
+    }
     known
         .into_iter()
+        .take(COMPARED_MAX)
+        .filter(|name| name.len() <= COMPARED_BYTES_MAX)
         .map(|name| (strsim::osa_distance(given, name), name))
         // A third of the letters may be wrong, and one of a very short name.
         .filter(|(distance, name)| *distance <= (name.chars().count() / 3).max(1))

@@ -22,6 +22,10 @@ const FILE: &str = "file";
 const VARIABLE: &str = "variable";
 const FLAG: &str = "flag";
 
+/// Faults of the text itself, or of types in it, that are shown. Each takes time in proportion to
+/// the text.
+const MISFITS_SHOWN_MAX: usize = 100;
+
 /// What an operator wrote, wherever.
 #[derive(Clone, Copy, Debug)]
 pub struct Layers<'a> {
@@ -74,8 +78,8 @@ impl Layers<'_> {
         let (model, found) = if syntax.is_empty() {
             let (model, misfits, holes) = decode::<Model>(origin.merged.clone());
             origin.holes = holes;
-            let misfits = misfits.iter().map(|misfit| origin.misfit(misfit));
-            let mut found: Vec<_> = misfits.collect();
+            let shown = misfits.iter().take(MISFITS_SHOWN_MAX);
+            let mut found: Vec<_> = shown.map(|misfit| origin.misfit(misfit)).collect();
             found.extend(self.nearly_variables());
             (model, found)
         } else {
@@ -178,7 +182,8 @@ impl Origin {
             merged: value,
             holes,
         };
-        let found = misfits.iter().map(|misfit| origin.misfit(misfit)).collect();
+        let shown = misfits.iter().take(MISFITS_SHOWN_MAX);
+        let found = shown.map(|misfit| origin.misfit(misfit)).collect();
         (model, origin, found)
     }
 
@@ -283,7 +288,8 @@ impl Origin {
 
     fn syntax(&self, faults: Vec<SyntaxFault>) -> Vec<Diagnostic> {
         let shown = |fault: SyntaxFault| self.at_bytes(fault.span, fault.message);
-        let mut found: Vec<_> = faults.into_iter().map(shown).collect();
+        let faults = faults.into_iter().take(MISFITS_SHOWN_MAX);
+        let mut found: Vec<_> = faults.map(shown).collect();
         // A slip early in a line makes the rest of it look wrong too.
         found.sort_by_key(Diagnostic::line_and_column);
         found.dedup_by_key(|fault| fault.line_and_column().0);

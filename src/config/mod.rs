@@ -7,6 +7,7 @@ pub mod decode;
 pub mod diagnostic;
 pub mod documents;
 pub mod expression;
+pub mod footprint;
 pub mod key_set;
 pub mod layers;
 pub mod limits;

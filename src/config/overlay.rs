@@ -13,6 +13,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::base::addr::OwnAddresses;
 use crate::config::diagnostic::{Diagnostic, Severity};
 use crate::config::documents::{Change, Document, DocumentKey, Item, Kind, Update};
 use crate::config::model;
@@ -32,6 +33,8 @@ pub struct Ground<'a> {
     pub authenticators: &'a BTreeMap<String, model::Authenticator>,
     /// Relative paths are relative to it.
     pub directory: &'a Path,
+    /// Where the gateway itself listens; no backend is there.
+    pub own: OwnAddresses,
     /// The world outside.
     pub outside: &'a dyn Surroundings,
 }

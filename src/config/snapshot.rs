@@ -11,7 +11,7 @@ use http::{HeaderName, HeaderValue, Method};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::base::addr::{BackendAddr, ListenAddr, Networks};
+use crate::base::addr::{BackendAddr, ListenAddr, Networks, OwnAddresses};
 use crate::base::names::{BackendId, ListenerName, RouteName, UpstreamName};
 use crate::base::secret::Secret;
 use crate::config::expression::ClaimPath;
@@ -21,6 +21,7 @@ use crate::config::pattern::{HostPattern, PathPattern, PathTemplate};
 
 mod auth;
 mod operations;
+mod sources;
 
 pub use auth::{
     ApiKeys, Authenticator, Authenticators, Basic, CertificateName, CredentialSource,
@@ -28,6 +29,7 @@ pub use auth::{
     RejectWith, Renewal, Revocations, RouteAuth, SignedUrl,
 };
 pub use operations::{Admission, BackendState, Drain, Rebalance, RebalanceMode, Shutdown, Tempo};
+pub use sources::{Etcd, EtcdTls, Sources};
 
 /// Everything that an operator decides.
 #[derive(Clone, Debug)]
@@ -56,6 +58,14 @@ pub struct Snapshot {
     pub upstreams: BTreeMap<UpstreamName, Arc<Upstream>>,
     /// Rules, in the order written; the order does not decide, see `core::routing`.
     pub routes: Vec<Arc<Route>>,
+}
+
+impl Snapshot {
+    /// Addresses that are the gateway's own, as written.
+    pub fn own_addresses(&self) -> OwnAddresses {
+        let listeners = self.listeners.iter().flat_map(|one| &one.listen);
+        OwnAddresses::new(listeners.chain([&self.admin.listen]).cloned().collect())
+    }
 }
 
 /// `[node]`
@@ -116,47 +126,6 @@ pub enum AccessOutput {
     File(PathBuf),
 }
 
-/// `[sources]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sources {
-    /// Whether the configuration file is watched for changes. Default true.
-    pub watch_file: bool,
-    /// An etcd that is followed.
-    pub etcd: Option<Etcd>,
-}
-
-/// `[sources.etcd]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Etcd {
-    /// URLs of the members of one cluster; at least one.
-    pub endpoints: Vec<String>,
-    /// What all keys begin with, without a slash at its end.
-    pub prefix: Arc<str>,
-    /// Name and password.
-    pub user: Option<(String, Secret)>,
-    /// TLS to endpoints that begin with `https://`.
-    pub tls: EtcdTls,
-    /// For a connection, sign-in included. Default 2 s.
-    pub dial: Duration,
-    /// For one answer. Default 5 s.
-    pub answer: Duration,
-    /// Without a sign of life on a watch. Default 10 s.
-    pub silence: Duration,
-    /// How long backends stay that lost their leases together. Default 10 min.
-    pub stale_grace: Duration,
-}
-
-/// TLS to etcd.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct EtcdTls {
-    /// PEM roots; default the system's.
-    pub ca: Option<PathBuf>,
-    /// Shown to etcd.
-    pub identity: Option<CertificateFiles>,
-    /// Name to verify; default the endpoint's host.
-    pub server_name: Option<String>,
-}
-
 /// A `[[listeners]]` entry. A change needs a restart unless it is the contents of certificate
 /// files.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -192,6 +161,8 @@ pub struct ListenerTls {
     pub certificates: Vec<CertificateFiles>,
     /// Authorities of clients' certificates, and whether clients must show one.
     pub clients: Option<(PathBuf, bool)>,
+    /// Fingerprint of those authorities; a change of the file waits for a restart.
+    pub client_authorities: u128,
     /// Oldest version accepted. Default 1.2.
     pub minimum: TlsVersion,
 }

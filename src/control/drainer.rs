@@ -4,8 +4,9 @@
 
 mod elsewhere;
 mod view;
+mod wishes;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,6 +29,7 @@ use crate::telemetry::metrics::NodeMetrics;
 
 pub use elsewhere::Elsewhere;
 pub use view::DrainView;
+use wishes::wishes;
 
 /// Name in the state directory.
 const FILE: &str = "orders";
@@ -41,7 +43,7 @@ pub(super) const LOOK: Millis = 2_000;
 const LOOK_AFTER: Millis = 10_000;
 
 /// A backend of an upstream.
-type Place = (UpstreamName, BackendId);
+pub(super) type Place = (UpstreamName, BackendId);
 
 /// All drains of a gateway, and what operators ordered.
 pub struct Drainer {
@@ -298,26 +300,8 @@ impl Drainer {
         let standing = state.orders.len();
         state.forget_idle_orders(new);
         let forgotten = state.orders.len() < standing;
-        for upstream in new.upstreams() {
-            let profile = Profile::from(&upstream.config.drain);
-            for member in &upstream.members {
-                let place = (upstream.name().clone(), member.id.clone());
-                let draining = member.state() == BackendState::Draining;
-                state.want(place, draining, By::Configuration, profile, now);
-            }
-        }
-        for upstream in old.upstreams() {
-            let after = new.upstream(upstream.name());
-            let config = after.map_or(&upstream.config, |after| &after.config);
-            for member in &upstream.members {
-                if after.is_some_and(|after| after.member(&member.id).is_some()) {
-                    continue;
-                }
-                let place = (upstream.name().clone(), member.id.clone());
-                let profile = Profile::from(&config.drain);
-                let wanted = config.drain.on_removal;
-                state.want(place, wanted, By::Removal, profile, now);
-            }
+        for wish in wishes(old, new) {
+            state.want(wish.place, wish.wanted, wish.by, wish.profile, now);
         }
         drop(state);
         self.begun.notify_one();
@@ -327,6 +311,21 @@ impl Drainer {
     /// Which sessions of this gateway another process has, for the hand-over to set.
     pub fn elsewhere(&self) -> &Elsewhere {
         &self.elsewhere
+    }
+
+    /// Backends whose sessions would begin to leave if `new` took the place of `old`.
+    pub(super) fn would_begin(&self, old: &RoutingTable, new: &RoutingTable) -> BTreeSet<Place> {
+        let state = self.state();
+        let begins = wishes(old, new).filter(|wish| {
+            let ordered = state.orders.get(&wish.place);
+            // An order lies over what the table says of a backend that it has.
+            let wanted = match (ordered, wish.by) {
+                (Some(order), By::Configuration) => order.state == BackendState::Draining,
+                _ => wish.wanted,
+            };
+            wanted && !state.drains.contains_key(&wish.place)
+        });
+        begins.map(|wish| wish.place).collect()
     }
 
     /// Carries out plans. Never returns.

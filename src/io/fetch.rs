@@ -13,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::base::addr::{AddrError, BackendAddr};
+use crate::base::addr::{AddrError, BackendAddr, OwnAddresses};
 use crate::config::snapshot::UpstreamTls;
 use crate::io::net::dial::{DialError, DialOptions, dial};
 use crate::io::tls::client::{ClientTls, ClientTlsError};
@@ -92,12 +92,14 @@ impl Origin {
     /// Sends a request for the origin's path and reads the answer whole.
     ///
     /// # Errors
-    /// When there is none within `limit`, or it is longer than `body_max`.
+    /// When there is none within `limit`, or it is longer than `body_max`, or the origin is at one
+    /// of the gateway's `own` addresses.
     pub async fn ask(
         &self,
         mut request: Request<Full<Bytes>>,
         limit: Duration,
         body_max: usize,
+        own: &OwnAddresses,
     ) -> Result<Response<Bytes>, FetchError> {
         *request.uri_mut() = self
             .target
@@ -109,7 +111,7 @@ impl Origin {
         fields
             .entry(USER_AGENT)
             .or_insert(HeaderValue::from_static(agent));
-        let asked = self.exchange(request, limit, body_max);
+        let asked = self.exchange(request, limit, body_max, own);
         timeout(limit, asked)
             .await
             .map_err(|_| FetchError::TimedOut(limit))?
@@ -120,6 +122,7 @@ impl Origin {
         request: Request<Full<Bytes>>,
         limit: Duration,
         body_max: usize,
+        own: &OwnAddresses,
     ) -> Result<Response<Bytes>, FetchError> {
         let tls = match &self.tls {
             Some(tls) => Some(tls.to(&self.address)?),
@@ -130,6 +133,7 @@ impl Origin {
             keepalive: None,
             proxy_header: &[],
             tls: tls.as_ref(),
+            own,
         };
         let carrier = dial(&self.address, options).await?;
         let (mut sender, connection) = http1::Builder::new()

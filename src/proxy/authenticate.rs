@@ -206,7 +206,9 @@ impl Exchange {
         };
         let services = &self.connection.worker.shared.judges.services;
         let name = || authenticator.config.name.to_string();
-        let asked = services.ask(authenticator, forward, &told).await;
+        let asked = services
+            .ask(authenticator, forward, &told, self.connection.worker.live())
+            .await;
         asked.map_err(|error| Refusal::NotJudged(Box::new(NotJudged::Forward(name(), error))))
     }
 
@@ -322,7 +324,7 @@ pub(super) fn may_go_on(route: &Route, claims: &Claims, target: &str) -> bool {
 }
 
 /// The route's first condition that does not hold.
-fn unmet<'r>(
+pub fn unmet<'r>(
     route: &'r Route,
     claims: &Claims,
     parameter: &dyn Fn(&str) -> Option<String>,

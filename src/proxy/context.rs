@@ -280,9 +280,11 @@ impl ConnectionSeat {
         self.permits.join(permits);
     }
 
-    /// Takes what another seat of the same connection holds.
-    pub(super) fn take_over(&mut self, mut other: Self) {
-        self.permits = std::mem::take(&mut other.permits);
+    /// Counts the connection for another worker. It stays one connection of its listener.
+    pub(super) fn move_to(&mut self, load: &Arc<WorkerLoad>) {
+        load.connections.fetch_add(1, Ordering::Relaxed);
+        self.load.connections.fetch_sub(1, Ordering::Relaxed);
+        self.load = Arc::clone(load);
     }
 }
 

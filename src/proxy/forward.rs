@@ -15,7 +15,9 @@ use crate::base::clock;
 use crate::base::names::AuthenticatorName;
 use crate::config::snapshot::Forward;
 use crate::core::auth::{Authenticator, CredentialFault, Denial, Principal, SUBJECT_MAX};
+use crate::core::http::loops;
 use crate::io::fetch::{FetchError, Origin};
+use crate::live::Live;
 
 /// Bytes of an answer's body, which is not looked at.
 const BODY_MAX: usize = 64 * 1024;
@@ -62,14 +64,19 @@ impl Services {
         authenticator: &Authenticator,
         forward: &Forward,
         told: &Told<'_>,
+        live: &Live,
     ) -> Result<Result<Principal, Denial>, ForwardError> {
         let key = (!forward.cache.is_zero()).then(|| key(authenticator, forward, told));
         if let Some(kept) = key.as_deref().and_then(|key| self.kept(key)) {
             return Ok(Ok(kept));
         }
         let origin = self.origin(&authenticator.config.name, forward).await?;
-        let request = request(forward, told).map_err(FetchError::Request)?;
-        let answer = origin.ask(request, forward.timeout, BODY_MAX).await?;
+        let mut request = request(forward, told).map_err(FetchError::Request)?;
+        // The service may be behind this very gateway, and must not be asked about itself.
+        loops::mark(request.headers_mut(), told.headers, live.instance());
+        let own = &live.own().admin;
+        let asked = origin.ask(request, forward.timeout, BODY_MAX, own);
+        let answer = asked.await?;
         match answer.status() {
             status if status.is_success() => {}
             StatusCode::UNAUTHORIZED => return Ok(Err(CredentialFault::Refused.into())),
@@ -131,7 +138,8 @@ impl Services {
         if let Some(known) = known() {
             return Ok(known);
         }
-        let (url, ca) = (forward.url.clone(), forward.ca.clone());
+        let ca = forward.ca.as_ref().map(|(path, _)| path.clone());
+        let url = forward.url.clone();
         let made = tokio::task::spawn_blocking(move || Origin::new(&url, ca)).await;
         let made = Arc::new(made.expect("reading roots does not panic")?);
         let mut origins = self.origins.lock().unwrap_or_else(PoisonError::into_inner);

@@ -26,3 +26,5 @@ mod rights;
 mod sessions;
 mod upgrade;
 pub mod worker;
+
+pub use authenticate::unmet;

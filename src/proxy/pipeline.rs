@@ -19,6 +19,7 @@ use crate::base::session_id::SessionId;
 use crate::config::snapshot::RejectWith;
 use crate::core::auth::Principal;
 use crate::core::http::forwarded::{self, Forwarding};
+use crate::core::http::loops;
 use crate::core::http::{headers, query};
 use crate::core::routing::affinity;
 use crate::core::routing::rewrite;
@@ -208,6 +209,9 @@ impl Exchange {
         if self.connection.worker.live().phase() == Phase::Stopping {
             return Err(Refusal::Stopping);
         }
+        if loops::is_loop(&head.headers, self.connection.worker.live().instance()) {
+            return Err(Refusal::Loop);
+        }
         if head.method == Method::CONNECT {
             return Err(Refusal::Connect);
         }
@@ -310,6 +314,8 @@ impl Exchange {
         session: bool,
     ) -> HeaderMap {
         let mut fields = client;
+        let instance = self.connection.worker.live().instance();
+        let gateways = loops::gateways(&fields, instance);
         headers::strip_hop_by_hop(&mut fields);
         // The gateway answers the expectation itself, when it wants the body.
         fields.remove("expect");
@@ -323,6 +329,7 @@ impl Exchange {
             rfc7239: plan.upstream.config.forwarded_header,
         };
         forwarded::forward(&mut fields, &hop);
+        fields.insert(&loops::SESSILE_GATEWAY, gateways);
         authenticate::tell_backend(plan, &mut fields);
         let host = plan
             .route

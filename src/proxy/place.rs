@@ -97,6 +97,7 @@ impl NotReached {
             Self::Dial(DialError::ProxyHeader { .. }) => "proxy_header",
             Self::Dial(DialError::Tls { .. }) | Self::Tls(_) => "tls",
             Self::Dial(DialError::Connect { .. }) => "connect",
+            Self::Dial(DialError::Own { .. }) => "own_address",
         }
     }
 }
@@ -251,6 +252,7 @@ impl<'r> Candidates<'r> {
             keepalive: Some(KEEPALIVE),
             proxy_header: header.as_deref().unwrap_or_default(),
             tls: tls.as_ref(),
+            own: &self.worker.live().own().all,
         };
         Ok(dial(&member.address, options).await?)
     }

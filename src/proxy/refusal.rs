@@ -30,6 +30,9 @@ pub(super) enum Refusal {
     /// A handshake that is none.
     #[error("{0}")]
     Upgrade(UpgradeFault),
+    /// It came through this gateway already, or through too many.
+    #[error("the request goes round in a loop")]
+    Loop,
     /// A tunnel was asked for.
     #[error("this gateway opens no tunnels")]
     Connect,
@@ -161,6 +164,7 @@ impl Refusal {
                 StatusCode::BAD_REQUEST
             }
             Self::Upgrade(fault) => fault.status(),
+            Self::Loop => StatusCode::LOOP_DETECTED,
             Self::Connect | Self::NotPost => StatusCode::METHOD_NOT_ALLOWED,
             Self::Origin(_) | Self::Address | Self::Forbidden(_) => StatusCode::FORBIDDEN,
             // What is short here is not this client's doing.
@@ -188,6 +192,7 @@ impl Refusal {
             Self::Smuggling(_) => "smuggling",
             Self::BadTarget(_) => "bad_target",
             Self::Upgrade(_) => "bad_upgrade",
+            Self::Loop => "loop",
             Self::Connect => "connect",
             Self::Origin(_) => "origin",
             Self::Address => "address",

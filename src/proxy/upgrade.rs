@@ -277,6 +277,7 @@ fn facts(exchange: &Exchange, plan: &Plan, seat: &BackendSeat, granted: &Granted
         subprotocol: granted.subprotocol.as_deref().map(Into::into),
         started: exchange.started,
         handshake: exchange.elapsed(),
+        order: None,
     }
 }
 

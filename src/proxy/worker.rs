@@ -145,9 +145,12 @@ impl Worker {
             WorkerCommand::Close {
                 query,
                 order,
+                given,
                 answer,
             } => {
-                let _ = answer.send(self.sessions.close(&query, &order, self.tick()));
+                let now = self.tick();
+                let closed = self.sessions.close(&query, &order, given.as_ref(), now);
+                let _ = answer.send(closed);
             }
             WorkerCommand::Renew {
                 query,
@@ -302,7 +305,8 @@ impl Farewell {
             id,
             ..SessionQuery::default()
         };
-        worker.sessions.close(&query, &self.order, worker.tick());
+        let now = worker.tick();
+        worker.sessions.close(&query, &self.order, None, now);
     }
 }
 

@@ -191,6 +191,16 @@ fn session(line: &mut Line, node: &str, record: &Record) {
             .map_or(Value::None, |code| Value::Number(code.into())),
     );
     line.field("clean", Value::Flag(ending.clean));
+    let order = facts.order.as_deref();
+    line.field("reason", order.and_then(|one| one.reason.as_deref()).into());
+    line.field(
+        "operator",
+        order.and_then(|one| one.operator.as_deref()).into(),
+    );
+    line.field(
+        "revocation",
+        order.and_then(|one| one.revocation.as_deref()).into(),
+    );
     line.field("resumes", Value::Number(record.moves.resumes.into()));
     line.field("messages_lost", Value::Number(record.moves.messages_lost));
     line.field("bytes_lost", Value::Number(record.moves.bytes_lost));

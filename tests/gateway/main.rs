@@ -12,6 +12,7 @@
 )]
 
 mod admin;
+mod admin_hostile;
 mod admin_tls;
 mod attacks;
 mod auth;
@@ -49,6 +50,7 @@ mod no_drop;
 mod orders;
 mod origin;
 mod overload;
+mod own_address;
 mod peers;
 mod preview;
 mod quotas;

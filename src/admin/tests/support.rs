@@ -170,6 +170,7 @@ pub(crate) fn session(n: u64, route: &str, principal: Option<&str>) -> SessionVi
             subprotocol: None,
             started: UNIX_EPOCH,
             handshake: Duration::from_micros(1500),
+            order: None,
         }),
         worker: 0,
         age: Duration::from_secs(60),
@@ -206,6 +207,7 @@ async fn work(
                 query,
                 order,
                 answer,
+                ..
             } => {
                 let taken = sessions.iter().filter(|view| query.takes(&view.facts));
                 let closed = taken.filter(|view| closing.insert(view.facts.id)).count();

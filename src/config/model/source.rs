@@ -51,6 +51,9 @@ pub struct EtcdSource {
     pub timeouts: EtcdTimeouts,
     /// How long backends stay that lost their leases together, as long as they pass their probes.
     pub stale_grace: Time,
+    /// Directories from which documents may name files, such as certificates and key sets. None:
+    /// documents name no files. Documents never name environment variables.
+    pub document_files: Vec<String>,
 }
 
 impl Default for EtcdSource {
@@ -63,6 +66,7 @@ impl Default for EtcdSource {
             tls: None,
             timeouts: EtcdTimeouts::default(),
             stale_grace: Time::seconds(600),
+            document_files: Vec::new(),
         }
     }
 }

@@ -53,13 +53,7 @@ pub(super) fn check(
             model.authenticators.entry(name).or_default();
         }
     }
-    let (item, more) = validate::document(
-        &document.key,
-        &model,
-        &origin,
-        ground.directory,
-        ground.outside,
-    );
+    let (item, more) = validate::document(&document.key, &model, &origin, ground);
     found.extend(more);
     let faulty = found.iter().any(|one| one.severity == Severity::Error);
     Checked {

@@ -17,6 +17,7 @@ use crate::config::pattern::PathPattern;
 use crate::config::snapshot::{
     AuthMethod, Authenticator, CredentialSource, JwksUrl, Jwt, JwtKeys, RejectWith, RouteAuth,
 };
+use crate::config::validate::Holds;
 use crate::config::validate::edits::{self, free_header};
 use crate::config::validate::expiry::expiry;
 use crate::config::validate::methods;
@@ -284,7 +285,7 @@ fn jwt_keys(at: &Scope<'_>, model: &model::Authenticator) -> Option<JwtKeys> {
             .time(model.refresh.unwrap_or(REFRESH), REFRESH_MAX);
         return Some(JwtKeys::Fetched(JwksUrl {
             url: url?,
-            ca: ca?,
+            ca: ca?.map(|(path, _)| path),
             refresh: refresh?,
         }));
     }
@@ -305,7 +306,7 @@ fn fixed(at: &Scope<'_>, file: &str, keys: Result<KeySet, key_set::KeyFault>) ->
 /// The text of a file beside the configuration.
 pub(super) fn file_text(at: &Scope<'_>, file: &str) -> Option<String> {
     let path = at.resolve(file);
-    match at.outside().text(&path) {
+    match at.outside().text(&path, Holds::List) {
         Ok(text) => Some(text),
         Err(why) => {
             at.fault(format!("cannot read {}: {why}", path.display()));
@@ -314,19 +315,22 @@ pub(super) fn file_text(at: &Scope<'_>, file: &str) -> Option<String> {
     }
 }
 
+/// The file of roots, with a fingerprint of what is in it.
 pub(super) fn ca(
     at: &Scope<'_>,
     model: &model::Authenticator,
-) -> Option<Option<std::path::PathBuf>> {
+) -> Option<Option<(std::path::PathBuf, u128)>> {
     let Some(file) = &model.ca else {
         return Some(None);
     };
     let path = at.resolve(file);
-    if let Err(why) = at.outside().roots(&path) {
-        at.key("ca").fault(why);
-        return None;
+    match at.outside().roots(&path) {
+        Ok(contents) => Some(Some((path, contents))),
+        Err(why) => {
+            at.key("ca").fault(why);
+            None
+        }
     }
-    Some(Some(path))
 }
 
 /// A URL that the gateway itself asks.
@@ -502,10 +506,8 @@ pub(super) fn chain(
         let Some(model) = known.get(name) else {
             if !explained {
                 let names = known.keys().map(String::as_str);
-                at.fault_maybe(
-                    format!("unknown authenticator `{name}`"),
-                    suggestion(name, names),
-                );
+                let meant = (!at.is_full()).then(|| suggestion(name, names));
+                at.fault_maybe(format!("unknown authenticator `{name}`"), meant.flatten());
             }
             return None;
         };

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use crate::config::limits::{AddressRules, Flow, Quotas};
 use crate::config::model::{self, AuthenticatorType, NetworksFile, TextOr};
 use crate::config::origin::{OriginPattern, OriginRule};
+use crate::config::validate::Holds;
 use crate::config::validate::scope::Scope;
 
 /// Asks nobody.
@@ -86,11 +87,12 @@ fn network(text: &str) -> Result<IpNet, String> {
     })
 }
 
-/// Reads a list; its first bad line is told.
+/// Reads a list. Reports its first bad line by number alone: what a named file holds is never shown
+/// (I11), since it may be anything.
 fn networks_file(at: &Scope<'_>, table: &NetworksFile) -> Option<Vec<IpNet>> {
     let path = at.resolve(at.required("file", &table.file, "file = \"blocked.txt\"")?);
     let at = at.key("file");
-    let text = at.outside().text(&path);
+    let text = at.outside().text(&path, Holds::List);
     let text = text
         .map_err(|why| at.fault(format!("cannot read {}: {why}", path.display())))
         .ok()?;
@@ -100,13 +102,14 @@ fn networks_file(at: &Scope<'_>, table: &NetworksFile) -> Option<Vec<IpNet>> {
         if line.is_empty() {
             continue;
         }
-        match network(line) {
-            Ok(network) => found.push(network),
-            Err(fault) => {
-                at.fault(format!("{}:{}: {fault}", path.display(), place + 1));
-                return None;
-            }
-        }
+        let Ok(network) = network(line) else {
+            at.fault_with(
+                format!("{}:{} is not a network", path.display(), place + 1),
+                "write `10.0.0.0/8`, `fd00::/8` or a single address on each line",
+            );
+            return None;
+        };
+        found.push(network);
     }
     Some(found)
 }

@@ -22,6 +22,8 @@ const HEADER_BYTES_MIN: Size = Size(8 << 10);
 const HEADER_BYTES_MAX: Size = Size(1 << 20);
 const HEADERS_MAX: usize = 10_000;
 const BACKLOG_MAX: u32 = 65_535;
+/// Addresses of all listeners; each is compared with each.
+const ADDRESSES_MAX: usize = 1_000;
 
 pub(super) fn listener(at: &Scope<'_>, model: &model::Listener) -> Option<Listener> {
     let name = at
@@ -105,21 +107,20 @@ pub(super) fn listener_tls(at: &Scope<'_>, model: &model::ListenerTls) -> Option
     let certificates = at
         .key("certificates")
         .each(&model.certificates, certificate);
-    let clients = match &model.client_ca {
-        None => None,
+    let (clients, client_authorities) = match &model.client_ca {
+        None => (None, 0),
         Some(file) => {
             let path = at.resolve(file);
-            if let Err(why) = at.outside().roots(&path) {
-                at.key("client_ca").fault(why);
-                return None;
-            }
+            let authorities = at.outside().roots(&path);
+            let authorities = authorities.map_err(|why| at.key("client_ca").fault(why));
             let required = model.client_certificates == model::ClientCertificates::Required;
-            Some((path, required))
+            (Some((path, required)), authorities.ok()?)
         }
     };
     Some(ListenerTls {
         certificates: certificates?,
         clients,
+        client_authorities,
         minimum: minimum?,
     })
 }
@@ -171,6 +172,12 @@ fn timeouts(at: &Scope<'_>, model: &model::ListenerTimeouts) -> Option<ListenerT
 
 /// Says which listeners' addresses were taken before, by another listener or the admin API.
 pub(super) fn addresses(root: &Scope<'_>, listeners: &[Listener], admin: &Admin) {
+    let asked: usize = listeners.iter().map(|one| one.listen.len()).sum();
+    if asked > ADDRESSES_MAX {
+        let message =
+            format!("there are {asked} addresses to listen on; use at most {ADDRESSES_MAX}");
+        return root.key("listeners").fault(message);
+    }
     let mut taken = vec![(&admin.listen, "the admin API".to_owned())];
     for (index, listener) in listeners.iter().enumerate() {
         for (place, address) in listener.listen.iter().enumerate() {

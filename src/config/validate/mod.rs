@@ -5,13 +5,16 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::base::addr::OwnAddresses;
 use crate::base::names::UpstreamName;
 use crate::base::revocation::RevocationOrigin;
 use crate::config::conflict::conflicts;
 use crate::config::diagnostic::{Diagnostic, Severity};
 use crate::config::documents::{DocumentKey, Item, Kind};
+use crate::config::footprint;
 use crate::config::layers::Origin;
-use crate::config::model::{AuthenticatorType, Model};
+use crate::config::model::{AuthenticatorType, Model, Size, TextOr};
+use crate::config::overlay::Ground;
 use crate::config::snapshot::{CertificateFiles, Listener, Revocations, Route, Snapshot};
 
 mod auth;
@@ -36,25 +39,43 @@ pub use revocation::{RevocationFault, read as read_revocation};
 /// What validation must know of the world outside; `control::load` knows it.
 pub trait Surroundings {
     /// The value of an environment variable.
-    fn variable(&self, name: &str) -> Option<String>;
+    ///
+    /// # Errors
+    /// Why it cannot be used; never its value.
+    fn variable(&self, name: &str) -> Result<String, String>;
 
     /// The text of a file.
     ///
     /// # Errors
-    /// Why it cannot be read.
-    fn text(&self, path: &Path) -> Result<String, String>;
+    /// Why it cannot be read; never anything of what it holds.
+    fn text(&self, path: &Path, holds: Holds) -> Result<String, String>;
 
     /// Why a chain and a key cannot be read or do not belong together; nothing if they do.
     fn certificate(&self, files: &CertificateFiles) -> Vec<CertificateFault>;
 
-    /// Whether a file holds PEM certificates to trust.
+    /// Whether a backend may be at this unix socket.
+    ///
+    /// # Errors
+    /// Why not.
+    fn socket(&self, path: &Path) -> Result<(), String>;
+
+    /// Whether a file holds PEM certificates to trust; a fingerprint of them.
     ///
     /// # Errors
     /// What is wrong with it.
-    fn roots(&self, path: &Path) -> Result<(), String>;
+    fn roots(&self, path: &Path) -> Result<u128, String>;
 
     /// Name of this host.
     fn host_name(&self) -> String;
+}
+
+/// What a file should hold, which decides how large it may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holds {
+    /// One secret.
+    Secret,
+    /// A list: networks, users, API keys, keys of an issuer.
+    List,
 }
 
 /// What is wrong with a certificate and its key.
@@ -93,11 +114,11 @@ pub fn document(
     key: &DocumentKey,
     model: &Model,
     origin: &Origin,
-    directory: &Path,
-    outside: &dyn Surroundings,
+    ground: &Ground<'_>,
 ) -> (Option<Item>, Vec<Diagnostic>) {
-    let check = Check::new(origin, directory, outside);
+    let check = Check::new(origin, ground.directory, ground.outside);
     let item = item(&check.root(), key, model);
+    no_own_backends(&check.root(), model, &ground.own);
     let mut found = check.into_found();
     found.sort_by_key(Diagnostic::line_and_column);
     let refused = found.iter().any(|one| one.severity == Severity::Error);
@@ -171,7 +192,7 @@ fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
     if let (Some(listeners), Some(admin)) = (&listeners, &admin) {
         listener::addresses(root, listeners, admin);
     }
-    Some(Snapshot {
+    let snapshot = Snapshot {
         node: node?,
         limits: limits?,
         admin: admin?,
@@ -190,8 +211,37 @@ fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
             .map(|upstream| (upstream.name.clone(), Arc::new(upstream)))
             .collect::<BTreeMap<UpstreamName, _>>(),
         routes: routes?,
-    })
+    };
+    no_own_backends(root, model, &snapshot.own_addresses());
+    let tables = footprint::tables_bytes(snapshot.upstreams.values());
+    if tables > footprint::TABLE_BYTES_MAX {
+        let (asked, most) = (Size(tables), Size(footprint::TABLE_BYTES_MAX));
+        root.key("upstreams").fault_with(
+            format!("the tables of all upstreams would take {asked} of memory; {most} are allowed"),
+            "use smaller weights, or `policy = \"rendezvous\"`, which has no table",
+        );
+    }
+    Some(snapshot)
 }
+
+/// Reports backends that are the gateway itself.
+fn no_own_backends(root: &Scope<'_>, model: &Model, own: &OwnAddresses) {
+    for (name, upstream) in &model.upstreams {
+        let at = root.key("upstreams").key(name).key("backends");
+        for (index, backend) in upstream.backends.iter().enumerate() {
+            let (at, written) = match backend {
+                TextOr::Text(text) => (at.index(index), Some(text)),
+                TextOr::Table(table) => (at.index(index).key("address"), table.address.as_ref()),
+            };
+            if written.is_some_and(|text| upstream::is_own(&at, text, own)) {
+                at.fault_with(OWN_BACKEND, OWN_BACKEND_HELP);
+            }
+        }
+    }
+}
+
+const OWN_BACKEND: &str = "the gateway itself listens on this address";
+const OWN_BACKEND_HELP: &str = "name the address of the service behind the gateway";
 
 fn listeners(root: &Scope<'_>, model: &Model) -> Option<Vec<Listener>> {
     let at = root.key("listeners");

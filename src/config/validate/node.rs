@@ -9,6 +9,7 @@ use crate::config::layers::Part;
 use crate::config::limits::{NodeLimits, PrefixLengths};
 use crate::config::model::{self, SecretSource, TextOr};
 use crate::config::snapshot::{AccessOutput, Admin, Log, LogFormat, Node};
+use crate::config::validate::Holds;
 use crate::config::validate::listener::listener_tls;
 use crate::config::validate::scope::Scope;
 
@@ -112,7 +113,7 @@ pub(super) fn secret_text(at: &Scope<'_>, source: &SecretSource) -> Option<Secre
         SecretSource::Literal(secret) => secret.reveal().to_owned(),
         SecretSource::File(path) => {
             let path = at.resolve(path);
-            match at.outside().text(&path) {
+            match at.outside().text(&path, Holds::Secret) {
                 Ok(text) => text.trim().to_owned(),
                 Err(why) => {
                     at.key("file")
@@ -122,12 +123,8 @@ pub(super) fn secret_text(at: &Scope<'_>, source: &SecretSource) -> Option<Secre
             }
         }
         SecretSource::Variable(name) => {
-            let Some(text) = at.outside().variable(name) else {
-                let message = format!("the environment has no variable `{name}`");
-                at.key("env").fault(message);
-                return None;
-            };
-            text
+            let text = at.outside().variable(name);
+            text.map_err(|why| at.key("env").fault(why)).ok()?
         }
     };
     if text.is_empty() {

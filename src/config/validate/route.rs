@@ -163,10 +163,9 @@ fn action(
                 ));
             } else if missing {
                 let names = whole.upstreams.keys().map(String::as_str);
-                at.key("upstream").fault_maybe(
-                    format!("unknown upstream `{name}`"),
-                    suggestion(name, names),
-                );
+                let meant = (!at.is_full()).then(|| suggestion(name, names));
+                let message = format!("unknown upstream `{name}`");
+                at.key("upstream").fault_maybe(message, meant.flatten());
             }
             Some(Action::Forward(UpstreamName::from(name.as_str())))
         }

@@ -1,6 +1,6 @@
 //! A place in the model while it is being checked, and the checks that all places share.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -23,7 +23,13 @@ pub(super) struct Check<'a> {
     directory: &'a Path,
     outside: &'a dyn Surroundings,
     found: RefCell<Vec<Diagnostic>>,
+    errors: Cell<usize>,
+    warnings: Cell<usize>,
 }
+
+/// Errors, and warnings, that are shown of one run. Each takes time and memory in proportion to the
+/// text, so their number must not grow with it.
+const SHOWN_MAX: usize = 100;
 
 impl<'a> Check<'a> {
     pub(super) fn new(
@@ -36,6 +42,8 @@ impl<'a> Check<'a> {
             directory,
             outside,
             found: RefCell::default(),
+            errors: Cell::new(0),
+            warnings: Cell::new(0),
         }
     }
 
@@ -47,7 +55,16 @@ impl<'a> Check<'a> {
     }
 
     pub(super) fn into_found(self) -> Vec<Diagnostic> {
-        self.found.into_inner()
+        let left_out = self.errors.get().saturating_sub(SHOWN_MAX);
+        let mut found = self.found.into_inner();
+        if left_out > 0 {
+            let (root, message) = (KeyPath::default(), format!("and {left_out} more errors"));
+            found.push(
+                self.origin
+                    .report(Severity::Error, &root, Part::Key, message, None),
+            );
+        }
+        found
     }
 }
 
@@ -100,7 +117,20 @@ impl<'a> Scope<'a> {
         self.check.origin.explains(&self.path)
     }
 
+    /// Whether no more errors are shown, so that what would be right need not be looked for.
+    pub(super) fn is_full(&self) -> bool {
+        self.check.errors.get() >= SHOWN_MAX
+    }
+
     fn report(&self, severity: Severity, part: Part, message: String, help: Option<String>) {
+        let count = match severity {
+            Severity::Error => &self.check.errors,
+            Severity::Warning => &self.check.warnings,
+        };
+        count.set(count.get() + 1);
+        if count.get() > SHOWN_MAX {
+            return;
+        }
         let one = self
             .check
             .origin

@@ -63,6 +63,11 @@ fn etcd(at: &Scope<'_>, model: &model::EtcdSource) -> Option<Etcd> {
         answer: answer?,
         silence: silence?,
         stale_grace: stale_grace?,
+        document_files: model
+            .document_files
+            .iter()
+            .map(|path| at.resolve(path))
+            .collect(),
     })
 }
 

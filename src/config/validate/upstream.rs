@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::base::addr::BackendAddr;
+use crate::base::addr::{BackendAddr, OwnAddresses};
 use crate::base::names::{BackendId, UpstreamName};
 use crate::config::layers::Part;
 use crate::config::model::{self, TextOr};
@@ -115,7 +115,12 @@ fn backend(at: &Scope<'_>, at_address: &Scope<'_>, model: &model::Backend) -> Op
     Some(Backend {
         id: id?,
         address: match address? {
-            BackendAddr::Unix(path) => BackendAddr::Unix(at.resolve(path)),
+            BackendAddr::Unix(path) => {
+                let path = at.resolve(path);
+                let allowed = at.outside().socket(&path);
+                allowed.map_err(|why| at_address.fault(why)).ok()?;
+                BackendAddr::Unix(path)
+            }
             other => other,
         },
         weight: weight?,
@@ -123,6 +128,15 @@ fn backend(at: &Scope<'_>, at_address: &Scope<'_>, model: &model::Backend) -> Op
         labels: model.labels.clone(),
         state: model.state,
     })
+}
+
+/// Whether a backend's address is one of the gateway's own.
+pub(super) fn is_own(at: &Scope<'_>, text: &str, own: &OwnAddresses) -> bool {
+    match text.parse::<BackendAddr>() {
+        Ok(BackendAddr::Unix(path)) => own.shows_in(&BackendAddr::Unix(at.resolve(path))),
+        Ok(address) => own.shows_in(&address),
+        Err(_) => false,
+    }
 }
 
 fn backend_id(at: &Scope<'_>, id: &str) -> Option<BackendId> {

@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::base::addr::OwnAddresses;
 use crate::base::clock;
 use crate::config::model::Backend;
 use crate::config::snapshot::{BackendState, Probe};
@@ -284,7 +285,7 @@ async fn watch_over(probe_: Probe, target: Target, found: watch::Sender<Option<b
     let mut last = None;
     loop {
         let start = Instant::now();
-        let result = probe(&probe_, &target).await;
+        let result = probe(&probe_, &target, &OwnAddresses::default()).await;
         let fault = result.as_ref().err().map(ToString::to_string);
         if let Some(reason) = fault.as_ref().filter(|_| fault != last) {
             tracing::warn!(backend = %target.backend, reason, "the probe fails");

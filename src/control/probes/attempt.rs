@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::base::addr::BackendAddr;
+use crate::base::addr::{BackendAddr, OwnAddresses};
 use crate::base::clock;
 use crate::config::snapshot::{Probe, ProbeKind, ProxyVersion};
 use crate::control::probes::fault::{Doing, ProbeFault};
@@ -34,11 +34,16 @@ impl Target {
     }
 }
 
-/// Tries once; the answer is the time that it took, from the lookup to the last byte awaited.
+/// Tries once; the answer is the time that it took, from the lookup to the last byte awaited. No
+/// address of the gateway's `own` is dialled.
 ///
 /// # Errors
 /// What was expected, and what came instead.
-pub async fn probe(probe: &Probe, target: &Target) -> Result<Duration, ProbeFault> {
+pub async fn probe(
+    probe: &Probe,
+    target: &Target,
+    own: &OwnAddresses,
+) -> Result<Duration, ProbeFault> {
     let start = clock::now();
     let tls = match &target.tls {
         Some(tls) => Some(tls.to(&target.backend)?),
@@ -49,6 +54,7 @@ pub async fn probe(probe: &Probe, target: &Target) -> Result<Duration, ProbeFaul
         keepalive: None,
         proxy_header: proxy_header(target.proxy_protocol),
         tls: tls.as_ref(),
+        own,
     };
     let carrier = dial(&target.backend, options).await?;
 

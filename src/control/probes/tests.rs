@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::*;
-use crate::base::addr::BackendAddr;
+use crate::base::addr::{BackendAddr, OwnAddresses};
 use crate::base::names::{BackendId, UpstreamName};
 use crate::config::snapshot::{
     Backend, BackendState, Passive, Policy, Probe, ProbeKind, ProxyVersion, Upstream,
@@ -72,7 +72,7 @@ fn as_probe(kind: ProbeKind) -> Probe {
 
 /// Probes once; `expected` is the reason, or "" for success.
 async fn check(probe: &Probe, target: &Target, expected: &str) {
-    let reason = match super::probe(probe, target).await {
+    let reason = match super::probe(probe, target, &OwnAddresses::default()).await {
         Ok(took) => {
             assert!(took < probe.timeout);
             String::new()
@@ -304,7 +304,7 @@ async fn i9_websocket_wants_an_upgrade_for_its_key() {
     .await;
     let upgrade = "HTTP/1.1 101 Go\r\nupgrade: websocket\r\nconnection: upgrade\r\n";
     let mut target = answers(format!("{upgrade}sec-websocket-accept: AAAA\r\n\r\n")).await;
-    let reason = super::probe(&probe, &target)
+    let reason = super::probe(&probe, &target, &OwnAddresses::default())
         .await
         .expect_err("a wrong key")
         .reason();
@@ -387,6 +387,11 @@ async fn websocket_wants_a_clean_end() {
 struct Tell(mpsc::Sender<(String, Result<(), String>)>);
 
 impl Observe for Tell {
+    fn own(&self) -> &OwnAddresses {
+        const NONE: &OwnAddresses = &OwnAddresses::new(Vec::new());
+        NONE
+    }
+
     fn observe(
         &self,
         upstream: &UpstreamName,

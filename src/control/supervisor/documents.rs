@@ -63,11 +63,13 @@ impl Supervisor {
         let configuration = self.configuration.clone();
         let mut overlay = changing.overlay.clone();
         let mut composer = changing.composer.clone();
+        let in_force = self.loaded();
         let read = tokio::task::spawn_blocking(move || {
             let base = configuration
                 .load()
                 .map_err(|faults| faults.diagnostics().to_vec())?;
-            on_ground(configuration.options(), &base, |ground| {
+            let etcd = in_force.snapshot.sources.etcd.as_ref();
+            on_ground(configuration.options(), &base, etcd, |ground| {
                 overlay.check_routes(ground)
             });
             let snapshot = compose(&mut composer, &base, &mut overlay, None);
@@ -115,7 +117,8 @@ impl Supervisor {
         let known_tls = Arc::clone(&self.backend_tls);
         // Checking thousands of documents takes its time, and other things wait for this thread.
         let taken = tokio::task::spawn_blocking(move || {
-            let touched = on_ground(configuration.options(), &base, |ground| {
+            let etcd = in_force.snapshot.sources.etcd.as_ref();
+            let touched = on_ground(configuration.options(), &base, etcd, |ground| {
                 overlay.apply(update, ground)
             });
             let snapshot = compose(&mut composer, &base, &mut overlay, Some(&touched));

@@ -127,8 +127,18 @@ impl Revocations {
         right: Option<&Right>,
         now: SystemTime,
     ) -> bool {
+        self.refused_by(session, right, now).is_some()
+    }
+
+    /// The revocation that took this right away.
+    pub fn refused_by(
+        &self,
+        session: Option<SessionId>,
+        right: Option<&Right>,
+        now: SystemTime,
+    ) -> Option<Arc<Revocation>> {
         if self.count.load(Ordering::Acquire) == 0 {
-            return false;
+            return None;
         }
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let token = right.and_then(|right| right.token_id.as_ref());
@@ -139,7 +149,8 @@ impl Revocations {
         let names = found.into_iter().flatten().flatten();
         names
             .filter_map(|name| known.by_name.get(name))
-            .any(|one| !one.is_over(now) && one.takes(session, right))
+            .find(|one| !one.is_over(now) && one.takes(session, right))
+            .cloned()
     }
 
     /// All in force, by name; what is over is forgotten.

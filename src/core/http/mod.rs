@@ -3,6 +3,7 @@
 
 pub mod forwarded;
 pub mod headers;
+pub mod loops;
 pub mod origin;
 pub mod problem;
 pub mod query;

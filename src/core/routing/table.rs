@@ -130,7 +130,7 @@ impl RoutingTable {
             })
             .collect();
         routes.sort_by(|a, b| a.config.name.cmp(&b.config.name));
-        let matcher = match previous.filter(|table| same_routes(&table.routes, &routes)) {
+        let matcher = match previous.filter(|table| same(table.routes.iter(), routes.iter())) {
             Some(table) => Arc::clone(&table.matcher),
             None => Arc::new(matcher(&routes)),
         };
@@ -212,12 +212,12 @@ impl RoutingTable {
         &self.secret_parameters
     }
 
-    /// Whether both have the very same authenticators: secrets are in no digest.
-    pub fn same_authenticators(&self, other: &Self) -> bool {
-        let same =
-            |(one, other): (&Arc<Authenticator>, &Arc<Authenticator>)| Arc::ptr_eq(one, other);
-        self.authenticators.len() == other.authenticators.len()
-            && self.authenticators().zip(other.authenticators()).all(same)
+    /// Whether this table, which was compiled for `previous` to be swapped out, says the same in
+    /// everything. Values were compared, secrets among them, which are in no digest.
+    pub fn same_as(&self, previous: &Self) -> bool {
+        same(self.routes.iter(), previous.routes.iter())
+            && same(self.upstreams(), previous.upstreams())
+            && same(self.authenticators(), previous.authenticators())
     }
 
     /// The upstream of that name.
@@ -227,12 +227,11 @@ impl RoutingTable {
 }
 
 /// Whether they are the very same ones.
-fn same_routes(one: &[Arc<Route>], other: &[Arc<Route>]) -> bool {
-    one.len() == other.len()
-        && one
-            .iter()
-            .zip(other)
-            .all(|(one, other)| Arc::ptr_eq(one, other))
+fn same<'t, T: 't>(
+    one: impl ExactSizeIterator<Item = &'t Arc<T>>,
+    other: impl ExactSizeIterator<Item = &'t Arc<T>>,
+) -> bool {
+    one.len() == other.len() && one.zip(other).all(|(one, other)| Arc::ptr_eq(one, other))
 }
 
 fn matcher(routes: &[Arc<Route>]) -> Matcher {

@@ -15,8 +15,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::time::{sleep, timeout};
 
-use crate::base::addr::BackendAddr;
+use crate::base::addr::{BackendAddr, OwnAddresses};
 use crate::io::carrier::Carrier;
+use crate::io::net::own;
 use crate::io::net::socket::{self, Socket};
 
 /// Head start of each address of a name over the next (RFC 8305, section 5).
@@ -42,6 +43,8 @@ pub struct DialOptions<'a> {
     pub proxy_header: &'a [u8],
     /// TLS, if the backend speaks it.
     pub tls: Option<&'a DialTls>,
+    /// Addresses that are never dialled: the gateway's own.
+    pub own: &'a OwnAddresses,
 }
 
 /// No connection, and why. `to` is the backend as the operator wrote it, with the address that its
@@ -71,6 +74,12 @@ pub enum DialError {
         after: Duration,
         /// What was going on.
         stage: Stage,
+    },
+    /// The gateway itself listens there.
+    #[error("{to} is an address of this gateway itself")]
+    Own {
+        /// The backend.
+        to: Peer,
     },
     /// The network or this machine made it impossible.
     #[error("cannot connect to {to}")]
@@ -178,7 +187,7 @@ async fn run(
     options: DialOptions<'_>,
     stage: &mut Stage,
 ) -> Result<Carrier, DialError> {
-    let mut socket = connect(to, stage).await?;
+    let mut socket = connect(to, options.own, stage).await?;
     let reached = match to {
         BackendAddr::Host(..) => peer(to, socket.peer_addr()),
         _ => peer(to, None),
@@ -209,8 +218,18 @@ async fn run(
     }
 }
 
-async fn connect(to: &BackendAddr, stage: &mut Stage) -> Result<Socket, DialError> {
+async fn connect(
+    to: &BackendAddr,
+    own: &OwnAddresses,
+    stage: &mut Stage,
+) -> Result<Socket, DialError> {
     match to {
+        BackendAddr::Ip(address) if own::is_own(own, *address) => {
+            Err(DialError::Own { to: peer(to, None) })
+        }
+        BackendAddr::Unix(path) if own::is_own_socket(own, path) => {
+            Err(DialError::Own { to: peer(to, None) })
+        }
         BackendAddr::Ip(address) => match TcpStream::connect(address).await {
             Ok(stream) => Ok(Socket::Tcp(stream)),
             Err(error) => Err(failed(peer(to, None), error)),
@@ -228,6 +247,10 @@ async fn connect(to: &BackendAddr, stage: &mut Stage) -> Result<Socket, DialErro
                     return Err(DialError::Name { to, source });
                 }
             };
+            if let Some(address) = found.iter().find(|address| own::is_own(own, **address)) {
+                let to = peer(to, Some(*address));
+                return Err(DialError::Own { to });
+            }
             *stage = Stage::Connecting;
             match race(&found).await {
                 Ok(stream) => Ok(Socket::Tcp(stream)),

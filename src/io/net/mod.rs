@@ -2,5 +2,6 @@
 
 pub mod dial;
 pub mod listener;
+pub mod own;
 pub mod send_queue;
 pub mod socket;

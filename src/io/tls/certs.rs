@@ -1,7 +1,6 @@
 //! A certificate chain with its key, read from PEM and checked: it parses, the key is the
 //! certificate's, and which names it is for. Whether it is trusted is for clients to say.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,6 +14,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 
 use crate::config::snapshot::CertificateFiles;
+use crate::io::file;
 use crate::io::tls::provider;
 
 /// A certificate that can be shown to clients.
@@ -150,7 +150,7 @@ fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, CertError> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, CertError> {
-    fs::read(path).map_err(|error| CertError::Read(path.to_owned(), error))
+    file::read(path, file::PEM_BYTES_MAX).map_err(|error| CertError::Read(path.to_owned(), error))
 }
 
 /// Says it without quoting the file, which may be a key (I11).

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
-use crate::base::addr::BackendAddr;
+use crate::base::addr::{BackendAddr, OwnAddresses};
 use crate::base::clock;
 use crate::config::snapshot::{CertificateFiles, TlsVersion, UpstreamTls};
 use crate::io::carrier::Carrier;
@@ -202,6 +202,7 @@ async fn call(to: &BackendAddr, tls: &DialTls) -> Result<Carrier, DialError> {
         keepalive: None,
         proxy_header: b"",
         tls: Some(tls),
+        own: &OwnAddresses::default(),
     };
     dial(to, options).await
 }

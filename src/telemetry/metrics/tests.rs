@@ -22,6 +22,7 @@ fn record(by: EndedBy, cause: Cause, close_code: Option<u16>) -> Record {
             subprotocol: None,
             started: SystemTime::UNIX_EPOCH,
             handshake: Duration::from_millis(3),
+            order: None,
         }),
         duration: Duration::from_secs(70),
         to_backend: Traffic::default(),

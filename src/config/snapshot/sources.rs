@@ -1,0 +1,51 @@
+//! Where configuration and membership come from, checked.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::base::secret::Secret;
+use crate::config::snapshot::CertificateFiles;
+
+/// `[sources]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sources {
+    /// Whether the configuration file is watched for changes. Default true.
+    pub watch_file: bool,
+    /// An etcd that is followed.
+    pub etcd: Option<Etcd>,
+}
+
+/// `[sources.etcd]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Etcd {
+    /// URLs of the members of one cluster; at least one.
+    pub endpoints: Vec<String>,
+    /// What all keys begin with, without a slash at its end.
+    pub prefix: Arc<str>,
+    /// Name and password.
+    pub user: Option<(String, Secret)>,
+    /// TLS to endpoints that begin with `https://`.
+    pub tls: EtcdTls,
+    /// For a connection, sign-in included. Default 2 s.
+    pub dial: Duration,
+    /// For one answer. Default 5 s.
+    pub answer: Duration,
+    /// Without a sign of life on a watch. Default 10 s.
+    pub silence: Duration,
+    /// How long backends stay that lost their leases together. Default 10 min.
+    pub stale_grace: Duration,
+    /// Directories from which documents may name files. Default: none.
+    pub document_files: Vec<PathBuf>,
+}
+
+/// TLS to etcd.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EtcdTls {
+    /// PEM roots; default the system's.
+    pub ca: Option<PathBuf>,
+    /// Shown to etcd.
+    pub identity: Option<CertificateFiles>,
+    /// Name to verify; default the endpoint's host.
+    pub server_name: Option<String>,
+}
