@@ -37,6 +37,7 @@ use crate::control::load::Loaded;
 use crate::control::memory;
 use crate::control::revocations::Docket;
 use crate::control::source::SourceState;
+use crate::control::state_dir::StateDir;
 use crate::control::supervisor::documents::resolved;
 use crate::control::supervisor::{self, Configuration, Supervisor};
 use crate::core::routing::RoutingTable;
@@ -89,7 +90,8 @@ impl Bound {
     /// has something, is not opened again.
     ///
     /// # Errors
-    /// When a socket, a certificate or a record file cannot be opened; nothing is left open then.
+    /// When a socket, a certificate, a record file or the state directory cannot be opened; nothing
+    /// is left open then.
     pub fn open(
         configuration: Configuration,
         loaded: Loaded,
@@ -101,6 +103,8 @@ impl Bound {
         // Names that only documents of other sources bring are looked up when those are there.
         let resolved = resolved(&loaded);
         let snapshot = &resolved.snapshot;
+        let state_dir = snapshot.node.state_dir.as_deref();
+        let state_dir = state_dir.map(StateDir::open).transpose()?;
         let metrics = Metrics::new();
         let (records, records_guard) = Records::open(&snapshot.log, &snapshot.node.name)?;
         let table = RoutingTable::compile(snapshot, None, 1, clock::now());
@@ -148,9 +152,8 @@ impl Bound {
             metrics,
             node: Arc::clone(&node),
         };
-        let state_dir = snapshot.node.state_dir.as_deref();
-        let docket = Arc::new(Docket::open(Arc::clone(&live), state_dir));
-        let supervisor = Supervisor::new(live, configuration, loaded, backend_tls, node);
+        let docket = Arc::new(Docket::open(Arc::clone(&live), state_dir.as_ref()));
+        let supervisor = Supervisor::new(live, configuration, loaded, backend_tls, node, state_dir);
         Ok(Self {
             shared,
             sockets,
@@ -294,6 +297,9 @@ fn keep_busy(
     let live = || Arc::clone(&shared.live);
     background.spawn(jwks::follow(live(), Arc::clone(&shared.node)));
     background.spawn(memory::watch(live()));
+    if let Some(state_dir) = supervisor.state_dir() {
+        background.spawn(Arc::clone(state_dir).watch());
+    }
     background.spawn(Arc::clone(supervisor.drainer()).run());
     background.spawn(Arc::clone(supervisor.rebalancer()).run());
     background.spawn(keep_up(Arc::clone(&shared.metrics)));
@@ -469,9 +475,9 @@ async fn follow_etcd(
     #[cfg(feature = "etcd")]
     {
         docket.set_pen(pen(&settings));
-        let state_dir = configured.snapshot.node.state_dir.as_deref();
+        let state_dir = supervisor.state_dir().cloned();
         let (supervisor, live) = (Arc::clone(supervisor), Arc::clone(live));
-        let follower = Follower::new(settings, state_dir, supervisor, live).await;
+        let follower = Follower::new(settings, state_dir.as_ref(), supervisor, live).await;
         let state = follower.state();
         let (patience, attempts) = (follower.patience(), follower.attempts());
         background.spawn(follower.run());
@@ -511,6 +517,7 @@ fn open_listener(
     let options = ListenOptions {
         backlog: config.backlog,
         keepalive: config.tcp_keepalive,
+        mode: config.socket_mode,
     };
     let owner = Owner::Listener(name.clone());
     let bound = listener::bind_all(&config.listen, options, &owner, inheritance)

@@ -56,6 +56,7 @@ pub fn bind(
     let options = ListenOptions {
         backlog: 128,
         keepalive: Some(Duration::from_secs(60)),
+        mode: admin.socket_mode,
     };
     let listen = std::slice::from_ref(&admin.listen);
     let mut sockets = listener::bind_all(listen, options, &Owner::Admin, inheritance)?;

@@ -14,6 +14,7 @@ use crate::admin::sources::Sources;
 use crate::admin::{Gateway, ListenerView, resources};
 use crate::base::clock;
 use crate::control::fleet::NodeView;
+use crate::control::state_dir::StateDir;
 use crate::control::supervisor::Supervisor;
 use crate::live::{Phase, TakenOver};
 
@@ -51,6 +52,9 @@ pub struct StatusView {
     /// Settings of the file that take effect at the next start.
     #[serde(default)]
     pub restart_pending: Vec<String>,
+    /// The directory of what the next start must know; null without `node.state_dir`.
+    #[serde(default)]
+    pub state_dir: Option<StateDirView>,
     /// The gateways that follow the same etcd, this one among them, by name; empty without one.
     #[serde(default)]
     pub fleet: Vec<NodeView>,
@@ -60,6 +64,24 @@ pub struct StatusView {
     /// Why it could not be read the last time.
     #[serde(default)]
     pub fleet_fault: Option<String>,
+}
+
+/// A directory for what the next start must know.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct StateDirView {
+    /// Where it is.
+    pub path: String,
+    /// Why it cannot be written to now; null if it can.
+    pub fault: Option<String>,
+}
+
+impl StateDirView {
+    fn of(state_dir: &StateDir) -> Self {
+        Self {
+            path: state_dir.path().display().to_string(),
+            fault: state_dir.fault(),
+        }
+    }
 }
 
 /// What came from another process.
@@ -172,6 +194,10 @@ pub(super) async fn status(State(gateway): State<Arc<Gateway>>) -> Json<StatusVi
         taken_over: live.taken_over().as_deref().map(TakenOverView::of),
         sources: Sources::of(&gateway),
         restart_pending: gateway.supervisor.restart_pending(),
+        state_dir: gateway
+            .supervisor
+            .state_dir()
+            .map(|one| StateDirView::of(one)),
         fleet: fleet.map(|fleet| fleet.view(now)).unwrap_or_default(),
         fleet_age_seconds: fleet.and_then(|fleet| Some(fleet.age(now)?.as_secs())),
         fleet_fault: fleet.and_then(|fleet| fleet.fault()),

@@ -92,6 +92,7 @@ async fn status_says_how_the_gateway_is() {
         "sources": { "file": { "path": "gateway.toml", "loaded": "…", "refused": null },
                      "etcd": null },
         "restart_pending": [],
+        "state_dir": null,
         "fleet": [], "fleet_age_seconds": null, "fleet_fault": null,
     });
     assert_eq!(status, expected);

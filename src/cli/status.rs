@@ -238,6 +238,16 @@ fn overview(out: &mut dyn Write, status: &StatusView) -> io::Result<()> {
             "          REFUSED at {at}: `sessile check` or /v1/config say why"
         )?;
     }
+    if let Some(state_dir) = &status.state_dir
+        && let Some(fault) = &state_dir.fault
+    {
+        let path = visible(&state_dir.path);
+        writeln!(
+            out,
+            "state     CANNOT BE WRITTEN TO {path}: {}",
+            visible(fault)
+        )?;
+    }
     status
         .sources
         .etcd

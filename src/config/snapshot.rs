@@ -84,8 +84,9 @@ pub struct Node {
 pub struct Admin {
     /// Default `127.0.0.1:9900`.
     pub listen: ListenAddr,
-    /// Must be presented as `Authorization: Bearer`; there is always one where `listen` is not
-    /// local.
+    /// Permissions of a unix socket. Default 0600.
+    pub socket_mode: u32,
+    /// The bearer token; there is always one where `listen` is not local.
     pub token: Option<Secret>,
     /// Opens what only shows.
     pub read_token: Option<Secret>,
@@ -134,6 +135,8 @@ pub struct Listener {
     pub name: ListenerName,
     /// One socket for each.
     pub listen: Vec<ListenAddr>,
+    /// Permissions of unix sockets. Default 0600.
+    pub socket_mode: u32,
     /// Peers that put a PROXY protocol header (v1 or v2) in front of every connection. Others
     /// connect without one; a header of theirs is a bad request.
     pub proxy_protocol: Option<Networks>,
@@ -226,8 +229,7 @@ pub struct Upstream {
     pub probe: Option<Probe>,
     /// Passive health.
     pub passive: Passive,
-    /// With fewer than this share of members healthy, health is ignored. In 0..=1; default 0.5, 0
-    /// is never.
+    /// With fewer than this share of members healthy, health is ignored. 0 is never; default 0.5.
     pub panic_threshold: f64,
     /// TLS to the backends.
     pub tls: Option<UpstreamTls>,
@@ -401,8 +403,7 @@ pub struct Route {
     pub quotas: Quotas,
     /// What is given up first.
     pub priority: Priority,
-    /// Sources of the affinity key; the first present one counts. Empty: no key, every request is
-    /// placed alone.
+    /// Sources of the affinity key; the first present one counts. Empty: each request alone.
     pub affinity: Vec<AffinitySource>,
     /// While a key has a live session, its further ones go to the same backend. Default false.
     pub stick: bool,

@@ -8,7 +8,6 @@ mod wishes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -19,6 +18,7 @@ use crate::base::clock;
 use crate::base::names::{BackendId, UpstreamName};
 use crate::config::snapshot::{self, BackendState, Tempo};
 use crate::control::errands;
+use crate::control::state_dir::StateDir;
 use crate::control::state_file::StateFile;
 use crate::core::routing::{Member, RoutingTable};
 use crate::core::session::drain::{Candidate, Millis, Plan, Profile, StandingOrder, idle_first};
@@ -134,7 +134,11 @@ pub enum OrderFault {
 impl Drainer {
     /// With the orders that the process before this one left in the directory, over the table in
     /// force. Drains are carried out by [`run`](Self::run). Blocks.
-    pub fn open(live: Arc<Live>, node: Arc<NodeMetrics>, state_dir: Option<&Path>) -> Arc<Self> {
+    pub fn open(
+        live: Arc<Live>,
+        node: Arc<NodeMetrics>,
+        state_dir: Option<&Arc<StateDir>>,
+    ) -> Arc<Self> {
         let file = state_dir.map(|directory| StateFile::new(directory, FILE, MARK));
         let kept = file.as_ref().map(StateFile::load).transpose();
         let kept = kept.unwrap_or_else(|error| {

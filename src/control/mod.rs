@@ -16,6 +16,7 @@ pub mod probes;
 pub mod rebalancer;
 pub mod revocations;
 pub mod source;
+pub mod state_dir;
 mod state_file;
 pub mod supervisor;
 pub mod watch;

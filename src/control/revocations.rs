@@ -2,7 +2,6 @@
 //! each change; what the admin API says is written to etcd where that is followed, so that every
 //! gateway has it, and to the state directory where it is this gateway's alone.
 
-use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use tokio::sync::Mutex as AsyncMutex;
@@ -14,6 +13,7 @@ use crate::config::model;
 use crate::config::snapshot::Revocations;
 use crate::control::errands;
 use crate::control::source::{Pen, Stroke};
+use crate::control::state_dir::StateDir;
 use crate::control::state_file::StateFile;
 use crate::core::auth::TooManyRevocations;
 use crate::live::Live;
@@ -58,7 +58,7 @@ pub enum DocketError {
 
 impl Docket {
     /// Puts into force what the process before this one left in the directory. Blocks.
-    pub fn open(live: Arc<Live>, state_dir: Option<&Path>) -> Self {
+    pub fn open(live: Arc<Live>, state_dir: Option<&Arc<StateDir>>) -> Self {
         let file = state_dir.map(|directory| StateFile::new(directory, FILE, MARK));
         let kept = file.as_ref().map(StateFile::load).transpose();
         let kept = kept.unwrap_or_else(|error| {

@@ -23,6 +23,7 @@ use crate::control::load::{self, Faults, LoadOptions, Loaded};
 use crate::control::probes::{Observe, ProbeFault, Probes};
 use crate::control::rebalancer::Rebalancer;
 use crate::control::revocations;
+use crate::control::state_dir::StateDir;
 use crate::control::supervisor::documents::resolved;
 use crate::control::watch::Watch;
 use crate::core::health::Health;
@@ -43,6 +44,7 @@ pub struct Supervisor {
     configuration: Configuration,
     backend_tls: Arc<BackendTls>,
     node: Arc<NodeMetrics>,
+    state_dir: Option<Arc<StateDir>>,
     drainer: Arc<Drainer>,
     rebalancer: Arc<Rebalancer>,
     /// Held for the whole of a change, so that changes come one after the other.
@@ -217,13 +219,10 @@ impl Supervisor {
         loaded: Loaded,
         backend_tls: Arc<BackendTls>,
         node: Arc<NodeMetrics>,
+        state_dir: Option<Arc<StateDir>>,
     ) -> Arc<Self> {
         let probes = Probes::new(Arc::new(Observer(Arc::clone(&live))));
-        let drainer = Drainer::open(
-            Arc::clone(&live),
-            Arc::clone(&node),
-            loaded.snapshot.node.state_dir.as_deref(),
-        );
+        let drainer = Drainer::open(Arc::clone(&live), Arc::clone(&node), state_dir.as_ref());
         let rebalancer = Rebalancer::new(Arc::clone(&live), Arc::clone(&node));
         let base = Arc::new(loaded);
         revocations::begin(&live, &base.snapshot.revocations);
@@ -234,6 +233,7 @@ impl Supervisor {
             configuration,
             backend_tls,
             node,
+            state_dir,
             changing: AsyncMutex::new(Changing {
                 probes,
                 base: Arc::clone(&base),
@@ -249,6 +249,11 @@ impl Supervisor {
                 restart_pending: Vec::new(),
             }),
         })
+    }
+
+    /// The directory of `node.state_dir`, if there is one.
+    pub fn state_dir(&self) -> Option<&Arc<StateDir>> {
+        self.state_dir.as_ref()
     }
 
     /// Begins to probe the backends in force.

@@ -6,6 +6,7 @@ mod line;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -268,8 +269,10 @@ impl Write for Reopened {
 }
 
 fn append(path: &Path) -> Result<File, RecordsError> {
-    let file = OpenOptions::new().create(true).append(true).open(path);
-    file.map_err(|source| RecordsError {
+    let mut options = OpenOptions::new();
+    // Records hold addresses and names of clients.
+    options.create(true).append(true).mode(0o640);
+    options.open(path).map_err(|source| RecordsError {
         path: path.to_owned(),
         source,
     })

@@ -128,7 +128,7 @@ pub(crate) fn fixture(configuration: Configuration, workers: Vec<Vec<SessionView
             addresses: vec!["127.0.0.1:43211".to_owned()],
         }],
         docket: Arc::new(Docket::open(Arc::clone(&live), None)),
-        supervisor: Supervisor::new(live, configuration, loaded, tls, node),
+        supervisor: Supervisor::new(live, configuration, loaded, tls, node, None),
         fleet: None,
         etcd: None,
     };
@@ -244,6 +244,7 @@ async fn work(
 pub(crate) fn admin(listen: &str, token: Option<&str>) -> Admin {
     Admin {
         listen: listen.parse().expect("an address"),
+        socket_mode: 0o600,
         token: token.map(Secret::new),
         read_token: None,
         tls: None,

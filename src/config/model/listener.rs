@@ -16,6 +16,9 @@ pub struct Listener {
     /// Required. Addresses: `0.0.0.0:8080`, `[::]:8080` or `unix:/path/to.sock`; port 0 is any free
     /// one.
     pub listen: Vec<String>,
+    /// Permissions of unix sockets of `listen`, in octal: `"0660"` lets the group connect. The
+    /// umask does not matter.
+    pub socket_mode: String,
     /// `{ from = ["10.0.0.0/8"] }`: these peers put a PROXY protocol header (v1 or v2) in front of
     /// every connection. Others connect without one; a header of theirs is a bad request.
     pub proxy_protocol: Option<PeersFrom>,
@@ -43,6 +46,7 @@ impl Default for Listener {
         Self {
             name: None,
             listen: Vec::new(),
+            socket_mode: "0600".to_owned(),
             proxy_protocol: None,
             trusted_proxies: Vec::new(),
             allow: Vec::new(),

@@ -12,7 +12,7 @@ use crate::config::snapshot::{
 };
 use crate::config::validate::CertificateFault;
 use crate::config::validate::guard;
-use crate::config::validate::node::listen_address;
+use crate::config::validate::node::{listen_address, socket_mode};
 use crate::config::validate::scope::Scope;
 
 const TIMEOUT_MAX: Duration = Duration::from_secs(60 * 60);
@@ -35,6 +35,7 @@ pub(super) fn listener(at: &Scope<'_>, model: &model::Listener) -> Option<Listen
     let listen = at
         .key("listen")
         .each(&model.listen, |at, text| listen_address(at, text));
+    let socket_mode = socket_mode(&at.key("socket_mode"), &model.socket_mode);
     let proxy_protocol = match &model.proxy_protocol {
         Some(peers) => proxy_peers(&at.key("proxy_protocol"), peers).map(Some),
         None => Some(None),
@@ -58,6 +59,7 @@ pub(super) fn listener(at: &Scope<'_>, model: &model::Listener) -> Option<Listen
     Some(Listener {
         name: ListenerName::from(name?),
         listen: listen?,
+        socket_mode: socket_mode?,
         proxy_protocol: proxy_protocol?,
         trusted_proxies: trusted_proxies?,
         addresses: addresses?,

@@ -42,6 +42,7 @@ pub(super) fn limits(at: &Scope<'_>, model: &model::Node) -> Option<NodeLimits> 
 
 pub(super) fn admin(at: &Scope<'_>, model: &model::Admin) -> Option<Admin> {
     let listen = listen_address(&at.key("listen"), &model.listen);
+    let socket_mode = socket_mode(&at.key("socket_mode"), &model.socket_mode);
     let token = match &model.token {
         Some(source) => secret(&at.key("token"), source).map(Some),
         None => Some(None),
@@ -81,6 +82,7 @@ pub(super) fn admin(at: &Scope<'_>, model: &model::Admin) -> Option<Admin> {
     }
     Some(Admin {
         listen: listen?,
+        socket_mode: socket_mode?,
         token: token?,
         read_token: read_token?,
         tls: tls?,
@@ -94,6 +96,24 @@ pub(super) fn listen_address(at: &Scope<'_>, text: &str) -> Option<ListenAddr> {
         ListenAddr::Unix(path) => ListenAddr::Unix(at.resolve(path)),
         tcp @ ListenAddr::Tcp(_) => tcp,
     })
+}
+
+/// Permissions of a unix socket's file, in octal as chmod(1) reads them.
+pub(super) fn socket_mode(at: &Scope<'_>, text: &str) -> Option<u32> {
+    let octal =
+        matches!(text.len(), 3 | 4) && text.bytes().all(|digit| (b'0'..=b'7').contains(&digit));
+    match u32::from_str_radix(text, 8) {
+        Ok(mode) if octal && mode <= 0o777 && mode & 0o600 == 0o600 => Some(mode),
+        _ => {
+            let message = format!("`{text}` is not a mode that a socket can have");
+            at.fault_with(
+                message,
+                "use \"0600\" (only the gateway's user connects), \"0660\" (its group too) or \
+                 \"0666\" (every user)",
+            );
+            None
+        }
+    }
 }
 
 /// A secret that is presented in a header.

@@ -31,6 +31,14 @@ pub enum TakeError {
     /// There is a socket, and no way to it.
     #[error("cannot reach the process that listens on {}", .0.display())]
     Connect(PathBuf, #[source] io::Error),
+    /// It belongs to another user, who could hand over anything.
+    #[error("the process that listens on {} runs as another user ({uid})", .path.display())]
+    Stranger {
+        /// The socket.
+        path: PathBuf,
+        /// Of that process.
+        uid: u32,
+    },
     /// The old process says no.
     #[error("the running process refuses the hand-over: {0}")]
     Refused(String),
@@ -84,6 +92,14 @@ impl Predecessor {
                 };
             }
         };
+        let peer = stream.peer_cred();
+        let uid = peer
+            .map_err(|error| TakeError::Connect(path.to_owned(), error))?
+            .uid();
+        if !may_hand_over(uid, rustix::process::geteuid().as_raw()) {
+            let path = path.to_owned();
+            return Err(TakeError::Stranger { path, uid });
+        }
         let mut wire = Wire::new(stream)?;
         wire.say(&FromNew::Hello {
             protocol: PROTOCOL,
@@ -244,6 +260,11 @@ impl Predecessor {
     }
 }
 
+/// Whether a process of user `own` takes anything from one of user `uid`.
+fn may_hand_over(uid: u32, own: u32) -> bool {
+    uid == own || uid == 0
+}
+
 fn unexpected(said: &FromOld) -> StepError {
     StepError::Unexpected(said.name().to_owned())
 }
@@ -297,4 +318,16 @@ fn spread(live: &Live, parcels: Vec<Parcel>) -> Vec<(usize, Vec<Parcel>)> {
     }
     piles.retain(|(_, pile)| !pile.is_empty());
     piles
+}
+
+#[cfg(test)]
+mod tests {
+    use super::may_hand_over;
+
+    #[test]
+    fn only_the_same_user_and_root_hand_over() {
+        assert!(may_hand_over(1000, 1000) && may_hand_over(0, 1000) && may_hand_over(0, 0));
+        // A user's process could feed one of root with sessions of its own making.
+        assert!(!may_hand_over(1000, 0) && !may_hand_over(1001, 1000));
+    }
 }

@@ -33,6 +33,8 @@ pub struct Gateway {
     /// Set when a test took its end, or its leftovers, into its own hands.
     released: bool,
     token: Option<String>,
+    /// A program and its arguments that runs the gateway's command line in its own process.
+    wrapper: Vec<String>,
 }
 
 impl Gateway {
@@ -82,6 +84,16 @@ impl Gateway {
         .await
     }
 
+    /// One that can be succeeded, whose command line is run by a wrapper. The wrapper must become
+    /// the gateway's process; its successors are run by it too.
+    pub async fn start_wrapped(wrapper: &[&str], directory: TempDir, test_config: &str) -> Self {
+        let text = config::complete(test_config, directory.path());
+        let door = directory.path().join(DOOR);
+        let arguments = ["--take-over".as_ref(), door.as_os_str()];
+        let wrapper = wrapper.iter().map(ToString::to_string).collect();
+        Self::launch_by(wrapper, directory.into(), &text, None, &arguments).await
+    }
+
     /// Starts the process that takes over from this one, and waits until it has everything that
     /// it gets.
     pub async fn succeed(&self) -> Self {
@@ -97,7 +109,8 @@ impl Gateway {
         let door = self.door();
         let arguments = ["--take-over".as_ref(), door.as_os_str()];
         let directory = Arc::clone(&self.directory);
-        Self::launch(directory, &text, self.token.clone(), &arguments).await
+        let (wrapper, token) = (self.wrapper.clone(), self.token.clone());
+        Self::launch_by(wrapper, directory, &text, token, &arguments).await
     }
 
     /// Waits until it has everything that it gets from the process before.
@@ -124,10 +137,20 @@ impl Gateway {
         token: Option<String>,
         arguments: &[&OsStr],
     ) -> Self {
+        Self::launch_by(Vec::new(), directory, text, token, arguments).await
+    }
+
+    async fn launch_by(
+        wrapper: Vec<String>,
+        directory: Arc<TempDir>,
+        text: &str,
+        token: Option<String>,
+        arguments: &[&OsStr],
+    ) -> Self {
         let path = directory.path().join("gateway.toml");
         fs::write(&path, text).expect("a config file");
         secrets::register_in(text);
-        let mut child = command(&path)
+        let mut child = wrapped(&wrapper, command(&path))
             .args(arguments)
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -141,6 +164,7 @@ impl Gateway {
             listeners: BTreeMap::new(),
             released: false,
             token,
+            wrapper,
         };
         gateway.wait_until_ready().await;
         gateway.listeners = gateway.read_listeners();
@@ -480,6 +504,23 @@ pub fn command(config: &Path) -> Command {
         }
     }
     command
+}
+
+/// The same command, run by another program.
+fn wrapped(wrapper: &[String], command: Command) -> Command {
+    let Some((program, arguments)) = wrapper.split_first() else {
+        return command;
+    };
+    let mut whole = Command::new(program);
+    whole.args(arguments).arg(command.get_program());
+    whole.args(command.get_args()).stdin(Stdio::null());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => whole.env(name, value),
+            None => whole.env_remove(name),
+        };
+    }
+    whole
 }
 
 /// Sends a signal to a process that a test started.

@@ -1,3 +1,4 @@
+use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 
@@ -9,6 +10,7 @@ use super::*;
 const OPTIONS: ListenOptions = ListenOptions {
     backlog: 16,
     keepalive: Some(Duration::from_secs(77)),
+    mode: 0o600,
 };
 
 const OWNER: Owner = Owner::Admin;
