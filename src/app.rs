@@ -51,7 +51,7 @@ use crate::telemetry::log::LogLevel;
 use crate::telemetry::metrics::{ListenerMetrics, Metrics, NodeMetrics};
 use crate::telemetry::records::{Records, RecordsGuard};
 
-/// Between moments at which observations are sorted into their buckets.
+/// Between looks for series of what has left the table.
 const UPKEEP: Duration = Duration::from_secs(5);
 
 /// A gateway whose sockets are open and whose table is compiled; clients queue already.
@@ -302,7 +302,7 @@ fn keep_busy(
     }
     background.spawn(Arc::clone(supervisor.drainer()).run());
     background.spawn(Arc::clone(supervisor.rebalancer()).run());
-    background.spawn(keep_up(Arc::clone(&shared.metrics)));
+    background.spawn(keep_up(Arc::clone(&shared.metrics), live()));
 }
 
 /// The second signal: no more time, but every session still leaves its record.
@@ -566,11 +566,22 @@ fn open_admin(
     Ok((admin::server::bind(admin, tls, inheritance)?, resolver))
 }
 
-async fn keep_up(metrics: Arc<Metrics>) {
+/// Removes the series of what has left the table, also where nothing scrapes them.
+async fn keep_up(metrics: Arc<Metrics>, live: Arc<Live>) {
     let mut beat = interval(UPKEEP);
+    let (mut swept, mut left) = (0, 0);
     loop {
         beat.tick().await;
-        metrics.upkeep();
+        let table = live.table_arc();
+        if left == 0 && table.generation == swept {
+            continue;
+        }
+        // Each worker lets go of counters that none of its sessions need.
+        let workers = live.workers().iter();
+        let gathered = workers.map(|worker| worker.ask(|answer| WorkerCommand::Gather { answer }));
+        futures_util::future::join_all(gathered).await;
+        left = metrics.sweep(clock::now(), &table);
+        swept = table.generation;
     }
 }
 

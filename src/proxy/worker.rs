@@ -175,6 +175,7 @@ impl Worker {
             }
             WorkerCommand::Gather { answer } => {
                 self.sessions.gather();
+                self.forget_metrics();
                 let _ = answer.send(());
             }
             WorkerCommand::Pack {

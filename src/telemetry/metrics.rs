@@ -5,96 +5,85 @@
 //! There is no global recorder: several gateways in one process keep their numbers apart.
 
 mod reading;
+mod registry;
 pub mod table;
 
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
-use std::time::Duration;
-
-use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder};
-use metrics_exporter_prometheus::{
-    Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
-};
+use std::time::{Duration, Instant};
 
 use crate::base::names::ListenerName;
 use crate::base::traffic::Traffic;
+use crate::core::routing::{Action, RoutingTable};
 use crate::core::session::record::{Cause, EndedBy, Record};
-use crate::telemetry::metrics::table::{Kind, Metric};
+use crate::telemetry::metrics::registry::{Counter, Gauge, Histogram, Registry};
+use crate::telemetry::metrics::table::Metric;
 
 pub use reading::Reading;
 
 /// All numbers of one gateway.
-#[derive(Debug)]
-pub struct Metrics {
-    recorder: PrometheusRecorder,
-    handle: PrometheusHandle,
-}
+#[derive(Debug, Default)]
+pub struct Metrics(Registry);
 
 impl Metrics {
-    /// With every metric of the table described and nothing counted.
+    /// With nothing counted.
     pub fn new() -> Arc<Self> {
-        let mut builder = PrometheusBuilder::new();
-        for metric in table::ALL {
-            if let Kind::Histogram(bounds) = metric.kind {
-                builder = builder
-                    .set_buckets_for_metric(Matcher::Full(metric.name.to_owned()), bounds)
-                    .expect("the table's histograms have bounds");
-            }
-        }
-        let recorder = builder.build_recorder();
-        for &Metric {
-            name,
-            kind,
-            unit,
-            help,
-            ..
-        } in table::ALL
-        {
-            match kind {
-                Kind::Counter => recorder.describe_counter(name.into(), Some(unit), help.into()),
-                Kind::Gauge => recorder.describe_gauge(name.into(), Some(unit), help.into()),
-                Kind::Histogram(_) => {
-                    recorder.describe_histogram(name.into(), Some(unit), help.into())
-                }
-            }
-        }
-        let handle = recorder.handle();
-        Arc::new(Self { recorder, handle })
-    }
-
-    /// Sorts observations into their buckets. Until then a histogram keeps every one of them, so
-    /// this must be called every few seconds.
-    pub fn upkeep(&self) {
-        self.handle.run_upkeep();
+        Arc::default()
     }
 
     /// What was counted, in Prometheus' text format.
     pub fn render(&self) -> String {
-        self.handle.render()
+        self.0.render()
+    }
+
+    /// Removes series of routes, upstreams and authenticators that are not in this table, once
+    /// nothing counts under their names any more and their last values have been there for scrapes
+    /// for two minutes. Answers how many such series there are still.
+    pub fn sweep(&self, now: Instant, table: &RoutingTable) -> usize {
+        self.0
+            .sweep(now, |metric, values| is_named(table, metric, values))
     }
 
     fn counter(&self, metric: &Metric, values: &[&str]) -> Counter {
-        self.recorder
-            .register_counter(&key(metric, values), &METADATA)
+        self.0.counter(metric, values)
     }
 
     fn gauge(&self, metric: &Metric, values: &[&str]) -> Gauge {
-        self.recorder
-            .register_gauge(&key(metric, values), &METADATA)
+        self.0.gauge(metric, values)
     }
 
     fn histogram(&self, metric: &Metric, values: &[&str]) -> Histogram {
-        self.recorder
-            .register_histogram(&key(metric, values), &METADATA)
+        self.0.histogram(metric, values)
     }
 }
 
-const METADATA: Metadata<'static> = Metadata::new("sessile", Level::INFO, None);
+/// Whether the table has what these labels are named after; labels that are names of nothing in a
+/// table always count.
+fn is_named(table: &RoutingTable, metric: &Metric, values: &[Box<str>]) -> bool {
+    let value = |label: &str| {
+        let place = metric.labels.iter().position(|known| *known == label)?;
+        Some(&*values[place]).filter(|value| !value.is_empty())
+    };
+    let upstream = value("upstream");
+    let authenticator = value("authenticator");
+    if authenticator.is_some_and(|name| table.authenticator(name).is_none()) {
+        return false;
+    }
+    match value("route") {
+        Some(route) => is_route(table, route, upstream),
+        None => upstream.is_none_or(|name| table.upstream(name).is_some()),
+    }
+}
 
-fn key(metric: &Metric, values: &[&str]) -> Key {
-    debug_assert_eq!(metric.labels.len(), values.len(), "{}", metric.name);
-    let labels = metric.labels.iter().zip(values);
-    let labels = labels.map(|(name, value)| Label::new(*name, (*value).to_owned()));
-    Key::from_parts(metric.name, labels.collect::<Vec<_>>())
+/// Whether the table has this route, and it leads to this upstream, if one is asked for.
+pub fn is_route(table: &RoutingTable, route: &str, upstream: Option<&str>) -> bool {
+    let Some(found) = table.route(&route.into()) else {
+        return false;
+    };
+    match (upstream, table.action(found)) {
+        (None, _) => true,
+        (Some(name), Action::Forward(upstream)) => upstream.name().as_str() == name,
+        (Some(_), Action::Redirect(_)) => false,
+    }
 }
 
 /// Which way a message goes.

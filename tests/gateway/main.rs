@@ -46,6 +46,7 @@ mod handover;
 mod http;
 mod keepalive;
 mod limits;
+mod metric_churn;
 mod no_drop;
 mod orders;
 mod origin;

@@ -6,8 +6,6 @@
 
 use std::fmt::Write as _;
 
-use metrics::Unit;
-
 /// One row: a family of series that differ in their labels only.
 #[derive(Clone, Copy, Debug)]
 pub struct Metric {
@@ -21,6 +19,17 @@ pub struct Metric {
     pub labels: &'static [&'static str],
     /// One sentence for people, which ends in a full stop.
     pub help: &'static str,
+}
+
+/// What the values of a metric count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Things.
+    Count,
+    /// Bytes.
+    Bytes,
+    /// Time.
+    Seconds,
 }
 
 /// What a metric's values do over time.
