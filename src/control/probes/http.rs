@@ -15,8 +15,10 @@ use crate::io::carrier::Carrier;
 
 /// How much of a body is searched.
 const BODY_MAX: usize = 64 * 1024;
-/// Bound on the head of an answer.
-const HEAD_MAX: usize = 16 * 1024;
+/// Bounds on the head of an answer: the largest that a setting allows for traffic, so that no
+/// backend fails its probe for what sessions and requests get through with.
+const HEAD_MAX: usize = 1 << 20;
+const HEADERS_MAX: usize = 10_000;
 
 /// A GET as every probe begins it.
 pub(super) fn get(path: &str, host: &str) -> http::request::Builder {
@@ -47,6 +49,7 @@ pub(super) async fn ask(
     };
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(HEAD_MAX)
+        .max_headers(HEADERS_MAX)
         .handshake(TokioIo::new(carrier))
         .await
         .map_err(failed)?;
