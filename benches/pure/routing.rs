@@ -3,10 +3,12 @@
 use std::fmt::Write as _;
 use std::hint::black_box;
 use std::path::Path;
+use std::time::SystemTime;
 
 use http::{HeaderMap, Method};
 use sessile::base::clock::now;
 use sessile::config::layers::Layers;
+use sessile::config::pem::{Mistake, Validity, Wanted};
 use sessile::config::snapshot::{CertificateFiles, Snapshot};
 use sessile::config::validate::{CertificateFault, Holds, Surroundings, validate};
 use sessile::core::routing::{Request, RoutingTable};
@@ -74,6 +76,18 @@ impl Surroundings for Nowhere {
 
     fn roots(&self, _: &Path) -> Result<u128, String> {
         Ok(0)
+    }
+
+    fn validities(&self, _: &Path) -> Vec<Validity> {
+        Vec::new()
+    }
+
+    fn mistake(&self, _: &Path, _: Wanted) -> Option<Mistake> {
+        None
+    }
+
+    fn now(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH
     }
 
     fn host_name(&self) -> String {

@@ -10,7 +10,7 @@ use figment::{Figment, Metadata, Profile, Provider};
 use crate::config::decode::{Holes, Misfit, MisfitKind, decode};
 use crate::config::diagnostic::{Diagnostic, Place, Severity, Source, nearest, suggestion};
 use crate::config::model::Model;
-use crate::config::span::{Document, KeyPath, SyntaxFault, lone_value};
+use crate::config::span::{Document, KeyPath, SyntaxFault, lone_value, names_freely};
 
 /// Variables of the environment that begin so are configuration if a `__` follows:
 /// `SESSILE_ADMIN__LISTEN` is `admin.listen`. Without one they are something else, such as what
@@ -287,9 +287,18 @@ impl Origin {
     }
 
     fn syntax(&self, faults: Vec<SyntaxFault>) -> Vec<Diagnostic> {
-        let shown = |fault: SyntaxFault| self.at_bytes(fault.span, fault.message);
+        let second = faults
+            .iter()
+            .any(|fault| self.second_heading(fault).is_some());
+        let shown = |fault: SyntaxFault| {
+            let help = self.second_heading(&fault);
+            // All that stands below a second heading is there already, too.
+            let told = help.is_some() || !second || fault.message != DUPLICATE;
+            let one = self.at_bytes(fault.span, fault.message);
+            told.then_some(Diagnostic { help, ..one })
+        };
         let faults = faults.into_iter().take(MISFITS_SHOWN_MAX);
-        let mut found: Vec<_> = faults.map(shown).collect();
+        let mut found: Vec<_> = faults.filter_map(shown).collect();
         // A slip early in a line makes the rest of it look wrong too.
         found.sort_by_key(Diagnostic::line_and_column);
         found.dedup_by_key(|fault| fault.line_and_column().0);
@@ -317,11 +326,70 @@ impl Origin {
                 ("a list", "a table", Source::Variable(_) | Source::Flag(_)) => {
                     Some("a list can only be set as a whole".to_owned())
                 }
+                ("a list", "a table", _) => self.table_for_list(&misfit.path),
+                ("a table", "a list", _) => self.list_for_table(&misfit.path),
                 _ => None,
             };
         }
         one
     }
+}
+
+/// Tables and lists of tables are easily written for one another: `[routes]` and `[[routes]]`.
+impl Origin {
+    /// How the list at `path` is written, which is a table in the text.
+    fn table_for_list(&self, path: &KeyPath) -> Option<String> {
+        let name = heading(path);
+        let line = self.document.line(self.document.spans(path)?.value.start);
+        if !line.starts_with('[') {
+            return Some("put it in brackets: `[{ … }]`".to_owned());
+        }
+        // `[routes.chat]`, as upstreams are named.
+        let inner = line.trim_start_matches('[').strip_prefix(&name);
+        let inner = inner.and_then(|inner| inner.strip_prefix('.')?.split([']', '.']).next());
+        Some(match inner {
+            Some(inner) => format!("write `[[{name}]]`, and below it `name = \"{inner}\"`"),
+            None => two_brackets(&name),
+        })
+    }
+
+    /// How the table at `path` is written, which is a list in the text.
+    fn list_for_table(&self, path: &KeyPath) -> Option<String> {
+        let line = self.document.line(self.document.spans(path)?.value.start);
+        line.strip_prefix("[[")?;
+        let name = heading(path);
+        Some(match path.0.as_slice() {
+            [table] if names_freely(table) => {
+                format!("write `[{table}.NAME]` for each, with its name in the heading")
+            }
+            _ => format!("write `[{name}]`, with single brackets: there is one of it"),
+        })
+    }
+
+    /// What is meant by a second `[routes]`, which TOML takes for the same table once more.
+    fn second_heading(&self, fault: &SyntaxFault) -> Option<String> {
+        let line = self.document.line(fault.span.start);
+        let name = line.strip_prefix('[')?.split(']').next()?.trim();
+        let repeats = fault.message == DUPLICATE && LISTS.contains(&name);
+        repeats.then(|| two_brackets(name))
+    }
+}
+
+/// How TOML's parser names a key or a heading that is there already.
+const DUPLICATE: &str = "duplicate key";
+/// Lists of tables at the top.
+const LISTS: [&str; 2] = ["listeners", "routes"];
+
+fn two_brackets(name: &str) -> String {
+    format!("write `[[{name}]]`, with two brackets, before each of them")
+}
+
+/// A place as headings name it, which do not count the elements of lists.
+fn heading(path: &KeyPath) -> String {
+    let counts = |step: &&String| step.bytes().all(|byte| byte.is_ascii_digit());
+    let (first, rest) = path.0.split_at(1.min(path.0.len()));
+    let names = rest.iter().filter(|step| !counts(step));
+    KeyPath(first.iter().chain(names).cloned().collect()).to_string()
 }
 
 /// One layer: values, and who wrote them.

@@ -16,6 +16,7 @@ pub mod origin;
 pub mod overlay;
 pub mod pace;
 pub mod pattern;
+pub mod pem;
 pub mod snapshot;
 pub mod span;
 pub mod validate;

@@ -189,6 +189,14 @@ impl Document {
         &self.text
     }
 
+    /// The line around a byte of the text, without the white space around it.
+    pub fn line(&self, at: usize) -> &str {
+        let (before, after) = self.text.split_at_checked(at).unwrap_or_default();
+        let start = before.rfind('\n').map_or(0, |end| end + 1);
+        let end = at + after.find('\n').unwrap_or(after.len());
+        self.text.get(start..end).unwrap_or_default().trim()
+    }
+
     /// Where the value at `path` stands, if it is in this text.
     pub fn spans(&self, path: &KeyPath) -> Option<&Spans> {
         self.spans.get(path)

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::control::drainer::Drainer;
+use crate::control::exposed;
 use crate::control::revocations::Docket;
 use crate::io::handover::{Message, Wire, WireError};
 use crate::io::net::listener::{self, BindError, Inheritance, Owner};
@@ -66,7 +67,16 @@ impl Claim {
     ) -> Result<Handover, SettleError> {
         let door = match self.inheritance.take_for(&Owner::Handover) {
             Some(left) => left.listen_on()?,
-            None => listener::bind_private(&self.path)?,
+            None => {
+                if let Some(directory) = self.path.parent().and_then(exposed::open_directory) {
+                    let directory = directory.display();
+                    tracing::warn!(
+                        %directory, path = %self.path.display(),
+                        "every user of this machine may write to the hand-over socket's directory"
+                    );
+                }
+                listener::bind_private(&self.path)?
+            }
         };
         sockets.push((Owner::Handover, door.share().map_err(SettleError::Share)?));
         Ok(Handover {

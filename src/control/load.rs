@@ -8,6 +8,7 @@ use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustls::InconsistentKeys;
 use rustls::crypto::aws_lc_rs;
@@ -17,13 +18,16 @@ use rustls::sign::{CertifiedKey, SigningKey};
 use serde::Serialize;
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::base::clock;
 use crate::config::diagnostic::{Diagnostic, Severity, Source};
 use crate::config::layers::Layers;
 use crate::config::model::{self, Backend, Model, TextOr};
 use crate::config::overlay::Ground;
+use crate::config::pem::{self, Mistake, Validity, Wanted};
 use crate::config::snapshot::{CertificateFiles, Etcd, Snapshot};
 use crate::config::span::KeyPath;
 use crate::config::validate::{CertificateFault, Holds, Surroundings, validate};
+use crate::control::exposed;
 use crate::io::file;
 
 /// The file that is read if nobody names one.
@@ -197,19 +201,26 @@ fn load_bytes(options: &LoadOptions, bytes: &[u8], world: &World<'_>) -> Result<
     let directory = options.path.parent().unwrap_or_else(|| Path::new(""));
     world.files.borrow_mut().push(options.path.clone());
     let (snapshot, found) = validate(&reading.model, &reading.origin, directory, world);
-    let (mut faults, warnings): (Vec<_>, Vec<_>) = reading
+    let (mut faults, mut warnings): (Vec<_>, Vec<_>) = reading
         .found
         .into_iter()
         .chain(found)
         .partition(|one| one.severity == Severity::Error);
     match snapshot {
-        Some(snapshot) if faults.is_empty() => Ok(Loaded {
-            authenticators: Arc::new(reading.model.authenticators.clone()),
-            masked: Arc::new(in_force(reading.model, &snapshot).masked_json()),
-            snapshot,
-            files: world.files.take(),
-            warnings,
-        }),
+        Some(snapshot) if faults.is_empty() => {
+            let files = world.files.take();
+            // What a stranger's text names is not even looked at.
+            if world.directories.is_none() {
+                warnings.extend(exposed::warnings(&reading.origin, &snapshot, &files));
+            }
+            Ok(Loaded {
+                authenticators: Arc::new(reading.model.authenticators.clone()),
+                masked: Arc::new(in_force(reading.model, &snapshot).masked_json()),
+                snapshot,
+                files,
+                warnings,
+            })
+        }
         // Warnings beside faults are mostly their consequences.
         _ => {
             debug_assert!(!faults.is_empty(), "what is refused has a fault");
@@ -418,6 +429,22 @@ impl Surroundings for World<'_> {
             store.add(certificate).map_err(|_| no_x509(path))?;
         }
         Ok(hasher.digest128())
+    }
+
+    fn validities(&self, path: &Path) -> Vec<Validity> {
+        let certificates = self.certificates(path).unwrap_or_default();
+        certificates
+            .iter()
+            .filter_map(|der| Validity::of(der))
+            .collect()
+    }
+
+    fn mistake(&self, path: &Path, wanted: Wanted) -> Option<Mistake> {
+        pem::mistaken(&self.read(path, file::PEM_BYTES_MAX).ok()?, wanted, path)
+    }
+
+    fn now(&self) -> SystemTime {
+        clock::wall()
     }
 
     fn host_name(&self) -> String {

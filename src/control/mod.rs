@@ -7,6 +7,7 @@ pub mod drainer;
 mod errands;
 #[cfg(feature = "etcd")]
 pub mod etcd;
+mod exposed;
 pub mod fleet;
 pub mod handover;
 pub mod jwks;

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::UNIX_EPOCH;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::config::layers::Layers;
+use crate::config::pem::{Mistake, Validity, Wanted};
 use crate::config::snapshot::{Action, CertificateFiles, Snapshot};
 use crate::config::validate::{CertificateFault, Holds, validate};
 
@@ -33,6 +34,18 @@ impl Surroundings for Nothing {
 
     fn roots(&self, _: &Path) -> Result<u128, String> {
         Err("there are no files".to_owned())
+    }
+
+    fn validities(&self, _: &Path) -> Vec<Validity> {
+        Vec::new()
+    }
+
+    fn mistake(&self, _: &Path, _: Wanted) -> Option<Mistake> {
+        None
+    }
+
+    fn now(&self) -> SystemTime {
+        UNIX_EPOCH
     }
 
     fn host_name(&self) -> String {

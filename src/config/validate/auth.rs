@@ -17,7 +17,7 @@ use crate::config::pattern::PathPattern;
 use crate::config::snapshot::{
     AuthMethod, Authenticator, CredentialSource, JwksUrl, Jwt, JwtKeys, RejectWith, RouteAuth,
 };
-use crate::config::validate::Holds;
+use crate::config::validate::{Holds, certificates};
 use crate::config::validate::edits::{self, free_header};
 use crate::config::validate::expiry::expiry;
 use crate::config::validate::methods;
@@ -324,13 +324,8 @@ pub(super) fn ca(
         return Some(None);
     };
     let path = at.resolve(file);
-    match at.outside().roots(&path) {
-        Ok(contents) => Some(Some((path, contents))),
-        Err(why) => {
-            at.key("ca").fault(why);
-            None
-        }
-    }
+    let contents = certificates::authorities(&at.key("ca"), &path)?;
+    Some(Some((path, contents)))
 }
 
 /// A URL that the gateway itself asks.

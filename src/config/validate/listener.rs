@@ -10,10 +10,9 @@ use crate::config::model::{self, Size};
 use crate::config::snapshot::{
     Admin, CertificateFiles, Listener, ListenerLimits, ListenerTimeouts, ListenerTls, TlsVersion,
 };
-use crate::config::validate::CertificateFault;
-use crate::config::validate::guard;
 use crate::config::validate::node::{listen_address, socket_mode};
 use crate::config::validate::scope::Scope;
+use crate::config::validate::{certificates, guard};
 
 const TIMEOUT_MAX: Duration = Duration::from_secs(60 * 60);
 const KEEPALIVE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
@@ -106,21 +105,20 @@ pub(super) fn listener_tls(at: &Scope<'_>, model: &model::ListenerTls) -> Option
         at.missing("certificates", example);
         return None;
     }
-    let certificates = at
+    let shown = at
         .key("certificates")
         .each(&model.certificates, certificate);
     let (clients, client_authorities) = match &model.client_ca {
         None => (None, 0),
         Some(file) => {
             let path = at.resolve(file);
-            let authorities = at.outside().roots(&path);
-            let authorities = authorities.map_err(|why| at.key("client_ca").fault(why));
+            let authorities = certificates::authorities(&at.key("client_ca"), &path);
             let required = model.client_certificates == model::ClientCertificates::Required;
-            (Some((path, required)), authorities.ok()?)
+            (Some((path, required)), authorities?)
         }
     };
     Some(ListenerTls {
-        certificates: certificates?,
+        certificates: shown?,
         clients,
         client_authorities,
         minimum: minimum?,
@@ -134,15 +132,7 @@ fn certificate(at: &Scope<'_>, model: &model::Certificate) -> Option<Certificate
         cert: at.resolve(cert?),
         key: at.resolve(key?),
     };
-    let faults = at.outside().certificate(&files);
-    for fault in &faults {
-        match fault {
-            CertificateFault::Chain(why) => at.key("cert").fault(why),
-            CertificateFault::Key(why) => at.key("key").fault(why),
-            CertificateFault::Mismatch => at.key("key").fault(fault.to_string()),
-        }
-    }
-    faults.is_empty().then_some(files)
+    certificates::pair(at, &files).then_some(files)
 }
 
 fn limits(at: &Scope<'_>, model: &model::ListenerLimits) -> Option<ListenerLimits> {

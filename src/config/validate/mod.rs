@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use crate::base::addr::OwnAddresses;
 use crate::base::names::UpstreamName;
@@ -15,9 +16,11 @@ use crate::config::footprint;
 use crate::config::layers::Origin;
 use crate::config::model::{AuthenticatorType, Model, Size, TextOr};
 use crate::config::overlay::Ground;
+use crate::config::pem::{Mistake, Validity, Wanted};
 use crate::config::snapshot::{CertificateFiles, Listener, Revocations, Route, Snapshot};
 
 mod auth;
+mod certificates;
 mod edits;
 mod expiry;
 mod guard;
@@ -64,6 +67,15 @@ pub trait Surroundings {
     /// # Errors
     /// What is wrong with it.
     fn roots(&self, path: &Path) -> Result<u128, String>;
+
+    /// When the certificates of a PEM file are valid; none if it cannot be read.
+    fn validities(&self, path: &Path) -> Vec<Validity>;
+
+    /// What a file is instead of what is wanted, if that is known.
+    fn mistake(&self, path: &Path, wanted: Wanted) -> Option<Mistake>;
+
+    /// The time of the wall clock.
+    fn now(&self) -> SystemTime;
 
     /// Name of this host.
     fn host_name(&self) -> String;

@@ -168,6 +168,12 @@ impl<'a> Scope<'a> {
         self.report(Severity::Warning, Part::Value, message.into(), None);
     }
 
+    /// The same, with what would be right.
+    pub(super) fn warn_with(&self, message: impl Into<String>, help: impl Into<String>) {
+        let (message, help) = (message.into(), help.into());
+        self.report(Severity::Warning, Part::Value, message, Some(help));
+    }
+
     /// Says that a required key is not here, unless that is known.
     pub(super) fn missing(&self, key: &str, example: &str) {
         if !self.key(key).is_explained() {

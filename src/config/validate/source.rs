@@ -7,7 +7,7 @@ use http::Uri;
 use crate::base::secret::Secret;
 use crate::config::model::{self, Model};
 use crate::config::snapshot::{CertificateFiles, Etcd, EtcdTls, Sources};
-use crate::config::validate::CertificateFault;
+use crate::config::validate::certificates;
 use crate::config::validate::node::secret_text;
 use crate::config::validate::scope::Scope;
 
@@ -158,9 +158,8 @@ fn user(at: &Scope<'_>, model: &model::EtcdSource) -> Option<Option<(String, Sec
 fn tls(at: &Scope<'_>, model: &model::EtcdTls) -> Option<EtcdTls> {
     let mut fits = true;
     let ca = model.ca.as_ref().map(|path| at.resolve(path));
-    if let Some(Err(why)) = ca.as_ref().map(|path| at.outside().roots(path)) {
-        at.key("ca").fault(why);
-        fits = false;
+    if let Some(path) = &ca {
+        fits &= certificates::authorities(&at.key("ca"), path).is_some();
     }
     let identity = match (&model.cert, &model.key) {
         (Some(cert), Some(key)) => {
@@ -168,14 +167,7 @@ fn tls(at: &Scope<'_>, model: &model::EtcdTls) -> Option<EtcdTls> {
                 cert: at.resolve(cert),
                 key: at.resolve(key),
             };
-            for fault in at.outside().certificate(&files) {
-                let key = match fault {
-                    CertificateFault::Chain(_) => "cert",
-                    CertificateFault::Key(_) | CertificateFault::Mismatch => "key",
-                };
-                at.key(key).fault(fault.to_string());
-                fits = false;
-            }
+            fits &= certificates::pair(at, &files);
             Some(files)
         }
         (None, None) => None,

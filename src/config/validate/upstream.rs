@@ -10,9 +10,9 @@ use crate::config::model::{self, TextOr};
 use crate::config::snapshot::{
     Backend, Passive, Probe, ProbeKind, ProxyVersion, Upstream, UpstreamTls,
 };
-use crate::config::validate::operations;
 use crate::config::validate::route::{is_host, is_target, is_token};
 use crate::config::validate::scope::Scope;
+use crate::config::validate::{certificates, operations};
 
 const WEIGHT_MAX: u32 = 1000;
 const ID_LEN_MAX: usize = 255;
@@ -260,9 +260,8 @@ fn passive(at: &Scope<'_>, model: &model::Passive) -> Option<Passive> {
 fn upstream_tls(at: &Scope<'_>, model: &model::UpstreamTls) -> Option<UpstreamTls> {
     let mut fits = true;
     let ca = model.ca.as_ref().map(|path| at.resolve(path));
-    if let Some(Err(why)) = ca.as_ref().map(|path| at.outside().roots(path)) {
-        at.key("ca").fault(why);
-        fits = false;
+    if let Some(path) = &ca {
+        fits &= certificates::authorities(&at.key("ca"), path).is_some();
     }
     let server_name = model.server_name.clone();
     let known = |name: &String| rustls_pki_types::ServerName::try_from(name.as_str()).is_ok();
