@@ -15,7 +15,6 @@ use rustls::ServerConfig;
 use sd_notify::NotifyState;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
-use tokio::time::interval;
 
 use crate::admin::{self, ListenerView};
 use crate::app::signals::Signals;
@@ -36,6 +35,7 @@ use crate::control::jwks;
 use crate::control::load::Loaded;
 use crate::control::memory;
 use crate::control::revocations::Docket;
+use crate::control::series;
 use crate::control::source::SourceState;
 use crate::control::state_dir::StateDir;
 use crate::control::supervisor::documents::resolved;
@@ -50,9 +50,6 @@ use crate::proxy::worker::{self, ListenerContext, Shared};
 use crate::telemetry::log::LogLevel;
 use crate::telemetry::metrics::{ListenerMetrics, Metrics, NodeMetrics};
 use crate::telemetry::records::{Records, RecordsGuard};
-
-/// Between looks for series of what has left the table.
-const UPKEEP: Duration = Duration::from_secs(5);
 
 /// A gateway whose sockets are open and whose table is compiled; clients queue already.
 pub struct Bound {
@@ -302,7 +299,7 @@ fn keep_busy(
     }
     background.spawn(Arc::clone(supervisor.drainer()).run());
     background.spawn(Arc::clone(supervisor.rebalancer()).run());
-    background.spawn(keep_up(Arc::clone(&shared.metrics), live()));
+    background.spawn(series::keep(Arc::clone(&shared.metrics), live()));
 }
 
 /// The second signal: no more time, but every session still leaves its record.
@@ -564,25 +561,6 @@ fn open_admin(
     let opened = admin.tls.as_ref().map(|tls| open_tls(&"admin".into(), tls));
     let (tls, resolver) = opened.transpose()?.unzip();
     Ok((admin::server::bind(admin, tls, inheritance)?, resolver))
-}
-
-/// Removes the series of what has left the table, also where nothing scrapes them.
-async fn keep_up(metrics: Arc<Metrics>, live: Arc<Live>) {
-    let mut beat = interval(UPKEEP);
-    let (mut swept, mut left) = (0, 0);
-    loop {
-        beat.tick().await;
-        let table = live.table_arc();
-        if left == 0 && table.generation == swept {
-            continue;
-        }
-        // Each worker lets go of counters that none of its sessions need.
-        let workers = live.workers().iter();
-        let gathered = workers.map(|worker| worker.ask(|answer| WorkerCommand::Gather { answer }));
-        futures_util::future::join_all(gathered).await;
-        left = metrics.sweep(clock::now(), &table);
-        swept = table.generation;
-    }
 }
 
 /// Tells all workers at once; answers how many sessions were cut.

@@ -16,6 +16,7 @@ pub mod memory;
 pub mod probes;
 pub mod rebalancer;
 pub mod revocations;
+pub mod series;
 pub mod source;
 pub mod state_dir;
 mod state_file;
