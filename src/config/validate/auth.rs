@@ -17,13 +17,13 @@ use crate::config::pattern::PathPattern;
 use crate::config::snapshot::{
     AuthMethod, Authenticator, CredentialSource, JwksUrl, Jwt, JwtKeys, RejectWith, RouteAuth,
 };
-use crate::config::validate::{Holds, certificates};
 use crate::config::validate::edits::{self, free_header};
 use crate::config::validate::expiry::expiry;
 use crate::config::validate::methods;
 use crate::config::validate::node::secret_text;
 use crate::config::validate::route::{is_target, is_token};
 use crate::config::validate::scope::{Scope, all};
+use crate::config::validate::{Holds, certificates};
 
 const LEEWAY: Time = Time::seconds(5);
 const LEEWAY_MAX: Duration = Duration::from_secs(60 * 60);

@@ -34,8 +34,8 @@ impl Target {
     }
 }
 
-/// Tries once; the answer is the time that it took, from the lookup to the last byte that counts. No
-/// address of the gateway's `own` is dialled.
+/// Tries once; the answer is the time that it took, from the lookup to the last byte that counts.
+/// No address of the gateway's `own` is dialled.
 ///
 /// # Errors
 /// What was expected, and what came instead.
