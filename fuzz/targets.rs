@@ -14,6 +14,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use serde_json::Value;
 
 use sessile::base::addr::Networks;
+use sessile::base::host;
+use sessile::base::path::CanonicalPath;
 use sessile::config::origin::{OriginRule, WebOrigin};
 use sessile::config::snapshot::Snapshot;
 use sessile::control::load::{LoadOptions, load_text};
@@ -27,6 +29,9 @@ use sessile::core::wire::proxy_protocol::{self, Header, Progress};
 use sessile::core::wire::request_guard::{RequestGuard, Smuggling};
 use sessile::core::wire::sieve::{Sieve, Sifted};
 use sessile::core::wire::tracker::{Extensions, FrameTracker, Rules, Sender, Stop, Until};
+
+#[path = "text.rs"]
+mod text;
 
 /// A target's name and what it does with an input.
 pub type Target = (&'static str, fn(&[u8]));
@@ -47,6 +52,10 @@ pub const ALL: &[Target] = &[
     ("credential", credential),
     ("signed_url", signed_url),
     ("sieve", sieve),
+    ("paths", text::paths),
+    ("patterns", text::patterns),
+    ("expressions", text::expressions),
+    ("documents", text::documents),
 ];
 
 /// A frame's header says how long it is, and is not there before its last byte is.
@@ -371,21 +380,34 @@ fn routing(data: &[u8]) {
         Some((path, raw)) => (path, Some(raw)),
         None => (path, None),
     };
+    let (Some(host), Ok(path)) = (host::canonical(host), CanonicalPath::read(path)) else {
+        return;
+    };
     let request = Request {
         method: &Method::GET,
-        host,
-        path,
+        host: &host,
+        path: path.as_str(),
         query: raw_query,
         headers: &fields,
         websocket: true,
         tls: false,
     };
-    if let Some(matched) = table.find(&request) {
-        assert!(path.starts_with('/'));
-        assert!(!path.split('/').any(|segment| matches!(segment, "." | "..")));
+    if let Ok(Some(matched)) = table.choose(&request, &path) {
+        let rules = matched.route.config.paths;
+        let forwarded = path.forwarded(rules);
+        assert!(
+            !forwarded
+                .split('/')
+                .any(|segment| matches!(segment, "." | ".."))
+        );
+        assert!(!forwarded.contains(';') && !forwarded.contains("%2F"));
         for (_, value) in matched.parameters.iter() {
-            assert!(path.contains(value));
+            assert!(forwarded.contains(value));
         }
+        // The route that is taken by one spelling is taken by the canonical one.
+        let again = CanonicalPath::read(forwarded).expect("it is canonical");
+        let again = table.choose(&request, &again).expect("it was taken before");
+        assert_eq!(again.expect("a route").route.name(), matched.route.name());
     }
 }
 

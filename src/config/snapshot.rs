@@ -7,20 +7,21 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderName, Method};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::base::addr::{BackendAddr, ListenAddr, Networks};
 use crate::base::names::{BackendId, ListenerName, RouteName, UpstreamName};
+use crate::base::path::PathRules;
 use crate::base::secret::Secret;
-use crate::config::expression::ClaimPath;
 use crate::config::limits::{AddressRules, NodeLimits, Priority, Quotas, Rate};
 use crate::config::origin::OriginRule;
-use crate::config::pattern::{HostPattern, PathPattern, PathTemplate};
+use crate::config::pattern::{HostPattern, PathPattern};
 
 mod auth;
 mod operations;
+mod request;
 
 pub use auth::{
     ApiKeys, Authenticator, Authenticators, Basic, CertificateName, CredentialSource,
@@ -28,6 +29,7 @@ pub use auth::{
     RejectWith, Renewal, Revocations, RouteAuth, SignedUrl,
 };
 pub use operations::{Admission, Drain, Rebalance, RebalanceMode, Shutdown, Tempo};
+pub use request::{AffinitySource, HeaderEdits, Redirect, Rewrite, TextMatch};
 
 /// Everything that an operator decides.
 #[derive(Clone, Debug)]
@@ -419,6 +421,8 @@ pub struct Route {
     pub hosts: Vec<HostPattern>,
     /// Default `/{*rest}`, everything.
     pub path: PathPattern,
+    /// Which spellings of a path it passes on. Default: those that have one reading.
+    pub paths: PathRules,
     /// None: any.
     pub methods: Vec<Method>,
     /// All must hold.
@@ -470,74 +474,6 @@ pub enum Action {
     Forward(UpstreamName),
     /// A static redirect.
     Redirect(Redirect),
-}
-
-/// Parts not given are the request's own.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Redirect {
-    /// `https`, `http`, `wss` or `ws`.
-    pub scheme: Option<String>,
-    /// Host, with a port if it is not the scheme's.
-    pub host: Option<String>,
-    /// Template over the route's path parameters.
-    pub path: Option<PathTemplate>,
-    /// 301, 302, 303, 307 or 308. Default 308.
-    pub status: u16,
-}
-
-/// A test of one header or query parameter.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum TextMatch {
-    /// It is there.
-    Present,
-    /// It is not there.
-    Absent,
-    /// One of its values is this.
-    Exact(String),
-    /// One of its values begins so.
-    Prefix(String),
-}
-
-/// `rewrite` of a route. `strip_prefix` and `path` exclude each other.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rewrite {
-    /// Taken off the path where the path has it (at a segment's end).
-    pub strip_prefix: Option<String>,
-    /// The new path, from the route's path parameters.
-    pub path: Option<PathTemplate>,
-    /// The new `Host`. Default: the client's.
-    pub host: Option<String>,
-}
-
-/// Header changes, applied in the order remove, set, add.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HeaderEdits {
-    /// Names that the backend does not see.
-    pub remove: Vec<HeaderName>,
-    /// Replaces what the client sent.
-    pub set: Vec<(HeaderName, HeaderValue)>,
-    /// Beside what the client sent.
-    pub add: Vec<(HeaderName, HeaderValue)>,
-}
-
-/// Where an affinity key may come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AffinitySource {
-    /// `claim:sub`, of who the request is from.
-    Claim(ClaimPath),
-    /// `path:room`, a parameter of the route's path.
-    Path(String),
-    /// `query:k`
-    Query(String),
-    /// `cookie:sid`
-    Cookie(String),
-    /// `header:x-user`
-    Header(HeaderName),
-    /// `client_address`
-    ClientAddress,
-    /// `{ issue_cookie = "sessile" }`: read if the client has it, made and set if not; always
-    /// present, so always last.
-    IssueCookie(String),
 }
 
 /// `limits` of a route. They bound what clients send; backends are trusted with their own.

@@ -24,5 +24,6 @@ mod refusal;
 mod renewal;
 mod rights;
 mod sessions;
+mod target;
 mod upgrade;
 pub mod worker;

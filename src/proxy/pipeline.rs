@@ -14,16 +14,19 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use crate::base::clock;
+use crate::base::host;
 use crate::base::names::{BackendId, RouteName, UpstreamName};
+use crate::base::path::{CanonicalPath, PathFault};
 use crate::base::session_id::SessionId;
 use crate::config::snapshot::RejectWith;
 use crate::core::auth::Principal;
 use crate::core::http::forwarded::{self, Forwarding};
-use crate::core::http::{headers, query};
+use crate::core::http::headers;
 use crate::core::routing::affinity;
 use crate::core::routing::rewrite;
-use crate::core::routing::{self, Action, Route, Upstream};
+use crate::core::routing::{self, Action, Endpoint, Route, Upstream};
 use crate::core::wire::handshake::{self, Kind};
+use crate::core::wire::request_guard::Smuggling;
 use crate::io::tls::client::ClientTls;
 use crate::live::Phase;
 use crate::proxy::body::{Outgoing, Watch};
@@ -34,7 +37,7 @@ use crate::proxy::place::{BackendSeat, Ends, Road};
 use crate::proxy::plain::Upload;
 use crate::proxy::pool::Kept;
 use crate::proxy::refusal::Refusal;
-use crate::proxy::{authenticate, plain, upgrade};
+use crate::proxy::{authenticate, plain, target, upgrade};
 use crate::telemetry::records::RequestRecord;
 
 /// What the gateway knows of a request before any stage.
@@ -49,9 +52,12 @@ pub(super) struct Exchange {
     pub(super) arrived: Instant,
     pub(super) started: SystemTime,
     method: Method,
+    /// Canonical, with its port if it has one.
     pub(super) host: String,
+    /// The path in its canonical form.
+    pub(super) path: Result<CanonicalPath, PathFault>,
     /// Path and query with secrets cut out (I11).
-    pub(super) target: Box<str>,
+    pub(super) shown: RefCell<Box<str>>,
     /// Set where a refusal is to be told over an accepted upgrade.
     acceptance: RefCell<Option<Acceptance>>,
 }
@@ -104,27 +110,26 @@ async fn road(
 ) -> Result<Reply, (Refusal, Way)> {
     let nowhere = |refusal| (refusal, None);
     exchange.admit(&head).map_err(nowhere)?;
+    let path = exchange.path().map_err(nowhere)?;
+    exchange
+        .set_path(&mut head, path.as_str())
+        .map_err(nowhere)?;
     let kind = match handshake::classify(&head.method, head.version, &head.headers) {
         Kind::Refused(fault) => return Err(nowhere(Refusal::Upgrade(fault))),
         kind => kind,
     };
-    let endpoint = exchange
-        .connection
-        .worker
-        .live()
-        .table()
-        .endpoint(head.uri.path())
-        .cloned();
-    if let Some(endpoint) = endpoint {
+    if let Some(endpoint) = exchange.endpoint(&head) {
         return exchange.at_endpoint(endpoint, &head).await.map_err(nowhere);
     }
     let mut plan = match exchange
-        .route(&head, matches!(kind, Kind::WebSocket(_)))
+        .route(&head, path, matches!(kind, Kind::WebSocket(_)))
         .map_err(nowhere)?
     {
         Destination::Forward(plan) => plan,
         Destination::Elsewhere(route, response) => return Ok(exchange.own(response, &route)),
     };
+    let forwarded = path.forwarded(plan.route.config.paths);
+    exchange.set_path(&mut head, forwarded).map_err(nowhere)?;
     let way = Some((
         plan.route.config.name.clone(),
         plan.upstream.config.name.clone(),
@@ -182,10 +187,12 @@ impl Exchange {
         let request_id = named.map_or_else(|| id.to_string(), str::to_owned).into();
         let networks = &connection.listener().config.trusted_proxies;
         let client = forwarded::client_address(&head.headers, connection.peer(), networks);
-        let target = head
-            .uri
-            .path_and_query()
-            .map_or("", |target| target.as_str());
+        let path = CanonicalPath::read(head.uri.path());
+        // Of a request that is refused for its path, the record shows what came.
+        let sent = head.uri.path();
+        let shown = path.as_ref().map_or(sent, CanonicalPath::as_str);
+        let shown = target::with_query(shown, head.uri.query());
+        let host = target::host(head);
         Self {
             id,
             request_id,
@@ -193,9 +200,10 @@ impl Exchange {
             arrived: clock::now(),
             started: clock::wall(),
             method: head.method.clone(),
-            host: host(head).to_owned(),
+            host: host::canonical(host).unwrap_or_else(|| host.to_owned()),
+            path,
             acceptance: RefCell::default(),
-            target: query::redact_query(target, worker.live().table().secret_parameters()).into(),
+            shown: RefCell::new(target::redacted(&shown, worker)),
             connection,
         }
     }
@@ -204,7 +212,10 @@ impl Exchange {
     fn admit(&self, head: &Parts) -> Result<(), Refusal> {
         self.connection
             .judge_framing()
-            .map_err(Refusal::Smuggling)?;
+            .map_err(|fault| match fault {
+                Smuggling::Target => Refusal::BadTarget("the target holds `#`, `\"`, `<` or `>`"),
+                fault => Refusal::Smuggling(fault),
+            })?;
         if self.connection.worker.live().phase() == Phase::Stopping {
             return Err(Refusal::Stopping);
         }
@@ -227,11 +238,28 @@ impl Exchange {
         }
     }
 
-    fn route(&self, head: &Parts, websocket: bool) -> Result<Destination, Refusal> {
+    /// What the gateway itself answers at the request's path, if it does.
+    fn endpoint(&self, head: &Parts) -> Option<Endpoint> {
+        let table = self.connection.worker.live().table();
+        table.endpoint(head.uri.path()).cloned()
+    }
+
+    fn route(
+        &self,
+        head: &Parts,
+        path: &CanonicalPath,
+        websocket: bool,
+    ) -> Result<Destination, Refusal> {
         let table = self.connection.worker.live().table();
         let request = self.request(head, websocket);
-        let matched = table.find(&request).ok_or(Refusal::NoRoute)?;
+        let matched = table.choose(&request, path);
+        let matched = matched.map_err(|fault| Refusal::BadTarget(fault.as_str()))?;
+        let matched = matched.ok_or(Refusal::NoRoute)?;
         let route = matched.route;
+        let request = routing::Request {
+            path: path.forwarded(route.config.paths),
+            ..request
+        };
         let parameters = &matched.parameters;
         let upstream = match table.action(route) {
             Action::Forward(upstream) => upstream,
@@ -288,14 +316,9 @@ impl Exchange {
         let own = match &stripped {
             Some(query) => {
                 request.query = query.as_deref();
-                let mark = if query.is_some() { "?" } else { "" };
-                format!(
-                    "{}{mark}{}",
-                    head.uri.path(),
-                    query.as_deref().unwrap_or_default()
-                )
+                target::with_query(head.uri.path(), query.as_deref())
             }
-            None => client_target(head),
+            None => target::with_query(head.uri.path(), head.uri.query()),
         };
         let target = rewrite::target(&route.config.rewrite, &request, &parameters);
         plan.target = target.unwrap_or(own);
@@ -393,7 +416,7 @@ impl Exchange {
             backend,
             client: self.client_text(),
             method: self.method.clone(),
-            target: self.target.clone(),
+            target: self.target(),
             request_id: self.request_id.clone(),
             arrived: self.arrived,
             answered: self.elapsed(),
@@ -464,27 +487,6 @@ impl Exchange {
 
     pub(super) fn elapsed(&self) -> Duration {
         clock::now().duration_since(self.arrived)
-    }
-}
-
-/// The client's own path and query, whatever form its target has.
-fn client_target(head: &Parts) -> String {
-    head.uri
-        .path_and_query()
-        .map_or("/", |target| target.as_str())
-        .to_owned()
-}
-
-/// The host that a request is for: its target's if that is absolute (RFC 9112, section 3.2.2),
-/// else its `Host`.
-fn host(head: &Parts) -> &str {
-    match head.uri.authority() {
-        Some(authority) => authority.as_str(),
-        None => head
-            .headers
-            .get(HOST)
-            .and_then(|host| host.to_str().ok())
-            .unwrap_or_default(),
     }
 }
 

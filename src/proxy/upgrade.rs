@@ -263,7 +263,7 @@ fn facts(exchange: &Exchange, plan: &Plan, seat: &BackendSeat, granted: &Granted
         right: right(plan).map(Arc::new),
         client: exchange.client_text(),
         host: exchange.host.as_str().into(),
-        target: exchange.target.clone(),
+        target: exchange.target(),
         request_id: exchange.request_id.clone(),
         subprotocol: granted.subprotocol.as_deref().map(Into::into),
         started: exchange.started,

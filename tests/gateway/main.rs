@@ -63,6 +63,7 @@ mod routing;
 mod scale;
 mod shutdown;
 mod slow_start;
+mod spellings;
 mod support;
 mod tls;
 mod upgrade;

@@ -29,8 +29,9 @@ pub use listener::{
 pub use node::{AccessFile, Admin, Log, LogFormat, Node};
 pub use operations::{Admission, Drain, OnMemberRemoval, Pace, Rebalance, RebalanceMode, Shutdown};
 pub use route::{
-    CloseCodes, HeaderEdits, IssueCookie, Keepalive, KeepaliveTo, OnBackendLoss, OnRemoval,
-    Reconnect, Redirect, Rewrite, Route, RouteTimeouts, Stick, TextMatch,
+    CloseCodes, EmptySegments, HeaderEdits, IssueCookie, Keepalive, KeepaliveTo, OnBackendLoss,
+    OnRemoval, Paths, Reconnect, Redirect, Rewrite, Route, RouteTimeouts, Spelling, Stick,
+    TextMatch,
 };
 pub use source::{EtcdSource, EtcdTimeouts, EtcdTls, FileSource, Sources};
 pub use upstream::{

@@ -8,7 +8,8 @@ use crate::config::diagnostic::suggestion;
 use crate::config::model;
 use crate::config::pattern::{PathPattern, PathTemplate};
 use crate::config::snapshot::{HeaderEdits, Redirect, Rewrite};
-use crate::config::validate::route::{is_host, is_target};
+use crate::config::validate::paths;
+use crate::config::validate::route::is_host;
 use crate::config::validate::scope::{Scope, all};
 
 const SCHEMES: [&str; 4] = ["https", "http", "wss", "ws"];
@@ -87,13 +88,16 @@ pub(super) fn rewrite(
         );
         fits = false;
     }
-    let strip_prefix = model.strip_prefix.clone();
-    if let Some(prefix) = strip_prefix.as_ref().filter(|prefix| !is_prefix(prefix)) {
-        at.key("strip_prefix").fault_with(
-            format!("`{prefix}` is not the beginning of a path"),
-            "write `/ws`, without parameters",
-        );
-        fits = false;
+    let mut strip_prefix = None;
+    if let Some(prefix) = &model.strip_prefix {
+        strip_prefix = paths::own(prefix);
+        if strip_prefix.is_none() {
+            at.key("strip_prefix").fault_with(
+                format!("`{prefix}` is not the beginning of a path"),
+                "write `/ws`, without parameters",
+            );
+            fits = false;
+        }
     }
     let template = template(&at.key("path"), model.path.as_deref(), path);
     let host = host(&at.key("host"), model.host.as_deref());
@@ -103,10 +107,6 @@ pub(super) fn rewrite(
         path,
         host,
     })
-}
-
-fn is_prefix(prefix: &str) -> bool {
-    is_target(prefix) && !prefix.contains(['?', '{', '}'])
 }
 
 fn host(at: &Scope<'_>, host: Option<&str>) -> Option<Option<String>> {

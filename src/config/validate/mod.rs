@@ -22,6 +22,7 @@ mod listener;
 mod methods;
 mod node;
 mod operations;
+mod paths;
 mod revocation;
 mod route;
 mod scope;
@@ -243,6 +244,7 @@ fn routes(root: &Scope<'_>, model: &Model) -> Option<Vec<Arc<Route>>> {
              one of them or take it out",
         );
     }
+    paths::warn_of_neighbours(&at, model, &routes);
     Some(routes)
 }
 

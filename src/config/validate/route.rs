@@ -15,7 +15,7 @@ use crate::config::snapshot::{
     Action, AffinitySource, OnRemoval, Route, RouteLimits, RouteTimeouts, TextMatch,
 };
 use crate::config::validate::scope::{Scope, all};
-use crate::config::validate::{auth, edits, guard, session};
+use crate::config::validate::{auth, edits, guard, paths, session};
 
 pub(super) const TIMEOUT_MAX: Duration = Duration::from_secs(60 * 60);
 /// A year as `humantime` counts it.
@@ -29,7 +29,7 @@ pub(super) fn route(at: &Scope<'_>, model: &model::Route, whole: &model::Model) 
     let hosts = at
         .key("hosts")
         .each(&model.hosts, |at, text| at.parse::<HostPattern>(text));
-    let path = at.key("path").parse::<PathPattern>(&model.path);
+    let path = paths::pattern(at, model);
     let methods = at.key("methods").each(&model.methods, method);
     let headers = tests(&at.key("headers"), &model.headers, edits::header_name);
     let query = tests(&at.key("query"), &model.query, |_, key| {
@@ -63,6 +63,7 @@ pub(super) fn route(at: &Scope<'_>, model: &model::Route, whole: &model::Model) 
         name: RouteName::from(name?),
         hosts: hosts?,
         path: path?,
+        paths: paths::rules(model.paths.as_ref()),
         methods: methods?,
         headers: headers?,
         query: query?,

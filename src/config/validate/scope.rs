@@ -138,6 +138,16 @@ impl<'a> Scope<'a> {
         self.report(Severity::Warning, Part::Value, message.into(), None);
     }
 
+    /// The same, with what would be right.
+    pub(super) fn warn_with(&self, message: impl Into<String>, help: impl Into<String>) {
+        self.report(
+            Severity::Warning,
+            Part::Value,
+            message.into(),
+            Some(help.into()),
+        );
+    }
+
     /// Says that a required key is not here, unless that is known.
     pub(super) fn missing(&self, key: &str, example: &str) {
         if !self.key(key).is_explained() {

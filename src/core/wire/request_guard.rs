@@ -47,6 +47,9 @@ pub enum Smuggling {
     /// Not `method target HTTP/1.x`, or a target of no form (RFC 9112 section 3.2).
     #[error("the request line is malformed")]
     RequestLine,
+    /// A fragment, or a character that no URI has.
+    #[error("the request target holds `#`, `\"`, `<` or `>`")]
+    Target,
     /// A line that begins with white space.
     #[error("a header line is folded or begins with white space")]
     Folded,

@@ -1,9 +1,9 @@
 //! What lines mean: the parts of RFC 9112 and RFC 9110 that tell where a request ends and whom it
 //! is for, read strictly. Whatever else a head holds is hyper's to judge.
 
-use memchr::memchr;
+use crate::base::host;
 
-use super::lines::{LINE_KEPT, Line, is_graphic};
+use super::lines::{LINE_KEPT, Line, is_foreign, is_graphic};
 use super::{Phase, Smuggling};
 
 /// Digits of `Content-Length`: the most that always fit 64 bits.
@@ -50,11 +50,17 @@ impl Head {
         if !known || !is_token(method) || !one_word {
             return Err(malformed);
         }
+        if target.iter().any(is_foreign) || !line.gap_is_plain() {
+            return Err(Smuggling::Target);
+        }
         let authority = authority(method, target).ok_or(malformed)?;
         // It must lie in the line's start, which is kept whole.
         let end = |authority: &[u8]| method.len() + b" https://".len() + authority.len();
         if authority.is_some_and(|authority| end(authority) >= LINE_KEPT) {
             return Err(malformed);
+        }
+        if !authority.is_none_or(is_host) {
+            return Err(Smuggling::Host);
         }
         Ok(Self {
             http_11,
@@ -183,30 +189,10 @@ fn authority<'a>(method: &[u8], target: &'a [u8]) -> Option<Option<&'a [u8]>> {
     (!authority.is_empty()).then_some(Some(authority))
 }
 
-/// A host, maybe none, maybe with a port; user names and lists are none.
+/// A host, maybe none, maybe with a port. What a backend could read as another host is none: user
+/// names, percent-encoding, lists.
 fn is_host(text: &[u8]) -> bool {
-    let (is_name, port) = match text.strip_prefix(b"[") {
-        Some(inner) => {
-            let Some((address, port)) = split_at_byte(inner, b']') else {
-                return false;
-            };
-            let digit = |byte: &u8| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.');
-            (address.iter().all(digit), &port[1..])
-        }
-        None => {
-            let (name, port) = split_at_byte(text, b':').unwrap_or((text, b""));
-            let letter =
-                |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=".contains(byte);
-            (name.iter().all(letter), port)
-        }
-    };
-    let (colon, digits) = port.split_at(port.len().min(1));
-    is_name && (colon.is_empty() || colon == b":") && digits.iter().all(u8::is_ascii_digit)
-}
-
-/// What stands before `byte`, and the rest from it on.
-fn split_at_byte(text: &[u8], byte: u8) -> Option<(&[u8], &[u8])> {
-    memchr(byte, text).map(|at| text.split_at(at))
+    std::str::from_utf8(text).is_ok_and(|text| host::canonical(text).is_some())
 }
 
 fn decimal(text: &[u8]) -> Option<u64> {

@@ -147,8 +147,14 @@ fn heads_that_name_no_host_or_two_are_condemned() {
     check("http://a/", "Host: b\r\n", S::HostMismatch);
     check("http://a/", "Host: a:80\r\n", S::HostMismatch);
     check("http://a:80?b", "Host: a\r\n", S::HostMismatch);
-    check("http://user@a/", "Host: a\r\n", S::HostMismatch);
-    check("HTTPS://b#http://a/", "Host: a\r\n", S::HostMismatch);
+    check("http://user@a/", "Host: a\r\n", S::Host);
+    check("http://a%2eb/", "Host: a%2eb\r\n", S::Host);
+    check("HTTPS://b#http://a/", "Host: a\r\n", S::Target);
+    for target in ["/ws/room#7?k=1", "/a?b#", "/<a>", "/\"a\"", "/a?b=<c"] {
+        check(target, "Host: a\r\n", S::Target);
+    }
+    let long = format!("/{}#{}", "a".repeat(3000), "b".repeat(3000));
+    check(&long, "Host: a\r\n", S::Target);
     check("http:///x", "Host: a\r\n", S::RequestLine);
     check("file://a/", "Host: a\r\n", S::RequestLine);
     check("a/b", "Host: a\r\n", S::RequestLine);
