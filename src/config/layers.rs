@@ -7,6 +7,7 @@ use std::path::Path;
 use figment::value::{Dict, Map, Tag, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
+use crate::config::bounds;
 use crate::config::decode::{Holes, Misfit, MisfitKind, decode};
 use crate::config::diagnostic::{Diagnostic, Place, Severity, Source, nearest, suggestion};
 use crate::config::model::Model;
@@ -211,6 +212,18 @@ impl Origin {
         self.holes.cover(&self.holes.original(path))
     }
 
+    /// Something that is said of all of it.
+    pub fn remark(&self, severity: Severity, message: String) -> Diagnostic {
+        Diagnostic {
+            severity,
+            source: self.source.clone(),
+            place: None,
+            key: KeyPath::default(),
+            message,
+            help: None,
+        }
+    }
+
     /// A fault of the file as a whole, at some bytes of it.
     pub fn at_bytes(&self, span: std::ops::Range<usize>, message: String) -> Diagnostic {
         Diagnostic {
@@ -232,13 +245,14 @@ impl Origin {
         help: Option<String>,
     ) -> Diagnostic {
         let (source, place) = self.locate(&key, part);
+        let clip = |text| bounds::clipped(text, bounds::MESSAGE_BYTES_MAX);
         Diagnostic {
             severity,
             source,
             place,
             key,
-            message,
-            help,
+            message: clip(message),
+            help: help.map(clip),
         }
     }
 
@@ -283,7 +297,8 @@ impl Origin {
 
     fn syntax(&self, faults: Vec<SyntaxFault>) -> Vec<Diagnostic> {
         let shown = |fault: SyntaxFault| self.at_bytes(fault.span, fault.message);
-        let mut found: Vec<_> = faults.into_iter().map(shown).collect();
+        let faults = faults.into_iter().take(bounds::DIAGNOSTICS_MAX);
+        let mut found: Vec<_> = faults.map(shown).collect();
         // A slip early in a line makes the rest of it look wrong too.
         found.sort_by_key(Diagnostic::line_and_column);
         found.dedup_by_key(|fault| fault.line_and_column().0);

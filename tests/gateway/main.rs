@@ -27,6 +27,7 @@ mod auth_refusals;
 mod auth_tickets;
 mod autobahn;
 mod backend_loss;
+mod bounds;
 mod drain;
 mod edge;
 mod etcd;

@@ -504,10 +504,7 @@ pub(super) fn chain(
         let Some(model) = known.get(name) else {
             if !explained {
                 let names = known.keys().map(String::as_str);
-                at.fault_maybe(
-                    format!("unknown authenticator `{name}`"),
-                    suggestion(name, names),
-                );
+                at.fault_near(format!("unknown authenticator `{name}`"), name, names);
             }
             return None;
         };

@@ -82,8 +82,7 @@ pub fn validate(
 ) -> (Option<Snapshot>, Vec<Diagnostic>) {
     let check = Check::new(origin, directory, outside);
     let snapshot = snapshot(&check.root(), model);
-    let mut found = check.into_found();
-    found.sort_by_key(Diagnostic::line_and_column);
+    let found = check.into_found();
     let refused = found.iter().any(|one| one.severity == Severity::Error);
     (snapshot.filter(|_| !refused), found)
 }
@@ -99,8 +98,7 @@ pub fn document(
 ) -> (Option<Item>, Vec<Diagnostic>) {
     let check = Check::new(origin, directory, outside);
     let item = item(&check.root(), key, model);
-    let mut found = check.into_found();
-    found.sort_by_key(Diagnostic::line_and_column);
+    let found = check.into_found();
     let refused = found.iter().any(|one| one.severity == Severity::Error);
     (item.filter(|_| !refused), found)
 }
@@ -301,3 +299,6 @@ fn own_paths(root: &Scope<'_>, model: &Model) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,7 +22,14 @@ pub(super) const TIMEOUT_MAX: Duration = Duration::from_secs(60 * 60);
 const LIFETIME_MAX: Duration = Duration::from_secs(31_557_600);
 const MESSAGE_BYTES_MAX: Size = Size(1 << 40);
 
+/// Entries of a route's lists.
+const HOSTS_MAX: usize = 256;
+const ENTRIES_MAX: usize = 64;
+/// Hosts times segments of the path: so many places of the table a route takes.
+const PLACES_MAX: usize = 2048;
+
 pub(super) fn route(at: &Scope<'_>, model: &model::Route, whole: &model::Model) -> Option<Route> {
+    bounded(at, model)?;
     let name = at
         .required("name", &model.name, "name = \"chat\"")
         .and_then(|name| at.key("name").name(name, Part::Value));
@@ -88,6 +95,35 @@ pub(super) fn route(at: &Scope<'_>, model: &model::Route, whole: &model::Model) 
             model::OnRemoval::Close => OnRemoval::Close,
         },
     })
+}
+
+/// Whether its lists are no longer than they may be: what a request costs grows with them.
+fn bounded(at: &Scope<'_>, model: &model::Route) -> Option<()> {
+    let lists = [
+        ("hosts", model.hosts.len(), HOSTS_MAX),
+        ("origins", model.origins.len(), HOSTS_MAX),
+        ("methods", model.methods.len(), ENTRIES_MAX),
+        ("headers", model.headers.len(), ENTRIES_MAX),
+        ("query", model.query.len(), ENTRIES_MAX),
+        ("subprotocols", model.subprotocols.len(), ENTRIES_MAX),
+        ("authenticate", model.authenticate.len(), ENTRIES_MAX),
+        ("authorize", model.authorize.len(), ENTRIES_MAX),
+        ("claim_headers", model.claim_headers.len(), ENTRIES_MAX),
+        ("affinity", model.affinity.len(), ENTRIES_MAX),
+    ];
+    let lists = lists
+        .iter()
+        .map(|(key, length, max)| at.key(key).few(*length, *max));
+    all(lists.collect())?;
+    let places = model.hosts.len() * model.path.split('/').count();
+    if places > PLACES_MAX {
+        at.key("hosts").fault_with(
+            format!("so many hosts with so deep a path take {places} places in the table"),
+            format!("use at most {PLACES_MAX}, hosts times segments, or make it several routes"),
+        );
+        return None;
+    }
+    Some(())
 }
 
 /// What sticks is a key.
@@ -164,10 +200,8 @@ fn action(
                 ));
             } else if missing {
                 let names = whole.upstreams.keys().map(String::as_str);
-                at.key("upstream").fault_maybe(
-                    format!("unknown upstream `{name}`"),
-                    suggestion(name, names),
-                );
+                at.key("upstream")
+                    .fault_near(format!("unknown upstream `{name}`"), name, names);
             }
             Some(Action::Forward(UpstreamName::from(name.as_str())))
         }
@@ -264,7 +298,7 @@ fn affinity_source(
         return None;
     }
     match kind {
-        "claim" => Some(AffinitySource::Claim(ClaimPath(name.to_owned()))),
+        "claim" => at.parse::<ClaimPath>(text).map(AffinitySource::Claim),
         "path" => {
             if let Some(path) = path {
                 edits::knows_parameter(at, path, name)?;

@@ -17,6 +17,8 @@ use crate::config::validate::scope::Scope;
 const WEIGHT_MAX: u32 = 1000;
 const ID_LEN_MAX: usize = 255;
 const TIME_MAX: Duration = Duration::from_secs(60 * 60);
+/// Between two probes of one backend.
+const INTERVAL_MIN: Duration = Duration::from_millis(50);
 const EJECTION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 const ATTEMPTS_MAX: u32 = 100;
 const STREAK_MAX: u32 = 1000;
@@ -139,7 +141,9 @@ fn probe(at: &Scope<'_>, model: &model::Probe) -> Option<Probe> {
     let kind = at
         .required("type", &model.kind, "type = \"websocket\"")
         .and_then(|kind| probe_kind(at, *kind, model));
-    let interval = at.key("interval").time(model.interval, TIME_MAX);
+    let interval = at
+        .key("interval")
+        .interval(model.interval, INTERVAL_MIN, TIME_MAX);
     let timeout = at.key("timeout").time(model.timeout, TIME_MAX);
     let rise = at.key("rise").within(model.rise, 1..=STREAK_MAX);
     let fall = at.key("fall").within(model.fall, 1..=STREAK_MAX);
