@@ -1,6 +1,7 @@
 //! One spelling of a request: whatever a client writes, the gateway decides on one form, and the
 //! backend gets the form that was judged (I13).
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -10,7 +11,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use crate::support::peers::{Language, Server};
 use crate::support::raw::Raw;
-use crate::support::{Backend, Gateway, eventually};
+use crate::support::{Backend, Client, Gateway, config, eventually};
 
 /// A guarded `/admin/{*rest}` and `/exact` beside an open rest, over one backend.
 fn guarded(backend: &str) -> String {
@@ -134,6 +135,46 @@ async fn i13_a_host_is_guarded_in_every_spelling() {
     );
     assert_eq!(status(&gateway, "/x", "Other.Example.:80").await, 200);
     assert_eq!(backend.last_seen().header("host"), Some("other.example:80"));
+}
+
+#[tokio::test]
+async fn a_target_with_a_fragment_is_refused_with_a_record_and_not_cut() {
+    let backend = Backend::echo().await;
+    let gateway = Gateway::start(&guarded(&backend.address.to_string())).await;
+    for target in ["/ws/room#7?k=1", "/ws?k=1#", "/\"quoted\""] {
+        assert_eq!(status(&gateway, target, "a.example").await, 400, "{target}");
+    }
+    let log = gateway.directory().join("access.log");
+    eventually("a record of each", async || {
+        let text = fs::read_to_string(&log).unwrap_or_default();
+        text.lines()
+            .filter(|line| line.contains("bad_target"))
+            .count()
+            == 3
+    })
+    .await;
+    assert_eq!(backend.accepted(), 0);
+}
+
+#[tokio::test]
+async fn i13_equivalent_paths_are_one_room() {
+    let mut backends = Vec::new();
+    for _ in 0..6 {
+        backends.push(Backend::echo().await);
+    }
+    let addresses: Vec<_> = backends.iter().map(|backend| backend.address).collect();
+    let route = "path = \"/ws/{room}\"\naffinity = [\"path:room\"]";
+    let text = config::echo(&addresses, "", "").replace("affinity = [\"query:k\"]", route);
+    let gateway = Gateway::start(&text).await;
+    for room in [["a:b", "a%3Ab", "a%3ab"], ["%c3%a9", "%C3%A9", "%C3%a9"]] {
+        let mut homes = BTreeSet::new();
+        for spelling in room {
+            let mut client = Client::connect(gateway.address(), &format!("/ws/{spelling}")).await;
+            homes.insert(client.backend().await);
+            client.close().await;
+        }
+        assert_eq!(homes.len(), 1, "{room:?} is at {homes:?}");
+    }
 }
 
 /// Spellings of guarded paths that some server undoes.

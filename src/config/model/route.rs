@@ -319,7 +319,7 @@ impl Default for Reconnect {
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Keepalive {
-    /// Silence of a side after which it is pinged.
+    /// Silence of a side after which it is pinged, at least 100 ms.
     pub interval: Time,
     /// From the ping to the answer, or anything else from that side; then it counts as lost.
     pub timeout: Time,

@@ -140,7 +140,7 @@ pub struct Probe {
     pub send: Option<String>,
     /// `websocket`: text that a message from the backend must contain.
     pub expect: Option<String>,
-    /// Between probes of one backend; each wait is jittered by up to a tenth.
+    /// Between probes of one backend, at least 50 ms; each wait is jittered by up to a tenth.
     pub interval: Time,
     /// For one whole probe.
     pub timeout: Time,

@@ -280,7 +280,8 @@ fn warn_of_unasked(root: &Scope<'_>, model: &Model) {
 fn own_paths(root: &Scope<'_>, model: &Model) {
     let mut taken = BTreeMap::new();
     let mut take = |at: Scope<'_>, path: &str, whose: String| {
-        if let Some(other) = taken.insert(path.to_owned(), whose) {
+        let own = paths::own(path).unwrap_or_else(|| path.to_owned());
+        if let Some(other) = taken.insert(own, whose) {
             let help = format!("{other} answers there; give this one another path");
             at.fault_with(format!("`{path}` is taken"), help);
         }
