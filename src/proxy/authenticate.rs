@@ -10,6 +10,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue};
 
 use crate::base::clock;
+use crate::base::names::AuthenticatorName;
 use crate::config::expression::{Expression, Operand};
 use crate::config::snapshot::{AuthMethod, Basic, CredentialSource, Forward};
 use crate::core::auth::{
@@ -28,10 +29,14 @@ use crate::proxy::refusal::Refusal;
 /// control plane rests between two such readings.
 const KEYS_WAIT: Duration = Duration::from_secs(7);
 
-/// A condition that does not hold. It is for the log alone: clients need not know the rules.
+/// A condition that does not hold. It is for the log and the records: clients are not shown rules.
 #[derive(Debug, thiserror::Error)]
-#[error("`{0}` does not hold")]
-pub(super) struct Unmet(String);
+#[error("{asks} `{condition}`, which does not hold")]
+pub(super) struct Unmet {
+    /// Which part of the configuration has the condition.
+    asks: String,
+    condition: String,
+}
 
 /// Why nobody can say who it is.
 #[derive(Debug, thiserror::Error)]
@@ -109,23 +114,30 @@ impl Exchange {
             return match judged.and_then(|principal| self.unless_revoked(principal)) {
                 Ok(principal) => {
                     counted("ok");
+                    self.name_subject(&principal.subject);
                     Ok(Some(principal))
                 }
                 Err(Denial::Credential(fault)) => {
                     counted(fault.as_str());
-                    Err(unauthenticated(authenticators, fault))
+                    let by = Some(&authenticator.config.name);
+                    Err(unauthenticated(authenticators, by, fault))
                 }
-                Err(Denial::Insufficient(what)) => {
+                Err(Denial::Insufficient { subject, lacks }) => {
                     counted("insufficient");
-                    Err(Refusal::Forbidden(Unmet(what)))
+                    self.name_subject(&subject);
+                    Err(Refusal::Forbidden(Unmet {
+                        asks: format!("authenticator `{}` asks for", authenticator.config.name),
+                        condition: lacks,
+                    }))
                 }
             };
         }
+        let missing = CredentialFault::Missing;
         if let Some(last) = authenticators.last() {
-            let missing = CredentialFault::Missing.as_str();
-            self.connection.worker.authenticated(last, missing);
+            let worker = &self.connection.worker;
+            worker.authenticated(last, missing.as_str());
         }
-        Err(unauthenticated(authenticators, CredentialFault::Missing))
+        Err(unauthenticated(authenticators, None, missing))
     }
 
     /// What one authenticator says; nothing where its credential is not there.
@@ -214,6 +226,7 @@ impl Exchange {
         let right = principal.right(Duration::ZERO);
         let revocations = &self.connection.worker.live().revocations;
         if revocations.refuse(None, Some(&right), clock::wall()) {
+            self.name_subject(&principal.subject);
             return Err(CredentialFault::Revoked.into());
         }
         Ok(principal)
@@ -279,7 +292,12 @@ fn is_unknown_key(judged: &Result<Principal, Denial>) -> bool {
     judged.as_ref().err() == Some(&unknown)
 }
 
-fn unauthenticated(authenticators: &[Arc<Authenticator>], fault: CredentialFault) -> Refusal {
+/// The refusal of a request to all of these authenticators, one of which may have judged it.
+pub(super) fn unauthenticated(
+    authenticators: &[Arc<Authenticator>],
+    by: Option<&AuthenticatorName>,
+    fault: CredentialFault,
+) -> Refusal {
     let challenges = authenticators
         .iter()
         .filter_map(|one| one.challenge(Some(fault)));
@@ -291,7 +309,11 @@ fn unauthenticated(authenticators: &[Arc<Authenticator>], fault: CredentialFault
         // RFC 9110, section 15.5.2: a 401 says at least one.
         challenges.push(HeaderValue::from_static("Sessile"));
     }
-    Refusal::Unauthenticated { fault, challenges }
+    Refusal::Unauthenticated {
+        fault,
+        by: by.cloned(),
+        challenges,
+    }
 }
 
 fn authorize(route: &Route, plan: &Plan, raw_query: Option<&str>) -> Result<(), Refusal> {
@@ -305,7 +327,10 @@ fn authorize(route: &Route, plan: &Plan, raw_query: Option<&str>) -> Result<(), 
     let nobody = Claims::default();
     let claims = plan.principal.as_ref().map_or(&nobody, |one| &one.claims);
     match unmet(route, claims, &parameter, raw_query) {
-        Some(rule) => Err(Refusal::Forbidden(Unmet(rule.to_string()))),
+        Some(rule) => Err(Refusal::Forbidden(Unmet {
+            asks: "the route asks for".to_owned(),
+            condition: rule.to_string(),
+        })),
         None => Ok(()),
     }
 }

@@ -14,6 +14,7 @@ use crate::core::auth::{Authenticator, CredentialFault};
 use crate::core::http::query;
 use crate::core::routing::{Endpoint, Route};
 use crate::live::{Renewal, SessionQuery, WorkerCommand};
+use crate::proxy::authenticate::unauthenticated;
 use crate::proxy::body::Outgoing;
 use crate::proxy::pipeline::{Exchange, Reply};
 use crate::proxy::refusal::Refusal;
@@ -62,9 +63,8 @@ impl Exchange {
     async fn renew(&self, route: &Arc<Route>, head: &Parts) -> Result<Reply, Refusal> {
         let principal = self.identify(&route.authenticators, head, false).await?;
         let Some(principal) = principal else {
-            let fault = CredentialFault::Missing;
-            let challenges = Vec::new();
-            return Err(Refusal::Unauthenticated { fault, challenges });
+            let missing = CredentialFault::Missing;
+            return Err(unauthenticated(&route.authenticators, None, missing));
         };
         let raw = head.uri.query().unwrap_or_default();
         let named = query::query_values(raw, "session").next();

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use aws_lc_rs::digest;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
 
 use crate::base::clock;
@@ -74,16 +74,16 @@ impl Services {
             status if status.is_success() => {}
             StatusCode::UNAUTHORIZED => return Ok(Err(CredentialFault::Refused.into())),
             StatusCode::FORBIDDEN => {
-                return Ok(Err(Denial::Insufficient(
-                    "what the service wants".to_owned(),
-                )));
+                // The service names the subject of a refused request where it can.
+                let subject = subject(forward, &answer).unwrap_or_default();
+                return Ok(Err(Denial::Insufficient {
+                    subject: subject.into(),
+                    lacks: "the consent of its service".to_owned(),
+                }));
             }
             status => return Err(ForwardError::Status(status)),
         }
-        let subject = answer.headers().get(&forward.subject_header);
-        let subject = subject.and_then(|subject| subject.to_str().ok());
-        let subject = subject.filter(|text| !text.is_empty() && text.len() <= SUBJECT_MAX);
-        let Some(subject) = subject else {
+        let Some(subject) = subject(forward, &answer) else {
             return Ok(Err(CredentialFault::NoSubject.into()));
         };
         let mut principal = authenticator.named(subject);
@@ -138,6 +138,13 @@ impl Services {
         origins.insert(name.clone(), (forward.clone(), Arc::clone(&made)));
         Ok(made)
     }
+}
+
+/// Who it is, as the service answered.
+fn subject<'a, B>(forward: &Forward, answer: &'a Response<B>) -> Option<&'a str> {
+    let subject = answer.headers().get(&forward.subject_header)?;
+    let subject = subject.to_str().ok()?;
+    (!subject.is_empty() && subject.len() <= SUBJECT_MAX).then_some(subject)
 }
 
 /// What stands for everything that the service is shown and could decide by: all of it but the

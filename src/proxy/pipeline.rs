@@ -52,6 +52,8 @@ pub(super) struct Exchange {
     pub(super) host: String,
     /// Path and query with secrets cut out (I11).
     pub(super) target: Box<str>,
+    /// Whose credential it bears, once one was found valid.
+    subject: RefCell<Option<Arc<str>>>,
     /// Set where a refusal is to be told over an accepted upgrade.
     acceptance: RefCell<Option<Acceptance>>,
 }
@@ -194,10 +196,17 @@ impl Exchange {
             started: clock::wall(),
             method: head.method.clone(),
             host: host(head).to_owned(),
+            subject: RefCell::default(),
             acceptance: RefCell::default(),
             target: query::redact_query(target, worker.live().table().secret_parameters()).into(),
             connection,
         }
+    }
+
+    /// Keeps whose credential the request bears, for its record: it may still be refused.
+    pub(super) fn name_subject(&self, subject: &Arc<str>) {
+        let subject = Some(Arc::clone(subject)).filter(|subject| !subject.is_empty());
+        self.subject.replace(subject);
     }
 
     /// What is refused whatever the routes are.
@@ -367,6 +376,7 @@ impl Exchange {
         let mut report = self.report(route, upstream, None);
         report.status = response.status().as_u16();
         report.refusal = Some(refusal.reason());
+        report.detail = refusal.detail();
         report.finish();
         response
     }
@@ -399,8 +409,9 @@ impl Exchange {
             answered: self.elapsed(),
             started: self.started,
             status: 0,
-            principal: None,
+            principal: self.subject.borrow().clone(),
             refusal: None,
+            detail: None,
             upload: Upload::default(),
             bytes_out: 0,
             written: false,
@@ -413,10 +424,7 @@ impl Exchange {
             plan.route.config.name.clone(),
             plan.upstream.config.name.clone(),
         );
-        let mut report = self.report(Some(route), Some(upstream), Some(seat.id.clone()));
-        let principal = plan.principal.as_ref();
-        report.principal = principal.map(|principal| Arc::clone(&principal.subject));
-        report
+        self.report(Some(route), Some(upstream), Some(seat.id.clone()))
     }
 
     /// TLS to the plan's backends, if they speak it. Never plain where the plan says TLS, whatever
@@ -506,6 +514,8 @@ pub(super) struct Report {
     principal: Option<Arc<str>>,
     pub(super) status: u16,
     pub(super) refusal: Option<&'static str>,
+    /// What exactly was wrong.
+    pub(super) detail: Option<Box<str>>,
     /// Counted by the request's body, which may go up while the answer comes down.
     pub(super) upload: Upload,
     bytes_out: u64,
@@ -542,6 +552,7 @@ impl Report {
             bytes_in: self.upload.bytes(),
             bytes_out: self.bytes_out,
             refusal: self.refusal,
+            detail: self.detail.as_deref(),
             request_id: Some(&self.request_id),
         });
     }

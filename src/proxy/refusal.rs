@@ -1,6 +1,7 @@
 //! Everything that the gateway itself answers before a 101 or instead of a backend: one table from
 //! what went wrong to status, label and text, so that it is answered, recorded and counted alike.
 
+use std::error::Error;
 use std::time::Duration;
 
 use http::header::{
@@ -8,6 +9,7 @@ use http::header::{
 };
 use http::{HeaderValue, Response, StatusCode};
 
+use crate::base::names::AuthenticatorName;
 use crate::core::auth::CredentialFault;
 use crate::core::http::origin::OriginFault;
 use crate::core::http::problem::problem;
@@ -49,10 +51,12 @@ pub(super) enum Refusal {
     #[error("the gateway has just started and lets sessions in slowly")]
     Ramp(Duration),
     /// Nobody who may be let in.
-    #[error("{fault}")]
+    #[error("{}", .fault.answer())]
     Unauthenticated {
-        /// What is wrong.
+        /// What is wrong; clients are not told.
         fault: CredentialFault,
+        /// The authenticator that judged the credential.
+        by: Option<AuthenticatorName>,
         /// What would be accepted.
         challenges: Vec<HeaderValue>,
     },
@@ -119,6 +123,8 @@ pub(super) enum Quota {
 const RETRY_QUOTA: Duration = Duration::from_secs(10);
 /// For those who are shed, each another time, so that they do not all come back at once.
 const RETRY_SHED_MAX: u64 = 8;
+/// Longest `detail` of a record, in bytes.
+const DETAIL_MAX: usize = 512;
 /// Nobody is sent away for longer while a gateway starts.
 const RETRY_RAMP_MAX: u64 = 30;
 
@@ -151,6 +157,18 @@ impl Quota {
             }
         }
     }
+}
+
+/// The texts of an error and of what caused it.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
 }
 
 impl Refusal {
@@ -210,6 +228,35 @@ impl Refusal {
             Self::BodyIncomplete => "body_incomplete",
             Self::TimedOut => "timed_out",
         }
+    }
+
+    /// What exactly was wrong, for the record: the fault of a credential, the rule that does not
+    /// hold, the error behind a failed dial. Clients are told less.
+    pub(super) fn detail(&self) -> Option<Box<str>> {
+        let mut detail = match self {
+            Self::Unauthenticated { fault, by, .. } => match by {
+                Some(by) => format!("authenticator `{by}`: {fault}"),
+                None => fault.to_string(),
+            },
+            Self::Forbidden(unmet) => unmet.to_string(),
+            // Their texts say no more than `reason` does.
+            Self::Connect
+            | Self::Address
+            | Self::Quota(_)
+            | Self::Overloaded(_)
+            | Self::Ramp(_)
+            | Self::NotPost
+            | Self::NoSession
+            | Self::NoRoute
+            | Self::Stopping
+            | Self::UnaskedSwitch
+            | Self::BodyIncomplete
+            | Self::Unsent
+            | Self::TimedOut => return None,
+            other => chain(other),
+        };
+        detail.truncate(detail.floor_char_boundary(DETAIL_MAX));
+        Some(detail.into())
     }
 
     /// The close code for a client whose upgrade is accepted to tell it this.

@@ -77,6 +77,8 @@ pub struct RequestRecord<'r> {
     pub bytes_out: u64,
     /// Why the gateway answered itself, if it did.
     pub refusal: Option<&'r str>,
+    /// What exactly was refused or went wrong; for operators alone, clients are not told.
+    pub detail: Option<&'r str>,
     /// `X-Request-Id`, as the backend saw it.
     pub request_id: Option<&'r str>,
 }
@@ -228,6 +230,7 @@ fn request(line: &mut Line, node: &str, record: &RequestRecord<'_>) {
     line.field("bytes_in", Value::Number(record.bytes_in));
     line.field("bytes_out", Value::Number(record.bytes_out));
     line.field("refusal", record.refusal.into());
+    line.field("detail", record.detail.into());
     line.field("request_id", record.request_id.into());
 }
 

@@ -206,9 +206,9 @@ impl Authenticator {
         match &self.config.method {
             AuthMethod::Jwt(_) => Some(match fault {
                 None | Some(CredentialFault::Missing) => "Bearer".to_owned(),
-                Some(fault) => {
-                    format!("Bearer error=\"invalid_token\", error_description=\"{fault}\"")
-                }
+                // RFC 6750, section 3.1.
+                Some(CredentialFault::Ambiguous) => "Bearer error=\"invalid_request\"".to_owned(),
+                Some(_) => "Bearer error=\"invalid_token\"".to_owned(),
             }),
             AuthMethod::Basic(basic) => Some(format!(
                 "Basic realm=\"{}\", charset=\"UTF-8\"",

@@ -63,7 +63,8 @@ impl Principal {
     }
 }
 
-/// Why a credential does not count. No text here holds any of it.
+/// Why a credential does not count. No text here holds any of it. The texts are for operators;
+/// [`CredentialFault::answer`] is what clients get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum CredentialFault {
     /// There is none.
@@ -126,6 +127,16 @@ pub enum CredentialFault {
 }
 
 impl CredentialFault {
+    /// The text for the client. It depends on what the client sent, and not on how the credential
+    /// was judged: that would help to guess one.
+    pub const fn answer(self) -> &'static str {
+        match self {
+            Self::Missing => "no credential was presented",
+            Self::Ambiguous => "the credential was presented twice",
+            _ => "the credential is not accepted",
+        }
+    }
+
     /// The label in metrics and records.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -158,7 +169,12 @@ pub enum Denial {
     /// Its credential does not count.
     #[error("{0}")]
     Credential(#[from] CredentialFault),
-    /// It counts, and is not enough.
-    #[error("the credential lacks `{0}`")]
-    Insufficient(String),
+    /// The credential of this subject is valid, and does not entitle to this.
+    #[error("the credential lacks `{lacks}`")]
+    Insufficient {
+        /// Whose it is.
+        subject: Arc<str>,
+        /// The condition that it does not meet.
+        lacks: String,
+    },
 }
