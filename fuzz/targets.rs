@@ -2,7 +2,7 @@
 //! to nothing that panics where something does not hold; `tests/fuzz_seeds.rs` runs all of them
 //! over the seeds and past crashes in `fuzz/seeds/` with every `cargo test`.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
@@ -14,8 +14,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use serde_json::Value;
 
 use sessile::base::addr::Networks;
+use sessile::base::header_name::begins_alike;
 use sessile::config::origin::{OriginRule, WebOrigin};
 use sessile::config::snapshot::Snapshot;
+use sessile::config::untrusted::UntrustedHeaders;
 use sessile::control::load::{LoadOptions, load_text};
 use sessile::core::auth::{Authenticator, parse_token};
 use sessile::core::http::forwarded::{self, Forwarding};
@@ -292,31 +294,50 @@ fn forwarded(data: &[u8]) {
     let peer = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
     let mut trusted = Networks::default();
     trusted.add("10.0.0.0/8").expect("a network");
-    let client = forwarded::client_address(&fields, peer, &trusted);
     let nobody = Networks::default();
-    assert_eq!(forwarded::client_address(&fields, peer, &nobody), peer);
-    assert!(!matches!(client, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some()));
+    let alone = forwarded::client(&fields, peer, &nobody, true);
+    assert!(alone.is_ok_and(|client| client.address == peer && client.secure));
+    if let Ok(client) = forwarded::client(&fields, peer, &trusted, false) {
+        let mapped = |v6: Ipv6Addr| v6.to_ipv4_mapped().is_some();
+        assert!(!matches!(client.address, IpAddr::V6(v6) if mapped(v6)));
+    }
+    let untrusted = UntrustedHeaders::default();
     for trusted in [false, true] {
         let mut fields = fields.clone();
         let hop = Forwarding {
             peer: Some(peer),
             trusted,
             scheme: "https",
+            tls: true,
+            untrusted: &untrusted,
             host: "edge.example.com",
             request_id: "made-here",
             session: None,
             rfc7239: true,
         };
         forwarded::forward(&mut fields, &hop);
-        let ours = |name: &HeaderName| name.as_str().replace('_', "-").starts_with("sessile-");
+        let ours = |name: &HeaderName| begins_alike(name.as_str(), "sessile-");
         assert!(!fields.keys().any(ours), "a client speaks for the gateway");
+        assert_eq!(fields["x-forwarded-proto"], "https");
         let list = &fields["x-forwarded-for"];
         assert!(list.as_bytes().ends_with(b"10.0.0.1"));
         if !trusted {
             assert_eq!(list, "10.0.0.1");
             assert_eq!(fields["x-request-id"], "made-here");
             assert_eq!(fields["x-forwarded-host"], "edge.example.com");
-            assert!(!fields.contains_key("x-real-ip") && !fields.contains_key("x_real_ip"));
+            let own = [
+                "x-forwarded-for",
+                "x-forwarded-proto",
+                "x-forwarded-host",
+                "forwarded",
+            ];
+            let own = |name: &&HeaderName| own.contains(&name.as_str()) || *name == "x-request-id";
+            let others = fields.keys().filter(|name| !own(name));
+            assert!(
+                !others
+                    .into_iter()
+                    .any(|name| untrusted.contains(name.as_str()))
+            );
         }
         assert_eq!(fields.get_all("x-forwarded-for").iter().count(), 1);
     }
@@ -455,11 +476,12 @@ fn credential(data: &[u8]) {
         tls: true,
     };
     // An empty one is one too: it is judged, and refused.
-    let _ = credential::find(users, "Bearer", &request);
+    let judged = credential::find(users, "Bearer", &request);
+    let judged = judged.map(|(source, _)| source);
     let offered: Vec<String> = handshake::subprotocols(&fields)
         .map(str::to_owned)
         .collect();
-    credential::strip(users, &mut fields);
+    credential::strip(users, "Bearer", judged, &mut fields);
     let _ = credential::take_subprotocols(&mut fields, ["bearer"].into_iter());
     let left = handshake::subprotocols(&fields);
     assert!(

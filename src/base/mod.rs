@@ -6,6 +6,7 @@ pub mod backoff;
 pub mod blob;
 pub mod clock;
 pub mod header_list;
+pub mod header_name;
 pub mod names;
 pub mod revocation;
 pub mod right;

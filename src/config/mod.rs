@@ -17,4 +17,5 @@ pub mod pace;
 pub mod pattern;
 pub mod snapshot;
 pub mod span;
+pub mod untrusted;
 pub mod validate;

@@ -18,6 +18,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::timeout;
 
+use crate::config::untrusted::UntrustedHeaders;
 use crate::core::limits::LoadPermit;
 use crate::core::wire::proxy_protocol::{self, Header, Progress};
 use crate::core::wire::request_guard::{RequestGuard, Smuggling};
@@ -303,6 +304,12 @@ impl Connection {
     /// Whether what the peer says about others is believed.
     pub(super) fn peer_trusted(&self) -> bool {
         self.listener().config.trusted_proxies.contains(self.peer())
+    }
+
+    /// What the peer may not send; `None` of a trusted proxy.
+    pub(super) fn untrusted_headers(&self) -> Option<&UntrustedHeaders> {
+        let listed = &self.listener().config.untrusted_headers;
+        (!self.peer_trusted()).then_some(listed)
     }
 
     /// Whether the next request that hyper hands over stood where everybody would see it.

@@ -44,8 +44,10 @@ impl Exchange {
         asked: &[Arc<Authenticator>],
         head: &Parts,
     ) -> Result<Reply, Refusal> {
-        let principal = self.identify(asked, head, false).await?;
-        let principal = principal.unwrap_or_else(|| tickets.named("anonymous"));
+        let identity = self.identify(asked, head, false).await?;
+        let principal = identity
+            .principal
+            .unwrap_or_else(|| tickets.named("anonymous"));
         let mut random = [0; 16];
         aws_lc_rs::rand::fill(&mut random).map_err(|_| Refusal::NoRoute)?;
         let random = u128::from_be_bytes(random);
@@ -61,8 +63,8 @@ impl Exchange {
     }
 
     async fn renew(&self, route: &Arc<Route>, head: &Parts) -> Result<Reply, Refusal> {
-        let principal = self.identify(&route.authenticators, head, false).await?;
-        let Some(principal) = principal else {
+        let identity = self.identify(&route.authenticators, head, false).await?;
+        let Some(principal) = identity.principal else {
             let missing = CredentialFault::Missing;
             return Err(unauthenticated(&route.authenticators, None, missing));
         };

@@ -8,12 +8,14 @@ use std::time::Instant;
 
 use aws_lc_rs::digest;
 use bytes::Bytes;
+use http::header::GetAll;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
 
 use crate::base::clock;
 use crate::base::names::AuthenticatorName;
 use crate::config::snapshot::Forward;
+use crate::config::untrusted::{UntrustedHeaders, is_own};
 use crate::core::auth::{Authenticator, CredentialFault, Denial, Principal, SUBJECT_MAX};
 use crate::io::fetch::{FetchError, Origin};
 
@@ -50,6 +52,24 @@ pub(super) struct Told<'r> {
     pub(super) client: String,
     pub(super) request_id: &'r str,
     pub(super) headers: &'r HeaderMap,
+    /// What this client may not send; `None` of a trusted proxy.
+    pub(super) untrusted: Option<&'r UntrustedHeaders>,
+}
+
+impl<'r> Told<'r> {
+    /// The client's fields that the service is shown.
+    fn shown<'f>(
+        &self,
+        forward: &'f Forward,
+    ) -> impl Iterator<Item = (&'f HeaderName, GetAll<'r, HeaderValue>)> {
+        let (headers, untrusted) = (self.headers, self.untrusted);
+        let names = forward.request_headers.iter();
+        let names = names.filter(move |name| {
+            let name = name.as_str();
+            !untrusted.is_some_and(|listed| is_own(name) || listed.contains(name))
+        });
+        names.map(move |name| (name, headers.get_all(name)))
+    }
 }
 
 impl Services {
@@ -166,8 +186,7 @@ fn key(authenticator: &Authenticator, forward: &Forward, told: &Told<'_>) -> Box
     ] {
         add(text.as_bytes());
     }
-    for name in &forward.request_headers {
-        let values = told.headers.get_all(name);
+    for (_, values) in told.shown(forward) {
         add(&(values.iter().count() as u64).to_be_bytes());
         values.iter().for_each(|value| add(value.as_bytes()));
     }
@@ -177,8 +196,8 @@ fn key(authenticator: &Authenticator, forward: &Forward, told: &Told<'_>) -> Box
 fn request(forward: &Forward, told: &Told<'_>) -> http::Result<Request<Full<Bytes>>> {
     let mut request = Request::get("/").body(Full::default())?;
     let fields = request.headers_mut();
-    for name in &forward.request_headers {
-        for value in told.headers.get_all(name) {
+    for (name, values) in told.shown(forward) {
+        for value in values {
             fields.append(name.clone(), value.clone());
         }
     }

@@ -5,6 +5,7 @@
 
 mod accept;
 mod authenticate;
+mod backend_headers;
 mod body;
 mod connection;
 mod context;

@@ -3,23 +3,22 @@
 //! here.
 
 use std::cell::RefCell;
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::header::{CONNECTION, HOST, LOCATION};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use crate::base::clock;
 use crate::base::names::{BackendId, RouteName, UpstreamName};
 use crate::base::session_id::SessionId;
-use crate::config::snapshot::RejectWith;
+use crate::config::snapshot::{CredentialSource, RejectWith};
 use crate::core::auth::Principal;
-use crate::core::http::forwarded::{self, Forwarding};
-use crate::core::http::{headers, query};
+use crate::core::http::forwarded::{self, ClientView, MalformedForwarded};
+use crate::core::http::query;
 use crate::core::routing::affinity;
 use crate::core::routing::rewrite;
 use crate::core::routing::{self, Action, Route, Upstream};
@@ -45,7 +44,9 @@ pub(super) struct Exchange {
     /// What backends and records call it: its name, or what a trusted peer called it.
     pub(super) request_id: Box<str>,
     /// The client, as far as it can be believed.
-    pub(super) client: IpAddr,
+    pub(super) client: ClientView,
+    /// A trusted peer said something about the client that cannot be read.
+    unreadable: Option<MalformedForwarded>,
     pub(super) arrived: Instant,
     pub(super) started: SystemTime,
     method: Method,
@@ -64,6 +65,8 @@ pub(super) struct Plan {
     pub(super) upstream: Arc<Upstream>,
     /// Who it is from, if that was asked and is known.
     pub(super) principal: Option<Arc<Principal>>,
+    /// Where its credential stood.
+    pub(super) judged: Option<CredentialSource>,
     /// Values of the route's path parameters, in its order.
     pub(super) parameters: Vec<String>,
     pub(super) key: Option<Vec<u8>>,
@@ -79,7 +82,10 @@ pub(super) struct Plan {
 
 /// Answers a request, whatever comes of it.
 pub(super) async fn answer(connection: Rc<Connection>, request: Request<Incoming>) -> Reply {
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
+    let table = connection.worker.live().table_arc();
+    table.header_names().remove_respelt(&mut head.headers);
+    drop(table);
     let exchange = Exchange::begin(connection, &head);
     let mut response = match road(&exchange, head, body).await {
         Ok(response) => response,
@@ -183,7 +189,13 @@ impl Exchange {
         let named = forwarded::request_id(&head.headers).filter(|_| trusted);
         let request_id = named.map_or_else(|| id.to_string(), str::to_owned).into();
         let networks = &connection.listener().config.trusted_proxies;
-        let client = forwarded::client_address(&head.headers, connection.peer(), networks);
+        let (peer, tls) = (connection.peer(), connection.tls);
+        let client = forwarded::client(&head.headers, peer, networks, tls);
+        let unreadable = client.err();
+        let client = client.unwrap_or(ClientView {
+            address: peer,
+            secure: tls,
+        });
         let target = head
             .uri
             .path_and_query()
@@ -192,6 +204,7 @@ impl Exchange {
             id,
             request_id,
             client,
+            unreadable,
             arrived: clock::now(),
             started: clock::wall(),
             method: head.method.clone(),
@@ -217,6 +230,9 @@ impl Exchange {
         if self.connection.worker.live().phase() == Phase::Stopping {
             return Err(Refusal::Stopping);
         }
+        if self.unreadable.is_some() {
+            return Err(Refusal::BadTarget("`forwarded` is malformed"));
+        }
         if head.method == Method::CONNECT {
             return Err(Refusal::Connect);
         }
@@ -232,7 +248,7 @@ impl Exchange {
             query: head.uri.query(),
             headers: &head.headers,
             websocket,
-            tls: self.connection.tls,
+            tls: self.client.secure,
         }
     }
 
@@ -246,7 +262,7 @@ impl Exchange {
             Action::Forward(upstream) => upstream,
             Action::Redirect(redirect) => {
                 let location =
-                    rewrite::location(redirect, &request, self.connection.tls, parameters);
+                    rewrite::location(redirect, &request, self.client.secure, parameters);
                 let location = location.ok_or(Refusal::BadTarget("the request names no host"))?;
                 let mut response = Response::new(());
                 *response.status_mut() =
@@ -259,6 +275,7 @@ impl Exchange {
             route: Arc::clone(route),
             upstream: Arc::clone(upstream),
             principal: None,
+            judged: None,
             parameters: parameters
                 .iter()
                 .map(|(_, value)| value.to_owned())
@@ -284,13 +301,13 @@ impl Exchange {
             &route.config.affinity,
             &request,
             &parameters,
-            self.client,
+            self.client.address,
             principal.as_ref().map(|principal| &principal.claims),
             fastrand::u128(..),
         );
         let cookie = key.as_ref().and_then(|key| key.issue.as_ref());
         plan.set_cookie = cookie.map(|issue| {
-            HeaderValue::try_from(issue.set_cookie(self.connection.tls))
+            HeaderValue::try_from(issue.set_cookie(self.client.secure))
                 .expect("a checked name, a number")
         });
         plan.key = key.map(|key| key.bytes.into_owned());
@@ -308,44 +325,6 @@ impl Exchange {
         };
         let target = rewrite::target(&route.config.rewrite, &request, &parameters);
         plan.target = target.unwrap_or(own);
-    }
-
-    /// The headers that the backend sees: the client's, without what was for the gateway alone, and
-    /// with what the gateway knows.
-    pub(super) fn backend_headers(
-        &self,
-        plan: &Plan,
-        client: HeaderMap,
-        session: bool,
-    ) -> HeaderMap {
-        let mut fields = client;
-        headers::strip_hop_by_hop(&mut fields);
-        // The gateway answers the expectation itself, when it wants the body.
-        fields.remove("expect");
-        let hop = Forwarding {
-            peer: self.connection.client.map(|peer| peer.ip()),
-            trusted: self.connection.peer_trusted(),
-            scheme: if self.connection.tls { "https" } else { "http" },
-            host: &self.host,
-            request_id: &self.request_id,
-            session: session.then_some(self.id),
-            rfc7239: plan.upstream.config.forwarded_header,
-        };
-        forwarded::forward(&mut fields, &hop);
-        authenticate::tell_backend(plan, &mut fields);
-        let host = plan
-            .route
-            .config
-            .rewrite
-            .host
-            .as_deref()
-            .unwrap_or(&self.host);
-        let host = if host.is_empty() { "localhost" } else { host };
-        if let Ok(host) = HeaderValue::from_str(host) {
-            fields.insert(HOST, host);
-        }
-        headers::apply_edits(&mut fields, &plan.route.config.request_headers);
-        fields
     }
 
     fn refuse(&self, refusal: &Refusal, way: Way) -> Reply {
@@ -463,10 +442,10 @@ impl Exchange {
     /// The client as records show it.
     pub(super) fn client_text(&self) -> Box<str> {
         match self.connection.client {
-            Some(peer) if peer.ip() == self.client => peer.to_string().into(),
-            None if self.client == self.connection.peer() => "unix".into(),
+            Some(peer) if peer.ip() == self.client.address => peer.to_string().into(),
+            None if self.client.address == self.connection.peer() => "unix".into(),
             // Believed on a trusted peer's word, which names no port.
-            _ => self.client.to_string().into(),
+            _ => self.client.address.to_string().into(),
         }
     }
 

@@ -39,6 +39,7 @@ mod etcd_secure;
 mod examples;
 mod fleet;
 mod flood;
+mod forged;
 mod handover;
 mod http;
 mod keepalive;

@@ -21,6 +21,9 @@ pub struct Listener {
     pub proxy_protocol: Option<PeersFrom>,
     /// Peers whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` headers are believed.
     pub trusted_proxies: Vec<String>,
+    /// Changes of the list of headers that only trusted proxies may send, such as
+    /// `X-Original-URL` and `X-SSL-Client-Verify`; docs/security.md has the list.
+    pub untrusted_headers: UntrustedHeaders,
     /// Client addresses that may connect, written as in `routes[].allow`. Others are cut off before
     /// TLS. A change takes effect at once.
     pub allow: Vec<TextOr<NetworksFile>>,
@@ -45,6 +48,7 @@ impl Default for Listener {
             listen: Vec::new(),
             proxy_protocol: None,
             trusted_proxies: Vec::new(),
+            untrusted_headers: UntrustedHeaders::default(),
             allow: Vec::new(),
             deny: Vec::new(),
             tls: None,
@@ -62,6 +66,16 @@ impl Default for Listener {
 pub struct PeersFrom {
     /// Required. Networks or single addresses.
     pub from: Vec<String>,
+}
+
+/// Which headers are removed from requests of peers that are no trusted proxies.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct UntrustedHeaders {
+    /// Names of further headers that backends trust.
+    pub remove: Vec<String>,
+    /// Names of the list that anybody may send: `["x-http-method-override"]`.
+    pub keep: Vec<String>,
 }
 
 /// TLS of a listener.

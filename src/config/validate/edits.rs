@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use http::{HeaderName, HeaderValue};
 
+use crate::base::header_name::{alike, begins_alike};
 use crate::config::diagnostic::suggestion;
 use crate::config::model;
 use crate::config::pattern::{PathPattern, PathTemplate};
@@ -195,10 +196,11 @@ pub(super) fn header_name(at: &Scope<'_>, text: &str) -> Option<HeaderName> {
 /// The name of a header that an operator may change.
 pub(super) fn free_header(at: &Scope<'_>, text: &str) -> Option<HeaderName> {
     let name = header_name(at, text)?;
-    let owned = OWN_HEADERS.contains(&name.as_str())
+    let is = |known: &&str| alike(known, name.as_str());
+    let owned = OWN_HEADERS.iter().any(is)
         || OWN_PREFIXES
             .iter()
-            .any(|prefix| name.as_str().starts_with(prefix));
+            .any(|prefix| begins_alike(name.as_str(), prefix));
     if owned {
         let help = match name.as_str() {
             "host" => Some("write `rewrite = { host = \"…\" }`".to_owned()),

@@ -10,7 +10,9 @@ use crate::config::model::{self, Size};
 use crate::config::snapshot::{
     Admin, CertificateFiles, Listener, ListenerLimits, ListenerTimeouts, ListenerTls, TlsVersion,
 };
+use crate::config::untrusted::{UntrustedHeaders, is_listed, is_own};
 use crate::config::validate::CertificateFault;
+use crate::config::validate::edits;
 use crate::config::validate::guard;
 use crate::config::validate::node::listen_address;
 use crate::config::validate::scope::Scope;
@@ -38,6 +40,7 @@ pub(super) fn listener(at: &Scope<'_>, model: &model::Listener) -> Option<Listen
         None => Some(None),
     };
     let trusted_proxies = networks(&at.key("trusted_proxies"), &model.trusted_proxies);
+    let untrusted_headers = untrusted(&at.key("untrusted_headers"), &model.untrusted_headers);
     let addresses = guard::addresses(at, &model.allow, &model.deny);
     let tls = match &model.tls {
         Some(tls) => listener_tls(&at.key("tls"), tls).map(Some),
@@ -58,12 +61,38 @@ pub(super) fn listener(at: &Scope<'_>, model: &model::Listener) -> Option<Listen
         listen: listen?,
         proxy_protocol: proxy_protocol?,
         trusted_proxies: trusted_proxies?,
+        untrusted_headers: untrusted_headers?,
         addresses: addresses?,
         tls: tls?,
         backlog: backlog?,
         tcp_keepalive: tcp_keepalive?,
         limits: limits?,
         timeouts: timeouts?,
+    })
+}
+
+fn untrusted(at: &Scope<'_>, model: &model::UntrustedHeaders) -> Option<UntrustedHeaders> {
+    let remove = at.key("remove").each(&model.remove, |at, name: &String| {
+        edits::free_header(at, name)
+    });
+    let keep = at.key("keep").each(&model.keep, |at, name: &String| {
+        let name = edits::header_name(at, name)?;
+        if is_own(name.as_str()) {
+            at.fault_with(
+                format!("`{name}` is read of trusted proxies alone"),
+                "put those that write it into `trusted_proxies`",
+            );
+            return None;
+        }
+        if !is_listed(name.as_str()) {
+            at.fault(format!("`{name}` is not removed from anything"));
+            return None;
+        }
+        Some(name)
+    });
+    Some(UntrustedHeaders {
+        remove: remove?,
+        keep: keep?,
     })
 }
 

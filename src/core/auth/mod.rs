@@ -24,7 +24,7 @@ pub use authenticator::{Authenticator, FetchedKeys, Minted};
 pub use claims::{Claims, header_text};
 pub use methods::{certificate_holder, password_matches, user_and_password};
 pub use revocations::{Revocations, TooManyRevocations};
-pub use rules::{Values, first_unmet};
+pub use rules::{Seen, Values, first_unmet};
 pub use token::parse as parse_token;
 
 /// Longest subject, in bytes: it goes into records, headers and the admin API.

@@ -7,6 +7,7 @@ use http::{HeaderName, Method};
 
 use crate::config::pattern::{HostPattern, PathPattern};
 use crate::config::snapshot::{Action, Redirect, Route, TextMatch};
+use crate::core::http::headers::values_alike;
 use crate::core::http::query::query_values;
 use crate::core::routing::request::{PathFault, Request};
 use crate::core::wire::handshake;
@@ -82,8 +83,9 @@ pub(super) fn mismatch<'t>(route: &'t Route, request: &Request<'_>) -> Option<Mi
         return Some(Mismatch::Method(&route.methods));
     }
     for (name, wanted) in &route.headers {
-        let values = request.headers.get_all(name).iter();
-        if !holds(wanted, values, |value| value.as_bytes()) {
+        if !holds(wanted, values_alike(request.headers, name), |value| {
+            value.as_bytes()
+        }) {
             return Some(Mismatch::Header(name, wanted));
         }
     }

@@ -38,6 +38,7 @@ pub mod rewrite;
 mod conditions;
 pub mod credential;
 mod explain;
+mod header_names;
 mod matcher;
 mod request;
 mod table;
@@ -45,6 +46,7 @@ mod upstream;
 
 pub use conditions::Mismatch;
 pub use explain::{Considered, Verdict};
+pub use header_names::HeaderNames;
 pub use request::{Parameters, PathFault, Request, path_fault};
 pub use table::{Action, Digest, Endpoint, Matched, Route, RoutingTable};
 pub use upstream::{Member, Upstream, Walk};

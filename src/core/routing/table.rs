@@ -13,6 +13,7 @@ use crate::base::names::{AuthenticatorName, RouteName, UpstreamName};
 use crate::config::snapshot::{self, Redirect, Snapshot};
 use crate::core::auth::Authenticator;
 use crate::core::routing::conditions::{mismatch, rank};
+use crate::core::routing::header_names::HeaderNames;
 use crate::core::routing::matcher::Matcher;
 use crate::core::routing::request::{Parameters, Request, path_fault};
 use crate::core::routing::upstream::{Purpose, Upstream};
@@ -33,6 +34,8 @@ pub struct RoutingTable {
     endpoints: HashMap<String, Endpoint>,
     /// Names of the query's parameters that hold credentials.
     secret_parameters: Vec<String>,
+    /// Header names that mean something.
+    header_names: HeaderNames,
     /// Shared by all tables that have just these routes.
     pub(super) matcher: Arc<Matcher>,
 }
@@ -141,6 +144,10 @@ impl RoutingTable {
             routes,
             upstreams,
             secret_parameters: secret_parameters(&authenticators),
+            header_names: HeaderNames::of(
+                snapshot.routes.iter().map(Arc::as_ref),
+                snapshot.authenticators.values(),
+            ),
             authenticators,
             matcher,
         }
@@ -210,6 +217,11 @@ impl RoutingTable {
     /// Names of the query's parameters that hold credentials, whatever route a request takes (I11).
     pub fn secret_parameters(&self) -> &[String] {
         &self.secret_parameters
+    }
+
+    /// Header names that mean something, whatever route a request takes.
+    pub fn header_names(&self) -> &HeaderNames {
+        &self.header_names
     }
 
     /// Whether both have the very same authenticators: secrets are in no digest.
