@@ -477,11 +477,11 @@ fn credential(data: &[u8]) {
     };
     // An empty one is one too: it is judged, and refused.
     let judged = credential::find(users, "Bearer", &request);
-    let judged = judged.map(|(source, _)| source);
+    let judged = judged.map(|(source, _)| source.clone());
     let offered: Vec<String> = handshake::subprotocols(&fields)
         .map(str::to_owned)
         .collect();
-    credential::strip(users, "Bearer", judged, &mut fields);
+    credential::strip(users, "Bearer", judged.as_ref(), &mut fields);
     let _ = credential::take_subprotocols(&mut fields, ["bearer"].into_iter());
     let left = handshake::subprotocols(&fields);
     assert!(

@@ -12,4 +12,5 @@ pub mod revocation;
 pub mod right;
 pub mod secret;
 pub mod session_id;
+pub mod shown;
 pub mod traffic;

@@ -18,4 +18,5 @@ pub mod revocations;
 pub mod source;
 mod state_file;
 pub mod supervisor;
+pub mod tickets;
 pub mod watch;

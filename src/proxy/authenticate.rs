@@ -23,8 +23,9 @@ use crate::core::routing::{self, HeaderNames, Route, credential};
 use crate::core::wire::handshake::{self, Kind};
 use crate::proxy::context::Worker;
 use crate::proxy::forward::{ForwardError, Told};
+use crate::proxy::passwords::Busy;
 use crate::proxy::pipeline::{Exchange, Plan};
-use crate::proxy::refusal::Refusal;
+use crate::proxy::refusal::{Quota, Refusal};
 
 /// For an issuer's keys to be read because a token names one that is not known. It is more than the
 /// control plane rests between two such readings.
@@ -209,10 +210,16 @@ impl Exchange {
             Err(fault) => return Ok(Err(fault.into())),
         };
         let passwords = &self.connection.worker.shared.judges.passwords;
-        match passwords.verify(&basic.users, &user, password).await {
-            Some(true) => Ok(Ok(authenticator.named(&user))),
-            Some(false) => Ok(Err(CredentialFault::Unknown.into())),
-            None => Err(Refusal::NotJudged(Box::new(NotJudged::TooMany))),
+        let lengths = self.connection.worker.live().edge().address_prefix;
+        let network = lengths.network(self.client.address);
+        match passwords
+            .verify(&basic.users, &user, password, network)
+            .await
+        {
+            Ok(true) => Ok(Ok(authenticator.named(&user))),
+            Ok(false) => Ok(Err(CredentialFault::Unknown.into())),
+            Err(Busy::Network) => Err(Refusal::Quota(Quota::PasswordsPerAddress)),
+            Err(Busy::All) => Err(Refusal::NotJudged(Box::new(NotJudged::TooMany))),
         }
     }
 

@@ -30,6 +30,7 @@ use crate::proxy::context::{ConnectionSeat, ListenerContext, Standing, Worker};
 use crate::proxy::farewell::Farewell;
 use crate::proxy::peers::CutOff;
 use crate::proxy::pipeline;
+use crate::proxy::pool::Pool;
 use crate::proxy::sessions::{self, Beginning};
 use crate::proxy::upgrade::Pending;
 use crate::telemetry::metrics::ListenerMetrics;
@@ -54,6 +55,8 @@ pub(super) struct Connection {
     pub(super) tls: bool,
     /// The client's certificate (DER), which the handshake has verified.
     pub(super) certificate: Option<Box<[u8]>>,
+    /// Connections to backends that this client has logged in to as a whole. They end with it.
+    pub(super) logins: Pool,
     guard: RefCell<RequestGuard>,
     /// Requests that hyper has handed over.
     requests: Cell<u64>,
@@ -92,6 +95,7 @@ pub(super) async fn serve(
         local,
         tls,
         certificate: carrier.peer_certificate().map(Into::into),
+        logins: Pool::default(),
         guard: RefCell::default(),
         requests: Cell::new(0),
         upgrading: Cell::new(false),

@@ -4,7 +4,6 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
 use aws_lc_rs::digest;
 use bytes::Bytes;
@@ -18,18 +17,21 @@ use crate::config::snapshot::Forward;
 use crate::config::untrusted::{UntrustedHeaders, is_own};
 use crate::core::auth::{Authenticator, CredentialFault, Denial, Principal, SUBJECT_MAX};
 use crate::io::fetch::{FetchError, Origin};
+use crate::proxy::recent::Recent;
 
 /// Bytes of an answer's body, which is not looked at.
 const BODY_MAX: usize = 64 * 1024;
 
-/// Whom services have said it is, by what they were asked, until when that holds.
-type Answers = HashMap<Box<[u8]>, (Instant, Principal)>;
-
-/// What services have said.
+/// The services of all authenticators.
 #[derive(Default)]
-pub(super) struct Services {
-    origins: Mutex<HashMap<AuthenticatorName, (Forward, Arc<Origin>)>>,
-    kept: Mutex<Answers>,
+pub(super) struct Services(Mutex<HashMap<AuthenticatorName, Arc<Service>>>);
+
+/// One service, and what it has answered lately: who it is, by what the service was asked.
+struct Service {
+    /// What it was made for.
+    config: Forward,
+    origin: Origin,
+    kept: Recent<Box<[u8]>, Principal>,
 }
 
 /// A service that cannot say.
@@ -83,13 +85,19 @@ impl Services {
         forward: &Forward,
         told: &Told<'_>,
     ) -> Result<Result<Principal, Denial>, ForwardError> {
+        let service = self.service(&authenticator.config.name, forward).await?;
         let key = (!forward.cache.is_zero()).then(|| key(authenticator, forward, told));
-        if let Some(kept) = key.as_deref().and_then(|key| self.kept(key)) {
+        let kept = key
+            .as_ref()
+            .and_then(|key| service.kept.get(key, clock::now()));
+        if let Some(kept) = kept {
             return Ok(Ok(kept));
         }
-        let origin = self.origin(&authenticator.config.name, forward).await?;
         let request = request(forward, told).map_err(FetchError::Request)?;
-        let answer = origin.ask(request, forward.timeout, BODY_MAX).await?;
+        let answer = service
+            .origin
+            .ask(request, forward.timeout, BODY_MAX)
+            .await?;
         match answer.status() {
             status if status.is_success() => {}
             StatusCode::UNAUTHORIZED => return Ok(Err(CredentialFault::Refused.into())),
@@ -115,47 +123,38 @@ impl Services {
             principal.headers.extend(values);
         }
         if let Some(key) = key {
-            self.keep(forward, key, &principal);
+            service.kept.put(key, principal.clone(), clock::now());
         }
         Ok(Ok(principal))
     }
 
-    fn kept(&self, key: &[u8]) -> Option<Principal> {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let (until, principal) = kept.get(key)?;
-        (clock::now() < *until).then(|| principal.clone())
-    }
-
-    fn keep(&self, forward: &Forward, key: Box<[u8]>, principal: &Principal) {
-        let now = clock::now();
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() >= forward.cache_max {
-            kept.retain(|_, (until, _)| now < *until);
-        }
-        if kept.len() < forward.cache_max {
-            kept.insert(key, (now + forward.cache, principal.clone()));
-        }
-    }
-
     /// Made at first use, off the worker's thread: it may read the system's roots.
-    async fn origin(
+    async fn service(
         &self,
         name: &AuthenticatorName,
         forward: &Forward,
-    ) -> Result<Arc<Origin>, FetchError> {
+    ) -> Result<Arc<Service>, FetchError> {
         let known = || {
-            let origins = self.origins.lock().unwrap_or_else(PoisonError::into_inner);
-            let (config, origin) = origins.get(name)?;
-            (config == forward).then(|| Arc::clone(origin))
+            let services = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let service = services.get(name)?;
+            (service.config == *forward).then(|| Arc::clone(service))
         };
         if let Some(known) = known() {
             return Ok(known);
         }
         let (url, ca) = (forward.url.clone(), forward.ca.clone());
         let made = tokio::task::spawn_blocking(move || Origin::new(&url, ca)).await;
-        let made = Arc::new(made.expect("reading roots does not panic")?);
-        let mut origins = self.origins.lock().unwrap_or_else(PoisonError::into_inner);
-        origins.insert(name.clone(), (forward.clone(), Arc::clone(&made)));
+        let made = Arc::new(Service {
+            config: forward.clone(),
+            origin: made.expect("reading roots does not panic")?,
+            kept: Recent::new(forward.cache, forward.cache_max),
+        });
+        // Another request may have made it meanwhile, and learnt something.
+        if let Some(known) = known() {
+            return Ok(known);
+        }
+        let mut services = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        services.insert(name.clone(), Arc::clone(&made));
         Ok(made)
     }
 }

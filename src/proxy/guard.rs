@@ -181,6 +181,7 @@ impl Exchange {
                 tick,
                 began,
                 counted: (0, 0),
+                fragments: 0,
                 until: None,
             })
         })

@@ -20,6 +20,7 @@ mod pipeline;
 mod place;
 mod plain;
 mod pool;
+mod recent;
 mod reconnect;
 mod refusal;
 mod renewal;

@@ -145,10 +145,6 @@ async fn road(
     exchange
         .guard(&mut plan, &head, &kind)
         .map_err(|refusal| (refusal, way.clone()))?;
-    if matches!(kind, Kind::WebSocket(_)) {
-        let admitted = exchange.connection.worker.live().admit_session();
-        admitted.map_err(|left| (Refusal::Ramp(left), way.clone()))?;
-    }
     let kind = exchange
         .authenticate(&mut plan, &mut head, kind)
         .await
@@ -157,6 +153,9 @@ async fn road(
         exchange
             .guard_principal(&mut plan)
             .map_err(|refusal| (refusal, way.clone()))?;
+        // Last: those who are refused otherwise take no place of those who are let in.
+        let admitted = exchange.connection.worker.live().admit_session();
+        admitted.map_err(|left| (Refusal::Ramp(left), way.clone()))?;
     }
     exchange.place(&mut plan, &head, matches!(kind, Kind::WebSocket(_)));
     let answer = match kind {

@@ -81,10 +81,14 @@ pub(super) async fn forward(
     // A connection that begins with this client's PROXY header is no other client's.
     let shared = plan.upstream.config.proxy_protocol.is_none();
     let mut candidates = Candidates::new(worker, &plan, false, until);
+    let mut login = headers::logs_connection_in(request.headers());
 
     while let Some((member, seat)) = candidates.next() {
         let key = (plan.upstream.config.name.clone(), member.id.clone());
-        if let Some(mut sender) = worker.pool.take(&key, &plan.upstream).filter(|_| shared) {
+        let own = exchange.connection.logins.take(&key, &plan.upstream);
+        login |= own.is_some();
+        let kept = own.or_else(|| worker.pool.take(&key, &plan.upstream));
+        if let Some(mut sender) = kept.filter(|_| shared) {
             let repeatable = Repeatable::of(&request);
             match (send(&mut sender, request, until).await, repeatable) {
                 (Ok(answer), _) => {
@@ -95,6 +99,7 @@ pub(super) async fn forward(
                         answer,
                         &uploaded,
                         Some((key, sender)),
+                        login,
                     );
                 }
                 (Err(SendError::Unsent(unsent)), _) => request = *unsent,
@@ -114,7 +119,7 @@ pub(super) async fn forward(
         let answer = send(&mut sender, request, until).await;
         let answer = answer.map_err(|error| seat.failed(error, &uploaded))?;
         let keep = shared.then_some((key, sender));
-        return pass_on(exchange, &plan, seat, answer, &uploaded, keep);
+        return pass_on(exchange, &plan, seat, answer, &uploaded, keep, login);
     }
     Err(candidates.exhausted())
 }
@@ -217,8 +222,10 @@ fn pass_on(
     answer: Response<Incoming>,
     uploaded: &Upload,
     keep: Option<(Key, Sender)>,
+    login: bool,
 ) -> Result<Reply, Refusal> {
     let (mut head, body) = answer.into_parts();
+    let login = login || headers::logs_connection_in(&head.headers);
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
         seat.report(Outcome::HandshakeRefused);
         return Err(Refusal::UnaskedSwitch);
@@ -235,6 +242,7 @@ fn pass_on(
         upstream: Arc::downgrade(&plan.upstream),
         key,
         sender,
+        owner: login.then(|| Rc::clone(&exchange.connection)),
     });
     let mut passing = Passing { report, keep };
     let body = if body.is_end_stream() {

@@ -15,6 +15,7 @@ use crate::base::names::{BackendId, UpstreamName};
 use crate::core::routing::Upstream;
 use crate::io::carrier::Carrier;
 use crate::proxy::body::Outgoing;
+use crate::proxy::connection::Connection;
 use crate::proxy::context::Worker;
 use crate::proxy::plain::Upload;
 
@@ -46,12 +47,18 @@ pub(super) struct Kept {
     pub(super) sender: Sender,
     /// What its connection was made for.
     pub(super) upstream: Weak<Upstream>,
+    /// The client whose login authenticates the connection itself (RFC 4559, section 6): no other
+    /// client's request may go over it.
+    pub(super) owner: Option<Rc<Connection>>,
 }
 
 impl Kept {
     /// The answer has passed; the next request may have it.
     pub(super) fn give_back(self) {
-        self.worker.pool.put(self.key, self.sender, self.upstream);
+        match self.owner {
+            Some(owner) => owner.logins.put(self.key, self.sender, self.upstream),
+            None => self.worker.pool.put(self.key, self.sender, self.upstream),
+        }
     }
 }
 

@@ -117,6 +117,8 @@ pub(super) enum Quota {
     SessionsPerPrincipal,
     /// `sessions_max` of the route.
     SessionsOfRoute,
+    /// Passwords that are being verified.
+    PasswordsPerAddress,
 }
 
 /// For a client that has to give something up before it may have more.
@@ -136,6 +138,7 @@ impl Quota {
             Self::HandshakesPerPrincipal(_) => "handshakes of this user",
             Self::SessionsPerPrincipal => "sessions of this user",
             Self::SessionsOfRoute => "sessions of this route",
+            Self::PasswordsPerAddress => "passwords from this address at once",
         }
     }
 
@@ -146,12 +149,14 @@ impl Quota {
             Self::HandshakesPerPrincipal(_) => "handshakes_per_principal",
             Self::SessionsPerPrincipal => "sessions_per_principal",
             Self::SessionsOfRoute => "route_sessions_max",
+            Self::PasswordsPerAddress => "passwords_per_address",
         }
     }
 
     fn retry_after(self) -> Duration {
         match self {
             Self::HandshakesPerAddress(wait) | Self::HandshakesPerPrincipal(wait) => wait,
+            Self::PasswordsPerAddress => Duration::from_secs(2),
             Self::SessionsPerAddress | Self::SessionsPerPrincipal | Self::SessionsOfRoute => {
                 RETRY_QUOTA
             }

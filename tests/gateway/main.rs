@@ -27,6 +27,7 @@ mod auth_refusals;
 mod auth_tickets;
 mod autobahn;
 mod backend_loss;
+mod derived;
 mod drain;
 mod edge;
 mod etcd;

@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 
 use crate::config::key_set::KeySet;
 use crate::config::snapshot::{self, AuthMethod, JwksUrl, JwtKeys};
-use crate::core::auth::ticket::Used;
+use crate::core::auth::ticket::{Used, UsedTicket};
 use crate::core::auth::{CredentialFault, Denial, Principal, jwt, methods, ticket};
 
 /// One of them.
@@ -191,6 +191,17 @@ impl Authenticator {
             parameter: signed.parameter.clone(),
             expires,
         })
+    }
+
+    /// Tickets of it that were used and have not expired, and how many ever were.
+    pub fn used_tickets(&self, now: SystemTime) -> (u64, Vec<UsedTicket>) {
+        let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        (self.used.added(), self.used.list(seconds))
+    }
+
+    /// Remembers tickets that were used at another process.
+    pub fn adopt_used(&self, tickets: &[UsedTicket]) {
+        self.used.adopt(tickets);
     }
 
     /// The word in front of its credential in `Authorization`.

@@ -56,6 +56,7 @@ pub(super) fn judge(
         expires,
         issued,
         token_id,
+        origin_id: None,
         claims,
         headers: Vec::new(),
     })

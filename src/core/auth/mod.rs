@@ -25,6 +25,7 @@ pub use claims::{Claims, header_text};
 pub use methods::{certificate_holder, password_matches, user_and_password};
 pub use revocations::{Revocations, TooManyRevocations};
 pub use rules::{Seen, Values, first_unmet};
+pub use ticket::UsedTicket;
 pub use token::parse as parse_token;
 
 /// Longest subject, in bytes: it goes into records, headers and the admin API.
@@ -41,10 +42,12 @@ pub struct Principal {
     pub claims: Claims,
     /// When the right ends.
     pub expires: Option<SystemTime>,
-    /// When the credential was made.
+    /// When the credential was made, or the one that it was made from.
     pub issued: Option<SystemTime>,
     /// The credential's own name.
     pub token_id: Option<Arc<str>>,
+    /// The name of the credential that this one was made from.
+    pub origin_id: Option<Arc<str>>,
     /// Headers that the backend is told beside the claims.
     pub headers: Vec<(HeaderName, HeaderValue)>,
 }
@@ -56,6 +59,7 @@ impl Principal {
             authenticator: self.authenticator.clone(),
             subject: Arc::clone(&self.subject),
             token_id: self.token_id.clone(),
+            origin_id: self.origin_id.clone(),
             issued: self.issued,
             expires: self.expires,
             leeway,

@@ -3,7 +3,8 @@
 //! client is `forwarded`'s.
 
 use http::header::{
-    CONNECTION, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+    AUTHORIZATION, CONNECTION, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderValue};
 
@@ -92,6 +93,30 @@ pub fn strip_hop_by_hop_but(headers: &mut HeaderMap, stays: impl Fn(&str) -> boo
     if wants_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
+}
+
+/// Whether a request or an answer belongs to a login of the connection as a whole: NTLM and
+/// Negotiate authenticate that, and not the request (RFC 4559, section 6).
+pub fn logs_connection_in(headers: &HeaderMap) -> bool {
+    const FIELDS: [HeaderName; 4] = [
+        AUTHORIZATION,
+        WWW_AUTHENTICATE,
+        PROXY_AUTHORIZATION,
+        PROXY_AUTHENTICATE,
+    ];
+    let is_scheme = |word: &str| {
+        ["ntlm", "negotiate"]
+            .iter()
+            .any(|one| one.eq_ignore_ascii_case(word))
+    };
+    let mut lines = FIELDS.iter().flat_map(|name| headers.get_all(name));
+    headers.contains_key("persistent-auth")
+        || lines.any(|line| {
+            let line = String::from_utf8_lossy(line.as_bytes());
+            // One line may hold several challenges.
+            let mut words = line.split([' ', ',', '\t', '=']);
+            words.any(is_scheme)
+        })
 }
 
 /// Whether HTTP, proxies or the gateway give this name, in its plain form, a meaning.
@@ -247,6 +272,27 @@ mod tests {
             let mut headers = headers(&[("connection", name), (name, "x")]);
             strip_hop_by_hop(&mut headers);
             assert!(headers.contains_key(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn logins_of_a_connection_are_known() {
+        for (name, value) in [
+            ("authorization", "NTLM TlRMTVNTUAAB"),
+            ("Authorization", "negotiate YII"),
+            ("www-authenticate", "Basic realm=\"x\", Negotiate"),
+            ("www-authenticate", "NTLM"),
+            ("proxy-authorization", "NTLM x"),
+            ("persistent-auth", "true"),
+        ] {
+            assert!(
+                logs_connection_in(&headers(&[(name, value)])),
+                "{name} {value}"
+            );
+        }
+        for value in ["Basic x", "Bearer ntlm.x", "Digest realm=ntlms"] {
+            let lines = [("authorization", value), ("www-authenticate", value)];
+            assert!(!logs_connection_in(&headers(&lines)), "{value}");
         }
     }
 
