@@ -138,6 +138,7 @@ pub(crate) mod tests {
                 lifetime: None,
                 close: Duration::from_secs(5),
                 response: Duration::from_secs(60),
+                progress: Duration::from_secs(30),
             },
             backend_lost_code: 1011,
             reconnect: None,

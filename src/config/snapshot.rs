@@ -11,21 +11,26 @@ use http::{HeaderName, HeaderValue, Method};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::base::addr::{BackendAddr, ListenAddr, Networks};
-use crate::base::names::{BackendId, ListenerName, RouteName, UpstreamName};
+use crate::base::addr::{BackendAddr, ListenAddr};
+use crate::base::names::{BackendId, RouteName, UpstreamName};
 use crate::base::secret::Secret;
 use crate::config::expression::ClaimPath;
-use crate::config::limits::{AddressRules, NodeLimits, Priority, Quotas, Rate};
+use crate::config::limits::{AddressRules, NodeLimits, Priority, Quotas};
 use crate::config::origin::OriginRule;
 use crate::config::pattern::{HostPattern, PathPattern, PathTemplate};
 
 mod auth;
+mod listener;
 mod operations;
 
 pub use auth::{
     ApiKeys, Authenticator, Authenticators, Basic, CertificateName, CredentialSource,
     ExpiryWarning, Forward, JwksUrl, Jwt, JwtKeys, KeyHolder, Method as AuthMethod, Mint,
     RejectWith, Renewal, Revocations, RouteAuth, SignedUrl,
+};
+pub use listener::{
+    CertificateFiles, HeadLimits, Listener, ListenerLimits, ListenerTimeouts, ListenerTls,
+    TlsVersion,
 };
 pub use operations::{Admission, Drain, Rebalance, RebalanceMode, Shutdown, Tempo};
 
@@ -157,88 +162,6 @@ pub struct EtcdTls {
     pub server_name: Option<String>,
 }
 
-/// A `[[listeners]]` entry. A change needs a restart unless it is the contents of certificate
-/// files.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listener {
-    /// Shown in metrics and records.
-    pub name: ListenerName,
-    /// One socket for each.
-    pub listen: Vec<ListenAddr>,
-    /// Peers that put a PROXY protocol header (v1 or v2) in front of every connection. Others
-    /// connect without one; a header of theirs is a bad request.
-    pub proxy_protocol: Option<Networks>,
-    /// Peers whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` are believed. Default: nobody's.
-    pub trusted_proxies: Networks,
-    /// Who may connect.
-    pub addresses: AddressRules,
-    /// TLS ends here if set.
-    pub tls: Option<ListenerTls>,
-    /// Connections that the system queues before they are accepted. Default 1024.
-    pub backlog: u32,
-    /// TCP keepalive time of client connections. Default 60 s; `None` is off.
-    pub tcp_keepalive: Option<Duration>,
-    /// Bounds on what a client may send before it is known.
-    pub limits: ListenerLimits,
-    /// Bounds on how long that may take.
-    pub timeouts: ListenerTimeouts,
-}
-
-/// Certificates of a listener.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListenerTls {
-    /// The first is the default; the others are chosen by SNI from the names inside the
-    /// certificates.
-    pub certificates: Vec<CertificateFiles>,
-    /// Authorities of clients' certificates, and whether clients must show one.
-    pub clients: Option<(PathBuf, bool)>,
-    /// Oldest version accepted. Default 1.2.
-    pub minimum: TlsVersion,
-}
-
-/// A certificate chain and its key, both PEM.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct CertificateFiles {
-    /// Leaf first.
-    pub cert: PathBuf,
-    /// PKCS#8, PKCS#1 or SEC1.
-    pub key: PathBuf,
-}
-
-/// A TLS version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum TlsVersion {
-    /// TLS 1.2
-    V1_2,
-    /// TLS 1.3
-    V1_3,
-}
-
-/// `limits` of a listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ListenerLimits {
-    /// Bytes of a request's head. Default 32 KiB.
-    pub header_bytes: usize,
-    /// Header fields of a request. Default 100.
-    pub headers_max: usize,
-    /// Client connections at once. Default 0, no limit but the system's.
-    pub connections_max: usize,
-    /// Those of one client's network. Default 0, no limit.
-    pub connections_per_address: usize,
-    /// New ones of one client's network. Default no limit.
-    pub connects_per_address: Option<Rate>,
-}
-
-/// `timeouts` of a listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ListenerTimeouts {
-    /// From accept to the end of the PROXY header and of the TLS handshake, each. Default 10 s.
-    pub tls_handshake: Duration,
-    /// From a request's first byte, or the connection's start, to the end of its head. Default 10
-    /// s. It bounds keep-alive idleness between requests too.
-    pub request_head: Duration,
-}
-
 /// An `[upstreams.<name>]` table.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Upstream {
@@ -272,6 +195,8 @@ pub struct Upstream {
     pub sessions_per_backend: Option<u64>,
     /// Idle keep-alive connections for ordinary HTTP, per worker and backend. Default 32.
     pub idle_connections: usize,
+    /// Bounds on the heads of responses.
+    pub response_limits: HeadLimits,
     /// How sessions leave a backend that is draining.
     pub drain: Drain,
     /// How sessions come home after a change of members.
@@ -561,8 +486,10 @@ pub struct RouteTimeouts {
     pub lifetime: Option<Duration>,
     /// From the gateway's or a peer's close frame to the end of the connections. Default 5 s.
     pub close: Duration,
-    /// Ordinary HTTP: from the request's head to the response's. Default 60 s.
+    /// Ordinary HTTP: from the request's last byte to the response's head. Default 60 s.
     pub response: Duration,
+    /// Ordinary HTTP: without a byte while a peer has to read, or the client to send. Default 30 s.
+    pub progress: Duration,
 }
 
 /// How a session goes on with another backend.

@@ -280,9 +280,12 @@ impl ConnectionSeat {
         self.permits.join(permits);
     }
 
-    /// Takes what another seat of the same connection holds.
-    pub(super) fn take_over(&mut self, mut other: Self) {
-        self.permits = std::mem::take(&mut other.permits);
+    /// Moves to the worker with this load. Everything else about the connection was counted when it
+    /// was accepted, and is not counted again.
+    pub(super) fn move_to(&mut self, load: &Arc<WorkerLoad>) {
+        self.load.connections.fetch_sub(1, Ordering::Relaxed);
+        load.connections.fetch_add(1, Ordering::Relaxed);
+        self.load = Arc::clone(load);
     }
 }
 

@@ -2,7 +2,7 @@
 //! either hands over to the next or refuses, and every refusal is answered, recorded and counted
 //! here.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use http::header::{CONNECTION, HOST, LOCATION};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
 use crate::base::clock;
@@ -26,16 +26,15 @@ use crate::core::routing::{self, Action, Route, Upstream};
 use crate::core::wire::handshake::{self, Kind};
 use crate::io::tls::client::ClientTls;
 use crate::live::Phase;
-use crate::proxy::body::{Outgoing, Watch};
+use crate::proxy::body::Outgoing;
 use crate::proxy::connection::Connection;
 use crate::proxy::farewell::Acceptance;
 use crate::proxy::guard::Permits;
 use crate::proxy::place::{BackendSeat, Ends, Road};
 use crate::proxy::plain::Upload;
-use crate::proxy::pool::Kept;
 use crate::proxy::refusal::Refusal;
+use crate::proxy::report::{Passing, Report, Stage};
 use crate::proxy::{authenticate, plain, upgrade};
-use crate::telemetry::records::RequestRecord;
 
 /// What the gateway knows of a request before any stage.
 pub(super) struct Exchange {
@@ -48,12 +47,20 @@ pub(super) struct Exchange {
     pub(super) client: IpAddr,
     pub(super) arrived: Instant,
     pub(super) started: SystemTime,
-    method: Method,
+    pub(super) method: Method,
     pub(super) host: String,
     /// Path and query with secrets cut out (I11).
     pub(super) target: Box<str>,
     /// Set where a refusal is to be told over an accepted upgrade.
     acceptance: RefCell<Option<Acceptance>>,
+    /// As far as it came.
+    way: RefCell<Way>,
+    /// Its body as it goes up.
+    pub(super) upload: Upload,
+    /// The client can read what HTTP/1.1 brought.
+    pub(super) http_11: bool,
+    /// Somebody else sees to its record.
+    settled: Cell<bool>,
 }
 
 /// Where a request goes, once that is known.
@@ -76,9 +83,7 @@ pub(super) struct Plan {
 }
 
 /// Answers a request, whatever comes of it.
-pub(super) async fn answer(connection: Rc<Connection>, request: Request<Incoming>) -> Reply {
-    let (head, body) = request.into_parts();
-    let exchange = Exchange::begin(connection, &head);
+pub(super) async fn answer(exchange: Exchange, head: Parts, body: Incoming) -> Reply {
     let mut response = match road(&exchange, head, body).await {
         Ok(response) => response,
         Err((refusal, way)) => exchange.refuse(&refusal, way),
@@ -129,6 +134,8 @@ async fn road(
         plan.route.config.name.clone(),
         plan.upstream.config.name.clone(),
     ));
+    exchange.way.replace(way.clone());
+    exchange.connection.use_times(&plan.route.config.timeouts);
     if let (Kind::WebSocket(offer), RejectWith::Close) = (&kind, plan.route.config.auth.reject_with)
     {
         let acceptance = Acceptance::of(offer, &plan.route);
@@ -174,7 +181,9 @@ enum Destination {
 }
 
 impl Exchange {
-    fn begin(connection: Rc<Connection>, head: &Parts) -> Self {
+    /// Begins a request, from now on it leaves a record.
+    pub(super) fn begin(connection: Rc<Connection>, head: &Parts) -> Self {
+        connection.asking.set(true);
         let worker = &connection.worker;
         let id = worker.name_request();
         let trusted = connection.peer_trusted();
@@ -195,6 +204,10 @@ impl Exchange {
             method: head.method.clone(),
             host: host(head).to_owned(),
             acceptance: RefCell::default(),
+            way: RefCell::default(),
+            upload: Upload::default(),
+            http_11: head.version == Version::HTTP_11,
+            settled: Cell::new(false),
             target: query::redact_query(target, worker.live().table().secret_parameters()).into(),
             connection,
         }
@@ -210,6 +223,15 @@ impl Exchange {
         }
         if head.method == Method::CONNECT {
             return Err(Refusal::Connect);
+        }
+        // RFC 3986 has them nowhere; what is written into a page or a log would not be read as
+        // data.
+        let target = head
+            .uri
+            .path_and_query()
+            .map_or("", |target| target.as_str());
+        if target.contains(['"', '<', '>']) {
+            return Err(Refusal::BadTarget("the target holds `\"`, `<` or `>`"));
         }
         Ok(())
     }
@@ -379,15 +401,18 @@ impl Exchange {
         response.map(|()| Outgoing::Empty)
     }
 
-    /// The record of this request, written when it is dropped.
+    /// The record of this request, written when it is dropped. The request itself leaves none then.
     pub(super) fn report(
         &self,
         route: Option<RouteName>,
         upstream: Option<UpstreamName>,
         backend: Option<BackendId>,
     ) -> Report {
+        self.settled.set(true);
         Report {
-            connection: Rc::clone(&self.connection),
+            worker: Rc::clone(&self.connection.worker),
+            listener: self.connection.listener,
+            ending: Rc::clone(&self.connection.ending),
             route,
             upstream,
             backend,
@@ -401,9 +426,10 @@ impl Exchange {
             status: 0,
             principal: None,
             refusal: None,
-            upload: Upload::default(),
+            upload: self.upload.clone(),
             bytes_out: 0,
-            written: false,
+            broke: false,
+            stage: Stage::Own,
         }
     }
 
@@ -467,6 +493,16 @@ impl Exchange {
     }
 }
 
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.connection.asked();
+        if !self.settled.get() {
+            let (route, upstream) = self.way.take().unzip();
+            self.report(route, upstream, None).stage = Stage::Unanswered;
+        }
+    }
+}
+
 /// The client's own path and query, whatever form its target has.
 fn client_target(head: &Parts) -> String {
     head.uri
@@ -485,90 +521,5 @@ fn host(head: &Parts) -> &str {
             .get(HOST)
             .and_then(|host| host.to_str().ok())
             .unwrap_or_default(),
-    }
-}
-
-/// A request's record in the making. It follows the answer's body, and is written when that ends,
-/// however it ends.
-pub(super) struct Report {
-    connection: Rc<Connection>,
-    route: Option<RouteName>,
-    upstream: Option<UpstreamName>,
-    backend: Option<BackendId>,
-    client: Box<str>,
-    method: Method,
-    target: Box<str>,
-    request_id: Box<str>,
-    arrived: Instant,
-    /// From the request to the answer's head.
-    answered: Duration,
-    started: SystemTime,
-    principal: Option<Arc<str>>,
-    pub(super) status: u16,
-    pub(super) refusal: Option<&'static str>,
-    /// Counted by the request's body, which may go up while the answer comes down.
-    pub(super) upload: Upload,
-    bytes_out: u64,
-    written: bool,
-}
-
-impl Report {
-    fn finish(mut self) {
-        self.write();
-    }
-
-    fn write(&mut self) {
-        if std::mem::replace(&mut self.written, true) {
-            return;
-        }
-        let worker = &self.connection.worker;
-        if let (Some(route), Some(upstream), None) = (&self.route, &self.upstream, self.refusal) {
-            worker
-                .route_metrics(route, upstream)
-                .http(self.status, self.answered);
-        }
-        worker.shared.records.request(&RequestRecord {
-            listener: &self.connection.listener().config.name,
-            route: self.route.as_deref(),
-            upstream: self.upstream.as_deref(),
-            backend: self.backend.as_deref(),
-            principal: self.principal.as_deref(),
-            client: &self.client,
-            method: self.method.as_str(),
-            target: &self.target,
-            status: self.status,
-            started: self.started,
-            duration: clock::now().duration_since(self.arrived),
-            bytes_in: self.upload.bytes(),
-            bytes_out: self.bytes_out,
-            refusal: self.refusal,
-            request_id: Some(&self.request_id),
-        });
-    }
-}
-
-impl Drop for Report {
-    fn drop(&mut self) {
-        self.write();
-    }
-}
-
-/// A backend's answer on its way to the client.
-pub(super) struct Passing {
-    pub(super) report: Report,
-    /// Its connection, where that may carry another.
-    pub(super) keep: Option<Kept>,
-}
-
-impl Watch for Passing {
-    fn passed(&mut self, bytes: usize) {
-        self.report.bytes_out += bytes as u64;
-    }
-
-    fn ended(&mut self) {
-        self.report.write();
-        if let Some(keep) = self.keep.take() {
-            keep.give_back();
-        }
     }
 }

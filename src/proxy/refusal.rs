@@ -9,6 +9,7 @@ use http::header::{
 use http::{HeaderValue, Response, StatusCode};
 
 use crate::core::auth::CredentialFault;
+use crate::core::http::framing::FramingFault;
 use crate::core::http::origin::OriginFault;
 use crate::core::http::problem::problem;
 use crate::core::limits::Scarce;
@@ -83,15 +84,27 @@ pub(super) enum Refusal {
     /// The backend ended or broke the exchange.
     #[error("the backend ended the connection without an answer")]
     BackendBroke(#[source] hyper::Error),
+    /// An answer that HTTP/1 does not allow, or beyond the upstream's limits.
+    #[error("the backend's answer cannot be read")]
+    AnswerMalformed(#[source] hyper::Error),
+    /// An answer whose end is ambiguous.
+    #[error("the backend's answer is not passed on: {0}")]
+    AnswerFraming(FramingFault),
     /// A 101 that is not one (I9).
     #[error("the backend's 101 is not valid: {0}")]
     InvalidAnswer(AnswerFault),
     /// A 101 that nobody asked for.
     #[error("the backend switched protocols unasked")]
     UnaskedSwitch,
-    /// The client's body broke off, or did not come in time.
+    /// The client's body broke off.
     #[error("the request's body is not complete")]
     BodyIncomplete,
+    /// The client's body did not come in time.
+    #[error("the request's body did not come in time")]
+    ClientStalled,
+    /// The backend stopped reading the request's body.
+    #[error("the backend does not take the request's body")]
+    BackendStalled,
     /// A fresh connection took nothing.
     #[error("the backend ended the connection before the request")]
     Unsent,
@@ -154,6 +167,15 @@ impl Quota {
 }
 
 impl Refusal {
+    /// A backend's connection failed before its answer had a head.
+    pub(super) fn of_backend(error: hyper::Error) -> Self {
+        if error.is_parse() {
+            Self::AnswerMalformed(error)
+        } else {
+            Self::BackendBroke(error)
+        }
+    }
+
     /// The status that the client sees.
     pub(super) fn status(&self) -> StatusCode {
         match self {
@@ -175,10 +197,13 @@ impl Refusal {
             }
             Self::Unreachable(_)
             | Self::BackendBroke(_)
+            | Self::AnswerMalformed(_)
+            | Self::AnswerFraming(_)
             | Self::InvalidAnswer(_)
             | Self::Unsent
             | Self::UnaskedSwitch => StatusCode::BAD_GATEWAY,
-            Self::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+            Self::ClientStalled => StatusCode::REQUEST_TIMEOUT,
+            Self::TimedOut | Self::BackendStalled => StatusCode::GATEWAY_TIMEOUT,
         }
     }
 
@@ -204,10 +229,13 @@ impl Refusal {
             Self::NoBackend(_) => "no_backend",
             Self::Unreachable(_) => "unreachable",
             Self::BackendBroke(_) => "backend_broke",
+            Self::AnswerMalformed(_) | Self::AnswerFraming(_) => "bad_answer",
             Self::InvalidAnswer(_) => "invalid_answer",
             Self::UnaskedSwitch => "unasked_switch",
             Self::Unsent => "unsent",
             Self::BodyIncomplete => "body_incomplete",
+            Self::ClientStalled => "client_stalled",
+            Self::BackendStalled => "backend_stalled",
             Self::TimedOut => "timed_out",
         }
     }
@@ -233,6 +261,8 @@ impl Refusal {
                 | Self::BadTarget(_)
                 | Self::Upgrade(_)
                 | Self::BodyIncomplete
+                | Self::ClientStalled
+                | Self::BackendStalled
                 | Self::Quota(_)
                 | Self::Overloaded(_)
                 | Self::Stopping

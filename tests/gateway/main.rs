@@ -13,6 +13,7 @@
 
 mod admin;
 mod admin_tls;
+mod answers;
 mod attacks;
 mod auth;
 mod auth_attacks;
@@ -58,11 +59,13 @@ mod register;
 mod relay;
 mod reload;
 mod renewal;
+mod request_records;
 mod revocations;
 mod routing;
 mod scale;
 mod shutdown;
 mod slow_start;
+mod stalled;
 mod support;
 mod tls;
 mod upgrade;

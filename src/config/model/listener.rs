@@ -148,9 +148,10 @@ impl Default for ListenerLimits {
 pub struct ListenerTimeouts {
     /// From accept to the end of the PROXY header and of the TLS handshake, each.
     pub tls_handshake: Time,
-    /// From a request's first byte, or the connection's start, to the end of its head; it bounds
-    /// idleness between requests too.
+    /// From a request's first byte, or the connection's start, to the end of its head.
     pub request_head: Time,
+    /// How long a connection stays open between two requests.
+    pub between_requests: Time,
 }
 
 impl Default for ListenerTimeouts {
@@ -158,6 +159,7 @@ impl Default for ListenerTimeouts {
         Self {
             tls_handshake: Time::seconds(10),
             request_head: Time::seconds(10),
+            between_requests: Time::seconds(60),
         }
     }
 }

@@ -34,8 +34,8 @@ pub use route::{
 };
 pub use source::{EtcdSource, EtcdTimeouts, EtcdTls, FileSource, Sources};
 pub use upstream::{
-    Backend, BackendState, Passive, Policy, Probe, ProbeType, ProxyVersion, Status, Upstream,
-    UpstreamTls,
+    Backend, BackendState, Passive, Policy, Probe, ProbeType, ProxyVersion, ResponseLimits, Status,
+    Upstream, UpstreamTls,
 };
 pub use value::{LongForm, SecretSource, Size, TextOr, Time, TimeOrOff};
 

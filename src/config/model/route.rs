@@ -193,14 +193,18 @@ pub struct HeaderEdits {
 pub struct RouteTimeouts {
     /// From the request to the backend's 101, every attempt included.
     pub handshake: Time,
-    /// Without a byte in either direction, or `"off"`.
+    /// A session, or the body of an ordinary response, without a byte in either direction, or
+    /// `"off"`.
     pub idle: TimeOrOff,
     /// Longest life of a session, or `"off"`.
     pub lifetime: TimeOrOff,
     /// From a close frame to the end of the connections.
     pub close: Time,
-    /// Ordinary HTTP: from the request's head to the response's.
+    /// Ordinary HTTP: from the request's last byte to the response's head.
     pub response: Time,
+    /// Ordinary HTTP: how long a peer may take no byte that waits for it, or the client send none
+    /// of a body that it has begun.
+    pub progress: Time,
 }
 
 impl Default for RouteTimeouts {
@@ -211,6 +215,7 @@ impl Default for RouteTimeouts {
             lifetime: TimeOrOff(None),
             close: Time::seconds(5),
             response: Time::seconds(60),
+            progress: Time::seconds(30),
         }
     }
 }

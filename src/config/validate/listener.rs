@@ -18,9 +18,9 @@ use crate::config::validate::scope::Scope;
 const TIMEOUT_MAX: Duration = Duration::from_secs(60 * 60);
 const KEEPALIVE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// hyper reads into a buffer of at least this size.
-const HEADER_BYTES_MIN: Size = Size(8 << 10);
-const HEADER_BYTES_MAX: Size = Size(1 << 20);
-const HEADERS_MAX: usize = 10_000;
+pub(super) const HEADER_BYTES_MIN: Size = Size(8 << 10);
+pub(super) const HEADER_BYTES_MAX: Size = Size(1 << 20);
+pub(super) const HEADERS_MAX: usize = 10_000;
 const BACKLOG_MAX: u32 = 65_535;
 
 pub(super) fn listener(at: &Scope<'_>, model: &model::Listener) -> Option<Listener> {
@@ -163,9 +163,13 @@ fn timeouts(at: &Scope<'_>, model: &model::ListenerTimeouts) -> Option<ListenerT
         .key("tls_handshake")
         .time(model.tls_handshake, TIMEOUT_MAX);
     let request_head = at.key("request_head").time(model.request_head, TIMEOUT_MAX);
+    let between_requests = at
+        .key("between_requests")
+        .time(model.between_requests, TIMEOUT_MAX);
     Some(ListenerTimeouts {
         tls_handshake: tls_handshake?,
         request_head: request_head?,
+        between_requests: between_requests?,
     })
 }
 

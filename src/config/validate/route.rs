@@ -303,12 +303,14 @@ fn timeouts(at: &Scope<'_>, model: &model::RouteTimeouts) -> Option<RouteTimeout
     let lifetime = or_off("lifetime", model.lifetime);
     let close = at.key("close").time(model.close, TIMEOUT_MAX);
     let response = at.key("response").time(model.response, TIMEOUT_MAX);
+    let progress = at.key("progress").time(model.progress, TIMEOUT_MAX);
     Some(RouteTimeouts {
         handshake: handshake?,
         idle: idle?,
         lifetime: lifetime?,
         close: close?,
         response: response?,
+        progress: progress?,
     })
 }
 

@@ -8,8 +8,9 @@ use crate::base::names::{BackendId, UpstreamName};
 use crate::config::layers::Part;
 use crate::config::model::{self, TextOr};
 use crate::config::snapshot::{
-    Backend, Passive, Probe, ProbeKind, ProxyVersion, Upstream, UpstreamTls,
+    Backend, HeadLimits, Passive, Probe, ProbeKind, ProxyVersion, Upstream, UpstreamTls,
 };
+use crate::config::validate::listener::{HEADER_BYTES_MAX, HEADER_BYTES_MIN, HEADERS_MAX};
 use crate::config::validate::operations;
 use crate::config::validate::route::{is_host, is_target, is_token};
 use crate::config::validate::scope::Scope;
@@ -51,6 +52,7 @@ pub(super) fn upstream(at: &Scope<'_>, name: &str, model: &model::Upstream) -> O
     let idle_connections = at
         .key("idle_connections")
         .within(model.idle_connections, 0..=IDLE_CONNECTIONS_MAX);
+    let response_limits = response_limits(&at.key("response_limits"), &model.response_limits);
     let drain = operations::drain(&at.key("drain"), &model.drain);
     let rebalance = operations::rebalance(&at.key("rebalance"), &model.rebalance);
     let slow_start = operations::slow_start(&at.key("slow_start"), model.slow_start);
@@ -71,11 +73,25 @@ pub(super) fn upstream(at: &Scope<'_>, name: &str, model: &model::Upstream) -> O
         connect_timeout: connect_timeout?,
         attempts: attempts?,
         idle_connections: idle_connections?,
+        response_limits: response_limits?,
         drain: drain?,
         rebalance: rebalance?,
         slow_start: slow_start?,
         sessions_per_backend: (model.sessions_per_backend > 0)
             .then_some(model.sessions_per_backend),
+    })
+}
+
+fn response_limits(at: &Scope<'_>, model: &model::ResponseLimits) -> Option<HeadLimits> {
+    let header_bytes = at
+        .key("header_bytes")
+        .within(model.header_bytes, HEADER_BYTES_MIN..=HEADER_BYTES_MAX);
+    let headers_max = at
+        .key("headers_max")
+        .within(model.headers_max, 1..=HEADERS_MAX);
+    Some(HeadLimits {
+        header_bytes: header_bytes?.0.try_into().ok()?,
+        headers_max: headers_max?,
     })
 }
 

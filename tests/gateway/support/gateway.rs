@@ -305,11 +305,32 @@ impl Gateway {
 
     /// Session records written so far.
     pub fn records(&self) -> Vec<Record> {
+        records::parse(&self.access_log())
+    }
+
+    /// The whole lines of the access log.
+    fn access_log(&self) -> String {
         let text = fs::read_to_string(self.directory.path().join("access.log"));
+        let mut text = text.unwrap_or_default();
         // A line that is still being written has no end yet.
-        let text = text.unwrap_or_default();
-        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-        records::parse(whole)
+        text.truncate(text.rfind('\n').unwrap_or(0));
+        text
+    }
+
+    /// Request records written so far.
+    pub fn requests(&self) -> Vec<Value> {
+        records::requests(&self.access_log())
+    }
+
+    /// Waits until there are this many request records, and sees that there are no more.
+    pub async fn wait_for_requests(&self, count: usize) -> Vec<Value> {
+        eventually(&format!("{count} request records"), async || {
+            self.requests().len() >= count
+        })
+        .await;
+        let records = self.requests();
+        assert_eq!(records.len(), count, "more records than requests");
+        records
     }
 
     /// Waits until there are this many session records, and sees that there are no more.

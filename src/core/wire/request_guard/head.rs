@@ -10,6 +10,9 @@ use super::{Phase, Smuggling};
 const LENGTH_DIGITS_MAX: usize = 19;
 /// Digits of a chunk's size: the most that fit 64 bits.
 const CHUNK_DIGITS_MAX: usize = 16;
+/// The largest length of a body or a chunk: a program that counts in 63 bits reads anything larger
+/// as negative, or as no length at all.
+const LENGTH_MAX: u64 = i64::MAX as u64;
 /// Schemes of a target in absolute form.
 const SCHEMES: [&[u8]; 4] = [b"http://", b"https://", b"ws://", b"wss://"];
 
@@ -131,7 +134,10 @@ pub(super) fn chunk_size(line: &Line<'_>) -> Result<u64, Smuggling> {
         return Err(Smuggling::ChunkSize);
     }
     let digits = std::str::from_utf8(digits).expect("hexadecimal digits are ASCII");
-    Ok(u64::from_str_radix(digits, 16).expect("sixteen digits fit"))
+    let size = u64::from_str_radix(digits, 16).expect("sixteen digits fit");
+    (size <= LENGTH_MAX)
+        .then_some(size)
+        .ok_or(Smuggling::ChunkSize)
 }
 
 /// Names that tell where a request ends or whom it is for.
@@ -211,10 +217,11 @@ fn split_at_byte(text: &[u8], byte: u8) -> Option<(&[u8], &[u8])> {
 
 fn decimal(text: &[u8]) -> Option<u64> {
     let fits = (1..=LENGTH_DIGITS_MAX).contains(&text.len());
-    (fits && text.iter().all(u8::is_ascii_digit)).then(|| {
+    let number = (fits && text.iter().all(u8::is_ascii_digit)).then(|| {
         let digit = |number: u64, digit: &u8| number * 10 + u64::from(digit - b'0');
         text.iter().fold(0, digit)
-    })
+    });
+    number.filter(|number| *number <= LENGTH_MAX)
 }
 
 /// Takes off spaces and tabs, the only white space of RFC 9110.

@@ -106,6 +106,11 @@ impl Lines {
         }
     }
 
+    /// Whether no line has begun.
+    pub(super) const fn is_between(&self) -> bool {
+        self.done || (self.kept.is_empty() && !self.after_cr)
+    }
+
     fn line(&mut self) -> Line<'_> {
         self.done = true;
         Line {

@@ -71,6 +71,9 @@ fn classic_attacks_are_condemned() {
         check(&format!("Content-Length: {length}"), S::Length);
     }
     check("Content-Length: 18446744073709551616", S::Length);
+    // More than 63 bits hold.
+    check("Content-Length: 9223372036854775808", S::Length);
+    check("Content-Length: 9999999999999999999", S::Length);
     check(&format!("Content-Length: {}5", "0".repeat(19)), S::Length);
     check(&format!("Content-Length:{}5", " ".repeat(600)), S::Length);
     for coding in [
@@ -224,6 +227,8 @@ fn a_fault_in_a_body_condemns_what_follows() {
         "5,",
         "11111111111111111",
         "00000000000000005",
+        "8000000000000000",
+        "ffffffffffffffff",
         "5\x0c;x",
     ] {
         check(&format!("{size}\r\nhello\r\n0\r\n\r\n"), S::ChunkSize);
