@@ -59,6 +59,7 @@ mod register;
 mod relay;
 mod reload;
 mod renewal;
+mod repeated;
 mod request_records;
 mod revocations;
 mod routing;
