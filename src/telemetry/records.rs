@@ -61,13 +61,13 @@ pub struct RequestRecord<'r> {
     pub principal: Option<&'r str>,
     /// The client's address, after PROXY header and trusted `X-Forwarded-For`.
     pub client: &'r str,
-    /// As it came.
+    /// As it came; empty where no head was read whole.
     pub method: &'r str,
     /// The request's target, with secrets cut out (I11): the caller's duty.
     pub target: &'r str,
     /// When the request came.
     pub started: SystemTime,
-    /// What the client was answered.
+    /// What the client was answered; 499 if it left before that.
     pub status: u16,
     /// From the request's head to the response's last byte.
     pub duration: Duration,
@@ -75,7 +75,7 @@ pub struct RequestRecord<'r> {
     pub bytes_in: u64,
     /// Bytes of the response's body.
     pub bytes_out: u64,
-    /// Why the gateway answered itself, if it did.
+    /// Why the gateway answered itself, or what cut the exchange off.
     pub refusal: Option<&'r str>,
     /// `X-Request-Id`, as the backend saw it.
     pub request_id: Option<&'r str>,

@@ -1,6 +1,8 @@
 //! Bytes that do not move: what a peer that does not read, or does not send, makes the gateway
 //! hold, and for how long.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -41,6 +43,48 @@ async fn unreading() -> Backend {
         }
     })
     .await
+}
+
+/// A client that reads nothing makes its sender stop: what the system and the gateway take for it
+/// together stays within this.
+const TAKEN_MAX: usize = 2 << 20;
+
+#[tokio::test]
+async fn i8_a_client_that_does_not_read_makes_its_backend_stop() {
+    let sent = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&sent);
+    let backend = Backend::scripted(move |mut stream| {
+        let sent = Arc::clone(&counted);
+        async move {
+            // The backend's own share of what waits is small.
+            let socket = socket2::SockRef::from(&stream);
+            socket.set_send_buffer_size(16 * 1024).unwrap();
+            read_head(&mut stream).await;
+            let head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n";
+            stream.write_all(head).await.ok();
+            while let Ok(bytes) = stream.write(&[b'x'; 16 * 1024]).await {
+                sent.fetch_add(bytes, Ordering::Relaxed);
+            }
+        }
+    })
+    .await;
+    let gateway = Gateway::start(&config::echo(&[backend.address], "", "")).await;
+    let mut raw = Raw::connect(gateway.address()).await;
+    raw.write("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    raw.read(1).await;
+    let mut before = 0;
+    eventually("the backend stops", async || {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let now = sent.load(Ordering::Relaxed);
+        std::mem::replace(&mut before, now) == now
+    })
+    .await;
+    let taken = sent.load(Ordering::Relaxed);
+    eprintln!(
+        "{} KiB are taken for a client that does not read",
+        taken >> 10
+    );
+    assert!(taken < TAKEN_MAX, "{taken} bytes");
 }
 
 /// What the gateway holds for each of many exchanges that stand still, in KiB.
