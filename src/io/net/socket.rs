@@ -150,9 +150,9 @@ impl Detached {
     }
 }
 
-/// Sets what every TCP connection here has: small messages leave at once (`TCP_NODELAY`), little waits
-/// in the system for a peer that does not read (`TCP_NOTSENT_LOWAT`), and a peer that vanished is
-/// noticed `keepalive` plus 30 s after its last sign of life.
+/// Sets what every TCP connection here has: small messages leave at once (`TCP_NODELAY`), little
+/// waits in the system for a peer that does not read (`TCP_NOTSENT_LOWAT`), and a peer that
+/// vanished is noticed `keepalive` plus 30 s after its last sign of life.
 ///
 /// # Errors
 /// The system's own.
