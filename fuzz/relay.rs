@@ -183,6 +183,7 @@ fn setup(flags: u8) -> Setup {
         tick: 100_000_000,
         began: 0,
         counted: (0, 0),
+        fragments: 0,
         until: None,
     };
     Setup {

@@ -40,6 +40,7 @@ use crate::control::source::SourceState;
 use crate::control::state_dir::StateDir;
 use crate::control::supervisor::documents::resolved;
 use crate::control::supervisor::{self, Configuration, Supervisor};
+use crate::control::tickets::Tickets;
 use crate::core::routing::RoutingTable;
 use crate::core::session::drain::Profile;
 use crate::io::net::listener::{self, Inheritance, ListenOptions, Owner};
@@ -60,6 +61,7 @@ pub struct Bound {
     handover: Option<Handover>,
     supervisor: Arc<Supervisor>,
     docket: Arc<Docket>,
+    tickets: Arc<Tickets>,
     log: LogLevel,
     _records: RecordsGuard,
 }
@@ -150,6 +152,7 @@ impl Bound {
             node: Arc::clone(&node),
         };
         let docket = Arc::new(Docket::open(Arc::clone(&live), state_dir.as_ref()));
+        let tickets = Arc::new(Tickets::open(Arc::clone(&live), state_dir.as_ref()));
         let supervisor = Supervisor::new(live, configuration, loaded, backend_tls, node, state_dir);
         Ok(Self {
             shared,
@@ -159,6 +162,7 @@ impl Bound {
             handover,
             supervisor,
             docket,
+            tickets,
             log,
             _records: records_guard,
         })
@@ -192,6 +196,7 @@ impl Bound {
             handover,
             supervisor,
             docket,
+            tickets,
             log,
             _records,
         } = self;
@@ -208,6 +213,7 @@ impl Bound {
         supervisor.start().await;
 
         keep_busy(&mut background, certificates, &supervisor, &shared);
+        background.spawn(Arc::clone(&tickets).run());
         let (stop_admin, admin_stopped) = oneshot::channel::<()>();
         let company = Company::join(&supervisor, &live, admin.address(), etcd.as_ref());
         let fleet = company.fleet();
@@ -224,7 +230,8 @@ impl Bound {
         let listeners = listening(&shared.listeners);
         tracing::info!(node = %node.name, workers, listeners, admin = %admin_address, "ready");
 
-        let mut succession = Succession::begin(handover, &shared, told(&supervisor, &docket));
+        let mut succession =
+            Succession::begin(handover, &shared, told(&supervisor, &docket, &tickets));
         let parting = tokio::select! {
             () = signals.serve_until_stop(&supervisor, &shared.records) => None,
             parting = succession.parted() => Some(parting),
@@ -245,6 +252,7 @@ impl Bound {
             end = cut_short(&mut signals, &live, shutdown) => end,
         };
         company.leave().await;
+        tickets.leave(parting.is_some()).await;
         background.shutdown().await;
         drop(stop_admin);
         if let Ok(Err(error)) = admin.await {
@@ -314,9 +322,10 @@ async fn cut_short(signals: &mut Signals, live: &Live, shutdown: Shutdown) -> En
     End::Cut(left)
 }
 
-fn told(supervisor: &Supervisor, docket: &Arc<Docket>) -> Told {
+fn told(supervisor: &Supervisor, docket: &Arc<Docket>, tickets: &Arc<Tickets>) -> Told {
     Told {
         docket: Arc::clone(docket),
+        tickets: Arc::clone(tickets),
         drainer: Arc::clone(supervisor.drainer()),
     }
 }

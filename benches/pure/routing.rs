@@ -74,10 +74,6 @@ impl Surroundings for Nowhere {
         Ok(())
     }
 
-    fn roots(&self, _: &Path) -> Result<u128, String> {
-        Ok(0)
-    }
-
     fn validities(&self, _: &Path) -> Vec<Validity> {
         Vec::new()
     }
@@ -88,6 +84,10 @@ impl Surroundings for Nowhere {
 
     fn now(&self) -> SystemTime {
         SystemTime::UNIX_EPOCH
+    }
+
+    fn roots(&self, _: &Path) -> Result<u128, String> {
+        Ok(0)
     }
 
     fn host_name(&self) -> String {

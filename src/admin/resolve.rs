@@ -20,7 +20,9 @@ use crate::admin::extract::Body;
 use crate::admin::problem::Problem;
 use crate::admin::upstreams::policy_word;
 use crate::base::clock;
+use crate::base::host;
 use crate::base::names::ListenerName;
+use crate::base::path::{CanonicalPath, PathFault};
 use crate::config::limits::Quotas;
 use crate::config::snapshot::{AffinitySource, Policy};
 use crate::core::auth::Claims;
@@ -190,6 +192,9 @@ pub enum AskError {
     /// Not a path.
     #[error("`{0}` is no path; it begins with `/`")]
     Path(String),
+    /// Not a host.
+    #[error("`{0}` is no host, so the request is answered 400")]
+    Host(String),
     /// Not a method.
     #[error("`{0}` is no method")]
     Method(String),
@@ -269,18 +274,9 @@ fn explain_at(
     moment: Moment<'_>,
 ) -> Result<Explanation, AskError> {
     let parts = Parts::new(asked)?;
-    let request = parts.request();
-    let routes = table
-        .explain(&request)
-        .into_iter()
-        .map(|considered| ConsideredView {
-            route: considered.route.name().to_string(),
-            matched: considered.verdict == Verdict::Matched,
-            verdict: considered.verdict.to_string(),
-        });
     let mut explanation = Explanation {
         request: parts.view(),
-        routes: routes.collect(),
+        routes: Vec::new(),
         route: None,
         parameters: BTreeMap::new(),
         redirect: None,
@@ -292,11 +288,36 @@ fn explain_at(
         choice: None,
         notes: Vec::new(),
     };
-    match table.find(&request) {
-        Some(matched) => follow(&mut explanation, table, &parts, &matched, moment),
-        None => explanation
+    let path = match &parts.path {
+        Ok(path) => path,
+        Err(fault) => {
+            let note = format!("{fault}: it is answered 400, whatever the routes are");
+            explanation.notes.push(note);
+            return Ok(explanation);
+        }
+    };
+    let request = parts.request(path.as_str());
+    let routes = table
+        .explain(&request)
+        .into_iter()
+        .map(|considered| ConsideredView {
+            route: considered.route.name().to_string(),
+            matched: considered.verdict == Verdict::Matched,
+            verdict: considered.verdict.to_string(),
+        });
+    explanation.routes = routes.collect();
+    match table.choose(&request, path) {
+        Ok(Some(matched)) => {
+            let path = path.forwarded(matched.route.config.paths);
+            follow(&mut explanation, table, (&parts, path), &matched, moment);
+        }
+        Ok(None) => explanation
             .notes
             .push("no route takes the request: it is answered 404".to_owned()),
+        Err(fault) => {
+            let note = format!("{fault}: it is answered 400");
+            explanation.notes.push(note);
+        }
     }
     Ok(explanation)
 }
@@ -305,12 +326,12 @@ fn explain_at(
 fn follow<'p>(
     explanation: &mut Explanation,
     table: &RoutingTable,
-    parts: &'p Parts,
+    (parts, path): (&'p Parts, &'p str),
     matched: &Matched<'p, 'p>,
     moment: Moment<'_>,
 ) {
     let route = &**matched.route;
-    let request = parts.request();
+    let request = parts.request(path);
     let parameters = &matched.parameters;
     explanation.route = Some(route.name().to_string());
     let pairs = parameters
@@ -327,7 +348,7 @@ fn follow<'p>(
             });
         }
         Action::Forward(upstream) => {
-            let judged = judge(parts, matched, moment.revocations);
+            let judged = judge((parts, path), matched, moment.revocations);
             explanation.principal = judged.principal;
             explanation.not_judged = judged.not_judged;
             if limited(&route.config.quotas) {
@@ -339,7 +360,7 @@ fn follow<'p>(
                 return;
             }
             let target = rewrite::target(&route.config.rewrite, &request, parameters);
-            explanation.target = Some(target.unwrap_or_else(|| parts.path_and_query()));
+            explanation.target = Some(target.unwrap_or_else(|| parts.target(path)));
             let random = fastrand::u128(..);
             let sources = &route.config.affinity;
             let client = parts.client;
@@ -473,7 +494,9 @@ pub(super) fn source_text(source: &AffinitySource) -> String {
 struct Parts {
     method: Method,
     host: String,
-    path: String,
+    /// As it was asked.
+    raw: String,
+    path: Result<CanonicalPath, PathFault>,
     query: Option<String>,
     headers: HeaderMap,
     websocket: bool,
@@ -514,12 +537,14 @@ impl Parts {
         let host = asked.host.as_deref().or(named);
         let host = host.or_else(|| uri.authority().map(|authority| authority.as_str()));
         let scheme = uri.scheme_str().unwrap_or("ws");
+        let host = host.unwrap_or_default();
         Ok(Self {
             method: method
                 .parse()
                 .map_err(|_| AskError::Method(method.to_owned()))?,
-            host: host.unwrap_or_default().to_owned(),
-            path: path.to_owned(),
+            host: host::canonical(host).ok_or_else(|| AskError::Host(host.to_owned()))?,
+            path: CanonicalPath::read(path),
+            raw: path.to_owned(),
             query,
             headers,
             websocket: asked
@@ -531,11 +556,11 @@ impl Parts {
         })
     }
 
-    fn request(&self) -> Request<'_> {
+    fn request<'p>(&'p self, path: &'p str) -> Request<'p> {
         Request {
             method: &self.method,
             host: &self.host,
-            path: &self.path,
+            path,
             query: self.query.as_deref(),
             headers: &self.headers,
             websocket: self.websocket,
@@ -543,10 +568,10 @@ impl Parts {
         }
     }
 
-    fn path_and_query(&self) -> String {
+    fn target(&self, path: &str) -> String {
         match &self.query {
-            Some(query) => format!("{}?{query}", self.path),
-            None => self.path.clone(),
+            Some(query) => format!("{path}?{query}"),
+            None => path.to_owned(),
         }
     }
 
@@ -554,7 +579,7 @@ impl Parts {
         RequestView {
             method: self.method.to_string(),
             host: self.host.clone(),
-            path: self.path_and_query(),
+            path: self.target(&self.raw),
             websocket: self.websocket,
             client: self.client.to_string(),
         }

@@ -49,12 +49,12 @@ pub struct StatusView {
     pub taken_over: Option<TakenOverView>,
     /// Where the configuration comes from.
     pub sources: Sources,
-    /// Settings of the file that take effect at the next start.
-    #[serde(default)]
-    pub restart_pending: Vec<String>,
     /// The directory of what the next start must know; null without `node.state_dir`.
     #[serde(default)]
     pub state_dir: Option<StateDirView>,
+    /// Settings of the file that take effect at the next start.
+    #[serde(default)]
+    pub restart_pending: Vec<String>,
     /// The gateways that follow the same etcd, this one among them, by name; empty without one.
     #[serde(default)]
     pub fleet: Vec<NodeView>,
@@ -193,11 +193,11 @@ pub(super) async fn status(State(gateway): State<Arc<Gateway>>) -> Json<StatusVi
         connections: live.connections(),
         taken_over: live.taken_over().as_deref().map(TakenOverView::of),
         sources: Sources::of(&gateway),
-        restart_pending: gateway.supervisor.restart_pending(),
         state_dir: gateway
             .supervisor
             .state_dir()
             .map(|one| StateDirView::of(one)),
+        restart_pending: gateway.supervisor.restart_pending(),
         fleet: fleet.map(|fleet| fleet.view(now)).unwrap_or_default(),
         fleet_age_seconds: fleet.and_then(|fleet| Some(fleet.age(now)?.as_secs())),
         fleet_fault: fleet.and_then(|fleet| fleet.fault()),

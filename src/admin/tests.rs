@@ -91,8 +91,8 @@ async fn status_says_how_the_gateway_is() {
         "connections": 0,
         "sources": { "file": { "path": "gateway.toml", "loaded": "…", "refused": null },
                      "etcd": null },
-        "restart_pending": [],
         "state_dir": null,
+        "restart_pending": [],
         "fleet": [], "fleet_age_seconds": null, "fleet_fault": null,
     });
     assert_eq!(status, expected);

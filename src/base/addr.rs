@@ -212,16 +212,28 @@ impl Networks {
     /// # Errors
     /// When the text is neither a network nor an address.
     pub fn add(&mut self, text: &str) -> Result<(), AddrError> {
-        let network = match text.parse::<IpNet>() {
-            Ok(network) => network.trunc(),
-            Err(_) => text
-                .parse::<IpAddr>()
-                .map(IpNet::from)
-                .map_err(|_| AddrError::Network(text.to_owned()))?,
-        };
-        self.0.push(network);
+        self.0.push(network(text)?);
         Ok(())
     }
+}
+
+/// The network that `text` names, in the form in which addresses are compared: one of IPv4
+/// addresses inside IPv6 (`::ffff:192.0.2.0/120`) is the IPv4 network.
+///
+/// # Errors
+/// When the text is neither a network nor an address.
+pub fn network(text: &str) -> Result<IpNet, AddrError> {
+    let network = text.parse::<IpNet>().ok();
+    let single = || text.parse::<IpAddr>().ok().map(IpNet::from);
+    let network = network.or_else(single);
+    let network = network.ok_or_else(|| AddrError::Network(text.to_owned()))?;
+    let mapped = network.prefix_len().checked_sub(96);
+    Ok(match (unmapped(network.network()), mapped) {
+        (v4 @ IpAddr::V4(_), Some(length)) if network.addr().is_ipv6() => {
+            IpNet::new(v4, length).expect("at most 32 of 128 bits are left")
+        }
+        _ => network.trunc(),
+    })
 }
 
 /// An IPv4 address that an IPv6 socket shows as `::ffff:a.b.c.d` is the IPv4 address.
@@ -308,5 +320,20 @@ mod tests {
         assert!(holds("10.255.0.1") && holds("::ffff:10.0.0.1") && holds("::1"));
         assert!(!holds("11.0.0.1") && !holds("::2"));
         assert!(networks.add("10.0.0.0/33").is_err());
+    }
+
+    #[test]
+    fn a_network_is_the_same_however_it_is_written() {
+        let check = |text: &str, expected: &str| {
+            assert_eq!(network(text).expect(text).to_string(), expected, "{text}");
+        };
+        check("::ffff:192.0.2.7", "192.0.2.7/32");
+        check("::ffff:192.0.2.7/120", "192.0.2.0/24");
+        check("::ffff:c000:207", "192.0.2.7/32");
+        check("::ffff:0:0/96", "0.0.0.0/0");
+        check("::ffff:0:0/95", "::fffe:0:0/95");
+        check("192.0.2.7/24", "192.0.2.0/24");
+        check("2001:db8::1", "2001:db8::1/128");
+        check("::/0", "::/0");
     }
 }

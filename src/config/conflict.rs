@@ -23,7 +23,8 @@ pub fn conflicts<R: Borrow<Route>>(routes: &[R]) -> Vec<(usize, usize)> {
 /// Routes that can be told apart, each with a number.
 #[derive(Default)]
 pub struct Distinct<'r> {
-    /// Conditions by number, so that they are hashed once for all hosts of a route.
+    /// A number for each set of conditions, so that a route of many hosts does not hash its own
+    /// once for each.
     conditions: HashMap<Conditions, usize>,
     first: HashMap<(Option<&'r HostPattern>, usize), usize>,
 }
@@ -32,9 +33,9 @@ impl<'r> Distinct<'r> {
     /// Adds a route, and answers the numbers of those that it cannot be told from. Where a host is
     /// taken, it stays with the one that had it.
     pub fn insert(&mut self, route: &'r Route, number: usize) -> Vec<usize> {
-        let next = self.conditions.len();
+        let fresh = self.conditions.len();
         let conditions = self.conditions.entry(Conditions::of(route));
-        let conditions = *conditions.or_insert(next);
+        let conditions = *conditions.or_insert(fresh);
         let first = hosts(route)
             .into_iter()
             .map(|host| *self.first.entry((host, conditions)).or_insert(number));
@@ -100,6 +101,7 @@ pub(crate) mod tests {
     use http::Method;
 
     use super::*;
+    use crate::base::path::PathRules;
     use crate::config::limits::{AddressRules, Priority, Quotas};
     use crate::config::origin::OriginRule;
     use crate::config::snapshot::{
@@ -112,6 +114,7 @@ pub(crate) mod tests {
             name: name.into(),
             hosts: Vec::new(),
             path: path.parse().expect("a path"),
+            paths: PathRules::default(),
             methods: Vec::new(),
             headers: Vec::new(),
             query: Vec::new(),
@@ -142,6 +145,7 @@ pub(crate) mod tests {
                 lifetime: None,
                 close: Duration::from_secs(5),
                 response: Duration::from_secs(60),
+                progress: Duration::from_secs(30),
             },
             backend_lost_code: 1011,
             reconnect: None,

@@ -51,8 +51,9 @@ pub enum Source {
     Document(String),
 }
 
-/// Bytes of a line that are shown before its place, and behind.
-const LINE_BYTES_MAX: usize = 1_024;
+/// Bytes of a line that are shown before a fault, and from it on.
+const SHOWN_BEFORE: usize = 400;
+const SHOWN_BEHIND: usize = 400;
 
 /// A place in a text, and its line, with secrets blotted out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,39 +77,43 @@ impl Place {
                 .find(|at| text.is_char_boundary(*at))
         };
         let start = floor(span.start).unwrap_or(0);
-        let line_start = text[..start].rfind('\n').map_or(0, |at| at + 1);
-        let line_end = text[start..].find('\n').map_or(text.len(), |at| start + at);
+        let (line, whole) = document.line_range(start);
+        let (line_start, line_end) = (whole.start, whole.end);
         let end = floor(span.end).unwrap_or(0).clamp(start, line_end);
-
-        // Of a line that fills a screen the part around the place is enough.
-        let first = floor(start.saturating_sub(LINE_BYTES_MAX)).unwrap_or(0);
-        let last = floor(start + LINE_BYTES_MAX).unwrap_or(0).max(start);
-        let (line_first, line_last) = (line_start.max(first), line_end.min(last));
-        let end = end.min(line_last);
+        // Of a long line only what stands around the fault is shown.
+        let from = floor(start.saturating_sub(SHOWN_BEFORE))
+            .unwrap_or(0)
+            .max(line_start);
+        let to = floor(start.saturating_add(SHOWN_BEHIND))
+            .unwrap_or(0)
+            .clamp(start, line_end);
+        let end = end.min(to);
 
         // Blotted out letter by letter, so that columns stay true.
-        let secrets = document.secrets().iter();
-        let near = |range: &&Range<usize>| range.start < line_last && range.end > line_first;
-        let secrets: Vec<_> = secrets.filter(near).collect();
-        let secret = |at: usize| secrets.iter().any(|range| range.contains(&at));
         let mut shown = String::new();
         let mut shown_span = 0..0;
-        for (offset, letter) in text[line_first..line_last].char_indices() {
-            let at = line_first + offset;
+        if from > line_start {
+            shown.push('…');
+        }
+        for (offset, letter) in text[from..to].char_indices() {
+            let at = from + offset;
             if at == start {
                 shown_span.start = shown.len();
             }
-            shown.push(if secret(at) { '*' } else { letter });
+            shown.push(if document.is_secret(at) { '*' } else { letter });
             if at < end {
                 shown_span.end = shown.len();
             }
         }
-        if start == line_last {
+        if start == to {
             shown_span.start = shown.len();
         }
         shown_span.end = shown_span.end.max(shown_span.start);
+        if to < line_end {
+            shown.push('…');
+        }
         Self {
-            line: text[..line_start].matches('\n').count() + 1,
+            line: line + 1,
             column: text[line_start..start].chars().count() + 1,
             text: shown,
             span: shown_span,
@@ -251,6 +256,20 @@ mod tests {
         check("billing", &[], None);
         let many: Vec<_> = (0..12).map(|_| "upstream").collect();
         assert!(listed(&many, "and").ends_with("and 2 more"));
+    }
+
+    #[test]
+    fn i12_of_a_long_line_only_the_neighbourhood_is_shown() {
+        let line = format!("a = [{}x{}]", "1,".repeat(100_000), ",1".repeat(100_000));
+        let (document, _) = Document::parse(&line);
+        let at = 5 + 200_000;
+        let place = Place::new(&document, at..at + 1);
+        assert_eq!((place.line, place.column), (1, at + 1));
+        assert_eq!(&place.text[place.span.clone()], "x");
+        assert!(place.text.len() < 1000 && place.text.starts_with('…'));
+        let whole = Place::new(&document, 4..line.len());
+        assert!(whole.text.len() < 1000 && whole.text.ends_with('…'));
+        assert_eq!(nearest(&"a".repeat(1 << 20), ["aa"]), None);
     }
 
     #[test]

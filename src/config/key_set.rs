@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, PublicKeyUse};
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse};
 use jsonwebtoken::{AlgorithmFamily, DecodingKey, DecodingKeyKind};
 use serde::Deserialize;
 use serde_json::Value;
@@ -246,6 +246,11 @@ fn jwk(value: Value) -> Option<Key> {
         jwk.common.public_key_use,
         None | Some(PublicKeyUse::Signature)
     ) {
+        return None;
+    }
+    // RFC 7517, section 4.3: a key that is for something else verifies nothing.
+    let operations = jwk.common.key_operations.as_ref();
+    if operations.is_some_and(|listed| !listed.contains(&KeyOperations::Verify)) {
         return None;
     }
     let key = match &jwk.algorithm {

@@ -7,6 +7,7 @@ use std::path::Path;
 use figment::value::{Dict, Map, Tag, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
+use crate::config::bounds;
 use crate::config::decode::{Holes, Misfit, MisfitKind, decode};
 use crate::config::diagnostic::{Diagnostic, Place, Severity, Source, nearest, suggestion};
 use crate::config::model::Model;
@@ -216,6 +217,18 @@ impl Origin {
         self.holes.cover(&self.holes.original(path))
     }
 
+    /// Something that is said of all of it.
+    pub fn remark(&self, severity: Severity, message: String) -> Diagnostic {
+        Diagnostic {
+            severity,
+            source: self.source.clone(),
+            place: None,
+            key: KeyPath::default(),
+            message,
+            help: None,
+        }
+    }
+
     /// A fault of the file as a whole, at some bytes of it.
     pub fn at_bytes(&self, span: std::ops::Range<usize>, message: String) -> Diagnostic {
         Diagnostic {
@@ -237,13 +250,14 @@ impl Origin {
         help: Option<String>,
     ) -> Diagnostic {
         let (source, place) = self.locate(&key, part);
+        let clip = |text| bounds::clipped(text, bounds::MESSAGE_BYTES_MAX);
         Diagnostic {
             severity,
             source,
             place,
             key,
-            message,
-            help,
+            message: clip(message),
+            help: help.map(clip),
         }
     }
 
@@ -297,8 +311,11 @@ impl Origin {
             let one = self.at_bytes(fault.span, fault.message);
             told.then_some(Diagnostic { help, ..one })
         };
-        let faults = faults.into_iter().take(MISFITS_SHOWN_MAX);
-        let mut found: Vec<_> = faults.filter_map(shown).collect();
+        let mut found: Vec<_> = faults
+            .into_iter()
+            .filter_map(shown)
+            .take(MISFITS_SHOWN_MAX)
+            .collect();
         // A slip early in a line makes the rest of it look wrong too.
         found.sort_by_key(Diagnostic::line_and_column);
         found.dedup_by_key(|fault| fault.line_and_column().0);

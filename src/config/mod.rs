@@ -2,6 +2,7 @@
 //! `Snapshot` and finds every fault at once, `diagnostic` shows a fault under the line that holds
 //! it. Reading files is `control::load`'s.
 
+pub mod bounds;
 pub mod conflict;
 pub mod decode;
 pub mod diagnostic;
@@ -19,4 +20,5 @@ pub mod pattern;
 pub mod pem;
 pub mod snapshot;
 pub mod span;
+pub mod untrusted;
 pub mod validate;

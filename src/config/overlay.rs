@@ -163,11 +163,7 @@ impl Overlay {
 
     /// Checks a document and keeps what came of it.
     fn take(&mut self, document: Document, known: &Authenticators, ground: &Ground<'_>) {
-        let authenticators = match document.key.kind {
-            Kind::Route => known.clone(),
-            _ => Authenticators::new(),
-        };
-        let checked = check::check(&document, authenticators, ground);
+        let checked = check::check(&document, known, ground);
         let version = checked.item.map(|item| Version {
             document: document.clone(),
             item,

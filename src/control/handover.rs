@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use crate::control::drainer::Drainer;
 use crate::control::exposed;
 use crate::control::revocations::Docket;
+use crate::control::tickets::Tickets;
 use crate::io::handover::{Message, Wire, WireError};
 use crate::io::net::listener::{self, BindError, Inheritance, Owner};
 use crate::live::Live;
@@ -111,6 +112,8 @@ pub struct Handover {
 pub struct Told {
     /// Rights that are taken away.
     pub docket: Arc<Docket>,
+    /// Tickets that were used.
+    pub tickets: Arc<Tickets>,
     /// States of backends.
     pub drainer: Arc<Drainer>,
 }
@@ -176,6 +179,7 @@ impl Handover {
                 live,
                 node,
                 drainer: told.drainer,
+                tickets: told.tickets,
                 sockets: self.sockets,
             };
             estate.wait(self.door, &mut stopped).await

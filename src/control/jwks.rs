@@ -151,7 +151,7 @@ impl Followed {
             Err(error) => {
                 let source = std::error::Error::source(&error).map(tracing::field::display);
                 tracing::warn!(
-                    authenticator, url = self.keys.source.url, %error, source,
+                    authenticator, %error, source,
                     "an issuer's keys cannot be read; those read last stay in force"
                 );
                 let wait = self.backoff.next(fastrand::f64());

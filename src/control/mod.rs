@@ -21,4 +21,5 @@ pub mod source;
 pub mod state_dir;
 mod state_file;
 pub mod supervisor;
+pub mod tickets;
 pub mod watch;

@@ -33,9 +33,9 @@ pub struct Origin {
 /// No answer, and why.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// Not a URL that can be asked.
-    #[error("`{0}` is not a URL that can be asked")]
-    Url(String),
+    /// Not a URL that can be asked. It is not repeated: it may hold a secret.
+    #[error("the URL cannot be asked")]
+    Url,
     /// Not an address.
     #[error(transparent)]
     Address(#[from] AddrError),
@@ -68,7 +68,7 @@ impl Origin {
     /// # Errors
     /// When that is none, or the roots cannot be read.
     pub fn new(url: &str, ca: Option<PathBuf>) -> Result<Self, FetchError> {
-        let wrong = || FetchError::Url(url.to_owned());
+        let wrong = || FetchError::Url;
         let uri: Uri = url.parse().map_err(|_| wrong())?;
         let host = uri.host().ok_or_else(wrong)?;
         let secure = uri.scheme_str() == Some("https");
@@ -101,10 +101,7 @@ impl Origin {
         body_max: usize,
         own: &OwnAddresses,
     ) -> Result<Response<Bytes>, FetchError> {
-        *request.uri_mut() = self
-            .target
-            .parse()
-            .map_err(|_| FetchError::Url(self.target.clone()))?;
+        *request.uri_mut() = self.target.parse().map_err(|_| FetchError::Url)?;
         let fields = request.headers_mut();
         fields.insert(HOST, self.authority.clone());
         let agent = concat!("sessile/", env!("CARGO_PKG_VERSION"));

@@ -295,10 +295,11 @@ impl ConnectionSeat {
         self.permits.join(permits);
     }
 
-    /// Counts the connection for another worker. It stays one connection of its listener.
+    /// Moves to the worker with this load. Everything else about the connection was counted when it
+    /// was accepted, and is not counted again.
     pub(super) fn move_to(&mut self, load: &Arc<WorkerLoad>) {
-        load.connections.fetch_add(1, Ordering::Relaxed);
         self.load.connections.fetch_sub(1, Ordering::Relaxed);
+        load.connections.fetch_add(1, Ordering::Relaxed);
         self.load = Arc::clone(load);
     }
 }

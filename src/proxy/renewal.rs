@@ -65,7 +65,7 @@ async fn judge(worker: &Worker, facts: &Facts, credential: Vec<u8>) -> Result<Pr
     let principal = match judged {
         Ok(Ok(principal)) => principal,
         Ok(Err(Denial::Credential(fault))) => return Err(counted(fault.as_str())),
-        Ok(Err(Denial::Insufficient(_))) => return Err(counted("insufficient")),
+        Ok(Err(Denial::Insufficient { .. })) => return Err(counted("insufficient")),
         Err(_) => return Err(counted("not_judged")),
     };
     let revocations = &worker.live().revocations;

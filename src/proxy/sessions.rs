@@ -577,5 +577,5 @@ impl BackendSeat {
     }
 }
 
-const _: () = assert!(size_of::<Session>() <= 1080, "every live session holds one");
+const _: () = assert!(size_of::<Session>() <= 1096, "every live session holds one");
 const _: () = assert!(size_of::<Poll<Turn>>() <= 8, "returned at every wake-up");

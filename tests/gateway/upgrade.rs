@@ -79,6 +79,7 @@ async fn i9_a_101_that_is_none_tunnels_nothing() {
     let lies = [
         good.replace(ACCEPT, "AAAAAAAAAAAAAAAAAAAAAAAAAAA="),
         good.replace(&format!("Sec-WebSocket-Accept: {ACCEPT}\r\n"), ""),
+        good.replace("HTTP/1.1", "HTTP/1.0"),
         good.replace("Upgrade: websocket\r\n", ""),
         good.replace("Upgrade: websocket", "Upgrade: h2c"),
         good.replace("Connection: Upgrade\r\n", ""),
@@ -149,7 +150,6 @@ async fn requests_that_are_no_valid_upgrade_are_told_why() {
         (UPGRADE.replace("Version: 13", "Version: 8"), 426),
         (UPGRADE.replace("Sec-WebSocket-Version: 13\r\n", ""), 426),
         (UPGRADE.replace("GET /", "POST /"), 400),
-        (UPGRADE.replace("HTTP/1.1", "HTTP/1.0"), 400),
     ];
     for (request, status) in cases {
         let mut raw = Raw::connect(gateway.address()).await;
@@ -169,6 +169,18 @@ async fn requests_that_are_no_valid_upgrade_are_told_why() {
         }
     }
     assert_eq!(backend.seen().len(), 0, "a backend saw an invalid upgrade");
+}
+
+#[tokio::test]
+async fn an_upgrade_over_http_1_0_is_an_ordinary_request() {
+    let backend = Backend::echo().await;
+    let gateway = gateway(&backend, "").await;
+    let mut raw = Raw::connect(gateway.address()).await;
+    raw.write(UPGRADE.replace("HTTP/1.1", "HTTP/1.0")).await;
+    assert_eq!(raw.status().await, Some(200));
+    let seen = backend.last_seen();
+    assert_eq!((seen.upgrade, seen.header("upgrade")), (false, None));
+    assert_eq!(gateway.sessions_live(), 0);
 }
 
 #[tokio::test]

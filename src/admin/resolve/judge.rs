@@ -12,7 +12,7 @@ use crate::admin::resolve::Parts;
 use crate::base::clock;
 use crate::config::snapshot::AuthMethod;
 use crate::core::auth::{Authenticator, Claims, CredentialFault, Denial, Principal, Revocations};
-use crate::core::http::{origin, query};
+use crate::core::http::origin;
 use crate::core::routing::{Matched, credential};
 use crate::core::wire::handshake::UpgradeFault;
 use crate::proxy::unmet;
@@ -62,7 +62,7 @@ enum Said {
 
 /// Judges in the order of the data plane.
 pub(super) fn judge(
-    parts: &Parts,
+    (parts, path): (&Parts, &str),
     matched: &Matched<'_, '_>,
     revocations: Option<&Revocations>,
 ) -> Judged {
@@ -91,7 +91,7 @@ pub(super) fn judge(
     }
     let assumed = !parts.claims.0.is_empty();
     if !route.authenticators.is_empty() && !assumed {
-        match identify(&route.authenticators, parts, revocations) {
+        match identify(&route.authenticators, (parts, path), revocations) {
             Ok(Some(principal)) => {
                 judged.principal = Some(principal.subject.to_string());
                 judged.claims = principal.claims;
@@ -104,15 +104,16 @@ pub(super) fn judge(
             Err(Stop::Denied(Denial::Credential(fault))) => {
                 return judged.refuse(401, "unauthenticated", fault);
             }
-            Err(Stop::Denied(fault @ Denial::Insufficient(_))) => {
+            Err(Stop::Denied(fault @ Denial::Insufficient { .. })) => {
                 return judged.refuse(403, "forbidden", fault);
             }
         }
     }
     let parameter = |name: &str| {
         let mut parameters = matched.parameters.iter();
-        let (_, value) = parameters.find(|(known, _)| *known == name)?;
-        query::decode_path(value)
+        parameters
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| value)
     };
     let rule = unmet(route, &judged.claims, &parameter, parts.query.as_deref());
     if let Some(rule) = rule {
@@ -130,12 +131,12 @@ enum Stop {
 
 fn identify(
     authenticators: &[std::sync::Arc<Authenticator>],
-    parts: &Parts,
+    (parts, path): (&Parts, &str),
     revocations: Option<&Revocations>,
 ) -> Result<Option<Principal>, Stop> {
     let now = clock::wall();
     for authenticator in authenticators {
-        match ask(authenticator, parts, now) {
+        match ask(authenticator, (parts, path), now) {
             Said::Absent => {}
             Said::Unknown(why) => {
                 let name = &authenticator.config.name;
@@ -155,7 +156,7 @@ fn identify(
     Err(Stop::Denied(CredentialFault::Missing.into()))
 }
 
-fn ask(authenticator: &Authenticator, parts: &Parts, now: SystemTime) -> Said {
+fn ask(authenticator: &Authenticator, (parts, path): (&Parts, &str), now: SystemTime) -> Said {
     let unknown = |why: &str| Said::Unknown(why.to_owned());
     match &authenticator.config.method {
         AuthMethod::Anonymous => return Said::Anonymous,
@@ -170,19 +171,19 @@ fn ask(authenticator: &Authenticator, parts: &Parts, now: SystemTime) -> Said {
         }
         _ => {}
     }
-    let request = parts.request();
+    let request = parts.request(path);
     let found = credential::find(&authenticator.config, authenticator.scheme(), &request);
     let text = match found {
         None => return Said::Absent,
-        Some(Err(fault)) => return Said::Judged(Box::new(Err(fault.into()))),
-        Some(Ok(text)) => text,
+        Some((_, Err(fault))) => return Said::Judged(Box::new(Err(fault.into()))),
+        Some((_, Ok(text))) => text,
     };
     match &authenticator.config.method {
         AuthMethod::SignedUrl(_) => return unknown("its tickets can be used once only"),
         AuthMethod::Basic(_) => return unknown("passwords are not compared here"),
         _ => {}
     }
-    let judged = authenticator.judge(&text, &parts.path, now);
+    let judged = authenticator.judge(&text, path, now);
     let unknown_key = Denial::Credential(CredentialFault::UnknownKey);
     if authenticator.fetched().is_some() && judged.as_ref().err() == Some(&unknown_key) {
         return unknown("the gateway would ask the issuer for its keys again");

@@ -235,18 +235,24 @@ impl Composer {
     ) {
         let gone = overlay.entries.iter().filter(|(_, entry)| entry.gone);
         let gone: Vec<_> = gone.map(|(key, _)| key.clone()).collect();
+        if gone.is_empty() {
+            return;
+        }
+        let upstreams: BTreeSet<_> = routes
+            .iter()
+            .filter_map(|route| match &route.action {
+                Action::Forward(upstream) => Some(upstream.as_str()),
+                Action::Redirect(_) => None,
+            })
+            .collect();
+        let asked = routes.iter().flat_map(|route| &route.auth.authenticate);
+        let asked: BTreeSet<_> = asked.map(|name| name.as_str()).collect();
         for key in gone {
             let name = &*key.name;
             let (in_file, named) = if key.kind == Kind::Upstream {
-                let named = routes.iter().any(|route| match &route.action {
-                    Action::Forward(upstream) => upstream.as_str() == name,
-                    Action::Redirect(_) => false,
-                });
-                (base.upstreams.contains_key(name), named)
+                (base.upstreams.contains_key(name), upstreams.contains(name))
             } else {
-                let mut asked = routes.iter().flat_map(|route| &route.auth.authenticate);
-                let named = asked.any(|one| one.as_str() == name);
-                (base.authenticators.contains_key(name), named)
+                (base.authenticators.contains_key(name), asked.contains(name))
             };
             if named && !in_file {
                 continue;

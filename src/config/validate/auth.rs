@@ -21,7 +21,8 @@ use crate::config::validate::edits::{self, free_header};
 use crate::config::validate::expiry::expiry;
 use crate::config::validate::methods;
 use crate::config::validate::node::secret_text;
-use crate::config::validate::route::{is_target, is_token};
+use crate::config::validate::paths;
+use crate::config::validate::route::is_token;
 use crate::config::validate::scope::{Scope, all};
 use crate::config::validate::{Holds, certificates};
 
@@ -324,8 +325,7 @@ pub(super) fn ca(
         return Some(None);
     };
     let path = at.resolve(file);
-    let contents = certificates::authorities(&at.key("ca"), &path)?;
-    Some(Some((path, contents)))
+    certificates::authorities(&at.key("ca"), &path).map(|contents| Some((path, contents)))
 }
 
 /// A URL that the gateway itself asks.
@@ -477,13 +477,14 @@ pub(super) fn route(
 
 /// A path at which the gateway itself answers.
 pub(super) fn own_path(at: &Scope<'_>, path: Option<&str>) -> Option<Option<String>> {
-    match path {
-        Some(path) if !is_target(path) || path.contains(['?', '{', '}']) => {
-            at.fault_with(format!("`{path}` is not a path"), "write `/session/renew`");
-            None
-        }
-        path => Some(path.map(str::to_owned)),
+    let Some(path) = path else {
+        return Some(None);
+    };
+    let own = paths::own(path);
+    if own.is_none() {
+        at.fault_with(format!("`{path}` is not a path"), "write `/session/renew`");
     }
+    own.map(Some)
 }
 
 /// Names of authenticators, which exist.
@@ -501,8 +502,7 @@ pub(super) fn chain(
         let Some(model) = known.get(name) else {
             if !explained {
                 let names = known.keys().map(String::as_str);
-                let meant = (!at.is_full()).then(|| suggestion(name, names));
-                at.fault_maybe(format!("unknown authenticator `{name}`"), meant.flatten());
+                at.fault_near(format!("unknown authenticator `{name}`"), name, names);
             }
             return None;
         };

@@ -1,11 +1,11 @@
 //! What a route asks before it asks who somebody is: where a request comes from.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::base::addr::network;
 use crate::config::limits::{AddressRules, Flow, Quotas};
 use crate::config::model::{self, AuthenticatorType, NetworksFile, TextOr};
 use crate::config::origin::{OriginPattern, OriginRule};
@@ -69,7 +69,7 @@ pub(super) fn addresses(
         let lists = at.key(key).each(entries, |at, entry| match entry {
             TextOr::Text(text) => network(text)
                 .map(|network| vec![network])
-                .map_err(|fault| at.fault(fault))
+                .map_err(|fault| at.fault(fault.to_string()))
                 .ok(),
             TextOr::Table(table) => networks_file(at, table),
         });
@@ -77,14 +77,6 @@ pub(super) fn addresses(
     };
     let (allow, deny) = (networks("allow", allow), networks("deny", deny));
     Some(AddressRules::new(allow?, deny?))
-}
-
-fn network(text: &str) -> Result<IpNet, String> {
-    let network = text.parse::<IpNet>().ok();
-    let single = || text.parse::<IpAddr>().ok().map(IpNet::from);
-    network.or_else(single).ok_or_else(|| {
-        format!("`{text}` is not a network; write `10.0.0.0/8`, `fd00::/8` or a single address")
-    })
 }
 
 /// Reads a list. Reports its first bad line by number alone: what a named file holds is never shown

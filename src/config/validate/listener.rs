@@ -10,6 +10,8 @@ use crate::config::model::{self, Size};
 use crate::config::snapshot::{
     Admin, CertificateFiles, Listener, ListenerLimits, ListenerTimeouts, ListenerTls, TlsVersion,
 };
+use crate::config::untrusted::{UntrustedHeaders, is_listed, is_own};
+use crate::config::validate::edits;
 use crate::config::validate::node::{listen_address, socket_mode};
 use crate::config::validate::scope::Scope;
 use crate::config::validate::{certificates, guard};
@@ -17,9 +19,9 @@ use crate::config::validate::{certificates, guard};
 const TIMEOUT_MAX: Duration = Duration::from_secs(60 * 60);
 const KEEPALIVE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// hyper reads into a buffer of at least this size.
-const HEADER_BYTES_MIN: Size = Size(8 << 10);
-const HEADER_BYTES_MAX: Size = Size(1 << 20);
-const HEADERS_MAX: usize = 10_000;
+pub(super) const HEADER_BYTES_MIN: Size = Size(8 << 10);
+pub(super) const HEADER_BYTES_MAX: Size = Size(1 << 20);
+pub(super) const HEADERS_MAX: usize = 10_000;
 const BACKLOG_MAX: u32 = 65_535;
 /// Addresses of all listeners; each is compared with each.
 const ADDRESSES_MAX: usize = 1_000;
@@ -40,6 +42,7 @@ pub(super) fn listener(at: &Scope<'_>, model: &model::Listener) -> Option<Listen
         None => Some(None),
     };
     let trusted_proxies = networks(&at.key("trusted_proxies"), &model.trusted_proxies);
+    let untrusted_headers = untrusted(&at.key("untrusted_headers"), &model.untrusted_headers);
     let addresses = guard::addresses(at, &model.allow, &model.deny);
     let tls = match &model.tls {
         Some(tls) => listener_tls(&at.key("tls"), tls).map(Some),
@@ -61,12 +64,38 @@ pub(super) fn listener(at: &Scope<'_>, model: &model::Listener) -> Option<Listen
         socket_mode: socket_mode?,
         proxy_protocol: proxy_protocol?,
         trusted_proxies: trusted_proxies?,
+        untrusted_headers: untrusted_headers?,
         addresses: addresses?,
         tls: tls?,
         backlog: backlog?,
         tcp_keepalive: tcp_keepalive?,
         limits: limits?,
         timeouts: timeouts?,
+    })
+}
+
+fn untrusted(at: &Scope<'_>, model: &model::UntrustedHeaders) -> Option<UntrustedHeaders> {
+    let remove = at.key("remove").each(&model.remove, |at, name: &String| {
+        edits::free_header(at, name)
+    });
+    let keep = at.key("keep").each(&model.keep, |at, name: &String| {
+        let name = edits::header_name(at, name)?;
+        if is_own(name.as_str()) {
+            at.fault_with(
+                format!("`{name}` is read of trusted proxies alone"),
+                "put those that write it into `trusted_proxies`",
+            );
+            return None;
+        }
+        if !is_listed(name.as_str()) {
+            at.fault(format!("`{name}` is not removed from anything"));
+            return None;
+        }
+        Some(name)
+    });
+    Some(UntrustedHeaders {
+        remove: remove?,
+        keep: keep?,
     })
 }
 
@@ -156,9 +185,13 @@ fn timeouts(at: &Scope<'_>, model: &model::ListenerTimeouts) -> Option<ListenerT
         .key("tls_handshake")
         .time(model.tls_handshake, TIMEOUT_MAX);
     let request_head = at.key("request_head").time(model.request_head, TIMEOUT_MAX);
+    let between_requests = at
+        .key("between_requests")
+        .time(model.between_requests, TIMEOUT_MAX);
     Some(ListenerTimeouts {
         tls_handshake: tls_handshake?,
         request_head: request_head?,
+        between_requests: between_requests?,
     })
 }
 

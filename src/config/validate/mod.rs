@@ -28,6 +28,7 @@ mod listener;
 mod methods;
 mod node;
 mod operations;
+mod paths;
 mod revocation;
 mod route;
 mod scope;
@@ -114,8 +115,7 @@ pub fn validate(
 ) -> (Option<Snapshot>, Vec<Diagnostic>) {
     let check = Check::new(origin, directory, outside);
     let snapshot = snapshot(&check.root(), model);
-    let mut found = check.into_found();
-    found.sort_by_key(Diagnostic::line_and_column);
+    let found = check.into_found();
     let refused = found.iter().any(|one| one.severity == Severity::Error);
     (snapshot.filter(|_| !refused), found)
 }
@@ -131,8 +131,7 @@ pub fn document(
     let check = Check::new(origin, ground.directory, ground.outside);
     let item = item(&check.root(), key, model);
     no_own_backends(&check.root(), model, &ground.own);
-    let mut found = check.into_found();
-    found.sort_by_key(Diagnostic::line_and_column);
+    let found = check.into_found();
     let refused = found.iter().any(|one| one.severity == Severity::Error);
     (item.filter(|_| !refused), found)
 }
@@ -305,6 +304,7 @@ fn routes(root: &Scope<'_>, model: &Model) -> Option<Vec<Arc<Route>>> {
              one of them or take it out",
         );
     }
+    paths::warn_of_neighbours(&at, model, &routes);
     Some(routes)
 }
 
@@ -342,7 +342,8 @@ fn warn_of_unasked(root: &Scope<'_>, model: &Model) {
 fn own_paths(root: &Scope<'_>, model: &Model) {
     let mut taken = BTreeMap::new();
     let mut take = |at: Scope<'_>, path: &str, whose: String| {
-        if let Some(other) = taken.insert(path.to_owned(), whose) {
+        let own = paths::own(path).unwrap_or_else(|| path.to_owned());
+        if let Some(other) = taken.insert(own, whose) {
             let help = format!("{other} answers there; give this one another path");
             at.fault_with(format!("`{path}` is taken"), help);
         }
@@ -361,3 +362,6 @@ fn own_paths(root: &Scope<'_>, model: &Model) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::config::diagnostic::{Diagnostic, Severity};
+use crate::config::bounds::DIAGNOSTICS_MAX;
+use crate::config::diagnostic::{Diagnostic, Severity, suggestion};
 use crate::config::layers::{Origin, Part};
 use crate::config::model::Time;
 use crate::config::span::KeyPath;
@@ -23,13 +24,9 @@ pub(super) struct Check<'a> {
     directory: &'a Path,
     outside: &'a dyn Surroundings,
     found: RefCell<Vec<Diagnostic>>,
-    errors: Cell<usize>,
-    warnings: Cell<usize>,
+    /// Errors and warnings that were found beyond the bound.
+    more: Cell<(usize, usize)>,
 }
-
-/// Errors, and warnings, that are shown of one run. Each takes time and memory in proportion to the
-/// text, so their number must not grow with it.
-const SHOWN_MAX: usize = 100;
 
 impl<'a> Check<'a> {
     pub(super) fn new(
@@ -42,8 +39,7 @@ impl<'a> Check<'a> {
             directory,
             outside,
             found: RefCell::default(),
-            errors: Cell::new(0),
-            warnings: Cell::new(0),
+            more: Cell::default(),
         }
     }
 
@@ -54,17 +50,31 @@ impl<'a> Check<'a> {
         }
     }
 
+    /// What was found, in the order of the text, and how much more there is.
     pub(super) fn into_found(self) -> Vec<Diagnostic> {
-        let left_out = self.errors.get().saturating_sub(SHOWN_MAX);
         let mut found = self.found.into_inner();
-        if left_out > 0 {
-            let (root, message) = (KeyPath::default(), format!("and {left_out} more errors"));
-            found.push(
-                self.origin
-                    .report(Severity::Error, &root, Part::Key, message, None),
-            );
-        }
+        found.sort_by_key(Diagnostic::line_and_column);
+        let (errors, warnings) = self.more.get();
+        let remark = |severity, more, what| {
+            let message = format!("there are {more} more {what}, which are not shown");
+            (more > 0).then(|| self.origin.remark(severity, message))
+        };
+        found.extend(remark(Severity::Error, errors, "errors"));
+        found.extend(remark(Severity::Warning, warnings, "warnings"));
         found
+    }
+
+    /// Whether another finding is only counted: showing one costs more than finding it.
+    fn is_full(&self, severity: Severity) -> bool {
+        let full = self.found.borrow().len() >= DIAGNOSTICS_MAX;
+        if full {
+            let (errors, warnings) = self.more.get();
+            self.more.set(match severity {
+                Severity::Error => (errors + 1, warnings),
+                Severity::Warning => (errors, warnings + 1),
+            });
+        }
+        full
     }
 }
 
@@ -117,18 +127,8 @@ impl<'a> Scope<'a> {
         self.check.origin.explains(&self.path)
     }
 
-    /// Whether no more errors are shown, so that what would be right need not be looked for.
-    pub(super) fn is_full(&self) -> bool {
-        self.check.errors.get() >= SHOWN_MAX
-    }
-
     fn report(&self, severity: Severity, part: Part, message: String, help: Option<String>) {
-        let count = match severity {
-            Severity::Error => &self.check.errors,
-            Severity::Warning => &self.check.warnings,
-        };
-        count.set(count.get() + 1);
-        if count.get() > SHOWN_MAX {
+        if self.check.is_full(severity) {
             return;
         }
         let one = self
@@ -156,6 +156,33 @@ impl<'a> Scope<'a> {
     /// The same, with what would be right if that is known.
     pub(super) fn fault_maybe(&self, message: String, help: Option<String>) {
         self.report(Severity::Error, Part::Value, message, help);
+    }
+
+    /// The same, with the name that was probably meant. It is looked for only where it is shown.
+    pub(super) fn fault_near<'k>(
+        &self,
+        message: String,
+        given: &str,
+        known: impl IntoIterator<Item = &'k str>,
+    ) {
+        if self.check.found.borrow().len() < DIAGNOSTICS_MAX {
+            self.report(
+                Severity::Error,
+                Part::Value,
+                message,
+                suggestion(given, known),
+            );
+        } else {
+            self.report(Severity::Error, Part::Value, message, None);
+        }
+    }
+
+    /// Whether a list is no longer than it may be.
+    pub(super) fn few(&self, length: usize, max: usize) -> Option<()> {
+        if length > max {
+            self.fault(format!("{length} entries are too many; use at most {max}"));
+        }
+        (length <= max).then_some(())
     }
 
     /// Something is wrong with the key here.
@@ -226,6 +253,22 @@ impl<'a> Scope<'a> {
             return Some(time);
         }
         None
+    }
+
+    /// The time between two of many: at least `min`, so that they do not take all there is.
+    pub(super) fn interval(&self, time: Time, min: Duration, max: Duration) -> Option<Duration> {
+        let checked = self.time(time, max)?;
+        if checked < min {
+            let shown = humantime::format_duration;
+            let message = format!(
+                "{} is too short; use at least {}",
+                shown(checked),
+                shown(min)
+            );
+            self.fault(message);
+            return None;
+        }
+        Some(checked)
     }
 
     /// The time here, which may be none.

@@ -8,8 +8,9 @@ use crate::base::names::{BackendId, UpstreamName};
 use crate::config::layers::Part;
 use crate::config::model::{self, TextOr};
 use crate::config::snapshot::{
-    Backend, Passive, Probe, ProbeKind, ProxyVersion, Upstream, UpstreamTls,
+    Backend, HeadLimits, Passive, Probe, ProbeKind, ProxyVersion, Upstream, UpstreamTls,
 };
+use crate::config::validate::listener::{HEADER_BYTES_MAX, HEADER_BYTES_MIN, HEADERS_MAX};
 use crate::config::validate::route::{is_host, is_target, is_token};
 use crate::config::validate::scope::Scope;
 use crate::config::validate::{certificates, operations};
@@ -17,6 +18,8 @@ use crate::config::validate::{certificates, operations};
 const WEIGHT_MAX: u32 = 1000;
 const ID_LEN_MAX: usize = 255;
 const TIME_MAX: Duration = Duration::from_secs(60 * 60);
+/// Between two probes of one backend.
+const INTERVAL_MIN: Duration = Duration::from_millis(50);
 const EJECTION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 const ATTEMPTS_MAX: u32 = 100;
 const STREAK_MAX: u32 = 1000;
@@ -51,6 +54,7 @@ pub(super) fn upstream(at: &Scope<'_>, name: &str, model: &model::Upstream) -> O
     let idle_connections = at
         .key("idle_connections")
         .within(model.idle_connections, 0..=IDLE_CONNECTIONS_MAX);
+    let response_limits = response_limits(&at.key("response_limits"), &model.response_limits);
     let drain = operations::drain(&at.key("drain"), &model.drain);
     let rebalance = operations::rebalance(&at.key("rebalance"), &model.rebalance);
     let slow_start = operations::slow_start(&at.key("slow_start"), model.slow_start);
@@ -71,11 +75,25 @@ pub(super) fn upstream(at: &Scope<'_>, name: &str, model: &model::Upstream) -> O
         connect_timeout: connect_timeout?,
         attempts: attempts?,
         idle_connections: idle_connections?,
+        response_limits: response_limits?,
         drain: drain?,
         rebalance: rebalance?,
         slow_start: slow_start?,
         sessions_per_backend: (model.sessions_per_backend > 0)
             .then_some(model.sessions_per_backend),
+    })
+}
+
+fn response_limits(at: &Scope<'_>, model: &model::ResponseLimits) -> Option<HeadLimits> {
+    let header_bytes = at
+        .key("header_bytes")
+        .within(model.header_bytes, HEADER_BYTES_MIN..=HEADER_BYTES_MAX);
+    let headers_max = at
+        .key("headers_max")
+        .within(model.headers_max, 1..=HEADERS_MAX);
+    Some(HeadLimits {
+        header_bytes: header_bytes?.0.try_into().ok()?,
+        headers_max: headers_max?,
     })
 }
 
@@ -153,7 +171,9 @@ fn probe(at: &Scope<'_>, model: &model::Probe) -> Option<Probe> {
     let kind = at
         .required("type", &model.kind, "type = \"websocket\"")
         .and_then(|kind| probe_kind(at, *kind, model));
-    let interval = at.key("interval").time(model.interval, TIME_MAX);
+    let interval = at
+        .key("interval")
+        .interval(model.interval, INTERVAL_MIN, TIME_MAX);
     let timeout = at.key("timeout").time(model.timeout, TIME_MAX);
     let rise = at.key("rise").within(model.rise, 1..=STREAK_MAX);
     let fall = at.key("fall").within(model.fall, 1..=STREAK_MAX);

@@ -16,6 +16,7 @@ use crate::base::session_id::SessionId;
 use crate::control::drainer::Drainer;
 use crate::control::handover::{ANSWER_MAX, Parting, StepError, hear};
 use crate::control::revocations;
+use crate::control::tickets::{Tickets, UsedOf};
 use crate::core::session::drain::StandingOrder;
 use crate::io::handover::{FromNew, FromOld, PROTOCOL, STATE, VERSION, Wire, WireError, agree};
 use crate::io::net::listener::{self, Owner};
@@ -36,6 +37,8 @@ const FOLLOW_EVERY: Duration = Duration::from_millis(20);
 const BATCH: usize = 32;
 /// Revocations of one message, each of them a KiB or two at most.
 const REVOCATIONS: usize = 16;
+/// Used tickets of one message, each of them a KiB at most.
+const TICKETS: usize = 32;
 /// Orders of one message, each of them a few hundred bytes at most.
 const ORDERS: usize = 100;
 
@@ -43,6 +46,7 @@ const ORDERS: usize = 100;
 pub(super) struct Estate {
     pub(super) live: Arc<Live>,
     pub(super) node: Arc<NodeMetrics>,
+    pub(super) tickets: Arc<Tickets>,
     pub(super) drainer: Arc<Drainer>,
     pub(super) sockets: Vec<(Owner, listener::Bound)>,
 }
@@ -189,6 +193,7 @@ impl Estate {
         stop: &mut watch::Receiver<bool>,
     ) -> Result<Moved, StepError> {
         let until = Instant::now() + FOLLOW_MAX;
+        self.tell_tickets(wire).await?;
         self.tell_revocations(wire).await?;
         let orders = self.drainer.standing();
         tell_orders(wire, &orders).await?;
@@ -204,7 +209,8 @@ impl Estate {
             }
             sleep(FOLLOW_EVERY).await;
         }
-        // Operators may have gone on asking this process.
+        // Clients and operators may have gone on asking this process.
+        self.tell_tickets(wire).await?;
         self.tell_revocations(wire).await?;
         let last = self.drainer.standing();
         if last != orders {
@@ -218,6 +224,24 @@ impl Estate {
             FromNew::Finished => Ok(moved),
             other => Err(unexpected(other)),
         }
+    }
+
+    async fn tell_tickets(&self, wire: &mut Wire) -> Result<(), StepError> {
+        for UsedOf {
+            authenticator,
+            tickets,
+        } in self.tickets.all()
+        {
+            for some in tickets.chunks(TICKETS) {
+                let used = UsedOf {
+                    authenticator: authenticator.clone(),
+                    tickets: some.to_vec(),
+                };
+                let used = serde_json::to_value([used]).expect("plain data serialises");
+                say(wire, &FromOld::Tickets { used }).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn tell_revocations(&self, wire: &mut Wire) -> Result<(), StepError> {

@@ -11,6 +11,7 @@ use tokio::sync::{oneshot, watch};
 use crate::base::clock;
 use crate::base::session_id::SessionId;
 use crate::control::handover::{ANSWER_MAX, StepError, Told, hear};
+use crate::control::tickets::UsedOf;
 use crate::io::handover::{
     FromNew, FromOld, PROTOCOL, STATE, STATE_OLDEST, VERSION, Wire, WireError,
 };
@@ -235,6 +236,11 @@ impl Predecessor {
                     if !more {
                         told.docket.adopt(std::mem::take(&mut revocations)).await;
                     }
+                }
+                FromOld::Tickets { used } => {
+                    let used = serde_json::from_value::<Vec<UsedOf>>(used);
+                    let broken = |_| TakeError::Broken("used tickets that are none".to_owned());
+                    told.tickets.adopt(&used.map_err(broken)?);
                 }
                 FromOld::Orders { orders: some, more } => {
                     orders.extend(some);

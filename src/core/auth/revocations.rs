@@ -142,10 +142,12 @@ impl Revocations {
         }
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let token = right.and_then(|right| right.token_id.as_ref());
+        let origin = right.and_then(|right| right.origin_id.as_ref());
         let of_subject = right.and_then(|right| known.by_subject.get(&right.subject));
         let of_token = token.and_then(|id| known.by_token.get(id));
         let of_session = session.and_then(|id| known.by_session.get(&id));
-        let found = [of_subject, of_token, of_session];
+        let of_origin = origin.and_then(|id| known.by_token.get(id));
+        let found = [of_subject, of_token, of_origin, of_session];
         let names = found.into_iter().flatten().flatten();
         names
             .filter_map(|name| known.by_name.get(name))
@@ -199,6 +201,7 @@ mod tests {
             authenticator: "users".into(),
             subject: subject.into(),
             token_id: token.map(Into::into),
+            origin_id: None,
             issued: issued.map(time),
             expires: None,
             leeway: Duration::ZERO,

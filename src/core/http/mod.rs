@@ -2,6 +2,7 @@
 //! the answers it gives itself.
 
 pub mod forwarded;
+pub mod framing;
 pub mod headers;
 pub mod loops;
 pub mod origin;

@@ -2,6 +2,7 @@
 
 mod matching;
 mod previewing;
+mod spelling;
 mod swapping;
 
 use std::sync::Arc;

@@ -176,6 +176,17 @@ pub struct FrameTracker {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sieve: Option<Box<Sieve>>,
     traffic: Traffic,
+    /// Frames that did not end a message; it wraps around, so only differences mean something.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    fragments: u16,
+}
+
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_zero(number: &u16) -> bool {
+    *number == 0
 }
 
 /// What to count when the current frame ends.
@@ -213,6 +224,7 @@ impl FrameTracker {
             watched: None,
             sieve: None,
             traffic: Traffic::default(),
+            fragments: 0,
         }
     }
 
@@ -286,6 +298,12 @@ impl FrameTracker {
     /// What went on to the other side so far.
     pub fn traffic(&self) -> Traffic {
         self.traffic
+    }
+
+    /// Frames that went on and did not end their message, which [`traffic`](Self::traffic) does not
+    /// count. It wraps around: a difference of two readings says how many came between them.
+    pub fn fragments(&self) -> u16 {
+        self.fragments
     }
 
     /// The code of the close frame; `None` before one, and for one that has no code.
@@ -406,11 +424,16 @@ impl FrameTracker {
         here
     }
 
+    #[inline]
+    fn count_fragment(&mut self) {
+        self.fragments = self.fragments.wrapping_add(1);
+    }
+
     /// Counts the frame that just ended; answers whether it was a close frame.
     #[inline]
     fn frame_ended(&mut self) -> bool {
         match self.current {
-            Frame::Uncounted | Frame::Ends(Opcode::Continuation) => {}
+            Frame::Uncounted | Frame::Ends(Opcode::Continuation) => self.count_fragment(),
             Frame::Ends(Opcode::Text) => self.traffic.text += 1,
             Frame::Ends(Opcode::Binary) => self.traffic.binary += 1,
             Frame::Ends(Opcode::Ping) => self.traffic.ping += 1,

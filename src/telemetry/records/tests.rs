@@ -64,6 +64,7 @@ const REFUSED: RequestRecord<'_> = RequestRecord {
     bytes_in: 0,
     bytes_out: 97,
     refusal: Some("no_route"),
+    detail: Some("rule 7"),
     request_id: Some("r-1"),
 };
 
@@ -106,7 +107,7 @@ fn i6_a_session_leaves_one_line_of_json() {
             r#""listener":"edge","route":null,"upstream":null,"backend":null,"#,
             r#""principal":null,"client":"192.0.2.1:55000","method":"GET","target":"/nothing here","#,
             r#""started":"1970-01-01T00:00:00.000Z","status":404,"duration_ms":0.042,"#,
-            r#""bytes_in":0,"bytes_out":97,"refusal":"no_route","request_id":"r-1"}"#,
+            r#""bytes_in":0,"bytes_out":97,"refusal":"no_route","detail":"rule 7","request_id":"r-1"}"#,
         ),
     ];
     let text = written(LogFormat::Json);
@@ -132,7 +133,7 @@ fn i6_a_session_leaves_one_line_of_text() {
             "time=1970-01-01T00:00:00.000Z kind=request node=node-1 listener=edge ",
             r#"client=192.0.2.1:55000 method=GET target="/nothing here" "#,
             "started=1970-01-01T00:00:00.000Z status=404 duration_ms=0.042 bytes_in=0 ",
-            "bytes_out=97 refusal=no_route request_id=r-1",
+            "bytes_out=97 refusal=no_route detail=\"rule 7\" request_id=r-1",
         ),
     ];
     let text = written(LogFormat::Text);

@@ -329,11 +329,68 @@ impl Gateway {
 
     /// Session records written so far.
     pub fn records(&self) -> Vec<Record> {
+        records::parse(&self.access_log())
+    }
+
+    /// The whole lines of the access log.
+    fn access_log(&self) -> String {
         let text = fs::read_to_string(self.directory.path().join("access.log"));
+        let mut text = text.unwrap_or_default();
         // A line that is still being written has no end yet.
+        text.truncate(text.rfind('\n').unwrap_or(0));
+        text
+    }
+
+    /// Request records written so far.
+    pub fn requests(&self) -> Vec<Value> {
+        records::requests(&self.access_log())
+    }
+
+    /// Waits until there are this many request records, and sees that there are no more.
+    pub async fn wait_for_requests(&self, count: usize) -> Vec<Value> {
+        eventually(&format!("{count} request records"), async || {
+            self.requests().len() >= count
+        })
+        .await;
+        let records = self.requests();
+        assert_eq!(records.len(), count, "more records than requests");
+        records
+    }
+
+    /// Request records written so far.
+    pub fn request_records(&self) -> Vec<Value> {
+        let text = fs::read_to_string(self.directory.path().join("access.log"));
         let text = text.unwrap_or_default();
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-        records::parse(whole)
+        let lines = whole.lines().map(serde_json::from_str::<Value>);
+        lines
+            .map(|line| line.expect("a record is JSON"))
+            .filter(|line| line["kind"] == "request")
+            .collect()
+    }
+
+    /// The record of the request that got this answer of the gateway's own.
+    pub async fn record_of(&self, problem: &str) -> Value {
+        let problem: Value = serde_json::from_str(problem).expect("problem+json");
+        let mut found = Value::Null;
+        eventually("the request's record", async || {
+            let records = self.request_records();
+            let record = records.into_iter().find(|record| {
+                record["request_id"].is_string() && record["request_id"] == problem["request_id"]
+            });
+            record.is_some_and(|record| {
+                found = record;
+                true
+            })
+        })
+        .await;
+        found
+    }
+
+    /// What the record of a refused request adds to what its client was answered.
+    pub async fn detail_of(&self, problem: &str) -> String {
+        let record = self.record_of(problem).await;
+        record["detail"].as_str().unwrap_or_default().to_owned()
     }
 
     /// Waits until there are this many session records, and sees that there are no more.

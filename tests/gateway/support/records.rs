@@ -46,6 +46,15 @@ impl Traffic {
     }
 }
 
+/// The request records among the lines of an access log, as they are.
+pub fn requests(log: &str) -> Vec<Value> {
+    let lines = log.lines().map(|line| {
+        serde_json::from_str::<Value>(line)
+            .unwrap_or_else(|error| panic!("a record is not JSON ({error}): {line}"))
+    });
+    lines.filter(|line| line["kind"] == "request").collect()
+}
+
 /// The session records among the lines of an access log; other kinds are left out, a line that is
 /// no JSON or lacks a field fails the test.
 pub fn parse(log: &str) -> Vec<Record> {

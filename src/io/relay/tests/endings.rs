@@ -313,6 +313,7 @@ fn slow() -> Box<Throttle> {
         tick: 100_000_000,
         began: 0,
         counted: (0, 0),
+        fragments: 0,
         until: None,
     })
 }
