@@ -40,7 +40,6 @@ use crate::control::source::SourceState;
 use crate::control::state_dir::StateDir;
 use crate::control::supervisor::documents::resolved;
 use crate::control::supervisor::{self, Configuration, Supervisor};
-use crate::control::tickets::Tickets;
 use crate::core::routing::RoutingTable;
 use crate::core::session::drain::Profile;
 use crate::io::net::listener::{self, Inheritance, ListenOptions, Owner};
@@ -61,7 +60,6 @@ pub struct Bound {
     handover: Option<Handover>,
     supervisor: Arc<Supervisor>,
     docket: Arc<Docket>,
-    tickets: Arc<Tickets>,
     log: LogLevel,
     _records: RecordsGuard,
 }
@@ -152,7 +150,6 @@ impl Bound {
             node: Arc::clone(&node),
         };
         let docket = Arc::new(Docket::open(Arc::clone(&live), state_dir.as_ref()));
-        let tickets = Arc::new(Tickets::open(Arc::clone(&live), state_dir.as_ref()));
         let supervisor = Supervisor::new(live, configuration, loaded, backend_tls, node, state_dir);
         Ok(Self {
             shared,
@@ -162,7 +159,6 @@ impl Bound {
             handover,
             supervisor,
             docket,
-            tickets,
             log,
             _records: records_guard,
         })
@@ -196,7 +192,6 @@ impl Bound {
             handover,
             supervisor,
             docket,
-            tickets,
             log,
             _records,
         } = self;
@@ -212,13 +207,11 @@ impl Bound {
         live.set_workers(handles);
         supervisor.start().await;
 
-        keep_busy(&mut background, certificates, &supervisor, &shared);
-        background.spawn(Arc::clone(&tickets).run());
+        let control = (&supervisor, &docket);
+        keep_busy(&mut background, certificates, control, &shared);
         let (stop_admin, admin_stopped) = oneshot::channel::<()>();
         let company = Company::join(&supervisor, &live, admin.address(), etcd.as_ref());
-        let fleet = company.fleet();
-        let control = (&supervisor, &docket);
-        let api = Arc::new(operated(&shared, control, log, etcd, fleet));
+        let api = Arc::new(operated(&shared, control, log, etcd, company.fleet()));
         let admin_address = admin.address().clone();
         let admin = tokio::spawn(admin.serve(api, async { drop(admin_stopped.await) }));
         // Who takes over from another process is met by no crowd.
@@ -230,8 +223,7 @@ impl Bound {
         let listeners = listening(&shared.listeners);
         tracing::info!(node = %node.name, workers, listeners, admin = %admin_address, "ready");
 
-        let mut succession =
-            Succession::begin(handover, &shared, told(&supervisor, &docket, &tickets));
+        let mut succession = Succession::begin(handover, &shared, told(&supervisor, &docket));
         let parting = tokio::select! {
             () = signals.serve_until_stop(&supervisor, &shared.records) => None,
             parting = succession.parted() => Some(parting),
@@ -252,7 +244,7 @@ impl Bound {
             end = cut_short(&mut signals, &live, shutdown) => end,
         };
         company.leave().await;
-        tickets.leave(parting.is_some()).await;
+        docket.tickets().leave(parting.is_some()).await;
         background.shutdown().await;
         drop(stop_admin);
         if let Ok(Err(error)) = admin.await {
@@ -289,7 +281,7 @@ fn own(listeners: &[ListenerContext], admin: &admin::server::Bound) -> Own {
 fn keep_busy(
     background: &mut JoinSet<()>,
     certificates: Vec<(ListenerName, ListenerTls, Arc<Resolver>)>,
-    supervisor: &Arc<Supervisor>,
+    (supervisor, docket): (&Arc<Supervisor>, &Arc<Docket>),
     shared: &Shared,
 ) {
     for (listener, tls, resolver) in certificates {
@@ -302,6 +294,7 @@ fn keep_busy(
     let live = || Arc::clone(&shared.live);
     background.spawn(jwks::follow(live(), Arc::clone(&shared.node)));
     background.spawn(memory::watch(live()));
+    background.spawn(Arc::clone(docket.tickets()).run());
     if let Some(state_dir) = supervisor.state_dir() {
         background.spawn(Arc::clone(state_dir).watch());
     }
@@ -322,10 +315,9 @@ async fn cut_short(signals: &mut Signals, live: &Live, shutdown: Shutdown) -> En
     End::Cut(left)
 }
 
-fn told(supervisor: &Supervisor, docket: &Arc<Docket>, tickets: &Arc<Tickets>) -> Told {
+fn told(supervisor: &Supervisor, docket: &Arc<Docket>) -> Told {
     Told {
         docket: Arc::clone(docket),
-        tickets: Arc::clone(tickets),
         drainer: Arc::clone(supervisor.drainer()),
     }
 }

@@ -17,7 +17,6 @@ use tokio::task::JoinHandle;
 use crate::control::drainer::Drainer;
 use crate::control::exposed;
 use crate::control::revocations::Docket;
-use crate::control::tickets::Tickets;
 use crate::io::handover::{Message, Wire, WireError};
 use crate::io::net::listener::{self, BindError, Inheritance, Owner};
 use crate::live::Live;
@@ -112,8 +111,6 @@ pub struct Handover {
 pub struct Told {
     /// Rights that are taken away.
     pub docket: Arc<Docket>,
-    /// Tickets that were used.
-    pub tickets: Arc<Tickets>,
     /// States of backends.
     pub drainer: Arc<Drainer>,
 }
@@ -179,7 +176,7 @@ impl Handover {
                 live,
                 node,
                 drainer: told.drainer,
-                tickets: told.tickets,
+                tickets: Arc::clone(told.docket.tickets()),
                 sockets: self.sockets,
             };
             estate.wait(self.door, &mut stopped).await

@@ -15,6 +15,7 @@ use crate::control::errands;
 use crate::control::source::{Pen, Stroke};
 use crate::control::state_dir::StateDir;
 use crate::control::state_file::StateFile;
+use crate::control::tickets::Tickets;
 use crate::core::auth::TooManyRevocations;
 use crate::live::Live;
 
@@ -31,6 +32,8 @@ pub struct Docket {
     /// One write is over before the next begins.
     writing: Arc<AsyncMutex<()>>,
     pen: OnceLock<Pen>,
+    /// Credentials that were used up.
+    tickets: Arc<Tickets>,
 }
 
 /// What a revocation did at once.
@@ -66,6 +69,7 @@ impl Docket {
             None
         });
         let docket = Self {
+            tickets: Arc::new(Tickets::open(Arc::clone(&live), state_dir)),
             live,
             file,
             writing: Arc::default(),
@@ -73,6 +77,11 @@ impl Docket {
         };
         docket.put_into_force(kept.flatten().unwrap_or_default());
         docket
+    }
+
+    /// Tickets that open nothing any more.
+    pub fn tickets(&self) -> &Arc<Tickets> {
+        &self.tickets
     }
 
     /// Writes to etcd with this, from now on.

@@ -1,7 +1,7 @@
 //! Passwords, whose hashes are slow on purpose: they are verified on threads of their own, few at a
 //! time, and what was right is remembered for a little while. What is remembered is no password but
-//! an HMAC under a key that this process drew. Clients of one network get a share of the places, and
-//! a wrong password keeps its place for a time, so that guessing keeps nobody else out.
+//! an HMAC under a key that this process drew. Clients of one network get a share of the places,
+//! and a wrong password keeps its place for a time, so that guessing keeps nobody else out.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -32,7 +32,7 @@ pub struct RouteLimits {
     pub messages_per_second: u32,
     /// Bytes of a client in one session, frame headers included.
     pub bytes_per_second: Size,
-    /// Messages, fragments and control frames of all sessions of one principal on this node together.
+    /// The same of all sessions of one principal on this node together.
     pub principal_messages_per_second: u32,
     /// Bytes of all sessions of one principal on this node together.
     pub principal_bytes_per_second: Size,

@@ -98,9 +98,9 @@ pub fn masked(mut value: Value) -> Value {
     value
 }
 
-/// Masks what stands under a key that names a secret, every header that the gateway adds to requests
-/// (`cookie`, `x-internal-auth`: no list of names would be whole), and what URLs hold beside their
-/// place.
+/// Masks what stands under a key that names a secret, every header that the gateway adds to
+/// requests (`cookie`, `x-internal-auth`: no list of names would be whole), and what URLs hold
+/// beside their place.
 fn mask(value: &mut Value, secret: bool) {
     match value {
         Value::Object(table) => {

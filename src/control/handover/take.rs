@@ -240,7 +240,7 @@ impl Predecessor {
                 FromOld::Tickets { used } => {
                     let used = serde_json::from_value::<Vec<UsedOf>>(used);
                     let broken = |_| TakeError::Broken("used tickets that are none".to_owned());
-                    told.tickets.adopt(&used.map_err(broken)?);
+                    told.docket.tickets().adopt(&used.map_err(broken)?);
                 }
                 FromOld::Orders { orders: some, more } => {
                     orders.extend(some);

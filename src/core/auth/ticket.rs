@@ -1,7 +1,7 @@
 //! Tickets: a signed line in a URL that is good once, for a short time. It is the payload and its
 //! HMAC-SHA256, both in base64url with a dot between. The payload is JSON: `sub`, `exp` and `jti`
-//! must be there; `path` binds it to one path, `until` ends the session, `claims` say more, `origin`
-//! names the credential that it was made from.
+//! must be there; `path` binds it to one path, `until` ends the session, `claims` say more, and
+//! `origin` names the credential that it was made from.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};

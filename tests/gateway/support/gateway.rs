@@ -357,24 +357,12 @@ impl Gateway {
         records
     }
 
-    /// Request records written so far.
-    pub fn request_records(&self) -> Vec<Value> {
-        let text = fs::read_to_string(self.directory.path().join("access.log"));
-        let text = text.unwrap_or_default();
-        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-        let lines = whole.lines().map(serde_json::from_str::<Value>);
-        lines
-            .map(|line| line.expect("a record is JSON"))
-            .filter(|line| line["kind"] == "request")
-            .collect()
-    }
-
     /// The record of the request that got this answer of the gateway's own.
     pub async fn record_of(&self, problem: &str) -> Value {
         let problem: Value = serde_json::from_str(problem).expect("problem+json");
         let mut found = Value::Null;
         eventually("the request's record", async || {
-            let records = self.request_records();
+            let records = self.requests();
             let record = records.into_iter().find(|record| {
                 record["request_id"].is_string() && record["request_id"] == problem["request_id"]
             });
