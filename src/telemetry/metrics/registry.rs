@@ -1,120 +1,25 @@
 //! The series that are counted: made when they are first needed, written out for Prometheus, and
-//! removed when what they are named after is gone and no handle to them is left.
+//! removed when what they are named after is gone and no handle to them is left. Code records
+//! through handles of the `metrics` crate; the registry is its recorder, one for each gateway.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use crate::telemetry::metrics::reading::escaped;
+use metrics::{
+    Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder, SharedString, Unit,
+};
+
+use crate::telemetry::metrics::cell::{Cell, write_series};
 use crate::telemetry::metrics::table::{self, Kind, Metric};
 
 /// How long a series stays when it is no longer needed: a few scrapes, which read its last value.
 const KEPT: Duration = Duration::from_secs(120);
 /// Series that are kept for that long at most; the oldest go first.
 const KEPT_MAX: usize = 500;
-
-/// A number that only grows.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Counter(Arc<AtomicU64>);
-
-impl Counter {
-    pub(super) fn increment(&self, by: u64) {
-        self.0.fetch_add(by, Ordering::Relaxed);
-    }
-}
-
-/// A number that goes up and down.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Gauge(Arc<Float>);
-
-impl Gauge {
-    pub(super) fn increment(&self, by: f64) {
-        self.0.add(by);
-    }
-
-    pub(super) fn decrement(&self, by: f64) {
-        self.0.add(-by);
-    }
-
-    pub(super) fn set(&self, to: f64) {
-        self.0.0.store(to.to_bits(), Ordering::Relaxed);
-    }
-}
-
-/// How many observations lay under each bound.
-#[derive(Clone, Debug)]
-pub(super) struct Histogram(Arc<Buckets>);
-
-#[derive(Debug)]
-struct Buckets {
-    bounds: &'static [f64],
-    /// One for each bound, and one for what lies above the last.
-    counts: Box<[AtomicU64]>,
-    sum: Float,
-}
-
-impl Histogram {
-    fn new(bounds: &'static [f64]) -> Self {
-        let counts = (0..=bounds.len()).map(|_| AtomicU64::new(0));
-        Self(Arc::new(Buckets {
-            bounds,
-            counts: counts.collect(),
-            sum: Float::default(),
-        }))
-    }
-
-    pub(super) fn record(&self, value: f64) {
-        let place = self.0.bounds.partition_point(|bound| *bound < value);
-        self.0.counts[place].fetch_add(1, Ordering::Relaxed);
-        self.0.sum.add(value);
-    }
-}
-
-/// An `f64` that threads add to.
-#[derive(Debug, Default)]
-struct Float(AtomicU64);
-
-impl Float {
-    fn get(&self) -> f64 {
-        f64::from_bits(self.0.load(Ordering::Relaxed))
-    }
-
-    fn add(&self, by: f64) {
-        let add = |bits| Some((f64::from_bits(bits) + by).to_bits());
-        let order = Ordering::Relaxed;
-        // The closure never refuses, so this always succeeds.
-        let _ = self.0.fetch_update(order, order, add);
-    }
-}
-
-#[derive(Debug)]
-enum Cell {
-    Counter(Counter),
-    Gauge(Gauge),
-    Histogram(Histogram),
-}
-
-impl Cell {
-    fn new(kind: Kind) -> Self {
-        match kind {
-            Kind::Counter => Self::Counter(Counter::default()),
-            Kind::Gauge => Self::Gauge(Gauge::default()),
-            Kind::Histogram(bounds) => Self::Histogram(Histogram::new(bounds)),
-        }
-    }
-
-    /// Whether a handle to it is held outside of the registry.
-    fn is_held(&self) -> bool {
-        let handles = match self {
-            Self::Counter(Counter(value)) => Arc::strong_count(value),
-            Self::Gauge(Gauge(value)) => Arc::strong_count(value),
-            Self::Histogram(Histogram(value)) => Arc::strong_count(value),
-        };
-        handles > 1
-    }
-}
+/// The registry looks at keys only.
+const METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, None);
 
 #[derive(Debug)]
 struct Series {
@@ -131,38 +36,40 @@ type Values = Box<[Box<str>]>;
 pub(super) struct Registry(RwLock<HashMap<&'static str, BTreeMap<Values, Series>>>);
 
 impl Registry {
+    /// The counter with these values of the metric's labels.
     pub(super) fn counter(&self, metric: &Metric, values: &[&str]) -> Counter {
-        self.cell(metric, values, |cell| match cell {
-            Cell::Counter(counter) => Some(counter.clone()),
-            _ => None,
-        })
+        debug_assert_eq!(metric.kind, Kind::Counter, "{}", metric.name);
+        self.register_counter(&key(metric, values), &METADATA)
     }
 
+    /// The gauge with these values of the metric's labels.
     pub(super) fn gauge(&self, metric: &Metric, values: &[&str]) -> Gauge {
-        self.cell(metric, values, |cell| match cell {
-            Cell::Gauge(gauge) => Some(gauge.clone()),
-            _ => None,
-        })
+        debug_assert_eq!(metric.kind, Kind::Gauge, "{}", metric.name);
+        self.register_gauge(&key(metric, values), &METADATA)
     }
 
+    /// The histogram with these values of the metric's labels.
     pub(super) fn histogram(&self, metric: &Metric, values: &[&str]) -> Histogram {
-        self.cell(metric, values, |cell| match cell {
-            Cell::Histogram(histogram) => Some(histogram.clone()),
-            _ => None,
-        })
+        let is_histogram = matches!(metric.kind, Kind::Histogram(_));
+        debug_assert!(is_histogram, "{}", metric.name);
+        self.register_histogram(&key(metric, values), &METADATA)
     }
 
-    fn cell<T>(&self, metric: &Metric, values: &[&str], of: fn(&Cell) -> Option<T>) -> T {
-        debug_assert_eq!(metric.labels.len(), values.len(), "{}", metric.name);
-        let values: Values = values.iter().map(|value| Box::from(*value)).collect();
+    /// A handle to the series of this key, which is made if it is not there yet; `None` if the
+    /// table has no such metric or `of` refuses its kind.
+    fn handle<T>(&self, key: &Key, of: fn(&Cell) -> Option<T>) -> Option<T> {
+        let (metric, values) = find(key)?;
+        // A series of another kind must not appear because of a key that is refused.
+        let cell = Cell::new(metric.kind);
+        of(&cell)?;
         // The handle is cloned under the lock, so that no sweep finds the series without it.
         let mut families = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let family = families.entry(metric.name).or_default();
         let series = family.entry(values).or_insert_with(|| Series {
-            cell: Cell::new(metric.kind),
+            cell,
             unneeded: None,
         });
-        of(&series.cell).expect("code asks for the kind that the table has")
+        of(&series.cell)
     }
 
     /// Removes series that have not been needed for a while: those that `is_named` denies and to
@@ -231,45 +138,59 @@ impl Registry {
     }
 }
 
-fn write_series(text: &mut String, metric: &Metric, values: &[Box<str>], cell: &Cell) {
-    let labels = metric.labels.iter().zip(values);
-    let labels: Vec<_> = labels
-        .map(|(label, value)| format!("{label}=\"{}\"", escaped(value)))
-        .collect();
-    let labels = labels.join(",");
-    let name = metric.name;
-    let mut line = |suffix: &str, more: &str, number: &dyn std::fmt::Display| {
-        let comma = if labels.is_empty() || more.is_empty() {
-            ""
-        } else {
-            ","
-        };
-        let (open, close) = match labels.is_empty() && more.is_empty() {
-            true => ("", ""),
-            false => ("{", "}"),
-        };
-        writeln!(
-            text,
-            "{name}{suffix}{open}{labels}{comma}{more}{close} {number}"
-        )
-        .expect("a string takes everything");
-    };
-    match cell {
-        Cell::Counter(counter) => line("", "", &counter.0.load(Ordering::Relaxed)),
-        Cell::Gauge(gauge) => line("", "", &gauge.0.get()),
-        Cell::Histogram(histogram) => {
-            let buckets = &*histogram.0;
-            let mut count = 0;
-            for (place, bucket) in buckets.counts.iter().enumerate() {
-                count += bucket.load(Ordering::Relaxed);
-                let bound = buckets.bounds.get(place);
-                let bound = bound.map_or_else(|| "+Inf".to_owned(), ToString::to_string);
-                line("_bucket", &format!("le=\"{bound}\""), &count);
-            }
-            line("_sum", "", &buckets.sum.get());
-            line("_count", "", &count);
-        }
+/// What the table lacks is not recorded: such a key gets a handle that does nothing.
+impl Recorder for Registry {
+    // The table describes every metric.
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        let handle = self.handle(key, |cell| match cell {
+            Cell::Counter(value) => Some(Counter::from_arc(Arc::clone(value))),
+            _ => None,
+        });
+        handle.unwrap_or_else(Counter::noop)
     }
+
+    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+        let handle = self.handle(key, |cell| match cell {
+            Cell::Gauge(value) => Some(Gauge::from_arc(Arc::clone(value))),
+            _ => None,
+        });
+        handle.unwrap_or_else(Gauge::noop)
+    }
+
+    fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
+        let handle = self.handle(key, |cell| match cell {
+            Cell::Histogram(value) => Some(Histogram::from_arc(Arc::clone(value))),
+            _ => None,
+        });
+        handle.unwrap_or_else(Histogram::noop)
+    }
+}
+
+/// The key of the series with these values of the metric's labels, in the metric's order.
+fn key(metric: &Metric, values: &[&str]) -> Key {
+    debug_assert_eq!(metric.labels.len(), values.len(), "{}", metric.name);
+    let labels = metric.labels.iter().zip(values);
+    let labels = labels.map(|(label, value)| Label::new(*label, (*value).to_owned()));
+    Key::from_parts(metric.name, labels.collect::<Vec<_>>())
+}
+
+/// The metric of this key and the values of its labels, in the metric's order; `None` if the table
+/// has no metric with this name and exactly these labels.
+fn find(key: &Key) -> Option<(&'static Metric, Values)> {
+    let metric = table::ALL.iter().find(|known| known.name == key.name())?;
+    if key.labels().len() != metric.labels.len() {
+        return None;
+    }
+    let value = |name: &&str| {
+        let found = key.labels().find(|label| label.key() == *name)?;
+        Some(Box::from(found.value()))
+    };
+    let values = metric.labels.iter().map(value).collect::<Option<_>>()?;
+    Some((metric, values))
 }
 
 #[cfg(test)]
@@ -290,7 +211,7 @@ mod tests {
         let now = clock::now();
         let held = registry.counter(&table::REFUSALS, &["a", "u", "no_backend"]);
         let named = |_: &Metric, values: &[Box<str>]| &*values[0] == "b";
-        registry.counter(&table::REFUSALS, &["b", "u", "no_backend"]);
+        let _ = registry.counter(&table::REFUSALS, &["b", "u", "no_backend"]);
         assert_eq!(registry.sweep(now, named), 1);
         let later = now + 10 * KEPT;
         // A session may last for days after its route.
@@ -361,5 +282,42 @@ mod tests {
                 "no {line} in {text}"
             );
         }
+    }
+
+    #[test]
+    fn the_macros_of_the_facade_record_here() {
+        let registry = Registry::default();
+        metrics::with_local_recorder(&registry, || {
+            let name = table::REFUSALS.name;
+            metrics::counter!(name, "route" => "a", "upstream" => "u", "reason" => "r")
+                .increment(2);
+            // The order of labels does not matter.
+            metrics::counter!(name, "reason" => "r", "upstream" => "u", "route" => "a")
+                .increment(3);
+            metrics::gauge!(table::TABLE_GENERATION.name).set(4.0);
+        });
+        registry
+            .counter(&table::REFUSALS, &["a", "u", "r"])
+            .increment(4);
+        let text = registry.render();
+        let line = "sessile_refusals_total{route=\"a\",upstream=\"u\",reason=\"r\"} 9\n";
+        assert!(text.contains(line), "{text}");
+        assert!(text.contains("sessile_table_generation 4\n"), "{text}");
+        assert_eq!(lines(&registry), 2);
+    }
+
+    #[test]
+    fn what_the_table_lacks_is_not_recorded() {
+        let registry = Registry::default();
+        metrics::with_local_recorder(&registry, || {
+            let name = table::REFUSALS.name;
+            metrics::counter!("sessile_unknown_total").increment(1);
+            metrics::counter!(name, "route" => "a").increment(1);
+            metrics::counter!(name, "route" => "a", "upstream" => "u", "client" => "c")
+                .increment(1);
+            metrics::gauge!(name, "route" => "a", "upstream" => "u", "reason" => "r").set(1.0);
+            metrics::histogram!(table::TABLE_GENERATION.name).record(1.0);
+        });
+        assert_eq!(registry.render(), "");
     }
 }

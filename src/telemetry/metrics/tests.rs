@@ -1,8 +1,10 @@
 use std::time::SystemTime;
 
+use super::route::close_code_label;
 use super::*;
 use crate::base::session_id::SessionId;
-use crate::core::session::record::{Ending, Facts};
+use crate::base::traffic::Traffic;
+use crate::core::session::record::{Cause, EndedBy, Ending, Facts, Record};
 use crate::core::session::resume::Moves;
 
 fn record(by: EndedBy, cause: Cause, close_code: Option<u16>) -> Record {
