@@ -21,7 +21,7 @@ use crate::app::signals::Signals;
 use crate::base::addr::{ListenAddr, OwnAddresses};
 use crate::base::clock;
 use crate::base::names::ListenerName;
-use crate::config::snapshot::{Admin, Listener, ListenerTls, Shutdown};
+use crate::config::snapshot::{Admin, Listener, ListenerTls, Shutdown, Snapshot};
 use crate::control::certs;
 #[cfg(feature = "etcd")]
 use crate::control::etcd::announce::{self, Joined};
@@ -214,11 +214,7 @@ impl Bound {
         let api = Arc::new(operated(&shared, control, log, etcd, company.fleet()));
         let admin_address = admin.address().clone();
         let admin = tokio::spawn(admin.serve(api, async { drop(admin_stopped.await) }));
-        // Who takes over from another process is met by no crowd.
-        let takes_over = handover.as_ref().is_some_and(Handover::takes_over);
-        if let Some(ramp) = configured.snapshot.admission.filter(|_| !takes_over) {
-            live.begin_ramp(ramp);
-        }
+        begin_ramp(&live, &configured.snapshot, handover.as_ref());
         live.enter(Phase::Ready);
         let listeners = listening(&shared.listeners);
         tracing::info!(node = %node.name, workers, listeners, admin = %admin_address, "ready");
@@ -255,6 +251,14 @@ impl Bound {
             anyhow::bail!(reason);
         }
         Ok(end)
+    }
+}
+
+/// Admits sessions slowly at first. Clients of a process that is taken over do not come in a crowd.
+fn begin_ramp(live: &Live, snapshot: &Snapshot, handover: Option<&Handover>) {
+    let takes_over = handover.is_some_and(Handover::takes_over);
+    if let Some(ramp) = snapshot.admission.filter(|_| !takes_over) {
+        live.begin_ramp(ramp);
     }
 }
 

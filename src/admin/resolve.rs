@@ -25,8 +25,7 @@ use crate::base::names::ListenerName;
 use crate::base::path::{CanonicalPath, PathFault};
 use crate::config::limits::Quotas;
 use crate::config::snapshot::{AffinitySource, Policy};
-use crate::core::auth::Claims;
-use crate::core::auth::Revocations;
+use crate::core::auth::{Claims, Revocations};
 use crate::core::balance::Passed;
 use crate::core::routing::affinity::{self, Key};
 use crate::core::routing::{
@@ -531,9 +530,7 @@ impl Parts {
         };
         let method = asked.method.as_deref().unwrap_or("GET");
         let headers = headers(&asked.headers)?;
-        let named = headers
-            .get(http::header::HOST)
-            .and_then(|host| host.to_str().ok());
+        let named = headers.get("host").and_then(|host| host.to_str().ok());
         let host = asked.host.as_deref().or(named);
         let host = host.or_else(|| uri.authority().map(|authority| authority.as_str()));
         let scheme = uri.scheme_str().unwrap_or("ws");

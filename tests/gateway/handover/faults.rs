@@ -240,8 +240,9 @@ async fn a_new_process_with_a_bad_configuration_leaves_the_old_one_serving() {
     assert!(said.contains("ecco"), "{said}");
     all_is_well(&gateway, &mut clients, 0.0).await;
 
-    // It is valid, and cannot be had: the address is the backend's.
-    let taken = format!("[\"127.0.0.1:0\", \"{}\"]", backend.address);
+    // It is valid, and cannot be had: another program has the address.
+    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = format!("[\"127.0.0.1:0\", \"{}\"]", other.local_addr().unwrap());
     fs::write(&path, good.replace("[\"127.0.0.1:0\"]", &taken)).unwrap();
     let (code, said) = attempt(&gateway, &path).await;
     assert_eq!(code, Some(1), "{said}");
