@@ -10,7 +10,7 @@ use crate::support::{Backend, Client, Dial, Gateway, config, eventually};
 #[tokio::test]
 async fn status_lists_every_backend_and_fails_where_something_is_not_well() {
     let (one, two) = (Backend::echo().await, Backend::echo().await);
-    let probe = "probe = { type = \"tcp\", interval = \"20ms\", timeout = \"200ms\", fall = 1 }";
+    let probe = "probe = { type = \"tcp\", interval = \"50ms\", timeout = \"200ms\", fall = 1 }";
     let text = config::echo(&[one.address, two.address], probe, "");
     let gateway = Gateway::start(&text).await;
     let here = gateway.directory();

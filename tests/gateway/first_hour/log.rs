@@ -35,7 +35,7 @@ impl<'de> Deserialize<'de> for Line {
 /// Drains, reloads, a lost backend, another level, a stop; answers the log.
 async fn busy_life() -> (Gateway, String) {
     let (one, two) = (Backend::echo().await, Backend::echo().await);
-    let probe = "probe = { type = \"tcp\", interval = \"20ms\", timeout = \"200ms\", fall = 1 }";
+    let probe = "probe = { type = \"tcp\", interval = \"50ms\", timeout = \"200ms\", fall = 1 }";
     let text = config::echo(&[one.address, two.address], probe, "");
     let mut gateway = Gateway::start(&text).await;
     let patch = |state: &str| {
