@@ -64,11 +64,20 @@ impl<'a> Check<'a> {
         found
     }
 
-    /// Whether another finding is only counted: showing one costs more than finding it.
+    /// Whether another finding is only counted: showing one costs more than finding it. Errors and
+    /// warnings have a bound each, so that many warnings do not hide an error.
     fn is_full(&self, severity: Severity) -> bool {
-        let full = self.found.borrow().len() >= DIAGNOSTICS_MAX;
+        let (errors, warnings) = self.more.get();
+        let more = match severity {
+            Severity::Error => errors,
+            Severity::Warning => warnings,
+        };
+        let full = more > 0 || {
+            let found = self.found.borrow();
+            let alike = found.iter().filter(|one| one.severity == severity);
+            alike.count() >= DIAGNOSTICS_MAX
+        };
         if full {
-            let (errors, warnings) = self.more.get();
             self.more.set(match severity {
                 Severity::Error => (errors + 1, warnings),
                 Severity::Warning => (errors, warnings + 1),
