@@ -68,14 +68,14 @@ impl<'a> Check<'a> {
     /// warnings have a bound each, so that many warnings do not hide an error.
     fn is_full(&self, severity: Severity) -> bool {
         let (errors, warnings) = self.more.get();
-        let more = match severity {
-            Severity::Error => errors,
-            Severity::Warning => warnings,
+        let (more, shown_max) = match severity {
+            Severity::Error => (errors, DIAGNOSTICS_MAX),
+            Severity::Warning => (warnings, DIAGNOSTICS_MAX / 2),
         };
         let full = more > 0 || {
             let found = self.found.borrow();
             let alike = found.iter().filter(|one| one.severity == severity);
-            alike.count() >= DIAGNOSTICS_MAX
+            alike.count() >= shown_max
         };
         if full {
             self.more.set(match severity {
