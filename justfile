@@ -24,6 +24,10 @@ autobahn-full:
 fuzz TARGET SECONDS="600":
     fuzz/run {{TARGET}} {{SECONDS}}
 
+# Compiles the protobuf files of another version of etcd-client.
+descriptors:
+    tools/update-descriptors
+
 # What CI runs.
 ci:
     bash .ci/run

@@ -2,7 +2,7 @@
 //! to nothing that panics where something does not hold; `tests/fuzz_seeds.rs` runs all of them
 //! over the seeds and past crashes in `fuzz/seeds/` with every `cargo test`.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
@@ -14,8 +14,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use serde_json::Value;
 
 use sessile::base::addr::Networks;
+use sessile::base::header_name::begins_alike;
+use sessile::base::host;
+use sessile::base::path::CanonicalPath;
 use sessile::config::origin::{OriginRule, WebOrigin};
 use sessile::config::snapshot::Snapshot;
+use sessile::config::untrusted::UntrustedHeaders;
 use sessile::control::load::{LoadOptions, load_text};
 use sessile::core::auth::{Authenticator, parse_token};
 use sessile::core::http::forwarded::{self, Forwarding};
@@ -27,6 +31,11 @@ use sessile::core::wire::proxy_protocol::{self, Header, Progress};
 use sessile::core::wire::request_guard::{RequestGuard, Smuggling};
 use sessile::core::wire::sieve::{Sieve, Sifted};
 use sessile::core::wire::tracker::{Extensions, FrameTracker, Rules, Sender, Stop, Until};
+
+#[path = "relay.rs"]
+mod relay;
+#[path = "text.rs"]
+mod text;
 
 /// A target's name and what it does with an input.
 pub type Target = (&'static str, fn(&[u8]));
@@ -47,6 +56,11 @@ pub const ALL: &[Target] = &[
     ("credential", credential),
     ("signed_url", signed_url),
     ("sieve", sieve),
+    ("relay", relay::relay),
+    ("paths", text::paths),
+    ("patterns", text::patterns),
+    ("expressions", text::expressions),
+    ("documents", text::documents),
 ];
 
 /// A frame's header says how long it is, and is not there before its last byte is.
@@ -81,6 +95,7 @@ fn frame_stream(data: &[u8]) {
     let until = match rules >> 3 & 3 {
         1 => Until::Boundary,
         2 => Until::CloseFrame,
+        3 => Until::CloseCode,
         _ => Until::ChunkEnd,
     };
     let rules = Rules {
@@ -88,10 +103,16 @@ fn frame_stream(data: &[u8]) {
         message_bytes: 1 << (rules >> 4),
         extensions,
     };
-    let mut whole = FrameTracker::new(sender, rules);
+    let fresh = || {
+        let mut tracker = FrameTracker::new(sender, rules);
+        // The first pong that is stopped at.
+        tracker.watch(*b"8 letter");
+        tracker
+    };
+    let mut whole = fresh();
     let at_once = whole.track(stream, until);
     assert!(at_once.forward <= stream.len());
-    let mut parts = FrameTracker::new(sender, rules);
+    let mut parts = fresh();
     let (mut forwarded, mut stop) = (0, Stop::ChunkEnd);
     let pieces = stream.chunks(usize::from(cut % 16) + 1);
     for piece in std::iter::once(&[][..]).chain(pieces) {
@@ -186,7 +207,8 @@ fn handshake(data: &[u8]) {
     let mut answer = head(answered);
     let status = StatusCode::SWITCHING_PROTOCOLS;
     let accept = handshake::accept_key(offer.key());
-    if let Ok(Answer::Granted(granted)) = handshake::verify_answer(&offer, status, &answer) {
+    let judge = |answer: &HeaderMap| handshake::verify_answer(&offer, version, status, answer);
+    if let Ok(Answer::Granted(granted)) = judge(&answer) {
         assert_eq!(answer["sec-websocket-accept"].as_bytes(), accept);
         if let Some(chosen) = granted.subprotocol {
             assert!(offer.subprotocols().any(|offered| offered == chosen));
@@ -197,7 +219,7 @@ fn handshake(data: &[u8]) {
         HeaderValue::from_bytes(&accept).expect("base64"),
     );
     // Whatever else it says: no panic.
-    let _ = handshake::verify_answer(&offer, status, &answer);
+    let _ = judge(&answer);
 }
 
 /// A stream of requests is judged alike in whatever pieces it comes, and never better the more of
@@ -292,31 +314,50 @@ fn forwarded(data: &[u8]) {
     let peer = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
     let mut trusted = Networks::default();
     trusted.add("10.0.0.0/8").expect("a network");
-    let client = forwarded::client_address(&fields, peer, &trusted);
     let nobody = Networks::default();
-    assert_eq!(forwarded::client_address(&fields, peer, &nobody), peer);
-    assert!(!matches!(client, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some()));
+    let alone = forwarded::client(&fields, peer, &nobody, true);
+    assert!(alone.is_ok_and(|client| client.address == peer && client.secure));
+    if let Ok(client) = forwarded::client(&fields, peer, &trusted, false) {
+        let mapped = |v6: Ipv6Addr| v6.to_ipv4_mapped().is_some();
+        assert!(!matches!(client.address, IpAddr::V6(v6) if mapped(v6)));
+    }
+    let untrusted = UntrustedHeaders::default();
     for trusted in [false, true] {
         let mut fields = fields.clone();
         let hop = Forwarding {
             peer: Some(peer),
             trusted,
             scheme: "https",
+            tls: true,
+            untrusted: &untrusted,
             host: "edge.example.com",
             request_id: "made-here",
             session: None,
             rfc7239: true,
         };
         forwarded::forward(&mut fields, &hop);
-        let ours = |name: &HeaderName| name.as_str().replace('_', "-").starts_with("sessile-");
+        let ours = |name: &HeaderName| begins_alike(name.as_str(), "sessile-");
         assert!(!fields.keys().any(ours), "a client speaks for the gateway");
+        assert_eq!(fields["x-forwarded-proto"], "https");
         let list = &fields["x-forwarded-for"];
         assert!(list.as_bytes().ends_with(b"10.0.0.1"));
         if !trusted {
             assert_eq!(list, "10.0.0.1");
             assert_eq!(fields["x-request-id"], "made-here");
             assert_eq!(fields["x-forwarded-host"], "edge.example.com");
-            assert!(!fields.contains_key("x-real-ip") && !fields.contains_key("x_real_ip"));
+            let own = [
+                "x-forwarded-for",
+                "x-forwarded-proto",
+                "x-forwarded-host",
+                "forwarded",
+            ];
+            let own = |name: &&HeaderName| own.contains(&name.as_str()) || *name == "x-request-id";
+            let others = fields.keys().filter(|name| !own(name));
+            assert!(
+                !others
+                    .into_iter()
+                    .any(|name| untrusted.contains(name.as_str()))
+            );
         }
         assert_eq!(fields.get_all("x-forwarded-for").iter().count(), 1);
     }
@@ -371,21 +412,34 @@ fn routing(data: &[u8]) {
         Some((path, raw)) => (path, Some(raw)),
         None => (path, None),
     };
+    let (Some(host), Ok(path)) = (host::canonical(host), CanonicalPath::read(path)) else {
+        return;
+    };
     let request = Request {
         method: &Method::GET,
-        host,
-        path,
+        host: &host,
+        path: path.as_str(),
         query: raw_query,
         headers: &fields,
         websocket: true,
         tls: false,
     };
-    if let Some(matched) = table.find(&request) {
-        assert!(path.starts_with('/'));
-        assert!(!path.split('/').any(|segment| matches!(segment, "." | "..")));
+    if let Ok(Some(matched)) = table.choose(&request, &path) {
+        let rules = matched.route.config.paths;
+        let forwarded = path.forwarded(rules);
+        assert!(
+            !forwarded
+                .split('/')
+                .any(|segment| matches!(segment, "." | ".."))
+        );
+        assert!(!forwarded.contains(';') && !forwarded.contains("%2F"));
         for (_, value) in matched.parameters.iter() {
-            assert!(path.contains(value));
+            assert!(forwarded.contains(value));
         }
+        // The route that is taken by one spelling is taken by the canonical one.
+        let again = CanonicalPath::read(forwarded).expect("it is canonical");
+        let again = table.choose(&request, &again).expect("it was taken before");
+        assert_eq!(again.expect("a route").route.name(), matched.route.name());
     }
 }
 
@@ -455,11 +509,12 @@ fn credential(data: &[u8]) {
         tls: true,
     };
     // An empty one is one too: it is judged, and refused.
-    let _ = credential::find(users, "Bearer", &request);
+    let judged = credential::find(users, "Bearer", &request);
+    let judged = judged.map(|(source, _)| source.clone());
     let offered: Vec<String> = handshake::subprotocols(&fields)
         .map(str::to_owned)
         .collect();
-    credential::strip(users, &mut fields);
+    credential::strip(users, "Bearer", judged.as_ref(), &mut fields);
     let _ = credential::take_subprotocols(&mut fields, ["bearer"].into_iter());
     let left = handshake::subprotocols(&fields);
     assert!(

@@ -1,6 +1,7 @@
 //! Puts the gateway together: the only file that knows everything. `Gateway::bind` opens every
 //! socket or fails; `Bound::run` serves until it is told to stop, and says how that went.
 
+mod addresses;
 mod signals;
 
 use std::io;
@@ -15,14 +16,14 @@ use rustls::ServerConfig;
 use sd_notify::NotifyState;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
-use tokio::time::interval;
 
 use crate::admin::{self, ListenerView};
+use crate::app::addresses::{listening, own};
 use crate::app::signals::Signals;
 use crate::base::addr::ListenAddr;
 use crate::base::clock;
 use crate::base::names::ListenerName;
-use crate::config::snapshot::{Admin, Listener, ListenerTls, Shutdown};
+use crate::config::snapshot::{Admin, Listener, ListenerTls, Shutdown, Snapshot};
 use crate::control::certs;
 #[cfg(feature = "etcd")]
 use crate::control::etcd::announce::{self, Joined};
@@ -36,8 +37,9 @@ use crate::control::jwks;
 use crate::control::load::Loaded;
 use crate::control::memory;
 use crate::control::revocations::Docket;
+use crate::control::series;
 use crate::control::source::SourceState;
-use crate::control::state_dir;
+use crate::control::state_dir::StateDir;
 use crate::control::supervisor::documents::resolved;
 use crate::control::supervisor::{self, Configuration, Supervisor};
 use crate::core::routing::RoutingTable;
@@ -50,9 +52,6 @@ use crate::proxy::worker::{self, ListenerContext, Shared};
 use crate::telemetry::log::LogLevel;
 use crate::telemetry::metrics::{ListenerMetrics, Metrics, NodeMetrics};
 use crate::telemetry::records::{Records, RecordsGuard};
-
-/// Between moments at which observations are sorted into their buckets.
-const UPKEEP: Duration = Duration::from_secs(5);
 
 /// A gateway whose sockets are open and whose table is compiled; clients queue already.
 pub struct Bound {
@@ -76,6 +75,15 @@ pub enum End {
     Cut(usize),
 }
 
+impl End {
+    fn log(self) {
+        match self {
+            Self::Orderly => tracing::info!("stopped"),
+            Self::Cut(sessions) => tracing::warn!(sessions, "stopped; these sessions were cut off"),
+        }
+    }
+}
+
 impl Bound {
     /// Opens everything that `loaded` asks for; what the process before this one left, if `claim`
     /// has something, is not opened again.
@@ -94,9 +102,8 @@ impl Bound {
         // Names that only documents of other sources bring are looked up when those are there.
         let resolved = resolved(&loaded);
         let snapshot = &resolved.snapshot;
-        if let Some(directory) = &snapshot.node.state_dir {
-            state_dir::open(directory)?;
-        }
+        let state_dir = snapshot.node.state_dir.as_deref();
+        let state_dir = state_dir.map(StateDir::open).transpose()?;
         let metrics = Metrics::new();
         let (records, records_guard) = Records::open(&snapshot.log, &snapshot.node.name)?;
         let table = RoutingTable::compile(snapshot, None, 1, clock::now());
@@ -132,6 +139,7 @@ impl Bound {
             None => None,
         };
         let live = Live::new(table);
+        live.set_own(own(&contexts, &admin));
         live.set_memory_allowance(memory::allowance());
         live.set_edge(snapshot);
         let shared = Shared {
@@ -143,9 +151,8 @@ impl Bound {
             metrics,
             node: Arc::clone(&node),
         };
-        let state_dir = snapshot.node.state_dir.as_deref();
-        let docket = Arc::new(Docket::open(Arc::clone(&live), state_dir));
-        let supervisor = Supervisor::new(live, configuration, loaded, backend_tls, node);
+        let docket = Arc::new(Docket::open(Arc::clone(&live), state_dir.as_ref()));
+        let supervisor = Supervisor::new(live, configuration, loaded, backend_tls, node, state_dir);
         Ok(Self {
             shared,
             sockets,
@@ -202,23 +209,20 @@ impl Bound {
         live.set_workers(handles);
         supervisor.start().await;
 
-        keep_busy(&mut background, certificates, &supervisor, &shared);
+        let control = (&supervisor, &docket);
+        keep_busy(&mut background, certificates, control, &shared);
         let (stop_admin, admin_stopped) = oneshot::channel::<()>();
         if let Some(pid) = handover.as_ref().and_then(Handover::predecessor_pid) {
             live.set_other_process(pid);
         }
         let company = Company::join(&supervisor, &live, admin.address(), etcd.as_ref());
-        let fleet = company.fleet();
-        let control = (&supervisor, &docket);
-        let api = Arc::new(operated(&shared, control, log, etcd, fleet));
+        let api = Arc::new(operated(&shared, control, log, etcd, company.fleet()));
+        let admin_address = admin.address().clone();
         let admin = tokio::spawn(admin.serve(api, async { drop(admin_stopped.await) }));
-        // Who takes over from another process is met by no crowd.
-        let takes_over = handover.as_ref().is_some_and(Handover::takes_over);
-        if let Some(ramp) = configured.snapshot.admission.filter(|_| !takes_over) {
-            live.begin_ramp(ramp);
-        }
+        begin_ramp(&live, &configured.snapshot, handover.as_ref());
         live.enter(Phase::Ready);
-        tracing::info!(node = %node.name, workers, "ready");
+        let listeners = listening(&shared.listeners);
+        tracing::info!(node = %node.name, workers, listeners, admin = %admin_address, "ready");
 
         let mut succession = Succession::begin(handover, &shared, told(&supervisor, &docket));
         let parting = tokio::select! {
@@ -231,7 +235,8 @@ impl Bound {
             signals.leave(&live, shutdown.delay).await;
         }
         live.enter(Phase::Stopping);
-        tracing::info!(sessions = live.sessions(), grace = ?shutdown.grace, "stopping");
+        let grace = clock::readable(shutdown.grace);
+        tracing::info!(sessions = live.sessions(), %grace, "stopping");
         let end = tokio::select! {
             cut = stop_workers(&live, &shutdown) => {
                 join(threads).await;
@@ -240,12 +245,13 @@ impl Bound {
             end = cut_short(&mut signals, &live, shutdown) => end,
         };
         company.leave().await;
+        docket.tickets().leave(parting.is_some()).await;
         background.shutdown().await;
         drop(stop_admin);
         if let Ok(Err(error)) = admin.await {
             tracing::error!(%error, "the admin API failed");
         }
-        tracing::info!(?end, "stopped");
+        end.log();
         if let Some(Parting::NotTaken(reason)) = parting {
             anyhow::bail!(reason);
         }
@@ -253,11 +259,19 @@ impl Bound {
     }
 }
 
+/// Admits sessions slowly at first. Clients of a process that is taken over do not come in a crowd.
+fn begin_ramp(live: &Live, snapshot: &Snapshot, handover: Option<&Handover>) {
+    let takes_over = handover.is_some_and(Handover::takes_over);
+    if let Some(ramp) = snapshot.admission.filter(|_| !takes_over) {
+        live.begin_ramp(ramp);
+    }
+}
+
 /// What goes on beside the workers for as long as the gateway runs.
 fn keep_busy(
     background: &mut JoinSet<()>,
     certificates: Vec<(ListenerName, ListenerTls, Arc<Resolver>)>,
-    supervisor: &Arc<Supervisor>,
+    (supervisor, docket): (&Arc<Supervisor>, &Arc<Docket>),
     shared: &Shared,
 ) {
     for (listener, tls, resolver) in certificates {
@@ -270,9 +284,13 @@ fn keep_busy(
     let live = || Arc::clone(&shared.live);
     background.spawn(jwks::follow(live(), Arc::clone(&shared.node)));
     background.spawn(memory::watch(live()));
+    background.spawn(Arc::clone(docket.tickets()).run());
+    if let Some(state_dir) = supervisor.state_dir() {
+        background.spawn(Arc::clone(state_dir).watch());
+    }
     background.spawn(Arc::clone(supervisor.drainer()).run());
     background.spawn(Arc::clone(supervisor.rebalancer()).run());
-    background.spawn(keep_up(Arc::clone(&shared.metrics)));
+    background.spawn(series::keep(Arc::clone(&shared.metrics), live()));
 }
 
 /// The second signal: no more time, but every session still leaves its record.
@@ -445,9 +463,9 @@ async fn follow_etcd(
     #[cfg(feature = "etcd")]
     {
         docket.set_pen(pen(&settings));
-        let state_dir = configured.snapshot.node.state_dir.as_deref();
+        let state_dir = supervisor.state_dir().cloned();
         let (supervisor, live) = (Arc::clone(supervisor), Arc::clone(live));
-        let follower = Follower::new(settings, state_dir, supervisor, live).await;
+        let follower = Follower::new(settings, state_dir.as_ref(), supervisor, live).await;
         let state = follower.state();
         let (patience, attempts) = (follower.patience(), follower.attempts());
         background.spawn(follower.run());
@@ -487,6 +505,7 @@ fn open_listener(
     let options = ListenOptions {
         backlog: config.backlog,
         keepalive: config.tcp_keepalive,
+        mode: config.socket_mode,
     };
     let owner = Owner::Listener(name.clone());
     let bound = listener::bind_all(&config.listen, options, &owner, inheritance)
@@ -533,14 +552,6 @@ fn open_admin(
     let opened = admin.tls.as_ref().map(|tls| open_tls(&"admin".into(), tls));
     let (tls, resolver) = opened.transpose()?.unzip();
     Ok((admin::server::bind(admin, tls, inheritance)?, resolver))
-}
-
-async fn keep_up(metrics: Arc<Metrics>) {
-    let mut beat = interval(UPKEEP);
-    loop {
-        beat.tick().await;
-        metrics.upkeep();
-    }
 }
 
 /// Tells all workers at once; answers how many sessions were cut.

@@ -3,6 +3,7 @@
 //! know this.
 
 mod handover;
+mod own;
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -26,11 +27,12 @@ use crate::core::limits::{Load, Quotas};
 use crate::core::routing::{Route, RoutingTable};
 use crate::core::session::admission::Gate;
 use crate::core::session::drain::Profile;
-use crate::core::session::record::{Cause, Facts};
+use crate::core::session::record::{Cause, EndOrder, Facts};
 use crate::core::session::resume::{Moves, ResumeReason};
 use crate::core::session::stick::Sticks;
 
 pub use handover::{Adopted, Packed, Parcel, TakenOver};
+pub use own::Own;
 
 /// Commands that may wait for a worker; a worker that is this far behind is asked again later.
 const COMMANDS_MAX: usize = 64;
@@ -61,6 +63,8 @@ pub struct Live {
     started: (Instant, SystemTime),
     accepting: watch::Sender<bool>,
     taken_over: ArcSwapOption<TakenOver>,
+    own: OnceLock<Own>,
+    instance: u64,
     /// The process that hands over to this one, or that this one hands over to; 0 if none does.
     other_process: AtomicU32,
 }
@@ -127,6 +131,8 @@ impl Live {
             started: (clock::now(), clock::wall()),
             accepting: watch::Sender::new(true),
             taken_over: ArcSwapOption::empty(),
+            own: OnceLock::new(),
+            instance: fastrand::u64(..),
             other_process: AtomicU32::new(0),
         })
     }
@@ -355,6 +361,8 @@ pub enum WorkerCommand {
         query: SessionQuery,
         /// How.
         order: CloseOrder,
+        /// For the records.
+        given: Option<Arc<EndOrder>>,
         /// Where the answer goes.
         answer: oneshot::Sender<usize>,
     },

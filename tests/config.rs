@@ -2,6 +2,9 @@
 //! the shipped file, the generated page. `UPDATE=1 cargo test --test config` writes the answers
 //! anew, to be read in the diff.
 
+#[path = "config/certificates.rs"]
+mod certificates;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -114,7 +117,7 @@ fn the_shipped_file_is_good_and_keeps_rooms_together() {
     let loaded = load(&alone("gateway.toml")).unwrap_or_else(|faults| panic!("{faults}"));
     assert_eq!(loaded.warnings, []);
     assert_eq!(loaded.files, [PathBuf::from("gateway.toml")]);
-    assert_eq!(loaded.snapshot.upstreams["echo"].backends.len(), 3);
+    assert_eq!(loaded.snapshot.upstreams["chat"].backends.len(), 3);
 }
 
 #[test]
@@ -210,10 +213,63 @@ fn certificates_and_keys_must_belong_together() {
     };
     check("a.crt", "a.key", None);
     check("a.crt", "b.key", Some("does not belong to the certificate"));
-    check("a.key", "a.key", Some("holds no PEM certificate"));
-    check("a.crt", "a.crt", Some("holds no PEM private key"));
+    check(
+        "a.key",
+        "a.key",
+        Some("holds a private key, and no certificate"),
+    );
+    check(
+        "a.crt",
+        "a.crt",
+        Some("holds a certificate, and no private key"),
+    );
     check("nonsense.pem", "a.key", Some("holds no X.509 certificate"));
     check("a.crt", "gone.key", Some("cannot read"));
+}
+
+#[test]
+fn directories_that_all_may_write_to_are_warned_of() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let root = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| root.path().join(name);
+    let made = |name: &str, mode: u32| {
+        fs::create_dir(path(name)).expect("a directory");
+        let mode = fs::Permissions::from_mode(mode);
+        fs::set_permissions(path(name), mode).expect("ours");
+    };
+    made("own", 0o755);
+    made("group", 0o775);
+    made("all", 0o777);
+    made("sticky", 0o1777);
+    fs::write(path("all/token"), "x".repeat(40)).expect("a file");
+    fs::write(path("sticky/token"), "x".repeat(40)).expect("a file");
+    let mut options = alone("");
+    options.path = path("own/gateway.toml");
+    let keys = |directory: &str, token: &str| {
+        let at = path(directory).display().to_string();
+        let token = path(token).display().to_string();
+        let text = format!(
+            "[node]\nstate_dir = \"{at}/state\"\n[admin]\nlisten = \"unix:{at}/admin.sock\"\n\
+             token = {{ file = \"{token}\" }}\n[log]\naccess = {{ file = \"{at}/access.log\" }}\n\
+             [[listeners]]\nname = \"edge\"\nlisten = [\"127.0.0.1:0\", \"unix:{at}/edge.sock\"]\n"
+        );
+        let loaded = load_text(&options, &text).unwrap_or_else(|faults| panic!("{faults}"));
+        let warnings = loaded.warnings.into_iter();
+        let ours = warnings.filter(|one| one.message.contains("every user of this machine"));
+        ours.map(|one| one.key.to_string()).collect::<Vec<_>>()
+    };
+    let all = [
+        "node.state_dir",
+        "admin.listen",
+        "listeners[0].listen[1]",
+        "log.access",
+    ];
+    assert_eq!(keys("all", "sticky/token"), all);
+    assert_eq!(keys("sticky", "sticky/token"), all);
+    assert_eq!(keys("own", "sticky/token"), [""; 0]);
+    assert_eq!(keys("group", "sticky/token"), [""; 0]);
+    // A file that is read has no key of its own to name; its directory is in the message.
+    assert_eq!(keys("own", "all/token"), [""]);
 }
 
 #[test]

@@ -8,6 +8,8 @@
 
 #[path = "tidy/deploy.rs"]
 mod deploy;
+#[path = "tidy/log.rs"]
+mod log;
 
 use std::collections::BTreeSet;
 use std::fs;

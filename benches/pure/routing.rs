@@ -3,12 +3,14 @@
 use std::fmt::Write as _;
 use std::hint::black_box;
 use std::path::Path;
+use std::time::SystemTime;
 
 use http::{HeaderMap, Method};
 use sessile::base::clock::now;
 use sessile::config::layers::Layers;
+use sessile::config::pem::{Mistake, Validity, Wanted};
 use sessile::config::snapshot::{CertificateFiles, Snapshot};
-use sessile::config::validate::{CertificateFault, Surroundings, validate};
+use sessile::config::validate::{CertificateFault, Holds, Surroundings, validate};
 use sessile::core::routing::{Request, RoutingTable};
 
 use crate::{Case, Work, work};
@@ -56,11 +58,11 @@ pub(crate) const CASES: &[Case] = &[
 struct Nowhere;
 
 impl Surroundings for Nowhere {
-    fn variable(&self, _: &str) -> Option<String> {
-        None
+    fn variable(&self, name: &str) -> Result<String, String> {
+        Err(format!("the environment has no variable `{name}`"))
     }
 
-    fn text(&self, _: &Path) -> Result<String, String> {
+    fn text(&self, _: &Path, _: Holds) -> Result<String, String> {
         Ok(String::new())
     }
 
@@ -68,12 +70,28 @@ impl Surroundings for Nowhere {
         Vec::new()
     }
 
-    fn roots(&self, _: &Path) -> Result<(), String> {
+    fn socket(&self, _: &Path) -> Result<(), String> {
         Ok(())
     }
 
     fn system_roots(&self) -> Result<(), String> {
         Ok(())
+    }
+
+    fn validities(&self, _: &Path) -> Vec<Validity> {
+        Vec::new()
+    }
+
+    fn mistake(&self, _: &Path, _: Wanted) -> Option<Mistake> {
+        None
+    }
+
+    fn now(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH
+    }
+
+    fn roots(&self, _: &Path) -> Result<u128, String> {
+        Ok(0)
     }
 
     fn host_name(&self) -> String {

@@ -1,4 +1,4 @@
-"""An echo backend on `websockets`: pip install websockets, then
+"""An echo backend on `websockets`: pip install websockets in a venv, then
 python examples/python/server.py 9101"""
 
 import asyncio

@@ -63,7 +63,7 @@ impl Change {
                 let detail = "`pace` and `within` both say how fast sessions go; give one of them";
                 return Err(Problem::bad_request(detail));
             }
-            (Some(pace), None) => Some(Tempo::PerSecond(pace.per_second())),
+            (Some(pace), None) => Some(Tempo::Pace(pace)),
             (None, Some(within)) => Some(Tempo::Within(within.0)),
             (None, None) => None,
         };

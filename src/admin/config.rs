@@ -22,8 +22,10 @@ use crate::control::supervisor::ReloadReport;
 pub(super) struct ConfigView {
     /// Where it came from.
     file: FileView,
-    /// The file's part, defaults included; secrets are `***`.
+    /// The file's part as it serves, defaults included; secrets are `***`.
     config: Value,
+    /// Settings of the file that take effect at the next start; `config` has what serves till then.
+    restart_pending: Vec<String>,
     /// What other sources add and override, document by document, and how each stands.
     documents: Vec<DocumentView>,
     /// What is wrong with the file as it is now, if that was refused (I4).
@@ -54,6 +56,7 @@ pub(super) async fn show(State(gateway): State<Arc<Gateway>>) -> Json<ConfigView
     Json(ConfigView {
         file: FileView::of(supervisor),
         config: supervisor.in_force(),
+        restart_pending: supervisor.restart_pending(),
         documents: supervisor.documents().await,
         refused: supervisor.refused().map(|refused| RefusedView {
             at: clock::rfc3339(refused.at),

@@ -55,7 +55,7 @@ impl Guard {
         }
     }
 
-    /// `holder` is whose certificate the connection's client has shown.
+    /// What the client may do. `holder` is whose certificate the connection's client has shown.
     ///
     /// # Errors
     /// The answer to a request that may not pass.
@@ -65,25 +65,37 @@ impl Guard {
         path: &str,
         headers: &HeaderMap,
         holder: Option<&Holder>,
-    ) -> Result<(), Problem> {
+    ) -> Result<Role, Problem> {
+        direct(headers)?;
         let guarded = self.token.is_some() || self.certificates;
         let role = role_for(method, path);
         match (holder, &self.token) {
             // Orchestrators probe without credentials, and learn one bit.
-            _ if guarded && matches!(path, "/livez" | "/readyz") => Ok(()),
-            (_, Some(token)) if presents(token, headers) => Ok(()),
+            _ if guarded && matches!(path, "/livez" | "/readyz") => Ok(Role::Read),
+            (_, Some(token)) if presents(token, headers) => Ok(Role::Operate),
             (Some(holder), _) => self.certified(holder, role, headers),
             (None, Some(_)) => self.bearer(role, headers),
             (None, None) if self.certificates => {
                 let detail = "show a client certificate of the admin API's authority";
                 Err(Problem::new(StatusCode::UNAUTHORIZED, detail))
             }
-            (None, None) if self.browsers => local(self.scheme, headers),
-            (None, None) => Ok(()),
+            (None, None) if self.browsers => local(self.scheme, headers).map(|()| Role::Operate),
+            (None, None) => Ok(Role::Operate),
         }
     }
 
-    fn certified(&self, holder: &Holder, role: Role, headers: &HeaderMap) -> Result<(), Problem> {
+    /// What records call a client that may pass.
+    pub(super) fn name(&self, headers: &HeaderMap, holder: Option<&Holder>) -> Arc<str> {
+        let has = |token: &Option<Secret>| token.as_ref().is_some_and(|one| presents(one, headers));
+        match holder {
+            _ if has(&self.token) => "token".into(),
+            Some(holder) => Arc::clone(&holder.subject),
+            None if has(&self.read_token) => "read_token".into(),
+            None => "local".into(),
+        }
+    }
+
+    fn certified(&self, holder: &Holder, role: Role, headers: &HeaderMap) -> Result<Role, Problem> {
         // Browsers show certificates for any page that asks. The host needs no look: it is a name
         // of ours, or the handshake had failed.
         let host = headers.get(HOST).and_then(|value| value.to_str().ok());
@@ -97,17 +109,20 @@ impl Guard {
         }
         let who = &holder.subject;
         let named = self.operators.iter().any(|one| **one == **who);
-        if self.operators.is_empty() || named || role == Role::Read {
-            return Ok(());
+        if self.operators.is_empty() || named {
+            return Ok(Role::Operate);
+        }
+        if role == Role::Read {
+            return Ok(Role::Read);
         }
         let detail = format!("the certificate of {who} may look at everything and change nothing");
         Err(Problem::new(StatusCode::FORBIDDEN, detail))
     }
 
-    fn bearer(&self, role: Role, headers: &HeaderMap) -> Result<(), Problem> {
+    fn bearer(&self, role: Role, headers: &HeaderMap) -> Result<Role, Problem> {
         let reads = |token: &Secret| presents(token, headers);
         match (self.read_token.as_ref().is_some_and(reads), role) {
-            (true, Role::Read) => Ok(()),
+            (true, Role::Read) => Ok(Role::Read),
             (true, Role::Operate) => {
                 let detail = "this token may look at everything and change nothing";
                 Err(Problem::new(StatusCode::FORBIDDEN, detail))
@@ -116,6 +131,26 @@ impl Guard {
                 let detail = "send the admin token as `Authorization: Bearer …`";
                 Err(Problem::new(StatusCode::UNAUTHORIZED, detail))
             }
+        }
+    }
+}
+
+/// A request that a proxy passed on is somebody else's, whatever connection it comes by: without a
+/// token the client's place on this machine is its credential, and a proxy lends it to strangers.
+/// The gateway marks all that it forwards with two of these fields.
+fn direct(headers: &HeaderMap) -> Result<(), Problem> {
+    // Some servers read `X_Forwarded_For` as `X-Forwarded-For`.
+    let marked = headers.keys().find(|name| {
+        let name = name.as_str().replace('_', "-");
+        matches!(&*name, "forwarded" | "via")
+            || name.starts_with("x-forwarded-")
+            || name.starts_with("sessile-")
+    });
+    match marked {
+        None => Ok(()),
+        Some(name) => {
+            let detail = format!("`{name}`: the admin API takes no requests from proxies");
+            Err(Problem::new(StatusCode::FORBIDDEN, detail))
         }
     }
 }
@@ -203,7 +238,7 @@ mod tests {
             )
         });
         match guard.check(&Method::GET, path, &headers.collect::<HeaderMap>(), None) {
-            Ok(()) => 200,
+            Ok(_) => 200,
             Err(problem) => problem.into_response().status().as_u16(),
         }
     }
@@ -318,6 +353,32 @@ mod tests {
         check(&[host, ("sec-fetch-site", "cross-site")], 403);
         check(&[host, ("sec-fetch-site", "same-origin")], 200);
         check(&[host, ("sec-fetch-site", "none")], 200);
+    }
+
+    #[test]
+    fn i12_what_a_proxy_passed_on_is_refused_with_a_token_too() {
+        for tokens in [[None, None], [Some("s3cret"), None]] {
+            let guard = guard(tokens, TCP);
+            let headers = [
+                ("host", "127.0.0.1:9900"),
+                ("authorization", "Bearer s3cret"),
+            ];
+            assert_eq!(status(&guard, "/v1/status", &headers), 200);
+            for name in [
+                "x-forwarded-for",
+                "X_Forwarded_For",
+                "x-forwarded-host",
+                "forwarded",
+                "via",
+                "sessile-session",
+                "Sessile_Session",
+                "sessile-gateway",
+            ] {
+                let marked = [headers.as_slice(), &[(name, "x")]].concat();
+                assert_eq!(status(&guard, "/v1/status", &marked), 403, "{name}");
+                assert_eq!(status(&guard, "/livez", &marked), 403, "{name}");
+            }
+        }
     }
 
     #[test]

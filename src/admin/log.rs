@@ -34,7 +34,7 @@ pub(super) async fn set(
     let log = log(&gateway)?;
     log.set_level(&wanted.level)
         .map_err(|error| Problem::bad_request(error.to_string()))?;
-    tracing::warn!(level = %wanted.level, "log level changed by an operator");
+    tracing::warn!(log_level = %wanted.level, "log level changed by an operator");
     Ok(Json(LogView { level: log.level() }))
 }
 

@@ -25,7 +25,9 @@ pub(super) async fn metrics(
 ) -> ([(HeaderName, &'static str); 1], String) {
     // What a stuck worker has not brought in yet comes with a later scrape.
     ask_all(&gateway.live, |answer| WorkerCommand::Gather { answer }).await;
-    gateway.metrics.upkeep();
+    gateway
+        .metrics
+        .sweep(clock::now(), &gateway.live.table_arc());
     let mut text = gateway.metrics.render();
     text.push_str(&read(&gateway));
     (FORMAT, text)

@@ -5,6 +5,8 @@
 
 pub mod backends;
 mod config;
+mod connection;
+mod crowd;
 mod extract;
 mod guard;
 mod log;

@@ -62,7 +62,7 @@ impl Asked {
             return Err(Problem::bad_request("skew: use 0, or 1 to 100"));
         }
         Ok(Wish {
-            per_second: self.pace.map(Pace::per_second),
+            pace: self.pace,
             skew: self.skew,
             share_max: self.share_max,
             age_min: self.age_min.map(|time| time.0),

@@ -20,14 +20,24 @@ use crate::admin::extract::Body;
 use crate::admin::problem::Problem;
 use crate::admin::upstreams::policy_word;
 use crate::base::clock;
+use crate::base::host;
+use crate::base::names::ListenerName;
+use crate::base::path::{CanonicalPath, PathFault};
+use crate::config::limits::Quotas;
 use crate::config::snapshot::{AffinitySource, Policy};
-use crate::core::auth::Claims;
+use crate::core::auth::{Claims, Revocations};
 use crate::core::balance::Passed;
 use crate::core::routing::affinity::{self, Key};
 use crate::core::routing::{
     Action, Matched, Request, Route, RoutingTable, Upstream, Verdict, rewrite,
 };
 use crate::core::session::stick::{Sticks, StickyKey};
+use crate::live::Edge;
+
+mod judge;
+
+pub use judge::RefusalView;
+use judge::judge;
 
 /// A request to explain: a `url`, or `host` and `path`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -43,14 +53,17 @@ pub struct Asked {
     pub method: Option<String>,
     /// Further headers; a name with several values has a list.
     pub headers: BTreeMap<String, Values>,
-    /// What the credential would say, `sub` among it.
+    /// What the credential would say, `sub` among it. With claims the credential counts as good.
     pub claims: Map<String, Value>,
     /// The client's address; 127.0.0.1 if not given.
     pub client: Option<IpAddr>,
-    /// Whether it is an upgrade to WebSocket; if not given, it is unless the URL begins with
+    /// Whether it is an upgrade to WebSocket; if not given, a GET is unless the URL begins with
     /// `http:` or `https:`.
     pub websocket: Option<bool>,
 }
+
+/// The client that is meant if none is given.
+const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// One value or several.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -75,12 +88,18 @@ pub struct Explanation {
     pub parameters: BTreeMap<String, String>,
     /// The answer, if the route is a redirect.
     pub redirect: Option<RedirectView>,
+    /// The answer, if the route does not let the request in; then there is no choice.
+    pub refusal: Option<RefusalView>,
+    /// Who the request is from, if its credential was judged and is good.
+    pub principal: Option<String>,
     /// Path and query that the backend sees.
     pub target: Option<String>,
     /// The affinity key; null if the route has no source that is in the request.
     pub affinity: Option<AffinityView>,
     /// The choice of a backend; null if the route has no upstream.
     pub choice: Option<Choice>,
+    /// What the data plane judges and was not judged here, in a sentence each.
+    pub not_judged: Vec<String>,
     /// What else should be known.
     pub notes: Vec<String>,
 }
@@ -166,9 +185,15 @@ pub enum AskError {
     /// Not a URL.
     #[error("`{0}` is no URL; write `wss://chat.example.com/ws/7` or only `/ws/7`")]
     Url(String),
+    /// Not a scheme that a client of the gateway uses.
+    #[error("`{0}` is not reached through a gateway; a URL begins with ws:, wss:, http: or https:")]
+    Scheme(String),
     /// Not a path.
     #[error("`{0}` is no path; it begins with `/`")]
     Path(String),
+    /// Not a host.
+    #[error("`{0}` is no host, so the request is answered 400")]
+    Host(String),
     /// Not a method.
     #[error("`{0}` is no method")]
     Method(String),
@@ -184,9 +209,15 @@ pub(super) async fn resolve(
     let table = gateway.live.table_arc();
     let moment = Moment {
         sticks: Some(gateway.live.sticks()),
+        revocations: Some(&gateway.live.revocations),
         now: clock::now(),
     };
-    let explanation = explain_at(&table, &asked, moment);
+    let explanation = explain_at(&table, &asked, moment).map(|mut explanation| {
+        let names = gateway.listeners.iter().map(|one| &*one.name);
+        let closed = closed(&gateway.live.edge(), names, asked.client);
+        explanation.notes.extend(closed);
+        explanation
+    });
     explanation
         .map(Json)
         .map_err(|error| Problem::bad_request(error.to_string()))
@@ -197,14 +228,43 @@ pub(super) async fn resolve(
 /// # Errors
 /// When what is asked is not a request.
 pub fn explain(table: &RoutingTable, asked: &Asked, now: Instant) -> Result<Explanation, AskError> {
-    explain_at(table, asked, Moment { sticks: None, now })
+    let moment = Moment {
+        sticks: None,
+        revocations: None,
+        now,
+    };
+    explain_at(table, asked, moment)
 }
 
 /// When it is asked, and what lives then.
 #[derive(Clone, Copy)]
 struct Moment<'s> {
     sticks: Option<&'s Sticks>,
+    revocations: Option<&'s Revocations>,
     now: Instant,
+}
+
+/// Whether anything is limited.
+fn limited(quotas: &Quotas) -> bool {
+    let unlimited = Quotas {
+        burst: quotas.burst,
+        over: quotas.over,
+        ..Quotas::default()
+    };
+    *quotas != unlimited
+}
+
+/// Listeners that do not take connections of this client.
+fn closed<'l>(
+    edge: &Edge,
+    listeners: impl Iterator<Item = &'l str>,
+    client: Option<IpAddr>,
+) -> Option<String> {
+    let client = client.unwrap_or(LOCAL);
+    let closed = listeners.filter(|name| !edge.admits(&ListenerName::from(*name), client));
+    let closed: Vec<_> = closed.map(|name| format!("`{name}`")).collect();
+    let names = closed.join(", ");
+    (!closed.is_empty()).then(|| format!("the client's address may not connect to {names}"))
 }
 
 fn explain_at(
@@ -213,7 +273,29 @@ fn explain_at(
     moment: Moment<'_>,
 ) -> Result<Explanation, AskError> {
     let parts = Parts::new(asked)?;
-    let request = parts.request();
+    let mut explanation = Explanation {
+        request: parts.view(),
+        routes: Vec::new(),
+        route: None,
+        parameters: BTreeMap::new(),
+        redirect: None,
+        refusal: None,
+        principal: None,
+        not_judged: Vec::new(),
+        target: None,
+        affinity: None,
+        choice: None,
+        notes: Vec::new(),
+    };
+    let path = match &parts.path {
+        Ok(path) => path,
+        Err(fault) => {
+            let note = format!("{fault}: it is answered 400, whatever the routes are");
+            explanation.notes.push(note);
+            return Ok(explanation);
+        }
+    };
+    let request = parts.request(path.as_str());
     let routes = table
         .explain(&request)
         .into_iter()
@@ -222,22 +304,19 @@ fn explain_at(
             matched: considered.verdict == Verdict::Matched,
             verdict: considered.verdict.to_string(),
         });
-    let mut explanation = Explanation {
-        request: parts.view(),
-        routes: routes.collect(),
-        route: None,
-        parameters: BTreeMap::new(),
-        redirect: None,
-        target: None,
-        affinity: None,
-        choice: None,
-        notes: Vec::new(),
-    };
-    match table.find(&request) {
-        Some(matched) => follow(&mut explanation, table, &parts, &matched, moment),
-        None => explanation
+    explanation.routes = routes.collect();
+    match table.choose(&request, path) {
+        Ok(Some(matched)) => {
+            let path = path.forwarded(matched.route.config.paths);
+            follow(&mut explanation, table, (&parts, path), &matched, moment);
+        }
+        Ok(None) => explanation
             .notes
             .push("no route takes the request: it is answered 404".to_owned()),
+        Err(fault) => {
+            let note = format!("{fault}: it is answered 400");
+            explanation.notes.push(note);
+        }
     }
     Ok(explanation)
 }
@@ -246,12 +325,12 @@ fn explain_at(
 fn follow<'p>(
     explanation: &mut Explanation,
     table: &RoutingTable,
-    parts: &'p Parts,
+    (parts, path): (&'p Parts, &'p str),
     matched: &Matched<'p, 'p>,
     moment: Moment<'_>,
 ) {
     let route = &**matched.route;
-    let request = parts.request();
+    let request = parts.request(path);
     let parameters = &matched.parameters;
     explanation.route = Some(route.name().to_string());
     let pairs = parameters
@@ -268,13 +347,32 @@ fn follow<'p>(
             });
         }
         Action::Forward(upstream) => {
+            let judged = judge((parts, path), matched, moment.revocations);
+            explanation.principal = judged.principal;
+            explanation.not_judged = judged.not_judged;
+            if limited(&route.config.quotas) {
+                let quotas = "limits on numbers and rates depend on what else comes";
+                explanation.not_judged.push(quotas.to_owned());
+            }
+            if judged.refusal.is_some() {
+                explanation.refusal = judged.refusal;
+                return;
+            }
             let target = rewrite::target(&route.config.rewrite, &request, parameters);
-            explanation.target = Some(target.unwrap_or_else(|| parts.path_and_query()));
+            explanation.target = Some(target.unwrap_or_else(|| parts.target(path)));
             let random = fastrand::u128(..);
             let sources = &route.config.affinity;
             let client = parts.client;
-            let claims = Some(&parts.claims);
-            let key = affinity::key(sources, &request, parameters, client, claims, random);
+            let claims = Some(&judged.claims);
+            #[expect(
+                clippy::map_identity,
+                reason = "shortens lifetimes: the key borrows the claims too, which live less long"
+            )]
+            let shorter = parameters
+                .iter()
+                .map(|(name, value)| (name, value))
+                .collect();
+            let key = affinity::key(sources, &request, &shorter, client, claims, random);
             explanation
                 .notes
                 .extend(note(route, upstream.config.policy, key.as_ref()));
@@ -395,7 +493,9 @@ pub(super) fn source_text(source: &AffinitySource) -> String {
 struct Parts {
     method: Method,
     host: String,
-    path: String,
+    /// As it was asked.
+    raw: String,
+    path: Result<CanonicalPath, PathFault>,
     query: Option<String>,
     headers: HeaderMap,
     websocket: bool,
@@ -413,6 +513,12 @@ impl Parts {
             format!("ws://{url}").parse()
         };
         let uri = uri.map_err(|_| AskError::Url(url.to_owned()))?;
+        if !matches!(
+            uri.scheme_str(),
+            None | Some("ws" | "wss" | "http" | "https")
+        ) {
+            return Err(AskError::Scheme(url.to_owned()));
+        }
         let path_and_query = match &asked.path {
             Some(path) if path.starts_with('/') => path,
             Some(path) => return Err(AskError::Path(path.clone())),
@@ -424,34 +530,34 @@ impl Parts {
         };
         let method = asked.method.as_deref().unwrap_or("GET");
         let headers = headers(&asked.headers)?;
-        let named = headers
-            .get(http::header::HOST)
-            .and_then(|host| host.to_str().ok());
+        let named = headers.get("host").and_then(|host| host.to_str().ok());
         let host = asked.host.as_deref().or(named);
         let host = host.or_else(|| uri.authority().map(|authority| authority.as_str()));
         let scheme = uri.scheme_str().unwrap_or("ws");
+        let host = host.unwrap_or_default();
         Ok(Self {
             method: method
                 .parse()
                 .map_err(|_| AskError::Method(method.to_owned()))?,
-            host: host.unwrap_or_default().to_owned(),
-            path: path.to_owned(),
+            host: host::canonical(host).ok_or_else(|| AskError::Host(host.to_owned()))?,
+            path: CanonicalPath::read(path),
+            raw: path.to_owned(),
             query,
             headers,
             websocket: asked
                 .websocket
-                .unwrap_or(!matches!(scheme, "http" | "https")),
+                .unwrap_or(method == "GET" && !matches!(scheme, "http" | "https")),
             tls: matches!(scheme, "https" | "wss"),
             claims: Claims(asked.claims.clone()),
-            client: asked.client.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            client: asked.client.unwrap_or(LOCAL),
         })
     }
 
-    fn request(&self) -> Request<'_> {
+    fn request<'p>(&'p self, path: &'p str) -> Request<'p> {
         Request {
             method: &self.method,
             host: &self.host,
-            path: &self.path,
+            path,
             query: self.query.as_deref(),
             headers: &self.headers,
             websocket: self.websocket,
@@ -459,10 +565,10 @@ impl Parts {
         }
     }
 
-    fn path_and_query(&self) -> String {
+    fn target(&self, path: &str) -> String {
         match &self.query {
-            Some(query) => format!("{}?{query}", self.path),
-            None => self.path.clone(),
+            Some(query) => format!("{path}?{query}"),
+            None => path.to_owned(),
         }
     }
 
@@ -470,7 +576,7 @@ impl Parts {
         RequestView {
             method: self.method.to_string(),
             host: self.host.clone(),
-            path: self.path_and_query(),
+            path: self.target(&self.raw),
             websocket: self.websocket,
             client: self.client.to_string(),
         }

@@ -213,7 +213,7 @@ fn configuration() -> Vec<Resource> {
         .takes(preview::BODY_MAX)
         .body::<preview::Candidate>()
         .answers::<Preview>()
-        .statuses(&[200, 400, 413, 422]),
+        .statuses(&[200, 400, 403, 408, 413, 422, 503]),
         Resource::get("/v1/routes", routes::list, "Routes, by name.")
             .query::<Paging>()
             .answers::<Page<routes::RouteView>>()

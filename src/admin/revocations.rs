@@ -132,9 +132,13 @@ pub(super) async fn add(
     let done = gateway.docket.revoke(revocation, &written).await;
     let done = done.map_err(problem)?;
     let (closed, lasting) = (done.closed, done.lasting);
+    let scope_word = match scope {
+        Scope::Fleet => "fleet",
+        Scope::Node => "node",
+    };
     tracing::info!(
         id = view.id,
-        ?scope,
+        scope = scope_word,
         closed,
         lasting,
         "revoked by an operator"

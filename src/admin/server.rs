@@ -1,43 +1,36 @@
-//! The admin API's own little server: one address, few connections, on the control runtime.
+//! The admin API's own server: one address, few connections, on the control runtime. `connection`
+//! serves one of them, `crowd` bounds them.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
+use axum::body::to_bytes;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::{Router, body};
-use hyper::body::Incoming as HyperBody;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tower::ServiceExt as _;
 
 use crate::admin::Gateway;
+use crate::admin::connection::{Serving, serve};
+use crate::admin::crowd::Crowd;
+use crate::admin::extract::{Caller, Peer};
 use crate::admin::guard::{Guard, Holder};
 use crate::admin::problem::Problem;
 use crate::admin::resources::resources;
 use crate::base::addr::ListenAddr;
+use crate::base::text::escape_json;
 use crate::config::snapshot::Admin;
-use crate::core::auth::certificate_holder;
-use crate::io::carrier::Carrier;
 use crate::io::net::listener::{self, BindError, Inheritance, ListenOptions, Owner};
-use crate::io::net::socket::Socket;
 
-/// Connections at once; more wait in the backlog.
-const CONNECTIONS_MAX: usize = 256;
-/// For a TLS handshake.
-const TLS_TIMEOUT: Duration = Duration::from_secs(10);
-/// For a request's head, and between requests of one connection.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes of a request's body.
 const BODY_MAX: usize = 64 * 1024;
 /// For answers that are under way when the gateway ends.
@@ -63,6 +56,7 @@ pub fn bind(
     let options = ListenOptions {
         backlog: 128,
         keepalive: Some(Duration::from_secs(60)),
+        mode: admin.socket_mode,
     };
     let listen = std::slice::from_ref(&admin.listen);
     let mut sockets = listener::bind_all(listen, options, &Owner::Admin, inheritance)?;
@@ -101,20 +95,27 @@ impl Bound {
         let (router, tls) = (router(gateway, self.guard), self.tls);
         let (stop, stopping) = watch::channel(());
         let mut connections = JoinSet::new();
+        let mut crowd = Crowd::default();
         let mut shutdown = std::pin::pin!(shutdown);
         loop {
-            let open = *accepting.borrow_and_update() && connections.len() < CONNECTIONS_MAX;
+            let open = *accepting.borrow_and_update();
             tokio::select! {
                 () = &mut shutdown => break,
                 Ok(()) = accepting.changed() => {}
                 Some(_) = connections.join_next() => {}
                 accepted = acceptor.accept(), if open => {
-                    match accepted.map(|incoming| incoming.socket.attach()) {
-                        Ok(Ok(socket)) => {
-                            let (router, stopping) = (router.clone(), stopping.clone());
-                            connections.spawn(admit_peer(socket, tls.clone(), router, stopping));
+                    match accepted.map(|one| (one.peer, one.socket.attach())) {
+                        Ok((peer, Ok(socket))) => {
+                            let serving = Serving {
+                                router: router.clone(),
+                                tls: tls.clone(),
+                                stopping: stopping.clone(),
+                            };
+                            let peer = peer.map(|peer| peer.ip());
+                            let task = connections.spawn(serve(socket, peer, serving));
+                            crowd.enter(peer, task);
                         }
-                        Ok(Err(error)) => tracing::warn!(%error, "admin connection lost"),
+                        Ok((_, Err(error))) => tracing::warn!(%error, "admin connection lost"),
                         Err(error) => tracing::warn!(%error, source = %error.source, "admin"),
                     }
                 }
@@ -125,51 +126,6 @@ impl Bound {
         // Whoever is still reading by then is cut off with the rest of the gateway.
         let _ = timeout(GRACE, done).await;
         Ok(())
-    }
-}
-
-/// One connection with or without TLS, until it closes or the gateway ends.
-async fn admit_peer(
-    socket: Socket,
-    tls: Option<Arc<ServerConfig>>,
-    router: Router,
-    stopping: watch::Receiver<()>,
-) {
-    let carrier = match tls {
-        None => Carrier::from(socket),
-        Some(tls) => match timeout(TLS_TIMEOUT, Carrier::accept_tls(socket, tls)).await {
-            Ok(Ok(carrier)) => carrier,
-            Ok(Err(error)) => return tracing::debug!(%error, "admin connection without TLS"),
-            Err(_) => return tracing::debug!("admin connection: TLS takes too long"),
-        },
-    };
-    converse(carrier, router, stopping).await;
-}
-
-async fn converse(carrier: Carrier, router: Router, mut stopping: watch::Receiver<()>) {
-    let holder = carrier.peer_certificate().and_then(certificate_holder);
-    let holder = holder.map(|(subject, expires)| Holder { subject, expires });
-    let service = service_fn(move |mut request: hyper::Request<HyperBody>| {
-        if let Some(holder) = holder.clone() {
-            request.extensions_mut().insert(holder);
-        }
-        router.clone().oneshot(request.map(body::Body::new))
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .serve_connection(TokioIo::new(carrier), service);
-    let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        // An error says that the sender is gone, which is the sign.
-        _ = stopping.changed() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "admin connection broke");
     }
 }
 
@@ -192,15 +148,44 @@ pub(super) fn router(gateway: Arc<Gateway>, guard: Guard) -> Router {
         .with_state(gateway)
 }
 
-async fn admit(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+async fn admit(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {
     let holder = request.extensions().get::<Holder>();
     let (method, path) = (request.method(), request.uri().path());
-    let mut response = match guard.check(method, path, request.headers(), holder) {
-        Ok(()) => next.run(request).await,
+    let checked = guard.check(method, path, request.headers(), holder);
+    let mut response = match checked {
+        Ok(role) => {
+            let name = guard.name(request.headers(), request.extensions().get());
+            let peer = request.extensions().get().and_then(|Peer(peer)| *peer);
+            request.extensions_mut().insert(Caller { role, name, peer });
+            next.run(request).await
+        }
         Err(problem) => problem.into_response(),
     };
+    response = visible(response).await;
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
+}
+
+/// Answers in JSON show texts of clients, and people read them in terminals.
+async fn visible(response: Response) -> Response {
+    let kind = response.headers().get(CONTENT_TYPE);
+    if !kind.is_some_and(|kind| kind.as_bytes().ends_with(b"json")) {
+        return response;
+    }
+    let (mut head, body) = response.into_parts();
+    let bytes = match to_bytes(body, usize::MAX).await {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            tracing::error!(%error, "an answer of the admin API broke off");
+            return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        }
+    };
+    let escaped = match std::str::from_utf8(&bytes).map(escape_json) {
+        Ok(Cow::Owned(escaped)) => escaped,
+        Ok(Cow::Borrowed(_)) | Err(_) => return Response::from_parts(head, bytes.into()),
+    };
+    head.headers.remove(CONTENT_LENGTH);
+    Response::from_parts(head, escaped.into())
 }

@@ -10,13 +10,13 @@ use axum::http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::admin::extract::{Body, Parameters};
+use crate::admin::extract::{Body, Caller, Parameters};
 use crate::admin::problem::Problem;
 use crate::admin::{Gateway, PAGE_MAX, ask_all};
 use crate::base::clock;
 use crate::base::session_id::SessionId;
 use crate::base::traffic::Traffic;
-use crate::core::session::record::Cause;
+use crate::core::session::record::{Cause, EndOrder};
 use crate::live::{CloseOrder, Renewal, SessionQuery, SessionView, WorkerCommand};
 
 /// Without `limit`.
@@ -197,6 +197,7 @@ pub(super) async fn one(
 
 pub(super) async fn close(
     State(gateway): State<Arc<Gateway>>,
+    caller: Caller,
     Path(id): Path<String>,
     Parameters(how): Parameters<Close>,
 ) -> Result<(StatusCode, Json<Closing>), Problem> {
@@ -223,9 +224,15 @@ pub(super) async fn close(
         id: Some(id),
         ..SessionQuery::default()
     };
+    let given = Arc::new(EndOrder {
+        reason: Some(Arc::clone(&reason)),
+        operator: Some(Arc::clone(&caller.name)),
+        revocation: None,
+    });
     let closed = ask_all(&gateway.live, |answer| WorkerCommand::Close {
         query: query.clone(),
         order: order.clone(),
+        given: Some(Arc::clone(&given)),
         answer,
     });
     if closed.await.into_iter().flatten().sum::<usize>() == 0 {
@@ -235,7 +242,8 @@ pub(super) async fn close(
             format!("session {id} is closing already, or is being handed over"),
         ));
     }
-    tracing::info!(%id, code, %reason, "session closed by an operator");
+    let operator = &*caller.name;
+    tracing::info!(%id, code, %reason, operator, "session closed by an operator");
     let closing = Closing {
         id: id.to_string(),
         code,
@@ -269,12 +277,11 @@ pub(super) async fn change(
     let renewed: usize = renewed.await.into_iter().flatten().sum();
     let session = find(&gateway, id).await?;
     if renewed == 0 {
-        let detail = format!(
-            "session {id} has no principal, is closing, or is on its way to another process"
-        );
+        let detail = format!("session {id} has no principal, is closing, or is being handed over");
         return Err(Problem::new(StatusCode::CONFLICT, detail));
     }
-    tracing::info!(%id, ?expires, "right of a session changed by an operator");
+    let until = expires.map_or_else(|| "the end of the session".to_owned(), clock::rfc3339);
+    tracing::info!(%id, until, "right of a session changed by an operator");
     Ok(Json(session))
 }
 

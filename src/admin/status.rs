@@ -14,7 +14,7 @@ use crate::admin::sources::Sources;
 use crate::admin::{Gateway, ListenerView, resources};
 use crate::base::clock;
 use crate::control::fleet::NodeView;
-use crate::control::state_dir;
+use crate::control::state_dir::StateDir;
 use crate::control::supervisor::Supervisor;
 use crate::live::{Phase, TakenOver};
 
@@ -49,9 +49,12 @@ pub struct StatusView {
     pub taken_over: Option<TakenOverView>,
     /// Where the configuration comes from.
     pub sources: Sources,
-    /// Where a restart finds what this process knows; null without `node.state_dir`.
+    /// The directory of what the next start must know; null without `node.state_dir`.
     #[serde(default)]
     pub state_dir: Option<StateDirView>,
+    /// Settings of the file that take effect at the next start.
+    #[serde(default)]
+    pub restart_pending: Vec<String>,
     /// The gateways that follow the same etcd, this one among them, by name; empty without one.
     #[serde(default)]
     pub fleet: Vec<NodeView>,
@@ -63,23 +66,21 @@ pub struct StatusView {
     pub fleet_fault: Option<String>,
 }
 
-/// The state directory.
+/// A directory for what the next start must know.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct StateDirView {
     /// Where it is.
     pub path: String,
-    /// Why nothing can be written to it, if so.
+    /// Why it cannot be written to now; null if it can.
     pub fault: Option<String>,
 }
 
 impl StateDirView {
-    fn of(supervisor: &Supervisor) -> Option<Self> {
-        let loaded = supervisor.loaded();
-        let path = loaded.snapshot.node.state_dir.as_ref()?;
-        Some(Self {
-            path: path.display().to_string(),
-            fault: state_dir::fault(path),
-        })
+    fn of(state_dir: &StateDir) -> Self {
+        Self {
+            path: state_dir.path().display().to_string(),
+            fault: state_dir.fault(),
+        }
     }
 }
 
@@ -191,8 +192,12 @@ pub(super) async fn status(State(gateway): State<Arc<Gateway>>) -> Json<StatusVi
         sessions: live.sessions(),
         connections: live.connections(),
         taken_over: live.taken_over().as_deref().map(TakenOverView::of),
-        state_dir: StateDirView::of(&gateway.supervisor),
         sources: Sources::of(&gateway),
+        state_dir: gateway
+            .supervisor
+            .state_dir()
+            .map(|one| StateDirView::of(one)),
+        restart_pending: gateway.supervisor.restart_pending(),
         fleet: fleet.map(|fleet| fleet.view(now)).unwrap_or_default(),
         fleet_age_seconds: fleet.and_then(|fleet| Some(fleet.age(now)?.as_secs())),
         fleet_fault: fleet.and_then(|fleet| fleet.fault()),

@@ -1,3 +1,4 @@
+mod resolving;
 pub(crate) mod support;
 
 use axum::Router;
@@ -91,6 +92,7 @@ async fn status_says_how_the_gateway_is() {
         "sources": { "file": { "path": "gateway.toml", "loaded": "…", "refused": null },
                      "etcd": null },
         "state_dir": null,
+        "restart_pending": [],
         "fleet": [], "fleet_age_seconds": null, "fleet_fault": null,
     });
     assert_eq!(status, expected);
@@ -415,6 +417,9 @@ async fn resolve_explains_the_way_of_a_request() {
         "route": "rooms",
         "parameters": { "room": "7" },
         "redirect": null,
+        "refusal": null,
+        "principal": null,
+        "not_judged": [],
         "target": "/ws/7?k=1",
         "affinity": { "key": "7", "source": "path:room", "issued": false },
         "choice": {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::base::clock;
 use crate::control::supervisor::Supervisor;
 use crate::live::{Live, Phase};
 use crate::telemetry::records::Records;
@@ -40,7 +41,7 @@ impl Signals {
             return;
         }
         live.enter(Phase::Leaving);
-        tracing::info!(sessions = live.sessions(), ?delay, "not ready any more");
+        tracing::info!(sessions = live.sessions(), delay = %clock::readable(delay), "not ready any more");
         tokio::select! {
             () = tokio::time::sleep(delay) => {}
             () = self.stop() => {}

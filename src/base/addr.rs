@@ -27,6 +27,50 @@ impl ListenAddr {
     }
 }
 
+/// Addresses at which this gateway itself listens.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OwnAddresses(Vec<ListenAddr>);
+
+impl OwnAddresses {
+    /// These are the gateway's own.
+    pub const fn new(listeners: Vec<ListenAddr>) -> Self {
+        Self(listeners)
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &ListenAddr> {
+        self.0.iter()
+    }
+
+    /// Whether it shows in the address as written that `backend` is one of them. What a name stands
+    /// for, and which addresses this machine has, is asked at each dial (`io::net::own`).
+    pub fn shows_in(&self, backend: &BackendAddr) -> bool {
+        self.iter().any(|own| own.shows_in(backend))
+    }
+}
+
+impl ListenAddr {
+    fn shows_in(&self, backend: &BackendAddr) -> bool {
+        match (self, backend) {
+            (Self::Tcp(own), BackendAddr::Ip(to)) => {
+                let (own_ip, ip) = (unmapped(own.ip()), unmapped(to.ip()));
+                let local = |ip: IpAddr| ip.is_loopback() || ip.is_unspecified();
+                // One of them stands for all addresses, or all of loopback's kind.
+                let covers = own_ip.is_unspecified() || ip.is_unspecified();
+                own.port() == to.port() && (own_ip == ip || covers && local(own_ip) && local(ip))
+            }
+            (Self::Tcp(own), BackendAddr::Host(name, port)) => {
+                let here = matches!(name.trim_end_matches('.'), "localhost" | "ip6-localhost")
+                    || name.trim_end_matches('.').ends_with(".localhost");
+                let local = own.ip().is_loopback() || own.ip().is_unspecified();
+                own.port() == *port && here && local
+            }
+            (Self::Unix(own), BackendAddr::Unix(path)) => own == path,
+            _ => false,
+        }
+    }
+}
+
 /// Where a backend is: `10.0.0.1:9000`, `chat-1.internal:9000` or `unix:/run/chat.sock`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum BackendAddr {
@@ -168,16 +212,28 @@ impl Networks {
     /// # Errors
     /// When the text is neither a network nor an address.
     pub fn add(&mut self, text: &str) -> Result<(), AddrError> {
-        let network = match text.parse::<IpNet>() {
-            Ok(network) => network.trunc(),
-            Err(_) => text
-                .parse::<IpAddr>()
-                .map(IpNet::from)
-                .map_err(|_| AddrError::Network(text.to_owned()))?,
-        };
-        self.0.push(network);
+        self.0.push(network(text)?);
         Ok(())
     }
+}
+
+/// The network that `text` names, in the form in which addresses are compared: one of IPv4
+/// addresses inside IPv6 (`::ffff:192.0.2.0/120`) is the IPv4 network.
+///
+/// # Errors
+/// When the text is neither a network nor an address.
+pub fn network(text: &str) -> Result<IpNet, AddrError> {
+    let network = text.parse::<IpNet>().ok();
+    let single = || text.parse::<IpAddr>().ok().map(IpNet::from);
+    let network = network.or_else(single);
+    let network = network.ok_or_else(|| AddrError::Network(text.to_owned()))?;
+    let mapped = network.prefix_len().checked_sub(96);
+    Ok(match (unmapped(network.network()), mapped) {
+        (v4 @ IpAddr::V4(_), Some(length)) if network.addr().is_ipv6() => {
+            IpNet::new(v4, length).expect("at most 32 of 128 bits are left")
+        }
+        _ => network.trunc(),
+    })
 }
 
 /// An IPv4 address that an IPv6 socket shows as `::ffff:a.b.c.d` is the IPv4 address.
@@ -230,6 +286,32 @@ mod tests {
     }
 
     #[test]
+    fn i12_own_addresses_show_in_backends_as_written() {
+        let check = |own: &str, backend: &str, expected: bool| {
+            let own = OwnAddresses::new(vec![own.parse().expect(own)]);
+            let found = own.shows_in(&backend.parse().expect(backend));
+            assert_eq!(found, expected, "{backend} at {own:?}");
+        };
+        check("127.0.0.1:9900", "127.0.0.1:9900", true);
+        check("127.0.0.1:9900", "[::ffff:127.0.0.1]:9900", true);
+        check("127.0.0.1:9900", "0.0.0.0:9900", true);
+        check("127.0.0.1:9900", "localhost:9900", true);
+        check("127.0.0.1:9900", "LOCALHOST.:9900", true);
+        check("127.0.0.1:9900", "a.localhost:9900", true);
+        check("127.0.0.1:9900", "127.0.0.2:9900", false);
+        check("127.0.0.1:9900", "127.0.0.1:9901", false);
+        check("127.0.0.1:9900", "chat.internal:9900", false);
+        check("0.0.0.0:80", "127.0.0.2:80", true);
+        check("[::]:80", "127.0.0.1:80", true);
+        check("0.0.0.0:80", "10.0.0.1:80", false);
+        check("10.0.0.1:80", "10.0.0.1:80", true);
+        check("10.0.0.1:80", "0.0.0.0:80", false);
+        check("10.0.0.1:80", "localhost:80", false);
+        check("unix:/run/a.sock", "unix:/run/a.sock", true);
+        check("unix:/run/a.sock", "unix:/run/b.sock", false);
+    }
+
+    #[test]
     fn networks_see_through_mapped_addresses() {
         let mut networks = Networks::default();
         networks.add("10.1.2.3/8").expect("a network");
@@ -238,5 +320,20 @@ mod tests {
         assert!(holds("10.255.0.1") && holds("::ffff:10.0.0.1") && holds("::1"));
         assert!(!holds("11.0.0.1") && !holds("::2"));
         assert!(networks.add("10.0.0.0/33").is_err());
+    }
+
+    #[test]
+    fn a_network_is_the_same_however_it_is_written() {
+        let check = |text: &str, expected: &str| {
+            assert_eq!(network(text).expect(text).to_string(), expected, "{text}");
+        };
+        check("::ffff:192.0.2.7", "192.0.2.7/32");
+        check("::ffff:192.0.2.7/120", "192.0.2.0/24");
+        check("::ffff:c000:207", "192.0.2.7/32");
+        check("::ffff:0:0/96", "0.0.0.0/0");
+        check("::ffff:0:0/95", "::fffe:0:0/95");
+        check("192.0.2.7/24", "192.0.2.0/24");
+        check("2001:db8::1", "2001:db8::1/128");
+        check("::/0", "::/0");
     }
 }

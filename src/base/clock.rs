@@ -27,6 +27,12 @@ pub fn unix_millis(time: SystemTime) -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// A length of time for people, to the millisecond: `5m`, `1s 250ms`.
+pub fn readable(length: Duration) -> humantime::FormattedDuration {
+    let millis = u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
+    humantime::format_duration(Duration::from_millis(millis))
+}
+
 /// A wall time as RFC 3339 in UTC with milliseconds, as records and the admin API show it.
 pub fn rfc3339(time: SystemTime) -> String {
     humantime::format_rfc3339_millis(time).to_string()

@@ -60,9 +60,10 @@ impl Revocation {
     pub fn takes(&self, session: Option<SessionId>, right: Option<&Right>) -> bool {
         match &self.what {
             RevokedWhat::Session(id) => session == Some(*id),
-            RevokedWhat::Token(id) => {
-                right.is_some_and(|right| right.token_id.as_deref() == Some(id))
-            }
+            RevokedWhat::Token(id) => right.is_some_and(|right| {
+                let ids = [&right.token_id, &right.origin_id];
+                ids.into_iter().any(|one| one.as_deref() == Some(id))
+            }),
             RevokedWhat::Subject(subject) => right.is_some_and(|right| {
                 let old = |before| right.issued.is_none_or(|issued| issued < before);
                 right.subject == *subject && self.issued_before.is_none_or(old)

@@ -17,7 +17,10 @@ pub struct Right {
     pub subject: Arc<str>,
     /// The credential's own name.
     pub token_id: Option<Arc<str>>,
-    /// When the credential was made.
+    /// The name of the credential that this one was made from, as a ticket is from a token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin_id: Option<Arc<str>>,
+    /// When the credential was made, or the one that it was made from.
     pub issued: Option<SystemTime>,
     /// When the right ends.
     pub expires: Option<SystemTime>,

@@ -46,7 +46,7 @@ pub enum Command {
     /// sessions over `shutdown.grace`; a second one ends at once.
     #[command(after_help = RUN_EXAMPLES)]
     Run(RunArgs),
-    /// Run a gateway with three echo backends inside, and a page to try it in the browser.
+    /// Run a gateway with three chat backends inside, and a page to try it in the browser.
     Demo(DemoArgs),
     /// Say everything that is wrong with a configuration, without starting.
     Check(CheckArgs),
@@ -60,8 +60,8 @@ pub enum Command {
     /// Say what a configuration would change, before it is put into force.
     ///
     /// A running gateway is asked: which keys would move, how many of them have live sessions,
-    /// which sessions would end, which backends would be left. Nothing changes. Exits with 2 if
-    /// the configuration would be refused.
+    /// which sessions would end, which backends would get no new ones. Nothing changes. Exits with
+    /// 2 if the configuration would be refused.
     #[command(after_help = PREVIEW_EXAMPLES)]
     Preview(PreviewArgs),
     /// Show how a running gateway is.
@@ -78,6 +78,9 @@ pub enum Command {
     /// It gets no new sessions; those that it has leave at the pace given, or as the upstream's
     /// `drain` says. They are moved to another backend where their route has
     /// `on_backend_loss = "reconnect"`, else closed with 1012.
+    ///
+    /// The last backend of an upstream that takes sessions is drained only after a confirmation.
+    /// --status shows a drain and orders nothing; so does --watch alone.
     ///
     /// The order holds over the configuration until it is taken back with --undo or --configured.
     /// It is this gateway's alone; for all of them set `state = "draining"` where membership comes
@@ -127,6 +130,7 @@ const DRAIN_EXAMPLES: &str = "\
 Examples:
   sessile drain chat 10.0.0.1:9000 --pace 50/s --watch
   sessile drain chat 10.0.0.1:9000 --within 5m
+  sessile drain chat 10.0.0.1:9000 --status          only shows how far it is; --watch follows
   sessile drain chat 10.0.0.1:9000 --pause
   sessile drain chat 10.0.0.1:9000 --undo            takes sessions again";
 
@@ -216,7 +220,8 @@ pub struct AdminArgs {
     /// 127.0.0.1:9900 where there is none.
     #[arg(short, long, value_name = "ADDRESS")]
     pub admin: Option<AdminAddr>,
-    /// A file that holds the admin token.
+    /// A file that holds the admin token. If not given: the environment's SESSILE_TOKEN, or what
+    /// the configuration file says.
     #[arg(long, value_name = "PATH")]
     pub token_file: Option<PathBuf>,
     /// With TLS: the authorities of the gateway's certificate, instead of the system's.
@@ -371,7 +376,7 @@ pub struct DrainArgs {
     /// After this time the rest go at once.
     #[arg(long, value_name = "TIME", value_parser = length)]
     pub deadline: Option<Time>,
-    /// Tell nobody else to go until --resume.
+    /// Let no further session go until --resume.
     #[arg(long, conflicts_with_all = ["resume", "undo", "configured"])]
     pub pause: bool,
     /// Go on after --pause.
@@ -383,7 +388,14 @@ pub struct DrainArgs {
     /// Take the order back: what the configuration says holds again.
     #[arg(long, conflicts_with_all = ["pace", "within", "deadline"])]
     pub configured: bool,
-    /// Show how far it is until it is done.
+    /// Only show how far it is; order nothing.
+    #[arg(long, conflicts_with_all = ["pace", "within", "deadline", "pause", "resume", "undo", "configured", "yes"])]
+    pub status: bool,
+    /// Do not ask before the last backend that takes sessions is drained.
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Show how far it is until it is done. Without any of the above it only shows, as with
+    /// --status.
     #[arg(short, long)]
     pub watch: bool,
     /// Print JSON instead of text.
@@ -392,6 +404,20 @@ pub struct DrainArgs {
     /// Which gateway.
     #[command(flatten)]
     pub admin: AdminArgs,
+}
+
+impl DrainArgs {
+    /// Whether something is to change, by what else than the verb is said.
+    pub const fn orders(&self) -> bool {
+        let how = self.pace.is_some() || self.within.is_some() || self.deadline.is_some();
+        let what = self.pause || self.resume || self.undo || self.configured || self.yes;
+        how || what
+    }
+
+    /// Whether the backend is to drain from now on.
+    pub const fn begins(&self) -> bool {
+        !(self.pause || self.resume || self.undo || self.configured)
+    }
 }
 
 /// `sessile rebalance`
@@ -421,7 +447,7 @@ pub struct RebalanceArgs {
     /// Show the one under way, or the last one.
     #[arg(long, conflicts_with_all = ["dry_run", "pause", "resume", "stop"])]
     pub status: bool,
-    /// Tell nobody else to go until --resume.
+    /// Let no further session go until --resume.
     #[arg(long, conflicts_with_all = ["dry_run", "resume", "stop"])]
     pub pause: bool,
     /// Go on after --pause.

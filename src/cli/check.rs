@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use crate::cli::print::{Form as Layout, json};
 use crate::control::load::{Faults, LoadOptions, Loaded, load};
 
 #[cfg(feature = "etcd")]
@@ -33,7 +34,7 @@ pub fn check(options: &LoadOptions, form: Form, out: &mut dyn Write) -> io::Resu
                 Err(faults) => faults.diagnostics(),
             };
             let answer = serde_json::json!({ "ok": result.is_ok(), "diagnostics": diagnostics });
-            writeln!(out, "{answer:#}")?;
+            json(out, &answer, Layout::Pretty)?;
         }
     }
     Ok(if result.is_ok() { 0 } else { REFUSED })

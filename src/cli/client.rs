@@ -1,6 +1,8 @@
 //! Speaks to a running gateway's admin API, over TCP or a unix socket: one request, one answer.
 
+use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use http::header::{ACCEPT, AUTHORIZATION, HOST};
@@ -11,7 +13,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
@@ -20,13 +22,16 @@ use crate::base::addr::{BackendAddr, ListenAddr};
 use crate::base::secret::Secret;
 use crate::cli::args::{AdminAddr, AdminArgs};
 use crate::config::snapshot::{CertificateFiles, UpstreamTls};
-use crate::control::load;
+use crate::config::span::Document;
+use crate::control::load::{self, LoadOptions, Loaded};
 use crate::io::tls::certs;
 use crate::io::tls::client::{ClientTls, ClientTlsError};
 
 /// For one question, from the connection to the answer's last byte.
 const TIMEOUT: Duration = Duration::from_secs(15);
-/// Where a gateway's admin API is unless it was told otherwise.
+/// Holds the admin token, for commands.
+const TOKEN_VARIABLE: &str = "SESSILE_TOKEN";
+/// Where a gateway's admin API is unless configured.
 const DEFAULT_ADDRESS: ([u8; 4], u16) = ([127, 0, 0, 1], 9900);
 
 /// Why there is no answer, or not the one that was hoped for.
@@ -35,9 +40,37 @@ pub enum ClientError {
     /// The token's file cannot be read.
     #[error("cannot read the token from `{0}`")]
     Token(String, #[source] io::Error),
-    /// Nobody listens there, most often.
-    #[error("no gateway answers at {0}; is it running? --admin names another address")]
-    Connect(BackendAddr, #[source] io::Error),
+    /// Most often there is no process that listens there.
+    #[error("no gateway answers at {at}{why}; is it running? --admin names another address")]
+    Connect {
+        /// The address.
+        at: BackendAddr,
+        /// Why this address was asked, where that may surprise.
+        why: &'static str,
+        /// What the system reports.
+        #[source]
+        source: io::Error,
+    },
+    /// The gateway needs a token and none was sent.
+    #[error(
+        "the gateway needs its admin token, and none was sent: set SESSILE_TOKEN, write \
+         --token-file FILE, or show an operator's certificate with --cert and --key"
+    )]
+    NoToken,
+    /// The gateway refuses the token.
+    #[error("the gateway refuses the token of {0}: it is not its admin token")]
+    WrongToken(TokenSource),
+    /// Something else listens there.
+    #[error(
+        "{at} is not the admin API of a gateway (it answers {status}); is it a port for clients? \
+         The admin API is at `listen` of [admin], 127.0.0.1:9900 unless configured"
+    )]
+    NotAdmin {
+        /// The address.
+        at: BackendAddr,
+        /// Of its answer.
+        status: StatusCode,
+    },
     /// TLS cannot be set up on this side.
     #[error("TLS")]
     TlsSetup(#[from] ClientTlsError),
@@ -47,31 +80,57 @@ pub enum ClientError {
     )]
     Tls(BackendAddr, #[source] io::Error),
     /// The connection broke.
-    #[error("the connection to {0} broke")]
+    #[error(
+        "the connection to {0} broke; is it the address of an admin API, and does that speak TLS \
+         (https://…) or not?"
+    )]
     Broken(BackendAddr, #[source] hyper::Error),
     /// It took too long.
     #[error("{0} did not answer within 15 s")]
     Late(BackendAddr),
-    /// The gateway said no.
+    /// The gateway refuses.
     #[error("{detail}")]
     Refused {
         /// Of the answer.
         status: StatusCode,
-        /// What it says for people.
+        /// The reason, for people.
         detail: String,
         /// Faults of a configuration, each as `sessile check` would show it.
         rendered: Vec<String>,
     },
-    /// The answer is not what a gateway of this version says.
-    #[error("{0} answers with something that is not the admin API of this version")]
+    /// The answer is not what a gateway of this version sends.
+    #[error("{0} answers as an admin API of another version does")]
     Strange(BackendAddr, #[source] serde_json::Error),
+}
+
+/// Where a token is from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TokenSource {
+    /// `--token-file`.
+    File(PathBuf),
+    /// `SESSILE_TOKEN`.
+    Variable,
+    /// `[admin] token` of this configuration file.
+    Configuration(PathBuf),
+}
+
+impl fmt::Display for TokenSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "`{}`", path.display()),
+            Self::Variable => f.write_str(TOKEN_VARIABLE),
+            Self::Configuration(path) => write!(f, "[admin] in `{}`", path.display()),
+        }
+    }
 }
 
 /// A gateway's admin API.
 #[derive(Debug)]
 pub struct Client {
     address: BackendAddr,
-    token: Option<Secret>,
+    /// Why it is this address, where that may surprise.
+    why: &'static str,
+    token: Option<(Secret, TokenSource)>,
     tls: Option<ClientTls>,
 }
 
@@ -82,10 +141,12 @@ impl Client {
     /// # Errors
     /// When the token's file or one of TLS cannot be read.
     pub fn new(args: &AdminArgs) -> Result<Self, ClientError> {
-        let (AdminAddr { address, tls }, configured, name) = match &args.admin {
-            Some(address) => (address.clone(), None, None),
+        let configured = match &args.admin {
+            Some(address) => Configured::given(address),
             None => configured(args),
         };
+        let Configured { at, why, name, .. } = configured;
+        let AdminAddr { address, tls } = at;
         let own = args.cert.clone().zip(args.key.clone());
         let own = own.map(|(cert, key)| CertificateFiles { cert, key });
         let asked = UpstreamTls {
@@ -93,18 +154,18 @@ impl Client {
             server_name: args.server_name.clone().or(name),
         };
         let tls = tls.then(|| ClientTls::showing(&asked, own.as_ref()));
-        let token = match &args.token_file {
-            None => configured,
-            Some(path) => {
-                let name = || path.display().to_string();
-                let text = std::fs::read_to_string(path);
-                let text = text.map_err(|error| ClientError::Token(name(), error))?;
-                Some(Secret::new(text.trim()))
+        let token = match given_token(args)? {
+            Some(given) => Some(given),
+            None => {
+                let path = args.config.config.clone();
+                let token = configured.token;
+                token.map(|token| (token, TokenSource::Configuration(path)))
             }
         };
         let tls = tls.transpose()?;
         Ok(Self {
             address,
+            why,
             token,
             tls,
         })
@@ -121,20 +182,61 @@ impl Client {
         body: Option<&impl Serialize>,
     ) -> Result<T, ClientError> {
         let body = body.map(|body| serde_json::to_vec(body).expect("plain data serialises"));
+        let (status, bytes) = self.answer(method, target, body.unwrap_or_default())?;
+        if status == StatusCode::UNAUTHORIZED {
+            return Err(match &self.token {
+                None => ClientError::NoToken,
+                Some((_, source)) => ClientError::WrongToken(source.clone()),
+            });
+        }
+        if !status.is_success() {
+            self.is_admin(status)?;
+            return Err(refused(status, &bytes));
+        }
+        serde_json::from_slice(&bytes).map_err(|error| match self.is_admin(status) {
+            Ok(()) => ClientError::Strange(self.address.clone(), error),
+            Err(other) => other,
+        })
+    }
+
+    /// Makes sure that an answer which was not hoped for is that of an admin API: a port for
+    /// clients, or another program, refuses in words of its own.
+    fn is_admin(&self, status: StatusCode) -> Result<(), ClientError> {
+        let not_admin = || ClientError::NotAdmin {
+            at: self.address.clone(),
+            status,
+        };
+        let (found, bytes) = self.answer(Method::GET, "/v1/status", Vec::new())?;
+        let json: Option<Value> = serde_json::from_slice(&bytes).ok();
+        let json = json.ok_or_else(not_admin)?;
+        let is_status = found.is_success() && json["generation"].is_u64();
+        let guarded = matches!(found, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+        (is_status || guarded).then_some(()).ok_or_else(not_admin)
+    }
+
+    fn answer(
+        &self,
+        method: Method,
+        target: &str,
+        body: Vec<u8>,
+    ) -> Result<(StatusCode, Bytes), ClientError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build();
-        let runtime = runtime.map_err(|error| ClientError::Connect(self.address.clone(), error))?;
+        let runtime = runtime.map_err(|error| self.unreached(error))?;
         let exchange = runtime.block_on(async {
-            let exchange = self.exchange(method, target, body.unwrap_or_default());
+            let exchange = self.exchange(method, target, body);
             tokio::time::timeout(TIMEOUT, exchange).await
         });
-        let (status, bytes) = exchange.map_err(|_| ClientError::Late(self.address.clone()))??;
-        if !status.is_success() {
-            return Err(refused(status, &bytes));
+        exchange.map_err(|_| ClientError::Late(self.address.clone()))?
+    }
+
+    fn unreached(&self, source: io::Error) -> ClientError {
+        ClientError::Connect {
+            at: self.address.clone(),
+            why: self.why,
+            source,
         }
-        serde_json::from_slice(&bytes)
-            .map_err(|error| ClientError::Strange(self.address.clone(), error))
     }
 
     /// Asks for what stands there.
@@ -151,8 +253,8 @@ impl Client {
         target: &str,
         body: Vec<u8>,
     ) -> Result<(StatusCode, Bytes), ClientError> {
-        let failed = |error| ClientError::Connect(self.address.clone(), error);
-        // The host of a unix socket is nobody's business; that of an address is the address.
+        let failed = |error| self.unreached(error);
+        // A unix socket has no host name; that of an address is the address.
         let (host, stream): (String, Box<dyn Stream>) = match &self.address {
             BackendAddr::Ip(address) => {
                 let stream = TcpStream::connect(address).await.map_err(failed)?;
@@ -183,7 +285,7 @@ impl Client {
             .uri(target)
             .header(HOST, host);
         request = request.header(ACCEPT, "application/json");
-        if let Some(token) = &self.token {
+        if let Some((token, _)) = &self.token {
             request = request.header(AUTHORIZATION, format!("Bearer {}", token.reveal()));
         }
         let request = request
@@ -210,21 +312,69 @@ impl Client {
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-/// What the configuration file says, if it is there and good; whether it is, is `check`'s to say.
-/// The name is that of the certificate it shows, if it shows one.
-fn configured(args: &AdminArgs) -> (AdminAddr, Option<Secret>, Option<String>) {
-    let Ok(loaded) = load::load(&args.config.options()) else {
-        let address = BackendAddr::Ip(DEFAULT_ADDRESS.into());
-        return (
-            AdminAddr {
-                address,
-                tls: false,
-            },
-            None,
-            None,
-        );
+/// What is found out about the gateway without asking it.
+struct Configured {
+    at: AdminAddr,
+    /// Why it is this address, where that may surprise.
+    why: &'static str,
+    token: Option<Secret>,
+    /// Of the certificate that it shows, if it shows one.
+    name: Option<String>,
+}
+
+impl Configured {
+    fn given(at: &AdminAddr) -> Self {
+        Self {
+            at: at.clone(),
+            why: "",
+            token: None,
+            name: None,
+        }
+    }
+}
+
+/// The token that was given beside the configuration.
+fn given_token(args: &AdminArgs) -> Result<Option<(Secret, TokenSource)>, ClientError> {
+    if let Some(path) = &args.token_file {
+        let name = || path.display().to_string();
+        let text = std::fs::read_to_string(path);
+        let text = text.map_err(|error| ClientError::Token(name(), error))?;
+        return Ok(Some((
+            Secret::new(text.trim()),
+            TokenSource::File(path.clone()),
+        )));
+    }
+    let environment = args.config.options().environment.into_iter();
+    let mut found = environment.filter(|(name, value)| name == TOKEN_VARIABLE && !value.is_empty());
+    let token = found.next().map(|(_, value)| Secret::new(value.trim()));
+    Ok(token.map(|token| (token, TokenSource::Variable)))
+}
+
+/// By the configuration file; where that has faults, by its `[admin]` alone, and where that is of
+/// no use, the default address. `sessile check` reports the faults.
+fn configured(args: &AdminArgs) -> Configured {
+    let options = args.config.options();
+    let (loaded, why) = match load::load(&options) {
+        Ok(loaded) => (Some(loaded), ""),
+        Err(_) if !options.path.exists() => {
+            (None, " (the default, as there is no configuration file)")
+        }
+        Err(_) => (
+            admin_alone(&options),
+            " (the configuration has faults: `sessile check` shows them)",
+        ),
     };
-    let admin = loaded.snapshot.admin;
+    let Some(admin) = loaded.map(|loaded| loaded.snapshot.admin) else {
+        let address = BackendAddr::Ip(DEFAULT_ADDRESS.into());
+        let at = AdminAddr {
+            address,
+            tls: false,
+        };
+        return Configured {
+            why,
+            ..Configured::given(&at)
+        };
+    };
     let tls = admin.tls.is_some();
     let address = match admin.listen {
         ListenAddr::Tcp(address) => BackendAddr::Ip(address),
@@ -234,18 +384,28 @@ fn configured(args: &AdminArgs) -> (AdminAddr, Option<Secret>, Option<String>) {
     let shown = shown.filter_map(|files| certs::load(files).ok()).next();
     // A wildcard is no name to ask for.
     let name = shown.and_then(|shown| shown.names.into_iter().find(|name| !name.contains('*')));
-    (AdminAddr { address, tls }, admin.token, name)
+    Configured {
+        at: AdminAddr { address, tls },
+        why,
+        token: admin.token,
+        name,
+    }
+}
+
+/// The configuration with everything but `[admin]` left out of the file.
+fn admin_alone(options: &LoadOptions) -> Option<Loaded> {
+    let text = std::fs::read_to_string(&options.path).ok()?;
+    let (document, _) = Document::parse(&text);
+    let admin = serde_json::to_value(&document.values).ok()?["admin"].take();
+    let listener = json!([{ "name": "edge", "listen": ["127.0.0.1:1"] }]);
+    let text = toml::to_string(&json!({ "admin": admin, "listeners": listener })).ok()?;
+    load::load_text(options, &text).ok()
 }
 
 fn refused(status: StatusCode, body: &[u8]) -> ClientError {
     let problem: Value = serde_json::from_slice(body).unwrap_or_default();
-    let detail = match (status, problem["detail"].as_str()) {
-        (StatusCode::UNAUTHORIZED, _) => {
-            "the gateway wants its admin token: --token-file, or an operator's certificate: --cert and --key".to_owned()
-        }
-        (_, Some(detail)) => detail.to_owned(),
-        (_, None) => format!("the gateway answers {status}"),
-    };
+    let detail = problem["detail"].as_str();
+    let detail = detail.map_or_else(|| format!("the gateway answers {status}"), str::to_owned);
     let diagnostics = problem["diagnostics"].as_array();
     let rendered = diagnostics.into_iter().flatten();
     let rendered = rendered.filter_map(|one| one["rendered"].as_str());

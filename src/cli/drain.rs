@@ -5,45 +5,78 @@ use std::io::Write;
 use std::thread;
 use std::time::Duration;
 
+use anyhow::bail;
 use http::Method;
-use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::Value;
 
 use crate::admin::backends::{Change, Wanted};
 use crate::admin::rebalance::{Asked, Hold};
 use crate::cli::args::{DrainArgs, RebalanceArgs};
-use crate::cli::client::Client;
-use crate::cli::print::{columns, time, visible};
+use crate::cli::ask::agreed;
+use crate::cli::client::{Client, ClientError};
+use crate::cli::print::{Form, columns, counted, json, time, visible};
+use crate::cli::upstream::{Backend, Removed, Upstream, escaped, unknown};
 use crate::control::drainer::DrainView;
-use crate::control::rebalancer::RebalanceView;
+use crate::control::rebalancer::{FlowView, RebalanceView};
 
 /// Between two looks of `--watch`.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// A backend, as far as this command shows it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Backend {
-    id: String,
-    state: String,
-    configured: String,
-    sessions: u64,
-    drain: Option<DrainView>,
-}
-
-#[derive(Deserialize)]
-struct Upstream {
-    backends: Vec<Backend>,
-    removed: Vec<Backend>,
-}
-
-/// Drains a backend, changes how, or takes it in again.
+/// Drains a backend, changes how, takes it in again, or only looks.
 ///
 /// # Errors
-/// When the gateway does not answer or refuses, or `out` cannot be written to.
+/// When the gateway does not answer or refuses, there is no such backend, a confirmation is
+/// missing, or `out` cannot be written to.
 pub fn drain(args: &DrainArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     let client = Client::new(&args.admin)?;
-    let (upstream, id) = (escaped(&args.upstream), escaped(&args.backend));
-    let change = Change {
+    let looks = args.status || (args.watch && !args.orders());
+    // Before anything is asked or ordered: is there such a backend?
+    let mut seen = Seen::get(&client, args)?;
+    if !looks {
+        if args.begins() && !confirmed(&client, args, out)? {
+            writeln!(out, "nothing was ordered")?;
+            return Ok(1);
+        }
+        let (upstream, id) = (escaped(&args.upstream), escaped(&args.backend));
+        let target = format!("/v1/upstreams/{upstream}/backends/{id}");
+        client.ask::<Value>(Method::PATCH, &target, Some(&change(args)))?;
+        let Some(next) = Seen::still(&client, args)? else {
+            writeln!(out, "{}", gone(&args.backend))?;
+            return Ok(0);
+        };
+        seen = next;
+    }
+    if looks && args.watch && !args.status && seen.drain().is_none() {
+        let (upstream, id) = (&args.upstream, &args.backend);
+        bail!(
+            "`{id}` is not draining, so there is nothing to watch; `sessile drain {upstream} {id}` \
+             orders a drain, and --watch after --pace, --within or --deadline follows it"
+        );
+    }
+    loop {
+        seen.show(out, args)?;
+        out.flush()?;
+        let ends = seen.drain().is_none_or(|drain| drain.state == "done");
+        if !args.watch || ends {
+            return Ok(0);
+        }
+        thread::sleep(LOOK);
+        // It is listed for as long as a session lives on it.
+        let Some(next) = Seen::still(&client, args)? else {
+            writeln!(out, "{}", gone(&args.backend))?;
+            return Ok(0);
+        };
+        seen = next;
+    }
+}
+
+fn gone(backend: &str) -> String {
+    let id = visible(backend);
+    format!("{id}: removed from its upstream, no sessions are left")
+}
+
+fn change(args: &DrainArgs) -> Change {
+    Change {
         state: match () {
             () if args.undo => Some(Wanted::Active),
             () if args.configured => Some(Wanted::Configured),
@@ -54,72 +87,120 @@ pub fn drain(args: &DrainArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
         within: args.within,
         deadline: args.deadline,
         paused: (args.pause || args.resume).then_some(args.pause),
-    };
-    let target = format!("/v1/upstreams/{upstream}/backends/{id}");
-    let backend: Option<Backend> = client.ask(Method::PATCH, &target, Some(&change))?;
-    let Some(mut backend) = backend else {
-        writeln!(out, "{}", gone(&args.backend))?;
-        return Ok(0);
-    };
-    if args.json && !args.watch {
-        writeln!(out, "{:#}", json!(backend))?;
-        return Ok(0);
     }
-    loop {
-        say(out, &backend, args.json)?;
-        out.flush()?;
-        let ends = backend
-            .drain
-            .as_ref()
-            .is_none_or(|drain| drain.state == "done");
-        if !args.watch || ends {
-            return Ok(0);
+}
+
+/// Whether the drain may begin: the last backend that takes sessions is not drained by a slip.
+fn confirmed(client: &Client, args: &DrainArgs, out: &mut dyn Write) -> anyhow::Result<bool> {
+    let upstream = Upstream::get(client, &args.upstream)?;
+    let (own, others): (Vec<_>, Vec<_>) =
+        (upstream.backends.iter()).partition(|backend| backend.id == args.backend);
+    let takes_any = own.iter().any(|backend| backend.state == "active");
+    let is_last = takes_any && !others.iter().any(|backend| backend.is_eligible());
+    if !is_last || args.yes {
+        return Ok(true);
+    }
+    let question = format!(
+        "`{}` is the last backend of `{}` that takes sessions: once it drains, new clients get 503. \
+         Drain it?",
+        args.backend, args.upstream
+    );
+    agreed(&question, "add --yes to drain it all the same", out)
+}
+
+/// What is drained, as the gateway shows it.
+enum Seen {
+    Member(Box<Backend>),
+    /// It left its upstream.
+    Removed(Box<Removed>),
+}
+
+impl Seen {
+    fn get(client: &Client, args: &DrainArgs) -> anyhow::Result<Self> {
+        let upstream = Upstream::get(client, &args.upstream)?;
+        let known: Vec<_> = (upstream.backends.iter())
+            .map(|backend| backend.id.clone())
+            .collect();
+        let mut members = upstream.backends.into_iter();
+        if let Some(found) = members.find(|one| one.id == args.backend) {
+            return Ok(Self::Member(Box::new(found)));
         }
-        thread::sleep(LOOK);
-        let shown: Upstream = client.get(&format!("/v1/upstreams/{upstream}"))?;
-        let mut found = shown.backends.into_iter().chain(shown.removed);
-        let Some(next) = found.find(|one| one.id == args.backend) else {
-            // It is listed for as long as a session lives on it.
-            writeln!(out, "{}", gone(&args.backend))?;
-            return Ok(0);
+        let mut removed = upstream.removed.into_iter();
+        match removed.find(|one| one.id == args.backend) {
+            Some(found) => Ok(Self::Removed(Box::new(found))),
+            None => {
+                let what = format!("backend of `{}` named", args.upstream);
+                bail!(unknown(&what, &args.backend, &known))
+            }
+        }
+    }
+
+    /// The same, or `None` once nothing is left of the backend.
+    fn still(client: &Client, args: &DrainArgs) -> anyhow::Result<Option<Self>> {
+        match Self::get(client, args) {
+            Ok(seen) => Ok(Some(seen)),
+            Err(error) if error.is::<ClientError>() => Err(error),
+            Err(_) => Ok(None),
+        }
+    }
+
+    fn drain(&self) -> Option<&DrainView> {
+        match self {
+            Self::Member(backend) => backend.drain.as_ref(),
+            Self::Removed(removed) => removed.drain.as_ref(),
+        }
+    }
+
+    fn show(&self, out: &mut dyn Write, args: &DrainArgs) -> anyhow::Result<()> {
+        if args.json {
+            let value = match self {
+                Self::Member(backend) => serde_json::to_value(backend)?,
+                Self::Removed(removed) => serde_json::to_value(removed)?,
+            };
+            // A line for each look, or one that can be read.
+            let form = if args.watch { Form::Line } else { Form::Pretty };
+            json(out, &value, form)?;
+            return Ok(());
+        }
+        let id = visible(&args.backend);
+        let (state, configured, sessions) = match self {
+            Self::Member(backend) => (&backend.state, &backend.configured, backend.sessions),
+            Self::Removed(removed) => (&removed.state, &removed.configured, removed.sessions),
         };
-        backend = next;
-    }
-}
-
-fn gone(backend: &str) -> String {
-    let id = visible(backend);
-    format!("{id}: removed from its upstream, no sessions are left")
-}
-
-fn say(out: &mut dyn Write, backend: &Backend, json: bool) -> anyhow::Result<()> {
-    if json {
-        writeln!(out, "{}", json!(backend))?;
-        return Ok(());
-    }
-    let id = visible(&backend.id);
-    let Some(drain) = &backend.drain else {
+        let Some(drain) = self.drain() else {
+            let sessions = counted(sessions, "session");
+            writeln!(
+                out,
+                "{id}: {state} ({configured} by the configuration), {sessions}"
+            )?;
+            return Ok(());
+        };
         writeln!(
             out,
-            "{id}: {} ({} by the configuration), {} sessions",
-            backend.state, backend.configured, backend.sessions
+            "{id}: {}, {sessions} live{}",
+            progress(drain),
+            remarks(drain)
         )?;
-        return Ok(());
-    };
+        Ok(())
+    }
+}
+
+/// `running, 50/s: 3 of 10 left, 5 moved, 2 closed`
+pub(super) fn progress(drain: &DrainView) -> String {
+    format!(
+        "{}, {}: {} of {} left, {} moved, {} closed",
+        drain.state, drain.pace, drain.left, drain.total, drain.moved, drain.closed
+    )
+}
+
+/// What else there is to know: how long it takes, and what it waits for.
+fn remarks(drain: &DrainView) -> String {
     let left = drain.seconds_left.filter(|_| drain.state == "running");
     let left = left.map_or_else(String::new, |left| format!(", {} to go", time(left)));
-    writeln!(
-        out,
-        "{id}: {}, {}: {} of {} left, {} moved, {} closed, {} live{left}",
-        drain.state,
-        drain.pace,
-        drain.left,
-        drain.total,
-        drain.moved,
-        drain.closed,
-        backend.sessions
-    )?;
-    Ok(())
+    match drain.elsewhere {
+        true => format!("{left}, not done before the hand-over to or from another process is"),
+        false => left,
+    }
 }
 
 /// Brings sessions home, says who would go, or holds or ends that.
@@ -149,7 +230,7 @@ pub fn rebalance(args: &RebalanceArgs, out: &mut dyn Write) -> anyhow::Result<u8
     };
     loop {
         if args.json {
-            writeln!(out, "{:#}", json!(view))?;
+            json(out, &serde_json::to_value(&view)?, Form::Pretty)?;
         } else {
             say_how_far(out, &view)?;
         }
@@ -167,11 +248,10 @@ fn say_how_far(out: &mut dyn Write, view: &RebalanceView) -> anyhow::Result<()> 
     if let (Some(sessions), Some(away)) = (view.sessions, view.away) {
         writeln!(
             out,
-            "{away} of {sessions} sessions are not where their key belongs; {} would go, {} a \
-             second",
-            view.left, view.per_second
+            "{away} of {sessions} sessions are not where their key belongs; {} would go, {}",
+            view.left, view.pace
         )?;
-        let row = |flow: &crate::control::rebalancer::FlowView| {
+        let row = |flow: &FlowView| {
             vec![
                 flow.from.clone(),
                 flow.to.clone(),
@@ -194,26 +274,4 @@ fn say_how_far(out: &mut dyn Write, view: &RebalanceView) -> anyhow::Result<()> 
         writeln!(out, "it waits: {}", visible(reason))?;
     }
     Ok(())
-}
-
-/// As a segment of a path (RFC 3986, section 2.1).
-fn escaped(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte);
-    text.bytes()
-        .map(|byte| match plain(byte) {
-            true => char::from(byte).to_string(),
-            false => format!("%{byte:02X}"),
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ids_stand_in_a_path() {
-        assert_eq!(escaped("10.0.0.1:9000"), "10.0.0.1:9000");
-        assert_eq!(escaped("unix:/run/a b"), "unix:%2Frun%2Fa%20b");
-    }
 }

@@ -2,6 +2,7 @@
 //! answers with an exit code.
 
 pub mod args;
+mod ask;
 pub mod check;
 pub mod client;
 pub mod demo;
@@ -17,6 +18,7 @@ pub mod run;
 pub mod schema;
 pub mod sessions;
 pub mod status;
+mod upstream;
 
 use std::io::{self, ErrorKind, Write};
 
@@ -25,18 +27,21 @@ use http::StatusCode;
 use crate::admin;
 use crate::admin::resolve::AskError;
 use crate::cli::args::{Arguments, Command};
+use crate::cli::ask::Unasked;
 use crate::cli::client::ClientError;
+use crate::cli::print::Visible;
 use crate::control::load::{DEFAULT_PATH, LoadOptions};
 
 /// Done.
 const OK: u8 = 0;
-/// It did not work out.
+/// It failed.
 const FAILED: u8 = 1;
 /// Configuration or arguments are refused.
 const REFUSED: u8 = 2;
 
 /// Does what the arguments say; answers the exit code.
 pub fn execute(arguments: Arguments, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
+    let (out, err) = (&mut Visible::new(out), &mut Visible::new(err));
     let done = match arguments.command {
         Command::Run(args) => {
             return run::run(args.config.options(), args.take_over.as_deref(), err);
@@ -100,7 +105,7 @@ pub fn execute(arguments: Arguments, out: &mut dyn Write, err: &mut dyn Write) -
 fn is_asked_wrong(error: &anyhow::Error) -> bool {
     match error.downcast_ref::<ClientError>() {
         Some(ClientError::Refused { status, .. }) => *status == StatusCode::BAD_REQUEST,
-        _ => error.is::<AskError>(),
+        _ => error.is::<AskError>() || error.is::<Unasked>(),
     }
 }
 

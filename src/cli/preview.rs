@@ -10,13 +10,15 @@ use http::{Method, StatusCode};
 use crate::admin::preview::Candidate;
 use crate::cli::args::PreviewArgs;
 use crate::cli::client::{Client, ClientError};
-use crate::cli::print::{columns, visible};
+use crate::cli::print::{Form, columns, counted, json, visible};
 use crate::control::load::{self, LoadOptions};
 use crate::control::supervisor::Changes;
-use crate::control::supervisor::preview::{MoveView, Preview, ShareView};
+use crate::control::supervisor::preview::{MoveView, Preview, RemovedRouteView, ShareView};
 
 /// Exit code of a configuration that is refused.
 const REFUSED: u8 = 2;
+/// Sessions of a row that are named.
+const IDS_SHOWN: usize = 3;
 /// Backends of an upstream that are listed.
 const BACKENDS_SHOWN: usize = 20;
 
@@ -34,7 +36,7 @@ pub fn preview(args: &PreviewArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
         return Ok(REFUSED);
     };
     if args.json {
-        writeln!(out, "{:#}", serde_json::json!(preview))?;
+        json(out, &serde_json::to_value(&preview)?, Form::Pretty)?;
     } else {
         show(out, &preview)?;
     }
@@ -60,8 +62,9 @@ fn by_gateway(
     out: &mut dyn Write,
 ) -> anyhow::Result<Option<Preview>> {
     let candidate = Candidate {
-        config,
+        config: Some(config),
         name: Some(args.file.display().to_string()),
+        ..Candidate::default()
     };
     let client = Client::new(&args.admin)?;
     match client.ask(Method::POST, "/v1/preview", Some(&candidate)) {
@@ -71,7 +74,7 @@ fn by_gateway(
             rendered,
             ..
         }) => {
-            refused(out, &rendered)?;
+            refused(out, &args.file, &rendered)?;
             Ok(None)
         }
         Err(error) => Err(error.into()),
@@ -96,25 +99,30 @@ fn offline(
             Ok(Some(preview))
         }
         (before, after) => {
-            let faults = [before.err(), after.err()];
-            let rendered = faults.iter().flatten().map(ToString::to_string);
-            refused(out, &rendered.collect::<Vec<_>>())?;
+            for (path, faults) in [(against, before.err()), (args.file.as_path(), after.err())] {
+                if let Some(faults) = faults {
+                    let rendered = faults.diagnostics().iter().map(ToString::to_string);
+                    refused(out, path, &rendered.collect::<Vec<_>>())?;
+                }
+            }
             Ok(None)
         }
     }
 }
 
-fn refused(out: &mut dyn Write, rendered: &[String]) -> io::Result<()> {
+fn refused(out: &mut dyn Write, path: &Path, rendered: &[String]) -> io::Result<()> {
     for one in rendered {
         writeln!(out, "{one}\n")?;
     }
-    writeln!(out, "it would be refused: {} faults", rendered.len())
+    let faults = counted(rendered.len() as u64, "fault");
+    writeln!(out, "{} would be refused: {faults}", path.display())
 }
 
 /// On a screen or two.
 pub(super) fn show(out: &mut dyn Write, preview: &Preview) -> io::Result<()> {
     writeln!(out, "{}", preview.summary)?;
     named(out, "routes", &preview.routes)?;
+    removed(out, &preview.removed_routes)?;
     named(out, "upstreams", &preview.upstreams)?;
     for document in &preview.documents {
         writeln!(out, "\n{}", visible(document))?;
@@ -136,7 +144,54 @@ pub(super) fn show(out: &mut dyn Write, preview: &Preview) -> io::Result<()> {
                 one.sessions.to_string(),
             ]
         });
-        columns(out, &["UPSTREAM", "LEAVES", "BECAUSE", "SESSIONS"], rows)?;
+        columns(
+            out,
+            &["UPSTREAM", "NO NEW SESSIONS", "BECAUSE", "LIVE"],
+            rows,
+        )?;
+    }
+    endings(out, preview)
+}
+
+/// Sessions that would not stay as they are, and what was not looked at.
+fn endings(out: &mut dyn Write, preview: &Preview) -> io::Result<()> {
+    if !preview.endings.is_empty() {
+        writeln!(out)?;
+        let rows = preview.endings.iter().map(|one| {
+            let ids = one.ids.iter().take(IDS_SHOWN).cloned();
+            let mut ids = ids.collect::<Vec<_>>().join(", ");
+            if one.sessions > IDS_SHOWN {
+                ids.push_str(", …");
+            }
+            vec![
+                one.route.clone(),
+                one.backend.clone(),
+                one.why.clone(),
+                one.sessions.to_string(),
+                ids,
+            ]
+        });
+        columns(
+            out,
+            &["ROUTE", "BACKEND", "BECAUSE", "SESSIONS", "IDS"],
+            rows,
+        )?;
+    }
+    for what in &preview.not_judged {
+        writeln!(out, "not judged: {}", visible(what))?;
+    }
+    Ok(())
+}
+
+/// What becomes of the sessions of routes that go.
+fn removed(out: &mut dyn Write, routes: &[RemovedRouteView]) -> io::Result<()> {
+    for one in routes {
+        let sessions = counted(one.sessions as u64, "live session");
+        let fate = match one.end {
+            true => "closed with 1012",
+            false => "kept: on_removal = \"keep\"",
+        };
+        writeln!(out, "  {}: {sessions}, {fate}", visible(&one.route))?;
     }
     Ok(())
 }

@@ -5,6 +5,9 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use serde_json::Value;
+
+use crate::base::text::{escape_json, steers};
 
 /// Columns as wide as their widest cell, two blanks between them; the last one is not filled up.
 pub(super) fn columns(
@@ -34,11 +37,77 @@ pub(super) fn columns(
 
 /// The text with a mark in the place of what would steer a terminal.
 pub(super) fn visible(text: &str) -> String {
-    let steers =
-        |c: char| c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     text.chars()
         .map(|c| if steers(c) { '\u{fffd}' } else { c })
         .collect()
+}
+
+/// How JSON is laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// On many lines, for people.
+    Pretty,
+    /// On one line.
+    Line,
+}
+
+/// JSON in which what would steer a terminal is escaped: it stays the same value.
+pub(super) fn json(out: &mut dyn Write, value: &Value, form: Form) -> io::Result<()> {
+    let text = match form {
+        Form::Pretty => format!("{value:#}"),
+        Form::Line => value.to_string(),
+    };
+    let escaped = escape_json(&text);
+    writeln!(out, "{escaped}")
+}
+
+/// A writer to a terminal that lets lines through and nothing that would steer it, whatever a
+/// command prints and whoever wrote that: a client, a document in etcd, what answers at a wrong
+/// address.
+pub(super) struct Visible<'w> {
+    out: &'w mut dyn Write,
+    /// The beginning of a character whose rest has not been written yet.
+    begun: Vec<u8>,
+}
+
+impl<'w> Visible<'w> {
+    pub(super) fn new(out: &'w mut dyn Write) -> Self {
+        Self {
+            out,
+            begun: Vec::new(),
+        }
+    }
+}
+
+impl Write for Visible<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.begun.extend_from_slice(bytes);
+        let whole = match std::str::from_utf8(&self.begun) {
+            Err(error) if error.error_len().is_none() => error.valid_up_to(),
+            _ => self.begun.len(),
+        };
+        let text: String = String::from_utf8_lossy(&self.begun[..whole])
+            .chars()
+            .map(|c| match c {
+                '\n' | '\t' => c,
+                c if steers(c) => '\u{fffd}',
+                c => c,
+            })
+            .collect();
+        self.begun.drain(..whole);
+        self.out.write_all(text.as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// `1 session`, `2 sessions`.
+pub(super) fn counted(count: u64, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
 }
 
 /// The two largest units: `3d 4h`, `12m 5s`, `7s`.
@@ -87,6 +156,33 @@ mod tests {
         check(90_061.0, "1d 1h");
         check(86_405.0, "1d");
         check(f64::NAN, "0s");
+    }
+
+    #[test]
+    fn json_keeps_its_value_and_steers_no_terminal() {
+        let value = serde_json::json!({ "a\u{9b}": ["\u{202e}x\u{7f}", "\n", "é\u{1f600}"] });
+        for form in [Form::Pretty, Form::Line] {
+            let mut out = Vec::new();
+            json(&mut out, &value, form).expect("a vector takes everything");
+            let text = String::from_utf8(out).expect("UTF-8");
+            assert!(!text.chars().any(|c| steers(c) && c != '\n'), "{text:?}");
+            assert_eq!(serde_json::from_str::<Value>(&text).expect("JSON"), value);
+        }
+    }
+
+    #[test]
+    fn a_writer_to_the_terminal_lets_lines_through_and_nothing_that_steers() {
+        let text = "é\u{9b}31m\tred\u{202e}\n\u{1b}[2J\u{200f}.\n";
+        // However it is cut into pieces.
+        for size in 1..=text.len() {
+            let mut out = Vec::new();
+            let mut writer = Visible::new(&mut out);
+            for piece in text.as_bytes().chunks(size) {
+                writer.write_all(piece).expect("a vector takes everything");
+            }
+            let shown = String::from_utf8(out).expect("UTF-8");
+            assert_eq!(shown, "é\u{fffd}31m\tred\u{fffd}\n\u{fffd}[2J\u{fffd}.\n");
+        }
     }
 
     #[test]

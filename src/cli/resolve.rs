@@ -10,7 +10,7 @@ use crate::admin::resolve::{Asked, Choice, ConsideredView, Explanation, Values, 
 use crate::base::clock;
 use crate::cli::args::ResolveArgs;
 use crate::cli::client::Client;
-use crate::cli::print::visible;
+use crate::cli::print::{Form, json, visible};
 use crate::control::load::load;
 use crate::core::routing::RoutingTable;
 
@@ -49,7 +49,7 @@ pub fn resolve(args: &ResolveArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
         explanation
     };
     if args.json {
-        writeln!(out, "{}", serde_json::to_string_pretty(&explanation)?)?;
+        json(out, &serde_json::to_value(&explanation)?, Form::Pretty)?;
     } else {
         show(out, &explanation, args.all)?;
     }
@@ -108,6 +108,14 @@ fn show(out: &mut dyn Write, explanation: &Explanation, all: bool) -> io::Result
             visible(location)
         )?;
     }
+    if let Some(principal) = &explanation.principal {
+        writeln!(out, "principal {}", visible(principal))?;
+    }
+    if let Some(refusal) = &explanation.refusal {
+        let (status, reason) = (refusal.status, &refusal.reason);
+        let detail = visible(&refusal.detail);
+        writeln!(out, "refused   {status} ({reason}): {detail}")?;
+    }
     if let Some(affinity) = &explanation.affinity {
         writeln!(
             out,
@@ -127,6 +135,9 @@ fn show(out: &mut dyn Write, explanation: &Explanation, all: bool) -> io::Result
     }
     if let Some(target) = &explanation.target {
         writeln!(out, "asked for {}", visible(target))?;
+    }
+    for what in &explanation.not_judged {
+        writeln!(out, "unjudged  {}", visible(what))?;
     }
     for note in &explanation.notes {
         writeln!(out, "note      {}", visible(note))?;

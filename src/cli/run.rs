@@ -1,6 +1,6 @@
 //! `sessile run` and `sessile demo`: from a configuration to a gateway and its exit code.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -34,6 +34,8 @@ pub fn run(options: LoadOptions, take_over: Option<&Path>, err: &mut dyn Write) 
             configuration,
             loaded,
             take_over,
+            if_taken: "another program listens there; `listen` in the configuration, or --set, \
+                       names another address",
         };
         serve(runtime, start, err, |_, _| {})
     })
@@ -54,12 +56,20 @@ pub fn demo(mut options: LoadOptions, out: &mut dyn Write, err: &mut dyn Write) 
             configuration,
             loaded,
             take_over: None,
+            if_taken: demo::TAKEN,
         };
-        serve(runtime, start, err, |addresses, admin| {
-            // Nobody may be reading; the gateway runs all the same.
-            let _ = out.write_all(demo::greeting(addresses, admin).as_bytes());
+        // The gateway runs even if its output cannot be written.
+        let mut say = |text: &str| {
+            let _ = out.write_all(text.as_bytes());
             let _ = out.flush();
-        })
+        };
+        let code = serve(runtime, start, err, |addresses, admin| {
+            say(&demo::greeting(addresses, admin, &demo::program()));
+        });
+        if code == OK {
+            say(demo::FAREWELL);
+        }
+        code
     })
 }
 
@@ -104,6 +114,8 @@ struct Start<'s> {
     configuration: Configuration,
     loaded: Loaded,
     take_over: Option<&'s Path>,
+    /// What to do where an address is in use.
+    if_taken: &'static str,
 }
 
 fn serve(
@@ -116,6 +128,7 @@ fn serve(
         configuration,
         loaded,
         take_over,
+        if_taken,
     } = start;
     let (level, _log) = match log::init(&loaded.snapshot.log) {
         Ok(log) => log,
@@ -140,8 +153,17 @@ fn serve(
     match ended {
         Ok(End::Orderly) => OK,
         Ok(End::Cut(_)) => FAILED,
+        Err(error) if is_taken(&error) => fail(err, &anyhow::anyhow!("{error:#}; {if_taken}")),
         Err(error) => fail(err, &error),
     }
+}
+
+/// Whether an address is in use already.
+fn is_taken(error: &anyhow::Error) -> bool {
+    let mut causes = error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>());
+    causes.any(|cause| cause.kind() == io::ErrorKind::AddrInUse)
 }
 
 fn tcp(address: &ListenAddr) -> Option<SocketAddr> {

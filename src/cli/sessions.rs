@@ -2,13 +2,16 @@
 
 use std::io::Write;
 
+use anyhow::bail;
 use http::Method;
-use serde_json::{Value, json};
+use serde::Deserialize;
+use serde_json::Value;
 
 use crate::admin::sessions::{Session, SessionPage};
 use crate::cli::args::{KickArgs, SessionsArgs};
 use crate::cli::client::{Client, ClientError};
-use crate::cli::print::{columns, size, time, visible};
+use crate::cli::print::{Form, columns, json, size, time, visible};
+use crate::cli::upstream::{Upstream, every, unknown};
 
 /// Most sessions that the admin API gives at once.
 const PAGE_MAX: usize = 1000;
@@ -16,13 +19,21 @@ const PAGE_MAX: usize = 1000;
 /// Lists live sessions.
 ///
 /// # Errors
-/// When the gateway does not answer, or `out` cannot be written to.
+/// When the gateway does not answer or has no such route, upstream or backend, or `out` cannot be
+/// written to.
 pub fn sessions(args: &SessionsArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     let client = Client::new(&args.admin)?;
     let page = fetch(&client, args)?;
+    let missing = match page.items.is_empty() {
+        true => missing(&client, args)?,
+        false => None,
+    };
+    if let (Some(missing), false) = (&missing, args.json) {
+        bail!("no sessions: {missing}");
+    }
     if args.json {
-        writeln!(out, "{:#}", json!(page))?;
-        return Ok(0);
+        json(out, &serde_json::to_value(&page)?, Form::Pretty)?;
+        return Ok(missing.map_or(0, |_| 1));
     }
     let head = [
         "ID",
@@ -40,10 +51,11 @@ pub fn sessions(args: &SessionsArgs, out: &mut dyn Write) -> anyhow::Result<u8> 
         writeln!(out, "… and more: --limit shows them")?;
     }
     if !page.unanswered.is_empty() {
+        let workers: Vec<_> = page.unanswered.iter().map(ToString::to_string).collect();
         writeln!(
             out,
-            "incomplete: workers {:?} did not answer in time",
-            page.unanswered
+            "incomplete: workers {} did not answer in time",
+            workers.join(", ")
         )?;
     }
     Ok(0)
@@ -83,6 +95,33 @@ pub fn kick(args: &KickArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
         }
     }
     Ok(code)
+}
+
+/// A name that is asked for and that the gateway does not have. Sessions may outlive their route
+/// and their backend, so this is looked at only where there are none.
+fn missing(client: &Client, args: &SessionsArgs) -> anyhow::Result<Option<String>> {
+    #[derive(Deserialize)]
+    struct Named {
+        name: String,
+    }
+    for (what, list, asked) in [
+        ("route", "/v1/routes", &args.route),
+        ("upstream", "/v1/upstreams", &args.upstream),
+    ] {
+        if let Some(asked) = asked {
+            let all: Vec<Named> = every(client, list)?;
+            let names: Vec<_> = all.into_iter().map(|one| one.name).collect();
+            if !names.contains(asked) {
+                return Ok(Some(unknown(what, asked, &names)));
+            }
+        }
+    }
+    let (Some(upstream), Some(backend)) = (&args.upstream, &args.backend) else {
+        return Ok(None);
+    };
+    let upstream = Upstream::get(client, upstream)?;
+    let ids: Vec<_> = upstream.backends.into_iter().map(|one| one.id).collect();
+    Ok((!ids.contains(backend)).then(|| unknown("backend", backend, &ids)))
 }
 
 /// Page by page, until there are as many as wanted or no more.

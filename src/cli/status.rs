@@ -1,43 +1,56 @@
 //! `sessile status`: how a running gateway is, on one screen.
 
+mod backends;
+
 use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
+use crate::admin::UpstreamSummary;
 use crate::admin::sources::EtcdView;
 use crate::admin::status::StatusView;
-use crate::admin::{Page, UpstreamSummary};
 use crate::cli::args::StatusArgs;
 use crate::cli::client::Client;
-use crate::cli::print::{columns, time, visible};
+use crate::cli::print::{self, Form, columns, counted, time, visible};
+use crate::cli::upstream;
+use crate::config::diagnostic::listed;
 use crate::control::fleet::NodeView;
 
 /// Letters of a digest that tell two apart.
 const DIGEST_SHOWN: usize = 12;
 /// Documents that are named with what is wrong.
 const TROUBLED_SHOWN: usize = 10;
-/// A gateway says something every five seconds.
+/// Upstreams that are listed.
+const UPSTREAMS_SHOWN: usize = 1000;
+/// A gateway announces itself every five seconds.
 const SILENT_SECONDS: u64 = 15;
 
-/// Shows the status and the upstreams.
+/// Shows the status, the upstreams and their backends. Answers 1 where something is not well: an
+/// upstream without a backend that takes sessions, or a configuration or document that is refused.
 ///
 /// # Errors
 /// When the gateway does not answer, or `out` cannot be written to.
 pub fn status(args: &StatusArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     let client = Client::new(&args.admin)?;
+    let status: StatusView = client.get("/v1/status")?;
+    let upstreams = upstream::all(&client)?;
+    let troubles = troubles(&status, &upstreams);
     if args.json {
         let status: Value = client.get("/v1/status")?;
-        let upstreams: Value = client.get("/v1/upstreams")?;
+        let backends = backends::of(&client, &upstreams)?;
+        let all = json!({ "status": status, "upstreams": upstreams, "backends": backends });
+        print::json(out, &all, Form::Pretty)?;
+        return Ok(code(&troubles));
+    }
+    overview(out, &status)?;
+    if !status.restart_pending.is_empty() {
+        let keys = status.restart_pending.join(", ");
         writeln!(
             out,
-            "{:#}",
-            json!({ "status": status, "upstreams": upstreams["items"] })
+            "changed, and in force after a restart: {}",
+            visible(&keys)
         )?;
-        return Ok(0);
     }
-    let status: StatusView = client.get("/v1/status")?;
-    let upstreams: Page<UpstreamSummary> = client.get("/v1/upstreams")?;
-    overview(out, &status)?;
     if let Some(etcd) = &status.sources.etcd
         && etcd.refused + etcd.waiting > 0
     {
@@ -54,7 +67,7 @@ pub fn status(args: &StatusArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     });
     columns(out, &["LISTENER", "TLS", "ADDRESSES"], rows)?;
     writeln!(out)?;
-    let rows = upstreams.items.iter().map(|upstream| {
+    let rows = upstreams.iter().take(UPSTREAMS_SHOWN).map(|upstream| {
         let panic = if upstream.panicking {
             ", panicking"
         } else {
@@ -73,11 +86,41 @@ pub fn status(args: &StatusArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
         &["UPSTREAM", "POLICY", "PROBE", "BACKENDS", "SESSIONS"],
         rows,
     )?;
-    if upstreams.next.is_some() {
-        writeln!(out, "… and more: GET /v1/upstreams pages through them")?;
+    if upstreams.len() > UPSTREAMS_SHOWN {
+        let more = upstreams.len() - UPSTREAMS_SHOWN;
+        writeln!(out, "… and {more} more: --json has them all")?;
     }
+    backends::table(out, &client, &upstreams)?;
     fleet(out, &status)?;
-    Ok(0)
+    for trouble in &troubles {
+        writeln!(out, "\nNOT WELL: {}", visible(trouble))?;
+    }
+    Ok(code(&troubles))
+}
+
+fn code(troubles: &[String]) -> u8 {
+    u8::from(!troubles.is_empty())
+}
+
+/// What an operator should look at, in sentences.
+fn troubles(status: &StatusView, upstreams: &[UpstreamSummary]) -> Vec<String> {
+    let mut troubles = Vec::new();
+    if status.sources.file.refused.is_some() {
+        troubles.push("the configuration file is refused; what was read before is in force".into());
+    }
+    if let Some(etcd) = status.sources.etcd.as_ref().filter(|etcd| etcd.refused > 0) {
+        let documents = counted(etcd.refused as u64, "document");
+        troubles.push(format!("{documents} of etcd refused"));
+    }
+    let idle = upstreams.iter().filter(|upstream| upstream.eligible == 0);
+    let names: Vec<_> = idle.map(|upstream| upstream.name.as_str()).collect();
+    if !names.is_empty() {
+        let names = listed(&names, "and");
+        troubles.push(format!(
+            "no healthy backend takes sessions in upstream {names}"
+        ));
+    }
+    troubles
 }
 
 /// Documents that are not in force as they stand in etcd, and why.
@@ -193,6 +236,16 @@ fn overview(out: &mut dyn Write, status: &StatusView) -> io::Result<()> {
         writeln!(
             out,
             "          REFUSED at {at}: `sessile check` or /v1/config say why"
+        )?;
+    }
+    if let Some(state_dir) = &status.state_dir
+        && let Some(fault) = &state_dir.fault
+    {
+        let path = visible(&state_dir.path);
+        writeln!(
+            out,
+            "state     CANNOT BE WRITTEN TO {path}: {}",
+            visible(fault)
         )?;
     }
     status

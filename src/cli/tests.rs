@@ -54,7 +54,12 @@ edge      no   127.0.0.1:43211
 
 UPSTREAM  POLICY           PROBE  BACKENDS  SESSIONS
 chat      round_robin      tcp    1 of 2    0
-pages     consistent_hash  none   1 of 1    0";
+pages     consistent_hash  none   1 of 1    0
+
+UPSTREAM  BACKEND        HEALTH   STATE     SESSIONS
+chat      10.0.0.1:9000  unknown  active    0
+chat      10.0.0.2:9000  unknown  draining  0
+pages     10.0.0.3:80    unknown  active    0";
     assert_eq!(lines[4..].join("\n"), tables);
 }
 
@@ -126,12 +131,12 @@ upstream  chat by rendezvous";
     );
 
     let (code, out, _) = resolve("http://any.example/a/../b");
-    assert!(
-        code == 1 && out.contains("no route takes the request"),
-        "{out}"
-    );
+    let said = "the path has a `.` or `..` segment: it is answered 400";
+    assert!(code == 1 && out.contains(said), "{out}");
     let (code, _, err) = resolve("wss://");
     assert!(code == 2 && err.contains("is no URL"), "{err}");
+    let (code, _, err) = resolve("ftp://any.example/a");
+    assert!(code == 2 && err.contains("begins with ws:"), "{err}");
 
     let gateway = gateway();
     let (code, out, _) = sessile(&format!("sessile resolve --json /x -a {}", gateway.address));
@@ -172,7 +177,7 @@ fn i11_the_token_opens_and_only_where_it_is_meant_for() {
     check(
         format!("-a {address}"),
         1,
-        "wants its admin token: --token-file",
+        "needs its admin token, and none was sent",
     );
     check(format!("-a {address} --token-file {token}"), 0, "ID");
     check(
@@ -184,7 +189,7 @@ fn i11_the_token_opens_and_only_where_it_is_meant_for() {
     check(
         format!("-c {config} -a {address}"),
         1,
-        "wants its admin token",
+        "needs its admin token",
     );
 }
 

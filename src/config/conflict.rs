@@ -23,18 +23,22 @@ pub fn conflicts<R: Borrow<Route>>(routes: &[R]) -> Vec<(usize, usize)> {
 /// Routes that can be told apart, each with a number.
 #[derive(Default)]
 pub struct Distinct<'r> {
-    first: HashMap<(Option<&'r HostPattern>, Conditions), usize>,
+    /// A number for each set of conditions, so that a route of many hosts does not hash its own
+    /// once for each.
+    conditions: HashMap<Conditions, usize>,
+    first: HashMap<(Option<&'r HostPattern>, usize), usize>,
 }
 
 impl<'r> Distinct<'r> {
     /// Adds a route, and answers the numbers of those that it cannot be told from. Where a host is
     /// taken, it stays with the one that had it.
     pub fn insert(&mut self, route: &'r Route, number: usize) -> Vec<usize> {
-        let conditions = Conditions::of(route);
-        let first = hosts(route).into_iter().map(|host| {
-            let key = (host, conditions.clone());
-            *self.first.entry(key).or_insert(number)
-        });
+        let fresh = self.conditions.len();
+        let conditions = self.conditions.entry(Conditions::of(route));
+        let conditions = *conditions.or_insert(fresh);
+        let first = hosts(route)
+            .into_iter()
+            .map(|host| *self.first.entry((host, conditions)).or_insert(number));
         let mut clashes: Vec<_> = first.filter(|known| *known != number).collect();
         clashes.sort_unstable();
         clashes.dedup();
@@ -43,9 +47,9 @@ impl<'r> Distinct<'r> {
 
     /// The number of a route that this one cannot be told from.
     pub fn clash(&self, route: &'r Route) -> Option<usize> {
-        let conditions = Conditions::of(route);
+        let conditions = *self.conditions.get(&Conditions::of(route))?;
         let mut hosts = hosts(route).into_iter();
-        hosts.find_map(|host| self.first.get(&(host, conditions.clone())).copied())
+        hosts.find_map(|host| self.first.get(&(host, conditions)).copied())
     }
 }
 
@@ -97,6 +101,7 @@ pub(crate) mod tests {
     use http::Method;
 
     use super::*;
+    use crate::base::path::PathRules;
     use crate::config::limits::{AddressRules, Priority, Quotas};
     use crate::config::origin::OriginRule;
     use crate::config::snapshot::{
@@ -109,6 +114,7 @@ pub(crate) mod tests {
             name: name.into(),
             hosts: Vec::new(),
             path: path.parse().expect("a path"),
+            paths: PathRules::default(),
             methods: Vec::new(),
             headers: Vec::new(),
             query: Vec::new(),
@@ -133,11 +139,13 @@ pub(crate) mod tests {
                 frame_bytes: 1 << 20,
             },
             timeouts: RouteTimeouts {
+                attempt: None,
                 handshake: Duration::from_secs(10),
                 idle: None,
                 lifetime: None,
                 close: Duration::from_secs(5),
                 response: Duration::from_secs(60),
+                progress: Duration::from_secs(30),
             },
             backend_lost_code: 1011,
             reconnect: None,

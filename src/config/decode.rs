@@ -2,7 +2,7 @@
 //! has it is taken out, and the rest is read again, so that all are found. What is missing is never
 //! a fault here: every key of the model has a default, and `validate` knows which may not lack.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use figment::value::{Num, Value};
@@ -51,7 +51,7 @@ pub enum MisfitKind {
 #[derive(Clone, Debug, Default)]
 pub struct Holes {
     paths: Vec<KeyPath>,
-    elements: BTreeMap<KeyPath, Vec<usize>>,
+    elements: BTreeMap<KeyPath, BTreeSet<usize>>,
 }
 
 impl Holes {
@@ -70,10 +70,18 @@ impl Holes {
         let mut original = KeyPath::default();
         for step in &path.0 {
             let step = match (self.elements.get(&original), step.parse::<usize>()) {
-                (Some(gone), Ok(index)) => (0..)
-                    .filter(|place| !gone.contains(place))
-                    .nth(index)
-                    .map_or_else(|| step.clone(), |place| place.to_string()),
+                (Some(gone), Ok(index)) => {
+                    // In order, each one that was taken out before moves the rest by one.
+                    let mut place = index;
+                    gone.iter()
+                        .take_while(|gone| {
+                            let before = **gone <= place;
+                            place += usize::from(before);
+                            before
+                        })
+                        .for_each(drop);
+                    place.to_string()
+                }
                 _ => step.clone(),
             };
             original.0.push(step);

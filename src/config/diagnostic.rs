@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use annotate_snippets::{AnnotationKind, Level, Origin, Renderer, Snippet};
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
+use crate::base::text::steers;
 use crate::config::span::{Document, KeyPath};
 
 /// One thing that is wrong, or suspicious, in the configuration.
@@ -50,6 +51,10 @@ pub enum Source {
     Document(String),
 }
 
+/// Bytes of a line that are shown before a fault, and from it on.
+const SHOWN_BEFORE: usize = 400;
+const SHOWN_BEHIND: usize = 400;
+
 /// A place in a text, and its line, with secrets blotted out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -72,30 +77,43 @@ impl Place {
                 .find(|at| text.is_char_boundary(*at))
         };
         let start = floor(span.start).unwrap_or(0);
-        let line_start = text[..start].rfind('\n').map_or(0, |at| at + 1);
-        let line_end = text[start..].find('\n').map_or(text.len(), |at| start + at);
+        let (line, whole) = document.line_range(start);
+        let (line_start, line_end) = (whole.start, whole.end);
         let end = floor(span.end).unwrap_or(0).clamp(start, line_end);
+        // Of a long line only what stands around the fault is shown.
+        let from = floor(start.saturating_sub(SHOWN_BEFORE))
+            .unwrap_or(0)
+            .max(line_start);
+        let to = floor(start.saturating_add(SHOWN_BEHIND))
+            .unwrap_or(0)
+            .clamp(start, line_end);
+        let end = end.min(to);
 
         // Blotted out letter by letter, so that columns stay true.
-        let secret = |at: usize| document.secrets().iter().any(|range| range.contains(&at));
         let mut shown = String::new();
         let mut shown_span = 0..0;
-        for (offset, letter) in text[line_start..line_end].char_indices() {
-            let at = line_start + offset;
+        if from > line_start {
+            shown.push('…');
+        }
+        for (offset, letter) in text[from..to].char_indices() {
+            let at = from + offset;
             if at == start {
                 shown_span.start = shown.len();
             }
-            shown.push(if secret(at) { '*' } else { letter });
+            shown.push(if document.is_secret(at) { '*' } else { letter });
             if at < end {
                 shown_span.end = shown.len();
             }
         }
-        if start == line_end {
+        if start == to {
             shown_span.start = shown.len();
         }
         shown_span.end = shown_span.end.max(shown_span.start);
+        if to < line_end {
+            shown.push('…');
+        }
         Self {
-            line: text[..line_start].matches('\n').count() + 1,
+            line: line + 1,
             column: text[line_start..start].chars().count() + 1,
             text: shown,
             span: shown_span,
@@ -128,7 +146,7 @@ impl fmt::Display for Diagnostic {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
         };
-        let path = self.source.to_string();
+        let path = printable(&self.source.to_string());
         let message = printable(&self.message);
         let mut group = match &self.place {
             Some(place) => level.primary_title(message).element(
@@ -146,10 +164,10 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// Control characters of a file must not reach a terminal.
+/// What steers a terminal must not reach one.
 fn printable(text: &str) -> String {
     text.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .map(|c| if steers(c) { '\u{fffd}' } else { c })
         .collect()
 }
 
@@ -168,10 +186,19 @@ impl Serialize for Diagnostic {
     }
 }
 
+/// Names that one is compared with, which takes time in proportion to the product of their lengths.
+const COMPARED_MAX: usize = 1_000;
+const COMPARED_BYTES_MAX: usize = 128;
+
 /// The name among `known` that `given` was probably meant to be.
 pub fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if given.len() > COMPARED_BYTES_MAX {
+        return None;
+    }
     known
         .into_iter()
+        .take(COMPARED_MAX)
+        .filter(|name| name.len() <= COMPARED_BYTES_MAX)
         .map(|name| (strsim::osa_distance(given, name), name))
         // A third of the letters may be wrong, and one of a very short name.
         .filter(|(distance, name)| *distance <= (name.chars().count() / 3).max(1))
@@ -229,6 +256,20 @@ mod tests {
         check("billing", &[], None);
         let many: Vec<_> = (0..12).map(|_| "upstream").collect();
         assert!(listed(&many, "and").ends_with("and 2 more"));
+    }
+
+    #[test]
+    fn i12_of_a_long_line_only_the_neighbourhood_is_shown() {
+        let line = format!("a = [{}x{}]", "1,".repeat(100_000), ",1".repeat(100_000));
+        let (document, _) = Document::parse(&line);
+        let at = 5 + 200_000;
+        let place = Place::new(&document, at..at + 1);
+        assert_eq!((place.line, place.column), (1, at + 1));
+        assert_eq!(&place.text[place.span.clone()], "x");
+        assert!(place.text.len() < 1000 && place.text.starts_with('…'));
+        let whole = Place::new(&document, 4..line.len());
+        assert!(whole.text.len() < 1000 && whole.text.ends_with('…'));
+        assert_eq!(nearest(&"a".repeat(1 << 20), ["aa"]), None);
     }
 
     #[test]

@@ -5,6 +5,13 @@
 use std::fmt;
 use std::str::FromStr;
 
+/// Bytes of a condition.
+const BYTES_MAX: usize = 4096;
+/// Tests in one.
+const TESTS_MAX: usize = 64;
+/// Bytes of a name in one.
+const NAME_BYTES_MAX: usize = 256;
+
 /// The name of a claim: whole, or steps into tables parted by dots.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ClaimPath(pub String);
@@ -60,6 +67,15 @@ pub enum ExpressionError {
     /// Nothing there.
     #[error("this condition is empty; write `claim:role == admin`")]
     Empty,
+    /// Too much of it.
+    #[error("a condition of {0} bytes is too long; use at most {BYTES_MAX}")]
+    TooLong(usize),
+    /// Too many parts.
+    #[error("a condition has at most {TESTS_MAX} tests")]
+    TooMany,
+    /// Too long a name.
+    #[error("a name of {0} bytes is too long; use at most {NAME_BYTES_MAX}")]
+    Name(usize),
     /// A quote that does not end.
     #[error("the text that begins with `{0}` has no closing quote")]
     Quote(char),
@@ -86,6 +102,7 @@ impl FromStr for ClaimPath {
     fn from_str(text: &str) -> Result<Self, ExpressionError> {
         match text.strip_prefix("claim:") {
             Some("") => Err(ExpressionError::Unnamed(text.to_owned())),
+            Some(name) if name.len() > NAME_BYTES_MAX => Err(ExpressionError::Name(name.len())),
             Some(name) => Ok(Self(name.to_owned())),
             None => Err(ExpressionError::Word(text.to_owned())),
         }
@@ -112,13 +129,19 @@ impl FromStr for Expression {
     type Err = ExpressionError;
 
     fn from_str(text: &str) -> Result<Self, ExpressionError> {
+        if text.len() > BYTES_MAX {
+            return Err(ExpressionError::TooLong(text.len()));
+        }
         let words = words(text)?;
         if words.is_empty() {
             return Err(ExpressionError::Empty);
         }
         let mut words = words.into_iter().peekable();
         let mut alternatives = vec![Vec::new()];
-        loop {
+        for count in 1.. {
+            if count > TESTS_MAX {
+                return Err(ExpressionError::TooMany);
+            }
             let test = test(&mut words)?;
             alternatives.last_mut().expect("there is one").push(test);
             let Some(word) = words.next() else { break };
@@ -219,6 +242,9 @@ fn operand(word: Word) -> Result<Operand, ExpressionError> {
     if name.is_empty() {
         return Err(ExpressionError::Unnamed(word.text));
     }
+    if name.len() > NAME_BYTES_MAX {
+        return Err(ExpressionError::Name(name.len()));
+    }
     let name = name.to_owned();
     match kind {
         "claim" => Ok(Operand::Claim(ClaimPath(name))),
@@ -268,5 +294,14 @@ mod tests {
         bad("header:x == admin", "unknown source `header:`");
         bad("claim:role == \"admin", "closing quote");
         bad("not", "behind `not`");
+        bad(&"not ".repeat(4000), "16000 bytes");
+        bad(
+            &format!("claim:a{}", " or claim:a".repeat(64)),
+            "at most 64 tests",
+        );
+        bad(
+            &format!("claim:{}", "a.".repeat(200)),
+            "a name of 400 bytes",
+        );
     }
 }

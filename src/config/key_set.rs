@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, PublicKeyUse};
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse};
 use jsonwebtoken::{AlgorithmFamily, DecodingKey, DecodingKeyKind};
 use serde::Deserialize;
 use serde_json::Value;
@@ -37,14 +37,14 @@ pub enum KeyFault {
     #[error("it is not PEM")]
     NotPem,
     /// Something else in PEM.
-    #[error("it holds a `{0}`, which is no public key; write it with `openssl pkey -pubout`")]
-    NotPublic(String),
+    #[error("it holds {0}, which is not a public key; write it with `openssl pkey -pubout`")]
+    NotPublic(&'static str),
     /// A public key that nothing here can use.
     #[error("it holds a key that is neither RSA nor P-256, P-384 or Ed25519")]
     Unsupported,
     /// Not a JWKS.
     #[error("it is not a JWKS: {0}")]
-    NotJwks(String),
+    NotJwks(&'static str),
     /// Nothing in it.
     #[error("it holds no key that signatures can be verified with")]
     Empty,
@@ -146,7 +146,7 @@ impl KeySet {
                     .or_else(|_| DecodingKey::from_ec_pem(bytes))
                     .or_else(|_| DecodingKey::from_ed_pem(bytes))
                     .map_err(wrong)?,
-                other => return Err(KeyFault::NotPublic(other.to_owned())),
+                other => return Err(KeyFault::NotPublic(pem_noun(other))),
             };
             let algorithms = algorithms(&key).ok_or(KeyFault::Unsupported)?;
             keys.push(Key {
@@ -168,8 +168,7 @@ impl KeySet {
         struct Jwks {
             keys: Vec<Value>,
         }
-        let set: Jwks =
-            serde_json::from_slice(text).map_err(|error| KeyFault::NotJwks(error.to_string()))?;
+        let set: Jwks = serde_json::from_slice(text).map_err(|error| not_jwks(&error))?;
         if set.keys.len() > KEYS_MAX {
             return Err(KeyFault::TooMany);
         }
@@ -249,6 +248,11 @@ fn jwk(value: Value) -> Option<Key> {
     ) {
         return None;
     }
+    // RFC 7517, section 4.3: a key that is for something else verifies nothing.
+    let operations = jwk.common.key_operations.as_ref();
+    if operations.is_some_and(|listed| !listed.contains(&KeyOperations::Verify)) {
+        return None;
+    }
     let key = match &jwk.algorithm {
         AlgorithmParameters::EllipticCurve(ec)
             if !matches!(ec.curve, EllipticCurve::P256 | EllipticCurve::P384) =>
@@ -271,6 +275,29 @@ fn jwk(value: Value) -> Option<Key> {
         algorithms,
         key,
     })
+}
+
+/// What is wrong with a JWKS, without the parser's own words, which may quote it.
+fn not_jwks(error: &serde_json::Error) -> KeyFault {
+    use serde_json::error::Category;
+    KeyFault::NotJwks(match error.classify() {
+        Category::Data => "it is JSON without a list `keys`",
+        Category::Eof => "it is JSON that is cut off",
+        Category::Syntax | Category::Io => "it is not JSON",
+    })
+}
+
+/// What a PEM block is, by its label. Other labels are not quoted: the file may hold anything.
+fn pem_noun(label: &str) -> &'static str {
+    match label {
+        "CERTIFICATE" => "a certificate",
+        "CERTIFICATE REQUEST" => "a certificate request",
+        "ENCRYPTED PRIVATE KEY" => "an encrypted private key",
+        "PRIVATE KEY" | "RSA PRIVATE KEY" | "EC PRIVATE KEY" | "OPENSSH PRIVATE KEY" => {
+            "a private key"
+        }
+        _ => "a PEM block of another kind",
+    }
 }
 
 struct PemBlock<'t> {

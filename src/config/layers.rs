@@ -7,10 +7,11 @@ use std::path::Path;
 use figment::value::{Dict, Map, Tag, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
+use crate::config::bounds;
 use crate::config::decode::{Holes, Misfit, MisfitKind, decode};
 use crate::config::diagnostic::{Diagnostic, Place, Severity, Source, nearest, suggestion};
 use crate::config::model::Model;
-use crate::config::span::{Document, KeyPath, SyntaxFault, lone_value};
+use crate::config::span::{Document, KeyPath, SyntaxFault, lone_value, names_freely};
 
 /// Variables of the environment that begin so are configuration if a `__` follows:
 /// `SESSILE_ADMIN__LISTEN` is `admin.listen`. Without one they are something else, such as what
@@ -21,6 +22,10 @@ const VARIABLE_PREFIX: &str = "SESSILE_";
 const FILE: &str = "file";
 const VARIABLE: &str = "variable";
 const FLAG: &str = "flag";
+
+/// Faults of the text itself, or of types in it, that are shown. Each takes time in proportion to
+/// the text.
+const MISFITS_SHOWN_MAX: usize = 100;
 
 /// What an operator wrote, wherever.
 #[derive(Clone, Copy, Debug)]
@@ -74,8 +79,8 @@ impl Layers<'_> {
         let (model, found) = if syntax.is_empty() {
             let (model, misfits, holes) = decode::<Model>(origin.merged.clone());
             origin.holes = holes;
-            let misfits = misfits.iter().map(|misfit| origin.misfit(misfit));
-            let mut found: Vec<_> = misfits.collect();
+            let shown = misfits.iter().take(MISFITS_SHOWN_MAX);
+            let mut found: Vec<_> = shown.map(|misfit| origin.misfit(misfit)).collect();
             found.extend(self.nearly_variables());
             (model, found)
         } else {
@@ -178,7 +183,8 @@ impl Origin {
             merged: value,
             holes,
         };
-        let found = misfits.iter().map(|misfit| origin.misfit(misfit)).collect();
+        let shown = misfits.iter().take(MISFITS_SHOWN_MAX);
+        let found = shown.map(|misfit| origin.misfit(misfit)).collect();
         (model, origin, found)
     }
 
@@ -211,6 +217,18 @@ impl Origin {
         self.holes.cover(&self.holes.original(path))
     }
 
+    /// Something that is said of all of it.
+    pub fn remark(&self, severity: Severity, message: String) -> Diagnostic {
+        Diagnostic {
+            severity,
+            source: self.source.clone(),
+            place: None,
+            key: KeyPath::default(),
+            message,
+            help: None,
+        }
+    }
+
     /// A fault of the file as a whole, at some bytes of it.
     pub fn at_bytes(&self, span: std::ops::Range<usize>, message: String) -> Diagnostic {
         Diagnostic {
@@ -232,13 +250,14 @@ impl Origin {
         help: Option<String>,
     ) -> Diagnostic {
         let (source, place) = self.locate(&key, part);
+        let clip = |text| bounds::clipped(text, bounds::MESSAGE_BYTES_MAX);
         Diagnostic {
             severity,
             source,
             place,
             key,
-            message,
-            help,
+            message: clip(message),
+            help: help.map(clip),
         }
     }
 
@@ -282,8 +301,21 @@ impl Origin {
     }
 
     fn syntax(&self, faults: Vec<SyntaxFault>) -> Vec<Diagnostic> {
-        let shown = |fault: SyntaxFault| self.at_bytes(fault.span, fault.message);
-        let mut found: Vec<_> = faults.into_iter().map(shown).collect();
+        let second = faults
+            .iter()
+            .any(|fault| self.second_heading(fault).is_some());
+        let shown = |fault: SyntaxFault| {
+            let help = self.second_heading(&fault);
+            // All that stands below a second heading is there already, too.
+            let told = help.is_some() || !second || fault.message != DUPLICATE;
+            let one = self.at_bytes(fault.span, fault.message);
+            told.then_some(Diagnostic { help, ..one })
+        };
+        let mut found: Vec<_> = faults
+            .into_iter()
+            .filter_map(shown)
+            .take(MISFITS_SHOWN_MAX)
+            .collect();
         // A slip early in a line makes the rest of it look wrong too.
         found.sort_by_key(Diagnostic::line_and_column);
         found.dedup_by_key(|fault| fault.line_and_column().0);
@@ -311,19 +343,70 @@ impl Origin {
                 ("a list", "a table", Source::Variable(_) | Source::Flag(_)) => {
                     Some("a list can only be set as a whole".to_owned())
                 }
-                ("a list", "a table", _) => Some(format!(
-                    "these are many: write `[[{}]]` in two pairs of brackets",
-                    misfit.path
-                )),
-                ("a table", "a list", Source::File(_)) => Some(format!(
-                    "there is one of this name: write `[{}]` in one pair of brackets",
-                    misfit.path
-                )),
+                ("a list", "a table", _) => self.table_for_list(&misfit.path),
+                ("a table", "a list", _) => self.list_for_table(&misfit.path),
                 _ => None,
             };
         }
         one
     }
+}
+
+/// Tables and lists of tables are easily written for one another: `[routes]` and `[[routes]]`.
+impl Origin {
+    /// How the list at `path` is written, which is a table in the text.
+    fn table_for_list(&self, path: &KeyPath) -> Option<String> {
+        let name = heading(path);
+        let line = self.document.line(self.document.spans(path)?.value.start);
+        if !line.starts_with('[') {
+            return Some("put it in brackets: `[{ … }]`".to_owned());
+        }
+        // `[routes.chat]`, as upstreams are named.
+        let inner = line.trim_start_matches('[').strip_prefix(&name);
+        let inner = inner.and_then(|inner| inner.strip_prefix('.')?.split([']', '.']).next());
+        Some(match inner {
+            Some(inner) => format!("write `[[{name}]]`, and below it `name = \"{inner}\"`"),
+            None => two_brackets(&name),
+        })
+    }
+
+    /// How the table at `path` is written, which is a list in the text.
+    fn list_for_table(&self, path: &KeyPath) -> Option<String> {
+        let line = self.document.line(self.document.spans(path)?.value.start);
+        line.strip_prefix("[[")?;
+        let name = heading(path);
+        Some(match path.0.as_slice() {
+            [table] if names_freely(table) => {
+                format!("write `[{table}.NAME]` for each, with its name in the heading")
+            }
+            _ => format!("write `[{name}]`, with single brackets: there is one of it"),
+        })
+    }
+
+    /// What is meant by a second `[routes]`, which TOML takes for the same table once more.
+    fn second_heading(&self, fault: &SyntaxFault) -> Option<String> {
+        let line = self.document.line(fault.span.start);
+        let name = line.strip_prefix('[')?.split(']').next()?.trim();
+        let repeats = fault.message == DUPLICATE && LISTS.contains(&name);
+        repeats.then(|| two_brackets(name))
+    }
+}
+
+/// How TOML's parser names a key or a heading that is there already.
+const DUPLICATE: &str = "duplicate key";
+/// Lists of tables at the top.
+const LISTS: [&str; 2] = ["listeners", "routes"];
+
+fn two_brackets(name: &str) -> String {
+    format!("write `[[{name}]]`, with two brackets, before each of them")
+}
+
+/// A place as headings name it, which do not count the elements of lists.
+fn heading(path: &KeyPath) -> String {
+    let counts = |step: &&String| step.bytes().all(|byte| byte.is_ascii_digit());
+    let (first, rest) = path.0.split_at(1.min(path.0.len()));
+    let names = rest.iter().filter(|step| !counts(step));
+    KeyPath(first.iter().chain(names).cloned().collect()).to_string()
 }
 
 /// One layer: values, and who wrote them.

@@ -2,11 +2,13 @@
 //! `Snapshot` and finds every fault at once, `diagnostic` shows a fault under the line that holds
 //! it. Reading files is `control::load`'s.
 
+pub mod bounds;
 pub mod conflict;
 pub mod decode;
 pub mod diagnostic;
 pub mod documents;
 pub mod expression;
+pub mod footprint;
 pub mod key_set;
 pub mod layers;
 pub mod limits;
@@ -15,7 +17,9 @@ pub mod origin;
 pub mod overlay;
 pub mod pace;
 pub mod pattern;
+pub mod pem;
 pub mod protect;
 pub mod snapshot;
 pub mod span;
+pub mod untrusted;
 pub mod validate;

@@ -13,6 +13,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::base::addr::OwnAddresses;
 use crate::config::diagnostic::{Diagnostic, Severity};
 use crate::config::documents::{Change, Document, DocumentKey, Item, Kind, Update};
 use crate::config::model;
@@ -35,6 +36,8 @@ pub struct Ground<'a> {
     pub authenticators: &'a BTreeMap<String, model::Authenticator>,
     /// Relative paths are relative to it.
     pub directory: &'a Path,
+    /// Where the gateway itself listens; no backend is there.
+    pub own: OwnAddresses,
     /// The world outside.
     pub outside: &'a dyn Surroundings,
     /// What the file protects and guards.
@@ -208,11 +211,7 @@ impl Overlay {
 
     /// Checks a document and keeps what came of it.
     fn take(&mut self, document: Document, known: &Authenticators, ground: &Ground<'_>) {
-        let authenticators = match document.key.kind {
-            Kind::Route => known.clone(),
-            _ => Authenticators::new(),
-        };
-        let checked = check::check(&document, authenticators, ground);
+        let checked = check::check(&document, known, ground);
         let version = checked.item.map(|item| Version {
             document: document.clone(),
             item,

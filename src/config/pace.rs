@@ -52,6 +52,10 @@ impl Pace {
         };
         self.count / period.as_secs_f64()
     }
+
+    fn is_sound(self) -> bool {
+        self.count > 0.0 && self.per_second() <= PER_SECOND_MAX
+    }
 }
 
 impl FromStr for Pace {
@@ -66,8 +70,7 @@ impl FromStr for Pace {
             count,
             unit: unit.ok_or_else(wrong)?.1,
         };
-        let sound = count > 0.0 && pace.per_second() <= PER_SECOND_MAX;
-        sound.then_some(pace).ok_or_else(wrong)
+        pace.is_sound().then_some(pace).ok_or_else(wrong)
     }
 }
 
@@ -76,6 +79,23 @@ impl fmt::Display for Pace {
         let unit = UNITS.iter().find(|(_, unit)| *unit == self.unit);
         write!(f, "{}/{}", self.count, unit.map_or("", |(name, _)| name))
     }
+}
+
+/// Reads a pace, or a number of sessions in a second: what files and processes of before wrote.
+pub(super) fn text_or_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Pace, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Text(Pace),
+        PerSecond(f64),
+    }
+    let pace = match Written::deserialize(deserializer)? {
+        Written::Text(pace) => pace,
+        Written::PerSecond(count) => Pace::each_second(count),
+    };
+    pace.is_sound()
+        .then_some(pace)
+        .ok_or_else(|| de::Error::custom(NotAPace(pace.to_string())))
 }
 
 struct PaceVisitor;

@@ -1,29 +1,50 @@
 //! What a route's `hosts` and `path` may be, and templates that are filled from a path's
 //! parameters.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::str::FromStr;
+
+use smallvec::SmallVec;
+
+use crate::base::host;
+use crate::base::path::{
+    CanonicalPath, PathFault, PathRules, encode_key, fold_segment, path_key, split_segment,
+};
+
+mod foreign;
+
+pub use foreign::probably_meant;
+
+/// Bytes of a path pattern.
+pub const PATH_BYTES_MAX: usize = 2048;
+/// Segments of a path pattern. Whatever walks one, or the tree that is built of them, is no deeper.
+pub const PATH_SEGMENTS_MAX: usize = 64;
 
 /// A host name of a route: `chat.example.com`, or `*.example.com` for any number of labels in
 /// front.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum HostPattern {
-    /// Lower case, without a port.
+    /// In canonical form, without a port.
     Exact(String),
-    /// Lower case, what follows `*.`; it does not match that name itself.
+    /// In canonical form, what follows `*.`; it does not match that name itself.
     Wildcard(String),
 }
 
 /// A path of a route: segments, each exact, `{name}` for one segment, and `{*name}` at the end for
 /// all that is left.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct PathPattern(Vec<Segment>);
+pub struct PathPattern {
+    segments: Vec<Segment>,
+    /// What a route must pass on for this pattern to match anything.
+    needs: PathRules,
+}
 
 /// One part between slashes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Segment {
-    /// This text, byte for byte as it is in the request (percent signs and all).
+    /// A segment whose key (`base::path::path_key`) is this.
     Exact(String),
     /// Any one segment that is not empty, under this name.
     Parameter(String),
@@ -31,9 +52,13 @@ pub enum Segment {
     Rest(String),
 }
 
-/// A path to be filled from parameters: `/rooms/{room}/{*rest}`.
+/// A path to be filled from parameters: `/rooms/{room}/{*rest}`. Its exact texts are in canonical
+/// form, as they are forwarded.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct PathTemplate(PathPattern);
+pub struct PathTemplate(Vec<Segment>);
+
+/// Values of a path's parameters, in order.
+pub type Captures<'p> = SmallVec<[&'p str; 4]>;
 
 /// The text is no pattern; the message says why and what would be one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -63,38 +88,34 @@ pub enum PatternError {
     /// Not a character of a path.
     #[error("`{0}` holds a character that no path has; write it percent-encoded")]
     Character(String),
+    /// No request has such a path.
+    #[error("`{0}` matches no request: {1}")]
+    Canonical(String, PathFault),
+    /// Requests have none before their end.
+    #[error("`{0}` has an empty segment; those of requests are merged, so it would match nothing")]
+    EmptySegment(String),
+    /// Too much of it.
+    #[error("a path of {0} bytes is too long; use at most {PATH_BYTES_MAX}")]
+    TooLong(usize),
+    /// Too many parts.
+    #[error("a path of {0} segments is too deep; use at most {PATH_SEGMENTS_MAX}")]
+    TooDeep(usize),
 }
 
 impl FromStr for HostPattern {
     type Err = PatternError;
 
     fn from_str(text: &str) -> Result<Self, PatternError> {
-        let lower = text.to_ascii_lowercase();
-        let (name, wildcard) = match lower.strip_prefix("*.") {
+        let (name, wildcard) = match text.strip_prefix("*.") {
             Some(rest) => (rest, true),
-            None => (lower.as_str(), false),
+            None => (text, false),
         };
-        let label = |label: &str| {
-            !label.is_empty()
-                && label.len() <= 63
-                && label
-                    .chars()
-                    .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
-        };
-        let bracketed = name.starts_with('[')
-            && name.ends_with(']')
-            && name[1..name.len() - 1]
-                .parse::<std::net::Ipv6Addr>()
-                .is_ok();
-        if !(name.split('.').all(label) || (bracketed && !wildcard)) || name.len() > 253 {
-            return Err(PatternError::Host(text.to_owned()));
+        let canonical = host::canonical_name(name);
+        match canonical.filter(|name| !(wildcard && name.starts_with('['))) {
+            Some(name) if wildcard => Ok(Self::Wildcard(name)),
+            Some(name) => Ok(Self::Exact(name)),
+            None => Err(PatternError::Host(text.to_owned())),
         }
-        let name = name.to_owned();
-        Ok(if wildcard {
-            Self::Wildcard(name)
-        } else {
-            Self::Exact(name)
-        })
     }
 }
 
@@ -110,70 +131,137 @@ impl fmt::Display for HostPattern {
 impl PathPattern {
     /// The pattern that matches every path: `/{*rest}`.
     pub fn everything() -> Self {
-        Self(vec![Segment::Rest("rest".to_owned())])
+        Self {
+            segments: vec![Segment::Rest("rest".to_owned())],
+            needs: PathRules::default(),
+        }
     }
 
     /// What it is made of; `/` has one empty exact segment.
     pub fn segments(&self) -> &[Segment] {
-        &self.0
+        &self.segments
+    }
+
+    /// What a route must pass on for this pattern to match anything.
+    pub fn needs(&self) -> PathRules {
+        self.needs
+    }
+
+    /// Its segments without what does not count between lookalikes (`base::path::fold`).
+    pub fn folded(&self) -> Vec<Segment> {
+        let fold = |segment: &Segment| match segment {
+            Segment::Exact(text) => Segment::Exact(fold_segment(&text.to_lowercase()).to_owned()),
+            Segment::Parameter(_) => Segment::Parameter(String::new()),
+            Segment::Rest(_) => Segment::Rest(String::new()),
+        };
+        let mut folded: Vec<_> = self.segments.iter().map(fold).collect();
+        if matches!(folded.last(), Some(Segment::Exact(text)) if text.is_empty()) {
+            folded.pop();
+        }
+        folded
+    }
+
+    /// Values of its parameters in a canonical path, undecoded; `None` if it does not match. A path
+    /// may have empty segments: runs of slashes count as one, except in what `{*name}` takes.
+    pub fn captures<'p>(&self, path: &'p str) -> Option<Captures<'p>> {
+        let mut values = Captures::new();
+        let mut left = Some(path.strip_prefix('/')?);
+        for segment in &self.segments {
+            let text = match segment {
+                Segment::Rest(_) => {
+                    values.push(left.unwrap_or_default());
+                    return Some(values);
+                }
+                Segment::Exact(wanted) if wanted.is_empty() => left?,
+                Segment::Exact(_) | Segment::Parameter(_) => left?.trim_start_matches('/'),
+            };
+            let (part, after) = split_segment(text);
+            match segment {
+                Segment::Exact(wanted) if path_key(part) == *wanted => {}
+                Segment::Parameter(_) if !part.is_empty() => values.push(part),
+                _ => return None,
+            }
+            left = after;
+        }
+        let ended = left.is_none_or(|rest| {
+            let slash =
+                matches!(self.segments.last(), Some(Segment::Exact(last)) if last.is_empty());
+            slash && rest.bytes().all(|byte| byte == b'/')
+        });
+        ended.then_some(values)
     }
 
     /// What a path that it matches has at a parameter, undecoded.
     pub fn value<'p>(&self, path: &'p str, name: &str) -> Option<&'p str> {
-        let mut rest = Some(path.strip_prefix('/')?);
-        for segment in &self.0 {
-            if let Segment::Rest(known) = segment {
-                return rest.filter(|_| known == name);
-            }
-            let (part, after) = match rest?.split_once('/') {
-                Some((part, after)) => (part, Some(after)),
-                None => (rest?, None),
-            };
-            match segment {
-                Segment::Parameter(known) if known == name => return Some(part),
-                Segment::Exact(text) if text != part => return None,
-                _ => rest = after,
-            }
-        }
-        None
+        let place = self.parameters().position(|known| known == name)?;
+        self.captures(path)?.get(place).copied()
     }
 
     /// Names of its parameters, in order.
     pub fn parameters(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().filter_map(|segment| match segment {
-            Segment::Exact(_) => None,
-            Segment::Parameter(name) | Segment::Rest(name) => Some(name.as_str()),
-        })
+        names(&self.segments)
     }
+}
+
+fn names(segments: &[Segment]) -> impl Iterator<Item = &str> {
+    segments.iter().filter_map(|segment| match segment {
+        Segment::Exact(_) => None,
+        Segment::Parameter(name) | Segment::Rest(name) => Some(name.as_str()),
+    })
 }
 
 impl FromStr for PathPattern {
     type Err = PatternError;
 
     fn from_str(text: &str) -> Result<Self, PatternError> {
-        let inner = text
-            .strip_prefix('/')
-            .ok_or_else(|| PatternError::NoSlash(text.to_owned()))?;
-        let mut segments = Vec::new();
-        for part in inner.split('/') {
-            if let Some(Segment::Rest(name)) = segments.last() {
-                return Err(PatternError::RestNotLast(name.clone()));
+        let (mut segments, needs) = parse(text)?;
+        let last = segments.len() - 1;
+        for (place, segment) in segments.iter_mut().enumerate() {
+            match segment {
+                Segment::Exact(exact) if exact.is_empty() && place < last => {
+                    return Err(PatternError::EmptySegment(text.to_owned()));
+                }
+                Segment::Exact(exact) => {
+                    if let Cow::Owned(key) = path_key(exact) {
+                        *exact = key;
+                    }
+                }
+                Segment::Parameter(_) | Segment::Rest(_) => {}
             }
-            segments.push(segment(part)?);
         }
-        let pattern = Self(segments);
-        let mut seen = Vec::new();
-        for name in pattern.parameters() {
-            if seen.contains(&name) {
-                return Err(PatternError::Twice(name.to_owned()));
-            }
-            seen.push(name);
-        }
-        Ok(pattern)
+        Ok(Self { segments, needs })
     }
 }
 
-fn segment(part: &str) -> Result<Segment, PatternError> {
+/// Segments whose exact texts are in canonical form, and what of them only some routes pass on.
+fn parse(text: &str) -> Result<(Vec<Segment>, PathRules), PatternError> {
+    if text.len() > PATH_BYTES_MAX {
+        return Err(PatternError::TooLong(text.len()));
+    }
+    let inner = text
+        .strip_prefix('/')
+        .ok_or_else(|| PatternError::NoSlash(text.to_owned()))?;
+    let depth = inner.split('/').count();
+    if depth > PATH_SEGMENTS_MAX {
+        return Err(PatternError::TooDeep(depth));
+    }
+    let mut segments = Vec::with_capacity(depth);
+    let mut needs = PathRules::default();
+    for part in inner.split('/') {
+        if let Some(Segment::Rest(name)) = segments.last() {
+            return Err(PatternError::RestNotLast(name.clone()));
+        }
+        segments.push(segment(part, &mut needs)?);
+    }
+    let mut seen = HashSet::new();
+    let twice = names(&segments).find(|name| !seen.insert(*name));
+    match twice.map(str::to_owned) {
+        Some(name) => Err(PatternError::Twice(name)),
+        None => Ok((segments, needs)),
+    }
+}
+
+fn segment(part: &str, needs: &mut PathRules) -> Result<Segment, PatternError> {
     let Some(inner) = part
         .strip_prefix('{')
         .and_then(|rest| rest.strip_suffix('}'))
@@ -181,13 +269,7 @@ fn segment(part: &str) -> Result<Segment, PatternError> {
         if part.contains(['{', '}']) {
             return Err(PatternError::Segment(part.to_owned()));
         }
-        if !part
-            .bytes()
-            .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#'))
-        {
-            return Err(PatternError::Character(part.to_owned()));
-        }
-        return Ok(Segment::Exact(part.to_owned()));
+        return exact(part, needs).map(Segment::Exact);
     };
     let (name, rest) = match inner.strip_prefix('*') {
         Some(name) => (name, true),
@@ -204,37 +286,63 @@ fn segment(part: &str) -> Result<Segment, PatternError> {
     })
 }
 
+/// The canonical form of a segment that is written out.
+fn exact(part: &str, needs: &mut PathRules) -> Result<String, PatternError> {
+    // An operator means `<` and `>` as characters; `foreign` warns of what was probably meant.
+    let part = part.replace('<', "%3C").replace('>', "%3E");
+    let path = CanonicalPath::read(&format!("/{part}")).map_err(|fault| match fault {
+        PathFault::Character | PathFault::Control => PatternError::Character(part.clone()),
+        fault => PatternError::Canonical(part.clone(), fault),
+    })?;
+    let more = path.needs();
+    needs.encoded_slash |= more.encoded_slash;
+    needs.semicolon |= more.semicolon;
+    Ok(path.as_str()[1..].to_owned())
+}
+
 impl fmt::Display for PathPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for segment in &self.0 {
-            match segment {
-                Segment::Exact(text) => write!(f, "/{text}")?,
-                Segment::Parameter(name) => write!(f, "/{{{name}}}")?,
-                Segment::Rest(name) => write!(f, "/{{*{name}}}")?,
-            }
-        }
-        Ok(())
+        write_segments(&self.segments, f, |key| {
+            let mut text = String::new();
+            encode_key(key, &mut text);
+            text
+        })
     }
+}
+
+fn write_segments(
+    segments: &[Segment],
+    f: &mut fmt::Formatter<'_>,
+    exact: impl Fn(&str) -> String,
+) -> fmt::Result {
+    for segment in segments {
+        match segment {
+            Segment::Exact(text) => write!(f, "/{}", exact(text))?,
+            Segment::Parameter(name) => write!(f, "/{{{name}}}")?,
+            Segment::Rest(name) => write!(f, "/{{*{name}}}")?,
+        }
+    }
+    Ok(())
 }
 
 impl FromStr for PathTemplate {
     type Err = PatternError;
 
     fn from_str(text: &str) -> Result<Self, PatternError> {
-        text.parse().map(Self)
+        parse(text).map(|(segments, _)| Self(segments))
     }
 }
 
 impl PathTemplate {
-    /// Names that it wants.
+    /// Names that it needs.
     pub fn parameters(&self) -> impl Iterator<Item = &str> {
-        self.0.parameters()
+        names(&self.0)
     }
 
     /// The path with each parameter's value in its place; a name that has no value leaves nothing.
     pub fn fill(&self, values: &HashMap<&str, &str>) -> String {
         let mut path = String::new();
-        for segment in self.0.segments() {
+        for segment in &self.0 {
             path.push('/');
             match segment {
                 Segment::Exact(text) => path.push_str(text),
@@ -249,7 +357,7 @@ impl PathTemplate {
 
 impl fmt::Display for PathTemplate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        write_segments(&self.0, f, str::to_owned)
     }
 }
 
@@ -274,7 +382,12 @@ mod tests {
         check("/{a}/b/{b}", "/1/b/2", "b", Some("2"));
         check("/{a}/{*rest}", "/1/b/2", "rest", Some("b/2"));
         check("/{a}/{*rest}", "/1/", "rest", Some(""));
-        check("/{a}/{*rest}", "/1", "rest", None);
+        check("/{a}/{*rest}", "/1", "rest", Some(""));
+        check("/{a}/{*rest}", "/", "rest", None);
+        check("/a:b/{x}", "/a%3Ab/1", "x", Some("1"));
+        check("/img/{*url}", "//img/http://a", "url", Some("http://a"));
+        check("/ws/{room}/", "/ws//7//", "room", Some("7"));
+        check("/ws/{room}", "/ws/7/", "room", None);
     }
 
     #[test]
@@ -287,9 +400,46 @@ mod tests {
             "/{a}/b/{*rest}",
             "/{*rest}",
             "/a%20b",
+            "/a:b%2Fc",
         ] {
             assert_eq!(text.parse::<PathPattern>().expect(text).to_string(), text);
         }
+    }
+
+    #[test]
+    fn i13_patterns_are_brought_to_the_form_of_requests() {
+        let check = |text: &str, shown: &str| {
+            let pattern: PathPattern = text.parse().expect(text);
+            assert_eq!(pattern.to_string(), shown);
+            assert_eq!(shown.parse(), Ok(pattern), "{text}");
+        };
+        check("/caf%c3%a9", "/caf%C3%A9");
+        check("/café", "/caf%C3%A9");
+        check("/%61dmin/a%3Ab", "/admin/a:b");
+        check("/ws/<room>", "/ws/%3Croom%3E");
+        let needs = |text: &str| text.parse::<PathPattern>().expect(text).needs();
+        assert!(needs("/a;b").semicolon && !needs("/a;b").encoded_slash);
+        assert!(needs("/a%2fb").encoded_slash && !needs("/a%2fb").semicolon);
+        let template: PathTemplate = "/café/a%2bb/{x}".parse().expect("a template");
+        assert_eq!(template.to_string(), "/caf%C3%A9/a%2Bb/{x}");
+    }
+
+    #[test]
+    fn i12_patterns_are_bounded_and_read_in_linear_time() {
+        let check = |text: &str, fault: &str| {
+            let error = text
+                .parse::<PathPattern>()
+                .expect_err("too much")
+                .to_string();
+            assert!(error.contains(fault) && error.len() < 200, "{error}");
+            assert!(text.parse::<PathTemplate>().is_err());
+        };
+        check(&"/x".repeat(16_000), "32000 bytes");
+        check(&"/x".repeat(65), "65 segments");
+        check(&format!("/{}", "a".repeat(2048)), "2049 bytes");
+        let many: String = (0..100_000).map(|place| format!("/{{p{place}}}")).collect();
+        check(&many, "bytes is too long");
+        assert!("/x".repeat(64).parse::<PathPattern>().is_ok());
     }
 
     #[test]
@@ -305,6 +455,11 @@ mod tests {
         check("/{*a}/b", "last segment");
         check("/a b", "percent-encoded");
         check("/a?b", "percent-encoded");
+        check("/a/../b", "`.` or `..`");
+        check("/a/%2e%2e", "`.` or `..`");
+        check("/100%", "hexadecimal");
+        check("/%ff", "UTF-8");
+        check("/a//b", "empty segment");
     }
 
     #[test]
@@ -318,8 +473,10 @@ mod tests {
         ] {
             assert_eq!(text.parse::<HostPattern>().expect(text).to_string(), text);
         }
+        let same: HostPattern = "[0:0::1]".parse().expect("an address");
+        assert_eq!(same.to_string(), "[::1]");
         for text in [
-            "", "*", "*.", "a..b", "http://a", "a:80", "a/b", "*.*.b", "a b",
+            "", "*", "*.", "a..b", "http://a", "a:80", "a/b", "*.*.b", "a b", "*.[::1]",
         ] {
             assert!(text.parse::<HostPattern>().is_err(), "{text}");
         }

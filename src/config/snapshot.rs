@@ -7,29 +7,36 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderName, Method};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::base::addr::{BackendAddr, ListenAddr, Networks};
-use crate::base::names::{BackendId, ListenerName, RouteName, UpstreamName};
+use crate::base::addr::{BackendAddr, ListenAddr, OwnAddresses};
+use crate::base::names::{BackendId, RouteName, UpstreamName};
+use crate::base::path::PathRules;
 use crate::base::secret::Secret;
-use crate::config::expression::ClaimPath;
-use crate::config::limits::{AddressRules, NodeLimits, Priority, Quotas, Rate};
+use crate::config::limits::{AddressRules, NodeLimits, Priority, Quotas};
 use crate::config::origin::OriginRule;
-use crate::config::pattern::{HostPattern, PathPattern, PathTemplate};
+use crate::config::pattern::{HostPattern, PathPattern};
 
 mod auth;
+mod listener;
 mod operations;
-mod source;
+mod request;
+mod sources;
 
 pub use auth::{
     ApiKeys, Authenticator, Authenticators, Basic, CertificateName, CredentialSource,
     ExpiryWarning, Forward, JwksUrl, Jwt, JwtKeys, KeyHolder, Method as AuthMethod, Mint,
     RejectWith, Renewal, Revocations, RouteAuth, SignedUrl,
 };
-pub use operations::{Admission, Drain, Rebalance, RebalanceMode, Shutdown, Tempo};
-pub use source::{Etcd, EtcdTls, Sources};
+pub use listener::{
+    CertificateFiles, HeadLimits, Listener, ListenerLimits, ListenerTimeouts, ListenerTls,
+    TlsVersion,
+};
+pub use operations::{Admission, BackendState, Drain, Rebalance, RebalanceMode, Shutdown, Tempo};
+pub use request::{AffinitySource, HeaderEdits, Redirect, Rewrite, TextMatch};
+pub use sources::{Etcd, EtcdTls, Sources};
 
 /// Everything that an operator decides.
 #[derive(Clone, Debug)]
@@ -60,6 +67,14 @@ pub struct Snapshot {
     pub routes: Vec<Arc<Route>>,
 }
 
+impl Snapshot {
+    /// Addresses that are the gateway's own, as written.
+    pub fn own_addresses(&self) -> OwnAddresses {
+        let listeners = self.listeners.iter().flat_map(|one| &one.listen);
+        OwnAddresses::new(listeners.chain([&self.admin.listen]).cloned().collect())
+    }
+}
+
 /// `[node]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
@@ -76,8 +91,9 @@ pub struct Node {
 pub struct Admin {
     /// Default `127.0.0.1:9900`.
     pub listen: ListenAddr,
-    /// Must be presented as `Authorization: Bearer`; there is always one where `listen` is not
-    /// local.
+    /// Permissions of a unix socket. Default 0600.
+    pub socket_mode: u32,
+    /// The bearer token; there is always one where `listen` is not local.
     pub token: Option<Secret>,
     /// Opens what only shows.
     pub read_token: Option<Secret>,
@@ -90,7 +106,7 @@ pub struct Admin {
 /// `[log]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
-    /// An `EnvFilter` directive such as `info` or `info,sessile::control=debug`.
+    /// Directives such as `info` or `info,sessile::control=debug`.
     pub level: String,
     /// How log lines and records look.
     pub format: LogFormat,
@@ -118,88 +134,6 @@ pub enum AccessOutput {
     File(PathBuf),
 }
 
-/// A `[[listeners]]` entry. A change needs a restart unless it is the contents of certificate
-/// files.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listener {
-    /// Shown in metrics and records.
-    pub name: ListenerName,
-    /// One socket for each.
-    pub listen: Vec<ListenAddr>,
-    /// Peers that put a PROXY protocol header (v1 or v2) in front of every connection. Others
-    /// connect without one; a header of theirs is a bad request.
-    pub proxy_protocol: Option<Networks>,
-    /// Peers whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` are believed. Default: nobody's.
-    pub trusted_proxies: Networks,
-    /// Who may connect.
-    pub addresses: AddressRules,
-    /// TLS ends here if set.
-    pub tls: Option<ListenerTls>,
-    /// Connections that the system queues before they are accepted. Default 1024.
-    pub backlog: u32,
-    /// TCP keepalive time of client connections. Default 60 s; `None` is off.
-    pub tcp_keepalive: Option<Duration>,
-    /// Bounds on what a client may send before it is known.
-    pub limits: ListenerLimits,
-    /// Bounds on how long that may take.
-    pub timeouts: ListenerTimeouts,
-}
-
-/// Certificates of a listener.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListenerTls {
-    /// The first is the default; the others are chosen by SNI from the names inside the
-    /// certificates.
-    pub certificates: Vec<CertificateFiles>,
-    /// Authorities of clients' certificates, and whether clients must show one.
-    pub clients: Option<(PathBuf, bool)>,
-    /// Oldest version accepted. Default 1.2.
-    pub minimum: TlsVersion,
-}
-
-/// A certificate chain and its key, both PEM.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct CertificateFiles {
-    /// Leaf first.
-    pub cert: PathBuf,
-    /// PKCS#8, PKCS#1 or SEC1.
-    pub key: PathBuf,
-}
-
-/// A TLS version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum TlsVersion {
-    /// TLS 1.2
-    V1_2,
-    /// TLS 1.3
-    V1_3,
-}
-
-/// `limits` of a listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ListenerLimits {
-    /// Bytes of a request's head. Default 32 KiB.
-    pub header_bytes: usize,
-    /// Header fields of a request. Default 100.
-    pub headers_max: usize,
-    /// Client connections at once. Default 0, no limit but the system's.
-    pub connections_max: usize,
-    /// Those of one client's network. Default 0, no limit.
-    pub connections_per_address: usize,
-    /// New ones of one client's network. Default no limit.
-    pub connects_per_address: Option<Rate>,
-}
-
-/// `timeouts` of a listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ListenerTimeouts {
-    /// From accept to the end of the PROXY header and of the TLS handshake, each. Default 10 s.
-    pub tls_handshake: Duration,
-    /// From a request's first byte, or the connection's start, to the end of its head. Default 10
-    /// s. It bounds keep-alive idleness between requests too.
-    pub request_head: Duration,
-}
-
 /// An `[upstreams.<name>]` table.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Upstream {
@@ -216,8 +150,7 @@ pub struct Upstream {
     pub probe: Option<Probe>,
     /// Passive health.
     pub passive: Passive,
-    /// With fewer than this share of members healthy, health is ignored. In 0..=1; default 0.5, 0
-    /// is never.
+    /// With fewer than this share of members healthy, health is ignored. 0 is never; default 0.5.
     pub panic_threshold: f64,
     /// TLS to the backends.
     pub tls: Option<UpstreamTls>,
@@ -233,6 +166,8 @@ pub struct Upstream {
     pub sessions_per_backend: Option<u64>,
     /// Idle keep-alive connections for ordinary HTTP, per worker and backend. Default 32.
     pub idle_connections: usize,
+    /// Bounds on the heads of responses.
+    pub response_limits: HeadLimits,
     /// How sessions leave a backend that is draining.
     pub drain: Drain,
     /// How sessions come home after a change of members.
@@ -275,20 +210,6 @@ pub struct Backend {
     pub labels: BTreeMap<String, String>,
     /// Whether it takes new sessions.
     pub state: BackendState,
-}
-
-/// What the operator wants of a backend.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-#[schemars(inline)]
-pub enum BackendState {
-    /// Takes sessions.
-    #[default]
-    Active,
-    /// Takes no new ones; those that it has leave as `drain` says.
-    Draining,
-    /// Takes no new ones, keeps those that it has.
-    Disabled,
 }
 
 /// `probe` of an upstream.
@@ -382,6 +303,8 @@ pub struct Route {
     pub hosts: Vec<HostPattern>,
     /// Default `/{*rest}`, everything.
     pub path: PathPattern,
+    /// Which spellings of a path it passes on. Default: those that have one reading.
+    pub paths: PathRules,
     /// None: any.
     pub methods: Vec<Method>,
     /// All must hold.
@@ -407,8 +330,7 @@ pub struct Route {
     pub quotas: Quotas,
     /// What is given up first.
     pub priority: Priority,
-    /// Sources of the affinity key; the first present one counts. Empty: no key, every request is
-    /// placed alone.
+    /// Sources of the affinity key; the first present one counts. Empty: each request alone.
     pub affinity: Vec<AffinitySource>,
     /// While a key has a live session, its further ones go to the same backend. Default false.
     pub stick: bool,
@@ -435,74 +357,6 @@ pub enum Action {
     Redirect(Redirect),
 }
 
-/// Parts not given are the request's own.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Redirect {
-    /// `https`, `http`, `wss` or `ws`.
-    pub scheme: Option<String>,
-    /// Host, with a port if it is not the scheme's.
-    pub host: Option<String>,
-    /// Template over the route's path parameters.
-    pub path: Option<PathTemplate>,
-    /// 301, 302, 303, 307 or 308. Default 308.
-    pub status: u16,
-}
-
-/// A test of one header or query parameter.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum TextMatch {
-    /// It is there.
-    Present,
-    /// It is not there.
-    Absent,
-    /// One of its values is this.
-    Exact(String),
-    /// One of its values begins so.
-    Prefix(String),
-}
-
-/// `rewrite` of a route. `strip_prefix` and `path` exclude each other.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rewrite {
-    /// Taken off the path where the path has it (at a segment's end).
-    pub strip_prefix: Option<String>,
-    /// The new path, from the route's path parameters.
-    pub path: Option<PathTemplate>,
-    /// The new `Host`. Default: the client's.
-    pub host: Option<String>,
-}
-
-/// Header changes, applied in the order remove, set, add.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HeaderEdits {
-    /// Names that the backend does not see.
-    pub remove: Vec<HeaderName>,
-    /// Replaces what the client sent.
-    pub set: Vec<(HeaderName, HeaderValue)>,
-    /// Beside what the client sent.
-    pub add: Vec<(HeaderName, HeaderValue)>,
-}
-
-/// Where an affinity key may come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AffinitySource {
-    /// `claim:sub`, of who the request is from.
-    Claim(ClaimPath),
-    /// `path:room`, a parameter of the route's path.
-    Path(String),
-    /// `query:k`
-    Query(String),
-    /// `cookie:sid`
-    Cookie(String),
-    /// `header:x-user`
-    Header(HeaderName),
-    /// `client_address`
-    ClientAddress,
-    /// `{ issue_cookie = "sessile" }`: read if the client has it, made and set if not; always
-    /// present, so always last.
-    IssueCookie(String),
-}
-
 /// `limits` of a route. They bound what clients send; backends are trusted with their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RouteLimits {
@@ -518,14 +372,18 @@ pub struct RouteLimits {
 pub struct RouteTimeouts {
     /// From the request to the backend's 101, every attempt included. Default 10 s.
     pub handshake: Duration,
+    /// For one backend to answer, where another may be asked after it. Default `None`.
+    pub attempt: Option<Duration>,
     /// Without a byte in either direction. Default 10 min; `None` is off.
     pub idle: Option<Duration>,
     /// Longest life of a session. Default `None`.
     pub lifetime: Option<Duration>,
     /// From the gateway's or a peer's close frame to the end of the connections. Default 5 s.
     pub close: Duration,
-    /// Ordinary HTTP: from the request's head to the response's. Default 60 s.
+    /// Ordinary HTTP: from the request's last byte to the response's head. Default 60 s.
     pub response: Duration,
+    /// Ordinary HTTP: without a byte while a peer has to read, or the client to send. Default 30 s.
+    pub progress: Duration,
 }
 
 /// How a session goes on with another backend.

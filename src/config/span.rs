@@ -9,6 +9,8 @@ use figment::value::{Dict, Tag, Value};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::config::bounds;
+
 mod json;
 
 /// Where a value hangs: `routes[2].timeouts.idle`. A place in a list is its number.
@@ -28,6 +30,11 @@ impl KeyPath {
     pub fn parent(&self) -> Option<Self> {
         let (_, above) = self.0.split_last()?;
         Some(Self(above.to_vec()))
+    }
+
+    /// Whether its keys have more bytes than they may.
+    fn is_too_long(&self) -> bool {
+        self.0.iter().map(String::len).sum::<usize>() > bounds::KEY_PATH_BYTES_MAX
     }
 
     /// Whether `self` is `other` or stands above it.
@@ -144,18 +151,28 @@ pub struct Document {
     /// Its values, as the layers are merged from.
     pub values: Dict,
     text: String,
+    /// Where each line ends but the last.
+    line_ends: Vec<usize>,
     spans: HashMap<KeyPath, Spans>,
-    /// What must be blotted out when a line is shown.
+    /// What must be blotted out when a line is shown, in the order of the text, none touching
+    /// another.
     secrets: Vec<Range<usize>>,
 }
 
 impl Document {
     /// Reads what can be read; the faults are all that is no TOML.
     pub fn parse(text: &str) -> (Self, Vec<SyntaxFault>) {
+        if text.len() > bounds::FILE_BYTES_MAX {
+            let (bytes, max) = (text.len(), bounds::FILE_BYTES_MAX);
+            let message = format!("this text has {bytes} bytes; use at most {max}");
+            let span = 0..0;
+            return (Self::empty(""), vec![SyntaxFault { span, message }]);
+        }
         let (table, errors) = DeTable::parse_recoverable(text);
         let mut document = Self::empty(text);
         let mut faults: Vec<_> = errors
             .iter()
+            .take(bounds::DIAGNOSTICS_MAX)
             .map(|error| SyntaxFault {
                 span: error.span().unwrap_or(0..0),
                 message: error
@@ -169,9 +186,15 @@ impl Document {
             secret: false,
         };
         document.values = document.table(table.get_ref(), &root, &mut faults);
+        if document.spans.len() >= bounds::FILE_VALUES_MAX {
+            let message = bounds::too_many(bounds::FILE_VALUES_MAX);
+            let span = 0..0;
+            faults.push(SyntaxFault { span, message });
+        }
         if !faults.is_empty() {
             document.secrets.extend(secrets_by_eye(text));
         }
+        document.sort_secrets();
         (document, faults)
     }
 
@@ -179,6 +202,7 @@ impl Document {
         Self {
             values: Dict::new(),
             text: text.to_owned(),
+            line_ends: memchr::memchr_iter(b'\n', text.as_bytes()).collect(),
             spans: HashMap::new(),
             secrets: Vec::new(),
         }
@@ -189,14 +213,48 @@ impl Document {
         &self.text
     }
 
+    /// The line around a byte of the text, without the white space around it.
+    pub fn line(&self, at: usize) -> &str {
+        let (_, range) = self.line_range(at);
+        self.text.get(range).unwrap_or_default().trim()
+    }
+
     /// Where the value at `path` stands, if it is in this text.
     pub fn spans(&self, path: &KeyPath) -> Option<&Spans> {
         self.spans.get(path)
     }
 
-    /// Byte ranges of the text that must not be shown.
-    pub fn secrets(&self) -> &[Range<usize>] {
-        &self.secrets
+    /// Whether the byte at this place of the text must not be shown.
+    pub fn is_secret(&self, at: usize) -> bool {
+        let next = self.secrets.partition_point(|range| range.end <= at);
+        self.secrets
+            .get(next)
+            .is_some_and(|range| range.contains(&at))
+    }
+
+    /// The number of the line, from 0, that holds the byte at this place, and its bytes.
+    pub fn line_range(&self, at: usize) -> (usize, Range<usize>) {
+        let number = self.line_ends.partition_point(|end| *end < at);
+        let before = number
+            .checked_sub(1)
+            .and_then(|before| self.line_ends.get(before));
+        let end = self
+            .line_ends
+            .get(number)
+            .copied()
+            .unwrap_or(self.text.len());
+        (number, before.map_or(0, |end| end + 1)..end)
+    }
+
+    fn sort_secrets(&mut self) {
+        self.secrets.sort_by_key(|range| range.start);
+        self.secrets.dedup_by(|next, kept| {
+            let touches = next.start <= kept.end;
+            if touches {
+                kept.end = kept.end.max(next.end);
+            }
+            touches
+        });
     }
 
     fn table(&mut self, table: &DeTable<'_>, at: &At, faults: &mut Vec<SyntaxFault>) -> Dict {
@@ -226,6 +284,20 @@ impl Document {
             value: span.clone(),
             is_table: value.get_ref().is_table(),
         };
+        if self.spans.len() >= bounds::FILE_VALUES_MAX {
+            return Value::from("");
+        }
+        let depth = at.path.0.len();
+        if depth > bounds::DEPTH_MAX || at.path.is_too_long() {
+            let message = match depth > bounds::DEPTH_MAX {
+                true => bounds::too_deep(),
+                false => bounds::keys_too_long(),
+            };
+            if faults.len() < bounds::DIAGNOSTICS_MAX {
+                faults.push(SyntaxFault { span, message });
+            }
+            return Value::from("");
+        }
         self.spans.insert(at.path.clone(), spans);
         match value.get_ref() {
             DeValue::Table(table) => Value::Dict(Tag::Default, self.table(table, at, faults)),
@@ -293,27 +365,35 @@ fn scalar(value: &DeValue<'_>) -> Result<Value, String> {
 }
 
 /// Secrets in a text whose structure is broken: all that follows a `=` behind a secret's word, to
-/// the line's end, or to the end of the long string that begins there.
+/// the line's end, or to the end of the long string that begins there. What the first word of a
+/// line covers is not looked at again.
 fn secrets_by_eye(text: &str) -> Vec<Range<usize>> {
     let lower = text.to_ascii_lowercase();
-    let mut found = Vec::new();
-    for (start, _) in SECRET_WORDS
-        .iter()
-        .flat_map(|word| lower.match_indices(word))
-    {
-        let line_end = text[start..].find('\n').map_or(text.len(), |at| start + at);
-        let Some(value) = text[start..line_end].find('=').map(|at| start + at + 1) else {
-            continue;
-        };
-        let long = ["\"\"\"", "'''"]
-            .iter()
-            .find_map(|mark| Some((text[value..line_end].find(mark)? + value + 3, mark)));
-        let end = long.map_or(line_end, |(inside, mark)| {
-            text[inside..]
-                .find(*mark)
-                .map_or(text.len(), |at| inside + at + 3)
-        });
-        found.push(value..end.max(line_end));
+    let mut found: Vec<Range<usize>> = Vec::new();
+    let mut line_start = 0;
+    while line_start < text.len() {
+        let line_end = text[line_start..]
+            .find('\n')
+            .map_or(text.len(), |at| line_start + at);
+        let line = &lower[line_start..line_end];
+        let words = SECRET_WORDS.iter().filter_map(|word| line.find(word));
+        let value = words
+            .min()
+            .and_then(|word| Some(word + line[word..].find('=')? + 1));
+        let mut end = line_end;
+        if let Some(value) = value.map(|value| line_start + value) {
+            let mut long = ["\"\"\"", "'''"].iter().filter_map(|mark| {
+                let inside = text[value..line_end].find(mark)? + value + 3;
+                Some((inside, *mark))
+            });
+            if let Some((inside, mark)) = long.next() {
+                let close = text[inside..].find(mark);
+                end = close.map_or(text.len(), |at| inside + at + 3).max(line_end);
+            }
+            found.push(value..end);
+        }
+        // What follows on the last line of a long string is looked at as a line of its own.
+        line_start = if end > line_end { end } else { line_end + 1 };
     }
     found
 }

@@ -62,7 +62,7 @@ async fn refresh(listener: &ListenerName, tls: &ListenerTls, resolver: &Resolver
             Ok(None) => {}
             Ok(Some(certificate)) => {
                 info!(
-                    %listener, cert = %files.cert.display(), names = ?certificate.names,
+                    %listener, cert = %files.cert.display(), names = certificate.names.join(", "),
                     not_after = clock::rfc3339(certificate.not_after),
                     "a certificate was replaced"
                 );

@@ -2,11 +2,13 @@
 //! backend's going. What an operator ordered of a backend is kept here too: it lies over what the
 //! configuration says until it is taken back, through every swap of tables, restart and hand-over.
 
+mod elsewhere;
+mod orders;
 mod view;
+mod wishes;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -17,15 +19,18 @@ use crate::base::clock;
 use crate::base::names::{BackendId, UpstreamName};
 use crate::config::snapshot::{self, BackendState, Tempo};
 use crate::control::errands;
+use crate::control::state_dir::StateDir;
 use crate::control::state_file::StateFile;
-use crate::core::routing::{Member, RoutingTable};
+use crate::core::routing::RoutingTable;
 use crate::core::session::drain::{Candidate, Millis, Plan, Profile, StandingOrder, idle_first};
 use crate::core::session::record::Cause;
 use crate::core::session::resume::ResumeReason;
 use crate::live::{LeaveOrder, Live, SessionBrief, SessionQuery};
 use crate::telemetry::metrics::NodeMetrics;
 
+pub use elsewhere::Elsewhere;
 pub use view::DrainView;
+use wishes::wishes;
 
 /// Name in the state directory.
 const FILE: &str = "orders";
@@ -39,7 +44,7 @@ pub(super) const LOOK: Millis = 2_000;
 const LOOK_AFTER: Millis = 10_000;
 
 /// A backend of an upstream.
-type Place = (UpstreamName, BackendId);
+pub(super) type Place = (UpstreamName, BackendId);
 
 /// All drains of a gateway, and what operators ordered.
 pub struct Drainer {
@@ -52,6 +57,8 @@ pub struct Drainer {
     /// Where orders are kept, and who is writing them.
     file: Option<StateFile<Vec<StandingOrder>>>,
     writing: Arc<AsyncMutex<()>>,
+    /// Whether sessions of this gateway are out of this process' sight.
+    elsewhere: Elsewhere,
 }
 
 impl fmt::Debug for Drainer {
@@ -92,6 +99,17 @@ pub enum By {
     Removal,
 }
 
+impl By {
+    /// The word that the log and the admin API show.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Operator => "operator",
+            Self::Configuration => "configuration",
+            Self::Removal => "removal",
+        }
+    }
+}
+
 /// What an operator wants of a backend; what is not given stays.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Order {
@@ -122,7 +140,11 @@ pub enum OrderFault {
 impl Drainer {
     /// With the orders that the process before this one left in the directory, over the table in
     /// force. Drains are carried out by [`run`](Self::run). Blocks.
-    pub fn open(live: Arc<Live>, node: Arc<NodeMetrics>, state_dir: Option<&Path>) -> Arc<Self> {
+    pub fn open(
+        live: Arc<Live>,
+        node: Arc<NodeMetrics>,
+        state_dir: Option<&Arc<StateDir>>,
+    ) -> Arc<Self> {
         let file = state_dir.map(|directory| StateFile::new(directory, FILE, MARK));
         let kept = file.as_ref().map(StateFile::load).transpose();
         let kept = kept.unwrap_or_else(|error| {
@@ -137,10 +159,11 @@ impl Drainer {
             begun: Notify::new(),
             file,
             writing: Arc::default(),
+            elsewhere: Elsewhere::default(),
         };
         for order in kept.flatten().unwrap_or_default() {
             let (upstream, backend) = (&order.upstream, &order.backend);
-            tracing::info!(%upstream, %backend, state = ?order.state, "an order from before");
+            tracing::info!(%upstream, %backend, state = order.state.as_str(), "an operator's order from before the restart is in force");
             drainer.state().orders.insert(order.place(), order);
         }
         drainer.before_swap(&drainer.live.table_arc());
@@ -250,7 +273,8 @@ impl Drainer {
         }
         if let (Some(member), Some(asked)) = (member, order.state) {
             state.set_order(&place, member, asked);
-            tracing::info!(%upstream, %backend, state = ?asked, "an operator's order");
+            let state = asked.map_or("configured", BackendState::as_str);
+            tracing::info!(%upstream, %backend, state, "state of a backend ordered by an operator");
         }
         if wanted == BackendState::Draining {
             let now = self.now();
@@ -298,32 +322,33 @@ impl Drainer {
         let standing = state.orders.len();
         state.forget_idle_orders(new);
         let forgotten = state.orders.len() < standing;
-        for upstream in new.upstreams() {
-            let profile = Profile::from(&upstream.config.drain);
-            for member in &upstream.members {
-                let place = (upstream.name().clone(), member.id.clone());
-                let draining = member.state() == BackendState::Draining;
-                state.want(place, draining, By::Configuration, profile, now);
-            }
-        }
-        for upstream in old.upstreams() {
-            let after = new.upstream(upstream.name());
-            let config = after.map_or(&upstream.config, |after| &after.config);
-            for member in &upstream.members {
-                if after.is_some_and(|after| after.member(&member.id).is_some()) {
-                    continue;
-                }
-                let place = (upstream.name().clone(), member.id.clone());
-                let profile = Profile::from(&config.drain);
-                let ordered = state.orders.get(&place);
-                let ordered = ordered.is_some_and(|it| it.state == BackendState::Draining);
-                let wanted = config.drain.on_removal || ordered;
-                state.want(place, wanted, By::Removal, profile, now);
-            }
+        for wish in wishes(old, new) {
+            let wanted = wish.wanted || state.drains_on_leaving(&wish);
+            state.want(wish.place, wanted, wish.by, wish.profile, now);
         }
         drop(state);
         self.begun.notify_one();
         forgotten
+    }
+
+    /// Which sessions of this gateway another process has, for the hand-over to set.
+    pub fn elsewhere(&self) -> &Elsewhere {
+        &self.elsewhere
+    }
+
+    /// Backends whose sessions would begin to leave if `new` took the place of `old`.
+    pub(super) fn would_begin(&self, old: &RoutingTable, new: &RoutingTable) -> BTreeSet<Place> {
+        let state = self.state();
+        let begins = wishes(old, new).filter(|wish| {
+            let ordered = state.orders.get(&wish.place);
+            // An order lies over what the table says of a backend that it has.
+            let wanted = match (ordered, wish.by) {
+                (Some(order), By::Configuration) => order.state == BackendState::Draining,
+                _ => wish.wanted || state.drains_on_leaving(wish),
+            };
+            wanted && !state.drains.contains_key(&wish.place)
+        });
+        begins.map(|wish| wish.place).collect()
     }
 
     /// Carries out plans. Never returns.
@@ -351,7 +376,10 @@ impl Drainer {
         };
         if self.with(place, Drain::wants_a_look) == Some(true) {
             let briefs = errands::briefs(&self.live, &query).await;
-            self.with(place, |drain, now| drain.look(place, &briefs, now));
+            let all_seen = !self.elsewhere.any();
+            self.with(place, |drain, now| {
+                drain.look(place, &briefs, all_seen, now)
+            });
             if self.with(place, |drain, _| drain.plan.is_overdue()) == Some(true) {
                 let closed = errands::close(&self.live, &query, &order().close()).await;
                 self.node.drained(&place.0, 0, closed);
@@ -420,100 +448,6 @@ fn order() -> LeaveOrder {
     }
 }
 
-impl State {
-    fn set_order(&mut self, place: &Place, member: &Member, asked: Option<BackendState>) {
-        let before = member.state();
-        // An order to do what is done already, and that holds nothing back, is none.
-        let idle = asked == Some(BackendState::Active) && member.state == BackendState::Active;
-        let asked = asked.filter(|_| !idle);
-        member.vitals.order(asked);
-        match asked {
-            // What was said before of how it drains holds on.
-            Some(state) if self.orders.get(place).is_some_and(|it| it.state == state) => None,
-            Some(state) => self
-                .orders
-                .insert(place.clone(), StandingOrder::new(place.clone(), state)),
-            None => self.orders.remove(place),
-        };
-        if before != BackendState::Active && member.state() == BackendState::Active {
-            member.vitals.wake(clock::now());
-        }
-    }
-
-    /// Remembers how fast the sessions of a backend that was ordered to drain shall go.
-    fn note(&mut self, place: &Place, order: &Order) {
-        if let Some(standing) = self.orders.get_mut(place) {
-            standing.tempo = order.tempo.or(standing.tempo);
-            standing.deadline = order.deadline.or(standing.deadline);
-            standing.paused = order.paused.unwrap_or(standing.paused);
-        }
-    }
-
-    /// An order to be active has done its work once the configuration says so too.
-    fn forget_idle_orders(&mut self, table: &RoutingTable) {
-        self.orders.retain(|(upstream, backend), order| {
-            let upstream = table.upstream(upstream);
-            let member = upstream.and_then(|upstream| upstream.member(backend));
-            let idle = order.state == BackendState::Active
-                && member.is_some_and(|member| member.state == BackendState::Active);
-            if let (true, Some(member)) = (idle, member) {
-                member.vitals.order(None);
-            }
-            !idle
-        });
-    }
-
-    /// Sees to it that there is a drain, or that there is none.
-    fn want(&mut self, place: Place, wanted: bool, by: By, profile: Profile, now: Millis) {
-        let (upstream, backend) = (place.0.clone(), place.1.clone());
-        let ordered = self.orders.get(&place);
-        match self.drains.get_mut(&place) {
-            Some(drain) if wanted => drain.follow(profile, ordered.is_some(), now),
-            Some(_) => {
-                self.drains.remove(&place);
-                tracing::info!(%upstream, %backend, "drain stopped");
-            }
-            None if wanted => {
-                let by = ordered.map_or(by, |_| By::Operator);
-                let mut drain = Drain::new(profile, by, now);
-                if let Some(ordered) = ordered {
-                    drain.change(&ordered.again(), now);
-                }
-                self.drains.insert(place, drain);
-                tracing::info!(%upstream, %backend, ?by, ?profile, "drain began");
-            }
-            None => {}
-        }
-    }
-}
-
-impl StandingOrder {
-    fn new((upstream, backend): Place, state: BackendState) -> Self {
-        Self {
-            upstream,
-            backend,
-            state,
-            tempo: None,
-            deadline: None,
-            paused: false,
-        }
-    }
-
-    fn place(&self) -> Place {
-        (self.upstream.clone(), self.backend.clone())
-    }
-
-    /// What it asks of a drain that begins.
-    fn again(&self) -> Order {
-        Order {
-            state: None,
-            tempo: self.tempo,
-            deadline: self.deadline,
-            paused: self.paused.then_some(true),
-        }
-    }
-}
-
 impl Drain {
     fn new(profile: Profile, by: By, now: Millis) -> Self {
         Self {
@@ -558,12 +492,19 @@ impl Drain {
         self.looked.is_none_or(|looked| now - looked >= between)
     }
 
-    fn look(&mut self, (upstream, backend): &Place, briefs: &[SessionBrief], now: Millis) {
+    /// Takes in who is there. A drain is done only if that is everybody (`all_seen`).
+    fn look(
+        &mut self,
+        (upstream, backend): &Place,
+        briefs: &[SessionBrief],
+        all_seen: bool,
+        now: Millis,
+    ) {
         self.looked = Some(now);
         let mut candidates: Vec<_> = briefs.iter().map(candidate).collect();
         idle_first(&mut candidates);
         self.plan.survey(&candidates);
-        let done = self.plan.is_done() && candidates.is_empty();
+        let done = self.plan.is_done() && candidates.is_empty() && all_seen;
         if done && !self.told_done {
             let progress = self.plan.progress();
             let (closed, moved) = (progress.closed, progress.moved);

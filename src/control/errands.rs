@@ -43,6 +43,7 @@ pub(super) async fn close(live: &Live, query: &SessionQuery, order: &CloseOrder)
     let ask = |answer| WorkerCommand::Close {
         query: query.clone(),
         order: order.clone(),
+        given: None,
         answer,
     };
     ask_all(live, ask).await.into_iter().sum()

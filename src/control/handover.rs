@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::control::drainer::Drainer;
+use crate::control::exposed;
 use crate::control::revocations::Docket;
 use crate::io::handover::{Message, Wire, WireError};
 use crate::io::net::listener::{self, BindError, Inheritance, Owner};
@@ -66,7 +67,16 @@ impl Claim {
     ) -> Result<Handover, SettleError> {
         let door = match self.inheritance.take_for(&Owner::Handover) {
             Some(left) => left.listen_on()?,
-            None => listener::bind_private(&self.path)?,
+            None => {
+                if let Some(directory) = self.path.parent().and_then(exposed::open_directory) {
+                    let directory = directory.display();
+                    tracing::warn!(
+                        %directory, path = %self.path.display(),
+                        "every user of this machine may write to the hand-over socket's directory"
+                    );
+                }
+                listener::bind_private(&self.path)?
+            }
         };
         sockets.push((Owner::Handover, door.share().map_err(SettleError::Share)?));
         Ok(Handover {
@@ -146,6 +156,8 @@ impl Handover {
         ready: impl FnOnce() + Send + 'static,
     ) -> Running {
         let (stop, mut stopped) = watch::channel(false);
+        let takes_over = self.takes_over();
+        told.drainer.elsewhere().set_handing_over(takes_over);
         let mut ready = Some(ready);
         let mut ready = move || {
             if let Some(ready) = ready.take() {
@@ -169,6 +181,7 @@ impl Handover {
                 live,
                 node,
                 drainer: told.drainer,
+                tickets: Arc::clone(told.docket.tickets()),
                 sockets: self.sockets,
             };
             estate.wait(self.door, &mut stopped).await

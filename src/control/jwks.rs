@@ -13,6 +13,7 @@ use http_body_util::Full;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+use crate::base::addr::OwnAddresses;
 use crate::base::backoff::Backoff;
 use crate::base::clock;
 use crate::config::key_set::{KeyFault, KeySet};
@@ -69,8 +70,11 @@ pub async fn follow(live: Arc<Live>, metrics: Arc<NodeMetrics>) {
                 (one.reading, one.tried) = (true, Some(now));
                 one.keys.begin();
                 // Held until it is read, so that no other keys come to stand at this place.
-                let (place, keys) = (*place, Arc::clone(&one.keys));
-                readings.spawn(async move { (place, read(&keys.source).await, keys) });
+                let (place, keys, live) = (*place, Arc::clone(&one.keys), Arc::clone(&live));
+                readings.spawn(async move {
+                    let read = read(&keys.source, &live.own().admin).await;
+                    (place, read, keys)
+                });
             }
         }
         tokio::select! {
@@ -108,7 +112,7 @@ fn bring_up_to_date(followed: &mut HashMap<usize, Followed>, live: &Live) {
     *followed = known;
 }
 
-async fn read(source: &JwksUrl) -> Result<KeySet, ReadError> {
+async fn read(source: &JwksUrl, own: &OwnAddresses) -> Result<KeySet, ReadError> {
     let (url, ca) = (source.url.clone(), source.ca.clone());
     // Reading the roots of the system takes files.
     let origin = tokio::task::spawn_blocking(move || Origin::new(&url, ca)).await;
@@ -117,7 +121,7 @@ async fn read(source: &JwksUrl) -> Result<KeySet, ReadError> {
     let request = request
         .body(Full::<Bytes>::default())
         .map_err(FetchError::Request)?;
-    let answer = origin.ask(request, TIMEOUT, BODY_MAX).await?;
+    let answer = origin.ask(request, TIMEOUT, BODY_MAX, own).await?;
     if answer.status() != StatusCode::OK {
         return Err(ReadError::Status(answer.status()));
     }
@@ -147,7 +151,7 @@ impl Followed {
             Err(error) => {
                 let source = std::error::Error::source(&error).map(tracing::field::display);
                 tracing::warn!(
-                    authenticator, url = self.keys.source.url, %error, source,
+                    authenticator, %error, source,
                     "an issuer's keys cannot be read; those read last stay in force"
                 );
                 let wait = self.backoff.next(fastrand::f64());

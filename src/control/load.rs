@@ -1,15 +1,14 @@
 //! Reads the configuration and all that it names: the file, the environment, secrets, certificates.
 //! What it means is `config`'s; this is the one place that touches the world for it.
 
-mod pem;
-
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustls::InconsistentKeys;
 use rustls::crypto::aws_lc_rs;
@@ -17,21 +16,26 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::{CertifiedKey, SigningKey};
 use serde::Serialize;
+use xxhash_rust::xxh3::Xxh3;
 
+use crate::base::clock;
 use crate::config::diagnostic::{Diagnostic, Severity, Source};
 use crate::config::layers::Layers;
 use crate::config::model::{self, Backend, Model, TextOr};
 use crate::config::overlay::{Ground, Judge};
-use crate::config::snapshot::{CertificateFiles, Snapshot};
+use crate::config::pem::{self, Mistake, Validity, Wanted};
+use crate::config::snapshot::{CertificateFiles, Etcd, Snapshot};
 use crate::config::span::KeyPath;
-use crate::config::validate::{CertificateFault, Surroundings, validate};
+use crate::config::validate::{CertificateFault, Holds, Surroundings, validate};
+use crate::control::exposed;
+use crate::io::file;
 use crate::io::tls::client::Roots;
 
 /// The file that is read if nobody names one.
 pub const DEFAULT_PATH: &str = "gateway.toml";
 
-/// A configuration file and a secret have no reason to be larger.
-const FILE_BYTES_MAX: u64 = 64 << 20;
+const OUT_OF_REACH: &str = "documents may name files only below the directories of \
+                            `sources.etcd.document_files`";
 
 /// What to load.
 #[derive(Clone, Debug)]
@@ -104,8 +108,8 @@ impl std::error::Error for Faults {}
 /// # Errors
 /// Every fault at once; then nothing of the configuration may take effect (I4).
 pub fn load(options: &LoadOptions) -> Result<Loaded, Faults> {
-    match read_limited(&options.path) {
-        Ok(bytes) => load_bytes(options, &bytes),
+    match file::read(&options.path, file::CONFIG_BYTES_MAX) {
+        Ok(bytes) => load_bytes(options, &bytes, &World::new(options)),
         Err(error) => Err(Faults(vec![unreadable(&options.path, &error)])),
     }
 }
@@ -115,23 +119,64 @@ pub fn load(options: &LoadOptions) -> Result<Loaded, Faults> {
 /// # Errors
 /// As [`load`].
 pub fn load_text(options: &LoadOptions, text: &str) -> Result<Loaded, Faults> {
-    load_bytes(options, text.as_bytes())
+    load_bytes(options, text.as_bytes(), &World::new(options))
 }
 
-/// What documents of other sources are checked against, beside the file that was loaded. Returns
-/// the roots that the check read, too.
+/// Which files and variables of the environment a text may name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// All: an operator wrote it.
+    Everything,
+    /// None: who wrote it may only look.
+    Nothing,
+}
+
+/// Why a text on trial is not loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TrialFault {
+    /// It names a file or a variable that is out of reach, which was not looked at.
+    NamesOutside,
+    /// It would be refused.
+    Faults(Faults),
+}
+
+/// Loads a text as [`load_text`] does, for somebody who did not write the configuration file.
+///
+/// # Errors
+/// When it names what is out of reach, or would be refused.
+pub fn load_trial(options: &LoadOptions, text: &str, reach: Reach) -> Result<Loaded, TrialFault> {
+    let world = World {
+        directories: match reach {
+            Reach::Everything => None,
+            Reach::Nothing => Some(&[]),
+        },
+        ..World::new(options)
+    };
+    let loaded = load_bytes(options, text.as_bytes(), &world);
+    if world.refused.get() {
+        return Err(TrialFault::NamesOutside);
+    }
+    loaded.map_err(TrialFault::Faults)
+}
+
+/// What documents of other sources are checked against, beside the file that was loaded. Documents
+/// may name files below the directories that `etcd` lists, and no variables: who writes them is
+/// not who runs the gateway. Returns the roots that the check read, too.
 pub fn on_ground<A>(
     options: &LoadOptions,
     loaded: &Loaded,
+    etcd: Option<&Etcd>,
     check: impl FnOnce(&Ground<'_>) -> A,
 ) -> (A, Roots) {
+    let directories = etcd.map_or(&[][..], |etcd| &etcd.document_files);
     let world = World {
-        environment: &options.environment,
-        files: RefCell::default(),
-        roots: RefCell::default(),
+        directories: Some(directories),
+        sockets: Some(directories),
+        ..World::new(options)
     };
     let judge = Judge::new(&loaded.snapshot);
     let checked = check(&Ground {
+        own: loaded.snapshot.own_addresses(),
         authenticators: &loaded.authenticators,
         directory: options.path.parent().unwrap_or_else(|| Path::new("")),
         outside: &world,
@@ -140,7 +185,7 @@ pub fn on_ground<A>(
     (checked, world.roots.into_inner())
 }
 
-fn load_bytes(options: &LoadOptions, bytes: &[u8]) -> Result<Loaded, Faults> {
+fn load_bytes(options: &LoadOptions, bytes: &[u8], world: &World<'_>) -> Result<Loaded, Faults> {
     let text = String::from_utf8_lossy(bytes);
     let reading = Layers {
         path: &options.path,
@@ -158,25 +203,28 @@ fn load_bytes(options: &LoadOptions, bytes: &[u8]) -> Result<Loaded, Faults> {
         return Err(Faults(vec![fault]));
     }
     let directory = options.path.parent().unwrap_or_else(|| Path::new(""));
-    let world = World {
-        environment: &options.environment,
-        files: RefCell::new(vec![options.path.clone()]),
-        roots: RefCell::default(),
-    };
-    let (snapshot, found) = validate(&reading.model, &reading.origin, directory, &world);
-    let (mut faults, warnings): (Vec<_>, Vec<_>) = reading
+    world.files.borrow_mut().push(options.path.clone());
+    let (snapshot, found) = validate(&reading.model, &reading.origin, directory, world);
+    let (mut faults, mut warnings): (Vec<_>, Vec<_>) = reading
         .found
         .into_iter()
         .chain(found)
         .partition(|one| one.severity == Severity::Error);
     match snapshot {
-        Some(snapshot) if faults.is_empty() => Ok(Loaded {
-            authenticators: Arc::new(reading.model.authenticators.clone()),
-            masked: Arc::new(in_force(reading.model, &snapshot).masked_json()),
-            snapshot,
-            files: world.files.into_inner(),
-            warnings,
-        }),
+        Some(snapshot) if faults.is_empty() => {
+            let files = world.files.take();
+            // What a stranger's text names is not even looked at.
+            if world.directories.is_none() {
+                warnings.extend(exposed::warnings(&reading.origin, &snapshot, &files));
+            }
+            Ok(Loaded {
+                authenticators: Arc::new(reading.model.authenticators.clone()),
+                masked: Arc::new(in_force(reading.model, &snapshot).masked_json()),
+                snapshot,
+                files,
+                warnings,
+            })
+        }
         // Warnings beside faults are mostly their consequences.
         _ => {
             debug_assert!(!faults.is_empty(), "what is refused has a fault");
@@ -225,16 +273,6 @@ fn unreadable(path: &Path, error: &io::Error) -> Diagnostic {
     }
 }
 
-fn read_limited(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let mut file = fs::File::open(path)?.take(FILE_BYTES_MAX + 1);
-    if file.read_to_end(&mut bytes)? as u64 > FILE_BYTES_MAX {
-        let message = format!("it has more than {FILE_BYTES_MAX} bytes");
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
-    }
-    Ok(bytes)
-}
-
 /// What the system says, without its error number.
 fn reason(error: &io::Error) -> String {
     let text = error.to_string();
@@ -245,31 +283,67 @@ fn reason(error: &io::Error) -> String {
 /// The world as validation sees it.
 struct World<'a> {
     environment: &'a [(String, String)],
+    /// Files may be named below these; `None`: any file and any variable.
+    directories: Option<&'a [PathBuf]>,
+    /// Backends may be at unix sockets below these; `None`: at any.
+    sockets: Option<&'a [PathBuf]>,
+    /// Whether something was named that is out of reach.
+    refused: Cell<bool>,
     /// What was read, to be watched.
     files: RefCell<Vec<PathBuf>>,
     /// Certificates to trust that were read.
     roots: RefCell<Roots>,
 }
 
-impl World<'_> {
-    fn read(&self, path: &Path) -> Result<Vec<u8>, String> {
-        let mut files = self.files.borrow_mut();
-        if !files.iter().any(|known| known == path) {
-            files.push(path.to_owned());
+impl<'a> World<'a> {
+    fn new(options: &'a LoadOptions) -> Self {
+        Self {
+            environment: &options.environment,
+            directories: None,
+            sockets: None,
+            refused: Cell::new(false),
+            files: RefCell::default(),
+            roots: RefCell::default(),
         }
-        read_limited(path).map_err(|error| reason(&error))
+    }
+
+    fn read(&self, path: &Path, bytes_max: u64) -> Result<Vec<u8>, String> {
+        let path = self.within_reach(path)?;
+        let mut files = self.files.borrow_mut();
+        if !files.contains(&path) {
+            files.push(path.clone());
+        }
+        file::read(&path, bytes_max).map_err(|error| reason(&error))
+    }
+
+    /// The file to open for `path`.
+    fn within_reach(&self, path: &Path) -> Result<PathBuf, String> {
+        let Some(directories) = self.directories else {
+            return Ok(path.to_owned());
+        };
+        // What lies outside is not looked at, so that its existence does not show.
+        let Some(directory) = holder(directories, path) else {
+            self.refused.set(true);
+            return Err(OUT_OF_REACH.to_owned());
+        };
+        // A link may lead out of the directory.
+        let real = |path: &Path| fs::canonicalize(path).map_err(|error| reason(&error));
+        let (directory, path) = (real(directory)?, real(path)?);
+        match path.starts_with(directory) {
+            true => Ok(path),
+            false => Err(OUT_OF_REACH.to_owned()),
+        }
     }
 
     /// All certificates of a PEM file; at least one.
     fn certificates(&self, path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
         let shown = path.display();
         let bytes = self
-            .read(path)
+            .read(path, file::PEM_BYTES_MAX)
             .map_err(|why| format!("cannot read {shown}: {why}"))?;
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
         match chain {
-            Ok(chain) if chain.is_empty() => Err(pem::other_form(path, &bytes)
-                .unwrap_or_else(|| format!("{shown} holds no PEM certificate"))),
+            Ok(chain) if chain.is_empty() => Err(format!("{shown} holds no PEM certificate")),
             Ok(chain) => Ok(chain),
             Err(_) => Err(format!("{shown} is not PEM")),
         }
@@ -279,14 +353,28 @@ impl World<'_> {
     fn key(&self, path: &Path) -> Result<Arc<dyn SigningKey>, String> {
         let shown = path.display();
         let bytes = self
-            .read(path)
+            .read(path, file::PEM_BYTES_MAX)
             .map_err(|why| format!("cannot read {shown}: {why}"))?;
-        let known = || pem::encrypted_key(path, &bytes).or_else(|| pem::other_form(path, &bytes));
         let key = PrivateKeyDer::from_pem_slice(&bytes)
-            .map_err(|_| known().unwrap_or_else(|| format!("{shown} holds no PEM private key")))?;
+            .map_err(|_| format!("{shown} holds no PEM private key"))?;
         aws_lc_rs::sign::any_supported_type(&key)
             .map_err(|_| format!("{shown} holds a key of no known kind"))
     }
+}
+
+/// The directory that holds `path`, as it is written.
+fn holder<'d>(directories: &'d [PathBuf], path: &Path) -> Option<&'d Path> {
+    let climbs = path.components().any(|part| part == Component::ParentDir);
+    let asked = without_dots(path);
+    let mut directories = directories.iter();
+    let known = directories.find(|known| asked.starts_with(without_dots(known)));
+    known.filter(|_| !climbs).map(PathBuf::as_path)
+}
+
+/// The same path without its `.` components.
+fn without_dots(path: &Path) -> PathBuf {
+    let parts = path.components();
+    parts.filter(|part| *part != Component::CurDir).collect()
 }
 
 fn no_x509(path: &Path) -> String {
@@ -294,15 +382,24 @@ fn no_x509(path: &Path) -> String {
 }
 
 impl Surroundings for World<'_> {
-    fn variable(&self, name: &str) -> Option<String> {
+    fn variable(&self, name: &str) -> Result<String, String> {
+        if self.directories.is_some() {
+            self.refused.set(true);
+            return Err("a document may not name variables of the environment".to_owned());
+        }
         let mut variables = self.environment.iter();
         variables
             .find(|(known, _)| known == name)
             .map(|(_, value)| value.clone())
+            .ok_or_else(|| format!("the environment has no variable `{name}`"))
     }
 
-    fn text(&self, path: &Path) -> Result<String, String> {
-        String::from_utf8(self.read(path)?).map_err(|_| "it is not UTF-8".to_owned())
+    fn text(&self, path: &Path, holds: Holds) -> Result<String, String> {
+        let bytes_max = match holds {
+            Holds::Secret => file::SECRET_BYTES_MAX,
+            Holds::List => file::LIST_BYTES_MAX,
+        };
+        String::from_utf8(self.read(path, bytes_max)?).map_err(|_| "it is not UTF-8".to_owned())
     }
 
     fn certificate(&self, files: &CertificateFiles) -> Vec<CertificateFault> {
@@ -316,32 +413,51 @@ impl Surroundings for World<'_> {
                     .collect();
             }
         };
-        let validity = chain
-            .first()
-            .and_then(|leaf| pem::validity(&files.cert, leaf));
-        let validity = validity.map(CertificateFault::Validity);
         match CertifiedKey::new(chain, key).keys_match() {
             // A key that does not tell its public half cannot be compared.
-            Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => {
-                validity.into_iter().collect()
-            }
+            Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Vec::new(),
             Err(rustls::Error::InconsistentKeys(_)) => vec![CertificateFault::Mismatch],
             Err(_) => vec![CertificateFault::Chain(no_x509(&files.cert))],
         }
     }
 
-    fn roots(&self, path: &Path) -> Result<(), String> {
+    fn socket(&self, path: &Path) -> Result<(), String> {
+        let allowed = self
+            .sockets
+            .is_none_or(|known| holder(known, path).is_some());
+        allowed.then_some(()).ok_or_else(|| OUT_OF_REACH.to_owned())
+    }
+
+    fn roots(&self, path: &Path) -> Result<u128, String> {
         let mut store = rustls::RootCertStore::empty();
+        let mut hasher = Xxh3::new();
         for certificate in self.certificates(path)? {
+            hasher.update(&certificate);
             store.add(certificate).map_err(|_| no_x509(path))?;
         }
         self.roots.borrow_mut().insert(path, store);
-        Ok(())
+        Ok(hasher.digest128())
     }
 
     fn system_roots(&self) -> Result<(), String> {
         let read = self.roots.borrow_mut().of(None);
         read.map(drop).map_err(|error| error.to_string())
+    }
+
+    fn validities(&self, path: &Path) -> Vec<Validity> {
+        let certificates = self.certificates(path).unwrap_or_default();
+        certificates
+            .iter()
+            .filter_map(|der| Validity::of(der))
+            .collect()
+    }
+
+    fn mistake(&self, path: &Path, wanted: Wanted) -> Option<Mistake> {
+        pem::mistaken(&self.read(path, file::PEM_BYTES_MAX).ok()?, wanted, path)
+    }
+
+    fn now(&self) -> SystemTime {
+        clock::wall()
     }
 
     fn host_name(&self) -> String {
@@ -352,3 +468,6 @@ impl Surroundings for World<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

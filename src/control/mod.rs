@@ -7,6 +7,7 @@ pub mod drainer;
 mod errands;
 #[cfg(feature = "etcd")]
 pub mod etcd;
+mod exposed;
 pub mod fleet;
 pub mod handover;
 pub mod jwks;
@@ -15,8 +16,10 @@ pub mod memory;
 pub mod probes;
 pub mod rebalancer;
 pub mod revocations;
+pub mod series;
 pub mod source;
 pub mod state_dir;
 mod state_file;
 pub mod supervisor;
+pub mod tickets;
 pub mod watch;

@@ -15,6 +15,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::base::clock;
 use crate::base::names::UpstreamName;
+use crate::config::pace::Pace;
 use crate::config::snapshot::{BackendState, Rebalance, RebalanceMode, Tempo};
 use crate::control::drainer::{LOOK, STEP};
 use crate::control::errands;
@@ -71,8 +72,8 @@ enum End {
 /// What an operator wants; what is not given is as configured.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Wish {
-    /// Sessions a second.
-    pub per_second: Option<f64>,
+    /// How many sessions in a time.
+    pub pace: Option<Pace>,
     /// See `Rebalance::skew`.
     pub skew: Option<f64>,
     /// See `Rebalance::share_max`.
@@ -239,7 +240,8 @@ impl Rebalancer {
 
     fn start(&self, name: &UpstreamName, rules: Rebalance, automatic: bool) {
         let run = Run::new(rules, automatic, self.now());
-        tracing::info!(upstream = %name, automatic, ?rules, "rebalancing began");
+        let (pace, skew, share_max) = (rules.pace, rules.skew, rules.share_max);
+        tracing::info!(upstream = %name, automatic, %pace, skew, share_max, "rebalancing began");
         self.runs().insert(name.clone(), run);
         self.begun.notify_one();
     }
@@ -291,7 +293,7 @@ impl Wish {
     fn over(&self, configured: &Rebalance) -> Rebalance {
         Rebalance {
             mode: configured.mode,
-            per_second: self.per_second.unwrap_or(configured.per_second),
+            pace: self.pace.unwrap_or(configured.pace),
             age_min: self.age_min.unwrap_or(configured.age_min),
             share_max: self.share_max.unwrap_or(configured.share_max),
             skew: self.skew.unwrap_or(configured.skew),
@@ -303,7 +305,7 @@ impl Wish {
 impl Run {
     fn new(rules: Rebalance, automatic: bool, now: Millis) -> Self {
         let profile = Profile {
-            tempo: Tempo::PerSecond(rules.per_second),
+            tempo: Tempo::Pace(rules.pace),
             jitter: JITTER,
             deadline: None,
         };

@@ -2,7 +2,6 @@
 //! each change; what the admin API says is written to etcd where that is followed, so that every
 //! gateway has it, and to the state directory where it is this gateway's alone.
 
-use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use tokio::sync::Mutex as AsyncMutex;
@@ -14,7 +13,9 @@ use crate::config::model;
 use crate::config::snapshot::Revocations;
 use crate::control::errands;
 use crate::control::source::{Pen, Stroke};
+use crate::control::state_dir::StateDir;
 use crate::control::state_file::StateFile;
+use crate::control::tickets::Tickets;
 use crate::core::auth::TooManyRevocations;
 use crate::live::Live;
 
@@ -31,6 +32,8 @@ pub struct Docket {
     /// One write is over before the next begins.
     writing: Arc<AsyncMutex<()>>,
     pen: OnceLock<Pen>,
+    /// Credentials that were used up.
+    tickets: Arc<Tickets>,
 }
 
 /// What a revocation did at once.
@@ -58,7 +61,7 @@ pub enum DocketError {
 
 impl Docket {
     /// Puts into force what the process before this one left in the directory. Blocks.
-    pub fn open(live: Arc<Live>, state_dir: Option<&Path>) -> Self {
+    pub fn open(live: Arc<Live>, state_dir: Option<&Arc<StateDir>>) -> Self {
         let file = state_dir.map(|directory| StateFile::new(directory, FILE, MARK));
         let kept = file.as_ref().map(StateFile::load).transpose();
         let kept = kept.unwrap_or_else(|error| {
@@ -66,6 +69,7 @@ impl Docket {
             None
         });
         let docket = Self {
+            tickets: Arc::new(Tickets::open(Arc::clone(&live), state_dir)),
             live,
             file,
             writing: Arc::default(),
@@ -73,6 +77,11 @@ impl Docket {
         };
         docket.put_into_force(kept.flatten().unwrap_or_default());
         docket
+    }
+
+    /// Tickets that open nothing any more.
+    pub fn tickets(&self) -> &Arc<Tickets> {
+        &self.tickets
     }
 
     /// Writes to etcd with this, from now on.

@@ -1,22 +1,22 @@
-//! A file in the state directory: what a start shall know of the process before it.
+//! A file in the state directory: what one process stores for the next one.
 //!
 //! It is a line with a version and a checksum, then JSON. It is replaced by a rename after its
-//! contents have reached the disk, so that it is whole at any time; what is damaged all the same is
-//! put aside and not used. It may hold secrets, so only its owner may read it.
+//! contents have reached the disk, so that it is whole at any time; a file that is damaged all the
+//! same is put aside and not used. It may hold secrets, so only its owner may read it.
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::marker::PhantomData;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 
-use rustix::fs::OFlags;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::base::clock;
+use crate::control::state_dir::StateDir;
 
-/// Why nothing is remembered.
+/// A file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StateFileError {
     #[error("cannot read {}: {}", .0.display(), .1)]
@@ -27,19 +27,21 @@ pub(super) enum StateFileError {
     Damaged(PathBuf, &'static str, PathBuf),
 }
 
-/// Where a `T` is remembered.
+/// Where a `T` is stored.
 #[derive(Clone, Debug)]
 pub(super) struct StateFile<T> {
-    path: PathBuf,
+    directory: Arc<StateDir>,
+    name: &'static str,
     /// What the first line begins with; it names the form and its version.
     mark: &'static str,
     holds: PhantomData<fn() -> T>,
 }
 
 impl<T: Serialize + DeserializeOwned> StateFile<T> {
-    pub(super) fn new(directory: &Path, name: &str, mark: &'static str) -> Self {
+    pub(super) fn new(directory: &Arc<StateDir>, name: &'static str, mark: &'static str) -> Self {
         Self {
-            path: directory.join(name),
+            directory: Arc::clone(directory),
+            name,
             mark,
             holds: PhantomData,
         }
@@ -47,50 +49,29 @@ impl<T: Serialize + DeserializeOwned> StateFile<T> {
 
     /// Reads it; nothing if there is nothing yet. Blocks.
     pub(super) fn load(&self) -> Result<Option<T>, StateFileError> {
-        let bytes = match fs::read(&self.path) {
+        let path = self.path();
+        let bytes = match self.directory.read(self.name) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(StateFileError::Read(self.path.clone(), error)),
+            Err(error) => return Err(StateFileError::Read(path, error)),
         };
         self.decode(&bytes).map(Some).map_err(|why| {
-            let name = self.path.file_name().unwrap_or_default().to_string_lossy();
-            let aside = format!("{name}.damaged-{}", clock::unix_millis(clock::wall()));
-            let aside = self.path.with_file_name(aside);
+            let now = clock::unix_millis(clock::wall());
+            let aside = path.with_file_name(format!("{}.damaged-{now}", self.name));
             // Where it cannot be put aside, the next good one replaces it.
-            let _ = fs::rename(&self.path, &aside);
-            StateFileError::Damaged(self.path.clone(), why, aside)
+            let _ = fs::rename(&path, &aside);
+            StateFileError::Damaged(path, why, aside)
         })
     }
 
     /// Replaces it. Blocks.
     pub(super) fn save(&self, what: &T) -> Result<(), StateFileError> {
-        self.write(&self.encode(what))
-            .map_err(|error| StateFileError::Write(self.path.clone(), error))
+        let written = self.directory.write(self.name, self.encode(what));
+        written.map_err(|error| StateFileError::Write(self.path(), error))
     }
 
-    fn write(&self, bytes: &[u8]) -> io::Result<()> {
-        let directory = self.path.parent().unwrap_or_else(|| Path::new("."));
-        if !directory.is_dir() {
-            let mut builder = fs::DirBuilder::new();
-            builder.recursive(true).mode(0o700).create(directory)?;
-        }
-        // Two processes may share the directory while one takes over from the other.
-        let mut new = self.path.clone().into_os_string();
-        new.push(format!(".new-{}", std::process::id()));
-        let new = PathBuf::from(new);
-        // What a process of this number left, or somebody else put there, is not written to.
-        match fs::remove_file(&new) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut options = fs::OpenOptions::new();
-        options.write(true).create_new(true).mode(0o600);
-        options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
-        let mut file = options.open(&new)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&new, &self.path)?;
-        fs::File::open(directory)?.sync_all()
+    fn path(&self) -> PathBuf {
+        self.directory.path().join(self.name)
     }
 
     fn encode(&self, what: &T) -> Vec<u8> {
@@ -120,10 +101,13 @@ fn sum(body: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn file(directory: &Path) -> StateFile<Vec<String>> {
-        StateFile::new(directory, "a.state", "sessile-test 1 ")
+        let directory = StateDir::open(directory).unwrap();
+        StateFile::new(&directory, "a.state", "sessile-test 1 ")
     }
 
     fn example() -> Vec<String> {
@@ -144,26 +128,9 @@ mod tests {
     }
 
     #[test]
-    fn i12_a_link_in_the_place_of_a_new_file_is_not_followed() {
-        use std::os::unix::fs::PermissionsExt as _;
-
-        let directory = tempfile::tempdir().unwrap();
-        let victim = directory.path().join("victim");
-        fs::write(&victim, "untouched").unwrap();
-        let new = format!("a.state.new-{}", std::process::id());
-        std::os::unix::fs::symlink(&victim, directory.path().join(new)).unwrap();
-        let file = file(directory.path());
-        file.save(&example()).unwrap();
-        assert_eq!(fs::read_to_string(&victim).unwrap(), "untouched");
-        assert_eq!(file.load().unwrap(), Some(example()));
-        let metadata = fs::symlink_metadata(directory.path().join("a.state")).unwrap();
-        assert!(metadata.is_file());
-        assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
-    }
-
-    #[test]
     fn i5_no_damage_goes_unseen() {
-        let file = file(Path::new("/nowhere"));
+        let directory = tempfile::tempdir().unwrap();
+        let file = file(directory.path());
         let good = file.encode(&example());
         assert_eq!(file.decode(&good), Ok(example()));
         for at in 0..good.len() {

@@ -9,29 +9,33 @@ use std::time::{Duration, SystemTime};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::sync::{Mutex as AsyncMutex, Semaphore};
 
+use crate::base::addr::OwnAddresses;
 use crate::base::clock;
 use crate::base::names::{BackendId, ListenerName, UpstreamName};
 use crate::config::diagnostic::{Diagnostic, Severity, Source};
 use crate::config::overlay::{Composer, Overlay};
-use crate::config::snapshot::{Listener, OnRemoval, Snapshot, Sources};
+use crate::config::snapshot::{Listener, Snapshot, Sources};
 use crate::config::span::KeyPath;
 use crate::control::drainer::Drainer;
 use crate::control::load::{self, Faults, LoadOptions, Loaded};
 use crate::control::probes::{Next, Observe, ProbeFault, Probes};
 use crate::control::rebalancer::Rebalancer;
 use crate::control::revocations;
+use crate::control::state_dir::StateDir;
 use crate::control::supervisor::documents::resolved;
 use crate::control::watch::Watch;
 use crate::core::health::Health;
 use crate::core::routing::RoutingTable;
+use crate::core::routing::preview::ending;
 use crate::core::session::record::Cause;
 use crate::io::tls::client::{BackendTls, ClientTls, ClientTlsError, Roots};
 use crate::live::{CloseOrder, Live, SessionQuery, WorkerCommand};
 use crate::telemetry::metrics::NodeMetrics;
 
 pub mod documents;
+mod pending;
 pub mod preview;
 
 /// Keeps what is in force in step with the sources.
@@ -40,11 +44,14 @@ pub struct Supervisor {
     configuration: Configuration,
     backend_tls: Arc<BackendTls>,
     node: Arc<NodeMetrics>,
+    state_dir: Option<Arc<StateDir>>,
     drainer: Arc<Drainer>,
     rebalancer: Arc<Rebalancer>,
     /// Held for the whole of a change, so that changes come one after the other.
     changing: AsyncMutex<Changing>,
     shown: Mutex<Shown>,
+    /// Held while a preview is made.
+    previewing: Arc<Semaphore>,
 }
 
 impl fmt::Debug for Supervisor {
@@ -72,6 +79,7 @@ struct Shown {
     at: SystemTime,
     refused: Option<Refused>,
     held: documents::Held,
+    restart_pending: Vec<String>,
 }
 
 /// A configuration that did not take effect.
@@ -109,6 +117,33 @@ pub struct Changes {
     pub changed: Vec<String>,
     /// Those that went.
     pub removed: Vec<String>,
+}
+
+/// Names that a line of the log holds at most, of each kind of change.
+const NAMES_LOGGED: usize = 20;
+
+impl fmt::Display for Changes {
+    /// For a line of the log: `added a, b; removed c`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lists = [
+            ("added", &self.added),
+            ("changed", &self.changed),
+            ("removed", &self.removed),
+        ];
+        let mut between = "";
+        for (what, names) in lists.iter().filter(|(_, names)| !names.is_empty()) {
+            let shown = names.len().min(NAMES_LOGGED);
+            write!(f, "{between}{what} {}", names[..shown].join(", "))?;
+            if names.len() > shown {
+                write!(f, " and {} more", names.len() - shown)?;
+            }
+            between = "; ";
+        }
+        if between.is_empty() {
+            f.write_str("unchanged")?;
+        }
+        Ok(())
+    }
 }
 
 /// TLS of the upstreams of a configuration cannot be set up.
@@ -189,13 +224,10 @@ impl Supervisor {
         loaded: Loaded,
         backend_tls: Arc<BackendTls>,
         node: Arc<NodeMetrics>,
+        state_dir: Option<Arc<StateDir>>,
     ) -> Arc<Self> {
         let probes = Probes::new(Arc::new(Observer(Arc::clone(&live))));
-        let drainer = Drainer::open(
-            Arc::clone(&live),
-            Arc::clone(&node),
-            loaded.snapshot.node.state_dir.as_deref(),
-        );
+        let drainer = Drainer::open(Arc::clone(&live), Arc::clone(&node), state_dir.as_ref());
         let rebalancer = Rebalancer::new(Arc::clone(&live), Arc::clone(&node));
         let base = Arc::new(loaded);
         revocations::begin(&live, &base.snapshot.revocations);
@@ -206,19 +238,27 @@ impl Supervisor {
             configuration,
             backend_tls,
             node,
+            state_dir,
             changing: AsyncMutex::new(Changing {
                 probes,
                 base: Arc::clone(&base),
                 overlay: Overlay::default(),
                 composer: Composer::default(),
             }),
+            previewing: Arc::new(Semaphore::new(1)),
             shown: Mutex::new(Shown {
                 loaded: Arc::new(resolved(&base)),
                 at: clock::wall(),
                 refused: None,
                 held: documents::Held::default(),
+                restart_pending: Vec::new(),
             }),
         })
+    }
+
+    /// The directory of `node.state_dir`, if there is one.
+    pub fn state_dir(&self) -> Option<&Arc<StateDir>> {
+        self.state_dir.as_ref()
     }
 
     /// Begins to probe the backends in force.
@@ -295,6 +335,11 @@ impl Supervisor {
         self.shown().at
     }
 
+    /// Settings that were read and take effect at the next start.
+    pub fn restart_pending(&self) -> Vec<String> {
+        self.shown().restart_pending
+    }
+
     /// The configuration that was read last, if it was refused.
     pub fn refused(&self) -> Option<Refused> {
         self.shown().refused
@@ -337,7 +382,7 @@ impl Supervisor {
             old.generation + 1,
             clock::now(),
         );
-        let swapped = table.digest != old.digest || !table.same_authenticators(&old);
+        let swapped = !table.same_as(&old);
         let mut report = ReloadReport {
             generation: if swapped {
                 table.generation
@@ -350,11 +395,14 @@ impl Supervisor {
             upstreams: changes(&before.snapshot.upstreams, &loaded.snapshot.upstreams),
             restart_for: restart_needs(&before.snapshot, &loaded.snapshot),
         };
+        let mut closing = Vec::new();
         if swapped {
             self.drainer.before_swap(&table);
             self.backend_tls.replace(tls, || self.live.swap(table));
             self.node.swapped(report.generation);
             let new = self.live.table_arc();
+            let names = ending(&old, &new).into_iter();
+            closing.extend(names.map(ToString::to_string));
             if self.drainer.swapped(&old, &new) {
                 self.drainer.save().await;
             }
@@ -368,7 +416,7 @@ impl Supervisor {
         self.probe(probes, &loaded.snapshot);
         tracing::info!(
             generation = report.generation, digest = %report.digest, swapped,
-            routes = ?report.routes, upstreams = ?report.upstreams, "configuration in force"
+            routes = %report.routes, upstreams = %report.upstreams, "configuration in force"
         );
         for key in &report.restart_for {
             tracing::warn!(
@@ -376,23 +424,13 @@ impl Supervisor {
                 "this setting has changed and takes effect at the next start"
             );
         }
-        self.close_sessions_of_removed(&before.snapshot, &report.routes.removed)
-            .await;
-        // What waits for a restart goes on being what it was.
+        self.close_sessions_of(closing).await;
         report.restart_for.sort_unstable();
-        let snapshot = Snapshot {
-            node: before.snapshot.node.clone(),
-            admin: before.snapshot.admin.clone(),
-            listeners: with_addresses(&before.snapshot.listeners, &loaded.snapshot.listeners),
-            log: before.snapshot.log.clone(),
-            sources: Sources {
-                etcd: before.snapshot.sources.etcd.clone(),
-                ..loaded.snapshot.sources
-            },
-            ..loaded.snapshot
-        };
-        let loaded = Arc::new(Loaded { snapshot, ..loaded });
-        self.show(|shown| shown.loaded = loaded);
+        let loaded = Arc::new(serving(&before, loaded, &report.restart_for));
+        self.show(|shown| {
+            shown.loaded = loaded;
+            shown.restart_pending.clone_from(&report.restart_for);
+        });
         report
     }
 
@@ -401,19 +439,16 @@ impl Supervisor {
         probes.apply(upstreams.map(|upstream| (upstream, self.backend_tls.of(&upstream.name))));
     }
 
-    /// Sessions outlive their route, unless it says otherwise.
-    async fn close_sessions_of_removed(&self, before: &Snapshot, removed: &[String]) {
-        let closing = before.routes.iter().filter(|route| {
-            route.on_removal == OnRemoval::Close && removed.iter().any(|name| **name == *route.name)
-        });
-        for route in closing {
+    /// Closes the sessions of routes that went away and take them along.
+    async fn close_sessions_of(&self, routes: Vec<String>) {
+        for route in routes {
             let order = CloseOrder {
                 code: 1012,
                 reason: "route removed".into(),
                 cause: Cause::RouteRemoved,
             };
             let query = SessionQuery {
-                route: Some(route.name.to_string()),
+                route: Some(route),
                 ..SessionQuery::default()
             };
             for worker in self.live.workers() {
@@ -422,11 +457,34 @@ impl Supervisor {
                     .ask(|answer| WorkerCommand::Close {
                         query,
                         order,
+                        given: None,
                         answer,
                     })
                     .await;
             }
         }
+    }
+}
+
+/// What serves once `loaded` is in force: what waits for a restart goes on being what it was.
+fn serving(before: &Loaded, loaded: Loaded, restart_for: &[String]) -> Loaded {
+    let masked = pending::serving(&before.masked, &loaded.masked, restart_for);
+    let snapshot = Snapshot {
+        node: before.snapshot.node.clone(),
+        admin: before.snapshot.admin.clone(),
+        listeners: with_addresses(&before.snapshot.listeners, &loaded.snapshot.listeners),
+        log: before.snapshot.log.clone(),
+        admission: before.snapshot.admission,
+        sources: Sources {
+            etcd: before.snapshot.sources.etcd.clone(),
+            ..loaded.snapshot.sources
+        },
+        ..loaded.snapshot
+    };
+    Loaded {
+        snapshot,
+        masked: Arc::new(masked),
+        ..loaded
     }
 }
 
@@ -501,6 +559,10 @@ fn restart_needs(before: &Snapshot, after: &Snapshot) -> Vec<String> {
 struct Observer(Arc<Live>);
 
 impl Observe for Observer {
+    fn own(&self) -> &OwnAddresses {
+        &self.0.own().all
+    }
+
     fn observe(
         &self,
         upstream: &UpstreamName,
@@ -524,7 +586,10 @@ impl Observe for Observer {
             Some(Health::Unhealthy) => {
                 tracing::warn!(%upstream, %backend, reason = fault, "backend is unhealthy");
             }
-            Some(health) => tracing::info!(%upstream, %backend, ?health, "backend changed"),
+            Some(health) => {
+                let health = health.as_str();
+                tracing::info!(%upstream, %backend, health, "health of a backend changed");
+            }
             None => {}
         }
         // A backend that recovers is not kept waiting for whole intervals.

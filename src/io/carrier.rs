@@ -11,9 +11,11 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
@@ -92,6 +94,13 @@ impl Carrier {
             Self::Plain(socket) => Ok(socket),
             tls => Err(tls),
         }
+    }
+
+    /// Ends the connection by a reset: what is on its way is dropped, and the peer cannot take this
+    /// for a proper end.
+    pub fn abort(self) {
+        // Without it the system ends the connection as any other.
+        let _ = SockRef::from(self.socket()).set_linger(Some(Duration::ZERO));
     }
 
     /// The descriptor, where reading and writing it is reading and writing the carrier.

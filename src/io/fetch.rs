@@ -13,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::base::addr::{AddrError, BackendAddr};
+use crate::base::addr::{AddrError, BackendAddr, OwnAddresses};
 use crate::config::snapshot::UpstreamTls;
 use crate::io::net::dial::{DialError, DialOptions, dial};
 use crate::io::tls::client::{ClientTls, ClientTlsError};
@@ -33,9 +33,9 @@ pub struct Origin {
 /// No answer, and why.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// Not a URL that can be asked.
-    #[error("`{0}` is not a URL that can be asked")]
-    Url(String),
+    /// Not a URL that can be asked. It is not repeated: it may hold a secret.
+    #[error("the URL cannot be asked")]
+    Url,
     /// Not an address.
     #[error(transparent)]
     Address(#[from] AddrError),
@@ -68,7 +68,7 @@ impl Origin {
     /// # Errors
     /// When that is none, or the roots cannot be read.
     pub fn new(url: &str, ca: Option<PathBuf>) -> Result<Self, FetchError> {
-        let wrong = || FetchError::Url(url.to_owned());
+        let wrong = || FetchError::Url;
         let uri: Uri = url.parse().map_err(|_| wrong())?;
         let host = uri.host().ok_or_else(wrong)?;
         let secure = uri.scheme_str() == Some("https");
@@ -92,24 +92,23 @@ impl Origin {
     /// Sends a request for the origin's path and reads the answer whole.
     ///
     /// # Errors
-    /// When there is none within `limit`, or it is longer than `body_max`.
+    /// When there is none within `limit`, or it is longer than `body_max`, or the origin is at one
+    /// of the gateway's `own` addresses.
     pub async fn ask(
         &self,
         mut request: Request<Full<Bytes>>,
         limit: Duration,
         body_max: usize,
+        own: &OwnAddresses,
     ) -> Result<Response<Bytes>, FetchError> {
-        *request.uri_mut() = self
-            .target
-            .parse()
-            .map_err(|_| FetchError::Url(self.target.clone()))?;
+        *request.uri_mut() = self.target.parse().map_err(|_| FetchError::Url)?;
         let fields = request.headers_mut();
         fields.insert(HOST, self.authority.clone());
         let agent = concat!("sessile/", env!("CARGO_PKG_VERSION"));
         fields
             .entry(USER_AGENT)
             .or_insert(HeaderValue::from_static(agent));
-        let asked = self.exchange(request, limit, body_max);
+        let asked = self.exchange(request, limit, body_max, own);
         timeout(limit, asked)
             .await
             .map_err(|_| FetchError::TimedOut(limit))?
@@ -120,6 +119,7 @@ impl Origin {
         request: Request<Full<Bytes>>,
         limit: Duration,
         body_max: usize,
+        own: &OwnAddresses,
     ) -> Result<Response<Bytes>, FetchError> {
         let tls = match &self.tls {
             Some(tls) => Some(tls.to(&self.address)?),
@@ -130,6 +130,7 @@ impl Origin {
             keepalive: None,
             proxy_header: &[],
             tls: tls.as_ref(),
+            own,
         };
         let carrier = dial(&self.address, options).await?;
         let (mut sender, connection) = http1::Builder::new()

@@ -5,7 +5,7 @@
 //! new  Hello ▸                        which versions it understands
 //! old        ◂ Welcome, Listener…     a descriptor each
 //! new  Serving ▸                      it accepts; the old process stops accepting
-//! old        ◂ Revocations… Orders…   and again before Done
+//! old        ◂ Tickets… Revocations… Orders…   and again before Done
 //! old        ◂ Session…, Batch        two descriptors and the state each; nobody moves them now
 //! new  Taken ▸                        those are the new one's, and only now does it touch them
 //! old        ◂ Session…, Batch        and so on, then Done
@@ -107,6 +107,12 @@ pub enum FromOld {
         /// Another part follows.
         more: bool,
     },
+    /// Tickets that were used, some of them; they are added to what was said before. Not sent where
+    /// there are none.
+    Tickets {
+        /// By authenticator, as the control plane writes it.
+        used: serde_json::Value,
+    },
     /// What operators ordered of backends, a part of it. All parts together take the place of what
     /// was said before.
     Orders {
@@ -135,6 +141,37 @@ pub enum FromOld {
         /// Whether it accepts clients again.
         serving: bool,
     },
+}
+
+impl FromNew {
+    /// Which message it is, for the log.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Hello { .. } => "hello",
+            Self::Serving => "serving",
+            Self::Taken { .. } => "taken",
+            Self::Finished => "finished",
+            Self::Failed { .. } => "failed",
+        }
+    }
+}
+
+impl FromOld {
+    /// Which message it is, for the log.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Welcome { .. } => "welcome",
+            Self::Refused { .. } => "refused",
+            Self::Listener { .. } => "listener",
+            Self::Tickets { .. } => "tickets",
+            Self::Revocations { .. } => "revocations",
+            Self::Orders { .. } => "orders",
+            Self::Session { .. } => "session",
+            Self::Batch => "batch",
+            Self::Done { .. } => "done",
+            Self::Stopped { .. } => "stopped",
+        }
+    }
 }
 
 /// Whether the two can understand each other.

@@ -2,6 +2,7 @@
 
 pub mod carrier;
 pub mod fetch;
+pub mod file;
 pub mod handover;
 pub mod net;
 pub mod relay;

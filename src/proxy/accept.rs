@@ -86,10 +86,9 @@ fn place(worker: &Rc<Worker>, neighbours: &[Neighbour], listener: usize, incomin
         serve(worker, arrival);
     } else if let Err(error) = neighbours[target].arrivals.try_send(arrival) {
         // That worker is far behind.
-        let there = error.into_inner();
-        let mut seat = ConnectionSeat::take(&worker.shared, listener, &worker.load);
-        seat.take_over(there.seat);
-        serve(worker, Arrival { seat, ..there });
+        let mut arrival = error.into_inner();
+        arrival.seat.move_to(&worker.load);
+        serve(worker, arrival);
     }
 }
 

@@ -10,28 +10,35 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue};
 
 use crate::base::clock;
+use crate::base::header_name::remove_alike;
+use crate::base::names::AuthenticatorName;
 use crate::config::expression::{Expression, Operand};
 use crate::config::snapshot::{AuthMethod, Basic, CredentialSource, Forward};
 use crate::core::auth::{
-    Authenticator, Claims, CredentialFault, Denial, FetchedKeys, Principal, Values, first_unmet,
-    header_text, user_and_password,
+    Authenticator, Claims, CredentialFault, Denial, FetchedKeys, Principal, Seen, Values,
+    first_unmet, header_text, user_and_password,
 };
 use crate::core::http::{forwarded, query};
-use crate::core::routing::{self, Route, credential};
+use crate::core::routing::{self, HeaderNames, Route, credential};
 use crate::core::wire::handshake::{self, Kind};
 use crate::proxy::context::Worker;
 use crate::proxy::forward::{ForwardError, Told};
+use crate::proxy::passwords::Busy;
 use crate::proxy::pipeline::{Exchange, Plan};
-use crate::proxy::refusal::Refusal;
+use crate::proxy::refusal::{Quota, Refusal};
 
 /// For an issuer's keys to be read because a token names one that is not known. It is more than the
 /// control plane rests between two such readings.
 const KEYS_WAIT: Duration = Duration::from_secs(7);
 
-/// A condition that does not hold. It is for the log alone: clients need not know the rules.
+/// A condition that does not hold. It is for the log and the records: clients are not shown rules.
 #[derive(Debug, thiserror::Error)]
-#[error("`{0}` does not hold")]
-pub(super) struct Unmet(String);
+#[error("{asks} `{condition}`, which does not hold")]
+pub(super) struct Unmet {
+    /// Which part of the configuration has the condition.
+    asks: String,
+    condition: String,
+}
 
 /// Why nobody can say who it is.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +53,18 @@ pub(super) enum NotJudged {
     #[error("authenticator `{0}`")]
     Forward(String, #[source] ForwardError),
 }
+
+/// Who a request is from.
+#[derive(Default)]
+pub(super) struct Identity {
+    /// `None` where nobody has to be anybody.
+    pub(super) principal: Option<Principal>,
+    /// Where the credential stood, if it stood in the request's head alone.
+    judged: Option<CredentialSource>,
+}
+
+/// What an authenticator answered, and where the credential stood.
+type Asked = (Option<CredentialSource>, Result<Principal, Denial>);
 
 impl Exchange {
     /// Finds out who it is, lets them in or not, and takes what was for the gateway alone out of
@@ -64,15 +83,15 @@ impl Exchange {
             return Ok(kind);
         }
         let websocket = matches!(kind, Kind::WebSocket(_));
-        plan.principal = self
+        let identity = self
             .identify(&route.authenticators, head, websocket)
-            .await?
-            .map(Arc::new);
+            .await?;
+        plan.principal = identity.principal.map(Arc::new);
+        plan.judged = identity.judged;
         authorize(&route, plan, head.uri.query())?;
         for authenticator in &route.authenticators {
-            if authenticator.config.strip {
-                credential::strip(&authenticator.config, &mut head.headers);
-            }
+            let (config, scheme) = (&authenticator.config, authenticator.scheme());
+            credential::strip(config, scheme, plan.judged.as_ref(), &mut head.headers);
         }
         if route.config.auth.renewal.is_some() {
             // Nobody could tell what a message that is compressed begins with.
@@ -95,37 +114,47 @@ impl Exchange {
         authenticators: &[Arc<Authenticator>],
         head: &Parts,
         websocket: bool,
-    ) -> Result<Option<Principal>, Refusal> {
+    ) -> Result<Identity, Refusal> {
         let request = self.request(head, websocket);
         for authenticator in authenticators {
             let counted = |outcome| self.connection.worker.authenticated(authenticator, outcome);
             if matches!(authenticator.config.method, AuthMethod::Anonymous) {
                 counted("anonymous");
-                return Ok(None);
+                return Ok(Identity::default());
             }
-            let Some(judged) = self.ask(authenticator, &request, head).await? else {
+            let Some((source, result)) = self.ask(authenticator, &request, head).await? else {
                 continue;
             };
-            return match judged.and_then(|principal| self.unless_revoked(principal)) {
+            return match result.and_then(|principal| self.unless_revoked(principal)) {
                 Ok(principal) => {
                     counted("ok");
-                    Ok(Some(principal))
+                    self.name_subject(&principal.subject);
+                    Ok(Identity {
+                        principal: Some(principal),
+                        judged: source,
+                    })
                 }
                 Err(Denial::Credential(fault)) => {
                     counted(fault.as_str());
-                    Err(unauthenticated(authenticators, fault))
+                    let by = Some(&authenticator.config.name);
+                    Err(unauthenticated(authenticators, by, fault))
                 }
-                Err(Denial::Insufficient(what)) => {
+                Err(Denial::Insufficient { subject, lacks }) => {
                     counted("insufficient");
-                    Err(Refusal::Forbidden(Unmet(what)))
+                    self.name_subject(&subject);
+                    Err(Refusal::Forbidden(Unmet {
+                        asks: format!("authenticator `{}` asks for", authenticator.config.name),
+                        condition: lacks,
+                    }))
                 }
             };
         }
+        let missing = CredentialFault::Missing;
         if let Some(last) = authenticators.last() {
-            let missing = CredentialFault::Missing.as_str();
-            self.connection.worker.authenticated(last, missing);
+            let worker = &self.connection.worker;
+            worker.authenticated(last, missing.as_str());
         }
-        Err(unauthenticated(authenticators, CredentialFault::Missing))
+        Err(unauthenticated(authenticators, None, missing))
     }
 
     /// What one authenticator says; nothing where its credential is not there.
@@ -134,28 +163,29 @@ impl Exchange {
         authenticator: &Arc<Authenticator>,
         request: &routing::Request<'_>,
         head: &Parts,
-    ) -> Result<Option<Result<Principal, Denial>>, Refusal> {
+    ) -> Result<Option<Asked>, Refusal> {
         match &authenticator.config.method {
             AuthMethod::Mtls(_) => {
                 let certificate = self.connection.certificate.as_deref();
                 let judged =
                     certificate.map(|der| authenticator.judge_certificate(der, clock::wall()));
-                return Ok(judged);
+                return Ok(judged.map(|judged| (None, judged)));
             }
             AuthMethod::Forward(forward) => {
                 let mut shown = forward.request_headers.iter();
                 if !shown.any(|name| head.headers.contains_key(name)) {
                     return Ok(None);
                 }
-                return self.forward(authenticator, forward, head).await.map(Some);
+                let judged = self.forward(authenticator, forward, head).await?;
+                return Ok(Some((None, judged)));
             }
             _ => {}
         }
         let scheme = authenticator.scheme();
-        let Some(found) = credential::find(&authenticator.config, scheme, request) else {
+        let Some((source, found)) = credential::find(&authenticator.config, scheme, request) else {
             return Ok(None);
         };
-        Ok(Some(match (found, &authenticator.config.method) {
+        let judged = match (found, &authenticator.config.method) {
             (Err(fault), _) => Err(Denial::Credential(fault)),
             (Ok(text), AuthMethod::Basic(basic)) => {
                 self.password(authenticator, basic, &text).await?
@@ -165,7 +195,8 @@ impl Exchange {
                 let judged = judge(&self.connection.worker, authenticator, &text, path).await;
                 judged.map_err(|why| Refusal::NotJudged(Box::new(why)))?
             }
-        }))
+        };
+        Ok(Some((Some(source.clone()), judged)))
     }
 
     async fn password(
@@ -179,10 +210,16 @@ impl Exchange {
             Err(fault) => return Ok(Err(fault.into())),
         };
         let passwords = &self.connection.worker.shared.judges.passwords;
-        match passwords.verify(&basic.users, &user, password).await {
-            Some(true) => Ok(Ok(authenticator.named(&user))),
-            Some(false) => Ok(Err(CredentialFault::Unknown.into())),
-            None => Err(Refusal::NotJudged(Box::new(NotJudged::TooMany))),
+        let lengths = self.connection.worker.live().edge().address_prefix;
+        let network = lengths.network(self.client.address);
+        match passwords
+            .verify(&basic.users, &user, password, network)
+            .await
+        {
+            Ok(true) => Ok(Ok(authenticator.named(&user))),
+            Ok(false) => Ok(Err(CredentialFault::Unknown.into())),
+            Err(Busy::Network) => Err(Refusal::Quota(Quota::PasswordsPerAddress)),
+            Err(Busy::All) => Err(Refusal::NotJudged(Box::new(NotJudged::TooMany))),
         }
     }
 
@@ -194,19 +231,22 @@ impl Exchange {
     ) -> Result<Result<Principal, Denial>, Refusal> {
         let told = Told {
             method: head.method.as_str(),
-            scheme: if self.connection.tls { "https" } else { "http" },
+            scheme: self.client.scheme(),
             host: &self.host,
             target: head
                 .uri
                 .path_and_query()
                 .map_or("/", |target| target.as_str()),
-            client: self.client.to_string(),
+            client: self.client.address.to_string(),
             request_id: &self.request_id,
             headers: &head.headers,
+            untrusted: self.connection.untrusted_headers(),
         };
         let services = &self.connection.worker.shared.judges.services;
         let name = || authenticator.config.name.to_string();
-        let asked = services.ask(authenticator, forward, &told).await;
+        let asked = services
+            .ask(authenticator, forward, &told, self.connection.worker.live())
+            .await;
         asked.map_err(|error| Refusal::NotJudged(Box::new(NotJudged::Forward(name(), error))))
     }
 
@@ -214,6 +254,7 @@ impl Exchange {
         let right = principal.right(Duration::ZERO);
         let revocations = &self.connection.worker.live().revocations;
         if revocations.refuse(None, Some(&right), clock::wall()) {
+            self.name_subject(&principal.subject);
             return Err(CredentialFault::Revoked.into());
         }
         Ok(principal)
@@ -279,7 +320,12 @@ fn is_unknown_key(judged: &Result<Principal, Denial>) -> bool {
     judged.as_ref().err() == Some(&unknown)
 }
 
-fn unauthenticated(authenticators: &[Arc<Authenticator>], fault: CredentialFault) -> Refusal {
+/// The refusal of a request to all of these authenticators, one of which may have judged it.
+pub(super) fn unauthenticated(
+    authenticators: &[Arc<Authenticator>],
+    by: Option<&AuthenticatorName>,
+    fault: CredentialFault,
+) -> Refusal {
     let challenges = authenticators
         .iter()
         .filter_map(|one| one.challenge(Some(fault)));
@@ -291,21 +337,26 @@ fn unauthenticated(authenticators: &[Arc<Authenticator>], fault: CredentialFault
         // RFC 9110, section 15.5.2: a 401 says at least one.
         challenges.push(HeaderValue::from_static("Sessile"));
     }
-    Refusal::Unauthenticated { fault, challenges }
+    Refusal::Unauthenticated {
+        fault,
+        by: by.cloned(),
+        challenges,
+    }
 }
 
 fn authorize(route: &Route, plan: &Plan, raw_query: Option<&str>) -> Result<(), Refusal> {
     let parameter = |name: &str| {
         let mut names = route.config.path.parameters();
-        let value = plan
-            .parameters
-            .get(names.position(|known| known == name)?)?;
-        query::decode_path(value)
+        let place = names.position(|known| known == name)?;
+        plan.parameters.get(place).map(String::as_str)
     };
     let nobody = Claims::default();
     let claims = plan.principal.as_ref().map_or(&nobody, |one| &one.claims);
     match unmet(route, claims, &parameter, raw_query) {
-        Some(rule) => Err(Refusal::Forbidden(Unmet(rule.to_string()))),
+        Some(rule) => Err(Refusal::Forbidden(Unmet {
+            asks: "the route asks for".to_owned(),
+            condition: rule.to_string(),
+        })),
         None => Ok(()),
     }
 }
@@ -317,15 +368,16 @@ pub(super) fn may_go_on(route: &Route, claims: &Claims, target: &str) -> bool {
         Some((path, query)) => (path, Some(query)),
         None => (target, None),
     };
-    let parameter = |name: &str| query::decode_path(route.config.path.value(path, name)?);
+    let parameter = |name: &str| route.config.path.value(path, name);
     unmet(route, claims, &parameter, raw_query).is_none()
 }
 
-/// The route's first condition that does not hold.
-fn unmet<'r>(
+/// The route's first condition that does not hold. `parameter` gives values of the path as they
+/// stand there.
+pub fn unmet<'r, 'p>(
     route: &'r Route,
     claims: &Claims,
-    parameter: &dyn Fn(&str) -> Option<String>,
+    parameter: &dyn Fn(&str) -> Option<&'p str>,
     raw_query: Option<&str>,
 ) -> Option<&'r Expression> {
     let rules = &route.config.auth.authorize;
@@ -333,16 +385,24 @@ fn unmet<'r>(
         return None;
     }
     let request = |operand: &Operand| match operand {
-        Operand::Path(name) => parameter(name),
-        Operand::Query(name) => {
-            let mut values = query::query_values(raw_query?, name);
-            let first = values.next()?.into_owned();
-            // What stands there twice is read differently by different readers.
-            values.next().is_none().then_some(first)
-        }
-        Operand::Claim(_) | Operand::Text(_) => None,
+        Operand::Path(name) => match parameter(name) {
+            Some(value) => query::decode_path(value).map_or(Seen::Ambiguous, Seen::Text),
+            None => Seen::Absent,
+        },
+        Operand::Query(name) => seen_in_query(raw_query.unwrap_or_default(), name),
+        Operand::Claim(_) | Operand::Text(_) => Seen::Absent,
     };
     first_unmet(rules, &Values::with(claims, &request))
+}
+
+/// What stands there twice is read differently by different readers, as is what is not UTF-8.
+fn seen_in_query(raw: &str, name: &str) -> Seen {
+    let mut values = query::query_values(raw, name);
+    match (values.next(), values.next()) {
+        (None, _) => Seen::Absent,
+        (Some(value), None) if !value.contains('\u{fffd}') => Seen::Text(value.into_owned()),
+        _ => Seen::Ambiguous,
+    }
 }
 
 fn markers(authenticator: &Authenticator) -> impl Iterator<Item = &str> + Clone {
@@ -356,12 +416,18 @@ fn markers(authenticator: &Authenticator) -> impl Iterator<Item = &str> + Clone 
         })
 }
 
-/// The query without credentials, where the route wants them cut; the inner `None` is no query.
+/// The query without what the backend is not to see, if there is such a thing in it; the inner
+/// `None` is no query. See [`credential::strip`].
 pub(super) fn stripped_query(plan: &Plan, raw: Option<&str>) -> Option<Option<String>> {
-    let cutting = plan.route.authenticators.iter();
-    let names: Vec<_> = cutting
-        .filter(|one| one.config.strip)
-        .flat_map(|one| one.config.query_names())
+    let sources = plan.route.authenticators.iter().flat_map(|one| {
+        let sources = one.config.from.iter();
+        sources.filter(|source| one.config.strip || plan.judged.as_ref() != Some(*source))
+    });
+    let names: Vec<_> = sources
+        .filter_map(|source| match source {
+            CredentialSource::Query(name) => Some(name.as_str()),
+            _ => None,
+        })
         .collect();
     if names.is_empty() {
         return None;
@@ -369,16 +435,18 @@ pub(super) fn stripped_query(plan: &Plan, raw: Option<&str>) -> Option<Option<St
     Some(query::without(raw?, |name| names.contains(&name)))
 }
 
-/// Who it is, for the backend, in place of whatever a client says under those names.
-pub(super) fn tell_backend(plan: &Plan, fields: &mut HeaderMap) {
+/// Who it is, for the backend, in place of whatever a client says under those names. Backends serve
+/// more than one route, so names of all routes are removed.
+pub(super) fn tell_backend(names: &HeaderNames, plan: &Plan, fields: &mut HeaderMap) {
+    names.remove_identity(fields);
     let told = &plan.route.config.auth.claim_headers;
     for (name, _) in told {
-        forwarded::remove_alike(fields, name);
+        remove_alike(fields, name.as_str());
     }
     for authenticator in &plan.route.authenticators {
         if let AuthMethod::Forward(forward) = &authenticator.config.method {
             for name in &forward.response_headers {
-                forwarded::remove_alike(fields, name);
+                remove_alike(fields, name.as_str());
             }
         }
     }

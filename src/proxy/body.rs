@@ -28,13 +28,16 @@ pub(super) struct Streamed<W> {
 pub(super) trait Watch {
     /// So many bytes went on.
     fn passed(&mut self, bytes: usize);
-    /// The body came to its proper end. Not called for one that broke off.
+    /// The body came to its proper end.
     fn ended(&mut self);
+    /// The body broke off.
+    fn failed(&mut self);
 }
 
 impl Watch for () {
     fn passed(&mut self, _: usize) {}
     fn ended(&mut self) {}
+    fn failed(&mut self) {}
 }
 
 impl<W> Outgoing<W> {
@@ -70,7 +73,8 @@ impl<W: Watch + Unpin> Body for Outgoing<W> {
                         }
                     }
                     Poll::Ready(None) => body.watch.ended(),
-                    Poll::Ready(Some(Err(_))) | Poll::Pending => {}
+                    Poll::Ready(Some(Err(_))) => body.watch.failed(),
+                    Poll::Pending => {}
                 }
                 poll
             }

@@ -1,51 +1,59 @@
 //! One client connection: PROXY header, TLS, then HTTP until it ends or a 101 has left; then hyper
-//! is gone and a session has the stream.
+//! is gone and a session has the stream. How long it may last is in `deadlines`, how it is ended in
+//! `parting`.
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use futures_util::future::{Either, select};
+use http::Request;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::AsyncReadExt;
+use tokio::sync::Notify;
 use tokio::time::timeout;
 
+use crate::config::untrusted::UntrustedHeaders;
 use crate::core::limits::LoadPermit;
+use crate::core::session::wheel::Tick;
 use crate::core::wire::proxy_protocol::{self, Header, Progress};
-use crate::core::wire::request_guard::{RequestGuard, Smuggling};
+use crate::core::wire::request_guard::{Awaited, RequestGuard, Smuggling};
 use crate::io::carrier::Carrier;
 use crate::io::net::listener::Incoming;
 use crate::io::net::socket::Socket;
 use crate::io::relay::Relay;
 use crate::proxy::context::{ConnectionSeat, ListenerContext, Standing, Worker};
+use crate::proxy::deadlines::{Answering, Times};
 use crate::proxy::farewell::Farewell;
+use crate::proxy::parting::part;
 use crate::proxy::peers::CutOff;
-use crate::proxy::pipeline;
+use crate::proxy::pipeline::{self, Exchange};
+use crate::proxy::pool::Pool;
+use crate::proxy::report::EndReason;
 use crate::proxy::sessions::{self, Beginning};
+use crate::proxy::stream::{ClientStream, Pulse};
 use crate::proxy::upgrade::Pending;
 use crate::telemetry::metrics::ListenerMetrics;
-
-/// For a peer to take the end of an ordinary connection.
-const LINGER: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// For a client to answer a close frame that its upgrade was accepted for.
 const FAREWELL: std::time::Duration = std::time::Duration::from_secs(2);
 
-/// Bytes of a refused request that are read and dropped.
-const UNREAD_MAX: usize = 64 * 1024;
+/// hyper's buffer for each direction, which heads may make larger.
+const BUFFER_BYTES: usize = 32 * 1024;
+
+/// Bytes of interim responses that wait to be sent; further ones are dropped.
+const INTERIM_MAX: usize = 64 * 1024;
 
 /// What the requests of one connection share.
 pub(super) struct Connection {
     pub(super) worker: Rc<Worker>,
-    listener: usize,
+    pub(super) listener: usize,
     /// The client's end, as the PROXY header says where there is one; `None` on unix sockets.
     pub(super) client: Option<SocketAddr>,
     /// The gateway's end, likewise.
@@ -53,6 +61,8 @@ pub(super) struct Connection {
     pub(super) tls: bool,
     /// The client's certificate (DER), which the handshake has verified.
     pub(super) certificate: Option<Box<[u8]>>,
+    /// Connections to backends that this client has logged in to as a whole. They end with it.
+    pub(super) logins: Pool,
     guard: RefCell<RequestGuard>,
     /// Requests that hyper has handed over.
     requests: Cell<u64>,
@@ -60,8 +70,25 @@ pub(super) struct Connection {
     upgrading: Cell<bool>,
     /// hyper was told to end it after the request that it has; what it answers says so.
     parting: Cell<bool>,
-    pending: RefCell<Option<Pending>>,
-    farewell: RefCell<Option<Farewell>>,
+    pub(super) pending: RefCell<Option<Pending>>,
+    pub(super) farewell: RefCell<Option<Farewell>>,
+    /// What moves on it.
+    pub(super) pulse: Rc<Pulse>,
+    pub(super) times: Cell<Times>,
+    /// Set again where the times of a request have to be looked at.
+    pub(super) alarm: Notify,
+    /// When its present state began: idleness, or a head.
+    pub(super) since: Cell<Tick>,
+    /// A request is being served, and its response has no head yet.
+    pub(super) asking: Cell<bool>,
+    /// A response whose body is on its way.
+    pub(super) answering: RefCell<Option<Answering>>,
+    /// A response is not whole yet whose end only the connection's end tells the client.
+    pub(super) until_end: Cell<bool>,
+    /// Why it ended.
+    pub(super) ending: EndReason,
+    /// Interim responses that wait to be sent.
+    interim: RefCell<Vec<u8>>,
 }
 
 /// Serves a connection to its end, or until it becomes a session.
@@ -83,22 +110,8 @@ pub(super) async fn serve(
             return;
         }
     };
-    let tls = carrier.is_tls();
-    let connection = Rc::new(Connection {
-        worker: Rc::clone(&worker),
-        listener,
-        client,
-        local,
-        tls,
-        certificate: carrier.peer_certificate().map(Into::into),
-        guard: RefCell::default(),
-        requests: Cell::new(0),
-        upgrading: Cell::new(false),
-        parting: Cell::new(false),
-        pending: RefCell::default(),
-        farewell: RefCell::default(),
-    });
-    let (mut carrier, early) = speak_http(&connection, carrier).await;
+    let connection = Connection::new(&worker, listener, &carrier, (client, local));
+    let mut over = speak_http(&connection, carrier).await;
     match connection.pending.take() {
         Some(Pending {
             facts,
@@ -108,11 +121,13 @@ pub(super) async fn serve(
             carrier: to_backend,
             mut setup,
             permits,
+            report,
         }) => {
+            report.discard();
             seat.hold_session(permits);
-            setup.client_early = early;
+            setup.client_early = over.early;
             let metrics = worker.route_metrics(&facts.route, &facts.upstream);
-            let relay = Relay::new(carrier, to_backend, setup, worker.tick());
+            let relay = Relay::new(over.carrier, to_backend, setup, worker.tick());
             sessions::start(
                 &worker,
                 Beginning {
@@ -126,28 +141,16 @@ pub(super) async fn serve(
                 },
             );
         }
+        None if over.abrupt => over.carrier.abort(),
         None => {
             if let Some(farewell) = connection.farewell.take() {
-                // Nor is one that does not hear why.
-                let _ = timeout(FAREWELL, farewell.say(&mut carrier)).await;
+                // Do not wait longer for a client that ignores the close frame.
+                let _ = timeout(FAREWELL, farewell.say(&mut over.carrier)).await;
             }
-            // A peer that does not take it is not waited for.
-            let _ = timeout(LINGER, part(&mut carrier)).await;
+            let unread = connection.awaited() == Awaited::Body;
+            part(&worker, over.carrier, over.last_words, unread).await;
         }
     }
-}
-
-/// Ends an ordinary connection so that its last answer arrives: bytes left unread would make the
-/// system reset it.
-async fn part(carrier: &mut Carrier) -> io::Result<()> {
-    carrier.shutdown().await?;
-    let mut rest = [0; 4096];
-    for _ in 0..UNREAD_MAX / rest.len() {
-        if carrier.read(&mut rest).await? == 0 {
-            break;
-        }
-    }
-    Ok(())
 }
 
 /// Why a connection never came to its first request.
@@ -248,49 +251,106 @@ async fn read_proxy_header(socket: &mut Socket) -> Result<Header, OpeningFault> 
     }
 }
 
-/// HTTP until the connection ends, or a 101 has left; the stream, and what came behind the last
-/// request.
-async fn speak_http(connection: &Rc<Connection>, carrier: Carrier) -> (Carrier, Vec<u8>) {
-    let config = &connection.listener().config;
+/// A connection whose HTTP is over.
+struct Over {
+    carrier: Carrier,
+    /// What came behind the last request.
+    early: Vec<u8>,
+    /// An answer that hyper does not give.
+    last_words: Option<&'static str>,
+    /// A proper end would pass for the end of an answer that is not whole.
+    abrupt: bool,
+}
+
+/// HTTP until the connection ends, or a 101 has left.
+async fn speak_http(connection: &Rc<Connection>, carrier: Carrier) -> Over {
     let service = service_fn(|request| {
-        let connection = Rc::clone(connection);
-        Box::pin(async move { Ok::<_, Infallible>(pipeline::answer(connection, request).await) })
+        // Begun here, since a client that has left already keeps hyper from polling what follows.
+        let (mut head, body) = Request::into_parts(request);
+        let table = connection.worker.live().table_arc();
+        table.header_names().remove_respelt(&mut head.headers);
+        drop(table);
+        let exchange = Exchange::begin(Rc::clone(connection), &head);
+        Box::pin(async move { Ok::<_, Infallible>(pipeline::answer(exchange, head, body).await) })
     });
+    let stream = TokioIo::new(ClientStream::new(carrier, connection));
+    let mut http = builder(connection.listener()).serve_connection(stream, service);
+    let mut standing = connection.worker.standing();
+    let mut told = false;
+    let ended = loop {
+        if !told && connection.parts(*standing.borrow_and_update()) {
+            told = true;
+            Pin::new(&mut http).graceful_shutdown();
+        }
+        tokio::select! {
+            biased;
+            ended = poll_fn(|cx| http.poll_without_shutdown(cx)) => break Ok(ended),
+            cut = connection.overdue() => break Err(cut),
+            _ = standing.changed(), if !told => {}
+        }
+    };
+    let last_words = connection.conclude(&ended);
+    let abrupt = connection.ends_abruptly(&ended);
+    let parts = http.into_parts();
+    Over {
+        carrier: parts.io.into_inner().carrier,
+        // Copied: what is left of hyper's buffer must not keep all of it.
+        early: parts.read_buf.to_vec(),
+        last_words,
+        abrupt,
+    }
+}
+
+fn builder(listener: &ListenerContext) -> http1::Builder {
+    let config = &listener.config;
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        .header_read_timeout(config.timeouts.request_head)
+        // `deadlines` bounds heads and idleness, which hyper would not tell apart.
+        .header_read_timeout(None)
         .max_headers(config.limits.headers_max)
-        .max_header_size(config.limits.header_bytes);
-    let watched = Watched {
-        carrier,
-        connection: Rc::clone(connection),
-    };
-    let mut http = builder.serve_connection(TokioIo::new(watched), service);
-    let mut standing = connection.worker.standing();
-    let ended = loop {
-        if connection.parts(*standing.borrow_and_update()) {
-            Pin::new(&mut http).graceful_shutdown();
-            break poll_fn(|cx| http.poll_without_shutdown(cx)).await;
-        }
-        let drive = pin!(poll_fn(|cx| http.poll_without_shutdown(cx)));
-        let change = pin!(standing.changed());
-        if let Either::Left((ended, _)) = select(drive, change).await {
-            break ended;
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(client = ?connection.client, %error, "connection broken");
-        // The 101 may not have left; without it there is no session.
-        connection.pending.take();
-        connection.farewell.take();
-    }
-    let parts = http.into_parts();
-    // Copied: what is left of hyper's buffer must not keep all of it.
-    (parts.io.into_inner().carrier, parts.read_buf.to_vec())
+        .max_header_size(config.limits.header_bytes)
+        .max_buf_size(config.limits.header_bytes.max(BUFFER_BYTES))
+        .preserve_header_case(true)
+        .title_case_headers(true);
+    builder
 }
 
 impl Connection {
+    /// A connection on which nothing has been read yet.
+    fn new(
+        worker: &Rc<Worker>,
+        listener: usize,
+        carrier: &Carrier,
+        (client, local): (Option<SocketAddr>, Option<SocketAddr>),
+    ) -> Rc<Self> {
+        let timeouts = &worker.shared.listeners[listener].config.timeouts;
+        Rc::new(Self {
+            worker: Rc::clone(worker),
+            listener,
+            client,
+            local,
+            tls: carrier.is_tls(),
+            certificate: carrier.peer_certificate().map(Into::into),
+            logins: Pool::default(),
+            guard: RefCell::default(),
+            requests: Cell::new(0),
+            upgrading: Cell::new(false),
+            parting: Cell::new(false),
+            pending: RefCell::default(),
+            farewell: RefCell::default(),
+            pulse: Pulse::new(worker.tick()),
+            times: Cell::new(Times::of(timeouts)),
+            alarm: Notify::new(),
+            since: Cell::new(worker.tick()),
+            asking: Cell::new(false),
+            answering: RefCell::default(),
+            until_end: Cell::new(false),
+            ending: EndReason::default(),
+            interim: RefCell::default(),
+        })
+    }
+
     pub(super) fn listener(&self) -> &ListenerContext {
         &self.worker.shared.listeners[self.listener]
     }
@@ -303,6 +363,12 @@ impl Connection {
     /// Whether what the peer says about others is believed.
     pub(super) fn peer_trusted(&self) -> bool {
         self.listener().config.trusted_proxies.contains(self.peer())
+    }
+
+    /// What the peer may not send; `None` of a trusted proxy.
+    pub(super) fn untrusted_headers(&self) -> Option<&UntrustedHeaders> {
+        let listed = &self.listener().config.untrusted_headers;
+        (!self.peer_trusted()).then_some(listed)
     }
 
     /// Whether the next request that hyper hands over stood where everybody would see it.
@@ -335,6 +401,51 @@ impl Connection {
         self.upgrading.set(upgrading);
     }
 
+    /// Whether no request has come yet.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.requests.get() == 0
+    }
+
+    /// What the client has to send next.
+    pub(super) fn awaited(&self) -> Awaited {
+        self.guard.borrow().awaited()
+    }
+
+    /// Bytes came from the client.
+    pub(super) fn observe(&self, bytes: &[u8]) {
+        let mut guard = self.guard.borrow_mut();
+        let before = guard.awaited();
+        guard.observe(bytes);
+        if before == Awaited::Request && !self.is_fresh() {
+            self.since.set(self.worker.tick());
+        }
+    }
+
+    /// The request that was served has its response's head, or none will come.
+    pub(super) fn asked(&self) {
+        self.asking.set(false);
+        self.since.set(self.worker.tick());
+    }
+
+    /// Puts an interim response before whatever is sent next.
+    pub(super) fn send_interim(&self, response: &[u8]) {
+        let mut interim = self.interim.borrow_mut();
+        if interim.len() + response.len() <= INTERIM_MAX {
+            interim.extend_from_slice(response);
+        }
+    }
+
+    /// The interim responses that wait, if any do.
+    pub(super) fn interim(&self) -> Option<Vec<u8>> {
+        let interim = self.interim.take();
+        (!interim.is_empty()).then_some(interim)
+    }
+
+    /// Puts back what was not sent of them.
+    pub(super) fn keep_interim(&self, rest: &[u8]) {
+        self.interim.borrow_mut().splice(0..0, rest.iter().copied());
+    }
+
     /// Keeps a close frame until its 101 has left.
     pub(super) fn dismiss(&self, farewell: Farewell) {
         self.farewell.replace(Some(farewell));
@@ -343,59 +454,5 @@ impl Connection {
     /// Keeps a session until its 101 has left.
     pub(super) fn grant(&self, pending: Pending) {
         self.pending.replace(Some(pending));
-    }
-}
-
-/// A client's stream whose bytes the guard sees before hyper does.
-struct Watched {
-    carrier: Carrier,
-    connection: Rc<Connection>,
-}
-
-impl AsyncRead for Watched {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let poll = Pin::new(&mut self.carrier).poll_read(cx, buffer);
-        if buffer.filled().len() > before {
-            self.connection
-                .guard
-                .borrow_mut()
-                .observe(&buffer.filled()[before..]);
-        }
-        poll
-    }
-}
-
-impl AsyncWrite for Watched {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.carrier).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.carrier).poll_write_vectored(cx, bytes)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.carrier.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.carrier).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.carrier).poll_shutdown(cx)
     }
 }

@@ -25,7 +25,9 @@ use crate::proxy::guard::SessionPermits;
 use crate::proxy::judges::Judges;
 use crate::proxy::pool::Pool;
 use crate::proxy::sessions::Sessions;
-use crate::telemetry::metrics::{AuthMetrics, ListenerMetrics, Metrics, NodeMetrics, RouteMetrics};
+use crate::telemetry::metrics::{
+    self, AuthMetrics, ListenerMetrics, Metrics, NodeMetrics, RouteMetrics,
+};
 use crate::telemetry::records::Records;
 
 /// One step of a worker's wheel.
@@ -146,8 +148,7 @@ impl Worker {
         self.scratch.borrow_mut()
     }
 
-    /// The counters of a route, made at its first use. A handful of names that left the table stay;
-    /// their counters must not start anew when they return.
+    /// The counters of a route, made at its first use.
     pub(super) fn route_metrics(
         &self,
         route: &RouteName,
@@ -160,6 +161,20 @@ impl Worker {
                 Rc::new(RouteMetrics::new(&self.shared.metrics, route, upstream))
             }),
         )
+    }
+
+    /// Lets go of counters whose names have left the table and which no session needs, so that
+    /// their series can be removed.
+    pub(super) fn forget_metrics(&self) {
+        let table = self.live().table_arc();
+        self.routes.borrow_mut().retain(|(route, upstream), set| {
+            let upstream = Some(upstream.as_str()).filter(|name| !name.is_empty());
+            let known =
+                route.as_str().is_empty() || metrics::is_route(&table, route.as_str(), upstream);
+            known || Rc::strong_count(set) > 1
+        });
+        let mut authenticators = self.authenticators.borrow_mut();
+        authenticators.retain(|name, _| table.authenticator(name.as_str()).is_some());
     }
 
     /// Counts what an authenticator said; its counters are made at its first use.
@@ -280,9 +295,12 @@ impl ConnectionSeat {
         self.permits.join(permits);
     }
 
-    /// Takes what another seat of the same connection holds.
-    pub(super) fn take_over(&mut self, mut other: Self) {
-        self.permits = std::mem::take(&mut other.permits);
+    /// Moves to the worker with this load. Everything else about the connection was counted when it
+    /// was accepted, and is not counted again.
+    pub(super) fn move_to(&mut self, load: &Arc<WorkerLoad>) {
+        self.load.connections.fetch_sub(1, Ordering::Relaxed);
+        load.connections.fetch_add(1, Ordering::Relaxed);
+        self.load = Arc::clone(load);
     }
 }
 

@@ -14,6 +14,7 @@ use crate::core::auth::{Authenticator, CredentialFault};
 use crate::core::http::query;
 use crate::core::routing::{Endpoint, Route};
 use crate::live::{Renewal, SessionQuery, WorkerCommand};
+use crate::proxy::authenticate::unauthenticated;
 use crate::proxy::body::Outgoing;
 use crate::proxy::pipeline::{Exchange, Reply};
 use crate::proxy::refusal::Refusal;
@@ -43,8 +44,10 @@ impl Exchange {
         asked: &[Arc<Authenticator>],
         head: &Parts,
     ) -> Result<Reply, Refusal> {
-        let principal = self.identify(asked, head, false).await?;
-        let principal = principal.unwrap_or_else(|| tickets.named("anonymous"));
+        let identity = self.identify(asked, head, false).await?;
+        let principal = identity
+            .principal
+            .unwrap_or_else(|| tickets.named("anonymous"));
         let mut random = [0; 16];
         aws_lc_rs::rand::fill(&mut random).map_err(|_| Refusal::NoRoute)?;
         let random = u128::from_be_bytes(random);
@@ -60,11 +63,10 @@ impl Exchange {
     }
 
     async fn renew(&self, route: &Arc<Route>, head: &Parts) -> Result<Reply, Refusal> {
-        let principal = self.identify(&route.authenticators, head, false).await?;
-        let Some(principal) = principal else {
-            let fault = CredentialFault::Missing;
-            let challenges = Vec::new();
-            return Err(Refusal::Unauthenticated { fault, challenges });
+        let identity = self.identify(&route.authenticators, head, false).await?;
+        let Some(principal) = identity.principal else {
+            let missing = CredentialFault::Missing;
+            return Err(unauthenticated(&route.authenticators, None, missing));
         };
         let raw = head.uri.query().unwrap_or_default();
         let named = query::query_values(raw, "session").next();

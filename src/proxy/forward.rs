@@ -4,30 +4,36 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
 use aws_lc_rs::digest;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
+use http::header::GetAll;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
 
 use crate::base::clock;
 use crate::base::names::AuthenticatorName;
 use crate::config::snapshot::Forward;
+use crate::config::untrusted::{UntrustedHeaders, is_own};
 use crate::core::auth::{Authenticator, CredentialFault, Denial, Principal, SUBJECT_MAX};
+use crate::core::http::loops;
 use crate::io::fetch::{FetchError, Origin};
+use crate::live::Live;
+use crate::proxy::recent::Recent;
 
 /// Bytes of an answer's body, which is not looked at.
 const BODY_MAX: usize = 64 * 1024;
 
-/// Whom services have said it is, by what they were asked, until when that holds.
-type Answers = HashMap<Box<[u8]>, (Instant, Principal)>;
-
-/// What services have said.
+/// The services of all authenticators.
 #[derive(Default)]
-pub(super) struct Services {
-    origins: Mutex<HashMap<AuthenticatorName, (Forward, Arc<Origin>)>>,
-    kept: Mutex<Answers>,
+pub(super) struct Services(Mutex<HashMap<AuthenticatorName, Arc<Service>>>);
+
+/// One service, and what it has answered lately: who it is, by what the service was asked.
+struct Service {
+    /// What it was made for.
+    config: Forward,
+    origin: Origin,
+    kept: Recent<Box<[u8]>, Principal>,
 }
 
 /// A service that cannot say.
@@ -50,6 +56,24 @@ pub(super) struct Told<'r> {
     pub(super) client: String,
     pub(super) request_id: &'r str,
     pub(super) headers: &'r HeaderMap,
+    /// What this client may not send; `None` of a trusted proxy.
+    pub(super) untrusted: Option<&'r UntrustedHeaders>,
+}
+
+impl<'r> Told<'r> {
+    /// The client's fields that the service is shown.
+    fn shown<'f>(
+        &self,
+        forward: &'f Forward,
+    ) -> impl Iterator<Item = (&'f HeaderName, GetAll<'r, HeaderValue>)> {
+        let (headers, untrusted) = (self.headers, self.untrusted);
+        let names = forward.request_headers.iter();
+        let names = names.filter(move |name| {
+            let name = name.as_str();
+            !untrusted.is_some_and(|listed| is_own(name) || listed.contains(name))
+        });
+        names.map(move |name| (name, headers.get_all(name)))
+    }
 }
 
 impl Services {
@@ -62,28 +86,36 @@ impl Services {
         authenticator: &Authenticator,
         forward: &Forward,
         told: &Told<'_>,
+        live: &Live,
     ) -> Result<Result<Principal, Denial>, ForwardError> {
+        let service = self.service(&authenticator.config.name, forward).await?;
         let key = (!forward.cache.is_zero()).then(|| key(authenticator, forward, told));
-        if let Some(kept) = key.as_deref().and_then(|key| self.kept(key)) {
+        let kept = key
+            .as_ref()
+            .and_then(|key| service.kept.get(key, clock::now()));
+        if let Some(kept) = kept {
             return Ok(Ok(kept));
         }
-        let origin = self.origin(&authenticator.config.name, forward).await?;
-        let request = request(forward, told).map_err(FetchError::Request)?;
-        let answer = origin.ask(request, forward.timeout, BODY_MAX).await?;
+        let mut request = request(forward, told).map_err(FetchError::Request)?;
+        // The service may be behind this very gateway, and must not be asked about itself.
+        loops::mark(request.headers_mut(), told.headers, live.instance());
+        let own = &live.own().admin;
+        let asked = service.origin.ask(request, forward.timeout, BODY_MAX, own);
+        let answer = asked.await?;
         match answer.status() {
             status if status.is_success() => {}
             StatusCode::UNAUTHORIZED => return Ok(Err(CredentialFault::Refused.into())),
             StatusCode::FORBIDDEN => {
-                return Ok(Err(Denial::Insufficient(
-                    "what the service wants".to_owned(),
-                )));
+                // The service names the subject of a refused request where it can.
+                let subject = subject(forward, &answer).unwrap_or_default();
+                return Ok(Err(Denial::Insufficient {
+                    subject: subject.into(),
+                    lacks: "the consent of its service".to_owned(),
+                }));
             }
             status => return Err(ForwardError::Status(status)),
         }
-        let subject = answer.headers().get(&forward.subject_header);
-        let subject = subject.and_then(|subject| subject.to_str().ok());
-        let subject = subject.filter(|text| !text.is_empty() && text.len() <= SUBJECT_MAX);
-        let Some(subject) = subject else {
+        let Some(subject) = subject(forward, &answer) else {
             return Ok(Err(CredentialFault::NoSubject.into()));
         };
         let mut principal = authenticator.named(subject);
@@ -95,49 +127,48 @@ impl Services {
             principal.headers.extend(values);
         }
         if let Some(key) = key {
-            self.keep(forward, key, &principal);
+            service.kept.put(key, principal.clone(), clock::now());
         }
         Ok(Ok(principal))
     }
 
-    fn kept(&self, key: &[u8]) -> Option<Principal> {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let (until, principal) = kept.get(key)?;
-        (clock::now() < *until).then(|| principal.clone())
-    }
-
-    fn keep(&self, forward: &Forward, key: Box<[u8]>, principal: &Principal) {
-        let now = clock::now();
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() >= forward.cache_max {
-            kept.retain(|_, (until, _)| now < *until);
-        }
-        if kept.len() < forward.cache_max {
-            kept.insert(key, (now + forward.cache, principal.clone()));
-        }
-    }
-
     /// Made at first use, off the worker's thread: it may read the system's roots.
-    async fn origin(
+    async fn service(
         &self,
         name: &AuthenticatorName,
         forward: &Forward,
-    ) -> Result<Arc<Origin>, FetchError> {
+    ) -> Result<Arc<Service>, FetchError> {
         let known = || {
-            let origins = self.origins.lock().unwrap_or_else(PoisonError::into_inner);
-            let (config, origin) = origins.get(name)?;
-            (config == forward).then(|| Arc::clone(origin))
+            let services = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let service = services.get(name)?;
+            (service.config == *forward).then(|| Arc::clone(service))
         };
         if let Some(known) = known() {
             return Ok(known);
         }
-        let (url, ca) = (forward.url.clone(), forward.ca.clone());
+        let ca = forward.ca.as_ref().map(|(path, _)| path.clone());
+        let url = forward.url.clone();
         let made = tokio::task::spawn_blocking(move || Origin::new(&url, ca)).await;
-        let made = Arc::new(made.expect("reading roots does not panic")?);
-        let mut origins = self.origins.lock().unwrap_or_else(PoisonError::into_inner);
-        origins.insert(name.clone(), (forward.clone(), Arc::clone(&made)));
+        let made = Arc::new(Service {
+            config: forward.clone(),
+            origin: made.expect("reading roots does not panic")?,
+            kept: Recent::new(forward.cache, forward.cache_max),
+        });
+        // Another request may have made it meanwhile, and learnt something.
+        if let Some(known) = known() {
+            return Ok(known);
+        }
+        let mut services = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        services.insert(name.clone(), Arc::clone(&made));
         Ok(made)
     }
+}
+
+/// Who it is, as the service answered.
+fn subject<'a, B>(forward: &Forward, answer: &'a Response<B>) -> Option<&'a str> {
+    let subject = answer.headers().get(&forward.subject_header)?;
+    let subject = subject.to_str().ok()?;
+    (!subject.is_empty() && subject.len() <= SUBJECT_MAX).then_some(subject)
 }
 
 /// What stands for everything that the service is shown and could decide by: all of it but the
@@ -159,8 +190,7 @@ fn key(authenticator: &Authenticator, forward: &Forward, told: &Told<'_>) -> Box
     ] {
         add(text.as_bytes());
     }
-    for name in &forward.request_headers {
-        let values = told.headers.get_all(name);
+    for (_, values) in told.shown(forward) {
         add(&(values.iter().count() as u64).to_be_bytes());
         values.iter().for_each(|value| add(value.as_bytes()));
     }
@@ -170,8 +200,8 @@ fn key(authenticator: &Authenticator, forward: &Forward, told: &Told<'_>) -> Box
 fn request(forward: &Forward, told: &Told<'_>) -> http::Result<Request<Full<Bytes>>> {
     let mut request = Request::get("/").body(Full::default())?;
     let fields = request.headers_mut();
-    for name in &forward.request_headers {
-        for value in told.headers.get_all(name) {
+    for (name, values) in told.shown(forward) {
+        for value in values {
             fields.append(name.clone(), value.clone());
         }
     }

@@ -72,7 +72,7 @@ impl Exchange {
     /// What keeps the request out.
     pub(super) fn guard(&self, plan: &mut Plan, head: &Parts, kind: &Kind) -> Result<(), Refusal> {
         let route = &plan.route.config;
-        if !route.addresses.admits(self.client) {
+        if !route.addresses.admits(self.client.address) {
             return Err(Refusal::Address);
         }
         if !matches!(kind, Kind::WebSocket(_)) {
@@ -83,7 +83,7 @@ impl Exchange {
             &route.origins,
             &head.headers,
             &self.host,
-            self.connection.tls,
+            self.client.secure,
         )
         .map_err(Refusal::Origin)?;
         plan.permits = self.permits(plan)?;
@@ -100,7 +100,7 @@ impl Exchange {
         let handshake = handshake.map_err(Refusal::Overloaded)?;
         let quotas = &route.quotas;
         let lengths = live.edge().address_prefix;
-        let network = || network_of(&route.name, lengths, self.client);
+        let network = || network_of(&route.name, lengths, self.client.address);
         if let Some(rate) = quotas.handshakes_per_address {
             let taken = live.quotas.take(&network(), rate, clock::now());
             taken.map_err(|wait| Refusal::Quota(Quota::HandshakesPerAddress(wait)))?;
@@ -181,6 +181,7 @@ impl Exchange {
                 tick,
                 began,
                 counted: (0, 0),
+                fragments: 0,
                 until: None,
             })
         })

@@ -5,24 +5,34 @@
 
 mod accept;
 mod authenticate;
+mod backend_headers;
 mod body;
 mod connection;
 mod context;
+mod deadlines;
 mod endpoints;
 mod farewell;
 mod forward;
 mod guard;
+mod interim;
 mod judges;
+mod parting;
 mod passwords;
 mod peers;
 mod pipeline;
 mod place;
 mod plain;
 mod pool;
+mod recent;
 mod reconnect;
 mod refusal;
 mod renewal;
+mod report;
 mod rights;
 mod sessions;
+mod stream;
+mod target;
 mod upgrade;
 pub mod worker;
+
+pub use authenticate::unmet;

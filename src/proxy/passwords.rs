@@ -1,25 +1,35 @@
 //! Passwords, whose hashes are slow on purpose: they are verified on threads of their own, few at a
 //! time, and what was right is remembered for a little while. What is remembered is no password but
-//! an HMAC under a key that this process drew.
+//! an HMAC under a key that this process drew. Clients of one network get a share of the places,
+//! and a wrong password keeps its place for a time, so that guessing keeps nobody else out.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
+use ipnet::IpNet;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
+use tokio::time::sleep;
 
 use crate::base::clock;
 use crate::base::secret::Secret;
 use crate::core::auth::password_matches;
+use crate::proxy::recent::Recent;
 
 /// Verified at once.
 const AT_ONCE: usize = 2;
 /// Verified, or waiting for it.
 const WAITING_MAX: usize = 64;
+/// Of clients of one network: verified, waiting for it, or pausing after a wrong one.
+const SHARE: usize = 8;
+/// The same while half of all places are taken.
+const SHARE_BUSY: usize = 2;
+/// How long a wrong password keeps its place.
+const PAUSE: Duration = Duration::from_millis(500);
 /// How long a right password is remembered.
 const REMEMBERED: Duration = Duration::from_secs(60);
 /// Right passwords remembered.
@@ -32,7 +42,18 @@ pub(super) struct Passwords {
     turns: Semaphore,
     waiting: AtomicUsize,
     key: hmac::Key,
-    right: Mutex<HashMap<Box<[u8]>, Instant>>,
+    right: Recent<Box<[u8]>, ()>,
+    /// Places taken by network.
+    shares: Mutex<HashMap<IpNet, usize>>,
+}
+
+/// Why a password was not verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Busy {
+    /// Too many wait already.
+    All,
+    /// Clients of this network have their share.
+    Network,
 }
 
 impl Default for Passwords {
@@ -42,7 +63,8 @@ impl Default for Passwords {
             turns: Semaphore::new(AT_ONCE),
             waiting: AtomicUsize::new(0),
             key: key.expect("the system has randomness"),
-            right: Mutex::default(),
+            right: Recent::new(REMEMBERED, REMEMBERED_MAX),
+            shares: Mutex::default(),
         }
     }
 }
@@ -55,35 +77,76 @@ impl Drop for Waiting<'_> {
     }
 }
 
+/// A place of a network.
+struct Place<'a> {
+    shares: &'a Mutex<HashMap<IpNet, usize>>,
+    network: IpNet,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(taken) = shares.get_mut(&self.network) {
+            *taken -= 1;
+            if *taken == 0 {
+                shares.remove(&self.network);
+            }
+        }
+    }
+}
+
 impl Passwords {
-    /// Whether this is the password of `user`. Of who is no user it is not, which takes as long to
-    /// say as of the first of them: names cannot be told by the time. `None` when too many wait
-    /// already.
+    /// Whether this is the password of `user`, for a client of this network. Unknown users fail in
+    /// the same time as known ones.
+    ///
+    /// # Errors
+    /// When too many wait already.
     pub(super) async fn verify(
         &self,
         users: &BTreeMap<String, Secret>,
         user: &str,
         password: String,
-    ) -> Option<bool> {
+        network: IpNet,
+    ) -> Result<bool, Busy> {
         let hash = users.get(user);
         let known = hash.map(|hash| self.remembered_as(hash, &password));
-        if known.as_ref().is_some_and(|known| self.remembers(known)) {
-            return Some(true);
+        let remembered = known
+            .as_ref()
+            .and_then(|known| self.right.get(known, clock::now()));
+        if remembered.is_some() {
+            return Ok(true);
         }
-        let before = self.waiting.fetch_add(1, Ordering::AcqRel);
-        let _waiting = Waiting(&self.waiting);
-        if before >= WAITING_MAX {
-            return None;
+        let _place = self.place(network)?;
+        let right = {
+            let before = self.waiting.fetch_add(1, Ordering::AcqRel);
+            let _waiting = Waiting(&self.waiting);
+            if before >= WAITING_MAX {
+                return Err(Busy::All);
+            }
+            let _turn = self.turns.acquire().await.map_err(|_| Busy::All)?;
+            let compared = hash.or_else(|| users.values().next());
+            let compared = compared.map_or(NOBODY, Secret::reveal).to_owned();
+            let matches = spawn_blocking(move || password_matches(&compared, &password));
+            matches.await.unwrap_or(false) && hash.is_some()
+        };
+        match known.filter(|_| right) {
+            Some(known) => self.right.put(known, (), clock::now()),
+            None => sleep(PAUSE).await,
         }
-        let _turn = self.turns.acquire().await.ok()?;
-        let compared = hash.or_else(|| users.values().next());
-        let compared = compared.map_or(NOBODY, Secret::reveal).to_owned();
-        let matches = spawn_blocking(move || password_matches(&compared, &password));
-        let right = matches.await.unwrap_or(false) && hash.is_some();
-        if let Some(known) = known.filter(|_| right) {
-            self.remember(known);
+        Ok(right)
+    }
+
+    fn place(&self, network: IpNet) -> Result<Place<'_>, Busy> {
+        let busy = self.waiting.load(Ordering::Acquire) >= WAITING_MAX / 2;
+        let most = if busy { SHARE_BUSY } else { SHARE };
+        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = shares.entry(network).or_default();
+        if *taken >= most {
+            return Err(Busy::Network);
         }
-        Some(right)
+        *taken += 1;
+        let shares = &self.shares;
+        Ok(Place { shares, network })
     }
 
     /// A changed hash is another key.
@@ -94,20 +157,28 @@ impl Passwords {
         context.update(password.as_bytes());
         context.sign().as_ref().into()
     }
+}
 
-    fn remembers(&self, known: &[u8]) -> bool {
-        let right = self.right.lock().unwrap_or_else(PoisonError::into_inner);
-        right.get(known).is_some_and(|until| clock::now() < *until)
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::addr::network;
 
-    fn remember(&self, known: Box<[u8]>) {
-        let now = clock::now();
-        let mut right = self.right.lock().unwrap_or_else(PoisonError::into_inner);
-        if right.len() >= REMEMBERED_MAX {
-            right.retain(|_, until| now < *until);
-        }
-        if right.len() < REMEMBERED_MAX {
-            right.insert(known, now + REMEMBERED);
-        }
+    #[test]
+    fn one_network_gets_a_share_and_leaves_room() {
+        let passwords = Passwords::default();
+        let (one, other) = (network("192.0.2.1").unwrap(), network("192.0.2.2").unwrap());
+        let held: Vec<_> = (0..SHARE).map(|_| passwords.place(one).unwrap()).collect();
+        assert_eq!(passwords.place(one).err(), Some(Busy::Network));
+        drop(passwords.place(other).unwrap());
+        drop(held);
+        assert!(passwords.shares.lock().unwrap().is_empty());
+        passwords.waiting.store(WAITING_MAX / 2, Ordering::Release);
+        let held: Vec<_> = (0..SHARE_BUSY)
+            .map(|_| passwords.place(one).unwrap())
+            .collect();
+        assert_eq!(passwords.place(one).err(), Some(Busy::Network));
+        drop(held);
+        assert!(passwords.place(other).is_ok());
     }
 }

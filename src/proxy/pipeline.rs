@@ -2,41 +2,43 @@
 //! either hands over to the next or refuses, and every refusal is answered, recorded and counted
 //! here.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use http::header::{CONNECTION, HOST, LOCATION};
+use http::header::{CONNECTION, LOCATION};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
 use crate::base::clock;
+use crate::base::host;
 use crate::base::names::{BackendId, RouteName, UpstreamName};
+use crate::base::path::{CanonicalPath, PathFault};
 use crate::base::session_id::SessionId;
-use crate::config::snapshot::RejectWith;
+use crate::config::snapshot::{CredentialSource, RejectWith};
 use crate::core::auth::Principal;
 use crate::core::health::Witness;
-use crate::core::http::forwarded::{self, Forwarding};
-use crate::core::http::{headers, query};
+use crate::core::http::forwarded::{self, ClientView, MalformedForwarded};
+use crate::core::http::loops;
 use crate::core::routing::affinity;
 use crate::core::routing::rewrite;
-use crate::core::routing::{self, Action, Route, Upstream};
+use crate::core::routing::{self, Action, Endpoint, Route, Upstream};
 use crate::core::wire::handshake::{self, Kind};
+use crate::core::wire::request_guard::Smuggling;
 use crate::io::tls::client::ClientTls;
 use crate::live::Phase;
-use crate::proxy::body::{Outgoing, Watch};
+use crate::proxy::body::Outgoing;
 use crate::proxy::connection::Connection;
 use crate::proxy::farewell::Acceptance;
 use crate::proxy::guard::Permits;
 use crate::proxy::place::{BackendSeat, Ends, Road};
 use crate::proxy::plain::Upload;
-use crate::proxy::pool::Kept;
 use crate::proxy::refusal::Refusal;
-use crate::proxy::{authenticate, plain, upgrade};
-use crate::telemetry::records::RequestRecord;
+use crate::proxy::report::{Passing, Report, Stage};
+use crate::proxy::{authenticate, plain, target, upgrade};
 
 /// What the gateway knows of a request before any stage.
 pub(super) struct Exchange {
@@ -46,15 +48,30 @@ pub(super) struct Exchange {
     /// What backends and records call it: its name, or what a trusted peer called it.
     pub(super) request_id: Box<str>,
     /// The client, as far as it can be believed.
-    pub(super) client: IpAddr,
+    pub(super) client: ClientView,
+    /// A trusted peer said something about the client that cannot be read.
+    unreadable: Option<MalformedForwarded>,
     pub(super) arrived: Instant,
     pub(super) started: SystemTime,
-    method: Method,
+    pub(super) method: Method,
+    /// Canonical, with its port if it has one.
     pub(super) host: String,
+    /// The path in its canonical form.
+    pub(super) path: Result<CanonicalPath, PathFault>,
     /// Path and query with secrets cut out (I11).
-    pub(super) target: Box<str>,
+    pub(super) shown: RefCell<Box<str>>,
+    /// Whose credential it bears, once one was found valid.
+    subject: RefCell<Option<Arc<str>>>,
     /// Set where a refusal is to be told over an accepted upgrade.
     acceptance: RefCell<Option<Acceptance>>,
+    /// As far as it came.
+    way: RefCell<Way>,
+    /// Its body as it goes up.
+    pub(super) upload: Upload,
+    /// The client can read what HTTP/1.1 brought.
+    pub(super) http_11: bool,
+    /// Somebody else sees to its record.
+    settled: Cell<bool>,
 }
 
 /// Where a request goes, once that is known.
@@ -65,6 +82,8 @@ pub(super) struct Plan {
     pub(super) principal: Option<Arc<Principal>>,
     /// Where it is from.
     pub(super) client: IpAddr,
+    /// Where its credential stood.
+    pub(super) judged: Option<CredentialSource>,
     /// Values of the route's path parameters, in its order.
     pub(super) parameters: Vec<String>,
     pub(super) key: Option<Vec<u8>>,
@@ -87,9 +106,7 @@ impl Plan {
 }
 
 /// Answers a request, whatever comes of it.
-pub(super) async fn answer(connection: Rc<Connection>, request: Request<Incoming>) -> Reply {
-    let (head, body) = request.into_parts();
-    let exchange = Exchange::begin(connection, &head);
+pub(super) async fn answer(exchange: Exchange, head: Parts, body: Incoming) -> Reply {
     let mut response = match road(&exchange, head, body).await {
         Ok(response) => response,
         Err((refusal, way)) => exchange.refuse(&refusal, way),
@@ -115,31 +132,32 @@ async fn road(
 ) -> Result<Reply, (Refusal, Way)> {
     let nowhere = |refusal| (refusal, None);
     exchange.admit(&head).map_err(nowhere)?;
+    let path = exchange.path().map_err(nowhere)?;
+    exchange
+        .set_path(&mut head, path.as_str())
+        .map_err(nowhere)?;
     let kind = match handshake::classify(&head.method, head.version, &head.headers) {
         Kind::Refused(fault) => return Err(nowhere(Refusal::Upgrade(fault))),
         kind => kind,
     };
-    let endpoint = exchange
-        .connection
-        .worker
-        .live()
-        .table()
-        .endpoint(head.uri.path())
-        .cloned();
-    if let Some(endpoint) = endpoint {
+    if let Some(endpoint) = exchange.endpoint(&head) {
         return exchange.at_endpoint(endpoint, &head).await.map_err(nowhere);
     }
     let mut plan = match exchange
-        .route(&head, matches!(kind, Kind::WebSocket(_)))
+        .route(&head, path, matches!(kind, Kind::WebSocket(_)))
         .map_err(nowhere)?
     {
         Destination::Forward(plan) => plan,
         Destination::Elsewhere(route, response) => return Ok(exchange.own(response, &route)),
     };
+    let forwarded = path.forwarded(plan.route.config.paths);
+    exchange.set_path(&mut head, forwarded).map_err(nowhere)?;
     let way = Some((
         plan.route.config.name.clone(),
         plan.upstream.config.name.clone(),
     ));
+    exchange.way.replace(way.clone());
+    exchange.connection.use_times(&plan.route.config.timeouts);
     if let (Kind::WebSocket(offer), RejectWith::Close) = (&kind, plan.route.config.auth.reject_with)
     {
         let acceptance = Acceptance::of(offer, &plan.route);
@@ -148,10 +166,6 @@ async fn road(
     exchange
         .guard(&mut plan, &head, &kind)
         .map_err(|refusal| (refusal, way.clone()))?;
-    if matches!(kind, Kind::WebSocket(_)) {
-        let admitted = exchange.connection.worker.live().admit_session();
-        admitted.map_err(|left| (Refusal::Ramp(left), way.clone()))?;
-    }
     let kind = exchange
         .authenticate(&mut plan, &mut head, kind)
         .await
@@ -160,6 +174,9 @@ async fn road(
         exchange
             .guard_principal(&mut plan)
             .map_err(|refusal| (refusal, way.clone()))?;
+        // Last: those who are refused otherwise take no place of those who are let in.
+        let admitted = exchange.connection.worker.live().admit_session();
+        admitted.map_err(|left| (Refusal::Ramp(left), way.clone()))?;
     }
     exchange.place(&mut plan, &head, matches!(kind, Kind::WebSocket(_)));
     let answer = match kind {
@@ -185,42 +202,83 @@ enum Destination {
 }
 
 impl Exchange {
-    fn begin(connection: Rc<Connection>, head: &Parts) -> Self {
+    /// Begins a request, from now on it leaves a record.
+    pub(super) fn begin(connection: Rc<Connection>, head: &Parts) -> Self {
+        connection.asking.set(true);
         let worker = &connection.worker;
         let id = worker.name_request();
         let trusted = connection.peer_trusted();
         let named = forwarded::request_id(&head.headers).filter(|_| trusted);
         let request_id = named.map_or_else(|| id.to_string(), str::to_owned).into();
         let networks = &connection.listener().config.trusted_proxies;
-        let client = forwarded::client_address(&head.headers, connection.peer(), networks);
-        let target = head
-            .uri
-            .path_and_query()
-            .map_or("", |target| target.as_str());
+        let (peer, tls) = (connection.peer(), connection.tls);
+        let client = forwarded::client(&head.headers, peer, networks, tls);
+        let unreadable = client.err();
+        let client = client.unwrap_or(ClientView {
+            address: peer,
+            secure: tls,
+        });
+        let path = CanonicalPath::read(head.uri.path());
+        // Of a request that is refused for its path, the record shows what came.
+        let sent = head.uri.path();
+        let shown = path.as_ref().map_or(sent, CanonicalPath::as_str);
+        let shown = target::with_query(shown, head.uri.query());
+        let host = target::host(head);
         Self {
             id,
             request_id,
             client,
+            unreadable,
             arrived: clock::now(),
             started: clock::wall(),
             method: head.method.clone(),
-            host: host(head).to_owned(),
+            host: host::canonical(host).unwrap_or_else(|| host.to_owned()),
+            path,
+            subject: RefCell::default(),
             acceptance: RefCell::default(),
-            target: query::redact_query(target, worker.live().table().secret_parameters()).into(),
+            way: RefCell::default(),
+            upload: Upload::default(),
+            http_11: head.version == Version::HTTP_11,
+            settled: Cell::new(false),
+            shown: RefCell::new(target::redacted(&shown, worker)),
             connection,
         }
+    }
+
+    /// Keeps whose credential the request bears, for its record: it may still be refused.
+    pub(super) fn name_subject(&self, subject: &Arc<str>) {
+        let subject = Some(Arc::clone(subject)).filter(|subject| !subject.is_empty());
+        self.subject.replace(subject);
     }
 
     /// What is refused whatever the routes are.
     fn admit(&self, head: &Parts) -> Result<(), Refusal> {
         self.connection
             .judge_framing()
-            .map_err(Refusal::Smuggling)?;
+            .map_err(|fault| match fault {
+                Smuggling::Target => Refusal::BadTarget("the target holds `#`, `\"`, `<` or `>`"),
+                fault => Refusal::Smuggling(fault),
+            })?;
         if self.connection.worker.live().phase() == Phase::Stopping {
             return Err(Refusal::Stopping);
         }
+        if self.unreadable.is_some() {
+            return Err(Refusal::BadTarget("`forwarded` is malformed"));
+        }
+        if loops::is_loop(&head.headers, self.connection.worker.live().instance()) {
+            return Err(Refusal::Loop);
+        }
         if head.method == Method::CONNECT {
             return Err(Refusal::Connect);
+        }
+        // RFC 3986 has them nowhere; what is written into a page or a log would not be read as
+        // data.
+        let target = head
+            .uri
+            .path_and_query()
+            .map_or("", |target| target.as_str());
+        if target.contains(['"', '<', '>']) {
+            return Err(Refusal::BadTarget("the target holds `\"`, `<` or `>`"));
         }
         Ok(())
     }
@@ -234,21 +292,38 @@ impl Exchange {
             query: head.uri.query(),
             headers: &head.headers,
             websocket,
-            tls: self.connection.tls,
+            tls: self.client.secure,
         }
     }
 
-    fn route(&self, head: &Parts, websocket: bool) -> Result<Destination, Refusal> {
+    /// What the gateway itself answers at the request's path, if it does.
+    fn endpoint(&self, head: &Parts) -> Option<Endpoint> {
+        let table = self.connection.worker.live().table();
+        table.endpoint(head.uri.path()).cloned()
+    }
+
+    fn route(
+        &self,
+        head: &Parts,
+        path: &CanonicalPath,
+        websocket: bool,
+    ) -> Result<Destination, Refusal> {
         let table = self.connection.worker.live().table();
         let request = self.request(head, websocket);
-        let matched = table.find(&request).ok_or(Refusal::NoRoute)?;
+        let matched = table.choose(&request, path);
+        let matched = matched.map_err(|fault| Refusal::BadTarget(fault.as_str()))?;
+        let matched = matched.ok_or(Refusal::NoRoute)?;
         let route = matched.route;
+        let request = routing::Request {
+            path: path.forwarded(route.config.paths),
+            ..request
+        };
         let parameters = &matched.parameters;
         let upstream = match table.action(route) {
             Action::Forward(upstream) => upstream,
             Action::Redirect(redirect) => {
                 let location =
-                    rewrite::location(redirect, &request, self.connection.tls, parameters);
+                    rewrite::location(redirect, &request, self.client.secure, parameters);
                 let location = location.ok_or(Refusal::BadTarget("the request names no host"))?;
                 let mut response = Response::new(());
                 *response.status_mut() =
@@ -261,7 +336,8 @@ impl Exchange {
             route: Arc::clone(route),
             upstream: Arc::clone(upstream),
             principal: None,
-            client: self.client,
+            client: self.client.address,
+            judged: None,
             parameters: parameters
                 .iter()
                 .map(|(_, value)| value.to_owned())
@@ -287,68 +363,25 @@ impl Exchange {
             &route.config.affinity,
             &request,
             &parameters,
-            self.client,
+            self.client.address,
             principal.as_ref().map(|principal| &principal.claims),
             fastrand::u128(..),
         );
         let cookie = key.as_ref().and_then(|key| key.issue.as_ref());
         plan.set_cookie = cookie.map(|issue| {
-            HeaderValue::try_from(issue.set_cookie(self.connection.tls))
+            HeaderValue::try_from(issue.set_cookie(self.client.secure))
                 .expect("a checked name, a number")
         });
         plan.key = key.map(|key| key.bytes.into_owned());
         let own = match &stripped {
             Some(query) => {
                 request.query = query.as_deref();
-                let mark = if query.is_some() { "?" } else { "" };
-                format!(
-                    "{}{mark}{}",
-                    head.uri.path(),
-                    query.as_deref().unwrap_or_default()
-                )
+                target::with_query(head.uri.path(), query.as_deref())
             }
-            None => client_target(head),
+            None => target::with_query(head.uri.path(), head.uri.query()),
         };
         let target = rewrite::target(&route.config.rewrite, &request, &parameters);
         plan.target = target.unwrap_or(own);
-    }
-
-    /// The headers that the backend sees: the client's, without what was for the gateway alone, and
-    /// with what the gateway knows.
-    pub(super) fn backend_headers(
-        &self,
-        plan: &Plan,
-        client: HeaderMap,
-        session: bool,
-    ) -> HeaderMap {
-        let mut fields = client;
-        headers::strip_hop_by_hop(&mut fields);
-        // The gateway answers the expectation itself, when it wants the body.
-        fields.remove("expect");
-        let hop = Forwarding {
-            peer: self.connection.client.map(|peer| peer.ip()),
-            trusted: self.connection.peer_trusted(),
-            scheme: if self.connection.tls { "https" } else { "http" },
-            host: &self.host,
-            request_id: &self.request_id,
-            session: session.then_some(self.id),
-            rfc7239: plan.upstream.config.forwarded_header,
-        };
-        forwarded::forward(&mut fields, &hop);
-        authenticate::tell_backend(plan, &mut fields);
-        let host = plan
-            .route
-            .config
-            .rewrite
-            .host
-            .as_deref()
-            .unwrap_or(&self.host);
-        let host = if host.is_empty() { "localhost" } else { host };
-        if let Ok(host) = HeaderValue::from_str(host) {
-            fields.insert(HOST, host);
-        }
-        headers::apply_edits(&mut fields, &plan.route.config.request_headers);
-        fields
     }
 
     fn refuse(&self, refusal: &Refusal, way: Way) -> Reply {
@@ -364,7 +397,11 @@ impl Exchange {
         let error = refusal as &dyn std::error::Error;
         let source = error.source().map(tracing::field::display);
         if refusal.status().is_server_error() {
-            tracing::warn!(request = id, reason = refusal.reason(), %error, source, way = ?way, "request failed");
+            let (route, upstream) = way
+                .as_ref()
+                .map(|(route, upstream)| (&**route, &**upstream))
+                .unzip();
+            tracing::warn!(request = id, reason = refusal.reason(), %error, source, route, upstream, "request failed");
         } else {
             tracing::debug!(request = id, reason = refusal.reason(), %error, "request refused");
         }
@@ -379,6 +416,7 @@ impl Exchange {
         let mut report = self.report(route, upstream, None);
         report.status = response.status().as_u16();
         report.refusal = Some(refusal.reason());
+        report.detail = refusal.detail();
         report.finish();
         response
     }
@@ -391,31 +429,36 @@ impl Exchange {
         response.map(|()| Outgoing::Empty)
     }
 
-    /// The record of this request, written when it is dropped.
+    /// The record of this request, written when it is dropped. The request itself leaves none then.
     pub(super) fn report(
         &self,
         route: Option<RouteName>,
         upstream: Option<UpstreamName>,
         backend: Option<BackendId>,
     ) -> Report {
+        self.settled.set(true);
         Report {
-            connection: Rc::clone(&self.connection),
+            worker: Rc::clone(&self.connection.worker),
+            listener: self.connection.listener,
+            ending: Rc::clone(&self.connection.ending),
             route,
             upstream,
             backend,
             client: self.client_text(),
             method: self.method.clone(),
-            target: self.target.clone(),
+            target: self.target(),
             request_id: self.request_id.clone(),
             arrived: self.arrived,
             answered: self.elapsed(),
             started: self.started,
             status: 0,
-            principal: None,
+            principal: self.subject.borrow().clone(),
             refusal: None,
-            upload: Upload::default(),
+            upload: self.upload.clone(),
+            detail: None,
             bytes_out: 0,
-            written: false,
+            broke: false,
+            stage: Stage::Own,
         }
     }
 
@@ -425,10 +468,7 @@ impl Exchange {
             plan.route.config.name.clone(),
             plan.upstream.config.name.clone(),
         );
-        let mut report = self.report(Some(route), Some(upstream), Some(seat.id.clone()));
-        let principal = plan.principal.as_ref();
-        report.principal = principal.map(|principal| Arc::clone(&principal.subject));
-        report
+        self.report(Some(route), Some(upstream), Some(seat.id.clone()))
     }
 
     /// TLS to the plan's backends, if they speak it. Never plain where the plan says TLS, whatever
@@ -467,10 +507,10 @@ impl Exchange {
     /// The client as records show it.
     pub(super) fn client_text(&self) -> Box<str> {
         match self.connection.client {
-            Some(peer) if peer.ip() == self.client => peer.to_string().into(),
-            None if self.client == self.connection.peer() => "unix".into(),
+            Some(peer) if peer.ip() == self.client.address => peer.to_string().into(),
+            None if self.client.address == self.connection.peer() => "unix".into(),
             // Believed on a trusted peer's word, which names no port.
-            _ => self.client.to_string().into(),
+            _ => self.client.address.to_string().into(),
         }
     }
 
@@ -479,108 +519,12 @@ impl Exchange {
     }
 }
 
-/// The client's own path and query, whatever form its target has.
-fn client_target(head: &Parts) -> String {
-    head.uri
-        .path_and_query()
-        .map_or("/", |target| target.as_str())
-        .to_owned()
-}
-
-/// The host that a request is for: its target's if that is absolute (RFC 9112, section 3.2.2),
-/// else its `Host`.
-fn host(head: &Parts) -> &str {
-    match head.uri.authority() {
-        Some(authority) => authority.as_str(),
-        None => head
-            .headers
-            .get(HOST)
-            .and_then(|host| host.to_str().ok())
-            .unwrap_or_default(),
-    }
-}
-
-/// A request's record in the making. It follows the answer's body, and is written when that ends,
-/// however it ends.
-pub(super) struct Report {
-    connection: Rc<Connection>,
-    route: Option<RouteName>,
-    upstream: Option<UpstreamName>,
-    backend: Option<BackendId>,
-    client: Box<str>,
-    method: Method,
-    target: Box<str>,
-    request_id: Box<str>,
-    arrived: Instant,
-    /// From the request to the answer's head.
-    answered: Duration,
-    started: SystemTime,
-    principal: Option<Arc<str>>,
-    pub(super) status: u16,
-    pub(super) refusal: Option<&'static str>,
-    /// Counted by the request's body, which may go up while the answer comes down.
-    pub(super) upload: Upload,
-    bytes_out: u64,
-    written: bool,
-}
-
-impl Report {
-    fn finish(mut self) {
-        self.write();
-    }
-
-    fn write(&mut self) {
-        if std::mem::replace(&mut self.written, true) {
-            return;
-        }
-        let worker = &self.connection.worker;
-        if let (Some(route), Some(upstream), None) = (&self.route, &self.upstream, self.refusal) {
-            worker
-                .route_metrics(route, upstream)
-                .http(self.status, self.answered);
-        }
-        worker.shared.records.request(&RequestRecord {
-            listener: &self.connection.listener().config.name,
-            route: self.route.as_deref(),
-            upstream: self.upstream.as_deref(),
-            backend: self.backend.as_deref(),
-            principal: self.principal.as_deref(),
-            client: &self.client,
-            method: self.method.as_str(),
-            target: &self.target,
-            status: self.status,
-            started: self.started,
-            duration: clock::now().duration_since(self.arrived),
-            bytes_in: self.upload.bytes(),
-            bytes_out: self.bytes_out,
-            refusal: self.refusal,
-            request_id: Some(&self.request_id),
-        });
-    }
-}
-
-impl Drop for Report {
+impl Drop for Exchange {
     fn drop(&mut self) {
-        self.write();
-    }
-}
-
-/// A backend's answer on its way to the client.
-pub(super) struct Passing {
-    pub(super) report: Report,
-    /// Its connection, where that may carry another.
-    pub(super) keep: Option<Kept>,
-}
-
-impl Watch for Passing {
-    fn passed(&mut self, bytes: usize) {
-        self.report.bytes_out += bytes as u64;
-    }
-
-    fn ended(&mut self) {
-        self.report.write();
-        if let Some(keep) = self.keep.take() {
-            keep.give_back();
+        self.connection.asked();
+        if !self.settled.get() {
+            let (route, upstream) = self.way.take().unzip();
+            self.report(route, upstream, None).stage = Stage::Unanswered;
         }
     }
 }

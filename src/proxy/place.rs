@@ -100,6 +100,7 @@ impl NotReached {
             Self::Dial(DialError::ProxyHeader { .. }) => "proxy_header",
             Self::Dial(DialError::Tls { .. }) | Self::Tls(_) => "tls",
             Self::Dial(DialError::Connect { .. }) => "connect",
+            Self::Dial(DialError::Own { .. }) => "own_address",
         }
     }
 }
@@ -180,11 +181,22 @@ impl<'r> Candidates<'r> {
         }
     }
 
+    /// Whether attempts or time are used up.
+    fn is_spent(&self) -> bool {
+        let tried = self.tried.len() - self.passed_over;
+        tried >= self.upstream.config.attempts as usize || Instant::now() >= self.until
+    }
+
+    /// Whether there is another one to try after those that were.
+    pub(super) fn has_next(&self) -> bool {
+        let (now, random) = (clock::now(), fastrand::u64(..));
+        let next = || (self.upstream).pick_for_session(self.key, &self.tried, now, random);
+        !self.is_spent() && next().is_some()
+    }
+
     /// The next one to try, while the budget lasts.
     pub(super) fn next(&mut self) -> Option<(&'r Member, BackendSeat)> {
-        let tried = self.tried.len() - self.passed_over;
-        let spent = tried >= self.upstream.config.attempts as usize;
-        if spent || Instant::now() >= self.until {
+        if self.is_spent() {
             return None;
         }
         let (now, random) = (clock::now(), fastrand::u64(..));
@@ -250,6 +262,7 @@ impl<'r> Candidates<'r> {
             keepalive: Some(KEEPALIVE),
             proxy_header: header.as_deref().unwrap_or_default(),
             tls: tls.as_ref(),
+            own: &self.worker.live().own().all,
         };
         Ok(dial(&member.address, options).await?)
     }
@@ -353,7 +366,7 @@ impl BackendSeat {
             if let Some(until) = ejected {
                 self.node.ejected(&upstream.config.name);
                 let seconds = until.duration_since(now).as_secs_f64();
-                tracing::warn!(upstream = %upstream.config.name, backend = %self.id, cause = ?outcome, seconds, "backend ejected");
+                tracing::warn!(upstream = %upstream.config.name, backend = %self.id, cause = outcome.as_str(), seconds, "backend ejected");
             }
         }
     }

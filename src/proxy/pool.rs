@@ -12,17 +12,37 @@ use hyper_util::rt::TokioIo;
 
 use crate::base::clock;
 use crate::base::names::{BackendId, UpstreamName};
+use crate::config::snapshot::HeadLimits;
 use crate::core::routing::Upstream;
 use crate::io::carrier::Carrier;
 use crate::proxy::body::Outgoing;
+use crate::proxy::connection::Connection;
 use crate::proxy::context::Worker;
 use crate::proxy::plain::Upload;
+use crate::proxy::stream::{BackendStream, Pulse};
 
 /// A connection that nobody used for so long is let go, sooner than most servers do it.
 const IDLE_MAX: Duration = Duration::from_secs(15);
 
+/// hyper's buffer for each direction, which the limit of heads may make larger.
+const BUFFER_BYTES: usize = 32 * 1024;
+
 /// One connection that takes requests.
-pub(super) type Sender = SendRequest<Outgoing<Upload>>;
+pub(super) struct Sender {
+    pub(super) http: SendRequest<Outgoing<Upload>>,
+    /// What moves on it.
+    pub(super) pulse: Rc<Pulse>,
+}
+
+impl Sender {
+    fn is_ready(&self) -> bool {
+        self.http.is_ready()
+    }
+
+    fn is_closed(&self) -> bool {
+        self.http.is_closed()
+    }
+}
 
 /// Which backend of which upstream.
 pub(super) type Key = (UpstreamName, BackendId);
@@ -46,12 +66,18 @@ pub(super) struct Kept {
     pub(super) sender: Sender,
     /// What its connection was made for.
     pub(super) upstream: Weak<Upstream>,
+    /// The client whose login authenticates the connection itself (RFC 4559, section 6): no other
+    /// client's request may go over it.
+    pub(super) owner: Option<Rc<Connection>>,
 }
 
 impl Kept {
     /// The answer has passed; the next request may have it.
     pub(super) fn give_back(self) {
-        self.worker.pool.put(self.key, self.sender, self.upstream);
+        match self.owner {
+            Some(owner) => owner.logins.put(self.key, self.sender, self.upstream),
+            None => self.worker.pool.put(self.key, self.sender, self.upstream),
+        }
     }
 }
 
@@ -103,12 +129,30 @@ impl Pool {
     }
 }
 
+/// How hyper speaks HTTP with backends: names of fields keep their case, heads are bounded.
+pub(super) fn builder(limits: &HeadLimits) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .max_headers(limits.headers_max)
+        .max_header_size(limits.header_bytes)
+        .max_buf_size(limits.header_bytes.max(BUFFER_BYTES))
+        .preserve_header_case(true)
+        .title_case_headers(true);
+    builder
+}
+
 /// Makes a fresh connection speak HTTP; its driver runs on this worker until it ends.
-pub(super) async fn speak(carrier: Carrier) -> hyper::Result<Sender> {
-    let (sender, connection) = http1::handshake(TokioIo::new(carrier)).await?;
+pub(super) async fn speak(
+    worker: &Rc<Worker>,
+    carrier: Carrier,
+    limits: &HeadLimits,
+) -> hyper::Result<Sender> {
+    let stream = BackendStream::new(carrier, worker);
+    let pulse = stream.pulse();
+    let (http, connection) = builder(limits).handshake(TokioIo::new(stream)).await?;
     tokio::task::spawn_local(async move {
-        // What goes wrong here is told to whoever waits for the answer.
+        // What goes wrong here is reported to the one that waits for the answer.
         let _ = connection.await;
     });
-    Ok(sender)
+    Ok(Sender { http, pulse })
 }

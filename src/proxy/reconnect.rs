@@ -23,6 +23,7 @@ use crate::core::wire::handshake::{self, Answer, Kind};
 use crate::io::carrier::Carrier;
 use crate::proxy::context::Worker;
 use crate::proxy::place::{BackendSeat, Candidates, Ends, Road};
+use crate::proxy::stream::BackendStream;
 use crate::proxy::upgrade::{Shaken, request, shake_hands};
 
 /// What the next backend is told beside the session's id.
@@ -175,7 +176,7 @@ impl Resume {
 /// One walk over the candidates of a table's upstream.
 struct Round<'r> {
     resume: &'r Resume,
-    worker: &'r Worker,
+    worker: &'r Rc<Worker>,
     upstream: &'r Arc<Upstream>,
     fields: &'r HeaderMap,
     until: Instant,
@@ -219,11 +220,17 @@ impl Round<'_> {
                     continue;
                 }
             };
-            let request = request(&self.resume.resumption.target, self.fields.clone());
+            let request = request(
+                &self.resume.resumption.target,
+                self.fields.clone(),
+                http::Extensions::new(),
+            );
             let request = request.map_err(|refusal| NotResumed::Unfit(refusal.to_string()))?;
             let share = self.resume.resumption.bounds.timeout / ANSWER_SHARE;
             let patience = (Instant::now() + share).min(self.until);
-            match timeout_at(patience, shake_hands(carrier, request)).await {
+            let stream = BackendStream::new(carrier, self.worker);
+            let limits = &self.upstream.config.response_limits;
+            match timeout_at(patience, shake_hands(stream, limits, request)).await {
                 Ok(Ok(shaken)) => {
                     if let Some(reached) = self.judge(seat, shaken).await? {
                         return Ok(Some(reached));
@@ -255,7 +262,12 @@ impl Round<'_> {
                 "the handshake cannot be made again".to_owned(),
             ));
         };
-        let granted = match handshake::verify_answer(&offer, answer.status, &answer.headers) {
+        let granted = match handshake::verify_answer(
+            &offer,
+            answer.version,
+            answer.status,
+            &answer.headers,
+        ) {
             Ok(Answer::Granted(granted)) => granted,
             Ok(Answer::Declined) if is_about_the_client(answer.status) => {
                 let status = answer.status.as_u16();

@@ -1,6 +1,7 @@
 //! Everything that the gateway itself answers before a 101 or instead of a backend: one table from
 //! what went wrong to status, label and text, so that it is answered, recorded and counted alike.
 
+use std::error::Error;
 use std::time::Duration;
 
 use http::header::{
@@ -8,7 +9,9 @@ use http::header::{
 };
 use http::{HeaderValue, Response, StatusCode};
 
+use crate::base::names::AuthenticatorName;
 use crate::core::auth::CredentialFault;
+use crate::core::http::framing::FramingFault;
 use crate::core::http::origin::OriginFault;
 use crate::core::http::problem::problem;
 use crate::core::limits::Scarce;
@@ -30,6 +33,9 @@ pub(super) enum Refusal {
     /// A handshake that is none.
     #[error("{0}")]
     Upgrade(UpgradeFault),
+    /// It came through this gateway already, or through too many.
+    #[error("the request goes round in a loop")]
+    Loop,
     /// A tunnel was asked for.
     #[error("this gateway opens no tunnels")]
     Connect,
@@ -49,10 +55,12 @@ pub(super) enum Refusal {
     #[error("the gateway has just started and lets sessions in slowly")]
     Ramp(Duration),
     /// Nobody who may be let in.
-    #[error("{fault}")]
+    #[error("{}", .fault.answer())]
     Unauthenticated {
-        /// What is wrong.
+        /// What is wrong; clients are not told.
         fault: CredentialFault,
+        /// The authenticator that judged the credential.
+        by: Option<AuthenticatorName>,
         /// What would be accepted.
         challenges: Vec<HeaderValue>,
     },
@@ -83,15 +91,27 @@ pub(super) enum Refusal {
     /// The backend ended or broke the exchange.
     #[error("the backend ended the connection without an answer")]
     BackendBroke(#[source] hyper::Error),
+    /// An answer that HTTP/1 does not allow, or beyond the upstream's limits.
+    #[error("the backend's answer cannot be read")]
+    AnswerMalformed(#[source] hyper::Error),
+    /// An answer whose end is ambiguous.
+    #[error("the backend's answer is not passed on: {0}")]
+    AnswerFraming(FramingFault),
     /// A 101 that is not one (I9).
     #[error("the backend's 101 is not valid: {0}")]
     InvalidAnswer(AnswerFault),
     /// A 101 that nobody asked for.
     #[error("the backend switched protocols unasked")]
     UnaskedSwitch,
-    /// The client's body broke off, or did not come in time.
+    /// The client's body broke off.
     #[error("the request's body is not complete")]
     BodyIncomplete,
+    /// The client's body did not come in time.
+    #[error("the request's body did not come in time")]
+    ClientStalled,
+    /// The backend stopped reading the request's body.
+    #[error("the backend does not take the request's body")]
+    BackendStalled,
     /// A fresh connection took nothing.
     #[error("the backend ended the connection before the request")]
     Unsent,
@@ -113,12 +133,16 @@ pub(super) enum Quota {
     SessionsPerPrincipal,
     /// `sessions_max` of the route.
     SessionsOfRoute,
+    /// Passwords that are being verified.
+    PasswordsPerAddress,
 }
 
 /// For a client that has to give something up before it may have more.
 const RETRY_QUOTA: Duration = Duration::from_secs(10);
 /// For those who are shed, each another time, so that they do not all come back at once.
 const RETRY_SHED_MAX: u64 = 8;
+/// Longest `detail` of a record, in bytes.
+const DETAIL_MAX: usize = 512;
 /// Nobody is sent away for longer while a gateway starts.
 const RETRY_RAMP_MAX: u64 = 30;
 
@@ -130,6 +154,7 @@ impl Quota {
             Self::HandshakesPerPrincipal(_) => "handshakes of this user",
             Self::SessionsPerPrincipal => "sessions of this user",
             Self::SessionsOfRoute => "sessions of this route",
+            Self::PasswordsPerAddress => "passwords from this address at once",
         }
     }
 
@@ -140,12 +165,14 @@ impl Quota {
             Self::HandshakesPerPrincipal(_) => "handshakes_per_principal",
             Self::SessionsPerPrincipal => "sessions_per_principal",
             Self::SessionsOfRoute => "route_sessions_max",
+            Self::PasswordsPerAddress => "passwords_per_address",
         }
     }
 
     fn retry_after(self) -> Duration {
         match self {
             Self::HandshakesPerAddress(wait) | Self::HandshakesPerPrincipal(wait) => wait,
+            Self::PasswordsPerAddress => Duration::from_secs(2),
             Self::SessionsPerAddress | Self::SessionsPerPrincipal | Self::SessionsOfRoute => {
                 RETRY_QUOTA
             }
@@ -153,7 +180,28 @@ impl Quota {
     }
 }
 
+/// The texts of an error and of what caused it.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
 impl Refusal {
+    /// A backend's connection failed before its answer had a head.
+    pub(super) fn of_backend(error: hyper::Error) -> Self {
+        if error.is_parse() {
+            Self::AnswerMalformed(error)
+        } else {
+            Self::BackendBroke(error)
+        }
+    }
+
     /// The status that the client sees.
     pub(super) fn status(&self) -> StatusCode {
         match self {
@@ -161,6 +209,7 @@ impl Refusal {
                 StatusCode::BAD_REQUEST
             }
             Self::Upgrade(fault) => fault.status(),
+            Self::Loop => StatusCode::LOOP_DETECTED,
             Self::Connect | Self::NotPost => StatusCode::METHOD_NOT_ALLOWED,
             Self::Origin(_) | Self::Address | Self::Forbidden(_) => StatusCode::FORBIDDEN,
             // What is short here is not this client's doing.
@@ -175,10 +224,13 @@ impl Refusal {
             }
             Self::Unreachable(_)
             | Self::BackendBroke(_)
+            | Self::AnswerMalformed(_)
+            | Self::AnswerFraming(_)
             | Self::InvalidAnswer(_)
             | Self::Unsent
             | Self::UnaskedSwitch => StatusCode::BAD_GATEWAY,
-            Self::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+            Self::ClientStalled => StatusCode::REQUEST_TIMEOUT,
+            Self::TimedOut | Self::BackendStalled => StatusCode::GATEWAY_TIMEOUT,
         }
     }
 
@@ -188,6 +240,7 @@ impl Refusal {
             Self::Smuggling(_) => "smuggling",
             Self::BadTarget(_) => "bad_target",
             Self::Upgrade(_) => "bad_upgrade",
+            Self::Loop => "loop",
             Self::Connect => "connect",
             Self::Origin(_) => "origin",
             Self::Address => "address",
@@ -204,12 +257,44 @@ impl Refusal {
             Self::NoBackend(_) => "no_backend",
             Self::Unreachable(_) => "unreachable",
             Self::BackendBroke(_) => "backend_broke",
+            Self::AnswerMalformed(_) | Self::AnswerFraming(_) => "bad_answer",
             Self::InvalidAnswer(_) => "invalid_answer",
             Self::UnaskedSwitch => "unasked_switch",
             Self::Unsent => "unsent",
             Self::BodyIncomplete => "body_incomplete",
+            Self::ClientStalled => "client_stalled",
+            Self::BackendStalled => "backend_stalled",
             Self::TimedOut => "timed_out",
         }
+    }
+
+    /// What exactly was wrong, for the record: the fault of a credential, the rule that does not
+    /// hold, the error behind a failed dial. Clients are told less.
+    pub(super) fn detail(&self) -> Option<Box<str>> {
+        let mut detail = match self {
+            Self::Unauthenticated { fault, by, .. } => match by {
+                Some(by) => format!("authenticator `{by}`: {fault}"),
+                None => fault.to_string(),
+            },
+            Self::Forbidden(unmet) => unmet.to_string(),
+            // Their texts say no more than `reason` does.
+            Self::Connect
+            | Self::Address
+            | Self::Quota(_)
+            | Self::Overloaded(_)
+            | Self::Ramp(_)
+            | Self::NotPost
+            | Self::NoSession
+            | Self::NoRoute
+            | Self::Stopping
+            | Self::UnaskedSwitch
+            | Self::BodyIncomplete
+            | Self::Unsent
+            | Self::TimedOut => return None,
+            other => chain(other),
+        };
+        detail.truncate(detail.floor_char_boundary(DETAIL_MAX));
+        Some(detail.into())
     }
 
     /// The close code for a client whose upgrade is accepted to tell it this.
@@ -233,6 +318,8 @@ impl Refusal {
                 | Self::BadTarget(_)
                 | Self::Upgrade(_)
                 | Self::BodyIncomplete
+                | Self::ClientStalled
+                | Self::BackendStalled
                 | Self::Quota(_)
                 | Self::Overloaded(_)
                 | Self::Stopping

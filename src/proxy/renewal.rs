@@ -65,7 +65,7 @@ async fn judge(worker: &Worker, facts: &Facts, credential: Vec<u8>) -> Result<Pr
     let principal = match judged {
         Ok(Ok(principal)) => principal,
         Ok(Err(Denial::Credential(fault))) => return Err(counted(fault.as_str())),
-        Ok(Err(Denial::Insufficient(_))) => return Err(counted("insufficient")),
+        Ok(Err(Denial::Insufficient { .. })) => return Err(counted("insufficient")),
         Err(_) => return Err(counted("not_judged")),
     };
     let revocations = &worker.live().revocations;
@@ -100,7 +100,8 @@ fn settle(worker: &Worker, session: &Session, judged: Result<Principal, Word>) {
         renewed.then_some(()).ok_or("ending")
     });
     worker.sessions.arm(session);
-    tracing::debug!(session = %id, outcome = ?renewed, "renewal inside the session");
+    let outcome = renewed.err().unwrap_or("renewed");
+    tracing::debug!(session = %id, outcome, "renewal inside the session");
     let facts = session.facts();
     let route = table.route(&facts.route);
     let Some(route) = route.and_then(|route| route.config.auth.renewal.as_ref()) else {

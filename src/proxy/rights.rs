@@ -1,12 +1,12 @@
 //! The right of live sessions: renewed, or taken away.
 
+use std::rc::Rc;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use crate::base::clock;
 use crate::base::right::Right;
 use crate::core::auth::Revocations;
-use crate::core::session::record::Cause;
+use crate::core::session::record::{Cause, EndOrder};
 use crate::core::session::wheel::Tick;
 use crate::live::{CloseOrder, Renewal, SessionQuery};
 use crate::proxy::authenticate::may_go_on;
@@ -14,7 +14,7 @@ use crate::proxy::context::ticks;
 use crate::proxy::sessions::{Session, Sessions};
 
 /// How a session ends whose right was taken away.
-pub(super) fn revoked() -> CloseOrder {
+fn revoked() -> CloseOrder {
     CloseOrder {
         code: 3000,
         reason: "credential revoked".into(),
@@ -39,19 +39,26 @@ impl Sessions {
 
     /// Ends those whose right was taken away; answers how many.
     pub(super) fn revoke(&self, revocations: &Revocations, now: Tick) -> usize {
-        let (order, time) = (revoked(), clock::wall());
-        self.taken(&SessionQuery::default())
-            .iter()
-            .filter(|session| session.is_revoked(revocations, time) && session.close(&order, now))
-            .count()
+        let sessions = self.taken(&SessionQuery::default());
+        let revoked = |session: &&Rc<Session>| session.end_if_revoked(revocations, now);
+        sessions.iter().filter(revoked).count()
     }
 }
 
 impl Session {
-    /// Whether its right was taken away.
-    pub(super) fn is_revoked(&self, revocations: &Revocations, now: SystemTime) -> bool {
+    /// Begins its end if its right was taken away; answers whether this did.
+    pub(super) fn end_if_revoked(&self, revocations: &Revocations, now: Tick) -> bool {
         let facts = self.facts();
-        revocations.refuse(Some(facts.id), facts.right.as_deref(), now)
+        let right = facts.right.as_deref();
+        let Some(revocation) = revocations.refused_by(Some(facts.id), right, clock::wall()) else {
+            return false;
+        };
+        let given = Arc::new(EndOrder {
+            reason: Some(Arc::clone(&revocation.reason)).filter(|reason| !reason.is_empty()),
+            revocation: Some(Arc::clone(&revocation.id)),
+            operator: None,
+        });
+        self.close(&revoked(), Some(&given), now)
     }
 
     /// Gives it another right, if it is one for it.

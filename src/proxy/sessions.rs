@@ -19,7 +19,7 @@ use crate::base::right::Right;
 use crate::base::session_id::SessionId;
 use crate::base::traffic::Traffic;
 use crate::core::health::{Outcome, Witness};
-use crate::core::session::record::{Cause, EndedBy, Ending, Facts, Record};
+use crate::core::session::record::{Cause, EndOrder, EndedBy, Ending, Facts, Record};
 use crate::core::session::resume::{Moves, ResumeReason};
 use crate::core::session::wheel::{Tick, Wheel};
 use crate::io::carrier::Carrier;
@@ -31,7 +31,6 @@ use crate::proxy::context::{ConnectionSeat, TICK, Worker};
 use crate::proxy::place::BackendSeat;
 use crate::proxy::reconnect::{NotResumed, Reached, Resume, Resumption};
 use crate::proxy::renewal;
-use crate::proxy::rights;
 use crate::telemetry::metrics::{Direction, RouteMetrics};
 
 /// All of a worker's.
@@ -113,9 +112,7 @@ fn enter(worker: &Rc<Worker>, session: Rc<Session>) {
         .borrow_mut()
         .insert(session.id, Rc::clone(&session));
     // A right that was taken away while the handshake went on.
-    if session.is_revoked(&worker.live().revocations, clock::wall()) {
-        session.close(&rights::revoked(), worker.tick());
-    }
+    session.end_if_revoked(&worker.live().revocations, worker.tick());
     let run = Run {
         worker: Rc::clone(worker),
         session,
@@ -325,15 +322,25 @@ impl Session {
         Arc::clone(&self.facts.borrow())
     }
 
-    /// Begins its end; answers whether this did.
-    pub(super) fn close(&self, order: &CloseOrder, now: Tick) -> bool {
-        self.relay.borrow_mut().close(order, now)
+    /// Begins its end; answers whether this did. Its record shows the order that was `given`.
+    pub(super) fn close(
+        &self,
+        order: &CloseOrder,
+        given: Option<&Arc<EndOrder>>,
+        now: Tick,
+    ) -> bool {
+        let begun = self.relay.borrow_mut().close(order, now);
+        if let Some(given) = given.filter(|_| begun) {
+            Arc::make_mut(&mut self.facts.borrow_mut()).order = Some(Arc::clone(given));
+        }
+        begun
     }
 
-    /// Gives it another right, which ends at this tick; not where its end has begun.
+    /// Gives it another right, which ends at this tick; not where its end has begun, nor where
+    /// another process may have it: that one would not hear of it.
     pub(super) fn set_right(&self, right: Arc<Right>, ends_at: Option<Tick>) -> bool {
         let mut relay = self.relay.borrow_mut();
-        if relay.closing() {
+        if relay.closing() || !self.is_here() {
             return false;
         }
         relay.set_expiry(ends_at);
@@ -460,14 +467,18 @@ impl Sessions {
         query: &SessionQuery,
         limit: usize,
     ) -> Vec<SessionView> {
-        self.taken(query)
+        self.first_taken(query, limit)
             .into_iter()
-            .take(limit)
             .map(|session| session.view(worker))
             .collect()
     }
 
     pub(super) fn taken(&self, query: &SessionQuery) -> Vec<Rc<Session>> {
+        self.first_taken(query, usize::MAX)
+    }
+
+    /// The first `limit` of them.
+    fn first_taken(&self, query: &SessionQuery, limit: usize) -> Vec<Rc<Session>> {
         let live = self.live.borrow();
         if let Some(id) = query.id {
             return live
@@ -482,17 +493,22 @@ impl Sessions {
         range
             .map(|(_, session)| session)
             .filter(|session| query.takes(&session.facts.borrow()))
+            .take(limit)
             .cloned()
             .collect()
     }
 
     /// Begins the end of those that `query` takes; answers how many.
-    pub(super) fn close(&self, query: &SessionQuery, order: &CloseOrder, now: Tick) -> usize {
+    pub(super) fn close(
+        &self,
+        query: &SessionQuery,
+        order: &CloseOrder,
+        given: Option<&Arc<EndOrder>>,
+        now: Tick,
+    ) -> usize {
         let sessions = self.taken(query);
-        sessions
-            .iter()
-            .filter(|session| session.is_here())
-            .filter(|session| session.relay.borrow_mut().close(order, now))
+        let here = sessions.iter().filter(|session| session.is_here());
+        here.filter(|session| session.close(order, given, now))
             .count()
     }
 
@@ -567,5 +583,5 @@ impl BackendSeat {
     }
 }
 
-const _: () = assert!(size_of::<Session>() <= 1080, "every live session holds one");
+const _: () = assert!(size_of::<Session>() <= 1096, "every live session holds one");
 const _: () = assert!(size_of::<Poll<Turn>>() <= 8, "returned at every wake-up");

@@ -11,12 +11,12 @@ use futures_util::future::{Either, select};
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, timeout_at};
 
 use crate::base::clock;
 use crate::base::right::Right;
+use crate::config::snapshot::HeadLimits;
 use crate::core::health::Outcome;
 use crate::core::http::headers;
 use crate::core::session::record::Facts;
@@ -30,10 +30,14 @@ use crate::live::Phase;
 use crate::proxy::body::Outgoing;
 use crate::proxy::context::{TICK, ticks};
 use crate::proxy::guard::SessionPermits;
-use crate::proxy::pipeline::{Exchange, Passing, Plan, Reply};
+use crate::proxy::pipeline::{Exchange, Plan, Reply};
 use crate::proxy::place::{BackendSeat, Candidates};
+use crate::proxy::plain::{begin_answer, cases, passing, settle_answer};
+use crate::proxy::pool;
 use crate::proxy::reconnect::Resumption;
 use crate::proxy::refusal::Refusal;
+use crate::proxy::report::{Report, Stage};
+use crate::proxy::stream::BackendStream;
 
 /// A session whose 101 is on its way to the client; it begins when that has left.
 pub(super) struct Pending {
@@ -48,6 +52,8 @@ pub(super) struct Pending {
     pub(super) setup: Setup,
     /// What it takes up of what is limited.
     pub(super) permits: SessionPermits,
+    /// The record of its request, should the 101 not leave.
+    pub(super) report: Report,
 }
 
 /// A backend's answer, and the stream where that was a switch of protocols.
@@ -65,10 +71,13 @@ pub(super) async fn upgrade(
     offer: &Upgrade,
 ) -> Result<Reply, Refusal> {
     let (seat, shaken, asked) = ask(exchange, &plan, head).await?;
-    let (answer, body) = shaken.response.into_parts();
-    let granted = match handshake::verify_answer(offer, answer.status, &answer.headers) {
+    let (mut answer, body) = shaken.response.into_parts();
+    let verdict = handshake::verify_answer(offer, answer.version, answer.status, &answer.headers);
+    let granted = match verdict {
         Ok(Answer::Granted(granted)) => granted,
         Ok(Answer::Declined) => {
+            settle_answer(exchange, &mut answer)
+                .inspect_err(|_| seat.report(Outcome::HandshakeRefused, plan.witness()))?;
             let failed = answer.status.is_server_error();
             let outcome = match failed {
                 true => Outcome::HandshakeRefused,
@@ -104,7 +113,10 @@ pub(super) async fn upgrade(
         .as_ref()
         .map(|resumption| resumption.buffer_bytes());
     setup.throttle = exchange.throttle(&plan);
+    let mut report = exchange.report_of(&plan, &seat);
+    report.stage = Stage::Unanswered;
     exchange.connection.grant(Pending {
+        report,
         facts: facts(exchange, &plan, &seat, &granted),
         setup,
         resumption,
@@ -116,10 +128,13 @@ pub(super) async fn upgrade(
     let mut response = Response::new(Outgoing::Empty);
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     *response.headers_mut() = fields;
+    *response.extensions_mut() = cases(answer.extensions);
     Ok(response)
 }
 
-/// Asks one candidate after the other until one answers.
+/// Asks one candidate after the other until one answers. One that keeps silent is given up for the
+/// next where the route has `timeouts.attempt`: it may have acted on the request, and only the
+/// route can allow for that.
 async fn ask(
     exchange: &Exchange,
     plan: &Plan,
@@ -129,57 +144,77 @@ async fn ask(
     let tls = exchange.backend_tls(plan)?;
     let road = exchange.road(until, tls.as_ref());
     let mut candidates = Candidates::new(&exchange.connection.worker, plan, true, until);
+    let names = cases(head.extensions);
     let mut fields = exchange.backend_headers(plan, head.headers, true);
     handshake::set_upgrade(&mut fields);
-    let mut vanished = None;
+    let attempt = plan.route.config.timeouts.attempt;
+    // Why the one before did not answer.
+    let mut missed = None;
     loop {
         let (seat, carrier) = match candidates.reach(&road).await {
             Ok(reached) => reached,
-            Err(refusal) => return Err(vanished.map_or(refusal, Refusal::BackendBroke)),
+            Err(refusal) => return Err(missed.unwrap_or(refusal)),
         };
-        let request = request(&plan.target, fields.clone())?;
-        match timeout_at(until, shake_hands(carrier, request)).await {
+        let request = request(&plan.target, fields.clone(), names.clone())?;
+        let worker = &exchange.connection.worker;
+        let limits = &plan.upstream.config.response_limits;
+        let stream = BackendStream::new(carrier, worker);
+        let pulse = stream.pulse();
+        let attempt = attempt.filter(|_| candidates.has_next());
+        let patience = attempt.map_or(until, |attempt| until.min(Instant::now() + attempt));
+        match timeout_at(patience, shake_hands(stream, limits, request)).await {
             Ok(Ok(shaken)) => return Ok((seat, shaken, fields)),
             Ok(Err(error)) => {
                 seat.report(Outcome::HandshakeRefused, plan.witness());
-                if !has_vanished(&error) {
-                    return Err(Refusal::BackendBroke(error));
+                if pulse.received() > 0 || !has_vanished(&error) {
+                    return Err(Refusal::of_backend(error));
                 }
-                vanished = Some(error);
+                missed = Some(Refusal::BackendBroke(error));
             }
             Err(_) => {
                 seat.report(Outcome::HandshakeTimedOut, plan.witness());
-                return Err(Refusal::TimedOut);
+                if patience >= until {
+                    return Err(Refusal::TimedOut);
+                }
+                missed = Some(Refusal::TimedOut);
             }
         }
     }
 }
 
-/// Whether the backend ended the connection without an answer, as a dying process does to those in
-/// its backlog. A handshake may then go to the next candidate: it is a GET, which is safe to repeat
-/// (RFC 9110, section 9.2.2), and what was not answered granted nothing.
+/// Whether the backend ended the connection, as a dying process does to those in its backlog. If
+/// no byte of an answer came, the handshake may go to the next candidate: it is a GET, by which a
+/// client asks for no effect (RFC 9110, section 9.2.1), and what was not answered granted nothing.
 fn has_vanished(error: &hyper::Error) -> bool {
     let source = std::error::Error::source(error);
     let io = source.and_then(|source| source.downcast_ref::<std::io::Error>());
     error.is_incomplete_message() || error.is_canceled() || io.is_some()
 }
 
-pub(super) fn request(target: &str, fields: HeaderMap) -> Result<Request<Outgoing>, Refusal> {
+/// The upgrade as a backend gets it; `names` is how its fields are written.
+pub(super) fn request(
+    target: &str,
+    fields: HeaderMap,
+    names: http::Extensions,
+) -> Result<Request<Outgoing>, Refusal> {
     let request = Request::builder()
         .method(Method::GET)
         .uri(target)
         .body(Outgoing::Empty);
     let mut request = request.map_err(|_| Refusal::BadTarget("the rewritten target is no path"))?;
     *request.headers_mut() = fields;
+    *request.extensions_mut() = names;
     Ok(request)
 }
 
 /// Sends the upgrade and waits for the answer's head.
 pub(super) async fn shake_hands(
-    carrier: Carrier,
+    stream: BackendStream,
+    limits: &HeadLimits,
     request: Request<Outgoing>,
 ) -> hyper::Result<Shaken> {
-    let (mut sender, mut connection) = http1::handshake(TokioIo::new(carrier)).await?;
+    let hyper = pool::builder(limits).handshake(TokioIo::new(stream));
+    let (mut sender, mut connection) = hyper.await?;
     let (response, over) = {
         let answer = pin!(sender.send_request(request));
         let drive = pin!(poll_fn(|cx| connection.poll_without_shutdown(cx)));
@@ -213,7 +248,7 @@ pub(super) async fn shake_hands(
     let parts = connection.into_parts();
     Ok(Shaken {
         response,
-        stream: Some((parts.io.into_inner(), parts.read_buf)),
+        stream: Some((parts.io.into_inner().carrier, parts.read_buf)),
     })
 }
 
@@ -227,19 +262,17 @@ fn decline(
 ) -> Reply {
     headers::strip_hop_by_hop(&mut answer.headers);
     answer.version = Version::HTTP_11;
+    answer.extensions = cases(answer.extensions);
     add_cookie(&mut answer.headers, plan);
-    let mut report = exchange.report_of(plan, seat);
-    report.status = answer.status.as_u16();
-    report.refusal = Some("declined");
+    let mut passing = passing(exchange, plan, seat, answer.status, None);
+    passing.report.refusal = Some("declined");
     exchange
         .connection
         .worker
         .route_metrics(&plan.route.config.name, &plan.upstream.config.name)
         .refused("declined");
-    Response::from_parts(
-        answer,
-        Outgoing::streamed(body, Passing { report, keep: None }),
-    )
+    begin_answer(exchange, plan, &body, None);
+    Response::from_parts(answer, Outgoing::streamed(body, passing))
 }
 
 /// The affinity cookie of a client that had none.
@@ -263,11 +296,12 @@ fn facts(exchange: &Exchange, plan: &Plan, seat: &BackendSeat, granted: &Granted
         right: right(plan).map(Arc::new),
         client: exchange.client_text(),
         host: exchange.host.as_str().into(),
-        target: exchange.target.clone(),
+        target: exchange.target(),
         request_id: exchange.request_id.clone(),
         subprotocol: granted.subprotocol.as_deref().map(Into::into),
         started: exchange.started,
         handshake: exchange.elapsed(),
+        order: None,
     }
 }
 

@@ -145,9 +145,12 @@ impl Worker {
             WorkerCommand::Close {
                 query,
                 order,
+                given,
                 answer,
             } => {
-                let _ = answer.send(self.sessions.close(&query, &order, self.tick()));
+                let now = self.tick();
+                let closed = self.sessions.close(&query, &order, given.as_ref(), now);
+                let _ = answer.send(closed);
             }
             WorkerCommand::Renew {
                 query,
@@ -172,6 +175,7 @@ impl Worker {
             }
             WorkerCommand::Gather { answer } => {
                 self.sessions.gather();
+                self.forget_metrics();
                 let _ = answer.send(());
             }
             WorkerCommand::Pack {
@@ -302,7 +306,8 @@ impl Farewell {
             id,
             ..SessionQuery::default()
         };
-        worker.sessions.close(&query, &self.order, worker.tick());
+        let now = worker.tick();
+        worker.sessions.close(&query, &self.order, None, now);
     }
 }
 

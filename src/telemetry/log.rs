@@ -1,15 +1,17 @@
 //! The log of what happens: events of `tracing`, written to standard error. Records of sessions and
 //! requests are not events, see `records`.
 
+use std::fmt::Write as _;
 use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt, reload};
+use tracing_subscriber::{Layer as _, Registry, fmt, reload};
 
+use crate::base::text::steers;
 use crate::config::snapshot::{Log, LogFormat};
 
 /// Lines that may wait for standard error; what comes after them is dropped, so that a stuck
@@ -33,7 +35,7 @@ pub enum LogError {
 /// Changes the level while the gateway runs.
 #[derive(Clone, Debug)]
 pub struct LogLevel {
-    filter: reload::Handle<EnvFilter, Registry>,
+    filter: reload::Handle<Targets, Registry>,
     now: Arc<RwLock<String>>,
 }
 
@@ -67,7 +69,7 @@ pub fn init(log: &Log) -> Result<(LogLevel, WorkerGuard), LogError> {
     let (writer, guard) = NonBlockingBuilder::default()
         .buffered_lines_limit(LINES_WAITING_MAX)
         .thread_name("log")
-        .finish(io::stderr());
+        .finish(Visible(io::stderr()));
     let (filter, handle) = reload::Layer::new(parse(&log.level)?);
     let form = match log.format {
         LogFormat::Text => fmt::layer().with_ansi(false).with_writer(writer).boxed(),
@@ -89,22 +91,65 @@ pub fn init(log: &Log) -> Result<(LogLevel, WorkerGuard), LogError> {
     ))
 }
 
-fn parse(level: &str) -> Result<EnvFilter, LogError> {
+/// Writes lines in which nothing steers a terminal or hides text: names of documents, subprotocols
+/// and other words of strangers stand in them. A line comes in one call and ends in `\n`.
+struct Visible<W>(W);
+
+impl<W: io::Write> io::Write for Visible<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(line);
+        let (body, end) = match text.strip_suffix('\n') {
+            Some(body) => (body, "\n"),
+            None => (&*text, ""),
+        };
+        if !body.chars().any(steers) {
+            self.0.write_all(line)?;
+            return Ok(line.len());
+        }
+        let mut shown = String::with_capacity(line.len() + 32);
+        for character in body.chars() {
+            if steers(character) {
+                write!(shown, "\\u{:04x}", u32::from(character)).expect("a string takes all");
+            } else {
+                shown.push(character);
+            }
+        }
+        shown.push_str(end);
+        self.0.write_all(shown.as_bytes())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+fn parse(level: &str) -> Result<Targets, LogError> {
     let wrong = || LogError::Level(level.to_owned());
-    // `EnvFilter` takes a bare word that is no level for a module, and nothing for silence: a slip
+    // `Targets` takes a bare word that is no level for a module, and nothing for silence: a slip
     // would turn off everything else.
-    let bare = |directive: &&str| !directive.contains(['=', '[']);
+    let bare = |directive: &&str| !directive.contains('=');
     let level_word = |word: &str| !word.is_empty() && word.parse::<LevelFilter>().is_ok();
     let mut words = level.split(',').filter(bare);
     if !words.all(|word| level_word(word.trim())) {
         return Err(wrong());
     }
-    EnvFilter::try_new(level).map_err(|_| wrong())
+    level.parse().map_err(|_| wrong())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_in_the_log_steers_a_terminal() {
+        let mut written = Vec::new();
+        let line = "chose `a\u{1b}[2J\u{9b}1m\u{202e}b\u{2066}\rc`, gr\u{fc}n\n";
+        io::Write::write_all(&mut Visible(&mut written), line.as_bytes()).expect("a vector");
+        let written = String::from_utf8(written).expect("text");
+        let expected = "chose `a\\u001b[2J\\u009b1m\\u202eb\\u2066\\u000dc`, gr\u{fc}n\n";
+        assert_eq!(written, expected);
+    }
 
     #[test]
     fn the_level_changes_while_it_runs_and_a_wrong_one_changes_nothing() {

@@ -1,297 +1,93 @@
-//! Numbers for Prometheus. Whoever counts holds a set of handles that was made once: by route, by
-//! listener, or for the node; counting is then an atomic addition. What can be read when Prometheus
-//! asks (health of backends, sessions of workers) is not counted at all, see [`Reading`].
+//! Numbers for Prometheus. Code records through sets of handles of the `metrics` crate, each made
+//! once: by route, by listener, or for the node; counting is then an atomic addition. What can be
+//! read at the time of a scrape (health of backends, sessions of workers) is not counted at all,
+//! see [`Reading`].
 //!
-//! There is no global recorder: several gateways in one process keep their numbers apart.
+//! Each gateway has a registry of its own, which removes series that are no longer needed. There is
+//! no global recorder: several gateways in one process keep their numbers apart.
 
+mod cell;
 mod reading;
+mod registry;
+mod route;
 pub mod table;
 
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
-use std::time::Duration;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
-use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder};
-use metrics_exporter_prometheus::{
-    Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
-};
+use metrics::{Counter, Gauge, Histogram};
 
 use crate::base::names::ListenerName;
-use crate::base::traffic::Traffic;
-use crate::core::session::record::{Cause, EndedBy, Record};
-use crate::telemetry::metrics::table::{Kind, Metric};
+use crate::core::routing::{Action, RoutingTable};
+use crate::telemetry::metrics::registry::Registry;
+use crate::telemetry::metrics::table::Metric;
 
 pub use reading::Reading;
+pub use route::{Direction, RouteMetrics};
 
 /// All numbers of one gateway.
-#[derive(Debug)]
-pub struct Metrics {
-    recorder: PrometheusRecorder,
-    handle: PrometheusHandle,
-}
+#[derive(Debug, Default)]
+pub struct Metrics(Registry);
 
 impl Metrics {
-    /// With every metric of the table described and nothing counted.
+    /// With nothing counted.
     pub fn new() -> Arc<Self> {
-        let mut builder = PrometheusBuilder::new();
-        for metric in table::ALL {
-            if let Kind::Histogram(bounds) = metric.kind {
-                builder = builder
-                    .set_buckets_for_metric(Matcher::Full(metric.name.to_owned()), bounds)
-                    .expect("the table's histograms have bounds");
-            }
-        }
-        let recorder = builder.build_recorder();
-        for &Metric {
-            name,
-            kind,
-            unit,
-            help,
-            ..
-        } in table::ALL
-        {
-            match kind {
-                Kind::Counter => recorder.describe_counter(name.into(), Some(unit), help.into()),
-                Kind::Gauge => recorder.describe_gauge(name.into(), Some(unit), help.into()),
-                Kind::Histogram(_) => {
-                    recorder.describe_histogram(name.into(), Some(unit), help.into())
-                }
-            }
-        }
-        let handle = recorder.handle();
-        Arc::new(Self { recorder, handle })
-    }
-
-    /// Sorts observations into their buckets. Until then a histogram keeps every one of them, so
-    /// this must be called every few seconds.
-    pub fn upkeep(&self) {
-        self.handle.run_upkeep();
+        Arc::default()
     }
 
     /// What was counted, in Prometheus' text format.
     pub fn render(&self) -> String {
-        self.handle.render()
+        self.0.render()
+    }
+
+    /// Removes series of routes, upstreams and authenticators that are not in this table, once
+    /// nothing counts under their names any more and their last values have been there for scrapes
+    /// for two minutes. Answers how many such series there are still.
+    pub fn sweep(&self, now: Instant, table: &RoutingTable) -> usize {
+        self.0
+            .sweep(now, |metric, values| is_named(table, metric, values))
     }
 
     fn counter(&self, metric: &Metric, values: &[&str]) -> Counter {
-        self.recorder
-            .register_counter(&key(metric, values), &METADATA)
+        self.0.counter(metric, values)
     }
 
     fn gauge(&self, metric: &Metric, values: &[&str]) -> Gauge {
-        self.recorder
-            .register_gauge(&key(metric, values), &METADATA)
+        self.0.gauge(metric, values)
     }
 
     fn histogram(&self, metric: &Metric, values: &[&str]) -> Histogram {
-        self.recorder
-            .register_histogram(&key(metric, values), &METADATA)
+        self.0.histogram(metric, values)
     }
 }
 
-const METADATA: Metadata<'static> = Metadata::new("sessile", Level::INFO, None);
-
-fn key(metric: &Metric, values: &[&str]) -> Key {
-    debug_assert_eq!(metric.labels.len(), values.len(), "{}", metric.name);
-    let labels = metric.labels.iter().zip(values);
-    let labels = labels.map(|(name, value)| Label::new(*name, (*value).to_owned()));
-    Key::from_parts(metric.name, labels.collect::<Vec<_>>())
+/// Whether the table has what these labels are named after; labels that are names of nothing in a
+/// table always count.
+fn is_named(table: &RoutingTable, metric: &Metric, values: &[Box<str>]) -> bool {
+    let value = |label: &str| {
+        let place = metric.labels.iter().position(|known| *known == label)?;
+        Some(&*values[place]).filter(|value| !value.is_empty())
+    };
+    let upstream = value("upstream");
+    let authenticator = value("authenticator");
+    if authenticator.is_some_and(|name| table.authenticator(name).is_none()) {
+        return false;
+    }
+    match value("route") {
+        Some(route) => is_route(table, route, upstream),
+        None => upstream.is_none_or(|name| table.upstream(name).is_some()),
+    }
 }
 
-/// Which way a message goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// From the client.
-    ToBackend,
-    /// From the backend.
-    ToClient,
-}
-
-/// What is counted by route and upstream. Sets that were made for the same names count together,
-/// so each worker may keep its own; make one when a route is first asked for, not for all of them.
-#[derive(Debug)]
-pub struct RouteMetrics {
-    metrics: Arc<Metrics>,
-    route: Box<str>,
-    upstream: Box<str>,
-    sessions: OnceLock<SessionMetrics>,
-    response_seconds: OnceLock<Histogram>,
-    ended: Family<(EndedBy, Cause)>,
-    close_codes: Family<(EndedBy, &'static str)>,
-    refused: Family<&'static str>,
-    http: Family<&'static str>,
-    connect_failures: Family<&'static str>,
-    moves: Family<&'static str>,
-}
-
-/// Made with a route's first session, so that routes without sessions add no series.
-#[derive(Debug)]
-struct SessionMetrics {
-    handshake_seconds: Histogram,
-    session_seconds: Histogram,
-    live: Gauge,
-    began: Counter,
-    to_backend: TrafficCounters,
-    to_client: TrafficCounters,
-}
-
-#[derive(Debug)]
-struct TrafficCounters {
-    bytes: Counter,
-    text: Counter,
-    binary: Counter,
-    ping: Counter,
-    pong: Counter,
-    close: Counter,
-}
-
-impl RouteMetrics {
-    /// The set for these names; an empty one stands for none (no route matched, or it has no
-    /// upstream).
-    pub fn new(metrics: &Arc<Metrics>, route: &str, upstream: &str) -> Self {
-        Self {
-            metrics: Arc::clone(metrics),
-            route: route.into(),
-            upstream: upstream.into(),
-            sessions: OnceLock::new(),
-            response_seconds: OnceLock::new(),
-            ended: Family::default(),
-            close_codes: Family::default(),
-            refused: Family::default(),
-            http: Family::default(),
-            connect_failures: Family::default(),
-            moves: Family::default(),
-        }
-    }
-
-    /// A session began; `handshake` is the time from the request to the 101.
-    pub fn began(&self, handshake: Duration) {
-        let sessions = self.sessions();
-        sessions.handshake_seconds.record(handshake.as_secs_f64());
-        sessions.began.increment(1);
-        sessions.live.increment(1.0);
-    }
-
-    /// A session that another process began goes on here.
-    pub fn came(&self) {
-        self.sessions().live.increment(1.0);
-    }
-
-    /// A session goes on in another process.
-    pub fn left(&self) {
-        self.sessions().live.decrement(1.0);
-    }
-
-    /// Adds what a live session relayed since it was last added.
-    pub fn traffic(&self, direction: Direction, delta: &Traffic) {
-        let counters = match direction {
-            Direction::ToBackend => &self.sessions().to_backend,
-            Direction::ToClient => &self.sessions().to_client,
-        };
-        counters.bytes.increment(delta.bytes);
-        counters.text.increment(delta.text);
-        counters.binary.increment(delta.binary);
-        counters.ping.increment(delta.ping);
-        counters.pong.increment(delta.pong);
-        counters.close.increment(delta.close);
-    }
-
-    /// A session that `began` has ended. Its traffic is not read from the record: the caller adds
-    /// what is left of it.
-    pub fn ended(&self, record: &Record) {
-        let sessions = self.sessions();
-        sessions
-            .session_seconds
-            .record(record.duration.as_secs_f64());
-        sessions.live.decrement(1.0);
-        let ending = record.ending;
-        self.ended.count((ending.by, ending.cause), || {
-            self.counter(
-                &table::SESSIONS_ENDED,
-                &[ending.by.as_str(), ending.cause.as_str()],
-            )
-        });
-        let code = close_code_label(ending.close_code);
-        self.close_codes.count((ending.by, code), || {
-            self.counter(&table::CLOSE_CODES, &[ending.by.as_str(), code])
-        });
-    }
-
-    /// A session went on with another backend.
-    pub fn resumed(&self) {
-        self.moves
-            .count("resumed", || self.counter(&table::RESUMES, &[]));
-    }
-
-    /// A session could not go on with another backend.
-    pub fn not_resumed(&self) {
-        self.moves
-            .count("failed", || self.counter(&table::RESUME_FAILURES, &[]));
-    }
-
-    /// A session that ended had lost so many messages of its client.
-    pub fn lost(&self, messages: u64) {
-        if messages > 0 {
-            self.counter(&table::MESSAGES_LOST, &[]).increment(messages);
-        }
-    }
-
-    /// The gateway answered a request itself.
-    pub fn refused(&self, reason: &'static str) {
-        self.refused
-            .count(reason, || self.counter(&table::REFUSALS, &[reason]));
-    }
-
-    /// The head of a response to an ordinary request went to the client, this long after the
-    /// request's head came.
-    pub fn http(&self, status: u16, response: Duration) {
-        let class = status_class(status);
-        self.http
-            .count(class, || self.counter(&table::HTTP_REQUESTS, &[class]));
-        let seconds = self.response_seconds.get_or_init(|| {
-            self.metrics.histogram(
-                &table::HTTP_RESPONSE_SECONDS,
-                &[&self.route, &self.upstream],
-            )
-        });
-        seconds.record(response.as_secs_f64());
-    }
-
-    /// A backend could not be reached.
-    pub fn connect_failed(&self, reason: &'static str) {
-        self.connect_failures
-            .count(reason, || self.counter(&table::CONNECT_FAILURES, &[reason]));
-    }
-
-    fn counter(&self, metric: &Metric, more: &[&str]) -> Counter {
-        let mut values = vec![&*self.route, &*self.upstream];
-        values.extend(more);
-        self.metrics.counter(metric, &values)
-    }
-
-    fn sessions(&self) -> &SessionMetrics {
-        self.sessions.get_or_init(|| {
-            let names = [&*self.route, &*self.upstream];
-            SessionMetrics {
-                handshake_seconds: self.metrics.histogram(&table::HANDSHAKE_SECONDS, &names),
-                session_seconds: self.metrics.histogram(&table::SESSION_SECONDS, &names),
-                live: self.metrics.gauge(&table::SESSIONS, &names),
-                began: self.metrics.counter(&table::SESSIONS_TOTAL, &names),
-                to_backend: self.traffic_counters("to_backend"),
-                to_client: self.traffic_counters("to_client"),
-            }
-        })
-    }
-
-    fn traffic_counters(&self, direction: &str) -> TrafficCounters {
-        let messages = |kind| self.counter(&table::MESSAGES, &[direction, kind]);
-        TrafficCounters {
-            bytes: self.counter(&table::MESSAGE_BYTES, &[direction]),
-            text: messages("text"),
-            binary: messages("binary"),
-            ping: messages("ping"),
-            pong: messages("pong"),
-            close: messages("close"),
-        }
+/// Whether the table has this route, and it leads to this upstream, if one is asked for.
+pub fn is_route(table: &RoutingTable, route: &str, upstream: Option<&str>) -> bool {
+    let Some(found) = table.route(&route.into()) else {
+        return false;
+    };
+    match (upstream, table.action(found)) {
+        (None, _) => true,
+        (Some(name), Action::Forward(upstream)) => upstream.name().as_str() == name,
+        (Some(_), Action::Redirect(_)) => false,
     }
 }
 
@@ -521,36 +317,6 @@ impl<K: Copy + PartialEq> Family<K> {
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .push((key, counter));
-    }
-}
-
-/// Codes that mean something to everybody have a label of their own (RFC 6455, section 7.4, and
-/// IANA's registry); the rest share one by range.
-fn close_code_label(code: Option<u16>) -> &'static str {
-    const REGISTERED: [&str; 15] = [
-        "1000", "1001", "1002", "1003", "1004", "1005", "1006", "1007", "1008", "1009", "1010",
-        "1011", "1012", "1013", "1014",
-    ];
-    match code {
-        None => "none",
-        Some(code @ 1000..=1014) => REGISTERED[usize::from(code - 1000)],
-        Some(3000) => "3000",
-        Some(3003) => "3003",
-        Some(3008) => "3008",
-        Some(3000..=3999) => "3xxx",
-        Some(4000..=4999) => "4xxx",
-        Some(_) => "other",
-    }
-}
-
-fn status_class(status: u16) -> &'static str {
-    match status / 100 {
-        1 => "1xx",
-        2 => "2xx",
-        3 => "3xx",
-        4 => "4xx",
-        5 => "5xx",
-        _ => "other",
     }
 }
 

@@ -62,13 +62,13 @@ pub struct RequestRecord<'r> {
     pub principal: Option<&'r str>,
     /// The client's address, after PROXY header and trusted `X-Forwarded-For`.
     pub client: &'r str,
-    /// As it came.
+    /// As it came; empty where no head was read whole.
     pub method: &'r str,
     /// The request's target, with secrets cut out (I11): the caller's duty.
     pub target: &'r str,
     /// When the request came.
     pub started: SystemTime,
-    /// What the client was answered.
+    /// What the client was answered; 499 if it left before that.
     pub status: u16,
     /// From the request's head to the response's last byte.
     pub duration: Duration,
@@ -76,8 +76,10 @@ pub struct RequestRecord<'r> {
     pub bytes_in: u64,
     /// Bytes of the response's body.
     pub bytes_out: u64,
-    /// Why the gateway answered itself, if it did.
+    /// Why the gateway answered itself, or what cut the exchange off.
     pub refusal: Option<&'r str>,
+    /// What exactly was refused or went wrong; for operators alone, clients are not told.
+    pub detail: Option<&'r str>,
     /// `X-Request-Id`, as the backend saw it.
     pub request_id: Option<&'r str>,
 }
@@ -192,6 +194,16 @@ fn session(line: &mut Line, node: &str, record: &Record) {
             .map_or(Value::None, |code| Value::Number(code.into())),
     );
     line.field("clean", Value::Flag(ending.clean));
+    let order = facts.order.as_deref();
+    line.field("reason", order.and_then(|one| one.reason.as_deref()).into());
+    line.field(
+        "operator",
+        order.and_then(|one| one.operator.as_deref()).into(),
+    );
+    line.field(
+        "revocation",
+        order.and_then(|one| one.revocation.as_deref()).into(),
+    );
     line.field("resumes", Value::Number(record.moves.resumes.into()));
     line.field("messages_lost", Value::Number(record.moves.messages_lost));
     line.field("bytes_lost", Value::Number(record.moves.bytes_lost));
@@ -229,6 +241,7 @@ fn request(line: &mut Line, node: &str, record: &RequestRecord<'_>) {
     line.field("bytes_in", Value::Number(record.bytes_in));
     line.field("bytes_out", Value::Number(record.bytes_out));
     line.field("refusal", record.refusal.into());
+    line.field("detail", record.detail.into());
     line.field("request_id", record.request_id.into());
 }
 
@@ -259,11 +272,10 @@ impl Write for Reopened {
 }
 
 fn append(path: &Path) -> Result<File, RecordsError> {
-    // Records name people; the group may read them, for those who collect logs.
     let mut options = OpenOptions::new();
+    // Records hold addresses and names of clients.
     options.create(true).append(true).mode(0o640);
-    let file = options.open(path);
-    file.map_err(|source| RecordsError {
+    options.open(path).map_err(|source| RecordsError {
         path: path.to_owned(),
         source,
     })

@@ -47,7 +47,8 @@ async fn a_session_is_listed_shown_and_closed() {
     assert!(session["started"].as_str().unwrap().starts_with("20"));
     assert_eq!(gateway.get(&format!("/v1/sessions/{id}"))["id"], id);
 
-    let closed = gateway.admin("DELETE", &format!("/v1/sessions/{id}"), "");
+    let kick = format!("/v1/sessions/{id}?reason=abuse%20report%2017");
+    let closed = gateway.admin("DELETE", &kick, "");
     assert!((200..300).contains(&closed.status), "{closed:?}");
     let (code, reason) = client.end().await.expect("a close frame");
     assert!(
@@ -59,6 +60,11 @@ async fn a_session_is_listed_shown_and_closed() {
         (record.id, record.ended_by.as_str()),
         (id.clone(), "gateway")
     );
+    // Who gave the order, and why.
+    assert_eq!(record.cause, "kicked");
+    assert_eq!(record.reason.as_deref(), Some("abuse report 17"));
+    assert_eq!(record.operator.as_deref(), Some("local"));
+    assert_eq!(record.revocation, None);
     eventually("it is gone", async || {
         gateway
             .admin("GET", &format!("/v1/sessions/{id}"), "")
@@ -317,4 +323,17 @@ async fn a_token_that_may_look_changes_nothing() {
         401
     );
     assert_eq!(gateway.admin("POST", "/v1/reload", "").status, 200);
+}
+
+#[tokio::test]
+async fn i12_no_text_of_a_client_steers_the_terminal_of_an_operator() {
+    let backend = Backend::echo().await;
+    let gateway = gateway(&backend).await;
+    let asked = serde_json::json!({ "path": "/", "host": "a\u{9b}31m\u{202e}b" }).to_string();
+    let answer = gateway.admin("POST", "/v1/resolve", &asked);
+    assert_eq!(answer.status, 400, "{}", answer.body);
+    assert!(answer.body.contains("\\u009b31m\\u202e"), "{}", answer.body);
+    let problem = answer.json();
+    let detail = problem["detail"].as_str().expect("a detail");
+    assert!(detail.contains("a\u{9b}31m\u{202e}b"), "{detail}");
 }

@@ -43,14 +43,14 @@ fn headed(header: &str, token: &str) -> String {
     format!("{}.{rest}", BASE64_URL_SAFE_NO_PAD.encode(header))
 }
 
-/// What the answer to this token says, which is no 101.
+/// What the record says of this token, which is refused.
 async fn refused(gateway: &Gateway, path: &str, token: &str) -> String {
     let dial = Dial::new(path).header("authorization", &format!("Bearer {token}"));
     match dial.connect(gateway.address()).await {
         Ok(_) => panic!("let in by {token}"),
         Err(refused) => {
             assert_eq!(refused.status, 401, "{}", refused.body);
-            refused.body
+            gateway.detail_of(&refused.body).await
         }
     }
 }

@@ -73,7 +73,7 @@ async fn a_script_says_who_it_is_among_the_subprotocols() {
     let (good, bad) = (k8s(&admin), k8s(&old));
     let unseen = json!({ "opened": false, "code": 1006, "reason": "", "wasClean": false });
     let (expired, forbidden, missing) = (
-        "the credential has expired",
+        "the credential is not accepted",
         "the credential does not allow this",
         "no credential was presented",
     );
@@ -152,7 +152,7 @@ async fn a_page_that_is_logged_in_opens_with_its_cookie_or_with_a_ticket_of_it()
     assert_eq!(seen[1], json!({ "minted": 401 }));
     assert_eq!(seen[2], echoed(""));
     let mut once = echoed("");
-    once["again"] = closed("", 3000, "the ticket was used before");
+    once["again"] = closed("", 3000, "the credential is not accepted");
     assert_eq!(seen[3], once);
     assert_eq!(seen[4], missing);
     // A page of another host is kept out before anybody looks at a cookie.

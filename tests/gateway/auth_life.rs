@@ -67,7 +67,7 @@ async fn a_script_learns_why_it_is_refused() {
         (
             "/rooms/7",
             Some(token(&old)),
-            Some((3000, "the credential has expired")),
+            Some((3000, "the credential is not accepted")),
         ),
         (
             "/rooms/8",

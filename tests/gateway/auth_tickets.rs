@@ -28,7 +28,7 @@ async fn gateway(backend: &Backend) -> Gateway {
     Gateway::start(&text(backend, "")).await
 }
 
-/// 101, or what the refusal says.
+/// 101, or what the record says of the refusal.
 async fn opens(gateway: &Gateway, path: &str, ticket: &str) -> Result<(), String> {
     let dial = Dial::new(&format!("{path}?ticket={ticket}"));
     match dial.connect(gateway.address()).await {
@@ -38,7 +38,7 @@ async fn opens(gateway: &Gateway, path: &str, ticket: &str) -> Result<(), String
         }
         Err(refused) => {
             assert_eq!(refused.status, 401, "{}", refused.body);
-            Err(refused.body)
+            Err(gateway.detail_of(&refused.body).await)
         }
     }
 }

@@ -11,10 +11,10 @@ use crate::support::backend::{upgrade, wait_for_end};
 use crate::support::peers::{Language, Server};
 use crate::support::{Backend, Client, Dial, Gateway, config, eventually, http};
 
-/// Keeps every backend in play, so that a test sees one effect at a time.
 /// A listener that believes what clients say about their addresses.
 const BELIEVING: &str = "[[listeners]]\nname = \"edge\"\nlisten = [\"127.0.0.1:0\"]\n\
                          trusted_proxies = [\"127.0.0.0/8\"]\n\n";
+/// Keeps every backend in play, so that a test sees one effect at a time.
 const NO_PASSIVE: &str = "passive = { failures = 0 }";
 
 /// A backend in a process that can be killed and stopped, and one that stays.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::etcd::Etcd;
-use crate::support::soon;
+use crate::support::{Backend, Client, Gateway, soon};
 
 const FILE: &str = r#"
 [[listeners]]
@@ -84,9 +84,9 @@ fn said(output: &Output) -> String {
 async fn a_file_is_seeded_read_back_and_differs_from_nothing() {
     let bench = Bench::new().await;
     bench.write("gateway.toml", FILE);
-    // Nobody is there to say yes.
+    // There is no terminal to ask at.
     let (code, said) = bench.run(&["seed"]);
-    assert_eq!(code, 1, "{said}");
+    assert_eq!(code, 2, "{said}");
     assert!(said.contains("--yes"), "{said}");
     let said = bench.succeeds(&["seed", "--dry-run"]);
     assert!(said.contains("+ routes/chat"), "{said}");
@@ -356,4 +356,54 @@ async fn what_somebody_else_wrote_meanwhile_is_not_overwritten() {
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("somebody else has changed"), "{text}");
     assert_eq!(bench.json("upstreams/chat").await, theirs);
+}
+
+#[tokio::test]
+async fn a_removal_is_judged_by_the_gateway_whose_sessions_it_ends() {
+    let bench = Bench::new().await;
+    let (gone, stays) = (Backend::echo().await, Backend::echo().await);
+    let upstream = json!({
+        "policy": "round_robin", "drain": { "on_removal": "drain", "within": "10m" }
+    });
+    bench.etcd.put("upstreams/chat", &upstream).await;
+    for backend in [&gone, &stays] {
+        let key = format!("backends/chat/{}", backend.address);
+        let value = json!({ "address": backend.address.to_string() });
+        bench.etcd.put(&key, &value).await;
+    }
+    bench
+        .etcd
+        .put("routes/chat", &json!({ "upstream": "chat" }))
+        .await;
+    // What is wrong elsewhere takes no preview away.
+    bench
+        .etcd
+        .put("upstreams/bad", &json!({ "policy": 7 }))
+        .await;
+    let text = format!("[sources.etcd]\nendpoints = [\"{}\"]\n", bench.etcd.url());
+    let gateway = Gateway::start(&text).await;
+    let mut clients = Vec::new();
+    for _ in 0..4 {
+        clients.push(Client::connect(gateway.address(), "/").await);
+    }
+    let key = format!("backends/chat/{}", gone.address);
+    let admin = format!("unix:{}", gateway.directory().join("admin.sock").display());
+    let said = bench.succeeds(&["rm", &key, "--dry-run", "--admin", &admin]);
+    assert!(said.contains("2 sessions end"), "{said}");
+    let row = said.lines().find(|line| line.contains("drained"));
+    let row = row.unwrap_or_else(|| panic!("{said}"));
+    assert!(
+        row.contains(&gone.address.to_string()) && row.starts_with("chat"),
+        "{said}"
+    );
+    bench.write("next.toml", "[upstreams.chat]\npolicy = \"maglev\"\n");
+    let said = bench.succeeds(&["diff", "next.toml", "--admin", &admin]);
+    assert!(said.contains("0 sessions end"), "{said}");
+    // Without a gateway, only what the documents tell.
+    let said = bench.succeeds(&["rm", &key, "--dry-run", "--admin", "127.0.0.1:1"]);
+    assert!(said.contains("live sessions are not counted"), "{said}");
+    assert!(said.contains("1 backend gets no new sessions"), "{said}");
+    for mut client in clients {
+        client.echo("still here").await;
+    }
 }

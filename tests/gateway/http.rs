@@ -263,7 +263,7 @@ async fn a_backend_that_does_not_answer_is_a_504() {
 }
 
 /// What follows `Host` in a request that two readers would cut in two ways.
-const AMBIGUOUS: [(&str, &str); 13] = [
+const AMBIGUOUS: [(&str, &str); 15] = [
     (
         "both lengths",
         "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
@@ -275,6 +275,14 @@ const AMBIGUOUS: [(&str, &str); 13] = [
     ("a list of lengths", "Content-Length: 4, 5\r\n\r\nbody"),
     ("a signed length", "Content-Length: +4\r\n\r\nbody"),
     ("a length in hex", "Content-Length: 0x4\r\n\r\nbody"),
+    (
+        "a length beyond 63 bits",
+        "Content-Length: 9223372036854775808\r\n\r\nbody",
+    ),
+    (
+        "a length of all nines",
+        "Content-Length: 9999999999999999999\r\n\r\nbody",
+    ),
     (
         "chunked not last",
         "Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",

@@ -98,14 +98,56 @@ async fn a_client_that_answers_no_ping_is_lost() {
 
 #[tokio::test]
 async fn sessions_that_are_idle_live_while_both_sides_answer() {
-    let node = Server::start(Language::Node, "server", &[]);
-    let gateway = Gateway::start(&config::echo(&[node.address], "", PATIENT)).await;
-    let mut client = Client::connect(gateway.address(), "/").await;
-    // Reading answers pings; the backend's library does so by itself.
-    let silence = tokio::time::timeout(Duration::from_secs(2), client.receive()).await;
-    assert!(silence.is_err(), "nothing but pings came");
-    client.echo("still there").await;
-    client.close().await;
+    let (sender, mut pinged) = tokio::sync::mpsc::channel(16);
+    let backend = Backend::scripted(move |mut stream| {
+        let sender = sender.clone();
+        async move {
+            upgrade(&mut stream).await;
+            // Its pings are answered, and told to the test; anything else is its last word.
+            loop {
+                let mut frame = [0; 6 + 8];
+                stream.read_exact(&mut frame).await.unwrap();
+                if frame[..2] != [0x89, 0x88] {
+                    assert_eq!(frame[..2], [0x81, 0x88]);
+                    break;
+                }
+                let key = [frame[2], frame[3], frame[4], frame[5]];
+                let payload = frame[6..].iter().zip(key.iter().cycle());
+                let payload: Vec<u8> = payload.map(|(byte, key)| byte ^ key).collect();
+                stream.write_all(&unmasked(0x8A, &payload)).await.unwrap();
+                sender.send(()).await.unwrap();
+            }
+            let said = [unmasked(0x81, b"still here"), unmasked(0x88, &[0x03, 0xE8])];
+            stream.write_all(&said.concat()).await.unwrap();
+            wait_for_end(&mut stream).await;
+        }
+    })
+    .await;
+    let route = "keepalive = { interval = \"200ms\", timeout = \"3s\", to = \"both\" }";
+    let gateway = Gateway::start(&config::echo(&[backend.address], "", route)).await;
+    let mut client = Raw::upgrade(gateway.address()).await;
+    // More often, and for longer, than a side that did not answer would live.
+    let (mut to_client, mut to_backend) = (0, 0);
+    let start = Instant::now();
+    while to_client < 5 || to_backend < 5 || start.elapsed() < Duration::from_secs(4) {
+        let (first, payload) = frame(&mut client).await;
+        assert_eq!((first, payload.len()), (0x89, 8), "nothing but pings comes");
+        client.write(masked(0x8A, &payload)).await;
+        to_client += 1;
+        while pinged.try_recv().is_ok() {
+            to_backend += 1;
+        }
+    }
+    client.write(masked(0x81, b"the word")).await;
+    let mut answer = frame(&mut client).await;
+    while answer.0 == 0x89 {
+        client.write(masked(0x8A, &answer.1)).await;
+        answer = frame(&mut client).await;
+    }
+    assert_eq!(answer, (0x81, b"still here".to_vec()));
+    client.write(masked(0x88, &[0x03, 0xE8])).await;
+    client.read_to_end().await;
+    drop(client);
     let record = gateway.wait_for_records(1).await.remove(0);
     assert_eq!(
         record.to_client.messages("pong"),
@@ -124,8 +166,15 @@ async fn pings_of_the_gateway_do_not_keep_an_idle_session_from_its_timeout() {
     let backend = Backend::echo().await;
     let route = format!("{PATIENT}\ntimeouts = {{ idle = \"1s\" }}");
     let gateway = Gateway::start(&config::echo(&[backend.address], "", &route)).await;
-    let mut client = Client::connect(gateway.address(), "/").await;
-    assert_eq!(client.end().await.map(|(code, _)| code), Some(3008));
+    let mut client = Raw::upgrade(gateway.address()).await;
+    let (mut pings, mut next) = (0, frame(&mut client).await);
+    while next.0 == 0x89 {
+        client.write(masked(0x8A, &next.1)).await;
+        pings += 1;
+        next = frame(&mut client).await;
+    }
+    assert!(pings >= 2, "it was asked {pings} times in a second");
+    assert_eq!((next.0, &next.1[..2]), (0x88, &3008_u16.to_be_bytes()[..]));
     drop(client);
     let record = gateway.wait_for_records(1).await.remove(0);
     assert_eq!(&*record.cause, "idle_timeout");

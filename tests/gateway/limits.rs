@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::io::AsyncWriteExt as _;
+
 use crate::support::raw::{UPGRADE, masked};
 use crate::support::{Backend, Client, Gateway, Raw, config, eventually};
 
@@ -79,7 +81,7 @@ async fn a_length_of_exabytes_is_refused_from_its_header() {
 async fn protocol_errors_in_headers_are_closed_with_1002() {
     let backend = Backend::echo().await;
     let gateway = gateway(&backend, "").await;
-    let cases: [(&str, Vec<u8>); 8] = [
+    let cases: [(&str, Vec<u8>); 10] = [
         ("a frame without a mask", vec![0x81, 0x01, b'x']),
         ("a reserved opcode", masked(0x83, b"x")),
         ("a reserved control opcode", masked(0x8b, b"x")),
@@ -93,6 +95,14 @@ async fn protocol_errors_in_headers_are_closed_with_1002() {
         (
             "a length with its highest bit set",
             [&[0x82, 0xff, 0x80][..], &[0; 11]].concat(),
+        ),
+        (
+            "five bytes with a length of 16 bits",
+            [&[0x82, 0xfe, 0, 5][..], &[0; 9]].concat(),
+        ),
+        (
+            "a length of 16 bits in 64",
+            [&[0x82, 0xff, 0, 0, 0, 0, 0, 0, 0xff, 0xff][..], &[0; 4]].concat(),
         ),
     ];
     for (what, bytes) in cases {
@@ -166,6 +176,24 @@ async fn i8_connections_over_the_limit_wait_or_go_but_hold_nothing() {
     );
     first.echo("lives").await;
     second.echo("lives").await;
+    // Many more of them take neither memory nor descriptors of the gateway, whatever they send.
+    let (memory, descriptors) = (gateway.memory_kib("VmRSS"), gateway.descriptors());
+    let mut more = Vec::new();
+    for _ in 0..200 {
+        let mut raw = Raw::connect(gateway.address()).await;
+        // It may be refused by the time.
+        let head = format!("{UPGRADE}{}", "x".repeat(16 * 1024));
+        raw.stream.write_all(head.as_bytes()).await.ok();
+        more.push(raw);
+    }
+    first.echo("lives").await;
+    second.echo("lives").await;
+    let grown = gateway.memory_kib("VmRSS").saturating_sub(memory);
+    assert!(grown < 1024, "the gateway grew by {grown} KiB");
+    let opened = gateway.descriptors().saturating_sub(descriptors);
+    assert!(opened <= 2, "{opened} descriptors were opened");
+    assert_eq!(backend.accepted(), 2, "no backend hears of them");
+    drop(more);
     first.close().await;
     eventually("there is room again", async || {
         let mut raw = Raw::connect(gateway.address()).await;

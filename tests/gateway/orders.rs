@@ -53,7 +53,7 @@ async fn an_order_to_drain_and_how_outlives_a_handover() {
     let drain = &shown["drain"];
     assert_eq!(
         (&drain["by"], &drain["state"], &drain["pace"]),
-        (&json!("operator"), &json!("paused"), &json!("10/s")),
+        (&json!("operator"), &json!("paused"), &json!("600/m")),
         "{drain}"
     );
     takes_nobody(&next, two.address).await;

@@ -136,3 +136,26 @@ async fn a_principal_has_so_many_sessions_and_handshakes() {
     assert_eq!(backend.accepted(), reached);
     session_of(&gateway, "bob").await.unwrap().close().await;
 }
+
+#[tokio::test]
+async fn a_slowed_client_that_is_closed_is_not_waited_for() {
+    let backend = Backend::echo().await;
+    let route = "limits = { messages_per_second = 1, over = \"slow\" }\n\
+        timeouts = { close = \"60s\" }";
+    let gateway = Gateway::start(&config::echo(&[backend.address], "", route)).await;
+    let mut client = Client::connect(gateway.address(), "/").await;
+    for _ in 0..200 {
+        client.send("beyond").await;
+    }
+    let id = gateway.sessions()[0]["id"].as_str().unwrap().to_owned();
+    let start = Instant::now();
+    let closed = gateway.admin("DELETE", &format!("/v1/sessions/{id}"), "");
+    assert!((200..300).contains(&closed.status), "{closed:?}");
+    assert_eq!(client.end().await.map(|(code, _)| code), Some(1008));
+    drop(client);
+    let record = gateway.wait_for_records(1).await.remove(0);
+    assert_eq!(&*record.cause, "kicked");
+    assert!(start.elapsed() < Duration::from_secs(15), "it waited");
+    let ends = backend.ends();
+    assert_eq!(ends.last().unwrap().as_ref().map(|end| end.0), Some(1008));
+}

@@ -125,7 +125,7 @@ async fn end_somehow(gateway: &Gateway, kind: u8) {
 #[tokio::test]
 async fn i6_five_hundred_endings_leave_five_hundred_records() {
     let backend = Backend::echo().await;
-    let route = "timeouts = { idle = \"700ms\", close = \"300ms\" }";
+    let route = "timeouts = { idle = \"3s\", close = \"300ms\" }";
     let text = config::echo(&[backend.address], "", route);
     let gateway = std::sync::Arc::new(Gateway::start(&text).await);
     let mut storm = JoinSet::new();

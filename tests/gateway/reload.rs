@@ -284,3 +284,67 @@ async fn swap(gateway: &Gateway, texts: &[&str], count: usize) {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
+
+/// What the backend sees of `Authorization`, for a new session.
+async fn authorization(gateway: &Gateway) -> String {
+    let mut client = Client::connect(gateway.address(), "/").await;
+    let seen = client.seen().await;
+    client.close().await;
+    seen["headers"]["authorization"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned()
+}
+
+#[tokio::test]
+async fn a_reload_that_changes_a_secret_alone_is_in_force() {
+    let backend = Backend::echo().await;
+    let with = |secret: &str| {
+        let route = format!("request_headers.set.Authorization = \"Bearer {secret}\"");
+        config::echo(&[backend.address], "", &route)
+    };
+    let gateway = Gateway::start(&with("the-old-secret")).await;
+    assert!(authorization(&gateway).await.ends_with("the-old-secret"));
+    gateway.write_config(&with("the-new-secret"));
+    let report = gateway.reload().json();
+    assert_eq!(report["swapped"], true, "{report}");
+    assert!(authorization(&gateway).await.ends_with("the-new-secret"));
+    assert_eq!(gateway.reload().json()["swapped"], false, "the same again");
+}
+
+#[tokio::test]
+async fn what_waits_for_a_restart_is_not_shown_as_if_it_served() {
+    let backend = Backend::echo().await;
+    let with = |port: &str, sessions: u32| {
+        format!(
+            "# node: sessions_max = {sessions}\n[[listeners]]\nname = \"edge\"\n\
+             listen = [\"127.0.0.1:{port}\"]\n\n{}",
+            config::echo(&[backend.address], "", "")
+        )
+    };
+    let gateway = Gateway::start(&with("0", 100)).await;
+    assert_eq!(
+        gateway.get("/v1/config")["restart_pending"],
+        serde_json::json!([])
+    );
+    gateway.write_config(&with("8088", 200));
+    let pending = serde_json::json!(["listeners"]);
+    assert_eq!(gateway.reload().json()["restart_for"], pending);
+    for _ in 0..2 {
+        let shown = gateway.get("/v1/config");
+        assert_eq!(shown["restart_pending"], pending);
+        assert_eq!(shown["config"]["listeners"][0]["listen"][0], "127.0.0.1:0");
+        assert_eq!(
+            shown["config"]["node"]["sessions_max"], 200,
+            "in force at once"
+        );
+        assert_eq!(gateway.get("/v1/status")["restart_pending"], pending);
+        assert_eq!(gateway.reload().status, 200);
+    }
+    gateway.write_config(&with("0", 200));
+    assert_eq!(gateway.reload().status, 200);
+    assert_eq!(
+        gateway.get("/v1/status")["restart_pending"],
+        serde_json::json!([])
+    );
+}

@@ -89,6 +89,8 @@ async fn a_revocation_in_etcd_ends_the_sessions_of_its_subject_on_every_node_and
         assert_eq!(shown["standing"], "in_force", "{shown}");
         let records = node.wait_for_records(1).await;
         assert_eq!(&*records[0].cause, "revoked");
+        assert_eq!(records[0].revocation.as_deref(), Some("ann-left"));
+        assert_eq!(records[0].reason.as_deref(), Some("left the company"));
     }
     etcd.delete("revocations/ann-left").await;
     for (node, bob) in nodes.iter().zip(bobs) {

@@ -123,6 +123,7 @@ async fn the_backend_sees_the_request_as_the_route_rewrote_it() {
          request_headers = {{ remove = [\"x-secret\"], set = {{ x-set = \"new\" }}, \
          add = {{ x-add = \"second\" }} }}\n\n\
          [[routes]]\nname = \"path\"\npath = \"/old/{{room}}\"\nupstream = \"echo\"\n\
+         paths = {{ encoded_slash = \"pass\" }}\n\
          rewrite = {{ path = \"/new/{{room}}/ws\" }}\n",
         config::members(&[backend.address])
     );

@@ -79,6 +79,7 @@ async fn i9_a_101_that_is_none_tunnels_nothing() {
     let lies = [
         good.replace(ACCEPT, "AAAAAAAAAAAAAAAAAAAAAAAAAAA="),
         good.replace(&format!("Sec-WebSocket-Accept: {ACCEPT}\r\n"), ""),
+        good.replace("HTTP/1.1", "HTTP/1.0"),
         good.replace("Upgrade: websocket\r\n", ""),
         good.replace("Upgrade: websocket", "Upgrade: h2c"),
         good.replace("Connection: Upgrade\r\n", ""),
@@ -149,7 +150,6 @@ async fn requests_that_are_no_valid_upgrade_are_told_why() {
         (UPGRADE.replace("Version: 13", "Version: 8"), 426),
         (UPGRADE.replace("Sec-WebSocket-Version: 13\r\n", ""), 426),
         (UPGRADE.replace("GET /", "POST /"), 400),
-        (UPGRADE.replace("HTTP/1.1", "HTTP/1.0"), 400),
     ];
     for (request, status) in cases {
         let mut raw = Raw::connect(gateway.address()).await;
@@ -169,6 +169,18 @@ async fn requests_that_are_no_valid_upgrade_are_told_why() {
         }
     }
     assert_eq!(backend.seen().len(), 0, "a backend saw an invalid upgrade");
+}
+
+#[tokio::test]
+async fn an_upgrade_over_http_1_0_is_an_ordinary_request() {
+    let backend = Backend::echo().await;
+    let gateway = gateway(&backend, "").await;
+    let mut raw = Raw::connect(gateway.address()).await;
+    raw.write(UPGRADE.replace("HTTP/1.1", "HTTP/1.0")).await;
+    assert_eq!(raw.status().await, Some(200));
+    let seen = backend.last_seen();
+    assert_eq!((seen.upgrade, seen.header("upgrade")), (false, None));
+    assert_eq!(gateway.sessions_live(), 0);
 }
 
 #[tokio::test]
@@ -209,4 +221,57 @@ async fn a_backend_that_never_answers_is_a_504_in_time() {
             .unwrap()
             .starts_with("application/problem+json")
     );
+}
+
+/// A backend that takes requests and never answers.
+async fn silent() -> Backend {
+    Backend::scripted(|mut stream| async move {
+        read_head(&mut stream).await;
+        wait_for_end(&mut stream).await;
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_silent_backend_costs_one_attempt_where_the_route_allows_another() {
+    let (silent, echo) = (silent().await, Backend::echo().await);
+    let timeouts = "timeouts = { attempt = \"100ms\", handshake = \"8s\" }";
+    let text = config::echo(&[silent.address, echo.address], "", timeouts);
+    let gateway = Gateway::start(&text).await;
+    let mut key = 0;
+    while silent.accepted() == 0 {
+        let mut client = Client::connect(gateway.address(), &format!("/?k={key}")).await;
+        assert_eq!(client.backend().await, echo.address);
+        client.close().await;
+        key += 1;
+    }
+}
+
+#[tokio::test]
+async fn a_silent_backend_has_all_the_time_where_no_other_may_be_asked() {
+    let (silent, echo) = (silent().await, Backend::echo().await);
+    // The route does not allow for another attempt.
+    let timeouts = "timeouts = { handshake = \"300ms\" }";
+    let text = config::echo(&[silent.address, echo.address], "", timeouts);
+    let gateway = Gateway::start(&text).await;
+    let mut key = 0;
+    loop {
+        let dial = Dial::new(&format!("/?k={key}"));
+        match dial.connect(gateway.address()).await {
+            Ok(client) => client.close().await,
+            Err(refused) => break assert_eq!(refused.status, 504),
+        }
+        key += 1;
+    }
+    assert_eq!(echo.accepted(), key, "the request went to one backend");
+    drop(gateway);
+
+    // There is no other.
+    let timeouts = "timeouts = { attempt = \"50ms\", handshake = \"600ms\" }";
+    let gateway = Gateway::start(&config::echo(&[silent.address], "", timeouts)).await;
+    let begun = std::time::Instant::now();
+    let refused = Dial::new("/").connect(gateway.address()).await.err();
+    assert_eq!(refused.map(|refused| refused.status), Some(504));
+    assert!(begun.elapsed() >= std::time::Duration::from_millis(600));
+    assert_eq!(silent.accepted(), 2);
 }

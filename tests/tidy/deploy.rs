@@ -1,5 +1,5 @@
 //! What `deploy/` says about the binary, the build and the gateway's own configuration is so.
-//! Docker and Prometheus themselves are not asked; systemd is asked how exposed its units are.
+//! systemd judges its units; Docker and Prometheus themselves are not asked.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -76,6 +76,119 @@ fn the_unit_of_a_registration_starts_what_the_binary_knows() {
     let refused = sessile(&["register", "--upstream", "a"]).status;
     let prevented = settings(&unit, "RestartPreventExitStatus");
     assert_eq!(prevented, [refused.code().unwrap().to_string()]);
+}
+
+/// How exposed a unit may be, in tenths, as `systemd-analyze security` counts.
+const EXPOSURE_MAX: &str = "25";
+
+/// Runs `systemd-analyze` on a copy of the unit that starts the binary of this build.
+fn analyze(unit: &str, arguments: &[&str]) -> Output {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(unit);
+    let text = read(&format!("deploy/{unit}"));
+    let text = text.replace("/usr/local/bin/sessile", env!("CARGO_BIN_EXE_sessile"));
+    fs::write(&path, text).unwrap();
+    let mut command = Command::new("systemd-analyze");
+    let command = command.args(arguments).arg("--no-pager").arg(path);
+    command
+        .output()
+        .expect("systemd-analyze (package systemd) is installed")
+}
+
+#[test]
+fn the_units_are_valid_and_hardly_exposed() {
+    for unit in ["sessile.service", "sessile-register@.service"] {
+        let verified = analyze(unit, &["verify"]);
+        let said = String::from_utf8_lossy(&verified.stderr);
+        assert!(
+            verified.status.success() && said.is_empty(),
+            "{unit}: {said}"
+        );
+        let limit = format!("--threshold={EXPOSURE_MAX}");
+        let judged = analyze(unit, &["security", "--offline=true", &limit]);
+        let table = String::from_utf8_lossy(&judged.stdout);
+        assert!(judged.status.success(), "{unit}: {table}");
+        assert!(table.contains("Overall exposure level"), "{unit}: {table}");
+
+        let text = read(&format!("deploy/{unit}"));
+        let one = |key: &str| settings(&text, key).concat();
+        // Not part of systemd's score, or of little weight in it.
+        assert_eq!(one("LimitCORE"), "0", "{unit}");
+        assert_eq!(one("UMask"), "0077", "{unit}");
+        assert_eq!(one("RestrictNamespaces"), "yes", "{unit}");
+        assert_eq!(one("LockPersonality"), "yes", "{unit}");
+        let filters = settings(&text, "SystemCallFilter");
+        assert_eq!(
+            filters,
+            ["@system-service", "~@privileged @resources"],
+            "{unit}"
+        );
+    }
+    let unit = read("deploy/sessile.service");
+    assert_eq!(settings(&unit, "RuntimeDirectoryMode"), ["0700"]);
+    assert_eq!(settings(&unit, "StateDirectoryMode"), ["0700"]);
+}
+
+/// Whether this is `sha256:` and 64 digits.
+fn is_digest(text: &str) -> bool {
+    let digits = text.strip_prefix("sha256:").unwrap_or_default();
+    let hexadecimal = |digit: u8| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
+    digits.len() == 64 && digits.bytes().all(hexadecimal)
+}
+
+/// An image of the Dockerfile is named by a digest: one that is written there, or a build argument
+/// without a default, which `docker build` refuses to go without.
+fn pinned(dockerfile: &str) -> Result<(), String> {
+    let mut stages = BTreeSet::new();
+    for from in dockerfile
+        .lines()
+        .filter_map(|line| line.strip_prefix("FROM "))
+    {
+        let mut words = from.split(' ').filter(|word| !word.starts_with("--"));
+        let image = words.next().unwrap_or_default();
+        if !stages.contains(image) {
+            let (_, digest) = image
+                .split_once('@')
+                .ok_or_else(|| format!("no digest: {from}"))?;
+            let argument = digest
+                .strip_prefix("${")
+                .and_then(|name| name.strip_suffix('}'));
+            let good = match argument {
+                Some(name) => dockerfile.lines().any(|line| line == format!("ARG {name}")),
+                None => is_digest(digest),
+            };
+            if !good {
+                return Err(format!("not a digest: {from}"));
+            }
+        }
+        if let (Some("AS"), Some(name)) = (words.next(), words.next()) {
+            stages.insert(name);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn every_image_is_named_by_digest() {
+    let dockerfile = read("deploy/Dockerfile");
+    assert_eq!(pinned(&dockerfile), Ok(()));
+    // The first lines say how to build it, with every argument that is required.
+    for argument in dockerfile
+        .lines()
+        .filter_map(|line| line.strip_prefix("ARG "))
+    {
+        let shown = format!("--build-arg {argument}=sha256:…");
+        assert!(dockerfile.contains(&shown), "{shown}");
+    }
+    let digest = format!("sha256:{}", "0a".repeat(32));
+    let check = |text: &str, good: bool| assert_eq!(pinned(text).is_ok(), good, "{text}");
+    check(&format!("FROM debian@{digest} AS a\nFROM a"), true);
+    check("ARG D\nFROM debian:12@${D}", true);
+    check("ARG D=latest\nFROM debian:12@${D}", false);
+    check("FROM debian:12@${D}", false);
+    check("FROM debian:12", false);
+    check("FROM debian:12@sha256:12", false);
+    check("FROM debian@${D} AS a", false);
 }
 
 #[test]
@@ -229,53 +342,21 @@ fn faults_of_yaml_are_found() {
     check("a: 1\na: 2", Some("it is there twice"));
 }
 
-/// systemd's own judgement of what a unit could still do, from 0 to 10.
 #[test]
-fn the_units_leave_little_exposed() {
-    let directory = tempfile::tempdir().unwrap();
-    for unit in ["sessile.service", "sessile-register@.service"] {
-        // systemd reads units where their names say, not through links.
-        let copy = directory.path().join(unit);
-        fs::write(&copy, read(&format!("deploy/{unit}"))).unwrap();
-        let mut analyze = Command::new("systemd-analyze");
-        analyze.args(["security", "--offline=true", "--no-pager", "--threshold=25"]);
-        let output = analyze.arg(&copy).output();
-        let output = output.expect("systemd-analyze is installed (./test --prepare)");
-        let text = String::from_utf8_lossy(&output.stdout);
-        assert!(
-            output.status.success(),
-            "{unit} is exposed by more than 2.5:\n{text}"
-        );
-        assert!(text.contains("Overall exposure level"), "{text}");
-        let text = read(&format!("deploy/{unit}"));
-        for (key, value) in [
-            ("RestrictNamespaces", "yes"),
-            ("LockPersonality", "yes"),
-            ("UMask", "0077"),
-            ("LimitCORE", "0"),
-        ] {
-            assert_eq!(settings(&text, key), [value], "{unit}");
-        }
-        assert!(settings(&text, "SystemCallFilter").contains(&"@system-service"));
+fn the_build_needs_no_network_and_refuses_descriptors_of_other_files() {
+    let script = read("tools/protoc");
+    for word in ["cargo", "curl", "wget"] {
+        let calls = script.lines().filter(|line| !line.starts_with('#'));
+        let found = calls.filter(|line| line.contains(word)).count();
+        assert_eq!(found, 0, "tools/protoc calls {word}");
     }
-}
-
-/// Images are pinned by digest: by the builder where none is known here.
-#[test]
-fn images_are_pinned_by_digest() {
-    let file = read("deploy/Dockerfile");
-    let images: Vec<_> = file
-        .lines()
-        .filter_map(|line| line.strip_prefix("FROM "))
-        .map(|line| line.split(' ').next().unwrap())
-        .collect();
-    assert!(!images.is_empty());
-    for image in images {
-        let argument = image
-            .strip_prefix("${")
-            .and_then(|rest| rest.split(['}', ':']).next());
-        let required =
-            argument.is_some_and(|name| file.lines().any(|line| line == format!("ARG {name}")));
-        assert!(image.contains("@sha256:") || required, "{image}");
-    }
+    assert!(read(".cargo/config.toml").contains("tools/protoc"));
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("descriptors");
+    let mut protoc = Command::new(root().join("tools/protoc"));
+    protoc.arg("-o").arg(&out).arg("-I").arg(folder.path());
+    let output = protoc.arg("a.proto").output().unwrap();
+    assert!(!output.status.success() && !out.exists());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("tools/update-descriptors"), "{said}");
 }

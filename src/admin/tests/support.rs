@@ -128,7 +128,7 @@ pub(crate) fn fixture(configuration: Configuration, workers: Vec<Vec<SessionView
             addresses: vec!["127.0.0.1:43211".to_owned()],
         }],
         docket: Arc::new(Docket::open(Arc::clone(&live), None)),
-        supervisor: Supervisor::new(live, configuration, loaded, tls, node),
+        supervisor: Supervisor::new(live, configuration, loaded, tls, node, None),
         fleet: None,
         etcd: None,
     };
@@ -170,6 +170,7 @@ pub(crate) fn session(n: u64, route: &str, principal: Option<&str>) -> SessionVi
             subprotocol: None,
             started: UNIX_EPOCH,
             handshake: Duration::from_micros(1500),
+            order: None,
         }),
         worker: 0,
         age: Duration::from_secs(60),
@@ -206,6 +207,7 @@ async fn work(
                 query,
                 order,
                 answer,
+                ..
             } => {
                 let taken = sessions.iter().filter(|view| query.takes(&view.facts));
                 let closed = taken.filter(|view| closing.insert(view.facts.id)).count();
@@ -242,6 +244,7 @@ async fn work(
 pub(crate) fn admin(listen: &str, token: Option<&str>) -> Admin {
     Admin {
         listen: listen.parse().expect("an address"),
+        socket_mode: 0o600,
         token: token.map(Secret::new),
         read_token: None,
         tls: None,

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use crate::cli::args::AdminArgs;
 use crate::cli::args::register::EtcdArgs;
+use crate::cli::args::{AdminAddr, AdminArgs, ConfigArgs};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -58,6 +58,33 @@ pub struct ConfirmArgs {
     pub dry_run: bool,
 }
 
+/// The gateway that is asked what a change of documents would do.
+#[derive(Clone, Debug, Default, Args)]
+pub struct GatewayArgs {
+    /// Its admin API. If not given: what the configuration file says, or 127.0.0.1:9900 where there
+    /// is none.
+    #[arg(long, value_name = "ADDRESS")]
+    pub admin: Option<AdminAddr>,
+    /// A file that holds its admin token.
+    #[arg(long, value_name = "PATH")]
+    pub token_file: Option<PathBuf>,
+}
+
+impl GatewayArgs {
+    /// The same as the arguments of the verbs that only ask a gateway.
+    pub fn admin(&self, config: &ConfigArgs) -> AdminArgs {
+        AdminArgs {
+            admin: self.admin.clone(),
+            token_file: self.token_file.clone(),
+            ca: None,
+            cert: None,
+            key: None,
+            server_name: None,
+            config: config.clone(),
+        }
+    }
+}
+
 /// `sessile etcd put`
 #[derive(Debug, Args)]
 pub struct PutArgs {
@@ -70,6 +97,9 @@ pub struct PutArgs {
     /// How it is confirmed.
     #[command(flatten)]
     pub confirm: ConfirmArgs,
+    /// Which gateway says what it would do.
+    #[command(flatten)]
+    pub gateway: GatewayArgs,
     /// Which etcd.
     #[command(flatten)]
     pub etcd: EtcdArgs,
@@ -98,6 +128,9 @@ pub struct DiffArgs {
     /// As if what the file does not name were taken out.
     #[arg(long)]
     pub prune: bool,
+    /// Which gateway says what it would do.
+    #[command(flatten)]
+    pub gateway: GatewayArgs,
     /// Which etcd.
     #[command(flatten)]
     pub etcd: EtcdArgs,
@@ -112,6 +145,9 @@ pub struct RmArgs {
     /// How it is confirmed.
     #[command(flatten)]
     pub confirm: ConfirmArgs,
+    /// Which gateway says what it would do.
+    #[command(flatten)]
+    pub gateway: GatewayArgs,
     /// Which etcd.
     #[command(flatten)]
     pub etcd: EtcdArgs,
@@ -123,6 +159,9 @@ pub struct SeedArgs {
     /// How it is confirmed.
     #[command(flatten)]
     pub confirm: ConfirmArgs,
+    /// Which gateway says what it would do.
+    #[command(flatten)]
+    pub gateway: GatewayArgs,
     /// Which etcd, and which file.
     #[command(flatten)]
     pub etcd: EtcdArgs,

@@ -6,6 +6,7 @@ use anyhow::{Context as _, anyhow, bail};
 use serde_json::json;
 
 use crate::cli::check::{Form, REFUSED, check, counted};
+use crate::cli::print;
 use crate::config::overlay::Standing;
 use crate::control::etcd::look::{Look, look};
 use crate::control::load::{LoadOptions, load};
@@ -40,7 +41,7 @@ pub fn check_etcd(options: &LoadOptions, form: Form, out: &mut dyn Write) -> any
                 "etcd": { "endpoint": found.endpoint, "revision": found.revision,
                           "documents": found.documents, "ignored": found.ignored },
             });
-            writeln!(out, "{answer:#}")?;
+            print::json(out, &answer, print::Form::Pretty)?;
         }
         Form::Text => {
             check(options, form, out)?;

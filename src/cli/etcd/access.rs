@@ -87,5 +87,6 @@ fn given(args: &EtcdArgs) -> anyhow::Result<Etcd> {
         answer: Duration::from_secs(5),
         silence: Duration::from_secs(10),
         stale_grace: Duration::from_secs(600),
+        document_files: Vec::new(),
     })
 }

@@ -3,14 +3,14 @@
 //! would be part of.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
+use crate::cli::etcd::store::Op;
 use crate::config::diagnostic::{Diagnostic, Severity};
-use crate::config::snapshot::Snapshot;
+use crate::config::documents::{Change, Document as Stored};
 use crate::config::span::Document;
-use crate::control::load::{LoadOptions, load_text};
+use crate::control::load::{LoadOptions, Loaded, load_text};
 
 /// Documents by key below the prefix, such as `routes/chat`.
 pub(super) type Documents = BTreeMap<String, Value>;
@@ -175,49 +175,42 @@ pub(super) fn check(
     errors.filter(own).collect()
 }
 
-/// The configuration of a gateway whose file is `base` (or that has none of its own) and that has
-/// these documents.
-///
-/// # Errors
-/// What is wrong with it, without places: the text is made up.
-pub(super) fn compose(
-    base: Option<&str>,
-    directory: &Path,
-    documents: &Documents,
-) -> Result<Snapshot, Vec<String>> {
-    let mut all = match base.map(of_text) {
-        Some(Ok((documents, _))) => documents,
-        Some(Err(faults)) => return Err(faults),
-        None => Documents::new(),
-    };
-    // A document of an upstream takes the file's one out, backends and all.
-    for key in documents.keys() {
-        if let Some(name) = key.strip_prefix("upstreams/") {
-            let of = format!("backends/{name}/");
-            all.retain(|key, _| !key.starts_with(&of));
-        }
-    }
-    all.extend(documents.clone());
-    let text = format!("{LISTENER}{}", to_text(&all));
-    let options = LoadOptions {
-        path: directory.join("etcd.toml"),
-        sets: Vec::new(),
+/// The gateway's own file, or an empty one where there is none or it has faults, which are for
+/// `sessile check` to report.
+pub(super) fn base(options: &LoadOptions, text: Option<&str>) -> Loaded {
+    let alone = LoadOptions {
         environment: Vec::new(),
+        sets: Vec::new(),
+        ..options.clone()
     };
-    load_text(&options, &text)
-        .map(|loaded| loaded.snapshot)
-        .map_err(|faults| {
-            let said = faults.diagnostics().iter().map(|fault| {
-                let help = fault.help.as_deref().map(|help| format!("; {help}"));
-                format!(
-                    "{}: {}{}",
-                    fault.key,
-                    fault.message,
-                    help.unwrap_or_default()
-                )
-            });
-            said.collect()
+    let own = text.and_then(|text| load_text(options, text).ok());
+    own.or_else(|| load_text(&alone, LISTENER).ok())
+        .expect("a listener alone is a configuration")
+}
+
+/// Documents as a source has them.
+pub(super) fn stored(documents: &Documents) -> Vec<Stored> {
+    let all = documents.iter().filter_map(|(key, value)| {
+        Some(Stored {
+            key: key.parse().ok()?,
+            text: value.to_string().into(),
+            revision: 1,
         })
+    });
+    all.collect()
+}
+
+/// Operations as changes of documents.
+pub(super) fn changes(ops: &[Op]) -> Vec<Change> {
+    let all = ops.iter().filter_map(|op| match op {
+        Op::Put(key, value) => Some(Change::Put(Stored {
+            key: key.parse().ok()?,
+            text: value.to_string().into(),
+            revision: i64::MAX,
+        })),
+        Op::Delete(key) => key.parse().ok().map(Change::Delete),
+    });
+    all.collect()
 }
 
 #[cfg(test)]
@@ -282,17 +275,5 @@ name = "edge"
         let mut broken = context;
         broken.insert("upstreams/other".to_owned(), json!({ "policy": "none" }));
         assert_eq!(check(route, &broken), []);
-    }
-
-    #[test]
-    fn documents_of_an_upstream_take_the_place_of_the_files() {
-        let (document, _) =
-            of_text("[upstreams.chat]\nbackends = [\"10.0.0.9:1\"]\n").expect("TOML");
-        let snapshot = compose(Some(FILE), Path::new(""), &document).expect("no fault");
-        let chat = snapshot.upstreams.values().next().expect("it is there");
-        let ids: Vec<_> = chat.backends.iter().map(|one| one.id.as_str()).collect();
-        assert_eq!(ids, ["10.0.0.9:1"]);
-        let bad = of_text("[upstreams.chat]\npolicy = 7\n").expect("TOML").0;
-        assert!(compose(None, Path::new(""), &bad).is_err());
     }
 }

@@ -6,7 +6,7 @@ mod documents;
 mod store;
 
 use std::fs;
-use std::io::{self, BufRead as _, IsTerminal as _, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
 use anyhow::bail;
@@ -15,27 +15,33 @@ use http::Method;
 use serde_json::{Map, Value, json};
 use tokio::runtime::Runtime;
 
+use crate::admin::preview::Candidate;
 use crate::admin::sources::Accepted;
 use crate::admin::status::StatusView;
+use crate::cli::args::AdminArgs;
 use crate::cli::args::etcd::{
-    AcceptArgs, ConfirmArgs, DiffArgs, EtcdCommandArgs, EtcdVerb, GetArgs, PutArgs, RmArgs,
-    SeedArgs,
+    AcceptArgs, ConfirmArgs, DiffArgs, EtcdCommandArgs, EtcdVerb, GatewayArgs, GetArgs, PutArgs,
+    RmArgs, SeedArgs,
 };
 use crate::cli::args::register::EtcdArgs;
+use crate::cli::ask::agreed;
 use crate::cli::client::Client as AdminClient;
 use crate::cli::etcd::access::Access;
 use crate::cli::etcd::documents::Documents;
 use crate::cli::etcd::store::{Found, Op};
 use crate::cli::preview::{read, show};
-use crate::cli::print::visible;
+use crate::cli::print::{self, visible};
 use crate::config::model::masked;
+use crate::control::etcd::look;
 use crate::control::load::LoadOptions;
 use crate::control::supervisor::preview::Preview;
 
 /// Done.
 const OK: u8 = 0;
-/// Nobody said yes.
+/// It was not confirmed.
 const FAILED: u8 = 1;
+/// What to add where there is no terminal.
+const CONFIRM: &str = "add --yes to do it without a question, or --dry-run only to see it";
 /// A document is refused.
 const REFUSED: u8 = 2;
 
@@ -48,6 +54,8 @@ struct Session {
     /// The gateway's own file, if there is one.
     base: Option<String>,
     options: LoadOptions,
+    /// The gateway that is asked what a change would do.
+    gateway: AdminArgs,
 }
 
 /// What a file asks for.
@@ -72,7 +80,7 @@ pub(super) fn etcd(args: &EtcdCommandArgs, out: &mut dyn Write) -> anyhow::Resul
 }
 
 impl Session {
-    fn begin(args: &EtcdArgs) -> anyhow::Result<Self> {
+    fn begin(args: &EtcdArgs, gateway: &GatewayArgs) -> anyhow::Result<Self> {
         let access = Access::new(args)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -90,6 +98,7 @@ impl Session {
             client,
             found,
             options,
+            gateway: gateway.admin(&args.config),
         })
     }
 
@@ -165,36 +174,48 @@ impl Session {
         for op in ops {
             describe(op, &self.found, out)?;
         }
-        let before = self.found.values();
-        let mut after = before.clone();
-        for op in ops {
-            match op {
-                Op::Put(key, value) => after.insert(key.clone(), value.clone()),
-                Op::Delete(key) => after.remove(key),
-            };
+        writeln!(out)?;
+        let base = documents::base(&self.options, self.base.as_deref());
+        let now = documents::stored(&self.found.values());
+        let trial = look::trial(&self.options, &base, now, documents::changes(ops));
+        for fault in &trial.faults {
+            writeln!(out, "{fault}\n")?;
         }
-        let directory = self.options.path.parent().unwrap_or_else(|| Path::new(""));
-        let compose = |all: &Documents| documents::compose(self.base.as_deref(), directory, all);
-        match (compose(&before), compose(&after)) {
-            (Ok(before), Ok(after)) => {
-                writeln!(out)?;
-                show(out, &Preview::of_snapshots(&before, &after))?;
-            }
-            (Ok(_), Err(faults)) => {
-                writeln!(out)?;
-                for fault in faults {
-                    writeln!(out, "error: {}", visible(&fault))?;
-                }
-                writeln!(out, "refused; nothing was written")?;
-                return Ok(false);
-            }
-            // What is there has faults already; gateways keep its last good version.
-            (Err(_), _) => writeln!(
+        for key in &trial.needed {
+            writeln!(
                 out,
-                "\nwhat is in etcd now has faults, so there is no preview; see /v1/config"
-            )?,
+                "error: something still names {}",
+                visible(&key.to_string())
+            )?;
         }
+        if !(trial.faults.is_empty() && trial.needed.is_empty()) {
+            writeln!(out, "refused; nothing was written")?;
+            return Ok(false);
+        }
+        let preview = match self.ask_gateway(ops) {
+            Ok(preview) => preview,
+            Err(error) => {
+                let error = visible(&format!("{error:#}"));
+                writeln!(out, "live sessions are not counted: {error}")?;
+                Preview::of_snapshots(&trial.before, &trial.after)
+            }
+        };
+        show(out, &preview)?;
         Ok(true)
+    }
+
+    /// What these changes would do, live sessions included, as a gateway answers.
+    fn ask_gateway(&self, ops: &[Op]) -> anyhow::Result<Preview> {
+        let client = AdminClient::new(&self.gateway)?;
+        let documents = ops.iter().map(|op| match op {
+            Op::Put(key, value) => (key.clone(), value.clone()),
+            Op::Delete(key) => (key.clone(), Value::Null),
+        });
+        let candidate = Candidate {
+            documents: documents.collect(),
+            ..Candidate::default()
+        };
+        Ok(client.ask(Method::POST, "/v1/preview", Some(&candidate))?)
     }
 
     /// Shows, asks, writes.
@@ -214,7 +235,7 @@ impl Session {
         if confirm.dry_run {
             return Ok(OK);
         }
-        if !confirm.yes && !agreed("write it?", out)? {
+        if !confirm.yes && !agreed("write it?", CONFIRM, out)? {
             writeln!(out, "nothing was written")?;
             return Ok(FAILED);
         }
@@ -231,7 +252,7 @@ impl Session {
 }
 
 fn get(args: &GetArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
-    let session = Session::begin(&args.etcd)?;
+    let session = Session::begin(&args.etcd, &GatewayArgs::default())?;
     let asked = |key: &str| {
         args.keys.is_empty()
             || args.keys.iter().any(|asked| {
@@ -243,7 +264,7 @@ fn get(args: &GetArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     documents.retain(|key, _| asked(key));
     if args.json {
         let all: Map<String, Value> = documents.into_iter().collect();
-        writeln!(out, "{:#}", json!(all))?;
+        print::json(out, &json!(all), print::Form::Pretty)?;
     } else {
         writeln!(
             out,
@@ -275,7 +296,7 @@ fn documents_missing(args: &GetArgs, found: &Found) -> Vec<String> {
 }
 
 fn put(args: &PutArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
-    let mut session = Session::begin(&args.etcd)?;
+    let mut session = Session::begin(&args.etcd, &args.gateway)?;
     let text = read(&args.file)?;
     let Some(documents) = session.wanted(&args.file, &text, false, out)? else {
         return Ok(REFUSED);
@@ -289,7 +310,7 @@ fn put(args: &PutArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
 }
 
 fn diff(args: &DiffArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
-    let mut session = Session::begin(&args.etcd)?;
+    let mut session = Session::begin(&args.etcd, &args.gateway)?;
     let text = read(&args.file)?;
     let Some(documents) = session.wanted(&args.file, &text, true, out)? else {
         return Ok(REFUSED);
@@ -307,7 +328,7 @@ fn diff(args: &DiffArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
 }
 
 fn seed(args: &SeedArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
-    let mut session = Session::begin(&args.etcd)?;
+    let mut session = Session::begin(&args.etcd, &args.gateway)?;
     let path = args.etcd.config.config.clone();
     let text = read(&path)?;
     let Some(documents) = session.wanted(&path, &text, true, out)? else {
@@ -322,7 +343,7 @@ fn seed(args: &SeedArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
 }
 
 fn rm(args: &RmArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
-    let mut session = Session::begin(&args.etcd)?;
+    let mut session = Session::begin(&args.etcd, &args.gateway)?;
     let mut ops = Vec::new();
     for key in &args.keys {
         match session.found.documents.get(key) {
@@ -404,23 +425,11 @@ fn accept(args: &AcceptArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     if args.confirm.dry_run {
         return Ok(OK);
     }
-    if !args.confirm.yes && !agreed("let them go?", out)? {
+    if !args.confirm.yes && !agreed("let them go?", CONFIRM, out)? {
         writeln!(out, "they stay")?;
         return Ok(FAILED);
     }
     let accepted: Accepted = gateway.ask(Method::POST, "/v1/sources/etcd/accept", None::<&()>)?;
     writeln!(out, "accepted: {} documents go", accepted.documents)?;
     Ok(OK)
-}
-
-/// Asks, if there is somebody to ask.
-fn agreed(question: &str, out: &mut dyn Write) -> anyhow::Result<bool> {
-    if !io::stdin().is_terminal() {
-        bail!("nobody is there to confirm it; --yes does it without asking, --dry-run only shows");
-    }
-    write!(out, "\n{question} [y/N] ")?;
-    out.flush()?;
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }

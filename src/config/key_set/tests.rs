@@ -35,7 +35,7 @@ fn a_key_is_for_the_algorithms_of_its_kind_alone() {
 fn what_is_no_public_key_is_told() {
     let pair = KeyPair::generate().expect("a key");
     let private = KeySet::pem(&pair.serialize_pem());
-    assert_eq!(private, Err(KeyFault::NotPublic("PRIVATE KEY".to_owned())));
+    assert_eq!(private, Err(KeyFault::NotPublic("a private key")));
     assert_eq!(KeySet::pem("hello"), Err(KeyFault::NotPem));
     assert_eq!(
         KeySet::pem("-----BEGIN PUBLIC KEY-----\nxx"),

@@ -28,11 +28,11 @@ pub struct RouteLimits {
     pub sessions_per_principal: usize,
     /// WebSocket handshakes of the route by one principal, written as above.
     pub handshakes_per_principal: Option<Rate>,
-    /// Messages and control frames of a client in one session.
+    /// Messages and control frames of a client in one session; each fragment of a message counts.
     pub messages_per_second: u32,
     /// Bytes of a client in one session, frame headers included.
     pub bytes_per_second: Size,
-    /// Messages and control frames of all sessions of one principal on this node together.
+    /// The same of all sessions of one principal on this node together.
     pub principal_messages_per_second: u32,
     /// Bytes of all sessions of one principal on this node together.
     pub principal_bytes_per_second: Size,

@@ -16,11 +16,17 @@ pub struct Listener {
     /// Required. Addresses: `0.0.0.0:8080`, `[::]:8080` or `unix:/path/to.sock`; port 0 is any free
     /// one.
     pub listen: Vec<String>,
+    /// Permissions of unix sockets of `listen`, in octal: `"0660"` lets the group connect. The
+    /// umask does not matter.
+    pub socket_mode: String,
     /// `{ from = ["10.0.0.0/8"] }`: these peers put a PROXY protocol header (v1 or v2) in front of
     /// every connection. Others connect without one; a header of theirs is a bad request.
     pub proxy_protocol: Option<PeersFrom>,
     /// Peers whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` headers are believed.
     pub trusted_proxies: Vec<String>,
+    /// Changes of the list of headers that only trusted proxies may send, such as
+    /// `X-Original-URL` and `X-SSL-Client-Verify`; docs/security.md has the list.
+    pub untrusted_headers: UntrustedHeaders,
     /// Client addresses that may connect, written as in `routes[].allow`. Others are cut off before
     /// TLS. A change takes effect at once.
     pub allow: Vec<TextOr<NetworksFile>>,
@@ -43,8 +49,10 @@ impl Default for Listener {
         Self {
             name: None,
             listen: Vec::new(),
+            socket_mode: "0600".to_owned(),
             proxy_protocol: None,
             trusted_proxies: Vec::new(),
+            untrusted_headers: UntrustedHeaders::default(),
             allow: Vec::new(),
             deny: Vec::new(),
             tls: None,
@@ -62,6 +70,16 @@ impl Default for Listener {
 pub struct PeersFrom {
     /// Required. Networks or single addresses.
     pub from: Vec<String>,
+}
+
+/// Which headers are removed from requests of peers that are no trusted proxies.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct UntrustedHeaders {
+    /// Names of further headers that backends trust.
+    pub remove: Vec<String>,
+    /// Names of the list that anybody may send: `["x-http-method-override"]`.
+    pub keep: Vec<String>,
 }
 
 /// TLS of a listener.
@@ -148,9 +166,10 @@ impl Default for ListenerLimits {
 pub struct ListenerTimeouts {
     /// From accept to the end of the PROXY header and of the TLS handshake, each.
     pub tls_handshake: Time,
-    /// From a request's first byte, or the connection's start, to the end of its head; it bounds
-    /// idleness between requests too.
+    /// From a request's first byte, or the connection's start, to the end of its head.
     pub request_head: Time,
+    /// How long a connection stays open between two requests.
+    pub between_requests: Time,
 }
 
 impl Default for ListenerTimeouts {
@@ -158,6 +177,7 @@ impl Default for ListenerTimeouts {
         Self {
             tls_handshake: Time::seconds(10),
             request_head: Time::seconds(10),
+            between_requests: Time::seconds(60),
         }
     }
 }

@@ -24,18 +24,19 @@ pub use auth::{ApiKey, Authenticator, AuthenticatorType, Expiry, RejectWith, Rev
 pub use limits::{AddressPrefix, NetworksFile, RouteLimits};
 pub use listener::{
     Certificate, ClientCertificates, Listener, ListenerLimits, ListenerTimeouts, ListenerTls,
-    PeersFrom,
+    PeersFrom, UntrustedHeaders,
 };
 pub use node::{AccessFile, Admin, Log, LogFormat, Node};
 pub use operations::{Admission, Drain, OnMemberRemoval, Pace, Rebalance, RebalanceMode, Shutdown};
 pub use route::{
-    CloseCodes, HeaderEdits, IssueCookie, Keepalive, KeepaliveTo, OnBackendLoss, OnRemoval,
-    Reconnect, Redirect, Rewrite, Route, RouteTimeouts, Stick, TextMatch,
+    CloseCodes, EmptySegments, HeaderEdits, IssueCookie, Keepalive, KeepaliveTo, OnBackendLoss,
+    OnRemoval, Paths, Reconnect, Redirect, Rewrite, Route, RouteTimeouts, Spelling, Stick,
+    TextMatch,
 };
 pub use source::{EtcdSource, EtcdTimeouts, EtcdTls, FileSource, Sources};
 pub use upstream::{
-    Backend, BackendState, Passive, Policy, Probe, ProbeType, ProxyVersion, Status, Upstream,
-    UpstreamTls,
+    Backend, BackendState, Passive, Policy, Probe, ProbeType, ProxyVersion, ResponseLimits, Status,
+    Upstream, UpstreamTls,
 };
 pub use value::{LongForm, SecretSource, Size, TextOr, Time, TimeOrOff};
 
@@ -97,20 +98,59 @@ pub fn masked(mut value: Value) -> Value {
     value
 }
 
-/// Masks what stands under a key that names a secret: beside the secrets that the model knows, a
-/// header such as `authorization` may hold one.
+/// Masks what stands under a key that names a secret, every header that the gateway adds to
+/// requests (`cookie`, `x-internal-auth`: no list of names would be whole), and what URLs hold
+/// beside their place.
 fn mask(value: &mut Value, secret: bool) {
     match value {
         Value::Object(table) => {
             for (key, value) in table {
+                if let Some(edits) = value.as_object_mut().filter(|_| key == "request_headers") {
+                    for (key, values) in edits {
+                        mask(values, secret || matches!(key.as_str(), "set" | "add"));
+                    }
+                    continue;
+                }
                 let reference = value.is_string() && names_reference(key);
                 mask(value, !reference && (secret || names_secret(key)));
             }
         }
         Value::Array(list) => list.iter_mut().for_each(|value| mask(value, secret)),
         Value::String(text) if secret => "***".clone_into(text),
+        Value::String(text) => {
+            if let Some(shown) = without_secrets(text) {
+                *text = shown;
+            }
+        }
         _ => {}
     }
+}
+
+/// A URL or a path without user, password and query; `None` if it has none.
+fn without_secrets(text: &str) -> Option<String> {
+    let authority = text.find("://").map(|at| at + 3);
+    if authority.is_none() && !text.starts_with('/') {
+        return None;
+    }
+    let start = authority.unwrap_or(0);
+    let end = text[start..].find(['/', '?', '#']).map(|at| start + at);
+    let end = end.unwrap_or(text.len());
+    let user = text[start..end].rfind('@').filter(|_| start > 0);
+    let host = user.map_or(start, |at| start + at);
+    let query = text[start..].find('?').map(|at| start + at + 1);
+    let query = query.filter(|at| *at < text.len());
+    if user.is_none() && query.is_none() {
+        return None;
+    }
+    let mut shown = text[..start].to_owned();
+    if user.is_some() {
+        shown.push_str("***");
+    }
+    shown.push_str(&text[host..query.unwrap_or(text.len())]);
+    if query.is_some() {
+        shown.push_str("***");
+    }
+    Some(shown)
 }
 
 #[cfg(test)]
@@ -128,6 +168,26 @@ mod tests {
             Value::Array(list) => list.iter().for_each(|inner| keys(inner, found)),
             _ => {}
         }
+    }
+
+    #[test]
+    fn i11_headers_and_urls_are_shown_without_what_may_be_secret() {
+        let shown = masked(serde_json::json!({
+            "request_headers": { "remove": ["a"], "set": { "x-key": "s3cret" }, "add": { "cookie": "s3cret" } },
+            "url": "https://me:s3cret@auth.example/check?key=s3cret",
+            "endpoints": ["http://root:s3cret@10.0.0.1:2379", "http://10.0.0.1:2379"],
+            "probe": { "path": "/healthz?key=s3cret" },
+            "origins": ["https://app.example.com"],
+            "allow": { "file": "/etc/blocked.txt" },
+        }));
+        assert!(!shown.to_string().contains("s3cret"), "{shown}");
+        assert_eq!(shown["request_headers"]["remove"][0], "a");
+        assert_eq!(shown["url"], "https://***@auth.example/check?***");
+        assert_eq!(shown["endpoints"][0], "http://***@10.0.0.1:2379");
+        assert_eq!(shown["endpoints"][1], "http://10.0.0.1:2379");
+        assert_eq!(shown["probe"]["path"], "/healthz?***");
+        assert_eq!(shown["origins"][0], "https://app.example.com");
+        assert_eq!(shown["allow"]["file"], "/etc/blocked.txt");
     }
 
     #[test]

@@ -15,7 +15,8 @@ pub struct Node {
     pub name: Option<String>,
     /// Data-plane threads; 0 is one for each core.
     pub workers: usize,
-    /// Directory where last known good state is kept.
+    /// Directory where last known good state is kept, for this user only. It is made if it is not
+    /// there; a start that cannot write to it is refused.
     pub state_dir: Option<String>,
     /// Live sessions, those in the making among them; 0 is no limit. More are answered 503.
     pub sessions_max: usize,
@@ -36,6 +37,9 @@ pub struct Admin {
     /// Address of the admin API: `127.0.0.1:9900` or `unix:/run/sessile/admin.sock`. Anything but
     /// loopback needs a `token`.
     pub listen: String,
+    /// Permissions of a unix socket of `listen`, in octal: `"0660"` lets the group connect. The
+    /// umask does not matter.
+    pub socket_mode: String,
     /// Must be presented as `Authorization: Bearer …`. `{ file = "…" }`, `{ env = "…" }` or the
     /// token itself.
     pub token: Option<SecretSource>,
@@ -53,6 +57,7 @@ impl Default for Admin {
     fn default() -> Self {
         Self {
             listen: "127.0.0.1:9900".to_owned(),
+            socket_mode: "0600".to_owned(),
             token: None,
             read_token: None,
             tls: None,

@@ -22,6 +22,9 @@ pub struct Route {
     pub hosts: Vec<String>,
     /// Condition: `/exact/path`, `{name}` for one segment, `{*rest}` for all that is left.
     pub path: String,
+    /// How the backend reads spellings of a path that other servers read as other paths. Not given:
+    /// they are refused (see docs/routing.md, "One form of every path").
+    pub paths: Option<Paths>,
     /// Condition: methods. None: any. A WebSocket handshake is a `GET`.
     pub methods: Vec<String>,
     /// Condition: headers, each `"exact value"`, `{ prefix = "…" }`, `true` (present) or `false`
@@ -106,6 +109,7 @@ impl Default for Route {
             name: None,
             hosts: Vec::new(),
             path: "/{*rest}".to_owned(),
+            paths: None,
             methods: Vec::new(),
             headers: BTreeMap::new(),
             query: BTreeMap::new(),
@@ -136,6 +140,55 @@ impl Default for Route {
             on_removal: OnRemoval::Keep,
         }
     }
+}
+
+/// How a route's backend reads paths.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Paths {
+    /// `%2F`, `\\` and `%5C`: `refuse` with 400, or `pass` to a backend that takes them for data.
+    pub encoded_slash: Spelling,
+    /// `;` and `%3B`: `refuse` with 400, or `pass` to a backend that has no path parameters.
+    pub semicolon: Spelling,
+    /// `//`: `merge` into one slash, or `pass` to a backend that does not merge them itself.
+    pub empty_segments: EmptySegments,
+    /// A path that only by case, a trailing slash, or dots and spaces at the end of a segment is
+    /// not one that is guarded differently: `refuse` with 400, or `pass` to a backend that tells
+    /// them apart.
+    pub lookalikes: Spelling,
+}
+
+impl Default for Paths {
+    fn default() -> Self {
+        Self {
+            encoded_slash: Spelling::Refuse,
+            semicolon: Spelling::Refuse,
+            empty_segments: EmptySegments::Merge,
+            lookalikes: Spelling::Refuse,
+        }
+    }
+}
+
+/// What becomes of a spelling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum Spelling {
+    /// It is answered with 400.
+    Refuse,
+    /// The backend gets it.
+    Pass,
+}
+
+/// What becomes of empty segments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum EmptySegments {
+    /// They are left out.
+    Merge,
+    /// The backend gets them.
+    Pass,
 }
 
 /// A static redirect. What is not given is the request's own; one of the first three must be.
@@ -193,24 +246,34 @@ pub struct HeaderEdits {
 pub struct RouteTimeouts {
     /// From the request to the backend's 101, every attempt included.
     pub handshake: Time,
-    /// Without a byte in either direction, or `"off"`.
+    /// For one backend to answer an upgrade; then the next one is asked, as long as there is one.
+    /// `"off"`: one backend has all of `handshake`. Only for routes whose backends may get an
+    /// upgrade that another one has begun with, since a silent backend may have acted on it.
+    pub attempt: TimeOrOff,
+    /// A session, or the body of an ordinary response, without a byte in either direction, or
+    /// `"off"`.
     pub idle: TimeOrOff,
     /// Longest life of a session, or `"off"`.
     pub lifetime: TimeOrOff,
-    /// From a close frame to the end of the connections.
+    /// How long nothing may move between a close frame and the end of the connections.
     pub close: Time,
-    /// Ordinary HTTP: from the request's head to the response's.
+    /// Ordinary HTTP: from the request's last byte to the response's head.
     pub response: Time,
+    /// Ordinary HTTP: how long a peer may take no byte that waits for it, or the client send none
+    /// of a body that it has begun.
+    pub progress: Time,
 }
 
 impl Default for RouteTimeouts {
     fn default() -> Self {
         Self {
             handshake: Time::seconds(10),
+            attempt: TimeOrOff(None),
             idle: TimeOrOff::seconds(10 * 60),
             lifetime: TimeOrOff(None),
             close: Time::seconds(5),
             response: Time::seconds(60),
+            progress: Time::seconds(30),
         }
     }
 }
@@ -266,7 +329,7 @@ impl Default for Reconnect {
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Keepalive {
-    /// Silence of a side after which it is pinged.
+    /// Silence of a side after which it is pinged, at least 100 ms.
     pub interval: Time,
     /// From the ping to the answer, or anything else from that side; then it counts as lost.
     pub timeout: Time,

@@ -56,6 +56,9 @@ pub struct EtcdSource {
     /// authenticators and its upstream's settings, too, and no route of a document that asks for
     /// less may take its requests. A change takes effect at once.
     pub protect: Vec<String>,
+    /// Directories from which documents may name files, such as certificates and key sets. None:
+    /// documents name no files. Documents never name environment variables.
+    pub document_files: Vec<String>,
 }
 
 impl Default for EtcdSource {
@@ -69,6 +72,7 @@ impl Default for EtcdSource {
             timeouts: EtcdTimeouts::default(),
             stale_grace: Time::seconds(600),
             protect: Vec::new(),
+            document_files: Vec::new(),
         }
     }
 }

@@ -8,7 +8,7 @@ use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::config::model::operations::{Drain, Rebalance};
-use crate::config::model::value::{LongForm, TextOr, Time, TimeOrOff, schema};
+use crate::config::model::value::{LongForm, Size, TextOr, Time, TimeOrOff, schema};
 pub use crate::config::snapshot::{BackendState, Policy};
 
 /// A group of backends.
@@ -44,6 +44,8 @@ pub struct Upstream {
     pub attempts: u32,
     /// Idle keep-alive connections for ordinary HTTP, for each worker and backend.
     pub idle_connections: usize,
+    /// Bounds on the heads of the backends' responses; a response beyond them is answered 502.
+    pub response_limits: ResponseLimits,
     /// How sessions leave a backend that is draining.
     pub drain: Drain,
     /// How sessions come home after a change of members.
@@ -72,10 +74,30 @@ impl Default for Upstream {
             connect_timeout: Time::seconds(2),
             attempts: 3,
             idle_connections: 32,
+            response_limits: ResponseLimits::default(),
             drain: Drain::default(),
             rebalance: Rebalance::default(),
             slow_start: TimeOrOff(None),
             sessions_per_backend: 0,
+        }
+    }
+}
+
+/// Bounds on the head of a response.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ResponseLimits {
+    /// Bytes of a response's head.
+    pub header_bytes: Size,
+    /// Header fields of a response.
+    pub headers_max: usize,
+}
+
+impl Default for ResponseLimits {
+    fn default() -> Self {
+        Self {
+            header_bytes: Size(32 << 10),
+            headers_max: 200,
         }
     }
 }
@@ -140,7 +162,7 @@ pub struct Probe {
     pub send: Option<String>,
     /// `websocket`: text that a message from the backend must contain.
     pub expect: Option<String>,
-    /// Between probes of one backend; each wait is jittered by up to a tenth.
+    /// Between probes of one backend, at least 50 ms; each wait is jittered by up to a tenth.
     pub interval: Time,
     /// For one whole probe.
     pub timeout: Time,

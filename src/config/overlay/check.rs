@@ -19,10 +19,11 @@ pub(super) struct Checked {
     pub(super) found: Vec<Diagnostic>,
 }
 
-/// Checks `document`. A route may name these authenticators, and any upstream.
+/// Checks `document`. A route may name these authenticators, and any upstream; only those that it
+/// names are looked at, so that many routes beside many authenticators cost no product.
 pub(super) fn check(
     document: &Document,
-    authenticators: BTreeMap<String, model::Authenticator>,
+    known: &BTreeMap<String, model::Authenticator>,
     ground: &Ground<'_>,
 ) -> Checked {
     let refused = |found| Checked { item: None, found };
@@ -46,20 +47,14 @@ pub(super) fn check(
             .routes
             .iter()
             .flat_map(|route| route.authenticate.clone());
-        let asked: Vec<_> = asked.collect();
-        model.authenticators = authenticators;
         // Whether they are there is asked when the configuration is put together.
-        for name in asked {
-            model.authenticators.entry(name).or_default();
-        }
+        let asked = asked.map(|name| {
+            let one = known.get(&name).cloned().unwrap_or_default();
+            (name, one)
+        });
+        model.authenticators = asked.collect();
     }
-    let (item, more) = validate::document(
-        &document.key,
-        &model,
-        &origin,
-        ground.directory,
-        ground.outside,
-    );
+    let (item, more) = validate::document(&document.key, &model, &origin, ground);
     found.extend(more);
     let faulty = found.iter().any(|one| one.severity == Severity::Error);
     Checked {

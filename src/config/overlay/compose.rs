@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use crate::base::names::{AuthenticatorName, RouteName, UpstreamName};
 use crate::config::conflict::Distinct;
 use crate::config::documents::{DocumentKey, Item, Kind};
+use crate::config::footprint;
 use crate::config::overlay::{DocumentView, Entry, Overlay, Standing, Version};
 use crate::config::snapshot::{
     Action, Authenticators, Backend, Revocations, Route, Snapshot, Upstream,
@@ -28,7 +29,11 @@ pub struct Composer {
     revocations: Option<Arc<Revocations>>,
     /// The file's routes that wait, with what they wait for.
     file_waits: Vec<(RouteName, String)>,
+    /// Upstreams that have no backends, since there is no memory for their tables.
+    crowded: BTreeSet<UpstreamName>,
 }
+
+const NO_ROOM: &str = "room: the tables of all upstreams would take too much memory";
 
 #[derive(Clone, Debug)]
 struct Built {
@@ -230,18 +235,24 @@ impl Composer {
     ) {
         let gone = overlay.entries.iter().filter(|(_, entry)| entry.gone);
         let gone: Vec<_> = gone.map(|(key, _)| key.clone()).collect();
+        if gone.is_empty() {
+            return;
+        }
+        let upstreams: BTreeSet<_> = routes
+            .iter()
+            .filter_map(|route| match &route.action {
+                Action::Forward(upstream) => Some(upstream.as_str()),
+                Action::Redirect(_) => None,
+            })
+            .collect();
+        let asked = routes.iter().flat_map(|route| &route.auth.authenticate);
+        let asked: BTreeSet<_> = asked.map(|name| name.as_str()).collect();
         for key in gone {
             let name = &*key.name;
             let (in_file, named) = if key.kind == Kind::Upstream {
-                let named = routes.iter().any(|route| match &route.action {
-                    Action::Forward(upstream) => upstream.as_str() == name,
-                    Action::Redirect(_) => false,
-                });
-                (base.upstreams.contains_key(name), named)
+                (base.upstreams.contains_key(name), upstreams.contains(name))
             } else {
-                let mut asked = routes.iter().flat_map(|route| &route.auth.authenticate);
-                let named = asked.any(|one| one.as_str() == name);
-                (base.authenticators.contains_key(name), named)
+                (base.authenticators.contains_key(name), asked.contains(name))
             };
             if named && !in_file {
                 continue;
@@ -286,7 +297,43 @@ impl Composer {
                 _ => {}
             }
         }
+        self.crowd_out(&mut upstreams, overlay);
         upstreams
+    }
+
+    /// Takes the backends out of upstreams whose tables would take more memory than there may be of
+    /// them. The file's upstreams have theirs first, then those that were written first.
+    fn crowd_out(
+        &mut self,
+        upstreams: &mut BTreeMap<UpstreamName, Arc<Upstream>>,
+        overlay: &Overlay,
+    ) {
+        self.crowded.clear();
+        if footprint::tables_bytes(upstreams.values()) <= footprint::TABLE_BYTES_MAX {
+            return;
+        }
+        let written = |name: &UpstreamName| {
+            let entry = overlay
+                .entries
+                .get(&DocumentKey::named(Kind::Upstream, name));
+            Some(entry?.good.as_ref()?.document.revision)
+        };
+        let all = upstreams.iter_mut();
+        let mut all: Vec<_> = all.map(|(name, one)| (written(name), name, one)).collect();
+        all.sort_by_key(|(written, ..)| *written);
+        let mut left = footprint::TABLE_BYTES_MAX;
+        for (_, name, upstream) in all {
+            match left.checked_sub(footprint::table_bytes(upstream)) {
+                Some(rest) => left = rest,
+                None => {
+                    self.crowded.insert(name.clone());
+                    *upstream = Arc::new(Upstream {
+                        backends: Vec::new(),
+                        ..Upstream::clone(upstream)
+                    });
+                }
+            }
+        }
     }
 
     /// Routes of documents that wait, with what each waits for.
@@ -339,8 +386,10 @@ impl Composer {
     ) -> DocumentView {
         let name = &*key.name;
         let orphan = key.kind == Kind::Backend && !snapshot.upstreams.contains_key(name);
+        let of_upstream = matches!(key.kind, Kind::Upstream | Kind::Backend);
         let waits_for = match self.waits.get(key) {
             Some(wait) => Some(wait.to_string()),
+            None if of_upstream && self.crowded.contains(name) => Some(NO_ROOM.to_owned()),
             None => orphan.then(|| format!("upstream `{name}`")),
         };
         let standing = if entry.gone {

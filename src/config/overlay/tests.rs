@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::UNIX_EPOCH;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use proptest::prelude::*;
 
@@ -10,18 +10,19 @@ mod protect;
 
 use super::*;
 use crate::config::layers::Layers;
+use crate::config::pem::{Mistake, Validity, Wanted};
 use crate::config::snapshot::{Action, CertificateFiles, Snapshot};
-use crate::config::validate::{CertificateFault, validate};
+use crate::config::validate::{CertificateFault, Holds, validate};
 
 /// A world without files and variables.
 struct Nothing;
 
 impl Surroundings for Nothing {
-    fn variable(&self, _: &str) -> Option<String> {
-        None
+    fn variable(&self, _: &str) -> Result<String, String> {
+        Err("there are no variables".to_owned())
     }
 
-    fn text(&self, _: &Path) -> Result<String, String> {
+    fn text(&self, _: &Path, _: Holds) -> Result<String, String> {
         Err("there are no files".to_owned())
     }
 
@@ -29,12 +30,28 @@ impl Surroundings for Nothing {
         Vec::new()
     }
 
-    fn roots(&self, _: &Path) -> Result<(), String> {
+    fn socket(&self, _: &Path) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn roots(&self, _: &Path) -> Result<u128, String> {
         Err("there are no files".to_owned())
     }
 
     fn system_roots(&self) -> Result<(), String> {
         Ok(())
+    }
+
+    fn validities(&self, _: &Path) -> Vec<Validity> {
+        Vec::new()
+    }
+
+    fn mistake(&self, _: &Path, _: Wanted) -> Option<Mistake> {
+        None
+    }
+
+    fn now(&self) -> SystemTime {
+        UNIX_EPOCH
     }
 
     fn host_name(&self) -> String {
@@ -95,6 +112,7 @@ impl World {
         let ground = Ground {
             authenticators: &BTreeMap::new(),
             directory: Path::new(""),
+            own: self.base.own_addresses(),
             outside: &Nothing,
             judge: &Judge::new(&self.base),
         };
@@ -454,4 +472,48 @@ proptest! {
             prop_assert_eq!(names(&anew), names(&world.now));
         }
     }
+}
+
+#[test]
+fn i12_upstreams_that_were_written_last_have_no_backends_where_the_tables_would_be_too_large() {
+    let mut world = World::new();
+    // A ring of 64 MiB each, of which three fit beside the file's own.
+    let heavy: Vec<_> = (0..30)
+        .map(|n| format!(r#"{{"address":"10.0.0.{n}:1","weight":1000}}"#))
+        .collect();
+    let text = format!(r#"{{"backends":[{}]}}"#, heavy.join(","));
+    let put = |name: &str, revision| {
+        Change::Put(Document {
+            key: DocumentKey::named(Kind::Upstream, name),
+            text: text.as_str().into(),
+            revision,
+        })
+    };
+    let changes = [("e", 1), ("d", 2), ("c", 3), ("b", 4), ("a", 5)];
+    world.apply(changes.map(|(name, revision)| put(name, revision)).to_vec());
+    let backends = |world: &World, name: &str| world.now.upstreams[name].backends.len();
+    for (name, expected) in [
+        ("a", 0),
+        ("b", 0),
+        ("c", 30),
+        ("d", 30),
+        ("e", 30),
+        ("chat", 1),
+    ] {
+        assert_eq!(backends(&world, name), expected, "{name}");
+    }
+    let views = world
+        .composer
+        .views(&world.base, &world.overlay, &world.now, UNIX_EPOCH);
+    let waiting = views
+        .iter()
+        .filter(|view| view.standing == Standing::Waiting);
+    let waiting: Vec<_> = waiting.map(|view| view.key.as_str()).collect();
+    assert_eq!(waiting, ["upstreams/a", "upstreams/b"]);
+    // There is room again once one of the others has gone.
+    world.apply(vec![Change::Delete(DocumentKey::named(
+        Kind::Upstream,
+        "e",
+    ))]);
+    assert_eq!((backends(&world, "a"), backends(&world, "b")), (0, 30));
 }

@@ -144,8 +144,8 @@ pub struct Mint {
 pub struct Forward {
     /// Who is asked.
     pub url: String,
-    /// PEM roots; default the system's.
-    pub ca: Option<PathBuf>,
+    /// PEM roots, with a fingerprint of what is in the file; default the system's.
+    pub ca: Option<(PathBuf, u128)>,
     /// For one question.
     pub timeout: Duration,
     /// Headers that the service is shown.

@@ -1,18 +1,58 @@
 //! What an operator decides about sessions on their way: how fast they leave a backend or a
 //! gateway, how keys come home, how backends and gateways wake up.
 
+use std::fmt;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::config::pace::{self, Pace};
+
+/// What the operator wants of a backend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum BackendState {
+    /// Takes sessions.
+    #[default]
+    Active,
+    /// Takes no new ones; those that it has leave as `drain` says.
+    Draining,
+    /// Takes no new ones, keeps those that it has.
+    Disabled,
+}
+
+impl BackendState {
+    /// The word that the log and the admin API show.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Draining => "draining",
+            Self::Disabled => "disabled",
+        }
+    }
+}
 
 /// How fast sessions are told to go.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Tempo {
-    /// So many in each second.
-    PerSecond(f64),
+    /// So many in a time, in the unit that it was written in.
+    #[serde(alias = "per_second", deserialize_with = "pace::text_or_number")]
+    Pace(Pace),
     /// All of them, evenly, within this time.
     Within(Duration),
+}
+
+impl fmt::Display for Tempo {
+    /// As operators write it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pace(pace) => pace.fmt(f),
+            Self::Within(time) => write!(f, "within {}", humantime::format_duration(*time)),
+        }
+    }
 }
 
 /// `drain` of an upstream: how sessions leave a backend that is draining.
@@ -44,8 +84,8 @@ impl Default for Drain {
 pub struct Rebalance {
     /// Default off.
     pub mode: RebalanceMode,
-    /// Sessions a second. Default 10.
-    pub per_second: f64,
+    /// How many sessions in a time. Default 10 a second.
+    pub pace: Pace,
     /// Younger sessions stay. Default 1 min.
     pub age_min: Duration,
     /// Of the upstream's live sessions at most this share is moved in one run, in 0..=1. Default
@@ -62,7 +102,7 @@ impl Default for Rebalance {
     fn default() -> Self {
         Self {
             mode: RebalanceMode::Off,
-            per_second: 10.0,
+            pace: Pace::each_second(10.0),
             age_min: Duration::from_secs(60),
             share_max: 0.2,
             skew: 1.1,

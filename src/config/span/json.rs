@@ -5,6 +5,7 @@ use jsonc_parser::ast;
 use jsonc_parser::common::Ranged as _;
 use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 
+use crate::config::bounds;
 use crate::config::span::{
     At, Document, KeyPath, Spans, SyntaxFault, names_reference, names_secret,
 };
@@ -30,6 +31,11 @@ impl Document {
     /// The first thing in it that is no JSON; the document has the text all the same, to show the
     /// place.
     pub fn parse_json(text: &str, under: &KeyPath) -> (Self, Result<Value, SyntaxFault>) {
+        if let Err(fault) = bounds::check_json(text) {
+            let mut document = Self::empty(text);
+            document.secrets.push(0..text.len());
+            return (document, Err(fault));
+        }
         let mut document = Self::empty(text);
         let parsed = parse_to_ast(text, &CollectOptions::default(), &STRICT);
         let read = match parsed {
@@ -59,6 +65,7 @@ impl Document {
         if read.is_err() && names_secret(text) {
             document.secrets.push(0..text.len());
         }
+        document.sort_secrets();
         (document, read)
     }
 
@@ -83,6 +90,9 @@ impl Document {
                 message: message.to_owned(),
             })
         };
+        if at.path.is_too_long() {
+            return fault(&bounds::keys_too_long());
+        }
         let name = at.path.0.last().map_or("", String::as_str);
         if at.secret && !names_reference(name) && !is_table {
             self.secrets.push(span.clone());
@@ -187,7 +197,7 @@ mod tests {
         let (document, read) = Document::parse_json(text, &at);
         assert!(read.is_ok());
         let hidden: Vec<_> = document
-            .secrets()
+            .secrets
             .iter()
             .map(|one| &text[one.clone()])
             .collect();
@@ -197,6 +207,6 @@ mod tests {
         let (document, read) = Document::parse_json(text, &at);
         assert!(read.is_err());
         let covers = |range: &std::ops::Range<usize>| text[range.clone()].contains("hush-hush");
-        assert!(document.secrets().iter().any(covers));
+        assert!(document.secrets.iter().any(covers));
     }
 }

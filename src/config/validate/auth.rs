@@ -21,8 +21,10 @@ use crate::config::validate::edits::{self, free_header};
 use crate::config::validate::expiry::expiry;
 use crate::config::validate::methods;
 use crate::config::validate::node::secret_text;
-use crate::config::validate::route::{is_target, is_token};
+use crate::config::validate::paths;
+use crate::config::validate::route::is_token;
 use crate::config::validate::scope::{Scope, all};
+use crate::config::validate::{Holds, certificates};
 
 const LEEWAY: Time = Time::seconds(5);
 const LEEWAY_MAX: Duration = Duration::from_secs(60 * 60);
@@ -284,7 +286,7 @@ fn jwt_keys(at: &Scope<'_>, model: &model::Authenticator) -> Option<JwtKeys> {
             .time(model.refresh.unwrap_or(REFRESH), REFRESH_MAX);
         return Some(JwtKeys::Fetched(JwksUrl {
             url: url?,
-            ca: ca?,
+            ca: ca?.map(|(path, _)| path),
             refresh: refresh?,
         }));
     }
@@ -305,7 +307,7 @@ fn fixed(at: &Scope<'_>, file: &str, keys: Result<KeySet, key_set::KeyFault>) ->
 /// The text of a file beside the configuration.
 pub(super) fn file_text(at: &Scope<'_>, file: &str) -> Option<String> {
     let path = at.resolve(file);
-    match at.outside().text(&path) {
+    match at.outside().text(&path, Holds::List) {
         Ok(text) => Some(text),
         Err(why) => {
             at.fault(format!("cannot read {}: {why}", path.display()));
@@ -314,19 +316,16 @@ pub(super) fn file_text(at: &Scope<'_>, file: &str) -> Option<String> {
     }
 }
 
+/// The file of roots, with a fingerprint of what is in it.
 pub(super) fn ca(
     at: &Scope<'_>,
     model: &model::Authenticator,
-) -> Option<Option<std::path::PathBuf>> {
+) -> Option<Option<(std::path::PathBuf, u128)>> {
     let Some(file) = &model.ca else {
         return Some(None);
     };
     let path = at.resolve(file);
-    if let Err(why) = at.outside().roots(&path) {
-        at.key("ca").fault(why);
-        return None;
-    }
-    Some(Some(path))
+    certificates::authorities(&at.key("ca"), &path).map(|contents| Some((path, contents)))
 }
 
 /// A URL that the gateway itself asks.
@@ -478,13 +477,14 @@ pub(super) fn route(
 
 /// A path at which the gateway itself answers.
 pub(super) fn own_path(at: &Scope<'_>, path: Option<&str>) -> Option<Option<String>> {
-    match path {
-        Some(path) if !is_target(path) || path.contains(['?', '{', '}']) => {
-            at.fault_with(format!("`{path}` is not a path"), "write `/session/renew`");
-            None
-        }
-        path => Some(path.map(str::to_owned)),
+    let Some(path) = path else {
+        return Some(None);
+    };
+    let own = paths::own(path);
+    if own.is_none() {
+        at.fault_with(format!("`{path}` is not a path"), "write `/session/renew`");
     }
+    own.map(Some)
 }
 
 /// Names of authenticators, which exist.
@@ -502,10 +502,7 @@ pub(super) fn chain(
         let Some(model) = known.get(name) else {
             if !explained {
                 let names = known.keys().map(String::as_str);
-                at.fault_maybe(
-                    format!("unknown authenticator `{name}`"),
-                    suggestion(name, names),
-                );
+                at.fault_near(format!("unknown authenticator `{name}`"), name, names);
             }
             return None;
         };

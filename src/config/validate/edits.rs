@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use http::{HeaderName, HeaderValue};
 
+use crate::base::header_name::{alike, begins_alike};
 use crate::config::diagnostic::suggestion;
 use crate::config::model;
 use crate::config::pattern::{PathPattern, PathTemplate};
 use crate::config::snapshot::{HeaderEdits, Redirect, Rewrite};
-use crate::config::validate::route::{is_host, is_target};
+use crate::config::validate::paths;
+use crate::config::validate::route::is_host;
 use crate::config::validate::scope::{Scope, all};
 
 const SCHEMES: [&str; 4] = ["https", "http", "wss", "ws"];
@@ -87,13 +89,16 @@ pub(super) fn rewrite(
         );
         fits = false;
     }
-    let strip_prefix = model.strip_prefix.clone();
-    if let Some(prefix) = strip_prefix.as_ref().filter(|prefix| !is_prefix(prefix)) {
-        at.key("strip_prefix").fault_with(
-            format!("`{prefix}` is not the beginning of a path"),
-            "write `/ws`, without parameters",
-        );
-        fits = false;
+    let mut strip_prefix = None;
+    if let Some(prefix) = &model.strip_prefix {
+        strip_prefix = paths::own(prefix);
+        if strip_prefix.is_none() {
+            at.key("strip_prefix").fault_with(
+                format!("`{prefix}` is not the beginning of a path"),
+                "write `/ws`, without parameters",
+            );
+            fits = false;
+        }
     }
     let template = template(&at.key("path"), model.path.as_deref(), path);
     let host = host(&at.key("host"), model.host.as_deref());
@@ -103,10 +108,6 @@ pub(super) fn rewrite(
         path,
         host,
     })
-}
-
-fn is_prefix(prefix: &str) -> bool {
-    is_target(prefix) && !prefix.contains(['?', '{', '}'])
 }
 
 fn host(at: &Scope<'_>, host: Option<&str>) -> Option<Option<String>> {
@@ -195,10 +196,11 @@ pub(super) fn header_name(at: &Scope<'_>, text: &str) -> Option<HeaderName> {
 /// The name of a header that an operator may change.
 pub(super) fn free_header(at: &Scope<'_>, text: &str) -> Option<HeaderName> {
     let name = header_name(at, text)?;
-    let owned = OWN_HEADERS.contains(&name.as_str())
+    let is = |known: &&str| alike(known, name.as_str());
+    let owned = OWN_HEADERS.iter().any(is)
         || OWN_PREFIXES
             .iter()
-            .any(|prefix| name.as_str().starts_with(prefix));
+            .any(|prefix| begins_alike(name.as_str(), prefix));
     if owned {
         let help = match name.as_str() {
             "host" => Some("write `rewrite = { host = \"…\" }`".to_owned()),

@@ -1,14 +1,15 @@
 //! What a route asks before it asks who somebody is: where a request comes from.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::base::addr::network;
 use crate::config::limits::{AddressRules, Flow, Quotas};
 use crate::config::model::{self, AuthenticatorType, NetworksFile, TextOr};
 use crate::config::origin::{OriginPattern, OriginRule};
+use crate::config::validate::Holds;
 use crate::config::validate::scope::Scope;
 
 /// Asks nobody.
@@ -68,7 +69,7 @@ pub(super) fn addresses(
         let lists = at.key(key).each(entries, |at, entry| match entry {
             TextOr::Text(text) => network(text)
                 .map(|network| vec![network])
-                .map_err(|fault| at.fault(fault))
+                .map_err(|fault| at.fault(fault.to_string()))
                 .ok(),
             TextOr::Table(table) => networks_file(at, table),
         });
@@ -78,19 +79,12 @@ pub(super) fn addresses(
     Some(AddressRules::new(allow?, deny?))
 }
 
-fn network(text: &str) -> Result<IpNet, String> {
-    let network = text.parse::<IpNet>().ok();
-    let single = || text.parse::<IpAddr>().ok().map(IpNet::from);
-    network.or_else(single).ok_or_else(|| {
-        format!("`{text}` is not a network; write `10.0.0.0/8`, `fd00::/8` or a single address")
-    })
-}
-
-/// Reads a list; its first bad line is told.
+/// Reads a list. Reports its first bad line by number alone: what a named file holds is never shown
+/// (I11), since it may be anything.
 fn networks_file(at: &Scope<'_>, table: &NetworksFile) -> Option<Vec<IpNet>> {
     let path = at.resolve(at.required("file", &table.file, "file = \"blocked.txt\"")?);
     let at = at.key("file");
-    let text = at.outside().text(&path);
+    let text = at.outside().text(&path, Holds::List);
     let text = text
         .map_err(|why| at.fault(format!("cannot read {}: {why}", path.display())))
         .ok()?;
@@ -100,13 +94,14 @@ fn networks_file(at: &Scope<'_>, table: &NetworksFile) -> Option<Vec<IpNet>> {
         if line.is_empty() {
             continue;
         }
-        match network(line) {
-            Ok(network) => found.push(network),
-            Err(fault) => {
-                at.fault(format!("{}:{}: {fault}", path.display(), place + 1));
-                return None;
-            }
-        }
+        let Ok(network) = network(line) else {
+            at.fault_with(
+                format!("{}:{} is not a network", path.display(), place + 1),
+                "write `10.0.0.0/8`, `fd00::/8` or a single address on each line",
+            );
+            return None;
+        };
+        found.push(network);
     }
     Some(found)
 }

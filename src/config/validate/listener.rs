@@ -10,18 +10,21 @@ use crate::config::model::{self, Size};
 use crate::config::snapshot::{
     Admin, CertificateFiles, Listener, ListenerLimits, ListenerTimeouts, ListenerTls, TlsVersion,
 };
-use crate::config::validate::CertificateFault;
-use crate::config::validate::guard;
-use crate::config::validate::node::listen_address;
+use crate::config::untrusted::{UntrustedHeaders, is_listed, is_own};
+use crate::config::validate::edits;
+use crate::config::validate::node::{listen_address, socket_mode};
 use crate::config::validate::scope::Scope;
+use crate::config::validate::{certificates, guard};
 
 const TIMEOUT_MAX: Duration = Duration::from_secs(60 * 60);
 const KEEPALIVE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// hyper reads into a buffer of at least this size.
-const HEADER_BYTES_MIN: Size = Size(8 << 10);
-const HEADER_BYTES_MAX: Size = Size(1 << 20);
-const HEADERS_MAX: usize = 10_000;
+pub(super) const HEADER_BYTES_MIN: Size = Size(8 << 10);
+pub(super) const HEADER_BYTES_MAX: Size = Size(1 << 20);
+pub(super) const HEADERS_MAX: usize = 10_000;
 const BACKLOG_MAX: u32 = 65_535;
+/// Addresses of all listeners; each is compared with each.
+const ADDRESSES_MAX: usize = 1_000;
 
 pub(super) fn listener(at: &Scope<'_>, model: &model::Listener) -> Option<Listener> {
     let name = at
@@ -33,11 +36,13 @@ pub(super) fn listener(at: &Scope<'_>, model: &model::Listener) -> Option<Listen
     let listen = at
         .key("listen")
         .each(&model.listen, |at, text| listen_address(at, text));
+    let socket_mode = socket_mode(&at.key("socket_mode"), &model.socket_mode);
     let proxy_protocol = match &model.proxy_protocol {
         Some(peers) => proxy_peers(&at.key("proxy_protocol"), peers).map(Some),
         None => Some(None),
     };
     let trusted_proxies = networks(&at.key("trusted_proxies"), &model.trusted_proxies);
+    let untrusted_headers = untrusted(&at.key("untrusted_headers"), &model.untrusted_headers);
     let addresses = guard::addresses(at, &model.allow, &model.deny);
     let tls = match &model.tls {
         Some(tls) => listener_tls(&at.key("tls"), tls).map(Some),
@@ -56,14 +61,41 @@ pub(super) fn listener(at: &Scope<'_>, model: &model::Listener) -> Option<Listen
     Some(Listener {
         name: ListenerName::from(name?),
         listen: listen?,
+        socket_mode: socket_mode?,
         proxy_protocol: proxy_protocol?,
         trusted_proxies: trusted_proxies?,
+        untrusted_headers: untrusted_headers?,
         addresses: addresses?,
         tls: tls?,
         backlog: backlog?,
         tcp_keepalive: tcp_keepalive?,
         limits: limits?,
         timeouts: timeouts?,
+    })
+}
+
+fn untrusted(at: &Scope<'_>, model: &model::UntrustedHeaders) -> Option<UntrustedHeaders> {
+    let remove = at.key("remove").each(&model.remove, |at, name: &String| {
+        edits::free_header(at, name)
+    });
+    let keep = at.key("keep").each(&model.keep, |at, name: &String| {
+        let name = edits::header_name(at, name)?;
+        if is_own(name.as_str()) {
+            at.fault_with(
+                format!("`{name}` is read of trusted proxies alone"),
+                "put those that write it into `trusted_proxies`",
+            );
+            return None;
+        }
+        if !is_listed(name.as_str()) {
+            at.fault(format!("`{name}` is not removed from anything"));
+            return None;
+        }
+        Some(name)
+    });
+    Some(UntrustedHeaders {
+        remove: remove?,
+        keep: keep?,
     })
 }
 
@@ -102,24 +134,22 @@ pub(super) fn listener_tls(at: &Scope<'_>, model: &model::ListenerTls) -> Option
         at.missing("certificates", example);
         return None;
     }
-    let certificates = at
+    let shown = at
         .key("certificates")
         .each(&model.certificates, certificate);
-    let clients = match &model.client_ca {
-        None => None,
+    let (clients, client_authorities) = match &model.client_ca {
+        None => (None, 0),
         Some(file) => {
             let path = at.resolve(file);
-            if let Err(why) = at.outside().roots(&path) {
-                at.key("client_ca").fault(why);
-                return None;
-            }
+            let authorities = certificates::authorities(&at.key("client_ca"), &path);
             let required = model.client_certificates == model::ClientCertificates::Required;
-            Some((path, required))
+            (Some((path, required)), authorities?)
         }
     };
     Some(ListenerTls {
-        certificates: certificates?,
+        certificates: shown?,
         clients,
+        client_authorities,
         minimum: minimum?,
     })
 }
@@ -131,17 +161,7 @@ fn certificate(at: &Scope<'_>, model: &model::Certificate) -> Option<Certificate
         cert: at.resolve(cert?),
         key: at.resolve(key?),
     };
-    let faults = at.outside().certificate(&files);
-    for fault in &faults {
-        match fault {
-            CertificateFault::Chain(why) => at.key("cert").fault(why),
-            CertificateFault::Key(why) => at.key("key").fault(why),
-            CertificateFault::Mismatch => at.key("key").fault(fault.to_string()),
-            CertificateFault::Validity(why) => at.key("cert").warn(why),
-        }
-    }
-    let usable = !faults.iter().any(CertificateFault::is_fatal);
-    usable.then_some(files)
+    certificates::pair(at, &files).then_some(files)
 }
 
 fn limits(at: &Scope<'_>, model: &model::ListenerLimits) -> Option<ListenerLimits> {
@@ -165,14 +185,24 @@ fn timeouts(at: &Scope<'_>, model: &model::ListenerTimeouts) -> Option<ListenerT
         .key("tls_handshake")
         .time(model.tls_handshake, TIMEOUT_MAX);
     let request_head = at.key("request_head").time(model.request_head, TIMEOUT_MAX);
+    let between_requests = at
+        .key("between_requests")
+        .time(model.between_requests, TIMEOUT_MAX);
     Some(ListenerTimeouts {
         tls_handshake: tls_handshake?,
         request_head: request_head?,
+        between_requests: between_requests?,
     })
 }
 
 /// Says which listeners' addresses were taken before, by another listener or the admin API.
 pub(super) fn addresses(root: &Scope<'_>, listeners: &[Listener], admin: &Admin) {
+    let asked: usize = listeners.iter().map(|one| one.listen.len()).sum();
+    if asked > ADDRESSES_MAX {
+        let message =
+            format!("there are {asked} addresses to listen on; use at most {ADDRESSES_MAX}");
+        return root.key("listeners").fault(message);
+    }
     let mut taken = vec![(&admin.listen, "the admin API".to_owned())];
     for (index, listener) in listeners.iter().enumerate() {
         for (place, address) in listener.listen.iter().enumerate() {

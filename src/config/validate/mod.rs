@@ -4,17 +4,23 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
+use crate::base::addr::OwnAddresses;
 use crate::base::names::UpstreamName;
 use crate::base::revocation::RevocationOrigin;
 use crate::config::conflict::conflicts;
 use crate::config::diagnostic::{Diagnostic, Severity};
 use crate::config::documents::{DocumentKey, Item, Kind};
+use crate::config::footprint;
 use crate::config::layers::Origin;
-use crate::config::model::{AuthenticatorType, Model};
+use crate::config::model::{AuthenticatorType, Model, Size, TextOr};
+use crate::config::overlay::Ground;
+use crate::config::pem::{Mistake, Validity, Wanted};
 use crate::config::snapshot::{CertificateFiles, Listener, Revocations, Route, Snapshot};
 
 mod auth;
+mod certificates;
 mod edits;
 mod expiry;
 mod guard;
@@ -22,6 +28,7 @@ mod listener;
 mod methods;
 mod node;
 mod operations;
+mod paths;
 mod revocation;
 mod route;
 mod scope;
@@ -36,22 +43,40 @@ pub use revocation::{RevocationFault, read as read_revocation};
 /// What validation must know of the world outside; `control::load` knows it.
 pub trait Surroundings {
     /// The value of an environment variable.
-    fn variable(&self, name: &str) -> Option<String>;
+    ///
+    /// # Errors
+    /// Why it cannot be used; never its value.
+    fn variable(&self, name: &str) -> Result<String, String>;
 
     /// The text of a file.
     ///
     /// # Errors
-    /// Why it cannot be read.
-    fn text(&self, path: &Path) -> Result<String, String>;
+    /// Why it cannot be read; never anything of what it holds.
+    fn text(&self, path: &Path, holds: Holds) -> Result<String, String>;
 
     /// Why a chain and a key cannot be read or do not belong together; nothing if they do.
     fn certificate(&self, files: &CertificateFiles) -> Vec<CertificateFault>;
 
-    /// Whether a file holds PEM certificates to trust.
+    /// Whether a backend may be at this unix socket.
+    ///
+    /// # Errors
+    /// Why not.
+    fn socket(&self, path: &Path) -> Result<(), String>;
+
+    /// Whether a file holds PEM certificates to trust; a fingerprint of them.
     ///
     /// # Errors
     /// What is wrong with it.
-    fn roots(&self, path: &Path) -> Result<(), String>;
+    fn roots(&self, path: &Path) -> Result<u128, String>;
+
+    /// When the certificates of a PEM file are valid; none if it cannot be read.
+    fn validities(&self, path: &Path) -> Vec<Validity>;
+
+    /// What a file is instead of what is wanted, if that is known.
+    fn mistake(&self, path: &Path, wanted: Wanted) -> Option<Mistake>;
+
+    /// The time of the wall clock.
+    fn now(&self) -> SystemTime;
 
     /// Whether the system has certificates to trust.
     ///
@@ -61,6 +86,15 @@ pub trait Surroundings {
 
     /// Name of this host.
     fn host_name(&self) -> String;
+}
+
+/// What a file should hold, which decides how large it may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holds {
+    /// One secret.
+    Secret,
+    /// A list: networks, users, API keys, keys of an issuer.
+    List,
 }
 
 /// What is wrong with a certificate and its key.
@@ -75,16 +109,6 @@ pub enum CertificateFault {
     /// They are two different pairs.
     #[error("the key does not belong to the certificate")]
     Mismatch,
-    /// It is not valid now, or not for long any more. Clients refuse it; the gateway works.
-    #[error("{0}")]
-    Validity(String),
-}
-
-impl CertificateFault {
-    /// Whether the certificate cannot be used at all.
-    pub const fn is_fatal(&self) -> bool {
-        !matches!(self, Self::Validity(_))
-    }
 }
 
 /// Checks the whole model. There is a snapshot only if there is no error (and `origin` has none);
@@ -97,8 +121,7 @@ pub fn validate(
 ) -> (Option<Snapshot>, Vec<Diagnostic>) {
     let check = Check::new(origin, directory, outside);
     let snapshot = snapshot(&check.root(), model);
-    let mut found = check.into_found();
-    found.sort_by_key(Diagnostic::line_and_column);
+    let found = check.into_found();
     let refused = found.iter().any(|one| one.severity == Severity::Error);
     (snapshot.filter(|_| !refused), found)
 }
@@ -109,13 +132,12 @@ pub fn document(
     key: &DocumentKey,
     model: &Model,
     origin: &Origin,
-    directory: &Path,
-    outside: &dyn Surroundings,
+    ground: &Ground<'_>,
 ) -> (Option<Item>, Vec<Diagnostic>) {
-    let check = Check::new(origin, directory, outside);
+    let check = Check::new(origin, ground.directory, ground.outside);
     let item = item(&check.root(), key, model);
-    let mut found = check.into_found();
-    found.sort_by_key(Diagnostic::line_and_column);
+    no_own_backends(&check.root(), model, &ground.own);
+    let found = check.into_found();
     let refused = found.iter().any(|one| one.severity == Severity::Error);
     (item.filter(|_| !refused), found)
 }
@@ -187,7 +209,7 @@ fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
     if let (Some(listeners), Some(admin)) = (&listeners, &admin) {
         listener::addresses(root, listeners, admin);
     }
-    Some(Snapshot {
+    let snapshot = Snapshot {
         node: node?,
         limits: limits?,
         admin: admin?,
@@ -206,8 +228,37 @@ fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
             .map(|upstream| (upstream.name.clone(), Arc::new(upstream)))
             .collect::<BTreeMap<UpstreamName, _>>(),
         routes: routes?,
-    })
+    };
+    no_own_backends(root, model, &snapshot.own_addresses());
+    let tables = footprint::tables_bytes(snapshot.upstreams.values());
+    if tables > footprint::TABLE_BYTES_MAX {
+        let (asked, most) = (Size(tables), Size(footprint::TABLE_BYTES_MAX));
+        root.key("upstreams").fault_with(
+            format!("the tables of all upstreams would take {asked} of memory; {most} are allowed"),
+            "use smaller weights, or `policy = \"rendezvous\"`, which has no table",
+        );
+    }
+    Some(snapshot)
 }
+
+/// Reports backends that are the gateway itself.
+fn no_own_backends(root: &Scope<'_>, model: &Model, own: &OwnAddresses) {
+    for (name, upstream) in &model.upstreams {
+        let at = root.key("upstreams").key(name).key("backends");
+        for (index, backend) in upstream.backends.iter().enumerate() {
+            let (at, written) = match backend {
+                TextOr::Text(text) => (at.index(index), Some(text)),
+                TextOr::Table(table) => (at.index(index).key("address"), table.address.as_ref()),
+            };
+            if written.is_some_and(|text| upstream::is_own(&at, text, own)) {
+                at.fault_with(OWN_BACKEND, OWN_BACKEND_HELP);
+            }
+        }
+    }
+}
+
+const OWN_BACKEND: &str = "the gateway itself listens on this address";
+const OWN_BACKEND_HELP: &str = "name the address of the service behind the gateway";
 
 fn listeners(root: &Scope<'_>, model: &Model) -> Option<Vec<Listener>> {
     let at = root.key("listeners");
@@ -259,6 +310,7 @@ fn routes(root: &Scope<'_>, model: &Model) -> Option<Vec<Arc<Route>>> {
              one of them or take it out",
         );
     }
+    paths::warn_of_neighbours(&at, model, &routes);
     Some(routes)
 }
 
@@ -296,7 +348,8 @@ fn warn_of_unasked(root: &Scope<'_>, model: &Model) {
 fn own_paths(root: &Scope<'_>, model: &Model) {
     let mut taken = BTreeMap::new();
     let mut take = |at: Scope<'_>, path: &str, whose: String| {
-        if let Some(other) = taken.insert(path.to_owned(), whose) {
+        let own = paths::own(path).unwrap_or_else(|| path.to_owned());
+        if let Some(other) = taken.insert(own, whose) {
             let help = format!("{other} answers there; give this one another path");
             at.fault_with(format!("`{path}` is taken"), help);
         }
@@ -315,3 +368,6 @@ fn own_paths(root: &Scope<'_>, model: &Model) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

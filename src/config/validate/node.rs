@@ -1,7 +1,6 @@
 //! `[node]`, `[admin]`, `[log]`.
 
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use crate::base::addr::ListenAddr;
 use crate::base::secret::Secret;
@@ -10,6 +9,7 @@ use crate::config::layers::Part;
 use crate::config::limits::{NodeLimits, PrefixLengths};
 use crate::config::model::{self, SecretSource, TextOr};
 use crate::config::snapshot::{AccessOutput, Admin, Log, LogFormat, Node};
+use crate::config::validate::Holds;
 use crate::config::validate::listener::listener_tls;
 use crate::config::validate::scope::Scope;
 
@@ -42,6 +42,7 @@ pub(super) fn limits(at: &Scope<'_>, model: &model::Node) -> Option<NodeLimits> 
 
 pub(super) fn admin(at: &Scope<'_>, model: &model::Admin) -> Option<Admin> {
     let listen = listen_address(&at.key("listen"), &model.listen);
+    let socket_mode = socket_mode(&at.key("socket_mode"), &model.socket_mode);
     let token = match &model.token {
         Some(source) => secret(&at.key("token"), source).map(Some),
         None => Some(None),
@@ -81,6 +82,7 @@ pub(super) fn admin(at: &Scope<'_>, model: &model::Admin) -> Option<Admin> {
     }
     Some(Admin {
         listen: listen?,
+        socket_mode: socket_mode?,
         token: token?,
         read_token: read_token?,
         tls: tls?,
@@ -94,6 +96,24 @@ pub(super) fn listen_address(at: &Scope<'_>, text: &str) -> Option<ListenAddr> {
         ListenAddr::Unix(path) => ListenAddr::Unix(at.resolve(path)),
         tcp @ ListenAddr::Tcp(_) => tcp,
     })
+}
+
+/// Permissions of a unix socket's file, in octal as chmod(1) reads them.
+pub(super) fn socket_mode(at: &Scope<'_>, text: &str) -> Option<u32> {
+    let octal =
+        matches!(text.len(), 3 | 4) && text.bytes().all(|digit| (b'0'..=b'7').contains(&digit));
+    match u32::from_str_radix(text, 8) {
+        Ok(mode) if octal && mode <= 0o777 && mode & 0o600 == 0o600 => Some(mode),
+        _ => {
+            let message = format!("`{text}` is not a mode that a socket can have");
+            at.fault_with(
+                message,
+                "use \"0600\" (only the gateway's user connects), \"0660\" (its group too) or \
+                 \"0666\" (every user)",
+            );
+            None
+        }
+    }
 }
 
 /// A secret that is presented in a header.
@@ -113,7 +133,7 @@ pub(super) fn secret_text(at: &Scope<'_>, source: &SecretSource) -> Option<Secre
         SecretSource::Literal(secret) => secret.reveal().to_owned(),
         SecretSource::File(path) => {
             let path = at.resolve(path);
-            match at.outside().text(&path) {
+            match at.outside().text(&path, Holds::Secret) {
                 Ok(text) => text.trim().to_owned(),
                 Err(why) => {
                     at.key("file")
@@ -123,12 +143,8 @@ pub(super) fn secret_text(at: &Scope<'_>, source: &SecretSource) -> Option<Secre
             }
         }
         SecretSource::Variable(name) => {
-            let Some(text) = at.outside().variable(name) else {
-                let message = format!("the environment has no variable `{name}`");
-                at.key("env").fault(message);
-                return None;
-            };
-            text
+            let text = at.outside().variable(name);
+            text.map_err(|why| at.key("env").fault(why)).ok()?
         }
     };
     if text.is_empty() {
@@ -154,7 +170,7 @@ pub(super) fn log(at: &Scope<'_>, model: &model::Log) -> Option<Log> {
 fn level(at: &Scope<'_>, text: &str) -> Option<String> {
     // A bare word that is no level would be taken for the name of a module.
     let meant = |part: &str| part.contains('=') || part.trim().parse::<LevelFilter>().is_ok();
-    if text.split(',').all(meant) && EnvFilter::builder().parse(text).is_ok() {
+    if text.split(',').all(meant) && text.parse::<Targets>().is_ok() {
         return Some(text.to_owned());
     }
     at.fault_with(

@@ -41,7 +41,7 @@ pub(super) fn drain(at: &Scope<'_>, model: &model::Drain) -> Option<Drain> {
             );
             None
         }
-        (Some(pace), None) => Some(Tempo::PerSecond(pace.per_second())),
+        (Some(pace), None) => Some(Tempo::Pace(pace)),
         (None, Some(within)) => at.key("within").time(within, DRAIN_MAX).map(Tempo::Within),
         (None, None) => Some(Drain::default().tempo),
     };
@@ -68,7 +68,7 @@ pub(super) fn rebalance(at: &Scope<'_>, model: &model::Rebalance) -> Option<Reba
             model::RebalanceMode::Manual => RebalanceMode::Manual,
             model::RebalanceMode::Auto => RebalanceMode::Auto,
         },
-        per_second: model.pace.per_second(),
+        pace: model.pace,
         age_min: age_min?,
         share_max: share_max?,
         skew: skew?,

@@ -15,21 +15,28 @@ use crate::config::snapshot::{
     Action, AffinitySource, OnRemoval, Route, RouteLimits, RouteTimeouts, TextMatch,
 };
 use crate::config::validate::scope::{Scope, all};
-use crate::config::validate::{auth, edits, guard, session};
+use crate::config::validate::{auth, edits, guard, paths, session};
 
 pub(super) const TIMEOUT_MAX: Duration = Duration::from_secs(60 * 60);
 /// A year as `humantime` counts it.
 const LIFETIME_MAX: Duration = Duration::from_secs(31_557_600);
 const MESSAGE_BYTES_MAX: Size = Size(1 << 40);
 
+/// Entries of a route's lists.
+const HOSTS_MAX: usize = 256;
+const ENTRIES_MAX: usize = 64;
+/// Hosts times segments of the path: so many places of the table a route takes.
+const PLACES_MAX: usize = 2048;
+
 pub(super) fn route(at: &Scope<'_>, model: &model::Route, whole: &model::Model) -> Option<Route> {
+    bounded(at, model)?;
     let name = at
         .required("name", &model.name, "name = \"chat\"")
         .and_then(|name| at.key("name").name(name, Part::Value));
     let hosts = at
         .key("hosts")
         .each(&model.hosts, |at, text| at.parse::<HostPattern>(text));
-    let path = at.key("path").parse::<PathPattern>(&model.path);
+    let path = paths::pattern(at, model);
     let methods = at.key("methods").each(&model.methods, method);
     let headers = tests(&at.key("headers"), &model.headers, edits::header_name);
     let query = tests(&at.key("query"), &model.query, |_, key| {
@@ -63,6 +70,7 @@ pub(super) fn route(at: &Scope<'_>, model: &model::Route, whole: &model::Model) 
         name: RouteName::from(name?),
         hosts: hosts?,
         path: path?,
+        paths: paths::rules(model.paths.as_ref()),
         methods: methods?,
         headers: headers?,
         query: query?,
@@ -87,6 +95,35 @@ pub(super) fn route(at: &Scope<'_>, model: &model::Route, whole: &model::Model) 
             model::OnRemoval::Close => OnRemoval::Close,
         },
     })
+}
+
+/// Whether its lists are no longer than they may be: what a request costs grows with them.
+fn bounded(at: &Scope<'_>, model: &model::Route) -> Option<()> {
+    let lists = [
+        ("hosts", model.hosts.len(), HOSTS_MAX),
+        ("origins", model.origins.len(), HOSTS_MAX),
+        ("methods", model.methods.len(), ENTRIES_MAX),
+        ("headers", model.headers.len(), ENTRIES_MAX),
+        ("query", model.query.len(), ENTRIES_MAX),
+        ("subprotocols", model.subprotocols.len(), ENTRIES_MAX),
+        ("authenticate", model.authenticate.len(), ENTRIES_MAX),
+        ("authorize", model.authorize.len(), ENTRIES_MAX),
+        ("claim_headers", model.claim_headers.len(), ENTRIES_MAX),
+        ("affinity", model.affinity.len(), ENTRIES_MAX),
+    ];
+    let lists = lists
+        .iter()
+        .map(|(key, length, max)| at.key(key).few(*length, *max));
+    all(lists.collect())?;
+    let places = model.hosts.len() * model.path.split('/').count();
+    if places > PLACES_MAX {
+        at.key("hosts").fault_with(
+            format!("so many hosts with so deep a path take {places} places in the table"),
+            format!("use at most {PLACES_MAX}, hosts times segments, or make it several routes"),
+        );
+        return None;
+    }
+    Some(())
 }
 
 /// What sticks is a key.
@@ -163,10 +200,8 @@ fn action(
                 ));
             } else if missing {
                 let names = whole.upstreams.keys().map(String::as_str);
-                at.key("upstream").fault_maybe(
-                    format!("unknown upstream `{name}`"),
-                    suggestion(name, names),
-                );
+                at.key("upstream")
+                    .fault_near(format!("unknown upstream `{name}`"), name, names);
             }
             Some(Action::Forward(UpstreamName::from(name.as_str())))
         }
@@ -263,7 +298,7 @@ fn affinity_source(
         return None;
     }
     match kind {
-        "claim" => Some(AffinitySource::Claim(ClaimPath(name.to_owned()))),
+        "claim" => at.parse::<ClaimPath>(text).map(AffinitySource::Claim),
         "path" => {
             if let Some(path) = path {
                 edits::knows_parameter(at, path, name)?;
@@ -299,16 +334,29 @@ fn timeouts(at: &Scope<'_>, model: &model::RouteTimeouts) -> Option<RouteTimeout
         None => Some(None),
     };
     let handshake = at.key("handshake").time(model.handshake, TIMEOUT_MAX);
+    let attempt = or_off("attempt", model.attempt);
+    if let (Some(handshake), Some(Some(attempt))) = (handshake, attempt)
+        && attempt >= handshake
+    {
+        at.key("attempt").fault_with(
+            "it never ends before `handshake`, which is for all attempts together",
+            "write a shorter time, or `\"off\"`",
+        );
+        return None;
+    }
     let idle = or_off("idle", model.idle);
     let lifetime = or_off("lifetime", model.lifetime);
     let close = at.key("close").time(model.close, TIMEOUT_MAX);
     let response = at.key("response").time(model.response, TIMEOUT_MAX);
+    let progress = at.key("progress").time(model.progress, TIMEOUT_MAX);
     Some(RouteTimeouts {
         handshake: handshake?,
+        attempt: attempt?,
         idle: idle?,
         lifetime: lifetime?,
         close: close?,
         response: response?,
+        progress: progress?,
     })
 }
 

@@ -1,6 +1,6 @@
 //! A place in the model while it is being checked, and the checks that all places share.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::config::diagnostic::{Diagnostic, Severity};
+use crate::config::bounds::DIAGNOSTICS_MAX;
+use crate::config::diagnostic::{Diagnostic, Severity, suggestion};
 use crate::config::layers::{Origin, Part};
 use crate::config::model::Time;
 use crate::config::span::KeyPath;
@@ -23,6 +24,8 @@ pub(super) struct Check<'a> {
     directory: &'a Path,
     outside: &'a dyn Surroundings,
     found: RefCell<Vec<Diagnostic>>,
+    /// Errors and warnings that were found beyond the bound.
+    more: Cell<(usize, usize)>,
 }
 
 impl<'a> Check<'a> {
@@ -36,6 +39,7 @@ impl<'a> Check<'a> {
             directory,
             outside,
             found: RefCell::default(),
+            more: Cell::default(),
         }
     }
 
@@ -46,8 +50,40 @@ impl<'a> Check<'a> {
         }
     }
 
+    /// What was found, in the order of the text, and how much more there is.
     pub(super) fn into_found(self) -> Vec<Diagnostic> {
-        self.found.into_inner()
+        let mut found = self.found.into_inner();
+        found.sort_by_key(Diagnostic::line_and_column);
+        let (errors, warnings) = self.more.get();
+        let remark = |severity, more, what| {
+            let message = format!("there are {more} more {what}, which are not shown");
+            (more > 0).then(|| self.origin.remark(severity, message))
+        };
+        found.extend(remark(Severity::Error, errors, "errors"));
+        found.extend(remark(Severity::Warning, warnings, "warnings"));
+        found
+    }
+
+    /// Whether another finding is only counted: showing one costs more than finding it. Errors and
+    /// warnings have a bound each, so that many warnings do not hide an error.
+    fn is_full(&self, severity: Severity) -> bool {
+        let (errors, warnings) = self.more.get();
+        let (more, shown_max) = match severity {
+            Severity::Error => (errors, DIAGNOSTICS_MAX),
+            Severity::Warning => (warnings, DIAGNOSTICS_MAX / 2),
+        };
+        let full = more > 0 || {
+            let found = self.found.borrow();
+            let alike = found.iter().filter(|one| one.severity == severity);
+            alike.count() >= shown_max
+        };
+        if full {
+            self.more.set(match severity {
+                Severity::Error => (errors + 1, warnings),
+                Severity::Warning => (errors, warnings + 1),
+            });
+        }
+        full
     }
 }
 
@@ -101,6 +137,9 @@ impl<'a> Scope<'a> {
     }
 
     fn report(&self, severity: Severity, part: Part, message: String, help: Option<String>) {
+        if self.check.is_full(severity) {
+            return;
+        }
         let one = self
             .check
             .origin
@@ -128,6 +167,33 @@ impl<'a> Scope<'a> {
         self.report(Severity::Error, Part::Value, message, help);
     }
 
+    /// The same, with the name that was probably meant. It is looked for only where it is shown.
+    pub(super) fn fault_near<'k>(
+        &self,
+        message: String,
+        given: &str,
+        known: impl IntoIterator<Item = &'k str>,
+    ) {
+        if self.check.found.borrow().len() < DIAGNOSTICS_MAX {
+            self.report(
+                Severity::Error,
+                Part::Value,
+                message,
+                suggestion(given, known),
+            );
+        } else {
+            self.report(Severity::Error, Part::Value, message, None);
+        }
+    }
+
+    /// Whether a list is no longer than it may be.
+    pub(super) fn few(&self, length: usize, max: usize) -> Option<()> {
+        if length > max {
+            self.fault(format!("{length} entries are too many; use at most {max}"));
+        }
+        (length <= max).then_some(())
+    }
+
     /// Something is wrong with the key here.
     pub(super) fn fault_key(&self, message: impl Into<String>, help: Option<String>) {
         self.report(Severity::Error, Part::Key, message.into(), help);
@@ -136,6 +202,12 @@ impl<'a> Scope<'a> {
     /// Something here is probably not meant.
     pub(super) fn warn(&self, message: impl Into<String>) {
         self.report(Severity::Warning, Part::Value, message.into(), None);
+    }
+
+    /// The same, with what would be right.
+    pub(super) fn warn_with(&self, message: impl Into<String>, help: impl Into<String>) {
+        let (message, help) = (message.into(), help.into());
+        self.report(Severity::Warning, Part::Value, message, Some(help));
     }
 
     /// Says that a required key is not here, unless that is known.
@@ -190,6 +262,22 @@ impl<'a> Scope<'a> {
             return Some(time);
         }
         None
+    }
+
+    /// The time between two of many: at least `min`, so that they do not take all there is.
+    pub(super) fn interval(&self, time: Time, min: Duration, max: Duration) -> Option<Duration> {
+        let checked = self.time(time, max)?;
+        if checked < min {
+            let shown = humantime::format_duration;
+            let message = format!(
+                "{} is too short; use at least {}",
+                shown(checked),
+                shown(min)
+            );
+            self.fault(message);
+            return None;
+        }
+        Some(checked)
     }
 
     /// The time here, which may be none.

@@ -1,5 +1,7 @@
 //! What a route says about live sessions: how they outlive their backend, how they are kept alive.
 
+use std::time::Duration;
+
 use crate::config::model::{self, KeepaliveTo, OnBackendLoss, Size};
 use crate::config::snapshot::{Keepalive, Reconnect};
 use crate::config::validate::route::TIMEOUT_MAX;
@@ -8,6 +10,8 @@ use crate::config::validate::scope::Scope;
 /// Bounds of what one session may hold while it has no backend.
 const BUFFER_BYTES: std::ops::RangeInclusive<Size> = Size(1 << 10)..=Size(64 << 20);
 const ATTEMPTS_MAX: u32 = 1_000;
+/// Between two pings of one session.
+const INTERVAL_MIN: Duration = Duration::from_millis(100);
 
 /// `on_backend_loss` and `reconnect`; the inner `None` is "close".
 pub(super) fn reconnect(at: &Scope<'_>, model: &model::Route) -> Option<Option<Reconnect>> {
@@ -37,7 +41,9 @@ pub(super) fn keepalive(
     let Some(model) = model else {
         return Some(None);
     };
-    let interval = at.key("interval").time(model.interval, TIMEOUT_MAX);
+    let interval = at
+        .key("interval")
+        .interval(model.interval, INTERVAL_MIN, TIMEOUT_MAX);
     let timeout = at.key("timeout").time(model.timeout, TIMEOUT_MAX);
     Some(Some(Keepalive {
         interval: interval?,

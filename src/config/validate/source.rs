@@ -9,7 +9,7 @@ use crate::config::documents::{DocumentKey, Kind};
 use crate::config::model::{self, Model};
 use crate::config::protect::Protect;
 use crate::config::snapshot::{CertificateFiles, Etcd, EtcdTls, Sources};
-use crate::config::validate::CertificateFault;
+use crate::config::validate::certificates;
 use crate::config::validate::node::secret_text;
 use crate::config::validate::scope::Scope;
 
@@ -101,6 +101,11 @@ fn etcd(at: &Scope<'_>, model: &model::EtcdSource) -> Option<Etcd> {
         answer: answer?,
         silence: silence?,
         stale_grace: stale_grace?,
+        document_files: model
+            .document_files
+            .iter()
+            .map(|path| at.resolve(path))
+            .collect(),
     })
 }
 
@@ -191,9 +196,8 @@ fn user(at: &Scope<'_>, model: &model::EtcdSource) -> Option<Option<(String, Sec
 fn tls(at: &Scope<'_>, model: &model::EtcdTls) -> Option<EtcdTls> {
     let mut fits = true;
     let ca = model.ca.as_ref().map(|path| at.resolve(path));
-    if let Some(Err(why)) = ca.as_ref().map(|path| at.outside().roots(path)) {
-        at.key("ca").fault(why);
-        fits = false;
+    if let Some(path) = &ca {
+        fits &= certificates::authorities(&at.key("ca"), path).is_some();
     }
     let identity = match (&model.cert, &model.key) {
         (Some(cert), Some(key)) => {
@@ -201,18 +205,7 @@ fn tls(at: &Scope<'_>, model: &model::EtcdTls) -> Option<EtcdTls> {
                 cert: at.resolve(cert),
                 key: at.resolve(key),
             };
-            for fault in at.outside().certificate(&files) {
-                let key = match fault {
-                    CertificateFault::Chain(_) | CertificateFault::Validity(_) => "cert",
-                    CertificateFault::Key(_) | CertificateFault::Mismatch => "key",
-                };
-                if fault.is_fatal() {
-                    at.key(key).fault(fault.to_string());
-                    fits = false;
-                } else {
-                    at.key(key).warn(fault.to_string());
-                }
-            }
+            fits &= certificates::pair(at, &files);
             Some(files)
         }
         (None, None) => None,

@@ -4,22 +4,25 @@ use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use crate::base::addr::BackendAddr;
+use crate::base::addr::{BackendAddr, OwnAddresses};
 use crate::base::names::{BackendId, UpstreamName};
 use crate::config::layers::Part;
 use crate::config::model::{self, TextOr};
 use crate::config::snapshot::{
-    Backend, Passive, Probe, ProbeKind, ProxyVersion, Upstream, UpstreamTls,
+    Backend, HeadLimits, Passive, Probe, ProbeKind, ProxyVersion, Upstream, UpstreamTls,
 };
-use crate::config::validate::operations;
+use crate::config::validate::listener::{HEADER_BYTES_MAX, HEADER_BYTES_MIN, HEADERS_MAX};
 use crate::config::validate::route::{is_host, is_target, is_token};
 use crate::config::validate::scope::Scope;
+use crate::config::validate::{certificates, operations};
 
 /// One client alone never ejects a backend, and no more than these are told apart.
 const CLIENTS: RangeInclusive<u32> = 2..=8;
 const WEIGHT_MAX: u32 = 1000;
 const ID_LEN_MAX: usize = 255;
 const TIME_MAX: Duration = Duration::from_secs(60 * 60);
+/// Between two probes of one backend.
+const INTERVAL_MIN: Duration = Duration::from_millis(50);
 const EJECTION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 const ATTEMPTS_MAX: u32 = 100;
 const STREAK_MAX: u32 = 1000;
@@ -54,6 +57,7 @@ pub(super) fn upstream(at: &Scope<'_>, name: &str, model: &model::Upstream) -> O
     let idle_connections = at
         .key("idle_connections")
         .within(model.idle_connections, 0..=IDLE_CONNECTIONS_MAX);
+    let response_limits = response_limits(&at.key("response_limits"), &model.response_limits);
     let drain = operations::drain(&at.key("drain"), &model.drain);
     let rebalance = operations::rebalance(&at.key("rebalance"), &model.rebalance);
     let slow_start = operations::slow_start(&at.key("slow_start"), model.slow_start);
@@ -74,11 +78,25 @@ pub(super) fn upstream(at: &Scope<'_>, name: &str, model: &model::Upstream) -> O
         connect_timeout: connect_timeout?,
         attempts: attempts?,
         idle_connections: idle_connections?,
+        response_limits: response_limits?,
         drain: drain?,
         rebalance: rebalance?,
         slow_start: slow_start?,
         sessions_per_backend: (model.sessions_per_backend > 0)
             .then_some(model.sessions_per_backend),
+    })
+}
+
+fn response_limits(at: &Scope<'_>, model: &model::ResponseLimits) -> Option<HeadLimits> {
+    let header_bytes = at
+        .key("header_bytes")
+        .within(model.header_bytes, HEADER_BYTES_MIN..=HEADER_BYTES_MAX);
+    let headers_max = at
+        .key("headers_max")
+        .within(model.headers_max, 1..=HEADERS_MAX);
+    Some(HeadLimits {
+        header_bytes: header_bytes?.0.try_into().ok()?,
+        headers_max: headers_max?,
     })
 }
 
@@ -118,7 +136,12 @@ fn backend(at: &Scope<'_>, at_address: &Scope<'_>, model: &model::Backend) -> Op
     Some(Backend {
         id: id?,
         address: match address? {
-            BackendAddr::Unix(path) => BackendAddr::Unix(at.resolve(path)),
+            BackendAddr::Unix(path) => {
+                let path = at.resolve(path);
+                let allowed = at.outside().socket(&path);
+                allowed.map_err(|why| at_address.fault(why)).ok()?;
+                BackendAddr::Unix(path)
+            }
             other => other,
         },
         weight: weight?,
@@ -126,6 +149,15 @@ fn backend(at: &Scope<'_>, at_address: &Scope<'_>, model: &model::Backend) -> Op
         labels: model.labels.clone(),
         state: model.state,
     })
+}
+
+/// Whether a backend's address is one of the gateway's own.
+pub(super) fn is_own(at: &Scope<'_>, text: &str, own: &OwnAddresses) -> bool {
+    match text.parse::<BackendAddr>() {
+        Ok(BackendAddr::Unix(path)) => own.shows_in(&BackendAddr::Unix(at.resolve(path))),
+        Ok(address) => own.shows_in(&address),
+        Err(_) => false,
+    }
 }
 
 fn backend_id(at: &Scope<'_>, id: &str) -> Option<BackendId> {
@@ -142,7 +174,9 @@ fn probe(at: &Scope<'_>, model: &model::Probe) -> Option<Probe> {
     let kind = at
         .required("type", &model.kind, "type = \"websocket\"")
         .and_then(|kind| probe_kind(at, *kind, model));
-    let interval = at.key("interval").time(model.interval, TIME_MAX);
+    let interval = at
+        .key("interval")
+        .interval(model.interval, INTERVAL_MIN, TIME_MAX);
     let timeout = at.key("timeout").time(model.timeout, TIME_MAX);
     let rise = at.key("rise").within(model.rise, 1..=STREAK_MAX);
     let fall = at.key("fall").within(model.fall, 1..=STREAK_MAX);
@@ -251,13 +285,14 @@ fn passive(at: &Scope<'_>, model: &model::Passive) -> Option<Passive> {
 fn upstream_tls(at: &Scope<'_>, model: &model::UpstreamTls) -> Option<UpstreamTls> {
     let mut fits = true;
     let ca = model.ca.as_ref().map(|path| at.resolve(path));
-    let (roots, at_roots) = match &ca {
-        Some(path) => (at.outside().roots(path), at.key("ca")),
-        None => (at.outside().system_roots(), at.clone()),
-    };
-    if let Err(why) = roots {
-        at_roots.fault(why);
-        fits = false;
+    match &ca {
+        Some(path) => fits &= certificates::authorities(&at.key("ca"), path).is_some(),
+        None => {
+            if let Err(why) = at.outside().system_roots() {
+                at.fault(why);
+                fits = false;
+            }
+        }
     }
     let server_name = model.server_name.clone();
     let known = |name: &String| rustls_pki_types::ServerName::try_from(name.as_str()).is_ok();

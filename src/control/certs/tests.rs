@@ -26,6 +26,7 @@ fn sign(files: &CertificateFiles, name: &str, until: i32) {
 
 fn listener(certificates: Vec<CertificateFiles>) -> (ListenerName, ListenerTls) {
     let tls = ListenerTls {
+        client_authorities: 0,
         clients: None,
         certificates,
         minimum: TlsVersion::V1_2,

@@ -5,9 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::clock;
 use crate::base::names::{BackendId, UpstreamName};
-use crate::config::snapshot::Tempo;
-use crate::control::drainer::{By, Drain, Drainer};
-use crate::core::session::drain::Plan;
+use crate::control::drainer::{Drain, Drainer};
 
 /// How far a drain is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -33,43 +31,35 @@ pub struct DrainView {
     pub seconds_left: Option<f64>,
     /// When that is; RFC 3339.
     pub ends: Option<String>,
+    /// A hand-over keeps sessions out of this process' sight, some of them perhaps on this backend;
+    /// until they are here or have ended the drain is not done.
+    #[serde(default)]
+    pub elsewhere: bool,
 }
 
 impl DrainView {
-    fn of(drain: &Drain) -> Self {
+    fn of(drain: &Drain, elsewhere: bool) -> Self {
         let progress = drain.plan.progress();
         let state = match () {
             () if drain.told_done => "done",
             () if progress.paused => "paused",
             () => "running",
         };
-        let by = match drain.by {
-            By::Operator => "operator",
-            By::Configuration => "configuration",
-            By::Removal => "removal",
-        };
         let left = progress.until_done;
         let end = left.and_then(|left| clock::wall().checked_add(left));
         Self {
             state: state.to_owned(),
-            by: by.to_owned(),
+            by: drain.by.as_str().to_owned(),
             started: clock::rfc3339(drain.started),
-            pace: pace(&drain.plan),
+            pace: drain.plan.profile().tempo.to_string(),
             total: progress.total,
             left: progress.left,
             closed: progress.closed,
             moved: progress.moved,
             seconds_left: left.map(|left| (left.as_secs_f64() * 10.0).round() / 10.0),
             ends: end.map(clock::rfc3339),
+            elsewhere,
         }
-    }
-}
-
-/// As operators write it.
-pub(in crate::control) fn pace(plan: &Plan) -> String {
-    match plan.profile().tempo {
-        Tempo::PerSecond(pace) => format!("{}/s", (pace * 1_000.0).round() / 1_000.0),
-        Tempo::Within(time) => format!("within {}", humantime::format_duration(time)),
     }
 }
 
@@ -77,16 +67,21 @@ impl Drainer {
     /// The drain of this backend.
     pub fn view(&self, upstream: &str, backend: &str) -> Option<DrainView> {
         let place = (UpstreamName::from(upstream), BackendId::from(backend));
-        self.state().drains.get(&place).map(DrainView::of)
+        let elsewhere = self.elsewhere.any();
+        let state = self.state();
+        let drain = state.drains.get(&place);
+        drain.map(|drain| DrainView::of(drain, elsewhere))
     }
 
     /// All drains.
     pub fn views(&self) -> Vec<(UpstreamName, BackendId, DrainView)> {
+        let elsewhere = self.elsewhere.any();
         let state = self.state();
         let drains = state.drains.iter();
         drains
             .map(|((upstream, backend), drain)| {
-                (upstream.clone(), backend.clone(), DrainView::of(drain))
+                let view = DrainView::of(drain, elsewhere);
+                (upstream.clone(), backend.clone(), view)
             })
             .collect()
     }

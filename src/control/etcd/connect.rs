@@ -17,6 +17,7 @@ use tokio::time::timeout;
 
 use crate::config::snapshot::Etcd;
 use crate::control::etcd::hold::{Connect, said};
+use crate::io::file;
 
 /// Why an endpoint cannot be talked to.
 #[derive(Debug, thiserror::Error)]
@@ -129,7 +130,10 @@ pub fn connector(endpoints: Arc<Endpoints>) -> Connect {
 }
 
 async fn read(path: &std::path::Path) -> Result<Vec<u8>, ConnectError> {
-    let bytes = tokio::fs::read(path).await;
+    let owned = path.to_owned();
+    let read = move || file::read(&owned, file::PEM_BYTES_MAX);
+    let bytes = tokio::task::spawn_blocking(read).await;
+    let bytes = bytes.expect("reading a file does not panic");
     bytes.map_err(|error| ConnectError::File(path.display().to_string(), error))
 }
 

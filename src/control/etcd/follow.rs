@@ -24,6 +24,7 @@ use crate::control::etcd::read::{
 };
 use crate::control::etcd::store::{Entry, Remembered, Store, store};
 use crate::control::source::SourceState;
+use crate::control::state_dir::StateDir;
 use crate::control::supervisor::Supervisor;
 use crate::core::health::Health;
 use crate::core::membership::{
@@ -62,7 +63,7 @@ impl Follower {
     /// Puts last known good into force, if there is any in `store`'s directory.
     pub async fn new(
         settings: Etcd,
-        state_dir: Option<&std::path::Path>,
+        state_dir: Option<&Arc<StateDir>>,
         supervisor: Arc<Supervisor>,
         live: Arc<Live>,
     ) -> Self {
@@ -196,7 +197,7 @@ impl Follower {
             self.state.attempt_failed();
             let wait = backoff.next(fastrand::f64());
             tracing::warn!(
-                endpoint, %error, ?wait, revision = self.mirror.revision(),
+                endpoint, %error, wait = %clock::readable(wait), revision = self.mirror.revision(),
                 "etcd is not followed now; what it said last stays in force"
             );
             self.save().await;

@@ -1,9 +1,10 @@
 //! Looks at etcd once, and says how a gateway would find what is there.
 
 use crate::base::clock;
-use crate::config::documents::Update;
-use crate::config::overlay::{Composer, DocumentView, Overlay};
-use crate::config::snapshot::Etcd;
+use crate::config::diagnostic::Diagnostic;
+use crate::config::documents::{Change, Document, DocumentKey, Update};
+use crate::config::overlay::{Composer, DocumentView, Overlay, Standing};
+use crate::config::snapshot::{Etcd, Snapshot};
 use crate::control::etcd::connect::Endpoints;
 use crate::control::etcd::follow::change;
 use crate::control::etcd::read::{FollowError, MESSAGE_MAX, Range, everything};
@@ -52,7 +53,9 @@ pub async fn look(
     let ignored = read.documents.iter();
     let ignored = ignored.filter(|(key, held)| change(key, Some(held)).is_none());
     let mut overlay = Overlay::default();
-    on_ground(options, loaded, |ground| overlay.apply(update, ground));
+    let _ = on_ground(options, loaded, Some(settings), |ground| {
+        overlay.apply(update, ground)
+    });
     let mut composer = Composer::default();
     let composed = composer.compose(&loaded.snapshot, &mut overlay, None);
     Ok(Look {
@@ -66,6 +69,59 @@ pub async fn look(
         ),
         ignored: ignored.map(|(key, _)| Key::clone(key)).collect(),
     })
+}
+
+/// What documents would make of a file if some of them changed, by the code with which gateways
+/// follow etcd.
+#[derive(Debug)]
+pub struct Trial {
+    /// File and documents as they are.
+    pub before: Snapshot,
+    /// With the changes.
+    pub after: Snapshot,
+    /// What is wrong with the documents that change. What was wrong with others before is left out.
+    pub faults: Vec<Diagnostic>,
+    /// Documents that would be deleted while something names them.
+    pub needed: Vec<DocumentKey>,
+}
+
+/// Tries changes of documents beside the file that was loaded.
+pub fn trial(
+    options: &LoadOptions,
+    loaded: &Loaded,
+    documents: Vec<Document>,
+    changes: Vec<Change>,
+) -> Trial {
+    let mut overlay = Overlay::default();
+    let mut composer = Composer::default();
+    let apply = |overlay: &mut Overlay, changes| {
+        let etcd = loaded.snapshot.sources.etcd.as_ref();
+        let update = Update {
+            revision: 0,
+            changes,
+        };
+        let (touched, _) = on_ground(options, loaded, etcd, |ground| {
+            overlay.apply(update, ground)
+        });
+        touched
+    };
+    let documents = documents.into_iter().map(Change::Put).collect();
+    apply(&mut overlay, documents);
+    let before = composer.compose(&loaded.snapshot, &mut overlay, None);
+    let touched = apply(&mut overlay, changes);
+    let after = composer.compose(&loaded.snapshot, &mut overlay, None);
+    let refused = touched.iter().filter(|key| overlay.is_refused(key));
+    let faults = refused.flat_map(|key| overlay.found(key));
+    let views = composer.views(&loaded.snapshot, &overlay, &after.snapshot, clock::wall());
+    let needed = views
+        .into_iter()
+        .filter(|view| view.standing == Standing::Retained);
+    Trial {
+        faults: faults.collect(),
+        needed: needed.filter_map(|view| view.key.parse().ok()).collect(),
+        before: before.snapshot,
+        after: after.snapshot,
+    }
 }
 
 async fn read_from(endpoints: &Endpoints, endpoint: &str) -> Result<Read, FollowError> {

@@ -20,6 +20,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::base::addr::OwnAddresses;
+use crate::base::clock;
 use crate::config::model::Backend;
 use crate::config::snapshot::{BackendState, Probe};
 use crate::control::etcd::hold::{Connect, Hold, Holding};
@@ -150,7 +152,7 @@ async fn leave(mut registered: Registered, mut child: Option<Child>, mut signals
     notify(&[NotifyState::Stopping]);
     if registered.drains() {
         let drain = registered.registration.drain;
-        tracing::info!(?drain, "draining; a second signal ends the wait");
+        tracing::info!(drain = %clock::readable(drain), "draining; a second signal ends the wait");
         tokio::select! {
             () = sleep(drain) => {}
             () = signals.leave() => tracing::info!("not waiting any longer"),
@@ -269,7 +271,7 @@ impl Registered {
         } else {
             tracing::warn!(
                 key,
-                ?ttl,
+                ttl = %clock::readable(*ttl),
                 "etcd does not answer; the entry goes with its lease"
             );
         }
@@ -283,7 +285,7 @@ async fn watch_over(probe_: Probe, target: Target, found: watch::Sender<Option<b
     let mut last = None;
     loop {
         let start = Instant::now();
-        let result = probe(&probe_, &target).await;
+        let result = probe(&probe_, &target, &OwnAddresses::default()).await;
         let fault = result.as_ref().err().map(ToString::to_string);
         if let Some(reason) = fault.as_ref().filter(|_| fault != last) {
             tracing::warn!(backend = %target.backend, reason, "the probe fails");
@@ -341,7 +343,7 @@ fn send(child: Option<&Child>, signal: Signal) {
     let pid = child.and_then(Child::id);
     let pid = pid.and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
     if let Some(Err(error)) = pid.map(|pid| kill_process(pid, signal)) {
-        tracing::warn!(%error, ?signal, "the backend cannot be told");
+        tracing::warn!(%error, signal = signal.as_raw(), "the backend cannot be told");
     }
 }
 

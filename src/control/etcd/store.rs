@@ -1,10 +1,10 @@
 //! Last known good: what etcd said, on disk, so that a start without etcd knows it.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::control::state_dir::StateDir;
 use crate::control::state_file::StateFile;
 use crate::core::membership::{Held, Key};
 
@@ -61,6 +61,6 @@ impl Entry {
 pub(super) type Store = StateFile<Remembered>;
 
 /// The file of that in this directory.
-pub(super) fn store(directory: &Path) -> Store {
+pub(super) fn store(directory: &Arc<StateDir>) -> Store {
     StateFile::new(directory, FILE, MARK)
 }

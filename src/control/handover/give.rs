@@ -16,6 +16,7 @@ use crate::base::session_id::SessionId;
 use crate::control::drainer::Drainer;
 use crate::control::handover::{ANSWER_MAX, Parting, StepError, hear};
 use crate::control::revocations;
+use crate::control::tickets::{Tickets, UsedOf};
 use crate::core::session::drain::StandingOrder;
 use crate::io::handover::{FromNew, FromOld, PROTOCOL, STATE, VERSION, Wire, WireError, agree};
 use crate::io::net::listener::{self, Owner};
@@ -38,6 +39,8 @@ const BATCH: usize = 32;
 const BATCH_ALL: usize = 256;
 /// Revocations of one message, each of them a KiB or two at most.
 const REVOCATIONS: usize = 16;
+/// Used tickets of one message, each of them a KiB at most.
+const TICKETS: usize = 32;
 /// Orders of one message, each of them a few hundred bytes at most.
 const ORDERS: usize = 100;
 
@@ -45,6 +48,7 @@ const ORDERS: usize = 100;
 pub(super) struct Estate {
     pub(super) live: Arc<Live>,
     pub(super) node: Arc<NodeMetrics>,
+    pub(super) tickets: Arc<Tickets>,
     pub(super) drainer: Arc<Drainer>,
     pub(super) sockets: Vec<(Owner, listener::Bound)>,
 }
@@ -120,17 +124,19 @@ impl Estate {
         self.live.set_other_process(pid.unwrap_or(0));
         tracing::info!(to = pid, sessions = self.live.sessions(), "handing over");
         self.live.accept(false);
+        self.drainer.elsewhere().set_handing_over(true);
         match self.give_sessions(&mut wire, stop).await {
             Ok(moved) => {
                 let took = clock::now().duration_since(began);
                 self.node.handed_over(Handing::Out, took);
                 let Moved { sessions, staying } = moved;
-                tracing::info!(to = pid, sessions, staying, ?took, "handed over");
+                tracing::info!(to = pid, sessions, staying, took = %clock::readable(took), "handed over");
                 Ok(moved)
             }
             Err(error) => {
                 let serving = !matches!(error, StepError::Stopped);
                 self.reclaim(wire, error.to_string(), serving).await;
+                self.drainer.elsewhere().set_handing_over(false);
                 Err(error)
             }
         }
@@ -192,6 +198,7 @@ impl Estate {
         stop: &mut watch::Receiver<bool>,
     ) -> Result<Moved, StepError> {
         let until = Instant::now() + FOLLOW_MAX;
+        self.tell_tickets(wire).await?;
         self.tell_revocations(wire).await?;
         let orders = self.drainer.standing();
         tell_orders(wire, &orders).await?;
@@ -207,7 +214,8 @@ impl Estate {
             }
             sleep(FOLLOW_EVERY).await;
         }
-        // Operators may have gone on asking this process.
+        // Clients and operators may have gone on asking this process.
+        self.tell_tickets(wire).await?;
         self.tell_revocations(wire).await?;
         let last = self.drainer.standing();
         if last != orders {
@@ -221,6 +229,24 @@ impl Estate {
             FromNew::Finished => Ok(moved),
             other => Err(unexpected(other)),
         }
+    }
+
+    async fn tell_tickets(&self, wire: &mut Wire) -> Result<(), StepError> {
+        for UsedOf {
+            authenticator,
+            tickets,
+        } in self.tickets.all()
+        {
+            for some in tickets.chunks(TICKETS) {
+                let used = UsedOf {
+                    authenticator: authenticator.clone(),
+                    tickets: some.to_vec(),
+                };
+                let used = serde_json::to_value([used]).expect("plain data serialises");
+                say(wire, &FromOld::Tickets { used }).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn tell_revocations(&self, wire: &mut Wire) -> Result<(), StepError> {
@@ -381,7 +407,7 @@ async fn say(wire: &mut Wire, said: &FromOld) -> Result<(), StepError> {
 fn unexpected(said: FromNew) -> StepError {
     match said {
         FromNew::Failed { reason } => StepError::Unexpected(format!("it gave up: {reason}")),
-        other => StepError::Unexpected(format!("{other:?}")),
+        other => StepError::Unexpected(other.name().to_owned()),
     }
 }
 

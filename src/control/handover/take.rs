@@ -11,6 +11,7 @@ use tokio::sync::{oneshot, watch};
 use crate::base::clock;
 use crate::base::session_id::SessionId;
 use crate::control::handover::{ANSWER_MAX, StepError, Told, hear};
+use crate::control::tickets::UsedOf;
 use crate::io::handover::{
     FromNew, FromOld, PROTOCOL, STATE, STATE_OLDEST, VERSION, Wire, WireError,
 };
@@ -33,6 +34,14 @@ pub enum TakeError {
     /// There is a socket, and no way to it.
     #[error("cannot reach the process that listens on {}", .0.display())]
     Connect(PathBuf, #[source] io::Error),
+    /// It belongs to another user, who could hand over anything.
+    #[error("the process that listens on {} runs as another user ({uid})", .path.display())]
+    Stranger {
+        /// The socket.
+        path: PathBuf,
+        /// Of that process.
+        uid: u32,
+    },
     /// The old process says no.
     #[error("the running process refuses the hand-over: {0}")]
     Refused(String),
@@ -86,6 +95,14 @@ impl Predecessor {
                 };
             }
         };
+        let peer = stream.peer_cred();
+        let uid = peer
+            .map_err(|error| TakeError::Connect(path.to_owned(), error))?
+            .uid();
+        if !may_hand_over(uid, rustix::process::geteuid().as_raw()) {
+            let path = path.to_owned();
+            return Err(TakeError::Stranger { path, uid });
+        }
         let mut wire = Wire::new(stream)?;
         wire.say(&FromNew::Hello {
             protocol: PROTOCOL,
@@ -149,6 +166,11 @@ impl Predecessor {
         tracing::info!(from = self.pid, version = %self.version, "taking over");
         let mut taken = 0;
         let mut ended = self.receive_all(live, told, node, stop, &mut taken).await;
+        let elsewhere = told.drainer.elsewhere();
+        if !matches!(ended, Ok(0)) {
+            elsewhere.set_predecessor(self.pid);
+        }
+        elsewhere.set_handing_over(false);
         if ended.is_ok() {
             // Before the other process ends, which was the service manager's main one.
             ready();
@@ -169,7 +191,7 @@ impl Predecessor {
                     from = self.pid,
                     sessions = taken,
                     staying,
-                    ?took,
+                    took = %clock::readable(took),
                     "taken over"
                 );
                 Ok(())
@@ -221,6 +243,11 @@ impl Predecessor {
                         told.docket.adopt(std::mem::take(&mut revocations)).await;
                     }
                 }
+                FromOld::Tickets { used } => {
+                    let used = serde_json::from_value::<Vec<UsedOf>>(used);
+                    let broken = |_| TakeError::Broken("used tickets that are none".to_owned());
+                    told.docket.tickets().adopt(&used.map_err(broken)?);
+                }
                 FromOld::Orders { orders: some, more } => {
                     orders.extend(some);
                     if !more {
@@ -245,8 +272,13 @@ impl Predecessor {
     }
 }
 
+/// Whether a process of user `own` takes anything from one of user `uid`.
+fn may_hand_over(uid: u32, own: u32) -> bool {
+    uid == own || uid == 0
+}
+
 fn unexpected(said: &FromOld) -> StepError {
-    StepError::Unexpected(format!("{said:?}"))
+    StepError::Unexpected(said.name().to_owned())
 }
 
 /// Makes a batch this process' own: the workers prepare it, the old process is told, and only then
@@ -306,4 +338,16 @@ fn spread(live: &Live, parcels: Vec<Parcel>) -> Vec<(usize, Vec<Parcel>)> {
     }
     piles.retain(|(_, pile)| !pile.is_empty());
     piles
+}
+
+#[cfg(test)]
+mod tests {
+    use super::may_hand_over;
+
+    #[test]
+    fn only_the_same_user_and_root_hand_over() {
+        assert!(may_hand_over(1000, 1000) && may_hand_over(0, 1000) && may_hand_over(0, 0));
+        // A user's process could feed one of root with sessions of its own making.
+        assert!(!may_hand_over(1000, 0) && !may_hand_over(1001, 1000));
+    }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::base::addr::BackendAddr;
+use crate::base::addr::{BackendAddr, OwnAddresses};
 use crate::base::clock;
 use crate::config::snapshot::{Probe, ProbeKind, ProxyVersion};
 use crate::control::probes::fault::{Doing, ProbeFault};
@@ -34,11 +34,16 @@ impl Target {
     }
 }
 
-/// Tries once; the answer is the time that it took, from the lookup to the last byte awaited.
+/// Tries once; the answer is the time that it took, from the lookup to the last byte that counts.
+/// No address of the gateway's `own` is dialled.
 ///
 /// # Errors
 /// What was expected, and what came instead.
-pub async fn probe(probe: &Probe, target: &Target) -> Result<Duration, ProbeFault> {
+pub async fn probe(
+    probe: &Probe,
+    target: &Target,
+    own: &OwnAddresses,
+) -> Result<Duration, ProbeFault> {
     let start = clock::now();
     let tls = match &target.tls {
         Some(tls) => Some(tls.to(&target.backend)?),
@@ -49,30 +54,35 @@ pub async fn probe(probe: &Probe, target: &Target) -> Result<Duration, ProbeFaul
         keepalive: None,
         proxy_header: proxy_header(target.proxy_protocol),
         tls: tls.as_ref(),
+        own,
     };
     let carrier = dial(&target.backend, options).await?;
 
     let mut doing = Doing::Asking;
     let left = probe.timeout.saturating_sub(start.elapsed());
-    match timeout(left, converse(probe, target, carrier, &mut doing)).await {
-        Ok(result) => result.map(|()| start.elapsed()),
-        Err(_) => Err(ProbeFault::TimedOut {
-            after: probe.timeout,
-            doing,
-        }),
+    let passed = timeout(left, converse(probe, target, carrier, &mut doing)).await;
+    let passed = passed.map_err(|_| ProbeFault::TimedOut {
+        after: probe.timeout,
+        doing,
+    })??;
+    let took = start.elapsed();
+    if let Some(socket) = passed {
+        websocket::close(socket).await;
     }
+    Ok(took)
 }
 
+/// Answers a session that is still to be closed, if there is one.
 async fn converse(
     probe: &Probe,
     target: &Target,
     carrier: Carrier,
     doing: &mut Doing,
-) -> Result<(), ProbeFault> {
+) -> Result<Option<websocket::Socket>, ProbeFault> {
     let host = |host: &Option<String>| host.clone().unwrap_or_else(|| target.authority());
     match &probe.kind {
         // The connection was all that was asked for.
-        ProbeKind::Tcp => Ok(()),
+        ProbeKind::Tcp => Ok(None),
         ProbeKind::Http {
             path,
             host: name,
@@ -80,7 +90,8 @@ async fn converse(
             body,
         } => {
             let request = http::get(path, &host(name)).body(http::no_body())?;
-            http::run(carrier, request, status, body.as_deref(), doing).await
+            let passed = http::run(carrier, request, status, body.as_deref(), doing).await;
+            passed.map(|()| None)
         }
         ProbeKind::WebSocket {
             path,
@@ -95,7 +106,8 @@ async fn converse(
                 expect: expect.as_deref(),
             };
             let request = http::get(path, &host(name));
-            websocket::run(carrier, request, session, doing).await
+            let passed = websocket::run(carrier, request, session, doing).await;
+            passed.map(Some)
         }
     }
 }

@@ -4,8 +4,7 @@ use std::error::Error;
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
-use tokio_tungstenite::tungstenite;
-
+use crate::core::wire::tracker::Violation;
 use crate::io::net::dial::DialError;
 use crate::io::tls::client::ClientTlsError;
 
@@ -40,13 +39,29 @@ pub enum ProbeFault {
         /// hyper's reason.
         source: hyper::Error,
     },
-    /// The connection ended, or WebSocket was broken.
+    /// The connection broke off.
     #[error("failed while {doing}")]
-    WebSocket {
+    Lost {
         /// What was going on.
         doing: Doing,
-        /// tungstenite's reason.
-        source: Box<tungstenite::Error>,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A frame that would end a session, too.
+    #[error("failed while {doing}")]
+    Frame {
+        /// What was going on.
+        doing: Doing,
+        /// What is wrong with it.
+        source: Violation,
+    },
+    /// More than a probe reads.
+    #[error("the backend sent more than {most} MiB while {doing}")]
+    Endless {
+        /// Megabytes.
+        most: u64,
+        /// What was going on.
+        doing: Doing,
     },
     /// Another status than the expected.
     #[error("expected status {expected}, got {came}")]
@@ -127,8 +142,6 @@ pub enum Doing {
         /// Whether a pong came that carried something else.
         wrong: bool,
     },
-    /// Waiting for the close frame.
-    Closing,
 }
 
 impl fmt::Display for Doing {
@@ -148,7 +161,6 @@ impl fmt::Display for Doing {
             Self::Pinging { wrong: true } => {
                 f.write_str("waiting for the pong (one came with another payload)")
             }
-            Self::Closing => f.write_str("waiting for the close frame"),
         }
     }
 }

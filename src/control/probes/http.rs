@@ -15,6 +15,10 @@ use crate::io::carrier::Carrier;
 
 /// How much of a body is searched.
 const BODY_MAX: usize = 64 * 1024;
+/// Bounds on the head of an answer: the largest that a setting allows for traffic, so that no
+/// backend fails its probe for what sessions and requests get through with.
+const HEAD_MAX: usize = 1 << 20;
+const HEADERS_MAX: usize = 10_000;
 
 /// A GET as every probe begins it.
 pub(super) fn get(path: &str, host: &str) -> http::request::Builder {
@@ -43,8 +47,9 @@ pub(super) async fn ask(
         doing: Doing::Asking,
         source,
     };
-    // As sessions make it: a probe is no stricter about the answer's head than they are.
     let (mut sender, connection) = http1::Builder::new()
+        .max_buf_size(HEAD_MAX)
+        .max_headers(HEADERS_MAX)
         .handshake(TokioIo::new(carrier))
         .await
         .map_err(failed)?;

@@ -3,6 +3,7 @@
 
 pub mod attempt;
 pub mod fault;
+mod frames;
 mod http;
 pub mod schedule;
 mod websocket;

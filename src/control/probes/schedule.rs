@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::base::addr::BackendAddr;
+use crate::base::addr::{BackendAddr, OwnAddresses};
 use crate::base::names::{BackendId, UpstreamName};
 use crate::config::snapshot::{Probe, ProxyVersion, Upstream, UpstreamTls};
 use crate::control::probes::attempt::{Target, probe};
@@ -22,6 +22,9 @@ const SPREAD: Duration = Duration::from_millis(1);
 
 /// Takes the results of probes.
 pub trait Observe: Send + Sync + 'static {
+    /// Addresses that no probe goes to: the gateway's own.
+    fn own(&self) -> &OwnAddresses;
+
     /// One probe of `backend` ended: with the time that it took, or with what was wrong.
     fn observe(
         &self,
@@ -229,7 +232,7 @@ async fn run(
             proxy_protocol: subject.proxy_protocol,
         };
         // On the heap, so that the thousands that sleep are small.
-        let result = Box::pin(probe(&subject.probe, &target)).await;
+        let result = Box::pin(probe(&subject.probe, &target, observer.own())).await;
         drop(place);
         let interval = subject.probe.interval;
         let wait = match observer.observe(&upstream, &backend, result) {

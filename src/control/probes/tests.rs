@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::*;
-use crate::base::addr::BackendAddr;
+use crate::base::addr::{BackendAddr, OwnAddresses};
 use crate::base::names::{BackendId, UpstreamName};
 use crate::config::snapshot::{
     Backend, BackendState, Passive, Policy, Probe, ProbeKind, ProxyVersion, Upstream,
@@ -72,7 +72,7 @@ fn as_probe(kind: ProbeKind) -> Probe {
 
 /// Probes once; `expected` is the reason, or "" for success.
 async fn check(probe: &Probe, target: &Target, expected: &str) {
-    let reason = match super::probe(probe, target).await {
+    let reason = match super::probe(probe, target, &OwnAddresses::default()).await {
         Ok(took) => {
             assert!(took < probe.timeout);
             String::new()
@@ -204,24 +204,6 @@ async fn http_reads_no_more_of_a_body_than_it_needs() {
     .await;
 }
 
-/// A session would pass all of this on.
-#[tokio::test]
-async fn a_probe_is_no_stricter_than_traffic() {
-    let filler = format!("x-filler: {}\r\n", "x".repeat(1000)).repeat(20);
-    let answer = format!("HTTP/1.1 200 OK\r\n{filler}content-length: 2\r\n\r\nok");
-    check(&http(Some("ok")), &answers(answer).await, "").await;
-    for bytes in [70 * 1024, 900 * 1024, 3 * 1024 * 1024] {
-        let greets = backend(async move |stream| {
-            let mut socket = upgrade(stream, "").await;
-            let greeting = Message::text("x".repeat(bytes));
-            // The probe may have seen enough.
-            let _ = socket.send(greeting).await;
-            while let Some(Ok(_)) = socket.next().await {}
-        });
-        check(&websocket(None, None, None), &greets.await, "").await;
-    }
-}
-
 #[tokio::test]
 async fn the_time_of_a_probe_is_bounded_and_where_it_went_is_told() {
     let silent = || backend(async |mut stream| while stream.read_u8().await.is_ok() {});
@@ -322,7 +304,7 @@ async fn i9_websocket_wants_an_upgrade_for_its_key() {
     .await;
     let upgrade = "HTTP/1.1 101 Go\r\nupgrade: websocket\r\nconnection: upgrade\r\n";
     let mut target = answers(format!("{upgrade}sec-websocket-accept: AAAA\r\n\r\n")).await;
-    let reason = super::probe(&probe, &target)
+    let reason = super::probe(&probe, &target, &OwnAddresses::default())
         .await
         .expect_err("a wrong key")
         .reason();
@@ -362,15 +344,81 @@ async fn websocket_wants_its_own_pong() {
     .await;
 }
 
+/// A frame of a backend.
+fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![first, 127];
+    frame.extend_from_slice(&(payload.len() as u64).to_be_bytes());
+    frame.extend_from_slice(payload);
+    if payload.len() < 126 {
+        frame.drain(2..10);
+        frame[1] = payload.len() as u8;
+    }
+    frame
+}
+
+/// Upgrades, sends these bytes, then answers the ping and `ends` the connection in its own way.
+async fn greets(greeting: Vec<u8>, closes: bool) -> Target {
+    backend(async move |stream| {
+        let mut stream = upgrade(stream, "").await.into_inner();
+        stream.write_all(&greeting).await.expect("a session");
+        let mut ping = [0; 14];
+        stream.read_exact(&mut ping).await.expect("a ping");
+        // Its key is zero.
+        let pong = frame(0x8a, &ping[6..]);
+        stream.write_all(&pong).await.expect("a session");
+        if closes {
+            stream.shutdown().await.expect("a connection");
+        }
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).await.ok();
+    })
+    .await
+}
+
 #[tokio::test]
-async fn websocket_wants_a_clean_end() {
+async fn what_sessions_get_through_with_is_no_fault() {
+    let probe = websocket(None, None, None);
+    // A message of 5 MiB, one in fragments with a pong between them, one that is no UTF-8.
+    let mut long = frame(0x81, &vec![b'x'; 5 << 20]);
+    long.extend(frame(0x01, &[b'y'; 70_000]));
+    long.extend(frame(0x8a, b"by itself"));
+    long.extend(frame(0x80, &[0xff; 70_000]));
+    check(&probe, &greets(long, false).await, "").await;
+    // Ends the connection instead of answering the close frame.
+    check(&probe, &greets(Vec::new(), true).await, "").await;
+    // Text that is expected lies on the border of two reads, deep in a long message.
+    let mut said = vec![b'.'; 1 << 20];
+    said.extend_from_slice(b"quite well");
+    said.resize(2 << 20, b'.');
+    let expects = websocket(None, None, Some("quite well"));
+    check(&expects, &greets(frame(0x82, &said), false).await, "").await;
+    // The head of an answer may have what traffic may have.
+    let padding = format!("x-padding: {}\r\n", "p".repeat(20 << 10));
+    let answer = format!("HTTP/1.1 200 OK\r\n{padding}content-length: 4\r\n\r\nwell");
+    check(&http(Some("well")), &answers(answer).await, "").await;
+    let many = "x-more: 1\r\n".repeat(300);
+    let answer = format!("HTTP/1.1 200 OK\r\n{many}content-length: 4\r\n\r\nwell");
+    check(&http(Some("well")), &answers(answer).await, "").await;
+}
+
+#[tokio::test]
+async fn what_ends_sessions_is_a_fault() {
+    let probe = websocket(None, None, None);
+    let of = |what: &str| format!("failed while waiting for the pong: {what}");
+    let masked = vec![0x81, 0x81, 0, 0, 0, 0, b'x'];
+    let reason = of("frame of a server with mask");
+    check(&probe, &greets(masked, false).await, &reason).await;
+    let reason = of("continuation without a message");
+    check(&probe, &greets(frame(0x80, b"x"), false).await, &reason).await;
+    let reason = of("reserved bit set without an extension");
+    check(&probe, &greets(frame(0xc1, b"x"), false).await, &reason).await;
+}
+
+#[tokio::test]
+async fn websocket_wants_no_end_before_the_pong() {
     let probe = websocket(None, None, None);
     let target = backend(async |stream| {
-        let mut socket = upgrade(stream, "").await;
-        socket.next().await.expect("a ping").expect("a session");
-        socket.flush().await.expect("a session");
-        // What is left unread would make this a reset.
-        let mut stream = socket.into_inner();
+        let mut stream = upgrade(stream, "").await.into_inner();
         stream.shutdown().await.expect("a connection");
         while stream.read_u8().await.is_ok() {}
     })
@@ -378,7 +426,7 @@ async fn websocket_wants_a_clean_end() {
     check(
         &probe,
         &target,
-        "the backend ended the connection without a close frame while waiting for the close frame",
+        "the backend ended the connection without a close frame while waiting for the pong",
     )
     .await;
 
@@ -405,6 +453,11 @@ async fn websocket_wants_a_clean_end() {
 struct Tell(mpsc::Sender<(String, Result<(), String>)>);
 
 impl Observe for Tell {
+    fn own(&self) -> &OwnAddresses {
+        const NONE: &OwnAddresses = &OwnAddresses::new(Vec::new());
+        NONE
+    }
+
     fn observe(
         &self,
         upstream: &UpstreamName,
@@ -448,6 +501,7 @@ fn upstream(name: &str, backends: &[BackendAddr], probe: Option<Probe>) -> Arc<U
         connect_timeout: Duration::from_secs(1),
         attempts: 1,
         idle_connections: 0,
+        response_limits: crate::config::snapshot::HeadLimits::default(),
         drain: crate::config::snapshot::Drain::default(),
         rebalance: crate::config::snapshot::Rebalance::default(),
         slow_start: None,

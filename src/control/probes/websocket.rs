@@ -1,11 +1,11 @@
 //! The `websocket` probe: a whole small session. Handshake, message there and back if asked for, a
-//! ping and its pong, a clean close.
+//! ping and its pong; then a close, whose answer does not count.
 //!
 //! hyper makes the handshake, not tungstenite, which refuses a 101 with `Connection: keep-alive,
 //! Upgrade` that RFC 6455 allows.
 
-use bytes::Bytes;
-use futures_util::{SinkExt, StreamExt};
+use std::time::Duration;
+
 use http::header::{
     CONNECTION, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
     SEC_WEBSOCKET_VERSION, UPGRADE,
@@ -13,25 +13,22 @@ use http::header::{
 use http::{HeaderMap, StatusCode};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::error::ProtocolError;
+use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
-use tokio_tungstenite::tungstenite::{self, Message};
 
 use crate::control::probes::fault::{Doing, ProbeFault};
+use crate::control::probes::frames::{Event, Frames};
 use crate::control::probes::http::{ask, contains, no_body};
+use crate::core::wire::frame::Opcode;
 use crate::io::carrier::Carrier;
 
-/// Bytes of a message that are looked through. A longer one, which a session would pass on, is as
-/// good a sign of life as any other.
-const MESSAGE_MAX: usize = 1024 * 1024;
-/// Read at once; the default of 128 KiB is for those who stay.
-const READ_BYTES: usize = 4 * 1024;
+/// How much of a message that is not the expected one is shown.
+const SHOWN_MAX: usize = 512;
+/// For the answer to a close frame.
+const CLOSE_MAX: Duration = Duration::from_millis(500);
 
-type Socket = WebSocketStream<TokioIo<Upgraded>>;
+pub(super) type Socket = Frames<TokioIo<Upgraded>>;
 
 /// What a probe says beyond the ping.
 pub(super) struct Script<'a> {
@@ -43,35 +40,23 @@ pub(super) struct Script<'a> {
     pub(super) expect: Option<&'a str>,
 }
 
+/// Answers the session, to be [closed](close), once the backend has passed.
 pub(super) async fn run(
     carrier: Carrier,
     request: http::request::Builder,
     script: Script<'_>,
     doing: &mut Doing,
-) -> Result<(), ProbeFault> {
+) -> Result<Socket, ProbeFault> {
     let mut socket = handshake(carrier, request, script.subprotocol).await?;
     if let Some(text) = script.send {
         *doing = Doing::Sending;
-        send(&mut socket, Message::text(text), doing).await?;
+        socket.text(text, doing).await?;
     }
     if let Some(expected) = script.expect {
         expect(&mut socket, expected, doing).await?;
     }
-    match ping(&mut socket, doing).await {
-        Ok(()) => close(&mut socket, doing).await,
-        Err(fault) => pass_if_long(fault),
-    }
-}
-
-/// What follows a message that is too long to be kept cannot be read. That it came is enough.
-fn pass_if_long(fault: ProbeFault) -> Result<(), ProbeFault> {
-    let ProbeFault::WebSocket { source, .. } = &fault else {
-        return Err(fault);
-    };
-    match **source {
-        tungstenite::Error::Capacity(_) => Ok(()),
-        _ => Err(fault),
-    }
+    ping(&mut socket, doing).await?;
+    Ok(socket)
 }
 
 async fn handshake(
@@ -103,13 +88,7 @@ async fn handshake(
             doing: Doing::Asking,
             source,
         })?;
-    let config = WebSocketConfig::default()
-        .read_buffer_size(READ_BYTES)
-        .write_buffer_size(0)
-        .max_message_size(Some(MESSAGE_MAX))
-        .max_frame_size(Some(MESSAGE_MAX));
-    let stream = TokioIo::new(upgraded);
-    Ok(WebSocketStream::from_raw_socket(stream, Role::Client, Some(config)).await)
+    Ok(Frames::new(TokioIo::new(upgraded)))
 }
 
 /// What a 101 must say (RFC 6455, section 4.1).
@@ -156,92 +135,76 @@ fn field(
     })
 }
 
-/// Waits for a message that contains `expected`; others may come before it.
+/// Waits for a message that contains `expected`; others may come before it, and it may be of any
+/// length.
 async fn expect(socket: &mut Socket, expected: &str, doing: &mut Doing) -> Result<(), ProbeFault> {
-    let mut last = None;
+    let expecting = |last: Option<&[u8]>| Doing::Expecting {
+        expected: expected.to_owned(),
+        last: last.map(|bytes| String::from_utf8_lossy(bytes).into_owned()),
+    };
+    *doing = expecting(None);
+    // The message's beginning, to be shown, and what a match may begin with in the next part.
+    let (mut shown, mut window) = (Vec::new(), Vec::new());
     loop {
-        *doing = Doing::Expecting {
-            expected: expected.to_owned(),
-            last: last.take(),
+        let (part, last) = match socket.next(doing).await? {
+            Event::Part(part, last) => (part, last),
+            Event::Pong(_) => continue,
+            Event::Close(payload) => return Err(closed(&payload, doing)),
         };
-        let message = next(socket, doing).await?;
-        if !(message.is_text() || message.is_binary()) {
-            continue;
-        }
-        let data = message.into_data();
-        if contains(&data, expected.as_bytes()) {
+        shown.extend_from_slice(&part[..part.len().min(SHOWN_MAX - shown.len())]);
+        window.extend_from_slice(&part);
+        if contains(&window, expected.as_bytes()) {
             return Ok(());
         }
-        last = Some(String::from_utf8_lossy(&data).into_owned());
+        window.drain(..window.len().saturating_sub(expected.len()));
+        if last {
+            *doing = expecting(Some(&shown));
+            shown.clear();
+            window.clear();
+        }
     }
 }
 
-/// A backend may send pongs that nobody asked for (RFC 6455, section 5.5.3), so one with another
-/// payload alone is no fault.
+/// The pong may come behind any number of messages. A backend may send pongs that nobody asked for
+/// (RFC 6455, section 5.5.3), so one with another payload alone is no fault.
 async fn ping(socket: &mut Socket, doing: &mut Doing) -> Result<(), ProbeFault> {
     *doing = Doing::Pinging { wrong: false };
-    let payload = Bytes::copy_from_slice(&fastrand::u64(..).to_be_bytes());
-    send(socket, Message::Ping(payload.clone()), doing).await?;
+    let payload = fastrand::u64(..).to_be_bytes();
+    socket.control(Opcode::Ping, &payload, doing).await?;
     loop {
-        match next(socket, doing).await? {
-            Message::Pong(came) if came == payload => return Ok(()),
-            Message::Pong(_) => *doing = Doing::Pinging { wrong: true },
-            _ => {}
+        match socket.next(doing).await? {
+            Event::Pong(came) if came[..] == payload => return Ok(()),
+            Event::Pong(_) => *doing = Doing::Pinging { wrong: true },
+            Event::Part(..) => {}
+            Event::Close(payload) => return Err(closed(&payload, doing)),
         }
     }
 }
 
-/// Any close frame is a clean end; the end of the connection after it is not waited for.
-async fn close(socket: &mut Socket, doing: &mut Doing) -> Result<(), ProbeFault> {
-    *doing = Doing::Closing;
-    let frame = CloseFrame {
-        code: CloseCode::Normal,
-        reason: "probe done".into(),
+/// Ends a session whose backend has passed: sends a close frame, and waits a moment for the answer,
+/// so that the backend sees an orderly end. Sessions outlive a backend that answers none, or ends
+/// the connection instead, so nothing here is a fault.
+pub(super) async fn close(mut socket: Socket) {
+    let doing = Doing::Pinging { wrong: false };
+    let mut payload = 1000_u16.to_be_bytes().to_vec();
+    payload.extend_from_slice(b"probe done");
+    let ended = async {
+        socket.control(Opcode::Close, &payload, &doing).await?;
+        while !matches!(socket.next(&doing).await?, Event::Close(_)) {}
+        Ok::<_, ProbeFault>(())
     };
-    send(socket, Message::Close(Some(frame)), doing).await?;
-    loop {
-        match next(socket, doing).await {
-            Ok(_) => {}
-            Err(ProbeFault::Closed { .. }) => return Ok(()),
-            Err(fault) => return pass_if_long(fault),
-        }
-    }
+    let _ = timeout(CLOSE_MAX, ended).await;
 }
 
-async fn send(socket: &mut Socket, message: Message, doing: &Doing) -> Result<(), ProbeFault> {
-    socket
-        .send(message)
-        .await
-        .map_err(|error| failed(error, doing))
-}
-
-/// The next message; a close frame is a fault.
-async fn next(socket: &mut Socket, doing: &Doing) -> Result<Message, ProbeFault> {
-    match socket.next().await {
-        Some(Ok(Message::Close(frame))) => Err(ProbeFault::Closed {
-            code: frame.as_ref().map_or(1005, |frame| frame.code.into()),
-            reason: frame
-                .map(|frame| frame.reason.to_string())
-                .unwrap_or_default(),
-            doing: doing.clone(),
-        }),
-        Some(Ok(message)) => Ok(message),
-        Some(Err(error)) => Err(failed(error, doing)),
-        None => Err(ProbeFault::Unclean {
-            doing: doing.clone(),
-        }),
-    }
-}
-
-fn failed(error: tungstenite::Error, doing: &Doing) -> ProbeFault {
-    let doing = doing.clone();
-    match error {
-        tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
-            ProbeFault::Unclean { doing }
-        }
-        source => ProbeFault::WebSocket {
-            doing,
-            source: Box::new(source),
-        },
+/// The backend closed before it had passed.
+fn closed(payload: &[u8], doing: &Doing) -> ProbeFault {
+    let (code, reason) = match payload {
+        [first, second, reason @ ..] => (u16::from_be_bytes([*first, *second]), reason),
+        _ => (1005, &[][..]),
+    };
+    ProbeFault::Closed {
+        code,
+        reason: String::from_utf8_lossy(reason).into_owned(),
+        doing: doing.clone(),
     }
 }

@@ -23,7 +23,9 @@ pub struct RebalanceView {
     pub automatic: bool,
     /// When it began; RFC 3339. Null for a dry run.
     pub started: Option<String>,
-    /// Sessions a second.
+    /// How many sessions in a time: `10/s`, `1/h`.
+    pub pace: String,
+    /// The same as sessions in a second.
     pub per_second: f64,
     /// Backends give sessions away until they have this multiple of their fair share; 0: all keys
     /// go home.
@@ -77,7 +79,8 @@ impl RebalanceView {
         Self {
             state: "rehearsed".to_owned(),
             waits_for: upstream.unrest(clock::now()).map(str::to_owned),
-            per_second: rules.per_second,
+            pace: rules.pace.to_string(),
+            per_second: rules.pace.per_second(),
             skew: rules.skew,
             limit: Some(super::limit(rules, residents.len())),
             sessions: Some(residents.len()),
@@ -92,7 +95,7 @@ impl RebalanceView {
                 })
                 .collect(),
             left: moves.len(),
-            seconds_left: Some(tenths(moves.len() as f64 / rules.per_second)),
+            seconds_left: Some(tenths(moves.len() as f64 / rules.pace.per_second())),
             ..Self::default()
         }
     }
@@ -112,7 +115,8 @@ impl RebalanceView {
             waits_for: run.waits.filter(|_| !ended).map(str::to_owned),
             automatic: run.automatic,
             started: Some(clock::rfc3339(run.started)),
-            per_second: run.rules.per_second,
+            pace: run.rules.pace.to_string(),
+            per_second: run.rules.pace.per_second(),
             skew: run.rules.skew,
             limit: run.limit,
             left: if ended { 0 } else { progress.left },

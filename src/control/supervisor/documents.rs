@@ -69,9 +69,10 @@ impl Supervisor {
             let base = configuration
                 .load()
                 .map_err(|faults| faults.diagnostics().to_vec())?;
-            let (newly_refused, mut roots) = on_ground(configuration.options(), &base, |ground| {
-                overlay.check_again(ground)
-            });
+            let etcd = in_force.snapshot.sources.etcd.as_ref();
+            let options = configuration.options();
+            let (newly_refused, mut roots) =
+                on_ground(options, &base, etcd, |ground| overlay.check_again(ground));
             log_refused(&overlay, &newly_refused);
             let snapshot = compose(&mut composer, &base, &mut overlay, None);
             let before = (&in_force.snapshot, &*known_tls);
@@ -126,9 +127,10 @@ impl Supervisor {
         let known_tls = Arc::clone(&self.backend_tls);
         // Checking thousands of documents takes its time, and other things wait for this thread.
         let taken = tokio::task::spawn_blocking(move || {
-            let (touched, mut roots) = on_ground(configuration.options(), &base, |ground| {
-                overlay.apply(update, ground)
-            });
+            let etcd = in_force.snapshot.sources.etcd.as_ref();
+            let options = configuration.options();
+            let (touched, mut roots) =
+                on_ground(options, &base, etcd, |ground| overlay.apply(update, ground));
             let snapshot = compose(&mut composer, &base, &mut overlay, Some(&touched));
             let before = (&in_force.snapshot, &*known_tls);
             let (tls, faults) = tls(&snapshot, before, &mut roots, Reuse::Unchanged);

@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 
 use crate::config::key_set::KeySet;
 use crate::config::snapshot::{self, AuthMethod, JwksUrl, JwtKeys};
-use crate::core::auth::ticket::Used;
+use crate::core::auth::ticket::{Used, UsedTicket};
 use crate::core::auth::{CredentialFault, Denial, Principal, jwt, methods, ticket};
 
 /// One of them.
@@ -193,6 +193,17 @@ impl Authenticator {
         })
     }
 
+    /// Tickets of it that were used and have not expired, and how many ever were.
+    pub fn used_tickets(&self, now: SystemTime) -> (u64, Vec<UsedTicket>) {
+        let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        (self.used.added(), self.used.list(seconds))
+    }
+
+    /// Remembers tickets that were used at another process.
+    pub fn adopt_used(&self, tickets: &[UsedTicket]) {
+        self.used.adopt(tickets);
+    }
+
     /// The word in front of its credential in `Authorization`.
     pub fn scheme(&self) -> &'static str {
         match &self.config.method {
@@ -206,9 +217,9 @@ impl Authenticator {
         match &self.config.method {
             AuthMethod::Jwt(_) => Some(match fault {
                 None | Some(CredentialFault::Missing) => "Bearer".to_owned(),
-                Some(fault) => {
-                    format!("Bearer error=\"invalid_token\", error_description=\"{fault}\"")
-                }
+                // RFC 6750, section 3.1.
+                Some(CredentialFault::Ambiguous) => "Bearer error=\"invalid_request\"".to_owned(),
+                Some(_) => "Bearer error=\"invalid_token\"".to_owned(),
             }),
             AuthMethod::Basic(basic) => Some(format!(
                 "Basic realm=\"{}\", charset=\"UTF-8\"",

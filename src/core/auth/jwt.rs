@@ -41,10 +41,10 @@ pub(super) fn judge(
         return Err(CredentialFault::NoSubject.into());
     }
     if let Some(missing) = jwt.scopes.iter().find(|scope| !has_scope(&claims, scope)) {
-        return Err(Denial::Insufficient(format!("scope {missing}")));
+        return Err(insufficient(subject, format!("scope {missing}")));
     }
     if let Some(unmet) = first_unmet(&jwt.require, &Values::of(&claims)) {
-        return Err(Denial::Insufficient(unmet.to_string()));
+        return Err(insufficient(subject, unmet.to_string()));
     }
     let token_id = match claims.0.get("jti") {
         Some(Value::String(id)) if id.len() <= SUBJECT_MAX => Some(Arc::from(id.as_str())),
@@ -56,9 +56,15 @@ pub(super) fn judge(
         expires,
         issued,
         token_id,
+        origin_id: None,
         claims,
         headers: Vec::new(),
     })
+}
+
+fn insufficient(subject: &str, lacks: String) -> Denial {
+    let subject = subject.into();
+    Denial::Insufficient { subject, lacks }
 }
 
 fn verify(jwt: &Jwt, keys: &KeySet, token: &Token<'_>) -> Result<(), CredentialFault> {

@@ -26,6 +26,7 @@ pub(super) fn plain(name: &AuthenticatorName, subject: &str) -> Principal {
         expires: None,
         issued: None,
         token_id: None,
+        origin_id: None,
         headers: Vec::new(),
     }
 }

@@ -24,7 +24,8 @@ pub use authenticator::{Authenticator, FetchedKeys, Minted};
 pub use claims::{Claims, header_text};
 pub use methods::{certificate_holder, password_matches, user_and_password};
 pub use revocations::{Revocations, TooManyRevocations};
-pub use rules::{Values, first_unmet};
+pub use rules::{Seen, Values, first_unmet};
+pub use ticket::UsedTicket;
 pub use token::parse as parse_token;
 
 /// Longest subject, in bytes: it goes into records, headers and the admin API.
@@ -41,10 +42,12 @@ pub struct Principal {
     pub claims: Claims,
     /// When the right ends.
     pub expires: Option<SystemTime>,
-    /// When the credential was made.
+    /// When the credential was made, or the one that it was made from.
     pub issued: Option<SystemTime>,
     /// The credential's own name.
     pub token_id: Option<Arc<str>>,
+    /// The name of the credential that this one was made from.
+    pub origin_id: Option<Arc<str>>,
     /// Headers that the backend is told beside the claims.
     pub headers: Vec<(HeaderName, HeaderValue)>,
 }
@@ -56,6 +59,7 @@ impl Principal {
             authenticator: self.authenticator.clone(),
             subject: Arc::clone(&self.subject),
             token_id: self.token_id.clone(),
+            origin_id: self.origin_id.clone(),
             issued: self.issued,
             expires: self.expires,
             leeway,
@@ -63,7 +67,8 @@ impl Principal {
     }
 }
 
-/// Why a credential does not count. No text here holds any of it.
+/// Why a credential does not count. No text here holds any of it. The texts are for operators;
+/// [`CredentialFault::answer`] is what clients get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum CredentialFault {
     /// There is none.
@@ -126,6 +131,16 @@ pub enum CredentialFault {
 }
 
 impl CredentialFault {
+    /// The text for the client. It depends on what the client sent, and not on how the credential
+    /// was judged: that would help to guess one.
+    pub const fn answer(self) -> &'static str {
+        match self {
+            Self::Missing => "no credential was presented",
+            Self::Ambiguous => "the credential was presented twice",
+            _ => "the credential is not accepted",
+        }
+    }
+
     /// The label in metrics and records.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -158,7 +173,12 @@ pub enum Denial {
     /// Its credential does not count.
     #[error("{0}")]
     Credential(#[from] CredentialFault),
-    /// It counts, and is not enough.
-    #[error("the credential lacks `{0}`")]
-    Insufficient(String),
+    /// The credential of this subject is valid, and does not entitle to this.
+    #[error("the credential lacks `{lacks}`")]
+    Insufficient {
+        /// Whose it is.
+        subject: Arc<str>,
+        /// The condition that it does not meet.
+        lacks: String,
+    },
 }

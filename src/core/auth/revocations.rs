@@ -127,19 +127,32 @@ impl Revocations {
         right: Option<&Right>,
         now: SystemTime,
     ) -> bool {
+        self.refused_by(session, right, now).is_some()
+    }
+
+    /// The revocation that took this right away.
+    pub fn refused_by(
+        &self,
+        session: Option<SessionId>,
+        right: Option<&Right>,
+        now: SystemTime,
+    ) -> Option<Arc<Revocation>> {
         if self.count.load(Ordering::Acquire) == 0 {
-            return false;
+            return None;
         }
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let token = right.and_then(|right| right.token_id.as_ref());
+        let origin = right.and_then(|right| right.origin_id.as_ref());
         let of_subject = right.and_then(|right| known.by_subject.get(&right.subject));
         let of_token = token.and_then(|id| known.by_token.get(id));
         let of_session = session.and_then(|id| known.by_session.get(&id));
-        let found = [of_subject, of_token, of_session];
+        let of_origin = origin.and_then(|id| known.by_token.get(id));
+        let found = [of_subject, of_token, of_origin, of_session];
         let names = found.into_iter().flatten().flatten();
         names
             .filter_map(|name| known.by_name.get(name))
-            .any(|one| !one.is_over(now) && one.takes(session, right))
+            .find(|one| !one.is_over(now) && one.takes(session, right))
+            .cloned()
     }
 
     /// All in force, by name; what is over is forgotten.
@@ -188,6 +201,7 @@ mod tests {
             authenticator: "users".into(),
             subject: subject.into(),
             token_id: token.map(Into::into),
+            origin_id: None,
             issued: issued.map(time),
             expires: None,
             leeway: Duration::ZERO,

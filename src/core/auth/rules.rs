@@ -1,5 +1,6 @@
 //! Whether conditions on who a request is from hold. What is not there makes every comparison
-//! fail, `!=` included: a condition that nobody can judge does not let anybody in.
+//! fail, `!=` included. A condition that looks at something ambiguous does not hold, whatever else
+//! it says, under `not` too: the backend may read it in another way than the gateway.
 
 use std::borrow::Cow;
 
@@ -8,11 +9,22 @@ use serde_json::Value;
 use crate::config::expression::{Comparison, Expression, Operand, Test};
 use crate::core::auth::Claims;
 
+/// What stands in a request where a condition looks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// Nothing.
+    Absent,
+    /// This, decoded.
+    Text(String),
+    /// Two values, or one that does not decode.
+    Ambiguous,
+}
+
 /// What conditions look at.
 pub struct Values<'v> {
     claims: &'v Claims,
-    /// Values of the route's path parameters and of the query, decoded.
-    request: &'v dyn Fn(&Operand) -> Option<String>,
+    /// Values of the route's path parameters and of the query.
+    request: &'v dyn Fn(&Operand) -> Seen,
 }
 
 impl<'v> Values<'v> {
@@ -20,12 +32,12 @@ impl<'v> Values<'v> {
     pub fn of(claims: &'v Claims) -> Self {
         Self {
             claims,
-            request: &|_| None,
+            request: &|_| Seen::Absent,
         }
     }
 
     /// Claims, and what `request` says for `path:` and `query:`.
-    pub fn with(claims: &'v Claims, request: &'v dyn Fn(&Operand) -> Option<String>) -> Self {
+    pub fn with(claims: &'v Claims, request: &'v dyn Fn(&Operand) -> Seen) -> Self {
         Self { claims, request }
     }
 
@@ -33,10 +45,16 @@ impl<'v> Values<'v> {
         match operand {
             Operand::Claim(path) => self.claims.get(path).map(Cow::Borrowed),
             Operand::Text(text) => Some(Cow::Owned(Value::from(text.as_str()))),
-            Operand::Path(_) | Operand::Query(_) => {
-                (self.request)(operand).map(|text| Cow::Owned(Value::from(text)))
-            }
+            Operand::Path(_) | Operand::Query(_) => match (self.request)(operand) {
+                Seen::Text(text) => Some(Cow::Owned(Value::from(text))),
+                Seen::Absent | Seen::Ambiguous => None,
+            },
         }
+    }
+
+    fn is_ambiguous(&self, operand: &Operand) -> bool {
+        let of_request = matches!(operand, Operand::Path(_) | Operand::Query(_));
+        of_request && (self.request)(operand) == Seen::Ambiguous
     }
 }
 
@@ -45,11 +63,21 @@ pub fn first_unmet<'e>(
     expressions: &'e [Expression],
     values: &Values<'_>,
 ) -> Option<&'e Expression> {
-    let holds = |expression: &&Expression| {
-        let mut alternatives = expression.alternatives.iter();
-        alternatives.any(|tests| tests.iter().all(|test| passes(test, values)))
+    expressions
+        .iter()
+        .find(|expression| !holds_all(expression, values))
+}
+
+fn holds_all(expression: &Expression, values: &Values<'_>) -> bool {
+    let tests = expression.alternatives.iter().flatten();
+    let ambiguous = |test: &Test| {
+        let right = test.right.as_ref();
+        values.is_ambiguous(&test.left)
+            || right.is_some_and(|(_, right)| values.is_ambiguous(right))
     };
-    expressions.iter().find(|expression| !holds(expression))
+    let mut alternatives = expression.alternatives.iter();
+    let holds = alternatives.any(|tests| tests.iter().all(|test| passes(test, values)));
+    holds && !tests.clone().any(ambiguous)
 }
 
 fn passes(test: &Test, values: &Values<'_>) -> bool {
@@ -123,9 +151,10 @@ mod tests {
         };
         let claims = Claims(table);
         let request = |operand: &Operand| match operand {
-            Operand::Path(name) if name == "room" => Some("7".to_owned()),
-            Operand::Query(name) if name == "as" => Some("admin".to_owned()),
-            _ => None,
+            Operand::Path(name) if name == "room" => Seen::Text("7".to_owned()),
+            Operand::Query(name) if name == "as" => Seen::Text("admin".to_owned()),
+            Operand::Query(name) if name == "twice" => Seen::Ambiguous,
+            _ => Seen::Absent,
         };
         let values = Values::with(&claims, &request);
         let check = |text: &str, expected: bool| {
@@ -150,6 +179,12 @@ mod tests {
         check("claim:missing != owner", false);
         check("not claim:missing == owner", true);
         check("claim:missing == claim:missing", false);
+        check("query:twice == admin", false);
+        check("not query:twice == admin", false);
+        check("not query:twice", false);
+        check("query:twice == claim:sub or not query:twice", false);
+        check("claim:role == query:twice or claim:role == admin", false);
+        check("not query:missing", true);
         check("claim:role == owner or claim:role == admin", true);
         check("claim:ok and claim:role == owner or claim:level == 3", true);
         check("claim:ok and claim:role == owner", false);

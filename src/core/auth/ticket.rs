@@ -1,43 +1,130 @@
 //! Tickets: a signed line in a URL that is good once, for a short time. It is the payload and its
 //! HMAC-SHA256, both in base64url with a dot between. The payload is JSON: `sub`, `exp` and `jti`
-//! must be there; `path` binds it to one path, `until` ends the session, `claims` say more.
+//! must be there; `path` binds it to one path, `until` ends the session, `claims` say more, and
+//! `origin` names the credential that it was made from.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::base::names::AuthenticatorName;
 use crate::config::snapshot::SignedUrl;
 use crate::core::auth::{Claims, CredentialFault, Principal, SUBJECT_MAX, json as strict};
 
+/// Part of the places that tickets of one subject may take, and how many it may take at least.
+const SHARE: usize = 64;
+const SHARE_MIN: usize = 16;
+
 /// Used tickets, until they expire.
 #[derive(Debug, Default)]
-pub(super) struct Used(Mutex<HashMap<Box<str>, u64>>);
+pub(super) struct Used(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    /// By id: when it is forgotten (seconds since 1970), and whose it was.
+    tickets: HashMap<Arc<str>, (u64, Arc<str>)>,
+    /// Those to be forgotten first in front.
+    by_time: BTreeSet<(u64, Arc<str>)>,
+    /// How many each subject has.
+    by_subject: HashMap<Arc<str>, usize>,
+    /// How many were ever remembered.
+    added: u64,
+}
+
+impl Known {
+    fn forget(&mut self, now: u64) {
+        while let Some((until, _)) = self.by_time.first()
+            && *until <= now
+        {
+            let (_, id) = self.by_time.pop_first().expect("it was looked at");
+            let Some((_, subject)) = self.tickets.remove(&id) else {
+                continue;
+            };
+            if let Some(count) = self.by_subject.get_mut(&subject) {
+                *count -= 1;
+                if *count == 0 {
+                    self.by_subject.remove(&subject);
+                }
+            }
+        }
+    }
+
+    fn insert(&mut self, ticket: &UsedTicket) {
+        let (id, until) = (Arc::clone(&ticket.id), ticket.until);
+        let subject = Arc::clone(&ticket.subject);
+        self.by_time.insert((until, Arc::clone(&id)));
+        self.tickets.insert(id, (until, Arc::clone(&subject)));
+        *self.by_subject.entry(subject).or_default() += 1;
+        self.added += 1;
+    }
+}
 
 impl Used {
     /// Takes a ticket, once.
     ///
     /// # Errors
-    /// When it was taken before, or there is no room to remember it.
-    fn take(&self, id: &str, expires: u64, now: u64, most: usize) -> Result<(), CredentialFault> {
-        let mut used = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if used.len() >= most {
-            used.retain(|_, expires| *expires > now);
-        }
-        if used.contains_key(id) {
+    /// When it was taken before, or there is no room to remember it. A subject has a share of the
+    /// room, so that it cannot keep others out.
+    fn take(&self, ticket: &UsedTicket, now: u64, most: usize) -> Result<(), CredentialFault> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.forget(now);
+        if known.tickets.contains_key(&ticket.id) {
             return Err(CredentialFault::Used);
         }
-        if used.len() >= most {
+        let own = known.by_subject.get(&ticket.subject).copied();
+        let share = (most / SHARE).max(SHARE_MIN);
+        if known.tickets.len() >= most || own.unwrap_or(0) >= share {
             return Err(CredentialFault::TooMany);
         }
-        used.insert(id.into(), expires);
+        known.insert(ticket);
         Ok(())
     }
+
+    /// How many were ever remembered: it changes when the list has to be written again.
+    pub(super) fn added(&self) -> u64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).added
+    }
+
+    /// All that are remembered.
+    pub(super) fn list(&self, now: u64) -> Vec<UsedTicket> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.forget(now);
+        let tickets = known.tickets.iter();
+        let tickets = tickets.map(|(id, (until, subject))| UsedTicket {
+            id: Arc::clone(id),
+            subject: Arc::clone(subject),
+            until: *until,
+        });
+        tickets.collect()
+    }
+
+    /// Remembers what another process has seen used, whatever the bounds are here.
+    pub(super) fn adopt(&self, tickets: &[UsedTicket]) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for ticket in tickets {
+            if !known.tickets.contains_key(&ticket.id) {
+                known.insert(ticket);
+            }
+        }
+    }
+}
+
+/// A ticket that opens nothing any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UsedTicket {
+    /// Its `jti`.
+    pub id: Arc<str>,
+    /// Whose it was.
+    pub subject: Arc<str>,
+    /// When it has expired and need not be remembered, in seconds since 1970.
+    pub until: u64,
 }
 
 fn key(signed: &SignedUrl) -> hmac::Key {
@@ -87,21 +174,64 @@ pub(super) fn judge(
         .as_secs()
         + 1;
     let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    used.take(id, forgets, now, signed.used_max)?;
+    let origin = origin(&fields)?;
+    let ticket = UsedTicket {
+        id: id.into(),
+        subject: subject.into(),
+        until: forgets,
+    };
+    used.take(&ticket, now, signed.used_max)?;
     let mut claims = match fields.get("claims") {
         Some(Value::Object(claims)) => claims.clone(),
         _ => Map::new(),
     };
     claims.insert("sub".to_owned(), Value::from(subject));
-    Ok(Principal {
+    let mut principal = Principal {
         authenticator: name.clone(),
         subject: subject.into(),
         claims: Claims(claims),
         expires: seconds("until").map(time),
         issued: seconds("iat").map(time),
         token_id: Some(id.into()),
+        origin_id: None,
         headers: Vec::new(),
-    })
+    };
+    if let Some(origin) = origin {
+        principal.authenticator = origin.authenticator;
+        principal.issued = origin.issued;
+        principal.origin_id = origin.id;
+    }
+    Ok(principal)
+}
+
+/// The credential that a ticket was made from. What takes that away takes the ticket away, and what
+/// is counted for its bearer is counted together.
+struct Origin {
+    authenticator: AuthenticatorName,
+    id: Option<Arc<str>>,
+    issued: Option<SystemTime>,
+}
+
+fn origin(fields: &Map<String, Value>) -> Result<Option<Origin>, CredentialFault> {
+    let fields = match fields.get("origin") {
+        None => return Ok(None),
+        Some(Value::Object(fields)) => fields,
+        Some(_) => return Err(CredentialFault::Malformed),
+    };
+    let text = |name: &str| match fields.get(name) {
+        None => Ok(None),
+        Some(Value::String(text)) if (1..=SUBJECT_MAX).contains(&text.len()) => Ok(Some(&**text)),
+        Some(_) => Err(CredentialFault::Malformed),
+    };
+    let issued = match fields.get("iat") {
+        None => None,
+        Some(seconds) => Some(seconds.as_u64().ok_or(CredentialFault::Malformed)?),
+    };
+    Ok(Some(Origin {
+        authenticator: text("by")?.ok_or(CredentialFault::Malformed)?.into(),
+        id: text("jti")?.map(Into::into),
+        issued: issued.map(time),
+    }))
 }
 
 fn time(seconds: u64) -> SystemTime {
@@ -130,6 +260,16 @@ pub(super) fn mint(
     if let Some(until) = principal.expires {
         payload["until"] = json!(seconds(until));
     }
+    let mut origin = json!({ "by": &*principal.authenticator });
+    // Of a ticket that was made from another credential, that one.
+    let id = principal.origin_id.as_ref().or(principal.token_id.as_ref());
+    if let Some(id) = id.filter(|id| !id.is_empty()) {
+        origin["jti"] = json!(&**id);
+    }
+    if let Some(issued) = principal.issued {
+        origin["iat"] = json!(seconds(issued));
+    }
+    payload["origin"] = origin;
     let payload = BASE64_URL_SAFE_NO_PAD.encode(payload.to_string());
     let tag = hmac::sign(&key(signed), payload.as_bytes());
     format!("{payload}.{}", BASE64_URL_SAFE_NO_PAD.encode(tag))
@@ -172,6 +312,59 @@ mod tests {
         forged.insert(3, 'A');
         assert_eq!(judged(&forged, 1_000), Err(CredentialFault::Signature));
         assert_eq!(judged("x", 1_000), Err(CredentialFault::Malformed));
+    }
+
+    #[test]
+    fn a_ticket_keeps_what_its_origin_can_be_taken_away_by() {
+        let (signed, used) = (signed(10), Used::default());
+        let mut ann = methods::plain(&"users".into(), "ann");
+        ann.token_id = Some("t1".into());
+        ann.issued = Some(time(500));
+        let judged = |ticket: &str| {
+            let name = "tickets".into();
+            judge(&name, &signed, &used, ticket, "/", time(1_000)).expect("good")
+        };
+        let first = judged(&mint(&signed, &ann, time(1_030), time(1_000), 1));
+        let check = |principal: &Principal| {
+            assert_eq!(&*principal.authenticator, "users");
+            assert_eq!(principal.origin_id.as_deref(), Some("t1"));
+            assert_eq!(principal.issued, Some(time(500)));
+        };
+        check(&first);
+        // And a ticket for a ticket.
+        check(&judged(&mint(&signed, &first, time(1_030), time(1_000), 2)));
+        ann.issued = None;
+        let unknown = judged(&mint(&signed, &ann, time(1_030), time(1_000), 3));
+        assert_eq!(unknown.issued, None, "it counts as old");
+    }
+
+    #[test]
+    fn one_subject_does_not_fill_the_room_of_others() {
+        let (signed, used) = (signed(1_000), Used::default());
+        let taken = |subject: &str, from: u128, at: u64| {
+            let principal = methods::plain(&"users".into(), subject);
+            let ids = from..from + 40;
+            let tickets = ids.map(|id| mint(&signed, &principal, time(1_030), time(1_000), id));
+            let judged = tickets.map(|ticket| {
+                judge(&"t".into(), &signed, &used, &ticket, "/", time(at)).map(|_| ())
+            });
+            judged.filter(Result::is_ok).count()
+        };
+        assert_eq!(taken("ann", 0, 1_000), SHARE_MIN);
+        assert_eq!(taken("bob", 100, 1_000), SHARE_MIN);
+        let known = used.list(1_000);
+        assert_eq!(known.len(), 2 * SHARE_MIN);
+        let next = Used::default();
+        next.adopt(&known);
+        next.adopt(&known);
+        assert_eq!(
+            next.take(&known[0], 1_000, 1_000),
+            Err(CredentialFault::Used)
+        );
+        assert_eq!(next.list(1_000).len(), known.len());
+        assert!(next.list(2_000).is_empty());
+        let known = next.0.lock().unwrap();
+        assert!(known.by_subject.is_empty() && known.by_time.is_empty());
     }
 
     #[test]

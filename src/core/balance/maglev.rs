@@ -21,10 +21,11 @@
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::base::names::BackendId;
+use crate::config::footprint::MAGLEV_PLACES;
 use crate::core::balance::order::Distinct;
 
 /// M. Prime, so that every step reaches every place.
-const PLACES: u64 = 65_537;
+const PLACES: u64 = MAGLEV_PLACES;
 const FREE: u32 = u32::MAX;
 
 /// The member of each place.

@@ -27,12 +27,13 @@ use consistent_hash::{Node, RingHash, StaticHashRing};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::base::names::BackendId;
+use crate::config::footprint;
 
 /// Points per unit of weight. Shares of members of weight 1 have a standard deviation of about 8 %,
 /// heavier ones are nearer to theirs; of 1,000 members none is beyond 0.65 to 1.35 of its share.
-const POINTS: u64 = 160;
+const POINTS: u64 = footprint::RING_POINTS;
 /// Points of a ring, but for members that would have none.
-const POINTS_MAX: u64 = 1 << 22;
+const POINTS_MAX: u64 = footprint::RING_POINTS_MAX;
 
 /// A ring over all members, healthy or not.
 pub(super) struct Ring {

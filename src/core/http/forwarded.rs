@@ -1,15 +1,19 @@
 //! What the gateway tells a backend about where a request came from, and what it believes of what
 //! others say about that. Peers are strangers unless the listener's `trusted_proxies` names them.
 
-use std::fmt::Write as _;
-use std::net::{IpAddr, SocketAddr};
+mod hops;
+
+use std::net::IpAddr;
 
 use http::header::{FORWARDED, HeaderName};
 use http::{HeaderMap, HeaderValue};
 
 use crate::base::addr::{Networks, unmapped};
 use crate::base::header_list::items;
+use crate::base::header_name::{begins_alike, remove_where};
 use crate::base::session_id::SessionId;
+use crate::config::untrusted::{UntrustedHeaders, is_own};
+use hops::{Hop, hops};
 
 /// The request's id, on every hop the same.
 pub static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -30,12 +34,16 @@ const REQUEST_ID_MAX: usize = 128;
 #[derive(Clone, Copy, Debug)]
 pub struct Forwarding<'r> {
     /// Who connected, after a PROXY header has been heard; `None` behind a unix socket. It is the
-    /// last hop, not what `client_address` finds.
+    /// last hop, not what [`client`] finds.
     pub peer: Option<IpAddr>,
     /// Whether that peer is one whose forwarding fields are believed.
     pub trusted: bool,
-    /// `http` or `https`, as the listener speaks.
+    /// `http` or `https`, as the client speaks.
     pub scheme: &'r str,
+    /// Whether the peer speaks TLS.
+    pub tls: bool,
+    /// What only trusted peers may send.
+    pub untrusted: &'r UntrustedHeaders,
     /// The host that the client asked for, with its port; empty if it named none.
     pub host: &'r str,
     /// Set unless a trusted peer brought one.
@@ -49,24 +57,39 @@ pub struct Forwarding<'r> {
 /// Replaces what a stranger says about where a request came from, or adds this hop to what a
 /// trusted peer says. `Sessile-*` is the gateway's own, whoever sends it.
 pub fn forward(headers: &mut HeaderMap, hop: &Forwarding<'_>) {
-    remove_matching(headers, |name| begins(name, "sessile-"));
-    if !hop.trusted {
-        remove_matching(headers, |name| {
-            begins(name, "x-forwarded-")
-                || ["forwarded", "x-real-ip", "x-request-id"]
-                    .iter()
-                    .any(|known| same(name, known))
-        });
+    remove_where(headers, |name| begins_alike(name, "sessile-"));
+    let mut known = Vec::new();
+    if hop.trusted {
+        known = hops(headers).unwrap_or_default();
+        if headers.contains_key(&X_FORWARDED_FOR) {
+            // It was not read, so nobody knows who wrote it.
+            headers.remove(FORWARDED);
+        }
+    } else {
+        remove_untrusted(headers, hop.untrusted);
     }
+    // Both fields name the same hops, in whichever of them a trusted peer named them.
+    let named = known.iter().map_while(|hop| hop.address.map(|_| hop));
+    let named: Vec<_> = named.collect();
     if let Some(peer) = hop.peer {
-        append_to_list(headers, &X_FORWARDED_FOR, &unmapped(peer).to_string());
+        let own = Hop::of(unmapped(peer));
+        let old = headers.contains_key(&X_FORWARDED_FOR);
+        let before = named.iter().rev().copied().filter(|_| !old);
+        let addresses = before.chain([&own]).filter_map(|hop| hop.address);
+        let addresses = addresses.map(|address| address.to_string());
+        append_to_list(headers, &X_FORWARDED_FOR, addresses.collect());
     }
-    set_if_absent(headers, &X_FORWARDED_PROTO, hop.scheme);
+    // The one that the gateway decides by, in place of a list that could be read in two ways.
+    set(headers, &X_FORWARDED_PROTO, hop.scheme);
     if !hop.host.is_empty() {
         set_if_absent(headers, &X_FORWARDED_HOST, hop.host);
     }
     if hop.rfc7239 {
-        append_to_list(headers, &FORWARDED, &forwarded_element(hop));
+        let old = headers.contains_key(FORWARDED);
+        let before = named.iter().rev().filter(|_| !old);
+        let mut elements: Vec<_> = before.map(|hop| hop.element()).collect();
+        elements.push(forwarded_element(hop));
+        append_to_list(headers, &FORWARDED, elements);
     }
     if request_id(headers).is_none() {
         set(headers, &X_REQUEST_ID, hop.request_id);
@@ -76,16 +99,9 @@ pub fn forward(headers: &mut HeaderMap, hop: &Forwarding<'_>) {
     }
 }
 
-/// Takes away what a client sends under a name that the gateway speaks by, however it is spelt.
-pub fn remove_alike(headers: &mut HeaderMap, name: &HeaderName) {
-    remove_matching(headers, |found| {
-        let bytes = name
-            .as_str()
-            .bytes()
-            .map(|byte| if byte == b'_' { b'-' } else { byte });
-        let known: Vec<u8> = bytes.collect();
-        same_bytes(found.as_bytes(), &known)
-    });
+/// Removes what only trusted proxies may send.
+pub fn remove_untrusted(headers: &mut HeaderMap, untrusted: &UntrustedHeaders) {
+    remove_where(headers, |name| is_own(name) || untrusted.contains(name));
 }
 
 /// The request id in `headers`, if there is one that can be taken over: up to 128 visible ASCII
@@ -97,43 +113,67 @@ pub fn request_id(headers: &HeaderMap) -> Option<&str> {
     (fits && lines.next().is_none()).then_some(id)
 }
 
-/// The client's address: the peer's own, unless it is trusted; then the rightmost address in
-/// `X-Forwarded-For` that is not trusted in turn. Where that list ends, or holds something that is
-/// no address, the last trusted one is as far as can be seen.
-pub fn client_address(headers: &HeaderMap, peer: IpAddr, trusted: &Networks) -> IpAddr {
-    let mut client = unmapped(peer);
-    if trusted.is_empty() {
-        return client;
-    }
-    let mut hops = items(headers, &X_FORWARDED_FOR).rev().map(address);
-    while trusted.contains(client) {
-        let Some(Some(hop)) = hops.next() else { break };
-        client = hop;
-    }
-    client
+/// A trusted peer's `Forwarded` breaks the grammar: its own part cannot be told from what a
+/// stranger wrote in front of that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`forwarded` is malformed")]
+pub struct MalformedForwarded;
+
+/// The client, as far as it can be believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientView {
+    /// Its address.
+    pub address: IpAddr,
+    /// Whether it speaks TLS: to the gateway, or to the first trusted proxy.
+    pub secure: bool,
 }
 
-/// `192.0.2.1`, `2001:db8::1`, `[2001:db8::1]`, and the first and the last with a port.
-fn address(text: &str) -> Option<IpAddr> {
-    let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
-    text.parse::<IpAddr>()
-        .ok()
-        .or_else(|| text.parse::<SocketAddr>().ok().map(|socket| socket.ip()))
-        .or_else(|| bracketed().map(IpAddr::V6))
-        .map(unmapped)
+impl ClientView {
+    /// `https` or `http`.
+    pub fn scheme(&self) -> &'static str {
+        if self.secure { "https" } else { "http" }
+    }
 }
 
-/// This hop as RFC 7239 section 4 writes it. Our own side (`by`) is nobody's business.
-fn forwarded_element(hop: &Forwarding<'_>) -> String {
-    let mut element = String::from("for=");
-    let written = match hop.peer.map(unmapped) {
-        Some(IpAddr::V4(v4)) => write!(element, "{v4}"),
-        Some(IpAddr::V6(v6)) => write!(element, "\"[{v6}]\""),
-        None => write!(element, "unknown"),
+/// The client of a request by this peer, whose connection is TLS or not. It is the peer itself,
+/// unless that is trusted; then it is the rightmost hop in `X-Forwarded-For` or `Forwarded` that is
+/// not trusted in turn. Where that list ends, or holds something that is no address, the last
+/// trusted one is as far as can be seen.
+///
+/// # Errors
+/// When a trusted peer's `Forwarded` cannot be read.
+pub fn client(
+    headers: &HeaderMap,
+    peer: IpAddr,
+    trusted: &Networks,
+    tls: bool,
+) -> Result<ClientView, MalformedForwarded> {
+    let mut client = ClientView {
+        address: unmapped(peer),
+        secure: tls,
     };
-    written.expect("a String takes everything");
+    if trusted.is_empty() || !trusted.contains(client.address) {
+        return Ok(client);
+    }
+    for hop in hops(headers)? {
+        client.secure = hop.secure.unwrap_or(client.secure);
+        let Some(address) = hop.address else { break };
+        client.address = address;
+        if !trusted.contains(address) {
+            break;
+        }
+    }
+    Ok(client)
+}
+
+/// This hop as RFC 7239 section 4 writes it. The gateway's own side (`by`) is left out.
+fn forwarded_element(hop: &Forwarding<'_>) -> String {
+    let mut element = match hop.peer.map(unmapped) {
+        Some(peer) => Hop::of(peer).element(),
+        None => "for=unknown".to_owned(),
+    };
     element.push_str(";proto=");
-    element.push_str(hop.scheme);
+    element.push_str(if hop.tls { "https" } else { "http" });
     if !hop.host.is_empty() {
         element.push_str(";host=\"");
         for letter in hop.host.chars() {
@@ -147,11 +187,11 @@ fn forwarded_element(hop: &Forwarding<'_>) -> String {
     element
 }
 
-/// Puts `element` behind what the list holds, and several lines into one.
-fn append_to_list(headers: &mut HeaderMap, name: &HeaderName, element: &str) {
-    let mut list: Vec<&str> = items(headers, name).collect();
-    list.push(element);
-    let list = list.join(", ");
+/// Puts `elements` behind what the list holds, and several lines into one.
+fn append_to_list(headers: &mut HeaderMap, name: &HeaderName, elements: Vec<String>) {
+    let list: Vec<&str> = items(headers, name).collect();
+    let list = list.into_iter().chain(elements.iter().map(String::as_str));
+    let list = list.collect::<Vec<_>>().join(", ");
     set(headers, name, &list);
 }
 
@@ -167,28 +207,6 @@ fn set(headers: &mut HeaderMap, name: &HeaderName, value: &str) {
         Ok(value) => headers.insert(name, value),
         Err(_) => headers.remove(name),
     };
-}
-
-fn remove_matching(headers: &mut HeaderMap, matches: impl Fn(&str) -> bool) {
-    let names = headers.keys().filter(|name| matches(name.as_str()));
-    for name in names.cloned().collect::<Vec<_>>() {
-        headers.remove(name);
-    }
-}
-
-/// `name` begins with `prefix`, `_` counting as `-`: CGI and WSGI make both the same variable, so
-/// `Sessile_Subject` would be believed as `Sessile-Subject` is.
-fn begins(name: &str, prefix: &str) -> bool {
-    name.len() >= prefix.len() && same_bytes(&name.as_bytes()[..prefix.len()], prefix.as_bytes())
-}
-
-fn same(name: &str, known: &str) -> bool {
-    same_bytes(name.as_bytes(), known.as_bytes())
-}
-
-fn same_bytes(name: &[u8], known: &[u8]) -> bool {
-    let alike = |(name, known): (&u8, &u8)| name == known || (*name == b'_' && *known == b'-');
-    name.len() == known.len() && name.iter().zip(known).all(alike)
 }
 
 #[cfg(test)]

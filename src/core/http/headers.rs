@@ -3,12 +3,15 @@
 //! client is `forwarded`'s.
 
 use http::header::{
-    CONNECTION, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+    AUTHORIZATION, CONNECTION, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderValue};
 
 use crate::base::header_list::{has_token, items};
+use crate::base::header_name::{alike, is_plain, remove_alike};
 use crate::config::snapshot::HeaderEdits;
+use crate::config::untrusted;
 
 /// Fields of one connection, whether `Connection` names them or not (RFC 9110 section 7.6.1). The
 /// proxy credentials are among them because they are meant for the proxy that asked. `Trailer` is
@@ -26,7 +29,7 @@ static HOP_BY_HOP: [HeaderName; 8] = [
 
 /// Fields that `Connection` cannot take away: with them gone the next hop would see another
 /// message, another client or another right to be there than the gateway did. Beside these, every
-/// name that begins with one of `END_TO_END_PREFIXES`.
+/// name that begins with one of `END_TO_END_PREFIXES`, and those that the configuration decides by.
 const END_TO_END: [&str; 14] = [
     "authorization",
     "cache-control",
@@ -43,16 +46,46 @@ const END_TO_END: [&str; 14] = [
     "x-real-ip",
     "x-request-id",
 ];
+/// Further fields that clients send and HTTP gives a meaning, so that no route can claim them for
+/// itself, and that no other spelling may stand in for.
+const STANDARD: [&str; 18] = [
+    "date",
+    "dnt",
+    "expect",
+    "from",
+    "last-event-id",
+    "max-forwards",
+    "pragma",
+    "priority",
+    "proxy",
+    "range",
+    "referer",
+    "save-data",
+    "te",
+    "traceparent",
+    "tracestate",
+    "upgrade-insecure-requests",
+    "user-agent",
+    "via",
+];
+const STANDARD_PREFIXES: [&str; 5] = ["accept", "access-control-", "content-", "if-", "sec-"];
 const END_TO_END_PREFIXES: [&str; 3] = ["x-forwarded-", "sec-websocket-", "sessile-"];
 
 /// Takes off what belongs to the connection that a request or response came by. Of `TE` there
 /// stays `trailers`, the only thing in it that the gateway can pass on.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    strip_hop_by_hop_but(headers, |_| false);
+}
+
+/// The same, where `Connection` cannot take away fields of these names either.
+pub fn strip_hop_by_hop_but(headers: &mut HeaderMap, stays: impl Fn(&str) -> bool) {
     let wants_trailers = has_token(headers, &TE, "trailers");
     headers.remove(TE);
     let named: Vec<HeaderName> = items(headers, &CONNECTION)
         .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
-        .filter(|name| headers.contains_key(name) && !is_end_to_end(name))
+        .filter(|name| {
+            headers.contains_key(name) && !is_end_to_end(name.as_str()) && !stays(name.as_str())
+        })
         .collect();
     for name in named.iter().chain(&HOP_BY_HOP) {
         headers.remove(name);
@@ -62,20 +95,53 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-fn is_end_to_end(name: &HeaderName) -> bool {
-    let name = name.as_str();
+/// Whether a request or an answer belongs to a login of the connection as a whole: NTLM and
+/// Negotiate authenticate that, and not the request (RFC 4559, section 6).
+pub fn logs_connection_in(headers: &HeaderMap) -> bool {
+    const FIELDS: [HeaderName; 4] = [
+        AUTHORIZATION,
+        WWW_AUTHENTICATE,
+        PROXY_AUTHORIZATION,
+        PROXY_AUTHENTICATE,
+    ];
+    let is_scheme = |word: &str| {
+        ["ntlm", "negotiate"]
+            .iter()
+            .any(|one| one.eq_ignore_ascii_case(word))
+    };
+    let mut lines = FIELDS.iter().flat_map(|name| headers.get_all(name));
+    headers.contains_key("persistent-auth")
+        || lines.any(|line| {
+            let line = String::from_utf8_lossy(line.as_bytes());
+            // One line may hold several challenges.
+            let mut words = line.split([' ', ',', '\t', '=']);
+            words.any(is_scheme)
+        })
+}
+
+/// Whether HTTP, proxies or the gateway give this name, in its plain form, a meaning.
+pub fn is_known(name: &str) -> bool {
+    HOP_BY_HOP.iter().any(|known| known.as_str() == name)
+        || STANDARD.contains(&name)
+        || STANDARD_PREFIXES.iter().any(|one| name.starts_with(one))
+        || is_end_to_end(name)
+        || untrusted::is_listed(name)
+}
+
+fn is_end_to_end(name: &str) -> bool {
     END_TO_END.contains(&name)
         || END_TO_END_PREFIXES
             .iter()
             .any(|prefix| name.starts_with(prefix))
 }
 
-/// Makes the operator's changes: remove, set, add, in this order.
+/// Makes the operator's changes: remove, set, add, in this order. Names that are alike are one.
 pub fn apply_edits(headers: &mut HeaderMap, edits: &HeaderEdits) {
     for name in &edits.remove {
-        headers.remove(name);
+        remove_alike(headers, name.as_str());
     }
     for (name, value) in &edits.set {
+        remove_alike(headers, name.as_str());
         headers.insert(name, value.clone());
     }
     for (name, value) in &edits.add {
@@ -92,6 +158,48 @@ pub fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
         .filter_map(|pair| std::str::from_utf8(pair.trim_ascii()).ok()?.split_once('='))
         .find(|(found, _)| *found == name)
         .map(|(_, value)| value)
+}
+
+/// Every value that some reader could take for the cookie of that name, as it is written. Old
+/// readers part cookies by commas too (RFC 2965), and most trim names.
+pub fn cookie_values<'h>(headers: &'h HeaderMap, name: &'h str) -> impl Iterator<Item = &'h [u8]> {
+    let lines = headers.get_all(http::header::COOKIE).into_iter();
+    let pairs = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+    pairs.flat_map(move |pair| values_in(pair, name))
+}
+
+/// The same in what stands between two semicolons.
+pub fn values_in<'p>(pair: &'p [u8], name: &'p str) -> impl Iterator<Item = &'p [u8]> {
+    let parts = pair.split(|byte| *byte == b',').enumerate();
+    let mut from = 0;
+    parts.filter_map(move |(place, part)| {
+        let start = from;
+        from += part.len() + 1;
+        let equals = part.iter().position(|byte| *byte == b'=')?;
+        let is = part[..equals].trim_ascii() == name.as_bytes();
+        // To readers that know no commas the first value goes on to the end.
+        let end = if place == 0 {
+            pair.len()
+        } else {
+            start + part.len()
+        };
+        is.then(|| pair[start + equals + 1..end].trim_ascii())
+    })
+}
+
+/// Values of the fields of this name in all its spellings. Other spellings of a plain name are
+/// removed when a request comes, so only an odd one is looked for among all fields.
+pub fn values_alike<'h>(
+    headers: &'h HeaderMap,
+    name: &'h HeaderName,
+) -> impl Iterator<Item = &'h HeaderValue> {
+    let others = (!is_plain(name.as_str())).then(|| {
+        let fields = headers.iter();
+        let others = fields.filter(move |(found, _)| alike(found.as_str(), name.as_str()));
+        others.filter(move |(found, _)| *found != name)
+    });
+    let others = others.into_iter().flatten().map(|(_, value)| value);
+    headers.get_all(name).iter().chain(others)
 }
 
 #[cfg(test)]
@@ -168,6 +276,27 @@ mod tests {
     }
 
     #[test]
+    fn logins_of_a_connection_are_known() {
+        for (name, value) in [
+            ("authorization", "NTLM TlRMTVNTUAAB"),
+            ("Authorization", "negotiate YII"),
+            ("www-authenticate", "Basic realm=\"x\", Negotiate"),
+            ("www-authenticate", "NTLM"),
+            ("proxy-authorization", "NTLM x"),
+            ("persistent-auth", "true"),
+        ] {
+            assert!(
+                logs_connection_in(&headers(&[(name, value)])),
+                "{name} {value}"
+            );
+        }
+        for value in ["Basic x", "Bearer ntlm.x", "Digest realm=ntlms"] {
+            let lines = [("authorization", value), ("www-authenticate", value)];
+            assert!(!logs_connection_in(&headers(&lines)), "{value}");
+        }
+    }
+
+    #[test]
     fn edits_remove_then_set_then_add() {
         let (name, value) = (HeaderName::from_static, HeaderValue::from_static);
         let mut edited = headers(&[("a", "1"), ("b", "1"), ("b", "2"), ("c", "1")]);
@@ -179,6 +308,19 @@ mod tests {
         apply_edits(&mut edited, &edits);
         let expected = headers(&[("b", "3"), ("c", "1"), ("c", "2"), ("a", "4")]);
         assert_eq!(edited, expected);
+    }
+
+    #[test]
+    fn edits_see_every_spelling_of_a_name() {
+        let name = HeaderName::from_static;
+        let mut edited = headers(&[("x_debug_user", "1"), ("X.Role", "root"), ("x-other", "1")]);
+        let edits = HeaderEdits {
+            remove: vec![name("x-debug-user")],
+            set: vec![(name("x-role"), HeaderValue::from_static("guest"))],
+            add: Vec::new(),
+        };
+        apply_edits(&mut edited, &edits);
+        assert_eq!(edited, headers(&[("x-other", "1"), ("x-role", "guest")]));
     }
 
     #[test]

@@ -2,7 +2,9 @@
 //! the answers it gives itself.
 
 pub mod forwarded;
+pub mod framing;
 pub mod headers;
+pub mod loops;
 pub mod origin;
 pub mod problem;
 pub mod query;

@@ -100,16 +100,89 @@ fn secret_at(pair: &str, also: &[String]) -> Option<usize> {
             Some(end) if rest[end..].starts_with('=') => (&rest[..end], &rest[end + 1..]),
             _ => ("", rest),
         };
-        if !value.is_empty() && (is_jwt(value) || is_secret_name(name, also)) {
+        if !value.is_empty() && (is_secret_name(name, also) || hides_secret(value, also)) {
             return Some(pair.len() - value.len());
         }
         rest = &rest[rest.find([';', '?'])? + 1..];
     }
 }
 
-/// `{"` in base64url, which every JOSE header begins with.
-fn is_jwt(value: &str) -> bool {
-    value.starts_with("eyJ") && value.contains('.')
+/// How often a value is decoded: a link inside a link inside a link.
+const LAYERS: usize = 3;
+
+/// Whether a value holds a token, or a parameter or a key of JSON whose name is a secret's, as it
+/// stands or percent-encoded.
+fn hides_secret(value: &str, also: &[String]) -> bool {
+    let mut text = Cow::Borrowed(value);
+    for layer in 0..=LAYERS {
+        // What is not encoded was parted by the caller.
+        if holds_jwt(&text) || (layer > 0 && names_secret(&text, also)) {
+            return true;
+        }
+        let decoded = percent_decoded(&text);
+        if decoded == *text {
+            return false;
+        }
+        text = Cow::Owned(decoded);
+    }
+    // Nothing honest is encoded so often.
+    true
+}
+
+/// Characters of a token's first part at least; `{"alg":""}` has more.
+const HEADER_MIN: usize = 10;
+
+/// Whether `{"` in base64url, which every JOSE header begins with, and a dot behind it stand in it.
+fn holds_jwt(text: &str) -> bool {
+    let mut rest = text;
+    while let Some(at) = rest.find("eyJ") {
+        let token = &rest[at..];
+        let in_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_=".contains(byte);
+        let end = token.bytes().position(|byte| !in_token(&byte));
+        let end = end.unwrap_or(token.len());
+        if end >= HEADER_MIN && token[end..].starts_with('.') {
+            return true;
+        }
+        rest = &token[end..];
+    }
+    false
+}
+
+/// Whether `name=value` or `"name":` stands in it, with the name of a secret.
+fn names_secret(text: &str, also: &[String]) -> bool {
+    let mut parts = text.split(['&', ';', '?', '#']);
+    let named = parts.any(|part| {
+        let pair = part.split_once('=');
+        pair.is_some_and(|(name, value)| !value.is_empty() && is_secret_name(name, also))
+    });
+    let mut quoted = text.split('"').peekable();
+    named
+        || std::iter::from_fn(|| Some((quoted.next()?, quoted.peek().copied()))).any(
+            |(name, after)| {
+                let is_key = after.is_some_and(|after| after.trim_start().starts_with(':'));
+                is_key && is_secret_name(name, also)
+            },
+        )
+}
+
+fn percent_decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, more @ ..] = rest {
+        let digit = |place: usize| char::from(*more.get(place)?).to_digit(16);
+        let byte = || u8::try_from(digit(0)? * 16 + digit(1)?).ok();
+        match (*first == b'%').then(byte).flatten() {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &more[2..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = more;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn is_secret_name(name: &str, also: &[String]) -> bool {
@@ -224,6 +297,33 @@ mod tests {
             "code",
         ] {
             check(&format!("/?{name}=v1"), &format!("/?{name}=***"));
+        }
+    }
+
+    #[test]
+    fn i11_encoded_secrets_under_other_names_are_cut_out() {
+        let check = |text: &str, expected: &str| assert_eq!(redact_query(text, &[]), expected);
+        for (value, hides) in [
+            ("eyJhbGciOi%2EeyJzdWIi%2Ec2ln", true),
+            ("%65yJhbGciOi.eyJzdWIi.c2ln", true),
+            ("Bearer%20eyJhbGciOi.eyJzdWIi.c2ln", true),
+            ("abc%26access_token%3Ds3cret", true),
+            ("https%3A%2F%2Fa.b%2F%3Ftoken%3Ds3cret", true),
+            ("https%253A%252F%252Fa.b%252F%253Ftoken%253Ds3cret", true),
+            ("%7B%22access_token%22%3A%20%22s3cret%22%7D", true),
+            ("%7B%22a%22%3A%7B%22password%22:1", true),
+            ("%2525252525252525", true),
+            ("a%20b%26c%3Dd", false),
+            ("keyJack.x", false),
+            ("https%3A%2F%2Fa.b%2F%3Froom%3D7", false),
+            ("100%", false),
+            ("token", false),
+        ] {
+            let shown = if hides { "***" } else { value };
+            check(
+                &format!("/?data={value}&b=1"),
+                &format!("/?data={shown}&b=1"),
+            );
         }
     }
 

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use crate::base::addr::sixteen_bytes;
+use crate::base::path::decoded;
 use crate::config::snapshot::AffinitySource;
 use crate::core::auth::Claims;
 use crate::core::http::headers::cookie;
@@ -43,10 +44,11 @@ impl Issue<'_> {
 }
 
 /// The key from the first of `sources` that the request has; an empty value counts as none, else
-/// all who send one would meet on one backend. Path parameters are taken as they stand, query
-/// values decoded, header values whole (of several fields the first). `client` is who the request
-/// is from after trusted proxies have been believed, `claims` what its credential says; `random`
-/// makes the cookie, if one is issued.
+/// all who send one would meet on one backend. Path parameters and query values are decoded, so
+/// that equivalent URIs have one key; cookies and header values have no other spelling and are
+/// taken byte for byte (of several header fields the first). `client` is who the request is from
+/// after trusted proxies have been believed, `claims` what its credential says; `random` makes the
+/// cookie, if one is issued.
 pub fn key<'a>(
     sources: &'a [AffinitySource],
     request: &Request<'a>,
@@ -58,7 +60,7 @@ pub fn key<'a>(
     sources.iter().find_map(|source| {
         let bytes = match source {
             AffinitySource::Claim(path) => claims.and_then(|claims| claims.bytes(path)),
-            AffinitySource::Path(name) => parameters.get(name).map(text),
+            AffinitySource::Path(name) => parameters.get(name).map(decoded),
             AffinitySource::Query(name) => query(request, name),
             AffinitySource::Cookie(name) | AffinitySource::IssueCookie(name) => {
                 cookie(request.headers, name).map(text)
@@ -104,7 +106,9 @@ mod tests {
     use http::{HeaderMap, Method};
 
     use super::*;
+    use crate::base::path::CanonicalPath;
     use crate::config::expression::ClaimPath;
+    use crate::config::pattern::PathPattern;
 
     fn check(sources: &[AffinitySource], expected: Option<(&[u8], usize)>) {
         let mut headers = HeaderMap::new();
@@ -160,6 +164,61 @@ mod tests {
             &[Query(name("e")), IssueCookie(name("new"))],
             Some((made, 1)),
         );
+    }
+
+    #[test]
+    fn i13_equivalent_uris_have_one_key() {
+        let key_of = |path: &str, query: &str| {
+            let sources = [
+                AffinitySource::Path("room".to_owned()),
+                AffinitySource::Query("k".to_owned()),
+            ];
+            let headers = HeaderMap::new();
+            let path = CanonicalPath::read(path).expect(path);
+            let pattern: PathPattern = "/ws/{room}".parse().expect("a pattern");
+            let values = pattern.captures(path.as_str()).expect("it matches");
+            let parameters = pattern.parameters().zip(values).collect();
+            let request = Request {
+                method: &Method::GET,
+                host: "a",
+                path: path.as_str(),
+                query: Some(query),
+                headers: &headers,
+                websocket: true,
+                tls: false,
+            };
+            let client = IpAddr::from([127, 0, 0, 1]);
+            [0, 1].map(|place| {
+                let source = &sources[place..=place];
+                let found = key(source, &request, &parameters, client, None, 0);
+                found.expect("a key").bytes.into_owned()
+            })
+        };
+        let check = |spellings: &[(&str, &str)], expected: &str| {
+            for (path, query) in spellings {
+                let expected = [expected, expected].map(|text| text.as_bytes().to_vec());
+                assert_eq!(key_of(path, query), expected, "{path} {query}");
+            }
+        };
+        check(
+            &[
+                ("/ws/a:b", "k=a:b"),
+                ("/ws/a%3Ab", "k=a%3Ab"),
+                ("//ws/a%3ab", "%6b=a%3ab"),
+            ],
+            "a:b",
+        );
+        check(
+            &[
+                ("/ws/é", "k=é"),
+                ("/ws/%c3%a9", "k=%c3%a9"),
+                ("/ws/%C3%A9", "k=%C3%a9"),
+            ],
+            "é",
+        );
+        check(&[("/ws/a%20b", "k=a+b"), ("/%77s/a%20b", "k=a%20b")], "a b");
+        // Plain keys are what they were (I2).
+        check(&[("/ws/7", "k=7")], "7");
     }
 
     #[test]

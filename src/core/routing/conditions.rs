@@ -7,16 +7,15 @@ use http::{HeaderName, Method};
 
 use crate::config::pattern::{HostPattern, PathPattern};
 use crate::config::snapshot::{Action, Redirect, Route, TextMatch};
+use crate::core::http::headers::values_alike;
 use crate::core::http::query::query_values;
-use crate::core::routing::request::{PathFault, Request};
+use crate::core::routing::request::Request;
 use crate::core::wire::handshake;
 
 /// The first condition of a route that a request does not meet. Its text names what the operator
 /// wrote, but no value that a header or query parameter is compared with: it may be a secret (I11).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mismatch<'t> {
-    /// The path matches no route at all.
-    PathFault(PathFault),
     /// None of these.
     Host(&'t [HostPattern]),
     /// Not this.
@@ -36,7 +35,6 @@ pub enum Mismatch<'t> {
 impl fmt::Display for Mismatch<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::PathFault(fault) => fault.fmt(f),
             Self::Host(hosts) => write!(f, "the host is not {}", Choice(hosts)),
             Self::Path(path) => write!(f, "the path does not match {path}"),
             Self::Method(methods) => write!(f, "the method is not {}", Choice(methods)),
@@ -82,8 +80,9 @@ pub(super) fn mismatch<'t>(route: &'t Route, request: &Request<'_>) -> Option<Mi
         return Some(Mismatch::Method(&route.methods));
     }
     for (name, wanted) in &route.headers {
-        let values = request.headers.get_all(name).iter();
-        if !holds(wanted, values, |value| value.as_bytes()) {
+        if !holds(wanted, values_alike(request.headers, name), |value| {
+            value.as_bytes()
+        }) {
             return Some(Mismatch::Header(name, wanted));
         }
     }

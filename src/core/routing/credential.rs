@@ -7,6 +7,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use http::header::{AUTHORIZATION, COOKIE, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::base::header_name::remove_alike;
 use crate::config::snapshot::{Authenticator, CredentialSource};
 use crate::core::auth::CredentialFault;
 use crate::core::http::{headers, query};
@@ -21,30 +22,31 @@ const BEARER: &str = "bearer";
 /// A credential that is there, or what is wrong with the way it is.
 pub type Found<'r> = Result<Cow<'r, str>, CredentialFault>;
 
-/// The credential of `authenticator` in the first of its sources that has one. `scheme` is the word
-/// in front of it in `Authorization`; one with another word is another's.
+/// The credential of `authenticator` in the first of its sources that has one, and that source.
+/// `scheme` is the word in front of it in `Authorization`; one with another word is another's.
 pub fn find<'r>(
     authenticator: &'r Authenticator,
     scheme: &str,
     request: &Request<'r>,
-) -> Option<Found<'r>> {
-    authenticator.from.iter().find_map(|source| match source {
+) -> Option<(&'r CredentialSource, Found<'r>)> {
+    let mut sources = authenticator.from.iter();
+    sources.find_map(|source| Some((source, at(source, scheme, request)?)))
+}
+
+fn at<'r>(source: &'r CredentialSource, scheme: &str, request: &Request<'r>) -> Option<Found<'r>> {
+    match source {
         CredentialSource::Header(name) => in_header(request.headers, name, scheme),
-        CredentialSource::Cookie(name) => {
-            let value = headers::cookie(request.headers, name)?;
-            let value = value.trim_matches('"');
-            (!value.is_empty()).then_some(Ok(Cow::Borrowed(value)))
-        }
+        CredentialSource::Cookie(name) => in_cookies(request.headers, name),
         CredentialSource::Query(name) => in_query(request.query?, name),
         CredentialSource::Subprotocol(marker) if request.websocket => {
             in_subprotocols(request.headers, marker)
         }
         CredentialSource::Subprotocol(_) => None,
-    })
+    }
 }
 
-fn in_header<'r>(headers: &'r HeaderMap, name: &HeaderName, scheme: &str) -> Option<Found<'r>> {
-    let mut lines = headers.get_all(name).into_iter();
+fn in_header<'r>(headers: &'r HeaderMap, name: &'r HeaderName, scheme: &str) -> Option<Found<'r>> {
+    let mut lines = headers::values_alike(headers, name);
     let first = lines.next()?;
     if lines.next().is_some() {
         return Some(Err(CredentialFault::Ambiguous));
@@ -62,6 +64,24 @@ fn in_header<'r>(headers: &'r HeaderMap, name: &HeaderName, scheme: &str) -> Opt
         (false, false) if value.is_empty() => None,
         (false, false) => Some(Ok(Cow::Borrowed(value))),
     }
+}
+
+/// Of two cookies of one name some readers take the first and others the last, so they have to be
+/// equal.
+fn in_cookies<'r>(headers: &'r HeaderMap, name: &'r str) -> Option<Found<'r>> {
+    let values = headers::cookie_values(headers, name).map(unquoted);
+    let mut values = values.filter(|value| !value.is_empty());
+    let first = values.next()?;
+    if values.any(|other| other != first) {
+        return Some(Err(CredentialFault::Ambiguous));
+    }
+    let text = std::str::from_utf8(first).map(Cow::Borrowed);
+    Some(text.map_err(|_| CredentialFault::Malformed))
+}
+
+fn unquoted(value: &[u8]) -> &[u8] {
+    let value = value.strip_prefix(b"\"").unwrap_or(value);
+    value.strip_suffix(b"\"").unwrap_or(value)
 }
 
 fn in_query<'r>(raw: &'r str, name: &'r str) -> Option<Found<'r>> {
@@ -128,34 +148,45 @@ pub fn take_subprotocols<'m>(
     answer
 }
 
-/// Takes the credential out of the headers, wherever it may stand in them.
-pub fn strip(authenticator: &Authenticator, fields: &mut HeaderMap) {
+/// Takes out of the headers what a backend is not to see: the whole credential of an authenticator
+/// that strips it, and of others whatever stands where a credential may be but was not `judged`. A
+/// backend that reads another place than the gateway did would believe what nobody has verified.
+pub fn strip(
+    authenticator: &Authenticator,
+    scheme: &str,
+    judged: Option<&CredentialSource>,
+    fields: &mut HeaderMap,
+) {
     for source in &authenticator.from {
+        if !authenticator.strip && judged == Some(source) {
+            continue;
+        }
         match source {
-            CredentialSource::Header(name) => {
-                fields.remove(name);
+            // Words of other schemes are no credential of this authenticator.
+            CredentialSource::Header(name)
+                if authenticator.strip || in_header(fields, name, scheme).is_some() =>
+            {
+                remove_alike(fields, name.as_str());
             }
             CredentialSource::Cookie(name) => strip_cookie(fields, name),
-            CredentialSource::Query(_) | CredentialSource::Subprotocol(_) => {}
+            CredentialSource::Header(_)
+            | CredentialSource::Query(_)
+            | CredentialSource::Subprotocol(_) => {}
         }
     }
 }
 
 fn strip_cookie(fields: &mut HeaderMap, name: &str) {
-    if headers::cookie(fields, name).is_none() {
+    if headers::cookie_values(fields, name).next().is_none() {
         return;
     }
     let lines: Vec<_> = fields.get_all(COOKIE).into_iter().cloned().collect();
     fields.remove(COOKIE);
     for line in lines {
-        let stays = |pair: &&[u8]| {
-            let end = pair.iter().position(|byte| *byte == b'=');
-            pair[..end.unwrap_or(pair.len())].trim_ascii() != name.as_bytes()
-        };
         let kept: Vec<_> = line
             .as_bytes()
             .split(|byte| *byte == b';')
-            .filter(stays)
+            .filter(|pair| headers::values_in(pair, name).next().is_none())
             .collect();
         let kept = kept.join(&b';');
         if let Ok(line) = HeaderValue::from_bytes(kept.trim_ascii())
@@ -216,7 +247,7 @@ mod tests {
                 let found = find(&users, "Bearer", &request);
                 let found = found
                     .as_ref()
-                    .map(|found| found.as_deref().map_err(|fault| *fault));
+                    .map(|(_, found)| found.as_deref().map_err(|fault| *fault));
                 assert_eq!(found, expected, "{lines:?} {query:?}");
             };
         check(&[], None, None);
@@ -231,6 +262,18 @@ mod tests {
         check(&[("x-key", "Bearer abc")], None, Some(Ok("abc")));
         check(&[("cookie", "a=1; sid=\"abc\"")], None, Some(Ok("abc")));
         check(&[("cookie", "sid=")], Some("t=x"), Some(Ok("x")));
+        check(&[("cookie", "sid=a; sid=a")], None, Some(Ok("a")));
+        for twice in [
+            "sid=a; sid=b",
+            "sid=a; sid =b",
+            "x=1,sid=a; sid=b",
+            "sid=a;sid=\"b",
+        ] {
+            check(&[("cookie", twice)], None, Some(Err(Ambiguous)));
+        }
+        let lines = [("cookie", "sid=a"), ("cookie", "c=1; sid=b")];
+        check(&lines, None, Some(Err(Ambiguous)));
+        check(&[("x-key", "a"), ("x_key", "b")], None, Some(Ok("a")));
         check(&[], Some("a=1&t=a%62c"), Some(Ok("abc")));
         check(&[], Some("t=a&t=b"), Some(Err(Ambiguous)));
         check(&[], Some("t="), None);
@@ -287,7 +330,30 @@ mod tests {
             ("cookie", "sid=y"),
             ("x", "1"),
         ]);
-        strip(&users, &mut headers);
+        strip(&users, "Bearer", None, &mut headers);
         assert_eq!(headers, fields(&[("cookie", "a=1; b=2"), ("x", "1")]));
+    }
+
+    #[test]
+    fn only_the_judged_credential_goes_on() {
+        let mut users = authenticator(vec![
+            CredentialSource::Header(AUTHORIZATION),
+            CredentialSource::Cookie("sid".to_owned()),
+        ]);
+        users.strip = false;
+        let sent = fields(&[("authorization", "Bearer a"), ("cookie", "a=1; sid=x")]);
+        let left = |judged: Option<usize>, sent: &HeaderMap| {
+            let mut headers = sent.clone();
+            let judged = judged.map(|place| &users.from[place]);
+            strip(&users, "Bearer", judged, &mut headers);
+            headers
+        };
+        let by_header = fields(&[("authorization", "Bearer a"), ("cookie", "a=1")]);
+        assert_eq!(left(Some(0), &sent), by_header);
+        assert_eq!(left(Some(1), &sent), fields(&[("cookie", "a=1; sid=x")]));
+        assert_eq!(left(None, &sent), fields(&[("cookie", "a=1")]));
+        // Another scheme is the backend's business.
+        let basic = fields(&[("authorization", "Basic a"), ("cookie", "sid=x")]);
+        assert_eq!(left(Some(1), &basic), basic);
     }
 }

@@ -10,8 +10,7 @@ use serde::{Serialize, Serializer};
 use crate::config::pattern::{HostPattern, PathPattern, Segment};
 use crate::config::snapshot;
 use crate::core::routing::conditions::{Mismatch, mismatch, rank};
-use crate::core::routing::matcher::split;
-use crate::core::routing::request::{HostName, Request, path_fault};
+use crate::core::routing::request::{HostName, Request};
 use crate::core::routing::table::{Route, RoutingTable};
 
 /// A route and what a request is to it.
@@ -58,7 +57,7 @@ impl RoutingTable {
         let mut routes: Vec<_> = self
             .routes()
             .iter()
-            .map(|route| (host_rank(&route.config.hosts, name.as_ref()), route))
+            .map(|route| (host_rank(&route.config.hosts, name), route))
             .collect();
         // Stable: what is equal stays in the order of names.
         routes.sort_by(|((one_host, _), one), ((other_host, _), other)| {
@@ -86,11 +85,9 @@ fn first_mismatch<'t>(
     host_matches: bool,
     request: &Request<'_>,
 ) -> Option<Mismatch<'t>> {
-    if let Some(fault) = path_fault(request.path) {
-        Some(Mismatch::PathFault(fault))
-    } else if !host_matches {
+    if !host_matches {
         Some(Mismatch::Host(&route.hosts))
-    } else if !path_matches(&route.path, request.path) {
+    } else if route.path.captures(request.path).is_none() {
         Some(Mismatch::Path(&route.path))
     } else {
         mismatch(route, request)
@@ -101,7 +98,7 @@ fn first_mismatch<'t>(
 type HostRank = (u8, Reverse<usize>);
 
 /// The rank of the host that counts, and whether it matches.
-fn host_rank(hosts: &[HostPattern], name: Option<&HostName>) -> (HostRank, bool) {
+fn host_rank(hosts: &[HostPattern], name: Option<HostName<'_>>) -> (HostRank, bool) {
     let rank = |host: &HostPattern| match host {
         HostPattern::Exact(_) => (0, Reverse(0)),
         HostPattern::Wildcard(suffix) => (1, Reverse(suffix.len())),
@@ -116,36 +113,16 @@ fn host_rank(hosts: &[HostPattern], name: Option<&HostName>) -> (HostRank, bool)
     }
 }
 
-fn host_matches(host: &HostPattern, name: Option<&HostName>) -> bool {
-    let Some(name) = name.map(HostName::as_bytes) else {
+fn host_matches(host: &HostPattern, name: Option<HostName<'_>>) -> bool {
+    let Some(name) = name.map(HostName::as_str) else {
         return false;
     };
     match host {
-        HostPattern::Exact(text) => name == text.as_bytes(),
+        HostPattern::Exact(text) => name == text,
         HostPattern::Wildcard(suffix) => name
-            .strip_suffix(suffix.as_bytes())
-            .is_some_and(|labels| labels.ends_with(b".")),
+            .strip_suffix(suffix.as_str())
+            .is_some_and(|labels| labels.ends_with('.')),
     }
-}
-
-fn path_matches(pattern: &PathPattern, path: &str) -> bool {
-    let mut left = path.strip_prefix('/');
-    for segment in pattern.segments() {
-        if matches!(segment, Segment::Rest(_)) {
-            return true;
-        }
-        let Some(text) = left else { return false };
-        let (first, next) = split(text);
-        let fits = match segment {
-            Segment::Exact(wanted) => first == wanted,
-            Segment::Parameter(_) | Segment::Rest(_) => !first.is_empty(),
-        };
-        if !fits {
-            return false;
-        }
-        left = next;
-    }
-    left.is_none()
 }
 
 /// Less is more specific; equal if they match the same paths. Among texts that exclude each other

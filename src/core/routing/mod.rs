@@ -22,14 +22,12 @@
 //! conditions, those of less specific hosts are asked. A host does not fence its paths in; whoever
 //! wants that gives the host a route with path `/{*rest}`.
 //!
-//! # Paths are taken as they come
+//! # One form of every path
 //!
-//! Nothing is decoded, merged or resolved before it is compared or forwarded, so what the gateway
-//! matched is what the backend reads. Because many servers do resolve paths, those that would then
-//! mean something else match no route: dot segments (`..`, `%2e%2e`, `..%2f`, `..;`) and encoded
-//! letters or digits (`/%61dmin`); see [`path_fault`]. `//` is an empty segment, which neither an
-//! exact text nor a parameter matches, only a rest: a backend that merges slashes behind a
-//! `/{*rest}` route sees paths that more specific routes never saw.
+//! Host and path are canonical (`base::host`, `base::path`) before they are compared, and the
+//! backend gets the form that was compared. A path is compared by its key, in which reserved
+//! characters are decoded too. What a backend could still read differently is refused where the
+//! route does not pass it on (`spelling`).
 
 pub mod affinity;
 pub mod preview;
@@ -38,15 +36,18 @@ pub mod rewrite;
 mod conditions;
 pub mod credential;
 mod explain;
+mod header_names;
 mod matcher;
 mod request;
 mod residents;
+mod spelling;
 mod table;
 mod upstream;
 
 pub use conditions::Mismatch;
 pub use explain::{Considered, Verdict};
-pub use request::{Parameters, PathFault, Request, path_fault};
+pub use header_names::HeaderNames;
+pub use request::{Parameters, Request};
 pub use residents::{Removed, Residents};
 pub use table::{Action, Digest, Endpoint, Matched, Route, RoutingTable};
 pub use upstream::{Member, Upstream, Walk};

@@ -91,13 +91,22 @@ pub struct Place<'s> {
     pub key: Option<&'s [u8]>,
 }
 
-/// How the keys of all upstreams move.
-pub fn movements(before: &RoutingTable, after: &RoutingTable, now: Instant) -> Vec<Movement> {
-    let both = before.upstreams().filter_map(|old| {
+/// Upstreams whose keys are sampled; each takes some milliseconds.
+pub const MOVEMENTS_MAX: usize = 500;
+
+/// How the keys of upstreams move, of at most [`MOVEMENTS_MAX`]; and how many more there are.
+pub fn movements(
+    before: &RoutingTable,
+    after: &RoutingTable,
+    now: Instant,
+) -> (Vec<Movement>, usize) {
+    let mut both = before.upstreams().filter_map(|old| {
         let new = after.upstream(old.name())?;
-        (!Arc::ptr_eq(old, new)).then(|| movement(old, new, now))
+        (!Arc::ptr_eq(old, new)).then_some((old, new))
     });
-    both.collect()
+    let sampled = both.by_ref().take(MOVEMENTS_MAX);
+    let sampled = sampled.map(|(old, new)| movement(old, new, now)).collect();
+    (sampled, both.count())
 }
 
 fn movement(before: &Upstream, after: &Upstream, now: Instant) -> Movement {

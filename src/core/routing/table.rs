@@ -10,12 +10,15 @@ use serde::{Serialize, Serializer};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::base::names::{AuthenticatorName, RouteName, UpstreamName};
+use crate::base::path::path_key;
 use crate::config::snapshot::{self, Redirect, Snapshot};
 use crate::core::auth::Authenticator;
 use crate::core::routing::conditions::{mismatch, rank};
+use crate::core::routing::header_names::HeaderNames;
 use crate::core::routing::matcher::Matcher;
-use crate::core::routing::request::{Parameters, Request, path_fault};
+use crate::core::routing::request::{Parameters, Request};
 use crate::core::routing::residents::Residents;
+use crate::core::routing::spelling::{Lookalikes, guard_of};
 use crate::core::routing::upstream::{Purpose, Upstream};
 
 /// An immutable compiled configuration. Sessions hold what they need of it (a route, a backend's
@@ -34,10 +37,14 @@ pub struct RoutingTable {
     endpoints: HashMap<String, Endpoint>,
     /// Names of the query's parameters that hold credentials.
     secret_parameters: Vec<String>,
+    /// Header names that mean something.
+    header_names: HeaderNames,
     /// Shared by all tables of a gateway.
     pub(super) residents: Arc<Residents>,
     /// Shared by all tables that have just these routes.
     pub(super) matcher: Arc<Matcher>,
+    /// Likewise; only where routes are guarded differently.
+    pub(super) lookalikes: Option<Arc<Lookalikes>>,
 }
 
 /// A route as the data plane uses it. It outlives changes of the upstream that it names.
@@ -47,6 +54,8 @@ pub struct Route {
     pub config: Arc<snapshot::Route>,
     /// Who is asked who a request is from, in this order.
     pub authenticators: Vec<Arc<Authenticator>>,
+    /// What stands for everything that keeps requests out; `None` if nothing does.
+    pub(super) guard: Option<u128>,
     digest: u128,
 }
 
@@ -137,9 +146,17 @@ impl RoutingTable {
             })
             .collect();
         routes.sort_by(|a, b| a.config.name.cmp(&b.config.name));
-        let matcher = match previous.filter(|table| same_routes(&table.routes, &routes)) {
-            Some(table) => Arc::clone(&table.matcher),
-            None => Arc::new(matcher(&routes)),
+        let same = previous.filter(|table| same(table.routes.iter(), routes.iter()));
+        let (matcher, lookalikes) = match same {
+            Some(table) => (Arc::clone(&table.matcher), table.lookalikes.clone()),
+            None => {
+                let ranked = ranked(&routes);
+                let mut matcher = Matcher::default();
+                for route in &ranked {
+                    matcher.insert(route.config.path.segments(), route);
+                }
+                (Arc::new(matcher), Lookalikes::of(&ranked).map(Arc::new))
+            }
         };
         Self {
             generation,
@@ -149,24 +166,24 @@ impl RoutingTable {
             upstreams,
             residents,
             secret_parameters: secret_parameters(&authenticators),
+            header_names: HeaderNames::of(
+                snapshot.routes.iter().map(Arc::as_ref),
+                snapshot.authenticators.values(),
+            ),
             authenticators,
             matcher,
+            lookalikes,
         }
     }
 
-    /// The route that `request` takes: the most specific that matches wholly. Does not allocate
-    /// for paths of up to four parameters and query values that need no decoding.
+    /// The most specific route that matches `request` wholly, whatever spellings it passes on; what
+    /// a request takes is `choose`'s to say. Does not allocate for paths of up to four parameters
+    /// without percent-encoding and query values that need no decoding.
     pub fn find<'t, 'r>(&'t self, request: &Request<'r>) -> Option<Matched<'t, 'r>> {
-        if path_fault(request.path).is_some() {
-            return None;
-        }
         let accept = |route: &Route| mismatch(&route.config, request).is_none();
-        let (route, values) = self.matcher.find(request.host, request.path, accept)?;
-        let names = route.config.path.parameters();
-        Some(Matched {
-            route,
-            parameters: names.zip(values).collect(),
-        })
+        let key = path_key(request.path);
+        let route = self.matcher.find(request.host, &key, accept)?;
+        Matched::new(route, request.path)
     }
 
     /// All routes, by name.
@@ -220,12 +237,17 @@ impl RoutingTable {
         &self.secret_parameters
     }
 
-    /// Whether both have the very same authenticators: secrets are in no digest.
-    pub fn same_authenticators(&self, other: &Self) -> bool {
-        let same =
-            |(one, other): (&Arc<Authenticator>, &Arc<Authenticator>)| Arc::ptr_eq(one, other);
-        self.authenticators.len() == other.authenticators.len()
-            && self.authenticators().zip(other.authenticators()).all(same)
+    /// Header names that mean something, whatever route a request takes.
+    pub fn header_names(&self) -> &HeaderNames {
+        &self.header_names
+    }
+
+    /// Whether this table, which was compiled for `previous` to be swapped out, says the same in
+    /// everything. Values were compared, secrets among them, which are in no digest.
+    pub fn same_as(&self, previous: &Self) -> bool {
+        same(self.routes.iter(), previous.routes.iter())
+            && same(self.upstreams(), previous.upstreams())
+            && same(self.authenticators(), previous.authenticators())
     }
 
     /// The upstream of that name.
@@ -235,23 +257,28 @@ impl RoutingTable {
 }
 
 /// Whether they are the very same ones.
-fn same_routes(one: &[Arc<Route>], other: &[Arc<Route>]) -> bool {
-    one.len() == other.len()
-        && one
-            .iter()
-            .zip(other)
-            .all(|(one, other)| Arc::ptr_eq(one, other))
+fn same<'t, T: 't>(
+    one: impl ExactSizeIterator<Item = &'t Arc<T>>,
+    other: impl ExactSizeIterator<Item = &'t Arc<T>>,
+) -> bool {
+    one.len() == other.len() && one.zip(other).all(|(one, other)| Arc::ptr_eq(one, other))
 }
 
-fn matcher(routes: &[Arc<Route>]) -> Matcher {
+/// In the order in which routes with the same host and path are asked.
+fn ranked(routes: &[Arc<Route>]) -> Vec<&Arc<Route>> {
     let mut ranked: Vec<_> = routes.iter().collect();
     // Stable: routes of one rank stay in the order of their names.
     ranked.sort_by_cached_key(|route| std::cmp::Reverse(rank(&route.config)));
-    let mut matcher = Matcher::default();
-    for route in ranked {
-        matcher.insert(route);
+    ranked
+}
+
+impl<'t, 'r> Matched<'t, 'r> {
+    /// `None` if the path is not one that the route matches.
+    pub(super) fn new(route: &'t Arc<Route>, path: &'r str) -> Option<Self> {
+        let values = route.config.path.captures(path)?;
+        let parameters = route.config.path.parameters().zip(values).collect();
+        Some(Self { route, parameters })
     }
-    matcher
 }
 
 impl Route {
@@ -275,6 +302,7 @@ impl Route {
             Some(before) => Arc::clone(before),
             None => Arc::new(Self {
                 config: Arc::clone(config),
+                guard: guard_of(config, &authenticators),
                 authenticators,
                 digest: digest_of(&**config),
             }),

@@ -2,6 +2,7 @@
 
 mod matching;
 mod previewing;
+mod spelling;
 mod swapping;
 
 use std::sync::Arc;
@@ -30,6 +31,7 @@ fn snapshot(routes: &[Route], upstreams: &[Upstream]) -> Snapshot {
         },
         admin: Admin {
             listen: "127.0.0.1:0".parse().expect("an address"),
+            socket_mode: 0o600,
             token: Some(Secret::new("hunter2")),
             read_token: None,
             tls: None,

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::names::{BackendId, UpstreamName};
 use crate::base::session_id::SessionId;
+use crate::config::model::Pace;
 use crate::config::snapshot::{BackendState, Drain, Shutdown, Tempo};
 
 /// Milliseconds of whoever has the plan, since some beginning of theirs.
@@ -47,7 +48,7 @@ impl Profile {
         let share = own as f64 / all.max(1) as f64;
         let tempo = match shutdown.per_second {
             // Who has none now may have one in a moment.
-            Some(pace) => Tempo::PerSecond((pace * share).max(pace * 0.01)),
+            Some(pace) => Tempo::Pace(Pace::each_second((pace * share).max(pace * 0.01))),
             None => Tempo::Within(shutdown.grace),
         };
         Self {
@@ -249,7 +250,7 @@ impl Plan {
         let left = self.queue.len();
         let seconds = match self.profile.tempo {
             _ if left == 0 => 0.0,
-            Tempo::PerSecond(pace) => (left as f64 / pace).min(self.until_deadline()),
+            Tempo::Pace(pace) => (left as f64 / pace.per_second()).min(self.until_deadline()),
             Tempo::Within(time) => self
                 .remaining(time)
                 .as_secs_f64()
@@ -279,7 +280,7 @@ impl Plan {
     fn is_over(&self) -> bool {
         let within = match self.profile.tempo {
             Tempo::Within(time) => Some(time),
-            Tempo::PerSecond(_) => None,
+            Tempo::Pace(_) => None,
         };
         let times = [within, self.profile.deadline].into_iter().flatten();
         !self.paused && times.map(millis).any(|time| self.run - self.since >= time)
@@ -303,7 +304,7 @@ impl Plan {
         let seconds = passed.min(STEP_MAX) as f64 / 1_000.0;
         let ahead = self.slots - self.named as f64;
         self.slots += match self.profile.tempo {
-            Tempo::PerSecond(pace) => pace * seconds,
+            Tempo::Pace(pace) => pace.per_second() * seconds,
             Tempo::Within(time) => {
                 let left = (self.queue.len() as f64 - ahead).max(0.0);
                 let remaining = self.remaining(time).as_secs_f64();
@@ -367,13 +368,13 @@ mod tests {
     #[test]
     fn a_plan_goes_as_configured() {
         let configured = Drain {
-            tempo: Tempo::PerSecond(7.0),
+            tempo: Tempo::Pace(Pace::each_second(7.0)),
             jitter: 0.25,
             deadline: Some(Duration::from_secs(90)),
             ..Drain::default()
         };
         let expected = Profile {
-            tempo: Tempo::PerSecond(7.0),
+            tempo: Tempo::Pace(Pace::each_second(7.0)),
             jitter: 0.25,
             deadline: Some(Duration::from_secs(90)),
         };
@@ -383,7 +384,11 @@ mod tests {
     #[test]
     fn chance_moves_each_within_its_slot_and_no_two_gateways_alike() {
         let moments = |jitter, seed| -> Vec<Millis> {
-            let mut plan = Plan::new(profile(Tempo::PerSecond(1.0), jitter), 0, seed);
+            let mut plan = Plan::new(
+                profile(Tempo::Pace(Pace::each_second(1.0)), jitter),
+                0,
+                seed,
+            );
             plan.survey(&sessions(0..20));
             let told = (0..20_000).filter(|now| !plan.due(*now).is_empty());
             told.collect()
@@ -421,7 +426,7 @@ mod tests {
     fn at_the_deadline_the_rest_goes_and_later_nobody_is_spared() {
         let slow = Profile {
             deadline: Some(Duration::from_secs(10)),
-            ..profile(Tempo::PerSecond(1.0), 0.5)
+            ..profile(Tempo::Pace(Pace::each_second(1.0)), 0.5)
         };
         let mut plan = Plan::new(slow, 0, 7);
         plan.survey(&sessions(0..100));
@@ -457,7 +462,7 @@ mod tests {
 
     #[test]
     fn who_was_named_and_not_told_is_not_counted_and_makes_room() {
-        let mut plan = Plan::new(profile(Tempo::PerSecond(4.0), 0.0), 0, 7);
+        let mut plan = Plan::new(profile(Tempo::Pace(Pace::each_second(4.0)), 0.0), 0, 7);
         plan.survey(&sessions(0..20));
         let due = plan.due(1_000);
         assert_eq!(due.len(), 4, "two of them move");
@@ -478,7 +483,7 @@ mod tests {
             jitter: 0.5,
         };
         let tempo = Profile::of_shutdown(&shutdown, 30, 120).tempo;
-        assert_eq!(tempo, Tempo::PerSecond(25.0));
+        assert_eq!(tempo, Tempo::Pace(Pace::each_second(25.0)));
     }
 
     proptest! {
@@ -489,7 +494,7 @@ mod tests {
             seed in any::<u64>(),
             steps in prop::collection::vec(1_u64..900, 50..200),
         ) {
-            let mut plan = Plan::new(profile(Tempo::PerSecond(pace), jitter), 0, seed);
+            let mut plan = Plan::new(profile(Tempo::Pace(Pace::each_second(pace)), jitter), 0, seed);
             plan.survey(&sessions(0..100_000));
             let (mut now, mut told) = (0, 0_usize);
             for step in steps {

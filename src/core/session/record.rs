@@ -12,7 +12,7 @@ use crate::base::traffic::Traffic;
 use crate::core::session::resume::Moves;
 
 /// What is known of a session at its 101. Only `backend` ever changes, when the session goes on
-/// with another one, and `right`, when it is renewed.
+/// with another one, `right`, when it is renewed, and `order`, when one ends it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Facts {
@@ -44,6 +44,21 @@ pub struct Facts {
     pub started: SystemTime,
     /// From the request to the 101.
     pub handshake: Duration,
+    /// The order that ended it, if one did.
+    #[serde(default)]
+    pub order: Option<Arc<EndOrder>>,
+}
+
+/// An order that ended a session, as its record shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EndOrder {
+    /// Why, in words.
+    pub reason: Option<Arc<str>>,
+    /// Who gave it: the subject of a client certificate, or how an operator without one came in.
+    pub operator: Option<Arc<str>>,
+    /// The revocation that took the session's right away.
+    pub revocation: Option<Arc<str>>,
 }
 
 /// Who ended a session.

@@ -69,6 +69,8 @@ pub struct FrameHeader {
     pub mask: Option<[u8; 4]>,
     /// Bytes of payload that follow.
     pub payload: u64,
+    /// The length is written in its shortest form, as RFC 6455, section 5.2 demands.
+    pub shortest: bool,
     /// Bytes of the header itself.
     pub len: usize,
 }
@@ -78,13 +80,16 @@ impl FrameHeader {
     #[inline]
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let (&first, &second) = (bytes.first()?, bytes.get(1)?);
-        let (payload, after_length) = match second & 0x7F {
-            126 => (
-                u64::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?)),
-                4,
-            ),
-            127 => (u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?), 10),
-            short => (u64::from(short), 2),
+        let (payload, longest_of_shorter_form, after_length) = match second & 0x7F {
+            126 => {
+                let length = u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?);
+                (u64::from(length), Some(125), 4)
+            }
+            127 => {
+                let length = u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?);
+                (length, Some(u64::from(u16::MAX)), 10)
+            }
+            short => (u64::from(short), None, 2),
         };
         let (mask, len) = if second & 0x80 == 0 {
             (None, after_length)
@@ -98,6 +103,7 @@ impl FrameHeader {
             opcode: Opcode::from_bits(first & 0xF),
             mask,
             payload,
+            shortest: longest_of_shorter_form.is_none_or(|longest| payload > longest),
             len,
         })
     }
@@ -165,6 +171,16 @@ pub fn close_frame(code: u16, reason: &str, mask: Option<[u8; 4]>) -> Vec<u8> {
     control_frame(Opcode::Close, &payload, mask)
 }
 
+/// The answer to a close frame with this code, or with none: the same (RFC 6455, section 5.5.1).
+/// Codes that must not be sent are answered with 1002.
+pub fn answer_to_close(code: Option<u16>, mask: Option<[u8; 4]>) -> Vec<u8> {
+    match code {
+        Some(code @ (1000..=1003 | 1007..=1014 | 3000..=4999)) => close_frame(code, "", mask),
+        Some(_) => close_frame(1002, "close code not allowed", mask),
+        None => control_frame(Opcode::Close, &[], mask),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -199,6 +215,24 @@ mod tests {
     }
 
     #[test]
+    fn only_the_shortest_form_of_a_length_is_the_shortest() {
+        let check = |bytes: &[u8], shortest: bool| {
+            let header = FrameHeader::parse(bytes).expect("complete");
+            assert_eq!(header.shortest, shortest, "{bytes:02x?}");
+        };
+        check(&[0x82, 0], true);
+        check(&[0x82, 125], true);
+        check(&[0x82, 126, 0, 0], false);
+        check(&[0x82, 126, 0, 125], false);
+        check(&[0x82, 126, 0, 126], true);
+        check(&[0x82, 126, 255, 255], true);
+        check(&[0x82, 127, 0, 0, 0, 0, 0, 0, 0, 8], false);
+        check(&[0x82, 127, 0, 0, 0, 0, 0, 0, 255, 255], false);
+        check(&[0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0], true);
+        check(&[0x82, 127, 255, 0, 0, 0, 0, 0, 0, 0], true);
+    }
+
+    #[test]
     fn bits_and_opcodes_are_read() {
         let header = FrameHeader::parse(&[0x41, 0]).expect("complete");
         assert_eq!(
@@ -207,6 +241,19 @@ mod tests {
         );
         let unknown = FrameHeader::parse(&[0x83, 0]).expect("complete");
         assert_eq!(unknown.opcode, None);
+    }
+
+    #[test]
+    fn a_close_frame_is_answered_with_its_own_code_if_that_may_be_sent() {
+        let check = |code: Option<u16>, answer: &[u8]| {
+            assert_eq!(answer_to_close(code, None)[2..], *answer, "{code:?}");
+        };
+        check(None, &[]);
+        check(Some(1000), &[0x03, 0xE8]);
+        check(Some(4001), &[0x0F, 0xA1]);
+        for bad in [0, 999, 1004, 1005, 1006, 1015, 2999, 5000] {
+            check(Some(bad), b"\x03\xEAclose code not allowed");
+        }
     }
 
     #[test]

@@ -27,8 +27,9 @@ const ACCEPT_LEN: usize = 28;
 /// What a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// An ordinary exchange. It may still carry an `Upgrade` to something else, such as `h2c`,
-    /// which is hop-by-hop and must be taken off before the request goes anywhere.
+    /// An ordinary exchange. It may still carry an `Upgrade` to something else, such as `h2c`, or
+    /// one over HTTP/1.0, which has no upgrades (RFC 9110, section 7.8). `Upgrade` is hop-by-hop
+    /// and must be taken off before the request goes anywhere.
     Plain,
     /// A WebSocket, properly asked for.
     WebSocket(Upgrade),
@@ -50,9 +51,6 @@ pub enum UpgradeFault {
     /// RFC 6455 section 4.1 point 2.
     #[error("a websocket handshake is a GET")]
     Method,
-    /// `Upgrade` means nothing in HTTP/1.0.
-    #[error("a websocket handshake needs HTTP/1.1")]
-    HttpVersion,
     /// What a proxy in front leaves behind when it does not know upgrades.
     #[error("`Upgrade: websocket` came without `Connection: upgrade`")]
     NoConnectionOption,
@@ -82,25 +80,18 @@ impl UpgradeFault {
 
 /// Tells what a request asks for.
 pub fn classify(method: &Method, version: Version, headers: &HeaderMap) -> Kind {
-    if !has_token(headers, &UPGRADE, "websocket") {
+    if version != Version::HTTP_11 || !has_token(headers, &UPGRADE, "websocket") {
         return Kind::Plain;
     }
-    match upgrade(method, version, headers) {
+    match upgrade(method, headers) {
         Ok(upgrade) => Kind::WebSocket(upgrade),
         Err(fault) => Kind::Refused(fault),
     }
 }
 
-fn upgrade(
-    method: &Method,
-    version: Version,
-    headers: &HeaderMap,
-) -> Result<Upgrade, UpgradeFault> {
+fn upgrade(method: &Method, headers: &HeaderMap) -> Result<Upgrade, UpgradeFault> {
     if method != Method::GET {
         return Err(UpgradeFault::Method);
-    }
-    if version != Version::HTTP_11 {
-        return Err(UpgradeFault::HttpVersion);
     }
     if !has_token(headers, &CONNECTION, "upgrade") {
         return Err(UpgradeFault::NoConnectionOption);
@@ -194,6 +185,9 @@ pub struct Granted {
 /// Why a 101 is not believed (I9).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AnswerFault {
+    /// HTTP/1.0 switches to nothing.
+    #[error("the 101 is not of HTTP/1.1")]
+    HttpVersion,
     /// `Upgrade` is not `websocket` alone.
     #[error("the 101 does not say `Upgrade: websocket`")]
     Upgrade,
@@ -238,11 +232,15 @@ impl Upgrade {
 /// When the status is 101 but the rest does not keep what a 101 promises.
 pub fn verify_answer(
     offer: &Upgrade,
+    version: Version,
     status: StatusCode,
     headers: &HeaderMap,
 ) -> Result<Answer, AnswerFault> {
     if status != StatusCode::SWITCHING_PROTOCOLS {
         return Ok(Answer::Declined);
+    }
+    if version != Version::HTTP_11 {
+        return Err(AnswerFault::HttpVersion);
     }
     let mut protocols = items(headers, &UPGRADE);
     let protocol = protocols.next().unwrap_or_default();

@@ -47,6 +47,9 @@ pub enum Smuggling {
     /// Not `method target HTTP/1.x`, or a target of no form (RFC 9112 section 3.2).
     #[error("the request line is malformed")]
     RequestLine,
+    /// A fragment, or a character that no URI has.
+    #[error("the request target holds `#`, `\"`, `<` or `>`")]
+    Target,
     /// A line that begins with white space.
     #[error("a header line is folded or begins with white space")]
     Folded,
@@ -71,8 +74,8 @@ pub enum Smuggling {
     /// More than one, equal or not.
     #[error("`content-length` stands in the request more than once")]
     RepeatedLength,
-    /// Not digits alone, or too many of them.
-    #[error("`content-length` is not a number")]
+    /// Not digits alone, or more than 63 bits hold.
+    #[error("`content-length` is not a number, or too large")]
     Length,
     /// Not `chunked` alone, or more than one.
     #[error("`transfer-encoding` is not `chunked` alone")]
@@ -103,6 +106,17 @@ pub enum Smuggling {
     OutOfStep,
 }
 
+/// What a client's next byte belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Awaited {
+    /// The next request, of which nothing has come.
+    Request,
+    /// A request's head that has begun.
+    Head,
+    /// A request's body.
+    Body,
+}
+
 impl Default for RequestGuard {
     fn default() -> Self {
         Self::new()
@@ -131,6 +145,15 @@ impl RequestGuard {
                 Ok(used) => bytes = &bytes[used..],
                 Err(fault) => self.fault = Some(fault),
             }
+        }
+    }
+
+    /// What the client has to send next. After a fault this stays where the fault was.
+    pub fn awaited(&self) -> Awaited {
+        match self.reader.phase {
+            Phase::RequestLine if self.lines.is_between() => Awaited::Request,
+            Phase::RequestLine | Phase::Field => Awaited::Head,
+            _ => Awaited::Body,
         }
     }
 

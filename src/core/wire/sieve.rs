@@ -53,8 +53,9 @@ impl Sieve {
             let between = header.opcode.is_some_and(Opcode::is_control);
             let payload = usize::try_from(header.payload).unwrap_or(usize::MAX);
             at += header.len;
-            if header.opcode == Some(Opcode::Close) {
-                // Nothing comes of a message that is not finished.
+            if header.opcode == Some(Opcode::Close) || !header.shortest {
+                // The message is never finished: behind a close frame nothing counts, and the
+                // tracker refuses a frame whose length is not in its shortest form.
                 break Sifted::Passes;
             }
             if between && payload <= CONTROL_PAYLOAD_MAX && !first {

@@ -76,6 +76,9 @@ pub enum Violation {
     /// RFC 6455, section 5.2.
     #[error("frame length beyond 63 bits")]
     LengthOverflow,
+    /// RFC 6455, section 5.2.
+    #[error("frame length not in its shortest form")]
+    LengthNotShortest,
     /// The operator's bound.
     #[error("frame too big")]
     FrameTooBig,
@@ -173,6 +176,17 @@ pub struct FrameTracker {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sieve: Option<Box<Sieve>>,
     traffic: Traffic,
+    /// Frames that did not end a message; it wraps around, so only differences mean something.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    fragments: u16,
+}
+
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_zero(number: &u16) -> bool {
+    *number == 0
 }
 
 /// What to count when the current frame ends.
@@ -210,6 +224,7 @@ impl FrameTracker {
             watched: None,
             sieve: None,
             traffic: Traffic::default(),
+            fragments: 0,
         }
     }
 
@@ -285,6 +300,12 @@ impl FrameTracker {
         self.traffic
     }
 
+    /// Frames that went on and did not end their message, which [`traffic`](Self::traffic) does not
+    /// count. It wraps around: a difference of two readings says how many came between them.
+    pub fn fragments(&self) -> u16 {
+        self.fragments
+    }
+
     /// The code of the close frame; `None` before one, and for one that has no code.
     pub fn close_code(&self) -> Option<u16> {
         (self.close.seen == 2).then(|| u16::from_be_bytes(self.close.bytes))
@@ -313,6 +334,9 @@ impl FrameTracker {
                 self.keep(&chunk[at..]);
                 break Stop::ChunkEnd;
             };
+            if let Err(violation) = self.check(&header) {
+                break Stop::Violation(violation);
+            }
             if header.opcode.is_some_and(Opcode::is_control)
                 && let Some(stop) = self.special(&header, &chunk[at..], until)
             {
@@ -335,18 +359,17 @@ impl FrameTracker {
         Tracked { forward: at, stop }
     }
 
-    /// Whether the control frame at the start of `rest` is one to stop at.
+    /// Whether the control frame at the start of `rest`, whose header is valid, is one to stop at.
+    /// Waits for the whole frame, which fits into the carry: the header of a control frame has six
+    /// bytes at most, because its length is in the shortest form.
     fn special(&mut self, header: &FrameHeader, rest: &[u8], until: Until) -> Option<Stop> {
-        let masked = self.sender == Sender::Client;
         match header.opcode {
             Some(Opcode::Close) if until == Until::CloseFrame => Some(Stop::Reached),
             Some(Opcode::Close) if until == Until::CloseCode && header.mask.is_none() => {
                 let code = if header.payload < 2 { 0 } else { 2 };
                 Some(self.stop_with(rest, header.len + code, Stop::Reached))
             }
-            Some(Opcode::Pong)
-                if header.payload == PING_BYTES as u64 && header.mask.is_some() == masked =>
-            {
+            Some(Opcode::Pong) if header.payload == PING_BYTES as u64 => {
                 let watched = self.watched?;
                 let len = header.len + PING_BYTES;
                 let Some(payload) = rest.get(header.len..len) else {
@@ -401,11 +424,16 @@ impl FrameTracker {
         here
     }
 
+    #[inline]
+    fn count_fragment(&mut self) {
+        self.fragments = self.fragments.wrapping_add(1);
+    }
+
     /// Counts the frame that just ended; answers whether it was a close frame.
     #[inline]
     fn frame_ended(&mut self) -> bool {
         match self.current {
-            Frame::Uncounted | Frame::Ends(Opcode::Continuation) => {}
+            Frame::Uncounted | Frame::Ends(Opcode::Continuation) => self.count_fragment(),
             Frame::Ends(Opcode::Text) => self.traffic.text += 1,
             Frame::Ends(Opcode::Binary) => self.traffic.binary += 1,
             Frame::Ends(Opcode::Ping) => self.traffic.ping += 1,
@@ -424,9 +452,9 @@ impl FrameTracker {
         self.carry_len = u8::try_from(rest.len()).expect("shorter than a header");
     }
 
-    /// Checks a header against what may come now, and takes its frame as the current one.
+    /// Checks what a header alone can show, whatever came before it.
     #[inline]
-    fn begin(&mut self, header: &FrameHeader) -> Result<(), Violation> {
+    fn check(&self, header: &FrameHeader) -> Result<(), Violation> {
         match (self.sender, header.mask) {
             (Sender::Client, None) => return Err(Violation::Unmasked),
             (Sender::Backend, Some(_)) => return Err(Violation::Masked),
@@ -435,14 +463,31 @@ impl FrameTracker {
         if header.payload > i64::MAX as u64 {
             return Err(Violation::LengthOverflow);
         }
+        if !header.shortest {
+            return Err(Violation::LengthNotShortest);
+        }
         let Some(opcode) = header.opcode else {
-            return self.begin_unknown(header);
+            return match self.rules.extensions {
+                Extensions::Unknown => Ok(()),
+                Extensions::None | Extensions::Deflate => Err(Violation::UnknownOpcode),
+            };
         };
         if header.reserved != 0 {
             self.allow_reserved(header.reserved, opcode)?;
         }
         if opcode.is_control() {
             control(header, opcode)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the frame of a header that passed `check` as the current one, if it may come now.
+    #[inline]
+    fn begin(&mut self, header: &FrameHeader) -> Result<(), Violation> {
+        let Some(opcode) = header.opcode else {
+            return self.begin_unknown(header);
+        };
+        if opcode.is_control() {
             if opcode == Opcode::Close {
                 let key = header.mask.unwrap_or_default();
                 self.close = CloseCode {
@@ -459,9 +504,6 @@ impl FrameTracker {
     }
 
     fn begin_unknown(&mut self, header: &FrameHeader) -> Result<(), Violation> {
-        if self.rules.extensions != Extensions::Unknown {
-            return Err(Violation::UnknownOpcode);
-        }
         if header.payload > self.rules.frame_bytes {
             return Err(Violation::FrameTooBig);
         }

@@ -15,9 +15,10 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{sleep, timeout};
 
-use crate::base::addr::BackendAddr;
+use crate::base::addr::{BackendAddr, OwnAddresses};
 use crate::io::carrier::Carrier;
 use crate::io::net::names;
+use crate::io::net::own;
 use crate::io::net::socket::{self, Socket};
 
 /// Head start of each address of a name over the next (RFC 8305, section 5).
@@ -43,6 +44,8 @@ pub struct DialOptions<'a> {
     pub proxy_header: &'a [u8],
     /// TLS, if the backend speaks it.
     pub tls: Option<&'a DialTls>,
+    /// Addresses that are never dialled: the gateway's own.
+    pub own: &'a OwnAddresses,
 }
 
 /// No connection, and why. `to` is the backend as the operator wrote it, with the address that its
@@ -72,6 +75,12 @@ pub enum DialError {
         after: Duration,
         /// What was going on.
         stage: Stage,
+    },
+    /// The gateway itself listens there.
+    #[error("{to} is an address of this gateway itself")]
+    Own {
+        /// The backend.
+        to: Peer,
     },
     /// The network or this machine made it impossible.
     #[error("cannot connect to {to}")]
@@ -180,7 +189,7 @@ async fn run(
     options: DialOptions<'_>,
     stage: &mut Stage,
 ) -> Result<Carrier, DialError> {
-    let mut socket = connect(to, options.timeout, stage).await?;
+    let mut socket = connect(to, options, stage).await?;
     let reached = match to {
         BackendAddr::Host(..) => peer(to, socket.peer_addr()),
         _ => peer(to, None),
@@ -211,8 +220,19 @@ async fn run(
     }
 }
 
-async fn connect(to: &BackendAddr, time: Duration, stage: &mut Stage) -> Result<Socket, DialError> {
+async fn connect(
+    to: &BackendAddr,
+    options: DialOptions<'_>,
+    stage: &mut Stage,
+) -> Result<Socket, DialError> {
+    let own = options.own;
     match to {
+        BackendAddr::Ip(address) if own::is_own(own, *address) => {
+            Err(DialError::Own { to: peer(to, None) })
+        }
+        BackendAddr::Unix(path) if own::is_own_socket(own, path) => {
+            Err(DialError::Own { to: peer(to, None) })
+        }
         BackendAddr::Ip(address) => match TcpStream::connect(address).await {
             Ok(stream) => Ok(Socket::Tcp(stream)),
             Err(error) => Err(failed(peer(to, None), error)),
@@ -230,9 +250,13 @@ async fn connect(to: &BackendAddr, time: Duration, stage: &mut Stage) -> Result<
                     return Err(DialError::Name { to, source });
                 }
             };
+            if let Some(address) = found.iter().find(|address| own::is_own(own, **address)) {
+                let to = peer(to, Some(*address));
+                return Err(DialError::Own { to });
+            }
             *stage = Stage::Connecting;
             let parts = u32::try_from(found.len()).unwrap_or(u32::MAX);
-            let stagger = STAGGER.min(time / parts.saturating_add(1));
+            let stagger = STAGGER.min(options.timeout / parts.saturating_add(1));
             match race(&found, stagger).await {
                 Ok(stream) => Ok(Socket::Tcp(stream)),
                 Err((address, error)) => Err(failed(peer(to, address), error)),

@@ -2,24 +2,23 @@
 //! of something. What happens to a connection, and counting it, is the caller's.
 
 mod inherit;
+mod path;
 
-use std::fs::{self, File, Metadata};
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockAddr, Socket as RawSocket, Type};
+use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
 
 use crate::base::addr::ListenAddr;
 use crate::base::backoff::Backoff;
+use crate::io::net::listener::path::SocketFile;
 use crate::io::net::socket::{self, Detached};
 
 pub use inherit::{Inheritance, Left, Owner};
@@ -35,12 +34,15 @@ pub struct ListenOptions {
     pub backlog: u32,
     /// TCP keepalive time of accepted connections; `None` is off.
     pub keepalive: Option<Duration>,
+    /// Permission bits of a unix socket's file. To connect, a process needs the write bit.
+    pub mode: u32,
 }
 
-/// For a socket that only processes of the gateway's own speak on.
+/// For the hand-over socket: only processes of the same user connect.
 const PRIVATE: ListenOptions = ListenOptions {
     backlog: 8,
     keepalive: None,
+    mode: 0o600,
 };
 
 /// The address cannot be listened on.
@@ -84,7 +86,7 @@ pub fn bind_all(
             (None, ListenAddr::Tcp(address)) => {
                 bind_tcp(*address, takes_v4(address.port()), options)
             }
-            (None, ListenAddr::Unix(path)) => bind_unix(path, options, mode_of(owner)),
+            (None, ListenAddr::Unix(path)) => path::bind(path, options),
         })
         .collect()
 }
@@ -94,7 +96,7 @@ pub fn bind_all(
 /// # Errors
 /// When it cannot be listened on.
 pub fn bind_private(path: &Path) -> Result<Bound, BindError> {
-    bind_unix(path, PRIVATE, 0o600)
+    path::bind(path, PRIVATE)
 }
 
 fn bind_tcp(
@@ -126,101 +128,8 @@ fn bind_tcp(
     bound().map_err(|error| BindError::System(ListenAddr::Tcp(address), error))
 }
 
-/// Permissions of a unix socket; the umask takes away more. Who may connect to the admin API is an
-/// operator, so that nobody but this user and group ever may, whatever the umask.
-const fn mode_of(owner: &Owner) -> u32 {
-    match owner {
-        Owner::Handover => 0o600,
-        Owner::Admin => 0o660,
-        Owner::Listener(_) => 0o666,
-    }
-}
-
-fn bind_unix(path: &Path, options: ListenOptions, mode: u32) -> Result<Bound, BindError> {
-    let refused = |error| BindError::System(ListenAddr::Unix(path.to_owned()), error);
-    let at = SockAddr::unix(path).map_err(refused)?;
-    if let Ok(found) = fs::symlink_metadata(path) {
-        remove_stale(path, &at, &found)?;
-    }
-    let bound = || -> io::Result<Bound> {
-        let socket = RawSocket::new(Domain::UNIX, Type::STREAM, None)?;
-        socket.set_nonblocking(true)?;
-        // Linux gives the file the mode that the socket has, so that it never has another one,
-        // whatever the umask.
-        let socket = File::from(OwnedFd::from(socket));
-        socket.set_permissions(fs::Permissions::from_mode(mode))?;
-        let socket = RawSocket::from(OwnedFd::from(socket));
-        socket.bind(&at)?;
-        let file = SocketFile::of(path)?;
-        socket.listen(backlog(options))?;
-        Ok(Bound {
-            socket,
-            asked: ListenAddr::Unix(path.to_owned()),
-            address: ListenAddr::Unix(path.to_owned()),
-            file: Some(Arc::new(file)),
-        })
-    };
-    bound().map_err(refused)
-}
-
 fn backlog(options: ListenOptions) -> i32 {
     i32::try_from(options.backlog).unwrap_or(i32::MAX)
-}
-
-/// Removes the socket file that a dead process left behind: nobody accepts on it.
-fn remove_stale(path: &Path, at: &SockAddr, found: &Metadata) -> Result<(), BindError> {
-    if !found.file_type().is_socket() {
-        return Err(BindError::NotASocket(path.to_owned()));
-    }
-    let removed = || -> io::Result<bool> {
-        let caller = RawSocket::new(Domain::UNIX, Type::STREAM, None)?;
-        // Not blocking, since a live process with a full backlog would keep us waiting.
-        caller.set_nonblocking(true)?;
-        match caller.connect(at) {
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                fs::remove_file(path).map(|()| true)
-            }
-            _ => Ok(false),
-        }
-    };
-    match removed() {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(BindError::Alive(path.to_owned())),
-        Err(error) => Err(BindError::System(ListenAddr::Unix(path.to_owned()), error)),
-    }
-}
-
-/// A unix socket's file, removed at the end unless another process has put its own in place, or
-/// has been given the socket.
-#[derive(Debug)]
-struct SocketFile {
-    path: PathBuf,
-    identity: (u64, u64),
-    given: AtomicBool,
-}
-
-impl SocketFile {
-    fn of(path: &Path) -> io::Result<Self> {
-        Ok(Self {
-            identity: identity(path)?,
-            path: path.to_owned(),
-            given: AtomicBool::new(false),
-        })
-    }
-}
-
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
-    fs::symlink_metadata(path).map(|found| (found.dev(), found.ino()))
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        let ours = !self.given.load(Ordering::Relaxed);
-        if ours && identity(&self.path).is_ok_and(|now| now == self.identity) {
-            // Nobody is left to tell, and the next start copes with a stale file.
-            let _ = fs::remove_file(&self.path);
-        }
-    }
 }
 
 /// A socket that listens: clients already queue, nobody accepts yet.
@@ -255,14 +164,14 @@ impl Bound {
     /// This process has the socket for good, and removes its file in the end.
     pub fn keep_file(&self) {
         if let Some(file) = &self.file {
-            file.given.store(false, Ordering::Relaxed);
+            file.keep(true);
         }
     }
 
     /// Another process has the socket now: its file is no longer ours to remove.
     pub fn give_away(&self) {
         if let Some(file) = &self.file {
-            file.given.store(true, Ordering::Relaxed);
+            file.keep(false);
         }
     }
 

@@ -4,4 +4,6 @@ pub mod descriptors;
 pub mod dial;
 pub mod listener;
 pub mod names;
+pub mod own;
+pub mod send_queue;
 pub mod socket;

@@ -5,6 +5,7 @@
 //! (`fork`); without a source, only what is left for the sink moves.
 
 mod fork;
+mod goodbye;
 mod own;
 mod pass;
 mod withhold;
@@ -21,9 +22,11 @@ use crate::core::wire::frame::{HEADER_MAX, Opcode, code_of_close, control_frame}
 use crate::core::wire::position::Position;
 use crate::core::wire::tracker::{FrameTracker, PING_BYTES, Stop, Tracked, Until, Violation};
 use crate::io::relay::flow::fork::Fork;
+use crate::io::relay::flow::goodbye::Goodbye;
 use crate::io::relay::flow::own::Own;
 
 pub(super) use crate::io::relay::flow::fork::Lost;
+pub(super) use crate::io::relay::flow::goodbye::Place;
 pub(super) use crate::io::relay::flow::withhold::Withhold;
 
 /// Room in front of a read for the beginning of a header that the last read ended in.
@@ -74,23 +77,13 @@ enum State {
     Ended,
 }
 
-/// A close frame of the gateway's own that waits for its place.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Goodbye {
-    #[serde(with = "blob")]
-    frame: Vec<u8>,
-    place: Place,
-}
-
-/// Where it goes in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Place {
-    /// Behind the frame that is passing.
-    NextBoundary,
-    /// Behind the source's last word: in the place of its close frame, or at its end.
-    LastWord,
+/// What happened to bytes since that was last asked.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Progress {
+    /// The sink took some.
+    pub(super) wrote: bool,
+    /// Some of the source's were read and dropped.
+    pub(super) dropped: bool,
 }
 
 /// One direction. All of it goes along to another process.
@@ -130,6 +123,8 @@ pub(super) struct Flow {
     moved: bool,
     /// The source was heard since it was last asked.
     heard: bool,
+    #[serde(skip)]
+    progress: Progress,
     /// Set where the gateway itself speaks, or is spoken to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     own: Option<Box<Own>>,
@@ -157,55 +152,14 @@ impl Flow {
             unflushed: false,
             moved: false,
             heard: false,
+            progress: Progress::default(),
             own: None,
         }
     }
 
-    /// Puts a close frame of the gateway's own in at its place, and drops what the source sends
-    /// from there on. Without effect once a close frame has passed, or where the source ended
-    /// inside a frame.
-    pub(super) fn say_goodbye(&mut self, frame: Vec<u8>, place: Place) {
-        let possible = self.state != State::Ended || self.tracker.at_boundary();
-        if !self.closed && possible && self.fork.is_none() {
-            self.goodbye = Some(Goodbye { frame, place });
-            if self.state == State::Ended {
-                self.hurry();
-            }
-        }
-    }
-
-    /// Waits for the source's last word no longer; answers whether it did.
-    pub(super) fn hurry(&mut self) -> bool {
-        match &mut self.goodbye {
-            Some(goodbye) if goodbye.place == Place::LastWord => {
-                goodbye.place = Place::NextBoundary;
-                true
-            }
-            _ => false,
-        }
-    }
-
-    /// Forwards nothing more, and tells the sink so once it has everything.
-    pub(super) fn finish(&mut self) {
-        if self.state == State::Open && self.goodbye.is_none() {
-            self.state = State::Silenced;
-        }
-        self.finish = true;
-    }
-
-    /// Drops everything for the sink, which is gone.
-    pub(super) fn lose_sink(&mut self) {
-        self.sink_lost = true;
-        self.replaceable = false;
-        self.goodbye = None;
-        self.fork = None;
-        self.ping = None;
-        self.fall_silent();
-        self.unsent = Vec::new();
-        self.sent = 0;
-        if self.state == State::Open {
-            self.state = State::Silenced;
-        }
+    /// What happened to bytes since the last call.
+    pub(super) fn take_progress(&mut self) -> Progress {
+        std::mem::take(&mut self.progress)
     }
 
     pub(super) fn closed(&self) -> bool {
@@ -250,6 +204,18 @@ impl Flow {
     /// Whether everything that there is for the sink, a ping included, has been taken by it.
     pub(super) fn all_sent(&self) -> bool {
         self.unsent.is_empty() && self.ping.is_none() && !self.unflushed
+    }
+
+    /// Whether the source is left unread: the sink does not take what there is, no more may be held
+    /// for the next one, or a message for the gateway waits for its answer.
+    pub(super) fn held_up(&self) -> bool {
+        let stuck = !self.holding() && self.sent < self.unsent.len();
+        stuck || self.full() || self.heard().is_some()
+    }
+
+    /// Whether a ping waits for the end of a frame that the source has not finished.
+    pub(super) fn ping_has_no_place(&self) -> bool {
+        self.ping.is_some() && self.unsent.is_empty() && !self.tracker.at_boundary()
     }
 
     /// Bytes that the gateway holds for the sink, or for the next one.
@@ -313,6 +279,7 @@ impl Flow {
                 }
                 self.sent += written;
                 self.unflushed = true;
+                self.progress.wrote = true;
                 self.moved |= !self.unsent_own;
             }
             self.unsent = Vec::new();
@@ -421,6 +388,7 @@ impl Flow {
         self.heard = true;
         if self.state == State::Silenced {
             self.moved = true;
+            self.progress.dropped = true;
             return Poll::Ready(None);
         }
         let came = &scratch.0[start..CARRY_ROOM + came];
@@ -455,16 +423,28 @@ impl Flow {
         // A close frame that was looked at and goes on is not looked at again.
         let mut looked = false;
         let mut lost = false;
+        // What stands between frames that are taken out, which goes on in one write; and its place.
+        let (mut between, mut at) = (Vec::new(), self.tracker.position());
         loop {
             let until = self.until(looked);
-            let before = self.tracker.position();
+            if between.is_empty() {
+                at = self.tracker.position();
+            }
             let Tracked { forward, stop } = self.tracker.track(chunk, until);
-            let (bytes, rest) = chunk.split_at(forward);
+            let (mut bytes, rest) = chunk.split_at(forward);
             // A pong to the gateway's own ping is no sign of life in the session.
             self.moved |= forward > 0 || !self.tracker.carry().is_empty();
-            if !self.pass_on(bytes, before, sink.as_deref_mut(), cx) {
-                lost = true;
-                self.sink_failed();
+            let taken_out = matches!(stop, Stop::Pong(_) | Stop::Taken(_));
+            if taken_out || !between.is_empty() {
+                between.extend_from_slice(bytes);
+                bytes = &between;
+            }
+            if !taken_out {
+                if !self.pass_on(bytes, at, sink.as_deref_mut(), cx) {
+                    lost = true;
+                    self.sink_failed();
+                }
+                between.clear();
             }
             match self.stopped(stop, until, rest, &mut looked) {
                 Step::GoOn(further) => chunk = further,

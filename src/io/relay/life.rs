@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::core::session::wheel::Tick;
 use crate::core::wire::frame::text_frame;
-use crate::io::relay::Relay;
+use crate::io::relay::{Relay, Stream};
 
 /// What a client is told before its right ends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,7 +22,7 @@ pub struct Warning {
     pub said: bool,
 }
 
-impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
+impl<C: Stream> Relay<C> {
     /// When the client is to be warned, if it is.
     pub(super) fn warns_at(&self) -> Option<Tick> {
         let warning = self.warning.as_ref().filter(|warning| !warning.said)?;

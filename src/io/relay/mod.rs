@@ -6,27 +6,27 @@
 //! by `close` when the gateway wants an end, and by `expire` when its time has come.
 
 mod alive;
+mod ending;
 mod flow;
 mod life;
 mod moving;
 mod state;
+mod stream;
 mod throttle;
 
-use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::base::traffic::Traffic;
-use crate::core::session::record::{Cause, EndedBy, Ending};
+use crate::core::session::record::{Cause, Ending};
 use crate::core::session::resume::ResumeReason;
 use crate::core::session::wheel::Tick;
-use crate::core::wire::frame::close_frame;
 use crate::core::wire::sieve::Sieve;
-use crate::core::wire::tracker::{FrameTracker, Rules, Sender, Violation};
+use crate::core::wire::tracker::{FrameTracker, Rules, Sender};
 use crate::io::relay::alive::Alive;
-use crate::io::relay::flow::{Event, Flow, Place, Withhold};
+use crate::io::relay::ending::Limit;
+use crate::io::relay::flow::{Event, Flow};
 use crate::io::relay::moving::Moving;
 use crate::io::relay::throttle::Sip;
 use crate::live::CloseOrder;
@@ -35,6 +35,7 @@ pub use crate::io::relay::alive::Keepalive;
 pub use crate::io::relay::flow::Scratch;
 pub use crate::io::relay::life::Warning;
 pub use crate::io::relay::state::{RelayState, Unsound};
+pub use crate::io::relay::stream::Stream;
 pub use crate::io::relay::throttle::Throttle;
 
 /// What a session is allowed in time, in ticks of the worker's wheel.
@@ -46,7 +47,7 @@ pub struct Times {
     pub lifetime_at: Option<Tick>,
     /// When its right to be here ends.
     pub expires_at: Option<Tick>,
-    /// From the first word of its end to the last.
+    /// How long nothing may move between the first word of its end and the last.
     pub close: Tick,
 }
 
@@ -100,9 +101,6 @@ pub enum Turn {
     Renewal,
 }
 
-/// Part of `Times::close` that a backend has for its last word to a client that broke the rules.
-const LAST_WORD_SHARE: Tick = 5;
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Side {
@@ -124,9 +122,11 @@ pub struct Relay<C> {
     backend_lost_code: u16,
     /// When bytes moved last.
     active: Tick,
-    /// When the end, which has begun, is over at the latest.
-    over_at: Option<Tick>,
+    /// Until when the end, which has begun, may take.
+    over: Option<Box<Limit>>,
     ending: Option<Ending>,
+    /// The gateway answered a close frame in a peer's place.
+    unanswered: bool,
     /// Who stopped taking bytes before anything else was learnt of its end.
     lost: Option<Side>,
     cut: bool,
@@ -141,7 +141,7 @@ pub struct Relay<C> {
     warning: Option<Box<Warning>>,
 }
 
-impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
+impl<C: Stream> Relay<C> {
     /// Both streams stand right behind the 101.
     pub fn new(client: C, backend: C, setup: Setup, now: Tick) -> Self {
         let mut up = FrameTracker::new(Sender::Client, setup.client_rules);
@@ -157,8 +157,9 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
             times: setup.times,
             backend_lost_code: setup.backend_lost_code,
             active: now,
-            over_at: None,
+            over: None,
             ending: None,
+            unanswered: false,
             lost: None,
             cut: false,
             waker: None,
@@ -188,7 +189,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
             let down = self.down.poll(backend, Some(client), cx, scratch);
             let (up_moved, down_moved) = (self.up.take_moved(), self.down.take_moved());
             if up_moved || down_moved {
-                self.active(now);
+                self.active = now;
             }
             self.note_life(up_moved, down_moved, now);
             for (side, event) in [(Side::Client, up), (Side::Backend, down)] {
@@ -196,6 +197,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
                     self.on(side, event, now);
                 }
             }
+            self.note_progress(now);
             if self.over() {
                 return Poll::Ready(Turn::Ended(self.ended()));
             }
@@ -239,31 +241,13 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
         up
     }
 
-    /// Ends the session from the gateway's side: a close frame to the client at the next boundary;
-    /// the client's answer goes on to the backend, so that both see an orderly close. Answers
-    /// whether this began the end; a session that is ending already is left alone.
-    pub fn close(&mut self, order: &CloseOrder, now: Tick) -> bool {
-        // Whose client only stopped sending lives on, until somebody ends it.
-        if self.ending.is_some() && !self.half_closed() {
-            return false;
-        }
-        self.ending = None;
-        self.stop_moving();
-        self.end(EndedBy::Gateway, order.cause, Some(order.code), now);
-        self.over_at = Some(now.saturating_add(self.times.close));
-        let frame = close_frame(order.code, &order.reason, None);
-        self.down.say_goodbye(frame, Place::NextBoundary);
-        self.wake();
-        true
-    }
-
     /// When `expire` wants to be called; may be earlier than anything is due.
     pub fn due(&self) -> Option<Tick> {
-        match self.over_at {
-            Some(over_at) if self.half_closed() => {
-                Some(self.times.last_at().map_or(over_at, |at| at.min(over_at)))
+        match &self.over {
+            Some(limit) if self.half_closed() => {
+                Some(self.times.last_at().map_or(limit.at, |at| at.min(limit.at)))
             }
-            Some(over_at) => Some(over_at),
+            Some(limit) => Some(limit.at),
             None => [
                 self.idle_at(),
                 self.times.last_at(),
@@ -283,11 +267,9 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
     pub fn expire(&mut self, now: Tick) {
         let too_old = self.times.last_at().is_some_and(|at| now >= at);
         let expired = self.times.expires_at.is_some_and(|at| now >= at);
-        if let Some(over_at) = self.over_at.filter(|_| !(too_old && self.half_closed())) {
-            if now >= over_at && (self.down.hurry() || self.answer_client()) {
-                self.over_at = Some(now.saturating_add(self.times.close));
-                self.wake();
-            } else if now >= over_at {
+        let over_at = self.over.as_ref().map(|limit| limit.at);
+        if let Some(at) = over_at.filter(|_| !(too_old && self.half_closed())) {
+            if now >= at && !self.prolong(now) {
                 self.cut(now);
             }
             return;
@@ -313,36 +295,12 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
             self.close(&order(3008, "idle for too long", Cause::IdleTimeout), now);
         } else if self.departs_at().is_some_and(|at| now >= at) {
             self.departure_late(now);
-        } else if self.resumes_at().is_some_and(|at| now >= at) {
-            self.wake();
-        } else if self.resumes_at().is_none() {
-            // Whoever is not read cannot answer.
+        } else {
+            if self.resumes_at().is_some_and(|at| now >= at) {
+                self.wake();
+            }
             self.feel_pulses(now);
         }
-    }
-
-    /// Ends the session now, whatever is in flight.
-    pub fn cut(&mut self, now: Tick) {
-        match self.lost {
-            Some(Side::Client) => self.end(EndedBy::Client, Cause::Reset, None, now),
-            Some(Side::Backend) => self.end(EndedBy::Backend, Cause::Reset, None, now),
-            None => self.end(EndedBy::Gateway, Cause::Shutdown, None, now),
-        }
-        // Best effort: the backend learns that this was no crash of the client. Only behind whole
-        // frames, and those must have left (I10).
-        let whole = self.up.tracker.at_boundary() && self.up.held() == 0;
-        if let Some(backend) = &mut self.backend
-            && whole
-            && !self.up.closed()
-            && !self.up.done()
-        {
-            let code = self.ending.and_then(|ending| ending.close_code);
-            let frame = close_frame(code.unwrap_or(1001), "session ended", Some(mask()));
-            let mut cx = Context::from_waker(Waker::noop());
-            let _ = Pin::new(backend).poll_write(&mut cx, &frame);
-        }
-        self.cut = true;
-        self.wake();
     }
 
     /// What went from the client to the backend.
@@ -370,23 +328,12 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
         self.up.held() + self.down.held()
     }
 
-    /// Bytes moved. A client that only stopped sending is heard out for as long as it is spoken to.
-    fn active(&mut self, now: Tick) {
-        self.active = now;
-        if self.half_closed() {
-            self.over_at = Some(now.saturating_add(self.times.close));
-        }
-    }
-
-    /// The client has ended its sending side, without a close frame, and still hears the backend.
-    fn half_closed(&self) -> bool {
-        let ended =
-            |ending: Ending| ending.by == EndedBy::Client && ending.cause == Cause::Disconnected;
-        self.ending.is_some_and(ended) && !self.down.source_ended() && !self.down.done()
-    }
-
+    /// When it has been idle for too long. A client that is left unread is not idle.
     fn idle_at(&self) -> Option<Tick> {
-        self.times.idle.map(|idle| self.active.saturating_add(idle))
+        let active = self
+            .resumes_at()
+            .map_or(self.active, |at| at.max(self.active));
+        self.times.idle.map(|idle| active.saturating_add(idle))
     }
 
     /// Nothing is to be moved now; whoever calls `wake` finds the task.
@@ -408,167 +355,6 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
     pub fn wake(&self) {
         if let Some(waker) = &self.waker {
             waker.wake_by_ref();
-        }
-    }
-
-    /// The first word of the end counts; from then on there is a limit.
-    fn end(&mut self, by: EndedBy, cause: Cause, close_code: Option<u16>, now: Tick) {
-        if self.ending.is_none() {
-            self.ending = Some(Ending {
-                by,
-                cause,
-                close_code,
-                clean: false,
-            });
-            self.over_at = Some(now.saturating_add(self.times.close));
-            if !self.moves_now() {
-                self.down.withhold(Withhold::Nothing);
-            }
-        }
-    }
-
-    fn on(&mut self, side: Side, event: Event, now: Tick) {
-        let by = match side {
-            Side::Client => EndedBy::Client,
-            Side::Backend => EndedBy::Backend,
-        };
-        match event {
-            Event::TurnOver => return,
-            Event::Closed => {
-                let code = self.flow(side).tracker.close_code();
-                self.end(by, Cause::CloseFrame, code, now);
-                if side == Side::Backend {
-                    self.stop_moving();
-                }
-            }
-            Event::Withheld(code) => self.backend_goes(code, now),
-            Event::Violation(violation) => self.violated(side, violation, now),
-            Event::SourceEnded { reset } => self.source_ended(side, by, reset, now),
-            Event::SinkLost => self.sink_lost(side, now),
-        }
-        // Both have said goodbye: the gateway is the server towards the client, and the server ends
-        // the connection (RFC 6455, section 7.1.1).
-        if self.up.closed() && self.down.closed() {
-            self.down.finish();
-        }
-    }
-
-    fn flow(&self, from: Side) -> &Flow {
-        match from {
-            Side::Client => &self.up,
-            Side::Backend => &self.down,
-        }
-    }
-
-    /// The offender is told what it did, the other side that the session is over. A client hears
-    /// first what the backend has to say to all that was good before.
-    fn violated(&mut self, side: Side, violation: Violation, now: Tick) {
-        self.stop_moving();
-        let code = violation.close_code();
-        let cause = match (code, side) {
-            (1009, _) => Cause::TooBig,
-            (_, Side::Client) => Cause::ClientProtocolError,
-            (_, Side::Backend) => Cause::BackendProtocolError,
-        };
-        self.end(EndedBy::Gateway, cause, Some(code), now);
-        let said = violation.to_string();
-        let (to_client, place, to_backend) = match side {
-            Side::Client => {
-                self.over_at =
-                    Some(now.saturating_add((self.times.close / LAST_WORD_SHARE).max(1)));
-                let frame = close_frame(code, &said, None);
-                (frame, Place::LastWord, format!("client: {said}"))
-            }
-            Side::Backend => {
-                self.up.finish();
-                let frame = close_frame(1011, &format!("backend: {said}"), None);
-                (frame, Place::NextBoundary, said)
-            }
-        };
-        self.down.say_goodbye(to_client, place);
-        self.down.finish();
-        let frame = close_frame(code, &to_backend, Some(mask()));
-        self.up.say_goodbye(frame, Place::NextBoundary);
-    }
-
-    /// The other side of `side` takes nothing more. Why is learnt from reading it, if it is read
-    /// before the limit: a sender that is held up is not.
-    fn sink_lost(&mut self, side: Side, now: Tick) {
-        if side == Side::Client && self.outlive_sink(now) {
-            return;
-        }
-        let over_at = now.saturating_add(self.times.close);
-        self.over_at = Some(self.over_at.map_or(over_at, |known| known.min(over_at)));
-        match side {
-            Side::Client => {
-                self.up.lose_sink();
-                self.lost.get_or_insert(Side::Backend);
-            }
-            Side::Backend => {
-                self.lost.get_or_insert(Side::Client);
-            }
-        }
-    }
-
-    fn source_ended(&mut self, side: Side, by: EndedBy, reset: bool, now: Tick) {
-        let cause = if reset {
-            Cause::Reset
-        } else {
-            Cause::Disconnected
-        };
-        if side == Side::Backend && self.outlive_source(cause) {
-            return;
-        }
-        self.stop_moving();
-        match side {
-            Side::Client => {
-                self.end(by, cause, None, now);
-                if reset {
-                    self.down.lose_sink();
-                }
-                self.up.finish();
-            }
-            Side::Backend => self.backend_lost(by, cause, now),
-        }
-    }
-
-    fn backend_lost(&mut self, by: EndedBy, cause: Cause, now: Tick) {
-        let begun = self.ending.is_some();
-        let whole = self.down.tracker.at_boundary();
-        self.end(by, cause, whole.then_some(self.backend_lost_code), now);
-        // The client must not be left to guess: a code and a reason, not a bare end (I10: only
-        // where a frame may stand). Who asked for the close itself needs no such word.
-        if !begun {
-            let frame = close_frame(self.backend_lost_code, "backend lost", None);
-            self.down.say_goodbye(frame, Place::NextBoundary);
-        }
-        self.up.lose_sink();
-        self.down.finish();
-    }
-
-    /// Nothing is left to be moved in either direction.
-    fn over(&self) -> bool {
-        let client_left = self.up.source_ended();
-        let backend_left = self.down.source_ended();
-        match (client_left, backend_left) {
-            (true, true) => self.up.done() && self.down.done(),
-            // The client is gone for good; what the backend still says has nowhere to go.
-            (true, false) => self.down.done() && self.up.done(),
-            _ => false,
-        }
-    }
-
-    fn ended(&mut self) -> Ending {
-        let unknown = Ending {
-            by: EndedBy::Gateway,
-            cause: Cause::Aborted,
-            close_code: None,
-            clean: false,
-        };
-        let ending = self.ending.unwrap_or(unknown);
-        Ending {
-            clean: self.up.closed() && self.down.closed() && !self.cut,
-            ..ending
         }
     }
 }

@@ -3,14 +3,14 @@
 //! attached, or nobody took over and the session ends.
 
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::core::session::record::{Cause, EndedBy};
 use crate::core::session::resume::{Moves, ResumeReason};
 use crate::core::session::wheel::Tick;
-use crate::core::wire::frame::{Opcode, close_frame, control_frame};
+use crate::core::wire::frame::{answer_to_close, close_frame};
+use crate::io::relay::ending::Limit;
 use crate::io::relay::flow::{Lost, Place, Withhold};
-use crate::io::relay::{Relay, mask};
+use crate::io::relay::{Relay, Stream, mask};
 use crate::live::LeaveOrder;
 
 /// Why a session leaves its backend, and how it ends if no other takes it.
@@ -88,7 +88,7 @@ impl Moving {
     }
 }
 
-impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
+impl<C: Stream> Relay<C> {
     pub(super) fn allow_moves(&mut self, hold_max: usize) {
         self.up.expect_other_sinks();
         self.down.withhold(Withhold::GoingAway);
@@ -168,7 +168,9 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
 
     /// No backend took over in time; or none can, and `unfit` says why.
     pub fn give_up(&mut self, unfit: Option<&str>, now: Tick) {
-        let Some(Phase::Bereft { departure, .. }) = self.take_phase() else {
+        // A session that is still parting from its backend goes on doing that.
+        let bereft = self.is_bereft().then(|| self.take_phase()).flatten();
+        let Some(Phase::Bereft { departure, .. }) = bereft else {
             return;
         };
         let closed = self.ending.is_some();
@@ -179,7 +181,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
             }
             None => self.end(departure.by, departure.cause, Some(departure.code), now),
         }
-        self.over_at = Some(now.saturating_add(self.times.close));
+        self.over = Some(Limit::new(now, self.times.close));
         if closed {
             self.end_without_backend(None);
         } else {
@@ -224,10 +226,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
 
     /// The backend's close frame, which was not passed on.
     pub(super) fn backend_goes(&mut self, code: Option<u16>, now: Tick) {
-        let close = match code {
-            Some(code) => close_frame(code, "", Some(mask())),
-            None => control_frame(Opcode::Close, &[], Some(mask())),
-        };
+        let close = answer_to_close(code, Some(mask()));
         match self.moving.as_mut().map(|moving| &mut moving.phase) {
             Some(Phase::Leaving { heard_out, .. }) => *heard_out = true,
             Some(Phase::Settled) if self.ending.is_none() => {
@@ -394,10 +393,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
     fn end_without_backend(&mut self, frame: Option<Vec<u8>>) {
         self.backend = None;
         self.forfeit();
-        let answer = || match self.up.tracker.close_code() {
-            Some(code) => close_frame(code, "", None),
-            None => control_frame(Opcode::Close, &[], None),
-        };
+        let answer = || answer_to_close(self.up.tracker.close_code(), None);
         let frame = frame.unwrap_or_else(answer);
         self.down.end_source();
         self.down.say_goodbye(frame, Place::NextBoundary);

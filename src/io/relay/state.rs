@@ -2,16 +2,16 @@
 //! streams. Times are differences: the clocks of two workers have nothing in common.
 
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::core::session::record::Ending;
 use crate::core::session::wheel::Tick;
 use crate::io::relay::alive::Alive;
+use crate::io::relay::ending::{Limit, Prolonged};
 use crate::io::relay::flow::Flow;
 use crate::io::relay::life::Warning;
 use crate::io::relay::moving::Moving;
 use crate::io::relay::throttle::Throttled;
-use crate::io::relay::{Relay, Side, Times};
+use crate::io::relay::{Relay, Side, Stream, Times};
 
 /// Everything that a relay knows but for its streams. A field that is added here makes another
 /// version of the state, see `io::handover`.
@@ -34,7 +34,15 @@ pub struct RelayState {
     silent: Tick,
     /// Until its end, which has begun, is over at the latest.
     over_in: Option<Tick>,
+    /// Where something moved since that began. Other sessions are written as before there was this
+    /// field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    prolonged: Option<Prolonged>,
     ending: Option<Ending>,
+    /// The gateway answered a close frame in a peer's place. Other sessions are written as before
+    /// there was this field.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    unanswered: bool,
     lost: Option<Side>,
     moving: Option<Box<Moving>>,
     alive: Option<Box<Alive>>,
@@ -49,7 +57,7 @@ pub struct RelayState {
 #[error("the state contradicts itself")]
 pub struct Unsound;
 
-impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
+impl<C: Stream> Relay<C> {
     /// What it knows at `now`, between two polls; `None` once it has been cut.
     pub fn state(&self, now: Tick) -> Option<RelayState> {
         // No `..`: whoever adds a field decides here how it gets across.
@@ -67,8 +75,9 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
                 },
             backend_lost_code,
             active,
-            over_at,
+            over,
             ending,
+            unanswered,
             lost,
             cut,
             waker: _,
@@ -78,6 +87,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
             warning,
         } = self;
         let left = |at: &Tick| at.saturating_sub(now);
+        let limit = over.as_ref().map(|limit| limit.pack(now, *close));
         (!cut).then(|| RelayState {
             up: up.clone(),
             down: down.clone(),
@@ -88,8 +98,10 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
             close: *close,
             backend_lost_code: *backend_lost_code,
             silent: now.saturating_sub(*active),
-            over_in: over_at.as_ref().map(left),
+            over_in: limit.map(|(left, _)| left),
+            prolonged: limit.and_then(|(_, prolonged)| prolonged),
             ending: *ending,
+            unanswered: *unanswered,
             lost: *lost,
             moving: moving.as_ref().map(|moving| Box::new(moving.pack(now))),
             alive: alive.as_ref().map(|alive| Box::new(alive.pack(now))),
@@ -127,8 +139,11 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
             },
             backend_lost_code: state.backend_lost_code,
             active: now.saturating_sub(state.silent),
-            over_at: state.over_in.map(|left| now.saturating_add(left)),
+            over: state
+                .over_in
+                .map(|left| Limit::unpack(left, state.prolonged, now, state.close)),
             ending: state.ending,
+            unanswered: state.unanswered,
             lost: state.lost,
             cut: false,
             waker: None,

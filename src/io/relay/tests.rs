@@ -1,16 +1,22 @@
 //! Sessions over in-memory streams of any width, with a clock that the test owns.
 
+mod endings;
+mod floods;
 mod handover;
 mod life;
 mod moving;
 mod random;
+mod silence;
 
 use std::future::poll_fn;
+use std::pin::Pin;
 
 use proptest::prelude::*;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
 
 use super::*;
+use crate::core::session::record::EndedBy;
+use crate::core::wire::frame::close_frame;
 use crate::core::wire::tracker::Extensions;
 
 const RULES: Rules = Rules {
@@ -44,16 +50,8 @@ impl Rig {
         let (backend, inner_backend) = duplex(width);
         let setup = Setup {
             client_rules,
-            backend_rules: RULES,
             client_early,
-            backend_early: Vec::new(),
-            times: TIMES,
-            backend_lost_code: 1011,
-            hold: None,
-            keepalive: None,
-            throttle: None,
-            warning: None,
-            sieve: None,
+            ..Self::setup()
         };
         let relay = Relay::new(inner_client, inner_backend, setup, 0);
         Self {
@@ -62,6 +60,23 @@ impl Rig {
             backend,
             scratch: Scratch::new(4096),
             now: 0,
+        }
+    }
+
+    /// What a relay starts with that does nothing of its own.
+    fn setup() -> Setup {
+        Setup {
+            client_rules: RULES,
+            backend_rules: RULES,
+            client_early: Vec::new(),
+            backend_early: Vec::new(),
+            times: TIMES,
+            backend_lost_code: 1011,
+            hold: None,
+            keepalive: None,
+            throttle: None,
+            warning: None,
+            sieve: None,
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::config::limits::Over;
 use crate::core::limits::{Meter, SharedMeter};
@@ -16,7 +16,7 @@ use crate::core::session::record::{Cause, EndedBy};
 use crate::core::session::wheel::Tick;
 use crate::core::wire::frame::close_frame;
 use crate::io::relay::flow::Place;
-use crate::io::relay::{Relay, mask};
+use crate::io::relay::{Relay, Stream, mask};
 
 /// Bytes that a throttled client is read before they are counted.
 const PIECE: usize = 16 * 1024;
@@ -36,6 +36,8 @@ pub struct Throttle {
     pub began: u64,
     /// Messages and bytes that have been counted.
     pub counted: (u64, u64),
+    /// The reading of the fragments that have been counted.
+    pub fragments: u16,
     /// Until when the client is not read.
     pub until: Option<Tick>,
 }
@@ -49,6 +51,8 @@ pub(super) struct Throttled {
     over: Over,
     tick: u64,
     counted: (u64, u64),
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fragments: Option<u16>,
     paused_for: Option<Tick>,
 }
 
@@ -63,14 +67,17 @@ impl Throttle {
             over: self.over,
             tick: self.tick,
             counted: self.counted,
+            fragments: Some(self.fragments).filter(|count| *count > 0),
             paused_for: self.until.map(|until| until.saturating_sub(now)),
         }
     }
     /// Counts what has come since the last time; answers when what is owed will have come in.
-    fn charge(&mut self, messages: u64, bytes: u64, now: Tick) -> Option<Tick> {
+    /// A fragment costs as much as a message: else a message that never ends would be free.
+    fn charge(&mut self, messages: u64, fragments: u16, bytes: u64, now: Tick) -> Option<Tick> {
+        let more = fragments.wrapping_sub(std::mem::replace(&mut self.fragments, fragments));
         let before = std::mem::replace(&mut self.counted, (messages, bytes));
         let (messages, bytes) = (
-            messages.saturating_sub(before.0),
+            messages.saturating_sub(before.0) + u64::from(more),
             bytes.saturating_sub(before.1),
         );
         if (messages, bytes) == (0, 0) {
@@ -95,6 +102,7 @@ impl Throttled {
             tick: self.tick.max(1),
             began: 0,
             counted: self.counted,
+            fragments: self.fragments.unwrap_or(0),
             until: self.paused_for.map(|left| now.saturating_add(left)),
         };
         throttle.own = throttle.own.shifted(0, throttle.time(now));
@@ -102,7 +110,7 @@ impl Throttled {
     }
 }
 
-impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
+impl<C: Stream> Relay<C> {
     /// Whether the client is to be left unread at this time.
     pub(super) fn pauses(&mut self, now: Tick) -> bool {
         let Some(throttle) = &mut self.throttle else {
@@ -110,6 +118,13 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
         };
         if throttle.until.is_some_and(|until| now >= until) {
             throttle.until = None;
+        }
+        if throttle.until.is_some() && self.ending.is_some() {
+            // Its answer to the close frame stands behind what it has no right to send yet. It is
+            // read, and all of that is dropped.
+            throttle.until = None;
+            self.end_for_backend();
+            return false;
         }
         throttle.until.is_some()
     }
@@ -123,13 +138,15 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Relay<C> {
     pub(super) fn measure(&mut self, now: Tick) {
         let traffic = self.up.tracker.traffic();
         let messages = traffic.text + traffic.binary + traffic.ping + traffic.pong;
+        let fragments = self.up.tracker.fragments();
         let Some(throttle) = &mut self.throttle else {
             return;
         };
-        let Some(until) = throttle.charge(messages, traffic.bytes, now) else {
+        let Some(until) = throttle.charge(messages, fragments, traffic.bytes, now) else {
             return;
         };
         match throttle.over {
+            Over::Slow if self.ending.is_some() => self.end_for_backend(),
             Over::Slow => throttle.until = Some(until),
             Over::Close if self.ending.is_none() => self.end_rash(now),
             Over::Close => {}

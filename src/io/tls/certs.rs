@@ -1,11 +1,10 @@
 //! A certificate chain with its key, read from PEM and checked: it parses, the key is the
 //! certificate's, and which names it is for. Whether it is trusted is for clients to say.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -14,7 +13,9 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 
+use crate::config::pem::{Mistake, Validity, Wanted, mistaken};
 use crate::config::snapshot::CertificateFiles;
+use crate::io::file;
 use crate::io::tls::provider;
 
 /// A certificate that can be shown to clients.
@@ -44,14 +45,14 @@ pub enum CertError {
         /// What is wrong with it.
         fault: &'static str,
     },
+    /// A file holds something else, or the same in another form.
+    #[error("{0}")]
+    Form(String),
     /// No certificate inside.
     #[error("{} holds no certificate (no `BEGIN CERTIFICATE` section)", .0.display())]
     NoCertificate(PathBuf),
     /// No key inside.
-    #[error(
-        "{} holds no private key (no `BEGIN PRIVATE KEY` section; an encrypted one cannot be used)",
-        .0.display()
-    )]
+    #[error("{} holds no private key (no `BEGIN PRIVATE KEY` section)", .0.display())]
     NoKey(PathBuf),
     /// The first certificate does not parse.
     #[error("the first certificate in {} does not parse", .0.display())]
@@ -137,20 +138,34 @@ pub fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, CertError
         .collect::<Result<_, _>>()
         .map_err(|error| damaged(path, &error))?;
     if chain.is_empty() {
-        return Err(CertError::NoCertificate(path.to_owned()));
+        let form = other_form(path, &text, Wanted::Certificates);
+        return Err(form.unwrap_or_else(|| CertError::NoCertificate(path.to_owned())));
     }
     Ok(chain)
 }
 
 fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, CertError> {
-    PrivateKeyDer::from_pem_slice(&read(path)?).map_err(|error| match error {
-        pem::Error::NoItemsFound => CertError::NoKey(path.to_owned()),
-        other => damaged(path, &other),
+    let text = read(path)?;
+    PrivateKeyDer::from_pem_slice(&text).map_err(|error| {
+        let form = other_form(path, &text, Wanted::PrivateKey);
+        form.unwrap_or_else(|| match error {
+            pem::Error::NoItemsFound => CertError::NoKey(path.to_owned()),
+            other => damaged(path, &other),
+        })
     })
 }
 
+/// What the file holds instead, with the command that converts it.
+fn other_form(path: &Path, bytes: &[u8], wanted: Wanted) -> Option<CertError> {
+    let Mistake { message, help } = mistaken(bytes, wanted, path)?;
+    Some(CertError::Form(match help {
+        Some(help) => format!("{message}; {help}"),
+        None => message,
+    }))
+}
+
 fn read(path: &Path) -> Result<Vec<u8>, CertError> {
-    fs::read(path).map_err(|error| CertError::Read(path.to_owned(), error))
+    file::read(path, file::PEM_BYTES_MAX).map_err(|error| CertError::Read(path.to_owned(), error))
 }
 
 /// Says it without quoting the file, which may be a key (I11).
@@ -190,15 +205,11 @@ impl Facts {
                 _ => None,
             })
             .collect();
-        let validity = parsed.validity();
+        let validity = Validity::from(parsed.validity());
         Ok(Self {
             names,
-            not_before: wall_time(validity.not_before.timestamp()),
-            not_after: wall_time(validity.not_after.timestamp()),
+            not_before: validity.not_before,
+            not_after: validity.not_after,
         })
     }
-}
-
-fn wall_time(unix_seconds: i64) -> SystemTime {
-    u64::try_from(unix_seconds).map_or(UNIX_EPOCH, |s| UNIX_EPOCH + Duration::from_secs(s))
 }

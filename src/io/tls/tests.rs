@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
-use crate::base::addr::BackendAddr;
+use crate::base::addr::{BackendAddr, OwnAddresses};
 use crate::base::clock;
 use crate::config::snapshot::{CertificateFiles, TlsVersion, UpstreamTls};
 use crate::io::carrier::Carrier;
@@ -107,13 +107,14 @@ fn what_is_wrong_with_a_pair_is_said_with_the_file() {
     check(
         &good.key,
         &good.key,
-        "good.key holds no certificate (no `BEGIN CERTIFICATE` section)",
+        "good.key holds a private key, and no certificate; name the certificate's file here; \
+         the key has a setting of its own",
     );
     check(
         &good.cert,
         &good.cert,
-        "good.crt holds no private key (no `BEGIN PRIVATE KEY` section; \
-         an encrypted one cannot be used)",
+        "good.crt holds a certificate, and no private key; name the key's file here; \
+         the certificate has a setting of its own",
     );
     check(
         &good.cert,
@@ -202,6 +203,7 @@ async fn call(to: &BackendAddr, tls: &DialTls) -> Result<Carrier, DialError> {
         keepalive: None,
         proxy_header: b"",
         tls: Some(tls),
+        own: &OwnAddresses::default(),
     };
     dial(to, options).await
 }

@@ -77,7 +77,7 @@ impl Reading {
 }
 
 /// A label's value as the text format wants it.
-fn escaped(value: &str) -> String {
+pub(super) fn escaped(value: &str) -> String {
     value
         .replace('\\', r"\\")
         .replace('"', r#"\""#)

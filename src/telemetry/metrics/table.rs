@@ -6,8 +6,6 @@
 
 use std::fmt::Write as _;
 
-use metrics::Unit;
-
 /// One row: a family of series that differ in their labels only.
 #[derive(Clone, Copy, Debug)]
 pub struct Metric {
@@ -21,6 +19,17 @@ pub struct Metric {
     pub labels: &'static [&'static str],
     /// One sentence for people, which ends in a full stop.
     pub help: &'static str,
+}
+
+/// What the values of a metric count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Things.
+    Count,
+    /// Bytes.
+    Bytes,
+    /// Time.
+    Seconds,
 }
 
 /// What a metric's values do over time.
@@ -99,7 +108,8 @@ table! {
     MESSAGES_LOST = Counter, Count, "sessile_messages_lost_total", ["route", "upstream"],
         "Messages of clients that the gateway dropped with a backend, of the sessions that ended.";
     REFUSALS = Counter, Count, "sessile_refusals_total", ["route", "upstream", "reason"],
-        "Requests that the gateway answered itself, by reason; no `route` if none matched.";
+        "Requests that the gateway answered itself, and exchanges that were cut off, by reason; no \
+         `route` if none matched.";
     HTTP_REQUESTS = Counter, Count, "sessile_http_requests_total", ["route", "upstream", "status"],
         "Ordinary HTTP requests that were answered, by class of status (2xx, 3xx and so on).";
     HTTP_RESPONSE_SECONDS = WAITS, Seconds, "sessile_http_response_seconds", ["route", "upstream"],

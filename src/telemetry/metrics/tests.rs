@@ -1,8 +1,10 @@
 use std::time::SystemTime;
 
+use super::route::close_code_label;
 use super::*;
 use crate::base::session_id::SessionId;
-use crate::core::session::record::{Ending, Facts};
+use crate::base::traffic::Traffic;
+use crate::core::session::record::{Cause, EndedBy, Ending, Facts, Record};
 use crate::core::session::resume::Moves;
 
 fn record(by: EndedBy, cause: Cause, close_code: Option<u16>) -> Record {
@@ -22,6 +24,7 @@ fn record(by: EndedBy, cause: Cause, close_code: Option<u16>) -> Record {
             subprotocol: None,
             started: SystemTime::UNIX_EPOCH,
             handshake: Duration::from_millis(3),
+            order: None,
         }),
         duration: Duration::from_secs(70),
         to_backend: Traffic::default(),

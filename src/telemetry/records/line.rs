@@ -4,6 +4,7 @@
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
+use crate::base::text::steers;
 use crate::config::snapshot::LogFormat;
 
 /// A line that grows field by field.
@@ -150,14 +151,6 @@ impl Line {
             .write_fmt(text)
             .expect("a string takes everything");
     }
-}
-
-/// Characters that would do something instead of being seen: control characters, line ends of
-/// Unicode, and marks that turn the direction of writing.
-fn steers(character: char) -> bool {
-    character.is_control()
-        || matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-        || matches!(character, '\u{200e}' | '\u{200f}')
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ fn ended() -> Record {
             subprotocol: None,
             started: SystemTime::UNIX_EPOCH + START,
             handshake: Duration::from_micros(3_250),
+            order: None,
         }),
         duration: Duration::from_secs(61),
         to_backend: Traffic {
@@ -63,6 +64,7 @@ const REFUSED: RequestRecord<'_> = RequestRecord {
     bytes_in: 0,
     bytes_out: 97,
     refusal: Some("no_route"),
+    detail: Some("rule 7"),
     request_id: Some("r-1"),
 };
 
@@ -95,7 +97,7 @@ fn i6_a_session_leaves_one_line_of_json() {
             r#""client":"192.0.2.1:55000","host":"chat.example.com","#,
             r#""target":"/ws/7?token=***","request_id":"req-1","subprotocol":null,"#,
             r#""started":"2023-11-14T22:13:20.123Z","duration_ms":61000.000,"handshake_ms":3.250,"#,
-            r#""ended_by":"client","cause":"close_frame","close_code":1000,"clean":true,"#,
+            r#""ended_by":"client","cause":"close_frame","close_code":1000,"clean":true,"reason":null,"operator":null,"revocation":null,"#,
             r#""resumes":0,"messages_lost":0,"bytes_lost":0,"#,
             r#""to_backend":{"bytes":120,"text":3,"binary":1,"ping":2,"pong":0,"close":1},"#,
             r#""to_client":{"bytes":4000,"text":0,"binary":0,"ping":0,"pong":0,"close":0}}"#,
@@ -105,7 +107,7 @@ fn i6_a_session_leaves_one_line_of_json() {
             r#""listener":"edge","route":null,"upstream":null,"backend":null,"#,
             r#""principal":null,"client":"192.0.2.1:55000","method":"GET","target":"/nothing here","#,
             r#""started":"1970-01-01T00:00:00.000Z","status":404,"duration_ms":0.042,"#,
-            r#""bytes_in":0,"bytes_out":97,"refusal":"no_route","request_id":"r-1"}"#,
+            r#""bytes_in":0,"bytes_out":97,"refusal":"no_route","detail":"rule 7","request_id":"r-1"}"#,
         ),
     ];
     let text = written(LogFormat::Json);
@@ -131,7 +133,7 @@ fn i6_a_session_leaves_one_line_of_text() {
             "time=1970-01-01T00:00:00.000Z kind=request node=node-1 listener=edge ",
             r#"client=192.0.2.1:55000 method=GET target="/nothing here" "#,
             "started=1970-01-01T00:00:00.000Z status=404 duration_ms=0.042 bytes_in=0 ",
-            "bytes_out=97 refusal=no_route request_id=r-1",
+            "bytes_out=97 refusal=no_route detail=\"rule 7\" request_id=r-1",
         ),
     ];
     let text = written(LogFormat::Text);

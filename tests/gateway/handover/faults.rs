@@ -6,18 +6,24 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use sessile::io::handover::{FromNew, FromOld, PROTOCOL, STATE, STATE_OLDEST, Wire};
 use sessile::io::net::listener::Owner;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::process::Command;
+use tokio::sync::Notify;
 
 use super::echo;
+use crate::support::backend::read_head;
 use crate::support::gateway::{command, signal_process};
 use crate::support::tokens::{SECRET, claims, token};
-use crate::support::{Backend, Client, DEADLINE, Dial, Gateway, admin, config, eventually, soon};
+use crate::support::{
+    Backend, Client, DEADLINE, Dial, Gateway, Raw, admin, config, eventually, soon,
+};
 
 /// A new process that the test plays.
 struct Impostor {
@@ -235,8 +241,9 @@ async fn a_new_process_with_a_bad_configuration_leaves_the_old_one_serving() {
     assert!(said.contains("ecco"), "{said}");
     all_is_well(&gateway, &mut clients, 0.0).await;
 
-    // It is valid, and cannot be had: the address is the backend's.
-    let taken = format!("[\"127.0.0.1:0\", \"{}\"]", backend.address);
+    // It is valid, and cannot be had: another program has the address.
+    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = format!("[\"127.0.0.1:0\", \"{}\"]", other.local_addr().unwrap());
     fs::write(&path, good.replace("[\"127.0.0.1:0\"]", &taken)).unwrap();
     let (code, said) = attempt(&gateway, &path).await;
     assert_eq!(code, Some(1), "{said}");
@@ -473,5 +480,63 @@ async fn a_session_between_two_processes_is_not_renewed() {
     })
     .await;
     client.echo("after").await;
+    client.close().await;
+}
+
+#[tokio::test]
+async fn a_session_that_is_held_for_another_process_is_not_renewed_here() {
+    let backend = Backend::echo().await;
+    // It says yes to everybody, and to those who are patient when the test lets it.
+    let (asked, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (asking, going) = (Arc::clone(&asked), Arc::clone(&go));
+    let service = Backend::scripted(move |mut stream| {
+        let (asked, go) = (Arc::clone(&asking), Arc::clone(&going));
+        async move {
+            loop {
+                let head = read_head(&mut stream).await;
+                if head.contains("authorization: patient") {
+                    asked.notify_one();
+                    go.notified().await;
+                }
+                let answer = "HTTP/1.1 200 OK\r\nx-auth-subject: ann\r\ncontent-length: 0\r\n\r\n";
+                if head.is_empty() || stream.write_all(answer.as_bytes()).await.is_err() {
+                    return;
+                }
+            }
+        }
+    })
+    .await;
+    let decider = format!(
+        "[authenticators.decider]\ntype = \"forward\"\nurl = \"http://{}/\"\n\
+         timeout = \"15s\"\n\n",
+        service.address
+    );
+    let route = "authenticate = [\"decider\"]\nrenew = \"/renew\"";
+    let text = decider + &config::echo(&[backend.address], "", route);
+    let gateway = Gateway::start_with_handover(&text).await;
+    let dial = Dial::new("/").header("authorization", "me");
+    let mut client = dial.connect(gateway.address()).await.unwrap();
+    let renew = async |who: &str| {
+        let mut raw = Raw::connect(gateway.address()).await;
+        let fields = format!("host: a\r\nauthorization: {who}\r\ncontent-length: 0");
+        raw.write(format!("POST /renew HTTP/1.1\r\n{fields}\r\n\r\n"))
+            .await;
+        raw
+    };
+    assert_eq!(renew("me").await.status().await, Some(200));
+    // This one is judged while its session is held.
+    let mut late = renew("patient").await;
+    soon("it is being judged", asked.notified()).await;
+    let mut impostor = Impostor::serving(&gateway).await;
+    assert_eq!(impostor.batch().await.len(), 1);
+    go.notify_one();
+    // Whoever has the session next would not know of it.
+    assert_eq!(late.status().await, Some(404));
+    drop(impostor);
+    eventually("it stays, and is renewed", async || {
+        renew("me").await.status().await == Some(200)
+    })
+    .await;
+    client.echo("still here").await;
     client.close().await;
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -16,6 +15,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::admin::{self, Answer};
+use super::process::{capture, wrapped};
 use super::records::{self, Record};
 use super::{DEADLINE, config, eventually, secrets};
 
@@ -33,6 +33,8 @@ pub struct Gateway {
     /// Set when a test took its end, or its leftovers, into its own hands.
     released: bool,
     token: Option<String>,
+    /// A program and its arguments that runs the gateway's command line in its own process.
+    wrapper: Vec<String>,
 }
 
 impl Gateway {
@@ -68,8 +70,11 @@ impl Gateway {
     pub async fn start_without_roots(test_config: &str) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let text = config::complete(test_config, directory.path());
-        let environment = [("SSL_CERT_FILE", "/dev/null"), ("SSL_CERT_DIR", "")];
-        Self::launch_with(directory.into(), &text, None, &[], &environment).await
+        let mut command = command(&directory.path().join("gateway.toml"));
+        command
+            .env("SSL_CERT_FILE", "/dev/null")
+            .env("SSL_CERT_DIR", "");
+        Self::launch_command(command, Vec::new(), directory.into(), &text, None).await
     }
 
     /// One that can be succeeded.
@@ -90,6 +95,16 @@ impl Gateway {
         .await
     }
 
+    /// One that can be succeeded, whose command line is run by a wrapper. The wrapper must become
+    /// the gateway's process; its successors are run by it too.
+    pub async fn start_wrapped(wrapper: &[&str], directory: TempDir, test_config: &str) -> Self {
+        let text = config::complete(test_config, directory.path());
+        let door = directory.path().join(DOOR);
+        let arguments = ["--take-over".as_ref(), door.as_os_str()];
+        let wrapper = wrapper.iter().map(ToString::to_string).collect();
+        Self::launch_by(wrapper, directory.into(), &text, None, &arguments).await
+    }
+
     /// Starts the process that takes over from this one, and waits until it has everything that
     /// it gets.
     pub async fn succeed(&self) -> Self {
@@ -105,7 +120,8 @@ impl Gateway {
         let door = self.door();
         let arguments = ["--take-over".as_ref(), door.as_os_str()];
         let directory = Arc::clone(&self.directory);
-        Self::launch(directory, &text, self.token.clone(), &arguments).await
+        let (wrapper, token) = (self.wrapper.clone(), self.token.clone());
+        Self::launch_by(wrapper, directory, &text, token, &arguments).await
     }
 
     /// Waits until it has everything that it gets from the process before.
@@ -132,22 +148,33 @@ impl Gateway {
         token: Option<String>,
         arguments: &[&OsStr],
     ) -> Self {
-        Self::launch_with(directory, text, token, arguments, &[]).await
+        Self::launch_by(Vec::new(), directory, text, token, arguments).await
     }
 
-    async fn launch_with(
+    async fn launch_by(
+        wrapper: Vec<String>,
         directory: Arc<TempDir>,
         text: &str,
         token: Option<String>,
         arguments: &[&OsStr],
-        environment: &[(&str, &str)],
+    ) -> Self {
+        let mut command = wrapped(&wrapper, command(&directory.path().join("gateway.toml")));
+        command.args(arguments);
+        Self::launch_command(command, wrapper, directory, text, token).await
+    }
+
+    /// Starts this command line, which reads `gateway.toml` in the directory.
+    async fn launch_command(
+        mut command: Command,
+        wrapper: Vec<String>,
+        directory: Arc<TempDir>,
+        text: &str,
+        token: Option<String>,
     ) -> Self {
         let path = directory.path().join("gateway.toml");
         fs::write(&path, text).expect("a config file");
         secrets::register_in(text);
-        let mut child = command(&path)
-            .args(arguments)
-            .envs(environment.iter().copied())
+        let mut child = command
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
@@ -160,6 +187,7 @@ impl Gateway {
             listeners: BTreeMap::new(),
             released: false,
             token,
+            wrapper,
         };
         gateway.wait_until_ready().await;
         gateway.listeners = gateway.read_listeners();
@@ -324,11 +352,56 @@ impl Gateway {
 
     /// Session records written so far.
     pub fn records(&self) -> Vec<Record> {
+        records::parse(&self.access_log())
+    }
+
+    /// The whole lines of the access log.
+    fn access_log(&self) -> String {
         let text = fs::read_to_string(self.directory.path().join("access.log"));
+        let mut text = text.unwrap_or_default();
         // A line that is still being written has no end yet.
-        let text = text.unwrap_or_default();
-        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-        records::parse(whole)
+        text.truncate(text.rfind('\n').unwrap_or(0));
+        text
+    }
+
+    /// Request records written so far.
+    pub fn requests(&self) -> Vec<Value> {
+        records::requests(&self.access_log())
+    }
+
+    /// Waits until there are this many request records, and sees that there are no more.
+    pub async fn wait_for_requests(&self, count: usize) -> Vec<Value> {
+        eventually(&format!("{count} request records"), async || {
+            self.requests().len() >= count
+        })
+        .await;
+        let records = self.requests();
+        assert_eq!(records.len(), count, "more records than requests");
+        records
+    }
+
+    /// The record of the request that got this answer of the gateway's own.
+    pub async fn record_of(&self, problem: &str) -> Value {
+        let problem: Value = serde_json::from_str(problem).expect("problem+json");
+        let mut found = Value::Null;
+        eventually("the request's record", async || {
+            let records = self.requests();
+            let record = records.into_iter().find(|record| {
+                record["request_id"].is_string() && record["request_id"] == problem["request_id"]
+            });
+            record.is_some_and(|record| {
+                found = record;
+                true
+            })
+        })
+        .await;
+        found
+    }
+
+    /// What the record of a refused request adds to what its client was answered.
+    pub async fn detail_of(&self, problem: &str) -> String {
+        let record = self.record_of(problem).await;
+        record["detail"].as_str().unwrap_or_default().to_owned()
     }
 
     /// Waits until there are this many session records, and sees that there are no more.
@@ -375,6 +448,12 @@ impl Gateway {
     /// Sends a signal to its process.
     pub fn signal(&self, signal: Signal) {
         signal_process(self.child.id(), signal);
+    }
+
+    /// Files and sockets that the process has open.
+    pub fn descriptors(&self) -> usize {
+        let open = fs::read_dir(format!("/proc/{}/fd", self.pid()));
+        open.expect("the gateway lives").count()
     }
 
     /// A field of `/proc/PID/status` in KiB, such as `VmRSS`.
@@ -502,19 +581,4 @@ pub fn signal_process(pid: u32, signal: Signal) {
         .and_then(Pid::from_raw)
         .expect("a pid is positive");
     kill_process(pid, signal).expect("the process lives");
-}
-
-/// Collects standard error while the process runs, so that its pipe never fills.
-fn capture(child: &mut Child) -> Arc<Mutex<String>> {
-    let log = Arc::new(Mutex::new(String::new()));
-    let stderr = child.stderr.take().expect("standard error is piped");
-    let written = Arc::clone(&log);
-    thread::spawn(move || {
-        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-            let mut log = written.lock().expect("no reader panicked");
-            log.push_str(&line);
-            log.push('\n');
-        }
-    });
-    log
 }

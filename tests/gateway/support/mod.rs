@@ -12,6 +12,7 @@ pub mod etcd_world;
 pub mod gateway;
 pub mod http;
 pub mod peers;
+mod process;
 pub mod raw;
 pub mod records;
 pub mod secrets;

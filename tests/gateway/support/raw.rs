@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::soon;
 
@@ -33,11 +33,27 @@ impl Raw {
 
     /// Connects, upgrades and checks the 101.
     pub async fn upgrade(address: SocketAddr) -> Self {
-        let mut raw = Self::connect(address).await;
+        Self::connect(address).await.upgraded().await
+    }
+
+    /// The same for a client whose system takes so many bytes before they are read.
+    pub async fn upgrade_with_buffer(address: SocketAddr, bytes: u32) -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(bytes).expect("an open socket");
+        let stream = socket.connect(address).await.expect("it accepts");
+        let raw = Self {
+            stream,
+            buffer: Vec::new(),
+        };
+        raw.upgraded().await
+    }
+
+    async fn upgraded(mut self) -> Self {
+        let raw = &mut self;
         raw.write(UPGRADE).await;
         let head = raw.read_head().await;
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
-        raw
+        self
     }
 
     pub async fn write(&mut self, bytes: impl AsRef<[u8]>) {
@@ -98,6 +114,11 @@ impl Raw {
             soon("the end", self.stream.read_buf(&mut self.buffer)).await,
             Ok(read) if read > 0
         ) {}
+        std::mem::take(&mut self.buffer)
+    }
+
+    /// What was read behind the last head, for a test that goes on with the bare stream.
+    pub fn take_read(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.buffer)
     }
 

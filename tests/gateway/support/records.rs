@@ -20,6 +20,10 @@ pub struct Record {
     pub ended_by: String,
     pub close_code: Option<u16>,
     pub cause: String,
+    pub clean: bool,
+    pub reason: Option<String>,
+    pub operator: Option<String>,
+    pub revocation: Option<String>,
     pub resumes: u32,
     pub messages_lost: u64,
     pub bytes_lost: u64,
@@ -40,6 +44,15 @@ impl Traffic {
     pub fn messages(&self, kind: &str) -> u64 {
         self.messages[kind]
     }
+}
+
+/// The request records among the lines of an access log, as they are.
+pub fn requests(log: &str) -> Vec<Value> {
+    let lines = log.lines().map(|line| {
+        serde_json::from_str::<Value>(line)
+            .unwrap_or_else(|error| panic!("a record is not JSON ({error}): {line}"))
+    });
+    lines.filter(|line| line["kind"] == "request").collect()
 }
 
 /// The session records among the lines of an access log; other kinds are left out, a line that is

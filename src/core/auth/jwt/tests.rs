@@ -109,7 +109,8 @@ fn claims_decide() {
     check(json!({ "scope": null, "scp": "a chat" }), Ok(()));
     let lacks = |changes: Value, what: &str| {
         let found = judged(&jwt, &keys, &hs256(&claims(changes))).map(|_| ());
-        assert_eq!(found, Err(Denial::Insufficient(what.to_owned())));
+        let (subject, lacks) = ("ann".into(), what.to_owned());
+        assert_eq!(found, Err(Denial::Insufficient { subject, lacks }));
     };
     lacks(json!({ "scope": "chatter" }), "scope chat");
     lacks(json!({ "email_verified": false }), "claim:email_verified");

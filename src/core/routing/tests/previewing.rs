@@ -34,7 +34,7 @@ fn check(before: &Upstream, after: &Upstream, expected: std::ops::RangeInclusive
     let old = compile(&routes, std::slice::from_ref(before), None);
     let wanted = snapshot(&routes, std::slice::from_ref(after));
     let trial = RoutingTable::trial(&wanted, &old, now);
-    let said = movements(&old, &trial, now);
+    let (said, _) = movements(&old, &trial, now);
     let [said] = &said[..] else {
         panic!("one upstream differs: {said:?}");
     };
@@ -72,7 +72,9 @@ fn i3_a_preview_says_what_then_moves() {
     let now = clock::now();
     let old = compile(&[], std::slice::from_ref(&four), None);
     let trial = RoutingTable::trial(&snapshot(&[], &[moved]), &old, now);
-    let share = movements(&old, &trial, now)[0].moved.expect("keys decide");
+    let share = movements(&old, &trial, now).0[0]
+        .moved
+        .expect("keys decide");
     assert!((0.2..=0.3).contains(&share), "{share}");
 
     for policy in [Policy::Rendezvous, Policy::Maglev] {
@@ -96,7 +98,7 @@ fn where_keys_do_not_decide_no_share_is_told() {
     let now = clock::now();
     let old = compile(&[], &[even], None);
     let trial = RoutingTable::trial(&snapshot(&[], &[upstream("chat", 3)]), &old, now);
-    let said = movements(&old, &trial, now);
+    let (said, _) = movements(&old, &trial, now);
     assert_eq!((said[0].moved, said[0].members.len()), (None, 0));
 }
 

@@ -134,10 +134,13 @@ fn improper_handshakes_are_refused_with_their_reason() {
         classify(&Method::POST, Version::HTTP_11, &proper),
         Kind::Refused(F::Method)
     );
-    assert_eq!(
-        classify(&Method::GET, Version::HTTP_10, &proper),
-        Kind::Refused(F::HttpVersion)
-    );
+    // HTTP/1.0 has no upgrades: its `Upgrade` is ignored, proper or not.
+    for ignored in [&proper, &request(&[("sec-websocket-key", "")])] {
+        assert_eq!(
+            classify(&Method::GET, Version::HTTP_10, ignored),
+            Kind::Plain
+        );
+    }
 }
 
 #[test]
@@ -166,10 +169,24 @@ fn i9_only_a_101_that_answers_this_offer_is_granted() {
         ("sec-websocket-extensions", "permessage-deflate, x-trace"),
     ]);
     let check = |changes: &[(&str, &str)], fault: AnswerFault| {
-        let verdict = verify_answer(&offer, StatusCode::SWITCHING_PROTOCOLS, &answer(changes));
+        let verdict = verify_answer(
+            &offer,
+            Version::HTTP_11,
+            StatusCode::SWITCHING_PROTOCOLS,
+            &answer(changes),
+        );
         assert_eq!(verdict, Err(fault), "{changes:?}");
     };
     use AnswerFault as F;
+    assert_eq!(
+        verify_answer(
+            &offer,
+            Version::HTTP_10,
+            StatusCode::SWITCHING_PROTOCOLS,
+            &answer(&[])
+        ),
+        Err(F::HttpVersion)
+    );
     check(&[("upgrade", "")], F::Upgrade);
     check(&[("upgrade", "h2c")], F::Upgrade);
     check(&[("upgrade", "websocket, h2c")], F::Upgrade);
@@ -219,7 +236,12 @@ fn i9_a_proper_101_tells_what_was_agreed() {
         ("sec-websocket-extensions", "permessage-deflate, x-trace"),
     ]);
     let check = |changes: &[(&str, &str)], subprotocol: Option<&str>, compressed: bool| {
-        let answer = verify_answer(&offer, StatusCode::SWITCHING_PROTOCOLS, &answer(changes));
+        let answer = verify_answer(
+            &offer,
+            Version::HTTP_11,
+            StatusCode::SWITCHING_PROTOCOLS,
+            &answer(changes),
+        );
         let Ok(Answer::Granted(granted)) = answer else {
             panic!("{changes:?}: {answer:?}");
         };
@@ -251,7 +273,7 @@ fn i9_any_other_status_is_an_ordinary_response() {
         StatusCode::PROCESSING,
     ] {
         assert_eq!(
-            verify_answer(&offer(&[]), status, &answer(&[])),
+            verify_answer(&offer(&[]), Version::HTTP_11, status, &answer(&[])),
             Ok(Answer::Declined)
         );
     }

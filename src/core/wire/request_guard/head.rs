@@ -1,15 +1,18 @@
 //! What lines mean: the parts of RFC 9112 and RFC 9110 that tell where a request ends and whom it
 //! is for, read strictly. Whatever else a head holds is hyper's to judge.
 
-use memchr::memchr;
+use crate::base::host;
 
-use super::lines::{LINE_KEPT, Line, is_graphic};
+use super::lines::{LINE_KEPT, Line, is_foreign, is_graphic};
 use super::{Phase, Smuggling};
 
 /// Digits of `Content-Length`: the most that always fit 64 bits.
 const LENGTH_DIGITS_MAX: usize = 19;
 /// Digits of a chunk's size: the most that fit 64 bits.
 const CHUNK_DIGITS_MAX: usize = 16;
+/// The largest length of a body or a chunk: a program that counts in 63 bits reads anything larger
+/// as negative, or as no length at all.
+const LENGTH_MAX: u64 = i64::MAX as u64;
 /// Schemes of a target in absolute form.
 const SCHEMES: [&[u8]; 4] = [b"http://", b"https://", b"ws://", b"wss://"];
 
@@ -50,11 +53,17 @@ impl Head {
         if !known || !is_token(method) || !one_word {
             return Err(malformed);
         }
+        if target.iter().any(is_foreign) || !line.gap_is_plain() {
+            return Err(Smuggling::Target);
+        }
         let authority = authority(method, target).ok_or(malformed)?;
         // It must lie in the line's start, which is kept whole.
         let end = |authority: &[u8]| method.len() + b" https://".len() + authority.len();
         if authority.is_some_and(|authority| end(authority) >= LINE_KEPT) {
             return Err(malformed);
+        }
+        if !authority.is_none_or(is_host) {
+            return Err(Smuggling::Host);
         }
         Ok(Self {
             http_11,
@@ -131,7 +140,10 @@ pub(super) fn chunk_size(line: &Line<'_>) -> Result<u64, Smuggling> {
         return Err(Smuggling::ChunkSize);
     }
     let digits = std::str::from_utf8(digits).expect("hexadecimal digits are ASCII");
-    Ok(u64::from_str_radix(digits, 16).expect("sixteen digits fit"))
+    let size = u64::from_str_radix(digits, 16).expect("sixteen digits fit");
+    (size <= LENGTH_MAX)
+        .then_some(size)
+        .ok_or(Smuggling::ChunkSize)
 }
 
 /// Names that tell where a request ends or whom it is for.
@@ -183,38 +195,19 @@ fn authority<'a>(method: &[u8], target: &'a [u8]) -> Option<Option<&'a [u8]>> {
     (!authority.is_empty()).then_some(Some(authority))
 }
 
-/// A host, maybe none, maybe with a port; user names and lists are none.
+/// A host, maybe none, maybe with a port. What a backend could read as another host is none: user
+/// names, percent-encoding, lists.
 fn is_host(text: &[u8]) -> bool {
-    let (is_name, port) = match text.strip_prefix(b"[") {
-        Some(inner) => {
-            let Some((address, port)) = split_at_byte(inner, b']') else {
-                return false;
-            };
-            let digit = |byte: &u8| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.');
-            (address.iter().all(digit), &port[1..])
-        }
-        None => {
-            let (name, port) = split_at_byte(text, b':').unwrap_or((text, b""));
-            let letter =
-                |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=".contains(byte);
-            (name.iter().all(letter), port)
-        }
-    };
-    let (colon, digits) = port.split_at(port.len().min(1));
-    is_name && (colon.is_empty() || colon == b":") && digits.iter().all(u8::is_ascii_digit)
-}
-
-/// What stands before `byte`, and the rest from it on.
-fn split_at_byte(text: &[u8], byte: u8) -> Option<(&[u8], &[u8])> {
-    memchr(byte, text).map(|at| text.split_at(at))
+    std::str::from_utf8(text).is_ok_and(|text| host::canonical(text).is_some())
 }
 
 fn decimal(text: &[u8]) -> Option<u64> {
     let fits = (1..=LENGTH_DIGITS_MAX).contains(&text.len());
-    (fits && text.iter().all(u8::is_ascii_digit)).then(|| {
+    let number = (fits && text.iter().all(u8::is_ascii_digit)).then(|| {
         let digit = |number: u64, digit: &u8| number * 10 + u64::from(digit - b'0');
         text.iter().fold(0, digit)
-    })
+    });
+    number.filter(|number| *number <= LENGTH_MAX)
 }
 
 /// Takes off spaces and tabs, the only white space of RFC 9110.

@@ -33,6 +33,9 @@ pub(super) struct Line<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Gap {
     Nothing,
+    /// Characters that a URI may have.
+    Plain,
+    /// Graphic ones that no URI has.
     Graphic,
     /// White space or control characters too.
     Anything,
@@ -42,10 +45,17 @@ impl Gap {
     fn of(missing: &[u8]) -> Self {
         match missing {
             [] => Self::Nothing,
-            _ if missing.iter().all(is_graphic) => Self::Graphic,
-            _ => Self::Anything,
+            _ if !missing.iter().all(is_graphic) => Self::Anything,
+            _ if missing.iter().any(is_foreign) => Self::Graphic,
+            _ => Self::Plain,
         }
     }
+}
+
+/// What no request target holds: the start of a fragment, which is the client's own business, and
+/// characters that parsers treat in different ways (RFC 3986, appendix A).
+pub(super) const fn is_foreign(byte: &u8) -> bool {
+    matches!(byte, b'#' | b'"' | b'<' | b'>')
 }
 
 /// Neither white space nor a control character; bytes beyond ASCII count as letters.
@@ -106,6 +116,11 @@ impl Lines {
         }
     }
 
+    /// Whether no line has begun.
+    pub(super) const fn is_between(&self) -> bool {
+        self.done || (self.kept.is_empty() && !self.after_cr)
+    }
+
     fn line(&mut self) -> Line<'_> {
         self.done = true;
         Line {
@@ -144,6 +159,11 @@ impl<'a> Line<'a> {
     /// Whether what is missing of it is graphic throughout.
     pub(super) fn gap_is_graphic(&self) -> bool {
         self.gap != Gap::Anything
+    }
+
+    /// Whether what is missing of it is what a request target may hold.
+    pub(super) fn gap_is_plain(&self) -> bool {
+        self.gap <= Gap::Plain
     }
 
     /// What was kept of it.

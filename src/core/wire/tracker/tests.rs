@@ -1,5 +1,7 @@
 //! The tracker against tables, and against an obvious twin that sees the whole stream at once.
 
+mod forms;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -67,6 +69,14 @@ fn what_rfc_6455_forbids_is_seen_in_the_header() {
     after_ok(
         &[0x82, 0xFF, 0x80, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4],
         Violation::LengthOverflow,
+    );
+    after_ok(
+        &[0x82, 0xFE, 0, 5, 0, 0, 0, 0],
+        Violation::LengthNotShortest,
+    );
+    after_ok(
+        &[0x8A, 0xFE, 0, 8, 0, 0, 0, 0],
+        Violation::LengthNotShortest,
     );
     let begun = frame(0x01, b"a");
     check(

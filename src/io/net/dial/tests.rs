@@ -9,8 +9,11 @@ fn options() -> DialOptions<'static> {
         keepalive: Some(Duration::from_secs(60)),
         proxy_header: b"",
         tls: None,
+        own: &NOTHING_OWN,
     }
 }
+
+static NOTHING_OWN: OwnAddresses = OwnAddresses::new(Vec::new());
 
 async fn listener() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");

@@ -3,14 +3,14 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
 use socket2::Socket as RawSocket;
 
 use crate::base::addr::ListenAddr;
 use crate::base::names::ListenerName;
-use crate::io::net::listener::{BindError, Bound, ListenOptions, PRIVATE, SocketFile, backlog};
+use crate::io::net::listener::path::SocketFile;
+use crate::io::net::listener::{BindError, Bound, ListenOptions, PRIVATE, backlog};
 use crate::io::net::socket;
 
 /// What a socket is there for; with the address as configured it says which one it is.
@@ -90,12 +90,16 @@ impl Left {
                     socket::tune(&socket, options.keepalive)?;
                     None
                 }
-                // Its file may have been removed by hand; whoever is connected stays so. The other
-                // process may go on: until `keep_file` the file is that one's to remove.
-                ListenAddr::Unix(path) => SocketFile::of(path).ok().map(|file| {
-                    file.given.store(true, Ordering::Relaxed);
-                    Arc::new(file)
-                }),
+                // Its file may have been removed by hand; connected clients stay connected. The
+                // other process may go on: until `keep_file` the file is that one's to remove.
+                ListenAddr::Unix(path) => match SocketFile::of(path) {
+                    Ok(file) => {
+                        file.keep(false);
+                        file.set_mode(options.mode)?;
+                        Some(Arc::new(file))
+                    }
+                    Err(_) => None,
+                },
             };
             socket.listen(backlog(options))?;
             Ok(file)

@@ -1,3 +1,4 @@
+use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 
@@ -9,6 +10,7 @@ use super::*;
 const OPTIONS: ListenOptions = ListenOptions {
     backlog: 16,
     keepalive: Some(Duration::from_secs(77)),
+    mode: 0o600,
 };
 
 const OWNER: Owner = Owner::Admin;
@@ -246,33 +248,4 @@ fn what_does_not_listen_there_is_not_inherited() {
     let connected = std::net::TcpStream::connect(tcp(&bound)).expect("a listener");
     assert!(Left::new(OWNER, local(), connected.into()).is_err());
     assert!(Left::new(OWNER, local(), descriptor()).is_ok());
-}
-
-/// A socket is never reachable for longer or for more users than its mode says: it has that mode
-/// when its file appears, whatever the umask.
-#[tokio::test]
-async fn unix_sockets_have_modes_of_their_own() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let mode = |path: &Path| {
-        let metadata = fs::metadata(path).expect("it is bound");
-        metadata.permissions().mode() & 0o777
-    };
-    let umask = rustix::process::umask(rustix::fs::Mode::empty());
-    let owners = [
-        (Owner::Handover, 0o600),
-        (Owner::Admin, 0o660),
-        (Owner::Listener("edge".into()), 0o666),
-    ];
-    let mut held = Vec::new();
-    let mut found = Vec::new();
-    for (place, (owner, wanted)) in owners.into_iter().enumerate() {
-        let path = directory.path().join(format!("{place}.sock"));
-        let bound = bind_unix(&path, OPTIONS, mode_of(&owner)).expect("a free path");
-        found.push((mode(&path), wanted));
-        held.push(bound);
-    }
-    rustix::process::umask(umask);
-    for (is, wanted) in found {
-        assert_eq!(is, wanted, "{is:o}, not {wanted:o}");
-    }
 }

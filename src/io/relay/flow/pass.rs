@@ -53,6 +53,7 @@ impl Flow {
                 }
             }
             self.unflushed = true;
+            self.progress.wrote = true;
         }
         true
     }

@@ -206,6 +206,62 @@ async fn the_pong_to_the_gateways_ping_is_taken_out_wherever_it_is_split() {
     }
 }
 
+/// A relay whose silent sides are pinged, with one ping to each on its way.
+async fn pinged() -> Rig {
+    // The runtime lets a task read so many times before it has to give way.
+    tokio::task::yield_now().await;
+    let mut rig = Rig::new(1024);
+    let rules = Keepalive {
+        interval: 10,
+        timeout: 5,
+        to_client: true,
+        to_backend: true,
+    };
+    rig.relay.alive = Some(Box::new(Alive::new(rules, 0)));
+    rig.relay.expire(10);
+    rig.turn().await;
+    assert_eq!(read_now(&mut rig.client).await.len(), 10);
+    assert_eq!(read_now(&mut rig.backend).await.len(), 14);
+    rig
+}
+
+#[tokio::test]
+async fn a_pong_whose_length_is_not_in_its_shortest_form_is_refused_wherever_it_is_split() {
+    let forms = |bit: u8, key: &[u8]| {
+        let middle = [&[0x8A, bit | 126, 0, 8][..], key, b"8 letter"].concat();
+        let long = [
+            &[0x8A, bit | 127, 0, 0, 0, 0, 0, 0, 0, 8][..],
+            key,
+            b"8 letter",
+        ];
+        [middle, long.concat()]
+    };
+    for pong in forms(0x80, &[1, 2, 3, 4]) {
+        for split in 0..=pong.len() {
+            let mut rig = pinged().await;
+            rig.say(&pong[..split]).await;
+            rig.say(&pong[split..]).await;
+            assert_eq!(farewell(&read_now(&mut rig.backend).await), (0x88, 1002));
+            rig.relay.expire(20);
+            rig.turn().await;
+            let told = read_now(&mut rig.client).await;
+            let reason = "frame length not in its shortest form";
+            assert_eq!(told, close_frame(1002, reason, None), "split at {split}");
+        }
+    }
+    for pong in forms(0, &[]) {
+        for split in 0..=pong.len() {
+            let mut rig = pinged().await;
+            rig.answer(&pong[..split]).await;
+            rig.answer(&pong[split..]).await;
+            let told = read_now(&mut rig.client).await;
+            let reason = "backend: frame length not in its shortest form";
+            assert_eq!(told, close_frame(1011, reason, None), "split at {split}");
+            assert_eq!(farewell(&read_now(&mut rig.backend).await), (0x88, 1002));
+        }
+    }
+}
+
 #[tokio::test]
 async fn who_takes_bytes_on_the_way_to_a_ping_lives() {
     let mut rig = Rig::new(1024);

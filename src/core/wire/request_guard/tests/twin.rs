@@ -64,7 +64,7 @@ fn read_head(head: &[u8]) -> Option<(String, Option<usize>)> {
     let [method, target, version] = request_line[..] else {
         return None;
     };
-    let sound_target = !target.is_empty() && !target.contains(['\t', '\x7f']);
+    let sound_target = !target.is_empty() && !target.contains(['\t', '\x7f', '#', '"', '<', '>']);
     if !is_token(method) || !sound_target || !["HTTP/1.0", "HTTP/1.1"].contains(&version) {
         return None;
     }
@@ -98,10 +98,14 @@ fn read_head(head: &[u8]) -> Option<(String, Option<usize>)> {
 /// must be paths here.
 fn names_host(method: &str, target: &str, host: &str) -> bool {
     let (name, port) = host.split_once(':').unwrap_or((host, ""));
-    let sound = name
-        .chars()
-        .all(|c| c.is_ascii_alphanumeric() || "-._~%!$&'()*+;=".contains(c))
-        && port.chars().all(|c| c.is_ascii_digit());
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let label = |label: &str| {
+        let letter = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+        (1..=63).contains(&label.len()) && label.chars().all(letter)
+    };
+    let digits = port.chars().all(|c| c.is_ascii_digit()) && port.len() <= 5;
+    let sound_port = digits && (port.is_empty() || port.parse::<u16>().is_ok());
+    let sound = host.is_empty() || name.split('.').all(label) && name.len() <= 253 && sound_port;
     let absolute = target
         .get(..7)
         .filter(|start| start.eq_ignore_ascii_case("http://"));

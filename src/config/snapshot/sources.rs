@@ -1,4 +1,4 @@
-//! `[sources]`, checked: where configuration and membership come from.
+//! Where configuration and membership come from, checked.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -38,6 +38,8 @@ pub struct Etcd {
     pub silence: Duration,
     /// How long backends stay that lost their leases together. Default 10 min.
     pub stale_grace: Duration,
+    /// Directories from which documents may name files. Default: none.
+    pub document_files: Vec<PathBuf>,
 }
 
 /// TLS to etcd.

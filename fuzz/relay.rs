@@ -1,0 +1,359 @@
+//! Whole relays, with everything switched on that looks into a stream or puts something into it:
+//! keepalive, renewal, throttle, changes of backend. The input says what peers and gateway do.
+
+use std::future::Future as _;
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf, duplex};
+
+use sessile::config::limits::Over;
+use sessile::core::limits::{Meter, Pace};
+use sessile::core::session::record::Cause;
+use sessile::core::session::resume::ResumeReason;
+use sessile::core::session::wheel::Tick;
+use sessile::core::wire::frame::{FrameHeader, Opcode, control_frame};
+use sessile::core::wire::sieve::Sieve;
+use sessile::core::wire::tracker::{Extensions, Rules};
+use sessile::io::net::send_queue::SendQueue;
+use sessile::io::relay::{Keepalive, Relay, Scratch, Setup, Stream, Throttle, Times, Turn};
+use sessile::live::{CloseOrder, LeaveOrder};
+
+/// A stream whose system's queue is what the input says.
+struct Pipe {
+    stream: DuplexStream,
+    queue: Option<SendQueue>,
+}
+
+impl Stream for Pipe {
+    fn send_queue(&self) -> Option<SendQueue> {
+        self.queue
+    }
+}
+
+impl AsyncRead for Pipe {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Pipe {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// One end, and what it got.
+struct Peer {
+    stream: Option<DuplexStream>,
+    came: Vec<u8>,
+    /// Its frames are masked, those to it are not.
+    masks: bool,
+    closed: bool,
+    /// Payload of the gateway's last ping.
+    pinged: [u8; 8],
+}
+
+impl Peer {
+    fn new(stream: DuplexStream, masks: bool) -> Self {
+        Self {
+            stream: Some(stream),
+            came: Vec::new(),
+            masks,
+            closed: false,
+            pinged: *b"not yet!",
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(stream) = &mut self.stream {
+            let mut cx = Context::from_waker(Waker::noop());
+            let _ = Pin::new(stream).poll_write(&mut cx, bytes);
+        }
+    }
+
+    /// A frame of the usual form, masked with zeros.
+    fn frame(&mut self, first: u8, payload: &[u8]) {
+        let bit = if self.masks { 0x80 } else { 0 };
+        let length = u8::try_from(payload.len()).expect("short");
+        let key: &[u8] = if self.masks { &[0; 4] } else { &[] };
+        self.write(&[&[first, bit | length], key, payload].concat());
+    }
+
+    /// Answers the gateway's ping with a length in any form.
+    fn pong(&mut self, form: u8) {
+        let bit = if self.masks { 0x80 } else { 0 };
+        let mut frame = vec![0x8A];
+        match form % 3 {
+            0 => frame.push(bit | 8),
+            1 => frame.extend([bit | 126, 0, 8]),
+            _ => frame.extend([bit | 127, 0, 0, 0, 0, 0, 0, 0, 8]),
+        }
+        if self.masks {
+            frame.extend([0; 4]);
+        }
+        frame.extend(self.pinged);
+        self.write(&frame);
+    }
+
+    fn read(&mut self, most: usize) {
+        let Some(stream) = &mut self.stream else {
+            return;
+        };
+        let mut bytes = vec![0; most];
+        let mut buffer = ReadBuf::new(&mut bytes);
+        let mut cx = Context::from_waker(Waker::noop());
+        if Pin::new(stream).poll_read(&mut cx, &mut buffer).is_ready() {
+            self.came.extend_from_slice(buffer.filled());
+        }
+        self.look();
+    }
+
+    /// Whatever is sent, what comes out is valid frames, and nothing behind a close frame (I10).
+    fn look(&mut self) {
+        while let Some(header) = FrameHeader::parse(&self.came) {
+            assert!(!self.closed, "something comes behind a close frame");
+            assert!(header.shortest && header.reserved == 0);
+            assert_eq!(header.mask.is_some(), !self.masks);
+            let opcode = header.opcode.expect("a known opcode");
+            assert!(!opcode.is_control() || (header.fin && header.payload <= 125));
+            let end = header.len + usize::try_from(header.payload).expect("bounded");
+            if self.came.len() < end {
+                return;
+            }
+            let key = header.mask.unwrap_or_default();
+            let payload = self.came[header.len..end].iter().zip(key.iter().cycle());
+            let payload: Vec<u8> = payload.map(|(byte, key)| byte ^ key).collect();
+            if opcode == Opcode::Ping
+                && let Ok(pinged) = payload.try_into()
+            {
+                self.pinged = pinged;
+            }
+            self.closed = opcode == Opcode::Close;
+            self.came.drain(..end);
+        }
+    }
+
+    fn finish(&mut self) {
+        if let Some(stream) = &mut self.stream {
+            let mut cx = Context::from_waker(Waker::noop());
+            let _ = pin!(stream.shutdown()).poll(&mut cx);
+        }
+    }
+}
+
+const HOLD_MAX: usize = 300;
+const READ_BYTES: usize = 256;
+const OWN_MAX: usize = 64;
+
+/// What the input's first byte says.
+fn setup(flags: u8) -> Setup {
+    let rules = Rules {
+        frame_bytes: 200,
+        message_bytes: 300,
+        extensions: Extensions::None,
+    };
+    let over = if flags & 1 == 0 {
+        Over::Slow
+    } else {
+        Over::Close
+    };
+    let throttle = Throttle {
+        own: Meter::new(Some(Pace::with_burst(5.0, Duration::from_secs(1))), None),
+        shared: None,
+        over,
+        tick: 100_000_000,
+        began: 0,
+        counted: (0, 0),
+        fragments: 0,
+        until: None,
+    };
+    Setup {
+        client_rules: rules,
+        backend_rules: Rules {
+            frame_bytes: u64::MAX,
+            message_bytes: u64::MAX,
+            ..rules
+        },
+        client_early: Vec::new(),
+        backend_early: Vec::new(),
+        times: Times {
+            idle: (flags & 2 != 0).then_some(100),
+            lifetime_at: (flags & 4 != 0).then_some(500),
+            expires_at: None,
+            close: 20,
+        },
+        backend_lost_code: 1011,
+        hold: (flags & 8 != 0).then_some(HOLD_MAX),
+        keepalive: (flags & 16 != 0).then_some(Keepalive {
+            interval: 5,
+            timeout: 5,
+            to_client: true,
+            to_backend: true,
+        }),
+        throttle: (flags & 32 != 0).then(|| Box::new(throttle)),
+        warning: None,
+        sieve: (flags & 64 != 0).then(|| Sieve::new("renew ", OWN_MAX)),
+    }
+}
+
+struct World {
+    relay: Relay<Pipe>,
+    scratch: Scratch,
+    client: Peer,
+    backend: Peer,
+    width: usize,
+    queue: Option<SendQueue>,
+    now: Tick,
+    renewal: bool,
+    ended: bool,
+}
+
+impl World {
+    fn turn(&mut self) {
+        let mut cx = Context::from_waker(Waker::noop());
+        // A wake-up that the relay asks for itself is lost on this waker; a few turns make up.
+        for _ in 0..3 {
+            if self.ended {
+                return;
+            }
+            match self.relay.poll(&mut cx, &mut self.scratch, self.now) {
+                Poll::Ready(Turn::Ended(_)) => self.ended = true,
+                Poll::Ready(Turn::Bereft(_)) => assert!(self.relay.is_bereft()),
+                Poll::Ready(Turn::Renewal) => self.renewal = true,
+                Poll::Pending => {}
+            }
+        }
+        let bound = HOLD_MAX + 3 * READ_BYTES + 2 * (OWN_MAX + 16) + 16 * 1024;
+        assert!(self.relay.held() <= bound, "I8: {}", self.relay.held());
+    }
+
+    fn pass(&mut self, ticks: Tick) {
+        self.now += ticks;
+        if self.relay.due().is_some_and(|due| due <= self.now) && !self.ended {
+            self.relay.expire(self.now);
+        }
+    }
+
+    /// What the gateway does, or a peer beyond bytes.
+    fn special(&mut self, which: u8) {
+        let order = CloseOrder {
+            code: 1008,
+            reason: "kicked".into(),
+            cause: Cause::Kicked,
+        };
+        let leave = LeaveOrder {
+            code: 1012,
+            reason: "drained".into(),
+            cause: Cause::Drained,
+            resume: ResumeReason::Draining,
+        };
+        match which {
+            0 => _ = self.relay.close(&order, self.now),
+            1 => _ = self.relay.leave(&leave, self.now),
+            2 | 3 if self.relay.is_bereft() => {
+                let (outer, stream) = duplex(self.width);
+                let queue = self.queue;
+                self.relay
+                    .attach(Pipe { stream, queue }, Vec::new(), self.now);
+                self.backend = Peer::new(outer, false);
+            }
+            4 => self.relay.give_up(None, self.now),
+            5 => self.client.finish(),
+            6 => self.backend.finish(),
+            7 => self.client.stream = None,
+            8 => self.backend.stream = None,
+            9..=11 => self.client.pong(which),
+            12..=14 => self.backend.pong(which),
+            15 => self.relay.tell("a word"),
+            16 => self.relay.set_expiry(Some(self.now + 30)),
+            17 if std::mem::take(&mut self.renewal) => self.relay.renewal_over(true),
+            18 => self
+                .client
+                .write(&control_frame(Opcode::Close, &[0x03, 0xE8], Some([0; 4]))),
+            19 => self
+                .backend
+                .write(&control_frame(Opcode::Close, &[0x03, 0xF4], None)),
+            20 => self.client.frame(0x81, b"renew x"),
+            _ => {}
+        }
+    }
+}
+
+/// No input makes it panic, hold more than is stated, or send anything but valid frames; and once
+/// both peers are gone, or no time is left, it ends.
+pub fn relay(data: &[u8]) {
+    let Some((&[flags, width], mut rest)) = data.split_first_chunk::<2>() else {
+        return;
+    };
+    let width = usize::from(width) * 4 + 1;
+    let queue = (flags & 128 != 0).then_some(SendQueue {
+        bytes: 7,
+        in_flight: usize::from(width % 2 == 0),
+    });
+    let (client, inner_client) = duplex(width);
+    let (backend, inner_backend) = duplex(width);
+    let pipe = |stream| Pipe { stream, queue };
+    let mut world = World {
+        relay: Relay::new(pipe(inner_client), pipe(inner_backend), setup(flags), 0),
+        scratch: Scratch::new(READ_BYTES),
+        client: Peer::new(client, true),
+        backend: Peer::new(backend, false),
+        width,
+        queue,
+        now: 0,
+        renewal: false,
+        ended: false,
+    };
+    while let Some((&op, behind)) = rest.split_first() {
+        let count = usize::from(op >> 3);
+        let bytes = &behind[..behind.len().min(count + 1)];
+        rest = behind;
+        match op & 7 {
+            0 => world.client.write(bytes),
+            1 => world.backend.write(bytes),
+            2 => world.client.read(8 * (count + 1)),
+            3 => world.backend.read(8 * (count + 1)),
+            4 => world.pass(Tick::from(op >> 3) + 1),
+            5 => world.special(op >> 3),
+            6 if !bytes.is_empty() => world.client.frame(bytes[0], &bytes[1..]),
+            7 if !bytes.is_empty() => world.backend.frame(bytes[0], &bytes[1..]),
+            _ => {}
+        }
+        if matches!(op & 7, 0 | 1 | 6 | 7) {
+            rest = &behind[bytes.len()..];
+        }
+        world.turn();
+        if world.ended {
+            break;
+        }
+    }
+    world.client.stream = None;
+    world.backend.stream = None;
+    for _ in 0..100 {
+        world.turn();
+        if world.relay.is_bereft() {
+            world.relay.give_up(None, world.now);
+        }
+        world.pass(50);
+    }
+    assert!(world.ended, "it never ends");
+}

@@ -1,0 +1,192 @@
+//! Whether a request to explain would get as far as a backend: by the address of its client, its
+//! origin, its credential and the route's conditions. The code of the data plane is asked. What it
+//! would take more than looking to judge is named and not judged.
+
+use std::time::{Duration, SystemTime};
+
+use http::Method;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::admin::resolve::Parts;
+use crate::base::clock;
+use crate::config::snapshot::AuthMethod;
+use crate::core::auth::{Authenticator, Claims, CredentialFault, Denial, Principal, Revocations};
+use crate::core::http::origin;
+use crate::core::routing::{Matched, credential};
+use crate::core::wire::handshake::UpgradeFault;
+use crate::proxy::unmet;
+
+/// The answer to a request that no backend gets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RefusalView {
+    /// 400, 401, 403 or 405.
+    pub status: u16,
+    /// `connect`, `bad_upgrade`, `address`, `origin`, `unauthenticated` or `forbidden`.
+    pub reason: String,
+    /// In words.
+    pub detail: String,
+}
+
+/// What came of judging a request.
+#[derive(Debug, Default)]
+pub(super) struct Judged {
+    pub(super) refusal: Option<RefusalView>,
+    /// Who it is from: as the credential says, or as was asked.
+    pub(super) claims: Claims,
+    pub(super) principal: Option<String>,
+    /// What was not judged, in a sentence each.
+    pub(super) not_judged: Vec<String>,
+}
+
+impl Judged {
+    fn refuse(mut self, status: u16, reason: &str, detail: impl ToString) -> Self {
+        self.refusal = Some(RefusalView {
+            status,
+            reason: reason.to_owned(),
+            detail: detail.to_string(),
+        });
+        self
+    }
+}
+
+/// What one authenticator says.
+enum Said {
+    /// Its credential is not there.
+    Absent,
+    /// It would take more than looking to know.
+    Unknown(String),
+    Anonymous,
+    Judged(Box<Result<Principal, Denial>>),
+}
+
+/// Judges in the order of the data plane.
+pub(super) fn judge(
+    (parts, path): (&Parts, &str),
+    matched: &Matched<'_, '_>,
+    revocations: Option<&Revocations>,
+) -> Judged {
+    let route = &**matched.route;
+    let connect = parts.method == Method::CONNECT;
+    let mut judged = Judged {
+        claims: parts.claims.clone(),
+        ..Judged::default()
+    };
+    if connect {
+        return judged.refuse(405, "connect", "this gateway opens no tunnels");
+    }
+    if parts.websocket && parts.method != Method::GET {
+        let fault = UpgradeFault::Method;
+        return judged.refuse(fault.status().as_u16(), "bad_upgrade", fault);
+    }
+    if !route.config.addresses.admits(parts.client) {
+        let detail = "clients of this address may not use this route";
+        return judged.refuse(403, "address", detail);
+    }
+    if parts.websocket {
+        let rule = &route.config.origins;
+        if let Err(fault) = origin::check(rule, &parts.headers, &parts.host, parts.tls) {
+            return judged.refuse(403, "origin", fault);
+        }
+    }
+    let assumed = !parts.claims.0.is_empty();
+    if !route.authenticators.is_empty() && !assumed {
+        match identify(&route.authenticators, (parts, path), revocations) {
+            Ok(Some(principal)) => {
+                judged.principal = Some(principal.subject.to_string());
+                judged.claims = principal.claims;
+            }
+            Ok(None) => {}
+            Err(Stop::Unknown(why)) => {
+                judged.not_judged.push(why);
+                return judged;
+            }
+            Err(Stop::Denied(Denial::Credential(fault))) => {
+                return judged.refuse(401, "unauthenticated", fault);
+            }
+            Err(Stop::Denied(fault @ Denial::Insufficient { .. })) => {
+                return judged.refuse(403, "forbidden", fault);
+            }
+        }
+    }
+    let parameter = |name: &str| {
+        let mut parameters = matched.parameters.iter();
+        parameters
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| value)
+    };
+    let rule = unmet(route, &judged.claims, &parameter, parts.query.as_deref());
+    if let Some(rule) = rule {
+        let detail = format!("`{rule}` does not hold");
+        return judged.refuse(403, "forbidden", detail);
+    }
+    judged
+}
+
+/// Why it is not known who it is.
+enum Stop {
+    Denied(Denial),
+    Unknown(String),
+}
+
+fn identify(
+    authenticators: &[std::sync::Arc<Authenticator>],
+    (parts, path): (&Parts, &str),
+    revocations: Option<&Revocations>,
+) -> Result<Option<Principal>, Stop> {
+    let now = clock::wall();
+    for authenticator in authenticators {
+        match ask(authenticator, (parts, path), now) {
+            Said::Absent => {}
+            Said::Unknown(why) => {
+                let name = &authenticator.config.name;
+                return Err(Stop::Unknown(format!("authenticator `{name}`: {why}")));
+            }
+            Said::Anonymous => return Ok(None),
+            Said::Judged(judged) => {
+                let principal = judged.map_err(Stop::Denied)?;
+                let right = principal.right(Duration::ZERO);
+                if revocations.is_some_and(|all| all.refuse(None, Some(&right), now)) {
+                    return Err(Stop::Denied(CredentialFault::Revoked.into()));
+                }
+                return Ok(Some(principal));
+            }
+        }
+    }
+    Err(Stop::Denied(CredentialFault::Missing.into()))
+}
+
+fn ask(authenticator: &Authenticator, (parts, path): (&Parts, &str), now: SystemTime) -> Said {
+    let unknown = |why: &str| Said::Unknown(why.to_owned());
+    match &authenticator.config.method {
+        AuthMethod::Anonymous => return Said::Anonymous,
+        // A request that is asked about comes over no TLS connection of a client's.
+        AuthMethod::Mtls(_) => return Said::Absent,
+        AuthMethod::Forward(forward) => {
+            let mut shown = forward.request_headers.iter();
+            return match shown.any(|name| parts.headers.contains_key(name)) {
+                true => unknown("its service was not asked"),
+                false => Said::Absent,
+            };
+        }
+        _ => {}
+    }
+    let request = parts.request(path);
+    let found = credential::find(&authenticator.config, authenticator.scheme(), &request);
+    let text = match found {
+        None => return Said::Absent,
+        Some((_, Err(fault))) => return Said::Judged(Box::new(Err(fault.into()))),
+        Some((_, Ok(text))) => text,
+    };
+    match &authenticator.config.method {
+        AuthMethod::SignedUrl(_) => return unknown("its tickets can be used once only"),
+        AuthMethod::Basic(_) => return unknown("passwords are not compared here"),
+        _ => {}
+    }
+    let judged = authenticator.judge(&text, path, now);
+    let unknown_key = Denial::Credential(CredentialFault::UnknownKey);
+    if authenticator.fetched().is_some() && judged.as_ref().err() == Some(&unknown_key) {
+        return unknown("the gateway would ask the issuer for its keys again");
+    }
+    Said::Judged(Box::new(judged))
+}

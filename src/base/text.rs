@@ -1,0 +1,57 @@
+//! Text of strangers on its way to a terminal or a log.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+/// Whether a character does something instead of being seen: control characters, line ends of
+/// Unicode, marks that turn the direction of writing, and invisible ones.
+pub fn steers(character: char) -> bool {
+    character.is_control()
+        || matches!(
+            character,
+            '\u{061c}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{2069}'
+                | '\u{feff}'
+                | '\u{fff9}'..='\u{fffb}'
+        )
+}
+
+/// JSON with an escape in the place of each character that would steer a terminal. Such characters
+/// stand only inside of strings, but for the line ends and indents of the JSON itself, which stay.
+pub fn escape_json(json: &str) -> Cow<'_, str> {
+    let hidden = |c: char| c == '\x7f' || (!c.is_ascii() && steers(c));
+    if !json.contains(hidden) {
+        return Cow::Borrowed(json);
+    }
+    let mut escaped = String::with_capacity(json.len() + 64);
+    for character in json.chars() {
+        // They are all in the first plane: four digits are enough.
+        match hidden(character) {
+            true => write!(escaped, "\\u{:04x}", u32::from(character))
+                .expect("a String takes everything"),
+            false => escaped.push(character),
+        }
+    }
+    Cow::Owned(escaped)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escaped_json_is_the_same_json_and_steers_nothing() {
+        let text = "é\u{9b}2J\u{202e}abc\u{7f}\u{feff}\u{1b}[31m\n\u{2028}\u{61c}";
+        let value = serde_json::json!({ "a": [text], text: 1 });
+        for json in [value.to_string(), format!("{value:#}")] {
+            let escaped = escape_json(&json);
+            let steering = escaped.chars().find(|c| *c != '\n' && steers(*c));
+            assert_eq!(steering, None, "{escaped:?}");
+            let read: serde_json::Value = serde_json::from_str(&escaped).expect("JSON");
+            assert_eq!(read, value);
+        }
+        assert!(matches!(escape_json("{\n}"), Cow::Borrowed(_)));
+    }
+}

@@ -1,0 +1,121 @@
+//! The backends in `sessile status`: how well each is, what it has, what was ordered of it.
+
+use std::io::Write;
+
+use serde::Serialize;
+
+use crate::admin::UpstreamSummary;
+use crate::cli::client::Client;
+use crate::cli::drain::progress;
+use crate::cli::print::{columns, time};
+use crate::cli::upstream::{Backend, Upstream};
+
+/// Upstreams whose backends are asked for: those in trouble first.
+const UPSTREAMS_ASKED: usize = 50;
+/// Backends of one upstream that are listed: those with a remark first.
+const SHOWN: usize = 20;
+
+/// A backend and whose it is.
+#[derive(Debug, Serialize)]
+pub(super) struct Row {
+    upstream: String,
+    #[serde(flatten)]
+    backend: Backend,
+}
+
+/// Of each upstream, those in trouble first where there are many.
+pub(super) fn of(client: &Client, upstreams: &[UpstreamSummary]) -> anyhow::Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for summary in asked(upstreams) {
+        let upstream = Upstream::get(client, &summary.name)?;
+        rows.extend(upstream.backends.into_iter().map(|backend| Row {
+            upstream: summary.name.clone(),
+            backend,
+        }));
+    }
+    Ok(rows)
+}
+
+/// The upstreams that are asked about, in the order of their names.
+fn asked(upstreams: &[UpstreamSummary]) -> Vec<&UpstreamSummary> {
+    let mut asked: Vec<_> = upstreams.iter().collect();
+    asked.sort_by_key(|upstream| upstream.eligible == upstream.members && upstream.eligible > 0);
+    asked.truncate(UPSTREAMS_ASKED);
+    asked.sort_by(|one, other| one.name.cmp(&other.name));
+    asked
+}
+
+/// The table of them.
+pub(super) fn table(
+    out: &mut dyn Write,
+    client: &Client,
+    upstreams: &[UpstreamSummary],
+) -> anyhow::Result<()> {
+    let rows = of(client, upstreams)?;
+    if rows.is_empty() {
+        return Ok(());
+    }
+    writeln!(out)?;
+    let mut cells = Vec::new();
+    let mut hidden = 0;
+    for of_one in rows.chunk_by(|one, other| one.upstream == other.upstream) {
+        let mut of_one: Vec<_> = of_one
+            .iter()
+            .map(|row| (row, remarks(&row.backend)))
+            .collect();
+        if of_one.len() > SHOWN {
+            of_one.sort_by_key(|(_, remarks)| remarks.is_empty());
+            hidden += of_one.len() - SHOWN;
+            of_one.truncate(SHOWN);
+        }
+        cells.extend(of_one.into_iter().map(|(row, remarks)| {
+            let backend = &row.backend;
+            vec![
+                row.upstream.clone(),
+                backend.id.clone(),
+                backend.health.clone(),
+                backend.state.clone(),
+                backend.sessions.to_string(),
+                remarks,
+            ]
+        }));
+    }
+    let head = ["UPSTREAM", "BACKEND", "HEALTH", "STATE", "SESSIONS", ""];
+    columns(out, &head, cells)?;
+    let left_out = upstreams.len().saturating_sub(UPSTREAMS_ASKED);
+    if hidden > 0 {
+        writeln!(
+            out,
+            "… and {hidden} more: /v1/upstreams/NAME has all of an upstream"
+        )?;
+    }
+    if left_out > 0 {
+        writeln!(out, "… and those of {left_out} more upstreams")?;
+    }
+    Ok(())
+}
+
+/// Why it is not well, what was ordered of it, how far its drain is.
+fn remarks(backend: &Backend) -> String {
+    let ordered = backend
+        .ordered
+        .as_ref()
+        .map(|state| match state == &backend.configured {
+            true => format!("ordered {state}"),
+            false => format!("ordered {state}, configured {}", backend.configured),
+        });
+    let ejected = backend.ejected.as_ref().map(|ejected| {
+        let left = time(ejected.seconds_left);
+        format!("ejected for {left}: {}", ejected.reason)
+    });
+    let drain = backend
+        .drain
+        .as_ref()
+        .map(|drain| format!("drain {}", progress(drain)));
+    let stale = backend
+        .stale
+        .then(|| "its lease in etcd is lost".to_owned());
+    let remarks = [backend.reason.clone(), ejected, ordered, drain, stale];
+    let remarks: Vec<_> = remarks.into_iter().flatten().collect();
+    remarks.join("; ")
+}

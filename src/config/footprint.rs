@@ -1,0 +1,40 @@
+//! How much memory the tables of balancers take that a configuration asks for. Weights and policies
+//! are a few bytes of text each and ask for up to 64 MiB, so the sum is bounded before any table
+//! is built.
+
+use std::sync::Arc;
+
+use crate::config::snapshot::{Policy, Upstream};
+
+/// Points of a ring for each unit of weight.
+pub const RING_POINTS: u64 = 160;
+/// Points of a ring, but for members that would have none.
+pub const RING_POINTS_MAX: u64 = 1 << 22;
+/// Places of a table of `maglev`.
+pub const MAGLEV_PLACES: u64 = 65_537;
+
+const RING_POINT_BYTES: u64 = 16;
+const MAGLEV_PLACE_BYTES: u64 = 4;
+/// Of all upstreams of a configuration.
+pub const TABLE_BYTES_MAX: u64 = 256 << 20;
+/// Of the upstreams that a candidate changes, while it is only looked at.
+pub const TRIAL_BYTES_MAX: u64 = 64 << 20;
+
+/// Bytes of an upstream's table.
+pub fn table_bytes(upstream: &Upstream) -> u64 {
+    let members = upstream.backends.len() as u64;
+    match upstream.policy {
+        Policy::ConsistentHash => {
+            let weights = upstream.backends.iter().map(|one| u64::from(one.weight));
+            let points = RING_POINTS.saturating_mul(weights.sum());
+            points.min(RING_POINTS_MAX.saturating_add(members)) * RING_POINT_BYTES
+        }
+        Policy::Maglev => MAGLEV_PLACES * MAGLEV_PLACE_BYTES,
+        Policy::Rendezvous | Policy::LeastSessions | Policy::RoundRobin | Policy::RandomTwo => 0,
+    }
+}
+
+/// Bytes of the tables of all these upstreams.
+pub fn tables_bytes<'u>(upstreams: impl IntoIterator<Item = &'u Arc<Upstream>>) -> u64 {
+    upstreams.into_iter().map(|one| table_bytes(one)).sum()
+}

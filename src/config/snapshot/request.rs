@@ -1,0 +1,74 @@
+//! What a route asks of a request, and what it does to one.
+
+use http::{HeaderName, HeaderValue};
+
+use crate::config::expression::ClaimPath;
+use crate::config::pattern::PathTemplate;
+
+/// Parts not given are the request's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redirect {
+    /// `https`, `http`, `wss` or `ws`.
+    pub scheme: Option<String>,
+    /// Host, with a port if it is not the scheme's.
+    pub host: Option<String>,
+    /// Template over the route's path parameters.
+    pub path: Option<PathTemplate>,
+    /// 301, 302, 303, 307 or 308. Default 308.
+    pub status: u16,
+}
+
+/// A test of one header or query parameter.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum TextMatch {
+    /// It is there.
+    Present,
+    /// It is not there.
+    Absent,
+    /// One of its values is this.
+    Exact(String),
+    /// One of its values begins so.
+    Prefix(String),
+}
+
+/// `rewrite` of a route. `strip_prefix` and `path` exclude each other.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rewrite {
+    /// Taken off the path where the path has it (at a segment's end).
+    pub strip_prefix: Option<String>,
+    /// The new path, from the route's path parameters.
+    pub path: Option<PathTemplate>,
+    /// The new `Host`. Default: the client's.
+    pub host: Option<String>,
+}
+
+/// Header changes, applied in the order remove, set, add.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeaderEdits {
+    /// Names that the backend does not see.
+    pub remove: Vec<HeaderName>,
+    /// Replaces what the client sent.
+    pub set: Vec<(HeaderName, HeaderValue)>,
+    /// Beside what the client sent.
+    pub add: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// Where an affinity key may come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AffinitySource {
+    /// `claim:sub`, of who the request is from.
+    Claim(ClaimPath),
+    /// `path:room`, a parameter of the route's path.
+    Path(String),
+    /// `query:k`
+    Query(String),
+    /// `cookie:sid`
+    Cookie(String),
+    /// `header:x-user`
+    Header(HeaderName),
+    /// `client_address`
+    ClientAddress,
+    /// `{ issue_cookie = "sessile" }`: read if the client has it, made and set if not; always
+    /// present, so always last.
+    IssueCookie(String),
+}

@@ -1,0 +1,45 @@
+//! Which backends a swap of tables wants drained. The drainer acts on it, and a preview shows it.
+
+use crate::config::snapshot::BackendState;
+use crate::control::drainer::{By, Place};
+use crate::core::routing::RoutingTable;
+use crate::core::session::drain::Profile;
+
+/// What a swap of tables wants of one backend.
+pub(super) struct Wish {
+    pub(super) place: Place,
+    /// Whether it is to be drained.
+    pub(super) wanted: bool,
+    pub(super) by: By,
+    pub(super) profile: Profile,
+}
+
+/// What `new` wants of the backends that it has, and of those that only `old` has.
+pub(super) fn wishes<'t>(
+    old: &'t RoutingTable,
+    new: &'t RoutingTable,
+) -> impl Iterator<Item = Wish> + 't {
+    let kept = new.upstreams().flat_map(|upstream| {
+        upstream.members.iter().map(|member| Wish {
+            place: (upstream.name().clone(), member.id.clone()),
+            wanted: member.state() == BackendState::Draining,
+            by: By::Configuration,
+            profile: Profile::from(&upstream.config.drain),
+        })
+    });
+    let gone = old.upstreams().flat_map(|upstream| {
+        let after = new.upstream(upstream.name());
+        let config = after.map_or(&upstream.config, |after| &after.config);
+        let gone = upstream
+            .members
+            .iter()
+            .filter(move |member| after.is_none_or(|after| after.member(&member.id).is_none()));
+        gone.map(|member| Wish {
+            place: (upstream.name().clone(), member.id.clone()),
+            wanted: config.drain.on_removal,
+            by: By::Removal,
+            profile: Profile::from(&config.drain),
+        })
+    });
+    kept.chain(gone)
+}

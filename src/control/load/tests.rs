@@ -1,0 +1,151 @@
+//! What a document of a source may make the gateway open.
+
+use std::os::unix::fs::symlink;
+
+use super::*;
+use crate::config::documents::{Change, Document, DocumentKey, Kind, Update};
+use crate::config::overlay::Overlay;
+
+const FILE: &str = r#"
+[[listeners]]
+name = "edge"
+listen = ["127.0.0.1:0"]
+
+[sources.etcd]
+endpoints = ["http://127.0.0.1:2379"]
+document_files = ["./shared"]
+
+[upstreams.chat]
+backends = ["127.0.0.1:1"]
+
+[[routes]]
+name = "chat"
+upstream = "chat"
+"#;
+
+/// What is wrong with a document that says `text`.
+fn faults(options: &LoadOptions, key: DocumentKey, text: &str) -> Vec<String> {
+    let loaded = load_text(options, FILE).unwrap_or_else(|faults| panic!("{faults}"));
+    let update = Update {
+        revision: 1,
+        changes: vec![Change::Put(Document {
+            key: key.clone(),
+            text: text.into(),
+            revision: 1,
+        })],
+    };
+    let mut overlay = Overlay::default();
+    let etcd = loaded.snapshot.sources.etcd.as_ref();
+    let _ = on_ground(options, &loaded, etcd, |ground| {
+        overlay.apply(update, ground)
+    });
+    let faults = overlay.found(&key).into_iter();
+    faults.map(|fault| fault.message.clone()).collect()
+}
+
+#[test]
+fn i12_documents_name_no_variables_and_files_of_listed_directories_alone() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name);
+    fs::create_dir(path("shared")).expect("a directory");
+    fs::write(path("shared/list"), "10.0.0.0/8\n").expect("a file");
+    fs::write(path("secret"), "hunter2-hunter2").expect("a file");
+    symlink(path("secret"), path("shared/out")).expect("a link");
+    symlink("list", path("shared/in")).expect("a link");
+    let options = LoadOptions {
+        path: path("gateway.toml"),
+        sets: Vec::new(),
+        environment: vec![("SECRET".to_owned(), "hunter2-hunter2".to_owned())],
+    };
+    let check = |kind, text: &str, expected: Option<&str>| {
+        let found = faults(&options, DocumentKey::named(kind, "x"), text);
+        match expected {
+            None => assert!(found.is_empty(), "{text}: {found:?}"),
+            Some(expected) => {
+                assert!(
+                    found.iter().any(|one| one.contains(expected)),
+                    "{text}: {found:?}"
+                );
+            }
+        }
+        assert!(!found.concat().contains("hunter2"), "{text}: {found:?}");
+    };
+    let allow = |file: &str| format!(r#"{{"upstream":"chat","allow":[{{"file":"{file}"}}]}}"#);
+    let below = Some("only below the directories");
+    check(Kind::Route, &allow("shared/list"), None);
+    check(Kind::Route, &allow("./shared/./in"), None);
+    let absolute = path("shared/list").display().to_string();
+    check(Kind::Route, &allow(&absolute), None);
+    check(Kind::Route, &allow("shared/out"), below);
+    check(Kind::Route, &allow("shared/../secret"), below);
+    check(Kind::Route, &allow("secret"), below);
+    check(Kind::Route, &allow("no-such-file"), below);
+    check(Kind::Route, &allow("/proc/self/environ"), below);
+    check(Kind::Route, &allow("shared/none"), Some("no such file"));
+    let jwt = |rest: &str| format!(r#"{{"type":"jwt","issuer":"x",{rest}}}"#);
+    for rest in [
+        r#""secret":{"file":"secret"}"#,
+        r#""public_key":"secret""#,
+        r#""jwks":"secret""#,
+        r#""jwks":"https://a/","ca":"secret""#,
+    ] {
+        check(Kind::Authenticator, &jwt(rest), below);
+    }
+    let variable = jwt(r#""secret":{"env":"SECRET"}"#);
+    check(
+        Kind::Authenticator,
+        &variable,
+        Some("may not name variables"),
+    );
+    let basic = r#"{"type":"basic","htpasswd":"secret"}"#;
+    check(Kind::Authenticator, basic, below);
+    let keys = r#"{"type":"api_key","keys_file":"secret"}"#;
+    check(Kind::Authenticator, keys, below);
+    check(Kind::Upstream, r#"{"tls":{"ca":"secret"}}"#, below);
+}
+
+#[test]
+fn i11_no_diagnostic_quotes_a_named_file() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name);
+    let options = LoadOptions {
+        path: path("gateway.toml"),
+        sets: Vec::new(),
+        environment: Vec::new(),
+    };
+    let secret = "hunter2hunter2";
+    let digest = "a".repeat(64);
+    let contents = [
+        secret.to_owned(),
+        format!("\"{secret}\""),
+        format!("{{\"keys\":\"{secret}\"}}"),
+        format!("{{\"{secret}\":1}}"),
+        format!("-----BEGIN {secret}-----\nAAAA\n-----END {secret}-----\n"),
+        format!("-----BEGIN CERTIFICATE-----\n{secret}\n-----END CERTIFICATE-----\n"),
+        format!("{secret}:{secret}"),
+        format!("{digest} {secret}\n{digest} other\n"),
+    ];
+    let jwt = |line: &str| format!("[authenticators.x]\ntype = \"jwt\"\nissuer = \"x\"\n{line}\n");
+    let settings = [
+        "[[routes]]\nname = \"x\"\npath = \"/x\"\nupstream = \"chat\"\n\
+         allow = [{ file = \"named\" }]\n"
+            .to_owned(),
+        jwt("public_key = \"named\""),
+        jwt("jwks = \"named\""),
+        jwt("jwks = \"https://a/\"\nca = \"named\""),
+        "[authenticators.x]\ntype = \"basic\"\nhtpasswd = \"named\"\n".to_owned(),
+        "[authenticators.x]\ntype = \"api_key\"\nkeys_file = \"named\"\n".to_owned(),
+        "[upstreams.x]\nbackends = [\"a:1\"]\ntls = { ca = \"named\" }\n".to_owned(),
+        "[admin]\ntls.certificates = [{ cert = \"named\", key = \"named\" }]\n".to_owned(),
+    ];
+    for text in &contents {
+        fs::write(path("named"), text).expect("a file");
+        for setting in &settings {
+            let shown = match load_text(&options, &format!("{FILE}{setting}")) {
+                Ok(loaded) => format!("{:?}", loaded.warnings),
+                Err(faults) => faults.to_string(),
+            };
+            assert!(!shown.contains(secret), "{setting} with {text}: {shown}");
+        }
+    }
+}
