@@ -54,7 +54,8 @@ async fn i4_a_ca_file_that_has_gone_blocks_nothing_and_its_upstream_stays() {
     let ca = Authority::new(directory.path()).path();
     let etcd = Etcd::start().await;
     seed(&etcd, &[&first]).await;
-    let gateway = follow(&etcd).await;
+    let files = format!("document_files = [{:?}]", directory.path());
+    let gateway = Gateway::start(&following(&[etcd.url()], &files)).await;
     let secure = json!({ "tls": { "ca": ca }, "backends": ["127.0.0.1:9"] });
     etcd.put("upstreams/secure", &secure).await;
     eventually("it is in force", async || {

@@ -45,9 +45,19 @@ async fn unreading() -> Backend {
     .await
 }
 
-/// A client that reads nothing makes its sender stop: what the system and the gateway take for it
-/// together stays within this.
-const TAKEN_MAX: usize = 2 << 20;
+/// A client that reads nothing makes its sender stop: this much may be taken for it. The system's
+/// socket buffers grow as far as its own settings allow; the gateway's are far below a megabyte.
+fn taken_max() -> usize {
+    let largest = |setting: &str| {
+        let text = std::fs::read_to_string(format!("/proc/sys/net/ipv4/{setting}")).unwrap();
+        text.split_whitespace()
+            .last()
+            .unwrap()
+            .parse::<usize>()
+            .unwrap()
+    };
+    largest("tcp_wmem") + largest("tcp_rmem") + (1 << 20)
+}
 
 #[tokio::test]
 async fn i8_a_client_that_does_not_read_makes_its_backend_stop() {
@@ -84,7 +94,7 @@ async fn i8_a_client_that_does_not_read_makes_its_backend_stop() {
         "{} KiB are taken for a client that does not read",
         taken >> 10
     );
-    assert!(taken < TAKEN_MAX, "{taken} bytes");
+    assert!(taken < taken_max(), "{taken} bytes");
 }
 
 /// What the gateway holds for each of many exchanges that stand still, in KiB.
@@ -173,7 +183,7 @@ async fn i8_a_client_that_does_not_read_loses_its_answer_in_time() {
 async fn i8_a_client_that_stops_its_upload_is_answered_408() {
     let backend = Backend::echo().await;
     let upstream = "passive = { failures = 1, ejection = \"60s\", ejected_share_max = 1.0 }";
-    let route = "timeouts = { progress = \"500ms\", response = \"1h\" }";
+    let route = "timeouts = { progress = \"2s\", response = \"1h\" }";
     let silent = Backend::scripted(|mut stream| async move {
         wait_for_end(&mut stream).await;
     })
