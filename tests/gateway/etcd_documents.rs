@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::support::certificates::Authority;
 use crate::support::etcd::Etcd;
 use crate::support::etcd_world::{
-    etcd_status, follow, following, has_members, key_of, member, members, seed,
+    etcd_status, following, has_members, key_of, member, members, seed,
 };
 use crate::support::tokens::SECRET;
 use crate::support::{Backend, Dial, Gateway, eventually};
