@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf
 
 use sessile::config::limits::Over;
 use sessile::core::limits::{Meter, Pace};
+use sessile::core::session::orders::{CloseOrder, LeaveOrder};
 use sessile::core::session::record::Cause;
 use sessile::core::session::resume::ResumeReason;
 use sessile::core::session::wheel::Tick;
@@ -19,7 +20,6 @@ use sessile::core::wire::sieve::Sieve;
 use sessile::core::wire::tracker::{Extensions, Rules};
 use sessile::io::net::send_queue::SendQueue;
 use sessile::io::relay::{Keepalive, Relay, Scratch, Setup, Stream, Throttle, Times, Turn};
-use sessile::live::{CloseOrder, LeaveOrder};
 
 /// A stream whose system's queue is what the input says.
 struct Pipe {

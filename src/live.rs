@@ -27,8 +27,9 @@ use crate::core::limits::{Load, Quotas};
 use crate::core::routing::{Route, RoutingTable};
 use crate::core::session::admission::Gate;
 use crate::core::session::drain::Profile;
-use crate::core::session::record::{Cause, EndOrder, Facts};
-use crate::core::session::resume::{Moves, ResumeReason};
+use crate::core::session::orders::{CloseOrder, LeaveOrder};
+use crate::core::session::record::{EndOrder, Facts};
+use crate::core::session::resume::Moves;
 use crate::core::session::stick::Sticks;
 
 pub use handover::{Adopted, Packed, Parcel, TakenOver};
@@ -494,17 +495,6 @@ impl SessionQuery {
     }
 }
 
-/// How the gateway closes a session: a close frame to the client, at a frame boundary.
-#[derive(Clone, Debug)]
-pub struct CloseOrder {
-    /// A code that browsers accept on receipt.
-    pub code: u16,
-    /// At most 123 bytes are sent.
-    pub reason: Arc<str>,
-    /// For the record.
-    pub cause: Cause,
-}
-
 /// Which sessions leave their backend.
 #[derive(Clone, Debug)]
 pub enum Leavers {
@@ -512,30 +502,6 @@ pub enum Leavers {
     Query(SessionQuery),
     /// These; those that a worker does not have are passed over.
     Ids(Arc<[SessionId]>),
-}
-
-/// How sessions leave their backend.
-#[derive(Clone, Debug)]
-pub struct LeaveOrder {
-    /// Close code: for the client where the session cannot move, for the backend where it does.
-    pub code: u16,
-    /// At most 123 bytes are sent.
-    pub reason: Arc<str>,
-    /// For the record of a session that ends by this.
-    pub cause: Cause,
-    /// What the next backend is told.
-    pub resume: ResumeReason,
-}
-
-impl LeaveOrder {
-    /// The order for a session that cannot move.
-    pub fn close(&self) -> CloseOrder {
-        CloseOrder {
-            code: self.code,
-            reason: Arc::clone(&self.reason),
-            cause: self.cause,
-        }
-    }
 }
 
 /// What became of an order to leave. Sessions that are closing or moving already are in neither.

@@ -16,8 +16,9 @@ use crate::admin::{Gateway, PAGE_MAX, ask_all};
 use crate::base::clock;
 use crate::base::session_id::SessionId;
 use crate::base::traffic::Traffic;
+use crate::core::session::orders::CloseOrder;
 use crate::core::session::record::{Cause, EndOrder};
-use crate::live::{CloseOrder, Renewal, SessionQuery, SessionView, WorkerCommand};
+use crate::live::{Renewal, SessionQuery, SessionView, WorkerCommand};
 
 /// Without `limit`.
 const PAGE_DEFAULT: usize = 100;

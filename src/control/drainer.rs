@@ -23,9 +23,10 @@ use crate::control::state_dir::StateDir;
 use crate::control::state_file::StateFile;
 use crate::core::routing::RoutingTable;
 use crate::core::session::drain::{Candidate, Millis, Plan, Profile, StandingOrder, idle_first};
+use crate::core::session::orders::LeaveOrder;
 use crate::core::session::record::Cause;
 use crate::core::session::resume::ResumeReason;
-use crate::live::{LeaveOrder, Live, SessionBrief, SessionQuery};
+use crate::live::{Live, SessionBrief, SessionQuery};
 use crate::telemetry::metrics::NodeMetrics;
 
 pub use elsewhere::Elsewhere;

@@ -7,9 +7,8 @@ use futures_util::future::join_all;
 use tokio::sync::oneshot;
 
 use crate::base::session_id::SessionId;
-use crate::live::{
-    CloseOrder, Departures, LeaveOrder, Leavers, Live, SessionBrief, SessionQuery, WorkerCommand,
-};
+use crate::core::session::orders::{CloseOrder, LeaveOrder};
+use crate::live::{Departures, Leavers, Live, SessionBrief, SessionQuery, WorkerCommand};
 
 /// A worker that takes longer is stuck, and is asked again at the next look.
 const ANSWER_MAX: Duration = Duration::from_secs(2);

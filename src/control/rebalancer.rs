@@ -21,10 +21,11 @@ use crate::control::drainer::{LOOK, STEP};
 use crate::control::errands;
 use crate::core::routing::{RoutingTable, Upstream};
 use crate::core::session::drain::{Candidate, Millis, Plan, Profile};
+use crate::core::session::orders::LeaveOrder;
 use crate::core::session::rebalance::{Move, Resident, Rules, choose};
 use crate::core::session::record::Cause;
 use crate::core::session::resume::ResumeReason;
-use crate::live::{LeaveOrder, Live, SessionBrief, SessionQuery};
+use crate::live::{Live, SessionBrief, SessionQuery};
 use crate::telemetry::metrics::NodeMetrics;
 
 pub use view::{FlowView, RebalanceView};

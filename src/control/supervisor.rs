@@ -29,9 +29,10 @@ use crate::control::watch::Watch;
 use crate::core::health::Health;
 use crate::core::routing::RoutingTable;
 use crate::core::routing::preview::ending;
+use crate::core::session::orders::CloseOrder;
 use crate::core::session::record::Cause;
 use crate::io::tls::client::{BackendTls, ClientTls, ClientTlsError, Roots};
-use crate::live::{CloseOrder, Live, SessionQuery, WorkerCommand};
+use crate::live::{Live, SessionQuery, WorkerCommand};
 use crate::telemetry::metrics::NodeMetrics;
 
 pub mod documents;

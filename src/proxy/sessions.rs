@@ -19,14 +19,13 @@ use crate::base::right::Right;
 use crate::base::session_id::SessionId;
 use crate::base::traffic::Traffic;
 use crate::core::health::{Outcome, Witness};
+use crate::core::session::orders::{CloseOrder, LeaveOrder};
 use crate::core::session::record::{Cause, EndOrder, EndedBy, Ending, Facts, Record};
 use crate::core::session::resume::{Moves, ResumeReason};
 use crate::core::session::wheel::{Tick, Wheel};
 use crate::io::carrier::Carrier;
 use crate::io::relay::{Relay, Turn};
-use crate::live::{
-    CloseOrder, Departures, LeaveOrder, Leavers, SessionBrief, SessionQuery, SessionView,
-};
+use crate::live::{Departures, Leavers, SessionBrief, SessionQuery, SessionView};
 use crate::proxy::context::{ConnectionSeat, TICK, Worker};
 use crate::proxy::place::BackendSeat;
 use crate::proxy::reconnect::{NotResumed, Reached, Resume, Resumption};

@@ -14,9 +14,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use crate::base::clock;
 use crate::base::session_id::SessionId;
 use crate::core::session::drain::{self, Candidate, Millis, Plan, Profile};
+use crate::core::session::orders::CloseOrder;
 use crate::core::session::record::Cause;
 use crate::io::net::listener::Bound;
-use crate::live::{CloseOrder, SessionBrief, SessionQuery, WorkerCommand, WorkerHandle};
+use crate::live::{SessionBrief, SessionQuery, WorkerCommand, WorkerHandle};
 use crate::proxy::accept::{self, ARRIVALS_MAX, Arrival, Neighbour};
 use crate::proxy::context::{Standing, TICK, Worker};
 

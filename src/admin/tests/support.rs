@@ -21,11 +21,12 @@ use crate::control::load::LoadOptions;
 use crate::control::revocations::Docket;
 use crate::control::supervisor::{Configuration, Supervisor};
 use crate::core::routing::RoutingTable;
+use crate::core::session::orders::CloseOrder;
 use crate::core::session::record::Facts;
 use crate::core::session::resume::Moves;
 use crate::io::net::listener::Inheritance;
 use crate::io::tls::client::BackendTls;
-use crate::live::{CloseOrder, Departures, Live, Phase, SessionView, WorkerCommand, WorkerHandle};
+use crate::live::{Departures, Live, Phase, SessionView, WorkerCommand, WorkerHandle};
 use crate::telemetry::metrics::{Metrics, NodeMetrics, RouteMetrics};
 use crate::telemetry::records::Records;
 

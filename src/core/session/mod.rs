@@ -1,8 +1,9 @@
-//! A session as a decision: whether it may begin, when it is due, when and whither it moves, how it
-//! ended.
+//! Decisions about sessions, without I/O: admission, timers, orders to close or to move, and the
+//! session record.
 
 pub mod admission;
 pub mod drain;
+pub mod orders;
 pub mod rebalance;
 pub mod record;
 pub mod resume;

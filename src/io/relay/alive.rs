@@ -9,11 +9,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::core::session::orders::CloseOrder;
 use crate::core::session::record::{Cause, EndedBy};
 use crate::core::session::wheel::Tick;
 use crate::core::wire::tracker::PING_BYTES;
 use crate::io::relay::{Relay, Side, Stream};
-use crate::live::CloseOrder;
 
 /// Bytes of a ping of the gateway's own, masked.
 const PING_FRAME_MAX: usize = 6 + PING_BYTES;

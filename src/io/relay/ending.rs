@@ -8,13 +8,13 @@ use std::task::{Context, Waker};
 
 use serde::{Deserialize, Serialize};
 
+use crate::core::session::orders::CloseOrder;
 use crate::core::session::record::{Cause, EndedBy, Ending};
 use crate::core::session::wheel::Tick;
 use crate::core::wire::frame::{answer_to_close, close_frame};
 use crate::core::wire::tracker::Violation;
 use crate::io::relay::flow::{Event, Flow, Place, Withhold};
 use crate::io::relay::{Relay, Side, Stream, mask};
-use crate::live::CloseOrder;
 
 /// Part of `Times::close` that a backend has for its last word to a client that broke the rules.
 const LAST_WORD_SHARE: Tick = 5;

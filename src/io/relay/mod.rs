@@ -19,6 +19,7 @@ use std::task::{Context, Poll, Waker};
 use serde::{Deserialize, Serialize};
 
 use crate::base::traffic::Traffic;
+use crate::core::session::orders::CloseOrder;
 use crate::core::session::record::{Cause, Ending};
 use crate::core::session::resume::ResumeReason;
 use crate::core::session::wheel::Tick;
@@ -29,7 +30,6 @@ use crate::io::relay::ending::Limit;
 use crate::io::relay::flow::{Event, Flow};
 use crate::io::relay::moving::Moving;
 use crate::io::relay::throttle::Sip;
-use crate::live::CloseOrder;
 
 pub use crate::io::relay::alive::Keepalive;
 pub use crate::io::relay::flow::Scratch;

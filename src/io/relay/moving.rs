@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::core::session::orders::LeaveOrder;
 use crate::core::session::record::{Cause, EndedBy};
 use crate::core::session::resume::{Moves, ResumeReason};
 use crate::core::session::wheel::Tick;
@@ -11,7 +12,6 @@ use crate::core::wire::frame::{answer_to_close, close_frame};
 use crate::io::relay::ending::Limit;
 use crate::io::relay::flow::{Lost, Place, Withhold};
 use crate::io::relay::{Relay, Stream, mask};
-use crate::live::LeaveOrder;
 
 /// Why a session leaves its backend, and how it ends if no other takes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,7 +1,7 @@
 //! Changes of backend one by one; `random` mixes them.
 
 use super::*;
-use crate::live::LeaveOrder;
+use crate::core::session::orders::LeaveOrder;
 
 /// A rig whose session may move.
 fn rig(width: usize) -> Rig {

@@ -9,9 +9,9 @@ use proptest::prelude::*;
 use tokio::io::DuplexStream;
 
 use super::*;
+use crate::core::session::orders::LeaveOrder;
 use crate::core::session::resume::ResumeReason;
 use crate::core::wire::frame::{FrameHeader, Opcode, control_frame};
-use crate::live::LeaveOrder;
 
 const HOLD_MAX: usize = 300;
 const READ_BYTES: usize = 512;
