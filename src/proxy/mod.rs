@@ -3,36 +3,16 @@
 //!
 //! It reads the routing table and counts; it changes no configuration and knows no control plane.
 
-mod accept;
-mod authenticate;
-mod backend_headers;
-mod body;
-mod connection;
+mod backend;
 mod context;
-mod deadlines;
-mod endpoints;
-mod farewell;
-mod forward;
-mod guard;
-mod interim;
-mod judges;
-mod parting;
-mod passwords;
-mod peers;
 mod pipeline;
-mod place;
-mod plain;
-mod pool;
-mod recent;
-mod reconnect;
 mod refusal;
-mod renewal;
-mod report;
-mod rights;
-mod sessions;
-mod stream;
-mod target;
-mod upgrade;
+mod request;
+mod session;
+mod stages;
+mod streams;
+mod transport;
+mod verifiers;
 pub mod worker;
 
-pub use authenticate::unmet;
+pub use stages::authenticate::unmet;

@@ -30,36 +30,37 @@ use crate::core::wire::handshake::{self, Kind};
 use crate::core::wire::request_guard::Smuggling;
 use crate::io::tls::client::ClientTls;
 use crate::live::Phase;
-use crate::proxy::body::Outgoing;
-use crate::proxy::connection::Connection;
-use crate::proxy::farewell::Acceptance;
-use crate::proxy::guard::Permits;
-use crate::proxy::place::{BackendSeat, Ends, Road};
-use crate::proxy::plain::Upload;
+use crate::proxy::backend::candidates::{BackendSeat, Ends, Road};
 use crate::proxy::refusal::Refusal;
-use crate::proxy::report::{Passing, Report, Stage};
-use crate::proxy::{authenticate, plain, target, upgrade};
+use crate::proxy::refusal::over_websocket::Acceptance;
+use crate::proxy::request::record::{Passing, Report, Stage};
+use crate::proxy::request::target;
+use crate::proxy::stages::forward::Upload;
+use crate::proxy::stages::guard::Permits;
+use crate::proxy::stages::{authenticate, forward, upgrade};
+use crate::proxy::streams::body::Outgoing;
+use crate::proxy::transport::connection::Connection;
 
 /// What the gateway knows of a request before any stage.
-pub(super) struct Exchange {
-    pub(super) connection: Rc<Connection>,
+pub(crate) struct Exchange {
+    pub(crate) connection: Rc<Connection>,
     /// Its name, and the session's if one comes of it.
-    pub(super) id: SessionId,
+    pub(crate) id: SessionId,
     /// What backends and records call it: its name, or what a trusted peer called it.
-    pub(super) request_id: Box<str>,
+    pub(crate) request_id: Box<str>,
     /// The client, as far as it can be believed.
-    pub(super) client: ClientView,
+    pub(crate) client: ClientView,
     /// A trusted peer said something about the client that cannot be read.
     unreadable: Option<MalformedForwarded>,
-    pub(super) arrived: Instant,
-    pub(super) started: SystemTime,
-    pub(super) method: Method,
+    pub(crate) arrived: Instant,
+    pub(crate) started: SystemTime,
+    pub(crate) method: Method,
     /// Canonical, with its port if it has one.
-    pub(super) host: String,
+    pub(crate) host: String,
     /// The path in its canonical form.
-    pub(super) path: Result<CanonicalPath, PathFault>,
+    pub(crate) path: Result<CanonicalPath, PathFault>,
     /// Path and query with secrets cut out (I11).
-    pub(super) shown: RefCell<Box<str>>,
+    pub(crate) shown: RefCell<Box<str>>,
     /// Whose credential it bears, once one was found valid.
     subject: RefCell<Option<Arc<str>>>,
     /// Set where a refusal is to be told over an accepted upgrade.
@@ -67,46 +68,46 @@ pub(super) struct Exchange {
     /// As far as it came.
     way: RefCell<Way>,
     /// Its body as it goes up.
-    pub(super) upload: Upload,
+    pub(crate) upload: Upload,
     /// The client can read what HTTP/1.1 brought.
-    pub(super) http_11: bool,
+    pub(crate) http_11: bool,
     /// Somebody else sees to its record.
     settled: Cell<bool>,
 }
 
 /// Where a request goes, once that is known.
-pub(super) struct Plan {
-    pub(super) route: Arc<Route>,
-    pub(super) upstream: Arc<Upstream>,
+pub(crate) struct Plan {
+    pub(crate) route: Arc<Route>,
+    pub(crate) upstream: Arc<Upstream>,
     /// Who it is from, if that was asked and is known.
-    pub(super) principal: Option<Arc<Principal>>,
+    pub(crate) principal: Option<Arc<Principal>>,
     /// Where it is from.
-    pub(super) client: IpAddr,
+    pub(crate) client: IpAddr,
     /// Where its credential stood.
-    pub(super) judged: Option<CredentialSource>,
+    pub(crate) judged: Option<CredentialSource>,
     /// Values of the route's path parameters, in its order.
-    pub(super) parameters: Vec<String>,
-    pub(super) key: Option<Vec<u8>>,
+    pub(crate) parameters: Vec<String>,
+    pub(crate) key: Option<Vec<u8>>,
     /// `Set-Cookie` for a client that had no affinity cookie.
-    pub(super) set_cookie: Option<HeaderValue>,
+    pub(crate) set_cookie: Option<HeaderValue>,
     /// Path and query for the backend.
-    pub(super) target: String,
+    pub(crate) target: String,
     /// What it takes up, from the guard on.
-    pub(super) permits: Permits,
+    pub(crate) permits: Permits,
     /// The subprotocol for the client, where the backend chooses none: browsers want one of theirs.
-    pub(super) subprotocol: Option<HeaderValue>,
+    pub(crate) subprotocol: Option<HeaderValue>,
 }
 
 impl Plan {
     /// Who asks, as passive health tells clients apart.
-    pub(super) fn witness(&self) -> Witness {
+    pub(crate) fn witness(&self) -> Witness {
         let principal = self.principal.as_ref();
         Witness::new(self.client, principal.map(|principal| &*principal.subject))
     }
 }
 
 /// Answers a request, whatever comes of it.
-pub(super) async fn answer(exchange: Exchange, head: Parts, body: Incoming) -> Reply {
+pub(crate) async fn answer(exchange: Exchange, head: Parts, body: Incoming) -> Reply {
     let mut response = match road(&exchange, head, body).await {
         Ok(response) => response,
         Err((refusal, way)) => exchange.refuse(&refusal, way),
@@ -120,10 +121,10 @@ pub(super) async fn answer(exchange: Exchange, head: Parts, body: Incoming) -> R
 }
 
 /// What a client gets.
-pub(super) type Reply = Response<Outgoing<Passing>>;
+pub(crate) type Reply = Response<Outgoing<Passing>>;
 
 /// As far as a refused request came.
-pub(super) type Way = Option<(RouteName, UpstreamName)>;
+pub(crate) type Way = Option<(RouteName, UpstreamName)>;
 
 async fn road(
     exchange: &Exchange,
@@ -191,7 +192,7 @@ async fn road(
                 .set_upgrading(answer.as_ref().is_ok_and(granted));
             answer
         }
-        _ => plain::forward(exchange, plan, head, body).await,
+        _ => forward::forward(exchange, plan, head, body).await,
     };
     answer.map_err(|refusal| (refusal, way))
 }
@@ -203,7 +204,7 @@ enum Destination {
 
 impl Exchange {
     /// Begins a request, from now on it leaves a record.
-    pub(super) fn begin(connection: Rc<Connection>, head: &Parts) -> Self {
+    pub(crate) fn begin(connection: Rc<Connection>, head: &Parts) -> Self {
         connection.asking.set(true);
         let worker = &connection.worker;
         let id = worker.name_request();
@@ -246,7 +247,7 @@ impl Exchange {
     }
 
     /// Keeps whose credential the request bears, for its record: it may still be refused.
-    pub(super) fn name_subject(&self, subject: &Arc<str>) {
+    pub(crate) fn name_subject(&self, subject: &Arc<str>) {
         let subject = Some(Arc::clone(subject)).filter(|subject| !subject.is_empty());
         self.subject.replace(subject);
     }
@@ -284,7 +285,7 @@ impl Exchange {
     }
 
     /// The request as routing reads it.
-    pub(super) fn request<'r>(&'r self, head: &'r Parts, websocket: bool) -> routing::Request<'r> {
+    pub(crate) fn request<'r>(&'r self, head: &'r Parts, websocket: bool) -> routing::Request<'r> {
         routing::Request {
             method: &head.method,
             host: &self.host,
@@ -430,7 +431,7 @@ impl Exchange {
     }
 
     /// The record of this request, written when it is dropped. The request itself leaves none then.
-    pub(super) fn report(
+    pub(crate) fn report(
         &self,
         route: Option<RouteName>,
         upstream: Option<UpstreamName>,
@@ -463,7 +464,7 @@ impl Exchange {
     }
 
     /// The record of a request that a backend answers.
-    pub(super) fn report_of(&self, plan: &Plan, seat: &BackendSeat) -> Report {
+    pub(crate) fn report_of(&self, plan: &Plan, seat: &BackendSeat) -> Report {
         let (route, upstream) = (
             plan.route.config.name.clone(),
             plan.upstream.config.name.clone(),
@@ -473,7 +474,7 @@ impl Exchange {
 
     /// TLS to the plan's backends, if they speak it. Never plain where the plan says TLS, whatever
     /// is being reloaded meanwhile.
-    pub(super) fn backend_tls(&self, plan: &Plan) -> Result<Option<ClientTls>, Refusal> {
+    pub(crate) fn backend_tls(&self, plan: &Plan) -> Result<Option<ClientTls>, Refusal> {
         let upstream = &plan.upstream.config;
         if upstream.tls.is_none() {
             return Ok(None);
@@ -484,7 +485,7 @@ impl Exchange {
     }
 
     /// How this request gets to a backend, until then.
-    pub(super) fn road<'r>(
+    pub(crate) fn road<'r>(
         &self,
         until: tokio::time::Instant,
         tls: Option<&'r ClientTls>,
@@ -497,7 +498,7 @@ impl Exchange {
     }
 
     /// Addresses of the client's connection.
-    pub(super) fn ends(&self) -> Ends {
+    pub(crate) fn ends(&self) -> Ends {
         Ends {
             client: self.connection.client,
             local: self.connection.local,
@@ -505,7 +506,7 @@ impl Exchange {
     }
 
     /// The client as records show it.
-    pub(super) fn client_text(&self) -> Box<str> {
+    pub(crate) fn client_text(&self) -> Box<str> {
         match self.connection.client {
             Some(peer) if peer.ip() == self.client.address => peer.to_string().into(),
             None if self.client.address == self.connection.peer() => "unix".into(),
@@ -514,7 +515,7 @@ impl Exchange {
         }
     }
 
-    pub(super) fn elapsed(&self) -> Duration {
+    pub(crate) fn elapsed(&self) -> Duration {
         clock::now().duration_since(self.arrived)
     }
 }

@@ -1,0 +1,272 @@
+//! Sessions between two processes: taken out of this one's hands, given back, let go, and made of
+//! what another process gave. Who owns one when is told in `io::handover`.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
+use std::io;
+use std::ops::Bound;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+use crate::base::clock;
+use crate::base::session_id::SessionId;
+use crate::core::limits::Holder;
+use crate::core::session::record::Facts;
+use crate::core::session::wheel::Tick;
+use crate::io::carrier::Carrier;
+use crate::io::net::socket::Detached;
+use crate::io::relay::{Relay, RelayState, Unsound};
+use crate::live::{Adopted, Packed, Parcel};
+use crate::proxy::backend::candidates::BackendSeat;
+use crate::proxy::context::worker::{ConnectionSeat, Standing, Worker};
+use crate::proxy::session::reconnect::Resumption;
+use crate::proxy::session::{Custody, Session, enter};
+use crate::proxy::stages::guard::SessionPermits;
+
+/// All of a session but its sockets, as another process reads it.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct State {
+    facts: Arc<Facts>,
+    /// Since the 101.
+    age: Duration,
+    /// With its backend, if it has one.
+    held: Option<Duration>,
+    quick: u32,
+    resumption: Option<Rc<Resumption>>,
+    /// For whom it counts.
+    holders: Vec<Holder>,
+    #[serde(with = "crate::base::blob::optional")]
+    key: Option<Vec<u8>>,
+    relay: RelayState,
+}
+
+/// No session can be made of a parcel.
+#[derive(Debug, thiserror::Error)]
+enum ParcelError {
+    #[error("its state is not understood: {0}")]
+    NotUnderstood(#[from] serde_json::Error),
+    #[error(transparent)]
+    Unsound(#[from] Unsound),
+    #[error("its sockets cannot be used: {0}")]
+    Sockets(#[from] io::Error),
+    #[error("a session with this id is here already")]
+    Known,
+}
+
+impl Worker {
+    /// Holds sessions that can go to another process, see `WorkerCommand::Pack`.
+    pub(crate) fn pack(&self, after: Option<SessionId>, limit: usize) -> Packed {
+        self.stand(Standing::HandingOver);
+        let mut packed = Packed::default();
+        let live = self.sessions.live.borrow();
+        let after = after.map_or(Bound::Unbounded, Bound::Excluded);
+        for (id, session) in live.range((after, Bound::Unbounded)) {
+            if packed.parcels.len() == limit {
+                break;
+            }
+            packed.next = Some(*id);
+            match session.pack(self.tick()) {
+                Ok(Some(parcel)) => {
+                    session.gather();
+                    session.custody.set(Custody::Held);
+                    self.sessions.held.borrow_mut().push(Rc::clone(session));
+                    packed.parcels.push(parcel);
+                }
+                Ok(None) => packed.staying += 1,
+                Err(error) => {
+                    tracing::warn!(session = %id, %error, "a session stays");
+                    packed.staying += 1;
+                }
+            }
+        }
+        let last = live.last_key_value().map(|(id, _)| *id);
+        packed.next = packed.next.filter(|next| Some(*next) < last);
+        let connections = self.load.connections.load(Ordering::Relaxed);
+        let sessions = self.load.sessions.load(Ordering::Relaxed);
+        packed.coming = connections.saturating_sub(sessions);
+        packed
+    }
+
+    /// Lets go of those that another process has, see `WorkerCommand::Release`.
+    pub(crate) fn release(&self, taken: &[SessionId], resume: bool) -> usize {
+        let taken: HashSet<_> = taken.iter().collect();
+        let held = self.sessions.held.take();
+        let mut went = 0;
+        for session in held {
+            if taken.contains(&session.id) {
+                session.custody.set(Custody::Gone);
+                self.forget(&session);
+                went += 1;
+            } else {
+                session.custody.set(Custody::Stays);
+                self.sessions.arm(&session);
+            }
+            session.relay.borrow().wake();
+        }
+        if resume {
+            for session in self.sessions.live.borrow().values() {
+                if session.custody.get() == Custody::Stays {
+                    session.custody.set(Custody::Here);
+                }
+            }
+            self.stand(Standing::Open);
+        }
+        went
+    }
+
+    /// Makes sessions of parcels, see `WorkerCommand::Adopt`.
+    pub(crate) fn adopt(
+        self: &Rc<Self>,
+        parcels: Vec<Parcel>,
+        go: oneshot::Receiver<()>,
+    ) -> Adopted {
+        let mut adopted = Adopted::default();
+        let mut sessions = Vec::with_capacity(parcels.len());
+        for parcel in parcels {
+            let id = parcel.id;
+            match self.unpack(parcel) {
+                Ok(session) => {
+                    adopted.ready.push(id);
+                    sessions.push(session);
+                }
+                Err(error) => adopted.refused.push((id, error.to_string())),
+            }
+        }
+        let worker = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            // Without the word they are the other process' still, which has their records.
+            if go.await.is_ok() {
+                for session in sessions {
+                    session.metrics.came();
+                    enter(&worker, Rc::new(session));
+                }
+            }
+        });
+        adopted
+    }
+
+    fn unpack(&self, parcel: Parcel) -> Result<Session, ParcelError> {
+        let State {
+            facts,
+            age,
+            held,
+            quick,
+            resumption,
+            holders,
+            key,
+            relay,
+        } = serde_json::from_slice(&parcel.state)?;
+        if self.sessions.find(facts.id).is_some() {
+            return Err(ParcelError::Known);
+        }
+        let client = attach(parcel.client)?;
+        let backend = parcel.backend.map(attach).transpose()?;
+        let relay = Relay::from_state(client, backend, relay, self.tick())?;
+        // No session is older than the system's clock.
+        let now = clock::now();
+        let since = |age| now.checked_sub(age).unwrap_or(now);
+        let seat = |held| {
+            let seat = BackendSeat::inherit(self, &facts.upstream, &facts.backend);
+            let seat = seat.stick_as(self, &facts.route, key.as_deref());
+            (seat, since(held))
+        };
+        let permits = SessionPermits::inherit(self.live(), holders);
+        let connection =
+            ConnectionSeat::inherit(&self.shared, &facts.listener, &self.load, permits);
+        let gathered = (relay.to_backend(), relay.to_client());
+        Ok(Session {
+            relay: RefCell::new(relay),
+            id: facts.id,
+            began: since(age),
+            backend: RefCell::new(held.map(seat)),
+            resumption,
+            quick: Cell::new(quick),
+            metrics: self.route_metrics(&facts.route, &facts.upstream),
+            gathered: Cell::new(gathered),
+            key: key.map(Vec::into_boxed_slice),
+            armed: Cell::new(Tick::MAX),
+            custody: Cell::new(Custody::Here),
+            connection,
+            facts: RefCell::new(facts),
+        })
+    }
+
+    /// A session that has gone leaves no record here. Its task ends when it is next polled.
+    fn forget(&self, session: &Session) {
+        self.sessions.live.borrow_mut().remove(&session.id);
+        self.load.sessions.fetch_sub(1, Ordering::Relaxed);
+        session.metrics.left();
+    }
+}
+
+impl Session {
+    /// The session for another process, with second handles to its sockets; `None` if it has to
+    /// stay.
+    fn pack(&self, now: Tick) -> io::Result<Option<Parcel>> {
+        if self.custody.get() != Custody::Here {
+            return Ok(None);
+        }
+        let relay = self.relay.borrow();
+        let (client, backend) = relay.streams();
+        // What TLS has negotiated cannot be told to another process.
+        if client.is_tls() || backend.is_some_and(Carrier::is_tls) {
+            return Ok(None);
+        }
+        let Some(state) = relay.state(now) else {
+            return Ok(None);
+        };
+        // No `..`: whoever adds a field decides here how it gets across.
+        let Self {
+            id,
+            facts,
+            relay: _,
+            began,
+            backend: seat,
+            resumption,
+            quick,
+            metrics: _,
+            gathered: _,
+            key,
+            armed: _,
+            custody: _,
+            connection,
+        } = self;
+        let age = |since| clock::now().duration_since(since);
+        let duplicate = |carrier: &Carrier| carrier.socket().as_fd().try_clone_to_owned();
+        let state = State {
+            facts: Arc::clone(&facts.borrow()),
+            age: age(*began),
+            held: seat.borrow().as_ref().map(|(_, since)| age(*since)),
+            quick: quick.get(),
+            resumption: resumption.clone(),
+            holders: connection.permits().holders(),
+            key: key.as_deref().map(<[u8]>::to_vec),
+            relay: state,
+        };
+        Ok(Some(Parcel {
+            id: *id,
+            state: serde_json::to_vec(&state)?,
+            client: duplicate(client)?,
+            backend: backend.map(duplicate).transpose()?,
+        }))
+    }
+}
+
+/// Settles a socket from another process on this worker.
+fn attach(descriptor: OwnedFd) -> io::Result<Carrier> {
+    let socket = socket2::Socket::from(descriptor);
+    // Both processes share this setting; it is what it was.
+    socket.set_nonblocking(true)?;
+    let socket = match socket.domain()? {
+        socket2::Domain::UNIX => Detached::Unix(socket.into()),
+        _ => Detached::Tcp(socket.into()),
+    };
+    socket.attach().map(Carrier::from)
+}

@@ -1,0 +1,99 @@
+//! Bodies on their way through: those of backends, streamed, and the gateway's own small ones. What
+//! has to happen when a body ends, however it ends, hangs on it.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+/// A body that the gateway sends, to a client or to a backend.
+pub(crate) enum Outgoing<W = ()> {
+    /// Nothing.
+    Empty,
+    /// The gateway's own, whole.
+    Own(Option<Bytes>),
+    /// The other side's, as it comes.
+    Streamed(Box<Streamed<W>>),
+}
+
+/// A body that is passed on.
+pub(crate) struct Streamed<W> {
+    incoming: Incoming,
+    watch: W,
+}
+
+/// Sees a body pass.
+pub(crate) trait Watch {
+    /// So many bytes went on.
+    fn passed(&mut self, bytes: usize);
+    /// The body came to its proper end.
+    fn ended(&mut self);
+    /// The body broke off.
+    fn failed(&mut self);
+}
+
+impl Watch for () {
+    fn passed(&mut self, _: usize) {}
+    fn ended(&mut self) {}
+    fn failed(&mut self) {}
+}
+
+impl<W> Outgoing<W> {
+    /// The gateway's own text.
+    pub(crate) fn own(text: impl Into<Bytes>) -> Self {
+        Self::Own(Some(text.into()))
+    }
+
+    /// The other side's body.
+    pub(crate) fn streamed(incoming: Incoming, watch: W) -> Self {
+        Self::Streamed(Box::new(Streamed { incoming, watch }))
+    }
+}
+
+impl<W: Watch + Unpin> Body for Outgoing<W> {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            Self::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Streamed(body) => {
+                let poll = Pin::new(&mut body.incoming).poll_frame(cx);
+                match &poll {
+                    Poll::Ready(Some(Ok(frame))) => {
+                        body.watch.passed(frame.data_ref().map_or(0, Bytes::len));
+                        if body.incoming.is_end_stream() {
+                            body.watch.ended();
+                        }
+                    }
+                    Poll::Ready(None) => body.watch.ended(),
+                    Poll::Ready(Some(Err(_))) => body.watch.failed(),
+                    Poll::Pending => {}
+                }
+                poll
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Own(bytes) => bytes.is_none(),
+            Self::Streamed(body) => body.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Self::Streamed(body) => body.incoming.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! Streams and bodies under HTTP: what moves on a connection, and kept connections to backends.
+
+pub(crate) mod body;
+pub(crate) mod interim;
+pub(crate) mod pool;
+pub(crate) mod stream;

@@ -1,0 +1,222 @@
+//! An HTTP service decides who may come in (`type = "forward"`). It is shown a few of the request's
+//! headers and where the request goes; what lets in may be remembered for a while, for requests
+//! that would be shown to it alike.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aws_lc_rs::digest;
+use bytes::Bytes;
+use http::header::GetAll;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use http_body_util::Full;
+
+use crate::base::clock;
+use crate::base::names::AuthenticatorName;
+use crate::config::snapshot::Forward;
+use crate::config::untrusted::{UntrustedHeaders, is_own};
+use crate::core::auth::{Authenticator, CredentialFault, Denial, Principal, SUBJECT_MAX};
+use crate::core::http::loops;
+use crate::io::fetch::{FetchError, Origin};
+use crate::live::Live;
+use crate::proxy::verifiers::cache::Recent;
+
+/// Bytes of an answer's body, which is not looked at.
+const BODY_MAX: usize = 64 * 1024;
+
+/// The services of all authenticators.
+#[derive(Default)]
+pub(crate) struct Services(Mutex<HashMap<AuthenticatorName, Arc<Service>>>);
+
+/// One service, and what it has answered lately: who it is, by what the service was asked.
+struct Service {
+    /// What it was made for.
+    config: Forward,
+    origin: Origin,
+    kept: Recent<Box<[u8]>, Principal>,
+}
+
+/// A service that cannot say.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ForwardError {
+    /// It does not answer.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// It answers with something else than yes or no.
+    #[error("the service answered {0}")]
+    Status(StatusCode),
+}
+
+/// The request, as the service is told of it.
+pub(crate) struct Told<'r> {
+    pub(crate) method: &'r str,
+    pub(crate) scheme: &'r str,
+    pub(crate) host: &'r str,
+    pub(crate) target: &'r str,
+    pub(crate) client: String,
+    pub(crate) request_id: &'r str,
+    pub(crate) headers: &'r HeaderMap,
+    /// What this client may not send; `None` of a trusted proxy.
+    pub(crate) untrusted: Option<&'r UntrustedHeaders>,
+}
+
+impl<'r> Told<'r> {
+    /// The client's fields that the service is shown.
+    fn shown<'f>(
+        &self,
+        forward: &'f Forward,
+    ) -> impl Iterator<Item = (&'f HeaderName, GetAll<'r, HeaderValue>)> {
+        let (headers, untrusted) = (self.headers, self.untrusted);
+        let names = forward.request_headers.iter();
+        let names = names.filter(move |name| {
+            let name = name.as_str();
+            !untrusted.is_some_and(|listed| is_own(name) || listed.contains(name))
+        });
+        names.map(move |name| (name, headers.get_all(name)))
+    }
+}
+
+impl Services {
+    /// Asks the service of `authenticator`, unless it has said already.
+    ///
+    /// # Errors
+    /// When it does not say.
+    pub(crate) async fn ask(
+        &self,
+        authenticator: &Authenticator,
+        forward: &Forward,
+        told: &Told<'_>,
+        live: &Live,
+    ) -> Result<Result<Principal, Denial>, ForwardError> {
+        let service = self.service(&authenticator.config.name, forward).await?;
+        let key = (!forward.cache.is_zero()).then(|| key(authenticator, forward, told));
+        let kept = key
+            .as_ref()
+            .and_then(|key| service.kept.get(key, clock::now()));
+        if let Some(kept) = kept {
+            return Ok(Ok(kept));
+        }
+        let mut request = request(forward, told).map_err(FetchError::Request)?;
+        // The service may be behind this very gateway, and must not be asked about itself.
+        loops::mark(request.headers_mut(), told.headers, live.instance());
+        let own = &live.own().admin;
+        let asked = service.origin.ask(request, forward.timeout, BODY_MAX, own);
+        let answer = asked.await?;
+        match answer.status() {
+            status if status.is_success() => {}
+            StatusCode::UNAUTHORIZED => return Ok(Err(CredentialFault::Refused.into())),
+            StatusCode::FORBIDDEN => {
+                // The service names the subject of a refused request where it can.
+                let subject = subject(forward, &answer).unwrap_or_default();
+                return Ok(Err(Denial::Insufficient {
+                    subject: subject.into(),
+                    lacks: "the consent of its service".to_owned(),
+                }));
+            }
+            status => return Err(ForwardError::Status(status)),
+        }
+        let Some(subject) = subject(forward, &answer) else {
+            return Ok(Err(CredentialFault::NoSubject.into()));
+        };
+        let mut principal = authenticator.named(subject);
+        for name in &forward.response_headers {
+            let values = answer.headers().get_all(name);
+            let values = values
+                .into_iter()
+                .map(|value| (name.clone(), value.clone()));
+            principal.headers.extend(values);
+        }
+        if let Some(key) = key {
+            service.kept.put(key, principal.clone(), clock::now());
+        }
+        Ok(Ok(principal))
+    }
+
+    /// Made at first use, off the worker's thread: it may read the system's roots.
+    async fn service(
+        &self,
+        name: &AuthenticatorName,
+        forward: &Forward,
+    ) -> Result<Arc<Service>, FetchError> {
+        let known = || {
+            let services = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let service = services.get(name)?;
+            (service.config == *forward).then(|| Arc::clone(service))
+        };
+        if let Some(known) = known() {
+            return Ok(known);
+        }
+        let ca = forward.ca.as_ref().map(|(path, _)| path.clone());
+        let url = forward.url.clone();
+        let made = tokio::task::spawn_blocking(move || Origin::new(&url, ca)).await;
+        let made = Arc::new(Service {
+            config: forward.clone(),
+            origin: made.expect("reading roots does not panic")?,
+            kept: Recent::new(forward.cache, forward.cache_max),
+        });
+        // Another request may have made it meanwhile, and learnt something.
+        if let Some(known) = known() {
+            return Ok(known);
+        }
+        let mut services = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        services.insert(name.clone(), Arc::clone(&made));
+        Ok(made)
+    }
+}
+
+/// Who it is, as the service answered.
+fn subject<'a, B>(forward: &Forward, answer: &'a Response<B>) -> Option<&'a str> {
+    let subject = answer.headers().get(&forward.subject_header)?;
+    let subject = subject.to_str().ok()?;
+    (!subject.is_empty() && subject.len() <= SUBJECT_MAX).then_some(subject)
+}
+
+/// What stands for everything that the service is shown and could decide by: all of it but the
+/// request's name, which is another each time.
+fn key(authenticator: &Authenticator, forward: &Forward, told: &Told<'_>) -> Box<[u8]> {
+    let mut hash = digest::Context::new(&digest::SHA256);
+    let mut add = |bytes: &[u8]| {
+        hash.update(&(bytes.len() as u64).to_be_bytes());
+        hash.update(bytes);
+    };
+    add(authenticator.config.name.as_bytes());
+    add(forward.url.as_bytes());
+    for text in [
+        told.method,
+        told.scheme,
+        told.host,
+        told.target,
+        &told.client,
+    ] {
+        add(text.as_bytes());
+    }
+    for (_, values) in told.shown(forward) {
+        add(&(values.iter().count() as u64).to_be_bytes());
+        values.iter().for_each(|value| add(value.as_bytes()));
+    }
+    hash.finish().as_ref().into()
+}
+
+fn request(forward: &Forward, told: &Told<'_>) -> http::Result<Request<Full<Bytes>>> {
+    let mut request = Request::get("/").body(Full::default())?;
+    let fields = request.headers_mut();
+    for (name, values) in told.shown(forward) {
+        for value in values {
+            fields.append(name.clone(), value.clone());
+        }
+    }
+    let more = [
+        ("x-forwarded-method", told.method),
+        ("x-forwarded-proto", told.scheme),
+        ("x-forwarded-host", told.host),
+        ("x-forwarded-uri", told.target),
+        ("x-forwarded-for", &told.client),
+        ("x-request-id", told.request_id),
+    ];
+    for (name, text) in more {
+        if let Ok(value) = HeaderValue::from_str(text) {
+            fields.insert(HeaderName::from_static(name), value);
+        }
+    }
+    Ok(request)
+}

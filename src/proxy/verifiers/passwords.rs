@@ -1,0 +1,184 @@
+//! Passwords, whose hashes are slow on purpose: they are verified on threads of their own, few at a
+//! time, and what was right is remembered for a little while. What is remembered is no password but
+//! an HMAC under a key that this process drew. Clients of one network get a share of the places,
+//! and a wrong password keeps its place for a time, so that guessing keeps nobody else out.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_lc_rs::hmac;
+use aws_lc_rs::rand::SystemRandom;
+use ipnet::IpNet;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+
+use crate::base::clock;
+use crate::base::secret::Secret;
+use crate::core::auth::password_matches;
+use crate::proxy::verifiers::cache::Recent;
+
+/// Verified at once.
+const AT_ONCE: usize = 2;
+/// Verified, or waiting for it.
+const WAITING_MAX: usize = 64;
+/// Of clients of one network: verified, waiting for it, or pausing after a wrong one.
+const SHARE: usize = 8;
+/// The same while half of all places are taken.
+const SHARE_BUSY: usize = 2;
+/// How long a wrong password keeps its place.
+const PAUSE: Duration = Duration::from_millis(500);
+/// How long a right password is remembered.
+const REMEMBERED: Duration = Duration::from_secs(60);
+/// Right passwords remembered.
+const REMEMBERED_MAX: usize = 10_000;
+/// Compared with where there are no users at all: nobody knows its password.
+const NOBODY: &str = "$2b$10$abcdefghijklmnopqrstuuWpXCfVsR0VZ0hSYNfHRmGqcLKpWLzS2";
+
+/// Verifies passwords.
+pub(crate) struct Passwords {
+    turns: Semaphore,
+    waiting: AtomicUsize,
+    key: hmac::Key,
+    right: Recent<Box<[u8]>, ()>,
+    /// Places taken by network.
+    shares: Mutex<HashMap<IpNet, usize>>,
+}
+
+/// Why a password was not verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Busy {
+    /// Too many wait already.
+    All,
+    /// Clients of this network have their share.
+    Network,
+}
+
+impl Default for Passwords {
+    fn default() -> Self {
+        let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new());
+        Self {
+            turns: Semaphore::new(AT_ONCE),
+            waiting: AtomicUsize::new(0),
+            key: key.expect("the system has randomness"),
+            right: Recent::new(REMEMBERED, REMEMBERED_MAX),
+            shares: Mutex::default(),
+        }
+    }
+}
+
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// A place of a network.
+struct Place<'a> {
+    shares: &'a Mutex<HashMap<IpNet, usize>>,
+    network: IpNet,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(taken) = shares.get_mut(&self.network) {
+            *taken -= 1;
+            if *taken == 0 {
+                shares.remove(&self.network);
+            }
+        }
+    }
+}
+
+impl Passwords {
+    /// Whether this is the password of `user`, for a client of this network. Unknown users fail in
+    /// the same time as known ones.
+    ///
+    /// # Errors
+    /// When too many wait already.
+    pub(crate) async fn verify(
+        &self,
+        users: &BTreeMap<String, Secret>,
+        user: &str,
+        password: String,
+        network: IpNet,
+    ) -> Result<bool, Busy> {
+        let hash = users.get(user);
+        let known = hash.map(|hash| self.remembered_as(hash, &password));
+        let remembered = known
+            .as_ref()
+            .and_then(|known| self.right.get(known, clock::now()));
+        if remembered.is_some() {
+            return Ok(true);
+        }
+        let _place = self.place(network)?;
+        let right = {
+            let before = self.waiting.fetch_add(1, Ordering::AcqRel);
+            let _waiting = Waiting(&self.waiting);
+            if before >= WAITING_MAX {
+                return Err(Busy::All);
+            }
+            let _turn = self.turns.acquire().await.map_err(|_| Busy::All)?;
+            let compared = hash.or_else(|| users.values().next());
+            let compared = compared.map_or(NOBODY, Secret::reveal).to_owned();
+            let matches = spawn_blocking(move || password_matches(&compared, &password));
+            matches.await.unwrap_or(false) && hash.is_some()
+        };
+        match known.filter(|_| right) {
+            Some(known) => self.right.put(known, (), clock::now()),
+            None => sleep(PAUSE).await,
+        }
+        Ok(right)
+    }
+
+    fn place(&self, network: IpNet) -> Result<Place<'_>, Busy> {
+        let busy = self.waiting.load(Ordering::Acquire) >= WAITING_MAX / 2;
+        let most = if busy { SHARE_BUSY } else { SHARE };
+        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = shares.entry(network).or_default();
+        if *taken >= most {
+            return Err(Busy::Network);
+        }
+        *taken += 1;
+        let shares = &self.shares;
+        Ok(Place { shares, network })
+    }
+
+    /// A changed hash is another key.
+    fn remembered_as(&self, hash: &Secret, password: &str) -> Box<[u8]> {
+        let mut context = hmac::Context::with_key(&self.key);
+        context.update(hash.reveal().as_bytes());
+        context.update(&[0]);
+        context.update(password.as_bytes());
+        context.sign().as_ref().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::addr::network;
+
+    #[test]
+    fn one_network_gets_a_share_and_leaves_room() {
+        let passwords = Passwords::default();
+        let (one, other) = (network("192.0.2.1").unwrap(), network("192.0.2.2").unwrap());
+        let held: Vec<_> = (0..SHARE).map(|_| passwords.place(one).unwrap()).collect();
+        assert_eq!(passwords.place(one).err(), Some(Busy::Network));
+        drop(passwords.place(other).unwrap());
+        drop(held);
+        assert!(passwords.shares.lock().unwrap().is_empty());
+        passwords.waiting.store(WAITING_MAX / 2, Ordering::Release);
+        let held: Vec<_> = (0..SHARE_BUSY)
+            .map(|_| passwords.place(one).unwrap())
+            .collect();
+        assert_eq!(passwords.place(one).err(), Some(Busy::Network));
+        drop(held);
+        assert!(passwords.place(other).is_ok());
+    }
+}
