@@ -6,6 +6,8 @@
     reason = "a file that cannot be read fails the test by panic"
 )]
 
+#[path = "tidy/circles.rs"]
+mod circles;
 #[path = "tidy/deploy.rs"]
 mod deploy;
 #[path = "tidy/log.rs"]
