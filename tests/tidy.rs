@@ -399,3 +399,37 @@ fn the_lock_of_the_peers_names_no_host() {
         "set omit-lockfile-registry-resolved and lock again"
     );
 }
+
+/// What a lock file lists as the dependencies of this package, by their names.
+fn locked(path: &str) -> BTreeSet<String> {
+    let lock: toml::Table = fs::read_to_string(root().join(path))
+        .unwrap()
+        .parse()
+        .unwrap();
+    let packages = lock["package"].as_array().unwrap();
+    let own = packages
+        .iter()
+        .find(|one| one["name"].as_str() == Some("sessile"));
+    let names = own.unwrap()["dependencies"].as_array().unwrap().iter();
+    // An entry is "NAME" or "NAME VERSION".
+    let names = names.filter_map(|one| one.as_str()?.split(' ').next());
+    names.map(str::to_owned).collect()
+}
+
+#[test]
+fn the_lock_of_the_fuzz_targets_is_up_to_date() {
+    let text = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let manifest: toml::Table = text.parse().unwrap();
+    // The targets do without the optional ones.
+    let all = manifest["dependencies"].as_table().unwrap().iter();
+    let wanted: BTreeSet<_> = all
+        .filter(|(_, value)| value.get("optional").is_none())
+        .map(|(name, _)| name.clone())
+        .collect();
+    assert_eq!(
+        locked("fuzz/Cargo.lock"),
+        wanted,
+        "`cargo update -w` in fuzz/ mends it"
+    );
+    assert!(locked("Cargo.lock").is_superset(&wanted));
+}
