@@ -16,7 +16,7 @@ use sessile::core::session::record::Cause;
 use sessile::core::session::resume::ResumeReason;
 use sessile::core::session::wheel::Tick;
 use sessile::core::wire::frame::{FrameHeader, Opcode, control_frame};
-use sessile::core::wire::sieve::Sieve;
+use sessile::core::wire::in_band::InBandMatcher;
 use sessile::core::wire::tracker::{Extensions, Rules};
 use sessile::io::net::send_queue::SendQueue;
 use sessile::io::relay::{Keepalive, Relay, Scratch, Setup, Stream, Throttle, Times, Turn};
@@ -211,7 +211,7 @@ fn setup(flags: u8) -> Setup {
         }),
         throttle: (flags & 32 != 0).then(|| Box::new(throttle)),
         warning: None,
-        sieve: (flags & 64 != 0).then(|| Sieve::new("renew ", OWN_MAX)),
+        in_band: (flags & 64 != 0).then(|| InBandMatcher::new("renew ", OWN_MAX)),
     }
 }
 

@@ -27,9 +27,9 @@ use sessile::core::http::{headers, origin, query};
 use sessile::core::routing::{Request, RoutingTable, credential};
 use sessile::core::wire::frame::FrameHeader;
 use sessile::core::wire::handshake::{self, Answer, Kind};
+use sessile::core::wire::in_band::{InBandMatch, InBandMatcher};
 use sessile::core::wire::proxy_protocol::{self, Header, Progress};
 use sessile::core::wire::request_guard::{RequestGuard, Smuggling};
-use sessile::core::wire::sieve::{Sieve, Sifted};
 use sessile::core::wire::tracker::{Extensions, FrameTracker, Rules, Sender, Stop, Until};
 
 #[path = "relay.rs"]
@@ -55,7 +55,7 @@ pub const ALL: &[Target] = &[
     ("jwt", jwt),
     ("credential", credential),
     ("signed_url", signed_url),
-    ("sieve", sieve),
+    ("in_band", in_band),
     ("relay", relay::relay),
     ("paths", text::paths),
     ("patterns", text::patterns),
@@ -572,29 +572,29 @@ const SIGNED_TICKET: &str = "eyJzdWIiOiJhbm4iLCJleHAiOjQxMDI0NDQ4MDAsImp0aSI6IjE
 
 /// What a client's message is, once decided, stays so when more of it comes, and to decide it takes
 /// no more bytes than are bounded. What is taken begins with the prefix.
-fn sieve(data: &[u8]) {
+fn in_band(data: &[u8]) {
     const BYTES_MAX: usize = 64;
     const HEADER_MAX: usize = 14;
-    let sieve = Sieve::new("renew ", BYTES_MAX);
-    let all = sieve.look(data);
+    let matcher = InBandMatcher::new("renew ", BYTES_MAX);
+    let all = matcher.look(data);
     let mut decided = None;
     for end in 0..=data.len().min(4 * BYTES_MAX) {
-        let now = sieve.look(&data[..end]);
+        let now = matcher.look(&data[..end]);
         if let Some(before) = decided {
             assert_eq!(now, before, "decided anew at {end}");
-        } else if now == Sifted::Undecided {
+        } else if now == InBandMatch::Undecided {
             assert!(end < BYTES_MAX + HEADER_MAX, "still undecided at {end}");
         } else {
             decided = Some(now);
         }
     }
     if data.len() <= 4 * BYTES_MAX {
-        assert_eq!(decided.unwrap_or(Sifted::Undecided), all);
+        assert_eq!(decided.unwrap_or(InBandMatch::Undecided), all);
     }
-    if let Sifted::Taken(len) = all {
+    if let InBandMatch::Matched(len) = all {
         let header = FrameHeader::parse(data).expect("what is taken is a frame");
         assert!(header.fin && len <= data.len() && len <= BYTES_MAX + HEADER_MAX);
-        let content = sieve.content(&data[..len]);
+        let content = matcher.content(&data[..len]);
         assert_eq!(header.len + "renew ".len() + content.len(), len);
     }
 }

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
-use crate::core::wire::tracker::Violation;
+use crate::core::wire::violation::Violation;
 use crate::io::net::dial::DialError;
 use crate::io::tls::client::ClientTlsError;
 

@@ -6,7 +6,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use crate::control::probes::fault::{Doing, ProbeFault};
 use crate::core::wire::frame::{self, CONTROL_PAYLOAD_MAX, FrameHeader, Opcode};
-use crate::core::wire::tracker::Violation;
+use crate::core::wire::violation::Violation;
 
 /// Read at once.
 const READ_BYTES: usize = 16 * 1024;

@@ -3,8 +3,10 @@
 pub mod extension;
 pub mod frame;
 pub mod handshake;
+pub mod in_band;
 pub mod position;
 pub mod proxy_protocol;
 pub mod request_guard;
-pub mod sieve;
+pub mod rules;
 pub mod tracker;
+pub mod violation;

@@ -1,109 +1,16 @@
 //! Follows the frames that one side sends, by their headers alone: where each begins and ends,
-//! what it counts as, whether the sequence is allowed. It never looks into a payload but for the
-//! code of a close frame, and holds nothing but the bytes of a header that is not all there yet.
+//! what it counts as, whether the sequence is allowed. The only payload it reads is the code of a
+//! close frame, and it stores nothing but the first bytes of an incomplete header.
 
 use serde::{Deserialize, Serialize};
 
 use crate::base::traffic::Traffic;
 use crate::core::wire::frame::{FrameHeader, HEADER_MAX, Opcode};
+use crate::core::wire::in_band::{InBandMatch, InBandMatcher};
 use crate::core::wire::position::Position;
-use crate::core::wire::sieve::{Sieve, Sifted};
+use crate::core::wire::violation::Violation;
 
-/// Who sends the frames.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Sender {
-    /// Its frames are masked.
-    Client,
-    /// Its frames are not.
-    Backend,
-}
-
-/// What the sender may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Rules {
-    /// Longest payload of one frame, in bytes.
-    pub frame_bytes: u64,
-    /// Longest message, its fragments together, in bytes on the wire.
-    pub message_bytes: u64,
-    /// Which reserved bits the negotiated extensions gave a meaning.
-    pub extensions: Extensions,
-}
-
-/// What client and backend agreed on beyond RFC 6455.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Extensions {
-    /// Nothing: every reserved bit is an error.
-    None,
-    /// permessage-deflate (RFC 7692): RSV1 marks the first frame of a compressed message.
-    Deflate,
-    /// Something else, which may use every bit and opcode.
-    Unknown,
-}
-
-/// What the sender did wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Violation {
-    /// RFC 6455, section 5.2.
-    #[error("reserved bit set without an extension")]
-    ReservedBit,
-    /// RFC 6455, section 5.2.
-    #[error("unknown opcode")]
-    UnknownOpcode,
-    /// RFC 6455, section 5.1.
-    #[error("frame of a client without mask")]
-    Unmasked,
-    /// RFC 6455, section 5.1.
-    #[error("frame of a server with mask")]
-    Masked,
-    /// RFC 6455, section 5.5.
-    #[error("control frame fragmented")]
-    ControlFragmented,
-    /// RFC 6455, section 5.5.
-    #[error("control frame longer than 125 bytes")]
-    ControlTooLong,
-    /// RFC 6455, section 5.5.1.
-    #[error("close frame with half a code")]
-    CloseTooShort,
-    /// RFC 6455, section 5.4.
-    #[error("continuation without a message")]
-    NothingToContinue,
-    /// RFC 6455, section 5.4.
-    #[error("new message inside a message")]
-    MessageInsideMessage,
-    /// RFC 6455, section 5.2.
-    #[error("frame length beyond 63 bits")]
-    LengthOverflow,
-    /// RFC 6455, section 5.2.
-    #[error("frame length not in its shortest form")]
-    LengthNotShortest,
-    /// The operator's bound.
-    #[error("frame too big")]
-    FrameTooBig,
-    /// The operator's bound.
-    #[error("message too big")]
-    MessageTooBig,
-    /// A message for the gateway itself.
-    #[error("renewal in fragments")]
-    OwnFragmented,
-    /// A message for the gateway itself; the operator's bound.
-    #[error("renewal too long")]
-    OwnTooLong,
-}
-
-impl Violation {
-    /// 1009 for what is too big, 1008 for what the gateway does not take, 1002 for what is no
-    /// WebSocket (RFC 6455, section 7.4.1).
-    pub const fn close_code(self) -> u16 {
-        match self {
-            Self::FrameTooBig | Self::MessageTooBig | Self::OwnTooLong => 1009,
-            Self::OwnFragmented => 1008,
-            _ => 1002,
-        }
-    }
-}
+pub use crate::core::wire::rules::{Extensions, Rules, Sender};
 
 /// How far `track` goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,7 +52,7 @@ pub enum Stop {
     Pong(usize),
     /// The frame of this many bytes at `forward` is a message for the gateway itself. It counts as
     /// nothing.
-    Taken(usize),
+    InBand(usize),
     /// The message at `forward` may be one for the gateway itself: the next chunk must begin with
     /// what is left of this one.
     Undecided,
@@ -172,9 +79,9 @@ pub struct FrameTracker {
     carry_len: u8,
     /// Payload of the pong that is for the gateway.
     watched: Option<[u8; PING_BYTES]>,
-    /// Knows messages that are for the gateway.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    sieve: Option<Box<Sieve>>,
+    /// Finds messages that are for the gateway. The name in stored states is older.
+    #[serde(rename = "sieve", default, skip_serializing_if = "Option::is_none")]
+    in_band: Option<Box<InBandMatcher>>,
     traffic: Traffic,
     /// Frames that did not end a message; it wraps around, so only differences mean something.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -222,7 +129,7 @@ impl FrameTracker {
             carry: [0; HEADER_MAX - 1],
             carry_len: 0,
             watched: None,
-            sieve: None,
+            in_band: None,
             traffic: Traffic::default(),
             fragments: 0,
         }
@@ -269,21 +176,21 @@ impl FrameTracker {
         self.watched = Some(pong);
     }
 
-    /// Takes messages out that this knows, from now on.
-    pub fn sift(&mut self, sieve: Sieve) {
-        self.sieve = Some(Box::new(sieve));
+    /// Stops at the messages that `matcher` finds, from now on.
+    pub fn match_in_band(&mut self, matcher: InBandMatcher) {
+        self.in_band = Some(Box::new(matcher));
     }
 
-    /// What knows the messages that are for the gateway.
-    pub fn sieve(&self) -> Option<&Sieve> {
-        self.sieve.as_deref()
+    /// The matcher for messages that are for the gateway.
+    pub fn in_band(&self) -> Option<&InBandMatcher> {
+        self.in_band.as_deref()
     }
 
     /// Another takes the sender's place, at the beginning of its first frame.
     pub fn replace_sender(&mut self) {
         debug_assert!(
             self.at_message_boundary(),
-            "nobody can finish another's message"
+            "another sender cannot finish the message"
         );
         self.carry_len = 0;
         self.close = CloseCode::default();
@@ -334,7 +241,7 @@ impl FrameTracker {
                 self.keep(&chunk[at..]);
                 break Stop::ChunkEnd;
             };
-            if let Err(violation) = self.check(&header) {
+            if let Err(violation) = self.rules.check(self.sender, &header) {
                 break Stop::Violation(violation);
             }
             if header.opcode.is_some_and(Opcode::is_control)
@@ -343,7 +250,7 @@ impl FrameTracker {
                 break stop;
             }
             if header.opcode == Some(Opcode::Text)
-                && let Some(stop) = self.sifted(&chunk[at..])
+                && let Some(stop) = self.matched(&chunk[at..])
             {
                 break stop;
             }
@@ -386,13 +293,13 @@ impl FrameTracker {
 
     /// Whether the text frame at the start of `rest` is one to stop at.
     #[inline]
-    fn sifted(&self, rest: &[u8]) -> Option<Stop> {
-        let sieve = self.sieve.as_ref().filter(|_| self.message.is_none())?;
-        match sieve.look(rest) {
-            Sifted::Passes => None,
-            Sifted::Undecided => Some(Stop::Undecided),
-            Sifted::Taken(len) => Some(Stop::Taken(len)),
-            Sifted::Refused(violation) => Some(Stop::Violation(violation)),
+    fn matched(&self, rest: &[u8]) -> Option<Stop> {
+        let matcher = self.in_band.as_ref().filter(|_| self.message.is_none())?;
+        match matcher.look(rest) {
+            InBandMatch::NoMatch => None,
+            InBandMatch::Undecided => Some(Stop::Undecided),
+            InBandMatch::Matched(len) => Some(Stop::InBand(len)),
+            InBandMatch::Refused(violation) => Some(Stop::Violation(violation)),
         }
     }
 
@@ -452,35 +359,6 @@ impl FrameTracker {
         self.carry_len = u8::try_from(rest.len()).expect("shorter than a header");
     }
 
-    /// Checks what a header alone can show, whatever came before it.
-    #[inline]
-    fn check(&self, header: &FrameHeader) -> Result<(), Violation> {
-        match (self.sender, header.mask) {
-            (Sender::Client, None) => return Err(Violation::Unmasked),
-            (Sender::Backend, Some(_)) => return Err(Violation::Masked),
-            _ => {}
-        }
-        if header.payload > i64::MAX as u64 {
-            return Err(Violation::LengthOverflow);
-        }
-        if !header.shortest {
-            return Err(Violation::LengthNotShortest);
-        }
-        let Some(opcode) = header.opcode else {
-            return match self.rules.extensions {
-                Extensions::Unknown => Ok(()),
-                Extensions::None | Extensions::Deflate => Err(Violation::UnknownOpcode),
-            };
-        };
-        if header.reserved != 0 {
-            self.allow_reserved(header.reserved, opcode)?;
-        }
-        if opcode.is_control() {
-            control(header, opcode)?;
-        }
-        Ok(())
-    }
-
     /// Takes the frame of a header that passed `check` as the current one, if it may come now.
     #[inline]
     fn begin(&mut self, header: &FrameHeader) -> Result<(), Violation> {
@@ -512,20 +390,6 @@ impl FrameTracker {
         Ok(())
     }
 
-    fn allow_reserved(&self, reserved: u8, opcode: Opcode) -> Result<(), Violation> {
-        let begins_message = matches!(opcode, Opcode::Text | Opcode::Binary);
-        let allowed = match self.rules.extensions {
-            Extensions::None => false,
-            Extensions::Deflate => reserved == 0b100 && begins_message,
-            Extensions::Unknown => true,
-        };
-        if allowed {
-            Ok(())
-        } else {
-            Err(Violation::ReservedBit)
-        }
-    }
-
     #[inline]
     fn data(&mut self, header: &FrameHeader, opcode: Opcode) -> Result<(), Violation> {
         let (kind, before) = match (opcode, self.message) {
@@ -550,20 +414,6 @@ impl FrameTracker {
         };
         Ok(())
     }
-}
-
-#[inline]
-fn control(header: &FrameHeader, opcode: Opcode) -> Result<(), Violation> {
-    if !header.fin {
-        return Err(Violation::ControlFragmented);
-    }
-    if header.payload > crate::core::wire::frame::CONTROL_PAYLOAD_MAX as u64 {
-        return Err(Violation::ControlTooLong);
-    }
-    if opcode == Opcode::Close && header.payload == 1 {
-        return Err(Violation::CloseTooShort);
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::core::session::orders::CloseOrder;
 use crate::core::session::record::{Cause, EndedBy, Ending};
 use crate::core::session::wheel::Tick;
 use crate::core::wire::frame::{answer_to_close, close_frame};
-use crate::core::wire::tracker::Violation;
+use crate::core::wire::violation::Violation;
 use crate::io::relay::flow::{Event, Flow, Place, Withhold};
 use crate::io::relay::{Relay, Side, Stream, mask};
 

@@ -20,7 +20,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::base::blob;
 use crate::core::wire::frame::{HEADER_MAX, Opcode, code_of_close, control_frame};
 use crate::core::wire::position::Position;
-use crate::core::wire::tracker::{FrameTracker, PING_BYTES, Stop, Tracked, Until, Violation};
+use crate::core::wire::tracker::{FrameTracker, PING_BYTES, Stop, Tracked, Until};
+use crate::core::wire::violation::Violation;
 use crate::io::relay::flow::fork::Fork;
 use crate::io::relay::flow::goodbye::Goodbye;
 use crate::io::relay::flow::own::Own;
@@ -434,7 +435,7 @@ impl Flow {
             let (mut bytes, rest) = chunk.split_at(forward);
             // A pong to the gateway's own ping is no sign of life in the session.
             self.moved |= forward > 0 || !self.tracker.carry().is_empty();
-            let taken_out = matches!(stop, Stop::Pong(_) | Stop::Taken(_));
+            let taken_out = matches!(stop, Stop::Pong(_) | Stop::InBand(_));
             if taken_out || !between.is_empty() {
                 between.extend_from_slice(bytes);
                 bytes = &between;
@@ -489,7 +490,7 @@ impl Flow {
                 Step::Done(Some(Event::Violation(violation)))
             }
             (Stop::Pong(len), _) => Step::GoOn(&rest[len..]),
-            (Stop::Taken(len), _) => {
+            (Stop::InBand(len), _) => {
                 self.hear(&rest[..len]);
                 Step::GoOn(&rest[len..])
             }

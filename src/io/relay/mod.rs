@@ -23,7 +23,7 @@ use crate::core::session::orders::CloseOrder;
 use crate::core::session::record::{Cause, Ending};
 use crate::core::session::resume::ResumeReason;
 use crate::core::session::wheel::Tick;
-use crate::core::wire::sieve::Sieve;
+use crate::core::wire::in_band::InBandMatcher;
 use crate::core::wire::tracker::{FrameTracker, Rules, Sender};
 use crate::io::relay::alive::Alive;
 use crate::io::relay::ending::Limit;
@@ -84,8 +84,8 @@ pub struct Setup {
     pub throttle: Option<Box<Throttle>>,
     /// What the client is told before its right ends.
     pub warning: Option<Box<Warning>>,
-    /// Knows the messages by which the client renews its right.
-    pub sieve: Option<Sieve>,
+    /// Finds the messages by which the client renews its right.
+    pub in_band: Option<InBandMatcher>,
 }
 
 /// What a relay has come to.
@@ -145,8 +145,8 @@ impl<C: Stream> Relay<C> {
     /// Both streams stand right behind the 101.
     pub fn new(client: C, backend: C, setup: Setup, now: Tick) -> Self {
         let mut up = FrameTracker::new(Sender::Client, setup.client_rules);
-        if let Some(sieve) = setup.sieve {
-            up.sift(sieve);
+        if let Some(matcher) = setup.in_band {
+            up.match_in_band(matcher);
         }
         let down = FrameTracker::new(Sender::Backend, setup.backend_rules);
         let mut relay = Self {

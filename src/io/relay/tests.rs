@@ -76,7 +76,7 @@ impl Rig {
             keepalive: None,
             throttle: None,
             warning: None,
-            sieve: None,
+            in_band: None,
         }
     }
 

@@ -22,7 +22,7 @@ use crate::core::http::headers;
 use crate::core::session::record::Facts;
 use crate::core::wire::extension;
 use crate::core::wire::handshake::{self, Answer, Granted, Upgrade};
-use crate::core::wire::sieve::Sieve;
+use crate::core::wire::in_band::InBandMatcher;
 use crate::core::wire::tracker::{Extensions, Rules};
 use crate::io::carrier::Carrier;
 use crate::io::relay::{Keepalive, Setup, Times, Warning};
@@ -352,8 +352,8 @@ fn setup(plan: &Plan, granted: &Granted, early: Bytes, now: u32) -> Setup {
                 said: false,
             })
         }),
-        sieve: (auth.renewal.as_ref())
-            .map(|renewal| Sieve::new(&renewal.prefix, renewal.bytes_max)),
+        in_band: (auth.renewal.as_ref())
+            .map(|renewal| InBandMatcher::new(&renewal.prefix, renewal.bytes_max)),
         keepalive: plan.route.config.keepalive.map(|keepalive| Keepalive {
             interval: ticks(keepalive.interval),
             timeout: ticks(keepalive.timeout),

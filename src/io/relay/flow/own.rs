@@ -73,7 +73,7 @@ impl Flow {
 
     /// A frame of the source is for the gateway. A newer word takes the place of an older one.
     pub(super) fn hear(&mut self, frame: &[u8]) {
-        let content = self.tracker.sieve().map(|sieve| sieve.content(frame));
+        let content = self.tracker.in_band().map(|matcher| matcher.content(frame));
         let own = self.own_mut();
         own.heard = content;
         own.told = false;

@@ -84,7 +84,7 @@ async fn i8_the_smallest_frames_cost_one_write_for_what_came_in_one_read() {
         let (mut client, inner_client) = duplex(4096);
         let (mut backend, inner_backend) = duplex(64 * 1024);
         let mut setup = Rig::setup();
-        setup.sieve = Some(Sieve::new("renew ", 64));
+        setup.in_band = Some(InBandMatcher::new("renew ", 64));
         let (inner_client, inner_backend) = (counted(inner_client), counted(inner_backend));
         let mut relay = Relay::new(inner_client, inner_backend, setup, 0);
         relay.up.tracker.watch(WATCHED);

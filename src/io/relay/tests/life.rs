@@ -3,10 +3,13 @@
 use super::*;
 use crate::core::wire::frame::{FrameHeader, text_frame};
 
-fn rig(sieve: bool, expires_at: Option<Tick>) -> Rig {
+fn rig(in_band: bool, expires_at: Option<Tick>) -> Rig {
     let mut rig = Rig::new(64 * 1024);
-    if sieve {
-        rig.relay.up.tracker.sift(Sieve::new("renew ", 64));
+    if in_band {
+        rig.relay
+            .up
+            .tracker
+            .match_in_band(InBandMatcher::new("renew ", 64));
     }
     rig.relay.times.expires_at = expires_at;
     rig.relay.warning = Some(Box::new(Warning {

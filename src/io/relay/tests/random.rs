@@ -272,7 +272,7 @@ impl World {
             hold: Some(HOLD_MAX),
             throttle: None,
             warning: None,
-            sieve: Some(Sieve::new(FOR_THE_GATEWAY, 40)),
+            in_band: Some(InBandMatcher::new(FOR_THE_GATEWAY, 40)),
             keepalive: Some(Keepalive {
                 interval: 10,
                 timeout: 100_000,

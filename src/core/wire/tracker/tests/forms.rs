@@ -118,7 +118,7 @@ fn follow(tracker: &mut FrameTracker, pieces: &[&[u8]], until: Until) -> (usize,
             chunk.drain(..forward);
             last = stop;
             match stop {
-                Stop::Pong(len) | Stop::Taken(len) => drop(chunk.drain(..len)),
+                Stop::Pong(len) | Stop::InBand(len) => drop(chunk.drain(..len)),
                 Stop::Undecided => aside.clone_from(&chunk),
                 Stop::ChunkEnd => {}
                 Stop::Reached | Stop::Closed | Stop::Violation(_) => return (forwarded, last),
@@ -144,7 +144,7 @@ fn tracker(sender: Sender, extensions: Extensions, inside: bool) -> FrameTracker
         tracker.track(&begun, Until::ChunkEnd);
     }
     if sender == Sender::Client {
-        tracker.sift(Sieve::new("renew ", 64));
+        tracker.match_in_band(InBandMatcher::new("renew ", 64));
     }
     tracker
 }
