@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::admin::Gateway;
 use crate::admin::problem::Problem;
-use crate::admin::status::FileView;
+use crate::admin::sources::FileView;
 use crate::base::clock;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::overlay::DocumentView;

@@ -9,13 +9,11 @@ use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{Extensions, StatusCode};
-use schemars::JsonSchema;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use crate::admin::problem::Problem;
-use crate::admin::resources::Role;
+use crate::admin::role::Role;
 use crate::base::addr::unmapped;
 
 /// For a whole body.
@@ -100,14 +98,4 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         Ok(Self::of(&parts.extensions))
     }
-}
-
-/// Which part of a list.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Paging {
-    /// Items at most; 1 to 1000.
-    pub(super) limit: Option<usize>,
-    /// `next` of the page before.
-    pub(super) cursor: Option<String>,
 }

@@ -12,7 +12,7 @@ use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
 use axum::http::{HeaderMap, Method, StatusCode};
 
 use crate::admin::problem::Problem;
-use crate::admin::resources::{READ_BY_POST, Role};
+use crate::admin::role::{Role, role_of};
 use crate::base::addr::ListenAddr;
 use crate::base::clock;
 use crate::base::secret::Secret;
@@ -68,7 +68,7 @@ impl Guard {
     ) -> Result<Role, Problem> {
         direct(headers)?;
         let guarded = self.token.is_some() || self.certificates;
-        let role = role_for(method, path);
+        let role = role_of(method, path);
         match (holder, &self.token) {
             // Orchestrators probe without credentials, and learn one bit.
             _ if guarded && matches!(path, "/livez" | "/readyz") => Ok(Role::Read),
@@ -153,17 +153,6 @@ fn direct(headers: &HeaderMap) -> Result<(), Problem> {
             Err(Problem::new(StatusCode::FORBIDDEN, detail))
         }
     }
-}
-
-/// What a request asks for: to look changes nothing and is asked with GET or HEAD; what else only
-/// looks says so in `resources`.
-fn role_for(method: &Method, path: &str) -> Role {
-    let looks = matches!(*method, Method::GET | Method::HEAD);
-    let looks = looks
-        || READ_BY_POST
-            .iter()
-            .any(|known| *known == path && method == Method::POST);
-    if looks { Role::Read } else { Role::Operate }
 }
 
 /// Whether this is what stands behind `Bearer` (RFC 6750, section 2.1).
@@ -299,7 +288,7 @@ mod tests {
             );
             assert_eq!(
                 looks,
-                role_for(&resource.method, &path) == Role::Read,
+                role_of(&resource.method, &path) == Role::Read,
                 "{path}"
             );
         }

@@ -7,7 +7,8 @@ use axum::extract::State;
 use axum::http::HeaderName;
 use axum::http::header::CONTENT_TYPE;
 
-use crate::admin::{Gateway, ask_all, sources, status};
+use crate::admin::gateway::{VERSION, ask_all};
+use crate::admin::{Gateway, sources};
 use crate::base::clock;
 use crate::base::revocation::RevocationOrigin;
 use crate::core::health::Health;
@@ -37,7 +38,7 @@ fn read(gateway: &Gateway) -> String {
     let mut reading = Reading::default();
     let ready = gateway.live.phase() == Phase::Ready;
     reading.single(&table::READY, f64::from(u8::from(ready)));
-    reading.family(&table::BUILD_INFO, [([status::VERSION], 1.0)]);
+    reading.family(&table::BUILD_INFO, [([VERSION], 1.0)]);
     reading.single(&table::RECORDS_DROPPED, gateway.records.dropped() as f64);
     read_load(gateway, &mut reading);
     read_revocations(gateway, &mut reading);

@@ -1,23 +1,19 @@
 //! `openapi.json`, made from the list of resources and the types of their answers.
 
-use axum::Json;
 use schemars::generate::SchemaSettings;
-use schemars::{JsonSchema, Schema, SchemaGenerator};
+use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
-use crate::admin::resources::{Describe, Resource, Role, resources};
-use crate::admin::status::VERSION;
-
-pub(super) async fn show() -> Json<Value> {
-    Json(document())
-}
+use crate::admin::gateway::VERSION;
+use crate::admin::resource::{Describe, Resource};
+use crate::admin::role::Role;
 
 /// The description of the admin API (OpenAPI 3.0).
-pub fn document() -> Value {
+pub(super) fn document(resources: &[Resource]) -> Value {
     let mut generator = SchemaSettings::openapi3().into_generator();
     let mut paths = Map::new();
-    for resource in resources() {
-        let operation = operation(&resource, &mut generator);
+    for resource in resources {
+        let operation = operation(resource, &mut generator);
         let methods = paths.entry(resource.path).or_insert_with(|| json!({}));
         methods[resource.method.as_str().to_ascii_lowercase()] = operation;
     }
@@ -36,11 +32,6 @@ pub fn document() -> Value {
         },
         "security": [{}, { "token": [] }],
     })
-}
-
-/// What a resource's type is called in the document.
-pub(super) fn describe<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
-    generator.subschema_for::<T>()
 }
 
 fn operation(resource: &Resource, generator: &mut SchemaGenerator) -> Value {

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use crate::admin::Gateway;
 use crate::admin::extract::{Body, Caller};
 use crate::admin::problem::Problem;
-use crate::admin::resources::Role;
+use crate::admin::role::Role;
 use crate::config::documents::{Change, Document, DocumentKey};
 use crate::control::load::Reach;
 use crate::control::supervisor;

@@ -3,132 +3,27 @@
 
 use std::sync::Arc;
 
-use axum::extract::DefaultBodyLimit;
-use axum::handler::Handler;
+use axum::Json;
+use axum::extract::State;
 use axum::http::Method;
-use axum::routing::{MethodFilter, MethodRouter, on};
-use schemars::{JsonSchema, Schema, SchemaGenerator};
+use axum::routing::MethodFilter;
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
 
-use crate::admin::extract::Paging;
-use crate::admin::openapi::describe;
+use crate::admin::gateway::VERSION;
+use crate::admin::openapi::document;
+use crate::admin::page::Paging;
 use crate::admin::resolve::{Asked, Explanation};
+use crate::admin::resource::Resource;
 use crate::admin::revocations;
 use crate::admin::{Gateway, Page};
 use crate::admin::{
-    backends, config, log, metrics, openapi, preview, quotas, rebalance, resolve, routes, sessions,
-    sources, status, upstreams,
+    backends, config, log, metrics, preview, quotas, rebalance, resolve, routes, sessions, sources,
+    status, upstreams,
 };
 use crate::control::rebalancer::RebalanceView;
 use crate::control::supervisor::preview::Preview;
-
-/// One method of one path.
-pub(super) struct Resource {
-    pub(super) method: Method,
-    pub(super) path: &'static str,
-    pub(super) handler: MethodRouter<Arc<Gateway>>,
-    pub(super) summary: &'static str,
-    /// Parameters of the query, as properties of an object.
-    pub(super) query: Option<Describe>,
-    /// What the body of the request holds.
-    pub(super) body: Option<Describe>,
-    /// What the answer holds, if it is JSON with a shape.
-    pub(super) answer: Option<Describe>,
-    /// Statuses: that of success, then those of problems.
-    pub(super) statuses: &'static [u16],
-}
-
-/// What one must be allowed to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
-    /// To look.
-    Read,
-    /// To change something.
-    Operate,
-}
-
-/// What is asked with POST since it has a body, and changes nothing.
-pub(super) const READ_BY_POST: [&str; 2] = ["/v1/preview", "/v1/resolve"];
-
-/// Names a type's schema, and leaves its definition with the generator.
-pub(super) type Describe = fn(&mut SchemaGenerator) -> Schema;
-
-impl Resource {
-    /// What one must be allowed to do to use it.
-    pub(super) fn role(&self) -> Role {
-        match self.method {
-            Method::GET => Role::Read,
-            Method::POST if READ_BY_POST.contains(&self.path) => Role::Read,
-            _ => Role::Operate,
-        }
-    }
-
-    fn new<H: Handler<T, Arc<Gateway>>, T: 'static>(
-        (filter, method): (MethodFilter, Method),
-        path: &'static str,
-        handler: H,
-        summary: &'static str,
-    ) -> Self {
-        Self {
-            method,
-            path,
-            handler: on(filter, handler),
-            summary,
-            query: None,
-            body: None,
-            answer: None,
-            statuses: &[200],
-        }
-    }
-
-    fn get<H: Handler<T, Arc<Gateway>>, T: 'static>(
-        path: &'static str,
-        handler: H,
-        summary: &'static str,
-    ) -> Self {
-        Self::new((MethodFilter::GET, Method::GET), path, handler, summary)
-    }
-
-    fn post<H: Handler<T, Arc<Gateway>>, T: 'static>(
-        path: &'static str,
-        handler: H,
-        summary: &'static str,
-    ) -> Self {
-        Self::new((MethodFilter::POST, Method::POST), path, handler, summary)
-    }
-
-    /// Takes bodies of up to so many bytes.
-    fn takes(self, bytes: usize) -> Self {
-        Self {
-            handler: self.handler.layer(DefaultBodyLimit::max(bytes)),
-            ..self
-        }
-    }
-
-    fn query<T: JsonSchema>(self) -> Self {
-        Self {
-            query: Some(describe::<T>),
-            ..self
-        }
-    }
-
-    fn body<T: JsonSchema>(self) -> Self {
-        Self {
-            body: Some(describe::<T>),
-            ..self
-        }
-    }
-
-    fn answers<T: JsonSchema>(self) -> Self {
-        Self {
-            answer: Some(describe::<T>),
-            ..self
-        }
-    }
-
-    fn statuses(self, statuses: &'static [u16]) -> Self {
-        Self { statuses, ..self }
-    }
-}
 
 pub(super) fn resources() -> Vec<Resource> {
     let mut all = gateway();
@@ -143,7 +38,7 @@ pub(super) fn resources() -> Vec<Resource> {
 fn gateway() -> Vec<Resource> {
     let put = (MethodFilter::PUT, Method::PUT);
     vec![
-        Resource::get("/", status::index, "All resources.").answers::<status::Index>(),
+        Resource::get("/", index, "All resources.").answers::<Index>(),
         Resource::get(
             "/livez",
             status::livez,
@@ -160,7 +55,7 @@ fn gateway() -> Vec<Resource> {
             metrics::metrics,
             "Numbers in Prometheus' text format.",
         ),
-        Resource::get("/openapi.json", openapi::show, "This description."),
+        Resource::get("/openapi.json", show_openapi, "This description."),
         Resource::get(
             "/v1/status",
             status::status,
@@ -360,4 +255,41 @@ fn traffic() -> Vec<Resource> {
         .answers::<sessions::Closing>()
         .statuses(&[202, 400, 404, 409, 503]),
     ]
+}
+
+/// What `GET /` answers: where to go on.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+struct Index {
+    node: String,
+    version: &'static str,
+    resources: Vec<IndexEntry>,
+}
+
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+struct IndexEntry {
+    method: String,
+    path: &'static str,
+    summary: &'static str,
+}
+
+async fn index(State(gateway): State<Arc<Gateway>>) -> Json<Index> {
+    let entries = resources().into_iter().map(|resource| IndexEntry {
+        method: resource.method.to_string(),
+        path: resource.path,
+        summary: resource.summary,
+    });
+    Json(Index {
+        node: gateway.node.to_string(),
+        version: VERSION,
+        resources: entries.collect(),
+    })
+}
+
+async fn show_openapi() -> Json<Value> {
+    Json(openapi())
+}
+
+/// The description of the admin API (OpenAPI 3.0).
+pub fn openapi() -> Value {
+    document(&resources())
 }

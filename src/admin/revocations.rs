@@ -10,8 +10,8 @@ use axum::http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::admin::extract::Parameters;
-use crate::admin::extract::{Body, Paging};
+use crate::admin::extract::{Body, Parameters};
+use crate::admin::page::Paging;
 use crate::admin::problem::Problem;
 use crate::admin::{Gateway, Page};
 use crate::base::clock;

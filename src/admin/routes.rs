@@ -8,7 +8,8 @@ use axum::extract::State;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::admin::extract::{Paging, Parameters};
+use crate::admin::extract::Parameters;
+use crate::admin::page::Paging;
 use crate::admin::resolve::source_text;
 use crate::admin::{Gateway, Page};
 use crate::config::snapshot::TextMatch;

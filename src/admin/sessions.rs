@@ -10,9 +10,11 @@ use axum::http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::admin::Gateway;
 use crate::admin::extract::{Body, Caller, Parameters};
+use crate::admin::gateway::ask_all;
+use crate::admin::page::PAGE_MAX;
 use crate::admin::problem::Problem;
-use crate::admin::{Gateway, PAGE_MAX, ask_all};
 use crate::base::clock;
 use crate::base::session_id::SessionId;
 use crate::base::traffic::Traffic;

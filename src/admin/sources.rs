@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::admin::Gateway;
 use crate::admin::problem::Problem;
-use crate::admin::status::FileView;
 use crate::base::clock;
 use crate::control::source::Seen;
+use crate::control::supervisor::Supervisor;
 use crate::control::supervisor::documents::Held;
 use crate::telemetry::metrics::{Reading, table};
 
@@ -26,6 +26,29 @@ pub struct Sources {
     pub file: FileView,
     /// The etcd that is followed; null if there is none.
     pub etcd: Option<EtcdView>,
+}
+
+/// A configuration file.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct FileView {
+    /// Where it is.
+    pub path: String,
+    /// When what is in force was read; RFC 3339.
+    pub loaded: String,
+    /// When its last reading was refused, if it was; `/v1/config` says why.
+    pub refused: Option<String>,
+}
+
+impl FileView {
+    pub(super) fn of(supervisor: &Supervisor) -> Self {
+        Self {
+            path: supervisor.path().display().to_string(),
+            loaded: clock::rfc3339(supervisor.loaded_at()),
+            refused: supervisor
+                .refused()
+                .map(|refused| clock::rfc3339(refused.at)),
+        }
+    }
 }
 
 /// How it stands with etcd.

@@ -10,12 +10,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::admin::gateway::VERSION;
 use crate::admin::sources::Sources;
-use crate::admin::{Gateway, ListenerView, resources};
+use crate::admin::{Gateway, ListenerView};
 use crate::base::clock;
 use crate::control::fleet::NodeView;
 use crate::control::state_dir::StateDir;
-use crate::control::supervisor::Supervisor;
 use crate::live::{Phase, TakenOver};
 
 /// What a gateway says of itself.
@@ -114,46 +114,6 @@ pub struct WorkerView {
     pub connections: usize,
 }
 
-/// A configuration file.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct FileView {
-    /// Where it is.
-    pub path: String,
-    /// When what is in force was read; RFC 3339.
-    pub loaded: String,
-    /// When its last reading was refused, if it was; `/v1/config` says why.
-    pub refused: Option<String>,
-}
-
-impl FileView {
-    pub(super) fn of(supervisor: &Supervisor) -> Self {
-        Self {
-            path: supervisor.path().display().to_string(),
-            loaded: clock::rfc3339(supervisor.loaded_at()),
-            refused: supervisor
-                .refused()
-                .map(|refused| clock::rfc3339(refused.at)),
-        }
-    }
-}
-
-/// What `GET /` answers: where to go on.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub(super) struct Index {
-    node: String,
-    version: &'static str,
-    resources: Vec<IndexEntry>,
-}
-
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-struct IndexEntry {
-    method: String,
-    path: &'static str,
-    summary: &'static str,
-}
-
-pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
-
 pub(super) async fn livez() -> Json<Value> {
     Json(json!({ "live": true }))
 }
@@ -201,20 +161,5 @@ pub(super) async fn status(State(gateway): State<Arc<Gateway>>) -> Json<StatusVi
         fleet: fleet.map(|fleet| fleet.view(now)).unwrap_or_default(),
         fleet_age_seconds: fleet.and_then(|fleet| Some(fleet.age(now)?.as_secs())),
         fleet_fault: fleet.and_then(|fleet| fleet.fault()),
-    })
-}
-
-pub(super) async fn index(State(gateway): State<Arc<Gateway>>) -> Json<Index> {
-    let entries = resources::resources()
-        .into_iter()
-        .map(|resource| IndexEntry {
-            method: resource.method.to_string(),
-            path: resource.path,
-            summary: resource.summary,
-        });
-    Json(Index {
-        node: gateway.node.to_string(),
-        version: VERSION,
-        resources: entries.collect(),
     })
 }

@@ -1,6 +1,8 @@
 mod resolving;
 pub(crate) mod support;
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
@@ -13,6 +15,7 @@ use crate::admin::guard::Guard;
 use crate::admin::resources::resources;
 use crate::admin::tests::support::{CONFIG, Fixture, admin, built_in, fixture, options, session};
 use crate::control::supervisor::Configuration;
+use crate::live::Live;
 
 fn router(fixture: &Fixture, token: Option<&str>) -> Router {
     let guard = Guard::new(&admin("127.0.0.1:9900", token));

@@ -9,7 +9,8 @@ use axum::extract::{Path, State};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::admin::extract::{Paging, Parameters};
+use crate::admin::extract::Parameters;
+use crate::admin::page::Paging;
 use crate::admin::problem::Problem;
 use crate::admin::{Gateway, Page};
 use crate::base::clock;

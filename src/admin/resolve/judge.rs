@@ -5,10 +5,9 @@
 use std::time::{Duration, SystemTime};
 
 use http::Method;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
-use crate::admin::resolve::Parts;
+use crate::admin::resolve::request::Parts;
+use crate::admin::resolve::view::RefusalView;
 use crate::base::clock;
 use crate::config::snapshot::AuthMethod;
 use crate::core::auth::{Authenticator, Claims, CredentialFault, Denial, Principal, Revocations};
@@ -16,17 +15,6 @@ use crate::core::http::origin;
 use crate::core::routing::{Matched, credential};
 use crate::core::wire::handshake::UpgradeFault;
 use crate::proxy::unmet;
-
-/// The answer to a request that no backend gets.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct RefusalView {
-    /// 400, 401, 403 or 405.
-    pub status: u16,
-    /// `connect`, `bad_upgrade`, `address`, `origin`, `unauthenticated` or `forbidden`.
-    pub reason: String,
-    /// In words.
-    pub detail: String,
-}
 
 /// What came of judging a request.
 #[derive(Debug, Default)]

@@ -1,0 +1,130 @@
+//! The backend that a request would get: the walk along the balancer's order, and the affinity
+//! key behind it.
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use crate::admin::resolve::view::{AffinityView, Choice, Step};
+use crate::admin::upstreams::policy_word;
+use crate::config::snapshot::{AffinitySource, Policy};
+use crate::core::auth::Revocations;
+use crate::core::balance::Passed;
+use crate::core::routing::affinity::Key;
+use crate::core::routing::{Route, Upstream};
+use crate::core::session::stick::{Sticks, StickyKey};
+
+/// When it is asked, and what lives then.
+#[derive(Clone, Copy)]
+pub(super) struct Moment<'s> {
+    pub(super) sticks: Option<&'s Sticks>,
+    pub(super) revocations: Option<&'s Revocations>,
+    pub(super) now: Instant,
+}
+
+/// The choice of a key that sticks to its live session.
+pub(super) fn stuck(
+    upstream: &Upstream,
+    key: &[u8],
+    session: bool,
+    moment: Moment<'_>,
+) -> Option<Choice> {
+    let places = moment.sticks?.places(StickyKey::new(upstream.name(), key));
+    let indexes = places.iter().filter_map(|id| upstream.index_of(id));
+    let mut may = indexes.filter(|index| upstream.may_take(*index, &[], moment.now, session));
+    let member = &upstream.members[may.next()?];
+    Some(Choice {
+        upstream: upstream.name().to_string(),
+        policy: policy_word(upstream.config.policy).to_owned(),
+        panicking: upstream.panicking(moment.now),
+        backend: Some(member.id.to_string()),
+        walk: vec![Step {
+            backend: member.id.to_string(),
+            address: member.address.to_string(),
+            verdict: "taken".to_owned(),
+            reason: "sticks to its live session".to_owned(),
+        }],
+    })
+}
+
+pub(super) fn choose(upstream: &Upstream, key: Option<&[u8]>, now: Instant) -> Choice {
+    let walk = upstream.explain(key, now, fastrand::u64(..));
+    let step = |index: usize, verdict: Result<(), Passed>| {
+        let member = &upstream.members[index];
+        let (verdict, reason) = match verdict {
+            Ok(()) => ("taken", "takes the request".to_owned()),
+            Err(passed) => (passed.as_str(), passed.to_string()),
+        };
+        Step {
+            backend: member.id.to_string(),
+            address: member.address.to_string(),
+            verdict: verdict.to_owned(),
+            reason,
+        }
+    };
+    let taken = walk
+        .candidates
+        .iter()
+        .find(|candidate| candidate.verdict.is_ok());
+    Choice {
+        upstream: upstream.name().to_string(),
+        policy: policy_word(upstream.config.policy).to_owned(),
+        panicking: walk.panicking,
+        backend: taken.map(|candidate| upstream.members[candidate.index].id.to_string()),
+        walk: walk
+            .candidates
+            .iter()
+            .map(|candidate| step(candidate.index, candidate.verdict))
+            .collect(),
+    }
+}
+
+/// What the walk alone does not tell.
+pub(super) fn note(route: &Route, policy: Policy, key: Option<&Key<'_>>) -> Option<String> {
+    let hashes = matches!(
+        policy,
+        Policy::ConsistentHash | Policy::Rendezvous | Policy::Maglev
+    );
+    let note = match key {
+        _ if !hashes => {
+            let policy = policy_word(policy);
+            format!("{policy} does not look at a key: the next request may go elsewhere")
+        }
+        Some(key) if key.issue.is_some() => {
+            "the request has no affinity cookie: a new one is made, and with it the place; the \
+             next request without it may go elsewhere"
+                .to_owned()
+        }
+        Some(_) => return None,
+        None if route.config.affinity.is_empty() => {
+            "the route has no affinity: each request is placed at random".to_owned()
+        }
+        None => {
+            "the request has no source of the route's affinity: it is placed at random".to_owned()
+        }
+    };
+    Some(note)
+}
+
+pub(super) fn affinity_view(key: &Key<'_>, client: IpAddr) -> AffinityView {
+    AffinityView {
+        key: match key.source {
+            AffinitySource::ClientAddress => client.to_string(),
+            _ => String::from_utf8_lossy(&key.bytes).into_owned(),
+        },
+        source: source_text(key.source),
+        issued: key.issue.is_some(),
+    }
+}
+
+/// As an operator writes it.
+pub(in crate::admin) fn source_text(source: &AffinitySource) -> String {
+    match source {
+        AffinitySource::Claim(claim) => format!("claim:{}", claim.0),
+        AffinitySource::Path(name) => format!("path:{name}"),
+        AffinitySource::Query(name) => format!("query:{name}"),
+        AffinitySource::Cookie(name) => format!("cookie:{name}"),
+        AffinitySource::Header(name) => format!("header:{name}"),
+        AffinitySource::ClientAddress => "client_address".to_owned(),
+        AffinitySource::IssueCookie(name) => format!("issue_cookie:{name}"),
+    }
+}
