@@ -41,9 +41,9 @@ impl Bound {
         }
     }
 
-    /// Sessions that a member of `weight` may have: its share of the crowd's and the new one, times
-    /// the multiple, rounded up. Together the shares are enough for everybody, so that somebody is
-    /// always below.
+    /// Sessions that a member of `weight` may have: its share of all sessions including the new
+    /// one, times the multiple, rounded up. The shares together exceed the sessions, so at least
+    /// one member is always below its bound.
     pub(super) fn sessions_max(self, crowd: Crowd, weight: u32) -> u64 {
         let sessions = u128::from(crowd.sessions) + 1;
         let most = u128::from(self.parts) * sessions * u128::from(weight);

@@ -1,6 +1,6 @@
 //! The `maglev` policy: a table of 65,537 places, filled as in "Maglev: A Fast and Reliable
 //! Software Network Load Balancer" (NSDI 2016), with weights. Shares are even to a place; a lookup
-//! is one read. Whoever is passed over is followed by the members of the next places.
+//! is one read. If a member is skipped, the members of the next places follow.
 //!
 //! # How a key is placed
 //! Notation as in `ring.rs`; M is 65,537.
@@ -14,9 +14,9 @@
 //!    those that follow, each once, past the last place the first; then members without a place (of
 //!    more than M), by id.
 //!
-//! Keys of a member that is passed over move, nobody else's. But the table depends on all members:
-//! where one is added or taken away, about one key in a hundred moves between others. Who needs I3
-//! exactly for that too has `consistent_hash` and `rendezvous`.
+//! Skipping a member moves only its own keys. But the table depends on all members: adding or
+//! removing one moves about one key in a hundred between others. Use `consistent_hash` or
+//! `rendezvous` where I3 must hold exactly for that too.
 
 use xxhash_rust::xxh3::xxh3_64;
 

@@ -1,11 +1,11 @@
-//! Which backend gets a session. A policy gives an order of candidates for a key; the walk along
-//! it passes over members that are not eligible and takes the first that is. Who is eligible is the
-//! caller's to say, through `Members`: health changes, the order does not (I3).
+//! Which backend gets a session. A policy gives an order of candidates for a key; the walk along it
+//! skips ineligible members and takes the first eligible one. The caller decides eligibility
+//! through `Members`: health changes, the order does not (I3).
 //!
-//! Where hash policies place a key is a promise to every other gateway and version (I2). It is
-//! written down, for other implementations too, in `ring.rs`, `rendezvous.rs` and `maglev.rs`, and
-//! held by `tests/vectors/placement.json`. The price is that whoever may choose keys can choose
-//! them all for one backend; bounded load is the answer to that.
+//! The placement of a key by hash policies is the same on every gateway and in every version (I2).
+//! It is specified, for other implementations too, in `ring.rs`, `rendezvous.rs` and `maglev.rs`,
+//! and verified by `tests/vectors/placement.json`. The cost is that a client that chooses its keys
+//! can choose them all for one backend; bounded load limits that.
 
 mod bound;
 mod maglev;
@@ -32,8 +32,8 @@ use crate::core::balance::rendezvous::Rendezvous;
 use crate::core::balance::ring::Ring;
 use crate::core::balance::round_robin::RoundRobin;
 
-/// What a balancer asks about the members of its upstream. An index is a position among the members
-/// sorted by id, as they were given to `Balancer::new`.
+/// What a balancer needs to know about the members of its upstream. An index is a position among
+/// the members sorted by id, as they were given to `Balancer::new`.
 pub trait Members {
     /// How many there are: as many as the balancer was built with.
     fn len(&self) -> usize;
@@ -129,7 +129,7 @@ pub struct Balancer {
     weights: Box<[u32]>,
 }
 
-/// In which order candidates are asked.
+/// The order in which candidates are tried.
 enum Order {
     Ring(Ring),
     Rendezvous(Rendezvous),
@@ -146,8 +146,8 @@ enum Turn {
     Peek,
 }
 
-/// After so many steps a pick looks whether there is anybody at all: a walk along 10,000 members to
-/// find nobody takes a thousand times as long.
+/// After this many steps a pick checks whether any member is eligible at all: an unsuccessful walk
+/// along 10,000 members takes a thousand times as long as a successful one.
 const HOPELESS: usize = 32;
 
 /// Weights are multiplied by this, so that a waking member's can be a part of one.
@@ -157,8 +157,8 @@ const WAKING: u64 = 0x5e55_11e0;
 
 impl Balancer {
     /// `members` are sorted by id, ids distinct, weights at least 1. With `bounded_load`, which is
-    /// 1 or more, a member with more than this multiple of its share of the sessions is passed
-    /// over; a pick then asks every member for its sessions, not only those on the way.
+    /// 1 or more, a member with more than this multiple of its share of the sessions is skipped; a
+    /// pick then reads the sessions of every member, not only of those that it passes.
     pub fn new(policy: Policy, bounded_load: Option<f64>, members: &[(BackendId, u32)]) -> Self {
         debug_assert!(members.is_sorted_by(|a, b| a.0 < b.0), "members by id");
         debug_assert!(members.iter().all(|(_, weight)| *weight > 0), "weights");
@@ -177,7 +177,7 @@ impl Balancer {
         }
     }
 
-    /// The member that gets the session; `None` if nobody may. `random` is to be drawn anew for
+    /// The member that gets the session; `None` if none is eligible. `random` must be drawn for
     /// each request: without a key, hash policies place by it, and the others break ties with it.
     pub fn pick(&self, key: Option<&[u8]>, members: &impl Members, random: u64) -> Option<usize> {
         let mut steps = 0;
@@ -187,8 +187,8 @@ impl Balancer {
         })
     }
 
-    /// The member that a key belongs to now, however many sessions that one has; `None` if keys do
-    /// not decide, or nobody may.
+    /// The member that owns a key now, regardless of its sessions; `None` if the policy does not
+    /// place by key, or no member is eligible.
     pub fn owner(&self, key: &[u8], members: &impl Members) -> Option<usize> {
         let point = xxh3_64(key);
         let gate = gate(mixed(point, WAKING));
@@ -210,8 +210,8 @@ impl Balancer {
     }
 
     /// The walk that `pick` would do now for the same arguments, step by step. The last step is the
-    /// one taken, unless nobody may. Where all eligible members are over their bound, that is the
-    /// first of them, for the second time.
+    /// chosen member, unless none is eligible. If all eligible members are over their bound, that
+    /// is the first of them, listed a second time.
     pub fn walk(&self, key: Option<&[u8]>, members: &impl Members, random: u64) -> Vec<Candidate> {
         let mut steps = Vec::new();
         self.decide(key, members, random, Turn::Peek, |step| {
@@ -239,7 +239,7 @@ impl Balancer {
         }
     }
 
-    /// `see` is told each step, and says whether to go on to the next.
+    /// Calls `see` for each step; it returns whether to continue.
     fn decide(
         &self,
         key: Option<&[u8]>,
@@ -260,7 +260,8 @@ impl Balancer {
             weight: waking_weight(self.weights[index], members.awake(index)),
             tie: mixed(random, index as u64),
         };
-        // Which keys a waking member takes hangs on the key, so that each of them moves once.
+        // Whether a member in slow start takes a key depends only on the key, so each key moves
+        // once.
         let keyed = || gate(mixed(point(), WAKING));
         match &self.order {
             Order::Ring(ring) => self.first(members, ring.order(point()), keyed(), see),
@@ -289,8 +290,8 @@ impl Balancer {
         }
     }
 
-    /// Walks `order` to the first who may, is awake enough for this gate and is not over the bound;
-    /// failing that, to the first who may.
+    /// Walks `order` to the first member that is eligible, passes the slow-start gate and is below
+    /// its bound; otherwise to the first eligible one.
     fn first(
         &self,
         members: &impl Members,
@@ -321,8 +322,8 @@ impl Balancer {
                 break;
             }
         }
-        // All are waking up; or somebody was below the bound when the sessions were summed up, and
-        // filled up since.
+        // All members are in slow start; or a member was below its bound when the sessions were
+        // summed, and has filled up since.
         let index = eligible?;
         let verdict = Ok(());
         see(Candidate { index, verdict });
@@ -330,7 +331,7 @@ impl Balancer {
     }
 }
 
-/// Below the share of everybody who is awake at all.
+/// Below the share of any member in slow start.
 const OPEN: f64 = -1.0;
 
 /// A number in 0..1 out of a random one.

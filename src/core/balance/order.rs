@@ -1,5 +1,5 @@
-//! Two ways to put members in an order without doing the work for those that nobody asks about: the
-//! first candidate is nearly always taken. And the arithmetic that they share.
+//! Two lazy orders of members, and their shared arithmetic. The first candidate is nearly always
+//! taken, so the others are ranked only on demand.
 
 use std::cmp::Ordering;
 
@@ -36,8 +36,8 @@ impl PartialOrd for Rank {
     }
 }
 
-/// All of `0..len` by ascending rank, equals by index. Whoever makes it has found the first; the
-/// rest are ranked and sorted when a second is asked for.
+/// All of `0..len` by ascending rank, equals by index. The caller provides the first; the rest are
+/// ranked and sorted when a second is requested.
 pub(super) struct Ascending<F> {
     rank: F,
     len: usize,
@@ -100,7 +100,7 @@ pub(super) struct Distinct<I> {
     len: usize,
     given: usize,
     first: usize,
-    /// Empty until a second is asked for.
+    /// Empty until a second one is requested.
     seen: Vec<bool>,
 }
 

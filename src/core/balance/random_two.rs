@@ -1,12 +1,12 @@
 //! The `random_two` policy: of two members drawn at random, by weight, the one with fewer sessions
-//! for its weight. Nearly as even as `least_sessions` without looking at everybody, and without
-//! every gateway choosing the same one.
+//! for its weight. Nearly as even as `least_sessions`, without reading all members, and without all
+//! gateways choosing the same one.
 
 use crate::base::names::BackendId;
 use crate::core::balance::order::{Distinct, Rank, mixed};
 
-/// Draws per member before the rest follow in order: who was not drawn until then is very light, or
-/// nobody takes sessions.
+/// Draws per member before the rest follow in order: a member that has not been drawn by then has
+/// very little weight, or no member is eligible.
 const DRAWS: u64 = 4;
 
 /// The weights, summed up.

@@ -1,6 +1,6 @@
 //! The `rendezvous` policy: each member draws a number for the key, the best for its weight wins
-//! (highest random weight, by the logarithm method). Balance is perfect, nothing is stored but a
-//! hash per member; the work for a key grows with the members.
+//! (highest random weight, by the logarithm method). Balance is perfect, only a hash per member is
+//! stored; the cost of a lookup grows with the members.
 //!
 //! # How a key is placed
 //! Notation as in `ring.rs`. All arithmetic is on whole numbers, so that every machine agrees to
@@ -14,8 +14,7 @@
 //!    cross-multiplication), equal ones in the order of their ids' bytes.
 //!
 //! A cost over its weight is exponentially distributed with the weight as its rate, so the chance
-//! to be the least is the weight over all weights. Nobody's draw depends on the others: I3 is
-//! exact.
+//! to be the least is the weight over all weights. No draw depends on other members: I3 is exact.
 
 use xxhash_rust::xxh3::xxh3_64;
 

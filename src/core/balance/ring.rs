@@ -1,5 +1,4 @@
-//! The `consistent_hash` policy: a weighted ring, by the crate of that name, which only this file
-//! knows.
+//! The `consistent_hash` policy: a weighted ring. Only this file uses the crate of that name.
 //!
 //! # How a key is placed
 //! All numbers are unsigned 64-bit; `le64` is a number as eight bytes, lowest first; `xxh3` is the
@@ -11,8 +10,8 @@
 //!    that, past the largest point the smallest; the next candidates are the members of the points
 //!    that follow, each once.
 //!
-//! So a member's points are its own: nobody's coming, going or weight moves another's, and a ring
-//! without a member places keys exactly as a walk that passes over it.
+//! A member's points depend on it alone: adding, removing or reweighting other members does not
+//! move them, and a ring without a member places keys exactly as a walk that skips it.
 //!
 //! # How large it gets
 //! A point takes 16 bytes. Up to a total weight of 26,214 (2^22 points, 64 MiB) the above holds.
@@ -38,7 +37,7 @@ const POINTS_MAX: u64 = footprint::RING_POINTS_MAX;
 /// A ring over all members, healthy or not.
 pub(super) struct Ring {
     ring: StaticHashRing<'static, Id, usize, Fixed>,
-    /// Long to compute, and only people ask.
+    /// Expensive to compute, and used for display only.
     shares: OnceLock<Vec<f64>>,
 }
 
@@ -68,7 +67,7 @@ impl Ring {
     pub(super) fn shares(&self) -> &[f64] {
         self.shares.get_or_init(|| {
             let mut points: Vec<_> = self.ring.nodes().iter().flat_map(points_of).collect();
-            // Members stand sorted by id, so the index orders equal points as the ring does.
+            // Members are sorted by id, so the index orders equal points as the ring does.
             points.sort_unstable();
             let mut arcs = vec![0_u128; self.ring.nodes().len()];
             let mut before = points.last().map_or(0, |(point, _)| *point);

@@ -1,5 +1,5 @@
-//! The `round_robin` policy: members in turn, each as often as its weight says and as evenly spread
-//! as that allows. A table holds one whole round; a counter says where it stands.
+//! The `round_robin` policy: members in turn, each as often as its weight requires and as evenly
+//! spread as possible. A table holds one whole round; a counter holds the position in it.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -10,7 +10,7 @@ use crate::core::balance::order::Distinct;
 /// Turns of a round, but for members that would have none. Larger weights are scaled down to it.
 const TURNS_MAX: u64 = 1 << 16;
 
-/// A round, and whose turn it is.
+/// A round, and the current position.
 pub(super) struct RoundRobin {
     turns: Box<[u32]>,
     members: usize,
@@ -41,8 +41,8 @@ impl RoundRobin {
         self.start(random).wrapping_add(self.taken.load(Relaxed))
     }
 
-    /// The turn was passed on so many times; the next one begins behind, or who follows those that
-    /// take no sessions would have theirs and its own.
+    /// Advances the turn past the skipped members. Otherwise the successor of an ineligible member
+    /// would get its sessions as well.
     pub(super) fn skip(&self, passed: usize) {
         self.taken.fetch_add(passed, Relaxed);
     }

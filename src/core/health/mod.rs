@@ -1,6 +1,5 @@
-//! Is a backend well: what probes say (`tracker`), what traffic says (`outlier`), and the live
-//! state of a backend in which both meet (`vitals`). Probing itself, and what follows from the
-//! answer, happen elsewhere.
+//! Health of backends: from probes (`tracker`), from traffic (`outlier`), and the live state of a
+//! backend that combines both (`vitals`). Other modules send probes and act on the result.
 
 mod occupancy;
 mod outlier;
@@ -14,11 +13,11 @@ pub use streak::{CLIENTS_MAX, Meanwhile, Streak, Witness};
 pub use tracker::{Health, Tracker};
 pub use vitals::Vitals;
 
-/// Whether so few members are well that health is better ignored than believed: sending everything
-/// to the last few would only fell them too.
+/// Whether so few members are healthy that health is ignored: sending all traffic to the last few
+/// would overload them too.
 ///
-/// `members` are those that the operator lets take sessions, `well` those among them that are
-/// neither unhealthy nor ejected. `threshold` is a share in 0..=1; 0 is never.
+/// `members` counts the active members, `well` those among them that are neither unhealthy nor
+/// ejected. `threshold` is a share in 0..=1; 0 is never.
 pub fn panicking(members: usize, well: usize, threshold: f64) -> bool {
     (well as f64) < threshold * members as f64 - ROUNDING
 }

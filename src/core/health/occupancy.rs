@@ -1,5 +1,5 @@
-//! How many sessions a backend has. It is kept by the backend's id for as long as anything lives
-//! there: the backend may leave its upstream, move to another address and come back meanwhile.
+//! How many sessions a backend has. The count is kept under the backend's id as long as sessions
+//! live there, also while the backend is removed, returns, or moves to another address.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 

@@ -1,8 +1,8 @@
-//! What ordinary traffic says about a backend: failures in a row eject it for a time that grows
-//! with each ejection. Failed dials count whoever met them, since no client can cause them. All
-//! other failures count only where several clients met them (`streak`): one client alone never
-//! ejects a backend. How many members of an upstream may be ejected at once is decided by the
-//! caller, who sees the others.
+//! Passive health: consecutive failures of ordinary traffic eject a backend for a time that grows
+//! with each ejection. Failed dials always count, since no client can cause them. All other
+//! failures count only if several clients had them (`streak`): one client alone never ejects a
+//! backend. The caller, which sees all members of an upstream, decides how many may be ejected at
+//! once.
 
 use std::time::{Duration, Instant};
 
@@ -44,7 +44,7 @@ impl Outcome {
 /// How a backend did with one connection of one client.
 #[derive(Clone, Copy, Debug)]
 pub struct Report {
-    /// How it went.
+    /// The outcome.
     pub outcome: Outcome,
     /// For whom.
     pub witness: Witness,
@@ -57,7 +57,7 @@ pub struct Report {
 pub struct Ejection {
     /// When it began.
     pub since: Instant,
-    /// When it may come back.
+    /// The end of the ejection.
     pub until: Instant,
     /// The last of the failures.
     pub cause: Outcome,
@@ -312,7 +312,7 @@ mod tests {
                 assert_eq!(scene.outlier.report(report, scene.now, true), None);
             }
         }
-        // Failed dials are nobody's doing.
+        // No client can cause a failed dial.
         let mut scene = Scene::new(&PASSIVE);
         assert_eq!(scene.meets(1, Outcome::ConnectFailed), None);
         assert_eq!(scene.meets(1, Outcome::ConnectFailed), None);

@@ -1,22 +1,23 @@
 //! Failures that a client can provoke: a path that answers 500 to it, a connection that the backend
-//! ends, an invalid 101, an answer that does not come. They say something about a backend only when
-//! several clients meet them, and more clients than sessions that were granted meanwhile. What is
-//! kept of clients is bounded.
+//! ends, an invalid 101, an answer that does not come. They indicate a fault of the backend only if
+//! several clients have them, and more clients than sessions granted meanwhile. The state per
+//! client is bounded.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Clients that are told apart. As many good sessions within [`WINDOW`] outweigh any failures.
+/// Distinct clients that are kept. This many granted sessions within [`WINDOW`] outweigh any
+/// failures.
 pub const CLIENTS_MAX: usize = 8;
-/// A streak that is older begins anew.
+/// An older streak is discarded.
 const WINDOW: Duration = Duration::from_secs(30);
 /// Bytes of an address that name a network: /24 and /56 count as one client each.
 const NETWORK_BYTES: (usize, usize) = (3, 7);
 
-/// Who met an outcome: a network of addresses, and a principal if there is one. Two clients are
-/// told apart only if they differ in both.
+/// The client of an outcome: a network of addresses, and a principal if there is one. Two clients
+/// are distinct only if both differ.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Witness {
     network: u32,
@@ -52,7 +53,7 @@ const fn low_half(hash: u64) -> u32 {
 /// How a backend did meanwhile, as far as the caller counts it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Meanwhile {
-    /// Sessions granted, since the backend is known.
+    /// Sessions granted since the backend was first seen.
     pub established: u64,
     /// Those of them that were lost at once.
     pub lost_early: u64,

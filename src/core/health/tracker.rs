@@ -1,5 +1,5 @@
-//! What a row of probe results says about a backend: thresholds, so that one lost probe changes
-//! nothing. When to probe, and with what, is the prober's business.
+//! Active health: thresholds over consecutive probe results, so that one lost probe changes
+//! nothing. The prober decides when and how to probe.
 
 use serde::Serialize;
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Health {
-    /// No probe has finished, or there is none. Such a backend takes sessions.
+    /// No probe has finished, or none is configured. Such a backend takes sessions.
     #[default]
     Unknown,
     /// It answers.
@@ -61,8 +61,8 @@ impl Tracker {
         self.against = 0;
     }
 
-    /// Takes a result; returns the new health if it changed. The first result ever decides alone,
-    /// so that a gateway that starts knows its backends after one probe.
+    /// Takes a result; returns the new health if it changed. The very first result decides alone,
+    /// so that a gateway has the health of its backends one probe after its start.
     pub fn observe(&mut self, ok: bool) -> Option<Health> {
         let (says, needed) = if ok {
             (Health::Healthy, self.rise)

@@ -1,5 +1,5 @@
-//! The live state of one backend. It outlives routing tables, so that a swap forgets nothing, and
-//! all workers share it: what "pick" asks is an atomic read; the lock is taken by results only.
+//! The live state of one backend. It outlives routing tables, so that a swap keeps it, and all
+//! workers share it. Picking a backend reads atomics only; results take the lock.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,7 +15,7 @@ use crate::core::health::{
 pub struct Vitals {
     /// Where `ejected_until` counts from.
     base: Instant,
-    /// `Health` as a number, as the tracker last said.
+    /// The tracker's last `Health` as a number.
     health: AtomicU8,
     /// Milliseconds since `base`; 0 before the first ejection.
     ejected_until: AtomicU64,
@@ -45,7 +45,7 @@ struct Judges {
 }
 
 impl Vitals {
-    /// A backend of which nothing is known. `now` must not be later than any time given afterwards.
+    /// A backend without results. `now` must not be later than any time passed afterwards.
     pub fn new(probe: Option<&Probe>, passive: &Passive, now: Instant) -> Self {
         Self::with(Arc::default(), probe, passive, now)
     }
@@ -78,8 +78,8 @@ impl Vitals {
         }
     }
 
-    /// Takes over what a new routing table says; what is known of the backend stays, but for what
-    /// came from a probe or from passive health that the upstream no longer has.
+    /// Applies a new routing table. Results stay, except those of a probe or of passive health that
+    /// the upstream no longer has.
     pub fn configure(&self, probe: Option<&Probe>, passive: &Passive) {
         let (rise, fall) = thresholds(probe);
         {
@@ -130,7 +130,7 @@ impl Vitals {
         (passed / slow_start.as_secs_f64()).min(1.0)
     }
 
-    /// What an operator ordered by the admin API, over what the configuration says.
+    /// The state ordered by the admin API, which overrides the configuration.
     pub fn ordered(&self) -> Option<BackendState> {
         match self.ordered.load(Relaxed) {
             1 => Some(BackendState::Active),
@@ -223,8 +223,8 @@ impl Vitals {
         changed
     }
 
-    /// Takes what traffic found; returns the end of the ejection that this begins. `may_eject` is
-    /// the caller's, who knows how many others are ejected.
+    /// Records an outcome of traffic. Returns the end of the ejection that it begins. The caller,
+    /// which counts the ejected members, passes `may_eject`.
     pub fn report(
         &self,
         outcome: Outcome,

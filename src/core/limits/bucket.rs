@@ -18,7 +18,7 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// A bucket of as many as come in one period of the rate.
+    /// A bucket with the capacity of one period of the rate.
     pub fn new(rate: Rate) -> Self {
         Self::with_burst(
             f64::from(rate.count) / rate.period.as_secs_f64(),
@@ -26,7 +26,8 @@ impl Pace {
         )
     }
 
-    /// So many a second, more than none; as many at once as come in `burst`, and one at least.
+    /// Units per second, above zero; the capacity is what accrues within `burst`, at least one
+    /// unit.
     pub fn with_burst(per_second: f64, burst: Duration) -> Self {
         let unit = 1e9 / per_second;
         let whole = u64::try_from(burst.as_nanos()).unwrap_or(u64::MAX);
@@ -51,8 +52,8 @@ impl Pace {
         }
     }
 
-    /// Takes `units`, which have happened already, whether they were there or not; answers how long
-    /// until what is owed has come in, zero if nothing is.
+    /// Charges `units` that have already been used, even if the bucket lacks them. Returns the time
+    /// until the debt is paid, zero without debt.
     pub fn charge(&self, full_at: &mut u64, now: u64, units: u64) -> u64 {
         let then = (*full_at).max(now).saturating_add(self.cost(units));
         *full_at = then;
@@ -100,8 +101,8 @@ mod tests {
     }
 
     proptest! {
-        /// Over any time no more passes than a whole bucket and what came in meanwhile, and as
-        /// much as that does pass if it is asked for.
+        /// Over any interval the bucket grants at most its capacity plus what accrued, and exactly
+        /// that much under constant demand.
         #[test]
         fn no_more_passes_than_a_bucket_and_the_rate(
             count in 2_u32..1000,
@@ -109,7 +110,7 @@ mod tests {
         ) {
             let pace = Pace::new(Rate { count, period: Duration::from_secs(1) });
             let (mut full_at, mut now, mut passed) = (0, SECOND, 0_u64);
-            // Until it is first asked it is full, and what comes in is lost.
+            // It is full until its first use; what accrues before that is lost.
             let start = now + waits[0];
             let mut lost = 0;
             for wait in waits {
@@ -121,7 +122,7 @@ mod tests {
                 let came = (now - start) as f64 / SECOND as f64 * f64::from(count);
                 let most = f64::from(count) + came;
                 prop_assert!(passed as f64 <= most + 1.01, "{passed} of {most}");
-                // What comes into a full bucket runs over.
+                // A full bucket accrues nothing.
                 let least = most - lost as f64 / SECOND as f64 * f64::from(count);
                 prop_assert!(passed as f64 >= least - 1.01, "{passed} of {least}");
             }

@@ -15,7 +15,7 @@ const WAYS: usize = 8;
 /// Sets under one lock.
 const SETS_PER_SHARD: usize = 64;
 
-/// A bucket; a hash of zero is nobody's.
+/// A bucket; a hash of zero marks a free slot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Bucket {
     hash: u64,
@@ -43,13 +43,13 @@ impl<S: BuildHasher> Buckets<S> {
         }
     }
 
-    /// Takes one unit of `pace` from the holder's bucket; one that is not known is full.
+    /// Takes one unit of `pace` from the holder's bucket; an unknown holder starts with a full one.
     ///
     /// # Errors
-    /// How long until there is one.
+    /// The time until a unit is available.
     pub fn take(&self, holder: &Holder, pace: Pace, now: u64) -> Result<(), Duration> {
         let hash = hash(&self.hasher, holder) | 1;
-        // The upper half finds the place: it says nothing about the lowest bit.
+        // The upper half selects the set: it is independent of the lowest bit.
         let place = usize::try_from(hash >> 32).expect("four bytes");
         let shard = &self.shards[place % self.shards.len()];
         let mut sets = shard.lock().unwrap_or_else(PoisonError::into_inner);
@@ -74,7 +74,7 @@ impl<S: BuildHasher> Buckets<S> {
         self.forgotten.load(Ordering::Relaxed)
     }
 
-    /// Bytes that all of it takes, whoever comes.
+    /// Bytes in total, however many holders there are.
     #[cfg(test)]
     fn bytes(&self) -> usize {
         self.shards.len() * SETS_PER_SHARD * size_of::<Set>()
@@ -110,7 +110,7 @@ mod tests {
         assert_eq!(before, 1 << 20);
         let pace = Pace::new(rate("10/m"));
         let mut passed = 0_u32;
-        // One prefix of /48 has 65,536 networks of /64, here each is asked for from many addresses.
+        // One prefix of /48 has 65,536 networks of /64, here each is used from many addresses.
         for n in 0..200_000_u128 {
             let address = Ipv6Addr::from(0x2001_0db8_0000_0000_0000_0000_0000_0000 | n);
             passed += u32::from(buckets.take(&holder(address), pace, n as u64).is_ok());
@@ -131,7 +131,7 @@ mod tests {
         for _ in 0..5 {
             assert!(buckets.take(&culprit, pace, 0).is_ok());
         }
-        // Others come and go, each once: their buckets are fuller than the culprit's.
+        // Other holders appear once each, so their buckets are fuller than the flooding one's.
         for n in 0..100_000_u32 {
             let _ = buckets.take(&holder(Ipv4Addr::from(n)), pace, u64::from(n));
             assert!(
@@ -142,7 +142,7 @@ mod tests {
     }
 
     proptest! {
-        /// With room for everybody, each holder gets what a bucket of its own would give.
+        /// With enough slots, each holder gets what a separate bucket would grant.
         #[test]
         fn holders_do_not_touch_each_other(
             calls in prop::collection::vec((0_u8..8, 0_u64..400_000_000), 1..200),

@@ -60,7 +60,7 @@ impl Counts {
         })
     }
 
-    /// Those who have the most now, at most `most` of them; looks at everybody.
+    /// The holders with the highest counts, at most `most` of them. Walks all holders.
     pub fn largest(&self, most: usize) -> Vec<(Holder, usize)> {
         let mut all: Vec<_> = self
             .shards
@@ -92,7 +92,7 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         let mut counts = lock(&self.shards[self.shard]);
-        // The name is copied only for a holder that is gone, which does not come to pass.
+        // The name is copied only for an absent holder, which cannot happen here.
         if let Entry::Occupied(mut live) = counts.entry(self.holder.clone()) {
             *live.get_mut() -= 1;
             if *live.get() == 0 {

@@ -1,5 +1,5 @@
-//! Whether the node as a whole has room: sessions, handshakes under way, memory. What is refused
-//! for want of room is refused before anything was spent on it, and what matters least first.
+//! Whether the node has capacity: sessions, handshakes in progress, memory. A refusal for lack of
+//! capacity costs as little work as possible, and low priorities are refused first.
 
 use std::fmt;
 use std::sync::Arc;
@@ -64,7 +64,7 @@ pub struct LoadPermit {
 }
 
 impl Load {
-    /// Takes the limits over; what there is already stays, whatever they are. `reserve` keeps the
+    /// Applies new limits; existing sessions stay even if they exceed them. `reserve` keeps the
     /// last tenth of each for routes of high priority. `memory_max` in bytes, 0 is no limit.
     pub fn configure(&self, limits: NodeLimits, memory_max: u64, reserve: bool) {
         self.sessions_max
@@ -91,7 +91,7 @@ impl Load {
         self.take(Scarce::Sessions, Some(priority))
     }
 
-    /// The place of a session that exists already, whatever the limits are.
+    /// The permit of a session that exists already, regardless of the limits.
     pub fn session_regardless(self: &Arc<Self>) -> LoadPermit {
         self.take(Scarce::Sessions, None)
             .expect("nothing is asked for")
@@ -105,13 +105,13 @@ impl Load {
         self.take(Scarce::Handshakes, Some(priority))
     }
 
-    /// Whether nobody of this priority may come in, since memory runs out.
+    /// Whether new work of this priority is refused because memory runs out.
     pub fn short_of_memory(&self, priority: Priority) -> bool {
         let max = self.memory_max.load(Ordering::Relaxed);
         max > 0 && self.memory.load(Ordering::Relaxed) >= self.share(max, priority)
     }
 
-    /// Whether a limit is reached, so that nobody is let in whatever the priority.
+    /// Whether a limit is reached, so that new work of any priority is refused.
     pub fn reached(&self, limit: Scarce) -> bool {
         match limit {
             Scarce::Memory => self.short_of_memory(Priority::High),
@@ -218,7 +218,7 @@ mod tests {
         let _more = reserving.session_regardless();
         drop((low, normal, high));
         assert_eq!(reserving.sessions(), (1, 100));
-        // Nobody is kept out of the last tenth that nobody needs.
+        // Without routes of high priority the last tenth is open to all.
         assert_eq!(fill(&load(100, false), Priority::Normal).len(), 100);
         assert_eq!(fill(&load(1, true), Priority::Low).len(), 1);
     }

@@ -22,7 +22,7 @@ impl Meter {
         }
     }
 
-    /// Takes what has come; answers the nanoseconds until what is owed has come in.
+    /// Charges what was received. Returns the nanoseconds until the debt is paid.
     pub fn charge(&mut self, messages: u64, bytes: u64, now: u64) -> u64 {
         let charge = |bucket: &mut Option<(Pace, u64)>, units| {
             let bucket = bucket.as_mut();

@@ -52,11 +52,11 @@ impl fmt::Display for Holder {
     }
 }
 
-/// Networks whose rates are remembered. With more of them the ones that have the most tokens are
-/// forgotten first.
+/// Networks whose rates are kept. Beyond that number, buckets with the most tokens are evicted
+/// first.
 const NETWORKS_MAX: usize = 1 << 16;
 
-/// Principals whose rates are remembered.
+/// Principals whose rates are kept.
 const PRINCIPALS_MAX: usize = 1 << 14;
 /// Meters of principals that are gone, which are not worth a look.
 const DEAD_METERS: usize = 64;
@@ -65,7 +65,7 @@ const DEAD_METERS: usize = 64;
 pub struct Quotas {
     began: Instant,
     networks: Buckets<RandomState>,
-    /// Apart from those of networks, so that strangers push out nobody who has shown who it is.
+    /// Separate from those of networks, so that strangers cannot evict authenticated principals.
     principals: Buckets<RandomState>,
     /// What the live sessions of a principal share.
     meters: Mutex<Meters>,
@@ -103,8 +103,8 @@ impl Quotas {
         u64::try_from(passed).unwrap_or(u64::MAX)
     }
 
-    /// The meter of a holder, one for all that ask while one of them lives; after that it is full
-    /// again. `make` is for the first.
+    /// The meter of a holder, shared by all its live users. Once the last user is gone, the next
+    /// one gets a full meter. `make` creates it.
     pub fn meter(&self, holder: Holder, make: impl FnOnce() -> SharedMeter) -> Arc<SharedMeter> {
         let mut meters = self.meters.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(meter) = meters.of.get(&holder).and_then(Weak::upgrade) {
@@ -143,7 +143,7 @@ pub fn network_of(route: &RouteName, lengths: PrefixLengths, address: IpAddr) ->
     Holder::Network(route.clone(), lengths.network(address))
 }
 
-/// A hash under a key of its own, so that nobody outside can choose what meets.
+/// A keyed hash, so that clients cannot choose collisions.
 fn hash<S: BuildHasher>(hasher: &S, holder: &Holder) -> u64 {
     hasher.hash_one(holder)
 }
