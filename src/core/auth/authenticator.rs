@@ -17,9 +17,9 @@ use crate::core::auth::{CredentialFault, Denial, Principal, jwt, methods, ticket
 pub struct Authenticator {
     /// What the operator wrote.
     pub config: snapshot::Authenticator,
-    /// Keys that come from an issuer.
+    /// Keys fetched from an issuer.
     fetched: Option<Arc<FetchedKeys>>,
-    /// Tickets that were used; they stay used whatever else changes.
+    /// Used tickets. They stay used through every change of the table.
     used: Arc<Used>,
 }
 
@@ -38,14 +38,14 @@ pub struct Minted {
 /// issuer is down.
 #[derive(Debug)]
 pub struct FetchedKeys {
-    /// Where they come from.
+    /// Their source.
     pub source: JwksUrl,
     keys: ArcSwap<KeySet>,
     /// Milliseconds since 1970 of the last good reading; 0 before the first.
     read_at: AtomicU64,
     /// A token named a key that is not among them.
     wanted: AtomicBool,
-    /// Readings begun, and ended whatever came of them. There is one at a time.
+    /// Fetches begun, and fetches ended with any result. One runs at a time.
     begun: AtomicU64,
     ended: AtomicU64,
 }
@@ -78,15 +78,15 @@ impl FetchedKeys {
         Some(self.read_at.load(Ordering::Acquire)).filter(|at| *at > 0)
     }
 
-    /// Asks for another reading, and answers its number: once that one has ended, it is known what
-    /// keys the issuer has had since now.
+    /// Requests another fetch and returns its number. Once that fetch has ended, the keys are at
+    /// least as recent as this call.
     pub fn want(&self) -> u64 {
         let number = self.begun.load(Ordering::Acquire) + 1;
         self.wanted.store(true, Ordering::Release);
         number
     }
 
-    /// Whether another reading was asked for.
+    /// Whether another fetch was requested.
     pub fn is_wanted(&self) -> bool {
         self.wanted.load(Ordering::Acquire)
     }
@@ -109,8 +109,7 @@ impl FetchedKeys {
 }
 
 impl Authenticator {
-    /// For a table that takes the place of the one with `previous`, whose keys go on where they
-    /// come from the same place.
+    /// For a table that replaces the one with `previous`; keys of the same source are kept.
     pub fn compile(config: &snapshot::Authenticator, previous: Option<&Arc<Self>>) -> Arc<Self> {
         if let Some(same) = previous.filter(|previous| previous.config == *config) {
             return Arc::clone(same);
@@ -129,7 +128,7 @@ impl Authenticator {
         })
     }
 
-    /// Its keys, if they come from an issuer.
+    /// Its keys, if an issuer provides them.
     pub fn fetched(&self) -> Option<&Arc<FetchedKeys>> {
         self.fetched.as_ref()
     }
@@ -212,7 +211,7 @@ impl Authenticator {
         }
     }
 
-    /// What a 401 says would be accepted (RFC 9110, section 11.6.1).
+    /// The challenge of a 401 (RFC 9110, section 11.6.1).
     pub fn challenge(&self, fault: Option<CredentialFault>) -> Option<String> {
         match &self.config.method {
             AuthMethod::Jwt(_) => Some(match fault {

@@ -1,4 +1,4 @@
-//! What a credential says: looking claims up, and writing them where a backend reads them.
+//! Claims of a credential: lookup, and encoding for the headers of backends.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -16,14 +16,14 @@ const HEADER_MAX: usize = 4096;
 pub struct Claims(pub Map<String, Value>);
 
 impl Claims {
-    /// The claim alone that says who it is.
+    /// Only the claim that holds the subject.
     pub fn of_subject(subject: &str) -> Self {
         let mut claims = Map::new();
         claims.insert("sub".to_owned(), Value::from(subject));
         Self(claims)
     }
 
-    /// The claim of this name, or what a dotted name leads to. A whole name goes first: some
+    /// The claim of this name, or the value at a dotted path. A whole name takes precedence: some
     /// issuers name claims by URLs, which have dots.
     pub fn get(&self, path: &ClaimPath) -> Option<&Value> {
         if let Some(whole) = self.0.get(&path.0) {

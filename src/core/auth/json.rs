@@ -1,5 +1,5 @@
-//! JSON that says everything once. Of a key that stands in an object twice, one reader takes the
-//! first value and another the last, so a token with such a key means two things: it is refused.
+//! JSON without duplicate keys. If an object has a key twice, some readers take the first value and
+//! others the last, so a token with such a key is ambiguous and refused.
 
 use std::fmt;
 

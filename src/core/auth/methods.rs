@@ -1,4 +1,4 @@
-//! Keys, passwords and certificates: what each says about who brings it.
+//! Keys, passwords and certificates, and the principal that each identifies.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -31,11 +31,11 @@ pub(super) fn plain(name: &AuthenticatorName, subject: &str) -> Principal {
     }
 }
 
-/// Who has this key. It is looked up by its hash: how long that takes tells about hashes, from
-/// which no key can be made.
+/// The owner of this key. The lookup is by hash: its duration reveals something about hashes only,
+/// from which no key can be derived.
 ///
 /// # Errors
-/// When nobody has it.
+/// When no owner has it.
 pub(super) fn api_key(
     name: &AuthenticatorName,
     keys: &ApiKeys,
@@ -144,7 +144,7 @@ pub(super) fn certificate(
     Ok(principal)
 }
 
-/// Who a certificate says it is for, and until when: its first URI, mail address or DNS name, else
+/// The principal of a certificate, and its expiry: its first URI, mail address or DNS name, else
 /// its common name. `None` if it has no such name. The TLS handshake has verified it.
 pub fn certificate_holder(der: &[u8]) -> Option<(Arc<str>, Option<SystemTime>)> {
     let anybody = AuthenticatorName::from("admin");

@@ -1,6 +1,5 @@
-//! Who a request is from, and what that entitles to. Credentials are judged here, against keys and
-//! times that come in as arguments; what has to be fetched or hashed at length is done elsewhere
-//! and brought here.
+//! Authentication and authorisation. Credentials are verified here against keys and times passed as
+//! arguments; other modules fetch keys and hash passwords.
 
 mod authenticator;
 mod claims;
@@ -38,7 +37,7 @@ pub struct Principal {
     pub authenticator: AuthenticatorName,
     /// Who it is.
     pub subject: Arc<str>,
-    /// Everything that the credential says, the subject as `sub` among it.
+    /// All claims of the credential, with the subject as `sub`.
     pub claims: Claims,
     /// When the right ends.
     pub expires: Option<SystemTime>,
@@ -48,7 +47,7 @@ pub struct Principal {
     pub token_id: Option<Arc<str>>,
     /// The name of the credential that this one was made from.
     pub origin_id: Option<Arc<str>>,
-    /// Headers that the backend is told beside the claims.
+    /// Headers for the backend in addition to the claims.
     pub headers: Vec<(HeaderName, HeaderValue)>,
 }
 
@@ -86,7 +85,7 @@ pub enum CredentialFault {
     /// `none`, one that is not accepted, or one that the key is not for.
     #[error("the token's algorithm is not accepted")]
     Algorithm,
-    /// The token asks for something that the gateway does not know (`crit`).
+    /// The token requires an unknown extension (`crit`).
     #[error("the token has a critical extension")]
     Critical,
     /// No key of that id.
@@ -107,10 +106,10 @@ pub enum CredentialFault {
     /// Another's `iss`.
     #[error("the token is from another issuer")]
     Issuer,
-    /// For somebody else.
+    /// For another audience.
     #[error("the token is for another audience")]
     Audience,
-    /// It does not say who.
+    /// It has no subject.
     #[error("the credential names no subject")]
     NoSubject,
     /// Nobody has it.
@@ -125,7 +124,7 @@ pub enum CredentialFault {
     /// Taken away.
     #[error("the credential has been revoked")]
     Revoked,
-    /// The service that decides says no.
+    /// The forward-auth service refused.
     #[error("the credential was refused")]
     Refused,
 }
@@ -167,7 +166,7 @@ impl CredentialFault {
     }
 }
 
-/// Why an authenticator does not let somebody in.
+/// Why an authenticator refuses a credential.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denial {
     /// Its credential does not count.

@@ -168,7 +168,7 @@ impl Revocations {
         self.count.load(Ordering::Acquire)
     }
 
-    /// Whether there is none.
+    /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

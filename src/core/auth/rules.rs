@@ -1,6 +1,6 @@
-//! Whether conditions on who a request is from hold. What is not there makes every comparison
-//! fail, `!=` included. A condition that looks at something ambiguous does not hold, whatever else
-//! it says, under `not` too: the backend may read it in another way than the gateway.
+//! Evaluates conditions on principals. A comparison with an absent value fails, also `!=`. A
+//! condition that refers to an ambiguous value does not hold, also under `not`: the backend may
+//! read the value differently than the gateway.
 
 use std::borrow::Cow;
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::config::expression::{Comparison, Expression, Operand, Test};
 use crate::core::auth::Claims;
 
-/// What stands in a request where a condition looks.
+/// The values of a request that conditions refer to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Seen {
     /// Nothing.
@@ -36,7 +36,7 @@ impl<'v> Values<'v> {
         }
     }
 
-    /// Claims, and what `request` says for `path:` and `query:`.
+    /// Claims, and the values of `request` for `path:` and `query:`.
     pub fn with(claims: &'v Claims, request: &'v dyn Fn(&Operand) -> Seen) -> Self {
         Self { claims, request }
     }
@@ -91,8 +91,8 @@ fn passes(test: &Test, values: &Values<'_>) -> bool {
                 Comparison::In => holds(&right, &left),
                 Comparison::Contains => holds(&left, &right),
             },
-            // Negated, it would let everybody in who lacks what it looks at; that is what `not` is
-            // for, and not what `!=` is for.
+            // If `!=` held for absent values, it would admit every client without the value; only
+            // `not` does that.
             _ => false,
         },
     };

@@ -1,7 +1,7 @@
-//! Tickets: a signed line in a URL that is good once, for a short time. It is the payload and its
+//! Tickets: a signed, short-lived, single-use value in a URL. It is the payload and its
 //! HMAC-SHA256, both in base64url with a dot between. The payload is JSON: `sub`, `exp` and `jti`
-//! must be there; `path` binds it to one path, `until` ends the session, `claims` say more, and
-//! `origin` names the credential that it was made from.
+//! are required; `path` binds it to one path, `until` ends the session, `claims` adds claims, and
+//! `origin` names the credential that it was minted for.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,7 +27,7 @@ pub(super) struct Used(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
-    /// By id: when it is forgotten (seconds since 1970), and whose it was.
+    /// By id: when it may be forgotten (seconds since 1970), and its subject.
     tickets: HashMap<Arc<str>, (u64, Arc<str>)>,
     /// Those to be forgotten first in front.
     by_time: BTreeSet<(u64, Arc<str>)>,
@@ -104,7 +104,7 @@ impl Used {
         tickets.collect()
     }
 
-    /// Remembers what another process has seen used, whatever the bounds are here.
+    /// Adds tickets that another process has seen used, regardless of the bounds.
     pub(super) fn adopt(&self, tickets: &[UsedTicket]) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for ticket in tickets {
@@ -261,7 +261,7 @@ pub(super) fn mint(
         payload["until"] = json!(seconds(until));
     }
     let mut origin = json!({ "by": &*principal.authenticator });
-    // Of a ticket that was made from another credential, that one.
+    // For a ticket that was minted for another credential, that one.
     let id = principal.origin_id.as_ref().or(principal.token_id.as_ref());
     if let Some(id) = id.filter(|id| !id.is_empty()) {
         origin["jti"] = json!(&**id);

@@ -1,7 +1,7 @@
-//! The outside of a token (RFC 7519 in the compact form of RFC 7515): three parts, and what the
-//! first says about how it was signed. It is what strangers send, so everything in it is bounded
-//! and nothing of it is believed: an algorithm is compared with what keys are for, a key's id only
-//! looks keys up, and what else a header may hold (`jwk`, `jku`, `x5u`) is never looked at.
+//! The outside of a token (RFC 7519 in the compact form of RFC 7515): three parts, and the header
+//! that describes the signature. It is untrusted input, so every part is bounded: the algorithm is
+//! compared with those of the key, the key id only selects a key, and other header fields (`jwk`,
+//! `jku`, `x5u`) are ignored.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -21,9 +21,9 @@ pub struct Token<'t> {
     pub signed: &'t str,
     /// The signature, still encoded.
     pub signature: &'t str,
-    /// What it says to have been signed with.
+    /// The algorithm that its header names.
     pub algorithm: Algorithm,
-    /// Which key it says.
+    /// The key id that its header names.
     pub kid: Option<String>,
     payload: &'t str,
 }
@@ -50,7 +50,7 @@ pub fn parse(text: &str, bytes_max: usize) -> Result<Token<'_>, CredentialFault>
     if signature.is_empty() || payload.is_empty() {
         return Err(CredentialFault::Malformed);
     }
-    // RFC 7515, section 4.1.11: who does not understand what is critical refuses.
+    // RFC 7515, section 4.1.11: an unknown critical extension must be refused.
     if fields.contains_key("crit") {
         return Err(CredentialFault::Critical);
     }
@@ -69,10 +69,10 @@ pub fn parse(text: &str, bytes_max: usize) -> Result<Token<'_>, CredentialFault>
 }
 
 impl Token<'_> {
-    /// What it says; worth something only once the signature has been verified.
+    /// The claims. Do not use them before the signature has been verified.
     ///
     /// # Errors
-    /// When that is not a JSON object whose keys stand in it once.
+    /// When that is not a JSON object without duplicate keys.
     pub fn claims(&self) -> Result<Map<String, Value>, CredentialFault> {
         decode(self.payload)
     }

@@ -1,5 +1,5 @@
-//! What the gateway tells a backend about where a request came from, and what it believes of what
-//! others say about that. Peers are strangers unless the listener's `trusted_proxies` names them.
+//! Forwarding fields: those that the gateway sends to a backend, and which of a peer's it trusts.
+//! Only peers in the listener's `trusted_proxies` are trusted.
 
 mod hops;
 
@@ -30,13 +30,13 @@ static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host"
 /// Longest request id that is taken over.
 const REQUEST_ID_MAX: usize = 128;
 
-/// What is known about a request that is passed on.
+/// The origin of a forwarded request.
 #[derive(Clone, Copy, Debug)]
 pub struct Forwarding<'r> {
     /// Who connected, after a PROXY header has been heard; `None` behind a unix socket. It is the
     /// last hop, not what [`client`] finds.
     pub peer: Option<IpAddr>,
-    /// Whether that peer is one whose forwarding fields are believed.
+    /// Whether the peer's forwarding fields are trusted.
     pub trusted: bool,
     /// `http` or `https`, as the client speaks.
     pub scheme: &'r str,
@@ -44,25 +44,25 @@ pub struct Forwarding<'r> {
     pub tls: bool,
     /// What only trusted peers may send.
     pub untrusted: &'r UntrustedHeaders,
-    /// The host that the client asked for, with its port; empty if it named none.
+    /// The host that the client requested, with its port; empty if it named none.
     pub host: &'r str,
     /// Set unless a trusted peer brought one.
     pub request_id: &'r str,
     /// Set on upgrades.
     pub session: Option<SessionId>,
-    /// Whether the backend wants `Forwarded` (RFC 7239) too.
+    /// Whether to send `Forwarded` (RFC 7239) too.
     pub rfc7239: bool,
 }
 
-/// Replaces what a stranger says about where a request came from, or adds this hop to what a
-/// trusted peer says. `Sessile-*` is the gateway's own, whoever sends it.
+/// Replaces the forwarding fields of an untrusted peer, or appends this hop to those of a trusted
+/// one. `Sessile-*` is reserved for the gateway and always removed.
 pub fn forward(headers: &mut HeaderMap, hop: &Forwarding<'_>) {
     remove_where(headers, |name| begins_alike(name, "sessile-"));
     let mut known = Vec::new();
     if hop.trusted {
         known = hops(headers).unwrap_or_default();
         if headers.contains_key(&X_FORWARDED_FOR) {
-            // It was not read, so nobody knows who wrote it.
+            // It was not verified, so its author is unknown.
             headers.remove(FORWARDED);
         }
     } else {
@@ -113,13 +113,13 @@ pub fn request_id(headers: &HeaderMap) -> Option<&str> {
     (fits && lines.next().is_none()).then_some(id)
 }
 
-/// A trusted peer's `Forwarded` breaks the grammar: its own part cannot be told from what a
-/// stranger wrote in front of that.
+/// A trusted peer's `Forwarded` breaks the grammar, so its own part cannot be separated from a
+/// stranger's part before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`forwarded` is malformed")]
 pub struct MalformedForwarded;
 
-/// The client, as far as it can be believed.
+/// The client, as far as trusted peers identify it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientView {
     /// Its address.
@@ -137,8 +137,8 @@ impl ClientView {
 
 /// The client of a request by this peer, whose connection is TLS or not. It is the peer itself,
 /// unless that is trusted; then it is the rightmost hop in `X-Forwarded-For` or `Forwarded` that is
-/// not trusted in turn. Where that list ends, or holds something that is no address, the last
-/// trusted one is as far as can be seen.
+/// not trusted in turn. If the list ends, or has an entry that is no address, the last trusted
+/// address is the client.
 ///
 /// # Errors
 /// When a trusted peer's `Forwarded` cannot be read.
@@ -201,7 +201,7 @@ fn set_if_absent(headers: &mut HeaderMap, name: &HeaderName, value: &str) {
     }
 }
 
-/// A value that cannot stand in a header is left out, and with it whatever stood there.
+/// A value that is invalid in a header is omitted, and any previous value removed.
 fn set(headers: &mut HeaderMap, name: &HeaderName, value: &str) {
     match HeaderValue::from_str(value) {
         Ok(value) => headers.insert(name, value),

@@ -1,6 +1,6 @@
-//! How a backend's answer says where it ends (RFC 9112, section 6.3). The fields that say so are
-//! judged strictly and then made anew: the client gets them for the body that the gateway decoded,
-//! never as the backend wrote them. An answer that two readers could cut in two ways is refused.
+//! Message framing of a backend's answer (RFC 9112, section 6.3). The framing fields are validated
+//! strictly and then generated again: the client gets them for the body that the gateway decoded,
+//! never those of the backend. An answer with ambiguous framing is refused.
 
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
@@ -23,7 +23,7 @@ pub enum FramingFault {
     /// Something else than `chunked`, or `chunked` twice.
     #[error("its `transfer-encoding` is not `chunked` alone")]
     TransferEncoding,
-    /// One reader goes by the length, another by the chunks.
+    /// Some readers use the length, others the chunks.
     #[error("it has both `content-length` and `transfer-encoding`")]
     LengthAndChunked,
     /// HTTP/1.0 has no chunks.
@@ -31,7 +31,7 @@ pub enum FramingFault {
     ChunkedInHttp10,
 }
 
-/// What is known of an answer beside its fields.
+/// Properties of an answer besides its fields.
 #[derive(Clone, Copy, Debug)]
 pub struct AnswerLine<'r> {
     /// Of the request.
@@ -210,7 +210,7 @@ mod tests {
         check(Method::HEAD, 200, chunked, true, None);
         let most: Lines<'_> = &[("content-length", "9223372036854775807")];
         check(Method::HEAD, 200, most, true, Some("9223372036854775807"));
-        // What a 204 must not have is taken off, and what may follow is read by nobody.
+        // Fields that a 204 must not have are removed, and bytes after it are not read.
         check(Method::GET, 204, &[], true, None);
         check(Method::GET, 204, &[("content-length", "0")], true, None);
         check(Method::GET, 204, &[("content-length", "5")], false, None);

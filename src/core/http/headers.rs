@@ -1,6 +1,5 @@
-//! Header fields on their way through: what belongs to one connection is taken off, what the
-//! operator asked for is changed, cookies are read. What the gateway tells backends about the
-//! client is `forwarded`'s.
+//! Header fields of forwarded messages: removes hop-by-hop fields, applies the operator's changes,
+//! reads cookies. Forwarding fields are in `forwarded`.
 
 use http::header::{
     AUTHORIZATION, CONNECTION, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
@@ -14,8 +13,8 @@ use crate::config::snapshot::HeaderEdits;
 use crate::config::untrusted;
 
 /// Fields of one connection, whether `Connection` names them or not (RFC 9110 section 7.6.1). The
-/// proxy credentials are among them because they are meant for the proxy that asked. `Trailer` is
-/// not: trailers are passed on, so their announcement is too.
+/// proxy credentials are among them because they are meant for the proxy that requested them.
+/// `Trailer` is not: trailers are passed on, so their announcement is too.
 static HOP_BY_HOP: [HeaderName; 8] = [
     CONNECTION,
     HeaderName::from_static("keep-alive"),
@@ -46,8 +45,8 @@ const END_TO_END: [&str; 14] = [
     "x-real-ip",
     "x-request-id",
 ];
-/// Further fields that clients send and HTTP gives a meaning, so that no route can claim them for
-/// itself, and that no other spelling may stand in for.
+/// Further fields that clients send and HTTP gives a meaning, so that no route can claim them, and
+/// no other spelling may replace them.
 const STANDARD: [&str; 18] = [
     "date",
     "dnt",
@@ -168,7 +167,7 @@ pub fn cookie_values<'h>(headers: &'h HeaderMap, name: &'h str) -> impl Iterator
     pairs.flat_map(move |pair| values_in(pair, name))
 }
 
-/// The same in what stands between two semicolons.
+/// The same, between two semicolons.
 pub fn values_in<'p>(pair: &'p [u8], name: &'p str) -> impl Iterator<Item = &'p [u8]> {
     let parts = pair.split(|byte| *byte == b',').enumerate();
     let mut from = 0;
@@ -177,7 +176,7 @@ pub fn values_in<'p>(pair: &'p [u8], name: &'p str) -> impl Iterator<Item = &'p 
         from += part.len() + 1;
         let equals = part.iter().position(|byte| *byte == b'=')?;
         let is = part[..equals].trim_ascii() == name.as_bytes();
-        // To readers that know no commas the first value goes on to the end.
+        // For readers that do not split at commas, the first value extends to the end.
         let end = if place == 0 {
             pair.len()
         } else {
@@ -188,7 +187,7 @@ pub fn values_in<'p>(pair: &'p [u8], name: &'p str) -> impl Iterator<Item = &'p 
 }
 
 /// Values of the fields of this name in all its spellings. Other spellings of a plain name are
-/// removed when a request comes, so only an odd one is looked for among all fields.
+/// removed on arrival, so only an unusual name is searched among all fields.
 pub fn values_alike<'h>(
     headers: &'h HeaderMap,
     name: &'h HeaderName,

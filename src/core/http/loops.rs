@@ -1,7 +1,7 @@
-//! Requests that go round: a backend that is, by whatever way, the gateway itself. Every request to
-//! a backend names the gateways that it came through in `Sessile-Gateway`; one that comes back is
-//! refused. The names are drawn anew by each process, so that two gateways of one configuration in
-//! a row are no loop, and nothing about a machine shows.
+//! Loop detection: a backend that is, directly or not, the gateway itself. Every request to a
+//! backend lists the gateways that it passed in `Sessile-Gateway`; a request that returns is
+//! refused. Each process draws a random name, so that two gateways with one configuration in a row
+//! are no loop, and the name reveals nothing about a machine.
 
 use std::fmt::Write as _;
 
@@ -13,7 +13,7 @@ use crate::base::header_list::items;
 /// The gateways that a request came through, the last one at the end.
 pub static SESSILE_GATEWAY: HeaderName = HeaderName::from_static("sessile-gateway");
 
-/// Gateways in a row; with more, somebody who takes the names off could be in the loop.
+/// Maximum gateways in a row; with more, the loop may contain a proxy that removes the names.
 const GATEWAYS_MAX: usize = 16;
 
 /// Whether the request came through the gateway `instance` already, or through too many.
@@ -23,8 +23,8 @@ pub fn is_loop(headers: &HeaderMap, instance: u64) -> bool {
     passed.filter(|name| *name == instance).count() > 0 || gateways.next().is_some()
 }
 
-/// The value for a backend: what the request says, and `instance` behind it. Of what a client sends
-/// only names of gateways stay.
+/// The value for a backend: that of the request, followed by `instance`. Anything else than names
+/// of gateways is dropped.
 pub fn gateways(headers: &HeaderMap, instance: u64) -> HeaderValue {
     let mut list = String::new();
     for name in names(headers).take(GATEWAYS_MAX) {

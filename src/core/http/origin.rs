@@ -1,7 +1,7 @@
-//! Whether the page that asks for a session may have one. A browser sends a user's cookies along
-//! whichever page makes it connect, and no same-origin policy keeps a page from reading what a
-//! WebSocket answers, so `Origin` is all that tells a user's own page from a stranger's (RFC 6455,
-//! section 10.2). Programs that are no browsers can send any `Origin`; nothing here is about them.
+//! Whether a page may open a session. A browser sends a user's cookies for any page that connects,
+//! and the same-origin policy does not apply to WebSockets, so only `Origin` distinguishes a user's
+//! own page from a foreign one (RFC 6455, section 10.2). Programs other than browsers can send any
+//! `Origin`; this check does not concern them.
 
 use http::HeaderMap;
 use http::header::ORIGIN;
@@ -15,7 +15,7 @@ const SHOWN_MAX: usize = 200;
 /// Why a request for a session is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OriginFault {
-    /// The route asks for one.
+    /// The route requires one.
     #[error("`origin` is missing, and this route asks for one")]
     Missing,
     /// More than one, or not text.
@@ -53,7 +53,7 @@ pub fn check(
     }
     let text = line.to_str().map_err(|_| OriginFault::Malformed)?;
     let foreign = || OriginFault::Foreign(text.chars().take(SHOWN_MAX).collect());
-    // `null`, which any sandboxed frame has, is no origin and so is nobody's.
+    // `null`, which any sandboxed frame has, identifies no page.
     let origin = WebOrigin::parse(text).ok_or_else(foreign)?;
     let listed = allowed
         .iter()
@@ -209,7 +209,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever stands around it, only the name itself or a name below it passes.
+        /// Only the name itself or a name below it passes, with any text around it.
         #[test]
         fn no_text_around_a_name_makes_it_pass(before in "[ -~]{0,12}", after in "[ -~]{0,12}") {
             let text = format!("https://{before}example.com{after}");

@@ -65,9 +65,9 @@ const SECRET_PARTS: [&str; 10] = [
     "token",
 ];
 
-/// Path and query as a log may show them: values of parameters that look like secrets are `***`,
-/// by their name, because an operator said so (`also`), or because they are a JWT under whatever
-/// name or none.
+/// Path and query as a log may show them: values of parameters that look like secrets are `***`, by
+/// their name, because an operator listed it (`also`), or because they are a JWT under any name or
+/// none.
 pub fn redact_query<'q>(path_and_query: &'q str, also: &[String]) -> Cow<'q, str> {
     let Some((path, query)) = path_and_query.split_once('?') else {
         return Cow::Borrowed(path_and_query);
@@ -90,9 +90,9 @@ pub fn redact_query<'q>(path_and_query: &'q str, also: &[String]) -> Cow<'q, str
     Cow::Owned(shown)
 }
 
-/// Where the secret begins in what stands between two `&`, if there is one; it goes on to the end.
-/// Some frameworks part parameters by `;`, and clients put a query behind a query: a name is looked
-/// for behind those too.
+/// The start of a secret between two `&`, if there is one; it extends to the end. Some frameworks
+/// split parameters at `;`, and clients append a query to a query, so names are searched after
+/// those too.
 fn secret_at(pair: &str, also: &[String]) -> Option<usize> {
     let mut rest = pair;
     loop {
@@ -110,8 +110,8 @@ fn secret_at(pair: &str, also: &[String]) -> Option<usize> {
 /// How often a value is decoded: a link inside a link inside a link.
 const LAYERS: usize = 3;
 
-/// Whether a value holds a token, or a parameter or a key of JSON whose name is a secret's, as it
-/// stands or percent-encoded.
+/// Whether a value contains a token, or a parameter or JSON key with the name of a secret, plain or
+/// percent-encoded.
 fn hides_secret(value: &str, also: &[String]) -> bool {
     let mut text = Cow::Borrowed(value);
     for layer in 0..=LAYERS {
@@ -132,7 +132,8 @@ fn hides_secret(value: &str, also: &[String]) -> bool {
 /// Characters of a token's first part at least; `{"alg":""}` has more.
 const HEADER_MIN: usize = 10;
 
-/// Whether `{"` in base64url, which every JOSE header begins with, and a dot behind it stand in it.
+/// Whether it contains `{"` in base64url, with which every JOSE header begins, and a dot after
+/// that.
 fn holds_jwt(text: &str) -> bool {
     let mut rest = text;
     while let Some(at) = rest.find("eyJ") {
@@ -148,7 +149,7 @@ fn holds_jwt(text: &str) -> bool {
     false
 }
 
-/// Whether `name=value` or `"name":` stands in it, with the name of a secret.
+/// Whether it contains `name=value` or `"name":` with the name of a secret.
 fn names_secret(text: &str, also: &[String]) -> bool {
     let mut parts = text.split(['&', ';', '?', '#']);
     let named = parts.any(|part| {

@@ -19,7 +19,7 @@ pub struct Key<'a> {
     pub bytes: Cow<'a, [u8]>,
     /// The source that had it.
     pub source: &'a AffinitySource,
-    /// A cookie that the answer to the client must set, so that it comes with this key next time.
+    /// A cookie that the answer must set, so that the client sends this key next time.
     pub issue: Option<Issue<'a>>,
 }
 
@@ -33,9 +33,9 @@ pub struct Issue<'a> {
 }
 
 impl Issue<'_> {
-    /// The value of `Set-Cookie`, for as long as the browser runs. Over TLS it is sent from pages
-    /// of other sites too, since a gateway often has a domain of its own; without TLS browsers
-    /// forbid that. It is no credential: it says where, not who.
+    /// The value of `Set-Cookie`, a session cookie. Over TLS, pages of other sites send it too,
+    /// since a gateway often has a separate domain; without TLS browsers forbid that. It holds a
+    /// placement and is no credential.
     pub fn set_cookie(&self, tls: bool) -> String {
         let sites = if tls { "None; Secure" } else { "Lax" };
         let Self { name, value } = self;
@@ -43,11 +43,11 @@ impl Issue<'_> {
     }
 }
 
-/// The key from the first of `sources` that the request has; an empty value counts as none, else
-/// all who send one would meet on one backend. Path parameters and query values are decoded, so
-/// that equivalent URIs have one key; cookies and header values have no other spelling and are
-/// taken byte for byte (of several header fields the first). `client` is who the request is from
-/// after trusted proxies have been believed, `claims` what its credential says; `random` makes the
+/// The key from the first of `sources` that the request has; an empty value counts as none,
+/// otherwise all clients that send one would share a backend. Path parameters and query values are
+/// decoded, so that equivalent URIs have one key; cookies and header values are compared byte for
+/// byte (the first of several header fields). `client` is the client's address after trusted
+/// proxies have been taken into account, `claims` those of its credential; `random` generates the
 /// cookie, if one is issued.
 pub fn key<'a>(
     sources: &'a [AffinitySource],

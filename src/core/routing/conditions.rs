@@ -1,5 +1,6 @@
-//! The conditions of a route beyond host and path: method, headers, query, subprotocols. All are
-//! asked of one request at a time; which routes are asked, and in what order, is the matcher's.
+//! The conditions of a route beyond host and path: method, headers, query, subprotocols. They are
+//! evaluated for one request at a time; the matcher decides which routes are evaluated, and in
+//! which order.
 
 use std::fmt;
 
@@ -128,8 +129,8 @@ fn holds<V>(
     }
 }
 
-/// How much the conditions of `route` narrow it down; greater is asked first. The number of
-/// conditions counts, then how many of them fix a value, then how many bytes their prefixes fix.
+/// How specific the conditions of `route` are; greater is tried first. The number of conditions
+/// counts, then how many of them fix a value, then how many bytes their prefixes fix.
 pub(super) fn rank(route: &Route) -> impl Ord + use<> {
     let texts = || {
         let headers = route.headers.iter().map(|(_, wanted)| wanted);

@@ -1,4 +1,4 @@
-//! Where a credential stands in a request, and how it is taken out of what goes on.
+//! Finds credentials in a request, and removes them from what is forwarded.
 
 use std::borrow::Cow;
 
@@ -66,8 +66,8 @@ fn in_header<'r>(headers: &'r HeaderMap, name: &'r HeaderName, scheme: &str) -> 
     }
 }
 
-/// Of two cookies of one name some readers take the first and others the last, so they have to be
-/// equal.
+/// If there are two cookies of one name, some readers take the first and others the last, so they
+/// must be equal.
 fn in_cookies<'r>(headers: &'r HeaderMap, name: &'r str) -> Option<Found<'r>> {
     let values = headers::cookie_values(headers, name).map(unquoted);
     let mut values = values.filter(|value| !value.is_empty());
@@ -112,10 +112,10 @@ fn in_subprotocols<'r>(headers: &'r HeaderMap, marker: &str) -> Option<Found<'r>
     Some(text.map(Cow::Owned).ok_or(CredentialFault::Malformed))
 }
 
-/// Takes the subprotocols that are credentials out of what is offered, for the markers of all
-/// authenticators that a route asks. Answers what the client must be answered if the backend
-/// chooses none: a browser fails a 101 that names none of what it offered, and the marker is one of
-/// those. Kubernetes' form has none, so the whole name is answered where nothing else was offered.
+/// Removes subprotocols that are credentials from the offer, for the markers of all authenticators
+/// of a route. Returns the subprotocol to answer if the backend selects none: a browser fails a 101
+/// without any of its offers, and the marker is one of them. Kubernetes' form has none, so the
+/// whole name is answered where nothing else was offered.
 pub fn take_subprotocols<'m>(
     headers: &mut HeaderMap,
     markers: impl Iterator<Item = &'m str> + Clone,
@@ -148,9 +148,10 @@ pub fn take_subprotocols<'m>(
     answer
 }
 
-/// Takes out of the headers what a backend is not to see: the whole credential of an authenticator
-/// that strips it, and of others whatever stands where a credential may be but was not `judged`. A
-/// backend that reads another place than the gateway did would believe what nobody has verified.
+/// Removes from the headers what a backend must not receive: the whole credential of an
+/// authenticator that strips it, and for the others every credential that was not `judged`. A
+/// backend that reads another place than the gateway would otherwise trust an unverified
+/// credential.
 pub fn strip(
     authenticator: &Authenticator,
     scheme: &str,

@@ -1,5 +1,5 @@
-//! Why a request takes the route it takes: every route asked one by one, by the plain meaning of
-//! its conditions. Slow and simple on purpose: it must say what the matcher does, without the trie.
+//! Explains which route a request takes: evaluates the conditions of every route in turn.
+//! Deliberately slow and simple: it must agree with the matcher without using the trie.
 
 use std::cmp::{Ordering, Reverse};
 use std::fmt;
@@ -50,7 +50,7 @@ impl Serialize for Verdict<'_> {
 }
 
 impl RoutingTable {
-    /// Every route, the most specific first, with what `request` is to it; the one that `find`
+    /// Every route, the most specific first, with its verdict on `request`; the one that `find`
     /// finds is `Matched`. Of a route's hosts the one that matches counts, else the most specific.
     pub fn explain(&self, request: &Request<'_>) -> Vec<Considered<'_>> {
         let name = HostName::new(request.host);

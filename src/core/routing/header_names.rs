@@ -15,7 +15,7 @@ use crate::core::http::headers::is_known;
 pub struct HeaderNames {
     /// Spellings in the configuration, by their plain form.
     spellings: HashMap<String, Vec<HeaderName>>,
-    /// Names by which backends are told who a request is from, in their plain form.
+    /// Names of headers that identify the principal to backends, in their plain form.
     identity: HashSet<String>,
 }
 
@@ -64,8 +64,8 @@ impl HeaderNames {
         }
     }
 
-    /// Removes fields whose name is another spelling of one that means something: to this table, or
-    /// to the gateway and to HTTP.
+    /// Removes fields whose name is another spelling of a name with a meaning in this table, in the
+    /// gateway or in HTTP.
     pub fn remove_respelt(&self, headers: &mut HeaderMap) {
         let is_respelt = |name: &&HeaderName| {
             let name = name.as_str();
@@ -88,7 +88,7 @@ impl HeaderNames {
         }
     }
 
-    /// Removes what backends may read as who a request is from, whatever route it takes.
+    /// Removes fields that backends may read as the principal, on every route.
     pub fn remove_identity(&self, headers: &mut HeaderMap) {
         if !self.identity.is_empty() {
             remove_where(headers, |name| self.identity.contains(&*plain(name)));

@@ -62,8 +62,8 @@ impl Default for Matcher {
 }
 
 impl Matcher {
-    /// Adds a route under each of its hosts, with these segments for its path. Of routes with the
-    /// same host and path, the one added first is asked first.
+    /// Adds a route under each of its hosts, with these segments for its path. Routes with the same
+    /// host and path are tried in the order in which they were added.
     pub(super) fn insert(&mut self, segments: &[Segment], route: &Arc<Route>) {
         if route.config.hosts.is_empty() {
             self.insert_at(ANY, segments, route);

@@ -3,24 +3,24 @@
 //!
 //! # The order
 //!
-//! Of the routes that match a request, the most specific one is taken. The order in which they are
-//! written does not count. Compared are, each only where the one before is equal:
+//! The most specific of the matching routes takes the request. Their order in the file does not
+//! matter. Routes are compared by these criteria, each only if the previous ones are equal:
 //!
 //! 1. **Host**: an exact name; then wildcards, the longest first; then routes without hosts. The
 //!    name is compared without port, in any case, without a trailing dot. `*.example.com` matches
 //!    any number of labels in front, but not `example.com`.
 //! 2. **Path**, segment by segment from the left: an exact text, then a `{parameter}`, then a
-//!    `{*rest}`. A parameter takes one segment that is not empty; a rest takes all that is left,
-//!    maybe nothing, so `/files/{*rest}` matches `/files`, `/files/` and `/files/a/b`.
+//!    `{*rest}`. A parameter takes one segment that is not empty; a rest takes everything that is
+//!    left, possibly nothing, so `/files/{*rest}` matches `/files`, `/files/` and `/files/a/b`.
 //! 3. **Conditions**: more before fewer. Each header and each query parameter counts one, `methods`
-//!    counts one, `subprotocols` counts one. With as many, more `exact` values first, then the
+//!    counts one, `subprotocols` counts one. With equal counts, more `exact` values first, then the
 //!    longer `prefix` (all of a route's together).
 //! 4. **Name**, in alphabetical order. Only routes whose conditions overlap without being equal get
 //!    here; equal ones are refused as a fault (`config::conflict`).
 //!
-//! A route matches as a whole or not at all: when no route of the most specific host fits path and
-//! conditions, those of less specific hosts are asked. A host does not fence its paths in; whoever
-//! wants that gives the host a route with path `/{*rest}`.
+//! A route matches as a whole or not at all: if no route of the most specific host matches path and
+//! conditions, those of less specific hosts are tried. To prevent that for a host, give it a route
+//! with path `/{*rest}`.
 //!
 //! # One form of every path
 //!

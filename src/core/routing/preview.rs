@@ -1,6 +1,6 @@
-//! What another table would change, told before it does: which share of the keys would be placed
-//! elsewhere, which live sessions among them, which backends would be left and which sessions
-//! would end. Both tables are only asked, as a pick asks them; nothing is decided here.
+//! Previews the effect of another table: the share of keys that would move, their live sessions,
+//! the backends that would lose all keys, and the sessions that would end. Both tables are only
+//! read, as a pick reads them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,11 +11,11 @@ use crate::config::snapshot::{BackendState, OnRemoval, Policy};
 use crate::core::routing::table::{Action, RoutingTable};
 use crate::core::routing::upstream::{Member, Upstream};
 
-/// How many keys stand for all.
+/// Number of sample keys.
 pub const SAMPLE: u16 = 10_000;
 
-/// The keys that stand for all: the texts `0` to `9999`. Always the same, so that two gateways, or
-/// two people, get the same answer.
+/// The sample keys: the texts `0` to `9999`. They are fixed, so that all gateways give the same
+/// answer.
 pub fn sample() -> impl Iterator<Item = String> {
     (0..SAMPLE).map(|number| number.to_string())
 }
@@ -69,7 +69,7 @@ pub enum Why {
     Readdressed,
 }
 
-/// Live sessions, as far as their keys tell.
+/// Live sessions by their keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sessions {
     /// All that were looked at.
@@ -191,8 +191,8 @@ pub fn ending<'t>(before: &'t RoutingTable, after: &RoutingTable) -> Vec<&'t Rou
     ending.map(|route| route.name()).collect()
 }
 
-/// What becomes of live sessions. A session whose route is in one table only has no key that
-/// could move.
+/// The effect on live sessions. A session whose route is in one table only has no key that could
+/// move.
 pub fn sessions<'s>(
     before: &RoutingTable,
     after: &RoutingTable,
@@ -230,7 +230,8 @@ fn keys_decide(upstream: &Upstream) -> bool {
     }
 }
 
-/// Who would get this key now. Where keys decide, nothing else is asked and nothing changes.
+/// The member that would get this key now. For policies that place by key, nothing else is read and
+/// nothing changes.
 fn owner<'u>(upstream: &'u Upstream, key: &[u8], now: Instant) -> Option<&'u Member> {
     let index = upstream.pick(Some(key), &[], now, 0)?;
     Some(&upstream.members[index])

@@ -1,5 +1,5 @@
-//! What matching looks at. Host and path are in their canonical forms (`base::host`, `base::path`)
-//! before they come here.
+//! The parts of a request that matching uses. Host and path are already in canonical form
+//! (`base::host`, `base::path`).
 
 use http::{HeaderMap, Method};
 use smallvec::SmallVec;
@@ -25,7 +25,7 @@ pub struct Request<'r> {
     pub tls: bool,
 }
 
-/// Values of a route's path parameters as they stand in the canonical path, in its order.
+/// Values of a route's path parameters in the canonical path, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Parameters<'t, 'r>(SmallVec<[(&'t str, &'r str); 4]>);
 
@@ -63,7 +63,7 @@ impl<'r> HostName<'r> {
         self.0
     }
 
-    /// What stands behind each dot, longest first.
+    /// The suffix after each dot, longest first.
     pub(super) fn suffixes(self) -> impl Iterator<Item = &'r str> {
         let name = self.0;
         memchr::memchr_iter(b'.', name.as_bytes()).map(move |dot| &name[dot + 1..])

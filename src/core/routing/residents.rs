@@ -1,5 +1,5 @@
-//! Which backends sessions live on, members of the table in force or not. All tables of a gateway
-//! share one register, so that a backend that leaves and comes back finds its sessions counted.
+//! Session counts of backends, in the current table or not. All tables of a gateway share one
+//! register, so that the sessions of a backend that is removed and returns stay counted.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -9,8 +9,8 @@ use crate::base::names::{BackendId, UpstreamName};
 use crate::core::health::Occupancy;
 use crate::core::routing::RoutingTable;
 
-/// Occupancies by upstream and id, for as long as somebody holds them: a table whose member the
-/// backend is, or a session on it.
+/// Occupancies by upstream and id, as long as a table with the backend or a session on it holds
+/// them.
 #[derive(Debug, Default)]
 pub struct Residents(Mutex<BTreeMap<(UpstreamName, BackendId), Resident>>);
 
@@ -34,7 +34,7 @@ pub struct Removed {
 }
 
 impl Residents {
-    /// The occupancy of a backend; a new one if nobody holds one.
+    /// The occupancy of a backend; a new one if none is held.
     pub fn occupancy(
         &self,
         upstream: &UpstreamName,
@@ -60,14 +60,14 @@ impl Residents {
         }
     }
 
-    /// The occupancy of a backend, if somebody holds one.
+    /// The occupancy of a backend, if one is held.
     pub(super) fn look(&self, upstream: &UpstreamName, id: &BackendId) -> Option<Arc<Occupancy>> {
         let residents = self.lock();
         let resident = residents.get(&(upstream.clone(), id.clone()))?;
         resident.occupancy.upgrade()
     }
 
-    /// Forgets those that nobody holds.
+    /// Removes those that are no longer held.
     pub(super) fn prune(&self) {
         self.lock()
             .retain(|_, resident| resident.occupancy.strong_count() > 0);

@@ -26,10 +26,9 @@ pub fn target(
     Some(with_query(&path, request.query))
 }
 
-/// `Location` of a redirect: always a whole URL, with the request's query. `tls` says how the
-/// request came. The port of the request stays if the scheme does, else it would be the other
-/// scheme's. `None` if the request names no proper host and the redirect none either; that is a bad
-/// request (RFC 9112 section 3.2).
+/// `Location` of a redirect: always a whole URL, with the request's query. `tls` is whether the
+/// client uses TLS. The port of the request is kept only with its scheme. `None` if the request
+/// names no proper host and the redirect none either; that is a bad request (RFC 9112 section 3.2).
 pub fn location(
     redirect: &Redirect,
     request: &Request<'_>,

@@ -1,7 +1,6 @@
-//! Which route a request takes, by the spelling that it came in. A path may match an open route
-//! while the backend reads it as one of a guarded route: backends that do not tell cases apart, or
-//! that leave a trailing slash or dot out. Such a request is refused, unless the route says that
-//! its backend tells these paths apart.
+//! Guards against lookalike paths. A path may match an open route while the backend reads it as one
+//! of a guarded route: some backends ignore case, or a trailing slash or dot. Such a request is
+//! refused, unless the route declares that its backend distinguishes these paths.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -21,8 +20,8 @@ use crate::core::routing::table::{Matched, Route, RoutingTable, digest_of};
 #[derive(Debug)]
 pub(super) struct Lookalikes {
     matcher: Matcher,
-    /// Whether no path of a route changes when it is folded, so that a request whose path does not
-    /// change either finds nothing new here.
+    /// Whether folding changes no path of a route. A request whose path does not change either then
+    /// needs no second lookup.
     stable: bool,
 }
 
@@ -54,7 +53,7 @@ fn unnamed(segments: &[Segment]) -> impl Iterator<Item = Option<&str>> {
     })
 }
 
-/// What stands for everything that keeps requests off a route.
+/// A digest of everything that guards a route.
 pub(super) fn guard_of(
     route: &snapshot::Route,
     authenticators: &[Arc<Authenticator>],
@@ -115,7 +114,7 @@ impl RoutingTable {
         if other.guard.is_none() || other.guard == route.guard {
             return false;
         }
-        // The operator wrote both paths down and so tells them apart.
+        // The operator configured both paths, so they are distinct.
         let both = other.config.path.folded() == route.config.path.folded();
         !(both && mismatch(&other.config, request).is_none())
     }

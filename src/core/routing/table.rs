@@ -1,5 +1,5 @@
-//! The routing table: routes and upstreams of one configuration, ready to be asked. Compiling takes
-//! over from the table before it whatever did not change.
+//! The routing table: routes and upstreams of one configuration, compiled for lookups. Compiling
+//! reuses unchanged parts of the previous table.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::{self, Write};
@@ -21,8 +21,8 @@ use crate::core::routing::residents::Residents;
 use crate::core::routing::spelling::{Lookalikes, guard_of};
 use crate::core::routing::upstream::{Purpose, Upstream};
 
-/// An immutable compiled configuration. Sessions hold what they need of it (a route, a backend's
-/// vitals), never the table, so that it goes when the next one is swapped in.
+/// An immutable compiled configuration. Sessions hold only the parts that they need (a route, a
+/// backend's vitals), never the table, so that it is freed after the next swap.
 #[derive(Debug)]
 pub struct RoutingTable {
     /// Grows with each swap on this gateway.
@@ -52,9 +52,9 @@ pub struct RoutingTable {
 pub struct Route {
     /// What the operator wrote.
     pub config: Arc<snapshot::Route>,
-    /// Who is asked who a request is from, in this order.
+    /// The authenticators, in this order.
     pub authenticators: Vec<Arc<Authenticator>>,
-    /// What stands for everything that keeps requests out; `None` if nothing does.
+    /// A digest of everything that guards the route; `None` if it is open.
     pub(super) guard: Option<u128>,
     digest: u128,
 }
@@ -80,7 +80,7 @@ pub enum Endpoint {
 /// The route that a request takes.
 #[derive(Clone, Debug)]
 pub struct Matched<'t, 'r> {
-    /// To be cloned by whoever keeps it.
+    /// Clone it to keep it.
     pub route: &'t Arc<Route>,
     /// Values of its path parameters.
     pub parameters: Parameters<'t, 'r>,
@@ -176,9 +176,9 @@ impl RoutingTable {
         }
     }
 
-    /// The most specific route that matches `request` wholly, whatever spellings it passes on; what
-    /// a request takes is `choose`'s to say. Does not allocate for paths of up to four parameters
-    /// without percent-encoding and query values that need no decoding.
+    /// The most specific route that matches `request`, regardless of spellings; `choose` decides
+    /// which route the request takes. Does not allocate for paths of up to four parameters without
+    /// percent-encoding and query values that need no decoding.
     pub fn find<'t, 'r>(&'t self, request: &Request<'r>) -> Option<Matched<'t, 'r>> {
         let accept = |route: &Route| mismatch(&route.config, request).is_none();
         let key = path_key(request.path);
@@ -232,18 +232,18 @@ impl RoutingTable {
         self.authenticators.get(name)
     }
 
-    /// Names of the query's parameters that hold credentials, whatever route a request takes (I11).
+    /// Names of the query's parameters that hold credentials, on any route (I11).
     pub fn secret_parameters(&self) -> &[String] {
         &self.secret_parameters
     }
 
-    /// Header names that mean something, whatever route a request takes.
+    /// Header names with a meaning on any route.
     pub fn header_names(&self) -> &HeaderNames {
         &self.header_names
     }
 
-    /// Whether this table, which was compiled for `previous` to be swapped out, says the same in
-    /// everything. Values were compared, secrets among them, which are in no digest.
+    /// Whether this table, compiled to replace `previous`, is equal to it. Values were compared,
+    /// including secrets, which are in no digest.
     pub fn same_as(&self, previous: &Self) -> bool {
         same(self.routes.iter(), previous.routes.iter())
             && same(self.upstreams(), previous.upstreams())
@@ -264,7 +264,7 @@ fn same<'t, T: 't>(
     one.len() == other.len() && one.zip(other).all(|(one, other)| Arc::ptr_eq(one, other))
 }
 
-/// In the order in which routes with the same host and path are asked.
+/// In the order in which routes with the same host and path are tried.
 fn ranked(routes: &[Arc<Route>]) -> Vec<&Arc<Route>> {
     let mut ranked: Vec<_> = routes.iter().collect();
     // Stable: routes of one rank stay in the order of their names.
@@ -315,7 +315,7 @@ impl Route {
     }
 }
 
-/// Whether two configurations say the same; mostly they are the very same one.
+/// Whether two configurations are equal; usually they are the same allocation.
 pub(super) fn same_config<T: PartialEq>(one: &Arc<T>, other: &Arc<T>) -> bool {
     Arc::ptr_eq(one, other) || one == other
 }
@@ -367,7 +367,7 @@ fn secret_parameters(
 pub struct Digest(u128);
 
 impl Digest {
-    /// Of their own, so that a change costs no rendering of what stays.
+    /// Separate digests, so that a change does not render unchanged parts again.
     fn of(
         routes: &[Arc<Route>],
         upstreams: &BTreeMap<UpstreamName, Arc<Upstream>>,

@@ -1,5 +1,5 @@
 //! An upstream of a routing table: its members with their live state, and the choice among them.
-//! The order of candidates is the balancer's; who may take a session is said here.
+//! The balancer gives the order of candidates; this file decides their eligibility.
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
@@ -28,7 +28,7 @@ pub struct Upstream {
 /// One backend of an upstream.
 #[derive(Debug)]
 pub struct Member {
-    /// Its placement hangs on it (I2).
+    /// Its placement depends on it (I2).
     pub id: BackendId,
     /// Where it is.
     pub address: BackendAddr,
@@ -38,9 +38,9 @@ pub struct Member {
     pub zone: Option<Arc<str>>,
     /// Shown only.
     pub labels: BTreeMap<String, String>,
-    /// What the configuration wants of it; see `state()` for what holds.
+    /// The configured state; see `state()` for the effective one.
     pub state: BackendState,
-    /// What is known of it; shared with every table that has this backend, and with its sessions.
+    /// Its live state, shared with every table that has this backend, and with its sessions.
     pub vitals: Arc<Vitals>,
 }
 
@@ -53,18 +53,18 @@ pub(super) enum Purpose {
     Trial,
 }
 
-/// How a pick goes.
+/// The walk of a pick.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Walk {
     /// So few members are well that health is ignored.
     pub panicking: bool,
-    /// In the order asked; the last one is taken, unless nobody may.
+    /// In the order tried; the last one is chosen, unless none is eligible.
     pub candidates: Vec<Candidate>,
 }
 
 impl Upstream {
-    /// See `RoutingTable::compile`. A ring is kept where it would come out the same: draining a
-    /// backend, say, builds none.
+    /// See `RoutingTable::compile`. A ring is reused if it would not change: draining a backend,
+    /// for example, builds none.
     pub(super) fn compile(
         config: &Arc<snapshot::Upstream>,
         previous: Option<&Arc<Self>>,
@@ -128,8 +128,8 @@ impl Upstream {
     }
 
     /// The member that gets a session or request with this affinity key. `tried` are those that
-    /// failed for it already. `random` is drawn anew for each request; it places those without a
-    /// key. `None` if nobody may.
+    /// failed for it already. `random` must be drawn for each request; it places those without a
+    /// key. `None` if no member is eligible.
     pub fn pick(
         &self,
         key: Option<&[u8]>,
@@ -153,12 +153,12 @@ impl Upstream {
         self.balancer.pick(key, &eligible, random)
     }
 
-    /// The member that a key belongs to now, whatever its load: who would get it if load did not
-    /// count. `None` if keys do not decide, or nobody may.
+    /// The member that owns a key now, regardless of load. `None` if the policy does not place by
+    /// key, or no member is eligible.
     pub fn home(&self, key: &[u8], now: Instant) -> Option<usize> {
         let eligible = Eligible::new(self, &[], now);
         let home = self.balancer.owner(key, &eligible)?;
-        // Where load does count, who is sent home must also arrive there.
+        // With bounded load, a session that moves home must also be placed there.
         let loads =
             self.config.bounded_load.is_some() || self.config.sessions_per_backend.is_some();
         let arrives = !loads || self.pick_for_session(Some(key), &[], now, 0) == Some(home);
@@ -218,7 +218,7 @@ impl Upstream {
         slow_start.map_or(1.0, |time| member.vitals.awake(time, now))
     }
 
-    /// How `pick_for_session` would go for the same arguments with nobody tried yet.
+    /// The walk of `pick_for_session` for the same arguments and no member tried yet.
     pub fn explain(&self, key: Option<&[u8]>, now: Instant, random: u64) -> Walk {
         let eligible = Eligible::new(self, &[], now).for_session();
         Walk {
@@ -279,8 +279,8 @@ impl Member {
                 }
                 Arc::clone(&before.vitals)
             }
-            // Another process at this address, or nobody knows since when it is there: health is
-            // found anew. What lives on the backend is counted on.
+            // Possibly another process at this address: health starts over. The count of sessions
+            // stays.
             None => Arc::new(Vitals::with(occupancy(), probe, passive, now)),
         };
         // One that is taken in again, or that its upstream had not before.
@@ -302,8 +302,7 @@ impl Member {
         }
     }
 
-    /// What holds of it: what an operator ordered by the admin API, else what the configuration
-    /// says.
+    /// The effective state: that ordered by the admin API, else the configured one.
     pub fn state(&self) -> BackendState {
         self.vitals.ordered().unwrap_or(self.state)
     }
@@ -323,7 +322,7 @@ struct Eligible<'u> {
     upstream: &'u Upstream,
     tried: &'u [usize],
     now: Instant,
-    /// Sessions that a member may have; only sessions ask.
+    /// The session limit of a member; applies to sessions only.
     sessions_max: Option<u64>,
     /// Counted when the walk first meets a member that is not well: mostly it meets none.
     panicking: OnceCell<bool>,
@@ -385,7 +384,7 @@ impl Members for Eligible<'_> {
 
     fn awake(&self, index: usize) -> f64 {
         let awake = self.upstream.awake(&self.upstream.members[index], self.now);
-        // In a panic nobody is spared.
+        // Slow start does not apply in a panic.
         if awake < 1.0 && self.panicking() {
             1.0
         } else {

@@ -1,5 +1,5 @@
-//! What trusted proxies say of the hops before them, in `X-Forwarded-For` and `X-Forwarded-Proto`
-//! or in `Forwarded` (RFC 7239).
+//! Previous hops as reported by trusted proxies in `X-Forwarded-For` and `X-Forwarded-Proto` or in
+//! `Forwarded` (RFC 7239).
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -15,12 +15,12 @@ use crate::base::header_list::items;
 pub(super) struct Hop {
     /// `None` for what is no address: `unknown`, a name, nonsense.
     pub(super) address: Option<IpAddr>,
-    /// Whether it came over TLS, where that is said.
+    /// Whether it came over TLS, if reported.
     pub(super) secure: Option<bool>,
 }
 
 impl Hop {
-    /// A hop that is known by its address.
+    /// A hop with a known address.
     pub(super) fn of(address: IpAddr) -> Self {
         Self {
             address: Some(address),
@@ -68,7 +68,7 @@ pub(super) fn hops(headers: &HeaderMap) -> Result<Vec<Hop>, MalformedForwarded> 
     });
     let mut hops: Vec<_> = hops.collect();
     if hops.is_empty() {
-        // It says how, and not who.
+        // It reports the scheme, but no address.
         let secure = secure(0);
         hops.extend(secure.map(|secure| Hop {
             address: None,
@@ -203,7 +203,7 @@ mod tests {
             &[(None, Some(true)), (None, None)],
         );
         check(" , ,", &[]);
-        // What stands inside quotes is text: no comma in it begins another hop.
+        // A comma inside quotes does not begin another hop.
         check(
             r#"by="a, for=10.0.0.1";for=192.0.2.1"#,
             &[hop("192.0.2.1", None)],
