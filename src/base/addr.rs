@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer};
 /// An address to listen on: `0.0.0.0:8080`, `[::]:8080` or `unix:/run/sessile.sock`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ListenAddr {
-    /// A TCP address; port 0 asks the system for a free one.
+    /// A TCP address; the system chooses a free port for port 0.
     Tcp(SocketAddr),
     /// A unix socket's path.
     Unix(PathBuf),
@@ -42,8 +42,8 @@ impl OwnAddresses {
         self.0.iter()
     }
 
-    /// Whether it shows in the address as written that `backend` is one of them. What a name stands
-    /// for, and which addresses this machine has, is asked at each dial (`io::net::own`).
+    /// Whether `backend` is one of them, judging by the address as written. Each dial checks
+    /// resolved names and this machine's addresses (`io::net::own`).
     pub fn shows_in(&self, backend: &BackendAddr) -> bool {
         self.iter().any(|own| own.shows_in(backend))
     }
@@ -55,7 +55,7 @@ impl ListenAddr {
             (Self::Tcp(own), BackendAddr::Ip(to)) => {
                 let (own_ip, ip) = (unmapped(own.ip()), unmapped(to.ip()));
                 let local = |ip: IpAddr| ip.is_loopback() || ip.is_unspecified();
-                // One of them stands for all addresses, or all of loopback's kind.
+                // One of them is a wildcard address, or both are loopback.
                 let covers = own_ip.is_unspecified() || ip.is_unspecified();
                 own.port() == to.port() && (own_ip == ip || covers && local(own_ip) && local(ip))
             }
@@ -83,7 +83,7 @@ pub enum BackendAddr {
 }
 
 impl BackendAddr {
-    /// What goes into a `Host` header or a TLS server name if nothing else was asked for.
+    /// The default for the `Host` header and the TLS server name.
     pub fn host(&self) -> String {
         match self {
             Self::Ip(address) => address.ip().to_string(),
@@ -93,7 +93,7 @@ impl BackendAddr {
     }
 }
 
-/// The text is not an address of the kind that was asked for; the message says what would be one.
+/// The text is not an address of the expected kind; the message has an example of one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddrError {
     /// Not an address to listen on.
@@ -188,8 +188,8 @@ impl Serialize for BackendAddr {
     }
 }
 
-/// Networks that are believed, such as load balancers in front of the gateway. Few, so they are
-/// searched in order.
+/// Trusted networks, such as load balancers in front of the gateway. They are few, so the search is
+/// linear.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Networks(Vec<IpNet>);
@@ -244,8 +244,7 @@ pub fn unmapped(address: IpAddr) -> IpAddr {
     }
 }
 
-/// The sixteen bytes of an address in one form for both families: what hashing and PROXY headers
-/// want.
+/// The sixteen bytes of an address in one form for both families: for hashing and PROXY headers.
 pub fn sixteen_bytes(address: IpAddr) -> [u8; 16] {
     match address {
         IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),

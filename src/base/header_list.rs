@@ -1,6 +1,6 @@
 //! Header fields whose value is a comma list (RFC 9110 section 5.6.1), possibly spread over several
-//! lines of the same name. Quoted commas are not known here: no field that the gateway reads as a
-//! list may hold one.
+//! lines of the same name. Quoted commas are not supported: no field that the gateway reads as a
+//! list may contain one.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -21,7 +21,7 @@ pub fn line_items(line: &HeaderValue) -> impl DoubleEndedIterator<Item = &str> {
         .filter(|item| !item.is_empty())
 }
 
-/// Whether `token` is one of the items, in whatever case.
+/// Whether `token` is one of the items, ignoring case.
 pub fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     items(headers, name).any(|item| item.eq_ignore_ascii_case(token))
 }

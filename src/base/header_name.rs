@@ -31,12 +31,12 @@ pub fn plain(name: &str) -> Cow<'_, str> {
     Cow::Owned(folded(name).map(char::from).collect())
 }
 
-/// Removes every field whose name is alike to this one.
+/// Removes every field with an equivalent name.
 pub fn remove_alike(headers: &mut HeaderMap, name: &str) {
     remove_where(headers, |found| alike(found, name));
 }
 
-/// Removes every field whose name is so.
+/// Removes every field whose name matches.
 pub fn remove_where(headers: &mut HeaderMap, is_so: impl Fn(&str) -> bool) {
     let found = headers.keys().filter(|name| is_so(name.as_str()));
     for name in found.cloned().collect::<Vec<HeaderName>>() {

@@ -1,5 +1,5 @@
-//! Words that every floor speaks: names, addresses, time, units, secrets. Nothing here knows what a
-//! gateway is.
+//! Basic types for all floors: names, addresses, time, units, secrets. None of them is specific to
+//! a gateway.
 
 pub mod addr;
 pub mod backoff;

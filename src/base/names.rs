@@ -1,5 +1,5 @@
-//! Names that an operator gives to things. Each kind is a type of its own, so that a route's name
-//! cannot be handed to something that wants an upstream's; all of them are cheap to clone.
+//! Names given by operators. Each kind is a separate type, so that a route's name cannot be passed
+//! where an upstream's is expected; all are cheap to clone.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -78,6 +78,7 @@ name!(
 );
 name!(
     /// One member of an upstream. Unless the operator gives one, it is the backend's address as
-    /// written; the placement of keys hangs on it (I2), so it outlives a change of anything else.
+    /// written; the placement of keys depends on it (I2), so it stays the same when other settings
+    /// change.
     BackendId
 );

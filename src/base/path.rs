@@ -16,7 +16,7 @@ pub struct PathRules {
     pub semicolon: bool,
     /// Empty segments are data: they are forwarded, not merged.
     pub empty_segments: bool,
-    /// Case, a trailing slash, and dots or spaces at the end of a segment tell paths apart.
+    /// Case, a trailing slash, and dots or spaces at the end of a segment distinguish paths.
     pub lookalikes: bool,
 }
 
@@ -79,12 +79,12 @@ pub struct CanonicalPath {
 }
 
 impl CanonicalPath {
-    /// Reads a path as it stands in a request target, without the query. The result is the normal
-    /// form of RFC 3986, section 6.2.2: unreserved characters are not encoded, hexadecimal digits
-    /// are upper case, and what no path may hold unencoded is encoded; empty segments are merged.
+    /// Parses the path of a request target, without the query. The result is the normal form of RFC
+    /// 3986, section 6.2.2: unreserved characters are not encoded, hexadecimal digits are upper
+    /// case, and characters that a path may not contain are encoded; empty segments are merged.
     ///
     /// # Errors
-    /// When servers would read it differently whatever its route is.
+    /// When servers would read it differently, on any route.
     pub fn read(raw: &str) -> Result<Self, PathFault> {
         if !raw.starts_with('/') {
             return Err(PathFault::NotAbsolute);
@@ -222,7 +222,7 @@ pub fn path_key(canonical: &str) -> Cow<'_, str> {
     }
     match String::from_utf8(out) {
         Ok(key) => Cow::Owned(key),
-        // Not canonical: it is compared as it stands.
+        // Not canonical: it is compared as written.
         Err(_) => Cow::Borrowed(canonical),
     }
 }

@@ -15,20 +15,20 @@ use crate::base::session_id::SessionId;
 pub struct Revocation {
     /// Its name.
     pub id: Arc<str>,
-    /// Where it stands; two of one name in two places are two.
+    /// Its source; equal names in two sources are distinct.
     pub origin: RevocationOrigin,
     /// Whose right.
     pub what: RevokedWhat,
-    /// Of a subject: only credentials made before this. One that does not say when it was made
-    /// counts as made before.
+    /// For a subject: only credentials issued before this time. One without an issue time counts as
+    /// issued before.
     pub issued_before: Option<SystemTime>,
-    /// When it is over; `None` while it stands where it stands.
+    /// When it expires; `None` as long as its source has it.
     pub until: Option<SystemTime>,
     /// For people.
     pub reason: Arc<str>,
 }
 
-/// Where a revocation stands, and so who takes it back.
+/// The source of a revocation, which can also remove it.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]

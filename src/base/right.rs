@@ -1,4 +1,4 @@
-//! What a live session keeps of who it is from.
+//! The part of a principal that a live session keeps.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::names::AuthenticatorName;
 
-/// What a live session keeps of its principal: who it is, and for how long.
+/// The part of its principal that a live session keeps: subject and expiry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Right {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
-/// A secret's text. `Debug`, `Display` and `Serialize` write `"***"`, so that whatever holds one
-/// can be dumped whole.
+/// A secret's text. `Debug`, `Display` and `Serialize` write `"***"`, so that values containing one
+/// can be printed as a whole.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Arc<str>);
 
@@ -21,7 +21,7 @@ impl Secret {
         &self.0
     }
 
-    /// Whether `given` is this secret, in a time that does not tell how much of it was right.
+    /// Whether `given` is this secret, compared in constant time.
     pub fn matches(&self, given: &[u8]) -> bool {
         aws_lc_rs::constant_time::verify_slices_are_equal(self.0.as_bytes(), given).is_ok()
     }

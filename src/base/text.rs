@@ -18,8 +18,8 @@ pub fn steers(character: char) -> bool {
         )
 }
 
-/// JSON with an escape in the place of each character that would steer a terminal. Such characters
-/// stand only inside of strings, but for the line ends and indents of the JSON itself, which stay.
+/// JSON with each terminal control character escaped. Such characters occur only in strings, except
+/// for the line ends and indents of the JSON itself, which stay.
 pub fn escape_json(json: &str) -> Cow<'_, str> {
     let hidden = |c: char| c == '\x7f' || (!c.is_ascii() && steers(c));
     if !json.contains(hidden) {

@@ -1,4 +1,4 @@
-//! How much went one way in a session: the words that relay, records, metrics and API share.
+//! Traffic of a session in one direction, shared by relay, records, metrics and API.
 
 use serde::{Deserialize, Serialize};
 

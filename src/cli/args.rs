@@ -42,7 +42,7 @@ Exit codes: 0 done, 1 failed, 2 configuration or arguments refused.";
 pub enum Command {
     /// Run the gateway.
     ///
-    /// SIGHUP reads the configuration again. SIGTERM or Ctrl-C takes no more clients and closes
+    /// SIGHUP reloads the configuration. SIGTERM or Ctrl-C stops accepting clients and closes
     /// sessions over `shutdown.grace`; a second one ends at once.
     #[command(after_help = RUN_EXAMPLES)]
     Run(RunArgs),
@@ -57,11 +57,11 @@ pub enum Command {
     /// nowhere.
     #[command(after_help = RESOLVE_EXAMPLES)]
     Resolve(ResolveArgs),
-    /// Say what a configuration would change, before it is put into force.
+    /// Show what a configuration would change, before it is put into force.
     ///
-    /// A running gateway is asked: which keys would move, how many of them have live sessions,
-    /// which sessions would end, which backends would get no new ones. Nothing changes. Exits with
-    /// 2 if the configuration would be refused.
+    /// Asks a running gateway which keys would move, how many of them have live sessions, which
+    /// sessions would end, which backends would get no new ones. Changes nothing. Exits with 2 if
+    /// the configuration would be refused.
     #[command(after_help = PREVIEW_EXAMPLES)]
     Preview(PreviewArgs),
     /// Show how a running gateway is.
@@ -70,21 +70,20 @@ pub enum Command {
     Sessions(SessionsArgs),
     /// Close sessions of a running gateway.
     ///
-    /// The client gets a close frame, 1008 unless told otherwise, at the next boundary between two
-    /// frames.
+    /// The client gets a close frame, 1008 unless --code is given, at the next frame boundary.
     Kick(KickArgs),
-    /// Take a backend of a running gateway out, and end or move its sessions bit by bit.
+    /// Take a backend of a running gateway out, and end or move its sessions gradually.
     ///
-    /// It gets no new sessions; those that it has leave at the pace given, or as the upstream's
-    /// `drain` says. They are moved to another backend where their route has
-    /// `on_backend_loss = "reconnect"`, else closed with 1012.
+    /// It gets no new sessions; its live sessions leave at the given pace, or that of the
+    /// upstream's `drain`. They are moved to another backend if their route has `on_backend_loss =
+    /// "reconnect"`, else closed with 1012.
     ///
     /// The last backend of an upstream that takes sessions is drained only after a confirmation.
-    /// --status shows a drain and orders nothing; so does --watch alone.
+    /// --status only shows a drain; so does --watch alone.
     ///
-    /// The order holds over the configuration until it is taken back with --undo or --configured.
-    /// It is this gateway's alone; for all of them set `state = "draining"` where membership comes
-    /// from.
+    /// The order overrides the configuration until it is taken back with --undo or --configured. It
+    /// applies to this gateway only; for all gateways set `state = "draining"` in the source of the
+    /// membership.
     #[command(after_help = DRAIN_EXAMPLES)]
     Drain(DrainArgs),
     /// Bring sessions of a running gateway to the backends that their keys belong to now.
@@ -93,12 +92,12 @@ pub enum Command {
     /// upstream, but for --dry-run.
     #[command(after_help = REBALANCE_EXAMPLES)]
     Rebalance(RebalanceArgs),
-    /// Keep a backend registered in etcd for as long as it is well.
+    /// Keep a backend registered in etcd while it is healthy.
     ///
-    /// Runs beside the backend, or starts it. First the backend must pass its probe; then it stands
-    /// in etcd under a lease. While the probe fails it is `disabled` there: it keeps its sessions
-    /// and gets no new ones. On SIGTERM or Ctrl-C it is `draining` for the time of --drain, then it
-    /// is taken out; a second signal ends that wait.
+    /// Runs beside the backend, or starts it. First the backend must pass its probe; then it is
+    /// registered in etcd under a lease. While the probe fails it is `disabled` there: it keeps its
+    /// sessions and gets no new ones. On SIGTERM or Ctrl-C it is `draining` for the time of
+    /// --drain, then it is removed; a second signal ends that wait.
     #[cfg(feature = "etcd")]
     #[command(after_help = register::EXAMPLES)]
     Register(Box<register::RegisterArgs>),
@@ -203,7 +202,7 @@ pub struct CheckArgs {
 }
 
 impl CheckArgs {
-    /// Whether etcd is asked too.
+    /// Whether to read etcd too.
     pub const fn etcd(&self) -> bool {
         #[cfg(feature = "etcd")]
         return self.etcd;
@@ -216,12 +215,12 @@ impl CheckArgs {
 #[derive(Debug, Args)]
 pub struct AdminArgs {
     /// The gateway's admin API: `127.0.0.1:9900`, `https://edge-1:9900` or
-    /// `unix:/run/sessile/admin.sock`. If not given: what the configuration file says, or
-    /// 127.0.0.1:9900 where there is none.
+    /// `unix:/run/sessile/admin.sock`. Default: the address in the configuration file, or
+    /// 127.0.0.1:9900 without a file.
     #[arg(short, long, value_name = "ADDRESS")]
     pub admin: Option<AdminAddr>,
-    /// A file that holds the admin token. If not given: the environment's SESSILE_TOKEN, or what
-    /// the configuration file says.
+    /// A file that holds the admin token. Default: SESSILE_TOKEN of the environment, or the token
+    /// in the configuration file.
     #[arg(long, value_name = "PATH")]
     pub token_file: Option<PathBuf>,
     /// With TLS: the authorities of the gateway's certificate, instead of the system's.
@@ -284,7 +283,7 @@ pub struct ResolveArgs {
     /// Print JSON instead of text.
     #[arg(long)]
     pub json: bool,
-    /// A running gateway to ask; if not given, the configuration file is.
+    /// A running gateway to ask; by default the configuration file is evaluated.
     #[command(flatten)]
     pub admin: AdminArgs,
 }
@@ -352,7 +351,7 @@ pub struct KickArgs {
     /// Close code: 1000 to 1003, 1007 to 1013 or 3000 to 4999.
     #[arg(long)]
     pub code: Option<u16>,
-    /// What the client is told, at most 123 bytes.
+    /// The reason for the client, at most 123 bytes.
     #[arg(long)]
     pub reason: Option<String>,
     /// Which gateway.
@@ -385,7 +384,7 @@ pub struct DrainArgs {
     /// Stop, and let it take sessions again.
     #[arg(long, conflicts_with_all = ["pace", "within", "deadline", "configured"])]
     pub undo: bool,
-    /// Take the order back: what the configuration says holds again.
+    /// Take the order back: the configuration applies again.
     #[arg(long, conflicts_with_all = ["pace", "within", "deadline"])]
     pub configured: bool,
     /// Only show how far it is; order nothing.
@@ -407,7 +406,7 @@ pub struct DrainArgs {
 }
 
 impl DrainArgs {
-    /// Whether something is to change, by what else than the verb is said.
+    /// Whether something is to change, judging by the other options.
     pub const fn orders(&self) -> bool {
         let how = self.pace.is_some() || self.within.is_some() || self.deadline.is_some();
         let what = self.pause || self.resume || self.undo || self.configured || self.yes;
@@ -425,17 +424,17 @@ impl DrainArgs {
 pub struct RebalanceArgs {
     /// The upstream.
     pub upstream: String,
-    /// Only say who would go where.
+    /// Only show which sessions would move where.
     #[arg(long)]
     pub dry_run: bool,
     /// So many sessions at a time: `10/s`.
     #[arg(long, value_name = "RATE")]
     pub pace: Option<Pace>,
-    /// Backends give sessions away until they have this multiple of their fair share; 0: every key
-    /// goes home.
+    /// Move sessions until each backend has at most this multiple of its fair share; 0 moves every
+    /// key home.
     #[arg(long)]
     pub skew: Option<f64>,
-    /// At most this share of the sessions goes, 0 to 1.
+    /// Move at most this share of the sessions, 0 to 1.
     #[arg(long, value_name = "SHARE")]
     pub share_max: Option<f64>,
     /// Younger sessions stay.
@@ -453,7 +452,7 @@ pub struct RebalanceArgs {
     /// Go on after --pause.
     #[arg(long, conflicts_with_all = ["dry_run", "stop"])]
     pub resume: bool,
-    /// End it; who has moved stays there.
+    /// End it; sessions that have moved stay there.
     #[arg(long, conflicts_with = "dry_run")]
     pub stop: bool,
     /// Show how far it is until it is done.

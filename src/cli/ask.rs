@@ -2,11 +2,11 @@
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write};
 
-/// There is no terminal to ask at.
+/// There is no terminal for the question.
 #[derive(Debug, thiserror::Error)]
 #[error("{question} There is no terminal to ask at; {words}")]
 pub(super) struct Unasked {
-    /// What would have been asked.
+    /// The question.
     question: String,
     /// What to add to the command line instead.
     words: &'static str,

@@ -45,7 +45,7 @@ pub enum ClientError {
     Connect {
         /// The address.
         at: BackendAddr,
-        /// Why this address was asked, where that may surprise.
+        /// The origin of the address, where that is not obvious.
         why: &'static str,
         /// What the system reports.
         #[source]
@@ -239,7 +239,7 @@ impl Client {
         }
     }
 
-    /// Asks for what stands there.
+    /// Gets a resource.
     ///
     /// # Errors
     /// When there is no answer, or it is a problem.
@@ -382,7 +382,7 @@ fn configured(args: &AdminArgs) -> Configured {
     };
     let shown = admin.tls.iter().flat_map(|tls| tls.certificates.first());
     let shown = shown.filter_map(|files| certs::load(files).ok()).next();
-    // A wildcard is no name to ask for.
+    // A wildcard is no valid server name.
     let name = shown.and_then(|shown| shown.names.into_iter().find(|name| !name.contains('*')));
     Configured {
         at: AdminAddr { address, tls },

@@ -35,7 +35,7 @@ const MESSAGE_BYTES_MAX: usize = 64 << 10;
 /// What the demo sets beside its backends: Ctrl-C does not take the half minute of a real gateway.
 const GRACE: (&str, &str) = ("shutdown.grace", "\"2s\"");
 
-/// The rooms of one backend: what one client sends in a room, everybody in it gets.
+/// The rooms of one backend: each message of a client goes to all clients in its room.
 #[derive(Clone, Default)]
 struct Rooms(Arc<Mutex<HashMap<String, Sender<Message>>>>);
 
@@ -170,8 +170,8 @@ fn page(name: &str) -> Response<Full<Bytes>> {
     response
 }
 
-/// Sends what a client sends to everybody in its room, the client included. Begins with a greeting
-/// where there is a name for it.
+/// Sends each message of a client to all clients in its room, itself included. Begins with a
+/// greeting if the backend has a name.
 async fn chat(
     upgraded: Upgraded,
     (room, mut heard): (Sender<Message>, Receiver<Message>),

@@ -1,5 +1,5 @@
-//! `sessile drain` and `sessile rebalance`: sessions leave a backend, or come home, and how far
-//! that is.
+//! `sessile drain` and `sessile rebalance`: orders sessions to leave a backend or to move home, and
+//! shows the progress.
 
 use std::io::Write;
 use std::thread;
@@ -30,7 +30,7 @@ const LOOK: Duration = Duration::from_millis(500);
 pub fn drain(args: &DrainArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     let client = Client::new(&args.admin)?;
     let looks = args.status || (args.watch && !args.orders());
-    // Before anything is asked or ordered: is there such a backend?
+    // Check that the backend exists before asking or ordering anything.
     let mut seen = Seen::get(&client, args)?;
     if !looks {
         if args.begins() && !confirmed(&client, args, out)? {
@@ -193,7 +193,7 @@ pub(super) fn progress(drain: &DrainView) -> String {
     )
 }
 
-/// What else there is to know: how long it takes, and what it waits for.
+/// Further details: how long it takes, and what it waits for.
 fn remarks(drain: &DrainView) -> String {
     let left = drain.seconds_left.filter(|_| drain.state == "running");
     let left = left.map_or_else(String::new, |left| format!(", {} to go", time(left)));
@@ -203,7 +203,7 @@ fn remarks(drain: &DrainView) -> String {
     }
 }
 
-/// Brings sessions home, says who would go, or holds or ends that.
+/// Moves sessions home, previews that, or pauses or ends it.
 ///
 /// # Errors
 /// When the gateway does not answer or refuses, or `out` cannot be written to.

@@ -39,7 +39,7 @@ const FAILED: u8 = 1;
 /// Configuration or arguments are refused.
 const REFUSED: u8 = 2;
 
-/// Does what the arguments say; answers the exit code.
+/// Runs the command; returns the exit code.
 pub fn execute(arguments: Arguments, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
     let (out, err) = (&mut Visible::new(out), &mut Visible::new(err));
     let done = match arguments.command {
@@ -91,7 +91,7 @@ pub fn execute(arguments: Arguments, out: &mut dyn Write, err: &mut dyn Write) -
         if io == Some(ErrorKind::BrokenPipe) {
             return OK;
         }
-        // There is nowhere else to say it.
+        // There is no other output.
         let _ = writeln!(err, "sessile: {error:#}");
         if is_asked_wrong(&error) {
             REFUSED
@@ -101,7 +101,7 @@ pub fn execute(arguments: Arguments, out: &mut dyn Write, err: &mut dyn Write) -
     })
 }
 
-/// Whether the arguments are at fault, by what they ask for.
+/// Whether the arguments are at fault.
 fn is_asked_wrong(error: &anyhow::Error) -> bool {
     match error.downcast_ref::<ClientError>() {
         Some(ClientError::Refused { status, .. }) => *status == StatusCode::BAD_REQUEST,

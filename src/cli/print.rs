@@ -61,12 +61,11 @@ pub(super) fn json(out: &mut dyn Write, value: &Value, form: Form) -> io::Result
     writeln!(out, "{escaped}")
 }
 
-/// A writer to a terminal that lets lines through and nothing that would steer it, whatever a
-/// command prints and whoever wrote that: a client, a document in etcd, what answers at a wrong
-/// address.
+/// A writer to a terminal that passes lines but no control sequences, since output may contain text
+/// of clients, of documents in etcd, or of a server at a wrong address.
 pub(super) struct Visible<'w> {
     out: &'w mut dyn Write,
-    /// The beginning of a character whose rest has not been written yet.
+    /// The first bytes of an incomplete character.
     begun: Vec<u8>,
 }
 

@@ -1,4 +1,4 @@
-//! `sessile register`: from arguments to a backend that stands in etcd.
+//! `sessile register`: from arguments to a backend registered in etcd.
 
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt as _;
@@ -27,7 +27,7 @@ const FAILED: u8 = 1;
 /// Arguments are refused.
 const REFUSED: u8 = 2;
 
-/// Keeps the backend registered until a signal comes or it ends; answers the exit code.
+/// Keeps the backend registered until a signal or its end; returns the exit code.
 ///
 /// # Errors
 /// When the command cannot be started, or a file that the arguments name cannot be read.
@@ -78,7 +78,7 @@ pub fn register(args: &RegisterArgs, err: &mut dyn Write) -> anyhow::Result<u8> 
     })
 }
 
-/// The address as gateways should know it.
+/// The address for gateways.
 async fn address(written: &str, access: &Access) -> anyhow::Result<String> {
     let Some(port) = written.strip_prefix(':') else {
         return Ok(written.to_owned());
@@ -183,7 +183,7 @@ fn start(command: &[String]) -> anyhow::Result<Option<tokio::process::Child>> {
     Ok(Some(child))
 }
 
-/// As shells have it: 128 and the signal's number for whoever was ended by one.
+/// As in shells: 128 plus the signal's number if a signal ended it.
 fn code(status: ExitStatus) -> u8 {
     let code = status
         .code()

@@ -1,5 +1,5 @@
-//! `sessile resolve`: where would this request go, and why. A running gateway is asked what it
-//! would do; without one the configuration file is compiled here and asked the same.
+//! `sessile resolve`: where this request would go, and why. It asks a running gateway, or compiles
+//! the configuration file and evaluates it in the same way.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -14,17 +14,17 @@ use crate::cli::print::{Form, json, visible};
 use crate::control::load::load;
 use crate::core::routing::RoutingTable;
 
-/// Routes that are shown unless all are asked for: those that were nearest.
+/// Routes shown by default: the nearest ones.
 const ROUTES_SHOWN: usize = 12;
-/// The request goes nowhere.
+/// The request would be refused.
 const NOWHERE: u8 = 1;
 /// The configuration is refused.
 const REFUSED: u8 = 2;
 
-/// Explains. Answers 1 if the request would go nowhere, 2 if the configuration is refused.
+/// Explains a request. Returns 1 if it would be refused, 2 if the configuration is refused.
 ///
 /// # Errors
-/// When what is asked is no request, the gateway does not answer, or `out` cannot be written to.
+/// When the request is invalid, the gateway does not answer, or `out` cannot be written to.
 pub fn resolve(args: &ResolveArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     let asked = asked(args);
     let explanation: Explanation = if args.admin.admin.is_some() {
@@ -145,7 +145,7 @@ fn show(out: &mut dyn Write, explanation: &Explanation, all: bool) -> io::Result
     Ok(())
 }
 
-/// The nearest ones, and the one that matched wherever it stands.
+/// The nearest ones, and the one that matched.
 fn routes(out: &mut dyn Write, routes: &[ConsideredView], all: bool) -> io::Result<()> {
     writeln!(out, "routes    the most specific first")?;
     let shown = if all {

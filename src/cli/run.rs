@@ -101,7 +101,7 @@ fn load(configuration: &Configuration, err: &mut dyn Write) -> Option<Loaded> {
     }
 }
 
-/// While there is one thread, which is when nobody has to wait for it.
+/// Before further threads start, so that none has to wait for it.
 fn extend_descriptors() {
     match descriptors::extend_table() {
         Ok(descriptors) => tracing::info!(descriptors, "descriptor table extended"),
@@ -174,7 +174,7 @@ fn tcp(address: &ListenAddr) -> Option<SocketAddr> {
 }
 
 fn fail(err: &mut dyn Write, error: &anyhow::Error) -> u8 {
-    // There is nowhere else to say it.
+    // There is no other output.
     let _ = writeln!(err, "sessile: {error:#}");
     FAILED
 }

@@ -70,8 +70,7 @@ struct Page<'a> {
 }
 
 impl<'a> Page<'a> {
-    /// What a schema stands for: the definition it refers to, or the one of its alternatives that
-    /// is not null.
+    /// Resolves a schema: the definition it refers to, or its alternative that is not null.
     fn resolve(&self, schema: &'a Value) -> &'a Value {
         let alternatives = schema["anyOf"].as_array();
         let table = alternatives.and_then(|all| all.iter().find(|one| one.get("$ref").is_some()));
@@ -111,7 +110,7 @@ impl<'a> Page<'a> {
         }
     }
 
-    /// The table below a key, and what stands between the key and that table's keys.
+    /// The table below a key, and the separator between the key and the keys of that table.
     fn inner(&self, property: &'a Value) -> Option<(&'a Value, &'static str)> {
         let (schema, mark) = match property.get("items") {
             Some(items) => (self.resolve(items), "[]"),
@@ -151,7 +150,7 @@ impl<'a> Page<'a> {
     }
 }
 
-/// The words that may stand here, if only words may.
+/// The permitted words, if only words are permitted.
 fn words(schema: &Value) -> Vec<&str> {
     let options = schema["oneOf"]
         .as_array()

@@ -1,4 +1,4 @@
-//! `sessile sessions` and `sessile kick`: who is connected, and an end to it.
+//! `sessile sessions` and `sessile kick`: list and close live sessions.
 
 use std::io::Write;
 
@@ -97,8 +97,8 @@ pub fn kick(args: &KickArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     Ok(code)
 }
 
-/// A name that is asked for and that the gateway does not have. Sessions may outlive their route
-/// and their backend, so this is looked at only where there are none.
+/// A filter with an unknown name. Sessions may outlive their route and their backend, so this is
+/// checked only if no session matches.
 fn missing(client: &Client, args: &SessionsArgs) -> anyhow::Result<Option<String>> {
     #[derive(Deserialize)]
     struct Named {
@@ -124,7 +124,7 @@ fn missing(client: &Client, args: &SessionsArgs) -> anyhow::Result<Option<String
     Ok((!ids.contains(backend)).then(|| unknown("backend", backend, &ids)))
 }
 
-/// Page by page, until there are as many as wanted or no more.
+/// Reads page by page, up to the limit or the end.
 fn fetch(client: &Client, args: &SessionsArgs) -> Result<SessionPage, ClientError> {
     let mut all = SessionPage {
         items: Vec::new(),

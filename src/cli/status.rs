@@ -16,7 +16,7 @@ use crate::cli::upstream;
 use crate::config::diagnostic::listed;
 use crate::control::fleet::NodeView;
 
-/// Letters of a digest that tell two apart.
+/// Letters of a digest that are shown.
 const DIGEST_SHOWN: usize = 12;
 /// Documents that are named with what is wrong.
 const TROUBLED_SHOWN: usize = 10;
@@ -123,7 +123,7 @@ fn troubles(status: &StatusView, upstreams: &[UpstreamSummary]) -> Vec<String> {
     troubles
 }
 
-/// Documents that are not in force as they stand in etcd, and why.
+/// Documents of etcd that are not in force, and why.
 fn troubled(out: &mut dyn Write, config: &Value) -> io::Result<()> {
     let documents = config["documents"].as_array().into_iter().flatten();
     let why = documents.filter_map(|document| {
@@ -149,7 +149,7 @@ fn troubled(out: &mut dyn Write, config: &Value) -> io::Result<()> {
     Ok(())
 }
 
-/// The other gateways, if there is an etcd that tells of them.
+/// The other gateways, if there is an etcd.
 fn fleet(out: &mut dyn Write, status: &StatusView) -> io::Result<()> {
     if status.fleet.is_empty() && status.fleet_fault.is_none() {
         return Ok(());
@@ -176,7 +176,7 @@ fn fleet(out: &mut dyn Write, status: &StatusView) -> io::Result<()> {
     Ok(())
 }
 
-/// What should be known of a gateway.
+/// Remarks on a gateway.
 fn remarks(node: &NodeView) -> String {
     let silent = format!("silent for {}", time(node.silent_seconds as f64));
     let phase = (node.phase != "ready").then_some(node.phase.as_str());

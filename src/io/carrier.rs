@@ -1,5 +1,5 @@
-//! The byte stream under either side of a session, with or without TLS. It moves bytes and knows
-//! nothing of what they mean.
+//! The byte stream under either side of a session, with or without TLS. It moves bytes without
+//! interpreting them.
 //!
 //! Two properties that the relay builds on: a read that does not fill the buffer clears the
 //! socket's readiness, so that no second read is needed to learn that there is nothing more; and
@@ -76,7 +76,7 @@ impl Carrier {
         !matches!(self, Self::Plain(_))
     }
 
-    /// The socket under whatever lies on it.
+    /// The socket below any TLS.
     pub fn socket(&self) -> &Socket {
         match self {
             Self::Plain(socket) => socket,
@@ -121,7 +121,7 @@ impl Carrier {
         self.socket().local_addr()
     }
 
-    /// The client's certificate (DER), where it was asked for one and has shown it.
+    /// The client's certificate (DER), if it presented one.
     pub fn peer_certificate(&self) -> Option<&[u8]> {
         match self {
             Self::TlsServer(tls) => {
@@ -132,7 +132,7 @@ impl Carrier {
         }
     }
 
-    /// The name that a client asked for in its TLS handshake (SNI).
+    /// The name in the client's TLS handshake (SNI).
     pub fn server_name(&self) -> Option<&str> {
         match self {
             Self::TlsServer(tls) => tls.get_ref().1.server_name(),

@@ -1,5 +1,5 @@
-//! One HTTP request of the gateway's own: to an issuer for its keys, to a service that decides who
-//! may come in. A connection of its own, everything bounded.
+//! One HTTP request of the gateway itself: to an issuer for its keys, or to a forward-auth service.
+//! It uses a new connection, and everything is bounded.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -33,7 +33,7 @@ pub struct Origin {
 /// No answer, and why.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// Not a URL that can be asked. It is not repeated: it may hold a secret.
+    /// Not a usable URL. The message does not repeat it, since it may contain a secret.
     #[error("the URL cannot be asked")]
     Url,
     /// Not an address.
@@ -66,7 +66,7 @@ impl Origin {
     /// For this URL, whose server must prove its name by `ca` or the system's roots.
     ///
     /// # Errors
-    /// When that is none, or the roots cannot be read.
+    /// When the URL is invalid, or the roots cannot be read.
     pub fn new(url: &str, ca: Option<PathBuf>) -> Result<Self, FetchError> {
         let wrong = || FetchError::Url;
         let uri: Uri = url.parse().map_err(|_| wrong())?;
@@ -89,11 +89,11 @@ impl Origin {
         })
     }
 
-    /// Sends a request for the origin's path and reads the answer whole.
+    /// Sends a request for the origin's path and reads the whole answer.
     ///
     /// # Errors
-    /// When there is none within `limit`, or it is longer than `body_max`, or the origin is at one
-    /// of the gateway's `own` addresses.
+    /// When there is no answer within `limit`, or it is longer than `body_max`, or the origin is at
+    /// one of the gateway's `own` addresses.
     pub async fn ask(
         &self,
         mut request: Request<Full<Bytes>>,

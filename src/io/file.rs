@@ -1,6 +1,6 @@
-//! Reads files that a configuration names. The name may come from somebody who only wants to find
-//! out what the gateway can open, so only regular files of a bounded size are read: opening a pipe
-//! would block, a device may never end, and opening either can have effects of its own.
+//! Reads files that a configuration names. The name may come from someone who probes what the
+//! gateway can open, so only regular files of a bounded size are read: opening a pipe would block,
+//! a device may never end, and opening either can have side effects.
 
 use std::fs::{File, Metadata, OpenOptions, metadata};
 use std::io::{self, Read as _};

@@ -1,5 +1,5 @@
-//! What two processes say to each other while one hands its sockets to the other, and how it gets
-//! across: framed JSON over a unix stream socket, descriptors beside it.
+//! The protocol by which one process hands its sockets over to another: framed JSON over a unix
+//! stream socket, with descriptors attached.
 //!
 //! ```text
 //! new  Hello ▸                        which versions it understands
@@ -13,10 +13,10 @@
 //! ```
 //!
 //! **Who owns a session** is decided at one point: when `Taken` is in the receive queue of the old
-//! process. The new one moves no byte before it is there, and none if it cannot be put there; the
-//! old one, if it gives up, first shuts its receiving side, after which the system takes no more
-//! `Taken`, and then reads the queue to its end: what was named is the new one's, the rest is its
-//! own. So at no moment do both have a session, or neither.
+//! process. The new process moves no byte before that, and none if it cannot be sent. If the old
+//! process gives up, it first shuts its receiving side, after which the system accepts no more
+//! `Taken`, and then reads the queue to its end: sessions named there belong to the new process,
+//! the rest to the old one. So at no moment do both own a session, or neither.
 
 mod wire;
 
@@ -39,7 +39,7 @@ pub const STATE_OLDEST: u32 = 1;
 /// Of the program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// What the new process says.
+/// Messages of the new process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "say", rename_all = "snake_case", deny_unknown_fields)]
 pub enum FromNew {
@@ -70,7 +70,7 @@ pub enum FromNew {
     },
 }
 
-/// What the old process says.
+/// Messages of the old process.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "say", rename_all = "snake_case", deny_unknown_fields)]
 pub enum FromOld {
@@ -99,22 +99,20 @@ pub enum FromOld {
         /// As configured.
         asked: String,
     },
-    /// What the admin API told the old process alone to revoke, a part of it. All parts
-    /// together take the place of what was said before.
+    /// A part of the revocations made by the admin API of the old process. All parts together
+    /// replace those sent before.
     Revocations {
         /// To be in force before anything that follows.
         revocations: Vec<Revocation>,
         /// Another part follows.
         more: bool,
     },
-    /// Tickets that were used, some of them; they are added to what was said before. Not sent where
-    /// there are none.
+    /// A part of the used tickets; they are added to those sent before. Omitted if there are none.
     Tickets {
         /// By authenticator, as the control plane writes it.
         used: serde_json::Value,
     },
-    /// What operators ordered of backends, a part of it. All parts together take the place of what
-    /// was said before.
+    /// A part of the operators' orders for backends. All parts together replace those sent before.
     Orders {
         /// Some of them.
         orders: Vec<StandingOrder>,
@@ -129,12 +127,12 @@ pub enum FromOld {
     },
     /// Those since the last one are to be taken now.
     Batch,
-    /// Nothing more comes. So many sessions stay where they are, to their end.
+    /// No more follow. This many sessions stay in the old process until they end.
     Done {
         /// Such as those with TLS.
         staying: usize,
     },
-    /// The old process goes on, or ends, without handing over what is left.
+    /// The old process continues, or ends, without handing over the rest.
     Stopped {
         /// What happened.
         reason: String,

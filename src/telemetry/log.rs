@@ -14,11 +14,11 @@ use tracing_subscriber::{Layer as _, Registry, fmt, reload};
 use crate::base::text::steers;
 use crate::config::snapshot::{Log, LogFormat};
 
-/// Lines that may wait for standard error; what comes after them is dropped, so that a stuck
-/// terminal does not stop a worker.
+/// Lines queued for standard error; further ones are dropped, so that a blocked terminal does not
+/// stop a worker.
 const LINES_WAITING_MAX: usize = 16_384;
 
-/// Why the log is not as it was asked for.
+/// Why the log could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// The level is not understood.
@@ -91,8 +91,8 @@ pub fn init(log: &Log) -> Result<(LogLevel, WorkerGuard), LogError> {
     ))
 }
 
-/// Writes lines in which nothing steers a terminal or hides text: names of documents, subprotocols
-/// and other words of strangers stand in them. A line comes in one call and ends in `\n`.
+/// Writes lines without terminal control characters or invisible text, since lines contain names of
+/// documents, subprotocols and other untrusted text. Each call has one line that ends in `\n`.
 struct Visible<W>(W);
 
 impl<W: io::Write> io::Write for Visible<W> {

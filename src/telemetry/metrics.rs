@@ -79,7 +79,7 @@ fn is_named(table: &RoutingTable, metric: &Metric, values: &[Box<str>]) -> bool 
     }
 }
 
-/// Whether the table has this route, and it leads to this upstream, if one is asked for.
+/// Whether the table has this route, with this upstream if one is given.
 pub fn is_route(table: &RoutingTable, route: &str, upstream: Option<&str>) -> bool {
     let Some(found) = table.route(&route.into()) else {
         return false;
@@ -189,7 +189,7 @@ impl AuthMetrics {
         }
     }
 
-    /// It let somebody in (`ok`, `anonymous`) or not, and why.
+    /// Its outcome: `ok`, `anonymous`, or the reason of the refusal.
     pub fn judged(&self, outcome: &'static str) {
         self.judged.count(outcome, || {
             self.metrics
@@ -239,12 +239,12 @@ impl NodeMetrics {
         self.reload_failures.increment(1);
     }
 
-    /// So many sessions were told to leave a backend of this upstream that is draining.
+    /// Sessions ordered to leave a draining backend of this upstream.
     pub fn drained(&self, upstream: &str, moved: usize, closed: usize) {
         self.left(&table::DRAINED, upstream, moved, closed);
     }
 
-    /// So many sessions of this upstream were told to go home.
+    /// Sessions of this upstream ordered to move to their home.
     pub fn rebalanced(&self, upstream: &str, moved: usize, closed: usize) {
         self.left(&table::REBALANCED, upstream, moved, closed);
     }
@@ -268,7 +268,7 @@ impl NodeMetrics {
             .set(took.as_secs_f64());
     }
 
-    /// Sessions came or went.
+    /// The number of sessions changed.
     pub fn handed_sessions(&self, handing: Handing, sessions: usize) {
         self.metrics
             .counter(&table::HANDOVER_SESSIONS, &[handing.as_str()])
@@ -309,8 +309,8 @@ impl<K: Copy + PartialEq> Family<K> {
             return;
         }
         drop(made);
-        // Two threads may both come here and add the key twice: the handles are to the same
-        // counter, so nothing is lost.
+        // Two threads may both add the key: both handles refer to the same counter, so no count is
+        // lost.
         let counter = make();
         counter.increment(1);
         self.0

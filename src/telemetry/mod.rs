@@ -1,5 +1,5 @@
-//! What the gateway says about itself: numbers for Prometheus, a line for every session and
-//! request, and the log of what happens. Nothing here decides anything.
+//! Telemetry: metrics for Prometheus, a record for every session and request, and the log. It makes
+//! no decisions.
 
 pub mod log;
 pub mod metrics;

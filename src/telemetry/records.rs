@@ -54,11 +54,11 @@ pub struct RequestRecord<'r> {
     pub listener: &'r str,
     /// The rule that took it, if one did.
     pub route: Option<&'r str>,
-    /// The group that it went to, if it came so far.
+    /// The group that it was sent to, if it got that far.
     pub upstream: Option<&'r str>,
     /// The member that answered, if one did.
     pub backend: Option<&'r str>,
-    /// Who it is from, if that was asked and is known.
+    /// The principal, if the request was authenticated.
     pub principal: Option<&'r str>,
     /// The client's address, after PROXY header and trusted `X-Forwarded-For`.
     pub client: &'r str,
@@ -78,14 +78,14 @@ pub struct RequestRecord<'r> {
     pub bytes_out: u64,
     /// Why the gateway answered itself, or what cut the exchange off.
     pub refusal: Option<&'r str>,
-    /// What exactly was refused or went wrong; for operators alone, clients are not told.
+    /// The exact cause, for operators only; clients do not get it.
     pub detail: Option<&'r str>,
     /// `X-Request-Id`, as the backend saw it.
     pub request_id: Option<&'r str>,
 }
 
 impl Records {
-    /// Opens the output that `log` asks for; `node` stands in every record.
+    /// Opens the output configured by `log`; `node` is part of every record.
     ///
     /// # Errors
     /// When the file cannot be opened for appending.
@@ -129,8 +129,7 @@ impl Records {
         self.write(|line| request(line, &self.node, record));
     }
 
-    /// The file is opened anew before the next record is written to it, as after SIGHUP from
-    /// logrotate.
+    /// Reopens the file before the next record, as after SIGHUP from logrotate.
     pub fn reopen(&self) {
         self.reopen.store(true, Ordering::Release);
     }
@@ -245,7 +244,7 @@ fn request(line: &mut Line, node: &str, record: &RequestRecord<'_>) {
     line.field("request_id", record.request_id.into());
 }
 
-/// A file that is opened again when asked, in the thread that writes to it.
+/// A file that the writing thread reopens on request.
 struct Reopened {
     path: PathBuf,
     file: File,

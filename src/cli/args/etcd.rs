@@ -41,16 +41,16 @@ pub enum EtcdVerb {
     Rm(RmArgs),
     /// Put routes, upstreams, authenticators, revocations and backends of a gateway.toml into etcd.
     ///
-    /// Variables and --set flags are left out: only what the file says.
+    /// Only the file counts, without variables and --set flags.
     Seed(SeedArgs),
-    /// Let a gateway believe that documents are gone which etcd lacks though nobody deleted them.
+    /// Confirm to a gateway that doubted documents, which disappeared without a deletion, are gone.
     Accept(AcceptArgs),
 }
 
 /// How a change is confirmed.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct ConfirmArgs {
-    /// Do not ask.
+    /// Do not ask for confirmation.
     #[arg(long)]
     pub yes: bool,
     /// Check and show only.
@@ -58,11 +58,11 @@ pub struct ConfirmArgs {
     pub dry_run: bool,
 }
 
-/// The gateway that is asked what a change of documents would do.
+/// The gateway that previews a change of documents.
 #[derive(Clone, Debug, Default, Args)]
 pub struct GatewayArgs {
-    /// Its admin API. If not given: what the configuration file says, or 127.0.0.1:9900 where there
-    /// is none.
+    /// Its admin API. Default: the address in the configuration file, or 127.0.0.1:9900 without a
+    /// file.
     #[arg(long, value_name = "ADDRESS")]
     pub admin: Option<AdminAddr>,
     /// A file that holds its admin token.
@@ -71,7 +71,7 @@ pub struct GatewayArgs {
 }
 
 impl GatewayArgs {
-    /// The same as the arguments of the verbs that only ask a gateway.
+    /// The same as the arguments of the verbs that only query a gateway.
     pub fn admin(&self, config: &ConfigArgs) -> AdminArgs {
         AdminArgs {
             admin: self.admin.clone(),
@@ -97,7 +97,7 @@ pub struct PutArgs {
     /// How it is confirmed.
     #[command(flatten)]
     pub confirm: ConfirmArgs,
-    /// Which gateway says what it would do.
+    /// The gateway that previews the change.
     #[command(flatten)]
     pub gateway: GatewayArgs,
     /// Which etcd.
@@ -128,7 +128,7 @@ pub struct DiffArgs {
     /// As if what the file does not name were taken out.
     #[arg(long)]
     pub prune: bool,
-    /// Which gateway says what it would do.
+    /// The gateway that previews the change.
     #[command(flatten)]
     pub gateway: GatewayArgs,
     /// Which etcd.
@@ -145,7 +145,7 @@ pub struct RmArgs {
     /// How it is confirmed.
     #[command(flatten)]
     pub confirm: ConfirmArgs,
-    /// Which gateway says what it would do.
+    /// The gateway that previews the change.
     #[command(flatten)]
     pub gateway: GatewayArgs,
     /// Which etcd.
@@ -159,7 +159,7 @@ pub struct SeedArgs {
     /// How it is confirmed.
     #[command(flatten)]
     pub confirm: ConfirmArgs,
-    /// Which gateway says what it would do.
+    /// The gateway that previews the change.
     #[command(flatten)]
     pub gateway: GatewayArgs,
     /// Which etcd, and which file.

@@ -26,7 +26,7 @@ pub struct EtcdArgs {
     /// `[sources.etcd]` of the configuration file.
     #[arg(long = "etcd", value_name = "URL")]
     pub endpoints: Vec<String>,
-    /// What all keys begin with; `/sessile` if neither this nor the configuration file says.
+    /// The prefix of all keys. Default: that of the configuration file, or `/sessile`.
     #[arg(long, value_name = "PREFIX")]
     pub prefix: Option<String>,
     /// The user's name.
@@ -59,7 +59,7 @@ pub struct RegisterArgs {
     /// this machine speaks to etcd.
     #[arg(long, value_name = "ADDRESS")]
     pub address: String,
-    /// What the placement of keys hangs on; the address if not given.
+    /// The id that the placement of keys depends on. Default: the address.
     #[arg(long, value_name = "ID")]
     pub id: Option<String>,
     /// Share relative to the others, 1 to 1000.

@@ -13,7 +13,7 @@ use crate::control::etcd::connect::{Endpoints, connector};
 use crate::control::etcd::hold::Connect;
 use crate::control::load;
 
-/// What keys begin with if nobody says otherwise.
+/// The default prefix of keys.
 const PREFIX: &str = "/sessile";
 
 /// An etcd that can be connected to.
@@ -41,7 +41,7 @@ impl Access {
         })
     }
 
-    /// For whoever connects again and again.
+    /// For repeated connections.
     pub(in crate::cli) fn connect(&self) -> Connect {
         connector(Arc::clone(&self.turns))
     }

@@ -20,7 +20,7 @@ const NAMED: [&str; 3] = ["upstreams", "authenticators", "revocations"];
 /// What a gateway must have to be checked.
 const LISTENER: &str = "\n[[listeners]]\nname = \"edge\"\nlisten = [\"127.0.0.1:1\"]\n";
 
-/// What of a file goes into etcd, and the sections that do not.
+/// The documents of a file for etcd, and the sections that stay local.
 pub(super) fn of_text(text: &str) -> Result<(Documents, Vec<String>), Vec<String>> {
     let (document, faults) = Document::parse(text);
     if !faults.is_empty() {
@@ -167,7 +167,7 @@ pub(super) fn check(
         Ok(_) => return Vec::new(),
         Err(faults) => faults.diagnostics().to_vec(),
     };
-    // What stands below the file's own lines is somebody else's fault.
+    // A fault below the file's own lines is not in this file.
     let own = |one: &Diagnostic| one.line_and_column().0 <= lines;
     let errors = found
         .into_iter()

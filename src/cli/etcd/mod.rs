@@ -45,7 +45,7 @@ const CONFIRM: &str = "add --yes to do it without a question, or --dry-run only 
 /// A document is refused.
 const REFUSED: u8 = 2;
 
-/// An etcd, and what stands there.
+/// An etcd, and its documents.
 struct Session {
     runtime: Runtime,
     access: Access,
@@ -54,17 +54,17 @@ struct Session {
     /// The gateway's own file, if there is one.
     base: Option<String>,
     options: LoadOptions,
-    /// The gateway that is asked what a change would do.
+    /// The gateway that previews a change.
     gateway: AdminArgs,
 }
 
-/// What a file asks for.
+/// The desired documents of a file.
 struct Wanted {
     documents: Documents,
     prune: bool,
 }
 
-/// Does what the arguments say.
+/// Runs the command.
 ///
 /// # Errors
 /// When etcd does not answer, a file cannot be read, or `out` cannot be written to.
@@ -114,7 +114,7 @@ impl Session {
             path: path.to_owned(),
             ..self.options.clone()
         };
-        // Of what is no TOML, the check tells the words and the place.
+        // For text that is no TOML, the check reports message and place.
         let (documents, others) = documents::of_text(text).unwrap_or_default();
         let mut context = match self.base.as_deref().map(documents::of_text) {
             Some(Ok((documents, _))) => documents,
@@ -149,7 +149,7 @@ impl Session {
         Ok(Some(documents))
     }
 
-    /// What has to be written for etcd to be as is wanted.
+    /// The writes that bring etcd to the desired state.
     fn ops(&self, wanted: &Wanted) -> Vec<Op> {
         let now = &self.found.documents;
         let mut ops: Vec<_> = wanted
@@ -218,7 +218,7 @@ impl Session {
         Ok(client.ask(Method::POST, "/v1/preview", Some(&candidate))?)
     }
 
-    /// Shows, asks, writes.
+    /// Shows the changes, asks for confirmation, writes.
     fn apply(
         &mut self,
         ops: Vec<Op>,

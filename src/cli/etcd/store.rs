@@ -11,10 +11,10 @@ use crate::cli::etcd::access::Access;
 use crate::cli::etcd::documents::Documents;
 use crate::control::etcd::hold::said;
 
-/// etcd takes so many operations in one transaction unless it was told otherwise (`max-txn-ops`).
+/// etcd's default limit of operations in one transaction (`max-txn-ops`).
 pub(super) const TRANSACTION_MAX: usize = 128;
-/// Folders below the prefix that hold documents, in the order in which they are written: who is
-/// named before who names.
+/// Folders below the prefix that hold documents, in the order of writing: referenced documents
+/// first.
 const FOLDERS: [&str; 5] = [
     "authenticators",
     "upstreams",
@@ -36,7 +36,7 @@ pub(super) struct Stored {
     /// `None` if it is no JSON.
     pub(super) value: Option<Value>,
     pub(super) mod_revision: i64,
-    /// Whether somebody keeps it alive.
+    /// Whether it is under a lease.
     pub(super) leased: bool,
 }
 
@@ -64,7 +64,7 @@ impl Op {
         }
     }
 
-    /// Place in the order of writing: what is named comes first and goes last.
+    /// Position in the order of writing: referenced documents are written first and deleted last.
     fn place(&self) -> usize {
         let folder = self.key().split('/').next().unwrap_or_default();
         let place = FOLDERS.iter().position(|known| *known == folder);
@@ -138,7 +138,7 @@ pub(super) async fn write(
             ));
             operations.push(match op {
                 Op::Put(_, value) => {
-                    // A backend that somebody registered stays under its lease.
+                    // A registered backend stays under its lease.
                     let leased = before.is_some_and(|before| before.leased);
                     let options = leased.then(|| PutOptions::new().with_ignore_lease());
                     TxnOp::put(key, value.to_string(), options)

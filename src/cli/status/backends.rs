@@ -10,12 +10,12 @@ use crate::cli::drain::progress;
 use crate::cli::print::{columns, time};
 use crate::cli::upstream::{Backend, Upstream};
 
-/// Upstreams whose backends are asked for: those in trouble first.
+/// Upstreams whose backends are listed: unhealthy ones first.
 const UPSTREAMS_ASKED: usize = 50;
 /// Backends of one upstream that are listed: those with a remark first.
 const SHOWN: usize = 20;
 
-/// A backend and whose it is.
+/// A backend and its upstream.
 #[derive(Debug, Serialize)]
 pub(super) struct Row {
     upstream: String,
@@ -23,7 +23,7 @@ pub(super) struct Row {
     backend: Backend,
 }
 
-/// Of each upstream, those in trouble first where there are many.
+/// The backends of each upstream, unhealthy ones first if there are many.
 pub(super) fn of(client: &Client, upstreams: &[UpstreamSummary]) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
     for summary in asked(upstreams) {
@@ -36,7 +36,7 @@ pub(super) fn of(client: &Client, upstreams: &[UpstreamSummary]) -> anyhow::Resu
     Ok(rows)
 }
 
-/// The upstreams that are asked about, in the order of their names.
+/// The selected upstreams, sorted by name.
 fn asked(upstreams: &[UpstreamSummary]) -> Vec<&UpstreamSummary> {
     let mut asked: Vec<_> = upstreams.iter().collect();
     asked.sort_by_key(|upstream| upstream.eligible == upstream.members && upstream.eligible > 0);

@@ -1,6 +1,6 @@
-//! The table of file descriptors. The threads of a process share one, and each time that it doubles
-//! the kernel lets a worker wait for all other threads, and all its sessions with it: 10 to 18 ms.
-//! So it is extended once, at the start, to the size that it may come to.
+//! The table of file descriptors. The threads of a process share one. Each time that it doubles,
+//! the kernel makes the calling worker wait for all other threads, which stalls all its sessions
+//! for 10 to 18 ms. It is therefore extended once, at the start, to its maximum size.
 
 use std::fs::File;
 use std::io;

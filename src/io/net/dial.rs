@@ -98,7 +98,7 @@ pub enum DialError {
         /// The system's reason.
         source: io::Error,
     },
-    /// The backend does not speak TLS, or is not who it should be.
+    /// The backend does not speak TLS, or its certificate is not valid for its name.
     #[error("TLS handshake with {to} failed")]
     Tls {
         /// The backend.
@@ -109,8 +109,8 @@ pub enum DialError {
 }
 
 impl DialError {
-    /// Whether this machine is short of something (descriptors, ports, memory), which tells nothing
-    /// about the backend.
+    /// Whether this machine lacks a resource (descriptors, ports, memory), which is no failure of
+    /// the backend.
     pub fn is_ours(&self) -> bool {
         const ENFILE: i32 = 23;
         const EMFILE: i32 = 24;
@@ -195,7 +195,7 @@ async fn run(
         _ => peer(to, None),
     };
     if let Socket::Tcp(stream) = &socket {
-        // Fails only on a connection that is already lost, which the next use of it tells.
+        // Fails only on a lost connection, which the next use reports.
         let _ = socket::tune(stream, options.keepalive);
     }
     if !options.proxy_header.is_empty()

@@ -1,5 +1,5 @@
-//! Where connections come in: binding, and accepting without falling over when the system is out
-//! of something. What happens to a connection, and counting it, is the caller's.
+//! Listening sockets: binding, and accepting with a back-off when the system lacks resources. The
+//! caller handles and counts connections.
 
 mod inherit;
 mod path;
@@ -48,7 +48,7 @@ const PRIVATE: ListenOptions = ListenOptions {
 /// The address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    /// The system said no: in use, not an address of this machine, not permitted, …
+    /// The system refused: in use, not an address of this machine, not permitted, …
     #[error("cannot listen on {0}")]
     System(ListenAddr, #[source] io::Error),
     /// Another process answers on this unix socket.
@@ -59,9 +59,10 @@ pub enum BindError {
     NotASocket(PathBuf),
 }
 
-/// Binds every address of one listener, or none. What a predecessor left for it is not bound again.
+/// Binds every address of one listener, or none. Sockets inherited from a predecessor are not bound
+/// again.
 ///
-/// `[::]` takes IPv4 clients too, unless `0.0.0.0` with the same port stands beside it.
+/// `[::]` takes IPv4 clients too, unless `0.0.0.0` with the same port is listed too.
 ///
 /// # Errors
 /// That of the first address that cannot be listened on.
@@ -132,7 +133,7 @@ fn backlog(options: ListenOptions) -> i32 {
     i32::try_from(options.backlog).unwrap_or(i32::MAX)
 }
 
-/// A socket that listens: clients already queue, nobody accepts yet.
+/// A listening socket: clients queue, but are not accepted yet.
 #[derive(Debug)]
 pub struct Bound {
     socket: RawSocket,
@@ -210,7 +211,7 @@ impl AsFd for Bound {
     }
 }
 
-/// A connection that has just come in, on no runtime yet.
+/// An accepted connection, not yet registered with a runtime.
 #[derive(Debug)]
 pub struct Incoming {
     /// Non-blocking, options set.
@@ -232,7 +233,7 @@ pub struct AcceptError {
 }
 
 impl AcceptError {
-    /// What was lacking, as metrics say it.
+    /// The missing resource, as labelled in metrics.
     pub fn kind(&self) -> &'static str {
         // EMFILE and ENFILE; ENOMEM and ENOBUFS. The numbers are Linux's.
         match self.source.raw_os_error() {
@@ -295,7 +296,7 @@ impl Acceptor {
     }
 }
 
-/// One accept; `WouldBlock` when nobody waits.
+/// One accept; `WouldBlock` if the queue is empty.
 fn take(socket: &RawSocket, address: &ListenAddr) -> io::Result<Incoming> {
     let (stream, peer) = socket.accept()?;
     stream.set_nonblocking(true)?;
@@ -311,8 +312,8 @@ fn take(socket: &RawSocket, address: &ListenAddr) -> io::Result<Incoming> {
     })
 }
 
-/// Whether an error of accept(2) tells about the one connection that was next, which is gone, and
-/// not about us. Linux passes network errors of the new socket on as accept's own.
+/// Whether an error of accept(2) concerns only the next connection in the queue, which is gone.
+/// Linux passes network errors of the new socket on as accept's own.
 fn died_in_queue(error: &io::Error) -> bool {
     use io::ErrorKind as Kind;
     matches!(

@@ -1,4 +1,4 @@
-//! Sockets: listening, dialling, and the options that both want.
+//! Sockets: listening, dialling, and their options.
 
 pub mod descriptors;
 pub mod dial;

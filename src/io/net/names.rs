@@ -1,7 +1,7 @@
-//! Names of backends, looked up. The system's resolver blocks, and for many seconds when nobody
-//! answers it: each name is looked up once at a time, shared by all who wait, on a few threads that
-//! do nothing else, and names that failed last may take only half of them. So a dead name delays
-//! nothing but itself. Last known addresses stand in while a name cannot be looked up.
+//! Names of backends, looked up. The system's resolver blocks, for many seconds if no server
+//! answers. Each name therefore has one lookup at a time, shared by all waiters, on a few dedicated
+//! threads, of which recently failed names may take only half: a dead name delays only itself.
+//! While a name cannot be looked up, its last known addresses are used.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -18,15 +18,15 @@ use crate::base::clock;
 
 /// An answer is used for so long without asking again, good or bad.
 const FRESH: Duration = Duration::from_secs(1);
-/// A name that failed again and again is asked for no more often than this.
+/// Minimum interval between lookups of a name that fails repeatedly.
 const FAILED_LAST: Duration = Duration::from_secs(30);
-/// How long last known addresses stand in for a name that cannot be looked up.
+/// How long last known addresses are used for a name that cannot be looked up.
 const STANDS_IN: Duration = Duration::from_secs(60 * 60);
-/// How long to wait for a new answer where there are last known addresses.
+/// How long to wait for a new answer if there are last known addresses.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// Lookups at once.
 const THREADS_MAX: usize = 32;
-/// Of those, lookups of names that failed last.
+/// Of those, lookups of recently failed names.
 const SUSPECTS_MAX: usize = THREADS_MAX / 2;
 /// The resolver needs little; most of it is its packets.
 const STACK_BYTES: usize = 512 * 1024;
@@ -56,22 +56,22 @@ struct State {
     suspect_threads: usize,
 }
 
-/// A name to look up. Dropping the sender wakes up those who wait for it.
+/// A name to look up. Dropping the sender wakes its waiters.
 struct Waiting {
     name: Arc<str>,
     suspect: bool,
     done: watch::Sender<()>,
 }
 
-/// Where a resolver's answer comes from.
+/// The resolver; tests replace it.
 enum Asked {
     /// It is fresh.
     Answer(Result<Arc<[IpAddr]>, io::Error>),
-    /// It is being asked for; whether last known addresses stand in.
+    /// A lookup is in progress; whether last known addresses are used meanwhile.
     Running(watch::Receiver<()>, bool),
 }
 
-/// What is known of a name.
+/// The state of a name.
 #[derive(Default)]
 struct Name {
     /// The last good answer, and when it came.
@@ -97,7 +97,7 @@ impl Name {
         (since < doubled.min(FAILED_LAST)).then(|| self.last(now))
     }
 
-    /// The last answer, or the one before it that stands in.
+    /// The last answer, or an older one that is used meanwhile.
     fn last(&self, now: Instant) -> Result<Arc<[IpAddr]>, io::Error> {
         let good = self.good.as_ref();
         let good = good.filter(|(_, at)| {
@@ -132,17 +132,17 @@ impl Names {
         })
     }
 
-    /// The addresses of a name, in the resolver's order. May be dropped at any time; the lookup
-    /// goes on for whoever asks next.
+    /// The addresses of a name, in the resolver's order. The future may be dropped at any time; the
+    /// lookup continues for the next caller.
     ///
     /// # Errors
-    /// The resolver's, where no last known addresses stand in.
+    /// The resolver's, if there are no last known addresses.
     pub async fn resolve(self: &Arc<Self>, name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         let (mut running, known) = match self.ask(name) {
             Asked::Answer(answer) => return addressed(answer, port),
             Asked::Running(running, known) => (running, known),
         };
-        // The sender says nothing; it is dropped when there is an answer.
+        // The sender sends nothing; it is dropped once there is an answer.
         let ended = running.changed();
         if known {
             let _ = timeout(PATIENCE, ended).await;
@@ -273,7 +273,7 @@ impl State {
         }
     }
 
-    /// Forgets names that were not asked for lately.
+    /// Removes names that have not been used recently.
     fn forget_old(&mut self, now: Instant) {
         self.names.retain(|_, name| {
             let asked = name.asked.is_some_and(|asked| {

@@ -1,5 +1,5 @@
 //! Whether an address is one of this gateway's own. A backend there would be a loop, or would give
-//! strangers the place of somebody on this machine, which is what the admin API trusts.
+//! strangers access from loopback, which the admin API trusts.
 
 use std::fs::metadata;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -19,7 +19,7 @@ pub fn is_own(own: &OwnAddresses, address: SocketAddr) -> bool {
     })
 }
 
-/// Whether a listener of `own` accepts at this path, whatever it is called there.
+/// Whether a listener of `own` accepts at this path, under any of its names.
 pub fn is_own_socket(own: &OwnAddresses, path: &Path) -> bool {
     let identity = |path: &Path| metadata(path).ok().map(|found| (found.dev(), found.ino()));
     let mut listeners = own.iter().filter_map(|listener| match listener {
@@ -47,8 +47,8 @@ fn accepts(listener: IpAddr, address: IpAddr) -> bool {
     }
 }
 
-/// Whether the system would deliver to itself. It answers by the route that it would take: the
-/// source of what goes to an own address is that address. Nothing is sent.
+/// Whether the system would deliver to itself. The routing table decides: packets to an own address
+/// have that address as their source. Nothing is sent.
 fn is_of_this_machine(address: IpAddr) -> bool {
     if address.is_loopback() {
         return true;

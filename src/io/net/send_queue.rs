@@ -1,5 +1,5 @@
-//! How many bytes the system holds for a socket's peer. Linux says it by two ioctls for which no
-//! crate here has a safe call.
+//! Bytes in a socket's send queue. Linux reports them by two ioctls for which no crate here has a
+//! safe call.
 #![expect(
     unsafe_code,
     reason = "ioctl is unsafe in general: the kernel writes to a pointer. These two requests write one \
@@ -21,12 +21,12 @@ const NOT_SENT: Opcode = 0x894B;
 pub struct SendQueue {
     /// Those that the peer's system has not acknowledged.
     pub bytes: usize,
-    /// Of these, those that were sent. None where the peer's system lives and has no room: it
-    /// acknowledges what it is sent, and is sent nothing more.
+    /// Of these, the bytes sent but not acknowledged. Zero if the peer's host is alive and its
+    /// buffers are full: it acknowledges data, and gets no more.
     pub in_flight: usize,
 }
 
-/// What the system holds for the peer of this socket; `None` where it does not say.
+/// The send queue of this socket; `None` if the system does not report it.
 pub fn of(socket: &impl AsFd) -> Option<SendQueue> {
     if !cfg!(target_os = "linux") {
         return None;
@@ -34,7 +34,7 @@ pub fn of(socket: &impl AsFd) -> Option<SendQueue> {
     // SAFETY: `SIOCOUTQ` writes one `int` (tty_ioctl(2), tcp(7), unix(7)).
     let queued = unsafe { ioctl(socket, Getter::<NOT_ACKNOWLEDGED, c_int>::new()) };
     let bytes = usize::try_from(queued.ok()?).ok()?;
-    // SAFETY: `SIOCOUTQNSD` writes one `int`; sockets that do not know it answer an error.
+    // SAFETY: `SIOCOUTQNSD` writes one `int`; sockets that do not support it return an error.
     let unsent = unsafe { ioctl(socket, Getter::<NOT_SENT, c_int>::new()) };
     let unsent = unsent.ok().and_then(|unsent| usize::try_from(unsent).ok());
     Some(SendQueue {

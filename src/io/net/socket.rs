@@ -32,7 +32,7 @@ pub enum Socket {
 }
 
 impl Socket {
-    /// The other end; `None` for unix sockets, whose clients have no address.
+    /// The peer's address; `None` for unix sockets, whose clients have no address.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(stream) => stream.peer_addr().ok(),

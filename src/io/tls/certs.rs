@@ -1,5 +1,5 @@
-//! A certificate chain with its key, read from PEM and checked: it parses, the key is the
-//! certificate's, and which names it is for. Whether it is trusted is for clients to say.
+//! A certificate chain with its key, read from PEM and checked: it parses, and the key belongs to
+//! the certificate. Collects its names. Clients decide whether they trust it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ use crate::io::tls::provider;
 /// A certificate that can be shown to clients.
 #[derive(Clone, Debug)]
 pub struct Certificate {
-    /// Chain and key as rustls wants them.
+    /// Chain and key for rustls.
     pub key: Arc<CertifiedKey>,
     /// DNS names that it is for, lower case; some begin with `*.`.
     pub names: Vec<String>,
@@ -182,7 +182,7 @@ fn damaged(path: &Path, error: &pem::Error) -> CertError {
     }
 }
 
-/// What a certificate says about itself.
+/// Properties of a certificate.
 struct Facts {
     names: Vec<String>,
     not_before: SystemTime,
@@ -201,7 +201,7 @@ impl Facts {
             .flat_map(|extension| &extension.value.general_names)
             .filter_map(|name| match name {
                 GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
-                // SNI carries no addresses; the default certificate serves those who use one.
+                // SNI carries no addresses; clients that use one get the default certificate.
                 _ => None,
             })
             .collect();

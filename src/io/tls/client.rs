@@ -1,4 +1,4 @@
-//! TLS towards backends: whom they must prove to be, and by whose word.
+//! TLS towards backends: the expected name, and the trusted roots.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -51,7 +51,7 @@ impl BackendTls {
 pub struct Roots(BTreeMap<Option<PathBuf>, Arc<RootCertStore>>);
 
 impl Roots {
-    /// Adds the roots of a file that somebody else read.
+    /// Adds the roots of a file that the caller has read.
     pub fn insert(&mut self, ca: &Path, roots: RootCertStore) {
         self.0.insert(Some(ca.to_owned()), Arc::new(roots));
     }
@@ -110,10 +110,10 @@ impl ClientTls {
         Self::build(tls, known.of(tls.ca.as_deref())?, None)
     }
 
-    /// The same, showing this certificate where it is asked for.
+    /// The same, with this client certificate if the server requests one.
     ///
     /// # Errors
-    /// When there are no roots, or the name or the certificate is none.
+    /// When there are no roots, or the name or the certificate is invalid.
     pub fn showing(
         tls: &UpstreamTls,
         own: Option<&CertificateFiles>,

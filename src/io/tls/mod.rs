@@ -12,8 +12,8 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 /// The only protocol spoken over TLS, as ALPN names it.
 const ALPN_HTTP_1: &[u8] = b"http/1.1";
 
-/// The cryptography, given to every configuration by hand: rustls' process-wide default depends on
-/// who else is in the process.
+/// The cryptography provider, set explicitly in every configuration: rustls' process-wide default
+/// depends on other users of rustls in the process.
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }

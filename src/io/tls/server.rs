@@ -26,7 +26,7 @@ pub struct SniMap {
     /// A name to the indexes of those that are for it, in the order of the configuration. The keys
     /// of wildcards keep their `*`.
     names: HashMap<String, Vec<usize>>,
-    /// All of them, for clients that ask for no name here.
+    /// All certificates, for clients without a matching name.
     all: Vec<usize>,
 }
 
@@ -51,9 +51,10 @@ impl SniMap {
         &self.certificates
     }
 
-    /// The certificate for a client that asked for `name`: one with just this name, else one with a
-    /// wildcard for it, else the first of all. Among several for one name (RSA and ECDSA, say) the
-    /// first that `fits`; if none does, the first, so that the client is told why it cannot go on.
+    /// The certificate for a client that requested `name`: one with exactly this name, else one
+    /// with a wildcard for it, else the first of all. Among several for one name (RSA and ECDSA,
+    /// say) the first that `fits`; if none does, the first, so that the client gets the TLS alert
+    /// with the reason.
     pub fn find(
         &self,
         name: Option<&str>,
@@ -74,7 +75,7 @@ impl SniMap {
             Cow::Borrowed(name)
         };
         self.names.get(&*name).or_else(|| {
-            // A wildcard stands for one label, the first (RFC 9525, section 6.3).
+            // A wildcard matches exactly one label, the first (RFC 9525, section 6.3).
             let (_, parent) = name.split_once('.')?;
             self.names.get(&format!("*.{parent}"))
         })
@@ -117,7 +118,7 @@ impl ResolvesServerCert for Resolver {
 pub struct ClientAuthorities {
     /// The roots.
     pub roots: RootCertStore,
-    /// Whether who shows none gets no connection.
+    /// Whether clients without a certificate are refused.
     pub required: bool,
 }
 

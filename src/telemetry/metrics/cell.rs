@@ -51,7 +51,7 @@ impl CounterFn for Count {
     }
 }
 
-/// A number that goes up and down; threads may add to it at the same time.
+/// A gauge; threads may add to it concurrently.
 #[derive(Debug, Default)]
 pub(super) struct Float(AtomicU64);
 

@@ -1,12 +1,13 @@
-//! Numbers that are read from where they live at the moment when Prometheus asks. They need no
-//! counter that could drift, and the series of a backend that has left goes with it.
+//! Metrics that are read from live state when Prometheus scrapes. They need no counter that could
+//! drift, and the series of a removed backend disappears with it.
 
 use std::fmt::Write as _;
 use std::fs;
 
 use crate::telemetry::metrics::table::{self, Metric};
 
-/// Ticks of `/proc/self/stat` in a second; Linux shows all programs 100, whatever it uses itself.
+/// Ticks of `/proc/self/stat` per second; Linux reports 100 to all programs, independent of its own
+/// tick.
 const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Text in Prometheus' format, put together family by family.
@@ -43,7 +44,7 @@ impl Reading {
         self.family(metric, [([], number)]);
     }
 
-    /// Adds what the system knows of this process; nothing where there is no `/proc`.
+    /// Adds the metrics of this process; none without `/proc`.
     pub fn process(&mut self) {
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         if let Some(kibibytes) = number_after(&status, "VmRSS:") {
@@ -76,7 +77,7 @@ impl Reading {
     }
 }
 
-/// A label's value as the text format wants it.
+/// A label's value, escaped for the text format.
 pub(super) fn escaped(value: &str) -> String {
     value
         .replace('\\', r"\\")

@@ -10,7 +10,7 @@ use crate::core::session::record::{Cause, EndedBy, Record};
 use crate::telemetry::metrics::table::{self, Metric};
 use crate::telemetry::metrics::{Family, Metrics};
 
-/// Which way a message goes.
+/// The direction of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// From the client.
@@ -19,8 +19,8 @@ pub enum Direction {
     ToClient,
 }
 
-/// What is counted by route and upstream. Sets that were made for the same names count together,
-/// so each worker may keep its own; make one when a route is first asked for, not for all of them.
+/// Metrics by route and upstream. Sets for the same names share their counters, so each worker may
+/// keep its own; create one at a route's first use, not for all routes.
 #[derive(Debug)]
 pub struct RouteMetrics {
     metrics: Arc<Metrics>,
@@ -58,8 +58,7 @@ struct TrafficCounters {
 }
 
 impl RouteMetrics {
-    /// The set for these names; an empty one stands for none (no route matched, or it has no
-    /// upstream).
+    /// The set for these names; empty if no route matched, or it has no upstream.
     pub fn new(metrics: &Arc<Metrics>, route: &str, upstream: &str) -> Self {
         Self {
             metrics: Arc::clone(metrics),
@@ -84,12 +83,12 @@ impl RouteMetrics {
         sessions.live.increment(1.0);
     }
 
-    /// A session that another process began goes on here.
+    /// A session was taken over from another process.
     pub fn came(&self) {
         self.sessions().live.increment(1.0);
     }
 
-    /// A session goes on in another process.
+    /// A session was handed over to another process.
     pub fn left(&self) {
         self.sessions().live.decrement(1.0);
     }
@@ -129,7 +128,7 @@ impl RouteMetrics {
         });
     }
 
-    /// A session went on with another backend.
+    /// A session reconnected to another backend.
     pub fn resumed(&self) {
         self.moves
             .count("resumed", || self.counter(&table::RESUMES, &[]));
@@ -154,8 +153,8 @@ impl RouteMetrics {
             .count(reason, || self.counter(&table::REFUSALS, &[reason]));
     }
 
-    /// The head of a response to an ordinary request went to the client, this long after the
-    /// request's head came.
+    /// The head of a response to an ordinary request was sent, this long after the request's head
+    /// was received.
     pub fn http(&self, status: u16, response: Duration) {
         let class = status_class(status);
         self.http
@@ -208,8 +207,8 @@ impl RouteMetrics {
     }
 }
 
-/// Codes that mean something to everybody have a label of their own (RFC 6455, section 7.4, and
-/// IANA's registry); the rest share one by range.
+/// Registered codes have a label of their own (RFC 6455, section 7.4, and IANA's registry); the
+/// rest share one by range.
 pub(super) fn close_code_label(code: Option<u16>) -> &'static str {
     const REGISTERED: [&str; 15] = [
         "1000", "1001", "1002", "1003", "1004", "1005", "1006", "1007", "1008", "1009", "1010",

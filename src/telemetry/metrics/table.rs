@@ -1,5 +1,5 @@
-//! The one table of everything that `/metrics` shows. Descriptions for Prometheus, the columns of
-//! `docs/metrics.md` and the names that code records under all come from here.
+//! The table of all metrics. It is the source of the descriptions for Prometheus, of
+//! `docs/metrics.md`, and of the names in code.
 //!
 //! Labels are names that an operator wrote or members of a small closed set; never a client, a
 //! principal, a session or a path. So the number of series is bounded by the configuration.
@@ -35,7 +35,7 @@ pub enum Unit {
 /// What a metric's values do over time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kind {
-    /// Only grows, and begins anew with the process.
+    /// Only grows, and starts at zero with the process.
     Counter,
     /// Goes up and down.
     Gauge,
@@ -44,7 +44,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// As `# TYPE` says it.
+    /// Its name in `# TYPE`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Counter => "counter",

@@ -12,14 +12,14 @@ use crate::config::snapshot::LogFormat;
 pub(super) struct Line {
     format: LogFormat,
     text: String,
-    /// What stands before a key in text form: the group that is open.
+    /// The prefix of keys in text form: the open group.
     group: &'static str,
 }
 
 /// What a field holds.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Value<'v> {
-    /// Nothing is known, or there was none: `null`, and left out of the text form.
+    /// Unknown or absent: `null`, and omitted in the text form.
     None,
     Text(&'v str),
     Number(u64),

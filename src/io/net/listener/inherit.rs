@@ -1,4 +1,4 @@
-//! Listening sockets that come from the process before this one, with the clients in their queues.
+//! Listening sockets inherited from the previous process, with the clients in their queues.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -13,7 +13,7 @@ use crate::io::net::listener::path::SocketFile;
 use crate::io::net::listener::{BindError, Bound, ListenOptions, PRIVATE, backlog};
 use crate::io::net::socket;
 
-/// What a socket is there for; with the address as configured it says which one it is.
+/// The purpose of a socket; it identifies the socket together with the configured address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Owner {
@@ -37,10 +37,10 @@ pub struct Left {
 }
 
 impl Left {
-    /// Takes a descriptor that came from another process.
+    /// Takes a descriptor received from another process.
     ///
     /// # Errors
-    /// When it is no socket that listens where `asked` says.
+    /// When it is not a socket that listens at `asked`.
     pub fn new(owner: Owner, asked: ListenAddr, descriptor: OwnedFd) -> io::Result<Self> {
         let socket = RawSocket::from(descriptor);
         let wrong = || io::Error::other("the descriptor is no listening socket for this address");
@@ -116,7 +116,7 @@ impl Left {
     }
 }
 
-/// Everything that the process before this one left. What nobody takes is closed here.
+/// All sockets of the previous process. Those that are not taken are closed here.
 #[derive(Debug, Default)]
 pub struct Inheritance(Vec<Left>);
 

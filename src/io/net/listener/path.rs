@@ -97,8 +97,8 @@ impl SocketFile {
     /// Gives the file this mode. The umask may have taken bits away when it was made, and the
     /// process before this one may have had another mode.
     pub(super) fn set_mode(&self, mode: u32) -> io::Result<()> {
-        // The path may lie in a directory that others write to: what is opened here is what is
-        // changed below, and it is neither a link nor somebody else's file.
+        // The path may be in a directory that others can write to. The file opened here is the one
+        // changed below, and it is neither a link nor another user's file.
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(CWD, &self.path, flags, Mode::empty())?;
         let found = rustix::fs::fstat(&file)?;
