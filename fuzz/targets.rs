@@ -21,7 +21,7 @@ use sessile::config::origin::{OriginRule, WebOrigin};
 use sessile::config::snapshot::Snapshot;
 use sessile::config::untrusted::UntrustedHeaders;
 use sessile::control::load::{LoadOptions, load_text};
-use sessile::core::auth::{Authenticator, parse_token};
+use sessile::core::auth::{Authenticator, IssuerKeys, parse_token};
 use sessile::core::http::forwarded::{self, Forwarding};
 use sessile::core::http::{headers, origin, query};
 use sessile::core::routing::{Request, RoutingTable, credential};
@@ -475,7 +475,8 @@ fn jwt(data: &[u8]) {
         assert!(token.kid.is_none_or(|kid| kid.len() <= 256));
     }
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(NOW);
-    if let Ok(principal) = authenticator().judge(&text, "/ws", now) {
+    let none = IssuerKeys::default();
+    if let Ok(principal) = authenticator().judge(&text, "/ws", &none, now) {
         // The one seed that was signed with the key; a signature covers every byte before it.
         assert_eq!(&*principal.subject, "ann", "{text}");
         assert!(text.starts_with(SIGNED), "{text}");
@@ -538,7 +539,8 @@ fn signed_url(data: &[u8]) {
     let tickets = snapshot().authenticators.get("tickets");
     let tickets = Authenticator::compile(tickets.expect("there is one"), None);
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(NOW);
-    if let Ok(principal) = tickets.judge(ticket, path, now) {
+    let none = IssuerKeys::default();
+    if let Ok(principal) = tickets.judge(ticket, path, &none, now) {
         // The one seed that was signed.
         assert!(ticket.starts_with(SIGNED_TICKET), "{ticket}");
         assert_eq!(&*principal.subject, "ann", "{ticket}");
@@ -547,7 +549,7 @@ fn signed_url(data: &[u8]) {
     let key = hmac::Key::new(hmac::HMAC_SHA256, TICKET_SECRET.as_bytes());
     let tag = BASE64_URL_SAFE_NO_PAD.encode(hmac::sign(&key, payload.as_bytes()));
     let signed = format!("{payload}.{tag}");
-    let Ok(principal) = tickets.judge(&signed, path, now) else {
+    let Ok(principal) = tickets.judge(&signed, path, &none, now) else {
         return;
     };
     assert!(signed.len() <= 1024);
@@ -558,10 +560,13 @@ fn signed_url(data: &[u8]) {
     assert!(says["exp"].as_u64().is_some_and(|expires| expires > NOW));
     assert!(says["jti"].as_str() == principal.token_id.as_deref());
     assert!(says.get("path").is_none_or(|bound| *bound == *path));
-    assert!(tickets.judge(&signed, path, now).is_err(), "good twice");
+    assert!(
+        tickets.judge(&signed, path, &none, now).is_err(),
+        "good twice"
+    );
     // And not one byte of it may be another.
     let other = signed.replacen('.', "A.", 1);
-    assert!(tickets.judge(&other, path, now).is_err());
+    assert!(tickets.judge(&other, path, &none, now).is_err());
 }
 
 /// The secret of `tickets` in `routes.toml`.

@@ -40,18 +40,20 @@ use crate::control::revocations::Docket;
 use crate::control::series;
 use crate::control::source::SourceState;
 use crate::control::state_dir::StateDir;
-use crate::control::supervisor::documents::resolved;
+use crate::control::supervisor::composition::resolved;
 use crate::control::supervisor::{self, Configuration, Supervisor};
-use crate::core::routing::RoutingTable;
 use crate::core::session::drain::Profile;
 use crate::io::net::listener::{self, Inheritance, ListenOptions, Owner};
-use crate::io::tls::client::{self, BackendTls};
+use crate::io::tls::client;
 use crate::io::tls::server::{self, ClientAuthorities, Resolver};
 use crate::live::{Live, Phase, WorkerCommand};
 use crate::proxy::worker::{self, ListenerContext, Shared};
 use crate::telemetry::log::LogLevel;
 use crate::telemetry::metrics::{ListenerMetrics, Metrics, NodeMetrics};
 use crate::telemetry::records::{Records, RecordsGuard};
+
+/// What a worker may take beyond the grace time, for the last close frames and the last records.
+const STOP_MARGIN: Duration = Duration::from_secs(60);
 
 /// A gateway whose sockets are open and whose table is compiled; clients queue already.
 pub struct Bound {
@@ -106,10 +108,8 @@ impl Bound {
         let state_dir = state_dir.map(StateDir::open).transpose()?;
         let metrics = Metrics::new();
         let (records, records_guard) = Records::open(&snapshot.log, &snapshot.node.name)?;
-        let table = RoutingTable::compile(snapshot, None, 1, clock::now());
-        let node = Arc::new(NodeMetrics::new(&metrics, table.generation));
-        let backend_tls = Arc::new(BackendTls::default());
-        backend_tls.replace(supervisor::read_backend_tls(snapshot)?, || ());
+        let first = supervisor::first_generation(snapshot, memory::allowance())?;
+        let node = Arc::new(NodeMetrics::new(&metrics, first.table.generation));
 
         let mut contexts = Vec::new();
         let mut sockets = Vec::new();
@@ -138,21 +138,18 @@ impl Bound {
             Some(claim) => Some(settle(claim, shares).context("hand-over")?),
             None => None,
         };
-        let live = Live::new(table);
+        let live = Live::new(first);
         live.set_own(own(&contexts, &admin));
-        live.set_memory_allowance(memory::allowance());
-        live.set_edge(snapshot);
         let shared = Shared {
             live: Arc::clone(&live),
             listeners: contexts.into(),
             records,
-            backend_tls: Arc::clone(&backend_tls),
             judges: Arc::default(),
             metrics,
             node: Arc::clone(&node),
         };
         let docket = Arc::new(Docket::open(Arc::clone(&live), state_dir.as_ref()));
-        let supervisor = Supervisor::new(live, configuration, loaded, backend_tls, node, state_dir);
+        let supervisor = Supervisor::new(live, configuration, loaded, node, state_dir);
         Ok(Self {
             shared,
             sockets,
@@ -236,7 +233,7 @@ impl Bound {
         }
         live.enter(Phase::Stopping);
         let grace = clock::readable(shutdown.grace);
-        tracing::info!(sessions = live.sessions(), %grace, "stopping");
+        tracing::info!(sessions = live.workers().sessions(), %grace, "stopping");
         let end = tokio::select! {
             cut = stop_workers(&live, &shutdown) => {
                 join(threads).await;
@@ -285,6 +282,7 @@ fn keep_busy(
     background.spawn(jwks::follow(live(), Arc::clone(&shared.node)));
     background.spawn(memory::watch(live()));
     background.spawn(Arc::clone(docket.tickets()).run());
+    background.spawn(Arc::clone(docket).forget_expired());
     if let Some(state_dir) = supervisor.state_dir() {
         background.spawn(Arc::clone(state_dir).watch());
     }
@@ -296,7 +294,7 @@ fn keep_busy(
 /// The second signal: no more time, but every session still leaves its record.
 async fn cut_short(signals: &mut Signals, live: &Live, shutdown: Shutdown) -> End {
     signals.stop().await;
-    let left = live.sessions();
+    let left = live.workers().sessions();
     let at_once = Shutdown {
         grace: Duration::ZERO,
         ..shutdown
@@ -554,20 +552,20 @@ fn open_admin(
     Ok((admin::server::bind(admin, tls, inheritance)?, resolver))
 }
 
-/// Tells all workers at once; answers how many sessions were cut.
+/// Stops all workers at once; returns how many sessions were cut off.
 async fn stop_workers(live: &Live, shutdown: &Shutdown) -> usize {
-    let all = live.sessions();
-    let stops = live.workers().iter().map(|worker| {
-        let own = worker.load.sessions.load(Ordering::Relaxed);
-        let profile = Profile::of_shutdown(shutdown, own, all);
-        worker.ask(move |answer| WorkerCommand::Shutdown {
-            grace: shutdown.grace,
-            profile,
+    let workers = live.workers();
+    let (grace, all) = (shutdown.grace, workers.sessions());
+    let loads: Vec<_> = workers.loads().collect();
+    let cut = workers.ask_each(grace.saturating_add(STOP_MARGIN), |place, answer| {
+        let own = loads[place].sessions.load(Ordering::Relaxed);
+        Some(WorkerCommand::Shutdown {
+            grace,
+            profile: Profile::of_shutdown(shutdown, own, all),
             answer,
         })
     });
-    let cut = futures_util::future::join_all(stops).await;
-    cut.into_iter().flatten().sum()
+    cut.await.into_iter().sum()
 }
 
 async fn join(threads: Vec<JoinHandle<()>>) {

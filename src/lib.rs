@@ -10,11 +10,11 @@ pub mod config;
 
 pub mod core;
 
-pub mod live;
-
 pub mod telemetry;
 
 pub mod io;
+
+pub mod live;
 
 pub mod proxy;
 

@@ -102,7 +102,7 @@ pub(super) async fn change(
             }
         })?;
     drainer.save().await;
-    let table = gateway.live.table_arc();
+    let table = gateway.live.table();
     let member = table.upstream(&upstream).and_then(|upstream| {
         let index = upstream.index_of(&id)?;
         Some(member_view(&gateway, upstream, index))

@@ -1,28 +1,21 @@
 //! The parts of a gateway that the admin API reads and commands.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use futures_util::future::join_all;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tokio::sync::oneshot;
 
 use crate::control::fleet::Fleet;
 use crate::control::revocations::Docket;
 use crate::control::source::SourceState;
 use crate::control::supervisor::Supervisor;
-use crate::live::{Live, WorkerCommand};
+use crate::live::Live;
 use crate::telemetry::log::LogLevel;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::records::Records;
 
 /// The version of the program.
 pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
-
-/// How long a worker may take to answer. It answers between two turns of its sessions, so a worker
-/// that needs longer is stuck, and the others' answers are worth more than waiting for it.
-const ANSWER_MAX: Duration = Duration::from_secs(2);
 
 /// A gateway, as the admin API sees it.
 pub struct Gateway {
@@ -57,20 +50,4 @@ pub struct ListenerView {
     pub tls: bool,
     /// Where it listens; a port that was written as 0 is the one that the system chose.
     pub addresses: Vec<String>,
-}
-
-/// Asks all workers at once. Where one does not answer in time there is `None`.
-pub(super) async fn ask_all<A>(
-    live: &Live,
-    command: impl Fn(oneshot::Sender<A>) -> WorkerCommand,
-) -> Vec<Option<A>> {
-    let command = &command;
-    let asked = live.workers().iter().map(|worker| async move {
-        let answer = worker.ask(command);
-        tokio::time::timeout(ANSWER_MAX, answer)
-            .await
-            .ok()
-            .flatten()
-    });
-    join_all(asked).await
 }

@@ -7,14 +7,14 @@ use axum::extract::State;
 use axum::http::HeaderName;
 use axum::http::header::CONTENT_TYPE;
 
-use crate::admin::gateway::{VERSION, ask_all};
+use crate::admin::gateway::VERSION;
 use crate::admin::{Gateway, sources};
 use crate::base::clock;
 use crate::base::revocation::RevocationOrigin;
 use crate::core::health::Health;
 use crate::core::limits::Scarce;
 use crate::core::routing::{Member, RoutingTable, Upstream};
-use crate::live::{Phase, WorkerCommand};
+use crate::live::{Generation, Phase, WorkerCommand};
 use crate::telemetry::metrics::{Reading, table};
 
 /// The version of the text format, as Prometheus wants it.
@@ -25,10 +25,9 @@ pub(super) async fn metrics(
     State(gateway): State<Arc<Gateway>>,
 ) -> ([(HeaderName, &'static str); 1], String) {
     // What a stuck worker has not brought in yet comes with a later scrape.
-    ask_all(&gateway.live, |answer| WorkerCommand::Gather { answer }).await;
-    gateway
-        .metrics
-        .sweep(clock::now(), &gateway.live.table_arc());
+    let gather = |answer| WorkerCommand::Gather { answer };
+    gateway.live.workers().ask(gather).await;
+    gateway.metrics.sweep(clock::now(), &gateway.live.table());
     let mut text = gateway.metrics.render();
     text.push_str(&read(&gateway));
     (FORMAT, text)
@@ -43,18 +42,18 @@ fn read(gateway: &Gateway) -> String {
     read_load(gateway, &mut reading);
     read_revocations(gateway, &mut reading);
     read_workers(gateway, &mut reading);
-    read_backends(&gateway.live.table_arc(), &mut reading);
+    read_backends(&gateway.live.table(), &mut reading);
     read_drains(gateway, &mut reading);
     sources::read(gateway, &mut reading);
-    read_keys(&gateway.live.table_arc(), &mut reading);
+    read_keys(&gateway.live.generation(), &mut reading);
     reading.process();
     reading.into_text()
 }
 
-fn read_keys(routing: &RoutingTable, reading: &mut Reading) {
+fn read_keys(generation: &Generation, reading: &mut Reading) {
     let now = clock::unix_millis(clock::wall());
-    let fetched = routing.authenticators().filter_map(|one| {
-        let read_at = one.fetched()?.read_at()?;
+    let fetched = generation.table.authenticators().filter_map(|one| {
+        let read_at = one.keys(&generation.keys)?.read_at;
         let age = now.saturating_sub(read_at) as f64 / 1000.0;
         Some(([one.config.name.as_str()], age))
     });
@@ -63,9 +62,10 @@ fn read_keys(routing: &RoutingTable, reading: &mut Reading) {
 
 fn read_revocations(gateway: &Gateway, reading: &mut Reading) {
     use RevocationOrigin::{Etcd, File, Node};
-    let all = gateway.live.revocations.list(clock::wall());
+    let (generation, now) = (gateway.live.generation(), clock::wall());
     let counts = [(Node, "node"), (File, "file"), (Etcd, "etcd")].map(|(origin, name)| {
-        let count = all.iter().filter(|one| one.origin == origin).count();
+        let valid = generation.revocations.valid(now);
+        let count = valid.filter(|one| one.origin == origin).count();
         ([name], count as f64)
     });
     reading.family(&table::REVOCATIONS, counts);
@@ -73,15 +73,15 @@ fn read_revocations(gateway: &Gateway, reading: &mut Reading) {
 
 fn read_load(gateway: &Gateway, reading: &mut Reading) {
     let (load, quotas) = (&gateway.live.load, &gateway.live.quotas);
+    let limits = gateway.live.generation().edge.load;
     let shedding = Scarce::ALL.map(|limit| {
-        let now = f64::from(u8::from(load.reached(limit)));
+        let now = f64::from(u8::from(load.reached(&limits, limit)));
         ([limit.as_str()], now)
     });
     reading.family(&table::OVERLOADED, shedding);
-    reading.single(&table::HANDSHAKES, load.handshakes().0 as f64);
-    let (memory, memory_max) = load.memory();
-    reading.single(&table::MEMORY, memory as f64);
-    reading.single(&table::MEMORY_MAX, memory_max as f64);
+    reading.single(&table::HANDSHAKES, load.handshakes() as f64);
+    reading.single(&table::MEMORY, load.memory() as f64);
+    reading.single(&table::MEMORY_MAX, limits.memory_max as f64);
     reading.single(&table::QUOTA_HOLDERS, quotas.counts.holders() as f64);
     reading.single(&table::QUOTAS_FORGOTTEN, quotas.forgotten() as f64);
 }
@@ -89,11 +89,9 @@ fn read_load(gateway: &Gateway, reading: &mut Reading) {
 fn read_workers(gateway: &Gateway, reading: &mut Reading) {
     let workers = gateway.live.workers();
     let names: Vec<_> = (0..workers.len()).map(|place| place.to_string()).collect();
-    let sessions = workers.iter().zip(&names).map(|(worker, name)| {
-        (
-            [name.as_str()],
-            worker.load.sessions.load(Ordering::Relaxed) as f64,
-        )
+    let sessions = workers.loads().zip(&names).map(|(load, name)| {
+        let sessions = load.sessions.load(Ordering::Relaxed);
+        ([name.as_str()], sessions as f64)
     });
     reading.family(&table::WORKER_SESSIONS, sessions);
 }

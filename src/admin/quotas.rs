@@ -49,18 +49,17 @@ pub(super) struct HolderView {
 
 pub(super) async fn show(State(gateway): State<Arc<Gateway>>) -> Json<QuotasView> {
     let (load, quotas) = (&gateway.live.load, &gateway.live.quotas);
-    let ((sessions, sessions_max), (handshakes, handshakes_max)) =
-        (load.sessions(), load.handshakes());
-    let (memory_bytes, memory_max) = load.memory();
-    let reached = Scarce::ALL.into_iter().filter(|limit| load.reached(*limit));
+    let limits = gateway.live.generation().edge.load;
+    let reached = Scarce::ALL.into_iter();
+    let reached = reached.filter(|limit| load.reached(&limits, *limit));
     let largest = quotas.counts.largest(LARGEST).into_iter();
     Json(QuotasView {
-        sessions,
-        sessions_max,
-        handshakes,
-        handshakes_max,
-        memory_bytes,
-        memory_max,
+        sessions: load.sessions(),
+        sessions_max: limits.sessions_max,
+        handshakes: load.handshakes(),
+        handshakes_max: limits.handshakes_max,
+        memory_bytes: load.memory(),
+        memory_max: limits.memory_max,
         overloaded: reached.map(|limit| limit.as_str().to_owned()).collect(),
         holders: quotas.counts.holders(),
         largest: largest

@@ -18,16 +18,19 @@ use crate::admin::problem::Problem;
 use crate::base::clock;
 use crate::base::names::ListenerName;
 use crate::config::limits::Quotas;
+use crate::core::auth::{IssuerKeys, Revocations};
 use crate::core::routing::affinity;
 use crate::core::routing::{Action, Matched, RoutingTable, Verdict, rewrite};
 use crate::live::Edge;
 
 mod choice;
+mod credentials;
 mod judge;
 mod request;
 mod view;
 
 use choice::{Moment, affinity_view, choose, note, stuck};
+use credentials::Credentials;
 use judge::judge;
 use request::{LOCAL, Parts};
 
@@ -42,15 +45,18 @@ pub(super) async fn resolve(
     State(gateway): State<Arc<Gateway>>,
     Body(asked): Body<Asked>,
 ) -> Result<Json<Explanation>, Problem> {
-    let table = gateway.live.table_arc();
+    let generation = gateway.live.generation_arc();
     let moment = Moment {
         sticks: Some(gateway.live.sticks()),
-        revocations: Some(&gateway.live.revocations),
+        credentials: Credentials {
+            keys: &generation.keys,
+            revocations: &generation.revocations,
+        },
         now: clock::now(),
     };
-    let explanation = explain_at(&table, &asked, moment).map(|mut explanation| {
+    let explanation = explain_at(&generation.table, &asked, moment).map(|mut explanation| {
         let names = gateway.listeners.iter().map(|one| &*one.name);
-        let closed = closed(&gateway.live.edge(), names, asked.client);
+        let closed = closed(&generation.edge, names, asked.client);
         explanation.notes.extend(closed);
         explanation
     });
@@ -64,9 +70,13 @@ pub(super) async fn resolve(
 /// # Errors
 /// When what is asked is not a request.
 pub fn explain(table: &RoutingTable, asked: &Asked, now: Instant) -> Result<Explanation, AskError> {
+    let (keys, revocations) = (IssuerKeys::default(), Revocations::default());
     let moment = Moment {
         sticks: None,
-        revocations: None,
+        credentials: Credentials {
+            keys: &keys,
+            revocations: &revocations,
+        },
         now,
     };
     explain_at(table, asked, moment)
@@ -175,7 +185,7 @@ fn follow<'p>(
             });
         }
         Action::Forward(upstream) => {
-            let judged = judge((parts, path), matched, moment.revocations);
+            let judged = judge((parts, path), matched, moment.credentials);
             explanation.principal = judged.principal;
             explanation.not_judged = judged.not_judged;
             if limited(&route.config.quotas) {

@@ -117,7 +117,7 @@ pub(super) async fn list(
     State(gateway): State<Arc<Gateway>>,
     Parameters(paging): Parameters<Paging>,
 ) -> Json<Page<RevocationView>> {
-    let all = gateway.live.revocations.list(clock::wall());
+    let all = gateway.live.generation().revocations.list(clock::wall());
     let views = all.iter().map(|one| RevocationView::from(&**one));
     Json(Page::of(views, &paging, |view| &view.id))
 }

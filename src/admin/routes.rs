@@ -55,7 +55,7 @@ pub(super) async fn list(
     State(gateway): State<Arc<Gateway>>,
     Parameters(paging): Parameters<Paging>,
 ) -> Json<Page<RouteView>> {
-    let table = gateway.live.table_arc();
+    let table = gateway.live.table();
     let routes = table.routes().iter().map(|route| view(&table, route));
     Json(Page::of(routes, &paging, |route| &route.name))
 }

@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::admin::Gateway;
 use crate::admin::extract::{Body, Caller, Parameters};
-use crate::admin::gateway::ask_all;
 use crate::admin::page::PAGE_MAX;
 use crate::admin::problem::Problem;
 use crate::base::clock;
@@ -20,7 +19,7 @@ use crate::base::session_id::SessionId;
 use crate::base::traffic::Traffic;
 use crate::core::session::orders::CloseOrder;
 use crate::core::session::record::{Cause, EndOrder};
-use crate::live::{Renewal, SessionQuery, SessionView, WorkerCommand};
+use crate::live::{Answers, Renewal, SessionQuery, SessionView, WorkerCommand};
 
 /// Without `limit`.
 const PAGE_DEFAULT: usize = 100;
@@ -173,10 +172,8 @@ pub(super) async fn list(
     };
     // One more than wanted tells whether there is a next page.
     let answers = sessions(&gateway, &query, limit + 1).await;
-    let unanswered = (0..answers.len())
-        .filter(|worker| answers[*worker].is_none())
-        .collect();
-    let mut views: Vec<_> = answers.into_iter().flatten().flatten().collect();
+    let unanswered = answers.silent().collect();
+    let mut views: Vec<_> = answers.into_iter().flatten().collect();
     views.sort_unstable_by_key(|view| view.facts.id);
     let more = views.len() > limit;
     views.truncate(limit);
@@ -232,13 +229,13 @@ pub(super) async fn close(
         operator: Some(Arc::clone(&caller.name)),
         revocation: None,
     });
-    let closed = ask_all(&gateway.live, |answer| WorkerCommand::Close {
+    let closed = gateway.live.workers().ask(|answer| WorkerCommand::Close {
         query: query.clone(),
         order: order.clone(),
         given: Some(Arc::clone(&given)),
         answer,
     });
-    if closed.await.into_iter().flatten().sum::<usize>() == 0 {
+    if closed.await.into_iter().sum::<usize>() == 0 {
         find(&gateway, id).await?;
         return Err(Problem::new(
             StatusCode::CONFLICT,
@@ -272,12 +269,12 @@ pub(super) async fn change(
         id: Some(id),
         ..SessionQuery::default()
     };
-    let renewed = ask_all(&gateway.live, |answer| WorkerCommand::Renew {
+    let renewed = gateway.live.workers().ask(|answer| WorkerCommand::Renew {
         query: query.clone(),
         renewal: Renewal::Until(expires),
         answer,
     });
-    let renewed: usize = renewed.await.into_iter().flatten().sum();
+    let renewed: usize = renewed.await.into_iter().sum();
     let session = find(&gateway, id).await?;
     if renewed == 0 {
         let detail = format!("session {id} has no principal, is closing, or is being handed over");
@@ -299,8 +296,8 @@ async fn find(gateway: &Gateway, id: SessionId) -> Result<Session, Problem> {
         ..SessionQuery::default()
     };
     let answers = sessions(gateway, &query, 1).await;
-    let silent = answers.iter().any(Option::is_none);
-    match answers.into_iter().flatten().flatten().next() {
+    let silent = answers.missing() > 0;
+    match answers.into_iter().flatten().next() {
         Some(view) => Ok(session(&view)),
         None if silent => {
             let detail = "not every worker answered in time; the session may be on one of those";
@@ -317,13 +314,13 @@ async fn sessions(
     gateway: &Gateway,
     query: &SessionQuery,
     limit: usize,
-) -> Vec<Option<Vec<SessionView>>> {
+) -> Answers<Vec<SessionView>> {
     let ask = |answer| WorkerCommand::Sessions {
         query: query.clone(),
         limit,
         answer,
     };
-    ask_all(&gateway.live, ask).await
+    gateway.live.workers().ask(ask).await
 }
 
 fn session(view: &SessionView) -> Session {

@@ -13,7 +13,7 @@ use crate::admin::problem::Problem;
 use crate::base::clock;
 use crate::control::source::Seen;
 use crate::control::supervisor::Supervisor;
-use crate::control::supervisor::documents::Held;
+use crate::control::supervisor::composition::Held;
 use crate::telemetry::metrics::{Reading, table};
 
 /// Names of documents that are shown of each kind of trouble.

@@ -132,11 +132,11 @@ pub(super) async fn readyz(State(gateway): State<Arc<Gateway>>) -> (StatusCode, 
 
 pub(super) async fn status(State(gateway): State<Arc<Gateway>>) -> Json<StatusView> {
     let live = &gateway.live;
-    let table = live.table_arc();
+    let table = live.table();
     let (fleet, now) = (gateway.fleet.as_deref(), clock::now());
-    let workers = live.workers().iter().map(|worker| WorkerView {
-        sessions: worker.load.sessions.load(Ordering::Relaxed),
-        connections: worker.load.connections.load(Ordering::Relaxed),
+    let workers = live.workers().loads().map(|load| WorkerView {
+        sessions: load.sessions.load(Ordering::Relaxed),
+        connections: load.connections.load(Ordering::Relaxed),
     });
     Json(StatusView {
         node: gateway.node.to_string(),
@@ -149,8 +149,8 @@ pub(super) async fn status(State(gateway): State<Arc<Gateway>>) -> Json<StatusVi
         digest: table.digest.to_string(),
         listeners: gateway.listeners.clone(),
         workers: workers.collect(),
-        sessions: live.sessions(),
-        connections: live.connections(),
+        sessions: live.workers().sessions(),
+        connections: live.workers().connections(),
         taken_over: live.taken_over().as_deref().map(TakenOverView::of),
         sources: Sources::of(&gateway),
         state_dir: gateway

@@ -217,15 +217,14 @@ async fn a_session_is_shown_whole() {
 #[tokio::test]
 async fn a_worker_that_does_not_answer_is_named_and_hides_no_other() {
     let fixture = fixture(built_in(), vec![vec![session(1, "rooms", None)]]);
-    let live = Live::new(crate::core::routing::RoutingTable::compile(
-        &fixture.gateway.supervisor.loaded().snapshot,
-        None,
-        1,
-        crate::base::clock::now(),
-    ));
+    let generation = fixture.gateway.live.generation_arc();
+    let live = Live::new(crate::live::Generation::clone(&generation));
     // A worker whose end of the queue is gone.
     let (gone, _) = crate::live::WorkerHandle::new();
-    live.set_workers(vec![gone, fixture.gateway.live.workers()[0].clone()]);
+    live.set_workers(vec![
+        gone,
+        fixture.gateway.live.workers().handles()[0].clone(),
+    ]);
     let gateway = Arc::into_inner(fixture.gateway).expect("nobody else has it");
     let gateway = Arc::new(Gateway { live, ..gateway });
     let fixture = Fixture {
@@ -297,7 +296,7 @@ async fn an_operator_closes_a_session_once() {
 #[tokio::test]
 async fn upstreams_show_how_well_their_backends_are() {
     let fixture = fixture(built_in(), vec![]);
-    let table = fixture.gateway.live.table_arc();
+    let table = fixture.gateway.live.table();
     let chat = table.upstream("chat").expect("an upstream");
     chat.members[0]
         .vitals

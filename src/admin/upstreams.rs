@@ -130,7 +130,7 @@ pub(super) async fn list(
     State(gateway): State<Arc<Gateway>>,
     Parameters(paging): Parameters<Paging>,
 ) -> Json<Page<UpstreamSummary>> {
-    let table = gateway.live.table_arc();
+    let table = gateway.live.table();
     let now = clock::now();
     let removed = table.removed();
     let known = table.upstreams().map(|upstream| {
@@ -153,7 +153,7 @@ pub(super) async fn one(
     State(gateway): State<Arc<Gateway>>,
     Path(name): Path<String>,
 ) -> Result<Json<UpstreamView>, Problem> {
-    let table = gateway.live.table_arc();
+    let table = gateway.live.table();
     let supervisor = &gateway.supervisor;
     let drainer = supervisor.drainer();
     let removed = removed(&table, &name, drainer);

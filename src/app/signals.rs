@@ -41,7 +41,7 @@ impl Signals {
             return;
         }
         live.enter(Phase::Leaving);
-        tracing::info!(sessions = live.sessions(), delay = %clock::readable(delay), "not ready any more");
+        tracing::info!(sessions = live.workers().sessions(), delay = %clock::readable(delay), "not ready any more");
         tokio::select! {
             () = tokio::time::sleep(delay) => {}
             () = self.stop() => {}

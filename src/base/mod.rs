@@ -14,5 +14,6 @@ pub mod revocation;
 pub mod right;
 pub mod secret;
 pub mod session_id;
+pub mod shared_map;
 pub mod text;
 pub mod traffic;

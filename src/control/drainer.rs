@@ -18,9 +18,9 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::base::clock;
 use crate::base::names::{BackendId, UpstreamName};
 use crate::config::snapshot::{self, BackendState, Tempo};
-use crate::control::errands;
 use crate::control::state_dir::StateDir;
 use crate::control::state_file::StateFile;
+use crate::control::worker_commands;
 use crate::core::routing::RoutingTable;
 use crate::core::session::drain::{Candidate, Millis, Plan, Profile, StandingOrder, idle_first};
 use crate::core::session::orders::LeaveOrder;
@@ -167,7 +167,7 @@ impl Drainer {
             tracing::info!(%upstream, %backend, state = order.state.as_str(), "an operator's order from before the restart is in force");
             drainer.state().orders.insert(order.place(), order);
         }
-        drainer.before_swap(&drainer.live.table_arc());
+        drainer.before_swap(&drainer.live.table());
         Arc::new(drainer)
     }
 
@@ -181,7 +181,7 @@ impl Drainer {
         if orders == self.standing() {
             return;
         }
-        let table = self.live.table_arc();
+        let table = self.live.table();
         {
             let mut state = self.state();
             for (upstream, backend) in std::mem::take(&mut state.orders).into_keys() {
@@ -234,7 +234,7 @@ impl Drainer {
         backend: &BackendId,
         order: &Order,
     ) -> Result<(), OrderFault> {
-        let table = self.live.table_arc();
+        let table = self.live.table();
         let known = table.upstream(upstream);
         let member = known.and_then(|upstream| upstream.member(backend));
         let place = (upstream.clone(), backend.clone());
@@ -376,13 +376,13 @@ impl Drainer {
             ..SessionQuery::default()
         };
         if self.with(place, Drain::wants_a_look) == Some(true) {
-            let briefs = errands::briefs(&self.live, &query).await;
+            let briefs = worker_commands::briefs(&self.live, &query).await;
             let all_seen = !self.elsewhere.any();
             self.with(place, |drain, now| {
                 drain.look(place, &briefs, all_seen, now)
             });
             if self.with(place, |drain, _| drain.plan.is_overdue()) == Some(true) {
-                let closed = errands::close(&self.live, &query, &order().close()).await;
+                let closed = worker_commands::close(&self.live, &query, &order().close()).await;
                 self.node.drained(&place.0, 0, closed);
             }
             if self.with(place, |drain, _| drain.told_done) == Some(true) && self.is_gone(place) {
@@ -402,7 +402,7 @@ impl Drainer {
         };
         if !due.is_empty() {
             let ids: Arc<[_]> = due.iter().map(|one| one.id).collect();
-            let gone = errands::leave(&self.live, ids, &order()).await;
+            let gone = worker_commands::leave(&self.live, ids, &order()).await;
             self.with(place, |drain, _| {
                 drain.plan.were_told(&due, gone.moving, gone.closing);
             });

@@ -18,7 +18,7 @@ use crate::base::backoff::Backoff;
 use crate::base::clock;
 use crate::config::key_set::{KeyFault, KeySet};
 use crate::config::snapshot::JwksUrl;
-use crate::core::auth::FetchedKeys;
+use crate::core::auth::{KeyRefresh, ReadKeys};
 use crate::io::fetch::{FetchError, Origin};
 use crate::live::Live;
 use crate::telemetry::metrics::NodeMetrics;
@@ -50,7 +50,7 @@ enum ReadError {
 /// One set of keys and when it is read next.
 struct Followed {
     name: String,
-    keys: Arc<FetchedKeys>,
+    refresh: Arc<KeyRefresh>,
     next: Instant,
     /// When it was read last, with or without success.
     tried: Option<Instant>,
@@ -68,21 +68,22 @@ pub async fn follow(live: Arc<Live>, metrics: Arc<NodeMetrics>) {
         for (place, one) in &mut followed {
             if one.is_due(now) {
                 (one.reading, one.tried) = (true, Some(now));
-                one.keys.begin();
-                // Held until it is read, so that no other keys come to stand at this place.
-                let (place, keys, live) = (*place, Arc::clone(&one.keys), Arc::clone(&live));
+                one.refresh.begin();
+                // Held until it is read, so that its address is not used again meanwhile.
+                let (place, refresh) = (*place, Arc::clone(&one.refresh));
+                let live = Arc::clone(&live);
                 readings.spawn(async move {
-                    let read = read(&keys.source, &live.own().admin).await;
-                    (place, read, keys)
+                    let read = read(&refresh.source, &live.own().admin).await;
+                    (place, read, refresh)
                 });
             }
         }
         tokio::select! {
             () = live.keys_wanted() => {}
             () = sleep(LOOK) => {}
-            Some(Ok((place, result, _keys))) = readings.join_next() => {
+            Some(Ok((place, result, _refresh))) = readings.join_next() => {
                 if let Some(one) = followed.get_mut(&place) {
-                    one.take(result, &metrics);
+                    one.take(result, &live, &metrics);
                 }
                 live.keys_were_read();
             }
@@ -92,16 +93,16 @@ pub async fn follow(live: Arc<Live>, metrics: Arc<NodeMetrics>) {
 
 /// Follows what the table in force has, and nothing else.
 fn bring_up_to_date(followed: &mut HashMap<usize, Followed>, live: &Live) {
-    let table = live.table_arc();
+    let table = live.table();
     let mut known = HashMap::new();
     for authenticator in table.authenticators() {
-        let Some(keys) = authenticator.fetched() else {
+        let Some(refresh) = authenticator.refresh() else {
             continue;
         };
-        let place = Arc::as_ptr(keys) as usize;
+        let place = Arc::as_ptr(refresh) as usize;
         let one = followed.remove(&place).unwrap_or_else(|| Followed {
             name: authenticator.config.name.to_string(),
-            keys: Arc::clone(keys),
+            refresh: Arc::clone(refresh),
             next: clock::now(),
             tried: None,
             reading: false,
@@ -131,21 +132,21 @@ async fn read(source: &JwksUrl, own: &OwnAddresses) -> Result<KeySet, ReadError>
 impl Followed {
     fn is_due(&self, now: Instant) -> bool {
         let rested = || self.tried.is_none_or(|tried| now >= tried + WANTED_MIN);
-        !self.reading && (now >= self.next || (self.keys.is_wanted() && rested()))
+        !self.reading && (now >= self.next || (self.refresh.is_wanted() && rested()))
     }
 
-    fn take(&mut self, result: Result<KeySet, ReadError>, metrics: &NodeMetrics) {
+    fn take(&mut self, result: Result<KeySet, ReadError>, live: &Live, metrics: &NodeMetrics) {
         let now = clock::now();
         self.reading = false;
         let authenticator = &*self.name;
         match result {
             Ok(keys) => {
                 tracing::debug!(authenticator, keys = keys.len(), "keys read");
-                self.keys.replace(keys, clock::unix_millis(clock::wall()));
+                self.publish(keys, live);
                 self.backoff.reset();
                 // Gateways that started together need not ask together.
                 let share = 0.9 + fastrand::f64() / 10.0;
-                self.next = now + self.keys.source.refresh.mul_f64(share);
+                self.next = now + self.refresh.source.refresh.mul_f64(share);
                 metrics.keys_read(authenticator, "ok");
             }
             Err(error) => {
@@ -155,10 +156,26 @@ impl Followed {
                     "an issuer's keys cannot be read; those read last stay in force"
                 );
                 let wait = self.backoff.next(fastrand::f64());
-                self.next = now + wait.min(self.keys.source.refresh);
+                self.next = now + wait.min(self.refresh.source.refresh);
                 metrics.keys_read(authenticator, "failed");
             }
         }
-        self.keys.end();
+        self.refresh.end();
+    }
+
+    /// Puts keys into force, unless the table has changed so that they are no longer its issuer's.
+    fn publish(&self, keys: KeySet, live: &Live) {
+        let read = ReadKeys {
+            source: self.refresh.source.clone(),
+            keys: Arc::new(keys),
+            read_at: clock::unix_millis(clock::wall()),
+        };
+        live.publish(|next| {
+            let authenticator = next.table.authenticator(&self.name);
+            let refresh = authenticator.and_then(|one| one.refresh());
+            if refresh.is_some_and(|refresh| Arc::ptr_eq(refresh, &self.refresh)) {
+                next.keys.insert(self.name.as_str().into(), read);
+            }
+        });
     }
 }

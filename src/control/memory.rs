@@ -28,8 +28,9 @@ pub async fn watch(live: Arc<Live>) {
     loop {
         beat.tick().await;
         live.load.set_memory(in_use(&group));
-        let now = live.load.short_of_memory(Priority::High);
-        let (bytes, max) = live.load.memory();
+        let limits = live.generation().edge.load;
+        let now = live.load.short_of_memory(&limits, Priority::High);
+        let (bytes, max) = (live.load.memory(), limits.memory_max);
         match (short, now) {
             (false, true) => tracing::error!(bytes, max, "short of memory: no client is let in"),
             (true, false) => tracing::info!(bytes, max, "there is memory again"),

@@ -4,7 +4,6 @@
 
 pub mod certs;
 pub mod drainer;
-mod errands;
 #[cfg(feature = "etcd")]
 pub mod etcd;
 mod exposed;
@@ -23,3 +22,4 @@ mod state_file;
 pub mod supervisor;
 pub mod tickets;
 pub mod watch;
+mod worker_commands;

@@ -18,7 +18,7 @@ use crate::base::names::UpstreamName;
 use crate::config::pace::Pace;
 use crate::config::snapshot::{BackendState, Rebalance, RebalanceMode, Tempo};
 use crate::control::drainer::{LOOK, STEP};
-use crate::control::errands;
+use crate::control::worker_commands;
 use crate::core::routing::{RoutingTable, Upstream};
 use crate::core::session::drain::{Candidate, Millis, Plan, Profile};
 use crate::core::session::orders::LeaveOrder;
@@ -217,7 +217,7 @@ impl Rebalancer {
             return;
         };
         let ids: Arc<[_]> = due.iter().map(|one| one.id).collect();
-        let gone = errands::leave(&self.live, ids, &order()).await;
+        let gone = worker_commands::leave(&self.live, ids, &order()).await;
         self.with(name, |run, _| {
             run.plan.were_told(&due, gone.moving, gone.closing);
         });
@@ -229,7 +229,7 @@ impl Rebalancer {
             upstream: Some(upstream.name().to_string()),
             ..SessionQuery::default()
         };
-        let briefs = errands::briefs(&self.live, &query).await;
+        let briefs = worker_commands::briefs(&self.live, &query).await;
         let now = clock::now();
         let mut residents: Vec<_> = briefs
             .iter()
@@ -248,7 +248,7 @@ impl Rebalancer {
     }
 
     fn upstream(&self, name: &UpstreamName) -> Result<Arc<Upstream>, RebalanceFault> {
-        let table = self.live.table_arc();
+        let table = self.live.table();
         let upstream = table.upstream(name);
         let upstream = upstream.ok_or_else(|| RebalanceFault::Unknown(name.clone()))?;
         if !upstream.is_keyed() {

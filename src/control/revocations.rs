@@ -2,27 +2,33 @@
 //! each change; what the admin API says is written to etcd where that is followed, so that every
 //! gateway has it, and to the state directory where it is this gateway's alone.
 
+use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::Mutex as AsyncMutex;
+use tokio::time::sleep;
 
 use crate::base::clock;
 use crate::base::revocation::{Revocation, RevocationOrigin};
 use crate::config::documents::{DocumentKey, Kind};
 use crate::config::model;
 use crate::config::snapshot::Revocations;
-use crate::control::errands;
 use crate::control::source::{Pen, Stroke};
 use crate::control::state_dir::StateDir;
 use crate::control::state_file::StateFile;
 use crate::control::tickets::Tickets;
-use crate::core::auth::TooManyRevocations;
-use crate::live::Live;
+use crate::control::worker_commands;
+use crate::core::auth::{self, TooManyRevocations};
+use crate::live::{Generation, Live};
 
 /// Name in the state directory.
 const FILE: &str = "revocations";
 /// What its first line begins with; the number is the version of the form.
 const MARK: &str = "sessile-revocations 1 ";
+
+/// Between looks for expired revocations.
+const FORGET_EVERY: Duration = Duration::from_secs(60);
 
 /// What the admin API writes its revocations to.
 #[derive(Debug)]
@@ -115,8 +121,8 @@ impl Docket {
             pen.write(stroke).await.map_err(DocketError::Source)?;
         }
         // The document comes back by the watch too; what is in force already stays so.
-        self.live.revocations.add(Arc::new(revocation), now)?;
-        let closed = errands::revoke(&self.live).await;
+        add_one(&self.live, Arc::new(revocation), now)?;
+        let closed = worker_commands::revoke(&self.live).await;
         Ok(Done {
             closed,
             lasting: of_all || self.save().await,
@@ -128,7 +134,7 @@ impl Docket {
     /// # Errors
     /// When it stands where it cannot be taken out; it stays in force then.
     pub async fn take_back(&self, id: &str) -> Result<Option<Arc<Revocation>>, DocketError> {
-        let all = self.live.revocations.list(clock::wall());
+        let all = self.live.generation().revocations.list(clock::wall());
         // Of what stands in several places, what can be taken out there.
         let found = all.into_iter().filter(|one| *one.id == *id);
         let found = found.min_by_key(|one| one.origin == RevocationOrigin::File);
@@ -137,7 +143,7 @@ impl Docket {
         };
         match found.origin {
             RevocationOrigin::Node => {
-                self.live.revocations.remove(id, found.origin);
+                remove_one(&self.live, id, found.origin);
                 self.save().await;
             }
             RevocationOrigin::Etcd => {
@@ -146,7 +152,7 @@ impl Docket {
                     let deleted = pen.write(Stroke::Delete { key }).await;
                     deleted.map_err(DocketError::Source)?;
                 }
-                self.live.revocations.remove(id, found.origin);
+                remove_one(&self.live, id, found.origin);
             }
             RevocationOrigin::File => return Err(DocketError::InFile),
         }
@@ -156,20 +162,39 @@ impl Docket {
     /// Takes over what was told to the process before this one, all of it: what that one took back
     /// meanwhile is taken back here.
     pub async fn adopt(&self, revocations: Vec<Revocation>) {
-        for one in own(&self.live) {
-            if !revocations.iter().any(|told| told.id == one.id) {
-                self.live.revocations.remove(&one.id, one.origin);
+        let given: HashSet<_> = revocations.iter().map(|one| &one.id).collect();
+        let gone = own(&self.live).into_iter();
+        let gone: Vec<_> = gone.filter(|one| !given.contains(&one.id)).collect();
+        self.live.publish(|next| {
+            let all = Arc::make_mut(&mut next.revocations);
+            for one in gone {
+                all.remove(&one.id, one.origin);
             }
-        }
+        });
         self.put_into_force(revocations);
-        errands::revoke(&self.live).await;
+        worker_commands::revoke(&self.live).await;
         self.save().await;
     }
 
     fn put_into_force(&self, revocations: Vec<Revocation>) {
         let own = |one: &Revocation| one.origin == RevocationOrigin::Node;
-        for one in revocations.into_iter().filter(own) {
-            add(&self.live, &Arc::new(one));
+        let own: Vec<_> = revocations.into_iter().filter(own).map(Arc::new).collect();
+        self.live.publish(|next| {
+            add_all(Arc::make_mut(&mut next.revocations), own.iter());
+        });
+    }
+
+    /// Frees the memory of revocations that have expired, every minute. Never returns.
+    pub async fn forget_expired(self: Arc<Self>) {
+        loop {
+            sleep(FORGET_EVERY).await;
+            let now = clock::wall();
+            if self.live.generation().revocations.any_expired(now) {
+                let forget = |next: &mut Generation| {
+                    Arc::make_mut(&mut next.revocations).forget_expired(now);
+                };
+                self.live.publish(forget);
+            }
         }
     }
 
@@ -197,44 +222,63 @@ impl Docket {
     }
 }
 
-/// What the admin API told this gateway alone.
+/// What the admin API ordered of this gateway alone.
 pub(super) fn own(live: &Live) -> Vec<Revocation> {
-    let all = live.revocations.list(clock::wall()).into_iter();
-    let own = all.filter(|one| one.origin == RevocationOrigin::Node);
+    let all = live.generation().revocations.list(clock::wall());
+    let own = all.into_iter();
+    let own = own.filter(|one| one.origin == RevocationOrigin::Node);
     own.map(|one| Revocation::clone(&one)).collect()
 }
 
-/// Puts what a new configuration says in the place of what the one before said.
-pub(super) async fn follow(live: &Live, before: &Arc<Revocations>, after: &Arc<Revocations>) {
+fn add_one(
+    live: &Live,
+    revocation: Arc<Revocation>,
+    now: SystemTime,
+) -> Result<(), TooManyRevocations> {
+    let add = |next: &mut Generation| Arc::make_mut(&mut next.revocations).add(revocation, now);
+    live.publish(add).1
+}
+
+fn remove_one(live: &Live, id: &str, origin: RevocationOrigin) {
+    live.publish(|next| Arc::make_mut(&mut next.revocations).remove(id, origin));
+}
+
+/// Replaces what the configuration `before` revokes by what `after` revokes. Returns how many are
+/// new or different.
+pub(super) fn replace(
+    all: &mut Arc<auth::Revocations>,
+    before: &Arc<Revocations>,
+    after: &Arc<Revocations>,
+) -> usize {
     if Arc::ptr_eq(before, after) {
-        return;
+        return 0;
     }
+    let all = Arc::make_mut(all);
     for (id, old) in before.iter() {
         if after.get(id).is_none_or(|new| new.origin != old.origin) {
-            live.revocations.remove(id, old.origin);
+            all.remove(id, old.origin);
         }
     }
-    let mut more = 0;
-    for (id, new) in after.iter() {
-        if before.get(id).is_none_or(|old| old != new) {
-            more += 1;
-            add(live, new);
+    let more = after.iter();
+    let more = more.filter(|(id, new)| before.get(*id).is_none_or(|old| old != *new));
+    let more: Vec<_> = more.map(|(_, new)| new).collect();
+    let count = more.len();
+    add_all(all, more.into_iter());
+    count
+}
+
+/// What the first configuration revokes.
+pub fn first(snapshot: &Revocations) -> auth::Revocations {
+    let mut all = auth::Revocations::default();
+    add_all(&mut all, snapshot.values());
+    all
+}
+
+fn add_all<'r>(all: &mut auth::Revocations, more: impl Iterator<Item = &'r Arc<Revocation>>) {
+    let now = clock::wall();
+    for one in more {
+        if let Err(error) = all.add(Arc::clone(one), now) {
+            tracing::error!(id = %one.id, %error, "a revocation is not in force");
         }
-    }
-    if more > 0 {
-        let closed = errands::revoke(live).await;
-        tracing::info!(revocations = more, closed, "rights were taken away");
-    }
-}
-
-/// Puts the first configuration's into force, before there are sessions.
-pub(super) fn begin(live: &Live, first: &Revocations) {
-    first.values().for_each(|one| add(live, one));
-}
-
-fn add(live: &Live, revocation: &Arc<Revocation>) {
-    let added = live.revocations.add(Arc::clone(revocation), clock::wall());
-    if let Err(error) = added {
-        tracing::error!(id = %revocation.id, %error, "a revocation is not in force");
     }
 }

@@ -19,14 +19,13 @@ pub async fn keep(metrics: Arc<Metrics>, live: Arc<Live>) {
     let (mut swept, mut left) = (0, 0);
     loop {
         beat.tick().await;
-        let table = live.table_arc();
+        let table = live.table();
         if left == 0 && table.generation == swept {
             continue;
         }
         // Each worker lets go of counters that none of its sessions need.
-        let workers = live.workers().iter();
-        let gathered = workers.map(|worker| worker.ask(|answer| WorkerCommand::Gather { answer }));
-        futures_util::future::join_all(gathered).await;
+        let gather = |answer| WorkerCommand::Gather { answer };
+        live.workers().ask(gather).await;
         left = metrics.sweep(clock::now(), &table);
         swept = table.generation;
     }

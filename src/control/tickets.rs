@@ -61,7 +61,7 @@ impl Tickets {
 
     /// Remembers tickets that were used at another process.
     pub fn adopt(&self, used: &[UsedOf]) {
-        let table = self.live.table_arc();
+        let table = self.live.table();
         for one in used {
             if let Some(authenticator) = table.authenticator(&one.authenticator) {
                 authenticator.adopt_used(&one.tickets);
@@ -75,7 +75,7 @@ impl Tickets {
     }
 
     fn look(&self) -> (u64, Vec<UsedOf>) {
-        let (table, now) = (self.live.table_arc(), clock::wall());
+        let (table, now) = (self.live.table(), clock::wall());
         let mut ever = 0;
         let used = table.authenticators().filter_map(|authenticator| {
             let (added, tickets) = authenticator.used_tickets(now);

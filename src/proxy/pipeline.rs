@@ -29,7 +29,7 @@ use crate::core::routing::{self, Action, Endpoint, Route, Upstream};
 use crate::core::wire::handshake::{self, Kind};
 use crate::core::wire::request_guard::Smuggling;
 use crate::io::tls::client::ClientTls;
-use crate::live::Phase;
+use crate::live::{Generation, Phase};
 use crate::proxy::backend::candidates::{BackendSeat, Ends, Road};
 use crate::proxy::refusal::Refusal;
 use crate::proxy::refusal::over_websocket::Acceptance;
@@ -44,6 +44,8 @@ use crate::proxy::transport::connection::Connection;
 /// What the gateway knows of a request before any stage.
 pub(crate) struct Exchange {
     pub(crate) connection: Rc<Connection>,
+    /// What was in force when it arrived; all stages decide by it.
+    pub(crate) generation: Arc<Generation>,
     /// Its name, and the session's if one comes of it.
     pub(crate) id: SessionId,
     /// What backends and records call it: its name, or what a trusted peer called it.
@@ -204,7 +206,11 @@ enum Destination {
 
 impl Exchange {
     /// Begins a request, from now on it leaves a record.
-    pub(crate) fn begin(connection: Rc<Connection>, head: &Parts) -> Self {
+    pub(crate) fn begin(
+        connection: Rc<Connection>,
+        generation: Arc<Generation>,
+        head: &Parts,
+    ) -> Self {
         connection.asking.set(true);
         let worker = &connection.worker;
         let id = worker.name_request();
@@ -241,8 +247,9 @@ impl Exchange {
             upload: Upload::default(),
             http_11: head.version == Version::HTTP_11,
             settled: Cell::new(false),
-            shown: RefCell::new(target::redacted(&shown, worker)),
+            shown: RefCell::new(target::redacted(&shown, &generation.table)),
             connection,
+            generation,
         }
     }
 
@@ -299,7 +306,7 @@ impl Exchange {
 
     /// What the gateway itself answers at the request's path, if it does.
     fn endpoint(&self, head: &Parts) -> Option<Endpoint> {
-        let table = self.connection.worker.live().table();
+        let table = &self.generation.table;
         table.endpoint(head.uri.path()).cloned()
     }
 
@@ -309,7 +316,7 @@ impl Exchange {
         path: &CanonicalPath,
         websocket: bool,
     ) -> Result<Destination, Refusal> {
-        let table = self.connection.worker.live().table();
+        let table = &self.generation.table;
         let request = self.request(head, websocket);
         let matched = table.choose(&request, path);
         let matched = matched.map_err(|fault| Refusal::BadTarget(fault.as_str()))?;
@@ -472,14 +479,13 @@ impl Exchange {
         self.report(Some(route), Some(upstream), Some(seat.id.clone()))
     }
 
-    /// TLS to the plan's backends, if they speak it. Never plain where the plan says TLS, whatever
-    /// is being reloaded meanwhile.
+    /// TLS to the plan's backends, if they speak it: never plain where the plan has TLS.
     pub(crate) fn backend_tls(&self, plan: &Plan) -> Result<Option<ClientTls>, Refusal> {
         let upstream = &plan.upstream.config;
         if upstream.tls.is_none() {
             return Ok(None);
         }
-        let tls = self.connection.worker.shared.backend_tls.of(&upstream.name);
+        let tls = self.generation.backend_tls.of(&upstream.name);
         let gone = || Refusal::NoBackend(upstream.name.to_string());
         tls.map(Some).ok_or_else(gone)
     }

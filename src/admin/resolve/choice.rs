@@ -4,10 +4,10 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
+use crate::admin::resolve::credentials::Credentials;
 use crate::admin::resolve::view::{AffinityView, Choice, Step};
 use crate::admin::upstreams::policy_word;
 use crate::config::snapshot::{AffinitySource, Policy};
-use crate::core::auth::Revocations;
 use crate::core::balance::Passed;
 use crate::core::routing::affinity::Key;
 use crate::core::routing::{Route, Upstream};
@@ -17,7 +17,7 @@ use crate::core::session::stick::{Sticks, StickyKey};
 #[derive(Clone, Copy)]
 pub(super) struct Moment<'s> {
     pub(super) sticks: Option<&'s Sticks>,
-    pub(super) revocations: Option<&'s Revocations>,
+    pub(super) credentials: Credentials<'s>,
     pub(super) now: Instant,
 }
 

@@ -6,11 +6,12 @@ use std::time::{Duration, SystemTime};
 
 use http::Method;
 
+use crate::admin::resolve::credentials::Credentials;
 use crate::admin::resolve::request::Parts;
 use crate::admin::resolve::view::RefusalView;
 use crate::base::clock;
 use crate::config::snapshot::AuthMethod;
-use crate::core::auth::{Authenticator, Claims, CredentialFault, Denial, Principal, Revocations};
+use crate::core::auth::{Authenticator, Claims, CredentialFault, Denial, IssuerKeys, Principal};
 use crate::core::http::origin;
 use crate::core::routing::{Matched, credential};
 use crate::core::wire::handshake::UpgradeFault;
@@ -52,7 +53,7 @@ enum Said {
 pub(super) fn judge(
     (parts, path): (&Parts, &str),
     matched: &Matched<'_, '_>,
-    revocations: Option<&Revocations>,
+    credentials: Credentials<'_>,
 ) -> Judged {
     let route = &**matched.route;
     let connect = parts.method == Method::CONNECT;
@@ -79,7 +80,7 @@ pub(super) fn judge(
     }
     let assumed = !parts.claims.0.is_empty();
     if !route.authenticators.is_empty() && !assumed {
-        match identify(&route.authenticators, (parts, path), revocations) {
+        match identify(&route.authenticators, (parts, path), credentials) {
             Ok(Some(principal)) => {
                 judged.principal = Some(principal.subject.to_string());
                 judged.claims = principal.claims;
@@ -120,11 +121,11 @@ enum Stop {
 fn identify(
     authenticators: &[std::sync::Arc<Authenticator>],
     (parts, path): (&Parts, &str),
-    revocations: Option<&Revocations>,
+    credentials: Credentials<'_>,
 ) -> Result<Option<Principal>, Stop> {
     let now = clock::wall();
     for authenticator in authenticators {
-        match ask(authenticator, (parts, path), now) {
+        match ask(authenticator, (parts, path), credentials.keys, now) {
             Said::Absent => {}
             Said::Unknown(why) => {
                 let name = &authenticator.config.name;
@@ -134,7 +135,7 @@ fn identify(
             Said::Judged(judged) => {
                 let principal = judged.map_err(Stop::Denied)?;
                 let right = principal.right(Duration::ZERO);
-                if revocations.is_some_and(|all| all.refuse(None, Some(&right), now)) {
+                if credentials.revocations.refuse(None, Some(&right), now) {
                     return Err(Stop::Denied(CredentialFault::Revoked.into()));
                 }
                 return Ok(Some(principal));
@@ -144,7 +145,12 @@ fn identify(
     Err(Stop::Denied(CredentialFault::Missing.into()))
 }
 
-fn ask(authenticator: &Authenticator, (parts, path): (&Parts, &str), now: SystemTime) -> Said {
+fn ask(
+    authenticator: &Authenticator,
+    (parts, path): (&Parts, &str),
+    keys: &IssuerKeys,
+    now: SystemTime,
+) -> Said {
     let unknown = |why: &str| Said::Unknown(why.to_owned());
     match &authenticator.config.method {
         AuthMethod::Anonymous => return Said::Anonymous,
@@ -171,9 +177,9 @@ fn ask(authenticator: &Authenticator, (parts, path): (&Parts, &str), now: System
         AuthMethod::Basic(_) => return unknown("passwords are not compared here"),
         _ => {}
     }
-    let judged = authenticator.judge(&text, path, now);
+    let judged = authenticator.judge(&text, path, keys, now);
     let unknown_key = Denial::Credential(CredentialFault::UnknownKey);
-    if authenticator.fetched().is_some() && judged.as_ref().err() == Some(&unknown_key) {
+    if authenticator.refresh().is_some() && judged.as_ref().err() == Some(&unknown_key) {
         return unknown("the gateway would ask the issuer for its keys again");
     }
     Said::Judged(Box::new(judged))

@@ -1,12 +1,14 @@
 //! What `resolve` says of requests that the data plane would refuse.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use super::ask;
 use crate::admin::tests::support::{Fixture, fixture, options};
 use crate::control::supervisor::Configuration;
+use crate::live::Edge;
 
 const GUARDED: &str = r#"
 [[listeners]]
@@ -39,7 +41,8 @@ fn guarded() -> Fixture {
     let configuration = Configuration::BuiltIn(options(Path::new("gateway.toml")), GUARDED);
     let fixture = fixture(configuration, vec![]);
     let in_force = fixture.gateway.supervisor.loaded();
-    fixture.gateway.live.set_edge(&in_force.snapshot);
+    let edge = Arc::new(Edge::of(&in_force.snapshot, 0));
+    fixture.gateway.live.publish(|next| next.edge = edge);
     fixture
 }
 

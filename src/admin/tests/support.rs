@@ -25,7 +25,6 @@ use crate::core::session::orders::CloseOrder;
 use crate::core::session::record::Facts;
 use crate::core::session::resume::Moves;
 use crate::io::net::listener::Inheritance;
-use crate::io::tls::client::BackendTls;
 use crate::live::{Departures, Live, Phase, SessionView, WorkerCommand, WorkerHandle};
 use crate::telemetry::metrics::{Metrics, NodeMetrics, RouteMetrics};
 use crate::telemetry::records::Records;
@@ -91,12 +90,8 @@ pub(crate) fn fixture(configuration: Configuration, workers: Vec<Vec<SessionView
     let loaded = configuration
         .load()
         .unwrap_or_else(|faults| panic!("{faults}"));
-    let live = Live::new(RoutingTable::compile(
-        &loaded.snapshot,
-        None,
-        1,
-        clock::now(),
-    ));
+    let table = RoutingTable::compile(&loaded.snapshot, None, 1, clock::now());
+    let live = Live::new(table.into());
     let told = Arc::<Mutex<Told>>::default();
     let metrics = Metrics::new();
     let handles = workers.into_iter().map(|sessions| {
@@ -116,7 +111,6 @@ pub(crate) fn fixture(configuration: Configuration, workers: Vec<Vec<SessionView
     live.set_workers(handles.collect());
     live.enter(Phase::Ready);
     let node = Arc::new(NodeMetrics::new(&metrics, 1));
-    let tls = Arc::new(BackendTls::default());
     let gateway = Gateway {
         node: Arc::clone(&loaded.snapshot.node.name),
         live: Arc::clone(&live),
@@ -129,7 +123,7 @@ pub(crate) fn fixture(configuration: Configuration, workers: Vec<Vec<SessionView
             addresses: vec!["127.0.0.1:43211".to_owned()],
         }],
         docket: Arc::new(Docket::open(Arc::clone(&live), None)),
-        supervisor: Supervisor::new(live, configuration, loaded, tls, node, None),
+        supervisor: Supervisor::new(live, configuration, loaded, node, None),
         fleet: None,
         etcd: None,
     };

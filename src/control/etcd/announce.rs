@@ -156,14 +156,14 @@ impl Announcer {
     /// What has changed is said at once, how many sessions there are with it, or from time to time.
     fn refresh(&self, entry: &mut Entry) {
         let before = entry.clone();
-        let table = self.live.table_arc();
+        let table = self.live.table();
         entry.generation = table.generation;
         entry.digest = table.digest.to_string();
         entry.revision = (self.applied)();
         self.live.phase().as_str().clone_into(&mut entry.phase);
         entry.beat = self.live.uptime().as_secs() / BEAT.as_secs();
         if *entry != before {
-            entry.sessions = self.live.sessions();
+            entry.sessions = self.live.workers().sessions();
         }
     }
 }

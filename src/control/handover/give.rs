@@ -6,7 +6,6 @@ use std::process;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
@@ -122,7 +121,11 @@ impl Estate {
         }
         let pid = wire.peer_pid();
         self.live.set_other_process(pid.unwrap_or(0));
-        tracing::info!(to = pid, sessions = self.live.sessions(), "handing over");
+        tracing::info!(
+            to = pid,
+            sessions = self.live.workers().sessions(),
+            "handing over"
+        );
         self.live.accept(false);
         self.drainer.elsewhere().set_handing_over(true);
         match self.give_sessions(&mut wire, stop).await {
@@ -316,18 +319,15 @@ impl Estate {
         cursors: &[Option<Option<SessionId>>],
         limit: usize,
     ) -> Vec<Option<Packed>> {
-        let workers = self.live.workers().iter().zip(cursors);
-        let asked = workers.map(|(worker, cursor)| async move {
-            let after = (*cursor)?;
-            worker
-                .ask(|answer| WorkerCommand::Pack {
-                    after,
-                    limit,
-                    answer,
-                })
-                .await
-        });
-        join_all(asked).await
+        let pack = |worker: usize, answer| {
+            let after = cursors[worker]?;
+            Some(WorkerCommand::Pack {
+                after,
+                limit,
+                answer,
+            })
+        };
+        self.live.workers().ask_each(ANSWER_MAX, pack).await.0
     }
 
     async fn send_batch(
@@ -356,14 +356,15 @@ impl Estate {
 
     /// Lets sessions go; answers how many went.
     async fn release(&self, taken: &[SessionId], resume: bool) -> usize {
-        let asked = self.live.workers().iter().map(|worker| {
-            worker.ask(|answer| WorkerCommand::Release {
+        let release = |_, answer| {
+            Some(WorkerCommand::Release {
                 taken: taken.to_vec(),
                 resume,
                 answer,
             })
-        });
-        join_all(asked).await.into_iter().flatten().sum()
+        };
+        let released = self.live.workers().ask_each(ANSWER_MAX, release);
+        released.await.into_iter().sum()
     }
 
     /// Goes on serving with all that the new process did not take. What it did take is read out of

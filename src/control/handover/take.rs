@@ -290,12 +290,16 @@ async fn adopt(wire: &mut Wire, live: &Live, parcels: Vec<Parcel>) -> Result<usi
     for (worker, parcels) in spread(live, parcels) {
         let ids: Vec<_> = parcels.iter().map(|parcel| parcel.id).collect();
         let (go, wait) = oneshot::channel();
-        let asked = live.workers()[worker].ask(|answer| WorkerCommand::Adopt {
-            parcels,
-            go: wait,
-            answer,
+        let mut given = Some((parcels, wait));
+        let adopted = live.workers().ask_each(ANSWER_MAX, |place, answer| {
+            let (parcels, go) = given.take_if(|_| place == worker)?;
+            Some(WorkerCommand::Adopt {
+                parcels,
+                go,
+                answer,
+            })
         });
-        match asked.await {
+        match adopted.await.into_iter().next() {
             Some(adopted) => {
                 taken.extend(adopted.ready);
                 let refusals = adopted.refused.into_iter();
@@ -326,9 +330,9 @@ fn short(mut why: String) -> String {
 
 /// Gives each to the worker that has the fewest connections.
 fn spread(live: &Live, parcels: Vec<Parcel>) -> Vec<(usize, Vec<Parcel>)> {
-    let workers = live.workers().iter();
-    let mut loads: Vec<_> = workers
-        .map(|worker| worker.load.connections.load(Ordering::Relaxed))
+    let loads = live.workers().loads();
+    let mut loads: Vec<_> = loads
+        .map(|load| load.connections.load(Ordering::Relaxed))
         .collect();
     let mut piles: Vec<_> = loads.iter().map(|_| Vec::new()).enumerate().collect();
     for parcel in parcels {

@@ -1,20 +1,18 @@
 //! What sources outside the file add: documents come in by the door that the file comes in by, and
 //! one change is over before the next begins.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::base::clock;
-use crate::base::names::UpstreamName;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::documents::{Document, DocumentKey, Update};
 use crate::config::overlay::{Composer, DocumentView, Overlay};
 use crate::config::snapshot::Snapshot;
 use crate::control::load::{Loaded, on_ground};
-use crate::control::supervisor::{
-    Changing, Configuration, ReloadReport, Supervisor, UpstreamTlsError,
-};
-use crate::io::tls::client::{BackendTls, ClientTls, Roots};
+use crate::control::supervisor::backend_tls::{Reuse, is_of_file, log_tls_faults, tls};
+use crate::control::supervisor::composition::{Held, compose};
+use crate::control::supervisor::{Changing, ReloadReport, Supervisor};
+use crate::io::tls::client::BackendTls;
 
 /// A file that was read, and what it makes together with the documents that there are.
 pub(super) struct Read {
@@ -22,7 +20,7 @@ pub(super) struct Read {
     overlay: Overlay,
     composer: Composer,
     snapshot: Snapshot,
-    tls: BTreeMap<UpstreamName, ClientTls>,
+    tls: BackendTls,
 }
 
 /// What came of an update.
@@ -38,25 +36,6 @@ pub struct Applied {
     pub documents: usize,
 }
 
-/// Documents that are not in force as they were written last. The file has a say in that too: a
-/// document may name what is in it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Held {
-    /// Their newest version has faults.
-    pub refused: usize,
-    /// They name something that is missing.
-    pub waiting: usize,
-}
-
-/// The file alone, without the routes that name what only documents could bring.
-pub fn resolved(base: &Loaded) -> Loaded {
-    let composed = Composer::default().compose(&base.snapshot, &mut Overlay::default(), None);
-    Loaded {
-        snapshot: composed.snapshot,
-        ..base.clone()
-    }
-}
-
 impl Supervisor {
     /// Reads the file again, and puts it together with the documents that there are.
     pub(super) async fn read(&self, changing: &Changing) -> Result<Read, Vec<Diagnostic>> {
@@ -64,7 +43,7 @@ impl Supervisor {
         let mut overlay = changing.overlay.clone();
         let mut composer = changing.composer.clone();
         let in_force = self.loaded();
-        let known_tls = Arc::clone(&self.backend_tls);
+        let known_tls = Arc::clone(&self.live.generation().backend_tls);
         let read = tokio::task::spawn_blocking(move || {
             let base = configuration
                 .load()
@@ -124,7 +103,7 @@ impl Supervisor {
         let mut overlay = std::mem::take(&mut changing.overlay);
         let mut composer = std::mem::take(&mut changing.composer);
         let in_force = self.loaded();
-        let known_tls = Arc::clone(&self.backend_tls);
+        let known_tls = Arc::clone(&self.live.generation().backend_tls);
         // Checking thousands of documents takes its time, and other things wait for this thread.
         let taken = tokio::task::spawn_blocking(move || {
             let etcd = in_force.snapshot.sources.etcd.as_ref();
@@ -194,73 +173,6 @@ fn held(changing: &Changing, snapshot: &Snapshot) -> Held {
     }
 }
 
-fn compose(
-    composer: &mut Composer,
-    base: &Loaded,
-    overlay: &mut Overlay,
-    touched: Option<&[DocumentKey]>,
-) -> Snapshot {
-    let before = composer.waiting_routes();
-    let composed = composer.compose(&base.snapshot, overlay, touched);
-    for (key, what) in composer.waiting_routes() {
-        if before.get(&key) != Some(&what) {
-            tracing::warn!(%key, "document waits for {what}; its version before stays");
-        }
-    }
-    for waiting in &composed.waiting {
-        tracing::warn!("{waiting}, which is neither in the file nor in a document");
-    }
-    composed.snapshot
-}
-
-/// Which TLS that is in force with the same settings is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reuse {
-    /// All of it; no file is read for it.
-    Unchanged,
-    /// Only what cannot be set up anew: files of roots are read again.
-    Failed,
-}
-
-/// TLS of the upstreams, and those of which it cannot be set up. An upstream with a fault keeps the
-/// TLS that is in force where its settings are the same. Without any it takes no sessions: no
-/// request goes to it in the clear. Other upstreams are not affected (I4).
-fn tls(
-    snapshot: &Snapshot,
-    (before, known): (&Snapshot, &BackendTls),
-    roots: &mut Roots,
-    reuse: Reuse,
-) -> (BTreeMap<UpstreamName, ClientTls>, Vec<UpstreamTlsError>) {
-    let (mut all, mut faults) = (BTreeMap::new(), Vec::new());
-    for upstream in snapshot.upstreams.values() {
-        let Some(settings) = &upstream.tls else {
-            continue;
-        };
-        let name = &upstream.name;
-        let same = before.upstreams.get(name);
-        let same = same.is_some_and(|before| before.tls.as_ref() == Some(settings));
-        let current = known.of(name).filter(|_| same);
-        let tls = match current {
-            Some(current) if reuse == Reuse::Unchanged => Some(current),
-            current => match ClientTls::with_roots(settings, roots) {
-                Ok(tls) => Some(tls),
-                Err(error) => {
-                    faults.push(UpstreamTlsError(name.clone(), error));
-                    current
-                }
-            },
-        };
-        all.extend(tls.map(|tls| (name.clone(), tls)));
-    }
-    (all, faults)
-}
-
-/// Whether the TLS of an upstream is what the file says.
-fn is_of_file(file: &Snapshot, composed: &Snapshot, upstream: &UpstreamName) -> bool {
-    let tls = |snapshot: &Snapshot| snapshot.upstreams.get(upstream)?.tls.clone();
-    tls(file) == tls(composed)
-}
-
 fn log_refused(overlay: &Overlay, keys: &[DocumentKey]) {
     for key in keys {
         for fault in overlay.found(key) {
@@ -275,19 +187,5 @@ fn log_weakenings(overlay: &Overlay, keys: &[DocumentKey]) {
         for warning in overlay.found(key) {
             tracing::warn!(%key, %warning, "suspicious document");
         }
-    }
-}
-
-fn log_tls_faults(faults: &[UpstreamTlsError]) {
-    for error in faults {
-        tracing::error!(%error, "TLS to an upstream cannot be set up; the rest is in force");
-    }
-}
-
-impl Configuration {
-    /// What is read, from where.
-    pub(super) fn options(&self) -> &crate::control::load::LoadOptions {
-        let (Self::File(options) | Self::BuiltIn(options, _)) = self;
-        options
     }
 }

@@ -18,11 +18,13 @@ use crate::config::overlay::{Composer, Judge, Overlay};
 use crate::config::snapshot::{OnRemoval, Snapshot};
 use crate::control::drainer::Place;
 use crate::control::load::{LoadOptions, Loaded, Reach, TrialFault, load_trial, on_ground};
+use crate::control::supervisor::report::{changes, route_changes};
+use crate::control::supervisor::restart::restart_needs;
 use crate::control::supervisor::{Changes, Configuration, Supervisor};
-use crate::control::supervisor::{changes, restart_needs, route_changes};
+use crate::control::worker_commands;
 use crate::core::routing::RoutingTable;
 use crate::core::routing::preview::{self, Leaving, Movement, Sessions, Why};
-use crate::live::{Live, SessionBrief, SessionQuery, WorkerCommand};
+use crate::live::{SessionBrief, SessionQuery};
 
 /// What might be put into force.
 #[derive(Clone, Debug, Default)]
@@ -526,7 +528,7 @@ impl Supervisor {
         drop(changing);
         let before = self.loaded();
         let in_force = Arc::clone(&before);
-        let old = self.live.table_arc();
+        let old = self.live.table();
         let read = tokio::task::spawn_blocking(move || {
             let in_force = &in_force.snapshot;
             let (after, documents) = trial.compose(&configuration, candidate, in_force, reach)?;
@@ -535,7 +537,7 @@ impl Supervisor {
         });
         let (turn, old, after, new, documents) = read.await.expect("reading does not panic")?;
         let drained = self.drainer.would_begin(&old, &new);
-        let briefs = briefs(&self.live).await;
+        let briefs = worker_commands::briefs(&self.live, &SessionQuery::default()).await;
         let compare = tokio::task::spawn_blocking(move || {
             let _turn = turn;
             let places = briefs.iter().map(|brief| preview::Place {
@@ -555,15 +557,4 @@ impl Supervisor {
         });
         Ok(compare.await.expect("comparing does not panic"))
     }
-}
-
-/// All live sessions; those of a worker that is gone are none.
-async fn briefs(live: &Live) -> Vec<SessionBrief> {
-    let mut all = Vec::new();
-    for worker in live.workers() {
-        let query = SessionQuery::default();
-        let briefs = worker.ask(|answer| WorkerCommand::Briefs { query, answer });
-        all.extend(briefs.await.unwrap_or_default());
-    }
-    all
 }

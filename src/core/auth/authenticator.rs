@@ -2,13 +2,10 @@
 //! since, which outlives a change of anything else.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use arc_swap::ArcSwap;
-
-use crate::config::key_set::KeySet;
 use crate::config::snapshot::{self, AuthMethod, JwksUrl, JwtKeys};
+use crate::core::auth::issuer_keys::{IssuerKeys, KeyRefresh, ReadKeys};
 use crate::core::auth::ticket::{Used, UsedTicket};
 use crate::core::auth::{CredentialFault, Denial, Principal, jwt, methods, ticket};
 
@@ -17,9 +14,9 @@ use crate::core::auth::{CredentialFault, Denial, Principal, jwt, methods, ticket
 pub struct Authenticator {
     /// What the operator wrote.
     pub config: snapshot::Authenticator,
-    /// Keys fetched from an issuer.
-    fetched: Option<Arc<FetchedKeys>>,
-    /// Used tickets. They stay used through every change of the table.
+    /// Set where its keys come from an issuer.
+    refresh: Option<Arc<KeyRefresh>>,
+    /// Tickets that were used; they stay used whatever else changes.
     used: Arc<Used>,
 }
 
@@ -34,116 +31,56 @@ pub struct Minted {
     pub expires: SystemTime,
 }
 
-/// Keys that the control plane fetches and the data plane reads. The last good ones stay while the
-/// issuer is down.
-#[derive(Debug)]
-pub struct FetchedKeys {
-    /// Their source.
-    pub source: JwksUrl,
-    keys: ArcSwap<KeySet>,
-    /// Milliseconds since 1970 of the last good reading; 0 before the first.
-    read_at: AtomicU64,
-    /// A token named a key that is not among them.
-    wanted: AtomicBool,
-    /// Fetches begun, and fetches ended with any result. One runs at a time.
-    begun: AtomicU64,
-    ended: AtomicU64,
-}
-
-impl FetchedKeys {
-    fn new(source: JwksUrl) -> Self {
-        Self {
-            source,
-            keys: ArcSwap::default(),
-            read_at: AtomicU64::new(0),
-            wanted: AtomicBool::new(false),
-            begun: AtomicU64::new(0),
-            ended: AtomicU64::new(0),
-        }
-    }
-
-    /// The keys read last.
-    pub fn keys(&self) -> Arc<KeySet> {
-        self.keys.load_full()
-    }
-
-    /// Puts new keys in force, read at this time (milliseconds since 1970).
-    pub fn replace(&self, keys: KeySet, at: u64) {
-        self.keys.store(Arc::new(keys));
-        self.read_at.store(at, Ordering::Release);
-    }
-
-    /// When they were read last, in milliseconds since 1970.
-    pub fn read_at(&self) -> Option<u64> {
-        Some(self.read_at.load(Ordering::Acquire)).filter(|at| *at > 0)
-    }
-
-    /// Requests another fetch and returns its number. Once that fetch has ended, the keys are at
-    /// least as recent as this call.
-    pub fn want(&self) -> u64 {
-        let number = self.begun.load(Ordering::Acquire) + 1;
-        self.wanted.store(true, Ordering::Release);
-        number
-    }
-
-    /// Whether another fetch was requested.
-    pub fn is_wanted(&self) -> bool {
-        self.wanted.load(Ordering::Acquire)
-    }
-
-    /// Takes the wish away, since a reading begins.
-    pub fn begin(&self) {
-        self.wanted.store(false, Ordering::Release);
-        self.begun.fetch_add(1, Ordering::AcqRel);
-    }
-
-    /// A reading has ended, after [`replace`](Self::replace) if it was good.
-    pub fn end(&self) {
-        self.ended.fetch_add(1, Ordering::AcqRel);
-    }
-
-    /// Whether the reading of this number has ended.
-    pub fn has_ended(&self, number: u64) -> bool {
-        self.ended.load(Ordering::Acquire) >= number
-    }
-}
-
 impl Authenticator {
-    /// For a table that replaces the one with `previous`; keys of the same source are kept.
+    /// For a table that replaces the one with `previous`. Readings of keys continue where the keys
+    /// come from the same place.
     pub fn compile(config: &snapshot::Authenticator, previous: Option<&Arc<Self>>) -> Arc<Self> {
         if let Some(same) = previous.filter(|previous| previous.config == *config) {
             return Arc::clone(same);
         }
-        let fetched = jwks_url(config).map(|source| {
-            let known = previous.and_then(|previous| previous.fetched.as_ref());
+        let refresh = jwks_url(config).map(|source| {
+            let known = previous.and_then(|previous| previous.refresh.as_ref());
             match known.filter(|known| known.source == *source) {
                 Some(known) => Arc::clone(known),
-                None => Arc::new(FetchedKeys::new(source.clone())),
+                None => Arc::new(KeyRefresh::new(source.clone())),
             }
         });
         Arc::new(Self {
             config: config.clone(),
-            fetched,
+            refresh,
             used: previous.map_or_else(Arc::default, |previous| Arc::clone(&previous.used)),
         })
     }
 
-    /// Its keys, if an issuer provides them.
-    pub fn fetched(&self) -> Option<&Arc<FetchedKeys>> {
-        self.fetched.as_ref()
+    /// Readings of its keys, if they come from an issuer.
+    pub fn refresh(&self) -> Option<&Arc<KeyRefresh>> {
+        self.refresh.as_ref()
     }
 
-    /// Judges a credential that needs nothing but its text, brought to this path.
+    /// Its keys among those in force, if they come from an issuer that was read.
+    pub fn keys<'k>(&self, issuers: &'k IssuerKeys) -> Option<&'k ReadKeys> {
+        issuers.of(&self.config.name, self.refresh.as_ref()?)
+    }
+
+    /// Judges a credential by its text, sent to this path. `issuers` are the keys in force.
     ///
     /// # Errors
-    /// Why it does not let its bearer in.
-    pub fn judge(&self, text: &str, path: &str, now: SystemTime) -> Result<Principal, Denial> {
+    /// Why the credential is not accepted.
+    pub fn judge(
+        &self,
+        text: &str,
+        path: &str,
+        issuers: &IssuerKeys,
+        now: SystemTime,
+    ) -> Result<Principal, Denial> {
         match &self.config.method {
             AuthMethod::Jwt(jwt) => {
-                let keys = match (&jwt.keys, &self.fetched) {
-                    (JwtKeys::Fixed(keys), _) => Arc::clone(keys),
-                    (JwtKeys::Fetched(_), Some(fetched)) => fetched.keys(),
-                    (JwtKeys::Fetched(_), None) => Arc::default(),
+                let keys = match &jwt.keys {
+                    JwtKeys::Fixed(keys) => Arc::clone(keys),
+                    JwtKeys::Fetched(_) => {
+                        let read = self.keys(issuers);
+                        read.map_or_else(Arc::default, |read| Arc::clone(&read.keys))
+                    }
                 };
                 jwt::judge(&self.config.name, jwt, &keys, text, now)
             }

@@ -3,6 +3,7 @@
 
 mod authenticator;
 mod claims;
+mod issuer_keys;
 mod json;
 mod jwt;
 mod methods;
@@ -19,8 +20,9 @@ use http::{HeaderName, HeaderValue};
 use crate::base::names::AuthenticatorName;
 use crate::base::right::Right;
 
-pub use authenticator::{Authenticator, FetchedKeys, Minted};
+pub use authenticator::{Authenticator, Minted};
 pub use claims::{Claims, header_text};
+pub use issuer_keys::{IssuerKeys, KeyRefresh, ReadKeys};
 pub use methods::{certificate_holder, password_matches, user_and_password};
 pub use revocations::{Revocations, TooManyRevocations};
 pub use rules::{Seen, Values, first_unmet};

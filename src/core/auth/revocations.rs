@@ -1,15 +1,14 @@
-//! Rights that were taken away before their time: of a subject, of one credential, of one session.
-//! They are few, and looked at by each handshake; without any that is one atomic read.
+//! Rights that were revoked before their time: of a subject, of one credential, of one session. A
+//! set of them is part of a generation: it is read without a lock, and a change makes another set.
 
-use std::collections::{BTreeMap, HashMap};
-use std::hash::Hash;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::base::revocation::{Revocation, RevocationOrigin, RevokedWhat};
 use crate::base::right::Right;
 use crate::base::session_id::SessionId;
+use crate::base::shared_map::SharedMap;
 
 /// Revocations in force at most.
 const MOST: usize = 100_000;
@@ -19,108 +18,65 @@ const MOST: usize = 100_000;
 #[error("there are {MOST} revocations already; take some back")]
 pub struct TooManyRevocations;
 
-/// All that are in force.
-#[derive(Debug, Default)]
-pub struct Revocations {
-    count: AtomicUsize,
-    known: RwLock<Known>,
-}
-
-/// What a revocation is found by.
+/// A revocation's key: two sources may use one id.
 type Name = (Arc<str>, RevocationOrigin);
+
+/// All that are in force. Clones share their entries.
+#[derive(Clone, Debug, Default)]
+pub struct Revocations {
+    by_name: SharedMap<Name, Arc<Revocation>>,
+    /// The same by what a handshake brings.
+    by_what: SharedMap<RevokedWhat, BTreeMap<Name, Arc<Revocation>>>,
+}
 
 fn name(revocation: &Revocation) -> Name {
     (Arc::clone(&revocation.id), revocation.origin)
 }
 
-#[derive(Debug, Default)]
-struct Known {
-    by_name: BTreeMap<Name, Arc<Revocation>>,
-    /// Names of revocations by what a handshake brings.
-    by_subject: HashMap<Arc<str>, Vec<Name>>,
-    by_token: HashMap<Arc<str>, Vec<Name>>,
-    by_session: HashMap<SessionId, Vec<Name>>,
-}
-
-impl Known {
-    fn remove(&mut self, name: &Name) -> Option<Arc<Revocation>> {
-        let gone = self.by_name.remove(name)?;
-        let (index, key) = match &gone.what {
-            RevokedWhat::Subject(subject) => (&mut self.by_subject, subject),
-            RevokedWhat::Token(token) => (&mut self.by_token, token),
-            RevokedWhat::Session(id) => {
-                unlist(&mut self.by_session, id, name);
-                return Some(gone);
-            }
-        };
-        unlist(index, key, name);
-        Some(gone)
-    }
-
-    fn insert(&mut self, revocation: Arc<Revocation>) {
-        let name = name(&revocation);
-        match &revocation.what {
-            RevokedWhat::Subject(subject) => {
-                list(&mut self.by_subject, Arc::clone(subject), name.clone());
-            }
-            RevokedWhat::Token(token) => {
-                list(&mut self.by_token, Arc::clone(token), name.clone());
-            }
-            RevokedWhat::Session(id) => list(&mut self.by_session, *id, name.clone()),
-        }
-        self.by_name.insert(name, revocation);
-    }
-}
-
-fn list<K: Eq + Hash>(index: &mut HashMap<K, Vec<Name>>, key: K, name: Name) {
-    index.entry(key).or_default().push(name);
-}
-
-fn unlist<K: Eq + Hash>(index: &mut HashMap<K, Vec<Name>>, key: &K, name: &Name) {
-    if let Some(names) = index.get_mut(key) {
-        names.retain(|known| known != name);
-        if names.is_empty() {
-            index.remove(key);
-        }
-    }
-}
-
 impl Revocations {
-    /// Puts one into force, in place of one of the same name and origin; one that is over is as
-    /// good as none.
+    /// Adds one, in place of one of the same name and origin; an expired one is not stored.
     ///
     /// # Errors
     /// When there is no room for another.
     pub fn add(
-        &self,
+        &mut self,
         revocation: Arc<Revocation>,
         now: SystemTime,
     ) -> Result<(), TooManyRevocations> {
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         let name = name(&revocation);
-        if known.by_name.len() >= MOST && !known.by_name.contains_key(&name) {
-            forget(&mut known, now);
-            if known.by_name.len() >= MOST {
+        if self.by_name.len() >= MOST && self.by_name.get(&name).is_none() {
+            self.forget_expired(now);
+            if self.by_name.len() >= MOST {
                 return Err(TooManyRevocations);
             }
         }
-        known.remove(&name);
+        self.remove_named(&name);
         if !revocation.is_over(now) {
-            known.insert(revocation);
+            let list = |all: &mut BTreeMap<_, _>| {
+                all.insert(name.clone(), Arc::clone(&revocation));
+            };
+            self.by_what.update(&revocation.what, list, |_| true);
+            self.by_name.insert(name, revocation);
         }
-        self.count.store(known.by_name.len(), Ordering::Release);
         Ok(())
     }
 
-    /// Takes one back; it ends no session any more, and those that it ended stay ended.
-    pub fn remove(&self, id: &str, origin: RevocationOrigin) -> Option<Arc<Revocation>> {
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        let gone = known.remove(&(id.into(), origin));
-        self.count.store(known.by_name.len(), Ordering::Release);
-        gone
+    /// Removes one. It ends no further session; those that it ended stay ended.
+    pub fn remove(&mut self, id: &str, origin: RevocationOrigin) -> Option<Arc<Revocation>> {
+        self.remove_named(&(id.into(), origin))
     }
 
-    /// Whether this right was taken away, which this session has; a handshake is none yet.
+    fn remove_named(&mut self, name: &Name) -> Option<Arc<Revocation>> {
+        let gone = self.by_name.remove(name)?;
+        let unlist = |all: &mut BTreeMap<_, _>| {
+            all.remove(name);
+        };
+        self.by_what
+            .update(&gone.what, unlist, |all| !all.is_empty());
+        Some(gone)
+    }
+
+    /// Whether this right is revoked. `session` is the session that has it; a handshake has none.
     pub fn refuse(
         &self,
         session: Option<SessionId>,
@@ -130,59 +86,66 @@ impl Revocations {
         self.refused_by(session, right, now).is_some()
     }
 
-    /// The revocation that took this right away.
+    /// The revocation of this right.
     pub fn refused_by(
         &self,
         session: Option<SessionId>,
         right: Option<&Right>,
         now: SystemTime,
     ) -> Option<Arc<Revocation>> {
-        if self.count.load(Ordering::Acquire) == 0 {
+        if self.is_empty() {
             return None;
         }
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let token = right.and_then(|right| right.token_id.as_ref());
-        let origin = right.and_then(|right| right.origin_id.as_ref());
-        let of_subject = right.and_then(|right| known.by_subject.get(&right.subject));
-        let of_token = token.and_then(|id| known.by_token.get(id));
-        let of_session = session.and_then(|id| known.by_session.get(&id));
-        let of_origin = origin.and_then(|id| known.by_token.get(id));
-        let found = [of_subject, of_token, of_origin, of_session];
-        let names = found.into_iter().flatten().flatten();
-        names
-            .filter_map(|name| known.by_name.get(name))
+        let token = right.and_then(|right| right.token_id.clone());
+        let origin = right.and_then(|right| right.origin_id.clone());
+        let whats = [
+            right.map(|right| RevokedWhat::Subject(Arc::clone(&right.subject))),
+            token.map(RevokedWhat::Token),
+            origin.map(RevokedWhat::Token),
+            session.map(RevokedWhat::Session),
+        ];
+        let known = whats.iter().flatten();
+        let known = known.filter_map(|what| self.by_what.get(what));
+        let mut known = known.flat_map(BTreeMap::values);
+        known
             .find(|one| !one.is_over(now) && one.takes(session, right))
             .cloned()
     }
 
-    /// All in force, by name; what is over is forgotten.
+    /// All that have not expired, by name.
     pub fn list(&self, now: SystemTime) -> Vec<Arc<Revocation>> {
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        forget(&mut known, now);
-        self.count.store(known.by_name.len(), Ordering::Release);
-        known.by_name.values().cloned().collect()
+        let mut valid: Vec<_> = self.valid(now).cloned().collect();
+        valid.sort_unstable_by(|one, other| (&one.id, one.origin).cmp(&(&other.id, other.origin)));
+        valid
     }
 
-    /// How many there are, some of them maybe over.
+    /// All that have not expired, in no order.
+    pub fn valid(&self, now: SystemTime) -> impl Iterator<Item = &Arc<Revocation>> {
+        self.by_name.values().filter(move |one| !one.is_over(now))
+    }
+
+    /// Whether some have expired, so that [`forget_expired`](Self::forget_expired) frees memory.
+    pub fn any_expired(&self, now: SystemTime) -> bool {
+        self.by_name.values().any(|one| one.is_over(now))
+    }
+
+    /// Removes all that have expired.
+    pub fn forget_expired(&mut self, now: SystemTime) {
+        let over = self.by_name.values().filter(|one| one.is_over(now));
+        let over: Vec<_> = over.map(|one| name(one)).collect();
+        for one in over {
+            self.remove_named(&one);
+        }
+    }
+
+    /// How many there are, expired ones among them.
     pub fn len(&self) -> usize {
-        self.count.load(Ordering::Acquire)
+        self.by_name.len()
     }
 
     /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
-fn forget(known: &mut Known, now: SystemTime) {
-    let over: Vec<_> = known
-        .by_name
-        .values()
-        .filter(|one| one.is_over(now))
-        .map(|one| name(one))
-        .collect();
-    for one in over {
-        known.remove(&one);
+        self.by_name.is_empty()
     }
 }
 
@@ -221,38 +184,47 @@ mod tests {
 
     #[test]
     fn rights_are_taken_away_until_the_revocation_is_over_or_taken_back() {
-        let all = Revocations::default();
-        let refused = |subject: &str, token: Option<&str>, issued: Option<u64>, now: u64| {
+        let mut all = Revocations::default();
+        let refused = |all: &Revocations,
+                       subject: &str,
+                       token: Option<&str>,
+                       issued: Option<u64>,
+                       now: u64| {
             all.refuse(None, Some(&right(subject, token, issued)), time(now))
         };
-        assert!(!refused("ann", None, None, 10));
+        assert!(!refused(&all, "ann", None, None, 10));
         let subject = RevokedWhat::Subject("ann".into());
         all.add(revocation("a", subject.clone(), Some(50)), time(10))
             .expect("room");
         let token = RevokedWhat::Token("t1".into());
         all.add(revocation("b", token, None), time(10))
             .expect("room");
-        assert!(refused("ann", None, None, 10));
-        assert!(refused("ann", None, Some(49), 10));
-        assert!(!refused("ann", None, Some(50), 10));
-        assert!(!refused("bob", None, Some(1), 10));
-        assert!(refused("bob", Some("t1"), None, 10));
-        assert!(!refused("ann", None, None, 100));
+        assert!(refused(&all, "ann", None, None, 10));
+        assert!(refused(&all, "ann", None, Some(49), 10));
+        assert!(!refused(&all, "ann", None, Some(50), 10));
+        assert!(!refused(&all, "bob", None, Some(1), 10));
+        assert!(refused(&all, "bob", Some("t1"), None, 10));
+        assert!(!refused(&all, "ann", None, None, 100));
         all.add(revocation("a", subject, None), time(10))
             .expect("room");
         assert_eq!(all.list(time(10)).len(), 2);
-        assert!(refused("ann", None, Some(60), 10));
+        assert!(refused(&all, "ann", None, Some(60), 10));
         let declared = Revocation {
             origin: RevocationOrigin::Etcd,
             until: None,
             ..Revocation::clone(&revocation("a", RevokedWhat::Subject("ann".into()), None))
         };
         all.add(Arc::new(declared), time(10)).expect("room");
-        let remove = |origin| all.remove("a", origin).is_some();
+        let mut remove = |origin| all.remove("a", origin).is_some();
         assert!(remove(RevocationOrigin::Node) && !remove(RevocationOrigin::Node));
-        assert!(refused("ann", None, None, 1000), "etcd's goes on for ever");
-        assert!(remove(RevocationOrigin::Etcd));
-        assert!(!refused("ann", None, None, 10));
+        let before = all.clone();
+        assert!(refused(&all, "ann", None, None, 1000), "etcd's has no end");
+        assert!(all.remove("a", RevocationOrigin::Etcd).is_some());
+        assert!(
+            refused(&before, "ann", None, None, 1000),
+            "a clone is a version"
+        );
+        assert!(!refused(&all, "ann", None, None, 10));
         let session = SessionId::new(7, 7);
         let of_session = revocation("s", RevokedWhat::Session(session), None);
         all.add(of_session, time(10)).expect("room");
@@ -263,6 +235,8 @@ mod tests {
             time(100),
         )
         .expect("room");
-        assert!(all.list(time(100)).is_empty() && all.is_empty());
+        assert!(all.list(time(100)).is_empty() && all.any_expired(time(100)));
+        all.forget_expired(time(100));
+        assert!(all.is_empty() && all.by_what.is_empty());
     }
 }

@@ -3,22 +3,30 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use crate::config::limits::{NodeLimits, Priority};
+use crate::config::limits::Priority;
 
-/// What the node has taken on, and what it may. All workers count here, at handshakes only.
+/// What the node has taken on. All workers count here, at handshakes only.
 #[derive(Debug, Default)]
 pub struct Load {
     sessions: AtomicUsize,
     handshakes: AtomicUsize,
     /// Bytes, as last looked at.
     memory: AtomicU64,
-    sessions_max: AtomicUsize,
-    handshakes_max: AtomicUsize,
-    memory_max: AtomicU64,
-    /// There are routes that the last tenth is kept for.
-    reserved: AtomicBool,
+}
+
+/// What the node may take on. It changes with the configuration; sessions that exist stay.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LoadLimits {
+    /// Sessions; 0 is no limit.
+    pub sessions_max: usize,
+    /// Handshakes under way; 0 is no limit.
+    pub handshakes_max: usize,
+    /// Bytes; 0 is no limit.
+    pub memory_max: u64,
+    /// Whether the last tenth of each is for routes of high priority only.
+    pub reserve: bool,
 }
 
 /// What there is too little of.
@@ -64,17 +72,6 @@ pub struct LoadPermit {
 }
 
 impl Load {
-    /// Applies new limits; existing sessions stay even if they exceed them. `reserve` keeps the
-    /// last tenth of each for routes of high priority. `memory_max` in bytes, 0 is no limit.
-    pub fn configure(&self, limits: NodeLimits, memory_max: u64, reserve: bool) {
-        self.sessions_max
-            .store(limits.sessions_max, Ordering::Relaxed);
-        self.handshakes_max
-            .store(limits.handshakes_max, Ordering::Relaxed);
-        self.memory_max.store(memory_max, Ordering::Relaxed);
-        self.reserved.store(reserve, Ordering::Relaxed);
-    }
-
     /// How much memory is in use now.
     pub fn set_memory(&self, bytes: u64) {
         self.memory.store(bytes, Ordering::Relaxed);
@@ -84,106 +81,113 @@ impl Load {
     ///
     /// # Errors
     /// What there is too little of.
-    pub fn session(self: &Arc<Self>, priority: Priority) -> Result<LoadPermit, Scarce> {
-        if self.short_of_memory(priority) {
+    pub fn session(
+        self: &Arc<Self>,
+        limits: &LoadLimits,
+        priority: Priority,
+    ) -> Result<LoadPermit, Scarce> {
+        if self.short_of_memory(limits, priority) {
             return Err(Scarce::Memory);
         }
-        self.take(Scarce::Sessions, Some(priority))
+        self.take(Scarce::Sessions, limits.share(Scarce::Sessions, priority))
     }
 
     /// The permit of a session that exists already, regardless of the limits.
     pub fn session_regardless(self: &Arc<Self>) -> LoadPermit {
         self.take(Scarce::Sessions, None)
-            .expect("nothing is asked for")
+            .expect("without a limit there is room")
     }
 
     /// Room for a handshake.
     ///
     /// # Errors
     /// When there are too many under way.
-    pub fn handshake(self: &Arc<Self>, priority: Priority) -> Result<LoadPermit, Scarce> {
-        self.take(Scarce::Handshakes, Some(priority))
-    }
-
-    /// Whether new work of this priority is refused because memory runs out.
-    pub fn short_of_memory(&self, priority: Priority) -> bool {
-        let max = self.memory_max.load(Ordering::Relaxed);
-        max > 0 && self.memory.load(Ordering::Relaxed) >= self.share(max, priority)
-    }
-
-    /// Whether a limit is reached, so that new work of any priority is refused.
-    pub fn reached(&self, limit: Scarce) -> bool {
-        match limit {
-            Scarce::Memory => self.short_of_memory(Priority::High),
-            Scarce::Sessions | Scarce::Handshakes => {
-                let (count, max) = self.count(limit);
-                max > 0 && count.load(Ordering::Relaxed) >= max
-            }
-        }
-    }
-
-    /// Sessions, those in the making among them, and how many there may be.
-    pub fn sessions(&self) -> (usize, usize) {
-        let now = self.sessions.load(Ordering::Relaxed);
-        (now, self.sessions_max.load(Ordering::Relaxed))
-    }
-
-    /// Handshakes under way, and how many there may be.
-    pub fn handshakes(&self) -> (usize, usize) {
-        let now = self.handshakes.load(Ordering::Relaxed);
-        (now, self.handshakes_max.load(Ordering::Relaxed))
-    }
-
-    /// Bytes in use as last looked at, and how many may be.
-    pub fn memory(&self) -> (u64, u64) {
-        let now = self.memory.load(Ordering::Relaxed);
-        (now, self.memory_max.load(Ordering::Relaxed))
-    }
-
-    fn take(
+    pub fn handshake(
         self: &Arc<Self>,
-        of: Scarce,
-        priority: Option<Priority>,
+        limits: &LoadLimits,
+        priority: Priority,
     ) -> Result<LoadPermit, Scarce> {
-        let (count, max) = self.count(of);
-        let before = count.fetch_add(1, Ordering::Relaxed);
+        self.take(
+            Scarce::Handshakes,
+            limits.share(Scarce::Handshakes, priority),
+        )
+    }
+
+    /// Whether memory is too short to admit clients of this priority.
+    pub fn short_of_memory(&self, limits: &LoadLimits, priority: Priority) -> bool {
+        let share = limits.share(Scarce::Memory, priority);
+        share.is_some_and(|share| self.memory() >= share)
+    }
+
+    /// Whether a limit is reached, so that no client is admitted whatever its priority.
+    pub fn reached(&self, limits: &LoadLimits, of: Scarce) -> bool {
+        let now = match of {
+            Scarce::Sessions => self.sessions() as u64,
+            Scarce::Handshakes => self.handshakes() as u64,
+            Scarce::Memory => self.memory(),
+        };
+        let max = limits.share(of, Priority::High);
+        max.is_some_and(|max| now >= max)
+    }
+
+    /// Sessions, those in the making among them.
+    pub fn sessions(&self) -> usize {
+        self.sessions.load(Ordering::Relaxed)
+    }
+
+    /// Handshakes under way.
+    pub fn handshakes(&self) -> usize {
+        self.handshakes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes in use, as last looked at.
+    pub fn memory(&self) -> u64 {
+        self.memory.load(Ordering::Relaxed)
+    }
+
+    /// `most` is how many there may be.
+    fn take(self: &Arc<Self>, of: Scarce, most: Option<u64>) -> Result<LoadPermit, Scarce> {
+        let before = self.count(of).fetch_add(1, Ordering::Relaxed);
         let permit = LoadPermit {
             load: Arc::clone(self),
             of,
         };
-        match priority {
+        match most {
             // Dropping the permit takes it back.
-            Some(priority) if max > 0 && before as u64 >= self.share(max as u64, priority) => {
-                Err(of)
-            }
+            Some(most) if before as u64 >= most => Err(of),
             _ => Ok(permit),
         }
     }
 
-    fn count(&self, of: Scarce) -> (&AtomicUsize, usize) {
-        let (count, max) = match of {
-            Scarce::Sessions => (&self.sessions, &self.sessions_max),
-            Scarce::Handshakes | Scarce::Memory => (&self.handshakes, &self.handshakes_max),
-        };
-        (count, max.load(Ordering::Relaxed))
+    fn count(&self, of: Scarce) -> &AtomicUsize {
+        match of {
+            Scarce::Sessions => &self.sessions,
+            Scarce::Handshakes | Scarce::Memory => &self.handshakes,
+        }
     }
+}
 
-    /// How much of a limit a priority may fill; something, however small the limit is.
-    fn share(&self, max: u64, priority: Priority) -> u64 {
+impl LoadLimits {
+    /// How much of a limit a priority may fill, at least one however small the limit is; `None`
+    /// without a limit.
+    fn share(&self, of: Scarce, priority: Priority) -> Option<u64> {
+        let max = match of {
+            Scarce::Sessions => self.sessions_max as u64,
+            Scarce::Handshakes => self.handshakes_max as u64,
+            Scarce::Memory => self.memory_max,
+        };
         let share = match priority {
             Priority::Low => max / 5 * 4 + max % 5 * 4 / 5,
-            Priority::Normal if self.reserved.load(Ordering::Relaxed) => {
-                max / 10 * 9 + max % 10 * 9 / 10
-            }
+            Priority::Normal if self.reserve => max / 10 * 9 + max % 10 * 9 / 10,
             Priority::Normal | Priority::High => max,
         };
-        share.max(1)
+        (max > 0).then(|| share.max(1))
     }
 }
 
 impl Drop for LoadPermit {
     fn drop(&mut self) {
-        self.load.count(self.of).0.fetch_sub(1, Ordering::Relaxed);
+        self.load.count(self.of).fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -191,64 +195,67 @@ impl Drop for LoadPermit {
 mod tests {
     use super::*;
 
-    fn load(sessions_max: usize, reserve: bool) -> Arc<Load> {
-        let load = Arc::new(Load::default());
-        let limits = NodeLimits {
+    fn limits(sessions_max: usize, reserve: bool) -> LoadLimits {
+        LoadLimits {
             sessions_max,
-            ..NodeLimits::default()
-        };
-        load.configure(limits, 1000, reserve);
-        load
+            memory_max: 1000,
+            reserve,
+            ..LoadLimits::default()
+        }
+    }
+
+    fn fill(load: &Arc<Load>, limits: &LoadLimits, priority: Priority) -> Vec<LoadPermit> {
+        std::iter::from_fn(|| load.session(limits, priority).ok()).collect()
     }
 
     #[test]
-    fn what_matters_least_is_refused_first() {
-        let fill = |load: &Arc<Load>, priority| {
-            std::iter::from_fn(|| load.session(priority).ok()).collect::<Vec<_>>()
-        };
-        let reserving = load(100, true);
-        let low = fill(&reserving, Priority::Low);
-        let normal = fill(&reserving, Priority::Normal);
-        let high = fill(&reserving, Priority::High);
+    fn lower_priorities_are_refused_first() {
+        let (load, reserving) = (Arc::new(Load::default()), limits(100, true));
+        let low = fill(&load, &reserving, Priority::Low);
+        let normal = fill(&load, &reserving, Priority::Normal);
+        let high = fill(&load, &reserving, Priority::High);
         assert_eq!((low.len(), normal.len(), high.len()), (80, 10, 10));
-        assert_eq!(
-            reserving.session(Priority::High).err(),
-            Some(Scarce::Sessions)
-        );
-        let _more = reserving.session_regardless();
+        assert!(load.reached(&reserving, Scarce::Sessions));
+        let refused = load.session(&reserving, Priority::High);
+        assert_eq!(refused.err(), Some(Scarce::Sessions));
+        let _more = load.session_regardless();
         drop((low, normal, high));
-        assert_eq!(reserving.sessions(), (1, 100));
-        // Without routes of high priority the last tenth is open to all.
-        assert_eq!(fill(&load(100, false), Priority::Normal).len(), 100);
-        assert_eq!(fill(&load(1, true), Priority::Low).len(), 1);
+        assert_eq!(load.sessions(), 1);
+        assert!(!load.reached(&reserving, Scarce::Sessions));
     }
 
     #[test]
-    fn memory_keeps_out_by_priority_too() {
-        let load = load(0, true);
-        let check = |bytes, priority, expected: bool| {
-            load.set_memory(bytes);
-            assert_eq!(
-                load.session(priority).is_ok(),
-                expected,
-                "{bytes} {priority:?}"
-            );
-        };
-        check(799, Priority::Low, true);
-        check(800, Priority::Low, false);
-        check(899, Priority::Normal, true);
-        check(900, Priority::Normal, false);
-        check(999, Priority::High, true);
-        check(1000, Priority::High, false);
-        load.configure(NodeLimits::default(), 0, true);
-        check(u64::MAX, Priority::Low, true);
+    fn nothing_is_reserved_without_routes_of_high_priority() {
+        let count = |limits: &LoadLimits, priority| fill(&Arc::default(), limits, priority).len();
+        assert_eq!(count(&limits(100, false), Priority::Normal), 100);
+        assert_eq!(count(&limits(1, true), Priority::Low), 1);
     }
 
     #[test]
-    fn no_limit_is_no_limit() {
+    fn memory_refuses_by_priority_too() {
         let load = Arc::new(Load::default());
-        let permits: Vec<_> = (0..1000).map(|_| load.handshake(Priority::Low)).collect();
+        let check = |limits: &LoadLimits, bytes, priority, expected: bool| {
+            load.set_memory(bytes);
+            let admitted = load.session(limits, priority).is_ok();
+            assert_eq!(admitted, expected, "{bytes} {priority:?}");
+        };
+        let limited = limits(0, true);
+        check(&limited, 799, Priority::Low, true);
+        check(&limited, 800, Priority::Low, false);
+        check(&limited, 899, Priority::Normal, true);
+        check(&limited, 900, Priority::Normal, false);
+        check(&limited, 999, Priority::High, true);
+        check(&limited, 1000, Priority::High, false);
+        check(&LoadLimits::default(), u64::MAX, Priority::Low, true);
+    }
+
+    #[test]
+    fn without_limits_everything_is_admitted() {
+        let (load, none) = (Arc::new(Load::default()), LoadLimits::default());
+        let permits: Vec<_> = (0..1000)
+            .map(|_| load.handshake(&none, Priority::Low))
+            .collect();
         assert!(permits.iter().all(Result::is_ok));
-        assert_eq!(load.handshakes(), (1000, 0));
+        assert_eq!(load.handshakes(), 1000);
     }
 }

@@ -24,7 +24,7 @@ use crate::config::limits::{PrefixLengths, Rate};
 pub use bucket::Pace;
 pub use buckets::Buckets;
 pub use counts::{Counts, Full, Permit};
-pub use load::{Load, LoadPermit, Scarce};
+pub use load::{Load, LoadLimits, LoadPermit, Scarce};
 pub use meter::{Meter, SharedMeter};
 
 /// Who a count or a rate is kept for.

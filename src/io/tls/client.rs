@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use rustls::pki_types::ServerName;
 use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, RootCertStore};
@@ -25,23 +24,25 @@ pub struct ClientTls {
 
 /// TLS to the backends of all upstreams that have it: the control plane reads the roots, the data
 /// plane dials with them.
-#[derive(Debug, Default)]
-pub struct BackendTls(ArcSwap<BTreeMap<UpstreamName, ClientTls>>);
+#[derive(Clone, Debug, Default)]
+pub struct BackendTls(BTreeMap<UpstreamName, ClientTls>);
 
 impl BackendTls {
     /// TLS to the backends of `upstream`, if they speak it.
     pub fn of(&self, upstream: &UpstreamName) -> Option<ClientTls> {
-        self.0.load().get(upstream).cloned()
+        self.0.get(upstream).cloned()
     }
+}
 
-    /// Puts `new` in force together with a table that is swapped by `swap`. What only the old table
-    /// names stays until that is gone, so that no request finds one without the other.
-    pub fn replace(&self, new: BTreeMap<UpstreamName, ClientTls>, swap: impl FnOnce()) {
-        let mut both = BTreeMap::clone(&self.0.load());
-        both.extend(new.clone());
-        self.0.store(Arc::new(both));
-        swap();
-        self.0.store(Arc::new(new));
+impl FromIterator<(UpstreamName, ClientTls)> for BackendTls {
+    fn from_iter<I: IntoIterator<Item = (UpstreamName, ClientTls)>>(all: I) -> Self {
+        Self(all.into_iter().collect())
+    }
+}
+
+impl Extend<(UpstreamName, ClientTls)> for BackendTls {
+    fn extend<I: IntoIterator<Item = (UpstreamName, ClientTls)>>(&mut self, more: I) {
+        self.0.extend(more);
     }
 }
 

@@ -22,8 +22,8 @@ impl Worker {
     /// What there is too little of.
     pub(crate) fn admit_connection(&self, listener: usize) -> Result<Option<LoadPermit>, CutOff> {
         let context = &self.shared.listeners[listener];
-        let load = &self.live().load;
-        if load.short_of_memory(Priority::High) {
+        let (load, limits) = (&self.live().load, self.live().generation().edge.load);
+        if load.short_of_memory(&limits, Priority::High) {
             return Err(CutOff(Scarce::Memory.as_str()));
         }
         let most = context.config.limits.connections_max;
@@ -33,7 +33,7 @@ impl Worker {
         if context.tls.is_none() {
             return Ok(None);
         }
-        let handshake = load.handshake(Priority::High);
+        let handshake = load.handshake(&limits, Priority::High);
         handshake
             .map(Some)
             .map_err(|scarce| CutOff(scarce.as_str()))
@@ -51,7 +51,8 @@ impl Worker {
     ) -> Result<Option<Permit>, CutOff> {
         let config = &self.shared.listeners[listener].config;
         let live = self.live();
-        let edge = live.edge();
+        let generation = live.generation();
+        let edge = &generation.edge;
         let address = crate::proxy::transport::connection::address_or_loopback(peer);
         if !edge.admits(&config.name, address) {
             return Err(CutOff("address"));

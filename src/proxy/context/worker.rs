@@ -19,7 +19,6 @@ use crate::core::auth::Authenticator;
 use crate::core::limits::Permit;
 use crate::core::session::wheel::Tick;
 use crate::io::relay::Scratch;
-use crate::io::tls::client::BackendTls;
 use crate::live::{Live, WorkerLoad};
 use crate::proxy::session::Sessions;
 use crate::proxy::stages::guard::SessionPermits;
@@ -50,8 +49,6 @@ pub struct Shared {
     pub listeners: Arc<[ListenerContext]>,
     /// Where session and request records go.
     pub records: Records,
-    /// TLS to backends.
-    pub backend_tls: Arc<BackendTls>,
     /// What judges passwords, and asks services.
     pub judges: Arc<Judges>,
     /// All numbers.
@@ -166,7 +163,7 @@ impl Worker {
     /// Lets go of counters whose names have left the table and which no session needs, so that
     /// their series can be removed.
     pub(crate) fn forget_metrics(&self) {
-        let table = self.live().table_arc();
+        let table = self.live().table();
         self.routes.borrow_mut().retain(|(route, upstream), set| {
             let upstream = Some(upstream.as_str()).filter(|name| !name.is_empty());
             let known =

@@ -6,7 +6,7 @@ use http::request::Parts;
 
 use crate::base::path::{CanonicalPath, PathFault};
 use crate::core::http::query;
-use crate::proxy::context::worker::Worker;
+use crate::core::routing::RoutingTable;
 use crate::proxy::pipeline::Exchange;
 use crate::proxy::refusal::Refusal;
 
@@ -35,7 +35,7 @@ impl Exchange {
         let too_long = Refusal::BadTarget("the request target is too long when it is encoded");
         head.uri = target.parse().map_err(|_| too_long)?;
         self.shown
-            .replace(redacted(&target, &self.connection.worker));
+            .replace(redacted(&target, &self.generation.table));
         Ok(())
     }
 
@@ -53,8 +53,8 @@ pub(crate) fn with_query(path: &str, query: Option<&str>) -> String {
 }
 
 /// A target with secrets cut out (I11).
-pub(crate) fn redacted(target: &str, worker: &Worker) -> Box<str> {
-    query::redact_query(target, worker.live().table().secret_parameters()).into()
+pub(crate) fn redacted(target: &str, table: &RoutingTable) -> Box<str> {
+    query::redact_query(target, table.secret_parameters()).into()
 }
 
 /// The host that a request is for: its target's if that is absolute (RFC 9112, section 3.2.2),

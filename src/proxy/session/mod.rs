@@ -112,8 +112,10 @@ fn enter(worker: &Rc<Worker>, session: Rc<Session>) {
         .live
         .borrow_mut()
         .insert(session.id, Rc::clone(&session));
-    // A right that was taken away while the handshake went on.
-    session.end_if_revoked(&worker.live().revocations, worker.tick());
+    // Not of the request's generation: a right may be revoked during the handshake.
+    let newest = worker.live().generation();
+    session.end_if_revoked(&newest.revocations, worker.tick());
+    drop(newest);
     let run = Run {
         worker: Rc::clone(worker),
         session,

@@ -21,6 +21,7 @@ use crate::core::wire::extension;
 use crate::core::wire::frame::close_frame;
 use crate::core::wire::handshake::{self, Answer, Kind};
 use crate::io::carrier::Carrier;
+use crate::live::Generation;
 use crate::proxy::backend::candidates::{BackendSeat, Candidates, Ends, Road};
 use crate::proxy::context::worker::Worker;
 use crate::proxy::stages::upgrade::{Shaken, request, shake_hands};
@@ -151,16 +152,13 @@ impl Resume {
                 return Err(NotResumed::Exhausted);
             }
             sleep(wait).await;
-            let upstream = worker
-                .live()
-                .table()
-                .upstream(&self.facts.upstream)
-                .cloned();
-            if let Some(upstream) = upstream {
+            let generation = worker.live().generation_arc();
+            if let Some(upstream) = generation.table.upstream(&self.facts.upstream) {
                 let round = Round {
                     resume: &self,
                     worker: &worker,
-                    upstream: &upstream,
+                    generation: &generation,
+                    upstream,
                     fields: &fields,
                     until,
                 };
@@ -173,10 +171,12 @@ impl Resume {
     }
 }
 
-/// One walk over the candidates of a table's upstream.
+/// One walk over the candidates of an upstream.
 struct Round<'r> {
     resume: &'r Resume,
     worker: &'r Rc<Worker>,
+    /// What is in force when the walk begins.
+    generation: &'r Generation,
     upstream: &'r Arc<Upstream>,
     fields: &'r HeaderMap,
     until: Instant,
@@ -189,7 +189,7 @@ impl Round<'_> {
         left: &mut u32,
     ) -> Result<Option<Reached>, NotResumed> {
         let name = &self.upstream.config.name;
-        let tls = self.worker.shared.backend_tls.of(name);
+        let tls = self.generation.backend_tls.of(name);
         if tls.is_none() && self.upstream.config.tls.is_some() {
             return Ok(None);
         }
@@ -202,10 +202,9 @@ impl Round<'_> {
         let mut candidates =
             Candidates::of(self.worker, self.upstream, key, route, true, self.until);
         candidates.ask_for(self.witness());
-        let table = self.worker.live().table();
+        let table = &self.generation.table;
         let sticks = table.route(route).is_some_and(|route| route.config.stick);
         candidates.stick(sticks);
-        drop(table);
         if let Some(shunned) = shunned {
             candidates.pass_over(&shunned);
         }

@@ -47,7 +47,8 @@ pub(crate) fn begin(worker: &Rc<Worker>, session: &Rc<Session>) {
 /// Who it is now.
 async fn judge(worker: &Worker, facts: &Facts, credential: Vec<u8>) -> Result<Principal, Word> {
     let right = facts.right.as_deref().ok_or("no_right")?;
-    let table = worker.live().table_arc();
+    let generation = worker.live().generation_arc();
+    let table = &generation.table;
     let authenticator = table.authenticator(&right.authenticator);
     let authenticator = authenticator.ok_or("no_authenticator")?;
     let counted = |word: Word| {
@@ -61,16 +62,25 @@ async fn judge(worker: &Worker, facts: &Facts, credential: Vec<u8>) -> Result<Pr
     );
     let credential = String::from_utf8(credential).ok().filter(|_| by_text);
     let credential = credential.ok_or_else(|| counted("not_renewable"))?;
-    let judged = authenticate::judge(worker, authenticator, credential.trim(), "").await;
+    let judged = authenticate::judge(
+        worker,
+        authenticator,
+        &generation.keys,
+        (credential.trim(), ""),
+    )
+    .await;
     let principal = match judged {
         Ok(Ok(principal)) => principal,
         Ok(Err(Denial::Credential(fault))) => return Err(counted(fault.as_str())),
         Ok(Err(Denial::Insufficient { .. })) => return Err(counted("insufficient")),
         Err(_) => return Err(counted("not_judged")),
     };
-    let revocations = &worker.live().revocations;
     let renewed = principal.right(Duration::ZERO);
-    if revocations.refuse(Some(facts.id), Some(&renewed), clock::wall()) {
+    let newest = worker.live().generation();
+    if newest
+        .revocations
+        .refuse(Some(facts.id), Some(&renewed), clock::wall())
+    {
         return Err(counted(CredentialFault::Revoked.as_str()));
     }
     if principal.subject != right.subject {
@@ -83,7 +93,7 @@ async fn judge(worker: &Worker, facts: &Facts, credential: Vec<u8>) -> Result<Pr
 /// Gives the session its new right, and tells its client what came of it.
 fn settle(worker: &Worker, session: &Session, judged: Result<Principal, Word>) {
     let id = session.facts().id;
-    let table = worker.live().table_arc();
+    let table = worker.live().table();
     let renewed = judged.and_then(|principal| {
         let facts = session.facts();
         let route = table.route(&facts.route).cloned();

@@ -15,8 +15,8 @@ use crate::base::names::AuthenticatorName;
 use crate::config::expression::{Expression, Operand};
 use crate::config::snapshot::{AuthMethod, Basic, CredentialSource, Forward};
 use crate::core::auth::{
-    Authenticator, Claims, CredentialFault, Denial, FetchedKeys, Principal, Seen, Values,
-    first_unmet, header_text, user_and_password,
+    Authenticator, Claims, CredentialFault, Denial, IssuerKeys, KeyRefresh, Principal, Seen,
+    Values, first_unmet, header_text, user_and_password,
 };
 use crate::core::http::{forwarded, query};
 use crate::core::routing::{self, HeaderNames, Route, credential};
@@ -192,7 +192,9 @@ impl Exchange {
             }
             (Ok(text), _) => {
                 let path = head.uri.path();
-                let judged = judge(&self.connection.worker, authenticator, &text, path).await;
+                let keys = &self.generation.keys;
+                let judged = judge(&self.connection.worker, authenticator, keys, (&text, path));
+                let judged = judged.await;
                 judged.map_err(|why| Refusal::NotJudged(Box::new(why)))?
             }
         };
@@ -210,7 +212,7 @@ impl Exchange {
             Err(fault) => return Ok(Err(fault.into())),
         };
         let passwords = &self.connection.worker.shared.judges.passwords;
-        let lengths = self.connection.worker.live().edge().address_prefix;
+        let lengths = self.generation.edge.address_prefix;
         let network = lengths.network(self.client.address);
         match passwords
             .verify(&basic.users, &user, password, network)
@@ -252,8 +254,10 @@ impl Exchange {
 
     fn unless_revoked(&self, principal: Principal) -> Result<Principal, Denial> {
         let right = principal.right(Duration::ZERO);
-        let revocations = &self.connection.worker.live().revocations;
-        if revocations.refuse(None, Some(&right), clock::wall()) {
+        // Not of the request's generation: a credential may be revoked while a service, a password
+        // or an issuer's keys are waited for.
+        let newest = self.connection.worker.live().generation();
+        if newest.revocations.refuse(None, Some(&right), clock::wall()) {
             self.name_subject(&principal.subject);
             return Err(CredentialFault::Revoked.into());
         }
@@ -268,15 +272,18 @@ impl Exchange {
 pub(crate) async fn judge(
     worker: &Worker,
     authenticator: &Authenticator,
-    text: &str,
-    path: &str,
+    keys: &IssuerKeys,
+    (text, path): (&str, &str),
 ) -> Result<Result<Principal, Denial>, NotJudged> {
-    let judged = authenticator.judge(text, path, clock::wall());
-    let Some(keys) = authenticator.fetched().filter(|_| is_unknown_key(&judged)) else {
+    let judged = authenticator.judge(text, path, keys, clock::wall());
+    let Some(refresh) = authenticator.refresh().filter(|_| is_unknown_key(&judged)) else {
         return Ok(judged);
     };
-    match wait_for_keys(worker, authenticator, keys, text).await {
-        None if keys.read_at().is_none() => {
+    match wait_for_keys(worker, authenticator, refresh, text).await {
+        None if authenticator
+            .keys(&worker.live().generation().keys)
+            .is_none() =>
+        {
             Err(NotJudged::NoKeys(authenticator.config.name.to_string()))
         }
         None => Ok(judged),
@@ -290,19 +297,20 @@ pub(crate) async fn judge(
 async fn wait_for_keys(
     worker: &Worker,
     authenticator: &Authenticator,
-    keys: &FetchedKeys,
+    refresh: &KeyRefresh,
     text: &str,
 ) -> Option<Result<Principal, Denial>> {
     let live = worker.live();
     let mut read = live.keys_read();
-    let number = keys.want();
+    let number = refresh.want();
     live.want_keys();
     let _seat = worker.wait_for_keys()?;
     let waited = tokio::time::timeout(KEYS_WAIT, async {
         loop {
             // They may have come since they were looked at.
-            let last = keys.has_ended(number);
-            let judged = authenticator.judge(text, "", clock::wall());
+            let last = refresh.has_ended(number);
+            let keys = live.generation().keys.clone();
+            let judged = authenticator.judge(text, "", &keys, clock::wall());
             if !is_unknown_key(&judged) {
                 return Some(judged);
             }

@@ -20,8 +20,7 @@ impl Exchange {
         let mut fields = client;
         let instance = self.connection.worker.live().instance();
         let gateways = loops::gateways(&fields, instance);
-        let table = self.connection.worker.live().table_arc();
-        let names = table.header_names();
+        let names = self.generation.table.header_names();
         headers::strip_hop_by_hop_but(&mut fields, |name| names.contains(name));
         // The gateway answers the expectation itself, when it wants the body.
         fields.remove("expect");

@@ -87,16 +87,13 @@ impl Exchange {
             claims: Arc::new(principal.claims),
             route: Some(Arc::clone(route)),
         };
-        let mut renewed = 0;
-        for worker in self.connection.worker.live().workers() {
-            let (query, renewal) = (query.clone(), renewal.clone());
-            let asked = worker.ask(|answer| WorkerCommand::Renew {
-                query,
-                renewal,
-                answer,
-            });
-            renewed += asked.await.unwrap_or_default();
-        }
+        let workers = self.connection.worker.live().workers();
+        let renewed = workers.ask(|answer| WorkerCommand::Renew {
+            query: query.clone(),
+            renewal: renewal.clone(),
+            answer,
+        });
+        let renewed: usize = renewed.await.into_iter().sum();
         if renewed == 0 {
             return Err(Refusal::NoSession);
         }

@@ -94,12 +94,13 @@ impl Exchange {
     fn permits(&self, plan: &Plan) -> Result<Permits, Refusal> {
         let route = &plan.route.config;
         let live = self.connection.worker.live();
-        let session = live.load.session(route.priority);
+        let edge = &self.generation.edge;
+        let session = live.load.session(&edge.load, route.priority);
         let session = session.map_err(Refusal::Overloaded)?;
-        let handshake = live.load.handshake(route.priority);
+        let handshake = live.load.handshake(&edge.load, route.priority);
         let handshake = handshake.map_err(Refusal::Overloaded)?;
         let quotas = &route.quotas;
-        let lengths = live.edge().address_prefix;
+        let lengths = edge.address_prefix;
         let network = || network_of(&route.name, lengths, self.client.address);
         if let Some(rate) = quotas.handshakes_per_address {
             let taken = live.quotas.take(&network(), rate, clock::now());

@@ -267,10 +267,11 @@ async fn speak_http(connection: &Rc<Connection>, carrier: Carrier) -> Over {
     let service = service_fn(|request| {
         // Begun here, since a client that has left already keeps hyper from polling what follows.
         let (mut head, body) = Request::into_parts(request);
-        let table = connection.worker.live().table_arc();
-        table.header_names().remove_respelt(&mut head.headers);
-        drop(table);
-        let exchange = Exchange::begin(Rc::clone(connection), &head);
+        // Loaded once: every stage of this request decides by the same generation.
+        let generation = connection.worker.live().generation_arc();
+        let names = generation.table.header_names();
+        names.remove_respelt(&mut head.headers);
+        let exchange = Exchange::begin(Rc::clone(connection), generation, &head);
         Box::pin(async move { Ok::<_, Infallible>(pipeline::answer(exchange, head, body).await) })
     });
     let stream = TokioIo::new(ClientStream::new(carrier, connection));

@@ -163,8 +163,9 @@ impl Worker {
                 let _ = answer.send(self.sessions.renew(&query, &renewal, self.tick()));
             }
             WorkerCommand::Revoke { answer } => {
-                let revocations = &self.live().revocations;
-                let _ = answer.send(self.sessions.revoke(revocations, self.tick()));
+                let generation = self.live().generation();
+                let ended = self.sessions.revoke(&generation.revocations, self.tick());
+                let _ = answer.send(ended);
             }
             WorkerCommand::Briefs { query, answer } => {
                 let _ = answer.send(self.sessions.briefs(self, &query));

@@ -1,0 +1,54 @@
+//! Results of probes, for the health of the backends in force.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::base::addr::OwnAddresses;
+use crate::base::clock;
+use crate::base::names::{BackendId, UpstreamName};
+use crate::control::probes::{Next, Observe, ProbeFault};
+use crate::core::health::Health;
+use crate::live::Live;
+
+/// Brings probes' results to the backends' vitals.
+pub(super) struct Observer(pub(super) Arc<Live>);
+
+impl Observe for Observer {
+    fn own(&self) -> &OwnAddresses {
+        &self.0.own().all
+    }
+
+    fn observe(
+        &self,
+        upstream: &UpstreamName,
+        backend: &BackendId,
+        result: Result<Duration, ProbeFault>,
+    ) -> Next {
+        let table = self.0.table();
+        let Some(member) = table
+            .upstream(upstream)
+            .and_then(|upstream| upstream.member(backend))
+        else {
+            return Next::InTurn;
+        };
+        let fault = result.as_ref().err().map(ToString::to_string);
+        let result = match (&result, &fault) {
+            (Err(_), Some(fault)) => Err(fault.as_str()),
+            (Ok(latency), _) => Ok(*latency),
+            (Err(_), None) => unreachable!("an error has a text"),
+        };
+        match member.vitals.observe_probe(result, clock::now()) {
+            Some(Health::Unhealthy) => {
+                tracing::warn!(%upstream, %backend, reason = fault, "backend is unhealthy");
+            }
+            Some(health) => {
+                let health = health.as_str();
+                tracing::info!(%upstream, %backend, health, "health of a backend changed");
+            }
+            None => {}
+        }
+        // A backend that recovers is not kept waiting for whole intervals.
+        let recovers = fault.is_none() && member.vitals.health() == Health::Unhealthy;
+        if recovers { Next::Soon } else { Next::InTurn }
+    }
+}

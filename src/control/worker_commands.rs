@@ -1,0 +1,48 @@
+//! What the control plane asks of the workers' sessions, of all workers at once.
+
+use std::sync::Arc;
+
+use crate::base::session_id::SessionId;
+use crate::core::session::orders::{CloseOrder, LeaveOrder};
+use crate::live::{Departures, Leavers, Live, SessionBrief, SessionQuery, WorkerCommand};
+
+/// What is known of the sessions that `query` takes.
+pub(super) async fn briefs(live: &Live, query: &SessionQuery) -> Vec<SessionBrief> {
+    let briefs = live.workers().ask(|answer| WorkerCommand::Briefs {
+        query: query.clone(),
+        answer,
+    });
+    briefs.await.into_iter().flatten().collect()
+}
+
+/// Makes these sessions leave their backends.
+pub(super) async fn leave(live: &Live, ids: Arc<[SessionId]>, order: &LeaveOrder) -> Departures {
+    let departures = live.workers().ask(|answer| WorkerCommand::Leave {
+        which: Leavers::Ids(Arc::clone(&ids)),
+        order: order.clone(),
+        answer,
+    });
+    let all = departures.await.into_iter();
+    all.fold(Departures::default(), |sum, one| Departures {
+        moving: sum.moving + one.moving,
+        closing: sum.closing + one.closing,
+    })
+}
+
+/// Closes the sessions that `query` takes; returns how many.
+pub(super) async fn close(live: &Live, query: &SessionQuery, order: &CloseOrder) -> usize {
+    let closed = live.workers().ask(|answer| WorkerCommand::Close {
+        query: query.clone(),
+        order: order.clone(),
+        given: None,
+        answer,
+    });
+    closed.await.into_iter().sum()
+}
+
+/// Ends the sessions whose right is revoked; returns how many.
+pub(super) async fn revoke(live: &Live) -> usize {
+    let ended = live.workers();
+    let ended = ended.ask(|answer| WorkerCommand::Revoke { answer });
+    ended.await.into_iter().sum()
+}

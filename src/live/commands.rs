@@ -1,0 +1,233 @@
+//! What a worker can be commanded to do, and the values that travel with commands.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::oneshot;
+
+use crate::base::names::{BackendId, RouteName, UpstreamName};
+use crate::base::right::Right;
+use crate::base::session_id::SessionId;
+use crate::base::traffic::Traffic;
+use crate::core::auth::Claims;
+use crate::core::routing::Route;
+use crate::core::session::drain::Profile;
+use crate::core::session::orders::{CloseOrder, LeaveOrder};
+use crate::core::session::record::{EndOrder, Facts};
+use crate::core::session::resume::Moves;
+use crate::live::handover::{Adopted, Packed, Parcel};
+
+/// What a worker can be asked and told.
+#[derive(Debug)]
+pub enum WorkerCommand {
+    /// The first `limit` sessions that `query` takes, in the order of their ids.
+    Sessions {
+        /// Which.
+        query: SessionQuery,
+        /// How many at most.
+        limit: usize,
+        /// Where the answer goes.
+        answer: oneshot::Sender<Vec<SessionView>>,
+    },
+    /// Closes all sessions that `query` takes; answers how many. A session that is already closing
+    /// is not closed again.
+    Close {
+        /// Which.
+        query: SessionQuery,
+        /// How.
+        order: CloseOrder,
+        /// For the records.
+        given: Option<Arc<EndOrder>>,
+        /// Where the answer goes.
+        answer: oneshot::Sender<usize>,
+    },
+    /// Extends, or shortens, the right of sessions; answers of how many.
+    Renew {
+        /// Which.
+        query: SessionQuery,
+        /// What it is now.
+        renewal: Renewal,
+        /// Where the answer goes.
+        answer: oneshot::Sender<usize>,
+    },
+    /// Looks at all sessions again and ends those whose right was taken away; answers how many.
+    Revoke {
+        /// Where the answer goes.
+        answer: oneshot::Sender<usize>,
+    },
+    /// What plans need to know of all sessions that `query` takes, in the order of their ids.
+    Briefs {
+        /// Which.
+        query: SessionQuery,
+        /// Where the answer goes.
+        answer: oneshot::Sender<Vec<SessionBrief>>,
+    },
+    /// Makes sessions leave their backend: those that may are moved to the one that their key is
+    /// placed on now, the others are closed. Answers before any has moved.
+    Leave {
+        /// Which.
+        which: Leavers,
+        /// How.
+        order: LeaveOrder,
+        /// Where the answer goes.
+        answer: oneshot::Sender<Departures>,
+    },
+    /// Brings the counters of live sessions into the metrics.
+    Gather {
+        /// Told when it is done.
+        answer: oneshot::Sender<()>,
+    },
+    /// Holds sessions that can go to another process: nothing moves in them until `Release`.
+    /// Connections that are no sessions end with the answer to their request.
+    Pack {
+        /// Only those after this one.
+        after: Option<SessionId>,
+        /// So many at most.
+        limit: usize,
+        /// Where the answer goes.
+        answer: oneshot::Sender<Packed>,
+    },
+    /// Lets go of held sessions that another process has taken, and goes on with all others that
+    /// are held; answers how many went.
+    Release {
+        /// Those that it has.
+        taken: Vec<SessionId>,
+        /// Whether nothing more is to be handed over: the worker goes on as before.
+        resume: bool,
+        /// Where the answer goes.
+        answer: oneshot::Sender<usize>,
+    },
+    /// Makes sessions of what another process gave.
+    Adopt {
+        /// Their states and sockets.
+        parcels: Vec<Parcel>,
+        /// They begin when this says so, and are dropped without a trace if it is dropped.
+        go: oneshot::Receiver<()>,
+        /// Where the answer goes, before they begin.
+        answer: oneshot::Sender<Adopted>,
+    },
+    /// Closes everything with 1001, as `profile` says; answers when nothing is left, or when the
+    /// time is over, how many sessions were cut.
+    Shutdown {
+        /// The time for all of it.
+        grace: Duration,
+        /// How sessions are spread over it.
+        profile: Profile,
+        /// Where the answer goes.
+        answer: oneshot::Sender<usize>,
+    },
+}
+
+/// The right of a session, anew.
+#[derive(Clone, Debug)]
+pub enum Renewal {
+    /// As a new credential of the same subject says. Sessions of others stay as they are, and so
+    /// do those that the route's conditions would not let it begin.
+    Credential {
+        /// What it gives.
+        right: Right,
+        /// What the conditions look at.
+        claims: Arc<Claims>,
+        /// Whose conditions; `None` if the route is gone.
+        route: Option<Arc<Route>>,
+    },
+    /// As an operator says; `None` is for ever.
+    Until(Option<SystemTime>),
+}
+
+/// Which sessions; what is `None` does not matter.
+#[derive(Clone, Debug, Default)]
+pub struct SessionQuery {
+    /// Only this one.
+    pub id: Option<SessionId>,
+    /// Only those after this one.
+    pub after: Option<SessionId>,
+    /// By route.
+    pub route: Option<String>,
+    /// By upstream.
+    pub upstream: Option<String>,
+    /// By backend id.
+    pub backend: Option<String>,
+    /// By principal.
+    pub principal: Option<String>,
+}
+
+impl SessionQuery {
+    /// Whether the session with these facts is meant.
+    pub fn takes(&self, facts: &Facts) -> bool {
+        let same =
+            |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|wanted| wanted == is);
+        self.id.is_none_or(|id| id == facts.id)
+            && self.after.is_none_or(|after| facts.id > after)
+            && same(&self.route, &facts.route)
+            && same(&self.upstream, &facts.upstream)
+            && same(&self.backend, &facts.backend)
+            && self
+                .principal
+                .as_deref()
+                .is_none_or(|wanted| facts.principal.as_deref() == Some(wanted))
+    }
+}
+
+/// Which sessions leave their backend.
+#[derive(Clone, Debug)]
+pub enum Leavers {
+    /// All that this takes.
+    Query(SessionQuery),
+    /// These; those that a worker does not have are passed over.
+    Ids(Arc<[SessionId]>),
+}
+
+/// What became of an order to leave. Sessions that are closing or moving already are in neither.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Departures {
+    /// Begin to move. One that comes to no message boundary in time stays where it is and may be
+    /// told again.
+    pub moving: usize,
+    /// Begin to close.
+    pub closing: usize,
+}
+
+/// What plans need to know of a live session.
+#[derive(Clone, Debug)]
+pub struct SessionBrief {
+    /// Its name.
+    pub id: SessionId,
+    /// The rule that took it.
+    pub route: RouteName,
+    /// The group that it belongs to.
+    pub upstream: UpstreamName,
+    /// The member that holds it.
+    pub backend: BackendId,
+    /// Since the 101.
+    pub age: Duration,
+    /// Since the last byte in either direction.
+    pub idle: Duration,
+    /// What its place hangs on; `None` where its route has no affinity.
+    pub key: Option<Box<[u8]>>,
+    /// It can go on with another backend.
+    pub movable: bool,
+    /// Its end has begun, or its move.
+    pub busy: bool,
+}
+
+/// A live session as it is now.
+#[derive(Clone, Debug)]
+pub struct SessionView {
+    /// What it is.
+    pub facts: Arc<Facts>,
+    /// Which worker has it.
+    pub worker: usize,
+    /// Since the 101.
+    pub age: Duration,
+    /// Since the last byte in either direction; coarse, to a tenth of a second.
+    pub idle: Duration,
+    /// From the client.
+    pub to_backend: Traffic,
+    /// From the backend.
+    pub to_client: Traffic,
+    /// Its changes of backend.
+    pub moves: Moves,
+    /// A close frame has passed, or the end has come in another way.
+    pub closing: bool,
+}

@@ -1,0 +1,48 @@
+//! What is asked of clients before a route is known: limits of the node, addresses of listeners.
+
+use std::net::IpAddr;
+
+use crate::base::names::ListenerName;
+use crate::config::limits::{AddressRules, PrefixLengths, Priority};
+use crate::config::snapshot::Snapshot;
+use crate::core::limits::LoadLimits;
+
+/// What is asked of clients before a route is known. It is part of a generation.
+#[derive(Debug, Default)]
+pub struct Edge {
+    /// How many bits of an address name the client's network.
+    pub address_prefix: PrefixLengths,
+    /// What the node may take on.
+    pub load: LoadLimits,
+    /// Memory that the system gives the node, 0 if that is not known; the limit where the operator
+    /// sets none.
+    pub memory_allowance: u64,
+    listeners: Vec<(ListenerName, AddressRules)>,
+}
+
+impl Edge {
+    /// What `snapshot` asks.
+    pub fn of(snapshot: &Snapshot, memory_allowance: u64) -> Self {
+        let listeners = snapshot.listeners.iter();
+        let listeners = listeners.map(|one| (one.name.clone(), one.addresses.clone()));
+        let mut routes = snapshot.routes.iter();
+        let limits = snapshot.limits;
+        Self {
+            address_prefix: limits.address_prefix,
+            load: LoadLimits {
+                sessions_max: limits.sessions_max,
+                handshakes_max: limits.handshakes_max,
+                memory_max: limits.memory_max.unwrap_or(memory_allowance),
+                reserve: routes.any(|route| route.priority == Priority::High),
+            },
+            memory_allowance,
+            listeners: listeners.collect(),
+        }
+    }
+
+    /// Whether a client of this address may connect to a listener.
+    pub fn admits(&self, listener: &ListenerName, address: IpAddr) -> bool {
+        let mut rules = self.listeners.iter().filter(|(name, _)| name == listener);
+        rules.all(|(_, rules)| rules.admits(address))
+    }
+}

@@ -1,0 +1,165 @@
+//! The workers as the control plane sees them: a bounded queue to each, and one way to ask all.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use crate::live::commands::WorkerCommand;
+
+/// Commands that may wait for a worker; more wait at their senders, within the same time limit.
+const COMMANDS_MAX: usize = 64;
+/// For one answer. A worker answers between two turns of its sessions, so one that needs longer is
+/// stuck, and the answers of the others are worth more than waiting for it.
+pub const ANSWER_MAX: Duration = Duration::from_secs(2);
+
+/// How much a worker has; written by it, read when a new connection is placed.
+#[derive(Debug, Default)]
+pub struct WorkerLoad {
+    /// Client connections, sessions among them.
+    pub connections: AtomicUsize,
+    /// Live sessions.
+    pub sessions: AtomicUsize,
+}
+
+/// One worker.
+#[derive(Clone, Debug)]
+pub struct WorkerHandle {
+    commands: mpsc::Sender<WorkerCommand>,
+    /// How much it has.
+    pub load: Arc<WorkerLoad>,
+}
+
+impl WorkerHandle {
+    /// A handle and the other end of its queue.
+    pub fn new() -> (Self, mpsc::Receiver<WorkerCommand>) {
+        let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
+        let load = Arc::default();
+        (Self { commands, load }, receiver)
+    }
+
+    /// Queues a command and waits for its answer.
+    async fn deliver<A>(
+        &self,
+        command: WorkerCommand,
+        answer: oneshot::Receiver<A>,
+        limit: Duration,
+    ) -> Option<A> {
+        let answered = async {
+            self.commands.send(command).await.ok()?;
+            answer.await.ok()
+        };
+        timeout(limit, answered).await.ok().flatten()
+    }
+}
+
+/// All workers of a gateway.
+#[derive(Debug, Default)]
+pub struct Workers(Vec<WorkerHandle>);
+
+/// What workers answered, in their order; `None` for one that was not asked, is gone, or did not
+/// answer in time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answers<A>(pub Vec<Option<A>>);
+
+impl<A> IntoIterator for Answers<A> {
+    type Item = A;
+    type IntoIter = std::iter::Flatten<std::vec::IntoIter<Option<A>>>;
+
+    /// The answers that came.
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter().flatten()
+    }
+}
+
+impl<A> Answers<A> {
+    /// How many workers gave no answer.
+    pub fn missing(&self) -> usize {
+        self.silent().count()
+    }
+
+    /// The places of the workers that gave no answer.
+    pub fn silent(&self) -> impl Iterator<Item = usize> {
+        let answers = self.0.iter().enumerate();
+        answers
+            .filter(|(_, answer)| answer.is_none())
+            .map(|(place, _)| place)
+    }
+}
+
+impl From<Vec<WorkerHandle>> for Workers {
+    fn from(workers: Vec<WorkerHandle>) -> Self {
+        Self(workers)
+    }
+}
+
+impl Workers {
+    /// None, before they run.
+    pub const fn none() -> Self {
+        Self(Vec::new())
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none yet.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Each of them.
+    pub fn handles(&self) -> &[WorkerHandle] {
+        &self.0
+    }
+
+    /// How much each has.
+    pub fn loads(&self) -> impl ExactSizeIterator<Item = &WorkerLoad> {
+        self.0.iter().map(|worker| &*worker.load)
+    }
+
+    /// Live sessions of all.
+    pub fn sessions(&self) -> usize {
+        let each = self.loads();
+        each.map(|load| load.sessions.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Client connections of all, sessions among them.
+    pub fn connections(&self) -> usize {
+        let each = self.loads();
+        each.map(|load| load.connections.load(Ordering::Relaxed))
+            .sum()
+    }
+
+    /// Asks all workers the same thing, at the same time.
+    pub async fn ask<A>(
+        &self,
+        command: impl Fn(oneshot::Sender<A>) -> WorkerCommand,
+    ) -> Answers<A> {
+        let command = &command;
+        self.ask_each(ANSWER_MAX, |_, answer| Some(command(answer)))
+            .await
+    }
+
+    /// Asks each worker something of its own, at the same time; those for which `command` is `None`
+    /// are not asked. Each has `limit` to take the command and to answer.
+    pub async fn ask_each<A>(
+        &self,
+        limit: Duration,
+        mut command: impl FnMut(usize, oneshot::Sender<A>) -> Option<WorkerCommand>,
+    ) -> Answers<A> {
+        let asked = self.0.iter().enumerate().map(|(place, worker)| {
+            let (sender, answer) = oneshot::channel();
+            let command = command(place, sender);
+            async move { worker.deliver(command?, answer, limit).await }
+        });
+        Answers(join_all(asked).await)
+    }
+}
+
+#[cfg(test)]
+mod tests;
