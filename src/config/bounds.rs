@@ -74,7 +74,7 @@ pub fn too_many(max: usize) -> String {
     format!("there are more than {max} values")
 }
 
-/// What is wrong with a value whose keys are too long.
+/// The fault of a value with too long keys.
 pub fn keys_too_long() -> String {
     format!("the keys down to this value have more than {KEY_PATH_BYTES_MAX} bytes")
 }

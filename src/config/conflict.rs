@@ -1,5 +1,5 @@
-//! Routes that cannot be told apart: every request that matches one matches the other, and nothing
-//! but the name would decide. That is a fault of the configuration, and finding it is pure.
+//! Indistinguishable routes: every request that matches one matches the other, and only the name
+//! would decide. That is a fault of the configuration.
 
 use std::borrow::Borrow;
 use std::collections::{BTreeSet, HashMap};
@@ -20,7 +20,7 @@ pub fn conflicts<R: Borrow<Route>>(routes: &[R]) -> Vec<(usize, usize)> {
     pairs.into_iter().collect()
 }
 
-/// Routes that can be told apart, each with a number.
+/// Distinguishable routes, each with a number.
 #[derive(Default)]
 pub struct Distinct<'r> {
     /// A number for each set of conditions, so that a route of many hosts does not hash its own
@@ -30,8 +30,8 @@ pub struct Distinct<'r> {
 }
 
 impl<'r> Distinct<'r> {
-    /// Adds a route, and answers the numbers of those that it cannot be told from. Where a host is
-    /// taken, it stays with the one that had it.
+    /// Adds a route, and returns the numbers of the indistinguishable ones. A taken host stays with
+    /// its first route.
     pub fn insert(&mut self, route: &'r Route, number: usize) -> Vec<usize> {
         let fresh = self.conditions.len();
         let conditions = self.conditions.entry(Conditions::of(route));
@@ -45,7 +45,7 @@ impl<'r> Distinct<'r> {
         clashes
     }
 
-    /// The number of a route that this one cannot be told from.
+    /// The number of a route that is indistinguishable from this one.
     pub fn clash(&self, route: &'r Route) -> Option<usize> {
         let conditions = *self.conditions.get(&Conditions::of(route))?;
         let mut hosts = hosts(route).into_iter();
@@ -61,7 +61,7 @@ fn hosts(route: &Route) -> Vec<Option<&HostPattern>> {
     route.hosts.iter().map(Some).collect()
 }
 
-/// What a route asks beside the host, in one form for all ways to write it.
+/// The conditions of a route besides the host, in canonical form.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Conditions {
     path: Vec<Segment>,

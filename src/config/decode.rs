@@ -1,6 +1,6 @@
-//! Values into the model. serde stops at the first fault; here each fault is noted, the value that
-//! has it is taken out, and the rest is read again, so that all are found. What is missing is never
-//! a fault here: every key of the model has a default, and `validate` knows which may not lack.
+//! Values into the model. serde stops at the first fault; this file notes each fault, removes the
+//! faulty value and reads the rest again, so that all are found. Missing keys are no fault here:
+//! every key of the model has a default, and `validate` checks which are required.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -13,7 +13,7 @@ use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use crate::config::diagnostic::listed;
 use crate::config::span::KeyPath;
 
-/// More faults than this tell an operator nothing new, and each costs one more reading.
+/// Further faults help an operator little, and each costs another pass.
 const FAULTS_MAX: usize = 100;
 
 /// A value that the model cannot hold.
@@ -31,7 +31,7 @@ pub enum MisfitKind {
     /// The table has no such key; these it has.
     #[error("unknown key `{0}`")]
     Key(String, &'static [&'static str]),
-    /// None of the words that may stand here.
+    /// None of the permitted words.
     #[error("unknown word `{0}`")]
     Word(String, &'static [&'static str]),
     /// Another type.
@@ -39,10 +39,10 @@ pub enum MisfitKind {
     Type {
         /// What would fit.
         expected: String,
-        /// What stands there; never a text's content, which may be secret.
+        /// The value's type; never a text's content, which may be secret.
         found: String,
     },
-    /// The value's own type says why.
+    /// The value's own type gives the reason.
     #[error("{0}")]
     Value(String),
 }

@@ -1,5 +1,5 @@
-//! A fault of the configuration as a person wants it: what is wrong, where, what would be right,
-//! with the line shown. `sessile check`, start, reload and the admin API all show these.
+//! A fault of the configuration for people: what is wrong, where, and the remedy, with the line
+//! shown. `sessile check`, start, reload and the admin API all show these.
 
 use std::fmt;
 use std::ops::Range;
@@ -80,7 +80,7 @@ impl Place {
         let (line, whole) = document.line_range(start);
         let (line_start, line_end) = (whole.start, whole.end);
         let end = floor(span.end).unwrap_or(0).clamp(start, line_end);
-        // Of a long line only what stands around the fault is shown.
+        // A long line is cut to the text around the fault.
         let from = floor(start.saturating_sub(SHOWN_BEFORE))
             .unwrap_or(0)
             .max(line_start);
@@ -122,7 +122,7 @@ impl Place {
 }
 
 impl Diagnostic {
-    /// Where it is, for sorting; what has no place comes first.
+    /// Its place, for sorting; faults without a place come first.
     pub fn line_and_column(&self) -> (usize, usize) {
         let place = self.place.as_ref();
         place.map_or((0, 0), |place| (place.line, place.column))

@@ -97,10 +97,10 @@ impl fmt::Display for DocumentKey {
     }
 }
 
-/// A key under which no document can stand.
+/// An invalid key for a document.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoDocumentKey {
-    /// Its first part is not known.
+    /// Its first part is unknown.
     #[error(
         "no documents are kept under `{0}/`, only under `routes/`, `upstreams/`, `authenticators/`, \
          `backends/` and `revocations/`"
@@ -141,17 +141,17 @@ pub struct Document {
     pub key: DocumentKey,
     /// JSON, in the schema of gateway.toml.
     pub text: Arc<str>,
-    /// When it was written: a number that grows with each change of the source. Of two documents
+    /// The time of writing: a number that grows with each change of the source. Of two documents
     /// that exclude each other, the one that was written first stays.
     pub revision: i64,
 }
 
-/// What a document without faults says.
+/// The content of a document without faults.
 #[derive(Clone, Debug)]
 pub enum Item {
     /// Without what documents of its backends add.
     Upstream(Arc<Upstream>),
-    /// Of the upstream in its key.
+    /// A backend of the upstream in its key.
     Backend(Backend),
     /// Names in it need not resolve.
     Authenticator(Authenticator),
@@ -161,19 +161,19 @@ pub enum Item {
     Revocation(Arc<Revocation>),
 }
 
-/// One document that came, changed or went.
+/// A document that was added, changed or deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// It is this now.
     Put(Document),
-    /// It is there no more.
+    /// It was deleted.
     Delete(DocumentKey),
 }
 
 /// Changes that belong together: all of them are in force, or none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Update {
-    /// What the source has come to with them.
+    /// The state of the source after them.
     pub revision: i64,
     /// In any order, at most one for each key.
     pub changes: Vec<Change>,

@@ -1,6 +1,6 @@
-//! Conditions on who a request is from: `path:room in claim:rooms`, `claim:scope contains chat`,
-//! `claim:role == admin or claim:role == owner`, `not claim:banned`. They are read here and judged
-//! in `core::auth`.
+//! Conditions on principals: `path:room in claim:rooms`, `claim:scope contains chat`, `claim:role
+//! == admin or claim:role == owner`, `not claim:banned`. This file parses them; `core::auth`
+//! evaluates them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -61,7 +61,7 @@ pub enum Operand {
     Text(String),
 }
 
-/// The text is no condition; the message says why and what would be one.
+/// The text is no condition; the message has the reason and an example.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ExpressionError {
     /// Nothing there.

@@ -1,6 +1,5 @@
-//! How much memory the tables of balancers take that a configuration asks for. Weights and policies
-//! are a few bytes of text each and ask for up to 64 MiB, so the sum is bounded before any table
-//! is built.
+//! Memory of the balancer tables of a configuration. A few bytes of text with weights and policies
+//! can require up to 64 MiB, so the sum is bounded before any table is built.
 
 use std::sync::Arc;
 
@@ -15,9 +14,9 @@ pub const MAGLEV_PLACES: u64 = 65_537;
 
 const RING_POINT_BYTES: u64 = 16;
 const MAGLEV_PLACE_BYTES: u64 = 4;
-/// Of all upstreams of a configuration.
+/// Limit for all upstreams of a configuration.
 pub const TABLE_BYTES_MAX: u64 = 256 << 20;
-/// Of the upstreams that a candidate changes, while it is only looked at.
+/// Limit for the upstreams that a previewed candidate changes.
 pub const TRIAL_BYTES_MAX: u64 = 64 << 20;
 
 /// Bytes of an upstream's table.

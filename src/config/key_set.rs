@@ -1,6 +1,6 @@
-//! Keys that signatures of tokens are verified with, read from a secret, from PEM or from a JWKS.
-//! Each key knows the algorithms that it is for, so that a public key can never be taken for the
-//! secret of an HS algorithm, whatever a token says.
+//! Keys for the verification of tokens, read from a secret, from PEM or from a JWKS. Each key has
+//! its permitted algorithms, so that a public key is never used as the secret of an HS algorithm,
+//! whatever a token's header names.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ pub use jsonwebtoken::Algorithm;
 
 /// Keys in one set at most.
 const KEYS_MAX: usize = 256;
-/// Bytes of an HS secret at least: RFC 7518, section 3.2 wants as many as the hash has.
+/// Minimum bytes of an HS secret: RFC 7518, section 3.2 requires the size of the hash.
 pub const SECRET_BYTES_MIN: usize = 32;
 
 /// Keys of one authenticator.
@@ -183,8 +183,8 @@ impl KeySet {
         }
     }
 
-    /// The keys that a token could have been signed with. Keys that have no id are never told apart
-    /// by one; a token without an id may be any key's.
+    /// The candidate keys of a token. Keys without an id match every token; a token without an id
+    /// matches every key.
     pub fn candidates<'k>(
         &'k self,
         kid: Option<&'k str>,
@@ -212,7 +212,7 @@ impl KeySet {
         self.keys.len()
     }
 
-    /// Whether there is none.
+    /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }

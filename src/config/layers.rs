@@ -1,6 +1,6 @@
 //! The layers of the configuration, lowest first: the model's defaults, the file, the environment,
-//! flags. They are merged here, and whatever is said about a key can be traced to the place that
-//! wrote it. Nothing is read here: texts and variables are arguments.
+//! flags. They are merged here, and every diagnostic for a key can be traced to the place that set
+//! it. This file does no I/O: texts and variables are arguments.
 
 use std::path::Path;
 
@@ -30,7 +30,7 @@ const MISFITS_SHOWN_MAX: usize = 100;
 /// What an operator wrote, wherever.
 #[derive(Clone, Copy, Debug)]
 pub struct Layers<'a> {
-    /// The file's name, as the operator knows it.
+    /// The file's name, as given by the operator.
     pub path: &'a Path,
     /// The file's text.
     pub text: &'a str,
@@ -40,7 +40,7 @@ pub struct Layers<'a> {
     pub sets: &'a [(String, String)],
 }
 
-/// The model that the layers give, where its values come from, and what did not fit.
+/// The merged model, the origin of its values, and the faults.
 #[derive(Debug)]
 pub struct Reading {
     /// As far as it could be read.
@@ -168,8 +168,8 @@ fn nested<'k>(keys: impl Iterator<Item = &'k str>, value: &str) -> Dict {
 }
 
 impl Origin {
-    /// Of a document that is all there is: `value`, as it stands in the model, read from
-    /// `document`. The model, as far as it could be read, and what did not fit.
+    /// For a single document: `value`, at its place in the model, read from `document`. Returns the
+    /// model, as far as it could be read, and the faults.
     pub fn of_document(
         source: Source,
         document: Document,
@@ -212,12 +212,13 @@ impl Origin {
         self.report_original(severity, self.holes.original(path), part, message, help)
     }
 
-    /// Whether a fault was already found where this value would stand, so that its lack is no news.
+    /// Whether a fault was already found at the place of this value, so that its absence need not
+    /// be reported.
     pub fn explains(&self, path: &KeyPath) -> bool {
         self.holes.cover(&self.holes.original(path))
     }
 
-    /// Something that is said of all of it.
+    /// A diagnostic without a place.
     pub fn remark(&self, severity: Severity, message: String) -> Diagnostic {
         Diagnostic {
             severity,
@@ -276,7 +277,7 @@ impl Origin {
             value = next;
         }
         let written = self.document.spans(&found);
-        // A table may come from several layers; the file is where an operator would look first.
+        // A table may come from several layers; an operator would look at the file first.
         let layer = match (value, written) {
             (Value::Dict(..), Some(spans)) if spans.is_table => None,
             _ => self.layers.get_metadata(value.tag()),
@@ -306,7 +307,7 @@ impl Origin {
             .any(|fault| self.second_heading(fault).is_some());
         let shown = |fault: SyntaxFault| {
             let help = self.second_heading(&fault);
-            // All that stands below a second heading is there already, too.
+            // Everything below a repeated heading is a duplicate too.
             let told = help.is_some() || !second || fault.message != DUPLICATE;
             let one = self.at_bytes(fault.span, fault.message);
             told.then_some(Diagnostic { help, ..one })
@@ -409,7 +410,7 @@ fn heading(path: &KeyPath) -> String {
     KeyPath(first.iter().chain(names).cloned().collect()).to_string()
 }
 
-/// One layer: values, and who wrote them.
+/// One layer: values and their origin.
 struct Layer {
     kind: &'static str,
     written: String,

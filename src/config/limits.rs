@@ -14,8 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::addr::unmapped;
 
-/// How often something may happen, written `20/s`, `600/m` or `1000/h`. So many may come at once;
-/// then as many as the time allows.
+/// A rate, written `20/s`, `600/m` or `1000/h`. The number is also the burst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
     /// At least 1.
@@ -138,7 +137,7 @@ pub enum Over {
     Slow,
 }
 
-/// What is given up first when the node comes near its limits.
+/// The priority when the node comes near its limits.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
@@ -157,25 +156,24 @@ pub enum Priority {
 /// What the whole node takes; 0 is no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NodeLimits {
-    /// Live sessions, those whose handshake is under way among them.
+    /// Live sessions, including those in their handshake.
     pub sessions_max: usize,
     /// TLS handshakes with clients and upgrades that wait for their answer.
     pub handshakes_max: usize,
-    /// Bytes of memory from which on nobody is let in. `None` is nine tenths of what the control
-    /// group allows, if it allows so much only.
+    /// Bytes of memory from which on new clients are refused. `None` is nine tenths of the control
+    /// group's limit, if there is one.
     pub memory_max: Option<u64>,
     /// Whose network an address counts for.
     pub address_prefix: PrefixLengths,
 }
 
-/// Which addresses may come in: of all networks that hold an address the longest decides, and
-/// between equals the one that keeps out. What no network holds may come in if none is allowed by
-/// name.
+/// Permitted addresses: of all networks that contain an address the longest prefix decides, and
+/// between equals `deny`. An address in no network is permitted if `allow` is empty.
 #[derive(Clone, Default)]
 pub struct AddressRules(Option<Arc<Rules>>);
 
 struct Rules {
-    /// Sorted, for whoever compares or shows them.
+    /// Sorted, for comparison and display.
     allow: Vec<IpNet>,
     deny: Vec<IpNet>,
     /// Whether it may.
@@ -205,7 +203,7 @@ impl AddressRules {
         })))
     }
 
-    /// Whether `address` may come in. Its cost grows with the length of an address, not with the
+    /// Whether `address` is permitted. The cost grows with the length of an address, not with the
     /// number of networks.
     pub fn admits(&self, address: IpAddr) -> bool {
         let Some(rules) = &self.0 else { return true };
@@ -213,7 +211,7 @@ impl AddressRules {
         known.map_or(rules.allow.is_empty(), |(_, verdict)| *verdict)
     }
 
-    /// Whether everybody may come in.
+    /// Whether all addresses are permitted.
     pub fn is_empty(&self) -> bool {
         self.0.is_none()
     }

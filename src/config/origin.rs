@@ -1,18 +1,18 @@
-//! Which web pages may open sessions: what stands in a route's `origins`, and what stands in a
-//! browser's `Origin` (RFC 6454, section 7), read by the same code so that the two cannot drift
-//! apart. Whether a request may pass is `core::http::origin`'s.
+//! Web pages that may open sessions. A route's `origins` and a browser's `Origin` (RFC 6454,
+//! section 7) are parsed by the same code, so that they cannot drift apart. `core::http::origin`
+//! decides on requests.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::config::pattern::HostPattern;
 
-/// Who may open a session on a route, as far as browsers say who asks.
+/// The origins that may open a session on a route.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OriginRule {
-    /// Pages that may. `None` asks nobody.
+    /// Permitted pages. `None` permits all.
     pub allowed: Option<Vec<OriginPattern>>,
-    /// Whether a request without `Origin`, which comes from no browser, is refused too.
+    /// Whether a request without `Origin`, which no browser sends, is refused too.
     pub required: bool,
 }
 
@@ -56,7 +56,7 @@ pub enum OriginError {
     Null,
 }
 
-/// A page's origin as a browser says it: scheme, host and port.
+/// A page's origin as sent by browsers: scheme, host and port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WebOrigin<'o> {
     /// As written.

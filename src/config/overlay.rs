@@ -1,9 +1,9 @@
-//! What sources outside the file add to it: documents, each checked alone and refused alone (I4),
-//! and the configuration that file and documents make together. A document overrides what the file
-//! says under the same name; one that names something missing waits for it.
+//! Documents of other sources on top of the file. Each is checked and refused alone (I4); file and
+//! documents together make the configuration. A document overrides the entry of the file with the
+//! same name; one that refers to something missing waits for it.
 //!
-//! What comes of it depends on the file, the documents and their last good versions, never on the
-//! order in which they came, so that all gateways of one source agree.
+//! The result depends on the file, the documents and their last good versions, never on the order
+//! of arrival, so that all gateways of one source agree.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -63,7 +63,7 @@ struct Entry {
     locked: Option<Version>,
     /// What `locked`, else `good`, does to the file.
     verdict: Verdict,
-    /// The source has it no more; it is kept only while something in force needs it.
+    /// Deleted in the source; it is kept only while something in force needs it.
     gone: bool,
 }
 
@@ -74,11 +74,11 @@ struct Version {
     item: Item,
 }
 
-/// How a document stands.
+/// The state of a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Standing {
-    /// What it says is in force.
+    /// It is in force.
     InForce,
     /// It has faults; its last good version, if there is one, is in force.
     Refused,
@@ -97,11 +97,11 @@ pub struct DocumentView {
     pub key: String,
     /// When it was written, as the source counts.
     pub revision: i64,
-    /// How it stands.
+    /// Its state.
     pub standing: Standing,
     /// Revision of the version that is in force; null if none is.
     pub in_force: Option<i64>,
-    /// Whether it takes the place of what the file says under this name.
+    /// Whether it overrides an entry of the file.
     pub overrides_file: bool,
     /// What it waits for.
     pub waits_for: Option<String>,
@@ -135,8 +135,8 @@ impl Overlay {
         touched
     }
 
-    /// Checks again what depends on the file, on files that documents name, or on the system, and
-    /// whatever was refused. Answers which documents are refused now and were not before.
+    /// Checks documents again that were refused, or that depend on the file, on named files, or on
+    /// the system. Returns the documents that are refused now and were not before.
     pub fn check_again(&mut self, ground: &Ground<'_>) -> Vec<DocumentKey> {
         let refused_before: BTreeSet<_> = self.refused_keys().collect();
         self.protect(ground.judge);
@@ -202,7 +202,7 @@ impl Overlay {
             if let Some(good) = good.filter(|good| good.document.text == document.text) {
                 good.document.revision = document.revision;
             }
-            // Of routes that exclude each other the one that was written first counts.
+            // Of conflicting routes, the one written first wins.
             return (key.kind == Kind::Route).then_some(key);
         }
         self.take(document, known, ground);

@@ -44,7 +44,7 @@ pub struct PathPattern {
 /// One part between slashes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Segment {
-    /// A segment whose key (`base::path::path_key`) is this.
+    /// A segment with this key (`base::path::path_key`).
     Exact(String),
     /// Any one segment that is not empty, under this name.
     Parameter(String),
@@ -60,7 +60,7 @@ pub struct PathTemplate(Vec<Segment>);
 /// Values of a path's parameters, in order.
 pub type Captures<'p> = SmallVec<[&'p str; 4]>;
 
-/// The text is no pattern; the message says why and what would be one.
+/// The text is no pattern; the message has the reason and an example.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
     /// Not a host.
@@ -233,7 +233,7 @@ impl FromStr for PathPattern {
     }
 }
 
-/// Segments whose exact texts are in canonical form, and what of them only some routes pass on.
+/// Segments with exact texts in canonical form, and the parts that only some routes pass on.
 fn parse(text: &str) -> Result<(Vec<Segment>, PathRules), PatternError> {
     if text.len() > PATH_BYTES_MAX {
         return Err(PatternError::TooLong(text.len()));

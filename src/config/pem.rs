@@ -1,6 +1,6 @@
-//! What a file holds that should hold PEM certificates or keys: how long certificates are valid,
-//! and, where the file is in another form, which command converts it. Pure: bytes come in, texts go
-//! out, and no text quotes the file, which may be a key (I11).
+//! Inspects files that should contain PEM certificates or keys: the validity of certificates, and
+//! for other formats the command that converts the file. No text quotes the file, which may be a
+//! key (I11).
 
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -56,8 +56,7 @@ pub struct Mistake {
     pub help: Option<String>,
 }
 
-/// What is wrong with a file in which nothing that is `wanted` was found; `None` where nothing more
-/// is known.
+/// The fault of a file that contains none of the `wanted` items; `None` if its format is unknown.
 pub fn mistaken(bytes: &[u8], wanted: Wanted, path: &Path) -> Option<Mistake> {
     let form = Form::of(bytes)?;
     let file = quoted(&path.display().to_string());
@@ -71,7 +70,7 @@ pub fn mistaken(bytes: &[u8], wanted: Wanted, path: &Path) -> Option<Mistake> {
     })
 }
 
-/// Forms in which certificates and keys come, beside the one that is wanted.
+/// Formats of certificates and keys, other than the wanted one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
     Empty,
@@ -122,7 +121,7 @@ impl Form {
         Self::of_pem(bytes).or_else(|| Self::of_der(bytes))
     }
 
-    /// By the first section that says something.
+    /// By the first section with a known label.
     fn of_pem(bytes: &[u8]) -> Option<Self> {
         let mut lines = bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
         for _ in 0..SECTIONS_MAX {
@@ -144,7 +143,7 @@ impl Form {
                         false => Self::PemKey,
                     }
                 }
-                // Parameters of a curve stand before its key.
+                // The parameters of a curve precede its key.
                 _ => continue,
             };
             return Some(form);
@@ -320,7 +319,7 @@ fn sequence(bytes: &[u8]) -> Option<&[u8]> {
     Some(&rest[..length.min(rest.len())])
 }
 
-/// Where the converted file goes: beside the other, and never over it.
+/// The path of the converted file: beside the original, and never over it.
 fn output(path: &Path, extension: &str) -> String {
     let beside = match path.extension().is_some_and(|own| own == extension) {
         true => path.with_extension(format!("pem.{extension}")),

@@ -45,19 +45,19 @@ pub struct Snapshot {
     pub node: Node,
     /// What the node takes at most; takes effect at once, unlike the rest of `[node]`.
     pub limits: NodeLimits,
-    /// Where operators come in.
+    /// The admin API.
     pub admin: Admin,
     /// What is written where.
     pub log: Log,
-    /// How a stop goes.
+    /// The shutdown.
     pub shutdown: Shutdown,
     /// How a gateway that just started takes new sessions. Default: without a limit.
     pub admission: Option<Admission>,
-    /// Where configuration and membership come from.
+    /// Sources of configuration and membership.
     pub sources: Sources,
-    /// Where clients come in.
+    /// The listeners.
     pub listeners: Vec<Listener>,
-    /// Ways to find out who a request is from, by name.
+    /// Authenticators by name.
     pub authenticators: Authenticators,
     /// Rights that are taken away. What a change leaves as it was is the very same.
     pub revocations: Arc<Revocations>,
@@ -82,7 +82,7 @@ pub struct Node {
     pub name: Arc<str>,
     /// Data-plane threads; 0 is one per core.
     pub workers: usize,
-    /// Where last known good state is kept.
+    /// The directory of persistent state.
     pub state_dir: Option<PathBuf>,
 }
 
@@ -170,7 +170,7 @@ pub struct Upstream {
     pub response_limits: HeadLimits,
     /// How sessions leave a backend that is draining.
     pub drain: Drain,
-    /// How sessions come home after a change of members.
+    /// How sessions move home after a change of members.
     pub rebalance: Rebalance,
     /// How long the share of a backend that appears or recovers grows. Default none: at once.
     pub slow_start: Option<Duration>,
@@ -181,7 +181,7 @@ pub struct Upstream {
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
 pub enum Policy {
-    /// A weighted ring; members come and go with least movement.
+    /// A weighted ring; membership changes move the fewest keys.
     ConsistentHash,
     /// Highest random weight: perfect balance, work grows with members.
     Rendezvous,
@@ -258,7 +258,7 @@ pub enum ProbeKind {
     },
 }
 
-/// `passive` of an upstream: what ordinary traffic tells about a backend.
+/// `passive` of an upstream: passive health.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Passive {
     /// Failures in a row that eject. Default 5; 0 turns passive health off.
@@ -281,7 +281,7 @@ pub struct Passive {
 pub struct UpstreamTls {
     /// PEM roots; default the system's.
     pub ca: Option<PathBuf>,
-    /// Name to ask for and verify; default the backend's host.
+    /// Name for SNI and verification; default the backend's host.
     pub server_name: Option<String>,
 }
 
@@ -313,7 +313,7 @@ pub struct Route {
     pub query: Vec<(String, TextMatch)>,
     /// The client must offer one of these. None: no matter.
     pub subprotocols: Vec<String>,
-    /// Where it goes.
+    /// Its target.
     pub action: Action,
     /// Changes of the request line.
     pub rewrite: Rewrite,
@@ -340,11 +340,11 @@ pub struct Route {
     pub timeouts: RouteTimeouts,
     /// Close code for the client when its backend is lost. Default 1011.
     pub backend_lost_code: u16,
-    /// Set where a session goes on with another backend when its own goes. Default: it is closed.
+    /// Set if a session reconnects to another backend when its own is lost. Default: it is closed.
     pub reconnect: Option<Reconnect>,
     /// Pings of the gateway's own. Default none.
     pub keepalive: Option<Keepalive>,
-    /// What happens to live sessions when the route goes away. Default keep.
+    /// What happens to live sessions when the route is removed. Default keep.
     pub on_removal: OnRemoval,
 }
 
@@ -372,7 +372,7 @@ pub struct RouteLimits {
 pub struct RouteTimeouts {
     /// From the request to the backend's 101, every attempt included. Default 10 s.
     pub handshake: Duration,
-    /// For one backend to answer, where another may be asked after it. Default `None`.
+    /// For one backend to answer, if another may be tried after it. Default `None`.
     pub attempt: Option<Duration>,
     /// Without a byte in either direction. Default 10 min; `None` is off.
     pub idle: Option<Duration>,
@@ -386,7 +386,7 @@ pub struct RouteTimeouts {
     pub progress: Duration,
 }
 
-/// How a session goes on with another backend.
+/// How a session reconnects to another backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Reconnect {
@@ -411,7 +411,7 @@ pub struct Keepalive {
     pub to_backend: bool,
 }
 
-/// What happens to sessions of a route that goes away.
+/// What happens to sessions of a removed route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnRemoval {
     /// They live on.

@@ -1,5 +1,5 @@
-//! A TOML text as values, and the place of every key and value in it. What the values mean is
-//! `model`'s; this file only says where they stand and which of them must not be shown.
+//! A TOML text as values, and the place of every key and value in it. `model` interprets the
+//! values; this file has only their places, and marks those that must not be shown.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,7 +13,7 @@ use crate::config::bounds;
 
 mod json;
 
-/// Where a value hangs: `routes[2].timeouts.idle`. A place in a list is its number.
+/// The path of a value: `routes[2].timeouts.idle`. A position in a list is its index.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyPath(pub Vec<String>);
 
@@ -26,7 +26,7 @@ impl KeyPath {
         Self(steps)
     }
 
-    /// The path that this one hangs under; none above the root.
+    /// The parent path; none for the root.
     pub fn parent(&self) -> Option<Self> {
         let (_, above) = self.0.split_last()?;
         Some(Self(above.to_vec()))
@@ -37,7 +37,7 @@ impl KeyPath {
         self.0.iter().map(String::len).sum::<usize>() > bounds::KEY_PATH_BYTES_MAX
     }
 
-    /// Whether `self` is `other` or stands above it.
+    /// Whether `self` is `other` or an ancestor of it.
     pub fn holds(&self, other: &Self) -> bool {
         other.0.starts_with(&self.0)
     }
@@ -84,7 +84,7 @@ impl fmt::Display for KeyPath {
     }
 }
 
-/// Words that mark the value beside them as secret, in whatever key they stand.
+/// Words that mark a value as secret, anywhere in its key.
 const SECRET_WORDS: [&str; 8] = [
     "token",
     "secret",
@@ -111,7 +111,7 @@ pub fn names_freely(table: &str) -> bool {
     matches!(table, "authenticators" | "revocations" | "upstreams")
 }
 
-/// Whether a key tells where a secret is, which is none itself.
+/// Whether a key holds the location of a secret, which is not secret itself.
 pub fn names_reference(key: &str) -> bool {
     matches!(key, "file" | "env")
 }
@@ -125,7 +125,7 @@ fn nearly_names_secret(key: &str) -> bool {
     words.any(|word| strsim::osa_distance(&key, word) <= 2)
 }
 
-/// Where a key and its value stand, in bytes of the text.
+/// The places of a key and its value, in bytes of the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spans {
     /// The key; of an element of a list, the element.
@@ -219,7 +219,7 @@ impl Document {
         self.text.get(range).unwrap_or_default().trim()
     }
 
-    /// Where the value at `path` stands, if it is in this text.
+    /// The place of the value at `path`, if it is in this text.
     pub fn spans(&self, path: &KeyPath) -> Option<&Spans> {
         self.spans.get(path)
     }
@@ -326,7 +326,7 @@ impl Document {
     }
 }
 
-/// A place in the text's tree, and whether what stands there must not be shown.
+/// A node in the text's tree, and whether its value must not be shown.
 struct At {
     path: KeyPath,
     secret: bool,
@@ -364,9 +364,9 @@ fn scalar(value: &DeValue<'_>) -> Result<Value, String> {
     })
 }
 
-/// Secrets in a text whose structure is broken: all that follows a `=` behind a secret's word, to
-/// the line's end, or to the end of the long string that begins there. What the first word of a
-/// line covers is not looked at again.
+/// Secrets in a text whose structure is broken: everything after a `=` that follows a secret's
+/// word, up to the end of the line or of the long string that begins there. Text covered by the
+/// first word of a line is not searched again.
 fn secrets_by_eye(text: &str) -> Vec<Range<usize>> {
     let lower = text.to_ascii_lowercase();
     let mut found: Vec<Range<usize>> = Vec::new();

@@ -1,7 +1,7 @@
-//! Header fields by which proxies, content networks and identity gateways tell backends who a
-//! client is, what it asked for and how it came. Applications believe them, so of peers that are no
-//! trusted proxies they are removed. `X-Forwarded-*`, `Forwarded`, `X-Real-IP` and `X-Request-Id`
-//! are among them, `Sessile-*` is not: nobody may send that.
+//! Header fields by which proxies, content networks and identity gateways report a client's
+//! identity, address, scheme and original request to backends. Applications trust them, so they are
+//! removed from requests of untrusted peers. `X-Forwarded-*`, `Forwarded`, `X-Real-IP` and
+//! `X-Request-Id` are among them. `Sessile-*` is not: no peer may send that.
 
 use http::HeaderName;
 
@@ -24,7 +24,7 @@ impl UntrustedHeaders {
     }
 }
 
-/// Whether only trusted proxies may send this, unless a listener says otherwise.
+/// Whether only trusted proxies may send this by default.
 pub fn is_listed(name: &str) -> bool {
     NAMES.iter().any(|known| alike(known, name))
         || PREFIXES.iter().any(|prefix| begins_alike(name, prefix))
@@ -73,7 +73,7 @@ pub const NAMES: [&str; 59] = [
     "x-scheme",
     "x-ssl",
     "x-url-scheme",
-    // What it asked for.
+    // The original request.
     "proxy",
     "x-host",
     "x-http-method",

@@ -47,7 +47,7 @@ pub(super) fn check(
             .routes
             .iter()
             .flat_map(|route| route.authenticate.clone());
-        // Whether they are there is asked when the configuration is put together.
+        // Their existence is checked when the configuration is composed.
         let asked = asked.map(|name| {
             let one = known.get(&name).cloned().unwrap_or_default();
             (name, one)
@@ -114,7 +114,7 @@ fn nested(document: &Document, mut value: Value) -> Value {
     }
 }
 
-/// The key decides what a document is called; what it says itself must not differ.
+/// The key gives the document its name; a name inside the document must agree.
 fn name(document: &Document, model: &mut Model, origin: &Origin) -> Option<Diagnostic> {
     let key = &document.key;
     let (said, wanted, place) = match key.kind {

@@ -19,13 +19,13 @@ use crate::config::snapshot::{
 pub struct Composer {
     /// Upstreams with the backends of documents, and what they were made of.
     built: BTreeMap<UpstreamName, Built>,
-    /// The routes in force, once that was asked.
+    /// The routes in force, computed on demand.
     routes: Option<Vec<Arc<Route>>>,
     /// The versions of routes of documents among them.
     accepted: BTreeMap<DocumentKey, Version>,
     /// Why the newest good version of a document is not in force.
     waits: BTreeMap<DocumentKey, Wait>,
-    /// The revocations in force, once that was asked.
+    /// The revocations in force, computed on demand.
     revocations: Option<Arc<Revocations>>,
     /// The file's routes that wait, with what they wait for.
     file_waits: Vec<(RouteName, String)>,
@@ -45,7 +45,7 @@ struct Built {
 enum Wait {
     /// For something that is not there.
     Missing(String),
-    /// It cannot be told from another route.
+    /// It is indistinguishable from another route.
     Conflict(RouteName),
 }
 
@@ -60,7 +60,7 @@ impl fmt::Display for Wait {
     }
 }
 
-/// What file and documents say together.
+/// The configuration of file and documents together.
 #[derive(Clone, Debug)]
 pub struct Composed {
     /// Every name in it resolves.
@@ -90,9 +90,8 @@ impl Known<'_> {
 }
 
 impl Composer {
-    /// Puts together what `base`, the file, and `overlay` say. `touched` are the documents that
-    /// changed since the last time; `None` if that is not known. Forgets deleted documents that
-    /// nothing needs any more.
+    /// Composes `base`, the file, and `overlay`. `touched` are the documents that changed since the
+    /// last composition; `None` if unknown. Removes deleted documents that are no longer needed.
     pub fn compose(
         &mut self,
         base: &Snapshot,
@@ -105,7 +104,7 @@ impl Composer {
                 self.built.remove(&*key.name);
             }),
         }
-        // Neither says anything about routes.
+        // Neither contains routes.
         let only = |kinds: &[Kind]| {
             touched.is_some_and(|touched| touched.iter().all(|key| kinds.contains(&key.kind)))
         };
@@ -187,8 +186,7 @@ impl Composer {
         documents: &[&Version],
         chosen: &mut Vec<Arc<Route>>,
     ) -> BTreeMap<DocumentKey, Version> {
-        // The older before the younger, whichever came here first: a gateway that begins anew must
-        // come to the same.
+        // In order of writing, not of arrival: a gateway that restarts must reach the same result.
         let mut order: Vec<_> = documents.to_vec();
         order.sort_by_cached_key(|one| (one.document.revision, one.document.key.clone()));
         let fallback: BTreeMap<_, _> = self.accepted.iter().collect();
@@ -301,8 +299,8 @@ impl Composer {
         upstreams
     }
 
-    /// Takes the backends out of upstreams whose tables would take more memory than there may be of
-    /// them. The file's upstreams have theirs first, then those that were written first.
+    /// Removes the backends of upstreams whose tables would exceed the memory limit. Upstreams of
+    /// the file have precedence, then those written first.
     fn crowd_out(
         &mut self,
         upstreams: &mut BTreeMap<UpstreamName, Arc<Upstream>>,
@@ -344,10 +342,10 @@ impl Composer {
             .collect()
     }
 
-    /// Good documents that are not in force because they name something missing, or cannot be told
-    /// from another route.
+    /// Good documents that are not in force because they refer to something missing, or are
+    /// indistinguishable from another route.
     pub fn waiting(&self, overlay: &Overlay, snapshot: &Snapshot) -> usize {
-        // Backends of one upstream stand together, and it is looked up once for all of them.
+        // Backends of one upstream are adjacent, so the upstream is looked up once for all of them.
         let (mut orphans, mut last) = (0, None);
         for (key, entry) in overlay.entries.range(DocumentKey::backend("", "")..) {
             if key.kind != Kind::Backend {
@@ -442,8 +440,8 @@ impl<'r> Taken<'r> {
         self.routes.push(route);
     }
 
-    /// Takes a version, unless it names something missing or cannot be told from one that was taken
-    /// before.
+    /// Accepts a version, unless it refers to something missing or is indistinguishable from an
+    /// accepted one.
     fn take(&mut self, known: &Known<'_>, version: &'r Version) -> Result<(), Wait> {
         let Item::Route(route) = &version.item else {
             unreachable!("a document of a route holds one");
@@ -474,7 +472,7 @@ fn revoked(base: &Snapshot, overlay: &Overlay) -> Arc<Revocations> {
     Arc::new(all)
 }
 
-/// An upstream with what documents say about its backends; by id, they override its own.
+/// An upstream with backends of documents; they override its own by id.
 fn with_backends(upstream: &Upstream, overlay: &Overlay) -> Upstream {
     let own = upstream.backends.iter();
     let mut backends: BTreeMap<_, Backend> = own

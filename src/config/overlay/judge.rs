@@ -305,8 +305,8 @@ impl<'f> Guarded<'f> {
     }
 }
 
-/// Whether the file says something under this key. The members of the file's upstreams are the
-/// file's, whoever adds to them.
+/// Whether the file has an entry for this key. All members of the file's upstreams belong to the
+/// file.
 pub(super) fn overrides(file: &Snapshot, key: &DocumentKey) -> bool {
     let name = &*key.name;
     match key.kind {

@@ -76,7 +76,7 @@ fn translate(segment: &str, place: usize, is_last: bool) -> Option<String> {
         }
         return named(inside).map(|name| format!("{{{name}}}"));
     }
-    // `*rest`, `chat*`: whatever it is, a star is no character of an ordinary path.
+    // `*rest`, `chat*`: an ordinary path contains no star.
     let regular = segment.contains(".*") || segment.contains("(?") || segment.contains("[^");
     (segment.contains('*') || regular).then(rest)
 }

@@ -1,4 +1,4 @@
-//! Authenticators and what routes say about them, checked.
+//! Authenticators and the rules of routes, checked.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -72,7 +72,7 @@ pub enum Method {
     SignedUrl(Box<SignedUrl>),
     /// An HTTP service decides.
     Forward(Box<Forward>),
-    /// Takes who brings no credential.
+    /// Admits clients without a credential.
     Anonymous,
 }
 
@@ -94,7 +94,7 @@ pub struct KeyHolder {
 pub struct Basic {
     /// Hashes of passwords by name.
     pub users: BTreeMap<String, Secret>,
-    /// What browsers show when they ask.
+    /// The realm that browsers show.
     pub realm: String,
 }
 
@@ -131,7 +131,7 @@ pub struct SignedUrl {
 /// Tickets that the gateway gives.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mint {
-    /// Where it is asked for one.
+    /// The path at which tickets are minted.
     pub path: String,
     /// Who may have one; they exist.
     pub authenticate: Vec<AuthenticatorName>,
@@ -142,7 +142,7 @@ pub struct Mint {
 /// `type = "forward"`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Forward {
-    /// Who is asked.
+    /// The service.
     pub url: String,
     /// PEM roots, with a fingerprint of what is in the file; default the system's.
     pub ca: Option<(PathBuf, u128)>,
@@ -152,7 +152,7 @@ pub struct Forward {
     pub request_headers: Vec<HeaderName>,
     /// Headers of the answer that the backend is shown.
     pub response_headers: Vec<HeaderName>,
-    /// The header of the answer that says who it is.
+    /// The header of the answer that has the subject.
     pub subject_header: HeaderName,
     /// How long an answer is good for.
     pub cache: Duration,
@@ -173,7 +173,7 @@ pub struct Jwt {
     pub audience: Vec<String>,
     /// How far clocks may be apart.
     pub leeway: Duration,
-    /// The claim that says who it is.
+    /// The claim that has the subject.
     pub subject: ClaimPath,
     /// All must hold.
     pub require: Vec<Expression>,
@@ -185,7 +185,7 @@ pub struct Jwt {
     pub bytes_max: usize,
 }
 
-/// Where keys come from.
+/// Sources of keys.
 #[derive(Clone, Debug, PartialEq)]
 pub enum JwtKeys {
     /// From the configuration or a file beside it.
@@ -205,14 +205,14 @@ pub struct JwksUrl {
     pub refresh: Duration,
 }
 
-/// What a route says about who may use it.
+/// The access rules of a route.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RouteAuth {
     /// Asked in this order; they exist. Empty: anybody.
     pub authenticate: Vec<AuthenticatorName>,
     /// All must hold.
     pub authorize: Vec<Expression>,
-    /// Claims that the backend is told.
+    /// Claims for the backend.
     pub claim_headers: Vec<(HeaderName, ClaimPath)>,
     /// How a WebSocket is refused.
     pub reject_with: RejectWith,
@@ -220,13 +220,13 @@ pub struct RouteAuth {
     pub renew: Option<String>,
     /// How long a session outlives its credential. Default 5 s.
     pub expiry_leeway: Duration,
-    /// What a client is told before that is over.
+    /// The warning before expiry.
     pub warning: Option<ExpiryWarning>,
     /// How a client renews its right inside the session.
     pub renewal: Option<Renewal>,
 }
 
-/// What a client is told before its session's right ends.
+/// The warning before a session's credential expires.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExpiryWarning {
     /// How long before.
@@ -242,9 +242,9 @@ pub struct Renewal {
     pub prefix: String,
     /// Its bytes at most. Default 8 KiB.
     pub bytes_max: usize,
-    /// What the client is told if it succeeds, with `{seconds}`.
+    /// The message to the client on success, with `{seconds}`.
     pub renewed: Option<String>,
-    /// What the client is told if it does not, with `{reason}`.
+    /// The message to the client on failure, with `{reason}`.
     pub refused: Option<String>,
 }
 

@@ -20,7 +20,7 @@ pub struct Listener {
     /// Peers that put a PROXY protocol header (v1 or v2) in front of every connection. Others
     /// connect without one; a header of theirs is a bad request.
     pub proxy_protocol: Option<Networks>,
-    /// Peers whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` are believed. Default: nobody's.
+    /// Peers whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` are trusted. Default: none.
     pub trusted_proxies: Networks,
     /// What only they may send, beside that.
     pub untrusted_headers: UntrustedHeaders,
@@ -32,7 +32,7 @@ pub struct Listener {
     pub backlog: u32,
     /// TCP keepalive time of client connections. Default 60 s; `None` is off.
     pub tcp_keepalive: Option<Duration>,
-    /// Bounds on what a client may send before it is known.
+    /// Bounds on a request's head.
     pub limits: ListenerLimits,
     /// Bounds on how long that may take.
     pub timeouts: ListenerTimeouts,

@@ -1,5 +1,5 @@
-//! What an operator decides about sessions on their way: how fast they leave a backend or a
-//! gateway, how keys come home, how backends and gateways wake up.
+//! Settings for the movement of sessions: the pace at which they leave a backend or a gateway,
+//! rebalancing, slow start, and the admission ramp.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::pace::{self, Pace};
 
-/// What the operator wants of a backend.
+/// The administrative state of a backend.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
@@ -17,7 +17,7 @@ pub enum BackendState {
     /// Takes sessions.
     #[default]
     Active,
-    /// Takes no new ones; those that it has leave as `drain` says.
+    /// Takes no new sessions; its live sessions leave according to `drain`.
     Draining,
     /// Takes no new ones, keeps those that it has.
     Disabled,
@@ -34,7 +34,7 @@ impl BackendState {
     }
 }
 
-/// How fast sessions are told to go.
+/// The pace at which sessions are moved or closed.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Tempo {
@@ -79,7 +79,7 @@ impl Default for Drain {
     }
 }
 
-/// `rebalance` of an upstream: how sessions come home after a change of members.
+/// `rebalance` of an upstream: how sessions move home after a change of members.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rebalance {
     /// Default off.
@@ -88,11 +88,11 @@ pub struct Rebalance {
     pub pace: Pace,
     /// Younger sessions stay. Default 1 min.
     pub age_min: Duration,
-    /// Of the upstream's live sessions at most this share is moved in one run, in 0..=1. Default
+    /// At most this share of the upstream's live sessions moves in one run, in 0..=1. Default
     /// 0.2.
     pub share_max: f64,
-    /// Backends give sessions away down to this multiple of their fair share; 0: every key goes
-    /// home. Default 1.1.
+    /// Sessions move until each backend has at most this multiple of its fair share; 0 moves every
+    /// key home. Default 1.1.
     pub skew: f64,
     /// Sessions that cannot move are closed. Default: they stay.
     pub close: bool,
@@ -117,7 +117,7 @@ pub enum RebalanceMode {
     /// Never.
     #[default]
     Off,
-    /// When an operator says so.
+    /// When an operator orders it.
     Manual,
     /// After each change of members.
     Auto,

@@ -1,4 +1,4 @@
-//! What a route asks of a request, and what it does to one.
+//! The conditions of a route, and its changes to requests.
 
 use http::{HeaderName, HeaderValue};
 
@@ -53,10 +53,10 @@ pub struct HeaderEdits {
     pub add: Vec<(HeaderName, HeaderValue)>,
 }
 
-/// Where an affinity key may come from.
+/// Sources of an affinity key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AffinitySource {
-    /// `claim:sub`, of who the request is from.
+    /// `claim:sub`, of the principal.
     Claim(ClaimPath),
     /// `path:room`, a parameter of the route's path.
     Path(String),

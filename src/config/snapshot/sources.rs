@@ -1,4 +1,4 @@
-//! Where configuration and membership come from, checked.
+//! Sources of configuration and membership, checked.
 
 use std::path::PathBuf;
 use std::sync::Arc;

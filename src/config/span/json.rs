@@ -25,11 +25,10 @@ const STRICT: ParseOptions = ParseOptions {
 };
 
 impl Document {
-    /// Reads a JSON text that stands at `under` in the model. Its value, unless it is no JSON.
+    /// Parses a JSON text at `under` in the model. Returns its value if it is JSON.
     ///
     /// # Errors
-    /// The first thing in it that is no JSON; the document has the text all the same, to show the
-    /// place.
+    /// The first syntax error; the document has the text nevertheless, to show the place.
     pub fn parse_json(text: &str, under: &KeyPath) -> (Self, Result<Value, SyntaxFault>) {
         if let Err(fault) = bounds::check_json(text) {
             let mut document = Self::empty(text);
@@ -61,7 +60,7 @@ impl Document {
                 })
             }
         };
-        // Where the structure is broken nobody can tell where a secret ends.
+        // If the structure is broken, the end of a secret is unknown.
         if read.is_err() && names_secret(text) {
             document.secrets.push(0..text.len());
         }

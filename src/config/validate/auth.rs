@@ -1,4 +1,4 @@
-//! `[authenticators.NAME]`, and who a route lets in.
+//! `[authenticators.NAME]`, and the access rules of routes.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -328,7 +328,7 @@ pub(super) fn ca(
     certificates::authorities(&at.key("ca"), &path).map(|contents| Some((path, contents)))
 }
 
-/// A URL that the gateway itself asks.
+/// A URL that the gateway itself requests.
 pub(super) fn url(at: &Scope<'_>, text: &str, plain: bool) -> Option<String> {
     let uri = text.parse::<Uri>().ok();
     let host = uri
@@ -360,7 +360,7 @@ fn algorithms(
     keys: Option<&JwtKeys>,
 ) -> Option<Vec<Algorithm>> {
     let Some(names) = &model.algorithms else {
-        // A secret alone could be meant for any of three; one is what everybody means.
+        // A secret could be used with three algorithms; the default is the common one.
         return Some(match model.secret {
             Some(_) => vec![Algorithm::HS256],
             None => Vec::new(),
@@ -397,7 +397,7 @@ fn algorithms(
     })
 }
 
-/// Conditions, whose operands `check` looks at.
+/// Conditions; `check` validates their operands.
 fn expressions(
     at: &Scope<'_>,
     texts: &[String],

@@ -55,7 +55,7 @@ pub(super) fn pair(at: &Scope<'_>, files: &CertificateFiles) -> bool {
     faults.is_empty()
 }
 
-/// Reports `why` a file cannot be used, or what the file is instead, if that is known.
+/// Reports `why` a file cannot be used, or its actual format, if known.
 fn fault(at: &Scope<'_>, path: &Path, wanted: Wanted, why: String) {
     match at.outside().mistake(path, wanted) {
         Some(mistake) => at.fault_maybe(mistake.message, mistake.help),
@@ -74,8 +74,8 @@ fn warn_of_dates(at: &Scope<'_>, path: &Path) {
     }
 }
 
-/// What stands in the way of peers that verify the certificates of a file, now or soon: one line
-/// for each kind, however many certificates there are.
+/// Reasons why peers reject the certificates of a file, now or soon: one line for each kind, for
+/// any number of certificates.
 fn warnings(path: &str, found: &[Validity], now: SystemTime) -> Vec<String> {
     let expired = |one: &Validity| one.not_after < now;
     let early = |one: &Validity| now < one.not_before;
@@ -183,7 +183,7 @@ mod tests {
             &[valid(60, 13)],
             &["the certificate in a.crt expires on 2027-01-28T08:00:00Z, 13 days from now"],
         );
-        // Of those that live for six days, two days are a third.
+        // For certificates with a lifetime of six days, two days are a third.
         check(&[valid(3, 3)], &[]);
         check(
             &[good, valid(5, 1)],

@@ -122,7 +122,7 @@ fn host(at: &Scope<'_>, host: Option<&str>) -> Option<Option<String>> {
     }
 }
 
-/// A template whose parameters the route's path has.
+/// A template; the route's path must have its parameters.
 fn template(
     at: &Scope<'_>,
     text: Option<&str>,
@@ -141,7 +141,7 @@ fn template(
     Some(Some(template))
 }
 
-/// Whether `path` has the parameter `name`; says so if not.
+/// Whether `path` has the parameter `name`; reports it if not.
 pub(super) fn knows_parameter(at: &Scope<'_>, path: &PathPattern, name: &str) -> Option<()> {
     if path.parameters().any(|known| known == name) {
         return Some(());

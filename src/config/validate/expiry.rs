@@ -1,4 +1,4 @@
-//! A route's `expiry`: what clients are told of the end of their right, and how they renew it.
+//! A route's `expiry`: warnings before expiry, and renewal.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,8 +22,8 @@ pub(super) struct Expiry {
     pub(super) renewal: Option<Renewal>,
 }
 
-/// Of a route that asks for these credentials (if it is `guarded` there are some), in a
-/// configuration that has these authenticators.
+/// For a route with these credentials (some, if it is `guarded`), in a configuration with these
+/// authenticators.
 pub(super) fn expiry(
     at: &Scope<'_>,
     model: &model::Expiry,
@@ -133,7 +133,7 @@ fn takes_texts(
     use AuthenticatorType::{ApiKey, Jwt, SignedUrl};
     let kinds = asked.iter().filter_map(|name| known.get(name));
     let mut kinds = kinds.map(|one| one.kind).peekable();
-    // What is not known, or has no type, is told elsewhere.
+    // Unknown names and missing types are reported elsewhere.
     let fits = |kind| matches!(kind, None | Some(Jwt | ApiKey | SignedUrl));
     if kinds.peek().is_some() && !kinds.any(fits) {
         at.key("renewal").fault_with(

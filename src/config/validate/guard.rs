@@ -1,4 +1,4 @@
-//! What a route asks before it asks who somebody is: where a request comes from.
+//! Checks of a route before authentication: address and origin.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::config::origin::{OriginPattern, OriginRule};
 use crate::config::validate::Holds;
 use crate::config::validate::scope::Scope;
 
-/// Asks nobody.
+/// No check.
 const ANY: &str = "*";
 const BURST_MAX: Duration = Duration::from_secs(60 * 60);
 
@@ -48,7 +48,7 @@ pub(super) fn origins(
     })
 }
 
-/// Whether a browser sends this credential by itself, whichever page makes it ask.
+/// Whether a browser sends this credential by itself, for requests of any page.
 fn is_ambient(model: &model::Authenticator) -> bool {
     let from = model.from.iter().flatten();
     let kind = model.kind;
@@ -106,7 +106,7 @@ fn networks_file(at: &Scope<'_>, table: &NetworksFile) -> Option<Vec<IpNet>> {
     Some(found)
 }
 
-/// What `limits` says about numbers of sessions, handshakes and messages.
+/// `limits` on sessions, handshakes and messages.
 pub(super) fn quotas(at: &Scope<'_>, limits: &model::RouteLimits) -> Option<Quotas> {
     Some(Quotas {
         sessions_max: limits.sessions_max,

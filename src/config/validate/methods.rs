@@ -89,7 +89,7 @@ fn sha256(text: &str) -> Option<[u8; 32]> {
     Some(digest)
 }
 
-/// Lines that say something, with their numbers.
+/// Lines with content, and their numbers.
 fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let lines = text.lines().map(str::trim).zip(1..);
     lines

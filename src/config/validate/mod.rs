@@ -1,5 +1,5 @@
-//! Model to snapshot: the only validator. It looks at everything before it gives up, so that an
-//! operator sees all faults at once, and it asks the world outside only through `Surroundings`.
+//! Model to snapshot: the only validator. It checks everything before it fails, so that an operator
+//! sees all faults at once, and it accesses the outside only through `Surroundings`.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
@@ -40,7 +40,7 @@ use scope::{Check, Scope, all};
 
 pub use revocation::{RevocationFault, read as read_revocation};
 
-/// What validation must know of the world outside; `control::load` knows it.
+/// What validation needs from outside; `control::load` provides it.
 pub trait Surroundings {
     /// The value of an environment variable.
     ///
@@ -72,7 +72,7 @@ pub trait Surroundings {
     /// When the certificates of a PEM file are valid; none if it cannot be read.
     fn validities(&self, path: &Path) -> Vec<Validity>;
 
-    /// What a file is instead of what is wanted, if that is known.
+    /// The actual format of a file, if known.
     fn mistake(&self, path: &Path, wanted: Wanted) -> Option<Mistake>;
 
     /// The time of the wall clock.
@@ -126,8 +126,8 @@ pub fn validate(
     (snapshot.filter(|_| !refused), found)
 }
 
-/// Checks what a document of this kind and name says, in a model that holds nothing else but the
-/// names that it may refer to. There is an item only if there is no error.
+/// Checks a document of this kind and name, in a model that contains only the document and the
+/// names that it may refer to. Returns an item only if there is no error.
 pub fn document(
     key: &DocumentKey,
     model: &Model,
@@ -330,7 +330,7 @@ fn warn_of_unused(root: &Scope<'_>, model: &Model) {
     }
 }
 
-/// Client certificates count only where a listener asks for them.
+/// Client certificates are used only if a listener requests them.
 fn warn_of_unasked(root: &Scope<'_>, model: &Model) {
     let mut tls = model.listeners.iter().filter_map(|one| one.tls.as_ref());
     if tls.any(|tls| tls.client_ca.is_some()) || root.key("listeners").is_explained() {

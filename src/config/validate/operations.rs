@@ -7,7 +7,7 @@ use crate::config::snapshot::{Admission, Drain, Rebalance, RebalanceMode, Shutdo
 use crate::config::validate::scope::Scope;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-/// A week: whoever drains that slowly is in no hurry.
+/// A week; longer drains are not useful.
 const DRAIN_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 const SLOW_START_MAX: Duration = Duration::from_secs(60 * 60);
 const SKEW_MAX: f64 = 100.0;
@@ -82,7 +82,7 @@ pub(super) fn slow_start(at: &Scope<'_>, model: TimeOrOff) -> Option<Option<Dura
 }
 
 pub(super) fn shutdown(at: &Scope<'_>, model: &model::Shutdown) -> Option<Shutdown> {
-    // Nobody has to wait for a gateway that has nobody to spare.
+    // Both may be zero: a gateway without sessions need not wait.
     let grace = time_or_zero(&at.key("grace"), model.grace, DAY);
     let delay = time_or_zero(&at.key("delay"), model.delay, DAY);
     let jitter = at.key("jitter").within(model.jitter, 0.0..=1.0);

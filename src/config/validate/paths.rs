@@ -55,16 +55,16 @@ pub(super) fn own(text: &str) -> Option<String> {
     plain.then(|| path.as_str().to_owned())
 }
 
-/// Open routes that take what is left of a path, by host and by the number of what comes before.
+/// Open routes with a rest parameter, by host and by the number of segments before it.
 #[derive(Default)]
 struct Neighbours<'r> {
     prefixes: HashMap<Vec<Segment>, usize>,
     open: HashMap<(Option<HostPattern>, usize), &'r Route>,
 }
 
-/// Warns where a route that asks who somebody is stands beside one that takes what is left of the
-/// same paths and does not: what the backend reads as the former may come by the latter. A route
-/// that says how its backend reads paths is left out: its operator has considered it.
+/// Warns if an open route with a rest parameter covers the paths of a guarded route: a path that
+/// the backend reads as guarded may match the open route. A route with a `paths` table is excluded:
+/// its operator has considered it.
 pub(super) fn warn_of_neighbours(at: &Scope<'_>, model: &model::Model, routes: &[Arc<Route>]) {
     let open = |route: &Route| route.auth.authenticate.is_empty() && route.addresses.is_empty();
     let mut neighbours = Neighbours::default();
@@ -108,7 +108,7 @@ impl<'r> Neighbours<'r> {
         }
     }
 
-    /// The open route that takes what stands beside a guarded one.
+    /// The open route that covers the paths around a guarded one.
     fn of(&self, route: &Route) -> Option<&'r Route> {
         let segments: Vec<_> = route.path.segments().iter().map(nameless).collect();
         let prefixes = (0..segments.len()).filter_map(|end| self.prefixes.get(&segments[..end]));

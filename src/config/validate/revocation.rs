@@ -1,4 +1,4 @@
-//! `[revocations.NAME]`, and what the admin API is told to revoke.
+//! `[revocations.NAME]`, and revocations by the admin API.
 
 use std::time::SystemTime;
 

@@ -155,7 +155,7 @@ fn method(at: &Scope<'_>, text: &String) -> Option<Method> {
         .or_else(|| fault(at, format!("`{text}` is not a method")))
 }
 
-/// Tests of headers or query parameters, whose names `name` reads.
+/// Tests of headers or query parameters; `name` parses their names.
 fn tests<N>(
     at: &Scope<'_>,
     model: &BTreeMap<String, model::TextMatch>,
@@ -380,7 +380,7 @@ pub(super) fn is_token(text: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || other(byte))
 }
 
-/// Whether `text` may stand in a request line: a path, maybe with a query.
+/// Whether `text` is valid in a request line: a path, possibly with a query.
 pub(super) fn is_target(text: &str) -> bool {
     text.starts_with('/')
         && text

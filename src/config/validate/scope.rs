@@ -18,7 +18,7 @@ use crate::config::validate::Surroundings;
 /// Names go into metrics, paths of the admin API and log lines.
 const NAME_LEN_MAX: usize = 128;
 
-/// One run over a model: what it may ask, and what it has found.
+/// One validation of a model: its inputs and its diagnostics.
 pub(super) struct Check<'a> {
     origin: &'a Origin,
     directory: &'a Path,
@@ -126,12 +126,12 @@ impl<'a> Scope<'a> {
         self.check.directory.join(path)
     }
 
-    /// Whether what stands here must never be shown (I11).
+    /// Whether the value here must never be shown (I11).
     pub(super) fn is_secret(&self) -> bool {
         self.path.is_secret()
     }
 
-    /// Whether the fault that emptied this place is known already.
+    /// Whether the fault that emptied this place has been reported already.
     pub(super) fn is_explained(&self) -> bool {
         self.check.origin.explains(&self.path)
     }
@@ -162,7 +162,7 @@ impl<'a> Scope<'a> {
         );
     }
 
-    /// The same, with what would be right if that is known.
+    /// The same, with the remedy if known.
     pub(super) fn fault_maybe(&self, message: String, help: Option<String>) {
         self.report(Severity::Error, Part::Value, message, help);
     }
@@ -210,7 +210,7 @@ impl<'a> Scope<'a> {
         self.report(Severity::Warning, Part::Value, message, Some(help));
     }
 
-    /// Says that a required key is not here, unless that is known.
+    /// Reports a missing required key, unless that has been reported.
     pub(super) fn missing(&self, key: &str, example: &str) {
         if !self.key(key).is_explained() {
             self.fault_with(format!("`{key}` is missing"), format!("add `{example}`"));
@@ -230,7 +230,7 @@ impl<'a> Scope<'a> {
         value.as_ref()
     }
 
-    /// What the text here says; the type's own error says what would be right.
+    /// Parses the text here; the type's own error has the remedy.
     pub(super) fn parse<T: FromStr<Err: Display>>(&self, text: &str) -> Option<T> {
         text.parse()
             .map_err(|error: T::Err| self.fault(error.to_string()))
@@ -288,7 +288,7 @@ impl<'a> Scope<'a> {
         self.time(time, max)
     }
 
-    /// A name that may stand in metrics, paths and log lines.
+    /// A name that is valid in metrics, paths and log lines.
     pub(super) fn name<'m>(&self, name: &'m str, part: Part) -> Option<&'m str> {
         if is_name(name) {
             return Some(name);

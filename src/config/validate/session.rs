@@ -1,4 +1,4 @@
-//! What a route says about live sessions: how they outlive their backend, how they are kept alive.
+//! Settings of a route for live sessions: reconnecting and keepalive.
 
 use std::time::Duration;
 

@@ -58,7 +58,7 @@ fn protect(at: &Scope<'_>, entries: &[String], model: &Model) -> Option<Vec<Prot
     })
 }
 
-/// Whether the file says something under this key; of a backend, whether it has the upstream.
+/// Whether the file has an entry for this key; for a backend, whether it has the upstream.
 fn is_in_file(model: &Model, key: &DocumentKey) -> bool {
     let name = &*key.name;
     match key.kind {

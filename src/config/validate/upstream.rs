@@ -16,7 +16,7 @@ use crate::config::validate::route::{is_host, is_target, is_token};
 use crate::config::validate::scope::Scope;
 use crate::config::validate::{certificates, operations};
 
-/// One client alone never ejects a backend, and no more than these are told apart.
+/// One client alone never ejects a backend, and at most this many are distinguished.
 const CLIENTS: RangeInclusive<u32> = 2..=8;
 const WEIGHT_MAX: u32 = 1000;
 const ID_LEN_MAX: usize = 255;

@@ -1,9 +1,10 @@
-//! Two routes: which of them asks for more, and whether one can take requests of the other.
+//! Compares two routes: whether one is guarded less, and whether one can take requests of the
+//! other.
 
 use crate::config::pattern::{HostPattern, Segment};
 use crate::config::snapshot::Route;
 
-/// Whether a route keeps somebody out.
+/// Whether a route is guarded.
 pub(super) fn is_guarded(route: &Route) -> bool {
     !route.auth.authenticate.is_empty()
         || !route.auth.authorize.is_empty()
@@ -11,7 +12,7 @@ pub(super) fn is_guarded(route: &Route) -> bool {
         || route.origins != Default::default()
 }
 
-/// What `route` does not ask for, and `guarded` does.
+/// The requirements of `guarded` that `route` lacks.
 pub(super) fn asks_less(route: &Route, guarded: &Route) -> Vec<String> {
     let mut found = Vec::new();
     let (own, asked) = (&route.auth.authenticate, &guarded.auth.authenticate);
@@ -65,7 +66,7 @@ fn hosts(route: &Route) -> Vec<Option<&HostPattern>> {
     }
 }
 
-/// Which of two hosts is asked first, where they have a name in common.
+/// Which of two overlapping hosts is more specific.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Precedence {
     First,
