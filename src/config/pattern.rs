@@ -334,6 +334,11 @@ impl FromStr for PathTemplate {
 }
 
 impl PathTemplate {
+    /// What it is made of.
+    pub fn segments(&self) -> &[Segment] {
+        &self.0
+    }
+
     /// Names that it needs.
     pub fn parameters(&self) -> impl Iterator<Item = &str> {
         names(&self.0)

@@ -265,7 +265,7 @@ pub struct Passive {
     pub failures: u32,
     /// How many clients must have met failures other than failed dials before they eject a
     /// backend, 2 to 8: a client can provoke such failures. Clients count as different if both
-    /// their networks (/24, /56) and, where they have some, their principals differ.
+    /// their networks (/24, /48) and, where they have some, their principals differ.
     pub clients: u32,
     /// First ejection; it doubles with each that follows.
     pub ejection: Time,

@@ -9,7 +9,7 @@ use crate::base::names::{AuthenticatorName, RouteName, UpstreamName};
 use crate::config::conflict::Distinct;
 use crate::config::documents::{DocumentKey, Item, Kind};
 use crate::config::footprint;
-use crate::config::overlay::{DocumentView, Entry, Overlay, Standing, Version};
+use crate::config::overlay::{DocumentView, Entry, Judge, Overlay, Standing, Version};
 use crate::config::snapshot::{
     Action, Authenticators, Backend, Revocations, Route, Snapshot, Upstream,
 };
@@ -29,11 +29,20 @@ pub struct Composer {
     revocations: Option<Arc<Revocations>>,
     /// The file's routes that wait, with what they wait for.
     file_waits: Vec<(RouteName, String)>,
-    /// Upstreams that have no backends, since there is no memory for their tables.
-    crowded: BTreeSet<UpstreamName>,
+    /// Upstreams that lack backends, since there is no memory for their tables.
+    crowded: BTreeMap<UpstreamName, Lacks>,
 }
 
 const NO_ROOM: &str = "room: the tables of all upstreams would take too much memory";
+
+/// Which backends an upstream lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lacks {
+    /// All.
+    All,
+    /// Those of documents of their own.
+    Added,
+}
 
 #[derive(Clone, Debug)]
 struct Built {
@@ -174,7 +183,8 @@ impl Composer {
                 Some(what) => self.file_waits.push((route.name.clone(), what)),
             }
         }
-        let accepted = self.accept(&known, &documents, &mut chosen);
+        let judge = Judge::new(base);
+        let accepted = self.accept((&known, &judge), &documents, &mut chosen);
         self.accepted = accepted;
         chosen
     }
@@ -182,7 +192,7 @@ impl Composer {
     /// Adds the routes of documents to those chosen already; answers which versions those are.
     fn accept(
         &mut self,
-        known: &Known<'_>,
+        (known, judge): (&Known<'_>, &Judge<'_>),
         documents: &[&Version],
         chosen: &mut Vec<Arc<Route>>,
     ) -> BTreeMap<DocumentKey, Version> {
@@ -206,6 +216,8 @@ impl Composer {
             };
             waits.insert(key.clone(), wait);
             let before = fallback.get(key).filter(|_| !self.stays(version));
+            // The file may have come to protect something since.
+            let before = before.filter(|before| !judge.judge(before).is_locked());
             if let Some(before) = before
                 && taken.take(known, before).is_ok()
             {
@@ -299,8 +311,9 @@ impl Composer {
         upstreams
     }
 
-    /// Removes the backends of upstreams whose tables would exceed the memory limit. Upstreams of
-    /// the file have precedence, then those written first.
+    /// Removes backends of upstreams whose tables would exceed the memory limit. Upstreams of the
+    /// file have precedence, then those written first, all without what documents of backends add.
+    /// The additions come last, the smallest first, so that large ones take nothing from others.
     fn crowd_out(
         &mut self,
         upstreams: &mut BTreeMap<UpstreamName, Arc<Upstream>>,
@@ -320,15 +333,32 @@ impl Composer {
         let mut all: Vec<_> = all.map(|(name, one)| (written(name), name, one)).collect();
         all.sort_by_key(|(written, ..)| *written);
         let mut left = footprint::TABLE_BYTES_MAX;
+        let mut added = Vec::new();
         for (_, name, upstream) in all {
-            match left.checked_sub(footprint::table_bytes(upstream)) {
+            let own = self.built.get(name).map(|built| Arc::clone(&built.base));
+            let bytes = footprint::table_bytes(own.as_ref().unwrap_or(upstream));
+            let Some(rest) = left.checked_sub(bytes) else {
+                self.crowded.insert(name.clone(), Lacks::All);
+                *upstream = Arc::new(Upstream {
+                    backends: Vec::new(),
+                    ..Upstream::clone(upstream)
+                });
+                continue;
+            };
+            left = rest;
+            if let Some(own) = own {
+                let more = footprint::table_bytes(upstream).saturating_sub(bytes);
+                added.push((more, name, upstream, own));
+            }
+        }
+        // Stable: of equals, the one that was written first.
+        added.sort_by_key(|(more, ..)| *more);
+        for (more, name, upstream, own) in added {
+            match left.checked_sub(more) {
                 Some(rest) => left = rest,
                 None => {
-                    self.crowded.insert(name.clone());
-                    *upstream = Arc::new(Upstream {
-                        backends: Vec::new(),
-                        ..Upstream::clone(upstream)
-                    });
+                    self.crowded.insert(name.clone(), Lacks::Added);
+                    *upstream = own;
                 }
             }
         }
@@ -384,10 +414,15 @@ impl Composer {
     ) -> DocumentView {
         let name = &*key.name;
         let orphan = key.kind == Kind::Backend && !snapshot.upstreams.contains_key(name);
-        let of_upstream = matches!(key.kind, Kind::Upstream | Kind::Backend);
+        let lacks = self.crowded.get(name).copied();
+        let no_room = match key.kind {
+            Kind::Upstream => lacks == Some(Lacks::All),
+            Kind::Backend => lacks.is_some(),
+            _ => false,
+        };
         let waits_for = match self.waits.get(key) {
             Some(wait) => Some(wait.to_string()),
-            None if of_upstream && self.crowded.contains(name) => Some(NO_ROOM.to_owned()),
+            None if no_room => Some(NO_ROOM.to_owned()),
             None => orphan.then(|| format!("upstream `{name}`")),
         };
         let standing = if entry.gone {

@@ -15,8 +15,10 @@ use crate::config::snapshot::{Action, Route, Snapshot, Upstream};
 use crate::config::span::KeyPath;
 
 mod compare;
+mod reach;
 
 use compare::{asks_less, is_guarded, may_take};
+use reach::{Reach, answers_at, reaches};
 
 /// Guarded routes that one document is compared with. Beyond it, the document counts as one that
 /// weakens what it was not compared with.
@@ -30,6 +32,8 @@ pub struct Judge<'f> {
     guarded: OnceCell<Guarded<'f>>,
     /// Authenticators and upstreams of protected routes, each with one such route.
     kept: OnceCell<BTreeMap<(Kind, &'f str), &'f RouteName>>,
+    /// Paths of the gateway's own, each with what in the file says so.
+    answered: OnceCell<HashMap<&'f str, DocumentKey>>,
 }
 
 /// The file's guarded routes, by the first segment of their paths.
@@ -38,7 +42,7 @@ struct Guarded<'f> {
     by_first: HashMap<&'f str, Vec<&'f Arc<Route>>>,
     /// The first segment is a parameter, or there is only a rest.
     wide: Vec<&'f Arc<Route>>,
-    upstreams: HashMap<&'f str, &'f RouteName>,
+    by_upstream: HashMap<&'f str, Vec<&'f Arc<Route>>>,
     authenticators: HashMap<&'f str, &'f RouteName>,
 }
 
@@ -101,6 +105,7 @@ impl<'f> Judge<'f> {
             file,
             guarded: OnceCell::new(),
             kept: OnceCell::new(),
+            answered: OnceCell::new(),
         }
     }
 
@@ -114,8 +119,14 @@ impl<'f> Judge<'f> {
             verdict.add(true, format!("the file protects `{key}`"));
         }
         match &version.item {
-            Item::Route(route) => self.route(route, &mut verdict),
+            Item::Route(route) => {
+                self.route(route, &mut verdict);
+                self.behind(route, &mut verdict);
+                self.endpoint(route.auth.renew.as_deref(), key, &mut verdict);
+            }
             Item::Authenticator(one) => {
+                let mint = one.mint().map(|mint| mint.path.as_str());
+                self.endpoint(mint, key, &mut verdict);
                 let known = file.authenticators.get(name);
                 if known.is_some_and(|known| known != one) {
                     let asking = self.guarded().authenticators.get(name);
@@ -128,10 +139,13 @@ impl<'f> Judge<'f> {
                 }
             }
             Item::Upstream(one) => {
-                if let Some(known) = file.upstreams.get(name)
-                    && let Some(message) = self.upstream(known, one)
-                {
-                    self.found(Kind::Upstream, name, message, &mut verdict);
+                if let Some(known) = file.upstreams.get(name).filter(|known| *known != one) {
+                    let kept = self.keeper(Kind::Upstream, name).is_some();
+                    let changed = || format!("it takes the place of the file's upstream `{name}`");
+                    let message = self.upstream(known, one);
+                    if let Some(message) = message.or_else(|| kept.then(changed)) {
+                        self.found(Kind::Upstream, name, message, &mut verdict);
+                    }
                 }
             }
             Item::Backend(backend) => {
@@ -141,7 +155,8 @@ impl<'f> Judge<'f> {
                 });
                 if known.is_some_and(|known| known.address != backend.address) {
                     let address = &known.expect("it is known").address;
-                    verdict.add(false, format!("the file has this backend at {address}"));
+                    let message = format!("the file has this backend at {address}");
+                    self.found(Kind::Upstream, name, message, &mut verdict);
                 }
             }
             Item::Revocation(one) => {
@@ -165,13 +180,12 @@ impl<'f> Judge<'f> {
         self.covers(&DocumentKey::named(Kind::Route, route))
     }
 
-    /// A protected route keeps its authenticators and its upstream.
+    /// A protected route keeps its authenticators and its upstream, with the file's backends of it.
     fn found(&self, kind: Kind, name: &str, message: String, verdict: &mut Verdict) {
         if verdict.is_locked() {
             return;
         }
-        let kept = self.kept.get_or_init(|| self.kept());
-        match kept.get(&(kind, name)) {
+        match self.keeper(kind, name) {
             Some(route) => {
                 let message = format!("{message}, and the file protects route `{route}`");
                 verdict.add(true, message);
@@ -180,19 +194,37 @@ impl<'f> Judge<'f> {
         }
     }
 
+    /// A protected route that this belongs to.
+    fn keeper(&self, kind: Kind, name: &str) -> Option<&'f RouteName> {
+        let kept = self.kept.get_or_init(|| self.kept());
+        kept.get(&(kind, name)).copied()
+    }
+
     fn kept(&self) -> BTreeMap<(Kind, &'f str), &'f RouteName> {
         let routes = self.file.routes.iter();
         let routes = routes.filter(|route| self.protects(&route.name));
-        let names = routes.flat_map(|route| {
-            let upstream = match &route.action {
-                Action::Forward(name) => Some((Kind::Upstream, name.as_str())),
-                Action::Redirect(_) => None,
-            };
-            let asked = route.auth.authenticate.iter();
-            let asked = asked.map(|name| (Kind::Authenticator, name.as_str()));
-            asked.chain(upstream).map(|key| (key, &route.name))
-        });
-        names.collect()
+        let mut kept = BTreeMap::new();
+        let mut asked: Vec<(&'f str, &'f RouteName)> = Vec::new();
+        for route in routes {
+            if let Action::Forward(name) = &route.action {
+                kept.insert((Kind::Upstream, name.as_str()), &route.name);
+            }
+            let names = route.auth.authenticate.iter();
+            asked.extend(names.map(|name| (name.as_str(), &route.name)));
+        }
+        // Who may have tickets gets in by them.
+        while let Some((name, route)) = asked.pop() {
+            if kept.insert((Kind::Authenticator, name), route).is_none() {
+                let mint = self
+                    .file
+                    .authenticators
+                    .get(name)
+                    .and_then(|one| one.mint());
+                let names = mint.into_iter().flat_map(|mint| &mint.authenticate);
+                asked.extend(names.map(|name| (name.as_str(), route)));
+            }
+        }
+        kept
     }
 
     fn upstream(&self, known: &Upstream, new: &Upstream) -> Option<String> {
@@ -213,7 +245,8 @@ impl<'f> Judge<'f> {
             let mut backends = known.backends.iter();
             !backends.any(|one| one.address == backend.address)
         });
-        let route = self.guarded().upstreams.get(name.as_str())?;
+        let route = self.guarded().by_upstream.get(name.as_str())?.first()?;
+        let route = &route.name;
         (moved || strange).then(|| {
             format!(
                 "it has other backends than the file's upstream `{name}`, to which guarded route \
@@ -260,6 +293,57 @@ impl<'f> Judge<'f> {
         }
     }
 
+    /// What a route leads to without taking requests of a guarded one.
+    fn behind(&self, route: &Route, verdict: &mut Verdict) {
+        let Action::Forward(upstream) = &route.action else {
+            return;
+        };
+        let known = self.guarded().by_upstream.get(upstream.as_str());
+        let known = known.into_iter().flatten().take(COMPARED_MAX);
+        for known in known.filter(|known| known.name != route.name) {
+            let Some(reach) = reaches(route, known) else {
+                continue;
+            };
+            if let Some(what) = asks_less(route, known).first() {
+                let how = reach.as_str();
+                let name = &known.name;
+                let message = format!("{how} what the file's route `{name}` leads to, and {what}");
+                let locked = reach != Reach::ByHost && self.protects(name);
+                verdict.add(locked, message);
+            }
+        }
+    }
+
+    /// A path at which the gateway itself would answer.
+    fn endpoint(&self, path: Option<&str>, key: &DocumentKey, verdict: &mut Verdict) {
+        let Some(path) = path else { return };
+        if let Some(other) = self.answered().get(path).filter(|other| *other != key) {
+            let message = format!("it answers at `{path}`, where `{other}` of the file does");
+            verdict.add(self.covers(other), message);
+        }
+        let known = self.guarded().at(path).take(COMPARED_MAX);
+        for known in known.filter(|known| answers_at(path, known)) {
+            let name = &known.name;
+            let message = format!("it answers at `{path}`, a path of the file's route `{name}`");
+            verdict.add(self.protects(name), message);
+        }
+    }
+
+    /// Where the gateway itself answers by the file.
+    fn answered(&self) -> &HashMap<&'f str, DocumentKey> {
+        self.answered.get_or_init(|| {
+            let routes = self.file.routes.iter().filter_map(|route| {
+                let path = route.auth.renew.as_deref()?;
+                Some((path, DocumentKey::named(Kind::Route, &route.name)))
+            });
+            let authenticators = self.file.authenticators.values().filter_map(|one| {
+                let path = one.mint()?.path.as_str();
+                Some((path, DocumentKey::named(Kind::Authenticator, &one.name)))
+            });
+            routes.chain(authenticators).collect()
+        })
+    }
+
     fn guarded(&self) -> &Guarded<'f> {
         self.guarded.get_or_init(|| Guarded::of(self.file))
     }
@@ -271,7 +355,7 @@ impl<'f> Guarded<'f> {
             by_name: HashMap::new(),
             by_first: HashMap::new(),
             wide: Vec::new(),
-            upstreams: HashMap::new(),
+            by_upstream: HashMap::new(),
             authenticators: HashMap::new(),
         };
         for route in file.routes.iter().filter(|route| is_guarded(route)) {
@@ -283,7 +367,8 @@ impl<'f> Guarded<'f> {
                 _ => guarded.wide.push(route),
             }
             if let Action::Forward(upstream) = &route.action {
-                guarded.upstreams.insert(upstream, &route.name);
+                let same = guarded.by_upstream.entry(upstream).or_default();
+                same.push(route);
             }
             for name in &route.auth.authenticate {
                 guarded.authenticators.insert(name, &route.name);
@@ -294,14 +379,23 @@ impl<'f> Guarded<'f> {
 
     /// Routes that may have requests in common with this one.
     fn candidates<'g>(&'g self, route: &Route) -> Box<dyn Iterator<Item = &'f Arc<Route>> + 'g> {
-        let wide = self.wide.iter();
         match route.path.segments().first() {
-            Some(Segment::Exact(text)) => {
-                let same = self.by_first.get(text.as_str());
-                Box::new(same.into_iter().flatten().chain(wide).copied())
+            Some(Segment::Exact(text)) => Box::new(self.beginning(text)),
+            _ => {
+                let all = self.by_first.values().flatten().chain(&self.wide);
+                Box::new(all.copied())
             }
-            _ => Box::new(self.by_first.values().flatten().chain(wide).copied()),
         }
+    }
+
+    /// Routes that may match this path.
+    fn at<'g>(&'g self, path: &str) -> impl Iterator<Item = &'f Arc<Route>> + 'g {
+        self.beginning(path.split('/').nth(1).unwrap_or_default())
+    }
+
+    fn beginning<'g>(&'g self, first: &str) -> impl Iterator<Item = &'f Arc<Route>> + 'g {
+        let same = self.by_first.get(first);
+        same.into_iter().flatten().chain(&self.wide).copied()
     }
 }
 

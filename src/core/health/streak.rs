@@ -3,7 +3,7 @@
 //! several clients have them, and more clients than sessions granted meanwhile. The state per
 //! client is bounded.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use xxhash_rust::xxh3::xxh3_64;
@@ -13,8 +13,9 @@ use xxhash_rust::xxh3::xxh3_64;
 pub const CLIENTS_MAX: usize = 8;
 /// An older streak is discarded.
 const WINDOW: Duration = Duration::from_secs(30);
-/// Bytes of an address that name a network: /24 and /56 count as one client each.
-const NETWORK_BYTES: (usize, usize) = (3, 7);
+/// Bytes of an address that name a network: /24 and /48 count as one client each. A /48 is what
+/// anybody can have for nothing.
+const NETWORK_BYTES: (usize, usize) = (3, 6);
 
 /// The client of an outcome: a network of addresses, and a principal if there is one. Two clients
 /// are distinct only if both differ.
@@ -26,9 +27,11 @@ pub struct Witness {
 }
 
 impl Witness {
-    /// The client of a session, as its record has it.
+    /// The client of a session, as its record has it: an address, mostly with a port, or no address
+    /// at all on unix sockets.
     pub fn of_record(client: &str, principal: Option<&str>) -> Self {
-        let address = client.parse();
+        let with_port = client.parse::<SocketAddr>().map(|client| client.ip());
+        let address = with_port.or_else(|_| client.parse());
         address.map_or_else(|_| Self::default(), |address| Self::new(address, principal))
     }
 
@@ -119,5 +122,35 @@ impl Streak {
             .saturating_sub(self.before.established);
         let lost = meanwhile.lost_early.saturating_sub(self.before.lost_early);
         granted.saturating_sub(lost)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_client_of_a_record_is_the_client_of_its_request() {
+        let check = |record: &str, address: &str| {
+            let found = Witness::of_record(record, None);
+            let address = address.parse().expect("an address");
+            assert_eq!(found, Witness::new(address, None), "{record}");
+            assert_ne!(found, Witness::default(), "{record}");
+        };
+        check("203.0.113.7:4711", "203.0.113.7");
+        check("203.0.113.7", "203.0.113.7");
+        check("[2001:db8::1]:4711", "2001:db8::1");
+        check("[::ffff:203.0.113.7]:4711", "203.0.113.7");
+        check("2001:db8::1", "2001:db8::1");
+        assert_eq!(Witness::of_record("unix", None), Witness::default());
+    }
+
+    #[test]
+    fn i12_what_one_customer_of_a_provider_has_is_one_client() {
+        let client = |text: &str| Witness::new(text.parse().expect(text), None);
+        assert_eq!(client("2001:db8:1::1"), client("2001:db8:1:ffff::9"));
+        assert_ne!(client("2001:db8:1::1"), client("2001:db8:2::1"));
+        assert_eq!(client("192.0.2.1"), client("192.0.2.255"));
+        assert_ne!(client("192.0.2.1"), client("192.0.3.1"));
     }
 }

@@ -1,7 +1,8 @@
 //! Names of backends, looked up. The system's resolver blocks, for many seconds if no server
 //! answers. Each name therefore has one lookup at a time, shared by all waiters, on a few dedicated
-//! threads, of which recently failed names may take only half: a dead name delays only itself.
-//! While a name cannot be looked up, its last known addresses are used.
+//! threads. Recently failed names may take half of them, and names that never had an answer three
+//! quarters: dead names, however many and new, delay no name that has an answer. While a name
+//! cannot be looked up, its last known addresses are used.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -26,8 +27,8 @@ const STANDS_IN: Duration = Duration::from_secs(60 * 60);
 const PATIENCE: Duration = Duration::from_millis(500);
 /// Lookups at once.
 const THREADS_MAX: usize = 32;
-/// Of those, lookups of recently failed names.
-const SUSPECTS_MAX: usize = THREADS_MAX / 2;
+/// Of those, lookups of names of each standing and all that stand below it.
+const LOOKUPS_MAX: [usize; 3] = [THREADS_MAX, THREADS_MAX * 3 / 4, THREADS_MAX / 2];
 /// The resolver needs little; most of it is its packets.
 const STACK_BYTES: usize = 512 * 1024;
 /// Names that are remembered; unused ones are forgotten beyond that.
@@ -50,16 +51,32 @@ impl fmt::Debug for Names {
 #[derive(Default)]
 struct State {
     names: HashMap<Arc<str>, Name>,
-    queue: VecDeque<Waiting>,
-    suspects: VecDeque<Waiting>,
+    /// By standing.
+    queues: [VecDeque<Waiting>; 3],
     threads: usize,
-    suspect_threads: usize,
+    /// Lookups that are going on, by standing.
+    going_on: [usize; 3],
+}
+
+/// What is known of a name, the best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// Its last lookup had an answer.
+    Proven,
+    /// It was never looked up.
+    New,
+    /// Its last lookup failed.
+    Failed,
+}
+
+impl Standing {
+    const ALL: [Self; 3] = [Self::Proven, Self::New, Self::Failed];
 }
 
 /// A name to look up. Dropping the sender wakes its waiters.
 struct Waiting {
     name: Arc<str>,
-    suspect: bool,
+    standing: Standing,
     done: watch::Sender<()>,
 }
 
@@ -82,14 +99,22 @@ struct Name {
     asked: Option<Instant>,
     /// Failed lookups in a row.
     failures: u32,
-    /// Open while it is looked up.
-    running: Option<watch::Receiver<()>>,
+    /// Open while it is looked up; and since when that goes on.
+    running: Option<(watch::Receiver<()>, Instant)>,
 }
 
 #[derive(Clone)]
 struct Fault(io::ErrorKind, String);
 
 impl Name {
+    fn standing(&self) -> Standing {
+        match (self.failures, &self.good) {
+            (0, Some(_)) => Standing::Proven,
+            (0, None) => Standing::New,
+            _ => Standing::Failed,
+        }
+    }
+
     /// The answer that holds without asking again.
     fn answer(&self, now: Instant) -> Option<Result<Arc<[IpAddr]>, io::Error>> {
         let since = now.saturating_duration_since(self.asked?);
@@ -172,29 +197,32 @@ impl Names {
         if let Some(answer) = known.answer(now) {
             return Asked::Answer(answer);
         }
-        let has_good = known.good.is_some();
-        if let Some(running) = &known.running {
-            return Asked::Running(running.clone(), has_good);
+        let last = known.last(now);
+        let stands_in = last.is_ok();
+        if let Some((running, since)) = &known.running {
+            // Who came first has waited for all.
+            let waited = now.saturating_duration_since(*since) >= PATIENCE;
+            return match stands_in && waited {
+                true => Asked::Answer(last),
+                false => Asked::Running(running.clone(), stands_in),
+            };
         }
         let (done, running) = watch::channel(());
-        known.running = Some(running.clone());
-        let suspect = known.failures > 0;
+        known.running = Some((running.clone(), now));
+        let standing = known.standing();
         let waiting = Waiting {
             name: key,
-            suspect,
+            standing,
             done,
         };
-        match suspect {
-            true => state.suspects.push_back(waiting),
-            false => state.queue.push_back(waiting),
-        }
-        let start = state.has_work() && state.threads < THREADS_MAX;
+        state.queues[standing as usize].push_back(waiting);
+        let start = state.turn().is_some() && state.threads < THREADS_MAX;
         state.threads += usize::from(start);
         drop(state);
         if start {
             self.start();
         }
-        Asked::Running(running, has_good)
+        Asked::Running(running, stands_in)
     }
 
     /// Starts a thread that was counted already.
@@ -207,9 +235,8 @@ impl Names {
             let mut state = self.state();
             state.threads -= 1;
             if state.threads == 0 {
-                let mut waiting = std::mem::take(&mut state.queue);
-                waiting.append(&mut state.suspects);
-                for one in waiting {
+                let queues = std::mem::take(&mut state.queues);
+                for one in queues.into_iter().flatten() {
                     let fault = io::Error::new(error.kind(), error.to_string());
                     state.answered(&one.name, Err(fault));
                     drop(one.done);
@@ -225,7 +252,7 @@ impl Names {
             drop(state);
             let answer = (self.lookup)(&next.name);
             state = self.state();
-            state.suspect_threads -= usize::from(next.suspect);
+            state.going_on[next.standing as usize] -= 1;
             state.answered(&next.name, answer);
             drop(next.done);
         }
@@ -238,20 +265,19 @@ impl Names {
 }
 
 impl State {
-    fn has_work(&self) -> bool {
-        let suspects = !self.suspects.is_empty() && self.suspect_threads < SUSPECTS_MAX;
-        !self.queue.is_empty() || suspects
+    /// Whose turn it is: names that had an answer come before all others.
+    fn turn(&self) -> Option<Standing> {
+        Standing::ALL.into_iter().find(|standing| {
+            let at = *standing as usize;
+            let going_on: usize = self.going_on[at..].iter().sum();
+            !self.queues[at].is_empty() && going_on < LOOKUPS_MAX[at]
+        })
     }
 
     fn next(&mut self) -> Option<Waiting> {
-        if let Some(next) = self.queue.pop_front() {
-            return Some(next);
-        }
-        if self.suspect_threads >= SUSPECTS_MAX {
-            return None;
-        }
-        let next = self.suspects.pop_front()?;
-        self.suspect_threads += 1;
+        let at = self.turn()? as usize;
+        let next = self.queues[at].pop_front()?;
+        self.going_on[at] += 1;
         Some(next)
     }
 
@@ -365,7 +391,57 @@ mod tests {
         tokio::task::yield_now().await;
         let good = names.resolve("good.test", 80).await.expect("it resolves");
         assert_eq!(good.len(), 1);
-        assert!(names.state().suspect_threads <= SUSPECTS_MAX);
+        let failed = names.state().going_on[Standing::Failed as usize];
+        assert!(failed <= THREADS_MAX / 2, "{failed}");
+        drop(release);
+        for answer in join_all(waiting).await {
+            assert!(answer.expect("no panic").is_err());
+        }
+    }
+
+    #[tokio::test]
+    async fn i12_new_names_delay_no_name_that_has_an_answer() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        let (release, wait) = mpsc::channel::<()>();
+        let wait = Mutex::new(wait);
+        let names = Names::with(Box::new(move |name| {
+            if name.starts_with("dead") {
+                let _ = wait.lock().expect("nobody panics").recv();
+                return Err(io::Error::other("nobody answers"));
+            }
+            count.fetch_add(1, SeqCst);
+            Ok(vec![HOME])
+        }));
+        assert!(names.resolve("good.test", 80).await.is_ok());
+        let waiting = (0..THREADS_MAX * 4).map(|n| {
+            let names = Arc::clone(&names);
+            tokio::spawn(async move { names.resolve(&format!("dead-{n}.test"), 80).await })
+        });
+        let waiting: Vec<_> = waiting.collect();
+        let going_on = || names.state().going_on.iter().sum::<usize>();
+        while going_on() < LOOKUPS_MAX[Standing::New as usize] {
+            tokio::task::yield_now().await;
+        }
+        let known = |names: &Names, change: &dyn Fn(&mut Name)| {
+            change(
+                names
+                    .state()
+                    .names
+                    .get_mut("good.test")
+                    .expect("it is known"),
+            );
+        };
+        known(&names, &|good| good.asked = None);
+        assert!(names.resolve("good.test", 80).await.is_ok());
+        assert_eq!(asked.load(SeqCst), 2, "it was looked up, nothing stood in");
+        // Only who comes first waits for a lookup that takes its time.
+        let (_open, running) = watch::channel(());
+        let since = clock::now() - PATIENCE;
+        known(&names, &|good| {
+            (good.asked, good.running) = (None, Some((running.clone(), since)));
+        });
+        assert!(matches!(names.ask("good.test"), Asked::Answer(Ok(_))));
         drop(release);
         for answer in join_all(waiting).await {
             assert!(answer.expect("no panic").is_err());

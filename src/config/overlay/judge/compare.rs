@@ -30,10 +30,20 @@ pub(super) fn asks_less(route: &Route, guarded: &Route) -> Vec<String> {
     if guarded.addresses != Default::default() && guarded.addresses != route.addresses {
         found.push("its `allow` and `deny` are others".to_owned());
     }
-    let origins = &guarded.origins;
-    let fewer = origins.allowed.is_some() && origins.allowed != route.origins.allowed;
-    if fewer || (origins.required && !route.origins.required) {
+    let (origins, asked) = (&route.origins, &guarded.origins);
+    // Without a list only pages of the same host, where browsers bring the credential.
+    let listed = guarded.auth.authenticate.is_empty() && asked.allowed.is_none();
+    if (origins.allowed != asked.allowed && !listed) || (asked.required && !origins.required) {
         found.push("its `origins` are others".to_owned());
+    }
+    let mut told = guarded.auth.claim_headers.iter();
+    if told.any(|one| !route.auth.claim_headers.contains(one)) {
+        found.push("it leaves out a header of `claim_headers`".to_owned());
+    }
+    if route.auth.expiry_leeway > guarded.auth.expiry_leeway
+        && !guarded.auth.authenticate.is_empty()
+    {
+        found.push("its sessions outlive their credentials for longer".to_owned());
     }
     found
 }
@@ -59,7 +69,7 @@ pub(super) fn may_take(route: &Route, guarded: &Route) -> bool {
 }
 
 /// `None` is any.
-fn hosts(route: &Route) -> Vec<Option<&HostPattern>> {
+pub(super) fn hosts(route: &Route) -> Vec<Option<&HostPattern>> {
     match route.hosts.is_empty() {
         true => vec![None],
         false => route.hosts.iter().map(Some).collect(),
@@ -96,7 +106,7 @@ fn meet(one: Option<&HostPattern>, other: Option<&HostPattern>) -> Option<Preced
 }
 
 /// Whether a path matches both.
-fn paths_meet(one: &[Segment], other: &[Segment]) -> bool {
+pub(super) fn paths_meet(one: &[Segment], other: &[Segment]) -> bool {
     let (mut one, mut other) = (one.iter(), other.iter());
     loop {
         match (one.next(), other.next()) {

@@ -241,3 +241,174 @@ fn i4_a_version_that_is_locked_out_leaves_the_one_before_it_in_force() {
     assert_eq!((view.standing, view.in_force), (Standing::Refused, None));
     assert_eq!(world.routes(), ["admin", "chat"]);
 }
+
+const ASKING: &str = r#"{"path": "/admin/{*rest}", "upstream": "safe", "authenticate": ["users"], "authorize": ["claim:role == admin"]}"#;
+
+/// Documents that weaken the route `admin` though they bear other names, or ask for the same.
+fn ways_round() -> Vec<(&'static str, String, &'static str)> {
+    let like = |more: &str| ASKING.replace("]}", &format!("]{more}}}"));
+    let mint = |path: &str| {
+        format!(
+            r#"{{"type": "signed_url", "secret": "0123456789-0123456789-0123456789", "mint": "{path}", "mint_for": ["more"]}}"#
+        )
+    };
+    vec![
+        (
+            "routes/admin",
+            like(r#", "origins": ["https://evil.example"]"#),
+            "`origins`",
+        ),
+        (
+            "routes/admin",
+            like(r#", "expiry": {"leeway": "1h"}"#),
+            "outlive their credentials",
+        ),
+        (
+            "routes/more",
+            r#"{"path": "/x/{*rest}", "upstream": "safe", "rewrite": {"path": "/admin/{rest}"}}"#
+                .to_owned(),
+            "by its `rewrite` it reaches what the file's route `admin`",
+        ),
+        (
+            "routes/more",
+            r#"{"path": "/x/{*rest}", "upstream": "safe", "rewrite": {"strip_prefix": "/x"}}"#
+                .to_owned(),
+            "by its `rewrite`",
+        ),
+        (
+            "routes/more",
+            r#"{"path": "/{a}/{*rest}", "upstream": "safe", "paths": {"lookalikes": "pass"}}"#
+                .to_owned(),
+            "by the spellings",
+        ),
+        (
+            "authenticators/more",
+            mint("/admin/keys"),
+            "a path of the file's route `admin`",
+        ),
+        (
+            "routes/more",
+            r#"{"path": "/x", "upstream": "chat", "authenticate": ["users"], "renew": "/admin/keys"}"#
+                .to_owned(),
+            "a path of the file's route `admin`",
+        ),
+    ]
+}
+
+#[test]
+fn i12_ways_round_a_guarded_route_are_shown_and_can_be_locked() {
+    for (key, text, says) in ways_round() {
+        check_warned(key, &text, &[says]);
+        let mut world = world(r#""routes/admin""#);
+        world.apply(vec![put(key, &text, 1)]);
+        let view = world.view(key);
+        assert_eq!(view.standing, Standing::Refused, "{key} {text}");
+        assert!(said(&view).contains("protect"), "{}", said(&view));
+        assert_eq!(world.routes(), ["admin", "chat"]);
+    }
+    // The same to another upstream leads nowhere near it.
+    let elsewhere =
+        r#"{"path": "/x/{*rest}", "upstream": "chat", "rewrite": {"path": "/admin/{rest}"}}"#;
+    check_warned("routes/more", elsewhere, &[]);
+}
+
+#[test]
+fn i12_a_protected_route_keeps_all_settings_of_its_upstream() {
+    let check = |route: &str, key: &str, text: &str| {
+        let mut world = world(&format!(r#""routes/{route}""#));
+        world.apply(vec![put(key, text, 1)]);
+        assert_eq!(world.view(key).standing, Standing::Refused, "{key} {text}");
+        assert_eq!(world.now.upstreams, world.base.upstreams);
+    };
+    let attempts = r#"{"backends": ["127.0.0.1:2"], "tls": {}, "attempts": 9}"#;
+    check("admin", "upstreams/safe", attempts);
+    check("admin", "backends/safe/127.0.0.1:2", r#""127.0.0.1:9""#);
+    // A route need not be guarded to be protected.
+    check("chat", "upstreams/chat", r#"{"backends": ["127.0.0.1:9"]}"#);
+    check("chat", "upstreams/chat", r#"{"policy": "maglev"}"#);
+}
+
+#[test]
+fn i12_a_protected_route_keeps_those_who_may_have_its_tickets() {
+    let file = GUARDED.replacen("[{}]", r#"["routes/admin"]"#, 1).replacen(
+        "authenticate = [\"users\"]",
+        "authenticate = [\"tickets\"]",
+        1,
+    ) + r#"
+[authenticators.tickets]
+type = "signed_url"
+secret = "0123456789-0123456789-0123456789"
+mint = "/ticket"
+mint_for = ["users"]
+"#;
+    let check = |key: &str, text: &str| {
+        let mut world = World::of(&file);
+        world.apply(vec![put(key, text, 1)]);
+        assert_eq!(world.view(key).standing, Standing::Refused, "{key} {text}");
+        assert_eq!(world.now.authenticators, world.base.authenticators);
+    };
+    check("authenticators/users", r#"{"type": "anonymous"}"#);
+    check("authenticators/tickets", r#"{"type": "anonymous"}"#);
+}
+
+#[test]
+fn i12_another_place_for_tickets_is_locked_with_the_authenticator_that_has_it() {
+    let file = GUARDED.replacen("[{}]", r#"["authenticators/*"]"#, 1)
+        + r#"
+[authenticators.tickets]
+type = "signed_url"
+secret = "0123456789-0123456789-0123456789"
+mint = "/ticket"
+mint_for = ["users"]
+"#;
+    let mut world = World::of(&file);
+    let text = r#"{"type": "signed_url", "secret": "abcdefghij-abcdefghij-abcdefghij", "mint": "/ticket", "mint_for": ["zz"]}"#;
+    world.apply(vec![put("authenticators/zz", text, 1)]);
+    let view = world.view("authenticators/zz");
+    assert_eq!(view.standing, Standing::Refused);
+    assert!(said(&view).contains("`authenticators/tickets` of the file"));
+}
+
+#[test]
+fn i12_an_accepted_version_does_not_outlive_what_the_file_comes_to_protect() {
+    let mut world = world("");
+    world.apply(vec![put("routes/more", SHADOW, 1)]);
+    // Good, but it waits: the version before it stays.
+    let waiting = r#"{"path": "/x", "upstream": "missing"}"#;
+    world.apply(vec![put("routes/more", waiting, 2)]);
+    assert_eq!(world.view("routes/more").in_force, Some(1));
+    judge_again(&mut world, r#""routes/admin""#);
+    let view = world.view("routes/more");
+    assert_eq!((view.standing, view.in_force), (Standing::Waiting, None));
+    assert_eq!(world.routes(), ["admin", "chat"]);
+}
+
+#[test]
+fn i12_who_adds_backends_to_one_upstream_takes_none_from_others() {
+    let mut world = World::new();
+    let heavy = |upstream: &str| {
+        let backends = (0..30).map(|n| {
+            let key = format!("backends/{upstream}/{n}");
+            let text = format!(r#"{{"address":"10.0.0.{n}:1","weight":1000}}"#);
+            put(&key, &text, 9)
+        });
+        backends.collect::<Vec<_>>()
+    };
+    for (number, name) in ["a", "b", "c", "d", "z"].into_iter().enumerate() {
+        let text = r#"{"backends": ["10.0.1.1:1"]}"#;
+        let revision = i64::try_from(number).expect("it is small");
+        world.apply(vec![put(&format!("upstreams/{name}"), text, revision)]);
+    }
+    world.apply(vec![put("backends/z/own", r#""10.0.1.2:1""#, 6)]);
+    for name in ["a", "b", "c", "d", "chat"] {
+        world.apply(heavy(name));
+    }
+    let backends = |name: &str| world.now.upstreams[name].backends.len();
+    // What one document adds to `z` is little; of the rings of 64 MiB three fit.
+    assert_eq!(backends("z"), 2);
+    for (name, expected) in [("chat", 31), ("a", 31), ("b", 31), ("c", 1), ("d", 1)] {
+        assert_eq!(backends(name), expected, "{name}");
+    }
+    assert_eq!(world.view("upstreams/d").standing, Standing::InForce);
+    assert_eq!(world.view("backends/d/1").standing, Standing::Waiting);
+}

@@ -1,0 +1,213 @@
+//! Ways to what a guarded route leads to that take none of its requests: another host, a rewrite, or
+//! spellings that the route passes on and the backend may read as the guarded path.
+
+use std::borrow::Cow;
+
+use crate::base::path::{PathRules, path_key};
+use crate::config::overlay::judge::compare::{hosts, paths_meet};
+use crate::config::pattern::{HostPattern, Segment};
+use crate::config::snapshot::Route;
+
+/// How a route leads there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// It changes the path or the host that backends see.
+    ByRewrite,
+    /// It passes spellings on that backends may read otherwise.
+    BySpelling,
+    /// It is for other hosts. Backends of several hosts tell them apart, others do not.
+    ByHost,
+}
+
+impl Reach {
+    /// The beginning of a sentence.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::ByRewrite => "by its `rewrite` it reaches",
+            Self::BySpelling => "by the spellings that it passes on it reaches",
+            Self::ByHost => "on other hosts it reaches",
+        }
+    }
+}
+
+/// How requests of `route` may get what requests of `guarded` get, where both lead to the same
+/// upstream. What the guarded route takes itself is no such way.
+pub(super) fn reaches(route: &Route, guarded: &Route) -> Option<Reach> {
+    let (own, other) = (seen(route), seen(guarded));
+    let meet = paths_meet(&own, &other);
+    let rewrites =
+        |route: &Route| route.rewrite.path.is_some() || route.rewrite.strip_prefix.is_some();
+    if meet && (rewrites(route) || rewrites(guarded)) {
+        return Some(Reach::ByRewrite);
+    }
+    let open = own
+        .iter()
+        .any(|segment| !matches!(segment, Segment::Exact(_)));
+    if open && route.paths != PathRules::default() && route.paths != guarded.paths {
+        return Some(Reach::BySpelling);
+    }
+    if !meet || covered(route, guarded) {
+        return None;
+    }
+    Some(match route.rewrite.host {
+        Some(_) => Reach::ByRewrite,
+        None => Reach::ByHost,
+    })
+}
+
+/// Whether the gateway's own answer at `path` stands before a route.
+pub(super) fn answers_at(path: &str, route: &Route) -> bool {
+    let segments = path.split('/').skip(1);
+    let segments: Vec<_> = segments
+        .map(|text| Segment::Exact(text.to_owned()))
+        .collect();
+    paths_meet(&segments, route.path.segments())
+}
+
+/// The paths that backends see of a route's requests.
+fn seen(route: &Route) -> Cow<'_, [Segment]> {
+    let own = route.path.segments();
+    if let Some(template) = &route.rewrite.path {
+        return Cow::Owned(filled(template.segments(), own.last()));
+    }
+    let Some(prefix) = &route.rewrite.strip_prefix else {
+        return Cow::Borrowed(own);
+    };
+    let mut left = own;
+    for part in prefix.split('/').filter(|part| !part.is_empty()) {
+        left = match left {
+            [Segment::Exact(text), rest @ ..] if *text == path_key(part) => rest,
+            // Of some requests it is taken off, of others not.
+            _ => return Cow::Owned(vec![Segment::Rest(String::new())]),
+        };
+    }
+    match left {
+        [] => Cow::Owned(vec![Segment::Exact(String::new())]),
+        left => Cow::Borrowed(left),
+    }
+}
+
+/// The paths that a template makes of those of a pattern that ends with `last`.
+fn filled(template: &[Segment], last: Option<&Segment>) -> Vec<Segment> {
+    let mut seen = Vec::new();
+    for segment in template {
+        match segment {
+            Segment::Exact(text) => seen.push(Segment::Exact(path_key(text).into_owned())),
+            Segment::Parameter(name) | Segment::Rest(name) if matches!(last, Some(Segment::Rest(rest)) if rest == name) =>
+            {
+                // It takes any number of segments; what follows them is anywhere.
+                seen.push(Segment::Rest(name.clone()));
+                break;
+            }
+            one => seen.push(one.clone()),
+        }
+    }
+    seen
+}
+
+/// Whether `guarded` is there for every host of `route`.
+fn covered(route: &Route, guarded: &Route) -> bool {
+    let covers = |wide: &HostPattern, host: &HostPattern| match (wide, host) {
+        (HostPattern::Wildcard(suffix), HostPattern::Exact(name) | HostPattern::Wildcard(name)) => {
+            let front = name.strip_suffix(suffix.as_str());
+            wide == host || front.is_some_and(|front| front.ends_with('.'))
+        }
+        (HostPattern::Exact(_), _) => wide == host,
+    };
+    let among = |host: Option<&HostPattern>| match host {
+        _ if guarded.hosts.is_empty() => true,
+        Some(host) => guarded.hosts.iter().any(|wide| covers(wide, host)),
+        None => false,
+    };
+    hosts(route).into_iter().all(among)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::conflict::tests::route;
+    use crate::config::snapshot::Rewrite;
+
+    /// A host (none is any), a path, and `strip PREFIX`, `path TEMPLATE` or `host NAME`.
+    fn on(host: &str, path: &str, rewrite: &str) -> Route {
+        let (kind, value) = rewrite.split_once(' ').unwrap_or_default();
+        let value = value.to_owned();
+        Route {
+            hosts: host.parse().into_iter().collect(),
+            rewrite: Rewrite {
+                strip_prefix: (kind == "strip").then(|| value.clone()),
+                path: (kind == "path").then(|| value.parse().expect("a template")),
+                host: (kind == "host").then_some(value),
+            },
+            ..route("r", path)
+        }
+    }
+
+    #[test]
+    fn i13_ways_round_a_guarded_route_are_found() {
+        type Described<'t> = (&'t str, &'t str, &'t str);
+        let check = |own: Described<'_>, guarded: Described<'_>, expected: Option<Reach>| {
+            let found = reaches(
+                &on(own.0, own.1, own.2),
+                &on(guarded.0, guarded.1, guarded.2),
+            );
+            assert_eq!(found, expected, "{own:?} beside {guarded:?}");
+        };
+        let admin = ("", "/admin/{*rest}", "");
+        check(("", "/{*rest}", ""), admin, None);
+        check(("", "/x", ""), admin, None);
+        let rewrite = Some(Reach::ByRewrite);
+        check(("", "/x/{*rest}", "path /admin/{rest}"), admin, rewrite);
+        check(("", "/x/{*rest}", "path /{*rest}"), admin, rewrite);
+        check(("", "/x/{*rest}", "path /{rest}/keys"), admin, rewrite);
+        check(("", "/x/{a}/{b}", "path /{a}/{b}"), admin, rewrite);
+        check(("", "/x/{a}/{b}", "path /open/{a}/{b}"), admin, None);
+        check(("", "/x", "path /%61dmin"), admin, rewrite);
+        check(("", "/x/{*rest}", "strip /x"), admin, rewrite);
+        check(("", "/x/open/{*rest}", "strip /x"), admin, None);
+        check(("", "/{*rest}", "strip /x"), admin, rewrite);
+        check(("", "/x", "strip /x"), admin, None);
+        // What the backend guards is where the guarded route leads to.
+        let stripped = ("", "/admin/{*rest}", "strip /admin");
+        check(("", "/keys", ""), stripped, rewrite);
+        let on_host = ("a.test", "/admin/{*rest}", "");
+        check(("a.test", "/{*rest}", ""), on_host, None);
+        check(("b.test", "/{*rest}", ""), on_host, Some(Reach::ByHost));
+        check(("", "/{*rest}", ""), on_host, Some(Reach::ByHost));
+        check(("b.test", "/open", ""), on_host, None);
+        check(("b.test", "/{*rest}", "host a.test"), on_host, rewrite);
+        let wide = ("*.test", "/admin/{*rest}", "");
+        check(("b.test", "/{*rest}", ""), wide, None);
+        check(("*.b.test", "/{*rest}", ""), wide, None);
+        check(("*.other", "/{*rest}", ""), wide, Some(Reach::ByHost));
+    }
+
+    #[test]
+    fn i13_spellings_that_are_passed_on_lead_round_a_guarded_route() {
+        let lookalikes = PathRules {
+            lookalikes: true,
+            ..PathRules::default()
+        };
+        let passing = |path: &str| Route {
+            paths: lookalikes,
+            ..route("r", path)
+        };
+        let guarded = route("g", "/admin/{*rest}");
+        let found = reaches(&passing("/{*rest}"), &guarded);
+        assert_eq!(found, Some(Reach::BySpelling));
+        assert_eq!(reaches(&passing("/open"), &guarded), None);
+        let guarded = passing("/admin/{*rest}");
+        assert_eq!(reaches(&passing("/{*rest}"), &guarded), None);
+    }
+
+    #[test]
+    fn an_own_answer_stands_before_the_routes_of_its_path() {
+        let guarded = route("g", "/admin/{*rest}");
+        for path in ["/admin", "/admin/keys", "/admin/a/b"] {
+            assert!(answers_at(path, &guarded), "{path}");
+        }
+        assert!(!answers_at("/ticket", &guarded));
+        assert!(answers_at("/a/x", &route("g", "/{a}/x")));
+        assert!(!answers_at("/a/x/", &route("g", "/{a}/x")));
+    }
+}
