@@ -1,10 +1,10 @@
 //! One connection of the admin API: TLS, then HTTP until it ends. The same guard that watches
 //! clients of the data plane watches it: a request that could be read in two ways is refused.
 
-use std::future::Future as _;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::IpAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -21,7 +21,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::yield_now;
 use tokio::time::{Sleep, sleep, timeout};
 use tower::ServiceExt as _;
 
@@ -47,6 +48,8 @@ pub(super) struct Serving {
     pub(super) router: Router,
     pub(super) tls: Option<Arc<ServerConfig>>,
     pub(super) stopping: watch::Receiver<()>,
+    /// One turn for all connections.
+    pub(super) turns: Arc<Semaphore>,
 }
 
 /// Serves a connection until it closes or the gateway ends.
@@ -55,6 +58,7 @@ pub(super) async fn serve(socket: Socket, peer: Option<IpAddr>, serving: Serving
         router,
         tls,
         stopping,
+        turns,
     } = serving;
     let carrier = match tls {
         None => Carrier::from(socket),
@@ -73,6 +77,7 @@ pub(super) async fn serve(socket: Socket, peer: Option<IpAddr>, serving: Serving
         holder,
         guard: Arc::clone(&guard),
         requests: AtomicU64::new(0),
+        turns,
     };
     let watched = Watched {
         carrier,
@@ -115,6 +120,7 @@ struct Client {
     guard: Arc<Mutex<RequestGuard>>,
     /// Requests that hyper has handed over.
     requests: AtomicU64,
+    turns: Arc<Semaphore>,
 }
 
 impl Client {
@@ -136,7 +142,27 @@ impl Client {
         if let Some(holder) = self.holder.clone() {
             request.extensions_mut().insert(holder);
         }
-        self.router.clone().oneshot(request.map(Body::new)).await
+        let probes = matches!(request.uri().path(), "/livez" | "/readyz");
+        let answer = self.router.clone().oneshot(request.map(Body::new));
+        match probes {
+            true => answer.await,
+            false => self.in_turn(answer).await,
+        }
+    }
+
+    /// Begins `work` when it is this connection's turn. Most answers are made in one go, and the
+    /// control plane has one thread: between any two of them everything else goes on, however many
+    /// requests wait on however many connections. What waits for something gives its turn away.
+    async fn in_turn<T>(&self, work: impl Future<Output = T>) -> T {
+        let turn = self.turns.acquire().await;
+        yield_now().await;
+        let mut work = pin!(work);
+        let first = poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await;
+        drop(turn);
+        match first {
+            Poll::Ready(done) => done,
+            Poll::Pending => work.await,
+        }
     }
 }
 
@@ -220,5 +246,66 @@ impl AsyncWrite for Watched {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let poll = Pin::new(&mut self.carrier).poll_shutdown(cx);
         self.within_time(cx, poll)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::{TcpListener, TcpStream};
+    use std::sync::atomic::AtomicUsize;
+
+    use axum::routing::get;
+    use tokio::task::spawn_blocking;
+
+    use super::*;
+
+    const CONNECTIONS: usize = 20;
+    const REQUESTS: usize = 100;
+
+    #[tokio::test]
+    async fn i12_requests_that_wait_in_a_row_keep_no_probe_waiting() {
+        let answered = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&answered);
+        let look = move || {
+            count.fetch_add(1, Ordering::Relaxed);
+            async { "looked" }
+        };
+        let router = Router::new()
+            .route("/v1/status", get(look))
+            .route("/livez", get(async || "live"));
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let (_stop, stopping) = watch::channel(());
+        let turns = Arc::new(Semaphore::new(1));
+        let ask = |path: &str, times: usize| {
+            let mut client = TcpStream::connect(address).expect("it listens");
+            let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
+            let sent = client.write_all(request.repeat(times).as_bytes());
+            sent.expect("the system takes it");
+            let (socket, _) = listener.accept().expect("a connection");
+            socket.set_nonblocking(true).expect("a socket");
+            let socket = tokio::net::TcpStream::from_std(socket).expect("a socket");
+            let serving = Serving {
+                router: router.clone(),
+                tls: None,
+                stopping: stopping.clone(),
+                turns: Arc::clone(&turns),
+            };
+            tokio::spawn(serve(Socket::Tcp(socket), None, serving));
+            client
+        };
+        let _crowd: Vec<_> = (0..CONNECTIONS)
+            .map(|_| ask("/v1/status", REQUESTS))
+            .collect();
+        let mut probe = ask("/livez", 1);
+        let answer = spawn_blocking(move || {
+            let mut answer = [0; 12];
+            probe.read_exact(&mut answer).map(|()| answer)
+        });
+        let answer = answer.await.expect("no panic").expect("an answer");
+        assert_eq!(&answer, b"HTTP/1.1 200");
+        let before = answered.load(Ordering::Relaxed);
+        assert!(before < CONNECTIONS * REQUESTS / 2, "{before} came first");
     }
 }

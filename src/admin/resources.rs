@@ -1,11 +1,14 @@
 //! The list of all resources, from which the router, `GET /` and `openapi.json` are made: what is
 //! not in it does not exist, and what exists is described.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::Json;
+use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::Method;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderValue, Method};
+use axum::response::IntoResponse;
 use axum::routing::MethodFilter;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -285,8 +288,12 @@ async fn index(State(gateway): State<Arc<Gateway>>) -> Json<Index> {
     })
 }
 
-async fn show_openapi() -> Json<Value> {
-    Json(openapi())
+/// Made once: it takes much longer than any other answer.
+static OPENAPI: LazyLock<Bytes> = LazyLock::new(|| openapi().to_string().into());
+
+async fn show_openapi() -> impl IntoResponse {
+    let kind = HeaderValue::from_static("application/json");
+    ([(CONTENT_TYPE, kind)], OPENAPI.clone())
 }
 
 /// The description of the admin API (OpenAPI 3.0).

@@ -15,7 +15,7 @@ use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use rustls::ServerConfig;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -94,6 +94,7 @@ impl Bound {
         let mut accepting = gateway.live.accepting();
         let (router, tls) = (router(gateway, self.guard), self.tls);
         let (stop, stopping) = watch::channel(());
+        let turns = Arc::new(Semaphore::new(1));
         let mut connections = JoinSet::new();
         let mut crowd = Crowd::default();
         let mut shutdown = std::pin::pin!(shutdown);
@@ -110,6 +111,7 @@ impl Bound {
                                 router: router.clone(),
                                 tls: tls.clone(),
                                 stopping: stopping.clone(),
+                                turns: Arc::clone(&turns),
                             };
                             let peer = peer.map(|peer| peer.ip());
                             let task = connections.spawn(serve(socket, peer, serving));

@@ -56,6 +56,15 @@ pub fn without_port(host: &str) -> &str {
     }
 }
 
+/// The host of a request that names none (HTTP/1.0, or an empty `Host`): routing asks for it, and
+/// backends are told it.
+pub fn or_default(host: &str) -> &str {
+    match host {
+        "" => "localhost",
+        host => host,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

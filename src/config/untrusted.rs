@@ -39,13 +39,15 @@ pub fn is_own(name: &str) -> bool {
 const OWN: [&str; 3] = ["forwarded", "x-real-ip", "x-request-id"];
 
 /// Whole names.
-pub const NAMES: [&str; 59] = [
+pub const NAMES: [&str; 69] = [
     // The client's address.
     "cf-connecting-ip",
     "cf-connecting-ipv6",
     "cf-pseudo-ipv4",
     "client-ip",
+    "do-connecting-ip",
     "fastly-client-ip",
+    "fly-client-ip",
     "forwarded",
     "forwarded-for",
     "forwarded-for-ip",
@@ -58,12 +60,14 @@ pub const NAMES: [&str; 59] = [
     "x-cluster-client-ip",
     "x-envoy-external-address",
     "x-forwarded",
+    "x-nf-client-connection-ip",
     "x-original-forwarded-for",
     "x-originating-ip",
     "x-proxyuser-ip",
     "x-real-ip",
     "x-remote-addr",
     "x-remote-ip",
+    "x-vercel-forwarded-for",
     // How it came.
     "cf-visitor",
     "front-end-https",
@@ -89,8 +93,12 @@ pub const NAMES: [&str; 59] = [
     "cf-access-authenticated-user-email",
     "client-cert",
     "client-cert-chain",
+    "remote-email",
+    "remote-groups",
+    "remote-name",
     "remote-user",
     "x-amzn-oidc-identity",
+    "x-apigateway-api-userinfo",
     "x-arr-clientcert",
     "x-authenticated-scope",
     "x-authenticated-user",
@@ -100,18 +108,22 @@ pub const NAMES: [&str; 59] = [
     "x-client-dn",
     "x-client-verify",
     "x-credential-identifier",
+    "x-endpoint-api-userinfo",
     "x-remote-user",
     "x-ssl-cert",
+    "x-vouch-user",
     "x-webauth-user",
 ];
 
 /// Beginnings of names.
-pub const PREFIXES: [&str; 13] = [
+pub const PREFIXES: [&str; 15] = [
+    "oidc-claim-",
     "remote-user-",
     "ssl-client-",
     "tailscale-user-",
     "x-amzn-mtls-",
     "x-auth-request-",
+    "x-authentik-",
     "x-client-cert-",
     "x-consumer-",
     "x-envoy-original-",

@@ -279,6 +279,9 @@ impl Exchange {
         if head.method == Method::CONNECT {
             return Err(Refusal::Connect);
         }
+        if !routing::has_one_reading(&head.method) {
+            return Err(Refusal::BadTarget("the method has lower-case letters"));
+        }
         // RFC 3986 has them nowhere; what is written into a page or a log would not be read as
         // data.
         let target = head
@@ -295,7 +298,8 @@ impl Exchange {
     pub(crate) fn request<'r>(&'r self, head: &'r Parts, websocket: bool) -> routing::Request<'r> {
         routing::Request {
             method: &head.method,
-            host: &self.host,
+            // What the backend is told where the request says nothing.
+            host: host::or_default(&self.host),
             path: head.uri.path(),
             query: head.uri.query(),
             headers: &head.headers,
@@ -324,6 +328,7 @@ impl Exchange {
         let route = matched.route;
         let request = routing::Request {
             path: path.forwarded(route.config.paths),
+            host: &self.host,
             ..request
         };
         let parameters = &matched.parameters;

@@ -219,6 +219,10 @@ async fn of_several_credentials_only_the_judged_one_goes_on() {
         assert_eq!(seen.target, "/in?k=1");
         assert_eq!(seen.header("sessile-subject"), Some("bob"));
     }
+    let lookalikes = format!("/in?T={other}&k=1;t={other}&t[]={other}");
+    for seen in seen(&backend, address, &lookalikes, &[("cookie", &cookie)]).await {
+        assert_eq!(seen.target, "/in?k=1");
+    }
     let refused = [
         ("/in", format!("sid={ann}; sid={other}"), 401),
         ("/in", format!("sid={ann}; sid ={other}"), 401),
@@ -226,6 +230,13 @@ async fn of_several_credentials_only_the_judged_one_goes_on() {
         ("/in?as=bob&as=ann", format!("sid={ann}"), 403),
         ("/in?as=ann&as=bob", format!("sid={ann}"), 403),
         ("/in?as=%FF", format!("sid={ann}"), 403),
+        // What some servers read as `as`.
+        ("/in?AS=bob", format!("sid={ann}"), 403),
+        ("/in?as[]=bob", format!("sid={ann}"), 403),
+        ("/in?x=1;as=bob", format!("sid={ann}"), 403),
+        ("/in?as=ann;as=bob", format!("sid={ann}"), 403),
+        ("/in?+as=bob", format!("sid={ann}"), 403),
+        ("/in?was=bob&a.s=1", format!("sid={ann}"), 200),
         ("/in?as=ann", format!("sid={ann}"), 200),
         ("/in", format!("sid={ann}; sid={ann}"), 200),
     ];

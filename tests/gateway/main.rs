@@ -85,4 +85,5 @@ mod startup;
 mod state_dir;
 mod support;
 mod tls;
+mod trailers;
 mod upgrade;

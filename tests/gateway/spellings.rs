@@ -138,6 +138,46 @@ async fn i13_a_host_is_guarded_in_every_spelling() {
 }
 
 #[tokio::test]
+async fn i13_a_request_without_a_host_is_one_for_the_host_that_its_backend_is_told() {
+    let backend = Backend::echo().await;
+    let text = config::echo(&[backend.address], "", "path = \"/{*rest}\"")
+        + "\n[[routes]]\nname = \"local\"\nhosts = [\"localhost\"]\npath = \"/inner\"\n\
+           upstream = \"echo\"\nallow = [\"192.0.2.1\"]\n";
+    let gateway = Gateway::start(&text).await;
+    for head in [
+        "GET /inner HTTP/1.0\r\n\r\n",
+        "GET /inner HTTP/1.1\r\nHost:\r\n\r\n",
+    ] {
+        let mut raw = Raw::connect(gateway.address()).await;
+        raw.write(head).await;
+        assert_eq!(raw.status().await, Some(403), "{head}");
+    }
+    assert_eq!(backend.accepted(), 0);
+    let mut raw = Raw::connect(gateway.address()).await;
+    raw.write("GET /outer HTTP/1.0\r\n\r\n").await;
+    assert_eq!(raw.status().await, Some(200));
+    assert_eq!(backend.last_seen().header("host"), Some("localhost"));
+}
+
+#[tokio::test]
+async fn i13_a_method_is_guarded_in_every_spelling() {
+    let backend = Backend::echo().await;
+    let text = config::echo(&[backend.address], "", "path = \"/{*rest}\"")
+        + "\n[[routes]]\nname = \"change\"\nmethods = [\"POST\"]\npath = \"/x\"\n\
+           upstream = \"echo\"\nallow = [\"192.0.2.1\"]\n";
+    let gateway = Gateway::start(&text).await;
+    for (method, expected) in [("POST", 403), ("post", 400), ("Post", 400), ("PUT", 200)] {
+        let mut raw = Raw::connect(gateway.address()).await;
+        raw.write(format!(
+            "{method} /x HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
+        ))
+        .await;
+        assert_eq!(raw.status().await, Some(expected), "{method}");
+    }
+    assert_eq!(backend.accepted(), 1);
+}
+
+#[tokio::test]
 async fn a_target_with_a_fragment_is_refused_with_a_record_and_not_cut() {
     let backend = Backend::echo().await;
     let gateway = Gateway::start(&guarded(&backend.address.to_string())).await;

@@ -13,7 +13,7 @@ use crate::base::clock;
 use crate::config::snapshot::AuthMethod;
 use crate::core::auth::{Authenticator, Claims, CredentialFault, Denial, IssuerKeys, Principal};
 use crate::core::http::origin;
-use crate::core::routing::{Matched, credential};
+use crate::core::routing::{Matched, credential, has_one_reading};
 use crate::core::wire::handshake::UpgradeFault;
 use crate::proxy::unmet;
 
@@ -63,6 +63,9 @@ pub(super) fn judge(
     };
     if connect {
         return judged.refuse(405, "connect", "this gateway opens no tunnels");
+    }
+    if !has_one_reading(&parts.method) {
+        return judged.refuse(400, "bad_target", "the method has lower-case letters");
     }
     if parts.websocket && parts.method != Method::GET {
         let fault = UpgradeFault::Method;

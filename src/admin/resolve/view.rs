@@ -149,7 +149,8 @@ pub struct Step {
 pub struct RefusalView {
     /// 400, 401, 403 or 405.
     pub status: u16,
-    /// `connect`, `bad_upgrade`, `address`, `origin`, `unauthenticated` or `forbidden`.
+    /// `connect`, `bad_target`, `bad_upgrade`, `address`, `origin`, `unauthenticated` or
+    /// `forbidden`.
     pub reason: String,
     /// In words.
     pub detail: String,

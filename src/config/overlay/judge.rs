@@ -308,7 +308,7 @@ impl<'f> Judge<'f> {
                 let how = reach.as_str();
                 let name = &known.name;
                 let message = format!("{how} what the file's route `{name}` leads to, and {what}");
-                let locked = reach != Reach::ByHost && self.protects(name);
+                let locked = reach != Reach::Host && self.protects(name);
                 verdict.add(locked, message);
             }
         }

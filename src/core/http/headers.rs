@@ -2,13 +2,13 @@
 //! reads cookies. Forwarding fields are in `forwarded`.
 
 use http::header::{
-    AUTHORIZATION, CONNECTION, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    AUTHORIZATION, CONNECTION, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
     TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderValue};
 
 use crate::base::header_list::{has_token, items};
-use crate::base::header_name::{alike, is_plain, remove_alike};
+use crate::base::header_name::{alike, is_plain, plain, remove_alike};
 use crate::config::snapshot::HeaderEdits;
 use crate::config::untrusted;
 
@@ -91,6 +91,29 @@ pub fn strip_hop_by_hop_but(headers: &mut HeaderMap, stays: impl Fn(&str) -> boo
     }
     if wants_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+/// Trailers that say something about the body, though their names are of a family that is kept out.
+const DIGESTS: [&str; 2] = ["content-digest", "content-md5"];
+
+/// Takes names out of what `Trailer` announces, and so out of the trailers that are passed on: some
+/// servers put trailers among the fields of the head, where these would have been removed or would
+/// decide something. `means` says that the configuration gives a name a meaning.
+pub fn restrict_trailers(headers: &mut HeaderMap, means: impl Fn(&str) -> bool) {
+    if !headers.contains_key(TRAILER) {
+        return;
+    }
+    let kept = items(headers, &TRAILER).filter(|name| {
+        let plain = plain(name);
+        !means(name) && (DIGESTS.contains(&&*plain) || !is_known(&plain))
+    });
+    let kept = kept.collect::<Vec<_>>().join(", ");
+    headers.remove(TRAILER);
+    if let Ok(line) = HeaderValue::from_str(&kept)
+        && !line.is_empty()
+    {
+        headers.insert(TRAILER, line);
     }
 }
 

@@ -24,16 +24,51 @@ pub fn decode_path(segment: &str) -> Option<String> {
     (!decoded.contains('\u{fffd}')).then_some(decoded)
 }
 
+/// Whether servers read a parameter of this decoded name as `name`: in another case, with brackets
+/// behind it, with spaces around it, with a dot or a space for `_`, or cut off at a NUL.
+pub fn is_alike(found: &str, name: &str) -> bool {
+    fn plain(name: &str) -> impl Iterator<Item = char> {
+        let end = name.find(['[', '\0']).unwrap_or(name.len());
+        let letters = name[..end].trim().chars();
+        letters.map(|letter| match letter {
+            '.' | ' ' => '_',
+            other => other.to_ascii_lowercase(),
+        })
+    }
+    found == name || plain(found).eq(plain(name))
+}
+
+/// Whether a query holds something that servers may read as the parameter `name` and the gateway
+/// does not: a name that is alike, or a `;` beside it, which some read as `&`.
+pub fn holds_lookalike(raw_query: &str, name: &str) -> bool {
+    raw_query.split('&').any(|pair| {
+        let parted = pair.contains(';');
+        let mut names = pair.split(';').map(decoded_name);
+        names.any(|found| (parted || found != name) && is_alike(&found, name))
+    })
+}
+
 /// A query without the parameters of these names, everything else byte for byte; `None` if nothing
-/// is left.
+/// is left. What stands between two `;` may be a parameter too.
 pub fn without(raw_query: &str, cut: impl Fn(&str) -> bool) -> Option<String> {
-    let stays = |pair: &&str| {
-        let name = form_urlencoded::parse(pair.as_bytes()).next();
-        !name.is_some_and(|(name, _)| cut(&name))
-    };
-    let left: Vec<_> = raw_query.split('&').filter(stays).collect();
-    let left = left.join("&");
+    let left = raw_query.split('&').filter_map(|pair| {
+        if cut(&decoded_name(pair)) {
+            return None;
+        }
+        if !pair.contains(';') {
+            return Some(Cow::Borrowed(pair));
+        }
+        let parts = pair.split(';').filter(|part| !cut(&decoded_name(part)));
+        let parts: Vec<_> = parts.collect();
+        (!parts.is_empty()).then(|| Cow::Owned(parts.join(";")))
+    });
+    let left = left.collect::<Vec<_>>().join("&");
     (!left.is_empty()).then_some(left)
+}
+
+fn decoded_name(pair: &str) -> Cow<'_, str> {
+    let name = form_urlencoded::parse(pair.as_bytes()).next();
+    name.map_or(Cow::Borrowed(""), |(name, _)| name)
 }
 
 /// Whole names that carry secrets, lower case, without `-` and `_`.
@@ -246,6 +281,38 @@ mod tests {
         check("%74=1&T=2", Some("T=2"));
         check("t=1", None);
         check("a=t&tt=1&&", Some("a=t&tt=1&&"));
+        check("a=1;t=2;b&t=3;c=4&d;e", Some("a=1;b&d;e"));
+        check("a;t=1&;", Some("a&;"));
+        check("x=1&;t=2", Some("x=1&"));
+    }
+
+    #[test]
+    fn i13_what_some_server_reads_as_a_parameter_is_a_lookalike() {
+        let check = |query: &str, expected: bool| {
+            assert_eq!(holds_lookalike(query, "as_of"), expected, "{query}");
+        };
+        check("", false);
+        check("as_of=1&b=2", false);
+        check("%61s_of=1&as_of=2", false);
+        check("as=1&of=2&as_of2=3&xas_of=1", false);
+        check("a=as_of;x", false);
+        for lookalike in [
+            "AS_OF=1",
+            "as_of[]=1",
+            "as_of%5B0%5D=1",
+            "as_of[a][b]",
+            "+as_of=1",
+            "as_of%20=1",
+            "as.of=1",
+            "as+of=1",
+            "as_of%00x=1",
+            "a=1;as_of=2",
+            "as_of=1;x",
+            ";AS_of",
+        ] {
+            check(lookalike, true);
+            check(&format!("b=1&{lookalike}&c"), true);
+        }
     }
 
     #[test]

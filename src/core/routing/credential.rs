@@ -87,10 +87,10 @@ fn unquoted(value: &[u8]) -> &[u8] {
 fn in_query<'r>(raw: &'r str, name: &'r str) -> Option<Found<'r>> {
     let mut values = query::query_values(raw, name).filter(|value| !value.is_empty());
     let first = values.next()?;
-    match values.next() {
-        // One end would read the first, the other the last.
-        Some(_) => Some(Err(CredentialFault::Ambiguous)),
-        None => Some(Ok(first)),
+    // One end would read the first, the other the last, or what only it takes for the parameter.
+    match values.next().is_some() || query::holds_lookalike(raw, name) {
+        true => Some(Err(CredentialFault::Ambiguous)),
+        false => Some(Ok(first)),
     }
 }
 
@@ -276,8 +276,10 @@ mod tests {
         check(&lines, None, Some(Err(Ambiguous)));
         check(&[("x-key", "a"), ("x_key", "b")], None, Some(Ok("a")));
         check(&[], Some("a=1&t=a%62c"), Some(Ok("abc")));
-        check(&[], Some("t=a&t=b"), Some(Err(Ambiguous)));
-        check(&[], Some("t="), None);
+        for twice in ["t=a&t=b", "t=a&T=b", "t=a;t=b"] {
+            check(&[], Some(twice), Some(Err(Ambiguous)));
+        }
+        check(&[], Some("t=&T=b&t[]=c"), None);
         let offers = |offer: &str, expected: Expected<'_>| {
             check(&[("sec-websocket-protocol", offer)], None, expected);
         };

@@ -47,7 +47,7 @@ mod upstream;
 pub use conditions::Mismatch;
 pub use explain::{Considered, Verdict};
 pub use header_names::HeaderNames;
-pub use request::{Parameters, Request};
+pub use request::{Parameters, Request, has_one_reading};
 pub use residents::{Removed, Residents};
 pub use table::{Action, Digest, Endpoint, Matched, Route, RoutingTable};
 pub use upstream::{Member, Upstream, Walk};

@@ -25,6 +25,14 @@ pub struct Request<'r> {
     pub tls: bool,
 }
 
+/// Whether all servers read a method alike: some make capitals of its letters.
+pub fn has_one_reading(method: &Method) -> bool {
+    !method
+        .as_str()
+        .bytes()
+        .any(|byte| byte.is_ascii_lowercase())
+}
+
 /// Values of a route's path parameters in the canonical path, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Parameters<'t, 'r>(SmallVec<[(&'t str, &'r str); 4]>);

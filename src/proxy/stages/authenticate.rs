@@ -403,8 +403,12 @@ pub fn unmet<'r, 'p>(
     first_unmet(rules, &Values::with(claims, &request))
 }
 
-/// What stands there twice is read differently by different readers, as is what is not UTF-8.
+/// What stands there twice is read differently by different readers, as is what is not UTF-8, and
+/// what only some of them take for the parameter.
 fn seen_in_query(raw: &str, name: &str) -> Seen {
+    if query::holds_lookalike(raw, name) {
+        return Seen::Ambiguous;
+    }
     let mut values = query::query_values(raw, name);
     match (values.next(), values.next()) {
         (None, _) => Seen::Absent,
@@ -440,7 +444,9 @@ pub(crate) fn stripped_query(plan: &Plan, raw: Option<&str>) -> Option<Option<St
     if names.is_empty() {
         return None;
     }
-    Some(query::without(raw?, |name| names.contains(&name)))
+    Some(query::without(raw?, |found| {
+        names.iter().any(|name| query::is_alike(found, name))
+    }))
 }
 
 /// Who it is, for the backend, in place of whatever a client says under those names. Backends serve

@@ -4,6 +4,7 @@
 use http::header::HOST;
 use http::{HeaderMap, HeaderValue};
 
+use crate::base::host;
 use crate::core::http::forwarded::{self, Forwarding};
 use crate::core::http::{headers, loops};
 use crate::proxy::pipeline::{Exchange, Plan};
@@ -22,6 +23,10 @@ impl Exchange {
         let gateways = loops::gateways(&fields, instance);
         let names = self.generation.table.header_names();
         headers::strip_hop_by_hop_but(&mut fields, |name| names.contains(name));
+        let untrusted = &self.connection.listener().config.untrusted_headers;
+        headers::restrict_trailers(&mut fields, |name| {
+            names.contains(name) || untrusted.contains(name)
+        });
         // The gateway answers the expectation itself, when it wants the body.
         fields.remove("expect");
         let hop = Forwarding {
@@ -29,7 +34,7 @@ impl Exchange {
             trusted: self.connection.peer_trusted(),
             scheme: self.client.scheme(),
             tls: self.connection.tls,
-            untrusted: &self.connection.listener().config.untrusted_headers,
+            untrusted,
             host: &self.host,
             request_id: &self.request_id,
             session: session.then_some(self.id),
@@ -45,8 +50,7 @@ impl Exchange {
             .host
             .as_deref()
             .unwrap_or(&self.host);
-        let host = if host.is_empty() { "localhost" } else { host };
-        if let Ok(host) = HeaderValue::from_str(host) {
+        if let Ok(host) = HeaderValue::from_str(host::or_default(host)) {
             fields.insert(HOST, host);
         }
         headers::apply_edits(&mut fields, &plan.route.config.request_headers);

@@ -1,5 +1,5 @@
-//! Ways to what a guarded route leads to that take none of its requests: another host, a rewrite, or
-//! spellings that the route passes on and the backend may read as the guarded path.
+//! Ways to what a guarded route leads to that take none of its requests: another host, a rewrite,
+//! or spellings that the route passes on and the backend may read as the guarded path.
 
 use std::borrow::Cow;
 
@@ -12,20 +12,20 @@ use crate::config::snapshot::Route;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reach {
     /// It changes the path or the host that backends see.
-    ByRewrite,
+    Rewrite,
     /// It passes spellings on that backends may read otherwise.
-    BySpelling,
+    Spelling,
     /// It is for other hosts. Backends of several hosts tell them apart, others do not.
-    ByHost,
+    Host,
 }
 
 impl Reach {
     /// The beginning of a sentence.
     pub(super) const fn as_str(self) -> &'static str {
         match self {
-            Self::ByRewrite => "by its `rewrite` it reaches",
-            Self::BySpelling => "by the spellings that it passes on it reaches",
-            Self::ByHost => "on other hosts it reaches",
+            Self::Rewrite => "by its `rewrite` it reaches",
+            Self::Spelling => "by the spellings that it passes on it reaches",
+            Self::Host => "on other hosts it reaches",
         }
     }
 }
@@ -38,20 +38,20 @@ pub(super) fn reaches(route: &Route, guarded: &Route) -> Option<Reach> {
     let rewrites =
         |route: &Route| route.rewrite.path.is_some() || route.rewrite.strip_prefix.is_some();
     if meet && (rewrites(route) || rewrites(guarded)) {
-        return Some(Reach::ByRewrite);
+        return Some(Reach::Rewrite);
     }
     let open = own
         .iter()
         .any(|segment| !matches!(segment, Segment::Exact(_)));
     if open && route.paths != PathRules::default() && route.paths != guarded.paths {
-        return Some(Reach::BySpelling);
+        return Some(Reach::Spelling);
     }
     if !meet || covered(route, guarded) {
         return None;
     }
     Some(match route.rewrite.host {
-        Some(_) => Reach::ByRewrite,
-        None => Reach::ByHost,
+        Some(_) => Reach::Rewrite,
+        None => Reach::Host,
     })
 }
 
@@ -156,7 +156,7 @@ mod tests {
         let admin = ("", "/admin/{*rest}", "");
         check(("", "/{*rest}", ""), admin, None);
         check(("", "/x", ""), admin, None);
-        let rewrite = Some(Reach::ByRewrite);
+        let rewrite = Some(Reach::Rewrite);
         check(("", "/x/{*rest}", "path /admin/{rest}"), admin, rewrite);
         check(("", "/x/{*rest}", "path /{*rest}"), admin, rewrite);
         check(("", "/x/{*rest}", "path /{rest}/keys"), admin, rewrite);
@@ -172,14 +172,14 @@ mod tests {
         check(("", "/keys", ""), stripped, rewrite);
         let on_host = ("a.test", "/admin/{*rest}", "");
         check(("a.test", "/{*rest}", ""), on_host, None);
-        check(("b.test", "/{*rest}", ""), on_host, Some(Reach::ByHost));
-        check(("", "/{*rest}", ""), on_host, Some(Reach::ByHost));
+        check(("b.test", "/{*rest}", ""), on_host, Some(Reach::Host));
+        check(("", "/{*rest}", ""), on_host, Some(Reach::Host));
         check(("b.test", "/open", ""), on_host, None);
         check(("b.test", "/{*rest}", "host a.test"), on_host, rewrite);
         let wide = ("*.test", "/admin/{*rest}", "");
         check(("b.test", "/{*rest}", ""), wide, None);
         check(("*.b.test", "/{*rest}", ""), wide, None);
-        check(("*.other", "/{*rest}", ""), wide, Some(Reach::ByHost));
+        check(("*.other", "/{*rest}", ""), wide, Some(Reach::Host));
     }
 
     #[test]
@@ -194,7 +194,7 @@ mod tests {
         };
         let guarded = route("g", "/admin/{*rest}");
         let found = reaches(&passing("/{*rest}"), &guarded);
-        assert_eq!(found, Some(Reach::BySpelling));
+        assert_eq!(found, Some(Reach::Spelling));
         assert_eq!(reaches(&passing("/open"), &guarded), None);
         let guarded = passing("/admin/{*rest}");
         assert_eq!(reaches(&passing("/{*rest}"), &guarded), None);
