@@ -13,7 +13,7 @@ use crate::config::model::value::{LongForm, Size, Time, schema};
 pub struct RouteLimits {
     /// Bytes of one message, all its fragments together, as on the wire.
     pub message_bytes: Size,
-    /// Bytes of one frame. Not given: as `message_bytes`.
+    /// Bytes of one frame. Default: as `message_bytes`.
     pub frame_bytes: Option<Size>,
     /// Live sessions of the route on this node. More are answered 503.
     pub sessions_max: usize,
@@ -21,10 +21,10 @@ pub struct RouteLimits {
     /// More are answered 429.
     pub sessions_per_address: usize,
     /// WebSocket handshakes of the route from one client address: `"20/s"`, `"600/m"`, `"1000/h"`.
-    /// So many may come at once. More are answered 429 with `Retry-After`.
+    /// The number is also the burst. More are answered 429 with `Retry-After`.
     pub handshakes_per_address: Option<Rate>,
-    /// Live sessions of the route for one principal; of who is let in without a credential there is
-    /// no count. More are answered 429.
+    /// Live sessions of the route for one principal; clients without a credential are not counted.
+    /// More are answered 429.
     pub sessions_per_principal: usize,
     /// WebSocket handshakes of the route by one principal, written as above.
     pub handshakes_per_principal: Option<Rate>,
@@ -36,7 +36,7 @@ pub struct RouteLimits {
     pub principal_messages_per_second: u32,
     /// Bytes of all sessions of one principal on this node together.
     pub principal_bytes_per_second: Size,
-    /// Of each of these rates, so much time's worth may come at once.
+    /// The burst of these rates, as the time in which it accrues.
     pub burst: Time,
     /// What happens to a session beyond them: `close` ends it with 1008, `slow` leaves its client
     /// unread until it is within the rate again. At most 16 KiB are read before they are counted.

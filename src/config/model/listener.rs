@@ -22,7 +22,7 @@ pub struct Listener {
     /// `{ from = ["10.0.0.0/8"] }`: these peers put a PROXY protocol header (v1 or v2) in front of
     /// every connection. Others connect without one; a header of theirs is a bad request.
     pub proxy_protocol: Option<PeersFrom>,
-    /// Peers whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` headers are believed.
+    /// Peers whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` headers are trusted.
     pub trusted_proxies: Vec<String>,
     /// Changes of the list of headers that only trusted proxies may send, such as
     /// `X-Original-URL` and `X-SSL-Client-Verify`; docs/security.md has the list.
@@ -38,7 +38,7 @@ pub struct Listener {
     pub backlog: u32,
     /// Idle time after which a client's TCP connection is probed, or `"off"`.
     pub tcp_keepalive: TimeOrOff,
-    /// Bounds on what a client may send before it is known.
+    /// Bounds on a request's head and on connections.
     pub limits: ListenerLimits,
     /// Bounds on how long that may take.
     pub timeouts: ListenerTimeouts,
@@ -89,10 +89,10 @@ pub struct ListenerTls {
     /// Required. The first is the default; the others are chosen by SNI from the names inside the
     /// certificates.
     pub certificates: Vec<Certificate>,
-    /// PEM file with the authorities of clients' certificates, which clients are then asked for;
-    /// the authenticator `mtls` reads them. A change needs a restart.
+    /// PEM file with the authorities of client certificates. The listener then requests
+    /// certificates; the authenticator `mtls` uses them. A change needs a restart.
     pub client_ca: Option<String>,
-    /// `required`: who shows no certificate gets no connection. `optional`: routes decide.
+    /// `required`: connections without a certificate are refused. `optional`: routes decide.
     pub client_certificates: ClientCertificates,
     /// Oldest version accepted: `"1.2"` or `"1.3"`.
     pub minimum: String,
@@ -130,7 +130,7 @@ pub struct Certificate {
     pub key: Option<String>,
 }
 
-/// Bounds on what a client may send before it is known.
+/// Bounds on a request's head and on connections.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ListenerLimits {
@@ -143,8 +143,8 @@ pub struct ListenerLimits {
     /// Connections at once of one client address, as `node.address_prefix` counts them; 0 is no
     /// limit. More are cut off before TLS.
     pub connections_per_address: usize,
-    /// New connections of one client address: `"20/s"`, `"600/m"`, `"1000/h"`. So many may come at
-    /// once; more are cut off before TLS.
+    /// New connections of one client address: `"20/s"`, `"600/m"`, `"1000/h"`. The number is also
+    /// the burst; more are closed before TLS.
     pub connects_per_address: Option<Rate>,
 }
 
@@ -160,7 +160,7 @@ impl Default for ListenerLimits {
     }
 }
 
-/// Bounds on how long a client may take before it is known.
+/// Time limits for a client before its request is complete.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ListenerTimeouts {

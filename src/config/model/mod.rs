@@ -47,22 +47,21 @@ pub use value::{LongForm, SecretSource, Size, TextOr, Time, TimeOrOff};
 pub struct Model {
     /// Who this gateway is.
     pub node: Node,
-    /// Where operators come in.
+    /// The admin API.
     pub admin: Admin,
     /// What is written where.
     pub log: Log,
-    /// How a stop goes.
+    /// The shutdown.
     pub shutdown: Shutdown,
     /// How a gateway that just started takes new sessions.
     pub admission: Admission,
-    /// Where configuration and membership come from.
+    /// Sources of configuration and membership.
     pub sources: Sources,
-    /// Where clients come in. A change needs a restart, unless it is the contents of certificate
-    /// files.
+    /// The listeners. A change needs a restart, except for the contents of certificate files.
     pub listeners: Vec<Listener>,
-    /// Ways to find out who a request is from, by name.
+    /// Methods of authentication, by name.
     pub authenticators: BTreeMap<String, Authenticator>,
-    /// Rights that are taken away, by name. Mostly they stand in etcd, or come by the admin API.
+    /// Revocations, by name. Usually they are in etcd, or made by the admin API.
     pub revocations: BTreeMap<String, Revocation>,
     /// Groups of backends, by name.
     pub upstreams: BTreeMap<String, Upstream>,
@@ -98,9 +97,9 @@ pub fn masked(mut value: Value) -> Value {
     value
 }
 
-/// Masks what stands under a key that names a secret, every header that the gateway adds to
-/// requests (`cookie`, `x-internal-auth`: no list of names would be whole), and what URLs hold
-/// beside their place.
+/// Masks values of keys that name a secret, every header that the gateway adds to requests
+/// (`cookie`, `x-internal-auth`: no list of names would be complete), and credentials and queries
+/// of URLs.
 fn mask(value: &mut Value, secret: bool) {
     match value {
         Value::Object(table) => {
@@ -158,7 +157,7 @@ mod tests {
     use super::*;
     use crate::config::span::KeyPath;
 
-    /// Every key that the schema knows, each under the names of its tables.
+    /// Every key of the schema, with the names of its tables.
     fn keys(schema: &Value, found: &mut Vec<String>) {
         if let Some(properties) = schema["properties"].as_object() {
             found.extend(properties.keys().cloned());

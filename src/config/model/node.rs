@@ -1,4 +1,4 @@
-//! The sections that say what this process is and does: `[node]`, `[admin]`, `[log]`.
+//! The sections of the process itself: `[node]`, `[admin]`, `[log]`.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,26 +11,26 @@ use crate::config::model::value::{LongForm, SecretSource, Size, TextOr};
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Node {
-    /// Shown in status and records. Not given: the host's name.
+    /// Shown in status and records. Default: the host's name.
     pub name: Option<String>,
     /// Data-plane threads; 0 is one for each core.
     pub workers: usize,
-    /// Directory where last known good state is kept, for this user only. It is made if it is not
-    /// there; a start that cannot write to it is refused.
+    /// Directory of persistent state, accessible to this user only. It is created if missing; a
+    /// start that cannot write to it is refused.
     pub state_dir: Option<String>,
     /// Live sessions, those in the making among them; 0 is no limit. More are answered 503.
     pub sessions_max: usize,
     /// TLS handshakes with clients, and upgrades that wait for their backend, at once; 0 is no
     /// limit. Beyond it connections are cut off before TLS, and upgrades answered 503.
     pub handshakes_max: usize,
-    /// Memory from which on no client is let in: `"2 GiB"`, or 0 for no limit. Not given: nine
+    /// Memory from which on no client is let in: `"2 GiB"`, or 0 for no limit. Default: nine
     /// tenths of what the control group allows.
     pub memory_max: Option<Size>,
     /// How many bits of an address are one client, for every limit per address.
     pub address_prefix: AddressPrefix,
 }
 
-/// Where operators come in.
+/// The admin API.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Admin {
@@ -43,7 +43,7 @@ pub struct Admin {
     /// Must be presented as `Authorization: Bearer …`. `{ file = "…" }`, `{ env = "…" }` or the
     /// token itself.
     pub token: Option<SecretSource>,
-    /// Another token, whose bearer may look at everything and change nothing. Only beside `token`.
+    /// Another token, for reading only. Requires `token`.
     pub read_token: Option<SecretSource>,
     /// TLS of the admin API. With `client_ca`, a verified client certificate opens it as the token
     /// does. Certificates are read again when their files change; the rest needs a restart.

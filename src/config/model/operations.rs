@@ -16,7 +16,7 @@ schema!(Pace, _generator => schemars::json_schema!({ "type": "string", "x-type":
 pub struct Drain {
     /// So many at a time: `"50/s"`, `"600/m"`, `"1000/h"`. Not together with `within`.
     pub pace: Option<Pace>,
-    /// All of them, evenly, within this time. Not given, and no `pace` either: 5 minutes.
+    /// All of them, evenly, within this time. Default, without `pace`: 5 minutes.
     pub within: Option<Time>,
     /// By which share of its slot each is moved at random, 0 to 1.
     pub jitter: f64,
@@ -50,8 +50,8 @@ pub enum OnMemberRemoval {
     Drain,
 }
 
-/// How sessions come home when members have changed: those whose affinity key belongs to another
-/// backend now. Only for policies that place by key.
+/// Rebalancing: moves sessions whose affinity key belongs to another backend after a change of
+/// members. Only for policies that place by key.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Rebalance {
@@ -64,8 +64,8 @@ pub struct Rebalance {
     pub age_min: Time,
     /// At most this share of the upstream's sessions is moved in one run, 0 to 1.
     pub share_max: f64,
-    /// Backends give sessions away until they have at most this multiple of their fair share; at
-    /// least 1. 0: every key goes home.
+    /// Sessions move until each backend has at most this multiple of its fair share; at least 1. 0
+    /// moves every key home.
     pub skew: f64,
     /// Whether sessions that cannot move (their route has no `on_backend_loss = "reconnect"`) are
     /// closed with 1012. `false`: they stay.
@@ -92,13 +92,13 @@ impl Default for Rebalance {
 pub enum RebalanceMode {
     /// Never.
     Off,
-    /// When an operator says so.
+    /// When an operator orders it.
     Manual,
     /// After each change of members.
     Auto,
 }
 
-/// How a stop goes.
+/// The shutdown.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Shutdown {
@@ -126,9 +126,8 @@ impl Default for Shutdown {
     }
 }
 
-/// How a gateway that just started takes new sessions: slowly at first, so that a crowd of
-/// reconnecting clients does not fell it, or what stands behind it. Who comes too early gets a 503
-/// with `Retry-After`.
+/// The admission of new sessions after a start: slow at first, so that many reconnecting clients do
+/// not overload the gateway or its backends. Clients beyond the rate get a 503 with `Retry-After`.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Admission {

@@ -22,7 +22,7 @@ pub struct Route {
     pub hosts: Vec<String>,
     /// Condition: `/exact/path`, `{name}` for one segment, `{*rest}` for all that is left.
     pub path: String,
-    /// How the backend reads spellings of a path that other servers read as other paths. Not given:
+    /// How the backend reads spellings of a path that other servers read as other paths. Default:
     /// they are refused (see docs/routing.md, "One form of every path").
     pub paths: Option<Paths>,
     /// Condition: methods. None: any. A WebSocket handshake is a `GET`.
@@ -42,14 +42,14 @@ pub struct Route {
     pub rewrite: Rewrite,
     /// Changes of the headers that the backend sees.
     pub request_headers: HeaderEdits,
-    /// Names of the authenticators that are asked, in this order: the first whose credential is
-    /// there decides. None: anybody.
+    /// Names of the authenticators, in this order: the first one whose credential is present
+    /// decides. None: every client is admitted.
     pub authenticate: Vec<String>,
-    /// What must hold of who it is, every line: `"path:room in claim:rooms"`,
+    /// Conditions on the principal, which must all hold: `"path:room in claim:rooms"`,
     /// `"claim:scope contains chat"`, `"claim:role == admin or claim:role == owner"`.
     pub authorize: Vec<String>,
-    /// Claims that the backend is told, by header: `{ x-user-name = "claim:name" }`. The subject is
-    /// always told, in `Sessile-Subject`.
+    /// Claims for the backend, by header: `{ x-user-name = "claim:name" }`. The subject is always
+    /// sent, in `Sessile-Subject`.
     pub claim_headers: BTreeMap<String, String>,
     /// How a WebSocket is refused: `status` with an HTTP status, which scripts in browsers cannot
     /// see; `close` accepts it, then closes it with code and reason.
@@ -60,28 +60,29 @@ pub struct Route {
     /// What happens when the right to a session ends: it is closed with 3000.
     pub expiry: Expiry,
     /// Pages that may open sessions, by their `Origin`: `https://chat.example.com`,
-    /// `https://*.example.com` (any number of labels), `same` (the host of the request), or `*` to
-    /// ask nobody. `null` is never allowed. None: `same` where an authenticator's credential
-    /// is one that browsers send by themselves (a cookie, `basic`, `mtls`, `forward`), else `*`.
+    /// `https://*.example.com` (any number of labels), `same` (the host of the request), or `*` for
+    /// no check. `null` is never allowed. Default: `same` if an authenticator's credential is one
+    /// that browsers send by themselves (a cookie, `basic`, `mtls`, `forward`), else `*`.
     pub origins: Vec<String>,
     /// Whether a session needs an `Origin`. Programs that are no browsers often send none.
     pub origin_required: bool,
     /// Client addresses that may use the route: networks, addresses, `{ file = "…" }` for long
-    /// lists. Of all networks that hold an address the longest decides, and `deny` between equals.
-    /// None: all that are not denied. Others are answered 403.
+    /// lists. Of all networks that contain an address the longest prefix decides, and `deny`
+    /// between equals. None: all that are not denied. Others are answered 403.
     pub allow: Vec<TextOr<NetworksFile>>,
     /// Client addresses that may not.
     pub deny: Vec<TextOr<NetworksFile>>,
-    /// `low`, `normal` or `high`: when the node comes near `sessions_max`, `handshakes_max` or
-    /// `memory_max`, low is refused from four fifths on, and normal from nine tenths on if there
-    /// are high ones.
+    /// `low`, `normal` or `high`: near `sessions_max`, `handshakes_max` or `memory_max`, `low` is
+    /// refused from four fifths on, and `normal` from nine tenths on if there are routes with
+    /// `high`.
     pub priority: Priority,
-    /// Where the affinity key comes from; the first present source counts. `claim:NAME`,
-    /// `path:NAME`, `query:NAME`, `cookie:NAME`, `header:NAME`, `client_address`, and last
-    /// `{ issue_cookie = "NAME" }`. None: every request is placed alone.
+    /// Sources of the affinity key; the first present one is used. `claim:NAME`, `path:NAME`,
+    /// `query:NAME`, `cookie:NAME`, `header:NAME`, `client_address`, and last `{ issue_cookie =
+    /// "NAME" }`. None: every request is placed independently.
     pub affinity: Vec<TextOr<IssueCookie>>,
     /// `live`: while an affinity key has a live session on this gateway, its further sessions go to
-    /// the same backend, even where members have changed meanwhile. `off`: each is placed anew.
+    /// the same backend, even if members have changed meanwhile. `off`: each is placed
+    /// independently.
     pub stick: Stick,
     /// Bounds on what clients send in a session.
     pub limits: RouteLimits,
@@ -90,16 +91,16 @@ pub struct Route {
     /// Close codes that the route chooses: 1000 to 1003, 1007 to 1013 or 3000 to 4999, which are
     /// those that browsers accept.
     pub close_codes: CloseCodes,
-    /// What becomes of a live session whose backend goes: `close` ends it, `reconnect` makes the
-    /// handshake again with the next backend while the client's connection stays (see
+    /// What happens to a live session whose backend is lost: `close` ends it, `reconnect` repeats
+    /// the handshake with the next backend while the client's connection stays open (see
     /// docs/operations.md, "Sessions that outlive their backend").
     pub on_backend_loss: OnBackendLoss,
-    /// With `on_backend_loss = "reconnect"`: how it goes on.
+    /// With `on_backend_loss = "reconnect"`: bounds on reconnecting.
     pub reconnect: Reconnect,
-    /// Pings of the gateway's own. Not given: none.
+    /// Pings of the gateway's own. Default: none.
     pub keepalive: Option<Keepalive>,
-    /// What happens to live sessions when the route goes away: `keep` lets them live on, `close`
-    /// closes them with 1012.
+    /// What happens to live sessions when the route is removed: `keep` leaves them, `close` closes
+    /// them with 1012.
     pub on_removal: OnRemoval,
 }
 
@@ -152,9 +153,9 @@ pub struct Paths {
     pub semicolon: Spelling,
     /// `//`: `merge` into one slash, or `pass` to a backend that does not merge them itself.
     pub empty_segments: EmptySegments,
-    /// A path that only by case, a trailing slash, or dots and spaces at the end of a segment is
-    /// not one that is guarded differently: `refuse` with 400, or `pass` to a backend that tells
-    /// them apart.
+    /// A path that differs only by case, a trailing slash, or dots and spaces at the end of a
+    /// segment from one that is guarded differently: `refuse` with 400, or `pass` to a backend that
+    /// distinguishes them.
     pub lookalikes: Spelling,
 }
 
@@ -224,7 +225,7 @@ pub struct Rewrite {
     pub strip_prefix: Option<String>,
     /// The new path, in which `{name}` is the route's path parameter.
     pub path: Option<String>,
-    /// The new `Host`. Not given: the client's.
+    /// The new `Host`. Default: the client's.
     pub host: Option<String>,
 }
 
@@ -246,9 +247,9 @@ pub struct HeaderEdits {
 pub struct RouteTimeouts {
     /// From the request to the backend's 101, every attempt included.
     pub handshake: Time,
-    /// For one backend to answer an upgrade; then the next one is asked, as long as there is one.
-    /// `"off"`: one backend has all of `handshake`. Only for routes whose backends may get an
-    /// upgrade that another one has begun with, since a silent backend may have acted on it.
+    /// For one backend to answer an upgrade; then the next one is tried, if there is one. `"off"`:
+    /// one backend may take all of `handshake`. Only for routes whose backends may get an upgrade
+    /// that another one has received before, since a silent backend may have acted on it.
     pub attempt: TimeOrOff,
     /// A session, or the body of an ordinary response, without a byte in either direction, or
     /// `"off"`.
@@ -292,18 +293,18 @@ impl Default for CloseCodes {
     }
 }
 
-/// What becomes of a session whose backend goes.
+/// What happens to a session whose backend is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
 pub enum OnBackendLoss {
     /// It is closed with `close_codes.backend_lost`.
     Close,
-    /// It goes on with the next backend.
+    /// It reconnects to the next backend.
     Reconnect,
 }
 
-/// How a session goes on with the next backend.
+/// Bounds on reconnecting a session.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Reconnect {
@@ -365,13 +366,13 @@ pub enum KeepaliveTo {
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
 pub enum Stick {
-    /// Each is placed anew.
+    /// Each is placed independently.
     Off,
     /// Where the key has a live session.
     Live,
 }
 
-/// What happens to sessions of a route that goes away.
+/// What happens to sessions of a removed route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]

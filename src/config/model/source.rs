@@ -1,18 +1,18 @@
-//! `[sources]`: where configuration and membership come from.
+//! `[sources]`: sources of configuration and membership.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::model::value::{SecretSource, Time};
 
-/// Where configuration and membership come from.
+/// Sources of configuration and membership.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Sources {
     /// The configuration file itself.
     pub file: FileSource,
-    /// An etcd that is followed: its documents add to what the file says, and override by name. A
-    /// change of this table needs a restart.
+    /// An etcd: its documents add to the file, and override it by name. A change of this table
+    /// needs a restart.
     pub etcd: Option<EtcdSource>,
 }
 
@@ -31,7 +31,7 @@ impl Default for FileSource {
     }
 }
 
-/// An etcd as a source. Last known good is kept in `node.state_dir`.
+/// An etcd as a source. The last known good state is kept in `node.state_dir`.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct EtcdSource {
@@ -40,21 +40,21 @@ pub struct EtcdSource {
     pub endpoints: Vec<String>,
     /// What all keys begin with.
     pub prefix: String,
-    /// The user, if etcd asks for one.
+    /// The user, if etcd requires one.
     pub username: Option<String>,
     /// The user's password. `{ file = "…" }`, `{ env = "…" }` or the password itself.
     pub password: Option<SecretSource>,
-    /// TLS to endpoints that begin with `https://`. Not given: the system's roots, no certificate
+    /// TLS to endpoints that begin with `https://`. Default: the system's roots, no certificate
     /// of our own.
     pub tls: Option<EtcdTls>,
     /// How long to wait for etcd.
     pub timeouts: EtcdTimeouts,
     /// How long backends stay that lost their leases together, as long as they pass their probes.
     pub stale_grace: Time,
-    /// What of the file documents must not override: keys such as `"routes/admin"`, or beginnings
-    /// such as `"authenticators/*"`, `"backends/chat/*"` or `"*"`. A protected route keeps its
-    /// authenticators and its upstream's settings, too, and no route of a document that asks for
-    /// less may take its requests. A change takes effect at once.
+    /// Entries of the file that documents must not override: keys such as `"routes/admin"`, or
+    /// prefixes such as `"authenticators/*"`, `"backends/chat/*"` or `"*"`. A protected route keeps
+    /// its authenticators and its upstream's settings, too, and no less guarded route of a document
+    /// may take its requests. A change takes effect at once.
     pub protect: Vec<String>,
     /// Directories from which documents may name files, such as certificates and key sets. None:
     /// documents name no files. Documents never name environment variables.
@@ -81,13 +81,13 @@ impl Default for EtcdSource {
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct EtcdTls {
-    /// PEM file with roots. Not given: the system's.
+    /// PEM file with roots. Default: the system's.
     pub ca: Option<String>,
     /// PEM file with the certificate chain to show. Needs `key`.
     pub cert: Option<String>,
     /// PEM file with its private key.
     pub key: Option<String>,
-    /// Name to verify. Not given: the endpoint's host.
+    /// Name to verify. Default: the endpoint's host.
     pub server_name: Option<String>,
 }
 

@@ -15,20 +15,20 @@ pub use crate::config::snapshot::{BackendState, Policy};
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Upstream {
-    /// How a backend is picked. `consistent_hash`: a weighted ring, least movement of keys when
-    /// members come and go. `rendezvous`: highest random weight, for perfect balance among few
-    /// members. `maglev`: a lookup table. `least_sessions`: the fewest live sessions for the
-    /// weight. `round_robin`: in turn. `random_two`: the better of two drawn at random. The first
-    /// three give the same key the same backend.
+    /// How a backend is picked. `consistent_hash`: a weighted ring, membership changes move the
+    /// fewest keys. `rendezvous`: highest random weight, for perfect balance among few members.
+    /// `maglev`: a lookup table. `least_sessions`: the fewest live sessions for the weight.
+    /// `round_robin`: in turn. `random_two`: the better of two drawn at random. The first three
+    /// give the same key the same backend.
     pub policy: Policy,
     /// A member with more than this multiple of the mean load for its weight is passed over; at
-    /// least 1. Not given: load does not count.
+    /// least 1. Default: load is ignored.
     pub bounded_load: Option<f64>,
     /// Members: addresses, or tables with more about them.
     pub backends: Vec<TextOr<Backend>>,
-    /// Active health probe. Not given: only traffic tells about health.
+    /// Active health probe. Default: none, health follows from traffic only.
     pub probe: Option<Probe>,
-    /// What ordinary traffic tells about a backend.
+    /// Passive health, from ordinary traffic.
     pub passive: Passive,
     /// With fewer than this share of members healthy, health is ignored; 0 is never.
     pub panic_threshold: f64,
@@ -48,7 +48,7 @@ pub struct Upstream {
     pub response_limits: ResponseLimits,
     /// How sessions leave a backend that is draining.
     pub drain: Drain,
-    /// How sessions come home after a change of members.
+    /// How sessions move home after a change of members.
     pub rebalance: Rebalance,
     /// How long the share of a backend that appears, recovers or is taken in again grows, such as
     /// `"30s"`. `"off"`: it has its whole share at once.
@@ -108,7 +108,7 @@ impl Default for ResponseLimits {
 pub struct Backend {
     /// Required. `10.0.0.1:9000`, `name:9000`, `[::1]:9000` or `unix:/path/to.sock`.
     pub address: Option<String>,
-    /// What the placement of keys hangs on. Not given: the address as written.
+    /// The id that the placement of keys depends on. Default: the address as written.
     pub id: Option<String>,
     /// Share relative to the others, 1 to 1000.
     pub weight: u32,
@@ -116,8 +116,8 @@ pub struct Backend {
     pub zone: Option<String>,
     /// Free labels, shown only.
     pub labels: BTreeMap<String, String>,
-    /// `active`; `draining`: takes no new sessions, those that it has leave as the upstream's
-    /// `drain` says; `disabled`: takes no new ones, keeps those that it has.
+    /// `active`; `draining`: takes no new sessions, its live sessions leave according to the
+    /// upstream's `drain`; `disabled`: takes no new sessions, keeps its live ones.
     pub state: BackendState,
 }
 
@@ -147,11 +147,11 @@ pub struct Probe {
     /// answered by its pong and a clean close.
     #[serde(rename = "type")]
     pub kind: Option<ProbeType>,
-    /// `http` and `websocket`: path and query. Not given: `/`.
+    /// `http` and `websocket`: path and query. Default: `/`.
     pub path: Option<String>,
-    /// `http` and `websocket`: the `Host` header. Not given: the backend's address.
+    /// `http` and `websocket`: the `Host` header. Default: the backend's address.
     pub host: Option<String>,
-    /// `http`: status codes that count as success, such as `[200, "204-299"]`. Not given: 200 to
+    /// `http`: status codes that count as success, such as `[200, "204-299"]`. Default: 200 to
     /// 299.
     pub status: Option<Vec<Status>>,
     /// `http`: text that the first 64 KiB of the body must contain.
@@ -257,7 +257,7 @@ schema!(Status, _generator => {
     schemars::json_schema!({ "type": ["integer", "string"], "x-type": "status code or range" })
 });
 
-/// What ordinary traffic tells about a backend.
+/// Passive health, from ordinary traffic.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Passive {
@@ -273,7 +273,7 @@ pub struct Passive {
     pub ejection_max: Time,
     /// Largest share of the members ejected at once, 0 to 1.
     pub ejected_share_max: f64,
-    /// A session whose backend ends it abnormally within this time of the 101 counts as a failure.
+    /// A session that its backend ends abnormally within this time of the 101 counts as a failure.
     pub early_close: Time,
 }
 
@@ -294,9 +294,9 @@ impl Default for Passive {
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct UpstreamTls {
-    /// PEM file with roots. Not given: the system's.
+    /// PEM file with roots. Default: the system's.
     pub ca: Option<String>,
-    /// Name to ask for and to verify. Not given: the backend's host.
+    /// Name for SNI and verification. Default: the backend's host.
     pub server_name: Option<String>,
 }
 

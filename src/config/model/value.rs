@@ -49,7 +49,7 @@ impl TimeOrOff {
     }
 }
 
-/// What may be a mere text, or a table that says more.
+/// A value that is a text, or a table with further keys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum TextOr<T> {
@@ -61,7 +61,7 @@ pub enum TextOr<T> {
 
 /// The long form of something that may be a text too.
 pub trait LongForm {
-    /// What a fault says would be right.
+    /// The remedy shown with a fault.
     const EXPECTED: &'static str;
 }
 
@@ -261,7 +261,7 @@ impl<T: JsonSchema> JsonSchema for TextOr<T> {
     }
 }
 
-/// Schemas of types that serde alone knows how to read.
+/// Schemas of types with their own deserialisation.
 macro_rules! schema {
     ($type:ident, $generator:ident => $schema:expr) => {
         impl schemars::JsonSchema for $type {
