@@ -8,7 +8,8 @@ use std::time::SystemTime;
 
 use sessile::base::addr::OwnAddresses;
 use sessile::base::path::{CanonicalPath, PathRules, decoded, fold, path_key};
-use sessile::config::documents::{Change, Document, DocumentKey, Update};
+use sessile::config::document_key::DocumentKey;
+use sessile::config::documents::{Change, Document, Update};
 use sessile::config::expression::Expression;
 use sessile::config::layers::Layers;
 use sessile::config::overlay::{Ground, Judge, Overlay};

@@ -3,19 +3,22 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::base::addr::{AddrError, BackendAddr};
-use crate::base::session_id::SessionId;
-use crate::config::model::{Pace, Time};
-use crate::control::load::{DEFAULT_PATH, LoadOptions};
-
+mod drain;
 #[cfg(feature = "etcd")]
 pub mod etcd;
 #[cfg(feature = "etcd")]
 pub mod register;
+mod sessions;
+mod target;
+
+use target::key_value;
+
+pub use drain::{DrainArgs, RebalanceArgs};
+pub use sessions::{KickArgs, SessionsArgs};
+pub use target::{AdminAddr, AdminArgs, ConfigArgs};
 
 /// An edge gateway for WebSocket services, in front of backends that you have already.
 ///
@@ -84,13 +87,13 @@ pub enum Command {
     /// The order overrides the configuration until it is taken back with --undo or --configured. It
     /// applies to this gateway only; for all gateways set `state = "draining"` in the source of the
     /// membership.
-    #[command(after_help = DRAIN_EXAMPLES)]
+    #[command(after_help = drain::DRAIN_EXAMPLES)]
     Drain(DrainArgs),
     /// Bring sessions of a running gateway to the backends that their keys belong to now.
     ///
     /// After a change of members. Needs `rebalance = { mode = "manual" }` (or "auto") at the
     /// upstream, but for --dry-run.
-    #[command(after_help = REBALANCE_EXAMPLES)]
+    #[command(after_help = drain::REBALANCE_EXAMPLES)]
     Rebalance(RebalanceArgs),
     /// Keep a backend registered in etcd while it is healthy.
     ///
@@ -125,20 +128,6 @@ Examples:
   sessile resolve /ws/7 -H 'Cookie: sid=42' --client 192.0.2.7
   sessile resolve https://chat.example.com/api --admin 127.0.0.1:9900";
 
-const DRAIN_EXAMPLES: &str = "\
-Examples:
-  sessile drain chat 10.0.0.1:9000 --pace 50/s --watch
-  sessile drain chat 10.0.0.1:9000 --within 5m
-  sessile drain chat 10.0.0.1:9000 --status          only shows how far it is; --watch follows
-  sessile drain chat 10.0.0.1:9000 --pause
-  sessile drain chat 10.0.0.1:9000 --undo            takes sessions again";
-
-const REBALANCE_EXAMPLES: &str = "\
-Examples:
-  sessile rebalance chat --dry-run            who would go where
-  sessile rebalance chat --pace 10/s --watch
-  sessile rebalance chat --skew 0 --share-max 1   every key goes home";
-
 const PREVIEW_EXAMPLES: &str = "\
 Examples:
   sessile preview new.toml                          by the gateway of ./gateway.toml
@@ -156,25 +145,6 @@ pub struct RunArgs {
     /// Which configuration.
     #[command(flatten)]
     pub config: ConfigArgs,
-}
-
-/// Which configuration.
-#[derive(Clone, Debug, Args)]
-pub struct ConfigArgs {
-    /// The configuration file.
-    #[arg(short, long, value_name = "PATH", default_value = DEFAULT_PATH)]
-    pub config: PathBuf,
-    /// Set one key over file and environment, such as `admin.listen=127.0.0.1:9901`; the value is
-    /// TOML, and what is no TOML is text. May be repeated.
-    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
-    pub sets: Vec<(String, String)>,
-}
-
-impl ConfigArgs {
-    /// This file, with these keys, under the environment of this process.
-    pub fn options(&self) -> LoadOptions {
-        LoadOptions::from_process(&self.config, self.sets.clone())
-    }
 }
 
 /// `sessile demo`
@@ -208,57 +178,6 @@ impl CheckArgs {
         return self.etcd;
         #[cfg(not(feature = "etcd"))]
         false
-    }
-}
-
-/// Which running gateway.
-#[derive(Debug, Args)]
-pub struct AdminArgs {
-    /// The gateway's admin API: `127.0.0.1:9900`, `https://edge-1:9900` or
-    /// `unix:/run/sessile/admin.sock`. Default: the address in the configuration file, or
-    /// 127.0.0.1:9900 without a file.
-    #[arg(short, long, value_name = "ADDRESS")]
-    pub admin: Option<AdminAddr>,
-    /// A file that holds the admin token. Default: SESSILE_TOKEN of the environment, or the token
-    /// in the configuration file.
-    #[arg(long, value_name = "PATH")]
-    pub token_file: Option<PathBuf>,
-    /// With TLS: the authorities of the gateway's certificate, instead of the system's.
-    #[arg(long, value_name = "PATH")]
-    pub ca: Option<PathBuf>,
-    /// With TLS: the certificate to show, as the operator's.
-    #[arg(long, value_name = "PATH", requires = "key")]
-    pub cert: Option<PathBuf>,
-    /// With TLS: the key of that certificate.
-    #[arg(long, value_name = "PATH", requires = "cert")]
-    pub key: Option<PathBuf>,
-    /// With TLS: the name that the gateway's certificate must be for, instead of the address.
-    #[arg(long, value_name = "NAME")]
-    pub server_name: Option<String>,
-    /// Which configuration.
-    #[command(flatten)]
-    pub config: ConfigArgs,
-}
-
-/// Where an admin API is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AdminAddr {
-    /// Its socket.
-    pub address: BackendAddr,
-    /// Whether it speaks TLS.
-    pub tls: bool,
-}
-
-impl FromStr for AdminAddr {
-    type Err = AddrError;
-
-    fn from_str(text: &str) -> Result<Self, AddrError> {
-        let (tls, rest) = match text.strip_prefix("https://") {
-            Some(rest) => (true, rest),
-            None => (false, text.strip_prefix("http://").unwrap_or(text)),
-        };
-        let address = rest.strip_suffix('/').unwrap_or(rest).parse()?;
-        Ok(Self { address, tls })
     }
 }
 
@@ -316,156 +235,6 @@ pub struct StatusArgs {
     pub admin: AdminArgs,
 }
 
-/// `sessile sessions`
-#[derive(Debug, Args)]
-pub struct SessionsArgs {
-    /// Only of this route.
-    #[arg(long, value_name = "NAME")]
-    pub route: Option<String>,
-    /// Only of this upstream.
-    #[arg(long, value_name = "NAME")]
-    pub upstream: Option<String>,
-    /// Only on this backend.
-    #[arg(long, value_name = "ID")]
-    pub backend: Option<String>,
-    /// Only of this principal.
-    #[arg(long, value_name = "SUBJECT")]
-    pub principal: Option<String>,
-    /// Sessions at most.
-    #[arg(short, long, default_value_t = 100)]
-    pub limit: usize,
-    /// Print JSON instead of text.
-    #[arg(long)]
-    pub json: bool,
-    /// Which gateway.
-    #[command(flatten)]
-    pub admin: AdminArgs,
-}
-
-/// `sessile kick`
-#[derive(Debug, Args)]
-pub struct KickArgs {
-    /// Sessions, as `sessile sessions` lists them.
-    #[arg(required = true, value_name = "ID")]
-    pub ids: Vec<SessionId>,
-    /// Close code: 1000 to 1003, 1007 to 1013 or 3000 to 4999.
-    #[arg(long)]
-    pub code: Option<u16>,
-    /// The reason for the client, at most 123 bytes.
-    #[arg(long)]
-    pub reason: Option<String>,
-    /// Which gateway.
-    #[command(flatten)]
-    pub admin: AdminArgs,
-}
-
-/// `sessile drain`
-#[derive(Debug, Args)]
-pub struct DrainArgs {
-    /// The upstream.
-    pub upstream: String,
-    /// The backend's id, as `sessile status` and /v1/upstreams show it.
-    pub backend: String,
-    /// So many sessions at a time: `50/s`, `600/m`.
-    #[arg(long, value_name = "RATE", conflicts_with = "within")]
-    pub pace: Option<Pace>,
-    /// All of them, evenly, within this time: `5m`.
-    #[arg(long, value_name = "TIME", value_parser = length)]
-    pub within: Option<Time>,
-    /// After this time the rest go at once.
-    #[arg(long, value_name = "TIME", value_parser = length)]
-    pub deadline: Option<Time>,
-    /// Let no further session go until --resume.
-    #[arg(long, conflicts_with_all = ["resume", "undo", "configured"])]
-    pub pause: bool,
-    /// Go on after --pause.
-    #[arg(long, conflicts_with_all = ["undo", "configured"])]
-    pub resume: bool,
-    /// Stop, and let it take sessions again.
-    #[arg(long, conflicts_with_all = ["pace", "within", "deadline", "configured"])]
-    pub undo: bool,
-    /// Take the order back: the configuration applies again.
-    #[arg(long, conflicts_with_all = ["pace", "within", "deadline"])]
-    pub configured: bool,
-    /// Only show how far it is; order nothing.
-    #[arg(long, conflicts_with_all = ["pace", "within", "deadline", "pause", "resume", "undo", "configured", "yes"])]
-    pub status: bool,
-    /// Do not ask before the last backend that takes sessions is drained.
-    #[arg(short, long)]
-    pub yes: bool,
-    /// Show how far it is until it is done. Without any of the above it only shows, as with
-    /// --status.
-    #[arg(short, long)]
-    pub watch: bool,
-    /// Print JSON instead of text.
-    #[arg(long)]
-    pub json: bool,
-    /// Which gateway.
-    #[command(flatten)]
-    pub admin: AdminArgs,
-}
-
-impl DrainArgs {
-    /// Whether something is to change, judging by the other options.
-    pub const fn orders(&self) -> bool {
-        let how = self.pace.is_some() || self.within.is_some() || self.deadline.is_some();
-        let what = self.pause || self.resume || self.undo || self.configured || self.yes;
-        how || what
-    }
-
-    /// Whether the backend is to drain from now on.
-    pub const fn begins(&self) -> bool {
-        !(self.pause || self.resume || self.undo || self.configured)
-    }
-}
-
-/// `sessile rebalance`
-#[derive(Debug, Args)]
-pub struct RebalanceArgs {
-    /// The upstream.
-    pub upstream: String,
-    /// Only show which sessions would move where.
-    #[arg(long)]
-    pub dry_run: bool,
-    /// So many sessions at a time: `10/s`.
-    #[arg(long, value_name = "RATE")]
-    pub pace: Option<Pace>,
-    /// Move sessions until each backend has at most this multiple of its fair share; 0 moves every
-    /// key home.
-    #[arg(long)]
-    pub skew: Option<f64>,
-    /// Move at most this share of the sessions, 0 to 1.
-    #[arg(long, value_name = "SHARE")]
-    pub share_max: Option<f64>,
-    /// Younger sessions stay.
-    #[arg(long, value_name = "TIME", value_parser = length)]
-    pub age_min: Option<Time>,
-    /// Close sessions that cannot move, with 1012.
-    #[arg(long)]
-    pub close: bool,
-    /// Show the one under way, or the last one.
-    #[arg(long, conflicts_with_all = ["dry_run", "pause", "resume", "stop"])]
-    pub status: bool,
-    /// Let no further session go until --resume.
-    #[arg(long, conflicts_with_all = ["dry_run", "resume", "stop"])]
-    pub pause: bool,
-    /// Go on after --pause.
-    #[arg(long, conflicts_with_all = ["dry_run", "stop"])]
-    pub resume: bool,
-    /// End it; sessions that have moved stay there.
-    #[arg(long, conflicts_with = "dry_run")]
-    pub stop: bool,
-    /// Show how far it is until it is done.
-    #[arg(short, long)]
-    pub watch: bool,
-    /// Print JSON instead of text.
-    #[arg(long)]
-    pub json: bool,
-    /// Which gateway.
-    #[command(flatten)]
-    pub admin: AdminArgs,
-}
-
 /// `sessile schema`
 #[derive(Debug, Args)]
 pub struct SchemaArgs {
@@ -475,20 +244,6 @@ pub struct SchemaArgs {
     /// Print the OpenAPI document of the admin API instead.
     #[arg(long)]
     pub admin_api: bool,
-}
-
-fn length(text: &str) -> Result<Time, String> {
-    let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
-    Ok(Time(time))
-}
-
-fn key_value(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.trim().is_empty() => {
-            Ok((key.trim().to_owned(), value.to_owned()))
-        }
-        _ => Err("write KEY=VALUE, such as `admin.listen=127.0.0.1:9901`".to_owned()),
-    }
 }
 
 fn header(text: &str) -> Result<(String, String), String> {
@@ -506,6 +261,7 @@ mod tests {
     use clap::error::ErrorKind;
 
     use super::*;
+    use crate::base::addr::BackendAddr;
 
     #[test]
     fn the_command_line_is_sound_and_every_verb_and_flag_has_help() {

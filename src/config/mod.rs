@@ -6,6 +6,7 @@ pub mod bounds;
 pub mod conflict;
 pub mod decode;
 pub mod diagnostic;
+pub mod document_key;
 pub mod documents;
 pub mod expression;
 pub mod footprint;

@@ -6,43 +6,31 @@
 //! of arrival, so that all gateways of one source agree.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::time::SystemTime;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::base::addr::OwnAddresses;
 use crate::config::diagnostic::{Diagnostic, Severity};
-use crate::config::documents::{Change, Document, DocumentKey, Item, Kind, Update};
+use crate::config::document_key::{DocumentKey, Kind};
+use crate::config::documents::{Change, Document, Item, Update};
 use crate::config::model;
-use crate::config::validate::Surroundings;
 
 mod check;
 mod compose;
+mod ground;
 mod judge;
+mod version;
 
 pub use compose::{Composed, Composer};
+pub use ground::Ground;
 pub use judge::Judge;
 use judge::Verdict;
+use version::Version;
 
 /// Authenticators as they are written, by name.
 type Authenticators = BTreeMap<String, model::Authenticator>;
-
-/// What documents are checked against.
-pub struct Ground<'a> {
-    /// The file's own authenticators, as written.
-    pub authenticators: &'a BTreeMap<String, model::Authenticator>,
-    /// Relative paths are relative to it.
-    pub directory: &'a Path,
-    /// Where the gateway itself listens; no backend is there.
-    pub own: OwnAddresses,
-    /// The world outside.
-    pub outside: &'a dyn Surroundings,
-    /// What the file protects and guards.
-    pub judge: &'a Judge<'a>,
-}
 
 /// All documents that there are.
 #[derive(Clone, Debug, Default)]
@@ -65,13 +53,6 @@ struct Entry {
     verdict: Verdict,
     /// Deleted in the source; it is kept only while something in force needs it.
     gone: bool,
-}
-
-/// A version of a document that may be in force.
-#[derive(Clone, Debug)]
-struct Version {
-    document: Document,
-    item: Item,
 }
 
 /// The state of a document.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::config::documents::{DocumentKey, Kind};
+use crate::config::document_key::{DocumentKey, Kind};
 
 /// A key of a document, such as `routes/admin`, or the beginning of keys, such as
 /// `authenticators/*`.

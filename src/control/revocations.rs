@@ -11,7 +11,7 @@ use tokio::time::sleep;
 
 use crate::base::clock;
 use crate::base::revocation::{Revocation, RevocationOrigin};
-use crate::config::documents::{DocumentKey, Kind};
+use crate::config::document_key::{DocumentKey, Kind};
 use crate::config::model;
 use crate::config::snapshot::Revocations;
 use crate::control::source::{Pen, Stroke};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use crate::cli::args::register::EtcdArgs;
-use crate::cli::args::{AdminAddr, AdminArgs, ConfigArgs};
+use crate::cli::args::target::{AdminAddr, AdminArgs, ConfigArgs};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:

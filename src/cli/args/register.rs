@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use crate::cli::args::ConfigArgs;
+use crate::cli::args::target::{ConfigArgs, key_value};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -69,7 +69,7 @@ pub struct RegisterArgs {
     #[arg(long)]
     pub zone: Option<String>,
     /// A free label. May be repeated.
-    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = super::key_value)]
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = key_value)]
     pub labels: Vec<(String, String)>,
     /// What the backend must pass before it is registered, and while it is.
     #[arg(long, value_enum, default_value_t = ProbeKind::Tcp)]

@@ -6,14 +6,11 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::cli::etcd::store::Op;
+use crate::cli::etcd::store::{Documents, Op};
 use crate::config::diagnostic::{Diagnostic, Severity};
 use crate::config::documents::{Change, Document as Stored};
 use crate::config::span::Document;
 use crate::control::load::{LoadOptions, Loaded, load_text};
-
-/// Documents by key below the prefix, such as `routes/chat`.
-pub(super) type Documents = BTreeMap<String, Value>;
 
 /// Sections that are kept by name.
 const NAMED: [&str; 3] = ["upstreams", "authenticators", "revocations"];

@@ -27,7 +27,7 @@ use crate::cli::args::register::EtcdArgs;
 use crate::cli::ask::agreed;
 use crate::cli::client::Client as AdminClient;
 use crate::cli::etcd::access::Access;
-use crate::cli::etcd::documents::Documents;
+use crate::cli::etcd::store::Documents;
 use crate::cli::etcd::store::{Found, Op};
 use crate::cli::preview::{read, show};
 use crate::cli::print::{self, visible};

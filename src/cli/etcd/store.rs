@@ -8,7 +8,6 @@ use etcd_client::{Client, Compare, CompareOp, GetOptions, PutOptions, Txn, TxnOp
 use serde_json::Value;
 
 use crate::cli::etcd::access::Access;
-use crate::cli::etcd::documents::Documents;
 use crate::control::etcd::hold::said;
 
 /// etcd's default limit of operations in one transaction (`max-txn-ops`).
@@ -22,6 +21,9 @@ const FOLDERS: [&str; 5] = [
     "routes",
     "revocations",
 ];
+
+/// Documents by key below the prefix, such as `routes/chat`.
+pub(super) type Documents = BTreeMap<String, Value>;
 
 /// What is there.
 pub(super) struct Found {

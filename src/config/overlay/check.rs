@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use figment::value::{Dict, Tag, Value};
 
 use crate::config::diagnostic::{Diagnostic, Severity, Source};
-use crate::config::documents::{Document, Item, Kind};
+use crate::config::document_key::Kind;
+use crate::config::documents::{Document, Item};
 use crate::config::layers::{Origin, Part};
 use crate::config::model::{self, Model, TextOr};
-use crate::config::overlay::Ground;
+use crate::config::overlay::ground::Ground;
 use crate::config::span::{self, KeyPath};
 use crate::config::validate;
 
@@ -54,7 +55,14 @@ pub(super) fn check(
         });
         model.authenticators = asked.collect();
     }
-    let (item, more) = validate::document(&document.key, &model, &origin, ground);
+    let (item, more) = validate::document(
+        &document.key,
+        &model,
+        &origin,
+        ground.directory,
+        &ground.own,
+        ground.outside,
+    );
     found.extend(more);
     let faulty = found.iter().any(|one| one.severity == Severity::Error);
     Checked {

@@ -7,9 +7,11 @@ use std::time::SystemTime;
 
 use crate::base::names::{AuthenticatorName, RouteName, UpstreamName};
 use crate::config::conflict::Distinct;
-use crate::config::documents::{DocumentKey, Item, Kind};
+use crate::config::document_key::{DocumentKey, Kind};
+use crate::config::documents::Item;
 use crate::config::footprint;
-use crate::config::overlay::{DocumentView, Entry, Judge, Overlay, Standing, Version};
+use crate::config::overlay::version::Version;
+use crate::config::overlay::{DocumentView, Entry, Judge, Overlay, Standing};
 use crate::config::snapshot::{
     Action, Authenticators, Backend, Revocations, Route, Snapshot, Upstream,
 };

@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use crate::base::names::RouteName;
 use crate::config::diagnostic::{Diagnostic, Severity, Source};
-use crate::config::documents::{DocumentKey, Item, Kind};
-use crate::config::overlay::Version;
+use crate::config::document_key::{DocumentKey, Kind};
+use crate::config::documents::Item;
+use crate::config::overlay::version::Version;
 use crate::config::pattern::Segment;
 use crate::config::snapshot::{Action, Route, Snapshot, Upstream};
 use crate::config::span::KeyPath;

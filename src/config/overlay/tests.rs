@@ -12,7 +12,7 @@ use super::*;
 use crate::config::layers::Layers;
 use crate::config::pem::{Mistake, Validity, Wanted};
 use crate::config::snapshot::{Action, CertificateFiles, Snapshot};
-use crate::config::validate::{CertificateFault, Holds, validate};
+use crate::config::validate::{CertificateFault, Holds, Surroundings, validate};
 
 /// A world without files and variables.
 struct Nothing;

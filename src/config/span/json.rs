@@ -30,7 +30,7 @@ impl Document {
     /// # Errors
     /// The first syntax error; the document has the text nevertheless, to show the place.
     pub fn parse_json(text: &str, under: &KeyPath) -> (Self, Result<Value, SyntaxFault>) {
-        if let Err(fault) = bounds::check_json(text) {
+        if let Err(fault) = check_bounds(text) {
             let mut document = Self::empty(text);
             document.secrets.push(0..text.len());
             return (document, Err(fault));
@@ -144,6 +144,50 @@ impl Document {
     }
 }
 
+/// Checks a JSON text before it is parsed: its length, its depth, the number of its values.
+///
+/// # Errors
+/// The first bound that it breaks.
+fn check_bounds(text: &str) -> Result<(), SyntaxFault> {
+    if text.len() > bounds::DOCUMENT_BYTES_MAX {
+        let message = format!(
+            "this document has {} bytes; use at most {}",
+            text.len(),
+            bounds::DOCUMENT_BYTES_MAX
+        );
+        return Err(SyntaxFault {
+            span: 0..0,
+            message,
+        });
+    }
+    let (mut depth, mut values) = (0_usize, 1_usize);
+    let (mut quoted, mut escaped) = (false, false);
+    for (at, byte) in text.bytes().enumerate() {
+        if quoted {
+            quoted = escaped || byte != b'"';
+            escaped = !escaped && byte == b'\\';
+            continue;
+        }
+        match byte {
+            b'"' => quoted = true,
+            b'[' | b'{' => (depth, values) = (depth + 1, values + 1),
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            b',' => values += 1,
+            _ => {}
+        }
+        let message = match (depth, values) {
+            (bounds::DEPTH_MAX.., _) if depth > bounds::DEPTH_MAX => bounds::too_deep(),
+            (_, bounds::DOCUMENT_VALUES_MAX..) => bounds::too_many(bounds::DOCUMENT_VALUES_MAX),
+            _ => continue,
+        };
+        return Err(SyntaxFault {
+            span: at..at + 1,
+            message,
+        });
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -207,5 +251,27 @@ mod tests {
         assert!(read.is_err());
         let covers = |range: &std::ops::Range<usize>| text[range.clone()].contains("hush-hush");
         assert!(document.secrets.iter().any(covers));
+    }
+
+    #[test]
+    fn i12_documents_are_bounded_before_they_are_read() {
+        let check = |text: &str, fault: Option<&str>| {
+            let found = check_bounds(text).map_err(|fault| fault.message);
+            match fault {
+                Some(says) => assert!(found.expect_err(says).contains(says)),
+                None => assert_eq!(found, Ok(()), "{text}"),
+            }
+        };
+        check("{}", None);
+        check(r#"{"a":"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[\"[["}"#, None);
+        check(&format!("{}{}", "[".repeat(24), "]".repeat(24)), None);
+        check(
+            &format!("{}{}", "[".repeat(25), "]".repeat(25)),
+            Some("24 deep"),
+        );
+        check(&"[".repeat(1 << 20), Some("24 deep"));
+        check(&"[]".repeat(70_000), Some("60000 values"));
+        check(&",".repeat(60_000), Some("60000 values"));
+        check(&" ".repeat((1 << 20) + 1), Some("1048577 bytes"));
     }
 }

@@ -10,8 +10,8 @@ use crate::config::model;
 use crate::config::pattern::{PathPattern, PathTemplate};
 use crate::config::snapshot::{HeaderEdits, Redirect, Rewrite};
 use crate::config::validate::paths;
-use crate::config::validate::route::is_host;
 use crate::config::validate::scope::{Scope, all};
+use crate::config::validate::syntax::is_host;
 
 const SCHEMES: [&str; 4] = ["https", "http", "wss", "ws"];
 const REDIRECT_STATUS: [u16; 5] = [301, 302, 303, 307, 308];

@@ -9,8 +9,8 @@ use crate::base::addr::network;
 use crate::config::limits::{AddressRules, Flow, Quotas};
 use crate::config::model::{self, AuthenticatorType, NetworksFile, TextOr};
 use crate::config::origin::{OriginPattern, OriginRule};
-use crate::config::validate::Holds;
 use crate::config::validate::scope::Scope;
+use crate::config::validate::surroundings::Holds;
 
 /// No check.
 const ANY: &str = "*";

@@ -7,14 +7,13 @@ use crate::base::addr::{ListenAddr, Networks};
 use crate::base::names::ListenerName;
 use crate::config::layers::Part;
 use crate::config::model::{self, Size};
-use crate::config::snapshot::{
-    Admin, CertificateFiles, Listener, ListenerLimits, ListenerTimeouts, ListenerTls, TlsVersion,
-};
+use crate::config::snapshot::{Admin, Listener, ListenerLimits, ListenerTimeouts};
 use crate::config::untrusted::{UntrustedHeaders, is_listed, is_own};
 use crate::config::validate::edits;
-use crate::config::validate::node::{listen_address, socket_mode};
+use crate::config::validate::guard;
 use crate::config::validate::scope::Scope;
-use crate::config::validate::{certificates, guard};
+use crate::config::validate::tls::listener_tls;
+use crate::config::validate::values::{listen_address, socket_mode};
 
 const TIMEOUT_MAX: Duration = Duration::from_secs(60 * 60);
 const KEEPALIVE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
@@ -116,52 +115,6 @@ fn proxy_peers(at: &Scope<'_>, model: &model::PeersFrom) -> Option<Networks> {
         return None;
     }
     networks(&at.key("from"), &model.from)
-}
-
-pub(super) fn listener_tls(at: &Scope<'_>, model: &model::ListenerTls) -> Option<ListenerTls> {
-    let minimum = match model.minimum.as_str() {
-        "1.2" => Some(TlsVersion::V1_2),
-        "1.3" => Some(TlsVersion::V1_3),
-        other => {
-            let message = format!("`{other}` is not a TLS version that can be asked for");
-            at.key("minimum")
-                .fault_with(message, "use \"1.2\" or \"1.3\"");
-            None
-        }
-    };
-    if model.certificates.is_empty() {
-        let example = "certificates = [{ cert = \"edge.crt\", key = \"edge.key\" }]";
-        at.missing("certificates", example);
-        return None;
-    }
-    let shown = at
-        .key("certificates")
-        .each(&model.certificates, certificate);
-    let (clients, client_authorities) = match &model.client_ca {
-        None => (None, 0),
-        Some(file) => {
-            let path = at.resolve(file);
-            let authorities = certificates::authorities(&at.key("client_ca"), &path);
-            let required = model.client_certificates == model::ClientCertificates::Required;
-            (Some((path, required)), authorities?)
-        }
-    };
-    Some(ListenerTls {
-        certificates: shown?,
-        clients,
-        client_authorities,
-        minimum: minimum?,
-    })
-}
-
-fn certificate(at: &Scope<'_>, model: &model::Certificate) -> Option<CertificateFiles> {
-    let cert = at.required("cert", &model.cert, "cert = \"edge.crt\"");
-    let key = at.required("key", &model.key, "key = \"edge.key\"");
-    let files = CertificateFiles {
-        cert: at.resolve(cert?),
-        key: at.resolve(key?),
-    };
-    certificates::pair(at, &files).then_some(files)
 }
 
 fn limits(at: &Scope<'_>, model: &model::ListenerLimits) -> Option<ListenerLimits> {

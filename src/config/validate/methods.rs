@@ -12,10 +12,10 @@ use crate::config::model::{self, Size, Time};
 use crate::config::snapshot::{
     ApiKeys, Basic, CertificateName, Forward, KeyHolder, Mint, SignedUrl,
 };
-use crate::config::validate::auth::{ca, chain, file_text, own_path, url};
 use crate::config::validate::edits;
-use crate::config::validate::node::secret_text;
 use crate::config::validate::scope::{Scope, all};
+use crate::config::validate::tls::ca;
+use crate::config::validate::values::{chain, file_text, own_path, secret_text, url};
 
 const SUBJECT_MAX: usize = 512;
 const TTL_MAX: Duration = Duration::from_secs(60 * 60);

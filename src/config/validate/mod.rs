@@ -4,26 +4,26 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use crate::base::addr::OwnAddresses;
 use crate::base::names::UpstreamName;
 use crate::base::revocation::RevocationOrigin;
 use crate::config::conflict::conflicts;
 use crate::config::diagnostic::{Diagnostic, Severity};
-use crate::config::documents::{DocumentKey, Item, Kind};
+use crate::config::document_key::{DocumentKey, Kind};
+use crate::config::documents::Item;
 use crate::config::footprint;
 use crate::config::layers::Origin;
 use crate::config::model::{AuthenticatorType, Model, Size, TextOr};
-use crate::config::overlay::Ground;
-use crate::config::pem::{Mistake, Validity, Wanted};
-use crate::config::snapshot::{CertificateFiles, Listener, Revocations, Route, Snapshot};
+use crate::config::snapshot::{Listener, Revocations, Route, Snapshot};
 
 mod auth;
+mod authenticator;
 mod certificates;
 mod edits;
 mod expiry;
 mod guard;
+mod jwt;
 mod listener;
 mod methods;
 mod node;
@@ -34,82 +34,16 @@ mod route;
 mod scope;
 mod session;
 mod source;
+mod surroundings;
+mod syntax;
+mod tls;
 mod upstream;
+mod values;
 
 use scope::{Check, Scope, all};
 
 pub use revocation::{RevocationFault, read as read_revocation};
-
-/// What validation needs from outside; `control::load` provides it.
-pub trait Surroundings {
-    /// The value of an environment variable.
-    ///
-    /// # Errors
-    /// Why it cannot be used; never its value.
-    fn variable(&self, name: &str) -> Result<String, String>;
-
-    /// The text of a file.
-    ///
-    /// # Errors
-    /// Why it cannot be read; never anything of what it holds.
-    fn text(&self, path: &Path, holds: Holds) -> Result<String, String>;
-
-    /// Why a chain and a key cannot be read or do not belong together; nothing if they do.
-    fn certificate(&self, files: &CertificateFiles) -> Vec<CertificateFault>;
-
-    /// Whether a backend may be at this unix socket.
-    ///
-    /// # Errors
-    /// Why not.
-    fn socket(&self, path: &Path) -> Result<(), String>;
-
-    /// Whether a file holds PEM certificates to trust; a fingerprint of them.
-    ///
-    /// # Errors
-    /// What is wrong with it.
-    fn roots(&self, path: &Path) -> Result<u128, String>;
-
-    /// When the certificates of a PEM file are valid; none if it cannot be read.
-    fn validities(&self, path: &Path) -> Vec<Validity>;
-
-    /// The actual format of a file, if known.
-    fn mistake(&self, path: &Path, wanted: Wanted) -> Option<Mistake>;
-
-    /// The time of the wall clock.
-    fn now(&self) -> SystemTime;
-
-    /// Whether the system has certificates to trust.
-    ///
-    /// # Errors
-    /// What to do about it.
-    fn system_roots(&self) -> Result<(), String>;
-
-    /// Name of this host.
-    fn host_name(&self) -> String;
-}
-
-/// What a file should hold, which decides how large it may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Holds {
-    /// One secret.
-    Secret,
-    /// A list: networks, users, API keys, keys of an issuer.
-    List,
-}
-
-/// What is wrong with a certificate and its key.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CertificateFault {
-    /// With the chain's file.
-    #[error("{0}")]
-    Chain(String),
-    /// With the key's file.
-    #[error("{0}")]
-    Key(String),
-    /// They are two different pairs.
-    #[error("the key does not belong to the certificate")]
-    Mismatch,
-}
+pub use surroundings::{CertificateFault, Holds, Surroundings};
 
 /// Checks the whole model. There is a snapshot only if there is no error (and `origin` has none);
 /// the diagnostics are in the order of the file. Relative paths are relative to `directory`.
@@ -132,11 +66,13 @@ pub fn document(
     key: &DocumentKey,
     model: &Model,
     origin: &Origin,
-    ground: &Ground<'_>,
+    directory: &Path,
+    own: &OwnAddresses,
+    outside: &dyn Surroundings,
 ) -> (Option<Item>, Vec<Diagnostic>) {
-    let check = Check::new(origin, ground.directory, ground.outside);
+    let check = Check::new(origin, directory, outside);
     let item = item(&check.root(), key, model);
-    no_own_backends(&check.root(), model, &ground.own);
+    no_own_backends(&check.root(), model, own);
     let found = check.into_found();
     let refused = found.iter().any(|one| one.severity == Severity::Error);
     (item.filter(|_| !refused), found)
@@ -153,7 +89,7 @@ fn item(root: &Scope<'_>, key: &DocumentKey, model: &Model) -> Option<Item> {
         Kind::Backend => upstream()?.backends.pop().map(Item::Backend),
         Kind::Authenticator => {
             let at = root.key("authenticators").key(name);
-            let one = auth::authenticator(
+            let one = authenticator::authenticator(
                 &at,
                 name,
                 model.authenticators.get(name)?,
@@ -198,7 +134,7 @@ fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
         .iter()
         .map(|(name, one)| {
             let at = root.key("authenticators").key(name);
-            auth::authenticator(&at, name, one, &model.authenticators)
+            authenticator::authenticator(&at, name, one, &model.authenticators)
         })
         .collect();
     let revocations = revocations(root, model);

@@ -2,16 +2,14 @@
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
-use crate::base::addr::ListenAddr;
-use crate::base::secret::Secret;
 use crate::config::diagnostic::suggestion;
 use crate::config::layers::Part;
 use crate::config::limits::{NodeLimits, PrefixLengths};
-use crate::config::model::{self, SecretSource, TextOr};
+use crate::config::model::{self, TextOr};
 use crate::config::snapshot::{AccessOutput, Admin, Log, LogFormat, Node};
-use crate::config::validate::Holds;
-use crate::config::validate::listener::listener_tls;
 use crate::config::validate::scope::Scope;
+use crate::config::validate::tls::listener_tls;
+use crate::config::validate::values::{listen_address, secret, socket_mode};
 
 const WORKERS_MAX: usize = 1024;
 
@@ -88,70 +86,6 @@ pub(super) fn admin(at: &Scope<'_>, model: &model::Admin) -> Option<Admin> {
         tls: tls?,
         operators: model.operators.clone(),
     })
-}
-
-/// An address to listen on; a unix socket's path may be relative to the configuration's directory.
-pub(super) fn listen_address(at: &Scope<'_>, text: &str) -> Option<ListenAddr> {
-    Some(match at.parse(text)? {
-        ListenAddr::Unix(path) => ListenAddr::Unix(at.resolve(path)),
-        tcp @ ListenAddr::Tcp(_) => tcp,
-    })
-}
-
-/// Permissions of a unix socket's file, in octal as chmod(1) reads them.
-pub(super) fn socket_mode(at: &Scope<'_>, text: &str) -> Option<u32> {
-    let octal =
-        matches!(text.len(), 3 | 4) && text.bytes().all(|digit| (b'0'..=b'7').contains(&digit));
-    match u32::from_str_radix(text, 8) {
-        Ok(mode) if octal && mode <= 0o777 && mode & 0o600 == 0o600 => Some(mode),
-        _ => {
-            let message = format!("`{text}` is not a mode that a socket can have");
-            at.fault_with(
-                message,
-                "use \"0600\" (only the gateway's user connects), \"0660\" (its group too) or \
-                 \"0666\" (every user)",
-            );
-            None
-        }
-    }
-}
-
-/// A secret that is presented in a header.
-fn secret(at: &Scope<'_>, source: &SecretSource) -> Option<Secret> {
-    let secret = secret_text(at, source)?;
-    let text = secret.reveal();
-    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        at.fault("this secret is empty, or holds what cannot stand in a header");
-        return None;
-    }
-    Some(secret)
-}
-
-/// Fetches a secret. No message here holds any of its text.
-pub(super) fn secret_text(at: &Scope<'_>, source: &SecretSource) -> Option<Secret> {
-    let text = match source {
-        SecretSource::Literal(secret) => secret.reveal().to_owned(),
-        SecretSource::File(path) => {
-            let path = at.resolve(path);
-            match at.outside().text(&path, Holds::Secret) {
-                Ok(text) => text.trim().to_owned(),
-                Err(why) => {
-                    at.key("file")
-                        .fault(format!("cannot read {}: {why}", path.display()));
-                    return None;
-                }
-            }
-        }
-        SecretSource::Variable(name) => {
-            let text = at.outside().variable(name);
-            text.map_err(|why| at.key("env").fault(why)).ok()?
-        }
-    };
-    if text.is_empty() {
-        at.fault("this secret is empty, or holds what cannot stand in a header");
-        return None;
-    }
-    Some(Secret::new(text))
 }
 
 pub(super) fn log(at: &Scope<'_>, model: &model::Log) -> Option<Log> {

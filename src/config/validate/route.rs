@@ -15,9 +15,10 @@ use crate::config::snapshot::{
     Action, AffinitySource, OnRemoval, Route, RouteLimits, RouteTimeouts, TextMatch,
 };
 use crate::config::validate::scope::{Scope, all};
+use crate::config::validate::session::TIMEOUT_MAX;
+use crate::config::validate::syntax::is_token;
 use crate::config::validate::{auth, edits, guard, paths, session};
 
-pub(super) const TIMEOUT_MAX: Duration = Duration::from_secs(60 * 60);
 /// A year as `humantime` counts it.
 const LIFETIME_MAX: Duration = Duration::from_secs(31_557_600);
 const MESSAGE_BYTES_MAX: Size = Size(1 << 40);
@@ -369,67 +370,4 @@ fn close_code(at: &Scope<'_>, code: u16) -> Option<u16> {
         "use 1000 to 1003, 1007 to 1013 or 3000 to 4999",
     );
     None
-}
-
-/// RFC 9110, section 5.6.2: what header names, cookie names and subprotocols are made of.
-pub(super) fn is_token(text: &str) -> bool {
-    let other = |byte| b"!#$%&'*+-.^_`|~".contains(&byte);
-    !text.is_empty()
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || other(byte))
-}
-
-/// Whether `text` is valid in a request line: a path, possibly with a query.
-pub(super) fn is_target(text: &str) -> bool {
-    text.starts_with('/')
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_graphic() && byte != b'#')
-}
-
-/// Whether `text` is a host, maybe with a port.
-pub(super) fn is_host(text: &str) -> bool {
-    let (name, port) = match text.rsplit_once(':') {
-        Some((name, port)) if !port.ends_with(']') => (name, Some(port)),
-        _ => (text, None),
-    };
-    matches!(name.parse(), Ok(HostPattern::Exact(_)))
-        && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port != 0))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hosts_targets_and_tokens_are_told_from_other_texts() {
-        let check = |is: fn(&str) -> bool, good: &[&str], bad: &[&str]| {
-            assert!(good.iter().all(|text| is(text)), "{good:?}");
-            assert!(!bad.iter().any(|text| is(text)), "{bad:?}");
-        };
-        check(
-            is_host,
-            &[
-                "a",
-                "a.example.com:8443",
-                "127.0.0.1:1",
-                "[::1]",
-                "[::1]:80",
-            ],
-            &[
-                "", ":80", "a:", "a:0", "a:b", "a:70000", "u@a", "http://a", "a/b", "*.a", "a b",
-            ],
-        );
-        check(
-            is_target,
-            &["/", "/a?b=c", "/%20"],
-            &["", "a", "/a b", "/a#b", "/ü", "/a\n"],
-        );
-        check(
-            is_token,
-            &["chat.v2", "x-a", "!#$"],
-            &["", "a b", "a;b", "a,b", "ü"],
-        );
-    }
 }

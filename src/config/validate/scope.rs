@@ -13,7 +13,7 @@ use crate::config::diagnostic::{Diagnostic, Severity, suggestion};
 use crate::config::layers::{Origin, Part};
 use crate::config::model::Time;
 use crate::config::span::KeyPath;
-use crate::config::validate::Surroundings;
+use crate::config::validate::surroundings::Surroundings;
 
 /// Names go into metrics, paths of the admin API and log lines.
 const NAME_LEN_MAX: usize = 128;

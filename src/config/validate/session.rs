@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use crate::config::model::{self, KeepaliveTo, OnBackendLoss, Size};
 use crate::config::snapshot::{Keepalive, Reconnect};
-use crate::config::validate::route::TIMEOUT_MAX;
 use crate::config::validate::scope::Scope;
 
 /// Bounds of what one session may hold while it has no backend.
+pub(super) const TIMEOUT_MAX: Duration = Duration::from_secs(60 * 60);
 const BUFFER_BYTES: std::ops::RangeInclusive<Size> = Size(1 << 10)..=Size(64 << 20);
 const ATTEMPTS_MAX: u32 = 1_000;
 /// Between two pings of one session.

@@ -5,13 +5,13 @@ use std::time::Duration;
 use http::Uri;
 
 use crate::base::secret::Secret;
-use crate::config::documents::{DocumentKey, Kind};
+use crate::config::document_key::{DocumentKey, Kind};
 use crate::config::model::{self, Model};
 use crate::config::protect::Protect;
 use crate::config::snapshot::{CertificateFiles, Etcd, EtcdTls, Sources};
 use crate::config::validate::certificates;
-use crate::config::validate::node::secret_text;
 use crate::config::validate::scope::Scope;
+use crate::config::validate::values::secret_text;
 
 const WAIT_MAX: Duration = Duration::from_secs(60 * 60);
 const GRACE_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);

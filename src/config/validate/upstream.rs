@@ -12,8 +12,8 @@ use crate::config::snapshot::{
     Backend, HeadLimits, Passive, Probe, ProbeKind, ProxyVersion, Upstream, UpstreamTls,
 };
 use crate::config::validate::listener::{HEADER_BYTES_MAX, HEADER_BYTES_MIN, HEADERS_MAX};
-use crate::config::validate::route::{is_host, is_target, is_token};
 use crate::config::validate::scope::Scope;
+use crate::config::validate::syntax::{is_host, is_target, is_token};
 use crate::config::validate::{certificates, operations};
 
 /// One client alone never ejects a backend, and at most this many are distinguished.

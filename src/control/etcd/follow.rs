@@ -16,7 +16,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, tim
 use crate::base::backoff::Backoff;
 use crate::base::clock;
 use crate::base::names::BackendId;
-use crate::config::documents::{Change, Document, DocumentKey, Update};
+use crate::config::document_key::DocumentKey;
+use crate::config::documents::{Change, Document, Update};
 use crate::config::snapshot::Etcd;
 use crate::control::etcd::connect::Endpoints;
 use crate::control::etcd::read::{

@@ -2,7 +2,8 @@
 
 use crate::base::clock;
 use crate::config::diagnostic::Diagnostic;
-use crate::config::documents::{Change, Document, DocumentKey, Update};
+use crate::config::document_key::DocumentKey;
+use crate::config::documents::{Change, Document, Update};
 use crate::config::overlay::{Composer, DocumentView, Overlay, Standing};
 use crate::config::snapshot::{Etcd, Snapshot};
 use crate::control::etcd::connect::Endpoints;

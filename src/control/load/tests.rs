@@ -3,7 +3,8 @@
 use std::os::unix::fs::symlink;
 
 use super::*;
-use crate::config::documents::{Change, Document, DocumentKey, Kind, Update};
+use crate::config::document_key::{DocumentKey, Kind};
+use crate::config::documents::{Change, Document, Update};
 use crate::config::overlay::Overlay;
 
 const FILE: &str = r#"

@@ -1,6 +1,6 @@
 //! The file and the documents put together.
 
-use crate::config::documents::DocumentKey;
+use crate::config::document_key::DocumentKey;
 use crate::config::overlay::{Composer, Overlay};
 use crate::config::snapshot::Snapshot;
 use crate::control::load::Loaded;

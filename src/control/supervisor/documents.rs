@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use crate::base::clock;
 use crate::config::diagnostic::Diagnostic;
-use crate::config::documents::{Document, DocumentKey, Update};
+use crate::config::document_key::DocumentKey;
+use crate::config::documents::{Document, Update};
 use crate::config::overlay::{Composer, DocumentView, Overlay};
 use crate::config::snapshot::Snapshot;
 use crate::control::load::{Loaded, on_ground};

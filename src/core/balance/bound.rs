@@ -1,7 +1,7 @@
 //! Bounded load: no member takes more than a multiple of its share of the sessions, so that a hot
 //! key, or an unlucky arc of the ring, spills over to the next candidates instead of felling one.
 
-use crate::core::balance::Members;
+use crate::core::balance::members::Members;
 
 /// Parts of one in which the multiple is kept: whole numbers, so that all gateways round alike.
 const PARTS: f64 = 1e6;

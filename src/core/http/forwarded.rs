@@ -13,7 +13,9 @@ use crate::base::header_list::items;
 use crate::base::header_name::{begins_alike, remove_where};
 use crate::base::session_id::SessionId;
 use crate::config::untrusted::{UntrustedHeaders, is_own};
-use hops::{Hop, hops};
+use hops::{Hop, X_FORWARDED_FOR, X_FORWARDED_PROTO, hops};
+
+pub use hops::MalformedForwarded;
 
 /// The request's id, on every hop the same.
 pub static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -23,8 +25,6 @@ pub static SESSILE_SESSION: HeaderName = HeaderName::from_static("sessile-sessio
 /// Who the request is from, for the backend.
 pub static SESSILE_SUBJECT: HeaderName = HeaderName::from_static("sessile-subject");
 
-static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// Longest request id that is taken over.
@@ -112,12 +112,6 @@ pub fn request_id(headers: &HeaderMap) -> Option<&str> {
     let fits = (1..=REQUEST_ID_MAX).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
     (fits && lines.next().is_none()).then_some(id)
 }
-
-/// A trusted peer's `Forwarded` breaks the grammar, so its own part cannot be separated from a
-/// stranger's part before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`forwarded` is malformed")]
-pub struct MalformedForwarded;
 
 /// The client, as far as trusted peers identify it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::core::limits::{Holder, Pace, hash};
+use crate::core::limits::bucket::Pace;
+use crate::core::limits::holder::{Holder, hash};
 
 /// Buckets that share a set.
 const WAYS: usize = 8;

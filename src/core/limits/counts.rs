@@ -7,7 +7,7 @@ use std::fmt;
 use std::hash::RandomState;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::core::limits::{Holder, hash};
+use crate::core::limits::holder::{Holder, hash};
 
 const SHARDS: usize = 64;
 

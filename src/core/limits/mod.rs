@@ -5,52 +5,24 @@
 mod bucket;
 mod buckets;
 mod counts;
+mod holder;
 mod load;
 mod meter;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
-use std::net::IpAddr;
+use std::hash::RandomState;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
-
-use crate::base::names::{ListenerName, RouteName};
-use crate::config::limits::{PrefixLengths, Rate};
+use crate::config::limits::Rate;
 
 pub use bucket::Pace;
 pub use buckets::Buckets;
 pub use counts::{Counts, Full, Permit};
+pub use holder::{Holder, network_of};
 pub use load::{Load, LoadLimits, LoadPermit, Scarce};
 pub use meter::{Meter, SharedMeter};
-
-/// Who a count or a rate is kept for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Holder {
-    /// All of a route.
-    Route(RouteName),
-    /// A client's network on a route.
-    Network(RouteName, IpNet),
-    /// A principal on a route, as authenticator and subject.
-    Principal(RouteName, Arc<str>),
-    /// A client's network on a listener.
-    Peer(ListenerName, IpNet),
-}
-
-impl fmt::Display for Holder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Route(route) => write!(f, "route `{route}`"),
-            Self::Network(route, network) => write!(f, "{network} on route `{route}`"),
-            Self::Principal(route, who) => write!(f, "{who} on route `{route}`"),
-            Self::Peer(listener, network) => write!(f, "{network} on listener `{listener}`"),
-        }
-    }
-}
 
 /// Networks whose rates are kept. Beyond that number, buckets with the most tokens are evicted
 /// first.
@@ -136,14 +108,4 @@ impl fmt::Debug for Quotas {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Quotas").finish_non_exhaustive()
     }
-}
-
-/// The network that an address counts for on a route.
-pub fn network_of(route: &RouteName, lengths: PrefixLengths, address: IpAddr) -> Holder {
-    Holder::Network(route.clone(), lengths.network(address))
-}
-
-/// A keyed hash, so that clients cannot choose collisions.
-fn hash<S: BuildHasher>(hasher: &S, holder: &Holder) -> u64 {
-    hasher.hash_one(holder)
 }

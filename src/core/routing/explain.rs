@@ -11,7 +11,8 @@ use crate::config::pattern::{HostPattern, PathPattern, Segment};
 use crate::config::snapshot;
 use crate::core::routing::conditions::{Mismatch, mismatch, rank};
 use crate::core::routing::request::{HostName, Request};
-use crate::core::routing::table::{Route, RoutingTable};
+use crate::core::routing::route::Route;
+use crate::core::routing::table::RoutingTable;
 
 /// A route and what a request is to it.
 #[derive(Clone, Debug)]

@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use crate::base::path::split_segment;
 use crate::config::pattern::{HostPattern, Segment};
 use crate::core::routing::request::HostName;
-use crate::core::routing::table::Route;
+use crate::core::routing::route::Route;
 
 /// All routes of a table, by host and path.
 #[derive(Debug)]

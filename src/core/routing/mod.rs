@@ -27,7 +27,7 @@
 //! Host and path are canonical (`base::host`, `base::path`) before they are compared, and the
 //! backend gets the form that was compared. A path is compared by its key, in which reserved
 //! characters are decoded too. What a backend could still read differently is refused where the
-//! route does not pass it on (`spelling`).
+//! route does not pass it on (`lookalikes`).
 
 pub mod affinity;
 pub mod preview;
@@ -35,21 +35,25 @@ pub mod rewrite;
 
 mod conditions;
 pub mod credential;
+mod digest;
 mod explain;
 mod header_names;
+mod lookalikes;
 mod matcher;
 mod request;
 mod residents;
-mod spelling;
+mod route;
 mod table;
 mod upstream;
 
 pub use conditions::Mismatch;
+pub use digest::Digest;
 pub use explain::{Considered, Verdict};
 pub use header_names::HeaderNames;
 pub use request::{Parameters, Request, has_one_reading};
 pub use residents::{Removed, Residents};
-pub use table::{Action, Digest, Endpoint, Matched, Route, RoutingTable};
+pub use route::{Matched, Route};
+pub use table::{Action, Endpoint, RoutingTable};
 pub use upstream::{Member, Upstream, Walk};
 
 #[cfg(test)]

@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use crate::base::addr::BackendAddr;
 use crate::base::names::{BackendId, UpstreamName};
 use crate::core::health::Occupancy;
-use crate::core::routing::RoutingTable;
 
 /// Occupancies by upstream and id, as long as a table with the backend or a session on it holds
 /// them.
@@ -73,38 +72,22 @@ impl Residents {
             .retain(|_, resident| resident.occupancy.strong_count() > 0);
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<(UpstreamName, BackendId), Resident>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl RoutingTable {
-    /// Backends that sessions live on and that are not members of this table, by upstream and id.
-    pub fn removed(&self) -> Vec<Removed> {
-        let residents = self.residents.lock();
-        let removed = residents.iter().filter_map(|((upstream, id), resident)| {
-            let member = self
-                .upstream(upstream)
-                .and_then(|upstream| upstream.member(id));
+    /// Every backend that sessions live on, by upstream and id.
+    pub(super) fn occupied(&self) -> Vec<Removed> {
+        let residents = self.lock();
+        let occupied = residents.iter().filter_map(|((upstream, id), resident)| {
             let occupancy = resident.occupancy.upgrade()?;
-            (member.is_none() && occupancy.sessions() > 0).then(|| Removed {
+            (occupancy.sessions() > 0).then(|| Removed {
                 upstream: upstream.clone(),
                 id: id.clone(),
                 address: resident.address.clone(),
                 occupancy,
             })
         });
-        removed.collect()
+        occupied.collect()
     }
 
-    /// The backend of that id, if it is such a one.
-    pub fn removed_backend(&self, upstream: &str, id: &str) -> Option<Removed> {
-        let mut removed = self.removed().into_iter();
-        removed.find(|one| one.upstream.as_str() == upstream && one.id.as_str() == id)
-    }
-
-    /// Which backends sessions live on.
-    pub fn residents(&self) -> &Residents {
-        &self.residents
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<(UpstreamName, BackendId), Resident>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

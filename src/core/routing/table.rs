@@ -2,23 +2,21 @@
 //! reuses unchanged parts of the previous table.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt::{self, Write};
 use std::sync::Arc;
 use std::time::Instant;
 
-use serde::{Serialize, Serializer};
-use xxhash_rust::xxh3::Xxh3;
-
 use crate::base::names::{AuthenticatorName, RouteName, UpstreamName};
-use crate::base::path::path_key;
+use crate::base::path::{CanonicalPath, PathFault, path_key};
 use crate::config::snapshot::{self, Redirect, Snapshot};
 use crate::core::auth::Authenticator;
 use crate::core::routing::conditions::{mismatch, rank};
+use crate::core::routing::digest::{Digest, digest_of};
 use crate::core::routing::header_names::HeaderNames;
+use crate::core::routing::lookalikes::Lookalikes;
 use crate::core::routing::matcher::Matcher;
-use crate::core::routing::request::{Parameters, Request};
-use crate::core::routing::residents::Residents;
-use crate::core::routing::spelling::{Lookalikes, guard_of};
+use crate::core::routing::request::Request;
+use crate::core::routing::residents::{Removed, Residents};
+use crate::core::routing::route::{Matched, Route};
 use crate::core::routing::upstream::{Purpose, Upstream};
 
 /// An immutable compiled configuration. Sessions hold only the parts that they need (a route, a
@@ -47,18 +45,6 @@ pub struct RoutingTable {
     pub(super) lookalikes: Option<Arc<Lookalikes>>,
 }
 
-/// A route as the data plane uses it. It outlives changes of the upstream that it names.
-#[derive(Debug)]
-pub struct Route {
-    /// What the operator wrote.
-    pub config: Arc<snapshot::Route>,
-    /// The authenticators, in this order.
-    pub authenticators: Vec<Arc<Authenticator>>,
-    /// A digest of everything that guards the route; `None` if it is open.
-    pub(super) guard: Option<u128>,
-    digest: u128,
-}
-
 /// What a route does, with names resolved.
 #[derive(Clone, Copy, Debug)]
 pub enum Action<'t> {
@@ -75,15 +61,6 @@ pub enum Endpoint {
     Mint(Arc<Authenticator>, Vec<Arc<Authenticator>>),
     /// Extends sessions of this route.
     Renew(Arc<Route>),
-}
-
-/// The route that a request takes.
-#[derive(Clone, Debug)]
-pub struct Matched<'t, 'r> {
-    /// Clone it to keep it.
-    pub route: &'t Arc<Route>,
-    /// Values of its path parameters.
-    pub parameters: Parameters<'t, 'r>,
 }
 
 impl RoutingTable {
@@ -160,7 +137,11 @@ impl RoutingTable {
         };
         Self {
             generation,
-            digest: Digest::of(&routes, &upstreams, &authenticators),
+            digest: Digest::of([
+                &mut upstreams.values().map(|upstream| upstream.digest()),
+                &mut authenticators.values().map(|one| digest_of(&one.config)),
+                &mut routes.iter().map(|route| route.digest),
+            ]),
             endpoints: endpoints(&routes, &authenticators),
             routes,
             upstreams,
@@ -184,6 +165,29 @@ impl RoutingTable {
         let key = path_key(request.path);
         let route = self.matcher.find(request.host, &key, accept)?;
         Matched::new(route, request.path)
+    }
+
+    /// The route that `request` takes. `path` is what its own path was taken from; the parameters
+    /// are as the backend gets them.
+    ///
+    /// # Errors
+    /// When the route does not pass this spelling on, or a backend could read it as a path that is
+    /// guarded differently.
+    pub fn choose<'t, 'r>(
+        &'t self,
+        request: &Request<'r>,
+        path: &'r CanonicalPath,
+    ) -> Result<Option<Matched<'t, 'r>>, PathFault> {
+        let Some(found) = self.find(request) else {
+            return Ok(None);
+        };
+        let rules = found.route.config.paths;
+        path.allowed(rules)?;
+        let lookalikes = self.lookalikes.as_ref().filter(|_| !rules.lookalikes);
+        if lookalikes.is_some_and(|all| all.may_be_another(request, found.route)) {
+            return Err(PathFault::Lookalike);
+        }
+        Ok(Matched::new(found.route, path.forwarded(rules)))
     }
 
     /// All routes, by name.
@@ -250,6 +254,27 @@ impl RoutingTable {
             && same(self.authenticators(), previous.authenticators())
     }
 
+    /// Backends that sessions live on and that are not members of this table, by upstream and id.
+    pub fn removed(&self) -> Vec<Removed> {
+        let mut removed = self.residents.occupied();
+        removed.retain(|one| {
+            let upstream = self.upstream(&one.upstream);
+            upstream.is_none_or(|upstream| upstream.member(&one.id).is_none())
+        });
+        removed
+    }
+
+    /// The removed backend of that id, if sessions live on it.
+    pub fn removed_backend(&self, upstream: &str, id: &str) -> Option<Removed> {
+        let mut removed = self.removed().into_iter();
+        removed.find(|one| one.upstream.as_str() == upstream && one.id.as_str() == id)
+    }
+
+    /// Which backends sessions live on.
+    pub fn residents(&self) -> &Residents {
+        &self.residents
+    }
+
     /// The upstream of that name.
     pub fn upstream(&self, name: &str) -> Option<&Arc<Upstream>> {
         self.upstreams.get(name)
@@ -270,63 +295,6 @@ fn ranked(routes: &[Arc<Route>]) -> Vec<&Arc<Route>> {
     // Stable: routes of one rank stay in the order of their names.
     ranked.sort_by_cached_key(|route| std::cmp::Reverse(rank(&route.config)));
     ranked
-}
-
-impl<'t, 'r> Matched<'t, 'r> {
-    /// `None` if the path is not one that the route matches.
-    pub(super) fn new(route: &'t Arc<Route>, path: &'r str) -> Option<Self> {
-        let values = route.config.path.captures(path)?;
-        let parameters = route.config.path.parameters().zip(values).collect();
-        Some(Self { route, parameters })
-    }
-}
-
-impl Route {
-    fn compile(
-        config: &Arc<snapshot::Route>,
-        authenticators: &BTreeMap<AuthenticatorName, Arc<Authenticator>>,
-        before: Option<&Arc<Self>>,
-    ) -> Arc<Self> {
-        let asked = config.auth.authenticate.iter();
-        let asked = asked.map(|name| {
-            let one = authenticators.get(name);
-            Arc::clone(one.expect("a snapshot's names resolve"))
-        });
-        let authenticators: Vec<_> = asked.collect();
-        let same = |route: &&Arc<Self>| {
-            let same = |(one, other)| Arc::ptr_eq(one, other);
-            same_config(&route.config, config)
-                && route.authenticators.iter().zip(&authenticators).all(same)
-        };
-        match before.filter(same) {
-            Some(before) => Arc::clone(before),
-            None => Arc::new(Self {
-                config: Arc::clone(config),
-                guard: guard_of(config, &authenticators),
-                authenticators,
-                digest: digest_of(&**config),
-            }),
-        }
-    }
-
-    /// Its name.
-    pub fn name(&self) -> &RouteName {
-        &self.config.name
-    }
-}
-
-/// Whether two configurations are equal; usually they are the same allocation.
-pub(super) fn same_config<T: PartialEq>(one: &Arc<T>, other: &Arc<T>) -> bool {
-    Arc::ptr_eq(one, other) || one == other
-}
-
-/// XXH3-128 of one configuration's rendering. `Debug` is that: it names every field, so that none
-/// can be forgotten, quotes all text, and shows no secret. The collections in it are sorted or in
-/// the operator's order.
-pub(super) fn digest_of(config: &impl fmt::Debug) -> u128 {
-    let mut hasher = Hasher(Box::new(Xxh3::new()));
-    write!(hasher, "{config:?}").expect("hashing does not fail");
-    hasher.0.digest128()
 }
 
 fn endpoints(
@@ -359,56 +327,4 @@ fn secret_parameters(
     names.sort_unstable();
     names.dedup();
     names
-}
-
-/// XXH3-128 of a table's routes, upstreams and authenticators, each sorted by name. No `Secret` is
-/// in it.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Digest(u128);
-
-impl Digest {
-    /// Separate digests, so that a change does not render unchanged parts again.
-    fn of(
-        routes: &[Arc<Route>],
-        upstreams: &BTreeMap<UpstreamName, Arc<Upstream>>,
-        authenticators: &BTreeMap<AuthenticatorName, Arc<Authenticator>>,
-    ) -> Self {
-        let mut hasher = Xxh3::new();
-        let mut list = |digests: &mut dyn ExactSizeIterator<Item = u128>| {
-            hasher.update(&(digests.len() as u64).to_le_bytes());
-            digests.for_each(|one| hasher.update(&one.to_le_bytes()));
-        };
-        list(&mut upstreams.values().map(|upstream| upstream.digest()));
-        list(&mut authenticators.values().map(|one| digest_of(&one.config)));
-        list(&mut routes.iter().map(|route| route.digest));
-        Self(hasher.digest128())
-    }
-}
-
-/// Takes text. The state is large, hence the box.
-struct Hasher(Box<Xxh3>);
-
-impl Write for Hasher {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.0.update(text.as_bytes());
-        Ok(())
-    }
-}
-
-impl fmt::Display for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
-    }
-}
-
-impl fmt::Debug for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl Serialize for Digest {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
 }

@@ -11,8 +11,8 @@ use crate::base::names::{BackendId, UpstreamName};
 use crate::config::snapshot::{self, BackendState};
 use crate::core::balance::{Balancer, Candidate, Members, Passed};
 use crate::core::health::{Health, Occupancy, Vitals, may_eject, panicking};
+use crate::core::routing::digest::{digest_of, same_config};
 use crate::core::routing::residents::Residents;
-use crate::core::routing::table::{digest_of, same_config};
 
 /// A group of backends with one balancing policy.
 #[derive(Debug)]

@@ -4,11 +4,19 @@
 use std::net::{IpAddr, SocketAddr};
 
 use http::HeaderMap;
-use http::header::FORWARDED;
+use http::header::{FORWARDED, HeaderName};
 
-use super::{MalformedForwarded, X_FORWARDED_FOR, X_FORWARDED_PROTO};
 use crate::base::addr::unmapped;
 use crate::base::header_list::items;
+
+pub(super) static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(super) static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// A trusted peer's `Forwarded` breaks the grammar, so its own part cannot be separated from a
+/// stranger's part before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`forwarded` is malformed")]
+pub struct MalformedForwarded;
 
 /// One hop, as the proxy behind it saw it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -9,8 +9,8 @@ use socket2::Socket as RawSocket;
 
 use crate::base::addr::ListenAddr;
 use crate::base::names::ListenerName;
-use crate::io::net::listener::path::SocketFile;
-use crate::io::net::listener::{BindError, Bound, ListenOptions, PRIVATE, backlog};
+use crate::io::net::listener::bound::{BindError, Bound, ListenOptions, PRIVATE, backlog};
+use crate::io::net::listener::socket_file::SocketFile;
 use crate::io::net::socket;
 
 /// The purpose of a socket; it identifies the socket together with the configured address.

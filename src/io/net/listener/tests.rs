@@ -1,11 +1,15 @@
 use std::fs;
 use std::io::{Read, Write};
+use std::os::fd::AsFd as _;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::accept::died_in_queue;
 use super::*;
+use crate::io::net::socket::Detached;
 
 const OPTIONS: ListenOptions = ListenOptions {
     backlog: 16,

@@ -1,0 +1,23 @@
+//! What documents are checked against.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::base::addr::OwnAddresses;
+use crate::config::model;
+use crate::config::overlay::judge::Judge;
+use crate::config::validate::Surroundings;
+
+/// What documents are checked against.
+pub struct Ground<'a> {
+    /// The file's own authenticators, as written.
+    pub authenticators: &'a BTreeMap<String, model::Authenticator>,
+    /// Relative paths are relative to it.
+    pub directory: &'a Path,
+    /// Where the gateway itself listens; no backend is there.
+    pub own: OwnAddresses,
+    /// The world outside.
+    pub outside: &'a dyn Surroundings,
+    /// What the file protects and guards.
+    pub judge: &'a Judge<'a>,
+}

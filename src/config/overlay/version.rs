@@ -1,0 +1,10 @@
+//! A version of a document that may be in force.
+
+use crate::config::documents::{Document, Item};
+
+/// A version of a document that may be in force.
+#[derive(Clone, Debug)]
+pub(super) struct Version {
+    pub(super) document: Document,
+    pub(super) item: Item,
+}

@@ -1,0 +1,67 @@
+//! Digests of configuration: equal on all gateways of one version whose routes and upstreams are
+//! equal.
+
+use std::fmt::{self, Write};
+use std::sync::Arc;
+
+use serde::{Serialize, Serializer};
+use xxhash_rust::xxh3::Xxh3;
+
+/// XXH3-128 of a table's routes, upstreams and authenticators, each sorted by name. No `Secret` is
+/// in it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Digest(u128);
+
+impl Digest {
+    /// Separate digests, so that a change does not render unchanged parts again.
+    pub(super) fn of(lists: [&mut dyn ExactSizeIterator<Item = u128>; 3]) -> Self {
+        let mut hasher = Xxh3::new();
+        for digests in lists {
+            hasher.update(&(digests.len() as u64).to_le_bytes());
+            digests.for_each(|one| hasher.update(&one.to_le_bytes()));
+        }
+        Self(hasher.digest128())
+    }
+}
+
+/// Takes text. The state is large, hence the box.
+struct Hasher(Box<Xxh3>);
+
+impl Write for Hasher {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.update(text.as_bytes());
+        Ok(())
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Whether two configurations are equal; usually they are the same allocation.
+pub(super) fn same_config<T: PartialEq>(one: &Arc<T>, other: &Arc<T>) -> bool {
+    Arc::ptr_eq(one, other) || one == other
+}
+
+/// XXH3-128 of one configuration's rendering. `Debug` is that: it names every field, so that none
+/// can be forgotten, quotes all text, and shows no secret. The collections in it are sorted or in
+/// the operator's order.
+pub(super) fn digest_of(config: &impl fmt::Debug) -> u128 {
+    let mut hasher = Hasher(Box::new(Xxh3::new()));
+    write!(hasher, "{config:?}").expect("hashing does not fail");
+    hasher.0.digest128()
+}
