@@ -144,7 +144,7 @@ impl Bound {
             live: Arc::clone(&live),
             listeners: contexts.into(),
             records,
-            judges: Arc::default(),
+            verifiers: Arc::default(),
             metrics,
             node: Arc::clone(&node),
         };

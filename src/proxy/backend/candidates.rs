@@ -1,180 +1,97 @@
 //! Which backend: the candidates of one request, one after the other, until one is reached or the
 //! budget is spent.
 
-use std::net::SocketAddr;
-use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use crate::base::clock;
-use crate::base::names::{BackendId, RouteName, UpstreamName};
-use crate::config::snapshot::{Passive, ProxyVersion};
-use crate::core::health::{Outcome, Vitals, Witness};
+use crate::base::names::{BackendId, RouteName};
+use crate::core::health::{Outcome, Witness};
 use crate::core::routing::{Member, Upstream};
-use crate::core::session::stick::{StickyKey, Stuck};
-use crate::core::wire::proxy_protocol::{self, Header};
+use crate::core::session::stick::StickyKey;
 use crate::io::carrier::Carrier;
-use crate::io::net::dial::{DialError, DialOptions, dial};
-use crate::io::tls::client::{ClientTls, ClientTlsError};
+use crate::proxy::backend::dial::{self, DialPlan, NotReached};
+use crate::proxy::backend::lease::BackendLease;
 use crate::proxy::context::worker::Worker;
-use crate::proxy::pipeline::Plan;
-use crate::proxy::refusal::Refusal;
-use crate::telemetry::metrics::NodeMetrics;
 
-/// TCP keepalive towards backends, so that a half-open one is found even where nothing is sent.
-const KEEPALIVE: Duration = Duration::from_secs(60);
+/// What a backend is looked for.
+pub(crate) struct Wanted<'r> {
+    pub(crate) upstream: &'r Arc<Upstream>,
+    /// The affinity key.
+    pub(crate) key: Option<&'r [u8]>,
+    pub(crate) route: &'r RouteName,
+    /// Whether it is a session; an ordinary request is too short to count.
+    pub(crate) session: bool,
+    pub(crate) stickiness: Stickiness,
+    /// The client for passive health, which counts failures by client.
+    pub(crate) witness: Witness,
+    /// No candidate is tried after this.
+    pub(crate) until: Instant,
+}
 
-/// For a backend that no table has.
-const NO_JUDGEMENT: Passive = Passive {
-    failures: 0,
-    clients: 0,
-    ejection: Duration::ZERO,
-    ejection_max: Duration::ZERO,
-    ejected_share_max: 0.0,
-    early_close: Duration::ZERO,
-};
+/// What live sessions of the same key mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stickiness {
+    /// Nothing.
+    None,
+    /// Later sessions follow this one. It follows none itself: stickiness applies to new sessions
+    /// only, and this one moves.
+    Leads,
+    /// It follows them, and later sessions follow it.
+    Follows,
+}
+
+/// Why there is no further candidate.
+#[derive(Debug)]
+pub(crate) enum Exhausted {
+    /// The time is over.
+    TimedOut,
+    /// The last candidate that was dialled was not reached.
+    Unreachable(NotReached),
+    /// No member of this upstream is eligible.
+    NoneEligible(String),
+}
 
 /// The candidates of one request.
 pub(crate) struct Candidates<'r> {
-    upstream: &'r Arc<Upstream>,
-    key: Option<&'r [u8]>,
+    wanted: Wanted<'r>,
+    worker: &'r Worker,
     tried: SmallVec<[usize; 4]>,
     /// How many of those were left out without a try.
     passed_over: usize,
-    /// Set where the key sticks to where its live sessions are.
     sticky: Option<StickyKey>,
-    /// A session that begins follows those of its key; one that moves does not.
-    follows: bool,
-    /// Whether what is placed is a session; an ordinary request is over too soon to count.
-    session: bool,
-    /// Who asks.
-    witness: Witness,
-    until: Instant,
-    worker: &'r Worker,
-    route: &'r RouteName,
     /// Why the last one was not reached.
     last: Option<NotReached>,
 }
 
-/// Addresses of a client's connection, for a PROXY header.
-#[derive(Clone, Copy, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Ends {
-    pub(crate) client: Option<SocketAddr>,
-    pub(crate) local: Option<SocketAddr>,
-}
-
-/// How to get to the backends of an upstream.
-pub(crate) struct Road<'r> {
-    pub(crate) ends: Ends,
-    pub(crate) tls: Option<&'r ClientTls>,
-    pub(crate) until: Instant,
-}
-
-/// Why a candidate was not reached.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum NotReached {
-    #[error(transparent)]
-    Dial(#[from] DialError),
-    #[error(transparent)]
-    Tls(#[from] ClientTlsError),
-}
-
-impl NotReached {
-    fn is_ours(&self) -> bool {
-        match self {
-            Self::Dial(error) => error.is_ours(),
-            Self::Tls(_) => true,
-        }
-    }
-
-    /// The label in metrics.
-    fn reason(&self) -> &'static str {
-        match self {
-            Self::Dial(DialError::Name { .. }) => "name",
-            Self::Dial(DialError::Refused { .. }) => "refused",
-            Self::Dial(DialError::TimedOut { .. }) => "timed_out",
-            Self::Dial(DialError::ProxyHeader { .. }) => "proxy_header",
-            Self::Dial(DialError::Tls { .. }) | Self::Tls(_) => "tls",
-            Self::Dial(DialError::Connect { .. }) => "connect",
-            Self::Dial(DialError::Own { .. }) => "own_address",
-        }
-    }
-}
-
-/// One session's or request's place with a backend. A session's counts for as long as it is held,
-/// from before the dial, so that a burst of handshakes spreads.
-#[derive(Debug)]
-pub(crate) struct BackendSeat {
-    pub(crate) id: BackendId,
-    vitals: Arc<Vitals>,
-    node: Arc<NodeMetrics>,
-    /// Weak: a session must not keep an old table's ring alive.
-    upstream: Weak<Upstream>,
-    session: bool,
-    /// Holds its key where it is, for as long as it lives.
-    stuck: Option<Box<Stuck>>,
-}
-
 impl<'r> Candidates<'r> {
-    pub(crate) fn new(worker: &'r Worker, plan: &'r Plan, session: bool, until: Instant) -> Self {
-        let (key, route) = (plan.key.as_deref(), &plan.route.config.name);
-        let mut candidates = Self::of(worker, &plan.upstream, key, route, session, until);
-        candidates.follows = true;
-        candidates.ask_for(plan.witness());
-        candidates.stick(plan.route.config.stick);
-        candidates
-    }
-
-    /// Says who asks.
-    pub(crate) const fn ask_for(&mut self, witness: Witness) {
-        self.witness = witness;
-    }
-
-    /// Says that live sessions of the key count.
-    pub(crate) fn stick(&mut self, stick: bool) {
-        let key = self.key.filter(|_| stick);
-        self.sticky = key.map(|key| StickyKey::new(self.upstream.name(), key));
-    }
-
-    /// For whom there is no plan of a request.
-    pub(crate) fn of(
-        worker: &'r Worker,
-        upstream: &'r Arc<Upstream>,
-        key: Option<&'r [u8]>,
-        route: &'r RouteName,
-        session: bool,
-        until: Instant,
-    ) -> Self {
+    /// The candidates for what is wanted, none of them tried.
+    pub(crate) fn new(worker: &'r Worker, wanted: Wanted<'r>) -> Self {
+        let sticky = wanted
+            .key
+            .filter(|_| wanted.stickiness != Stickiness::None)
+            .map(|key| StickyKey::new(wanted.upstream.name(), key));
         Self {
-            upstream,
-            key,
-            until,
+            wanted,
             worker,
-            route,
             tried: SmallVec::new(),
             passed_over: 0,
-            sticky: None,
-            follows: false,
-            session,
-            witness: Witness::default(),
+            sticky,
             last: None,
         }
     }
 
-    /// Leaves this one out, if anybody else may.
+    /// Leaves this member out if another is eligible.
     pub(crate) fn pass_over(&mut self, id: &BackendId) {
-        let members = &self.upstream.members;
-        if let Some(index) = members.iter().position(|member| member.id == *id) {
-            let pick = |tried: &[usize]| {
-                let random = fastrand::u64(..);
-                self.upstream
-                    .pick_for_session(self.key, tried, clock::now(), random)
-            };
-            if pick(&[index]).is_some() {
+        let Wanted { upstream, key, .. } = self.wanted;
+        if let Some(index) = upstream.members.iter().position(|member| member.id == *id) {
+            let random = fastrand::u64(..);
+            if upstream
+                .pick_for_session(key, &[index], clock::now(), random)
+                .is_some()
+            {
                 self.tried.push(index);
                 self.passed_over = 1;
             }
@@ -184,210 +101,222 @@ impl<'r> Candidates<'r> {
     /// Whether attempts or time are used up.
     fn is_spent(&self) -> bool {
         let tried = self.tried.len() - self.passed_over;
-        tried >= self.upstream.config.attempts as usize || Instant::now() >= self.until
+        tried >= self.wanted.upstream.config.attempts as usize
+            || Instant::now() >= self.wanted.until
     }
 
-    /// Whether there is another one to try after those that were.
+    /// Whether there is a further candidate.
     pub(crate) fn has_next(&self) -> bool {
         let (now, random) = (clock::now(), fastrand::u64(..));
-        let next = || (self.upstream).pick_for_session(self.key, &self.tried, now, random);
+        let Wanted { upstream, key, .. } = self.wanted;
+        let next = || upstream.pick_for_session(key, &self.tried, now, random);
         !self.is_spent() && next().is_some()
     }
 
-    /// The next one to try, while the budget lasts.
-    pub(crate) fn next(&mut self) -> Option<(&'r Member, BackendSeat)> {
+    /// The next candidate, while the budget lasts.
+    pub(crate) fn next(&mut self) -> Option<(&'r Member, BackendLease)> {
         if self.is_spent() {
             return None;
         }
         let (now, random) = (clock::now(), fastrand::u64(..));
-        let index = if let Some(index) = self.stuck(now) {
+        let Wanted { upstream, key, .. } = self.wanted;
+        let index = if let Some(index) = self.followed(now) {
             index
-        } else if self.session {
-            let upstream = self.upstream;
-            upstream.pick_for_session(self.key, &self.tried, now, random)?
+        } else if self.wanted.session {
+            upstream.pick_for_session(key, &self.tried, now, random)?
         } else {
-            self.upstream.pick(self.key, &self.tried, now, random)?
+            upstream.pick(key, &self.tried, now, random)?
         };
         self.tried.push(index);
-        let member = &self.upstream.members[index];
-        Some((
-            member,
-            BackendSeat::take(self.worker, self.upstream, member, self.session)
-                .stuck(self.worker, self.sticky),
-        ))
+        let member = &upstream.members[index];
+        let lease = BackendLease::take(self.worker, upstream, member, self.wanted.session);
+        Some((member, lease.stick(self.worker, self.sticky)))
     }
 
-    /// Where live sessions of the key are, if that backend may take one more.
-    fn stuck(&self, now: std::time::Instant) -> Option<usize> {
-        let key = self.sticky.filter(|_| self.follows)?;
+    /// The backend of the key's live sessions, if it may take one more.
+    fn followed(&self, now: std::time::Instant) -> Option<usize> {
+        let follows = self.wanted.stickiness == Stickiness::Follows;
+        let key = self.sticky.filter(|_| follows)?;
+        let upstream = self.wanted.upstream;
         let places = self.worker.live().sticks().places(key);
-        let indexes = places.iter().filter_map(|id| self.upstream.index_of(id));
-        let mut may = indexes.filter(|index| {
-            self.upstream
-                .may_take(*index, &self.tried, now, self.session)
-        });
-        may.next()
+        let mut indexes = places.iter().filter_map(|id| upstream.index_of(id));
+        indexes.find(|index| upstream.may_take(*index, &self.tried, now, self.wanted.session))
     }
 
     /// Goes on to the next candidate until one is connected to. Nothing has been sent but, where
     /// asked for, a PROXY header.
     pub(crate) async fn reach(
         &mut self,
-        road: &Road<'_>,
-    ) -> Result<(BackendSeat, Carrier), Refusal> {
-        while let Some((member, seat)) = self.next() {
-            match self.connect(member, road).await {
-                Ok(carrier) => return Ok((seat, carrier)),
-                Err(error) => self.not_reached(&seat, error),
+        plan: &DialPlan<'_>,
+    ) -> Result<(BackendLease, Carrier), Exhausted> {
+        while let Some((member, lease)) = self.next() {
+            match self.connect(member, plan).await {
+                Ok(carrier) => return Ok((lease, carrier)),
+                Err(error) => self.not_reached(&lease, error),
             }
         }
         Err(self.exhausted())
     }
 
-    /// Dials one member, within what is left of the time.
+    /// Dials one member.
     pub(crate) async fn connect(
         &self,
         member: &Member,
-        road: &Road<'_>,
+        plan: &DialPlan<'_>,
     ) -> Result<Carrier, NotReached> {
-        let upstream = &self.upstream.config;
-        let header = upstream
-            .proxy_protocol
-            .map(|version| proxy_header(version, road.ends));
-        let tls = road.tls.map(|tls| tls.to(&member.address)).transpose()?;
-        let left = road.until.saturating_duration_since(Instant::now());
-        member.vitals.connect_began();
-        let options = DialOptions {
-            timeout: upstream.connect_timeout.min(left),
-            keepalive: Some(KEEPALIVE),
-            proxy_header: header.as_deref().unwrap_or_default(),
-            tls: tls.as_ref(),
-            own: &self.worker.live().own().all,
-        };
-        Ok(dial(&member.address, options).await?)
+        dial::connect(self.worker.live(), self.wanted.upstream, member, plan).await
     }
 
-    /// A dial failed: it is counted, kept for the answer if none succeeds, and speaks against the
-    /// backend, unless it is this machine that lacks something.
-    pub(crate) fn not_reached(&mut self, seat: &BackendSeat, error: NotReached) {
-        let upstream = &self.upstream.config.name;
+    /// Counts a failed dial and keeps it for the answer if no candidate succeeds. It counts against
+    /// the backend, unless the gateway itself lacks something.
+    pub(crate) fn not_reached(&mut self, lease: &BackendLease, error: NotReached) {
+        let upstream = self.wanted.upstream.name();
         tracing::debug!(%upstream, %error, "backend not reached");
-        let metrics = self.worker.route_metrics(self.route, upstream);
+        let metrics = self.worker.route_metrics(self.wanted.route, upstream);
         metrics.connect_failed(error.reason());
         if !error.is_ours() {
-            seat.report(Outcome::ConnectFailed, self.witness);
+            lease.report(Outcome::ConnectFailed, self.wanted.witness);
         }
         self.last = Some(error);
     }
 
-    /// Why there is no next one.
-    pub(crate) fn exhausted(&mut self) -> Refusal {
+    /// Why there is no further candidate.
+    pub(crate) fn exhausted(&mut self) -> Exhausted {
         match self.last.take() {
-            _ if Instant::now() >= self.until => Refusal::TimedOut,
-            Some(error) => Refusal::Unreachable(error),
-            None => Refusal::NoBackend(self.upstream.config.name.to_string()),
+            _ if Instant::now() >= self.wanted.until => Exhausted::TimedOut,
+            Some(error) => Exhausted::Unreachable(error),
+            None => Exhausted::NoneEligible(self.wanted.upstream.name().to_string()),
         }
     }
 }
 
-fn proxy_header(version: ProxyVersion, ends: Ends) -> Vec<u8> {
-    let header = match (ends.client, ends.local) {
-        (Some(source), Some(destination)) => Header::Proxied {
-            source,
-            destination,
-        },
-        _ => Header::Unknown,
-    };
-    proxy_protocol::encode(version, &header)
-}
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
 
-impl BackendSeat {
-    fn take(worker: &Worker, upstream: &Arc<Upstream>, member: &Member, session: bool) -> Self {
-        if session {
-            member.vitals.session_began();
-        }
-        Self {
-            id: member.id.clone(),
-            vitals: Arc::clone(&member.vitals),
-            node: Arc::clone(&worker.shared.node),
-            upstream: Arc::downgrade(upstream),
-            session,
-            stuck: None,
-        }
-    }
+    use super::*;
+    use crate::base::names::UpstreamName;
+    use crate::proxy::tests::Fixture;
 
-    /// Where the route of a session that another process brought is sticky, its key is here.
-    pub(crate) fn stick_as(self, worker: &Worker, route: &RouteName, key: Option<&[u8]>) -> Self {
-        let table = worker.live().table();
-        let sticky = table.route(route).is_some_and(|route| route.config.stick);
-        let upstream = self.upstream.upgrade().filter(|_| sticky);
-        let key = upstream.zip(key);
-        let key = key.map(|(upstream, key)| StickyKey::new(upstream.name(), key));
-        drop(table);
-        self.stuck(worker, key)
-    }
+    const UPSTREAM: &str = r#"
+        [upstreams.chat]
+        backends = ["127.0.0.1:9101", "127.0.0.1:9102", "127.0.0.1:9103"]
+        attempts = 2
+        [[routes]]
+        name = "chat"
+        upstream = "chat"
+    "#;
 
-    /// Further sessions of this key come here too.
-    fn stuck(mut self, worker: &Worker, key: Option<StickyKey>) -> Self {
-        if let Some(key) = key.filter(|_| self.session) {
-            self.stuck = Some(Box::new(worker.live().sticks().join(key, &self.id)));
-        }
-        self
-    }
-
-    /// A place for a session that another process brought. A backend that the table does not have
-    /// keeps its sessions, which count; its health is not judged.
-    pub(crate) fn inherit(worker: &Worker, upstream: &UpstreamName, backend: &BackendId) -> Self {
-        let table = worker.live().table();
-        if let Some(upstream) = table.upstream(upstream)
-            && let Some(member) = upstream.member(backend)
-        {
-            return Self::take(worker, upstream, member, true);
-        }
-        let occupancy = table.residents().occupancy(upstream, backend, None);
-        let vitals = Vitals::with(occupancy, None, &NO_JUDGEMENT, clock::now());
-        vitals.session_began();
-        Self {
-            id: backend.clone(),
-            vitals: Arc::new(vitals),
-            node: Arc::clone(&worker.shared.node),
-            upstream: Weak::new(),
+    /// Calls `look` with the candidates of a key.
+    fn candidates<T>(
+        fixture: &Fixture,
+        (stickiness, left): (Stickiness, Duration),
+        look: impl FnOnce(Candidates<'_>) -> T,
+    ) -> T {
+        let table = fixture.worker.live().table();
+        let upstream = table.upstream(&UpstreamName::from("chat"));
+        let wanted = Wanted {
+            upstream: upstream.expect("it is configured"),
+            key: Some(b"ann"),
+            route: &RouteName::from("chat"),
             session: true,
-            stuck: None,
-        }
+            stickiness,
+            witness: Witness::default(),
+            until: Instant::now() + left,
+        };
+        look(Candidates::new(&fixture.worker, wanted))
     }
 
-    /// Tells passive health how it went. Of a backend whose upstream is gone, nobody wants to know.
-    pub(crate) fn report(&self, outcome: Outcome, witness: Witness) {
-        if let Some(upstream) = self.upstream.upgrade() {
-            let now = clock::now();
-            let may_eject = upstream.may_eject(now);
-            let ejected = self.vitals.report(outcome, witness, now, may_eject);
-            if let Some(until) = ejected {
-                self.node.ejected(&upstream.config.name);
-                let seconds = until.duration_since(now).as_secs_f64();
-                tracing::warn!(upstream = %upstream.config.name, backend = %self.id, cause = outcome.as_str(), seconds, "backend ejected");
-            }
-        }
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    /// The next candidate's id.
+    fn next(candidates: &mut Candidates<'_>) -> Option<BackendId> {
+        candidates.next().map(|(member, _)| member.id.clone())
     }
 
-    /// The backend granted the session.
-    pub(crate) fn established(&self) {
-        self.vitals.session_established();
+    #[test]
+    fn the_walk_is_as_long_as_the_budget_and_repeats_nothing() {
+        let fixture = Fixture::new(UPSTREAM);
+        candidates(&fixture, (Stickiness::None, HOUR), |mut walk| {
+            let first = next(&mut walk).expect("three are eligible");
+            assert!(walk.has_next());
+            let second = next(&mut walk).expect("two attempts");
+            assert_ne!(first, second);
+            assert!(!walk.has_next());
+            assert_eq!(next(&mut walk), None, "attempts are used up");
+        });
     }
 
-    /// How soon after its 101 a lost session counts against the backend.
-    pub(crate) fn early_close(&self) -> Duration {
-        self.upstream.upgrade().map_or(Duration::ZERO, |upstream| {
-            upstream.config.passive.early_close
-        })
+    #[test]
+    fn i2_a_key_has_one_home() {
+        let fixture = Fixture::new(UPSTREAM);
+        let first = || {
+            candidates(&fixture, (Stickiness::None, HOUR), |mut walk| {
+                next(&mut walk)
+            })
+        };
+        assert!(first().is_some());
+        assert_eq!(first(), first());
     }
-}
 
-impl Drop for BackendSeat {
-    fn drop(&mut self) {
-        if self.session {
-            self.vitals.session_ended();
-        }
+    #[test]
+    fn a_shunned_backend_is_passed_over_without_costing_an_attempt() {
+        let fixture = Fixture::new(UPSTREAM);
+        let budget = (Stickiness::None, HOUR);
+        let home = candidates(&fixture, budget, |mut walk| next(&mut walk)).expect("a home");
+        candidates(&fixture, budget, |mut walk| {
+            walk.pass_over(&home);
+            let tried = [next(&mut walk), next(&mut walk)];
+            assert!(
+                tried
+                    .iter()
+                    .all(|id| id.is_some() && *id != Some(home.clone()))
+            );
+        });
+    }
+
+    #[test]
+    fn the_only_backend_is_not_passed_over() {
+        let fixture = Fixture::new(
+            "[upstreams.chat]\nbackends = [\"127.0.0.1:9101\"]\n\
+             [[routes]]\nname = \"chat\"\nupstream = \"chat\"\n",
+        );
+        let budget = (Stickiness::None, HOUR);
+        let only = candidates(&fixture, budget, |mut walk| next(&mut walk)).expect("one");
+        candidates(&fixture, budget, |mut walk| {
+            walk.pass_over(&only);
+            assert_eq!(next(&mut walk), Some(only));
+        });
+    }
+
+    #[test]
+    fn without_time_there_is_no_candidate() {
+        let fixture = Fixture::new(UPSTREAM);
+        candidates(&fixture, (Stickiness::None, Duration::ZERO), |mut walk| {
+            assert_eq!(next(&mut walk), None);
+            assert!(matches!(walk.exhausted(), Exhausted::TimedOut));
+        });
+    }
+
+    #[test]
+    fn new_sessions_follow_a_live_one_and_moving_ones_do_not() {
+        let fixture = Fixture::new(UPSTREAM);
+        let home = candidates(&fixture, (Stickiness::None, HOUR), |mut walk| {
+            next(&mut walk)
+        });
+        // A live session of the key that is not at home.
+        let away = candidates(&fixture, (Stickiness::Leads, HOUR), |mut walk| {
+            walk.next();
+            walk.next()
+                .map(|(member, lease)| (member.id.clone(), lease))
+        });
+        let (away, lease) = away.expect("another backend");
+        assert_ne!(home, Some(away.clone()));
+        let first =
+            |stickiness| candidates(&fixture, (stickiness, HOUR), |mut walk| next(&mut walk));
+        assert_eq!(first(Stickiness::Follows), Some(away));
+        assert_eq!(first(Stickiness::Leads), home);
+        drop(lease);
+        assert_eq!(first(Stickiness::Follows), home);
     }
 }

@@ -1,81 +1,82 @@
-//! Everything that the gateway itself answers before a 101 or instead of a backend: one table from
-//! what went wrong to status, label and text, so that it is answered, recorded and counted alike.
+//! Everything that the gateway itself answers before a 101 or instead of a backend, so that it is
+//! answered, recorded and counted alike.
 
+mod answer;
 pub(crate) mod over_websocket;
+mod quota;
+mod table;
 
-use std::error::Error;
 use std::time::Duration;
 
-use http::header::{
-    ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_VERSION, WWW_AUTHENTICATE,
-};
-use http::{HeaderValue, Response, StatusCode};
+use http::HeaderValue;
 
 use crate::base::names::AuthenticatorName;
 use crate::core::auth::CredentialFault;
 use crate::core::http::framing::FramingFault;
 use crate::core::http::origin::OriginFault;
-use crate::core::http::problem::problem;
 use crate::core::limits::Scarce;
 use crate::core::wire::handshake::{AnswerFault, UpgradeFault};
 use crate::core::wire::request_guard::Smuggling;
-use crate::proxy::backend::candidates::NotReached;
-use crate::proxy::stages::authenticate::{NotJudged, Unmet};
-use crate::proxy::streams::body::Outgoing;
+use crate::proxy::backend::candidates::Exhausted;
+use crate::proxy::backend::dial::NotReached;
+use crate::proxy::verifiers::NotVerified;
+use crate::proxy::verifiers::conditions::Unmet;
+
+pub(crate) use crate::proxy::refusal::quota::Quota;
 
 /// Why a request got no backend's answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refusal {
-    /// The bytes can be read in two ways.
+    /// The framing can be read in two ways.
     #[error("malformed request: {0}")]
     Smuggling(Smuggling),
     /// No usable target.
     #[error("{0}")]
     BadTarget(&'static str),
-    /// A handshake that is none.
+    /// Not a valid handshake.
     #[error("{0}")]
     Upgrade(UpgradeFault),
     /// It came through this gateway already, or through too many.
     #[error("the request goes round in a loop")]
     Loop,
-    /// A tunnel was asked for.
+    /// CONNECT.
     #[error("this gateway opens no tunnels")]
     Connect,
-    /// A page that may not open sessions here.
+    /// A page of an origin that may not open sessions here.
     #[error("{0}")]
     Origin(OriginFault),
     /// An address that may not use the route.
     #[error("clients of this address may not use this route")]
     Address,
-    /// The client has had, or has, as much as it may.
+    /// The client is over a quota.
     #[error("too many: {}", .0.words())]
     Quota(Quota),
     /// The node has no room.
     #[error("{0}")]
     Overloaded(Scarce),
-    /// The gateway just started and lets sessions in slowly; for so long still.
+    /// The gateway just started and admits sessions slowly, for this time still.
     #[error("the gateway has just started and lets sessions in slowly")]
     Ramp(Duration),
-    /// Nobody who may be let in.
+    /// No valid credential.
     #[error("{}", .fault.answer())]
     Unauthenticated {
-        /// What is wrong; clients are not told.
+        /// What is wrong; it is not sent to clients.
         fault: CredentialFault,
-        /// The authenticator that judged the credential.
+        /// The authenticator that rejected the credential.
         by: Option<AuthenticatorName>,
         /// What would be accepted.
         challenges: Vec<HeaderValue>,
     },
-    /// Somebody who may not do this.
+    /// A valid credential without the right to do this.
     #[error("the credential does not allow this")]
     Forbidden(#[source] Unmet),
-    /// What would say who it is does not answer.
+    /// The credential could not be verified either way.
     #[error("who this is cannot be found out at the moment")]
-    NotJudged(#[source] Box<NotJudged>),
-    /// A path of the gateway's own, asked in another way.
+    NotVerified(#[source] Box<NotVerified>),
+    /// Not a POST, at one of the gateway's own paths.
     #[error("this path takes a POST")]
     NotPost,
-    /// Nothing to renew.
+    /// No session to renew.
     #[error("there is no such live session of yours on this gateway")]
     NoSession,
     /// No route takes it.
@@ -84,10 +85,10 @@ pub(crate) enum Refusal {
     /// The gateway is being stopped.
     #[error("the gateway is stopping")]
     Stopping,
-    /// Nobody is eligible.
+    /// No member of the upstream is eligible.
     #[error("no backend of upstream `{0}` takes new sessions now")]
     NoBackend(String),
-    /// Every candidate that the budget allowed was dialled in vain.
+    /// No candidate within the budget was reached.
     #[error("no backend could be reached")]
     Unreachable(#[source] NotReached),
     /// The backend ended or broke the exchange.
@@ -99,10 +100,10 @@ pub(crate) enum Refusal {
     /// An answer whose end is ambiguous.
     #[error("the backend's answer is not passed on: {0}")]
     AnswerFraming(FramingFault),
-    /// A 101 that is not one (I9).
+    /// An invalid 101 (I9).
     #[error("the backend's 101 is not valid: {0}")]
     InvalidAnswer(AnswerFault),
-    /// A 101 that nobody asked for.
+    /// A 101 to an ordinary request.
     #[error("the backend switched protocols unasked")]
     UnaskedSwitch,
     /// The client's body broke off.
@@ -122,78 +123,6 @@ pub(crate) enum Refusal {
     TimedOut,
 }
 
-/// Which quota, and when there is room again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Quota {
-    /// `handshakes_per_address`
-    HandshakesPerAddress(Duration),
-    /// `sessions_per_address`
-    SessionsPerAddress,
-    /// `handshakes_per_principal`
-    HandshakesPerPrincipal(Duration),
-    /// `sessions_per_principal`
-    SessionsPerPrincipal,
-    /// `sessions_max` of the route.
-    SessionsOfRoute,
-    /// Passwords that are being verified.
-    PasswordsPerAddress,
-}
-
-/// For a client that has to give something up before it may have more.
-const RETRY_QUOTA: Duration = Duration::from_secs(10);
-/// For those who are shed, each another time, so that they do not all come back at once.
-const RETRY_SHED_MAX: u64 = 8;
-/// Longest `detail` of a record, in bytes.
-const DETAIL_MAX: usize = 512;
-/// Nobody is sent away for longer while a gateway starts.
-const RETRY_RAMP_MAX: u64 = 30;
-
-impl Quota {
-    fn words(self) -> &'static str {
-        match self {
-            Self::HandshakesPerAddress(_) => "handshakes from this address",
-            Self::SessionsPerAddress => "sessions of this address",
-            Self::HandshakesPerPrincipal(_) => "handshakes of this user",
-            Self::SessionsPerPrincipal => "sessions of this user",
-            Self::SessionsOfRoute => "sessions of this route",
-            Self::PasswordsPerAddress => "passwords from this address at once",
-        }
-    }
-
-    fn reason(self) -> &'static str {
-        match self {
-            Self::HandshakesPerAddress(_) => "handshakes_per_address",
-            Self::SessionsPerAddress => "sessions_per_address",
-            Self::HandshakesPerPrincipal(_) => "handshakes_per_principal",
-            Self::SessionsPerPrincipal => "sessions_per_principal",
-            Self::SessionsOfRoute => "route_sessions_max",
-            Self::PasswordsPerAddress => "passwords_per_address",
-        }
-    }
-
-    fn retry_after(self) -> Duration {
-        match self {
-            Self::HandshakesPerAddress(wait) | Self::HandshakesPerPrincipal(wait) => wait,
-            Self::PasswordsPerAddress => Duration::from_secs(2),
-            Self::SessionsPerAddress | Self::SessionsPerPrincipal | Self::SessionsOfRoute => {
-                RETRY_QUOTA
-            }
-        }
-    }
-}
-
-/// The texts of an error and of what caused it.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
-}
-
 impl Refusal {
     /// A backend's connection failed before its answer had a head.
     pub(crate) fn of_backend(error: hyper::Error) -> Self {
@@ -204,177 +133,18 @@ impl Refusal {
         }
     }
 
-    /// The status that the client sees.
-    pub(crate) fn status(&self) -> StatusCode {
-        match self {
-            Self::Smuggling(_) | Self::BadTarget(_) | Self::BodyIncomplete => {
-                StatusCode::BAD_REQUEST
-            }
-            Self::Upgrade(fault) => fault.status(),
-            Self::Loop => StatusCode::LOOP_DETECTED,
-            Self::Connect | Self::NotPost => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Origin(_) | Self::Address | Self::Forbidden(_) => StatusCode::FORBIDDEN,
-            // What is short here is not this client's doing.
-            Self::Quota(Quota::SessionsOfRoute) | Self::Overloaded(_) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
-            Self::Quota(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::Unauthenticated { .. } => StatusCode::UNAUTHORIZED,
-            Self::NoRoute | Self::NoSession => StatusCode::NOT_FOUND,
-            Self::Stopping | Self::Ramp(_) | Self::NoBackend(_) | Self::NotJudged(_) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
-            Self::Unreachable(_)
-            | Self::BackendBroke(_)
-            | Self::AnswerMalformed(_)
-            | Self::AnswerFraming(_)
-            | Self::InvalidAnswer(_)
-            | Self::Unsent
-            | Self::UnaskedSwitch => StatusCode::BAD_GATEWAY,
-            Self::ClientStalled => StatusCode::REQUEST_TIMEOUT,
-            Self::TimedOut | Self::BackendStalled => StatusCode::GATEWAY_TIMEOUT,
-        }
+    /// A rewrite made a target that is not valid.
+    pub(crate) fn of_rewrite(_: http::Error) -> Self {
+        Self::BadTarget("the rewritten target is no path")
     }
+}
 
-    /// The label in metrics and records.
-    pub(crate) fn reason(&self) -> &'static str {
-        match self {
-            Self::Smuggling(_) => "smuggling",
-            Self::BadTarget(_) => "bad_target",
-            Self::Upgrade(_) => "bad_upgrade",
-            Self::Loop => "loop",
-            Self::Connect => "connect",
-            Self::Origin(_) => "origin",
-            Self::Address => "address",
-            Self::Quota(quota) => quota.reason(),
-            Self::Overloaded(scarce) => scarce.as_str(),
-            Self::Unauthenticated { .. } => "unauthenticated",
-            Self::Forbidden(_) => "forbidden",
-            Self::NotJudged(_) => "not_judged",
-            Self::NotPost => "not_post",
-            Self::NoSession => "no_session",
-            Self::NoRoute => "no_route",
-            Self::Stopping => "stopping",
-            Self::Ramp(_) => "admission_ramp",
-            Self::NoBackend(_) => "no_backend",
-            Self::Unreachable(_) => "unreachable",
-            Self::BackendBroke(_) => "backend_broke",
-            Self::AnswerMalformed(_) | Self::AnswerFraming(_) => "bad_answer",
-            Self::InvalidAnswer(_) => "invalid_answer",
-            Self::UnaskedSwitch => "unasked_switch",
-            Self::Unsent => "unsent",
-            Self::BodyIncomplete => "body_incomplete",
-            Self::ClientStalled => "client_stalled",
-            Self::BackendStalled => "backend_stalled",
-            Self::TimedOut => "timed_out",
+impl From<Exhausted> for Refusal {
+    fn from(exhausted: Exhausted) -> Self {
+        match exhausted {
+            Exhausted::TimedOut => Self::TimedOut,
+            Exhausted::Unreachable(error) => Self::Unreachable(error),
+            Exhausted::NoneEligible(upstream) => Self::NoBackend(upstream),
         }
-    }
-
-    /// What exactly was wrong, for the record: the fault of a credential, the rule that does not
-    /// hold, the error behind a failed dial. Clients are told less.
-    pub(crate) fn detail(&self) -> Option<Box<str>> {
-        let mut detail = match self {
-            Self::Unauthenticated { fault, by, .. } => match by {
-                Some(by) => format!("authenticator `{by}`: {fault}"),
-                None => fault.to_string(),
-            },
-            Self::Forbidden(unmet) => unmet.to_string(),
-            // Their texts say no more than `reason` does.
-            Self::Connect
-            | Self::Address
-            | Self::Quota(_)
-            | Self::Overloaded(_)
-            | Self::Ramp(_)
-            | Self::NotPost
-            | Self::NoSession
-            | Self::NoRoute
-            | Self::Stopping
-            | Self::UnaskedSwitch
-            | Self::BodyIncomplete
-            | Self::Unsent
-            | Self::TimedOut => return None,
-            other => chain(other),
-        };
-        detail.truncate(detail.floor_char_boundary(DETAIL_MAX));
-        Some(detail.into())
-    }
-
-    /// The close code for a client whose upgrade is accepted to tell it this.
-    pub(crate) fn close_code(&self) -> u16 {
-        match self.status() {
-            StatusCode::UNAUTHORIZED => 3000,
-            StatusCode::FORBIDDEN => 3003,
-            StatusCode::TOO_MANY_REQUESTS
-            | StatusCode::SERVICE_UNAVAILABLE
-            | StatusCode::GATEWAY_TIMEOUT
-            | StatusCode::BAD_GATEWAY => 1013,
-            _ => 1008,
-        }
-    }
-
-    /// Whether what follows on this connection can no longer be trusted, or must not follow.
-    fn ends_connection(&self) -> bool {
-        matches!(
-            self,
-            Self::Smuggling(_)
-                | Self::BadTarget(_)
-                | Self::Upgrade(_)
-                | Self::BodyIncomplete
-                | Self::ClientStalled
-                | Self::BackendStalled
-                | Self::Quota(_)
-                | Self::Overloaded(_)
-                | Self::Stopping
-        )
-    }
-
-    /// Seconds until it may be worth another try; none where that is not known.
-    fn retry_after(&self) -> Option<u64> {
-        match self {
-            Self::Quota(quota) => {
-                let wait = quota.retry_after();
-                Some(wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).map(|wait| wait.max(1))
-            }
-            Self::Overloaded(_) => Some(fastrand::u64(1..=RETRY_SHED_MAX)),
-            // Spread over what is left of the ramp, or the crowd just comes again together.
-            Self::Ramp(left) => Some(fastrand::u64(1..=left.as_secs().clamp(1, RETRY_RAMP_MAX))),
-            _ if self.status() == StatusCode::SERVICE_UNAVAILABLE => Some(1),
-            _ => None,
-        }
-    }
-
-    /// The answer: problem+json (RFC 9457), which names the request so that it can be found in the
-    /// records.
-    pub(crate) fn answer<W>(&self, request_id: &str) -> Response<Outgoing<W>> {
-        let status = self.status();
-        let title = status.canonical_reason().unwrap_or("refused");
-        let text = problem(status, title, &self.to_string(), request_id);
-        let mut response = Response::new(Outgoing::own(text));
-        *response.status_mut() = status;
-        let headers = response.headers_mut();
-        let json = HeaderValue::from_static("application/problem+json");
-        headers.insert(CONTENT_TYPE, json);
-        if self.ends_connection() {
-            headers.insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        if let Some(seconds) = self.retry_after() {
-            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
-        }
-        if let Self::Unauthenticated { challenges, .. } = self {
-            for challenge in challenges {
-                headers.append(WWW_AUTHENTICATE, challenge.clone());
-            }
-        }
-        match status {
-            StatusCode::UPGRADE_REQUIRED => {
-                headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-            }
-            StatusCode::METHOD_NOT_ALLOWED => {
-                let allowed = "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH";
-                headers.insert(ALLOW, HeaderValue::from_static(allowed));
-            }
-            _ => {}
-        }
-        response
     }
 }

@@ -1,5 +1,5 @@
-//! A refusal that scripts in browsers can read (`reject_with = "close"`): the upgrade is accepted
-//! and closed at once, with code and reason. No backend hears of it.
+//! A refusal that scripts in browsers can read (`reject_with = "close"`): the upgrade is accepted and
+//! closed at once, with code and reason. It does not reach a backend.
 
 use std::io;
 
@@ -9,25 +9,25 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::config::snapshot::CredentialSource;
 use crate::core::routing::Route;
-use crate::core::wire::frame::close_frame;
+use crate::core::wire::frame;
 use crate::core::wire::handshake::{self, Upgrade};
 use crate::io::carrier::Carrier;
 use crate::proxy::refusal::Refusal;
 use crate::proxy::streams::body::Outgoing;
 
-/// What would accept an upgrade.
+/// What is needed to accept an upgrade without a backend.
 pub(crate) struct Acceptance {
     key: HeaderValue,
     /// Browsers fail a 101 that names none of the subprotocols that they offered.
     subprotocol: Option<HeaderValue>,
 }
 
-/// A close frame that waits for its 101 to leave.
-pub(crate) struct Farewell(Vec<u8>);
+/// A close frame to be sent after the 101.
+pub(crate) struct CloseFrame(Vec<u8>);
 
 impl Acceptance {
-    /// For a client that offered this; a marker of credentials goes before what the application
-    /// would choose among.
+    /// The acceptance of this offer. A subprotocol that marks a credential goes before those of the
+    /// application.
     pub(crate) fn of(offer: &Upgrade, route: &Route) -> Self {
         let markers = route.authenticators.iter().flat_map(|one| &one.config.from);
         let markers: Vec<_> = markers
@@ -46,8 +46,8 @@ impl Acceptance {
         }
     }
 
-    /// The 101, and what follows it.
-    pub(crate) fn refuse<W>(self, refusal: &Refusal) -> (Response<Outgoing<W>>, Farewell) {
+    /// The 101, and the close frame that follows it.
+    pub(crate) fn refuse<W>(self, refusal: &Refusal) -> (Response<Outgoing<W>>, CloseFrame) {
         let mut response = Response::new(Outgoing::Empty);
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         let fields = response.headers_mut();
@@ -56,17 +56,17 @@ impl Acceptance {
         if let Some(name) = self.subprotocol {
             fields.insert(SEC_WEBSOCKET_PROTOCOL, name);
         }
-        let frame = close_frame(refusal.close_code(), &refusal.to_string(), None);
-        (response, Farewell(frame))
+        let frame = frame::close_frame(refusal.close_code(), &refusal.to_string(), None);
+        (response, CloseFrame(frame))
     }
 }
 
-impl Farewell {
-    /// Sends it and waits for the client's own, whatever else comes.
-    pub(crate) async fn say(self, carrier: &mut Carrier) -> io::Result<()> {
+impl CloseFrame {
+    /// Sends it and waits for the client's own, or for anything else.
+    pub(crate) async fn send(self, carrier: &mut Carrier) -> io::Result<()> {
         carrier.write_all(&self.0).await?;
         carrier.flush().await?;
-        let mut heard = [0; 256];
-        carrier.read(&mut heard).await.map(drop)
+        let mut answer = [0; 256];
+        carrier.read(&mut answer).await.map(drop)
     }
 }

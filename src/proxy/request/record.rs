@@ -1,7 +1,6 @@
-//! The record of a request that became no session: exactly one for each, whatever comes of it. It
-//! follows the body of the response and is written when that ends, however it ends.
+//! The record of a request that does not become a session: exactly one for each (I6). It follows the
+//! body of the response and is written when that ends, however it ends.
 
-use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -11,14 +10,11 @@ use http::{Method, StatusCode};
 use crate::base::clock;
 use crate::base::names::{BackendId, RouteName, UpstreamName};
 use crate::live::Phase;
-use crate::proxy::context::worker::Worker;
-use crate::proxy::stages::forward::Upload;
-use crate::proxy::streams::body::Watch;
-use crate::proxy::streams::pool::Kept;
-use crate::proxy::transport::connection::Connection;
+use crate::proxy::client::connection::ClientConnection;
+use crate::proxy::streams::upload::Upload;
 use crate::telemetry::records::RequestRecord;
 
-/// What a client that left before its answer is recorded with; nginx's convention.
+/// The status in the record of a client that left before its answer; nginx's convention.
 pub(crate) const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 /// The client ended its connection.
@@ -26,14 +22,9 @@ pub(crate) const CLIENT_GONE: &str = "client_gone";
 /// The backend broke its answer off.
 const BACKEND_BROKE: &str = "backend_broke";
 
-/// Why a connection ended, once that is known.
-pub(crate) type EndReason = Rc<Cell<Option<&'static str>>>;
-
 /// A request's record in the making, written when it is dropped.
 pub(crate) struct Report {
-    pub(crate) worker: Rc<Worker>,
-    pub(crate) listener: usize,
-    pub(crate) ending: EndReason,
+    pub(crate) connection: Rc<ClientConnection>,
     pub(crate) route: Option<RouteName>,
     pub(crate) upstream: Option<UpstreamName>,
     pub(crate) backend: Option<BackendId>,
@@ -63,7 +54,7 @@ pub(crate) struct Report {
 pub(crate) enum Stage {
     /// The gateway's own answer, handed over whole.
     Own,
-    /// Nothing of it has left; if nothing more happens, the client has left before its answer.
+    /// Nothing of it has left. If it stays so, the client has left before its answer.
     Unanswered,
     /// A backend's answer, under way.
     Passing,
@@ -84,7 +75,8 @@ impl Report {
         self.stage = Stage::Written;
     }
 
-    fn write(&mut self) {
+    /// Writes the record now, if there is one to write still.
+    pub(crate) fn write(&mut self) {
         let stage = std::mem::replace(&mut self.stage, Stage::Written);
         if stage == Stage::Written {
             return;
@@ -93,30 +85,34 @@ impl Report {
         if let (true, Some(route), Some(upstream), None) =
             (passed, &self.route, &self.upstream, self.refusal)
         {
-            let metrics = self.worker.route_metrics(route, upstream);
+            let metrics = self.connection.worker.route_metrics(route, upstream);
             metrics.http(self.status, self.answered);
         }
         if matches!(stage, Stage::Unanswered | Stage::Passing) {
             self.cut_off(stage);
         }
-        self.worker.shared.records.request(&RequestRecord {
-            listener: &self.worker.shared.listeners[self.listener].config.name,
-            route: self.route.as_deref(),
-            upstream: self.upstream.as_deref(),
-            backend: self.backend.as_deref(),
-            principal: self.principal.as_deref(),
-            client: &self.client,
-            method: self.method.as_str(),
-            target: &self.target,
-            status: self.status,
-            started: self.started,
-            duration: clock::now().duration_since(self.arrived),
-            bytes_in: self.upload.bytes(),
-            bytes_out: self.bytes_out,
-            refusal: self.refusal,
-            detail: self.detail.as_deref(),
-            request_id: Some(&self.request_id),
-        });
+        self.connection
+            .worker
+            .shared
+            .records
+            .request(&RequestRecord {
+                listener: &self.connection.listener().config.name,
+                route: self.route.as_deref(),
+                upstream: self.upstream.as_deref(),
+                backend: self.backend.as_deref(),
+                principal: self.principal.as_deref(),
+                client: &self.client,
+                method: self.method.as_str(),
+                target: &self.target,
+                status: self.status,
+                started: self.started,
+                duration: clock::now().duration_since(self.arrived),
+                bytes_in: self.upload.bytes(),
+                bytes_out: self.bytes_out,
+                refusal: self.refusal,
+                detail: self.detail.as_deref(),
+                request_id: Some(&self.request_id),
+            });
     }
 
     /// Names and counts what cut the exchange off.
@@ -125,11 +121,11 @@ impl Report {
             // It was counted where it was decided.
             return;
         }
-        let stopping = self.worker.live().phase() == Phase::Stopping;
+        let stopping = self.connection.worker.live().phase() == Phase::Stopping;
         let unknown = if stopping { "stopping" } else { "aborted" };
         let reason = match self.broke {
             true => BACKEND_BROKE,
-            false => self.ending.get().unwrap_or(unknown),
+            false => self.connection.ended.get().unwrap_or(unknown),
         };
         self.refusal = Some(reason);
         if stage == Stage::Unanswered {
@@ -141,9 +137,12 @@ impl Report {
         }
         match (&self.route, &self.upstream) {
             (Some(route), Some(upstream)) => {
-                self.worker.route_metrics(route, upstream).refused(reason);
+                self.connection
+                    .worker
+                    .route_metrics(route, upstream)
+                    .refused(reason);
             }
-            _ => self.worker.no_route_metrics().refused(reason),
+            _ => self.connection.worker.no_route_metrics().refused(reason),
         }
     }
 }
@@ -151,41 +150,5 @@ impl Report {
 impl Drop for Report {
     fn drop(&mut self) {
         self.write();
-    }
-}
-
-/// A backend's answer on its way to the client.
-pub(crate) struct Passing {
-    pub(crate) report: Report,
-    /// Its connection, where that may carry another.
-    pub(crate) keep: Option<Kept>,
-    /// The client's.
-    pub(crate) connection: Rc<Connection>,
-}
-
-impl Watch for Passing {
-    fn passed(&mut self, bytes: usize) {
-        self.report.bytes_out += bytes as u64;
-    }
-
-    fn ended(&mut self) {
-        if self.report.stage == Stage::Passing {
-            self.report.stage = Stage::Passed;
-        }
-        self.report.write();
-        self.connection.until_end.set(false);
-        if let Some(keep) = self.keep.take() {
-            keep.give_back();
-        }
-    }
-
-    fn failed(&mut self) {
-        self.report.broke = true;
-    }
-}
-
-impl Drop for Passing {
-    fn drop(&mut self) {
-        self.connection.answer_over();
     }
 }

@@ -1,5 +1,5 @@
-//! Sessions between two processes: taken out of this one's hands, given back, let go, and made of
-//! what another process gave. Who owns one when is told in `io::handover`.
+//! Sessions between two processes: held here, given back or let go, and made of what another process
+//! sent. `io::handover` defines which process owns a session when.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
@@ -23,11 +23,14 @@ use crate::io::carrier::Carrier;
 use crate::io::net::socket::Detached;
 use crate::io::relay::{Relay, RelayState, Unsound};
 use crate::live::{Adopted, Packed, Parcel};
-use crate::proxy::backend::candidates::BackendSeat;
-use crate::proxy::context::worker::{ConnectionSeat, Standing, Worker};
-use crate::proxy::session::reconnect::Resumption;
-use crate::proxy::session::{Custody, Session, enter};
-use crate::proxy::stages::guard::SessionPermits;
+use crate::proxy::backend::lease::BackendLease;
+use crate::proxy::context::connection_lease::ConnectionLease;
+use crate::proxy::context::permits::SessionPermits;
+use crate::proxy::context::worker::WorkerPhase;
+use crate::proxy::session::live_session::{Ownership, Session};
+use crate::proxy::session::registry::Sessions;
+use crate::proxy::session::resumption::Resumption;
+use crate::proxy::session::task;
 
 /// All of a session but its sockets, as another process reads it.
 #[derive(Serialize, Deserialize)]
@@ -60,203 +63,203 @@ enum ParcelError {
     Known,
 }
 
-impl Worker {
-    /// Holds sessions that can go to another process, see `WorkerCommand::Pack`.
-    pub(crate) fn pack(&self, after: Option<SessionId>, limit: usize) -> Packed {
-        self.stand(Standing::HandingOver);
-        let mut packed = Packed::default();
-        let live = self.sessions.live.borrow();
-        let after = after.map_or(Bound::Unbounded, Bound::Excluded);
-        for (id, session) in live.range((after, Bound::Unbounded)) {
-            if packed.parcels.len() == limit {
-                break;
+/// Holds sessions that can go to another process, see `WorkerCommand::Pack`.
+pub(crate) fn pack(sessions: &Sessions, after: Option<SessionId>, limit: usize) -> Packed {
+    let worker = sessions.worker();
+    worker.set_phase(WorkerPhase::HandingOver);
+    let mut packed = Packed::default();
+    let live = sessions.by_id();
+    let after = after.map_or(Bound::Unbounded, Bound::Excluded);
+    for (id, session) in live.range((after, Bound::Unbounded)) {
+        if packed.parcels.len() == limit {
+            break;
+        }
+        packed.next = Some(*id);
+        match pack_one(session, worker.tick()) {
+            Ok(Some(parcel)) => {
+                session.gather();
+                session.ownership.set(Ownership::Held);
+                sessions.held.borrow_mut().push(Rc::clone(session));
+                packed.parcels.push(parcel);
             }
-            packed.next = Some(*id);
-            match session.pack(self.tick()) {
-                Ok(Some(parcel)) => {
-                    session.gather();
-                    session.custody.set(Custody::Held);
-                    self.sessions.held.borrow_mut().push(Rc::clone(session));
-                    packed.parcels.push(parcel);
-                }
-                Ok(None) => packed.staying += 1,
-                Err(error) => {
-                    tracing::warn!(session = %id, %error, "a session stays");
-                    packed.staying += 1;
-                }
+            Ok(None) => packed.staying += 1,
+            Err(error) => {
+                tracing::warn!(session = %id, %error, "a session stays");
+                packed.staying += 1;
             }
         }
-        let last = live.last_key_value().map(|(id, _)| *id);
-        packed.next = packed.next.filter(|next| Some(*next) < last);
-        let connections = self.load.connections.load(Ordering::Relaxed);
-        let sessions = self.load.sessions.load(Ordering::Relaxed);
-        packed.coming = connections.saturating_sub(sessions);
-        packed
     }
-
-    /// Lets go of those that another process has, see `WorkerCommand::Release`.
-    pub(crate) fn release(&self, taken: &[SessionId], resume: bool) -> usize {
-        let taken: HashSet<_> = taken.iter().collect();
-        let held = self.sessions.held.take();
-        let mut went = 0;
-        for session in held {
-            if taken.contains(&session.id) {
-                session.custody.set(Custody::Gone);
-                self.forget(&session);
-                went += 1;
-            } else {
-                session.custody.set(Custody::Stays);
-                self.sessions.arm(&session);
-            }
-            session.relay.borrow().wake();
-        }
-        if resume {
-            for session in self.sessions.live.borrow().values() {
-                if session.custody.get() == Custody::Stays {
-                    session.custody.set(Custody::Here);
-                }
-            }
-            self.stand(Standing::Open);
-        }
-        went
-    }
-
-    /// Makes sessions of parcels, see `WorkerCommand::Adopt`.
-    pub(crate) fn adopt(
-        self: &Rc<Self>,
-        parcels: Vec<Parcel>,
-        go: oneshot::Receiver<()>,
-    ) -> Adopted {
-        let mut adopted = Adopted::default();
-        let mut sessions = Vec::with_capacity(parcels.len());
-        for parcel in parcels {
-            let id = parcel.id;
-            match self.unpack(parcel) {
-                Ok(session) => {
-                    adopted.ready.push(id);
-                    sessions.push(session);
-                }
-                Err(error) => adopted.refused.push((id, error.to_string())),
-            }
-        }
-        let worker = Rc::clone(self);
-        tokio::task::spawn_local(async move {
-            // Without the word they are the other process' still, which has their records.
-            if go.await.is_ok() {
-                for session in sessions {
-                    session.metrics.came();
-                    enter(&worker, Rc::new(session));
-                }
-            }
-        });
-        adopted
-    }
-
-    fn unpack(&self, parcel: Parcel) -> Result<Session, ParcelError> {
-        let State {
-            facts,
-            age,
-            held,
-            quick,
-            resumption,
-            holders,
-            key,
-            relay,
-        } = serde_json::from_slice(&parcel.state)?;
-        if self.sessions.find(facts.id).is_some() {
-            return Err(ParcelError::Known);
-        }
-        let client = attach(parcel.client)?;
-        let backend = parcel.backend.map(attach).transpose()?;
-        let relay = Relay::from_state(client, backend, relay, self.tick())?;
-        // No session is older than the system's clock.
-        let now = clock::now();
-        let since = |age| now.checked_sub(age).unwrap_or(now);
-        let seat = |held| {
-            let seat = BackendSeat::inherit(self, &facts.upstream, &facts.backend);
-            let seat = seat.stick_as(self, &facts.route, key.as_deref());
-            (seat, since(held))
-        };
-        let permits = SessionPermits::inherit(self.live(), holders);
-        let connection =
-            ConnectionSeat::inherit(&self.shared, &facts.listener, &self.load, permits);
-        let gathered = (relay.to_backend(), relay.to_client());
-        Ok(Session {
-            relay: RefCell::new(relay),
-            id: facts.id,
-            began: since(age),
-            backend: RefCell::new(held.map(seat)),
-            resumption,
-            quick: Cell::new(quick),
-            metrics: self.route_metrics(&facts.route, &facts.upstream),
-            gathered: Cell::new(gathered),
-            key: key.map(Vec::into_boxed_slice),
-            armed: Cell::new(Tick::MAX),
-            custody: Cell::new(Custody::Here),
-            connection,
-            facts: RefCell::new(facts),
-        })
-    }
-
-    /// A session that has gone leaves no record here. Its task ends when it is next polled.
-    fn forget(&self, session: &Session) {
-        self.sessions.live.borrow_mut().remove(&session.id);
-        self.load.sessions.fetch_sub(1, Ordering::Relaxed);
-        session.metrics.left();
-    }
+    let last = live.last_key_value().map(|(id, _)| *id);
+    packed.next = packed.next.filter(|next| Some(*next) < last);
+    let connections = worker.load.connections.load(Ordering::Relaxed);
+    let sessions = worker.load.sessions.load(Ordering::Relaxed);
+    packed.coming = connections.saturating_sub(sessions);
+    packed
 }
 
-impl Session {
-    /// The session for another process, with second handles to its sockets; `None` if it has to
-    /// stay.
-    fn pack(&self, now: Tick) -> io::Result<Option<Parcel>> {
-        if self.custody.get() != Custody::Here {
-            return Ok(None);
+/// Lets go of those that another process has, see `WorkerCommand::Release`.
+pub(crate) fn release(sessions: &Sessions, taken: &[SessionId], resume: bool) -> usize {
+    let worker = sessions.worker();
+    let taken: HashSet<_> = taken.iter().collect();
+    let held = sessions.held.take();
+    let mut went = 0;
+    for session in held {
+        if taken.contains(&session.id) {
+            session.ownership.set(Ownership::Gone);
+            forget(sessions, &session);
+            went += 1;
+        } else {
+            session.ownership.set(Ownership::Stays);
+            sessions.arm(&session);
         }
-        let relay = self.relay.borrow();
-        let (client, backend) = relay.streams();
-        // What TLS has negotiated cannot be told to another process.
-        if client.is_tls() || backend.is_some_and(Carrier::is_tls) {
-            return Ok(None);
-        }
-        let Some(state) = relay.state(now) else {
-            return Ok(None);
-        };
-        // No `..`: whoever adds a field decides here how it gets across.
-        let Self {
-            id,
-            facts,
-            relay: _,
-            began,
-            backend: seat,
-            resumption,
-            quick,
-            metrics: _,
-            gathered: _,
-            key,
-            armed: _,
-            custody: _,
-            connection,
-        } = self;
-        let age = |since| clock::now().duration_since(since);
-        let duplicate = |carrier: &Carrier| carrier.socket().as_fd().try_clone_to_owned();
-        let state = State {
-            facts: Arc::clone(&facts.borrow()),
-            age: age(*began),
-            held: seat.borrow().as_ref().map(|(_, since)| age(*since)),
-            quick: quick.get(),
-            resumption: resumption.clone(),
-            holders: connection.permits().holders(),
-            key: key.as_deref().map(<[u8]>::to_vec),
-            relay: state,
-        };
-        Ok(Some(Parcel {
-            id: *id,
-            state: serde_json::to_vec(&state)?,
-            client: duplicate(client)?,
-            backend: backend.map(duplicate).transpose()?,
-        }))
+        session.relay.borrow().wake();
     }
+    if resume {
+        for session in sessions.by_id().values() {
+            if session.ownership.get() == Ownership::Stays {
+                session.ownership.set(Ownership::Here);
+            }
+        }
+        worker.set_phase(WorkerPhase::Serving);
+    }
+    went
+}
+
+/// Makes sessions of parcels, see `WorkerCommand::Adopt`.
+pub(crate) fn adopt(
+    sessions: &Rc<Sessions>,
+    parcels: Vec<Parcel>,
+    go: oneshot::Receiver<()>,
+) -> Adopted {
+    let mut adopted = Adopted::default();
+    let mut ready = Vec::with_capacity(parcels.len());
+    for parcel in parcels {
+        let id = parcel.id;
+        match unpack(sessions, parcel) {
+            Ok(session) => {
+                adopted.ready.push(id);
+                ready.push(session);
+            }
+            Err(error) => adopted.refused.push((id, error.to_string())),
+        }
+    }
+    let sessions = Rc::clone(sessions);
+    tokio::task::spawn_local(async move {
+        // Without the word they are the other process' still, which has their records.
+        if go.await.is_ok() {
+            for session in ready {
+                session.metrics.came();
+                task::spawn(&sessions, Rc::new(session));
+            }
+        }
+    });
+    adopted
+}
+
+fn unpack(sessions: &Sessions, parcel: Parcel) -> Result<Session, ParcelError> {
+    let worker = sessions.worker();
+    let State {
+        facts,
+        age,
+        held,
+        quick,
+        resumption,
+        holders,
+        key,
+        relay,
+    } = serde_json::from_slice(&parcel.state)?;
+    if sessions.find(facts.id).is_some() {
+        return Err(ParcelError::Known);
+    }
+    let client = attach(parcel.client)?;
+    let backend = parcel.backend.map(attach).transpose()?;
+    let relay = Relay::from_state(client, backend, relay, worker.tick())?;
+    // No session is older than the system's clock.
+    let now = clock::now();
+    let since = |age| now.checked_sub(age).unwrap_or(now);
+    let lease = |held| {
+        let lease = BackendLease::inherit(worker, &facts.upstream, &facts.backend);
+        let lease = lease.stick_as(worker, &facts.route, key.as_deref());
+        (lease, since(held))
+    };
+    let permits = SessionPermits::inherit(worker.live(), holders);
+    let connection =
+        ConnectionLease::inherit(&worker.shared, &facts.listener, &worker.load, permits);
+    let gathered = (relay.to_backend(), relay.to_client());
+    Ok(Session {
+        relay: RefCell::new(relay),
+        id: facts.id,
+        began: since(age),
+        backend: RefCell::new(held.map(lease)),
+        resumption,
+        quick: Cell::new(quick),
+        metrics: worker.route_metrics(&facts.route, &facts.upstream),
+        gathered: Cell::new(gathered),
+        key: key.map(Vec::into_boxed_slice),
+        armed: Cell::new(Tick::MAX),
+        ownership: Cell::new(Ownership::Here),
+        connection,
+        facts: RefCell::new(facts),
+    })
+}
+
+/// A session that has gone leaves no record here. Its task ends when it is next polled.
+fn forget(sessions: &Sessions, session: &Session) {
+    let worker = sessions.worker();
+    sessions.remove(session.id);
+    worker.load.sessions.fetch_sub(1, Ordering::Relaxed);
+    session.metrics.left();
+}
+
+/// The session for another process, with second handles to its sockets; `None` if it has to
+/// stay.
+fn pack_one(session: &Session, now: Tick) -> io::Result<Option<Parcel>> {
+    if session.ownership.get() != Ownership::Here {
+        return Ok(None);
+    }
+    let relay = session.relay.borrow();
+    let (client, backend) = relay.streams();
+    // The state of a TLS connection cannot be handed to another process.
+    if client.is_tls() || backend.is_some_and(Carrier::is_tls) {
+        return Ok(None);
+    }
+    let Some(state) = relay.state(now) else {
+        return Ok(None);
+    };
+    // No `..`: a new field does not compile until it is decided here how it gets across.
+    let Session {
+        id,
+        facts,
+        relay: _,
+        began,
+        backend: lease,
+        resumption,
+        quick,
+        metrics: _,
+        gathered: _,
+        key,
+        armed: _,
+        ownership: _,
+        connection,
+    } = session;
+    let age = |since| clock::now().duration_since(since);
+    let duplicate = |carrier: &Carrier| carrier.socket().as_fd().try_clone_to_owned();
+    let state = State {
+        facts: Arc::clone(&facts.borrow()),
+        age: age(*began),
+        held: lease.borrow().as_ref().map(|(_, since)| age(*since)),
+        quick: quick.get(),
+        resumption: resumption.clone(),
+        holders: connection.permits().holders(),
+        key: key.as_deref().map(<[u8]>::to_vec),
+        relay: state,
+    };
+    Ok(Some(Parcel {
+        id: *id,
+        state: serde_json::to_vec(&state)?,
+        client: duplicate(client)?,
+        backend: backend.map(duplicate).transpose()?,
+    }))
 }
 
 /// Settles a socket from another process on this worker.

@@ -1,18 +1,16 @@
-//! Another backend for a session that lost its own, or has to leave it: the handshake is made
-//! again, as the client made it, with whoever the session's key is placed on now.
+//! Another backend for a session that lost its own, or has to leave it: the client's handshake is
+//! repeated with the backend that the session's key belongs to now.
 
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
-use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::base::backoff::Backoff;
 use crate::base::names::BackendId;
-use crate::config::snapshot::Reconnect;
 use crate::core::health::{Outcome, Witness};
 use crate::core::routing::Upstream;
 use crate::core::session::record::Facts;
@@ -22,12 +20,15 @@ use crate::core::wire::frame::close_frame;
 use crate::core::wire::handshake::{self, Answer, Kind};
 use crate::io::carrier::Carrier;
 use crate::live::Generation;
-use crate::proxy::backend::candidates::{BackendSeat, Candidates, Ends, Road};
+use crate::proxy::backend::candidates::{Candidates, Stickiness, Wanted};
+use crate::proxy::backend::dial::DialPlan;
+use crate::proxy::backend::handshake::{HandshakeAnswer, shake_hands, upgrade_request};
+use crate::proxy::backend::lease::BackendLease;
 use crate::proxy::context::worker::Worker;
-use crate::proxy::stages::upgrade::{Shaken, request, shake_hands};
-use crate::proxy::streams::stream::BackendStream;
+use crate::proxy::session::resumption::Resumption;
+use crate::proxy::streams::backend::BackendStream;
 
-/// What the next backend is told beside the session's id.
+/// Sent to the next backend beside the session's id.
 static SESSILE_RESUME: HeaderName = HeaderName::from_static("sessile-resume");
 
 /// Waits between rounds over the candidates.
@@ -36,24 +37,9 @@ const WAIT_LAST: Duration = Duration::from_secs(1);
 /// Part of the whole time that one candidate has for its answer.
 const ANSWER_SHARE: u32 = 4;
 
-/// What a handshake needs to be made again. Only sessions of routes that ask for it keep this.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Resumption {
-    /// Path and query, as the first backend saw them.
-    target: Box<str>,
-    /// Fields as the first backend saw them, a line each: a map would be several times as big.
-    #[serde(with = "crate::base::blob")]
-    head: Vec<u8>,
-    ends: Ends,
-    /// What the client was told of extensions.
-    terms: Box<str>,
-    bounds: Reconnect,
-}
-
 /// A backend that granted the session.
 pub(crate) struct Reached {
-    pub(crate) seat: BackendSeat,
+    pub(crate) lease: BackendLease,
     pub(crate) carrier: Carrier,
     pub(crate) early: Vec<u8>,
 }
@@ -64,7 +50,7 @@ pub(crate) enum NotResumed {
     /// The time or the attempts are used up.
     #[error("no backend took over in time")]
     Exhausted,
-    /// One would, on other terms than the client was told, or has something against the client.
+    /// One answered, with other terms than the client has, or with a refusal of the client.
     #[error("{0}")]
     Unfit(String),
 }
@@ -81,62 +67,16 @@ pub(crate) struct Resume {
     pub(crate) quick: u32,
 }
 
-impl Resumption {
-    pub(crate) fn new(
-        target: &str,
-        fields: &HeaderMap,
-        ends: Ends,
-        answer: &[HeaderValue],
-        bounds: Reconnect,
-    ) -> Self {
-        let mut head = Vec::new();
-        for (name, value) in fields {
-            head.extend_from_slice(name.as_str().as_bytes());
-            head.push(b':');
-            head.extend_from_slice(value.as_bytes());
-            head.push(b'\n');
-        }
-        head.shrink_to_fit();
-        Self {
-            target: target.into(),
-            head,
-            ends,
-            terms: extension::terms(answer).into(),
-            bounds,
-        }
-    }
-
-    /// Bytes that are held for the next backend at most.
-    pub(crate) fn buffer_bytes(&self) -> usize {
-        self.bounds.buffer_bytes
-    }
-
-    fn fields(&self) -> HeaderMap {
-        let mut fields = HeaderMap::new();
-        for line in self.head.split(|byte| *byte == b'\n') {
-            let Some(colon) = line.iter().position(|byte| *byte == b':') else {
-                continue;
-            };
-            let name = HeaderName::from_bytes(&line[..colon]);
-            let value = HeaderValue::from_bytes(&line[colon + 1..]);
-            if let (Ok(name), Ok(value)) = (name, value) {
-                fields.append(name, value);
-            }
-        }
-        fields
-    }
-}
-
 impl Resume {
-    /// Asks whoever may take the session, in the order of its key, until one does.
+    /// Asks the eligible backends, in the order of its key, until one takes the session.
     pub(crate) async fn run(self, worker: Rc<Worker>) -> Result<Reached, NotResumed> {
         let bounds = self.resumption.bounds;
         let until = Instant::now() + bounds.timeout;
         let mut fields = self.resumption.fields();
-        let said = format!("{}; reason={}", self.number, self.reason.as_str());
+        let value = format!("{}; reason={}", self.number, self.reason.as_str());
         fields.insert(
             SESSILE_RESUME.clone(),
-            HeaderValue::try_from(said).expect("a number and a word"),
+            HeaderValue::try_from(value).expect("a number and a word"),
         );
         let mut backoff = Backoff::new(WAIT_FIRST, WAIT_LAST);
         let mut left = bounds.attempts.saturating_sub(self.quick);
@@ -144,7 +84,8 @@ impl Resume {
         for _ in 0..self.quick.min(bounds.attempts) {
             wait = backoff.next(fastrand::f64());
         }
-        // Who said that it goes is asked last; a lost one may be back, with its other sessions.
+        // A backend that announced its end is asked last. A lost one may be back, with its other
+        // sessions.
         let mut shunned =
             (self.reason == ResumeReason::BackendGoingAway).then(|| self.facts.backend.clone());
         loop {
@@ -193,50 +134,61 @@ impl Round<'_> {
         if tls.is_none() && self.upstream.config.tls.is_some() {
             return Ok(None);
         }
-        let road = Road {
-            ends: self.resume.resumption.ends,
+        let plan = DialPlan {
+            addresses: self.resume.resumption.addresses,
             tls: tls.as_ref(),
             until: self.until,
         };
-        let (key, route) = (self.resume.key.as_deref(), &self.resume.facts.route);
-        let mut candidates =
-            Candidates::of(self.worker, self.upstream, key, route, true, self.until);
-        candidates.ask_for(self.witness());
+        let route = &self.resume.facts.route;
         let table = &self.generation.table;
-        let sticks = table.route(route).is_some_and(|route| route.config.stick);
-        candidates.stick(sticks);
+        let sticky = table.route(route).is_some_and(|route| route.config.stick);
+        let mut candidates = Candidates::new(
+            self.worker,
+            Wanted {
+                upstream: self.upstream,
+                key: self.resume.key.as_deref(),
+                route,
+                session: true,
+                stickiness: match sticky {
+                    true => Stickiness::Leads,
+                    false => Stickiness::None,
+                },
+                witness: self.witness(),
+                until: self.until,
+            },
+        );
         if let Some(shunned) = shunned {
             candidates.pass_over(&shunned);
         }
         while *left > 0
-            && let Some((member, seat)) = candidates.next()
+            && let Some((member, lease)) = candidates.next()
         {
             *left -= 1;
-            let carrier = match candidates.connect(member, &road).await {
+            let carrier = match candidates.connect(member, &plan).await {
                 Ok(carrier) => carrier,
                 Err(error) => {
-                    candidates.not_reached(&seat, error);
+                    candidates.not_reached(&lease, error);
                     continue;
                 }
             };
-            let request = request(
+            let request = upgrade_request(
                 &self.resume.resumption.target,
                 self.fields.clone(),
                 http::Extensions::new(),
             );
-            let request = request.map_err(|refusal| NotResumed::Unfit(refusal.to_string()))?;
+            let request = request.map_err(|error| NotResumed::Unfit(error.to_string()))?;
             let share = self.resume.resumption.bounds.timeout / ANSWER_SHARE;
             let patience = (Instant::now() + share).min(self.until);
-            let stream = BackendStream::new(carrier, self.worker);
+            let stream = BackendStream::new(carrier, &self.worker.clock);
             let limits = &self.upstream.config.response_limits;
             match timeout_at(patience, shake_hands(stream, limits, request)).await {
-                Ok(Ok(shaken)) => {
-                    if let Some(reached) = self.judge(seat, shaken).await? {
+                Ok(Ok(answer)) => {
+                    if let Some(reached) = self.judge(lease, answer).await? {
                         return Ok(Some(reached));
                     }
                 }
-                Ok(Err(_)) => seat.report(Outcome::HandshakeRefused, self.witness()),
-                Err(_) => seat.report(Outcome::HandshakeTimedOut, self.witness()),
+                Ok(Err(_)) => lease.report(Outcome::HandshakeRefused, self.witness()),
+                Err(_) => lease.report(Outcome::HandshakeTimedOut, self.witness()),
             }
         }
         Ok(None)
@@ -247,13 +199,13 @@ impl Round<'_> {
         Witness::of_record(&facts.client, facts.principal.as_deref())
     }
 
-    /// Whether an answer grants the session on the terms that its client knows.
+    /// Whether an answer grants the session on the terms that its client has.
     async fn judge(
         &self,
-        seat: BackendSeat,
-        shaken: Shaken,
+        lease: BackendLease,
+        answer: HandshakeAnswer,
     ) -> Result<Option<Reached>, NotResumed> {
-        let (answer, _) = shaken.response.into_parts();
+        let (head, _) = answer.response.into_parts();
         let Kind::WebSocket(offer) =
             handshake::classify(&Method::GET, Version::HTTP_11, self.fields)
         else {
@@ -261,25 +213,21 @@ impl Round<'_> {
                 "the handshake cannot be made again".to_owned(),
             ));
         };
-        let granted = match handshake::verify_answer(
-            &offer,
-            answer.version,
-            answer.status,
-            &answer.headers,
-        ) {
-            Ok(Answer::Granted(granted)) => granted,
-            Ok(Answer::Declined) if is_about_the_client(answer.status) => {
-                let status = answer.status.as_u16();
-                return Err(NotResumed::Unfit(format!(
-                    "the next backend answered {status}"
-                )));
-            }
-            Ok(Answer::Declined) | Err(_) => {
-                seat.report(Outcome::HandshakeRefused, self.witness());
-                return Ok(None);
-            }
-        };
-        let (mut carrier, early) = shaken.stream.expect("a 101 ends HTTP on its connection");
+        let granted =
+            match handshake::verify_answer(&offer, head.version, head.status, &head.headers) {
+                Ok(Answer::Granted(granted)) => granted,
+                Ok(Answer::Declined) if is_about_the_client(head.status) => {
+                    let status = head.status.as_u16();
+                    return Err(NotResumed::Unfit(format!(
+                        "the next backend answered {status}"
+                    )));
+                }
+                Ok(Answer::Declined) | Err(_) => {
+                    lease.report(Outcome::HandshakeRefused, self.witness());
+                    return Ok(None);
+                }
+            };
+        let (mut carrier, early) = answer.stream.expect("a 101 ends HTTP on its connection");
         let facts = &self.resume.facts;
         let unfit = if granted.subprotocol.as_deref() != facts.subprotocol.as_deref() {
             "the next backend chose another subprotocol"
@@ -288,20 +236,20 @@ impl Round<'_> {
         } else {
             let early = early.to_vec();
             return Ok(Some(Reached {
-                seat,
+                lease,
                 carrier,
                 early,
             }));
         };
         let mask: [u8; 4] = fastrand::u32(..).to_be_bytes();
         let frame = close_frame(1010, "not the terms of this session", Some(mask));
-        // Best effort: it learns why, if it takes it.
+        // Best effort: the backend may not read the reason any more.
         let _ = timeout_at(self.until, carrier.write_all(&frame)).await;
         Err(NotResumed::Unfit(unfit.to_owned()))
     }
 }
 
-/// Whether another backend would say the same: everything but the server's own trouble.
+/// Whether another backend would answer the same: everything but a server's own trouble.
 fn is_about_the_client(status: StatusCode) -> bool {
     let own_trouble = [
         StatusCode::REQUEST_TIMEOUT,

@@ -1,6 +1,6 @@
-//! A right that is renewed inside its session: the client has brought a new credential by a
-//! message, which the relay took out of the stream. It is judged as at the route's `renew` path;
-//! whatever comes of it, the session goes on, as long as the old right lasts at least.
+//! Renewal inside a session: the client sent a new credential in a message, which the relay took out
+//! of the stream. It is verified as at the route's `renew` path. A failed renewal does not end the
+//! session; it ends with its old right.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,40 +12,43 @@ use crate::core::auth::{CredentialFault, Denial, Principal};
 use crate::core::session::record::Facts;
 use crate::live::Renewal;
 use crate::proxy::context::worker::Worker;
-use crate::proxy::session::Session;
-use crate::proxy::stages::authenticate::{self, may_go_on};
+use crate::proxy::session::live_session::Session;
+use crate::proxy::session::registry::Sessions;
+use crate::proxy::session::rights;
+use crate::proxy::verifiers::conditions::may_keep;
+use crate::proxy::verifiers::text;
 
-/// Whoever brings a credential that does not count is not read for so long: there is no guessing.
+/// After an invalid credential the client is not read for this time, which makes guessing slow.
 const PENALTY: Duration = Duration::from_millis(250);
 
-/// Why a right stays what it was, in one word.
+/// Why a renewal failed, in one word.
 type Word = &'static str;
 
-/// Judges what the client of this session has brought.
-pub(crate) fn begin(worker: &Rc<Worker>, session: &Rc<Session>) {
+/// Verifies the credential that the client of this session sent.
+pub(crate) fn begin(sessions: &Rc<Sessions>, session: &Rc<Session>) {
     let facts = session.facts();
     let credential = session.relay_mut().renewal().map(<[u8]>::to_vec);
-    // A session that ends meanwhile keeps neither socket open for this.
-    let (worker, session) = (Rc::clone(worker), Rc::downgrade(session));
+    // Weak: a session that ends meanwhile must not keep its sockets open for this.
+    let (sessions, session) = (Rc::clone(sessions), Rc::downgrade(session));
     tokio::task::spawn_local(async move {
-        let judged = judge(&worker, &facts, credential.unwrap_or_default()).await;
-        if judged.is_err() {
+        let verified = verify(sessions.worker(), &facts, credential.unwrap_or_default()).await;
+        if verified.is_err() {
             tokio::time::sleep(PENALTY).await;
         }
         let Some(session) = session.upgrade() else {
             return;
         };
         if session.is_here() {
-            settle(&worker, &session, judged);
+            settle(&sessions, &session, verified);
         }
-        // Who is with another process by now is judged there.
+        // A session that another process has by now is renewed there.
         let answered = session.is_here();
         session.relay_mut().renewal_over(answered);
     });
 }
 
-/// Who it is now.
-async fn judge(worker: &Worker, facts: &Facts, credential: Vec<u8>) -> Result<Principal, Word> {
+/// The principal of the new credential.
+async fn verify(worker: &Worker, facts: &Facts, credential: Vec<u8>) -> Result<Principal, Word> {
     let right = facts.right.as_deref().ok_or("no_right")?;
     let generation = worker.live().generation_arc();
     let table = &generation.table;
@@ -62,14 +65,15 @@ async fn judge(worker: &Worker, facts: &Facts, credential: Vec<u8>) -> Result<Pr
     );
     let credential = String::from_utf8(credential).ok().filter(|_| by_text);
     let credential = credential.ok_or_else(|| counted("not_renewable"))?;
-    let judged = authenticate::judge(
-        worker,
+    let credential = (credential.trim(), "");
+    let verified = text::verify(
+        (worker.live(), &worker.key_waiters),
         authenticator,
         &generation.keys,
-        (credential.trim(), ""),
+        credential,
     )
     .await;
-    let principal = match judged {
+    let principal = match verified {
         Ok(Ok(principal)) => principal,
         Ok(Err(Denial::Credential(fault))) => return Err(counted(fault.as_str())),
         Ok(Err(Denial::Insufficient { .. })) => return Err(counted("insufficient")),
@@ -77,10 +81,8 @@ async fn judge(worker: &Worker, facts: &Facts, credential: Vec<u8>) -> Result<Pr
     };
     let renewed = principal.right(Duration::ZERO);
     let newest = worker.live().generation();
-    if newest
-        .revocations
-        .refuse(Some(facts.id), Some(&renewed), clock::wall())
-    {
+    let revocations = &newest.revocations;
+    if revocations.refuse(Some(facts.id), Some(&renewed), clock::wall()) {
         return Err(counted(CredentialFault::Revoked.as_str()));
     }
     if principal.subject != right.subject {
@@ -90,15 +92,16 @@ async fn judge(worker: &Worker, facts: &Facts, credential: Vec<u8>) -> Result<Pr
     Ok(principal)
 }
 
-/// Gives the session its new right, and tells its client what came of it.
-fn settle(worker: &Worker, session: &Session, judged: Result<Principal, Word>) {
+/// Sets the new right and sends the outcome to the client.
+fn settle(sessions: &Sessions, session: &Session, verified: Result<Principal, Word>) {
+    let worker = sessions.worker();
     let id = session.facts().id;
     let table = worker.live().table();
-    let renewed = judged.and_then(|principal| {
+    let renewed = verified.and_then(|principal| {
         let facts = session.facts();
         let route = table.route(&facts.route).cloned();
         let rules = route.as_deref();
-        if rules.is_some_and(|rules| !may_go_on(rules, &principal.claims, &facts.target)) {
+        if rules.is_some_and(|rules| !may_keep(rules, &principal.claims, &facts.target)) {
             return Err("insufficient");
         }
         let renewal = Renewal::Credential {
@@ -106,10 +109,10 @@ fn settle(worker: &Worker, session: &Session, judged: Result<Principal, Word>) {
             claims: Arc::new(principal.claims),
             route,
         };
-        let renewed = session.renew(&renewal, worker.tick());
+        let renewed = rights::renew(session, &renewal, worker.tick());
         renewed.then_some(()).ok_or("ending")
     });
-    worker.sessions.arm(session);
+    sessions.arm(session);
     let outcome = renewed.err().unwrap_or("renewed");
     tracing::debug!(session = %id, outcome, "renewal inside the session");
     let facts = session.facts();

@@ -1,200 +1,228 @@
-//! The stage "guard": whether this request may go on at all, by where it comes from and how much
-//! there is already, before anybody asks who it is from. It costs the gateway next to nothing, and
-//! comes first for that.
+//! The stage "guard": whether a request may go on, by where it comes from and by how much there is
+//! already. It costs next to nothing, so most of it comes before authentication.
 
 use http::request::Parts;
 
 use crate::base::clock;
-use crate::config::limits::Flow;
 use crate::core::http::origin;
-use crate::core::limits::{Holder, LoadPermit, Meter, Pace, Permit, SharedMeter, network_of};
-use crate::core::wire::handshake::Kind;
-use crate::io::relay::Throttle;
-use crate::live::Live;
-use crate::proxy::pipeline::{Exchange, Plan};
+use crate::core::limits::Holder;
+use crate::core::limits::network_of;
+use crate::proxy::context::permits::{RequestPermits, SessionPermits};
 use crate::proxy::refusal::{Quota, Refusal};
+use crate::proxy::request::authenticated::Authenticated;
+use crate::proxy::request::routed::Routed;
 
-/// What a request takes up of what is limited. Ordinary requests take up nothing.
-#[derive(Debug, Default)]
-pub(crate) struct Permits {
-    /// Until the handshake is over.
-    _handshake: Option<LoadPermit>,
-    /// As long as the session lives.
-    pub(crate) session: SessionPermits,
+/// Checks address and origin, and takes the permits of a session.
+///
+/// # Errors
+/// What keeps the request out.
+pub(crate) fn by_address(routed: &Routed<'_>) -> Result<RequestPermits, Refusal> {
+    let (received, route) = (routed.received, &routed.route.config);
+    if !route.addresses.admits(received.client.address) {
+        return Err(Refusal::Address);
+    }
+    if routed.offer.is_none() {
+        return Ok(RequestPermits::default());
+    }
+    // Browsers themselves keep answers to ordinary requests from pages of other origins.
+    let Parts { headers, .. } = &routed.head;
+    let secure = received.client.secure;
+    origin::check(&route.origins, headers, &received.host, secure).map_err(Refusal::Origin)?;
+    permits(routed)
 }
 
-/// What a session takes up of what is limited, given back when it is dropped.
-/// Small, since every session has one: mostly there is nothing but the node's.
-#[derive(Debug, Default)]
-pub(crate) struct SessionPermits {
-    /// Of the node.
-    load: Option<LoadPermit>,
-    /// Of its route, its client's network, its principal.
-    #[allow(
-        clippy::box_collection,
-        reason = "mostly there is none, which so takes 8 bytes of a session and not 24"
-    )]
-    held: Option<Box<Vec<Permit>>>,
+/// Permits for a session, the cheapest to check first.
+fn permits(routed: &Routed<'_>) -> Result<RequestPermits, Refusal> {
+    let (received, route) = (routed.received, &routed.route.config);
+    let live = received.connection.worker.live();
+    let edge = &received.generation.edge;
+    let session = live.load.session(&edge.load, route.priority);
+    let session = session.map_err(Refusal::Overloaded)?;
+    let handshake = live.load.handshake(&edge.load, route.priority);
+    let handshake = handshake.map_err(Refusal::Overloaded)?;
+    let quotas = &route.quotas;
+    let lengths = edge.address_prefix;
+    let network = || network_of(&route.name, lengths, received.client.address);
+    if let Some(rate) = quotas.handshakes_per_address {
+        let taken = live.quotas.take(&network(), rate, clock::now());
+        taken.map_err(|wait| Refusal::Quota(Quota::HandshakesPerAddress(wait)))?;
+    }
+    let mut held = Vec::new();
+    let mut take = |holder, most, quota| {
+        let permit = live.quotas.counts.take(holder, most);
+        held.push(permit.map_err(|_| Refusal::Quota(quota))?);
+        Ok::<_, Refusal>(())
+    };
+    if quotas.sessions_per_address > 0 {
+        take(
+            network(),
+            quotas.sessions_per_address,
+            Quota::SessionsPerAddress,
+        )?;
+    }
+    if quotas.sessions_max > 0 {
+        let holder = Holder::Route(route.name.clone());
+        take(holder, quotas.sessions_max, Quota::SessionsOfRoute)?;
+    }
+    Ok(RequestPermits {
+        _handshake: Some(handshake),
+        session: SessionPermits::of(session, held),
+    })
 }
 
-impl SessionPermits {
-    pub(crate) fn add(&mut self, permit: impl IntoIterator<Item = Permit>) {
-        for permit in permit {
-            self.held.get_or_insert_default().push(permit);
-        }
+/// Takes the permits of a session's principal, and admits the session by the ramp of a gateway that
+/// has just started. The ramp comes last: a request that is refused otherwise takes no place in it.
+///
+/// # Errors
+/// What the principal has too much of, or the ramp.
+pub(crate) fn by_principal(
+    authenticated: &Authenticated<'_>,
+    permits: &mut RequestPermits,
+) -> Result<(), Refusal> {
+    let routed = &authenticated.routed;
+    if routed.offer.is_none() {
+        return Ok(());
     }
-
-    pub(crate) fn join(&mut self, other: Self) {
-        self.load = self.load.take().or(other.load);
-        self.add(other.held.into_iter().flat_map(|held| *held));
-    }
-
-    /// For whom something is counted, beside the node.
-    pub(crate) fn holders(&self) -> Vec<Holder> {
-        let held = self.held.iter().flat_map(|held| held.iter());
-        held.map(|held| held.holder().clone()).collect()
-    }
-
-    /// Those of a session that another process let in: it is there, whatever the limits are.
-    pub(crate) fn inherit(live: &Live, holders: Vec<Holder>) -> Self {
-        let take = |holder| live.quotas.counts.take(holder, usize::MAX).ok();
-        let mut permits = Self {
-            load: Some(live.load.session_regardless()),
-            held: None,
-        };
-        permits.add(holders.into_iter().filter_map(take));
-        permits
-    }
-}
-
-impl Exchange {
-    /// # Errors
-    /// What keeps the request out.
-    pub(crate) fn guard(&self, plan: &mut Plan, head: &Parts, kind: &Kind) -> Result<(), Refusal> {
-        let route = &plan.route.config;
-        if !route.addresses.admits(self.client.address) {
-            return Err(Refusal::Address);
-        }
-        if !matches!(kind, Kind::WebSocket(_)) {
-            return Ok(());
-        }
-        // Answers to ordinary requests are kept from other pages by the browser itself.
-        origin::check(
-            &route.origins,
-            &head.headers,
-            &self.host,
-            self.client.secure,
-        )
-        .map_err(Refusal::Origin)?;
-        plan.permits = self.permits(plan)?;
-        Ok(())
-    }
-
-    /// Room for a session, in the order of what it costs to ask.
-    fn permits(&self, plan: &Plan) -> Result<Permits, Refusal> {
-        let route = &plan.route.config;
-        let live = self.connection.worker.live();
-        let edge = &self.generation.edge;
-        let session = live.load.session(&edge.load, route.priority);
-        let session = session.map_err(Refusal::Overloaded)?;
-        let handshake = live.load.handshake(&edge.load, route.priority);
-        let handshake = handshake.map_err(Refusal::Overloaded)?;
-        let quotas = &route.quotas;
-        let lengths = edge.address_prefix;
-        let network = || network_of(&route.name, lengths, self.client.address);
-        if let Some(rate) = quotas.handshakes_per_address {
-            let taken = live.quotas.take(&network(), rate, clock::now());
-            taken.map_err(|wait| Refusal::Quota(Quota::HandshakesPerAddress(wait)))?;
-        }
-        let mut held = Vec::new();
-        let mut take = |holder, most, quota| {
-            let permit = live.quotas.counts.take(holder, most);
-            held.push(permit.map_err(|_| Refusal::Quota(quota))?);
-            Ok::<_, Refusal>(())
-        };
-        if quotas.sessions_per_address > 0 {
-            take(
-                network(),
-                quotas.sessions_per_address,
-                Quota::SessionsPerAddress,
-            )?;
-        }
-        if quotas.sessions_max > 0 {
-            let holder = Holder::Route(route.name.clone());
-            take(holder, quotas.sessions_max, Quota::SessionsOfRoute)?;
-        }
-        Ok(Permits {
-            _handshake: Some(handshake),
-            session: SessionPermits {
-                load: Some(session),
-                held: (!held.is_empty()).then(|| Box::new(held)),
-            },
-        })
-    }
-
-    /// The same by who it is, once that is known.
-    ///
-    /// # Errors
-    /// What the principal has too much of.
-    pub(crate) fn guard_principal(&self, plan: &mut Plan) -> Result<(), Refusal> {
-        let quotas = &plan.route.config.quotas;
-        let Some(holder) = principal(plan) else {
-            return Ok(());
-        };
-        let live = self.connection.worker.live();
+    let live = routed.received.connection.worker.live();
+    let quotas = &routed.route.config.quotas;
+    if let Some(holder) = authenticated.quota_holder() {
         if let Some(rate) = quotas.handshakes_per_principal {
             let taken = live.quotas.take(&holder, rate, clock::now());
             taken.map_err(|wait| Refusal::Quota(Quota::HandshakesPerPrincipal(wait)))?;
         }
         if quotas.sessions_per_principal > 0 {
-            let permit = live
-                .quotas
-                .counts
-                .take(holder, quotas.sessions_per_principal);
+            let most = quotas.sessions_per_principal;
+            let permit = live.quotas.counts.take(holder, most);
             let permit = permit.map_err(|_| Refusal::Quota(Quota::SessionsPerPrincipal))?;
-            plan.permits.session.add([permit]);
+            permits.session.add([permit]);
         }
-        Ok(())
     }
-
-    /// How fast the session's client may send, where the route says.
-    pub(crate) fn throttle(&self, plan: &Plan) -> Option<Box<Throttle>> {
-        let quotas = &plan.route.config.quotas;
-        let pace = |per_second: f64| {
-            (per_second > 0.0).then(|| Pace::with_burst(per_second, quotas.burst))
-        };
-        let paces = |flow: Flow| (pace(f64::from(flow.messages)), pace(flow.bytes as f64));
-        let (messages, bytes) = paces(quotas.session);
-        let own = Meter::new(messages, bytes);
-        let worker = &self.connection.worker;
-        let holder = principal(plan).filter(|_| quotas.principal.is_limited());
-        let shared = holder.map(|holder| {
-            let (messages, bytes) = paces(quotas.principal);
-            let make = || SharedMeter::new(messages, bytes);
-            worker.live().quotas.meter(holder, make)
-        });
-        let (began, tick) = worker.rate_clock();
-        (!own.is_empty() || shared.is_some()).then(|| {
-            Box::new(Throttle {
-                own,
-                shared,
-                over: quotas.over,
-                tick,
-                began,
-                counted: (0, 0),
-                fragments: 0,
-                until: None,
-            })
-        })
-    }
+    live.admit_session().map_err(Refusal::Ramp)
 }
 
-/// Who the request is from, for what is counted by that.
-fn principal(plan: &Plan) -> Option<Holder> {
-    let principal = plan.principal.as_ref()?;
-    let who = format!("{}/{}", principal.authenticator, principal.subject);
-    Some(Holder::Principal(
-        plan.route.config.name.clone(),
-        who.into(),
-    ))
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::tests::{Fixture, authenticated, get, head, routed, websocket};
+
+    const ROUTES: &str = r#"
+        [upstreams.chat]
+        backends = ["127.0.0.1:9101"]
+        [authenticators.programs]
+        type = "api_key"
+        [[authenticators.programs.keys]]
+        subject = "bot"
+        sha256 = "3f41f315b64b34a69ab164cf2c9b3fdf087a8c53ed06b8a94feb11739bbbdf20"
+        [[routes]]
+        name = "denied"
+        path = "/denied"
+        upstream = "chat"
+        deny = ["192.0.2.0/24"]
+        [[routes]]
+        name = "origins"
+        path = "/origins"
+        upstream = "chat"
+        origins = ["https://chat.example.com"]
+        [[routes]]
+        name = "few"
+        path = "/few"
+        upstream = "chat"
+        limits = { sessions_max = 1 }
+        [[routes]]
+        name = "each"
+        path = "/each"
+        upstream = "chat"
+        limits = { sessions_per_address = 1 }
+        [[routes]]
+        name = "pace"
+        path = "/pace"
+        upstream = "chat"
+        limits = { handshakes_per_address = "1/h" }
+        [[routes]]
+        name = "own"
+        path = "/own"
+        upstream = "chat"
+        authenticate = ["programs"]
+        limits = { sessions_per_principal = 1 }
+    "#;
+
+    /// The outcome of the guard by address, as the label of a refusal.
+    fn guarded(fixture: &Fixture, request: http::request::Builder) -> Result<RequestPermits, &str> {
+        let head = head(request);
+        let received = fixture.receive(&head);
+        let routed = routed(&received, head);
+        by_address(&routed).map_err(|refusal| refusal.reason())
+    }
+
+    #[test]
+    fn a_denied_address_is_refused_whatever_it_asks_for() {
+        let fixture = Fixture::new(ROUTES);
+        for request in [get("/denied"), websocket("/denied")] {
+            assert_eq!(guarded(&fixture, request).err(), Some("address"));
+        }
+    }
+
+    #[test]
+    fn a_foreign_page_opens_no_session() {
+        let fixture = Fixture::new(ROUTES);
+        let from = |origin| websocket("/origins").header("origin", origin);
+        let foreign = from("https://evil.example");
+        assert_eq!(guarded(&fixture, foreign).err(), Some("origin"));
+        assert!(guarded(&fixture, from("https://chat.example.com")).is_ok());
+        let plain = get("/origins").header("origin", "https://evil.example");
+        assert!(guarded(&fixture, plain).is_ok(), "browsers guard those");
+    }
+
+    #[test]
+    fn permits_are_counted_until_they_are_dropped() {
+        let fixture = Fixture::new(ROUTES);
+        for (path, reason) in [
+            ("/few", "route_sessions_max"),
+            ("/each", "sessions_per_address"),
+        ] {
+            let held = guarded(&fixture, websocket(path)).expect("room for one");
+            assert_eq!(guarded(&fixture, websocket(path)).err(), Some(reason));
+            assert!(guarded(&fixture, get(path)).is_ok(), "no session");
+            drop(held);
+            assert!(guarded(&fixture, websocket(path)).is_ok());
+        }
+    }
+
+    #[test]
+    fn handshakes_have_a_pace() {
+        let fixture = Fixture::new(ROUTES);
+        assert!(guarded(&fixture, websocket("/pace")).is_ok());
+        let second = guarded(&fixture, websocket("/pace"));
+        assert_eq!(second.err(), Some("handshakes_per_address"));
+    }
+
+    #[test]
+    fn a_full_node_takes_no_session() {
+        let fixture = Fixture::new(&format!("[node]\nsessions_max = 1\n{ROUTES}"));
+        let held = guarded(&fixture, websocket("/few")).expect("room for one");
+        assert_eq!(
+            guarded(&fixture, websocket("/each")).err(),
+            Some("sessions_max")
+        );
+        drop(held);
+    }
+
+    #[test]
+    fn a_principal_has_its_own_count() {
+        let fixture = Fixture::new(ROUTES);
+        let admit = || {
+            let head = head(websocket("/own").header("x-api-key", "key-of-a-bot"));
+            let received = fixture.receive(&head);
+            let authenticated = authenticated(&received, head);
+            let mut permits = RequestPermits::default();
+            by_principal(&authenticated, &mut permits)
+                .map(|()| permits)
+                .map_err(|refusal| refusal.reason())
+        };
+        let held = admit().expect("room for one");
+        assert_eq!(held.session.holders().len(), 1);
+        assert_eq!(admit().err(), Some("sessions_per_principal"));
+        drop(held);
+        assert!(admit().is_ok());
+    }
 }

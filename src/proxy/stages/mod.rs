@@ -1,8 +1,17 @@
-//! The stages of a request, a file each.
+//! The stages of a request: a file each, free functions that take one type and make the next or
+//! refuse. `pipeline` calls them in order.
 
+pub(crate) mod admit;
+pub(crate) mod answer;
 pub(crate) mod authenticate;
-pub(crate) mod backend_headers;
+mod backend_headers;
 pub(crate) mod endpoints;
 pub(crate) mod forward;
 pub(crate) mod guard;
+mod identify;
+pub(crate) mod pass_on;
+pub(crate) mod place;
+pub(crate) mod refuse;
+pub(crate) mod route;
+mod session_setup;
 pub(crate) mod upgrade;

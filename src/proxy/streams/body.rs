@@ -1,5 +1,5 @@
-//! Bodies on their way through: those of backends, streamed, and the gateway's own small ones. What
-//! has to happen when a body ends, however it ends, hangs on it.
+//! Bodies on their way through: streamed ones of the other side, and the gateway's own small ones. A
+//! `Watch` on a body acts when it ends, however it ends.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -24,9 +24,9 @@ pub(crate) struct Streamed<W> {
     watch: W,
 }
 
-/// Sees a body pass.
+/// Follows a body.
 pub(crate) trait Watch {
-    /// So many bytes went on.
+    /// Bytes were passed on.
     fn passed(&mut self, bytes: usize);
     /// The body came to its proper end.
     fn ended(&mut self);

@@ -1,6 +1,6 @@
-//! Interim responses of backends (102, 103 and what may come; RFC 9110, section 15.2), which the
-//! client gets before the response itself. 100 is the gateway's own, since it answers `Expect`; 101
-//! is never interim.
+//! Interim responses of backends (102, 103 and future ones; RFC 9110, section 15.2), which the client
+//! gets before the response itself. 100 is the gateway's own, since it answers `Expect`; 101 is never
+//! interim.
 
 use http::{HeaderMap, Request, StatusCode};
 use hyper::ext::on_informational;
@@ -14,13 +14,13 @@ const WAITING_MAX: usize = 16;
 /// Bytes of one of them; a larger one is dropped.
 const BYTES_MAX: usize = 16 * 1024;
 
-/// Has the interim responses to `request` delivered as they go to the client.
+/// Subscribes to the interim responses to `request`, encoded for the client.
 pub(crate) fn listen<B>(request: &mut Request<B>) -> mpsc::Receiver<Vec<u8>> {
     let (sender, receiver) = mpsc::channel(WAITING_MAX);
     on_informational(request, move |response| {
         let encoded = encode(response.status(), response.headers());
         if let Some(bytes) = encoded {
-            // A client is owed none of them, least of all when there are many.
+            // Interim responses are optional; a flood of them is cut.
             let _ = sender.try_send(bytes);
         }
     });

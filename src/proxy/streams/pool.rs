@@ -1,5 +1,5 @@
-//! Keep-alive connections to backends for ordinary requests. Sessions never return theirs. A worker
-//! has its own, so that a connection never changes threads.
+//! Keep-alive connections to backends for ordinary requests. Sessions never return theirs. Each
+//! worker has its own pool, so that a connection never changes threads.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -15,23 +15,23 @@ use crate::base::names::{BackendId, UpstreamName};
 use crate::config::snapshot::HeadLimits;
 use crate::core::routing::Upstream;
 use crate::io::carrier::Carrier;
-use crate::proxy::context::worker::Worker;
-use crate::proxy::stages::forward::Upload;
+use crate::proxy::clock::WorkerClock;
+use crate::proxy::streams::activity::StreamActivity;
+use crate::proxy::streams::backend::BackendStream;
 use crate::proxy::streams::body::Outgoing;
-use crate::proxy::streams::stream::{BackendStream, Pulse};
-use crate::proxy::transport::connection::Connection;
+use crate::proxy::streams::upload::Upload;
 
-/// A connection that nobody used for so long is let go, sooner than most servers do it.
+/// An unused connection is closed after this time, sooner than most servers close theirs.
 const IDLE_MAX: Duration = Duration::from_secs(15);
 
 /// hyper's buffer for each direction, which the limit of heads may make larger.
 const BUFFER_BYTES: usize = 32 * 1024;
 
-/// One connection that takes requests.
+/// A connection that takes requests.
 pub(crate) struct Sender {
     pub(crate) http: SendRequest<Outgoing<Upload>>,
     /// What moves on it.
-    pub(crate) pulse: Rc<Pulse>,
+    pub(crate) activity: Rc<StreamActivity>,
 }
 
 impl Sender {
@@ -44,40 +44,36 @@ impl Sender {
     }
 }
 
-/// Which backend of which upstream.
+/// A backend of an upstream.
 pub(crate) type Key = (UpstreamName, BackendId);
 
-/// A worker's idle connections.
+/// Idle connections.
 #[derive(Default)]
 pub(crate) struct Pool(RefCell<HashMap<Key, Vec<Idle>>>);
 
 struct Idle {
     sender: Sender,
-    /// What the connection was made for: where the upstream has changed since, address or TLS may
-    /// have too.
+    /// The upstream that the connection was made for. If it was replaced since, address or TLS may
+    /// differ.
     upstream: Weak<Upstream>,
     since: Instant,
 }
 
-/// A connection that an answer still comes over, and where it goes after that.
+/// A connection with an answer under way, and the pool that it returns to.
 pub(crate) struct Kept {
-    pub(crate) worker: Rc<Worker>,
+    /// The client's own pool if its login authenticates the connection itself (RFC 4559, section 6):
+    /// no other client's request may go over it. Otherwise the worker's.
+    pub(crate) pool: Rc<Pool>,
     pub(crate) key: Key,
     pub(crate) sender: Sender,
     /// What its connection was made for.
     pub(crate) upstream: Weak<Upstream>,
-    /// The client whose login authenticates the connection itself (RFC 4559, section 6): no other
-    /// client's request may go over it.
-    pub(crate) owner: Option<Rc<Connection>>,
 }
 
 impl Kept {
-    /// The answer has passed; the next request may have it.
+    /// The answer has passed; the next request may use the connection.
     pub(crate) fn give_back(self) {
-        match self.owner {
-            Some(owner) => owner.logins.put(self.key, self.sender, self.upstream),
-            None => self.worker.pool.put(self.key, self.sender, self.upstream),
-        }
+        self.pool.put(self.key, self.sender, self.upstream);
     }
 }
 
@@ -99,7 +95,7 @@ impl Pool {
         None
     }
 
-    /// Keeps a connection whose exchange is over, unless its upstream wants no more, or is gone.
+    /// Keeps a connection whose exchange is over, unless its upstream is gone or has enough idle ones.
     fn put(&self, key: Key, sender: Sender, upstream: Weak<Upstream>) {
         let most = upstream
             .upgrade()
@@ -118,7 +114,7 @@ impl Pool {
         }
     }
 
-    /// Lets go of what has been idle for too long, or was closed by its backend.
+    /// Drops connections that were idle for too long or were closed by their backend.
     pub(crate) fn tidy(&self, now: Instant) {
         self.0.borrow_mut().retain(|_, idle| {
             idle.retain(|idle| {
@@ -143,16 +139,16 @@ pub(crate) fn builder(limits: &HeadLimits) -> http1::Builder {
 
 /// Makes a fresh connection speak HTTP; its driver runs on this worker until it ends.
 pub(crate) async fn speak(
-    worker: &Rc<Worker>,
+    clock: &Rc<WorkerClock>,
     carrier: Carrier,
     limits: &HeadLimits,
 ) -> hyper::Result<Sender> {
-    let stream = BackendStream::new(carrier, worker);
-    let pulse = stream.pulse();
+    let stream = BackendStream::new(carrier, clock);
+    let activity = stream.activity();
     let (http, connection) = builder(limits).handshake(TokioIo::new(stream)).await?;
     tokio::task::spawn_local(async move {
         // What goes wrong here is reported to the one that waits for the answer.
         let _ = connection.await;
     });
-    Ok(Sender { http, pulse })
+    Ok(Sender { http, activity })
 }

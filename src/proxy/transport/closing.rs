@@ -1,5 +1,5 @@
-//! How a client's connection is ended: with a record for what it did not come to, with the answer
-//! that hyper does not give, and so that the last answer arrives.
+//! How a client's connection is closed: with a record of a request that was never whole, with an
+//! answer that hyper does not send, and so that the last answer arrives.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -11,9 +11,9 @@ use tokio::time::{Instant, timeout_at};
 use crate::base::clock;
 use crate::core::wire::request_guard::Awaited;
 use crate::io::carrier::Carrier;
-use crate::proxy::context::worker::{Standing, Worker};
+use crate::proxy::client::connection::ClientConnection;
+use crate::proxy::context::worker::{Worker, WorkerPhase};
 use crate::proxy::request::record::{CLIENT_CLOSED_REQUEST, CLIENT_GONE};
-use crate::proxy::transport::connection::Connection;
 use crate::proxy::transport::deadlines::Cut;
 use crate::telemetry::records::RequestRecord;
 
@@ -37,71 +37,75 @@ const NO_HTTP_2: &str = "HTTP/1.1 505 HTTP Version Not Supported\r\nConnection: 
 /// How HTTP on a connection ended.
 pub(crate) type HttpEnd = Result<hyper::Result<()>, Cut>;
 
-impl Connection {
-    /// Settles what the end of its HTTP means for what is not finished, and leaves the record of a
-    /// request that was never whole. Returns what the client is still to be told.
-    pub(crate) fn conclude(&self, ended: &HttpEnd) -> Option<&'static str> {
+/// What a connection was doing when its HTTP ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AtEnd {
+    /// What the client had to send next.
+    pub(crate) awaited: Awaited,
+    /// A request was being served.
+    pub(crate) serving: bool,
+    /// The end of the connection marks the end of the response.
+    pub(crate) marks_response: bool,
+}
+
+/// What the end of HTTP on a connection means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Closing {
+    /// The label for requests that it cuts off.
+    pub(crate) reason: &'static str,
+    /// Status and label of a request whose head was never whole.
+    pub(crate) unread: Option<(u16, &'static str)>,
+    /// An answer that hyper does not send.
+    pub(crate) last_words: Option<&'static str>,
+    /// The client must not take the end of the connection for a proper one.
+    pub(crate) abrupt: bool,
+}
+
+impl Closing {
+    /// What this end means.
+    pub(crate) fn of(ended: &HttpEnd, at_end: AtEnd) -> Self {
+        let in_head = at_end.awaited == Awaited::Head;
         let reason = ended.as_ref().err().map_or(CLIENT_GONE, |cut| cut.reason());
-        self.ending.set(Some(reason));
-        if matches!(ended, Ok(Ok(()))) {
-            return None;
-        }
-        // The 101 may not have left; without it there is no session.
-        drop(self.pending.take());
-        drop(self.farewell.take());
-        let in_head = self.awaited() == Awaited::Head;
-        let served = self.asking.get() || self.answering.borrow().is_some();
-        let (status, reason, words) = match ended {
-            Err(Cut::HeadTimedOut) if in_head => (408, reason, Some(HEAD_TIMED_OUT)),
+        let (unread, last_words) = match ended {
+            Err(Cut::HeadTimedOut) if in_head => (Some((408, reason)), Some(HEAD_TIMED_OUT)),
             Ok(Err(error)) => {
-                let client = self.client;
-                tracing::debug!(client = client.map(tracing::field::display), %error, "connection broken");
-                let (status, reason) = match fault(error) {
-                    Some(fault) => fault,
-                    None if in_head && !served && !error.is_user() => {
-                        (CLIENT_CLOSED_REQUEST, CLIENT_GONE)
-                    }
-                    None => return None,
-                };
-                let words = error.is_parse_version_h2().then_some(NO_HTTP_2);
-                (status, reason, words)
+                let gone = in_head && !at_end.serving && !error.is_user();
+                let gone = gone.then_some((CLIENT_CLOSED_REQUEST, CLIENT_GONE));
+                let unread = fault(error).or(gone);
+                (unread, error.is_parse_version_h2().then_some(NO_HTTP_2))
             }
-            _ => return None,
+            _ => (None, None),
         };
-        self.record_unread(status, reason);
-        words
+        Self {
+            reason,
+            unread,
+            last_words,
+            abrupt: at_end.marks_response || ended.as_ref().is_err_and(|cut| cut.is_abrupt()),
+        }
     }
+}
 
-    /// Whether the client must not take the end of the connection for a proper one.
-    pub(crate) fn ends_abruptly(&self, ended: &HttpEnd) -> bool {
-        self.until_end.get() || ended.as_ref().is_err_and(|cut| cut.is_abrupt())
-    }
-
-    /// The record of a request whose head was never read whole, so that nothing is known of it.
-    fn record_unread(&self, status: u16, refusal: &'static str) {
-        self.worker.no_route_metrics().refused(refusal);
-        let client = self
-            .client
-            .map_or_else(|| "unix".to_owned(), |peer| peer.to_string());
-        self.worker.shared.records.request(&RequestRecord {
-            listener: &self.listener().config.name,
-            route: None,
-            upstream: None,
-            backend: None,
-            principal: None,
-            client: &client,
-            method: "",
-            target: "",
-            status,
-            started: clock::wall(),
-            duration: Duration::ZERO,
-            bytes_in: 0,
-            bytes_out: 0,
-            refusal: Some(refusal),
-            detail: None,
-            request_id: None,
-        });
-    }
+/// The record of a request whose head was never whole, so that nothing is known of it.
+pub(crate) fn record_unread(client: &ClientConnection, (status, refusal): (u16, &'static str)) {
+    client.worker.no_route_metrics().refused(refusal);
+    client.worker.shared.records.request(&RequestRecord {
+        listener: &client.listener().config.name,
+        route: None,
+        upstream: None,
+        backend: None,
+        principal: None,
+        client: &client.peer_text(),
+        method: "",
+        target: "",
+        status,
+        started: clock::wall(),
+        duration: Duration::ZERO,
+        bytes_in: 0,
+        bytes_out: 0,
+        refusal: Some(refusal),
+        detail: None,
+        request_id: None,
+    });
 }
 
 /// What hyper refuses by itself: the status that it answers with, and the label.
@@ -126,36 +130,36 @@ fn fault(error: &hyper::Error) -> Option<(u16, &'static str)> {
 }
 
 /// Ends an ordinary connection so that its last answer arrives: bytes left unread would make the
-/// system reset it. `unread` says that the client has not sent all of its request.
-pub(crate) async fn part(
+/// system reset it. `unread`: the client has not sent all of its request.
+pub(crate) async fn close(
     worker: &Rc<Worker>,
     mut carrier: Carrier,
     last_words: Option<&str>,
     unread: bool,
 ) {
-    let mut standing = worker.standing();
+    let mut phase = worker.phase();
     let began = Instant::now();
     let (whole, quiet) = match unread {
         true => (LINGER_UNREAD, LINGER_QUIET),
         false => (LINGER, LINGER),
     };
-    let farewell = async {
+    let last = async {
         if let Some(words) = last_words {
             carrier.write_all(words.as_bytes()).await?;
         }
         carrier.shutdown().await
     };
-    // Do not wait for a peer that does not take its answer.
-    if !matches!(timeout_at(began + LINGER, farewell).await, Ok(Ok(()))) {
+    // Do not wait for a peer that does not read its answer.
+    if !matches!(timeout_at(began + LINGER, last).await, Ok(Ok(()))) {
         return;
     }
     let mut ends = began + whole;
-    let mut told = false;
+    let mut stopping = false;
     let mut dropped = 0;
     let mut rest = vec![0; UNREAD_STEP];
     while dropped < UNREAD_MAX {
-        if !told && *standing.borrow_and_update() == Standing::Stopping {
-            told = true;
+        if !stopping && *phase.borrow_and_update() == WorkerPhase::Stopping {
+            stopping = true;
             ends = ends.min(Instant::now() + LINGER);
         }
         let until = ends.min(Instant::now() + quiet);
@@ -164,7 +168,47 @@ pub(crate) async fn part(
                 Ok(Ok(bytes)) if bytes > 0 => dropped += bytes,
                 _ => return,
             },
-            _ = standing.changed(), if !told => {}
+            _ = phase.changed(), if !stopping => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at_end(awaited: Awaited) -> AtEnd {
+        AtEnd {
+            awaited,
+            serving: false,
+            marks_response: false,
+        }
+    }
+
+    #[test]
+    fn a_slow_head_is_answered_and_recorded() {
+        let closing = Closing::of(&Err(Cut::HeadTimedOut), at_end(Awaited::Head));
+        assert_eq!(closing.unread, Some((408, "head_timed_out")));
+        assert_eq!(closing.last_words, Some(HEAD_TIMED_OUT));
+        assert!(!closing.abrupt);
+    }
+
+    #[test]
+    fn a_connection_on_which_nothing_came_is_closed_silently() {
+        let closing = Closing::of(&Err(Cut::HeadTimedOut), at_end(Awaited::Request));
+        assert_eq!((closing.unread, closing.last_words), (None, None));
+        let closing = Closing::of(&Ok(Ok(())), at_end(Awaited::Request));
+        assert_eq!((closing.reason, closing.unread), (CLIENT_GONE, None));
+    }
+
+    #[test]
+    fn an_answer_that_is_not_whole_does_not_end_properly() {
+        let cut_off = AtEnd {
+            marks_response: true,
+            ..at_end(Awaited::Request)
+        };
+        assert!(Closing::of(&Ok(Ok(())), cut_off).abrupt);
+        assert!(Closing::of(&Err(Cut::Idle), at_end(Awaited::Request)).abrupt);
+        assert!(!Closing::of(&Ok(Ok(())), at_end(Awaited::Request)).abrupt);
     }
 }

@@ -1,25 +1,11 @@
-//! How long a client's connection may stay as it is: with a head on its way, between two requests,
-//! with bytes that do not move. One timer for each connection looks at what its streams last did.
+//! How long a client's connection may stay as it is: with a head on its way, between two requests, or
+//! with bytes that do not move.
 
-use std::cmp::max;
-use std::rc::Rc;
-use std::time::Duration;
-
-use tokio::time::{Instant, sleep_until, timeout};
-
-use crate::config::snapshot::{ListenerTimeouts, RouteTimeouts};
+use crate::config::snapshot::ListenerTimeouts;
 use crate::core::session::wheel::Tick;
-use crate::core::wire::request_guard::Awaited;
-use crate::proxy::context::worker::{TICK, ticks};
-use crate::proxy::stages::forward::Upload;
-use crate::proxy::streams::stream::Pulse;
-use crate::proxy::transport::connection::Connection;
+use crate::proxy::clock::ticks;
 
-/// Until a route is known, a client that takes nothing of what it was sent has so long; the default
-/// of routes.
-const PROGRESS: Duration = Duration::from_secs(30);
-
-/// Why the gateway ends a client's connection that the client could go on with.
+/// Why the gateway ends a client's connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cut {
     /// A head did not end in time.
@@ -55,170 +41,157 @@ impl Cut {
     }
 }
 
-/// The times of one connection, in ticks.
+/// The times of a listener, in ticks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Times {
     head: Tick,
     between: Tick,
-    progress: Tick,
 }
 
 impl Times {
+    /// The times of this listener.
     pub(crate) fn of(listener: &ListenerTimeouts) -> Self {
         Self {
             head: ticks(listener.request_head),
             between: ticks(listener.between_requests),
-            progress: ticks(PROGRESS),
         }
-    }
-
-    /// The earliest that anything which begins now can be due.
-    fn shortest(self) -> Tick {
-        self.head.min(self.between).min(self.progress)
     }
 }
 
-/// A response whose body is on its way.
-#[derive(Debug)]
-pub(crate) struct Answering {
-    pub(crate) backend: Option<Rc<Pulse>>,
-    pub(crate) idle: Option<Duration>,
+/// What a connection does now. All times are ticks since when something is so.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct State {
+    /// A write to the client waits.
+    pub(crate) writing: Option<Tick>,
+    /// How long a stalled peer is waited for.
+    pub(crate) limit: Tick,
+    pub(crate) doing: Doing,
 }
 
-impl Connection {
-    /// Comes back when the connection has to be ended, with the reason.
-    pub(crate) async fn overdue(&self) -> Cut {
-        loop {
-            match self.due() {
-                Err(cut) => return cut,
-                // Woken early where a request brings shorter times.
-                Ok(wait) => drop(timeout(TICK * wait, self.alarm.notified()).await),
+/// Which deadlines hold.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Doing {
+    /// A request waits for the head of its response: its own deadlines hold.
+    Waiting,
+    /// A body is on its way up or down.
+    Body {
+        /// The client is waited for to go on with its body.
+        awaited: Option<Tick>,
+        /// The backend is waited for to read.
+        blocked: Option<Tick>,
+        /// A byte moved last, and how long that may be ago.
+        idle: Option<(Tick, Tick)>,
+    },
+    /// A head is on its way.
+    Head(Tick),
+    /// The last request is over.
+    Between(Tick),
+}
+
+/// Ticks until the connection has to be looked at again: no later than the earliest deadline that
+/// can begin meanwhile ends.
+///
+/// # Errors
+/// Why the connection has to be ended now.
+pub(crate) fn due(times: Times, state: &State, now: Tick) -> Result<Tick, Cut> {
+    let mut next = times.head.min(times.between).min(state.limit);
+    let mut check = |since: Option<Tick>, limit: Tick, cut: Cut| {
+        let passed = since.map_or(0, |since| now.saturating_sub(since));
+        match limit.checked_sub(passed) {
+            None | Some(0) => Err(cut),
+            Some(left) => {
+                next = next.min(left);
+                Ok(())
             }
         }
-    }
-
-    /// Ticks until something may be due: no later than the earliest time that can begin now ends.
-    fn due(&self) -> Result<Tick, Cut> {
-        let now = self.worker.tick();
-        let times = self.times.get();
-        let mut next = times.shortest();
-        let mut ends = |since: Option<Tick>, limit: Tick, cut: Cut| {
-            let passed = since.map_or(0, |since| now.saturating_sub(since));
-            match limit.checked_sub(passed) {
-                None | Some(0) => Err(cut),
-                Some(left) => {
-                    next = next.min(left);
-                    Ok(())
-                }
+    };
+    check(state.writing, state.limit, Cut::ClientStalled)?;
+    match state.doing {
+        Doing::Waiting => {}
+        Doing::Body {
+            awaited,
+            blocked,
+            idle,
+        } => {
+            check(awaited, state.limit, Cut::ClientStalled)?;
+            check(blocked, state.limit, Cut::BackendStalled)?;
+            if let Some((moved, idle)) = idle {
+                check(Some(moved), idle, Cut::Idle)?;
             }
+        }
+        Doing::Head(since) => check(Some(since), times.head, Cut::HeadTimedOut)?,
+        Doing::Between(since) => check(Some(since), times.between, Cut::Unused)?,
+    }
+    Ok(next.max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMES: Times = Times {
+        head: 100,
+        between: 600,
+    };
+
+    #[track_caller]
+    fn check(doing: Doing, now: Tick, expected: Result<Tick, Cut>) {
+        let state = State {
+            writing: None,
+            limit: 300,
+            doing,
         };
-        ends(self.pulse.writing(), times.progress, Cut::ClientStalled)?;
-        let answering = self.answering.borrow();
-        let awaited = self.awaited();
-        if self.asking.get() {
-            // The request's own deadlines hold until its response has a head.
-        } else if answering.is_some() || awaited == Awaited::Body {
-            let backend = answering.as_ref().and_then(|one| one.backend.as_ref());
-            ends(self.body_awaited(), times.progress, Cut::ClientStalled)?;
-            let blocked = backend.and_then(|pulse| pulse.writing());
-            ends(blocked, times.progress, Cut::BackendStalled)?;
-            if let Some(idle) = answering.as_ref().and_then(|one| one.idle) {
-                let moved = backend.map_or(0, |pulse| pulse.moved());
-                let moved = max(moved, self.pulse.moved());
-                ends(Some(moved), ticks(idle), Cut::Idle)?;
-            }
-        } else if awaited == Awaited::Head || self.is_fresh() {
-            ends(Some(self.since.get()), times.head, Cut::HeadTimedOut)?;
-        } else {
-            ends(Some(self.since.get()), times.between, Cut::Unused)?;
-        }
-        Ok(next.max(1))
+        assert_eq!(due(TIMES, &state, now), expected);
     }
 
-    /// The request's route brings a time of its own.
-    pub(crate) fn use_times(&self, route: &RouteTimeouts) {
-        let before = self.times.get();
-        let progress = ticks(route.progress);
-        self.times.set(Times { progress, ..before });
-        if progress < before.shortest() {
-            self.alarm.notify_one();
-        }
+    #[test]
+    fn a_head_has_its_time() {
+        check(Doing::Head(1000), 1000, Ok(100));
+        check(Doing::Head(1000), 1099, Ok(1));
+        check(Doing::Head(1000), 1100, Err(Cut::HeadTimedOut));
     }
 
-    /// A response's body is on its way from now on; `until_end` if only the connection's end tells
-    /// the client where it ends.
-    pub(crate) fn answer(&self, answering: Answering, until_end: bool) {
-        self.until_end.set(until_end);
-        let idle = answering.idle.map(ticks);
-        self.answering.replace(Some(answering));
-        if idle.is_some_and(|idle| idle < self.times.get().shortest()) {
-            self.alarm.notify_one();
-        }
+    #[test]
+    fn an_unused_connection_is_kept_longer_but_looked_at_as_often() {
+        check(Doing::Between(1000), 1050, Ok(100));
+        check(Doing::Between(1000), 1599, Ok(1));
+        check(Doing::Between(1000), 1600, Err(Cut::Unused));
     }
 
-    /// The response's body is over, whole or not.
-    pub(crate) fn answer_over(&self) {
-        self.answering.take();
-        self.since.set(self.worker.tick());
+    #[test]
+    fn a_request_that_waits_for_its_response_is_not_cut() {
+        check(Doing::Waiting, 1_000_000, Ok(100));
     }
 
-    /// Since when the client is awaited to go on with its request's body.
-    pub(crate) fn body_awaited(&self) -> Option<Tick> {
-        let waits = self.awaited() == Awaited::Body;
-        self.pulse.reading().filter(|_| waits)
+    #[test]
+    fn a_stalled_body_is_cut_by_the_side_that_stalls() {
+        let body = |awaited, blocked, idle| Doing::Body {
+            awaited,
+            blocked,
+            idle,
+        };
+        check(body(Some(1000), None, None), 1299, Ok(1));
+        check(body(Some(1000), None, None), 1300, Err(Cut::ClientStalled));
+        check(body(None, Some(1000), None), 1300, Err(Cut::BackendStalled));
+        check(body(None, None, Some((1000, 50))), 1050, Err(Cut::Idle));
+        check(body(None, None, None), 1_000_000, Ok(100));
     }
-}
 
-/// Why no response came in time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Late {
-    /// The request has gone up, and the backend does not answer.
-    NoAnswer,
-    /// The client does not send the body that it began.
-    ClientStalled,
-    /// The backend does not read the request's body.
-    BackendStalled,
-}
+    #[test]
+    fn a_client_that_does_not_read_is_cut_whatever_else_goes_on() {
+        let state = State {
+            writing: Some(1000),
+            limit: 300,
+            doing: Doing::Waiting,
+        };
+        assert_eq!(due(TIMES, &state, 1250), Ok(50));
+        assert_eq!(due(TIMES, &state, 1300), Err(Cut::ClientStalled));
+    }
 
-/// What the head of a response is waited for with.
-pub(crate) struct Patience<'r> {
-    pub(crate) connection: &'r Connection,
-    pub(crate) backend: &'r Pulse,
-    pub(crate) upload: &'r Upload,
-    pub(crate) timeouts: &'r RouteTimeouts,
-}
-
-impl Patience<'_> {
-    /// Comes back when the wait for a response's head is over.
-    pub(crate) async fn over(&self) -> Late {
-        let progress = ticks(self.timeouts.progress);
-        // An upload that ends while this sleeps begins a time that is no shorter.
-        let shortest = self.timeouts.response.min(self.timeouts.progress);
-        loop {
-            let now = Instant::now();
-            let next = match self.upload.ended_at() {
-                Some(ended) => ended + self.timeouts.response,
-                None => {
-                    let tick = self.connection.worker.tick();
-                    let left = |since: Option<Tick>| {
-                        let since = since.unwrap_or(tick);
-                        progress.saturating_sub(tick.saturating_sub(since))
-                    };
-                    let client = left(self.connection.body_awaited());
-                    let backend = left(self.backend.writing());
-                    if client == 0 {
-                        return Late::ClientStalled;
-                    }
-                    if backend == 0 {
-                        return Late::BackendStalled;
-                    }
-                    now + (TICK * client.min(backend)).min(shortest)
-                }
-            };
-            if next <= now {
-                return Late::NoAnswer;
-            }
-            sleep_until(next).await;
-        }
+    #[test]
+    fn only_lost_bytes_make_an_end_abrupt() {
+        let abrupt = [Cut::ClientStalled, Cut::BackendStalled, Cut::Idle];
+        assert!(abrupt.iter().all(|cut| cut.is_abrupt()));
+        assert!(!Cut::HeadTimedOut.is_abrupt() && !Cut::Unused.is_abrupt());
     }
 }

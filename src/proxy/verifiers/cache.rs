@@ -1,13 +1,13 @@
-//! Answers that hold for a time: a bounded map whose entries all live equally long, so that the
-//! oldest is the first to expire and the first to be evicted, at a cost that does not grow with it.
+//! A cache whose entries all live equally long: the oldest expires first and is evicted first, at a
+//! cost that does not grow with the cache.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// What was found out lately.
-pub(crate) struct Recent<K, V> {
+/// A bounded cache with one time to live.
+pub(crate) struct ExpiringCache<K, V> {
     lives: Duration,
     most: usize,
     kept: Mutex<Kept<K, V>>,
@@ -15,12 +15,12 @@ pub(crate) struct Recent<K, V> {
 
 struct Kept<K, V> {
     values: HashMap<Arc<K>, (Instant, V)>,
-    /// Keys by the time when they expire. One that was put in again stands in it twice.
+    /// Keys by expiry. A key that was put again is in it twice.
     order: VecDeque<(Instant, Arc<K>)>,
 }
 
-impl<K: Eq + Hash, V: Clone> Recent<K, V> {
-    /// Holds `most` entries, each for so long.
+impl<K: Eq + Hash, V: Clone> ExpiringCache<K, V> {
+    /// An empty cache of `most` entries that live for `lives`.
     pub(crate) fn new(lives: Duration, most: usize) -> Self {
         Self {
             lives,
@@ -32,14 +32,14 @@ impl<K: Eq + Hash, V: Clone> Recent<K, V> {
         }
     }
 
-    /// What is known of this, if that still holds.
+    /// The value of a key, unless it has expired.
     pub(crate) fn get(&self, key: &K, now: Instant) -> Option<V> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let (until, value) = kept.values.get(key)?;
         (now < *until).then(|| value.clone())
     }
 
-    /// Keeps this in place of what was known, and of the oldest entry if there is no room.
+    /// Puts a value in place of the key's old one, and of the oldest entry if there is no room.
     pub(crate) fn put(&self, key: K, value: V, now: Instant) {
         if self.most == 0 || self.lives.is_zero() {
             return;
@@ -74,7 +74,7 @@ mod tests {
     fn the_oldest_goes_first_and_nothing_outlives_its_time() {
         let start = clock::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let recent = Recent::new(Duration::from_secs(10), 3);
+        let recent = ExpiringCache::new(Duration::from_secs(10), 3);
         for key in 0..4 {
             recent.put(key, key * 2, at(key));
         }

@@ -1,6 +1,6 @@
-//! An HTTP service decides who may come in (`type = "forward"`). It is shown a few of the request's
-//! headers and where the request goes; what lets in may be remembered for a while, for requests
-//! that would be shown to it alike.
+//! An HTTP service decides about requests (`type = "forward"`). It gets a few of a request's headers
+//! and its target. Positive answers may be cached for a while, for requests that look the same to
+//! the service.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,7 +19,7 @@ use crate::core::auth::{Authenticator, CredentialFault, Denial, Principal, SUBJE
 use crate::core::http::loops;
 use crate::io::fetch::{FetchError, Origin};
 use crate::live::Live;
-use crate::proxy::verifiers::cache::Recent;
+use crate::proxy::verifiers::cache::ExpiringCache;
 
 /// Bytes of an answer's body, which is not looked at.
 const BODY_MAX: usize = 64 * 1024;
@@ -28,27 +28,27 @@ const BODY_MAX: usize = 64 * 1024;
 #[derive(Default)]
 pub(crate) struct Services(Mutex<HashMap<AuthenticatorName, Arc<Service>>>);
 
-/// One service, and what it has answered lately: who it is, by what the service was asked.
+/// One service, and the principals of its recent answers, by what it was asked.
 struct Service {
     /// What it was made for.
     config: Forward,
     origin: Origin,
-    kept: Recent<Box<[u8]>, Principal>,
+    cached: ExpiringCache<Box<[u8]>, Principal>,
 }
 
-/// A service that cannot say.
+/// A service that did not decide.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ForwardError {
-    /// It does not answer.
+    /// It did not answer.
     #[error(transparent)]
     Fetch(#[from] FetchError),
-    /// It answers with something else than yes or no.
+    /// It answered neither yes nor no.
     #[error("the service answered {0}")]
     Status(StatusCode),
 }
 
-/// The request, as the service is told of it.
-pub(crate) struct Told<'r> {
+/// What the service gets of a request.
+pub(crate) struct ForwardedRequest<'r> {
     pub(crate) method: &'r str,
     pub(crate) scheme: &'r str,
     pub(crate) host: &'r str,
@@ -60,9 +60,9 @@ pub(crate) struct Told<'r> {
     pub(crate) untrusted: Option<&'r UntrustedHeaders>,
 }
 
-impl<'r> Told<'r> {
-    /// The client's fields that the service is shown.
-    fn shown<'f>(
+impl<'r> ForwardedRequest<'r> {
+    /// The client's fields that the service gets.
+    fn fields<'f>(
         &self,
         forward: &'f Forward,
     ) -> impl Iterator<Item = (&'f HeaderName, GetAll<'r, HeaderValue>)> {
@@ -77,31 +77,33 @@ impl<'r> Told<'r> {
 }
 
 impl Services {
-    /// Asks the service of `authenticator`, unless it has said already.
+    /// Asks the service of `authenticator`, unless its answer is cached.
     ///
     /// # Errors
-    /// When it does not say.
+    /// When the service does not decide.
     pub(crate) async fn ask(
         &self,
         authenticator: &Authenticator,
         forward: &Forward,
-        told: &Told<'_>,
+        request: &ForwardedRequest<'_>,
         live: &Live,
     ) -> Result<Result<Principal, Denial>, ForwardError> {
         let service = self.service(&authenticator.config.name, forward).await?;
-        let key = (!forward.cache.is_zero()).then(|| key(authenticator, forward, told));
-        let kept = key
+        let key = (!forward.cache.is_zero()).then(|| key(authenticator, forward, request));
+        let cached = key
             .as_ref()
-            .and_then(|key| service.kept.get(key, clock::now()));
-        if let Some(kept) = kept {
-            return Ok(Ok(kept));
+            .and_then(|key| service.cached.get(key, clock::now()));
+        if let Some(cached) = cached {
+            return Ok(Ok(cached));
         }
-        let mut request = request(forward, told).map_err(FetchError::Request)?;
-        // The service may be behind this very gateway, and must not be asked about itself.
-        loops::mark(request.headers_mut(), told.headers, live.instance());
+        let mut asked = subrequest(forward, request).map_err(FetchError::Request)?;
+        // The service may be behind this very gateway: its own requests must not be sent to it.
+        loops::mark(asked.headers_mut(), request.headers, live.instance());
         let own = &live.own().admin;
-        let asked = service.origin.ask(request, forward.timeout, BODY_MAX, own);
-        let answer = asked.await?;
+        let answer = service
+            .origin
+            .ask(asked, forward.timeout, BODY_MAX, own)
+            .await?;
         match answer.status() {
             status if status.is_success() => {}
             StatusCode::UNAUTHORIZED => return Ok(Err(CredentialFault::Refused.into())),
@@ -127,12 +129,12 @@ impl Services {
             principal.headers.extend(values);
         }
         if let Some(key) = key {
-            service.kept.put(key, principal.clone(), clock::now());
+            service.cached.put(key, principal.clone(), clock::now());
         }
         Ok(Ok(principal))
     }
 
-    /// Made at first use, off the worker's thread: it may read the system's roots.
+    /// Made at first use, off the worker's thread: it may read the system's root certificates.
     async fn service(
         &self,
         name: &AuthenticatorName,
@@ -152,9 +154,9 @@ impl Services {
         let made = Arc::new(Service {
             config: forward.clone(),
             origin: made.expect("reading roots does not panic")?,
-            kept: Recent::new(forward.cache, forward.cache_max),
+            cached: ExpiringCache::new(forward.cache, forward.cache_max),
         });
-        // Another request may have made it meanwhile, and learnt something.
+        // Another request may have made it meanwhile, and cached answers.
         if let Some(known) = known() {
             return Ok(known);
         }
@@ -164,16 +166,20 @@ impl Services {
     }
 }
 
-/// Who it is, as the service answered.
+/// The subject in the service's answer.
 fn subject<'a, B>(forward: &Forward, answer: &'a Response<B>) -> Option<&'a str> {
     let subject = answer.headers().get(&forward.subject_header)?;
     let subject = subject.to_str().ok()?;
     (!subject.is_empty() && subject.len() <= SUBJECT_MAX).then_some(subject)
 }
 
-/// What stands for everything that the service is shown and could decide by: all of it but the
-/// request's name, which is another each time.
-fn key(authenticator: &Authenticator, forward: &Forward, told: &Told<'_>) -> Box<[u8]> {
+/// The cache key: a digest of everything that the service gets, except the request's name, which
+/// differs each time.
+fn key(
+    authenticator: &Authenticator,
+    forward: &Forward,
+    request: &ForwardedRequest<'_>,
+) -> Box<[u8]> {
     let mut hash = digest::Context::new(&digest::SHA256);
     let mut add = |bytes: &[u8]| {
         hash.update(&(bytes.len() as u64).to_be_bytes());
@@ -182,41 +188,44 @@ fn key(authenticator: &Authenticator, forward: &Forward, told: &Told<'_>) -> Box
     add(authenticator.config.name.as_bytes());
     add(forward.url.as_bytes());
     for text in [
-        told.method,
-        told.scheme,
-        told.host,
-        told.target,
-        &told.client,
+        request.method,
+        request.scheme,
+        request.host,
+        request.target,
+        &request.client,
     ] {
         add(text.as_bytes());
     }
-    for (_, values) in told.shown(forward) {
+    for (_, values) in request.fields(forward) {
         add(&(values.iter().count() as u64).to_be_bytes());
         values.iter().for_each(|value| add(value.as_bytes()));
     }
     hash.finish().as_ref().into()
 }
 
-fn request(forward: &Forward, told: &Told<'_>) -> http::Result<Request<Full<Bytes>>> {
-    let mut request = Request::get("/").body(Full::default())?;
-    let fields = request.headers_mut();
-    for (name, values) in told.shown(forward) {
+fn subrequest(
+    forward: &Forward,
+    request: &ForwardedRequest<'_>,
+) -> http::Result<Request<Full<Bytes>>> {
+    let mut asked = Request::get("/").body(Full::default())?;
+    let fields = asked.headers_mut();
+    for (name, values) in request.fields(forward) {
         for value in values {
             fields.append(name.clone(), value.clone());
         }
     }
     let more = [
-        ("x-forwarded-method", told.method),
-        ("x-forwarded-proto", told.scheme),
-        ("x-forwarded-host", told.host),
-        ("x-forwarded-uri", told.target),
-        ("x-forwarded-for", &told.client),
-        ("x-request-id", told.request_id),
+        ("x-forwarded-method", request.method),
+        ("x-forwarded-proto", request.scheme),
+        ("x-forwarded-host", request.host),
+        ("x-forwarded-uri", request.target),
+        ("x-forwarded-for", &request.client),
+        ("x-request-id", request.request_id),
     ];
     for (name, text) in more {
         if let Ok(value) = HeaderValue::from_str(text) {
             fields.insert(HeaderName::from_static(name), value);
         }
     }
-    Ok(request)
+    Ok(asked)
 }

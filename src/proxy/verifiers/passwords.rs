@@ -1,7 +1,7 @@
-//! Passwords, whose hashes are slow on purpose: they are verified on threads of their own, few at a
-//! time, and what was right is remembered for a little while. What is remembered is no password but
-//! an HMAC under a key that this process drew. Clients of one network get a share of the places,
-//! and a wrong password keeps its place for a time, so that guessing keeps nobody else out.
+//! Password verification. Hashes are slow on purpose, so they are verified on threads of their own, few
+//! at a time, and a right password is cached for a short time: not the password, but an HMAC of it
+//! under a key of this process. Clients of one network share a limited number of places, and a wrong
+//! password keeps its place for a while, so that guessing does not keep others out.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,23 +18,23 @@ use tokio::time::sleep;
 use crate::base::clock;
 use crate::base::secret::Secret;
 use crate::core::auth::password_matches;
-use crate::proxy::verifiers::cache::Recent;
+use crate::proxy::verifiers::cache::ExpiringCache;
 
-/// Verified at once.
+/// Verifications at a time.
 const AT_ONCE: usize = 2;
-/// Verified, or waiting for it.
+/// Verifications at a time and waiting.
 const WAITING_MAX: usize = 64;
-/// Of clients of one network: verified, waiting for it, or pausing after a wrong one.
+/// The same for clients of one network, pauses after wrong passwords included.
 const SHARE: usize = 8;
 /// The same while half of all places are taken.
 const SHARE_BUSY: usize = 2;
 /// How long a wrong password keeps its place.
 const PAUSE: Duration = Duration::from_millis(500);
-/// How long a right password is remembered.
+/// How long a right password is cached.
 const REMEMBERED: Duration = Duration::from_secs(60);
-/// Right passwords remembered.
+/// Right passwords in the cache.
 const REMEMBERED_MAX: usize = 10_000;
-/// Compared with where there are no users at all: nobody knows its password.
+/// Compared with if there are no users at all. Its password is not known.
 const NOBODY: &str = "$2b$10$abcdefghijklmnopqrstuuWpXCfVsR0VZ0hSYNfHRmGqcLKpWLzS2";
 
 /// Verifies passwords.
@@ -42,7 +42,7 @@ pub(crate) struct Passwords {
     turns: Semaphore,
     waiting: AtomicUsize,
     key: hmac::Key,
-    right: Recent<Box<[u8]>, ()>,
+    right: ExpiringCache<Box<[u8]>, ()>,
     /// Places taken by network.
     shares: Mutex<HashMap<IpNet, usize>>,
 }
@@ -63,7 +63,7 @@ impl Default for Passwords {
             turns: Semaphore::new(AT_ONCE),
             waiting: AtomicUsize::new(0),
             key: key.expect("the system has randomness"),
-            right: Recent::new(REMEMBERED, REMEMBERED_MAX),
+            right: ExpiringCache::new(REMEMBERED, REMEMBERED_MAX),
             shares: Mutex::default(),
         }
     }
@@ -77,7 +77,7 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// A place of a network.
+/// One place of a network, for as long as it is held.
 struct Place<'a> {
     shares: &'a Mutex<HashMap<IpNet, usize>>,
     network: IpNet,
@@ -149,7 +149,7 @@ impl Passwords {
         Ok(Place { shares, network })
     }
 
-    /// A changed hash is another key.
+    /// The cache key. A changed hash makes another key.
     fn remembered_as(&self, hash: &Secret, password: &str) -> Box<[u8]> {
         let mut context = hmac::Context::with_key(&self.key);
         context.update(hash.reveal().as_bytes());

@@ -1,5 +1,5 @@
-//! Taking connections in, and giving each to the worker that has the fewest. Sessions live for
-//! hours, so what hashing sockets over workers (SO_REUSEPORT) makes uneven would stay uneven.
+//! Accepts connections and gives each to the worker with the fewest. Sessions live for hours, so an
+//! uneven spread, as by SO_REUSEPORT, would stay uneven.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,48 +10,53 @@ use tokio::sync::mpsc;
 use crate::core::limits::{LoadPermit, Permit};
 use crate::io::net::listener::{Acceptor, Incoming};
 use crate::live::WorkerLoad;
-use crate::proxy::context::peer_admission::CutOff;
-use crate::proxy::context::worker::{ConnectionSeat, Worker};
-use crate::proxy::transport::connection;
+use crate::proxy::context::connection_lease::ConnectionLease;
+use crate::proxy::context::peer_admission::{
+    ConnectionRejected, admit_connection, admit_peer, count_rejected,
+};
+use crate::proxy::context::worker::Worker;
+use crate::proxy::session::registry::Sessions;
+use crate::proxy::transport;
 
-/// Connections that may wait for a worker that is busy; more stay with the worker that accepted.
+/// Connections that may wait for a busy worker; further ones stay on the accepting worker.
 pub(crate) const ARRIVALS_MAX: usize = 1024;
 
-/// A connection on its way to the worker that will have it.
+/// A connection on its way to its worker.
 pub(crate) struct Arrival {
     listener: usize,
     incoming: Incoming,
-    seat: ConnectionSeat,
+    lease: ConnectionLease,
     /// Held while the TLS handshake is under way.
     opening: Option<LoadPermit>,
 }
 
-/// A worker as those that accept see it.
+/// A worker as the accepting workers see it.
 #[derive(Clone)]
-pub(crate) struct Neighbour {
+pub(crate) struct PeerWorker {
     pub(crate) load: Arc<WorkerLoad>,
     pub(crate) arrivals: mpsc::Sender<Arrival>,
 }
 
 /// Accepts on one socket for as long as the worker takes anything.
 pub(crate) async fn accept(
-    worker: Rc<Worker>,
-    neighbours: Rc<[Neighbour]>,
+    sessions: Rc<Sessions>,
+    peers: Rc<[PeerWorker]>,
     listener: usize,
     mut acceptor: Acceptor,
 ) {
+    let worker = sessions.worker();
     let mut accepting = worker.live().accepting();
     loop {
         let open = *accepting.borrow_and_update();
         let accepted = tokio::select! {
-            // In this order: once a command that was sent later has been carried out, nothing is
-            // accepted any more. The other end is in `live`, which outlives every worker.
+            // In this order: after a command that was sent later is carried out, nothing is
+            // accepted any more. `changed` cannot fail, since `live` outlives every worker.
             biased;
             _ = accepting.changed() => continue,
             accepted = acceptor.accept(), if open => accepted,
         };
         match accepted {
-            Ok(incoming) => place(&worker, &neighbours, listener, incoming),
+            Ok(incoming) => place(&sessions, &peers, listener, incoming),
             Err(error) => {
                 worker.shared.listeners[listener]
                     .metrics
@@ -62,65 +67,66 @@ pub(crate) async fn accept(
     }
 }
 
-fn place(worker: &Rc<Worker>, neighbours: &[Neighbour], listener: usize, incoming: Incoming) {
+fn place(sessions: &Rc<Sessions>, peers: &[PeerWorker], listener: usize, incoming: Incoming) {
+    let worker = sessions.worker();
     let (opening, permit) = match admit(worker, listener, &incoming) {
         Ok(admitted) => admitted,
-        Err(cut_off) => return worker.cut_off(cut_off),
+        Err(rejected) => return count_rejected(worker, rejected),
     };
-    let load = |at: usize| neighbours[at].load.connections.load(Ordering::Relaxed);
-    // Of equals the accepting worker itself: the connection is here already.
-    let others = 0..neighbours.len();
+    let load = |at: usize| peers[at].load.connections.load(Ordering::Relaxed);
+    // On a tie, keep the connection on the accepting worker.
+    let others = 0..peers.len();
     let target = others.fold(
         worker.index,
         |best, at| if load(at) < load(best) { at } else { best },
     );
-    let mut seat = ConnectionSeat::take(&worker.shared, listener, &neighbours[target].load);
-    seat.hold(permit);
+    let mut lease = ConnectionLease::take(&worker.shared, listener, &peers[target].load);
+    lease.hold(permit);
     let arrival = Arrival {
         listener,
         incoming,
-        seat,
+        lease,
         opening,
     };
     if target == worker.index {
-        serve(worker, arrival);
-    } else if let Err(error) = neighbours[target].arrivals.try_send(arrival) {
+        serve(sessions, arrival);
+    } else if let Err(error) = peers[target].arrivals.try_send(arrival) {
         // That worker is far behind.
         let mut arrival = error.into_inner();
-        arrival.seat.move_to(&worker.load);
-        serve(worker, arrival);
+        arrival.lease.move_to(&worker.load);
+        serve(sessions, arrival);
     }
 }
 
-/// What a connection holds from its first moment on, unless it is cut off at once.
+/// The permits of a new connection, unless it is rejected.
 fn admit(
     worker: &Worker,
     listener: usize,
     incoming: &Incoming,
-) -> Result<(Option<LoadPermit>, Option<Permit>), CutOff> {
-    let opening = worker.admit_connection(listener)?;
+) -> Result<(Option<LoadPermit>, Option<Permit>), ConnectionRejected> {
+    let opening = admit_connection(worker, listener)?;
     let context = &worker.shared.listeners[listener];
-    // Of a peer that speaks for others, it is they who are asked for; it says who they are later.
-    let permit = match connection::expects_proxy_header(context, incoming.peer) {
+    // A peer that sends PROXY headers is admitted later, by the client's address in the header.
+    let permit = match context.expects_proxy_header(incoming.peer) {
         true => None,
-        false => worker.admit_peer(listener, incoming.peer)?,
+        false => admit_peer(worker, listener, incoming.peer)?,
     };
     Ok((opening, permit))
 }
 
 /// Gives a connection its task on this worker.
-pub(crate) fn serve(worker: &Rc<Worker>, arrival: Arrival) {
+pub(crate) fn serve(sessions: &Rc<Sessions>, arrival: Arrival) {
     let Arrival {
         listener,
         incoming,
-        seat,
+        lease,
         opening,
     } = arrival;
-    tokio::task::spawn_local(connection::serve(
-        Rc::clone(worker),
+    tokio::task::spawn_local(transport::serve(
+        Rc::clone(sessions),
         listener,
         incoming,
-        seat,
+        lease,
         opening,
     ));
 }

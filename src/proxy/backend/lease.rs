@@ -1,0 +1,134 @@
+//! A claim on a backend: it counts a session there, keeps its key there, and reports how it went.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use crate::base::clock;
+use crate::base::names::{BackendId, RouteName, UpstreamName};
+use crate::config::snapshot::Passive;
+use crate::core::health::{Outcome, Vitals, Witness};
+use crate::core::routing::{Member, Upstream};
+use crate::core::session::stick::{StickyKey, Stuck};
+use crate::proxy::context::worker::Worker;
+use crate::telemetry::metrics::NodeMetrics;
+
+/// Passive health of a backend that is not in the table.
+const UNTRACKED: Passive = Passive {
+    failures: 0,
+    clients: 0,
+    ejection: Duration::ZERO,
+    ejection_max: Duration::ZERO,
+    ejected_share_max: 0.0,
+    early_close: Duration::ZERO,
+};
+
+/// A session's or a request's claim on a backend. A session counts for as long as its lease is held,
+/// from before the dial, so that a burst of handshakes spreads.
+#[derive(Debug)]
+pub(crate) struct BackendLease {
+    pub(crate) id: BackendId,
+    vitals: Arc<Vitals>,
+    node: Arc<NodeMetrics>,
+    /// Weak: a session must not keep an old table's ring alive.
+    upstream: Weak<Upstream>,
+    session: bool,
+    /// Keeps further sessions of its key on this backend.
+    sticky: Option<Box<Stuck>>,
+}
+
+impl BackendLease {
+    /// A lease on `member`.
+    pub(crate) fn take(
+        worker: &Worker,
+        upstream: &Arc<Upstream>,
+        member: &Member,
+        session: bool,
+    ) -> Self {
+        if session {
+            member.vitals.session_began();
+        }
+        Self {
+            id: member.id.clone(),
+            vitals: Arc::clone(&member.vitals),
+            node: Arc::clone(&worker.shared.node),
+            upstream: Arc::downgrade(upstream),
+            session,
+            sticky: None,
+        }
+    }
+
+    /// The same for a session that another process handed over, if its route is sticky.
+    pub(crate) fn stick_as(self, worker: &Worker, route: &RouteName, key: Option<&[u8]>) -> Self {
+        let table = worker.live().table();
+        let sticky = table.route(route).is_some_and(|route| route.config.stick);
+        let upstream = self.upstream.upgrade().filter(|_| sticky);
+        let key = upstream.zip(key);
+        let key = key.map(|(upstream, key)| StickyKey::new(upstream.name(), key));
+        drop(table);
+        self.stick(worker, key)
+    }
+
+    /// Makes further sessions of this key follow this one.
+    pub(crate) fn stick(mut self, worker: &Worker, key: Option<StickyKey>) -> Self {
+        if let Some(key) = key.filter(|_| self.session) {
+            self.sticky = Some(Box::new(worker.live().sticks().join(key, &self.id)));
+        }
+        self
+    }
+
+    /// The lease of a session that another process handed over. A backend that is not in the table
+    /// keeps its sessions, which are counted; its health is not tracked.
+    pub(crate) fn inherit(worker: &Worker, upstream: &UpstreamName, backend: &BackendId) -> Self {
+        let table = worker.live().table();
+        if let Some(upstream) = table.upstream(upstream)
+            && let Some(member) = upstream.member(backend)
+        {
+            return Self::take(worker, upstream, member, true);
+        }
+        let occupancy = table.residents().occupancy(upstream, backend, None);
+        let vitals = Vitals::with(occupancy, None, &UNTRACKED, clock::now());
+        vitals.session_began();
+        Self {
+            id: backend.clone(),
+            vitals: Arc::new(vitals),
+            node: Arc::clone(&worker.shared.node),
+            upstream: Weak::new(),
+            session: true,
+            sticky: None,
+        }
+    }
+
+    /// Reports an outcome to passive health. Outcomes of a removed upstream are dropped.
+    pub(crate) fn report(&self, outcome: Outcome, witness: Witness) {
+        if let Some(upstream) = self.upstream.upgrade() {
+            let now = clock::now();
+            let may_eject = upstream.may_eject(now);
+            let ejected = self.vitals.report(outcome, witness, now, may_eject);
+            if let Some(until) = ejected {
+                self.node.ejected(&upstream.config.name);
+                let seconds = until.duration_since(now).as_secs_f64();
+                tracing::warn!(upstream = %upstream.config.name, backend = %self.id, cause = outcome.as_str(), seconds, "backend ejected");
+            }
+        }
+    }
+
+    /// The backend granted the session.
+    pub(crate) fn established(&self) {
+        self.vitals.session_established();
+    }
+
+    /// How soon after its 101 a lost session counts against the backend.
+    pub(crate) fn early_close(&self) -> Duration {
+        self.upstream.upgrade().map_or(Duration::ZERO, |upstream| {
+            upstream.config.passive.early_close
+        })
+    }
+}
+
+impl Drop for BackendLease {
+    fn drop(&mut self) {
+        if self.session {
+            self.vitals.session_ended();
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! A request that is ready for a backend: its affinity key and its target are known.
+
+use std::sync::Arc;
+
+use http::HeaderValue;
+
+use crate::core::auth::Principal;
+use crate::core::health::Witness;
+use crate::core::limits::Holder;
+use crate::core::routing::{Route, Upstream};
+use crate::proxy::backend::candidates::{Stickiness, Wanted};
+use crate::proxy::context::permits::RequestPermits;
+use crate::proxy::request::received::Received;
+
+/// A request that is ready for a backend.
+pub(crate) struct Placed<'r> {
+    pub(crate) received: &'r Received,
+    pub(crate) route: Arc<Route>,
+    pub(crate) upstream: Arc<Upstream>,
+    pub(crate) principal: Option<Arc<Principal>>,
+    /// What quotas per principal are counted for.
+    pub(crate) quota_holder: Option<Holder>,
+    /// The subprotocol for the client if the backend chooses none.
+    pub(crate) subprotocol: Option<HeaderValue>,
+    pub(crate) permits: RequestPermits,
+    /// The affinity key.
+    pub(crate) key: Option<Vec<u8>>,
+    /// `Set-Cookie` for a client that had no affinity cookie.
+    pub(crate) set_cookie: Option<HeaderValue>,
+    /// Path and query for the backend.
+    pub(crate) target: String,
+}
+
+impl Placed<'_> {
+    /// The client for passive health, which counts failures by client.
+    pub(crate) fn witness(&self) -> Witness {
+        let subject = self.principal.as_ref().map(|principal| &*principal.subject);
+        Witness::new(self.received.client.address, subject)
+    }
+
+    /// The backend that it needs.
+    pub(crate) fn wanted(&self, session: bool, until: tokio::time::Instant) -> Wanted<'_> {
+        Wanted {
+            upstream: &self.upstream,
+            key: self.key.as_deref(),
+            route: &self.route.config.name,
+            session,
+            stickiness: match self.route.config.stick {
+                true => Stickiness::Follows,
+                false => Stickiness::None,
+            },
+            witness: self.witness(),
+            until,
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! The begin of a session, at its 101.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::base::clock;
+use crate::core::session::record::Facts;
+use crate::core::session::wheel::Tick;
+use crate::io::carrier::Carrier;
+use crate::io::relay::{Relay, Setup};
+use crate::proxy::backend::lease::BackendLease;
+use crate::proxy::context::connection_lease::ConnectionLease;
+use crate::proxy::context::permits::SessionPermits;
+use crate::proxy::session::live_session::{Ownership, Session};
+use crate::proxy::session::registry::Sessions;
+use crate::proxy::session::resumption::Resumption;
+use crate::proxy::session::task;
+
+/// A session that its backend has granted. It begins when the 101 has left.
+pub(crate) struct GrantedSession {
+    pub(crate) facts: Facts,
+    pub(crate) backend: BackendLease,
+    /// The affinity key.
+    pub(crate) key: Option<Box<[u8]>>,
+    /// The stream to the backend.
+    pub(crate) carrier: Carrier,
+    /// Set where the session may go on with another backend.
+    pub(crate) resumption: Option<Rc<Resumption>>,
+    /// All but the client's early bytes, which only its transport has.
+    pub(crate) setup: Setup,
+    pub(crate) permits: SessionPermits,
+}
+
+/// The client's half of a session.
+pub(crate) struct ClientEnd {
+    pub(crate) carrier: Carrier,
+    /// Bytes that came after the request.
+    pub(crate) early: Vec<u8>,
+    pub(crate) lease: ConnectionLease,
+}
+
+/// Starts a session on this worker; it runs until it ends.
+pub(crate) fn start(sessions: &Rc<Sessions>, granted: GrantedSession, client: ClientEnd) {
+    let GrantedSession {
+        facts,
+        backend,
+        key,
+        carrier,
+        resumption,
+        mut setup,
+        permits,
+    } = granted;
+    let mut connection = client.lease;
+    connection.hold_session(permits);
+    setup.client_early = client.early;
+    let worker = sessions.worker();
+    let metrics = worker.route_metrics(&facts.route, &facts.upstream);
+    let relay = Relay::new(client.carrier, carrier, setup, worker.tick());
+    metrics.began(facts.handshake);
+    backend.established();
+    let began = clock::now();
+    let session = Session {
+        id: facts.id,
+        facts: RefCell::new(Arc::new(facts)),
+        relay: RefCell::new(relay),
+        began,
+        backend: RefCell::new(Some((backend, began))),
+        resumption,
+        quick: Cell::new(0),
+        metrics,
+        gathered: Cell::default(),
+        key,
+        armed: Cell::new(Tick::MAX),
+        ownership: Cell::new(Ownership::Here),
+        connection,
+    };
+    task::spawn(sessions, Rc::new(session));
+}

@@ -1,0 +1,69 @@
+//! The loop of a worker's thread.
+
+use std::rc::Rc;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::io::net::listener::Bound;
+use crate::live::{WorkerCommand, WorkerHandle};
+use crate::proxy::clock::TICK;
+use crate::proxy::context::shared::Shared;
+use crate::proxy::context::worker::Worker;
+use crate::proxy::session::registry::Sessions;
+use crate::proxy::worker::accept::{self, Arrival, PeerWorker};
+use crate::proxy::worker::commands::carry_out;
+use crate::proxy::worker::shutdown::shut_down;
+use crate::proxy::worker::turn::turn;
+
+/// What one worker needs to run.
+pub(crate) struct Startup {
+    pub(crate) index: usize,
+    pub(crate) handle: WorkerHandle,
+    pub(crate) commands: mpsc::Receiver<WorkerCommand>,
+    pub(crate) arrivals: mpsc::Receiver<Arrival>,
+    pub(crate) sockets: Vec<(usize, Bound)>,
+}
+
+/// Runs a worker until it is shut down, or until its handles are gone.
+pub(crate) async fn run(shared: Shared, startup: Startup, peers: Vec<PeerWorker>) {
+    let worker = Worker::new(startup.index, shared, startup.handle.load.clone());
+    let sessions = Sessions::new(worker);
+    let peers: Rc<[PeerWorker]> = peers.into();
+    let mut acceptors = JoinSet::new();
+    for (listener, socket) in startup.sockets {
+        match socket.start() {
+            Ok(acceptor) => {
+                let (sessions, peers) = (Rc::clone(&sessions), Rc::clone(&peers));
+                acceptors.spawn_local(accept::accept(sessions, peers, listener, acceptor));
+            }
+            Err(error) => tracing::error!(%error, "a listening socket cannot be watched"),
+        }
+    }
+    let (mut commands, mut arrivals) = (startup.commands, startup.arrivals);
+    let mut ticker = interval(TICK);
+    ticker.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    loop {
+        tokio::select! {
+            Some(arrival) = arrivals.recv() => accept::serve(&sessions, arrival),
+            command = commands.recv() => match command {
+                Some(WorkerCommand::Shutdown {
+                    grace,
+                    profile,
+                    answer,
+                }) => {
+                    acceptors.abort_all();
+                    let queues = (&mut commands, &mut arrivals);
+                    let cut = shut_down(&sessions, queues, (grace, profile)).await;
+                    // The asker may have given up waiting.
+                    let _ = answer.send(cut);
+                    return;
+                }
+                Some(command) => carry_out(&sessions, command),
+                None => return,
+            },
+            _ = ticker.tick() => turn(&sessions),
+        }
+    }
+}

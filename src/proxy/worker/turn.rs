@@ -1,0 +1,18 @@
+//! One step of a worker's clock.
+
+use crate::base::clock;
+use crate::proxy::session::registry::Sessions;
+
+/// Ticks between sweeps of the pool of idle backend connections.
+const SWEEP_EVERY: u32 = 50;
+
+/// Advances the clock, ends sessions that are due, and sweeps the pool from time to time.
+pub(crate) fn turn(sessions: &Sessions) {
+    let worker = sessions.worker();
+    let real = clock::now();
+    let now = worker.clock.advance(real);
+    sessions.expire(now);
+    if now.is_multiple_of(SWEEP_EVERY) {
+        worker.pool.tidy(real);
+    }
+}
