@@ -69,3 +69,45 @@ async fn switch(placed: Placed<'_>, head: Parts, offer: &Upgrade) -> Result<Answ
         Obtained::Declined(lease, answer) => Ok(decline(&placed, &lease, answer).into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::context::permits::RequestPermits;
+    use crate::proxy::tests::{Fixture, authenticated, head, websocket};
+
+    const ROUTES: &str = r#"
+        [upstreams.chat]
+        backends = [{ address = "127.0.0.1:9101", state = "disabled" }]
+        [[routes]]
+        name = "chat"
+        upstream = "chat"
+    "#;
+
+    /// The refusal of a session on a connection that is closing, or not.
+    fn refused(closing: bool) -> Refusal {
+        let fixture = Fixture::new(ROUTES);
+        let head = head(websocket("/"));
+        let received = fixture.receive(&head);
+        received.connection.closing.set(closing);
+        let authenticated = authenticated(&received, head);
+        let (placed, head, offer) = place(authenticated, RequestPermits::default());
+        let offer = offer.expect("a websocket");
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().build().expect("a runtime");
+        let refusal = runtime.block_on(switch(placed, head, &offer)).err();
+        assert!(!received.progress.is_upgrading(), "it is refused");
+        refusal.expect("a refusal")
+    }
+
+    #[test]
+    fn a_connection_that_is_closing_gets_no_session() {
+        assert!(matches!(refused(true), Refusal::Stopping));
+    }
+
+    #[test]
+    fn a_session_needs_an_eligible_backend() {
+        let refusal = refused(false);
+        assert!(matches!(refusal, Refusal::NoBackend(name) if name == "chat"));
+    }
+}

@@ -171,25 +171,31 @@ impl Round<'_> {
                     continue;
                 }
             };
-            let request = upgrade_request(
-                &self.resume.resumption.target,
-                self.fields.clone(),
-                http::Extensions::new(),
-            );
-            let request = request.map_err(|error| NotResumed::Unfit(error.to_string()))?;
-            let share = self.resume.resumption.bounds.timeout / ANSWER_SHARE;
-            let patience = (Instant::now() + share).min(self.until);
-            let stream = BackendStream::new(carrier, &self.worker.clock);
-            let limits = &self.upstream.config.response_limits;
-            match timeout_at(patience, shake_hands(stream, limits, request)).await {
-                Ok(Ok(answer)) => {
-                    if let Some(reached) = self.judge(lease, answer).await? {
-                        return Ok(Some(reached));
-                    }
-                }
-                Ok(Err(_)) => lease.report(Outcome::HandshakeRefused, self.witness()),
-                Err(_) => lease.report(Outcome::HandshakeTimedOut, self.witness()),
+            if let Some(reached) = self.ask_one(lease, carrier).await? {
+                return Ok(Some(reached));
             }
+        }
+        Ok(None)
+    }
+
+    /// Repeats the handshake with one backend; `None` if it does not take the session.
+    async fn ask_one(
+        &self,
+        lease: BackendLease,
+        carrier: Carrier,
+    ) -> Result<Option<Reached>, NotResumed> {
+        let resumption = &self.resume.resumption;
+        let fields = self.fields.clone();
+        let request = upgrade_request(&resumption.target, fields, http::Extensions::new());
+        let request = request.map_err(|error| NotResumed::Unfit(error.to_string()))?;
+        let share = resumption.bounds.timeout / ANSWER_SHARE;
+        let patience = (Instant::now() + share).min(self.until);
+        let stream = BackendStream::new(carrier, &self.worker.clock);
+        let limits = &self.upstream.config.response_limits;
+        match timeout_at(patience, shake_hands(stream, limits, request)).await {
+            Ok(Ok(answer)) => return self.judge(lease, answer).await,
+            Ok(Err(_)) => lease.report(Outcome::HandshakeRefused, self.witness()),
+            Err(_) => lease.report(Outcome::HandshakeTimedOut, self.witness()),
         }
         Ok(None)
     }

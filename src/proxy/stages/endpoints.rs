@@ -125,3 +125,90 @@ fn respond_json(
     fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use http::request::Builder;
+
+    use super::*;
+    use crate::proxy::tests::{Fixture, admitted, head};
+
+    const ROUTES: &str = r#"
+        [upstreams.chat]
+        backends = ["127.0.0.1:9101"]
+        [authenticators.programs]
+        type = "api_key"
+        [[authenticators.programs.keys]]
+        subject = "bot"
+        sha256 = "3f41f315b64b34a69ab164cf2c9b3fdf087a8c53ed06b8a94feb11739bbbdf20"
+        [authenticators.tickets]
+        type = "signed_url"
+        secret = "hunter2-hunter2-hunter2-hunter2-hunter2"
+        mint = "/tickets"
+        mint_for = ["programs"]
+        [[routes]]
+        name = "chat"
+        path = "/ws"
+        upstream = "chat"
+        authenticate = ["programs"]
+        renew = "/renew"
+    "#;
+
+    /// The outcome of a request to an endpoint, or the label of its refusal.
+    fn answered(fixture: &Fixture, request: Builder) -> Result<Reply, &'static str> {
+        let head = head(request.header("host", "chat.example.com"));
+        let received = fixture.receive(&head);
+        let admitted = admitted(&received, head);
+        let endpoint = find(&admitted).expect("an endpoint of the gateway");
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().build().expect("a runtime");
+        let answer = runtime.block_on(respond(endpoint, &admitted));
+        answer.map_err(|refusal| refusal.reason())
+    }
+
+    fn post(path: &str) -> Builder {
+        http::Request::post(path)
+    }
+
+    #[test]
+    fn an_endpoint_takes_a_post_with_a_credential() {
+        let fixture = Fixture::new(ROUTES);
+        for path in ["/tickets", "/renew"] {
+            let get = http::Request::get(path);
+            assert_eq!(answered(&fixture, get).err(), Some("not_post"));
+            let anonymous = answered(&fixture, post(path));
+            assert_eq!(anonymous.err(), Some("unauthenticated"));
+        }
+    }
+
+    #[test]
+    fn a_ticket_is_minted_recorded_and_not_cached() {
+        let fixture = Fixture::new(ROUTES);
+        let request = post("/tickets").header("x-api-key", "key-of-a-bot");
+        let reply = answered(&fixture, request).expect("a ticket");
+        assert_eq!(reply.status(), 200);
+        assert_eq!(reply.headers()[CACHE_CONTROL], "no-store");
+        drop(reply);
+        let records = fixture.records();
+        assert_eq!(records.len(), 1, "{records:?}");
+        assert_eq!(records[0]["principal"], "bot");
+    }
+
+    #[test]
+    fn there_is_no_session_to_renew() {
+        let fixture = Fixture::new(ROUTES);
+        fixture.worker.live().set_workers(Vec::new());
+        for path in ["/renew", "/renew?session=nonsense"] {
+            let request = post(path).header("x-api-key", "key-of-a-bot");
+            assert_eq!(answered(&fixture, request).err(), Some("no_session"));
+        }
+    }
+
+    #[test]
+    fn other_paths_are_not_endpoints() {
+        let fixture = Fixture::new(ROUTES);
+        let head = head(post("/ws"));
+        let received = fixture.receive(&head);
+        assert!(find(&admitted(&received, head)).is_none());
+    }
+}

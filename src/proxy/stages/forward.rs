@@ -54,6 +54,14 @@ enum SendError {
     Late(Late),
 }
 
+/// Why sending over a kept connection failed.
+enum KeptError {
+    /// The backend had closed it, and cannot have acted on the request. Here it is again.
+    Closed(Box<Outbound>),
+    /// The request may have been acted on.
+    Failed(SendError),
+}
+
 /// A backend's connection on which the answer comes.
 struct Lane {
     key: Key,
@@ -96,12 +104,8 @@ pub(crate) async fn forward(
         login |= own.is_some();
         let kept = own.or_else(|| worker.pool.take(&key, &placed.upstream));
         if let Some(mut sender) = kept.filter(|_| shared) {
-            let repeatable = Repeatable::of(&request);
-            let before = sender.activity.received();
-            let sent = send(placed, &mut sender, request).await;
-            let unanswered = sender.activity.received() == before;
-            match (sent, repeatable) {
-                (Ok(answer), _) => {
+            match send_over_kept(placed, &mut sender, request).await {
+                Ok(answer) => {
                     let lane = Lane {
                         key,
                         sender,
@@ -110,12 +114,8 @@ pub(crate) async fn forward(
                     };
                     return settle(placed, &lease, answer, lane);
                 }
-                (Err(SendError::Unsent(unsent)), _) => request = *unsent,
-                // The backend closed the idle connection while the request was under way.
-                (Err(SendError::Broke(_)), Some(repeatable)) if unanswered => {
-                    request = repeatable.again();
-                }
-                (Err(error), _) => return Err(failed(placed, &lease, error)),
+                Err(KeptError::Closed(again)) => request = *again,
+                Err(KeptError::Failed(error)) => return Err(failed(placed, &lease, error)),
             }
         }
         let carrier = match candidates.connect(member, &plan).await {
@@ -139,6 +139,26 @@ pub(crate) async fn forward(
         return settle(placed, &lease, answer, lane);
     }
     Err(candidates.exhausted().into())
+}
+
+/// Sends a request over a kept connection, which its backend may have closed meanwhile.
+async fn send_over_kept(
+    placed: &Placed<'_>,
+    sender: &mut Sender,
+    request: Outbound,
+) -> Result<Response<Incoming>, KeptError> {
+    let repeatable = Repeatable::of(&request);
+    let before = sender.activity.received();
+    let sent = send(placed, sender, request).await;
+    let unanswered = sender.activity.received() == before;
+    sent.map_err(|error| match (error, repeatable) {
+        (SendError::Unsent(unsent), _) => KeptError::Closed(unsent),
+        // The backend closed the idle connection while the request was under way.
+        (SendError::Broke(_), Some(repeatable)) if unanswered => {
+            KeptError::Closed(Box::new(repeatable.again()))
+        }
+        (error, _) => KeptError::Failed(error),
+    })
 }
 
 /// The request as a backend gets it.

@@ -123,3 +123,61 @@ fn begin_answer(placed: &Placed<'_>, body: &Incoming, backend: Option<Rc<StreamA
     };
     placed.received.progress.answer(answering, unmarked);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::context::permits::RequestPermits;
+    use crate::proxy::stages::place::place;
+    use crate::proxy::tests::{Fixture, authenticated, get, head};
+
+    const ROUTES: &str = r#"
+        [upstreams.chat]
+        backends = ["127.0.0.1:9101"]
+        [[routes]]
+        name = "chat"
+        upstream = "chat"
+        affinity = [{ issue_cookie = "sid" }]
+    "#;
+
+    fn answer(fields: &[(&'static str, &'static str)]) -> Parts {
+        let response = fields
+            .iter()
+            .fold(Response::builder(), |response, (name, value)| {
+                response.header(*name, *value)
+            });
+        response.body(()).expect("a response").into_parts().0
+    }
+
+    #[test]
+    fn an_ambiguous_answer_is_refused() {
+        let fixture = Fixture::new(ROUTES);
+        let head = head(get("/"));
+        let received = fixture.receive(&head);
+        let twice = [("content-length", "1"), ("content-length", "2")];
+        let refusal = settle_framing(&received, &mut answer(&twice)).err();
+        assert_eq!(refusal.expect("a refusal").reason(), "bad_answer");
+        let once = settle_framing(&received, &mut answer(&twice[..1]));
+        assert!(once.expect("it is framed"), "its connection is reusable");
+    }
+
+    #[test]
+    fn the_client_gets_end_to_end_fields_and_its_cookie() {
+        let fixture = Fixture::new(ROUTES);
+        let head = head(get("/"));
+        let received = fixture.receive(&head);
+        let authenticated = authenticated(&received, head);
+        let (placed, ..) = place(authenticated, RequestPermits::default());
+        let mut head = answer(&[
+            ("connection", "x-hop"),
+            ("x-hop", "1"),
+            ("set-cookie", "a=1"),
+            ("x-end", "1"),
+        ]);
+        head.version = Version::HTTP_10;
+        settle_head(&placed, &mut head);
+        assert!(!head.headers.contains_key("x-hop") && head.headers.contains_key("x-end"));
+        assert_eq!(head.headers.get_all("set-cookie").iter().count(), 2);
+        assert_eq!(head.version, Version::HTTP_11);
+    }
+}

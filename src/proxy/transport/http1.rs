@@ -19,7 +19,7 @@ use crate::proxy::pipeline;
 use crate::proxy::request::received::Received;
 use crate::proxy::stages::answer::AfterSwitch;
 use crate::proxy::transport::client_stream::ClientStream;
-use crate::proxy::transport::closing::{Closing, record_unread};
+use crate::proxy::transport::closing::{Closing, HttpEnd, record_unread};
 use crate::proxy::transport::http1_state::Http1;
 
 /// hyper's buffer for each direction, which heads may make larger.
@@ -83,12 +83,7 @@ pub(crate) async fn speak(client: Rc<ClientConnection>, carrier: Carrier) -> End
             _ = phase.changed(), if !http1.client.closing.get() => {}
         }
     };
-    if let Ok(Err(error)) = &ended {
-        let client = http1.client.peer_text();
-        tracing::debug!(client, %error, "connection broken");
-    }
-    let closing = Closing::of(&ended, http1.at_end());
-    http1.client.ended.set(Some(closing.reason));
+    let closing = conclude(&http1, &ended);
     // Unless HTTP ended properly the 101 may not have left, and without it there is no session.
     let then = then.take().filter(|_| matches!(ended, Ok(Ok(()))));
     if let Some(unread) = closing.unread {
@@ -104,6 +99,17 @@ pub(crate) async fn speak(client: Rc<ClientConnection>, carrier: Carrier) -> End
         abrupt: closing.abrupt,
         unread: http1.awaited() == Awaited::Body,
     }
+}
+
+/// What the end of HTTP means. From here on, requests that it cuts off are recorded with its reason.
+fn conclude(http1: &Http1, ended: &HttpEnd) -> Closing {
+    if let Ok(Err(error)) = ended {
+        let client = http1.client.peer_text();
+        tracing::debug!(client, %error, "connection broken");
+    }
+    let closing = Closing::of(ended, http1.at_end());
+    http1.client.ended.set(Some(closing.reason));
+    closing
 }
 
 fn builder(listener: &ListenerContext) -> http1::Builder {
