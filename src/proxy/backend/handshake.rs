@@ -1,4 +1,5 @@
-//! The upgrade handshake with a backend: sent over hyper, which is taken off the stream after a 101.
+//! The upgrade handshake with a backend: sent over hyper, which is taken off the stream after a
+//! 101.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -21,9 +22,9 @@ pub(crate) struct HandshakeAnswer {
     pub(crate) stream: Option<(Carrier, Bytes)>,
 }
 
-/// Whether the backend closed the connection, as a dying process does to connections in its backlog.
-/// If no byte of an answer came, the handshake may go to the next candidate: it is a GET, which asks
-/// for no effect (RFC 9110, section 9.2.1), and no session was granted.
+/// Whether the backend closed the connection, as a dying process does to connections in its
+/// backlog. If no byte of an answer came, the handshake may go to the next candidate: it is a GET,
+/// which asks for no effect (RFC 9110, section 9.2.1), and no session was granted.
 pub(crate) fn has_vanished(error: &hyper::Error) -> bool {
     let source = std::error::Error::source(error);
     let io = source.and_then(|source| source.downcast_ref::<std::io::Error>());

@@ -22,8 +22,8 @@ const UNTRACKED: Passive = Passive {
     early_close: Duration::ZERO,
 };
 
-/// A session's or a request's claim on a backend. A session counts for as long as its lease is held,
-/// from before the dial, so that a burst of handshakes spreads.
+/// A session's or a request's claim on a backend. A session counts for as long as its lease is
+/// held, from before the dial, so that a burst of handshakes spreads.
 #[derive(Debug)]
 pub(crate) struct BackendLease {
     pub(crate) id: BackendId,

@@ -1,5 +1,5 @@
-//! Backends as the data plane reaches them: which one, a connection to it, and the upgrade handshake
-//! over that.
+//! Backends as the data plane reaches them: which one, a connection to it, and the upgrade
+//! handshake over that.
 
 pub(crate) mod candidates;
 pub(crate) mod dial;

@@ -34,7 +34,8 @@ impl ConnectionLease {
         }
     }
 
-    /// Counts the connection of a session that another process accepted, at the listener of this name.
+    /// Counts the connection of a session that another process accepted, at the listener of this
+    /// name.
     pub(crate) fn inherit(
         shared: &Shared,
         name: &ListenerName,

@@ -1,4 +1,5 @@
-//! What requests and sessions take up of what is limited. A permit is given back when it is dropped.
+//! What requests and sessions take up of what is limited. A permit is given back when it is
+//! dropped.
 
 use crate::core::limits::{Holder, LoadPermit, Permit};
 use crate::live::Live;

@@ -43,8 +43,8 @@ pub struct ListenerContext {
 }
 
 impl ListenerContext {
-    /// Whether this peer has to send a PROXY header: peers in the configured networks always, others
-    /// never.
+    /// Whether this peer has to send a PROXY header: peers in the configured networks always,
+    /// others never.
     pub(crate) fn expects_proxy_header(&self, peer: Option<SocketAddr>) -> bool {
         let from = self.config.proxy_protocol.as_ref();
         from.is_some_and(|from| from.contains(ip_or_loopback(peer)))

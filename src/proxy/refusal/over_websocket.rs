@@ -1,5 +1,5 @@
-//! A refusal that scripts in browsers can read (`reject_with = "close"`): the upgrade is accepted and
-//! closed at once, with code and reason. It does not reach a backend.
+//! A refusal that scripts in browsers can read (`reject_with = "close"`): the upgrade is accepted
+//! and closed at once, with code and reason. It does not reach a backend.
 
 use std::io;
 

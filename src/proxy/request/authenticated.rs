@@ -16,7 +16,8 @@ pub(crate) struct Authenticated<'r> {
     pub(crate) principal: Option<Arc<Principal>>,
     /// Where the credential was, if it was in the head alone.
     pub(crate) source: Option<CredentialSource>,
-    /// The subprotocol for the client if the backend chooses none: browsers want one of their offer.
+    /// The subprotocol for the client if the backend chooses none: browsers want one of their
+    /// offer.
     pub(crate) subprotocol: Option<HeaderValue>,
 }
 

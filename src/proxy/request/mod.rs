@@ -1,6 +1,6 @@
-//! One request on its way: a type for each stage, made from the one before. `Received` is what came,
-//! `Admitted` is well-formed, `Routed` has a route, `Authenticated` a principal, `Placed` a key and a
-//! target for its backend.
+//! One request on its way: a type for each stage, made from the one before. `Received` is what
+//! came, `Admitted` is well-formed, `Routed` has a route, `Authenticated` a principal, `Placed` a
+//! key and a target for its backend.
 
 pub(crate) mod admitted;
 pub(crate) mod authenticated;

@@ -1,5 +1,5 @@
-//! A backend's answer on its way to the client: its record, its deadlines and the backend's connection
-//! follow the body.
+//! A backend's answer on its way to the client: its record, its deadlines and the backend's
+//! connection follow the body.
 
 use std::rc::Rc;
 

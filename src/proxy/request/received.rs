@@ -1,5 +1,5 @@
-//! A request as it came, before any stage. From its begin on it leaves a record, whatever becomes of
-//! it: `report` takes that over, and if nothing did, dropping the request writes it.
+//! A request as it came, before any stage. From its begin on it leaves a record, whatever becomes
+//! of it: `report` takes that over, and if nothing did, dropping the request writes it.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

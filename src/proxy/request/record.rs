@@ -1,5 +1,5 @@
-//! The record of a request that does not become a session: exactly one for each (I6). It follows the
-//! body of the response and is written when that ends, however it ends.
+//! The record of a request that does not become a session: exactly one for each (I6). It follows
+//! the body of the response and is written when that ends, however it ends.
 
 use std::rc::Rc;
 use std::sync::Arc;

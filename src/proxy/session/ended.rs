@@ -45,8 +45,8 @@ pub(crate) fn report(lease: &BackendLease, ending: Ending, held: Duration, facts
 }
 
 /// The outcome of a session for its backend. A backend that loses a session right after its 101 is
-/// not well, whatever its probe reports. A late loss is no evidence about the next session, and must
-/// not outweigh failed dials.
+/// not well, whatever its probe reports. A late loss is no evidence about the next session, and
+/// must not outweigh failed dials.
 fn outcome(ending: Ending, held: Duration, early_close: Duration) -> Option<Outcome> {
     let lost = match (ending.by, ending.cause) {
         (EndedBy::Backend, Cause::CloseFrame) => matches!(ending.close_code, Some(1006 | 1011)),

@@ -1,5 +1,5 @@
-//! Sessions between two processes: held here, given back or let go, and made of what another process
-//! sent. `io::handover` defines which process owns a session when.
+//! Sessions between two processes: held here, given back or let go, and made of what another
+//! process sent. `io::handover` defines which process owns a session when.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;

@@ -136,8 +136,8 @@ impl Session {
         begun
     }
 
-    /// Sets another right, which ends at this tick. Returns false if its end has begun, or if it may
-    /// be with another process, which would not get the change.
+    /// Sets another right, which ends at this tick. Returns false if its end has begun, or if it
+    /// may be with another process, which would not get the change.
     pub(crate) fn set_right(&self, right: Arc<Right>, ends_at: Option<Tick>) -> bool {
         let mut relay = self.relay.borrow_mut();
         if relay.closing() || !self.is_here() {

@@ -151,8 +151,8 @@ impl Sessions {
             .count()
     }
 
-    /// Makes sessions leave their backend. With `Rebalanced`, sessions on the backend that their key
-    /// belongs to stay.
+    /// Makes sessions leave their backend. With `Rebalanced`, sessions on the backend that their
+    /// key belongs to stay.
     pub(crate) fn leave(&self, which: &Leavers, order: &LeaveOrder) -> Departures {
         let sessions = match which {
             Leavers::Query(query) => self.matching(query),

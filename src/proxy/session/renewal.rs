@@ -1,6 +1,6 @@
-//! Renewal inside a session: the client sent a new credential in a message, which the relay took out
-//! of the stream. It is verified as at the route's `renew` path. A failed renewal does not end the
-//! session; it ends with its old right.
+//! Renewal inside a session: the client sent a new credential in a message, which the relay took
+//! out of the stream. It is verified as at the route's `renew` path. A failed renewal does not end
+//! the session; it ends with its old right.
 
 use std::rc::Rc;
 use std::sync::Arc;

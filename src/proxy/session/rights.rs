@@ -23,9 +23,9 @@ fn revoked() -> CloseOrder {
     }
 }
 
-/// Renews the right of the sessions that match `query`; returns of how many. Sessions that are ending
-/// are left out. So are sessions that another process is about to take: their state is on its way
-/// already, and a repeated request finds them in the other process.
+/// Renews the right of the sessions that match `query`; returns of how many. Sessions that are
+/// ending are left out. So are sessions that another process is about to take: their state is on
+/// its way already, and a repeated request finds them in the other process.
 pub(crate) fn renew_all(sessions: &Sessions, query: &SessionQuery, renewal: &Renewal) -> usize {
     let now = sessions.worker().tick();
     let mut renewed = 0;

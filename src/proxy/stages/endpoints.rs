@@ -1,5 +1,5 @@
-//! The gateway's own endpoints for clients: a ticket for a page that is logged in, a longer life for
-//! a session.
+//! The gateway's own endpoints for clients: a ticket for a page that is logged in, a longer life
+//! for a session.
 
 use std::sync::Arc;
 

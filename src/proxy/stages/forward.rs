@@ -251,8 +251,8 @@ async fn send(
     }
 }
 
-/// The refusal after a failed exchange. It does not count against the backend if the client's own body
-/// broke off or stalled.
+/// The refusal after a failed exchange. It does not count against the backend if the client's own
+/// body broke off or stalled.
 fn failed(placed: &Placed<'_>, lease: &BackendLease, error: SendError) -> Refusal {
     let (outcome, refusal) = match error {
         SendError::Late(Late::ClientStalled) => return Refusal::ClientStalled,

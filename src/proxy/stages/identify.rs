@@ -213,8 +213,8 @@ async fn forward_auth(
 
 fn unless_revoked(received: &Received, principal: Principal) -> Result<Principal, Denial> {
     let right = principal.right(Duration::ZERO);
-    // Not of the request's generation: a credential may be revoked while a service, a password or an
-    // issuer's keys are waited for.
+    // Not of the request's generation: a credential may be revoked while a service, a password or
+    // an issuer's keys are waited for.
     let newest = received.connection.worker.live().generation();
     if newest.revocations.refuse(None, Some(&right), clock::wall()) {
         received.set_subject(&principal.subject);

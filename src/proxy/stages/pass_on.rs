@@ -71,8 +71,8 @@ pub(crate) fn settle_framing(received: &Received, head: &mut Parts) -> Result<bo
     framing::settle_answer(line, &mut head.headers).map_err(Refusal::AnswerFraming)
 }
 
-/// The case of a message's field names, which hyper keeps in its extensions. Other extensions belong
-/// to its connection.
+/// The case of a message's field names, which hyper keeps in its extensions. Other extensions
+/// belong to its connection.
 pub(crate) fn cases(mut extensions: Extensions) -> Extensions {
     extensions.remove::<OnUpgrade>();
     extensions

@@ -1,5 +1,5 @@
-//! The stage "connect" of a WebSocket, in two steps. `obtain` finds a backend that grants the session
-//! with a valid 101 (I9); `grant` makes the session and the client's 101 of that.
+//! The stage "connect" of a WebSocket, in two steps. `obtain` finds a backend that grants the
+//! session with a valid 101 (I9); `grant` makes the session and the client's 101 of that.
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -152,9 +152,9 @@ pub(crate) fn backend_tls(placed: &Placed<'_>) -> Result<Option<ClientTls>, Refu
     tls.map(Some).ok_or_else(gone)
 }
 
-/// Asks one candidate after the other until one answers. With `timeouts.attempt`, a silent candidate
-/// is given up for the next one: it may have acted on the request, and only the route can allow
-/// that.
+/// Asks one candidate after the other until one answers. With `timeouts.attempt`, a silent
+/// candidate is given up for the next one: it may have acted on the request, and only the route can
+/// allow that.
 async fn ask(
     placed: &Placed<'_>,
     head: Parts,

@@ -1,5 +1,5 @@
-//! Bodies on their way through: streamed ones of the other side, and the gateway's own small ones. A
-//! `Watch` on a body acts when it ends, however it ends.
+//! Bodies on their way through: streamed ones of the other side, and the gateway's own small ones.
+//! A `Watch` on a body acts when it ends, however it ends.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

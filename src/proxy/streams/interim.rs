@@ -1,6 +1,6 @@
-//! Interim responses of backends (102, 103 and future ones; RFC 9110, section 15.2), which the client
-//! gets before the response itself. 100 is the gateway's own, since it answers `Expect`; 101 is never
-//! interim.
+//! Interim responses of backends (102, 103 and future ones; RFC 9110, section 15.2), which the
+//! client gets before the response itself. 100 is the gateway's own, since it answers `Expect`; 101
+//! is never interim.
 
 use http::{HeaderMap, Request, StatusCode};
 use hyper::ext::on_informational;

@@ -61,8 +61,8 @@ struct Idle {
 
 /// A connection with an answer under way, and the pool that it returns to.
 pub(crate) struct Kept {
-    /// The client's own pool if its login authenticates the connection itself (RFC 4559, section 6):
-    /// no other client's request may go over it. Otherwise the worker's.
+    /// The client's own pool if its login authenticates the connection itself (RFC 4559, section
+    /// 6): no other client's request may go over it. Otherwise the worker's.
     pub(crate) pool: Rc<Pool>,
     pub(crate) key: Key,
     pub(crate) sender: Sender,
@@ -95,7 +95,8 @@ impl Pool {
         None
     }
 
-    /// Keeps a connection whose exchange is over, unless its upstream is gone or has enough idle ones.
+    /// Keeps a connection whose exchange is over, unless its upstream is gone or has enough idle
+    /// ones.
     fn put(&self, key: Key, sender: Sender, upstream: Weak<Upstream>) {
         let most = upstream
             .upgrade()

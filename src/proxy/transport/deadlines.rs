@@ -1,5 +1,5 @@
-//! How long a client's connection may stay as it is: with a head on its way, between two requests, or
-//! with bytes that do not move.
+//! How long a client's connection may stay as it is: with a head on its way, between two requests,
+//! or with bytes that do not move.
 
 use crate::config::snapshot::ListenerTimeouts;
 use crate::core::session::wheel::Tick;

@@ -51,8 +51,8 @@ pub(crate) async fn speak(client: Rc<ClientConnection>, carrier: Carrier) -> End
         let generation = http1.client.worker.live().generation_arc();
         let names = generation.table.header_names();
         names.remove_respelt(&mut head.headers);
-        // Begun here, so that it leaves a record even if hyper never polls the future below, as when
-        // the client has left already.
+        // Begun here, so that it leaves a record even if hyper never polls the future below, as
+        // when the client has left already.
         let (progress, framing) = http1.begin();
         let received = Received::begin(
             Rc::clone(&http1.client),
@@ -101,7 +101,8 @@ pub(crate) async fn speak(client: Rc<ClientConnection>, carrier: Carrier) -> End
     }
 }
 
-/// What the end of HTTP means. From here on, requests that it cuts off are recorded with its reason.
+/// What the end of HTTP means. From here on, requests that it cuts off are recorded with its
+/// reason.
 fn conclude(http1: &Http1, ended: &HttpEnd) -> Closing {
     if let Ok(Err(error)) = ended {
         let client = http1.client.peer_text();

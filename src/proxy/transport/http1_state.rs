@@ -1,5 +1,5 @@
-//! The state of HTTP/1 on one connection: which request it carries, what the client has to send next,
-//! and when it has to be ended.
+//! The state of HTTP/1 on one connection: which request it carries, what the client has to send
+//! next, and when it has to be ended.
 
 use std::cell::{Cell, Ref, RefCell};
 use std::cmp::max;

@@ -1,6 +1,6 @@
-//! An HTTP service decides about requests (`type = "forward"`). It gets a few of a request's headers
-//! and its target. Positive answers may be cached for a while, for requests that look the same to
-//! the service.
+//! An HTTP service decides about requests (`type = "forward"`). It gets a few of a request's
+//! headers and its target. Positive answers may be cached for a while, for requests that look the
+//! same to the service.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

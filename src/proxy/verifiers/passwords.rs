@@ -1,7 +1,7 @@
-//! Password verification. Hashes are slow on purpose, so they are verified on threads of their own, few
-//! at a time, and a right password is cached for a short time: not the password, but an HMAC of it
-//! under a key of this process. Clients of one network share a limited number of places, and a wrong
-//! password keeps its place for a while, so that guessing does not keep others out.
+//! Password verification. Hashes are slow on purpose, so they are verified on threads of their own,
+//! few at a time, and a right password is cached for a short time: not the password, but an HMAC of
+//! it under a key of this process. Clients of one network share a limited number of places, and a
+//! wrong password keeps its place for a while, so that guessing does not keep others out.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};

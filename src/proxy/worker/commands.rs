@@ -1,4 +1,5 @@
-//! Commands to a worker. An answer that fails to be sent is dropped: the asker has given up waiting.
+//! Commands to a worker. An answer that fails to be sent is dropped: the asker has given up
+//! waiting.
 
 use std::rc::Rc;
 

@@ -1,5 +1,5 @@
-//! Workers: a thread each, with a runtime that never leaves it. A worker accepts connections, carries
-//! out commands, advances its clock, and closes its sessions when the gateway stops.
+//! Workers: a thread each, with a runtime that never leaves it. A worker accepts connections,
+//! carries out commands, advances its clock, and closes its sessions when the gateway stops.
 
 mod accept;
 mod commands;
@@ -21,8 +21,8 @@ use crate::proxy::worker::thread::{Startup, run};
 
 pub use crate::proxy::context::shared::{ListenerContext, Shared};
 
-/// Starts the workers. Sockets, each with the index of its listener in `shared.listeners`, are spread
-/// over them; the connections are not bound to the worker that accepts them.
+/// Starts the workers. Sockets, each with the index of its listener in `shared.listeners`, are
+/// spread over them; the connections are not bound to the worker that accepts them.
 ///
 /// # Errors
 /// When the system gives no more threads.
