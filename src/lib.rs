@@ -1,7 +1,7 @@
 //! Sessile, a WebSocket-aware edge gateway. The modules stand in the order of their floors: each
 //! imports only from its own floor and those above it in this list; `tests/tidy.rs` holds that.
 //!
-//! A request's way is told in `proxy::pipeline`, a change's way in `control::supervisor`;
+//! `proxy::pipeline` shows the stages of a request, `control::supervisor` those of a change;
 //! ARCHITECTURE.md draws both.
 
 pub mod base;

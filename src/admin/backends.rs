@@ -1,4 +1,4 @@
-//! What an operator orders of a backend: drain it, how fast, hold that, take it in again.
+//! Orders for one backend: drain it, at what pace, pause the drain, make it active again.
 
 use std::sync::Arc;
 
@@ -18,25 +18,25 @@ use crate::config::model::{Pace, Time};
 use crate::config::snapshot::{BackendState, Tempo};
 use crate::control::drainer::{Order, OrderFault};
 
-/// What is to change; what is not given stays.
+/// The change; fields that are absent keep their value.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Change {
-    /// `draining`, `disabled`, `active`, or `configured`: what the configuration says. An order
-    /// holds over the configuration until it is taken back.
+    /// `draining`, `disabled`, `active`, or `configured` (the configured state). An order overrides
+    /// the configuration until it is withdrawn.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<Wanted>,
-    /// So many sessions at a time, such as `50/s`; if neither this nor `within` is given, as the
-    /// upstream's `drain` says.
+    /// Sessions per unit of time, such as `50/s`; without this and `within`, the upstream's `drain`
+    /// applies.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pace: Option<Pace>,
-    /// All of them, evenly, within this time, such as `5m`.
+    /// All sessions, evenly, within this time, such as `5m`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub within: Option<Time>,
-    /// After this time the rest go at once.
+    /// After this time the remaining sessions are moved at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Time>,
-    /// Nobody else is told to go (`true`), or they are again (`false`).
+    /// `true` pauses the drain, `false` resumes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub paused: Option<bool>,
 }
@@ -48,11 +48,11 @@ pub struct Change {
 pub enum Wanted {
     /// Takes sessions.
     Active,
-    /// Takes none, and those that it has leave.
+    /// Takes no new sessions; existing sessions leave.
     Draining,
-    /// Takes none.
+    /// Takes no new sessions.
     Disabled,
-    /// What the configuration says.
+    /// The configured state.
     Configured,
 }
 

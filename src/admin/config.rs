@@ -1,4 +1,4 @@
-//! The configuration in force, what was refused and why, and the order to read it again.
+//! The configuration in force, what was refused and why, and the reload order.
 
 use std::sync::Arc;
 
@@ -17,18 +17,18 @@ use crate::config::diagnostic::Diagnostic;
 use crate::config::overlay::DocumentView;
 use crate::control::supervisor::ReloadReport;
 
-/// The configuration, with what became of its last reading.
+/// The configuration, and the outcome of its last reading.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct ConfigView {
     /// Where it came from.
     file: FileView,
     /// The file's part as it serves, defaults included; secrets are `***`.
     config: Value,
-    /// Settings of the file that take effect at the next start; `config` has what serves till then.
+    /// Settings of the file that take effect at the next start; `config` shows the ones in use.
     restart_pending: Vec<String>,
-    /// What other sources add and override, document by document, and how each stands.
+    /// What other sources add and override, by document, with the status of each.
     documents: Vec<DocumentView>,
-    /// What is wrong with the file as it is now, if that was refused (I4).
+    /// The faults of the file as it is now, if it was refused (I4).
     refused: Option<RefusedView>,
 }
 
@@ -46,7 +46,7 @@ struct RefusedView {
 pub(super) struct ReloadView {
     #[serde(flatten)]
     report: ReloadReport,
-    /// What is suspicious, but took effect.
+    /// Suspicious settings that took effect.
     #[schemars(with = "Vec<Value>")]
     warnings: Vec<Diagnostic>,
 }
@@ -69,7 +69,7 @@ pub(super) async fn reload(
     State(gateway): State<Arc<Gateway>>,
 ) -> Result<Json<ReloadView>, Problem> {
     let supervisor = Arc::clone(&gateway.supervisor);
-    // In a task of its own, since an operator who hangs up must not stop a reload halfway.
+    // A task of its own, so that an operator who disconnects does not stop a reload halfway.
     let reload = tokio::spawn(async move { supervisor.reload().await });
     match reload.await {
         Ok(Ok(report)) => {

@@ -34,13 +34,13 @@ use crate::core::wire::request_guard::RequestGuard;
 use crate::io::carrier::Carrier;
 use crate::io::net::socket::Socket;
 
-/// For a TLS handshake.
+/// Limit on a TLS handshake.
 const TLS_TIMEOUT: Duration = Duration::from_secs(10);
-/// For a request's head, and between requests of one connection.
+/// Limit on reading a request's head, and on idling between two requests.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// For a client to take the next bytes of an answer.
+/// Limit on the time in which a client accepts no bytes of an answer.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Bytes of a request's head.
+/// Largest request head, in bytes.
 const HEAD_MAX: usize = 32 * 1024;
 
 /// What a connection serves, and until when.
@@ -101,7 +101,7 @@ async fn converse(watched: Watched, client: Client, mut stopping: watch::Receive
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        // A dropped sender means stop, too.
+        // A dropped sender means stop.
         _ = stopping.changed() => {
             connection.as_mut().graceful_shutdown();
             connection.await
@@ -170,12 +170,12 @@ fn locked(guard: &Mutex<RequestGuard>) -> std::sync::MutexGuard<'_, RequestGuard
     guard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A client's stream, whose bytes the guard sees before hyper does. A client that takes nothing of
-/// its answer for a while loses the connection.
+/// A client's stream, whose bytes pass the request guard before hyper. A client that stops reading
+/// its answer loses the connection.
 struct Watched {
     carrier: Carrier,
     guard: Arc<Mutex<RequestGuard>>,
-    /// Runs while the client takes nothing.
+    /// Runs while the client accepts no bytes.
     stall: Option<Pin<Box<Sleep>>>,
 }
 

@@ -1,6 +1,6 @@
-//! The connections of the admin API. Their number is bounded, and a new one always finds room: the
-//! oldest of the place that has most is closed for it. So connections that send nothing, or a body
-//! without end, keep nobody out, and a probe is answered at once whatever others do.
+//! The connections of the admin API. Their number is bounded, and a new connection is always
+//! accepted: the oldest connection of the busiest address is closed for it. Connections that stay
+//! silent, or send an endless body, therefore lock no client out, and probes are answered at once.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -8,16 +8,16 @@ use tokio::task::AbortHandle;
 
 use crate::base::addr::unmapped;
 
-/// Connections at once.
+/// Most connections at once.
 const CONNECTIONS_MAX: usize = 256;
-/// Connections of one other machine at once. All programs of this machine have one address, so no
-/// bound of its own holds for it.
+/// Most connections of one remote address at once. All local programs share one address, so they
+/// have no bound of their own.
 const PER_ADDRESS_MAX: usize = 64;
 
-/// Where a connection came from: all of an IPv6 network count as one; `None` is this machine.
+/// The origin of a connection: an IPv6 network counts as one, `None` is this machine.
 type Place = Option<IpAddr>;
 
-/// The connections that there are, the oldest first.
+/// All open connections, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Crowd {
     seats: Vec<Seat>,
@@ -31,7 +31,7 @@ struct Seat {
 }
 
 impl Crowd {
-    /// Takes a connection in. Ends another one where there is no room.
+    /// Adds a connection, and closes another one if there is no room.
     pub(super) fn enter(&mut self, peer: Option<IpAddr>, task: AbortHandle) {
         self.seats.retain(|seat| !seat.task.is_finished());
         let place = place(peer);
@@ -44,7 +44,7 @@ impl Crowd {
         self.seats.push(Seat { place, task });
     }
 
-    /// The place that most connections come from.
+    /// The origin with the most connections.
     fn fullest(&self) -> Place {
         let mut places: Vec<Place> = self.seats.iter().map(|seat| seat.place).collect();
         places.sort_unstable();
@@ -54,7 +54,7 @@ impl Crowd {
             .and_then(|group| group[0])
     }
 
-    /// Ends the oldest connection of a place.
+    /// Closes the oldest connection of an origin.
     fn evict(&mut self, place: Place) {
         if let Some(index) = self.seats.iter().position(|seat| seat.place == place) {
             self.seats.remove(index).task.abort();
@@ -78,7 +78,7 @@ fn place(peer: Option<IpAddr>) -> Place {
 mod tests {
     use super::*;
 
-    /// Lets in a connection that never ends by itself.
+    /// Adds a connection that never ends by itself.
     fn enter(crowd: &mut Crowd, peer: &str) -> AbortHandle {
         let task = tokio::spawn(std::future::pending::<()>()).abort_handle();
         let peer = peer.parse().expect("an address");

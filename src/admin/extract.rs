@@ -1,4 +1,4 @@
-//! How requests are read: axum's extractors, with our own words when something is wrong.
+//! Extractors of requests: axum's, with error messages of the gateway.
 
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -16,11 +16,11 @@ use crate::admin::problem::Problem;
 use crate::admin::role::Role;
 use crate::base::addr::unmapped;
 
-/// For a whole body.
+/// Limit on reading a whole body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The query's parameters; one that the resource does not know is an error, since a filter that is
-/// misspelt would show, or close, too much.
+/// The query's parameters. An unknown parameter is an error, since a misspelt filter would list, or
+/// close, too much.
 #[derive(Debug)]
 pub(super) struct Parameters<T>(pub(super) T);
 
@@ -38,8 +38,8 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Parameters<T> {
     }
 }
 
-/// A body of JSON, whatever its content type says: `curl -d` calls it a form. Web pages that do so
-/// too are kept out by `guard`.
+/// A JSON body, whatever its content type: `curl -d` labels it as a form. `guard` refuses web pages
+/// that do the same.
 #[derive(Debug)]
 pub(super) struct Body<T>(pub(super) T);
 
@@ -61,11 +61,11 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     }
 }
 
-/// Where a request came from; `None` on a unix socket.
+/// The client's address; `None` on a unix socket.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer(pub(super) Option<IpAddr>);
 
-/// Who sent a request, as the guard found.
+/// The client of a request, as identified by the guard.
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
     pub(super) role: Role,
@@ -76,7 +76,7 @@ pub(super) struct Caller {
 }
 
 impl Caller {
-    /// The caller that the guard left with the request; who may only look, if it left none.
+    /// The caller that the guard attached to the request; without one, a caller with role `Read`.
     pub(super) fn of(extensions: &Extensions) -> Self {
         let unknown = Self {
             role: Role::Read,
@@ -86,7 +86,7 @@ impl Caller {
         extensions.get().cloned().unwrap_or(unknown)
     }
 
-    /// Whether the request was sent on this machine.
+    /// Whether the request comes from this machine.
     pub(super) fn is_local(&self) -> bool {
         self.peer.is_none_or(|peer| unmapped(peer).is_loopback())
     }

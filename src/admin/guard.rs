@@ -1,8 +1,8 @@
-//! Who may ask. With a token configured: whoever presents it. With an authority of clients'
-//! certificates: whoever has shown one in the TLS handshake. With neither the API listens on this
-//! machine only, and what is left to fear is a web page in a browser on this machine, which can
-//! send requests to any address (CSRF) and point a name of its own at it (DNS rebinding). Such
-//! requests are known by their `Origin`, `Sec-Fetch-Site` or `Host`.
+//! Access control of the admin API. With a token configured, a client needs that token; with a
+//! client CA, a verified certificate. With neither, the API listens on this machine only. The
+//! remaining threat is a web page in a local browser, which can send requests to any address (CSRF)
+//! and point a name of its own at it (DNS rebinding). Such requests are recognised by `Origin`,
+//! `Sec-Fetch-Site` or `Host`.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -18,27 +18,27 @@ use crate::base::clock;
 use crate::base::secret::Secret;
 use crate::config::snapshot::Admin;
 
-/// Decides who may ask.
+/// Decides which requests pass.
 #[derive(Clone, Debug)]
 pub(super) struct Guard {
     token: Option<Secret>,
-    /// Its bearer may look, and change nothing.
+    /// Grants role `Read`.
     read_token: Option<Secret>,
-    /// Browsers do not reach unix sockets.
+    /// Whether browsers can reach the API; they cannot reach unix sockets.
     browsers: bool,
-    /// What a page of this API itself has before its host.
+    /// The scheme, with `://`, of pages of this API.
     scheme: &'static str,
-    /// Whether clients are asked for certificates.
+    /// Whether client certificates are requested.
     certificates: bool,
-    /// Subjects of certificates that may change something; empty: all.
+    /// Certificate subjects with role `Operate`; empty means all.
     operators: Vec<String>,
 }
 
-/// The client has shown a certificate that the TLS handshake has verified.
+/// The client certificate that the TLS handshake has verified.
 #[derive(Clone, Debug)]
 pub(super) struct Holder {
     pub(super) subject: Arc<str>,
-    /// A kept connection, or one that is resumed, may outlive the certificate.
+    /// When the certificate expires; a kept or resumed connection may outlive it.
     pub(super) expires: Option<SystemTime>,
 }
 
@@ -55,10 +55,10 @@ impl Guard {
         }
     }
 
-    /// What the client may do. `holder` is whose certificate the connection's client has shown.
+    /// The client's role. `holder` is the certificate of the connection's client.
     ///
     /// # Errors
-    /// The answer to a request that may not pass.
+    /// The answer to a request that is refused.
     pub(super) fn check(
         &self,
         method: &Method,
@@ -70,7 +70,7 @@ impl Guard {
         let guarded = self.token.is_some() || self.certificates;
         let role = role_of(method, path);
         match (holder, &self.token) {
-            // Orchestrators probe without credentials, and learn one bit.
+            // Orchestrators probe without credentials; the answer reveals one bit.
             _ if guarded && matches!(path, "/livez" | "/readyz") => Ok(Role::Read),
             (_, Some(token)) if presents(token, headers) => Ok(Role::Operate),
             (Some(holder), _) => self.certified(holder, role, headers),
@@ -84,7 +84,7 @@ impl Guard {
         }
     }
 
-    /// What records call a client that may pass.
+    /// The client's name in records.
     pub(super) fn name(&self, headers: &HeaderMap, holder: Option<&Holder>) -> Arc<str> {
         let has = |token: &Option<Secret>| token.as_ref().is_some_and(|one| presents(one, headers));
         match holder {
@@ -96,8 +96,8 @@ impl Guard {
     }
 
     fn certified(&self, holder: &Holder, role: Role, headers: &HeaderMap) -> Result<Role, Problem> {
-        // Browsers show certificates for any page that asks. The host needs no look: it is a name
-        // of ours, or the handshake had failed.
+        // Browsers present certificates for any page that asks. The host needs no check: the
+        // handshake has verified that it is a name of this gateway.
         let host = headers.get(HOST).and_then(|value| value.to_str().ok());
         own_page(self.scheme, host.unwrap_or_default(), headers)?;
         if holder
@@ -135,9 +135,9 @@ impl Guard {
     }
 }
 
-/// A request that a proxy passed on is somebody else's, whatever connection it comes by: without a
-/// token the client's place on this machine is its credential, and a proxy lends it to strangers.
-/// The gateway marks all that it forwards with two of these fields.
+/// Refuses forwarded requests. Without a token, being on this machine is the client's credential,
+/// and a proxy on this machine would lend it to strangers. The gateway itself adds two of these
+/// fields to everything that it forwards.
 fn direct(headers: &HeaderMap) -> Result<(), Problem> {
     // Some servers read `X_Forwarded_For` as `X-Forwarded-For`.
     let marked = headers.keys().find(|name| {
@@ -155,7 +155,7 @@ fn direct(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-/// Whether this is what stands behind `Bearer` (RFC 6750, section 2.1).
+/// Whether the request carries this token after `Bearer` (RFC 6750, section 2.1).
 fn presents(token: &Secret, headers: &HeaderMap) -> bool {
     let given = headers
         .get(AUTHORIZATION)
@@ -179,7 +179,7 @@ fn local(scheme: &str, headers: &HeaderMap) -> Result<(), Problem> {
     own_page(scheme, host, headers)
 }
 
-/// A page has to come from this API itself: same scheme, same host, same port.
+/// Refuses pages that do not come from this API: scheme, host and port must be equal.
 fn own_page(scheme: &str, host: &str, headers: &HeaderMap) -> Result<(), Problem> {
     let foreign = headers.get_all(ORIGIN).iter().any(|origin| {
         let origin = origin.as_bytes();
@@ -194,7 +194,8 @@ fn own_page(scheme: &str, host: &str, headers: &HeaderMap) -> Result<(), Problem
     Ok(())
 }
 
-/// Whether a `Host` is an address or `localhost`: a name could be anybody's, and point here.
+/// Whether a `Host` is an address or `localhost`. Any other name could be a stranger's that
+/// resolves to this machine.
 fn is_local(host: &str) -> bool {
     if host.parse::<SocketAddr>().is_ok() || host.parse::<IpAddr>().is_ok() {
         return true;

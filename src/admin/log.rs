@@ -1,4 +1,4 @@
-//! The level of the log, while it runs.
+//! The level of the log, at run time.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
-//! The admin API: what operators, Prometheus and orchestrators ask a gateway, and the little that
-//! they may tell it. A file per resource; `resources` lists them all, and the router and
-//! `openapi.json` are both made from that list. Nothing is decided in here: answers are read from
-//! `live`, and commands go to the workers or to the supervisor.
+//! The admin API for operators, Prometheus and orchestrators. There is a file per resource;
+//! `resources` lists them all, and both the router and `openapi.json` are made from that list. No
+//! decisions are made here: answers are read from `live`, and commands are sent to the workers or
+//! the supervisor.
 
 pub mod backends;
 mod config;

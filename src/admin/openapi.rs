@@ -72,7 +72,7 @@ fn success(path: &str, answer: Option<Describe>, generator: &mut SchemaGenerator
     json!({ "description": "Done.", "content": content })
 }
 
-/// Those of the path, then those of the query.
+/// Path parameters, then query parameters.
 fn parameters(resource: &Resource, generator: &mut SchemaGenerator) -> Vec<Value> {
     let parts = resource.path.split('/');
     let names = parts.filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
@@ -92,7 +92,7 @@ fn parameter(place: &str, name: &str, schema: &Value) -> Value {
     json!({ "name": name, "in": place, "required": place == "path", "schema": schema })
 }
 
-/// The fields of an object that `schema` refers to; it is not a component of its own then.
+/// The fields of the object that `schema` refers to; the object is removed from the components.
 fn properties(schema: &Schema, generator: &mut SchemaGenerator) -> Map<String, Value> {
     let reference = schema
         .get("$ref")

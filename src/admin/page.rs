@@ -1,9 +1,9 @@
-//! Lists in pages: which part a client asks for, and the part that it gets.
+//! Paged lists.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Which part of a list.
+/// The requested part of a list.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Paging {
@@ -26,7 +26,7 @@ pub struct Page<T> {
 pub(super) const PAGE_MAX: usize = 1000;
 
 impl<T> Page<T> {
-    /// Of items in order, those behind `cursor`, at most `limit`.
+    /// The first `limit` items after `cursor`; `items` are sorted.
     pub(super) fn of(
         items: impl Iterator<Item = T>,
         paging: &Paging,

@@ -1,4 +1,4 @@
-//! What a change would do, before it is made.
+//! The effects of a change, before it is made.
 
 use std::collections::BTreeMap;
 use std::str::FromStr as _;
@@ -24,31 +24,31 @@ use crate::control::load::Reach;
 use crate::control::supervisor;
 use crate::control::supervisor::preview::{Preview, PreviewFault, Turn};
 
-/// Bytes of a candidate; a configuration of 10,000 backends has less than a fifth of it.
+/// Largest candidate, in bytes; a configuration of 10,000 backends takes less than a fifth of it.
 pub(super) const BODY_MAX: usize = 8 << 20;
-/// How long a request waits for the preview before it.
+/// Limit on waiting for the preview before this one.
 const TURN_MAX: Duration = Duration::from_secs(10);
-/// How long a client waits for its preview.
+/// Limit on computing a preview.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 
-/// What might be put into force.
+/// A configuration to preview.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Candidate {
-    /// A whole gateway.toml in place of the one in force. Files that it names are looked for beside
-    /// the configuration file.
+    /// A whole gateway.toml to replace the one in force. Relative paths in it start at the
+    /// directory of the configuration file.
     #[serde(default)]
     pub config: Option<String>,
-    /// What to call it where something is wrong with it; `candidate.toml` if not given.
+    /// Its name in diagnostics; `candidate.toml` by default.
     pub name: Option<String>,
-    /// Documents that would be written to etcd, by their key below the prefix, such as
-    /// `routes/chat`; null deletes one.
+    /// Documents to write to etcd, by key below the prefix, such as `routes/chat`; null deletes a
+    /// document.
     #[serde(default)]
     pub documents: BTreeMap<String, Value>,
 }
 
-/// A client that may have a preview now, and no other may. Taken before the body is read, so that
-/// only one candidate is in memory.
+/// The one client that may have a preview now. The permit is taken before the body is read, so only
+/// one candidate is in memory.
 pub(super) struct Admitted {
     reach: Reach,
     turn: Turn,

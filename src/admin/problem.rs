@@ -1,4 +1,4 @@
-//! What went wrong, for programs and people: problem details (RFC 9457).
+//! Errors as problem details (RFC 9457).
 
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
@@ -31,7 +31,7 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, detail)
     }
 
-    /// Says more under a name of its own (RFC 9457, section 3.2).
+    /// Adds a member of this name (RFC 9457, section 3.2).
     pub(super) fn with(mut self, name: &str, value: impl Serialize) -> Self {
         let value = serde_json::to_value(value).unwrap_or(Value::Null);
         self.more.insert(name.to_owned(), value);
@@ -42,14 +42,14 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut body = self.more;
-        // No type: that is `about:blank`, whose title is the status's own phrase.
+        // The type is left out: that means `about:blank`, whose title is the status phrase.
         body.insert("title".to_owned(), json!(self.status.canonical_reason()));
         body.insert("status".to_owned(), json!(self.status.as_u16()));
         body.insert("detail".to_owned(), json!(self.detail));
         let kind = [(CONTENT_TYPE, "application/problem+json")];
         let body = Value::Object(body).to_string();
         if self.status == StatusCode::UNAUTHORIZED {
-            // RFC 9110, section 11.6.1: a 401 says what would be accepted.
+            // A 401 names the accepted scheme (RFC 9110, section 11.6.1).
             return (self.status, kind, [(WWW_AUTHENTICATE, "Bearer")], body).into_response();
         }
         (self.status, kind, body).into_response()

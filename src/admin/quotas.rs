@@ -1,4 +1,4 @@
-//! How much of the node is taken, and who has the most of it.
+//! The node's limits, their use, and the largest holders.
 
 use std::sync::Arc;
 
@@ -10,40 +10,40 @@ use serde::{Deserialize, Serialize};
 use crate::admin::Gateway;
 use crate::core::limits::Scarce;
 
-/// Holders that are listed.
+/// Most holders in the list.
 const LARGEST: usize = 50;
 
-/// What is limited, how much of it is taken, and who has the most.
+/// The node's limits, their use, and the largest holders.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub(super) struct QuotasView {
-    /// Live, those in the making among them.
+    /// Live sessions, including those being set up.
     sessions: usize,
     /// 0 if there is no limit.
     sessions_max: usize,
-    /// TLS handshakes and upgrades that are under way.
+    /// TLS handshakes and upgrades in progress.
     handshakes: usize,
     /// 0 if there is no limit.
     handshakes_max: usize,
-    /// In use, as last looked at.
+    /// Memory in use at the last reading.
     memory_bytes: u64,
     /// 0 if there is no limit.
     memory_max: u64,
     /// Limits that are reached, so that clients are shed: `sessions_max` and so on.
     overloaded: Vec<String>,
-    /// Routes, networks and principals that are counted.
+    /// Routes, networks and principals that have counts.
     holders: usize,
-    /// Those of them who have the most, at most 50.
+    /// The largest holders, at most 50.
     largest: Vec<HolderView>,
-    /// Rates of clients that were forgotten too early, since too many others came.
+    /// Rate buckets that were evicted before they were full again, for lack of room.
     forgotten: u64,
 }
 
-/// Who has how much.
+/// A holder and its count.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub(super) struct HolderView {
     /// Such as ``203.0.113.7/32 on route `chat` ``.
     holder: String,
-    /// Sessions or connections.
+    /// Its sessions or connections.
     live: usize,
 }
 

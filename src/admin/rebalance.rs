@@ -1,4 +1,4 @@
-//! Rebalancing by an operator: look, begin, hold, end.
+//! Rebalancing by an operator: show, begin, pause, end.
 
 use std::sync::Arc;
 
@@ -15,23 +15,23 @@ use crate::base::names::UpstreamName;
 use crate::config::model::{Pace, Time};
 use crate::control::rebalancer::{RebalanceFault, RebalanceView, Wish};
 
-/// How to bring sessions home; what is not given is as the upstream's `rebalance` says.
+/// How to rebalance; fields that are absent default to the upstream's `rebalance`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Asked {
-    /// Only say who would go.
+    /// Only report which sessions would move.
     pub dry_run: bool,
-    /// So many sessions at a time, such as `10/s`.
+    /// Sessions per unit of time, such as `10/s`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pace: Option<Pace>,
-    /// Backends give sessions away until they have this multiple of their fair share; 0: every key
-    /// goes home.
+    /// Backends give sessions away down to this multiple of their fair share; with 0 every session
+    /// moves to its home.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub skew: Option<f64>,
-    /// At most this share of the sessions goes, 0 to 1.
+    /// At most this share of the sessions moves, 0 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub share_max: Option<f64>,
-    /// Younger sessions stay.
+    /// Sessions younger than this stay.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub age_min: Option<Time>,
     /// Sessions that cannot move are closed with 1012.
@@ -39,11 +39,11 @@ pub struct Asked {
     pub close: Option<bool>,
 }
 
-/// Whether it waits.
+/// Whether the rebalancing is paused.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Hold {
-    /// Nobody else is told to go (`true`), or they are again (`false`).
+    /// `true` pauses it, `false` resumes it.
     pub paused: bool,
 }
 

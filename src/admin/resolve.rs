@@ -1,7 +1,7 @@
-//! Where would this request go, and why: every route with its verdict, the affinity key and where
-//! it came from, the walk along the backends with the reason each was passed over. The same code
-//! that routes traffic is asked, so the explanation cannot drift from it. `sessile resolve` calls
-//! this too, with a table of its own.
+//! Where a request would go, and why: every route with its verdict, the affinity key and its
+//! source, the walk along the backends with the reason each was passed over. It runs the code that
+//! routes traffic, so the explanation cannot drift from it. `sessile resolve` calls this with a
+//! table of its own.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -65,10 +65,10 @@ pub(super) async fn resolve(
         .map_err(|error| Problem::bad_request(error.to_string()))
 }
 
-/// Where a request would go by this table.
+/// Explains a request by this table.
 ///
 /// # Errors
-/// When what is asked is not a request.
+/// When `asked` is not a request.
 pub fn explain(table: &RoutingTable, asked: &Asked, now: Instant) -> Result<Explanation, AskError> {
     let (keys, revocations) = (IssuerKeys::default(), Revocations::default());
     let moment = Moment {
@@ -92,7 +92,7 @@ fn limited(quotas: &Quotas) -> bool {
     *quotas != unlimited
 }
 
-/// Listeners that do not take connections of this client.
+/// Listeners that refuse connections of this client.
 fn closed<'l>(
     edge: &Edge,
     listeners: impl Iterator<Item = &'l str>,
@@ -159,7 +159,7 @@ fn explain_at(
     Ok(explanation)
 }
 
-/// From the route on.
+/// Explains everything after the choice of the route.
 fn follow<'p>(
     explanation: &mut Explanation,
     table: &RoutingTable,

@@ -1,4 +1,4 @@
-//! One method of one path of the admin API: its handler, and what `openapi.json` states about it.
+//! One method of one path of the admin API: its handler, and its description in `openapi.json`.
 
 use std::sync::Arc;
 
@@ -19,19 +19,19 @@ pub(super) struct Resource {
     pub(super) summary: &'static str,
     /// Parameters of the query, as properties of an object.
     pub(super) query: Option<Describe>,
-    /// What the body of the request holds.
+    /// The type of the request's body.
     pub(super) body: Option<Describe>,
-    /// What the answer holds, if it is JSON with a shape.
+    /// The type of the answer, if it is JSON of a fixed shape.
     pub(super) answer: Option<Describe>,
-    /// Statuses: that of success, then those of problems.
+    /// The status of success, then those of problems.
     pub(super) statuses: &'static [u16],
 }
 
-/// Names a type's schema, and leaves its definition with the generator.
+/// Returns a reference to a type's schema, and adds the definition to the generator.
 pub(super) type Describe = fn(&mut SchemaGenerator) -> Schema;
 
 impl Resource {
-    /// What one must be allowed to do to use it.
+    /// The role that it requires.
     pub(super) fn role(&self) -> Role {
         role_of(&self.method, self.path)
     }
@@ -70,7 +70,7 @@ impl Resource {
         Self::new((MethodFilter::POST, Method::POST), path, handler, summary)
     }
 
-    /// Takes bodies of up to so many bytes.
+    /// Accepts bodies of up to so many bytes.
     pub(super) fn takes(self, bytes: usize) -> Self {
         Self {
             handler: self.handler.layer(DefaultBodyLimit::max(bytes)),

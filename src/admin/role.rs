@@ -1,20 +1,20 @@
-//! The two roles of the admin API's clients, and the one that a request needs.
+//! The two roles of the admin API's clients, and the role that a request requires.
 
 use axum::http::Method;
 
-/// What one must be allowed to do.
+/// What a client may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
-    /// To look.
+    /// Read only.
     Read,
-    /// To change something.
+    /// Change something.
     Operate,
 }
 
-/// What is asked with POST since it has a body, and changes nothing.
+/// POST requests that change nothing; they are POST because they have a body.
 const READ_BY_POST: [&str; 2] = ["/v1/preview", "/v1/resolve"];
 
-/// The role that a request needs. GET and HEAD change nothing.
+/// The role that a request requires. GET and HEAD change nothing.
 pub(super) fn role_of(method: &Method, path: &str) -> Role {
     match *method {
         Method::GET | Method::HEAD => Role::Read,

@@ -1,5 +1,5 @@
-//! The routes in force, as far as they say what a request must be and where it goes. Values that
-//! headers and query parameters are compared with may be secrets and are not shown (I11).
+//! The routes in force: conditions and targets. Values that headers and query parameters are
+//! compared with may be secrets and are not shown (I11).
 
 use std::sync::Arc;
 
@@ -19,28 +19,28 @@ use crate::core::routing::{Action, Route, RoutingTable};
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct RouteView {
     name: String,
-    /// Empty: any.
+    /// Empty means any.
     hosts: Vec<String>,
     path: String,
-    /// Empty: any.
+    /// Empty means any.
     methods: Vec<String>,
     /// Conditions on headers, all of which must hold.
     headers: Vec<ConditionView>,
     /// Conditions on query parameters, all of which must hold.
     query: Vec<ConditionView>,
-    /// One of these must be offered, if there are any.
+    /// The client must offer one of these; empty means any.
     subprotocols: Vec<String>,
-    /// Where it goes; null for a redirect.
+    /// The target; null for a redirect.
     upstream: Option<String>,
-    /// The status of its redirect; null if it goes to an upstream.
+    /// The status of its redirect; null for an upstream.
     redirect: Option<u16>,
-    /// Sources of the affinity key, the first that is present counts.
+    /// Sources of the affinity key; the first one present is used.
     affinity: Vec<String>,
-    /// Milliseconds without a byte until a session ends; null is never.
+    /// Milliseconds without a byte before a session ends; null means never.
     idle_timeout_ms: Option<u64>,
-    /// Milliseconds until a session ends in any case; null is never.
+    /// Longest life of a session in milliseconds; null means unlimited.
     lifetime_ms: Option<u64>,
-    /// Bytes of the longest message of a client.
+    /// Longest message of a client, in bytes.
     message_bytes: u64,
 }
 

@@ -1,5 +1,5 @@
-//! The admin API's own server: one address, few connections, on the control runtime. `connection`
-//! serves one of them, `crowd` bounds them.
+//! The server of the admin API: one address, few connections, on the control runtime. `connection`
+//! serves one of them, `crowd` bounds their number.
 
 use std::borrow::Cow;
 use std::future::Future;
@@ -31,12 +31,12 @@ use crate::base::text::escape_json;
 use crate::config::snapshot::Admin;
 use crate::io::net::listener::{self, BindError, Inheritance, ListenOptions, Owner};
 
-/// Bytes of a request's body.
+/// Largest request body, in bytes.
 const BODY_MAX: usize = 64 * 1024;
-/// For answers that are under way when the gateway ends.
+/// Time for answers in progress when the gateway ends.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Bound, and not serving yet: operators' requests queue.
+/// Bound, but not serving yet: requests queue.
 #[derive(Debug)]
 pub struct Bound {
     socket: listener::Bound,
@@ -44,10 +44,10 @@ pub struct Bound {
     guard: Guard,
 }
 
-/// Binds the address of the admin API; `tls` is what its settings ask for.
+/// Binds the address of the admin API; `tls` is built from its settings.
 ///
 /// # Errors
-/// When it cannot be listened on.
+/// When the address cannot be bound.
 pub fn bind(
     admin: &Admin,
     tls: Option<Arc<ServerConfig>>,
@@ -68,7 +68,7 @@ pub fn bind(
 }
 
 impl Bound {
-    /// Where it listens: port 0 has become the port that the system chose.
+    /// The bound address: port 0 has become the port that the system chose.
     pub fn address(&self) -> &ListenAddr {
         self.socket.address()
     }
@@ -81,7 +81,7 @@ impl Bound {
         self.socket.share()
     }
 
-    /// Answers until `shutdown` comes, and then what was asked already.
+    /// Serves until `shutdown`, then finishes the requests in progress.
     ///
     /// # Errors
     /// When the runtime cannot watch the socket.
@@ -125,13 +125,13 @@ impl Bound {
         }
         drop(stop);
         let done = async { while connections.join_next().await.is_some() {} };
-        // Whoever is still reading by then is cut off with the rest of the gateway.
+        // Answers still in progress are cut off with the rest of the gateway.
         let _ = timeout(GRACE, done).await;
         Ok(())
     }
 }
 
-/// All resources behind the guard.
+/// All resources, behind the guard.
 pub(super) fn router(gateway: Arc<Gateway>, guard: Guard) -> Router {
     let mut router = Router::new();
     for resource in resources() {
@@ -170,7 +170,8 @@ async fn admit(State(guard): State<Guard>, mut request: Request, next: Next) -> 
     response
 }
 
-/// Answers in JSON show texts of clients, and people read them in terminals.
+/// Escapes control characters: JSON answers contain texts of clients, and people read them in
+/// terminals.
 async fn visible(response: Response) -> Response {
     let kind = response.headers().get(CONTENT_TYPE);
     if !kind.is_some_and(|kind| kind.as_bytes().ends_with(b"json")) {

@@ -1,5 +1,5 @@
-//! Live sessions of all workers: list, look, close. There is no global list: each worker is asked
-//! for its first so many, and the answers are merged by id.
+//! Live sessions of all workers: list, show, close. There is no global list: each worker returns
+//! its first sessions, and the answers are merged by id.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,45 +21,46 @@ use crate::core::session::orders::CloseOrder;
 use crate::core::session::record::{Cause, EndOrder};
 use crate::live::{Answers, Renewal, SessionQuery, SessionView, WorkerCommand};
 
-/// Without `limit`.
+/// The default `limit`.
 const PAGE_DEFAULT: usize = 100;
-/// What fits into a close frame beside the code (RFC 6455, section 5.5).
+/// Bytes left in a close frame after the code (RFC 6455, section 5.5).
 const REASON_MAX: usize = 123;
-/// Policy: a client that reconnects by itself on 1001 and 1012 should not on this.
+/// Policy violation: clients that reconnect automatically on 1001 and 1012 should not do so on this
+/// code.
 const CLOSE_CODE: u16 = 1008;
 const CLOSE_REASON: &str = "closed by an operator";
 
 /// A live session.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Session {
-    /// Sorts by start.
+    /// Sorts by start time.
     pub id: String,
-    /// Where the client came in.
+    /// The listener that accepted the client.
     pub listener: String,
-    /// The rule that took it.
+    /// The matched route.
     pub route: String,
-    /// The group that it went to.
+    /// The upstream of the route.
     pub upstream: String,
-    /// The member that holds it.
+    /// The backend that holds the session.
     pub backend: String,
-    /// Who it belongs to, if that was asked.
+    /// The principal, if the route authenticates.
     pub principal: Option<String>,
-    /// The authenticator that said so.
+    /// The authenticator that identified the principal.
     pub authenticator: Option<String>,
-    /// When its right to be here ends; RFC 3339, null for never. It lives a little longer, see
+    /// When its right expires; RFC 3339, null for never. It lives a little longer, see
     /// `expiry.leeway`.
     pub expires: Option<String>,
     /// The client's address.
     pub client: String,
-    /// The host that the client asked for.
+    /// The requested host.
     pub host: String,
-    /// The request's target, with secrets cut out.
+    /// The request's target, with secrets redacted.
     pub target: String,
-    /// What backends and other records call the request.
+    /// The request id, as in backends and other records.
     pub request_id: String,
     /// Negotiated.
     pub subprotocol: Option<String>,
-    /// When the request came; RFC 3339.
+    /// Time of the request; RFC 3339.
     pub started: String,
     /// From the request to the 101.
     pub handshake_ms: f64,
@@ -67,15 +68,15 @@ pub struct Session {
     pub age_seconds: f64,
     /// Since the last byte in either direction, to a tenth of a second.
     pub idle_seconds: f64,
-    /// Which worker has it.
+    /// The worker that runs the session.
     pub worker: usize,
-    /// How often it went on with another backend; `backend` is the one it has now.
+    /// How often the session resumed on another backend; `backend` is the current one.
     #[serde(default)]
     pub resumes: u32,
-    /// Messages of the client's that were dropped with a backend.
+    /// Messages of the client that were lost with a backend.
     #[serde(default)]
     pub messages_lost: u64,
-    /// Its end has begun.
+    /// Whether the session is closing.
     pub closing: bool,
     /// From the client.
     pub to_backend: TrafficView,
@@ -107,12 +108,12 @@ pub struct SessionPage {
     pub items: Vec<Session>,
     /// What to give as `cursor` for the next page; null on the last.
     pub next: Option<String>,
-    /// Workers that did not answer in time, whose sessions are missing here; most often left out.
+    /// Workers that did not answer in time; their sessions are missing. Usually absent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unanswered: Vec<usize>,
 }
 
-/// Which sessions.
+/// Filters for the list.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Filter {
@@ -170,7 +171,7 @@ pub(super) async fn list(
         backend: filter.backend,
         principal: filter.principal,
     };
-    // One more than wanted tells whether there is a next page.
+    // One more than requested: it shows whether there is a next page.
     let answers = sessions(&gateway, &query, limit + 1).await;
     let unanswered = answers.silent().collect();
     let mut views: Vec<_> = answers.into_iter().flatten().collect();
@@ -309,7 +310,7 @@ async fn find(gateway: &Gateway, id: SessionId) -> Result<Session, Problem> {
     }
 }
 
-/// Worker by worker.
+/// The sessions of each worker.
 async fn sessions(
     gateway: &Gateway,
     query: &SessionQuery,

@@ -1,4 +1,4 @@
-//! Is it alive, is it ready, what does it do: for orchestrators, and for people at first sight.
+//! Liveness, readiness and status: for orchestrators, and as an overview for people.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,16 +18,16 @@ use crate::control::fleet::NodeView;
 use crate::control::state_dir::StateDir;
 use crate::live::{Phase, TakenOver};
 
-/// What a gateway says of itself.
+/// The status of a gateway.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct StatusView {
     /// Its name.
     pub node: String,
     /// Of the program.
     pub version: String,
-    /// Its process.
+    /// Its process id.
     pub pid: u32,
-    /// RFC 3339.
+    /// Start time; RFC 3339.
     pub started: String,
     /// Since the start.
     pub uptime_seconds: u64,
@@ -35,43 +35,43 @@ pub struct StatusView {
     pub phase: String,
     /// Of the routing table; grows with each swap.
     pub generation: u64,
-    /// Equal on all gateways that have equal routes and upstreams.
+    /// Equal on all gateways with equal routes and upstreams.
     pub digest: String,
-    /// Where clients come in.
+    /// The listeners, as bound.
     pub listeners: Vec<ListenerView>,
-    /// In their order.
+    /// The workers, in order.
     pub workers: Vec<WorkerView>,
-    /// Live, of all workers.
+    /// Live sessions of all workers.
     pub sessions: usize,
-    /// Of clients, those of sessions among them.
+    /// Client connections, including those of sessions.
     pub connections: usize,
-    /// What came from the process before this one, if `run --take-over` found one.
+    /// What was taken over from the previous process, if `run --take-over` found one.
     pub taken_over: Option<TakenOverView>,
     /// Where the configuration comes from.
     pub sources: Sources,
-    /// The directory of what the next start must know; null without `node.state_dir`.
+    /// The directory of state for the next start; null without `node.state_dir`.
     #[serde(default)]
     pub state_dir: Option<StateDirView>,
     /// Settings of the file that take effect at the next start.
     #[serde(default)]
     pub restart_pending: Vec<String>,
-    /// The gateways that follow the same etcd, this one among them, by name; empty without one.
+    /// The gateways that follow the same etcd, including this one, by name; empty without etcd.
     #[serde(default)]
     pub fleet: Vec<NodeView>,
-    /// Since the fleet was read; null if it never was.
+    /// Seconds since the fleet was read; null before the first reading.
     #[serde(default)]
     pub fleet_age_seconds: Option<u64>,
-    /// Why it could not be read the last time.
+    /// Why the last reading failed.
     #[serde(default)]
     pub fleet_fault: Option<String>,
 }
 
-/// A directory for what the next start must know.
+/// The directory of state for the next start.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct StateDirView {
-    /// Where it is.
+    /// Its path.
     pub path: String,
-    /// Why it cannot be written to now; null if it can.
+    /// Why it cannot be written; null if it can.
     pub fault: Option<String>,
 }
 
@@ -84,14 +84,14 @@ impl StateDirView {
     }
 }
 
-/// What came from another process.
+/// What was taken over from another process.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct TakenOverView {
-    /// So many.
+    /// The number of sessions.
     pub sessions: usize,
-    /// The other process.
+    /// The id of the other process.
     pub from_pid: u32,
-    /// When it ended its part; RFC 3339.
+    /// When the take-over ended; RFC 3339.
     pub at: String,
 }
 
@@ -105,12 +105,12 @@ impl TakenOverView {
     }
 }
 
-/// How much a worker has.
+/// The load of a worker.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct WorkerView {
-    /// Live.
+    /// Live sessions.
     pub sessions: usize,
-    /// Of clients, those of sessions among them.
+    /// Client connections, including those of sessions.
     pub connections: usize,
 }
 

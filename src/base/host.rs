@@ -56,8 +56,8 @@ pub fn without_port(host: &str) -> &str {
     }
 }
 
-/// The host of a request that names none (HTTP/1.0, or an empty `Host`): routing asks for it, and
-/// backends are told it.
+/// The host of a request without one (HTTP/1.0, or an empty `Host`), for routing and for
+/// backends.
 pub fn or_default(host: &str) -> &str {
     match host {
         "" => "localhost",

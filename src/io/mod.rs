@@ -1,6 +1,7 @@
 //! Bytes in and out: sockets, TLS, and the relay of a session between two streams.
 
 pub mod carrier;
+mod delegate;
 pub mod fetch;
 pub mod file;
 pub mod handover;

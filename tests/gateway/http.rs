@@ -184,6 +184,10 @@ async fn what_strangers_say_about_themselves_is_dropped() {
     assert_eq!(seen.header("x-forwarded-for"), Some("127.0.0.1"));
     assert_eq!(seen.header("x-forwarded-proto"), Some("http"));
     assert_eq!(seen.header("x-forwarded-host"), Some("localhost"));
+    // The gateway writes neither of these itself.
+    for name in ["x-forwarded-port", "x-real-ip"] {
+        assert_eq!(seen.header(name), None, "{name}");
+    }
     for name in [
         "forwarded",
         "x-request-id",

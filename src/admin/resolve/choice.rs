@@ -13,7 +13,7 @@ use crate::core::routing::affinity::Key;
 use crate::core::routing::{Route, Upstream};
 use crate::core::session::stick::{Sticks, StickyKey};
 
-/// When it is asked, and what lives then.
+/// The state that the explanation is based on.
 #[derive(Clone, Copy)]
 pub(super) struct Moment<'s> {
     pub(super) sticks: Option<&'s Sticks>,
@@ -21,7 +21,7 @@ pub(super) struct Moment<'s> {
     pub(super) now: Instant,
 }
 
-/// The choice of a key that sticks to its live session.
+/// The backend of the key's live session, if the key is sticky and has one.
 pub(super) fn stuck(
     upstream: &Upstream,
     key: &[u8],
@@ -78,7 +78,7 @@ pub(super) fn choose(upstream: &Upstream, key: Option<&[u8]>, now: Instant) -> C
     }
 }
 
-/// What the walk alone does not tell.
+/// A remark on how the policy uses the key.
 pub(super) fn note(route: &Route, policy: Policy, key: Option<&Key<'_>>) -> Option<String> {
     let hashes = matches!(
         policy,
@@ -116,7 +116,7 @@ pub(super) fn affinity_view(key: &Key<'_>, client: IpAddr) -> AffinityView {
     }
 }
 
-/// As an operator writes it.
+/// The source in configuration syntax.
 pub(in crate::admin) fn source_text(source: &AffinitySource) -> String {
     match source {
         AffinitySource::Claim(claim) => format!("claim:{}", claim.0),

@@ -1,6 +1,6 @@
-//! Whether a request to explain would get as far as a backend: by the address of its client, its
-//! origin, its credential and the route's conditions. The code of the data plane is asked. What it
-//! would take more than looking to judge is named and not judged.
+//! Whether a request to explain would reach a backend: by the address of its client, its origin,
+//! its credential and the route's conditions. It runs the code of the data plane. Checks with side
+//! effects or remote calls are skipped and listed.
 
 use std::time::{Duration, SystemTime};
 
@@ -17,14 +17,14 @@ use crate::core::routing::{Matched, credential, has_one_reading};
 use crate::core::wire::handshake::UpgradeFault;
 use crate::proxy::unmet;
 
-/// What came of judging a request.
+/// The outcome of the checks.
 #[derive(Debug, Default)]
 pub(super) struct Judged {
     pub(super) refusal: Option<RefusalView>,
-    /// Who it is from: as the credential says, or as was asked.
+    /// The claims of the credential, or those given with the request.
     pub(super) claims: Claims,
     pub(super) principal: Option<String>,
-    /// What was not judged, in a sentence each.
+    /// Checks that were skipped, a sentence each.
     pub(super) not_judged: Vec<String>,
 }
 
@@ -39,17 +39,17 @@ impl Judged {
     }
 }
 
-/// What one authenticator says.
+/// The verdict of one authenticator.
 enum Said {
-    /// Its credential is not there.
+    /// The request has no credential for it.
     Absent,
-    /// It would take more than looking to know.
+    /// The check would have side effects or take a remote call.
     Unknown(String),
     Anonymous,
     Judged(Box<Result<Principal, Denial>>),
 }
 
-/// Judges in the order of the data plane.
+/// Runs the checks in the order of the data plane.
 pub(super) fn judge(
     (parts, path): (&Parts, &str),
     matched: &Matched<'_, '_>,
@@ -115,7 +115,7 @@ pub(super) fn judge(
     judged
 }
 
-/// Why it is not known who it is.
+/// Why the principal is unknown.
 enum Stop {
     Denied(Denial),
     Unknown(String),
@@ -157,7 +157,7 @@ fn ask(
     let unknown = |why: &str| Said::Unknown(why.to_owned());
     match &authenticator.config.method {
         AuthMethod::Anonymous => return Said::Anonymous,
-        // A request that is asked about comes over no TLS connection of a client's.
+        // A request to explain has no TLS connection.
         AuthMethod::Mtls(_) => return Said::Absent,
         AuthMethod::Forward(forward) => {
             let mut shown = forward.request_headers.iter();

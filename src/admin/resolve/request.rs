@@ -1,4 +1,4 @@
-//! The request that is asked about, read in the same way as one from a client.
+//! The request to explain, parsed like one from a client.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -11,10 +11,10 @@ use crate::base::path::{CanonicalPath, PathFault};
 use crate::core::auth::Claims;
 use crate::core::routing::Request;
 
-/// The client that is meant if none is given.
+/// The default client address.
 pub(super) const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-/// What is asked about is not a request.
+/// The input is not a request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AskError {
     /// Not a URL.
@@ -37,11 +37,11 @@ pub enum AskError {
     Header(String),
 }
 
-/// A request that is only asked about.
+/// The parsed request.
 pub(super) struct Parts {
     pub(super) method: Method,
     pub(super) host: String,
-    /// As it was asked.
+    /// The path as given.
     pub(super) raw: String,
     pub(super) path: Result<CanonicalPath, PathFault>,
     pub(super) query: Option<String>,

@@ -13,19 +13,19 @@ use serde_json::{Map, Value};
 pub struct Asked {
     /// Such as `wss://chat.example.com/ws/7?k=1`.
     pub url: Option<String>,
-    /// As in `Host`; goes before that of the URL.
+    /// As in `Host`; takes precedence over the URL's host.
     pub host: Option<String>,
-    /// Path and query; `/` if neither this nor a URL is given.
+    /// Path and query; `/` without this and without a URL.
     pub path: Option<String>,
-    /// `GET` if not given.
+    /// `GET` by default.
     pub method: Option<String>,
-    /// Further headers; a name with several values has a list.
+    /// Further headers; a list for a name with several values.
     pub headers: BTreeMap<String, Values>,
-    /// What the credential would say, `sub` among it. With claims the credential counts as good.
+    /// Claims of the credential, including `sub`. With claims the credential counts as valid.
     pub claims: Map<String, Value>,
-    /// The client's address; 127.0.0.1 if not given.
+    /// The client's address; 127.0.0.1 by default.
     pub client: Option<IpAddr>,
-    /// Whether it is an upgrade to WebSocket; if not given, a GET is unless the URL begins with
+    /// Whether it is an upgrade to WebSocket. By default a GET is, unless the URL begins with
     /// `http:` or `https:`.
     pub websocket: Option<bool>,
 }
@@ -34,49 +34,49 @@ pub struct Asked {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Values {
-    /// The header once.
+    /// The header occurs once.
     One(String),
-    /// The header several times, in this order.
+    /// The header occurs several times, in this order.
     Many(Vec<String>),
 }
 
 /// Where the request would go.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Explanation {
-    /// As it was understood.
+    /// The request as parsed.
     pub request: RequestView,
     /// Every route, the most specific first.
     pub routes: Vec<ConsideredView>,
-    /// The route that takes it; null if none does.
+    /// The matching route; null if none matches.
     pub route: Option<String>,
-    /// What the route's path parameters are.
+    /// Values of the route's path parameters.
     pub parameters: BTreeMap<String, String>,
     /// The answer, if the route is a redirect.
     pub redirect: Option<RedirectView>,
-    /// The answer, if the route does not let the request in; then there is no choice.
+    /// The answer, if the request is refused; then there is no choice.
     pub refusal: Option<RefusalView>,
-    /// Who the request is from, if its credential was judged and is good.
+    /// The principal, if a credential was checked and is valid.
     pub principal: Option<String>,
-    /// Path and query that the backend sees.
+    /// Path and query that the backend receives.
     pub target: Option<String>,
-    /// The affinity key; null if the route has no source that is in the request.
+    /// The affinity key; null if the request has none of the route's sources.
     pub affinity: Option<AffinityView>,
     /// The choice of a backend; null if the route has no upstream.
     pub choice: Option<Choice>,
-    /// What the data plane judges and was not judged here, in a sentence each.
+    /// Checks of the data plane that were skipped here, a sentence each.
     pub not_judged: Vec<String>,
-    /// What else should be known.
+    /// Remarks.
     pub notes: Vec<String>,
 }
 
-/// The request, as it was understood.
+/// The request as parsed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RequestView {
-    /// In capitals.
+    /// In upper case.
     pub method: String,
     /// As in `Host`.
     pub host: String,
-    /// With the query.
+    /// Including the query.
     pub path: String,
     /// Whether it is an upgrade to WebSocket.
     pub websocket: bool,
@@ -84,67 +84,67 @@ pub struct RequestView {
     pub client: String,
 }
 
-/// What a request is to a route.
+/// A route that was considered.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ConsideredView {
     /// Its name.
     pub route: String,
-    /// Whether it takes the request.
+    /// Whether it matches.
     pub matched: bool,
-    /// Why it does not, or that it does.
+    /// Why it does not match, or that it does.
     pub verdict: String,
 }
 
-/// An answer that sends the client elsewhere.
+/// A redirect.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RedirectView {
     /// 301, 302, 303, 307 or 308.
     pub status: u16,
-    /// Null if the request names no host to build one from.
+    /// Null if the request has no host to build a location from.
     pub location: Option<String>,
 }
 
 /// The bytes that decide the backend.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AffinityView {
-    /// As text; an address for `client_address`.
+    /// As text; the client's address for `client_address`.
     pub key: String,
     /// As in the configuration: `path:room`, `client_address`, …
     pub source: String,
-    /// The request has no such cookie, so the gateway made the key up and would set it.
+    /// The request lacks the cookie, so the gateway would generate a key and set the cookie.
     pub issued: bool,
 }
 
 /// How a backend is chosen.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Choice {
-    /// Whose backends.
+    /// The upstream.
     pub upstream: String,
-    /// How.
+    /// Its policy.
     pub policy: String,
-    /// So few are well that health is ignored.
+    /// So many backends are unhealthy that health is ignored.
     pub panicking: bool,
-    /// In the order asked; the last one is taken, unless nobody may.
+    /// In the order of the walk; the last backend is taken, unless none is eligible.
     pub walk: Vec<Step>,
-    /// The id of the one taken; null if nobody may.
+    /// The id of the chosen backend; null if none is eligible.
     pub backend: Option<String>,
 }
 
-/// A backend that was asked.
+/// A backend in the walk.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Step {
     /// Its id.
     pub backend: String,
-    /// Where it is.
+    /// Its address.
     pub address: String,
     /// `taken`, or why it was passed over: `unhealthy`, `ejected`, `draining`, `disabled`,
     /// `full`, `slow_start` or `over_bound`.
     pub verdict: String,
-    /// The same for people.
+    /// The verdict in words.
     pub reason: String,
 }
 
-/// The answer to a request that no backend gets.
+/// The answer to a request that is refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RefusalView {
     /// 400, 401, 403 or 405.
@@ -152,6 +152,6 @@ pub struct RefusalView {
     /// `connect`, `bad_target`, `bad_upgrade`, `address`, `origin`, `unauthenticated` or
     /// `forbidden`.
     pub reason: String,
-    /// In words.
+    /// The reason in words.
     pub detail: String,
 }

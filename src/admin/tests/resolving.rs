@@ -1,4 +1,4 @@
-//! What `resolve` says of requests that the data plane would refuse.
+//! `resolve` for requests that the data plane would refuse.
 
 use std::path::Path;
 use std::sync::Arc;

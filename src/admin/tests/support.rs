@@ -72,14 +72,14 @@ upstream = "pages"
 affinity = ["cookie:sid", "client_address"]
 "#;
 
-/// What a worker of the fixture was told.
+/// Commands that a worker of the fixture received.
 #[derive(Debug, Default)]
 pub(crate) struct Told {
     pub(crate) gathers: usize,
     pub(crate) closes: Vec<CloseOrder>,
 }
 
-/// A gateway, and what its workers were told.
+/// A gateway, and the commands that its workers received.
 pub(crate) struct Fixture {
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) told: Arc<Mutex<Told>>,

@@ -1,12 +1,10 @@
 //! File and documents together. What did not change since the last time is taken over as it is.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::base::names::{AuthenticatorName, RouteName, UpstreamName};
-use crate::config::conflict::Distinct;
 use crate::config::document_key::{DocumentKey, Kind};
 use crate::config::documents::Item;
 use crate::config::footprint;
@@ -15,6 +13,10 @@ use crate::config::overlay::{DocumentView, Entry, Judge, Overlay, Standing};
 use crate::config::snapshot::{
     Action, Authenticators, Backend, Revocations, Route, Snapshot, Upstream,
 };
+
+mod chosen;
+
+use chosen::{Known, Taken, Wait};
 
 /// Puts configurations together, and remembers what came of it.
 #[derive(Clone, Debug, Default)]
@@ -52,25 +54,6 @@ struct Built {
     upstream: Arc<Upstream>,
 }
 
-#[derive(Clone, Debug)]
-enum Wait {
-    /// For something that is not there.
-    Missing(String),
-    /// It is indistinguishable from another route.
-    Conflict(RouteName),
-}
-
-impl fmt::Display for Wait {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Missing(what) => f.write_str(what),
-            Self::Conflict(other) => {
-                write!(f, "route `{other}` to go, from which nothing tells it")
-            }
-        }
-    }
-}
-
 /// The configuration of file and documents together.
 #[derive(Clone, Debug)]
 pub struct Composed {
@@ -78,26 +61,6 @@ pub struct Composed {
     pub snapshot: Snapshot,
     /// Names in the file that do not resolve, in a sentence each.
     pub waiting: Vec<String>,
-}
-
-/// Names that routes may refer to.
-struct Known<'a> {
-    upstreams: BTreeSet<&'a str>,
-    authenticators: &'a Authenticators,
-}
-
-impl Known<'_> {
-    /// The first thing that a route names and that is not there.
-    fn missing(&self, route: &Route) -> Option<String> {
-        if let Action::Forward(name) = &route.action
-            && !self.upstreams.contains(name.as_str())
-        {
-            return Some(format!("upstream `{name}`"));
-        }
-        let mut asked = route.auth.authenticate.iter();
-        let missing = asked.find(|name| !self.authenticators.contains_key(*name))?;
-        Some(format!("authenticator `{missing}`"))
-    }
 }
 
 impl Composer {
@@ -461,36 +424,6 @@ impl Composer {
             waits_for,
             diagnostics: entry.diagnostics(),
         }
-    }
-}
-
-/// Routes that were chosen, to compare newcomers with.
-#[derive(Default)]
-struct Taken<'r> {
-    routes: Vec<&'r Arc<Route>>,
-    distinct: Distinct<'r>,
-}
-
-impl<'r> Taken<'r> {
-    fn add(&mut self, route: &'r Arc<Route>) {
-        self.distinct.insert(route, self.routes.len());
-        self.routes.push(route);
-    }
-
-    /// Accepts a version, unless it refers to something missing or is indistinguishable from an
-    /// accepted one.
-    fn take(&mut self, known: &Known<'_>, version: &'r Version) -> Result<(), Wait> {
-        let Item::Route(route) = &version.item else {
-            unreachable!("a document of a route holds one");
-        };
-        if let Some(what) = known.missing(route) {
-            return Err(Wait::Missing(what));
-        }
-        if let Some(other) = self.distinct.clash(route) {
-            return Err(Wait::Conflict(self.routes[other].name.clone()));
-        }
-        self.add(route);
-        Ok(())
     }
 }
 

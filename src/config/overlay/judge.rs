@@ -33,7 +33,7 @@ pub struct Judge<'f> {
     guarded: OnceCell<Guarded<'f>>,
     /// Authenticators and upstreams of protected routes, each with one such route.
     kept: OnceCell<BTreeMap<(Kind, &'f str), &'f RouteName>>,
-    /// Paths of the gateway's own, each with what in the file says so.
+    /// The gateway's own paths, each with the setting that declares it.
     answered: OnceCell<HashMap<&'f str, DocumentKey>>,
 }
 

@@ -1,172 +1,15 @@
 //! Documents on top of a small file, put together again and again.
 
-use std::collections::BTreeMap;
-use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use proptest::prelude::*;
 
 mod protect;
+mod world;
 
 use super::*;
-use crate::config::layers::Layers;
-use crate::config::pem::{Mistake, Validity, Wanted};
-use crate::config::snapshot::{Action, CertificateFiles, Snapshot};
-use crate::config::validate::{CertificateFault, Holds, Surroundings, validate};
-
-/// A world without files and variables.
-struct Nothing;
-
-impl Surroundings for Nothing {
-    fn variable(&self, _: &str) -> Result<String, String> {
-        Err("there are no variables".to_owned())
-    }
-
-    fn text(&self, _: &Path, _: Holds) -> Result<String, String> {
-        Err("there are no files".to_owned())
-    }
-
-    fn certificate(&self, _: &CertificateFiles) -> Vec<CertificateFault> {
-        Vec::new()
-    }
-
-    fn socket(&self, _: &Path) -> Result<(), String> {
-        Ok(())
-    }
-
-    fn roots(&self, _: &Path) -> Result<u128, String> {
-        Err("there are no files".to_owned())
-    }
-
-    fn system_roots(&self) -> Result<(), String> {
-        Ok(())
-    }
-
-    fn validities(&self, _: &Path) -> Vec<Validity> {
-        Vec::new()
-    }
-
-    fn mistake(&self, _: &Path, _: Wanted) -> Option<Mistake> {
-        None
-    }
-
-    fn now(&self) -> SystemTime {
-        UNIX_EPOCH
-    }
-
-    fn host_name(&self) -> String {
-        "edge".to_owned()
-    }
-}
-
-const FILE: &str = r#"
-[[listeners]]
-name = "edge"
-listen = ["127.0.0.1:0"]
-
-[upstreams.chat]
-backends = ["127.0.0.1:1"]
-
-[[routes]]
-name = "chat"
-path = "/chat"
-upstream = "chat"
-"#;
-
-fn file(text: &str) -> Snapshot {
-    let reading = Layers {
-        path: Path::new("gateway.toml"),
-        text,
-        environment: &[],
-        sets: &[],
-    }
-    .read();
-    let (snapshot, found) = validate(&reading.model, &reading.origin, Path::new(""), &Nothing);
-    snapshot.unwrap_or_else(|| panic!("{found:?}"))
-}
-
-/// A gateway's view of documents.
-struct World {
-    base: Snapshot,
-    overlay: Overlay,
-    composer: Composer,
-    now: Snapshot,
-}
-
-impl World {
-    fn new() -> Self {
-        Self::of(FILE)
-    }
-
-    fn of(text: &str) -> Self {
-        let base = file(text);
-        Self {
-            now: base.clone(),
-            base,
-            overlay: Overlay::default(),
-            composer: Composer::default(),
-        }
-    }
-
-    fn apply(&mut self, changes: Vec<Change>) {
-        let ground = Ground {
-            authenticators: &BTreeMap::new(),
-            directory: Path::new(""),
-            own: self.base.own_addresses(),
-            outside: &Nothing,
-            judge: &Judge::new(&self.base),
-        };
-        let update = Update {
-            revision: 0,
-            changes,
-        };
-        let touched = self.overlay.apply(update, &ground);
-        let composed = self
-            .composer
-            .compose(&self.base, &mut self.overlay, Some(&touched));
-        self.now = composed.snapshot;
-    }
-
-    fn routes(&self) -> Vec<&str> {
-        let mut names: Vec<_> = self
-            .now
-            .routes
-            .iter()
-            .map(|route| route.name.as_str())
-            .collect();
-        names.sort_unstable();
-        names
-    }
-
-    fn backends(&self, upstream: &str) -> Vec<String> {
-        let backends = self.now.upstreams[upstream].backends.iter();
-        backends
-            .map(|one| format!("{}={}", one.id, one.address))
-            .collect()
-    }
-
-    fn view(&self, key: &str) -> DocumentView {
-        let views = self
-            .composer
-            .views(&self.base, &self.overlay, &self.now, UNIX_EPOCH);
-        let mut views = views.into_iter();
-        views
-            .find(|view| view.key == key)
-            .expect("the document is there")
-    }
-}
-
-fn put(key: &str, text: &str, revision: i64) -> Change {
-    Change::Put(Document {
-        key: key.parse().expect("a key"),
-        text: text.into(),
-        revision,
-    })
-}
-
-fn delete(key: &str) -> Change {
-    Change::Delete(key.parse().expect("a key"))
-}
+use crate::config::snapshot::{Action, Snapshot};
+use world::{World, delete, put};
 
 #[test]
 fn documents_add_and_override_by_name() {
@@ -374,7 +217,7 @@ fn of_two_routes_that_exclude_each_other_the_older_stays() {
     world.apply(vec![put("routes/a", two, 4)]);
     let view = world.view("routes/a");
     assert_eq!((view.standing, view.in_force), (Standing::Waiting, Some(2)));
-    // When the older one goes, the younger has what it wants.
+    // When the older one is deleted, the younger takes effect.
     world.apply(vec![delete("routes/b")]);
     assert_eq!(world.view("routes/a").in_force, Some(4));
 }

@@ -58,7 +58,7 @@ fn word(kind: AuthenticatorType) -> &'static str {
     }
 }
 
-/// Says which keys are not for this type.
+/// Reports keys that this type does not have.
 fn fits(at: &Scope<'_>, kind: AuthenticatorType, model: &model::Authenticator) -> Option<()> {
     use AuthenticatorType::{ApiKey, Basic, Forward, Jwt, Mtls, SignedUrl};
     let given: [(&str, bool, &[AuthenticatorType]); 31] = [

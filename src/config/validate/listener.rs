@@ -148,7 +148,7 @@ fn timeouts(at: &Scope<'_>, model: &model::ListenerTimeouts) -> Option<ListenerT
     })
 }
 
-/// Says which listeners' addresses were taken before, by another listener or the admin API.
+/// Reports addresses that another listener or the admin API has already.
 pub(super) fn addresses(root: &Scope<'_>, listeners: &[Listener], admin: &Admin) {
     let asked: usize = listeners.iter().map(|one| one.listen.len()).sum();
     if asked > ADDRESSES_MAX {

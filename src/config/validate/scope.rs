@@ -299,7 +299,7 @@ impl<'a> Scope<'a> {
         None
     }
 
-    /// Says which of the names of this list's elements were there before.
+    /// Reports names that occur twice among this list's elements.
     pub(super) fn distinct<'m>(&self, what: &str, names: impl Iterator<Item = Option<&'m str>>) {
         let mut seen = HashMap::new();
         for (index, name) in names.enumerate() {

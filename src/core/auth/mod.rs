@@ -114,7 +114,7 @@ pub enum CredentialFault {
     /// It has no subject.
     #[error("the credential names no subject")]
     NoSubject,
-    /// Nobody has it.
+    /// Unknown key, user or certificate.
     #[error("the credential is not known")]
     Unknown,
     /// A ticket that was used before.

@@ -27,7 +27,7 @@ pub(super) fn members(weights: &[u32]) -> Vec<(BackendId, u32)> {
     weights.iter().enumerate().map(named).collect()
 }
 
-/// Members as a test wants them.
+/// Members as a test defines them.
 struct Fake {
     sessions: Vec<u64>,
     verdicts: Vec<Result<(), Passed>>,
@@ -184,7 +184,7 @@ proptest! {
         }
     }
 
-    /// One implementation serves both; this holds it to what its documentation says.
+    /// One implementation serves both; this checks it against its documentation.
     #[test]
     fn a_walk_ends_where_the_pick_does(
         states in prop::collection::vec((1_u32..20, 0_u64..9, 0_u8..4), 0..12),
@@ -392,7 +392,7 @@ fn random_two_prefers_the_emptier() {
     assert!((160..240).contains(&held[1]), "{held:?}");
 }
 
-/// Nobody may, and how often that was asked.
+/// No member is eligible; counts the calls.
 struct Closed(Cell<usize>);
 
 impl Members for Closed {

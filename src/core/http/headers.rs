@@ -99,7 +99,7 @@ const DIGESTS: [&str; 2] = ["content-digest", "content-md5"];
 
 /// Takes names out of what `Trailer` announces, and so out of the trailers that are passed on: some
 /// servers put trailers among the fields of the head, where these would have been removed or would
-/// decide something. `means` says that the configuration gives a name a meaning.
+/// decide something. `means` is true for names that the configuration uses.
 pub fn restrict_trailers(headers: &mut HeaderMap, means: impl Fn(&str) -> bool) {
     if !headers.contains_key(TRAILER) {
         return;

@@ -180,7 +180,7 @@ mod tests {
         check("https://a.com", "a.com:8443", true, false);
         check("https://b.com", "a.com", true, false);
         check("https://sub.a.com", "a.com", true, false);
-        // Whoever is in the way of a page without TLS could have put anything into it.
+        // Without TLS, an attacker on the path could have changed the page.
         check("http://a.com", "a.com", true, false);
         // TLS may end before the gateway.
         check("https://a.com", "a.com", false, true);

@@ -1,7 +1,7 @@
-//! Very many token buckets in a fixed amount of memory. They are kept in sets of eight by the hash
-//! of their holder; in a full set the bucket that has the most tokens makes room, so that what a
-//! flood of addresses makes the gateway forget is first of all what needs no remembering. Whoever
-//! is forgotten too early gets a full bucket: the bound fails towards letting people in.
+//! A large number of token buckets in a fixed amount of memory. They are kept in sets of eight by
+//! the hash of their holder. In a full set the fullest bucket is evicted, so that a flood of
+//! addresses first evicts buckets that carry no information. Evicted buckets restart full (fail
+//! open).
 
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -31,7 +31,7 @@ pub struct Permit {
 }
 
 impl Counts {
-    /// Nobody has anything.
+    /// Empty counts.
     pub fn new(hasher: RandomState) -> Self {
         let shards = (0..SHARDS).map(|_| Shard::default()).collect();
         Self { hasher, shards }

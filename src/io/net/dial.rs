@@ -60,7 +60,7 @@ pub enum DialError {
         /// The resolver's answer.
         source: io::Error,
     },
-    /// Nobody listens there.
+    /// Connection refused: no process listens there.
     #[error("{to} refused the connection")]
     Refused {
         /// The backend.

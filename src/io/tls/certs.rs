@@ -168,7 +168,7 @@ fn read(path: &Path) -> Result<Vec<u8>, CertError> {
     file::read(path, file::PEM_BYTES_MAX).map_err(|error| CertError::Read(path.to_owned(), error))
 }
 
-/// Says it without quoting the file, which may be a key (I11).
+/// Does not quote the file, which may be a key (I11).
 fn damaged(path: &Path, error: &pem::Error) -> CertError {
     let fault = match error {
         pem::Error::MissingSectionEnd { .. } => "a section has no `END` line",

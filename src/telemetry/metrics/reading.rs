@@ -46,6 +46,8 @@ impl Reading {
 
     /// Adds the metrics of this process; none without `/proc`.
     pub fn process(&mut self) {
+        // Not `metrics-process`: it records through a recorder, which would keep showing the last
+        // values when `/proc` can no longer be read; these four are read at each scrape.
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         if let Some(kibibytes) = number_after(&status, "VmRSS:") {
             self.single(&table::PROCESS_RESIDENT, kibibytes * 1024.0);

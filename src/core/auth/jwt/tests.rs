@@ -167,7 +167,7 @@ fn only_listed_algorithms_and_whole_signatures_count() {
         &good(),
     );
     assert_eq!(fault(&stranger), CredentialFault::Signature.into());
-    // Signed, and yet it says two things.
+    // Signed, but a duplicate key makes it ambiguous.
     let header = signed.split('.').next().expect("a header");
     let twice = r#"{"sub":"ann","sub":"root"}"#;
     let payload = base64::Engine::encode(&base64::prelude::BASE64_URL_SAFE_NO_PAD, twice);

@@ -219,7 +219,7 @@ proptest! {
         prop_assume!(!private().contains(client));
         let mut headers = HeaderMap::new();
         headers.append(&X_FORWARDED_FOR, lies.parse().expect("visible ASCII"));
-        // The hop in front of us trusts nobody in this row, so it would replace; one that appends
+        // The hop in front of us trusts no other hop here, so it would replace; one that appends
         // is the harder case.
         append_to_list(&mut headers, &X_FORWARDED_FOR, vec![client.to_string()]);
         let peer = "10.0.0.1".parse().expect("an address");

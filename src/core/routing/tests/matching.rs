@@ -85,7 +85,7 @@ fn find(table: &RoutingTable, seen: &Seen) -> Option<Found> {
     })
 }
 
-/// What `explain` says of a route that is not taken though it matches.
+/// The verdict of `explain` on a route that matches but is not taken.
 const OUTRANKED: &str = "would match, but a more specific route does";
 
 /// The obvious way: asks every route, and sorts those that match.

@@ -1,4 +1,4 @@
-//! What a preview says, beside what then really happens.
+//! Previews, compared with the effects of the real change.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -68,7 +68,7 @@ fn i3_a_preview_says_what_then_moves() {
 
     let mut moved = four.clone();
     moved.backends[2].address = "127.0.0.9:1".parse().expect("an address");
-    // The same id keeps its keys, but whoever comes again comes to another place.
+    // The same id keeps its keys, but clients that reconnect reach another address.
     let now = clock::now();
     let old = compile(&[], std::slice::from_ref(&four), None);
     let trial = RoutingTable::trial(&snapshot(&[], &[moved]), &old, now);
@@ -220,6 +220,6 @@ fn live_sessions_are_counted_by_their_keys() {
         route: "a",
         key: Some(b"1"),
     };
-    // Ids and addresses of both upstreams are equal here, so nobody would come elsewhere.
+    // Ids and addresses of both upstreams are equal here, so no client would move.
     assert_eq!(sessions(&old, &trial, [place], now).moved, 0);
 }
