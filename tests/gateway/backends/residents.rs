@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::drain::sessile;
+use crate::backends::drain::sessile;
 use crate::support::etcd::Etcd;
 use crate::support::etcd_world::{follow, has_members, key_of, member, seed};
 use crate::support::{Backend, Client, Dial, Gateway, config, eventually};

@@ -1,10 +1,19 @@
 //! Configuration and membership from a real etcd, in good days.
+mod cli;
+mod cluster;
+mod documents;
+mod fleet;
+mod history;
+mod leases;
+mod outage;
+mod register;
+mod secure;
 
 use serde_json::{Value, json};
 
 use etcd_client::{Txn, TxnOp};
 
-use crate::drain::sessile;
+use crate::backends::drain::sessile;
 use crate::support::etcd::Etcd;
 use crate::support::etcd_world::{
     Traffic, etcd_status, follow, following, has_members, key_of, member, members, seed,

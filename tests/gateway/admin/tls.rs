@@ -7,7 +7,7 @@ use std::process::{Child, Stdio};
 
 use rustix::process::Signal;
 
-use crate::drain::sessile;
+use crate::backends::drain::sessile;
 use crate::support::certificates::Authority;
 use crate::support::gateway::{command, signal_process};
 use crate::support::{config, eventually};

@@ -1,4 +1,13 @@
 //! What one client may make the gateway take or hold.
+mod attacks;
+mod bounds;
+mod edge;
+mod flood;
+mod metric_churn;
+mod overload;
+mod own_address;
+mod quotas;
+mod rates;
 
 use std::time::{Duration, Instant};
 

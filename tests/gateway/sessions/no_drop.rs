@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::drain::histogram;
+use crate::backends::drain::histogram;
 use crate::support::peers::{Language, Server};
 use crate::support::{Backend, Client, Gateway, config, raise_open_files};
 

@@ -265,7 +265,7 @@ async fn many_documents_take_several_transactions_and_prune_takes_the_rest_away(
 #[tokio::test]
 async fn the_recipes_of_the_manual_work() {
     let bench = Bench::new().await;
-    let manual = include_str!("../../docs/etcd.md");
+    let manual = include_str!("../../../docs/etcd.md");
     let recipes = manual.split("## Recipes for etcdctl\n").nth(1).unwrap();
     let recipes = recipes.split("\n## ").next().unwrap();
     let commands: Vec<_> = recipes

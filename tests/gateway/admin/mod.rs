@@ -1,4 +1,7 @@
 //! What operators see and do.
+mod hostile;
+mod preview;
+mod tls;
 
 use crate::support::{Backend, Client, Dial, Gateway, config, eventually, http};
 

@@ -1,5 +1,16 @@
 //! Who may come in: tokens of other makers' libraries, the classic attacks, what backends are told,
 //! and what they never see.
+mod attacks;
+mod browser;
+mod forward;
+mod jwks;
+mod life;
+mod methods;
+mod mtls;
+mod passwords;
+mod refusals;
+mod revocations;
+mod tickets;
 
 use std::collections::{HashMap, HashSet};
 

@@ -1,0 +1,10 @@
+//! A gateway in operation: start, reload, stop, hand-over, the first hour.
+
+mod derived;
+mod first_hour;
+mod handover;
+mod reload;
+mod service_unit;
+mod shutdown;
+mod startup;
+mod state_dir;

@@ -1,0 +1,13 @@
+//! Requests and their answers: routing, upgrades, ordinary HTTP, one reading of each spelling, records.
+
+mod answers;
+mod forged;
+mod http;
+mod origin;
+mod repeated;
+mod request_records;
+mod routing;
+mod spellings;
+mod stalled;
+mod trailers;
+mod upgrade;

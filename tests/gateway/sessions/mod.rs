@@ -1,0 +1,11 @@
+//! Live sessions: the relay, keepalive, endings, another backend, records.
+
+mod backend_loss;
+mod endings;
+mod keepalive;
+mod no_drop;
+mod reconnect;
+mod records;
+mod relay;
+mod renewal;
+mod silence;
