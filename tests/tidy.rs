@@ -12,6 +12,8 @@ mod circles;
 mod deploy;
 #[path = "tidy/english.rs"]
 mod english;
+#[path = "tidy/functions.rs"]
+mod functions;
 #[path = "tidy/log.rs"]
 mod log;
 

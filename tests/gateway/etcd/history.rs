@@ -35,15 +35,7 @@ async fn what_was_compacted_while_disconnected_is_read_in_full() {
     is_connected(&gateway, false).await;
     etcd.put(&key_of(&third), &member(&third)).await;
     etcd.delete(&key_of(&first)).await;
-    let mut client = etcd.client().await;
-    let revision = client
-        .get("x", None)
-        .await
-        .unwrap()
-        .header()
-        .unwrap()
-        .revision();
-    client.compact(revision, None).await.unwrap();
+    etcd.compact().await;
     network.lose_everything(false);
 
     has_members(&gateway, &[&second, &third]).await;

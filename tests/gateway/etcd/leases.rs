@@ -123,15 +123,7 @@ async fn i5_a_storm_that_no_event_told_of_is_a_storm_too() {
     network.lose_everything(true);
     is_connected(&gateway, false).await;
     expire(&etcd, &leases).await;
-    let mut client = etcd.client().await;
-    let revision = client
-        .get("x", None)
-        .await
-        .unwrap()
-        .header()
-        .unwrap()
-        .revision();
-    client.compact(revision, None).await.unwrap();
+    etcd.compact().await;
     network.lose_everything(false);
     eventually("four are stale", async || {
         etcd_status(&gateway)["stale"] == 4

@@ -180,6 +180,13 @@ impl Etcd {
     pub fn set_access(&mut self, access: &[&str]) {
         self.member.access = access.iter().map(ToString::to_string).collect();
     }
+    /// Compacts everything up to the present revision.
+    pub async fn compact(&self) {
+        let mut client = self.client().await;
+        let answer = client.get("x", None).await.unwrap();
+        let revision = answer.header().unwrap().revision();
+        client.compact(revision, None).await.unwrap();
+    }
 
     pub async fn client(&self) -> Client {
         Client::connect([self.url()], None)
