@@ -1,4 +1,5 @@
-//! Requests and their answers: routing, upgrades, ordinary HTTP, one reading of each spelling, records.
+//! Requests and their answers: routing, upgrades, ordinary HTTP, one reading of each spelling,
+//! records.
 
 mod answers;
 mod forged;
