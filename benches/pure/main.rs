@@ -12,6 +12,7 @@
 #![allow(clippy::print_stdout, reason = "a tool for the terminal")]
 
 mod balance;
+mod relay;
 mod routing;
 mod session;
 mod wire;
@@ -34,7 +35,13 @@ struct Case {
     make: fn() -> Work,
 }
 
-const ROOMS: [&[Case]; 4] = [wire::CASES, routing::CASES, balance::CASES, session::CASES];
+const ROOMS: [&[Case]; 5] = [
+    wire::CASES,
+    routing::CASES,
+    balance::CASES,
+    session::CASES,
+    relay::CASES,
+];
 /// Under valgrind ten are as good as a million.
 const COUNTED: u64 = 10;
 const SAMPLES: usize = 15;

@@ -44,6 +44,15 @@ fn track(size: usize, count: usize) -> Work {
         extensions: Extensions::None,
     };
     let mut tracker = FrameTracker::new(Sender::Client, rules);
+    let chunk = chunk(size, count);
+    work(move || {
+        let tracked = tracker.track(black_box(&chunk), Until::ChunkEnd);
+        assert_eq!(tracked.forward, chunk.len());
+    })
+}
+
+/// Messages of a client in one chunk.
+pub(crate) fn chunk(size: usize, count: usize) -> Vec<u8> {
     let mut chunk = Vec::new();
     for _ in 0..count {
         chunk.push(0x82);
@@ -55,10 +64,7 @@ fn track(size: usize, count: usize) -> Work {
         }
         chunk.resize(chunk.len() + 4 + size, 0x55);
     }
-    work(move || {
-        let tracked = tracker.track(black_box(&chunk), Until::ChunkEnd);
-        assert_eq!(tracked.forward, chunk.len());
-    })
+    chunk
 }
 
 /// What a browser sends with every request of a page.

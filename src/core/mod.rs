@@ -1,5 +1,6 @@
 //! Decisions. No room of this floor does I/O, reads a clock or draws a random number: bytes, times
-//! and randomness come in as arguments. Rooms do not import one another; only `routing` may.
+//! and randomness come in as arguments. Rooms do not import one another; only `relay` and `routing`
+//! may.
 
 pub mod auth;
 pub mod balance;
@@ -7,6 +8,7 @@ pub mod health;
 pub mod http;
 pub mod limits;
 pub mod membership;
+pub mod relay;
 pub mod routing;
 pub mod session;
 pub mod wire;

@@ -11,20 +11,12 @@ use std::os::fd::AsFd;
 
 use rustix::ioctl::{Getter, Opcode, ioctl};
 
+use crate::core::relay::SendQueue;
+
 /// `SIOCOUTQ`: bytes that the peer's system has not acknowledged, sent or not.
 const NOT_ACKNOWLEDGED: Opcode = 0x5411;
 /// `SIOCOUTQNSD`: bytes that were not sent yet. TCP only.
 const NOT_SENT: Opcode = 0x894B;
-
-/// The bytes that a socket's writer has handed to the system.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SendQueue {
-    /// Those that the peer's system has not acknowledged.
-    pub bytes: usize,
-    /// Of these, the bytes sent but not acknowledged. Zero if the peer's host is alive and its
-    /// buffers are full: it acknowledges data, and gets no more.
-    pub in_flight: usize,
-}
 
 /// The send queue of this socket; `None` if the system does not report it.
 pub fn of(socket: &impl AsFd) -> Option<SendQueue> {

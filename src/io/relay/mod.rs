@@ -1,370 +1,262 @@
-//! A session after its 101: two streams, a direction each way, and how it comes to an end. One
-//! struct owns all of it, and nothing is hidden in a future or a timer, so that a session can be
-//! looked at, closed, or taken elsewhere between two polls.
+//! The tokio engine of a session after its 101. It owns the two streams and a waker, and does what
+//! the machine in `core::relay` decides; it decides nothing itself.
 //!
-//! The relay reads frame headers and nothing else. It is driven by `poll` when a stream is ready,
-//! by `close` when the gateway wants an end, and by `expire` when its time has come.
+//! It is driven by `poll` when a stream is ready, by `close` and the like when the gateway wants
+//! something, and by `expire` when `due` has come. Nothing is hidden in a future or a timer, so a
+//! session can be inspected, closed or handed over between two polls.
 
-mod alive;
-mod ending;
-mod flow;
-mod life;
-mod moving;
-mod state;
+mod link;
 mod stream;
-mod throttle;
 
+use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-use serde::{Deserialize, Serialize};
-
 use crate::base::traffic::Traffic;
-use crate::core::session::orders::CloseOrder;
-use crate::core::session::record::{Cause, Ending};
-use crate::core::session::resume::ResumeReason;
+use crate::core::relay::pump::{self, Pumped};
+use crate::core::relay::{Entropy, Machine, SendQueue, Side};
+use crate::core::session::orders::{CloseOrder, LeaveOrder};
+use crate::core::session::resume::Moves;
 use crate::core::session::wheel::Tick;
-use crate::core::wire::in_band::InBandMatcher;
-use crate::core::wire::tracker::{FrameTracker, Rules, Sender};
-use crate::io::relay::alive::Alive;
-use crate::io::relay::ending::Limit;
-use crate::io::relay::flow::{Event, Flow};
-use crate::io::relay::moving::Moving;
-use crate::io::relay::throttle::Sip;
+use crate::io::relay::link::PolledLink;
 
-pub use crate::io::relay::alive::Keepalive;
-pub use crate::io::relay::flow::Scratch;
-pub use crate::io::relay::life::Warning;
-pub use crate::io::relay::state::{RelayState, Unsound};
+pub use crate::core::relay::{
+    Keepalive, ReadBuffer, RelayState, Setup, Throttle, Times, Turn, Unsound, Warning,
+};
 pub use crate::io::relay::stream::Stream;
-pub use crate::io::relay::throttle::Throttle;
 
-/// What a session is allowed in time, in ticks of the worker's wheel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Times {
-    /// Silence that ends it.
-    pub idle: Option<Tick>,
-    /// When it ends at the latest.
-    pub lifetime_at: Option<Tick>,
-    /// When its right to be here ends.
-    pub expires_at: Option<Tick>,
-    /// How long nothing may move between the first word of its end and the last.
-    pub close: Tick,
-}
-
-impl Times {
-    /// When it ends at the latest, for whatever reason.
-    fn last_at(&self) -> Option<Tick> {
-        [self.lifetime_at, self.expires_at]
-            .into_iter()
-            .flatten()
-            .min()
-    }
-}
-
-/// What a relay starts with.
-#[derive(Debug)]
-pub struct Setup {
-    /// What the client may send.
-    pub client_rules: Rules,
-    /// What the backend may send.
-    pub backend_rules: Rules,
-    /// What came from the client behind its request.
-    pub client_early: Vec<u8>,
-    /// What came from the backend behind its 101.
-    pub backend_early: Vec<u8>,
-    /// Its bounds in time.
-    pub times: Times,
-    /// Close code for the client when the backend is lost.
-    pub backend_lost_code: u16,
-    /// Bytes that are held for the next backend, where the session may go on with one.
-    pub hold: Option<usize>,
-    /// Who is pinged.
-    pub keepalive: Option<Keepalive>,
-    /// How fast the client may send.
-    pub throttle: Option<Box<Throttle>>,
-    /// What the client is told before its right ends.
-    pub warning: Option<Box<Warning>>,
-    /// Finds the messages by which the client renews its right.
-    pub in_band: Option<InBandMatcher>,
-}
-
-/// What a relay has come to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
-    /// The session is over.
-    Ended(Ending),
-    /// It has no backend any more and wants another: `attach` or `give_up`. The client's half lives
-    /// on, and wants to be polled meanwhile.
-    Bereft(ResumeReason),
-    /// Its client has brought another credential: `renewal`, and then `renewal_over`. Until that
-    /// the client is not read.
-    Renewal,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Side {
-    Client,
-    Backend,
-}
-
-/// A session's streams and everything that is known about them.
+/// A session and its streams.
 #[derive(Debug)]
 pub struct Relay<C> {
+    machine: Machine,
     client: C,
-    /// `None` between two, and when the last one is gone.
+    /// `None` between two backends, and when the last one is gone.
     backend: Option<C>,
-    /// From the client to the backend.
-    up: Flow,
-    /// From the backend to the client.
-    down: Flow,
-    times: Times,
-    backend_lost_code: u16,
-    /// When bytes moved last.
-    active: Tick,
-    /// Until when the end, which has begun, may take.
-    over: Option<Box<Limit>>,
-    ending: Option<Ending>,
-    /// The gateway answered a close frame in a peer's place.
-    unanswered: bool,
-    /// Who stopped taking bytes before anything else was learnt of its end.
-    lost: Option<Side>,
-    cut: bool,
     waker: Option<Waker>,
-    /// Set where the session may go on with another backend.
-    moving: Option<Box<Moving>>,
-    /// Set where somebody is pinged.
-    alive: Option<Box<Alive>>,
-    /// Set where the client may send only so fast.
-    throttle: Option<Box<Throttle>>,
-    /// Set where the client is warned of the end of its right.
-    warning: Option<Box<Warning>>,
 }
 
 impl<C: Stream> Relay<C> {
-    /// Both streams stand right behind the 101.
+    /// Both streams are right behind the 101.
     pub fn new(client: C, backend: C, setup: Setup, now: Tick) -> Self {
-        let mut up = FrameTracker::new(Sender::Client, setup.client_rules);
-        if let Some(matcher) = setup.in_band {
-            up.match_in_band(matcher);
-        }
-        let down = FrameTracker::new(Sender::Backend, setup.backend_rules);
-        let mut relay = Self {
+        Self {
+            machine: Machine::new(setup, ENTROPY, now),
             client,
             backend: Some(backend),
-            up: Flow::new(up, setup.client_early),
-            down: Flow::new(down, setup.backend_early),
-            times: setup.times,
-            backend_lost_code: setup.backend_lost_code,
-            active: now,
-            over: None,
-            ending: None,
-            unanswered: false,
-            lost: None,
-            cut: false,
             waker: None,
-            moving: None,
-            alive: setup
-                .keepalive
-                .map(|rules| Box::new(Alive::new(rules, now))),
-            throttle: setup.throttle,
-            warning: setup.warning,
-        };
-        if let Some(hold_max) = setup.hold {
-            relay.allow_moves(hold_max);
-        }
-        relay
-    }
-
-    /// Moves everything that can be moved; ready when the session is over or, once for each time,
-    /// when it needs another backend.
-    pub fn poll(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch, now: Tick) -> Poll<Turn> {
-        loop {
-            if self.cut {
-                return Poll::Ready(Turn::Ended(self.ended()));
-            }
-            self.forget_renewal();
-            let up = self.poll_up(cx, scratch, now);
-            let (client, backend) = (&mut self.client, self.backend.as_mut());
-            let down = self.down.poll(backend, Some(client), cx, scratch);
-            let (up_moved, down_moved) = (self.up.take_moved(), self.down.take_moved());
-            if up_moved || down_moved {
-                self.active = now;
-            }
-            self.note_life(up_moved, down_moved, now);
-            for (side, event) in [(Side::Client, up), (Side::Backend, down)] {
-                if let Poll::Ready(event) = event {
-                    self.on(side, event, now);
-                }
-            }
-            self.note_progress(now);
-            if self.over() {
-                return Poll::Ready(Turn::Ended(self.ended()));
-            }
-            self.depart();
-            if self.asks_for_renewal() {
-                self.remember(cx.waker());
-                return Poll::Ready(Turn::Renewal);
-            }
-            if let Some(reason) = self.ask_for_backend() {
-                self.remember(cx.waker());
-                return Poll::Ready(Turn::Bereft(reason));
-            }
-            let turn_over =
-                up == Poll::Ready(Event::TurnOver) || down == Poll::Ready(Event::TurnOver);
-            if turn_over {
-                cx.waker().wake_by_ref();
-            }
-            if turn_over || (up.is_pending() && down.is_pending()) {
-                self.remember(cx.waker());
-                return Poll::Pending;
-            }
         }
     }
 
-    /// One turn of what the client sends.
-    fn poll_up(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch, now: Tick) -> Poll<Event> {
-        let pauses = self.pauses(now);
-        let (client, sink) = (&mut self.client, self.backend.as_mut());
-        if self.throttle.is_none() {
-            return self.up.poll(Some(client), sink, cx, scratch);
-        }
-        if pauses {
-            return self.up.poll(None::<&mut C>, sink, cx, scratch);
-        }
-        let mut sip = Sip::new(client);
-        let up = self.up.poll(Some(&mut sip), sink, cx, scratch);
-        if sip.exhausted() {
-            cx.waker().wake_by_ref();
-        }
-        self.measure(now);
-        up
+    /// Goes on with these streams where another process stopped.
+    ///
+    /// # Errors
+    /// When no session can be in this state.
+    pub fn from_state(
+        client: C,
+        backend: Option<C>,
+        state: RelayState,
+        now: Tick,
+    ) -> Result<Self, Unsound> {
+        Ok(Self {
+            machine: Machine::from_state(state, backend.is_some(), ENTROPY, now)?,
+            client,
+            backend,
+            waker: None,
+        })
     }
 
-    /// When `expire` wants to be called; may be earlier than anything is due.
+    /// The session as plain data, between two polls; `None` once it was cut.
+    pub fn state(&self, now: Tick) -> Option<RelayState> {
+        self.machine.state(now)
+    }
+
+    /// The client's stream and, if there is one, the backend's.
+    pub fn streams(&self) -> (&C, Option<&C>) {
+        (&self.client, self.backend.as_ref())
+    }
+
+    /// Moves everything that can be moved. Ready when the driver has to act, once for each reason.
+    pub fn poll(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuffer, now: Tick) -> Poll<Turn> {
+        let mut client = PolledLink::new(&mut self.client, cx.waker());
+        let mut backend = self
+            .backend
+            .as_mut()
+            .map(|backend| PolledLink::new(backend, cx.waker()));
+        let machine = &mut self.machine;
+        let pumped = pump::turn(machine, &mut client, backend.as_mut(), buffer, now);
+        if !self.machine.attached() {
+            self.backend = None;
+        }
+        match pumped {
+            Pumped::Turn(turn @ Turn::Ended(_)) => return Poll::Ready(turn),
+            Pumped::Turn(turn) => {
+                self.rest(cx);
+                return Poll::Ready(turn);
+            }
+            Pumped::Again => cx.waker().wake_by_ref(),
+            Pumped::Idle => {}
+        }
+        self.rest(cx);
+        Poll::Pending
+    }
+
+    /// When `expire` has to be called. It may be earlier than anything is due.
     pub fn due(&self) -> Option<Tick> {
-        match &self.over {
-            Some(limit) if self.half_closed() => {
-                Some(self.times.last_at().map_or(limit.at, |at| at.min(limit.at)))
-            }
-            Some(limit) => Some(limit.at),
-            None => [
-                self.idle_at(),
-                self.times.last_at(),
-                self.departs_at(),
-                self.pulse_at(),
-                self.resumes_at(),
-                self.warns_at(),
-            ]
-            .into_iter()
-            .flatten()
-            .min(),
-        }
+        self.machine.due()
     }
 
-    /// Does what is due at `now`: ends a session that was idle for too long or is too old, cuts one
-    /// whose end takes too long.
+    /// Does what is due at `now`.
     pub fn expire(&mut self, now: Tick) {
-        let too_old = self.times.last_at().is_some_and(|at| now >= at);
-        let expired = self.times.expires_at.is_some_and(|at| now >= at);
-        let over_at = self.over.as_ref().map(|limit| limit.at);
-        if let Some(at) = over_at.filter(|_| !(too_old && self.half_closed())) {
-            if now >= at && !self.prolong(now) {
-                self.cut(now);
+        let (client, backend) = (&self.client, self.backend.as_ref());
+        let queue = |side| -> Option<SendQueue> {
+            match side {
+                Side::Client => client.send_queue(),
+                Side::Backend => backend?.send_queue(),
             }
-            return;
-        }
-        let order = |code, reason: &str, cause| CloseOrder {
-            code,
-            reason: reason.into(),
-            cause,
         };
-        self.warn(now);
-        if expired {
-            self.close(&order(3000, "credential expired", Cause::Expired), now);
-        } else if too_old {
-            self.close(
-                &order(
-                    1001,
-                    "maximum session lifetime reached",
-                    Cause::LifetimeReached,
-                ),
-                now,
-            );
-        } else if self.idle_at().is_some_and(|at| now >= at) {
-            self.close(&order(3008, "idle for too long", Cause::IdleTimeout), now);
-        } else if self.departs_at().is_some_and(|at| now >= at) {
-            self.departure_late(now);
-        } else {
-            if self.resumes_at().is_some_and(|at| now >= at) {
-                self.wake();
-            }
-            self.feel_pulses(now);
-        }
+        self.machine.expire(now, queue);
+        self.changed();
+    }
+
+    /// Begins the session's end; see [`Machine::close`].
+    pub fn close(&mut self, order: &CloseOrder, now: Tick) -> bool {
+        let begun = self.machine.close(order, now);
+        self.changed();
+        begun
+    }
+
+    /// Ends the session now, whatever is in flight.
+    pub fn cut(&mut self, now: Tick) {
+        self.machine.cut(now);
+        self.changed();
+    }
+
+    /// Makes the session leave its backend; see [`Machine::leave`].
+    pub fn leave(&mut self, order: &LeaveOrder, now: Tick) -> bool {
+        let begun = self.machine.leave(order, now);
+        self.changed();
+        begun
+    }
+
+    /// Another backend accepted the session; `early` arrived behind its 101.
+    ///
+    /// # Panics
+    /// If the session has a backend.
+    pub fn attach(&mut self, backend: C, early: Vec<u8>, now: Tick) {
+        self.machine.attach(early, now);
+        self.backend = Some(backend);
+        self.changed();
+    }
+
+    /// No backend took over; see [`Machine::give_up`].
+    pub fn give_up(&mut self, unfit: Option<&str>, now: Tick) {
+        self.machine.give_up(unfit, now);
+        self.changed();
+    }
+
+    /// Sends the client a text message of the gateway's own.
+    pub fn send_text(&mut self, text: &str) {
+        self.machine.send_text(text);
+        self.changed();
+    }
+
+    /// Sets when the client's credential expires.
+    pub fn set_expiry(&mut self, at: Option<Tick>) {
+        self.machine.set_expiry(at);
+    }
+
+    /// The credential that the client sent inside the session, until that is answered.
+    pub fn renewal(&self) -> Option<&[u8]> {
+        self.machine.renewal()
+    }
+
+    /// The credential was answered, or has to be reported again.
+    pub fn renewal_over(&mut self, answered: bool) {
+        self.machine.renewal_over(answered);
+        self.changed();
     }
 
     /// What went from the client to the backend.
     pub fn to_backend(&self) -> Traffic {
-        self.up.tracker.traffic()
+        self.machine.to_backend()
     }
 
     /// What went from the backend to the client.
     pub fn to_client(&self) -> Traffic {
-        self.down.tracker.traffic()
+        self.machine.to_client()
     }
 
-    /// Since when no byte moved.
+    /// When relayed bytes moved last.
     pub fn active_at(&self) -> Tick {
-        self.active
+        self.machine.active_at()
     }
 
     /// Whether its end has begun.
     pub fn closing(&self) -> bool {
-        self.ending.is_some()
+        self.machine.closing()
     }
 
-    /// Bytes that the gateway holds for both sides.
-    pub fn held(&self) -> usize {
-        self.up.held() + self.down.held()
+    /// Whether `leave` can have an effect.
+    pub fn movable(&self) -> bool {
+        self.machine.movable()
     }
 
-    /// When it has been idle for too long. A client that is left unread is not idle.
-    fn idle_at(&self) -> Option<Tick> {
-        let active = self
-            .resumes_at()
-            .map_or(self.active, |at| at.max(self.active));
-        self.times.idle.map(|idle| active.saturating_add(idle))
+    /// Whether the session is between two backends, or about to be.
+    pub fn moves_now(&self) -> bool {
+        self.machine.moves_now()
     }
 
-    /// Nothing is to be moved now; whoever calls `wake` finds the task.
+    /// Whether the session needs a backend.
+    pub fn needs_backend(&self) -> bool {
+        self.machine.needs_backend()
+    }
+
+    /// Its changes of backend so far.
+    pub fn moves(&self) -> Moves {
+        self.machine.moves()
+    }
+
+    /// Remembers the task, so that `wake` finds it, and moves nothing.
     pub fn rest(&mut self, cx: &Context<'_>) {
-        self.remember(cx.waker());
-    }
-
-    fn remember(&mut self, waker: &Waker) {
-        if !self
-            .waker
-            .as_ref()
-            .is_some_and(|known| known.will_wake(waker))
-        {
-            self.waker = Some(waker.clone());
+        let known = self.waker.as_ref();
+        if !known.is_some_and(|known| known.will_wake(cx.waker())) {
+            self.waker = Some(cx.waker().clone());
         }
     }
 
-    /// Has it polled once more.
+    /// Has the session polled once more.
     pub fn wake(&self) {
         if let Some(waker) = &self.waker {
             waker.wake_by_ref();
         }
     }
+
+    /// The machine was called between two polls: brings what came of it to the streams.
+    fn changed(&mut self) {
+        if let Some(frames) = self.machine.take_last_frames() {
+            // Best effort: the session is cut, so a stream that has no room gets no close frame.
+            for (stream, frame) in [
+                (self.backend.as_mut(), frames.backend),
+                (Some(&mut self.client), frames.client),
+            ] {
+                if let (Some(stream), Some(frame)) = (stream, frame) {
+                    let mut cx = Context::from_waker(Waker::noop());
+                    let _ = Pin::new(&mut *stream).poll_write(&mut cx, &frame);
+                    let _ = Pin::new(stream).poll_flush(&mut cx);
+                }
+            }
+        }
+        if !self.machine.attached() {
+            self.backend = None;
+        }
+        if self.machine.turn_needed() {
+            self.wake();
+        }
+    }
 }
 
-/// A key that the backend's frame is masked with; it must not be guessable (RFC 6455, section 5.3).
-fn mask() -> [u8; 4] {
-    let mut key = [0; 4];
-    aws_lc_rs::rand::fill(&mut key).expect("the system has randomness");
-    key
-}
+/// Masking keys and ping payloads must not be predictable (RFC 6455, section 5.3).
+const ENTROPY: Entropy = |bytes| {
+    aws_lc_rs::rand::fill(bytes).expect("the system has randomness");
+};
 
 #[cfg(test)]
 mod tests;

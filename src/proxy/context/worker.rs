@@ -13,7 +13,7 @@ use crate::base::names::{AuthenticatorName, RouteName, UpstreamName};
 use crate::base::session_id::SessionId;
 use crate::core::auth::Authenticator;
 use crate::core::session::wheel::Tick;
-use crate::io::relay::Scratch;
+use crate::io::relay::ReadBuffer;
 use crate::live::{Live, WorkerLoad};
 use crate::proxy::clock::{TICK, WorkerClock};
 use crate::proxy::context::shared::Shared;
@@ -45,7 +45,7 @@ pub(crate) struct Worker {
     pub(crate) pool: Rc<Pool>,
     /// Requests that wait for an issuer's keys.
     pub(crate) key_waiters: KeyWaiters,
-    scratch: RefCell<Scratch>,
+    scratch: RefCell<ReadBuffer>,
     routes: RefCell<HashMap<(RouteName, UpstreamName), Rc<RouteMetrics>>>,
     authenticators: RefCell<HashMap<AuthenticatorName, AuthMetrics>>,
     phase: watch::Sender<WorkerPhase>,
@@ -61,7 +61,7 @@ impl Worker {
             clock: WorkerClock::start(),
             pool: Rc::default(),
             key_waiters: KeyWaiters::default(),
-            scratch: RefCell::new(Scratch::new(READ_BYTES)),
+            scratch: RefCell::new(ReadBuffer::new(READ_BYTES)),
             routes: RefCell::default(),
             authenticators: RefCell::default(),
             phase: watch::Sender::new(WorkerPhase::Serving),
@@ -85,7 +85,7 @@ impl Worker {
     }
 
     /// The buffer that all sessions of the worker read into.
-    pub(crate) fn scratch(&self) -> RefMut<'_, Scratch> {
+    pub(crate) fn scratch(&self) -> RefMut<'_, ReadBuffer> {
         self.scratch.borrow_mut()
     }
 

@@ -51,7 +51,7 @@ pub(crate) struct Session {
     pub(crate) connection: ConnectionLease,
 }
 
-const _: () = assert!(size_of::<Session>() <= 1096, "every live session holds one");
+const _: () = assert!(size_of::<Session>() <= 1088, "every live session holds one");
 const _: () = assert!(size_of::<Poll<Turn>>() <= 8, "returned at every wake-up");
 
 /// Which process moves a session's bytes. Only `handover` changes it.

@@ -134,6 +134,6 @@ fn settle(sessions: &Sessions, session: &Session, verified: Result<Principal, Wo
         }
     };
     if let Some(text) = text {
-        session.relay_mut().tell(&text);
+        session.relay_mut().send_text(&text);
     }
 }

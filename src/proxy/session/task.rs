@@ -73,7 +73,7 @@ impl Run {
             };
             match turn {
                 Poll::Ready(Turn::Ended(ending)) => return Poll::Ready(Some(ending)),
-                Poll::Ready(Turn::Bereft(reason)) => self.look_for_backend(reason),
+                Poll::Ready(Turn::BackendNeeded(reason)) => self.look_for_backend(reason),
                 Poll::Ready(Turn::Renewal) => {
                     renewal::begin(&self.sessions, &self.session);
                     continue;
@@ -110,7 +110,7 @@ impl Run {
     /// Polls the search; returns whether it changed the session.
     fn poll_attempt(&mut self, cx: &mut Context<'_>) -> bool {
         let attempt = self.attempt.as_mut().expect("a search goes on");
-        if !self.session.relay.borrow().is_bereft() {
+        if !self.session.relay.borrow().needs_backend() {
             self.attempt = None;
             return false;
         }

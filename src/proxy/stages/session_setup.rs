@@ -83,7 +83,7 @@ pub(crate) fn setup(
                 before: ticks(warning.before),
                 message: Arc::clone(&warning.message),
                 tick: u32::try_from(TICK.as_millis()).unwrap_or(u32::MAX),
-                said: false,
+                sent: false,
             })
         }),
         in_band: (route.auth.renewal.as_ref())

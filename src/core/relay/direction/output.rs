@@ -1,0 +1,56 @@
+//! What the sink gets next.
+
+use crate::core::relay::direction::{Direction, Entropy, SinkState};
+
+/// What a driver does next for one side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output<'m> {
+    /// Write these bytes; then `wrote`.
+    Write(&'m [u8]),
+    /// Flush what was written; then `flushed`.
+    Flush,
+    /// End the sending side of the stream; then `finished`.
+    Finish,
+    /// Nothing.
+    Idle,
+}
+
+impl Direction {
+    /// What the sink gets next. The order is: bytes that wait, frames of the gateway's own, a
+    /// flush, the end of the stream.
+    #[inline]
+    pub(in crate::core::relay) fn output(&mut self, entropy: Entropy) -> Output<'_> {
+        if self.sink == SinkState::Lost {
+            return Output::Idle;
+        }
+        if self.backlog.is_empty() && self.hold.holding().is_none() && self.tracker.at_boundary() {
+            self.insert_own(entropy);
+        }
+        if !self.backlog.is_empty() {
+            return Output::Write(self.backlog.waiting());
+        }
+        if self.backlog.unflushed {
+            return Output::Flush;
+        }
+        if self.sink == SinkState::Finishing && !self.has_queued_close() {
+            return Output::Finish;
+        }
+        Output::Idle
+    }
+
+    /// The sink took this many bytes of the last `Output::Write`.
+    pub(in crate::core::relay) fn wrote(&mut self, bytes: usize) {
+        self.activity.moved |= self.backlog.wrote(bytes);
+        self.activity.wrote = true;
+    }
+
+    /// The sink has flushed what it took.
+    pub(in crate::core::relay) fn flushed(&mut self) {
+        self.backlog.unflushed = false;
+    }
+
+    /// The sink's stream was ended.
+    pub(in crate::core::relay) fn sink_finished(&mut self) {
+        self.sink = SinkState::Finished;
+    }
+}

@@ -1,0 +1,110 @@
+//! How a direction changes its sink or its source. The old sink gets whole messages and a close
+//! frame; what follows is held for the next one, within a bound.
+
+use crate::core::relay::backlog::Backlog;
+use crate::core::relay::close_filter::CloseFilter;
+use crate::core::relay::direction::{Direction, SinkState, SourceState};
+use crate::core::relay::hold::{Hold, HoldBuffer, Leaving, Lost};
+use crate::core::wire::position::Cut;
+
+impl Direction {
+    /// Prepares for other sinks: from now on it is known where in the stream the sink is.
+    pub(in crate::core::relay) fn allow_replacement(&mut self) {
+        self.hold = Hold::Ready;
+    }
+
+    /// Leaves the sink at the next message boundary with `close_frame`, and holds what follows,
+    /// `max` bytes at most.
+    pub(in crate::core::relay) fn leave_sink(&mut self, close_frame: Vec<u8>, max: usize) {
+        self.ping = None;
+        let cut = self.cut();
+        // Whole messages that have not been begun towards this sink are for the next one.
+        let bytes = cut.map_or_else(Vec::new, |cut| self.backlog.bytes.split_off(cut.at));
+        self.hold = Hold::Leaving(Box::new(Leaving {
+            close_frame,
+            held: Box::new(HoldBuffer { bytes, max }),
+        }));
+        if cut.is_some() {
+            self.leave_here();
+        }
+    }
+
+    /// Stays with the sink, if its boundary has not come. Returns whether it does.
+    pub(in crate::core::relay) fn stay(&mut self) -> bool {
+        let leaving = self.hold.is_leaving();
+        if leaving {
+            self.hold = Hold::Ready;
+        }
+        leaving
+    }
+
+    /// Whether the sink that is left has everything that it gets.
+    pub(in crate::core::relay) fn has_left(&self) -> bool {
+        let holding = self.hold.holding().is_some();
+        holding && self.backlog.is_empty() && !self.backlog.unflushed
+    }
+
+    /// The sink is lost: holds what the next one may have. `None`, and nothing changed, where a
+    /// message that is not complete has been begun towards the lost one.
+    pub(in crate::core::relay) fn salvage(&mut self, max: usize) -> Option<Lost> {
+        if self.hold.is_leaving() {
+            return None;
+        }
+        let cut = self.cut()?;
+        let bytes = self.backlog.bytes.split_off(cut.at);
+        let lost = Lost {
+            messages: cut.broken,
+            bytes: self.backlog.len() as u64,
+        };
+        self.backlog.clear();
+        self.backlog.unflushed = false;
+        self.ping = None;
+        self.sink = SinkState::Open;
+        if self.hold.holding().is_none() {
+            self.hold = Hold::Holding(Box::new(HoldBuffer { bytes, max }));
+        }
+        Some(lost)
+    }
+
+    /// Where the sink can be left; the backlog is cut there. `None` inside an incomplete message.
+    fn cut(&self) -> Option<Cut> {
+        if self.backlog.is_empty() {
+            let here = Cut { at: 0, broken: 0 };
+            let possible = self.hold.holding().is_some() || self.tracker.at_message_boundary();
+            return possible.then_some(here);
+        }
+        self.backlog.cut()
+    }
+
+    /// Another sink takes the place of the one that was left; it gets what was held.
+    pub(in crate::core::relay) fn attach_sink(&mut self) {
+        let held = match std::mem::replace(&mut self.hold, Hold::Ready) {
+            Hold::Leaving(leaving) => *leaving.held,
+            Hold::Holding(held) => *held,
+            Hold::Never | Hold::Ready => HoldBuffer::default(),
+        };
+        self.backlog = Backlog {
+            bytes: held.bytes,
+            ..Backlog::default()
+        };
+        self.sink = SinkState::Open;
+    }
+
+    /// Another source takes the place of the one that ended; `early` came behind its 101.
+    pub(in crate::core::relay) fn attach_source(&mut self, early: Vec<u8>) {
+        self.tracker.replace_sender();
+        self.source = SourceState::Open;
+        self.early = early;
+    }
+
+    /// What is lost if no other sink comes.
+    pub(in crate::core::relay) fn held_loss(&self) -> Lost {
+        let held = self.hold.buffer();
+        held.map_or_else(Lost::default, HoldBuffer::loss)
+    }
+
+    /// Sets which close frames of the source are not forwarded.
+    pub(in crate::core::relay) fn filter_closes(&mut self, filter: CloseFilter) {
+        self.filter = filter;
+    }
+}

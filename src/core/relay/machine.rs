@@ -1,0 +1,403 @@
+//! The state machine of a session after its 101: what a driver calls, and in which order.
+
+mod closing;
+mod keepalive;
+mod moving;
+mod rate;
+mod renewal;
+mod timers;
+
+use crate::base::traffic::Traffic;
+use crate::core::relay::direction::{Direction, Entropy, Event, Output, Received};
+use crate::core::relay::limit::Limit;
+use crate::core::relay::liveness::{Liveness, Observation};
+use crate::core::relay::migration::Migration;
+use crate::core::relay::setup::{Setup, Times, Warning};
+use crate::core::relay::side::Side;
+use crate::core::relay::throttle::{READ_MAX, Throttle};
+use crate::core::session::record::{Cause, EndedBy, Ending};
+use crate::core::session::resume::ResumeReason;
+use crate::core::session::wheel::Tick;
+use crate::core::wire::tracker::{FrameTracker, Sender};
+
+/// What a turn came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// The session is over.
+    Ended(Ending),
+    /// The session has no backend any more and needs another: `attach` or `give_up`. The client's
+    /// half goes on meanwhile.
+    BackendNeeded(ResumeReason),
+    /// The client sent another credential: `renewal`, and then `renewal_over`. Until then the
+    /// client is not read.
+    Renewal,
+}
+
+/// Where a session stands between its first byte and its record.
+#[derive(Debug)]
+pub(super) enum Stage {
+    /// Bytes pass.
+    Open,
+    /// The end has begun.
+    Closing(Box<Closing>),
+    /// The end was forced; nothing passes any more.
+    Cut(Ending),
+}
+
+/// An end that has begun.
+#[derive(Debug)]
+pub(super) struct Closing {
+    pub(super) limit: Limit,
+    /// Who ended the session and why. `None` while a side takes nothing more and the reason is not
+    /// known yet.
+    pub(super) ending: Option<Ending>,
+    /// The side that stopped taking bytes before anything else was known about the end.
+    pub(super) lost: Option<Side>,
+    /// The gateway answered a close frame in place of a peer.
+    pub(super) unanswered: bool,
+}
+
+impl Closing {
+    pub(super) fn new(limit: Limit) -> Self {
+        Self {
+            limit,
+            ending: None,
+            lost: None,
+            unanswered: false,
+        }
+    }
+}
+
+/// Close frames that are written as the session is cut, without waiting; see `Machine::cut`.
+#[derive(Debug, Default)]
+pub struct LastFrames {
+    /// For the client.
+    pub client: Option<Vec<u8>>,
+    /// For the backend.
+    pub backend: Option<Vec<u8>>,
+}
+
+/// A session without its streams.
+#[derive(Debug)]
+pub struct Machine {
+    /// From the client to the backend.
+    pub(super) up: Direction,
+    /// From the backend to the client.
+    pub(super) down: Direction,
+    pub(super) times: Times,
+    /// When relayed bytes moved last.
+    pub(super) active: Tick,
+    pub(super) backend_lost_code: u16,
+    /// Whether there is a backend.
+    pub(super) attached: bool,
+    /// Something changed between two turns that only a turn brings to the streams.
+    pub(super) turn_needed: bool,
+    pub(super) stage: Stage,
+    /// Close frames to write at once, after the session was cut.
+    pub(super) last_frames: Option<Box<LastFrames>>,
+    /// Set where the session may move to another backend.
+    pub(super) migration: Option<Box<Migration>>,
+    /// Set where a side is pinged.
+    pub(super) liveness: Option<Box<Liveness>>,
+    /// Set where the rate of the client is limited.
+    pub(super) throttle: Option<Box<Throttle>>,
+    /// Set where the client is warned before its credential expires.
+    pub(super) warning: Option<Box<Warning>>,
+    pub(super) entropy: Entropy,
+}
+
+impl Machine {
+    /// Both streams are right behind the 101.
+    pub fn new(setup: Setup, entropy: Entropy, now: Tick) -> Self {
+        let mut up = FrameTracker::new(Sender::Client, setup.client_rules);
+        if let Some(matcher) = setup.in_band {
+            up.match_in_band(matcher);
+        }
+        let down = FrameTracker::new(Sender::Backend, setup.backend_rules);
+        let liveness = setup.keepalive.map(|rules| Liveness::new(rules, now));
+        let mut machine = Self {
+            up: Direction::new(up, setup.client_early),
+            down: Direction::new(down, setup.backend_early),
+            times: setup.times,
+            active: now,
+            backend_lost_code: setup.backend_lost_code,
+            attached: true,
+            turn_needed: false,
+            stage: Stage::Open,
+            last_frames: None,
+            migration: None,
+            liveness: liveness.map(Box::new),
+            throttle: setup.throttle,
+            warning: setup.warning,
+            entropy,
+        };
+        if let Some(hold_max) = setup.hold {
+            machine.allow_moves(hold_max);
+        }
+        machine
+    }
+
+    /// Begins a turn. Returns the end of a session that was cut; nothing is moved then.
+    #[inline]
+    pub fn begin(&mut self, now: Tick) -> Option<Turn> {
+        self.turn_needed = false;
+        if let Stage::Cut(_) = self.stage {
+            return Some(Turn::Ended(self.ended()));
+        }
+        self.forget_renewal();
+        if !self.up.early.is_empty() || !self.down.early.is_empty() {
+            self.receive_early(now);
+        }
+        None
+    }
+
+    #[cold]
+    fn receive_early(&mut self, now: Tick) {
+        let entropy = self.entropy;
+        let event = self.up.receive_early(entropy);
+        self.measure(now);
+        if let Some(event) = event {
+            self.on(Side::Client, event, now);
+        }
+        if let Some(event) = self.down.receive_early(entropy) {
+            self.on(Side::Backend, event, now);
+        }
+    }
+
+    /// How many bytes to read from a side at once, `most` at most. `None` while it must not be
+    /// read: the other side takes nothing, or the client sends too fast, or its message waits for
+    /// an answer, or its end was seen.
+    #[inline]
+    pub fn wants(&mut self, from: Side, most: usize, now: Tick) -> Option<usize> {
+        let most = match from {
+            Side::Client if self.throttle.is_some() => {
+                if self.pauses(now) {
+                    return None;
+                }
+                most.min(READ_MAX)
+            }
+            Side::Backend if !self.attached => return None,
+            _ => most,
+        };
+        let direction = self.sent_by(from);
+        let open = !direction.source_ended() && !direction.stalled();
+        open.then(|| direction.room(most))
+    }
+
+    /// Bytes that the next chunk of a side begins with, in front of what is read.
+    #[inline]
+    pub fn carry(&self, from: Side) -> &[u8] {
+        self.sent_by(from).tracker.carry()
+    }
+
+    /// Judges a chunk: the carry and what was read behind it. The driver writes the front of the
+    /// chunk, as long as `Chunk::direct` says, to the other side, and then calls `forwarded`.
+    #[inline]
+    pub fn receive(&mut self, from: Side, chunk: &[u8]) -> Chunk {
+        let entropy = self.entropy;
+        let direction = self.sent_by_mut(from);
+        direction.activity.heard = true;
+        Chunk(direction.receive(chunk, entropy))
+    }
+
+    /// The other side took `written` of the direct bytes of a chunk; `failed` if its stream failed
+    /// then. Returns whether something happened, so that the turn has to be settled.
+    #[inline]
+    pub fn forwarded(
+        &mut self,
+        from: Side,
+        chunk: (Chunk, &[u8]),
+        written: usize,
+        failed: bool,
+        now: Tick,
+    ) -> bool {
+        let (received, bytes) = chunk;
+        let direction = self.sent_by_mut(from);
+        let event = direction.forwarded(&received.0, bytes, written, failed);
+        if from == Side::Client && self.throttle.is_some() {
+            self.measure(now);
+        }
+        if let Some(event) = event {
+            self.on(from, event, now);
+        }
+        event.is_some()
+    }
+
+    /// A side's stream ended, in order or by a failure (`reset`).
+    pub fn source_ended(&mut self, from: Side, reset: bool, now: Tick) {
+        let event = self.sent_by_mut(from).source_gone(reset);
+        self.on(from, event, now);
+    }
+
+    /// What a side gets next.
+    #[inline]
+    pub fn output(&mut self, to: Side) -> Output<'_> {
+        if to == Side::Backend && !self.attached {
+            return Output::Idle;
+        }
+        let entropy = self.entropy;
+        self.sent_by_mut(to.other()).output(entropy)
+    }
+
+    /// A side took this many bytes of the last `Output::Write`.
+    pub fn wrote(&mut self, to: Side, bytes: usize) {
+        self.sent_by_mut(to.other()).wrote(bytes);
+    }
+
+    /// A side's stream was flushed.
+    #[inline]
+    pub fn flushed(&mut self, to: Side) {
+        self.sent_by_mut(to.other()).flushed();
+    }
+
+    /// The sending half of a side's stream was ended.
+    pub fn finished(&mut self, to: Side) {
+        self.sent_by_mut(to.other()).sink_finished();
+    }
+
+    /// A side's stream failed at an `Output`.
+    pub fn sink_failed(&mut self, to: Side, now: Tick) {
+        self.sent_by_mut(to.other()).sink_failed();
+        self.on(to.other(), Event::SinkLost, now);
+    }
+
+    /// Ends a round of a turn: takes note of what moved, and says what it came to.
+    #[inline]
+    pub fn settle(&mut self, now: Tick) -> Option<Turn> {
+        let (up, down) = (self.up.take_moved(), self.down.take_moved());
+        if up || down {
+            self.active = now;
+        }
+        if self.liveness.is_some() {
+            self.observe(up, down, now);
+        }
+        self.note_progress(now);
+        if self.over() {
+            return Some(Turn::Ended(self.ended()));
+        }
+        self.complete_leaving();
+        if self.reports_renewal() {
+            return Some(Turn::Renewal);
+        }
+        let migration = self.migration.as_mut()?;
+        migration.report().map(Turn::BackendNeeded)
+    }
+
+    fn observe(&mut self, up_moved: bool, down_moved: bool, now: Tick) {
+        let client = Observation {
+            heard: self.up.take_heard(),
+            unread: self.unread(Side::Client),
+            moved: down_moved,
+            unsent: !self.down.all_sent(),
+        };
+        let backend = Observation {
+            heard: self.down.take_heard(),
+            unread: self.unread(Side::Backend),
+            moved: up_moved,
+            unsent: !self.up.all_sent(),
+        };
+        if let Some(liveness) = &mut self.liveness {
+            liveness.observe(Side::Client, client, now);
+            liveness.observe(Side::Backend, backend, now);
+        }
+    }
+
+    /// Whether there is a backend. A driver drops the backend's stream when there is none.
+    pub fn attached(&self) -> bool {
+        self.attached
+    }
+
+    /// Whether something changed since the last turn that needs another one.
+    pub fn turn_needed(&self) -> bool {
+        self.turn_needed
+    }
+
+    /// What went from the client to the backend.
+    pub fn to_backend(&self) -> Traffic {
+        self.up.tracker.traffic()
+    }
+
+    /// What went from the backend to the client.
+    pub fn to_client(&self) -> Traffic {
+        self.down.tracker.traffic()
+    }
+
+    /// When relayed bytes moved last.
+    pub fn active_at(&self) -> Tick {
+        self.active
+    }
+
+    /// Whether its end has begun.
+    pub fn closing(&self) -> bool {
+        self.ending().is_some()
+    }
+
+    /// Bytes that are stored for both sides.
+    pub fn held(&self) -> usize {
+        self.up.held() + self.down.held()
+    }
+
+    /// The direction whose source is this side.
+    #[inline]
+    pub(super) fn sent_by(&self, side: Side) -> &Direction {
+        match side {
+            Side::Client => &self.up,
+            Side::Backend => &self.down,
+        }
+    }
+
+    #[inline]
+    fn sent_by_mut(&mut self, side: Side) -> &mut Direction {
+        match side {
+            Side::Client => &mut self.up,
+            Side::Backend => &mut self.down,
+        }
+    }
+
+    /// How the session ended, or is ending.
+    pub(super) fn ending(&self) -> Option<Ending> {
+        match &self.stage {
+            Stage::Open => None,
+            Stage::Closing(closing) => closing.ending,
+            Stage::Cut(ending) => Some(*ending),
+        }
+    }
+
+    /// The end that has begun, if it is not forced.
+    pub(super) fn closing_state(&self) -> Option<&Closing> {
+        match &self.stage {
+            Stage::Closing(closing) => Some(closing),
+            Stage::Open | Stage::Cut(_) => None,
+        }
+    }
+
+    /// The ending for the record.
+    fn ended(&self) -> Ending {
+        let ending = self.ending().unwrap_or(Ending {
+            by: EndedBy::Gateway,
+            cause: Cause::Aborted,
+            close_code: None,
+            clean: false,
+        });
+        let answered = self
+            .closing_state()
+            .is_some_and(|closing| !closing.unanswered);
+        Ending {
+            clean: answered && self.up.closed() && self.down.closed(),
+            ..ending
+        }
+    }
+}
+
+/// A chunk that was judged; see `Machine::receive`.
+#[must_use = "the machine is told what the other side took"]
+#[derive(Debug)]
+pub struct Chunk(Received);
+
+impl Chunk {
+    /// Bytes at the front of the chunk that go to the other side as they are.
+    #[inline]
+    pub fn direct(&self) -> usize {
+        self.0.direct
+    }
+}

@@ -1,0 +1,308 @@
+//! One direction as plain data: the flags of the format, and the states that they stand for.
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::blob;
+use crate::core::relay::backlog::Backlog;
+use crate::core::relay::close_filter::CloseFilter;
+use crate::core::relay::direction::{
+    Activity, CloseFrame, ClosePlace, CloseState, Direction, SinkState, SourceState,
+};
+use crate::core::relay::hold::{Hold, HoldBuffer, Leaving};
+use crate::core::relay::injected::InjectedFrames;
+use crate::core::wire::position::Position;
+use crate::core::wire::tracker::{FrameTracker, PING_BYTES};
+
+/// A direction, as it is written.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DirectionState {
+    tracker: FrameTracker,
+    state: SourceFlag,
+    #[serde(with = "blob")]
+    unsent: Vec<u8>,
+    sent: usize,
+    unsent_at: Position,
+    unsent_own: bool,
+    replaceable: bool,
+    fork: Option<Box<HoldState>>,
+    withhold: FilterFlag,
+    ping: Option<[u8; PING_BYTES]>,
+    #[serde(with = "blob")]
+    early: Vec<u8>,
+    goodbye: Option<CloseFrameState>,
+    closed: bool,
+    finish: bool,
+    finished: bool,
+    sink_lost: bool,
+    unflushed: bool,
+    moved: bool,
+    heard: bool,
+    /// Only where there is some: directions without it are written as they were before there was
+    /// this field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    own: Option<Box<InjectedState>>,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum SourceFlag {
+    Open,
+    Silenced,
+    Ended,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+enum FilterFlag {
+    Nothing,
+    GoingAway,
+    Answers,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum PlaceFlag {
+    NextBoundary,
+    LastWord,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CloseFrameState {
+    #[serde(with = "blob")]
+    frame: Vec<u8>,
+    place: PlaceFlag,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HoldState {
+    #[serde(with = "blob::optional")]
+    farewell: Option<Vec<u8>>,
+    #[serde(with = "blob")]
+    bytes: Vec<u8>,
+    max: usize,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct InjectedState {
+    #[serde(with = "blob")]
+    aside: Vec<u8>,
+    #[serde(with = "blob::optional")]
+    heard: Option<Vec<u8>>,
+    #[serde(with = "blob")]
+    says: Vec<u8>,
+}
+
+impl DirectionState {
+    pub(super) fn of(direction: &Direction) -> Self {
+        // No `..`: a field that is added has to be decided about here.
+        let Direction {
+            tracker,
+            source,
+            sink,
+            close,
+            hold,
+            backlog,
+            filter,
+            ping,
+            early,
+            activity,
+            injected,
+        } = direction.clone();
+        let (goodbye, closed) = match close {
+            CloseState::Open => (None, false),
+            CloseState::Queued(close) => (Some((*close).into()), false),
+            CloseState::Sent => (None, true),
+        };
+        Self {
+            tracker,
+            state: source.into(),
+            unsent: backlog.bytes,
+            sent: backlog.sent,
+            unsent_at: backlog.at,
+            unsent_own: backlog.own_only,
+            replaceable: hold.is_possible(),
+            fork: HoldState::of(hold).map(Box::new),
+            withhold: filter.into(),
+            ping,
+            early,
+            goodbye,
+            closed,
+            finish: matches!(sink, SinkState::Finishing | SinkState::Finished),
+            finished: sink == SinkState::Finished,
+            sink_lost: sink == SinkState::Lost,
+            unflushed: backlog.unflushed,
+            moved: activity.moved,
+            heard: activity.heard,
+            own: injected.map(|injected| Box::new((*injected).into())),
+        }
+    }
+
+    /// The direction that was written; `None` if no direction can be in this state.
+    pub(super) fn into_direction(self) -> Option<Direction> {
+        if !self.tracker.is_sound() || self.sent > self.unsent.len() {
+            return None;
+        }
+        // A sink that gets a close frame gets nothing behind it, whatever the flags say.
+        let closed = self.closed;
+        let close = match self.goodbye {
+            _ if closed => CloseState::Sent,
+            Some(close) => CloseState::Queued(Box::new(close.into())),
+            None => CloseState::Open,
+        };
+        let mut injected = self.own.map(|own| Box::new(InjectedFrames::from(*own)));
+        if let Some(injected) = injected.as_mut().filter(|_| closed) {
+            injected.queued = Vec::new();
+        }
+        let sink = match () {
+            () if self.sink_lost => SinkState::Lost,
+            () if self.finished => SinkState::Finished,
+            () if self.finish => SinkState::Finishing,
+            () => SinkState::Open,
+        };
+        let mut backlog = Backlog {
+            bytes: self.unsent,
+            sent: self.sent,
+            at: self.unsent_at,
+            own_only: self.unsent_own,
+            unflushed: self.unflushed,
+        };
+        backlog.release();
+        Some(Direction {
+            tracker: self.tracker,
+            source: self.state.into(),
+            sink,
+            close,
+            hold: match self.fork {
+                Some(hold) => (*hold).into(),
+                None if self.replaceable => Hold::Ready,
+                None => Hold::Never,
+            },
+            backlog,
+            filter: self.withhold.into(),
+            ping: self.ping.filter(|_| !closed),
+            early: self.early,
+            activity: Activity {
+                moved: self.moved,
+                heard: self.heard,
+                ..Activity::default()
+            },
+            injected,
+        })
+    }
+}
+
+impl From<SourceState> for SourceFlag {
+    fn from(source: SourceState) -> Self {
+        match source {
+            SourceState::Open => Self::Open,
+            SourceState::Discarding => Self::Silenced,
+            SourceState::Ended => Self::Ended,
+        }
+    }
+}
+
+impl From<SourceFlag> for SourceState {
+    fn from(flag: SourceFlag) -> Self {
+        match flag {
+            SourceFlag::Open => Self::Open,
+            SourceFlag::Silenced => Self::Discarding,
+            SourceFlag::Ended => Self::Ended,
+        }
+    }
+}
+
+impl From<CloseFilter> for FilterFlag {
+    fn from(filter: CloseFilter) -> Self {
+        match filter {
+            CloseFilter::Off => Self::Nothing,
+            CloseFilter::GoingAway => Self::GoingAway,
+            CloseFilter::Answers => Self::Answers,
+        }
+    }
+}
+
+impl From<FilterFlag> for CloseFilter {
+    fn from(flag: FilterFlag) -> Self {
+        match flag {
+            FilterFlag::Nothing => Self::Off,
+            FilterFlag::GoingAway => Self::GoingAway,
+            FilterFlag::Answers => Self::Answers,
+        }
+    }
+}
+
+impl From<CloseFrame> for CloseFrameState {
+    fn from(close: CloseFrame) -> Self {
+        Self {
+            frame: close.frame,
+            place: match close.place {
+                ClosePlace::NextBoundary => PlaceFlag::NextBoundary,
+                ClosePlace::SourceClose => PlaceFlag::LastWord,
+            },
+        }
+    }
+}
+
+impl From<CloseFrameState> for CloseFrame {
+    fn from(state: CloseFrameState) -> Self {
+        Self {
+            frame: state.frame,
+            place: match state.place {
+                PlaceFlag::NextBoundary => ClosePlace::NextBoundary,
+                PlaceFlag::LastWord => ClosePlace::SourceClose,
+            },
+        }
+    }
+}
+
+impl HoldState {
+    fn of(hold: Hold) -> Option<Self> {
+        let (farewell, held) = match hold {
+            Hold::Never | Hold::Ready => return None,
+            Hold::Leaving(leaving) => (Some(leaving.close_frame), leaving.held),
+            Hold::Holding(held) => (None, held),
+        };
+        Some(Self {
+            farewell,
+            bytes: held.bytes,
+            max: held.max,
+        })
+    }
+}
+
+impl From<HoldState> for Hold {
+    fn from(state: HoldState) -> Self {
+        let held = Box::new(HoldBuffer {
+            bytes: state.bytes,
+            max: state.max,
+        });
+        match state.farewell {
+            Some(close_frame) => Self::Leaving(Box::new(Leaving { close_frame, held })),
+            None => Self::Holding(held),
+        }
+    }
+}
+
+impl From<InjectedFrames> for InjectedState {
+    fn from(injected: InjectedFrames) -> Self {
+        Self {
+            aside: injected.undecided,
+            heard: injected.received,
+            says: injected.queued,
+        }
+    }
+}
+
+impl From<InjectedState> for InjectedFrames {
+    fn from(state: InjectedState) -> Self {
+        Self {
+            undecided: state.aside,
+            received: state.heard,
+            reported: false,
+            queued: state.says,
+        }
+    }
+}
