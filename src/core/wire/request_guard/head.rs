@@ -3,8 +3,9 @@
 
 use crate::base::host;
 
+use super::fault::Smuggling;
 use super::lines::{LINE_KEPT, Line, is_foreign, is_graphic};
-use super::{Phase, Smuggling};
+use super::phase::Phase;
 
 /// Digits of `Content-Length`: the most that always fit 64 bits.
 const LENGTH_DIGITS_MAX: usize = 19;

@@ -3,7 +3,7 @@
 
 use memchr::{memchr, memchr3};
 
-use super::Smuggling;
+use super::fault::Smuggling;
 
 /// How much of a line's start is kept. A name, or a value that tells where a message ends, that
 /// does not fit is condemned.
