@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use sessile::base::addr::OwnAddresses;
 use sessile::base::path::{CanonicalPath, PathRules, decoded, fold, path_key};
+use sessile::base::source_id::SourceId;
 use sessile::config::document_key::DocumentKey;
 use sessile::config::documents::{Change, Document, Update};
 use sessile::config::expression::Expression;
@@ -144,6 +145,7 @@ pub(super) fn documents(data: &[u8]) {
             revision: 1,
         };
         let update = Update {
+            source: SourceId::Etcd,
             revision: 1,
             changes: vec![Change::Put(document)],
         };

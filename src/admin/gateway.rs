@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::control::fleet::Fleet;
-use crate::control::revocations::Docket;
-use crate::control::source::SourceState;
+use crate::control::revocations::RevocationStore;
+use crate::control::sources::Sources;
 use crate::control::supervisor::Supervisor;
 use crate::live::Live;
 use crate::telemetry::log::LogLevel;
@@ -34,11 +34,11 @@ pub struct Gateway {
     /// Has the configuration, and reads it again.
     pub supervisor: Arc<Supervisor>,
     /// Where revocations of this API are written.
-    pub docket: Arc<Docket>,
+    pub revocations: Arc<RevocationStore>,
     /// The others that follow the same etcd; `None` without one.
     pub fleet: Option<Arc<Fleet>>,
-    /// How it stands with the etcd that is followed, if one is.
-    pub etcd: Option<Arc<SourceState>>,
+    /// Where the configuration comes from.
+    pub sources: Sources,
 }
 
 /// A listener, as it was bound.

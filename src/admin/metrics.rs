@@ -11,6 +11,7 @@ use crate::admin::gateway::VERSION;
 use crate::admin::{Gateway, sources};
 use crate::base::clock;
 use crate::base::revocation::RevocationOrigin;
+use crate::base::source_id::SourceId;
 use crate::core::health::Health;
 use crate::core::limits::Scarce;
 use crate::core::routing::{Member, RoutingTable, Upstream};
@@ -61,11 +62,16 @@ fn read_keys(generation: &Generation, reading: &mut Reading) {
 }
 
 fn read_revocations(gateway: &Gateway, reading: &mut Reading) {
-    use RevocationOrigin::{Etcd, File, Node};
     let (generation, now) = (gateway.live.generation(), clock::wall());
-    let counts = [(Node, "node"), (File, "file"), (Etcd, "etcd")].map(|(origin, name)| {
+    let sources = SourceId::ALL.map(RevocationOrigin::Source);
+    let origins = [RevocationOrigin::Node].into_iter().chain(sources);
+    let counts = origins.map(|origin| {
         let valid = generation.revocations.valid(now);
         let count = valid.filter(|one| one.origin == origin).count();
+        let name = match origin {
+            RevocationOrigin::Node => "node",
+            RevocationOrigin::Source(source) => source.as_str(),
+        };
         ([name], count as f64)
     });
     reading.family(&table::REVOCATIONS, counts);

@@ -97,9 +97,9 @@ fn configuration() -> Vec<Resource> {
         .answers::<config::ReloadView>()
         .statuses(&[200, 422]),
         Resource::post(
-            "/v1/sources/etcd/accept",
+            "/v1/sources/{source}/accept",
             sources::accept,
-            "Takes documents out of force that a read of etcd lacked and that stayed in doubt.",
+            "Takes documents out of force that a read of a source lacked and that stayed in doubt.",
         )
         .answers::<sources::Accepted>()
         .statuses(&[202, 404]),

@@ -19,7 +19,7 @@ use crate::base::revocation::{Revocation, RevocationOrigin, RevokedWhat};
 use crate::base::session_id::SessionId;
 use crate::config::model;
 use crate::config::validate::{RevocationFault, read_revocation};
-use crate::control::revocations::DocketError;
+use crate::control::revocations::StoreError;
 
 /// Without `ttl`: longer than most credentials live.
 const TTL: Duration = Duration::from_secs(24 * 60 * 60);
@@ -126,10 +126,15 @@ pub(super) async fn add(
     State(gateway): State<Arc<Gateway>>,
     Body(asked): Body<Revoke>,
 ) -> Result<(StatusCode, Json<Revoked>), Problem> {
-    let scope = scope(asked.scope, gateway.docket.reaches_all()).map_err(Problem::bad_request)?;
-    let (revocation, written) = read(asked, scope, clock::wall()).map_err(Problem::bad_request)?;
+    let source = gateway.revocations.writes_to();
+    let scope = scope(asked.scope, source.is_some()).map_err(Problem::bad_request)?;
+    let origin = match (scope, source) {
+        (Scope::Fleet, Some(source)) => RevocationOrigin::Source(source),
+        _ => RevocationOrigin::Node,
+    };
+    let (revocation, written) = read(asked, origin, clock::wall()).map_err(Problem::bad_request)?;
     let view = RevocationView::from(&revocation);
-    let done = gateway.docket.revoke(revocation, &written).await;
+    let done = gateway.revocations.revoke(revocation, &written).await;
     let done = done.map_err(problem)?;
     let (closed, lasting) = (done.closed, done.lasting);
     let scope_word = match scope {
@@ -151,12 +156,12 @@ pub(super) async fn add(
     Ok((StatusCode::CREATED, Json(revoked)))
 }
 
-fn problem(error: DocketError) -> Problem {
+fn problem(error: StoreError) -> Problem {
     match error {
-        DocketError::Full(_) | DocketError::InFile => {
+        StoreError::Full(_) | StoreError::InFile => {
             Problem::new(StatusCode::CONFLICT, error.to_string())
         }
-        DocketError::Source(_) => {
+        StoreError::Source(..) => {
             let help = "nothing has changed; `\"scope\": \"node\"` revokes at this gateway alone";
             Problem::new(StatusCode::BAD_GATEWAY, format!("{error}; {help}"))
         }
@@ -166,7 +171,7 @@ fn problem(error: DocketError) -> Problem {
 fn scope(asked: Option<Scope>, reaches_all: bool) -> Result<Scope, &'static str> {
     match asked {
         Some(Scope::Fleet) if !reaches_all => {
-            Err("scope: this gateway follows no etcd, so it can tell no other; use `node`")
+            Err("scope: this gateway follows no source that can be written to; use `node`")
         }
         None if reaches_all => Ok(Scope::Fleet),
         asked => Ok(asked.unwrap_or(Scope::Node)),
@@ -177,7 +182,7 @@ pub(super) async fn remove(
     State(gateway): State<Arc<Gateway>>,
     Path(id): Path<String>,
 ) -> Result<Json<RevocationView>, Problem> {
-    let gone = gateway.docket.take_back(&id).await.map_err(problem)?;
+    let gone = gateway.revocations.take_back(&id).await.map_err(problem)?;
     let gone = gone.ok_or_else(|| Problem::not_found(format!("no revocation `{id}`")))?;
     tracing::info!(id, "revocation taken back by an operator");
     Ok(Json(RevocationView::from(&*gone)))
@@ -186,7 +191,7 @@ pub(super) async fn remove(
 /// What is asked, checked, and as a document says it.
 fn read(
     asked: Revoke,
-    scope: Scope,
+    origin: RevocationOrigin,
     now: SystemTime,
 ) -> Result<(Revocation, model::Revocation), String> {
     let ttl = match asked.ttl {
@@ -208,10 +213,6 @@ fn read(
         issued_before: asked.issued_before,
         until: Some(clock::rfc3339(now + ttl)),
         reason: asked.reason,
-    };
-    let origin = match scope {
-        Scope::Fleet => RevocationOrigin::Etcd,
-        Scope::Node => RevocationOrigin::Node,
     };
     let revocation = read_revocation(&id, origin, &written).map_err(|faults| {
         let said = |RevocationFault { key, message }| match key {

@@ -1,9 +1,10 @@
-//! Where the configuration comes from, and how it stands with that.
+//! Where the configuration comes from: every source with its precedence and its status.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use crate::admin::Gateway;
 use crate::admin::problem::Problem;
 use crate::base::clock;
-use crate::control::source::Seen;
+use crate::base::source_id::SourceId;
+use crate::control::sources::{FollowStatus, Source, SourceStatus};
 use crate::control::supervisor::Supervisor;
 use crate::control::supervisor::composition::Held;
 use crate::telemetry::metrics::{Reading, table};
@@ -26,6 +28,10 @@ pub struct Sources {
     pub file: FileView,
     /// The etcd that is followed; null if there is none.
     pub etcd: Option<EtcdView>,
+    /// Every source, the weakest first: of what stands in several under one name, the last one that
+    /// has it wins.
+    #[serde(default)]
+    pub items: Vec<SourceView>,
 }
 
 /// A configuration file.
@@ -51,7 +57,32 @@ impl FileView {
     }
 }
 
-/// How it stands with etcd.
+/// A source, in the terms that all have in common.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct SourceView {
+    /// Which.
+    pub source: SourceId,
+    /// A source of higher precedence overrides one of lower precedence by name.
+    pub precedence: usize,
+    /// Whether what it has is in force: its last reading was good, and if it is followed, a watch
+    /// runs.
+    pub current: bool,
+    /// What is wrong, if it is not current.
+    pub fault: Option<String>,
+    /// Everything that was written to it up to this revision has been taken; null if it does not
+    /// count.
+    pub revision: Option<i64>,
+    /// Since it was read, or last gave a sign of life.
+    pub age_seconds: Option<f64>,
+    /// Documents that it has, and those that stay in force without it.
+    pub documents: usize,
+    /// Documents that are refused; the last good version of each stays in force.
+    pub refused: usize,
+    /// Documents that name something that is missing.
+    pub waiting: usize,
+}
+
+/// The status of etcd.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct EtcdView {
     /// Whether a watch runs.
@@ -98,73 +129,110 @@ pub struct Accepted {
 
 impl Sources {
     pub(super) fn of(gateway: &Gateway) -> Self {
+        let etcd = gateway.sources.followed(SourceId::Etcd);
+        let held = gateway.supervisor.held(SourceId::Etcd);
+        let items = gateway.sources.iter();
         Self {
             file: FileView::of(&gateway.supervisor),
-            etcd: gateway
-                .etcd
-                .as_ref()
-                .map(|state| view(state.seen(), gateway.supervisor.held())),
+            etcd: etcd.map(|status| view(*status, held)),
+            items: items.map(|source| item(&**source, gateway)).collect(),
         }
     }
 }
 
-fn view(seen: Seen, held: Held) -> EtcdView {
+fn item(source: &dyn Source, gateway: &Gateway) -> SourceView {
+    let held = gateway.supervisor.held(source.id());
+    let (mut revision, mut documents) = (None, 0);
+    let (current, fault, age_seconds) = match source.status() {
+        SourceStatus::File(file) => {
+            let loaded = clock::wall().duration_since(file.loaded);
+            let fault = file.refused.map(|(_, fault)| fault);
+            (fault.is_none(), fault, loaded.ok().map(seconds))
+        }
+        SourceStatus::Followed(status) => {
+            (revision, documents) = (Some(status.revision), status.documents);
+            let age = age(&status);
+            (status.endpoint.is_some(), status.fault, age)
+        }
+    };
+    SourceView {
+        source: source.id(),
+        precedence: source.id().precedence(),
+        current,
+        fault,
+        revision,
+        age_seconds,
+        documents,
+        refused: held.refused,
+        waiting: held.waiting,
+    }
+}
+
+fn view(status: FollowStatus, held: Held) -> EtcdView {
     let names = |keys: &std::collections::BTreeSet<Arc<str>>| {
         let some = keys.iter().take(SHOWN_MAX);
         some.map(ToString::to_string).collect()
     };
     EtcdView {
-        connected: seen.endpoint.is_some(),
-        revision: seen.revision,
-        progress_seconds: age(&seen),
-        documents: seen.documents,
+        connected: status.endpoint.is_some(),
+        revision: status.revision,
+        progress_seconds: age(&status),
+        documents: status.documents,
         refused: held.refused,
         waiting: held.waiting,
-        stale: seen.stale.len(),
-        doubted: names(&seen.doubted),
-        ignored: names(&seen.ignored),
-        from_last_known_good: seen.from_last_known_good,
-        last_known_good_fault: seen.last_known_good_fault,
-        rereads: seen.rereads,
-        watch_restarts: seen.watch_restarts,
-        restores: seen.restores,
-        endpoint: seen.endpoint,
-        fault: seen.fault,
+        stale: status.stale.len(),
+        doubted: names(&status.doubted),
+        ignored: names(&status.ignored),
+        from_last_known_good: status.from_last_known_good,
+        last_known_good_fault: status.last_known_good_fault,
+        rereads: status.rereads,
+        watch_restarts: status.watch_restarts,
+        restores: status.restores,
+        endpoint: status.endpoint,
+        fault: status.fault,
     }
 }
 
-fn age(seen: &Seen) -> Option<f64> {
-    let since = clock::now().saturating_duration_since(seen.progress?);
-    Some(since.as_millis() as f64 / 1000.0)
+fn age(status: &FollowStatus) -> Option<f64> {
+    let since = clock::now().saturating_duration_since(status.progress?);
+    Some(seconds(since))
+}
+
+fn seconds(time: Duration) -> f64 {
+    time.as_millis() as f64 / 1000.0
 }
 
 pub(super) async fn accept(
     State(gateway): State<Arc<Gateway>>,
+    Path(source): Path<String>,
 ) -> Result<(StatusCode, Json<Accepted>), Problem> {
-    let Some(state) = &gateway.etcd else {
-        return Err(Problem::not_found("no etcd is followed"));
-    };
-    let documents = state.accept();
+    let mut sources = gateway.sources.iter();
+    let source = sources.find(|one| one.id().as_str() == source);
+    let source = source.ok_or_else(|| Problem::not_found("no such source is followed"))?;
+    let documents = source.accept();
+    let never = || Problem::not_found(format!("nothing of `{}` is ever in doubt", source.id()));
+    let documents = documents.ok_or_else(never)?;
     Ok((StatusCode::ACCEPTED, Json(Accepted { documents })))
 }
 
 pub(super) fn read(gateway: &Gateway, reading: &mut Reading) {
-    let Some(state) = &gateway.etcd else { return };
-    let seen = state.seen();
+    let Some(status) = gateway.sources.followed(SourceId::Etcd) else {
+        return;
+    };
     let flag = |set: bool| f64::from(u8::from(set));
-    reading.single(&table::ETCD_CONNECTED, flag(seen.endpoint.is_some()));
-    reading.single(&table::ETCD_REVISION, seen.revision as f64);
-    if let Some(age) = age(&seen) {
+    reading.single(&table::ETCD_CONNECTED, flag(status.endpoint.is_some()));
+    reading.single(&table::ETCD_REVISION, status.revision as f64);
+    if let Some(age) = age(&status) {
         reading.single(&table::ETCD_PROGRESS_AGE, age);
     }
-    let held = gateway.supervisor.held();
+    let held = gateway.supervisor.held(SourceId::Etcd);
     reading.single(&table::ETCD_REFUSED, held.refused as f64);
     reading.single(&table::ETCD_WAITING, held.waiting as f64);
-    reading.single(&table::ETCD_STALE, seen.stale.len() as f64);
-    reading.single(&table::ETCD_DOUBTED, seen.doubted.len() as f64);
-    let remembered = flag(seen.from_last_known_good);
+    reading.single(&table::ETCD_STALE, status.stale.len() as f64);
+    reading.single(&table::ETCD_DOUBTED, status.doubted.len() as f64);
+    let remembered = flag(status.from_last_known_good);
     reading.single(&table::ETCD_LAST_KNOWN_GOOD, remembered);
-    reading.single(&table::ETCD_REREADS, seen.rereads as f64);
-    reading.single(&table::ETCD_WATCH_RESTARTS, seen.watch_restarts as f64);
-    reading.single(&table::ETCD_RESTORES, seen.restores as f64);
+    reading.single(&table::ETCD_REREADS, status.rereads as f64);
+    reading.single(&table::ETCD_WATCH_RESTARTS, status.watch_restarts as f64);
+    reading.single(&table::ETCD_RESTORES, status.restores as f64);
 }

@@ -1,4 +1,5 @@
 mod resolving;
+mod sources;
 pub(crate) mod support;
 
 use std::sync::Arc;
@@ -69,6 +70,7 @@ async fn status_says_how_the_gateway_is() {
     let fixture = fixture(built_in(), vec![vec![session(1, "rooms", None)], vec![]]);
     let (code, mut status) = ask(&fixture, "GET /v1/status").await;
     assert_eq!(code, 200);
+    assert!(status["sources"]["items"][0]["age_seconds"].take().is_f64());
     for masked in ["/started", "/digest", "/sources/file/loaded"] {
         let value = status.pointer_mut(masked).expect(masked);
         assert!(
@@ -93,7 +95,10 @@ async fn status_says_how_the_gateway_is() {
         "sessions": 1,
         "connections": 0,
         "sources": { "file": { "path": "gateway.toml", "loaded": "…", "refused": null },
-                     "etcd": null },
+                     "etcd": null,
+                     "items": [{ "source": "file", "precedence": 0, "current": true,
+                                 "fault": null, "revision": null, "age_seconds": null,
+                                 "documents": 0, "refused": 0, "waiting": 0 }] },
         "state_dir": null,
         "restart_pending": [],
         "fleet": [], "fleet_age_seconds": null, "fleet_fault": null,

@@ -170,8 +170,11 @@ pub(super) async fn one(
         }));
     };
     let now = clock::now();
-    let seen = gateway.etcd.as_ref().map(|state| state.seen());
-    let stale = |id: &str| seen.as_ref().is_some_and(|seen| seen.is_stale(&name, id));
+    let followed: Vec<_> = gateway.sources.all_followed().collect();
+    let stale = |id: &str| {
+        let mut followed = followed.iter();
+        followed.any(|(_, status)| status.is_stale(&name, id))
+    };
     let members = upstream.members.iter().zip(upstream.shares());
     Ok(Json(UpstreamView {
         summary: summary(upstream, sessions, now),
@@ -186,8 +189,8 @@ pub(super) async fn one(
 /// One member.
 pub(super) fn member_view(gateway: &Gateway, upstream: &Upstream, index: usize) -> BackendView {
     let member = &upstream.members[index];
-    let seen = gateway.etcd.as_ref().map(|state| state.seen());
-    let stale = seen.is_some_and(|seen| seen.is_stale(upstream.name(), &member.id));
+    let mut followed = gateway.sources.all_followed();
+    let stale = followed.any(|(_, status)| status.is_stale(upstream.name(), &member.id));
     let drainer = gateway.supervisor.drainer();
     backend(upstream, member, upstream.shares()[index], stale, drainer)
 }

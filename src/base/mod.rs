@@ -15,5 +15,6 @@ pub mod right;
 pub mod secret;
 pub mod session_id;
 pub mod shared_map;
+pub mod source_id;
 pub mod text;
 pub mod traffic;

@@ -1,5 +1,6 @@
 //! A right that was taken away before its time: of a subject, of one credential, of one session.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -8,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::right::Right;
 use crate::base::session_id::SessionId;
+use crate::base::source_id::SourceId;
 
 /// One of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,10 +39,18 @@ pub struct Revocation {
 pub enum RevocationOrigin {
     /// In this gateway alone, by its admin API.
     Node,
-    /// In the configuration file.
-    File,
-    /// In a document of etcd, so at every gateway that follows it.
-    Etcd,
+    /// In a source of configuration, so at every gateway that follows it.
+    #[serde(untagged)]
+    Source(SourceId),
+}
+
+impl fmt::Display for RevocationOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Node => "node",
+            Self::Source(source) => source.as_str(),
+        })
+    }
 }
 
 /// Whose right was taken away.
@@ -74,5 +84,29 @@ impl Revocation {
     /// Whether its time is over.
     pub fn is_over(&self, now: SystemTime) -> bool {
         self.until.is_some_and(|until| until <= now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Files of state and other gateways have origins under these names.
+    #[test]
+    fn origins_keep_their_names() {
+        let check = |origin: RevocationOrigin, name: &str| {
+            let written = serde_json::to_value(origin).expect("plain data serialises");
+            assert_eq!(written, name);
+            assert_eq!(origin.to_string(), name);
+            assert_eq!(
+                serde_json::from_value::<RevocationOrigin>(written).ok(),
+                Some(origin)
+            );
+        };
+        check(RevocationOrigin::Node, "node");
+        check(RevocationOrigin::Source(SourceId::File), "file");
+        check(RevocationOrigin::Source(SourceId::Etcd), "etcd");
+        let unknown = serde_json::from_value::<RevocationOrigin>("moon".into());
+        assert!(unknown.is_err());
     }
 }

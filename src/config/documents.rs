@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use crate::base::revocation::Revocation;
+use crate::base::source_id::SourceId;
 use crate::config::document_key::DocumentKey;
 use crate::config::snapshot::{Authenticator, Backend, Route, Upstream};
 
@@ -44,8 +45,10 @@ pub enum Change {
 }
 
 /// Changes that belong together: all of them are in force, or none.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Update {
+    /// Its source.
+    pub source: SourceId,
     /// The state of the source after them.
     pub revision: i64,
     /// In any order, at most one for each key.

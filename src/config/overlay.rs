@@ -1,6 +1,7 @@
-//! Documents of other sources on top of the file. Each is checked and refused alone (I4); file and
-//! documents together make the configuration. A document overrides the entry of the file with the
-//! same name; one that refers to something missing waits for it.
+//! Documents of the sources on top of the file. Each is checked and refused alone (I4); file and
+//! documents together make the configuration. Each source is a layer, in the order of `SourceId`:
+//! of all entries with one name, the good version of the highest layer is in force. A document that
+//! refers to something missing waits for it.
 //!
 //! The result depends on the file, the documents and their last good versions, never on the order
 //! of arrival, so that all gateways of one source agree.
@@ -12,6 +13,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::base::source_id::SourceId;
 use crate::config::diagnostic::{Diagnostic, Severity};
 use crate::config::document_key::{DocumentKey, Kind};
 use crate::config::documents::{Change, Document, Item, Update};
@@ -22,6 +24,7 @@ mod compose;
 mod ground;
 mod judge;
 mod version;
+mod view;
 
 pub use compose::{Composed, Composer};
 pub use ground::Ground;
@@ -32,10 +35,11 @@ use version::Version;
 /// Authenticators as they are written, by name.
 type Authenticators = BTreeMap<String, model::Authenticator>;
 
-/// All documents that there are.
+/// All documents that there are, of all sources.
 #[derive(Clone, Debug, Default)]
 pub struct Overlay {
-    entries: BTreeMap<DocumentKey, Entry>,
+    /// The layers under one key stand together, the weakest first.
+    entries: BTreeMap<(DocumentKey, SourceId), Entry>,
 }
 
 /// One document.
@@ -63,6 +67,8 @@ pub enum Standing {
     InForce,
     /// It has faults; its last good version, if there is one, is in force.
     Refused,
+    /// Another source has a document of the same key that counts more.
+    Overridden,
     /// It names something that is not there; its last good version, if there is one, is in force.
     Waiting,
     /// Its time is over; it does nothing.
@@ -76,6 +82,8 @@ pub enum Standing {
 pub struct DocumentView {
     /// Its key below the source's prefix.
     pub key: String,
+    /// Where it stands.
+    pub source: SourceId,
     /// When it was written, as the source counts.
     pub revision: i64,
     /// Its state.
@@ -84,6 +92,8 @@ pub struct DocumentView {
     pub in_force: Option<i64>,
     /// Whether it overrides an entry of the file.
     pub overrides_file: bool,
+    /// The source whose document of the same key is in force in its place.
+    pub overridden_by: Option<SourceId>,
     /// What it waits for.
     pub waits_for: Option<String>,
     /// What is wrong with it, or suspicious.
@@ -95,13 +105,14 @@ impl Overlay {
     /// Takes in what has changed and answers which documents that touched.
     pub fn apply(&mut self, update: Update, ground: &Ground<'_>) -> Vec<DocumentKey> {
         let mut touched = Vec::new();
+        let source = update.source;
         let mut authenticators = false;
         // Read once. Where the update changes them, all routes are checked again behind it.
         let known = self.authenticators(ground);
         for change in update.changes {
             let key = match change {
-                Change::Put(document) => self.put(document, &known, ground),
-                Change::Delete(key) => self.delete(key),
+                Change::Put(document) => self.put((source, document), &known, ground),
+                Change::Delete(key) => self.delete(source, key),
             };
             if let Some(key) = key {
                 authenticators |= key.kind == Kind::Authenticator;
@@ -122,15 +133,16 @@ impl Overlay {
         let refused_before: BTreeSet<_> = self.refused_keys().collect();
         self.protect(ground.judge);
         let entries = self.entries.iter();
-        let again = entries.filter(|(key, entry)| {
+        let again = entries.filter(|((key, _), entry)| {
             let depends = matches!(
                 key.kind,
                 Kind::Upstream | Kind::Authenticator | Kind::Revocation
             );
             !entry.gone && (depends || entry.is_refused())
         });
-        let again = again.filter(|(key, _)| key.kind != Kind::Route);
-        let again: Vec<_> = again.map(|(_, entry)| entry.document.clone()).collect();
+        let again = again.filter(|((key, _), _)| key.kind != Kind::Route);
+        let again = again.map(|((_, source), entry)| (*source, entry.document.clone()));
+        let again: Vec<_> = again.collect();
         let nothing = Authenticators::new();
         for document in again {
             self.take(document, &nothing, ground);
@@ -146,13 +158,14 @@ impl Overlay {
     fn refused_keys(&self) -> impl Iterator<Item = DocumentKey> {
         let entries = self.entries.iter();
         let refused = entries.filter(|(_, entry)| entry.is_refused());
-        refused.map(|(key, _)| key.clone())
+        refused.map(|((key, _), _)| key.clone())
     }
 
     /// Checks again all routes. Answers which documents that touched.
     fn check_routes(&mut self, ground: &Ground<'_>) -> Vec<DocumentKey> {
         let routes = self.route_documents();
-        let keys = routes.iter().map(|document| document.key.clone()).collect();
+        let keys = routes.iter().map(|(_, document)| document.key.clone());
+        let keys = keys.collect();
         let known = self.authenticators(ground);
         for document in routes {
             self.take(document, &known, ground);
@@ -160,22 +173,23 @@ impl Overlay {
         keys
     }
 
-    fn route_documents(&self) -> Vec<Document> {
+    fn route_documents(&self) -> Vec<(SourceId, Document)> {
         let routes = self.entries.iter();
-        let routes = routes.filter(|(key, entry)| key.kind == Kind::Route && !entry.gone);
-        routes.map(|(_, entry)| entry.document.clone()).collect()
+        let routes = routes.filter(|((key, _), entry)| key.kind == Kind::Route && !entry.gone);
+        let routes = routes.map(|((_, source), entry)| (*source, entry.document.clone()));
+        routes.collect()
     }
 
     fn put(
         &mut self,
-        document: Document,
+        (source, document): (SourceId, Document),
         known: &Authenticators,
         ground: &Ground<'_>,
     ) -> Option<DocumentKey> {
         let key = document.key.clone();
         if let Some(entry) = self
             .entries
-            .get_mut(&key)
+            .get_mut(&(key.clone(), source))
             .filter(|entry| !entry.gone && entry.document.text == document.text)
         {
             entry.document.revision = document.revision;
@@ -186,18 +200,25 @@ impl Overlay {
             // Of conflicting routes, the one written first wins.
             return (key.kind == Kind::Route).then_some(key);
         }
-        self.take(document, known, ground);
+        self.take((source, document), known, ground);
         Some(key)
     }
 
     /// Checks a document and keeps what came of it.
-    fn take(&mut self, document: Document, known: &Authenticators, ground: &Ground<'_>) {
-        let checked = check::check(&document, known, ground);
+    fn take(
+        &mut self,
+        (source, document): (SourceId, Document),
+        known: &Authenticators,
+        ground: &Ground<'_>,
+    ) {
+        let checked = check::check((source, &document), known, ground);
         let version = checked.item.map(|item| Version {
+            source,
             document: document.clone(),
             item,
         });
-        let before = self.entries.remove(&document.key);
+        let slot = (document.key.clone(), source);
+        let before = self.entries.remove(&slot);
         let good = before.and_then(|before| before.good);
         let mut entry = Entry {
             good,
@@ -208,7 +229,7 @@ impl Overlay {
             document,
         };
         entry.judge(ground.judge);
-        self.entries.insert(entry.document.key.clone(), entry);
+        self.entries.insert(slot, entry);
     }
 
     /// Judges all documents by another file: versions that it locks out lose their effect, and
@@ -218,15 +239,16 @@ impl Overlay {
         entries.for_each(|entry| entry.judge(judge));
     }
 
-    fn delete(&mut self, key: DocumentKey) -> Option<DocumentKey> {
-        let entry = self.entries.get_mut(&key)?;
-        let named = matches!(key.kind, Kind::Upstream | Kind::Authenticator);
+    fn delete(&mut self, source: SourceId, key: DocumentKey) -> Option<DocumentKey> {
+        let slot = (key, source);
+        let entry = self.entries.get_mut(&slot)?;
+        let named = matches!(slot.0.kind, Kind::Upstream | Kind::Authenticator);
         if named && entry.good.is_some() {
             entry.gone = true;
         } else {
-            self.entries.remove(&key);
+            self.entries.remove(&slot);
         }
-        Some(key)
+        Some(slot.0)
     }
 
     /// Authenticators as they are written, the file's and those of documents.
@@ -239,21 +261,35 @@ impl Overlay {
         all
     }
 
-    /// The last good versions of a kind, by name.
+    /// The good versions of a kind that are in force unless they wait, by name.
     fn good(&self, kind: Kind) -> impl Iterator<Item = &Version> {
-        let from = DocumentKey::named(kind, "");
+        let from = (DocumentKey::named(kind, ""), SourceId::ALL[0]);
         let entries = self.entries.range(from..);
-        let entries = entries.take_while(move |(key, _)| key.kind == kind);
-        entries.filter_map(|(_, entry)| entry.good.as_ref())
+        winners(entries.take_while(move |((key, _), _)| key.kind == kind))
     }
 
-    /// The last good versions of the documents of an upstream's backends, by id.
+    /// The same for the backends of an upstream, by id.
     fn backends(&self, upstream: &str) -> impl Iterator<Item = &Version> {
-        let from = DocumentKey::backend(upstream, "");
+        let from = (DocumentKey::backend(upstream, ""), SourceId::ALL[0]);
         let entries = self.entries.range(from..);
-        let entries =
-            entries.take_while(move |(key, _)| key.kind == Kind::Backend && &*key.name == upstream);
-        entries.filter_map(|(_, entry)| entry.good.as_ref())
+        winners(
+            entries.take_while(move |((key, _), _)| {
+                key.kind == Kind::Backend && &*key.name == upstream
+            }),
+        )
+    }
+
+    /// All layers under a key, the weakest first.
+    fn layers(&self, key: &DocumentKey) -> impl Iterator<Item = (SourceId, &Entry)> {
+        let from = (key.clone(), SourceId::ALL[0]);
+        let entries = self.entries.range(from..);
+        let layers = entries.take_while(move |((other, _), _)| other == key);
+        layers.map(|((_, source), entry)| (*source, entry))
+    }
+
+    /// The good version under a key that counts.
+    fn winner(&self, key: &DocumentKey) -> Option<&Version> {
+        winner(self.layers(key).map(|(_, entry)| entry))
     }
 
     /// Whether an upstream has documents of backends.
@@ -261,25 +297,32 @@ impl Overlay {
         self.backends(upstream).next().is_some()
     }
 
-    /// Every last good version: what is needed to begin again without the source.
-    pub fn good_documents(&self) -> Vec<Document> {
-        let good = self
-            .entries
-            .values()
-            .filter_map(|entry| entry.good.as_ref());
+    /// Every last good version of a source: what is needed to begin again without it.
+    pub fn good_documents(&self, source: SourceId) -> Vec<Document> {
+        let good = self.of(source).filter_map(|entry| entry.good.as_ref());
         good.map(|version| version.document.clone()).collect()
     }
 
-    /// Documents whose newest version has faults.
-    pub fn refused(&self) -> usize {
-        let entries = self.entries.values();
-        entries.filter(|entry| entry.is_refused()).count()
+    /// Documents of a source whose newest version has faults.
+    pub fn refused(&self, source: SourceId) -> usize {
+        self.of(source).filter(|entry| entry.is_refused()).count()
     }
 
-    /// What is wrong with a document, or suspicious.
+    /// How many documents a source has.
+    pub fn count(&self, source: SourceId) -> usize {
+        self.of(source).count()
+    }
+
+    fn of(&self, source: SourceId) -> impl Iterator<Item = &Entry> {
+        let entries = self.entries.iter();
+        let of_source = entries.filter(move |((_, of), _)| *of == source);
+        of_source.map(|(_, entry)| entry)
+    }
+
+    /// What is wrong with the documents of a key, or suspicious.
     pub fn found(&self, key: &DocumentKey) -> Vec<Diagnostic> {
-        let entry = self.entries.get(key);
-        entry.map_or_else(Vec::new, Entry::diagnostics)
+        let layers = self.layers(key);
+        layers.flat_map(|(_, entry)| entry.diagnostics()).collect()
     }
 
     /// What all documents do to the file: those that it locks out, and those that weaken what it
@@ -287,24 +330,46 @@ impl Overlay {
     pub fn judged(&self) -> Vec<Diagnostic> {
         let entries = self.entries.iter().filter(|(_, entry)| !entry.gone);
         entries
-            .flat_map(|(key, entry)| entry.verdict.diagnostics(key))
+            .flat_map(|((key, _), entry)| entry.verdict.diagnostics(key))
             .collect()
     }
 
-    /// Whether a document's newest version has faults.
+    /// Whether the newest version of a document of this key has faults.
     pub fn is_refused(&self, key: &DocumentKey) -> bool {
-        self.entries.get(key).is_some_and(Entry::is_refused)
-    }
-
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.entries.len()
+        self.layers(key).any(|(_, entry)| entry.is_refused())
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
+}
+
+/// Of the layers under one key, the version that counts: of the highest layer that has a good one.
+/// A deleted document, which only stays while something names it, yields to one that exists.
+fn winner<'e>(layers: impl Iterator<Item = &'e Entry>) -> Option<&'e Version> {
+    let good = layers.filter_map(|entry| Some((entry.gone, entry.good.as_ref()?)));
+    let best = good.max_by_key(|(gone, version)| (!gone, version.source));
+    best.map(|(_, version)| version)
+}
+
+/// The version that counts under each key; the layers of a key stand together.
+fn winners<'e>(
+    entries: impl Iterator<Item = (&'e (DocumentKey, SourceId), &'e Entry)>,
+) -> impl Iterator<Item = &'e Version> {
+    let mut entries = entries.peekable();
+    std::iter::from_fn(move || {
+        loop {
+            let ((key, _), first) = entries.next()?;
+            let mut layers = vec![first];
+            while let Some((_, entry)) = entries.next_if(|((other, _), _)| other == key) {
+                layers.push(entry);
+            }
+            if let Some(version) = winner(layers.into_iter()) {
+                return Some(version);
+            }
+        }
+    })
 }
 
 impl Entry {

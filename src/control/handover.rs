@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 
 use crate::control::drainer::Drainer;
 use crate::control::exposed;
-use crate::control::revocations::Docket;
+use crate::control::revocations::RevocationStore;
 use crate::io::handover::{Message, Wire, WireError};
 use crate::io::net::listener::{self, BindError, Inheritance, Owner};
 use crate::live::Live;
@@ -110,7 +110,7 @@ pub struct Handover {
 #[derive(Clone, Debug)]
 pub struct Told {
     /// Rights that are taken away.
-    pub docket: Arc<Docket>,
+    pub revocations: Arc<RevocationStore>,
     /// States of backends.
     pub drainer: Arc<Drainer>,
 }
@@ -181,7 +181,7 @@ impl Handover {
                 live,
                 node,
                 drainer: told.drainer,
-                tickets: Arc::clone(told.docket.tickets()),
+                tickets: Arc::clone(told.revocations.tickets()),
                 sockets: self.sockets,
             };
             estate.wait(self.door, &mut stopped).await

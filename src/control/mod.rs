@@ -16,7 +16,7 @@ pub mod probes;
 pub mod rebalancer;
 pub mod revocations;
 pub mod series;
-pub mod source;
+pub mod sources;
 pub mod state_dir;
 mod state_file;
 pub mod supervisor;

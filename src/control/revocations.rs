@@ -1,6 +1,6 @@
-//! Rights that are taken away: what the configuration and its documents say is put into force with
-//! each change; what the admin API says is written to etcd where that is followed, so that every
-//! gateway has it, and to the state directory where it is this gateway's alone.
+//! Revocations: those of the configuration and its documents change with each swap; those of the
+//! admin API are written to a source, so that every gateway has them, or to the state directory if
+//! they are for this gateway alone.
 
 use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
@@ -11,10 +11,11 @@ use tokio::time::sleep;
 
 use crate::base::clock;
 use crate::base::revocation::{Revocation, RevocationOrigin};
+use crate::base::source_id::SourceId;
 use crate::config::document_key::{DocumentKey, Kind};
 use crate::config::model;
 use crate::config::snapshot::Revocations;
-use crate::control::source::{Pen, Stroke};
+use crate::control::sources::{Sources, Write, Writer};
 use crate::control::state_dir::StateDir;
 use crate::control::state_file::StateFile;
 use crate::control::tickets::Tickets;
@@ -30,15 +31,16 @@ const MARK: &str = "sessile-revocations 1 ";
 /// Between looks for expired revocations.
 const FORGET_EVERY: Duration = Duration::from_secs(60);
 
-/// What the admin API writes its revocations to.
+/// Where the admin API stores revocations: in a source that can be written to, so that every
+/// gateway has them, or in this gateway alone and its state directory.
 #[derive(Debug)]
-pub struct Docket {
+pub struct RevocationStore {
     live: Arc<Live>,
     file: Option<StateFile<Vec<Revocation>>>,
     /// One write is over before the next begins.
     writing: Arc<AsyncMutex<()>>,
-    pen: OnceLock<Pen>,
-    /// Credentials that were used up.
+    sources: OnceLock<Sources>,
+    /// Tickets that were used.
     tickets: Arc<Tickets>,
 }
 
@@ -47,25 +49,25 @@ pub struct Docket {
 pub struct Done {
     /// Live sessions of this gateway that it ends.
     pub closed: usize,
-    /// Whether it is known after a restart.
+    /// Whether it is still in force after a restart.
     pub lasting: bool,
 }
 
 /// Why nothing has changed.
 #[derive(Debug, thiserror::Error)]
-pub enum DocketError {
+pub enum StoreError {
     /// There is no room.
     #[error(transparent)]
     Full(#[from] TooManyRevocations),
-    /// etcd does not take it.
-    #[error("etcd does not take it: {0}")]
-    Source(String),
+    /// The source refused the write, or did not answer.
+    #[error("{0} does not take it: {1}")]
+    Source(SourceId, String),
     /// The API does not write configuration files.
     #[error("it stands in the configuration file; take it out there")]
     InFile,
 }
 
-impl Docket {
+impl RevocationStore {
     /// Puts into force what the process before this one left in the directory. Blocks.
     pub fn open(live: Arc<Live>, state_dir: Option<&Arc<StateDir>>) -> Self {
         let file = state_dir.map(|directory| StateFile::new(directory, FILE, MARK));
@@ -74,70 +76,82 @@ impl Docket {
             tracing::error!(%error, "revocations of the process before this one are lost");
             None
         });
-        let docket = Self {
+        let store = Self {
             tickets: Arc::new(Tickets::open(Arc::clone(&live), state_dir)),
             live,
             file,
             writing: Arc::default(),
-            pen: OnceLock::new(),
+            sources: OnceLock::new(),
         };
-        docket.put_into_force(kept.flatten().unwrap_or_default());
-        docket
+        store.put_into_force(kept.flatten().unwrap_or_default());
+        store
     }
 
-    /// Tickets that open nothing any more.
+    /// Tickets that were used.
     pub fn tickets(&self) -> &Arc<Tickets> {
         &self.tickets
     }
 
-    /// Writes to etcd with this, from now on.
-    pub fn set_pen(&self, pen: Pen) {
-        self.pen.get_or_init(|| pen);
+    /// Sets the sources, once.
+    pub fn set_sources(&self, sources: Sources) {
+        self.sources.get_or_init(|| sources);
     }
 
-    /// Whether there is an etcd, whose gateways are all told.
-    pub fn reaches_all(&self) -> bool {
-        self.pen.get().is_some()
+    /// The source that revocations of all gateways are written to, if there is one.
+    pub fn writes_to(&self) -> Option<SourceId> {
+        Some(self.sources.get()?.writable()?.0)
     }
 
-    /// Takes a right away; `written` is the same as a document says it.
+    fn writer(&self, source: SourceId) -> Option<&Writer> {
+        self.sources.get()?.get(source)?.writer()
+    }
+
+    /// Adds a revocation; `written` is its document.
     ///
     /// # Errors
-    /// When it cannot be had where it is to stand; nothing has changed then.
+    /// When it cannot be stored where it is to stand; nothing has changed then.
     pub async fn revoke(
         &self,
         revocation: Revocation,
         written: &model::Revocation,
-    ) -> Result<Done, DocketError> {
+    ) -> Result<Done, StoreError> {
         let now = clock::wall();
-        let of_all = revocation.origin == RevocationOrigin::Etcd;
-        if let Some(pen) = self.pen.get().filter(|_| of_all) {
+        let source = match revocation.origin {
+            RevocationOrigin::Node => None,
+            RevocationOrigin::Source(source) => Some(source),
+        };
+        if let Some(source) = source {
+            let writer = self.writer(source).ok_or(StoreError::InFile)?;
             let left = revocation.until.map(|until| until.duration_since(now));
-            let stroke = Stroke::Put {
+            let put = Write::Put {
                 key: DocumentKey::named(Kind::Revocation, &revocation.id).to_string(),
                 text: serde_json::to_string(written).expect("plain data serialises"),
                 lives: left.map(Result::unwrap_or_default),
             };
-            pen.write(stroke).await.map_err(DocketError::Source)?;
+            let put = writer.write(put).await;
+            put.map_err(|error| StoreError::Source(source, error))?;
         }
-        // The document comes back by the watch too; what is in force already stays so.
+        // The document comes back from the source too, and changes nothing then.
         add_one(&self.live, Arc::new(revocation), now)?;
         let closed = worker_commands::revoke(&self.live).await;
         Ok(Done {
             closed,
-            lasting: of_all || self.save().await,
+            lasting: source.is_some() || self.save().await,
         })
     }
 
     /// Takes a revocation back; `None` if there is none of this name.
     ///
     /// # Errors
-    /// When it stands where it cannot be taken out; it stays in force then.
-    pub async fn take_back(&self, id: &str) -> Result<Option<Arc<Revocation>>, DocketError> {
+    /// When it cannot be deleted where it stands; it stays in force then.
+    pub async fn take_back(&self, id: &str) -> Result<Option<Arc<Revocation>>, StoreError> {
         let all = self.live.generation().revocations.list(clock::wall());
-        // Of what stands in several places, what can be taken out there.
+        // One id may stand in several places: take the first that can be deleted.
         let found = all.into_iter().filter(|one| *one.id == *id);
-        let found = found.min_by_key(|one| one.origin == RevocationOrigin::File);
+        let found = found.min_by_key(|one| match one.origin {
+            RevocationOrigin::Node => false,
+            RevocationOrigin::Source(source) => self.writer(source).is_none(),
+        });
         let Some(found) = found else {
             return Ok(None);
         };
@@ -146,21 +160,19 @@ impl Docket {
                 remove_one(&self.live, id, found.origin);
                 self.save().await;
             }
-            RevocationOrigin::Etcd => {
-                if let Some(pen) = self.pen.get() {
-                    let key = DocumentKey::named(Kind::Revocation, id).to_string();
-                    let deleted = pen.write(Stroke::Delete { key }).await;
-                    deleted.map_err(DocketError::Source)?;
-                }
+            RevocationOrigin::Source(source) => {
+                let writer = self.writer(source).ok_or(StoreError::InFile)?;
+                let key = DocumentKey::named(Kind::Revocation, id).to_string();
+                let deleted = writer.write(Write::Delete { key }).await;
+                deleted.map_err(|error| StoreError::Source(source, error))?;
                 remove_one(&self.live, id, found.origin);
             }
-            RevocationOrigin::File => return Err(DocketError::InFile),
         }
         Ok(Some(found))
     }
 
-    /// Takes over what was told to the process before this one, all of it: what that one took back
-    /// meanwhile is taken back here.
+    /// Takes over what operators ordered of the process before this one, all of it: what was taken
+    /// back there is taken back here.
     pub async fn adopt(&self, revocations: Vec<Revocation>) {
         let given: HashSet<_> = revocations.iter().map(|one| &one.id).collect();
         let gone = own(&self.live).into_iter();

@@ -1,6 +1,7 @@
 //! A change's way: read the sources, check, compile, swap. A configuration with faults is refused
 //! whole and changes nothing (I4); one without is in force after a single swap (I1).
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,6 +11,7 @@ use tokio::sync::{Mutex as AsyncMutex, Semaphore};
 
 use crate::base::clock;
 use crate::base::names::RouteName;
+use crate::base::source_id::SourceId;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::overlay::{Composer, Overlay};
 use crate::control::drainer::Drainer;
@@ -87,7 +89,7 @@ struct Shown {
     loaded: Arc<Loaded>,
     at: SystemTime,
     refused: Option<Refused>,
-    held: Held,
+    held: BTreeMap<SourceId, Held>,
     restart_pending: Vec<String>,
 }
 
@@ -131,7 +133,7 @@ impl Supervisor {
                 loaded: Arc::new(resolved(&base)),
                 at: clock::wall(),
                 refused: None,
-                held: Held::default(),
+                held: BTreeMap::new(),
                 restart_pending: Vec::new(),
             }),
         })

@@ -18,7 +18,9 @@ use crate::base::session_id::SessionId;
 use crate::base::traffic::Traffic;
 use crate::config::snapshot::Admin;
 use crate::control::load::LoadOptions;
-use crate::control::revocations::Docket;
+use crate::control::revocations::RevocationStore;
+use crate::control::sources::Source;
+use crate::control::sources::file::FileSource;
 use crate::control::supervisor::{Configuration, Supervisor};
 use crate::core::routing::RoutingTable;
 use crate::core::session::orders::CloseOrder;
@@ -111,8 +113,10 @@ pub(crate) fn fixture(configuration: Configuration, workers: Vec<Vec<SessionView
     live.set_workers(handles.collect());
     live.enter(Phase::Ready);
     let node = Arc::new(NodeMetrics::new(&metrics, 1));
+    let name = Arc::clone(&loaded.snapshot.node.name);
+    let supervisor = Supervisor::new(Arc::clone(&live), configuration, loaded, node, None);
     let gateway = Gateway {
-        node: Arc::clone(&loaded.snapshot.node.name),
+        node: name,
         live: Arc::clone(&live),
         metrics,
         records: Records::off(),
@@ -122,10 +126,12 @@ pub(crate) fn fixture(configuration: Configuration, workers: Vec<Vec<SessionView
             tls: false,
             addresses: vec!["127.0.0.1:43211".to_owned()],
         }],
-        docket: Arc::new(Docket::open(Arc::clone(&live), None)),
-        supervisor: Supervisor::new(live, configuration, loaded, node, None),
+        revocations: Arc::new(RevocationStore::open(Arc::clone(&live), None)),
+        supervisor: Arc::clone(&supervisor),
         fleet: None,
-        etcd: None,
+        sources: [Arc::new(FileSource(supervisor)) as Arc<dyn Source>]
+            .into_iter()
+            .collect(),
     };
     Fixture {
         gateway: Arc::new(gateway),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use figment::value::{Dict, Tag, Value};
 
+use crate::base::source_id::SourceId;
 use crate::config::diagnostic::{Diagnostic, Severity, Source};
 use crate::config::document_key::Kind;
 use crate::config::documents::{Document, Item};
@@ -23,7 +24,7 @@ pub(super) struct Checked {
 /// Checks `document`. A route may name these authenticators, and any upstream; only those that it
 /// names are looked at, so that many routes beside many authenticators cost no product.
 pub(super) fn check(
-    document: &Document,
+    (source, document): (SourceId, &Document),
     known: &BTreeMap<String, model::Authenticator>,
     ground: &Ground<'_>,
 ) -> Checked {
@@ -56,7 +57,7 @@ pub(super) fn check(
         model.authenticators = asked.collect();
     }
     let (item, more) = validate::document(
-        &document.key,
+        (source, &document.key),
         &model,
         &origin,
         ground.directory,

@@ -1,15 +1,16 @@
 //! File and documents together. What did not change since the last time is taken over as it is.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use crate::base::names::{AuthenticatorName, RouteName, UpstreamName};
+use crate::base::source_id::SourceId;
 use crate::config::document_key::{DocumentKey, Kind};
 use crate::config::documents::Item;
 use crate::config::footprint;
 use crate::config::overlay::version::Version;
-use crate::config::overlay::{DocumentView, Entry, Judge, Overlay, Standing};
+use crate::config::overlay::{Entry, Judge, Overlay};
 use crate::config::snapshot::{
     Action, Authenticators, Backend, Revocations, Route, Snapshot, Upstream,
 };
@@ -26,22 +27,20 @@ pub struct Composer {
     /// The routes in force, computed on demand.
     routes: Option<Vec<Arc<Route>>>,
     /// The versions of routes of documents among them.
-    accepted: BTreeMap<DocumentKey, Version>,
+    pub(super) accepted: BTreeMap<DocumentKey, Version>,
     /// Why the newest good version of a document is not in force.
-    waits: BTreeMap<DocumentKey, Wait>,
+    pub(super) waits: BTreeMap<DocumentKey, Wait>,
     /// The revocations in force, computed on demand.
     revocations: Option<Arc<Revocations>>,
     /// The file's routes that wait, with what they wait for.
     file_waits: Vec<(RouteName, String)>,
     /// Upstreams that lack backends, since there is no memory for their tables.
-    crowded: BTreeMap<UpstreamName, Lacks>,
+    pub(super) crowded: BTreeMap<UpstreamName, Lacks>,
 }
-
-const NO_ROOM: &str = "room: the tables of all upstreams would take too much memory";
 
 /// Which backends an upstream lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Lacks {
+pub(super) enum Lacks {
     /// All.
     All,
     /// Those of documents of their own.
@@ -161,9 +160,14 @@ impl Composer {
         documents: &[&Version],
         chosen: &mut Vec<Arc<Route>>,
     ) -> BTreeMap<DocumentKey, Version> {
-        // In order of writing, not of arrival: a gateway that restarts must reach the same result.
+        // The higher source first, since revisions of two sources cannot be compared. Within one
+        // source in order of writing, not of arrival: a gateway that restarts must reach the same
+        // result.
         let mut order: Vec<_> = documents.to_vec();
-        order.sort_by_cached_key(|one| (one.document.revision, one.document.key.clone()));
+        order.sort_by_cached_key(|one| {
+            let document = &one.document;
+            (Reverse(one.source), document.revision, document.key.clone())
+        });
         let fallback: BTreeMap<_, _> = self.accepted.iter().collect();
         let file = chosen.clone();
         let mut taken = Taken::default();
@@ -209,7 +213,7 @@ impl Composer {
         authenticators: &mut Authenticators,
     ) {
         let gone = overlay.entries.iter().filter(|(_, entry)| entry.gone);
-        let gone: Vec<_> = gone.map(|(key, _)| key.clone()).collect();
+        let gone: Vec<_> = gone.map(|(slot, _)| slot.clone()).collect();
         if gone.is_empty() {
             return;
         }
@@ -222,22 +226,27 @@ impl Composer {
             .collect();
         let asked = routes.iter().flat_map(|route| &route.auth.authenticate);
         let asked: BTreeSet<_> = asked.map(|name| name.as_str()).collect();
-        for key in gone {
+        for slot in gone {
+            let key = &slot.0;
             let name = &*key.name;
             let (in_file, named) = if key.kind == Kind::Upstream {
                 (base.upstreams.contains_key(name), upstreams.contains(name))
             } else {
                 (base.authenticators.contains_key(name), asked.contains(name))
             };
-            if named && !in_file {
+            let exists = |(_, entry): (_, &Entry)| !entry.gone && entry.good.is_some();
+            if named && !in_file && !overlay.layers(key).any(exists) {
                 continue;
             }
-            overlay.entries.remove(&key);
+            overlay.entries.remove(&slot);
             if key.kind == Kind::Authenticator {
+                let item = overlay.winner(key).map(|version| &version.item);
                 let name = AuthenticatorName::from(name);
-                match base.authenticators.get(&name) {
-                    Some(one) => authenticators.insert(name, one.clone()),
-                    None => authenticators.remove(&name),
+                match (item, base.authenticators.get(&name)) {
+                    (Some(Item::Authenticator(one)), _) | (None, Some(one)) => {
+                        authenticators.insert(name, one.clone())
+                    }
+                    _ => authenticators.remove(&name),
                 };
             } else {
                 self.built.remove(name);
@@ -289,10 +298,8 @@ impl Composer {
             return;
         }
         let written = |name: &UpstreamName| {
-            let entry = overlay
-                .entries
-                .get(&DocumentKey::named(Kind::Upstream, name));
-            Some(entry?.good.as_ref()?.document.revision)
+            let version = overlay.winner(&DocumentKey::named(Kind::Upstream, name))?;
+            Some((Reverse(version.source), version.document.revision))
         };
         let all = upstreams.iter_mut();
         let mut all: Vec<_> = all.map(|(name, one)| (written(name), name, one)).collect();
@@ -337,14 +344,18 @@ impl Composer {
             .collect()
     }
 
-    /// Good documents that are not in force because they refer to something missing, or are
-    /// indistinguishable from another route.
-    pub fn waiting(&self, overlay: &Overlay, snapshot: &Snapshot) -> usize {
+    /// Good documents of a source that are not in force because they refer to something missing,
+    /// or are indistinguishable from another route.
+    pub fn waiting(&self, overlay: &Overlay, snapshot: &Snapshot, source: SourceId) -> usize {
         // Backends of one upstream are adjacent, so the upstream is looked up once for all of them.
         let (mut orphans, mut last) = (0, None);
-        for (key, entry) in overlay.entries.range(DocumentKey::backend("", "")..) {
+        let from = (DocumentKey::backend("", ""), SourceId::ALL[0]);
+        for ((key, of), entry) in overlay.entries.range(from..) {
             if key.kind != Kind::Backend {
                 break;
+            }
+            if *of != source {
+                continue;
             }
             let known = match last {
                 Some((name, known)) if name == &*key.name => known,
@@ -353,77 +364,11 @@ impl Composer {
             last = Some((&*key.name, known));
             orphans += usize::from(!known && entry.good.is_some());
         }
-        self.waits.len() + orphans
-    }
-
-    /// Every document, by key. `snapshot` is what was composed last.
-    pub fn views(
-        &self,
-        base: &Snapshot,
-        overlay: &Overlay,
-        snapshot: &Snapshot,
-        now: SystemTime,
-    ) -> Vec<DocumentView> {
-        let entries = overlay.entries.iter();
-        entries
-            .map(|(key, entry)| self.view(key, entry, (base, snapshot), now))
-            .collect()
-    }
-
-    fn view(
-        &self,
-        key: &DocumentKey,
-        entry: &Entry,
-        (base, snapshot): (&Snapshot, &Snapshot),
-        now: SystemTime,
-    ) -> DocumentView {
-        let name = &*key.name;
-        let orphan = key.kind == Kind::Backend && !snapshot.upstreams.contains_key(name);
-        let lacks = self.crowded.get(name).copied();
-        let no_room = match key.kind {
-            Kind::Upstream => lacks == Some(Lacks::All),
-            Kind::Backend => lacks.is_some(),
-            _ => false,
-        };
-        let waits_for = match self.waits.get(key) {
-            Some(wait) => Some(wait.to_string()),
-            None if no_room => Some(NO_ROOM.to_owned()),
-            None => orphan.then(|| format!("upstream `{name}`")),
-        };
-        let standing = if entry.gone {
-            Standing::Retained
-        } else if entry.is_refused() {
-            Standing::Refused
-        } else if waits_for.is_some() {
-            Standing::Waiting
-        } else if entry.is_over(now) {
-            Standing::Over
-        } else {
-            Standing::InForce
-        };
-        let in_force = match key.kind {
-            Kind::Route => self.accepted.get(key),
-            _ => entry.good.as_ref().filter(|_| !orphan),
-        };
-        let overrides_file = match key.kind {
-            Kind::Route => base.routes.iter().any(|route| route.name.as_str() == name),
-            Kind::Upstream => base.upstreams.contains_key(name),
-            Kind::Authenticator => base.authenticators.contains_key(name),
-            Kind::Revocation => base.revocations.contains_key(name),
-            Kind::Backend => base.upstreams.get(name).is_some_and(|upstream| {
-                let mut backends = upstream.backends.iter();
-                backends.any(|backend| backend.id.as_str() == &*key.id)
-            }),
-        };
-        DocumentView {
-            key: key.to_string(),
-            revision: entry.document.revision,
-            standing,
-            in_force: in_force.map(|version| version.document.revision),
-            overrides_file,
-            waits_for,
-            diagnostics: entry.diagnostics(),
-        }
+        let routes = self.waits.keys().filter(|key| {
+            let version = overlay.winner(key);
+            version.is_some_and(|version| version.source == source)
+        });
+        routes.count() + orphans
     }
 }
 

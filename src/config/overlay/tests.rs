@@ -4,6 +4,7 @@ use std::time::UNIX_EPOCH;
 
 use proptest::prelude::*;
 
+mod layers;
 mod protect;
 mod world;
 
@@ -120,7 +121,7 @@ fn i4_a_bad_document_is_refused_alone_and_its_last_good_version_stays() {
     assert_eq!((bad.standing, bad.in_force), (Standing::Refused, None));
     assert_eq!(bad.diagnostics[0].line_and_column(), (1, 12));
     assert!(!world.now.upstreams.contains_key("bad"));
-    assert_eq!(world.overlay.refused(), 2);
+    assert_eq!(world.overlay.refused(SourceId::Etcd), 2);
 }
 
 #[test]
@@ -136,11 +137,21 @@ fn what_names_something_missing_waits_and_says_so() {
         assert_eq!(view.standing, Standing::Waiting, "{key}");
         assert_eq!(view.waits_for.as_deref(), Some("upstream `game`"), "{key}");
     }
-    assert_eq!(world.composer.waiting(&world.overlay, &world.now), 2);
+    assert_eq!(
+        world
+            .composer
+            .waiting(&world.overlay, &world.now, SourceId::Etcd),
+        2
+    );
     world.apply(vec![put("upstreams/game", "{}", 3)]);
     assert_eq!(world.routes(), ["chat", "game"]);
     assert_eq!(world.backends("game"), ["a=127.0.0.1:2"]);
-    assert_eq!(world.composer.waiting(&world.overlay, &world.now), 0);
+    assert_eq!(
+        world
+            .composer
+            .waiting(&world.overlay, &world.now, SourceId::Etcd),
+        0
+    );
 
     // A version that waits leaves the one before it in force.
     world.apply(vec![put(

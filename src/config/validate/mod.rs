@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::base::addr::OwnAddresses;
 use crate::base::names::UpstreamName;
 use crate::base::revocation::RevocationOrigin;
+use crate::base::source_id::SourceId;
 use crate::config::conflict::conflicts;
 use crate::config::diagnostic::{Diagnostic, Severity};
 use crate::config::document_key::{DocumentKey, Kind};
@@ -63,7 +64,7 @@ pub fn validate(
 /// Checks a document of this kind and name, in a model that contains only the document and the
 /// names that it may refer to. Returns an item only if there is no error.
 pub fn document(
-    key: &DocumentKey,
+    (source, key): (SourceId, &DocumentKey),
     model: &Model,
     origin: &Origin,
     directory: &Path,
@@ -71,14 +72,14 @@ pub fn document(
     outside: &dyn Surroundings,
 ) -> (Option<Item>, Vec<Diagnostic>) {
     let check = Check::new(origin, directory, outside);
-    let item = item(&check.root(), key, model);
+    let item = item(&check.root(), (source, key), model);
     no_own_backends(&check.root(), model, own);
     let found = check.into_found();
     let refused = found.iter().any(|one| one.severity == Severity::Error);
     (item.filter(|_| !refused), found)
 }
 
-fn item(root: &Scope<'_>, key: &DocumentKey, model: &Model) -> Option<Item> {
+fn item(root: &Scope<'_>, (source, key): (SourceId, &DocumentKey), model: &Model) -> Option<Item> {
     let name = &*key.name;
     let upstream = || {
         let at = root.key("upstreams").key(name);
@@ -102,7 +103,8 @@ fn item(root: &Scope<'_>, key: &DocumentKey, model: &Model) -> Option<Item> {
                 root.key("revocations").key(name),
                 model.revocations.get(name)?,
             );
-            let one = revocation::revocation(&at, name, RevocationOrigin::Etcd, model)?;
+            let origin = RevocationOrigin::Source(source);
+            let one = revocation::revocation(&at, name, origin, model)?;
             Some(Item::Revocation(Arc::new(one)))
         }
         Kind::Route => {
@@ -217,7 +219,8 @@ fn listeners(root: &Scope<'_>, model: &Model) -> Option<Vec<Listener>> {
 fn revocations(root: &Scope<'_>, model: &Model) -> Option<Revocations> {
     let read = model.revocations.iter().map(|(name, one)| {
         let at = root.key("revocations").key(name);
-        revocation::revocation(&at, name, RevocationOrigin::File, one)
+        let origin = RevocationOrigin::Source(SourceId::File);
+        revocation::revocation(&at, name, origin, one)
     });
     let read = all(read.collect())?.into_iter();
     Some(

@@ -12,11 +12,12 @@ use tokio::time::{interval, sleep, timeout};
 
 use crate::base::backoff::Backoff;
 use crate::base::clock;
+use crate::base::source_id::SourceId;
 use crate::config::snapshot::Etcd;
 use crate::control::etcd::connect::{Endpoints, connector};
 use crate::control::etcd::hold::{Connect, Hold, Holding, said};
 use crate::control::fleet::{BEAT, Entry, Fleet, Read, TTL};
-use crate::control::source::SourceState;
+use crate::control::sources::Sources;
 use crate::live::{Live, Phase};
 
 /// What has changed is written so often at most.
@@ -56,7 +57,7 @@ pub fn join(
     live: &Arc<Live>,
     node: &str,
     admin: String,
-    source: Arc<SourceState>,
+    sources: Sources,
 ) -> Joined {
     let connect = || {
         connector(Arc::new(Endpoints::new(
@@ -79,7 +80,10 @@ pub fn join(
             started: clock::rfc3339(live.started()),
             ..Entry::default()
         },
-        applied: Box::new(move || Some(source.seen().revision).filter(|revision| *revision > 0)),
+        applied: Box::new(move || {
+            let status = sources.followed(SourceId::Etcd)?;
+            Some(status.revision).filter(|revision| *revision > 0)
+        }),
     };
     let (stop, stopped) = oneshot::channel::<()>();
     Joined {

@@ -16,6 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, tim
 use crate::base::backoff::Backoff;
 use crate::base::clock;
 use crate::base::names::BackendId;
+use crate::base::source_id::SourceId;
 use crate::config::document_key::DocumentKey;
 use crate::config::documents::{Change, Document, Update};
 use crate::config::snapshot::Etcd;
@@ -24,7 +25,7 @@ use crate::control::etcd::read::{
     FollowError, MESSAGE_MAX, Range, everything, held, living, out_of_range, within,
 };
 use crate::control::etcd::store::{Entry, Remembered, Store, store};
-use crate::control::source::SourceState;
+use crate::control::sources::followed::FollowState;
 use crate::control::state_dir::StateDir;
 use crate::control::supervisor::Supervisor;
 use crate::core::health::Health;
@@ -52,7 +53,7 @@ pub struct Follower {
     range: Range,
     supervisor: Arc<Supervisor>,
     live: Arc<Live>,
-    state: Arc<SourceState>,
+    state: Arc<FollowState>,
     mirror: Mirror,
     store: Option<Store>,
     /// Something is not on disk yet.
@@ -85,7 +86,7 @@ impl Follower {
     }
 
     /// How it stands, for those who look.
-    pub fn state(&self) -> Arc<SourceState> {
+    pub fn state(&self) -> Arc<FollowState> {
         Arc::clone(&self.state)
     }
 
@@ -117,7 +118,8 @@ impl Follower {
             Err(error) => {
                 tracing::error!(%error, "last known good is not used");
                 let fault = Some(error.to_string());
-                self.state.show(|seen| seen.last_known_good_fault = fault);
+                self.state
+                    .show(|status| status.last_known_good_fault = fault);
                 return;
             }
         };
@@ -140,7 +142,7 @@ impl Follower {
         let (grace, absent) = (settings.stale_grace, pairs(remembered.absent));
         self.mirror = Mirror::remembered(grace, read, absent, clock::now());
         self.good_first(pairs(remembered.good).collect()).await;
-        self.state.show(|seen| seen.from_last_known_good = true);
+        self.state.show(|status| status.from_last_known_good = true);
         self.apply().await;
         self.unsaved = false;
     }
@@ -162,6 +164,7 @@ impl Follower {
             changes.insert(Key::clone(key), change(key, Some(held)));
         }
         let update = Update {
+            source: SourceId::Etcd,
             revision: self.mirror.revision(),
             changes: changes.into_values().flatten().collect(),
         };
@@ -174,6 +177,7 @@ impl Follower {
         if !gone.is_empty() {
             let revision = self.mirror.revision();
             let update = Update {
+                source: SourceId::Etcd,
                 revision,
                 changes: gone,
             };
@@ -189,11 +193,11 @@ impl Follower {
             let Err(error) = self.follow(&endpoint, &mut backoff).await;
             // What was taken before the end takes effect, whatever comes.
             self.apply().await;
-            let watched = self.state.seen().endpoint.is_some();
-            self.state.show(|seen| {
-                seen.endpoint = None;
-                seen.fault = Some(format!("{endpoint}: {error}"));
-                seen.watch_restarts += u64::from(watched);
+            let watched = self.state.status().endpoint.is_some();
+            self.state.show(|status| {
+                status.endpoint = None;
+                status.fault = Some(format!("{endpoint}: {error}"));
+                status.watch_restarts += u64::from(watched);
             });
             self.state.attempt_failed();
             let wait = backoff.next(fastrand::f64());
@@ -228,11 +232,11 @@ impl Follower {
             revision = self.mirror.revision(),
             "etcd is followed"
         );
-        self.state.show(|seen| {
-            seen.endpoint = Some(endpoint.to_owned());
-            seen.fault = None;
-            seen.progress = Some(clock::now());
-            seen.from_last_known_good = false;
+        self.state.show(|status| {
+            status.endpoint = Some(endpoint.to_owned());
+            status.fault = None;
+            status.progress = Some(clock::now());
+            status.from_last_known_good = false;
         });
         self.state.set_synced();
         self.listen(&client, stream).await
@@ -276,10 +280,10 @@ impl Follower {
             ..
         } = *report;
         if known > 0 {
-            self.state.show(|seen| seen.rereads += 1);
+            self.state.show(|status| status.rereads += 1);
         }
         if report.restored {
-            self.state.show(|seen| seen.restores += 1);
+            self.state.show(|status| status.restores += 1);
             tracing::warn!(
                 known,
                 revision,
@@ -343,7 +347,7 @@ impl Follower {
                     let ended = || FollowError::Ended("nothing more came".to_owned());
                     let answer = answer.ok_or_else(ended)?;
                     heard = Instant::now();
-                    self.state.show(|seen| seen.progress = Some(heard.into_std()));
+                    self.state.show(|status| status.progress = Some(heard.into_std()));
                     if self.take(client, &answer).await? {
                         due.get_or_insert(heard + COALESCE);
                     }
@@ -463,7 +467,11 @@ impl Follower {
             let changes: Vec<_> = changes.collect();
             let revision = self.mirror.revision();
             if !changes.is_empty() {
-                let update = Update { revision, changes };
+                let update = Update {
+                    source: SourceId::Etcd,
+                    revision,
+                    changes,
+                };
                 self.supervisor.apply(update).await;
             }
             self.unsaved = true;
@@ -476,14 +484,14 @@ impl Follower {
             let Err(why) = key.parse::<DocumentKey>() else {
                 continue;
             };
-            self.state.show(|seen| match held {
+            self.state.show(|status| match held {
                 Some(_) => {
-                    if seen.ignored.insert(Key::clone(key)) {
+                    if status.ignored.insert(Key::clone(key)) {
                         tracing::warn!(%key, %why, "a key in etcd is ignored");
                     }
                 }
                 None => {
-                    seen.ignored.remove(key);
+                    status.ignored.remove(key);
                 }
             });
         }
@@ -498,19 +506,19 @@ impl Follower {
         };
         let doubted = absent(|why| *why == Absence::Doubted);
         let stale: BTreeSet<_> = absent(|why| matches!(why, Absence::Stale(_)));
-        self.state.show(|seen| {
-            if stale.len() > seen.stale.len() {
+        self.state.show(|status| {
+            if stale.len() > status.stale.len() {
                 tracing::warn!(
                     stale = stale.len(),
                     "backends lost their leases together; they stay while nothing speaks against \
                      them"
                 );
             }
-            seen.cluster = mirror.cluster();
-            seen.revision = mirror.revision();
-            seen.documents = mirror.present().len() + mirror.absent().len();
-            seen.doubted = doubted;
-            seen.stale = stale;
+            status.cluster = mirror.cluster();
+            status.revision = mirror.revision();
+            status.documents = mirror.present().len() + mirror.absent().len();
+            status.doubted = doubted;
+            status.stale = stale;
         });
     }
 
@@ -527,21 +535,25 @@ impl Follower {
         let state = Arc::clone(&self.state);
         self.saving = Some(tokio::task::spawn_blocking(move || {
             let fault = store.save(&remembered).err().map(|error| error.to_string());
-            state.show(|seen| {
+            state.show(|status| {
                 if let Some(error) = fault
                     .as_ref()
-                    .filter(|_| fault != seen.last_known_good_fault)
+                    .filter(|_| fault != status.last_known_good_fault)
                 {
                     tracing::error!(error, "last known good cannot be written");
                 }
-                seen.last_known_good_fault = fault;
+                status.last_known_good_fault = fault;
             });
         }));
     }
 
     async fn remembered(&self) -> Remembered {
         let mirror = &self.mirror;
-        let good = self.supervisor.good_documents().await.into_iter();
+        let good = self
+            .supervisor
+            .good_documents(SourceId::Etcd)
+            .await
+            .into_iter();
         let good = good.filter_map(|document| {
             let key = Key::from(document.key.to_string());
             let same = mirror.in_force(&key).map(|held| &held.text) == Some(&document.text);

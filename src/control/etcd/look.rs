@@ -1,6 +1,7 @@
 //! Looks at etcd once, and says how a gateway would find what is there.
 
 use crate::base::clock;
+use crate::base::source_id::SourceId;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::document_key::DocumentKey;
 use crate::config::documents::{Change, Document, Update};
@@ -46,6 +47,7 @@ pub async fn look(
     };
     let changes = read.documents.iter();
     let update = Update {
+        source: SourceId::Etcd,
         revision: read.revision,
         changes: changes
             .filter_map(|(key, held)| change(key, Some(held)))
@@ -98,6 +100,7 @@ pub fn trial(
     let apply = |overlay: &mut Overlay, changes| {
         let etcd = loaded.snapshot.sources.etcd.as_ref();
         let update = Update {
+            source: SourceId::Etcd,
             revision: 0,
             changes,
         };

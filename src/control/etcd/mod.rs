@@ -5,9 +5,10 @@ pub mod connect;
 pub mod follow;
 pub mod hold;
 pub mod look;
-pub mod pen;
 mod read;
 pub mod register;
+pub mod source;
 mod store;
+mod writer;
 
 pub use read::FollowError;

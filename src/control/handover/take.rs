@@ -240,13 +240,15 @@ impl Predecessor {
                 } => {
                     revocations.extend(some);
                     if !more {
-                        told.docket.adopt(std::mem::take(&mut revocations)).await;
+                        told.revocations
+                            .adopt(std::mem::take(&mut revocations))
+                            .await;
                     }
                 }
                 FromOld::Tickets { used } => {
                     let used = serde_json::from_value::<Vec<UsedOf>>(used);
                     let broken = |_| TakeError::Broken("used tickets that are none".to_owned());
-                    told.docket.tickets().adopt(&used.map_err(broken)?);
+                    told.revocations.tickets().adopt(&used.map_err(broken)?);
                 }
                 FromOld::Orders { orders: some, more } => {
                     orders.extend(some);

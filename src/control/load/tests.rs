@@ -3,6 +3,7 @@
 use std::os::unix::fs::symlink;
 
 use super::*;
+use crate::base::source_id::SourceId;
 use crate::config::document_key::{DocumentKey, Kind};
 use crate::config::documents::{Change, Document, Update};
 use crate::config::overlay::Overlay;
@@ -28,6 +29,7 @@ upstream = "chat"
 fn faults(options: &LoadOptions, key: DocumentKey, text: &str) -> Vec<String> {
     let loaded = load_text(options, FILE).unwrap_or_else(|faults| panic!("{faults}"));
     let update = Update {
+        source: SourceId::Etcd,
         revision: 1,
         changes: vec![Change::Put(Document {
             key: key.clone(),

@@ -1,9 +1,11 @@
 //! What sources outside the file add: documents come in by the door that the file comes in by, and
 //! one change is over before the next begins.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::base::clock;
+use crate::base::source_id::SourceId;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::document_key::DocumentKey;
 use crate::config::documents::{Document, Update};
@@ -98,6 +100,7 @@ impl Supervisor {
     /// Takes in what a source says, all of it by one swap. Documents with faults are refused alone;
     /// what was good of them stays (I4).
     pub async fn apply(&self, update: Update) -> Applied {
+        let source = update.source;
         let mut changing = self.changing.lock().await;
         let configuration = self.configuration.clone();
         let base = Arc::clone(&changing.base);
@@ -142,18 +145,19 @@ impl Supervisor {
             generation: report.generation,
             swapped: report.swapped,
             refused,
-            documents: changing.overlay.len(),
+            documents: changing.overlay.count(source),
         }
     }
 
-    /// How many documents are not in force as they were written last.
-    pub fn held(&self) -> Held {
-        self.shown().held
+    /// How many documents of a source are not in force as they were written last.
+    pub fn held(&self, source: SourceId) -> Held {
+        self.shown().held.get(&source).copied().unwrap_or_default()
     }
 
-    /// Every last good version of a document: what is needed to begin again without the source.
-    pub async fn good_documents(&self) -> Vec<Document> {
-        self.changing.lock().await.overlay.good_documents()
+    /// Every last good version of a document of a source: what is needed to begin again without
+    /// the source.
+    pub async fn good_documents(&self, source: SourceId) -> Vec<Document> {
+        self.changing.lock().await.overlay.good_documents(source)
     }
 
     /// Every document and how it stands, by key.
@@ -167,11 +171,13 @@ impl Supervisor {
     }
 }
 
-fn held(changing: &Changing, snapshot: &Snapshot) -> Held {
-    Held {
-        refused: changing.overlay.refused(),
-        waiting: changing.composer.waiting(&changing.overlay, snapshot),
-    }
+fn held(changing: &Changing, snapshot: &Snapshot) -> BTreeMap<SourceId, Held> {
+    let (overlay, composer) = (&changing.overlay, &changing.composer);
+    let of = |source| Held {
+        refused: overlay.refused(source),
+        waiting: composer.waiting(overlay, snapshot, source),
+    };
+    SourceId::ALL.map(|source| (source, of(source))).into()
 }
 
 fn log_refused(overlay: &Overlay, keys: &[DocumentKey]) {

@@ -11,6 +11,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::base::clock;
 use crate::base::names::RouteName;
+use crate::base::source_id::SourceId;
 use crate::config::diagnostic::{Diagnostic, Source};
 use crate::config::documents::{Change, Update};
 use crate::config::footprint;
@@ -461,6 +462,7 @@ impl Trial {
         let etcd = in_force.sources.etcd.as_ref();
         let etcd = etcd.filter(|_| reach == Reach::Everything);
         let update = Update {
+            source: SourceId::Etcd,
             revision: 0,
             changes: documents,
         };

@@ -68,6 +68,7 @@ mod tests {
 
     use super::*;
     use crate::base::revocation::{Revocation, RevocationOrigin, RevokedWhat};
+    use crate::base::source_id::SourceId;
     use crate::control::load::{LoadOptions, load_text};
 
     /// Threads that look at what is in force while it changes.
@@ -110,7 +111,7 @@ subject = "s{n}"
         let route = &generation.table.routes()[0].config.name;
         let number = |text: &str| text[1..].parse::<usize>().expect("a number");
         let mut file = generation.revocations.valid(clock::wall());
-        let revoked = file.find(|one| one.origin == RevocationOrigin::File);
+        let revoked = file.find(|one| one.origin == RevocationOrigin::Source(SourceId::File));
         let revoked = revoked.map_or(0, |one| number(&one.id));
         let upstream = generation.table.upstream("u").expect("an upstream");
         (

@@ -154,6 +154,7 @@ mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
     use super::*;
+    use crate::base::source_id::SourceId;
 
     fn time(seconds: u64) -> SystemTime {
         UNIX_EPOCH + Duration::from_secs(seconds)
@@ -210,7 +211,7 @@ mod tests {
         assert_eq!(all.list(time(10)).len(), 2);
         assert!(refused(&all, "ann", None, Some(60), 10));
         let declared = Revocation {
-            origin: RevocationOrigin::Etcd,
+            origin: RevocationOrigin::Source(SourceId::Etcd),
             until: None,
             ..Revocation::clone(&revocation("a", RevokedWhat::Subject("ann".into()), None))
         };
@@ -219,7 +220,10 @@ mod tests {
         assert!(remove(RevocationOrigin::Node) && !remove(RevocationOrigin::Node));
         let before = all.clone();
         assert!(refused(&all, "ann", None, None, 1000), "etcd's has no end");
-        assert!(all.remove("a", RevocationOrigin::Etcd).is_some());
+        assert!(
+            all.remove("a", RevocationOrigin::Source(SourceId::Etcd))
+                .is_some()
+        );
         assert!(
             refused(&before, "ann", None, None, 1000),
             "a clone is a version"

@@ -231,7 +231,7 @@ fn i4_a_version_that_is_locked_out_leaves_the_one_before_it_in_force() {
     world.apply(vec![put("routes/more", SHADOW, 2)]);
     let view = world.view("routes/more");
     assert_eq!((view.standing, view.in_force), (Standing::Refused, Some(1)));
-    assert_eq!(world.overlay.refused(), 1);
+    assert_eq!(world.overlay.refused(SourceId::Etcd), 1);
     // Another file decides anew, in both directions.
     judge_again(&mut world, "");
     let view = world.view("routes/more");

@@ -106,6 +106,10 @@ impl World {
     }
 
     pub(super) fn apply(&mut self, changes: Vec<Change>) {
+        self.apply_of(SourceId::Etcd, changes);
+    }
+
+    pub(super) fn apply_of(&mut self, source: SourceId, changes: Vec<Change>) {
         let ground = Ground {
             authenticators: &BTreeMap::new(),
             directory: Path::new(""),
@@ -114,6 +118,7 @@ impl World {
             judge: &Judge::new(&self.base),
         };
         let update = Update {
+            source,
             revision: 0,
             changes,
         };

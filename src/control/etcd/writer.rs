@@ -1,4 +1,5 @@
-//! Writes documents that the admin API was told of. One connection for each: they are rare.
+//! Writes the documents that the admin API orders. Each write has its own connection, since
+//! writes are rare.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,19 +10,19 @@ use tokio::time::timeout;
 use crate::config::snapshot::Etcd;
 use crate::control::etcd::connect::{Endpoints, connector};
 use crate::control::etcd::hold::said;
-use crate::control::source::{Pen, Stroke};
+use crate::control::sources::{Write, Writer};
 
 /// For everything: a connection, a lease, a write, with one endpoint that does not answer before.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Longer than a document under a lease has to live, so that clocks that differ cut nothing short.
 const SLACK: Duration = Duration::from_secs(60);
 
-/// One that writes below the prefix of this etcd.
-pub fn pen(settings: &Etcd) -> Pen {
+/// A writer below the prefix of this etcd.
+pub(super) fn writer(settings: &Etcd) -> Writer {
     let prefix = Arc::clone(&settings.prefix);
     let tries = settings.endpoints.len();
     let connect = connector(Arc::new(Endpoints::new(settings.clone(), 0)));
-    Pen::new(move |stroke| {
+    Writer::new(move |one| {
         let (connect, prefix) = (Arc::clone(&connect), Arc::clone(&prefix));
         async move {
             let write = Box::pin(async {
@@ -32,7 +33,7 @@ pub fn pen(settings: &Etcd) -> Pen {
                     }
                     client = connect().await;
                 }
-                let written = write(client?, &prefix, stroke).await;
+                let written = write(client?, &prefix, one).await;
                 written.map_err(|error| said(&error))
             });
             let late = |_| format!("no answer within {PATIENCE:?}");
@@ -41,9 +42,9 @@ pub fn pen(settings: &Etcd) -> Pen {
     })
 }
 
-async fn write(mut client: Client, prefix: &str, stroke: Stroke) -> Result<(), Error> {
-    match stroke {
-        Stroke::Put { key, text, lives } => {
+async fn write(mut client: Client, prefix: &str, one: Write) -> Result<(), Error> {
+    match one {
+        Write::Put { key, text, lives } => {
             let mut options = PutOptions::new();
             if let Some(lives) = lives {
                 let seconds = i64::try_from((lives + SLACK).as_secs()).unwrap_or(i64::MAX);
@@ -53,7 +54,7 @@ async fn write(mut client: Client, prefix: &str, stroke: Stroke) -> Result<(), E
             let key = format!("{prefix}/{key}");
             client.put(key, text, Some(options)).await?;
         }
-        Stroke::Delete { key } => {
+        Write::Delete { key } => {
             client.delete(format!("{prefix}/{key}"), None).await?;
         }
     }

@@ -1,0 +1,77 @@
+//! The hand-over from the process before this one and to the next one, and what the service manager
+//! is notified of.
+
+use std::io;
+use std::sync::Arc;
+
+use sd_notify::NotifyState;
+
+use crate::control::handover::{self, Claim, Handover, Parting, Told};
+use crate::control::revocations::RevocationStore;
+use crate::control::supervisor::Supervisor;
+use crate::io::net::listener::{self, Owner};
+use crate::proxy::worker::Shared;
+
+pub(super) fn told(supervisor: &Supervisor, revocations: &Arc<RevocationStore>) -> Told {
+    Told {
+        revocations: Arc::clone(revocations),
+        drainer: Arc::clone(supervisor.drainer()),
+    }
+}
+
+/// Who comes after this process, and what the service manager hears of it.
+pub(super) struct HandoverLifecycle(Option<handover::Running>);
+
+impl HandoverLifecycle {
+    /// The gateway accepts clients; takes over from the process before, if there is one.
+    pub(super) fn begin(handover: Option<Handover>, shared: &Shared, told: Told) -> Self {
+        let Some(handover) = handover else {
+            notify(&[NotifyState::Ready]);
+            return Self(None);
+        };
+        let took_over = handover.takes_over();
+        // Only when the other process has ended its part: a manager that sees its main process fail
+        // restarts it.
+        let ready = move || match took_over {
+            true => notify(&[NotifyState::MainPid(std::process::id()), NotifyState::Ready]),
+            false => notify(&[NotifyState::Ready]),
+        };
+        let (live, node) = (Arc::clone(&shared.live), Arc::clone(&shared.node));
+        Self(Some(handover.start(live, told, node, ready)))
+    }
+
+    /// Waits until another process has this one's place; for ever if none takes it.
+    pub(super) async fn parted(&mut self) -> Parting {
+        match &mut self.0 {
+            Some(running) => running.parted().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// The gateway stops. Whoever has another process in its place does not tell the manager that
+    /// the service stops.
+    pub(super) async fn end(self, parting: Option<&Parting>) {
+        if let Some(running) = self.0 {
+            running.stop().await;
+        }
+        if parting.is_none() {
+            notify(&[NotifyState::Stopping]);
+        }
+    }
+}
+
+/// Tells the service manager, if there is one.
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!(%error, "the service manager cannot be told");
+    }
+}
+
+type Shares = Vec<(Owner, io::Result<listener::Bound>)>;
+
+pub(super) fn settle(claim: &mut Claim, shares: Shares) -> anyhow::Result<Handover> {
+    let shares = shares
+        .into_iter()
+        .map(|(owner, socket)| Ok((owner, socket?)));
+    Ok(claim.settle(shares.collect::<io::Result<_>>()?)?)
+}

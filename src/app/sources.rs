@@ -1,0 +1,60 @@
+//! The sources of the configuration: opened, followed, and waited for.
+
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+use crate::base::source_id::SourceId;
+#[cfg(feature = "etcd")]
+use crate::control::etcd::source::EtcdSource;
+use crate::control::sources::file::FileSource;
+use crate::control::sources::{Source, Sources};
+use crate::control::supervisor::Supervisor;
+use crate::live::Live;
+
+/// Opens every source that is configured. What was remembered of one is in force then.
+pub(super) async fn open(supervisor: &Arc<Supervisor>, live: &Arc<Live>) -> Sources {
+    let mut all: Vec<Arc<dyn Source>> = vec![Arc::new(FileSource(Arc::clone(supervisor)))];
+    if let Some(settings) = supervisor.loaded().snapshot.sources.etcd.clone() {
+        #[cfg(feature = "etcd")]
+        {
+            let state_dir = supervisor.state_dir().cloned();
+            let (supervisor, live) = (Arc::clone(supervisor), Arc::clone(live));
+            let etcd = EtcdSource::open(settings, state_dir.as_ref(), supervisor, live);
+            all.push(Arc::new(etcd.await));
+        }
+        #[cfg(not(feature = "etcd"))]
+        {
+            let _ = (settings, live, &mut all);
+            unreachable!("validation refuses the table in a build without etcd");
+        }
+    }
+    all.into_iter().collect()
+}
+
+/// Follows the sources other than the file, which is in force already, and waits for the first
+/// answer of each, but not for long.
+pub(super) async fn follow(sources: &Sources, background: &mut JoinSet<()>) {
+    let others = || sources.iter().filter(|one| one.id() != SourceId::File);
+    for source in others() {
+        background.spawn(Arc::clone(source).follow());
+    }
+    for source in others() {
+        if !source.first_answer().await {
+            let status = sources.followed(source.id()).unwrap_or_default();
+            tracing::warn!(
+                fault = status.fault,
+                from_last_known_good = status.from_last_known_good,
+                "{} has not answered; starting without waiting for it any longer",
+                source.id()
+            );
+        }
+    }
+}
+
+/// Follows the file, once the gateway serves.
+pub(super) fn follow_file(sources: &Sources, background: &mut JoinSet<()>) {
+    if let Some(file) = sources.get(SourceId::File) {
+        background.spawn(Arc::clone(file).follow());
+    }
+}

@@ -1,0 +1,68 @@
+//! The status of a source, as operators see it.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::{Instant, SystemTime};
+
+use crate::core::membership::{Key, backend_of};
+
+/// The status of a source.
+#[derive(Clone, Debug)]
+pub enum SourceStatus {
+    /// A file that is read as a whole.
+    File(FileStatus),
+    /// Documents at another machine.
+    Followed(Box<FollowStatus>),
+}
+
+/// The status of the file.
+#[derive(Clone, Debug)]
+pub struct FileStatus {
+    /// Where it is.
+    pub path: PathBuf,
+    /// When what is in force was read.
+    pub loaded: SystemTime,
+    /// When its last reading was refused, if it was, and the first fault.
+    pub refused: Option<(SystemTime, String)>,
+}
+
+/// How far a follower is, and what it met.
+#[derive(Clone, Debug, Default)]
+pub struct FollowStatus {
+    /// Where the watch runs; `None` while there is none.
+    pub endpoint: Option<String>,
+    /// What went wrong last, until the next connection.
+    pub fault: Option<String>,
+    /// Which cluster it is; 0 if none is known.
+    pub cluster: u64,
+    /// Everything up to it has been taken.
+    pub revision: i64,
+    /// When the source last gave a sign of life.
+    pub progress: Option<Instant>,
+    /// What is in force was remembered, and has not been compared with the source yet.
+    pub from_last_known_good: bool,
+    /// Why last known good could not be read or written, if so.
+    pub last_known_good_fault: Option<String>,
+    /// Documents in force or refused.
+    pub documents: usize,
+    /// Full reads that were compared with what was known.
+    pub rereads: u64,
+    /// Watches that ended and were begun anew.
+    pub watch_restarts: u64,
+    /// Times that the source had been restored or replaced.
+    pub restores: u64,
+    /// Documents that a read lacked that is not believed.
+    pub doubted: BTreeSet<Key>,
+    /// Backends that lost their leases together with others.
+    pub stale: BTreeSet<Key>,
+    /// Keys under which no document can stand.
+    pub ignored: BTreeSet<Key>,
+}
+
+impl FollowStatus {
+    /// Whether this backend is there although its lease is gone.
+    pub fn is_stale(&self, upstream: &str, id: &str) -> bool {
+        let mut stale = self.stale.iter();
+        !self.stale.is_empty() && stale.any(|key| backend_of(key) == Some((upstream, id)))
+    }
+}
