@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use crate::admin::{self, ListenerView};
 use crate::app::addresses::{listening, own};
 use crate::app::fleet_membership::FleetMembership;
-use crate::app::handover_lifecycle::{HandoverLifecycle, settle, told};
+use crate::app::handover_lifecycle::{HandoverLifecycle, operator_orders, settle};
 use crate::app::opening::{open_admin, open_listener};
 use crate::app::signals::Signals;
 use crate::app::stopping::{cut_short, join, stop_workers};
@@ -30,7 +30,7 @@ use crate::base::names::ListenerName;
 use crate::config::snapshot::{ListenerTls, Snapshot};
 use crate::control::certs;
 use crate::control::fleet::Fleet;
-use crate::control::handover::{Claim, Handover, Parting};
+use crate::control::handover::{Handover, HandoverRequest, Parting};
 use crate::control::jwks;
 use crate::control::load::Loaded;
 use crate::control::memory;
@@ -64,7 +64,7 @@ pub struct Bound {
 }
 
 impl Bound {
-    /// Opens everything that `loaded` asks for; what the process before this one left, if `claim`
+    /// Opens everything that `loaded` asks for; what the process before this one left, if `request`
     /// has something, is not opened again.
     ///
     /// # Errors
@@ -74,10 +74,10 @@ impl Bound {
         configuration: Configuration,
         loaded: Loaded,
         log: LogLevel,
-        mut claim: Option<&mut Claim>,
+        mut request: Option<&mut HandoverRequest>,
     ) -> anyhow::Result<Self> {
         let mut nothing = Inheritance::default();
-        let claimed = claim.is_some();
+        let taking_over = request.is_some();
         // Names that only documents of other sources bring are looked up when those are there.
         let resolved = resolved(&loaded);
         let snapshot = &resolved.snapshot;
@@ -92,15 +92,15 @@ impl Bound {
         let mut sockets = Vec::new();
         let mut certificates = Vec::new();
         let mut shares = Vec::new();
-        let inheritance = match &mut claim {
-            Some(claim) => &mut claim.inheritance,
+        let inheritance = match &mut request {
+            Some(request) => &mut request.inheritance,
             None => &mut nothing,
         };
         for (place, config) in snapshot.listeners.iter().enumerate() {
             let (context, bound, resolver) = open_listener(config, &metrics, inheritance)?;
             let owner = Owner::Listener(config.name.clone());
             let share = |socket: &listener::Bound| (owner.clone(), socket.share());
-            shares.extend(bound.iter().filter(|_| claimed).map(share));
+            shares.extend(bound.iter().filter(|_| taking_over).map(share));
             contexts.push(context);
             sockets.extend(bound.into_iter().map(|socket| (place, socket)));
             let resolver = config.tls.clone().zip(resolver);
@@ -111,8 +111,8 @@ impl Bound {
         let resolver = snapshot.admin.tls.clone().zip(resolver);
         certificates.extend(resolver.map(|(tls, resolver)| ("admin".into(), tls, resolver)));
         shares.push((Owner::Admin, admin.share()));
-        let handover = match claim {
-            Some(claim) => Some(settle(claim, shares).context("hand-over")?),
+        let handover = match request {
+            Some(request) => Some(settle(request, shares).context("hand-over")?),
             None => None,
         };
         let live = Live::new(first);
@@ -202,8 +202,11 @@ impl Bound {
         let listeners = listening(&shared.listeners);
         tracing::info!(node = %node.name, workers, listeners, admin = %admin_address, "ready");
 
-        let mut lifecycle =
-            HandoverLifecycle::begin(handover, &shared, told(&supervisor, &revocations));
+        let mut lifecycle = HandoverLifecycle::begin(
+            handover,
+            &shared,
+            operator_orders(&supervisor, &revocations),
+        );
         let parting = tokio::select! {
             () = signals.serve_until_stop(&supervisor, &shared.records) => None,
             parting = lifecycle.parted() => Some(parting),

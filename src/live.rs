@@ -7,6 +7,7 @@ mod edge;
 mod generation;
 mod handover;
 mod own;
+mod slice;
 mod workers;
 
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
@@ -25,14 +26,13 @@ use crate::core::routing::RoutingTable;
 use crate::core::session::admission::Gate;
 use crate::core::session::stick::Sticks;
 
-pub use commands::{
-    Departures, Leavers, Renewal, SessionBrief, SessionQuery, SessionView, WorkerCommand,
-};
+pub use commands::{Departures, Renewal, SessionBrief, SessionQuery, SessionView, WorkerCommand};
 pub use edge::Edge;
 pub use generation::{Generation, Swap};
 pub use handover::{Adopted, Packed, Parcel, TakenOver};
 pub use own::Own;
-pub use workers::{ANSWER_MAX, Answers, WorkerHandle, WorkerLoad, Workers};
+pub use slice::{Slice, Sliced};
+pub use workers::{ANSWER_MAX, Answers, Walked, WorkerHandle, WorkerLoad, Workers};
 
 /// What both planes share.
 #[derive(Debug)]

@@ -26,8 +26,8 @@ pub(super) async fn metrics(
     State(gateway): State<Arc<Gateway>>,
 ) -> ([(HeaderName, &'static str); 1], String) {
     // What a stuck worker has not brought in yet comes with a later scrape.
-    let gather = |answer| WorkerCommand::Gather { answer };
-    gateway.live.workers().ask(gather).await;
+    let gather = |slice, answer| WorkerCommand::Gather { slice, answer };
+    gateway.live.workers().walk(gather).await;
     gateway.metrics.sweep(clock::now(), &gateway.live.table());
     let mut text = gateway.metrics.render();
     text.push_str(&read(&gateway));

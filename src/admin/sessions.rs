@@ -19,7 +19,7 @@ use crate::base::session_id::SessionId;
 use crate::base::traffic::Traffic;
 use crate::core::session::orders::CloseOrder;
 use crate::core::session::record::{Cause, EndOrder};
-use crate::live::{Answers, Renewal, SessionQuery, SessionView, WorkerCommand};
+use crate::live::{ANSWER_MAX, Renewal, SessionQuery, SessionView, Walked, WorkerCommand};
 
 /// The default `limit`.
 const PAGE_DEFAULT: usize = 100;
@@ -173,8 +173,8 @@ pub(super) async fn list(
     };
     // One more than requested: it shows whether there is a next page.
     let answers = sessions(&gateway, &query, limit + 1).await;
-    let unanswered = answers.silent().collect();
-    let mut views: Vec<_> = answers.into_iter().flatten().collect();
+    let unanswered = answers.silent;
+    let mut views: Vec<_> = answers.answers.into_iter().flatten().collect();
     views.sort_unstable_by_key(|view| view.facts.id);
     let more = views.len() > limit;
     views.truncate(limit);
@@ -230,13 +230,17 @@ pub(super) async fn close(
         operator: Some(Arc::clone(&caller.name)),
         revocation: None,
     });
-    let closed = gateway.live.workers().ask(|answer| WorkerCommand::Close {
-        query: query.clone(),
-        order: order.clone(),
-        given: Some(Arc::clone(&given)),
-        answer,
-    });
-    if closed.await.into_iter().sum::<usize>() == 0 {
+    let closed = gateway
+        .live
+        .workers()
+        .walk(|slice, answer| WorkerCommand::Close {
+            query: query.clone(),
+            order: order.clone(),
+            given: Some(Arc::clone(&given)),
+            slice,
+            answer,
+        });
+    if closed.await.answers.into_iter().sum::<usize>() == 0 {
         find(&gateway, id).await?;
         return Err(Problem::new(
             StatusCode::CONFLICT,
@@ -270,12 +274,16 @@ pub(super) async fn change(
         id: Some(id),
         ..SessionQuery::default()
     };
-    let renewed = gateway.live.workers().ask(|answer| WorkerCommand::Renew {
-        query: query.clone(),
-        renewal: Renewal::Until(expires),
-        answer,
-    });
-    let renewed: usize = renewed.await.into_iter().sum();
+    let renewed = gateway
+        .live
+        .workers()
+        .walk(|slice, answer| WorkerCommand::Renew {
+            query: query.clone(),
+            renewal: Renewal::Until(expires),
+            slice,
+            answer,
+        });
+    let renewed: usize = renewed.await.answers.into_iter().sum();
     let session = find(&gateway, id).await?;
     if renewed == 0 {
         let detail = format!("session {id} has no principal, is closing, or is being handed over");
@@ -297,8 +305,8 @@ async fn find(gateway: &Gateway, id: SessionId) -> Result<Session, Problem> {
         ..SessionQuery::default()
     };
     let answers = sessions(gateway, &query, 1).await;
-    let silent = answers.missing() > 0;
-    match answers.into_iter().flatten().next() {
+    let silent = !answers.silent.is_empty();
+    match answers.answers.into_iter().flatten().next() {
         Some(view) => Ok(session(&view)),
         None if silent => {
             let detail = "not every worker answered in time; the session may be on one of those";
@@ -315,13 +323,19 @@ async fn sessions(
     gateway: &Gateway,
     query: &SessionQuery,
     limit: usize,
-) -> Answers<Vec<SessionView>> {
-    let ask = |answer| WorkerCommand::Sessions {
+) -> Walked<Vec<SessionView>> {
+    let ask = |slice, answer| WorkerCommand::Sessions {
         query: query.clone(),
         limit,
+        slice,
         answer,
     };
-    gateway.live.workers().ask(ask).await
+    // A worker's next slices are of no use once it has given as many as the page holds.
+    let enough = |found: &[Vec<SessionView>]| found.iter().map(Vec::len).sum::<usize>() >= limit;
+    let workers = gateway.live.workers();
+    workers
+        .walk_until(ANSWER_MAX, query.after, ask, enough)
+        .await
 }
 
 fn session(view: &SessionView) -> Session {

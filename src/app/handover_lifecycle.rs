@@ -6,14 +6,17 @@ use std::sync::Arc;
 
 use sd_notify::NotifyState;
 
-use crate::control::handover::{self, Claim, Handover, Parting, Told};
+use crate::control::handover::{self, Handover, HandoverRequest, OperatorOrders, Parting};
 use crate::control::revocations::RevocationStore;
 use crate::control::supervisor::Supervisor;
 use crate::io::net::listener::{self, Owner};
 use crate::proxy::worker::Shared;
 
-pub(super) fn told(supervisor: &Supervisor, revocations: &Arc<RevocationStore>) -> Told {
-    Told {
+pub(super) fn operator_orders(
+    supervisor: &Supervisor,
+    revocations: &Arc<RevocationStore>,
+) -> OperatorOrders {
+    OperatorOrders {
         revocations: Arc::clone(revocations),
         drainer: Arc::clone(supervisor.drainer()),
     }
@@ -24,7 +27,11 @@ pub(super) struct HandoverLifecycle(Option<handover::Running>);
 
 impl HandoverLifecycle {
     /// The gateway accepts clients; takes over from the process before, if there is one.
-    pub(super) fn begin(handover: Option<Handover>, shared: &Shared, told: Told) -> Self {
+    pub(super) fn begin(
+        handover: Option<Handover>,
+        shared: &Shared,
+        operator_orders: OperatorOrders,
+    ) -> Self {
         let Some(handover) = handover else {
             notify(&[NotifyState::Ready]);
             return Self(None);
@@ -37,7 +44,7 @@ impl HandoverLifecycle {
             false => notify(&[NotifyState::Ready]),
         };
         let (live, node) = (Arc::clone(&shared.live), Arc::clone(&shared.node));
-        Self(Some(handover.start(live, told, node, ready)))
+        Self(Some(handover.start(live, operator_orders, node, ready)))
     }
 
     /// Waits until another process has this one's place; for ever if none takes it.
@@ -69,9 +76,9 @@ fn notify(states: &[NotifyState<'_>]) {
 
 type Shares = Vec<(Owner, io::Result<listener::Bound>)>;
 
-pub(super) fn settle(claim: &mut Claim, shares: Shares) -> anyhow::Result<Handover> {
+pub(super) fn settle(request: &mut HandoverRequest, shares: Shares) -> anyhow::Result<Handover> {
     let shares = shares
         .into_iter()
         .map(|(owner, socket)| Ok((owner, socket?)));
-    Ok(claim.settle(shares.collect::<io::Result<_>>()?)?)
+    Ok(request.settle(shares.collect::<io::Result<_>>()?)?)
 }

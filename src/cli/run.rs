@@ -9,7 +9,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::app::{Bound, End};
 use crate::base::addr::ListenAddr;
 use crate::cli::demo;
-use crate::control::handover::Claim;
+use crate::control::handover::HandoverRequest;
 use crate::control::load::{LoadOptions, Loaded};
 use crate::control::supervisor::Configuration;
 use crate::io::net::descriptors;
@@ -137,13 +137,13 @@ fn serve(
     extend_descriptors();
     // Sockets are watched by the runtime that is entered when they are opened.
     let ended = runtime.block_on(async {
-        let mut claim = match take_over {
-            Some(path) => Some(Claim::make(path).await?),
+        let mut request = match take_over {
+            Some(path) => Some(HandoverRequest::make(path).await?),
             None => None,
         };
-        let opened = Bound::open(configuration, loaded, level, claim.as_mut());
-        if let (Err(error), Some(claim)) = (&opened, &mut claim) {
-            claim.give_up(format!("{error:#}")).await;
+        let opened = Bound::open(configuration, loaded, level, request.as_mut());
+        if let (Err(error), Some(request)) = (&opened, &mut request) {
+            request.give_up(format!("{error:#}")).await;
         }
         let gateway = opened?;
         let addresses: Vec<_> = gateway.addresses().iter().filter_map(tcp).collect();

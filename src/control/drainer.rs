@@ -2,6 +2,7 @@
 //! backend's going. What an operator ordered of a backend is kept here too: it lies over what the
 //! configuration says until it is taken back, through every swap of tables, restart and hand-over.
 
+mod drain;
 mod elsewhere;
 mod orders;
 mod view;
@@ -10,25 +11,28 @@ mod wishes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex as AsyncMutex, Notify};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::base::clock;
 use crate::base::names::{BackendId, UpstreamName};
-use crate::config::snapshot::{self, BackendState, Tempo};
+use crate::config::snapshot::{self, BackendState};
 use crate::control::state_dir::StateDir;
 use crate::control::state_file::StateFile;
 use crate::control::worker_commands;
 use crate::core::routing::RoutingTable;
-use crate::core::session::drain::{Candidate, Millis, Plan, Profile, StandingOrder, idle_first};
+use crate::core::session::drain::{Millis, Profile, StandingOrder};
 use crate::core::session::orders::LeaveOrder;
 use crate::core::session::record::Cause;
 use crate::core::session::resume::ResumeReason;
-use crate::live::{Live, SessionBrief, SessionQuery};
+use crate::live::{Live, SessionQuery};
 use crate::telemetry::metrics::NodeMetrics;
 
+use drain::Drain;
+pub use drain::{By, Order};
+pub(super) use drain::{LOOK, Place};
 pub use elsewhere::Elsewhere;
 pub use view::DrainView;
 use wishes::wishes;
@@ -39,13 +43,6 @@ const FILE: &str = "orders";
 const MARK: &str = "sessile-orders 1 ";
 /// Between two steps of a plan.
 pub(super) const STEP: Duration = Duration::from_millis(100);
-/// Between two looks at who is there.
-pub(super) const LOOK: Millis = 2_000;
-/// The same once all have gone.
-const LOOK_AFTER: Millis = 10_000;
-
-/// A backend of an upstream.
-pub(super) type Place = (UpstreamName, BackendId);
 
 /// All drains of a gateway, and what operators ordered.
 pub struct Drainer {
@@ -72,56 +69,6 @@ impl fmt::Debug for Drainer {
 struct State {
     orders: BTreeMap<Place, StandingOrder>,
     drains: BTreeMap<Place, Drain>,
-}
-
-/// One backend's.
-struct Drain {
-    plan: Plan,
-    /// As it was begun; orders may have changed the plan's.
-    profile: Profile,
-    by: By,
-    started: SystemTime,
-    /// The end was logged.
-    told_done: bool,
-    /// When it looked last.
-    looked: Option<Millis>,
-    /// It was ordered when the backend had left already; the order ends with the last session.
-    of_removed: bool,
-}
-
-/// Who wants a drain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum By {
-    /// An order by the admin API.
-    Operator,
-    /// The configuration: a file, etcd.
-    Configuration,
-    /// The backend left its upstream, which has `drain.on_removal`.
-    Removal,
-}
-
-impl By {
-    /// The word that the log and the admin API show.
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Operator => "operator",
-            Self::Configuration => "configuration",
-            Self::Removal => "removal",
-        }
-    }
-}
-
-/// What an operator wants of a backend; what is not given stays.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Order {
-    /// `Some(None)`: what the configuration says.
-    pub state: Option<Option<BackendState>>,
-    /// How fast.
-    pub tempo: Option<Tempo>,
-    /// After this time the rest go at once.
-    pub deadline: Option<Duration>,
-    /// Nobody is told to go, or they are again.
-    pub paused: Option<bool>,
 }
 
 /// An order that cannot be carried out.
@@ -446,81 +393,5 @@ fn order() -> LeaveOrder {
         reason: "backend is draining".into(),
         cause: Cause::Drained,
         resume: ResumeReason::Draining,
-    }
-}
-
-impl Drain {
-    fn new(profile: Profile, by: By, now: Millis) -> Self {
-        Self {
-            plan: Plan::new(profile, now, fastrand::u64(..)),
-            profile,
-            by,
-            started: clock::wall(),
-            told_done: false,
-            looked: None,
-            of_removed: false,
-        }
-    }
-
-    /// Goes on as the configuration says now; what an operator chose for it outlives that.
-    fn follow(&mut self, profile: Profile, ordered: bool, now: Millis) {
-        let chosen = ordered || self.by == By::Operator;
-        if !chosen && self.profile != profile {
-            self.profile = profile;
-            self.plan.set_profile(profile, now);
-        }
-    }
-
-    fn change(&mut self, order: &Order, now: Millis) {
-        if order.tempo.is_some() || order.deadline.is_some() {
-            let before = *self.plan.profile();
-            let profile = Profile {
-                tempo: order.tempo.unwrap_or(before.tempo),
-                deadline: order.deadline.or(before.deadline),
-                ..before
-            };
-            self.plan.set_profile(profile, now);
-        }
-        match order.paused {
-            Some(true) => self.plan.pause(now),
-            Some(false) => self.plan.resume(now),
-            None => {}
-        }
-    }
-
-    fn wants_a_look(&mut self, now: Millis) -> bool {
-        let between = if self.told_done { LOOK_AFTER } else { LOOK };
-        self.looked.is_none_or(|looked| now - looked >= between)
-    }
-
-    /// Takes in who is there. A drain is done only if that is everybody (`all_seen`).
-    fn look(
-        &mut self,
-        (upstream, backend): &Place,
-        briefs: &[SessionBrief],
-        all_seen: bool,
-        now: Millis,
-    ) {
-        self.looked = Some(now);
-        let mut candidates: Vec<_> = briefs.iter().map(candidate).collect();
-        idle_first(&mut candidates);
-        self.plan.survey(&candidates);
-        let done = self.plan.is_done() && candidates.is_empty() && all_seen;
-        if done && !self.told_done {
-            let progress = self.plan.progress();
-            let (closed, moved) = (progress.closed, progress.moved);
-            tracing::info!(%upstream, %backend, closed, moved, "drained");
-        }
-        self.told_done = done;
-    }
-}
-
-/// As plans see it.
-pub(super) fn candidate(brief: &SessionBrief) -> Candidate {
-    Candidate {
-        id: brief.id,
-        idle: brief.idle,
-        movable: brief.movable,
-        busy: brief.busy,
     }
 }

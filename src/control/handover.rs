@@ -29,14 +29,14 @@ const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 /// What `--take-over` asks for, and what came of it so far.
 #[derive(Debug)]
-pub struct Claim {
+pub struct HandoverRequest {
     path: PathBuf,
     predecessor: Option<Predecessor>,
     /// Sockets of the process before this one, for whoever binds.
     pub inheritance: Inheritance,
 }
 
-impl Claim {
+impl HandoverRequest {
     /// Asks the process that listens on `path`, if one does, for everything it has.
     ///
     /// # Errors
@@ -108,7 +108,7 @@ pub struct Handover {
 
 /// What operators told a gateway, which its successor shall know.
 #[derive(Clone, Debug)]
-pub struct Told {
+pub struct OperatorOrders {
     /// Rights that are taken away.
     pub revocations: Arc<RevocationStore>,
     /// States of backends.
@@ -151,13 +151,16 @@ impl Handover {
     pub fn start(
         self,
         live: Arc<Live>,
-        told: Told,
+        operator_orders: OperatorOrders,
         node: Arc<NodeMetrics>,
         ready: impl FnOnce() + Send + 'static,
     ) -> Running {
         let (stop, mut stopped) = watch::channel(false);
         let takes_over = self.takes_over();
-        told.drainer.elsewhere().set_handing_over(takes_over);
+        operator_orders
+            .drainer
+            .elsewhere()
+            .set_handing_over(takes_over);
         let mut ready = Some(ready);
         let mut ready = move || {
             if let Some(ready) = ready.take() {
@@ -166,7 +169,8 @@ impl Handover {
         };
         let task = tokio::spawn(async move {
             if let Some(predecessor) = self.predecessor {
-                let taken = predecessor.take(&live, &told, &node, &mut stopped, &mut ready);
+                let taken =
+                    predecessor.take(&live, &operator_orders, &node, &mut stopped, &mut ready);
                 match taken.await {
                     Ok(()) => {}
                     Err(TakeError::Interrupted) => return None,
@@ -177,14 +181,14 @@ impl Handover {
                 socket.keep_file();
             }
             ready();
-            let estate = give::Estate {
+            let offer = give::HandoverOffer {
                 live,
                 node,
-                drainer: told.drainer,
-                tickets: Arc::clone(told.revocations.tickets()),
+                drainer: operator_orders.drainer,
+                tickets: Arc::clone(operator_orders.revocations.tickets()),
                 sockets: self.sockets,
             };
-            estate.wait(self.door, &mut stopped).await
+            offer.wait(self.door, &mut stopped).await
         });
         Running { task, stop }
     }

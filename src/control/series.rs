@@ -24,8 +24,8 @@ pub async fn keep(metrics: Arc<Metrics>, live: Arc<Live>) {
             continue;
         }
         // Each worker lets go of counters that none of its sessions need.
-        let gather = |answer| WorkerCommand::Gather { answer };
-        live.workers().ask(gather).await;
+        let gather = |slice, answer| WorkerCommand::Gather { slice, answer };
+        live.workers().walk(gather).await;
         left = metrics.sweep(clock::now(), &table);
         swept = table.generation;
     }

@@ -4,21 +4,22 @@ use std::sync::Arc;
 
 use crate::base::session_id::SessionId;
 use crate::core::session::orders::{CloseOrder, LeaveOrder};
-use crate::live::{Departures, Leavers, Live, SessionBrief, SessionQuery, WorkerCommand};
+use crate::live::{Departures, Live, SessionBrief, SessionQuery, WorkerCommand};
 
 /// What is known of the sessions that `query` takes.
 pub(super) async fn briefs(live: &Live, query: &SessionQuery) -> Vec<SessionBrief> {
-    let briefs = live.workers().ask(|answer| WorkerCommand::Briefs {
+    let briefs = live.workers().walk(|slice, answer| WorkerCommand::Briefs {
         query: query.clone(),
+        slice,
         answer,
     });
-    briefs.await.into_iter().flatten().collect()
+    briefs.await.answers.into_iter().flatten().collect()
 }
 
 /// Makes these sessions leave their backends.
 pub(super) async fn leave(live: &Live, ids: Arc<[SessionId]>, order: &LeaveOrder) -> Departures {
     let departures = live.workers().ask(|answer| WorkerCommand::Leave {
-        which: Leavers::Ids(Arc::clone(&ids)),
+        ids: Arc::clone(&ids),
         order: order.clone(),
         answer,
     });
@@ -31,18 +32,19 @@ pub(super) async fn leave(live: &Live, ids: Arc<[SessionId]>, order: &LeaveOrder
 
 /// Closes the sessions that `query` takes; returns how many.
 pub(super) async fn close(live: &Live, query: &SessionQuery, order: &CloseOrder) -> usize {
-    let closed = live.workers().ask(|answer| WorkerCommand::Close {
+    let closed = live.workers().walk(|slice, answer| WorkerCommand::Close {
         query: query.clone(),
         order: order.clone(),
         given: None,
+        slice,
         answer,
     });
-    closed.await.into_iter().sum()
+    closed.await.answers.into_iter().sum()
 }
 
 /// Ends the sessions whose right is revoked; returns how many.
 pub(super) async fn revoke(live: &Live) -> usize {
-    let ended = live.workers();
-    let ended = ended.ask(|answer| WorkerCommand::Revoke { answer });
-    ended.await.into_iter().sum()
+    let workers = live.workers();
+    let ended = workers.walk(|slice, answer| WorkerCommand::Revoke { slice, answer });
+    ended.await.answers.into_iter().sum()
 }

@@ -16,21 +16,24 @@ use crate::core::session::orders::{CloseOrder, LeaveOrder};
 use crate::core::session::record::{EndOrder, Facts};
 use crate::core::session::resume::Moves;
 use crate::live::handover::{Adopted, Packed, Parcel};
+use crate::live::slice::{Slice, Sliced};
 
-/// What a worker can be asked and told.
+/// What a worker can be commanded to do. Commands that walk over its sessions look at one slice.
 #[derive(Debug)]
 pub enum WorkerCommand {
-    /// The first `limit` sessions that `query` takes, in the order of their ids.
+    /// The first `limit` sessions of the slice that `query` takes, in the order of their ids.
     Sessions {
         /// Which.
         query: SessionQuery,
         /// How many at most.
         limit: usize,
+        /// Of these.
+        slice: Slice,
         /// Where the answer goes.
-        answer: oneshot::Sender<Vec<SessionView>>,
+        answer: oneshot::Sender<Sliced<Vec<SessionView>>>,
     },
-    /// Closes all sessions that `query` takes; answers how many. A session that is already closing
-    /// is not closed again.
+    /// Closes all sessions of the slice that `query` takes; answers how many. A session that is
+    /// already closing is not closed again.
     Close {
         /// Which.
         query: SessionQuery,
@@ -38,8 +41,10 @@ pub enum WorkerCommand {
         order: CloseOrder,
         /// For the records.
         given: Option<Arc<EndOrder>>,
+        /// Of these.
+        slice: Slice,
         /// Where the answer goes.
-        answer: oneshot::Sender<usize>,
+        answer: oneshot::Sender<Sliced<usize>>,
     },
     /// Extends, or shortens, the right of sessions; answers of how many.
     Renew {
@@ -47,35 +52,43 @@ pub enum WorkerCommand {
         query: SessionQuery,
         /// What it is now.
         renewal: Renewal,
+        /// Of these.
+        slice: Slice,
         /// Where the answer goes.
-        answer: oneshot::Sender<usize>,
+        answer: oneshot::Sender<Sliced<usize>>,
     },
-    /// Looks at all sessions again and ends those whose right was taken away; answers how many.
+    /// Ends the sessions of the slice whose right is revoked; answers how many.
     Revoke {
+        /// These.
+        slice: Slice,
         /// Where the answer goes.
-        answer: oneshot::Sender<usize>,
+        answer: oneshot::Sender<Sliced<usize>>,
     },
-    /// What plans need to know of all sessions that `query` takes, in the order of their ids.
+    /// What plans need of all sessions of the slice that `query` takes, in the order of their ids.
     Briefs {
         /// Which.
         query: SessionQuery,
+        /// Of these.
+        slice: Slice,
         /// Where the answer goes.
-        answer: oneshot::Sender<Vec<SessionBrief>>,
+        answer: oneshot::Sender<Sliced<Vec<SessionBrief>>>,
     },
     /// Makes sessions leave their backend: those that may are moved to the one that their key is
     /// placed on now, the others are closed. Answers before any has moved.
     Leave {
-        /// Which.
-        which: Leavers,
+        /// These; ids that the worker does not have are skipped.
+        ids: Arc<[SessionId]>,
         /// How.
         order: LeaveOrder,
         /// Where the answer goes.
         answer: oneshot::Sender<Departures>,
     },
-    /// Brings the counters of live sessions into the metrics.
+    /// Adds the counters of the slice's sessions to the metrics.
     Gather {
-        /// Told when it is done.
-        answer: oneshot::Sender<()>,
+        /// These.
+        slice: Slice,
+        /// Where the answer goes, when it is done.
+        answer: oneshot::Sender<Sliced<()>>,
     },
     /// Holds sessions that can go to another process: nothing moves in them until `Release`.
     /// Connections that are no sessions end with the answer to their request.
@@ -167,15 +180,6 @@ impl SessionQuery {
                 .as_deref()
                 .is_none_or(|wanted| facts.principal.as_deref() == Some(wanted))
     }
-}
-
-/// Which sessions leave their backend.
-#[derive(Clone, Debug)]
-pub enum Leavers {
-    /// All that this takes.
-    Query(SessionQuery),
-    /// These; those that a worker does not have are passed over.
-    Ids(Arc<[SessionId]>),
 }
 
 /// What became of an order to leave. Sessions that are closing or moving already are in neither.

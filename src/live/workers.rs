@@ -8,7 +8,9 @@ use futures_util::future::join_all;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+use crate::base::session_id::SessionId;
 use crate::live::commands::WorkerCommand;
+use crate::live::slice::{Slice, Sliced};
 
 /// Commands that may wait for a worker; more wait at their senders, within the same time limit.
 const COMMANDS_MAX: usize = 64;
@@ -158,6 +160,64 @@ impl Workers {
             async move { worker.deliver(command?, answer, limit).await }
         });
         Answers(join_all(asked).await)
+    }
+}
+
+/// The answers of a walk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Walked<A> {
+    /// One for each slice, worker by worker.
+    pub answers: Vec<A>,
+    /// The workers that did not answer for all of their sessions.
+    pub silent: Vec<usize>,
+}
+
+impl Workers {
+    /// Commands all workers to walk over all of their sessions, each slice by slice: a worker
+    /// serves its clients between two slices, however many sessions it has.
+    pub async fn walk<A>(
+        &self,
+        command: impl Fn(Slice, oneshot::Sender<Sliced<A>>) -> WorkerCommand,
+    ) -> Walked<A> {
+        self.walk_until(ANSWER_MAX, None, command, |_| false).await
+    }
+
+    /// The same from a session on, until a worker's answers are `enough`. Each slice has `limit`.
+    pub async fn walk_until<A>(
+        &self,
+        limit: Duration,
+        after: Option<SessionId>,
+        command: impl Fn(Slice, oneshot::Sender<Sliced<A>>) -> WorkerCommand,
+        enough: impl Fn(&[A]) -> bool,
+    ) -> Walked<A> {
+        let (command, enough) = (&command, &enough);
+        let walks = self.0.iter().map(|worker| async move {
+            let (mut slice, mut answers) = (Slice::first(after), Vec::new());
+            loop {
+                let (sender, answer) = oneshot::channel();
+                let command = command(slice, sender);
+                let Some(sliced) = worker.deliver(command, answer, limit).await else {
+                    return (answers, false);
+                };
+                answers.push(sliced.answer);
+                match sliced.next.filter(|_| !enough(&answers)) {
+                    Some(_) => slice.after = sliced.next,
+                    None => return (answers, true),
+                }
+            }
+        });
+        let walks = join_all(walks).await;
+        let mut walked = Walked {
+            answers: Vec::new(),
+            silent: Vec::new(),
+        };
+        for (place, (answers, whole)) in walks.into_iter().enumerate() {
+            walked.answers.extend(answers);
+            if !whole {
+                walked.silent.push(place);
+            }
+        }
+        walked
     }
 }
 

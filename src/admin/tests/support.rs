@@ -27,7 +27,7 @@ use crate::core::session::orders::CloseOrder;
 use crate::core::session::record::Facts;
 use crate::core::session::resume::Moves;
 use crate::io::net::listener::Inheritance;
-use crate::live::{Departures, Live, Phase, SessionView, WorkerCommand, WorkerHandle};
+use crate::live::{Departures, Live, Phase, SessionView, Sliced, WorkerCommand, WorkerHandle};
 use crate::telemetry::metrics::{Metrics, NodeMetrics, RouteMetrics};
 use crate::telemetry::records::Records;
 
@@ -199,10 +199,16 @@ async fn work(
             WorkerCommand::Sessions {
                 query,
                 limit,
+                slice,
                 answer,
             } => {
-                let taken = sessions.iter().filter(|view| query.takes(&view.facts));
-                let _ = answer.send(taken.take(limit).cloned().collect());
+                let all = sessions.iter().map(|view| (view.facts.id, view.clone()));
+                let found = slice.of(&all.collect());
+                let _ = answer.send(found.map(|mut found| {
+                    found.retain(|view| query.takes(&view.facts));
+                    found.truncate(limit);
+                    found
+                }));
             }
             WorkerCommand::Close {
                 query,
@@ -215,21 +221,21 @@ async fn work(
                 if closed > 0 {
                     told.lock().expect("not poisoned").closes.push(order);
                 }
-                let _ = answer.send(closed);
+                let _ = answer.send(Sliced::whole(closed));
             }
             WorkerCommand::Renew { answer, .. } | WorkerCommand::Revoke { answer, .. } => {
-                let _ = answer.send(0);
+                let _ = answer.send(Sliced::whole(0));
             }
             WorkerCommand::Briefs { answer, .. } => {
-                let _ = answer.send(Vec::new());
+                let _ = answer.send(Sliced::whole(Vec::new()));
             }
             WorkerCommand::Leave { answer, .. } => {
                 let _ = answer.send(Departures::default());
             }
-            WorkerCommand::Gather { answer } => {
+            WorkerCommand::Gather { answer, .. } => {
                 RouteMetrics::new(&metrics, "rooms", "chat").began(Duration::ZERO);
                 told.lock().expect("not poisoned").gathers += 1;
-                let _ = answer.send(());
+                let _ = answer.send(Sliced::whole(()));
             }
             WorkerCommand::Pack { .. }
             | WorkerCommand::Release { .. }

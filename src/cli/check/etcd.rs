@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::cli::check::{Form, REFUSED, check, counted};
 use crate::cli::print;
 use crate::config::overlay::Standing;
-use crate::control::etcd::look::{Look, look};
+use crate::control::etcd::snapshot::{EtcdSnapshot, read_snapshot};
 use crate::control::load::{LoadOptions, load};
 
 /// Checks the file, then every document of the etcd that it names. Answers 0, or 2 where the file
@@ -28,7 +28,7 @@ pub fn check_etcd(options: &LoadOptions, form: Form, out: &mut dyn Write) -> any
         .enable_all()
         .build()
         .context("a runtime")?;
-    let found = runtime.block_on(look(settings, options, &loaded));
+    let found = runtime.block_on(read_snapshot(settings, options, &loaded));
     let found = found.map_err(|(endpoint, error)| anyhow!("{endpoint}: {error}"))?;
     let refused = found.documents.iter();
     let refused = refused
@@ -51,7 +51,7 @@ pub fn check_etcd(options: &LoadOptions, form: Form, out: &mut dyn Write) -> any
     Ok(if refused == 0 { 0 } else { REFUSED })
 }
 
-fn text(found: &Look, refused: usize, out: &mut dyn Write) -> std::io::Result<()> {
+fn text(found: &EtcdSnapshot, refused: usize, out: &mut dyn Write) -> std::io::Result<()> {
     for document in &found.documents {
         for one in &document.diagnostics {
             writeln!(out, "\n{one}")?;

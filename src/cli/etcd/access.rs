@@ -10,7 +10,7 @@ use crate::base::secret::Secret;
 use crate::cli::args::register::EtcdArgs;
 use crate::config::snapshot::{CertificateFiles, Etcd, EtcdTls};
 use crate::control::etcd::connect::{Endpoints, connector};
-use crate::control::etcd::hold::Connect;
+use crate::control::etcd::leased_key::Connect;
 use crate::control::load;
 
 /// The default prefix of keys.

@@ -32,7 +32,7 @@ use crate::cli::etcd::store::{Found, Op};
 use crate::cli::preview::{read, show};
 use crate::cli::print::{self, visible};
 use crate::config::model::masked;
-use crate::control::etcd::look;
+use crate::control::etcd::snapshot;
 use crate::control::load::LoadOptions;
 use crate::control::supervisor::preview::Preview;
 
@@ -177,7 +177,7 @@ impl Session {
         writeln!(out)?;
         let base = documents::base(&self.options, self.base.as_deref());
         let now = documents::stored(&self.found.values());
-        let trial = look::trial(&self.options, &base, now, documents::changes(ops));
+        let trial = snapshot::trial(&self.options, &base, now, documents::changes(ops));
         for fault in &trial.faults {
             writeln!(out, "{fault}\n")?;
         }

@@ -8,7 +8,7 @@ use etcd_client::{Client, Compare, CompareOp, GetOptions, PutOptions, Txn, TxnOp
 use serde_json::Value;
 
 use crate::cli::etcd::access::Access;
-use crate::control::etcd::hold::said;
+use crate::control::etcd::leased_key::said;
 
 /// etcd's default limit of operations in one transaction (`max-txn-ops`).
 pub(super) const TRANSACTION_MAX: usize = 128;

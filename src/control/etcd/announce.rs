@@ -15,7 +15,7 @@ use crate::base::clock;
 use crate::base::source_id::SourceId;
 use crate::config::snapshot::Etcd;
 use crate::control::etcd::connect::{Endpoints, connector};
-use crate::control::etcd::hold::{Connect, Hold, Holding, said};
+use crate::control::etcd::leased_key::{Connect, LeasedKey, LeasedKeyState, said};
 use crate::control::fleet::{BEAT, Entry, Fleet, Read, TTL};
 use crate::control::sources::Sources;
 use crate::live::{Live, Phase};
@@ -114,10 +114,10 @@ impl Announcer {
         let mut entry = self.entry.clone();
         entry.instance.clone_from(&instance);
         let key = format!("{}{}", self.folder, entry.node);
-        let hold = |key| Hold::new(key, TTL, Arc::clone(&self.connect));
+        let hold = |key| LeasedKey::new(key, TTL, Arc::clone(&self.connect));
         let mut own = hold(key.clone());
         // Where two have one name: the entry of the one that came first.
-        let mut aside: Option<Hold> = None;
+        let mut aside: Option<LeasedKey> = None;
         let mut beat = interval(WRITE);
         let mut stop = std::pin::pin!(stop);
         let mut warned = false;
@@ -126,12 +126,12 @@ impl Announcer {
                 _ = beat.tick() => self.refresh(&mut entry),
                 holding = own.changed() => match holding {
                     // One that stops is mostly followed by another of its name.
-                    Holding::Taken(_)
+                    LeasedKeyState::Taken(_)
                         if aside.is_none() && self.live.phase() == Phase::Ready =>
                     {
                         aside = Some(hold(format!("{key}@{instance}")));
                     }
-                    Holding::Held(_) => aside = None,
+                    LeasedKeyState::Held(_) => aside = None,
                     _ => {}
                 },
                 () = &mut stop => break,

@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::config::snapshot::Etcd;
-use crate::control::etcd::hold::{Connect, said};
+use crate::control::etcd::leased_key::{Connect, said};
 use crate::io::file;
 
 /// Why an endpoint cannot be talked to.
@@ -117,7 +117,7 @@ impl Endpoints {
     }
 }
 
-/// For whoever connects again and again, such as a [`Hold`](super::hold::Hold).
+/// For whoever connects again and again, such as a [`LeasedKey`](super::hold::LeasedKey).
 pub fn connector(endpoints: Arc<Endpoints>) -> Connect {
     Arc::new(move || {
         let endpoints = Arc::clone(&endpoints);

@@ -24,15 +24,15 @@ use crate::control::etcd::connect::Endpoints;
 use crate::control::etcd::read::{
     FollowError, MESSAGE_MAX, Range, everything, held, living, out_of_range, within,
 };
-use crate::control::etcd::store::{Entry, Remembered, Store, store};
+use crate::control::etcd::store::{Store, store};
 use crate::control::sources::followed::FollowState;
 use crate::control::state_dir::StateDir;
 use crate::control::supervisor::Supervisor;
 use crate::core::health::Health;
-use crate::core::membership::{
-    Absence, Event, Held, Key, Mirror, Read, Reread, Verdict, backend_of,
-};
+use crate::core::membership::{Absence, Event, Held, Key, Mirror, Reread, Verdict, backend_of};
 use crate::live::Live;
+
+mod last_known_good;
 
 /// Changes that come so soon after one another take effect together.
 const COALESCE: Duration = Duration::from_millis(15);
@@ -104,84 +104,6 @@ impl Follower {
         match self.supervisor.loaded().snapshot.routes.is_empty() {
             true => usize::MAX,
             false => self.endpoints.settings().endpoints.len(),
-        }
-    }
-
-    async fn remember(&mut self) {
-        let Some(store) = self.store.clone() else {
-            return;
-        };
-        let loaded = tokio::task::spawn_blocking(move || store.load()).await;
-        let remembered = match loaded.expect("reading last known good does not panic") {
-            Ok(Some(remembered)) => remembered,
-            Ok(None) => return,
-            Err(error) => {
-                tracing::error!(%error, "last known good is not used");
-                let fault = Some(error.to_string());
-                self.state
-                    .show(|status| status.last_known_good_fault = fault);
-                return;
-            }
-        };
-        let settings = self.endpoints.settings();
-        if *remembered.prefix != *settings.prefix {
-            tracing::warn!(
-                prefix = remembered.prefix,
-                "last known good is of another prefix and is not used"
-            );
-            return;
-        }
-        let (revision, documents) = (remembered.revision, remembered.present.len());
-        tracing::info!(revision, documents, "last known good of etcd is in force");
-        let pairs = |entries: Vec<Entry>| entries.into_iter().map(Entry::into_pair);
-        let read = Read {
-            cluster: remembered.cluster,
-            revision,
-            documents: pairs(remembered.present).collect(),
-        };
-        let (grace, absent) = (settings.stale_grace, pairs(remembered.absent));
-        self.mirror = Mirror::remembered(grace, read, absent, clock::now());
-        self.good_first(pairs(remembered.good).collect()).await;
-        self.state.show(|status| status.from_last_known_good = true);
-        self.apply().await;
-        self.unsaved = false;
-    }
-
-    /// Puts versions into force that newer ones, which were refused, had not replaced.
-    async fn good_first(&self, good: HashMap<Key, Held>) {
-        if good.is_empty() {
-            return;
-        }
-        let mut changes = HashMap::new();
-        let now = self.mirror.present().iter();
-        let all = now.chain(
-            self.mirror
-                .absent()
-                .iter()
-                .map(|(key, (held, _))| (key, held)),
-        );
-        for (key, held) in all.chain(&good) {
-            changes.insert(Key::clone(key), change(key, Some(held)));
-        }
-        let update = Update {
-            source: SourceId::Etcd,
-            revision: self.mirror.revision(),
-            changes: changes.into_values().flatten().collect(),
-        };
-        self.supervisor.apply(update).await;
-        // Those that etcd has no longer at all are in force only until it is heard.
-        let gone = good
-            .keys()
-            .filter(|key| self.mirror.in_force(key).is_none());
-        let gone: Vec<_> = gone.filter_map(|key| change(key, None)).collect();
-        if !gone.is_empty() {
-            let revision = self.mirror.revision();
-            let update = Update {
-                source: SourceId::Etcd,
-                revision,
-                changes: gone,
-            };
-            self.supervisor.apply(update).await;
         }
     }
 
@@ -520,62 +442,6 @@ impl Follower {
             status.doubted = doubted;
             status.stale = stale;
         });
-    }
-
-    /// Writes last known good, if it has changed and the write before it is over.
-    async fn save(&mut self) {
-        let Some(store) = self.store.clone().filter(|_| self.unsaved) else {
-            return;
-        };
-        if self.saving.as_ref().is_some_and(|task| !task.is_finished()) {
-            return;
-        }
-        self.unsaved = false;
-        let remembered = self.remembered().await;
-        let state = Arc::clone(&self.state);
-        self.saving = Some(tokio::task::spawn_blocking(move || {
-            let fault = store.save(&remembered).err().map(|error| error.to_string());
-            state.show(|status| {
-                if let Some(error) = fault
-                    .as_ref()
-                    .filter(|_| fault != status.last_known_good_fault)
-                {
-                    tracing::error!(error, "last known good cannot be written");
-                }
-                status.last_known_good_fault = fault;
-            });
-        }));
-    }
-
-    async fn remembered(&self) -> Remembered {
-        let mirror = &self.mirror;
-        let good = self
-            .supervisor
-            .good_documents(SourceId::Etcd)
-            .await
-            .into_iter();
-        let good = good.filter_map(|document| {
-            let key = Key::from(document.key.to_string());
-            let same = mirror.in_force(&key).map(|held| &held.text) == Some(&document.text);
-            (!same).then_some(Entry {
-                key,
-                text: document.text,
-                revision: document.revision,
-                lease: 0,
-            })
-        });
-        let entries = |(key, held)| Entry::new(key, held);
-        let absent = mirror.absent().iter();
-        Remembered {
-            prefix: self.endpoints.settings().prefix.to_string(),
-            cluster: mirror.cluster(),
-            revision: mirror.revision(),
-            present: mirror.present().iter().map(entries).collect(),
-            absent: absent
-                .map(|(key, (held, _))| Entry::new(key, held))
-                .collect(),
-            good: good.collect(),
-        }
     }
 }
 

@@ -3,10 +3,10 @@
 pub mod announce;
 pub mod connect;
 pub mod follow;
-pub mod hold;
-pub mod look;
+pub mod leased_key;
 mod read;
 pub mod register;
+pub mod snapshot;
 pub mod source;
 mod store;
 mod writer;

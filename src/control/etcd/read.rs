@@ -8,7 +8,7 @@ use std::time::Duration;
 use etcd_client::{Client, Error, GetOptions, KeyValue, KvClient};
 use tokio::time::timeout;
 
-use crate::control::etcd::hold::said;
+use crate::control::etcd::leased_key::said;
 use crate::core::membership::{Held, Key, Read};
 
 /// Keys of one answer.

@@ -24,7 +24,7 @@ use crate::base::addr::OwnAddresses;
 use crate::base::clock;
 use crate::config::model::Backend;
 use crate::config::snapshot::{BackendState, Probe};
-use crate::control::etcd::hold::{Connect, Hold, Holding};
+use crate::control::etcd::leased_key::{Connect, LeasedKey, LeasedKeyState};
 use crate::control::probes::{Target, probe};
 use crate::core::health::{Health, Tracker};
 
@@ -104,7 +104,7 @@ impl Signals {
 /// A backend that is registered, or on its way.
 struct Registered {
     registration: Registration,
-    hold: Hold,
+    hold: LeasedKey,
     /// Whether it passes its probe; `None` until that is known.
     well: watch::Receiver<Option<bool>>,
     probing: Option<JoinHandle<()>>,
@@ -182,7 +182,7 @@ impl Registered {
         let Registration {
             key, ttl, probe, ..
         } = &registration;
-        let hold = Hold::new(key.clone(), *ttl, connect);
+        let hold = LeasedKey::new(key.clone(), *ttl, connect);
         let (found, mut well) = watch::channel(None);
         let probing = match probe.clone() {
             Some(probe) => Some(tokio::spawn(watch_over(
@@ -211,7 +211,7 @@ impl Registered {
         match well {
             Some(true) => self.want(BackendState::Active),
             // Who never was well is not registered at all.
-            Some(false) if self.hold.holding() != Holding::Withdrawn => {
+            Some(false) if self.hold.holding() != LeasedKeyState::Withdrawn => {
                 self.want(BackendState::Disabled);
             }
             Some(false) | None => {}
@@ -230,21 +230,21 @@ impl Registered {
         self.hold.want(Some(&value.to_string()));
     }
 
-    fn tell(&mut self, holding: &Holding) {
+    fn tell(&mut self, holding: &LeasedKeyState) {
         let key = &self.registration.key;
         match holding {
-            Holding::Withdrawn => tracing::info!(key, "not registered any more"),
-            Holding::Unsure(why) => tracing::warn!(key, %why, "cannot be registered now"),
-            Holding::Held(value) => {
+            LeasedKeyState::Withdrawn => tracing::info!(key, "not registered any more"),
+            LeasedKeyState::Unsure(why) => tracing::warn!(key, %why, "cannot be registered now"),
+            LeasedKeyState::Held(value) => {
                 tracing::info!(key, %value, "registered");
                 if !std::mem::replace(&mut self.ready, true) {
                     notify(&[NotifyState::Ready, NotifyState::Status("registered")]);
                 }
             }
-            Holding::Edited(value) => {
+            LeasedKeyState::Edited(value) => {
                 tracing::warn!(key, %value, "somebody has edited the entry; it stays as it is");
             }
-            Holding::Taken(value) => tracing::warn!(
+            LeasedKeyState::Taken(value) => tracing::warn!(
                 key, %value,
                 "another process has registered under this id; give one of the two another --id"
             ),
@@ -254,8 +254,8 @@ impl Registered {
     /// Marks it as draining, if there is anything to drain.
     fn drains(&self) -> bool {
         match self.hold.holding() {
-            Holding::Withdrawn | Holding::Taken(_) => false,
-            Holding::Held(_) | Holding::Edited(_) | Holding::Unsure(_) => {
+            LeasedKeyState::Withdrawn | LeasedKeyState::Taken(_) => false,
+            LeasedKeyState::Held(_) | LeasedKeyState::Edited(_) | LeasedKeyState::Unsure(_) => {
                 self.want(BackendState::Draining);
                 true
             }

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use crate::config::snapshot::Etcd;
 use crate::control::etcd::connect::{Endpoints, connector};
-use crate::control::etcd::hold::said;
+use crate::control::etcd::leased_key::said;
 use crate::control::sources::{Write, Writer};
 
 /// For everything: a connection, a lease, a write, with one endpoint that does not answer before.

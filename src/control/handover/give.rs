@@ -44,7 +44,7 @@ const TICKETS: usize = 32;
 const ORDERS: usize = 100;
 
 /// Everything that a process can leave.
-pub(super) struct Estate {
+pub(super) struct HandoverOffer {
     pub(super) live: Arc<Live>,
     pub(super) node: Arc<NodeMetrics>,
     pub(super) tickets: Arc<Tickets>,
@@ -59,7 +59,7 @@ struct Moved {
     staying: usize,
 }
 
-impl Estate {
+impl HandoverOffer {
     /// Waits for whoever comes to the door, until one has everything. `None` when the gateway
     /// stops first.
     pub(super) async fn wait(

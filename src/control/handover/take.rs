@@ -10,12 +10,12 @@ use tokio::sync::{oneshot, watch};
 
 use crate::base::clock;
 use crate::base::session_id::SessionId;
-use crate::control::handover::{ANSWER_MAX, StepError, Told, hear};
+use crate::control::handover::{ANSWER_MAX, OperatorOrders, StepError, hear};
 use crate::control::tickets::UsedOf;
 use crate::io::handover::{
     FromNew, FromOld, PROTOCOL, STATE, STATE_OLDEST, VERSION, Wire, WireError,
 };
-use crate::io::net::listener::{Inheritance, Left};
+use crate::io::net::listener::{Inheritance, InheritedSocket};
 use crate::live::{Live, Parcel, TakenOver, WorkerCommand};
 use crate::telemetry::metrics::{Handing, NodeMetrics};
 
@@ -133,7 +133,7 @@ impl Predecessor {
             let address = asked.parse().map_err(|error| broken(format!("{error}")))?;
             let descriptor = message.descriptors.into_iter().next();
             let descriptor = descriptor.ok_or_else(|| broken(format!("no socket for {asked}")))?;
-            let left = Left::new(owner, address, descriptor);
+            let left = InheritedSocket::new(owner, address, descriptor);
             inheritance.add(left.map_err(|error| broken(format!("{asked}: {error}")))?);
         }
         Ok(Some((Self { wire, pid, version }, inheritance)))
@@ -157,7 +157,7 @@ impl Predecessor {
     pub(super) async fn take(
         mut self,
         live: &Live,
-        told: &Told,
+        operator_orders: &OperatorOrders,
         node: &NodeMetrics,
         stop: &mut watch::Receiver<bool>,
         ready: &mut (dyn FnMut() + Send),
@@ -165,8 +165,10 @@ impl Predecessor {
         let began = clock::now();
         tracing::info!(from = self.pid, version = %self.version, "taking over");
         let mut taken = 0;
-        let mut ended = self.receive_all(live, told, node, stop, &mut taken).await;
-        let elsewhere = told.drainer.elsewhere();
+        let mut ended = self
+            .receive_all(live, operator_orders, node, stop, &mut taken)
+            .await;
+        let elsewhere = operator_orders.drainer.elsewhere();
         if !matches!(ended, Ok(0)) {
             elsewhere.set_predecessor(self.pid);
         }
@@ -213,7 +215,7 @@ impl Predecessor {
     async fn receive_all(
         &mut self,
         live: &Live,
-        told: &Told,
+        operator_orders: &OperatorOrders,
         node: &NodeMetrics,
         stop: &mut watch::Receiver<bool>,
         taken: &mut usize,
@@ -240,7 +242,8 @@ impl Predecessor {
                 } => {
                     revocations.extend(some);
                     if !more {
-                        told.revocations
+                        operator_orders
+                            .revocations
                             .adopt(std::mem::take(&mut revocations))
                             .await;
                     }
@@ -248,12 +251,18 @@ impl Predecessor {
                 FromOld::Tickets { used } => {
                     let used = serde_json::from_value::<Vec<UsedOf>>(used);
                     let broken = |_| TakeError::Broken("used tickets that are none".to_owned());
-                    told.revocations.tickets().adopt(&used.map_err(broken)?);
+                    operator_orders
+                        .revocations
+                        .tickets()
+                        .adopt(&used.map_err(broken)?);
                 }
                 FromOld::Orders { orders: some, more } => {
                     orders.extend(some);
                     if !more {
-                        told.drainer.adopt(std::mem::take(&mut orders)).await;
+                        operator_orders
+                            .drainer
+                            .adopt(std::mem::take(&mut orders))
+                            .await;
                     }
                 }
                 FromOld::Batch => {

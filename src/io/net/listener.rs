@@ -18,7 +18,7 @@ use crate::io::net::socket;
 
 pub use accept::{AcceptError, Acceptor, Incoming};
 pub use bound::{BindError, Bound, ListenOptions};
-pub use inherit::{Inheritance, Left, Owner};
+pub use inherit::{Inheritance, InheritedSocket, Owner};
 
 /// Binds every address of one listener, or none. Sockets inherited from a predecessor are not bound
 /// again.

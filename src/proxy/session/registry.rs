@@ -2,7 +2,6 @@
 
 use std::cell::{Ref, RefCell};
 use std::collections::BTreeMap;
-use std::ops::Bound;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -11,7 +10,7 @@ use crate::core::session::orders::{CloseOrder, LeaveOrder};
 use crate::core::session::record::EndOrder;
 use crate::core::session::resume::ResumeReason;
 use crate::core::session::wheel::{Tick, Wheel};
-use crate::live::{Departures, Leavers, SessionBrief, SessionQuery, SessionView};
+use crate::live::{Departures, SessionBrief, SessionQuery, SessionView, Slice, Sliced};
 use crate::proxy::context::worker::Worker;
 use crate::proxy::session::live_session::Session;
 
@@ -97,55 +96,43 @@ impl Sessions {
         }
     }
 
-    /// The first `limit` sessions that match `query`, in the order of their ids.
-    fn first_matching(&self, query: &SessionQuery, limit: usize) -> Vec<Rc<Session>> {
-        let live = self.live.borrow();
+    /// The sessions of a slice that match `query`, in the order of their ids.
+    pub(crate) fn slice(&self, query: &SessionQuery, slice: Slice) -> Sliced<Vec<Rc<Session>>> {
+        let matches = |session: &Rc<Session>| query.takes(&session.facts.borrow());
         if let Some(id) = query.id {
-            return live
-                .get(&id)
-                .filter(|session| query.takes(&session.facts.borrow()))
-                .cloned()
-                .into_iter()
-                .collect();
+            let found = self.find(id).filter(matches);
+            return Sliced::whole(found.into_iter().collect());
         }
-        let after = query.after.map_or(Bound::Unbounded, Bound::Excluded);
-        let range = live.range((after, Bound::Unbounded));
-        range
-            .map(|(_, session)| session)
-            .filter(|session| query.takes(&session.facts.borrow()))
-            .take(limit)
-            .cloned()
-            .collect()
+        let mut sliced = slice.of(&self.live.borrow());
+        sliced.answer.retain(matches);
+        sliced
     }
 
-    /// All sessions that match `query`.
-    pub(crate) fn matching(&self, query: &SessionQuery) -> Vec<Rc<Session>> {
-        self.first_matching(query, usize::MAX)
+    /// All sessions.
+    pub(crate) fn all(&self) -> Vec<Rc<Session>> {
+        self.live.borrow().values().cloned().collect()
     }
 
-    /// The first `limit` sessions that match `query`, as the admin API shows them.
-    pub(crate) fn list(&self, query: &SessionQuery, limit: usize) -> Vec<SessionView> {
-        let sessions = self.first_matching(query, limit);
-        let views = sessions.iter().map(|session| session.view(&self.worker));
-        views.collect()
+    /// The first `limit` of these, as the admin API shows them.
+    pub(crate) fn views(&self, sessions: &[Rc<Session>], limit: usize) -> Vec<SessionView> {
+        let first = sessions.iter().take(limit);
+        first.map(|session| session.view(&self.worker)).collect()
     }
 
-    /// What plans need of the sessions that match `query`, in the order of their ids.
-    pub(crate) fn briefs(&self, query: &SessionQuery) -> Vec<SessionBrief> {
-        let sessions = self.matching(query);
+    /// What plans need of these sessions.
+    pub(crate) fn briefs(&self, sessions: &[Rc<Session>]) -> Vec<SessionBrief> {
         let briefs = sessions.iter().map(|session| session.brief(&self.worker));
         briefs.collect()
     }
 
-    /// Begins the end of the sessions that match `query`; returns how many.
+    /// Begins the end of these sessions; returns how many were not closing before.
     pub(crate) fn close(
         &self,
-        query: &SessionQuery,
+        sessions: &[Rc<Session>],
         order: &CloseOrder,
         given: Option<&Arc<EndOrder>>,
     ) -> usize {
         let now = self.worker.tick();
-        let sessions = self.matching(query);
         let here = sessions.iter().filter(|session| session.is_here());
         here.filter(|session| session.close(order, given, now))
             .count()
@@ -153,11 +140,8 @@ impl Sessions {
 
     /// Makes sessions leave their backend. With `Rebalanced`, sessions on the backend that their
     /// key belongs to stay.
-    pub(crate) fn leave(&self, which: &Leavers, order: &LeaveOrder) -> Departures {
-        let sessions = match which {
-            Leavers::Query(query) => self.matching(query),
-            Leavers::Ids(ids) => ids.iter().filter_map(|id| self.find(*id)).collect(),
-        };
+    pub(crate) fn leave(&self, ids: &[SessionId], order: &LeaveOrder) -> Departures {
+        let sessions: Vec<_> = ids.iter().filter_map(|id| self.find(*id)).collect();
         let mut departures = Departures::default();
         let now = self.worker.tick();
         for session in sessions.iter().filter(|session| session.is_here()) {
@@ -176,17 +160,10 @@ impl Sessions {
 
     /// Ends all of them at once; returns how many.
     pub(crate) fn cut(&self) -> usize {
-        let sessions = self.matching(&SessionQuery::default());
+        let sessions = self.all();
         for session in &sessions {
             session.relay.borrow_mut().cut(self.worker.tick());
         }
         sessions.len()
-    }
-
-    /// Adds the traffic of all to the metrics.
-    pub(crate) fn gather(&self) {
-        for session in self.matching(&SessionQuery::default()) {
-            session.gather();
-        }
     }
 }

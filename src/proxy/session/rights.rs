@@ -1,5 +1,6 @@
 //! The right of live sessions: renewed or revoked.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::base::clock;
@@ -8,7 +9,7 @@ use crate::core::auth::Revocations;
 use crate::core::session::orders::CloseOrder;
 use crate::core::session::record::{Cause, EndOrder};
 use crate::core::session::wheel::Tick;
-use crate::live::{Renewal, SessionQuery};
+use crate::live::Renewal;
 use crate::proxy::clock::ticks;
 use crate::proxy::session::live_session::Session;
 use crate::proxy::session::registry::Sessions;
@@ -23,28 +24,28 @@ fn revoked() -> CloseOrder {
     }
 }
 
-/// Renews the right of the sessions that match `query`; returns of how many. Sessions that are
-/// ending are left out. So are sessions that another process is about to take: their state is on
-/// its way already, and a repeated request finds them in the other process.
-pub(crate) fn renew_all(sessions: &Sessions, query: &SessionQuery, renewal: &Renewal) -> usize {
+/// Renews the right of these sessions; returns of how many. Sessions that are ending are left out.
+/// So are sessions that another process is about to take: their state is on its way already, and a
+/// repeated request finds them in the other process.
+pub(crate) fn renew_all(sessions: &Sessions, found: &[Rc<Session>], renewal: &Renewal) -> usize {
     let now = sessions.worker().tick();
     let mut renewed = 0;
-    for session in sessions.matching(query) {
-        if session.is_here() && renew(&session, renewal, now) {
-            sessions.arm(&session);
+    for session in found {
+        if session.is_here() && renew(session, renewal, now) {
+            sessions.arm(session);
             renewed += 1;
         }
     }
     renewed
 }
 
-/// Ends the sessions whose right was revoked; returns how many.
-pub(crate) fn revoke_all(sessions: &Sessions) -> usize {
+/// Ends those of these sessions whose right was revoked; returns how many.
+pub(crate) fn revoke_all(sessions: &Sessions, found: &[Rc<Session>]) -> usize {
     let worker = sessions.worker();
     let generation = worker.live().generation();
     let (revocations, now) = (&generation.revocations, worker.tick());
-    let all = sessions.matching(&SessionQuery::default());
-    all.iter()
+    found
+        .iter()
         .filter(|session| end_if_revoked(session, revocations, now))
         .count()
 }

@@ -93,12 +93,13 @@ async fn renew(received: &Received, route: &Arc<Route>, head: &Parts) -> Result<
         route: Some(Arc::clone(route)),
     };
     let workers = received.connection.worker.live().workers();
-    let renewed = workers.ask(|answer| WorkerCommand::Renew {
+    let renewed = workers.walk(|slice, answer| WorkerCommand::Renew {
         query: query.clone(),
         renewal: renewal.clone(),
+        slice,
         answer,
     });
-    let renewed: usize = renewed.await.into_iter().sum();
+    let renewed: usize = renewed.await.answers.into_iter().sum();
     if renewed == 0 {
         return Err(Refusal::NoSession);
     }

@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use crate::live::WorkerCommand;
+use crate::live::{SessionQuery, WorkerCommand};
 use crate::proxy::session::registry::Sessions;
 use crate::proxy::session::{adopt, pack, release, renew_all, revoke_all};
 
@@ -13,42 +13,54 @@ pub(crate) fn carry_out(sessions: &Rc<Sessions>, command: WorkerCommand) {
         WorkerCommand::Sessions {
             query,
             limit,
+            slice,
             answer,
         } => {
-            let _ = answer.send(sessions.list(&query, limit));
+            let found = sessions.slice(&query, slice);
+            let _ = answer.send(found.map(|found| sessions.views(&found, limit)));
         }
         WorkerCommand::Close {
             query,
             order,
             given,
+            slice,
             answer,
         } => {
-            let _ = answer.send(sessions.close(&query, &order, given.as_ref()));
+            let found = sessions.slice(&query, slice);
+            let closed = found.map(|found| sessions.close(&found, &order, given.as_ref()));
+            let _ = answer.send(closed);
         }
         WorkerCommand::Renew {
             query,
             renewal,
+            slice,
             answer,
         } => {
-            let _ = answer.send(renew_all(sessions, &query, &renewal));
+            let found = sessions.slice(&query, slice);
+            let _ = answer.send(found.map(|found| renew_all(sessions, &found, &renewal)));
         }
-        WorkerCommand::Revoke { answer } => {
-            let _ = answer.send(revoke_all(sessions));
+        WorkerCommand::Revoke { slice, answer } => {
+            let found = sessions.slice(&SessionQuery::default(), slice);
+            let _ = answer.send(found.map(|found| revoke_all(sessions, &found)));
         }
-        WorkerCommand::Briefs { query, answer } => {
-            let _ = answer.send(sessions.briefs(&query));
-        }
-        WorkerCommand::Leave {
-            which,
-            order,
+        WorkerCommand::Briefs {
+            query,
+            slice,
             answer,
         } => {
-            let _ = answer.send(sessions.leave(&which, &order));
+            let found = sessions.slice(&query, slice);
+            let _ = answer.send(found.map(|found| sessions.briefs(&found)));
         }
-        WorkerCommand::Gather { answer } => {
-            sessions.gather();
-            sessions.worker().drop_stale_metrics();
-            let _ = answer.send(());
+        WorkerCommand::Leave { ids, order, answer } => {
+            let _ = answer.send(sessions.leave(&ids, &order));
+        }
+        WorkerCommand::Gather { slice, answer } => {
+            let gathered = sessions.slice(&SessionQuery::default(), slice);
+            let gathered = gathered.map(|found| found.iter().for_each(|one| one.gather()));
+            if gathered.next.is_none() {
+                sessions.worker().drop_stale_metrics();
+            }
+            let _ = answer.send(gathered);
         }
         WorkerCommand::Pack {
             after,

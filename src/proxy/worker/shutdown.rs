@@ -12,7 +12,7 @@ use crate::base::session_id::SessionId;
 use crate::core::session::drain::{self, Candidate, Millis, Plan, Profile};
 use crate::core::session::orders::CloseOrder;
 use crate::core::session::record::Cause;
-use crate::live::{SessionBrief, SessionQuery, WorkerCommand};
+use crate::live::{SessionBrief, WorkerCommand};
 use crate::proxy::clock::TICK;
 use crate::proxy::context::worker::WorkerPhase;
 use crate::proxy::session::registry::Sessions;
@@ -102,7 +102,7 @@ impl Closing {
             .is_none_or(|last| passed - last >= SURVEY_EVERY)
         {
             self.surveyed = Some(passed);
-            let briefs = sessions.briefs(&SessionQuery::default());
+            let briefs = sessions.briefs(&sessions.all());
             let mut candidates: Vec<_> = briefs.iter().map(candidate).collect();
             drain::idle_first(&mut candidates);
             self.plan.survey(&candidates);
@@ -118,11 +118,11 @@ impl Closing {
     }
 
     fn close(&self, sessions: &Sessions, id: Option<SessionId>) {
-        let query = SessionQuery {
-            id,
-            ..SessionQuery::default()
+        let found = match id {
+            Some(id) => sessions.find(id).into_iter().collect(),
+            None => sessions.all(),
         };
-        sessions.close(&query, &self.order, None);
+        sessions.close(&found, &self.order, None);
     }
 }
 

@@ -32,7 +32,7 @@ impl Known<'_> {
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum Wait {
+pub(in crate::config::overlay) enum Wait {
     /// For something that is not there.
     Missing(String),
     /// It is indistinguishable from another route.

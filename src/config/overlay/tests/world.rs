@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::base::source_id::SourceId;
 use crate::config::documents::{Change, Document, Update};
 use crate::config::layers::Layers;
 use crate::config::overlay::{Composer, DocumentView, Ground, Judge, Overlay};

@@ -27,7 +27,7 @@ pub enum Owner {
 
 /// A listening socket that the process before this one left.
 #[derive(Debug)]
-pub struct Left {
+pub struct InheritedSocket {
     /// What for.
     pub owner: Owner,
     /// As that process' configuration had it.
@@ -36,7 +36,7 @@ pub struct Left {
     address: ListenAddr,
 }
 
-impl Left {
+impl InheritedSocket {
     /// Takes a descriptor received from another process.
     ///
     /// # Errors
@@ -118,16 +118,16 @@ impl Left {
 
 /// All sockets of the previous process. Those that are not taken are closed here.
 #[derive(Debug, Default)]
-pub struct Inheritance(Vec<Left>);
+pub struct Inheritance(Vec<InheritedSocket>);
 
 impl Inheritance {
     /// Adds one.
-    pub fn add(&mut self, left: Left) {
+    pub fn add(&mut self, left: InheritedSocket) {
         self.0.push(left);
     }
 
     /// The first of an owner's sockets, wherever it listens.
-    pub fn take_for(&mut self, owner: &Owner) -> Option<Left> {
+    pub fn take_for(&mut self, owner: &Owner) -> Option<InheritedSocket> {
         let place = self.0.iter().position(|left| left.owner == *owner);
         place.map(|place| self.0.remove(place))
     }
@@ -139,11 +139,12 @@ impl Inheritance {
 
     /// The socket for this address. A listener that was renamed takes it too, unless its port is
     /// one that the system chose.
-    pub fn take(&mut self, owner: &Owner, asked: &ListenAddr) -> Option<Left> {
+    pub fn take(&mut self, owner: &Owner, asked: &ListenAddr) -> Option<InheritedSocket> {
         let chosen = matches!(asked, ListenAddr::Tcp(address) if address.port() == 0);
-        let exact = |left: &Left| left.asked == *asked && left.owner == *owner;
+        let exact = |left: &InheritedSocket| left.asked == *asked && left.owner == *owner;
         let place = self.0.iter().position(exact).or_else(|| {
-            let same = |left: &Left| left.address == *asked && left.owner != Owner::Handover;
+            let same =
+                |left: &InheritedSocket| left.address == *asked && left.owner != Owner::Handover;
             self.0.iter().position(same).filter(|_| !chosen)
         });
         place.map(|place| self.0.remove(place))

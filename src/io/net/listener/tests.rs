@@ -195,7 +195,7 @@ async fn an_inherited_socket_brings_its_queue_and_goes_to_whom_it_is_for() {
     let mut inheritance = Inheritance::default();
     for bound in &before {
         let descriptor = bound.as_fd().try_clone_to_owned().expect("descriptors");
-        let left = Left::new(OWNER, bound.asked().clone(), descriptor);
+        let left = InheritedSocket::new(OWNER, bound.asked().clone(), descriptor);
         inheritance.add(left.expect("it listens"));
         bound.give_away();
     }
@@ -222,7 +222,7 @@ async fn an_inherited_socket_brings_its_queue_and_goes_to_whom_it_is_for() {
         directory.path().join("s").exists(),
         "it is not ours for good yet"
     );
-    let left = Left::new(OWNER, path.clone(), third);
+    let left = InheritedSocket::new(OWNER, path.clone(), third);
     inheritance.add(left.expect("it listens"));
     let kept = bind_all(&[path], OPTIONS, &OWNER, &mut inheritance).expect("nothing to bind");
     kept[0].keep_file();
@@ -246,10 +246,10 @@ fn what_does_not_listen_there_is_not_inherited() {
     let bound = bind(&local(), OPTIONS).expect("a free port");
     let descriptor = || bound.as_fd().try_clone_to_owned().expect("descriptors");
     let elsewhere = "127.0.0.2:0".parse().expect("an address");
-    assert!(Left::new(OWNER, elsewhere, descriptor()).is_err());
+    assert!(InheritedSocket::new(OWNER, elsewhere, descriptor()).is_err());
     let path = ListenAddr::Unix("/run/s".into());
-    assert!(Left::new(OWNER, path, descriptor()).is_err());
+    assert!(InheritedSocket::new(OWNER, path, descriptor()).is_err());
     let connected = std::net::TcpStream::connect(tcp(&bound)).expect("a listener");
-    assert!(Left::new(OWNER, local(), connected.into()).is_err());
-    assert!(Left::new(OWNER, local(), descriptor()).is_ok());
+    assert!(InheritedSocket::new(OWNER, local(), connected.into()).is_err());
+    assert!(InheritedSocket::new(OWNER, local(), descriptor()).is_ok());
 }

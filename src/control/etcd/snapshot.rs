@@ -15,7 +15,7 @@ use crate::core::membership::{Key, Read};
 
 /// What is there.
 #[derive(Debug)]
-pub struct Look {
+pub struct EtcdSnapshot {
     /// Which member answered.
     pub endpoint: String,
     /// When it was so.
@@ -30,11 +30,11 @@ pub struct Look {
 ///
 /// # Errors
 /// When no endpoint answers; the last one's reason.
-pub async fn look(
+pub async fn read_snapshot(
     settings: &Etcd,
     options: &LoadOptions,
     loaded: &Loaded,
-) -> Result<Look, (String, FollowError)> {
+) -> Result<EtcdSnapshot, (String, FollowError)> {
     let endpoints = Endpoints::new(settings.clone(), 0);
     let mut tries = settings.endpoints.len();
     let (endpoint, read) = loop {
@@ -61,7 +61,7 @@ pub async fn look(
     });
     let mut composer = Composer::default();
     let composed = composer.compose(&loaded.snapshot, &mut overlay, None);
-    Ok(Look {
+    Ok(EtcdSnapshot {
         endpoint,
         revision: read.revision,
         documents: composer.views(

@@ -37,7 +37,7 @@ pub type Connect =
 
 /// How a key stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Holding {
+pub enum LeasedKeyState {
     /// Nobody wants it in etcd.
     Withdrawn,
     /// It should be there, and whether it is is not known: etcd cannot be asked.
@@ -52,26 +52,26 @@ pub enum Holding {
 
 /// A key that is being kept. Dropping it stops that, and the lease runs out by itself.
 #[derive(Debug)]
-pub struct Hold {
+pub struct LeasedKey {
     wanted: watch::Sender<Option<Arc<str>>>,
-    holding: watch::Receiver<Holding>,
+    holding: watch::Receiver<LeasedKeyState>,
     task: JoinHandle<()>,
 }
 
-impl Drop for Hold {
+impl Drop for LeasedKey {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-impl Hold {
+impl LeasedKey {
     /// Nothing is wanted yet. The lease runs for `ttl` after its last renewal.
     ///
     /// # Panics
     /// Outside a runtime.
     pub fn new(key: String, ttl: Duration, connect: Connect) -> Self {
         let (wanted, wants) = watch::channel(None);
-        let (shown, holding) = watch::channel(Holding::Withdrawn);
+        let (shown, holding) = watch::channel(LeasedKeyState::Withdrawn);
         let keeper = Keeper {
             key,
             ttl,
@@ -98,12 +98,12 @@ impl Hold {
     }
 
     /// How the key stands.
-    pub fn holding(&self) -> Holding {
+    pub fn holding(&self) -> LeasedKeyState {
         self.holding.borrow().clone()
     }
 
     /// Waits until the key stands otherwise than when this was last called.
-    pub async fn changed(&mut self) -> Holding {
+    pub async fn changed(&mut self) -> LeasedKeyState {
         if self.holding.changed().await.is_err() {
             // The task is gone only when the runtime ends.
             std::future::pending::<()>().await;
@@ -115,14 +115,16 @@ impl Hold {
     /// it goes when its lease runs out.
     pub async fn end(&mut self, patience: Duration) -> bool {
         self.want(None);
-        let gone = self.holding.wait_for(|one| *one == Holding::Withdrawn);
+        let gone = self
+            .holding
+            .wait_for(|one| *one == LeasedKeyState::Withdrawn);
         matches!(timeout(patience, gone).await, Ok(Ok(_)))
     }
 }
 
 /// Why the key may not be there.
 #[derive(Debug, thiserror::Error)]
-enum HoldError {
+enum LeaseError {
     #[error("{0}")]
     Connect(String),
     #[error("etcd: {}", said(.0))]
@@ -157,7 +159,7 @@ struct Keeper {
     ttl: Duration,
     connect: Connect,
     wants: watch::Receiver<Option<Arc<str>>>,
-    shown: watch::Sender<Holding>,
+    shown: watch::Sender<LeasedKeyState>,
     /// Granted last; etcd may have lost it.
     lease: Option<i64>,
     /// Whether the key was written once, so that it is ours only while it is under our lease.
@@ -165,7 +167,7 @@ struct Keeper {
 }
 
 /// A lease on a connection.
-struct Tenure {
+struct LeaseSession {
     client: Client,
     lease: i64,
     keeper: LeaseKeeper,
@@ -187,7 +189,7 @@ impl Keeper {
                 continue;
             };
             tracing::debug!(key = self.key, %error, "not kept in etcd");
-            self.show(Holding::Unsure(error.to_string().into()));
+            self.show(LeasedKeyState::Unsure(error.to_string().into()));
             let wait = backoff.next(fastrand::f64());
             tokio::select! {
                 () = sleep(wait) => {}
@@ -197,23 +199,23 @@ impl Keeper {
     }
 
     /// Keeps the key there until it is no longer wanted.
-    async fn keep(&mut self, backoff: &mut Backoff) -> Result<(), HoldError> {
-        let mut tenure = self.tenure().await?;
+    async fn keep(&mut self, backoff: &mut Backoff) -> Result<(), LeaseError> {
+        let mut session = self.begin_session().await?;
         let mut renewal = Instant::now() + self.renewal();
         let mut written = None;
         loop {
             let wanted = self.wants.borrow_and_update().clone();
             let Some(wanted) = wanted else { return Ok(()) };
             if written.as_ref() != Some(&wanted) {
-                let holding = self.write(&mut tenure, &wanted).await?;
+                let holding = self.write(&mut session, &wanted).await?;
                 self.show(holding);
                 written = Some(wanted);
                 backoff.reset();
             }
             tokio::select! {
                 () = sleep_until(renewal) => {
-                    tenure.renew().await?;
-                    self.look(&mut tenure, written.as_ref().expect("it was written")).await?;
+                    session.renew().await?;
+                    self.check(&mut session, written.as_ref().expect("it was written")).await?;
                     renewal = Instant::now() + self.renewal();
                 }
                 // The sender is gone only when this task is about to be aborted.
@@ -232,15 +234,15 @@ impl Keeper {
     }
 
     /// Connects, and has a lease there: that of before if etcd still knows it.
-    async fn tenure(&mut self) -> Result<Tenure, HoldError> {
+    async fn begin_session(&mut self) -> Result<LeaseSession, LeaseError> {
         let patience = self.patience();
         let connect = timeout(patience, (self.connect)()).await;
-        let connect = connect.map_err(|_| HoldError::Late(patience))?;
-        let mut client = connect.map_err(HoldError::Connect)?;
+        let connect = connect.map_err(|_| LeaseError::Late(patience))?;
+        let mut client = connect.map_err(LeaseError::Connect)?;
         if let Some(lease) = self.lease {
             match within(patience, client.lease_keep_alive(lease)).await {
                 Ok((keeper, answers)) => {
-                    return Ok(Tenure {
+                    return Ok(LeaseSession {
                         client,
                         lease,
                         keeper,
@@ -248,7 +250,7 @@ impl Keeper {
                         patience,
                     });
                 }
-                Err(HoldError::Etcd(Error::LeaseKeepAliveError(_))) => self.lease = None,
+                Err(LeaseError::Etcd(Error::LeaseKeepAliveError(_))) => self.lease = None,
                 Err(error) => return Err(error),
             }
         }
@@ -257,7 +259,7 @@ impl Keeper {
         let lease = granted.id();
         let (keeper, answers) = within(patience, client.lease_keep_alive(lease)).await?;
         self.lease = Some(lease);
-        Ok(Tenure {
+        Ok(LeaseSession {
             client,
             lease,
             keeper,
@@ -267,56 +269,64 @@ impl Keeper {
     }
 
     /// Writes the value if the key is ours to write.
-    async fn write(&mut self, tenure: &mut Tenure, value: &Arc<str>) -> Result<Holding, HoldError> {
+    async fn write(
+        &mut self,
+        session: &mut LeaseSession,
+        value: &Arc<str>,
+    ) -> Result<LeasedKeyState, LeaseError> {
         if !self.established {
-            tenure.put(&self.key, value, None).await?;
+            session.put(&self.key, value, None).await?;
             self.established = true;
-            return Ok(Holding::Held(Arc::clone(value)));
+            return Ok(LeasedKeyState::Held(Arc::clone(value)));
         }
-        let ours = Compare::lease(self.key.as_str(), CompareOp::Equal, tenure.lease);
-        if tenure.put(&self.key, value, Some(ours)).await? {
-            return Ok(Holding::Held(Arc::clone(value)));
+        let ours = Compare::lease(self.key.as_str(), CompareOp::Equal, session.lease);
+        if session.put(&self.key, value, Some(ours)).await? {
+            return Ok(LeasedKeyState::Held(Arc::clone(value)));
         }
-        self.put_if_absent(tenure, value).await
+        self.put_if_absent(session, value).await
     }
 
     async fn put_if_absent(
         &self,
-        tenure: &mut Tenure,
+        session: &mut LeaseSession,
         value: &Arc<str>,
-    ) -> Result<Holding, HoldError> {
+    ) -> Result<LeasedKeyState, LeaseError> {
         let absent = Compare::version(self.key.as_str(), CompareOp::Equal, 0);
-        if tenure.put(&self.key, value, Some(absent)).await? {
-            return Ok(Holding::Held(Arc::clone(value)));
+        if session.put(&self.key, value, Some(absent)).await? {
+            return Ok(LeasedKeyState::Held(Arc::clone(value)));
         }
-        Ok(match tenure.find(&self.key).await? {
-            Found::Theirs(value) => Holding::Taken(value.into()),
-            Found::Ours(value) => Holding::Edited(value.into()),
+        Ok(match session.find(&self.key).await? {
+            Found::Theirs(value) => LeasedKeyState::Taken(value.into()),
+            Found::Ours(value) => LeasedKeyState::Edited(value.into()),
             // It went between two questions; the next look puts it there.
-            Found::Nothing => Holding::Unsure("the key has just gone".into()),
+            Found::Nothing => LeasedKeyState::Unsure("the key has just gone".into()),
         })
     }
 
     /// Sees that the key is still there as it was written.
-    async fn look(&mut self, tenure: &mut Tenure, written: &Arc<str>) -> Result<(), HoldError> {
-        let holding = match tenure.find(&self.key).await? {
-            Found::Ours(value) if *value == **written => Holding::Held(Arc::clone(written)),
-            Found::Ours(value) => Holding::Edited(value.into()),
-            Found::Theirs(value) => Holding::Taken(value.into()),
-            Found::Nothing => self.put_if_absent(tenure, written).await?,
+    async fn check(
+        &mut self,
+        session: &mut LeaseSession,
+        written: &Arc<str>,
+    ) -> Result<(), LeaseError> {
+        let holding = match session.find(&self.key).await? {
+            Found::Ours(value) if *value == **written => LeasedKeyState::Held(Arc::clone(written)),
+            Found::Ours(value) => LeasedKeyState::Edited(value.into()),
+            Found::Theirs(value) => LeasedKeyState::Taken(value.into()),
+            Found::Nothing => self.put_if_absent(session, written).await?,
         };
         self.show(holding);
         Ok(())
     }
 
     /// Takes the key away, unless somebody else has taken it. Returns when it is wanted again.
-    async fn withdraw(&mut self) -> Result<(), HoldError> {
+    async fn withdraw(&mut self) -> Result<(), LeaseError> {
         if let Some(lease) = self.lease {
             self.take_away(lease).await?;
         }
         self.lease = None;
         self.established = false;
-        self.show(Holding::Withdrawn);
+        self.show(LeasedKeyState::Withdrawn);
         if self.wants.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
@@ -325,11 +335,11 @@ impl Keeper {
 
     /// The lease is left to run out: whoever watches asks whether it lives, to tell a key that was
     /// deleted from one whose owner was lost.
-    async fn take_away(&self, lease: i64) -> Result<(), HoldError> {
+    async fn take_away(&self, lease: i64) -> Result<(), LeaseError> {
         let patience = self.patience();
         let connect = timeout(patience, (self.connect)()).await;
-        let connect = connect.map_err(|_| HoldError::Late(patience))?;
-        let mut client = connect.map_err(HoldError::Connect)?;
+        let connect = connect.map_err(|_| LeaseError::Late(patience))?;
+        let mut client = connect.map_err(LeaseError::Connect)?;
         let ours = Compare::lease(self.key.as_str(), CompareOp::Equal, lease);
         let delete = TxnOp::delete(self.key.as_str(), None);
         let txn = Txn::new().when([ours]).and_then([delete]);
@@ -337,7 +347,7 @@ impl Keeper {
         Ok(())
     }
 
-    fn show(&self, holding: Holding) {
+    fn show(&self, holding: LeasedKeyState) {
         self.shown.send_if_modified(|shown| {
             let changed = *shown != holding;
             *shown = holding;
@@ -346,13 +356,13 @@ impl Keeper {
     }
 }
 
-impl Tenure {
-    async fn renew(&mut self) -> Result<(), HoldError> {
+impl LeaseSession {
+    async fn renew(&mut self) -> Result<(), LeaseError> {
         within(self.patience, self.keeper.keep_alive()).await?;
         let answer = within(self.patience, self.answers.message()).await?;
         match answer {
             Some(answer) if answer.ttl() > 0 => Ok(()),
-            _ => Err(HoldError::LeaseLost),
+            _ => Err(LeaseError::LeaseLost),
         }
     }
 
@@ -362,7 +372,7 @@ impl Tenure {
         key: &str,
         value: &str,
         condition: Option<Compare>,
-    ) -> Result<bool, HoldError> {
+    ) -> Result<bool, LeaseError> {
         let options = PutOptions::new().with_lease(self.lease);
         let put = TxnOp::put(key, value, Some(options));
         let conditions: Vec<_> = condition.into_iter().collect();
@@ -371,7 +381,7 @@ impl Tenure {
         Ok(answer.succeeded())
     }
 
-    async fn find(&mut self, key: &str) -> Result<Found, HoldError> {
+    async fn find(&mut self, key: &str) -> Result<Found, LeaseError> {
         let answer = within(self.patience, self.client.get(key, None)).await?;
         Ok(Found::of(answer.kvs().first(), self.lease))
     }
@@ -397,9 +407,9 @@ pub fn said(error: &Error) -> String {
 async fn within<T>(
     patience: Duration,
     question: impl Future<Output = Result<T, Error>>,
-) -> Result<T, HoldError> {
+) -> Result<T, LeaseError> {
     match timeout(patience, question).await {
         Ok(answer) => Ok(answer?),
-        Err(_) => Err(HoldError::Late(patience)),
+        Err(_) => Err(LeaseError::Late(patience)),
     }
 }
