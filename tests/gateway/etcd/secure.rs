@@ -55,17 +55,17 @@ async fn secured(mutual: bool) -> Secured {
     }
 }
 
-/// Waits until the connection has failed, and checks the reason that the status shows.
+/// Waits until the status shows this reason for the failed connection. With TLS 1.3 the server's
+/// alert may lose the race against the end of the connection, so an attempt may show that instead.
 async fn refused(text: &str, reason: &str) -> Gateway {
     let gateway = Gateway::start(text).await;
-    eventually("the connection fails", async || {
-        etcd_status(&gateway)["fault"].is_string()
+    eventually(reason, async || {
+        let status = etcd_status(&gateway);
+        assert_eq!(status["connected"], false, "{status}");
+        let fault = status["fault"].as_str();
+        fault.is_some_and(|fault| fault.contains(reason))
     })
     .await;
-    let status = etcd_status(&gateway);
-    let fault = status["fault"].as_str().unwrap();
-    assert!(fault.contains(reason), "{status}");
-    assert_eq!(status["connected"], false, "{status}");
     gateway
 }
 
