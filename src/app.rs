@@ -116,7 +116,8 @@ impl Bound {
             None => None,
         };
         let live = Live::new(first);
-        live.set_own(own(&contexts, &admin));
+        let door = handover.as_ref().map(Handover::address);
+        live.set_own(own(&contexts, &admin, door));
         let shared = Shared {
             live: Arc::clone(&live),
             listeners: contexts.into(),

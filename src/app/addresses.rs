@@ -1,7 +1,7 @@
 //! Where the gateway listens.
 
 use crate::admin;
-use crate::base::addr::OwnAddresses;
+use crate::base::addr::{ListenAddr, OwnAddresses};
 use crate::live::Own;
 use crate::proxy::worker::ListenerContext;
 
@@ -15,11 +15,17 @@ pub(super) fn listening(listeners: &[ListenerContext]) -> String {
 }
 
 /// Where the gateway listens; a backend there would be a loop.
-pub(super) fn own(listeners: &[ListenerContext], admin: &admin::server::Bound) -> Own {
-    let admin = admin.address();
+/// `handover` is the socket on which the process takes a successor's requests, if it has one.
+pub(super) fn own(
+    listeners: &[ListenerContext],
+    admin: &admin::server::Bound,
+    handover: Option<&ListenAddr>,
+) -> Own {
     let listeners = listeners.iter().flat_map(|one| &one.addresses);
+    let operators: Vec<_> = [admin.address()].into_iter().chain(handover).collect();
+    let all = listeners.chain(operators.iter().copied());
     Own {
-        all: OwnAddresses::new(listeners.chain([admin]).cloned().collect()),
-        admin: OwnAddresses::new(vec![admin.clone()]),
+        all: OwnAddresses::new(all.cloned().collect()),
+        admin: OwnAddresses::new(operators.into_iter().cloned().collect()),
     }
 }

@@ -116,8 +116,9 @@ impl FromStr for ListenAddr {
 
     fn from_str(text: &str) -> Result<Self, AddrError> {
         match text.strip_prefix("unix:") {
-            Some("") => Err(AddrError::Listen(text.to_owned())),
-            Some(path) => Ok(Self::Unix(path.into())),
+            Some(path) => socket_path(path)
+                .map(Self::Unix)
+                .ok_or_else(|| AddrError::Listen(text.to_owned())),
             None => text
                 .parse()
                 .map(Self::Tcp)
@@ -132,11 +133,7 @@ impl FromStr for BackendAddr {
     fn from_str(text: &str) -> Result<Self, AddrError> {
         let wrong = || AddrError::Backend(text.to_owned());
         if let Some(path) = text.strip_prefix("unix:") {
-            return if path.is_empty() {
-                Err(wrong())
-            } else {
-                Ok(Self::Unix(path.into()))
-            };
+            return socket_path(path).map(Self::Unix).ok_or_else(wrong);
         }
         if let Ok(address) = text.parse::<SocketAddr>() {
             return if address.port() == 0 {
@@ -155,6 +152,12 @@ impl FromStr for BackendAddr {
         }
         Ok(Self::Host(host.to_ascii_lowercase(), port))
     }
+}
+
+/// The path of a unix socket. A NUL is in none: in front it would name a socket of Linux's abstract
+/// namespace, which no permissions guard and no path finds.
+fn socket_path(path: &str) -> Option<PathBuf> {
+    (!path.is_empty() && !path.contains('\0')).then(|| path.into())
 }
 
 impl fmt::Display for ListenAddr {
@@ -278,10 +281,20 @@ mod tests {
             "http://a:1",
             "a b:1",
             "unix:",
+            "unix:\0admin",
+            "unix:/run/a\0b",
             "chat:70000",
         ] {
             assert!(text.parse::<BackendAddr>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn an_abstract_socket_is_no_address_to_listen_on() {
+        for text in ["unix:", "unix:\0admin"] {
+            assert!(text.parse::<ListenAddr>().is_err(), "{text:?}");
+        }
+        assert!("unix:/run/a.sock".parse::<ListenAddr>().is_ok());
     }
 
     #[test]

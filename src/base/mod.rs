@@ -18,3 +18,4 @@ pub mod shared_map;
 pub mod source_id;
 pub mod text;
 pub mod traffic;
+pub mod work;

@@ -1,6 +1,7 @@
 //! Text that must never show (I11): not in logs, not in dumps of the configuration, not in errors.
 
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
@@ -43,6 +44,61 @@ impl Serialize for Secret {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str("***")
     }
+}
+
+/// A URL, or a path with its query. `Debug` leaves out what of it may be secret: user, password and
+/// query.
+#[derive(Clone, PartialEq, Eq)]
+pub struct GuardedUrl(Arc<str>);
+
+impl From<String> for GuardedUrl {
+    fn from(text: String) -> Self {
+        Self(text.into())
+    }
+}
+
+impl Deref for GuardedUrl {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for GuardedUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match without_secrets(&self.0) {
+            Some(shown) => shown.fmt(f),
+            None => self.0.fmt(f),
+        }
+    }
+}
+
+/// A URL or a path without user, password and query; `None` if it has none.
+pub fn without_secrets(text: &str) -> Option<String> {
+    let authority = text.find("://").map(|at| at + 3);
+    if authority.is_none() && !text.starts_with('/') {
+        return None;
+    }
+    let start = authority.unwrap_or(0);
+    let end = text[start..].find(['/', '?', '#']).map(|at| start + at);
+    let end = end.unwrap_or(text.len());
+    let user = text[start..end].rfind('@').filter(|_| start > 0);
+    let host = user.map_or(start, |at| start + at);
+    let query = text[start..].find('?').map(|at| start + at + 1);
+    let query = query.filter(|at| *at < text.len());
+    if user.is_none() && query.is_none() {
+        return None;
+    }
+    let mut shown = text[..start].to_owned();
+    if user.is_some() {
+        shown.push_str("***");
+    }
+    shown.push_str(&text[host..query.unwrap_or(text.len())]);
+    if query.is_some() {
+        shown.push_str("***");
+    }
+    Some(shown)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::header::{ACCEPT, AUTHORIZATION, HOST};
 use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -85,6 +85,9 @@ pub enum ClientError {
          (https://…) or not?"
     )]
     Broken(BackendAddr, #[source] hyper::Error),
+    /// No gateway says so much.
+    #[error("the answer of {0} is too large")]
+    TooLarge(BackendAddr),
     /// It took too long.
     #[error("{0} did not answer within 15 s")]
     Late(BackendAddr),
@@ -102,6 +105,9 @@ pub enum ClientError {
     #[error("{0} answers as an admin API of another version does")]
     Strange(BackendAddr, #[source] serde_json::Error),
 }
+
+/// Bytes of an answer at most.
+const BODY_MAX: usize = 256 << 20;
 
 /// Where a token is from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -149,11 +155,7 @@ impl Client {
         let AdminAddr { address, tls } = at;
         let own = args.cert.clone().zip(args.key.clone());
         let own = own.map(|(cert, key)| CertificateFiles { cert, key });
-        let asked = UpstreamTls {
-            ca: args.ca.clone(),
-            server_name: args.server_name.clone().or(name),
-        };
-        let tls = tls.then(|| ClientTls::showing(&asked, own.as_ref()));
+        let tls = tls.then(|| showing(args, name, own.as_ref()));
         let token = match given_token(args)? {
             Some(given) => Some(given),
             None => {
@@ -167,6 +169,41 @@ impl Client {
             address,
             why,
             token,
+            tls,
+        })
+    }
+
+    /// Another gateway, with the same token.
+    ///
+    /// # Errors
+    /// When a file of TLS cannot be read.
+    pub fn at(&self, args: &AdminArgs, at: &AdminAddr) -> Result<Self, ClientError> {
+        let token = self.token.clone();
+        let own = args.cert.clone().zip(args.key.clone());
+        let own = own.map(|(cert, key)| CertificateFiles { cert, key });
+        let other = Self::without_credentials(args, at)?;
+        let tls = other
+            .tls
+            .is_some()
+            .then(|| showing(args, None, own.as_ref()));
+        let tls = tls.transpose()?;
+        Ok(Self {
+            token,
+            tls,
+            ..other
+        })
+    }
+
+    /// A gateway at an address that nobody vouches for: it sees no token and no certificate.
+    ///
+    /// # Errors
+    /// When a file of TLS cannot be read.
+    pub fn without_credentials(args: &AdminArgs, at: &AdminAddr) -> Result<Self, ClientError> {
+        let tls = at.tls.then(|| showing(args, None, None)).transpose()?;
+        Ok(Self {
+            address: at.address.clone(),
+            why: "",
+            token: None,
             tls,
         })
     }
@@ -298,15 +335,28 @@ impl Client {
         let connection = tokio::spawn(connection);
         let response = sender.send_request(request).await.map_err(broken)?;
         let status = response.status();
-        let bytes = response
-            .into_body()
-            .collect()
-            .await
-            .map_err(broken)?
-            .to_bytes();
+        let body = Limited::new(response.into_body(), BODY_MAX).collect().await;
+        let body = body.map_err(|error| match error.downcast::<hyper::Error>() {
+            Ok(error) => broken(*error),
+            Err(_) => ClientError::TooLarge(self.address.clone()),
+        });
+        let bytes = body?.to_bytes();
         connection.abort();
         Ok((status, bytes))
     }
+}
+
+/// TLS to a gateway whose certificate is for `name`, unless the arguments give another one.
+fn showing(
+    args: &AdminArgs,
+    name: Option<String>,
+    own: Option<&CertificateFiles>,
+) -> Result<ClientTls, ClientTlsError> {
+    let asked = UpstreamTls {
+        ca: args.ca.clone(),
+        server_name: args.server_name.clone().or(name),
+    };
+    ClientTls::showing(&asked, own)
 }
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}

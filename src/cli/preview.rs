@@ -120,7 +120,7 @@ fn refused(out: &mut dyn Write, path: &Path, rendered: &[String]) -> io::Result<
 
 /// On a screen or two.
 pub(super) fn show(out: &mut dyn Write, preview: &Preview) -> io::Result<()> {
-    writeln!(out, "{}", preview.summary)?;
+    writeln!(out, "{}", visible(&preview.summary))?;
     named(out, "routes", &preview.routes)?;
     removed(out, &preview.removed_routes)?;
     named(out, "upstreams", &preview.upstreams)?;
@@ -134,6 +134,20 @@ pub(super) fn show(out: &mut dyn Write, preview: &Preview) -> io::Result<()> {
     for one in &preview.moves {
         moves(out, one)?;
     }
+    leaving(out, preview)?;
+    endings(out, preview)
+}
+
+/// What it says of the sessions of one gateway among others.
+pub(super) fn show_sessions(out: &mut dyn Write, preview: &Preview) -> io::Result<()> {
+    writeln!(out, "{}", visible(&preview.summary))?;
+    removed(out, &preview.removed_routes)?;
+    leaving(out, preview)?;
+    endings(out, preview)
+}
+
+/// Backends that get no new sessions.
+fn leaving(out: &mut dyn Write, preview: &Preview) -> io::Result<()> {
     if !preview.leaving.is_empty() {
         writeln!(out)?;
         let rows = preview.leaving.iter().map(|one| {
@@ -150,7 +164,7 @@ pub(super) fn show(out: &mut dyn Write, preview: &Preview) -> io::Result<()> {
             rows,
         )?;
     }
-    endings(out, preview)
+    Ok(())
 }
 
 /// Sessions that would not stay as they are, and what was not looked at.

@@ -5,6 +5,7 @@ use std::borrow::Borrow;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Debug;
 
+use crate::base::work;
 use crate::config::pattern::{HostPattern, Segment};
 use crate::config::snapshot::Route;
 
@@ -73,6 +74,7 @@ struct Conditions {
 
 impl Conditions {
     fn of(route: &Route) -> Self {
+        work::steps(1 + route.path.segments().len() + route.headers.len() + route.query.len());
         // What a parameter is called does not matter to what it matches.
         let nameless = |segment: &Segment| match segment {
             Segment::Exact(text) => Segment::Exact(text.clone()),
@@ -164,7 +166,7 @@ pub(crate) mod tests {
             ..route("r", path)
         };
         let asking = |wanted: &str| Route {
-            query: vec![("k".to_owned(), TextMatch::Exact(wanted.to_owned()))],
+            query: vec![("k".to_owned(), TextMatch::Exact(wanted.into()))],
             ..route("r", "/")
         };
         let methods = |methods: &[Method]| Route {

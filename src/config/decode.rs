@@ -10,6 +10,7 @@ use serde::de::value::StrDeserializer;
 use serde::de::{self, DeserializeOwned, DeserializeSeed, Expected, IntoDeserializer, Unexpected};
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
+use crate::base::work;
 use crate::config::diagnostic::listed;
 use crate::config::span::KeyPath;
 
@@ -57,6 +58,7 @@ pub struct Holes {
 impl Holes {
     /// Whether the value at `path`, or something that holds it, was taken out.
     pub fn cover(&self, path: &KeyPath) -> bool {
+        work::steps(self.paths.len());
         self.paths.iter().any(|hole| hole.holds(path))
     }
 

@@ -9,6 +9,7 @@ use annotate_snippets::{AnnotationKind, Level, Origin, Renderer, Snippet};
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
 use crate::base::text::steers;
+use crate::base::work;
 use crate::config::span::{Document, KeyPath};
 
 /// One thing that is wrong, or suspicious, in the configuration.
@@ -89,6 +90,7 @@ impl Place {
             .clamp(start, line_end);
         let end = end.min(to);
 
+        work::steps(start - line_start + (to - from));
         // Blotted out letter by letter, so that columns stay true.
         let mut shown = String::new();
         let mut shown_span = 0..0;
@@ -199,6 +201,7 @@ pub fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
         .into_iter()
         .take(COMPARED_MAX)
         .filter(|name| name.len() <= COMPARED_BYTES_MAX)
+        .inspect(|_| work::steps(1))
         .map(|name| (strsim::osa_distance(given, name), name))
         // A third of the letters may be wrong, and one of a very short name.
         .filter(|(distance, name)| *distance <= (name.chars().count() / 3).max(1))
@@ -209,6 +212,7 @@ pub fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
 /// `did you mean …`, or the list of what there is.
 pub fn suggestion<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
     let known: Vec<&str> = known.into_iter().collect();
+    work::steps(known.len());
     match nearest(given, known.iter().copied()) {
         Some(name) => Some(format!("did you mean `{name}`?")),
         None if known.is_empty() => None,

@@ -23,6 +23,7 @@ mod check;
 mod compose;
 mod ground;
 mod judge;
+mod own_paths;
 mod version;
 mod view;
 

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::addr::{BackendAddr, ListenAddr, OwnAddresses};
 use crate::base::names::{BackendId, RouteName, UpstreamName};
 use crate::base::path::PathRules;
-use crate::base::secret::Secret;
+use crate::base::secret::{GuardedUrl, Secret};
 use crate::config::limits::{AddressRules, NodeLimits, Priority, Quotas};
 use crate::config::origin::OriginRule;
 use crate::config::pattern::{HostPattern, PathPattern};
@@ -35,7 +35,7 @@ pub use listener::{
     TlsVersion,
 };
 pub use operations::{Admission, BackendState, Drain, Rebalance, RebalanceMode, Shutdown, Tempo};
-pub use request::{AffinitySource, HeaderEdits, Redirect, Rewrite, TextMatch};
+pub use request::{AffinitySource, HeaderEdits, MatchText, Redirect, Rewrite, TextMatch};
 pub use sources::{Etcd, EtcdTls, Sources};
 
 /// Everything that an operator decides.
@@ -235,7 +235,7 @@ pub enum ProbeKind {
     /// A GET.
     Http {
         /// Path and query.
-        path: String,
+        path: GuardedUrl,
         /// `Host` header; default the backend's address.
         host: Option<String>,
         /// Inclusive ranges that count as success. Default 200..=299.
@@ -246,7 +246,7 @@ pub enum ProbeKind {
     /// An RFC 6455 handshake, a ping answered by its pong, a clean close.
     WebSocket {
         /// Path and query.
-        path: String,
+        path: GuardedUrl,
         /// `Host` header; default the backend's address.
         host: Option<String>,
         /// Offered, and then required in the answer.

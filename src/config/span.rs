@@ -9,6 +9,7 @@ use figment::value::{Dict, Tag, Value};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::base::work;
 use crate::config::bounds;
 
 mod json;
@@ -21,6 +22,7 @@ impl KeyPath {
     /// This path and one more step.
     #[must_use]
     pub fn join(&self, step: impl Into<String>) -> Self {
+        work::steps(self.0.len() + 1);
         let mut steps = self.0.clone();
         steps.push(step.into());
         Self(steps)
@@ -375,6 +377,7 @@ fn secrets_by_eye(text: &str) -> Vec<Range<usize>> {
         let line_end = text[line_start..]
             .find('\n')
             .map_or(text.len(), |at| line_start + at);
+        work::steps(line_end - line_start + 1);
         let line = &lower[line_start..line_end];
         let words = SECRET_WORDS.iter().filter_map(|word| line.find(word));
         let value = words
@@ -389,6 +392,7 @@ fn secrets_by_eye(text: &str) -> Vec<Range<usize>> {
             if let Some((inside, mark)) = long.next() {
                 let close = text[inside..].find(mark);
                 end = close.map_or(text.len(), |at| inside + at + 3).max(line_end);
+                work::steps(end - inside);
             }
             found.push(value..end);
         }

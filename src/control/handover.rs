@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::base::addr::ListenAddr;
 use crate::control::drainer::Drainer;
 use crate::control::exposed;
 use crate::control::revocations::RevocationStore;
@@ -140,6 +141,11 @@ impl Handover {
     /// Whether a process before this one still has sessions.
     pub fn takes_over(&self) -> bool {
         self.predecessor.is_some()
+    }
+
+    /// The address at which a process that takes over connects.
+    pub fn address(&self) -> &ListenAddr {
+        self.door.address()
     }
 
     /// The process before this one.

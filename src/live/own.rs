@@ -7,6 +7,7 @@ use crate::base::addr::OwnAddresses;
 pub struct Own {
     /// Everywhere; no backend is there.
     pub all: OwnAddresses,
-    /// For operators; nothing that a configuration names is there.
+    /// For operators and for the process that takes over; nothing that a configuration names is
+    /// there.
     pub admin: OwnAddresses,
 }

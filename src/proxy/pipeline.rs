@@ -36,7 +36,7 @@ pub(crate) async fn answer(received: Received, head: Parts, body: Incoming) -> A
 async fn road(received: &Received, head: Parts, body: Incoming) -> Result<Answer, Refusal> {
     let admitted = admit(received, head)?;
     if let Some(endpoint) = endpoints::find(&admitted) {
-        return Ok(endpoints::respond(endpoint, &admitted).await?.into());
+        return Ok(endpoints::respond(endpoint, &admitted).await);
     }
     let routed = match route(admitted)? {
         Destination::Upstream(routed) => routed,

@@ -68,6 +68,10 @@ pub struct GatewayArgs {
     /// A file that holds its admin token.
     #[arg(long, value_name = "PATH")]
     pub token_file: Option<PathBuf>,
+    /// Trust the addresses under which gateways are registered in etcd: they get the token, and
+    /// documents that hold secrets. Without it they are asked without a token.
+    #[arg(long)]
+    pub fleet: bool,
 }
 
 impl GatewayArgs {

@@ -3,6 +3,7 @@
 
 pub(super) mod access;
 mod documents;
+mod fleet;
 mod store;
 
 use std::fs;
@@ -27,9 +28,10 @@ use crate::cli::args::register::EtcdArgs;
 use crate::cli::ask::agreed;
 use crate::cli::client::Client as AdminClient;
 use crate::cli::etcd::access::Access;
+use crate::cli::etcd::fleet::Answers;
 use crate::cli::etcd::store::Documents;
 use crate::cli::etcd::store::{Found, Op};
-use crate::cli::preview::{read, show};
+use crate::cli::preview::read;
 use crate::cli::print::{self, visible};
 use crate::config::model::masked;
 use crate::control::etcd::snapshot;
@@ -56,6 +58,8 @@ struct Session {
     options: LoadOptions,
     /// The gateway that previews a change.
     gateway: AdminArgs,
+    /// Whether registered gateways get its token, and documents with secrets.
+    fleet: bool,
 }
 
 /// The desired documents of a file.
@@ -99,6 +103,7 @@ impl Session {
             found,
             options,
             gateway: gateway.admin(&args.config),
+            fleet: gateway.fleet,
         })
     }
 
@@ -192,21 +197,13 @@ impl Session {
             writeln!(out, "refused; nothing was written")?;
             return Ok(false);
         }
-        let preview = match self.ask_gateway(ops) {
-            Ok(preview) => preview,
-            Err(error) => {
-                let error = visible(&format!("{error:#}"));
-                writeln!(out, "live sessions are not counted: {error}")?;
-                Preview::of_snapshots(&trial.before, &trial.after)
-            }
-        };
-        show(out, &preview)?;
+        let offline = || Preview::of_snapshots(&trial.before, &trial.after);
+        self.ask_gateways(ops).show(offline, out)?;
         Ok(true)
     }
 
-    /// What these changes would do, live sessions included, as a gateway answers.
-    fn ask_gateway(&self, ops: &[Op]) -> anyhow::Result<Preview> {
-        let client = AdminClient::new(&self.gateway)?;
+    /// What these changes would do, live sessions included, as the gateways answer.
+    fn ask_gateways(&self, ops: &[Op]) -> Answers {
         let documents = ops.iter().map(|op| match op {
             Op::Put(key, value) => (key.clone(), value.clone()),
             Op::Delete(key) => (key.clone(), Value::Null),
@@ -215,7 +212,7 @@ impl Session {
             documents: documents.collect(),
             ..Candidate::default()
         };
-        Ok(client.ask(Method::POST, "/v1/preview", Some(&candidate))?)
+        fleet::ask(&self.gateway, self.fleet, &self.found.gateways, &candidate)
     }
 
     /// Shows the changes, asks for confirmation, writes.

@@ -8,7 +8,9 @@ use etcd_client::{Client, Compare, CompareOp, GetOptions, PutOptions, Txn, TxnOp
 use serde_json::Value;
 
 use crate::cli::etcd::access::Access;
+use crate::cli::etcd::fleet::ENTRY_BYTES_MAX;
 use crate::control::etcd::leased_key::said;
+use crate::control::fleet::Entry;
 
 /// etcd's default limit of operations in one transaction (`max-txn-ops`).
 pub(super) const TRANSACTION_MAX: usize = 128;
@@ -30,6 +32,8 @@ pub(super) struct Found {
     pub(super) revision: i64,
     /// By key below the prefix.
     pub(super) documents: BTreeMap<String, Stored>,
+    /// Gateways that are registered.
+    pub(super) gateways: Vec<Entry>,
 }
 
 /// A document.
@@ -101,6 +105,17 @@ pub(super) async fn read(client: &mut Client, access: &Access) -> anyhow::Result
         .header()
         .context("etcd tells no revision")?
         .revision();
+    let gateways = answer.kvs().iter().filter_map(|one| {
+        let node = one
+            .key_str()
+            .ok()?
+            .strip_prefix(&folder)?
+            .strip_prefix("gateways/")?;
+        let few = one.value().len() <= ENTRY_BYTES_MAX;
+        let entry: Entry = few.then(|| serde_json::from_slice(one.value()).ok())??;
+        // The key is what two gateways cannot share.
+        (entry.node == node).then_some(entry)
+    });
     let documents = answer.kvs().iter().filter_map(|one| {
         let key = one.key_str().ok()?.strip_prefix(&folder)?;
         let stored = Stored {
@@ -113,6 +128,7 @@ pub(super) async fn read(client: &mut Client, access: &Access) -> anyhow::Result
     Ok(Found {
         revision,
         documents: documents.collect(),
+        gateways: gateways.collect(),
     })
 }
 

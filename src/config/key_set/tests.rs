@@ -60,6 +60,10 @@ fn a_jwks_gives_its_signature_keys_and_nothing_else() {
         rsa(json!({ "kid": "any" })),
         rsa(json!({ "kid": "one", "alg": "RS256", "use": "sig" })),
         rsa(json!({ "kid": "enc", "use": "enc" })),
+        rsa(json!({ "kid": "verifies", "key_ops": ["sign", "verify"] })),
+        rsa(json!({ "kid": "signs", "key_ops": ["sign"] })),
+        rsa(json!({ "kid": "wraps", "use": "sig", "key_ops": ["wrapKey"] })),
+        rsa(json!({ "kid": "nothing", "key_ops": [] })),
         rsa(json!({ "kid": "oaep", "alg": "RSA-OAEP" })),
         rsa(json!({ "kid": "confused", "alg": "HS256" })),
         { "kty": "oct", "k": "c2VjcmV0", "kid": "shared" },
@@ -75,11 +79,15 @@ fn a_jwks_gives_its_signature_keys_and_nothing_else() {
         let algorithm = algorithm.parse().expect("a known name");
         set.candidates(kid, algorithm).count()
     };
-    assert_eq!(set.len(), 4, "{set:?}");
+    assert_eq!(set.len(), 5, "{set:?}");
+    assert_eq!(count(Some("verifies"), "RS256"), 1);
+    for other in ["signs", "wraps", "nothing", "enc", "oaep"] {
+        assert_eq!(count(Some(other), "RS256"), 0, "{other}");
+    }
     assert_eq!(count(Some("any"), "RS256") + count(Some("any"), "PS512"), 2);
     assert_eq!(count(Some("one"), "RS256") + count(Some("one"), "PS256"), 1);
     assert_eq!(count(Some("ec"), "ES256") + count(Some("ed"), "EdDSA"), 2);
-    assert_eq!(count(None, "RS256"), 2);
+    assert_eq!(count(None, "RS256"), 3);
     assert_eq!(count(Some("confused"), "HS256") + count(None, "HS256"), 0);
     assert_eq!(count(Some("../one"), "RS256"), 0);
     assert!(set.knows(Some("ec")) && !set.knows(Some("enc")) && set.knows(None));

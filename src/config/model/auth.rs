@@ -74,6 +74,9 @@ pub struct Authenticator {
     pub mint: Option<String>,
     /// `signed_url`: the authenticators that let a page have a ticket. Required with `mint`.
     pub mint_for: Option<Vec<String>>,
+    /// `signed_url`: pages that may ask for a ticket, written like a route's `origins` and with the
+    /// same default, by the credentials of `mint_for`.
+    pub mint_origins: Option<Vec<String>>,
     /// `signed_url`: how long a ticket that the gateway gives is good for. Default: 30 s.
     pub ttl: Option<Time>,
     /// `signed_url`: how many used tickets are remembered until they expire; with more the gateway

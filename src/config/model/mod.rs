@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::base::secret::without_secrets;
 use crate::config::span::{names_freely, names_reference, names_secret};
 
 mod auth;
@@ -123,33 +124,6 @@ fn mask(value: &mut Value, secret: bool) {
         }
         _ => {}
     }
-}
-
-/// A URL or a path without user, password and query; `None` if it has none.
-fn without_secrets(text: &str) -> Option<String> {
-    let authority = text.find("://").map(|at| at + 3);
-    if authority.is_none() && !text.starts_with('/') {
-        return None;
-    }
-    let start = authority.unwrap_or(0);
-    let end = text[start..].find(['/', '?', '#']).map(|at| start + at);
-    let end = end.unwrap_or(text.len());
-    let user = text[start..end].rfind('@').filter(|_| start > 0);
-    let host = user.map_or(start, |at| start + at);
-    let query = text[start..].find('?').map(|at| start + at + 1);
-    let query = query.filter(|at| *at < text.len());
-    if user.is_none() && query.is_none() {
-        return None;
-    }
-    let mut shown = text[..start].to_owned();
-    if user.is_some() {
-        shown.push_str("***");
-    }
-    shown.push_str(&text[host..query.unwrap_or(text.len())]);
-    if query.is_some() {
-        shown.push_str("***");
-    }
-    Some(shown)
 }
 
 #[cfg(test)]

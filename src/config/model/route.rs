@@ -55,7 +55,8 @@ pub struct Route {
     /// see; `close` accepts it, then closes it with code and reason.
     pub reject_with: RejectWith,
     /// A path at which the gateway itself extends sessions of this route: a `POST` of it with a new
-    /// credential, and `?session=ID` for one session instead of all of the same subject.
+    /// credential, and `?session=ID` for one session instead of all of the same subject. Pages that
+    /// `origins` allows may ask, also from another origin (CORS).
     pub renew: Option<String>,
     /// What happens when the right to a session ends: it is closed with 3000.
     pub expiry: Expiry,

@@ -9,6 +9,7 @@ use crate::base::source_id::SourceId;
 use crate::config::document_key::{DocumentKey, Kind};
 use crate::config::documents::Item;
 use crate::config::footprint;
+use crate::config::overlay::own_paths::OwnPaths;
 use crate::config::overlay::version::Version;
 use crate::config::overlay::{Entry, Judge, Overlay};
 use crate::config::snapshot::{
@@ -34,6 +35,8 @@ pub struct Composer {
     revocations: Option<Arc<Revocations>>,
     /// The file's routes that wait, with what they wait for.
     file_waits: Vec<(RouteName, String)>,
+    /// Paths at which the gateway itself answers that two claim.
+    own_paths: OwnPaths,
     /// Upstreams that lack backends, since there is no memory for their tables.
     pub(super) crowded: BTreeMap<UpstreamName, Lacks>,
 }
@@ -91,10 +94,15 @@ impl Composer {
             }
         }
         let routes = match self.routes.take().filter(|_| routes_stay) {
-            Some(routes) => routes,
+            Some(routes) => {
+                self.own_paths.apply(&mut authenticators);
+                routes
+            }
             None => {
-                let routes = self.routes(base, overlay, &authenticators);
+                let mut routes = self.routes(base, overlay, &authenticators);
                 self.forget(base, overlay, &routes, &mut authenticators);
+                let (all, from) = (&mut routes, &self.accepted);
+                self.own_paths = OwnPaths::settle(all, &mut authenticators, overlay, from);
                 routes
             }
         };
@@ -344,7 +352,12 @@ impl Composer {
             .collect()
     }
 
-    /// Good documents of a source that are not in force because they refer to something missing,
+    /// Documents in force whose `mint` or `renew` path something else has, with the reason.
+    pub fn lost_paths(&self) -> &BTreeMap<DocumentKey, String> {
+        &self.own_paths.lost
+    }
+
+    /// Good documents of a source that are not, or not fully, in force because they refer to something missing,
     /// or are indistinguishable from another route.
     pub fn waiting(&self, overlay: &Overlay, snapshot: &Snapshot, source: SourceId) -> usize {
         // Backends of one upstream are adjacent, so the upstream is looked up once for all of them.
@@ -364,11 +377,14 @@ impl Composer {
             last = Some((&*key.name, known));
             orphans += usize::from(!known && entry.good.is_some());
         }
-        let routes = self.waits.keys().filter(|key| {
+        let is_winner = |key: &DocumentKey| {
             let version = overlay.winner(key);
             version.is_some_and(|version| version.source == source)
-        });
-        routes.count() + orphans
+        };
+        let lost = self.own_paths.lost.keys();
+        let lost = lost.filter(|key| !self.waits.contains_key(key) && is_winner(key));
+        let routes = self.waits.keys().filter(|key| is_winner(key));
+        routes.count() + lost.count() + orphans
     }
 }
 

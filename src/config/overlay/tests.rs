@@ -5,6 +5,7 @@ use std::time::UNIX_EPOCH;
 use proptest::prelude::*;
 
 mod layers;
+mod own_paths;
 mod protect;
 mod world;
 

@@ -49,6 +49,7 @@ impl Composer {
         let waits_for = match self.waits.get(key) {
             Some(wait) => Some(wait.to_string()),
             None if no_room => Some(NO_ROOM.to_owned()),
+            None if self.lost_paths().contains_key(key) => self.lost_paths().get(key).cloned(),
             None => orphan.then(|| format!("upstream `{name}`")),
         };
         let standing = if entry.gone {

@@ -1,6 +1,7 @@
 //! Authenticators and the rules of routes, checked.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,9 +10,10 @@ use http::HeaderName;
 
 use crate::base::names::AuthenticatorName;
 use crate::base::revocation::Revocation;
-use crate::base::secret::Secret;
+use crate::base::secret::{GuardedUrl, Secret};
 use crate::config::expression::{ClaimPath, Expression};
 use crate::config::key_set::{Algorithm, KeySet};
+use crate::config::origin::OriginRule;
 
 /// An `[authenticators.<name>]` table.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +35,19 @@ impl Authenticator {
             Method::SignedUrl(signed) => signed.mint.as_ref(),
             _ => None,
         }
+    }
+
+    /// Headers in which its credential may be.
+    pub fn header_names(&self) -> impl Iterator<Item = &HeaderName> {
+        let own = self.from.iter().filter_map(|source| match source {
+            CredentialSource::Header(name) => Some(name),
+            _ => None,
+        });
+        let shown: &[HeaderName] = match &self.method {
+            Method::Forward(forward) => &forward.request_headers,
+            _ => &[],
+        };
+        own.chain(shown)
     }
 
     /// Names of the query's parameters that hold its credential.
@@ -77,8 +92,15 @@ pub enum Method {
 }
 
 /// `type = "api_key"`: by the key's SHA-256.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub struct ApiKeys(pub BTreeMap<[u8; 32], KeyHolder>);
+
+impl fmt::Debug for ApiKeys {
+    /// Without the hashes: with one a guess of a key can be checked (I11).
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.values()).finish()
+    }
+}
 
 /// Who has a key.
 #[derive(Clone, Debug, PartialEq)]
@@ -135,6 +157,8 @@ pub struct Mint {
     pub path: String,
     /// Who may have one; they exist.
     pub authenticate: Vec<AuthenticatorName>,
+    /// Which pages may ask.
+    pub origins: OriginRule,
     /// How long one is good for.
     pub ttl: Duration,
 }
@@ -143,7 +167,7 @@ pub struct Mint {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Forward {
     /// The service.
-    pub url: String,
+    pub url: GuardedUrl,
     /// PEM roots, with a fingerprint of what is in the file; default the system's.
     pub ca: Option<(PathBuf, u128)>,
     /// For one question.
@@ -198,7 +222,7 @@ pub enum JwtKeys {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JwksUrl {
     /// `https:`, or `http:` where that is allowed.
-    pub url: String,
+    pub url: GuardedUrl,
     /// PEM roots; default the system's.
     pub ca: Option<PathBuf>,
     /// Between two readings.

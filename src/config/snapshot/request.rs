@@ -1,5 +1,8 @@
 //! The conditions of a route, and its changes to requests.
 
+use std::fmt;
+use std::ops::Deref;
+
 use http::{HeaderName, HeaderValue};
 
 use crate::config::expression::ClaimPath;
@@ -26,9 +29,45 @@ pub enum TextMatch {
     /// It is not there.
     Absent,
     /// One of its values is this.
-    Exact(String),
+    Exact(MatchText),
     /// One of its values begins so.
-    Prefix(String),
+    Prefix(MatchText),
+}
+
+/// The text that a condition asks for. Where it is a secret (`x-api-key`), `Debug` does not show it
+/// (I11).
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct MatchText {
+    text: String,
+    is_secret: bool,
+}
+
+impl MatchText {
+    /// The text of a condition; `is_secret` where it must not be shown.
+    pub fn new(text: String, is_secret: bool) -> Self {
+        Self { text, is_secret }
+    }
+}
+
+impl From<&str> for MatchText {
+    fn from(text: &str) -> Self {
+        Self::new(text.to_owned(), false)
+    }
+}
+
+impl Deref for MatchText {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.text
+    }
+}
+
+impl fmt::Debug for MatchText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = if self.is_secret { "***" } else { &self.text };
+        shown.fmt(f)
+    }
 }
 
 /// `rewrite` of a route. `strip_prefix` and `path` exclude each other.

@@ -61,7 +61,7 @@ fn word(kind: AuthenticatorType) -> &'static str {
 /// Reports keys that this type does not have.
 fn fits(at: &Scope<'_>, kind: AuthenticatorType, model: &model::Authenticator) -> Option<()> {
     use AuthenticatorType::{ApiKey, Basic, Forward, Jwt, Mtls, SignedUrl};
-    let given: [(&str, bool, &[AuthenticatorType]); 31] = [
+    let given: [(&str, bool, &[AuthenticatorType]); 32] = [
         ("from", model.from.is_some(), &[Jwt, ApiKey]),
         (
             "strip",
@@ -90,6 +90,7 @@ fn fits(at: &Scope<'_>, kind: AuthenticatorType, model: &model::Authenticator) -
         ("parameter", model.parameter.is_some(), &[SignedUrl]),
         ("mint", model.mint.is_some(), &[SignedUrl]),
         ("mint_for", model.mint_for.is_some(), &[SignedUrl]),
+        ("mint_origins", model.mint_origins.is_some(), &[SignedUrl]),
         ("ttl", model.ttl.is_some(), &[SignedUrl]),
         ("used_max", model.used_max.is_some(), &[SignedUrl]),
         ("url", model.url.is_some(), &[Forward]),

@@ -178,7 +178,8 @@ fn valued(
         let mut value = HeaderValue::from_str(value)
             .map_err(|_| at.fault("this text cannot stand in a header"))
             .ok()?;
-        value.set_sensitive(at.is_secret());
+        // Any of them may be a secret, as `config::model::masked` has it.
+        value.set_sensitive(true);
         Some((name?, value))
     };
     all(model.iter().map(pair).collect())

@@ -16,36 +16,44 @@ use crate::config::validate::surroundings::Holds;
 const ANY: &str = "*";
 const BURST_MAX: Duration = Duration::from_secs(60 * 60);
 
+/// `origins` of a route.
 pub(super) fn origins(
     at: &Scope<'_>,
     model: &model::Route,
     authenticators: &BTreeMap<String, model::Authenticator>,
 ) -> Option<OriginRule> {
-    let required = model.origin_required;
     let at = at.key("origins");
-    if model.origins.is_empty() {
-        let mut known = model.authenticate.iter();
+    let allowed = allowed(&at, &model.origins, &model.authenticate, authenticators)?;
+    Some(OriginRule {
+        allowed,
+        required: model.origin_required,
+    })
+}
+
+/// Pages that a list of origins allows; `Some(None)`: all. Where the list is empty it depends on the
+/// credentials of the authenticators that are asked.
+pub(super) fn allowed(
+    at: &Scope<'_>,
+    origins: &[String],
+    asked: &[String],
+    authenticators: &BTreeMap<String, model::Authenticator>,
+) -> Option<Option<Vec<OriginPattern>>> {
+    if origins.is_empty() {
+        let mut known = asked.iter();
         let ambient = known.any(|name| authenticators.get(name).is_some_and(is_ambient));
-        let allowed = ambient.then(|| vec![OriginPattern::Same]);
-        return Some(OriginRule { allowed, required });
+        return Some(ambient.then(|| vec![OriginPattern::Same]));
     }
-    if model.origins.iter().any(|text| text == ANY) {
-        if model.origins.len() > 1 {
+    if origins.iter().any(|text| text == ANY) {
+        if origins.len() > 1 {
             at.fault_with(
                 "`*` allows every origin, so the others mean nothing",
                 "take `*` out, or the others",
             );
             return None;
         }
-        return Some(OriginRule {
-            allowed: None,
-            required,
-        });
+        return Some(None);
     }
-    Some(OriginRule {
-        allowed: Some(at.each(&model.origins, |at, text| at.parse(text))?),
-        required,
-    })
+    at.each(origins, |at, text| at.parse(text)).map(Some)
 }
 
 /// Whether a browser sends this credential by itself, for requests of any page.

@@ -113,7 +113,7 @@ fn jwt_keys(at: &Scope<'_>, model: &model::Authenticator) -> Option<JwtKeys> {
             .key("refresh")
             .time(model.refresh.unwrap_or(REFRESH), REFRESH_MAX);
         return Some(JwtKeys::Fetched(JwksUrl {
-            url: url?,
+            url: url?.into(),
             ca: ca?.map(|(path, _)| path),
             refresh: refresh?,
         }));

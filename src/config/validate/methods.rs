@@ -9,10 +9,12 @@ use crate::base::secret::Secret;
 use crate::config::diagnostic::suggestion;
 use crate::config::key_set::SECRET_BYTES_MIN;
 use crate::config::model::{self, Size, Time};
+use crate::config::origin::OriginRule;
 use crate::config::snapshot::{
     ApiKeys, Basic, CertificateName, Forward, KeyHolder, Mint, SignedUrl,
 };
 use crate::config::validate::edits;
+use crate::config::validate::guard;
 use crate::config::validate::scope::{Scope, all};
 use crate::config::validate::tls::ca;
 use crate::config::validate::values::{chain, file_text, own_path, secret_text, url};
@@ -224,6 +226,14 @@ pub(super) fn signed_url(
         .within(model.used_max.unwrap_or(100_000), 1..=REMEMBERED_MAX);
     let mint = match &model.mint {
         Some(path) => mint(at, path, model, known).map(Some),
+        None if model.mint_origins.is_some() => {
+            let place = at.key("mint_origins");
+            place.fault_with(
+                "without `mint` it allows nothing",
+                "add `mint = \"/ticket\"`",
+            );
+            None
+        }
         None => Some(None),
     };
     Some(SignedUrl {
@@ -249,12 +259,19 @@ fn mint(
         at.key("mint_for").fault("nobody could have a ticket");
         return None;
     }
+    let origins = model.mint_origins.as_deref().unwrap_or_default();
+    let asked = model.mint_for.as_deref().unwrap_or_default();
+    let allowed = guard::allowed(&at.key("mint_origins"), origins, asked, known);
     let ttl = at
         .key("ttl")
         .time(model.ttl.unwrap_or(Time::seconds(30)), TTL_MAX);
     Some(Mint {
         path: path??,
         authenticate: authenticate?,
+        origins: OriginRule {
+            allowed: allowed?,
+            required: false,
+        },
         ttl: ttl?,
     })
 }
@@ -283,7 +300,7 @@ pub(super) fn forward(at: &Scope<'_>, model: &model::Authenticator) -> Option<Fo
         .key("cache_max")
         .within(model.cache_max.unwrap_or(10_000), 1..=REMEMBERED_MAX);
     Some(Forward {
-        url: url?,
+        url: url?.into(),
         ca: ca?,
         timeout: timeout?,
         request_headers: request_headers?,

@@ -12,7 +12,7 @@ use crate::config::layers::Part;
 use crate::config::model::{self, IssueCookie, Size, TextOr};
 use crate::config::pattern::{HostPattern, PathPattern};
 use crate::config::snapshot::{
-    Action, AffinitySource, OnRemoval, Route, RouteLimits, RouteTimeouts, TextMatch,
+    Action, AffinitySource, MatchText, OnRemoval, Route, RouteLimits, RouteTimeouts, TextMatch,
 };
 use crate::config::validate::scope::{Scope, all};
 use crate::config::validate::session::TIMEOUT_MAX;
@@ -174,14 +174,15 @@ fn tests<N>(
 }
 
 fn text_match(at: &Scope<'_>, model: &model::TextMatch) -> Option<TextMatch> {
+    let wanted = |text: &String| MatchText::new(text.clone(), at.is_secret());
     Some(match model {
         model::TextMatch::Present(true) => TextMatch::Present,
         model::TextMatch::Present(false) => TextMatch::Absent,
-        model::TextMatch::Exact(text) => TextMatch::Exact(text.clone()),
-        model::TextMatch::Prefix(table) => TextMatch::Prefix(
-            at.required("prefix", &table.prefix, "prefix = \"v2.\"")?
-                .clone(),
-        ),
+        model::TextMatch::Exact(text) => TextMatch::Exact(wanted(text)),
+        model::TextMatch::Prefix(table) => {
+            let prefix = at.required("prefix", &table.prefix, "prefix = \"v2.\"")?;
+            TextMatch::Prefix(wanted(prefix))
+        }
     })
 }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::base::work;
 use crate::config::bounds::DIAGNOSTICS_MAX;
 use crate::config::diagnostic::{Diagnostic, Severity, suggestion};
 use crate::config::layers::{Origin, Part};
@@ -74,6 +75,7 @@ impl<'a> Check<'a> {
         };
         let full = more > 0 || {
             let found = self.found.borrow();
+            work::steps(found.len());
             let alike = found.iter().filter(|one| one.severity == severity);
             alike.count() >= shown_max
         };

@@ -238,7 +238,7 @@ fn probe_kind(at: &Scope<'_>, kind: model::ProbeType, model: &model::Probe) -> O
     fits.then_some(match kind {
         Tcp => ProbeKind::Tcp,
         Http => ProbeKind::Http {
-            path,
+            path: path.into(),
             host,
             status: match &model.status {
                 Some(ranges) => ranges.iter().map(|range| (range.0, range.1)).collect(),
@@ -247,7 +247,7 @@ fn probe_kind(at: &Scope<'_>, kind: model::ProbeType, model: &model::Probe) -> O
             body: model.body.clone(),
         },
         Websocket => ProbeKind::WebSocket {
-            path,
+            path: path.into(),
             host,
             subprotocol,
             send: model.send.clone(),

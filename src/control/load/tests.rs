@@ -7,6 +7,7 @@ use crate::base::source_id::SourceId;
 use crate::config::document_key::{DocumentKey, Kind};
 use crate::config::documents::{Change, Document, Update};
 use crate::config::overlay::Overlay;
+use crate::core::routing::RoutingTable;
 
 const FILE: &str = r#"
 [[listeners]]
@@ -151,4 +152,53 @@ fn i11_no_diagnostic_quotes_a_named_file() {
             assert!(!shown.contains(secret), "{setting} with {text}: {shown}");
         }
     }
+}
+
+/// What `/v1/config` masks is in no digest that is shown either: with one a guess could be checked.
+#[test]
+fn i11_a_digest_is_not_made_of_secrets() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let options = LoadOptions {
+        path: directory.path().join("gateway.toml"),
+        sets: Vec::new(),
+        environment: Vec::new(),
+    };
+    let table = |secret: &str, room: &str| {
+        let hash = secret.len() % 10;
+        let text = format!(
+            "{FILE}headers = {{ x-api-key = \"{secret}\", x-token = {{ prefix = \"{secret}\" }}, \
+             x-room = \"{room}\" }}\nquery = {{ access_token = \"{secret}\" }}\n\
+             request_headers.set = {{ x-internal = \"{secret}\", authorization = \"{secret}\" }}\n\
+             request_headers.add = {{ cookie = \"{secret}\" }}\n\
+             authenticate = [\"a\", \"b\", \"c\", \"d\"]\n\
+             [upstreams.probed]\nbackends = [\"a:1\"]\n\
+             probe = {{ type = \"http\", path = \"/healthz?key={secret}\" }}\n\
+             [upstreams.asked]\nbackends = [\"a:1\"]\n\
+             probe = {{ type = \"websocket\", path = \"/healthz?key={secret}\" }}\n\
+             [authenticators.a]\ntype = \"forward\"\n\
+             url = \"http://127.0.0.1:1/check?key={secret}\"\n\
+             [authenticators.b]\ntype = \"jwt\"\nissuer = \"x\"\n\
+             jwks = \"https://a.example/keys?key={secret}\"\n\
+             [authenticators.c]\ntype = \"jwt\"\nsecret = \"{secret}\"\n\
+             [authenticators.d]\ntype = \"api_key\"\n\
+             keys = [{{ subject = \"bot\", sha256 = \"{}\" }}]\n",
+            hash.to_string().repeat(64)
+        );
+        let loaded = load_text(&options, &text).unwrap_or_else(|faults| panic!("{faults}"));
+        (
+            RoutingTable::compile(&loaded.snapshot, None, 1, clock::now()),
+            format!("{:?}", loaded.snapshot),
+        )
+    };
+    let (first, second) = (
+        "hunter2-hunter2-hunter2-hunter2-",
+        "other3-other3-other3-other3-other3-",
+    );
+    let (one, shown) = table(first, "7");
+    assert!(!shown.contains("hunter2"), "{shown}");
+    let (other, _) = table(second, "7");
+    assert_eq!(one.digest, other.digest);
+    // It is another table all the same, and what is no secret counts.
+    assert!(!other.same_as(&one));
+    assert_ne!(one.digest, table(first, "8").0.digest);
 }

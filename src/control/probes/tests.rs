@@ -120,7 +120,7 @@ async fn a_probe_says_in_the_proxy_header_that_it_speaks_for_nobody() {
 
 fn http(body: Option<&str>) -> Probe {
     as_probe(ProbeKind::Http {
-        path: "/healthz?deep=1".to_owned(),
+        path: "/healthz?deep=1".to_owned().into(),
         host: None,
         status: vec![(200, 299), (418, 418)],
         body: body.map(str::to_owned),
@@ -218,7 +218,7 @@ async fn the_time_of_a_probe_is_bounded_and_where_it_went_is_told() {
 
 fn websocket(subprotocol: Option<&str>, send: Option<&str>, expect: Option<&str>) -> Probe {
     as_probe(ProbeKind::WebSocket {
-        path: "/ws".to_owned(),
+        path: "/ws".to_owned().into(),
         host: Some("chat.test".to_owned()),
         subprotocol: subprotocol.map(str::to_owned),
         send: send.map(str::to_owned),

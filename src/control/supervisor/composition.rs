@@ -32,10 +32,16 @@ pub(super) fn compose(
     touched: Option<&[DocumentKey]>,
 ) -> Snapshot {
     let before = composer.waiting_routes();
+    let lost_before = composer.lost_paths().clone();
     let composed = composer.compose(&base.snapshot, overlay, touched);
     for (key, what) in composer.waiting_routes() {
         if before.get(&key) != Some(&what) {
             tracing::warn!(%key, "document waits for {what}; its version before stays");
+        }
+    }
+    for (key, what) in composer.lost_paths() {
+        if lost_before.get(key) != Some(what) {
+            tracing::warn!(%key, "document waits for {what}");
         }
     }
     for waiting in &composed.waiting {

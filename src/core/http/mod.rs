@@ -1,6 +1,7 @@
 //! What a gateway does to HTTP messages that it passes on: fields it takes away, adds or reads, and
 //! the answers it gives itself.
 
+pub mod cors;
 pub mod forwarded;
 pub mod framing;
 pub mod headers;

@@ -100,18 +100,40 @@ const SECRET_PARTS: [&str; 10] = [
     "token",
 ];
 
-/// Path and query as a log may show them: values of parameters that look like secrets are `***`, by
-/// their name, because an operator listed it (`also`), or because they are a JWT under any name or
-/// none.
-pub fn redact_query<'q>(path_and_query: &'q str, also: &[String]) -> Cow<'q, str> {
-    let Some((path, query)) = path_and_query.split_once('?') else {
-        return Cow::Borrowed(path_and_query);
+/// Path and query as a log may show them. Values of parameters that look like secrets are `***`:
+/// by their name, because an operator listed it (`also`), or because they hold a JWT. Segments of
+/// the path are masked by the same rules.
+pub fn redact_target<'q>(target: &'q str, also: &[String]) -> Cow<'q, str> {
+    let (path, query) = match target.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (target, None),
     };
-    if !query.split('&').any(|pair| secret_at(pair, also).is_some()) {
-        return Cow::Borrowed(path_and_query);
+    let hidden = |segment: &str| hides_secret_segment(segment, also);
+    let is_plain = !path.split('/').any(hidden)
+        && !query.is_some_and(|query| query.split('&').any(|pair| secret_at(pair, also).is_some()));
+    if is_plain {
+        return Cow::Borrowed(target);
     }
-    let mut shown = String::with_capacity(path_and_query.len());
-    shown.push_str(path);
+    let mut shown = String::with_capacity(target.len());
+    for (place, segment) in path.split('/').enumerate() {
+        if place > 0 {
+            shown.push('/');
+        }
+        shown.push_str(if hidden(segment) { "***" } else { segment });
+    }
+    if let Some(query) = query {
+        push_redacted_query(&mut shown, query, also);
+    }
+    Cow::Owned(shown)
+}
+
+/// Whether a segment of a path holds a token or, behind a `;` or encoded, a parameter whose name is
+/// a secret's.
+fn hides_secret_segment(segment: &str, also: &[String]) -> bool {
+    hides_secret(segment, also) || (segment.contains(';') && names_secret(segment, also))
+}
+
+fn push_redacted_query(shown: &mut String, query: &str, also: &[String]) {
     for (place, pair) in query.split('&').enumerate() {
         shown.push(if place == 0 { '?' } else { '&' });
         match secret_at(pair, also) {
@@ -122,7 +144,6 @@ pub fn redact_query<'q>(path_and_query: &'q str, also: &[String]) -> Cow<'q, str
             None => shown.push_str(pair),
         }
     }
-    Cow::Owned(shown)
 }
 
 /// The start of a secret between two `&`, if there is one; it extends to the end. Some frameworks
@@ -317,7 +338,7 @@ mod tests {
 
     #[test]
     fn i11_secrets_are_cut_out_of_what_is_logged() {
-        let check = |text: &str, expected: &str| assert_eq!(redact_query(text, &[]), expected);
+        let check = |text: &str, expected: &str| assert_eq!(redact_target(text, &[]), expected);
         check("/ws", "/ws");
         check("/token=x", "/token=x");
         check("/ws?", "/ws?");
@@ -345,7 +366,7 @@ mod tests {
         check("/ws?a=1?token=x", "/ws?a=1?token=***");
         check("/ws?a;b=1;token=x;y&c=1", "/ws?a;b=1;token=***&c=1");
         let also = ["u".to_owned(), "a b".to_owned()];
-        let shown = redact_query("/ws?a+b=1&%75=2&v=3", &also);
+        let shown = redact_target("/ws?a+b=1&%75=2&v=3", &also);
         assert_eq!(shown, "/ws?a+b=***&%75=***&v=3");
         for name in [
             "access_token",
@@ -370,7 +391,7 @@ mod tests {
 
     #[test]
     fn i11_encoded_secrets_under_other_names_are_cut_out() {
-        let check = |text: &str, expected: &str| assert_eq!(redact_query(text, &[]), expected);
+        let check = |text: &str, expected: &str| assert_eq!(redact_target(text, &[]), expected);
         for (value, hides) in [
             ("eyJhbGciOi%2EeyJzdWIi%2Ec2ln", true),
             ("%65yJhbGciOi.eyJzdWIi.c2ln", true),
@@ -395,6 +416,29 @@ mod tests {
         }
     }
 
+    #[test]
+    fn i11_tokens_in_paths_are_cut_out() {
+        let check = |path: &str, expected: &str| {
+            assert_eq!(redact_target(path, &[]), expected);
+            // With a query behind it too.
+            let (path, expected) = (format!("{path}?room=7"), format!("{expected}?room=7"));
+            assert_eq!(redact_target(&path, &[]), expected);
+        };
+        check("/ws/eyJhbGciOi.eyJzdWIi.c2ln/room", "/ws/***/room");
+        check("/eyJhbGciOi%2EeyJzdWIi%2Ec2ln", "/***");
+        check("/%65yJhbGciOi.eyJzdWIi.c2ln", "/***");
+        check("/a/Bearer%20eyJhbGciOi.eyJzdWIi.c2ln/", "/a/***/");
+        check("/a/%2565yJhbGciOi.eyJzdWIi.c2ln", "/a/***");
+        check("/a;token=s3cret/b", "/***/b");
+        check("/a;jsessionid=s3cret", "/***");
+        check("/a%3Bsession=s3cret", "/***");
+        check("/go%3Faccess_token%3Ds3cret", "/***");
+        check("/token=x", "/token=x");
+        check("/keyJack.x/a;v=1/caf%C3%A9", "/keyJack.x/a;v=1/caf%C3%A9");
+        check("*", "*");
+        check("", "");
+    }
+
     proptest! {
         #[test]
         fn i11_a_token_shows_nowhere_and_the_rest_stays(
@@ -402,7 +446,7 @@ mod tests {
             after in "(&[a-d]{0,3}(=[0-9%+]{0,4})?){0,3}",
             token in "[!-%'-~]{1,20}",
         ) {
-            let shown = redact_query(&format!("/p?{before}&token={token}{after}"), &[]).into_owned();
+            let shown = redact_target(&format!("/p?{before}&token={token}{after}"), &[]).into_owned();
             prop_assert_eq!(shown, format!("/p?{before}&token=***{after}"));
         }
     }

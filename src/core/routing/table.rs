@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use crate::base::names::{AuthenticatorName, RouteName, UpstreamName};
 use crate::base::path::{CanonicalPath, PathFault, path_key};
+use crate::config::origin::OriginRule;
 use crate::config::snapshot::{self, Redirect, Snapshot};
 use crate::core::auth::Authenticator;
 use crate::core::routing::conditions::{mismatch, rank};
@@ -61,6 +62,24 @@ pub enum Endpoint {
     Mint(Arc<Authenticator>, Vec<Arc<Authenticator>>),
     /// Extends sessions of this route.
     Renew(Arc<Route>),
+}
+
+impl Endpoint {
+    /// Which pages may ask; `None`: those of the same origin.
+    pub fn origins(&self) -> Option<&OriginRule> {
+        match self {
+            Self::Mint(tickets, _) => tickets.config.mint().map(|mint| &mint.origins),
+            Self::Renew(route) => Some(&route.config.origins),
+        }
+    }
+
+    /// Who is asked who a request is from.
+    pub fn asked(&self) -> &[Arc<Authenticator>] {
+        match self {
+            Self::Mint(_, asked) => asked,
+            Self::Renew(route) => &route.authenticators,
+        }
+    }
 }
 
 impl RoutingTable {

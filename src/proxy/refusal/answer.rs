@@ -37,7 +37,10 @@ impl Refusal {
                 headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
             }
             StatusCode::METHOD_NOT_ALLOWED => {
-                let allowed = "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH";
+                let allowed = match self {
+                    Self::NotPost => "POST, OPTIONS",
+                    _ => "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH",
+                };
                 headers.insert(ALLOW, HeaderValue::from_static(allowed));
             }
             _ => {}

@@ -16,7 +16,7 @@ pub(crate) fn with_query(path: &str, query: Option<&str>) -> String {
 
 /// A target with secrets cut out (I11).
 pub(crate) fn redacted(target: &str, table: &RoutingTable) -> Box<str> {
-    query::redact_query(target, table.secret_parameters()).into()
+    query::redact_target(target, table.secret_parameters()).into()
 }
 
 /// The host that a request is for: its target's if that is absolute (RFC 9112, section 3.2.2), else

@@ -5,20 +5,21 @@ use std::sync::Arc;
 
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::request::Parts;
-use http::{HeaderValue, Method, Response};
+use http::{HeaderValue, Method, Response, StatusCode};
 use serde_json::json;
 
 use crate::base::clock;
 use crate::base::session_id::SessionId;
 use crate::core::auth::{Authenticator, CredentialFault};
-use crate::core::http::query;
+use crate::core::http::{cors, query};
 use crate::core::routing::{Endpoint, Route};
 use crate::live::{Renewal, SessionQuery, WorkerCommand};
 use crate::proxy::refusal::Refusal;
 use crate::proxy::request::admitted::Admitted;
 use crate::proxy::request::received::Received;
-use crate::proxy::stages::answer::Reply;
+use crate::proxy::stages::answer::{Answer, Reply};
 use crate::proxy::stages::identify::{identify, unauthenticated};
+use crate::proxy::stages::refuse::refuse;
 use crate::proxy::streams::body::Outgoing;
 
 /// What the gateway itself answers at the request's path, if it does.
@@ -27,19 +28,55 @@ pub(crate) fn find(admitted: &Admitted<'_>) -> Option<Endpoint> {
     table.endpoint(admitted.head.uri.path()).cloned()
 }
 
-/// Answers a request to one of the gateway's own endpoints.
-///
-/// # Errors
-/// What keeps the request out.
-pub(crate) async fn respond(endpoint: Endpoint, admitted: &Admitted<'_>) -> Result<Reply, Refusal> {
+/// Answers a request to one of the gateway's own endpoints. Refusals carry the fields of CORS too:
+/// without them a browser hides the status from scripts of other origins.
+pub(crate) async fn respond(endpoint: Endpoint, admitted: &Admitted<'_>) -> Answer {
     let (received, head) = (admitted.received, &admitted.head);
+    let readers = endpoint.origins().map_or(Ok(cors::Readers::Same), |rule| {
+        let secure = received.client.secure;
+        cors::readers(rule, &head.headers, &received.host, secure)
+    });
+    let reply = match &readers {
+        Err(fault) => Err(Refusal::Origin(fault.clone())),
+        Ok(_) => reply(&endpoint, received, head).await,
+    };
+    let mut answer = match reply {
+        Ok(reply) => reply.into(),
+        Err(refusal) => refuse(received, &refusal),
+    };
+    cors::add_readers(answer.response.headers_mut(), readers.as_ref().ok());
+    answer
+}
+
+/// What the endpoint replies to a page that may use it.
+async fn reply(endpoint: &Endpoint, received: &Received, head: &Parts) -> Result<Reply, Refusal> {
+    if cors::is_preflight(&head.method, &head.headers) {
+        return Ok(permit(endpoint, received));
+    }
     if head.method != Method::POST {
         return Err(Refusal::NotPost);
     }
     match endpoint {
-        Endpoint::Mint(tickets, asked) => mint(received, &tickets, &asked, head).await,
-        Endpoint::Renew(route) => renew(received, &route, head).await,
+        Endpoint::Mint(tickets, asked) => mint(received, tickets, asked, head).await,
+        Endpoint::Renew(route) => renew(received, route, head).await,
     }
+}
+
+/// Answers a preflight, which has no credential.
+fn permit(endpoint: &Endpoint, received: &Received) -> Reply {
+    let route = match endpoint {
+        Endpoint::Renew(route) => Some(route.name().clone()),
+        Endpoint::Mint(..) => None,
+    };
+    let mut report = received.report(route, None, None);
+    report.status = StatusCode::NO_CONTENT.as_u16();
+    drop(report);
+    let mut response = Response::new(Outgoing::Empty);
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let asked = endpoint.asked().iter();
+    let sources = asked.flat_map(|one| one.config.header_names());
+    cors::add_permissions(response.headers_mut(), sources);
+    response
 }
 
 async fn mint(
@@ -163,7 +200,7 @@ mod tests {
         let endpoint = find(&admitted).expect("an endpoint of the gateway");
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = runtime.enable_all().build().expect("a runtime");
-        let answer = runtime.block_on(respond(endpoint, &admitted));
+        let answer = runtime.block_on(reply(&endpoint, &received, &admitted.head));
         answer.map_err(|refusal| refusal.reason())
     }
 

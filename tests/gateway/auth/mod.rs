@@ -2,6 +2,7 @@
 //! and what they never see.
 mod attacks;
 mod browser;
+mod cors;
 mod forward;
 mod jwks;
 mod life;

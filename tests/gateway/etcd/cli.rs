@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::etcd::Etcd;
-use crate::support::{Backend, Client, Gateway, soon};
+use crate::support::{Backend, Client, Gateway, eventually, soon};
 
 const FILE: &str = r#"
 [[listeners]]
@@ -399,11 +399,105 @@ async fn a_removal_is_judged_by_the_gateway_whose_sessions_it_ends() {
     bench.write("next.toml", "[upstreams.chat]\npolicy = \"maglev\"\n");
     let said = bench.succeeds(&["diff", "next.toml", "--admin", &admin]);
     assert!(said.contains("0 sessions end"), "{said}");
-    // Without a gateway, only what the documents tell.
-    let said = bench.succeeds(&["rm", &key, "--dry-run", "--admin", "127.0.0.1:1"]);
-    assert!(said.contains("live sessions are not counted"), "{said}");
-    assert!(said.contains("1 backend gets no new sessions"), "{said}");
     for mut client in clients {
         client.echo("still here").await;
     }
+    // Without a gateway, only what the documents tell.
+    drop(gateway);
+    let said = bench.succeeds(&["rm", &key, "--dry-run", "--admin", "127.0.0.1:1"]);
+    assert!(said.contains("live sessions are not counted"), "{said}");
+    assert!(said.contains("1 backend gets no new sessions"), "{said}");
+}
+
+#[tokio::test]
+async fn a_removal_is_judged_by_every_gateway_of_the_fleet() {
+    let bench = Bench::new().await;
+    let (gone, stays) = (Backend::echo().await, Backend::echo().await);
+    let upstream = json!({
+        "policy": "round_robin", "drain": { "on_removal": "drain", "within": "10m" }
+    });
+    bench.etcd.put("upstreams/chat", &upstream).await;
+    for backend in [&gone, &stays] {
+        let key = format!("backends/chat/{}", backend.address);
+        let value = json!({ "address": backend.address.to_string() });
+        bench.etcd.put(&key, &value).await;
+    }
+    let route = json!({ "upstream": "chat" });
+    bench.etcd.put("routes/chat", &route).await;
+    let text = format!("[sources.etcd]\nendpoints = [\"{}\"]\n", bench.etcd.url());
+    let one = Gateway::start_named("edge-1", &text).await;
+    let two = Gateway::start_named("edge-2", &text).await;
+    let guarded =
+        Gateway::start_with_admin_token(&text, "an-admin-token-that-is-long-enough").await;
+    let mut clients = Vec::new();
+    for (gateway, count) in [(&one, 2), (&two, 4), (&guarded, 6)] {
+        for _ in 0..count {
+            clients.push(Client::connect(gateway.address(), "/").await);
+        }
+    }
+    let admin = |gateway: &Gateway| {
+        let socket = gateway.directory().join("admin.sock");
+        format!("unix:{}", socket.display())
+    };
+    // Registered by somebody, under an address where another gateway answers, or nobody.
+    let stranger = |node: &str, admin: &str| json!({ "node": node, "admin": admin });
+    let liar = stranger("liar", &admin(&one));
+    bench.etcd.put("gateways/liar", &liar).await;
+    bench
+        .etcd
+        .put("gateways/silent", &stranger("silent", "127.0.0.1:1"))
+        .await;
+    let key = format!("backends/chat/{}", gone.address);
+    let all = ["edge-1", "edge-2", "under-test"];
+    eventually("all are registered", async || {
+        let mut there = true;
+        for node in all {
+            there &= bench.json(&format!("gateways/{node}")).await != Value::Null;
+        }
+        there
+    })
+    .await;
+    let dry = |more: &[&str]| {
+        let named = admin(&one);
+        let arguments = [&["rm", &*key, "--dry-run", "--admin", &*named], more].concat();
+        bench.succeeds(&arguments)
+    };
+    let said = dry(&[]);
+    let part = |said: &str, node: &str| {
+        let after = said.split(&format!("gateway {node}:\n")).nth(1);
+        let after = after.unwrap_or_else(|| panic!("{node}: {said}"));
+        after.split("\ngateway ").next().unwrap().to_owned()
+    };
+    for (node, count) in [("edge-1", 1), ("edge-2", 2)] {
+        let part = part(&said, node);
+        let row = part.lines().find(|line| line.contains("drained"));
+        let row = row.unwrap_or_else(|| panic!("{node}: {said}"));
+        assert!(row.starts_with("chat"), "{row}");
+        let cells: Vec<_> = row.split_whitespace().collect();
+        assert!(cells.contains(&&*count.to_string()), "{row}");
+    }
+    assert!(said.contains("partial: 2 of 5 gateways answered"), "{said}");
+    let missing = |said: &str, node: &str| {
+        let line = said.lines().find(|line| line.trim().starts_with(node));
+        line.unwrap_or_else(|| panic!("{node}: {said}")).to_owned()
+    };
+    // The token goes to no address that stands in etcd alone, unless that is asked for.
+    assert!(missing(&said, "under-test").contains("token"), "{said}");
+    let lied = missing(&said, "liar");
+    assert!(lied.contains("gateway `edge-1` answers there"), "{said}");
+    assert!(missing(&said, "silent").contains("127.0.0.1:1"), "{said}");
+    bench.write("token", "an-admin-token-that-is-long-enough");
+    let said = dry(&["--token-file", "token", "--fleet"]);
+    assert!(
+        part(&said, "under-test").contains("3 sessions end"),
+        "{said}"
+    );
+    assert!(said.contains("partial: 3 of 5 gateways answered"), "{said}");
+    // Nor do documents that hold secrets.
+    bench.write(
+        "next.toml",
+        "[authenticators.users]\ntype = \"jwt\"\nsecret = \"0123456789-0123456789-0123456789\"\n",
+    );
+    let said = bench.succeeds(&["diff", "next.toml", "--admin", &admin(&one)]);
+    assert!(missing(&said, "edge-2").contains("--fleet"), "{said}");
 }

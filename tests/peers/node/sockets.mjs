@@ -1,13 +1,17 @@
 // Opens WebSockets from a page in headless Chromium, one after the other, and prints what a script
-// there saw of each. Usage: sockets.mjs http://127.0.0.1:PORT/page '[{"url","protocols","mint"}]'
-// With `mint` the page first POSTs to that path, and puts the ticket it gets behind the URL.
+// there saw of each. Usage: sockets.mjs http://127.0.0.1:PORT/page '[{"url","protocols","mint","token"}]'
+// With `mint` the page first POSTs to that path or URL, with `token` as its credential if there is one,
+// and puts the ticket it gets behind the URL.
 import { withChromium } from "./chromium.mjs";
 
 const [from, list] = process.argv.slice(2);
 
-async function attempt({ url, protocols, mint }) {
+async function attempt({ url, protocols, mint, token }) {
   if (mint) {
-    const answer = await fetch(mint, { method: "POST" });
+    const headers = token ? { authorization: `Bearer ${token}` } : {};
+    const answer = await fetch(mint, { method: "POST", headers }).catch(() => undefined);
+    // The browser keeps answers to pages of other origins from the script.
+    if (!answer) return { minted: "blocked" };
     if (!answer.ok) return { minted: answer.status };
     const { ticket, parameter } = await answer.json();
     url += `?${parameter}=${ticket}`;

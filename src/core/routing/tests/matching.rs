@@ -98,8 +98,8 @@ fn scan(routes: &[Route], seen: &Seen) -> Vec<Found> {
         let holds = |wanted: &TextMatch, values: Vec<&str>| match wanted {
             TextMatch::Present => !values.is_empty(),
             TextMatch::Absent => values.is_empty(),
-            TextMatch::Exact(text) => values.contains(&text.as_str()),
-            TextMatch::Prefix(text) => values.iter().any(|value| value.starts_with(text)),
+            TextMatch::Exact(text) => values.contains(&&**text),
+            TextMatch::Prefix(text) => values.iter().any(|value| value.starts_with(&**text)),
         };
         let named = |pairs: &[(&str, &'static str)], name: &str| -> Vec<&'static str> {
             pairs
@@ -231,8 +231,8 @@ fn text_match() -> impl Strategy<Value = TextMatch> {
     prop_oneof![
         Just(TextMatch::Present),
         Just(TextMatch::Absent),
-        Just(TextMatch::Exact("v1".to_owned())),
-        select(vec!["v", "v1"]).prop_map(|text| TextMatch::Prefix(text.to_owned())),
+        Just(TextMatch::Exact("v1".into())),
+        select(vec!["v", "v1"]).prop_map(|text| TextMatch::Prefix(text.into())),
     ]
 }
 
@@ -346,9 +346,9 @@ fn more_conditions_come_before_fewer_and_exact_before_vague() {
     let routes = [
         route("a-none", "/"),
         header("b-present", TextMatch::Present),
-        header("c-prefix", TextMatch::Prefix("v".to_owned())),
-        header("d-longer", TextMatch::Prefix("v1".to_owned())),
-        header("e-exact", TextMatch::Exact("v123".to_owned())),
+        header("c-prefix", TextMatch::Prefix("v".into())),
+        header("d-longer", TextMatch::Prefix("v1".into())),
+        header("e-exact", TextMatch::Exact("v123".into())),
         Route {
             methods: vec![Method::POST],
             ..header("f-two", TextMatch::Present)
@@ -381,7 +381,7 @@ fn i11_an_explanation_says_why_without_the_values_that_were_wanted() {
         Route {
             headers: vec![(
                 HeaderName::from_static("x-key"),
-                TextMatch::Exact("hunter2".to_owned()),
+                TextMatch::Exact("hunter2".into()),
             )],
             ..route("header", "/x")
         },
@@ -433,7 +433,7 @@ fn the_worked_example_of_the_documentation_holds() {
         Route {
             headers: vec![(
                 HeaderName::from_static("x-channel"),
-                TextMatch::Exact("beta".to_owned()),
+                TextMatch::Exact("beta".into()),
             )],
             ..on(&["chat.example.com"], "room-beta", "/ws/{room}")
         },
