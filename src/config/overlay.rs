@@ -121,6 +121,7 @@ impl Overlay {
             }
         }
         if authenticators {
+            touched.extend(self.check_refused_authenticators(ground));
             touched.extend(self.check_routes(ground));
             touched.sort_unstable();
             touched.dedup();
@@ -144,11 +145,12 @@ impl Overlay {
         let again = again.filter(|((key, _), _)| key.kind != Kind::Route);
         let again = again.map(|((_, source), entry)| (*source, entry.document.clone()));
         let again: Vec<_> = again.collect();
-        let nothing = Authenticators::new();
+        let known = self.authenticators(ground);
         for document in again {
-            self.take(document, &nothing, ground);
+            self.take(document, &known, ground);
         }
         // After the authenticators that they name.
+        self.check_refused_authenticators(ground);
         self.check_routes(ground);
         let refused = self.refused_keys();
         refused
@@ -160,6 +162,28 @@ impl Overlay {
         let entries = self.entries.iter();
         let refused = entries.filter(|(_, entry)| entry.is_refused());
         refused.map(|((key, _), _)| key.clone())
+    }
+
+    /// Checks refused authenticators again: what they name in `mint_for` may have arrived later.
+    /// One pass is enough, since a named authenticator names none itself. Returns the documents that
+    /// are good now.
+    fn check_refused_authenticators(&mut self, ground: &Ground<'_>) -> Vec<DocumentKey> {
+        let refused = self.entries.iter().filter(|((key, _), entry)| {
+            key.kind == Kind::Authenticator && !entry.gone && entry.is_refused()
+        });
+        let refused = refused.map(|((_, source), entry)| (*source, entry.document.clone()));
+        let refused: Vec<_> = refused.collect();
+        let known = self.authenticators(ground);
+        let mut good = Vec::new();
+        for (source, document) in refused {
+            let key = document.key.clone();
+            self.take((source, document), &known, ground);
+            let place = (key, source);
+            if !self.entries[&place].is_refused() {
+                good.push(place.0);
+            }
+        }
+        good
     }
 
     /// Checks again all routes. Answers which documents that touched.

@@ -21,8 +21,8 @@ pub(super) struct Checked {
     pub(super) found: Vec<Diagnostic>,
 }
 
-/// Checks `document`. A route may name these authenticators, and any upstream; only those that it
-/// names are looked at, so that many routes beside many authenticators cost no product.
+/// Checks `document`. It may name the authenticators in `known`, a route also any upstream; only
+/// those that it names are examined, so that many routes beside many authenticators cost no product.
 pub(super) fn check(
     (source, document): (SourceId, &Document),
     known: &BTreeMap<String, model::Authenticator>,
@@ -55,6 +55,15 @@ pub(super) fn check(
             (name, one)
         });
         model.authenticators = asked.collect();
+    }
+    if document.key.kind == Kind::Authenticator {
+        let named = model.authenticators.values();
+        let named = named.flat_map(|one| one.mint_for.clone().unwrap_or_default());
+        let others: Vec<_> = named
+            .filter(|name| **name != *document.key.name)
+            .filter_map(|name| known.get(&name).cloned().map(|one| (name, one)))
+            .collect();
+        model.authenticators.extend(others);
     }
     let (item, more) = validate::document(
         (source, &document.key),

@@ -8,7 +8,7 @@ use http::HeaderName;
 use crate::base::secret::Secret;
 use crate::config::diagnostic::suggestion;
 use crate::config::key_set::SECRET_BYTES_MIN;
-use crate::config::model::{self, Size, Time};
+use crate::config::model::{self, AuthenticatorType, Size, Time};
 use crate::config::origin::OriginRule;
 use crate::config::snapshot::{
     ApiKeys, Basic, CertificateName, Forward, KeyHolder, Mint, SignedUrl,
@@ -256,7 +256,18 @@ fn mint(
     let names = at.required("mint_for", &model.mint_for, "mint_for = [\"users\"]");
     let authenticate = names.and_then(|names| chain(at, "mint_for", names, known));
     if authenticate.as_ref().is_some_and(Vec::is_empty) {
-        at.key("mint_for").fault("nobody could have a ticket");
+        at.key("mint_for").fault("no client could get a ticket");
+        return None;
+    }
+    let tickets = |name: &String| {
+        let one = known.get(name);
+        one.is_some_and(|one| one.kind == Some(AuthenticatorType::SignedUrl))
+    };
+    if model.mint_for.iter().flatten().any(tickets) {
+        at.key("mint_for").fault_with(
+            "tickets are minted for credentials, not for other tickets",
+            "name authenticators of another type",
+        );
         return None;
     }
     let origins = model.mint_origins.as_deref().unwrap_or_default();

@@ -209,8 +209,9 @@ fn holds_jwt(text: &str) -> bool {
 fn names_secret(text: &str, also: &[String]) -> bool {
     let mut parts = text.split(['&', ';', '?', '#']);
     let named = parts.any(|part| {
+        // The value may begin with a separator, so it may look empty here.
         let pair = part.split_once('=');
-        pair.is_some_and(|(name, value)| !value.is_empty() && is_secret_name(name, also))
+        pair.is_some_and(|(name, _)| is_secret_name(name, also))
     });
     let mut quoted = text.split('"').peekable();
     named

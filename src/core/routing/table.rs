@@ -326,11 +326,12 @@ fn endpoints(
     });
     let mints = authenticators.values().filter_map(|one| {
         let mint = one.config.mint()?;
+        // An authenticator that is gone takes the endpoint away: without it, others would decide.
         let asked = mint
             .authenticate
             .iter()
-            .filter_map(|name| authenticators.get(name));
-        let asked = asked.cloned().collect();
+            .map(|name| authenticators.get(name).cloned());
+        let asked = asked.collect::<Option<_>>()?;
         Some((mint.path.clone(), Endpoint::Mint(Arc::clone(one), asked)))
     });
     renewals.chain(mints).collect()

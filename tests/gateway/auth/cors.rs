@@ -49,6 +49,23 @@ fn bearer() -> String {
     format!("Bearer {}", token(&claims("ann")))
 }
 
+/// Pages of other origins get no answer that they could read.
+async fn foreign_pages_are_refused(gateway: &Gateway, path: &str, bearer: &str) {
+    for foreign in ["https://evil.example", "http://app.example", "null"] {
+        let with = [("origin", foreign), ("authorization", bearer)];
+        let preflight = [
+            ("origin", foreign),
+            ("access-control-request-method", "POST"),
+        ];
+        for (method, headers) in [("POST", with), ("OPTIONS", preflight)] {
+            let answer = ask(gateway, method, path, &headers).await;
+            assert_eq!(answer.status, 403, "{method} {path} from {foreign}");
+            assert_eq!(answer.header("access-control-allow-origin"), None);
+            assert_eq!(answer.header("vary"), Some("Origin"));
+        }
+    }
+}
+
 #[tokio::test]
 async fn i7_only_pages_of_allowed_origins_ask_for_tickets_and_renewals() {
     let backend = Backend::echo().await;
@@ -93,19 +110,7 @@ async fn i7_only_pages_of_allowed_origins_ask_for_tickets_and_renewals() {
         assert_eq!(answer.header("access-control-allow-origin"), Some(APP));
         assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
 
-        for foreign in ["https://evil.example", "http://app.example", "null"] {
-            let with = [("origin", foreign), ("authorization", &bearer)];
-            let preflight = [
-                ("origin", foreign),
-                ("access-control-request-method", "POST"),
-            ];
-            for (method, headers) in [("POST", with), ("OPTIONS", preflight)] {
-                let answer = ask(&gateway, method, path, &headers).await;
-                assert_eq!(answer.status, 403, "{method} {path} from {foreign}");
-                assert_eq!(answer.header("access-control-allow-origin"), None);
-                assert_eq!(answer.header("vary"), Some("Origin"));
-            }
-        }
+        foreign_pages_are_refused(&gateway, path, &bearer).await;
         // Programs that are no browsers send no origin.
         let answer = ask(&gateway, "POST", path, &with[1..]).await;
         assert_eq!(answer.status, 200, "{path}: {}", answer.text());

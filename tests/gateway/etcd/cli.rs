@@ -409,21 +409,45 @@ async fn a_removal_is_judged_by_the_gateway_whose_sessions_it_ends() {
     assert!(said.contains("1 backend gets no new sessions"), "{said}");
 }
 
-#[tokio::test]
-async fn a_removal_is_judged_by_every_gateway_of_the_fleet() {
-    let bench = Bench::new().await;
-    let (gone, stays) = (Backend::echo().await, Backend::echo().await);
+/// Two backends whose sessions are drained when they are removed.
+async fn seed_fleet(bench: &Bench, backends: &[&Backend]) {
     let upstream = json!({
         "policy": "round_robin", "drain": { "on_removal": "drain", "within": "10m" }
     });
     bench.etcd.put("upstreams/chat", &upstream).await;
-    for backend in [&gone, &stays] {
+    for backend in backends {
         let key = format!("backends/chat/{}", backend.address);
         let value = json!({ "address": backend.address.to_string() });
         bench.etcd.put(&key, &value).await;
     }
     let route = json!({ "upstream": "chat" });
     bench.etcd.put("routes/chat", &route).await;
+}
+
+/// The admin API of a gateway, as `--admin` takes it.
+fn admin(gateway: &Gateway) -> String {
+    let socket = gateway.directory().join("admin.sock");
+    format!("unix:{}", socket.display())
+}
+
+/// The part of the output that is about a gateway.
+fn part(said: &str, node: &str) -> String {
+    let after = said.split(&format!("gateway {node}:\n")).nth(1);
+    let after = after.unwrap_or_else(|| panic!("{node}: {said}"));
+    after.split("\ngateway ").next().unwrap().to_owned()
+}
+
+/// The line with the reason why a gateway did not answer.
+fn missing(said: &str, node: &str) -> String {
+    let line = said.lines().find(|line| line.trim().starts_with(node));
+    line.unwrap_or_else(|| panic!("{node}: {said}")).to_owned()
+}
+
+#[tokio::test]
+async fn a_removal_is_judged_by_every_gateway_of_the_fleet() {
+    let bench = Bench::new().await;
+    let (gone, stays) = (Backend::echo().await, Backend::echo().await);
+    seed_fleet(&bench, &[&gone, &stays]).await;
     let text = format!("[sources.etcd]\nendpoints = [\"{}\"]\n", bench.etcd.url());
     let one = Gateway::start_named("edge-1", &text).await;
     let two = Gateway::start_named("edge-2", &text).await;
@@ -435,11 +459,7 @@ async fn a_removal_is_judged_by_every_gateway_of_the_fleet() {
             clients.push(Client::connect(gateway.address(), "/").await);
         }
     }
-    let admin = |gateway: &Gateway| {
-        let socket = gateway.directory().join("admin.sock");
-        format!("unix:{}", socket.display())
-    };
-    // Registered by somebody, under an address where another gateway answers, or nobody.
+    // Registered by a tenant, under an address where another gateway answers, or nobody.
     let stranger = |node: &str, admin: &str| json!({ "node": node, "admin": admin });
     let liar = stranger("liar", &admin(&one));
     bench.etcd.put("gateways/liar", &liar).await;
@@ -463,11 +483,6 @@ async fn a_removal_is_judged_by_every_gateway_of_the_fleet() {
         bench.succeeds(&arguments)
     };
     let said = dry(&[]);
-    let part = |said: &str, node: &str| {
-        let after = said.split(&format!("gateway {node}:\n")).nth(1);
-        let after = after.unwrap_or_else(|| panic!("{node}: {said}"));
-        after.split("\ngateway ").next().unwrap().to_owned()
-    };
     for (node, count) in [("edge-1", 1), ("edge-2", 2)] {
         let part = part(&said, node);
         let row = part.lines().find(|line| line.contains("drained"));
@@ -477,10 +492,6 @@ async fn a_removal_is_judged_by_every_gateway_of_the_fleet() {
         assert!(cells.contains(&&*count.to_string()), "{row}");
     }
     assert!(said.contains("partial: 2 of 5 gateways answered"), "{said}");
-    let missing = |said: &str, node: &str| {
-        let line = said.lines().find(|line| line.trim().starts_with(node));
-        line.unwrap_or_else(|| panic!("{node}: {said}")).to_owned()
-    };
     // The token goes to no address that stands in etcd alone, unless that is asked for.
     assert!(missing(&said, "under-test").contains("token"), "{said}");
     let lied = missing(&said, "liar");

@@ -110,3 +110,18 @@ fn i4_no_document_takes_a_path_of_the_gateways_own_from_the_file() {
         );
     }
 }
+
+#[test]
+fn i4_an_authenticator_may_come_before_those_that_it_names() {
+    for turned in [false, true] {
+        let mut world = World::new();
+        let mut order = [users(1), tickets("tickets", "/own", 2)];
+        if turned {
+            order.reverse();
+        }
+        for change in order {
+            world.apply(vec![change]);
+        }
+        assert_eq!(answers(&world.now), ["/own tickets"], "{turned}");
+    }
+}
