@@ -23,9 +23,8 @@ use crate::app::fleet_membership::FleetMembership;
 use crate::app::handover_lifecycle::{HandoverLifecycle, operator_orders, settle};
 use crate::app::opening::{open_admin, open_listener};
 use crate::app::signals::Signals;
-use crate::app::stopping::{cut_short, join, stop_workers};
+use crate::app::stopping::close_sessions;
 use crate::base::addr::ListenAddr;
-use crate::base::clock;
 use crate::base::names::ListenerName;
 use crate::config::snapshot::{ListenerTls, Snapshot};
 use crate::control::certs;
@@ -217,16 +216,7 @@ impl Bound {
         if parting.is_none() {
             signals.leave(&live, shutdown.delay).await;
         }
-        live.enter(Phase::Stopping);
-        let grace = clock::readable(shutdown.grace);
-        tracing::info!(sessions = live.workers().sessions(), %grace, "stopping");
-        let end = tokio::select! {
-            cut = stop_workers(&live, &shutdown) => {
-                join(threads).await;
-                if cut == 0 { End::Orderly } else { End::Cut(cut) }
-            }
-            end = cut_short(&mut signals, &live, shutdown) => end,
-        };
+        let end = close_sessions(&live, threads, &mut signals, shutdown).await;
         membership.leave().await;
         revocations.tickets().leave(parting.is_some()).await;
         background.shutdown().await;

@@ -5,9 +5,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::app::signals::Signals;
+use crate::base::clock;
 use crate::config::snapshot::Shutdown;
 use crate::core::session::drain::Profile;
-use crate::live::{Live, WorkerCommand};
+use crate::live::{Live, Phase, WorkerCommand};
 
 /// What a worker may take beyond the grace time, for the last close frames and the last records.
 const STOP_MARGIN: Duration = Duration::from_secs(60);
@@ -30,8 +31,27 @@ impl End {
     }
 }
 
+/// Closes all sessions over the grace time; a second signal ends them at once.
+pub(super) async fn close_sessions(
+    live: &Live,
+    threads: Vec<JoinHandle<()>>,
+    signals: &mut Signals,
+    shutdown: Shutdown,
+) -> End {
+    live.enter(Phase::Stopping);
+    let grace = clock::readable(shutdown.grace);
+    tracing::info!(sessions = live.workers().sessions(), %grace, "stopping");
+    tokio::select! {
+        cut = stop_workers(live, &shutdown) => {
+            join(threads).await;
+            if cut == 0 { End::Orderly } else { End::Cut(cut) }
+        }
+        end = cut_short(signals, live, shutdown) => end,
+    }
+}
+
 /// The second signal: no more time, but every session still leaves its record.
-pub(super) async fn cut_short(signals: &mut Signals, live: &Live, shutdown: Shutdown) -> End {
+async fn cut_short(signals: &mut Signals, live: &Live, shutdown: Shutdown) -> End {
     signals.stop().await;
     let left = live.workers().sessions();
     let at_once = Shutdown {
@@ -43,7 +63,7 @@ pub(super) async fn cut_short(signals: &mut Signals, live: &Live, shutdown: Shut
 }
 
 /// Stops all workers at once; returns how many sessions were cut off.
-pub(super) async fn stop_workers(live: &Live, shutdown: &Shutdown) -> usize {
+async fn stop_workers(live: &Live, shutdown: &Shutdown) -> usize {
     let workers = live.workers();
     let (grace, all) = (shutdown.grace, workers.sessions());
     let loads: Vec<_> = workers.loads().collect();
@@ -58,7 +78,7 @@ pub(super) async fn stop_workers(live: &Live, shutdown: &Shutdown) -> usize {
     cut.await.into_iter().sum()
 }
 
-pub(super) async fn join(threads: Vec<JoinHandle<()>>) {
+async fn join(threads: Vec<JoinHandle<()>>) {
     let joined = tokio::task::spawn_blocking(|| {
         threads
             .into_iter()

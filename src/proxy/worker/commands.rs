@@ -62,6 +62,16 @@ pub(crate) fn carry_out(sessions: &Rc<Sessions>, command: WorkerCommand) {
             }
             let _ = answer.send(gathered);
         }
+        command @ (WorkerCommand::Pack { .. }
+        | WorkerCommand::Release { .. }
+        | WorkerCommand::Adopt { .. }
+        | WorkerCommand::Shutdown { .. }) => hand_over(sessions, command),
+    }
+}
+
+/// Carries out a command of a hand-over or of the shutdown.
+fn hand_over(sessions: &Rc<Sessions>, command: WorkerCommand) {
+    match command {
         WorkerCommand::Pack {
             after,
             limit,
@@ -86,5 +96,6 @@ pub(crate) fn carry_out(sessions: &Rc<Sessions>, command: WorkerCommand) {
         WorkerCommand::Shutdown { answer, .. } => {
             let _ = answer.send(0);
         }
+        _ => unreachable!("`carry_out` handles the others"),
     }
 }
