@@ -138,7 +138,8 @@ pub(super) fn show(out: &mut dyn Write, preview: &Preview) -> io::Result<()> {
     endings(out, preview)
 }
 
-/// What it says of the sessions of one gateway among others.
+/// The effect on the sessions of one gateway of several.
+#[cfg(feature = "etcd")]
 pub(super) fn show_sessions(out: &mut dyn Write, preview: &Preview) -> io::Result<()> {
     writeln!(out, "{}", visible(&preview.summary))?;
     removed(out, &preview.removed_routes)?;
