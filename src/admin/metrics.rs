@@ -1,4 +1,4 @@
-//! `/metrics`: what was counted, and what is read at this moment.
+//! `/metrics`: the counters, and the gauges that are read at scrape time.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -25,7 +25,7 @@ const FORMAT: [(HeaderName, &str); 1] =
 pub(super) async fn metrics(
     State(gateway): State<Arc<Gateway>>,
 ) -> ([(HeaderName, &'static str); 1], String) {
-    // What a stuck worker has not brought in yet comes with a later scrape.
+    // Counts of a worker that does not respond in time appear in a later scrape.
     let gather = |slice, answer| WorkerCommand::Gather { slice, answer };
     gateway.live.workers().walk(gather).await;
     gateway.metrics.sweep(clock::now(), &gateway.live.table());

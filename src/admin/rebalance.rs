@@ -24,8 +24,8 @@ pub struct Asked {
     /// Sessions per unit of time, such as `10/s`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pace: Option<Pace>,
-    /// Backends give sessions away down to this multiple of their fair share; with 0 every session
-    /// moves to its home.
+    /// Sessions move until each backend has at most this multiple of its fair share; with 0, every
+    /// session moves to the backend of its key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub skew: Option<f64>,
     /// At most this share of the sessions moves, 0 to 1.

@@ -1,7 +1,7 @@
 //! Where a request would go, and why: every route with its verdict, the affinity key and its
-//! source, the walk along the backends with the reason each was passed over. It runs the code that
-//! routes traffic, so the explanation cannot drift from it. `sessile resolve` calls this with a
-//! table of its own.
+//! source, and the backends considered, with the reason why each was skipped. It runs the code that
+//! routes traffic, so the explanation always matches. `sessile resolve` calls it with its own
+//! routing table.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -1,4 +1,4 @@
-//! What the system tells the gateway, and what it then does.
+//! Handling of process signals.
 
 use std::io;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::control::supervisor::Supervisor;
 use crate::live::{Live, Phase};
 use crate::telemetry::records::Records;
 
-/// What the system may tell the gateway.
+/// The signals that the gateway handles.
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -34,8 +34,8 @@ impl Signals {
         }
     }
 
-    /// Says for a time that no more clients will be taken before none are; another signal cuts
-    /// that short.
+    /// Enters [`Phase::Leaving`] for `delay`: the gateway reports that it is not ready but still
+    /// accepts clients. Another signal ends the delay.
     pub(super) async fn leave(&mut self, live: &Live, delay: Duration) {
         if delay.is_zero() {
             return;
@@ -48,7 +48,7 @@ impl Signals {
         }
     }
 
-    /// Carries out SIGHUP until it is time to stop.
+    /// Handles SIGHUP until SIGTERM or SIGINT arrives.
     pub(super) async fn serve_until_stop(&mut self, supervisor: &Supervisor, records: &Records) {
         loop {
             tokio::select! {
@@ -56,7 +56,7 @@ impl Signals {
                 _ = self.interrupt.recv() => return,
                 _ = self.hang_up.recv() => {
                     records.reopen();
-                    // What is wrong has been logged, and is shown.
+                    // `reload` has logged any faults, and the admin API shows them.
                     let _ = supervisor.reload().await;
                 }
             }

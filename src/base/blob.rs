@@ -15,7 +15,7 @@ pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S:
 /// Reads them back.
 ///
 /// # Errors
-/// When it is no base64.
+/// If the text is not valid base64.
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
     let text = String::deserialize(deserializer)?;
     STANDARD_NO_PAD.decode(text).map_err(de::Error::custom)
@@ -43,7 +43,7 @@ pub mod optional {
     /// Reads them back.
     ///
     /// # Errors
-    /// When it is no base64.
+    /// If the text is not valid base64.
     pub fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<Vec<u8>>, D::Error> {

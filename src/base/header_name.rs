@@ -1,4 +1,4 @@
-//! When two header names are one. CGI, WSGI, PHP and many frameworks turn a header into a variable:
+//! Equivalence of header names. CGI, WSGI, PHP and many frameworks turn a header into a variable:
 //! letters of either case become capitals, and everything that is neither letter nor digit becomes
 //! `_`. So `X_User` and `X.User` reach an application as `X-User` does.
 
@@ -17,8 +17,7 @@ pub fn begins_alike(name: &str, prefix: &str) -> bool {
     name.len() >= prefix.len() && folded(name).zip(folded(prefix)).all(|(a, b)| a == b)
 }
 
-/// Whether a name is spelt with lower-case letters, digits and `-` alone: the form that all names
-/// [`alike`] to it are brought to by [`plain`].
+/// Whether a name has only lower-case letters, digits and `-`. [`plain`] returns this form.
 pub fn is_plain(name: &str) -> bool {
     name.bytes().all(|byte| byte == fold(byte))
 }

@@ -16,7 +16,7 @@ macro_rules! name {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// Takes any text; what characters a name may have is the configuration's business.
+            /// Accepts any text; the configuration validates the characters of names.
             pub fn new(text: impl Into<Arc<str>>) -> Self {
                 Self(text.into())
             }

@@ -1,4 +1,4 @@
-//! A right that was taken away before its time: of a subject, of one credential, of one session.
+//! Revocations: the rights of a subject, a credential or a session end before they expire.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::base::right::Right;
 use crate::base::session_id::SessionId;
 use crate::base::source_id::SourceId;
 
-/// One of them.
+/// A revocation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Revocation {
@@ -19,14 +19,14 @@ pub struct Revocation {
     pub id: Arc<str>,
     /// Its source; equal names in two sources are distinct.
     pub origin: RevocationOrigin,
-    /// Whose right.
+    /// What is revoked.
     pub what: RevokedWhat,
-    /// For a subject: only credentials issued before this time. One without an issue time counts as
-    /// issued before.
+    /// For a subject: only credentials issued before this time. A credential without an issue time
+    /// is treated as issued before it.
     pub issued_before: Option<SystemTime>,
     /// When it expires; `None` as long as its source has it.
     pub until: Option<SystemTime>,
-    /// For people.
+    /// A reason for operators to read.
     pub reason: Arc<str>,
 }
 
@@ -37,9 +37,9 @@ pub struct Revocation {
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
 pub enum RevocationOrigin {
-    /// In this gateway alone, by its admin API.
+    /// The admin API of this gateway. The revocation applies to this gateway only.
     Node,
-    /// In a source of configuration, so at every gateway that follows it.
+    /// A configuration source. The revocation applies to every gateway that reads it.
     #[serde(untagged)]
     Source(SourceId),
 }
@@ -53,20 +53,20 @@ impl fmt::Display for RevocationOrigin {
     }
 }
 
-/// Whose right was taken away.
+/// The target of a revocation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RevokedWhat {
-    /// Everything of this subject.
+    /// All credentials and sessions of this subject.
     Subject(Arc<str>),
     /// The credential of this id (`jti`).
     Token(Arc<str>),
-    /// This session; it ends no handshake.
+    /// This session. It does not affect handshakes.
     Session(SessionId),
 }
 
 impl Revocation {
-    /// Whether it takes this right away, which this session has.
+    /// Whether it revokes this right of this session.
     pub fn takes(&self, session: Option<SessionId>, right: Option<&Right>) -> bool {
         match &self.what {
             RevokedWhat::Session(id) => session == Some(*id),
@@ -91,7 +91,7 @@ impl Revocation {
 mod tests {
     use super::*;
 
-    /// Files of state and other gateways have origins under these names.
+    /// State files and other gateways identify origins by these names.
     #[test]
     fn origins_keep_their_names() {
         let check = |origin: RevocationOrigin, name: &str| {

@@ -103,7 +103,7 @@ fn kick_says_what_it_did_and_what_it_could_not() {
 fn resolve_asks_a_gateway_or_reads_a_file() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("gateway.toml");
-    // One backend only, so that the walk does not depend on whose turn it is.
+    // Without round robin, so that the choice of a backend does not depend on earlier requests.
     let config = CONFIG.replace("round_robin", "rendezvous");
     fs::write(&file, config).expect("written");
     let resolve = |rest: &str| sessile(&format!("sessile resolve -c {} {rest}", file.display()));

@@ -1,10 +1,10 @@
-//! Keys of documents: what a document is about, and the name under which its source holds it.
+//! Keys of documents: the kind of a document, and the name under which its source stores it.
 
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// What a document is about.
+/// The kind of a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     /// `upstreams/<name>`, the value of an `[upstreams.<name>]` table.
@@ -40,7 +40,7 @@ impl Kind {
         }
     }
 
-    /// One of them, in a sentence.
+    /// The singular noun for this kind, for use in messages.
     pub const fn noun(self) -> &'static str {
         match self {
             Self::Upstream => "upstream",
@@ -52,7 +52,7 @@ impl Kind {
     }
 }
 
-/// What a document is called: its key below the source's prefix.
+/// The key of a document, below the prefix of its source.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DocumentKey {
     /// What it is about.
@@ -102,7 +102,7 @@ pub enum NoDocumentKey {
          `backends/` and `revocations/`"
     )]
     Folder(String),
-    /// A part is missing or one too many.
+    /// The key has too few or too many parts.
     #[error("a {0} is kept under `{1}`")]
     Shape(&'static str, &'static str),
 }

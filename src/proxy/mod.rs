@@ -1,22 +1,24 @@
-//! The data plane: from an accepted connection to a session's record. `pipeline` is the road of a
-//! request. The modules stand in the order of their floors: each imports only from itself and from
-//! those before it in this list, and no two files import one another.
+//! The data plane: from an accepted connection to a session's record. `pipeline` shows the path of
+//! a request. The modules are listed in layer order: each imports only from itself and from the
+//! modules before it, and no two files import each other.
 //!
 //! - `clock`: a worker's coarse time.
-//! - `streams`: streams and bodies under HTTP, kept connections to backends.
-//! - `verifiers`: what verifies credentials.
-//! - `context`: what one worker holds, and the guards that count what is open.
+//! - `streams`: byte streams below HTTP, bodies, and pooled backend connections.
+//! - `verifiers`: verification of credentials.
+//! - `context`: the state of one worker, and the guards that count open resources.
 //! - `backend`: candidates, dialling, the upgrade handshake.
-//! - `refusal`: the table of what the gateway itself answers.
+//! - `refusal`: the table of responses that the gateway itself generates.
 //! - `session`: live sessions, from their begin to their record.
-//! - `client`: a client's connection as its requests see it, and the progress of a request.
+//! - `client`: the properties of a client connection that requests use, and the progress of a
+//!   request.
 //! - `request`: a type for each stage, made from the one before.
 //! - `stages`: a file for each stage.
 //! - `pipeline`: the stages in order, on one screen.
 //! - `transport`: a client's connection; HTTP/1 today.
 //! - `worker`: a thread, accept, commands, shutdown.
 //!
-//! It reads the routing table and counts; it changes no configuration and imports no control plane.
+//! The data plane reads the routing table and updates counters. It changes no configuration and
+//! does not import the control plane.
 
 mod clock;
 

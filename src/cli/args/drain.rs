@@ -26,7 +26,7 @@ pub struct DrainArgs {
     pub upstream: String,
     /// The backend's id, as `sessile status` and /v1/upstreams show it.
     pub backend: String,
-    /// So many sessions at a time: `50/s`, `600/m`.
+    /// Sessions per unit of time: `50/s`, `600/m`.
     #[arg(long, value_name = "RATE", conflicts_with = "within")]
     pub pace: Option<Pace>,
     /// All of them, evenly, within this time: `5m`.
@@ -35,7 +35,7 @@ pub struct DrainArgs {
     /// After this time the rest go at once.
     #[arg(long, value_name = "TIME", value_parser = length)]
     pub deadline: Option<Time>,
-    /// Let no further session go until --resume.
+    /// Pause until --resume.
     #[arg(long, conflicts_with_all = ["resume", "undo", "configured"])]
     pub pause: bool,
     /// Go on after --pause.
@@ -44,17 +44,17 @@ pub struct DrainArgs {
     /// Stop, and let it take sessions again.
     #[arg(long, conflicts_with_all = ["pace", "within", "deadline", "configured"])]
     pub undo: bool,
-    /// Take the order back: the configuration applies again.
+    /// Withdraw the order, so that the configuration applies again.
     #[arg(long, conflicts_with_all = ["pace", "within", "deadline"])]
     pub configured: bool,
-    /// Only show how far it is; order nothing.
+    /// Only show the progress; change nothing.
     #[arg(long, conflicts_with_all = ["pace", "within", "deadline", "pause", "resume", "undo", "configured", "yes"])]
     pub status: bool,
     /// Do not ask before the last backend that takes sessions is drained.
     #[arg(short, long)]
     pub yes: bool,
-    /// Show how far it is until it is done. Without any of the above it only shows, as with
-    /// --status.
+    /// Show the progress until the drain is complete. Without any of the above options, nothing is
+    /// changed, as with --status.
     #[arg(short, long)]
     pub watch: bool,
     /// Print JSON instead of text.
@@ -87,7 +87,7 @@ pub struct RebalanceArgs {
     /// Only show which sessions would move where.
     #[arg(long)]
     pub dry_run: bool,
-    /// So many sessions at a time: `10/s`.
+    /// Sessions per unit of time: `10/s`.
     #[arg(long, value_name = "RATE")]
     pub pace: Option<Pace>,
     /// Move sessions until each backend has at most this multiple of its fair share; 0 moves every
@@ -103,10 +103,10 @@ pub struct RebalanceArgs {
     /// Close sessions that cannot move, with 1012.
     #[arg(long)]
     pub close: bool,
-    /// Show the one under way, or the last one.
+    /// Show the current rebalancing, or the last one.
     #[arg(long, conflicts_with_all = ["dry_run", "pause", "resume", "stop"])]
     pub status: bool,
-    /// Let no further session go until --resume.
+    /// Pause until --resume.
     #[arg(long, conflicts_with_all = ["dry_run", "resume", "stop"])]
     pub pause: bool,
     /// Go on after --pause.

@@ -31,19 +31,19 @@ pub struct EtcdCommandArgs {
 /// A verb of `sessile etcd`.
 #[derive(Debug, Subcommand)]
 pub enum EtcdVerb {
-    /// Put the documents of a file into etcd; what the file does not name stays.
+    /// Write the documents of a file to etcd. Documents that the file does not name stay.
     Put(PutArgs),
     /// Print documents as a file that `put` takes.
     Get(GetArgs),
-    /// Say what `put` of a file would change, and what it would move.
+    /// Show what `put` of a file would change, and which keys would move.
     Diff(DiffArgs),
     /// Take documents out of etcd.
     Rm(RmArgs),
     /// Put routes, upstreams, authenticators, revocations and backends of a gateway.toml into etcd.
     ///
-    /// Only the file counts, without variables and --set flags.
+    /// Only the file is read; environment variables and --set flags are ignored.
     Seed(SeedArgs),
-    /// Confirm to a gateway that doubted documents, which disappeared without a deletion, are gone.
+    /// Confirm the removal of doubted documents: those missing from etcd without a deletion event.
     Accept(AcceptArgs),
 }
 
@@ -95,7 +95,7 @@ pub struct PutArgs {
     /// The file; `-` is standard input.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// Take out what the file does not name, but for backends under a lease.
+    /// Remove documents that the file does not name, except backends with a lease.
     #[arg(long)]
     pub prune: bool,
     /// How it is confirmed.
@@ -129,7 +129,7 @@ pub struct DiffArgs {
     /// The file; `-` is standard input.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// As if what the file does not name were taken out.
+    /// Include the removal of documents that the file does not name.
     #[arg(long)]
     pub prune: bool,
     /// The gateway that previews the change.
@@ -177,7 +177,7 @@ pub struct AcceptArgs {
     /// How it is confirmed.
     #[command(flatten)]
     pub confirm: ConfirmArgs,
-    /// Which gateway; each of a fleet has doubts of its own.
+    /// The gateway to confirm to. Each gateway of a fleet needs its own confirmation.
     #[command(flatten)]
     pub admin: AdminArgs,
 }

@@ -1,4 +1,4 @@
-//! The arguments of what speaks to etcd: `sessile register`, and which etcd it is.
+//! The arguments of `sessile register`, and the etcd options that several commands share.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -35,7 +35,8 @@ pub struct EtcdArgs {
     /// A file that holds the user's password.
     #[arg(long = "etcd-password-file", value_name = "PATH", requires = "user")]
     pub password_file: Option<PathBuf>,
-    /// A PEM file with the roots that etcd's certificate is verified by; the system's if not given.
+    /// A PEM file with the CA certificates that verify etcd's certificate. Default: those of the
+    /// system.
     #[arg(long = "etcd-ca", value_name = "PATH")]
     pub ca: Option<PathBuf>,
     /// A PEM file with the certificate to show to etcd.
@@ -71,7 +72,7 @@ pub struct RegisterArgs {
     /// A free label. May be repeated.
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = key_value)]
     pub labels: Vec<(String, String)>,
-    /// What the backend must pass before it is registered, and while it is.
+    /// The probe that the backend must pass before it is registered, and continuously afterwards.
     #[arg(long, value_enum, default_value_t = ProbeKind::Tcp)]
     pub probe: ProbeKind,
     /// Path and query of the probe; `/` if not given.
@@ -80,22 +81,23 @@ pub struct RegisterArgs {
     /// `Host` of the probe; the backend's address if not given.
     #[arg(long, value_name = "HOST")]
     pub host: Option<String>,
-    /// Between two probes.
+    /// Time between two probes.
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = time)]
     pub interval: Duration,
-    /// For one probe.
+    /// Timeout of one probe.
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = time)]
     pub timeout: Duration,
-    /// Successes in a row until it is well again; the first probe of all decides alone.
+    /// Consecutive successes until a failed backend is healthy again. The first probe alone decides
+    /// the initial state.
     #[arg(long, value_name = "COUNT", default_value_t = 2)]
     pub rise: u32,
-    /// Failures in a row until it is not.
+    /// Consecutive failures until the backend is unhealthy.
     #[arg(long, value_name = "COUNT", default_value_t = 3)]
     pub fall: u32,
     /// For how long the entry outlives this process if it is killed, 2 seconds to an hour.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = ttl)]
     pub ttl: Duration,
-    /// From `draining` to gone.
+    /// How long the entry is `draining` before it is removed.
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = time)]
     pub drain: Duration,
     /// Which etcd.

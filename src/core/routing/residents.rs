@@ -1,5 +1,6 @@
-//! Session counts of backends, in the current table or not. All tables of a gateway share one
-//! register, so that the sessions of a backend that is removed and returns stay counted.
+//! Session counts of all backends, including backends that are no longer in the current table. All
+//! tables of a gateway share one register, so that the sessions of a backend that is removed and
+//! returns stay counted.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -19,16 +20,16 @@ struct Resident {
     occupancy: Weak<Occupancy>,
 }
 
-/// A backend that is no member any more, and that sessions live on.
+/// A backend that is no longer a member but still has sessions.
 #[derive(Clone, Debug)]
 pub struct Removed {
-    /// What it belonged to; maybe that is gone, too.
+    /// Its upstream, which may have been removed too.
     pub upstream: UpstreamName,
     /// Its id.
     pub id: BackendId,
     /// Where it was last; `None` if its sessions came from another process.
     pub address: Option<BackendAddr>,
-    /// What lives on it.
+    /// Its session counts.
     pub occupancy: Arc<Occupancy>,
 }
 
@@ -66,13 +67,13 @@ impl Residents {
         resident.occupancy.upgrade()
     }
 
-    /// Removes those that are no longer held.
+    /// Removes entries whose occupancy is no longer held.
     pub(super) fn prune(&self) {
         self.lock()
             .retain(|_, resident| resident.occupancy.strong_count() > 0);
     }
 
-    /// Every backend that sessions live on, by upstream and id.
+    /// All backends that have sessions, ordered by upstream and id.
     pub(super) fn occupied(&self) -> Vec<Removed> {
         let residents = self.lock();
         let occupied = residents.iter().filter_map(|((upstream, id), resident)| {

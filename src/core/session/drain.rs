@@ -1,6 +1,6 @@
-//! Who is to go, and when: the plan by which sessions leave a backend, a gateway, or a place that
-//! is not theirs any more. It decides and does nothing: whoever has it brings the sessions and the
-//! time, and ends what it names.
+//! Plans for draining sessions from a backend or a gateway, and for rebalancing: which sessions go,
+//! and when. A plan only decides. Its owner supplies the sessions and the time, and closes or moves
+//! the sessions that the plan selects.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -12,13 +12,13 @@ use crate::base::session_id::SessionId;
 use crate::config::model::Pace;
 use crate::config::snapshot::{BackendState, Drain, Shutdown, Tempo};
 
-/// Milliseconds of whoever has the plan, since some beginning of theirs.
+/// Milliseconds on the clock of the plan's owner, since an arbitrary start.
 pub type Millis = u64;
 
-/// A step never makes up for more than this: a plan whose owner was held up does not send in one
-/// burst what it missed.
+/// The longest time that one step can account for. After a delay of the owner, the missed sessions
+/// do not go in one burst.
 const STEP_MAX: Millis = 1_000;
-/// After the deadline, for the last ones that are still on the move.
+/// Time after the deadline for sessions that are still moving.
 const LAST_MOVES: Millis = 5_000;
 
 /// How fast, and until when.
@@ -26,7 +26,7 @@ const LAST_MOVES: Millis = 5_000;
 pub struct Profile {
     /// How fast.
     pub tempo: Tempo,
-    /// By which share of its slot each is moved at random, in 0..=1.
+    /// The share of a slot by which the time of each session is randomized, in 0..=1.
     pub jitter: f64,
     /// After this time the rest go at once.
     pub deadline: Option<Duration>,
@@ -43,11 +43,11 @@ impl From<&Drain> for Profile {
 }
 
 impl Profile {
-    /// For one of several that share a shutdown: of `all` sessions it has `own`.
+    /// The profile of one worker in a shutdown. The worker has `own` of `all` sessions.
     pub fn of_shutdown(shutdown: &Shutdown, own: usize, all: usize) -> Self {
         let share = own as f64 / all.max(1) as f64;
         let tempo = match shutdown.per_second {
-            // Who has none now may have one in a moment.
+            // A worker without sessions may still get some.
             Some(pace) => Tempo::Pace(Pace::each_second((pace * share).max(pace * 0.01))),
             None => Tempo::Within(shutdown.grace),
         };
@@ -59,21 +59,21 @@ impl Profile {
     }
 }
 
-/// What an operator ordered of a backend, as it outlives the process that was told: it holds until
-/// it is taken back.
+/// An operator's order for the state of a backend. It outlives the process and holds until it is
+/// withdrawn.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StandingOrder {
     /// Of the backend.
     pub upstream: UpstreamName,
     /// Which.
     pub backend: BackendId,
-    /// What it shall be, whatever the configuration says.
+    /// The ordered state, which overrides the configuration.
     pub state: BackendState,
-    /// How fast its sessions go, if that was said.
+    /// The pace of the drain, if the order has one.
     pub tempo: Option<Tempo>,
-    /// After this time the rest go at once, if that was said.
+    /// The remaining sessions go at once after this time, if the order has a deadline.
     pub deadline: Option<Duration>,
-    /// Nobody is told to go.
+    /// Whether the drain is paused.
     pub paused: bool,
 }
 
@@ -84,13 +84,13 @@ pub struct Candidate {
     pub id: SessionId,
     /// Since its last byte.
     pub idle: Duration,
-    /// It goes on elsewhere instead of ending.
+    /// Whether it moves to another backend instead of being closed.
     pub movable: bool,
     /// Its end or its move has begun.
     pub busy: bool,
 }
 
-/// The one who waited longest first: whoever is idle misses nothing.
+/// Sorts candidates by idle time, longest first: closing an idle session interrupts no traffic.
 pub fn idle_first(candidates: &mut [Candidate]) {
     candidates.sort_by_key(|one| (std::cmp::Reverse(one.idle), one.id));
 }
@@ -108,12 +108,13 @@ pub struct Plan {
     /// When, in `run`, the profile began to hold.
     since: Millis,
     paused: bool,
-    /// How many slots have begun since the plan did, the one under way as its fraction.
+    /// Slots elapsed since the start of the plan, including the fraction of the current slot.
     slots: f64,
     /// How many sessions were named.
     named: u64,
     queue: VecDeque<Candidate>,
-    /// Those that were named since the last survey but one, and whether they move.
+    /// Sessions selected since the last survey, and those that were still ending or moving then.
+    /// The value is whether the session moves.
     told: HashMap<SessionId, bool>,
     closed: usize,
     moved: usize,
@@ -124,17 +125,17 @@ pub struct Plan {
 /// How far a plan is.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Progress {
-    /// Sessions that it has had to do with.
+    /// All sessions that the plan has covered so far.
     pub total: usize,
-    /// Not told yet.
+    /// Sessions that are still queued.
     pub left: usize,
-    /// Told, and closed.
+    /// Sessions selected to be closed.
     pub closed: usize,
-    /// Told, and moved.
+    /// Sessions selected to be moved.
     pub moved: usize,
-    /// Until the last one is told; `None` while paused.
+    /// Estimated time until the last session is selected; `None` while paused.
     pub until_done: Option<Duration>,
-    /// Nobody is told anything.
+    /// Whether the plan is paused.
     pub paused: bool,
 }
 
@@ -160,8 +161,8 @@ impl Plan {
         }
     }
 
-    /// Takes who is there now, in the order in which they are to go. Those who came are in, those
-    /// who left are out, and who was told to move and did not is told again.
+    /// Replaces the queue with the current sessions, in the order in which they are to go. A
+    /// session that was selected before but neither ends nor moves is queued again.
     pub fn survey(&mut self, candidates: &[Candidate]) {
         let mut underway = HashMap::new();
         self.queue.clear();
@@ -183,7 +184,7 @@ impl Plan {
         self.total = self.total.max(self.moved + self.closed + self.queue.len());
     }
 
-    /// Who is to go now.
+    /// Returns the sessions that are to go now.
     pub fn due(&mut self, now: Millis) -> Vec<Candidate> {
         self.advance(now);
         let mut due = Vec::new();
@@ -204,14 +205,15 @@ impl Plan {
             }) += 1;
         }
         if self.queue.is_empty() || self.is_over() {
-            // Who comes later gets slots of their own.
+            // Sessions that arrive later get slots of their own.
             self.slots = self.named as f64;
         }
         due
     }
 
-    /// Of `due`, which was named last, so many were told to move and so many to close. The others
-    /// had left by themselves, or have a reason to stay: others may go in their slots.
+    /// Corrects the counts for `due`, the result of the last call of [`Self::due`]: `moving`
+    /// sessions are moved and `closing` are closed. The remaining sessions had already ended or
+    /// must stay; their slots become available again.
     pub fn were_told(&mut self, due: &[Candidate], moving: usize, closing: usize) {
         let movable = due.iter().filter(|one| one.movable).count();
         self.moved = (self.moved + moving).saturating_sub(movable);
@@ -221,7 +223,7 @@ impl Plan {
         }
     }
 
-    /// Nobody is told anything until `resume`; neither does the deadline come nearer.
+    /// Pauses the plan until `resume`. The pause does not count towards the deadline.
     pub fn pause(&mut self, now: Millis) {
         self.advance(now);
         self.paused = true;
@@ -266,12 +268,13 @@ impl Plan {
         }
     }
 
-    /// There was a look at the sessions, and nobody is left to be told.
+    /// Whether a survey has been made and no session is queued, ending or moving.
     pub fn is_done(&self) -> bool {
         self.surveyed && self.queue.is_empty() && self.told.is_empty()
     }
 
-    /// The deadline is long over: who is still there is to be closed, moving or not.
+    /// Whether the deadline has passed by so much that all remaining sessions must be closed,
+    /// including those that are moving.
     pub fn is_overdue(&self) -> bool {
         let deadline = self.profile.deadline.map(millis);
         deadline.is_some_and(|deadline| self.run - self.since >= deadline + LAST_MOVES)

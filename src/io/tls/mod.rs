@@ -1,5 +1,5 @@
-//! TLS on both sides, by rustls alone. Which files are watched and when they are read again is
-//! `control::certs`' business.
+//! TLS for clients and backends, with rustls only. `control::certs` watches the certificate files
+//! and reloads them.
 
 pub mod certs;
 pub mod client;

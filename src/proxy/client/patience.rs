@@ -1,4 +1,4 @@
-//! How long the head of a backend's response is waited for.
+//! Timeouts for the head of a backend's response.
 
 use tokio::time::{Instant, sleep_until};
 
@@ -12,7 +12,7 @@ use crate::proxy::streams::upload::Upload;
 /// Why no response came in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Late {
-    /// The request has gone up, and the backend does not answer.
+    /// The whole request was sent, but the backend does not respond.
     NoAnswer,
     /// The client does not send the body that it began.
     ClientStalled,
@@ -62,7 +62,8 @@ impl Patience<'_> {
         if backend == 0 {
             return Err(Late::BackendStalled);
         }
-        // An upload that ends during this sleep begins a time that is no shorter.
+        // If the upload ends during this sleep, the response timeout starts; it is never shorter
+        // than the sleep.
         let shortest = self.timeouts.response.min(self.timeouts.progress);
         Ok(now + (TICK * client.min(backend)).min(shortest))
     }

@@ -1,7 +1,7 @@
-//! Password verification. Hashes are slow on purpose, so they are verified on threads of their own,
-//! few at a time, and a right password is cached for a short time: not the password, but an HMAC of
-//! it under a key of this process. Clients of one network share a limited number of places, and a
-//! wrong password keeps its place for a while, so that guessing does not keep others out.
+//! Password verification. Password hashing is slow by design, so it runs on separate threads with
+//! limited concurrency. A correct password is cached for a short time, as an HMAC under a
+//! per-process key. Each client network has a limited number of places. A wrong password holds its
+//! place for a while, so that guessing does not block other clients.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,13 +20,13 @@ use crate::base::secret::Secret;
 use crate::core::auth::password_matches;
 use crate::proxy::verifiers::cache::ExpiringCache;
 
-/// Verifications at a time.
+/// Maximum number of concurrent verifications.
 const AT_ONCE: usize = 2;
-/// Verifications at a time and waiting.
+/// Maximum number of verifications that run or wait.
 const WAITING_MAX: usize = 64;
-/// The same for clients of one network, pauses after wrong passwords included.
+/// Maximum number of places for one client network, including places held after a wrong password.
 const SHARE: usize = 8;
-/// The same while half of all places are taken.
+/// The limit that replaces [`SHARE`] while half of [`WAITING_MAX`] is in use.
 const SHARE_BUSY: usize = 2;
 /// How long a wrong password keeps its place.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -34,7 +34,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 const REMEMBERED: Duration = Duration::from_secs(60);
 /// Right passwords in the cache.
 const REMEMBERED_MAX: usize = 10_000;
-/// Compared with if there are no users at all. Its password is not known.
+/// The hash to compare with if no users are configured. Its password is not known.
 const NOBODY: &str = "$2b$10$abcdefghijklmnopqrstuuWpXCfVsR0VZ0hSYNfHRmGqcLKpWLzS2";
 
 /// Verifies passwords.
@@ -52,7 +52,7 @@ pub(crate) struct Passwords {
 pub(crate) enum Busy {
     /// Too many wait already.
     All,
-    /// Clients of this network have their share.
+    /// All places of this client network are taken.
     Network,
 }
 

@@ -1,5 +1,5 @@
-//! Accepts connections and gives each to the worker with the fewest. Sessions live for hours, so an
-//! uneven spread, as by SO_REUSEPORT, would stay uneven.
+//! Accepts connections and assigns each to the worker with the fewest connections. Sessions last
+//! for hours, so an uneven distribution, such as that of SO_REUSEPORT, would persist.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ pub(crate) struct PeerWorker {
     pub(crate) arrivals: mpsc::Sender<Arrival>,
 }
 
-/// Accepts on one socket for as long as the worker takes anything.
+/// Accepts connections on one socket whenever accepting is enabled.
 pub(crate) async fn accept(
     sessions: Rc<Sessions>,
     peers: Rc<[PeerWorker]>,
@@ -49,8 +49,9 @@ pub(crate) async fn accept(
     loop {
         let open = *accepting.borrow_and_update();
         let accepted = tokio::select! {
-            // In this order: after a command that was sent later is carried out, nothing is
-            // accepted any more. `changed` cannot fail, since `live` outlives every worker.
+            // `biased` checks for a change first: after a worker has executed a command sent later
+            // than the change, it accepts nothing more. `changed` cannot fail, since `live`
+            // outlives every worker.
             biased;
             _ = accepting.changed() => continue,
             accepted = acceptor.accept(), if open => accepted,

@@ -1,4 +1,5 @@
-//! A client that sends too fast: it is not read for a while, or the session ends.
+//! Rate limiting of clients: the gateway pauses reading from a client that sends too fast, or ends
+//! the session.
 
 use crate::config::limits::Over;
 use crate::core::relay::direction::{ClosePlace, mask};
@@ -17,8 +18,8 @@ impl Machine {
         };
         throttle.resume(now);
         if throttle.until.is_some() && closing {
-            // Its answer to the close frame stands behind messages that exceed its rate. They are
-            // read and dropped.
+            // The client's close frame follows messages that exceed the rate limit. They are read
+            // and dropped.
             throttle.until = None;
             self.close_backend();
             return false;
@@ -26,7 +27,7 @@ impl Machine {
         throttle.until.is_some()
     }
 
-    /// When the client is read again, if it is not.
+    /// When reading from the client resumes, if it is paused.
     pub(super) fn resumes_at(&self) -> Option<Tick> {
         self.throttle.as_ref().and_then(|throttle| throttle.until)
     }

@@ -1,4 +1,5 @@
-//! The tracker against tables, and against an obvious twin that sees the whole stream at once.
+//! Table tests of the tracker, and property tests that compare a split stream with the unsplit
+//! stream.
 
 mod forms;
 
@@ -211,7 +212,7 @@ fn it_stops_before_a_close_frame_when_asked() {
     );
 }
 
-/// Gives chunks as the relay does: what was carried goes in front of the next chunk.
+/// Feeds chunks as the relay does: carried bytes are prepended to the next chunk.
 fn feed(tracker: &mut FrameTracker, chunks: &[&[u8]]) -> (Vec<u8>, Stop) {
     let mut forwarded = Vec::new();
     for chunk in chunks {
@@ -253,7 +254,7 @@ proptest! {
         prop_assert_eq!((&forwarded, stop), (&expected.0, expected.1));
         prop_assert_eq!(split.traffic(), whole.traffic());
         prop_assert_eq!(split.at_boundary(), whole.at_boundary());
-        // I10: what goes on is the very bytes that came, from the first on.
+        // I10: the forwarded bytes are a prefix of the received stream.
         prop_assert!(stream.starts_with(&forwarded));
     }
 
