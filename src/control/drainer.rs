@@ -123,8 +123,8 @@ impl Drainer {
         self.state().orders.values().cloned().collect()
     }
 
-    /// Takes the orders to the process before this one for its own.
-    pub async fn adopt(&self, orders: Vec<StandingOrder>) {
+    /// Takes over the orders of the previous process. The caller saves them.
+    pub fn adopt(&self, orders: Vec<StandingOrder>) {
         if orders == self.standing() {
             return;
         }
@@ -145,7 +145,6 @@ impl Drainer {
             }
         }
         self.swapped(&table, &table);
-        self.save().await;
     }
 
     /// Keeps the orders for the process after this one. Answers whether it will know them.

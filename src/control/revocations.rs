@@ -171,8 +171,8 @@ impl RevocationStore {
         Ok(Some(found))
     }
 
-    /// Takes over what operators ordered of the process before this one, all of it: what was taken
-    /// back there is taken back here.
+    /// Takes over all revocations of the previous process; those that it removed are removed here. The
+    /// caller saves them.
     pub async fn adopt(&self, revocations: Vec<Revocation>) {
         let given: HashSet<_> = revocations.iter().map(|one| &one.id).collect();
         let gone = own(&self.live).into_iter();
@@ -185,7 +185,6 @@ impl RevocationStore {
         });
         self.put_into_force(revocations);
         worker_commands::revoke(&self.live).await;
-        self.save().await;
     }
 
     fn put_into_force(&self, revocations: Vec<Revocation>) {
@@ -210,8 +209,8 @@ impl RevocationStore {
         }
     }
 
-    /// Answers whether what this gateway alone knows is on disk.
-    async fn save(&self) -> bool {
+    /// Writes the revocations of this gateway alone to disk; returns whether that succeeded.
+    pub async fn save(&self) -> bool {
         let Some(file) = self.file.clone() else {
             return false;
         };

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -242,10 +243,10 @@ impl Predecessor {
                 } => {
                     revocations.extend(some);
                     if !more {
-                        operator_orders
-                            .revocations
-                            .adopt(std::mem::take(&mut revocations))
-                            .await;
+                        let store = Arc::clone(&operator_orders.revocations);
+                        store.adopt(std::mem::take(&mut revocations)).await;
+                        // A slow disk must not hold up the hand-over: sessions stand still in it.
+                        tokio::spawn(async move { store.save().await });
                     }
                 }
                 FromOld::Tickets { used } => {
@@ -259,10 +260,9 @@ impl Predecessor {
                 FromOld::Orders { orders: some, more } => {
                     orders.extend(some);
                     if !more {
-                        operator_orders
-                            .drainer
-                            .adopt(std::mem::take(&mut orders))
-                            .await;
+                        let drainer = Arc::clone(&operator_orders.drainer);
+                        drainer.adopt(std::mem::take(&mut orders));
+                        tokio::spawn(async move { drainer.save().await });
                     }
                 }
                 FromOld::Batch => {

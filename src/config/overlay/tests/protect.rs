@@ -63,7 +63,12 @@ fn check_warned(key: &str, text: &str, wanted: &[&str]) {
     let mut world = world("");
     world.apply(vec![put(key, text, 1)]);
     let view = world.view(key);
-    assert_eq!(view.standing, Standing::InForce, "{key} {text}");
+    assert_eq!(
+        view.standing,
+        Standing::InForce,
+        "{key} {text} {}",
+        said(&view)
+    );
     let said = said(&view);
     for wanted in wanted {
         assert!(said.contains(wanted), "{key} {text}: {said}");
@@ -249,7 +254,7 @@ fn ways_round() -> Vec<(&'static str, String, &'static str)> {
     let like = |more: &str| ASKING.replace("]}", &format!("]{more}}}"));
     let mint = |path: &str| {
         format!(
-            r#"{{"type": "signed_url", "secret": "0123456789-0123456789-0123456789", "mint": "{path}", "mint_for": ["more"]}}"#
+            r#"{{"type": "signed_url", "secret": "0123456789-0123456789-0123456789", "mint": "{path}", "mint_for": ["users"]}}"#
         )
     };
     vec![
@@ -362,7 +367,7 @@ mint = "/ticket"
 mint_for = ["users"]
 "#;
     let mut world = World::of(&file);
-    let text = r#"{"type": "signed_url", "secret": "abcdefghij-abcdefghij-abcdefghij", "mint": "/ticket", "mint_for": ["zz"]}"#;
+    let text = r#"{"type": "signed_url", "secret": "abcdefghij-abcdefghij-abcdefghij", "mint": "/ticket", "mint_for": ["users"]}"#;
     world.apply(vec![put("authenticators/zz", text, 1)]);
     let view = world.view("authenticators/zz");
     assert_eq!(view.standing, Standing::Refused);

@@ -6,7 +6,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::base::source_id::SourceId;
 use crate::config::documents::{Change, Document, Update};
-use crate::config::layers::Layers;
+use crate::config::layers::{Layers, Reading};
+use crate::config::model;
 use crate::config::overlay::{Composer, DocumentView, Ground, Judge, Overlay};
 use crate::config::pem::{Mistake, Validity, Wanted};
 use crate::config::snapshot::{CertificateFiles, Snapshot};
@@ -71,14 +72,18 @@ path = "/chat"
 upstream = "chat"
 "#;
 
-pub(super) fn file(text: &str) -> Snapshot {
-    let reading = Layers {
+fn read(text: &str) -> Reading {
+    let layers = Layers {
         path: Path::new("gateway.toml"),
         text,
         environment: &[],
         sets: &[],
-    }
-    .read();
+    };
+    layers.read()
+}
+
+pub(super) fn file(text: &str) -> Snapshot {
+    let reading = read(text);
     let (snapshot, found) = validate(&reading.model, &reading.origin, Path::new(""), &Nothing);
     snapshot.unwrap_or_else(|| panic!("{found:?}"))
 }
@@ -86,6 +91,8 @@ pub(super) fn file(text: &str) -> Snapshot {
 /// A gateway's view of documents.
 pub(super) struct World {
     pub(super) base: Snapshot,
+    /// The file's authenticators, as written.
+    authenticators: BTreeMap<String, model::Authenticator>,
     pub(super) overlay: Overlay,
     pub(super) composer: Composer,
     pub(super) now: Snapshot,
@@ -101,6 +108,7 @@ impl World {
         Self {
             now: base.clone(),
             base,
+            authenticators: read(text).model.authenticators,
             overlay: Overlay::default(),
             composer: Composer::default(),
         }
@@ -112,7 +120,7 @@ impl World {
 
     pub(super) fn apply_of(&mut self, source: SourceId, changes: Vec<Change>) {
         let ground = Ground {
-            authenticators: &BTreeMap::new(),
+            authenticators: &self.authenticators,
             directory: Path::new(""),
             own: self.base.own_addresses(),
             outside: &Nothing,
