@@ -64,30 +64,30 @@ async fn i12_no_client_comes_to_the_admin_api_by_a_route() {
 #[tokio::test]
 async fn i12_no_spelling_of_the_hand_over_socket_is_dialled() {
     let backend = Backend::echo().await;
-    let first = Gateway::start_with_handover(&config::echo(&[backend.address], "", "")).await;
-    // Inherited by the second process, bound by the first.
-    let second = first.succeed().await;
-    for gateway in [&second] {
-        let door = gateway.door();
-        let (directory, name) = (door.parent().unwrap(), door.file_name().unwrap());
-        let inside = directory.join("inside");
-        fs::create_dir(&inside).unwrap();
-        let link = directory.join("link.sock");
-        std::os::unix::fs::symlink(&door, &link).unwrap();
-        for path in [door.clone(), link, inside.join("..").join(name)] {
-            gateway.write_config(&leading_to(&format!("unix:{}", path.display())));
-            let reloaded = gateway.reload();
-            assert_eq!(reloaded.status, 200, "{}", reloaded.body);
-            let answer = http::get(gateway.address(), "/", &[]).await;
-            assert_eq!(answer.status, 502, "{}", path.display());
-        }
-        let metrics = gateway.admin("GET", "/metrics", "").body;
-        assert!(metrics.contains("reason=\"own_address\""), "{metrics}");
-        // There is no other name for it.
-        gateway.write_config(&leading_to("unix:\\u0000door"));
-        let refused = gateway.reload();
-        assert_eq!(refused.status, 422, "{}", refused.body);
+    let mut first = Gateway::start_with_handover(&config::echo(&[backend.address], "", "")).await;
+    // The second process inherits the socket, which the first has bound.
+    let gateway = first.succeed().await;
+    first.wait_for_exit().await;
+    drop(first);
+    let door = gateway.door();
+    let (directory, name) = (door.parent().unwrap(), door.file_name().unwrap());
+    let inside = directory.join("inside");
+    fs::create_dir(&inside).unwrap();
+    let link = directory.join("link.sock");
+    std::os::unix::fs::symlink(&door, &link).unwrap();
+    for path in [door.clone(), link, inside.join("..").join(name)] {
+        gateway.write_config(&leading_to(&format!("unix:{}", path.display())));
+        let reloaded = gateway.reload();
+        assert_eq!(reloaded.status, 200, "{}", reloaded.body);
+        let answer = http::get(gateway.address(), "/", &[]).await;
+        assert_eq!(answer.status, 502, "{}", path.display());
     }
+    let metrics = gateway.admin("GET", "/metrics", "").body;
+    assert!(metrics.contains("reason=\"own_address\""), "{metrics}");
+    // There is no other name for it.
+    gateway.write_config(&leading_to("unix:\\u0000door"));
+    let refused = gateway.reload();
+    assert_eq!(refused.status, 422, "{}", refused.body);
 }
 
 /// Passes every connection on to `to`, byte by byte, as a load balancer or NAT does.
