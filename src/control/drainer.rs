@@ -1,6 +1,7 @@
-//! Drains: sessions leave a backend by a plan, begun by an operator, by the configuration or by a
-//! backend's going. What an operator ordered of a backend is kept here too: it lies over what the
-//! configuration says until it is taken back, through every swap of tables, restart and hand-over.
+//! Drains: sessions leave a backend according to a plan. An operator, the configuration or the
+//! removal of the backend starts it. This file also keeps operators' orders for backends: an order
+//! overrides the configuration until it is taken back, through swaps of tables, restarts and
+//! hand-overs.
 
 mod drain;
 mod elsewhere;
@@ -52,7 +53,7 @@ pub struct Drainer {
     state: Mutex<State>,
     /// There is something to do.
     begun: Notify,
-    /// Where orders are kept, and who is writing them.
+    /// The file of orders, and the lock of its writer.
     file: Option<StateFile<Vec<StandingOrder>>>,
     writing: Arc<AsyncMutex<()>>,
     /// Whether sessions of this gateway are out of this process' sight.
@@ -132,7 +133,7 @@ impl Drainer {
         {
             let mut state = self.state();
             for (upstream, backend) in std::mem::take(&mut state.orders).into_keys() {
-                // Begun anew where the order still holds.
+                // Drains start again if the order still holds.
                 state.drains.remove(&(upstream.clone(), backend.clone()));
                 let upstream = table.upstream(&upstream);
                 if let Some(member) = upstream.and_then(|upstream| upstream.member(&backend)) {
@@ -147,12 +148,12 @@ impl Drainer {
         self.swapped(&table, &table);
     }
 
-    /// Keeps the orders for the process after this one. Answers whether it will know them.
+    /// Saves the orders for the next process. Returns whether that succeeded.
     pub async fn save(&self) -> bool {
         let Some(file) = self.file.clone() else {
             return false;
         };
-        // In a task of its own, since who asked may leave while it is written.
+        // In a separate task, since the caller may be cancelled during the write.
         let turn = Arc::clone(&self.writing).lock_owned().await;
         let orders = self.standing();
         let saved = tokio::task::spawn_blocking(move || {
@@ -203,7 +204,7 @@ impl Drainer {
                 return Err(OrderFault::Removed(backend.clone()));
             }
             (None, Some(Some(BackendState::Draining))) => {
-                // It holds if the backend comes back before it is done.
+                // It stays in force if the backend returns before it is done.
                 state
                     .orders
                     .entry(place.clone())
@@ -259,8 +260,8 @@ impl Drainer {
         }
     }
 
-    /// Begins and stops drains as the table that was swapped in wants it. Answers whether orders
-    /// have done their work and were forgotten, which [`save`](Self::save) has to know.
+    /// Starts and stops drains for a new table. Returns whether completed orders were removed,
+    /// which [`save`](Self::save) has to know.
     pub(super) fn swapped(&self, old: &RoutingTable, new: &RoutingTable) -> bool {
         let now = self.now();
         // For what was ordered while the table was being swapped.
@@ -283,12 +284,12 @@ impl Drainer {
         &self.elsewhere
     }
 
-    /// Backends whose sessions would begin to leave if `new` took the place of `old`.
+    /// Backends whose sessions would start to leave if `new` replaced `old`.
     pub(super) fn would_begin(&self, old: &RoutingTable, new: &RoutingTable) -> BTreeSet<Place> {
         let state = self.state();
         let begins = wishes(old, new).filter(|wish| {
             let ordered = state.orders.get(&wish.place);
-            // An order lies over what the table says of a backend that it has.
+            // An order overrides the table for a backend in the table.
             let wanted = match (ordered, wish.by) {
                 (Some(order), By::Configuration) => order.state == BackendState::Draining,
                 _ => wish.wanted || state.drains_on_leaving(wish),
@@ -381,7 +382,7 @@ impl Drainer {
     }
 }
 
-/// Of an upstream that is gone.
+/// For a removed upstream.
 fn default_profile() -> Profile {
     Profile::from(&snapshot::Drain::default())
 }

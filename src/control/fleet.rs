@@ -1,5 +1,5 @@
-//! The gateways that share one etcd, as one of them sees the others: what each says of itself,
-//! and who is behind. How it gets here is `etcd::announce`'s business; this remembers and compares.
+//! The gateways that share one etcd, as seen by one of them: the entry of each, and which are
+//! behind. `etcd::announce` reads the entries; this file stores and compares them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -11,23 +11,23 @@ use serde::{Deserialize, Serialize};
 
 /// For how long an entry outlives its gateway.
 pub const TTL: Duration = Duration::from_secs(15);
-/// A gateway says something so often at least.
+/// Maximum interval between two writes of a gateway.
 pub const BEAT: Duration = Duration::from_secs(5);
 /// Whoever vanishes sooner after its last word has taken its entry away, else a lease ran out.
 const LEFT_WITHIN: Duration = Duration::from_secs(12);
 /// For how long a gateway that vanished without a word is remembered.
 const REMEMBERED: Duration = Duration::from_secs(10 * 60);
 
-/// What a gateway says of itself, under `<prefix>/gateways/<node>`. Unknown fields are passed over:
-/// gateways of another version may say more.
+/// The entry of a gateway under `<prefix>/gateways/<node>`. Unknown fields are ignored: gateways of
+/// another version may have more.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Entry {
     /// Its name.
     pub node: String,
-    /// Of the process; two gateways with one name have two.
+    /// The process; two gateways with one name differ in it.
     pub instance: String,
-    /// Of the process; 0 if it does not say.
+    /// The process id; 0 if unknown.
     pub pid: u32,
     /// Of the program.
     pub version: String,
@@ -68,7 +68,7 @@ pub struct NodeView {
     pub digest: String,
     /// The last revision of etcd that it has applied.
     pub revision: Option<i64>,
-    /// Live on it, when it last said.
+    /// Live sessions in its last entry.
     pub sessions: usize,
     /// RFC 3339.
     pub started: String,
@@ -78,15 +78,15 @@ pub struct NodeView {
     pub differs: bool,
     /// Another gateway has the same name.
     pub duplicate: bool,
-    /// Since it last said something.
+    /// Time since its last entry.
     pub silent_seconds: u64,
 }
 
-/// What is known of the fleet.
+/// The state of the fleet.
 #[derive(Debug)]
 pub struct Fleet {
     instance: String,
-    /// Of the process at the other end of a hand-over, 0 if there is none.
+    /// The process id of the peer of a hand-over, 0 if there is none.
     other_process: AtomicU32,
     seen: Mutex<Seen>,
 }
@@ -102,7 +102,7 @@ struct Seen {
 #[derive(Debug)]
 struct Node {
     entry: Entry,
-    /// Changes with everything that it says.
+    /// Changes with every write of the entry.
     revision: i64,
     heard: Instant,
     gone: bool,
@@ -113,9 +113,9 @@ struct Node {
 pub struct Read {
     /// Its key.
     pub key: String,
-    /// Of its last change.
+    /// The revision of its last change.
     pub revision: i64,
-    /// What it says.
+    /// Its entry.
     pub entry: Entry,
 }
 
@@ -134,7 +134,7 @@ impl Fleet {
         &self.instance
     }
 
-    /// Makes known which process is at the other end of a hand-over: it is the same gateway.
+    /// Sets the peer process of a hand-over, which is the same gateway.
     pub fn set_other_process(&self, pid: u32) {
         self.other_process.store(pid, Relaxed);
     }
@@ -183,7 +183,7 @@ impl Fleet {
             };
             seen.nodes.insert(key, node);
         }
-        // A gateway that started anew under its name is not gone.
+        // A gateway that restarted under its name is not gone.
         let live = seen.nodes.values().filter(|node| !node.gone);
         let names: BTreeSet<_> = live.map(|node| node.entry.node.clone()).collect();
         seen.nodes
@@ -192,18 +192,18 @@ impl Fleet {
         seen.fault = None;
     }
 
-    /// etcd could not be asked; what is known gets older.
+    /// etcd was unreachable; the entries grow older.
     pub fn failed(&self, fault: String) {
         self.seen().fault = Some(fault);
     }
 
-    /// How long ago etcd was asked; `None` if it never answered.
+    /// Time since the last answer of etcd; `None` without an answer.
     pub fn age(&self, now: Instant) -> Option<Duration> {
         let read = self.seen().read?;
         Some(now.saturating_duration_since(read))
     }
 
-    /// Why etcd was not asked, if it could not be the last time.
+    /// The error of the last read, if it failed.
     pub fn fault(&self) -> Option<String> {
         self.seen().fault.clone()
     }
@@ -244,7 +244,7 @@ impl Fleet {
         view
     }
 
-    /// Whether another process says that it has the name of this entry.
+    /// Whether another process has an entry with this name.
     pub fn has_duplicate(&self, own: &Entry) -> bool {
         let seen = self.seen();
         let mut live = seen.nodes.values().filter(|node| !node.gone);
@@ -256,8 +256,8 @@ impl Fleet {
     }
 }
 
-/// Whether `one` has applied less of etcd than `other`, and it shows. A later revision alone says
-/// nothing: it may have been about something else.
+/// Whether `one` has applied less of etcd than `other`, with a different table. A later revision
+/// alone proves nothing: it may concern other keys.
 fn is_older(one: &Entry, other: &Entry) -> bool {
     one.digest != other.digest
         && matches!((one.revision, other.revision), (Some(one), Some(other)) if one < other)
@@ -283,7 +283,7 @@ mod tests {
         }
     }
 
-    /// Name, and which of `older`, `differs`, `duplicate` are said.
+    /// Name, and the marks `older`, `differs`, `duplicate`.
     fn check(read: Vec<Read>, expected: &[(&str, [bool; 3])]) {
         let fleet = Fleet::new("process of a".to_owned());
         fleet.observe(read, clock::now());

@@ -28,12 +28,12 @@ pub use take::{Predecessor, TakeError};
 /// For one message of the other process, while it has nothing else to do.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
-/// What `--take-over` asks for, and what came of it so far.
+/// A hand-over by `--take-over`, and its state.
 #[derive(Debug)]
 pub struct HandoverRequest {
     path: PathBuf,
     predecessor: Option<Predecessor>,
-    /// Sockets of the process before this one, for whoever binds.
+    /// Sockets of the previous process, for the listeners.
     pub inheritance: Inheritance,
 }
 
@@ -51,7 +51,7 @@ impl HandoverRequest {
         })
     }
 
-    /// This process cannot take the other's place; that one goes on.
+    /// This process cannot replace the other, which continues.
     pub async fn give_up(&mut self, reason: String) {
         if let Some(predecessor) = self.predecessor.take() {
             predecessor.give_up(reason).await;
@@ -107,7 +107,7 @@ pub struct Handover {
     sockets: Vec<(Owner, listener::Bound)>,
 }
 
-/// What operators told a gateway, which its successor shall know.
+/// Operators' orders, for the successor.
 #[derive(Clone, Debug)]
 pub struct OperatorOrders {
     /// Rights that are taken away.
@@ -126,7 +126,7 @@ pub enum Parting {
         /// Here.
         staying: usize,
     },
-    /// It never began: the process before goes on serving.
+    /// It never began: the previous process continues serving.
     NotTaken(String),
 }
 
@@ -217,13 +217,13 @@ impl Running {
     pub async fn stop(self) {
         self.stop.send_replace(true);
         if !self.task.is_finished() {
-            // What went wrong has been said where it did.
+            // The error has been logged already.
             let _ = self.task.await;
         }
     }
 }
 
-/// Why a step did not come to its end.
+/// Why a step failed.
 #[derive(Debug, thiserror::Error)]
 enum StepError {
     #[error(transparent)]
@@ -238,7 +238,7 @@ enum StepError {
     Stopped,
 }
 
-/// The next message, within `limit`, unless this process is told to stop.
+/// The next message, within `limit`, unless this process is stopped.
 async fn hear<T: DeserializeOwned>(
     wire: &mut Wire,
     limit: Duration,

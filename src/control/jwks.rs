@@ -1,6 +1,5 @@
-//! Keys of issuers: read again and again, at once when somebody brings a token whose key is not
-//! known, but not more often than that can be abused. The last good ones stay while an issuer is
-//! down.
+//! Keys of issuers: fetched periodically, and at once for a token with an unknown key, with a
+//! minimum interval against abuse. The last good keys stay while an issuer is down.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -29,8 +28,8 @@ const LOOK: Duration = Duration::from_millis(500);
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of a key set at most.
 const BODY_MAX: usize = 512 * 1024;
-/// Between two readings for keys that are not known, whoever asks for them. Requests wait longer
-/// than that: a token of the newest key is good although somebody asked in vain a moment before.
+/// Minimum interval between two fetches for unknown keys. Requests wait longer than that, so that a
+/// token of the newest key is accepted even just after an unsuccessful fetch.
 const WANTED_MIN: Duration = Duration::from_secs(5);
 /// Waits after a failed reading.
 const RETRY_FIRST: Duration = Duration::from_millis(500);
@@ -144,7 +143,7 @@ impl Followed {
                 tracing::debug!(authenticator, keys = keys.len(), "keys read");
                 self.publish(keys, live);
                 self.backoff.reset();
-                // Gateways that started together need not ask together.
+                // Spreads the fetches of gateways that started together.
                 let share = 0.9 + fastrand::f64() / 10.0;
                 self.next = now + self.refresh.source.refresh.mul_f64(share);
                 metrics.keys_read(authenticator, "ok");

@@ -31,7 +31,7 @@ use crate::control::exposed;
 use crate::io::file;
 use crate::io::tls::client::Roots;
 
-/// The file that is read if nobody names one.
+/// The default configuration file.
 pub const DEFAULT_PATH: &str = "gateway.toml";
 
 const OUT_OF_REACH: &str = "documents may name files only below the directories of \
@@ -127,7 +127,7 @@ pub fn load_text(options: &LoadOptions, text: &str) -> Result<Loaded, Faults> {
 pub enum Reach {
     /// All: an operator wrote it.
     Everything,
-    /// None: who wrote it may only look.
+    /// None: its author may only read.
     Nothing,
 }
 
@@ -140,10 +140,10 @@ pub enum TrialFault {
     Faults(Faults),
 }
 
-/// Loads a text as [`load_text`] does, for somebody who did not write the configuration file.
+/// Loads a text as [`load_text`] does, for someone other than the author of the configuration file.
 ///
 /// # Errors
-/// When it names what is out of reach, or would be refused.
+/// When it names something inaccessible, or would be refused.
 pub fn load_trial(options: &LoadOptions, text: &str, reach: Reach) -> Result<Loaded, TrialFault> {
     let world = World {
         directories: match reach {
@@ -159,9 +159,9 @@ pub fn load_trial(options: &LoadOptions, text: &str, reach: Reach) -> Result<Loa
     loaded.map_err(TrialFault::Faults)
 }
 
-/// What documents of other sources are checked against, beside the file that was loaded. Documents
-/// may name files below the directories that `etcd` lists, and no variables: who writes them is
-/// not who runs the gateway. Returns the roots that the check read, too.
+/// The context for checks of documents, besides the loaded file. Documents may name files below the
+/// directories that `etcd` lists, and no variables: their authors are not the operators of the
+/// gateway. Also returns the roots that the check read.
 pub fn on_ground<A>(
     options: &LoadOptions,
     loaded: &Loaded,
@@ -273,7 +273,7 @@ fn unreadable(path: &Path, error: &io::Error) -> Diagnostic {
     }
 }
 
-/// What the system says, without its error number.
+/// The system's message, without its error number.
 fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     let end = text.find(" (os error").unwrap_or(text.len());
@@ -414,7 +414,7 @@ impl Surroundings for World<'_> {
             }
         };
         match CertifiedKey::new(chain, key).keys_match() {
-            // A key that does not tell its public half cannot be compared.
+            // A key without a readable public half cannot be compared.
             Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Vec::new(),
             Err(rustls::Error::InconsistentKeys(_)) => vec![CertificateFault::Mismatch],
             Err(_) => vec![CertificateFault::Chain(no_x509(&files.cert))],

@@ -1,6 +1,6 @@
-//! Rebalancing: sessions are brought to the backend that their key belongs to since members have
-//! changed. Begun by an operator or by a swap of tables; it waits while the upstream is unwell, and
-//! ends when there is nobody left to bring home.
+//! Rebalancing: after a change of members, sessions move to the backend that owns their key now. An
+//! operator or a swap of tables starts a run; it waits while the upstream has a problem, and ends
+//! when no session is left to move.
 
 mod view;
 
@@ -54,7 +54,7 @@ struct Run {
     plan: Plan,
     automatic: bool,
     started: SystemTime,
-    /// Who may go at all, by `share_max`; known after the first look.
+    /// Sessions that may move, by `share_max`; set by the first survey.
     limit: Option<usize>,
     looked: Option<Millis>,
     /// What it waits for.
@@ -70,7 +70,7 @@ enum End {
     Stopped,
 }
 
-/// What an operator wants; what is not given is as configured.
+/// The options of an operator; the configuration provides the defaults.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Wish {
     /// How many sessions in a time.
@@ -136,10 +136,10 @@ impl Rebalancer {
         ))
     }
 
-    /// Begins a run; one that is under way begins anew.
+    /// Starts a run; a current run starts over.
     ///
     /// # Errors
-    /// When it is off for this upstream, or would be without sense.
+    /// When it is off for this upstream, or not applicable.
     pub fn begin(&self, name: &UpstreamName, wish: &Wish) -> Result<(), RebalanceFault> {
         let upstream = self.upstream(name)?;
         let configured = upstream.config.rebalance;
@@ -150,7 +150,7 @@ impl Rebalancer {
         Ok(())
     }
 
-    /// Holds a run, or lets it go on.
+    /// Pauses or resumes a run.
     ///
     /// # Errors
     /// When there is none.
@@ -166,7 +166,7 @@ impl Rebalancer {
         self.change(name, |run| run.end = Some(End::Stopped))
     }
 
-    /// Begins and stops runs as the table that was swapped in wants it.
+    /// Starts and stops runs for a new table.
     pub(super) fn swapped(&self, old: &RoutingTable, new: &RoutingTable) {
         self.runs().retain(|name, _| {
             let upstream = new.upstream(name);

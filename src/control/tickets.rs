@@ -1,6 +1,6 @@
-//! Used tickets, which open nothing a second time: not after a restart, if there is a state
-//! directory, and not at the process that takes over. They are written within a second, so that a
-//! process that is killed forgets no more than that.
+//! Used tickets, which are refused a second time, also after a restart (with a state directory) and
+//! after a hand-over. They are saved within a second, so that a killed process loses no more than
+//! that.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

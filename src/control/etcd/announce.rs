@@ -1,6 +1,6 @@
-//! This gateway's entry among the others, and what the others say: written under a lease when
-//! something has changed, read every two seconds. Nothing waits for it: with etcd away the fleet is
-//! as it was last seen, and older.
+//! This gateway's entry in the fleet, and the entries of the others: written under a lease after
+//! changes, read every two seconds. Nothing waits for it: without etcd the fleet stays as last
+//! read, with a growing age.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +31,7 @@ const REMOVAL_MAX: Duration = Duration::from_secs(1);
 
 /// This gateway's place among the others.
 pub struct Joined {
-    /// What is known of them.
+    /// The fleet.
     pub fleet: Arc<Fleet>,
     stop: oneshot::Sender<()>,
     announcing: JoinHandle<()>,
@@ -42,7 +42,7 @@ impl Joined {
     /// Takes this gateway's entry away.
     pub async fn leave(self) {
         self.following.abort();
-        // It is there until it is told.
+        // It exists until the task is stopped.
         let _ = self.stop.send(());
         let _ = self.announcing.await;
     }
@@ -94,7 +94,7 @@ pub fn join(
     }
 }
 
-/// What this gateway says of itself that does not change.
+/// The constant part of this gateway's entry.
 struct Announcer {
     live: Arc<Live>,
     fleet: Arc<Fleet>,
@@ -157,7 +157,7 @@ impl Announcer {
         }
     }
 
-    /// What has changed is said at once, how many sessions there are with it, or from time to time.
+    /// Changes are written at once, the number of sessions with them or periodically.
     fn refresh(&self, entry: &mut Entry) {
         let before = entry.clone();
         let table = self.live.table();
@@ -172,7 +172,7 @@ impl Announcer {
     }
 }
 
-/// Reads what the others say, for as long as the gateway runs.
+/// Reads the entries of the others while the gateway runs.
 async fn follow(fleet: Arc<Fleet>, folder: String, connect: Connect) {
     let mut backoff = Backoff::new(READ, 4 * READ);
     let mut client = None;
@@ -203,7 +203,7 @@ async fn read(
         Some(client) => client,
         None => client.insert(timeout(ANSWER_MAX, connect()).await.map_err(late)??),
     };
-    // What the member that is asked knows is enough, and costs the others nothing.
+    // A serialisable read is sufficient, and costs the other members nothing.
     let options = GetOptions::new().with_prefix().with_serializable();
     let answer = timeout(ANSWER_MAX, client.get(folder, Some(options))).await;
     let answer = answer.map_err(late)?.map_err(|error| said(&error))?;
@@ -211,7 +211,7 @@ async fn read(
         Some(Read {
             key: one.key_str().ok()?.to_owned(),
             revision: one.mod_revision(),
-            // What is no entry of a gateway is nobody of the fleet.
+            // Invalid entries are ignored.
             entry: serde_json::from_slice(one.value()).ok()?,
         })
     });

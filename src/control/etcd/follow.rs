@@ -1,9 +1,9 @@
-//! Follows etcd: reads everything at one revision, watches from the next one on, and begins again
-//! with another endpoint whenever that ends. What is believed of it is `core::membership`'s
-//! decision, what its documents mean is the supervisor's.
+//! Follows etcd: reads everything at one revision, watches from the next one on, and continues at
+//! another endpoint whenever the watch ends. `core::membership` decides which removals are applied;
+//! the supervisor interprets the documents.
 //!
-//! The revision that a watch begins at is moved by what etcd said alone: by events, by a full read,
-//! by a notification of the watch's own. Time moves nothing: silence is no news.
+//! Only etcd advances the revision at which a watch starts: by events, by a full read, by a
+//! progress notification of the watch itself. Elapsed time never advances the revision.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -34,17 +34,17 @@ use crate::live::Live;
 
 mod last_known_good;
 
-/// Changes that come so soon after one another take effect together.
+/// Changes within this time take effect together.
 const COALESCE: Duration = Duration::from_millis(15);
-/// Between looks at what time brings, and between writes of last known good.
+/// Interval between ticks, and between writes of the last known good state.
 const BEAT: Duration = Duration::from_secs(1);
 /// Between attempts.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 /// However long etcd is gone.
 const RETRY_LAST: Duration = Duration::from_secs(5);
-/// How long a start waits for etcd if there is a last known good.
+/// How long a start waits for etcd if there is a last known good state.
 const START_KNOWN: Duration = Duration::from_millis(500);
-/// Signs of life that are asked for within the time that silence may last.
+/// Progress requests within the permitted silence.
 const SIGNS: u32 = 3;
 
 /// Follows one etcd.
@@ -62,7 +62,7 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// Puts last known good into force, if there is any in `store`'s directory.
+    /// Puts the last known good state into force, if `store`'s directory has one.
     pub async fn new(
         settings: Etcd,
         state_dir: Option<&Arc<StateDir>>,
@@ -85,7 +85,7 @@ impl Follower {
         follower
     }
 
-    /// How it stands, for those who look.
+    /// The status, for display.
     pub fn state(&self) -> Arc<FollowState> {
         Arc::clone(&self.state)
     }
@@ -113,7 +113,7 @@ impl Follower {
         loop {
             let endpoint = self.endpoints.turn().to_owned();
             let Err(error) = self.follow(&endpoint, &mut backoff).await;
-            // What was taken before the end takes effect, whatever comes.
+            // Changes received before the end take effect in any case.
             self.apply().await;
             let watched = self.state.status().endpoint.is_some();
             self.state.show(|status| {
@@ -164,8 +164,8 @@ impl Follower {
         self.listen(&client, stream).await
     }
 
-    /// Comes to a revision from which a watch tells everything: where it was left, if etcd's
-    /// history is still the one that is known; else by a full read.
+    /// Determines the revision from which a watch is complete: the last one, if etcd's history is
+    /// unchanged; otherwise that of a full read.
     async fn catch_up(&mut self, client: &Client) -> Result<(), FollowError> {
         let patience = self.endpoints.settings().answer;
         let mut kv = client.kv_client().max_decoding_message_size(MESSAGE_MAX);
@@ -288,16 +288,16 @@ impl Follower {
         }
     }
 
-    /// Takes an answer of the watch, which holds whole revisions since fragments are not asked for.
-    /// Answers whether there is something to apply.
+    /// Handles an answer of the watch, which holds whole revisions since fragments are not
+    /// requested. Returns whether there is something to apply.
     async fn take(&mut self, client: &Client, answer: &WatchResponse) -> Result<bool, FollowError> {
         if answer.canceled() {
             return Err(cancelled(answer));
         }
         if answer.events().is_empty() {
             let header = answer.header().ok_or(FollowError::NoHeader)?;
-            // An answer to a question about progress is of no watch (-1) and may overtake events;
-            // only a notification of the watch's own says that all up to there has been told.
+            // An answer to a progress request belongs to no watch (-1) and may overtake events;
+            // only a notification of the watch itself confirms that all earlier events were sent.
             if answer.watch_id() >= 0 && !answer.created() {
                 self.mirror.progress(header.revision());
                 self.show();
@@ -445,7 +445,7 @@ impl Follower {
     }
 }
 
-/// Nothing for keys under which no document can stand.
+/// `None` for keys that no document can have.
 pub(super) fn change(key: &Key, held: Option<&Held>) -> Option<Change> {
     let name: DocumentKey = key.parse().ok()?;
     Some(match held {
@@ -458,7 +458,7 @@ pub(super) fn change(key: &Key, held: Option<&Held>) -> Option<Change> {
     })
 }
 
-/// What probes and traffic say of a backend.
+/// The health of a backend from probes and traffic.
 fn verdict(live: &Live, key: &str) -> Verdict {
     let table = live.table();
     let member = backend_of(key).and_then(|(upstream, id)| {

@@ -1,11 +1,11 @@
-//! Keeps one key in etcd under a lease for as long as somebody wants it there, whatever happens to
-//! etcd: an outage, a restart without its data, a restored backup, a key that was deleted.
+//! Keeps one key in etcd under a lease as long as it is wanted, through outages, restarts without
+//! data, restored backups and deletions of the key.
 //!
-//! Whose it is: the first write takes the key over from whoever had it, since that is mostly the
-//! predecessor of this very process, which was killed. From then on it is written only while it is
-//! under this lease or not there at all; a key that somebody else has taken over is theirs, until
-//! it goes. A value that somebody edited while keeping the lease (`etcdctl put --ignore-lease`)
-//! stays as it was edited until there is something new to say.
+//! Ownership: the first write takes over an existing key, since its owner is usually the killed
+//! predecessor of this process. After that the key is written only while it is under this lease or
+//! absent; a key that another process has taken over belongs to that process until it disappears. A
+//! value that was edited under the lease (`etcdctl put --ignore-lease`) stays as edited until this
+//! process writes a new value.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -35,16 +35,16 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 pub type Connect =
     Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<Client, String>> + Send>> + Send + Sync>;
 
-/// How a key stands.
+/// The state of the key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LeasedKeyState {
-    /// Nobody wants it in etcd.
+    /// It is not wanted in etcd.
     Withdrawn,
-    /// It should be there, and whether it is is not known: etcd cannot be asked.
+    /// It should exist, but its state is unknown: etcd is unreachable.
     Unsure(Arc<str>),
     /// It is there with this value.
     Held(Arc<str>),
-    /// It is there under this lease, with a value that somebody else wrote.
+    /// It exists under this lease, with a value written by someone else.
     Edited(Arc<str>),
     /// Somebody else has it, with this value.
     Taken(Arc<str>),
@@ -65,7 +65,7 @@ impl Drop for LeasedKey {
 }
 
 impl LeasedKey {
-    /// Nothing is wanted yet. The lease runs for `ttl` after its last renewal.
+    /// Starts without a key. The lease lasts `ttl` after its last renewal.
     ///
     /// # Panics
     /// Outside a runtime.
@@ -97,12 +97,12 @@ impl LeasedKey {
         });
     }
 
-    /// How the key stands.
+    /// The current state of the key.
     pub fn holding(&self) -> LeasedKeyState {
         self.holding.borrow().clone()
     }
 
-    /// Waits until the key stands otherwise than when this was last called.
+    /// Waits until the state differs from that at the last call.
     pub async fn changed(&mut self) -> LeasedKeyState {
         if self.holding.changed().await.is_err() {
             // The task is gone only when the runtime ends.
@@ -111,8 +111,8 @@ impl LeasedKey {
         self.holding.borrow_and_update().clone()
     }
 
-    /// Takes the key away, and waits for that at most so long. Answers whether it is gone; if not,
-    /// it goes when its lease runs out.
+    /// Deletes the key, and waits for that up to a limit. Returns whether it is deleted; otherwise
+    /// it disappears with its lease.
     pub async fn end(&mut self, patience: Duration) -> bool {
         self.want(None);
         let gone = self
@@ -198,7 +198,7 @@ impl Keeper {
         }
     }
 
-    /// Keeps the key there until it is no longer wanted.
+    /// Keeps the key until it is no longer wanted.
     async fn keep(&mut self, backoff: &mut Backoff) -> Result<(), LeaseError> {
         let mut session = self.begin_session().await?;
         let mut renewal = Instant::now() + self.renewal();
@@ -233,7 +233,7 @@ impl Keeper {
         ANSWER_MAX.min(self.renewal())
     }
 
-    /// Connects, and has a lease there: that of before if etcd still knows it.
+    /// Connects and obtains a lease: the previous one if etcd still has it.
     async fn begin_session(&mut self) -> Result<LeaseSession, LeaseError> {
         let patience = self.patience();
         let connect = timeout(patience, (self.connect)()).await;
@@ -298,7 +298,7 @@ impl Keeper {
         Ok(match session.find(&self.key).await? {
             Found::Theirs(value) => LeasedKeyState::Taken(value.into()),
             Found::Ours(value) => LeasedKeyState::Edited(value.into()),
-            // It went between two questions; the next look puts it there.
+            // It disappeared between two requests; the next check writes it again.
             Found::Nothing => LeasedKeyState::Unsure("the key has just gone".into()),
         })
     }
@@ -319,7 +319,7 @@ impl Keeper {
         Ok(())
     }
 
-    /// Takes the key away, unless somebody else has taken it. Returns when it is wanted again.
+    /// Deletes the key, unless another process owns it. Returns when it is wanted again.
     async fn withdraw(&mut self) -> Result<(), LeaseError> {
         if let Some(lease) = self.lease {
             self.take_away(lease).await?;
@@ -333,8 +333,8 @@ impl Keeper {
         Ok(())
     }
 
-    /// The lease is left to run out: whoever watches asks whether it lives, to tell a key that was
-    /// deleted from one whose owner was lost.
+    /// The lease is left to expire: watchers query it to distinguish a deleted key from one whose
+    /// owner was lost.
     async fn take_away(&self, lease: i64) -> Result<(), LeaseError> {
         let patience = self.patience();
         let connect = timeout(patience, (self.connect)()).await;
@@ -387,7 +387,7 @@ impl LeaseSession {
     }
 }
 
-/// What an error says, without what only the library's authors can read.
+/// The text of an error, without internals of the library.
 pub fn said(error: &Error) -> String {
     let Error::GRpcStatus(status) = error else {
         return error.to_string();

@@ -1,9 +1,9 @@
-//! Keeps one backend registered in etcd for as long as it is well: `sessile register` runs it
-//! beside the backend.
+//! Keeps one backend registered in etcd while it is healthy: `sessile register` runs it beside the
+//! backend.
 //!
 //! First the backend has to pass its probe; only then is it in etcd, under a lease. While its probe
-//! fails it is `disabled` there, not gone: its sessions stay, and its keys come back to it, since
-//! the ring is the same (I3). At the end it is `draining` for a time, and then gone.
+//! fails it is `disabled`, not deleted: its sessions stay, and its keys return to it, since the
+//! ring is the same (I3). At the end it is `draining` for a time, and then deleted.
 
 use std::io;
 use std::net::IpAddr;
@@ -36,7 +36,7 @@ const REMOVAL_MAX: Duration = Duration::from_secs(5);
 pub struct Registration {
     /// `<prefix>/backends/<upstream>/<id>`
     pub key: String,
-    /// What stands there; its state is this file's business.
+    /// The entry; this file sets its state.
     pub backend: Backend,
     /// What it must pass; `None` is registered at once.
     pub probe: Option<Probe>,
@@ -53,13 +53,13 @@ pub struct Registration {
 pub enum End {
     /// A signal ended it, and the key is gone.
     Left,
-    /// A signal ended it; the key goes when its lease runs out.
+    /// A signal ended it; the key disappears with its lease.
     LeftBehind,
     /// The backend that was started here has ended.
     Backend(ExitStatus),
 }
 
-/// What the system tells this process.
+/// Signals to this process.
 struct Signals {
     terminate: unix::Signal,
     interrupt: unix::Signal,
@@ -105,7 +105,7 @@ impl Signals {
 struct Registered {
     registration: Registration,
     hold: LeasedKey,
-    /// Whether it passes its probe; `None` until that is known.
+    /// Whether it passes its probe; `None` before the first result.
     well: watch::Receiver<Option<bool>>,
     probing: Option<JoinHandle<()>>,
     ready: bool,
@@ -205,7 +205,7 @@ impl Registered {
         }
     }
 
-    /// What etcd should say follows what the probe says.
+    /// Updates the entry according to the probe.
     fn state(&mut self) {
         let well = *self.well.borrow_and_update();
         match well {
@@ -279,7 +279,7 @@ impl Registered {
     }
 }
 
-/// Probes for ever; tells whether the backend is well, and writes why it is not to the log.
+/// Probes without end; sends the health of the backend, and logs the reason of failures.
 async fn watch_over(probe_: Probe, target: Target, found: watch::Sender<Option<bool>>) {
     let mut tracker = Tracker::new(probe_.rise, probe_.fall);
     let mut last = None;
@@ -347,7 +347,7 @@ fn send(child: Option<&Child>, signal: Signal) {
     }
 }
 
-/// Tells systemd, if it asked to be told.
+/// Notifies systemd, if it requested that.
 fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::debug!(%error, "systemd was not told");

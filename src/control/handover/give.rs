@@ -1,5 +1,5 @@
-//! The old process: waits for its successor, gives it the listening sockets, then the sessions, and
-//! goes on as before if the other fails at any step.
+//! The old process: waits for its successor, sends it the listening sockets, then the sessions, and
+//! continues as before if the successor fails at any step.
 
 use std::os::fd::AsFd as _;
 use std::process;
@@ -23,7 +23,7 @@ use crate::io::net::socket::Detached;
 use crate::live::{Live, Packed, WorkerCommand};
 use crate::telemetry::metrics::{Handing, NodeMetrics};
 
-/// For the first word of whoever connects.
+/// Time for the first message of a peer.
 const HELLO_MAX: Duration = Duration::from_secs(5);
 /// For the new process to bind and to start its workers.
 const START_MAX: Duration = Duration::from_secs(60);
@@ -52,7 +52,7 @@ pub(super) struct HandoverOffer {
     pub(super) sockets: Vec<(Owner, listener::Bound)>,
 }
 
-/// Sessions that went, and those that do not.
+/// Sessions that were handed over, and those that stay.
 #[derive(Clone, Copy, Debug, Default)]
 struct Moved {
     sessions: usize,
@@ -60,8 +60,7 @@ struct Moved {
 }
 
 impl HandoverOffer {
-    /// Waits for whoever comes to the door, until one has everything. `None` when the gateway
-    /// stops first.
+    /// Serves successors until one has taken everything. `None` when the gateway stops first.
     pub(super) async fn wait(
         self,
         door: listener::Bound,
@@ -166,7 +165,7 @@ impl HandoverOffer {
             say(wire, &refused).await?;
             return Err(StepError::Unexpected(reason));
         }
-        // The other one shows itself to the fleet before it asks for sessions.
+        // The new process registers in the fleet before it requests sessions.
         self.live.set_other_process(wire.peer_pid().unwrap_or(0));
         tracing::info!(to = wire.peer_pid(), version, "a process takes over");
         let welcome = FromOld::Welcome {
@@ -354,7 +353,7 @@ impl HandoverOffer {
         Ok(())
     }
 
-    /// Lets sessions go; answers how many went.
+    /// Releases sessions; returns their number.
     async fn release(&self, taken: &[SessionId], resume: bool) -> usize {
         let release = |_, answer| {
             Some(WorkerCommand::Release {
@@ -394,7 +393,7 @@ fn share(cursors: &[Option<Option<SessionId>>]) -> usize {
     (BATCH_ALL / workers.max(1)).clamp(1, BATCH)
 }
 
-/// Best effort: the other process may be gone, or hang.
+/// Best effort: the peer may be gone, or hang.
 async fn call_off(wire: &mut Wire, reason: String, serving: bool) {
     let stopped = FromOld::Stopped { reason, serving };
     let _ = timeout(Duration::from_secs(1), wire.say(&stopped)).await;

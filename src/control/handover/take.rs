@@ -1,4 +1,4 @@
-//! The new process: asks for the sockets, says when it serves, and makes the sessions its own.
+//! The new process: requests the sockets, reports when it serves, and takes over the sessions.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -35,7 +35,7 @@ pub enum TakeError {
     /// There is a socket, and no way to it.
     #[error("cannot reach the process that listens on {}", .0.display())]
     Connect(PathBuf, #[source] io::Error),
-    /// It belongs to another user, who could hand over anything.
+    /// The peer belongs to another user, who could hand over anything.
     #[error("the process that listens on {} runs as another user ({uid})", .path.display())]
     Stranger {
         /// The socket.
@@ -43,16 +43,16 @@ pub enum TakeError {
         /// Of that process.
         uid: u32,
     },
-    /// The old process says no.
+    /// The old process refuses.
     #[error("the running process refuses the hand-over: {0}")]
     Refused(String),
-    /// The old process goes on, and this one has nothing of it.
+    /// The old process continues, and nothing was taken.
     #[error("the running process goes on serving: {0}")]
     CalledOff(String),
     /// It does not speak as it should.
     #[error("the hand-over broke off: {0}")]
     Broken(String),
-    /// This process was told to stop meanwhile.
+    /// This process was stopped meanwhile.
     #[error("this process was told to stop")]
     Interrupted,
 }
@@ -150,11 +150,12 @@ impl Predecessor {
         let _ = tokio::time::timeout(ANSWER_MAX, self.wire.say(&failed)).await;
     }
 
-    /// Takes the sessions, and calls `ready` when all are here. An old process that vanishes leaves
-    /// this one in its place; one that goes on serving has called it off, unless some are here.
+    /// Takes the sessions, and calls `ready` when all have arrived. If the old process disappears,
+    /// this one replaces it; if it continues serving, the hand-over is called off, unless some
+    /// sessions have arrived.
     ///
     /// # Errors
-    /// When the old process goes on serving, or this one is told to stop.
+    /// When the old process continues serving, or this one is stopped.
     pub(super) async fn take(
         mut self,
         live: &Live,
@@ -221,7 +222,7 @@ impl Predecessor {
         stop: &mut watch::Receiver<bool>,
         taken: &mut usize,
     ) -> Result<usize, TakeError> {
-        // Where something cannot be said, what the other has said last tells why.
+        // If a message cannot be sent, the peer's last message has the reason.
         let _ = self.wire.say(&FromNew::Serving).await;
         let (mut parcels, mut orders, mut revocations) = (Vec::new(), Vec::new(), Vec::new());
         loop {
@@ -245,7 +246,7 @@ impl Predecessor {
                     if !more {
                         let store = Arc::clone(&operator_orders.revocations);
                         store.adopt(std::mem::take(&mut revocations)).await;
-                        // A slow disk must not hold up the hand-over: sessions stand still in it.
+                        // A slow disk must not delay the hand-over, during which sessions pause.
                         tokio::spawn(async move { store.save().await });
                     }
                 }
@@ -292,8 +293,8 @@ fn unexpected(said: &FromOld) -> StepError {
     StepError::Unexpected(said.name().to_owned())
 }
 
-/// Makes a batch this process' own: the workers prepare it, the old process is told, and only then
-/// does it begin. Answers how many sessions it was. Nothing here may be dropped halfway.
+/// Takes over a batch: the workers prepare it, the old process is notified, and only then do its
+/// sessions start. Returns their number. This future must not be dropped halfway.
 async fn adopt(wire: &mut Wire, live: &Live, parcels: Vec<Parcel>) -> Result<usize, WireError> {
     let mut taken: Vec<SessionId> = Vec::with_capacity(parcels.len());
     let mut refused = Vec::new();

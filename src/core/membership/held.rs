@@ -10,9 +10,9 @@ pub type Key = Arc<str>;
 pub struct Held {
     /// The value.
     pub text: Arc<str>,
-    /// Of the last change.
+    /// The revision of the last change.
     pub revision: i64,
-    /// The lease that it goes with; 0 is none.
+    /// Its lease; 0 is none.
     pub lease: i64,
 }
 
@@ -26,7 +26,7 @@ pub(super) fn leased(key: &str, held: &Held) -> bool {
     held.lease != 0 && backend_of(key).is_some()
 }
 
-/// Whether a backend has said that it is about to go.
+/// Whether a backend is marked as draining.
 pub(super) fn leaving(held: &Held) -> bool {
     let value: Option<serde_json::Value> = serde_json::from_str(&held.text).ok();
     value.is_some_and(|value| value["state"] == "draining")

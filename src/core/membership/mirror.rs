@@ -18,7 +18,7 @@ pub struct Read {
     pub documents: BTreeMap<Key, Held>,
 }
 
-/// One change that the source tells of.
+/// One change reported by the source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// The key has this value now.
@@ -29,7 +29,7 @@ pub enum Event {
         key: Key,
         /// When.
         revision: i64,
-        /// Its lease is gone too: nobody may have deleted it.
+        /// Its lease is gone too, so it may not have been deleted on purpose.
         lapsed: bool,
     },
 }
@@ -47,15 +47,15 @@ impl Event {
 /// Why a document is in force that the source has no longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Absence {
-    /// A read lacks it that is not believed.
+    /// Missing from a doubted read.
     Doubted,
     /// A backend that lost its lease at this time, and it is not clear yet what that means.
     Lapsed(Instant),
-    /// A backend that lost its lease together with others; it goes at this time.
+    /// A backend that lost its lease together with others, and the time of its removal.
     Stale(Instant),
 }
 
-/// What is known of a backend from elsewhere.
+/// Facts about a backend from other parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Nothing speaks against it.
@@ -73,16 +73,16 @@ pub struct Reread {
     pub changed: usize,
     /// Documents that are gone.
     pub gone: usize,
-    /// Documents that are missing and stay, since the read is not believed.
+    /// Missing documents that stay, since the read is doubted.
     pub doubted: usize,
     /// Backends that have lost their leases, for all that can be seen.
     pub lapsed: usize,
 }
 
-/// What the source has and what stays in force without it.
+/// The documents of the source, and those that stay in force without it.
 ///
 /// `present` and `absent` have no key in common; together they are in force. `changed` holds every
-/// key whose document in force may differ from what the last [`take`](Self::take) said.
+/// key whose document in force may differ from the result of the last [`take`](Self::take).
 #[derive(Clone, Debug)]
 pub struct Mirror {
     cluster: u64,
@@ -96,7 +96,7 @@ pub struct Mirror {
 }
 
 impl Mirror {
-    /// Of a source of which nothing is known. Stale members stay for `grace`.
+    /// An empty mirror. Stale members stay for `grace`.
     pub fn new(grace: Duration) -> Self {
         Self {
             cluster: 0,
@@ -109,8 +109,8 @@ impl Mirror {
         }
     }
 
-    /// As it was remembered: what the source had, and what was in force without it. Times are not
-    /// remembered: what was absent for a time begins it anew at `now`.
+    /// Restores a saved mirror: the documents of the source, and those in force without it. Times
+    /// are not saved: periods of absence start again at `now`.
     pub fn remembered(
         grace: Duration,
         read: Read,
@@ -140,7 +140,7 @@ impl Mirror {
         self.cluster
     }
 
-    /// Everything up to this revision is known; 0 before the first read.
+    /// The revision up to which everything was read; 0 before the first read.
     pub fn revision(&self) -> i64 {
         self.revision
     }
@@ -155,7 +155,7 @@ impl Mirror {
         &self.absent
     }
 
-    /// Whether a read at the mirror's own revision says that nothing was missed.
+    /// Whether a read at the mirror's own revision shows that nothing was missed.
     pub fn agrees(&self, read: &Read) -> bool {
         read.cluster == self.cluster
             && read.revision == self.revision
@@ -177,7 +177,7 @@ impl Mirror {
         let believed = self.believable(&read, &missing);
         for key in missing {
             let Some(held) = self.present.remove(&key) else {
-                // It was absent before; that goes on.
+                // It was absent before and stays so.
                 continue;
             };
             if leased(&key, &held) && leaving(&held) {
@@ -220,8 +220,7 @@ impl Mirror {
         leased(key, held).then_some(held.lease)
     }
 
-    /// Takes events: whole revisions, in their order. Those that are known already, since a watch
-    /// tells again what it told, are passed over.
+    /// Applies events: whole revisions, in order. Events that a watch repeats are skipped.
     pub fn events(&mut self, events: impl IntoIterator<Item = Event>, now: Instant) {
         let known = self.revision;
         for event in events {
@@ -239,7 +238,7 @@ impl Mirror {
             }
             Event::Delete { key, lapsed, .. } => {
                 let Some(held) = self.present.remove(&key) else {
-                    // Of what is in force without the source, nothing is said.
+                    // Events do not concern documents in force without the source.
                     return;
                 };
                 if lapsed && leased(&key, &held) && !leaving(&held) {
@@ -251,7 +250,7 @@ impl Mirror {
         }
     }
 
-    /// The source has come to this revision, with nothing new.
+    /// The source has reached this revision without changes.
     pub fn progress(&mut self, revision: i64) {
         self.revision = self.revision.max(revision);
     }
@@ -281,8 +280,8 @@ impl Mirror {
         doubted.len()
     }
 
-    /// The source is back after a while: backends need time to take new leases, so what runs for
-    /// those that lost theirs begins anew.
+    /// The source has returned after an outage: backends need time to obtain new leases, so their
+    /// periods of grace start again.
     pub fn resumed(&mut self, now: Instant) {
         let grace = self.grace;
         for (key, (_, why)) in &mut self.absent {
@@ -294,8 +293,8 @@ impl Mirror {
         }
     }
 
-    /// What time brings: losses of leases that turn out to be a storm, or not; stale members whose
-    /// grace is over, or that fail.
+    /// Handles elapsed time: lost leases that are a storm or not, stale members whose grace is over
+    /// or that fail.
     pub fn tick(&mut self, now: Instant, verdict: impl Fn(&str) -> Verdict) {
         while let Some((at, ..)) = self.lost.front() {
             if now.saturating_duration_since(*at) <= WINDOW {
@@ -365,8 +364,8 @@ impl Mirror {
         present == 0 || (lost >= STORM_MIN && lost * 3 > present + lost)
     }
 
-    /// Brings back what went before it was clear that there is a storm. What failed when it went
-    /// fails still, and goes again with the next tick.
+    /// Restores members that were removed before the storm was detected. A member that had failed
+    /// still fails, and is removed by the next tick.
     fn recall(&mut self, upstream: &str, now: Instant) {
         let (back, stay): (VecDeque<_>, _) =
             std::mem::take(&mut self.lost).into_iter().partition(|one| {
@@ -386,7 +385,7 @@ impl Mirror {
         now + patience(self.grace, key)
     }
 
-    /// Whether [`tick`](Self::tick) has anything to do in times to come.
+    /// Whether [`tick`](Self::tick) has pending work.
     pub fn waits(&self) -> bool {
         self.absent
             .values()

@@ -1,20 +1,19 @@
-//! What a source holds, and how much of what it says is believed. Keys are texts below the
-//! source's prefix; what they mean is for others, but for one thing: `backends/<upstream>/<id>`
-//! under a lease is a backend that may lose it.
+//! The documents of a source, and which of its removals are applied. Keys are texts below the
+//! source's prefix, interpreted elsewhere, with one exception: `backends/<upstream>/<id>` under a
+//! lease is a backend that may lose its lease.
 //!
-//! Three rules stand between a source in trouble and the routing table (I5):
+//! Three rules protect the routing table from a source in trouble (I5):
 //!
-//! - **Whole revisions.** What one transaction wrote takes effect together.
-//! - **Belief.** That a document is gone is believed if the source says so by an event, or if a
-//!   full read is believable. A read that has nothing at all, or lacks at least [`DOUBT_MIN`]
-//!   documents and more than half of those known, is not: what it lacks stays in force as *doubted*
-//!   until it comes back, or an operator accepts that it is gone. Leased backends do not count.
-//! - **Stale members.** Leased backends that vanish without being deleted are held for [`SETTLE`],
+//! - **Whole revisions.** A transaction takes effect as a whole.
+//! - **Doubt.** A document is removed if an event deletes it, or if a plausible full read lacks it.
+//!   A read that has nothing at all, or lacks at least [`DOUBT_MIN`] documents and more than half
+//!   of those known, is implausible: the missing documents stay in force as *doubted* until they
+//!   return, or an operator accepts the removal. Leased backends do not count.
+//! - **Stale members.** Leased backends that disappear without a deletion are kept for [`SETTLE`],
 //!   unless they were draining. If by then at least [`STORM_MIN`] of an upstream's have vanished
 //!   within [`WINDOW`] and those are more than a third of them, or if all of them have, that is a
-//!   storm, which says more about the source than about the backends: they stay as *stale* for the
-//!   grace, as long as nothing speaks against them, and then go one after the other. Otherwise they
-//!   go.
+//!   storm, which indicates a fault of the source: they stay as *stale* for the grace unless they
+//!   fail, and are then removed one after the other. Otherwise they are removed.
 
 mod held;
 mod mirror;
