@@ -165,8 +165,8 @@ impl Overlay {
     }
 
     /// Checks refused authenticators again: what they name in `mint_for` may have arrived later.
-    /// One pass is enough, since a named authenticator names none itself. Returns the documents that
-    /// are good now.
+    /// One pass is sufficient, since a named authenticator names none itself. Returns the documents
+    /// that are good now.
     fn check_refused_authenticators(&mut self, ground: &Ground<'_>) -> Vec<DocumentKey> {
         let refused = self.entries.iter().filter(|((key, _), entry)| {
             key.kind == Kind::Authenticator && !entry.gone && entry.is_refused()

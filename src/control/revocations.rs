@@ -171,8 +171,8 @@ impl RevocationStore {
         Ok(Some(found))
     }
 
-    /// Takes over all revocations of the previous process; those that it removed are removed here. The
-    /// caller saves them.
+    /// Takes over all revocations of the previous process; those that it removed are removed here.
+    /// The caller saves them.
     pub async fn adopt(&self, revocations: Vec<Revocation>) {
         let given: HashSet<_> = revocations.iter().map(|one| &one.id).collect();
         let gone = own(&self.live).into_iter();

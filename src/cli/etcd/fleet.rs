@@ -1,10 +1,10 @@
 //! What each gateway of the fleet answers to a change: the live sessions are its own.
 //!
-//! Which gateways there are stands in etcd, where everyone with the right to write `gateways/` can
-//! put any address. So the token and documents with secrets go only to the gateway that the operator
-//! names, unless `--fleet` says that registered addresses are trusted. A gateway that answers under
-//! another name than it is registered with does not count: an address such as a socket's path means
-//! another gateway on another machine.
+//! The gateways of the fleet are listed in etcd, where every tenant with the right to write
+//! `gateways/` can put any address. So the token and documents with secrets go only to the gateway
+//! that the operator names, unless `--fleet` says that registered addresses are trusted. A gateway
+//! that answers under another name than it is registered with does not count: an address such as a
+//! socket's path means another gateway on another machine.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};

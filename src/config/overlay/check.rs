@@ -21,8 +21,8 @@ pub(super) struct Checked {
     pub(super) found: Vec<Diagnostic>,
 }
 
-/// Checks `document`. It may name the authenticators in `known`, a route also any upstream; only
-/// those that it names are examined, so that many routes beside many authenticators cost no product.
+/// Checks `document`. It may name the authenticators in `known`, and a route any upstream. Only
+/// named ones are examined, so that the cost is no product of routes and authenticators.
 pub(super) fn check(
     (source, document): (SourceId, &Document),
     known: &BTreeMap<String, model::Authenticator>,

@@ -357,8 +357,8 @@ impl Composer {
         &self.own_paths.lost
     }
 
-    /// Good documents of a source that are not, or not fully, in force because they refer to something missing,
-    /// or are indistinguishable from another route.
+    /// Good documents of a source that are not, or not fully, in force: they refer to something
+    /// missing, or are indistinguishable from another route.
     pub fn waiting(&self, overlay: &Overlay, snapshot: &Snapshot, source: SourceId) -> usize {
         // Backends of one upstream are adjacent, so the upstream is looked up once for all of them.
         let (mut orphans, mut last) = (0, None);

@@ -1,6 +1,6 @@
-//! Paths at which the gateway itself answers: `mint` of authenticators, `renew` of routes. Each path
-//! has one meaning. Of two that claim one path the file's keeps it, else the one whose document was
-//! written first. The other is in force without its path, and reports where that went.
+//! Paths at which the gateway itself answers: `mint` of authenticators, `renew` of routes. Each
+//! path has one meaning. If two claim a path, the file's keeps it, otherwise the document written
+//! first. The other is in force without its path, and reports the owner of the path.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

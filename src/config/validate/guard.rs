@@ -30,8 +30,8 @@ pub(super) fn origins(
     })
 }
 
-/// Pages that a list of origins allows; `Some(None)`: all. Where the list is empty it depends on the
-/// credentials of the authenticators that are asked.
+/// Pages that a list of origins allows; `Some(None)`: all. Where the list is empty it depends on
+/// the credentials of the authenticators that are asked.
 pub(super) fn allowed(
     at: &Scope<'_>,
     origins: &[String],

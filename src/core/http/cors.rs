@@ -1,5 +1,5 @@
-//! Cross-origin requests of pages to paths at which the gateway itself answers (the CORS protocol of
-//! the Fetch standard). Backends answer for their own paths.
+//! Cross-origin requests of pages to paths at which the gateway itself answers (the CORS protocol
+//! of the Fetch standard). Backends answer for their own paths.
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,

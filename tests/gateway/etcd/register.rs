@@ -268,8 +268,10 @@ async fn it_starts_the_backend_passes_signals_on_and_ends_with_its_code() {
     // A backend that others can reach is none of a shell's business: the probe is off.
     let script = "trap 'exit 7' TERM; trap 'echo hup >&2' HUP; echo up >&2; \
                   while :; do sleep 0.05; done";
+    // Not `sh`: dash drops signals that arrive while it starts a program (`vforked` in its
+    // handler).
     let command = [
-        "--probe", "none", "--drain", "1ms", "--", "sh", "-c", script,
+        "--probe", "none", "--drain", "1ms", "--", "bash", "-c", script,
     ];
     let mut register = Register::start(&etcd, ":9000", &command);
     let key = "/sessile/backends/echo/127.0.0.1:9000";
