@@ -1,4 +1,4 @@
-//! What the control plane asks of the workers' sessions, of all workers at once.
+//! Commands of the control plane to the sessions of all workers.
 
 use std::sync::Arc;
 

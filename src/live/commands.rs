@@ -27,9 +27,9 @@ pub enum WorkerCommand {
         query: SessionQuery,
         /// How many at most.
         limit: usize,
-        /// Of these.
+        /// The slice of the walk.
         slice: Slice,
-        /// Where the answer goes.
+        /// Receives the answer.
         answer: oneshot::Sender<Sliced<Vec<SessionView>>>,
     },
     /// Closes all sessions of the slice that `query` takes; answers how many. A session that is
@@ -41,9 +41,9 @@ pub enum WorkerCommand {
         order: CloseOrder,
         /// For the records.
         given: Option<Arc<EndOrder>>,
-        /// Of these.
+        /// The slice of the walk.
         slice: Slice,
-        /// Where the answer goes.
+        /// Receives the answer.
         answer: oneshot::Sender<Sliced<usize>>,
     },
     /// Extends, or shortens, the right of sessions; answers of how many.
@@ -52,25 +52,25 @@ pub enum WorkerCommand {
         query: SessionQuery,
         /// What it is now.
         renewal: Renewal,
-        /// Of these.
+        /// The slice of the walk.
         slice: Slice,
-        /// Where the answer goes.
+        /// Receives the answer.
         answer: oneshot::Sender<Sliced<usize>>,
     },
     /// Ends the sessions of the slice whose right is revoked; answers how many.
     Revoke {
         /// These.
         slice: Slice,
-        /// Where the answer goes.
+        /// Receives the answer.
         answer: oneshot::Sender<Sliced<usize>>,
     },
     /// What plans need of all sessions of the slice that `query` takes, in the order of their ids.
     Briefs {
         /// Which.
         query: SessionQuery,
-        /// Of these.
+        /// The slice of the walk.
         slice: Slice,
-        /// Where the answer goes.
+        /// Receives the answer.
         answer: oneshot::Sender<Sliced<Vec<SessionBrief>>>,
     },
     /// Makes sessions leave their backend: those that may are moved to the one that their key is
@@ -80,14 +80,14 @@ pub enum WorkerCommand {
         ids: Arc<[SessionId]>,
         /// How.
         order: LeaveOrder,
-        /// Where the answer goes.
+        /// Receives the answer.
         answer: oneshot::Sender<Departures>,
     },
     /// Adds the counters of the slice's sessions to the metrics.
     Gather {
         /// These.
         slice: Slice,
-        /// Where the answer goes, when it is done.
+        /// Receives the answer on completion.
         answer: oneshot::Sender<Sliced<()>>,
     },
     /// Holds sessions that can go to another process: nothing moves in them until `Release`.
@@ -97,7 +97,7 @@ pub enum WorkerCommand {
         after: Option<SessionId>,
         /// So many at most.
         limit: usize,
-        /// Where the answer goes.
+        /// Receives the answer.
         answer: oneshot::Sender<Packed>,
     },
     /// Lets go of held sessions that another process has taken, and goes on with all others that
@@ -107,7 +107,7 @@ pub enum WorkerCommand {
         taken: Vec<SessionId>,
         /// Whether nothing more is to be handed over: the worker goes on as before.
         resume: bool,
-        /// Where the answer goes.
+        /// Receives the answer.
         answer: oneshot::Sender<usize>,
     },
     /// Makes sessions of what another process gave.
@@ -116,7 +116,7 @@ pub enum WorkerCommand {
         parcels: Vec<Parcel>,
         /// They begin when this says so, and are dropped without a trace if it is dropped.
         go: oneshot::Receiver<()>,
-        /// Where the answer goes, before they begin.
+        /// Receives the answer, before they begin.
         answer: oneshot::Sender<Adopted>,
     },
     /// Closes everything with 1001, as `profile` says; answers when nothing is left, or when the
@@ -126,7 +126,7 @@ pub enum WorkerCommand {
         grace: Duration,
         /// How sessions are spread over it.
         profile: Profile,
-        /// Where the answer goes.
+        /// Receives the answer.
         answer: oneshot::Sender<usize>,
     },
 }

@@ -1,4 +1,5 @@
-//! The workers as the control plane sees them: a bounded queue to each, and one way to ask all.
+//! The control plane's handle of the workers: a bounded queue to each, and one way to send commands
+//! to all.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -62,7 +63,7 @@ impl WorkerHandle {
 #[derive(Debug, Default)]
 pub struct Workers(Vec<WorkerHandle>);
 
-/// What workers answered, in their order; `None` for one that was not asked, is gone, or did not
+/// The answers of the workers, in order; `None` for one that got no command, is gone, or did not
 /// answer in time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answers<A>(pub Vec<Option<A>>);
@@ -147,8 +148,8 @@ impl Workers {
             .await
     }
 
-    /// Asks each worker something of its own, at the same time; those for which `command` is `None`
-    /// are not asked. Each has `limit` to take the command and to answer.
+    /// Sends each worker its own command concurrently; those for which `command` is `None` get
+    /// none. Each has `limit` to take the command and to answer.
     pub async fn ask_each<A>(
         &self,
         limit: Duration,

@@ -1,5 +1,5 @@
-//! The gateway's end of a probe's WebSocket. Messages are read as they come and never kept, however
-//! long they are: what the relay lets through must not fail a probe.
+//! The gateway's end of a probe's WebSocket. Messages of any length are read and not stored: a
+//! message that the relay passes must not fail a probe.
 
 use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -10,7 +10,7 @@ use crate::core::wire::violation::Violation;
 
 /// Read at once.
 const READ_BYTES: usize = 16 * 1024;
-/// A backend that sends more than this before the pong only wants to be listened to.
+/// A backend that sends more than this before the pong fails the probe.
 const BYTES_MAX: u64 = 64 << 20;
 
 /// What came next.
@@ -30,7 +30,7 @@ pub(super) struct Frames<S> {
     stream: S,
     read: BytesMut,
     total: u64,
-    /// Payload of the current data frame that is still to come, and whether it ends its message.
+    /// Remaining payload of the current data frame, and whether the frame ends its message.
     payload: Option<(u64, bool)>,
     /// A message has begun and not ended.
     inside: bool,

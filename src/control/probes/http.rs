@@ -1,5 +1,5 @@
-//! The `http` probe: a GET whose status and body are as expected. The first half of the
-//! `websocket` probe is here too, since both begin with a request.
+//! The `http` probe: a GET with an expected status and body. It has the first half of the
+//! `websocket` probe too, since both begin with a request.
 
 use bytes::Bytes;
 use http::header::{HOST, USER_AGENT};
@@ -90,7 +90,7 @@ pub(super) async fn run(
     }
 }
 
-/// Reads until `text` has come, for a body may be endless.
+/// Reads until `text` is found, since a body may be endless.
 async fn search(body: &mut Incoming, text: &str) -> Result<(), ProbeFault> {
     let mut read = Vec::new();
     loop {

@@ -1,5 +1,5 @@
-//! Asks backends whether they are well, each at its own pace. What follows from the answers (rise,
-//! fall, eligibility) is decided by whoever observes.
+//! Probes backends, each at its own interval. The observer decides what follows from the results
+//! (rise, fall, eligibility).
 
 pub mod attempt;
 pub mod fault;

@@ -1,5 +1,5 @@
-//! The `websocket` probe: a whole small session. Handshake, message there and back if asked for, a
-//! ping and its pong; then a close, whose answer does not count.
+//! The `websocket` probe: a complete small session: handshake, an optional message and its echo, a
+//! ping and its pong, then a close frame, whose answer is ignored.
 //!
 //! hyper makes the handshake, not tungstenite, which refuses a 101 with `Connection: keep-alive,
 //! Upgrade` that RFC 6455 allows.
@@ -30,7 +30,7 @@ const CLOSE_MAX: Duration = Duration::from_millis(500);
 
 pub(super) type Socket = Frames<TokioIo<Upgraded>>;
 
-/// What a probe says beyond the ping.
+/// What a probe sends in addition to the ping.
 pub(super) struct Script<'a> {
     /// Offered, and then required in the answer.
     pub(super) subprotocol: Option<&'a str>,
@@ -91,7 +91,7 @@ async fn handshake(
     Ok(Frames::new(TokioIo::new(upgraded)))
 }
 
-/// What a 101 must say (RFC 6455, section 4.1).
+/// The required fields of a 101 (RFC 6455, section 4.1).
 fn verify(headers: &HeaderMap, key: &str, subprotocol: Option<&str>) -> Result<(), ProbeFault> {
     let token = |wanted: &'static str| {
         move |value: &str| {
@@ -165,8 +165,8 @@ async fn expect(socket: &mut Socket, expected: &str, doing: &mut Doing) -> Resul
     }
 }
 
-/// The pong may come behind any number of messages. A backend may send pongs that nobody asked for
-/// (RFC 6455, section 5.5.3), so one with another payload alone is no fault.
+/// The pong may follow any number of messages. Unsolicited pongs are permitted (RFC 6455, section
+/// 5.5.3), so a pong with another payload is no fault.
 async fn ping(socket: &mut Socket, doing: &mut Doing) -> Result<(), ProbeFault> {
     *doing = Doing::Pinging { wrong: false };
     let payload = fastrand::u64(..).to_be_bytes();

@@ -59,7 +59,7 @@ impl Gate {
         let rate = self.rate(at);
         let mean = (rate + self.rate(bucket.at)) / 2.0;
         let gained = mean * (at - bucket.at).max(0.0);
-        // What nobody wanted for a second is not saved up for a crowd.
+        // Unused admissions of more than a second are not saved for a later burst.
         bucket.tokens = (bucket.tokens + gained).min(rate.max(1.0));
         bucket.at = bucket.at.max(at);
         if bucket.tokens < 1.0 {

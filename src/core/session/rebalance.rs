@@ -1,6 +1,5 @@
-//! Who should go home: sessions whose affinity key belongs to another backend than the one that
-//! holds them, as few as bring the load down to a target. It chooses and does nothing; how fast
-//! they go is `drain::Plan`'s.
+//! Chooses sessions to move home: those whose affinity key belongs to another backend, as few as
+//! bring the load down to a target. It only chooses; `drain::Plan` sets the pace.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
@@ -8,13 +7,13 @@ use std::time::Duration;
 
 use crate::base::session_id::SessionId;
 
-/// Bounds on who goes.
+/// Bounds on the choice.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rules {
     /// Younger sessions stay.
     pub age_min: Duration,
-    /// Backends give away until they have this multiple of their fair share; 0: every key goes
-    /// home.
+    /// Sessions move until each backend has at most this multiple of its fair share; 0 moves every
+    /// key home.
     pub skew: f64,
     /// Sessions that cannot move are closed; else they stay.
     pub close: bool,
@@ -54,21 +53,21 @@ pub struct Move {
     pub from: usize,
     /// The member that its key belongs to.
     pub to: usize,
-    /// It goes on there; else it is closed.
+    /// It moves there; otherwise it is closed.
     pub movable: bool,
 }
 
 /// All sessions of a key at one member: they go together or not at all.
 struct Group {
     home: usize,
-    /// Of the one that said something last.
+    /// Idle time of the most recently active one.
     idle: Duration,
     sessions: Vec<Resident>,
     free: bool,
 }
 
-/// Chooses who goes, in order. `weights` are the members', 0 for one that takes no sessions now;
-/// the same residents give the same answer.
+/// Chooses sessions, in order. `weights` are those of the members, 0 for one that takes no sessions
+/// now. The result is deterministic.
 pub fn choose(weights: &[u32], residents: &[Resident], rules: &Rules) -> Vec<Move> {
     let mut loads = vec![0_usize; weights.len()];
     for one in residents {

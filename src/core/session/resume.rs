@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Why a session goes on with another backend.
+/// Why a session reconnects to another backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ResumeReason {
@@ -12,12 +12,12 @@ pub enum ResumeReason {
     Draining,
     /// Its affinity key has another home now.
     Rebalanced,
-    /// It said so itself: a close frame 1001 or 1012.
+    /// The backend sent a close frame 1001 or 1012.
     BackendGoingAway,
 }
 
 impl ResumeReason {
-    /// As the next backend, records and metrics say it.
+    /// Its name for the next backend, in records and in metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::BackendLost => "backend_lost",
@@ -31,11 +31,11 @@ impl ResumeReason {
 /// What a session's changes of backend came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Moves {
-    /// How often it went on with another backend.
+    /// How often it reconnected.
     pub resumes: u32,
-    /// Messages of the client's that the gateway dropped: begun towards a backend that was lost, or
-    /// held for a next one that never came. What the system had taken for a backend that died is
-    /// not among them; nobody knows whether it arrived.
+    /// Messages of the client that the gateway dropped: partly sent to a lost backend, or held when
+    /// no backend took over. Data in socket buffers of a lost backend is not included, since its
+    /// delivery is unknown.
     pub messages_lost: u64,
     /// Bytes dropped so, frame headers included.
     pub bytes_lost: u64,

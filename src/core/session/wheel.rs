@@ -1,12 +1,12 @@
-//! When sessions are due: a timer wheel that costs a session nothing while messages flow. A session
-//! is put in for the earliest time at which it could be due; when that comes it is asked, and put
-//! in again if it was active meanwhile (Varghese & Lauck 1987, scheme 6, with lazy renewal).
+//! The timer wheel of sessions, which costs nothing while messages flow. A session is inserted at
+//! the earliest time at which it could be due; then it is examined, and inserted again if it was
+//! active meanwhile (Varghese & Lauck 1987, scheme 6, with lazy renewal).
 
 /// Time in steps of a wheel, counted from its making.
 pub type Tick = u32;
 
-/// Slots; a power of two. Entries further away than this many ticks come up early and are asked to
-/// wait on, which costs once per round.
+/// Slots; a power of two. Entries further away than this many ticks expire early and are inserted
+/// again, once per round.
 const SLOTS: usize = 1024;
 
 /// Keys by the tick at which they are to be looked at.
@@ -31,8 +31,8 @@ impl<K> Wheel<K> {
         self.now
     }
 
-    /// Puts a key in; answers when it comes up: at `due`, or earlier if that is more than a round
-    /// away, never before the next tick.
+    /// Inserts a key. Returns the time of its expiry: `due`, or earlier if that is more than a
+    /// round away, never before the next tick.
     pub fn insert(&mut self, key: K, due: Tick) -> Tick {
         let wait = due.saturating_sub(self.now).clamp(1, SLOTS as Tick - 1);
         let at = self.now.wrapping_add(wait);

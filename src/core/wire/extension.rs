@@ -1,13 +1,13 @@
-//! What an answer says of extensions, where more than one backend will have to keep to it.
+//! Extensions in the answers of several backends of one session.
 //!
-//! A session whose backend is replaced has one client for all of them. With permessage-deflate
-//! (RFC 7692) each end may refer to what it sent before, so a later backend must find nothing that
-//! refers to what only an earlier one saw:
-//! - From the client: `client_no_context_takeover` forbids it. A server may say that unasked
-//!   (section 7.1.1.2), so the gateway does, in the answer that the client sees. A backend that did
-//!   not say it keeps a window that is never referred to, which harms nobody.
-//! - To the client: a backend's new compressor begins with an empty window, and what refers only to
-//!   itself is read rightly with any older window behind it.
+//! A session that reconnects has one client and several backends. With permessage-deflate (RFC
+//! 7692) each end may refer to earlier data, so a later backend must not receive references to data
+//! that only an earlier one has:
+//! - From the client: `client_no_context_takeover` forbids such references. A server may add it on
+//!   its own (section 7.1.1.2), so the gateway adds it to the answer for the client. A backend that
+//!   did not send it keeps a window that is never referred to, which is harmless.
+//! - To the client: a new backend's compressor begins with an empty window, and data without
+//!   references to older data decompresses correctly after any older window.
 //! - All other parameters (the sizes of the windows, `server_no_context_takeover`) must be the same
 //!   in every answer.
 

@@ -22,7 +22,7 @@ pub enum Opcode {
     Close,
     /// Asks for a pong.
     Ping,
-    /// Answers a ping, or just says "I am here".
+    /// The answer to a ping, or an unsolicited heartbeat.
     Pong,
 }
 
@@ -50,7 +50,7 @@ impl Opcode {
         }
     }
 
-    /// Close, ping or pong: may stand between the frames of a message, is never fragmented.
+    /// Close, ping or pong: permitted between the frames of a message, never fragmented.
     pub const fn is_control(self) -> bool {
         matches!(self, Self::Close | Self::Ping | Self::Pong)
     }

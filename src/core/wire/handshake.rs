@@ -1,7 +1,7 @@
-//! The opening handshake of RFC 6455 as a gateway sees it: whether a request asks for a WebSocket
-//! and may have one, and whether a backend's answer grants it (I9). The client's key, subprotocols
-//! and extensions go to the backend as they are, so both ends of the gateway share one offer.
-//! Version 13 over HTTP/1.1 only; RFC 8441 (HTTP/2) has another handshake.
+//! The opening handshake of RFC 6455 as a gateway sees it: whether a request is a valid WebSocket
+//! handshake, and whether a backend's answer accepts it (I9). The client's key, subprotocols and
+//! extensions go to the backend as they are, so both ends of the gateway share one offer. Version
+//! 13 over HTTP/1.1 only; RFC 8441 (HTTP/2) has another handshake.
 
 use aws_lc_rs::digest;
 use base64::Engine as _;
@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 
 use crate::base::header_list::{has_token, items, line_items};
 
-/// The only version there is (RFC 6455 section 4.4), as it stands in `Sec-WebSocket-Version`.
+/// The only version (RFC 6455 section 4.4), as in `Sec-WebSocket-Version`.
 pub const VERSION: &str = "13";
 
 /// Appended to the key before it is hashed (RFC 6455 section 1.3).
@@ -24,16 +24,16 @@ const KEY_LEN: usize = 24;
 /// A SHA-1 in base64, padding included.
 const ACCEPT_LEN: usize = 28;
 
-/// What a request asks for.
+/// The kind of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// An ordinary exchange. It may still carry an `Upgrade` to something else, such as `h2c`, or
     /// one over HTTP/1.0, which has no upgrades (RFC 9110, section 7.8). `Upgrade` is hop-by-hop
-    /// and must be taken off before the request goes anywhere.
+    /// and must be removed before the request is forwarded.
     Plain,
-    /// A WebSocket, properly asked for.
+    /// A valid WebSocket handshake.
     WebSocket(Upgrade),
-    /// A WebSocket, asked for in a way that no backend may be shown.
+    /// An invalid WebSocket handshake, which is not forwarded.
     Refused(UpgradeFault),
 }
 
@@ -51,13 +51,13 @@ pub enum UpgradeFault {
     /// RFC 6455 section 4.1 point 2.
     #[error("a websocket handshake is a GET")]
     Method,
-    /// What a proxy in front leaves behind when it does not know upgrades.
+    /// The typical result of a proxy in front without support for upgrades.
     #[error("`Upgrade: websocket` came without `Connection: upgrade`")]
     NoConnectionOption,
     /// Missing, or not 13.
     #[error("only version 13 of the websocket protocol is spoken")]
     WebSocketVersion,
-    /// A field that may stand once came again.
+    /// A field that may occur once is repeated.
     #[error("`{0}` stands in the request more than once")]
     Repeated(HeaderName),
     /// Missing, or not sixteen bytes in base64.
@@ -78,7 +78,7 @@ impl UpgradeFault {
     }
 }
 
-/// Tells what a request asks for.
+/// Determines the kind of a request.
 pub fn classify(method: &Method, version: Version, headers: &HeaderMap) -> Kind {
     if version != Version::HTTP_11 || !has_token(headers, &UPGRADE, "websocket") {
         return Kind::Plain;
@@ -155,8 +155,8 @@ pub fn accept_key(key: &str) -> [u8; ACCEPT_LEN] {
     text
 }
 
-/// Says in `headers` that they ask for, or grant, a WebSocket. For a message whose hop-by-hop
-/// fields have been stripped.
+/// Adds the upgrade fields of a handshake or its answer to `headers`. For a message whose
+/// hop-by-hop fields have been stripped.
 pub fn set_upgrade(headers: &mut HeaderMap) {
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
@@ -182,7 +182,7 @@ pub struct Granted {
     pub extensions: Vec<HeaderValue>,
 }
 
-/// Why a 101 is not believed (I9).
+/// Why a 101 is refused (I9).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AnswerFault {
     /// HTTP/1.0 switches to nothing.
@@ -216,7 +216,7 @@ impl Upgrade {
         self.subprotocols.iter().flat_map(line_items)
     }
 
-    /// The extensions offered, by name; one offered in several variants comes several times.
+    /// The names of the offered extensions; one with several variants is listed several times.
     pub fn extensions(&self) -> impl Iterator<Item = &str> {
         self.extensions
             .iter()

@@ -1,6 +1,6 @@
-//! Where in a stream of frames a byte stands. What a `FrameTracker` has followed may have to be cut
-//! later, where the sink turns out to have taken only a part of it: whole messages then go to
-//! another sink, a part of one goes to nobody.
+//! The position of a byte in a stream of frames. Bytes that a `FrameTracker` has already followed
+//! may have to be split later, if the sink accepted only a part of them: whole messages then go to
+//! another sink, and a partial message is dropped.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +9,7 @@ use crate::core::wire::frame::FrameHeader;
 /// The place of a byte: in a frame's payload or at a header's first byte, never inside a header.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
-    /// Payload bytes of the frame that are still to come.
+    /// Remaining payload bytes of the frame.
     pub remaining: u64,
     /// A message has begun, and its last frame has not.
     pub inside: bool,
@@ -20,7 +20,7 @@ pub struct Position {
 /// Where a stream can be cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cut {
-    /// The first message boundary that is not before the place asked for.
+    /// The first message boundary at or after the requested position.
     pub at: usize,
     /// Messages that end between that place and `at`: one, if the place was inside one.
     pub broken: u64,

@@ -1,8 +1,8 @@
-//! The PROXY protocol, versions 1 and 2, read and written: who is at the far end of a connection
-//! that another proxy made (the HAProxy document "The PROXY protocol", sections 2.1 and 2.2).
-//! Whether the peer may send one is the listener's business. Additional values (TLVs) of version 2
-//! are skipped, so their CRC32C is not verified. Addresses of unix sockets and of UDP, which cannot
-//! be the other end of what arrives here, count as unknown.
+//! The PROXY protocol, versions 1 and 2, read and written: the original addresses of a connection
+//! made by another proxy (the HAProxy document "The PROXY protocol", sections 2.1 and 2.2). The
+//! listener decides whether a peer may send one. Additional values (TLVs) of version 2 are skipped,
+//! so their CRC32C is not verified. Addresses of unix sockets and of UDP, which cannot be the
+//! addresses of a TCP client, count as unknown.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -22,7 +22,7 @@ const V2_FIXED: usize = 16;
 /// `PROXY UNKNOWN` and CRLF, the shortest header of either version.
 const SHORTEST: usize = 15;
 
-/// What a PROXY header says.
+/// The content of a PROXY header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Header {
     /// The proxy's own connection, such as a probe (version 2 only); written as `Unknown` in
@@ -44,13 +44,13 @@ pub enum Header {
 pub enum Progress {
     /// All of it.
     Complete {
-        /// What it says.
+        /// Its content.
         header: Header,
         /// Its length; what follows is the client's.
         len: usize,
     },
-    /// Not all of it is there. At least so many bytes more belong to it, so that one who reads no
-    /// more than these never reads what is the client's.
+    /// Incomplete. At least this many bytes are missing; reading no more than these never consumes
+    /// bytes of the client.
     Incomplete {
         /// Never zero, never more than `V2_MAX`.
         at_least: usize,
@@ -63,7 +63,7 @@ pub enum ParseError {
     /// Begins like neither version.
     #[error("the connection does not begin with a PROXY header")]
     NotProxy,
-    /// A line of version 1 that says nothing.
+    /// A line of version 1 without addresses.
     #[error("the PROXY line is malformed")]
     V1,
     /// No line end within 107 bytes.
@@ -84,7 +84,7 @@ pub enum ParseError {
 /// is wrong in the signature.
 ///
 /// # Errors
-/// When `bytes` cannot become a header whatever follows.
+/// When `bytes` is not the start of a valid header.
 pub fn parse(bytes: &[u8]) -> Result<Progress, ParseError> {
     let begins = |start: &[u8]| bytes.iter().zip(start).all(|(byte, wanted)| byte == wanted);
     if begins(V1_START) && !bytes.is_empty() {

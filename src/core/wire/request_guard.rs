@@ -1,17 +1,17 @@
-//! Request smuggling is refused, not normalised. HTTP parsers forgive: one drops `Content-Length`
-//! beside `Transfer-Encoding`, the next takes a bare LF for a line end, and two that forgive
-//! differently see different requests in the same bytes. The guard looks at the bytes of a client's
-//! HTTP/1 connection beside hyper, finds every request in them by the strict rules of RFC 9112, and
-//! condemns the first that could be read in two ways, and with it all that follow.
+//! Request smuggling is refused, not normalised. HTTP parsers are lenient in different ways: one
+//! drops `Content-Length` beside `Transfer-Encoding`, another accepts a bare LF as a line end, and
+//! so they find different requests in the same bytes. The guard examines the bytes of a client's
+//! HTTP/1 connection beside hyper, finds every request by the strict rules of RFC 9112, and
+//! condemns the first ambiguous request and all that follow it.
 //!
-//! It is told every byte before hyper sees it and asked about every request that hyper finds; a
-//! request that it has not found there itself is condemned too. A fault in a body comes when its
-//! request may have been answered already, so it condemns the next. How long a head may be, and
-//! what it says beyond its own framing, is left to hyper. What is behind an upgrade is no HTTP:
-//! then the guard is dropped.
+//! It gets every byte before hyper does, and gives a verdict on every request that hyper finds; a
+//! request that it has not found itself is condemned too. A fault in a body may appear after its
+//! request was answered, so it condemns the next request. hyper limits the length of a head and
+//! checks everything beyond framing. After an upgrade the stream is no longer HTTP, and the guard
+//! is dropped.
 //!
-//! A head that arrives in one piece is read in place. Of a line in pieces the guard keeps at most
-//! 520 bytes or so, whatever is sent.
+//! A head that arrives in one piece is read in place. For a line in pieces the guard keeps at most
+//! about 520 bytes.
 
 mod fault;
 mod head;
@@ -36,7 +36,7 @@ pub struct RequestGuard {
 /// What a client's next byte belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Awaited {
-    /// The next request, of which nothing has come.
+    /// The next request, before its first byte.
     Request,
     /// A request's head that has begun.
     Head,
@@ -65,7 +65,7 @@ impl RequestGuard {
         }
     }
 
-    /// Takes what the connection delivered next, in whatever pieces.
+    /// Takes the next bytes of the connection, in any pieces.
     pub fn observe(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() && self.fault.is_none() {
             match self.step(bytes) {
@@ -96,7 +96,7 @@ impl RequestGuard {
         Err(self.fault.unwrap_or(Smuggling::OutOfStep))
     }
 
-    /// Takes at least one of `bytes`, which are not empty, and tells how many.
+    /// Takes at least one of `bytes`, which are not empty, and returns how many.
     fn step(&mut self, bytes: &[u8]) -> Result<usize, Smuggling> {
         if let Some(skipped) = self.reader.skip(bytes.len()) {
             return Ok(skipped);
@@ -120,7 +120,7 @@ struct Reader {
     phase: Phase,
     /// Bytes that lines of this phase may still take.
     budget: usize,
-    /// Heads whose last byte has been seen, all good.
+    /// Complete heads so far, all valid.
     heads: u64,
     head: Head,
 }

@@ -12,7 +12,7 @@ use crate::core::wire::violation::Violation;
 
 pub use crate::core::wire::rules::{Extensions, Rules, Sender};
 
-/// How far `track` goes.
+/// Where `track` stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Until {
     /// To the end of the chunk.
@@ -23,7 +23,7 @@ pub enum Until {
     CloseFrame,
     /// To the next place where no message is under way, at once if it is at one.
     Message,
-    /// To the beginning of a close frame whose code, if it has one, is all in the chunk.
+    /// At the start of a close frame whose code, if present, is completely in the chunk.
     CloseCode,
 }
 
@@ -41,7 +41,7 @@ pub struct Tracked {
 pub enum Stop {
     /// The chunk did. A header's beginning at its end is kept as the carry.
     ChunkEnd,
-    /// What it was to go to has come.
+    /// The requested stop was reached.
     Reached,
     /// A close frame did; nothing that the sender sends after it counts.
     Closed,
@@ -67,7 +67,7 @@ pub const PING_BYTES: usize = 8;
 pub struct FrameTracker {
     sender: Sender,
     rules: Rules,
-    /// Payload bytes of the current frame that are still to come.
+    /// Remaining payload bytes of the current frame.
     remaining: u64,
     /// The frame that `remaining` belongs to.
     current: Frame,
@@ -106,7 +106,7 @@ enum Frame {
     Ends(Opcode),
 }
 
-/// The first two payload bytes of a close frame, unmasked as they come.
+/// The first two payload bytes of a close frame, unmasked on arrival.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct CloseCode {
@@ -141,7 +141,7 @@ impl FrameTracker {
         &self.carry[..usize::from(self.carry_len)]
     }
 
-    /// Whether it is one that following frames can lead to; asked of what another process wrote.
+    /// Whether frames can lead to this state; validates the state from another process.
     pub fn is_sound(&self) -> bool {
         usize::from(self.carry_len) <= self.carry.len() && self.close.seen <= 2
     }
@@ -156,7 +156,7 @@ impl FrameTracker {
         self.remaining == 0 && self.message.is_none()
     }
 
-    /// Where the next byte that is forwarded stands.
+    /// The position of the next forwarded byte.
     pub fn position(&self) -> Position {
         Position {
             remaining: self.remaining,
@@ -202,7 +202,7 @@ impl FrameTracker {
         self.sender == Sender::Client
     }
 
-    /// What went on to the other side so far.
+    /// The traffic forwarded so far.
     pub fn traffic(&self) -> Traffic {
         self.traffic
     }

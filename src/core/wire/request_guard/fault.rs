@@ -32,7 +32,7 @@ pub enum Smuggling {
     /// Not a token, or no colon.
     #[error("a header's name is malformed")]
     FieldName,
-    /// HTTP/1.1 asks for one.
+    /// HTTP/1.1 requires one.
     #[error("`host` is missing")]
     NoHost,
     /// More than one.
@@ -56,7 +56,7 @@ pub enum Smuggling {
     /// The classic.
     #[error("`content-length` and `transfer-encoding` stand together")]
     LengthAndChunked,
-    /// HTTP/1.0 does not know chunks.
+    /// HTTP/1.0 has no chunks.
     #[error("`transfer-encoding` in a request of HTTP/1.0")]
     ChunkedInHttp10,
     /// Not hexadecimal, too large, or followed by something else than an extension.
@@ -65,7 +65,7 @@ pub enum Smuggling {
     /// No end within the bound.
     #[error("a chunk's size line is longer than {CHUNK_LINE_MAX} bytes")]
     ChunkLineTooLong,
-    /// More data than the size says.
+    /// More data than the size.
     #[error("a chunk does not end with CRLF")]
     ChunkEnd,
     /// No end within the bound.

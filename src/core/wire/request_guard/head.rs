@@ -1,5 +1,5 @@
-//! What lines mean: the parts of RFC 9112 and RFC 9110 that tell where a request ends and whom it
-//! is for, read strictly. Whatever else a head holds is hyper's to judge.
+//! The lines of a head: the parts of RFC 9112 and RFC 9110 on framing and host, applied strictly.
+//! hyper checks the rest of a head.
 
 use crate::base::host;
 
@@ -17,7 +17,7 @@ const LENGTH_MAX: u64 = i64::MAX as u64;
 /// Schemes of a target in absolute form.
 const SCHEMES: [&[u8]; 4] = [b"http://", b"https://", b"ws://", b"wss://"];
 
-/// What a request's head has said so far.
+/// The state of a request's head so far.
 #[derive(Debug)]
 pub(super) struct Head {
     http_11: bool,
@@ -120,7 +120,7 @@ impl Head {
     }
 }
 
-/// A trailer may be anything but what tells how to read the message.
+/// A trailer may be any field that does not affect the framing of the message.
 pub(super) fn trailer(line: &Line<'_>) -> Result<(), Smuggling> {
     match field(line)? {
         (Name::Other, _) => Ok(()),
@@ -147,7 +147,7 @@ pub(super) fn chunk_size(line: &Line<'_>) -> Result<u64, Smuggling> {
         .ok_or(Smuggling::ChunkSize)
 }
 
-/// Names that tell where a request ends or whom it is for.
+/// Names of fields for framing and host.
 enum Name {
     Host,
     ContentLength,

@@ -1,17 +1,15 @@
-//! Lines out of pieces. A line ends with CRLF and nothing else; CR or LF alone and NUL are faults
-//! wherever they stand.
+//! Lines from pieces. A line ends with CRLF only; a bare CR or LF and NUL are faults anywhere.
 
 use memchr::{memchr, memchr3};
 
 use super::fault::Smuggling;
 
-/// How much of a line's start is kept. A name, or a value that tells where a message ends, that
-/// does not fit is condemned.
+/// Bytes kept of a line's start. A name, or a value with framing, that does not fit is condemned.
 pub(super) const LINE_KEPT: usize = 512;
 /// How much of its end: what follows the target in a request line.
 const TAIL_KEPT: usize = b" HTTP/1.1".len();
 
-/// Finds lines; holds nothing between two of them, and little of one that comes in pieces.
+/// Finds lines; stores nothing between two lines, and little of a line in pieces.
 #[derive(Debug)]
 pub(super) struct Lines {
     kept: Vec<u8>,
@@ -21,8 +19,7 @@ pub(super) struct Lines {
     done: bool,
 }
 
-/// A line without its end. Of one that is longer than `LINE_KEPT` and a version, the middle is
-/// missing.
+/// A line without its end. If it is longer than `LINE_KEPT` and a version, the middle is missing.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Line<'a> {
     text: &'a [u8],
@@ -73,7 +70,7 @@ impl Lines {
         }
     }
 
-    /// Reads to the end of the line or of `bytes`, which are not empty, and tells how many were
+    /// Reads to the end of the line or of `bytes`, which are not empty, and returns how many were
     /// read.
     pub(super) fn next<'a>(
         &'a mut self,
@@ -171,7 +168,8 @@ impl<'a> Line<'a> {
         self.text
     }
 
-    /// What stands before and behind the first `separator`, which must stand in the line's start.
+    /// The parts before and after the first `separator`, which must be in the kept start of the
+    /// line.
     pub(super) fn split(&self, separator: u8) -> Option<(&'a [u8], &'a [u8])> {
         let start = &self.text[..self.text.len().min(LINE_KEPT)];
         let at = memchr(separator, start)?;

@@ -2,15 +2,15 @@
 
 use super::fault::Smuggling;
 
-/// Where in the stream of messages the next byte stands.
+/// The position of the next byte in the stream of messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     RequestLine,
     Field,
-    /// So many bytes of a body with a length are to come.
+    /// Remaining bytes of a body with a length.
     Body(u64),
     ChunkSize,
-    /// So many bytes of a chunk are to come.
+    /// Remaining bytes of a chunk.
     Chunk(u64),
     ChunkEnd,
     Trailer,
