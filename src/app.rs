@@ -1,5 +1,5 @@
-//! Puts the gateway together: the only file that knows everything. `Gateway::bind` opens every
-//! socket or fails; `Bound::run` serves until it is told to stop, and says how that went.
+//! Puts the gateway together: the only file that uses all parts. `Gateway::bind` opens every
+//! socket or fails; `Bound::run` serves until it is stopped, and returns how it ended.
 
 mod addresses;
 mod fleet_membership;

@@ -72,7 +72,7 @@ pub enum Phase {
     Starting = 0,
     /// Takes clients.
     Ready = 1,
-    /// Takes clients still, but says that it will not for long (`shutdown.delay`).
+    /// Still accepts clients, but reports that it will stop (`shutdown.delay`).
     Leaving = 2,
     /// Takes no new ones, closes those that it has.
     Stopping = 3,
@@ -239,7 +239,7 @@ impl Live {
         self.keys_wanted.notified().await;
     }
 
-    /// Says that some issuer's keys were read, or could not be.
+    /// Signals that some issuer's keys were fetched, or could not be.
     pub fn keys_were_read(&self) {
         self.keys_read.send_modify(|count| *count += 1);
     }

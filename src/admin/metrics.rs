@@ -18,7 +18,7 @@ use crate::core::routing::{Member, RoutingTable, Upstream};
 use crate::live::{Generation, Phase, WorkerCommand};
 use crate::telemetry::metrics::{Reading, table};
 
-/// The version of the text format, as Prometheus wants it.
+/// The version of the text format for Prometheus.
 const FORMAT: [(HeaderName, &str); 1] =
     [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
 

@@ -188,7 +188,7 @@ pub(super) async fn remove(
     Ok(Json(RevocationView::from(&*gone)))
 }
 
-/// What is asked, checked, and as a document says it.
+/// The checked request, in the form of a document.
 fn read(
     asked: Revoke,
     origin: RevocationOrigin,

@@ -41,7 +41,7 @@ pub struct FileView {
     pub path: String,
     /// When what is in force was read; RFC 3339.
     pub loaded: String,
-    /// When its last reading was refused, if it was; `/v1/config` says why.
+    /// When its last reading was refused, if it was; `/v1/config` has the reason.
     pub refused: Option<String>,
 }
 

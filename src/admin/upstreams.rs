@@ -83,7 +83,7 @@ pub(super) struct BackendView {
     weight: u32,
     /// What holds: `active`, `draining` or `disabled`.
     state: &'static str,
-    /// What the configuration says, which holds unless there is an order.
+    /// The configured state, which applies unless there is an order.
     configured: &'static str,
     /// What an operator ordered by this API; it holds until it is taken back.
     ordered: Option<&'static str>,

@@ -50,7 +50,7 @@ impl FleetMembership {
     }
 }
 
-/// Nobody is known in a build without etcd.
+/// A build without etcd has no fleet.
 #[cfg(not(feature = "etcd"))]
 impl FleetMembership {
     pub(super) fn join(_: &Supervisor, _: &Arc<Live>, _: &ListenAddr, _: &Sources) -> Self {

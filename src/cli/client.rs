@@ -85,7 +85,7 @@ pub enum ClientError {
          (https://…) or not?"
     )]
     Broken(BackendAddr, #[source] hyper::Error),
-    /// No gateway says so much.
+    /// No gateway sends that much.
     #[error("the answer of {0} is too large")]
     TooLarge(BackendAddr),
     /// It took too long.
@@ -194,7 +194,7 @@ impl Client {
         })
     }
 
-    /// A gateway at an address that nobody vouches for: it sees no token and no certificate.
+    /// A gateway at an unverified address: it gets no token and no certificate.
     ///
     /// # Errors
     /// When a file of TLS cannot be read.

@@ -12,7 +12,7 @@ use crate::config::snapshot::{AccessOutput, Snapshot};
 use crate::config::span::KeyPath;
 
 const WRITE_BY_ALL: u32 = 0o002;
-/// Nobody but the owner of a file in the directory replaces or removes it.
+/// Only the owner of a file in the directory can replace or remove it.
 const STICKY: u32 = 0o1000;
 
 /// Warns of the directories that the gateway writes to or listens in, and of those of `files`,

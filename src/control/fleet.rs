@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 pub const TTL: Duration = Duration::from_secs(15);
 /// Maximum interval between two writes of a gateway.
 pub const BEAT: Duration = Duration::from_secs(5);
-/// Whoever vanishes sooner after its last word has taken its entry away, else a lease ran out.
+/// A gateway that disappears sooner after its last write deleted its entry; otherwise a lease
+/// expired.
 const LEFT_WITHIN: Duration = Duration::from_secs(12);
 /// For how long a gateway that vanished without a word is remembered.
 const REMEMBERED: Duration = Duration::from_secs(10 * 60);

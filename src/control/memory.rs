@@ -19,7 +19,7 @@ pub fn allowance() -> u64 {
     limit_in(Path::new("/sys/fs/cgroup"), &own_group()).map_or(0, |limit| limit / 10 * 9)
 }
 
-/// Brings the use of memory into `live` for as long as the gateway runs, and says when it is short.
+/// Updates the use of memory in `live` while the gateway runs, and logs shortages.
 pub async fn watch(live: Arc<Live>) {
     let group = own_group();
     let mut beat = interval(EVERY);

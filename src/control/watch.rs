@@ -22,7 +22,7 @@ use tracing::warn;
 const POLL: Duration = Duration::from_secs(10);
 /// Files must have kept still for this long, so that a write that is under way is not read.
 const STILL: Duration = Duration::from_millis(100);
-/// Looks at files that never keep still, before they are told of all the same.
+/// Checks of files that keep changing, before they are reported anyway.
 const RESTLESS_MAX: u32 = 20;
 /// Links followed from one path, as the system itself does.
 const LINKS_MAX: usize = 40;
@@ -68,7 +68,7 @@ impl Watch {
     }
 
     /// Waits until one of the files has changed (or has come, or gone) and all keep still. A change
-    /// between two calls is told by the second; dropping the future loses nothing.
+    /// between two calls is reported by the second; dropping the future loses nothing.
     pub async fn changed(&mut self) {
         loop {
             // Before each look, so that what no notice tells is seen by the look.
@@ -104,7 +104,7 @@ impl Watch {
 type Look = Option<Identity>;
 
 /// Differs after any change of a file: another file has another inode, a rewritten one another time
-/// of change, which nobody can set back.
+/// of change, which cannot be set back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Identity {
     device: u64,

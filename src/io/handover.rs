@@ -6,7 +6,7 @@
 //! old        ◂ Welcome, Listener…     a descriptor each
 //! new  Serving ▸                      it accepts; the old process stops accepting
 //! old        ◂ Tickets… Revocations… Orders…   and again before Done
-//! old        ◂ Session…, Batch        two descriptors and the state each; nobody moves them now
+//! old        ◂ Session…, Batch        two descriptors and the state each, now frozen
 //! new  Taken ▸                        those are the new one's, and only now does it touch them
 //! old        ◂ Session…, Batch        and so on, then Done
 //! new  Finished ▸                     the old process ends

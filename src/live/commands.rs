@@ -114,13 +114,13 @@ pub enum WorkerCommand {
     Adopt {
         /// Their states and sockets.
         parcels: Vec<Parcel>,
-        /// They begin when this says so, and are dropped without a trace if it is dropped.
+        /// They begin when this is sent, and are dropped without a record if it is dropped.
         go: oneshot::Receiver<()>,
         /// Receives the answer, before they begin.
         answer: oneshot::Sender<Adopted>,
     },
-    /// Closes everything with 1001, as `profile` says; answers when nothing is left, or when the
-    /// time is over, how many sessions were cut.
+    /// Closes everything with 1001, according to `profile`; answers when nothing is left, or when
+    /// the time is over, how many sessions were cut.
     Shutdown {
         /// The time for all of it.
         grace: Duration,
@@ -134,7 +134,7 @@ pub enum WorkerCommand {
 /// The right of a session, anew.
 #[derive(Clone, Debug)]
 pub enum Renewal {
-    /// As a new credential of the same subject says. Sessions of others stay as they are, and so
+    /// By a new credential of the same subject. Sessions of others stay as they are, and so
     /// do those that the route's conditions would not let it begin.
     Credential {
         /// What it gives.
@@ -144,7 +144,7 @@ pub enum Renewal {
         /// Whose conditions; `None` if the route is gone.
         route: Option<Arc<Route>>,
     },
-    /// As an operator says; `None` is for ever.
+    /// By an operator; `None` is unlimited.
     Until(Option<SystemTime>),
 }
 

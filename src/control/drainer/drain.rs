@@ -31,7 +31,7 @@ pub(super) struct Drain {
     pub(super) of_removed: bool,
 }
 
-/// Who wants a drain.
+/// The origin of a drain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum By {
     /// An order by the admin API.
@@ -53,16 +53,16 @@ impl By {
     }
 }
 
-/// What an operator wants of a backend; what is not given stays.
+/// An order of an operator for a backend; absent fields stay unchanged.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Order {
-    /// `Some(None)`: what the configuration says.
+    /// `Some(None)`: as configured.
     pub state: Option<Option<BackendState>>,
     /// How fast.
     pub tempo: Option<Tempo>,
     /// After this time the rest go at once.
     pub deadline: Option<Duration>,
-    /// Nobody is told to go, or they are again.
+    /// Pauses or resumes.
     pub paused: Option<bool>,
 }
 
@@ -79,7 +79,7 @@ impl Drain {
         }
     }
 
-    /// Goes on as the configuration says now; what an operator chose for it outlives that.
+    /// Continues with the current configuration; an operator's choices stay.
     pub(super) fn follow(&mut self, profile: Profile, ordered: bool, now: Millis) {
         let chosen = ordered || self.by == By::Operator;
         if !chosen && self.profile != profile {

@@ -41,7 +41,7 @@ impl State {
         }
     }
 
-    /// An order to be active has done its work once the configuration says so too.
+    /// An order `active` is complete once the configuration is `active` too.
     pub(super) fn forget_idle_orders(&mut self, table: &RoutingTable) {
         self.orders.retain(|(upstream, backend), order| {
             let upstream = table.upstream(upstream);

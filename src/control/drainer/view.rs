@@ -13,7 +13,7 @@ pub struct DrainView {
     /// `running`, `paused` or `done`. A drain that is done goes on watching: who still comes leaves
     /// too.
     pub state: String,
-    /// Who wants it: `operator`, `configuration` or `removal` (the backend left its upstream).
+    /// Its origin: `operator`, `configuration` or `removal` (the backend left its upstream).
     pub by: String,
     /// When it began; RFC 3339.
     pub started: String,
@@ -21,13 +21,13 @@ pub struct DrainView {
     pub pace: String,
     /// Sessions that it has had to do with.
     pub total: usize,
-    /// Not told to go yet.
+    /// Sessions that are still queued.
     pub left: usize,
     /// Closed with 1012.
     pub closed: usize,
     /// Gone on with another backend.
     pub moved: usize,
-    /// Until the last one is told, as things go; null while paused.
+    /// Estimated time until the last session is selected; null while paused.
     pub seconds_left: Option<f64>,
     /// When that is; RFC 3339.
     pub ends: Option<String>,

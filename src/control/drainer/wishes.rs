@@ -1,11 +1,11 @@
-//! Which backends a swap of tables wants drained. The drainer acts on it, and a preview shows it.
+//! The backends that a swap of tables drains. The drainer acts on it, and a preview shows it.
 
 use crate::config::snapshot::BackendState;
 use crate::control::drainer::{By, Place};
 use crate::core::routing::RoutingTable;
 use crate::core::session::drain::Profile;
 
-/// What a swap of tables wants of one backend.
+/// The effect of a swap of tables on one backend.
 pub(super) struct Wish {
     pub(super) place: Place,
     /// Whether it is to be drained.
@@ -14,7 +14,7 @@ pub(super) struct Wish {
     pub(super) profile: Profile,
 }
 
-/// What `new` wants of the backends that it has, and of those that only `old` has.
+/// The effect of `new` on its backends, and on those that only `old` has.
 pub(super) fn wishes<'t>(
     old: &'t RoutingTable,
     new: &'t RoutingTable,

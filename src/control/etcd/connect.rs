@@ -25,7 +25,7 @@ pub enum ConnectError {
     /// A file of its TLS cannot be read.
     #[error("cannot read {0}: {1}")]
     File(String, io::Error),
-    /// There is nobody.
+    /// There are no endpoints.
     #[error("{0}")]
     Dial(io::Error),
     /// etcd refuses, or TLS fails.
@@ -66,7 +66,7 @@ impl Endpoints {
     /// A client of this endpoint, which has answered if there is a user to sign in.
     ///
     /// # Errors
-    /// When nobody answers in time, or refuses.
+    /// When no endpoint answers in time, or one refuses.
     pub async fn connect(&self, endpoint: &str) -> Result<Client, ConnectError> {
         let dial = self.settings.dial;
         let connect = async {
@@ -117,7 +117,7 @@ impl Endpoints {
     }
 }
 
-/// For whoever connects again and again, such as a [`LeasedKey`](super::hold::LeasedKey).
+/// For repeated connections, such as those of a [`LeasedKey`](super::hold::LeasedKey).
 pub fn connector(endpoints: Arc<Endpoints>) -> Connect {
     Arc::new(move || {
         let endpoints = Arc::clone(&endpoints);

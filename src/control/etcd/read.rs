@@ -40,7 +40,7 @@ pub enum FollowError {
     /// It has ended the watch.
     #[error("the watch was ended: {0}")]
     Ended(String),
-    /// It says what makes no sense.
+    /// Its content is invalid.
     #[error("the answer has no header")]
     NoHeader,
 }

@@ -171,7 +171,7 @@ async fn leave(mut registered: Registered, mut child: Option<Child>, mut signals
     loop {
         tokio::select! {
             status = ended(child.as_mut()) => return End::Backend(status),
-            // Whoever insists may.
+            // A second signal ends the wait.
             () = signals.leave() => send(child.as_ref(), Signal::TERM),
         }
     }

@@ -1,4 +1,4 @@
-//! Looks at etcd once, and says how a gateway would find what is there.
+//! Reads etcd once, and reports how a gateway would treat its documents.
 
 use crate::base::clock;
 use crate::base::source_id::SourceId;

@@ -1,4 +1,4 @@
-//! Last known good: what etcd said, on disk, so that a start without etcd knows it.
+//! The last known good state of etcd on disk, for starts without etcd.
 
 use std::sync::Arc;
 

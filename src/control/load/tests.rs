@@ -26,7 +26,7 @@ name = "chat"
 upstream = "chat"
 "#;
 
-/// What is wrong with a document that says `text`.
+/// The faults of a document with this text.
 fn faults(options: &LoadOptions, key: DocumentKey, text: &str) -> Vec<String> {
     let loaded = load_text(options, FILE).unwrap_or_else(|faults| panic!("{faults}"));
     let update = Update {

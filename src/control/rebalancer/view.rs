@@ -38,13 +38,13 @@ pub struct RebalanceView {
     pub away: Option<usize>,
     /// Who would go, by backend; only in a dry run.
     pub flows: Vec<FlowView>,
-    /// Not told to go yet; in a dry run, who would go.
+    /// Sessions that are still queued; in a dry run, those that would move.
     pub left: usize,
     /// Gone home.
     pub moved: usize,
     /// Closed with 1012.
     pub closed: usize,
-    /// Until the last one is told, as things go; null while it is held.
+    /// Estimated time until the last session is selected; null while paused.
     pub seconds_left: Option<f64>,
 }
 

@@ -90,7 +90,7 @@ pub(super) fn tls(
     (all, faults)
 }
 
-/// Whether the TLS of an upstream is what the file says.
+/// Whether the TLS of an upstream is that of the file.
 pub(super) fn is_of_file(file: &Snapshot, composed: &Snapshot, upstream: &UpstreamName) -> bool {
     let tls = |snapshot: &Snapshot| snapshot.upstreams.get(upstream)?.tls.clone();
     tls(file) == tls(composed)

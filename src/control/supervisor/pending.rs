@@ -13,7 +13,7 @@ const AT_ONCE: [&str; 4] = [
 /// Keys of a listener that take effect at once.
 const OF_LISTENERS: [&str; 2] = ["allow", "deny"];
 
-/// The configuration that serves: `new`, with what `before` says under the keys that are `pending`.
+/// The configuration that serves: `new`, with the values of `before` for the `pending` keys.
 /// Both are masked dumps.
 pub(super) fn serving(before: &Value, new: &Value, pending: &[String]) -> Value {
     let mut serving = new.clone();

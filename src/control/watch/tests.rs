@@ -3,14 +3,14 @@ use std::pin::pin;
 
 use super::*;
 
-/// Shorter than the poll, so that what is told in time was told by a notice.
+/// Shorter than the poll, so that a timely report came from a notification.
 const SOON: Duration = Duration::from_secs(5);
 
 fn write(path: &Path, text: &str) {
     fs::write(path, text).expect("a directory");
 }
 
-/// Changes something while `watch` is waiting, and wants it told.
+/// Changes something while `watch` is waiting, and expects a report.
 async fn told(watch: &mut Watch, change: impl FnOnce()) {
     let mut changed = pin!(watch.changed());
     // It looks once by itself, and must be past that.

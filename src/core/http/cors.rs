@@ -150,7 +150,7 @@ mod tests {
             "true",
         );
         check(same, Some(app), "", "");
-        // `*` is never sent with credentials, nor is an origin that nobody listed.
+        // `*` is never sent with credentials, nor is an unlisted origin.
         check(None, Some(app), "*", "");
         check(None, Some("null"), "*", "");
     }

@@ -44,7 +44,7 @@ fn read(cluster: u64, revision: i64, documents: &[(&str, i64)]) -> Read {
     }
 }
 
-/// A mirror whose upstream `u` has so many leased backends, and which has told of them.
+/// A mirror whose upstream `u` has this many leased backends, all reported.
 fn with_backends(count: usize, now: Instant) -> Mirror {
     let mut mirror = Mirror::new(GRACE);
     let keys: Vec<_> = (0..count).map(|n| format!("backends/u/{n}")).collect();
@@ -260,11 +260,11 @@ fn the_grace_begins_anew_when_the_source_is_back() {
 /// What happens to a source, by key number.
 #[derive(Clone, Debug)]
 enum Step {
-    /// Writes these keys in one transaction; a flag says whether under a lease.
+    /// Writes these keys in one transaction; a flag marks those under a lease.
     Put(Vec<(u8, bool)>),
     Delete(Vec<u8>),
     Lapse(u8),
-    /// The watch tells all that it told again.
+    /// The watch repeats all its events.
     Again,
     Reread,
     Tick(u16),

@@ -17,7 +17,7 @@ use crate::core::wire::tracker::{FrameTracker, PING_BYTES};
 pub use output::Output;
 pub(super) use receive::{Event, Received};
 
-/// Fills a buffer with bytes that nobody can predict.
+/// Fills a buffer with unpredictable bytes.
 pub type Entropy = fn(&mut [u8]);
 
 /// What the source may still do.

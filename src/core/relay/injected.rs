@@ -12,8 +12,8 @@ pub(super) struct InjectedFrames {
     /// The last message of the source for the gateway. Until it is answered, the source is not
     /// read.
     pub(super) received: Option<Vec<u8>>,
-    /// The driver knows about `received`. Not part of the session's state: a driver in another
-    /// process must be told again.
+    /// The driver has been notified of `received`. Not part of the session's state: a driver in
+    /// another process must be notified again.
     pub(super) reported: bool,
     /// Whole messages for the sink, which wait for a message boundary.
     pub(super) queued: Vec<u8>,
@@ -33,7 +33,7 @@ impl InjectedFrames {
         self.reported = false;
     }
 
-    /// Whether the driver must be told about a message; true once for each.
+    /// Whether the driver must be notified of a message; true once for each.
     pub(super) fn report(&mut self) -> bool {
         self.received.is_some() && !std::mem::replace(&mut self.reported, true)
     }

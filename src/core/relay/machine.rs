@@ -191,7 +191,7 @@ impl Machine {
     }
 
     /// Judges a chunk: the carry and what was read behind it. The driver writes the front of the
-    /// chunk, as long as `Chunk::direct` says, to the other side, and then calls `forwarded`.
+    /// chunk, `Chunk::direct` bytes of it, to the other side, and then calls `forwarded`.
     #[inline]
     pub fn receive(&mut self, from: Side, chunk: &[u8]) -> Chunk {
         let entropy = self.entropy;
@@ -261,7 +261,7 @@ impl Machine {
         self.on(to.other(), Event::SinkLost, now);
     }
 
-    /// Ends a round of a turn: takes note of what moved, and says what it came to.
+    /// Ends a round of a turn: records what moved, and returns the outcome.
     #[inline]
     pub fn settle(&mut self, now: Tick) -> Option<Turn> {
         let (up, down) = (self.up.take_moved(), self.down.take_moved());

@@ -54,7 +54,7 @@ pub(super) enum Phase {
     #[serde(rename = "bereft")]
     Detached {
         departure: Departure,
-        /// The driver was told.
+        /// The driver was notified.
         #[serde(rename = "told")]
         reported: bool,
     },
@@ -69,8 +69,8 @@ impl Migration {
         }
     }
 
-    /// For another process: times count from `now`, and the driver there has to be told again that
-    /// a backend is needed.
+    /// For another process: times count from `now`, and the driver there has to be notified again
+    /// that a backend is needed.
     pub(super) fn pack(&self, now: Tick) -> Self {
         let mut packed = self.clone();
         match &mut packed.phase {

@@ -13,18 +13,18 @@
 //! needs a `Link` for each of them. One turn of it:
 //!
 //! 1. `begin`. A session that was cut is over here.
-//! 2. For each direction: write what `output` says until it is idle or the sink is full. Then read
-//!    as many bytes as `wants` allows, behind the `carry`, and pass them to `receive`. The answer
-//!    is how many bytes at the front of the chunk go to the other side as they are: they are
+//! 2. For each direction: write the bytes of `output` until it is idle or the sink is full. Then
+//!    read as many bytes as `wants` allows, behind the `carry`, and pass them to `receive`. The
+//!    answer is how many bytes at the front of the chunk go to the other side as they are: they are
 //!    written from the buffer of the read. What the sink did not take goes back to the machine with
 //!    `forwarded`, which stores it. In the common case all bytes are direct, and nothing is copied
 //!    or allocated.
 //! 3. `settle`. It returns a `Turn`, if the driver has to act.
 //!
 //! Between turns the driver calls `close`, `leave`, `attach`, `send_text` and the like, and
-//! `expire` when `due` has come; `turn_needed` says whether another turn is needed then.
+//! `expire` when `due` has come; `turn_needed` is whether another turn is needed then.
 //!
-//! A driver that is told of completions instead (io_uring) calls the same methods without `pump`.
+//! A completion-based driver (io_uring) calls the same methods without `pump`.
 //! A driver whose streams are not sockets (TLS records, HTTP/2 streams, memory) is another `Link`.
 //!
 //! *Invariants*

@@ -120,7 +120,7 @@ impl Machine {
         })
     }
 
-    /// Goes on where another process stopped; `attached` says whether the backend's stream came
+    /// Continues where another process stopped; `attached` is whether the backend's stream came
     /// along.
     ///
     /// # Errors

@@ -93,7 +93,7 @@ pub fn choose(weights: &[u32], residents: &[Resident], rules: &Rules) -> Vec<Mov
             continue;
         };
         let (to, size) = (group.home, group.sessions.len());
-        // Nobody is relieved by making another one as crowded.
+        // Moving load must not overload another backend as much.
         let better = ratio(loads[to] + size, to) < ratio(loads[from], from);
         if (rules.skew == 0.0 || better) && moves.len() + size <= rules.limit {
             loads[from] -= size;

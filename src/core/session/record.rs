@@ -163,7 +163,7 @@ pub struct Ending {
     pub by: EndedBy,
     /// Why.
     pub cause: Cause,
-    /// The first close frame's code, whoever sent it; `None` if there was none or it had none.
+    /// The first close frame's code, of either side; `None` if there was none or it had none.
     pub close_code: Option<u16>,
     /// Both sides said goodbye with a close frame, and every byte in flight arrived.
     pub clean: bool,

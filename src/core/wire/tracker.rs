@@ -208,7 +208,7 @@ impl FrameTracker {
     }
 
     /// Frames that went on and did not end their message, which [`traffic`](Self::traffic) does not
-    /// count. It wraps around: a difference of two readings says how many came between them.
+    /// count. It wraps around: the difference of two readings is the number between them.
     pub fn fragments(&self) -> u16 {
         self.fragments
     }

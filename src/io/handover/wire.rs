@@ -30,7 +30,7 @@ const READ: usize = 64 * 1024;
 /// The other process does not do what it should.
 #[derive(Debug, thiserror::Error)]
 pub enum WireError {
-    /// Its end is closed, or the system says why not.
+    /// The peer has closed its end, or the system reports an error.
     #[error("the connection broke: {0}")]
     Broken(#[from] io::Error),
     /// It is no hand-over that is spoken.

@@ -1,7 +1,7 @@
 //! The tokio engine of a session after its 101. It owns the two streams and a waker, and does what
 //! the machine in `core::relay` decides; it decides nothing itself.
 //!
-//! It is driven by `poll` when a stream is ready, by `close` and the like when the gateway wants
+//! It is driven by `poll` when a stream is ready, by `close` and the like when the gateway orders
 //! something, and by `expire` when `due` has come. Nothing is hidden in a future or a timer, so a
 //! session can be inspected, closed or handed over between two polls.
 

@@ -68,7 +68,7 @@ impl<W: Watch + Unpin> Body for Outgoing<W> {
                 match &poll {
                     Poll::Ready(Some(Ok(frame))) => {
                         body.watch.passed(frame.data_ref().map_or(0, Bytes::len));
-                        // Nothing follows trailers, and nobody asks whether something does.
+                        // Nothing follows trailers, and hyper does not poll again.
                         if frame.is_trailers() || body.incoming.is_end_stream() {
                             body.watch.ended();
                         }

@@ -278,7 +278,7 @@ impl Machine {
         }
     }
 
-    /// Ends the session as its departure says, while the old backend is still there.
+    /// Ends the session as for its migration, while the old backend is still there.
     fn end_with(&mut self, departure: &Departure, now: Tick) {
         self.end(departure.by, departure.cause, Some(departure.code), now);
         self.down.filter_closes(CloseFilter::Off);

@@ -80,7 +80,7 @@ fn i10_the_gateways_close_waits_for_the_frame_to_end() {
         rest,
         [&frame[5..], &close_frame(1001, "going", None)].concat()
     );
-    // What the client still says, its answer included, goes on to the backend.
+    // Further frames of the client, its answer included, go to the backend.
     let said = [from_client(0x81, b"ok"), client_close(1001)].concat();
     rig.client.send(&said);
     rig.turn();
@@ -206,7 +206,7 @@ fn a_half_closed_session_can_still_be_ended_by_the_gateway() {
     assert!(rig.relay.close(&order, 0));
     rig.turn();
     assert_eq!(rig.client.take(), close_frame(1008, "kicked", None));
-    // Nor does it live beyond its lifetime, however much the backend says.
+    // It does not outlive its lifetime either, however much the backend sends.
     let mut old = Rig::new(1024);
     old.client.finish();
     old.turn();

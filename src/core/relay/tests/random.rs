@@ -29,11 +29,11 @@ pub(super) enum Op {
     Attach,
     GiveUp,
     Tick(Tick),
-    /// The client says something to the gateway itself.
+    /// The client sends a message to the gateway itself.
     ClientRenews,
     /// That is answered.
     Answer,
-    /// The gateway says something to the client.
+    /// The gateway sends a message to the client.
     Tell,
 }
 
@@ -291,7 +291,7 @@ impl World {
             .ok()
             .and_then(|text| text.parse().ok());
         let number = number.expect("a number");
-        // Another process is told again of what waits for an answer.
+        // Another process is notified again of pending messages.
         if !self.asked || self.heard.last() != Some(&number) {
             self.heard.push(number);
         }
@@ -352,7 +352,7 @@ impl World {
             Op::ClientClose => self.client.close(1000),
             Op::Attach => self.attach(),
             Op::GiveUp if self.rig.relay.needs_backend() => {
-                // What was held goes to nobody.
+                // What was held is dropped.
                 self.costly = true;
                 self.rig.relay.give_up(None, self.rig.now);
             }
@@ -389,7 +389,7 @@ impl World {
         self.turn();
     }
 
-    /// Lets everybody do what is left to do; whoever has said and heard goodbye goes.
+    /// Lets all parties finish; a party that has sent and received a close frame leaves.
     pub(super) fn finish(&mut self) {
         for round in 0.. {
             assert!(round < 2_000, "it never ends: {:?}", self.rig.relay);

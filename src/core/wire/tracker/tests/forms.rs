@@ -78,7 +78,7 @@ fn frame(first: u8, length: Length, masked: bool) -> Vec<u8> {
     bytes
 }
 
-/// What RFC 6455 says about the header alone.
+/// The rules of RFC 6455 for the header alone.
 fn expected(tracker: &FrameTracker, first: u8, length: Length, masked: bool) -> Option<Violation> {
     let (opcode, value) = (first & 0xF, length.value());
     let unknown = tracker.rules.extensions == Extensions::Unknown;
