@@ -266,20 +266,20 @@ async fn what_an_operator_edits_stays() {
 async fn it_starts_the_backend_passes_signals_on_and_ends_with_its_code() {
     let etcd = Etcd::start().await;
     // A backend that others can reach is none of a shell's business: the probe is off.
-    let script = "trap 'exit 7' TERM; trap 'echo hup >&2' HUP; echo up >&2; \
+    // SIGUSR1, since a shell cannot trap a signal that was ignored when it started, as SIGHUP is
+    // under `nohup`.
+    let script = "trap 'exit 7' TERM; trap 'echo usr1 >&2' USR1; echo up >&2; \
                   while :; do sleep 0.05; done";
-    // Not `sh`: dash drops signals that arrive while it starts a program (`vforked` in its
-    // handler).
     let command = [
-        "--probe", "none", "--drain", "1ms", "--", "bash", "-c", script,
+        "--probe", "none", "--drain", "1ms", "--", "sh", "-c", script,
     ];
     let mut register = Register::start(&etcd, ":9000", &command);
     let key = "/sessile/backends/echo/127.0.0.1:9000";
     wait_for(&etcd, key, Some("active")).await;
     // It is registered as soon as it has begun, which may be before it can take a signal.
     register.says("up\n").await;
-    register.signal(Signal::HUP);
-    register.says("hup\n").await;
+    register.signal(Signal::USR1);
+    register.says("usr1\n").await;
     register.signal(Signal::TERM);
     assert_eq!(register.wait().await.code(), Some(7), "{}", register.log());
     assert_eq!(etcd.get(key).await, None);
