@@ -22,7 +22,7 @@ pub(super) fn operator_orders(
     }
 }
 
-/// Who comes after this process, and what the service manager hears of it.
+/// The successor of this process, and the notifications of the service manager.
 pub(super) struct HandoverLifecycle(Option<handover::Running>);
 
 impl HandoverLifecycle {
@@ -55,8 +55,8 @@ impl HandoverLifecycle {
         }
     }
 
-    /// The gateway stops. Whoever has another process in its place does not tell the manager that
-    /// the service stops.
+    /// The gateway stops. A process with a successor does not notify the manager that the service
+    /// stops.
     pub(super) async fn end(self, parting: Option<&Parting>) {
         if let Some(running) = self.0 {
             running.stop().await;

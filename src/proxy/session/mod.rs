@@ -4,7 +4,7 @@
 pub(crate) mod begin;
 mod ended;
 mod handover;
-mod live_session;
+pub(crate) mod live_session;
 mod reconnect;
 pub(crate) mod registry;
 mod renewal;

@@ -3,7 +3,10 @@
 
 use std::rc::Rc;
 
-use crate::live::{SessionQuery, WorkerCommand};
+use tokio::sync::oneshot;
+
+use crate::live::{SessionQuery, Slice, Sliced, WorkerCommand};
+use crate::proxy::session::live_session::Session;
 use crate::proxy::session::registry::Sessions;
 use crate::proxy::session::{adopt, pack, release, renew_all, revoke_all};
 
@@ -15,63 +18,43 @@ pub(crate) fn carry_out(sessions: &Rc<Sessions>, command: WorkerCommand) {
             limit,
             slice,
             answer,
-        } => {
-            let found = sessions.slice(&query, slice);
-            let _ = answer.send(found.map(|found| sessions.views(&found, limit)));
-        }
+        } => visit(sessions, &query, slice, answer, |found| {
+            sessions.views(found, limit)
+        }),
         WorkerCommand::Close {
             query,
             order,
             given,
             slice,
             answer,
-        } => {
-            let found = sessions.slice(&query, slice);
-            let closed = found.map(|found| sessions.close(&found, &order, given.as_ref()));
-            let _ = answer.send(closed);
-        }
+        } => visit(sessions, &query, slice, answer, |found| {
+            sessions.close(found, &order, given.as_ref())
+        }),
         WorkerCommand::Renew {
             query,
             renewal,
             slice,
             answer,
-        } => {
-            let found = sessions.slice(&query, slice);
-            let _ = answer.send(found.map(|found| renew_all(sessions, &found, &renewal)));
-        }
+        } => visit(sessions, &query, slice, answer, |found| {
+            renew_all(sessions, found, &renewal)
+        }),
         WorkerCommand::Revoke { slice, answer } => {
-            let found = sessions.slice(&SessionQuery::default(), slice);
-            let _ = answer.send(found.map(|found| revoke_all(sessions, &found)));
+            let all = SessionQuery::default();
+            visit(sessions, &all, slice, answer, |found| {
+                revoke_all(sessions, found)
+            });
         }
         WorkerCommand::Briefs {
             query,
             slice,
             answer,
-        } => {
-            let found = sessions.slice(&query, slice);
-            let _ = answer.send(found.map(|found| sessions.briefs(&found)));
-        }
+        } => visit(sessions, &query, slice, answer, |found| {
+            sessions.briefs(found)
+        }),
         WorkerCommand::Leave { ids, order, answer } => {
             let _ = answer.send(sessions.leave(&ids, &order));
         }
-        WorkerCommand::Gather { slice, answer } => {
-            let gathered = sessions.slice(&SessionQuery::default(), slice);
-            let gathered = gathered.map(|found| found.iter().for_each(|one| one.gather()));
-            if gathered.next.is_none() {
-                sessions.worker().drop_stale_metrics();
-            }
-            let _ = answer.send(gathered);
-        }
-        command @ (WorkerCommand::Pack { .. }
-        | WorkerCommand::Release { .. }
-        | WorkerCommand::Adopt { .. }
-        | WorkerCommand::Shutdown { .. }) => hand_over(sessions, command),
-    }
-}
-
-/// Carries out a command of a hand-over or of the shutdown.
-fn hand_over(sessions: &Rc<Sessions>, command: WorkerCommand) {
-    match command {
+        WorkerCommand::Gather { slice, answer } => gather(sessions, slice, answer),
         WorkerCommand::Pack {
             after,
             limit,
@@ -96,6 +79,27 @@ fn hand_over(sessions: &Rc<Sessions>, command: WorkerCommand) {
         WorkerCommand::Shutdown { answer, .. } => {
             let _ = answer.send(0);
         }
-        _ => unreachable!("`carry_out` handles the others"),
     }
+}
+
+/// Answers about the sessions of a slice that match `query`.
+fn visit<A>(
+    sessions: &Sessions,
+    query: &SessionQuery,
+    slice: Slice,
+    answer: oneshot::Sender<Sliced<A>>,
+    of: impl FnOnce(&[Rc<Session>]) -> A,
+) {
+    let found = sessions.slice(query, slice);
+    let _ = answer.send(found.map(|found| of(&found)));
+}
+
+/// Adds the counts of a slice's sessions to the metrics.
+fn gather(sessions: &Sessions, slice: Slice, answer: oneshot::Sender<Sliced<()>>) {
+    let gathered = sessions.slice(&SessionQuery::default(), slice);
+    let gathered = gathered.map(|found| found.iter().for_each(|one| one.gather()));
+    if gathered.next.is_none() {
+        sessions.worker().drop_stale_metrics();
+    }
+    let _ = answer.send(gathered);
 }
