@@ -15,7 +15,7 @@ use crate::admin::problem::Problem;
 use crate::admin::upstreams::{member_view, removed_view};
 use crate::base::names::{BackendId, UpstreamName};
 use crate::config::model::{Pace, Time};
-use crate::config::snapshot::{BackendState, Tempo};
+use crate::config::snapshot::{AdminState, Tempo};
 use crate::control::drainer::{Order, OrderFault};
 
 /// The change; fields that are absent keep their value.
@@ -69,9 +69,9 @@ impl Change {
         };
         Ok(Order {
             state: self.state.map(|state| match state {
-                Wanted::Active => Some(BackendState::Active),
-                Wanted::Draining => Some(BackendState::Draining),
-                Wanted::Disabled => Some(BackendState::Disabled),
+                Wanted::Active => Some(AdminState::Active),
+                Wanted::Draining => Some(AdminState::Draining),
+                Wanted::Disabled => Some(AdminState::Disabled),
                 Wanted::Configured => None,
             }),
             tempo,

@@ -112,16 +112,16 @@ fn read_backends(routing: &RoutingTable, reading: &mut Reading) {
         samples.collect::<Vec<_>>()
     };
     let healthy = each(|member, _| {
-        if member.vitals.health() == Health::Unhealthy {
+        if member.state.health() == Health::Unhealthy {
             0.0
         } else {
             1.0
         }
     });
     reading.family(&table::BACKEND_HEALTHY, healthy);
-    let ejected = each(|member, now| f64::from(u8::from(member.vitals.ejected(now))));
+    let ejected = each(|member, now| f64::from(u8::from(member.state.ejected(now))));
     reading.family(&table::BACKEND_EJECTED, ejected);
-    let mut sessions = each(|member, _| member.vitals.sessions() as f64);
+    let mut sessions = each(|member, _| member.state.sessions() as f64);
     let removed = routing.removed();
     sessions.extend(removed.iter().map(|one| {
         let names = [one.upstream.as_str(), one.id.as_str()];

@@ -304,9 +304,9 @@ async fn upstreams_show_how_well_their_backends_are() {
     let table = fixture.gateway.live.table();
     let chat = table.upstream("chat").expect("an upstream");
     chat.members[0]
-        .vitals
+        .state
         .observe_probe(Err("connection refused"), crate::base::clock::now());
-    chat.members[0].vitals.session_began();
+    chat.members[0].state.session_began();
 
     let (_, list) = ask(&fixture, "GET /v1/upstreams").await;
     let expected = json!({

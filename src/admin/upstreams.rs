@@ -15,7 +15,7 @@ use crate::admin::problem::Problem;
 use crate::admin::{Gateway, Page};
 use crate::base::clock;
 use crate::base::names::BackendId;
-use crate::config::snapshot::{BackendState, Policy, ProbeKind};
+use crate::config::snapshot::{AdminState, Policy, ProbeKind};
 use crate::control::drainer::{DrainView, Drainer};
 use crate::control::rebalancer::RebalanceView;
 use crate::core::health::{Ejection, Health};
@@ -280,15 +280,15 @@ fn summary(upstream: &Upstream, on_removed: u64, now: Instant) -> UpstreamSummar
         sessions: on_removed
             + members
                 .iter()
-                .map(|member| member.vitals.sessions())
+                .map(|member| member.state.sessions())
                 .sum::<u64>(),
     }
 }
 
 fn eligible(member: &Member, now: Instant) -> bool {
-    member.state() == BackendState::Active
-        && member.vitals.health() != Health::Unhealthy
-        && !member.vitals.ejected(now)
+    member.admin_state() == AdminState::Active
+        && member.state.health() != Health::Unhealthy
+        && !member.state.ejected(now)
 }
 
 fn backend(
@@ -298,32 +298,32 @@ fn backend(
     stale: bool,
     drainer: &Drainer,
 ) -> BackendView {
-    let (vitals, now) = (&member.vitals, clock::now());
+    let (state, now) = (&member.state, clock::now());
     let seconds = |time: Instant| now.saturating_duration_since(time).as_millis() as f64 / 1000.0;
     BackendView {
         id: member.id.to_string(),
         address: member.address.to_string(),
         weight: member.weight,
-        state: state_word(member.state()),
-        configured: state_word(member.state),
-        ordered: vitals.ordered().map(state_word),
+        state: state_word(member.admin_state()),
+        configured: state_word(member.configured),
+        ordered: state.ordered().map(state_word),
         drain: drainer.view(upstream.name(), &member.id),
         awake: (upstream.awake(member, now) * 1_000.0).round() / 1_000.0,
-        health: health_word(vitals.health()),
-        reason: vitals.reason(),
-        ejected: vitals
+        health: health_word(state.health()),
+        reason: state.reason(),
+        ejected: state
             .ejection(now)
             .map(|ejection| ejection_view(&ejection, now)),
         stale,
-        sessions: vitals.sessions(),
-        sessions_total: vitals.sessions_total(),
-        connects: vitals.connects(),
-        failures: vitals.failures(),
+        sessions: state.sessions(),
+        sessions_total: state.sessions_total(),
+        connects: state.connects(),
+        failures: state.failures(),
         share,
-        probe_ms: vitals
+        probe_ms: state
             .latency()
             .map(|latency| latency.as_micros() as f64 / 1000.0),
-        probed_seconds: vitals.probed().map(seconds),
+        probed_seconds: state.probed().map(seconds),
         zone: member.zone.as_deref().map(str::to_owned),
         labels: member.labels.clone(),
     }
@@ -356,11 +356,11 @@ const fn probe_word(probe: &ProbeKind) -> &'static str {
     }
 }
 
-const fn state_word(state: BackendState) -> &'static str {
+const fn state_word(state: AdminState) -> &'static str {
     match state {
-        BackendState::Active => "active",
-        BackendState::Draining => "draining",
-        BackendState::Disabled => "disabled",
+        AdminState::Active => "active",
+        AdminState::Draining => "draining",
+        AdminState::Disabled => "disabled",
     }
 }
 

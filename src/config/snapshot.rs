@@ -34,7 +34,7 @@ pub use listener::{
     CertificateFiles, HeadLimits, Listener, ListenerLimits, ListenerTimeouts, ListenerTls,
     TlsVersion,
 };
-pub use operations::{Admission, BackendState, Drain, Rebalance, RebalanceMode, Shutdown, Tempo};
+pub use operations::{AdminState, Admission, Drain, Rebalance, RebalanceMode, Shutdown, Tempo};
 pub use request::{AffinitySource, HeaderEdits, MatchText, Redirect, Rewrite, TextMatch};
 pub use sources::{Etcd, EtcdTls, Sources};
 
@@ -209,7 +209,7 @@ pub struct Backend {
     /// Free labels, shown only.
     pub labels: BTreeMap<String, String>,
     /// Whether it takes new sessions.
-    pub state: BackendState,
+    pub state: AdminState,
 }
 
 /// `probe` of an upstream.

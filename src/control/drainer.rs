@@ -19,7 +19,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::base::clock;
 use crate::base::names::{BackendId, UpstreamName};
-use crate::config::snapshot::{self, BackendState};
+use crate::config::snapshot::{self, AdminState};
 use crate::control::state_dir::StateDir;
 use crate::control::state_file::StateFile;
 use crate::control::worker_commands;
@@ -137,7 +137,7 @@ impl Drainer {
                 state.drains.remove(&(upstream.clone(), backend.clone()));
                 let upstream = table.upstream(&upstream);
                 if let Some(member) = upstream.and_then(|upstream| upstream.member(&backend)) {
-                    member.vitals.order(None);
+                    member.state.order(None);
                 }
             }
             for order in orders {
@@ -193,38 +193,38 @@ impl Drainer {
             return Err(OrderFault::Unknown(upstream.clone(), backend.clone()));
         }
         let wanted = match (member, order.state) {
-            (Some(member), Some(wanted)) => wanted.unwrap_or(member.state),
-            (Some(member), None) => member.state(),
+            (Some(member), Some(wanted)) => wanted.unwrap_or(member.configured),
+            (Some(member), None) => member.admin_state(),
             // It left: its drain and the order end.
-            (None, Some(Some(BackendState::Active) | None)) => {
+            (None, Some(Some(AdminState::Active) | None)) => {
                 state.orders.remove(&place);
-                BackendState::Active
+                AdminState::Active
             }
-            (None, Some(Some(BackendState::Disabled))) => {
+            (None, Some(Some(AdminState::Disabled))) => {
                 return Err(OrderFault::Removed(backend.clone()));
             }
-            (None, Some(Some(BackendState::Draining))) => {
+            (None, Some(Some(AdminState::Draining))) => {
                 // It stays in force if the backend returns before it is done.
                 state
                     .orders
                     .entry(place.clone())
-                    .or_insert_with(|| StandingOrder::new(place.clone(), BackendState::Draining));
-                BackendState::Draining
+                    .or_insert_with(|| StandingOrder::new(place.clone(), AdminState::Draining));
+                AdminState::Draining
             }
-            (None, None) if drains => BackendState::Draining,
-            (None, None) => BackendState::Active,
+            (None, None) if drains => AdminState::Draining,
+            (None, None) => AdminState::Active,
         };
         let changes_drain =
             order.tempo.is_some() || order.deadline.is_some() || order.paused.is_some();
-        if changes_drain && wanted != BackendState::Draining {
+        if changes_drain && wanted != AdminState::Draining {
             return Err(OrderFault::NotDraining(backend.clone()));
         }
         if let (Some(member), Some(asked)) = (member, order.state) {
             state.set_order(&place, member, asked);
-            let state = asked.map_or("configured", BackendState::as_str);
+            let state = asked.map_or("configured", AdminState::as_str);
             tracing::info!(%upstream, %backend, state, "state of a backend ordered by an operator");
         }
-        if wanted == BackendState::Draining {
+        if wanted == AdminState::Draining {
             let now = self.now();
             let profile = known.map(|upstream| Profile::from(&upstream.config.drain));
             let drain = state.drains.entry(place.clone()).or_insert_with(|| {
@@ -245,7 +245,7 @@ impl Drainer {
     }
 
     /// What an operator ordered of this backend.
-    pub fn ordered(&self, upstream: &str, backend: &str) -> Option<BackendState> {
+    pub fn ordered(&self, upstream: &str, backend: &str) -> Option<AdminState> {
         let place = (UpstreamName::from(upstream), BackendId::from(backend));
         self.state().orders.get(&place).map(|order| order.state)
     }
@@ -255,7 +255,7 @@ impl Drainer {
         for order in self.state().orders.values() {
             let upstream = table.upstream(&order.upstream);
             if let Some(member) = upstream.and_then(|upstream| upstream.member(&order.backend)) {
-                member.vitals.order(Some(order.state));
+                member.state.order(Some(order.state));
             }
         }
     }
@@ -291,7 +291,7 @@ impl Drainer {
             let ordered = state.orders.get(&wish.place);
             // An order overrides the table for a backend in the table.
             let wanted = match (ordered, wish.by) {
-                (Some(order), By::Configuration) => order.state == BackendState::Draining,
+                (Some(order), By::Configuration) => order.state == AdminState::Draining,
                 _ => wish.wanted || state.drains_on_leaving(wish),
             };
             wanted && !state.drains.contains_key(&wish.place)

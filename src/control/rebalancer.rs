@@ -16,7 +16,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::base::clock;
 use crate::base::names::UpstreamName;
 use crate::config::pace::Pace;
-use crate::config::snapshot::{BackendState, Rebalance, RebalanceMode, Tempo};
+use crate::config::snapshot::{AdminState, Rebalance, RebalanceMode, Tempo};
 use crate::control::drainer::{LOOK, STEP};
 use crate::control::worker_commands;
 use crate::core::routing::{RoutingTable, Upstream};
@@ -402,9 +402,9 @@ fn bounds(rules: &Rebalance, limit: usize) -> Rules {
 fn weights(upstream: &Upstream) -> Vec<u32> {
     let members = upstream.members.iter();
     members
-        .map(|member| match member.state() {
-            BackendState::Active => member.weight,
-            BackendState::Draining | BackendState::Disabled => 0,
+        .map(|member| match member.admin_state() {
+            AdminState::Active => member.weight,
+            AdminState::Draining | AdminState::Disabled => 0,
         })
         .collect()
 }
@@ -427,6 +427,6 @@ fn resident(upstream: &Upstream, brief: &SessionBrief, now: Instant) -> Option<R
 /// Whom a change of members is a change of.
 fn members(upstream: &Upstream) -> impl PartialEq + use<> {
     let members = upstream.members.iter();
-    let who = members.map(|member| (member.id.clone(), member.weight, member.state()));
+    let who = members.map(|member| (member.id.clone(), member.weight, member.admin_state()));
     who.collect::<Vec<_>>()
 }

@@ -36,7 +36,7 @@ pub use route::{
 };
 pub use source::{EtcdSource, EtcdTimeouts, EtcdTls, FileSource, Sources};
 pub use upstream::{
-    Backend, BackendState, Passive, Policy, Probe, ProbeType, ProxyVersion, ResponseLimits, Status,
+    AdminState, Backend, Passive, Policy, Probe, ProbeType, ProxyVersion, ResponseLimits, Status,
     Upstream, UpstreamTls,
 };
 pub use value::{LongForm, SecretSource, Size, TextOr, Time, TimeOrOff};

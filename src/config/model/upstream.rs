@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::config::model::operations::{Drain, Rebalance};
 use crate::config::model::value::{LongForm, Size, TextOr, Time, TimeOrOff, schema};
-pub use crate::config::snapshot::{BackendState, Policy};
+pub use crate::config::snapshot::{AdminState, Policy};
 
 /// A group of backends.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -118,7 +118,7 @@ pub struct Backend {
     pub labels: BTreeMap<String, String>,
     /// `active`; `draining`: takes no new sessions, its live sessions leave according to the
     /// upstream's `drain`; `disabled`: takes no new sessions, keeps its live ones.
-    pub state: BackendState,
+    pub state: AdminState,
 }
 
 impl Default for Backend {
@@ -129,7 +129,7 @@ impl Default for Backend {
             weight: 1,
             zone: None,
             labels: BTreeMap::new(),
-            state: BackendState::Active,
+            state: AdminState::Active,
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::config::pace::{self, Pace};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
-pub enum BackendState {
+pub enum AdminState {
     /// Takes sessions.
     #[default]
     Active,
@@ -23,7 +23,7 @@ pub enum BackendState {
     Disabled,
 }
 
-impl BackendState {
+impl AdminState {
     /// The word that the log and the admin API show.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::base::clock;
 use crate::base::names::{BackendId, UpstreamName};
-use crate::config::snapshot::{BackendState, Tempo};
+use crate::config::snapshot::{AdminState, Tempo};
 use crate::core::session::drain::{Candidate, Millis, Plan, Profile, idle_first};
 use crate::live::SessionBrief;
 
@@ -57,7 +57,7 @@ impl By {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Order {
     /// `Some(None)`: as configured.
-    pub state: Option<Option<BackendState>>,
+    pub state: Option<Option<AdminState>>,
     /// How fast.
     pub tempo: Option<Tempo>,
     /// After this time the rest go at once.

@@ -1,24 +1,19 @@
 //! What operators ordered of backends, and which drains come of it.
 
 use crate::base::clock;
-use crate::config::snapshot::BackendState;
+use crate::config::snapshot::AdminState;
 use crate::control::drainer::wishes::Wish;
 use crate::control::drainer::{By, Drain, Order, Place, State};
 use crate::core::routing::{Member, RoutingTable};
 use crate::core::session::drain::{Millis, Profile, StandingOrder};
 
 impl State {
-    pub(super) fn set_order(
-        &mut self,
-        place: &Place,
-        member: &Member,
-        asked: Option<BackendState>,
-    ) {
-        let before = member.state();
+    pub(super) fn set_order(&mut self, place: &Place, member: &Member, asked: Option<AdminState>) {
+        let before = member.admin_state();
         // An order to do what is done already, and that holds nothing back, is none.
-        let idle = asked == Some(BackendState::Active) && member.state == BackendState::Active;
+        let idle = asked == Some(AdminState::Active) && member.configured == AdminState::Active;
         let asked = asked.filter(|_| !idle);
-        member.vitals.order(asked);
+        member.state.order(asked);
         match asked {
             // What was said before of how it drains holds on.
             Some(state) if self.orders.get(place).is_some_and(|it| it.state == state) => None,
@@ -27,8 +22,8 @@ impl State {
                 .insert(place.clone(), StandingOrder::new(place.clone(), state)),
             None => self.orders.remove(place),
         };
-        if before != BackendState::Active && member.state() == BackendState::Active {
-            member.vitals.wake(clock::now());
+        if before != AdminState::Active && member.admin_state() == AdminState::Active {
+            member.state.wake(clock::now());
         }
     }
 
@@ -46,10 +41,10 @@ impl State {
         self.orders.retain(|(upstream, backend), order| {
             let upstream = table.upstream(upstream);
             let member = upstream.and_then(|upstream| upstream.member(backend));
-            let idle = order.state == BackendState::Active
-                && member.is_some_and(|member| member.state == BackendState::Active);
+            let idle = order.state == AdminState::Active
+                && member.is_some_and(|member| member.configured == AdminState::Active);
             if let (true, Some(member)) = (idle, member) {
-                member.vitals.order(None);
+                member.state.order(None);
             }
             !idle
         });
@@ -58,7 +53,7 @@ impl State {
     /// Whether an operator ordered a drain of a backend that leaves its upstream.
     pub(super) fn drains_on_leaving(&self, wish: &Wish) -> bool {
         let ordered = self.orders.get(&wish.place);
-        wish.by == By::Removal && ordered.is_some_and(|order| order.state == BackendState::Draining)
+        wish.by == By::Removal && ordered.is_some_and(|order| order.state == AdminState::Draining)
     }
 
     /// Sees to it that there is a drain, or that there is none.
@@ -94,7 +89,7 @@ impl State {
 }
 
 impl StandingOrder {
-    pub(super) fn new((upstream, backend): Place, state: BackendState) -> Self {
+    pub(super) fn new((upstream, backend): Place, state: AdminState) -> Self {
         Self {
             upstream,
             backend,

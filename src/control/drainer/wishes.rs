@@ -1,6 +1,6 @@
 //! The backends that a swap of tables drains. The drainer acts on it, and a preview shows it.
 
-use crate::config::snapshot::BackendState;
+use crate::config::snapshot::AdminState;
 use crate::control::drainer::{By, Place};
 use crate::core::routing::RoutingTable;
 use crate::core::session::drain::Profile;
@@ -22,7 +22,7 @@ pub(super) fn wishes<'t>(
     let kept = new.upstreams().flat_map(|upstream| {
         upstream.members.iter().map(|member| Wish {
             place: (upstream.name().clone(), member.id.clone()),
-            wanted: member.state() == BackendState::Draining,
+            wanted: member.admin_state() == AdminState::Draining,
             by: By::Configuration,
             profile: Profile::from(&upstream.config.drain),
         })

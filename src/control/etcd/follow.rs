@@ -466,7 +466,7 @@ fn verdict(live: &Live, key: &str) -> Verdict {
         upstream.member(&BackendId::from(id))
     });
     let fails = member.is_some_and(|member| {
-        member.vitals.health() == Health::Unhealthy || member.vitals.ejected(clock::now())
+        member.state.health() == Health::Unhealthy || member.state.ejected(clock::now())
     });
     if fails { Verdict::Fails } else { Verdict::Fine }
 }

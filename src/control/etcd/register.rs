@@ -23,7 +23,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::base::addr::OwnAddresses;
 use crate::base::clock;
 use crate::config::model::Backend;
-use crate::config::snapshot::{BackendState, Probe};
+use crate::config::snapshot::{AdminState, Probe};
 use crate::control::etcd::leased_key::{Connect, LeasedKey, LeasedKeyState};
 use crate::control::probes::{Target, probe};
 use crate::core::health::{Health, Tracker};
@@ -209,16 +209,16 @@ impl Registered {
     fn state(&mut self) {
         let well = *self.well.borrow_and_update();
         match well {
-            Some(true) => self.want(BackendState::Active),
+            Some(true) => self.want(AdminState::Active),
             // Who never was well is not registered at all.
             Some(false) if self.hold.holding() != LeasedKeyState::Withdrawn => {
-                self.want(BackendState::Disabled);
+                self.want(AdminState::Disabled);
             }
             Some(false) | None => {}
         }
     }
 
-    fn want(&self, state: BackendState) {
+    fn want(&self, state: AdminState) {
         let backend = Backend {
             state,
             ..self.registration.backend.clone()
@@ -256,7 +256,7 @@ impl Registered {
         match self.hold.holding() {
             LeasedKeyState::Withdrawn | LeasedKeyState::Taken(_) => false,
             LeasedKeyState::Held(_) | LeasedKeyState::Edited(_) | LeasedKeyState::Unsure(_) => {
-                self.want(BackendState::Draining);
+                self.want(AdminState::Draining);
                 true
             }
         }

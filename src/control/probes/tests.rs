@@ -17,7 +17,7 @@ use super::*;
 use crate::base::addr::{BackendAddr, OwnAddresses};
 use crate::base::names::{BackendId, UpstreamName};
 use crate::config::snapshot::{
-    Backend, BackendState, Passive, Policy, Probe, ProbeKind, ProxyVersion, Upstream,
+    AdminState, Backend, Passive, Policy, Probe, ProbeKind, ProxyVersion, Upstream,
 };
 
 /// Serves one connection with `script`.
@@ -478,7 +478,7 @@ fn upstream(name: &str, backends: &[BackendAddr], probe: Option<Probe>) -> Arc<U
         weight: 1,
         zone: None,
         labels: Default::default(),
-        state: BackendState::Active,
+        state: AdminState::Active,
     };
     Arc::new(Upstream {
         name: UpstreamName::from(name),

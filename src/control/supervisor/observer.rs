@@ -10,7 +10,7 @@ use crate::control::probes::{Next, Observe, ProbeFault};
 use crate::core::health::Health;
 use crate::live::Live;
 
-/// Brings probes' results to the backends' vitals.
+/// Brings probes' results to the states of backends.
 pub(super) struct Observer(pub(super) Arc<Live>);
 
 impl Observe for Observer {
@@ -37,7 +37,7 @@ impl Observe for Observer {
             (Ok(latency), _) => Ok(*latency),
             (Err(_), None) => unreachable!("an error has a text"),
         };
-        match member.vitals.observe_probe(result, clock::now()) {
+        match member.state.observe_probe(result, clock::now()) {
             Some(Health::Unhealthy) => {
                 tracing::warn!(%upstream, %backend, reason = fault, "backend is unhealthy");
             }
@@ -48,7 +48,7 @@ impl Observe for Observer {
             None => {}
         }
         // A backend that recovers is not kept waiting for whole intervals.
-        let recovers = fault.is_none() && member.vitals.health() == Health::Unhealthy;
+        let recovers = fault.is_none() && member.state.health() == Health::Unhealthy;
         if recovers { Next::Soon } else { Next::InTurn }
     }
 }

@@ -1,17 +1,17 @@
 //! Health of backends: from probes (`tracker`), from traffic (`outlier`), and the live state of a
-//! backend that combines both (`vitals`). Other modules send probes and act on the result.
+//! backend that combines both (`backend_state`). Other modules send probes and act on the result.
 
+mod backend_state;
 mod occupancy;
 mod outlier;
 mod streak;
 mod tracker;
-mod vitals;
 
+pub use backend_state::BackendState;
 pub use occupancy::Occupancy;
 pub use outlier::{Ejection, Outcome, Outlier, Report};
 pub use streak::{CLIENTS_MAX, Meanwhile, Streak, Witness};
 pub use tracker::{Health, Tracker};
-pub use vitals::Vitals;
 
 /// Whether so few members are healthy that health is ignored: sending all traffic to the last few
 /// would overload them too.

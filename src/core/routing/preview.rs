@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::base::names::{BackendId, RouteName, UpstreamName};
-use crate::config::snapshot::{BackendState, OnRemoval, Policy};
+use crate::config::snapshot::{AdminState, OnRemoval, Policy};
 use crate::core::routing::table::{Action, RoutingTable};
 use crate::core::routing::upstream::{Member, Upstream};
 
@@ -162,7 +162,7 @@ pub fn leaving(before: &RoutingTable, after: &RoutingTable) -> Vec<Leaving> {
                 upstream: old.name().clone(),
                 backend: one.id.clone(),
                 why: leaves(one, member(&one.id))?,
-                sessions: one.vitals.sessions(),
+                sessions: one.state.sessions(),
             })
         }));
     }
@@ -173,11 +173,11 @@ fn leaves(old: &Member, new: Option<&Member>) -> Option<Why> {
     match new {
         None => Some(Why::Removed),
         Some(new) if new.address != old.address => Some(Why::Readdressed),
-        Some(new) if new.state() == old.state() => None,
-        Some(new) => match new.state() {
-            BackendState::Active => None,
-            BackendState::Draining => Some(Why::Draining),
-            BackendState::Disabled => Some(Why::Disabled),
+        Some(new) if new.admin_state() == old.admin_state() => None,
+        Some(new) => match new.admin_state() {
+            AdminState::Active => None,
+            AdminState::Draining => Some(Why::Draining),
+            AdminState::Disabled => Some(Why::Disabled),
         },
     }
 }

@@ -21,7 +21,7 @@ use crate::core::routing::route::{Matched, Route};
 use crate::core::routing::upstream::{Purpose, Upstream};
 
 /// An immutable compiled configuration. Sessions hold only the parts that they need (a route, a
-/// backend's vitals), never the table, so that it is freed after the next swap.
+/// backend's state), never the table, so that it is freed after the next swap.
 #[derive(Debug)]
 pub struct RoutingTable {
     /// Grows with each swap on this gateway.
@@ -84,8 +84,8 @@ impl Endpoint {
 
 impl RoutingTable {
     /// Compiles a table that is to be swapped in for `previous`. Upstreams and routes that did not
-    /// change are the very same `Arc`s. Backends of a changed upstream keep their vitals where id
-    /// and address are the same; those vitals take over the new probe and passive settings at
+    /// change are the very same `Arc`s. Backends of a changed upstream keep their state where id
+    /// and address are the same; that state takes over the new probe and passive settings at
     /// once, so this is not for a mere trial.
     pub fn compile(
         snapshot: &Snapshot,

@@ -8,9 +8,9 @@ use std::time::Instant;
 
 use crate::base::addr::BackendAddr;
 use crate::base::names::{BackendId, UpstreamName};
-use crate::config::snapshot::{self, BackendState};
+use crate::config::snapshot::{self, AdminState};
 use crate::core::balance::{Balancer, Candidate, Members, Passed};
-use crate::core::health::{Health, Occupancy, Vitals, may_eject, panicking};
+use crate::core::health::{BackendState, Health, Occupancy, may_eject, panicking};
 use crate::core::routing::digest::{digest_of, same_config};
 use crate::core::routing::residents::Residents;
 
@@ -38,16 +38,16 @@ pub struct Member {
     pub zone: Option<Arc<str>>,
     /// Shown only.
     pub labels: BTreeMap<String, String>,
-    /// The configured state; see `state()` for the effective one.
-    pub state: BackendState,
+    /// The configured admin state; see `admin_state()` for the effective one.
+    pub configured: AdminState,
     /// Its live state, shared with every table that has this backend, and with its sessions.
-    pub vitals: Arc<Vitals>,
+    pub state: Arc<BackendState>,
 }
 
 /// What a table is compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// To be swapped in: vitals take over new settings.
+    /// To be swapped in: the states of backends take over new settings.
     Swap,
     /// To be looked at: nothing that is in force notices.
     Trial,
@@ -193,15 +193,15 @@ impl Upstream {
         let active = || self.active();
         if self.panicking(now) {
             Some("so few backends are well that health is ignored")
-        } else if active().any(|member| member.vitals.health() == Health::Unhealthy) {
+        } else if active().any(|member| member.state.health() == Health::Unhealthy) {
             Some("a backend is unhealthy")
-        } else if active().any(|member| member.vitals.ejected(now)) {
+        } else if active().any(|member| member.state.ejected(now)) {
             Some("a backend is ejected")
         } else {
             let mut draining = self.members.iter();
             draining
                 .any(|member| {
-                    member.state() == BackendState::Draining && member.vitals.sessions() > 0
+                    member.admin_state() == AdminState::Draining && member.state.sessions() > 0
                 })
                 .then_some("a backend is draining")
         }
@@ -215,7 +215,7 @@ impl Upstream {
     /// Which part of its share a member takes, in 0..=1.
     pub fn awake(&self, member: &Member, now: Instant) -> f64 {
         let slow_start = self.config.slow_start;
-        slow_start.map_or(1.0, |time| member.vitals.awake(time, now))
+        slow_start.map_or(1.0, |time| member.state.awake(time, now))
     }
 
     /// The walk of `pick_for_session` for the same arguments and no member tried yet.
@@ -237,7 +237,7 @@ impl Upstream {
     /// Whether a failure may eject one more of the active members (`ejected_share_max`). Asks each,
     /// so it is for failures only.
     pub fn may_eject(&self, now: Instant) -> bool {
-        let ejected = self.active().filter(|member| member.vitals.ejected(now));
+        let ejected = self.active().filter(|member| member.state.ejected(now));
         let share_max = self.config.passive.ejected_share_max;
         may_eject(self.active().count(), ejected.count(), share_max)
     }
@@ -250,7 +250,7 @@ impl Upstream {
 
     fn active(&self) -> impl Iterator<Item = &Member> {
         let members = self.members.iter();
-        members.filter(|member| member.state() == BackendState::Active)
+        members.filter(|member| member.admin_state() == AdminState::Active)
     }
 }
 
@@ -272,24 +272,22 @@ impl Member {
         purpose: Purpose,
     ) -> Self {
         let (probe, passive) = (upstream.probe.as_ref(), &upstream.passive);
-        let vitals = match before.filter(|before| before.address == backend.address) {
+        let state = match before.filter(|before| before.address == backend.address) {
             Some(before) => {
                 if purpose == Purpose::Swap {
-                    before.vitals.configure(probe, passive);
+                    before.state.configure(probe, passive);
                 }
-                Arc::clone(&before.vitals)
+                Arc::clone(&before.state)
             }
             // Possibly another process at this address: health starts over. The count of sessions
             // stays.
-            None => Arc::new(Vitals::with(occupancy(), probe, passive, now)),
+            None => Arc::new(BackendState::with(occupancy(), probe, passive, now)),
         };
         // One that is taken in again, or that its upstream had not before.
-        let returns = before.is_some_and(|before| before.state != BackendState::Active);
-        if purpose == Purpose::Swap
-            && backend.state == BackendState::Active
-            && (returns || newcomer)
+        let returns = before.is_some_and(|before| before.configured != AdminState::Active);
+        if purpose == Purpose::Swap && backend.state == AdminState::Active && (returns || newcomer)
         {
-            vitals.wake(now);
+            state.wake(now);
         }
         Self {
             id: backend.id.clone(),
@@ -297,22 +295,22 @@ impl Member {
             weight: backend.weight,
             zone: backend.zone.clone(),
             labels: backend.labels.clone(),
-            state: backend.state,
-            vitals,
+            configured: backend.state,
+            state,
         }
     }
 
-    /// The effective state: that ordered by the admin API, else the configured one.
-    pub fn state(&self) -> BackendState {
-        self.vitals.ordered().unwrap_or(self.state)
+    /// The effective admin state: that ordered by the admin API, else the configured one.
+    pub fn admin_state(&self) -> AdminState {
+        self.state.ordered().unwrap_or(self.configured)
     }
 
     /// What speaks against it unless the upstream panics.
     fn unwell(&self, now: Instant) -> Option<Passed> {
-        if self.vitals.health() == Health::Unhealthy {
+        if self.state.health() == Health::Unhealthy {
             Some(Passed::Unhealthy)
         } else {
-            self.vitals.ejected(now).then_some(Passed::Ejected)
+            self.state.ejected(now).then_some(Passed::Ejected)
         }
     }
 }
@@ -359,15 +357,15 @@ impl Members for Eligible<'_> {
     }
 
     fn sessions(&self, index: usize) -> u64 {
-        self.upstream.members[index].vitals.sessions()
+        self.upstream.members[index].state.sessions()
     }
 
     fn verdict(&self, index: usize) -> Result<(), Passed> {
         let member = &self.upstream.members[index];
-        match member.state() {
-            BackendState::Active => {}
-            BackendState::Draining => return Err(Passed::Draining),
-            BackendState::Disabled => return Err(Passed::Disabled),
+        match member.admin_state() {
+            AdminState::Active => {}
+            AdminState::Draining => return Err(Passed::Draining),
+            AdminState::Disabled => return Err(Passed::Disabled),
         }
         if self.tried.contains(&index) {
             return Err(Passed::Tried);

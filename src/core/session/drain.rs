@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::names::{BackendId, UpstreamName};
 use crate::base::session_id::SessionId;
 use crate::config::model::Pace;
-use crate::config::snapshot::{BackendState, Drain, Shutdown, Tempo};
+use crate::config::snapshot::{AdminState, Drain, Shutdown, Tempo};
 
 /// Milliseconds on the clock of the plan's owner, since an arbitrary start.
 pub type Millis = u64;
@@ -68,7 +68,7 @@ pub struct StandingOrder {
     /// Which.
     pub backend: BackendId,
     /// The ordered state, which overrides the configuration.
-    pub state: BackendState,
+    pub state: AdminState,
     /// The pace of the drain, if the order has one.
     pub tempo: Option<Tempo>,
     /// The remaining sessions go at once after this time, if the order has a deadline.

@@ -77,7 +77,7 @@ pub(crate) async fn connect(
         .map(|version| proxy_header(version, plan.addresses));
     let tls = plan.tls.map(|tls| tls.to(&member.address)).transpose()?;
     let left = plan.until.saturating_duration_since(Instant::now());
-    member.vitals.connect_began();
+    member.state.connect_began();
     let options = DialOptions {
         timeout: upstream.config.connect_timeout.min(left),
         keepalive: Some(KEEPALIVE),

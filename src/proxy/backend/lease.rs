@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::base::clock;
 use crate::base::names::{BackendId, RouteName, UpstreamName};
 use crate::config::snapshot::Passive;
-use crate::core::health::{Outcome, Vitals, Witness};
+use crate::core::health::{BackendState, Outcome, Witness};
 use crate::core::routing::{Member, Upstream};
 use crate::core::session::stick::{StickyKey, Stuck};
 use crate::proxy::context::worker::Worker;
@@ -27,7 +27,7 @@ const UNTRACKED: Passive = Passive {
 #[derive(Debug)]
 pub(crate) struct BackendLease {
     pub(crate) id: BackendId,
-    vitals: Arc<Vitals>,
+    state: Arc<BackendState>,
     node: Arc<NodeMetrics>,
     /// Weak: a session must not keep an old table's ring alive.
     upstream: Weak<Upstream>,
@@ -45,11 +45,11 @@ impl BackendLease {
         session: bool,
     ) -> Self {
         if session {
-            member.vitals.session_began();
+            member.state.session_began();
         }
         Self {
             id: member.id.clone(),
-            vitals: Arc::clone(&member.vitals),
+            state: Arc::clone(&member.state),
             node: Arc::clone(&worker.shared.node),
             upstream: Arc::downgrade(upstream),
             session,
@@ -86,11 +86,11 @@ impl BackendLease {
             return Self::take(worker, upstream, member, true);
         }
         let occupancy = table.residents().occupancy(upstream, backend, None);
-        let vitals = Vitals::with(occupancy, None, &UNTRACKED, clock::now());
-        vitals.session_began();
+        let state = BackendState::with(occupancy, None, &UNTRACKED, clock::now());
+        state.session_began();
         Self {
             id: backend.clone(),
-            vitals: Arc::new(vitals),
+            state: Arc::new(state),
             node: Arc::clone(&worker.shared.node),
             upstream: Weak::new(),
             session: true,
@@ -103,7 +103,7 @@ impl BackendLease {
         if let Some(upstream) = self.upstream.upgrade() {
             let now = clock::now();
             let may_eject = upstream.may_eject(now);
-            let ejected = self.vitals.report(outcome, witness, now, may_eject);
+            let ejected = self.state.report(outcome, witness, now, may_eject);
             if let Some(until) = ejected {
                 self.node.ejected(&upstream.config.name);
                 let seconds = until.duration_since(now).as_secs_f64();
@@ -114,7 +114,7 @@ impl BackendLease {
 
     /// The backend granted the session.
     pub(crate) fn established(&self) {
-        self.vitals.session_established();
+        self.state.session_established();
     }
 
     /// How soon after its 101 a lost session counts against the backend.
@@ -128,7 +128,7 @@ impl BackendLease {
 impl Drop for BackendLease {
     fn drop(&mut self) {
         if self.session {
-            self.vitals.session_ended();
+            self.state.session_ended();
         }
     }
 }

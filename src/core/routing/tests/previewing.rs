@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::snapshot;
 use super::swapping::{compile, to, upstream};
 use crate::base::clock;
-use crate::config::snapshot::{BackendState, OnRemoval, Policy, Route, Upstream};
+use crate::config::snapshot::{AdminState, OnRemoval, Policy, Route, Upstream};
 use crate::core::health::Health;
 use crate::core::routing::preview::{
     Leaving, Place, Sessions, Why, ending, leaving, movements, sample, sessions,
@@ -63,7 +63,7 @@ fn i3_a_preview_says_what_then_moves() {
     check(&upstream("chat", 5), &four, 0.15..=0.25);
 
     let mut draining = four.clone();
-    draining.backends[2].state = BackendState::Draining;
+    draining.backends[2].state = AdminState::Draining;
     check(&four, &draining, 0.2..=0.3);
 
     let mut moved = four.clone();
@@ -108,8 +108,8 @@ fn i1_a_trial_leaves_what_is_in_force_alone() {
     let routes = [to("a", "chat"), to("b", "other")];
     let chat = upstream("chat", 3);
     let old = compile(&routes, &[chat.clone(), upstream("other", 2)], None);
-    let vitals = &old.upstream("chat").expect("it is there").members[0].vitals;
-    vitals.observe_probe(Err("down"), now);
+    let backend = &old.upstream("chat").expect("it is there").members[0].state;
+    backend.observe_probe(Err("down"), now);
     let mut without = chat;
     without.probe = None;
     without.passive.failures = 0;
@@ -119,15 +119,15 @@ fn i1_a_trial_leaves_what_is_in_force_alone() {
         &old,
         now,
     );
-    assert_eq!(vitals.health(), Health::Unhealthy, "the probe is in force");
+    assert_eq!(backend.health(), Health::Unhealthy, "the probe is in force");
     let of = |table: &RoutingTable| Arc::clone(table.upstream("other").expect("it is there"));
     assert!(Arc::ptr_eq(&of(&old), &of(&trial)));
     drop(trial);
-    assert_eq!(vitals.reason().as_deref(), Some("down"));
+    assert_eq!(backend.reason().as_deref(), Some("down"));
 
     // The same for good: a swap takes the probe away, and with it what it found.
     compile(&routes, &[without, upstream("other", 2)], Some(&old));
-    assert_eq!(vitals.health(), Health::Unknown);
+    assert_eq!(backend.health(), Health::Unknown);
 }
 
 #[test]
@@ -135,11 +135,11 @@ fn backends_that_would_be_left_are_named_with_their_sessions() {
     let now = clock::now();
     let old = compile(&[], &[upstream("chat", 5), upstream("gone", 1)], None);
     let chat = old.upstream("chat").expect("it is there");
-    chat.members[1].vitals.session_began();
-    chat.members[1].vitals.session_began();
+    chat.members[1].state.session_began();
+    chat.members[1].state.session_began();
     let mut after = upstream("chat", 4);
-    after.backends[1].state = BackendState::Draining;
-    after.backends[2].state = BackendState::Disabled;
+    after.backends[1].state = AdminState::Draining;
+    after.backends[2].state = AdminState::Disabled;
     after.backends[3].address = "127.0.0.9:1".parse().expect("an address");
     let trial = RoutingTable::trial(&snapshot(&[], &[after]), &old, now);
     let one = |upstream: &str, backend: &str, why, sessions| Leaving {

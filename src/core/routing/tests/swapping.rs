@@ -8,7 +8,7 @@ use super::snapshot;
 use crate::base::clock;
 use crate::config::conflict::tests::route;
 use crate::config::snapshot::{
-    Action as To, Backend, BackendState, Passive, Policy, Probe, ProbeKind, Route, Upstream,
+    Action as To, AdminState, Backend, Passive, Policy, Probe, ProbeKind, Route, Upstream,
 };
 use crate::core::balance::Passed;
 use crate::core::health::{Health, Outcome, Witness};
@@ -24,7 +24,7 @@ pub(super) fn upstream(name: &str, backends: u16) -> Upstream {
         weight: 1,
         zone: None,
         labels: BTreeMap::new(),
-        state: BackendState::Active,
+        state: AdminState::Active,
     };
     Upstream {
         name: name.into(),
@@ -106,7 +106,7 @@ fn i1_what_did_not_change_is_the_very_same() {
     assert!(!Arc::ptr_eq(before, after));
     let kept = before.members.iter().zip(&after.members);
     let kept: Vec<_> = kept
-        .map(|(one, other)| Arc::ptr_eq(&one.vitals, &other.vitals))
+        .map(|(one, other)| Arc::ptr_eq(&one.state, &other.state))
         .collect();
     assert_eq!(kept, [true, true, false], "the third has moved");
 
@@ -133,22 +133,22 @@ fn i1_what_did_not_change_is_the_very_same() {
 fn i1_a_table_goes_while_a_session_keeps_what_it_needs() {
     let first = Arc::new(compile(&[to("a", "chat")], &[upstream("chat", 2)], None));
     let route = Arc::clone(first.route(&"a".into()).expect("a route"));
-    let vitals = Arc::clone(&first.upstream("chat").expect("it is there").members[0].vitals);
+    let backend = Arc::clone(&first.upstream("chat").expect("it is there").members[0].state);
     let upstream_of_old = Arc::downgrade(first.upstream("chat").expect("it is there"));
     let table = Arc::downgrade(&first);
 
-    vitals.session_began();
+    backend.session_began();
     let second = compile(&[to("a", "chat")], &[upstream("chat", 3)], Some(&first));
     drop(first);
     assert!(table.upgrade().is_none(), "nothing holds the table");
     assert!(
         upstream_of_old.upgrade().is_none(),
-        "neither a route nor vitals hold it"
+        "neither a route nor a backend state holds it"
     );
     assert_eq!(route.name().as_str(), "a");
     assert_eq!(
         second.upstream("chat").expect("it is there").members[0]
-            .vitals
+            .state
             .sessions(),
         1
     );
@@ -159,16 +159,16 @@ fn i1_health_survives_a_swap_unless_its_probe_goes() {
     let now = clock::now();
     let health = |table: &RoutingTable| {
         table.upstream("chat").expect("it is there").members[0]
-            .vitals
+            .state
             .health()
     };
     let first = compile(&[], &[upstream("chat", 3)], None);
     let member = &first.upstream("chat").expect("it is there").members[0];
-    member.vitals.observe_probe(Err("refused"), now);
+    member.state.observe_probe(Err("refused"), now);
     assert_eq!(health(&first), Health::Unhealthy);
 
     let mut drained = upstream("chat", 3);
-    drained.backends[1].state = BackendState::Draining;
+    drained.backends[1].state = AdminState::Draining;
     let second = compile(&[], &[drained.clone()], Some(&first));
     assert_eq!(health(&second), Health::Unhealthy);
 
@@ -208,9 +208,9 @@ fn i2_equal_configuration_gives_equal_digests_and_picks_whatever_came_before() {
 fn i3_a_backend_that_returns_gets_its_own_keys_back() {
     let now = clock::now();
     let table = compile(&[], &[upstream("chat", 4)], None);
-    let vitals = &table.upstream("chat").expect("it is there").members[2].vitals;
+    let backend = &table.upstream("chat").expect("it is there").members[2].state;
     let before = picks(&table, now);
-    vitals.observe_probe(Err("refused"), now);
+    backend.observe_probe(Err("refused"), now);
     let without = picks(&table, now);
     for (was, is) in before.iter().zip(&without) {
         assert!(if *was == Some(2) {
@@ -219,13 +219,13 @@ fn i3_a_backend_that_returns_gets_its_own_keys_back() {
             is == was
         });
     }
-    vitals.observe_probe(Ok(Duration::ZERO), now);
+    backend.observe_probe(Ok(Duration::ZERO), now);
     assert_eq!(picks(&table, now), before);
     assert!(before.contains(&Some(2)));
 
     // Draining it does the same, through a swap.
     let mut drained = upstream("chat", 4);
-    drained.backends[2].state = BackendState::Draining;
+    drained.backends[2].state = AdminState::Draining;
     let second = compile(&[], &[drained], Some(&table));
     assert_eq!(picks(&second, now), without);
     assert_eq!(
@@ -246,7 +246,7 @@ fn a_changed_policy_takes_effect() {
         change(&mut one);
         let after = compile(&[], &[one.clone()], Some(&before));
         after.upstream("chat").expect("it is there").members[0]
-            .vitals
+            .state
             .session_began();
         assert_ne!(picks(&after, now), picks(&before, now));
     }
@@ -256,8 +256,8 @@ fn a_changed_policy_takes_effect() {
 fn health_is_ignored_when_too_few_are_well_but_never_the_operator() {
     let now = clock::now();
     let mut config = upstream("chat", 6);
-    config.backends[0].state = BackendState::Disabled;
-    config.backends[5].state = BackendState::Draining;
+    config.backends[0].state = AdminState::Disabled;
+    config.backends[5].state = AdminState::Draining;
     let table = compile(&[], &[config], None);
     let chat = table.upstream("chat").expect("it is there");
     let taken = || {
@@ -267,16 +267,16 @@ fn health_is_ignored_when_too_few_are_well_but_never_the_operator() {
         taken
     };
     assert_eq!(taken(), [1, 2, 3, 4]);
-    chat.members[1].vitals.observe_probe(Err("refused"), now);
+    chat.members[1].state.observe_probe(Err("refused"), now);
     assert!(chat.may_eject(now));
-    chat.members[2].vitals.report(
+    chat.members[2].state.report(
         Outcome::ConnectFailed,
         Witness::default(),
         now,
         chat.may_eject(now),
     );
     assert_eq!((taken(), chat.panicking(now)), (vec![3, 4], false));
-    chat.members[3].vitals.observe_probe(Err("refused"), now);
+    chat.members[3].state.observe_probe(Err("refused"), now);
     assert_eq!((taken(), chat.panicking(now)), (vec![1, 2, 3, 4], true));
 
     // The ejection ends.
@@ -288,11 +288,11 @@ fn health_is_ignored_when_too_few_are_well_but_never_the_operator() {
 fn explain_tells_the_walk_that_pick_takes() {
     let now = clock::now();
     let mut config = upstream("chat", 5);
-    config.backends[0].state = BackendState::Disabled;
-    config.backends[1].state = BackendState::Draining;
+    config.backends[0].state = AdminState::Disabled;
+    config.backends[1].state = AdminState::Draining;
     let table = compile(&[], &[config], None);
     let chat = table.upstream("chat").expect("it is there");
-    chat.members[2].vitals.observe_probe(Err("refused"), now);
+    chat.members[2].state.observe_probe(Err("refused"), now);
     let mut reasons = Vec::new();
     for key in 0_u32..200 {
         let key = key.to_le_bytes();
@@ -333,10 +333,10 @@ fn a_member_that_is_taken_in_again_wakes_up() {
         upstream.wakes(clock::now())
     };
     let first = compile(&routes, &[config.clone()], None);
-    config.backends[0].state = BackendState::Draining;
+    config.backends[0].state = AdminState::Draining;
     let second = compile(&routes, &[config.clone()], Some(&first));
     assert_eq!([&first, &second].map(wakes), [false, false]);
-    config.backends[0].state = BackendState::Active;
+    config.backends[0].state = AdminState::Active;
     let third = compile(&routes, &[config], Some(&second));
     assert!(wakes(&third));
 }

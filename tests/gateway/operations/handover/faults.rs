@@ -119,8 +119,8 @@ async fn all_is_well(gateway: &Gateway, clients: &mut [Client], failures: f64) {
         gateway.sessions_live() == clients.len() as u64
     })
     .await;
-    let vitals = gateway.get("/v1/upstreams/echo");
-    assert_eq!(vitals["backends"][0]["sessions"], clients.len());
+    let state = gateway.get("/v1/upstreams/echo");
+    assert_eq!(state["backends"][0]["sessions"], clients.len());
     assert_eq!(
         gateway.metric("sessile_sessions", &[]),
         clients.len() as f64

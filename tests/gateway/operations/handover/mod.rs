@@ -414,8 +414,8 @@ async fn a_session_between_two_backends_finds_one_from_the_new_process() {
     // Nobody is there to take it.
     let (first, second) = (going.stop().await, other.stop().await);
     eventually("it is without a backend", async || {
-        let vitals = gateway.backend("echo", first);
-        vitals["sessions"] == 0
+        let state = gateway.backend("echo", first);
+        state["sessions"] == 0
     })
     .await;
     client.send("held meanwhile").await;

@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::config::snapshot::{BackendState, Passive, Probe, ProbeKind};
+use crate::config::snapshot::{AdminState, Passive, Probe, ProbeKind};
 use crate::core::health::{
     Ejection, Health, Occupancy, Outcome, Outlier, Report, Tracker, Witness,
 };
 
 /// Health, ejection, live sessions and counters of a backend. Counters only grow.
 #[derive(Debug)]
-pub struct Vitals {
+pub struct BackendState {
     /// Where `ejected_until` counts from.
     base: Instant,
     /// The tracker's last `Health` as a number.
@@ -26,12 +26,12 @@ pub struct Vitals {
     occupancy: Arc<Occupancy>,
     connects: AtomicU64,
     failures: AtomicU64,
-    judges: Mutex<Judges>,
+    checks: Mutex<HealthChecks>,
 }
 
 /// What results change, together.
 #[derive(Debug)]
-struct Judges {
+struct HealthChecks {
     tracker: Tracker,
     outlier: Outlier,
     /// Why the last failed probe failed, until the backend is healthy again.
@@ -44,7 +44,7 @@ struct Judges {
     speaks_http: bool,
 }
 
-impl Vitals {
+impl BackendState {
     /// A backend without results. `now` must not be later than any time passed afterwards.
     pub fn new(probe: Option<&Probe>, passive: &Passive, now: Instant) -> Self {
         Self::with(Arc::default(), probe, passive, now)
@@ -67,7 +67,7 @@ impl Vitals {
             occupancy,
             connects: AtomicU64::new(0),
             failures: AtomicU64::new(0),
-            judges: Mutex::new(Judges {
+            checks: Mutex::new(HealthChecks {
                 tracker: Tracker::new(rise, fall),
                 outlier: Outlier::new(passive),
                 reason: None,
@@ -83,10 +83,10 @@ impl Vitals {
     pub fn configure(&self, probe: Option<&Probe>, passive: &Passive) {
         let (rise, fall) = thresholds(probe);
         {
-            let mut judges = self.judges();
-            judges.speaks_http = speaks_http(probe);
-            judges.tracker.set_thresholds(rise, fall);
-            judges.outlier.set_thresholds(passive);
+            let mut checks = self.checks();
+            checks.speaks_http = speaks_http(probe);
+            checks.tracker.set_thresholds(rise, fall);
+            checks.outlier.set_thresholds(passive);
             if passive.failures == 0 {
                 self.ejected_until.store(0, Relaxed);
             }
@@ -109,7 +109,7 @@ impl Vitals {
 
     /// The ejection that runs at `now`, with its cause. Takes the lock; for people.
     pub fn ejection(&self, now: Instant) -> Option<Ejection> {
-        self.judges().outlier.ejection(now)
+        self.checks().outlier.ejection(now)
     }
 
     /// Begins to wake up at `now`: it appeared, recovered, or is taken in again.
@@ -131,22 +131,22 @@ impl Vitals {
     }
 
     /// The state ordered by the admin API, which overrides the configuration.
-    pub fn ordered(&self) -> Option<BackendState> {
+    pub fn ordered(&self) -> Option<AdminState> {
         match self.ordered.load(Relaxed) {
-            1 => Some(BackendState::Active),
-            2 => Some(BackendState::Draining),
-            3 => Some(BackendState::Disabled),
+            1 => Some(AdminState::Active),
+            2 => Some(AdminState::Draining),
+            3 => Some(AdminState::Disabled),
             _ => None,
         }
     }
 
     /// Puts an operator's order into force, or takes it back.
-    pub fn order(&self, state: Option<BackendState>) {
+    pub fn order(&self, state: Option<AdminState>) {
         let number = match state {
             None => 0,
-            Some(BackendState::Active) => 1,
-            Some(BackendState::Draining) => 2,
-            Some(BackendState::Disabled) => 3,
+            Some(AdminState::Active) => 1,
+            Some(AdminState::Draining) => 2,
+            Some(AdminState::Disabled) => 3,
         };
         self.ordered.store(number, Relaxed);
     }
@@ -195,25 +195,25 @@ impl Vitals {
     /// Takes the result of a probe that ended at `now`: how long it took, or why it failed. Returns
     /// the new health if it changed.
     pub fn observe_probe(&self, result: Result<Duration, &str>, now: Instant) -> Option<Health> {
-        let mut judges = self.judges();
-        let before = judges.tracker.health();
-        let changed = judges.tracker.observe(result.is_ok());
-        let health = judges.tracker.health();
-        judges.probed = Some(now);
+        let mut checks = self.checks();
+        let before = checks.tracker.health();
+        let changed = checks.tracker.observe(result.is_ok());
+        let health = checks.tracker.health();
+        checks.probed = Some(now);
         match result {
             Ok(latency) => {
-                judges.latency = Some(latency);
+                checks.latency = Some(latency);
                 if health == Health::Healthy {
-                    judges.reason = None;
+                    checks.reason = None;
                 }
                 let tried = now.checked_sub(latency).unwrap_or(now);
-                let speaks_http = judges.speaks_http;
-                if judges.outlier.disprove(tried, speaks_http, now) {
+                let speaks_http = checks.speaks_http;
+                if checks.outlier.disprove(tried, speaks_http, now) {
                     // `awake` counts from here.
                     self.ejected_until.store(self.millis(now).max(1), Relaxed);
                 }
             }
-            Err(reason) => judges.reason = Some(reason.to_owned()),
+            Err(reason) => checks.reason = Some(reason.to_owned()),
         }
         // Under the lock, so that two results cannot store in the wrong order.
         self.health.store(health as u8, Relaxed);
@@ -235,13 +235,13 @@ impl Vitals {
         if outcome != Outcome::Ok {
             self.failures.fetch_add(1, Relaxed);
         }
-        let mut judges = self.judges();
+        let mut checks = self.checks();
         let report = Report {
             outcome,
             witness,
             established: self.sessions_total(),
         };
-        let ejection = judges.outlier.report(report, now, may_eject)?;
+        let ejection = checks.outlier.report(report, now, may_eject)?;
         self.ejected_until
             .store(self.millis(ejection.until), Relaxed);
         Some(ejection.until)
@@ -249,26 +249,26 @@ impl Vitals {
 
     /// Why probes fail, until they have made the backend healthy again.
     pub fn reason(&self) -> Option<String> {
-        self.judges().reason.clone()
+        self.checks().reason.clone()
     }
 
     /// How long the last successful probe took.
     pub fn latency(&self) -> Option<Duration> {
-        self.judges().latency
+        self.checks().latency
     }
 
     /// When the last probe ended.
     pub fn probed(&self) -> Option<Instant> {
-        self.judges().probed
+        self.checks().probed
     }
 
     /// The upstream has no probe any more: back to `Unknown`, which takes sessions.
     pub fn clear_probe(&self) {
-        let mut judges = self.judges();
-        judges.tracker.forget();
-        judges.reason = None;
-        judges.latency = None;
-        judges.probed = None;
+        let mut checks = self.checks();
+        checks.tracker.forget();
+        checks.reason = None;
+        checks.latency = None;
+        checks.probed = None;
         self.health.store(Health::Unknown as u8, Relaxed);
     }
 
@@ -278,8 +278,8 @@ impl Vitals {
     }
 
     /// Nothing panics while it holds the lock halfway through a change, so a poisoned one is whole.
-    fn judges(&self) -> MutexGuard<'_, Judges> {
-        self.judges.lock().unwrap_or_else(PoisonError::into_inner)
+    fn checks(&self) -> MutexGuard<'_, HealthChecks> {
+        self.checks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -325,140 +325,147 @@ mod tests {
     #[test]
     fn probes_leave_health_reason_and_latency() {
         let now = crate::base::clock::now();
-        let vitals = Vitals::new(Some(&PROBE), &PASSIVE, now);
-        assert_eq!((vitals.health(), vitals.probed()), (Health::Unknown, None));
+        let backend = BackendState::new(Some(&PROBE), &PASSIVE, now);
+        assert_eq!(
+            (backend.health(), backend.probed()),
+            (Health::Unknown, None)
+        );
 
-        let changed = vitals.observe_probe(Err("connection refused"), now);
+        let changed = backend.observe_probe(Err("connection refused"), now);
         assert_eq!(changed, Some(Health::Unhealthy));
-        assert_eq!(vitals.health(), Health::Unhealthy);
-        assert_eq!(vitals.reason().as_deref(), Some("connection refused"));
+        assert_eq!(backend.health(), Health::Unhealthy);
+        assert_eq!(backend.reason().as_deref(), Some("connection refused"));
 
         let quick = Duration::from_millis(3);
-        assert_eq!(vitals.observe_probe(Ok(quick), now), None);
+        assert_eq!(backend.observe_probe(Ok(quick), now), None);
         assert_eq!(
-            vitals.reason().as_deref(),
+            backend.reason().as_deref(),
             Some("connection refused"),
             "not yet healthy"
         );
-        assert_eq!(vitals.observe_probe(Ok(quick), now), Some(Health::Healthy));
-        assert_eq!(vitals.health(), Health::Healthy);
-        assert_eq!((vitals.reason(), vitals.latency()), (None, Some(quick)));
+        assert_eq!(backend.observe_probe(Ok(quick), now), Some(Health::Healthy));
+        assert_eq!(backend.health(), Health::Healthy);
+        assert_eq!((backend.reason(), backend.latency()), (None, Some(quick)));
 
-        vitals.observe_probe(Err("no answer"), now);
-        assert_eq!(vitals.health(), Health::Healthy, "one of two");
-        vitals.clear_probe();
-        assert_eq!((vitals.health(), vitals.reason()), (Health::Unknown, None));
-        assert_eq!((vitals.latency(), vitals.probed()), (None, None));
+        backend.observe_probe(Err("no answer"), now);
+        assert_eq!(backend.health(), Health::Healthy, "one of two");
+        backend.clear_probe();
+        assert_eq!(
+            (backend.health(), backend.reason()),
+            (Health::Unknown, None)
+        );
+        assert_eq!((backend.latency(), backend.probed()), (None, None));
     }
 
     #[test]
     fn an_ejection_is_seen_without_the_lock_and_ends_by_itself() {
         let now = crate::base::clock::now();
-        let vitals = Vitals::new(None, &PASSIVE, now);
+        let backend = BackendState::new(None, &PASSIVE, now);
         let later = now + Duration::from_secs(1);
         assert_eq!(
-            vitals.report(Outcome::ConnectFailed, Witness::default(), later, true),
+            backend.report(Outcome::ConnectFailed, Witness::default(), later, true),
             None
         );
-        let until = vitals.report(Outcome::ConnectFailed, Witness::default(), later, true);
+        let until = backend.report(Outcome::ConnectFailed, Witness::default(), later, true);
         assert_eq!(until, Some(later + Duration::from_secs(10)));
         let millis = Duration::from_millis;
         for (after, ejected) in [(0, true), (9_999, true), (10_000, false)] {
             let time = later + millis(after);
-            assert_eq!(vitals.ejected(time), ejected, "{after} ms");
-            assert_eq!(vitals.ejection(time).is_some(), ejected, "{after} ms");
+            assert_eq!(backend.ejected(time), ejected, "{after} ms");
+            assert_eq!(backend.ejection(time).is_some(), ejected, "{after} ms");
         }
-        assert!(!Vitals::new(None, &PASSIVE, now).ejected(now));
-        assert_eq!(vitals.failures(), 2);
+        assert!(!BackendState::new(None, &PASSIVE, now).ejected(now));
+        assert_eq!(backend.failures(), 2);
     }
 
     #[test]
     fn a_passing_probe_ends_an_ejection_and_the_backend_wakes_up_from_then() {
         let now = crate::base::clock::now();
         let at = |seconds: u64| now + Duration::from_secs(seconds);
-        let vitals = Vitals::new(Some(&PROBE), &PASSIVE, now);
+        let backend = BackendState::new(Some(&PROBE), &PASSIVE, now);
         for _ in 0..2 {
-            vitals.report(Outcome::ConnectFailed, Witness::default(), at(5), true);
+            backend.report(Outcome::ConnectFailed, Witness::default(), at(5), true);
         }
-        assert!(vitals.ejected(at(6)));
-        vitals.observe_probe(Err("refused"), at(6));
-        assert!(vitals.ejected(at(6)));
-        vitals.observe_probe(Ok(Duration::from_millis(1)), at(7));
-        assert!(!vitals.ejected(at(7)));
-        assert_eq!(vitals.ejection(at(7)), None);
-        assert_eq!(vitals.awake(Duration::from_secs(10), at(12)), 0.5);
+        assert!(backend.ejected(at(6)));
+        backend.observe_probe(Err("refused"), at(6));
+        assert!(backend.ejected(at(6)));
+        backend.observe_probe(Ok(Duration::from_millis(1)), at(7));
+        assert!(!backend.ejected(at(7)));
+        assert_eq!(backend.ejection(at(7)), None);
+        assert_eq!(backend.awake(Duration::from_secs(10), at(12)), 0.5);
     }
 
     #[test]
     fn a_new_table_changes_thresholds_and_keeps_what_is_known() {
         let now = crate::base::clock::now();
-        let vitals = Vitals::new(Some(&PROBE), &PASSIVE, now);
-        vitals.observe_probe(Ok(Duration::ZERO), now);
-        vitals.report(Outcome::ConnectFailed, Witness::default(), now, true);
+        let backend = BackendState::new(Some(&PROBE), &PASSIVE, now);
+        backend.observe_probe(Ok(Duration::ZERO), now);
+        backend.report(Outcome::ConnectFailed, Witness::default(), now, true);
         let strict = Passive {
             failures: 1,
             clients: 2,
             ..PASSIVE
         };
-        vitals.configure(Some(&Probe { fall: 1, ..PROBE }), &strict);
-        assert_eq!(vitals.health(), Health::Healthy);
+        backend.configure(Some(&Probe { fall: 1, ..PROBE }), &strict);
+        assert_eq!(backend.health(), Health::Healthy);
         assert!(
-            vitals
+            backend
                 .report(Outcome::ConnectFailed, Witness::default(), now, true)
                 .is_some()
         );
-        let lost = vitals.observe_probe(Err("reset"), now);
+        let lost = backend.observe_probe(Err("reset"), now);
         assert_eq!(lost, Some(Health::Unhealthy));
-        vitals.configure(None, &strict);
-        assert_eq!(vitals.health(), Health::Unknown);
-        assert!(vitals.ejected(now));
+        backend.configure(None, &strict);
+        assert_eq!(backend.health(), Health::Unknown);
+        assert!(backend.ejected(now));
         let off = Passive {
             failures: 0,
             clients: 2,
             ..PASSIVE
         };
-        vitals.configure(None, &off);
-        assert!(!vitals.ejected(now) && vitals.ejection(now).is_none());
+        backend.configure(None, &off);
+        assert!(!backend.ejected(now) && backend.ejection(now).is_none());
     }
 
     #[test]
     fn whoever_recovers_wakes_up_slowly() {
         let start = crate::base::clock::now();
         let at = |seconds: u64| start + Duration::from_secs(seconds);
-        let vitals = Vitals::new(Some(&PROBE), &PASSIVE, start);
-        let awake = |vitals: &Vitals, seconds| vitals.awake(Duration::from_secs(10), at(seconds));
-        assert_eq!(awake(&vitals, 0), 1.0, "awake from the start");
-        vitals.observe_probe(Ok(Duration::ZERO), at(1));
-        assert_eq!(awake(&vitals, 1), 1.0, "known to be well, as was supposed");
-        vitals.observe_probe(Err("gone"), at(2));
-        vitals.observe_probe(Err("gone"), at(3));
-        vitals.observe_probe(Ok(Duration::ZERO), at(10));
-        vitals.observe_probe(Ok(Duration::ZERO), at(20));
-        assert_eq!(awake(&vitals, 20), 0.0);
-        assert_eq!(awake(&vitals, 25), 0.5);
-        assert_eq!(awake(&vitals, 40), 1.0);
-        vitals.report(Outcome::ConnectFailed, Witness::default(), at(50), true);
-        vitals.report(Outcome::ConnectFailed, Witness::default(), at(50), true);
-        assert_eq!(awake(&vitals, 55), 0.0);
-        assert_eq!(awake(&vitals, 65), 0.5, "the ejection ended after 60");
-        let newcomer = Vitals::new(None, &PASSIVE, start);
+        let backend = BackendState::new(Some(&PROBE), &PASSIVE, start);
+        let awake =
+            |backend: &BackendState, seconds| backend.awake(Duration::from_secs(10), at(seconds));
+        assert_eq!(awake(&backend, 0), 1.0, "awake from the start");
+        backend.observe_probe(Ok(Duration::ZERO), at(1));
+        assert_eq!(awake(&backend, 1), 1.0, "known to be well, as was supposed");
+        backend.observe_probe(Err("gone"), at(2));
+        backend.observe_probe(Err("gone"), at(3));
+        backend.observe_probe(Ok(Duration::ZERO), at(10));
+        backend.observe_probe(Ok(Duration::ZERO), at(20));
+        assert_eq!(awake(&backend, 20), 0.0);
+        assert_eq!(awake(&backend, 25), 0.5);
+        assert_eq!(awake(&backend, 40), 1.0);
+        backend.report(Outcome::ConnectFailed, Witness::default(), at(50), true);
+        backend.report(Outcome::ConnectFailed, Witness::default(), at(50), true);
+        assert_eq!(awake(&backend, 55), 0.0);
+        assert_eq!(awake(&backend, 65), 0.5, "the ejection ended after 60");
+        let newcomer = BackendState::new(None, &PASSIVE, start);
         newcomer.wake(start);
         assert_eq!(awake(&newcomer, 1), 0.1);
     }
 
     #[test]
     fn sessions_come_and_go_and_totals_stay() {
-        let vitals = Vitals::new(None, &PASSIVE, crate::base::clock::now());
-        vitals.connect_began();
-        vitals.session_began();
-        vitals.session_began();
-        vitals.session_established();
-        vitals.session_ended();
+        let backend = BackendState::new(None, &PASSIVE, crate::base::clock::now());
+        backend.connect_began();
+        backend.session_began();
+        backend.session_began();
+        backend.session_established();
+        backend.session_ended();
         assert_eq!(
             (
-                vitals.sessions(),
-                vitals.sessions_total(),
-                vitals.connects()
+                backend.sessions(),
+                backend.sessions_total(),
+                backend.connects()
             ),
             (1, 1, 1)
         );
