@@ -29,7 +29,7 @@ use crate::core::session::stick::Sticks;
 pub use commands::{Departures, Renewal, SessionBrief, SessionQuery, SessionView, WorkerCommand};
 pub use edge::Edge;
 pub use generation::{Generation, Swap};
-pub use handover::{Adopted, Packed, Parcel, TakenOver};
+pub use handover::{Adopted, SessionTransfer, TakenOver, TransferBatch};
 pub use own::Own;
 pub use slice::{Slice, Sliced};
 pub use workers::{ANSWER_MAX, Answers, Walked, WorkerHandle, WorkerLoad, Workers};

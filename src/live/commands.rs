@@ -15,7 +15,7 @@ use crate::core::session::drain::Profile;
 use crate::core::session::orders::{CloseOrder, LeaveOrder};
 use crate::core::session::record::{EndOrder, Facts};
 use crate::core::session::resume::Moves;
-use crate::live::handover::{Adopted, Packed, Parcel};
+use crate::live::handover::{Adopted, SessionTransfer, TransferBatch};
 use crate::live::slice::{Slice, Sliced};
 
 /// What a worker can be commanded to do. Commands that walk over its sessions look at one slice.
@@ -98,7 +98,7 @@ pub enum WorkerCommand {
         /// So many at most.
         limit: usize,
         /// Receives the answer.
-        answer: oneshot::Sender<Packed>,
+        answer: oneshot::Sender<TransferBatch>,
     },
     /// Lets go of held sessions that another process has taken, and goes on with all others that
     /// are held; answers how many went.
@@ -113,7 +113,7 @@ pub enum WorkerCommand {
     /// Makes sessions of what another process gave.
     Adopt {
         /// Their states and sockets.
-        parcels: Vec<Parcel>,
+        transfers: Vec<SessionTransfer>,
         /// They begin when this is sent, and are dropped without a record if it is dropped.
         go: oneshot::Receiver<()>,
         /// Receives the answer, before they begin.

@@ -1,4 +1,4 @@
-//! What workers and control plane tell each other while sessions go from process to process.
+//! The values that workers and the control plane exchange during a hand-over of sessions.
 
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -6,23 +6,22 @@ use std::time::SystemTime;
 
 use crate::base::session_id::SessionId;
 
-/// A session between two processes: its state, which only workers read, and its
-/// sockets.
-pub struct Parcel {
-    /// Which.
+/// A session on its way to another process: its state, which only workers read, and its sockets.
+pub struct SessionTransfer {
+    /// The id of the session.
     pub id: SessionId,
-    /// Of the version that the hand-over's messages name.
+    /// In the version of the format that the hand-over's messages name.
     pub state: Vec<u8>,
-    /// The client's socket; a handle of its own.
+    /// A second handle to the client's socket.
     pub client: OwnedFd,
-    /// The backend's, likewise; none between two backends.
+    /// A second handle to the backend's socket; none while the session has no backend.
     pub backend: Option<OwnedFd>,
 }
 
-impl fmt::Debug for Parcel {
+impl fmt::Debug for SessionTransfer {
     /// Without the state: it holds bytes of the session (I11).
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Parcel")
+        f.debug_struct("SessionTransfer")
             .field("id", &self.id)
             .finish_non_exhaustive()
     }
@@ -30,33 +29,33 @@ impl fmt::Debug for Parcel {
 
 /// Sessions that a worker holds for another process to take.
 #[derive(Debug, Default)]
-pub struct Packed {
+pub struct TransferBatch {
     /// In the order of their ids.
-    pub parcels: Vec<Parcel>,
-    /// Where to go on; `None` when every session has been looked at.
+    pub transfers: Vec<SessionTransfer>,
+    /// The cursor of the next batch; `None` when every session has been examined.
     pub next: Option<SessionId>,
-    /// Sessions that cannot go, now or ever, out of those that were looked at.
+    /// Examined sessions that cannot be handed over, now or ever.
     pub staying: usize,
     /// Connections that may still become sessions.
     pub coming: usize,
 }
 
-/// What a worker made of parcels.
+/// The outcome of rebuilding transferred sessions on a worker.
 #[derive(Debug, Default)]
 pub struct Adopted {
-    /// Sessions that wait for the word to begin.
+    /// Sessions that wait for the order to begin.
     pub ready: Vec<SessionId>,
-    /// Those of which no session could be made, and why.
+    /// Transfers from which no session could be rebuilt, and why.
     pub refused: Vec<(SessionId, String)>,
 }
 
-/// What came from the process before this one.
+/// What was taken over from the previous process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TakenOver {
     /// Sessions.
     pub sessions: usize,
-    /// Of that process.
+    /// Process id of the previous process.
     pub from_pid: u32,
-    /// When it was all here, or when the last of it came.
+    /// When the take-over was complete, or when the last part of it arrived.
     pub at: SystemTime,
 }

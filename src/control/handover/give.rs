@@ -20,7 +20,7 @@ use crate::core::session::drain::StandingOrder;
 use crate::io::handover::{FromNew, FromOld, PROTOCOL, STATE, VERSION, Wire, WireError, agree};
 use crate::io::net::listener::{self, Owner};
 use crate::io::net::socket::Detached;
-use crate::live::{Live, Packed, WorkerCommand};
+use crate::live::{Live, TransferBatch, WorkerCommand};
 use crate::telemetry::metrics::{Handing, NodeMetrics};
 
 /// Time for the first message of a peer.
@@ -290,7 +290,7 @@ impl HandoverOffer {
                 } else {
                     0
                 };
-                count += packed.parcels.len();
+                count += packed.transfers.len();
                 *cursor = packed.next.map(Some);
             }
             if count == 0 {
@@ -317,7 +317,7 @@ impl HandoverOffer {
         &self,
         cursors: &[Option<Option<SessionId>>],
         limit: usize,
-    ) -> Vec<Option<Packed>> {
+    ) -> Vec<Option<TransferBatch>> {
         let pack = |worker: usize, answer| {
             let after = cursors[worker]?;
             Some(WorkerCommand::Pack {
@@ -332,18 +332,18 @@ impl HandoverOffer {
     async fn send_batch(
         &self,
         wire: &mut Wire,
-        batch: Vec<Option<Packed>>,
+        batch: Vec<Option<TransferBatch>>,
     ) -> Result<(), StepError> {
-        let parcels = batch
+        let transfers = batch
             .into_iter()
             .flatten()
-            .flat_map(|packed| packed.parcels);
+            .flat_map(|packed| packed.transfers);
         let sent = async {
-            for parcel in parcels {
-                let said = FromOld::Session { id: parcel.id };
-                let mut sockets = vec![parcel.client.as_fd()];
-                sockets.extend(parcel.backend.as_ref().map(|backend| backend.as_fd()));
-                wire.send(&said, &parcel.state, &sockets).await?;
+            for transfer in transfers {
+                let said = FromOld::Session { id: transfer.id };
+                let mut sockets = vec![transfer.client.as_fd()];
+                sockets.extend(transfer.backend.as_ref().map(|backend| backend.as_fd()));
+                wire.send(&said, &transfer.state, &sockets).await?;
             }
             wire.say(&FromOld::Batch).await
         };

@@ -17,7 +17,7 @@ use crate::io::handover::{
     FromNew, FromOld, PROTOCOL, STATE, STATE_OLDEST, VERSION, Wire, WireError,
 };
 use crate::io::net::listener::{Inheritance, InheritedSocket};
-use crate::live::{Live, Parcel, TakenOver, WorkerCommand};
+use crate::live::{Live, SessionTransfer, TakenOver, WorkerCommand};
 use crate::telemetry::metrics::{Handing, NodeMetrics};
 
 /// For the old process' first answer: it may be busy with another one's request.
@@ -224,14 +224,14 @@ impl Predecessor {
     ) -> Result<usize, TakeError> {
         // If a message cannot be sent, the peer's last message has the reason.
         let _ = self.wire.say(&FromNew::Serving).await;
-        let (mut parcels, mut orders, mut revocations) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut transfers, mut orders, mut revocations) = (Vec::new(), Vec::new(), Vec::new());
         loop {
             let message = hear(&mut self.wire, SESSIONS_MAX, stop).await?;
             match message.said {
-                FromOld::Session { id } if parcels.len() < BATCH_MAX => {
+                FromOld::Session { id } if transfers.len() < BATCH_MAX => {
                     let mut sockets = message.descriptors.into_iter();
                     let none = || TakeError::Broken("a session without a socket".to_owned());
-                    parcels.push(Parcel {
+                    transfers.push(SessionTransfer {
                         id,
                         state: message.attachment,
                         client: sockets.next().ok_or_else(none)?,
@@ -267,7 +267,7 @@ impl Predecessor {
                     }
                 }
                 FromOld::Batch => {
-                    let batch = std::mem::take(&mut parcels);
+                    let batch = std::mem::take(&mut transfers);
                     let more = adopt(&mut self.wire, live, batch).await.unwrap_or(0);
                     node.handed_sessions(Handing::In, more);
                     *taken += more;
@@ -295,18 +295,22 @@ fn unexpected(said: &FromOld) -> StepError {
 
 /// Takes over a batch: the workers prepare it, the old process is notified, and only then do its
 /// sessions start. Returns their number. This future must not be dropped halfway.
-async fn adopt(wire: &mut Wire, live: &Live, parcels: Vec<Parcel>) -> Result<usize, WireError> {
-    let mut taken: Vec<SessionId> = Vec::with_capacity(parcels.len());
+async fn adopt(
+    wire: &mut Wire,
+    live: &Live,
+    transfers: Vec<SessionTransfer>,
+) -> Result<usize, WireError> {
+    let mut taken: Vec<SessionId> = Vec::with_capacity(transfers.len());
     let mut refused = Vec::new();
     let mut gos = Vec::new();
-    for (worker, parcels) in spread(live, parcels) {
-        let ids: Vec<_> = parcels.iter().map(|parcel| parcel.id).collect();
+    for (worker, transfers) in spread(live, transfers) {
+        let ids: Vec<_> = transfers.iter().map(|transfer| transfer.id).collect();
         let (go, wait) = oneshot::channel();
-        let mut given = Some((parcels, wait));
+        let mut given = Some((transfers, wait));
         let adopted = live.workers().ask_each(ANSWER_MAX, |place, answer| {
-            let (parcels, go) = given.take_if(|_| place == worker)?;
+            let (transfers, go) = given.take_if(|_| place == worker)?;
             Some(WorkerCommand::Adopt {
-                parcels,
+                transfers,
                 go,
                 answer,
             })
@@ -341,16 +345,16 @@ fn short(mut why: String) -> String {
 }
 
 /// Gives each to the worker that has the fewest connections.
-fn spread(live: &Live, parcels: Vec<Parcel>) -> Vec<(usize, Vec<Parcel>)> {
+fn spread(live: &Live, transfers: Vec<SessionTransfer>) -> Vec<(usize, Vec<SessionTransfer>)> {
     let loads = live.workers().loads();
     let mut loads: Vec<_> = loads
         .map(|load| load.connections.load(Ordering::Relaxed))
         .collect();
     let mut piles: Vec<_> = loads.iter().map(|_| Vec::new()).enumerate().collect();
-    for parcel in parcels {
+    for transfer in transfers {
         let fewest = (0..loads.len()).min_by_key(|at| loads[*at]).unwrap_or(0);
         loads[fewest] += 1;
-        piles[fewest].1.push(parcel);
+        piles[fewest].1.push(transfer);
     }
     piles.retain(|(_, pile)| !pile.is_empty());
     piles

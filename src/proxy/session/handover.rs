@@ -22,7 +22,7 @@ use crate::core::session::wheel::Tick;
 use crate::io::carrier::Carrier;
 use crate::io::net::socket::Detached;
 use crate::io::relay::{Relay, RelayState, Unsound};
-use crate::live::{Adopted, Packed, Parcel};
+use crate::live::{Adopted, SessionTransfer, TransferBatch};
 use crate::proxy::backend::lease::BackendLease;
 use crate::proxy::context::connection_lease::ConnectionLease;
 use crate::proxy::context::permits::SessionPermits;
@@ -50,9 +50,9 @@ struct State {
     relay: RelayState,
 }
 
-/// No session can be made of a parcel.
+/// No session can be made of a transfer.
 #[derive(Debug, thiserror::Error)]
-enum ParcelError {
+enum RebuildError {
     #[error("its state is not understood: {0}")]
     NotUnderstood(#[from] serde_json::Error),
     #[error(transparent)]
@@ -64,37 +64,37 @@ enum ParcelError {
 }
 
 /// Holds sessions that can go to another process, see `WorkerCommand::Pack`.
-pub(crate) fn pack(sessions: &Sessions, after: Option<SessionId>, limit: usize) -> Packed {
+pub(crate) fn pack(sessions: &Sessions, after: Option<SessionId>, limit: usize) -> TransferBatch {
     let worker = sessions.worker();
     worker.set_phase(WorkerPhase::HandingOver);
-    let mut packed = Packed::default();
+    let mut batch = TransferBatch::default();
     let live = sessions.by_id();
     let after = after.map_or(Bound::Unbounded, Bound::Excluded);
     for (id, session) in live.range((after, Bound::Unbounded)) {
-        if packed.parcels.len() == limit {
+        if batch.transfers.len() == limit {
             break;
         }
-        packed.next = Some(*id);
+        batch.next = Some(*id);
         match pack_one(session, worker.tick()) {
-            Ok(Some(parcel)) => {
+            Ok(Some(transfer)) => {
                 session.gather();
                 session.ownership.set(Ownership::Held);
                 sessions.held.borrow_mut().push(Rc::clone(session));
-                packed.parcels.push(parcel);
+                batch.transfers.push(transfer);
             }
-            Ok(None) => packed.staying += 1,
+            Ok(None) => batch.staying += 1,
             Err(error) => {
                 tracing::warn!(session = %id, %error, "a session stays");
-                packed.staying += 1;
+                batch.staying += 1;
             }
         }
     }
     let last = live.last_key_value().map(|(id, _)| *id);
-    packed.next = packed.next.filter(|next| Some(*next) < last);
+    batch.next = batch.next.filter(|next| Some(*next) < last);
     let connections = worker.load.connections.load(Ordering::Relaxed);
     let sessions = worker.load.sessions.load(Ordering::Relaxed);
-    packed.coming = connections.saturating_sub(sessions);
-    packed
+    batch.coming = connections.saturating_sub(sessions);
+    batch
 }
 
 /// Lets go of those that another process has, see `WorkerCommand::Release`.
@@ -125,17 +125,17 @@ pub(crate) fn release(sessions: &Sessions, taken: &[SessionId], resume: bool) ->
     went
 }
 
-/// Makes sessions of parcels, see `WorkerCommand::Adopt`.
+/// Makes sessions of transfers, see `WorkerCommand::Adopt`.
 pub(crate) fn adopt(
     sessions: &Rc<Sessions>,
-    parcels: Vec<Parcel>,
+    transfers: Vec<SessionTransfer>,
     go: oneshot::Receiver<()>,
 ) -> Adopted {
     let mut adopted = Adopted::default();
-    let mut ready = Vec::with_capacity(parcels.len());
-    for parcel in parcels {
-        let id = parcel.id;
-        match unpack(sessions, parcel) {
+    let mut ready = Vec::with_capacity(transfers.len());
+    for transfer in transfers {
+        let id = transfer.id;
+        match unpack(sessions, transfer) {
             Ok(session) => {
                 adopted.ready.push(id);
                 ready.push(session);
@@ -156,7 +156,7 @@ pub(crate) fn adopt(
     adopted
 }
 
-fn unpack(sessions: &Sessions, parcel: Parcel) -> Result<Session, ParcelError> {
+fn unpack(sessions: &Sessions, transfer: SessionTransfer) -> Result<Session, RebuildError> {
     let worker = sessions.worker();
     let State {
         facts,
@@ -167,12 +167,12 @@ fn unpack(sessions: &Sessions, parcel: Parcel) -> Result<Session, ParcelError> {
         holders,
         key,
         relay,
-    } = serde_json::from_slice(&parcel.state)?;
+    } = serde_json::from_slice(&transfer.state)?;
     if sessions.find(facts.id).is_some() {
-        return Err(ParcelError::Known);
+        return Err(RebuildError::Known);
     }
-    let client = attach(parcel.client)?;
-    let backend = parcel.backend.map(attach).transpose()?;
+    let client = attach(transfer.client)?;
+    let backend = transfer.backend.map(attach).transpose()?;
     let relay = Relay::from_state(client, backend, relay, worker.tick())?;
     // No session is older than the system's clock.
     let now = clock::now();
@@ -213,7 +213,7 @@ fn forget(sessions: &Sessions, session: &Session) {
 
 /// The session for another process, with second handles to its sockets; `None` if it has to
 /// stay.
-fn pack_one(session: &Session, now: Tick) -> io::Result<Option<Parcel>> {
+fn pack_one(session: &Session, now: Tick) -> io::Result<Option<SessionTransfer>> {
     if session.ownership.get() != Ownership::Here {
         return Ok(None);
     }
@@ -254,7 +254,7 @@ fn pack_one(session: &Session, now: Tick) -> io::Result<Option<Parcel>> {
         key: key.as_deref().map(<[u8]>::to_vec),
         relay: state,
     };
-    Ok(Some(Parcel {
+    Ok(Some(SessionTransfer {
         id: *id,
         state: serde_json::to_vec(&state)?,
         client: duplicate(client)?,

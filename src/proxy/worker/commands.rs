@@ -70,11 +70,11 @@ pub(crate) fn carry_out(sessions: &Rc<Sessions>, command: WorkerCommand) {
             let _ = answer.send(release(sessions, &taken, resume));
         }
         WorkerCommand::Adopt {
-            parcels,
+            transfers,
             go,
             answer,
         } => {
-            let _ = answer.send(adopt(sessions, parcels, go));
+            let _ = answer.send(adopt(sessions, transfers, go));
         }
         WorkerCommand::Shutdown { answer, .. } => {
             let _ = answer.send(0);
