@@ -22,3 +22,4 @@ mod requests;
 mod sessions;
 mod support;
 mod tls;
+mod wss;

@@ -462,7 +462,7 @@ enum Command {
     Who,
     /// `!seen`: answers with target and headers of the request, as JSON.
     Seen,
-    /// `!close 4001 reason`
+    /// `!close 4001 reason`; `!restart` is `!close 1012 restarting`.
     Close(u16, String),
     /// `!end`: closes the TCP connection without a close frame.
     End,
@@ -484,6 +484,7 @@ impl Command {
             "who" => Self::Who,
             "seen" => Self::Seen,
             "close" => Self::Close(first?.parse().ok()?, second.unwrap_or("").to_owned()),
+            "restart" => Self::Close(1012, "restarting".to_owned()),
             "end" => Self::End,
             "reset" => Self::Reset,
             "ping" => Self::Ping(first?.to_owned()),

@@ -18,6 +18,7 @@ pub mod records;
 pub mod secrets;
 pub mod service;
 pub mod tokens;
+pub mod wss;
 
 use std::time::{Duration, Instant};
 

@@ -19,11 +19,12 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub enum Language {
     Node,
     Python,
+    Go,
 }
 
 impl Language {
     /// The program, set up by `./test --prepare`.
-    fn command(self, program: &str) -> Command {
+    pub(super) fn command(self, program: &str) -> Command {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let peers = root.join("tests/peers");
         let (interpreter, installed, script) = match self {
@@ -36,6 +37,12 @@ impl Language {
                 python(),
                 root.join("target/test-env/python/.installed"),
                 peers.join(format!("python/{program}.py")),
+            ),
+            // One program for all.
+            Self::Go => (
+                root.join("target/test-env/go/peers"),
+                root.join("target/test-env/go/.installed"),
+                PathBuf::from(program),
             ),
         };
         assert!(

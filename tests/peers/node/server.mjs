@@ -1,6 +1,8 @@
 // Echo server on the `ws` library; see ../README.md. Ordinary requests get the browser's test page.
+// Usage: server.mjs [server.crt server.key [1.2|1.3]]
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
+import { createServer as createTlsServer } from "node:https";
 import { WebSocketServer } from "ws";
 
 const largest = 64 * 1024 * 1024;
@@ -52,10 +54,14 @@ function session(socket, request) {
   }
 }
 
-const http = createServer((request, response) => {
+const [cert, key, version = "1.3"] = process.argv.slice(2);
+const only = `TLSv${version}`;
+const tls = cert && { cert: readFileSync(cert), key: readFileSync(key), minVersion: only, maxVersion: only };
+const answer = (request, response) => {
   response.writeHead(200, { "content-type": "text/html; charset=utf-8" });
   response.end(page);
-});
+};
+const http = tls ? createTlsServer(tls, answer) : createServer(answer);
 const sockets = new WebSocketServer({
   server: http,
   maxPayload: largest,

@@ -1,9 +1,14 @@
-"""Echo server on the `websockets` library; see ../README.md."""
+"""Echo server on the `websockets` library; see ../README.md.
+
+Usage: server.py [server.crt server.key [1.2|1.3 [cipher suite]]]
+"""
 
 import asyncio
 import json
 import os
 import signal
+import ssl
+import sys
 from urllib.parse import parse_qs, urlsplit
 
 from websockets.asyncio.server import serve
@@ -54,9 +59,20 @@ async def session(socket):
             last_close.update(code=end.rcvd.code, reason=end.rcvd.reason)
 
 
+def tls(cert, key, version="1.3", cipher=None):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    only = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}[version]
+    context.minimum_version = context.maximum_version = only
+    if cipher:
+        context.set_ciphers(cipher)
+    return context
+
+
 async def main():
+    context = tls(*sys.argv[1:]) if len(sys.argv) > 1 else None
     options = {"select_subprotocol": subprotocol, "max_size": LARGEST, "ping_interval": None}
-    async with serve(session, "127.0.0.1", 0, **options) as server:
+    async with serve(session, "127.0.0.1", 0, ssl=context, **options) as server:
         print(json.dumps({"port": server.sockets[0].getsockname()[1]}), flush=True)
         await server.serve_forever()
 

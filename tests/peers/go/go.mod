@@ -1,0 +1,3 @@
+module sessile.test/peers
+
+go 1.19
