@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -116,38 +116,48 @@ impl Drop for Server {
 /// Runs a client to its end.
 ///
 /// # Panics
-/// If a case of it failed, with what it said.
+/// If a case of it failed, with its output.
 pub async fn run_client(language: Language, program: &str, arguments: Vec<String>) -> Value {
+    let (status, said) = finish_client(language, program, &arguments).await;
+    assert!(
+        status.success(),
+        "{program} {arguments:?} ended with {status}: {said}"
+    );
+    said
+}
+
+/// The same for a client of which cases may fail.
+///
+/// # Panics
+/// If no case passed, with its output.
+pub async fn finish_client(
+    language: Language,
+    program: &str,
+    arguments: &[String],
+) -> (ExitStatus, Value) {
     let mut command = language.command(program);
-    let program = program.to_owned();
-    let mut child = command.args(&arguments).spawn().expect("the peer starts");
+    let mut child = command.args(arguments).spawn().expect("the peer starts");
     let pid = child.id();
-    let named = program.clone();
     let mut task = tokio::task::spawn_blocking(move || {
         let mut text = String::new();
         let mut stdout = child.stdout.take().expect("standard output is piped");
         stdout
             .read_to_string(&mut text)
             .expect("the peer writes text");
-        let status = child.wait().expect("a child can be waited for");
-        let said: Value = serde_json::from_str(text.trim()).unwrap_or_default();
-        assert!(
-            status.success(),
-            "{program} {arguments:?} ended with {status} and said {text}"
-        );
-        assert!(
-            said["passed"]
-                .as_array()
-                .is_some_and(|passed| !passed.is_empty()),
-            "{program} tried nothing: {text}"
-        );
-        said
+        (child.wait().expect("a child can be waited for"), text)
     });
     let Ok(done) = tokio::time::timeout(PATIENCE, &mut task).await else {
         signal_process(pid, Signal::KILL);
-        // Whatever it says now: it took too long.
         drop(task.await);
-        panic!("{named} did not end within {PATIENCE:?}");
+        panic!("{program} did not end within {PATIENCE:?}");
     };
-    done.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+    let (status, text) = done.expect("reading does not panic");
+    let said: Value = serde_json::from_str(text.trim()).unwrap_or_default();
+    assert!(
+        said["passed"]
+            .as_array()
+            .is_some_and(|passed| !passed.is_empty()),
+        "{program} {arguments:?} ended with {status}, and no case passed: {text}"
+    );
+    (status, said)
 }

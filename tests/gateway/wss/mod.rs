@@ -1,5 +1,6 @@
 //! wss as other TLS stacks see it, at both sides of the gateway.
 
+mod attacks;
 mod interop;
 
 /// A TLS listener `edge` with `edge.crt` and `edge.key`, which lie beside gateway.toml.
