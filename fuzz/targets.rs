@@ -488,7 +488,7 @@ fn jwt(data: &[u8]) {
     }
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(NOW);
     let none = IssuerKeys::default();
-    if let Ok(principal) = authenticator().judge(&text, "/ws", &none, now) {
+    if let Ok(principal) = authenticator().verify(&text, "/ws", &none, now) {
         // The one seed that was signed with the key; a signature covers every byte before it.
         assert_eq!(&*principal.subject, "ann", "{text}");
         assert!(text.starts_with(SIGNED), "{text}");
@@ -552,7 +552,7 @@ fn signed_url(data: &[u8]) {
     let tickets = Authenticator::compile(tickets.expect("there is one"), None);
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(NOW);
     let none = IssuerKeys::default();
-    if let Ok(principal) = tickets.judge(ticket, path, &none, now) {
+    if let Ok(principal) = tickets.verify(ticket, path, &none, now) {
         // The one seed that was signed.
         assert!(ticket.starts_with(SIGNED_TICKET), "{ticket}");
         assert_eq!(&*principal.subject, "ann", "{ticket}");
@@ -561,7 +561,7 @@ fn signed_url(data: &[u8]) {
     let key = hmac::Key::new(hmac::HMAC_SHA256, TICKET_SECRET.as_bytes());
     let tag = BASE64_URL_SAFE_NO_PAD.encode(hmac::sign(&key, payload.as_bytes()));
     let signed = format!("{payload}.{tag}");
-    let Ok(principal) = tickets.judge(&signed, path, &none, now) else {
+    let Ok(principal) = tickets.verify(&signed, path, &none, now) else {
         return;
     };
     assert!(signed.len() <= 1024);
@@ -573,12 +573,12 @@ fn signed_url(data: &[u8]) {
     assert!(says["jti"].as_str() == principal.token_id.as_deref());
     assert!(says.get("path").is_none_or(|bound| *bound == *path));
     assert!(
-        tickets.judge(&signed, path, &none, now).is_err(),
+        tickets.verify(&signed, path, &none, now).is_err(),
         "good twice"
     );
     // And not one byte of it may be another.
     let other = signed.replacen('.', "A.", 1);
-    assert!(tickets.judge(&other, path, &none, now).is_err());
+    assert!(tickets.verify(&other, path, &none, now).is_err());
 }
 
 /// The secret of `tickets` in `routes.toml`.

@@ -13,13 +13,13 @@ use sessile::config::document_key::DocumentKey;
 use sessile::config::documents::{Change, Document, Update};
 use sessile::config::expression::Expression;
 use sessile::config::layers::Layers;
-use sessile::config::overlay::{Ground, Judge, Overlay};
+use sessile::config::overlay::{FileProtection, Ground, Overlay};
 use sessile::config::pattern::{
     HostPattern, PATH_BYTES_MAX, PATH_SEGMENTS_MAX, PathPattern, PathTemplate, probably_meant,
 };
 use sessile::config::pem::{Mistake, Validity, Wanted};
 use sessile::config::snapshot::{CertificateFiles, Snapshot};
-use sessile::config::validate::{CertificateFault, Holds, Surroundings, validate};
+use sessile::config::validate::{CertificateFault, FileContent, Surroundings, validate};
 
 /// The canonical form of a path is its own, and means the bytes that were sent.
 pub(super) fn paths(data: &[u8]) {
@@ -135,7 +135,7 @@ pub(super) fn documents(data: &[u8]) {
         directory: Path::new("/nowhere"),
         own: OwnAddresses::default(),
         outside: &Nowhere,
-        judge: &Judge::new(&FILE),
+        protection: &FileProtection::new(&FILE),
     };
     let read = || {
         let mut overlay = Overlay::default();
@@ -172,7 +172,7 @@ impl Surroundings for Nowhere {
         Ok(())
     }
 
-    fn text(&self, _: &Path, _: Holds) -> Result<String, String> {
+    fn text(&self, _: &Path, _: FileContent) -> Result<String, String> {
         Err("there are no files".to_owned())
     }
 

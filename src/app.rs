@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use crate::admin::{self, ListenerView};
-use crate::app::addresses::{listening, own};
+use crate::app::addresses::{gateway_addresses, listening};
 use crate::app::fleet_membership::FleetMembership;
 use crate::app::handover_lifecycle::{HandoverLifecycle, operator_orders, settle};
 use crate::app::opening::{open_admin, open_listener};
@@ -116,7 +116,7 @@ impl Bound {
         };
         let live = Live::new(first);
         let door = handover.as_ref().map(Handover::address);
-        live.set_own(own(&contexts, &admin, door));
+        live.set_gateway_addresses(gateway_addresses(&contexts, &admin, door));
         let shared = Shared {
             live: Arc::clone(&live),
             listeners: contexts.into(),

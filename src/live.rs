@@ -4,9 +4,9 @@
 
 mod commands;
 mod edge;
+mod gateway_addresses;
 mod generation;
 mod handover;
-mod own;
 mod slice;
 mod workers;
 
@@ -26,11 +26,11 @@ use crate::core::routing::RoutingTable;
 use crate::core::session::admission::Gate;
 use crate::core::session::stick::Sticks;
 
-pub use commands::{Departures, Renewal, SessionBrief, SessionQuery, SessionView, WorkerCommand};
+pub use commands::{LeaveCounts, Renewal, SessionBrief, SessionQuery, SessionView, WorkerCommand};
 pub use edge::Edge;
+pub use gateway_addresses::GatewayAddresses;
 pub use generation::{Generation, Swap};
 pub use handover::{Adopted, SessionTransfer, TakenOver, TransferBatch};
-pub use own::Own;
 pub use slice::{Slice, Sliced};
 pub use workers::{ANSWER_MAX, Answers, Walked, WorkerHandle, WorkerLoad, Workers};
 
@@ -57,7 +57,7 @@ pub struct Live {
     started: (Instant, SystemTime),
     accepting: watch::Sender<bool>,
     taken_over: ArcSwapOption<TakenOver>,
-    own: OnceLock<Own>,
+    gateway_addresses: OnceLock<GatewayAddresses>,
     instance: u64,
     /// The process that hands over to this one, or that this one hands over to; 0 if none does.
     other_process: AtomicU32,
@@ -107,7 +107,7 @@ impl Live {
             started: (clock::now(), clock::wall()),
             accepting: watch::Sender::new(true),
             taken_over: ArcSwapOption::empty(),
-            own: OnceLock::new(),
+            gateway_addresses: OnceLock::new(),
             instance: fastrand::u64(..),
             other_process: AtomicU32::new(0),
         })
@@ -255,16 +255,16 @@ impl Live {
     }
 
     /// Sets where this gateway itself listens, once and before anything is dialled.
-    pub fn set_own(&self, own: Own) {
-        let _ = self.own.set(own);
+    pub fn set_gateway_addresses(&self, addresses: GatewayAddresses) {
+        let _ = self.gateway_addresses.set(addresses);
     }
 
     /// Where this gateway itself listens.
-    pub fn own(&self) -> &Own {
-        static NOWHERE: Own = Own {
+    pub fn gateway_addresses(&self) -> &GatewayAddresses {
+        static NOWHERE: GatewayAddresses = GatewayAddresses {
             all: OwnAddresses::new(Vec::new()),
             admin: OwnAddresses::new(Vec::new()),
         };
-        self.own.get().unwrap_or(&NOWHERE)
+        self.gateway_addresses.get().unwrap_or(&NOWHERE)
     }
 }

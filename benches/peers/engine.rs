@@ -52,7 +52,7 @@ pub(crate) struct Engine {
     conns: Slab<Conn>,
     script: Script,
     ready: Vec<epoll::Event>,
-    scratch: Vec<u8>,
+    read_buffer: Vec<u8>,
     events: Vec<Event>,
 }
 
@@ -112,7 +112,7 @@ impl Engine {
                 to_client: Template::plain(size),
             },
             ready: Vec::with_capacity(256),
-            scratch: vec![0; 256 * 1024],
+            read_buffer: vec![0; 256 * 1024],
             events: Vec::new(),
         })
     }
@@ -242,12 +242,17 @@ impl Engine {
             return Ok(());
         };
         loop {
-            match conn.stream.read(&mut self.scratch) {
+            match conn.stream.read(&mut self.read_buffer) {
                 Ok(0) => return self.ended(place),
                 Ok(n) => {
-                    conn.take(&self.scratch[..n], place, &self.script, &mut self.events)
-                        .with_context(|| format!("{:?} {place}", conn.role))?;
-                    if n < self.scratch.len() && !conn.stream.may_hold_more() {
+                    conn.take(
+                        &self.read_buffer[..n],
+                        place,
+                        &self.script,
+                        &mut self.events,
+                    )
+                    .with_context(|| format!("{:?} {place}", conn.role))?;
+                    if n < self.read_buffer.len() && !conn.stream.may_hold_more() {
                         break;
                     }
                 }

@@ -72,10 +72,10 @@ fn pass(size: usize, count: usize, setup: Setup) -> Work {
         assert!(machine.begin(7).is_none());
         assert!(machine.wants(Side::Client, 65_536, 7).is_some());
         let bytes = black_box(&chunk[..]);
-        let judged = machine.receive(Side::Client, bytes);
-        let direct = judged.direct();
+        let inspected = machine.receive(Side::Client, bytes);
+        let direct = inspected.direct();
         assert_eq!(direct, bytes.len());
-        machine.forwarded(Side::Client, (judged, bytes), direct, false, 7);
+        machine.forwarded(Side::Client, (inspected, bytes), direct, false, 7);
         assert_eq!(machine.output(Side::Backend), Output::Flush);
         machine.flushed(Side::Backend);
         machine.settle(7)

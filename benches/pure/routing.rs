@@ -10,7 +10,7 @@ use sessile::base::clock::now;
 use sessile::config::layers::Layers;
 use sessile::config::pem::{Mistake, Validity, Wanted};
 use sessile::config::snapshot::{CertificateFiles, Snapshot};
-use sessile::config::validate::{CertificateFault, Holds, Surroundings, validate};
+use sessile::config::validate::{CertificateFault, FileContent, Surroundings, validate};
 use sessile::core::routing::{Request, RoutingTable};
 
 use crate::{Case, Work, work};
@@ -62,7 +62,7 @@ impl Surroundings for Nowhere {
         Err(format!("the environment has no variable `{name}`"))
     }
 
-    fn text(&self, _: &Path, _: Holds) -> Result<String, String> {
+    fn text(&self, _: &Path, _: FileContent) -> Result<String, String> {
         Ok(String::new())
     }
 

@@ -6,7 +6,7 @@
 pub mod backends;
 mod config;
 mod connection;
-mod crowd;
+mod connections;
 mod extract;
 mod gateway;
 mod guard;

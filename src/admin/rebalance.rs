@@ -42,7 +42,7 @@ pub struct Asked {
 /// Whether the rebalancing is paused.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Hold {
+pub struct PauseRequest {
     /// `true` pauses it, `false` resumes it.
     pub paused: bool,
 }
@@ -96,7 +96,7 @@ pub(super) async fn begin(
 pub(super) async fn change(
     State(gateway): State<Arc<Gateway>>,
     Path(name): Path<String>,
-    Body(hold): Body<Hold>,
+    Body(hold): Body<PauseRequest>,
 ) -> Result<Json<RebalanceView>, Problem> {
     let name = UpstreamName::from(&*name);
     let rebalancer = gateway.supervisor.rebalancer();

@@ -23,15 +23,15 @@ use crate::core::routing::affinity;
 use crate::core::routing::{Action, Matched, RoutingTable, Verdict, rewrite};
 use crate::live::Edge;
 
+mod checks;
 mod choice;
 mod credentials;
-mod judge;
 mod request;
 mod view;
 
+use checks::check;
 use choice::{Moment, affinity_view, choose, note, stuck};
 use credentials::Credentials;
-use judge::judge;
 use request::{LOCAL, Parts};
 
 pub(super) use choice::source_text;
@@ -119,7 +119,7 @@ fn explain_at(
         redirect: None,
         refusal: None,
         principal: None,
-        not_judged: Vec::new(),
+        not_checked: Vec::new(),
         target: None,
         affinity: None,
         choice: None,
@@ -185,15 +185,15 @@ fn follow<'p>(
             });
         }
         Action::Forward(upstream) => {
-            let judged = judge((parts, path), matched, moment.credentials);
-            explanation.principal = judged.principal;
-            explanation.not_judged = judged.not_judged;
+            let checked = check((parts, path), matched, moment.credentials);
+            explanation.principal = checked.principal;
+            explanation.not_checked = checked.not_checked;
             if limited(&route.config.quotas) {
                 let quotas = "limits on numbers and rates depend on what else comes";
-                explanation.not_judged.push(quotas.to_owned());
+                explanation.not_checked.push(quotas.to_owned());
             }
-            if judged.refusal.is_some() {
-                explanation.refusal = judged.refusal;
+            if checked.refusal.is_some() {
+                explanation.refusal = checked.refusal;
                 return;
             }
             let target = rewrite::target(&route.config.rewrite, &request, parameters);
@@ -201,7 +201,7 @@ fn follow<'p>(
             let random = fastrand::u128(..);
             let sources = &route.config.affinity;
             let client = parts.client;
-            let claims = Some(&judged.claims);
+            let claims = Some(&checked.claims);
             #[expect(
                 clippy::map_identity,
                 reason = "shortens lifetimes: the key borrows the claims too, which live less long"

@@ -161,9 +161,9 @@ fn leaving() -> Vec<Resource> {
             patch(),
             home,
             rebalance::change,
-            "Holds a rebalancing, or lets it go on.",
+            "FileContent a rebalancing, or lets it go on.",
         )
-        .body::<rebalance::Hold>()
+        .body::<rebalance::PauseRequest>()
         .answers::<RebalanceView>()
         .statuses(&[200, 400, 404]),
         Resource::new(

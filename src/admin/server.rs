@@ -1,5 +1,5 @@
 //! The server of the admin API: one address, few connections, on the control runtime. `connection`
-//! serves one of them, `crowd` bounds their number.
+//! serves one of them, `connections` bounds their number.
 
 use std::borrow::Cow;
 use std::future::Future;
@@ -21,7 +21,7 @@ use tokio::time::timeout;
 
 use crate::admin::Gateway;
 use crate::admin::connection::{Serving, serve};
-use crate::admin::crowd::Crowd;
+use crate::admin::connections::Connections;
 use crate::admin::extract::{Caller, Peer};
 use crate::admin::guard::{Guard, Holder};
 use crate::admin::problem::Problem;
@@ -95,15 +95,15 @@ impl Bound {
         let (router, tls) = (router(gateway, self.guard), self.tls);
         let (stop, stopping) = watch::channel(());
         let turns = Arc::new(Semaphore::new(1));
-        let mut connections = JoinSet::new();
-        let mut crowd = Crowd::default();
+        let mut tasks = JoinSet::new();
+        let mut connections = Connections::default();
         let mut shutdown = std::pin::pin!(shutdown);
         loop {
             let open = *accepting.borrow_and_update();
             tokio::select! {
                 () = &mut shutdown => break,
                 Ok(()) = accepting.changed() => {}
-                Some(_) = connections.join_next() => {}
+                Some(_) = tasks.join_next() => {}
                 accepted = acceptor.accept(), if open => {
                     match accepted.map(|one| (one.peer, one.socket.attach())) {
                         Ok((peer, Ok(socket))) => {
@@ -114,8 +114,8 @@ impl Bound {
                                 turns: Arc::clone(&turns),
                             };
                             let peer = peer.map(|peer| peer.ip());
-                            let task = connections.spawn(serve(socket, peer, serving));
-                            crowd.enter(peer, task);
+                            let task = tasks.spawn(serve(socket, peer, serving));
+                            connections.enter(peer, task);
                         }
                         Ok((_, Err(error))) => tracing::warn!(%error, "admin connection lost"),
                         Err(error) => tracing::warn!(%error, source = %error.source, "admin"),
@@ -124,7 +124,7 @@ impl Bound {
             }
         }
         drop(stop);
-        let done = async { while connections.join_next().await.is_some() {} };
+        let done = async { while tasks.join_next().await.is_some() {} };
         // Answers still in progress are cut off with the rest of the gateway.
         let _ = timeout(GRACE, done).await;
         Ok(())

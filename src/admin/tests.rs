@@ -120,7 +120,7 @@ async fn metrics_are_gathered_from_workers_and_read_from_the_table() {
     let (code, text) = ask(&fixture, "GET /metrics").await;
     let text = text.as_str().expect("text");
     assert_eq!(
-        (code, fixture.told.lock().expect("not poisoned").gathers),
+        (code, fixture.received.lock().expect("not poisoned").gathers),
         (200, 2)
     );
     for line in [
@@ -234,7 +234,7 @@ async fn a_worker_that_does_not_answer_is_named_and_hides_no_other() {
     let gateway = Arc::new(Gateway { live, ..gateway });
     let fixture = Fixture {
         gateway,
-        told: fixture.told,
+        received: fixture.received,
     };
 
     let (code, page) = ask(&fixture, "GET /v1/sessions").await;
@@ -285,15 +285,15 @@ async fn an_operator_closes_a_session_once() {
         ],
     )
     .await;
-    let told = fixture.told.lock().expect("not poisoned");
-    let orders: Vec<_> = told
+    let received = fixture.received.lock().expect("not poisoned");
+    let orders: Vec<_> = received
         .closes
         .iter()
         .map(|order| (order.code, &*order.reason))
         .collect();
     assert_eq!(orders, [(1008, "closed by an operator"), (4000, "go away")]);
     assert_eq!(
-        told.closes[0].cause,
+        received.closes[0].cause,
         crate::core::session::record::Cause::Kicked
     );
 }
@@ -426,7 +426,7 @@ async fn resolve_explains_the_way_of_a_request() {
         "redirect": null,
         "refusal": null,
         "principal": null,
-        "not_judged": [],
+        "not_checked": [],
         "target": "/ws/7?k=1",
         "affinity": { "key": "7", "source": "path:room", "issued": false },
         "choice": {

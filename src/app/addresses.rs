@@ -2,7 +2,7 @@
 
 use crate::admin;
 use crate::base::addr::{ListenAddr, OwnAddresses};
-use crate::live::Own;
+use crate::live::GatewayAddresses;
 use crate::proxy::worker::ListenerContext;
 
 /// Each listener with its addresses, for the log: `edge 0.0.0.0:8080, edge-tls [::]:8443`.
@@ -16,15 +16,15 @@ pub(super) fn listening(listeners: &[ListenerContext]) -> String {
 
 /// Where the gateway listens; a backend there would be a loop.
 /// `handover` is the socket on which the process takes a successor's requests, if it has one.
-pub(super) fn own(
+pub(super) fn gateway_addresses(
     listeners: &[ListenerContext],
     admin: &admin::server::Bound,
     handover: Option<&ListenAddr>,
-) -> Own {
+) -> GatewayAddresses {
     let listeners = listeners.iter().flat_map(|one| &one.addresses);
     let operators: Vec<_> = [admin.address()].into_iter().chain(handover).collect();
     let all = listeners.chain(operators.iter().copied());
-    Own {
+    GatewayAddresses {
         all: OwnAddresses::new(all.cloned().collect()),
         admin: OwnAddresses::new(operators.into_iter().cloned().collect()),
     }

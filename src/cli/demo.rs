@@ -84,7 +84,7 @@ pub fn greeting(gateway: &[SocketAddr], admin: &str, program: &str) -> String {
 }
 
 /// The last screen.
-pub const FAREWELL: &str = "\n  Sessile has stopped. Its clients got a close frame, 1001.\n";
+pub const STOPPED: &str = "\n  Sessile has stopped. Its clients got a close frame, 1001.\n";
 
 /// What to do where an address of the demo is taken.
 pub const TAKEN: &str = "another program has that port; choose others:\n\n  \

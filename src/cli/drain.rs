@@ -10,7 +10,7 @@ use http::Method;
 use serde_json::Value;
 
 use crate::admin::backends::{Change, Wanted};
-use crate::admin::rebalance::{Asked, Hold};
+use crate::admin::rebalance::{Asked, PauseRequest};
 use crate::cli::args::{DrainArgs, RebalanceArgs};
 use crate::cli::ask::agreed;
 use crate::cli::client::{Client, ClientError};
@@ -20,7 +20,7 @@ use crate::control::drainer::DrainView;
 use crate::control::rebalancer::{FlowView, RebalanceView};
 
 /// Between two looks of `--watch`.
-const LOOK: Duration = Duration::from_millis(500);
+const POLL: Duration = Duration::from_millis(500);
 
 /// Drains a backend, changes how, takes it in again, or only looks.
 ///
@@ -31,7 +31,7 @@ pub fn drain(args: &DrainArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     let client = Client::new(&args.admin)?;
     let looks = args.status || (args.watch && !args.orders());
     // Check that the backend exists before asking or ordering anything.
-    let mut seen = Seen::get(&client, args)?;
+    let mut drained = DrainTarget::get(&client, args)?;
     if !looks {
         if args.begins() && !confirmed(&client, args, out)? {
             writeln!(out, "nothing was ordered")?;
@@ -40,13 +40,13 @@ pub fn drain(args: &DrainArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
         let (upstream, id) = (escaped(&args.upstream), escaped(&args.backend));
         let target = format!("/v1/upstreams/{upstream}/backends/{id}");
         client.ask::<Value>(Method::PATCH, &target, Some(&change(args)))?;
-        let Some(next) = Seen::still(&client, args)? else {
+        let Some(next) = DrainTarget::still(&client, args)? else {
             writeln!(out, "{}", gone(&args.backend))?;
             return Ok(0);
         };
-        seen = next;
+        drained = next;
     }
-    if looks && args.watch && !args.status && seen.drain().is_none() {
+    if looks && args.watch && !args.status && drained.drain().is_none() {
         let (upstream, id) = (&args.upstream, &args.backend);
         bail!(
             "`{id}` is not draining, so there is nothing to watch; `sessile drain {upstream} {id}` \
@@ -54,19 +54,19 @@ pub fn drain(args: &DrainArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
         );
     }
     loop {
-        seen.show(out, args)?;
+        drained.show(out, args)?;
         out.flush()?;
-        let ends = seen.drain().is_none_or(|drain| drain.state == "done");
+        let ends = drained.drain().is_none_or(|drain| drain.state == "done");
         if !args.watch || ends {
             return Ok(0);
         }
-        thread::sleep(LOOK);
+        thread::sleep(POLL);
         // It is listed for as long as a session lives on it.
-        let Some(next) = Seen::still(&client, args)? else {
+        let Some(next) = DrainTarget::still(&client, args)? else {
             writeln!(out, "{}", gone(&args.backend))?;
             return Ok(0);
         };
-        seen = next;
+        drained = next;
     }
 }
 
@@ -109,13 +109,13 @@ fn confirmed(client: &Client, args: &DrainArgs, out: &mut dyn Write) -> anyhow::
 }
 
 /// What is drained, as the gateway shows it.
-enum Seen {
+enum DrainTarget {
     Member(Box<Backend>),
     /// It left its upstream.
     Removed(Box<Removed>),
 }
 
-impl Seen {
+impl DrainTarget {
     fn get(client: &Client, args: &DrainArgs) -> anyhow::Result<Self> {
         let upstream = Upstream::get(client, &args.upstream)?;
         let known: Vec<_> = (upstream.backends.iter())
@@ -138,7 +138,7 @@ impl Seen {
     /// The same, or `None` once nothing is left of the backend.
     fn still(client: &Client, args: &DrainArgs) -> anyhow::Result<Option<Self>> {
         match Self::get(client, args) {
-            Ok(seen) => Ok(Some(seen)),
+            Ok(found) => Ok(Some(found)),
             Err(error) if error.is::<ClientError>() => Err(error),
             Err(_) => Ok(None),
         }
@@ -213,7 +213,7 @@ pub fn rebalance(args: &RebalanceArgs, out: &mut dyn Write) -> anyhow::Result<u8
     let mut view: RebalanceView = if args.stop {
         client.ask(Method::DELETE, &target, None::<&()>)?
     } else if args.pause || args.resume {
-        let hold = Hold { paused: args.pause };
+        let hold = PauseRequest { paused: args.pause };
         client.ask(Method::PATCH, &target, Some(&hold))?
     } else if args.status {
         client.get(&target)?
@@ -239,7 +239,7 @@ pub fn rebalance(args: &RebalanceArgs, out: &mut dyn Write) -> anyhow::Result<u8
         if !args.watch || ends {
             return Ok(0);
         }
-        thread::sleep(LOOK);
+        thread::sleep(POLL);
         view = client.get(&target)?;
     }
 }

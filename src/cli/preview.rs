@@ -192,8 +192,8 @@ fn endings(out: &mut dyn Write, preview: &Preview) -> io::Result<()> {
             rows,
         )?;
     }
-    for what in &preview.not_judged {
-        writeln!(out, "not judged: {}", visible(what))?;
+    for what in &preview.not_checked {
+        writeln!(out, "not checked: {}", visible(what))?;
     }
     Ok(())
 }

@@ -136,7 +136,7 @@ fn show(out: &mut dyn Write, explanation: &Explanation, all: bool) -> io::Result
     if let Some(target) = &explanation.target {
         writeln!(out, "asked for {}", visible(target))?;
     }
-    for what in &explanation.not_judged {
+    for what in &explanation.not_checked {
         writeln!(out, "unjudged  {}", visible(what))?;
     }
     for note in &explanation.notes {

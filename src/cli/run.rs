@@ -67,7 +67,7 @@ pub fn demo(mut options: LoadOptions, out: &mut dyn Write, err: &mut dyn Write) 
             say(&demo::greeting(addresses, admin, &demo::program()));
         });
         if code == OK {
-            say(demo::FAREWELL);
+            say(demo::STOPPED);
         }
         code
     })

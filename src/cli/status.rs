@@ -129,7 +129,7 @@ fn troubled(out: &mut dyn Write, config: &Value) -> io::Result<()> {
     let why = documents.filter_map(|document| {
         let key = visible(document["key"].as_str()?);
         let text = |value: &Value| value.as_str().map(visible);
-        match document["standing"].as_str()? {
+        match document["status"].as_str()? {
             "waiting" => Some(format!("{key} waits for {}", text(&document["waits_for"])?)),
             "refused" => {
                 let found = document["diagnostics"].as_array()?.iter();

@@ -20,7 +20,7 @@ pub struct Diagnostic {
     /// What was being read.
     pub source: Source,
     /// Where in it, if it has lines and the fault has one.
-    pub place: Option<Place>,
+    pub location: Option<Location>,
     /// The key that is meant; the root where no key is.
     pub key: KeyPath,
     /// What is wrong; one line.
@@ -56,9 +56,9 @@ pub enum Source {
 const SHOWN_BEFORE: usize = 400;
 const SHOWN_BEHIND: usize = 400;
 
-/// A place in a text, and its line, with secrets blotted out.
+/// A location in a text, and its line, with secrets blotted out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct Location {
     /// From 1.
     pub line: usize,
     /// In characters, from 1.
@@ -68,8 +68,8 @@ pub struct Place {
     span: Range<usize>,
 }
 
-impl Place {
-    /// The place of a byte range of a document; it is cut to its first line.
+impl Location {
+    /// The location of a byte range of a document; it is cut to its first line.
     pub fn new(document: &Document, span: Range<usize>) -> Self {
         let text = document.text();
         let floor = |at: usize| {
@@ -124,10 +124,10 @@ impl Place {
 }
 
 impl Diagnostic {
-    /// Its place, for sorting; faults without a place come first.
+    /// Its location, for sorting; faults without one come first.
     pub fn line_and_column(&self) -> (usize, usize) {
-        let place = self.place.as_ref();
-        place.map_or((0, 0), |place| (place.line, place.column))
+        let location = self.location.as_ref();
+        location.map_or((0, 0), |location| (location.line, location.column))
     }
 }
 
@@ -150,12 +150,12 @@ impl fmt::Display for Diagnostic {
         };
         let path = printable(&self.source.to_string());
         let message = printable(&self.message);
-        let mut group = match &self.place {
-            Some(place) => level.primary_title(message).element(
-                Snippet::source(place.text.as_str())
-                    .line_start(place.line)
+        let mut group = match &self.location {
+            Some(location) => level.primary_title(message).element(
+                Snippet::source(location.text.as_str())
+                    .line_start(location.line)
                     .path(path)
-                    .annotation(AnnotationKind::Primary.span(place.span.clone())),
+                    .annotation(AnnotationKind::Primary.span(location.span.clone())),
             ),
             None => level.primary_title(message).element(Origin::path(path)),
         };
@@ -178,8 +178,14 @@ impl Serialize for Diagnostic {
         let mut object = serializer.serialize_struct("Diagnostic", 8)?;
         object.serialize_field("severity", &self.severity)?;
         object.serialize_field("file", &self.source.to_string())?;
-        object.serialize_field("line", &self.place.as_ref().map(|place| place.line))?;
-        object.serialize_field("column", &self.place.as_ref().map(|place| place.column))?;
+        object.serialize_field(
+            "line",
+            &self.location.as_ref().map(|location| location.line),
+        )?;
+        object.serialize_field(
+            "column",
+            &self.location.as_ref().map(|location| location.column),
+        )?;
         object.serialize_field("key", &self.key.to_string())?;
         object.serialize_field("message", &self.message)?;
         object.serialize_field("help", &self.help)?;
@@ -267,11 +273,11 @@ mod tests {
         let line = format!("a = [{}x{}]", "1,".repeat(100_000), ",1".repeat(100_000));
         let (document, _) = Document::parse(&line);
         let at = 5 + 200_000;
-        let place = Place::new(&document, at..at + 1);
-        assert_eq!((place.line, place.column), (1, at + 1));
-        assert_eq!(&place.text[place.span.clone()], "x");
-        assert!(place.text.len() < 1000 && place.text.starts_with('…'));
-        let whole = Place::new(&document, 4..line.len());
+        let location = Location::new(&document, at..at + 1);
+        assert_eq!((location.line, location.column), (1, at + 1));
+        assert_eq!(&location.text[location.span.clone()], "x");
+        assert!(location.text.len() < 1000 && location.text.starts_with('…'));
+        let whole = Location::new(&document, 4..line.len());
         assert!(whole.text.len() < 1000 && whole.text.ends_with('…'));
         assert_eq!(nearest(&"a".repeat(1 << 20), ["aa"]), None);
     }
@@ -280,9 +286,12 @@ mod tests {
     fn a_place_is_cut_to_its_line_and_stands_on_letters() {
         let (document, _) = Document::parse("a = \"ä\"\nb = \"\"\"x\ny\"\"\"\n");
         let check = |span: Range<usize>, line: usize, column: usize, text: &str| {
-            let place = Place::new(&document, span);
-            let shown = &place.text[place.span.clone()];
-            assert_eq!((place.line, place.column, shown), (line, column, text));
+            let location = Location::new(&document, span);
+            let shown = &location.text[location.span.clone()];
+            assert_eq!(
+                (location.line, location.column, shown),
+                (line, column, text)
+            );
         };
         check(4..8, 1, 5, "\"ä\"");
         check(6..7, 1, 6, "ä");

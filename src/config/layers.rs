@@ -9,7 +9,7 @@ use figment::{Figment, Metadata, Profile, Provider};
 
 use crate::config::bounds;
 use crate::config::decode::{Holes, Misfit, MisfitKind, decode};
-use crate::config::diagnostic::{Diagnostic, Place, Severity, Source, nearest, suggestion};
+use crate::config::diagnostic::{Diagnostic, Location, Severity, Source, nearest, suggestion};
 use crate::config::model::Model;
 use crate::config::span::{Document, KeyPath, SyntaxFault, lone_value, names_freely};
 
@@ -133,7 +133,7 @@ impl Layers<'_> {
             known.then(|| Diagnostic {
                 severity: Severity::Warning,
                 source: Source::Variable(name.clone()),
-                place: None,
+                location: None,
                 key: KeyPath::default(),
                 message: "this variable sets nothing".to_owned(),
                 help: Some(format!("did you mean `{VARIABLE_PREFIX}{section}__{key}`?")),
@@ -193,7 +193,7 @@ impl Origin {
         Diagnostic {
             severity: Severity::Error,
             source,
-            place: Some(Place::new(text, fault.span)),
+            location: Some(Location::new(text, fault.span)),
             key: KeyPath::default(),
             message: fault.message,
             help: None,
@@ -212,18 +212,18 @@ impl Origin {
         self.report_original(severity, self.holes.original(path), part, message, help)
     }
 
-    /// Whether a fault was already found at the place of this value, so that its absence need not
-    /// be reported.
+    /// Whether a fault was already found at the location of this value. If so, its absence is not
+    /// reported.
     pub fn explains(&self, path: &KeyPath) -> bool {
         self.holes.cover(&self.holes.original(path))
     }
 
-    /// A diagnostic without a place.
+    /// A diagnostic without a location.
     pub fn remark(&self, severity: Severity, message: String) -> Diagnostic {
         Diagnostic {
             severity,
             source: self.source.clone(),
-            place: None,
+            location: None,
             key: KeyPath::default(),
             message,
             help: None,
@@ -235,7 +235,7 @@ impl Origin {
         Diagnostic {
             severity: Severity::Error,
             source: self.source.clone(),
-            place: Some(Place::new(&self.document, span)),
+            location: Some(Location::new(&self.document, span)),
             key: KeyPath::default(),
             message,
             help: None,
@@ -250,20 +250,21 @@ impl Origin {
         message: String,
         help: Option<String>,
     ) -> Diagnostic {
-        let (source, place) = self.locate(&key, part);
+        let (source, location) = self.locate(&key, part);
         let clip = |text| bounds::clipped(text, bounds::MESSAGE_BYTES_MAX);
         Diagnostic {
             severity,
             source,
-            place,
+            location,
             key,
             message: clip(message),
             help: help.map(clip),
         }
     }
 
-    /// The place of a value; of one that is missing, that of the nearest thing that would hold it.
-    fn locate(&self, path: &KeyPath, part: Part) -> (Source, Option<Place>) {
+    /// The location of a value. For a missing value, the location of the nearest table that would
+    /// hold it.
+    fn locate(&self, path: &KeyPath, part: Part) -> (Source, Option<Location>) {
         let mut value = &self.merged;
         let mut found = KeyPath::default();
         for step in &path.0 {
@@ -291,14 +292,14 @@ impl Origin {
                 _ => {}
             }
         }
-        let place = written.map(|spans| {
+        let location = written.map(|spans| {
             let span = match part {
                 Part::Key if found == *path => spans.key.clone(),
                 _ => spans.value.clone(),
             };
-            Place::new(&self.document, span)
+            Location::new(&self.document, span)
         });
-        (self.source.clone(), place)
+        (self.source.clone(), location)
     }
 
     fn syntax(&self, faults: Vec<SyntaxFault>) -> Vec<Diagnostic> {

@@ -22,15 +22,15 @@ use crate::config::model;
 mod check;
 mod compose;
 mod ground;
-mod judge;
 mod own_paths;
+mod protection;
 mod version;
 mod view;
 
 pub use compose::{Composed, Composer};
 pub use ground::Ground;
-pub use judge::Judge;
-use judge::Verdict;
+pub use protection::FileProtection;
+use protection::Verdict;
 use version::Version;
 
 /// Authenticators as they are written, by name.
@@ -63,7 +63,7 @@ struct Entry {
 /// The state of a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Standing {
+pub enum DocumentStatus {
     /// It is in force.
     InForce,
     /// It has faults; its last good version, if there is one, is in force.
@@ -88,7 +88,7 @@ pub struct DocumentView {
     /// When it was written, as the source counts.
     pub revision: i64,
     /// Its state.
-    pub standing: Standing,
+    pub status: DocumentStatus,
     /// Revision of the version that is in force; null if none is.
     pub in_force: Option<i64>,
     /// Whether it overrides an entry of the file.
@@ -133,7 +133,7 @@ impl Overlay {
     /// the system. Returns the documents that are refused now and were not before.
     pub fn check_again(&mut self, ground: &Ground<'_>) -> Vec<DocumentKey> {
         let refused_before: BTreeSet<_> = self.refused_keys().collect();
-        self.protect(ground.judge);
+        self.protect(ground.protection);
         let entries = self.entries.iter();
         let again = entries.filter(|((key, _), entry)| {
             let depends = matches!(
@@ -253,15 +253,15 @@ impl Overlay {
             gone: false,
             document,
         };
-        entry.judge(ground.judge);
+        entry.evaluate(ground.protection);
         self.entries.insert(slot, entry);
     }
 
-    /// Judges all documents by another file: versions that it locks out lose their effect, and
-    /// versions that the file before it locked out may gain theirs.
-    pub fn protect(&mut self, judge: &Judge<'_>) {
+    /// Evaluates all documents against another file. Versions that it locks out lose their effect;
+    /// versions that only the previous file locked out may take effect.
+    pub fn protect(&mut self, protection: &FileProtection<'_>) {
         let entries = self.entries.values_mut();
-        entries.for_each(|entry| entry.judge(judge));
+        entries.for_each(|entry| entry.evaluate(protection));
     }
 
     fn delete(&mut self, source: SourceId, key: DocumentKey) -> Option<DocumentKey> {
@@ -352,7 +352,7 @@ impl Overlay {
 
     /// What all documents do to the file: those that it locks out, and those that weaken what it
     /// guards.
-    pub fn judged(&self) -> Vec<Diagnostic> {
+    pub fn protection_diagnostics(&self) -> Vec<Diagnostic> {
         let entries = self.entries.iter().filter(|(_, entry)| !entry.gone);
         entries
             .flat_map(|((key, _), entry)| entry.verdict.diagnostics(key))
@@ -408,10 +408,10 @@ impl Entry {
     }
 
     /// Decides which version takes effect.
-    fn judge(&mut self, judge: &Judge<'_>) {
+    fn evaluate(&mut self, protection: &FileProtection<'_>) {
         self.verdict = Verdict::default();
         if let Some(version) = self.good.take() {
-            let verdict = judge.judge(&version);
+            let verdict = protection.evaluate(&version);
             if !verdict.is_locked() {
                 self.verdict = verdict;
                 self.good = Some(version);
@@ -420,7 +420,7 @@ impl Entry {
             }
         }
         if let Some(version) = self.locked.take() {
-            let verdict = judge.judge(&version);
+            let verdict = protection.evaluate(&version);
             let locked = verdict.is_locked();
             self.verdict = verdict;
             *(if locked {

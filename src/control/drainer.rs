@@ -24,7 +24,7 @@ use crate::control::state_dir::StateDir;
 use crate::control::state_file::StateFile;
 use crate::control::worker_commands;
 use crate::core::routing::RoutingTable;
-use crate::core::session::drain::{Millis, Profile, StandingOrder};
+use crate::core::session::drain::{BackendOrder, Millis, Profile};
 use crate::core::session::orders::LeaveOrder;
 use crate::core::session::record::Cause;
 use crate::core::session::resume::ResumeReason;
@@ -32,8 +32,8 @@ use crate::live::{Live, SessionQuery};
 use crate::telemetry::metrics::NodeMetrics;
 
 use drain::Drain;
+pub(super) use drain::{BackendKey, LIST_EVERY};
 pub use drain::{By, Order};
-pub(super) use drain::{LOOK, Place};
 pub use elsewhere::Elsewhere;
 pub use view::DrainView;
 use wishes::wishes;
@@ -54,7 +54,7 @@ pub struct Drainer {
     /// There is something to do.
     begun: Notify,
     /// The file of orders, and the lock of its writer.
-    file: Option<StateFile<Vec<StandingOrder>>>,
+    file: Option<StateFile<Vec<BackendOrder>>>,
     writing: Arc<AsyncMutex<()>>,
     /// Whether sessions of this gateway are out of this process' sight.
     elsewhere: Elsewhere,
@@ -68,14 +68,14 @@ impl fmt::Debug for Drainer {
 
 #[derive(Default)]
 struct State {
-    orders: BTreeMap<Place, StandingOrder>,
-    drains: BTreeMap<Place, Drain>,
+    orders: BTreeMap<BackendKey, BackendOrder>,
+    drains: BTreeMap<BackendKey, Drain>,
 }
 
 /// An order that cannot be carried out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OrderFault {
-    /// No such place.
+    /// There is no such backend.
     #[error("no backend `{1}` in upstream `{0}`")]
     Unknown(UpstreamName, BackendId),
     /// There is nothing to pause or to speed up.
@@ -113,20 +113,20 @@ impl Drainer {
         for order in kept.flatten().unwrap_or_default() {
             let (upstream, backend) = (&order.upstream, &order.backend);
             tracing::info!(%upstream, %backend, state = order.state.as_str(), "an operator's order from before the restart is in force");
-            drainer.state().orders.insert(order.place(), order);
+            drainer.state().orders.insert(order.key(), order);
         }
         drainer.before_swap(&drainer.live.table());
         Arc::new(drainer)
     }
 
     /// What operators ordered, and have not taken back.
-    pub fn standing(&self) -> Vec<StandingOrder> {
+    pub fn orders(&self) -> Vec<BackendOrder> {
         self.state().orders.values().cloned().collect()
     }
 
     /// Takes over the orders of the previous process. The caller saves them.
-    pub fn adopt(&self, orders: Vec<StandingOrder>) {
-        if orders == self.standing() {
+    pub fn adopt(&self, orders: Vec<BackendOrder>) {
+        if orders == self.orders() {
             return;
         }
         let table = self.live.table();
@@ -141,8 +141,8 @@ impl Drainer {
                 }
             }
             for order in orders {
-                state.drains.remove(&order.place());
-                state.orders.insert(order.place(), order);
+                state.drains.remove(&order.key());
+                state.orders.insert(order.key(), order);
             }
         }
         self.swapped(&table, &table);
@@ -155,7 +155,7 @@ impl Drainer {
         };
         // In a separate task, since the caller may be cancelled during the write.
         let turn = Arc::clone(&self.writing).lock_owned().await;
-        let orders = self.standing();
+        let orders = self.orders();
         let saved = tokio::task::spawn_blocking(move || {
             let saved = file.save(&orders);
             drop(turn);
@@ -184,10 +184,10 @@ impl Drainer {
         let table = self.live.table();
         let known = table.upstream(upstream);
         let member = known.and_then(|upstream| upstream.member(backend));
-        let place = (upstream.clone(), backend.clone());
+        let key = (upstream.clone(), backend.clone());
         let mut state = self.state();
-        let drains = state.drains.contains_key(&place);
-        let known_here = drains || state.orders.contains_key(&place);
+        let drains = state.drains.contains_key(&key);
+        let known_here = drains || state.orders.contains_key(&key);
         let is_known = || known_here || table.removed_backend(upstream, backend).is_some();
         if member.is_none() && !is_known() {
             return Err(OrderFault::Unknown(upstream.clone(), backend.clone()));
@@ -197,7 +197,7 @@ impl Drainer {
             (Some(member), None) => member.admin_state(),
             // It left: its drain and the order end.
             (None, Some(Some(AdminState::Active) | None)) => {
-                state.orders.remove(&place);
+                state.orders.remove(&key);
                 AdminState::Active
             }
             (None, Some(Some(AdminState::Disabled))) => {
@@ -207,8 +207,8 @@ impl Drainer {
                 // It stays in force if the backend returns before it is done.
                 state
                     .orders
-                    .entry(place.clone())
-                    .or_insert_with(|| StandingOrder::new(place.clone(), AdminState::Draining));
+                    .entry(key.clone())
+                    .or_insert_with(|| BackendOrder::new(key.clone(), AdminState::Draining));
                 AdminState::Draining
             }
             (None, None) if drains => AdminState::Draining,
@@ -220,14 +220,14 @@ impl Drainer {
             return Err(OrderFault::NotDraining(backend.clone()));
         }
         if let (Some(member), Some(asked)) = (member, order.state) {
-            state.set_order(&place, member, asked);
+            state.set_order(&key, member, asked);
             let state = asked.map_or("configured", AdminState::as_str);
             tracing::info!(%upstream, %backend, state, "state of a backend ordered by an operator");
         }
         if wanted == AdminState::Draining {
             let now = self.now();
             let profile = known.map(|upstream| Profile::from(&upstream.config.drain));
-            let drain = state.drains.entry(place.clone()).or_insert_with(|| {
+            let drain = state.drains.entry(key.clone()).or_insert_with(|| {
                 Drain::new(profile.unwrap_or_else(default_profile), By::Operator, now)
             });
             if order.state.is_some() {
@@ -235,8 +235,8 @@ impl Drainer {
                 drain.by = By::Operator;
             }
             drain.change(order, now);
-            state.note(&place, order);
-        } else if state.drains.remove(&place).is_some() {
+            state.note(&key, order);
+        } else if state.drains.remove(&key).is_some() {
             tracing::info!(%upstream, %backend, "drain stopped");
         }
         drop(state);
@@ -246,8 +246,8 @@ impl Drainer {
 
     /// What an operator ordered of this backend.
     pub fn ordered(&self, upstream: &str, backend: &str) -> Option<AdminState> {
-        let place = (UpstreamName::from(upstream), BackendId::from(backend));
-        self.state().orders.get(&place).map(|order| order.state)
+        let key = (UpstreamName::from(upstream), BackendId::from(backend));
+        self.state().orders.get(&key).map(|order| order.state)
     }
 
     /// Puts what operators ordered over a table that is about to be swapped in.
@@ -267,12 +267,12 @@ impl Drainer {
         // For what was ordered while the table was being swapped.
         self.before_swap(new);
         let mut state = self.state();
-        let standing = state.orders.len();
+        let ordered = state.orders.len();
         state.forget_idle_orders(new);
-        let forgotten = state.orders.len() < standing;
+        let forgotten = state.orders.len() < ordered;
         for wish in wishes(old, new) {
             let wanted = wish.wanted || state.drains_on_leaving(&wish);
-            state.want(wish.place, wanted, wish.by, wish.profile, now);
+            state.want(wish.key, wanted, wish.by, wish.profile, now);
         }
         drop(state);
         self.begun.notify_one();
@@ -285,18 +285,22 @@ impl Drainer {
     }
 
     /// Backends whose sessions would start to leave if `new` replaced `old`.
-    pub(super) fn would_begin(&self, old: &RoutingTable, new: &RoutingTable) -> BTreeSet<Place> {
+    pub(super) fn would_begin(
+        &self,
+        old: &RoutingTable,
+        new: &RoutingTable,
+    ) -> BTreeSet<BackendKey> {
         let state = self.state();
         let begins = wishes(old, new).filter(|wish| {
-            let ordered = state.orders.get(&wish.place);
+            let ordered = state.orders.get(&wish.key);
             // An order overrides the table for a backend in the table.
             let wanted = match (ordered, wish.by) {
                 (Some(order), By::Configuration) => order.state == AdminState::Draining,
                 _ => wish.wanted || state.drains_on_leaving(wish),
             };
-            wanted && !state.drains.contains_key(&wish.place)
+            wanted && !state.drains.contains_key(&wish.key)
         });
-        begins.map(|wish| wish.place).collect()
+        begins.map(|wish| wish.key).collect()
     }
 
     /// Carries out plans. Never returns.
@@ -305,70 +309,68 @@ impl Drainer {
         steps.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             steps.tick().await;
-            let places: Vec<_> = self.state().drains.keys().cloned().collect();
-            if places.is_empty() {
+            let keys: Vec<_> = self.state().drains.keys().cloned().collect();
+            if keys.is_empty() {
                 self.begun.notified().await;
                 continue;
             }
-            for place in places {
-                self.step(&place).await;
+            for key in keys {
+                self.step(&key).await;
             }
         }
     }
 
-    async fn step(&self, place: &Place) {
+    async fn step(&self, key: &BackendKey) {
         let query = SessionQuery {
-            upstream: Some(place.0.to_string()),
-            backend: Some(place.1.to_string()),
+            upstream: Some(key.0.to_string()),
+            backend: Some(key.1.to_string()),
             ..SessionQuery::default()
         };
-        if self.with(place, Drain::wants_a_look) == Some(true) {
+        if self.with(key, Drain::wants_a_look) == Some(true) {
             let briefs = worker_commands::briefs(&self.live, &query).await;
             let all_seen = !self.elsewhere.any();
-            self.with(place, |drain, now| {
-                drain.look(place, &briefs, all_seen, now)
-            });
-            if self.with(place, |drain, _| drain.plan.is_overdue()) == Some(true) {
+            self.with(key, |drain, now| drain.look(key, &briefs, all_seen, now));
+            if self.with(key, |drain, _| drain.plan.is_overdue()) == Some(true) {
                 let closed = worker_commands::close(&self.live, &query, &order().close()).await;
-                self.node.drained(&place.0, 0, closed);
+                self.node.drained(&key.0, 0, closed);
             }
-            if self.with(place, |drain, _| drain.told_done) == Some(true) && self.is_gone(place) {
+            if self.with(key, |drain, _| drain.logged_done) == Some(true) && self.is_gone(key) {
                 let ordered = {
                     let mut state = self.state();
-                    let drain = state.drains.remove(place);
+                    let drain = state.drains.remove(key);
                     drain.is_some_and(|drain| drain.of_removed)
-                        && state.orders.remove(place).is_some()
+                        && state.orders.remove(key).is_some()
                 };
                 if ordered {
                     self.save().await;
                 }
             }
         }
-        let Some(due) = self.with(place, |drain, now| drain.plan.due(now)) else {
+        let Some(due) = self.with(key, |drain, now| drain.plan.due(now)) else {
             return;
         };
         if !due.is_empty() {
             let ids: Arc<[_]> = due.iter().map(|one| one.id).collect();
             let gone = worker_commands::leave(&self.live, ids, &order()).await;
-            self.with(place, |drain, _| {
+            self.with(key, |drain, _| {
                 drain.plan.were_told(&due, gone.moving, gone.closing);
             });
-            self.node.drained(&place.0, gone.moving, gone.closing);
+            self.node.drained(&key.0, gone.moving, gone.closing);
         }
     }
 
     /// Whether the backend is no member any more.
-    fn is_gone(&self, (upstream, backend): &Place) -> bool {
+    fn is_gone(&self, (upstream, backend): &BackendKey) -> bool {
         let table = self.live.table();
         let upstream = table.upstream(upstream);
         upstream.is_none_or(|upstream| upstream.member(backend).is_none())
     }
 
-    fn with<A>(&self, place: &Place, act: impl FnOnce(&mut Drain, Millis) -> A) -> Option<A> {
+    fn with<A>(&self, key: &BackendKey, act: impl FnOnce(&mut Drain, Millis) -> A) -> Option<A> {
         let now = self.now();
         self.state()
             .drains
-            .get_mut(place)
+            .get_mut(key)
             .map(|drain| act(drain, now))
     }
 

@@ -1,4 +1,4 @@
-//! The gateways that share one etcd, as seen by one of them: the entry of each, and which are
+//! The gateways that share one etcd, as observed by one of them: the entry of each, and which are
 //! behind. `etcd::announce` reads the entries; this file stores and compares them.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -89,11 +89,11 @@ pub struct Fleet {
     instance: String,
     /// The process id of the peer of a hand-over, 0 if there is none.
     other_process: AtomicU32,
-    seen: Mutex<Seen>,
+    observed: Mutex<Observed>,
 }
 
 #[derive(Debug, Default)]
-struct Seen {
+struct Observed {
     /// By key.
     nodes: BTreeMap<String, Node>,
     read: Option<Instant>,
@@ -111,7 +111,7 @@ struct Node {
 
 /// An entry as it was read.
 #[derive(Clone, Debug)]
-pub struct Read {
+pub struct FleetRecord {
     /// Its key.
     pub key: String,
     /// The revision of its last change.
@@ -126,7 +126,7 @@ impl Fleet {
         Self {
             instance,
             other_process: AtomicU32::new(0),
-            seen: Mutex::default(),
+            observed: Mutex::default(),
         }
     }
 
@@ -154,23 +154,23 @@ impl Fleet {
 
     /// Takes what etcd has now. Who is not among it any more, and did not take itself away, is
     /// remembered for a while.
-    pub fn observe(&self, read: Vec<Read>, now: Instant) {
-        let mut seen = self.seen();
+    pub fn observe(&self, read: Vec<FleetRecord>, now: Instant) {
+        let mut observed = self.observed();
         let there: BTreeSet<_> = read.iter().map(|one| one.key.clone()).collect();
-        seen.nodes.retain(|key, node| {
+        observed.nodes.retain(|key, node| {
             let silent = now.saturating_duration_since(node.heard);
             let gone = !there.contains(key);
             let left = gone && !node.gone && silent < LEFT_WITHIN;
             node.gone = gone;
             !left && (!gone || silent < REMEMBERED)
         });
-        for Read {
+        for FleetRecord {
             key,
             revision,
             entry,
         } in read
         {
-            let before = seen.nodes.get(&key);
+            let before = observed.nodes.get(&key);
             let heard = match before {
                 Some(before) if before.revision == revision => before.heard,
                 _ => now,
@@ -182,37 +182,38 @@ impl Fleet {
                 heard,
                 gone,
             };
-            seen.nodes.insert(key, node);
+            observed.nodes.insert(key, node);
         }
         // A gateway that restarted under its name is not gone.
-        let live = seen.nodes.values().filter(|node| !node.gone);
+        let live = observed.nodes.values().filter(|node| !node.gone);
         let names: BTreeSet<_> = live.map(|node| node.entry.node.clone()).collect();
-        seen.nodes
+        observed
+            .nodes
             .retain(|_, node| !node.gone || !names.contains(&node.entry.node));
-        seen.read = Some(now);
-        seen.fault = None;
+        observed.read = Some(now);
+        observed.fault = None;
     }
 
     /// etcd was unreachable; the entries grow older.
     pub fn failed(&self, fault: String) {
-        self.seen().fault = Some(fault);
+        self.observed().fault = Some(fault);
     }
 
     /// Time since the last answer of etcd; `None` without an answer.
     pub fn age(&self, now: Instant) -> Option<Duration> {
-        let read = self.seen().read?;
+        let read = self.observed().read?;
         Some(now.saturating_duration_since(read))
     }
 
     /// The error of the last read, if it failed.
     pub fn fault(&self) -> Option<String> {
-        self.seen().fault.clone()
+        self.observed().fault.clone()
     }
 
     /// Everybody, by name.
     pub fn view(&self, now: Instant) -> Vec<NodeView> {
-        let seen = self.seen();
-        let nodes: Vec<&Node> = seen.nodes.values().collect();
+        let observed = self.observed();
+        let nodes: Vec<&Node> = observed.nodes.values().collect();
         let own = nodes
             .iter()
             .find(|node| node.entry.instance == self.instance);
@@ -247,13 +248,13 @@ impl Fleet {
 
     /// Whether another process has an entry with this name.
     pub fn has_duplicate(&self, own: &Entry) -> bool {
-        let seen = self.seen();
-        let mut live = seen.nodes.values().filter(|node| !node.gone);
+        let observed = self.observed();
+        let mut live = observed.nodes.values().filter(|node| !node.gone);
         live.any(|node| self.are_two(own, &node.entry))
     }
 
-    fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    fn observed(&self) -> MutexGuard<'_, Observed> {
+        self.observed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -269,8 +270,8 @@ mod tests {
     use super::*;
     use crate::base::clock;
 
-    fn read(key: &str, revision: i64, digest: &str, applied: i64) -> Read {
-        Read {
+    fn read(key: &str, revision: i64, digest: &str, applied: i64) -> FleetRecord {
+        FleetRecord {
             key: format!("/sessile/gateways/{key}"),
             revision,
             entry: Entry {
@@ -285,7 +286,7 @@ mod tests {
     }
 
     /// Name, and the marks `older`, `differs`, `duplicate`.
-    fn check(read: Vec<Read>, expected: &[(&str, [bool; 3])]) {
+    fn check(read: Vec<FleetRecord>, expected: &[(&str, [bool; 3])]) {
         let fleet = Fleet::new("process of a".to_owned());
         fleet.observe(read, clock::now());
         let view = fleet.view(clock::now());

@@ -23,7 +23,7 @@ use crate::live::Live;
 use crate::telemetry::metrics::NodeMetrics;
 
 /// Between looks at what is due.
-const LOOK: Duration = Duration::from_millis(500);
+const POLL: Duration = Duration::from_millis(500);
 /// For one reading.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of a key set at most.
@@ -72,14 +72,14 @@ pub async fn follow(live: Arc<Live>, metrics: Arc<NodeMetrics>) {
                 let (place, refresh) = (*place, Arc::clone(&one.refresh));
                 let live = Arc::clone(&live);
                 readings.spawn(async move {
-                    let read = read(&refresh.source, &live.own().admin).await;
+                    let read = read(&refresh.source, &live.gateway_addresses().admin).await;
                     (place, read, refresh)
                 });
             }
         }
         tokio::select! {
             () = live.keys_wanted() => {}
-            () = sleep(LOOK) => {}
+            () = sleep(POLL) => {}
             Some(Ok((place, result, _refresh))) = readings.join_next() => {
                 if let Some(one) = followed.get_mut(&place) {
                     one.take(result, &live, &metrics);

@@ -22,11 +22,11 @@ use crate::base::clock;
 use crate::config::diagnostic::{Diagnostic, Severity, Source};
 use crate::config::layers::Layers;
 use crate::config::model::{self, Backend, Model, TextOr};
-use crate::config::overlay::{Ground, Judge};
+use crate::config::overlay::{FileProtection, Ground};
 use crate::config::pem::{self, Mistake, Validity, Wanted};
 use crate::config::snapshot::{CertificateFiles, Etcd, Snapshot};
 use crate::config::span::KeyPath;
-use crate::config::validate::{CertificateFault, Holds, Surroundings, validate};
+use crate::config::validate::{CertificateFault, FileContent, Surroundings, validate};
 use crate::control::exposed;
 use crate::io::file;
 use crate::io::tls::client::Roots;
@@ -174,13 +174,13 @@ pub fn on_ground<A>(
         sockets: Some(directories),
         ..World::new(options)
     };
-    let judge = Judge::new(&loaded.snapshot);
+    let protection = FileProtection::new(&loaded.snapshot);
     let checked = check(&Ground {
         own: loaded.snapshot.own_addresses(),
         authenticators: &loaded.authenticators,
         directory: options.path.parent().unwrap_or_else(|| Path::new("")),
         outside: &world,
-        judge: &judge,
+        protection: &protection,
     });
     (checked, world.roots.into_inner())
 }
@@ -259,7 +259,7 @@ fn unreadable(path: &Path, error: &io::Error) -> Diagnostic {
     Diagnostic {
         severity: Severity::Error,
         source: Source::File(path.to_owned()),
-        place: None,
+        location: None,
         key: KeyPath::default(),
         message: if missing {
             format!("there is no file {}", path.display())
@@ -394,10 +394,10 @@ impl Surroundings for World<'_> {
             .ok_or_else(|| format!("the environment has no variable `{name}`"))
     }
 
-    fn text(&self, path: &Path, holds: Holds) -> Result<String, String> {
+    fn text(&self, path: &Path, holds: FileContent) -> Result<String, String> {
         let bytes_max = match holds {
-            Holds::Secret => file::SECRET_BYTES_MAX,
-            Holds::List => file::LIST_BYTES_MAX,
+            FileContent::Secret => file::SECRET_BYTES_MAX,
+            FileContent::List => file::LIST_BYTES_MAX,
         };
         String::from_utf8(self.read(path, bytes_max)?).map_err(|_| "it is not UTF-8".to_owned())
     }

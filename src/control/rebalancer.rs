@@ -17,7 +17,7 @@ use crate::base::clock;
 use crate::base::names::UpstreamName;
 use crate::config::pace::Pace;
 use crate::config::snapshot::{AdminState, Rebalance, RebalanceMode, Tempo};
-use crate::control::drainer::{LOOK, STEP};
+use crate::control::drainer::{LIST_EVERY, STEP};
 use crate::control::worker_commands;
 use crate::core::routing::{RoutingTable, Upstream};
 use crate::core::session::drain::{Candidate, Millis, Plan, Profile};
@@ -334,7 +334,7 @@ impl Run {
     fn wants_a_look(&mut self, unrest: Option<&'static str>, now: Millis) -> bool {
         self.waits = unrest;
         self.hold(now);
-        let rested = self.looked.is_none_or(|looked| now - looked >= LOOK);
+        let rested = self.looked.is_none_or(|looked| now - looked >= LIST_EVERY);
         rested && !self.paused && self.waits.is_none()
     }
 

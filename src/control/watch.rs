@@ -31,7 +31,7 @@ const LINKS_MAX: usize = 40;
 #[derive(Debug)]
 pub struct Watch {
     files: Arc<[PathBuf]>,
-    seen: Vec<Look>,
+    before: Vec<FileState>,
     notices: Option<Notices>,
     poll: Duration,
 }
@@ -54,7 +54,7 @@ impl Watch {
     pub fn polling(files: impl IntoIterator<Item = PathBuf>, poll: Duration) -> Self {
         let files: Arc<[PathBuf]> = files.into_iter().collect();
         Self {
-            seen: look(&files),
+            before: file_states(&files),
             files,
             notices: None,
             poll,
@@ -64,7 +64,7 @@ impl Watch {
     /// Watches other files from now on.
     pub fn set_files(&mut self, files: impl IntoIterator<Item = PathBuf>) {
         self.files = files.into_iter().collect();
-        self.seen = look(&self.files);
+        self.before = file_states(&self.files);
     }
 
     /// Waits until one of the files has changed (or has come, or gone) and all keep still. A change
@@ -75,18 +75,18 @@ impl Watch {
             if let Some(notices) = &mut self.notices {
                 notices.follow(&self.files);
             }
-            let mut now = look_aside(&self.files).await;
-            if now != self.seen {
+            let mut now = file_states_aside(&self.files).await;
+            if now != self.before {
                 for _ in 0..RESTLESS_MAX {
                     sleep(STILL).await;
-                    let later = look_aside(&self.files).await;
+                    let later = file_states_aside(&self.files).await;
                     if later == now {
                         break;
                     }
                     now = later;
                 }
-                let changed = now != self.seen;
-                self.seen = now;
+                let changed = now != self.before;
+                self.before = now;
                 if changed {
                     return;
                 }
@@ -101,7 +101,7 @@ impl Watch {
 }
 
 /// What a path leads to at one moment; `None` where nothing is there.
-type Look = Option<Identity>;
+type FileState = Option<Identity>;
 
 /// Differs after any change of a file: another file has another inode, a rewritten one another time
 /// of change, which cannot be set back.
@@ -124,16 +124,16 @@ impl From<Metadata> for Identity {
     }
 }
 
-fn look(files: &[PathBuf]) -> Vec<Look> {
-    let look = |path: &PathBuf| fs::metadata(path).ok().map(Identity::from);
-    files.iter().map(look).collect()
+fn file_states(files: &[PathBuf]) -> Vec<FileState> {
+    let state = |path: &PathBuf| fs::metadata(path).ok().map(Identity::from);
+    files.iter().map(state).collect()
 }
 
-/// [`look`] on a thread that may wait, for file systems behind a network.
-async fn look_aside(files: &Arc<[PathBuf]>) -> Vec<Look> {
+/// [`file_states`] on a thread that may wait, for file systems behind a network.
+async fn file_states_aside(files: &Arc<[PathBuf]>) -> Vec<FileState> {
     let files = Arc::clone(files);
-    let looked = tokio::task::spawn_blocking(move || look(&files)).await;
-    looked.expect("looking at files does not panic")
+    let found = tokio::task::spawn_blocking(move || file_states(&files)).await;
+    found.expect("looking at files does not panic")
 }
 
 /// The system's notices about directories.

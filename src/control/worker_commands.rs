@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::base::session_id::SessionId;
 use crate::core::session::orders::{CloseOrder, LeaveOrder};
-use crate::live::{Departures, Live, SessionBrief, SessionQuery, WorkerCommand};
+use crate::live::{LeaveCounts, Live, SessionBrief, SessionQuery, WorkerCommand};
 
 /// What is known of the sessions that `query` takes.
 pub(super) async fn briefs(live: &Live, query: &SessionQuery) -> Vec<SessionBrief> {
@@ -17,14 +17,14 @@ pub(super) async fn briefs(live: &Live, query: &SessionQuery) -> Vec<SessionBrie
 }
 
 /// Makes these sessions leave their backends.
-pub(super) async fn leave(live: &Live, ids: Arc<[SessionId]>, order: &LeaveOrder) -> Departures {
-    let departures = live.workers().ask(|answer| WorkerCommand::Leave {
+pub(super) async fn leave(live: &Live, ids: Arc<[SessionId]>, order: &LeaveOrder) -> LeaveCounts {
+    let counts = live.workers().ask(|answer| WorkerCommand::Leave {
         ids: Arc::clone(&ids),
         order: order.clone(),
         answer,
     });
-    let all = departures.await.into_iter();
-    all.fold(Departures::default(), |sum, one| Departures {
+    let all = counts.await.into_iter();
+    all.fold(LeaveCounts::default(), |sum, one| LeaveCounts {
         moving: sum.moving + one.moving,
         closing: sum.closing + one.closing,
     })

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::revocation::Revocation;
 use crate::base::session_id::SessionId;
-use crate::core::session::drain::StandingOrder;
+use crate::core::session::drain::BackendOrder;
 use crate::io::net::listener::Owner;
 
 pub use wire::{MESSAGE_MAX, Message, Wire, WireError};
@@ -115,7 +115,7 @@ pub enum FromOld {
     /// A part of the operators' orders for backends. All parts together replace those sent before.
     Orders {
         /// Some of them.
-        orders: Vec<StandingOrder>,
+        orders: Vec<BackendOrder>,
         /// Another part follows.
         more: bool,
     },

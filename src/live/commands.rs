@@ -81,7 +81,7 @@ pub enum WorkerCommand {
         /// How.
         order: LeaveOrder,
         /// Receives the answer.
-        answer: oneshot::Sender<Departures>,
+        answer: oneshot::Sender<LeaveCounts>,
     },
     /// Adds the counters of the slice's sessions to the metrics.
     Gather {
@@ -90,7 +90,7 @@ pub enum WorkerCommand {
         /// Receives the answer on completion.
         answer: oneshot::Sender<Sliced<()>>,
     },
-    /// Holds sessions that can go to another process: nothing moves in them until `Release`.
+    /// FileContent sessions that can go to another process: nothing moves in them until `Release`.
     /// Connections that are no sessions end with the answer to their request.
     Pack {
         /// Only those after this one.
@@ -184,7 +184,7 @@ impl SessionQuery {
 
 /// What became of an order to leave. Sessions that are closing or moving already are in neither.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Departures {
+pub struct LeaveCounts {
     /// Begin to move. One that comes to no message boundary in time stays where it is and may be
     /// told again.
     pub moving: usize,

@@ -40,7 +40,7 @@ async fn road(received: &Received, head: Parts, body: Incoming) -> Result<Answer
     }
     let routed = match route(admitted)? {
         Destination::Upstream(routed) => routed,
-        Destination::Own(response) => return Ok(response.into()),
+        Destination::Gateway(response) => return Ok(response.into()),
     };
     let mut permits = guard::by_address(&routed)?;
     let authenticated = authenticate(routed).await?;

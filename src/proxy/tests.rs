@@ -179,7 +179,7 @@ pub(crate) fn admitted(received: &Received, head: Parts) -> Admitted<'_> {
 pub(crate) fn try_route(received: &Received, head: Parts) -> Result<Routed<'_>, Refusal> {
     match route(admit(received, head)?)? {
         Destination::Upstream(routed) => Ok(routed),
-        Destination::Own(_) => panic!("the route answers by itself"),
+        Destination::Gateway(_) => panic!("the route answers by itself"),
     }
 }
 

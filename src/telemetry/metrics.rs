@@ -176,7 +176,7 @@ impl Handing {
 pub struct AuthMetrics {
     metrics: Arc<Metrics>,
     name: Box<str>,
-    judged: Family<&'static str>,
+    verified: Family<&'static str>,
 }
 
 impl AuthMetrics {
@@ -185,13 +185,13 @@ impl AuthMetrics {
         Self {
             metrics: Arc::clone(metrics),
             name: name.into(),
-            judged: Family::default(),
+            verified: Family::default(),
         }
     }
 
     /// Its outcome: `ok`, `anonymous`, or the reason of the refusal.
-    pub fn judged(&self, outcome: &'static str) {
-        self.judged.count(outcome, || {
+    pub fn verified(&self, outcome: &'static str) {
+        self.verified.count(outcome, || {
             self.metrics
                 .counter(&table::AUTHENTICATIONS, &[&self.name, outcome])
         });

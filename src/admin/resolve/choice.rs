@@ -28,8 +28,10 @@ pub(super) fn stuck(
     session: bool,
     moment: Moment<'_>,
 ) -> Option<Choice> {
-    let places = moment.sticks?.places(StickyKey::new(upstream.name(), key));
-    let indexes = places.iter().filter_map(|id| upstream.index_of(id));
+    let backends = moment
+        .sticks?
+        .backends(StickyKey::new(upstream.name(), key));
+    let indexes = backends.iter().filter_map(|id| upstream.index_of(id));
     let mut may = indexes.filter(|index| upstream.may_take(*index, &[], moment.now, session));
     let member = &upstream.members[may.next()?];
     Some(Choice {

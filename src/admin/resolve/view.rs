@@ -64,7 +64,7 @@ pub struct Explanation {
     /// The choice of a backend; null if the route has no upstream.
     pub choice: Option<Choice>,
     /// Checks of the data plane that were skipped here, a sentence each.
-    pub not_judged: Vec<String>,
+    pub not_checked: Vec<String>,
     /// Remarks.
     pub notes: Vec<String>,
 }

@@ -74,7 +74,7 @@ async fn a_good_credential_decides_where_a_request_goes() {
     assert!(good["choice"]["backend"].is_string(), "{good}");
     assert_eq!(good["notes"], json!([]), "nothing is placed at random");
     assert_eq!(
-        good["not_judged"].as_array().map(Vec::len),
+        good["not_checked"].as_array().map(Vec::len),
         Some(1),
         "{good}"
     );

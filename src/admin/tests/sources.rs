@@ -46,7 +46,7 @@ async fn each_source_has_its_own_status_and_takes_its_own_orders() {
     let gateway = Arc::into_inner(fixture.gateway).expect("the only handle");
     let fixture = Fixture {
         gateway: Arc::new(Gateway { sources, ..gateway }),
-        told: fixture.told,
+        received: fixture.received,
     };
     let (_, status) = ask(&fixture, "GET /v1/status").await;
     let items = &status["sources"]["items"];

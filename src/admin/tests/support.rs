@@ -27,7 +27,7 @@ use crate::core::session::orders::CloseOrder;
 use crate::core::session::record::Facts;
 use crate::core::session::resume::Moves;
 use crate::io::net::listener::Inheritance;
-use crate::live::{Departures, Live, Phase, SessionView, Sliced, WorkerCommand, WorkerHandle};
+use crate::live::{LeaveCounts, Live, Phase, SessionView, Sliced, WorkerCommand, WorkerHandle};
 use crate::telemetry::metrics::{Metrics, NodeMetrics, RouteMetrics};
 use crate::telemetry::records::Records;
 
@@ -76,7 +76,7 @@ affinity = ["cookie:sid", "client_address"]
 
 /// Commands that a worker of the fixture received.
 #[derive(Debug, Default)]
-pub(crate) struct Told {
+pub(crate) struct ReceivedCommands {
     pub(crate) gathers: usize,
     pub(crate) closes: Vec<CloseOrder>,
 }
@@ -84,7 +84,7 @@ pub(crate) struct Told {
 /// A gateway, and the commands that its workers received.
 pub(crate) struct Fixture {
     pub(crate) gateway: Arc<Gateway>,
-    pub(crate) told: Arc<Mutex<Told>>,
+    pub(crate) received: Arc<Mutex<ReceivedCommands>>,
 }
 
 /// A ready gateway with this configuration and a worker for each list of sessions; on a runtime.
@@ -94,7 +94,7 @@ pub(crate) fn fixture(configuration: Configuration, workers: Vec<Vec<SessionView
         .unwrap_or_else(|faults| panic!("{faults}"));
     let table = RoutingTable::compile(&loaded.snapshot, None, 1, clock::now());
     let live = Live::new(table.into());
-    let told = Arc::<Mutex<Told>>::default();
+    let received = Arc::<Mutex<ReceivedCommands>>::default();
     let metrics = Metrics::new();
     let handles = workers.into_iter().map(|sessions| {
         let (handle, commands) = WorkerHandle::new();
@@ -105,7 +105,7 @@ pub(crate) fn fixture(configuration: Configuration, workers: Vec<Vec<SessionView
         tokio::spawn(work(
             commands,
             sessions,
-            Arc::clone(&told),
+            Arc::clone(&received),
             Arc::clone(&metrics),
         ));
         handle
@@ -135,7 +135,7 @@ pub(crate) fn fixture(configuration: Configuration, workers: Vec<Vec<SessionView
     };
     Fixture {
         gateway: Arc::new(gateway),
-        told,
+        received,
     }
 }
 
@@ -190,7 +190,7 @@ pub(crate) fn session(n: u64, route: &str, principal: Option<&str>) -> SessionVi
 async fn work(
     mut commands: Receiver<WorkerCommand>,
     sessions: Vec<SessionView>,
-    told: Arc<Mutex<Told>>,
+    received: Arc<Mutex<ReceivedCommands>>,
     metrics: Arc<Metrics>,
 ) {
     let mut closing = HashSet::new();
@@ -219,7 +219,7 @@ async fn work(
                 let taken = sessions.iter().filter(|view| query.takes(&view.facts));
                 let closed = taken.filter(|view| closing.insert(view.facts.id)).count();
                 if closed > 0 {
-                    told.lock().expect("not poisoned").closes.push(order);
+                    received.lock().expect("not poisoned").closes.push(order);
                 }
                 let _ = answer.send(Sliced::whole(closed));
             }
@@ -230,11 +230,11 @@ async fn work(
                 let _ = answer.send(Sliced::whole(Vec::new()));
             }
             WorkerCommand::Leave { answer, .. } => {
-                let _ = answer.send(Departures::default());
+                let _ = answer.send(LeaveCounts::default());
             }
             WorkerCommand::Gather { answer, .. } => {
                 RouteMetrics::new(&metrics, "rooms", "chat").began(Duration::ZERO);
-                told.lock().expect("not poisoned").gathers += 1;
+                received.lock().expect("not poisoned").gathers += 1;
                 let _ = answer.send(Sliced::whole(()));
             }
             WorkerCommand::Pack { .. }

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::cli::check::{Form, REFUSED, check, counted};
 use crate::cli::print;
-use crate::config::overlay::Standing;
+use crate::config::overlay::DocumentStatus;
 use crate::control::etcd::snapshot::{EtcdSnapshot, read_snapshot};
 use crate::control::load::{LoadOptions, load};
 
@@ -32,7 +32,7 @@ pub fn check_etcd(options: &LoadOptions, form: Form, out: &mut dyn Write) -> any
     let found = found.map_err(|(endpoint, error)| anyhow!("{endpoint}: {error}"))?;
     let refused = found.documents.iter();
     let refused = refused
-        .filter(|one| one.standing == Standing::Refused)
+        .filter(|one| one.status == DocumentStatus::Refused)
         .count();
     match form {
         Form::Json => {

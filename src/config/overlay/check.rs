@@ -87,10 +87,10 @@ pub(super) fn authenticator(document: &Document) -> Option<model::Authenticator>
     model?.authenticators.remove(&*document.key.name)
 }
 
-type Read = (Option<Model>, Origin, Vec<Diagnostic>);
+type ParsedDocument = (Option<Model>, Origin, Vec<Diagnostic>);
 
 /// Reads a document as the only thing in a model.
-fn read(document: &Document) -> Result<Read, Box<Diagnostic>> {
+fn read(document: &Document) -> Result<ParsedDocument, Box<Diagnostic>> {
     let name = &*document.key.name;
     let path: &[&str] = match document.key.kind {
         Kind::Upstream => &["upstreams", name],

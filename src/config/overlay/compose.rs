@@ -11,7 +11,7 @@ use crate::config::documents::Item;
 use crate::config::footprint;
 use crate::config::overlay::own_paths::OwnPaths;
 use crate::config::overlay::version::Version;
-use crate::config::overlay::{Entry, Judge, Overlay};
+use crate::config::overlay::{Entry, FileProtection, Overlay};
 use crate::config::snapshot::{
     Action, Authenticators, Backend, Revocations, Route, Snapshot, Upstream,
 };
@@ -155,8 +155,8 @@ impl Composer {
                 Some(what) => self.file_waits.push((route.name.clone(), what)),
             }
         }
-        let judge = Judge::new(base);
-        let accepted = self.accept((&known, &judge), &documents, &mut chosen);
+        let protection = FileProtection::new(base);
+        let accepted = self.accept((&known, &protection), &documents, &mut chosen);
         self.accepted = accepted;
         chosen
     }
@@ -164,7 +164,7 @@ impl Composer {
     /// Adds the routes of documents to those chosen already; answers which versions those are.
     fn accept(
         &mut self,
-        (known, judge): (&Known<'_>, &Judge<'_>),
+        (known, protection): (&Known<'_>, &FileProtection<'_>),
         documents: &[&Version],
         chosen: &mut Vec<Arc<Route>>,
     ) -> BTreeMap<DocumentKey, Version> {
@@ -194,7 +194,7 @@ impl Composer {
             waits.insert(key.clone(), wait);
             let before = fallback.get(key).filter(|_| !self.stays(version));
             // The file may have come to protect something since.
-            let before = before.filter(|before| !judge.judge(before).is_locked());
+            let before = before.filter(|before| !protection.evaluate(before).is_locked());
             if let Some(before) = before
                 && taken.take(known, before).is_ok()
             {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::base::addr::OwnAddresses;
 use crate::config::model;
-use crate::config::overlay::judge::Judge;
+use crate::config::overlay::protection::FileProtection;
 use crate::config::validate::Surroundings;
 
 /// What documents are checked against.
@@ -19,5 +19,5 @@ pub struct Ground<'a> {
     /// The world outside.
     pub outside: &'a dyn Surroundings,
     /// What the file protects and guards.
-    pub judge: &'a Judge<'a>,
+    pub protection: &'a FileProtection<'a>,
 }

@@ -20,7 +20,7 @@ pub(super) struct OwnPaths {
 }
 
 /// Who claims a path: where it stands, and the place of its route.
-struct Claim<'a> {
+struct PathClaim<'a> {
     path: &'a str,
     /// `None`: the file.
     document: Option<(i64, DocumentKey)>,
@@ -28,7 +28,7 @@ struct Claim<'a> {
     route: Option<usize>,
 }
 
-impl Claim<'_> {
+impl PathClaim<'_> {
     /// What claims the path, and where that is written.
     fn owner(&self) -> String {
         let place = match &self.document {
@@ -53,7 +53,7 @@ impl OwnPaths {
     ) -> Self {
         let mut settled = Self::default();
         let mut without = Vec::new();
-        let mut taken: BTreeMap<&str, Claim<'_>> = BTreeMap::new();
+        let mut taken: BTreeMap<&str, PathClaim<'_>> = BTreeMap::new();
         for claim in claims(routes, authenticators, overlay, accepted) {
             let Some(first) = taken.get(claim.path) else {
                 taken.insert(claim.path, claim);
@@ -104,11 +104,11 @@ fn claims<'a>(
     authenticators: &'a Authenticators,
     overlay: &Overlay,
     accepted: &BTreeMap<DocumentKey, Version>,
-) -> Vec<Claim<'a>> {
+) -> Vec<PathClaim<'a>> {
     let mints = authenticators.iter().filter_map(|(name, one)| {
         let key = DocumentKey::named(Kind::Authenticator, name);
         let good = overlay.winner(&key);
-        Some(Claim {
+        Some(PathClaim {
             path: &one.mint()?.path,
             document: good.map(|good| (good.document.revision, key)),
             name,
@@ -118,7 +118,7 @@ fn claims<'a>(
     let renewals = routes.iter().enumerate().filter_map(|(place, route)| {
         let key = DocumentKey::named(Kind::Route, &route.name);
         let version = accepted.get(&key);
-        Some(Claim {
+        Some(PathClaim {
             path: route.auth.renew.as_deref()?,
             document: version.map(|version| (version.document.revision, key)),
             name: &route.name,

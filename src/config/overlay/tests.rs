@@ -84,8 +84,8 @@ fn i4_a_bad_document_is_refused_alone_and_its_last_good_version_stays() {
         world.apply(vec![put("backends/chat/b", text, 7)]);
         let view = world.view("backends/chat/b");
         assert_eq!(
-            (view.standing, view.in_force),
-            (Standing::Refused, Some(1)),
+            (view.status, view.in_force),
+            (DocumentStatus::Refused, Some(1)),
             "{text}"
         );
         let shown = view.diagnostics[0].to_string();
@@ -119,7 +119,7 @@ fn i4_a_bad_document_is_refused_alone_and_its_last_good_version_stays() {
     );
     check(&mut world, "[1]", "expected");
     let bad = world.view("upstreams/bad");
-    assert_eq!((bad.standing, bad.in_force), (Standing::Refused, None));
+    assert_eq!((bad.status, bad.in_force), (DocumentStatus::Refused, None));
     assert_eq!(bad.diagnostics[0].line_and_column(), (1, 12));
     assert!(!world.now.upstreams.contains_key("bad"));
     assert_eq!(world.overlay.refused(SourceId::Etcd), 2);
@@ -135,7 +135,7 @@ fn what_names_something_missing_waits_and_says_so() {
     assert_eq!(world.routes(), ["chat"]);
     for key in ["routes/game", "backends/game/a"] {
         let view = world.view(key);
-        assert_eq!(view.standing, Standing::Waiting, "{key}");
+        assert_eq!(view.status, DocumentStatus::Waiting, "{key}");
         assert_eq!(view.waits_for.as_deref(), Some("upstream `game`"), "{key}");
     }
     assert_eq!(
@@ -161,7 +161,10 @@ fn what_names_something_missing_waits_and_says_so() {
         4,
     )]);
     let view = world.view("routes/game");
-    assert_eq!((view.standing, view.in_force), (Standing::Waiting, Some(1)));
+    assert_eq!(
+        (view.status, view.in_force),
+        (DocumentStatus::Waiting, Some(1))
+    );
     assert_eq!(world.routes(), ["chat", "game"]);
 
     world.apply(vec![put(
@@ -208,7 +211,10 @@ fn a_deleted_upstream_stays_for_as_long_as_a_route_names_it() {
     ]);
     world.apply(vec![delete("upstreams/game")]);
     assert_eq!(world.routes(), ["chat", "game"]);
-    assert_eq!(world.view("upstreams/game").standing, Standing::Retained);
+    assert_eq!(
+        world.view("upstreams/game").status,
+        DocumentStatus::Retained
+    );
     world.apply(vec![delete("routes/game")]);
     assert!(!world.now.upstreams.contains_key("game"));
     assert!(world.overlay.is_empty());
@@ -228,7 +234,10 @@ fn of_two_routes_that_exclude_each_other_the_older_stays() {
     world.apply(vec![put("routes/a", one, 2), put("routes/b", two, 3)]);
     world.apply(vec![put("routes/a", two, 4)]);
     let view = world.view("routes/a");
-    assert_eq!((view.standing, view.in_force), (Standing::Waiting, Some(2)));
+    assert_eq!(
+        (view.status, view.in_force),
+        (DocumentStatus::Waiting, Some(2))
+    );
     // When the older one is deleted, the younger takes effect.
     world.apply(vec![delete("routes/b")]);
     assert_eq!(world.view("routes/a").in_force, Some(4));
@@ -240,25 +249,25 @@ fn i2_of_two_routes_the_same_one_is_in_force_whichever_was_there_first() {
     let late = put("routes/late", r#"{"path": "/a", "upstream": "u"}"#, 1);
     let other = put("routes/other", r#"{"path": "/a", "upstream": "chat"}"#, 2);
     let upstream = put("upstreams/u", "{}", 3);
-    let standing = |world: &World| {
+    let status = |world: &World| {
         let keys = ["routes/late", "routes/other"];
         keys.map(|key| world.view(key).in_force)
     };
     let mut long_here = World::new();
     long_here.apply(vec![late.clone(), other.clone()]);
-    assert_eq!(standing(&long_here), [None, Some(2)]);
+    assert_eq!(status(&long_here), [None, Some(2)]);
     long_here.apply(vec![upstream.clone()]);
     let mut anew = World::new();
     anew.apply(vec![late, other.clone(), upstream.clone()]);
-    assert_eq!(standing(&anew), [Some(1), None]);
-    assert_eq!(standing(&long_here), standing(&anew));
+    assert_eq!(status(&anew), [Some(1), None]);
+    assert_eq!(status(&long_here), status(&anew));
     // Written again, word for word, it is the younger one.
     let again = put("routes/late", r#"{"path": "/a", "upstream": "u"}"#, 4);
     long_here.apply(vec![again.clone()]);
     let mut anew = World::new();
     anew.apply(vec![other, upstream, again]);
-    assert_eq!(standing(&anew), [None, Some(2)]);
-    assert_eq!(standing(&long_here), standing(&anew));
+    assert_eq!(status(&anew), [None, Some(2)]);
+    assert_eq!(status(&long_here), status(&anew));
 }
 
 /// Any change among a few names, mostly good ones.
@@ -362,7 +371,7 @@ fn i12_upstreams_that_were_written_last_have_no_backends_where_the_tables_would_
         .views(&world.base, &world.overlay, &world.now, UNIX_EPOCH);
     let waiting = views
         .iter()
-        .filter(|view| view.standing == Standing::Waiting);
+        .filter(|view| view.status == DocumentStatus::Waiting);
     let waiting: Vec<_> = waiting.map(|view| view.key.as_str()).collect();
     assert_eq!(waiting, ["upstreams/a", "upstreams/b"]);
     // There is room again once one of the others has gone.

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use crate::base::source_id::SourceId;
 use crate::config::document_key::{DocumentKey, Kind};
 use crate::config::overlay::compose::{Composer, Lacks};
-use crate::config::overlay::{DocumentView, Entry, Overlay, Standing};
+use crate::config::overlay::{DocumentStatus, DocumentView, Entry, Overlay};
 use crate::config::snapshot::Snapshot;
 
 const NO_ROOM: &str = "room: the tables of all upstreams would take too much memory";
@@ -52,18 +52,18 @@ impl Composer {
             None if self.lost_paths().contains_key(key) => self.lost_paths().get(key).cloned(),
             None => orphan.then(|| format!("upstream `{name}`")),
         };
-        let standing = if entry.gone {
-            Standing::Retained
+        let status = if entry.gone {
+            DocumentStatus::Retained
         } else if entry.is_refused() {
-            Standing::Refused
+            DocumentStatus::Refused
         } else if overridden_by.is_some() {
-            Standing::Overridden
+            DocumentStatus::Overridden
         } else if waits_for.is_some() {
-            Standing::Waiting
+            DocumentStatus::Waiting
         } else if entry.is_over(now) {
-            Standing::Over
+            DocumentStatus::Over
         } else {
-            Standing::InForce
+            DocumentStatus::InForce
         };
         let in_force = match key.kind {
             Kind::Route => self.accepted.get(key).filter(|one| one.source == source),
@@ -84,7 +84,7 @@ impl Composer {
             key: key.to_string(),
             source,
             revision: entry.document.revision,
-            standing,
+            status,
             in_force: in_force.map(|version| version.document.revision),
             overrides_file: overrides_file && overridden_by.is_none(),
             overridden_by,

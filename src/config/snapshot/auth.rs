@@ -24,7 +24,7 @@ pub struct Authenticator {
     pub from: Vec<CredentialSource>,
     /// Whether the credential is cut out of what the backend sees.
     pub strip: bool,
-    /// How a credential is judged.
+    /// How a credential is verified.
     pub method: Method,
 }
 
@@ -72,7 +72,7 @@ pub enum CredentialSource {
     Subprotocol(String),
 }
 
-/// How a credential is judged.
+/// How a credential is verified.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Method {
     /// A signed token.

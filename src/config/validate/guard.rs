@@ -10,7 +10,7 @@ use crate::config::limits::{AddressRules, Flow, Quotas};
 use crate::config::model::{self, AuthenticatorType, NetworksFile, TextOr};
 use crate::config::origin::{OriginPattern, OriginRule};
 use crate::config::validate::scope::Scope;
-use crate::config::validate::surroundings::Holds;
+use crate::config::validate::surroundings::FileContent;
 
 /// No check.
 const ANY: &str = "*";
@@ -92,7 +92,7 @@ pub(super) fn addresses(
 fn networks_file(at: &Scope<'_>, table: &NetworksFile) -> Option<Vec<IpNet>> {
     let path = at.resolve(at.required("file", &table.file, "file = \"blocked.txt\"")?);
     let at = at.key("file");
-    let text = at.outside().text(&path, Holds::List);
+    let text = at.outside().text(&path, FileContent::List);
     let text = text
         .map_err(|why| at.fault(format!("cannot read {}: {why}", path.display())))
         .ok()?;

@@ -44,7 +44,7 @@ mod values;
 use scope::{Check, Scope, all};
 
 pub use revocation::{RevocationFault, read as read_revocation};
-pub use surroundings::{CertificateFault, Holds, Surroundings};
+pub use surroundings::{CertificateFault, FileContent, Surroundings};
 
 /// Checks the whole model. There is a snapshot only if there is no error (and `origin` has none);
 /// the diagnostics are in the order of the file. Relative paths are relative to `directory`.
@@ -249,7 +249,7 @@ fn routes(root: &Scope<'_>, model: &Model) -> Option<Vec<Arc<Route>>> {
              one of them or take it out",
         );
     }
-    paths::warn_of_neighbours(&at, model, &routes);
+    paths::warn_of_open_prefixes(&at, model, &routes);
     Some(routes)
 }
 

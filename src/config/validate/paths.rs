@@ -57,7 +57,7 @@ pub(super) fn own(text: &str) -> Option<String> {
 
 /// Open routes with a rest parameter, by host and by the number of segments before it.
 #[derive(Default)]
-struct Neighbours<'r> {
+struct OpenPrefixes<'r> {
     prefixes: HashMap<Vec<Segment>, usize>,
     open: HashMap<(Option<HostPattern>, usize), &'r Route>,
 }
@@ -65,22 +65,22 @@ struct Neighbours<'r> {
 /// Warns if an open route with a rest parameter covers the paths of a guarded route: a path that
 /// the backend reads as guarded may match the open route. A route with a `paths` table is excluded:
 /// its operator has considered it.
-pub(super) fn warn_of_neighbours(at: &Scope<'_>, model: &model::Model, routes: &[Arc<Route>]) {
+pub(super) fn warn_of_open_prefixes(at: &Scope<'_>, model: &model::Model, routes: &[Arc<Route>]) {
     let open = |route: &Route| route.auth.authenticate.is_empty() && route.addresses.is_empty();
-    let mut neighbours = Neighbours::default();
+    let mut prefixes = OpenPrefixes::default();
     for (route, written) in routes.iter().zip(&model.routes) {
         if let [before @ .., Segment::Rest(_)] = route.path.segments()
             && open(route)
             && written.paths.is_none()
         {
-            neighbours.add(route, before);
+            prefixes.add(route, before);
         }
     }
-    if neighbours.open.is_empty() {
+    if prefixes.open.is_empty() {
         return;
     }
     for (index, route) in routes.iter().enumerate().filter(|(_, one)| !open(one)) {
-        let Some(rest) = neighbours.of(route) else {
+        let Some(rest) = prefixes.of(route) else {
             continue;
         };
         at.index(index).key("path").warn_with(
@@ -98,7 +98,7 @@ pub(super) fn warn_of_neighbours(at: &Scope<'_>, model: &model::Model, routes: &
     }
 }
 
-impl<'r> Neighbours<'r> {
+impl<'r> OpenPrefixes<'r> {
     fn add(&mut self, route: &'r Route, before: &[Segment]) {
         let fresh = self.prefixes.len();
         let prefix = before.iter().map(nameless).collect();

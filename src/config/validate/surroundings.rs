@@ -18,7 +18,7 @@ pub trait Surroundings {
     ///
     /// # Errors
     /// Why it cannot be read; never anything of what it holds.
-    fn text(&self, path: &Path, holds: Holds) -> Result<String, String>;
+    fn text(&self, path: &Path, holds: FileContent) -> Result<String, String>;
 
     /// Why a chain and a key cannot be read or do not belong together; nothing if they do.
     fn certificate(&self, files: &CertificateFiles) -> Vec<CertificateFault>;
@@ -56,7 +56,7 @@ pub trait Surroundings {
 
 /// What a file should hold, which decides how large it may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Holds {
+pub enum FileContent {
     /// One secret.
     Secret,
     /// A list: networks, users, API keys, keys of an issuer.

@@ -9,7 +9,7 @@ use crate::base::work;
 use crate::config::layers::Layers;
 use crate::config::pem::{Mistake, Validity, Wanted};
 use crate::config::snapshot::CertificateFiles;
-use crate::config::validate::{CertificateFault, Holds, Surroundings, validate};
+use crate::config::validate::{CertificateFault, FileContent, Surroundings, validate};
 
 struct Nowhere;
 
@@ -22,7 +22,7 @@ impl Surroundings for Nowhere {
         Ok(())
     }
 
-    fn text(&self, _: &Path, _: Holds) -> Result<String, String> {
+    fn text(&self, _: &Path, _: FileContent) -> Result<String, String> {
         Err("there are no files".to_owned())
     }
 

@@ -13,7 +13,7 @@ use crate::config::expression::{Expression, Operand};
 use crate::config::model::{self, AuthenticatorType, SecretSource};
 use crate::config::validate::paths;
 use crate::config::validate::scope::{Scope, all};
-use crate::config::validate::surroundings::Holds;
+use crate::config::validate::surroundings::FileContent;
 
 /// An address to listen on; a unix socket's path may be relative to the configuration's directory.
 pub(super) fn listen_address(at: &Scope<'_>, text: &str) -> Option<ListenAddr> {
@@ -58,7 +58,7 @@ pub(super) fn secret_text(at: &Scope<'_>, source: &SecretSource) -> Option<Secre
         SecretSource::Literal(secret) => secret.reveal().to_owned(),
         SecretSource::File(path) => {
             let path = at.resolve(path);
-            match at.outside().text(&path, Holds::Secret) {
+            match at.outside().text(&path, FileContent::Secret) {
                 Ok(text) => text.trim().to_owned(),
                 Err(why) => {
                     at.key("file")
@@ -82,7 +82,7 @@ pub(super) fn secret_text(at: &Scope<'_>, source: &SecretSource) -> Option<Secre
 /// The text of a file beside the configuration.
 pub(super) fn file_text(at: &Scope<'_>, file: &str) -> Option<String> {
     let path = at.resolve(file);
-    match at.outside().text(&path, Holds::List) {
+    match at.outside().text(&path, FileContent::List) {
         Ok(text) => Some(text),
         Err(why) => {
             at.fault(format!("cannot read {}: {why}", path.display()));

@@ -9,12 +9,12 @@ use crate::core::session::drain::{Candidate, Millis, Plan, Profile, idle_first};
 use crate::live::SessionBrief;
 
 /// Between two looks at who is there.
-pub(in crate::control) const LOOK: Millis = 2_000;
+pub(in crate::control) const LIST_EVERY: Millis = 2_000;
 /// The same once all have gone.
-const LOOK_AFTER: Millis = 10_000;
+const LIST_AFTER_EVERY: Millis = 10_000;
 
 /// A backend of an upstream.
-pub(in crate::control) type Place = (UpstreamName, BackendId);
+pub(in crate::control) type BackendKey = (UpstreamName, BackendId);
 
 /// One backend's.
 pub(super) struct Drain {
@@ -24,7 +24,7 @@ pub(super) struct Drain {
     pub(super) by: By,
     pub(super) started: SystemTime,
     /// The end was logged.
-    pub(super) told_done: bool,
+    pub(super) logged_done: bool,
     /// When it looked last.
     pub(super) looked: Option<Millis>,
     /// It was ordered when the backend had left already; the order ends with the last session.
@@ -73,7 +73,7 @@ impl Drain {
             profile,
             by,
             started: clock::wall(),
-            told_done: false,
+            logged_done: false,
             looked: None,
             of_removed: false,
         }
@@ -106,14 +106,18 @@ impl Drain {
     }
 
     pub(super) fn wants_a_look(&mut self, now: Millis) -> bool {
-        let between = if self.told_done { LOOK_AFTER } else { LOOK };
+        let between = if self.logged_done {
+            LIST_AFTER_EVERY
+        } else {
+            LIST_EVERY
+        };
         self.looked.is_none_or(|looked| now - looked >= between)
     }
 
     /// Takes in who is there. A drain is done only if that is everybody (`all_seen`).
     pub(super) fn look(
         &mut self,
-        (upstream, backend): &Place,
+        (upstream, backend): &BackendKey,
         briefs: &[SessionBrief],
         all_seen: bool,
         now: Millis,
@@ -123,12 +127,12 @@ impl Drain {
         idle_first(&mut candidates);
         self.plan.survey(&candidates);
         let done = self.plan.is_done() && candidates.is_empty() && all_seen;
-        if done && !self.told_done {
+        if done && !self.logged_done {
             let progress = self.plan.progress();
             let (closed, moved) = (progress.closed, progress.moved);
             tracing::info!(%upstream, %backend, closed, moved, "drained");
         }
-        self.told_done = done;
+        self.logged_done = done;
     }
 }
 

@@ -3,12 +3,17 @@
 use crate::base::clock;
 use crate::config::snapshot::AdminState;
 use crate::control::drainer::wishes::Wish;
-use crate::control::drainer::{By, Drain, Order, Place, State};
+use crate::control::drainer::{BackendKey, By, Drain, Order, State};
 use crate::core::routing::{Member, RoutingTable};
-use crate::core::session::drain::{Millis, Profile, StandingOrder};
+use crate::core::session::drain::{BackendOrder, Millis, Profile};
 
 impl State {
-    pub(super) fn set_order(&mut self, place: &Place, member: &Member, asked: Option<AdminState>) {
+    pub(super) fn set_order(
+        &mut self,
+        key: &BackendKey,
+        member: &Member,
+        asked: Option<AdminState>,
+    ) {
         let before = member.admin_state();
         // An order to do what is done already, and that holds nothing back, is none.
         let idle = asked == Some(AdminState::Active) && member.configured == AdminState::Active;
@@ -16,11 +21,11 @@ impl State {
         member.state.order(asked);
         match asked {
             // What was said before of how it drains holds on.
-            Some(state) if self.orders.get(place).is_some_and(|it| it.state == state) => None,
+            Some(state) if self.orders.get(key).is_some_and(|it| it.state == state) => None,
             Some(state) => self
                 .orders
-                .insert(place.clone(), StandingOrder::new(place.clone(), state)),
-            None => self.orders.remove(place),
+                .insert(key.clone(), BackendOrder::new(key.clone(), state)),
+            None => self.orders.remove(key),
         };
         if before != AdminState::Active && member.admin_state() == AdminState::Active {
             member.state.wake(clock::now());
@@ -28,11 +33,11 @@ impl State {
     }
 
     /// Remembers how fast the sessions of a backend that was ordered to drain shall go.
-    pub(super) fn note(&mut self, place: &Place, order: &Order) {
-        if let Some(standing) = self.orders.get_mut(place) {
-            standing.tempo = order.tempo.or(standing.tempo);
-            standing.deadline = order.deadline.or(standing.deadline);
-            standing.paused = order.paused.unwrap_or(standing.paused);
+    pub(super) fn note(&mut self, key: &BackendKey, order: &Order) {
+        if let Some(ordered) = self.orders.get_mut(key) {
+            ordered.tempo = order.tempo.or(ordered.tempo);
+            ordered.deadline = order.deadline.or(ordered.deadline);
+            ordered.paused = order.paused.unwrap_or(ordered.paused);
         }
     }
 
@@ -52,25 +57,25 @@ impl State {
 
     /// Whether an operator ordered a drain of a backend that leaves its upstream.
     pub(super) fn drains_on_leaving(&self, wish: &Wish) -> bool {
-        let ordered = self.orders.get(&wish.place);
+        let ordered = self.orders.get(&wish.key);
         wish.by == By::Removal && ordered.is_some_and(|order| order.state == AdminState::Draining)
     }
 
     /// Sees to it that there is a drain, or that there is none.
     pub(super) fn want(
         &mut self,
-        place: Place,
+        key: BackendKey,
         wanted: bool,
         by: By,
         profile: Profile,
         now: Millis,
     ) {
-        let (upstream, backend) = (place.0.clone(), place.1.clone());
-        let ordered = self.orders.get(&place);
-        match self.drains.get_mut(&place) {
+        let (upstream, backend) = (key.0.clone(), key.1.clone());
+        let ordered = self.orders.get(&key);
+        match self.drains.get_mut(&key) {
             Some(drain) if wanted => drain.follow(profile, ordered.is_some(), now),
             Some(_) => {
-                self.drains.remove(&place);
+                self.drains.remove(&key);
                 tracing::info!(%upstream, %backend, "drain stopped");
             }
             None if wanted => {
@@ -81,15 +86,15 @@ impl State {
                 }
                 let (by, pace) = (by.as_str(), drain.plan.profile().tempo);
                 tracing::info!(%upstream, %backend, by, %pace, "drain began");
-                self.drains.insert(place, drain);
+                self.drains.insert(key, drain);
             }
             None => {}
         }
     }
 }
 
-impl StandingOrder {
-    pub(super) fn new((upstream, backend): Place, state: AdminState) -> Self {
+impl BackendOrder {
+    pub(super) fn new((upstream, backend): BackendKey, state: AdminState) -> Self {
         Self {
             upstream,
             backend,
@@ -100,7 +105,7 @@ impl StandingOrder {
         }
     }
 
-    pub(super) fn place(&self) -> Place {
+    pub(super) fn key(&self) -> BackendKey {
         (self.upstream.clone(), self.backend.clone())
     }
 

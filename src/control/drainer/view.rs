@@ -41,7 +41,7 @@ impl DrainView {
     fn of(drain: &Drain, elsewhere: bool) -> Self {
         let progress = drain.plan.progress();
         let state = match () {
-            () if drain.told_done => "done",
+            () if drain.logged_done => "done",
             () if progress.paused => "paused",
             () => "running",
         };
@@ -66,10 +66,10 @@ impl DrainView {
 impl Drainer {
     /// The drain of this backend.
     pub fn view(&self, upstream: &str, backend: &str) -> Option<DrainView> {
-        let place = (UpstreamName::from(upstream), BackendId::from(backend));
+        let key = (UpstreamName::from(upstream), BackendId::from(backend));
         let elsewhere = self.elsewhere.any();
         let state = self.state();
-        let drain = state.drains.get(&place);
+        let drain = state.drains.get(&key);
         drain.map(|drain| DrainView::of(drain, elsewhere))
     }
 

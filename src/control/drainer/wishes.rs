@@ -1,13 +1,13 @@
 //! The backends that a swap of tables drains. The drainer acts on it, and a preview shows it.
 
 use crate::config::snapshot::AdminState;
-use crate::control::drainer::{By, Place};
+use crate::control::drainer::{BackendKey, By};
 use crate::core::routing::RoutingTable;
 use crate::core::session::drain::Profile;
 
 /// The effect of a swap of tables on one backend.
 pub(super) struct Wish {
-    pub(super) place: Place,
+    pub(super) key: BackendKey,
     /// Whether it is to be drained.
     pub(super) wanted: bool,
     pub(super) by: By,
@@ -21,7 +21,7 @@ pub(super) fn wishes<'t>(
 ) -> impl Iterator<Item = Wish> + 't {
     let kept = new.upstreams().flat_map(|upstream| {
         upstream.members.iter().map(|member| Wish {
-            place: (upstream.name().clone(), member.id.clone()),
+            key: (upstream.name().clone(), member.id.clone()),
             wanted: member.admin_state() == AdminState::Draining,
             by: By::Configuration,
             profile: Profile::from(&upstream.config.drain),
@@ -35,7 +35,7 @@ pub(super) fn wishes<'t>(
             .iter()
             .filter(move |member| after.is_none_or(|after| after.member(&member.id).is_none()));
         gone.map(|member| Wish {
-            place: (upstream.name().clone(), member.id.clone()),
+            key: (upstream.name().clone(), member.id.clone()),
             wanted: config.drain.on_removal,
             by: By::Removal,
             profile: Profile::from(&config.drain),

@@ -16,7 +16,7 @@ use crate::base::source_id::SourceId;
 use crate::config::snapshot::Etcd;
 use crate::control::etcd::connect::{Endpoints, connector};
 use crate::control::etcd::leased_key::{Connect, LeasedKey, LeasedKeyState, said};
-use crate::control::fleet::{BEAT, Entry, Fleet, Read, TTL};
+use crate::control::fleet::{BEAT, Entry, Fleet, FleetRecord, TTL};
 use crate::control::sources::Sources;
 use crate::live::{Live, Phase};
 
@@ -197,7 +197,7 @@ async fn read(
     client: &mut Option<Client>,
     folder: &str,
     connect: &Connect,
-) -> Result<Vec<Read>, String> {
+) -> Result<Vec<FleetRecord>, String> {
     let late = |_| format!("etcd did not answer within {ANSWER_MAX:?}");
     let client = match client {
         Some(client) => client,
@@ -208,7 +208,7 @@ async fn read(
     let answer = timeout(ANSWER_MAX, client.get(folder, Some(options))).await;
     let answer = answer.map_err(late)?.map_err(|error| said(&error))?;
     let entries = answer.kvs().iter().filter_map(|one| {
-        Some(Read {
+        Some(FleetRecord {
             key: one.key_str().ok()?.to_owned(),
             revision: one.mod_revision(),
             // Invalid entries are ignored.

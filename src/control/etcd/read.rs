@@ -9,7 +9,7 @@ use etcd_client::{Client, Error, GetOptions, KeyValue, KvClient};
 use tokio::time::timeout;
 
 use crate::control::etcd::leased_key::said;
-use crate::core::membership::{Held, Key, Read};
+use crate::core::membership::{FullRead, Held, Key};
 
 /// Keys of one answer.
 const PAGE: i64 = 1000;
@@ -102,10 +102,10 @@ pub(super) async fn everything(
     range: &Range,
     revision: Option<i64>,
     patience: Duration,
-) -> Result<Read, FollowError> {
-    let mut read = Read {
+) -> Result<FullRead, FollowError> {
+    let mut read = FullRead {
         revision: revision.unwrap_or(0),
-        ..Read::default()
+        ..FullRead::default()
     };
     let mut documents = BTreeMap::new();
     let mut from = range.begin().as_bytes().to_vec();

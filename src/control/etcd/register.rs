@@ -68,8 +68,8 @@ struct Signals {
     user_2: unix::Signal,
 }
 
-/// One of them.
-enum Told {
+/// What a signal asks for.
+enum SignalAction {
     Leave,
     Forward(Signal),
 }
@@ -85,19 +85,19 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) -> Told {
+    async fn next(&mut self) -> SignalAction {
         tokio::select! {
-            _ = self.terminate.recv() => Told::Leave,
-            _ = self.interrupt.recv() => Told::Leave,
-            _ = self.hang_up.recv() => Told::Forward(Signal::HUP),
-            _ = self.user_1.recv() => Told::Forward(Signal::USR1),
-            _ = self.user_2.recv() => Told::Forward(Signal::USR2),
+            _ = self.terminate.recv() => SignalAction::Leave,
+            _ = self.interrupt.recv() => SignalAction::Leave,
+            _ = self.hang_up.recv() => SignalAction::Forward(Signal::HUP),
+            _ = self.user_1.recv() => SignalAction::Forward(Signal::USR1),
+            _ = self.user_2.recv() => SignalAction::Forward(Signal::USR2),
         }
     }
 
     /// SIGTERM or SIGINT.
     async fn leave(&mut self) {
-        while !matches!(self.next().await, Told::Leave) {}
+        while !matches!(self.next().await, SignalAction::Leave) {}
     }
 }
 
@@ -139,9 +139,9 @@ pub async fn register(
                 registered.gone().await;
                 return Ok(End::Backend(status));
             }
-            told = signals.next() => match told {
-                Told::Forward(signal) => send(child.as_ref(), signal),
-                Told::Leave => return Ok(leave(registered, child, signals).await),
+            action = signals.next() => match action {
+                SignalAction::Forward(signal) => send(child.as_ref(), signal),
+                SignalAction::Leave => return Ok(leave(registered, child, signals).await),
             }
         }
     }

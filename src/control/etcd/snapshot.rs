@@ -5,13 +5,13 @@ use crate::base::source_id::SourceId;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::document_key::DocumentKey;
 use crate::config::documents::{Change, Document, Update};
-use crate::config::overlay::{Composer, DocumentView, Overlay, Standing};
+use crate::config::overlay::{Composer, DocumentStatus, DocumentView, Overlay};
 use crate::config::snapshot::{Etcd, Snapshot};
 use crate::control::etcd::connect::Endpoints;
 use crate::control::etcd::follow::change;
 use crate::control::etcd::read::{FollowError, MESSAGE_MAX, Range, everything};
 use crate::control::load::{LoadOptions, Loaded, on_ground};
-use crate::core::membership::{Key, Read};
+use crate::core::membership::{FullRead, Key};
 
 /// What is there.
 #[derive(Debug)]
@@ -119,7 +119,7 @@ pub fn trial(
     let views = composer.views(&loaded.snapshot, &overlay, &after.snapshot, clock::wall());
     let needed = views
         .into_iter()
-        .filter(|view| view.standing == Standing::Retained);
+        .filter(|view| view.status == DocumentStatus::Retained);
     Trial {
         faults: faults.collect(),
         needed: needed.filter_map(|view| view.key.parse().ok()).collect(),
@@ -128,7 +128,7 @@ pub fn trial(
     }
 }
 
-async fn read_from(endpoints: &Endpoints, endpoint: &str) -> Result<Read, FollowError> {
+async fn read_from(endpoints: &Endpoints, endpoint: &str) -> Result<FullRead, FollowError> {
     let settings = endpoints.settings();
     let client = endpoints.connect(endpoint).await?;
     let mut kv = client.kv_client().max_decoding_message_size(MESSAGE_MAX);

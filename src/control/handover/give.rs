@@ -16,7 +16,7 @@ use crate::control::drainer::Drainer;
 use crate::control::handover::{ANSWER_MAX, Parting, StepError, hear};
 use crate::control::revocations;
 use crate::control::tickets::{Tickets, UsedOf};
-use crate::core::session::drain::StandingOrder;
+use crate::core::session::drain::BackendOrder;
 use crate::io::handover::{FromNew, FromOld, PROTOCOL, STATE, VERSION, Wire, WireError, agree};
 use crate::io::net::listener::{self, Owner};
 use crate::io::net::socket::Detached;
@@ -202,7 +202,7 @@ impl HandoverOffer {
         let until = Instant::now() + FOLLOW_MAX;
         self.tell_tickets(wire).await?;
         self.tell_revocations(wire).await?;
-        let orders = self.drainer.standing();
+        let orders = self.drainer.orders();
         tell_orders(wire, &orders).await?;
         // When all have answered, no worker accepts, and what one accepted for another is counted.
         self.pack(&vec![Some(None); self.live.workers().len()], 0)
@@ -219,7 +219,7 @@ impl HandoverOffer {
         // Clients and operators may have gone on asking this process.
         self.tell_tickets(wire).await?;
         self.tell_revocations(wire).await?;
-        let last = self.drainer.standing();
+        let last = self.drainer.orders();
         if last != orders {
             tell_orders(wire, &last).await?;
         }
@@ -411,7 +411,7 @@ fn unexpected(said: FromNew) -> StepError {
     }
 }
 
-async fn tell_orders(wire: &mut Wire, orders: &[StandingOrder]) -> Result<(), StepError> {
+async fn tell_orders(wire: &mut Wire, orders: &[BackendOrder]) -> Result<(), StepError> {
     let mut rest = orders;
     loop {
         let (some, after) = rest.split_at(rest.len().min(ORDERS));

@@ -89,7 +89,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
                     doing: doing.clone(),
                     source,
                 };
-                let opcode = self.judge(&header).map_err(broken)?;
+                let opcode = self.check_header(&header).map_err(broken)?;
                 if !opcode.is_control() {
                     self.read.advance(header.len);
                     self.inside = true;
@@ -113,7 +113,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
     }
 
     /// What the relay would end a session for (RFC 6455, section 5), and nothing else.
-    fn judge(&self, header: &FrameHeader) -> Result<Opcode, Violation> {
+    fn check_header(&self, header: &FrameHeader) -> Result<Opcode, Violation> {
         let opcode = header.opcode.ok_or(Violation::UnknownOpcode)?;
         if header.reserved != 0 {
             return Err(Violation::ReservedBit);

@@ -49,7 +49,7 @@ const SOON: Duration = Duration::from_millis(50);
 /// Probes every backend of every upstream that has a probe, for as long as this is held.
 pub struct Probes {
     groups: HashMap<UpstreamName, Group>,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     observer: Arc<dyn Observe>,
 }
 
@@ -87,7 +87,7 @@ impl Probes {
     pub fn new(observer: Arc<dyn Observe>) -> Self {
         Self {
             groups: HashMap::new(),
-            places: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
+            permits: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
             observer,
         }
     }
@@ -198,7 +198,7 @@ impl Probes {
             backend,
             subject.clone(),
             Arc::clone(&tls),
-            Arc::clone(&self.places),
+            Arc::clone(&self.permits),
             Arc::clone(&self.observer),
             delay,
         );
@@ -215,13 +215,13 @@ async fn run(
     backend: BackendId,
     subject: Subject,
     tls: Arc<RwLock<Option<ClientTls>>>,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     observer: Arc<dyn Observe>,
     delay: Duration,
 ) {
     sleep(delay).await;
     loop {
-        let place = places
+        let permit = permits
             .acquire()
             .await
             .expect("the semaphore is never closed");
@@ -233,7 +233,7 @@ async fn run(
         };
         // On the heap, so that the thousands that sleep are small.
         let result = Box::pin(probe(&subject.probe, &target, observer.own())).await;
-        drop(place);
+        drop(permit);
         let interval = subject.probe.interval;
         let wait = match observer.observe(&upstream, &backend, result) {
             Next::InTurn => jittered(interval, fastrand::f64()),

@@ -23,7 +23,7 @@ impl UpstreamTlsError {
         Diagnostic {
             severity: Severity::Error,
             source: Source::File(path.to_owned()),
-            place: None,
+            location: None,
             key: KeyPath(key.to_vec()),
             message: self.1.to_string(),
             help: None,

@@ -18,7 +18,7 @@ use crate::control::supervisor::{Changing, ReloadReport, Supervisor};
 use crate::io::tls::client::BackendTls;
 
 /// A file that was read, and what it makes together with the documents that there are.
-pub(super) struct Read {
+pub(super) struct PreparedReload {
     base: Arc<Loaded>,
     overlay: Overlay,
     composer: Composer,
@@ -41,7 +41,10 @@ pub struct Applied {
 
 impl Supervisor {
     /// Reads the file again, and puts it together with the documents that there are.
-    pub(super) async fn read(&self, changing: &Changing) -> Result<Read, Vec<Diagnostic>> {
+    pub(super) async fn read(
+        &self,
+        changing: &Changing,
+    ) -> Result<PreparedReload, Vec<Diagnostic>> {
         let configuration = self.configuration.clone();
         let mut overlay = changing.overlay.clone();
         let mut composer = changing.composer.clone();
@@ -67,7 +70,7 @@ impl Supervisor {
                 return Err(own.iter().map(|fault| fault.diagnostic(path)).collect());
             }
             log_tls_faults(&others);
-            Ok(Read {
+            Ok(PreparedReload {
                 base: Arc::new(base),
                 overlay,
                 composer,
@@ -80,7 +83,11 @@ impl Supervisor {
     }
 
     /// Puts what was read into force.
-    pub(super) async fn take_over(&self, changing: &mut Changing, read: Read) -> ReloadReport {
+    pub(super) async fn take_over(
+        &self,
+        changing: &mut Changing,
+        read: PreparedReload,
+    ) -> ReloadReport {
         changing.base = Arc::clone(&read.base);
         changing.overlay = read.overlay;
         changing.composer = read.composer;

@@ -15,7 +15,7 @@ pub(super) struct Observer(pub(super) Arc<Live>);
 
 impl Observe for Observer {
     fn own(&self) -> &OwnAddresses {
-        &self.0.own().all
+        &self.0.gateway_addresses().all
     }
 
     fn observe(

@@ -11,7 +11,7 @@ use crate::base::source_id::SourceId;
 use crate::config::diagnostic::{Diagnostic, Source};
 use crate::config::documents::{Change, Update};
 use crate::config::footprint;
-use crate::config::overlay::{Composer, Judge, Overlay};
+use crate::config::overlay::{Composer, FileProtection, Overlay};
 use crate::config::snapshot::Snapshot;
 use crate::control::load::{LoadOptions, Loaded, Reach, TrialFault, load_trial, on_ground};
 use crate::control::supervisor::{Configuration, Supervisor};
@@ -123,7 +123,7 @@ impl Trial {
             changes: documents,
         };
         let overlay = &mut self.overlay;
-        overlay.protect(&Judge::new(&self.base.snapshot));
+        overlay.protect(&FileProtection::new(&self.base.snapshot));
         let (touched, _) = on_ground(configuration.options(), &self.base, etcd, |ground| {
             overlay.apply(update, ground)
         });
@@ -134,7 +134,11 @@ impl Trial {
         if !faults.is_empty() {
             return Err(PreviewFault::Refused(faults));
         }
-        let judged = overlay.judged().iter().map(ToString::to_string).collect();
+        let diagnostics = overlay
+            .protection_diagnostics()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         let after = self.composer.compose(&self.base.snapshot, overlay, None);
         let after = after.snapshot;
         let known = |name| in_force.upstreams.get(name);
@@ -144,7 +148,7 @@ impl Trial {
         if tables > footprint::TRIAL_BYTES_MAX {
             return Err(PreviewFault::TooLarge);
         }
-        Ok((after, judged))
+        Ok((after, diagnostics))
     }
 }
 
@@ -198,11 +202,11 @@ impl Supervisor {
         let briefs = worker_commands::briefs(&self.live, &SessionQuery::default()).await;
         let compare = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            let places = briefs.iter().map(|brief| preview::Place {
+            let live = briefs.iter().map(|brief| preview::SessionPlacement {
                 route: &brief.route,
                 key: brief.key.as_deref(),
             });
-            let sessions = preview::sessions(&old, &new, places, clock::now());
+            let sessions = preview::sessions(&old, &new, live, clock::now());
             let ending = preview::ending(&old, &new);
             let endings = endings(&briefs, &ending, &drained);
             let before = &before.snapshot;

@@ -62,11 +62,11 @@ impl Authenticator {
         issuers.of(&self.config.name, self.refresh.as_ref()?)
     }
 
-    /// Judges a credential by its text, sent to this path. `issuers` are the keys in force.
+    /// Verifies a credential by its text, sent to this path. `issuers` are the keys in force.
     ///
     /// # Errors
     /// Why the credential is not accepted.
-    pub fn judge(
+    pub fn verify(
         &self,
         text: &str,
         path: &str,
@@ -82,12 +82,12 @@ impl Authenticator {
                         read.map_or_else(Arc::default, |read| Arc::clone(&read.keys))
                     }
                 };
-                jwt::judge(&self.config.name, jwt, &keys, text, now)
+                jwt::verify(&self.config.name, jwt, &keys, text, now)
             }
             AuthMethod::ApiKey(keys) => Ok(methods::api_key(&self.config.name, keys, text)?),
             AuthMethod::SignedUrl(signed) => {
                 let name = &self.config.name;
-                Ok(ticket::judge(name, signed, &self.used, text, path, now)?)
+                Ok(ticket::verify(name, signed, &self.used, text, path, now)?)
             }
             AuthMethod::Basic(_)
             | AuthMethod::Mtls(_)
@@ -96,7 +96,7 @@ impl Authenticator {
         }
     }
 
-    /// Judges a client's certificate (DER), which its TLS handshake has verified.
+    /// Verifies a client's certificate (DER), which its TLS handshake has verified.
     ///
     /// # Errors
     /// Why it does not let its bearer in.

@@ -17,11 +17,11 @@ const KEYS_TRIED: usize = 16;
 /// The end of the year 9999; what expires later never does.
 const NEVER: u64 = 253_402_300_799;
 
-/// Judges a token at `now`.
+/// Verifies a token at `now`.
 ///
 /// # Errors
 /// Why it does not let its bearer in.
-pub(super) fn judge(
+pub(super) fn verify(
     name: &AuthenticatorName,
     jwt: &Jwt,
     keys: &KeySet,
@@ -29,7 +29,7 @@ pub(super) fn judge(
     now: SystemTime,
 ) -> Result<Principal, Denial> {
     let token = token::parse(text, jwt.bytes_max)?;
-    verify(jwt, keys, &token)?;
+    verify_signature(jwt, keys, &token)?;
     let claims = Claims(token.claims()?);
     let (expires, issued) = times(jwt, &claims, now)?;
     issuer_and_audience(jwt, &claims)?;
@@ -67,7 +67,7 @@ fn insufficient(subject: &str, lacks: String) -> Denial {
     Denial::Insufficient { subject, lacks }
 }
 
-fn verify(jwt: &Jwt, keys: &KeySet, token: &Token<'_>) -> Result<(), CredentialFault> {
+fn verify_signature(jwt: &Jwt, keys: &KeySet, token: &Token<'_>) -> Result<(), CredentialFault> {
     let accepted = jwt.algorithms.is_empty() || jwt.algorithms.contains(&token.algorithm);
     if !accepted {
         return Err(CredentialFault::Algorithm);

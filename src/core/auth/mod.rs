@@ -25,7 +25,7 @@ pub use claims::{Claims, header_text};
 pub use issuer_keys::{IssuerKeys, KeyRefresh, ReadKeys};
 pub use methods::{certificate_holder, password_matches, user_and_password};
 pub use revocations::{Revocations, TooManyRevocations};
-pub use rules::{Seen, Values, first_unmet};
+pub use rules::{RequestValue, Values, first_unmet};
 pub use ticket::UsedTicket;
 pub use token::parse as parse_token;
 
@@ -133,7 +133,7 @@ pub enum CredentialFault {
 
 impl CredentialFault {
     /// The text for the client. It depends on what the client sent, and not on how the credential
-    /// was judged: that would help to guess one.
+    /// was verified: that would help to guess one.
     pub const fn answer(self) -> &'static str {
         match self {
             Self::Missing => "no credential was presented",

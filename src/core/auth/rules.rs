@@ -11,7 +11,7 @@ use crate::core::auth::Claims;
 
 /// The values of a request that conditions refer to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Seen {
+pub enum RequestValue {
     /// Nothing.
     Absent,
     /// This, decoded.
@@ -24,7 +24,7 @@ pub enum Seen {
 pub struct Values<'v> {
     claims: &'v Claims,
     /// Values of the route's path parameters and of the query.
-    request: &'v dyn Fn(&Operand) -> Seen,
+    request: &'v dyn Fn(&Operand) -> RequestValue,
 }
 
 impl<'v> Values<'v> {
@@ -32,12 +32,12 @@ impl<'v> Values<'v> {
     pub fn of(claims: &'v Claims) -> Self {
         Self {
             claims,
-            request: &|_| Seen::Absent,
+            request: &|_| RequestValue::Absent,
         }
     }
 
     /// Claims, and the values of `request` for `path:` and `query:`.
-    pub fn with(claims: &'v Claims, request: &'v dyn Fn(&Operand) -> Seen) -> Self {
+    pub fn with(claims: &'v Claims, request: &'v dyn Fn(&Operand) -> RequestValue) -> Self {
         Self { claims, request }
     }
 
@@ -46,15 +46,15 @@ impl<'v> Values<'v> {
             Operand::Claim(path) => self.claims.get(path).map(Cow::Borrowed),
             Operand::Text(text) => Some(Cow::Owned(Value::from(text.as_str()))),
             Operand::Path(_) | Operand::Query(_) => match (self.request)(operand) {
-                Seen::Text(text) => Some(Cow::Owned(Value::from(text))),
-                Seen::Absent | Seen::Ambiguous => None,
+                RequestValue::Text(text) => Some(Cow::Owned(Value::from(text))),
+                RequestValue::Absent | RequestValue::Ambiguous => None,
             },
         }
     }
 
     fn is_ambiguous(&self, operand: &Operand) -> bool {
         let of_request = matches!(operand, Operand::Path(_) | Operand::Query(_));
-        of_request && (self.request)(operand) == Seen::Ambiguous
+        of_request && (self.request)(operand) == RequestValue::Ambiguous
     }
 }
 
@@ -151,10 +151,10 @@ mod tests {
         };
         let claims = Claims(table);
         let request = |operand: &Operand| match operand {
-            Operand::Path(name) if name == "room" => Seen::Text("7".to_owned()),
-            Operand::Query(name) if name == "as" => Seen::Text("admin".to_owned()),
-            Operand::Query(name) if name == "twice" => Seen::Ambiguous,
-            _ => Seen::Absent,
+            Operand::Path(name) if name == "room" => RequestValue::Text("7".to_owned()),
+            Operand::Query(name) if name == "as" => RequestValue::Text("admin".to_owned()),
+            Operand::Query(name) if name == "twice" => RequestValue::Ambiguous,
+            _ => RequestValue::Absent,
         };
         let values = Values::with(&claims, &request);
         let check = |text: &str, expected: bool| {

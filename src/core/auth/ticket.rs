@@ -131,11 +131,11 @@ fn key(signed: &SignedUrl) -> hmac::Key {
     hmac::Key::new(hmac::HMAC_SHA256, signed.secret.reveal().as_bytes())
 }
 
-/// Judges a ticket for this path, and uses it up.
+/// Verifies a ticket for this path, and uses it up.
 ///
 /// # Errors
 /// Why it is not good.
-pub(super) fn judge(
+pub(super) fn verify(
     name: &AuthenticatorName,
     signed: &SignedUrl,
     used: &Used,
@@ -297,21 +297,21 @@ mod tests {
         let (signed, used, now) = (signed(2), Used::default(), time(1_000));
         let ann = methods::plain(&"users".into(), "ann");
         let ticket = |random| mint(&signed, &ann, time(1_030), now, random);
-        let judged = |ticket: &str, at| {
-            let judged = judge(&"t".into(), &signed, &used, ticket, "/ws", time(at));
-            judged.map(|principal| principal.subject.to_string())
+        let verified = |ticket: &str, at| {
+            let verified = verify(&"t".into(), &signed, &used, ticket, "/ws", time(at));
+            verified.map(|principal| principal.subject.to_string())
         };
-        assert_eq!(judged(&ticket(1), 1_029), Ok("ann".to_owned()));
-        assert_eq!(judged(&ticket(1), 1_029), Err(CredentialFault::Used));
-        assert_eq!(judged(&ticket(2), 1_030), Err(CredentialFault::Expired));
-        assert_eq!(judged(&ticket(3), 1_000), Ok("ann".to_owned()));
-        assert_eq!(judged(&ticket(4), 1_000), Err(CredentialFault::TooMany));
+        assert_eq!(verified(&ticket(1), 1_029), Ok("ann".to_owned()));
+        assert_eq!(verified(&ticket(1), 1_029), Err(CredentialFault::Used));
+        assert_eq!(verified(&ticket(2), 1_030), Err(CredentialFault::Expired));
+        assert_eq!(verified(&ticket(3), 1_000), Ok("ann".to_owned()));
+        assert_eq!(verified(&ticket(4), 1_000), Err(CredentialFault::TooMany));
         let later = mint(&signed, &ann, time(2_000), time(1_500), 5);
-        assert_eq!(judged(&later, 1_500), Ok("ann".to_owned()));
+        assert_eq!(verified(&later, 1_500), Ok("ann".to_owned()));
         let mut forged = ticket(6);
         forged.insert(3, 'A');
-        assert_eq!(judged(&forged, 1_000), Err(CredentialFault::Signature));
-        assert_eq!(judged("x", 1_000), Err(CredentialFault::Malformed));
+        assert_eq!(verified(&forged, 1_000), Err(CredentialFault::Signature));
+        assert_eq!(verified("x", 1_000), Err(CredentialFault::Malformed));
     }
 
     #[test]
@@ -320,11 +320,11 @@ mod tests {
         let mut ann = methods::plain(&"users".into(), "ann");
         ann.token_id = Some("t1".into());
         ann.issued = Some(time(500));
-        let judged = |ticket: &str| {
+        let verified = |ticket: &str| {
             let name = "tickets".into();
-            judge(&name, &signed, &used, ticket, "/", time(1_000)).expect("good")
+            verify(&name, &signed, &used, ticket, "/", time(1_000)).expect("good")
         };
-        let first = judged(&mint(&signed, &ann, time(1_030), time(1_000), 1));
+        let first = verified(&mint(&signed, &ann, time(1_030), time(1_000), 1));
         let check = |principal: &Principal| {
             assert_eq!(&*principal.authenticator, "users");
             assert_eq!(principal.origin_id.as_deref(), Some("t1"));
@@ -332,9 +332,15 @@ mod tests {
         };
         check(&first);
         // And a ticket for a ticket.
-        check(&judged(&mint(&signed, &first, time(1_030), time(1_000), 2)));
+        check(&verified(&mint(
+            &signed,
+            &first,
+            time(1_030),
+            time(1_000),
+            2,
+        )));
         ann.issued = None;
-        let unknown = judged(&mint(&signed, &ann, time(1_030), time(1_000), 3));
+        let unknown = verified(&mint(&signed, &ann, time(1_030), time(1_000), 3));
         assert_eq!(unknown.issued, None, "it counts as old");
     }
 
@@ -345,10 +351,10 @@ mod tests {
             let principal = methods::plain(&"users".into(), subject);
             let ids = from..from + 40;
             let tickets = ids.map(|id| mint(&signed, &principal, time(1_030), time(1_000), id));
-            let judged = tickets.map(|ticket| {
-                judge(&"t".into(), &signed, &used, &ticket, "/", time(at)).map(|_| ())
+            let verified = tickets.map(|ticket| {
+                verify(&"t".into(), &signed, &used, &ticket, "/", time(at)).map(|_| ())
             });
-            judged.filter(Result::is_ok).count()
+            verified.filter(Result::is_ok).count()
         };
         assert_eq!(taken("ann", 0, 1_000), SHARE_MIN);
         assert_eq!(taken("bob", 100, 1_000), SHARE_MIN);
@@ -370,10 +376,10 @@ mod tests {
     #[test]
     fn a_ticket_may_be_for_one_path_and_end_the_session() {
         let (signed, used) = (signed(10), Used::default());
-        let judged = |payload: Value, path| {
+        let verified = |payload: Value, path| {
             let payload = BASE64_URL_SAFE_NO_PAD.encode(payload.to_string());
             let tag = BASE64_URL_SAFE_NO_PAD.encode(hmac::sign(&key(&signed), payload.as_bytes()));
-            judge(
+            verify(
                 &"t".into(),
                 &signed,
                 &used,
@@ -383,11 +389,11 @@ mod tests {
             )
         };
         let good = json!({ "sub": "ann", "exp": 1_010, "jti": "1", "path": "/a", "until": 5_000 });
-        let principal = judged(good, "/a").expect("good");
+        let principal = verified(good, "/a").expect("good");
         assert_eq!(principal.expires, Some(time(5_000)));
         let other = json!({ "sub": "ann", "exp": 1_010, "jti": "2", "path": "/a" });
         assert_eq!(
-            judged(other, "/b").map(|_| ()),
+            verified(other, "/b").map(|_| ()),
             Err(CredentialFault::Audience)
         );
         for wrong in [
@@ -395,7 +401,7 @@ mod tests {
             json!({ "sub": "ann", "jti": "3" }),
             json!({ "sub": "ann", "exp": 1_010 }),
         ] {
-            assert!(judged(wrong, "/a").is_err());
+            assert!(verified(wrong, "/a").is_err());
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::core::membership::{DOUBT_MIN, Held, Key, SETTLE, STORM_MIN, WINDOW, b
 
 /// Everything that the source has at one revision.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Read {
+pub struct FullRead {
     /// Which cluster this is.
     pub cluster: u64,
     /// The revision that was read.
@@ -113,7 +113,7 @@ impl Mirror {
     /// are not saved: periods of absence start again at `now`.
     pub fn remembered(
         grace: Duration,
-        read: Read,
+        read: FullRead,
         absent: impl IntoIterator<Item = (Key, Held)>,
         now: Instant,
     ) -> Self {
@@ -156,14 +156,14 @@ impl Mirror {
     }
 
     /// Whether a read at the mirror's own revision shows that nothing was missed.
-    pub fn agrees(&self, read: &Read) -> bool {
+    pub fn agrees(&self, read: &FullRead) -> bool {
         read.cluster == self.cluster
             && read.revision == self.revision
             && read.documents == self.present
     }
 
     /// Takes a full read.
-    pub fn read(&mut self, read: Read, now: Instant) -> Reread {
+    pub fn read(&mut self, read: FullRead, now: Instant) -> Reread {
         let first = self.cluster == 0;
         let mut report = Reread {
             restored: !first && (read.cluster != self.cluster || read.revision < self.revision),
@@ -203,7 +203,7 @@ impl Mirror {
     }
 
     /// Whether a read may lack what it lacks.
-    fn believable(&self, read: &Read, missing: &[Key]) -> bool {
+    fn believable(&self, read: &FullRead, missing: &[Key]) -> bool {
         let present = self.present.iter();
         let known = present.filter(|(key, held)| !leased(key, held)).count();
         let counts = |key: &&Key| self.present.get(*key).is_some_and(|one| !leased(key, one));

@@ -19,7 +19,7 @@ mod held;
 mod mirror;
 
 pub use held::{Held, Key, backend_of};
-pub use mirror::{Absence, Event, Mirror, Read, Reread, Verdict};
+pub use mirror::{Absence, Event, FullRead, Mirror, Reread, Verdict};
 
 use std::time::Duration;
 

@@ -33,9 +33,9 @@ fn delete(key: &str, revision: i64, lapsed: bool) -> Event {
     }
 }
 
-fn read(cluster: u64, revision: i64, documents: &[(&str, i64)]) -> Read {
+fn read(cluster: u64, revision: i64, documents: &[(&str, i64)]) -> FullRead {
     let documents = documents.iter();
-    Read {
+    FullRead {
         cluster,
         revision,
         documents: documents
@@ -299,7 +299,7 @@ proptest! {
     fn what_is_told_adds_up(steps in prop::collection::vec(step(), 1..60)) {
         let mut now = start();
         let mut mirror = Mirror::new(GRACE);
-        mirror.read(Read { cluster: 1, revision: 1, ..Read::default() }, now);
+        mirror.read(FullRead { cluster: 1, revision: 1, ..FullRead::default() }, now);
         let mut source: BTreeMap<Key, Held> = BTreeMap::new();
         let mut told: BTreeMap<Key, Held> = BTreeMap::new();
         let mut history = Vec::new();
@@ -324,7 +324,7 @@ proptest! {
                 },
                 Step::Again => mirror.events(history.clone(), now),
                 Step::Reread => {
-                    mirror.read(Read { cluster: 1, revision, documents: source.clone() }, now);
+                    mirror.read(FullRead { cluster: 1, revision, documents: source.clone() }, now);
                 }
                 Step::Tick(seconds) => {
                     now += Duration::from_secs(u64::from(seconds));

@@ -1,7 +1,7 @@
-//! One direction of a session, from its source to its sink. It judges the frames of the source,
+//! One direction of a session, from its source to its sink. It inspects the frames of the source,
 //! stores what the sink has not taken, and puts the gateway's own frames between the relayed ones.
 //!
-//! `receive` judges what was read, `output` decides what is written, `replace` changes the ends.
+//! `receive` inspects what was read, `output` decides what is written, `replace` changes the ends.
 
 mod output;
 mod receive;
@@ -9,7 +9,7 @@ mod replace;
 
 use crate::core::relay::backlog::Backlog;
 use crate::core::relay::close_filter::CloseFilter;
-use crate::core::relay::hold::Hold;
+use crate::core::relay::hold::HoldMode;
 use crate::core::relay::injected::InjectedFrames;
 use crate::core::wire::frame::{Opcode, control_frame};
 use crate::core::wire::tracker::{FrameTracker, PING_BYTES};
@@ -91,7 +91,7 @@ pub(super) struct Direction {
     pub(super) source: SourceState,
     pub(super) sink: SinkState,
     pub(super) close: CloseState,
-    pub(super) hold: Hold,
+    pub(super) hold: HoldMode,
     pub(super) backlog: Backlog,
     pub(super) filter: CloseFilter,
     /// Payload of a ping of the gateway's own that waits for a frame boundary.
@@ -110,7 +110,7 @@ impl Direction {
             source: SourceState::Open,
             sink: SinkState::Open,
             close: CloseState::Open,
-            hold: Hold::Never,
+            hold: HoldMode::Never,
             backlog: Backlog::default(),
             filter: CloseFilter::Off,
             ping: None,
@@ -271,7 +271,7 @@ impl Direction {
     /// Drops everything for the sink, which is gone.
     pub(super) fn lose_sink(&mut self) {
         self.sink = SinkState::Lost;
-        self.hold = Hold::Never;
+        self.hold = HoldMode::Never;
         self.drop_queued_close();
         self.drop_own();
         self.backlog.clear();

@@ -5,7 +5,7 @@ use crate::core::wire::position::Position;
 
 /// What a direction holds for its next sink.
 #[derive(Clone, Debug)]
-pub(super) enum Hold {
+pub(super) enum HoldMode {
     /// The sink is not replaced: what it does not take is lost with it.
     Never,
     /// The sink may be replaced; all bytes go to the present one.
@@ -54,7 +54,7 @@ impl HoldBuffer {
     }
 }
 
-impl Hold {
+impl HoldMode {
     /// Whether the sink may be replaced.
     pub(super) fn is_possible(&self) -> bool {
         !matches!(self, Self::Never)
@@ -112,9 +112,9 @@ impl Hold {
 mod tests {
     use super::*;
 
-    fn leaving(bytes: &[u8], max: usize) -> Hold {
+    fn leaving(bytes: &[u8], max: usize) -> HoldMode {
         let bytes = bytes.to_vec();
-        Hold::Leaving(Box::new(Leaving {
+        HoldMode::Leaving(Box::new(Leaving {
             close_frame: b"close".to_vec(),
             held: Box::new(HoldBuffer { bytes, max }),
         }))
@@ -154,11 +154,11 @@ mod tests {
 
     #[test]
     fn a_direction_that_never_holds_takes_nothing_in() {
-        for mut hold in [Hold::Never, Hold::Ready] {
+        for mut hold in [HoldMode::Never, HoldMode::Ready] {
             assert!(!hold.take_in(b"a") && hold.buffer().is_none());
             assert_eq!(hold.leave_here(), None);
             assert!(!hold.is_active());
         }
-        assert!(Hold::Ready.is_possible() && !Hold::Never.is_possible());
+        assert!(HoldMode::Ready.is_possible() && !HoldMode::Never.is_possible());
     }
 }

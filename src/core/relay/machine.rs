@@ -190,7 +190,7 @@ impl Machine {
         self.sent_by(from).tracker.carry()
     }
 
-    /// Judges a chunk: the carry and what was read behind it. The driver writes the front of the
+    /// Inspects a chunk: the carry and what was read behind it. The driver writes the front of the
     /// chunk, `Chunk::direct` bytes of it, to the other side, and then calls `forwarded`.
     #[inline]
     pub fn receive(&mut self, from: Side, chunk: &[u8]) -> Chunk {
@@ -389,7 +389,7 @@ impl Machine {
     }
 }
 
-/// A chunk that was judged; see `Machine::receive`.
+/// A chunk that was inspected; see `Machine::receive`.
 #[must_use = "the machine is told what the other side took"]
 #[derive(Debug)]
 pub struct Chunk(Received);

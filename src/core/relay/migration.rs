@@ -10,7 +10,7 @@ use crate::core::session::wheel::Tick;
 /// Why a session leaves its backend, and how it ends if no other backend takes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Departure {
+pub(super) struct LeavePlan {
     /// Reason that the next backend receives.
     pub(super) reason: ResumeReason,
     /// Who ended the session, if this ends it.
@@ -43,7 +43,8 @@ pub(super) enum Phase {
     Settled,
     /// It leaves its backend.
     Leaving {
-        departure: Departure,
+        #[serde(rename = "departure")]
+        plan: LeavePlan,
         /// The backend sends nothing more: it has closed, or its stream ended.
         #[serde(rename = "heard_out")]
         backend_closed: bool,
@@ -53,7 +54,8 @@ pub(super) enum Phase {
     /// It has no backend.
     #[serde(rename = "bereft")]
     Detached {
-        departure: Departure,
+        #[serde(rename = "departure")]
+        plan: LeavePlan,
         /// The driver was notified.
         #[serde(rename = "told")]
         reported: bool,
@@ -110,12 +112,9 @@ impl Migration {
     /// Why a backend is needed; once for each time.
     pub(super) fn report(&mut self) -> Option<ResumeReason> {
         match &mut self.phase {
-            Phase::Detached {
-                departure,
-                reported,
-            } if !*reported => {
+            Phase::Detached { plan, reported } if !*reported => {
                 *reported = true;
-                Some(departure.reason)
+                Some(plan.reason)
             }
             _ => None,
         }
@@ -157,8 +156,8 @@ impl Migration {
 mod tests {
     use super::*;
 
-    fn departure() -> Departure {
-        Departure {
+    fn plan() -> LeavePlan {
+        LeavePlan {
             reason: ResumeReason::Draining,
             by: EndedBy::Gateway,
             cause: Cause::Drained,
@@ -170,7 +169,7 @@ mod tests {
     fn leaving(until: Tick) -> Migration {
         let mut migration = Migration::new(100);
         migration.phase = Phase::Leaving {
-            departure: departure(),
+            plan: plan(),
             backend_closed: false,
             until,
         };
@@ -180,7 +179,7 @@ mod tests {
     fn detached() -> Migration {
         let mut migration = Migration::new(100);
         migration.phase = Phase::Detached {
-            departure: departure(),
+            plan: plan(),
             reported: false,
         };
         migration

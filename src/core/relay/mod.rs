@@ -3,8 +3,8 @@
 //!
 //! ```text
 //!             bytes                    Machine                     bytes
-//!  client  ----------->  Direction up:   judge, hold, insert  ----------->  backend
-//!          <-----------  Direction down: judge, hold, insert  <-----------
+//!  client  ----------->  Direction up:   inspect, hold, insert  ----------->  backend
+//!          <-----------  Direction down: inspect, hold, insert  <-----------
 //!                        Stage: Open -> Closing -> Cut
 //!                        Migration: Settled -> Leaving -> Detached -> Settled
 //! ```

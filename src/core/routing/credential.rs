@@ -149,17 +149,17 @@ pub fn take_subprotocols<'m>(
 }
 
 /// Removes from the headers what a backend must not receive: the whole credential of an
-/// authenticator that strips it, and for the others every credential that was not `judged`. A
+/// authenticator that strips it, and for the others every credential that was not `verified`. A
 /// backend that reads another place than the gateway would otherwise trust an unverified
 /// credential.
 pub fn strip(
     authenticator: &Authenticator,
     scheme: &str,
-    judged: Option<&CredentialSource>,
+    verified: Option<&CredentialSource>,
     fields: &mut HeaderMap,
 ) {
     for source in &authenticator.from {
-        if !authenticator.strip && judged == Some(source) {
+        if !authenticator.strip && verified == Some(source) {
             continue;
         }
         match source {
@@ -345,10 +345,10 @@ mod tests {
         ]);
         users.strip = false;
         let sent = fields(&[("authorization", "Bearer a"), ("cookie", "a=1; sid=x")]);
-        let left = |judged: Option<usize>, sent: &HeaderMap| {
+        let left = |verified: Option<usize>, sent: &HeaderMap| {
             let mut headers = sent.clone();
-            let judged = judged.map(|place| &users.from[place]);
-            strip(&users, "Bearer", judged, &mut headers);
+            let verified = verified.map(|place| &users.from[place]);
+            strip(&users, "Bearer", verified, &mut headers);
             headers
         };
         let by_header = fields(&[("authorization", "Bearer a"), ("cookie", "a=1")]);

@@ -82,10 +82,10 @@ pub struct Sessions {
     pub ended: usize,
 }
 
-/// Where a live session belongs.
+/// What decides about a live session.
 #[derive(Clone, Copy, Debug)]
-pub struct Place<'s> {
-    /// The rule that took it.
+pub struct SessionPlacement<'s> {
+    /// The route that took it.
     pub route: &'s str,
     /// Its affinity key, if it has one.
     pub key: Option<&'s [u8]>,
@@ -196,16 +196,16 @@ pub fn ending<'t>(before: &'t RoutingTable, after: &RoutingTable) -> Vec<&'t Rou
 pub fn sessions<'s>(
     before: &RoutingTable,
     after: &RoutingTable,
-    live: impl IntoIterator<Item = Place<'s>>,
+    live: impl IntoIterator<Item = SessionPlacement<'s>>,
     now: Instant,
 ) -> Sessions {
     let ending = ending(before, after);
     let mut found = Sessions::default();
-    for place in live {
+    for session in live {
         found.live += 1;
-        found.ended += usize::from(ending.iter().any(|name| name.as_str() == place.route));
-        let Some(key) = place.key else { continue };
-        let target = |table| forward(table, place.route).filter(|upstream| keys_decide(upstream));
+        found.ended += usize::from(ending.iter().any(|name| name.as_str() == session.route));
+        let Some(key) = session.key else { continue };
+        let target = |table| forward(table, session.route).filter(|upstream| keys_decide(upstream));
         if let (Some(old), Some(new)) = (target(before), target(after)) {
             found.keyed += 1;
             let stays = Arc::ptr_eq(old, new) || same(owner(old, key, now), owner(new, key, now));

@@ -62,7 +62,7 @@ impl Profile {
 /// An operator's order for the state of a backend. It outlives the process and holds until it is
 /// withdrawn.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct StandingOrder {
+pub struct BackendOrder {
     /// Of the backend.
     pub upstream: UpstreamName,
     /// Which.

@@ -29,12 +29,12 @@ impl StickyKey {
 }
 
 /// Backends of a key with the number of its sessions there, in the order in which they came.
-type Places = SmallVec<[(BackendId, u32); 1]>;
+type KeyBackends = SmallVec<[(BackendId, u32); 1]>;
 
 /// All keys with live sessions.
 #[derive(Debug)]
 pub struct Sticks {
-    shards: Box<[Mutex<HashMap<StickyKey, Places>>]>,
+    shards: Box<[Mutex<HashMap<StickyKey, KeyBackends>>]>,
 }
 
 impl Default for Sticks {
@@ -49,10 +49,10 @@ impl Sticks {
     /// A session of this key is on this backend for as long as what is returned lives.
     pub fn join(self: &Arc<Self>, key: StickyKey, backend: &BackendId) -> Stuck {
         let mut shard = self.shard(key);
-        let places = shard.entry(key).or_default();
-        match places.iter_mut().find(|(id, _)| id == backend) {
+        let backends = shard.entry(key).or_default();
+        match backends.iter_mut().find(|(id, _)| id == backend) {
             Some((_, count)) => *count += 1,
-            None => places.push((backend.clone(), 1)),
+            None => backends.push((backend.clone(), 1)),
         }
         Stuck {
             sticks: Arc::clone(self),
@@ -62,10 +62,10 @@ impl Sticks {
     }
 
     /// Backends that have live sessions of this key, the one that it came to first in front.
-    pub fn places(&self, key: StickyKey) -> SmallVec<[BackendId; 2]> {
+    pub fn backends(&self, key: StickyKey) -> SmallVec<[BackendId; 2]> {
         let shard = self.shard(key);
-        let places = shard.get(&key).into_iter().flatten();
-        places.map(|(backend, _)| backend.clone()).collect()
+        let backends = shard.get(&key).into_iter().flatten();
+        backends.map(|(backend, _)| backend.clone()).collect()
     }
 
     /// Keys that have live sessions.
@@ -82,19 +82,19 @@ impl Sticks {
 
     fn leave(&self, key: StickyKey, backend: &BackendId) {
         let mut shard = self.shard(key);
-        let Some(places) = shard.get_mut(&key) else {
+        let Some(backends) = shard.get_mut(&key) else {
             return;
         };
-        if let Some((_, count)) = places.iter_mut().find(|(id, _)| id == backend) {
+        if let Some((_, count)) = backends.iter_mut().find(|(id, _)| id == backend) {
             *count -= 1;
         }
-        places.retain(|(_, count)| *count > 0);
-        if places.is_empty() {
+        backends.retain(|(_, count)| *count > 0);
+        if backends.is_empty() {
             shard.remove(&key);
         }
     }
 
-    fn shard(&self, key: StickyKey) -> MutexGuard<'_, HashMap<StickyKey, Places>> {
+    fn shard(&self, key: StickyKey) -> MutexGuard<'_, HashMap<StickyKey, KeyBackends>> {
         let shard = &self.shards[key.0 as usize & (SHARDS - 1)];
         shard.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -143,7 +143,7 @@ mod tests {
                         .collect();
                     expected.sort();
                     expected.dedup();
-                    let mut found = sticks.places(StickyKey::new("chat", &[key])).to_vec();
+                    let mut found = sticks.backends(StickyKey::new("chat", &[key])).to_vec();
                     found.sort();
                     prop_assert_eq!(found, expected);
                 }

@@ -27,7 +27,7 @@ const STANDS_IN: Duration = Duration::from_secs(60 * 60);
 const PATIENCE: Duration = Duration::from_millis(500);
 /// Lookups at once.
 const THREADS_MAX: usize = 32;
-/// Of those, lookups of names of each standing and all that stand below it.
+/// Of those, lookups of names of each history and of all worse ones.
 const LOOKUPS_MAX: [usize; 3] = [THREADS_MAX, THREADS_MAX * 3 / 4, THREADS_MAX / 2];
 /// The resolver needs little; most of it is its packets.
 const STACK_BYTES: usize = 512 * 1024;
@@ -51,16 +51,16 @@ impl fmt::Debug for Names {
 #[derive(Default)]
 struct State {
     names: HashMap<Arc<str>, Name>,
-    /// By standing.
+    /// By history.
     queues: [VecDeque<Waiting>; 3],
     threads: usize,
-    /// Lookups that are going on, by standing.
+    /// Lookups that are going on, by history.
     going_on: [usize; 3],
 }
 
-/// What is known of a name, the best first.
+/// The outcome of the last lookup of a name, the best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
+enum LookupHistory {
     /// Its last lookup had an answer.
     Proven,
     /// It was never looked up.
@@ -69,14 +69,14 @@ enum Standing {
     Failed,
 }
 
-impl Standing {
+impl LookupHistory {
     const ALL: [Self; 3] = [Self::Proven, Self::New, Self::Failed];
 }
 
 /// A name to look up. Dropping the sender wakes its waiters.
 struct Waiting {
     name: Arc<str>,
-    standing: Standing,
+    history: LookupHistory,
     done: watch::Sender<()>,
 }
 
@@ -107,11 +107,11 @@ struct Name {
 struct Fault(io::ErrorKind, String);
 
 impl Name {
-    fn standing(&self) -> Standing {
+    fn history(&self) -> LookupHistory {
         match (self.failures, &self.good) {
-            (0, Some(_)) => Standing::Proven,
-            (0, None) => Standing::New,
-            _ => Standing::Failed,
+            (0, Some(_)) => LookupHistory::Proven,
+            (0, None) => LookupHistory::New,
+            _ => LookupHistory::Failed,
         }
     }
 
@@ -209,13 +209,13 @@ impl Names {
         }
         let (done, running) = watch::channel(());
         known.running = Some((running.clone(), now));
-        let standing = known.standing();
+        let history = known.history();
         let waiting = Waiting {
             name: key,
-            standing,
+            history,
             done,
         };
-        state.queues[standing as usize].push_back(waiting);
+        state.queues[history as usize].push_back(waiting);
         let start = state.turn().is_some() && state.threads < THREADS_MAX;
         state.threads += usize::from(start);
         drop(state);
@@ -252,7 +252,7 @@ impl Names {
             drop(state);
             let answer = (self.lookup)(&next.name);
             state = self.state();
-            state.going_on[next.standing as usize] -= 1;
+            state.going_on[next.history as usize] -= 1;
             state.answered(&next.name, answer);
             drop(next.done);
         }
@@ -266,9 +266,9 @@ impl Names {
 
 impl State {
     /// Whose turn it is: names that had an answer come before all others.
-    fn turn(&self) -> Option<Standing> {
-        Standing::ALL.into_iter().find(|standing| {
-            let at = *standing as usize;
+    fn turn(&self) -> Option<LookupHistory> {
+        LookupHistory::ALL.into_iter().find(|history| {
+            let at = *history as usize;
             let going_on: usize = self.going_on[at..].iter().sum();
             !self.queues[at].is_empty() && going_on < LOOKUPS_MAX[at]
         })
@@ -391,7 +391,7 @@ mod tests {
         tokio::task::yield_now().await;
         let good = names.resolve("good.test", 80).await.expect("it resolves");
         assert_eq!(good.len(), 1);
-        let failed = names.state().going_on[Standing::Failed as usize];
+        let failed = names.state().going_on[LookupHistory::Failed as usize];
         assert!(failed <= THREADS_MAX / 2, "{failed}");
         drop(release);
         for answer in join_all(waiting).await {
@@ -420,7 +420,7 @@ mod tests {
         });
         let waiting: Vec<_> = waiting.collect();
         let going_on = || names.state().going_on.iter().sum::<usize>();
-        while going_on() < LOOKUPS_MAX[Standing::New as usize] {
+        while going_on() < LOOKUPS_MAX[LookupHistory::New as usize] {
             tokio::task::yield_now().await;
         }
         let known = |names: &Names, change: &dyn Fn(&mut Name)| {

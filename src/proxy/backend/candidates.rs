@@ -138,8 +138,8 @@ impl<'r> Candidates<'r> {
         let follows = self.wanted.stickiness == Stickiness::Follows;
         let key = self.sticky.filter(|_| follows)?;
         let upstream = self.wanted.upstream;
-        let places = self.worker.live().sticks().places(key);
-        let mut indexes = places.iter().filter_map(|id| upstream.index_of(id));
+        let backends = self.worker.live().sticks().backends(key);
+        let mut indexes = backends.iter().filter_map(|id| upstream.index_of(id));
         indexes.find(|index| upstream.may_take(*index, &self.tried, now, self.wanted.session))
     }
 

@@ -83,7 +83,7 @@ pub(crate) async fn connect(
         keepalive: Some(KEEPALIVE),
         proxy_header: header.as_deref().unwrap_or_default(),
         tls: tls.as_ref(),
-        own: &live.own().all,
+        own: &live.gateway_addresses().all,
     };
     Ok(dial(&member.address, options).await?)
 }

@@ -63,12 +63,12 @@ impl ConnectionLease {
         &self.permits
     }
 
-    /// Holds the client's permit for as long as the connection is open.
+    /// FileContent the client's permit for as long as the connection is open.
     pub(crate) fn hold(&mut self, permit: Option<Permit>) {
         self.permits.add(permit);
     }
 
-    /// Holds the permits of the session that it becomes.
+    /// FileContent the permits of the session that it becomes.
     pub(crate) fn hold_session(&mut self, permits: SessionPermits) {
         self.permits.join(permits);
     }

@@ -45,7 +45,7 @@ pub(crate) struct Worker {
     pub(crate) pool: Rc<Pool>,
     /// Requests that wait for an issuer's keys.
     pub(crate) key_waiters: KeyWaiters,
-    scratch: RefCell<ReadBuffer>,
+    read_buffer: RefCell<ReadBuffer>,
     routes: RefCell<HashMap<(RouteName, UpstreamName), Rc<RouteMetrics>>>,
     authenticators: RefCell<HashMap<AuthenticatorName, AuthMetrics>>,
     phase: watch::Sender<WorkerPhase>,
@@ -61,7 +61,7 @@ impl Worker {
             clock: WorkerClock::start(),
             pool: Rc::default(),
             key_waiters: KeyWaiters::default(),
-            scratch: RefCell::new(ReadBuffer::new(READ_BYTES)),
+            read_buffer: RefCell::new(ReadBuffer::new(READ_BYTES)),
             routes: RefCell::default(),
             authenticators: RefCell::default(),
             phase: watch::Sender::new(WorkerPhase::Serving),
@@ -85,8 +85,8 @@ impl Worker {
     }
 
     /// The buffer that all sessions of the worker read into.
-    pub(crate) fn scratch(&self) -> RefMut<'_, ReadBuffer> {
-        self.scratch.borrow_mut()
+    pub(crate) fn read_buffer(&self) -> RefMut<'_, ReadBuffer> {
+        self.read_buffer.borrow_mut()
     }
 
     /// The metrics of a route, made at first use.
@@ -130,7 +130,7 @@ impl Worker {
         let metrics = known
             .entry(name.clone())
             .or_insert_with(|| AuthMetrics::new(&self.shared.metrics, name));
-        metrics.judged(outcome);
+        metrics.verified(outcome);
     }
 
     /// A new id for a request and for the session that may come of it.

@@ -72,7 +72,7 @@ impl Refusal {
             Self::Overloaded(scarce) => scarce.as_str(),
             Self::Unauthenticated { .. } => "unauthenticated",
             Self::Forbidden(_) => "forbidden",
-            Self::NotVerified(_) => "not_judged",
+            Self::NotVerified(_) => "not_verified",
             Self::NotPost => "not_post",
             Self::NoSession => "no_session",
             Self::NoRoute => "no_route",

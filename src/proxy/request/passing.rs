@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use crate::proxy::client::progress::Progress;
-use crate::proxy::request::record::{Report, Stage};
+use crate::proxy::request::record::{AnswerState, Report};
 use crate::proxy::streams::body::Watch;
 use crate::proxy::streams::pool::Kept;
 
@@ -23,8 +23,8 @@ impl Watch for Passing {
     }
 
     fn ended(&mut self) {
-        if self.report.stage == Stage::Passing {
-            self.report.stage = Stage::Passed;
+        if self.report.state == AnswerState::Passing {
+            self.report.state = AnswerState::Passed;
         }
         self.report.write();
         self.progress.answer_whole();

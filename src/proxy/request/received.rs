@@ -22,7 +22,7 @@ use crate::proxy::client::connection::ClientConnection;
 use crate::proxy::client::progress::Progress;
 use crate::proxy::refusal::Refusal;
 use crate::proxy::refusal::over_websocket::Acceptance;
-use crate::proxy::request::record::{Report, Stage};
+use crate::proxy::request::record::{AnswerState, Report};
 use crate::proxy::request::target;
 use crate::proxy::streams::upload::Upload;
 
@@ -202,7 +202,7 @@ impl Received {
             detail: None,
             bytes_out: 0,
             broke: false,
-            stage: Stage::Own,
+            state: AnswerState::GatewayAnswer,
         }
     }
 
@@ -232,7 +232,7 @@ impl Drop for Received {
         self.progress.answered();
         if !self.reported.get() {
             let (route, upstream) = self.route().unzip();
-            self.report(route, upstream, None).stage = Stage::Unanswered;
+            self.report(route, upstream, None).state = AnswerState::Unanswered;
         }
     }
 }

@@ -46,14 +46,14 @@ pub(crate) struct Report {
     pub(crate) bytes_out: u64,
     /// The backend broke its answer off.
     pub(crate) broke: bool,
-    pub(crate) stage: Stage,
+    pub(crate) state: AnswerState,
 }
 
 /// How far an answer has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stage {
+pub(crate) enum AnswerState {
     /// The gateway's own answer, handed over whole.
-    Own,
+    GatewayAnswer,
     /// Nothing of it has left. If it stays so, the client has left before its answer.
     Unanswered,
     /// A backend's answer, under way.
@@ -72,24 +72,24 @@ impl Report {
 
     /// The request became a session, which leaves a record of its own.
     pub(crate) fn discard(mut self) {
-        self.stage = Stage::Written;
+        self.state = AnswerState::Written;
     }
 
     /// Writes the record now, if there is one to write still.
     pub(crate) fn write(&mut self) {
-        let stage = std::mem::replace(&mut self.stage, Stage::Written);
-        if stage == Stage::Written {
+        let state = std::mem::replace(&mut self.state, AnswerState::Written);
+        if state == AnswerState::Written {
             return;
         }
-        let passed = matches!(stage, Stage::Passing | Stage::Passed);
+        let passed = matches!(state, AnswerState::Passing | AnswerState::Passed);
         if let (true, Some(route), Some(upstream), None) =
             (passed, &self.route, &self.upstream, self.refusal)
         {
             let metrics = self.connection.worker.route_metrics(route, upstream);
             metrics.http(self.status, self.answered);
         }
-        if matches!(stage, Stage::Unanswered | Stage::Passing) {
-            self.cut_off(stage);
+        if matches!(state, AnswerState::Unanswered | AnswerState::Passing) {
+            self.cut_off(state);
         }
         self.connection
             .worker
@@ -116,7 +116,7 @@ impl Report {
     }
 
     /// Names and counts what cut the exchange off.
-    fn cut_off(&mut self, stage: Stage) {
+    fn cut_off(&mut self, state: AnswerState) {
         if self.refusal.is_some() {
             // It was counted where it was decided.
             return;
@@ -128,7 +128,7 @@ impl Report {
             false => self.connection.ended.get().unwrap_or(unknown),
         };
         self.refusal = Some(reason);
-        if stage == Stage::Unanswered {
+        if state == AnswerState::Unanswered {
             self.status = match reason {
                 "stopping" => StatusCode::SERVICE_UNAVAILABLE.as_u16(),
                 "aborted" => StatusCode::INTERNAL_SERVER_ERROR.as_u16(),

@@ -193,7 +193,7 @@ impl Round<'_> {
         let stream = BackendStream::new(carrier, &self.worker.clock);
         let limits = &self.upstream.config.response_limits;
         match timeout_at(patience, shake_hands(stream, limits, request)).await {
-            Ok(Ok(answer)) => return self.judge(lease, answer).await,
+            Ok(Ok(answer)) => return self.accept(lease, answer).await,
             Ok(Err(_)) => lease.report(Outcome::HandshakeRefused, self.witness()),
             Err(_) => lease.report(Outcome::HandshakeTimedOut, self.witness()),
         }
@@ -206,7 +206,7 @@ impl Round<'_> {
     }
 
     /// Whether an answer grants the session on the terms that its client has.
-    async fn judge(
+    async fn accept(
         &self,
         lease: BackendLease,
         answer: HandshakeAnswer,

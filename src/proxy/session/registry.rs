@@ -10,7 +10,7 @@ use crate::core::session::orders::{CloseOrder, LeaveOrder};
 use crate::core::session::record::EndOrder;
 use crate::core::session::resume::ResumeReason;
 use crate::core::session::wheel::{Tick, Wheel};
-use crate::live::{Departures, SessionBrief, SessionQuery, SessionView, Slice, Sliced};
+use crate::live::{LeaveCounts, SessionBrief, SessionQuery, SessionView, Slice, Sliced};
 use crate::proxy::context::worker::Worker;
 use crate::proxy::session::live_session::Session;
 
@@ -140,9 +140,9 @@ impl Sessions {
 
     /// Makes sessions leave their backend. With `Rebalanced`, sessions on the backend that their
     /// key belongs to stay.
-    pub(crate) fn leave(&self, ids: &[SessionId], order: &LeaveOrder) -> Departures {
+    pub(crate) fn leave(&self, ids: &[SessionId], order: &LeaveOrder) -> LeaveCounts {
         let sessions: Vec<_> = ids.iter().filter_map(|id| self.find(*id)).collect();
-        let mut departures = Departures::default();
+        let mut counts = LeaveCounts::default();
         let now = self.worker.tick();
         for session in sessions.iter().filter(|session| session.is_here()) {
             if order.resume == ResumeReason::Rebalanced && !session.has_another_home(&self.worker) {
@@ -150,12 +150,12 @@ impl Sessions {
             }
             let mut relay = session.relay.borrow_mut();
             if relay.leave(order, now) {
-                departures.moving += 1;
+                counts.moving += 1;
             } else if !relay.moves_now() && relay.close(&order.close(), now) {
-                departures.closing += 1;
+                counts.closing += 1;
             }
         }
-        departures
+        counts
     }
 
     /// Ends all of them at once; returns how many.

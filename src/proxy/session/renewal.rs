@@ -77,7 +77,7 @@ async fn verify(worker: &Worker, facts: &Facts, credential: Vec<u8>) -> Result<P
         Ok(Ok(principal)) => principal,
         Ok(Err(Denial::Credential(fault))) => return Err(counted(fault.as_str())),
         Ok(Err(Denial::Insufficient { .. })) => return Err(counted("insufficient")),
-        Err(_) => return Err(counted("not_judged")),
+        Err(_) => return Err(counted("not_verified")),
     };
     let renewed = principal.right(Duration::ZERO);
     let newest = worker.live().generation();

@@ -69,7 +69,7 @@ impl Run {
                     Ownership::Gone => return Poll::Ready(None),
                 }
                 let worker = self.sessions.worker();
-                relay.poll(cx, &mut worker.scratch(), worker.tick())
+                relay.poll(cx, &mut worker.read_buffer(), worker.tick())
             };
             match turn {
                 Poll::Ready(Turn::Ended(ending)) => return Poll::Ready(Some(ending)),

@@ -16,7 +16,7 @@ use crate::proxy::refusal::Refusal;
 use crate::proxy::request::passing::Passing;
 use crate::proxy::request::placed::Placed;
 use crate::proxy::request::received::Received;
-use crate::proxy::request::record::{Report, Stage};
+use crate::proxy::request::record::{AnswerState, Report};
 use crate::proxy::stages::answer::Reply;
 use crate::proxy::streams::activity::StreamActivity;
 use crate::proxy::streams::body::{Outgoing, Watch as _};
@@ -105,7 +105,7 @@ fn settle_head(placed: &Placed<'_>, head: &mut Parts) {
 fn passing(placed: &Placed<'_>, lease: &BackendLease, status: StatusCode) -> Passing {
     let mut report = report(placed, lease);
     report.status = status.as_u16();
-    report.stage = Stage::Passing;
+    report.state = AnswerState::Passing;
     Passing {
         report,
         keep: None,

@@ -19,8 +19,8 @@ use crate::proxy::streams::body::Outgoing;
 pub(crate) enum Destination<'r> {
     /// To an upstream.
     Upstream(Routed<'r>),
-    /// Nowhere: the gateway answers it.
-    Own(Reply),
+    /// The gateway itself answers it.
+    Gateway(Reply),
 }
 
 /// Finds the route of a request. From here on its times are those of the route.
@@ -54,7 +54,7 @@ pub(crate) fn route(admitted: Admitted<'_>) -> Result<Destination<'_>, Refusal> 
             let mut report = received.report(Some(route.name().clone()), None, None);
             report.status = redirect.status;
             report.finish();
-            return Ok(Destination::Own(response));
+            return Ok(Destination::Gateway(response));
         }
     };
     let parameters = matched.parameters.iter();
@@ -157,7 +157,7 @@ mod tests {
         let fixture = Fixture::new(ROUTES);
         let head = head(get("/old/a?b=1"));
         let received = fixture.receive(&head);
-        let Ok(Destination::Own(response)) = route(admitted(&received, head)) else {
+        let Ok(Destination::Gateway(response)) = route(admitted(&received, head)) else {
             panic!("no redirect");
         };
         assert_eq!(response.status(), 308);

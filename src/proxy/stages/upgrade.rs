@@ -22,7 +22,7 @@ use crate::proxy::backend::handshake::{
 use crate::proxy::backend::lease::BackendLease;
 use crate::proxy::refusal::Refusal;
 use crate::proxy::request::placed::Placed;
-use crate::proxy::request::record::Stage;
+use crate::proxy::request::record::AnswerState;
 use crate::proxy::session::begin::GrantedSession;
 use crate::proxy::stages::answer::{AfterSwitch, Answer};
 use crate::proxy::stages::backend_headers::backend_headers;
@@ -121,7 +121,7 @@ pub(crate) fn grant(placed: Placed<'_>, end: BackendEnd) -> Answer {
     let setup = setup(&placed, &granted, resumption.as_deref(), &early);
     let facts = facts(&placed, &lease, &granted);
     let mut report = report(&placed, &lease);
-    report.stage = Stage::Unanswered;
+    report.state = AnswerState::Unanswered;
     let granted = GrantedSession {
         facts,
         backend: lease,

@@ -13,7 +13,7 @@ pub(crate) enum Outgoing<W = ()> {
     /// Nothing.
     Empty,
     /// The gateway's own, whole.
-    Own(Option<Bytes>),
+    Gateway(Option<Bytes>),
     /// The other side's, as it comes.
     Streamed(Box<Streamed<W>>),
 }
@@ -43,7 +43,7 @@ impl Watch for () {
 impl<W> Outgoing<W> {
     /// The gateway's own text.
     pub(crate) fn own(text: impl Into<Bytes>) -> Self {
-        Self::Own(Some(text.into()))
+        Self::Gateway(Some(text.into()))
     }
 
     /// The other side's body.
@@ -62,7 +62,7 @@ impl<W: Watch + Unpin> Body for Outgoing<W> {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
-            Self::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Gateway(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Streamed(body) => {
                 let poll = Pin::new(&mut body.incoming).poll_frame(cx);
                 match &poll {
@@ -85,7 +85,7 @@ impl<W: Watch + Unpin> Body for Outgoing<W> {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Own(bytes) => bytes.is_none(),
+            Self::Gateway(bytes) => bytes.is_none(),
             Self::Streamed(body) => body.incoming.is_end_stream(),
         }
     }
@@ -93,7 +93,9 @@ impl<W: Watch + Unpin> Body for Outgoing<W> {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
-            Self::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Self::Gateway(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64)
+            }
             Self::Streamed(body) => body.incoming.size_hint(),
         }
     }

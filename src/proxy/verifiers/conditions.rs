@@ -1,7 +1,7 @@
 //! The `authorize` conditions of a route: what the claims, the path and the query must hold.
 
 use crate::config::expression::{Expression, Operand};
-use crate::core::auth::{Claims, Seen, Values, first_unmet};
+use crate::core::auth::{Claims, RequestValue, Values, first_unmet};
 use crate::core::http::query;
 use crate::core::routing::Route;
 
@@ -39,25 +39,29 @@ pub fn unmet<'r, 'p>(
     }
     let request = |operand: &Operand| match operand {
         Operand::Path(name) => match parameter(name) {
-            Some(value) => query::decode_path(value).map_or(Seen::Ambiguous, Seen::Text),
-            None => Seen::Absent,
+            Some(value) => {
+                query::decode_path(value).map_or(RequestValue::Ambiguous, RequestValue::Text)
+            }
+            None => RequestValue::Absent,
         },
         Operand::Query(name) => from_query(raw_query.unwrap_or_default(), name),
-        Operand::Claim(_) | Operand::Text(_) => Seen::Absent,
+        Operand::Claim(_) | Operand::Text(_) => RequestValue::Absent,
     };
     first_unmet(rules, &Values::with(claims, &request))
 }
 
 /// A repeated parameter is ambiguous, since readers differ in which one they take. So is one that
 /// is not UTF-8, and one that only some readers take for this parameter.
-fn from_query(raw: &str, name: &str) -> Seen {
+fn from_query(raw: &str, name: &str) -> RequestValue {
     if query::holds_lookalike(raw, name) {
-        return Seen::Ambiguous;
+        return RequestValue::Ambiguous;
     }
     let mut values = query::query_values(raw, name);
     match (values.next(), values.next()) {
-        (None, _) => Seen::Absent,
-        (Some(value), None) if !value.contains('\u{fffd}') => Seen::Text(value.into_owned()),
-        _ => Seen::Ambiguous,
+        (None, _) => RequestValue::Absent,
+        (Some(value), None) if !value.contains('\u{fffd}') => {
+            RequestValue::Text(value.into_owned())
+        }
+        _ => RequestValue::Ambiguous,
     }
 }

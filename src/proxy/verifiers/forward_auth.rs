@@ -99,7 +99,7 @@ impl Services {
         let mut asked = subrequest(forward, request).map_err(FetchError::Request)?;
         // The service may be behind this very gateway: its own requests must not be sent to it.
         loops::mark(asked.headers_mut(), request.headers, live.instance());
-        let own = &live.own().admin;
+        let own = &live.gateway_addresses().admin;
         let answer = service
             .origin
             .ask(asked, forward.timeout, BODY_MAX, own)

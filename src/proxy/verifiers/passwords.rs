@@ -1,7 +1,7 @@
 //! Password verification. Password hashing is slow by design, so it runs on separate threads with
 //! limited concurrency. A correct password is cached for a short time, as an HMAC under a
-//! per-process key. Each client network has a limited number of places. A wrong password holds its
-//! place for a while, so that guessing does not block other clients.
+//! per-process key. Each client network has a limited number of permits. A wrong password holds its
+//! permit for a while, so that guessing does not block other clients.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,11 +24,11 @@ use crate::proxy::verifiers::cache::ExpiringCache;
 const AT_ONCE: usize = 2;
 /// Maximum number of verifications that run or wait.
 const WAITING_MAX: usize = 64;
-/// Maximum number of places for one client network, including places held after a wrong password.
+/// Maximum number of permits for one client network, including permits held after a wrong password.
 const SHARE: usize = 8;
 /// The limit that replaces [`SHARE`] while half of [`WAITING_MAX`] is in use.
 const SHARE_BUSY: usize = 2;
-/// How long a wrong password keeps its place.
+/// How long a wrong password keeps its permit.
 const PAUSE: Duration = Duration::from_millis(500);
 /// How long a right password is cached.
 const REMEMBERED: Duration = Duration::from_secs(60);
@@ -43,7 +43,7 @@ pub(crate) struct Passwords {
     waiting: AtomicUsize,
     key: hmac::Key,
     right: ExpiringCache<Box<[u8]>, ()>,
-    /// Places taken by network.
+    /// Permits taken, by network.
     shares: Mutex<HashMap<IpNet, usize>>,
 }
 
@@ -52,7 +52,7 @@ pub(crate) struct Passwords {
 pub(crate) enum Busy {
     /// Too many wait already.
     All,
-    /// All places of this client network are taken.
+    /// All permits of this client network are taken.
     Network,
 }
 
@@ -77,13 +77,13 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// One place of a network, for as long as it is held.
-struct Place<'a> {
+/// One permit of a network, for as long as it is held.
+struct NetworkPermit<'a> {
     shares: &'a Mutex<HashMap<IpNet, usize>>,
     network: IpNet,
 }
 
-impl Drop for Place<'_> {
+impl Drop for NetworkPermit<'_> {
     fn drop(&mut self) {
         let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(taken) = shares.get_mut(&self.network) {
@@ -116,7 +116,7 @@ impl Passwords {
         if remembered.is_some() {
             return Ok(true);
         }
-        let _place = self.place(network)?;
+        let _permit = self.permit(network)?;
         let right = {
             let before = self.waiting.fetch_add(1, Ordering::AcqRel);
             let _waiting = Waiting(&self.waiting);
@@ -136,7 +136,7 @@ impl Passwords {
         Ok(right)
     }
 
-    fn place(&self, network: IpNet) -> Result<Place<'_>, Busy> {
+    fn permit(&self, network: IpNet) -> Result<NetworkPermit<'_>, Busy> {
         let busy = self.waiting.load(Ordering::Acquire) >= WAITING_MAX / 2;
         let most = if busy { SHARE_BUSY } else { SHARE };
         let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
@@ -146,7 +146,7 @@ impl Passwords {
         }
         *taken += 1;
         let shares = &self.shares;
-        Ok(Place { shares, network })
+        Ok(NetworkPermit { shares, network })
     }
 
     /// The cache key. A changed hash makes another key.
@@ -168,17 +168,17 @@ mod tests {
     fn one_network_gets_a_share_and_leaves_room() {
         let passwords = Passwords::default();
         let (one, other) = (network("192.0.2.1").unwrap(), network("192.0.2.2").unwrap());
-        let held: Vec<_> = (0..SHARE).map(|_| passwords.place(one).unwrap()).collect();
-        assert_eq!(passwords.place(one).err(), Some(Busy::Network));
-        drop(passwords.place(other).unwrap());
+        let held: Vec<_> = (0..SHARE).map(|_| passwords.permit(one).unwrap()).collect();
+        assert_eq!(passwords.permit(one).err(), Some(Busy::Network));
+        drop(passwords.permit(other).unwrap());
         drop(held);
         assert!(passwords.shares.lock().unwrap().is_empty());
         passwords.waiting.store(WAITING_MAX / 2, Ordering::Release);
         let held: Vec<_> = (0..SHARE_BUSY)
-            .map(|_| passwords.place(one).unwrap())
+            .map(|_| passwords.permit(one).unwrap())
             .collect();
-        assert_eq!(passwords.place(one).err(), Some(Busy::Network));
+        assert_eq!(passwords.permit(one).err(), Some(Busy::Network));
         drop(held);
-        assert!(passwords.place(other).is_ok());
+        assert!(passwords.permit(other).is_ok());
     }
 }

@@ -53,7 +53,7 @@ pub(crate) async fn verify(
     keys: &IssuerKeys,
     (text, path): (&str, &str),
 ) -> Result<Result<Principal, Denial>, NotVerified> {
-    let verified = authenticator.judge(text, path, keys, clock::wall());
+    let verified = authenticator.verify(text, path, keys, clock::wall());
     let Some(refresh) = authenticator
         .refresh()
         .filter(|_| is_unknown_key(&verified))
@@ -88,7 +88,7 @@ async fn after_next_reading(
             // Asked before verifying: the reading may end in between.
             let last = refresh.has_ended(number);
             let keys = live.generation().keys.clone();
-            let verified = authenticator.judge(text, "", &keys, clock::wall());
+            let verified = authenticator.verify(text, "", &keys, clock::wall());
             if !is_unknown_key(&verified) {
                 return Some(verified);
             }

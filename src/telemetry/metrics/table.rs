@@ -130,7 +130,7 @@ table! {
         "How long the last hand-over took.";
     AUTHENTICATIONS = Counter, Count, "sessile_authentications_total",
         ["authenticator", "outcome"],
-        "Credentials that were judged, by outcome: ok, anonymous, or why they do not count; \
+        "Credentials that were verified, by outcome: ok, anonymous, or why they do not count; \
          `missing` stands with a route's last authenticator.";
     KEY_READINGS = Counter, Count, "sessile_key_readings_total", ["authenticator", "outcome"],
         "Readings of an issuer's keys, by outcome (ok, failed).";

@@ -94,7 +94,7 @@ fn credentials() -> Vec<Case> {
             "authenticate = [\"admins\"]",
         ),
         case(
-            "not_judged",
+            "not_verified",
             "who this is cannot be found out at the moment",
             "authenticate = [\"absent\"]\norigins = [\"*\"]",
         ),

@@ -86,7 +86,7 @@ async fn a_revocation_in_etcd_ends_the_sessions_of_its_subject_on_every_node_and
         assert_eq!(listed["items"][0]["reason"], "left the company");
         assert_eq!(listed["items"][0]["until"], Value::Null);
         let shown = document(node, "revocations/ann-left");
-        assert_eq!(shown["standing"], "in_force", "{shown}");
+        assert_eq!(shown["status"], "in_force", "{shown}");
         let records = node.wait_for_records(1).await;
         assert_eq!(&*records[0].cause, "revoked");
         assert_eq!(records[0].revocation.as_deref(), Some("ann-left"));
@@ -196,7 +196,7 @@ async fn i4_a_bad_revocation_is_refused_alone_and_one_that_is_over_does_nothing(
     .await;
     let said = |key: &str| {
         let shown = document(&gateway, key);
-        assert_eq!(shown["standing"], "refused", "{shown}");
+        assert_eq!(shown["status"], "refused", "{shown}");
         shown["diagnostics"].to_string()
     };
     assert!(said("revocations/two").contains("give one of"));
@@ -205,7 +205,7 @@ async fn i4_a_bad_revocation_is_refused_alone_and_one_that_is_over_does_nothing(
         "{}",
         said("revocations/ttl")
     );
-    assert_eq!(document(&gateway, "revocations/over")["standing"], "over");
+    assert_eq!(document(&gateway, "revocations/over")["status"], "over");
     assert_eq!(in_force(&gateway, "etcd"), 1.0);
     for subject in ["bob", "cid"] {
         assert_eq!(refused(&gateway, subject).await, None);
@@ -213,7 +213,7 @@ async fn i4_a_bad_revocation_is_refused_alone_and_one_that_is_over_does_nothing(
     // What a good one said stays when it is overwritten by a bad one.
     etcd.put("revocations/good", &two).await;
     eventually("the bad version", async || {
-        document(&gateway, "revocations/good")["standing"] == "refused"
+        document(&gateway, "revocations/good")["status"] == "refused"
     })
     .await;
     assert_eq!(refused(&gateway, "ann").await, Some(401));

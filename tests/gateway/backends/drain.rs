@@ -12,8 +12,8 @@ use tokio::task::JoinSet;
 
 use crate::support::{Backend, Client, Gateway, config, eventually};
 
-/// Ends of clients: code, reason and when.
-type Ends = JoinSet<(Option<(u16, String)>, Instant)>;
+/// SessionEnds of clients: code, reason and when.
+type SessionEnds = JoinSet<(Option<(u16, String)>, Instant)>;
 
 /// Prints how many happened in each slot of the time, and answers the counts.
 pub fn histogram(what: &str, times: &[Duration], slot: Duration) -> Vec<usize> {
@@ -38,7 +38,7 @@ pub fn histogram(what: &str, times: &[Duration], slot: Duration) -> Vec<usize> {
 }
 
 /// So many clients whose key is at this backend; they wait for their ends.
-async fn clients_at(gateway: &Gateway, backend: SocketAddr, count: usize) -> Ends {
+async fn clients_at(gateway: &Gateway, backend: SocketAddr, count: usize) -> SessionEnds {
     let mut ends = JoinSet::new();
     let mut key = 0;
     while ends.len() < count {
@@ -53,7 +53,7 @@ async fn clients_at(gateway: &Gateway, backend: SocketAddr, count: usize) -> End
     ends
 }
 
-async fn times(mut ends: Ends, start: Instant) -> Vec<Duration> {
+async fn times(mut ends: SessionEnds, start: Instant) -> Vec<Duration> {
     let mut times = Vec::new();
     while let Some(end) = ends.join_next().await {
         let (end, at) = end.unwrap();

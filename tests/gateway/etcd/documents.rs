@@ -28,7 +28,7 @@ async fn i4_a_document_whose_tls_cannot_be_set_up_blocks_nothing_else() {
     has_members(&gateway, &[&first]).await;
     etcd.put("upstreams/secure", &json!({ "tls": {} })).await;
     eventually("it is refused", async || {
-        document(&gateway, "upstreams/secure")["standing"] == "refused"
+        document(&gateway, "upstreams/secure")["status"] == "refused"
     })
     .await;
     let shown = document(&gateway, "upstreams/secure").to_string();
@@ -39,7 +39,7 @@ async fn i4_a_document_whose_tls_cannot_be_set_up_blocks_nothing_else() {
     let revocation = json!({ "subject": "ann" });
     etcd.put("revocations/ann", &revocation).await;
     eventually("the revocation is in force", async || {
-        document(&gateway, "revocations/ann")["standing"] == "in_force"
+        document(&gateway, "revocations/ann")["status"] == "in_force"
     })
     .await;
     let reload = gateway.reload();
@@ -68,7 +68,7 @@ async fn i4_a_ca_file_that_has_gone_blocks_nothing_and_its_upstream_stays() {
     let reload = gateway.reload();
     assert_eq!(reload.status, 200, "{}", reload.body);
     let shown = document(&gateway, "upstreams/secure");
-    assert_eq!(shown["standing"], "refused", "{shown}");
+    assert_eq!(shown["status"], "refused", "{shown}");
     assert!(!shown["in_force"].is_null(), "{shown}");
     assert_eq!(members(&gateway, "secure").len(), 1);
     etcd.delete(&key_of(&second)).await;
@@ -123,7 +123,7 @@ async fn i12_a_document_cannot_open_a_route_that_the_file_protects() {
     .await;
     for (key, _) in &documents {
         let shown = document(&gateway, key);
-        assert_eq!(shown["standing"], "refused", "{shown}");
+        assert_eq!(shown["status"], "refused", "{shown}");
         assert!(shown.to_string().contains("`protect` in"), "{shown}");
     }
     assert_eq!(status_of(&gateway, "/admin/keys").await, 401);
@@ -139,7 +139,7 @@ async fn i12_a_document_that_weakens_a_route_is_reported_and_a_reload_can_lock_i
     let sneak = json!({ "path": "/admin/keys", "upstream": "echo" });
     etcd.put("routes/sneak", &sneak).await;
     eventually("it is in force", async || {
-        document(&gateway, "routes/sneak")["standing"] == "in_force"
+        document(&gateway, "routes/sneak")["status"] == "in_force"
     })
     .await;
     let shown = document(&gateway, "routes/sneak");
@@ -164,6 +164,6 @@ async fn i12_a_document_that_weakens_a_route_is_reported_and_a_reload_can_lock_i
         (reload.status, &reload.json()["restart_for"]),
         (200, &json!([]))
     );
-    assert_eq!(document(&gateway, "routes/sneak")["standing"], "refused");
+    assert_eq!(document(&gateway, "routes/sneak")["status"], "refused");
     assert_eq!(status_of(&gateway, "/admin/keys").await, 401);
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use serde_json::json;
 
-use crate::support::backend::Seen;
+use crate::support::backend::ReceivedRequest;
 use crate::support::service::Service;
 use crate::support::tokens::{SECRET, in_seconds, token};
 use crate::support::{Backend, Dial, Gateway, config, http};
@@ -34,7 +34,7 @@ async fn seen(
     address: SocketAddr,
     target: &str,
     headers: &[(&str, &str)],
-) -> [Seen; 2] {
+) -> [ReceivedRequest; 2] {
     let answer = http::get(address, target, headers).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     let plain = backend.last_seen();

@@ -15,7 +15,7 @@ const MESSAGE: usize = 60_000;
 const MESSAGES: usize = 100;
 /// The slow side reads so much at once, forty times, which takes it four seconds: four times what
 /// `timeouts.close` allows without a byte.
-const SIP: usize = 150_000;
+const CHUNK_BYTES: usize = 150_000;
 const CLOSE: &str = "timeouts = { close = \"1s\" }";
 
 /// A whole binary message.
@@ -32,18 +32,18 @@ fn message(mask: bool) -> Vec<u8> {
 /// Reads slowly and goes on talking; answers everything that came, what is here already first, to
 /// the close frame.
 async fn read_slowly(stream: &mut TcpStream, mut came: Vec<u8>, said: &[u8]) -> Vec<u8> {
-    let mut sip = vec![0; SIP];
+    let mut chunk = vec![0; CHUNK_BYTES];
     loop {
         // The pace of a slow reader.
         tokio::time::sleep(Duration::from_millis(100)).await;
         // Nobody may be there to take it.
         stream.write_all(said).await.ok();
         let mut read = 0;
-        while read < SIP {
-            match soon("the end", stream.read(&mut sip)).await.unwrap() {
+        while read < CHUNK_BYTES {
+            match soon("the end", stream.read(&mut chunk)).await.unwrap() {
                 0 => return came,
                 some => {
-                    came.extend_from_slice(&sip[..some]);
+                    came.extend_from_slice(&chunk[..some]);
                     read += some;
                 }
             }

@@ -220,9 +220,9 @@ async fn i10_frames_are_the_same_bytes_on_both_sides_of_a_move() {
     let mut client = Raw::upgrade(gateway.address()).await;
     assert_eq!(client.read(5).await, unmasked(0x82, b"one"));
     client.write(masked(0x82, b"abc")).await;
-    let farewell = first.await.unwrap();
+    let close_frame = first.await.unwrap();
     assert_eq!(
-        (farewell[0], farewell.len()),
+        (close_frame[0], close_frame.len()),
         (0x88, 8),
         "its close is answered"
     );

@@ -32,13 +32,13 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 /// A request as the backend saw it.
 #[derive(Clone, Debug)]
-pub struct Seen {
+pub struct ReceivedRequest {
     pub target: String,
     pub headers: HeaderMap,
     pub upgrade: bool,
 }
 
-impl Seen {
+impl ReceivedRequest {
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .get(name)
@@ -78,7 +78,7 @@ struct State {
     received: AtomicU64,
     /// Bytes of payload that `!flood` has handed to the system.
     sent: AtomicU64,
-    seen: Mutex<Vec<Seen>>,
+    seen: Mutex<Vec<ReceivedRequest>>,
     /// How sessions ended, as the backend saw it: code and reason, or `None` without a close frame.
     ends: Mutex<Vec<Option<(u16, String)>>>,
     events: broadcast::Sender<String>,
@@ -193,7 +193,7 @@ impl Backend {
     }
 
     /// Requests seen so far, probes (`/healthz`) left out.
-    pub fn seen(&self) -> Vec<Seen> {
+    pub fn seen(&self) -> Vec<ReceivedRequest> {
         let seen = self.state.seen.lock().expect("no handler panicked");
         seen.iter()
             .filter(|seen| !seen.target.starts_with("/healthz"))
@@ -202,7 +202,7 @@ impl Backend {
     }
 
     /// The last such request.
-    pub fn last_seen(&self) -> Seen {
+    pub fn last_seen(&self) -> ReceivedRequest {
         self.seen().pop().expect("the backend saw a request")
     }
 
@@ -301,7 +301,7 @@ where
     echo(&state, &seen, socket.await, |_| {}).await;
 }
 
-type Pending = Arc<Mutex<Option<(hyper::upgrade::OnUpgrade, Seen)>>>;
+type Pending = Arc<Mutex<Option<(hyper::upgrade::OnUpgrade, ReceivedRequest)>>>;
 
 /// Serves requests until an upgrade or the end; what was upgraded is left in `pending`.
 async fn serve_http<I>(state: Arc<State>, io: I, pending: Pending)
@@ -311,7 +311,7 @@ where
     let service = service_fn(move |mut request: Request<Incoming>| {
         let (state, pending) = (Arc::clone(&state), Arc::clone(&pending));
         async move {
-            let seen = Seen {
+            let seen = ReceivedRequest {
                 target: request.uri().to_string(),
                 headers: request.headers().clone(),
                 upgrade: request.headers().contains_key(UPGRADE),
@@ -340,7 +340,7 @@ where
         .ok();
 }
 
-fn refusal(state: &State, seen: &Seen) -> Option<u16> {
+fn refusal(state: &State, seen: &ReceivedRequest) -> Option<u16> {
     if seen.target.starts_with("/healthz") && !state.healthy.load(Ordering::Relaxed) {
         return Some(503);
     }
@@ -496,8 +496,12 @@ impl Command {
 }
 
 /// A session: echoes and commands to its end, which is recorded.
-async fn echo<S>(state: &State, seen: &Seen, mut socket: WebSocketStream<S>, reset: impl Fn(&S))
-where
+async fn echo<S>(
+    state: &State,
+    seen: &ReceivedRequest,
+    mut socket: WebSocketStream<S>,
+    reset: impl Fn(&S),
+) where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 {
     let _live = Live::new(&state.live);
@@ -558,7 +562,7 @@ where
     Ok(())
 }
 
-fn describe(seen: &Seen) -> String {
+fn describe(seen: &ReceivedRequest) -> String {
     let headers: serde_json::Map<String, serde_json::Value> = seen
         .headers
         .iter()

@@ -79,21 +79,26 @@ fn what_won_and_from_where_is_visible() {
         .iter()
         .map(|view| {
             let source = (view.source, view.overridden_by, view.overrides_file);
-            (&*view.key, source, view.standing, view.in_force)
+            (&*view.key, source, view.status, view.in_force)
         })
         .collect();
     let expected = [
-        ("routes/bad", (STRONG, None, false), Standing::Refused, None),
+        (
+            "routes/bad",
+            (STRONG, None, false),
+            DocumentStatus::Refused,
+            None,
+        ),
         (
             "routes/chat",
             (WEAK, Some(STRONG), false),
-            Standing::Overridden,
+            DocumentStatus::Overridden,
             None,
         ),
         (
             "routes/chat",
             (STRONG, None, true),
-            Standing::InForce,
+            DocumentStatus::InForce,
             Some(2),
         ),
     ];
@@ -131,7 +136,10 @@ fn a_deleted_upstream_that_is_named_yields_to_another_source() {
     // A route names it, so it is retained.
     world.apply_of(STRONG, vec![delete("upstreams/game")]);
     assert_eq!(world.routes(), ["chat", "game"]);
-    assert_eq!(world.view("upstreams/game").standing, Standing::Retained);
+    assert_eq!(
+        world.view("upstreams/game").status,
+        DocumentStatus::Retained
+    );
     world.apply_of(WEAK, vec![upstream("round_robin")]);
     assert_eq!(world.view("upstreams/game").source, WEAK);
     let game = &world.now.upstreams["game"];

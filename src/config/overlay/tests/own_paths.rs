@@ -3,7 +3,7 @@
 use super::world::{FILE, World, put};
 use crate::base::source_id::SourceId;
 use crate::config::documents::Change;
-use crate::config::overlay::Standing;
+use crate::config::overlay::DocumentStatus;
 use crate::config::snapshot::Snapshot;
 
 const KEY: &str = "not-to-be-seen-0123456789-abcdefghij";
@@ -61,7 +61,7 @@ fn i4_a_path_of_the_gateways_own_has_one_meaning_and_the_older_document_keeps_it
         assert_eq!(answers(&world.now), ["/b b", "/own tickets"], "{turned}");
         for (key, claim) in [("routes/a", 3), ("authenticators/others", 4)] {
             let view = world.view(key);
-            assert_eq!(view.standing, Standing::Waiting, "{key}");
+            assert_eq!(view.status, DocumentStatus::Waiting, "{key}");
             // What else they say is in force, and both places are named.
             assert_eq!(view.in_force, Some(claim), "{key}");
             let waits = view.waits_for.expect("a reason");
@@ -85,7 +85,7 @@ fn i4_a_path_of_the_gateways_own_has_one_meaning_and_the_older_document_keeps_it
             ["/b b", "/elsewhere tickets", "/own a"],
             "{turned}"
         );
-        assert_eq!(world.view("routes/a").standing, Standing::InForce);
+        assert_eq!(world.view("routes/a").status, DocumentStatus::InForce);
     }
 }
 

@@ -48,7 +48,7 @@ fn world(protect: &str) -> World {
 
 fn judge_again(world: &mut World, protect: &str) {
     let base = self::world(protect).base;
-    world.overlay.protect(&Judge::new(&base));
+    world.overlay.protect(&FileProtection::new(&base));
     let composed = world.composer.compose(&base, &mut world.overlay, None);
     (world.now, world.base) = (composed.snapshot, base);
 }
@@ -64,8 +64,8 @@ fn check_warned(key: &str, text: &str, wanted: &[&str]) {
     world.apply(vec![put(key, text, 1)]);
     let view = world.view(key);
     assert_eq!(
-        view.standing,
-        Standing::InForce,
+        view.status,
+        DocumentStatus::InForce,
         "{key} {text} {}",
         said(&view)
     );
@@ -76,7 +76,7 @@ fn check_warned(key: &str, text: &str, wanted: &[&str]) {
     assert_eq!(wanted.is_empty(), said.is_empty(), "{key} {text}: {said}");
     assert_eq!(
         wanted.is_empty(),
-        world.overlay.judged().is_empty(),
+        world.overlay.protection_diagnostics().is_empty(),
         "{key} {text}"
     );
 }
@@ -158,12 +158,12 @@ fn i12_what_the_file_protects_no_document_changes() {
         let mut world = world(protect);
         world.apply(vec![put(key, text, 1)]);
         let view = world.view(key);
-        let standing = if locked {
-            Standing::Refused
+        let status = if locked {
+            DocumentStatus::Refused
         } else {
-            Standing::InForce
+            DocumentStatus::InForce
         };
-        assert_eq!(view.standing, standing, "[{protect}] {key} {text}");
+        assert_eq!(view.status, status, "[{protect}] {key} {text}");
         assert_eq!(view.in_force.is_none(), locked, "[{protect}] {key} {text}");
         assert_eq!(said(&view).contains("protect"), locked, "{}", said(&view));
         if locked {
@@ -235,15 +235,24 @@ fn i4_a_version_that_is_locked_out_leaves_the_one_before_it_in_force() {
     )]);
     world.apply(vec![put("routes/more", SHADOW, 2)]);
     let view = world.view("routes/more");
-    assert_eq!((view.standing, view.in_force), (Standing::Refused, Some(1)));
+    assert_eq!(
+        (view.status, view.in_force),
+        (DocumentStatus::Refused, Some(1))
+    );
     assert_eq!(world.overlay.refused(SourceId::Etcd), 1);
     // Another file decides anew, in both directions.
     judge_again(&mut world, "");
     let view = world.view("routes/more");
-    assert_eq!((view.standing, view.in_force), (Standing::InForce, Some(2)));
+    assert_eq!(
+        (view.status, view.in_force),
+        (DocumentStatus::InForce, Some(2))
+    );
     judge_again(&mut world, r#""routes/admin""#);
     let view = world.view("routes/more");
-    assert_eq!((view.standing, view.in_force), (Standing::Refused, None));
+    assert_eq!(
+        (view.status, view.in_force),
+        (DocumentStatus::Refused, None)
+    );
     assert_eq!(world.routes(), ["admin", "chat"]);
 }
 
@@ -307,7 +316,7 @@ fn i12_ways_round_a_guarded_route_are_shown_and_can_be_locked() {
         let mut world = world(r#""routes/admin""#);
         world.apply(vec![put(key, &text, 1)]);
         let view = world.view(key);
-        assert_eq!(view.standing, Standing::Refused, "{key} {text}");
+        assert_eq!(view.status, DocumentStatus::Refused, "{key} {text}");
         assert!(said(&view).contains("protect"), "{}", said(&view));
         assert_eq!(world.routes(), ["admin", "chat"]);
     }
@@ -322,7 +331,11 @@ fn i12_a_protected_route_keeps_all_settings_of_its_upstream() {
     let check = |route: &str, key: &str, text: &str| {
         let mut world = world(&format!(r#""routes/{route}""#));
         world.apply(vec![put(key, text, 1)]);
-        assert_eq!(world.view(key).standing, Standing::Refused, "{key} {text}");
+        assert_eq!(
+            world.view(key).status,
+            DocumentStatus::Refused,
+            "{key} {text}"
+        );
         assert_eq!(world.now.upstreams, world.base.upstreams);
     };
     let attempts = r#"{"backends": ["127.0.0.1:2"], "tls": {}, "attempts": 9}"#;
@@ -349,7 +362,11 @@ mint_for = ["users"]
     let check = |key: &str, text: &str| {
         let mut world = World::of(&file);
         world.apply(vec![put(key, text, 1)]);
-        assert_eq!(world.view(key).standing, Standing::Refused, "{key} {text}");
+        assert_eq!(
+            world.view(key).status,
+            DocumentStatus::Refused,
+            "{key} {text}"
+        );
         assert_eq!(world.now.authenticators, world.base.authenticators);
     };
     check("authenticators/users", r#"{"type": "anonymous"}"#);
@@ -370,7 +387,7 @@ mint_for = ["users"]
     let text = r#"{"type": "signed_url", "secret": "abcdefghij-abcdefghij-abcdefghij", "mint": "/ticket", "mint_for": ["users"]}"#;
     world.apply(vec![put("authenticators/zz", text, 1)]);
     let view = world.view("authenticators/zz");
-    assert_eq!(view.standing, Standing::Refused);
+    assert_eq!(view.status, DocumentStatus::Refused);
     assert!(said(&view).contains("`authenticators/tickets` of the file"));
 }
 
@@ -384,7 +401,10 @@ fn i12_an_accepted_version_does_not_outlive_what_the_file_comes_to_protect() {
     assert_eq!(world.view("routes/more").in_force, Some(1));
     judge_again(&mut world, r#""routes/admin""#);
     let view = world.view("routes/more");
-    assert_eq!((view.standing, view.in_force), (Standing::Waiting, None));
+    assert_eq!(
+        (view.status, view.in_force),
+        (DocumentStatus::Waiting, None)
+    );
     assert_eq!(world.routes(), ["admin", "chat"]);
 }
 
@@ -414,6 +434,6 @@ fn i12_who_adds_backends_to_one_upstream_takes_none_from_others() {
     for (name, expected) in [("chat", 31), ("a", 31), ("b", 31), ("c", 1), ("d", 1)] {
         assert_eq!(backends(name), expected, "{name}");
     }
-    assert_eq!(world.view("upstreams/d").standing, Standing::InForce);
-    assert_eq!(world.view("backends/d/1").standing, Standing::Waiting);
+    assert_eq!(world.view("upstreams/d").status, DocumentStatus::InForce);
+    assert_eq!(world.view("backends/d/1").status, DocumentStatus::Waiting);
 }

@@ -8,10 +8,10 @@ use crate::base::source_id::SourceId;
 use crate::config::documents::{Change, Document, Update};
 use crate::config::layers::{Layers, Reading};
 use crate::config::model;
-use crate::config::overlay::{Composer, DocumentView, Ground, Judge, Overlay};
+use crate::config::overlay::{Composer, DocumentView, FileProtection, Ground, Overlay};
 use crate::config::pem::{Mistake, Validity, Wanted};
 use crate::config::snapshot::{CertificateFiles, Snapshot};
-use crate::config::validate::{CertificateFault, Holds, Surroundings, validate};
+use crate::config::validate::{CertificateFault, FileContent, Surroundings, validate};
 
 /// A world without files and variables.
 struct Nothing;
@@ -21,7 +21,7 @@ impl Surroundings for Nothing {
         Err("there are no variables".to_owned())
     }
 
-    fn text(&self, _: &Path, _: Holds) -> Result<String, String> {
+    fn text(&self, _: &Path, _: FileContent) -> Result<String, String> {
         Err("there are no files".to_owned())
     }
 
@@ -124,7 +124,7 @@ impl World {
             directory: Path::new(""),
             own: self.base.own_addresses(),
             outside: &Nothing,
-            judge: &Judge::new(&self.base),
+            protection: &FileProtection::new(&self.base),
         };
         let update = Update {
             source,

@@ -8,7 +8,7 @@ use crate::base::source_id::SourceId;
 use crate::config::documents::Update;
 use crate::control::etcd::follow::{Follower, change};
 use crate::control::etcd::store::{Entry, Remembered};
-use crate::core::membership::{Held, Key, Mirror, Read};
+use crate::core::membership::{FullRead, Held, Key, Mirror};
 
 impl Follower {
     pub(super) async fn remember(&mut self) {
@@ -38,7 +38,7 @@ impl Follower {
         let (revision, documents) = (remembered.revision, remembered.present.len());
         tracing::info!(revision, documents, "last known good of etcd is in force");
         let pairs = |entries: Vec<Entry>| entries.into_iter().map(Entry::into_pair);
-        let read = Read {
+        let read = FullRead {
             cluster: remembered.cluster,
             revision,
             documents: pairs(remembered.present).collect(),

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::clock;
 use crate::base::names::RouteName;
 use crate::config::snapshot::{OnRemoval, Snapshot};
-use crate::control::drainer::Place;
+use crate::control::drainer::BackendKey;
 use crate::control::supervisor::report::{Changes, changes, route_changes};
 use crate::control::supervisor::restart::restart_needs;
 use crate::core::routing::RoutingTable;
@@ -45,9 +45,9 @@ pub struct Preview {
     /// Sessions that would not stay as they are.
     #[serde(default)]
     pub endings: Vec<EndingView>,
-    /// What was not judged, in a sentence each.
+    /// What was not checked, in a sentence each.
     #[serde(default)]
-    pub not_judged: Vec<String>,
+    pub not_checked: Vec<String>,
     /// Routes that would be removed and have live sessions, by name.
     #[serde(default)]
     pub removed_routes: Vec<RemovedRouteView>,
@@ -188,7 +188,7 @@ impl Preview {
                 .collect(),
             sessions,
             endings,
-            not_judged: not_judged(before, after, more),
+            not_checked: not_checked(before, after, more),
             removed_routes: Vec::new(),
         };
         preview.summary = preview.sentence();
@@ -260,7 +260,7 @@ pub(super) fn counted(count: usize, what: &str) -> String {
 }
 
 /// What a change could do that was not looked at.
-pub(super) fn not_judged(before: &Snapshot, after: &Snapshot, unsampled: usize) -> Vec<String> {
+pub(super) fn not_checked(before: &Snapshot, after: &Snapshot, unsampled: usize) -> Vec<String> {
     let known = |id| before.revocations.get(id);
     let new = after.revocations.iter();
     let new = new.filter(|(id, one)| known(*id) != Some(*one)).count();
@@ -280,14 +280,14 @@ pub(super) fn not_judged(before: &Snapshot, after: &Snapshot, unsampled: usize) 
 pub(super) fn endings(
     briefs: &[SessionBrief],
     ending: &[&RouteName],
-    drained: &BTreeSet<Place>,
+    drained: &BTreeSet<BackendKey>,
 ) -> Vec<EndingView> {
     let mut found: BTreeMap<_, (usize, Vec<String>)> = BTreeMap::new();
     for brief in briefs.iter().filter(|brief| !brief.busy) {
-        let place = (brief.upstream.clone(), brief.backend.clone());
+        let key = (brief.upstream.clone(), brief.backend.clone());
         let why = match () {
             () if ending.contains(&&brief.route) => "route_removed",
-            () if !drained.contains(&place) => continue,
+            () if !drained.contains(&key) => continue,
             () if brief.movable => "resumed",
             () => "drained",
         };

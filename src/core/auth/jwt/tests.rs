@@ -58,14 +58,14 @@ fn hs256(claims: &Value) -> String {
     sign(Algorithm::HS256, &EncodingKey::from_secret(SECRET), claims)
 }
 
-fn judged(jwt: &Jwt, keys: &KeySet, token: &str) -> Result<Principal, Denial> {
-    judge(&"users".into(), jwt, keys, token, now())
+fn verified(jwt: &Jwt, keys: &KeySet, token: &str) -> Result<Principal, Denial> {
+    verify(&"users".into(), jwt, keys, token, now())
 }
 
 #[test]
 fn a_good_token_says_who_it_is() {
     let keys = KeySet::secret(SECRET);
-    let principal = judged(&jwt(vec![Algorithm::HS256]), &keys, &hs256(&good())).expect("good");
+    let principal = verified(&jwt(vec![Algorithm::HS256]), &keys, &hs256(&good())).expect("good");
     assert_eq!(&*principal.subject, "ann");
     assert_eq!(principal.token_id.as_deref(), Some("t1"));
     assert_eq!(principal.expires, Some(now() + Duration::from_secs(60)));
@@ -77,7 +77,7 @@ fn claims_decide() {
     use CredentialFault::*;
     let (jwt, keys) = (jwt(Vec::new()), KeySet::secret(SECRET));
     let check = |changes: Value, expected: Result<(), CredentialFault>| {
-        let found = judged(&jwt, &keys, &hs256(&claims(changes.clone()))).map(|_| ());
+        let found = verified(&jwt, &keys, &hs256(&claims(changes.clone()))).map(|_| ());
         assert_eq!(found, expected.map_err(Denial::Credential), "{changes}");
     };
     check(json!({}), Ok(()));
@@ -108,7 +108,7 @@ fn claims_decide() {
     check(json!({ "scope": ["chat"] }), Ok(()));
     check(json!({ "scope": null, "scp": "a chat" }), Ok(()));
     let lacks = |changes: Value, what: &str| {
-        let found = judged(&jwt, &keys, &hs256(&claims(changes))).map(|_| ());
+        let found = verified(&jwt, &keys, &hs256(&claims(changes))).map(|_| ());
         let (subject, lacks) = ("ann".into(), what.to_owned());
         assert_eq!(found, Err(Denial::Insufficient { subject, lacks }));
     };
@@ -122,7 +122,7 @@ fn a_public_key_is_never_a_secret() {
     let private = EncodingKey::from_ec_pem(pair.serialize_pem().as_bytes()).expect("a key");
     let keys = KeySet::pem(&pair.public_key_pem()).expect("a key");
     let jwt = jwt(Vec::new());
-    judged(&jwt, &keys, &sign(Algorithm::ES256, &private, &good())).expect("good");
+    verified(&jwt, &keys, &sign(Algorithm::ES256, &private, &good())).expect("good");
     // The classic: the public key, which everybody has, as the secret of an HS algorithm.
     for secret in [
         pair.public_key_pem().into_bytes(),
@@ -131,14 +131,16 @@ fn a_public_key_is_never_a_secret() {
         let forged = EncodingKey::from_secret(&secret);
         for algorithm in [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512] {
             let token = sign(algorithm, &forged, &good());
-            let denial = judged(&jwt, &keys, &token).map(|_| ()).expect_err("forged");
+            let denial = verified(&jwt, &keys, &token)
+                .map(|_| ())
+                .expect_err("forged");
             assert_eq!(denial, CredentialFault::Algorithm.into());
         }
     }
     let other = KeyPair::generate_for(&PKCS_ED25519).expect("a key");
     let other = EncodingKey::from_ed_pem(other.serialize_pem().as_bytes()).expect("a key");
     let token = sign(Algorithm::EdDSA, &other, &good());
-    let denial = judged(&jwt, &keys, &token)
+    let denial = verified(&jwt, &keys, &token)
         .map(|_| ())
         .expect_err("another's");
     assert_eq!(denial, CredentialFault::Algorithm.into());
@@ -147,7 +149,7 @@ fn a_public_key_is_never_a_secret() {
 #[test]
 fn only_listed_algorithms_and_whole_signatures_count() {
     let (jwt, keys) = (jwt(vec![Algorithm::HS256]), KeySet::secret(SECRET));
-    let fault = |token: &str| judged(&jwt, &keys, token).map(|_| ()).expect_err(token);
+    let fault = |token: &str| verified(&jwt, &keys, token).map(|_| ()).expect_err(token);
     let secret = EncodingKey::from_secret(SECRET);
     let hs512 = sign(Algorithm::HS512, &secret, &good());
     assert_eq!(fault(&hs512), CredentialFault::Algorithm.into());

@@ -49,7 +49,7 @@ enum Step<'c> {
 }
 
 impl Direction {
-    /// Judges a chunk, which begins with the tracker's carry.
+    /// Inspects a chunk, which begins with the tracker's carry.
     #[inline]
     pub(in crate::core::relay) fn receive(&mut self, chunk: &[u8], entropy: Entropy) -> Received {
         if self.source != SourceState::Open {
@@ -61,9 +61,9 @@ impl Direction {
             Some(injected) if !injected.undecided.is_empty() => {
                 std::mem::take(&mut injected.undecided)
             }
-            _ => return self.judge(chunk, entropy),
+            _ => return self.inspect(chunk, entropy),
         };
-        // The chunk is not all that is judged: no part of it can be written directly.
+        // The chunk is not all that is inspected: no part of it can be written directly.
         self.receive_copied(&[&undecided, chunk].concat(), entropy)
     }
 
@@ -79,7 +79,7 @@ impl Direction {
     }
 
     fn receive_copied(&mut self, bytes: &[u8], entropy: Entropy) -> Received {
-        let received = self.judge(bytes, entropy);
+        let received = self.inspect(bytes, entropy);
         if received.direct > 0 {
             self.keep_rest(&bytes[..received.direct], 0, received.at);
         }
@@ -137,7 +137,7 @@ impl Direction {
     /// Follows the chunk and decides about each part of it. As long as nothing is taken out or
     /// inserted, the bytes to forward are one run at the front of the chunk and are not copied.
     #[inline]
-    fn judge(&mut self, chunk: &[u8], entropy: Entropy) -> Received {
+    fn inspect(&mut self, chunk: &[u8], entropy: Entropy) -> Received {
         let at = self.tracker.position();
         let (mut direct, mut rest) = (0, chunk);
         let mut is_direct = self.writes_directly();

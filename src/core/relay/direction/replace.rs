@@ -4,13 +4,13 @@
 use crate::core::relay::backlog::Backlog;
 use crate::core::relay::close_filter::CloseFilter;
 use crate::core::relay::direction::{Direction, SinkState, SourceState};
-use crate::core::relay::hold::{Hold, HoldBuffer, Leaving, Lost};
+use crate::core::relay::hold::{HoldBuffer, HoldMode, Leaving, Lost};
 use crate::core::wire::position::Cut;
 
 impl Direction {
     /// Prepares for other sinks: from now on it is known where in the stream the sink is.
     pub(in crate::core::relay) fn allow_replacement(&mut self) {
-        self.hold = Hold::Ready;
+        self.hold = HoldMode::Ready;
     }
 
     /// Leaves the sink at the next message boundary with `close_frame`, and holds what follows,
@@ -20,7 +20,7 @@ impl Direction {
         let cut = self.cut();
         // Whole messages that have not been begun towards this sink are for the next one.
         let bytes = cut.map_or_else(Vec::new, |cut| self.backlog.bytes.split_off(cut.at));
-        self.hold = Hold::Leaving(Box::new(Leaving {
+        self.hold = HoldMode::Leaving(Box::new(Leaving {
             close_frame,
             held: Box::new(HoldBuffer { bytes, max }),
         }));
@@ -33,7 +33,7 @@ impl Direction {
     pub(in crate::core::relay) fn stay(&mut self) -> bool {
         let leaving = self.hold.is_leaving();
         if leaving {
-            self.hold = Hold::Ready;
+            self.hold = HoldMode::Ready;
         }
         leaving
     }
@@ -61,7 +61,7 @@ impl Direction {
         self.ping = None;
         self.sink = SinkState::Open;
         if self.hold.holding().is_none() {
-            self.hold = Hold::Holding(Box::new(HoldBuffer { bytes, max }));
+            self.hold = HoldMode::Holding(Box::new(HoldBuffer { bytes, max }));
         }
         Some(lost)
     }
@@ -78,10 +78,10 @@ impl Direction {
 
     /// Another sink takes the place of the one that was left; it gets what was held.
     pub(in crate::core::relay) fn attach_sink(&mut self) {
-        let held = match std::mem::replace(&mut self.hold, Hold::Ready) {
-            Hold::Leaving(leaving) => *leaving.held,
-            Hold::Holding(held) => *held,
-            Hold::Never | Hold::Ready => HoldBuffer::default(),
+        let held = match std::mem::replace(&mut self.hold, HoldMode::Ready) {
+            HoldMode::Leaving(leaving) => *leaving.held,
+            HoldMode::Holding(held) => *held,
+            HoldMode::Never | HoldMode::Ready => HoldBuffer::default(),
         };
         self.backlog = Backlog {
             bytes: held.bytes,

@@ -30,7 +30,7 @@ fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
     [&[first, 0x80 | payload.len() as u8, 0, 0, 0, 0], payload].concat()
 }
 
-/// Judges a chunk and lets the sink take `room` of the direct bytes. Returns how many there were.
+/// Inspects a chunk and lets the sink take `room` of the direct bytes. Returns how many there were.
 fn receive(direction: &mut Direction, chunk: &[u8], room: usize) -> (usize, Option<Event>) {
     let received = direction.receive(chunk, FIXED);
     let direct = received.direct;

@@ -5,7 +5,7 @@
 use crate::core::relay::close_filter::CloseFilter;
 use crate::core::relay::direction::{ClosePlace, mask};
 use crate::core::relay::machine::Machine;
-use crate::core::relay::migration::{Departure, Migration, Phase};
+use crate::core::relay::migration::{LeavePlan, Migration, Phase};
 use crate::core::session::orders::LeaveOrder;
 use crate::core::session::record::{Cause, EndedBy};
 use crate::core::session::resume::{Moves, ResumeReason};
@@ -50,16 +50,16 @@ impl Machine {
         if !self.movable() || self.moves_now() {
             return false;
         }
-        let departure = Departure {
+        let plan = LeavePlan {
             reason: order.resume,
             by: EndedBy::Gateway,
             cause: order.cause,
             code: order.code,
             text: (&*order.reason).into(),
         };
-        let frame = close_frame(departure.code, &departure.text, Some(mask(self.entropy)));
+        let frame = close_frame(plan.code, &plan.text, Some(mask(self.entropy)));
         self.down.filter_closes(CloseFilter::Answers);
-        self.begin_leaving(frame, departure, false, now);
+        self.begin_leaving(frame, plan, false, now);
         self.turn_needed = true;
         true
     }
@@ -94,21 +94,21 @@ impl Machine {
         if !self.needs_backend() {
             return;
         }
-        let Some(Phase::Detached { departure, .. }) = self.take_phase() else {
+        let Some(Phase::Detached { plan, .. }) = self.take_phase() else {
             return;
         };
         let closed = self.ending().is_some();
         let (by, cause) = match unfit {
             Some(_) => (EndedBy::Gateway, Cause::NotResumable),
-            None => (departure.by, departure.cause),
+            None => (plan.by, plan.cause),
         };
-        self.end(by, cause, Some(departure.code), now);
+        self.end(by, cause, Some(plan.code), now);
         self.restart_limit(self.times.close, now);
         if closed {
             self.end_without_backend(None);
         } else {
-            let text = unfit.unwrap_or(&departure.text);
-            self.end_without_backend(Some(close_frame(departure.code, text, None)));
+            let text = unfit.unwrap_or(&plan.text);
+            self.end_without_backend(Some(close_frame(plan.code, text, None)));
         }
         self.turn_needed = true;
     }
@@ -122,9 +122,9 @@ impl Machine {
         if !leaving {
             // What it still sends is read, to the end of its stream.
             let until = now.saturating_add(self.times.close);
-            let departure = self.loss(Cause::Reset);
+            let plan = self.loss(Cause::Reset);
             self.set_phase(Phase::Leaving {
-                departure,
+                plan,
                 backend_closed: false,
                 until,
             });
@@ -138,11 +138,11 @@ impl Machine {
         if (self.ending().is_some() && !leaving) || !self.down.whole() || !self.salvage() {
             return false;
         }
-        let departure = match self.take_phase() {
-            Some(Phase::Leaving { departure, .. }) => departure,
+        let plan = match self.take_phase() {
+            Some(Phase::Leaving { plan, .. }) => plan,
             _ => self.loss(cause),
         };
-        self.detach(departure);
+        self.detach(plan);
         true
     }
 
@@ -159,7 +159,7 @@ impl Machine {
             self.down.queue_close(frame, ClosePlace::NextBoundary);
             return;
         }
-        let departure = Departure {
+        let plan = LeavePlan {
             reason: ResumeReason::BackendGoingAway,
             by: EndedBy::Backend,
             cause: Cause::CloseFrame,
@@ -167,7 +167,7 @@ impl Machine {
             text: "backend is going away".into(),
         };
         let answer = answer_to_close(code, Some(mask(self.entropy)));
-        self.begin_leaving(answer, departure, true, now);
+        self.begin_leaving(answer, plan, true, now);
     }
 
     /// Detaches a backend that is left in both directions.
@@ -175,9 +175,9 @@ impl Machine {
         let migration = self.migration.as_ref();
         if migration.is_some_and(|migration| migration.is_backend_closed())
             && self.up.has_left()
-            && let Some(Phase::Leaving { departure, .. }) = self.take_phase()
+            && let Some(Phase::Leaving { plan, .. }) = self.take_phase()
         {
-            self.detach(departure);
+            self.detach(plan);
         }
     }
 
@@ -185,7 +185,7 @@ impl Machine {
     /// gateway wanted it to go; a backend that does not answer is detached.
     pub(super) fn leaving_timed_out(&mut self, now: Tick) {
         let Some(Phase::Leaving {
-            departure,
+            plan,
             backend_closed,
             ..
         }) = self.take_phase()
@@ -194,15 +194,15 @@ impl Machine {
         };
         if self.up.stay() {
             if backend_closed {
-                self.end_with(&departure, now);
+                self.end_with(&plan, now);
             } else {
                 self.down.filter_closes(CloseFilter::GoingAway);
             }
         } else if self.down.whole() && self.salvage() {
-            self.detach(departure);
+            self.detach(plan);
         } else {
             self.up.lose_sink();
-            self.end_with(&departure, now);
+            self.end_with(&plan, now);
         }
         self.turn_needed = true;
     }
@@ -239,7 +239,7 @@ impl Machine {
     fn begin_leaving(
         &mut self,
         close_frame: Vec<u8>,
-        departure: Departure,
+        plan: LeavePlan,
         backend_closed: bool,
         now: Tick,
     ) {
@@ -247,7 +247,7 @@ impl Machine {
         if let Some(migration) = &mut self.migration {
             self.up.leave_sink(close_frame, migration.hold_max);
             migration.phase = Phase::Leaving {
-                departure,
+                plan,
                 backend_closed,
                 until,
             };
@@ -255,7 +255,7 @@ impl Machine {
     }
 
     /// Nothing of the old backend is left.
-    fn detach(&mut self, departure: Departure) {
+    fn detach(&mut self, plan: LeavePlan) {
         self.attached = false;
         if self.ending().is_some() && self.up.held_loss().messages == 0 {
             // The client has closed, and no message waits for a backend.
@@ -263,13 +263,13 @@ impl Machine {
             return;
         }
         self.set_phase(Phase::Detached {
-            departure,
+            plan,
             reported: false,
         });
     }
 
-    fn loss(&self, cause: Cause) -> Departure {
-        Departure {
+    fn loss(&self, cause: Cause) -> LeavePlan {
+        LeavePlan {
             reason: ResumeReason::BackendLost,
             by: EndedBy::Backend,
             cause,
@@ -279,10 +279,10 @@ impl Machine {
     }
 
     /// Ends the session as for its migration, while the old backend is still there.
-    fn end_with(&mut self, departure: &Departure, now: Tick) {
-        self.end(departure.by, departure.cause, Some(departure.code), now);
+    fn end_with(&mut self, plan: &LeavePlan, now: Tick) {
+        self.end(plan.by, plan.cause, Some(plan.code), now);
         self.down.filter_closes(CloseFilter::Off);
-        let frame = close_frame(departure.code, &departure.text, None);
+        let frame = close_frame(plan.code, &plan.text, None);
         self.down.queue_close(frame, ClosePlace::NextBoundary);
     }
 

@@ -1,4 +1,5 @@
-//! One direction as plain data: the flags of the format, and the states that they stand for.
+//! One direction as plain data: the flags of the format, and the states that they stand for. Some
+//! names in the format are older than those of the code: to change them would need another `STATE`.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +9,7 @@ use crate::core::relay::close_filter::CloseFilter;
 use crate::core::relay::direction::{
     Activity, CloseFrame, ClosePlace, CloseState, Direction, SinkState, SourceState,
 };
-use crate::core::relay::hold::{Hold, HoldBuffer, Leaving};
+use crate::core::relay::hold::{HoldBuffer, HoldMode, Leaving};
 use crate::core::relay::injected::InjectedFrames;
 use crate::core::wire::position::Position;
 use crate::core::wire::tracker::{FrameTracker, PING_BYTES};
@@ -25,12 +26,15 @@ pub(super) struct DirectionState {
     unsent_at: Position,
     unsent_own: bool,
     replaceable: bool,
-    fork: Option<Box<HoldState>>,
-    withhold: FilterFlag,
+    #[serde(rename = "fork")]
+    hold: Option<Box<HoldState>>,
+    #[serde(rename = "withhold")]
+    close_filter: FilterFlag,
     ping: Option<[u8; PING_BYTES]>,
     #[serde(with = "blob")]
     early: Vec<u8>,
-    goodbye: Option<CloseFrameState>,
+    #[serde(rename = "goodbye")]
+    close_frame: Option<CloseFrameState>,
     closed: bool,
     finish: bool,
     finished: bool,
@@ -40,21 +44,23 @@ pub(super) struct DirectionState {
     heard: bool,
     /// Only where there is some: directions without it are written as they were before there was
     /// this field.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    own: Option<Box<InjectedState>>,
+    #[serde(rename = "own", default, skip_serializing_if = "Option::is_none")]
+    injected: Option<Box<InjectedState>>,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum SourceFlag {
     Open,
-    Silenced,
+    #[serde(rename = "silenced")]
+    Discarding,
     Ended,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 enum FilterFlag {
-    Nothing,
+    #[serde(rename = "Nothing")]
+    Off,
     GoingAway,
     Answers,
 }
@@ -63,7 +69,8 @@ enum FilterFlag {
 #[serde(rename_all = "snake_case")]
 enum PlaceFlag {
     NextBoundary,
-    LastWord,
+    #[serde(rename = "last_word")]
+    SourceClose,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -77,8 +84,8 @@ struct CloseFrameState {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct HoldState {
-    #[serde(with = "blob::optional")]
-    farewell: Option<Vec<u8>>,
+    #[serde(rename = "farewell", with = "blob::optional")]
+    close_frame: Option<Vec<u8>>,
     #[serde(with = "blob")]
     bytes: Vec<u8>,
     max: usize,
@@ -87,12 +94,12 @@ struct HoldState {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct InjectedState {
-    #[serde(with = "blob")]
-    aside: Vec<u8>,
-    #[serde(with = "blob::optional")]
-    heard: Option<Vec<u8>>,
-    #[serde(with = "blob")]
-    says: Vec<u8>,
+    #[serde(rename = "aside", with = "blob")]
+    undecided: Vec<u8>,
+    #[serde(rename = "heard", with = "blob::optional")]
+    received: Option<Vec<u8>>,
+    #[serde(rename = "says", with = "blob")]
+    queued: Vec<u8>,
 }
 
 impl DirectionState {
@@ -111,7 +118,7 @@ impl DirectionState {
             activity,
             injected,
         } = direction.clone();
-        let (goodbye, closed) = match close {
+        let (close_frame, closed) = match close {
             CloseState::Open => (None, false),
             CloseState::Queued(close) => (Some((*close).into()), false),
             CloseState::Sent => (None, true),
@@ -124,11 +131,11 @@ impl DirectionState {
             unsent_at: backlog.at,
             unsent_own: backlog.own_only,
             replaceable: hold.is_possible(),
-            fork: HoldState::of(hold).map(Box::new),
-            withhold: filter.into(),
+            hold: HoldState::of(hold).map(Box::new),
+            close_filter: filter.into(),
             ping,
             early,
-            goodbye,
+            close_frame,
             closed,
             finish: matches!(sink, SinkState::Finishing | SinkState::Finished),
             finished: sink == SinkState::Finished,
@@ -136,7 +143,7 @@ impl DirectionState {
             unflushed: backlog.unflushed,
             moved: activity.moved,
             heard: activity.heard,
-            own: injected.map(|injected| Box::new((*injected).into())),
+            injected: injected.map(|injected| Box::new((*injected).into())),
         }
     }
 
@@ -147,12 +154,14 @@ impl DirectionState {
         }
         // A sink that gets a close frame gets nothing behind it, whatever the flags say.
         let closed = self.closed;
-        let close = match self.goodbye {
+        let close = match self.close_frame {
             _ if closed => CloseState::Sent,
             Some(close) => CloseState::Queued(Box::new(close.into())),
             None => CloseState::Open,
         };
-        let mut injected = self.own.map(|own| Box::new(InjectedFrames::from(*own)));
+        let mut injected = self
+            .injected
+            .map(|injected| Box::new(InjectedFrames::from(*injected)));
         if let Some(injected) = injected.as_mut().filter(|_| closed) {
             injected.queued = Vec::new();
         }
@@ -175,13 +184,13 @@ impl DirectionState {
             source: self.state.into(),
             sink,
             close,
-            hold: match self.fork {
+            hold: match self.hold {
                 Some(hold) => (*hold).into(),
-                None if self.replaceable => Hold::Ready,
-                None => Hold::Never,
+                None if self.replaceable => HoldMode::Ready,
+                None => HoldMode::Never,
             },
             backlog,
-            filter: self.withhold.into(),
+            filter: self.close_filter.into(),
             ping: self.ping.filter(|_| !closed),
             early: self.early,
             activity: Activity {
@@ -198,7 +207,7 @@ impl From<SourceState> for SourceFlag {
     fn from(source: SourceState) -> Self {
         match source {
             SourceState::Open => Self::Open,
-            SourceState::Discarding => Self::Silenced,
+            SourceState::Discarding => Self::Discarding,
             SourceState::Ended => Self::Ended,
         }
     }
@@ -208,7 +217,7 @@ impl From<SourceFlag> for SourceState {
     fn from(flag: SourceFlag) -> Self {
         match flag {
             SourceFlag::Open => Self::Open,
-            SourceFlag::Silenced => Self::Discarding,
+            SourceFlag::Discarding => Self::Discarding,
             SourceFlag::Ended => Self::Ended,
         }
     }
@@ -217,7 +226,7 @@ impl From<SourceFlag> for SourceState {
 impl From<CloseFilter> for FilterFlag {
     fn from(filter: CloseFilter) -> Self {
         match filter {
-            CloseFilter::Off => Self::Nothing,
+            CloseFilter::Off => Self::Off,
             CloseFilter::GoingAway => Self::GoingAway,
             CloseFilter::Answers => Self::Answers,
         }
@@ -227,7 +236,7 @@ impl From<CloseFilter> for FilterFlag {
 impl From<FilterFlag> for CloseFilter {
     fn from(flag: FilterFlag) -> Self {
         match flag {
-            FilterFlag::Nothing => Self::Off,
+            FilterFlag::Off => Self::Off,
             FilterFlag::GoingAway => Self::GoingAway,
             FilterFlag::Answers => Self::Answers,
         }
@@ -240,7 +249,7 @@ impl From<CloseFrame> for CloseFrameState {
             frame: close.frame,
             place: match close.place {
                 ClosePlace::NextBoundary => PlaceFlag::NextBoundary,
-                ClosePlace::SourceClose => PlaceFlag::LastWord,
+                ClosePlace::SourceClose => PlaceFlag::SourceClose,
             },
         }
     }
@@ -252,34 +261,34 @@ impl From<CloseFrameState> for CloseFrame {
             frame: state.frame,
             place: match state.place {
                 PlaceFlag::NextBoundary => ClosePlace::NextBoundary,
-                PlaceFlag::LastWord => ClosePlace::SourceClose,
+                PlaceFlag::SourceClose => ClosePlace::SourceClose,
             },
         }
     }
 }
 
 impl HoldState {
-    fn of(hold: Hold) -> Option<Self> {
-        let (farewell, held) = match hold {
-            Hold::Never | Hold::Ready => return None,
-            Hold::Leaving(leaving) => (Some(leaving.close_frame), leaving.held),
-            Hold::Holding(held) => (None, held),
+    fn of(hold: HoldMode) -> Option<Self> {
+        let (close_frame, held) = match hold {
+            HoldMode::Never | HoldMode::Ready => return None,
+            HoldMode::Leaving(leaving) => (Some(leaving.close_frame), leaving.held),
+            HoldMode::Holding(held) => (None, held),
         };
         Some(Self {
-            farewell,
+            close_frame,
             bytes: held.bytes,
             max: held.max,
         })
     }
 }
 
-impl From<HoldState> for Hold {
+impl From<HoldState> for HoldMode {
     fn from(state: HoldState) -> Self {
         let held = Box::new(HoldBuffer {
             bytes: state.bytes,
             max: state.max,
         });
-        match state.farewell {
+        match state.close_frame {
             Some(close_frame) => Self::Leaving(Box::new(Leaving { close_frame, held })),
             None => Self::Holding(held),
         }
@@ -289,9 +298,9 @@ impl From<HoldState> for Hold {
 impl From<InjectedFrames> for InjectedState {
     fn from(injected: InjectedFrames) -> Self {
         Self {
-            aside: injected.undecided,
-            heard: injected.received,
-            says: injected.queued,
+            undecided: injected.undecided,
+            received: injected.received,
+            queued: injected.queued,
         }
     }
 }
@@ -299,10 +308,10 @@ impl From<InjectedFrames> for InjectedState {
 impl From<InjectedState> for InjectedFrames {
     fn from(state: InjectedState) -> Self {
         Self {
-            undecided: state.aside,
-            received: state.heard,
+            undecided: state.undecided,
+            received: state.received,
             reported: false,
-            queued: state.says,
+            queued: state.queued,
         }
     }
 }

@@ -109,8 +109,8 @@ fn a_client_that_breaks_the_protocol_first_gets_the_answers_to_its_valid_message
     );
     assert_eq!(rig.client.take(), b"", "the backend has the word");
     let answer = from_backend(0x81, b"answer");
-    let farewell = close_frame(1002, "", None);
-    rig.backend.send(&[answer.clone(), farewell].concat());
+    let close = close_frame(1002, "", None);
+    rig.backend.send(&[answer.clone(), close].concat());
     rig.turn();
     let told = rig.client.take_to_end();
     assert_eq!(

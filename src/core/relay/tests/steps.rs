@@ -8,9 +8,9 @@ fn machine() -> Machine {
 
 /// Gives a chunk to the machine; the other side takes all of it.
 fn pass(machine: &mut Machine, from: Side, chunk: &[u8]) -> usize {
-    let judged = machine.receive(from, chunk);
-    let direct = judged.direct();
-    machine.forwarded(from, (judged, chunk), direct, false, 0);
+    let inspected = machine.receive(from, chunk);
+    let direct = inspected.direct();
+    machine.forwarded(from, (inspected, chunk), direct, false, 0);
     direct
 }
 

@@ -18,7 +18,7 @@ use crate::core::routing::{Request, RoutingTable};
 
 /// A request before it is put into HTTP's form.
 #[derive(Clone, Debug)]
-struct Seen {
+struct TestRequest {
     /// Lower case, without port.
     host: String,
     /// Put behind the host in capitals: nothing, a dot, a port.
@@ -31,7 +31,7 @@ struct Seen {
     websocket: bool,
 }
 
-impl Seen {
+impl TestRequest {
     fn get(host: &str, path: &'static str) -> Self {
         Self {
             host: host.to_owned(),
@@ -76,8 +76,8 @@ impl Seen {
 
 type Found = (String, BTreeMap<String, String>);
 
-fn find(table: &RoutingTable, seen: &Seen) -> Option<Found> {
-    seen.with(|request| {
+fn find(table: &RoutingTable, request: &TestRequest) -> Option<Found> {
+    request.with(|request| {
         let found = table.find(request)?;
         let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
         let parameters = found.parameters.iter().map(owned).collect();
@@ -89,8 +89,8 @@ fn find(table: &RoutingTable, seen: &Seen) -> Option<Found> {
 const OUTRANKED: &str = "would match, but a more specific route does";
 
 /// The obvious way: asks every route, and sorts those that match.
-fn scan(routes: &[Route], seen: &Seen) -> Vec<Found> {
-    let (last, before) = seen.segments.split_last().expect("there is one");
+fn scan(routes: &[Route], request: &TestRequest) -> Vec<Found> {
+    let (last, before) = request.segments.split_last().expect("there is one");
     let merged = before.iter().filter(|segment| !segment.is_empty());
     let path: Vec<_> = merged.chain([last]).copied().collect();
     let mut matching = Vec::new();
@@ -108,16 +108,16 @@ fn scan(routes: &[Route], seen: &Seen) -> Vec<Found> {
                 .map(|(_, value)| *value)
                 .collect()
         };
-        let offers = |name: &String| seen.websocket && seen.offered.contains(&name.as_str());
-        let met = (route.methods.is_empty() || route.methods.contains(&seen.method))
+        let offers = |name: &String| request.websocket && request.offered.contains(&name.as_str());
+        let met = (route.methods.is_empty() || route.methods.contains(&request.method))
             && route
                 .headers
                 .iter()
-                .all(|(n, w)| holds(w, named(&seen.headers, n.as_str())))
+                .all(|(n, w)| holds(w, named(&request.headers, n.as_str())))
             && route
                 .query
                 .iter()
-                .all(|(n, w)| holds(w, named(&seen.query, n)))
+                .all(|(n, w)| holds(w, named(&request.query, n)))
             && (route.subprotocols.is_empty() || route.subprotocols.iter().any(offers));
         let host = if route.hosts.is_empty() {
             Some(usize::MAX)
@@ -125,7 +125,7 @@ fn scan(routes: &[Route], seen: &Seen) -> Vec<Found> {
             route
                 .hosts
                 .iter()
-                .filter_map(|host| host_distance(host, &seen.host))
+                .filter_map(|host| host_distance(host, &request.host))
                 .min()
         };
         let values = path_values(route.path.segments(), &path);
@@ -246,9 +246,9 @@ prop_compose! {
         query in vec((select(vec!["k", "l"]), select(vec!["v", "v1", "v12", ""])), 0..3),
         offered in subsequence(vec!["v0", "v1", "v2"], 0..3),
         websocket in any::<bool>(),
-    ) -> Seen {
+    ) -> TestRequest {
         let host = host.to_owned();
-        Seen { host, behind, segments, method, headers, query, offered, websocket }
+        TestRequest { host, behind, segments, method, headers, query, offered, websocket }
     }
 }
 
@@ -264,12 +264,12 @@ proptest! {
             route.name = format!("r{place:02}").as_str().into();
         }
         let table = table(&routes, None);
-        for seen in &requests {
-            let expected = scan(&routes, seen);
-            let found = find(&table, seen);
-            prop_assert_eq!(found.as_ref(), expected.first(), "{:?}", seen);
+        for request in &requests {
+            let expected = scan(&routes, request);
+            let found = find(&table, request);
+            prop_assert_eq!(found.as_ref(), expected.first(), "{:?}", request);
 
-            let explained: Vec<_> = seen.with(|request| {
+            let explained: Vec<_> = request.with(|request| {
                 let considered = table.explain(request).into_iter();
                 considered.map(|c| (c.route.name().to_string(), c.verdict.to_string())).collect()
             });
@@ -287,13 +287,13 @@ proptest! {
 }
 
 /// The name of the route that each request takes, of routes that are written in both orders.
-fn check(routes: &[Route], seen: &Seen, expected: Option<&str>) {
+fn check(routes: &[Route], request: &TestRequest, expected: Option<&str>) {
     let mut turned = routes.to_vec();
     turned.reverse();
     for routes in [routes, &turned] {
-        let found = find(&table(routes, None), seen);
+        let found = find(&table(routes, None), request);
         let name = found.as_ref().map(|(name, _)| name.as_str());
-        assert_eq!(name, expected, "{seen:?}");
+        assert_eq!(name, expected, "{request:?}");
     }
 }
 
@@ -319,7 +319,7 @@ fn the_most_specific_host_and_path_win() {
         on(&["chat.example.com"], "end", "/ws/{room}/{part}/end"),
     ];
     let check = |host: &str, path, expected| {
-        check(&routes, &Seen::get(host, path), Some(expected));
+        check(&routes, &TestRequest::get(host, path), Some(expected));
     };
     check("chat.example.com", "/ws/lobby", "lobby");
     check("chat.example.com", "/ws/7", "exact");
@@ -354,19 +354,19 @@ fn more_conditions_come_before_fewer_and_exact_before_vague() {
             ..header("f-two", TextMatch::Present)
         },
     ];
-    let mut seen = Seen::get("a", "/");
-    check(&routes, &seen, Some("a-none"));
+    let mut request = TestRequest::get("a", "/");
+    check(&routes, &request, Some("a-none"));
     for (value, expected) in [
         ("w", "b-present"),
         ("v", "c-prefix"),
         ("v12", "d-longer"),
         ("v123", "e-exact"),
     ] {
-        seen.headers = vec![("x-k", value)];
-        check(&routes, &seen, Some(expected));
+        request.headers = vec![("x-k", value)];
+        check(&routes, &request, Some(expected));
     }
-    seen.method = Method::POST;
-    check(&routes, &seen, Some("f-two"));
+    request.method = Method::POST;
+    check(&routes, &request, Some("f-two"));
 }
 
 #[test]
@@ -396,12 +396,12 @@ fn i11_an_explanation_says_why_without_the_values_that_were_wanted() {
         route("taken", "/x"),
         route("rest", "/{*rest}"),
     ];
-    let seen = Seen {
+    let request = TestRequest {
         query: vec![("k", "1")],
-        ..Seen::get("a.example", "/x")
+        ..TestRequest::get("a.example", "/x")
     };
     let table = table(&routes, None);
-    let explained: Vec<_> = seen.with(|request| {
+    let explained: Vec<_> = request.with(|request| {
         let considered = table.explain(request).into_iter();
         considered
             .map(|c| format!("{}: {}", c.route.name(), c.verdict))
@@ -450,14 +450,14 @@ fn the_worked_example_of_the_documentation_holds() {
             .get(3)
             .map(|header| header.split_once(": ").expect("a header"));
         let (name, behind) = host.split_once(':').unwrap_or((host, ""));
-        let seen = Seen {
+        let request = TestRequest {
             behind: if behind.is_empty() { "" } else { ":8443" },
             headers: header.into_iter().collect(),
             segments: path.split('/').collect(),
-            ..Seen::get(&name.to_lowercase(), "/")
+            ..TestRequest::get(&name.to_lowercase(), "/")
         };
         let expected = Some(columns[2].trim_matches('`')).filter(|name| *name != "none");
-        check(&routes, &seen, expected);
+        check(&routes, &request, expected);
         rows += 1;
     }
     assert_eq!(rows, 7);

@@ -10,7 +10,7 @@ use crate::base::clock;
 use crate::config::snapshot::{AdminState, OnRemoval, Policy, Route, Upstream};
 use crate::core::health::Health;
 use crate::core::routing::preview::{
-    Leaving, Place, Sessions, Why, ending, leaving, movements, sample, sessions,
+    Leaving, SessionPlacement, Sessions, Why, ending, leaving, movements, sample, sessions,
 };
 use crate::core::routing::{Action, RoutingTable};
 
@@ -180,15 +180,15 @@ fn live_sessions_are_counted_by_their_keys() {
 
     let keys: Vec<_> = sample().collect();
     let on = |route: &'static str| {
-        let place = move |key: &'_ String| (route, key.clone());
-        keys.iter().map(place).collect::<Vec<_>>()
+        let session = move |key: &'_ String| (route, key.clone());
+        keys.iter().map(session).collect::<Vec<_>>()
     };
     let live: Vec<_> = ["a", "closing", "kept"].into_iter().flat_map(on).collect();
-    let places = live.iter().map(|(route, key)| Place {
+    let live = live.iter().map(|(route, key)| SessionPlacement {
         route,
         key: (key != "17").then_some(key.as_bytes()),
     });
-    let said = sessions(&old, &trial, places, now);
+    let said = sessions(&old, &trial, live, now);
     let was = owners(&old, "chat", now);
     let is = owners(&trial, "chat", now);
     let moves = |index: usize| index != 17 && was[index] != is[index];
@@ -216,10 +216,10 @@ fn live_sessions_are_counted_by_their_keys() {
         })
         .collect();
     assert_eq!(targets["a"], "other");
-    let place = Place {
+    let session = SessionPlacement {
         route: "a",
         key: Some(b"1"),
     };
     // Ids and addresses of both upstreams are equal here, so no client would move.
-    assert_eq!(sessions(&old, &trial, [place], now).moved, 0);
+    assert_eq!(sessions(&old, &trial, [session], now).moved, 0);
 }

@@ -124,9 +124,9 @@ fn wsgi(path: &str) -> String {
 }
 
 /// What a backend makes of a path that it gets.
-type Reads = fn(&str) -> String;
+type Decoder = fn(&str) -> String;
 
-const BACKENDS: [(&str, Reads); 6] = [
+const BACKENDS: [(&str, Decoder); 6] = [
     ("nginx", nginx),
     ("servlet", servlet),
     ("iis", iis),

@@ -15,54 +15,54 @@ const CONNECTIONS_MAX: usize = 256;
 const PER_ADDRESS_MAX: usize = 64;
 
 /// The origin of a connection: an IPv6 network counts as one, `None` is this machine.
-type Place = Option<IpAddr>;
+type Origin = Option<IpAddr>;
 
 /// All open connections, oldest first.
 #[derive(Debug, Default)]
-pub(super) struct Crowd {
-    seats: Vec<Seat>,
+pub(super) struct Connections {
+    open: Vec<OpenConnection>,
 }
 
 /// One connection.
 #[derive(Debug)]
-struct Seat {
-    place: Place,
+struct OpenConnection {
+    origin: Origin,
     task: AbortHandle,
 }
 
-impl Crowd {
+impl Connections {
     /// Adds a connection, and closes another one if there is no room.
     pub(super) fn enter(&mut self, peer: Option<IpAddr>, task: AbortHandle) {
-        self.seats.retain(|seat| !seat.task.is_finished());
-        let place = place(peer);
-        let of_place = self.seats.iter().filter(|seat| seat.place == place).count();
-        if place.is_some() && of_place >= PER_ADDRESS_MAX {
-            self.evict(place);
-        } else if self.seats.len() >= CONNECTIONS_MAX {
+        self.open.retain(|one| !one.task.is_finished());
+        let origin = origin(peer);
+        let of_origin = self.open.iter().filter(|one| one.origin == origin).count();
+        if origin.is_some() && of_origin >= PER_ADDRESS_MAX {
+            self.evict(origin);
+        } else if self.open.len() >= CONNECTIONS_MAX {
             self.evict(self.fullest());
         }
-        self.seats.push(Seat { place, task });
+        self.open.push(OpenConnection { origin, task });
     }
 
     /// The origin with the most connections.
-    fn fullest(&self) -> Place {
-        let mut places: Vec<Place> = self.seats.iter().map(|seat| seat.place).collect();
-        places.sort_unstable();
-        let groups = places.chunk_by(|one, other| one == other);
+    fn fullest(&self) -> Origin {
+        let mut origins: Vec<Origin> = self.open.iter().map(|one| one.origin).collect();
+        origins.sort_unstable();
+        let groups = origins.chunk_by(|one, other| one == other);
         groups
             .max_by_key(|group| group.len())
             .and_then(|group| group[0])
     }
 
     /// Closes the oldest connection of an origin.
-    fn evict(&mut self, place: Place) {
-        if let Some(index) = self.seats.iter().position(|seat| seat.place == place) {
-            self.seats.remove(index).task.abort();
+    fn evict(&mut self, origin: Origin) {
+        if let Some(index) = self.open.iter().position(|one| one.origin == origin) {
+            self.open.remove(index).task.abort();
         }
     }
 }
 
-fn place(peer: Option<IpAddr>) -> Place {
+fn origin(peer: Option<IpAddr>) -> Origin {
     let peer = unmapped(peer?);
     match peer {
         _ if peer.is_loopback() => None,
@@ -79,10 +79,10 @@ mod tests {
     use super::*;
 
     /// Adds a connection that never ends by itself.
-    fn enter(crowd: &mut Crowd, peer: &str) -> AbortHandle {
+    fn enter(connections: &mut Connections, peer: &str) -> AbortHandle {
         let task = tokio::spawn(std::future::pending::<()>()).abort_handle();
         let peer = peer.parse().expect("an address");
-        crowd.enter(Some(peer), task.clone());
+        connections.enter(Some(peer), task.clone());
         task
     }
 
@@ -95,16 +95,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn i8_the_oldest_connection_of_the_place_that_has_most_goes_for_a_new_one() {
-        let mut crowd = Crowd::default();
-        let other = enter(&mut crowd, "10.0.0.1");
-        let first = enter(&mut crowd, "::1");
-        let second = enter(&mut crowd, "127.0.0.1");
-        while crowd.seats.len() < CONNECTIONS_MAX {
-            enter(&mut crowd, "::ffff:127.0.0.1");
+    async fn i8_the_oldest_connection_of_the_origin_that_has_most_goes_for_a_new_one() {
+        let mut connections = Connections::default();
+        let other = enter(&mut connections, "10.0.0.1");
+        let first = enter(&mut connections, "::1");
+        let second = enter(&mut connections, "127.0.0.1");
+        while connections.open.len() < CONNECTIONS_MAX {
+            enter(&mut connections, "::ffff:127.0.0.1");
         }
-        let new = enter(&mut crowd, "10.0.0.2");
-        assert_eq!(crowd.seats.len(), CONNECTIONS_MAX);
+        let new = enter(&mut connections, "10.0.0.2");
+        assert_eq!(connections.open.len(), CONNECTIONS_MAX);
         assert!(ended(&first).await);
         for task in [&other, &second, &new] {
             assert!(!ended(task).await);
@@ -113,15 +113,15 @@ mod tests {
 
     #[tokio::test]
     async fn i8_one_address_has_a_share() {
-        let mut crowd = Crowd::default();
-        let first = enter(&mut crowd, "2001:db8::1");
+        let mut connections = Connections::default();
+        let first = enter(&mut connections, "2001:db8::1");
         for number in 1..PER_ADDRESS_MAX {
-            enter(&mut crowd, &format!("2001:db8::{number:x}"));
+            enter(&mut connections, &format!("2001:db8::{number:x}"));
         }
-        let other = enter(&mut crowd, "2001:db8:0:1::1");
+        let other = enter(&mut connections, "2001:db8:0:1::1");
         assert!(!ended(&first).await);
-        enter(&mut crowd, "2001:db8::ffff");
+        enter(&mut connections, "2001:db8::ffff");
         assert!(ended(&first).await && !ended(&other).await);
-        assert_eq!(crowd.seats.len(), PER_ADDRESS_MAX + 1);
+        assert_eq!(connections.open.len(), PER_ADDRESS_MAX + 1);
     }
 }

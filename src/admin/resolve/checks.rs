@@ -19,16 +19,16 @@ use crate::proxy::unmet;
 
 /// The outcome of the checks.
 #[derive(Debug, Default)]
-pub(super) struct Judged {
+pub(super) struct Checked {
     pub(super) refusal: Option<RefusalView>,
     /// The claims of the credential, or those given with the request.
     pub(super) claims: Claims,
     pub(super) principal: Option<String>,
     /// Checks that were skipped, a sentence each.
-    pub(super) not_judged: Vec<String>,
+    pub(super) not_checked: Vec<String>,
 }
 
-impl Judged {
+impl Checked {
     fn refuse(mut self, status: u16, reason: &str, detail: impl ToString) -> Self {
         self.refusal = Some(RefusalView {
             status,
@@ -46,58 +46,58 @@ enum Said {
     /// The check would have side effects or take a remote call.
     Unknown(String),
     Anonymous,
-    Judged(Box<Result<Principal, Denial>>),
+    Verified(Box<Result<Principal, Denial>>),
 }
 
 /// Runs the checks in the order of the data plane.
-pub(super) fn judge(
+pub(super) fn check(
     (parts, path): (&Parts, &str),
     matched: &Matched<'_, '_>,
     credentials: Credentials<'_>,
-) -> Judged {
+) -> Checked {
     let route = &**matched.route;
     let connect = parts.method == Method::CONNECT;
-    let mut judged = Judged {
+    let mut checked = Checked {
         claims: parts.claims.clone(),
-        ..Judged::default()
+        ..Checked::default()
     };
     if connect {
-        return judged.refuse(405, "connect", "this gateway opens no tunnels");
+        return checked.refuse(405, "connect", "this gateway opens no tunnels");
     }
     if !has_one_reading(&parts.method) {
-        return judged.refuse(400, "bad_target", "the method has lower-case letters");
+        return checked.refuse(400, "bad_target", "the method has lower-case letters");
     }
     if parts.websocket && parts.method != Method::GET {
         let fault = UpgradeFault::Method;
-        return judged.refuse(fault.status().as_u16(), "bad_upgrade", fault);
+        return checked.refuse(fault.status().as_u16(), "bad_upgrade", fault);
     }
     if !route.config.addresses.admits(parts.client) {
         let detail = "clients of this address may not use this route";
-        return judged.refuse(403, "address", detail);
+        return checked.refuse(403, "address", detail);
     }
     if parts.websocket {
         let rule = &route.config.origins;
         if let Err(fault) = origin::check(rule, &parts.headers, &parts.host, parts.tls) {
-            return judged.refuse(403, "origin", fault);
+            return checked.refuse(403, "origin", fault);
         }
     }
     let assumed = !parts.claims.0.is_empty();
     if !route.authenticators.is_empty() && !assumed {
         match identify(&route.authenticators, (parts, path), credentials) {
             Ok(Some(principal)) => {
-                judged.principal = Some(principal.subject.to_string());
-                judged.claims = principal.claims;
+                checked.principal = Some(principal.subject.to_string());
+                checked.claims = principal.claims;
             }
             Ok(None) => {}
             Err(Stop::Unknown(why)) => {
-                judged.not_judged.push(why);
-                return judged;
+                checked.not_checked.push(why);
+                return checked;
             }
             Err(Stop::Denied(Denial::Credential(fault))) => {
-                return judged.refuse(401, "unauthenticated", fault);
+                return checked.refuse(401, "unauthenticated", fault);
             }
             Err(Stop::Denied(fault @ Denial::Insufficient { .. })) => {
-                return judged.refuse(403, "forbidden", fault);
+                return checked.refuse(403, "forbidden", fault);
             }
         }
     }
@@ -107,12 +107,12 @@ pub(super) fn judge(
             .find(|(known, _)| *known == name)
             .map(|(_, value)| value)
     };
-    let rule = unmet(route, &judged.claims, &parameter, parts.query.as_deref());
+    let rule = unmet(route, &checked.claims, &parameter, parts.query.as_deref());
     if let Some(rule) = rule {
         let detail = format!("`{rule}` does not hold");
-        return judged.refuse(403, "forbidden", detail);
+        return checked.refuse(403, "forbidden", detail);
     }
-    judged
+    checked
 }
 
 /// Why the principal is unknown.
@@ -135,8 +135,8 @@ fn identify(
                 return Err(Stop::Unknown(format!("authenticator `{name}`: {why}")));
             }
             Said::Anonymous => return Ok(None),
-            Said::Judged(judged) => {
-                let principal = judged.map_err(Stop::Denied)?;
+            Said::Verified(verified) => {
+                let principal = verified.map_err(Stop::Denied)?;
                 let right = principal.right(Duration::ZERO);
                 if credentials.revocations.refuse(None, Some(&right), now) {
                     return Err(Stop::Denied(CredentialFault::Revoked.into()));
@@ -172,7 +172,7 @@ fn ask(
     let found = credential::find(&authenticator.config, authenticator.scheme(), &request);
     let text = match found {
         None => return Said::Absent,
-        Some((_, Err(fault))) => return Said::Judged(Box::new(Err(fault.into()))),
+        Some((_, Err(fault))) => return Said::Verified(Box::new(Err(fault.into()))),
         Some((_, Ok(text))) => text,
     };
     match &authenticator.config.method {
@@ -180,10 +180,10 @@ fn ask(
         AuthMethod::Basic(_) => return unknown("passwords are not compared here"),
         _ => {}
     }
-    let judged = authenticator.judge(&text, path, keys, now);
+    let verified = authenticator.verify(&text, path, keys, now);
     let unknown_key = Denial::Credential(CredentialFault::UnknownKey);
-    if authenticator.refresh().is_some() && judged.as_ref().err() == Some(&unknown_key) {
+    if authenticator.refresh().is_some() && verified.as_ref().err() == Some(&unknown_key) {
         return unknown("the gateway would ask the issuer for its keys again");
     }
-    Said::Judged(Box::new(judged))
+    Said::Verified(Box::new(verified))
 }

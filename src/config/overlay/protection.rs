@@ -27,8 +27,8 @@ const COMPARED_MAX: usize = 10_000;
 /// Findings that are shown of one document.
 const SHOWN_MAX: usize = 5;
 
-/// The file as documents are judged by it.
-pub struct Judge<'f> {
+/// What the file protects and guards, for checks of documents.
+pub struct FileProtection<'f> {
     file: &'f Snapshot,
     guarded: OnceCell<Guarded<'f>>,
     /// Authenticators and upstreams of protected routes, each with one such route.
@@ -67,7 +67,7 @@ impl Verdict {
         let found = |severity, message: &String, help: Option<&str>| Diagnostic {
             severity,
             source: Source::Document(key.to_string()),
-            place: None,
+            location: None,
             key: KeyPath::default(),
             message: message.clone(),
             help: help.map(str::to_owned),
@@ -99,7 +99,7 @@ impl Verdict {
     }
 }
 
-impl<'f> Judge<'f> {
+impl<'f> FileProtection<'f> {
     /// By this file.
     pub const fn new(file: &'f Snapshot) -> Self {
         Self {
@@ -111,7 +111,7 @@ impl<'f> Judge<'f> {
     }
 
     /// What a version does to the file.
-    pub(super) fn judge(&self, version: &Version) -> Verdict {
+    pub(super) fn evaluate(&self, version: &Version) -> Verdict {
         let mut verdict = Verdict::default();
         let key = &version.document.key;
         let (name, file) = (&*key.name, self.file);

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use crate::base::path::{PathRules, path_key};
-use crate::config::overlay::judge::compare::{hosts, paths_meet};
+use crate::config::overlay::protection::compare::{hosts, paths_meet};
 use crate::config::pattern::{HostPattern, Segment};
 use crate::config::snapshot::Route;
 
