@@ -177,6 +177,11 @@ impl Engine {
         conn.sent == conn.received
     }
 
+    /// Whether the client's TLS handshake resumed an earlier session.
+    pub(crate) fn is_resumed(&self, place: usize) -> bool {
+        self.conns[place].stream.is_resumed()
+    }
+
     /// Sends the client's close frame.
     pub(crate) fn close(&mut self, place: usize) -> Result<()> {
         self.conns[place].outbox.extend(CLIENT_CLOSE);

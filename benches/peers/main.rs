@@ -124,7 +124,7 @@ impl Plan {
     /// Row by row; inside a row the contestants take turns, and each round another one begins.
     fn run(&self) -> Result<Vec<Findings>> {
         let identity = rcgen::generate_simple_self_signed([wire::HOST.to_owned()])?;
-        let tls = stream::tls_config(identity.cert.der().clone())?;
+        let tls = stream::tls_configs(identity.cert.der().clone())?;
         let identity = Identity {
             certificate: identity.cert.pem(),
             key: identity.signing_key.serialize_pem(),

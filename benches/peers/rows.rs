@@ -12,6 +12,7 @@ use sessile::base::clock::now;
 
 use crate::contestant::{Contestant, Identity, Running};
 use crate::engine::{Engine, Event, Kind};
+use crate::stream::Tls;
 
 const KIB: usize = 1024;
 /// Handshakes under way at once while sessions are opened.
@@ -29,6 +30,8 @@ pub(crate) struct Row {
     pub(crate) unit: Unit,
     /// Whether clients speak TLS.
     pub(crate) tls: bool,
+    /// Whether they resume earlier TLS sessions.
+    resumes: bool,
     size: usize,
     work: fn(&mut Trial) -> Result<Sample>,
 }
@@ -65,7 +68,7 @@ pub(crate) struct Scale {
 }
 
 /// All rows, in the order of the tables.
-pub(crate) const ROWS: [Row; 11] = [
+pub(crate) const ROWS: [Row; 12] = [
     row(
         "echo",
         "echo of 64 B on 64 sessions, per round trip",
@@ -111,6 +114,15 @@ pub(crate) const ROWS: [Row; 11] = [
         |t| t.setup(32),
     )),
     tls(Row {
+        resumes: true,
+        ..row(
+            "tls-resume",
+            "connect, resumed TLS handshake, upgrade, echo, close",
+            64,
+            |t| t.setup(32),
+        )
+    }),
+    tls(Row {
         unit: Unit::Bytes,
         ..row("tls-idle", "an idle TLS session", 64, Trial::idle)
     }),
@@ -127,6 +139,7 @@ const fn row(
         title,
         unit: Unit::Micros,
         tls: false,
+        resumes: false,
         size,
         work,
     }
@@ -142,14 +155,20 @@ impl Row {
         &self,
         contestant: Contestant,
         identity: &Identity,
-        tls: &Arc<ClientConfig>,
+        tls: &Tls,
         scale: Scale,
     ) -> Result<Sample> {
         let engine = Engine::new(self.size)?;
         let running = contestant.start(engine.backends()?, identity)?;
+        let config = if self.resumes {
+            &tls.resumed
+        } else {
+            &tls.full
+        };
         let mut trial = Trial {
             to: if self.tls { running.tls } else { running.plain },
-            tls: self.tls.then(|| Arc::clone(tls)),
+            tls: self.tls.then(|| Arc::clone(config)),
+            resumes: self.resumes,
             engine,
             running,
             scale,
@@ -166,6 +185,7 @@ struct Trial {
     running: Running,
     to: SocketAddr,
     tls: Option<Arc<ClientConfig>>,
+    resumes: bool,
     scale: Scale,
 }
 
@@ -305,14 +325,26 @@ impl Trial {
         for _ in 0..at_once {
             self.connect(Kind::Echo)?;
         }
-        self.measure(|trial, event| {
+        let (mut opened, mut resumed) = (0, 0);
+        let sample = self.measure(|trial, event| {
             match event {
-                Event::Open(place) => trial.engine.send(place, 1)?,
+                Event::Open(place) => {
+                    opened += 1;
+                    resumed += usize::from(trial.engine.is_resumed(place));
+                    trial.engine.send(place, 1)?;
+                }
                 Event::Answer(place) => trial.engine.close(place)?,
                 Event::Closed(_) => drop(trial.connect(Kind::Echo)?),
             }
             Ok(u64::from(matches!(event, Event::Closed(_))))
-        })
+        })?;
+        // The first ones have no ticket yet.
+        let as_wanted = match self.resumes {
+            true => resumed + 2 * at_once >= opened,
+            false => resumed == 0,
+        };
+        ensure!(as_wanted, "{resumed} of {opened} handshakes resumed");
+        Ok(sample)
     }
 
     fn plain(&mut self, connections: usize) -> Result<Sample> {

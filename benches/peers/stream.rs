@@ -1,14 +1,18 @@
 //! A non-blocking connection of the load generator, plain or with TLS on top. It leaves out when
 //! to read or write: the engine knows.
 
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use anyhow::Result;
+use rustls::client::{
+    ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue,
+};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use rustls::{ClientConfig, ClientConnection, HandshakeKind, NamedGroup, RootCertStore};
 use rustls_pki_types::{CertificateDer, ServerName};
 use socket2::{Domain, Socket, Type};
 
@@ -87,6 +91,12 @@ impl Stream {
         Ok(taken)
     }
 
+    /// Whether its TLS handshake resumed an earlier session.
+    pub(crate) fn is_resumed(&self) -> bool {
+        let tls = self.tls.as_ref();
+        tls.and_then(|tls| tls.handshake_kind()) == Some(HandshakeKind::Resumed)
+    }
+
     /// Writes what TLS holds back, as far as the socket takes it.
     pub(crate) fn push(&mut self) -> io::Result<()> {
         self.tls
@@ -108,8 +118,16 @@ fn push(tls: &mut ClientConnection, mut socket: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// TLS as every contestant has to speak it: 1.3, X25519, AES-128-GCM, a full handshake each time.
-pub(crate) fn tls_config(certificate: CertificateDer<'static>) -> Result<Arc<ClientConfig>> {
+/// TLS as every contestant has to speak it: 1.3, X25519, AES-128-GCM.
+pub(crate) struct Tls {
+    /// A full handshake each time.
+    pub(crate) full: Arc<ClientConfig>,
+    /// Resumed with the tickets of earlier sessions.
+    pub(crate) resumed: Arc<ClientConfig>,
+}
+
+/// Trusts this certificate alone.
+pub(crate) fn tls_configs(certificate: CertificateDer<'static>) -> Result<Tls> {
     let provider = CryptoProvider {
         cipher_suites: vec![aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256],
         kx_groups: vec![aws_lc_rs::kx_group::X25519],
@@ -121,6 +139,52 @@ pub(crate) fn tls_config(certificate: CertificateDer<'static>) -> Result<Arc<Cli
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    config.resumption = rustls::client::Resumption::disabled();
-    Ok(Arc::new(config))
+    config.resumption = Resumption::store(Arc::new(Tickets::default()));
+    let resumed = Arc::new(config.clone());
+    config.resumption = Resumption::disabled();
+    Ok(Tls {
+        full: Arc::new(config),
+        resumed,
+    })
+}
+
+/// Tickets for every connection of a row at once; rustls' own store keeps eight for a server.
+#[derive(Debug, Default)]
+struct Tickets(Mutex<VecDeque<Tls13ClientSessionValue>>);
+
+/// Tickets that are kept.
+const TICKETS_MAX: usize = 256;
+
+impl Tickets {
+    fn all(&self) -> MutexGuard<'_, VecDeque<Tls13ClientSessionValue>> {
+        self.0.lock().expect("one thread")
+    }
+}
+
+impl ClientSessionStore for Tickets {
+    fn set_kx_hint(&self, _: ServerName<'static>, _: NamedGroup) {}
+
+    fn kx_hint(&self, _: &ServerName<'_>) -> Option<NamedGroup> {
+        None
+    }
+
+    fn set_tls12_session(&self, _: ServerName<'static>, _: Tls12ClientSessionValue) {}
+
+    fn tls12_session(&self, _: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
+        None
+    }
+
+    fn remove_tls12_session(&self, _: &ServerName<'static>) {}
+
+    fn insert_tls13_ticket(&self, _: ServerName<'static>, value: Tls13ClientSessionValue) {
+        let mut all = self.all();
+        all.push_back(value);
+        if all.len() > TICKETS_MAX {
+            all.pop_front();
+        }
+    }
+
+    fn take_tls13_ticket(&self, _: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
+        self.all().pop_back()
+    }
 }
