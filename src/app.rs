@@ -29,7 +29,7 @@ use crate::base::names::ListenerName;
 use crate::config::snapshot::{ListenerTls, Snapshot};
 use crate::control::certs;
 use crate::control::fleet::Fleet;
-use crate::control::handover::{Handover, HandoverRequest, Parting};
+use crate::control::handover::{Handover, HandoverOutcome, HandoverRequest};
 use crate::control::jwks;
 use crate::control::load::Loaded;
 use crate::control::memory;
@@ -207,25 +207,25 @@ impl Bound {
             &shared,
             operator_orders(&supervisor, &revocations),
         );
-        let parting = tokio::select! {
+        let outcome = tokio::select! {
             () = signals.serve_until_stop(&supervisor, &shared.records) => None,
-            parting = lifecycle.parted() => Some(parting),
+            outcome = lifecycle.outcome() => Some(outcome),
         };
-        lifecycle.end(parting.as_ref()).await;
+        lifecycle.end(outcome.as_ref()).await;
         let shutdown = supervisor.loaded().snapshot.shutdown;
-        if parting.is_none() {
+        if outcome.is_none() {
             signals.leave(&live, shutdown.delay).await;
         }
         let end = close_sessions(&live, threads, &mut signals, shutdown).await;
         membership.leave().await;
-        revocations.tickets().leave(parting.is_some()).await;
+        revocations.tickets().leave(outcome.is_some()).await;
         background.shutdown().await;
         drop(stop_admin);
         if let Ok(Err(error)) = admin.await {
             tracing::error!(%error, "the admin API failed");
         }
         end.log();
-        if let Some(Parting::NotTaken(reason)) = parting {
+        if let Some(HandoverOutcome::NotTaken(reason)) = outcome {
             anyhow::bail!(reason);
         }
         Ok(end)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use sd_notify::NotifyState;
 
-use crate::control::handover::{self, Handover, HandoverRequest, OperatorOrders, Parting};
+use crate::control::handover::{self, Handover, HandoverOutcome, HandoverRequest, OperatorOrders};
 use crate::control::revocations::RevocationStore;
 use crate::control::supervisor::Supervisor;
 use crate::io::net::listener::{self, Owner};
@@ -48,20 +48,20 @@ impl HandoverLifecycle {
     }
 
     /// Waits until another process has this one's place; for ever if none takes it.
-    pub(super) async fn parted(&mut self) -> Parting {
+    pub(super) async fn outcome(&mut self) -> HandoverOutcome {
         match &mut self.0 {
-            Some(running) => running.parted().await,
+            Some(running) => running.outcome().await,
             None => std::future::pending().await,
         }
     }
 
     /// The gateway stops. A process with a successor does not notify the manager that the service
     /// stops.
-    pub(super) async fn end(self, parting: Option<&Parting>) {
+    pub(super) async fn end(self, outcome: Option<&HandoverOutcome>) {
         if let Some(running) = self.0 {
             running.stop().await;
         }
-        if parting.is_none() {
+        if outcome.is_none() {
             notify(&[NotifyState::Stopping]);
         }
     }

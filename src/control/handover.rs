@@ -1,32 +1,27 @@
-//! A gateway's place is handed to the next process: first its listening sockets, so that no client
-//! is refused, then its sessions. `take` is the new process' part, `give` the old one's; a process
-//! plays the one when it starts and the other when it is replaced.
+//! The hand-over of a gateway to the next process: first its listening sockets, so that no client
+//! is refused, then its sessions. `take` is the part of the new process, `give` that of the old one.
+//! A process takes when it starts, and gives when it is replaced. `step` waits for one message.
 
 mod give;
+mod outcome;
+mod step;
 mod take;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::base::addr::ListenAddr;
-use crate::control::drainer::Drainer;
 use crate::control::exposed;
-use crate::control::revocations::RevocationStore;
-use crate::io::handover::{Message, Wire, WireError};
 use crate::io::net::listener::{self, BindError, Inheritance, Owner};
 use crate::live::Live;
 use crate::telemetry::metrics::NodeMetrics;
 
-pub use take::{Predecessor, TakeError};
-
-/// For one message of the other process, while it has nothing else to do.
-const ANSWER_MAX: Duration = Duration::from_secs(10);
+pub use outcome::HandoverOutcome;
+pub use take::{OperatorOrders, Predecessor, TakeError};
 
 /// A hand-over by `--take-over`, and its state.
 #[derive(Debug)]
@@ -107,33 +102,10 @@ pub struct Handover {
     sockets: Vec<(Owner, listener::Bound)>,
 }
 
-/// Operators' orders, for the successor.
-#[derive(Clone, Debug)]
-pub struct OperatorOrders {
-    /// Rights that are taken away.
-    pub revocations: Arc<RevocationStore>,
-    /// States of backends.
-    pub drainer: Arc<Drainer>,
-}
-
-/// How the place of this process ended, if not by a signal.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Parting {
-    /// Another process has it, with so many sessions; so many stay here to their end.
-    Given {
-        /// With the other process.
-        sessions: usize,
-        /// Here.
-        staying: usize,
-    },
-    /// It never began: the previous process continues serving.
-    NotTaken(String),
-}
-
 /// A hand-over that runs beside the gateway.
 #[derive(Debug)]
 pub struct Running {
-    task: JoinHandle<Option<Parting>>,
+    task: JoinHandle<Option<HandoverOutcome>>,
     stop: watch::Sender<bool>,
 }
 
@@ -180,7 +152,7 @@ impl Handover {
                 match taken.await {
                     Ok(()) => {}
                     Err(TakeError::Interrupted) => return None,
-                    Err(error) => return Some(Parting::NotTaken(error.to_string())),
+                    Err(error) => return Some(HandoverOutcome::NotTaken(error.to_string())),
                 }
             }
             for (_, socket) in &self.sockets {
@@ -201,10 +173,10 @@ impl Handover {
 }
 
 impl Running {
-    /// Waits until this process has lost its place; for ever if it does not.
-    pub async fn parted(&mut self) -> Parting {
+    /// Waits until the hand-over ends with an outcome; for ever if it has none.
+    pub async fn outcome(&mut self) -> HandoverOutcome {
         match (&mut self.task).await {
-            Ok(Some(parting)) => parting,
+            Ok(Some(outcome)) => outcome,
             Ok(None) => std::future::pending().await,
             Err(error) => {
                 tracing::error!(%error, "hand-over is off; please report it");
@@ -220,35 +192,5 @@ impl Running {
             // The error has been logged already.
             let _ = self.task.await;
         }
-    }
-}
-
-/// Why a step failed.
-#[derive(Debug, thiserror::Error)]
-enum StepError {
-    #[error(transparent)]
-    Wire(#[from] WireError),
-    #[error("the other process is gone")]
-    Gone,
-    #[error("the other process did not answer within {} s", .0.as_secs())]
-    Silent(Duration),
-    #[error("the other process said something else: {0}")]
-    Unexpected(String),
-    #[error("this process was told to stop")]
-    Stopped,
-}
-
-/// The next message, within `limit`, unless this process is stopped.
-async fn hear<T: DeserializeOwned>(
-    wire: &mut Wire,
-    limit: Duration,
-    stop: &mut watch::Receiver<bool>,
-) -> Result<Message<T>, StepError> {
-    tokio::select! {
-        heard = tokio::time::timeout(limit, wire.receive()) => {
-            heard.map_err(|_| StepError::Silent(limit))??.ok_or(StepError::Gone)
-        }
-        // A sender that is gone is as good as its word.
-        _ = stop.wait_for(|stop| *stop) => Err(StepError::Stopped),
     }
 }

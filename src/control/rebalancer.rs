@@ -2,12 +2,13 @@
 //! operator or a swap of tables starts a run; it waits while the upstream has a problem, and ends
 //! when no session is left to move.
 
+mod run;
 mod view;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval};
@@ -16,22 +17,21 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::base::clock;
 use crate::base::names::UpstreamName;
 use crate::config::pace::Pace;
-use crate::config::snapshot::{AdminState, Rebalance, RebalanceMode, Tempo};
-use crate::control::drainer::{LIST_EVERY, STEP};
+use crate::config::snapshot::{Rebalance, RebalanceMode};
+use crate::control::drainer::STEP;
 use crate::control::worker_commands;
 use crate::core::routing::{RoutingTable, Upstream};
-use crate::core::session::drain::{Candidate, Millis, Plan, Profile};
+use crate::core::session::drain::Millis;
 use crate::core::session::orders::LeaveOrder;
-use crate::core::session::rebalance::{Move, Resident, Rules, choose};
+use crate::core::session::rebalance::{Resident, choose};
 use crate::core::session::record::Cause;
 use crate::core::session::resume::ResumeReason;
 use crate::live::{Live, SessionBrief, SessionQuery};
 use crate::telemetry::metrics::NodeMetrics;
 
-pub use view::{FlowView, RebalanceView};
+use run::{End, Run, bounds, limit, weights};
 
-/// Slots are short and many: a little chance keeps gateways out of step.
-const JITTER: f64 = 0.5;
+pub use view::{FlowView, RebalanceView};
 
 /// All runs of a gateway, the last one of each upstream.
 pub struct Rebalancer {
@@ -46,28 +46,6 @@ impl fmt::Debug for Rebalancer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Rebalancer").finish_non_exhaustive()
     }
-}
-
-/// One upstream's.
-struct Run {
-    rules: Rebalance,
-    plan: Plan,
-    automatic: bool,
-    started: SystemTime,
-    /// Sessions that may move, by `share_max`; set by the first survey.
-    limit: Option<usize>,
-    looked: Option<Millis>,
-    /// What it waits for.
-    waits: Option<&'static str>,
-    paused: bool,
-    end: Option<End>,
-}
-
-/// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    Done,
-    Stopped,
 }
 
 /// The options of an operator; the configuration provides the defaults.
@@ -166,6 +144,11 @@ impl Rebalancer {
         self.change(name, |run| run.end = Some(End::Stopped))
     }
 
+    /// The run of this upstream that is under way, or the last one.
+    pub fn view(&self, upstream: &UpstreamName) -> Option<RebalanceView> {
+        self.runs().get(upstream).map(RebalanceView::of)
+    }
+
     /// Starts and stops runs for a new table.
     pub(super) fn swapped(&self, old: &RoutingTable, new: &RoutingTable) {
         self.runs().retain(|name, _| {
@@ -208,9 +191,9 @@ impl Rebalancer {
             return;
         };
         let unrest = upstream.unrest(clock::now());
-        if self.with(name, |run, now| run.wants_a_look(unrest, now)) == Some(true) {
+        if self.with(name, |run, now| run.needs_survey(unrest, now)) == Some(true) {
             let residents = self.residents(&upstream).await;
-            self.with(name, |run, now| run.look(&upstream, &residents, now));
+            self.with(name, |run, now| run.survey(&upstream, &residents, now));
         }
         let due = self.with(name, |run, now| run.plan.due(now));
         let Some(due) = due.filter(|due| !due.is_empty()) else {
@@ -303,78 +286,6 @@ impl Wish {
     }
 }
 
-impl Run {
-    fn new(rules: Rebalance, automatic: bool, now: Millis) -> Self {
-        let profile = Profile {
-            tempo: Tempo::Pace(rules.pace),
-            jitter: JITTER,
-            deadline: None,
-        };
-        Self {
-            rules,
-            plan: Plan::new(profile, now, fastrand::u64(..)),
-            automatic,
-            started: clock::wall(),
-            limit: None,
-            looked: None,
-            waits: None,
-            paused: false,
-            end: None,
-        }
-    }
-
-    fn hold(&mut self, now: Millis) {
-        if self.paused || self.waits.is_some() {
-            self.plan.pause(now);
-        } else {
-            self.plan.resume(now);
-        }
-    }
-
-    fn wants_a_look(&mut self, unrest: Option<&'static str>, now: Millis) -> bool {
-        self.waits = unrest;
-        self.hold(now);
-        let rested = self.looked.is_none_or(|looked| now - looked >= LIST_EVERY);
-        rested && !self.paused && self.waits.is_none()
-    }
-
-    fn look(&mut self, upstream: &Upstream, residents: &[Resident], now: Millis) {
-        self.looked = Some(now);
-        let limit = *self
-            .limit
-            .get_or_insert_with(|| limit(&self.rules, residents.len()));
-        let progress = self.plan.progress();
-        let left = limit.saturating_sub(progress.closed + progress.moved);
-        let moves = choose(&weights(upstream), residents, &bounds(&self.rules, left));
-        // Those on their way count as such until they have arrived.
-        let busy = residents
-            .iter()
-            .filter(|one| one.busy)
-            .map(|one| Candidate {
-                id: one.id,
-                idle: one.idle,
-                movable: one.movable,
-                busy: true,
-            });
-        let candidates: Vec<_> = moves.iter().map(candidate).chain(busy).collect();
-        self.plan.survey(&candidates);
-        if self.plan.is_done() && !upstream.wakes(clock::now()) {
-            self.end = Some(End::Done);
-            let (moved, closed) = (progress.moved, progress.closed);
-            tracing::info!(upstream = %upstream.name(), moved, closed, "rebalanced");
-        }
-    }
-}
-
-fn candidate(one: &Move) -> Candidate {
-    Candidate {
-        id: one.id,
-        idle: one.idle,
-        movable: one.movable,
-        busy: false,
-    }
-}
-
 fn order() -> LeaveOrder {
     LeaveOrder {
         code: 1012,
@@ -384,32 +295,7 @@ fn order() -> LeaveOrder {
     }
 }
 
-fn limit(rules: &Rebalance, sessions: usize) -> usize {
-    // The rounding is for shares such as 0.29 of 100.
-    (rules.share_max * sessions as f64 + 1e-6) as usize
-}
-
-fn bounds(rules: &Rebalance, limit: usize) -> Rules {
-    Rules {
-        age_min: rules.age_min,
-        skew: rules.skew,
-        close: rules.close,
-        limit,
-    }
-}
-
-/// Those that take sessions now have their weight.
-fn weights(upstream: &Upstream) -> Vec<u32> {
-    let members = upstream.members.iter();
-    members
-        .map(|member| match member.admin_state() {
-            AdminState::Active => member.weight,
-            AdminState::Draining | AdminState::Disabled => 0,
-        })
-        .collect()
-}
-
-/// A session of a backend that is no member any more has no place here.
+/// A live session for the plan; `None` on a backend that left the upstream.
 fn resident(upstream: &Upstream, brief: &SessionBrief, now: Instant) -> Option<Resident> {
     let key = brief.key.as_deref();
     Some(Resident {
@@ -424,7 +310,7 @@ fn resident(upstream: &Upstream, brief: &SessionBrief, now: Instant) -> Option<R
     })
 }
 
-/// Whom a change of members is a change of.
+/// What a change of members changes.
 fn members(upstream: &Upstream) -> impl PartialEq + use<> {
     let members = upstream.members.iter();
     let who = members.map(|member| (member.id.clone(), member.weight, member.admin_state()));

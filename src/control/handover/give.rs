@@ -13,7 +13,8 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::base::clock;
 use crate::base::session_id::SessionId;
 use crate::control::drainer::Drainer;
-use crate::control::handover::{ANSWER_MAX, Parting, StepError, hear};
+use crate::control::handover::outcome::HandoverOutcome;
+use crate::control::handover::step::{ANSWER_MAX, StepError, receive};
 use crate::control::revocations;
 use crate::control::tickets::{Tickets, UsedOf};
 use crate::core::session::drain::BackendOrder;
@@ -65,7 +66,7 @@ impl HandoverOffer {
         self,
         door: listener::Bound,
         stop: &mut watch::Receiver<bool>,
-    ) -> Option<Parting> {
+    ) -> Option<HandoverOutcome> {
         let mut door = match door.start() {
             Ok(door) => door,
             Err(error) => {
@@ -96,7 +97,7 @@ impl HandoverOffer {
                     for (_, socket) in &self.sockets {
                         socket.give_away();
                     }
-                    return Some(Parting::Given { sessions, staying });
+                    return Some(HandoverOutcome::Given { sessions, staying });
                 }
                 Err(StepError::Stopped) => return None,
                 Err(error) => {
@@ -150,7 +151,7 @@ impl HandoverOffer {
         wire: &mut Wire,
         stop: &mut watch::Receiver<bool>,
     ) -> Result<(), StepError> {
-        let (protocol, states, version) = match hear(wire, HELLO_MAX, stop).await?.said {
+        let (protocol, states, version) = match receive(wire, HELLO_MAX, stop).await?.said {
             FromNew::Hello {
                 protocol,
                 states,
@@ -187,7 +188,7 @@ impl HandoverOffer {
                 .await
                 .map_err(|_| StepError::Silent(ANSWER_MAX))??;
         }
-        match hear(wire, START_MAX, stop).await?.said {
+        match receive(wire, START_MAX, stop).await?.said {
             FromNew::Serving => Ok(()),
             other => Err(unexpected(other)),
         }
@@ -227,7 +228,7 @@ impl HandoverOffer {
             staying: moved.staying,
         };
         say(wire, &done).await?;
-        match hear(wire, ANSWER_MAX, stop).await?.said {
+        match receive(wire, ANSWER_MAX, stop).await?.said {
             FromNew::Finished => Ok(moved),
             other => Err(unexpected(other)),
         }
@@ -297,7 +298,7 @@ impl HandoverOffer {
                 continue;
             }
             self.send_batch(wire, batch).await?;
-            let said = hear(wire, ANSWER_MAX, stop).await?.said;
+            let said = receive(wire, ANSWER_MAX, stop).await?.said;
             let FromNew::Taken { taken, refused } = said else {
                 return Err(unexpected(said));
             };

@@ -11,7 +11,9 @@ use tokio::sync::{oneshot, watch};
 
 use crate::base::clock;
 use crate::base::session_id::SessionId;
-use crate::control::handover::{ANSWER_MAX, OperatorOrders, StepError, hear};
+use crate::control::drainer::Drainer;
+use crate::control::handover::step::{ANSWER_MAX, StepError, receive};
+use crate::control::revocations::RevocationStore;
 use crate::control::tickets::UsedOf;
 use crate::io::handover::{
     FromNew, FromOld, PROTOCOL, STATE, STATE_OLDEST, VERSION, Wire, WireError,
@@ -28,6 +30,15 @@ const SESSIONS_MAX: Duration = Duration::from_secs(60);
 const BATCH_MAX: usize = 4096;
 /// Bytes of a reason why a session is not taken.
 pub(super) const REASON_MAX: usize = 120;
+
+/// Orders of operators that are in force, for the process that takes over.
+#[derive(Clone, Debug)]
+pub struct OperatorOrders {
+    /// The revocations.
+    pub revocations: Arc<RevocationStore>,
+    /// The admin states of backends.
+    pub drainer: Arc<Drainer>,
+}
 
 /// Nothing is taken over.
 #[derive(Debug, thiserror::Error)]
@@ -53,7 +64,7 @@ pub enum TakeError {
     #[error("the hand-over broke off: {0}")]
     Broken(String),
     /// This process was stopped meanwhile.
-    #[error("this process was told to stop")]
+    #[error("this process is stopping")]
     Interrupted,
 }
 
@@ -112,7 +123,7 @@ impl Predecessor {
         })
         .await?;
         let (_keep, mut never) = watch::channel(false);
-        let welcome = hear(&mut wire, WELCOME_MAX, &mut never).await?.said;
+        let welcome = receive(&mut wire, WELCOME_MAX, &mut never).await?.said;
         let (pid, version, listeners) = match welcome {
             FromOld::Welcome {
                 protocol: PROTOCOL,
@@ -126,7 +137,7 @@ impl Predecessor {
         };
         let mut inheritance = Inheritance::default();
         for _ in 0..listeners {
-            let message = hear(&mut wire, ANSWER_MAX, &mut never).await?;
+            let message = receive(&mut wire, ANSWER_MAX, &mut never).await?;
             let FromOld::Listener { owner, asked } = message.said else {
                 return Err(unexpected(&message.said).into());
             };
@@ -226,7 +237,7 @@ impl Predecessor {
         let _ = self.wire.say(&FromNew::Serving).await;
         let (mut transfers, mut orders, mut revocations) = (Vec::new(), Vec::new(), Vec::new());
         loop {
-            let message = hear(&mut self.wire, SESSIONS_MAX, stop).await?;
+            let message = receive(&mut self.wire, SESSIONS_MAX, stop).await?;
             match message.said {
                 FromOld::Session { id } if transfers.len() < BATCH_MAX => {
                     let mut sockets = message.descriptors.into_iter();

@@ -6,9 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::base::clock;
-use crate::base::names::UpstreamName;
 use crate::config::snapshot::Rebalance;
-use crate::control::rebalancer::{End, Rebalancer, Run};
+use crate::control::rebalancer::run::{End, Run, limit};
 use crate::core::routing::Upstream;
 use crate::core::session::rebalance::{Move, Resident};
 
@@ -82,7 +81,7 @@ impl RebalanceView {
             pace: rules.pace.to_string(),
             per_second: rules.pace.per_second(),
             skew: rules.skew,
-            limit: Some(super::limit(rules, residents.len())),
+            limit: Some(limit(rules, residents.len())),
             sessions: Some(residents.len()),
             away: Some(residents.iter().filter(away).count()),
             flows: flows
@@ -100,7 +99,7 @@ impl RebalanceView {
         }
     }
 
-    fn of(run: &Run) -> Self {
+    pub(super) fn of(run: &Run) -> Self {
         let progress = run.plan.progress();
         let state = match run.end {
             Some(End::Done) => "done",
@@ -130,11 +129,4 @@ impl RebalanceView {
 
 fn tenths(seconds: f64) -> f64 {
     (seconds * 10.0).round() / 10.0
-}
-
-impl Rebalancer {
-    /// The run of this upstream that is under way, or the last one.
-    pub fn view(&self, upstream: &UpstreamName) -> Option<RebalanceView> {
-        self.runs().get(upstream).map(RebalanceView::of)
-    }
 }
