@@ -9,25 +9,29 @@ use bytes::Bytes;
 use http::header::ACCEPT;
 use http::{Request, StatusCode};
 use http_body_util::Full;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::sleep;
 
 use crate::base::addr::OwnAddresses;
 use crate::base::backoff::Backoff;
 use crate::base::clock;
 use crate::config::key_set::{KeyFault, KeySet};
-use crate::config::snapshot::JwksUrl;
+use crate::config::snapshot::{JwksUrl, UpstreamTls};
 use crate::core::auth::{KeyRefresh, ReadKeys};
-use crate::io::fetch::{FetchError, Origin};
+use crate::io::client::{self, Client, ClientError, ConnectError, ExchangeLimits};
+use crate::io::tls::client::ClientTls;
 use crate::live::Live;
 use crate::telemetry::metrics::NodeMetrics;
 
 /// Between looks at what is due.
 const POLL: Duration = Duration::from_millis(500);
-/// For one reading.
-const TIMEOUT: Duration = Duration::from_secs(5);
-/// Bytes of a key set at most.
-const BODY_MAX: usize = 512 * 1024;
+/// Bounds of one reading.
+const LIMITS: ExchangeLimits = ExchangeLimits {
+    time: Duration::from_secs(5),
+    body: 512 * 1024,
+};
+/// How long a client, and the roots that it trusts, are used before the roots are read again.
+const CLIENT_AGE_MAX: Duration = Duration::from_secs(60);
 /// Minimum interval between two fetches for unknown keys. Requests wait longer than that, so that a
 /// token of the newest key is accepted even just after an unsuccessful fetch.
 const WANTED_MIN: Duration = Duration::from_secs(5);
@@ -39,7 +43,7 @@ const RETRY_LAST: Duration = Duration::from_secs(30);
 #[derive(Debug, thiserror::Error)]
 enum ReadError {
     #[error(transparent)]
-    Fetch(#[from] FetchError),
+    Client(#[from] ClientError),
     #[error("the issuer answered {0}")]
     Status(StatusCode),
     #[error(transparent)]
@@ -55,6 +59,15 @@ struct Followed {
     tried: Option<Instant>,
     reading: bool,
     backoff: Backoff,
+    /// What the last reading was made with.
+    client: Option<KeyClient>,
+}
+
+/// A client for one issuer, and when its roots were read.
+#[derive(Clone)]
+struct KeyClient {
+    client: Client,
+    since: Instant,
 }
 
 /// Keeps the keys of every issuer in the table fresh. Never returns.
@@ -70,18 +83,24 @@ pub async fn follow(live: Arc<Live>, metrics: Arc<NodeMetrics>) {
                 one.refresh.begin();
                 // Held until it is read, so that its address is not used again meanwhile.
                 let (place, refresh) = (*place, Arc::clone(&one.refresh));
-                let live = Arc::clone(&live);
+                let (live, mut client) = (Arc::clone(&live), one.client.take());
                 readings.spawn(async move {
-                    let read = read(&refresh.source, &live.gateway_addresses().admin).await;
-                    (place, read, refresh)
+                    let read = read(
+                        &refresh.source,
+                        &live.gateway_addresses().admin,
+                        &mut client,
+                    )
+                    .await;
+                    (place, read, refresh, client)
                 });
             }
         }
         tokio::select! {
             () = live.keys_wanted() => {}
             () = sleep(POLL) => {}
-            Some(Ok((place, result, _refresh))) = readings.join_next() => {
+            Some(Ok((place, result, _refresh, client))) = readings.join_next() => {
                 if let Some(one) = followed.get_mut(&place) {
+                    one.client = client;
                     one.take(result, &live, &metrics);
                 }
                 live.keys_were_read();
@@ -106,26 +125,59 @@ fn bring_up_to_date(followed: &mut HashMap<usize, Followed>, live: &Live) {
             tried: None,
             reading: false,
             backoff: Backoff::new(RETRY_FIRST, RETRY_LAST),
+            client: None,
         });
         known.insert(place, one);
     }
     *followed = known;
 }
 
-async fn read(source: &JwksUrl, own: &OwnAddresses) -> Result<KeySet, ReadError> {
-    let (url, ca) = (source.url.clone(), source.ca.clone());
-    // Reading the roots of the system takes files.
-    let origin = tokio::task::spawn_blocking(move || Origin::new(&url, ca)).await;
-    let origin = origin.expect("reading roots does not panic")?;
-    let request = Request::get("/").header(ACCEPT, "application/jwk-set+json, application/json");
+/// Reads a key set, with the client of the last reading or a new one in its place.
+async fn read(
+    source: &JwksUrl,
+    own: &OwnAddresses,
+    kept: &mut Option<KeyClient>,
+) -> Result<KeySet, ReadError> {
+    let url = client::url(&source.url)?;
+    let usable = kept.as_ref().filter(|kept| kept.is_usable(clock::now()));
+    let client = match usable {
+        Some(kept) => kept.client.clone(),
+        None => {
+            let secure = url.scheme_str() == Some("https");
+            let made = KeyClient::new(source, secure, own).await?;
+            kept.insert(made).client.clone()
+        }
+    };
+    let request = Request::get(url).header(ACCEPT, "application/jwk-set+json, application/json");
     let request = request
         .body(Full::<Bytes>::default())
-        .map_err(FetchError::Request)?;
-    let answer = origin.ask(request, TIMEOUT, BODY_MAX, own).await?;
+        .map_err(ClientError::Request)?;
+    let answer = client.ask(request, LIMITS).await?;
     if answer.status() != StatusCode::OK {
         return Err(ReadError::Status(answer.status()));
     }
     Ok(KeySet::jwks(answer.body())?)
+}
+
+impl KeyClient {
+    async fn new(source: &JwksUrl, secure: bool, own: &OwnAddresses) -> Result<Self, ClientError> {
+        let tls = UpstreamTls {
+            ca: source.ca.clone(),
+            server_name: None,
+        };
+        // Reading the roots of the system takes files.
+        let tls = spawn_blocking(move || secure.then(|| ClientTls::new(&tls)).transpose()).await;
+        let tls = tls.expect("reading roots does not panic");
+        let tls = tls.map_err(ConnectError::from)?;
+        Ok(Self {
+            client: Client::new(tls, own.clone(), LIMITS.time),
+            since: clock::now(),
+        })
+    }
+
+    fn is_usable(&self, now: Instant) -> bool {
+        now.duration_since(self.since) < CLIENT_AGE_MAX
+    }
 }
 
 impl Followed {

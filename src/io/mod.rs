@@ -1,8 +1,8 @@
 //! Bytes in and out: sockets, TLS, and the relay of a session between two streams.
 
 pub mod carrier;
+pub mod client;
 mod delegate;
-pub mod fetch;
 pub mod file;
 pub mod handover;
 pub mod net;

@@ -18,6 +18,7 @@ use crate::live::{Live, WorkerLoad};
 use crate::proxy::clock::{TICK, WorkerClock};
 use crate::proxy::context::shared::Shared;
 use crate::proxy::streams::pool::Pool;
+use crate::proxy::verifiers::services::ServiceClients;
 use crate::proxy::verifiers::text::KeyWaiters;
 use crate::telemetry::metrics::{self, AuthMetrics, RouteMetrics};
 
@@ -45,6 +46,8 @@ pub(crate) struct Worker {
     pub(crate) pool: Rc<Pool>,
     /// Requests that wait for an issuer's keys.
     pub(crate) key_waiters: KeyWaiters,
+    /// Connections to forward-auth services.
+    pub(crate) service_clients: ServiceClients,
     read_buffer: RefCell<ReadBuffer>,
     routes: RefCell<HashMap<(RouteName, UpstreamName), Rc<RouteMetrics>>>,
     authenticators: RefCell<HashMap<AuthenticatorName, AuthMetrics>>,
@@ -61,6 +64,7 @@ impl Worker {
             clock: WorkerClock::start(),
             pool: Rc::default(),
             key_waiters: KeyWaiters::default(),
+            service_clients: ServiceClients::default(),
             read_buffer: RefCell::new(ReadBuffer::new(READ_BYTES)),
             routes: RefCell::default(),
             authenticators: RefCell::default(),

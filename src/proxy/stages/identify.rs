@@ -202,8 +202,9 @@ async fn forward_auth(
     };
     let worker = &received.connection.worker;
     let services = &worker.shared.verifiers.services;
+    let clients = (worker.live(), &worker.service_clients);
     let asked = services
-        .ask(authenticator, forward, &request, worker.live())
+        .ask(authenticator, forward, &request, clients)
         .await;
     asked.map_err(|error| {
         let name = authenticator.config.name.to_string();

@@ -2,46 +2,30 @@
 //! headers and its target. Positive answers may be cached for a while, for requests that look the
 //! same to the service.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-
 use aws_lc_rs::digest;
 use bytes::Bytes;
 use http::header::GetAll;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::Full;
 
 use crate::base::clock;
-use crate::base::names::AuthenticatorName;
 use crate::config::snapshot::Forward;
 use crate::config::untrusted::{UntrustedHeaders, is_own};
 use crate::core::auth::{Authenticator, CredentialFault, Denial, Principal, SUBJECT_MAX};
 use crate::core::http::loops;
-use crate::io::fetch::{FetchError, Origin};
+use crate::io::client::{ClientError, ExchangeLimits};
 use crate::live::Live;
-use crate::proxy::verifiers::cache::ExpiringCache;
+use crate::proxy::verifiers::services::{ServiceClients, Services};
 
 /// Bytes of an answer's body, which is not looked at.
 const BODY_MAX: usize = 64 * 1024;
-
-/// The services of all authenticators.
-#[derive(Default)]
-pub(crate) struct Services(Mutex<HashMap<AuthenticatorName, Arc<Service>>>);
-
-/// One service, and the principals of its recent answers, by what it was asked.
-struct Service {
-    /// What it was made for.
-    config: Forward,
-    origin: Origin,
-    cached: ExpiringCache<Box<[u8]>, Principal>,
-}
 
 /// A service that did not decide.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ForwardError {
     /// It did not answer.
     #[error(transparent)]
-    Fetch(#[from] FetchError),
+    Client(#[from] ClientError),
     /// It answered neither yes nor no.
     #[error("the service answered {0}")]
     Status(StatusCode),
@@ -86,9 +70,10 @@ impl Services {
         authenticator: &Authenticator,
         forward: &Forward,
         request: &ForwardedRequest<'_>,
-        live: &Live,
+        (live, clients): (&Live, &ServiceClients),
     ) -> Result<Result<Principal, Denial>, ForwardError> {
-        let service = self.service(&authenticator.config.name, forward).await?;
+        let name = &authenticator.config.name;
+        let service = self.of(name, forward, live).await?;
         let key = (!forward.cache.is_zero()).then(|| key(authenticator, forward, request));
         let cached = key
             .as_ref()
@@ -96,14 +81,15 @@ impl Services {
         if let Some(cached) = cached {
             return Ok(Ok(cached));
         }
-        let mut asked = subrequest(forward, request).map_err(FetchError::Request)?;
+        let mut asked = subrequest(&service.url, forward, request).map_err(ClientError::Request)?;
         // The service may be behind this very gateway: its own requests must not be sent to it.
         loops::mark(asked.headers_mut(), request.headers, live.instance());
-        let own = &live.gateway_addresses().admin;
-        let answer = service
-            .origin
-            .ask(asked, forward.timeout, BODY_MAX, own)
-            .await?;
+        let limits = ExchangeLimits {
+            time: forward.timeout,
+            body: BODY_MAX,
+        };
+        let client = clients.of(name, &service, live);
+        let answer = client.ask(asked, limits).await?;
         match answer.status() {
             status if status.is_success() => {}
             StatusCode::UNAUTHORIZED => return Ok(Err(CredentialFault::Refused.into())),
@@ -132,37 +118,6 @@ impl Services {
             service.cached.put(key, principal.clone(), clock::now());
         }
         Ok(Ok(principal))
-    }
-
-    /// Made at first use, off the worker's thread: it may read the system's root certificates.
-    async fn service(
-        &self,
-        name: &AuthenticatorName,
-        forward: &Forward,
-    ) -> Result<Arc<Service>, FetchError> {
-        let known = || {
-            let services = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let service = services.get(name)?;
-            (service.config == *forward).then(|| Arc::clone(service))
-        };
-        if let Some(known) = known() {
-            return Ok(known);
-        }
-        let ca = forward.ca.as_ref().map(|(path, _)| path.clone());
-        let url = forward.url.clone();
-        let made = tokio::task::spawn_blocking(move || Origin::new(&url, ca)).await;
-        let made = Arc::new(Service {
-            config: forward.clone(),
-            origin: made.expect("reading roots does not panic")?,
-            cached: ExpiringCache::new(forward.cache, forward.cache_max),
-        });
-        // Another request may have made it meanwhile, and cached answers.
-        if let Some(known) = known() {
-            return Ok(known);
-        }
-        let mut services = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        services.insert(name.clone(), Arc::clone(&made));
-        Ok(made)
     }
 }
 
@@ -204,10 +159,11 @@ fn key(
 }
 
 fn subrequest(
+    url: &Uri,
     forward: &Forward,
     request: &ForwardedRequest<'_>,
 ) -> http::Result<Request<Full<Bytes>>> {
-    let mut asked = Request::get("/").body(Full::default())?;
+    let mut asked = Request::get(url).body(Full::default())?;
     let fields = asked.headers_mut();
     for (name, values) in request.fields(forward) {
         for value in values {

@@ -1,13 +1,16 @@
-//! What verifies credentials: keys, password hashes, services that are asked. All workers share it.
+//! What verifies credentials: keys, password hashes, services that are asked. All workers share it,
+//! except connections to services.
 
 pub(crate) mod cache;
 pub(crate) mod conditions;
 pub(crate) mod forward_auth;
 pub(crate) mod passwords;
+pub(crate) mod services;
 pub(crate) mod text;
 
-use crate::proxy::verifiers::forward_auth::{ForwardError, Services};
+use crate::proxy::verifiers::forward_auth::ForwardError;
 use crate::proxy::verifiers::passwords::Passwords;
+use crate::proxy::verifiers::services::Services;
 
 /// The verifiers of one gateway that need more than an authenticator's keys.
 #[derive(Default)]

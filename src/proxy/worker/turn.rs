@@ -3,10 +3,10 @@
 use crate::base::clock;
 use crate::proxy::session::registry::Sessions;
 
-/// Ticks between sweeps of the pool of idle backend connections.
+/// Ticks between sweeps of idle connections.
 const SWEEP_EVERY: u32 = 50;
 
-/// Advances the clock, ends sessions that are due, and sweeps the pool from time to time.
+/// Advances the clock, ends sessions that are due, and sweeps idle connections from time to time.
 pub(crate) fn turn(sessions: &Sessions) {
     let worker = sessions.worker();
     let real = clock::now();
@@ -14,5 +14,6 @@ pub(crate) fn turn(sessions: &Sessions) {
     sessions.expire(now);
     if now.is_multiple_of(SWEEP_EVERY) {
         worker.pool.tidy(real);
+        worker.service_clients.tidy();
     }
 }

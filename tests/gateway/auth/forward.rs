@@ -1,5 +1,11 @@
-//! What a service has said is remembered for as long as it may be, and for the same question only.
+//! Forward-auth: how long an answer of the service is cached and for which requests, and the
+//! connections that its requests use.
 
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+
+use crate::support::certificates::Authority;
 use crate::support::service::Service;
 use crate::support::{Backend, Dial, Gateway, config, eventually};
 
@@ -87,4 +93,83 @@ async fn what_was_said_is_forgotten_in_time() {
         assert_eq!(good(room).await, 101);
     }
     assert_eq!(service.asked().len() - before, 4);
+}
+
+/// A service that admits every request.
+async fn admitting(tls: Option<Arc<ServerConfig>>) -> Service {
+    let admit = |_: &str| {
+        let start = "200 OK\r\nx-auth-subject: ann";
+        (start.to_owned(), String::new())
+    };
+    Service::start(tls, admit).await
+}
+
+/// A gateway whose sessions the service decides about, with its authority in `ca.pem`.
+async fn over_tls(directory: tempfile::TempDir, service: &Service, backend: &Backend) -> Gateway {
+    let text = format!(
+        "[authenticators.decider]\ntype = \"forward\"\nca = \"ca.pem\"\n\
+         url = \"https://{}/\"\n\n",
+        service.address
+    );
+    let route = "authenticate = [\"decider\"]\n";
+    let text = text + &config::echo(&[backend.address], "", route);
+    Gateway::start_in(directory, &text).await
+}
+
+async fn decide(gateway: &Gateway, decisions: usize, expected: u16) {
+    for number in 0..decisions {
+        let status = status(gateway, "/", "203.0.113.7", "me").await;
+        assert_eq!(status, expected, "decision {number}");
+    }
+}
+
+#[tokio::test]
+async fn decisions_one_after_the_other_open_one_connection_for_each_worker() {
+    let (service, backend) = (admitting(None).await, Backend::echo().await);
+    let plain = gateway(&service, &backend, "").await;
+    decide(&plain, 30, 101).await;
+    assert_eq!(service.asked().len(), 30);
+    assert!(service.opened() <= 2, "{} connections", service.opened());
+
+    let directory = tempfile::tempdir().unwrap();
+    let authority = Authority::new(directory.path());
+    let tls = authority.server(&authority.issue("service", &["127.0.0.1"]));
+    let service = admitting(Some(tls)).await;
+    let secure = over_tls(directory, &service, &backend).await;
+    decide(&secure, 30, 101).await;
+    assert_eq!(service.asked().len(), 30);
+    assert!(service.opened() <= 2, "{} connections", service.opened());
+}
+
+#[tokio::test]
+async fn a_service_that_closes_idle_connections_fails_no_decision() {
+    let (service, backend) = (admitting(None).await, Backend::echo().await);
+    let gateway = gateway(&service, &backend, "").await;
+    decide(&gateway, 4, 101).await;
+    service.answer_once_on_each_connection();
+    decide(&gateway, 50, 101).await;
+    assert!(service.opened() >= 50, "{} connections", service.opened());
+}
+
+#[tokio::test]
+async fn a_connection_is_not_used_after_the_roots_have_changed() {
+    let directory = tempfile::tempdir().unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let authority = Authority::new(directory.path());
+    let other = Authority::new(elsewhere.path());
+    let tls = authority.server(&authority.issue("service", &["127.0.0.1"]));
+    let (service, backend) = (admitting(Some(tls)).await, Backend::echo().await);
+    let gateway = over_tls(directory, &service, &backend).await;
+    decide(&gateway, 8, 101).await;
+    let asked = service.asked().len();
+
+    let ours = std::fs::read(authority.path()).unwrap();
+    std::fs::copy(other.path(), authority.path()).unwrap();
+    assert_eq!(gateway.reload().status, 200);
+    decide(&gateway, 8, 503).await;
+    assert_eq!(service.asked().len(), asked);
+
+    std::fs::write(authority.path(), ours).unwrap();
+    assert_eq!(gateway.reload().status, 200);
+    decide(&gateway, 8, 101).await;
 }

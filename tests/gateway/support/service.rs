@@ -2,6 +2,7 @@
 //! keys, one that says who may come in.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use rustls::ServerConfig;
@@ -24,10 +25,14 @@ struct State {
     tls: Option<TlsAcceptor>,
     answer: Mutex<Answer>,
     asked: Mutex<Vec<String>>,
+    /// Connections so far.
+    opened: AtomicUsize,
+    /// Whether a connection ends when its second request arrives.
+    closes: AtomicBool,
 }
 
 impl Service {
-    /// One that answers so, on a free port.
+    /// One that answers so, on a free port. It keeps connections.
     pub async fn start(
         tls: Option<Arc<ServerConfig>>,
         answer: impl Fn(&str) -> (String, String) + Send + Sync + 'static,
@@ -36,6 +41,8 @@ impl Service {
             tls: tls.map(TlsAcceptor::from),
             answer: Mutex::new(Arc::new(answer)),
             asked: Mutex::default(),
+            opened: AtomicUsize::new(0),
+            closes: AtomicBool::new(false),
         });
         let (address, task) = listen(([127, 0, 0, 1], 0).into(), Arc::clone(&state)).await;
         Self {
@@ -65,7 +72,18 @@ impl Service {
         self.state.asked.lock().expect("no answer panicked").clone()
     }
 
-    /// Ends its listener: connections are refused.
+    /// Connections so far.
+    pub fn opened(&self) -> usize {
+        self.state.opened.load(Ordering::SeqCst)
+    }
+
+    /// From now on each connection answers once. Its next request is read and the connection ended,
+    /// which is what a client sees of a server that closes idle connections just then.
+    pub fn answer_once_on_each_connection(&self) {
+        self.state.closes.store(true, Ordering::SeqCst);
+    }
+
+    /// Ends its connections and its listener: further connections are refused.
     pub async fn stop(&mut self) {
         self.task.abort();
         (&mut self.task).await.ok();
@@ -84,6 +102,7 @@ async fn listen(address: SocketAddr, state: Arc<State>) -> (SocketAddr, JoinHand
     let task = tokio::spawn(async move {
         let mut connections = JoinSet::new();
         while let Ok((stream, _)) = listener.accept().await {
+            state.opened.fetch_add(1, Ordering::SeqCst);
             let state = Arc::clone(&state);
             connections.spawn(async move {
                 match &state.tls {
@@ -101,21 +120,27 @@ async fn listen(address: SocketAddr, state: Arc<State>) -> (SocketAddr, JoinHand
     (address, task)
 }
 
-/// One request, one answer.
+/// Answers requests until the client ends the connection.
 async fn serve<S: AsyncRead + AsyncWrite + Unpin>(state: &State, mut stream: S) {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let Ok(byte) = stream.read_u8().await else {
+    for request in 0.. {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let Ok(byte) = stream.read_u8().await else {
+                return;
+            };
+            head.push(byte);
+        }
+        if request > 0 && state.closes.load(Ordering::SeqCst) {
             return;
-        };
-        head.push(byte);
+        }
+        let head = String::from_utf8(head).expect("the gateway writes text");
+        let answer = Arc::clone(&state.answer.lock().expect("no answer panicked"));
+        let (start, body) = answer(&head);
+        state.asked.lock().expect("no answer panicked").push(head);
+        let length = body.len();
+        let whole = format!("HTTP/1.1 {start}\r\ncontent-length: {length}\r\n\r\n{body}");
+        if stream.write_all(whole.as_bytes()).await.is_err() {
+            return;
+        }
     }
-    let head = String::from_utf8(head).expect("the gateway writes text");
-    let answer = Arc::clone(&state.answer.lock().expect("no answer panicked"));
-    let (start, body) = answer(&head);
-    state.asked.lock().expect("no answer panicked").push(head);
-    let length = body.len();
-    let whole = format!("HTTP/1.1 {start}\r\ncontent-length: {length}\r\n\r\n{body}");
-    stream.write_all(whole.as_bytes()).await.ok();
-    stream.shutdown().await.ok();
 }
