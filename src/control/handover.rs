@@ -1,5 +1,5 @@
 //! The hand-over of a gateway to the next process: first its listening sockets, so that no client
-//! is refused, then its sessions. `take` is the part of the new process, `give` that of the old one.
+//! is refused, then its sessions. `take` is the new process, `give` the old one.
 //! A process takes when it starts, and gives when it is replaced. `step` waits for one message.
 
 mod give;
