@@ -1,5 +1,5 @@
-//! The forward-auth services in use: the answers of each, which all workers share, and each worker's
-//! connections to it.
+//! The forward-auth services in use: the answers of each, which all workers share, and each
+//! worker's connections to it.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -28,8 +28,8 @@ pub(crate) struct Service {
     pub(super) cached: ExpiringCache<Box<[u8]>, Principal>,
 }
 
-/// The clients of one worker. A connection to a service never changes threads, and is never used for
-/// another configuration of the service, which may have other roots.
+/// The clients of one worker. A connection to a service never changes threads, and is never used
+/// for another configuration of the service, which may have other roots.
 #[derive(Default)]
 pub(crate) struct ServiceClients(RefCell<HashMap<AuthenticatorName, (Weak<Service>, Client)>>);
 
