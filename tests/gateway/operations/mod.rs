@@ -2,7 +2,7 @@
 
 mod derived;
 mod first_hour;
-mod handover;
+pub mod handover;
 mod reload;
 mod service_unit;
 mod shutdown;

@@ -5,25 +5,21 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use futures_util::{SinkExt as _, StreamExt as _};
+use futures_util::StreamExt as _;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::backends::drain::histogram;
+use crate::support::numbered::{PATIENCE, Report, Tally, talk, within_patience};
 use crate::support::peers::{Language, Server};
 use crate::support::{Backend, Client, Gateway, config, raise_open_files};
 
 const SESSIONS: usize = 1_000;
-/// Between two messages of a client.
-const BEAT: Duration = Duration::from_millis(1_000);
-/// For one thing that an operator does; long, because machines are shared.
-const PATIENCE: Duration = Duration::from_secs(60);
 const REBALANCE: &str = "rebalance = { mode = \"manual\", pace = \"200/s\", age_min = \"0s\", \
     share_max = 1.0, skew = 0, close = true }";
 const PHASES: [&str; 6] = [
@@ -34,129 +30,6 @@ const PHASES: [&str; 6] = [
     "scale-out and rebalancing",
     "three hand-overs",
 ];
-
-/// What all clients count together.
-struct Tally {
-    phase: AtomicUsize,
-    /// What each has received.
-    heard: Vec<AtomicU64>,
-    /// Messages that never came back, by the phase in which that was seen.
-    lost: [AtomicU64; PHASES.len()],
-    stop: AtomicBool,
-}
-
-/// How it was for one client.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Report {
-    index: usize,
-    sent: u64,
-    received: u64,
-    /// Came twice, or after a later one.
-    wrong: u64,
-    /// The session ended by somebody else.
-    dropped: bool,
-}
-
-/// Sends a number each beat, and sees what comes back.
-async fn talk(index: usize, mut client: Client, tally: Arc<Tally>) -> Report {
-    let mut report = Report {
-        index,
-        ..Report::default()
-    };
-    let mut next = 0;
-    let mut beat = interval(BEAT);
-    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            _ = beat.tick() => {
-                if tally.stop.load(Relaxed) {
-                    break;
-                }
-                if client.socket.send(Message::text(report.sent.to_string())).await.is_err() {
-                    report.dropped = true;
-                    return report;
-                }
-                report.sent += 1;
-            }
-            message = client.socket.next() => match message {
-                Some(Ok(Message::Text(text))) => take(&text, &mut next, &mut report, &tally),
-                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-                _ => {
-                    report.dropped = true;
-                    return report;
-                }
-            },
-        }
-    }
-    // What is under way still comes; then the client goes by itself.
-    while next < report.sent {
-        match timeout(PATIENCE / 4, client.socket.next()).await {
-            Ok(Some(Ok(Message::Text(text)))) => take(&text, &mut next, &mut report, &tally),
-            Ok(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => {}
-            Ok(_) => {
-                report.dropped = true;
-                return report;
-            }
-            Err(_) => break,
-        }
-    }
-    client.close().await;
-    report
-}
-
-fn take(text: &str, next: &mut u64, report: &mut Report, tally: &Tally) {
-    let number: u64 = text.parse().expect("a number comes back");
-    report.received += 1;
-    tally.heard[report.index].fetch_add(1, Relaxed);
-    if number < *next {
-        report.wrong += 1;
-        return;
-    }
-    tally.lost[tally.phase.load(Relaxed)].fetch_add(number - *next, Relaxed);
-    *next = number + 1;
-}
-
-impl Tally {
-    fn new() -> Arc<Self> {
-        Arc::new(Self {
-            phase: AtomicUsize::new(0),
-            heard: (0..SESSIONS).map(|_| AtomicU64::new(0)).collect(),
-            lost: Default::default(),
-            stop: AtomicBool::new(false),
-        })
-    }
-
-    /// Waits until every session has heard something twice, so that what went before is seen.
-    async fn settle(&self) {
-        let before: Vec<_> = self.heard.iter().map(|heard| heard.load(Relaxed)).collect();
-        within_patience("every session hears something", async || {
-            let mut now = self
-                .heard
-                .iter()
-                .map(|heard| heard.load(Relaxed))
-                .zip(&before);
-            now.all(|(now, before)| now >= before + 2)
-        })
-        .await;
-    }
-
-    async fn enter(&self, phase: usize) {
-        self.settle().await;
-        self.phase.store(phase, Relaxed);
-        eprintln!("next: {}", PHASES[phase]);
-    }
-}
-
-async fn within_patience(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    let start = Instant::now();
-    while !condition().await {
-        assert!(
-            start.elapsed() < PATIENCE,
-            "not within {PATIENCE:?}: {what}"
-        );
-        sleep(Duration::from_millis(50)).await;
-    }
-}
 
 fn ask(gateway: &Gateway, method: &str, target: &str, body: &Value) -> Value {
     let target = format!("/v1/upstreams/echo{target}");
@@ -232,7 +105,7 @@ async fn i1_i6_a_thousand_sessions_live_through_everything_and_nobody_notices() 
     let route = "on_backend_loss = \"reconnect\"\nreconnect = { timeout = \"30s\" }";
     let text = config::echo(&members, REBALANCE, route);
     let mut gateway = Gateway::start_with_handover(&text).await;
-    let tally = Tally::new();
+    let tally = Tally::new(SESSIONS, &PHASES, 0);
     let mut talks = JoinSet::new();
     for (index, client) in connect_all(&gateway).await.into_iter().enumerate() {
         talks.spawn(talk(index, client, Arc::clone(&tally)));
@@ -276,7 +149,6 @@ async fn i1_i6_a_thousand_sessions_live_through_everything_and_nobody_notices() 
         succeed(&mut gateway).await;
         tally.settle().await;
     }
-    tally.stop.store(true, Relaxed);
     judge(&tally, talks, at_risk).await;
     for record in gateway.wait_for_records(SESSIONS).await {
         assert_eq!(
@@ -286,29 +158,12 @@ async fn i1_i6_a_thousand_sessions_live_through_everything_and_nobody_notices() 
     }
 }
 
-/// Nobody was disconnected, nothing came twice or out of order, and only the killed backend lost
+/// No client was disconnected, nothing came twice or out of order, and only the killed backend lost
 /// any.
-async fn judge(tally: &Tally, mut talks: JoinSet<Report>, at_risk: u64) {
-    let mut sum = Report::default();
-    let mut dropped = 0;
-    while let Some(report) = talks.join_next().await {
-        let report = report.unwrap();
-        sum.sent += report.sent;
-        sum.received += report.received;
-        sum.wrong += report.wrong;
-        dropped += usize::from(report.dropped);
-    }
-    let lost: Vec<_> = tally.lost.iter().map(|lost| lost.load(Relaxed)).collect();
+async fn judge(tally: &Tally, talks: JoinSet<Report>, at_risk: u64) {
+    let (sum, lost) = tally.finish(talks).await;
     let never = sum.sent - sum.received - lost.iter().sum::<u64>();
-    eprintln!(
-        "{SESSIONS} sessions: {} messages sent, {} came back, {dropped} sessions dropped, {} \
-         messages twice or out of order",
-        sum.sent, sum.received, sum.wrong
-    );
-    for (phase, lost) in PHASES.iter().zip(&lost) {
-        eprintln!("{phase:>28}: {lost} lost");
-    }
-    assert_eq!(dropped, 0, "a client was disconnected");
+    assert_eq!(sum.dropped, 0, "a client was disconnected");
     assert_eq!(sum.wrong, 0, "at most once, and in order");
     assert_eq!(never, 0, "every message but those lost came back");
     let allowed = at_risk * 4;

@@ -6,9 +6,15 @@ use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::client::WantsClientCert;
-use rustls::{ClientConfig, ConfigBuilder, RootCertStore, ServerConfig, SupportedProtocolVersion};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::{
+    ClientConfig, ConfigBuilder, KeyLog, RootCertStore, ServerConfig, SupportedCipherSuite,
+    SupportedProtocolVersion,
+};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use super::secrets;
 
 /// An authority whose files lie in a test's directory.
 pub struct Authority {
@@ -71,7 +77,13 @@ impl Authority {
             key: self.directory.join(format!("{file}.key")),
         };
         fs::write(&files.cert, certificate.pem()).expect("a file");
-        fs::write(&files.key, key.serialize_pem()).expect("a file");
+        let pem = key.serialize_pem();
+        fs::write(&files.key, &pem).expect("a file");
+        // Its lines of Base64, and the number that is the key (RFC 5915 inside RFC 5208).
+        pem.lines()
+            .filter(|line| !line.starts_with('-'))
+            .for_each(secrets::register);
+        secrets::register_bytes(&key.serialized_der()[36..68]);
         files
     }
 
@@ -83,6 +95,26 @@ impl Authority {
     /// The same with these versions of TLS.
     pub fn client_of(&self, versions: &[&'static SupportedProtocolVersion]) -> Arc<ClientConfig> {
         Arc::new(self.trusting(versions).with_no_client_auth())
+    }
+
+    /// A client that speaks this cipher suite alone. Its traffic secrets are registered as secrets,
+    /// and it gives away its keys.
+    pub fn client_revealing(&self, suite: SupportedCipherSuite) -> Arc<ClientConfig> {
+        let provider = CryptoProvider {
+            cipher_suites: vec![suite],
+            ..aws_lc_rs::default_provider()
+        };
+        let versions = [suite.version()];
+        let builder = self.trusting_with(provider, &versions);
+        let mut config = builder.with_no_client_auth();
+        config.enable_secret_extraction = true;
+        config.key_log = self.key_log();
+        Arc::new(config)
+    }
+
+    /// Registers the secrets of every handshake as such.
+    pub fn key_log(&self) -> Arc<dyn KeyLog> {
+        Arc::new(RegisterSecrets)
     }
 
     /// A client that trusts this authority alone, and shows this certificate, whoever issued it.
@@ -100,11 +132,19 @@ impl Authority {
         &self,
         versions: &[&'static SupportedProtocolVersion],
     ) -> ConfigBuilder<ClientConfig, WantsClientCert> {
+        self.trusting_with(aws_lc_rs::default_provider(), versions)
+    }
+
+    fn trusting_with(
+        &self,
+        provider: CryptoProvider,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> ConfigBuilder<ClientConfig, WantsClientCert> {
         let mut roots = RootCertStore::empty();
         roots
             .add(self.issuer.der().clone())
             .expect("the authority is a root");
-        let builder = ClientConfig::builder_with_provider(provider());
+        let builder = ClientConfig::builder_with_provider(Arc::new(provider));
         let builder = builder
             .with_protocol_versions(versions)
             .expect("versions we have");
@@ -123,6 +163,16 @@ impl Authority {
     }
 }
 
-fn provider() -> Arc<rustls::crypto::CryptoProvider> {
-    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+/// Every secret of a handshake is one that must show nowhere (I11).
+#[derive(Debug)]
+struct RegisterSecrets;
+
+impl KeyLog for RegisterSecrets {
+    fn log(&self, _: &str, _: &[u8], secret: &[u8]) {
+        secrets::register_bytes(secret);
+    }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
 }

@@ -43,7 +43,7 @@ impl Stack {
 
 /// A session of such a client; its program is ended with it.
 pub struct WssClient {
-    stack: Stack,
+    pub stack: Stack,
     /// Owns the process.
     _child: Child,
     input: ChildStdin,

@@ -2,6 +2,7 @@
 
 mod attacks;
 mod interop;
+mod secrets;
 
 /// A TLS listener `edge` with `edge.crt` and `edge.key`, which lie beside gateway.toml.
 pub const LISTENER: &str = "[[listeners]]\nname = \"edge\"\nlisten = [\"127.0.0.1:0\"]\n\

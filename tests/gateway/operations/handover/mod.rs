@@ -192,7 +192,7 @@ async fn i10_a_message_that_is_under_way_arrives_unchanged_in_either_direction()
 }
 
 /// Waits until nothing moves in the only session, since a reader has stopped.
-async fn wait_until_still(gateway: &Gateway) {
+pub async fn wait_until_still(gateway: &Gateway) {
     let mut before = (0, 0);
     eventually("nothing moves any more", async || {
         let session = gateway.sessions().remove(0);
