@@ -109,7 +109,7 @@ impl RawTls {
 
     /// What the system has, opened.
     async fn receive(&mut self) {
-        let mut bytes = [0; 16 * 1024];
+        let mut bytes = vec![0; 16 * 1024];
         let read = soon("bytes", self.stream.read(&mut bytes)).await;
         let read = read.expect("the connection is open");
         assert!(read > 0, "the connection ended without close_notify");
@@ -119,7 +119,7 @@ impl RawTls {
             let state = self.tls.process_new_packets().expect("sound records");
             self.closed = state.peer_has_closed();
             loop {
-                let mut plain = [0; 16 * 1024];
+                let mut plain = vec![0; 16 * 1024];
                 match self.tls.reader().read(&mut plain) {
                     Ok(0) => break,
                     Ok(some) => self.buffer.extend(&plain[..some]),
