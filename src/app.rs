@@ -8,6 +8,7 @@ mod opening;
 mod signals;
 mod sources;
 mod stopping;
+mod ticket_keys;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -21,15 +22,16 @@ use crate::admin::{self, ListenerView};
 use crate::app::addresses::{gateway_addresses, listening};
 use crate::app::fleet_membership::FleetMembership;
 use crate::app::handover_lifecycle::{HandoverLifecycle, operator_orders, settle};
-use crate::app::opening::{open_admin, open_listener};
+use crate::app::opening::{open_admin, open_listener, open_ticket_keys};
 use crate::app::signals::Signals;
 use crate::app::stopping::close_sessions;
+use crate::app::ticket_keys::keep_ticket_keys;
 use crate::base::addr::ListenAddr;
 use crate::base::names::ListenerName;
 use crate::config::snapshot::{ListenerTls, Snapshot};
 use crate::control::certs;
 use crate::control::fleet::Fleet;
-use crate::control::handover::{Handover, HandoverOutcome, HandoverRequest};
+use crate::control::handover::{Handover, HandoverOutcome, HandoverRequest, Inherited};
 use crate::control::jwks;
 use crate::control::load::Loaded;
 use crate::control::memory;
@@ -39,7 +41,8 @@ use crate::control::sources::Sources;
 use crate::control::state_dir::StateDir;
 use crate::control::supervisor::composition::resolved;
 use crate::control::supervisor::{self, Configuration, Supervisor};
-use crate::io::net::listener::{self, Inheritance, Owner};
+use crate::control::ticket_keys::TicketKeyStore;
+use crate::io::net::listener::{self, Owner};
 use crate::io::tls::server::Resolver;
 use crate::live::{Live, Phase};
 use crate::proxy::worker::{self, Shared};
@@ -55,6 +58,7 @@ pub struct Bound {
     sockets: Vec<(usize, listener::Bound)>,
     admin: admin::server::Bound,
     certificates: Vec<(ListenerName, ListenerTls, Arc<Resolver>)>,
+    ticket_keys: Arc<TicketKeyStore>,
     handover: Option<Handover>,
     supervisor: Arc<Supervisor>,
     revocations: Arc<RevocationStore>,
@@ -75,7 +79,7 @@ impl Bound {
         log: LogLevel,
         mut request: Option<&mut HandoverRequest>,
     ) -> anyhow::Result<Self> {
-        let mut nothing = Inheritance::default();
+        let mut nothing = Inherited::default();
         let taking_over = request.is_some();
         // Names that only documents of other sources bring are looked up when those are there.
         let resolved = resolved(&loaded);
@@ -91,12 +95,15 @@ impl Bound {
         let mut sockets = Vec::new();
         let mut certificates = Vec::new();
         let mut shares = Vec::new();
-        let inheritance = match &mut request {
-            Some(request) => &mut request.inheritance,
+        let inherited = match &mut request {
+            Some(request) => &mut request.inherited,
             None => &mut nothing,
         };
+        let ticket_keys = Arc::new(open_ticket_keys(snapshot, inherited.ticket_keys.take())?);
+        let inheritance = &mut inherited.sockets;
         for (place, config) in snapshot.listeners.iter().enumerate() {
-            let (context, bound, resolver) = open_listener(config, &metrics, inheritance)?;
+            let (context, bound, resolver) =
+                open_listener(config, &metrics, &ticket_keys, inheritance)?;
             let owner = Owner::Listener(config.name.clone());
             let share = |socket: &listener::Bound| (owner.clone(), socket.share());
             shares.extend(bound.iter().filter(|_| taking_over).map(share));
@@ -106,12 +113,13 @@ impl Bound {
             let owned = |(tls, resolver)| (config.name.clone(), tls, resolver);
             certificates.extend(resolver.map(owned));
         }
-        let (admin, resolver) = open_admin(&snapshot.admin, inheritance).context("admin API")?;
+        let (admin, resolver) =
+            open_admin(&snapshot.admin, &ticket_keys, inheritance).context("admin API")?;
         let resolver = snapshot.admin.tls.clone().zip(resolver);
         certificates.extend(resolver.map(|(tls, resolver)| ("admin".into(), tls, resolver)));
         shares.push((Owner::Admin, admin.share()));
         let handover = match request {
-            Some(request) => Some(settle(request, shares).context("hand-over")?),
+            Some(request) => Some(settle(request, shares, &ticket_keys).context("hand-over")?),
             None => None,
         };
         let live = Live::new(first);
@@ -132,6 +140,7 @@ impl Bound {
             sockets,
             admin,
             certificates,
+            ticket_keys,
             handover,
             supervisor,
             revocations,
@@ -165,6 +174,7 @@ impl Bound {
             sockets,
             admin,
             certificates,
+            ticket_keys,
             handover,
             supervisor,
             revocations,
@@ -187,6 +197,7 @@ impl Bound {
 
         let control = (&supervisor, &revocations);
         keep_busy(&mut background, certificates, control, &shared);
+        keep_ticket_keys(&mut background, &ticket_keys, &configured.snapshot);
         sources::follow_file(&sources, &mut background);
         let (stop_admin, admin_stopped) = oneshot::channel::<()>();
         if let Some(pid) = handover.as_ref().and_then(Handover::predecessor_pid) {

@@ -19,7 +19,6 @@ use hyper::body::Incoming as HyperBody;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::yield_now;
@@ -33,6 +32,7 @@ use crate::core::auth::certificate_holder;
 use crate::core::wire::request_guard::RequestGuard;
 use crate::io::carrier::Carrier;
 use crate::io::net::socket::Socket;
+use crate::io::tls::server::ServerTls;
 
 /// Limit on a TLS handshake.
 const TLS_TIMEOUT: Duration = Duration::from_secs(10);
@@ -46,7 +46,7 @@ const HEAD_MAX: usize = 32 * 1024;
 /// What a connection serves, and until when.
 pub(super) struct Serving {
     pub(super) router: Router,
-    pub(super) tls: Option<Arc<ServerConfig>>,
+    pub(super) tls: Option<Arc<ServerTls>>,
     pub(super) stopping: watch::Receiver<()>,
     /// One turn for all connections.
     pub(super) turns: Arc<Semaphore>,
@@ -62,7 +62,7 @@ pub(super) async fn serve(socket: Socket, peer: Option<IpAddr>, serving: Serving
     } = serving;
     let carrier = match tls {
         None => Carrier::from(socket),
-        Some(tls) => match timeout(TLS_TIMEOUT, Carrier::accept_tls(socket, tls)).await {
+        Some(tls) => match timeout(TLS_TIMEOUT, Carrier::accept_tls(socket, &tls)).await {
             Ok(Ok(carrier)) => carrier,
             Ok(Err(error)) => return tracing::debug!(%error, "admin connection without TLS"),
             Err(_) => return tracing::debug!("admin connection: TLS takes too long"),

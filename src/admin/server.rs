@@ -14,7 +14,6 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, X_CONTENT_
 use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use rustls::ServerConfig;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -30,6 +29,7 @@ use crate::base::addr::ListenAddr;
 use crate::base::text::escape_json;
 use crate::config::snapshot::Admin;
 use crate::io::net::listener::{self, BindError, Inheritance, ListenOptions, Owner};
+use crate::io::tls::server::ServerTls;
 
 /// Largest request body, in bytes.
 const BODY_MAX: usize = 64 * 1024;
@@ -40,7 +40,7 @@ const GRACE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Bound {
     socket: listener::Bound,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Arc<ServerTls>>,
     guard: Guard,
 }
 
@@ -50,7 +50,7 @@ pub struct Bound {
 /// When the address cannot be bound.
 pub fn bind(
     admin: &Admin,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Arc<ServerTls>>,
     inheritance: &mut Inheritance,
 ) -> Result<Bound, BindError> {
     let options = ListenOptions {

@@ -9,6 +9,7 @@ use sd_notify::NotifyState;
 use crate::control::handover::{self, Handover, HandoverOutcome, HandoverRequest, OperatorOrders};
 use crate::control::revocations::RevocationStore;
 use crate::control::supervisor::Supervisor;
+use crate::control::ticket_keys::TicketKeyStore;
 use crate::io::net::listener::{self, Owner};
 use crate::proxy::worker::Shared;
 
@@ -76,9 +77,14 @@ fn notify(states: &[NotifyState<'_>]) {
 
 type Shares = Vec<(Owner, io::Result<listener::Bound>)>;
 
-pub(super) fn settle(request: &mut HandoverRequest, shares: Shares) -> anyhow::Result<Handover> {
+pub(super) fn settle(
+    request: &mut HandoverRequest,
+    shares: Shares,
+    ticket_keys: &Arc<TicketKeyStore>,
+) -> anyhow::Result<Handover> {
     let shares = shares
         .into_iter()
         .map(|(owner, socket)| Ok((owner, socket?)));
-    Ok(request.settle(shares.collect::<io::Result<_>>()?)?)
+    let shares = shares.collect::<io::Result<_>>()?;
+    Ok(request.settle(shares, Arc::clone(ticket_keys))?)
 }

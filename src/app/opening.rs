@@ -4,17 +4,20 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use anyhow::Context;
-use rustls::ServerConfig;
 
 use crate::admin;
 use crate::base::names::ListenerName;
-use crate::config::snapshot::{Admin, Listener, ListenerTls};
+use crate::config::snapshot::{Admin, Listener, ListenerTls, Snapshot};
 use crate::control::certs;
+use crate::control::ticket_keys::{HandedKeys, TicketKeyStore, TicketKeysError};
 use crate::io::net::listener::{self, Inheritance, ListenOptions, Owner};
 use crate::io::tls::client;
-use crate::io::tls::server::{self, ClientAuthorities, Resolver};
+use crate::io::tls::server::{ClientAuthorities, Resolver, ServerTls, ServerTlsSettings};
 use crate::proxy::worker::ListenerContext;
 use crate::telemetry::metrics::{ListenerMetrics, Metrics};
+
+/// What certificates and tickets of the admin API are named by; `/` is in no listener's name.
+const ADMIN: &str = "/admin";
 
 /// A listener as its connections see it, its sockets, and its certificates if TLS ends there.
 type OpenListener = (ListenerContext, Vec<listener::Bound>, Option<Arc<Resolver>>);
@@ -22,6 +25,7 @@ type OpenListener = (ListenerContext, Vec<listener::Bound>, Option<Arc<Resolver>
 pub(super) fn open_listener(
     config: &Listener,
     metrics: &Arc<Metrics>,
+    ticket_keys: &TicketKeyStore,
     inheritance: &mut Inheritance,
 ) -> anyhow::Result<OpenListener> {
     let name = &config.name;
@@ -33,7 +37,8 @@ pub(super) fn open_listener(
     let owner = Owner::Listener(name.clone());
     let bound = listener::bind_all(&config.listen, options, &owner, inheritance)
         .with_context(|| format!("listener `{name}`"))?;
-    let opened = config.tls.as_ref().map(|tls| open_tls(name, tls));
+    let tls = config.tls.as_ref();
+    let opened = tls.map(|tls| open_tls(name, tls, ticket_keys));
     let opened = opened.transpose();
     let (tls, resolver) = opened
         .with_context(|| format!("listener `{name}`"))?
@@ -55,7 +60,8 @@ pub(super) fn open_listener(
 pub(super) fn open_tls(
     name: &ListenerName,
     settings: &ListenerTls,
-) -> anyhow::Result<(Arc<ServerConfig>, Arc<Resolver>)> {
+    ticket_keys: &TicketKeyStore,
+) -> anyhow::Result<(Arc<ServerTls>, Arc<Resolver>)> {
     let resolver = certs::open(name, settings)?;
     let clients = match &settings.clients {
         Some((ca, required)) => Some(ClientAuthorities {
@@ -64,15 +70,34 @@ pub(super) fn open_tls(
         }),
         None => None,
     };
-    let config = server::server_config(Arc::clone(&resolver), settings.minimum, clients)?;
-    Ok((config, resolver))
+    let tls = ServerTlsSettings {
+        listener: name.as_str(),
+        minimum: settings.minimum,
+        clients,
+        authorities: settings.client_authorities,
+        ticket_keys: ticket_keys.of(&settings.ticket_keys),
+    };
+    let tls = ServerTls::new(&resolver, tls)?;
+    Ok((Arc::new(tls), resolver))
+}
+
+/// Opens the ticket keys of all listeners and of the admin API.
+pub(super) fn open_ticket_keys(
+    snapshot: &Snapshot,
+    handed: Option<HandedKeys>,
+) -> Result<TicketKeyStore, TicketKeysError> {
+    let listeners = snapshot.listeners.iter().filter_map(|one| one.tls.as_ref());
+    let all = listeners.chain(&snapshot.admin.tls);
+    TicketKeyStore::open(all.map(|tls| &tls.ticket_keys), handed)
 }
 
 pub(super) fn open_admin(
     admin: &Admin,
+    ticket_keys: &TicketKeyStore,
     inheritance: &mut Inheritance,
 ) -> anyhow::Result<(admin::server::Bound, Option<Arc<Resolver>>)> {
-    let opened = admin.tls.as_ref().map(|tls| open_tls(&"admin".into(), tls));
+    let tls = admin.tls.as_ref();
+    let opened = tls.map(|tls| open_tls(&ADMIN.into(), tls, ticket_keys));
     let (tls, resolver) = opened.transpose()?.unzip();
     Ok((admin::server::bind(admin, tls, inheritance)?, resolver))
 }

@@ -17,5 +17,6 @@ pub mod session_id;
 pub mod shared_map;
 pub mod source_id;
 pub mod text;
+pub mod ticket_secret;
 pub mod traffic;
 pub mod work;

@@ -22,5 +22,6 @@ pub mod pem;
 pub mod protect;
 pub mod snapshot;
 pub mod span;
+pub mod ticket_keys;
 pub mod untrusted;
 pub mod validate;

@@ -32,7 +32,7 @@ pub use auth::{
 };
 pub use listener::{
     CertificateFiles, HeadLimits, Listener, ListenerLimits, ListenerTimeouts, ListenerTls,
-    TlsVersion,
+    TicketKeySource, TlsVersion,
 };
 pub use operations::{AdminState, Admission, Drain, Rebalance, RebalanceMode, Shutdown, Tempo};
 pub use request::{AffinitySource, HeaderEdits, MatchText, Redirect, Rewrite, TextMatch};

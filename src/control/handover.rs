@@ -16,20 +16,21 @@ use tokio::task::JoinHandle;
 
 use crate::base::addr::ListenAddr;
 use crate::control::exposed;
-use crate::io::net::listener::{self, BindError, Inheritance, Owner};
+use crate::control::ticket_keys::TicketKeyStore;
+use crate::io::net::listener::{self, BindError, Owner};
 use crate::live::Live;
 use crate::telemetry::metrics::NodeMetrics;
 
 pub use outcome::HandoverOutcome;
-pub use take::{OperatorOrders, Predecessor, TakeError};
+pub use take::{Inherited, OperatorOrders, Predecessor, TakeError};
 
 /// A hand-over by `--take-over`, and its state.
 #[derive(Debug)]
 pub struct HandoverRequest {
     path: PathBuf,
     predecessor: Option<Predecessor>,
-    /// Sockets of the previous process, for the listeners.
-    pub inheritance: Inheritance,
+    /// Sockets of the previous process, for the listeners, and its ticket keys.
+    pub inherited: Inherited,
 }
 
 impl HandoverRequest {
@@ -38,11 +39,11 @@ impl HandoverRequest {
     /// # Errors
     /// When there is one and it refuses, or does not answer.
     pub async fn make(path: &Path) -> Result<Self, TakeError> {
-        let (predecessor, inheritance) = Predecessor::call(path).await?.unzip();
+        let (predecessor, inherited) = Predecessor::call(path).await?.unzip();
         Ok(Self {
             path: path.to_owned(),
             predecessor,
-            inheritance: inheritance.unwrap_or_default(),
+            inherited: inherited.unwrap_or_default(),
         })
     }
 
@@ -60,8 +61,9 @@ impl HandoverRequest {
     pub fn settle(
         &mut self,
         mut sockets: Vec<(Owner, listener::Bound)>,
+        ticket_keys: Arc<TicketKeyStore>,
     ) -> Result<Handover, SettleError> {
-        let door = match self.inheritance.take_for(&Owner::Handover) {
+        let door = match self.inherited.sockets.take_for(&Owner::Handover) {
             Some(left) => left.listen_on()?,
             None => {
                 if let Some(directory) = self.path.parent().and_then(exposed::open_directory) {
@@ -79,6 +81,7 @@ impl HandoverRequest {
             predecessor: self.predecessor.take(),
             door,
             sockets,
+            ticket_keys,
         })
     }
 }
@@ -100,6 +103,7 @@ pub struct Handover {
     predecessor: Option<Predecessor>,
     door: listener::Bound,
     sockets: Vec<(Owner, listener::Bound)>,
+    ticket_keys: Arc<TicketKeyStore>,
 }
 
 /// A hand-over that runs beside the gateway.
@@ -164,6 +168,7 @@ impl Handover {
                 node,
                 drainer: operator_orders.drainer,
                 tickets: Arc::clone(operator_orders.revocations.tickets()),
+                ticket_keys: self.ticket_keys,
                 sockets: self.sockets,
             };
             offer.wait(self.door, &mut stopped).await

@@ -20,6 +20,7 @@ pub mod sources;
 pub mod state_dir;
 mod state_file;
 pub mod supervisor;
+pub mod ticket_keys;
 pub mod tickets;
 pub mod watch;
 mod worker_commands;

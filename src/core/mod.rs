@@ -11,4 +11,5 @@ pub mod membership;
 pub mod relay;
 pub mod routing;
 pub mod session;
+pub mod ticket_keys;
 pub mod wire;

@@ -12,12 +12,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ServerConfig};
+use rustls::server::Acceptor;
+use rustls::{ClientConfig, HandshakeKind};
 use socket2::SockRef;
-use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
+use tokio_rustls::{LazyConfigAcceptor, TlsConnector, client, server};
 
 use crate::io::delegate::delegate_io;
 use crate::io::net::socket::Socket;
+use crate::io::tls::server::ServerTls;
 
 /// Bytes that a TLS stream takes from a writer before the reader at its far end has made room: one
 /// full record. rustls' own default is four of them.
@@ -44,9 +46,11 @@ impl Carrier {
     ///
     /// # Errors
     /// When the peer ends or breaks the handshake; the message is rustls' own.
-    pub async fn accept_tls(socket: Socket, config: Arc<ServerConfig>) -> io::Result<Self> {
-        let stream = TlsAcceptor::from(config)
-            .accept_with(socket, |tls| tls.set_buffer_limit(Some(TLS_UNSENT_MAX)))
+    pub async fn accept_tls(socket: Socket, tls: &ServerTls) -> io::Result<Self> {
+        let started = LazyConfigAcceptor::new(Acceptor::default(), socket).await?;
+        let config = tls.choose(&started.client_hello());
+        let stream = started
+            .into_stream_with(config, |tls| tls.set_buffer_limit(Some(TLS_UNSENT_MAX)))
             .await?;
         Ok(Self::TlsServer(Box::new(stream)))
     }
@@ -128,6 +132,16 @@ impl Carrier {
             }
             _ => None,
         }
+    }
+
+    /// Whether the TLS handshake resumed an earlier session; `None` without TLS.
+    pub fn resumed(&self) -> Option<bool> {
+        let kind = match self {
+            Self::Plain(_) => return None,
+            Self::TlsServer(tls) => tls.get_ref().1.handshake_kind(),
+            Self::TlsClient(tls) => tls.get_ref().1.handshake_kind(),
+        };
+        Some(kind == Some(HandshakeKind::Resumed))
     }
 
     /// The name in the client's TLS handshake (SNI).

@@ -74,7 +74,8 @@ pub enum FromNew {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "say", rename_all = "snake_case", deny_unknown_fields)]
 pub enum FromOld {
-    /// The new process may have everything.
+    /// The new process may have everything. In the attachment are the keys of TLS tickets, in the
+    /// form of the control plane; a process that does not read that form makes keys of its own.
     Welcome {
         /// Of the messages.
         protocol: u32,

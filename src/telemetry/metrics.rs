@@ -98,6 +98,8 @@ pub struct ListenerMetrics {
     listener: ListenerName,
     accepted: Counter,
     connections: Gauge,
+    tls_full: Counter,
+    tls_resumed: Counter,
     tls_failures: Counter,
     proxy_header_failures: Counter,
     accept_errors: Family<&'static str>,
@@ -112,6 +114,8 @@ impl ListenerMetrics {
             listener: listener.clone(),
             accepted: metrics.counter(&table::ACCEPTED, &names),
             connections: metrics.gauge(&table::CONNECTIONS, &names),
+            tls_full: metrics.counter(&table::TLS_HANDSHAKES, &[names[0], "full"]),
+            tls_resumed: metrics.counter(&table::TLS_HANDSHAKES, &[names[0], "resumed"]),
             tls_failures: metrics.counter(&table::TLS_FAILURES, &names),
             proxy_header_failures: metrics.counter(&table::PROXY_HEADER_FAILURES, &names),
             accept_errors: Family::default(),
@@ -140,6 +144,14 @@ impl ListenerMetrics {
             self.metrics
                 .counter(&table::ACCEPT_ERRORS, &[self.listener.as_str(), kind])
         });
+    }
+
+    /// A client's TLS handshake succeeded, by a ticket or in full.
+    pub fn tls_accepted(&self, resumed: bool) {
+        match resumed {
+            true => self.tls_resumed.increment(1),
+            false => self.tls_full.increment(1),
+        }
     }
 
     /// A client's TLS handshake failed.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::limits::Rate;
 use crate::config::model::limits::NetworksFile;
-use crate::config::model::value::{Size, TextOr, Time, TimeOrOff};
+use crate::config::model::value::{LongForm, Size, TextOr, Time, TimeOrOff};
 
 /// Addresses that accept clients.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -96,6 +96,10 @@ pub struct ListenerTls {
     pub client_certificates: ClientCertificates,
     /// Oldest version accepted: `"1.2"` or `"1.3"`.
     pub minimum: String,
+    /// Where the keys of session tickets come from. `"random"`: made by the process, rotated, and
+    /// handed over to the next one. `"etcd"`: shared and rotated by the gateways that follow the
+    /// same etcd. `{ file = "tickets.keys" }`: rotated by the operator; docs/tls.md has the format.
+    pub ticket_keys: TextOr<TicketKeysFile>,
 }
 
 impl Default for ListenerTls {
@@ -105,8 +109,21 @@ impl Default for ListenerTls {
             client_ca: None,
             client_certificates: ClientCertificates::Required,
             minimum: "1.2".to_owned(),
+            ticket_keys: TextOr::Text("random".to_owned()),
         }
     }
+}
+
+/// A file of ticket keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TicketKeysFile {
+    /// Required. The file's path; it is read again when it changes.
+    pub file: Option<String>,
+}
+
+impl LongForm for TicketKeysFile {
+    const EXPECTED: &'static str = "\"random\", \"etcd\" or { file = \"…\" }";
 }
 
 /// Whether clients must show a certificate.

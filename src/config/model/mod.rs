@@ -25,7 +25,7 @@ pub use auth::{ApiKey, Authenticator, AuthenticatorType, Expiry, RejectWith, Rev
 pub use limits::{AddressPrefix, NetworksFile, RouteLimits};
 pub use listener::{
     Certificate, ClientCertificates, Listener, ListenerLimits, ListenerTimeouts, ListenerTls,
-    PeersFrom, UntrustedHeaders,
+    PeersFrom, TicketKeysFile, UntrustedHeaders,
 };
 pub use node::{AccessFile, Admin, Log, LogFormat, Node};
 pub use operations::{Admission, Drain, OnMemberRemoval, Pace, Rebalance, RebalanceMode, Shutdown};

@@ -50,6 +50,19 @@ pub struct ListenerTls {
     pub client_authorities: u128,
     /// Oldest version accepted. Default 1.2.
     pub minimum: TlsVersion,
+    /// Where the keys of tickets come from. Default random.
+    pub ticket_keys: TicketKeySource,
+}
+
+/// Where the keys of tickets come from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TicketKeySource {
+    /// The process makes and rotates them.
+    Random,
+    /// The gateways of a fleet make and rotate them.
+    Etcd,
+    /// The operator does, in this file.
+    File(PathBuf),
 }
 
 /// A certificate chain and its key, both PEM.

@@ -146,6 +146,9 @@ fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
     own_paths(root, model);
     if let (Some(listeners), Some(admin)) = (&listeners, &admin) {
         listener::addresses(root, listeners, admin);
+        if model.sources.etcd.is_none() && !root.key("sources").is_explained() {
+            tls::shared_ticket_keys(root, listeners, admin);
+        }
     }
     let snapshot = Snapshot {
         node: node?,

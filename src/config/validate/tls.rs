@@ -1,9 +1,13 @@
 //! TLS: what a listener shows and asks of its clients, and authorities that are trusted.
 
-use crate::config::model;
-use crate::config::snapshot::{CertificateFiles, ListenerTls, TlsVersion};
+use crate::config::model::{self, TextOr};
+use crate::config::snapshot::{
+    Admin, CertificateFiles, Listener, ListenerTls, TicketKeySource, TlsVersion,
+};
+use crate::config::ticket_keys;
 use crate::config::validate::certificates;
 use crate::config::validate::scope::Scope;
+use crate::config::validate::values::file_text;
 
 pub(super) fn listener_tls(at: &Scope<'_>, model: &model::ListenerTls) -> Option<ListenerTls> {
     let minimum = match model.minimum.as_str() {
@@ -16,6 +20,7 @@ pub(super) fn listener_tls(at: &Scope<'_>, model: &model::ListenerTls) -> Option
             None
         }
     };
+    let ticket_keys = ticket_keys(&at.key("ticket_keys"), &model.ticket_keys);
     if model.certificates.is_empty() {
         let example = "certificates = [{ cert = \"edge.crt\", key = \"edge.key\" }]";
         at.missing("certificates", example);
@@ -38,7 +43,49 @@ pub(super) fn listener_tls(at: &Scope<'_>, model: &model::ListenerTls) -> Option
         clients,
         client_authorities,
         minimum: minimum?,
+        ticket_keys: ticket_keys?,
     })
+}
+
+fn ticket_keys(at: &Scope<'_>, model: &TextOr<model::TicketKeysFile>) -> Option<TicketKeySource> {
+    let table = match model {
+        TextOr::Text(word) if word == "random" => return Some(TicketKeySource::Random),
+        TextOr::Text(word) if word == "etcd" => return Some(TicketKeySource::Etcd),
+        TextOr::Text(word) => {
+            let help = "use \"random\", \"etcd\" or `{ file = \"tickets.keys\" }`";
+            at.fault_with(format!("`{word}` is no source of ticket keys"), help);
+            return None;
+        }
+        TextOr::Table(table) => table,
+    };
+    let file = at.required("file", &table.file, "file = \"tickets.keys\"")?;
+    let at = at.key("file");
+    let text = file_text(&at, file)?;
+    match ticket_keys::read(&text) {
+        Ok(_) => Some(TicketKeySource::File(at.resolve(file))),
+        Err(fault) => {
+            at.fault(format!("{file}: {fault}"));
+            None
+        }
+    }
+}
+
+/// Reports ticket keys in etcd where no etcd is followed.
+pub(super) fn shared_ticket_keys(root: &Scope<'_>, listeners: &[Listener], admin: &Admin) {
+    let shared = |tls: &Option<ListenerTls>| {
+        let source = tls.as_ref().map(|tls| &tls.ticket_keys);
+        source == Some(&TicketKeySource::Etcd)
+    };
+    let listeners = listeners.iter().enumerate();
+    let listeners = listeners.filter(|(_, one)| shared(&one.tls));
+    let listeners = listeners.map(|(index, _)| root.key("listeners").index(index));
+    let admin = shared(&admin.tls).then(|| root.key("admin"));
+    for at in listeners.chain(admin) {
+        at.key("tls").key("ticket_keys").fault_with(
+            "there is no etcd to share keys through",
+            "add [sources.etcd], or use `{ file = \"tickets.keys\" }`",
+        );
+    }
 }
 
 fn certificate(at: &Scope<'_>, model: &model::Certificate) -> Option<CertificateFiles> {

@@ -6,7 +6,7 @@ use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use tokio::time::{sleep, timeout};
 
 use super::*;
-use crate::config::snapshot::TlsVersion;
+use crate::config::snapshot::{TicketKeySource, TlsVersion};
 
 fn files(directory: &Path, name: &str) -> CertificateFiles {
     CertificateFiles {
@@ -30,6 +30,7 @@ fn listener(certificates: Vec<CertificateFiles>) -> (ListenerName, ListenerTls) 
         clients: None,
         certificates,
         minimum: TlsVersion::V1_2,
+        ticket_keys: TicketKeySource::Random,
     };
     (ListenerName::from("edge"), tls)
 }

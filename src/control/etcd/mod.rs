@@ -9,6 +9,7 @@ pub mod register;
 pub mod snapshot;
 pub mod source;
 mod store;
+pub mod ticket_keys;
 mod writer;
 
 pub use read::FollowError;

@@ -17,8 +17,9 @@ const PAGE: i64 = 1000;
 pub(super) const MESSAGE_MAX: usize = 2 << 30;
 /// Questions about leases that are under way at once.
 const LEASES_MAX: usize = 64;
-/// Where gateways say that they are there: nothing that concerns the configuration.
-const GATEWAYS: &str = "gateways/";
+/// What gateways keep for one another, entries of the fleet and secrets: nothing that concerns the
+/// configuration, and nothing that is kept as last known good or shown.
+const APART: [&str; 2] = ["gateways/", "secrets/"];
 /// gRPC's code for a revision that is not there: compacted, or not yet.
 const OUT_OF_RANGE: i32 = 11;
 
@@ -83,7 +84,8 @@ impl Range {
     pub(super) fn key(&self, key: &[u8]) -> Option<Key> {
         let key = String::from_utf8_lossy(key);
         let key = key.strip_prefix(&self.prefix)?;
-        (!key.starts_with(GATEWAYS)).then(|| key.into())
+        let apart = APART.iter().any(|folder| key.starts_with(folder));
+        (!apart).then(|| key.into())
     }
 }
 

@@ -16,6 +16,7 @@ use crate::control::drainer::Drainer;
 use crate::control::handover::outcome::HandoverOutcome;
 use crate::control::handover::step::{ANSWER_MAX, StepError, receive};
 use crate::control::revocations;
+use crate::control::ticket_keys::TicketKeyStore;
 use crate::control::tickets::{Tickets, UsedOf};
 use crate::core::session::drain::BackendOrder;
 use crate::io::handover::{FromNew, FromOld, PROTOCOL, STATE, VERSION, Wire, WireError, agree};
@@ -49,6 +50,7 @@ pub(super) struct HandoverOffer {
     pub(super) live: Arc<Live>,
     pub(super) node: Arc<NodeMetrics>,
     pub(super) tickets: Arc<Tickets>,
+    pub(super) ticket_keys: Arc<TicketKeyStore>,
     pub(super) drainer: Arc<Drainer>,
     pub(super) sockets: Vec<(Owner, listener::Bound)>,
 }
@@ -176,7 +178,11 @@ impl HandoverOffer {
             pid: process::id(),
             listeners: self.sockets.len(),
         };
-        say(wire, &welcome).await?;
+        let ticket_keys = self.ticket_keys.hand_over().to_bytes();
+        let sent = wire.send(&welcome, &ticket_keys, &[]);
+        timeout(ANSWER_MAX, sent)
+            .await
+            .map_err(|_| StepError::Silent(ANSWER_MAX))??;
         for (owner, socket) in &self.sockets {
             let listener = FromOld::Listener {
                 owner: owner.clone(),

@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use tokio::net::UnixStream;
 use tokio::sync::{oneshot, watch};
+use zeroize::Zeroizing;
 
 use crate::base::clock;
 use crate::base::session_id::SessionId;
 use crate::control::drainer::Drainer;
 use crate::control::handover::step::{ANSWER_MAX, StepError, receive};
 use crate::control::revocations::RevocationStore;
+use crate::control::ticket_keys::HandedKeys;
 use crate::control::tickets::UsedOf;
 use crate::io::handover::{
     FromNew, FromOld, PROTOCOL, STATE, STATE_OLDEST, VERSION, Wire, WireError,
@@ -83,6 +85,15 @@ impl From<WireError> for TakeError {
     }
 }
 
+/// What a process has of the one before it from the beginning.
+#[derive(Debug, Default)]
+pub struct Inherited {
+    /// Listening sockets.
+    pub sockets: Inheritance,
+    /// Keys of TLS tickets, if that process sent any that this one reads.
+    pub ticket_keys: Option<HandedKeys>,
+}
+
 /// The process before this one, which still serves.
 #[derive(Debug)]
 pub struct Predecessor {
@@ -92,11 +103,12 @@ pub struct Predecessor {
 }
 
 impl Predecessor {
-    /// Asks the process that listens on `path` for its listening sockets; `None` if none does.
+    /// Asks the process that listens on `path` for its listening sockets and ticket keys; `None` if
+    /// none does.
     ///
     /// # Errors
     /// When there is one and it does not give them.
-    pub async fn call(path: &Path) -> Result<Option<(Self, Inheritance)>, TakeError> {
+    pub async fn call(path: &Path) -> Result<Option<(Self, Inherited)>, TakeError> {
         let stream = match UnixStream::connect(path).await {
             Ok(stream) => stream,
             Err(error) => {
@@ -123,8 +135,9 @@ impl Predecessor {
         })
         .await?;
         let (_keep, mut never) = watch::channel(false);
-        let welcome = receive(&mut wire, WELCOME_MAX, &mut never).await?.said;
-        let (pid, version, listeners) = match welcome {
+        let welcome = receive(&mut wire, WELCOME_MAX, &mut never).await?;
+        let ticket_keys = HandedKeys::from_bytes(&Zeroizing::new(welcome.attachment));
+        let (pid, version, listeners) = match welcome.said {
             FromOld::Welcome {
                 protocol: PROTOCOL,
                 pid,
@@ -135,7 +148,7 @@ impl Predecessor {
             FromOld::Refused { reason } => return Err(TakeError::Refused(reason)),
             other => return Err(unexpected(&other).into()),
         };
-        let mut inheritance = Inheritance::default();
+        let mut sockets = Inheritance::default();
         for _ in 0..listeners {
             let message = receive(&mut wire, ANSWER_MAX, &mut never).await?;
             let FromOld::Listener { owner, asked } = message.said else {
@@ -146,9 +159,13 @@ impl Predecessor {
             let descriptor = message.descriptors.into_iter().next();
             let descriptor = descriptor.ok_or_else(|| broken(format!("no socket for {asked}")))?;
             let left = InheritedSocket::new(owner, address, descriptor);
-            inheritance.add(left.map_err(|error| broken(format!("{asked}: {error}")))?);
+            sockets.add(left.map_err(|error| broken(format!("{asked}: {error}")))?);
         }
-        Ok(Some((Self { wire, pid, version }, inheritance)))
+        let inherited = Inherited {
+            sockets,
+            ticket_keys,
+        };
+        Ok(Some((Self { wire, pid, version }, inherited)))
     }
 
     pub(super) const fn pid(&self) -> u32 {

@@ -78,7 +78,8 @@ pub(super) fn tls(
         let tls = match current {
             Some(current) if reuse == Reuse::Unchanged => Some(current),
             current => match ClientTls::with_roots(settings, roots) {
-                Ok(tls) => Some(tls),
+                // With the same roots the tickets of backends stay good.
+                Ok(tls) => Some(current.filter(|one| one.verifies_as(&tls)).unwrap_or(tls)),
                 Err(error) => {
                     faults.push(UpstreamTlsError(name.clone(), error));
                     current

@@ -12,14 +12,17 @@ use crate::base::addr::BackendAddr;
 use crate::base::names::UpstreamName;
 use crate::config::snapshot::{CertificateFiles, UpstreamTls};
 use crate::io::net::dial::DialTls;
+use crate::io::tls::backend_tickets::BackendTickets;
 use crate::io::tls::certs::{self, CertError};
 use crate::io::tls::{ALPN_HTTP_1, provider};
 
-/// TLS to the backends of one upstream. Cheap to clone.
+/// TLS to the backends of one upstream. Cheap to clone; clones share the tickets of backends.
 #[derive(Clone, Debug)]
 pub struct ClientTls {
     config: Arc<ClientConfig>,
     name: Option<ServerName<'static>>,
+    roots: Arc<RootCertStore>,
+    tickets: Arc<BackendTickets>,
 }
 
 /// TLS to the backends of all upstreams that have it: the control plane reads the roots, the data
@@ -129,7 +132,7 @@ impl ClientTls {
     ) -> Result<Self, ClientTlsError> {
         let config = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots);
+            .with_root_certificates(Arc::clone(&roots));
         let mut config = match own {
             None => config.with_no_client_auth(),
             Some(files) => {
@@ -141,7 +144,15 @@ impl ClientTls {
         Ok(Self {
             config: Arc::new(config),
             name: tls.server_name.as_deref().map(server_name).transpose()?,
+            roots,
+            tickets: Arc::default(),
         })
+    }
+
+    /// Whether both verify backends alike, so that the tickets of the one are good for the other.
+    pub fn verifies_as(&self, other: &Self) -> bool {
+        let same = || self.roots.roots == other.roots.roots;
+        self.name == other.name && (Arc::ptr_eq(&self.roots, &other.roots) || same())
     }
 
     /// What a dial of one backend needs: the upstream's name, else the backend's own host.
@@ -150,7 +161,7 @@ impl ClientTls {
     /// When the host is no name that a certificate could be for.
     pub fn to(&self, backend: &BackendAddr) -> Result<DialTls, ClientTlsError> {
         Ok(DialTls {
-            config: Arc::clone(&self.config),
+            config: self.tickets.config_for(backend, &self.config),
             name: match &self.name {
                 Some(name) => name.clone(),
                 None => server_name(&backend.host())?,

@@ -1,9 +1,12 @@
 //! TLS for clients and backends, with rustls only. `control::certs` watches the certificate files
 //! and reloads them.
 
+mod backend_tickets;
 pub mod certs;
 pub mod client;
+mod key_exchange;
 pub mod server;
+pub mod tickets;
 
 use std::sync::Arc;
 

@@ -6,10 +6,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use rustls::crypto::aws_lc_rs::Ticketer;
+use rustls::crypto::CryptoProvider;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{
-    ClientHello, NoServerSessionStorage, ResolvesServerCert, VerifierBuilderError,
+    ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert, VerifierBuilderError,
     WebPkiClientVerifier,
 };
 use rustls::sign::CertifiedKey;
@@ -17,7 +17,8 @@ use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
 
 use crate::config::snapshot::TlsVersion;
 use crate::io::tls::certs::Certificate;
-use crate::io::tls::{ALPN_HTTP_1, provider};
+use crate::io::tls::tickets::{TicketKeys, Ticketer};
+use crate::io::tls::{ALPN_HTTP_1, key_exchange, provider};
 
 /// The certificates of a listener, by name.
 #[derive(Debug)]
@@ -148,26 +149,100 @@ fn verifier(
     }
 }
 
-/// The configuration of a listener's handshakes: HTTP/1.1 only, sessions resumed by tickets so that
-/// the server remembers none.
-///
-/// # Errors
-/// When the system has no randomness for the tickets' keys.
-pub fn server_config(
-    resolver: Arc<Resolver>,
+/// What a listener asks of its clients' handshakes, beside the certificates that it shows.
+#[derive(Debug)]
+pub struct ServerTlsSettings<'s> {
+    /// Which listener it is: its tickets open at no other one.
+    pub listener: &'s str,
+    /// Oldest version accepted.
+    pub minimum: TlsVersion,
+    /// Whose certificates clients may show.
+    pub clients: Option<ClientAuthorities>,
+    /// Tells the authorities of clients from others: tickets do not outlive a change of them.
+    pub authorities: u128,
+    /// What its tickets are sealed with.
+    pub ticket_keys: Arc<TicketKeys>,
+}
+
+/// TLS of a listener: HTTP/1.1 only, no 0-RTT, sessions resumed by tickets so that the server
+/// stores none. Of the suites that both sides have, the client's first is taken, as in Mozilla's
+/// "intermediate": all of them are strong, and the client is the one that may lack AES in hardware.
+#[derive(Debug)]
+pub struct ServerTls {
+    classical: Arc<ServerConfig>,
+    post_quantum: Arc<ServerConfig>,
+}
+
+impl ServerTls {
+    /// TLS with the certificates of this resolver.
+    ///
+    /// # Errors
+    /// When rustls refuses the settings, or the authorities of clients are none.
+    pub fn new(
+        resolver: &Arc<Resolver>,
+        settings: ServerTlsSettings<'_>,
+    ) -> Result<Self, ServerTlsError> {
+        let required = settings.clients.as_ref().map(|clients| clients.required);
+        let context = ticket_context(settings.listener, settings.authorities, required);
+        let ticketer = Arc::new(Ticketer {
+            keys: settings.ticket_keys,
+            context,
+        });
+        let verifier = verifier(settings.clients)?;
+        let config = |provider| {
+            let (resolver, verifier) = (Arc::clone(resolver), Arc::clone(&verifier));
+            server_config(provider, settings.minimum, resolver, verifier, &ticketer)
+        };
+        Ok(Self {
+            classical: config(provider())?,
+            post_quantum: config(key_exchange::post_quantum())?,
+        })
+    }
+
+    /// The configuration for the client that sent this hello: the post-quantum key exchange is
+    /// used wherever the client has it.
+    pub fn choose(&self, hello: &ClientHello<'_>) -> Arc<ServerConfig> {
+        Arc::clone(match key_exchange::is_offered(hello) {
+            true => &self.post_quantum,
+            false => &self.classical,
+        })
+    }
+}
+
+/// What tickets are bound to: the listener, and what it asks of clients' certificates. A ticket
+/// keeps the certificates that were verified, so it must not open where others are asked for.
+fn ticket_context(listener: &str, authorities: u128, required: Option<bool>) -> Vec<u8> {
+    let mut context = listener.as_bytes().to_vec();
+    // No name holds this byte.
+    context.push(0);
+    context.extend(authorities.to_be_bytes());
+    context.push(match required {
+        None => 0,
+        Some(false) => 1,
+        Some(true) => 2,
+    });
+    context
+}
+
+fn server_config(
+    provider: Arc<CryptoProvider>,
     minimum: TlsVersion,
-    clients: Option<ClientAuthorities>,
+    resolver: Arc<Resolver>,
+    verifier: Arc<dyn ClientCertVerifier>,
+    ticketer: &Arc<Ticketer>,
 ) -> Result<Arc<ServerConfig>, ServerTlsError> {
     let versions: &[&SupportedProtocolVersion] = match minimum {
         TlsVersion::V1_2 => &[&version::TLS13, &version::TLS12],
         TlsVersion::V1_3 => &[&version::TLS13],
     };
-    let mut config = ServerConfig::builder_with_provider(provider())
+    let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(versions)?
-        .with_client_cert_verifier(verifier(clients)?)
+        .with_client_cert_verifier(verifier)
         .with_cert_resolver(resolver);
     config.alpn_protocols = vec![ALPN_HTTP_1.to_vec()];
-    config.ticketer = Ticketer::new()?;
+    config.ticketer = Arc::clone(ticketer) as Arc<dyn ProducesTickets>;
     config.session_storage = Arc::new(NoServerSessionStorage {});
+    // A request in the first flight could be replayed.
+    config.max_early_data_size = 0;
     Ok(Arc::new(config))
 }

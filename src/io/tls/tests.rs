@@ -3,7 +3,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use rcgen::{CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
-use rustls::ProtocolVersion;
+use rustls::version::TLS12;
+use rustls::{ClientConfig, ProtocolVersion, RootCertStore};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -17,7 +18,10 @@ use crate::io::net::dial::{DialError, DialOptions, DialTls, dial};
 use crate::io::net::socket::Socket;
 use crate::io::tls::certs::{CertError, Certificate};
 use crate::io::tls::client::ClientTls;
-use crate::io::tls::server::{Resolver, SniMap};
+use crate::io::tls::server::{Resolver, ServerTls, ServerTlsSettings, SniMap};
+use crate::io::tls::tickets::TicketKeys;
+
+mod negotiation;
 
 /// An authority that signs certificates into a directory.
 struct Authority {
@@ -176,17 +180,28 @@ fn sni_finds_exact_names_then_wildcards_then_the_first() {
     assert!(SniMap::new(Vec::new()).find(None, |_| true).is_none());
 }
 
+fn server_tls(resolver: &Arc<Resolver>, minimum: TlsVersion) -> ServerTls {
+    let settings = ServerTlsSettings {
+        listener: "edge",
+        minimum,
+        clients: None,
+        authorities: 0,
+        ticket_keys: Arc::new(TicketKeys::random()),
+    };
+    ServerTls::new(resolver, settings).expect("a configuration")
+}
+
 /// Serves TLS to one connection after another: an echo of four bytes.
 async fn serve(resolver: Arc<Resolver>, minimum: TlsVersion) -> BackendAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("bound");
-    let config = server::server_config(resolver, minimum, None).expect("a configuration");
+    let tls = Arc::new(server_tls(&resolver, minimum));
     tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.expect("a connection");
-            let config = Arc::clone(&config);
+            let tls = Arc::clone(&tls);
             tokio::spawn(async move {
-                let mut carrier = Carrier::accept_tls(Socket::Tcp(stream), config).await?;
+                let mut carrier = Carrier::accept_tls(Socket::Tcp(stream), &tls).await?;
                 let mut read = [0; 4];
                 carrier.read_exact(&mut read).await?;
                 carrier.write_all(&read).await?;
@@ -298,10 +313,10 @@ async fn a_backend_must_be_who_it_should_be() {
 async fn the_oldest_version_is_the_listeners_to_choose() {
     let authority = Authority::new();
     let resolver = Arc::new(Resolver::new(vec![authority.load("a", &["a.test"])]));
-    let mut roots = rustls::RootCertStore::empty();
+    let mut roots = RootCertStore::empty();
     roots.add(authority.issuer.der().clone()).expect("a root");
-    let config = rustls::ClientConfig::builder_with_provider(provider())
-        .with_protocol_versions(&[&rustls::version::TLS12])
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&TLS12])
         .expect("versions")
         .with_root_certificates(roots)
         .with_no_client_auth();
@@ -324,13 +339,13 @@ async fn the_oldest_version_is_the_listeners_to_choose() {
 async fn i8_a_reader_that_stops_makes_a_tls_writer_stop() {
     let authority = Authority::new();
     let resolver = Arc::new(Resolver::new(vec![authority.load("a", &["a.test"])]));
-    let config = server::server_config(resolver, TlsVersion::V1_3, None).expect("a configuration");
+    let served = server_tls(&resolver, TlsVersion::V1_3);
     let (client, server) = tcp_pair().await;
     let tls = ClientTls::new(&authority.upstream(Some("a.test"))).expect("roots");
     let tls = tls.to(&"b:1".parse().expect("an address")).expect("a name");
     let (client, server) = tokio::join!(
         Carrier::connect_tls(client, tls.config, tls.name),
-        Carrier::accept_tls(server, config)
+        Carrier::accept_tls(server, &served)
     );
     let (_client, mut server) = (client.expect("a handshake"), server.expect("a handshake"));
     let chunk = vec![0; 1 << 20];

@@ -164,7 +164,15 @@ impl<'r> Candidates<'r> {
         member: &Member,
         plan: &DialPlan<'_>,
     ) -> Result<Carrier, NotReached> {
-        dial::connect(self.worker.live(), self.wanted.upstream, member, plan).await
+        let upstream = self.wanted.upstream;
+        let carrier = dial::connect(self.worker.live(), upstream, member, plan).await?;
+        if let Some(resumed) = carrier.resumed() {
+            let metrics = self
+                .worker
+                .route_metrics(self.wanted.route, upstream.name());
+            metrics.tls_connected(resumed);
+        }
+        Ok(carrier)
     }
 
     /// Counts a failed dial and keeps it for the answer if no candidate succeeds. It counts against

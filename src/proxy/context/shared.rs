@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicUsize;
 
 use crate::base::addr::ListenAddr;
 use crate::config::snapshot::Listener;
+use crate::io::tls::server::ServerTls;
 use crate::live::Live;
 use crate::proxy::verifiers::CredentialVerifiers;
 use crate::telemetry::metrics::{ListenerMetrics, Metrics, NodeMetrics};
@@ -35,7 +36,7 @@ pub struct ListenerContext {
     /// Where it really listens.
     pub addresses: Vec<ListenAddr>,
     /// Set where TLS is terminated here.
-    pub tls: Option<Arc<rustls::ServerConfig>>,
+    pub tls: Option<Arc<ServerTls>>,
     /// Its open client connections.
     pub open: AtomicUsize,
     /// Its metrics.

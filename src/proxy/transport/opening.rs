@@ -4,7 +4,6 @@ use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
@@ -116,10 +115,14 @@ pub(crate) async fn open(
     let carrier = match &context.tls {
         None => Carrier::from(socket),
         Some(tls) => {
-            let accepted = timeout(limit, Carrier::accept_tls(socket, Arc::clone(tls))).await;
-            accepted
+            let accepted = timeout(limit, Carrier::accept_tls(socket, tls)).await;
+            let carrier = accepted
                 .map_err(|_| OpeningFault::TlsTimedOut)?
-                .map_err(OpeningFault::Tls)?
+                .map_err(OpeningFault::Tls)?;
+            context
+                .metrics
+                .tls_accepted(carrier.resumed() == Some(true));
+            carrier
         }
     };
     Ok(Opened {

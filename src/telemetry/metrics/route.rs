@@ -33,6 +33,7 @@ pub struct RouteMetrics {
     refused: Family<&'static str>,
     http: Family<&'static str>,
     connect_failures: Family<&'static str>,
+    tls: Family<&'static str>,
     moves: Family<&'static str>,
 }
 
@@ -71,6 +72,7 @@ impl RouteMetrics {
             refused: Family::default(),
             http: Family::default(),
             connect_failures: Family::default(),
+            tls: Family::default(),
             moves: Family::default(),
         }
     }
@@ -172,6 +174,14 @@ impl RouteMetrics {
     pub fn connect_failed(&self, reason: &'static str) {
         self.connect_failures
             .count(reason, || self.counter(&table::CONNECT_FAILURES, &[reason]));
+    }
+
+    /// A TLS handshake with a backend succeeded, by a ticket or in full.
+    pub fn tls_connected(&self, resumed: bool) {
+        let kind = if resumed { "resumed" } else { "full" };
+        self.tls.count(kind, || {
+            self.counter(&table::BACKEND_TLS_HANDSHAKES, &[kind])
+        });
     }
 
     fn counter(&self, metric: &Metric, more: &[&str]) -> Counter {

@@ -118,6 +118,9 @@ table! {
         ["route", "upstream", "reason"],
         "Attempts to reach a backend that failed, by reason; another backend may have taken the \
          request.";
+    BACKEND_TLS_HANDSHAKES = Counter, Count, "sessile_backend_tls_handshakes_total",
+        ["route", "upstream", "kind"],
+        "TLS handshakes with backends that succeeded, by kind (full, resumed).";
 
     HANDOVERS = Counter, Count, "sessile_handovers_total", ["direction"],
         "Hand-overs that came to their end, by direction: `in` from the process before this one, \
@@ -145,6 +148,8 @@ table! {
         "Open connections of clients, those of sessions among them.";
     ACCEPT_ERRORS = Counter, Count, "sessile_accept_errors_total", ["listener", "kind"],
         "Failures to accept a connection, such as too many open files.";
+    TLS_HANDSHAKES = Counter, Count, "sessile_tls_handshakes_total", ["listener", "kind"],
+        "TLS handshakes with clients that succeeded, by kind (full, resumed).";
     TLS_FAILURES = Counter, Count, "sessile_tls_handshake_failures_total", ["listener"],
         "TLS handshakes with clients that failed or took too long.";
     PROXY_HEADER_FAILURES = Counter, Count, "sessile_proxy_header_failures_total", ["listener"],

@@ -17,6 +17,7 @@ mod process;
 pub mod raw;
 pub mod raw_tls;
 pub mod records;
+pub mod s_client;
 pub mod secrets;
 pub mod service;
 pub mod tokens;

@@ -1,5 +1,8 @@
 //! TLS at both sides of the gateway.
 
+mod backends;
+mod resumption;
+
 use std::sync::Arc;
 
 use crate::support::certificates::Authority;
@@ -9,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 /// A TLS listener with these `(cert, key)` file names, which lie beside gateway.toml.
-fn listener(files: &[&str], further: &str) -> String {
+pub fn listener(files: &[&str], further: &str) -> String {
     let certificates: Vec<String> = files
         .iter()
         .map(|file| format!("{{ cert = \"{file}.crt\", key = \"{file}.key\" }}"))
