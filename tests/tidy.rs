@@ -8,12 +8,16 @@
 
 #[path = "tidy/circles.rs"]
 mod circles;
+#[path = "tidy/data_plane.rs"]
+mod data_plane;
 #[path = "tidy/deploy.rs"]
 mod deploy;
 #[path = "tidy/english.rs"]
 mod english;
 #[path = "tidy/functions.rs"]
 mod functions;
+#[path = "tidy/imports.rs"]
+mod imports;
 #[path = "tidy/log.rs"]
 mod log;
 
