@@ -1,4 +1,6 @@
+mod description;
 mod resolving;
+mod sessions;
 mod sources;
 pub(crate) mod support;
 
@@ -16,7 +18,6 @@ use crate::admin::guard::Guard;
 use crate::admin::resources::resources;
 use crate::admin::tests::support::{CONFIG, Fixture, admin, built_in, fixture, options, session};
 use crate::control::supervisor::Configuration;
-use crate::live::Live;
 
 fn router(fixture: &Fixture, token: Option<&str>) -> Router {
     let guard = Guard::new(&admin("127.0.0.1:9900", token));
@@ -66,7 +67,7 @@ async fn check(fixture: &Fixture, expected: &[(&str, u16)]) {
 }
 
 #[tokio::test]
-async fn status_says_how_the_gateway_is() {
+async fn status_summarises_the_gateway() {
     let fixture = fixture(built_in(), vec![vec![session(1, "rooms", None)], vec![]]);
     let (code, mut status) = ask(&fixture, "GET /v1/status").await;
     assert_eq!(code, 200);
@@ -107,7 +108,7 @@ async fn status_says_how_the_gateway_is() {
 }
 
 #[tokio::test]
-async fn a_gateway_that_stops_is_alive_and_not_ready() {
+async fn a_stopping_gateway_is_alive_and_not_ready() {
     let fixture = fixture(built_in(), vec![]);
     check(&fixture, &[("GET /livez", 200), ("GET /readyz", 200)]).await;
     fixture.gateway.live.enter(crate::live::Phase::Stopping);
@@ -145,161 +146,7 @@ async fn metrics_are_gathered_from_workers_and_read_from_the_table() {
 }
 
 #[tokio::test]
-async fn sessions_of_all_workers_come_page_by_page() {
-    let one = vec![
-        session(1, "rooms", Some("ann")),
-        session(4, "rooms", Some("bob")),
-    ];
-    let other = vec![session(2, "pages", None), session(3, "rooms", Some("ann"))];
-    let fixture = fixture(built_in(), vec![one, other]);
-    let ids = |page: &Value| -> Vec<String> {
-        let items = page["items"].as_array().expect("a list").iter();
-        items
-            .map(|item| item["id"].as_str().expect("an id").to_owned())
-            .collect()
-    };
-
-    let (_, all) = ask(&fixture, "GET /v1/sessions").await;
-    let all_ids = ids(&all);
-    assert_eq!((all_ids.len(), all_ids.is_sorted()), (4, true), "{all}");
-    assert!(
-        all["next"].is_null() && all["unanswered"].is_null(),
-        "{all}"
-    );
-
-    let mut paged = Vec::new();
-    let mut target = "GET /v1/sessions?limit=1".to_owned();
-    loop {
-        let (_, page) = ask(&fixture, &target).await;
-        paged.extend(ids(&page));
-        let Some(next) = page["next"].as_str() else {
-            break;
-        };
-        target = format!("GET /v1/sessions?limit=1&cursor={next}");
-    }
-    assert_eq!(paged, all_ids);
-
-    for (filter, count) in [
-        ("principal=ann", 2),
-        ("route=rooms&principal=bob", 1),
-        ("backend=10.0.0.1:9000&upstream=chat", 4),
-        ("route=nothing", 0),
-    ] {
-        let (_, page) = ask(&fixture, &format!("GET /v1/sessions?{filter}")).await;
-        assert_eq!(ids(&page).len(), count, "{filter}");
-    }
-    check(
-        &fixture,
-        &[
-            ("GET /v1/sessions?rout=rooms", 400),
-            ("GET /v1/sessions?limit=many", 400),
-            ("GET /v1/sessions?cursor=nonsense", 400),
-        ],
-    )
-    .await;
-}
-
-#[tokio::test]
-async fn a_session_is_shown_whole() {
-    let fixture = fixture(built_in(), vec![vec![session(1, "rooms", Some("ann"))]]);
-    let id = "00000000010000000000000000";
-    let (code, found) = ask(&fixture, &format!("GET /v1/sessions/{id}")).await;
-    let none = json!({ "bytes": 0, "text": 0, "binary": 0, "ping": 0, "pong": 0, "close": 0 });
-    let expected = json!({
-        "id": id, "listener": "edge", "route": "rooms", "upstream": "chat",
-        "backend": "10.0.0.1:9000", "principal": "ann", "authenticator": null,
-        "expires": null, "client": "192.0.2.1",
-        "host": "chat.example.com", "target": "/ws/7", "request_id": "req-1",
-        "subprotocol": null, "started": "1970-01-01T00:00:00.000Z", "handshake_ms": 1.5,
-        "age_seconds": 60.0, "idle_seconds": 0.3, "worker": 0, "closing": false,
-        "resumes": 0, "messages_lost": 0,
-        "to_backend": { "bytes": 2048, "text": 3, "binary": 0, "ping": 0, "pong": 0, "close": 0 },
-        "to_client": none,
-    });
-    assert_eq!((code, found), (200, expected));
-}
-
-#[tokio::test]
-async fn a_worker_that_does_not_answer_is_named_and_hides_no_other() {
-    let fixture = fixture(built_in(), vec![vec![session(1, "rooms", None)]]);
-    let generation = fixture.gateway.live.generation_arc();
-    let live = Live::new(crate::live::Generation::clone(&generation));
-    // A worker whose end of the queue is gone.
-    let (gone, _) = crate::live::WorkerHandle::new();
-    live.set_workers(vec![
-        gone,
-        fixture.gateway.live.workers().handles()[0].clone(),
-    ]);
-    let gateway = Arc::into_inner(fixture.gateway).expect("nobody else has it");
-    let gateway = Arc::new(Gateway { live, ..gateway });
-    let fixture = Fixture {
-        gateway,
-        received: fixture.received,
-    };
-
-    let (code, page) = ask(&fixture, "GET /v1/sessions").await;
-    assert_eq!(
-        (code, page["items"].as_array().map(Vec::len)),
-        (200, Some(1)),
-        "{page}"
-    );
-    assert_eq!(page["unanswered"], json!([0]));
-    check(
-        &fixture,
-        &[
-            ("GET /v1/sessions/00000000010000000000000000", 200),
-            ("GET /v1/sessions/00000000090000000000000000", 503),
-        ],
-    )
-    .await;
-}
-
-#[tokio::test]
-async fn an_operator_closes_a_session_once() {
-    let sessions = vec![session(1, "rooms", None), session(2, "rooms", None)];
-    let fixture = fixture(built_in(), vec![vec![], sessions]);
-    let (one, two) = ("00000000010000000000000000", "00000000020000000000000000");
-    let none = "00000000030000000000000000";
-    let close = format!("DELETE /v1/sessions/{one}");
-    let (code, closing) = ask(&fixture, &close).await;
-    let expected = json!({ "id": one, "code": 1008, "reason": "closed by an operator" });
-    assert_eq!((code, closing), (202, expected));
-    let long = "x".repeat(124);
-    check(
-        &fixture,
-        &[
-            (close.as_str(), 409),
-            (
-                &format!("DELETE /v1/sessions/{two}?code=4000&reason=go+away"),
-                202,
-            ),
-            (&format!("DELETE /v1/sessions/{none}"), 404),
-            (&format!("GET /v1/sessions/{none}"), 404),
-            (&format!("DELETE /v1/sessions/{two}?code=1006"), 400),
-            (&format!("DELETE /v1/sessions/{two}?code=1005"), 400),
-            (&format!("DELETE /v1/sessions/{two}?code=5000"), 400),
-            (&format!("DELETE /v1/sessions/{two}?reason={long}"), 400),
-            (&format!("DELETE /v1/sessions/{two}?why=1"), 400),
-            ("DELETE /v1/sessions/nonsense", 400),
-            ("DELETE /v1/sessions", 405),
-        ],
-    )
-    .await;
-    let received = fixture.received.lock().expect("not poisoned");
-    let orders: Vec<_> = received
-        .closes
-        .iter()
-        .map(|order| (order.code, &*order.reason))
-        .collect();
-    assert_eq!(orders, [(1008, "closed by an operator"), (4000, "go away")]);
-    assert_eq!(
-        received.closes[0].cause,
-        crate::core::session::record::Cause::Kicked
-    );
-}
-
-#[tokio::test]
-async fn upstreams_show_how_well_their_backends_are() {
+async fn upstreams_show_the_health_of_their_backends() {
     let fixture = fixture(built_in(), vec![]);
     let table = fixture.gateway.live.table();
     let chat = table.upstream("chat").expect("an upstream");
@@ -363,7 +210,7 @@ async fn i11_no_answer_shows_a_secret() {
 }
 
 #[tokio::test]
-async fn i4_a_reload_says_what_changed_or_what_is_wrong() {
+async fn i4_a_reload_reports_changes_or_faults() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("gateway.toml");
     std::fs::write(&path, CONFIG).expect("written");
@@ -405,7 +252,7 @@ async fn i4_a_reload_says_what_changed_or_what_is_wrong() {
 }
 
 #[tokio::test]
-async fn resolve_explains_the_way_of_a_request() {
+async fn resolve_explains_where_a_request_goes() {
     let fixture = fixture(built_in(), vec![]);
     let asked =
         r#"POST /v1/resolve {"url":"wss://chat.example.com/ws/7?k=1","client":"192.0.2.1"}"#;
@@ -476,7 +323,7 @@ async fn resolve_explains_the_way_of_a_request() {
 }
 
 #[tokio::test]
-async fn strangers_and_web_pages_are_kept_out() {
+async fn clients_without_the_token_and_web_pages_are_refused() {
     let fixture = fixture(built_in(), vec![]);
     let send = async |token, header: (&str, &str), target: &str| {
         let request = Request::get(target).header("host", "127.0.0.1:9900");
@@ -506,7 +353,7 @@ async fn strangers_and_web_pages_are_kept_out() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_a_problem() {
+async fn unknown_names_get_a_problem_body() {
     let fixture = fixture(built_in(), vec![]);
     let (code, problem) = ask(&fixture, "GET /v1/nothing").await;
     let detail = "no resource /v1/nothing; GET / lists them";
@@ -527,50 +374,4 @@ async fn what_is_not_there_is_a_problem() {
         ],
     )
     .await;
-}
-
-#[test]
-fn the_description_for_programs_and_the_page_for_people_are_fresh() {
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-    let path = root.join("docs/openapi.json");
-    let document = format!("{:#}\n", openapi());
-    if std::env::var_os("UPDATE").is_some() {
-        std::fs::write(&path, &document).expect("docs/ can be written");
-    }
-    let found = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(
-        found == document,
-        "run the tests with UPDATE=1 and commit docs/openapi.json"
-    );
-    let page = std::fs::read_to_string(root.join("docs/admin-api.md")).expect("a page");
-    for resource in resources() {
-        let row = format!("`{} {}`", resource.method, resource.path);
-        assert!(
-            page.contains(&row),
-            "docs/admin-api.md does not tell of {row}"
-        );
-    }
-    for (name, reference) in references(&openapi()) {
-        assert!(
-            openapi()["components"]["schemas"][&name].is_object(),
-            "{reference} points nowhere"
-        );
-    }
-}
-
-/// All `$ref`s of a document.
-fn references(value: &Value) -> Vec<(String, String)> {
-    match value {
-        Value::Object(fields) => {
-            let own = fields.get("$ref").and_then(Value::as_str).map(|reference| {
-                let name = reference.rsplit('/').next().unwrap_or_default();
-                (name.to_owned(), reference.to_owned())
-            });
-            own.into_iter()
-                .chain(fields.values().flat_map(references))
-                .collect()
-        }
-        Value::Array(items) => items.iter().flat_map(references).collect(),
-        _ => Vec::new(),
-    }
 }

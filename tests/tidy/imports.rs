@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The files that each file imports.
-pub type Arrows = BTreeMap<String, BTreeSet<String>>;
+pub(crate) type Arrows = BTreeMap<String, BTreeSet<String>>;
 
 /// A module is a file, named by its path inside the crate: `["core", "wire"]`.
 type Module = Vec<String>;
@@ -190,7 +190,7 @@ const DEFINING: [&str; 9] = [
     "union",
 ];
 
-pub struct Tree {
+pub(crate) struct Tree {
     sources: BTreeMap<Module, Source>,
 }
 
@@ -202,7 +202,7 @@ enum Target {
 
 impl Tree {
     /// Reads the source files, given as pairs of path and text.
-    pub fn new(files: &[(String, String)]) -> Self {
+    pub(crate) fn new(files: &[(String, String)]) -> Self {
         let mut sources = BTreeMap::new();
         for (path, text) in files {
             let is_test = path.ends_with("/tests.rs") || path.contains("/tests/");
@@ -295,7 +295,7 @@ impl Tree {
     }
 
     /// Who imports whom.
-    pub fn arrows(&self) -> Arrows {
+    pub(crate) fn arrows(&self) -> Arrows {
         let mut arrows = Arrows::new();
         for (module, source) in &self.sources {
             let used = source.imported.iter();
