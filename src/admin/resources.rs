@@ -161,7 +161,7 @@ fn leaving() -> Vec<Resource> {
             patch(),
             home,
             rebalance::change,
-            "FileContent a rebalancing, or lets it go on.",
+            "Holds a rebalancing, or lets it go on.",
         )
         .body::<rebalance::PauseRequest>()
         .answers::<RebalanceView>()

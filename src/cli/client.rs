@@ -29,7 +29,7 @@ use crate::io::tls::client::{ClientTls, ClientTlsError};
 
 /// For one question, from the connection to the answer's last byte.
 const TIMEOUT: Duration = Duration::from_secs(15);
-/// FileContent the admin token, for commands.
+/// Holds the admin token, for commands.
 const TOKEN_VARIABLE: &str = "SESSILE_TOKEN";
 /// Where a gateway's admin API is unless configured.
 const DEFAULT_ADDRESS: ([u8; 4], u16) = ([127, 0, 0, 1], 9900);

@@ -299,7 +299,7 @@ mod tests {
         let state = StateDir::open(&path).unwrap();
         state.look();
         assert_eq!(state.fault(), None);
-        // FileContent for root too, which permissions do not stop.
+        // Holds for root too, which permissions do not stop.
         fs::remove_dir(&path).unwrap();
         fs::write(&path, "").unwrap();
         state.look();

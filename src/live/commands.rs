@@ -90,7 +90,7 @@ pub enum WorkerCommand {
         /// Receives the answer on completion.
         answer: oneshot::Sender<Sliced<()>>,
     },
-    /// FileContent sessions that can go to another process: nothing moves in them until `Release`.
+    /// Holds sessions that can go to another process: nothing moves in them until `Release`.
     /// Connections that are no sessions end with the answer to their request.
     Pack {
         /// Only those after this one.

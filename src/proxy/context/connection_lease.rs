@@ -63,12 +63,12 @@ impl ConnectionLease {
         &self.permits
     }
 
-    /// FileContent the client's permit for as long as the connection is open.
+    /// Holds the client's permit for as long as the connection is open.
     pub(crate) fn hold(&mut self, permit: Option<Permit>) {
         self.permits.add(permit);
     }
 
-    /// FileContent the permits of the session that it becomes.
+    /// Holds the permits of the session that it becomes.
     pub(crate) fn hold_session(&mut self, permits: SessionPermits) {
         self.permits.join(permits);
     }

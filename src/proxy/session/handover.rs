@@ -63,7 +63,7 @@ enum RebuildError {
     Known,
 }
 
-/// FileContent sessions that can go to another process, see `WorkerCommand::Pack`.
+/// Holds sessions that can go to another process, see `WorkerCommand::Pack`.
 pub(crate) fn pack(sessions: &Sessions, after: Option<SessionId>, limit: usize) -> TransferBatch {
     let worker = sessions.worker();
     worker.set_phase(WorkerPhase::HandingOver);
