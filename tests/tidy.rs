@@ -6,6 +6,8 @@
     reason = "a file that cannot be read fails the test by panic"
 )]
 
+#[path = "tidy/architecture.rs"]
+mod architecture;
 #[path = "tidy/circles.rs"]
 mod circles;
 #[path = "tidy/data_plane.rs"]
