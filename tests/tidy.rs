@@ -382,6 +382,12 @@ fn every_shipped_configuration_is_valid() {
 #[test]
 fn whole_configurations_in_papers_are_valid() {
     let directory = tempfile::tempdir().unwrap();
+    // The certificate that papers name.
+    let names = vec!["edge.example.com".to_owned()];
+    let certificate = rcgen::generate_simple_self_signed(names).unwrap();
+    let file = |name: &str| directory.path().join(name);
+    fs::write(file("edge.crt"), certificate.cert.pem()).unwrap();
+    fs::write(file("edge.key"), certificate.signing_key.serialize_pem()).unwrap();
     let mut faults = Vec::new();
     for (path, text) in files("", ".md") {
         for (number, block) in text.split("```toml\n").skip(1).enumerate() {

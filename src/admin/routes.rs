@@ -22,6 +22,8 @@ pub(super) struct RouteView {
     /// Empty means any.
     hosts: Vec<String>,
     path: String,
+    /// `http` or `https`; null means either.
+    scheme: Option<String>,
     /// Empty means any.
     methods: Vec<String>,
     /// Conditions on headers, all of which must hold.
@@ -83,6 +85,7 @@ fn view(table: &RoutingTable, route: &Route) -> RouteView {
         name: config.name.to_string(),
         hosts: config.hosts.iter().map(ToString::to_string).collect(),
         path: config.path.to_string(),
+        scheme: config.scheme.map(|scheme| scheme.to_string()),
         methods: config.methods.iter().map(ToString::to_string).collect(),
         headers: headers.collect(),
         query: query.collect(),

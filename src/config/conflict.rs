@@ -7,7 +7,7 @@ use std::fmt::Debug;
 
 use crate::base::work;
 use crate::config::pattern::{HostPattern, Segment};
-use crate::config::snapshot::Route;
+use crate::config::snapshot::{Route, Scheme};
 
 /// Pairs of routes that have a host in common (or are both for any), paths that match the same, and
 /// equal conditions; smaller index first. Each route is paired with the first of its kind only.
@@ -66,6 +66,7 @@ fn hosts(route: &Route) -> Vec<Option<&HostPattern>> {
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Conditions {
     path: Vec<Segment>,
+    scheme: Option<Scheme>,
     methods: BTreeSet<String>,
     headers: BTreeSet<String>,
     query: BTreeSet<String>,
@@ -83,6 +84,7 @@ impl Conditions {
         };
         Self {
             path: route.path.segments().iter().map(nameless).collect(),
+            scheme: route.scheme,
             methods: set(&route.methods),
             headers: set(&route.headers),
             query: set(&route.query),
@@ -117,6 +119,7 @@ pub(crate) mod tests {
             hosts: Vec::new(),
             path: path.parse().expect("a path"),
             paths: PathRules::default(),
+            scheme: None,
             methods: Vec::new(),
             headers: Vec::new(),
             query: Vec::new(),
@@ -201,5 +204,13 @@ pub(crate) mod tests {
             false,
         );
         check(methods(&[Method::GET]), methods(&[]), false);
+        let by = |scheme| Route {
+            scheme,
+            ..route("r", "/")
+        };
+        let (http, https) = (Some(Scheme::Http), Some(Scheme::Https));
+        check(by(http), by(http), true);
+        check(by(http), by(https), false);
+        check(by(http), by(None), false);
     }
 }

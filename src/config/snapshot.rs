@@ -35,7 +35,7 @@ pub use listener::{
     TicketKeySource, TlsVersion,
 };
 pub use operations::{AdminState, Admission, Drain, Rebalance, RebalanceMode, Shutdown, Tempo};
-pub use request::{AffinitySource, HeaderEdits, MatchText, Redirect, Rewrite, TextMatch};
+pub use request::{AffinitySource, HeaderEdits, MatchText, Redirect, Rewrite, Scheme, TextMatch};
 pub use sources::{Etcd, EtcdTls, Sources};
 
 /// Everything that an operator decides.
@@ -305,6 +305,8 @@ pub struct Route {
     pub path: PathPattern,
     /// Which spellings of a path it passes on. Default: those that have one reading.
     pub paths: PathRules,
+    /// None: either.
+    pub scheme: Option<Scheme>,
     /// None: any.
     pub methods: Vec<Method>,
     /// All must hold.

@@ -1,7 +1,7 @@
 //! The road of a request: each stage takes what the one before made, and makes the next or refuses.
 //! Every refusal is answered, recorded and counted in `stages::refuse`.
 
-use http::header::CONNECTION;
+use http::header::{CONNECTION, STRICT_TRANSPORT_SECURITY};
 use http::request::Parts;
 use http::{HeaderValue, StatusCode};
 use hyper::body::Incoming;
@@ -29,6 +29,16 @@ pub(crate) async fn answer(received: Received, head: Parts, body: Incoming) -> A
     if ordinary && !received.connection.worker.keeps_connections() {
         let close = HeaderValue::from_static("close");
         answer.response.headers_mut().insert(CONNECTION, close);
+    }
+    let listener = received.connection.listener();
+    if let Some(hsts) = listener
+        .config
+        .tls
+        .as_ref()
+        .and_then(|tls| tls.hsts.clone())
+    {
+        let fields = answer.response.headers_mut();
+        fields.insert(STRICT_TRANSPORT_SECURITY, hsts);
     }
     answer
 }

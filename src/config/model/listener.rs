@@ -100,6 +100,8 @@ pub struct ListenerTls {
     /// handed over to the next one. `"etcd"`: shared and rotated by the gateways that follow the
     /// same etcd. `{ file = "tickets.keys" }`: rotated by the operator; docs/tls.md has the format.
     pub ticket_keys: TextOr<TicketKeysFile>,
+    /// HSTS: browsers that were here once come by TLS alone from then on. Default: not sent.
+    pub hsts: Option<Hsts>,
 }
 
 impl Default for ListenerTls {
@@ -110,6 +112,29 @@ impl Default for ListenerTls {
             client_certificates: ClientCertificates::Required,
             minimum: "1.2".to_owned(),
             ticket_keys: TextOr::Text("random".to_owned()),
+            hsts: None,
+        }
+    }
+}
+
+/// The `Strict-Transport-Security` field (RFC 6797) of every answer, in place of a backend's own.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Hsts {
+    /// How long a browser remembers it, from the last answer on; `"0s"` makes it forget.
+    pub max_age: Time,
+    /// Whether it applies to all names below the host.
+    pub include_subdomains: bool,
+    /// Consent to the lists that browsers are shipped with. It is hard to undo.
+    pub preload: bool,
+}
+
+impl Default for Hsts {
+    fn default() -> Self {
+        Self {
+            max_age: Time::seconds(365 * 24 * 60 * 60),
+            include_subdomains: false,
+            preload: false,
         }
     }
 }

@@ -24,7 +24,7 @@ mod value;
 pub use auth::{ApiKey, Authenticator, AuthenticatorType, Expiry, RejectWith, Revocation};
 pub use limits::{AddressPrefix, NetworksFile, RouteLimits};
 pub use listener::{
-    Certificate, ClientCertificates, Listener, ListenerLimits, ListenerTimeouts, ListenerTls,
+    Certificate, ClientCertificates, Hsts, Listener, ListenerLimits, ListenerTimeouts, ListenerTls,
     PeersFrom, TicketKeysFile, UntrustedHeaders,
 };
 pub use node::{AccessFile, Admin, Log, LogFormat, Node};

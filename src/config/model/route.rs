@@ -11,6 +11,7 @@ use crate::config::limits::Priority;
 use crate::config::model::auth::{Expiry, RejectWith};
 use crate::config::model::limits::{NetworksFile, RouteLimits};
 use crate::config::model::value::{LongForm, Size, TextOr, Time, TimeOrOff, schema};
+use crate::config::snapshot::Scheme;
 
 /// Which requests, and where they go. Every condition that is given must hold.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -25,6 +26,9 @@ pub struct Route {
     /// How the backend reads spellings of a path that other servers read as other paths. Default:
     /// they are refused (see docs/routing.md, "One form of every path").
     pub paths: Option<Paths>,
+    /// Condition: `"https"` for clients that use TLS (`wss` too), `"http"` for those that do not.
+    /// Behind a trusted proxy its `X-Forwarded-Proto` counts. None: either.
+    pub scheme: Option<Scheme>,
     /// Condition: methods. None: any. A WebSocket handshake is a `GET`.
     pub methods: Vec<String>,
     /// Condition: headers, each `"exact value"`, `{ prefix = "…" }`, `true` (present) or `false`
@@ -112,6 +116,7 @@ impl Default for Route {
             hosts: Vec::new(),
             path: "/{*rest}".to_owned(),
             paths: None,
+            scheme: None,
             methods: Vec::new(),
             headers: BTreeMap::new(),
             query: BTreeMap::new(),

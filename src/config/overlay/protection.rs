@@ -418,6 +418,7 @@ fn matches_the_same(one: &Route, other: &Route) -> bool {
     }
     set(&one.hosts) == set(&other.hosts)
         && one.path == other.path
+        && one.scheme == other.scheme
         && one.methods == other.methods
         && one.headers == other.headers
         && one.query == other.query

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::HeaderValue;
+
 use crate::base::addr::{ListenAddr, Networks};
 use crate::base::names::ListenerName;
 use crate::config::limits::{AddressRules, Rate};
@@ -52,6 +54,8 @@ pub struct ListenerTls {
     pub minimum: TlsVersion,
     /// Where the keys of tickets come from. Default random.
     pub ticket_keys: TicketKeySource,
+    /// The value of `Strict-Transport-Security`, if it is sent.
+    pub hsts: Option<HeaderValue>,
 }
 
 /// Where the keys of tickets come from.

@@ -4,6 +4,8 @@ use std::fmt;
 use std::ops::Deref;
 
 use http::{HeaderName, HeaderValue};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::config::expression::ClaimPath;
 use crate::config::pattern::PathTemplate;
@@ -19,6 +21,33 @@ pub struct Redirect {
     pub path: Option<PathTemplate>,
     /// 301, 302, 303, 307 or 308. Default 308.
     pub status: u16,
+}
+
+/// How a client reached the gateway: without TLS, or with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum Scheme {
+    /// Without TLS: `http` and `ws`.
+    Http,
+    /// With TLS: `https` and `wss`.
+    Https,
+}
+
+impl Scheme {
+    /// That of a client with or without TLS.
+    pub const fn of(tls: bool) -> Self {
+        if tls { Self::Https } else { Self::Http }
+    }
+}
+
+impl fmt::Display for Scheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        })
+    }
 }
 
 /// A test of one header or query parameter.

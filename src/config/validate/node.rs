@@ -53,6 +53,11 @@ pub(super) fn admin(at: &Scope<'_>, model: &model::Admin) -> Option<Admin> {
         Some(tls) => listener_tls(&at.key("tls"), tls).map(Some),
         None => Some(None),
     };
+    if model.tls.as_ref().is_some_and(|tls| tls.hsts.is_some()) {
+        at.key("tls")
+            .key("hsts")
+            .fault("the admin API sends no HSTS; leave it out");
+    }
     let authority = model.tls.as_ref().and_then(|tls| tls.client_ca.as_ref());
     let unguarded = model.token.is_none() && authority.is_none();
     let unguarded = unguarded && !at.key("token").is_explained();

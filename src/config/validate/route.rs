@@ -72,6 +72,7 @@ pub(super) fn route(at: &Scope<'_>, model: &model::Route, whole: &model::Model) 
         hosts: hosts?,
         path: path?,
         paths: paths::rules(model.paths.as_ref()),
+        scheme: model.scheme,
         methods: methods?,
         headers: headers?,
         query: query?,

@@ -1,5 +1,9 @@
 //! TLS: what a listener shows and asks of its clients, and authorities that are trusted.
 
+use std::time::Duration;
+
+use http::HeaderValue;
+
 use crate::config::model::{self, TextOr};
 use crate::config::snapshot::{
     Admin, CertificateFiles, Listener, ListenerTls, TicketKeySource, TlsVersion,
@@ -8,6 +12,9 @@ use crate::config::ticket_keys;
 use crate::config::validate::certificates;
 use crate::config::validate::scope::Scope;
 use crate::config::validate::values::file_text;
+
+const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+const HSTS_MAX: Duration = YEAR.saturating_mul(10);
 
 pub(super) fn listener_tls(at: &Scope<'_>, model: &model::ListenerTls) -> Option<ListenerTls> {
     let minimum = match model.minimum.as_str() {
@@ -21,6 +28,10 @@ pub(super) fn listener_tls(at: &Scope<'_>, model: &model::ListenerTls) -> Option
         }
     };
     let ticket_keys = ticket_keys(&at.key("ticket_keys"), &model.ticket_keys);
+    let hsts = match &model.hsts {
+        Some(model) => hsts(&at.key("hsts"), model).map(Some),
+        None => Some(None),
+    };
     if model.certificates.is_empty() {
         let example = "certificates = [{ cert = \"edge.crt\", key = \"edge.key\" }]";
         at.missing("certificates", example);
@@ -44,7 +55,28 @@ pub(super) fn listener_tls(at: &Scope<'_>, model: &model::ListenerTls) -> Option
         client_authorities,
         minimum: minimum?,
         ticket_keys: ticket_keys?,
+        hsts: hsts?,
     })
+}
+
+/// The value of the field. Lists of browsers take a host only with all names below it, for a year.
+fn hsts(at: &Scope<'_>, model: &model::Hsts) -> Option<HeaderValue> {
+    let max_age = at.key("max_age").time_or_zero(model.max_age, HSTS_MAX)?;
+    if model.preload && !(model.include_subdomains && max_age >= YEAR) {
+        at.key("preload").fault_with(
+            "lists of browsers take no host without the names below it, nor for less than a year",
+            "set `include_subdomains = true` and `max_age = \"365d\"`, or leave out `preload`",
+        );
+        return None;
+    }
+    let mut text = format!("max-age={}", max_age.as_secs());
+    for (wanted, word) in [
+        (model.include_subdomains, "; includeSubDomains"),
+        (model.preload, "; preload"),
+    ] {
+        text.push_str(if wanted { word } else { "" });
+    }
+    HeaderValue::from_str(&text).ok()
 }
 
 fn ticket_keys(at: &Scope<'_>, model: &TextOr<model::TicketKeysFile>) -> Option<TicketKeySource> {

@@ -31,6 +31,7 @@ fn listener(certificates: Vec<CertificateFiles>) -> (ListenerName, ListenerTls) 
         certificates,
         minimum: TlsVersion::V1_2,
         ticket_keys: TicketKeySource::Random,
+        hsts: None,
     };
     (ListenerName::from("edge"), tls)
 }

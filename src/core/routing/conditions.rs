@@ -1,13 +1,13 @@
-//! The conditions of a route beyond host and path: method, headers, query, subprotocols. They are
-//! evaluated for one request at a time; the matcher decides which routes are evaluated, and in
-//! which order.
+//! The conditions of a route beyond host and path: scheme, method, headers, query, subprotocols.
+//! They are evaluated for one request at a time; the matcher decides which routes are evaluated,
+//! and in which order.
 
 use std::fmt;
 
 use http::{HeaderName, Method};
 
 use crate::config::pattern::{HostPattern, PathPattern};
-use crate::config::snapshot::{Action, Redirect, Route, TextMatch};
+use crate::config::snapshot::{Action, Redirect, Route, Scheme, TextMatch};
 use crate::core::http::headers::values_alike;
 use crate::core::http::query::query_values;
 use crate::core::routing::request::Request;
@@ -21,6 +21,8 @@ pub enum Mismatch<'t> {
     Host(&'t [HostPattern]),
     /// Not this.
     Path(&'t PathPattern),
+    /// Not by this.
+    Scheme(Scheme),
     /// None of these.
     Method(&'t [Method]),
     /// This header is not so.
@@ -38,6 +40,7 @@ impl fmt::Display for Mismatch<'_> {
         match self {
             Self::Host(hosts) => write!(f, "the host is not {}", Choice(hosts)),
             Self::Path(path) => write!(f, "the path does not match {path}"),
+            Self::Scheme(scheme) => write!(f, "the request did not come by {scheme}"),
             Self::Method(methods) => write!(f, "the method is not {}", Choice(methods)),
             Self::Header(name, wanted) => write!(f, "header {name} {}", unmet(wanted)),
             Self::Query(name, wanted) => write!(f, "query parameter {name} {}", unmet(wanted)),
@@ -77,6 +80,9 @@ impl<T: fmt::Display> fmt::Display for Choice<'_, T> {
 
 /// The first condition that does not hold; `None` if all do.
 pub(super) fn mismatch<'t>(route: &'t Route, request: &Request<'_>) -> Option<Mismatch<'t>> {
+    if let Some(scheme) = route.scheme.filter(|one| *one != Scheme::of(request.tls)) {
+        return Some(Mismatch::Scheme(scheme));
+    }
     if !route.methods.is_empty() && !route.methods.contains(request.method) {
         return Some(Mismatch::Method(&route.methods));
     }
@@ -136,8 +142,12 @@ pub(super) fn rank(route: &Route) -> impl Ord + use<> {
         let headers = route.headers.iter().map(|(_, wanted)| wanted);
         headers.chain(route.query.iter().map(|(_, wanted)| wanted))
     };
-    let lists = [route.methods.is_empty(), route.subprotocols.is_empty()];
-    let conditions = texts().count() + lists.iter().filter(|empty| !**empty).count();
+    let others = [
+        route.scheme.is_none(),
+        route.methods.is_empty(),
+        route.subprotocols.is_empty(),
+    ];
+    let conditions = texts().count() + others.iter().filter(|absent| !**absent).count();
     let exact = texts().filter(|wanted| matches!(wanted, TextMatch::Exact(_)));
     let prefix = texts().map(|wanted| match wanted {
         TextMatch::Prefix(text) => text.len(),

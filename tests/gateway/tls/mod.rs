@@ -1,6 +1,7 @@
 //! TLS at both sides of the gateway.
 
 mod backends;
+mod redirect;
 mod resumption;
 
 use std::sync::Arc;

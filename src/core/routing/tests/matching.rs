@@ -13,7 +13,7 @@ use crate::base::host;
 use crate::base::path::CanonicalPath;
 use crate::config::conflict::tests::route;
 use crate::config::pattern::{HostPattern, Segment};
-use crate::config::snapshot::{Route, TextMatch};
+use crate::config::snapshot::{Action, Redirect, Route, Scheme, TextMatch};
 use crate::core::routing::{Request, RoutingTable};
 
 /// A request before it is put into HTTP's form.
@@ -29,6 +29,7 @@ struct TestRequest {
     query: Vec<(&'static str, &'static str)>,
     offered: Vec<&'static str>,
     websocket: bool,
+    tls: bool,
 }
 
 impl TestRequest {
@@ -42,6 +43,7 @@ impl TestRequest {
             query: Vec::new(),
             offered: Vec::new(),
             websocket: false,
+            tls: false,
         }
     }
 
@@ -69,7 +71,7 @@ impl TestRequest {
             query: (!query.is_empty()).then_some(&query),
             headers: &headers,
             websocket: self.websocket,
-            tls: false,
+            tls: self.tls,
         })
     }
 }
@@ -109,7 +111,13 @@ fn scan(routes: &[Route], request: &TestRequest) -> Vec<Found> {
                 .collect()
         };
         let offers = |name: &String| request.websocket && request.offered.contains(&name.as_str());
-        let met = (route.methods.is_empty() || route.methods.contains(&request.method))
+        let by = if request.tls {
+            Scheme::Https
+        } else {
+            Scheme::Http
+        };
+        let met = route.scheme.is_none_or(|scheme| scheme == by)
+            && (route.methods.is_empty() || route.methods.contains(&request.method))
             && route
                 .headers
                 .iter()
@@ -190,8 +198,9 @@ fn weight(route: &Route) -> (usize, usize, usize) {
             TextMatch::Present | TextMatch::Absent => {}
         }
     }
-    let lists =
-        usize::from(!route.methods.is_empty()) + usize::from(!route.subprotocols.is_empty());
+    let lists = usize::from(!route.methods.is_empty())
+        + usize::from(!route.subprotocols.is_empty())
+        + usize::from(route.scheme.is_some());
     (texts.len() + lists, exact, prefix)
 }
 
@@ -202,6 +211,8 @@ prop_compose! {
         ),
         segments in vec(select(vec!["a", "b", "{}"]), 1..4),
         end in select(vec!["", "/", "/{*rest}"]),
+        scheme in prop_oneof![3 => Just(None), 1 => Just(Some(Scheme::Http)),
+            1 => Just(Some(Scheme::Https))],
         methods in prop_oneof![3 => Just(vec![]), 1 => Just(vec![Method::GET]),
             1 => Just(vec![Method::GET, Method::POST])],
         header in proptest::option::weighted(0.3, text_match()),
@@ -218,10 +229,18 @@ prop_compose! {
         path += end;
         Route {
             hosts: hosts.iter().map(|host| host.parse().expect("a host")).collect(),
+            scheme,
             methods,
             headers: header.map(|m| (HeaderName::from_static("x-k"), m)).into_iter().collect(),
             query: query.map(|m| ("k".to_owned(), m)).into_iter().collect(),
             subprotocols: subprotocols.into_iter().map(str::to_owned).collect(),
+            // A redirect that changes the scheme alone would be a condition of its own.
+            action: Action::Redirect(Redirect {
+                scheme: None,
+                host: Some("other.example".to_owned()),
+                path: None,
+                status: 308,
+            }),
             ..route("", &path)
         }
     }
@@ -246,9 +265,12 @@ prop_compose! {
         query in vec((select(vec!["k", "l"]), select(vec!["v", "v1", "v12", ""])), 0..3),
         offered in subsequence(vec!["v0", "v1", "v2"], 0..3),
         websocket in any::<bool>(),
+        tls in any::<bool>(),
     ) -> TestRequest {
         let host = host.to_owned();
-        TestRequest { host, behind, segments, method, headers, query, offered, websocket }
+        TestRequest {
+            host, behind, segments, method, headers, query, offered, websocket, tls,
+        }
     }
 }
 
