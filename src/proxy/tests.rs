@@ -1,4 +1,8 @@
-//! A worker in process, without threads or sockets: what the unit tests of the stages run on.
+//! A worker in process, without threads: what the unit tests of the data plane run on. Stages and
+//! sessions that need a backend or a client have one at a unix socket.
+
+pub(crate) mod backend;
+pub(crate) mod session;
 
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -150,6 +154,13 @@ impl Fixture {
     }
 }
 
+/// Runs a future, and the tasks that it spawns, as a worker does.
+pub(crate) fn run<T>(future: impl Future<Output = T>) -> T {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().build().expect("a runtime");
+    tokio::task::LocalSet::new().block_on(&runtime, future)
+}
+
 /// A GET.
 pub(crate) fn get(target: &str) -> Builder {
     Request::get(target).header("host", "chat.example.com")
@@ -191,9 +202,7 @@ pub(crate) fn routed(received: &Received, head: Parts) -> Routed<'_> {
 
 /// The request after "authenticate", or its refusal.
 pub(crate) fn try_authenticate(routed: Routed<'_>) -> Result<Authenticated<'_>, Refusal> {
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    let runtime = runtime.enable_all().build().expect("a runtime");
-    runtime.block_on(authenticate(routed))
+    run(authenticate(routed))
 }
 
 /// The request after "authenticate".

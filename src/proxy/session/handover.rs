@@ -273,3 +273,6 @@ fn attach(descriptor: OwnedFd) -> io::Result<Carrier> {
     };
     socket.attach().map(Carrier::from)
 }
+
+#[cfg(test)]
+mod tests;

@@ -264,3 +264,6 @@ fn is_about_the_client(status: StatusCode) -> bool {
     ];
     !status.is_server_error() && !own_trouble.contains(&status)
 }
+
+#[cfg(test)]
+mod tests;

@@ -167,3 +167,6 @@ impl Sessions {
         sessions.len()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -137,3 +137,6 @@ fn settle(sessions: &Sessions, session: &Session, verified: Result<Principal, Wo
         session.relay_mut().send_text(&text);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -96,3 +96,6 @@ pub(crate) fn renew(session: &Session, renewal: &Renewal, now: Tick) -> bool {
     let at = left.map(|left| now.saturating_add(ticks(left)));
     session.set_right(Arc::new(new), at)
 }
+
+#[cfg(test)]
+mod tests;

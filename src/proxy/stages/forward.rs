@@ -298,3 +298,6 @@ fn settle(
     });
     Ok(pass_on(placed, lease, (head, body), activity, keep))
 }
+
+#[cfg(test)]
+mod tests;

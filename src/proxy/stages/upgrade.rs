@@ -206,3 +206,6 @@ async fn ask(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

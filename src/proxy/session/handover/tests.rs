@@ -1,0 +1,160 @@
+use tokio::io::AsyncWriteExt as _;
+
+use super::*;
+use crate::proxy::tests::session::{self, FROM_CLIENT, ROUTES, is_silent, settle};
+use crate::proxy::tests::{Fixture, run};
+
+#[test]
+fn i1_a_held_session_moves_no_byte_until_it_is_released() {
+    let fixture = Fixture::new(ROUTES);
+    run(async {
+        let sessions = fixture.sessions();
+        let mut ends = session::ordinary(&sessions).await;
+        ends.talk().await;
+        let batch = pack(&sessions, None, 10);
+        assert_eq!((batch.transfers.len(), batch.staying), (1, 0));
+        assert_eq!(ends.session.ownership.get(), Ownership::Held);
+        ends.client.write_all(FROM_CLIENT).await.expect("open");
+        settle().await;
+        assert!(is_silent(&ends.backend), "both processes would move it");
+        assert!(!fixture.worker.keeps_connections());
+
+        assert_eq!(release(&sessions, &[], false), 0);
+        settle().await;
+        assert!(!is_silent(&ends.backend));
+        assert_eq!(ends.session.ownership.get(), Ownership::Stays);
+        assert!(!fixture.worker.keeps_connections(), "others may follow");
+        let again = pack(&sessions, None, 10);
+        assert_eq!((again.transfers.len(), again.staying), (0, 1));
+    });
+}
+
+#[test]
+fn after_a_hand_over_that_failed_everything_is_as_before() {
+    let fixture = Fixture::new(ROUTES);
+    run(async {
+        let sessions = fixture.sessions();
+        let mut ends = session::ordinary(&sessions).await;
+        pack(&sessions, None, 10);
+        assert_eq!(release(&sessions, &[], true), 0);
+        assert_eq!(ends.session.ownership.get(), Ownership::Here);
+        assert!(fixture.worker.keeps_connections());
+        ends.talk().await;
+    });
+}
+
+#[test]
+fn i6_a_session_that_went_leaves_no_record_here() {
+    let fixture = Fixture::new(ROUTES);
+    run(async {
+        let sessions = fixture.sessions();
+        let ends = session::ordinary(&sessions).await;
+        let stays = session::ordinary(&sessions).await;
+        pack(&sessions, None, 10);
+        assert_eq!(release(&sessions, &[ends.session.id], false), 1);
+        assert!(sessions.find(ends.session.id).is_none());
+        assert_eq!(stays.session.ownership.get(), Ownership::Stays);
+        let live = fixture.worker.load.sessions.load(Ordering::Relaxed);
+        assert_eq!(live, 1);
+        drop(ends);
+        settle().await;
+        sessions.cut();
+        settle().await;
+    });
+    assert_eq!(fixture.records().len(), 1, "of the one that stayed");
+}
+
+#[test]
+fn batches_are_bounded_and_cover_every_session_once() {
+    let fixture = Fixture::new(ROUTES);
+    run(async {
+        let sessions = fixture.sessions();
+        let mut ends = Vec::new();
+        for _ in 0..5 {
+            ends.push(session::ordinary(&sessions).await);
+        }
+        let (mut after, mut packed) = (None, Vec::new());
+        for expected in [2, 2, 1] {
+            let batch = pack(&sessions, after, 2);
+            assert_eq!(batch.transfers.len(), expected);
+            packed.extend(batch.transfers.iter().map(|one| one.id));
+            after = batch.next;
+        }
+        assert_eq!(after, None);
+        let mut ids: Vec<_> = ends.iter().map(|one| one.session.id).collect();
+        ids.sort_unstable();
+        assert_eq!(packed, ids);
+    });
+}
+
+#[test]
+fn a_transferred_session_goes_on_in_the_next_process() {
+    let (old, new) = (Fixture::new(ROUTES), Fixture::new(ROUTES));
+    run(async {
+        let (from, to) = (old.sessions(), new.sessions());
+        let mut ends = session::ordinary(&from).await;
+        ends.talk().await;
+        let batch = pack(&from, None, 10);
+        let (go, wait) = oneshot::channel();
+        let adopted = adopt(&to, batch.transfers, wait);
+        assert_eq!(adopted.ready, [ends.session.id]);
+        settle().await;
+        assert_eq!(to.len(), 0, "the old process owns it until the word");
+        release(&from, &adopted.ready, false);
+        go.send(()).expect("it waits");
+        settle().await;
+        let session = to.find(ends.session.id).expect("it has begun");
+        assert_eq!(session.facts().target, ends.session.facts().target);
+        assert_eq!(new.worker.load.sessions.load(Ordering::Relaxed), 1);
+        ends.talk().await;
+        assert_eq!(session.relay.borrow().to_backend().text, 2);
+    });
+}
+
+#[test]
+fn without_the_word_no_session_begins() {
+    let (old, new) = (Fixture::new(ROUTES), Fixture::new(ROUTES));
+    run(async {
+        let (from, to) = (old.sessions(), new.sessions());
+        let mut ends = session::ordinary(&from).await;
+        let batch = pack(&from, None, 10);
+        let (go, wait) = oneshot::channel();
+        adopt(&to, batch.transfers, wait);
+        drop(go);
+        settle().await;
+        assert_eq!(to.len(), 0);
+        let open = new.worker.load.connections.load(Ordering::Relaxed);
+        assert_eq!(open, 0);
+        release(&from, &[], true);
+        ends.talk().await;
+    });
+    let leaves_none = new.records();
+    assert!(leaves_none.is_empty(), "{leaves_none:?}");
+}
+
+#[test]
+fn transfers_that_are_not_understood_or_known_are_refused() {
+    let fixture = Fixture::new(ROUTES);
+    run(async {
+        let sessions = fixture.sessions();
+        let _ends = (
+            session::ordinary(&sessions).await,
+            session::ordinary(&sessions).await,
+        );
+        let mut batch = pack(&sessions, None, 10);
+        batch.transfers[0].state = b"{}".to_vec();
+        let ids: Vec<_> = batch.transfers.iter().map(|one| one.id).collect();
+        let (_go, wait) = oneshot::channel();
+        let adopted = adopt(&sessions, batch.transfers, wait);
+        assert!(adopted.ready.is_empty());
+        let refused: Vec<_> = adopted.refused.iter().map(|(id, _)| *id).collect();
+        assert_eq!(refused, ids);
+        let why = |index: usize| &*adopted.refused[index].1;
+        assert!(
+            why(0).starts_with("its state is not understood"),
+            "{}",
+            why(0)
+        );
+        assert_eq!(why(1), "a session with this id is here already");
+    });
+}
