@@ -91,6 +91,7 @@ impl Bound {
         let first = supervisor::first_generation(snapshot, memory::allowance())?;
         let node = Arc::new(NodeMetrics::new(&metrics, first.table.generation));
 
+        let tls_records = snapshot.node.tls_records;
         let mut contexts = Vec::new();
         let mut sockets = Vec::new();
         let mut certificates = Vec::new();
@@ -103,7 +104,7 @@ impl Bound {
         let inheritance = &mut inherited.sockets;
         for (place, config) in snapshot.listeners.iter().enumerate() {
             let (context, bound, resolver) =
-                open_listener(config, &metrics, &ticket_keys, inheritance)?;
+                open_listener(config, tls_records, &metrics, &ticket_keys, inheritance)?;
             let owner = Owner::Listener(config.name.clone());
             let share = |socket: &listener::Bound| (owner.clone(), socket.share());
             shares.extend(bound.iter().filter(|_| taking_over).map(share));
@@ -113,8 +114,8 @@ impl Bound {
             let owned = |(tls, resolver)| (config.name.clone(), tls, resolver);
             certificates.extend(resolver.map(owned));
         }
-        let (admin, resolver) =
-            open_admin(&snapshot.admin, &ticket_keys, inheritance).context("admin API")?;
+        let (admin, resolver) = open_admin(&snapshot.admin, tls_records, &ticket_keys, inheritance)
+            .context("admin API")?;
         let resolver = snapshot.admin.tls.clone().zip(resolver);
         certificates.extend(resolver.map(|(tls, resolver)| ("admin".into(), tls, resolver)));
         shares.push((Owner::Admin, admin.share()));

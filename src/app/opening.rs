@@ -7,7 +7,7 @@ use anyhow::Context;
 
 use crate::admin;
 use crate::base::names::ListenerName;
-use crate::config::snapshot::{Admin, Listener, ListenerTls, Snapshot};
+use crate::config::snapshot::{Admin, Listener, ListenerTls, Snapshot, TlsRecords};
 use crate::control::certs;
 use crate::control::ticket_keys::{HandedKeys, TicketKeyStore, TicketKeysError};
 use crate::io::net::listener::{self, Inheritance, ListenOptions, Owner};
@@ -24,6 +24,7 @@ type OpenListener = (ListenerContext, Vec<listener::Bound>, Option<Arc<Resolver>
 
 pub(super) fn open_listener(
     config: &Listener,
+    records: TlsRecords,
     metrics: &Arc<Metrics>,
     ticket_keys: &TicketKeyStore,
     inheritance: &mut Inheritance,
@@ -38,7 +39,7 @@ pub(super) fn open_listener(
     let bound = listener::bind_all(&config.listen, options, &owner, inheritance)
         .with_context(|| format!("listener `{name}`"))?;
     let tls = config.tls.as_ref();
-    let opened = tls.map(|tls| open_tls(name, tls, ticket_keys));
+    let opened = tls.map(|tls| open_tls(name, tls, records, ticket_keys));
     let opened = opened.transpose();
     let (tls, resolver) = opened
         .with_context(|| format!("listener `{name}`"))?
@@ -60,6 +61,7 @@ pub(super) fn open_listener(
 pub(super) fn open_tls(
     name: &ListenerName,
     settings: &ListenerTls,
+    records: TlsRecords,
     ticket_keys: &TicketKeyStore,
 ) -> anyhow::Result<(Arc<ServerTls>, Arc<Resolver>)> {
     let resolver = certs::open(name, settings)?;
@@ -76,6 +78,7 @@ pub(super) fn open_tls(
         clients,
         authorities: settings.client_authorities,
         ticket_keys: ticket_keys.of(&settings.ticket_keys),
+        records,
     };
     let tls = ServerTls::new(&resolver, tls)?;
     Ok((Arc::new(tls), resolver))
@@ -93,11 +96,12 @@ pub(super) fn open_ticket_keys(
 
 pub(super) fn open_admin(
     admin: &Admin,
+    records: TlsRecords,
     ticket_keys: &TicketKeyStore,
     inheritance: &mut Inheritance,
 ) -> anyhow::Result<(admin::server::Bound, Option<Arc<Resolver>>)> {
     let tls = admin.tls.as_ref();
-    let opened = tls.map(|tls| open_tls(&ADMIN.into(), tls, ticket_keys));
+    let opened = tls.map(|tls| open_tls(&ADMIN.into(), tls, records, ticket_keys));
     let (tls, resolver) = opened.transpose()?.unzip();
     Ok((admin::server::bind(admin, tls, inheritance)?, resolver))
 }

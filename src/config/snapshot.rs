@@ -32,7 +32,7 @@ pub use auth::{
 };
 pub use listener::{
     CertificateFiles, HeadLimits, Listener, ListenerLimits, ListenerTimeouts, ListenerTls,
-    TicketKeySource, TlsVersion,
+    TicketKeySource, TlsRecords, TlsVersion,
 };
 pub use operations::{AdminState, Admission, Drain, Rebalance, RebalanceMode, Shutdown, Tempo};
 pub use request::{AffinitySource, HeaderEdits, MatchText, Redirect, Rewrite, Scheme, TextMatch};
@@ -84,6 +84,8 @@ pub struct Node {
     pub workers: usize,
     /// The directory of persistent state.
     pub state_dir: Option<PathBuf>,
+    /// What opens and seals TLS records. Default: the gateway.
+    pub tls_records: TlsRecords,
 }
 
 /// `[admin]`

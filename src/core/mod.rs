@@ -12,4 +12,5 @@ pub mod relay;
 pub mod routing;
 pub mod session;
 pub mod ticket_keys;
+pub mod tls;
 pub mod wire;

@@ -17,9 +17,12 @@ use rustls::{ClientConfig, HandshakeKind};
 use socket2::SockRef;
 use tokio_rustls::{LazyConfigAcceptor, TlsConnector, client, server};
 
+use crate::config::snapshot::TlsRecords;
 use crate::io::delegate::delegate_io;
 use crate::io::net::socket::Socket;
+use crate::io::tls::handshake;
 use crate::io::tls::server::ServerTls;
+use crate::io::tls::stream::TlsStream;
 
 /// Bytes that a TLS stream takes from a writer before the reader at its far end has made room: one
 /// full record. rustls' own default is four of them.
@@ -30,9 +33,11 @@ const TLS_UNSENT_MAX: usize = 16 * 1024;
 pub enum Carrier {
     /// The bare socket.
     Plain(Socket),
-    /// TLS that ends here: a client's connection.
+    /// TLS by the record layer of `core::tls`.
+    Tls(Box<TlsStream>),
+    /// TLS by rustls alone that ends here: a client's connection.
     TlsServer(Box<server::TlsStream<Socket>>),
-    /// TLS that begins here: a connection to a backend.
+    /// TLS by rustls alone that begins here: a connection to a backend.
     TlsClient(Box<client::TlsStream<Socket>>),
 }
 
@@ -47,6 +52,10 @@ impl Carrier {
     /// # Errors
     /// When the peer ends or breaks the handshake; the message is rustls' own.
     pub async fn accept_tls(socket: Socket, tls: &ServerTls) -> io::Result<Self> {
+        if tls.records() == TlsRecords::Gateway {
+            let stream = handshake::accept(socket, tls).await?;
+            return Ok(Self::Tls(Box::new(stream)));
+        }
         let started = LazyConfigAcceptor::new(Acceptor::default(), socket).await?;
         let config = tls.choose(&started.client_hello());
         let stream = started
@@ -65,6 +74,10 @@ impl Carrier {
         config: Arc<ClientConfig>,
         name: ServerName<'static>,
     ) -> io::Result<Self> {
+        if config.enable_secret_extraction {
+            let stream = handshake::connect(socket, config, name).await?;
+            return Ok(Self::Tls(Box::new(stream)));
+        }
         let stream = TlsConnector::from(config)
             .connect_with(name, socket, |tls| {
                 tls.set_buffer_limit(Some(TLS_UNSENT_MAX))
@@ -82,6 +95,7 @@ impl Carrier {
     pub fn socket(&self) -> &Socket {
         match self {
             Self::Plain(socket) => socket,
+            Self::Tls(tls) => tls.socket(),
             Self::TlsServer(tls) => tls.get_ref().0,
             Self::TlsClient(tls) => tls.get_ref().0,
         }
@@ -126,6 +140,7 @@ impl Carrier {
     /// The client's certificate (DER), if it presented one.
     pub fn peer_certificate(&self) -> Option<&[u8]> {
         match self {
+            Self::Tls(tls) => tls.peer_certificate(),
             Self::TlsServer(tls) => {
                 let chain = tls.get_ref().1.peer_certificates()?;
                 chain.first().map(AsRef::as_ref)
@@ -138,17 +153,17 @@ impl Carrier {
     pub fn resumed(&self) -> Option<bool> {
         let kind = match self {
             Self::Plain(_) => return None,
+            Self::Tls(tls) => return Some(tls.resumed()),
             Self::TlsServer(tls) => tls.get_ref().1.handshake_kind(),
             Self::TlsClient(tls) => tls.get_ref().1.handshake_kind(),
         };
         Some(kind == Some(HandshakeKind::Resumed))
     }
 
-    /// The name in the client's TLS handshake (SNI).
-    pub fn server_name(&self) -> Option<&str> {
-        match self {
-            Self::TlsServer(tls) => tls.get_ref().1.server_name(),
-            _ => None,
+    /// A session begins: forgets what only the time before it needs.
+    pub fn settle(&mut self) {
+        if let Self::Tls(tls) = self {
+            tls.settle();
         }
     }
 }
@@ -161,6 +176,7 @@ impl From<Socket> for Carrier {
 
 delegate_io!(Carrier {
     Plain,
+    Tls,
     TlsServer,
     TlsClient
 });

@@ -27,7 +27,7 @@ pub use listener::{
     Certificate, ClientCertificates, Hsts, Listener, ListenerLimits, ListenerTimeouts, ListenerTls,
     PeersFrom, TicketKeysFile, UntrustedHeaders,
 };
-pub use node::{AccessFile, Admin, Log, LogFormat, Node};
+pub use node::{AccessFile, Admin, Log, LogFormat, Node, TlsRecords};
 pub use operations::{Admission, Drain, OnMemberRemoval, Pace, Rebalance, RebalanceMode, Shutdown};
 pub use route::{
     CloseCodes, EmptySegments, HeaderEdits, IssueCookie, Keepalive, KeepaliveTo, OnBackendLoss,

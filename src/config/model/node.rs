@@ -18,6 +18,10 @@ pub struct Node {
     /// Directory of persistent state, accessible to this user only. It is created if missing; a
     /// start that cannot write to it is refused.
     pub state_dir: Option<String>,
+    /// What opens and seals TLS records after a handshake: `"gateway"`, or `"rustls"` as a way back
+    /// for one release. Sessions with TLS survive a hand-over with `"gateway"` only. Takes effect
+    /// at the next start.
+    pub tls_records: TlsRecords,
     /// Live sessions, those in the making among them; 0 is no limit. More are answered 503.
     pub sessions_max: usize,
     /// TLS handshakes with clients, and upgrades that wait for their backend, at once; 0 is no
@@ -28,6 +32,17 @@ pub struct Node {
     pub memory_max: Option<Size>,
     /// How many bits of an address are one client, for every limit per address.
     pub address_prefix: AddressPrefix,
+}
+
+/// What opens and seals TLS records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum TlsRecords {
+    /// The gateway's own record layer.
+    #[default]
+    Gateway,
+    /// rustls.
+    Rustls,
 }
 
 /// The admin API.

@@ -87,6 +87,16 @@ pub enum TlsVersion {
     V1_3,
 }
 
+/// What opens and seals the records of a TLS connection after its handshake.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TlsRecords {
+    /// The gateway's own record layer: sessions survive a hand-over.
+    #[default]
+    Gateway,
+    /// rustls, which cannot hand over a connection.
+    Rustls,
+}
+
 /// `limits` of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListenerLimits {

@@ -6,7 +6,7 @@ use crate::config::diagnostic::suggestion;
 use crate::config::layers::Part;
 use crate::config::limits::{NodeLimits, PrefixLengths};
 use crate::config::model::{self, TextOr};
-use crate::config::snapshot::{AccessOutput, Admin, Log, LogFormat, Node};
+use crate::config::snapshot::{AccessOutput, Admin, Log, LogFormat, Node, TlsRecords};
 use crate::config::validate::scope::Scope;
 use crate::config::validate::tls::listener_tls;
 use crate::config::validate::values::{listen_address, secret, socket_mode};
@@ -23,6 +23,10 @@ pub(super) fn node(at: &Scope<'_>, model: &model::Node) -> Option<Node> {
         name: name?.into(),
         workers: workers?,
         state_dir: model.state_dir.as_ref().map(|path| at.resolve(path)),
+        tls_records: match model.tls_records {
+            model::TlsRecords::Gateway => TlsRecords::Gateway,
+            model::TlsRecords::Rustls => TlsRecords::Rustls,
+        },
     })
 }
 

@@ -36,9 +36,10 @@ impl UpstreamTlsError {
 /// # Errors
 /// The first upstream whose roots or name are wrong.
 pub(super) fn read_backend_tls(snapshot: &Snapshot) -> Result<BackendTls, UpstreamTlsError> {
+    let records = snapshot.node.tls_records;
     let mut roots = Roots::default();
     let with_tls = snapshot.upstreams.values().filter_map(|upstream| {
-        let tls = ClientTls::with_roots(upstream.tls.as_ref()?, &mut roots);
+        let tls = ClientTls::with_roots(upstream.tls.as_ref()?, records, &mut roots);
         let name = || upstream.name.clone();
         Some(
             tls.map(|tls| (name(), tls))
@@ -77,7 +78,7 @@ pub(super) fn tls(
         let current = known.of(name).filter(|_| same);
         let tls = match current {
             Some(current) if reuse == Reuse::Unchanged => Some(current),
-            current => match ClientTls::with_roots(settings, roots) {
+            current => match ClientTls::with_roots(settings, snapshot.node.tls_records, roots) {
                 // With the same roots the tickets of backends stay good.
                 Ok(tls) => Some(current.filter(|one| one.verifies_as(&tls)).unwrap_or(tls)),
                 Err(error) => {

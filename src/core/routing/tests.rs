@@ -28,6 +28,7 @@ fn snapshot(routes: &[Route], upstreams: &[Upstream]) -> Snapshot {
             name: "edge".into(),
             workers: 1,
             state_dir: None,
+            tls_records: Default::default(),
         },
         admin: Admin {
             listen: "127.0.0.1:0".parse().expect("an address"),

@@ -10,10 +10,11 @@ use rustls::{ClientConfig, RootCertStore};
 
 use crate::base::addr::BackendAddr;
 use crate::base::names::UpstreamName;
-use crate::config::snapshot::{CertificateFiles, UpstreamTls};
+use crate::config::snapshot::{CertificateFiles, TlsRecords, UpstreamTls};
 use crate::io::net::dial::DialTls;
 use crate::io::tls::backend_tickets::BackendTickets;
 use crate::io::tls::certs::{self, CertError};
+use crate::io::tls::secrets::SecretSlot;
 use crate::io::tls::{ALPN_HTTP_1, provider};
 
 /// TLS to the backends of one upstream. Cheap to clone; clones share the tickets of backends.
@@ -110,8 +111,12 @@ impl ClientTls {
     ///
     /// # Errors
     /// When there are no roots, or the name is none.
-    pub fn with_roots(tls: &UpstreamTls, known: &mut Roots) -> Result<Self, ClientTlsError> {
-        Self::build(tls, known.of(tls.ca.as_deref())?, None)
+    pub fn with_roots(
+        tls: &UpstreamTls,
+        records: TlsRecords,
+        known: &mut Roots,
+    ) -> Result<Self, ClientTlsError> {
+        Self::build(tls, records, known.of(tls.ca.as_deref())?, None)
     }
 
     /// The same, with this client certificate if the server requests one.
@@ -122,11 +127,13 @@ impl ClientTls {
         tls: &UpstreamTls,
         own: Option<&CertificateFiles>,
     ) -> Result<Self, ClientTlsError> {
-        Self::build(tls, Arc::new(roots(tls.ca.as_deref())?), own)
+        let roots = Arc::new(roots(tls.ca.as_deref())?);
+        Self::build(tls, TlsRecords::Gateway, roots, own)
     }
 
     fn build(
         tls: &UpstreamTls,
+        records: TlsRecords,
         roots: Arc<RootCertStore>,
         own: Option<&CertificateFiles>,
     ) -> Result<Self, ClientTlsError> {
@@ -141,6 +148,8 @@ impl ClientTls {
             }
         };
         config.alpn_protocols = vec![ALPN_HTTP_1.to_vec()];
+        config.enable_secret_extraction = records == TlsRecords::Gateway;
+        config.key_log = Arc::new(SecretSlot);
         Ok(Self {
             config: Arc::new(config),
             name: tls.server_name.as_deref().map(server_name).transpose()?,

@@ -4,8 +4,11 @@
 mod backend_tickets;
 pub mod certs;
 pub mod client;
+pub(super) mod handshake;
 mod key_exchange;
+mod secrets;
 pub mod server;
+pub mod stream;
 pub mod tickets;
 
 use std::sync::Arc;

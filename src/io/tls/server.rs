@@ -15,8 +15,9 @@ use rustls::server::{
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
 
-use crate::config::snapshot::TlsVersion;
+use crate::config::snapshot::{TlsRecords, TlsVersion};
 use crate::io::tls::certs::Certificate;
+use crate::io::tls::secrets::SecretSlot;
 use crate::io::tls::tickets::{TicketKeys, Ticketer};
 use crate::io::tls::{ALPN_HTTP_1, key_exchange, provider};
 
@@ -162,6 +163,8 @@ pub struct ServerTlsSettings<'s> {
     pub authorities: u128,
     /// What its tickets are sealed with.
     pub ticket_keys: Arc<TicketKeys>,
+    /// What opens and seals records after a handshake.
+    pub records: TlsRecords,
 }
 
 /// TLS of a listener: HTTP/1.1 only, no 0-RTT, sessions resumed by tickets so that the server
@@ -171,6 +174,7 @@ pub struct ServerTlsSettings<'s> {
 pub struct ServerTls {
     classical: Arc<ServerConfig>,
     post_quantum: Arc<ServerConfig>,
+    records: TlsRecords,
 }
 
 impl ServerTls {
@@ -196,7 +200,18 @@ impl ServerTls {
         Ok(Self {
             classical: config(provider())?,
             post_quantum: config(key_exchange::post_quantum())?,
+            records: settings.records,
         })
+    }
+
+    /// The configuration for a client whose hello cannot be read.
+    pub(super) fn any(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.classical)
+    }
+
+    /// What opens and seals records after a handshake.
+    pub const fn records(&self) -> TlsRecords {
+        self.records
     }
 
     /// The configuration for the client that sent this hello: the post-quantum key exchange is
@@ -241,6 +256,8 @@ fn server_config(
         .with_cert_resolver(resolver);
     config.alpn_protocols = vec![ALPN_HTTP_1.to_vec()];
     config.ticketer = Arc::clone(ticketer) as Arc<dyn ProducesTickets>;
+    config.enable_secret_extraction = true;
+    config.key_log = Arc::new(SecretSlot);
     config.session_storage = Arc::new(NoServerSessionStorage {});
     // A request in the first flight could be replayed.
     config.max_early_data_size = 0;

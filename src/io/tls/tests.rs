@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rcgen::{CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 use rustls::version::TLS12;
-use rustls::{ClientConfig, ProtocolVersion, RootCertStore};
+use rustls::{ClientConfig, RootCertStore};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -12,13 +12,15 @@ use tokio::net::{TcpListener, TcpStream};
 use super::*;
 use crate::base::addr::{BackendAddr, OwnAddresses};
 use crate::base::clock;
-use crate::config::snapshot::{CertificateFiles, TlsVersion, UpstreamTls};
+use crate::config::snapshot::{CertificateFiles, TlsRecords, TlsVersion, UpstreamTls};
+use crate::core::tls::Version;
 use crate::io::carrier::Carrier;
 use crate::io::net::dial::{DialError, DialOptions, DialTls, dial};
 use crate::io::net::socket::Socket;
 use crate::io::tls::certs::{CertError, Certificate};
 use crate::io::tls::client::ClientTls;
 use crate::io::tls::server::{Resolver, ServerTls, ServerTlsSettings, SniMap};
+use crate::io::tls::stream::TlsStream;
 use crate::io::tls::tickets::TicketKeys;
 
 mod negotiation;
@@ -223,13 +225,17 @@ async fn call(to: &BackendAddr, tls: &DialTls) -> Result<Carrier, DialError> {
     dial(to, options).await
 }
 
+/// The record layer of a carrier.
+fn records(carrier: &Carrier) -> &TlsStream {
+    match carrier {
+        Carrier::Tls(stream) => stream,
+        other => panic!("not TLS: {other:?}"),
+    }
+}
+
 /// The certificate that the server showed.
 fn shown(carrier: &Carrier) -> Vec<u8> {
-    let Carrier::TlsClient(stream) = carrier else {
-        panic!("not TLS: {carrier:?}")
-    };
-    let chain = stream.get_ref().1.peer_certificates();
-    chain.expect("a chain")[0].to_vec()
+    carrier.peer_certificate().expect("a certificate").to_vec()
 }
 
 #[tokio::test]
@@ -246,10 +252,7 @@ async fn bytes_go_through_tls_both_ways() {
     let mut read = Vec::new();
     carrier.read_to_end(&mut read).await.expect("a clean end");
     assert_eq!(read, b"ping");
-    let Carrier::TlsClient(stream) = &carrier else {
-        panic!("not TLS")
-    };
-    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(ALPN_HTTP_1));
+    assert_eq!(records(&carrier).alpn(), Some(ALPN_HTTP_1));
 }
 
 #[tokio::test]
@@ -320,17 +323,16 @@ async fn the_oldest_version_is_the_listeners_to_choose() {
         .expect("versions")
         .with_root_certificates(roots)
         .with_no_client_auth();
+    let mut config = config;
+    config.enable_secret_extraction = true;
     let tls = DialTls {
         config: Arc::new(config),
         name: "a.test".try_into().expect("a name"),
     };
     let old = serve(Arc::clone(&resolver), TlsVersion::V1_2).await;
     let carrier = call(&old, &tls).await.expect("1.2 is allowed");
-    let Carrier::TlsClient(stream) = &carrier else {
-        panic!("not TLS")
-    };
-    let version = stream.get_ref().1.protocol_version();
-    assert_eq!(version, Some(ProtocolVersion::TLSv1_2));
+    let version = records(&carrier).connection().version();
+    assert_eq!(version, Version::V1_2);
     let new = serve(resolver, TlsVersion::V1_3).await;
     assert!(matches!(call(&new, &tls).await, Err(DialError::Tls { .. })));
 }
@@ -367,14 +369,7 @@ async fn i8_a_reader_that_stops_makes_a_tls_writer_stop() {
     tokio::time::timeout(Duration::from_millis(500), all)
         .await
         .expect_err("nobody reads");
-    let Carrier::TlsServer(stream) = &mut server else {
-        panic!("not TLS")
-    };
-    let mut unsent = Vec::new();
-    let session = stream.get_mut().1;
-    while session.wants_write() {
-        session.write_tls(&mut unsent).expect("memory");
-    }
+    let unsent = records(&server).connection().unsent();
     assert!(
         (1..=20 * 1024).contains(&unsent.len()),
         "{} held",

@@ -54,9 +54,12 @@ pub(crate) fn start(sessions: &Rc<Sessions>, granted: GrantedSession, client: Cl
     let mut connection = client.lease;
     connection.hold_session(permits);
     setup.client_early = client.early;
+    let (mut client_end, mut backend_end) = (client.carrier, carrier);
+    client_end.settle();
+    backend_end.settle();
     let worker = sessions.worker();
     let metrics = worker.route_metrics(&facts.route, &facts.upstream);
-    let relay = Relay::new(client.carrier, carrier, setup, worker.tick());
+    let relay = Relay::new(client_end, backend_end, setup, worker.tick());
     metrics.began(facts.handshake);
     backend.established();
     let began = clock::now();

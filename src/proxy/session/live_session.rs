@@ -111,7 +111,7 @@ impl Session {
     pub(crate) fn go_on(&self, reached: Reached, now: Tick) {
         let Reached {
             lease,
-            carrier,
+            mut carrier,
             early,
         } = reached;
         lease.established();
@@ -119,6 +119,7 @@ impl Session {
         let mut facts = self.facts.borrow_mut();
         Arc::make_mut(&mut facts).backend = lease.id.clone();
         self.backend.replace(Some((lease, clock::now())));
+        carrier.settle();
         self.relay.borrow_mut().attach(carrier, early, now);
     }
 
