@@ -30,7 +30,7 @@ pub use commands::{LeaveCounts, Renewal, SessionBrief, SessionQuery, SessionView
 pub use edge::Edge;
 pub use gateway_addresses::GatewayAddresses;
 pub use generation::{Generation, Swap};
-pub use handover::{Adopted, SessionTransfer, TakenOver, TransferBatch};
+pub use handover::{Adopted, EndTransfer, SessionTransfer, TakenOver, TransferBatch};
 pub use slice::{Slice, Sliced};
 pub use workers::{ANSWER_MAX, Answers, Walked, WorkerHandle, WorkerLoad, Workers};
 

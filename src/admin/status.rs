@@ -16,6 +16,7 @@ use crate::admin::{Gateway, ListenerView};
 use crate::base::clock;
 use crate::control::fleet::NodeView;
 use crate::control::state_dir::StateDir;
+use crate::core::session::staying::Staying;
 use crate::live::{Phase, TakenOver};
 
 /// The status of a gateway.
@@ -89,6 +90,9 @@ impl StateDirView {
 pub struct TakenOverView {
     /// The number of sessions.
     pub sessions: usize,
+    /// The number of sessions that stayed with the other process, by reason.
+    #[serde(default)]
+    pub staying: Staying,
     /// The id of the other process.
     pub from_pid: u32,
     /// When the take-over ended; RFC 3339.
@@ -99,6 +103,7 @@ impl TakenOverView {
     fn of(taken_over: &TakenOver) -> Self {
         Self {
             sessions: taken_over.sessions,
+            staying: taken_over.staying.clone(),
             from_pid: taken_over.from_pid,
             at: clock::rfc3339(taken_over.at),
         }

@@ -12,6 +12,7 @@ use crate::cli::demo;
 use crate::control::handover::HandoverRequest;
 use crate::control::load::{LoadOptions, Loaded};
 use crate::control::supervisor::Configuration;
+use crate::io::core_dumps;
 use crate::io::net::descriptors;
 use crate::telemetry::log;
 
@@ -135,6 +136,9 @@ fn serve(
         Err(error) => return fail(err, &error.into()),
     };
     extend_descriptors();
+    if let Err(error) = core_dumps::forbid() {
+        tracing::warn!(%error, "a core dump of this process would hold the keys of its connections");
+    }
     // Sockets are watched by the runtime that is entered when they are opened.
     let ended = runtime.block_on(async {
         let mut request = match take_over {

@@ -224,6 +224,9 @@ fn overview(out: &mut dyn Write, status: &StatusView) -> io::Result<()> {
             "taken     {} sessions over from process {} at {}",
             before.sessions, before.from_pid, before.at
         )?;
+        if !before.staying.is_empty() {
+            writeln!(out, "          stayed there: {}", before.staying)?;
+        }
     }
     let file = &status.sources.file;
     writeln!(

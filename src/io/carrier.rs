@@ -16,8 +16,10 @@ use rustls::server::Acceptor;
 use rustls::{ClientConfig, HandshakeKind};
 use socket2::SockRef;
 use tokio_rustls::{LazyConfigAcceptor, TlsConnector, client, server};
+use zeroize::Zeroizing;
 
 use crate::config::snapshot::TlsRecords;
+use crate::core::tls::UnsoundTls;
 use crate::io::delegate::delegate_io;
 use crate::io::net::socket::Socket;
 use crate::io::tls::handshake;
@@ -40,6 +42,10 @@ pub enum Carrier {
     /// TLS by rustls alone that begins here: a connection to a backend.
     TlsClient(Box<client::TlsStream<Socket>>),
 }
+
+/// A TLS connection has no state that another process could continue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotPacked;
 
 const _: () = assert!(
     size_of::<Carrier>() <= 48,
@@ -158,6 +164,34 @@ impl Carrier {
             Self::TlsClient(tls) => tls.get_ref().1.handshake_kind(),
         };
         Some(kind == Some(HandshakeKind::Resumed))
+    }
+
+    /// The state of its TLS connection for another process, which is frozen until `thaw`; `None`
+    /// without TLS.
+    ///
+    /// # Errors
+    /// When the connection is broken, or its records are rustls'.
+    pub fn pack(&mut self) -> Result<Option<Zeroizing<Vec<u8>>>, NotPacked> {
+        match self {
+            Self::Plain(_) => Ok(None),
+            Self::Tls(tls) => tls.pack().map(Some).ok_or(NotPacked),
+            Self::TlsServer(_) | Self::TlsClient(_) => Err(NotPacked),
+        }
+    }
+
+    /// No other process owns the connection.
+    pub fn thaw(&mut self) {
+        if let Self::Tls(tls) = self {
+            tls.thaw();
+        }
+    }
+
+    /// The TLS connection that another process packed, on its socket.
+    ///
+    /// # Errors
+    /// When no connection can be in this state.
+    pub fn unpack(socket: Socket, packed: &[u8]) -> Result<Self, UnsoundTls> {
+        Ok(Self::Tls(Box::new(TlsStream::unpack(socket, packed)?)))
     }
 
     /// A session begins: forgets what only the time before it needs.

@@ -25,14 +25,18 @@ use serde::{Deserialize, Serialize};
 use crate::base::revocation::Revocation;
 use crate::base::session_id::SessionId;
 use crate::core::session::drain::BackendOrder;
+use crate::core::session::staying::Staying;
 use crate::io::net::listener::Owner;
 
 pub use wire::{MESSAGE_MAX, Message, Wire, WireError};
 
 /// Version of these messages.
 pub const PROTOCOL: u32 = 1;
-/// Version of a session's state as this program writes it, and the oldest that it reads.
+/// Version of the state of a session without TLS, as this program writes it.
 pub const STATE: u32 = 1;
+/// Version of the state of a session with TLS, and the newest that this program reads. A process
+/// that reads only [`STATE`] gets no session with TLS.
+pub const STATE_TLS: u32 = 2;
 /// The oldest version of a session's state that this program reads.
 pub const STATE_OLDEST: u32 = 1;
 
@@ -125,13 +129,20 @@ pub enum FromOld {
     Session {
         /// Which.
         id: SessionId,
+        /// Bytes of the TLS states of client and backend, which the attachment ends with; 0 for an
+        /// end without TLS. Omitted if neither has TLS.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tls: Option<(usize, usize)>,
     },
     /// Those since the last one are to be taken now.
     Batch,
     /// No more follow. This many sessions stay in the old process until they end.
     Done {
-        /// Such as those with TLS.
+        /// All of them.
         staying: usize,
+        /// By reason; sent to a process that reads [`STATE_TLS`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reasons: Option<Staying>,
     },
     /// The old process continues, or ends, without handing over the rest.
     Stopped {

@@ -2,6 +2,7 @@
 
 pub mod carrier;
 pub mod client;
+pub mod core_dumps;
 mod delegate;
 pub mod file;
 pub mod handover;

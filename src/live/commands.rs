@@ -97,6 +97,8 @@ pub enum WorkerCommand {
         after: Option<SessionId>,
         /// So many at most.
         limit: usize,
+        /// Whether the other process can continue sessions with TLS.
+        tls: bool,
         /// Receives the answer.
         answer: oneshot::Sender<TransferBatch>,
     },

@@ -4,7 +4,10 @@ use std::fmt;
 use std::os::fd::OwnedFd;
 use std::time::SystemTime;
 
+use zeroize::Zeroizing;
+
 use crate::base::session_id::SessionId;
+use crate::core::session::staying::Staying;
 
 /// A session on its way to another process: its state, which only workers read, and its sockets.
 pub struct SessionTransfer {
@@ -12,10 +15,18 @@ pub struct SessionTransfer {
     pub id: SessionId,
     /// In the version of the format that the hand-over's messages name.
     pub state: Vec<u8>,
-    /// A second handle to the client's socket.
-    pub client: OwnedFd,
-    /// A second handle to the backend's socket; none while the session has no backend.
-    pub backend: Option<OwnedFd>,
+    /// The client's end.
+    pub client: EndTransfer,
+    /// The backend's end; none while the session has no backend.
+    pub backend: Option<EndTransfer>,
+}
+
+/// One end of a session that is transferred.
+pub struct EndTransfer {
+    /// A second handle to the socket.
+    pub socket: OwnedFd,
+    /// The state of its TLS connection, with its keys; zeroised when dropped.
+    pub tls: Option<Zeroizing<Vec<u8>>>,
 }
 
 impl fmt::Debug for SessionTransfer {
@@ -35,7 +46,7 @@ pub struct TransferBatch {
     /// The cursor of the next batch; `None` when every session has been examined.
     pub next: Option<SessionId>,
     /// Examined sessions that cannot be handed over, now or ever.
-    pub staying: usize,
+    pub staying: Staying,
     /// Connections that may still become sessions.
     pub coming: usize,
 }
@@ -54,6 +65,8 @@ pub struct Adopted {
 pub struct TakenOver {
     /// Sessions.
     pub sessions: usize,
+    /// Sessions that stayed with the previous process.
+    pub staying: Staying,
     /// Process id of the previous process.
     pub from_pid: u32,
     /// When the take-over was complete, or when the last part of it arrived.

@@ -19,6 +19,7 @@ use metrics::{Counter, Gauge, Histogram};
 
 use crate::base::names::ListenerName;
 use crate::core::routing::{Action, RoutingTable};
+use crate::core::session::staying::Staying;
 use crate::telemetry::metrics::registry::Registry;
 use crate::telemetry::metrics::table::Metric;
 
@@ -285,6 +286,15 @@ impl NodeMetrics {
         self.metrics
             .counter(&table::HANDOVER_SESSIONS, &[handing.as_str()])
             .increment(sessions as u64);
+    }
+
+    /// Sessions stayed in this process when it handed over.
+    pub fn stayed(&self, staying: &Staying) {
+        for (reason, sessions) in staying.iter() {
+            self.metrics
+                .counter(&table::HANDOVER_STAYED, &[reason.as_str()])
+                .increment(sessions as u64);
+        }
     }
 
     /// A hand-over broke off.

@@ -19,10 +19,13 @@ use crate::control::revocations;
 use crate::control::ticket_keys::TicketKeyStore;
 use crate::control::tickets::{Tickets, UsedOf};
 use crate::core::session::drain::BackendOrder;
-use crate::io::handover::{FromNew, FromOld, PROTOCOL, STATE, VERSION, Wire, WireError, agree};
+use crate::core::session::staying::{StayReason, Staying};
+use crate::io::handover::{
+    FromNew, FromOld, PROTOCOL, STATE, STATE_TLS, VERSION, Wire, WireError, agree,
+};
 use crate::io::net::listener::{self, Owner};
 use crate::io::net::socket::Detached;
-use crate::live::{Live, TransferBatch, WorkerCommand};
+use crate::live::{EndTransfer, Live, SessionTransfer, TransferBatch, WorkerCommand};
 use crate::telemetry::metrics::{Handing, NodeMetrics};
 
 /// Time for the first message of a peer.
@@ -56,10 +59,10 @@ pub(super) struct HandoverOffer {
 }
 
 /// Sessions that were handed over, and those that stay.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 struct Moved {
     sessions: usize,
-    staying: usize,
+    staying: Staying,
 }
 
 impl HandoverOffer {
@@ -96,6 +99,7 @@ impl HandoverOffer {
             };
             match given {
                 Ok(Moved { sessions, staying }) => {
+                    let staying = staying.total();
                     for (_, socket) in &self.sockets {
                         socket.give_away();
                     }
@@ -116,11 +120,14 @@ impl HandoverOffer {
         stop: &mut watch::Receiver<bool>,
     ) -> Result<Moved, StepError> {
         let began = clock::now();
-        if let Err(error) = self.introduce(&mut wire, stop).await {
-            let serving = !matches!(error, StepError::Stopped);
-            call_off(&mut wire, error.to_string(), serving).await;
-            return Err(error);
-        }
+        let tls = match self.introduce(&mut wire, stop).await {
+            Ok(newest) => newest >= STATE_TLS,
+            Err(error) => {
+                let serving = !matches!(error, StepError::Stopped);
+                call_off(&mut wire, error.to_string(), serving).await;
+                return Err(error);
+            }
+        };
         let pid = wire.peer_pid();
         self.live.set_other_process(pid.unwrap_or(0));
         tracing::info!(
@@ -130,12 +137,18 @@ impl HandoverOffer {
         );
         self.live.accept(false);
         self.drainer.elsewhere().set_handing_over(true);
-        match self.give_sessions(&mut wire, stop).await {
+        match self.give_sessions(&mut wire, tls, stop).await {
             Ok(moved) => {
                 let took = clock::now().duration_since(began);
                 self.node.handed_over(Handing::Out, took);
-                let Moved { sessions, staying } = moved;
-                tracing::info!(to = pid, sessions, staying, took = %clock::readable(took), "handed over");
+                self.node.stayed(&moved.staying);
+                tracing::info!(
+                    to = pid,
+                    sessions = moved.sessions,
+                    staying = %moved.staying,
+                    took = %clock::readable(took),
+                    "handed over"
+                );
                 Ok(moved)
             }
             Err(error) => {
@@ -147,12 +160,13 @@ impl HandoverOffer {
         }
     }
 
-    /// Up to where the new process serves. Nothing has changed here until then.
+    /// Up to where the new process serves. Nothing has changed here until then. Returns the newest
+    /// version of a session's state that the new process reads.
     async fn introduce(
         &self,
         wire: &mut Wire,
         stop: &mut watch::Receiver<bool>,
-    ) -> Result<(), StepError> {
+    ) -> Result<u32, StepError> {
         let (protocol, states, version) = match receive(wire, HELLO_MAX, stop).await?.said {
             FromNew::Hello {
                 protocol,
@@ -195,7 +209,7 @@ impl HandoverOffer {
                 .map_err(|_| StepError::Silent(ANSWER_MAX))??;
         }
         match receive(wire, START_MAX, stop).await?.said {
-            FromNew::Serving => Ok(()),
+            FromNew::Serving => Ok(states.1),
             other => Err(unexpected(other)),
         }
     }
@@ -204,6 +218,7 @@ impl HandoverOffer {
     async fn give_sessions(
         &self,
         wire: &mut Wire,
+        tls: bool,
         stop: &mut watch::Receiver<bool>,
     ) -> Result<Moved, StepError> {
         let until = Instant::now() + FOLLOW_MAX;
@@ -212,11 +227,11 @@ impl HandoverOffer {
         let orders = self.drainer.orders();
         tell_orders(wire, &orders).await?;
         // When all have answered, no worker accepts, and what one accepted for another is counted.
-        self.pack(&vec![Some(None); self.live.workers().len()], 0)
+        self.pack(&vec![Some(None); self.live.workers().len()], 0, tls)
             .await;
         let mut moved = Moved::default();
         loop {
-            let (staying, coming) = self.give_round(wire, stop, &mut moved).await?;
+            let (staying, coming) = self.give_round(wire, tls, stop, &mut moved).await?;
             moved.staying = staying;
             if coming == 0 || Instant::now() >= until {
                 break;
@@ -231,7 +246,8 @@ impl HandoverOffer {
             tell_orders(wire, &last).await?;
         }
         let done = FromOld::Done {
-            staying: moved.staying,
+            staying: moved.staying.total(),
+            reasons: tls.then(|| moved.staying.clone()),
         };
         say(wire, &done).await?;
         match receive(wire, ANSWER_MAX, stop).await?.said {
@@ -277,21 +293,22 @@ impl HandoverOffer {
     async fn give_round(
         &self,
         wire: &mut Wire,
+        tls: bool,
         stop: &mut watch::Receiver<bool>,
         moved: &mut Moved,
-    ) -> Result<(usize, usize), StepError> {
+    ) -> Result<(Staying, usize), StepError> {
         let mut cursors: Vec<Option<Option<SessionId>>> =
             vec![Some(None); self.live.workers().len()];
-        let (mut staying, mut coming) = (0, 0);
+        let (mut staying, mut coming) = (Staying::default(), 0);
         while cursors.iter().any(Option::is_some) {
-            let batch = self.pack(&cursors, share(&cursors)).await;
+            let batch = self.pack(&cursors, share(&cursors), tls).await;
             let mut count = 0;
             for (cursor, packed) in cursors.iter_mut().zip(&batch) {
                 let Some(packed) = packed else {
                     *cursor = None;
                     continue;
                 };
-                staying += packed.staying;
+                staying.merge(&packed.staying);
                 coming += if packed.next.is_none() {
                     packed.coming
                 } else {
@@ -311,7 +328,7 @@ impl HandoverOffer {
             for (id, reason) in &refused {
                 tracing::warn!(session = %id, reason, "a session stays");
             }
-            staying += refused.len();
+            staying.add(StayReason::Refused, refused.len());
             let went = self.release(&taken, false).await;
             self.node.handed_sessions(Handing::Out, went);
             moved.sessions += went;
@@ -324,12 +341,14 @@ impl HandoverOffer {
         &self,
         cursors: &[Option<Option<SessionId>>],
         limit: usize,
+        tls: bool,
     ) -> Vec<Option<TransferBatch>> {
         let pack = |worker: usize, answer| {
             let after = cursors[worker]?;
             Some(WorkerCommand::Pack {
                 after,
                 limit,
+                tls,
                 answer,
             })
         };
@@ -347,10 +366,7 @@ impl HandoverOffer {
             .flat_map(|packed| packed.transfers);
         let sent = async {
             for transfer in transfers {
-                let said = FromOld::Session { id: transfer.id };
-                let mut sockets = vec![transfer.client.as_fd()];
-                sockets.extend(transfer.backend.as_ref().map(|backend| backend.as_fd()));
-                wire.send(&said, &transfer.state, &sockets).await?;
+                send_session(wire, &transfer).await?;
             }
             wire.say(&FromOld::Batch).await
         };
@@ -392,6 +408,34 @@ impl HandoverOffer {
         }
         self.live.accept(serving);
     }
+}
+
+async fn send_session(wire: &mut Wire, transfer: &SessionTransfer) -> Result<(), WireError> {
+    let SessionTransfer {
+        id,
+        state,
+        client,
+        backend,
+    } = transfer;
+    let client_tls = tls_state(client);
+    let backend_tls = backend.as_ref().map(tls_state).unwrap_or_default();
+    let lengths = (client_tls.len(), backend_tls.len());
+    let said = FromOld::Session {
+        id: *id,
+        tls: (lengths != (0, 0)).then_some(lengths),
+    };
+    let mut sockets = vec![client.socket.as_fd()];
+    sockets.extend(backend.as_ref().map(|backend| backend.socket.as_fd()));
+    let attachment = [state.as_slice(), client_tls, backend_tls];
+    wire.send(&said, &attachment, &sockets).await
+}
+
+/// Empty without TLS.
+fn tls_state(end: &EndTransfer) -> &[u8] {
+    end.tls
+        .as_ref()
+        .map(|tls| tls.as_slice())
+        .unwrap_or_default()
 }
 
 /// How many sessions each worker that still has some gives to the next batch.

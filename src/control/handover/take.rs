@@ -1,6 +1,7 @@
 //! The new process: requests the sockets, reports when it serves, and takes over the sessions.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,11 +18,12 @@ use crate::control::handover::step::{ANSWER_MAX, StepError, receive};
 use crate::control::revocations::RevocationStore;
 use crate::control::ticket_keys::HandedKeys;
 use crate::control::tickets::UsedOf;
+use crate::core::session::staying::{StayReason, Staying};
 use crate::io::handover::{
-    FromNew, FromOld, PROTOCOL, STATE, STATE_OLDEST, VERSION, Wire, WireError,
+    FromNew, FromOld, PROTOCOL, STATE_OLDEST, STATE_TLS, VERSION, Wire, WireError,
 };
 use crate::io::net::listener::{Inheritance, InheritedSocket};
-use crate::live::{Live, SessionTransfer, TakenOver, WorkerCommand};
+use crate::live::{EndTransfer, Live, SessionTransfer, TakenOver, WorkerCommand};
 use crate::telemetry::metrics::{Handing, NodeMetrics};
 
 /// For the old process' first answer: it may be busy with another one's request.
@@ -130,7 +132,7 @@ impl Predecessor {
         let mut wire = Wire::new(stream)?;
         wire.say(&FromNew::Hello {
             protocol: PROTOCOL,
-            states: (STATE_OLDEST, STATE),
+            states: (STATE_OLDEST, STATE_TLS),
             version: VERSION.to_owned(),
         })
         .await?;
@@ -143,7 +145,7 @@ impl Predecessor {
                 pid,
                 version,
                 listeners,
-                state: STATE_OLDEST..=STATE,
+                state: STATE_OLDEST..=STATE_TLS,
             } => (pid, version, listeners),
             FromOld::Refused { reason } => return Err(TakeError::Refused(reason)),
             other => return Err(unexpected(&other).into()),
@@ -199,7 +201,7 @@ impl Predecessor {
             .receive_all(live, operator_orders, node, stop, &mut taken)
             .await;
         let elsewhere = operator_orders.drainer.elsewhere();
-        if !matches!(ended, Ok(0)) {
+        if !ended.as_ref().is_ok_and(Staying::is_empty) {
             elsewhere.set_predecessor(self.pid);
         }
         elsewhere.set_handing_over(false);
@@ -213,6 +215,7 @@ impl Predecessor {
         let took = clock::now().duration_since(began);
         live.set_taken_over(TakenOver {
             sessions: taken,
+            staying: ended.as_ref().ok().cloned().unwrap_or_default(),
             from_pid: self.pid,
             at: clock::wall(),
         });
@@ -222,7 +225,7 @@ impl Predecessor {
                 tracing::info!(
                     from = self.pid,
                     sessions = taken,
-                    staying,
+                    %staying,
                     took = %clock::readable(took),
                     "taken over"
                 );
@@ -241,7 +244,7 @@ impl Predecessor {
         }
     }
 
-    /// Answers how many sessions stay with the old process.
+    /// Returns the sessions that stay with the old process.
     async fn receive_all(
         &mut self,
         live: &Live,
@@ -249,22 +252,16 @@ impl Predecessor {
         node: &NodeMetrics,
         stop: &mut watch::Receiver<bool>,
         taken: &mut usize,
-    ) -> Result<usize, TakeError> {
+    ) -> Result<Staying, TakeError> {
         // If a message cannot be sent, the peer's last message has the reason.
         let _ = self.wire.say(&FromNew::Serving).await;
         let (mut transfers, mut orders, mut revocations) = (Vec::new(), Vec::new(), Vec::new());
         loop {
             let message = receive(&mut self.wire, SESSIONS_MAX, stop).await?;
             match message.said {
-                FromOld::Session { id } if transfers.len() < BATCH_MAX => {
-                    let mut sockets = message.descriptors.into_iter();
-                    let none = || TakeError::Broken("a session without a socket".to_owned());
-                    transfers.push(SessionTransfer {
-                        id,
-                        state: message.attachment,
-                        client: sockets.next().ok_or_else(none)?,
-                        backend: sockets.next(),
-                    });
+                FromOld::Session { id, tls } if transfers.len() < BATCH_MAX => {
+                    let received = transfer(id, tls, &message.attachment, message.descriptors);
+                    transfers.push(received?);
                 }
                 FromOld::Revocations {
                     revocations: some,
@@ -300,7 +297,14 @@ impl Predecessor {
                     node.handed_sessions(Handing::In, more);
                     *taken += more;
                 }
-                FromOld::Done { staying } => return Ok(staying),
+                FromOld::Done { staying, reasons } => {
+                    let known = || {
+                        let mut staying_there = Staying::default();
+                        staying_there.add(StayReason::Ending, staying);
+                        staying_there
+                    };
+                    return Ok(reasons.unwrap_or_else(known));
+                }
                 FromOld::Stopped {
                     reason,
                     serving: true,
@@ -310,6 +314,35 @@ impl Predecessor {
             }
         }
     }
+}
+
+/// A session as the old process sent it: the TLS states follow its own in the attachment.
+fn transfer(
+    id: SessionId,
+    tls: Option<(usize, usize)>,
+    attachment: &[u8],
+    descriptors: Vec<OwnedFd>,
+) -> Result<SessionTransfer, TakeError> {
+    let broken = |what: &str| TakeError::Broken(format!("a session {what}"));
+    let (client, backend) = tls.unwrap_or_default();
+    let states = client.checked_add(backend);
+    let own = states.and_then(|states| attachment.len().checked_sub(states));
+    let own = own.ok_or_else(|| broken("with states longer than its attachment"))?;
+    let (state, states) = attachment.split_at(own);
+    let (client, backend) = states.split_at(client);
+    let keys = |state: &[u8]| (!state.is_empty()).then(|| Zeroizing::new(state.to_vec()));
+    let mut sockets = descriptors.into_iter();
+    let end = |socket, tls: &[u8]| EndTransfer {
+        socket,
+        tls: keys(tls),
+    };
+    let socket = sockets.next().ok_or_else(|| broken("without a socket"))?;
+    Ok(SessionTransfer {
+        id,
+        state: state.to_vec(),
+        client: end(socket, client),
+        backend: sockets.next().map(|socket| end(socket, backend)),
+    })
 }
 
 /// Whether a process of user `own` takes anything from one of user `uid`.

@@ -7,5 +7,6 @@ pub mod orders;
 pub mod rebalance;
 pub mod record;
 pub mod resume;
+pub mod staying;
 pub mod stick;
 pub mod wheel;

@@ -8,20 +8,9 @@ use zeroize::Zeroize as _;
 
 use crate::core::tls::error::{RecordError, Unfit};
 use crate::core::tls::header;
-use crate::core::tls::keys::Keys;
+use crate::core::tls::keys::{HalfKeys, Keys};
 use crate::core::tls::messages::{Messages, Rules};
-use crate::core::tls::suite::{Suite, Version};
-
-pub use crate::core::tls::keys::HalfKeys;
-
-/// Which end of the connection this process is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// It began the handshake.
-    Client,
-    /// It answered the handshake.
-    Server,
-}
+use crate::core::tls::suite::{Role, Suite, Version};
 
 /// What a handshake came to.
 #[derive(Clone, Copy)]

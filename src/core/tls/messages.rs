@@ -1,9 +1,8 @@
 //! Handshake messages after the handshake. They are read byte by byte, since they may span records;
 //! only session tickets are stored, and only while a client still uses them.
 
-use crate::core::tls::connection::Role;
 use crate::core::tls::error::RecordError;
-use crate::core::tls::suite::Version;
+use crate::core::tls::suite::{Role, Version};
 
 const HELLO_REQUEST: u8 = 0;
 const CLIENT_HELLO: u8 = 1;

@@ -33,11 +33,12 @@ mod receive;
 mod send;
 mod suite;
 
-pub use connection::{Connection, Established, HalfKeys, Role, Turn};
+pub use connection::{Connection, Established, Turn};
 pub use error::{RecordError, SendError, Unfit};
 pub use header::{BUFFER_BYTES, RECORD_MAX, RECORD_OVERHEAD_MAX};
+pub use keys::HalfKeys;
 pub use packed::UnsoundTls;
-pub use suite::{Suite, Version};
+pub use suite::{Role, Suite, Version};
 
 /// Bytes of data in one record (RFC 8446, section 5.1).
 pub const DATA_MAX: usize = 1 << 14;

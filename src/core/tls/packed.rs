@@ -1,7 +1,8 @@
 //! A connection as bytes, for another process.
 //!
 //! ```text
-//! format role version suite  receiving sending  counts owed  messages  keys keys  ciphertext data unsent
+//! format role version suite  receiving sending  counts owed  message
+//! keys (receive) keys (send)  ciphertext data unsent
 //! ```
 //!
 //! Numbers are big-endian; the last three have their length in front. It is one opaque value: an
@@ -10,11 +11,11 @@
 use zeroize::Zeroizing;
 
 use crate::core::tls::DATA_MAX;
-use crate::core::tls::connection::{Connection, Counts, Half, Owed, Role};
+use crate::core::tls::connection::{Connection, Counts, Half, Owed};
 use crate::core::tls::header::{BUFFER_BYTES, RECORD_MAX};
 use crate::core::tls::keys::{HalfKeys, Keys};
 use crate::core::tls::messages::{Messages, Rules};
-use crate::core::tls::suite::{Suite, Version};
+use crate::core::tls::suite::{Role, Suite, Version};
 
 /// Of the layout.
 const FORMAT: u8 = 1;

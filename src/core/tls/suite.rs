@@ -1,6 +1,15 @@
-//! Versions of TLS and their ciphers.
+//! What a handshake settles: roles, versions and ciphers.
 
 use aws_lc_rs::{aead, hkdf};
+
+/// Which end of the connection this process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It began the handshake.
+    Client,
+    /// It answered the handshake.
+    Server,
+}
 
 /// A version of TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! The record layer against the vectors of the RFC, against itself, and against what a hostile peer
 //! may send.
 
-use super::keys::{HalfKeys, Keys};
+use super::keys::Keys;
 use super::*;
 
 mod exchange;

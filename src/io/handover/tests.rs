@@ -33,17 +33,17 @@ async fn messages_come_one_by_one_each_with_its_own_descriptors_and_attachment()
     let sender = tokio::spawn(async move {
         new.say(&FromNew::Serving).await.expect("room");
         let fds = [near.as_fd()];
-        new.send(&FromNew::Finished, &big, &fds)
+        new.send(&FromNew::Finished, &[&big[..1000], &big[1000..]], &fds)
             .await
             .expect("room");
-        new.send(&taken(1), b"x", &[]).await.expect("room");
+        new.send(&taken(1), &[b"x"], &[]).await.expect("room");
     });
     let first = next(&mut old).await;
     assert_eq!(first.said, FromNew::Serving);
     assert!(first.descriptors.is_empty() && first.attachment.is_empty());
     let second = next(&mut old).await;
     assert_eq!(second.said, FromNew::Finished);
-    assert_eq!(second.attachment, vec![7; 3_000_000]);
+    assert_eq!(*second.attachment, vec![7; 3_000_000]);
     let descriptor = second.descriptors.into_iter().next().expect("one came");
     far.write_all(b"hi").expect("open");
     let mut read = [0; 2];

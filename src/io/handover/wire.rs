@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
+use zeroize::Zeroizing;
 
 /// `SSH1`, then the lengths of message and attachment, and the count of descriptors.
 const HEADER: usize = 16;
@@ -60,8 +61,8 @@ pub enum WireError {
 pub struct Message<T> {
     /// What was said.
     pub said: T,
-    /// Empty with most.
-    pub attachment: Vec<u8>,
+    /// Empty with most. Zeroised when dropped, since it may hold keys.
+    pub attachment: Zeroizing<Vec<u8>>,
     /// In the order in which they were sent.
     pub descriptors: Vec<OwnedFd>,
 }
@@ -70,7 +71,7 @@ pub struct Message<T> {
 #[derive(Debug)]
 pub struct Wire {
     stream: UnixStream,
-    inbox: Vec<u8>,
+    inbox: Zeroizing<Vec<u8>>,
     descriptors: Vec<OwnedFd>,
 }
 
@@ -86,7 +87,7 @@ impl Wire {
         }
         Ok(Self {
             stream,
-            inbox: Vec::new(),
+            inbox: Zeroizing::default(),
             descriptors: Vec::new(),
         })
     }
@@ -106,21 +107,23 @@ impl Wire {
         self.send(said, &[], &[]).await
     }
 
-    /// Sends a message. A future that is dropped leaves the connection unusable.
+    /// Sends a message with an attachment in parts, which are not copied. A future that is dropped
+    /// leaves the connection unusable.
     ///
     /// # Errors
     /// When the other end is closed, or the message exceeds a bound.
     pub async fn send(
         &mut self,
         said: &impl Serialize,
-        attachment: &[u8],
+        attachment: &[&[u8]],
         descriptors: &[BorrowedFd<'_>],
     ) -> Result<(), WireError> {
         let said = serde_json::to_vec(said)?;
-        check(said.len(), attachment.len(), descriptors.len())?;
+        let attached = attachment.iter().map(|part| part.len()).sum();
+        check(said.len(), attached, descriptors.len())?;
         let mut frame = Vec::with_capacity(HEADER + said.len());
         frame.extend(MAGIC);
-        for length in [said.len(), attachment.len(), descriptors.len()] {
+        for length in [said.len(), attached, descriptors.len()] {
             frame.extend(u32::try_from(length).expect("checked").to_be_bytes());
         }
         frame.extend(said);
@@ -143,7 +146,9 @@ impl Wire {
             })
             .await?;
         self.stream.write_all(&frame[sent..]).await?;
-        self.stream.write_all(attachment).await?;
+        for part in attachment {
+            self.stream.write_all(part).await?;
+        }
         Ok(())
     }
 
@@ -156,6 +161,9 @@ impl Wire {
             let wanted = match self.lengths()? {
                 Some((said, attachment, descriptors)) => {
                     let whole = HEADER + said + attachment;
+                    // Grown once, so that no copy of an attachment is left behind.
+                    let came = self.inbox.len();
+                    self.inbox.reserve_exact(whole - came);
                     if self.inbox.len() == whole {
                         return self.take(said, descriptors).map(Some);
                     }
@@ -211,7 +219,7 @@ impl Wire {
                 came: came.len(),
             });
         }
-        let attachment = bytes.split_off(HEADER + said);
+        let attachment = Zeroizing::new(bytes.split_off(HEADER + said));
         Ok(Message {
             said: serde_json::from_slice(&bytes[HEADER..])?,
             attachment,

@@ -73,6 +73,11 @@ impl<C: Stream> Relay<C> {
         (&self.client, self.backend.as_ref())
     }
 
+    /// The same, to freeze and to thaw them.
+    pub fn streams_mut(&mut self) -> (&mut C, Option<&mut C>) {
+        (&mut self.client, self.backend.as_mut())
+    }
+
     /// Moves everything that can be moved. Ready when the driver has to act, once for each reason.
     pub fn poll(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuffer, now: Tick) -> Poll<Turn> {
         let mut client = PolledLink::new(&mut self.client, cx.waker());

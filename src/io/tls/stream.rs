@@ -11,9 +11,9 @@ use rustls::client::ClientConnectionData;
 use rustls::kernel::KernelConnection;
 use rustls::{CommonState, HandshakeKind};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use zeroize::Zeroize as _;
+use zeroize::{Zeroize as _, Zeroizing};
 
-use crate::core::tls::{BUFFER_BYTES, Connection, DATA_MAX, RECORD_MAX, RecordError};
+use crate::core::tls::{BUFFER_BYTES, Connection, DATA_MAX, RECORD_MAX, RecordError, UnsoundTls};
 use crate::io::net::socket::Socket;
 
 /// Buffers of a thread.
@@ -64,8 +64,6 @@ pub struct TlsStream {
     connection: Connection,
     /// Dropped when the stream is `settle`d.
     peer: Option<Box<Peer>>,
-    /// The socket's sending half has ended.
-    finished: bool,
 }
 
 impl fmt::Debug for TlsStream {
@@ -83,8 +81,26 @@ impl TlsStream {
             socket,
             connection,
             peer: Some(Box::new(peer)),
-            finished: false,
         }
+    }
+
+    /// The connection that another process packed.
+    pub(in crate::io) fn unpack(socket: Socket, packed: &[u8]) -> Result<Self, UnsoundTls> {
+        Ok(Self {
+            socket,
+            connection: Connection::unpack(packed)?,
+            peer: None,
+        })
+    }
+
+    /// See [`Connection::pack`].
+    pub(in crate::io) fn pack(&mut self) -> Option<Zeroizing<Vec<u8>>> {
+        self.connection.pack()
+    }
+
+    /// See [`Connection::thaw`].
+    pub(in crate::io) fn thaw(&mut self) {
+        self.connection.thaw();
     }
 
     /// The socket.
@@ -319,20 +335,17 @@ impl AsyncWrite for TlsStream {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(this.poll_unsent(cx))?;
-        if !this.finished {
-            let closed: Poll<io::Result<()>> =
-                BUFFERS.with_borrow_mut(|Buffers { send, .. }| {
-                    send.clear();
-                    let Some(mut turn) = this.connection.turn() else {
-                        return Poll::Pending;
-                    };
-                    turn.close(send);
-                    this.finished = true;
-                    Poll::Ready(this.write_sealed(cx, send))
-                });
-            ready!(closed)?;
-            ready!(this.poll_unsent(cx))?;
-        }
+        let closed: Poll<io::Result<()>> = BUFFERS.with_borrow_mut(|Buffers { send, .. }| {
+            send.clear();
+            let Some(mut turn) = this.connection.turn() else {
+                return Poll::Pending;
+            };
+            // Once: later calls append nothing.
+            turn.close(send);
+            Poll::Ready(this.write_sealed(cx, send))
+        });
+        ready!(closed)?;
+        ready!(this.poll_unsent(cx))?;
         Pin::new(&mut this.socket).poll_shutdown(cx)
     }
 }

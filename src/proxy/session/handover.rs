@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::io;
 use std::ops::Bound;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,11 +18,13 @@ use crate::base::clock;
 use crate::base::session_id::SessionId;
 use crate::core::limits::Holder;
 use crate::core::session::record::Facts;
+use crate::core::session::staying::StayReason;
 use crate::core::session::wheel::Tick;
+use crate::core::tls::UnsoundTls;
 use crate::io::carrier::Carrier;
 use crate::io::net::socket::Detached;
 use crate::io::relay::{Relay, RelayState, Unsound};
-use crate::live::{Adopted, SessionTransfer, TransferBatch};
+use crate::live::{Adopted, EndTransfer, SessionTransfer, TransferBatch};
 use crate::proxy::backend::lease::BackendLease;
 use crate::proxy::context::connection_lease::ConnectionLease;
 use crate::proxy::context::permits::SessionPermits;
@@ -59,12 +61,19 @@ enum RebuildError {
     Unsound(#[from] Unsound),
     #[error("its sockets cannot be used: {0}")]
     Sockets(#[from] io::Error),
+    #[error(transparent)]
+    Tls(#[from] UnsoundTls),
     #[error("a session with this id is here already")]
     Known,
 }
 
 /// Holds sessions that can go to another process, see `WorkerCommand::Pack`.
-pub(crate) fn pack(sessions: &Sessions, after: Option<SessionId>, limit: usize) -> TransferBatch {
+pub(crate) fn pack(
+    sessions: &Sessions,
+    after: Option<SessionId>,
+    limit: usize,
+    tls: bool,
+) -> TransferBatch {
     let worker = sessions.worker();
     worker.set_phase(WorkerPhase::HandingOver);
     let mut batch = TransferBatch::default();
@@ -75,18 +84,14 @@ pub(crate) fn pack(sessions: &Sessions, after: Option<SessionId>, limit: usize) 
             break;
         }
         batch.next = Some(*id);
-        match pack_one(session, worker.tick()) {
-            Ok(Some(transfer)) => {
+        match pack_one(session, tls, worker.tick()) {
+            Ok(transfer) => {
                 session.gather();
                 session.ownership.set(Ownership::Held);
                 sessions.held.borrow_mut().push(Rc::clone(session));
                 batch.transfers.push(transfer);
             }
-            Ok(None) => batch.staying += 1,
-            Err(error) => {
-                tracing::warn!(session = %id, %error, "a session stays");
-                batch.staying += 1;
-            }
+            Err(reason) => batch.staying.add(reason, 1),
         }
     }
     let last = live.last_key_value().map(|(id, _)| *id);
@@ -111,6 +116,10 @@ pub(crate) fn release(sessions: &Sessions, taken: &[SessionId], resume: bool) ->
         } else {
             session.ownership.set(Ownership::Stays);
             sessions.arm(&session);
+            let mut relay = session.relay.borrow_mut();
+            let (client, backend) = relay.streams_mut();
+            client.thaw();
+            backend.map(Carrier::thaw);
         }
         session.relay.borrow().wake();
     }
@@ -211,21 +220,33 @@ fn forget(sessions: &Sessions, session: &Session) {
     session.metrics.left();
 }
 
-/// The session for another process, with second handles to its sockets; `None` if it has to
-/// stay.
-fn pack_one(session: &Session, now: Tick) -> io::Result<Option<SessionTransfer>> {
+/// The session for another process, with second handles to its sockets. Its TLS connections are
+/// frozen: nothing is sealed until `release`.
+///
+/// # Errors
+/// Why it stays.
+fn pack_one(session: &Session, tls: bool, now: Tick) -> Result<SessionTransfer, StayReason> {
     if session.ownership.get() != Ownership::Here {
-        return Ok(None);
+        return Err(StayReason::Refused);
     }
-    let relay = session.relay.borrow();
+    let mut relay = session.relay.borrow_mut();
+    let state = relay.state(now).ok_or(StayReason::Ending)?;
     let (client, backend) = relay.streams();
-    // The state of a TLS connection cannot be handed to another process.
-    if client.is_tls() || backend.is_some_and(Carrier::is_tls) {
-        return Ok(None);
+    for carrier in [Some(client), backend].into_iter().flatten() {
+        match carrier {
+            Carrier::Plain(_) => {}
+            Carrier::Tls(_) if tls => {}
+            Carrier::Tls(_) => return Err(StayReason::TlsNotUnderstood),
+            Carrier::TlsServer(_) | Carrier::TlsClient(_) => return Err(StayReason::TlsOfRustls),
+        }
     }
-    let Some(state) = relay.state(now) else {
-        return Ok(None);
+    let sockets = |error: io::Error| {
+        tracing::warn!(session = %session.id, %error, "a session stays");
+        StayReason::Sockets
     };
+    let duplicate = |carrier: &Carrier| carrier.socket().as_fd().try_clone_to_owned();
+    let client_socket = duplicate(client).map_err(sockets)?;
+    let backend_socket = backend.map(duplicate).transpose().map_err(sockets)?;
     // No `..`: a new field does not compile until it is decided here how it gets across.
     let Session {
         id,
@@ -243,7 +264,6 @@ fn pack_one(session: &Session, now: Tick) -> io::Result<Option<SessionTransfer>>
         connection,
     } = session;
     let age = |since| clock::now().duration_since(since);
-    let duplicate = |carrier: &Carrier| carrier.socket().as_fd().try_clone_to_owned();
     let state = State {
         facts: Arc::clone(&facts.borrow()),
         age: age(*began),
@@ -254,24 +274,44 @@ fn pack_one(session: &Session, now: Tick) -> io::Result<Option<SessionTransfer>>
         key: key.as_deref().map(<[u8]>::to_vec),
         relay: state,
     };
-    Ok(Some(SessionTransfer {
+    let state = serde_json::to_vec(&state).expect("plain data serialises");
+    let (client, backend) = relay.streams_mut();
+    // Last, since a connection that is packed is frozen.
+    let client_tls = client.pack().map_err(|_| StayReason::Ending)?;
+    let Ok(backend_tls) = backend.map_or(Ok(None), Carrier::pack) else {
+        client.thaw();
+        return Err(StayReason::Ending);
+    };
+    let backend = |socket| EndTransfer {
+        socket,
+        tls: backend_tls,
+    };
+    Ok(SessionTransfer {
         id: *id,
-        state: serde_json::to_vec(&state)?,
-        client: duplicate(client)?,
-        backend: backend.map(duplicate).transpose()?,
-    }))
+        state,
+        client: EndTransfer {
+            socket: client_socket,
+            tls: client_tls,
+        },
+        backend: backend_socket.map(backend),
+    })
 }
 
-/// Settles a socket from another process on this worker.
-fn attach(descriptor: OwnedFd) -> io::Result<Carrier> {
-    let socket = socket2::Socket::from(descriptor);
+/// Settles a socket from another process on this worker, with its TLS connection.
+fn attach(end: EndTransfer) -> Result<Carrier, RebuildError> {
+    let EndTransfer { socket, tls } = end;
+    let socket = socket2::Socket::from(socket);
     // Both processes share this setting; it is what it was.
     socket.set_nonblocking(true)?;
     let socket = match socket.domain()? {
         socket2::Domain::UNIX => Detached::Unix(socket.into()),
         _ => Detached::Tcp(socket.into()),
     };
-    socket.attach().map(Carrier::from)
+    let socket = socket.attach()?;
+    Ok(match tls {
+        None => socket.into(),
+        Some(packed) => Carrier::unpack(socket, &packed)?,
+    })
 }
 
 #[cfg(test)]

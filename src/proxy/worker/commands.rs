@@ -58,9 +58,10 @@ pub(crate) fn carry_out(sessions: &Rc<Sessions>, command: WorkerCommand) {
         WorkerCommand::Pack {
             after,
             limit,
+            tls,
             answer,
         } => {
-            let _ = answer.send(pack(sessions, after, limit));
+            let _ = answer.send(pack(sessions, after, limit, tls));
         }
         WorkerCommand::Release {
             taken,

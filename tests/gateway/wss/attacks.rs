@@ -49,6 +49,13 @@ async fn failed_cases(node: &str) -> Vec<(String, String)> {
 #[tokio::test]
 async fn what_a_client_does_wrong_after_its_handshake_ends_its_connection_alone() {
     let failed = failed_cases("").await;
+    assert!(failed.is_empty(), "{failed:#?}");
+}
+
+/// The way back is no worse than rustls is.
+#[tokio::test]
+async fn with_records_by_rustls_only_its_known_cases_differ() {
+    let failed = failed_cases("# node: tls_records = \"rustls\"\n").await;
     let of_rustls = |case: &str| {
         let known = RUSTLS_DIFFERS.iter();
         known.copied().find(|known| case.starts_with(known))

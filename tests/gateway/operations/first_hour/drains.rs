@@ -132,7 +132,7 @@ async fn no_drain_is_done_through_a_handover_while_its_sessions_live() {
     authority.issue("edge", &["edge.test"]);
     let (one, two) = (Backend::echo().await, Backend::echo().await);
     let text = format!(
-        "[shutdown]\ngrace = \"1m\"\n\n\
+        "# node: tls_records = \"rustls\"\n[shutdown]\ngrace = \"1m\"\n\n\
          [[listeners]]\nname = \"edge\"\nlisten = [\"127.0.0.1:0\"]\n\
          tls.certificates = [{{ cert = \"edge.crt\", key = \"edge.key\" }}]\n\n\
          [[listeners]]\nname = \"plain\"\nlisten = [\"127.0.0.1:0\"]\n\n{}",
@@ -149,7 +149,7 @@ async fn no_drain_is_done_through_a_handover_while_its_sessions_live() {
         } else {
             plain.close().await;
         }
-        // Sessions with TLS stay with the old process.
+        // Sessions whose records are rustls' stay with the old process.
         let dial = Dial::new(&path).host("edge.test");
         let tls = dial.connect_tls(gateway.listener("edge"), authority.client());
         staying.push(tls.await.unwrap());

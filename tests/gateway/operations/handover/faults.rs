@@ -82,7 +82,7 @@ impl Impostor {
         let mut ids = Vec::new();
         loop {
             match self.hear().await {
-                FromOld::Session { id } => ids.push(id),
+                FromOld::Session { id, .. } => ids.push(id),
                 FromOld::Batch => return ids,
                 other => panic!("{other:?}"),
             }
@@ -176,7 +176,11 @@ async fn i6_a_new_process_that_dies_at_any_step_costs_no_session() {
         };
         picky.wire.say(&taken).await.unwrap();
     }
-    assert_eq!(picky.hear().await, FromOld::Done { staying: 50 });
+    let done = FromOld::Done {
+        staying: 50,
+        reasons: None,
+    };
+    assert_eq!(picky.hear().await, done);
     drop(picky);
     all_is_well(&gateway, &mut clients, 7.0).await;
 
@@ -410,7 +414,7 @@ async fn i6_who_cannot_say_that_it_has_a_session_does_not_touch_it() {
         let message = message.unwrap().unwrap();
         let sockets: Vec<_> = message.descriptors.iter().map(AsFd::as_fd).collect();
         to_new
-            .send(&message.said, &message.attachment, &sockets)
+            .send(&message.said, &[&message.attachment], &sockets)
             .await
             .unwrap();
         match message.said {
@@ -421,7 +425,10 @@ async fn i6_who_cannot_say_that_it_has_a_session_does_not_touch_it() {
         }
     }
     assert_eq!(count, clients.len());
-    let done = FromOld::Done { staying: 0 };
+    let done = FromOld::Done {
+        staying: 0,
+        reasons: None,
+    };
     to_new.say(&done).await.unwrap();
     let status = || {
         let answer = admin::request(&socket, None, "GET", "/v1/status", "");

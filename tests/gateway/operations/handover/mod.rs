@@ -324,13 +324,13 @@ async fn end_one_after_the_other(mut clients: Vec<Client>) {
 }
 
 #[tokio::test]
-async fn sessions_with_tls_stay_and_end_at_the_pace_of_a_shutdown() {
+async fn sessions_whose_records_are_rustls_own_stay_and_end_at_the_pace_of_a_shutdown() {
     let directory = tempfile::tempdir().unwrap();
     let authority = Authority::new(directory.path());
     authority.issue("edge", &["edge.test"]);
     let backend = Backend::echo().await;
     let text = format!(
-        "[shutdown]\ngrace = \"3s\"\n\n\
+        "# node: tls_records = \"rustls\"\n[shutdown]\ngrace = \"3s\"\n\n\
          [[listeners]]\nname = \"edge\"\nlisten = [\"127.0.0.1:0\"]\n\
          tls.certificates = [{{ cert = \"edge.crt\", key = \"edge.key\" }}]\n\n\
          [[listeners]]\nname = \"plain\"\nlisten = [\"127.0.0.1:0\", \"unix:{}/edge.sock\"]\n\n{}",
@@ -358,7 +358,12 @@ async fn sessions_with_tls_stay_and_end_at_the_pace_of_a_shutdown() {
         client.echo("before").await;
     }
     let next = gateway.succeed().await;
-    assert_eq!(next.get("/v1/status")["taken_over"]["sessions"], 2);
+    let taken_over = &next.get("/v1/status")["taken_over"];
+    assert_eq!(taken_over["sessions"], 2);
+    assert_eq!(
+        taken_over["staying"],
+        serde_json::json!({ "tls_of_rustls": 10 })
+    );
     for client in &mut going {
         client.echo("after").await;
     }
@@ -388,6 +393,54 @@ async fn sessions_with_tls_stay_and_end_at_the_pace_of_a_shutdown() {
             .count()
     };
     assert_eq!((ended("shutdown"), ended("close_frame")), (10, 4));
+}
+
+#[tokio::test]
+async fn i7_sessions_with_tls_go_on_in_the_next_process() {
+    let directory = tempfile::tempdir().unwrap();
+    let authority = Authority::new(directory.path());
+    authority.issue("edge", &["edge.test"]);
+    let backend = Backend::echo().await;
+    let text = format!(
+        "[[listeners]]\nname = \"edge\"\nlisten = [\"127.0.0.1:0\"]\n\
+         tls.certificates = [{{ cert = \"edge.crt\", key = \"edge.key\" }}]\n\n{}",
+        echo(&backend)
+    );
+    let mut gateway = Gateway::start_with_handover_in(directory, &text).await;
+    let mut clients = Vec::new();
+    for number in 0..12 {
+        let versions: &[&rustls::SupportedProtocolVersion] = match number % 3 {
+            0 => &[&rustls::version::TLS12],
+            _ => &[&rustls::version::TLS13],
+        };
+        let dial = Dial::new("/").host("edge.test");
+        let config = authority.client_of(versions);
+        let mut client = dial.connect_tls(gateway.address(), config).await.unwrap();
+        client.echo("before").await;
+        clients.push(client);
+    }
+    for round in 0..3 {
+        let next = gateway.succeed().await;
+        let taken_over = &next.get("/v1/status")["taken_over"];
+        assert_eq!(taken_over["sessions"], 12, "{taken_over}");
+        assert_eq!(taken_over["staying"], serde_json::json!({}));
+        assert_eq!(
+            gateway.wait_for_exit().await.code(),
+            Some(0),
+            "{}",
+            gateway.log()
+        );
+        gateway = next;
+        for client in &mut clients {
+            client.echo(&format!("after {round}")).await;
+        }
+    }
+    for client in clients {
+        client.close().await;
+    }
+    for record in gateway.wait_for_records(12).await {
+        assert_eq!(record.cause, "close_frame");
+    }
 }
 
 #[tokio::test]
