@@ -14,6 +14,7 @@ use crate::base::clock;
 use crate::base::session_id::SessionId;
 use crate::control::drainer::Drainer;
 use crate::control::handover::outcome::HandoverOutcome;
+use crate::control::handover::send_session::send_session;
 use crate::control::handover::step::{ANSWER_MAX, StepError, receive};
 use crate::control::revocations;
 use crate::control::ticket_keys::TicketKeyStore;
@@ -25,7 +26,7 @@ use crate::io::handover::{
 };
 use crate::io::net::listener::{self, Owner};
 use crate::io::net::socket::Detached;
-use crate::live::{EndTransfer, Live, SessionTransfer, TransferBatch, WorkerCommand};
+use crate::live::{Live, TransferBatch, WorkerCommand};
 use crate::telemetry::metrics::{Handing, NodeMetrics};
 
 /// Time for the first message of a peer.
@@ -193,7 +194,8 @@ impl HandoverOffer {
             listeners: self.sockets.len(),
         };
         let ticket_keys = self.ticket_keys.hand_over().to_bytes();
-        let sent = wire.send(&welcome, &ticket_keys, &[]);
+        let attachment = [ticket_keys.as_slice()];
+        let sent = wire.send(&welcome, &attachment, &[]);
         timeout(ANSWER_MAX, sent)
             .await
             .map_err(|_| StepError::Silent(ANSWER_MAX))??;
@@ -408,34 +410,6 @@ impl HandoverOffer {
         }
         self.live.accept(serving);
     }
-}
-
-async fn send_session(wire: &mut Wire, transfer: &SessionTransfer) -> Result<(), WireError> {
-    let SessionTransfer {
-        id,
-        state,
-        client,
-        backend,
-    } = transfer;
-    let client_tls = tls_state(client);
-    let backend_tls = backend.as_ref().map(tls_state).unwrap_or_default();
-    let lengths = (client_tls.len(), backend_tls.len());
-    let said = FromOld::Session {
-        id: *id,
-        tls: (lengths != (0, 0)).then_some(lengths),
-    };
-    let mut sockets = vec![client.socket.as_fd()];
-    sockets.extend(backend.as_ref().map(|backend| backend.socket.as_fd()));
-    let attachment = [state.as_slice(), client_tls, backend_tls];
-    wire.send(&said, &attachment, &sockets).await
-}
-
-/// Empty without TLS.
-fn tls_state(end: &EndTransfer) -> &[u8] {
-    end.tls
-        .as_ref()
-        .map(|tls| tls.as_slice())
-        .unwrap_or_default()
 }
 
 /// How many sessions each worker that still has some gives to the next batch.

@@ -184,6 +184,7 @@ fn sni_finds_exact_names_then_wildcards_then_the_first() {
 
 fn server_tls(resolver: &Arc<Resolver>, minimum: TlsVersion) -> ServerTls {
     let settings = ServerTlsSettings {
+        records: TlsRecords::Gateway,
         listener: "edge",
         minimum,
         clients: None,
