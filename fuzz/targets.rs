@@ -36,6 +36,8 @@ use sessile::core::wire::tracker::{Extensions, FrameTracker, Rules, Sender, Stop
 mod relay;
 #[path = "text.rs"]
 mod text;
+#[path = "tls.rs"]
+mod tls;
 
 /// A target's name and what it does with an input.
 pub type Target = (&'static str, fn(&[u8]));
@@ -61,6 +63,8 @@ pub const ALL: &[Target] = &[
     ("patterns", text::patterns),
     ("expressions", text::expressions),
     ("documents", text::documents),
+    ("tls_receive", tls::receive),
+    ("tls_unpack", tls::unpack),
 ];
 
 /// A frame's header says how long it is, and is not there before its last byte is.

@@ -97,16 +97,14 @@ impl Authority {
         Arc::new(self.trusting(versions).with_no_client_auth())
     }
 
-    /// A client that speaks this cipher suite alone. Its traffic secrets are registered as secrets,
-    /// and it gives away its keys.
+    /// A client that speaks this cipher suite alone.
+    pub fn client_with(&self, suite: SupportedCipherSuite) -> Arc<ClientConfig> {
+        Arc::new(self.speaking(suite))
+    }
+
+    /// The same; its traffic secrets are registered as secrets, and it gives away its keys.
     pub fn client_revealing(&self, suite: SupportedCipherSuite) -> Arc<ClientConfig> {
-        let provider = CryptoProvider {
-            cipher_suites: vec![suite],
-            ..aws_lc_rs::default_provider()
-        };
-        let versions = [suite.version()];
-        let builder = self.trusting_with(provider, &versions);
-        let mut config = builder.with_no_client_auth();
+        let mut config = self.speaking(suite);
         config.enable_secret_extraction = true;
         config.key_log = self.key_log();
         Arc::new(config)
@@ -115,6 +113,16 @@ impl Authority {
     /// Registers the secrets of every handshake as such.
     pub fn key_log(&self) -> Arc<dyn KeyLog> {
         Arc::new(RegisterSecrets)
+    }
+
+    fn speaking(&self, suite: SupportedCipherSuite) -> ClientConfig {
+        let provider = CryptoProvider {
+            cipher_suites: vec![suite],
+            ..aws_lc_rs::default_provider()
+        };
+        let versions = [suite.version()];
+        let builder = self.trusting_with(provider, &versions);
+        builder.with_no_client_auth()
     }
 
     /// A client that trusts this authority alone, and shows this certificate, whoever issued it.

@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::SocketAddr;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 
 use rustls::{ClientConfig, ClientConnection, ConnectionTrafficSecrets};
@@ -71,6 +72,12 @@ impl RawTls {
         sealed
     }
 
+    /// Asks for new keys in both directions, before the next record.
+    pub fn seal_key_update(&mut self) -> Vec<u8> {
+        self.tls.refresh_traffic_keys().expect("TLS 1.3");
+        self.take_sealed()
+    }
+
     fn take_sealed(&mut self) -> Vec<u8> {
         let mut sealed = Vec::new();
         while self.tls.wants_write() {
@@ -107,6 +114,14 @@ impl RawTls {
         self.buffer.drain(..count).collect()
     }
 
+    /// Everything up to close_notify, which has to come before the end of the connection.
+    pub async fn read_to_end(&mut self) -> Vec<u8> {
+        while !self.closed {
+            self.receive().await;
+        }
+        std::mem::take(&mut self.buffer)
+    }
+
     /// What the system has, opened.
     async fn receive(&mut self) {
         let mut bytes = vec![0; 16 * 1024];
@@ -130,6 +145,12 @@ impl RawTls {
         }
         // Answers to KeyUpdates.
         self.flush().await;
+    }
+
+    /// The same connection, which stays open as long as this.
+    pub fn duplicate(&self) -> OwnedFd {
+        let socket = self.stream.as_fd().try_clone_to_owned();
+        socket.expect("a descriptor")
     }
 
     /// Ends the session and gives the keys that its records have: sending and receiving.

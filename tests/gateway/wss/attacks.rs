@@ -47,14 +47,13 @@ async fn failed_cases(node: &str) -> Vec<(String, String)> {
 }
 
 #[tokio::test]
-async fn what_a_client_does_wrong_after_its_handshake_ends_its_connection_alone() {
+async fn what_a_client_does_wrong_after_its_handshake_is_answered_as_the_rfcs_say() {
     let failed = failed_cases("").await;
     assert!(failed.is_empty(), "{failed:#?}");
 }
 
-/// The way back is no worse than rustls is.
 #[tokio::test]
-async fn with_records_by_rustls_only_its_known_cases_differ() {
+async fn rustls_alone_answers_the_same_but_in_known_cases() {
     let failed = failed_cases("# node: tls_records = \"rustls\"\n").await;
     let of_rustls = |case: &str| {
         let known = RUSTLS_DIFFERS.iter();
@@ -63,9 +62,6 @@ async fn with_records_by_rustls_only_its_known_cases_differ() {
     let others = failed.iter().filter(|(case, _)| of_rustls(case).is_none());
     let others: Vec<_> = others.collect();
     assert!(others.is_empty(), "{others:#?}");
-    let found: BTreeSet<_> = failed
-        .iter()
-        .filter_map(|(case, _)| of_rustls(case))
-        .collect();
-    assert_eq!(found, BTreeSet::from(RUSTLS_DIFFERS));
+    let found = failed.iter().filter_map(|(case, _)| of_rustls(case));
+    assert_eq!(BTreeSet::from_iter(found), BTreeSet::from(RUSTLS_DIFFERS));
 }

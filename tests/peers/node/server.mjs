@@ -1,4 +1,5 @@
-// Echo server on the `ws` library; see ../README.md. Ordinary requests get the browser's test page.
+// Echo server on the `ws` library; see ../README.md. Ordinary requests get the browser's test page,
+// or an empty one with the query `blank`.
 // Usage: server.mjs [server.crt server.key [1.2|1.3]]
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
@@ -59,7 +60,7 @@ const only = `TLSv${version}`;
 const tls = cert && { cert: readFileSync(cert), key: readFileSync(key), minVersion: only, maxVersion: only };
 const answer = (request, response) => {
   response.writeHead(200, { "content-type": "text/html; charset=utf-8" });
-  response.end(page);
+  response.end(request.url.endsWith("blank") ? "" : page);
 };
 const http = tls ? createTlsServer(tls, answer) : createServer(answer);
 const sockets = new WebSocketServer({

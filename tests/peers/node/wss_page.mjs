@@ -29,7 +29,8 @@ async function open(url, talk) {
 await withChromium(async (browser) => {
   const page = await browser.newPage();
   // The page comes through the gateway too, so that the certificate is accepted once.
-  const response = await page.goto(url.replace("wss", "https"), { timeout: 30_000 });
+  const blank = `${url.replace("wss", "https")}${url.includes("?") ? "&" : "?"}blank`;
+  const response = await page.goto(blank, { timeout: 30_000 });
   await page.evaluate(open, url, talk);
   await answerLines([response.securityDetails().protocol(), "browser"], {
     talk: (count) => page.evaluate((count) => session.conversation.talk(count), Number(count)),

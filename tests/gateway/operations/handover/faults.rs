@@ -13,95 +13,18 @@ use rustix::process::Signal;
 use sessile::io::handover::{FromNew, FromOld, PROTOCOL, STATE, STATE_OLDEST, Wire};
 use sessile::io::net::listener::Owner;
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixListener;
 use tokio::process::Command;
 use tokio::sync::Notify;
 
 use super::echo;
+use super::impostor::Impostor;
 use crate::support::backend::read_head;
 use crate::support::gateway::{command, signal_process};
 use crate::support::tokens::{SECRET, claims, token};
 use crate::support::{
     Backend, Client, DEADLINE, Dial, Gateway, Raw, admin, config, eventually, soon,
 };
-
-/// A new process that the test plays.
-struct Impostor {
-    wire: Wire,
-}
-
-impl Impostor {
-    async fn connect(gateway: &Gateway) -> Self {
-        let stream = UnixStream::connect(gateway.door()).await.unwrap();
-        Self {
-            wire: Wire::new(stream).unwrap(),
-        }
-    }
-
-    async fn hello(gateway: &Gateway, protocol: u32, states: (u32, u32)) -> Self {
-        let mut impostor = Self::connect(gateway).await;
-        let hello = FromNew::Hello {
-            protocol,
-            states,
-            version: "9.9.9".to_owned(),
-        };
-        impostor.wire.say(&hello).await.unwrap();
-        impostor
-    }
-
-    async fn welcome(gateway: &Gateway) -> Self {
-        let mut impostor = Self::hello(gateway, PROTOCOL, (STATE_OLDEST, STATE)).await;
-        let FromOld::Welcome { listeners, .. } = impostor.hear().await else {
-            panic!("no welcome");
-        };
-        for _ in 0..listeners {
-            assert!(matches!(impostor.hear().await, FromOld::Listener { .. }));
-        }
-        impostor
-    }
-
-    async fn serving(gateway: &Gateway) -> Self {
-        let mut impostor = Self::welcome(gateway).await;
-        impostor.wire.say(&FromNew::Serving).await.unwrap();
-        impostor
-    }
-
-    /// The next word that is not of what operators told the old process.
-    async fn hear(&mut self) -> FromOld {
-        loop {
-            let heard = soon("a word of the old process", self.wire.receive());
-            match heard.await.unwrap().expect("it goes on").said {
-                FromOld::Revocations { .. } | FromOld::Orders { .. } => {}
-                said => return said,
-            }
-        }
-    }
-
-    /// Reads to the end of a batch; the ids of its sessions.
-    async fn batch(&mut self) -> Vec<sessile::base::session_id::SessionId> {
-        let mut ids = Vec::new();
-        loop {
-            match self.hear().await {
-                FromOld::Session { id, .. } => ids.push(id),
-                FromOld::Batch => return ids,
-                other => panic!("{other:?}"),
-            }
-        }
-    }
-
-    async fn stopped(&mut self) -> String {
-        loop {
-            match self.hear().await {
-                FromOld::Stopped { reason, serving } => {
-                    assert!(serving);
-                    return reason;
-                }
-                FromOld::Session { .. } | FromOld::Batch | FromOld::Done { .. } => {}
-                other => panic!("{other:?}"),
-            }
-        }
-    }
-}
 
 /// Everybody is served by this process, those who were and those who come.
 async fn all_is_well(gateway: &Gateway, clients: &mut [Client], failures: f64) {

@@ -1,6 +1,7 @@
 //! One process takes the place of another, and nobody at the other end of a socket notices.
 
 mod faults;
+pub mod impostor;
 mod state;
 
 use std::os::unix::fs::PermissionsExt as _;
