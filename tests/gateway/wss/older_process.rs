@@ -1,5 +1,5 @@
-//! A process of the version before TLS states takes the plain sessions; those with TLS stay, and are
-//! served.
+//! A process of the version before TLS states takes the plain sessions. Those with TLS stay, and
+//! are served.
 
 use std::fs;
 

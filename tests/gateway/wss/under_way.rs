@@ -149,7 +149,7 @@ async fn i10_what_a_slow_reader_has_not_taken_follows_it() {
     }
 }
 
-/// A record is longer than what the limit lets through at once: the rest of it is part of the state.
+/// A record is longer than what the limit lets through at once. The rest is part of the state.
 #[tokio::test]
 async fn i10_what_a_limit_holds_back_of_a_record_follows() {
     let mut world = world("limits = { bytes_per_second = \"64 KiB\", over = \"slow\" }").await;
