@@ -27,6 +27,8 @@ pub(crate) enum Contestant {
     Blind,
     Haproxy,
     Nginx,
+    /// Another build of Sessile: the program that `SESSILE_BASE` names.
+    Base,
     Sessile,
 }
 
@@ -46,7 +48,19 @@ pub(crate) struct Running {
 
 impl Contestant {
     /// In the order of the tables.
-    pub(crate) const ALL: [Self; 4] = [Self::Blind, Self::Haproxy, Self::Nginx, Self::Sessile];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Blind,
+        Self::Haproxy,
+        Self::Nginx,
+        Self::Base,
+        Self::Sessile,
+    ];
+
+    /// Those that take part unless they are chosen: no other build.
+    pub(crate) fn usual() -> Vec<Self> {
+        let usual = Self::ALL.into_iter().filter(|one| *one != Self::Base);
+        usual.collect()
+    }
 
     /// As on the command line and in tables.
     pub(crate) fn name(self) -> &'static str {
@@ -54,6 +68,7 @@ impl Contestant {
             Self::Blind => "blind",
             Self::Haproxy => "haproxy",
             Self::Nginx => "nginx",
+            Self::Base => "base",
             Self::Sessile => "sessile",
         }
     }
@@ -69,6 +84,7 @@ impl Contestant {
             Self::Blind => return Ok("a relay of this benchmark's own".to_owned()),
             Self::Haproxy => Command::new("haproxy").arg("-v").output(),
             Self::Nginx => Command::new("nginx").arg("-v").output(),
+            Self::Base => return base(),
             Self::Sessile => return Ok(format!("sessile {}", env!("CARGO_PKG_VERSION"))),
         };
         let output = output.with_context(|| format!("cannot run {}", self.name()))?;
@@ -111,6 +127,10 @@ impl Contestant {
                 write(include_str!("nginx.conf"))?;
                 with_config("nginx", &["-c"], &config)
             }
+            Self::Base => {
+                write(include_str!("gateway.toml"))?;
+                with_config(&base()?, &["run", "--config"], &config)
+            }
             Self::Sessile => {
                 write(include_str!("gateway.toml"))?;
                 with_config(env!("CARGO_BIN_EXE_sessile"), &["run", "--config"], &config)
@@ -135,6 +155,11 @@ impl Contestant {
         running.wait_until_ready(self)?;
         Ok(running)
     }
+}
+
+/// The program of the other build.
+fn base() -> Result<String> {
+    std::env::var("SESSILE_BASE").context("`base` needs SESSILE_BASE, the path of another build")
 }
 
 fn with_config(program: &str, arguments: &[&str], config: &Path) -> Command {

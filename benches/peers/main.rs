@@ -5,6 +5,8 @@
 //! cargo bench --bench peers -- [--rounds 5] [--seconds 1] [--only echo,idle] [--peers haproxy]
 //! ```
 //!
+//! With `SESSILE_BASE=PATH` and `--peers base,sessile` an earlier build takes part, in the same run.
+//!
 //! Without `--bench`, as `cargo test` runs it, every plain row is tried for a moment with the blind
 //! relay: that tests the tool itself. It leaves out conclusions; see BENCHMARKS.md.
 
@@ -80,7 +82,7 @@ impl Plan {
         let mut plan = Self {
             rounds: 5,
             rows: ROWS.iter().collect(),
-            contestants: Contestant::ALL.to_vec(),
+            contestants: Contestant::usual(),
             scale: Scale {
                 window: Duration::from_secs(1),
                 idle: 9_000,

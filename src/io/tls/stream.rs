@@ -260,9 +260,10 @@ impl AsyncRead for TlsStream {
                 }
                 data = ready!(this.poll_records(cx, into))?;
                 this.store_tickets();
-                // What the socket does not take now is tried again by the next read or write.
+                // What the socket does not take now is tried again by the next read or write. An
+                // error is the writer's to find: the data that came with it must not be lost.
                 if this.connection.owes() {
-                    let _ = this.poll_owed(cx)?;
+                    let _ = this.poll_owed(cx);
                 }
             }
             if data > 0 {
