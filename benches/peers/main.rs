@@ -5,7 +5,7 @@
 //! cargo bench --bench peers -- [--rounds 5] [--seconds 1] [--only echo,idle] [--peers haproxy]
 //! ```
 //!
-//! With `SESSILE_BASE=PATH` and `--peers base,sessile` an earlier build takes part, in the same run.
+//! With `SESSILE_BASE=PATH` and `--peers base,sessile` an earlier build takes part in the run.
 //!
 //! Without `--bench`, as `cargo test` runs it, every plain row is tried for a moment with the blind
 //! relay: that tests the tool itself. It leaves out conclusions; see BENCHMARKS.md.
