@@ -44,24 +44,13 @@ fn setup() -> Setup {
         message_bytes: 16 << 20,
         extensions: Extensions::None,
     };
-    Setup {
-        client_rules: rules,
-        backend_rules: rules,
-        client_early: Vec::new(),
-        backend_early: Vec::new(),
-        times: Times {
-            idle: Some(600),
-            lifetime_at: None,
-            expires_at: None,
-            close: 50,
-        },
-        backend_lost_code: 1011,
-        hold: None,
-        keepalive: None,
-        throttle: None,
-        warning: None,
-        in_band: None,
-    }
+    let times = Times {
+        idle: Some(600),
+        lifetime_at: None,
+        expires_at: None,
+        close: 50,
+    };
+    Setup::plain(rules, times)
 }
 
 /// One turn: a chunk of the client goes to the backend, which takes all of it.

@@ -1,13 +1,13 @@
-//! `sessile status`: how a running gateway is, on one screen.
+//! `sessile status`: the state of a running gateway, on one screen.
 
 mod backends;
+mod sources;
 
 use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
 use crate::admin::UpstreamSummary;
-use crate::admin::sources::EtcdView;
 use crate::admin::status::StatusView;
 use crate::cli::args::StatusArgs;
 use crate::cli::client::Client;
@@ -18,15 +18,13 @@ use crate::control::fleet::NodeView;
 
 /// Letters of a digest that are shown.
 const DIGEST_SHOWN: usize = 12;
-/// Documents that are named with what is wrong.
-const TROUBLED_SHOWN: usize = 10;
 /// Upstreams that are listed.
 const UPSTREAMS_SHOWN: usize = 1000;
 /// A gateway announces itself every five seconds.
 const SILENT_SECONDS: u64 = 15;
 
-/// Shows the status, the upstreams and their backends. Answers 1 where something is not well: an
-/// upstream without a backend that takes sessions, or a configuration or document that is refused.
+/// Shows the status, the sources, the upstreams and their backends. Returns 1 if something is
+/// wrong: an upstream without an eligible backend, or a refused configuration or document.
 ///
 /// # Errors
 /// When the gateway does not answer, or `out` cannot be written to.
@@ -54,8 +52,9 @@ pub fn status(args: &StatusArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     if let Some(etcd) = &status.sources.etcd
         && etcd.refused + etcd.waiting > 0
     {
-        troubled(out, &client.get("/v1/config")?)?;
+        sources::not_in_force(out, &client.get("/v1/config")?)?;
     }
+    sources::table(out, &status.sources.items)?;
     writeln!(out)?;
     let rows = status.listeners.iter().map(|listener| {
         let tls = if listener.tls { "yes" } else { "no" };
@@ -121,32 +120,6 @@ fn troubles(status: &StatusView, upstreams: &[UpstreamSummary]) -> Vec<String> {
         ));
     }
     troubles
-}
-
-/// Documents of etcd that are not in force, and why.
-fn troubled(out: &mut dyn Write, config: &Value) -> io::Result<()> {
-    let documents = config["documents"].as_array().into_iter().flatten();
-    let why = documents.filter_map(|document| {
-        let key = visible(document["key"].as_str()?);
-        let text = |value: &Value| value.as_str().map(visible);
-        match document["status"].as_str()? {
-            "waiting" => Some(format!("{key} waits for {}", text(&document["waits_for"])?)),
-            "refused" => {
-                let found = document["diagnostics"].as_array()?.iter();
-                let fault = found.filter_map(|one| text(&one["message"])).next()?;
-                Some(format!("{key} is refused: {fault}"))
-            }
-            _ => None,
-        }
-    });
-    let mut why = why.peekable();
-    for line in why.by_ref().take(TROUBLED_SHOWN) {
-        writeln!(out, "          {line}")?;
-    }
-    if why.peek().is_some() {
-        writeln!(out, "          … and more: GET /v1/config has them all")?;
-    }
-    Ok(())
 }
 
 /// The other gateways, if there is an etcd.
@@ -255,35 +228,5 @@ fn overview(out: &mut dyn Write, status: &StatusView) -> io::Result<()> {
         .sources
         .etcd
         .as_ref()
-        .map_or(Ok(()), |view| etcd(out, view))
-}
-
-fn etcd(out: &mut dyn Write, etcd: &EtcdView) -> io::Result<()> {
-    let place = match (&etcd.endpoint, &etcd.fault) {
-        (Some(endpoint), _) => format!("followed at {}", visible(endpoint)),
-        (None, Some(fault)) => format!("NOT FOLLOWED: {}", visible(fault)),
-        (None, None) => "not followed yet".to_owned(),
-    };
-    writeln!(
-        out,
-        "etcd      {place}, revision {}, {} documents",
-        etcd.revision, etcd.documents
-    )?;
-    let counts = [
-        ("refused", etcd.refused),
-        ("waiting", etcd.waiting),
-        ("stale", etcd.stale),
-        ("doubted", etcd.doubted.len()),
-    ];
-    let counts = counts.iter().filter(|(_, count)| *count > 0);
-    let mut notes: Vec<_> = counts
-        .map(|(word, count)| format!("{count} {word}"))
-        .collect();
-    if etcd.from_last_known_good {
-        notes.push("from last known good".to_owned());
-    }
-    if !notes.is_empty() {
-        writeln!(out, "          {}", notes.join(", "))?;
-    }
-    Ok(())
+        .map_or(Ok(()), |view| sources::etcd(out, view))
 }

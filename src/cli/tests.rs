@@ -48,6 +48,10 @@ fn status_fits_one_screen() {
         lines[3].starts_with("file      gateway.toml, loaded 2"),
         "{out}"
     );
+    assert_eq!(lines[4..6], ["", "SOURCE  STATE    AGE  ADDS"]);
+    let file = lines[6].split_whitespace().collect::<Vec<_>>();
+    assert_eq!(file[..2], ["file", "current"]);
+    assert_eq!(file[3..], ["the", "base"]);
     let tables = "
 LISTENER  TLS  ADDRESSES
 edge      no   127.0.0.1:43211
@@ -60,7 +64,7 @@ UPSTREAM  BACKEND        HEALTH   STATE     SESSIONS
 chat      10.0.0.1:9000  unknown  active    0
 chat      10.0.0.2:9000  unknown  draining  0
 pages     10.0.0.3:80    unknown  active    0";
-    assert_eq!(lines[4..].join("\n"), tables);
+    assert_eq!(lines[7..].join("\n"), tables);
 }
 
 #[test]

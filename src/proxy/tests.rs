@@ -40,6 +40,18 @@ use crate::telemetry::records::{Records, RecordsGuard};
 const LISTENER: &str = "[[listeners]]\nname = \"edge\"\nlisten = [\"127.0.0.1:0\"]\n\
     trusted_proxies = [\"10.0.0.0/8\"]\n";
 
+/// An authenticator of every fixture that has none of this name. The key is `key-of-a-bot`.
+const PROGRAMS: &str = r#"
+[authenticators.programs]
+type = "api_key"
+strip = true
+from = ["header:x-api-key", "query:key", "subprotocol:key"]
+[[authenticators.programs.keys]]
+subject = "bot"
+sha256 = "3f41f315b64b34a69ab164cf2c9b3fdf087a8c53ed06b8a94feb11739bbbdf20"
+claims = { room = "lobby", role = "robot" }
+"#;
+
 /// The default peer.
 pub(crate) const STRANGER: &str = "192.0.2.7:40000";
 
@@ -59,7 +71,9 @@ impl Fixture {
             sets: Vec::new(),
             environment: Vec::new(),
         };
-        let text = format!("{LISTENER}{configuration}");
+        let has_programs = configuration.contains("[authenticators.programs]");
+        let programs = if has_programs { "" } else { PROGRAMS };
+        let text = format!("{LISTENER}{configuration}{programs}");
         let loaded = load_text(&options, &text).unwrap_or_else(|faults| panic!("{faults}"));
         let mut snapshot = loaded.snapshot;
         let directory = tempfile::tempdir().expect("a directory");

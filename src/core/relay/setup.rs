@@ -58,6 +58,26 @@ pub struct Setup {
     pub in_band: Option<InBandMatcher>,
 }
 
+impl Setup {
+    /// A relay that only relays, in both directions by the same rules: it does not move, ping,
+    /// throttle or warn, and no message is for the gateway.
+    pub fn plain(rules: Rules, times: Times) -> Self {
+        Self {
+            client_rules: rules,
+            backend_rules: rules,
+            client_early: Vec::new(),
+            backend_early: Vec::new(),
+            times,
+            backend_lost_code: 1011,
+            hold: None,
+            keepalive: None,
+            throttle: None,
+            warning: None,
+            in_band: None,
+        }
+    }
+}
+
 /// The message to a client before its credential expires.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -28,23 +28,15 @@ fn setup() -> Setup {
         message_bytes: 1 << 20,
         extensions: Extensions::None,
     };
+    let times = Times {
+        idle: Some(600),
+        lifetime_at: None,
+        expires_at: None,
+        close: 50,
+    };
     Setup {
-        client_rules: rules,
-        backend_rules: rules,
-        client_early: Vec::new(),
-        backend_early: Vec::new(),
-        times: Times {
-            idle: Some(600),
-            lifetime_at: None,
-            expires_at: None,
-            close: 50,
-        },
-        backend_lost_code: 1011,
         hold: Some(300),
-        keepalive: None,
-        throttle: None,
-        warning: None,
-        in_band: None,
+        ..Setup::plain(rules, times)
     }
 }
 

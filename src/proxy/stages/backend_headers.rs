@@ -94,12 +94,6 @@ mod tests {
     const ROUTES: &str = r#"
         [upstreams.chat]
         backends = ["127.0.0.1:9101"]
-        [authenticators.programs]
-        type = "api_key"
-        [[authenticators.programs.keys]]
-        subject = "bot"
-        sha256 = "3f41f315b64b34a69ab164cf2c9b3fdf087a8c53ed06b8a94feb11739bbbdf20"
-        claims = { role = "robot" }
         [[routes]]
         name = "own"
         path = "/own"

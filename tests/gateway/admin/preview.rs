@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use serde_json::{Value, json};
 
+use crate::support::shell::sessile;
 use crate::support::{Backend, Client, Gateway, config, eventually};
 
 /// The answer of `POST /v1/preview`.
@@ -159,12 +159,6 @@ async fn a_candidate_with_faults_is_refused_with_their_places() {
     assert_eq!(gateway.admin("POST", "/v1/preview", "{}").status, 400);
     // Nothing of it stands as refused: nobody tried to put it into force.
     assert!(gateway.get("/v1/config")["refused"].is_null());
-}
-
-fn sessile(arguments: &[&str], directory: &Path) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sessile"));
-    command.args(arguments).current_dir(directory);
-    command.output().expect("the binary starts")
 }
 
 #[tokio::test]

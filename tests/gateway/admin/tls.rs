@@ -7,9 +7,9 @@ use std::process::{Child, Stdio};
 
 use rustix::process::Signal;
 
-use crate::backends::drain::sessile;
 use crate::support::certificates::Authority;
 use crate::support::gateway::{command, signal_process};
+use crate::support::shell::sessile;
 use crate::support::{config, eventually};
 
 /// A gateway whose admin API is reached by TCP.

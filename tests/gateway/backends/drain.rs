@@ -1,41 +1,17 @@
 //! Draining a backend: by an operator, by the configuration, by its going; what clients see, and
 //! how the closes are spread.
 
-use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::path::Path;
-use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
+use crate::support::shell::{histogram, sessile};
 use crate::support::{Backend, Client, Gateway, config, eventually};
 
 /// SessionEnds of clients: code, reason and when.
 type SessionEnds = JoinSet<(Option<(u16, String)>, Instant)>;
-
-/// Prints how many happened in each slot of the time, and answers the counts.
-pub fn histogram(what: &str, times: &[Duration], slot: Duration) -> Vec<usize> {
-    let last = times.iter().max().copied().unwrap_or_default();
-    let slots = usize::try_from(last.as_millis() / slot.as_millis()).unwrap() + 1;
-    let mut counts = vec![0; slots];
-    for time in times {
-        counts[usize::try_from(time.as_millis() / slot.as_millis()).unwrap()] += 1;
-    }
-    let mut text = format!("{what}: {} in {last:?}\n", times.len());
-    for (place, count) in counts.iter().enumerate() {
-        let from = slot * u32::try_from(place).unwrap();
-        writeln!(
-            text,
-            "{from:>8.1?} {count:>5} {}",
-            "#".repeat((*count).min(100))
-        )
-        .unwrap();
-    }
-    eprint!("{text}");
-    counts
-}
 
 /// So many clients whose key is at this backend; they wait for their ends.
 async fn clients_at(gateway: &Gateway, backend: SocketAddr, count: usize) -> SessionEnds {
@@ -371,12 +347,6 @@ async fn orders_that_make_no_sense_are_refused() {
         assert_eq!(answer.status, status, "{target} {body}: {}", answer.body);
     }
     assert_eq!(gateway.backend("echo", one.address)["state"], "active");
-}
-
-pub fn sessile(arguments: &[&str], directory: &Path) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sessile"));
-    command.args(arguments).current_dir(directory);
-    command.output().expect("sessile runs")
 }
 
 #[tokio::test]

@@ -3,9 +3,9 @@
 
 use serde_json::{Value, json};
 
-use crate::backends::drain::sessile;
 use crate::support::etcd::Etcd;
 use crate::support::etcd_world::{follow, has_members, key_of, member, seed};
+use crate::support::shell::sessile;
 use crate::support::{Backend, Client, Dial, Gateway, config, eventually};
 
 /// So many sessions on this backend.

@@ -13,11 +13,11 @@ use serde_json::{Value, json};
 
 use etcd_client::{Txn, TxnOp};
 
-use crate::backends::drain::sessile;
 use crate::support::etcd::Etcd;
 use crate::support::etcd_world::{
     Traffic, etcd_status, follow, following, has_members, key_of, member, members, seed,
 };
+use crate::support::shell::sessile;
 use crate::support::tokens::{SECRET, claims, token};
 use crate::support::{Backend, Client, Dial, Gateway, config, eventually};
 

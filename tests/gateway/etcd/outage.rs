@@ -8,12 +8,12 @@ use rustix::process::Signal;
 use serde_json::json;
 use tokio::time::sleep;
 
-use crate::backends::drain::sessile;
 use crate::support::etcd::Etcd;
 use crate::support::etcd_world::{
     Network, Traffic, etcd_status, follow, following, has_members, is_connected, key_of, member,
     restart, seed,
 };
+use crate::support::shell::sessile;
 use crate::support::{Backend, Client, Gateway, config, eventually};
 
 /// Longer than all timeouts that these gateways have.

@@ -177,7 +177,7 @@ async fn idle_sessions_go_first_and_a_pace_ends_with_the_grace() {
     }
     all.sort();
     let times: Vec<_> = all.iter().map(|(time, _)| *time).collect();
-    crate::backends::drain::histogram(
+    crate::support::shell::histogram(
         "stopped at 5/s within 2s",
         &times,
         Duration::from_millis(250),

@@ -14,9 +14,9 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::backends::drain::histogram;
 use crate::support::numbered::{PATIENCE, Report, Tally, talk, within_patience};
 use crate::support::peers::{Language, Server};
+use crate::support::shell::histogram;
 use crate::support::{Backend, Client, Gateway, config, raise_open_files};
 
 const SESSIONS: usize = 1_000;

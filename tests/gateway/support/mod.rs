@@ -20,6 +20,7 @@ pub mod records;
 pub mod s_client;
 pub mod secrets;
 pub mod service;
+pub mod shell;
 pub mod tokens;
 pub mod wss;
 

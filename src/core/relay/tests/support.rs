@@ -262,19 +262,7 @@ pub(super) const TIMES: Times = Times {
 
 /// A relay that does nothing of its own.
 pub(super) fn setup() -> Setup {
-    Setup {
-        client_rules: RULES,
-        backend_rules: RULES,
-        client_early: Vec::new(),
-        backend_early: Vec::new(),
-        times: TIMES,
-        backend_lost_code: 1011,
-        hold: None,
-        keepalive: None,
-        throttle: None,
-        warning: None,
-        in_band: None,
-    }
+    Setup::plain(RULES, TIMES)
 }
 
 /// A frame of a client, with a mask that changes nothing.
