@@ -33,7 +33,7 @@ async fn main() -> Result<()> {
 
 async fn talk(stream: TcpStream, rooms: Rooms) -> Result<()> {
     let mut entered = None;
-    // Before the 101, so that whoever has a session hears everything from then on.
+    // Subscribe before the 101, so that the session receives every later message.
     let take_in = |request: &Request, response: Response| -> Result<Response, ErrorResponse> {
         entered = Some(enter(&rooms, request.uri().path()));
         Ok(response)

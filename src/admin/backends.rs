@@ -60,7 +60,7 @@ impl Change {
     fn order(&self) -> Result<Order, Problem> {
         let tempo = match (self.pace, self.within) {
             (Some(_), Some(_)) => {
-                let detail = "`pace` and `within` both say how fast sessions go; give one of them";
+                let detail = "`pace` and `within` both set the pace; give one of them";
                 return Err(Problem::bad_request(detail));
             }
             (Some(pace), None) => Some(Tempo::Pace(pace)),

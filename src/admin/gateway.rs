@@ -27,7 +27,7 @@ pub struct Gateway {
     pub metrics: Arc<Metrics>,
     /// Its records, to say how many were lost.
     pub records: Records,
-    /// The level of its log; `None` where the log belongs to somebody else.
+    /// The level of its log; `None` if another part of the process owns the log.
     pub log: Option<LogLevel>,
     /// Where clients come in, as bound.
     pub listeners: Vec<ListenerView>,

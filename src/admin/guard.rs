@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn who_may_look_changes_nothing() {
+    fn a_read_only_client_changes_nothing() {
         let guard = guard([Some("operate"), Some("look")], TCP);
         let check = |method: Method, path: &str, token: &str, expected: bool| {
             let value = format!("Bearer {token}").parse().expect("a value");

@@ -218,7 +218,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_is_one_word_of_a_command() {
+    fn a_path_is_quoted_as_one_word_of_a_command() {
         assert_eq!(quoted("/opt/a-b_c/sessile"), "/opt/a-b_c/sessile");
         assert_eq!(quoted("/home/ann's box/x"), r"'/home/ann'\''s box/x'");
     }

@@ -1,4 +1,4 @@
-//! `sessile preview`: what a configuration would change, before anybody puts it into force.
+//! `sessile preview`: what a configuration would change if it were put into force.
 
 use std::fs;
 use std::io::{self, Read as _, Write};

@@ -89,7 +89,7 @@ ID                          ROUTE  BACKEND        PRINCIPAL  CLIENT     AGE  IDL
 }
 
 #[test]
-fn kick_says_what_it_did_and_what_it_could_not() {
+fn kick_reports_what_it_did_and_what_it_could_not() {
     let gateway = gateway();
     let none = "00000000090000000000000000";
     let line = format!(

@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_no_document_are_told() {
+    fn unknown_keys_are_reported() {
         let check = |text: &str, said: &str| {
             let error = text.parse::<DocumentKey>().expect_err(text);
             assert!(error.to_string().contains(said), "{text}: {error}");

@@ -89,7 +89,7 @@ pub enum ExpressionError {
     #[error("`{0}` names nothing; write `{0}NAME`")]
     Unnamed(String),
     /// A word alone is always true.
-    #[error("`{0}` alone says nothing; write `claim:{0}`, or compare it with something")]
+    #[error("`{0}` alone is no condition; write `claim:{0}`, or compare it with something")]
     Word(String),
     /// A kind that is none.
     #[error("unknown source `{0}:`; use `claim:`, `path:` or `query:`, or put the text in quotes")]
@@ -259,7 +259,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn conditions_are_read_and_slips_are_told() {
+    fn conditions_are_parsed_and_mistakes_are_reported() {
         let good = |text: &str, alternatives: &[usize]| {
             let read: Expression = text.parse().expect(text);
             let lengths: Vec<_> = read.alternatives.iter().map(Vec::len).collect();
@@ -282,7 +282,7 @@ mod tests {
             assert!(error.contains(says), "{text}: {error}");
         };
         bad("  ", "empty");
-        bad("admin", "alone says nothing");
+        bad("admin", "alone is no condition");
         bad("claim:role = admin", "`=` is not a comparison");
         bad("claim:role ==", "behind `claim:role ==`");
         bad("claim:role == admin or", "behind `or`");

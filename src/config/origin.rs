@@ -52,7 +52,9 @@ pub enum OriginError {
     )]
     Form(String),
     /// Every sandboxed frame and every local file has it.
-    #[error("`null` is the origin of any sandboxed page of anybody, so it cannot be allowed")]
+    #[error(
+        "`null` is the origin of every sandboxed page, whichever site it is from, so it cannot be allowed"
+    )]
     Null,
 }
 
@@ -183,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_origin_is_told() {
+    fn malformed_origins_are_reported() {
         for text in [
             "",
             "chat.example.com",

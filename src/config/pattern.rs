@@ -83,7 +83,7 @@ pub enum PatternError {
     #[error("parameter `{0}` stands in the path twice")]
     Twice(String),
     /// More after the rest.
-    #[error("`{{*{0}}}` takes everything that is left, so it must be the last segment")]
+    #[error("`{{*{0}}}` matches the rest of the path, so it must be the last segment")]
     RestNotLast(String),
     /// Not a character of a path.
     #[error("`{0}` holds a character that no path has; write it percent-encoded")]
@@ -448,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_path_says_why() {
+    fn malformed_paths_are_refused_with_a_reason() {
         let check = |text: &str, fault: &str| {
             let error = text.parse::<PathPattern>().expect_err(text).to_string();
             assert!(error.contains(fault), "{text}: {error}");

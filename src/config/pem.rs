@@ -277,7 +277,10 @@ impl Form {
 
     fn in_either_place(self, file: &str) -> Option<(&'static str, String)> {
         Some(match self {
-            Self::Empty => ("is empty", "was it still being written?".to_owned()),
+            Self::Empty => (
+                "is empty",
+                "it may have been read while it was being written".to_owned(),
+            ),
             Self::Utf16 => (
                 "is text in UTF-16",
                 format!("convert it: `iconv -f UTF-16 -t ASCII {file} > converted.pem`"),

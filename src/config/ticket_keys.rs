@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_with_its_line_and_without_its_text() {
+    fn faults_are_reported_with_their_line_and_without_its_text() {
         let check = |text: &str, fault| assert_eq!(read(text), Err(fault));
         check("", TicketKeysFault::Empty);
         check("# none\n", TicketKeysFault::Empty);

@@ -12,7 +12,7 @@ use crate::base::header_name::{alike, begins_alike};
 pub struct UntrustedHeaders {
     /// Further names.
     pub remove: Vec<HeaderName>,
-    /// Names of the list that anybody may send all the same.
+    /// Names of the list that every client may send.
     pub keep: Vec<HeaderName>,
 }
 
@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn strangers_may_not_send_what_backends_trust() {
+    fn headers_that_backends_trust_are_listed() {
         let listed = UntrustedHeaders::default();
         for name in [
             "X-Forwarded",

@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_applied_less_and_has_another_table_is_older() {
+    fn a_gateway_with_a_lower_revision_and_another_table_is_older() {
         let none = [false; 3];
         check(
             vec![read("a", 1, "x", 5), read("b", 1, "x", 5)],
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn two_of_one_name_are_told() {
+    fn two_nodes_of_one_name_are_reported() {
         let both = [false, false, true];
         check(
             vec![read("a", 1, "x", 5), read("a@2", 1, "x", 5)],
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn who_vanishes_is_remembered_unless_it_left() {
+    fn a_vanished_gateway_is_remembered_unless_it_left() {
         let fleet = Fleet::new("process of a".to_owned());
         let start = clock::now();
         let after = |seconds| start + Duration::from_secs(seconds);

@@ -95,7 +95,7 @@ async fn a_worker_that_does_not_answer_is_named_and_the_others_are_listed() {
         gone,
         fixture.gateway.live.workers().handles()[0].clone(),
     ]);
-    let gateway = Arc::into_inner(fixture.gateway).expect("nobody else has it");
+    let gateway = Arc::into_inner(fixture.gateway).expect("this is the only handle");
     let gateway = Arc::new(Gateway { live, ..gateway });
     let fixture = Fixture {
         gateway,

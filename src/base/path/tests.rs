@@ -80,7 +80,7 @@ fn i13_what_servers_read_differently_is_refused() {
 }
 
 #[test]
-fn what_a_backend_may_read_as_structure_passes_only_by_rule() {
+fn ambiguous_spellings_pass_only_if_a_rule_allows_them() {
     let none = PathRules::default();
     let slash = PathRules {
         encoded_slash: true,

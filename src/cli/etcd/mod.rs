@@ -349,7 +349,7 @@ fn rm(args: &RmArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
                     let key = visible(key);
                     writeln!(
                         out,
-                        "{key} is under a lease: whoever registered it may put it back"
+                        "{key} is under a lease: the process that registered it may put it back"
                     )?;
                 }
                 ops.push(Op::Delete(key.clone()));

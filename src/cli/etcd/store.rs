@@ -169,7 +169,7 @@ pub(super) async fn write(
         let answer = answer.map_err(|error| anyhow!("etcd: {}", said(&error)))?;
         if !answer.succeeded() {
             bail!(
-                "somebody else has changed etcd meanwhile; {transactions} transactions were \
+                "another client changed etcd in the meantime; {transactions} transactions were \
                  written before that; look again and repeat"
             );
         }

@@ -32,7 +32,7 @@ fn a_key_is_for_the_algorithms_of_its_kind_alone() {
 }
 
 #[test]
-fn what_is_no_public_key_is_told() {
+fn malformed_public_keys_are_reported() {
     let pair = KeyPair::generate().expect("a key");
     let private = KeySet::pem(&pair.serialize_pem());
     assert_eq!(private, Err(KeyFault::NotPublic("a private key")));

@@ -49,7 +49,7 @@ fn layers_add_to_tables_and_take_the_place_of_lists() {
 }
 
 #[test]
-fn variables_of_others_are_passed_over_and_slips_are_told() {
+fn unrelated_variables_are_ignored_and_mistakes_are_reported() {
     let check = |name: &str, told: bool| {
         let reading = read("", &[(name, "tcp://10.0.0.1:8080")], &[]);
         assert_eq!(

@@ -78,7 +78,7 @@ pub struct PeersFrom {
 pub struct UntrustedHeaders {
     /// Names of further headers that backends trust.
     pub remove: Vec<String>,
-    /// Names of the list that anybody may send: `["x-http-method-override"]`.
+    /// Names of the list that every client may send: `["x-http-method-override"]`.
     pub keep: Vec<String>,
 }
 

@@ -126,7 +126,7 @@ fn i4_a_bad_document_is_refused_alone_and_its_last_good_version_stays() {
 }
 
 #[test]
-fn what_names_something_missing_waits_and_says_so() {
+fn a_document_that_names_something_missing_waits_and_reports_it() {
     let mut world = World::new();
     world.apply(vec![
         put("routes/game", r#"{"path": "/game", "upstream": "game"}"#, 1),
@@ -178,7 +178,7 @@ fn what_names_something_missing_waits_and_says_so() {
 
 /// Where a browser sends the credential by itself, pages of other origins are kept out.
 #[test]
-fn a_route_is_checked_again_when_whom_it_asks_changes() {
+fn a_route_is_checked_again_when_its_authenticator_changes() {
     let users = |from: &str, revision| {
         let secret = "not-to-be-seen-0123456789-abcdefghij";
         let text = format!(r#"{{"type": "jwt", "secret": "{secret}", "from": ["{from}"]}}"#);

@@ -232,7 +232,7 @@ pub struct JwksUrl {
 /// The access rules of a route.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RouteAuth {
-    /// Asked in this order; they exist. Empty: anybody.
+    /// Asked in this order; they exist. Empty: no authentication.
     pub authenticate: Vec<AuthenticatorName>,
     /// All must hold.
     pub authorize: Vec<Expression>,

@@ -23,7 +23,7 @@ pub(super) fn route(
     let needs = |key: &str, given: bool| {
         if given && !guarded {
             at.key(key).fault_with(
-                "nobody is asked who it is, so there are no claims",
+                "the route authenticates no client, so there are no claims",
                 "add `authenticate = [\"NAME\"]`",
             );
             return None;

@@ -40,7 +40,7 @@ pub(super) fn expiry(
     ] {
         if given && asked.is_empty() && !guarded {
             at.key(key).fault_with(
-                "nobody is asked who it is, so no right ends",
+                "the route authenticates no client, so no right expires",
                 "add `authenticate = [\"NAME\"]` to the route",
             );
             return None;
@@ -90,7 +90,7 @@ fn renewal(at: &Scope<'_>, model: &model::Expiry) -> Option<Option<Renewal>> {
         let alone = more.into_iter().find(|(_, given)| *given);
         if let Some((key, _)) = alone {
             at.key(key).fault_with(
-                "without `renewal` no message renews anything",
+                "without `renewal` no message can renew a session",
                 "add `renewal = \"renew \"`",
             );
             return None;

@@ -39,7 +39,7 @@ pub(super) fn jwt(at: &Scope<'_>, model: &model::Authenticator) -> Option<Jwt> {
             if matches!(operand, Operand::Claim(_) | Operand::Text(_)) {
                 return Some(());
             }
-            at.fault("an authenticator knows claims alone; write this condition in a route's `authorize`");
+            at.fault("the conditions of an authenticator can use claims only; write this one in a route's `authorize`");
             None
         },
     );
@@ -82,7 +82,7 @@ fn jwt_keys(at: &Scope<'_>, model: &model::Authenticator) -> Option<JwtKeys> {
         }
         _ => {
             at.fault_with(
-                "tokens are verified in one way only",
+                "`secret`, `public_key` and `jwks` exclude one another",
                 "leave one of `secret`, `public_key` and `jwks`; another authenticator may have \
                  the other",
             );
@@ -151,7 +151,7 @@ fn algorithms(
     at.each(names, |at, name| {
         let Some(algorithm) = name.parse::<Algorithm>().ok() else {
             let help = match name.to_ascii_lowercase().as_str() {
-                "none" => Some("`none` is no signature: anybody can write such a token".to_owned()),
+                "none" => Some("`none` is no signature: anyone can write such a token".to_owned()),
                 _ => suggestion(name, key_set::NAMES),
             };
             at.fault_maybe(format!("unknown algorithm `{name}`"), help);

@@ -205,7 +205,7 @@ fn listeners(root: &Scope<'_>, model: &Model) -> Option<Vec<Listener>> {
     let at = root.key("listeners");
     if model.listeners.is_empty() && !at.is_explained() {
         root.fault_with(
-            "there are no listeners, so nothing would be done",
+            "there are no listeners, so no client could connect",
             "add [[listeners]] with `name = \"edge\"` and `listen = [\"0.0.0.0:8080\"]`",
         );
     }
@@ -247,7 +247,7 @@ fn routes(root: &Scope<'_>, model: &Model) -> Option<Vec<Arc<Route>>> {
     for (first, second) in conflicts(&routes) {
         let (first, name) = (&routes[first].name, &routes[second].name);
         at.index(second).key("name").fault_with(
-            format!("nothing tells route `{name}` from route `{first}`"),
+            format!("routes `{first}` and `{name}` match the same requests"),
             "they have a host in common, a path that matches the same and equal conditions; change \
              one of them or take it out",
         );
@@ -281,7 +281,7 @@ fn warn_of_unasked(root: &Scope<'_>, model: &Model) {
     for (name, one) in &model.authenticators {
         if one.kind == Some(AuthenticatorType::Mtls) {
             let at = root.key("authenticators").key(name);
-            at.warn("no listener has `tls.client_ca`, so nobody is asked for a certificate");
+            at.warn("no listener has `tls.client_ca`, so no client is asked for a certificate");
         }
     }
 }

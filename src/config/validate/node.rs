@@ -67,13 +67,13 @@ pub(super) fn admin(at: &Scope<'_>, model: &model::Admin) -> Option<Admin> {
     let unguarded = unguarded && !at.key("token").is_explained();
     if model.read_token.is_some() && model.token.is_none() && !at.key("token").is_explained() {
         at.key("read_token").fault_key(
-            "without a `token` nobody could change anything, or everybody could",
+            "without a `token` either no client could change anything, or every client could",
             Some("add `token` beside it".to_owned()),
         );
     }
     if !model.operators.is_empty() && authority.is_none() {
         at.key("operators").fault_key(
-            "certificates are not asked for",
+            "clients are not asked for certificates",
             Some("add `tls.client_ca` beside it".to_owned()),
         );
     }

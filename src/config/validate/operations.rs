@@ -36,7 +36,7 @@ pub(super) fn drain(at: &Scope<'_>, model: &model::Drain) -> Option<Drain> {
     let tempo = match (model.pace, model.within) {
         (Some(_), Some(_)) => {
             at.key("within").fault_key(
-                "`pace` and `within` both say how fast sessions go",
+                "`pace` and `within` both set the pace",
                 Some("take one of them out".to_owned()),
             );
             None

@@ -86,7 +86,7 @@ pub fn read(
         }
     };
     if model.issued_before.is_some() && model.subject.is_none() {
-        let message = "only of a `subject` can this be said";
+        let message = "only a revocation of a `subject` can have this key";
         fault(Some("issued_before"), message.to_owned());
     }
     let mut time = |key, text: &Option<String>| {

@@ -133,7 +133,7 @@ fn stick(at: &Scope<'_>, model: &model::Route) -> Option<bool> {
     let stick = model.stick == model::Stick::Live;
     if stick && model.affinity.is_empty() && !at.key("affinity").is_explained() {
         at.key("stick").fault_with(
-            "this route has no affinity, so there is no key that could stick",
+            "`stick` needs `affinity`, and this route has none",
             "add `affinity = [\"cookie:sid\"]`, or take `stick` out",
         );
         return None;
@@ -253,10 +253,12 @@ fn affinity(
             TextOr::Text(text) => {
                 let source = affinity_source(at, text, path)?;
                 if matches!(source, AffinitySource::Claim(_)) && route.authenticate.is_empty() {
-                    at.warn("the route asks nobody who it is, so this never counts");
+                    at.warn("the route authenticates no client, so this source is never present");
                 }
                 if source == AffinitySource::ClientAddress && !is_last {
-                    at.warn("every client has an address, so what follows never counts");
+                    at.warn(
+                        "every client has an address, so the sources after this one are never used",
+                    );
                 }
                 Some(source)
             }

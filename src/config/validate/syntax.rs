@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hosts_targets_and_tokens_are_told_from_other_texts() {
+    fn hosts_targets_and_tokens_are_distinguished_from_other_texts() {
         let check = |is: fn(&str) -> bool, good: &[&str], bad: &[&str]| {
             assert!(good.iter().all(|text| is(text)), "{good:?}");
             assert!(!bad.iter().any(|text| is(text)), "{bad:?}");

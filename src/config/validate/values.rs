@@ -109,8 +109,8 @@ pub(super) fn url(at: &Scope<'_>, text: &str, plain: bool) -> Option<String> {
     let here = bare == "localhost" || bare.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
     if text.starts_with("http://") && !here && !plain {
         at.fault_with(
-            "whoever is on the way could answer in this URL's place",
-            "use `https://`, or say `plain_http = true` if the way is yours alone",
+            "without TLS, anyone on the network path could answer in place of this URL",
+            "use `https://`, or set `plain_http = true` if the network is trusted",
         );
         return None;
     }

@@ -137,7 +137,7 @@ async fn read(path: &std::path::Path) -> Result<Vec<u8>, ConnectError> {
     bytes.map_err(|error| ConnectError::File(path.display().to_string(), error))
 }
 
-/// Whether anybody takes connections there.
+/// Whether the endpoint accepts connections.
 async fn reach(endpoint: &str) -> io::Result<()> {
     let unclear = || io::Error::new(io::ErrorKind::InvalidInput, "it is no URL");
     let uri: Uri = endpoint.parse().map_err(|_| unclear())?;

@@ -46,7 +46,7 @@ pub enum LeasedKeyState {
     Held(Arc<str>),
     /// It exists under this lease, with a value written by someone else.
     Edited(Arc<str>),
-    /// Somebody else has it, with this value.
+    /// Another client has it, with this value.
     Taken(Arc<str>),
 }
 

@@ -242,7 +242,7 @@ impl Registered {
                 }
             }
             LeasedKeyState::Edited(value) => {
-                tracing::warn!(key, %value, "somebody has edited the entry; it stays as it is");
+                tracing::warn!(key, %value, "the entry was edited; it stays as it is");
             }
             LeasedKeyState::Taken(value) => tracing::warn!(
                 key, %value,

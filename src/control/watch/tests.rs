@@ -117,7 +117,7 @@ async fn a_directory_that_comes_back_is_watched_again() {
 }
 
 #[tokio::test]
-async fn a_change_between_two_calls_is_told_and_a_dropped_call_loses_none() {
+async fn a_change_between_two_calls_is_reported_and_a_dropped_call_loses_none() {
     let directory = tempfile::tempdir().expect("a directory");
     let (first, second) = (directory.path().join("a"), directory.path().join("b"));
     let mut watch = Watch::new([first.clone()]);
@@ -135,7 +135,7 @@ async fn a_change_between_two_calls_is_told_and_a_dropped_call_loses_none() {
 }
 
 #[tokio::test]
-async fn polling_sees_what_no_notice_told() {
+async fn polling_finds_changes_without_notices() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("a");
     let mut watch = Watch::polling([file.clone()], Duration::from_millis(10));

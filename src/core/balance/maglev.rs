@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_no_place_is_asked_last() {
+    fn members_without_a_position_come_last() {
         let maglev = Maglev::new(&members(&vec![1; 65_600]));
         assert!(maglev.table.iter().all(|index| *index < 65_537));
         assert_eq!(maglev.order(12_345).count(), 65_600);

@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_round_is_bounded_and_forgets_nobody() {
+    fn a_round_is_bounded_and_includes_every_member() {
         let mut weights = vec![1000; 500];
         weights.extend([1; 100]);
         weights.push(999);

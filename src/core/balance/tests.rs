@@ -362,7 +362,7 @@ fn least_sessions_counts_for_the_weight_and_breaks_ties_at_random() {
 }
 
 #[test]
-fn a_round_gives_everybody_one_turn_whoever_is_passed_over() {
+fn a_round_gives_each_member_one_turn_even_if_some_are_skipped() {
     let balancer = Balancer::new(Policy::RoundRobin, None, &members(&[1; 4]));
     let mut fake = Fake::well(4);
     let picks = |fake: &Fake, count| {
@@ -411,7 +411,7 @@ impl Members for Closed {
 }
 
 #[test]
-fn a_pick_among_nobody_gives_up_early_and_a_walk_shows_everybody() {
+fn a_pick_without_eligible_members_gives_up_early_and_a_walk_shows_all() {
     for policy in POLICIES {
         let balancer = Balancer::new(policy, Some(1.5), &members(&[1; 1000]));
         let closed = Closed(Cell::new(0));

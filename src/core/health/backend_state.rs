@@ -428,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_recovers_wakes_up_slowly() {
+    fn a_recovered_backend_wakes_up_slowly() {
         let start = crate::base::clock::now();
         let at = |seconds: u64| start + Duration::from_secs(seconds);
         let backend = BackendState::new(Some(&PROBE), &PASSIVE, start);

@@ -405,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn where_nobody_may_be_ejected_the_next_failure_is_waited_for() {
+    fn if_no_member_may_be_ejected_the_next_failure_counts() {
         let mut scene = Scene::new(&PASSIVE);
         let now = scene.now;
         let report = Report {

@@ -13,8 +13,8 @@ use xxhash_rust::xxh3::xxh3_64;
 pub const CLIENTS_MAX: usize = 8;
 /// An older streak is discarded.
 const WINDOW: Duration = Duration::from_secs(30);
-/// Bytes of an address that name a network: /24 and /48 count as one client each. A /48 is what
-/// anybody can have for nothing.
+/// Bytes of an address that name a network: /24 and /48 count as one client each. A /48 is
+/// available to everyone for free.
 const NETWORK_BYTES: (usize, usize) = (3, 6);
 
 /// The client of an outcome: a network of addresses, and a principal if there is one. Two clients

@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn new_thresholds_keep_what_was_found() {
+    fn new_thresholds_keep_the_results() {
         let mut tracker = Tracker::new(2, 5);
         tracker.observe(true);
         tracker.observe(false);

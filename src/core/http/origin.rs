@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn who_sends_none_is_no_browser_and_two_are_one_too_many() {
+    fn a_missing_origin_is_no_browser_and_two_origins_are_refused() {
         let mut rule = rule(&["https://a.com"]);
         assert_eq!(check(&rule, &headers(&[]), "a.com", true), Ok(()));
         let both = headers(&["https://a.com", "https://a.com"]);

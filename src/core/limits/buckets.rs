@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_over_the_quota_is_remembered_while_there_is_room() {
+    fn holders_over_their_quota_are_kept_while_there_is_room() {
         let buckets = Buckets::new(1 << 12, Fixed::default());
         let pace = Pace::new(rate("5/m"));
         let culprit = holder(Ipv4Addr::new(192, 0, 2, 1));

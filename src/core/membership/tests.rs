@@ -71,7 +71,7 @@ fn in_force(mirror: &Mirror) -> usize {
 }
 
 #[test]
-fn i5_a_read_that_lacks_much_is_not_believed() {
+fn i5_a_read_that_lacks_much_is_doubted() {
     let check = |known: &[(&str, i64)], then: &[(&str, i64)], gone: usize, doubted: usize| {
         let now = start();
         let mut mirror = Mirror::new(GRACE);
@@ -231,7 +231,7 @@ fn a_stale_member_goes_when_it_fails_and_is_unmarked_when_it_returns() {
 }
 
 #[test]
-fn who_went_before_the_storm_was_seen_comes_back_with_it() {
+fn backends_removed_before_a_storm_was_recognised_return() {
     let now = start();
     let mut mirror = with_backends(9, now);
     lose(&mut mirror, 0..2, now);

@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_judged_credential_goes_on() {
+    fn only_the_verified_credential_goes_on() {
         let mut users = authenticator(vec![
             CredentialSource::Header(AUTHORIZATION),
             CredentialSource::Cookie("sid".to_owned()),

@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_wanted_is_not_saved_up() {
+    fn unused_admissions_do_not_accumulate() {
         let ramp = Admission {
             ramp: Duration::from_secs(100),
             from: 10.0,

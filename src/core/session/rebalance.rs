@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_young_busy_or_tied_to_one_of_those_stays() {
+    fn young_and_busy_sessions_and_their_companions_stay() {
         let check = |change: &dyn Fn(&mut Resident), rules: &Rules, expected: usize| {
             let mut residents = scaled_out();
             residents.iter_mut().for_each(change);

@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_are_told_to_keep_no_context() {
+    fn clients_must_not_keep_their_compression_context() {
         let check = |from: &'static str, to: &str| {
             let mut answer = HeaderMap::new();
             answer.insert(SEC_WEBSOCKET_EXTENSIONS, HeaderValue::from_static(from));

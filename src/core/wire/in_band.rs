@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_are_known_by_what_they_begin_with() {
+    fn messages_are_recognised_by_their_prefix() {
         let check = |frames: &[Vec<u8>], expected: InBandMatch| {
             let bytes = frames.concat();
             assert_eq!(matcher().look(&bytes), expected, "{frames:?}");

@@ -26,7 +26,7 @@ pub struct Cut {
     pub broken: u64,
 }
 
-/// The bytes below are whole, valid frames, but for the first and the last: somebody has followed
+/// The bytes below are whole, valid frames, except the first and the last: a tracker has checked
 /// them already.
 impl Position {
     /// Whether no message is under way.

@@ -75,7 +75,7 @@ pub enum ParseError {
     /// Shorter than the addresses of its family.
     #[error("the binary PROXY header is too short for its addresses")]
     V2TooShort,
-    /// Longer than anybody needs.
+    /// Longer than any sender needs.
     #[error("the binary PROXY header is longer than {V2_MAX} bytes")]
     V2TooLong,
 }

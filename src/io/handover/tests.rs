@@ -56,7 +56,7 @@ async fn messages_come_one_by_one_each_with_its_own_descriptors_and_attachment()
 }
 
 #[tokio::test]
-async fn who_shuts_its_receiving_side_knows_exactly_what_was_said_to_it() {
+async fn after_shutting_the_receiving_side_all_sent_messages_are_read() {
     let (mut new, mut old) = pair();
     new.say(&taken(1)).await.expect("room");
     new.say(&taken(2)).await.expect("room");
@@ -70,7 +70,7 @@ async fn who_shuts_its_receiving_side_knows_exactly_what_was_said_to_it() {
 }
 
 #[tokio::test]
-async fn what_was_said_by_a_process_that_died_is_read_all_the_same() {
+async fn messages_of_a_process_that_died_are_read() {
     let (mut new, mut old) = pair();
     // Unread bytes in its queue must not hide what it said.
     old.say(&FromOld::Batch).await.expect("room");

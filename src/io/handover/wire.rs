@@ -51,7 +51,7 @@ pub enum WireError {
         /// By the system.
         came: usize,
     },
-    /// The other process is somebody else's.
+    /// The other process belongs to another user.
     #[error("the other process runs as user {0}, which is neither this one's nor root")]
     Stranger(u32),
 }
@@ -79,7 +79,7 @@ impl Wire {
     /// Takes a connection to a process of the same user or of root's.
     ///
     /// # Errors
-    /// When the other end is somebody else's, or the system does not tell.
+    /// When the other process belongs to another user, or the system does not report its user.
     pub fn new(stream: UnixStream) -> Result<Self, WireError> {
         let other = stream.peer_cred()?.uid();
         if other != geteuid().as_raw() && other != 0 {

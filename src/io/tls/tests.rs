@@ -78,7 +78,7 @@ impl Authority {
 }
 
 #[test]
-fn a_certificate_tells_its_names_and_its_end() {
+fn the_names_and_the_expiry_of_a_certificate_are_read() {
     let authority = Authority::new();
     let read = authority.load("a", &["Chat.example.com", "*.example.org", "10.0.0.1"]);
     assert_eq!(read.names, ["chat.example.com", "*.example.org"]);
@@ -89,7 +89,7 @@ fn a_certificate_tells_its_names_and_its_end() {
 }
 
 #[test]
-fn what_is_wrong_with_a_pair_is_said_with_the_file() {
+fn faults_of_a_certificate_and_its_key_name_the_file() {
     let authority = Authority::new();
     let good = authority.sign("good", &["a"]);
     let other = authority.sign("other", &["a"]);
@@ -286,7 +286,7 @@ async fn each_handshake_sees_the_certificates_of_its_moment() {
 }
 
 #[tokio::test]
-async fn a_backend_must_be_who_it_should_be() {
+async fn a_backend_needs_a_certificate_for_its_name() {
     let authority = Authority::new();
     let resolver = Arc::new(Resolver::new(vec![authority.load("a", &["a.test"])]));
     let to = serve(resolver, TlsVersion::V1_2).await;

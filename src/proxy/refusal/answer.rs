@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn the_answer_says_which_version_and_methods_would_do() {
+    fn the_answer_names_the_version_and_the_methods_that_are_allowed() {
         let version = answer(&Refusal::Upgrade(UpgradeFault::WebSocketVersion));
         assert_eq!(version.status(), StatusCode::UPGRADE_REQUIRED);
         assert_eq!(version.headers()[SEC_WEBSOCKET_VERSION], "13");
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn the_connection_ends_and_a_retry_is_named_where_the_table_says() {
+    fn the_connection_ends_and_retry_after_is_sent_according_to_the_table() {
         let stopping = answer(&Refusal::Stopping);
         assert_eq!(stopping.headers()[CONNECTION], "close");
         assert!(stopping.headers().contains_key(RETRY_AFTER));

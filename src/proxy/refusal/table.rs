@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn who_may_not_is_told_apart_from_who_is_not_known() {
+    fn forbidden_and_unauthenticated_are_distinguished() {
         check(&unauthenticated(None), 401, "unauthenticated", 3000);
         let unmet = Unmet {
             asks: "the route asks for".to_owned(),

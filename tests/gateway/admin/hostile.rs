@@ -30,7 +30,7 @@ fn preview(gateway: &Gateway, backend: &Backend, token: &str, route: &str) -> An
 }
 
 #[tokio::test]
-async fn i12_who_may_only_look_makes_the_gateway_open_nothing() {
+async fn i12_a_read_only_operator_cannot_make_the_gateway_open_files() {
     let backend = Backend::echo().await;
     let gateway = gateway(&backend).await;
     fs::write(gateway.directory().join("admin.token"), TOKEN).unwrap();

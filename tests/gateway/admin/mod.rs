@@ -10,7 +10,7 @@ async fn gateway(backend: &Backend) -> Gateway {
 }
 
 #[tokio::test]
-async fn status_says_what_runs() {
+async fn status_describes_the_process() {
     let backend = Backend::echo().await;
     let gateway = gateway(&backend).await;
     let status = gateway.get("/v1/status");
@@ -159,7 +159,7 @@ async fn routes_and_upstreams_are_shown() {
 }
 
 #[tokio::test]
-async fn resolve_tells_where_a_request_would_go_and_is_right() {
+async fn resolve_predicts_the_backend_of_a_request() {
     let backends = [
         Backend::echo().await,
         Backend::echo().await,

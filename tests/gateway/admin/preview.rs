@@ -34,7 +34,7 @@ fn owners(gateway: &Gateway) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_preview_says_what_then_moves_and_changes_nothing() {
+async fn a_preview_predicts_the_moves_and_changes_nothing() {
     let mut backends = Vec::new();
     for _ in 0..5 {
         backends.push(Backend::echo().await);

@@ -259,7 +259,7 @@ async fn a_token_that_was_taken_apart_and_put_together_again_is_refused() {
 }
 
 #[tokio::test]
-async fn a_key_that_a_token_brings_along_is_nobodys() {
+async fn a_key_inside_a_token_is_ignored() {
     let list = [wanted("RS256", "rsa", with(&json!({})))];
     let ours = tokens::mint(Language::Python, &list).await;
     let tempting = Service::issuer(None, ours.jwks()).await;
@@ -304,7 +304,7 @@ async fn a_key_that_a_token_brings_along_is_nobodys() {
 }
 
 #[tokio::test]
-async fn what_a_token_says_twice_it_does_not_say() {
+async fn a_token_with_a_duplicate_claim_is_refused() {
     let backend = Backend::echo().await;
     let list = [wanted("RS256", "rsa", with(&json!({})))];
     let minted = tokens::mint(Language::Python, &list).await;

@@ -59,7 +59,7 @@ fn closed(protocol: &str, code: u16, reason: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_script_says_who_it_is_among_the_subprotocols() {
+async fn a_script_sends_its_credential_as_a_subprotocol() {
     let backend = Backend::echo().await;
     let gateway = Gateway::start(&routes(&backend)).await;
     let with = |role: &str, expires: i64| {

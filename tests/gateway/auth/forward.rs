@@ -50,7 +50,7 @@ async fn status(gateway: &Gateway, target: &str, client: &str, word: &str) -> u1
 }
 
 #[tokio::test]
-async fn what_was_said_of_one_question_answers_no_other() {
+async fn a_cached_decision_answers_only_the_same_question() {
     let (service, backend) = (service().await, Backend::echo().await);
     let gateway = gateway(&service, &backend, "cache = \"1h\"").await;
     for _ in 0..3 {
@@ -75,7 +75,7 @@ async fn what_was_said_of_one_question_answers_no_other() {
 }
 
 #[tokio::test]
-async fn what_was_said_is_forgotten_in_time() {
+async fn cached_decisions_expire() {
     let (service, backend) = (service().await, Backend::echo().await);
     let gateway = gateway(&service, &backend, "cache = \"1s\"\ncache_max = 2").await;
     let good = async |room: &str| {

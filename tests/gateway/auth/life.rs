@@ -218,7 +218,7 @@ async fn keys_of_an_issuer_outlive_it_and_new_ones_count_at_once() {
 }
 
 #[tokio::test]
-async fn rotation_under_load_refuses_nobody() {
+async fn rotation_under_load_refuses_no_client() {
     let first = tokens::mint(Language::Node, &[issued("ed", "EdDSA")]).await;
     let mut wanted = issued("ed", "EdDSA");
     wanted["headers"] = json!({ "kid": "ed-2" });
@@ -251,7 +251,7 @@ async fn rotation_under_load_refuses_nobody() {
 }
 
 #[tokio::test]
-async fn without_an_issuer_nobody_is_let_in_and_the_answer_is_not_that_they_are_wrong() {
+async fn without_an_issuer_clients_get_503_and_not_401() {
     let minted = tokens::mint(Language::Python, &[issued("rsa", "RS256")]).await;
     let issuer = Issuer::start(minted.jwks()).await;
     issuer.say(None);

@@ -44,7 +44,7 @@ fn json_of(answer: &http::Whole) -> Value {
 }
 
 #[tokio::test]
-async fn a_key_says_who_it_is_by_its_hash_alone() {
+async fn a_key_is_recognised_by_its_hash_alone() {
     let backend = Backend::echo().await;
     // `printf %s key-of-a-bot | sha256sum`
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, b"key-of-a-bot");
@@ -183,7 +183,7 @@ async fn a_ticket_opens_one_session_for_a_page_that_is_logged_in() {
 }
 
 #[tokio::test]
-async fn a_service_decides_and_is_asked_no_more_than_it_said() {
+async fn a_decision_of_the_service_is_cached_as_long_as_it_allows() {
     let backend = Backend::echo().await;
     let (asked, mut heard) = tokio::sync::mpsc::channel(64);
     let service = Backend::scripted(move |mut stream| {

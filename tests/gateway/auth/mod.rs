@@ -185,7 +185,7 @@ async fn classic_attacks_are_refused() {
 }
 
 #[tokio::test]
-async fn claims_that_do_not_fit_are_refused_and_the_record_says_why() {
+async fn claims_that_do_not_match_are_refused_and_the_record_has_the_reason() {
     let backend = Backend::echo().await;
     let more = "issuer = \"https://id\"\naudience = [\"chat\"]\nrequire = [\"claim:role == user\"]";
     let gateway = Gateway::start(&with_secret(&backend, more, "")).await;
@@ -324,7 +324,7 @@ async fn what_the_client_offered_is_answered_so_that_browsers_take_it() {
 }
 
 #[tokio::test]
-async fn i7_nothing_reaches_a_backend_before_it_is_known_who_asks() {
+async fn i7_nothing_reaches_a_backend_before_authentication() {
     let (heard, mut hears) = tokio::sync::mpsc::channel(16);
     let backend = Backend::scripted(move |mut stream| {
         let heard = heard.clone();
@@ -378,7 +378,7 @@ async fn i7_nothing_reaches_a_backend_before_it_is_known_who_asks() {
 }
 
 #[tokio::test]
-async fn backends_are_told_who_it_is_and_clients_cannot_say_it_themselves() {
+async fn backends_get_the_identity_and_clients_cannot_forge_it() {
     let backend = Backend::echo().await;
     let route = "claim_headers = { x-user-name = \"claim:name\", x-roles = \"claim:realm.roles\" }";
     let gateway = Gateway::start(&with_secret(&backend, "strip = true", route)).await;

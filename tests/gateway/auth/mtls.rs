@@ -103,7 +103,7 @@ async fn status(address: SocketAddr, config: &Arc<ClientConfig>) -> Option<u16> 
 }
 
 #[tokio::test]
-async fn a_client_is_whom_its_certificate_names() {
+async fn the_principal_is_the_subject_of_the_certificate() {
     let world = World::new();
     let backend = Backend::echo().await;
     let mut full = named("ann of accounts");
@@ -178,7 +178,7 @@ async fn a_client_is_whom_its_certificate_names() {
 }
 
 #[tokio::test]
-async fn i7_who_shows_no_certificate_of_ours_gets_no_connection() {
+async fn i7_a_client_without_a_certificate_of_the_ca_gets_no_connection() {
     let world = World::new();
     let backend = Backend::echo().await;
     let good = world.of("ann");

@@ -200,7 +200,7 @@ async fn check(gateway: &Gateway, number: usize, case: &Case) {
 }
 
 #[tokio::test]
-async fn every_refusal_has_the_status_and_the_code_that_operators_are_told() {
+async fn every_refusal_has_its_documented_status_and_close_code() {
     let backend = Backend::echo().await;
     let nonsense = Backend::scripted(|mut stream| async move {
         crate::support::backend::read_head(&mut stream).await;
@@ -248,7 +248,7 @@ async fn every_refusal_has_the_status_and_the_code_that_operators_are_told() {
 }
 
 #[tokio::test]
-async fn a_full_node_tells_scripts_to_come_later() {
+async fn a_full_node_asks_scripts_to_retry_later() {
     let backend = Backend::echo().await;
     let case = |number: usize| {
         format!(

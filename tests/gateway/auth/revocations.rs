@@ -238,7 +238,7 @@ async fn the_file_revokes_too() {
 }
 
 #[tokio::test]
-async fn without_etcd_the_next_process_knows_what_was_revoked() {
+async fn without_etcd_revocations_are_handed_over() {
     let backend = Backend::echo().await;
     let text = users(&backend);
     let mut gateway = Gateway::start_with_handover(&text).await;

@@ -292,7 +292,7 @@ async fn the_configuration_drains_and_an_operator_may_say_otherwise() {
 }
 
 #[tokio::test]
-async fn a_backend_that_leaves_its_upstream_keeps_its_sessions_unless_told() {
+async fn a_backend_that_leaves_its_upstream_keeps_its_sessions_by_default() {
     for (rule, drained) in [("keep", false), ("drain", true)] {
         let upstream = format!("drain = {{ within = \"300ms\", on_removal = \"{rule}\" }}");
         let (one, two, gateway) = pair(&upstream).await;

@@ -48,7 +48,7 @@ async fn scale_out(gateway: &Gateway, members: &[SocketAddr], upstream: &str, ro
 }
 
 #[tokio::test]
-async fn i3_a_rehearsal_tells_what_then_happens_and_no_client_notices() {
+async fn i3_a_dry_run_predicts_the_rebalancing_and_no_client_is_disturbed() {
     let (one, two, new) = (
         Backend::echo().await,
         Backend::echo().await,
@@ -177,7 +177,7 @@ async fn by_itself_only_what_can_move_is_moved() {
 }
 
 #[tokio::test]
-async fn who_cannot_move_is_closed_only_on_request_with_1012() {
+async fn sessions_that_cannot_move_are_closed_with_1012_only_on_request() {
     let (one, new) = (Backend::echo().await, Backend::echo().await);
     let gateway = Gateway::start(&config::echo(&[one.address], MANUAL, "")).await;
     let mut clients = clients(&gateway, 20).await;

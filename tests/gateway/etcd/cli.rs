@@ -320,7 +320,7 @@ async fn i11_secrets_are_not_shown_in_differences() {
 }
 
 #[tokio::test]
-async fn what_somebody_else_wrote_meanwhile_is_not_overwritten() {
+async fn a_concurrent_write_is_not_overwritten() {
     let bench = Bench::new().await;
     bench.write("gateway.toml", FILE);
     bench.succeeds(&["seed", "--yes"]);
@@ -354,12 +354,12 @@ async fn what_somebody_else_wrote_meanwhile_is_not_overwritten() {
     let output = soon("its end", output).await.unwrap().unwrap();
     let text = said(&output);
     assert_eq!(output.status.code(), Some(1), "{text}");
-    assert!(text.contains("somebody else has changed"), "{text}");
+    assert!(text.contains("another client changed"), "{text}");
     assert_eq!(bench.json("upstreams/chat").await, theirs);
 }
 
 #[tokio::test]
-async fn a_removal_is_judged_by_the_gateway_whose_sessions_it_ends() {
+async fn a_removal_is_previewed_by_the_gateway_whose_sessions_it_ends() {
     let bench = Bench::new().await;
     let (gone, stays) = (Backend::echo().await, Backend::echo().await);
     let upstream = json!({
@@ -444,7 +444,7 @@ fn missing(said: &str, node: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_removal_is_judged_by_every_gateway_of_the_fleet() {
+async fn a_removal_is_previewed_by_every_gateway_of_the_fleet() {
     let bench = Bench::new().await;
     let (gone, stays) = (Backend::echo().await, Backend::echo().await);
     seed_fleet(&bench, &[&gone, &stays]).await;

@@ -22,7 +22,7 @@ async fn says(gateway: &Gateway, name: &str, what: &str, holds: impl Fn(&Value) 
 }
 
 #[tokio::test]
-async fn two_gateways_know_each_other_and_who_is_behind() {
+async fn two_gateways_see_each_other_and_which_one_is_behind() {
     let etcd = Etcd::start().await;
     let backend = Backend::echo().await;
     seed(&etcd, &[&backend]).await;
@@ -80,7 +80,7 @@ async fn two_gateways_know_each_other_and_who_is_behind() {
 }
 
 #[tokio::test]
-async fn two_gateways_of_one_name_are_told() {
+async fn two_gateways_of_one_name_are_reported() {
     let etcd = Etcd::start().await;
     let one = follow(&etcd).await;
     says(&one, "under-test", "itself", |node| node["this"] == true).await;

@@ -115,7 +115,7 @@ async fn backends_that_are_deleted_go_at_once_however_many() {
 }
 
 #[tokio::test]
-async fn i5_a_storm_that_no_event_told_of_is_a_storm_too() {
+async fn i5_a_storm_without_events_is_recognised() {
     let etcd = Etcd::start().await;
     let network = Network::to(etcd.port()).await;
     let (gateway, backends, leases) = world_by(&etcd, &network.url(), 4, "10m").await;

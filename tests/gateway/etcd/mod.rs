@@ -143,7 +143,7 @@ async fn i4_a_bad_document_is_refused_alone_and_its_last_good_version_stays() {
 }
 
 #[tokio::test]
-async fn what_names_something_missing_waits_for_it() {
+async fn a_document_that_names_something_missing_waits_for_it() {
     let backend = Backend::echo().await;
     let etcd = Etcd::start().await;
     let gateway = follow(&etcd).await;

@@ -244,7 +244,7 @@ async fn a_damaged_last_known_good_is_reported_and_put_aside() {
 }
 
 #[tokio::test]
-async fn i5_an_etcd_that_has_lost_its_data_is_not_believed_until_it_is_accepted() {
+async fn i5_an_etcd_that_has_lost_its_data_is_doubted_until_it_is_accepted() {
     let backend = Backend::echo().await;
     let mut etcd = Etcd::start().await;
     seed(&etcd, &[&backend]).await;

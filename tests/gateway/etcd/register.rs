@@ -201,7 +201,7 @@ async fn an_etcd_that_hangs_for_longer_than_the_lease_has_it_again() {
 }
 
 #[tokio::test]
-async fn who_registers_last_under_an_id_has_it_and_the_other_waits() {
+async fn the_last_registration_of_an_id_wins_and_the_other_waits() {
     let etcd = Etcd::start().await;
     let (one, two) = (Backend::echo().await, Backend::echo().await);
     let id = ["--id", "chat-1"];
@@ -258,7 +258,7 @@ async fn what_an_operator_edits_stays() {
         .put(key.as_str(), edited.as_str(), Some(keep))
         .await
         .unwrap();
-    register.says("somebody has edited the entry").await;
+    register.says("the entry was edited").await;
     assert_eq!(etcd.get(&key).await, Some(edited));
 }
 

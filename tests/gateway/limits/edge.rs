@@ -30,7 +30,7 @@ fn listener(from: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_trusted_peer_says_who_the_client_is() {
+async fn a_trusted_peer_reports_the_address_of_its_client() {
     let backend = Backend::echo().await;
     let text = listener("127.0.0.0/8") + &config::echo(&[backend.address], "", "");
     let gateway = Gateway::start(&text).await;
@@ -70,7 +70,7 @@ async fn a_trusted_peer_says_who_the_client_is() {
 }
 
 #[tokio::test]
-async fn nobody_else_may_and_a_trusted_peer_must() {
+async fn only_trusted_peers_may_and_must_send_a_proxy_header() {
     let backend = Backend::echo().await;
     let text = listener("10.0.0.0/8") + &config::echo(&[backend.address], "", "");
     let gateway = Gateway::start(&text).await;
@@ -94,7 +94,7 @@ async fn nobody_else_may_and_a_trusted_peer_must() {
 }
 
 #[tokio::test]
-async fn backends_are_told_the_client_by_proxy_protocol_if_they_ask() {
+async fn backends_get_the_client_address_by_proxy_protocol_if_configured() {
     for (version, length) in [("v1", None), ("v2", Some(28))] {
         let (sender, mut heard) = tokio::sync::mpsc::channel(1);
         let backend = Backend::scripted(move |mut stream| {

@@ -139,7 +139,7 @@ async fn over_handshakes_max_connections_are_cut_off_before_tls() {
 }
 
 #[tokio::test]
-async fn i8_short_of_memory_nobody_is_let_in_and_nobody_put_out() {
+async fn i8_short_of_memory_new_clients_are_refused_and_sessions_stay() {
     let backend = Backend::echo().await;
     let echo = config::echo(&[backend.address], "", "");
     let gateway = Gateway::start(&format!("# node: memory_max = 0\n{echo}")).await;

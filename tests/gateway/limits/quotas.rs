@@ -80,7 +80,7 @@ async fn handshakes_of_one_address_are_counted_by_its_network() {
 }
 
 #[tokio::test]
-async fn prefixes_are_as_long_as_the_operator_says() {
+async fn prefixes_have_the_configured_length() {
     let backend = Backend::echo().await;
     let node = "# node: address_prefix = { v4 = 24, v6 = 48 }\n";
     let route = "limits = { handshakes_per_address = \"1/h\" }";
@@ -128,7 +128,7 @@ async fn live_sessions_of_one_address_are_bounded_and_given_back() {
 }
 
 #[tokio::test]
-async fn a_routes_sessions_are_bounded_whoever_they_are_of() {
+async fn the_sessions_of_a_route_are_bounded_across_principals() {
     let backend = Backend::echo().await;
     let gateway = gateway(&backend, "sessions_max = 1").await;
     let edge = gateway.address();
@@ -240,7 +240,7 @@ async fn a_listeners_lists_cut_off_and_change_at_once() {
 }
 
 #[tokio::test]
-async fn a_routes_lists_go_by_the_client_that_is_believed() {
+async fn the_lists_of_a_route_use_the_trusted_client_address() {
     let backend = Backend::echo().await;
     let route = "allow = [\"203.0.113.0/24\"]\ndeny = [\"203.0.113.66\"]";
     let text = format!("{PROXIED}\n{}", config::echo(&[backend.address], "", route));

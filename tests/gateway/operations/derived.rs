@@ -175,7 +175,7 @@ async fn a_login_of_a_connection_is_its_clients_alone() {
 }
 
 #[tokio::test]
-async fn who_guesses_passwords_keeps_nobody_else_out() {
+async fn guessing_passwords_does_not_block_other_clients() {
     /// `correct horse` by `bcrypt` with a cost of 9.
     const NINE: &str = "$2b$09$KFPtRNdE9nYKO39Jkg4MPea07YRiT3VinfEaVlI9rVmfjcvms.dMm";
     let backend = Backend::echo().await;

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use crate::support::{Backend, Client, Gateway, config, eventually};
 
 #[tokio::test]
-async fn a_changed_file_takes_effect_on_reload_and_says_what_changed() {
+async fn a_changed_file_takes_effect_on_reload_and_the_changes_are_reported() {
     let (old, new) = (Backend::echo().await, Backend::echo().await);
     let gateway = Gateway::start(&config::echo(&[old.address], "", "")).await;
     let before = gateway.get("/v1/status");
@@ -204,7 +204,7 @@ async fn upstreams_that_did_not_change_keep_their_health() {
 }
 
 #[tokio::test]
-async fn i1_sessions_of_a_removed_route_live_on_unless_it_says_otherwise() {
+async fn i1_sessions_of_a_removed_route_live_on_by_default() {
     let backend = Backend::echo().await;
     let keeps = "[[routes]]\nname = \"keeps\"\npath = \"/keeps\"\nupstream = \"echo\"\n";
     let closes = "[[routes]]\nname = \"closes\"\npath = \"/closes\"\nupstream = \"echo\"\n\

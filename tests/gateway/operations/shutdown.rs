@@ -80,7 +80,7 @@ async fn a_gateway_without_sessions_does_not_wait_for_its_grace() {
 }
 
 #[tokio::test]
-async fn a_second_signal_ends_it_at_once_and_the_exit_code_tells() {
+async fn a_second_signal_ends_it_at_once_with_another_exit_code() {
     let backend = Backend::echo().await;
     let mut gateway = Gateway::start(&with_grace(&backend, "60s")).await;
     let mut clients = Vec::new();

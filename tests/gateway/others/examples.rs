@@ -56,7 +56,7 @@ async fn echoes(backend: Example, config: &str) {
 }
 
 #[tokio::test]
-async fn in_the_chat_everybody_in_the_room_hears_and_nobody_else() {
+async fn the_chat_sends_to_all_clients_in_the_room_and_to_no_others() {
     let [one, two] = [(); 2].map(|()| Example::rust("chat", &["127.0.0.1:0"]));
     let gateway = gateway("gateway.toml", [one.address, two.address]).await;
     let mut rooms = Vec::new();
@@ -89,7 +89,7 @@ async fn the_browser_page_opens_and_its_windows_talk() {
 }
 
 #[tokio::test]
-async fn socket_io_clients_upgrade_at_the_instance_that_knows_them() {
+async fn socket_io_clients_upgrade_at_the_instance_of_their_polling_session() {
     let [one, two] = [(); 2].map(|()| Example::node("socketio"));
     let gateway = gateway("socketio/gateway.toml", [one.address, two.address]).await;
     let url = format!("http://{}", gateway.address());
@@ -99,7 +99,7 @@ async fn socket_io_clients_upgrade_at_the_instance_that_knows_them() {
 }
 
 #[tokio::test]
-async fn the_example_with_authentication_lets_in_who_may() {
+async fn the_example_with_authentication_admits_valid_credentials() {
     let [one, two] = [(); 2].map(|()| Example::rust("chat", &["127.0.0.1:0"]));
     let text = read("authentication/gateway.toml");
     let begins = "# cargo run -- run --config examples/authentication/gateway.toml\n";

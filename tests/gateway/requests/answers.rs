@@ -88,7 +88,7 @@ async fn an_answer_whose_end_is_ambiguous_is_a_502() {
 }
 
 #[tokio::test]
-async fn the_end_of_an_answer_is_said_anew() {
+async fn the_framing_of_an_answer_is_written_anew() {
     let check = async |head: &str, line: &str, body: &str, lengths: &[&str]| {
         let backend = saying(&format!("HTTP/1.1 {head}\r\n\r\n0123456789")).await;
         let gateway = gateway(&backend).await;

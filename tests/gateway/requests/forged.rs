@@ -48,7 +48,7 @@ async fn seen(
 }
 
 #[tokio::test]
-async fn names_by_which_one_route_tells_who_it_is_come_from_no_client_on_any_route() {
+async fn identity_headers_of_one_route_are_removed_from_clients_on_every_route() {
     let backend = Backend::echo().await;
     let service = Service::start(None, |_| {
         let says = "200 OK\r\nx-auth-subject: ann\r\nx-team: blue\r\nauthorization: inner";
@@ -150,7 +150,7 @@ async fn another_spelling_of_a_header_is_the_same_header() {
 }
 
 #[tokio::test]
-async fn strangers_do_not_send_what_proxies_tell_backends() {
+async fn headers_of_proxies_are_removed_from_untrusted_peers() {
     let backend = Backend::echo().await;
     let changed = "[[listeners]]\nname = \"edge\"\nlisten = [\"127.0.0.1:0\"]\n\
                    untrusted_headers = { remove = [\"x-tenant\"], keep = [\"x-http-method-override\"] }\n\n";
@@ -190,7 +190,7 @@ async fn strangers_do_not_send_what_proxies_tell_backends() {
 }
 
 #[tokio::test]
-async fn of_several_credentials_only_the_judged_one_goes_on() {
+async fn of_several_credentials_only_the_verified_one_goes_on() {
     let backend = Backend::echo().await;
     let from = "from = [\"header:authorization\", \"cookie:sid\", \"query:t\"]";
     let text = users(from)

@@ -165,7 +165,7 @@ async fn hop_by_hop_headers_stay_on_their_hop() {
 }
 
 #[tokio::test]
-async fn what_strangers_say_about_themselves_is_dropped() {
+async fn forwarded_fields_of_untrusted_peers_are_dropped() {
     let backend = Backend::echo().await;
     let gateway = gateway(&backend, "").await;
     let lies = [
@@ -203,7 +203,7 @@ async fn what_strangers_say_about_themselves_is_dropped() {
 }
 
 #[tokio::test]
-async fn trusted_proxies_are_believed() {
+async fn forwarded_fields_of_trusted_proxies_are_used() {
     let backend = Backend::echo().await;
     let listener = "[[listeners]]\nname = \"edge\"\nlisten = [\"127.0.0.1:0\"]\n\
         trusted_proxies = [\"127.0.0.0/8\"]\n";

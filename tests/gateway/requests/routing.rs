@@ -98,7 +98,7 @@ async fn the_most_specific_route_wins_wherever_it_stands() {
 }
 
 #[tokio::test]
-async fn i7_a_request_without_a_route_is_a_404_and_reaches_nobody() {
+async fn i7_a_request_without_a_route_is_a_404_and_reaches_no_backend() {
     let backend = Backend::echo().await;
     let text = config::echo(&[backend.address], "", "path = \"/only\"");
     let gateway = Gateway::start(&text).await;

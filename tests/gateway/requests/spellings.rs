@@ -138,7 +138,7 @@ async fn i13_a_host_is_guarded_in_every_spelling() {
 }
 
 #[tokio::test]
-async fn i13_a_request_without_a_host_is_one_for_the_host_that_its_backend_is_told() {
+async fn i13_a_request_without_a_host_is_routed_by_the_host_that_its_backend_gets() {
     let backend = Backend::echo().await;
     let text = config::echo(&[backend.address], "", "path = \"/{*rest}\"")
         + "\n[[routes]]\nname = \"local\"\nhosts = [\"localhost\"]\npath = \"/inner\"\n\

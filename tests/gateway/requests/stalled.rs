@@ -129,7 +129,7 @@ async fn held(gateway: &Gateway, requests: &[u8]) -> u64 {
 }
 
 #[tokio::test]
-async fn i8_answers_that_nobody_reads_hold_little() {
+async fn i8_unread_answers_hold_little() {
     let backend = generous(8 << 20).await;
     let gateway = Gateway::start(&config::echo(&[backend.address], "", "")).await;
     let each = held(&gateway, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
@@ -138,7 +138,7 @@ async fn i8_answers_that_nobody_reads_hold_little() {
 }
 
 #[tokio::test]
-async fn i8_uploads_that_nobody_reads_hold_little() {
+async fn i8_unread_uploads_hold_little() {
     let backend = unreading().await;
     let gateway = Gateway::start(&config::echo(&[backend.address], "", "")).await;
     let mut upload = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 33554432\r\n\r\n".to_vec();

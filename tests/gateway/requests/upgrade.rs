@@ -138,7 +138,7 @@ async fn bytes_right_behind_either_head_arrive() {
 }
 
 #[tokio::test]
-async fn requests_that_are_no_valid_upgrade_are_told_why() {
+async fn invalid_upgrades_are_refused_with_a_reason() {
     let backend = Backend::echo().await;
     let gateway = gateway(&backend, "").await;
     let cases = [

@@ -93,7 +93,7 @@ async fn succeed(gateway: &mut Gateway) {
 }
 
 #[tokio::test]
-async fn i1_i6_a_thousand_sessions_live_through_everything_and_nobody_notices() {
+async fn i1_i6_a_thousand_sessions_survive_every_operation_unharmed() {
     raise_open_files();
     let (one, two, new) = (
         Backend::echo().await,
@@ -216,7 +216,7 @@ fn spread(what: &str, start: Instant, ends: &[End], code: u16) -> Vec<usize> {
 }
 
 #[tokio::test]
-async fn i6_who_has_not_opted_in_is_told_once_with_the_right_code_and_as_planned() {
+async fn i6_sessions_that_cannot_move_get_one_close_frame_as_planned() {
     raise_open_files();
     let (one, two, new) = (
         Backend::echo().await,

@@ -113,7 +113,7 @@ async fn i6_a_killed_backend_is_no_event_for_the_client() {
 }
 
 #[tokio::test]
-async fn a_backend_that_says_1012_or_1001_is_answered_and_left() {
+async fn a_backend_that_closes_with_1012_or_1001_is_answered_and_left() {
     for code in [1012, 1001] {
         let (going, other) = (Backend::echo().await, Backend::echo().await);
         let gateway = start(&[going.address, other.address], "").await;
@@ -162,7 +162,7 @@ async fn any_other_close_of_a_backend_is_the_end() {
 }
 
 #[tokio::test]
-async fn with_nobody_to_go_on_the_client_is_told_in_time() {
+async fn without_another_backend_the_client_is_closed_in_time() {
     let backend = Backend::echo().await;
     let gateway = start(&[backend.address], "reconnect = { timeout = \"500ms\" }").await;
     let mut client = connect(&gateway, "1").await;
@@ -308,7 +308,7 @@ async fn a_backend_that_takes_sessions_only_to_drop_them_is_not_asked_for_ever()
 }
 
 #[tokio::test]
-async fn terms_that_the_client_was_not_told_are_no_terms() {
+async fn terms_that_the_client_did_not_get_are_refused() {
     let first = Backend::echo().await;
     let gateway = start(&[first.address], "").await;
     let dial = Dial::new("/").header("sec-websocket-protocol", "chat.v1, chat.v2");

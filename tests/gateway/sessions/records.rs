@@ -9,7 +9,7 @@ use crate::support::raw::{UPGRADE, masked};
 use crate::support::{Backend, Client, Gateway, Raw, config};
 
 #[tokio::test]
-async fn a_record_says_what_happened() {
+async fn a_record_has_the_outcome_of_its_session() {
     let backend = Backend::echo().await;
     let gateway = Gateway::start(&config::echo(&[backend.address], "", "")).await;
     let mut client = Client::connect(gateway.address(), "/?k=1").await;
@@ -45,7 +45,7 @@ async fn a_record_says_what_happened() {
 }
 
 #[tokio::test]
-async fn who_ended_a_session_is_the_one_who_did() {
+async fn the_record_names_the_side_that_ended_the_session() {
     let backend = Backend::echo().await;
     let gateway = Gateway::start(&config::echo(&[backend.address], "", "")).await;
     let cases = [

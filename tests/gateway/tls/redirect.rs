@@ -86,7 +86,7 @@ async fn the_example_sends_all_of_http_to_https_and_serves_sessions_over_tls_alo
 }
 
 #[tokio::test]
-async fn behind_a_trusted_proxy_the_scheme_is_what_it_says() {
+async fn behind_a_trusted_proxy_the_scheme_is_the_forwarded_one() {
     let backend = Backend::echo().await;
     let text = format!(
         "[[listeners]]\nname = \"edge\"\nlisten = [\"127.0.0.1:0\"]\ntrusted_proxies = [\"127.0.0.1\"]\n\n{}",

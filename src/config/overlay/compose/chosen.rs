@@ -44,7 +44,10 @@ impl fmt::Display for Wait {
         match self {
             Self::Missing(what) => f.write_str(what),
             Self::Conflict(other) => {
-                write!(f, "route `{other}` to go, from which nothing tells it")
+                write!(
+                    f,
+                    "the removal of route `{other}`, which matches the same requests"
+                )
             }
         }
     }

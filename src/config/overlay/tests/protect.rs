@@ -409,7 +409,7 @@ fn i12_an_accepted_version_does_not_outlive_what_the_file_comes_to_protect() {
 }
 
 #[test]
-fn i12_who_adds_backends_to_one_upstream_takes_none_from_others() {
+fn i12_many_backends_in_one_upstream_take_nothing_from_others() {
     let mut world = World::new();
     let heavy = |upstream: &str| {
         let backends = (0..30).map(|n| {

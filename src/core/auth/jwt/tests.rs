@@ -63,7 +63,7 @@ fn verified(jwt: &Jwt, keys: &KeySet, token: &str) -> Result<Principal, Denial> 
 }
 
 #[test]
-fn a_good_token_says_who_it_is() {
+fn a_good_token_names_the_principal() {
     let keys = KeySet::secret(SECRET);
     let principal = verified(&jwt(vec![Algorithm::HS256]), &keys, &hs256(&good())).expect("good");
     assert_eq!(&*principal.subject, "ann");

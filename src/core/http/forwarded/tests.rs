@@ -39,7 +39,7 @@ fn check(before: &[(&str, &str)], hop: &Forwarding<'_>, after: &[(&str, &str)]) 
 }
 
 #[test]
-fn a_strangers_word_is_replaced() {
+fn forwarded_fields_of_untrusted_peers_are_replaced() {
     check(
         &[
             ("x-forwarded-for", "10.0.0.1, 127.0.0.1"),
@@ -90,7 +90,7 @@ fn names_that_cgi_makes_alike_are_alike() {
 }
 
 #[test]
-fn a_trusted_peers_word_is_kept_and_added_to() {
+fn forwarded_fields_of_trusted_peers_are_kept_and_extended() {
     check(
         &[
             ("x-forwarded-for", "198.51.100.1"),
@@ -177,7 +177,7 @@ fn private() -> Networks {
 }
 
 #[test]
-fn the_client_is_the_rightmost_address_that_nobody_trusted_added() {
+fn the_client_is_the_rightmost_untrusted_address() {
     let check = |lists: &[&str], peer: &str, expected: &str| {
         let lines: Vec<_> = lists
             .iter()
@@ -248,7 +248,7 @@ proptest! {
 }
 
 #[test]
-fn a_trusted_peer_says_how_its_client_came() {
+fn a_trusted_peer_reports_the_scheme_of_its_client() {
     let check = |lines: &[(&str, &str)], peer: &str, tls: bool, expected: (&str, bool)| {
         let peer = peer.parse().expect("an address");
         let client = client(&headers(lines), peer, &private(), tls).expect("well-formed");
@@ -303,7 +303,7 @@ fn a_trusted_peer_says_how_its_client_came() {
 }
 
 #[test]
-fn both_fields_name_the_hops_that_were_believed() {
+fn both_fields_name_the_trusted_hops() {
     let both = Forwarding {
         rfc7239: true,
         tls: false,
@@ -332,7 +332,7 @@ fn both_fields_name_the_hops_that_were_believed() {
 }
 
 #[test]
-fn strangers_cannot_say_what_backends_trust() {
+fn untrusted_peers_cannot_send_headers_that_backends_trust() {
     let lines = [
         ("x-client-ip", "10.0.0.1"),
         ("true_client_ip", "10.0.0.1"),

@@ -148,7 +148,7 @@ fn a_session_that_moves_asks_for_a_backend_once() {
 }
 
 #[test]
-fn a_session_without_another_backend_ends_as_its_departure_says() {
+fn a_session_without_another_backend_ends_as_its_leave_plan_states() {
     let mut machine = machine();
     machine.allow_moves(100);
     machine.leave(&drained(), 0);

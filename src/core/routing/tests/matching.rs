@@ -392,7 +392,7 @@ fn more_conditions_come_before_fewer_and_exact_before_vague() {
 }
 
 #[test]
-fn i11_an_explanation_says_why_without_the_values_that_were_wanted() {
+fn i11_an_explanation_gives_reasons_without_the_expected_values() {
     let routes = [
         on(&["b.example", "*.c.example"], "host", "/x"),
         route("path", "/y"),

@@ -57,7 +57,7 @@ fn check(before: &Upstream, after: &Upstream, expected: std::ops::RangeInclusive
 }
 
 #[test]
-fn i3_a_preview_says_what_then_moves() {
+fn i3_a_preview_predicts_the_moves() {
     let four = upstream("chat", 4);
     check(&four, &upstream("chat", 5), 0.15..=0.25);
     check(&upstream("chat", 5), &four, 0.15..=0.25);
@@ -90,7 +90,7 @@ fn i3_a_preview_says_what_then_moves() {
 }
 
 #[test]
-fn where_keys_do_not_decide_no_share_is_told() {
+fn policies_without_keys_have_no_shares() {
     let even = Upstream {
         policy: Policy::RoundRobin,
         ..upstream("chat", 3)

@@ -337,7 +337,7 @@ fn a_route_passes_on_what_its_backend_takes_for_data() {
 }
 
 #[test]
-fn paths_that_are_both_written_down_are_told_apart() {
+fn two_literal_paths_are_distinguished() {
     let routes = [
         guarded("/admin"),
         route("other", "/Admin"),

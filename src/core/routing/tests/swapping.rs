@@ -285,7 +285,7 @@ fn health_is_ignored_when_too_few_are_well_but_never_the_operator() {
 }
 
 #[test]
-fn explain_tells_the_walk_that_pick_takes() {
+fn explain_shows_the_walk_of_pick() {
     let now = clock::now();
     let mut config = upstream("chat", 5);
     config.backends[0].state = AdminState::Disabled;

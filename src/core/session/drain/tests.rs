@@ -88,7 +88,7 @@ fn a_pause_holds_everything_back_and_what_follows_goes_on_from_there() {
 }
 
 #[test]
-fn at_the_deadline_the_rest_goes_and_later_nobody_is_spared() {
+fn at_the_deadline_all_remaining_sessions_leave() {
     let slow = Profile {
         deadline: Some(Duration::from_secs(10)),
         ..profile(Tempo::Pace(Pace::each_second(1.0)), 0.5)
@@ -106,7 +106,7 @@ fn at_the_deadline_the_rest_goes_and_later_nobody_is_spared() {
 }
 
 #[test]
-fn who_was_told_to_move_and_did_not_is_told_again() {
+fn sessions_that_did_not_move_are_ordered_again() {
     let mut plan = Plan::new(profile(Tempo::Within(Duration::from_secs(1)), 0.0), 0, 7);
     plan.survey(&sessions(0..2));
     assert_eq!(plan.due(1_000).len(), 2);
@@ -126,7 +126,7 @@ fn who_was_told_to_move_and_did_not_is_told_again() {
 }
 
 #[test]
-fn who_was_named_and_not_told_is_not_counted_and_makes_room() {
+fn sessions_that_ignored_their_order_do_not_count_and_make_room() {
     let mut plan = Plan::new(profile(Tempo::Pace(Pace::each_second(4.0)), 0.0), 0, 7);
     plan.survey(&sessions(0..20));
     let due = plan.due(1_000);

@@ -56,7 +56,7 @@ fn the_accept_key_is_that_of_the_rfc() {
 }
 
 #[test]
-fn handshakes_are_told_from_other_requests() {
+fn handshakes_are_distinguished_from_other_requests() {
     let check = |changes: &[(&str, &str)], expected: &str| {
         let kind = match classify(&Method::GET, Version::HTTP_11, &request(changes)) {
             Kind::Plain => "plain",
@@ -230,7 +230,7 @@ fn i9_only_a_101_that_answers_this_offer_is_granted() {
 }
 
 #[test]
-fn i9_a_proper_101_tells_what_was_agreed() {
+fn i9_a_proper_101_has_the_negotiated_terms() {
     let offer = offer(&[
         ("sec-websocket-protocol", "chat, superchat"),
         ("sec-websocket-extensions", "permessage-deflate, x-trace"),

@@ -40,7 +40,7 @@ fn read(bytes: &[u8]) -> Result<Option<(Header, usize)>, ParseError> {
 }
 
 #[test]
-fn headers_say_who_is_there() {
+fn headers_carry_the_principal() {
     let check = |bytes: &[u8], header: Header| {
         let complete = Progress::Complete {
             header,

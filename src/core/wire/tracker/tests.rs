@@ -148,7 +148,7 @@ fn reserved_bits_belong_to_the_extension_that_was_agreed() {
 }
 
 #[test]
-fn a_close_frame_ends_the_stream_and_tells_its_code() {
+fn a_close_frame_ends_the_stream_and_its_code_is_read() {
     let close = close_frame(4321, "so long", Some([9, 8, 7, 6]));
     for split in 0..close.len() {
         let mut tracker = FrameTracker::new(Sender::Client, RULES);

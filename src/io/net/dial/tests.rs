@@ -89,7 +89,7 @@ async fn failures_name_the_backend() {
 }
 
 #[tokio::test]
-async fn a_silent_backend_times_out_and_the_stage_is_told() {
+async fn a_silent_backend_times_out_and_the_step_is_reported() {
     let (_listener, address) = listener().await;
     let roots = rustls::RootCertStore::empty();
     let config = ClientConfig::builder_with_provider(Arc::new(

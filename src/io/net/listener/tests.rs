@@ -161,7 +161,7 @@ fn only_errors_of_the_connection_itself_are_passed_over() {
 }
 
 #[tokio::test]
-async fn a_failed_accept_is_told_and_makes_the_next_one_wait() {
+async fn a_failed_accept_is_reported_and_delays_the_next_one() {
     let mut bound = bind(&local(), OPTIONS).expect("a free port");
     let address = tcp(&bound);
     // Accepting on a socket that does not listen fails each time, as it does without descriptors.
@@ -215,7 +215,7 @@ async fn an_inherited_socket_brings_its_queue_and_goes_to_whom_it_is_for() {
     assert!(inheritance.is_empty());
     assert!(
         directory.path().join("s").exists(),
-        "whoever gave it did not remove it"
+        "its previous owner did not remove it"
     );
     drop(bound.pop());
     assert!(

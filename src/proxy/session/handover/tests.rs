@@ -112,7 +112,7 @@ fn a_transferred_session_goes_on_in_the_next_process() {
 }
 
 #[test]
-fn without_the_word_no_session_begins() {
+fn without_the_order_no_session_begins() {
     let (old, new) = (Fixture::new(ROUTES), Fixture::new(ROUTES));
     run(async {
         let (from, to) = (old.sessions(), new.sessions());

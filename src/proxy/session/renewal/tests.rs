@@ -105,7 +105,7 @@ fn a_renewal_in_a_message_is_answered_and_the_backend_sees_none_of_it() {
 }
 
 #[test]
-fn a_refused_renewal_is_answered_with_its_word_and_ends_nothing() {
+fn a_refused_renewal_is_answered_and_ends_nothing() {
     let fixture = Fixture::new(ROUTES);
     run(async {
         let sessions = fixture.sessions();

@@ -176,7 +176,7 @@ fn one_session_is_renewed_where_it_is_named() {
 }
 
 #[test]
-fn a_name_that_is_none_renews_nothing() {
+fn an_invalid_session_name_renews_nothing() {
     let odd = |_: &[Rc<Session>]| "/renew?session=nonsense".to_owned();
     let (answer, renewed) = renewals().ask(odd, &[SAME]);
     assert_eq!(answer.err(), Some("no_session"));

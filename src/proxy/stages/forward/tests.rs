@@ -138,7 +138,7 @@ fn a_connection_with_a_clients_proxy_header_is_not_shared() {
 }
 
 #[test]
-fn a_wait_that_ends_is_refused_by_who_was_late() {
+fn the_refusal_after_a_timeout_names_the_late_side() {
     let fixture = world(&["127.0.0.1:9101".to_owned()], "");
     let head = head(crate::proxy::tests::get("/"));
     let received = fixture.receive(&head);

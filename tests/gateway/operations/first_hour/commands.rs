@@ -102,7 +102,7 @@ async fn status_fails_where_the_file_is_refused_and_finds_its_gateway_all_the_sa
 }
 
 #[tokio::test]
-async fn no_token_and_a_wrong_token_are_told_apart() {
+async fn no_token_and_a_wrong_token_have_different_answers() {
     let backend = Backend::echo().await;
     let text = config::echo(&[backend.address], "", "");
     let gateway = Gateway::start_with_admin_token(&text, "s3cret").await;
@@ -154,7 +154,7 @@ async fn no_token_and_a_wrong_token_are_told_apart() {
 }
 
 #[tokio::test]
-async fn a_question_about_what_is_not_there_says_what_is() {
+async fn a_request_for_an_unknown_name_lists_the_known_ones() {
     let backend = Backend::echo().await;
     let text = config::echo(&[backend.address], "", "");
     let gateway = Gateway::start(&text).await;

@@ -203,7 +203,7 @@ async fn a_signal_in_the_middle_of_a_handover_stops_the_process_that_it_was_for(
 }
 
 #[tokio::test]
-async fn i6_a_last_word_that_was_said_in_time_is_heard() {
+async fn i6_a_message_that_was_sent_in_time_is_received() {
     let backend = Backend::echo().await;
     let gateway = Gateway::start_with_handover(&echo(&backend)).await;
     let mut clients = Vec::new();
@@ -237,7 +237,7 @@ async fn i6_a_last_word_that_was_said_in_time_is_heard() {
 }
 
 #[tokio::test]
-async fn i6_nobody_else_ends_a_session_while_it_is_held() {
+async fn i6_a_held_session_cannot_be_ended() {
     let backend = Backend::echo().await;
     let gateway = Gateway::start_with_handover(&echo(&backend)).await;
     let mut clients = vec![Client::connect(gateway.address(), "/").await];
@@ -306,7 +306,7 @@ async fn until_it_serves(middle: &UnixListener, door: &Path, pid: u32) -> Wire {
 /// A process in the middle, between an old one and a new one, that brings everything across until
 /// sessions are on the table; then it turns a deaf ear to the new one.
 #[tokio::test]
-async fn i6_who_cannot_say_that_it_has_a_session_does_not_touch_it() {
+async fn i6_a_process_that_cannot_send_taken_does_not_touch_the_session() {
     let backend = Backend::echo().await;
     let old = Gateway::start_with_handover(&echo(&backend)).await;
     let mut clients = Vec::new();

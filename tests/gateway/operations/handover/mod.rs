@@ -489,7 +489,7 @@ async fn a_session_between_two_backends_finds_one_from_the_new_process() {
 }
 
 #[tokio::test]
-async fn the_service_manager_hears_which_process_serves() {
+async fn the_service_manager_is_notified_which_process_serves() {
     let backend = Backend::echo().await;
     let mut gateway = Gateway::start_with_handover(&echo(&backend)).await;
     let path = gateway.directory().join("notify.sock");

@@ -28,7 +28,7 @@ async fn session_of(gateway: &Gateway, user: &str) -> Result<Client, u16> {
 }
 
 #[tokio::test]
-async fn i6_whose_a_session_is_and_what_it_counts_for_goes_along() {
+async fn i6_the_principal_and_the_quotas_of_a_session_are_handed_over() {
     let (one, two) = (Backend::echo().await, Backend::echo().await);
     let mut gateway = Gateway::start_with_handover(&of_users(&[one.address])).await;
     let users: Vec<_> = (0..8).map(|number| format!("user-{number}")).collect();
@@ -91,7 +91,7 @@ async fn i6_whose_a_session_is_and_what_it_counts_for_goes_along() {
 }
 
 #[tokio::test]
-async fn a_clients_rate_goes_along() {
+async fn the_rate_of_a_client_is_handed_over() {
     let backend = Backend::echo().await;
     let route = "limits = { messages_per_second = 10 }";
     let text = config::echo(&[backend.address], "", route);
@@ -107,7 +107,7 @@ async fn a_clients_rate_goes_along() {
 }
 
 #[tokio::test]
-async fn whoever_takes_over_meets_no_crowd_and_has_no_ramp() {
+async fn a_process_that_takes_over_has_no_admission_ramp() {
     let backend = Backend::echo().await;
     let ramp = "[admission]\nramp = \"1h\"\nfrom = \"1/s\"\nto = \"1/s\"\n\n";
     let text = format!("{ramp}{}", echo(&backend));
