@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Request;
 use http::request::{Builder, Parts};
@@ -168,11 +169,16 @@ impl Fixture {
     }
 }
 
+/// How long a test may take, which is more than any needs: what is broken may wait for ever.
+const DEADLINE: Duration = Duration::from_secs(30);
+
 /// Runs a future, and the tasks that it spawns, as a worker does.
 pub(crate) fn run<T>(future: impl Future<Output = T>) -> T {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().build().expect("a runtime");
-    tokio::task::LocalSet::new().block_on(&runtime, future)
+    let bounded = async { tokio::time::timeout(DEADLINE, future).await };
+    let done = tokio::task::LocalSet::new().block_on(&runtime, bounded);
+    done.expect("the test comes to its end")
 }
 
 /// A GET.

@@ -12,7 +12,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::task::spawn_local;
 
 /// The answer to the request with this number, over all connections. `None` ends the connection
-/// without an answer.
+/// without an answer; so does an answer whose head is not whole, behind it.
 type Script = dyn Fn(usize) -> Option<String>;
 
 /// A backend that answers by a script.
@@ -98,7 +98,8 @@ async fn answer(state: Rc<State>, mut stream: UnixStream) {
         let Some(answer) = (state.script)(number) else {
             return;
         };
-        if stream.write_all(answer.as_bytes()).await.is_err() {
+        let written = stream.write_all(answer.as_bytes()).await;
+        if written.is_err() || !answer.contains("\r\n\r\n") {
             return;
         }
         if answer.starts_with("HTTP/1.1 101 ") {

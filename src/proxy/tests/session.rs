@@ -33,6 +33,8 @@ pub(crate) const FROM_BACKEND: &[u8] = &[0x81, 2, b'h', b'i'];
 pub(crate) const ROUTES: &str = r#"
     [upstreams.chat]
     backends = ["127.0.0.1:9101", "127.0.0.1:9102"]
+    [authenticators.guests]
+    type = "anonymous"
     [[routes]]
     name = "chat"
     path = "/ws/{room}"

@@ -242,3 +242,39 @@ fn i10_a_cut_writes_nothing_behind_half_a_frame() {
         "payload was changed"
     );
 }
+
+#[test]
+fn i8_a_message_that_is_too_big_has_a_cause_of_its_own() {
+    let mut setup = setup();
+    setup.client_rules.message_bytes = 4;
+    let mut rig = Rig::with(1024, setup);
+    rig.client_sends(&from_client(0x82, b"five!"));
+    let came = rig.backend.take();
+    assert_eq!(masked_close(&came), (0x88, 1009));
+    rig.backend.send(&close_frame(1009, "", None));
+    rig.backend.vanish();
+    rig.turn();
+    rig.client.vanish();
+    let ended = rig.run();
+    assert_eq!(
+        (ended.by, ended.cause, ended.close_code),
+        (EndedBy::Gateway, Cause::TooBig, Some(1009))
+    );
+}
+
+#[test]
+fn a_session_that_is_cut_between_two_backends_has_no_frame_for_a_backend() {
+    let mut setup = setup();
+    setup.hold = Some(300);
+    let mut rig = Rig::with(1024, setup);
+    rig.backend.vanish();
+    rig.turn();
+    assert!(rig.relay.needs_backend());
+    rig.relay.cut(0);
+    let frames = rig.relay.take_last_frames().expect("it was cut");
+    assert_eq!(frames.backend, None);
+    assert_eq!(
+        frames.client,
+        Some(close_frame(1001, "session ended", None))
+    );
+}

@@ -100,6 +100,12 @@ fn a_side_that_takes_nothing_more_is_the_reason_of_a_cut() {
             panic!("the limit has come");
         };
         assert_eq!((ended.by, ended.cause), (by, Cause::Reset));
+        let frames = machine.take_last_frames().expect("it was cut");
+        let to_the_lost = match side {
+            Side::Client => frames.client,
+            Side::Backend => frames.backend,
+        };
+        assert_eq!(to_the_lost, None, "it takes nothing");
     };
     check(Side::Client, EndedBy::Client);
     check(Side::Backend, EndedBy::Backend);

@@ -9,11 +9,14 @@ use crate::proxy::tests::{Fixture, head, run, websocket};
 struct World {
     backends: Vec<ScriptedBackend>,
     attempts: u32,
+    timeout: Duration,
     quick: u32,
     reason: ResumeReason,
     terms: Vec<HeaderValue>,
     /// The backend that the session was on.
     home: usize,
+    /// More of the upstream's configuration.
+    upstream: &'static str,
 }
 
 impl World {
@@ -24,10 +27,12 @@ impl World {
         Self {
             backends: backends.collect(),
             attempts: 2,
+            timeout: Duration::from_secs(20),
             quick: 0,
             reason: ResumeReason::BackendLost,
             terms: Vec::new(),
             home: 0,
+            upstream: "",
         }
     }
 
@@ -39,13 +44,14 @@ impl World {
             .map(|one| format!("\"{}\"", one.address()));
         let list: Vec<_> = list.collect();
         let fixture = Fixture::new(&format!(
-            "[upstreams.chat]\npolicy = \"round_robin\"\nattempts = 5\nbackends = [{}]\n\
+            "[upstreams.chat]\npolicy = \"round_robin\"\nattempts = 5\nbackends = [{}]\n{}\n\
              [[routes]]\nname = \"chat\"\nupstream = \"chat\"\n",
-            list.join(", ")
+            list.join(", "),
+            self.upstream
         ));
         let bounds = Reconnect {
             attempts: self.attempts,
-            timeout: Duration::from_secs(20),
+            timeout: self.timeout,
             buffer_bytes: 64,
         };
         let addresses = ConnectionAddresses {
@@ -169,4 +175,13 @@ fn a_backend_that_announced_its_end_is_asked_last() {
         assert_eq!(world.resume(), Ok(1 - home));
         assert!(world.backends[home].heads().is_empty());
     }
+}
+
+#[test]
+fn i7_a_backend_that_is_to_be_asked_over_tls_is_not_asked_in_plain() {
+    let mut world = World::new(&[switch("")]);
+    world.upstream = "tls = {}";
+    world.timeout = Duration::from_millis(200);
+    assert_eq!(world.resume(), Err(NotResumed::Exhausted));
+    assert_eq!(world.asked(), 0);
 }

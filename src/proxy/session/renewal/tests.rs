@@ -51,6 +51,8 @@ fn only_a_valid_credential_of_the_same_principal_is_taken() {
     assert_eq!(outcome("programs", "bot", b"another-key"), Err(wrong));
     let binary = outcome("programs", "bot", b"\xff\xfe");
     assert_eq!(binary, Err("not_renewable"));
+    let method = outcome("guests", "bot", b"key-of-a-bot");
+    assert_eq!(method, Err("not_renewable"));
     let other = outcome("programs", "ann", b"key-of-a-bot");
     assert_eq!(other, Err("other_subject"));
     let removed = outcome("removed", "bot", b"key-of-a-bot");

@@ -185,3 +185,31 @@ fn an_invalid_session_name_renews_nothing() {
     let (answer, _) = renewals().ask(|_| "/renew".to_owned(), &[elses]);
     assert_eq!(answer.err(), Some("no_session"));
 }
+
+#[test]
+fn a_foreign_page_gets_no_ticket_and_is_told_why() {
+    let routes = ROUTES.replace(
+        "mint_for = [\"programs\"]",
+        "mint_for = [\"programs\"]\nmint_origins = [\"https://app.example.com\"]",
+    );
+    let fixture = Fixture::new(&routes);
+    for (origin, status, readable) in [
+        ("https://app.example.com", 200, true),
+        ("https://evil.example.com", 403, false),
+    ] {
+        let request = post("/tickets")
+            .header("host", "chat.example.com")
+            .header("origin", origin)
+            .header("x-api-key", "key-of-a-bot");
+        let head = head(request);
+        let received = fixture.receive(&head);
+        let admitted = admitted(&received, head);
+        let endpoint = find(&admitted).expect("an endpoint of the gateway");
+        let response = run(respond(endpoint, &admitted)).response;
+        assert_eq!(response.status(), status, "{origin}");
+        let allowed = response
+            .headers()
+            .contains_key("access-control-allow-origin");
+        assert_eq!(allowed, readable, "{origin}");
+    }
+}

@@ -25,18 +25,28 @@ fn obtained<T>(
     backends: &[&ScriptedBackend],
     look: impl FnOnce(Placed<'_>, Result<Obtained, Refusal>) -> T,
 ) -> T {
-    obtained_in(Phase::Ready, fixture, backends, look)
+    obtained_with("chat", fixture, backends, look)
+}
+
+/// The same for a client that offers these subprotocols.
+fn obtained_with<T>(
+    subprotocols: &str,
+    fixture: &Fixture,
+    backends: &[&ScriptedBackend],
+    look: impl FnOnce(Placed<'_>, Result<Obtained, Refusal>) -> T,
+) -> T {
+    obtained_in((Phase::Ready, subprotocols), fixture, backends, look)
 }
 
 /// The same for a gateway that enters this phase when the request has its place.
 fn obtained_in<T>(
-    phase: Phase,
+    (phase, subprotocols): (Phase, &str),
     fixture: &Fixture,
     backends: &[&ScriptedBackend],
     look: impl FnOnce(Placed<'_>, Result<Obtained, Refusal>) -> T,
 ) -> T {
     let offer = websocket("/ws")
-        .header("sec-websocket-protocol", "chat")
+        .header("sec-websocket-protocol", subprotocols)
         .header("sec-websocket-extensions", "permessage-deflate");
     let head = head(offer);
     let received = fixture.receive(&head);
@@ -103,9 +113,14 @@ fn i9_another_answer_is_an_ordinary_response() {
 fn a_worker_that_stops_grants_no_session() {
     let backend = ScriptedBackend::answering(&switch(""));
     let fixture = world(&[&backend], "");
-    obtained_in(Phase::Stopping, &fixture, &[&backend], |_, outcome| {
-        assert_eq!(outcome.err().expect("a refusal").reason(), "stopping");
-    });
+    obtained_in(
+        (Phase::Stopping, "chat"),
+        &fixture,
+        &[&backend],
+        |_, outcome| {
+            assert_eq!(outcome.err().expect("a refusal").reason(), "stopping");
+        },
+    );
 }
 
 #[test]
@@ -129,7 +144,7 @@ fn a_backend_that_broke_off_in_its_answer_is_not_followed_by_another() {
     let broken = "HTTP/1.1 101 Switch";
     let one = ScriptedBackend::answering(broken);
     let other = ScriptedBackend::answering(broken);
-    let fixture = world(&[&one, &other], "timeouts = { handshake = \"300ms\" }");
+    let fixture = world(&[&one, &other], "");
     obtained(&fixture, &[&one, &other], |_, outcome| {
         assert!(outcome.is_err());
     });
@@ -208,4 +223,23 @@ fn a_session_that_may_be_resumed_keeps_its_handshake_and_no_context() {
     let resumption = session.0.resumption.as_ref().expect("the route reconnects");
     assert_eq!(&*resumption.target, "/ws");
     assert!(resumption.fields().contains_key("sec-websocket-key"));
+}
+
+#[test]
+fn the_subprotocol_of_a_credential_is_chosen_if_the_backend_chooses_none() {
+    for (lines, expected) in [("", "key"), ("sec-websocket-protocol: chat\r\n", "chat")] {
+        let backend = ScriptedBackend::answering(&switch(lines));
+        let fixture = world(&[&backend], "authenticate = [\"programs\"]");
+        let protocols = "key, key-of-a-bot, chat";
+        let answer = obtained_with(protocols, &fixture, &[&backend], |placed, outcome| {
+            let Ok(Obtained::End(end)) = outcome else {
+                panic!("not granted");
+            };
+            grant(placed, end)
+        });
+        assert_eq!(
+            answer.response.headers()["sec-websocket-protocol"],
+            expected
+        );
+    }
 }
