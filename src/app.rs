@@ -1,6 +1,7 @@
 //! Puts the gateway together: the only file that uses all parts. `Gateway::bind` opens every
 //! socket or fails; `Bound::run` serves until it is stopped, and returns how it ended.
 
+mod acme;
 mod addresses;
 mod fleet_membership;
 mod handover_lifecycle;
@@ -22,13 +23,14 @@ use crate::admin::{self, ListenerView};
 use crate::app::addresses::{gateway_addresses, listening};
 use crate::app::fleet_membership::FleetMembership;
 use crate::app::handover_lifecycle::{HandoverLifecycle, operator_orders, settle};
-use crate::app::opening::{open_admin, open_listener, open_ticket_keys};
+use crate::app::opening::{Opened, open_all, open_ticket_keys};
 use crate::app::signals::Signals;
 use crate::app::stopping::close_sessions;
 use crate::app::ticket_keys::keep_ticket_keys;
 use crate::base::addr::ListenAddr;
 use crate::base::names::ListenerName;
 use crate::config::snapshot::{ListenerTls, Snapshot};
+use crate::control::acme::AcmeCertificates;
 use crate::control::certs;
 use crate::control::fleet::Fleet;
 use crate::control::handover::{Handover, HandoverOutcome, HandoverRequest, Inherited};
@@ -42,7 +44,7 @@ use crate::control::state_dir::StateDir;
 use crate::control::supervisor::composition::resolved;
 use crate::control::supervisor::{self, Configuration, Supervisor};
 use crate::control::ticket_keys::TicketKeyStore;
-use crate::io::net::listener::{self, Owner};
+use crate::io::net::listener;
 use crate::io::tls::server::Resolver;
 use crate::live::{Live, Phase};
 use crate::proxy::worker::{self, Shared};
@@ -52,13 +54,22 @@ use crate::telemetry::records::{Records, RecordsGuard};
 
 pub use stopping::End;
 
+/// Listeners with TLS, and the certificates that they show.
+type Certificates = Vec<(ListenerName, ListenerTls, Arc<Resolver>)>;
+
+/// TLS towards clients, beside the sockets.
+struct ClientsTls {
+    certificates: Certificates,
+    acme: Arc<AcmeCertificates>,
+    ticket_keys: Arc<TicketKeyStore>,
+}
+
 /// A gateway whose sockets are open and whose table is compiled; clients queue already.
 pub struct Bound {
     shared: Shared,
     sockets: Vec<(usize, listener::Bound)>,
     admin: admin::server::Bound,
-    certificates: Vec<(ListenerName, ListenerTls, Arc<Resolver>)>,
-    ticket_keys: Arc<TicketKeyStore>,
+    tls: ClientsTls,
     handover: Option<Handover>,
     supervisor: Arc<Supervisor>,
     revocations: Arc<RevocationStore>,
@@ -80,7 +91,6 @@ impl Bound {
         mut request: Option<&mut HandoverRequest>,
     ) -> anyhow::Result<Self> {
         let mut nothing = Inherited::default();
-        let taking_over = request.is_some();
         // Names that only documents of other sources bring are looked up when those are there.
         let resolved = resolved(&loaded);
         let snapshot = &resolved.snapshot;
@@ -91,34 +101,21 @@ impl Bound {
         let first = supervisor::first_generation(snapshot, memory::allowance())?;
         let node = Arc::new(NodeMetrics::new(&metrics, first.table.generation));
 
-        let tls_records = snapshot.node.tls_records;
-        let mut contexts = Vec::new();
-        let mut sockets = Vec::new();
-        let mut certificates = Vec::new();
-        let mut shares = Vec::new();
         let inherited = match &mut request {
             Some(request) => &mut request.inherited,
             None => &mut nothing,
         };
         let ticket_keys = Arc::new(open_ticket_keys(snapshot, inherited.ticket_keys.take())?);
-        let inheritance = &mut inherited.sockets;
-        for (place, config) in snapshot.listeners.iter().enumerate() {
-            let (context, bound, resolver) =
-                open_listener(config, tls_records, &metrics, &ticket_keys, inheritance)?;
-            let owner = Owner::Listener(config.name.clone());
-            let share = |socket: &listener::Bound| (owner.clone(), socket.share());
-            shares.extend(bound.iter().filter(|_| taking_over).map(share));
-            contexts.push(context);
-            sockets.extend(bound.into_iter().map(|socket| (place, socket)));
-            let resolver = config.tls.clone().zip(resolver);
-            let owned = |(tls, resolver)| (config.name.clone(), tls, resolver);
-            certificates.extend(resolver.map(owned));
-        }
-        let (admin, resolver) = open_admin(&snapshot.admin, tls_records, &ticket_keys, inheritance)
-            .context("admin API")?;
-        let resolver = snapshot.admin.tls.clone().zip(resolver);
-        certificates.extend(resolver.map(|(tls, resolver)| ("admin".into(), tls, resolver)));
-        shares.push((Owner::Admin, admin.share()));
+        let challenges = acme::challenges(snapshot);
+        let keys = (&*ticket_keys, &challenges);
+        let Opened {
+            contexts,
+            sockets,
+            certificates,
+            shares,
+            admin,
+        } = open_all(snapshot, keys, &metrics, &mut inherited.sockets)?;
+        let acme = acme::open(snapshot, &certificates, &challenges, state_dir.as_ref());
         let handover = match request {
             Some(request) => Some(settle(request, shares, &ticket_keys).context("hand-over")?),
             None => None,
@@ -130,6 +127,7 @@ impl Bound {
             live: Arc::clone(&live),
             listeners: contexts.into(),
             records,
+            challenges: Arc::clone(&challenges),
             verifiers: Arc::default(),
             metrics,
             node: Arc::clone(&node),
@@ -140,8 +138,11 @@ impl Bound {
             shared,
             sockets,
             admin,
-            certificates,
-            ticket_keys,
+            tls: ClientsTls {
+                certificates,
+                acme,
+                ticket_keys,
+            },
             handover,
             supervisor,
             revocations,
@@ -174,8 +175,7 @@ impl Bound {
             shared,
             sockets,
             admin,
-            certificates,
-            ticket_keys,
+            tls,
             handover,
             supervisor,
             revocations,
@@ -197,8 +197,8 @@ impl Bound {
         supervisor.start().await;
 
         let control = (&supervisor, &revocations);
-        keep_busy(&mut background, certificates, control, &shared);
-        keep_ticket_keys(&mut background, &ticket_keys, &configured.snapshot);
+        keep_busy(&mut background, control, &shared);
+        keep_tls(&mut background, &tls, &shared, &configured.snapshot);
         sources::follow_file(&sources, &mut background);
         let (stop_admin, admin_stopped) = oneshot::channel::<()>();
         if let Some(pid) = handover.as_ref().and_then(Handover::predecessor_pid) {
@@ -206,7 +206,7 @@ impl Bound {
         }
         let membership = FleetMembership::join(&supervisor, &live, admin.address(), &sources);
         let fleet = membership.fleet();
-        let api = Arc::new(operated(&shared, control, log, sources, fleet));
+        let api = Arc::new(operated(&shared, control, log, (sources, fleet), tls));
         let admin_address = admin.address().clone();
         let admin = tokio::spawn(admin.serve(api, async { drop(admin_stopped.await) }));
         begin_ramp(&live, &configured.snapshot, handover.as_ref());
@@ -255,13 +255,9 @@ fn begin_ramp(live: &Live, snapshot: &Snapshot, handover: Option<&Handover>) {
 /// What goes on beside the workers for as long as the gateway runs.
 fn keep_busy(
     background: &mut JoinSet<()>,
-    certificates: Vec<(ListenerName, ListenerTls, Arc<Resolver>)>,
     (supervisor, revocations): (&Arc<Supervisor>, &Arc<RevocationStore>),
     shared: &Shared,
 ) {
-    for (listener, tls, resolver) in certificates {
-        background.spawn(certs::follow(listener, tls, resolver));
-    }
     let live = || Arc::clone(&shared.live);
     background.spawn(jwks::follow(live(), Arc::clone(&shared.node)));
     background.spawn(memory::watch(live()));
@@ -275,14 +271,26 @@ fn keep_busy(
     background.spawn(series::keep(Arc::clone(&shared.metrics), live()));
 }
 
+/// Keeps certificates and ticket keys fresh.
+fn keep_tls(background: &mut JoinSet<()>, tls: &ClientsTls, shared: &Shared, snapshot: &Snapshot) {
+    for (listener, tls, resolver) in tls.certificates.iter().cloned() {
+        background.spawn(certs::follow(listener, tls, resolver));
+    }
+    let own = shared.live.gateway_addresses().admin.clone();
+    background.spawn(Arc::clone(&tls.acme).keep(own, Arc::clone(&shared.node)));
+    keep_ticket_keys(background, &tls.ticket_keys, snapshot);
+}
+
 /// The gateway as the admin API sees it.
 fn operated(
     shared: &Shared,
     (supervisor, revocations): (&Arc<Supervisor>, &Arc<RevocationStore>),
     log: LogLevel,
-    sources: Sources,
-    fleet: Option<Arc<Fleet>>,
+    (sources, fleet): (Sources, Option<Arc<Fleet>>),
+    tls: ClientsTls,
 ) -> admin::Gateway {
+    let certificates = tls.certificates.into_iter();
+    let certificates = certificates.map(|(name, _, resolver)| (name.to_string(), resolver));
     let listeners = shared.listeners.iter().map(|listener| ListenerView {
         name: listener.config.name.to_string(),
         tls: listener.tls.is_some(),
@@ -295,6 +303,8 @@ fn operated(
         records: shared.records.clone(),
         log: Some(log),
         listeners: listeners.collect(),
+        certificates: certificates.collect(),
+        acme: tls.acme,
         supervisor: Arc::clone(supervisor),
         revocations: Arc::clone(revocations),
         fleet,

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::control::acme::AcmeCertificates;
 use crate::control::fleet::Fleet;
 use crate::control::revocations::RevocationStore;
 use crate::control::sources::Sources;
 use crate::control::supervisor::Supervisor;
+use crate::io::tls::server::Resolver;
 use crate::live::Live;
 use crate::telemetry::log::LogLevel;
 use crate::telemetry::metrics::Metrics;
@@ -31,6 +33,10 @@ pub struct Gateway {
     pub log: Option<LogLevel>,
     /// Where clients come in, as bound.
     pub listeners: Vec<ListenerView>,
+    /// The certificates that they show, and those of the admin API.
+    pub certificates: Vec<(String, Arc<Resolver>)>,
+    /// Those that the gateway orders itself.
+    pub acme: Arc<AcmeCertificates>,
     /// Has the configuration, and reads it again.
     pub supervisor: Arc<Supervisor>,
     /// Where revocations of this API are written.

@@ -8,7 +8,7 @@ use axum::http::HeaderName;
 use axum::http::header::CONTENT_TYPE;
 
 use crate::admin::gateway::VERSION;
-use crate::admin::{Gateway, sources};
+use crate::admin::{Gateway, certificates, sources};
 use crate::base::clock;
 use crate::base::revocation::RevocationOrigin;
 use crate::base::source_id::SourceId;
@@ -42,6 +42,7 @@ fn read(gateway: &Gateway) -> String {
     reading.single(&table::RECORDS_DROPPED, gateway.records.dropped() as f64);
     read_load(gateway, &mut reading);
     read_revocations(gateway, &mut reading);
+    certificates::read(gateway, &mut reading);
     read_workers(gateway, &mut reading);
     read_backends(&gateway.live.table(), &mut reading);
     read_drains(gateway, &mut reading);

@@ -4,6 +4,7 @@
 //! the supervisor.
 
 pub mod backends;
+pub mod certificates;
 mod config;
 mod connection;
 mod connections;

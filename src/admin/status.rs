@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::admin::certificates::{self, CertificateView};
 use crate::admin::gateway::VERSION;
 use crate::admin::sources::Sources;
 use crate::admin::{Gateway, ListenerView};
@@ -40,6 +41,9 @@ pub struct StatusView {
     pub digest: String,
     /// The listeners, as bound.
     pub listeners: Vec<ListenerView>,
+    /// The certificates that listeners and the admin API show.
+    #[serde(default)]
+    pub certificates: Vec<CertificateView>,
     /// The workers, in order.
     pub workers: Vec<WorkerView>,
     /// Live sessions of all workers.
@@ -153,6 +157,7 @@ pub(super) async fn status(State(gateway): State<Arc<Gateway>>) -> Json<StatusVi
         generation: table.generation,
         digest: table.digest.to_string(),
         listeners: gateway.listeners.clone(),
+        certificates: certificates::views(&gateway),
         workers: workers.collect(),
         sessions: live.workers().sessions(),
         connections: live.workers().connections(),

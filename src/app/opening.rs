@@ -1,5 +1,6 @@
 //! Opens sockets and certificates of listeners and of the admin API.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
@@ -11,6 +12,7 @@ use crate::config::snapshot::{Admin, Listener, ListenerTls, Snapshot, TlsRecords
 use crate::control::certs;
 use crate::control::ticket_keys::{HandedKeys, TicketKeyStore, TicketKeysError};
 use crate::io::net::listener::{self, Inheritance, ListenOptions, Owner};
+use crate::io::tls::challenges::Challenges;
 use crate::io::tls::client;
 use crate::io::tls::server::{ClientAuthorities, Resolver, ServerTls, ServerTlsSettings};
 use crate::proxy::worker::ListenerContext;
@@ -22,11 +24,57 @@ const ADMIN: &str = "/admin";
 /// A listener as its connections see it, its sockets, and its certificates if TLS ends there.
 type OpenListener = (ListenerContext, Vec<listener::Bound>, Option<Arc<Resolver>>);
 
-pub(super) fn open_listener(
+/// Everything that clients and operators connect to.
+pub(super) struct Opened {
+    pub(super) contexts: Vec<ListenerContext>,
+    pub(super) sockets: Vec<(usize, listener::Bound)>,
+    pub(super) certificates: Vec<(ListenerName, ListenerTls, Arc<Resolver>)>,
+    /// Second handles to all sockets, for the next process.
+    pub(super) shares: Vec<(Owner, io::Result<listener::Bound>)>,
+    pub(super) admin: admin::server::Bound,
+}
+
+/// Opens all listeners, then the admin API.
+pub(super) fn open_all(
+    snapshot: &Snapshot,
+    keys: (&TicketKeyStore, &Arc<Challenges>),
+    metrics: &Arc<Metrics>,
+    inheritance: &mut Inheritance,
+) -> anyhow::Result<Opened> {
+    let records = snapshot.node.tls_records;
+    let (mut contexts, mut sockets) = (Vec::new(), Vec::new());
+    let (mut certificates, mut shares) = (Vec::new(), Vec::new());
+    for (place, config) in snapshot.listeners.iter().enumerate() {
+        let opened = open_listener(config, records, metrics, keys, inheritance)?;
+        let (context, bound, resolver) = opened;
+        let owner = Owner::Listener(config.name.clone());
+        let share = |socket: &listener::Bound| (owner.clone(), socket.share());
+        shares.extend(bound.iter().map(share));
+        contexts.push(context);
+        sockets.extend(bound.into_iter().map(|socket| (place, socket)));
+        let resolver = config.tls.clone().zip(resolver);
+        let owned = |(tls, resolver)| (config.name.clone(), tls, resolver);
+        certificates.extend(resolver.map(owned));
+    }
+    let opened = open_admin(&snapshot.admin, records, keys.0, inheritance);
+    let (admin, resolver) = opened.context("admin API")?;
+    let resolver = snapshot.admin.tls.clone().zip(resolver);
+    certificates.extend(resolver.map(|(tls, resolver)| ("admin".into(), tls, resolver)));
+    shares.push((Owner::Admin, admin.share()));
+    Ok(Opened {
+        contexts,
+        sockets,
+        certificates,
+        shares,
+        admin,
+    })
+}
+
+fn open_listener(
     config: &Listener,
     records: TlsRecords,
     metrics: &Arc<Metrics>,
-    ticket_keys: &TicketKeyStore,
+    (ticket_keys, challenges): (&TicketKeyStore, &Arc<Challenges>),
     inheritance: &mut Inheritance,
 ) -> anyhow::Result<OpenListener> {
     let name = &config.name;
@@ -39,7 +87,7 @@ pub(super) fn open_listener(
     let bound = listener::bind_all(&config.listen, options, &owner, inheritance)
         .with_context(|| format!("listener `{name}`"))?;
     let tls = config.tls.as_ref();
-    let opened = tls.map(|tls| open_tls(name, tls, records, ticket_keys));
+    let opened = tls.map(|tls| open_tls(name, tls, records, (ticket_keys, Some(challenges))));
     let opened = opened.transpose();
     let (tls, resolver) = opened
         .with_context(|| format!("listener `{name}`"))?
@@ -58,11 +106,11 @@ pub(super) fn open_listener(
 }
 
 /// What the handshakes of a listener need, and the certificates in them, which can be replaced.
-pub(super) fn open_tls(
+fn open_tls(
     name: &ListenerName,
     settings: &ListenerTls,
     records: TlsRecords,
-    ticket_keys: &TicketKeyStore,
+    (ticket_keys, challenges): (&TicketKeyStore, Option<&Arc<Challenges>>),
 ) -> anyhow::Result<(Arc<ServerTls>, Arc<Resolver>)> {
     let resolver = certs::open(name, settings)?;
     let clients = match &settings.clients {
@@ -79,6 +127,7 @@ pub(super) fn open_tls(
         authorities: settings.client_authorities,
         ticket_keys: ticket_keys.of(&settings.ticket_keys),
         records,
+        challenges: challenges.map(Arc::clone),
     };
     let tls = ServerTls::new(&resolver, tls)?;
     Ok((Arc::new(tls), resolver))
@@ -94,14 +143,14 @@ pub(super) fn open_ticket_keys(
     TicketKeyStore::open(all.map(|tls| &tls.ticket_keys), handed)
 }
 
-pub(super) fn open_admin(
+fn open_admin(
     admin: &Admin,
     records: TlsRecords,
     ticket_keys: &TicketKeyStore,
     inheritance: &mut Inheritance,
 ) -> anyhow::Result<(admin::server::Bound, Option<Arc<Resolver>>)> {
     let tls = admin.tls.as_ref();
-    let opened = tls.map(|tls| open_tls(&ADMIN.into(), tls, records, ticket_keys));
+    let opened = tls.map(|tls| open_tls(&ADMIN.into(), tls, records, (ticket_keys, None)));
     let (tls, resolver) = opened.transpose()?.unzip();
     Ok((admin::server::bind(admin, tls, inheritance)?, resolver))
 }

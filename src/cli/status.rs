@@ -65,6 +65,7 @@ pub fn status(args: &StatusArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
         ]
     });
     columns(out, &["LISTENER", "TLS", "ADDRESSES"], rows)?;
+    certificates(out, &status)?;
     writeln!(out)?;
     let rows = upstreams.iter().take(UPSTREAMS_SHOWN).map(|upstream| {
         let panic = if upstream.panicking {
@@ -97,6 +98,55 @@ pub fn status(args: &StatusArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     Ok(code(&troubles))
 }
 
+/// The certificates, if there are any.
+fn certificates(out: &mut dyn Write, status: &StatusView) -> io::Result<()> {
+    if status.certificates.is_empty() {
+        return Ok(());
+    }
+    writeln!(out)?;
+    let rows = status.certificates.iter().map(|one| {
+        let renews = one
+            .acme
+            .as_ref()
+            .map_or("files", |acme| acme.renews.as_str());
+        vec![
+            one.listener.clone(),
+            one.names.join(", "),
+            one.not_after
+                .clone()
+                .unwrap_or_else(|| "self-signed".to_owned()),
+            renews.to_owned(),
+        ]
+    });
+    columns(
+        out,
+        &["LISTENER", "CERTIFICATE", "EXPIRES", "RENEWAL"],
+        rows,
+    )
+}
+
+/// What is wrong with certificates.
+fn certificate_troubles(status: &StatusView) -> impl Iterator<Item = String> {
+    status.certificates.iter().filter_map(|one| {
+        let names = one.names.join(", ");
+        let fault = one.acme.as_ref().and_then(|acme| acme.fault.as_ref());
+        let fault = fault.map(|fault| format!("; the last order failed: {fault}"));
+        let fault = fault.unwrap_or_default();
+        let listener = &one.listener;
+        if one.not_after.is_none() {
+            return Some(format!(
+                "listener {listener} has no certificate for {names} yet{fault}"
+            ));
+        }
+        if one.expired {
+            return Some(format!(
+                "listener {listener} shows an expired certificate for {names}{fault}"
+            ));
+        }
+        (!fault.is_empty()).then(|| format!("the certificate for {names} was not renewed{fault}"))
+    })
+}
+
 fn code(troubles: &[String]) -> u8 {
     u8::from(!troubles.is_empty())
 }
@@ -111,6 +161,7 @@ fn troubles(status: &StatusView, upstreams: &[UpstreamSummary]) -> Vec<String> {
         let documents = counted(etcd.refused as u64, "document");
         troubles.push(format!("{documents} of etcd refused"));
     }
+    troubles.extend(certificate_troubles(status));
     let idle = upstreams.iter().filter(|upstream| upstream.eligible == 0);
     let names: Vec<_> = idle.map(|upstream| upstream.name.as_str()).collect();
     if !names.is_empty() {

@@ -19,12 +19,14 @@ use crate::config::limits::{AddressRules, NodeLimits, Priority, Quotas};
 use crate::config::origin::OriginRule;
 use crate::config::pattern::{HostPattern, PathPattern};
 
+mod acme;
 mod auth;
 mod listener;
 mod operations;
 mod request;
 mod sources;
 
+pub use acme::{Acme, AcmeChallenge};
 pub use auth::{
     ApiKeys, Authenticator, Authenticators, Basic, CertificateName, CredentialSource,
     ExpiryWarning, Forward, JwksUrl, Jwt, JwtKeys, KeyHolder, Method as AuthMethod, Mint,

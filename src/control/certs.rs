@@ -33,7 +33,15 @@ pub fn open(listener: &ListenerName, tls: &ListenerTls) -> Result<Arc<Resolver>,
         }
         certificates.push(certificate);
     }
-    Ok(Arc::new(Resolver::new(certificates)))
+    let resolver = Resolver::new(certificates);
+    if let Some(acme) = &tls.acme {
+        // Until the first one is there; what was kept takes its place at once.
+        match certs::placeholder(&acme.names) {
+            Ok(placeholder) => resolver.set_managed(placeholder),
+            Err(error) => warn!(%listener, %error, "a listener begins without a certificate"),
+        }
+    }
+    Ok(Arc::new(resolver))
 }
 
 /// Replaces certificates in `resolver`, which [`open`] made from the same `tls`, whenever their
@@ -54,8 +62,7 @@ async fn refresh(listener: &ListenerName, tls: &ListenerTls, resolver: &Resolver
     let read = tokio::task::spawn_blocking(read).await;
     let read = read.expect("reading certificates does not panic");
 
-    let current = resolver.current();
-    let mut certificates = current.certificates().to_vec();
+    let mut certificates = resolver.files();
     let mut replaced = false;
     for ((files, held), new) in tls.certificates.iter().zip(&mut certificates).zip(read) {
         match successor(held, new, clock::wall()) {

@@ -2,6 +2,7 @@
 //! force, files are watched, certificates replaced, backends probed. It never imports `proxy`; they
 //! meet in `live`.
 
+pub mod acme;
 pub mod certs;
 pub mod drainer;
 #[cfg(feature = "etcd")]

@@ -9,6 +9,7 @@ pub mod http;
 pub mod limits;
 pub mod membership;
 pub mod relay;
+pub mod renewal;
 pub mod routing;
 pub mod session;
 pub mod ticket_keys;

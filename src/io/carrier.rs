@@ -22,6 +22,7 @@ use crate::config::snapshot::TlsRecords;
 use crate::core::tls::UnsoundTls;
 use crate::io::delegate::delegate_io;
 use crate::io::net::socket::Socket;
+use crate::io::tls::challenges::ALPN_ACME;
 use crate::io::tls::handshake;
 use crate::io::tls::server::ServerTls;
 use crate::io::tls::stream::TlsStream;
@@ -153,6 +154,16 @@ impl Carrier {
             }
             _ => None,
         }
+    }
+
+    /// Whether the TLS handshake was the challenge of a certificate authority. Nothing follows it.
+    pub fn is_challenge(&self) -> bool {
+        let spoken = match self {
+            Self::Tls(tls) => tls.alpn(),
+            Self::TlsServer(tls) => tls.get_ref().1.alpn_protocol(),
+            Self::Plain(_) | Self::TlsClient(_) => None,
+        };
+        spoken == Some(ALPN_ACME)
     }
 
     /// Whether the TLS handshake resumed an earlier session; `None` without TLS.

@@ -19,7 +19,7 @@ use crate::proxy::stages::place::place;
 use crate::proxy::stages::refuse::refuse;
 use crate::proxy::stages::route::{Destination, route};
 use crate::proxy::stages::upgrade::{Obtained, grant, obtain};
-use crate::proxy::stages::{endpoints, guard};
+use crate::proxy::stages::{challenge, endpoints, guard};
 
 /// Answers a request, whatever comes of it.
 pub(crate) async fn answer(received: Received, head: Parts, body: Incoming) -> Answer {
@@ -45,6 +45,9 @@ pub(crate) async fn answer(received: Received, head: Parts, body: Incoming) -> A
 
 async fn road(received: &Received, head: Parts, body: Incoming) -> Result<Answer, Refusal> {
     let admitted = admit(received, head)?;
+    if let Some(answer) = challenge::respond(&admitted) {
+        return Ok(answer?.into());
+    }
     if let Some(endpoint) = endpoints::find(&admitted) {
         return Ok(endpoints::respond(endpoint, &admitted).await);
     }

@@ -247,6 +247,13 @@ impl NodeMetrics {
             .increment(1);
     }
 
+    /// A certificate was ordered (`ok`) or not (`failed`).
+    pub fn certificate_ordered(&self, outcome: &'static str) {
+        self.metrics
+            .counter(&table::CERTIFICATE_ORDERS, &[outcome])
+            .increment(1);
+    }
+
     /// A configuration was refused.
     pub fn reload_refused(&self) {
         self.reload_failures.increment(1);

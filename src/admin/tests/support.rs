@@ -17,6 +17,7 @@ use crate::base::secret::Secret;
 use crate::base::session_id::SessionId;
 use crate::base::traffic::Traffic;
 use crate::config::snapshot::Admin;
+use crate::control::acme::{AcmeCertificates, Store};
 use crate::control::load::LoadOptions;
 use crate::control::revocations::RevocationStore;
 use crate::control::sources::Source;
@@ -126,6 +127,12 @@ pub(crate) fn fixture(configuration: Configuration, workers: Vec<Vec<SessionView
             tls: false,
             addresses: vec!["127.0.0.1:43211".to_owned()],
         }],
+        certificates: Vec::new(),
+        acme: Arc::new(AcmeCertificates::open(
+            Vec::new(),
+            Arc::default(),
+            acme_store(),
+        )),
         revocations: Arc::new(RevocationStore::open(Arc::clone(&live), None)),
         supervisor: Arc::clone(&supervisor),
         fleet: None,
@@ -300,4 +307,12 @@ impl Drop for Served {
             "the server ended by a panic"
         );
     }
+}
+
+fn acme_store() -> Store {
+    Store::new(
+        None,
+        #[cfg(feature = "etcd")]
+        None,
+    )
 }

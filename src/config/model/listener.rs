@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::limits::Rate;
+use crate::config::model::acme::Acme;
 use crate::config::model::limits::NetworksFile;
 use crate::config::model::value::{LongForm, Size, TextOr, Time, TimeOrOff};
 
@@ -86,9 +87,12 @@ pub struct UntrustedHeaders {
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ListenerTls {
-    /// Required. The first is the default; the others are chosen by SNI from the names inside the
-    /// certificates.
+    /// Required, or `acme`. The first is the default; the others are chosen by SNI from the names
+    /// inside the certificates.
     pub certificates: Vec<Certificate>,
+    /// A certificate that the gateway orders and renews by itself, from Let's Encrypt unless told
+    /// otherwise; see docs/tls.md.
+    pub acme: Option<Acme>,
     /// PEM file with the authorities of client certificates. The listener then requests
     /// certificates; the authenticator `mtls` uses them. A change needs a restart.
     pub client_ca: Option<String>,
@@ -108,6 +112,7 @@ impl Default for ListenerTls {
     fn default() -> Self {
         Self {
             certificates: Vec::new(),
+            acme: None,
             client_ca: None,
             client_certificates: ClientCertificates::Required,
             minimum: "1.2".to_owned(),

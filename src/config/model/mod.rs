@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::base::secret::without_secrets;
 use crate::config::span::{names_freely, names_reference, names_secret};
 
+mod acme;
 mod auth;
 mod limits;
 mod listener;
@@ -21,6 +22,7 @@ mod source;
 mod upstream;
 mod value;
 
+pub use acme::{Acme, AcmeChallenge, ExternalAccount};
 pub use auth::{ApiKey, Authenticator, AuthenticatorType, Expiry, RejectWith, Revocation};
 pub use limits::{AddressPrefix, NetworksFile, RouteLimits};
 pub use listener::{

@@ -8,6 +8,7 @@ use http::HeaderValue;
 use crate::base::addr::{ListenAddr, Networks};
 use crate::base::names::ListenerName;
 use crate::config::limits::{AddressRules, Rate};
+use crate::config::snapshot::Acme;
 use crate::config::untrusted::UntrustedHeaders;
 
 /// A `[[listeners]]` entry. Changes need a restart, except the contents of certificate files.
@@ -46,6 +47,8 @@ pub struct ListenerTls {
     /// The first is the default; the others are chosen by SNI from the names inside the
     /// certificates.
     pub certificates: Vec<CertificateFiles>,
+    /// A certificate that the gateway orders itself, behind those.
+    pub acme: Option<Acme>,
     /// Authorities of clients' certificates, and whether clients must show one.
     pub clients: Option<(PathBuf, bool)>,
     /// Fingerprint of those authorities; a change of the file waits for a restart.

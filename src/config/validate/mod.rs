@@ -16,8 +16,9 @@ use crate::config::documents::Item;
 use crate::config::footprint;
 use crate::config::layers::Origin;
 use crate::config::model::{AuthenticatorType, Model, Size, TextOr};
-use crate::config::snapshot::{Listener, Revocations, Route, Snapshot};
+use crate::config::snapshot::{Admin, Listener, Revocations, Route, Snapshot};
 
+mod acme;
 mod auth;
 mod authenticator;
 mod certificates;
@@ -146,9 +147,7 @@ fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
     own_paths(root, model);
     if let (Some(listeners), Some(admin)) = (&listeners, &admin) {
         listener::addresses(root, listeners, admin);
-        if model.sources.etcd.is_none() && !root.key("sources").is_explained() {
-            tls::shared_ticket_keys(root, listeners, admin);
-        }
+        places(root, model, listeners, admin);
     }
     let snapshot = Snapshot {
         node: node?,
@@ -180,6 +179,19 @@ fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
         );
     }
     Some(snapshot)
+}
+
+/// Reports keys and certificates for which there is no place.
+fn places(root: &Scope<'_>, model: &Model, listeners: &[Listener], admin: &Admin) {
+    if model.sources.etcd.is_some() || root.key("sources").is_explained() {
+        return;
+    }
+    tls::shared_ticket_keys(root, listeners, admin);
+    if model.node.state_dir.is_none() {
+        let tls = listeners.iter().enumerate();
+        let tls = tls.filter_map(|(at, one)| Some((at, one.tls.as_ref()?)));
+        acme::kept(root, tls);
+    }
 }
 
 /// Reports backends that are the gateway itself.

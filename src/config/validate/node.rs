@@ -57,6 +57,12 @@ pub(super) fn admin(at: &Scope<'_>, model: &model::Admin) -> Option<Admin> {
         Some(tls) => listener_tls(&at.key("tls"), tls).map(Some),
         None => Some(None),
     };
+    if model.tls.as_ref().is_some_and(|tls| tls.acme.is_some()) {
+        at.key("tls").key("acme").fault_with(
+            "the admin API orders no certificate",
+            "name the files of one in `certificates`",
+        );
+    }
     if model.tls.as_ref().is_some_and(|tls| tls.hsts.is_some()) {
         at.key("tls")
             .key("hsts")

@@ -9,6 +9,7 @@ use crate::config::snapshot::{
     Admin, CertificateFiles, Listener, ListenerTls, TicketKeySource, TlsVersion,
 };
 use crate::config::ticket_keys;
+use crate::config::validate::acme;
 use crate::config::validate::certificates;
 use crate::config::validate::scope::Scope;
 use crate::config::validate::values::file_text;
@@ -32,7 +33,11 @@ pub(super) fn listener_tls(at: &Scope<'_>, model: &model::ListenerTls) -> Option
         Some(model) => hsts(&at.key("hsts"), model).map(Some),
         None => Some(None),
     };
-    if model.certificates.is_empty() {
+    let acme = match &model.acme {
+        Some(model) => acme::acme(&at.key("acme"), model).map(Some),
+        None => Some(None),
+    };
+    if model.certificates.is_empty() && model.acme.is_none() {
         let example = "certificates = [{ cert = \"edge.crt\", key = \"edge.key\" }]";
         at.missing("certificates", example);
         return None;
@@ -51,6 +56,7 @@ pub(super) fn listener_tls(at: &Scope<'_>, model: &model::ListenerTls) -> Option
     };
     Some(ListenerTls {
         certificates: shown?,
+        acme: acme?,
         clients,
         client_authorities,
         minimum: minimum?,

@@ -29,6 +29,7 @@ fn listener(certificates: Vec<CertificateFiles>) -> (ListenerName, ListenerTls) 
         client_authorities: 0,
         clients: None,
         certificates,
+        acme: None,
         minimum: TlsVersion::V1_2,
         ticket_keys: TicketKeySource::Random,
         hsts: None,

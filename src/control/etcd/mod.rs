@@ -1,5 +1,6 @@
 //! etcd as a source and a place: what is kept there and followed from there.
 
+pub mod acme;
 pub mod announce;
 pub mod connect;
 pub mod follow;

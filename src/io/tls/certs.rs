@@ -12,6 +12,7 @@ use rustls::sign::CertifiedKey;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
+use zeroize::Zeroizing;
 
 use crate::config::pem::{Mistake, Validity, Wanted, mistaken};
 use crate::config::snapshot::CertificateFiles;
@@ -29,6 +30,8 @@ pub struct Certificate {
     pub not_before: SystemTime,
     /// Not valid later.
     pub not_after: SystemTime,
+    /// Whether it is self-signed, in the place of one that is not there yet.
+    pub placeholder: bool,
 }
 
 /// A pair of files is not a certificate with its key.
@@ -94,6 +97,11 @@ impl Certificate {
         // The key is the certificate's, so comparing the chain compares the key.
         self.key.cert == other.key.cert
     }
+
+    /// Whether this name, without a wildcard, is among its own.
+    pub fn is_for(&self, name: &str) -> bool {
+        self.names.iter().any(|known| known == name)
+    }
 }
 
 /// Reads and checks a pair of files. An expired certificate is read like any other: see
@@ -125,6 +133,57 @@ pub fn load(files: &CertificateFiles) -> Result<Certificate, CertError> {
         names: facts.names,
         not_before: facts.not_before,
         not_after: facts.not_after,
+        placeholder: false,
+    })
+}
+
+/// A certificate in PEM that no file of the operator holds is unusable.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct UnusableCertificate(String);
+
+/// A certificate from the PEM of its chain and of its key.
+///
+/// # Errors
+/// What is wrong; nothing of the key is quoted.
+pub fn from_pem(chain: &str, key: &str) -> Result<Certificate, UnusableCertificate> {
+    let unusable = |why: &str| UnusableCertificate(why.to_owned());
+    let chain = CertificateDer::pem_slice_iter(chain.as_bytes());
+    let chain = chain.collect::<Result<Vec<_>, _>>();
+    let chain = chain.map_err(|_| unusable("the chain is not PEM"))?;
+    let leaf = chain
+        .first()
+        .ok_or_else(|| unusable("the chain is empty"))?;
+    let facts = Facts::of(leaf).map_err(|error| UnusableCertificate(error.to_string()))?;
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes());
+    let key = key.map_err(|_| unusable("the key is not PEM"))?;
+    let signing = provider().key_provider.load_private_key(key);
+    let signing = signing.map_err(|_| unusable("the key cannot be used"))?;
+    let key = CertifiedKey::new(chain, signing);
+    let pair = key.keys_match();
+    pair.map_err(|_| unusable("the key does not belong to the certificate"))?;
+    Ok(Certificate {
+        key: Arc::new(key),
+        names: facts.names,
+        not_before: facts.not_before,
+        not_after: facts.not_after,
+        placeholder: false,
+    })
+}
+
+/// A certificate that no client trusts, for a listener that has no other yet.
+///
+/// # Errors
+/// When the names are none.
+pub fn placeholder(names: &[Arc<str>]) -> Result<Certificate, UnusableCertificate> {
+    let unusable = |error: rcgen::Error| UnusableCertificate(error.to_string());
+    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+    let signed = rcgen::generate_simple_self_signed(names).map_err(unusable)?;
+    let key = Zeroizing::new(signed.signing_key.serialize_pem());
+    let made = from_pem(&signed.cert.pem(), &key)?;
+    Ok(Certificate {
+        placeholder: true,
+        ..made
     })
 }
 

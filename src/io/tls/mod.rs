@@ -3,6 +3,7 @@
 
 mod backend_tickets;
 pub mod certs;
+pub mod challenges;
 pub mod client;
 pub(super) mod handshake;
 mod key_exchange;

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use rustls::crypto::CryptoProvider;
@@ -17,6 +17,7 @@ use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
 
 use crate::config::snapshot::{TlsRecords, TlsVersion};
 use crate::io::tls::certs::Certificate;
+use crate::io::tls::challenges::Challenges;
 use crate::io::tls::secrets::SecretSlot;
 use crate::io::tls::tickets::{TicketKeys, Ticketer};
 use crate::io::tls::{ALPN_HTTP_1, key_exchange, provider};
@@ -84,24 +85,63 @@ impl SniMap {
     }
 }
 
-/// Chooses a listener's certificate in each handshake.
+/// Chooses a listener's certificate in each handshake: one of files, else the one that the gateway
+/// orders itself.
 #[derive(Debug)]
-pub struct Resolver(ArcSwap<SniMap>);
+pub struct Resolver {
+    map: ArcSwap<SniMap>,
+    parts: Mutex<Parts>,
+}
+
+#[derive(Debug, Default)]
+struct Parts {
+    files: Vec<Certificate>,
+    managed: Option<Certificate>,
+}
 
 impl Resolver {
     /// Begins with these, of which the first is the default.
     pub fn new(certificates: Vec<Certificate>) -> Self {
-        Self(ArcSwap::from_pointee(SniMap::new(certificates)))
+        let resolver = Self {
+            map: ArcSwap::from_pointee(SniMap::new(Vec::new())),
+            parts: Mutex::default(),
+        };
+        resolver.replace(certificates);
+        resolver
     }
 
-    /// Every handshake from now on sees these.
+    /// Every handshake from now on sees these in the place of those of files.
     pub fn replace(&self, certificates: Vec<Certificate>) {
-        self.0.store(Arc::new(SniMap::new(certificates)));
+        self.change(|parts| parts.files = certificates);
+    }
+
+    /// Every handshake from now on sees this one behind those of files.
+    pub fn set_managed(&self, certificate: Certificate) {
+        self.change(|parts| parts.managed = Some(certificate));
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Parts)) {
+        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut parts);
+        let all = parts.files.iter().chain(&parts.managed).cloned().collect();
+        self.map.store(Arc::new(SniMap::new(all)));
+    }
+
+    /// Those of files, in the order of the configuration.
+    pub fn files(&self) -> Vec<Certificate> {
+        let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        parts.files.clone()
+    }
+
+    /// The one that the gateway orders itself.
+    pub fn managed(&self) -> Option<Certificate> {
+        let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        parts.managed.clone()
     }
 
     /// What handshakes see now.
     pub fn current(&self) -> Arc<SniMap> {
-        self.0.load_full()
+        self.map.load_full()
     }
 }
 
@@ -109,7 +149,7 @@ impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let schemes = hello.signature_schemes();
         let fits = |key: &CertifiedKey| key.key.choose_scheme(schemes).is_some();
-        let map = self.0.load();
+        let map = self.map.load();
         map.find(hello.server_name(), fits)
             .map(|certificate| Arc::clone(&certificate.key))
     }
@@ -165,6 +205,8 @@ pub struct ServerTlsSettings<'s> {
     pub ticket_keys: Arc<TicketKeys>,
     /// What opens and seals records after a handshake.
     pub records: TlsRecords,
+    /// The answers to authorities that verify names; `None` where no certificate is ordered.
+    pub challenges: Option<Arc<Challenges>>,
 }
 
 /// TLS of a listener: HTTP/1.1 only, no 0-RTT, sessions resumed by tickets so that the server
@@ -175,6 +217,7 @@ pub struct ServerTls {
     classical: Arc<ServerConfig>,
     post_quantum: Arc<ServerConfig>,
     records: TlsRecords,
+    challenges: Option<Arc<Challenges>>,
 }
 
 impl ServerTls {
@@ -201,6 +244,7 @@ impl ServerTls {
             classical: config(provider())?,
             post_quantum: config(key_exchange::post_quantum())?,
             records: settings.records,
+            challenges: settings.challenges,
         })
     }
 
@@ -217,6 +261,10 @@ impl ServerTls {
     /// The configuration for the client that sent this hello: the post-quantum key exchange is
     /// used wherever the client has it.
     pub fn choose(&self, hello: &ClientHello<'_>) -> Arc<ServerConfig> {
+        let challenges = self.challenges.as_ref();
+        if let Some(config) = challenges.and_then(|one| one.config_for(hello)) {
+            return config;
+        }
         Arc::clone(match key_exchange::is_offered(hello) {
             true => &self.post_quantum,
             false => &self.classical,

@@ -190,6 +190,7 @@ fn server_tls(resolver: &Arc<Resolver>, minimum: TlsVersion) -> ServerTls {
         clients: None,
         authorities: 0,
         ticket_keys: Arc::new(TicketKeys::random()),
+        challenges: None,
     };
     ServerTls::new(resolver, settings).expect("a configuration")
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicUsize;
 
 use crate::base::addr::ListenAddr;
 use crate::config::snapshot::Listener;
+use crate::io::tls::challenges::Challenges;
 use crate::io::tls::server::ServerTls;
 use crate::live::Live;
 use crate::proxy::verifiers::CredentialVerifiers;
@@ -21,6 +22,8 @@ pub struct Shared {
     pub listeners: Arc<[ListenerContext]>,
     /// The sink of session and request records.
     pub records: Records,
+    /// Answers to certificate authorities that verify names over HTTP.
+    pub challenges: Arc<Challenges>,
     /// Password verification and forward-auth services.
     pub verifiers: Arc<CredentialVerifiers>,
     /// All metrics.

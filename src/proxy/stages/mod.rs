@@ -5,6 +5,7 @@ pub(crate) mod admit;
 pub(crate) mod answer;
 pub(crate) mod authenticate;
 mod backend_headers;
+pub(crate) mod challenge;
 pub(crate) mod endpoints;
 pub(crate) mod forward;
 pub(crate) mod guard;

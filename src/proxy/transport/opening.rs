@@ -32,6 +32,8 @@ pub(crate) enum OpeningFault {
     Tls(io::Error),
     #[error("PROXY header: took too long")]
     ProxyHeaderTimedOut,
+    #[error("a certificate authority has verified a name")]
+    Challenge,
     #[error("TLS handshake: took too long")]
     TlsTimedOut,
     #[error("not admitted: {0}")]
@@ -42,7 +44,7 @@ impl OpeningFault {
     /// Counts it.
     pub(crate) fn count(&self, worker: &Worker, metrics: &ListenerMetrics) {
         match self {
-            Self::Socket(_) => {}
+            Self::Socket(_) | Self::Challenge => {}
             Self::Rejected(rejected) => count_rejected(worker, *rejected),
             Self::ProxyHeader(_) | Self::ProxyHeaderRead(_) | Self::ProxyHeaderTimedOut => {
                 metrics.proxy_header_failed();
@@ -119,6 +121,9 @@ pub(crate) async fn open(
             let carrier = accepted
                 .map_err(|_| OpeningFault::TlsTimedOut)?
                 .map_err(OpeningFault::Tls)?;
+            if carrier.is_challenge() {
+                return Err(OpeningFault::Challenge);
+            }
             context
                 .metrics
                 .tls_accepted(carrier.resumed() == Some(true));

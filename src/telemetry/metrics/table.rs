@@ -155,6 +155,12 @@ table! {
         "TLS handshakes with clients that succeeded, by kind (full, resumed).";
     TLS_FAILURES = Counter, Count, "sessile_tls_handshake_failures_total", ["listener"],
         "TLS handshakes with clients that failed or took too long.";
+    CERTIFICATE_EXPIRY = Gauge, Seconds, "sessile_certificate_expiry_timestamp_seconds",
+        ["listener", "certificate"],
+        "When a certificate that a listener shows expires, in seconds since 1970; `certificate` is \
+         its first name.";
+    CERTIFICATE_ORDERS = Counter, Count, "sessile_certificate_orders_total", ["outcome"],
+        "Orders of certificates from an authority (ACME), by outcome (ok, failed).";
     PROXY_HEADER_FAILURES = Counter, Count, "sessile_proxy_header_failures_total", ["listener"],
         "Connections whose PROXY protocol header was missing, malformed, late, or from a stranger.";
 

@@ -12,6 +12,7 @@ pub mod etcd_world;
 pub mod gateway;
 pub mod http;
 pub mod numbered;
+pub mod pebble;
 pub mod peers;
 mod process;
 pub mod raw;

@@ -1,5 +1,6 @@
 //! TLS at both sides of the gateway.
 
+mod acme;
 mod backends;
 mod redirect;
 mod resumption;
