@@ -18,6 +18,8 @@ use socket2::SockRef;
 use tokio_rustls::{LazyConfigAcceptor, TlsConnector, client, server};
 use zeroize::Zeroizing;
 
+use crate::base::clock;
+use crate::config::pem::Validity;
 use crate::config::snapshot::TlsRecords;
 use crate::core::tls::UnsoundTls;
 use crate::io::delegate::delegate_io;
@@ -59,6 +61,20 @@ impl Carrier {
     /// # Errors
     /// When the peer ends or breaks the handshake; the message is rustls' own.
     pub async fn accept_tls(socket: Socket, tls: &ServerTls) -> io::Result<Self> {
+        let carrier = Self::handshake(socket, tls).await?;
+        // rustls verifies no certificate again when a ticket resumes the session of its owner.
+        let shown = carrier.peer_certificate().and_then(Validity::of);
+        let expired = shown.is_some_and(|shown| shown.not_after < clock::wall());
+        match expired {
+            true => Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the certificate of the resumed session has expired",
+            )),
+            false => Ok(carrier),
+        }
+    }
+
+    async fn handshake(socket: Socket, tls: &ServerTls) -> io::Result<Self> {
         if tls.records() == TlsRecords::Gateway {
             let stream = handshake::accept(socket, tls).await?;
             return Ok(Self::Tls(Box::new(stream)));

@@ -14,7 +14,8 @@ pub struct SessionTransfer {
     /// The id of the session.
     pub id: SessionId,
     /// In the version of the format that the hand-over's messages name.
-    pub state: Vec<u8>,
+    /// Zeroised when dropped, since it holds bytes of the session.
+    pub state: Zeroizing<Vec<u8>>,
     /// The client's end.
     pub client: EndTransfer,
     /// The backend's end; none while the session has no backend.

@@ -247,6 +247,8 @@ impl HandoverOffer {
         if last != orders {
             tell_orders(wire, &last).await?;
         }
+        // A worker that answered too late may hold sessions whose transfer nobody has.
+        self.release(&[], false).await;
         let done = FromOld::Done {
             staying: moved.staying.total(),
             reasons: tls.then(|| moved.staying.clone()),

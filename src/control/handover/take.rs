@@ -339,7 +339,7 @@ fn transfer(
     let socket = sockets.next().ok_or_else(|| broken("without a socket"))?;
     Ok(SessionTransfer {
         id,
-        state: state.to_vec(),
+        state: Zeroizing::new(state.to_vec()),
         client: end(socket, client),
         backend: sockets.next().map(|socket| end(socket, backend)),
     })

@@ -7,7 +7,7 @@ use aws_lc_rs::aead::LessSafeKey;
 use zeroize::Zeroize as _;
 
 use crate::core::tls::error::{RecordError, Unfit};
-use crate::core::tls::header;
+use crate::core::tls::header::{self, BUFFER_BYTES};
 use crate::core::tls::keys::{HalfKeys, Keys};
 use crate::core::tls::messages::{Messages, Rules};
 use crate::core::tls::suite::{Role, Suite, Version};
@@ -49,6 +49,25 @@ pub(super) struct Counts {
     pub(super) warnings: u8,
     /// Wishes for a renegotiation, ever.
     pub(super) renegotiations: u8,
+}
+
+/// Records without data, in a row.
+pub(super) const EMPTY_MAX: u8 = 32;
+/// KeyUpdates between two records with data.
+pub(super) const UPDATES_MAX: u8 = 32;
+/// Warnings.
+pub(super) const WARNINGS_MAX: u8 = 4;
+/// Wishes for a renegotiation that are declined; one more is an error.
+pub(super) const RENEGOTIATIONS_MAX: u8 = 1;
+
+impl Counts {
+    /// Whether a connection that lives can have these.
+    pub(super) const fn are_sound(self) -> bool {
+        self.empty <= EMPTY_MAX
+            && self.updates <= UPDATES_MAX
+            && self.warnings <= WARNINGS_MAX
+            && self.renegotiations <= RENEGOTIATIONS_MAX
+    }
 }
 
 /// What has to be sent before the next data.
@@ -111,7 +130,7 @@ impl Connection {
     /// Continues a connection after its handshake. `early` are the bytes that came behind it.
     ///
     /// # Errors
-    /// When the keys do not fit together.
+    /// When the keys do not fit together, or more came than [`BUFFER_BYTES`].
     pub fn new(established: Established<'_>, early: Vec<u8>) -> Result<Self, Unfit> {
         let Established {
             role,
@@ -120,6 +139,9 @@ impl Connection {
             receive,
             send,
         } = established;
+        if early.len() > BUFFER_BYTES {
+            return Err(Unfit::Early(early.len()));
+        }
         Ok(Self {
             role,
             version,

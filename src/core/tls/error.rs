@@ -85,6 +85,9 @@ pub enum Unfit {
     /// TLS 1.3 without its traffic secrets: a KeyUpdate could not be followed.
     #[error("the traffic secrets of the handshake are missing")]
     NoSecret,
+    /// More came behind the handshake than is ever read at once.
+    #[error("{0} bytes behind the handshake")]
+    Early(usize),
     /// The traffic secret is that of another key.
     #[error("the traffic secrets of the handshake are not those of its keys")]
     Mismatch,

@@ -146,8 +146,12 @@ impl Connection {
     /// Whether a connection can be in this state.
     fn check(&self) -> Result<(), UnsoundTls> {
         let worn = |keys: &Keys| keys.sequence() > self.suite.records_max();
-        if worn(&self.send) || self.receive.sequence() == u64::MAX {
+        // No connection receives so many records.
+        if worn(&self.send) || self.receive.sequence() > u64::MAX / 2 {
             return Err(UnsoundTls("its sequence numbers"));
+        }
+        if !self.counts.are_sound() {
+            return Err(UnsoundTls("its counts"));
         }
         if self.owed.update && self.version == Version::V1_2 {
             return Err(UnsoundTls("what it owes"));

@@ -6,7 +6,9 @@ use aws_lc_rs::aead::Aad;
 
 use crate::core::tls::DATA_MAX;
 use crate::core::tls::alert;
-use crate::core::tls::connection::{Half, Turn};
+use crate::core::tls::connection::{
+    EMPTY_MAX, Half, RENEGOTIATIONS_MAX, Turn, UPDATES_MAX, WARNINGS_MAX,
+};
 use crate::core::tls::error::RecordError;
 use crate::core::tls::header::{
     self, ALERT, APPLICATION_DATA, EXPLICIT_NONCE, HANDSHAKE, HEADER, TAG,
@@ -15,12 +17,6 @@ use crate::core::tls::keys;
 use crate::core::tls::messages::Event;
 use crate::core::tls::suite::Version;
 
-/// Records without data, in a row.
-const EMPTY_MAX: u8 = 32;
-/// KeyUpdates between two records with data.
-const UPDATES_MAX: u8 = 32;
-/// Warnings.
-const WARNINGS_MAX: u8 = 4;
 /// Tickets that are stored.
 const TICKETS_MAX: usize = 8;
 
@@ -207,7 +203,7 @@ impl Turn<'_> {
                 Event::Renegotiation => {
                     let counts = &mut self.connection.counts;
                     counts.renegotiations += 1;
-                    if counts.renegotiations > 1 {
+                    if counts.renegotiations > RENEGOTIATIONS_MAX {
                         return Err(RecordError::Renegotiation);
                     }
                     self.connection.owed.no_renegotiation = true;

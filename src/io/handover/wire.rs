@@ -1,6 +1,7 @@
 //! Messages with attachments and descriptors over a unix stream socket. Receiving can be dropped at
 //! any await and taken up again.
 
+use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -57,7 +58,6 @@ pub enum WireError {
 }
 
 /// What came.
-#[derive(Debug)]
 pub struct Message<T> {
     /// What was said.
     pub said: T,
@@ -67,12 +67,28 @@ pub struct Message<T> {
     pub descriptors: Vec<OwnedFd>,
 }
 
+impl<T: fmt::Debug> fmt::Debug for Message<T> {
+    /// Without the attachment, which may hold keys (I11).
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message")
+            .field("said", &self.said)
+            .field("descriptors", &self.descriptors)
+            .finish_non_exhaustive()
+    }
+}
+
 /// A connection between the two processes.
-#[derive(Debug)]
 pub struct Wire {
     stream: UnixStream,
     inbox: Zeroizing<Vec<u8>>,
     descriptors: Vec<OwnedFd>,
+}
+
+impl fmt::Debug for Wire {
+    /// Without what came of a message (I11).
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wire").finish_non_exhaustive()
+    }
 }
 
 impl Wire {

@@ -148,8 +148,10 @@ impl ClientTls {
             }
         };
         config.alpn_protocols = vec![ALPN_HTTP_1.to_vec()];
-        config.enable_secret_extraction = records == TlsRecords::Gateway;
-        config.key_log = Arc::new(SecretSlot);
+        if records == TlsRecords::Gateway {
+            config.enable_secret_extraction = true;
+            config.key_log = Arc::new(SecretSlot);
+        }
         Ok(Self {
             config: Arc::new(config),
             name: tls.server_name.as_deref().map(server_name).transpose()?,

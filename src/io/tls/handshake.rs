@@ -23,6 +23,8 @@ use crate::io::tls::secrets::TrafficSecrets;
 use crate::io::tls::server::ServerTls;
 use crate::io::tls::stream::{Peer, TlsStream};
 
+/// Bytes of the header of a record.
+const HEADER: usize = 5;
 /// Bytes of one read. A handshake fits in a few.
 const READ: usize = 4096;
 /// Bytes of a handshake message that rustls takes, and of the records that carry it.
@@ -53,23 +55,28 @@ async fn read_hello(
     loop {
         let from = incoming.len();
         read_some(socket, &mut incoming).await?;
-        acceptor.read_tls(&mut &incoming[from..])?;
-        match acceptor.accept() {
-            Ok(None) => {}
-            Ok(Some(accepted)) => return Ok((tls.choose(&accepted.client_hello()), incoming)),
-            // The handshake comes to the same error, and has an alert for it.
-            Err(_) => return Ok((tls.any(), incoming)),
+        let mut unseen = &incoming[from..];
+        // The acceptor takes some kilobytes at once.
+        while !unseen.is_empty() {
+            acceptor.read_tls(&mut unseen)?;
+            match acceptor.accept() {
+                Ok(None) => {}
+                Ok(Some(accepted)) => return Ok((tls.choose(&accepted.client_hello()), incoming)),
+                // The handshake comes to the same error, and has an alert for it.
+                Err(_) => return Ok((tls.any(), incoming)),
+            }
         }
     }
 }
 
-/// Reads what there is, and waits for something.
+/// Reads what there is, up to a bound, and waits for something.
 async fn read_some(socket: &mut Socket, incoming: &mut Vec<u8>) -> io::Result<()> {
     if incoming.len() > INCOMING_MAX {
         return Err(io::Error::other("a handshake longer than any"));
     }
     incoming.reserve(READ);
-    if socket.read_buf(incoming).await? == 0 {
+    // A peer that sends data behind its handshake must not fill what the vector grew to.
+    if socket.take(READ as u64).read_buf(incoming).await? == 0 {
         return Err(io::Error::new(
             io::ErrorKind::UnexpectedEof,
             "tls handshake eof",
@@ -253,11 +260,10 @@ impl Steps {
     async fn show(&mut self) -> io::Result<()> {
         loop {
             let rest = &self.incoming[self.shown..];
-            if let Some(&[_, _, _, high, low]) = rest.first_chunk() {
-                let whole = 5 + usize::from(u16::from_be_bytes([high, low]));
-                // A header that is too long is shown as it is: rustls has an alert for it.
-                if rest.len() >= whole.min(RECORD_MAX) {
-                    self.shown += whole.min(rest.len());
+            if let Some(header) = rest.first_chunk() {
+                let whole = shown_bytes(*header);
+                if rest.len() >= whole {
+                    self.shown += whole;
                     return Ok(());
                 }
             }
@@ -294,6 +300,15 @@ impl Steps {
         let connection = Connection::new(established, self.incoming).map_err(io::Error::other)?;
         Ok(TlsStream::new(self.socket, connection, peer))
     }
+}
+
+/// Bytes that rustls is shown of a record: all of it, or a header that no record has, for which
+/// rustls has an alert. Waiting for the rest would take until the time is over.
+fn shown_bytes([kind, major, _, high, low]: [u8; HEADER]) -> usize {
+    let whole = HEADER + usize::from(u16::from_be_bytes([high, low]));
+    // change_cipher_spec to heartbeat (RFC 8446, section 5.1).
+    let sound = (20..=24).contains(&kind) && major == 3 && whole < RECORD_MAX;
+    if sound { whole } else { HEADER }
 }
 
 /// The keys of one half, as the record layer takes them.

@@ -238,7 +238,8 @@ impl ServerTls {
         let verifier = verifier(settings.clients)?;
         let config = |provider| {
             let (resolver, verifier) = (Arc::clone(resolver), Arc::clone(&verifier));
-            server_config(provider, settings.minimum, resolver, verifier, &ticketer)
+            let chosen = (settings.minimum, settings.records);
+            server_config(provider, chosen, resolver, verifier, &ticketer)
         };
         Ok(Self {
             classical: config(provider())?,
@@ -289,7 +290,7 @@ fn ticket_context(listener: &str, authorities: u128, required: Option<bool>) -> 
 
 fn server_config(
     provider: Arc<CryptoProvider>,
-    minimum: TlsVersion,
+    (minimum, records): (TlsVersion, TlsRecords),
     resolver: Arc<Resolver>,
     verifier: Arc<dyn ClientCertVerifier>,
     ticketer: &Arc<Ticketer>,
@@ -304,8 +305,10 @@ fn server_config(
         .with_cert_resolver(resolver);
     config.alpn_protocols = vec![ALPN_HTTP_1.to_vec()];
     config.ticketer = Arc::clone(ticketer) as Arc<dyn ProducesTickets>;
-    config.enable_secret_extraction = true;
-    config.key_log = Arc::new(SecretSlot);
+    if records == TlsRecords::Gateway {
+        config.enable_secret_extraction = true;
+        config.key_log = Arc::new(SecretSlot);
+    }
     config.session_storage = Arc::new(NoServerSessionStorage {});
     // A request in the first flight could be replayed.
     config.max_early_data_size = 0;

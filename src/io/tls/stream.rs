@@ -169,7 +169,11 @@ impl TlsStream {
             match Pin::new(&mut self.socket).poll_write(cx, &sealed[at..]) {
                 Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(Ok(sent)) => at += sent,
-                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Ready(Err(error)) => {
+                    // Whatever is written later must not follow a part of a record.
+                    self.connection.keep_unsent(&sealed[at..]);
+                    return Err(error);
+                }
                 Poll::Pending => break,
             }
         }
@@ -258,13 +262,14 @@ impl AsyncRead for TlsStream {
                     let _ = this.poll_unsent(cx);
                     return Poll::Ready(end.map_err(broken));
                 }
-                data = ready!(this.poll_records(cx, into))?;
+                let read = this.poll_records(cx, into);
                 this.store_tickets();
-                // What the socket does not take now is tried again by the next read or write. An
-                // error is the writer's to find: the data that came with it must not be lost.
-                if this.connection.owes() {
+                // What the socket did not take of an answer before goes now, too: no writer may
+                // come. An error is the writer's to find: data that came must not be lost.
+                if this.connection.owes() || !this.connection.unsent().is_empty() {
                     let _ = this.poll_owed(cx);
                 }
+                data = ready!(read)?;
             }
             if data > 0 {
                 buffer.advance(data);

@@ -390,3 +390,56 @@ async fn tcp_pair() -> (Socket, Socket) {
         Socket::Tcp(accepted),
     )
 }
+
+#[tokio::test]
+async fn a_client_that_does_not_speak_tls_is_told_at_once() {
+    let authority = Authority::new();
+    let resolver = Arc::new(Resolver::new(vec![authority.load("a", &["a.test"])]));
+    let tls = server_tls(&resolver, TlsVersion::V1_2);
+    for said in [
+        &b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n"[..],
+        // A record that is longer than any.
+        &[22, 3, 1, 0x60, 0][..],
+    ] {
+        let (client, server) = tcp_pair().await;
+        let Socket::Tcp(mut client) = client else {
+            unreachable!("over TCP")
+        };
+        client.write_all(said).await.expect("room");
+        let refused = Carrier::accept_tls(server, &tls).await;
+        let error = refused.expect_err("no hello").to_string();
+        assert!(error.contains("corrupt message"), "{error}");
+        let mut alert = Vec::new();
+        client.read_to_end(&mut alert).await.ok();
+        assert_eq!(alert.first(), Some(&21), "{alert:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_hello_of_many_records_is_read_to_its_end() {
+    let authority = Authority::new();
+    let resolver = Arc::new(Resolver::new(vec![authority.load("a", &["a.test"])]));
+    let tls = server_tls(&resolver, TlsVersion::V1_2);
+    let asked = ClientTls::new(&authority.upstream(Some("a.test"))).expect("roots");
+    let mut dial = asked
+        .to(&"b:1".parse().expect("an address"))
+        .expect("a name");
+    for protocols in [20, 80, 200] {
+        let mut config = (*dial.config).clone();
+        // 250 bytes each.
+        let names = (0..protocols).map(|number| format!("{number:0250}").into_bytes());
+        config.alpn_protocols = names.chain([ALPN_HTTP_1.to_vec()]).collect();
+        dial.config = Arc::new(config);
+        let (client, server) = tcp_pair().await;
+        let (client, server) = tokio::join!(
+            Carrier::connect_tls(client, Arc::clone(&dial.config), dial.name.clone()),
+            Carrier::accept_tls(server, &tls)
+        );
+        let mut client = client.expect("a handshake");
+        let mut server = server.expect("a handshake");
+        client.write_all(b"ping").await.expect("room");
+        let mut read = [0; 4];
+        server.read_exact(&mut read).await.expect("a message");
+        assert_eq!(&read, b"ping");
+    }
+}

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
+use zeroize::Zeroizing;
 
 use crate::base::clock;
 use crate::base::session_id::SessionId;
@@ -132,6 +133,16 @@ pub(crate) fn release(sessions: &Sessions, taken: &[SessionId], resume: bool) ->
         worker.set_phase(WorkerPhase::Serving);
     }
     went
+}
+
+/// Forgets sessions that are held when the process ends: another process may have them, so this one
+/// must not write to them.
+pub(crate) fn abandon(sessions: &Sessions) {
+    for session in sessions.held.take() {
+        session.ownership.set(Ownership::Gone);
+        forget(sessions, &session);
+        session.relay.borrow().wake();
+    }
 }
 
 /// Makes sessions of transfers, see `WorkerCommand::Adopt`.
@@ -275,6 +286,7 @@ fn pack_one(session: &Session, tls: bool, now: Tick) -> Result<SessionTransfer, 
         relay: state,
     };
     let state = serde_json::to_vec(&state).expect("plain data serialises");
+    let state = Zeroizing::new(state);
     let (client, backend) = relay.streams_mut();
     // Last, since a connection that is packed is frozen.
     let client_tls = client.pack().map_err(|_| StayReason::Ending)?;

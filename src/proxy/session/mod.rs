@@ -3,7 +3,7 @@
 
 pub(crate) mod begin;
 mod ended;
-mod handover;
+pub(crate) mod handover;
 pub(crate) mod live_session;
 mod reconnect;
 pub(crate) mod registry;

@@ -15,6 +15,7 @@ use crate::core::session::record::Cause;
 use crate::live::{SessionBrief, WorkerCommand};
 use crate::proxy::clock::TICK;
 use crate::proxy::context::worker::WorkerPhase;
+use crate::proxy::session::handover;
 use crate::proxy::session::registry::Sessions;
 use crate::proxy::worker::accept::{self, Arrival};
 use crate::proxy::worker::commands::carry_out;
@@ -62,6 +63,7 @@ pub(crate) async fn shut_down(
             return 0;
         }
         if Instant::now() >= over {
+            handover::abandon(sessions);
             let cut = sessions.cut();
             // Each session's task has to run once more to leave its record.
             while sessions.len() > 0 {

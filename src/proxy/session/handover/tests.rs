@@ -142,7 +142,7 @@ fn transfers_that_are_not_understood_or_known_are_refused() {
             session::ordinary(&sessions).await,
         );
         let mut batch = pack(&sessions, None, 10, true);
-        batch.transfers[0].state = b"{}".to_vec();
+        batch.transfers[0].state = b"{}".to_vec().into();
         let ids: Vec<_> = batch.transfers.iter().map(|one| one.id).collect();
         let (_go, wait) = oneshot::channel();
         let adopted = adopt(&sessions, batch.transfers, wait);
