@@ -5,6 +5,7 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
@@ -14,6 +15,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use sessile::base::clock::now;
 use tempfile::TempDir;
+
+/// Another build of Sessile.
+pub(crate) static BASE: OnceLock<String> = OnceLock::new();
 
 /// A certificate for `wire::HOST`, PEM.
 pub(crate) struct Identity {
@@ -27,7 +31,7 @@ pub(crate) enum Contestant {
     Blind,
     Haproxy,
     Nginx,
-    /// Another build of Sessile: the program that `SESSILE_BASE` names.
+    /// Another build of Sessile: [`BASE`].
     Base,
     Sessile,
 }
@@ -159,7 +163,10 @@ impl Contestant {
 
 /// The program of the other build.
 fn base() -> Result<String> {
-    std::env::var("SESSILE_BASE").context("`base` needs SESSILE_BASE, the path of another build")
+    let path = BASE
+        .get()
+        .context("`base` needs --base, the path of another build")?;
+    Ok(path.clone())
 }
 
 fn with_config(program: &str, arguments: &[&str], config: &Path) -> Command {

@@ -5,7 +5,7 @@
 //! cargo bench --bench peers -- [--rounds 5] [--seconds 1] [--only echo,idle] [--peers haproxy]
 //! ```
 //!
-//! With `SESSILE_BASE=PATH` and `--peers base,sessile` an earlier build takes part in the run.
+//! With `--base PATH --peers base,sessile` an earlier build takes part in the run.
 //!
 //! Without `--bench`, as `cargo test` runs it, every plain row is tried for a moment with the blind
 //! relay: that tests the tool itself. It leaves out conclusions; see BENCHMARKS.md.
@@ -34,7 +34,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::contestant::{Contestant, Identity};
+use crate::contestant::{BASE, Contestant, Identity};
 use crate::report::Findings;
 use crate::rows::{ROWS, Row, Scale};
 
@@ -101,6 +101,7 @@ impl Plan {
                 "--rounds" => plan.rounds = value.parse()?,
                 "--seconds" => plan.scale.window = Duration::try_from_secs_f64(value.parse()?)?,
                 "--only" => plan.rows = choose(&value, ROWS.iter(), |row| row.name)?,
+                "--base" => drop(BASE.set(value)),
                 "--peers" => {
                     let all = Contestant::ALL.into_iter();
                     plan.contestants = choose(&value, all, |contestant| contestant.name())?;
