@@ -92,6 +92,7 @@ async fn status_summarises_the_gateway() {
         "generation": 1,
         "digest": "…",
         "listeners": [{ "name": "edge", "tls": false, "addresses": ["127.0.0.1:43211"] }],
+        "certificates": [],
         "workers": [{ "sessions": 1, "connections": 0 }, { "sessions": 0, "connections": 0 }],
         "sessions": 1,
         "connections": 0,
