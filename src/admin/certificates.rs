@@ -1,4 +1,4 @@
-//! The certificates that listeners show, whoever made them.
+//! The certificates that listeners show, from files and from ACME.
 
 use std::sync::Arc;
 

@@ -247,7 +247,7 @@ impl HandoverOffer {
         if last != orders {
             tell_orders(wire, &last).await?;
         }
-        // A worker that answered too late may hold sessions whose transfer nobody has.
+        // A worker that answered too late may hold sessions whose transfer was never sent.
         self.release(&[], false).await;
         let done = FromOld::Done {
             staying: moved.staying.total(),

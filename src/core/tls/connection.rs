@@ -47,7 +47,7 @@ pub(super) struct Counts {
     pub(super) updates: u8,
     /// Warnings, ever.
     pub(super) warnings: u8,
-    /// Wishes for a renegotiation, ever.
+    /// Requests for a renegotiation, ever.
     pub(super) renegotiations: u8,
 }
 
@@ -57,7 +57,7 @@ pub(super) const EMPTY_MAX: u8 = 32;
 pub(super) const UPDATES_MAX: u8 = 32;
 /// Warnings.
 pub(super) const WARNINGS_MAX: u8 = 4;
-/// Wishes for a renegotiation that are declined; one more is an error.
+/// Requests for a renegotiation that are declined; one more is an error.
 pub(super) const RENEGOTIATIONS_MAX: u8 = 1;
 
 impl Counts {

@@ -1,5 +1,5 @@
-//! TLS for clients and backends, with rustls only. `control::certs` watches the certificate files
-//! and reloads them.
+//! TLS for clients and backends: handshakes by rustls, the records after them by `core::tls`.
+//! `control::certs` watches the certificate files and reloads them.
 
 mod backend_tickets;
 pub mod certs;

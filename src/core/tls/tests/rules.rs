@@ -330,7 +330,7 @@ fn a_client_stores_the_tickets_that_it_wants() {
     bytes.extend(record(&mut server, HANDSHAKE, &two[200..]));
     assert_eq!(received(&mut client, &bytes), b"");
     assert_eq!(client.take_tickets(), [vec![7; 100], vec![7; 300]]);
-    // One that is too long is skipped, and so are all once nobody uses them.
+    // A ticket that is too long is skipped. So are all tickets after `ignore_tickets`.
     let long = ticket(0xffff);
     for part in long.chunks(DATA_MAX) {
         let bytes = record(&mut server, HANDSHAKE, part);
