@@ -354,7 +354,7 @@ fn session(view: &SessionView) -> Session {
         client: facts.client.to_string(),
         host: facts.host.to_string(),
         target: facts.target.to_string(),
-        request_id: facts.request_id.to_string(),
+        request_id: facts.request_id().into_owned(),
         subprotocol: facts.subprotocol.as_deref().map(str::to_owned),
         started: clock::rfc3339(facts.started),
         handshake_ms: facts.handshake.as_micros() as f64 / 1000.0,
@@ -382,8 +382,8 @@ fn traffic(traffic: &Traffic) -> TrafficView {
         bytes,
         text,
         binary,
-        ping,
-        pong,
-        close,
+        ping: ping.into(),
+        pong: pong.into(),
+        close: close.into(),
     }
 }

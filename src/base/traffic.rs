@@ -11,15 +11,20 @@ pub struct Traffic {
     pub text: u64,
     /// Binary messages.
     pub binary: u64,
-    /// Pings.
-    pub ping: u64,
-    /// Pongs.
-    pub pong: u64,
-    /// Close frames.
-    pub close: u64,
+    /// Pings; saturates.
+    pub ping: u32,
+    /// Pongs; saturates.
+    pub pong: u32,
+    /// Close frames; saturates.
+    pub close: u32,
 }
 
 impl Traffic {
+    /// Messages of either kind.
+    pub const fn messages(&self) -> u64 {
+        self.text + self.binary
+    }
+
     /// What came since `before`, an earlier reading of the same counters.
     pub fn since(&self, before: &Self) -> Self {
         Self {

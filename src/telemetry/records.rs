@@ -179,7 +179,7 @@ fn session(line: &mut Line, node: &str, record: &Record) {
     line.field("client", Value::Text(&facts.client));
     line.field("host", Value::Text(&facts.host));
     line.field("target", Value::Text(&facts.target));
-    line.field("request_id", Value::Text(&facts.request_id));
+    line.field("request_id", Value::Text(&facts.request_id()));
     line.field("subprotocol", facts.subprotocol.as_deref().into());
     line.field("started", Value::Text(&clock::rfc3339(facts.started)));
     line.field("duration_ms", Value::Millis(record.duration));
@@ -214,9 +214,9 @@ fn traffic(line: &mut Line, traffic: &Traffic) {
     line.field("bytes", Value::Number(traffic.bytes));
     line.field("text", Value::Number(traffic.text));
     line.field("binary", Value::Number(traffic.binary));
-    line.field("ping", Value::Number(traffic.ping));
-    line.field("pong", Value::Number(traffic.pong));
-    line.field("close", Value::Number(traffic.close));
+    line.field("ping", Value::Number(traffic.ping.into()));
+    line.field("pong", Value::Number(traffic.pong.into()));
+    line.field("close", Value::Number(traffic.close.into()));
 }
 
 fn request(line: &mut Line, node: &str, record: &RequestRecord<'_>) {

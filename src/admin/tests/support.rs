@@ -174,7 +174,7 @@ pub(crate) fn session(n: u64, route: &str, principal: Option<&str>) -> SessionVi
             client: "192.0.2.1".into(),
             host: "chat.example.com".into(),
             target: "/ws/7".into(),
-            request_id: "req-1".into(),
+            foreign_request_id: Some("req-1".into()),
             subprotocol: None,
             started: UNIX_EPOCH,
             handshake: Duration::from_micros(1500),

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::base::names::BackendId;
 use crate::config::snapshot::{AdminState, Passive, Probe, ProbeKind};
 use crate::core::health::{
     Ejection, Health, Occupancy, Outcome, Outlier, Report, Tracker, Witness,
@@ -45,12 +46,8 @@ struct HealthChecks {
 }
 
 impl BackendState {
-    /// A backend without results. `now` must not be later than any time passed afterwards.
-    pub fn new(probe: Option<&Probe>, passive: &Passive, now: Instant) -> Self {
-        Self::with(Arc::default(), probe, passive, now)
-    }
-
-    /// The same of a backend that sessions may live on already.
+    /// A backend without results, which may have sessions already. `now` must not be later than any
+    /// time passed afterwards.
     pub fn with(
         occupancy: Arc<Occupancy>,
         probe: Option<&Probe>,
@@ -149,6 +146,11 @@ impl BackendState {
             Some(AdminState::Disabled) => 3,
         };
         self.ordered.store(number, Relaxed);
+    }
+
+    /// The backend's id.
+    pub fn id(&self) -> &BackendId {
+        self.occupancy.backend()
     }
 
     /// Live sessions.
@@ -305,6 +307,11 @@ const fn health_of(number: u8) -> Health {
 mod tests {
     use super::*;
 
+    fn state(probe: Option<&Probe>, passive: &Passive, now: Instant) -> BackendState {
+        let occupancy = Occupancy::new("b1".into());
+        BackendState::with(Arc::new(occupancy), probe, passive, now)
+    }
+
     const PASSIVE: Passive = Passive {
         failures: 2,
         clients: 2,
@@ -325,7 +332,7 @@ mod tests {
     #[test]
     fn probes_leave_health_reason_and_latency() {
         let now = crate::base::clock::now();
-        let backend = BackendState::new(Some(&PROBE), &PASSIVE, now);
+        let backend = state(Some(&PROBE), &PASSIVE, now);
         assert_eq!(
             (backend.health(), backend.probed()),
             (Health::Unknown, None)
@@ -360,7 +367,7 @@ mod tests {
     #[test]
     fn an_ejection_is_seen_without_the_lock_and_ends_by_itself() {
         let now = crate::base::clock::now();
-        let backend = BackendState::new(None, &PASSIVE, now);
+        let backend = state(None, &PASSIVE, now);
         let later = now + Duration::from_secs(1);
         assert_eq!(
             backend.report(Outcome::ConnectFailed, Witness::default(), later, true),
@@ -374,7 +381,7 @@ mod tests {
             assert_eq!(backend.ejected(time), ejected, "{after} ms");
             assert_eq!(backend.ejection(time).is_some(), ejected, "{after} ms");
         }
-        assert!(!BackendState::new(None, &PASSIVE, now).ejected(now));
+        assert!(!state(None, &PASSIVE, now).ejected(now));
         assert_eq!(backend.failures(), 2);
     }
 
@@ -382,7 +389,7 @@ mod tests {
     fn a_passing_probe_ends_an_ejection_and_the_backend_wakes_up_from_then() {
         let now = crate::base::clock::now();
         let at = |seconds: u64| now + Duration::from_secs(seconds);
-        let backend = BackendState::new(Some(&PROBE), &PASSIVE, now);
+        let backend = state(Some(&PROBE), &PASSIVE, now);
         for _ in 0..2 {
             backend.report(Outcome::ConnectFailed, Witness::default(), at(5), true);
         }
@@ -398,7 +405,7 @@ mod tests {
     #[test]
     fn a_new_table_changes_thresholds_and_keeps_what_is_known() {
         let now = crate::base::clock::now();
-        let backend = BackendState::new(Some(&PROBE), &PASSIVE, now);
+        let backend = state(Some(&PROBE), &PASSIVE, now);
         backend.observe_probe(Ok(Duration::ZERO), now);
         backend.report(Outcome::ConnectFailed, Witness::default(), now, true);
         let strict = Passive {
@@ -431,7 +438,7 @@ mod tests {
     fn a_recovered_backend_wakes_up_slowly() {
         let start = crate::base::clock::now();
         let at = |seconds: u64| start + Duration::from_secs(seconds);
-        let backend = BackendState::new(Some(&PROBE), &PASSIVE, start);
+        let backend = state(Some(&PROBE), &PASSIVE, start);
         let awake =
             |backend: &BackendState, seconds| backend.awake(Duration::from_secs(10), at(seconds));
         assert_eq!(awake(&backend, 0), 1.0, "awake from the start");
@@ -448,14 +455,14 @@ mod tests {
         backend.report(Outcome::ConnectFailed, Witness::default(), at(50), true);
         assert_eq!(awake(&backend, 55), 0.0);
         assert_eq!(awake(&backend, 65), 0.5, "the ejection ended after 60");
-        let newcomer = BackendState::new(None, &PASSIVE, start);
+        let newcomer = state(None, &PASSIVE, start);
         newcomer.wake(start);
         assert_eq!(awake(&newcomer, 1), 0.1);
     }
 
     #[test]
     fn sessions_come_and_go_and_totals_stay() {
-        let backend = BackendState::new(None, &PASSIVE, crate::base::clock::now());
+        let backend = state(None, &PASSIVE, crate::base::clock::now());
         backend.connect_began();
         backend.session_began();
         backend.session_began();

@@ -3,14 +3,31 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use crate::base::names::BackendId;
+
 /// Live sessions of one backend, and all that it ever had.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Occupancy {
+    backend: BackendId,
     sessions: AtomicU64,
     sessions_total: AtomicU64,
 }
 
 impl Occupancy {
+    /// Of a backend without sessions.
+    pub const fn new(backend: BackendId) -> Self {
+        Self {
+            backend,
+            sessions: AtomicU64::new(0),
+            sessions_total: AtomicU64::new(0),
+        }
+    }
+
+    /// The backend.
+    pub const fn backend(&self) -> &BackendId {
+        &self.backend
+    }
+
     /// Live sessions.
     pub fn sessions(&self) -> u64 {
         self.sessions.load(Relaxed)

@@ -2,9 +2,14 @@
 
 use crate::core::wire::position::{Cut, Position};
 
-/// The bytes that wait for a sink, in order.
+/// The bytes that wait for a sink, in order. An idle session owns no buffer: while nothing waits,
+/// there is only a null pointer.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Backlog {
+pub(super) struct Backlog(Option<Box<Waiting>>);
+
+/// What waits. It is never empty in a `Backlog`.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Waiting {
     pub(super) bytes: Vec<u8>,
     /// Bytes at the front that the sink has taken. At most `bytes.len()`.
     pub(super) sent: usize,
@@ -13,23 +18,36 @@ pub(super) struct Backlog {
     pub(super) at: Position,
     /// Only frames of the gateway's own wait: writing them is no activity of the session.
     pub(super) own_only: bool,
-    /// The sink took bytes and was not flushed since.
-    pub(super) unflushed: bool,
+}
+
+impl From<Waiting> for Backlog {
+    fn from(waiting: Waiting) -> Self {
+        let mut backlog = Self(Some(Box::new(waiting)));
+        backlog.release();
+        backlog
+    }
+}
+
+impl From<Backlog> for Waiting {
+    fn from(backlog: Backlog) -> Self {
+        backlog.0.map(|waiting| *waiting).unwrap_or_default()
+    }
 }
 
 impl Backlog {
     pub(super) fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.0.is_none()
     }
 
     /// Bytes that wait.
     pub(super) fn len(&self) -> usize {
-        self.bytes.len() - self.sent
+        self.waiting().len()
     }
 
     /// The bytes to write next.
     pub(super) fn waiting(&self) -> &[u8] {
-        &self.bytes[self.sent..]
+        let waiting = self.0.as_ref();
+        waiting.map_or_else(Default::default, |waiting| &waiting.bytes[waiting.sent..])
     }
 
     /// Appends relayed bytes, which stand at `at`.
@@ -37,27 +55,35 @@ impl Backlog {
         if bytes.is_empty() {
             return;
         }
-        self.begin(at);
-        self.own_only = false;
-        self.bytes.extend_from_slice(bytes);
+        let waiting = self.begin(at);
+        waiting.own_only = false;
+        waiting.bytes.extend_from_slice(bytes);
     }
 
     /// Appends a ping or a message of the gateway's own, which stands at `at`.
     pub(super) fn push_own(&mut self, frame: &[u8], at: Position) {
-        self.own_only |= self.is_empty();
+        let only = self.is_empty();
         self.push_close(frame, at);
+        if let Some(waiting) = &mut self.0 {
+            waiting.own_only |= only;
+        }
     }
 
     /// Appends a close frame of the gateway's own, which stands at `at`.
     pub(super) fn push_close(&mut self, frame: &[u8], at: Position) {
-        self.begin(at);
-        self.bytes.extend_from_slice(frame);
+        if !frame.is_empty() {
+            self.begin(at).bytes.extend_from_slice(frame);
+        }
     }
 
-    fn begin(&mut self, at: Position) {
-        if self.bytes.is_empty() {
-            self.at = at;
-        }
+    /// What waits; if nothing does, the next byte stands at `at`.
+    fn begin(&mut self, at: Position) -> &mut Waiting {
+        self.0.get_or_insert_with(|| {
+            Box::new(Waiting {
+                at,
+                ..Waiting::default()
+            })
+        })
     }
 
     /// Puts the rest of a direct write in front: `bytes` stand at `at`, and the sink took `written`
@@ -70,47 +96,60 @@ impl Backlog {
         at: Position,
         replaceable: bool,
     ) {
-        debug_assert_eq!(self.sent, 0, "nothing behind a direct write was sent");
         let mut at = at;
         let from = if replaceable {
             at.advance(bytes, written)
         } else {
             written
         };
-        let behind = std::mem::take(&mut self.bytes);
-        self.bytes = [&bytes[from..], &behind].concat();
-        self.sent = written - from;
-        self.at = at;
-        self.own_only = false;
+        let waiting = self.begin(at);
+        debug_assert_eq!(waiting.sent, 0, "nothing behind a direct write was sent");
+        waiting.bytes = [&bytes[from..], &waiting.bytes].concat();
+        waiting.sent = written - from;
+        waiting.at = at;
+        waiting.own_only = false;
+        self.release();
     }
 
     /// The sink took this many bytes. Returns whether they were relayed ones.
     pub(super) fn wrote(&mut self, written: usize) -> bool {
-        self.sent += written;
-        self.unflushed = true;
-        let relayed = !self.own_only;
+        let Some(waiting) = &mut self.0 else {
+            return false;
+        };
+        waiting.sent += written;
+        let relayed = !waiting.own_only;
         self.release();
         relayed
     }
 
-    /// Frees the memory once everything was sent: an idle session owns no buffer.
-    pub(super) fn release(&mut self) {
-        if self.sent == self.bytes.len() {
+    /// Frees the memory once everything was sent.
+    fn release(&mut self) {
+        let sent = |waiting: &Waiting| waiting.sent == waiting.bytes.len();
+        if self.0.as_deref().is_some_and(sent) {
             self.clear();
         }
     }
 
     /// Drops the bytes that wait.
     pub(super) fn clear(&mut self) {
-        self.bytes = Vec::new();
-        self.sent = 0;
-        self.own_only = false;
+        self.0 = None;
+    }
+
+    /// Takes the bytes from `at` on out of those that wait, counted from the first, sent or not.
+    pub(super) fn split_off(&mut self, at: usize) -> Vec<u8> {
+        let Some(waiting) = &mut self.0 else {
+            return Vec::new();
+        };
+        let rest = waiting.bytes.split_off(at);
+        self.release();
+        rest
     }
 
     /// Where the sink can be left: at a message boundary that is not before what it has taken.
-    /// `None` if the message that it has a part of is incomplete. Not for an empty backlog.
+    /// `None` if the message that it has a part of is incomplete, or if nothing waits.
     pub(super) fn cut(&self) -> Option<Cut> {
-        self.at.cut(&self.bytes, self.sent)
+        let waiting = self.0.as_ref()?;
+        waiting.at.cut(&waiting.bytes, waiting.sent)
     }
 }
 
@@ -137,8 +176,11 @@ mod tests {
         let mut backlog = Backlog::default();
         backlog.push(b"abcd", Position::default());
         backlog.wrote(4);
-        assert!(backlog.is_empty() && backlog.bytes.capacity() == 0);
-        assert_eq!((backlog.sent, backlog.unflushed), (0, true));
+        assert!(backlog.is_empty() && backlog.0.is_none());
+        assert_eq!(backlog.waiting(), b"");
+        backlog.push(b"", Position::default());
+        assert!(backlog.0.is_none(), "no bytes are no backlog");
+        assert_eq!(size_of::<Backlog>(), size_of::<usize>());
     }
 
     #[test]
@@ -159,17 +201,18 @@ mod tests {
         backlog.push_own(b"ping", Position::default());
         backlog.push_front(TEXT, 3, Position::default(), false);
         assert_eq!(backlog.waiting(), b"bcping");
-        assert_eq!(backlog.sent, 0);
+        assert_eq!(Waiting::from(backlog).sent, 0);
     }
 
     #[test]
     fn a_half_written_header_is_kept_whole_for_the_next_sink() {
         let mut backlog = Backlog::default();
         backlog.push_front(TEXT, 1, Position::default(), true);
-        assert_eq!((backlog.waiting(), backlog.sent), (&TEXT[1..], 1));
-        assert_eq!(backlog.bytes, TEXT);
+        assert_eq!(backlog.waiting(), &TEXT[1..]);
         let cut = backlog.cut().expect("the message is whole");
         assert_eq!((cut.at, cut.broken), (5, 1));
+        let waiting = Waiting::from(backlog);
+        assert_eq!((&*waiting.bytes, waiting.sent), (TEXT, 1));
     }
 
     #[test]

@@ -9,7 +9,7 @@ mod replace;
 
 use crate::core::relay::backlog::Backlog;
 use crate::core::relay::close_filter::CloseFilter;
-use crate::core::relay::hold::HoldMode;
+use crate::core::relay::hold::{Hold, HoldBuffer};
 use crate::core::relay::injected::InjectedFrames;
 use crate::core::wire::frame::{Opcode, control_frame};
 use crate::core::wire::tracker::{FrameTracker, PING_BYTES};
@@ -42,17 +42,6 @@ pub(super) enum SinkState {
     Finished,
     /// It takes nothing any more.
     Lost,
-}
-
-/// The close frame towards the sink. There is one at most (I10).
-#[derive(Clone, Debug)]
-pub(super) enum CloseState {
-    /// None so far.
-    Open,
-    /// One of the gateway's own waits for its place.
-    Queued(Box<CloseFrame>),
-    /// One was forwarded or inserted: nothing may follow it.
-    Sent,
 }
 
 /// A close frame of the gateway's own.
@@ -90,14 +79,27 @@ pub(super) struct Direction {
     pub(super) tracker: FrameTracker,
     pub(super) source: SourceState,
     pub(super) sink: SinkState,
-    pub(super) close: CloseState,
-    pub(super) hold: HoldMode,
+    /// A close frame was forwarded or inserted: nothing may follow it, so there is one at most
+    /// (I10).
+    pub(super) closed: bool,
+    /// A close frame of the gateway's own that waits for its place. `None` once one was sent.
+    pub(super) queued_close: Option<Box<CloseFrame>>,
+    /// The sink may be replaced: what it has not taken stays for the next one.
+    pub(super) replaceable: bool,
+    /// Set while the sink is being replaced.
+    pub(super) hold: Option<Box<Hold>>,
     pub(super) backlog: Backlog,
+    /// The sink took bytes and was not flushed since.
+    pub(super) unflushed: bool,
     pub(super) filter: CloseFilter,
     /// Payload of a ping of the gateway's own that waits for a frame boundary.
     pub(super) ping: Option<[u8; PING_BYTES]>,
     /// Bytes that the source sent before the relay began.
-    pub(super) early: Vec<u8>,
+    #[allow(
+        clippy::box_collection,
+        reason = "mostly there are none, which so take 8 bytes of a session"
+    )]
+    pub(super) early: Option<Box<Vec<u8>>>,
     pub(super) activity: Activity,
     /// Set once a message from or to the gateway passes this direction.
     pub(super) injected: Option<Box<InjectedFrames>>,
@@ -109,12 +111,15 @@ impl Direction {
             tracker,
             source: SourceState::Open,
             sink: SinkState::Open,
-            close: CloseState::Open,
-            hold: HoldMode::Never,
+            closed: false,
+            queued_close: None,
+            replaceable: false,
+            hold: None,
             backlog: Backlog::default(),
+            unflushed: false,
             filter: CloseFilter::Off,
             ping: None,
-            early,
+            early: early_bytes(early),
             activity: Activity::default(),
             injected: None,
         }
@@ -122,20 +127,18 @@ impl Direction {
 
     /// Whether a close frame went to the sink.
     pub(super) fn closed(&self) -> bool {
-        matches!(self.close, CloseState::Sent)
+        self.closed
     }
 
     /// Whether a close frame of the gateway's own waits for its place.
     pub(super) fn has_queued_close(&self) -> bool {
-        matches!(self.close, CloseState::Queued(_))
+        self.queued_close.is_some()
     }
 
     /// Whether that frame waits for the source's close frame.
     pub(super) fn awaits_source_close(&self) -> bool {
-        let CloseState::Queued(close) = &self.close else {
-            return false;
-        };
-        close.place == ClosePlace::SourceClose
+        let queued = self.queued_close.as_ref();
+        queued.is_some_and(|close| close.place == ClosePlace::SourceClose)
     }
 
     pub(super) fn source_ended(&self) -> bool {
@@ -160,13 +163,13 @@ impl Direction {
 
     /// Whether the sink has taken everything there is for it, a ping included.
     pub(super) fn all_sent(&self) -> bool {
-        self.backlog.is_empty() && self.ping.is_none() && !self.backlog.unflushed
+        self.backlog.is_empty() && self.ping.is_none() && !self.unflushed
     }
 
     /// Whether the source must not be read: the sink does not take what there is, the hold buffer
     /// is full, or a message for the gateway waits for its answer.
     pub(super) fn stalled(&self) -> bool {
-        let holding = self.hold.holding();
+        let holding = self.holding();
         let full = holding.is_some_and(|held| held.room(1) == 0);
         let blocked = holding.is_none() && !self.backlog.is_empty();
         blocked || full || self.received_in_band().is_some()
@@ -174,7 +177,7 @@ impl Direction {
 
     /// Bytes that may be read at once, `most` at most.
     pub(super) fn room(&self, most: usize) -> usize {
-        self.hold.holding().map_or(most, |held| held.room(most))
+        self.holding().map_or(most, |held| held.room(most))
     }
 
     /// Whether a ping waits for the end of a frame that the source has not finished.
@@ -184,14 +187,34 @@ impl Direction {
 
     /// Bytes that are stored for the sink, or for the next one.
     pub(super) fn held(&self) -> usize {
-        let held = self.hold.buffer().map_or(0, |held| held.bytes.len());
+        let held = self.held_for_next().map_or(0, |held| held.bytes.len());
         let injected = self.injected.as_ref().map_or(0, |injected| injected.len());
-        self.backlog.len() + self.early.len() + held + injected
+        self.backlog.len() + self.early_len() + held + injected
     }
 
     /// What the source sent to the gateway, if that is not answered.
     pub(super) fn received_in_band(&self) -> Option<&[u8]> {
         self.injected.as_ref()?.received.as_deref()
+    }
+
+    /// Bytes that came before the relay began and were not inspected.
+    pub(super) fn early_len(&self) -> usize {
+        self.early.as_ref().map_or(0, |early| early.len())
+    }
+
+    /// The buffer, if all bytes are held for the next sink.
+    pub(super) fn holding(&self) -> Option<&HoldBuffer> {
+        self.hold.as_ref()?.holding()
+    }
+
+    /// Whether a message boundary is awaited at which the sink is left.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.hold.as_ref().is_some_and(|hold| hold.is_leaving())
+    }
+
+    /// What is held for the next sink.
+    pub(super) fn held_for_next(&self) -> Option<&HoldBuffer> {
+        self.hold.as_ref().map(|hold| hold.buffer())
     }
 
     pub(super) fn take_moved(&mut self) -> bool {
@@ -212,8 +235,7 @@ impl Direction {
     /// Queues a ping to the sink for the next frame boundary. Returns whether one can be sent:
     /// nothing may follow a close frame, and a sink that is being left is not asked.
     pub(super) fn queue_ping(&mut self, payload: [u8; PING_BYTES]) -> bool {
-        let open = matches!(self.close, CloseState::Open) && self.sink != SinkState::Lost;
-        let open = open && !self.hold.is_active();
+        let open = self.takes_own() && self.hold.is_none();
         if open {
             self.ping = Some(payload);
         }
@@ -223,7 +245,7 @@ impl Direction {
     /// Queues a whole message of the gateway's own for the next message boundary. Without effect
     /// behind a close frame, or if the sink is lost.
     pub(super) fn queue_message(&mut self, message: &[u8]) {
-        if matches!(self.close, CloseState::Open) && self.sink != SinkState::Lost {
+        if self.takes_own() {
             self.injected.get_or_insert_default().queue(message);
         }
     }
@@ -233,10 +255,10 @@ impl Direction {
     /// sink is being replaced.
     pub(super) fn queue_close(&mut self, frame: Vec<u8>, place: ClosePlace) {
         let possible = !self.source_ended() || self.tracker.at_boundary();
-        if self.closed() || !possible || self.hold.is_active() {
+        if self.closed || !possible || self.hold.is_some() {
             return;
         }
-        self.close = CloseState::Queued(Box::new(CloseFrame { frame, place }));
+        self.queued_close = Some(Box::new(CloseFrame { frame, place }));
         if self.source_ended() {
             self.stop_awaiting_source_close();
         }
@@ -246,7 +268,7 @@ impl Direction {
     /// source's close frame.
     pub(super) fn stop_awaiting_source_close(&mut self) -> bool {
         let waits = self.awaits_source_close();
-        if let CloseState::Queued(close) = &mut self.close {
+        if let Some(close) = &mut self.queued_close {
             close.place = ClosePlace::NextBoundary;
         }
         waits
@@ -254,7 +276,7 @@ impl Direction {
 
     /// Whether a close frame may be written behind all that the sink has taken.
     pub(super) fn can_append_close(&self) -> bool {
-        let open = !self.closed() && !self.done() && !self.hold.is_active();
+        let open = !self.closed && !self.done() && self.hold.is_none();
         open && self.tracker.at_boundary() && self.backlog.is_empty()
     }
 
@@ -271,8 +293,8 @@ impl Direction {
     /// Drops everything for the sink, which is gone.
     pub(super) fn lose_sink(&mut self) {
         self.sink = SinkState::Lost;
-        self.hold = HoldMode::Never;
-        self.drop_queued_close();
+        (self.replaceable, self.hold) = (false, None);
+        self.queued_close = None;
         self.drop_own();
         self.backlog.clear();
         self.discard();
@@ -291,10 +313,16 @@ impl Direction {
         }
     }
 
-    fn drop_queued_close(&mut self) {
-        if self.has_queued_close() {
-            self.close = CloseState::Open;
-        }
+    /// A close frame went to the sink: nothing follows it.
+    fn close_sent(&mut self) {
+        self.closed = true;
+        self.queued_close = None;
+        self.drop_own();
+    }
+
+    /// Whether frames of the gateway's own may still go to the sink.
+    fn takes_own(&self) -> bool {
+        !self.closed && self.queued_close.is_none() && self.sink != SinkState::Lost
     }
 
     /// Drops pings and messages of the gateway's own that wait.
@@ -315,17 +343,17 @@ impl Direction {
     /// boundary. Returns whether there was one that fits here.
     fn insert_own(&mut self, entropy: Entropy) -> bool {
         let at = self.tracker.position();
-        match &mut self.close {
-            CloseState::Queued(close) if close.place == ClosePlace::NextBoundary => {
-                let frame = std::mem::take(&mut close.frame);
-                self.backlog.push_close(&frame, at);
-                self.close = CloseState::Sent;
-                self.drop_own();
-                self.discard();
-                return true;
+        if let Some(close) = &self.queued_close {
+            if close.place == ClosePlace::SourceClose {
+                return false;
             }
-            CloseState::Queued(_) | CloseState::Sent => return false,
-            CloseState::Open => {}
+            self.backlog.push_close(&close.frame, at);
+            self.close_sent();
+            self.discard();
+            return true;
+        }
+        if self.closed {
+            return false;
         }
         // A data message must not stand between the fragments of another (RFC 6455, section 5.4).
         if self.tracker.at_message_boundary()
@@ -344,6 +372,12 @@ impl Direction {
         self.backlog.push_own(&frame, at);
         true
     }
+}
+
+/// `None` for no bytes.
+#[allow(clippy::box_collection, reason = "as in `Direction`")]
+pub(super) fn early_bytes(early: Vec<u8>) -> Option<Box<Vec<u8>>> {
+    (!early.is_empty()).then(|| Box::new(early))
 }
 
 /// A masking key for a frame to a backend; it must not be predictable (RFC 6455, section 5.3).

@@ -5,23 +5,11 @@ use crate::core::wire::position::Position;
 
 /// What a direction holds for its next sink.
 #[derive(Clone, Debug)]
-pub(super) enum HoldMode {
-    /// The sink is not replaced: what it does not take is lost with it.
-    Never,
-    /// The sink may be replaced; all bytes go to the present one.
-    Ready,
-    /// The present sink gets the rest of a message and then `close_frame`; what follows is held.
-    Leaving(Box<Leaving>),
-    /// All bytes are held.
-    Holding(Box<HoldBuffer>),
-}
-
-/// A sink that is left at the next message boundary.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Leaving {
-    /// The close frame for it.
-    pub(super) close_frame: Vec<u8>,
-    pub(super) held: Box<HoldBuffer>,
+pub(super) struct Hold {
+    /// The close frame for the present sink, which first gets the rest of a message. `None` once
+    /// that boundary has come; then all bytes are held.
+    pub(super) close_frame: Option<Vec<u8>>,
+    pub(super) held: HoldBuffer,
 }
 
 /// Whole frames for the next sink, beginning at a message boundary.
@@ -54,57 +42,43 @@ impl HoldBuffer {
     }
 }
 
-impl HoldMode {
-    /// Whether the sink may be replaced.
-    pub(super) fn is_possible(&self) -> bool {
-        !matches!(self, Self::Never)
-    }
-
-    /// Whether the sink is being left, or was.
-    pub(super) fn is_active(&self) -> bool {
-        matches!(self, Self::Leaving(_) | Self::Holding(_))
+impl Hold {
+    /// Holds all bytes: `bytes` and what follows, `max` bytes at most.
+    pub(super) fn new(bytes: Vec<u8>, max: usize) -> Self {
+        Self {
+            close_frame: None,
+            held: HoldBuffer { bytes, max },
+        }
     }
 
     /// Whether a message boundary is awaited at which the sink is left.
     pub(super) fn is_leaving(&self) -> bool {
-        matches!(self, Self::Leaving(_))
+        self.close_frame.is_some()
     }
 
     /// The buffer, if all bytes go into it.
     pub(super) fn holding(&self) -> Option<&HoldBuffer> {
-        match self {
-            Self::Holding(held) => Some(held),
-            _ => None,
-        }
+        (!self.is_leaving()).then_some(&self.held)
     }
 
-    /// The buffer, if there is one.
-    pub(super) fn buffer(&self) -> Option<&HoldBuffer> {
-        match self {
-            Self::Leaving(leaving) => Some(&leaving.held),
-            Self::Holding(held) => Some(held),
-            Self::Never | Self::Ready => None,
-        }
+    /// What is held so far.
+    pub(super) fn buffer(&self) -> &HoldBuffer {
+        &self.held
     }
 
     /// Takes bytes, if all bytes are held. Returns whether it did.
     pub(super) fn take_in(&mut self, bytes: &[u8]) -> bool {
-        let Self::Holding(held) = self else {
+        if self.is_leaving() {
             return false;
-        };
-        held.bytes.extend_from_slice(bytes);
+        }
+        self.held.bytes.extend_from_slice(bytes);
         true
     }
 
     /// The boundary has come: everything is held from here on. Returns the close frame for the sink
     /// that is left.
     pub(super) fn leave_here(&mut self) -> Option<Vec<u8>> {
-        let Self::Leaving(leaving) = self else {
-            return None;
-        };
-        let Leaving { close_frame, held } = std::mem::take(&mut **leaving);
-        *self = Self::Holding(held);
-        Some(close_frame)
+        self.close_frame.take()
     }
 }
 
@@ -112,18 +86,11 @@ impl HoldMode {
 mod tests {
     use super::*;
 
-    fn leaving(bytes: &[u8], max: usize) -> HoldMode {
-        let bytes = bytes.to_vec();
-        HoldMode::Leaving(Box::new(Leaving {
-            close_frame: b"close".to_vec(),
-            held: Box::new(HoldBuffer { bytes, max }),
-        }))
-    }
-
     #[test]
     fn bytes_are_held_only_behind_the_boundary() {
-        let mut hold = leaving(b"held", 10);
-        assert!(hold.is_leaving() && hold.is_active() && hold.holding().is_none());
+        let mut hold = Hold::new(b"held".to_vec(), 10);
+        hold.close_frame = Some(b"close".to_vec());
+        assert!(hold.is_leaving() && hold.holding().is_none());
         assert!(!hold.take_in(b"for the old one"));
         assert_eq!(hold.leave_here().as_deref(), Some(&b"close"[..]));
         assert_eq!(hold.leave_here(), None, "there is one close frame");
@@ -150,15 +117,5 @@ mod tests {
         };
         let loss = held.loss();
         assert_eq!((loss.messages, loss.bytes), (2, 10));
-    }
-
-    #[test]
-    fn a_direction_that_never_holds_takes_nothing_in() {
-        for mut hold in [HoldMode::Never, HoldMode::Ready] {
-            assert!(!hold.take_in(b"a") && hold.buffer().is_none());
-            assert_eq!(hold.leave_here(), None);
-            assert!(!hold.is_active());
-        }
-        assert!(HoldMode::Ready.is_possible() && !HoldMode::Never.is_possible());
     }
 }

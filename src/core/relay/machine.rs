@@ -41,7 +41,15 @@ pub(super) enum Stage {
     /// The end has begun.
     Closing(Box<Closing>),
     /// The end was forced; nothing passes any more.
-    Cut(Ending),
+    Cut(Box<WasCut>),
+}
+
+/// An end that was forced.
+#[derive(Debug)]
+pub(super) struct WasCut {
+    pub(super) ending: Ending,
+    /// Close frames to write at once; taken by the driver.
+    pub(super) last_frames: Option<LastFrames>,
 }
 
 /// An end that has begun.
@@ -93,8 +101,6 @@ pub struct Machine {
     /// Something changed between two turns that only a turn brings to the streams.
     pub(super) turn_needed: bool,
     pub(super) stage: Stage,
-    /// Close frames to write at once, after the session was cut.
-    pub(super) last_frames: Option<Box<LastFrames>>,
     /// Set where the session may move to another backend.
     pub(super) migration: Option<Box<Migration>>,
     /// Set where a side is pinged.
@@ -124,7 +130,6 @@ impl Machine {
             attached: true,
             turn_needed: false,
             stage: Stage::Open,
-            last_frames: None,
             migration: None,
             liveness: liveness.map(Box::new),
             throttle: setup.throttle,
@@ -145,7 +150,7 @@ impl Machine {
             return Some(Turn::Ended(self.ended()));
         }
         self.forget_renewal();
-        if !self.up.early.is_empty() || !self.down.early.is_empty() {
+        if self.up.early.is_some() || self.down.early.is_some() {
             self.receive_early(now);
         }
         None
@@ -359,7 +364,7 @@ impl Machine {
         match &self.stage {
             Stage::Open => None,
             Stage::Closing(closing) => closing.ending,
-            Stage::Cut(ending) => Some(*ending),
+            Stage::Cut(cut) => Some(cut.ending),
         }
     }
 

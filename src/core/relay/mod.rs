@@ -30,7 +30,7 @@
 //! *Invariants*
 //! - Payload of data frames is never changed (I10). Only headers are read, but for the code of a
 //!   close frame, the pong to a ping of the gateway's own, and messages for the gateway.
-//! - Nothing follows a close frame towards a side: `CloseState` goes forward only.
+//! - Nothing follows a close frame towards a side: `Direction::closed` is never reset.
 //! - A source is read only while its sink has taken everything or bytes are held for the next sink,
 //!   within a bound (I8).
 //! - The client gets whole messages of one backend before any of the next.

@@ -53,7 +53,7 @@ impl Residents {
         match resident.occupancy.upgrade() {
             Some(occupancy) => occupancy,
             None => {
-                let occupancy = Arc::default();
+                let occupancy = Arc::new(Occupancy::new(id.clone()));
                 resident.occupancy = Arc::downgrade(&occupancy);
                 occupancy
             }

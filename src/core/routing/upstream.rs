@@ -86,7 +86,7 @@ impl Upstream {
                 }
                 Purpose::Trial => residents
                     .look(&config.name, &backend.id)
-                    .unwrap_or_default(),
+                    .unwrap_or_else(|| Arc::new(Occupancy::new(backend.id.clone()))),
             };
             Member::compile(backend, config, (before, newcomer), occupancy, now, purpose)
         });

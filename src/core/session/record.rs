@@ -1,5 +1,6 @@
 //! The one line that every session leaves behind (I6), and the words for how it ended.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -36,8 +37,9 @@ pub struct Facts {
     pub host: Box<str>,
     /// The request's target, with secrets cut out.
     pub target: Box<str>,
-    /// What backends and other records call the request.
-    pub request_id: Box<str>,
+    /// What backends and other records call the request, where that is not the session's id.
+    #[serde(rename = "request_id", default)]
+    pub foreign_request_id: Option<Box<str>>,
     /// Negotiated subprotocol.
     pub subprotocol: Option<Box<str>>,
     /// When the request came.
@@ -47,6 +49,33 @@ pub struct Facts {
     /// The order that ended it, if one did.
     #[serde(default)]
     pub order: Option<Arc<EndOrder>>,
+}
+
+impl Facts {
+    /// What backends and other records call the request: the name that a trusted peer gave it, else
+    /// the session's id.
+    pub fn request_id(&self) -> Cow<'_, str> {
+        match &self.foreign_request_id {
+            Some(id) => Cow::Borrowed(id),
+            None => Cow::Owned(self.id.to_string()),
+        }
+    }
+
+    /// The facts as another process gets them. One of a former version requires the name of the
+    /// request.
+    pub fn to_transfer(&self) -> Self {
+        Self {
+            foreign_request_id: Some(self.request_id().into()),
+            ..self.clone()
+        }
+    }
+
+    /// The inverse of `to_transfer`.
+    pub fn from_transfer(mut self) -> Self {
+        let own = self.id.to_string();
+        self.foreign_request_id = self.foreign_request_id.filter(|id| **id != *own);
+        self
+    }
 }
 
 /// An order that ended a session, as its record shows it.

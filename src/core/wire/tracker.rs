@@ -343,10 +343,10 @@ impl FrameTracker {
             Frame::Uncounted | Frame::Ends(Opcode::Continuation) => self.count_fragment(),
             Frame::Ends(Opcode::Text) => self.traffic.text += 1,
             Frame::Ends(Opcode::Binary) => self.traffic.binary += 1,
-            Frame::Ends(Opcode::Ping) => self.traffic.ping += 1,
-            Frame::Ends(Opcode::Pong) => self.traffic.pong += 1,
+            Frame::Ends(Opcode::Ping) => self.traffic.ping = self.traffic.ping.saturating_add(1),
+            Frame::Ends(Opcode::Pong) => self.traffic.pong = self.traffic.pong.saturating_add(1),
             Frame::Ends(Opcode::Close) => {
-                self.traffic.close += 1;
+                self.traffic.close = self.traffic.close.saturating_add(1);
                 return true;
             }
         }

@@ -26,7 +26,6 @@ const UNTRACKED: Passive = Passive {
 /// held, from before the dial, so that a burst of handshakes spreads.
 #[derive(Debug)]
 pub(crate) struct BackendLease {
-    pub(crate) id: BackendId,
     state: Arc<BackendState>,
     node: Arc<NodeMetrics>,
     /// Weak: a session must not keep an old table's ring alive.
@@ -48,7 +47,6 @@ impl BackendLease {
             member.state.session_began();
         }
         Self {
-            id: member.id.clone(),
             state: Arc::clone(&member.state),
             node: Arc::clone(&worker.shared.node),
             upstream: Arc::downgrade(upstream),
@@ -71,7 +69,7 @@ impl BackendLease {
     /// Makes further sessions of this key follow this one.
     pub(crate) fn stick(mut self, worker: &Worker, key: Option<StickyKey>) -> Self {
         if let Some(key) = key.filter(|_| self.session) {
-            self.sticky = Some(Box::new(worker.live().sticks().join(key, &self.id)));
+            self.sticky = Some(Box::new(worker.live().sticks().join(key, self.backend())));
         }
         self
     }
@@ -89,13 +87,17 @@ impl BackendLease {
         let state = BackendState::with(occupancy, None, &UNTRACKED, clock::now());
         state.session_began();
         Self {
-            id: backend.clone(),
             state: Arc::new(state),
             node: Arc::clone(&worker.shared.node),
             upstream: Weak::new(),
             session: true,
             sticky: None,
         }
+    }
+
+    /// The backend's id.
+    pub(crate) fn backend(&self) -> &BackendId {
+        self.state.id()
     }
 
     /// Reports an outcome to passive health. Outcomes of a removed upstream are dropped.
@@ -107,7 +109,7 @@ impl BackendLease {
             if let Some(until) = ejected {
                 self.node.ejected(&upstream.config.name);
                 let seconds = until.duration_since(now).as_secs_f64();
-                tracing::warn!(upstream = %upstream.config.name, backend = %self.id, cause = outcome.as_str(), seconds, "backend ejected");
+                tracing::warn!(upstream = %upstream.config.name, backend = %self.backend(), cause = outcome.as_str(), seconds, "backend ejected");
             }
         }
     }

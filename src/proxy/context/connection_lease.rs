@@ -13,8 +13,9 @@ use crate::proxy::context::shared::{ListenerContext, Shared};
 pub(crate) struct ConnectionLease {
     load: Arc<WorkerLoad>,
     listeners: Arc<[ListenerContext]>,
-    /// `None` for a session from another process whose listener this one does not have.
-    listener: Option<usize>,
+    /// Its place in `listeners`; `None` for a session from another process whose listener this one
+    /// does not have.
+    listener: Option<u32>,
     /// Its permits, as a connection and as the session that it becomes.
     permits: SessionPermits,
 }
@@ -29,7 +30,7 @@ impl ConnectionLease {
         Self {
             load: Arc::clone(load),
             listeners,
-            listener: Some(listener),
+            listener: u32::try_from(listener).ok(),
             permits: SessionPermits::default(),
         }
     }
@@ -45,11 +46,12 @@ impl ConnectionLease {
         load.connections.fetch_add(1, Ordering::Relaxed);
         let listeners = Arc::clone(&shared.listeners);
         let same = |listener: &ListenerContext| listener.config.name == *name;
-        let listener = listeners.iter().position(same);
-        if let Some(listener) = listener {
-            listeners[listener].open.fetch_add(1, Ordering::Relaxed);
-            listeners[listener].metrics.inherited();
-        }
+        let listener = (0_u32..).zip(&*listeners).find(|(_, one)| same(one));
+        let listener = listener.map(|(place, listener)| {
+            listener.open.fetch_add(1, Ordering::Relaxed);
+            listener.metrics.inherited();
+            place
+        });
         Self {
             load: Arc::clone(load),
             listeners,
@@ -85,7 +87,7 @@ impl Drop for ConnectionLease {
     fn drop(&mut self) {
         self.load.connections.fetch_sub(1, Ordering::Relaxed);
         if let Some(listener) = self.listener {
-            let listener = &self.listeners[listener];
+            let listener = &self.listeners[listener as usize];
             listener.open.fetch_sub(1, Ordering::Relaxed);
             listener.metrics.closed();
         }

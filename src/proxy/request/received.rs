@@ -175,6 +175,11 @@ impl Received {
         self.trail.borrow_mut().acceptance.take()
     }
 
+    /// The name that a trusted peer gave it.
+    pub(crate) fn foreign_request_id(&self) -> Option<&str> {
+        Some(&*self.request_id).filter(|name| *name != self.id.to_string())
+    }
+
     /// The record of this request, written when it is dropped. The request itself leaves none then.
     pub(crate) fn report(
         &self,

@@ -12,7 +12,7 @@ use crate::io::relay::{Relay, Setup};
 use crate::proxy::backend::lease::BackendLease;
 use crate::proxy::context::connection_lease::ConnectionLease;
 use crate::proxy::context::permits::SessionPermits;
-use crate::proxy::session::live_session::{Ownership, Session};
+use crate::proxy::session::live_session::{HeldBackend, Ownership, Session};
 use crate::proxy::session::registry::Sessions;
 use crate::proxy::session::resumption::Resumption;
 use crate::proxy::session::task;
@@ -68,7 +68,7 @@ pub(crate) fn start(sessions: &Rc<Sessions>, granted: GrantedSession, client: Cl
         facts: RefCell::new(Arc::new(facts)),
         relay: RefCell::new(relay),
         began,
-        backend: RefCell::new(Some((backend, began))),
+        backend: RefCell::new(Some(HeldBackend::new(backend, began, began))),
         resumption,
         quick: Cell::new(0),
         metrics,

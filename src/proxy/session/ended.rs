@@ -31,9 +31,9 @@ pub(crate) fn record(sessions: &Rc<Sessions>, session: &Session, ending: Ending)
     session.metrics.ended(&record);
     worker.shared.records.session(&record);
     session.metrics.lost(record.moves.messages_lost);
-    if let Some((lease, since)) = &*session.backend.borrow() {
-        let held = clock::now().duration_since(*since);
-        report(lease, ending, held, &record.facts);
+    if let Some(backend) = &*session.backend.borrow() {
+        let held = backend.held(session.began);
+        report(&backend.lease, ending, held, &record.facts);
     }
 }
 

@@ -30,7 +30,7 @@ use crate::proxy::backend::lease::BackendLease;
 use crate::proxy::context::connection_lease::ConnectionLease;
 use crate::proxy::context::permits::SessionPermits;
 use crate::proxy::context::worker::WorkerPhase;
-use crate::proxy::session::live_session::{Ownership, Session};
+use crate::proxy::session::live_session::{HeldBackend, Ownership, Session};
 use crate::proxy::session::registry::Sessions;
 use crate::proxy::session::resumption::Resumption;
 use crate::proxy::session::task;
@@ -188,6 +188,7 @@ fn unpack(sessions: &Sessions, transfer: SessionTransfer) -> Result<Session, Reb
         key,
         relay,
     } = serde_json::from_slice(&transfer.state)?;
+    let facts = Arc::new(Arc::<Facts>::unwrap_or_clone(facts).from_transfer());
     if sessions.find(facts.id).is_some() {
         return Err(RebuildError::Known);
     }
@@ -200,7 +201,7 @@ fn unpack(sessions: &Sessions, transfer: SessionTransfer) -> Result<Session, Reb
     let lease = |held| {
         let lease = BackendLease::inherit(worker, &facts.upstream, &facts.backend);
         let lease = lease.stick_as(worker, &facts.route, key.as_deref());
-        (lease, since(held))
+        HeldBackend::new(lease, since(age), since(held))
     };
     let permits = SessionPermits::inherit(worker.live(), holders);
     let connection =
@@ -212,7 +213,7 @@ fn unpack(sessions: &Sessions, transfer: SessionTransfer) -> Result<Session, Reb
         began: since(age),
         backend: RefCell::new(held.map(lease)),
         resumption,
-        quick: Cell::new(quick),
+        quick: Cell::new(u16::try_from(quick).unwrap_or(u16::MAX)),
         metrics: worker.route_metrics(&facts.route, &facts.upstream),
         gathered: Cell::new(gathered),
         key: key.map(Vec::into_boxed_slice),
@@ -264,7 +265,7 @@ fn pack_one(session: &Session, tls: bool, now: Tick) -> Result<SessionTransfer, 
         facts,
         relay: _,
         began,
-        backend: lease,
+        backend,
         resumption,
         quick,
         metrics: _,
@@ -276,10 +277,10 @@ fn pack_one(session: &Session, tls: bool, now: Tick) -> Result<SessionTransfer, 
     } = session;
     let age = |since| clock::now().duration_since(since);
     let state = State {
-        facts: Arc::clone(&facts.borrow()),
+        facts: Arc::new(facts.borrow().to_transfer()),
         age: age(*began),
-        held: lease.borrow().as_ref().map(|(_, since)| age(*since)),
-        quick: quick.get(),
+        held: backend.borrow().as_ref().map(|one| one.held(*began)),
+        quick: quick.get().into(),
         resumption: resumption.clone(),
         holders: connection.permits().holders(),
         key: key.as_deref().map(<[u8]>::to_vec),
@@ -287,10 +288,10 @@ fn pack_one(session: &Session, tls: bool, now: Tick) -> Result<SessionTransfer, 
     };
     let state = serde_json::to_vec(&state).expect("plain data serialises");
     let state = Zeroizing::new(state);
-    let (client, backend) = relay.streams_mut();
+    let (client, backend_end) = relay.streams_mut();
     // Last, since a connection that is packed is frozen.
     let client_tls = client.pack().map_err(|_| StayReason::Ending)?;
-    let Ok(backend_tls) = backend.map_or(Ok(None), Carrier::pack) else {
+    let Ok(backend_tls) = backend_end.map_or(Ok(None), Carrier::pack) else {
         client.thaw();
         return Err(StayReason::Ending);
     };

@@ -34,12 +34,12 @@ pub(crate) struct Session {
     pub(crate) facts: RefCell<Arc<Facts>>,
     pub(crate) relay: RefCell<Relay<Carrier>>,
     pub(crate) began: Instant,
-    /// Its backend, and since when; `None` between two.
-    pub(crate) backend: RefCell<Option<(BackendLease, Instant)>>,
+    /// `None` between two.
+    pub(crate) backend: RefCell<Option<HeldBackend>>,
     /// Set where it may go on with another backend.
     pub(crate) resumption: Option<Rc<Resumption>>,
     /// Backends in a row that took it and lost it within `QUICK_LOSS`.
-    pub(crate) quick: Cell<u32>,
+    pub(crate) quick: Cell<u16>,
     pub(crate) metrics: Rc<RouteMetrics>,
     /// Traffic that is in the metrics already.
     pub(crate) gathered: Cell<(Traffic, Traffic)>,
@@ -51,8 +51,35 @@ pub(crate) struct Session {
     pub(crate) connection: ConnectionLease,
 }
 
-const _: () = assert!(size_of::<Session>() <= 1088, "every live session holds one");
+const _: () = assert!(
+    size_of::<Session>() <= 880,
+    "with the counts of an Rc it fits the allocator's class of 896 bytes"
+);
 const _: () = assert!(size_of::<Poll<Turn>>() <= 8, "returned at every wake-up");
+
+/// The backend that a session is on.
+pub(crate) struct HeldBackend {
+    pub(crate) lease: BackendLease,
+    /// Milliseconds between the begin of the session and this backend's 101.
+    since: u64,
+}
+
+impl HeldBackend {
+    /// The backend of a session that began at `began`.
+    pub(crate) fn new(lease: BackendLease, began: Instant, since: Instant) -> Self {
+        let since = since.saturating_duration_since(began).as_millis();
+        Self {
+            lease,
+            since: u64::try_from(since).unwrap_or(u64::MAX),
+        }
+    }
+
+    /// For how long it has had the session that began at `began`.
+    pub(crate) fn held(&self, began: Instant) -> Duration {
+        let since = Duration::from_millis(self.since);
+        clock::now().duration_since(began).saturating_sub(since)
+    }
+}
 
 /// Which process moves a session's bytes. Only `handover` changes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +115,7 @@ impl Session {
         &self,
         reason: ResumeReason,
     ) -> Option<(BackendLease, Duration, Ending)> {
-        let (lease, since) = self.backend.borrow_mut().take()?;
+        let backend = self.backend.borrow_mut().take()?;
         let ending = Ending {
             by: EndedBy::Backend,
             cause: match reason {
@@ -98,13 +125,13 @@ impl Session {
             close_code: None,
             clean: false,
         };
-        let held = clock::now().duration_since(since);
+        let held = backend.held(self.began);
         let planned = matches!(reason, ResumeReason::Draining | ResumeReason::Rebalanced);
         match held < QUICK_LOSS && !planned {
-            true => self.quick.set(self.quick.get() + 1),
+            true => self.quick.set(self.quick.get().saturating_add(1)),
             false => self.quick.set(0),
         }
-        Some((lease, held, ending))
+        Some((backend.lease, held, ending))
     }
 
     /// Goes on with another backend.
@@ -117,8 +144,9 @@ impl Session {
         lease.established();
         self.metrics.resumed();
         let mut facts = self.facts.borrow_mut();
-        Arc::make_mut(&mut facts).backend = lease.id.clone();
-        self.backend.replace(Some((lease, clock::now())));
+        Arc::make_mut(&mut facts).backend = lease.backend().clone();
+        let backend = HeldBackend::new(lease, self.began, clock::now());
+        self.backend.replace(Some(backend));
         carrier.settle();
         self.relay.borrow_mut().attach(carrier, early, now);
     }

@@ -101,7 +101,7 @@ impl Run {
             resumption: Rc::clone(resumption),
             number: session.relay.borrow().moves().resumes + 1,
             reason,
-            quick: session.quick.get(),
+            quick: session.quick.get().into(),
         };
         let worker = Rc::clone(self.sessions.worker());
         self.attempt = Some(Box::pin(resume.run(worker)));

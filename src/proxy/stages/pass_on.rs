@@ -89,7 +89,7 @@ pub(crate) fn add_cookie(fields: &mut HeaderMap, placed: &Placed<'_>) {
 pub(crate) fn report(placed: &Placed<'_>, lease: &BackendLease) -> Report {
     let route = placed.route.config.name.clone();
     let upstream = placed.upstream.config.name.clone();
-    let backend = lease.id.clone();
+    let backend = lease.backend().clone();
     placed
         .received
         .report(Some(route), Some(upstream), Some(backend))

@@ -104,9 +104,9 @@ impl RouteMetrics {
         counters.bytes.increment(delta.bytes);
         counters.text.increment(delta.text);
         counters.binary.increment(delta.binary);
-        counters.ping.increment(delta.ping);
-        counters.pong.increment(delta.pong);
-        counters.close.increment(delta.close);
+        counters.ping.increment(delta.ping.into());
+        counters.pong.increment(delta.pong.into());
+        counters.close.increment(delta.close.into());
     }
 
     /// A session that `began` has ended. Its traffic is not read from the record: the caller adds

@@ -19,7 +19,7 @@ fn record(by: EndedBy, cause: Cause, close_code: Option<u16>) -> Record {
             right: None,
             client: "192.0.2.1".into(),
             host: "chat.example.com".into(),
-            request_id: "req-1".into(),
+            foreign_request_id: Some("req-1".into()),
             target: "/ws".into(),
             subprotocol: None,
             started: SystemTime::UNIX_EPOCH,

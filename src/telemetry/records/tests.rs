@@ -19,7 +19,7 @@ fn ended() -> Record {
             right: None,
             client: "192.0.2.1:55000".into(),
             host: "chat.example.com".into(),
-            request_id: "req-1".into(),
+            foreign_request_id: Some("req-1".into()),
             target: "/ws/7?token=***".into(),
             subprotocol: None,
             started: SystemTime::UNIX_EPOCH + START,

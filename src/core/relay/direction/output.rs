@@ -23,13 +23,13 @@ impl Direction {
         if self.sink == SinkState::Lost {
             return Output::Idle;
         }
-        if self.backlog.is_empty() && self.hold.holding().is_none() && self.tracker.at_boundary() {
+        if self.backlog.is_empty() && self.holding().is_none() && self.tracker.at_boundary() {
             self.insert_own(entropy);
         }
         if !self.backlog.is_empty() {
             return Output::Write(self.backlog.waiting());
         }
-        if self.backlog.unflushed {
+        if self.unflushed {
             return Output::Flush;
         }
         if self.sink == SinkState::Finishing && !self.has_queued_close() {
@@ -41,12 +41,13 @@ impl Direction {
     /// The sink took this many bytes of the last `Output::Write`.
     pub(in crate::core::relay) fn wrote(&mut self, bytes: usize) {
         self.activity.moved |= self.backlog.wrote(bytes);
+        self.unflushed = true;
         self.activity.wrote = true;
     }
 
     /// The sink has flushed what it took.
     pub(in crate::core::relay) fn flushed(&mut self) {
-        self.backlog.unflushed = false;
+        self.unflushed = false;
     }
 
     /// The sink's stream was ended.

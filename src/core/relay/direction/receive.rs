@@ -1,9 +1,7 @@
 //! What the source sent: which bytes are forwarded, which are for the gateway, and what happened.
 
 use crate::core::relay::close_filter::CloseFilter;
-use crate::core::relay::direction::{
-    ClosePlace, CloseState, Direction, Entropy, SinkState, SourceState,
-};
+use crate::core::relay::direction::{ClosePlace, Direction, Entropy, SinkState, SourceState};
 use crate::core::wire::frame::code_of_close;
 use crate::core::wire::position::Position;
 use crate::core::wire::tracker::{Stop, Tracked, Until};
@@ -69,8 +67,8 @@ impl Direction {
 
     /// Judges the bytes that the source sent before the relay began, if there are any.
     pub(in crate::core::relay) fn receive_early(&mut self, entropy: Entropy) -> Option<Event> {
-        let early = std::mem::take(&mut self.early);
-        if early.is_empty() || self.source != SourceState::Open {
+        let early = self.early.take()?;
+        if self.source != SourceState::Open {
             return None;
         }
         let begun = [self.tracker.carry(), &early].concat();
@@ -103,7 +101,7 @@ impl Direction {
         failed: bool,
     ) -> Option<Event> {
         if written > 0 {
-            self.backlog.unflushed = true;
+            self.unflushed = true;
             self.activity.wrote = true;
         }
         if written < received.direct {
@@ -117,8 +115,8 @@ impl Direction {
 
     /// Keeps the direct bytes that the sink did not take, in front of what was kept of their chunk.
     fn keep_rest(&mut self, direct: &[u8], written: usize, at: Position) {
-        let replaceable = self.hold.is_possible();
-        self.backlog.push_front(direct, written, at, replaceable);
+        self.backlog
+            .push_front(direct, written, at, self.replaceable);
     }
 
     /// The source's stream ended.
@@ -129,7 +127,7 @@ impl Direction {
             injected.undecided = Vec::new();
         }
         if !self.tracker.at_boundary() {
-            self.drop_queued_close();
+            self.queued_close = None;
         }
         Event::SourceEnded { reset }
     }
@@ -178,12 +176,14 @@ impl Direction {
     /// Whether bytes may go to the sink at once.
     #[inline]
     fn writes_directly(&self) -> bool {
-        self.backlog.is_empty() && self.hold.holding().is_none() && !self.done()
+        self.backlog.is_empty() && self.holding().is_none() && !self.done()
     }
 
     /// Stores bytes that cannot go to the sink at once.
     fn keep(&mut self, bytes: &[u8], at: Position) {
-        if !self.hold.take_in(bytes) && !self.done() {
+        let hold = self.hold.as_mut();
+        let held = hold.is_some_and(|hold| hold.take_in(bytes));
+        if !held && !self.done() {
             self.backlog.push(bytes, at);
         }
     }
@@ -191,11 +191,11 @@ impl Direction {
     /// How far to follow the source, given what has to be inserted or withheld.
     #[inline]
     fn until(&self, filtered: bool) -> Until {
-        let holding = self.hold.holding().is_some();
-        match &self.close {
-            CloseState::Queued(close) if close.place == ClosePlace::NextBoundary => Until::Boundary,
-            CloseState::Queued(_) => Until::CloseFrame,
-            _ if self.hold.is_leaving() => Until::Message,
+        let holding = self.holding().is_some();
+        match &self.queued_close {
+            Some(close) if close.place == ClosePlace::NextBoundary => Until::Boundary,
+            Some(_) => Until::CloseFrame,
+            _ if self.is_leaving() => Until::Message,
             _ if !holding && self.has_queued_message() => Until::Message,
             _ if !holding && self.ping.is_some() => Until::Boundary,
             _ if self.filter != CloseFilter::Off && !filtered => Until::CloseCode,
@@ -215,8 +215,7 @@ impl Direction {
         match (stop, until) {
             (Stop::ChunkEnd, _) => Step::Done(None),
             (Stop::Closed, _) => {
-                self.close = CloseState::Sent;
-                self.drop_own();
+                self.close_sent();
                 self.source = SourceState::Discarding;
                 Step::Done(Some(Event::Closed))
             }
@@ -235,7 +234,7 @@ impl Direction {
                 self.injected.get_or_insert_default().undecided = rest.to_vec();
                 Step::Done(None)
             }
-            (Stop::Reached, Until::Message) if self.hold.is_leaving() => {
+            (Stop::Reached, Until::Message) if self.is_leaving() => {
                 self.leave_here();
                 Step::GoOn(rest)
             }
@@ -266,14 +265,15 @@ impl Direction {
 
     /// What was forwarded so far is whole messages, and all that the present sink gets.
     pub(super) fn leave_here(&mut self) {
-        if let Some(close) = self.hold.leave_here() {
+        let hold = self.hold.as_mut();
+        if let Some(close) = hold.and_then(|hold| hold.leave_here()) {
             self.backlog.push_close(&close, Position::default());
         }
     }
 
     /// The sink failed. If it may be replaced, what it has not taken stays for the next one.
     pub(in crate::core::relay) fn sink_failed(&mut self) {
-        if self.hold.is_possible() {
+        if self.replaceable {
             self.sink = SinkState::Lost;
         } else {
             self.lose_sink();

@@ -1,16 +1,16 @@
 //! How a direction changes its sink or its source. The old sink gets whole messages and a close
 //! frame; what follows is held for the next one, within a bound.
 
-use crate::core::relay::backlog::Backlog;
+use crate::core::relay::backlog::{Backlog, Waiting};
 use crate::core::relay::close_filter::CloseFilter;
-use crate::core::relay::direction::{Direction, SinkState, SourceState};
-use crate::core::relay::hold::{HoldBuffer, HoldMode, Leaving, Lost};
+use crate::core::relay::direction::{Direction, SinkState, SourceState, early_bytes};
+use crate::core::relay::hold::{Hold, HoldBuffer, Lost};
 use crate::core::wire::position::Cut;
 
 impl Direction {
     /// Prepares for other sinks: from now on it is known where in the stream the sink is.
     pub(in crate::core::relay) fn allow_replacement(&mut self) {
-        self.hold = HoldMode::Ready;
+        self.replaceable = true;
     }
 
     /// Leaves the sink at the next message boundary with `close_frame`, and holds what follows,
@@ -19,10 +19,10 @@ impl Direction {
         self.ping = None;
         let cut = self.cut();
         // Whole messages that have not been begun towards this sink are for the next one.
-        let bytes = cut.map_or_else(Vec::new, |cut| self.backlog.bytes.split_off(cut.at));
-        self.hold = HoldMode::Leaving(Box::new(Leaving {
-            close_frame,
-            held: Box::new(HoldBuffer { bytes, max }),
+        let bytes = cut.map_or_else(Vec::new, |cut| self.backlog.split_off(cut.at));
+        self.hold = Some(Box::new(Hold {
+            close_frame: Some(close_frame),
+            held: HoldBuffer { bytes, max },
         }));
         if cut.is_some() {
             self.leave_here();
@@ -31,37 +31,37 @@ impl Direction {
 
     /// Stays with the sink, if its boundary has not come. Returns whether it does.
     pub(in crate::core::relay) fn stay(&mut self) -> bool {
-        let leaving = self.hold.is_leaving();
+        let leaving = self.is_leaving();
         if leaving {
-            self.hold = HoldMode::Ready;
+            self.hold = None;
         }
         leaving
     }
 
     /// Whether the sink that is left has everything that it gets.
     pub(in crate::core::relay) fn has_left(&self) -> bool {
-        let holding = self.hold.holding().is_some();
-        holding && self.backlog.is_empty() && !self.backlog.unflushed
+        let holding = self.holding().is_some();
+        holding && self.backlog.is_empty() && !self.unflushed
     }
 
     /// The sink is lost: holds what the next one may have. `None`, and nothing changed, where a
     /// message that is not complete has been begun towards the lost one.
     pub(in crate::core::relay) fn salvage(&mut self, max: usize) -> Option<Lost> {
-        if self.hold.is_leaving() {
+        if self.is_leaving() {
             return None;
         }
         let cut = self.cut()?;
-        let bytes = self.backlog.bytes.split_off(cut.at);
+        let bytes = self.backlog.split_off(cut.at);
         let lost = Lost {
             messages: cut.broken,
             bytes: self.backlog.len() as u64,
         };
         self.backlog.clear();
-        self.backlog.unflushed = false;
+        self.unflushed = false;
         self.ping = None;
         self.sink = SinkState::Open;
-        if self.hold.holding().is_none() {
-            self.hold = HoldMode::Holding(Box::new(HoldBuffer { bytes, max }));
+        if self.holding().is_none() {
+            self.hold = Some(Box::new(Hold::new(bytes, max)));
         }
         Some(lost)
     }
@@ -70,7 +70,7 @@ impl Direction {
     fn cut(&self) -> Option<Cut> {
         if self.backlog.is_empty() {
             let here = Cut { at: 0, broken: 0 };
-            let possible = self.hold.holding().is_some() || self.tracker.at_message_boundary();
+            let possible = self.holding().is_some() || self.tracker.at_message_boundary();
             return possible.then_some(here);
         }
         self.backlog.cut()
@@ -78,15 +78,13 @@ impl Direction {
 
     /// Another sink takes the place of the one that was left; it gets what was held.
     pub(in crate::core::relay) fn attach_sink(&mut self) {
-        let held = match std::mem::replace(&mut self.hold, HoldMode::Ready) {
-            HoldMode::Leaving(leaving) => *leaving.held,
-            HoldMode::Holding(held) => *held,
-            HoldMode::Never | HoldMode::Ready => HoldBuffer::default(),
-        };
-        self.backlog = Backlog {
+        self.replaceable = true;
+        let held = self.hold.take().map(|hold| hold.held).unwrap_or_default();
+        self.backlog = Backlog::from(Waiting {
             bytes: held.bytes,
-            ..Backlog::default()
-        };
+            ..Waiting::default()
+        });
+        self.unflushed = false;
         self.sink = SinkState::Open;
     }
 
@@ -94,12 +92,12 @@ impl Direction {
     pub(in crate::core::relay) fn attach_source(&mut self, early: Vec<u8>) {
         self.tracker.replace_sender();
         self.source = SourceState::Open;
-        self.early = early;
+        self.early = early_bytes(early);
     }
 
     /// What is lost if no other sink comes.
     pub(in crate::core::relay) fn held_loss(&self) -> Lost {
-        let held = self.hold.buffer();
+        let held = self.held_for_next();
         held.map_or_else(Lost::default, HoldBuffer::loss)
     }
 

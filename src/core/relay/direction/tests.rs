@@ -264,7 +264,7 @@ fn a_sink_is_left_at_the_next_message_boundary() {
     let message = masked(0x82, b"in two parts");
     receive(&mut up, &message[..9], usize::MAX);
     up.leave_sink(b"close".to_vec(), 100);
-    assert!(up.hold.is_leaving() && !up.has_left());
+    assert!(up.is_leaving() && !up.has_left());
     let next = masked(0x81, b"next");
     let rest = [&message[9..], &next].concat();
     let (direct, _) = receive(&mut up, &rest, usize::MAX);
@@ -292,7 +292,7 @@ fn a_session_may_stay_until_its_boundary_has_come() {
     up.allow_replacement();
     receive(&mut up, &masked(0x01, b"half"), usize::MAX);
     up.leave_sink(b"close".to_vec(), 100);
-    assert!(up.stay() && up.hold.is_possible());
+    assert!(up.stay() && up.replaceable);
     receive(&mut up, &masked(0x80, b"rest"), usize::MAX);
     up.leave_sink(b"close".to_vec(), 100);
     assert!(!up.stay(), "there was a boundary");

@@ -5,7 +5,7 @@
 use crate::core::relay::close_filter::CloseFilter;
 use crate::core::relay::direction::{ClosePlace, Event, mask};
 use crate::core::relay::limit::Limit;
-use crate::core::relay::machine::{Closing, LastFrames, Machine, Stage};
+use crate::core::relay::machine::{Closing, LastFrames, Machine, Stage, WasCut};
 use crate::core::relay::side::{SendQueue, Side};
 use crate::core::session::orders::CloseOrder;
 use crate::core::session::record::{Cause, EndedBy, Ending};
@@ -53,15 +53,20 @@ impl Machine {
             None => self.end(EndedBy::Gateway, Cause::Shutdown, code, now),
         }
         if let Some(ending) = self.ending() {
-            self.stage = Stage::Cut(ending);
+            self.stage = Stage::Cut(Box::new(WasCut {
+                ending,
+                last_frames: Some(frames),
+            }));
         }
-        self.last_frames = Some(Box::new(frames));
         self.turn_needed = true;
     }
 
     /// The close frames of a session that was just cut, once.
-    pub fn take_last_frames(&mut self) -> Option<Box<LastFrames>> {
-        self.last_frames.take()
+    pub fn take_last_frames(&mut self) -> Option<LastFrames> {
+        match &mut self.stage {
+            Stage::Cut(cut) => cut.last_frames.take(),
+            Stage::Open | Stage::Closing(_) => None,
+        }
     }
 
     /// A close frame for each side that had none, so that neither takes the cut for a crash. Only

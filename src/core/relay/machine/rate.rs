@@ -37,7 +37,7 @@ impl Machine {
         let closing = self.ending().is_some();
         let traffic = self.up.tracker.traffic();
         let reading = Reading {
-            messages: traffic.text + traffic.binary + traffic.ping + traffic.pong,
+            messages: traffic.messages() + u64::from(traffic.ping) + u64::from(traffic.pong),
             fragments: self.up.tracker.fragments(),
             bytes: traffic.bytes,
         };

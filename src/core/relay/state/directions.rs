@@ -4,12 +4,12 @@
 use serde::{Deserialize, Serialize};
 
 use crate::base::blob;
-use crate::core::relay::backlog::Backlog;
+use crate::core::relay::backlog::{Backlog, Waiting};
 use crate::core::relay::close_filter::CloseFilter;
 use crate::core::relay::direction::{
-    Activity, CloseFrame, ClosePlace, CloseState, Direction, SinkState, SourceState,
+    Activity, CloseFrame, ClosePlace, Direction, SinkState, SourceState, early_bytes,
 };
-use crate::core::relay::hold::{HoldBuffer, HoldMode, Leaving};
+use crate::core::relay::hold::{Hold, HoldBuffer};
 use crate::core::relay::injected::InjectedFrames;
 use crate::core::wire::position::Position;
 use crate::core::wire::tracker::{FrameTracker, PING_BYTES};
@@ -109,38 +109,37 @@ impl DirectionState {
             tracker,
             source,
             sink,
-            close,
+            closed,
+            queued_close,
+            replaceable,
             hold,
             backlog,
+            unflushed,
             filter,
             ping,
             early,
             activity,
             injected,
         } = direction.clone();
-        let (close_frame, closed) = match close {
-            CloseState::Open => (None, false),
-            CloseState::Queued(close) => (Some((*close).into()), false),
-            CloseState::Sent => (None, true),
-        };
+        let waiting = Waiting::from(backlog);
         Self {
             tracker,
             state: source.into(),
-            unsent: backlog.bytes,
-            sent: backlog.sent,
-            unsent_at: backlog.at,
-            unsent_own: backlog.own_only,
-            replaceable: hold.is_possible(),
-            hold: HoldState::of(hold).map(Box::new),
+            unsent: waiting.bytes,
+            sent: waiting.sent,
+            unsent_at: waiting.at,
+            unsent_own: waiting.own_only,
+            replaceable,
+            hold: hold.map(|hold| Box::new((*hold).into())),
             close_filter: filter.into(),
             ping,
-            early,
-            close_frame,
+            early: early.map(|early| *early).unwrap_or_default(),
+            close_frame: queued_close.map(|close| (*close).into()),
             closed,
             finish: matches!(sink, SinkState::Finishing | SinkState::Finished),
             finished: sink == SinkState::Finished,
             sink_lost: sink == SinkState::Lost,
-            unflushed: backlog.unflushed,
+            unflushed,
             moved: activity.moved,
             heard: activity.heard,
             injected: injected.map(|injected| Box::new((*injected).into())),
@@ -154,11 +153,7 @@ impl DirectionState {
         }
         // A sink that gets a close frame gets nothing behind it, whatever the flags say.
         let closed = self.closed;
-        let close = match self.close_frame {
-            _ if closed => CloseState::Sent,
-            Some(close) => CloseState::Queued(Box::new(close.into())),
-            None => CloseState::Open,
-        };
+        let queued_close = self.close_frame.filter(|_| !closed);
         let mut injected = self
             .injected
             .map(|injected| Box::new(InjectedFrames::from(*injected)));
@@ -171,28 +166,25 @@ impl DirectionState {
             () if self.finish => SinkState::Finishing,
             () => SinkState::Open,
         };
-        let mut backlog = Backlog {
+        let backlog = Backlog::from(Waiting {
             bytes: self.unsent,
             sent: self.sent,
             at: self.unsent_at,
             own_only: self.unsent_own,
-            unflushed: self.unflushed,
-        };
-        backlog.release();
+        });
         Some(Direction {
             tracker: self.tracker,
             source: self.state.into(),
             sink,
-            close,
-            hold: match self.hold {
-                Some(hold) => (*hold).into(),
-                None if self.replaceable => HoldMode::Ready,
-                None => HoldMode::Never,
-            },
+            closed,
+            queued_close: queued_close.map(|close| Box::new(close.into())),
+            replaceable: self.replaceable || self.hold.is_some(),
+            hold: self.hold.map(|hold| Box::new((*hold).into())),
             backlog,
+            unflushed: self.unflushed,
             filter: self.close_filter.into(),
             ping: self.ping.filter(|_| !closed),
-            early: self.early,
+            early: early_bytes(self.early),
             activity: Activity {
                 moved: self.moved,
                 heard: self.heard,
@@ -267,30 +259,24 @@ impl From<CloseFrameState> for CloseFrame {
     }
 }
 
-impl HoldState {
-    fn of(hold: HoldMode) -> Option<Self> {
-        let (close_frame, held) = match hold {
-            HoldMode::Never | HoldMode::Ready => return None,
-            HoldMode::Leaving(leaving) => (Some(leaving.close_frame), leaving.held),
-            HoldMode::Holding(held) => (None, held),
-        };
-        Some(Self {
-            close_frame,
-            bytes: held.bytes,
-            max: held.max,
-        })
+impl From<Hold> for HoldState {
+    fn from(hold: Hold) -> Self {
+        Self {
+            close_frame: hold.close_frame,
+            bytes: hold.held.bytes,
+            max: hold.held.max,
+        }
     }
 }
 
-impl From<HoldState> for HoldMode {
+impl From<HoldState> for Hold {
     fn from(state: HoldState) -> Self {
-        let held = Box::new(HoldBuffer {
-            bytes: state.bytes,
-            max: state.max,
-        });
-        match state.close_frame {
-            Some(close_frame) => Self::Leaving(Box::new(Leaving { close_frame, held })),
-            None => Self::Holding(held),
+        Self {
+            close_frame: state.close_frame,
+            held: HoldBuffer {
+                bytes: state.bytes,
+                max: state.max,
+            },
         }
     }
 }

@@ -187,7 +187,7 @@ impl Rig {
 
     pub(super) fn write_last_frames(&mut self) {
         if let Some(frames) = self.relay.take_last_frames() {
-            let LastFrames { client, backend } = *frames;
+            let LastFrames { client, backend } = frames;
             for (stream, frame) in [(&mut self.client, client), (&mut self.backend, backend)] {
                 let _ = frame.map(|frame| stream.write(&frame));
             }

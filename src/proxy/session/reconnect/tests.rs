@@ -76,7 +76,7 @@ impl World {
             };
             let reached = resume.run(Rc::clone(&fixture.worker)).await;
             settle().await;
-            let id = reached?.lease.id.to_string();
+            let id = reached?.lease.backend().to_string();
             let mut all = self.backends.iter();
             Ok(all
                 .position(|one| one.address() == id)
