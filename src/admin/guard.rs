@@ -13,6 +13,7 @@ use axum::http::{HeaderMap, Method, StatusCode};
 
 use crate::admin::problem::Problem;
 use crate::admin::role::{Role, role_of};
+use crate::admin::ui;
 use crate::base::addr::ListenAddr;
 use crate::base::clock;
 use crate::base::secret::Secret;
@@ -70,16 +71,22 @@ impl Guard {
         let guarded = self.token.is_some() || self.certificates;
         let role = role_of(method, path);
         match (holder, &self.token) {
-            // Orchestrators probe without credentials; the answer reveals one bit.
-            _ if guarded && matches!(path, "/livez" | "/readyz") => Ok(Role::Read),
+            _ if guarded && is_open(method, path) => Ok(Role::Read),
             (_, Some(token)) if presents(token, headers) => Ok(Role::Operate),
+            (Some(_), _) if ui::is_opened(method, path, headers) => Ok(Role::Read),
             (Some(holder), _) => self.certified(holder, role, headers),
             (None, Some(_)) => self.bearer(role, headers),
             (None, None) if self.certificates => {
                 let detail = "show a client certificate of the admin API's authority";
                 Err(Problem::new(StatusCode::UNAUTHORIZED, detail))
             }
-            (None, None) if self.browsers => local(self.scheme, headers).map(|()| Role::Operate),
+            (None, None) if self.browsers => {
+                let host = local(headers)?;
+                if !ui::is_opened(method, path, headers) {
+                    own_page(self.scheme, host, headers)?;
+                }
+                Ok(Role::Operate)
+            }
             (None, None) => Ok(Role::Operate),
         }
     }
@@ -168,7 +175,8 @@ fn presents(token: &Secret, headers: &HeaderMap) -> bool {
         })
 }
 
-fn local(scheme: &str, headers: &HeaderMap) -> Result<(), Problem> {
+/// The `Host` of a request to this machine.
+fn local(headers: &HeaderMap) -> Result<&str, Problem> {
     let host = headers.get(HOST).and_then(|value| value.to_str().ok());
     let host = host.unwrap_or_default();
     if !is_local(host) {
@@ -176,7 +184,13 @@ fn local(scheme: &str, headers: &HeaderMap) -> Result<(), Problem> {
                       `localhost`";
         return Err(Problem::new(StatusCode::FORBIDDEN, detail));
     }
-    own_page(scheme, host, headers)
+    Ok(host)
+}
+
+/// Whether a request needs no credentials: orchestrators probe without any, and the answer reveals
+/// one bit; the files of the dashboard are the same for everyone.
+fn is_open(method: &Method, path: &str) -> bool {
+    matches!(path, "/livez" | "/readyz") || ui::is_open(method, path)
 }
 
 /// Refuses pages that do not come from this API: scheme, host and port must be equal.
@@ -285,7 +299,7 @@ mod tests {
                 resource.method.clone(),
                 &path,
                 "neither",
-                matches!(&*path, "/livez" | "/readyz"),
+                is_open(&resource.method, &path),
             );
             assert_eq!(
                 looks,

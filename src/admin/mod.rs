@@ -29,7 +29,10 @@ pub mod server;
 pub mod sessions;
 pub mod sources;
 pub mod status;
+mod traffic;
+mod ui;
 mod upstreams;
+mod whoami;
 
 pub use gateway::{Gateway, ListenerView};
 pub use page::Page;

@@ -6,7 +6,6 @@ use serde_json::{Map, Value, json};
 
 use crate::admin::gateway::VERSION;
 use crate::admin::resource::{Describe, Resource};
-use crate::admin::role::Role;
 
 /// The description of the admin API (OpenAPI 3.0).
 pub(super) fn document(resources: &[Resource]) -> Value {
@@ -23,7 +22,7 @@ pub(super) fn document(resources: &[Resource]) -> Value {
             "title": "Sessile admin API",
             "version": VERSION,
             "description": "Errors are problem+json (RFC 9457). Where a token is configured it is \
-                wanted as a bearer token everywhere but at /livez and /readyz.",
+                required as a bearer token everywhere but at /livez, /readyz and /ui/.",
         },
         "paths": paths,
         "components": {
@@ -37,10 +36,7 @@ pub(super) fn document(resources: &[Resource]) -> Value {
 fn operation(resource: &Resource, generator: &mut SchemaGenerator) -> Value {
     let mut operation = json!({
         "summary": resource.summary,
-        "x-role": match resource.role() {
-            Role::Read => "read",
-            Role::Operate => "operate",
-        },
+        "x-role": resource.role().as_str(),
         "responses": {},
     });
     let parameters = parameters(resource, generator);
@@ -67,6 +63,8 @@ fn success(path: &str, answer: Option<Describe>, generator: &mut SchemaGenerator
     let content = match answer {
         Some(describe) => json!({ "application/json": { "schema": describe(generator) } }),
         None if path == "/metrics" => json!({ "text/plain": {} }),
+        None if path == "/ui/" => json!({ "text/html": {} }),
+        None if path.starts_with("/ui/") => json!({ "text/*": {}, "image/svg+xml": {} }),
         None => json!({ "application/json": {} }),
     };
     json!({ "description": "Done.", "content": content })

@@ -23,7 +23,7 @@ use crate::admin::revocations;
 use crate::admin::{Gateway, Page};
 use crate::admin::{
     backends, config, log, metrics, preview, quotas, rebalance, resolve, routes, sessions, sources,
-    status, upstreams,
+    status, traffic, ui, upstreams, whoami,
 };
 use crate::control::rebalancer::RebalanceView;
 use crate::control::supervisor::preview::Preview;
@@ -34,6 +34,7 @@ pub(super) fn resources() -> Vec<Resource> {
     all.extend(traffic());
     all.extend(rights());
     all.extend(leaving());
+    all.extend(ui::resources());
     all
 }
 
@@ -65,6 +66,12 @@ fn gateway() -> Vec<Resource> {
             "Node, table, listeners, workers.",
         )
         .answers::<status::StatusView>(),
+        Resource::get(
+            whoami::PATH,
+            whoami::show,
+            "The identity and the role of this request. Needs no token.",
+        )
+        .answers::<whoami::Identity>(),
         Resource::get("/v1/log", log::show, "The level of the log.")
             .answers::<log::LogView>()
             .statuses(&[200, 409]),
@@ -223,6 +230,12 @@ fn traffic() -> Vec<Resource> {
         .answers::<upstreams::UpstreamView>()
         .statuses(&[200, 404]),
         Resource::get(
+            "/v1/traffic",
+            traffic::show,
+            "Totals of sessions, messages, bytes and refusals since the start.",
+        )
+        .answers::<traffic::TrafficView>(),
+        Resource::get(
             "/v1/quotas",
             quotas::show,
             "What is limited, how much of it is taken, and who has the most.",
@@ -265,6 +278,8 @@ fn traffic() -> Vec<Resource> {
 struct Index {
     node: String,
     version: &'static str,
+    /// Where the dashboard is; browsers are sent there from here.
+    dashboard: &'static str,
     resources: Vec<IndexEntry>,
 }
 
@@ -284,6 +299,7 @@ async fn index(State(gateway): State<Arc<Gateway>>) -> Json<Index> {
     Json(Index {
         node: gateway.node.to_string(),
         version: VERSION,
+        dashboard: ui::PAGE,
         resources: entries.collect(),
     })
 }

@@ -11,6 +11,16 @@ pub(super) enum Role {
     Operate,
 }
 
+impl Role {
+    /// Its name in answers.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Operate => "operate",
+        }
+    }
+}
+
 /// POST requests that change nothing; they are POST because they have a body.
 const READ_BY_POST: [&str; 2] = ["/v1/preview", "/v1/resolve"];
 

@@ -25,6 +25,7 @@ use crate::admin::extract::{Caller, Peer};
 use crate::admin::guard::{Guard, Holder};
 use crate::admin::problem::Problem;
 use crate::admin::resources::resources;
+use crate::admin::{ui, whoami};
 use crate::base::addr::ListenAddr;
 use crate::base::text::escape_json;
 use crate::config::snapshot::Admin;
@@ -150,24 +151,41 @@ pub(super) fn router(gateway: Arc<Gateway>, guard: Guard) -> Router {
         .with_state(gateway)
 }
 
-async fn admit(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {
+async fn admit(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+    let (method, path) = (request.method(), request.uri().path());
+    let is_dashboard = path.starts_with(ui::PAGE);
+    // The redirect is the same for everyone, and a browser has no token yet.
+    let response = match ui::redirect(method, path, request.headers()) {
+        Some(redirect) => redirect,
+        None => guarded(&guard, request, next).await,
+    };
+    let mut response = visible(response).await;
+    let headers = response.headers_mut();
+    headers
+        .entry(CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if is_dashboard {
+        ui::protect(headers);
+    }
+    response
+}
+
+async fn guarded(guard: &Guard, mut request: Request, next: Next) -> Response {
     let holder = request.extensions().get::<Holder>();
     let (method, path) = (request.method(), request.uri().path());
-    let checked = guard.check(method, path, request.headers(), holder);
-    let mut response = match checked {
+    match guard.check(method, path, request.headers(), holder) {
         Ok(role) => {
             let name = guard.name(request.headers(), request.extensions().get());
             let peer = request.extensions().get().and_then(|Peer(peer)| *peer);
             request.extensions_mut().insert(Caller { role, name, peer });
             next.run(request).await
         }
-        Err(problem) => problem.into_response(),
-    };
-    response = visible(response).await;
-    let headers = response.headers_mut();
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    response
+        Err(problem) => match whoami::stranger(method, path, problem.status()) {
+            Some(answer) => answer,
+            None => problem.into_response(),
+        },
+    }
 }
 
 /// Escapes control characters: JSON answers contain texts of clients, and people read them in

@@ -34,6 +34,9 @@ pub struct UpstreamSummary {
     pub policy: String,
     /// What its probe tries (`tcp`, `http`, `websocket`); null if there is none.
     pub probe: Option<String>,
+    /// A backend above this multiple of its share gets no new sessions; null for no such bound.
+    #[serde(default)]
+    pub bounded_load: Option<f64>,
     /// How many backends it has.
     pub members: usize,
     /// Members that may take a session now: active, not unhealthy, not ejected.
@@ -254,6 +257,7 @@ fn gone_summary(name: String, sessions: u64) -> UpstreamSummary {
         name,
         policy: REMOVED.to_owned(),
         probe: None,
+        bounded_load: None,
         members: 0,
         eligible: 0,
         panicking: false,
@@ -271,6 +275,7 @@ fn summary(upstream: &Upstream, on_removed: u64, now: Instant) -> UpstreamSummar
             .probe
             .as_ref()
             .map(|probe| probe_word(&probe.kind).to_owned()),
+        bounded_load: config.bounded_load,
         members: members.len(),
         eligible: members
             .iter()

@@ -12,6 +12,7 @@ mod registry;
 mod route;
 pub mod table;
 
+use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -47,6 +48,18 @@ impl Metrics {
     pub fn sweep(&self, now: Instant, table: &RoutingTable) -> usize {
         self.0
             .sweep(now, |metric, values| is_named(table, metric, values))
+    }
+
+    /// Calls `each` with the labels and the count of every series of a counter.
+    pub fn each_counter(&self, metric: &Metric, each: impl FnMut(&HashMap<&str, &str>, u64)) {
+        self.0.each_counter(metric, each);
+    }
+
+    /// The sum of all series of a counter.
+    pub fn total(&self, metric: &Metric) -> u64 {
+        let mut total = 0;
+        self.each_counter(metric, |_, count| total += count);
+        total
     }
 
     fn counter(&self, metric: &Metric, values: &[&str]) -> Counter {

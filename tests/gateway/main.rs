@@ -22,4 +22,5 @@ mod requests;
 mod sessions;
 mod support;
 mod tls;
+mod ui;
 mod wss;

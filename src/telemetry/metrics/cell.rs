@@ -41,6 +41,12 @@ impl Cell {
 #[derive(Debug, Default)]
 pub(super) struct Count(AtomicU64);
 
+impl Count {
+    pub(super) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 impl CounterFn for Count {
     fn increment(&self, by: u64) {
         self.0.fetch_add(by, Ordering::Relaxed);

@@ -113,6 +113,22 @@ impl Registry {
         gone - more
     }
 
+    /// Calls `each` with the labels and the count of every series of a counter.
+    pub(super) fn each_counter(
+        &self,
+        metric: &Metric,
+        mut each: impl FnMut(&HashMap<&str, &str>, u64),
+    ) {
+        let families = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        for (values, series) in families.get(metric.name).into_iter().flatten() {
+            if let Cell::Counter(count) = &series.cell {
+                let values = values.iter().map(|value| &**value);
+                let labels = metric.labels.iter().copied().zip(values).collect();
+                each(&labels, count.get());
+            }
+        }
+    }
+
     /// Everything in Prometheus' text format, in the order of the table.
     pub(super) fn render(&self) -> String {
         let families = self.0.read().unwrap_or_else(PoisonError::into_inner);

@@ -55,12 +55,21 @@ impl Gateway {
     /// One whose admin API asks for this token.
     pub async fn start_with_admin_token(test_config: &str, token: &str) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
+        Self::start_in_with_admin_token(directory, test_config, token).await
+    }
+
+    /// The same in a directory that has files already.
+    pub async fn start_in_with_admin_token(
+        directory: TempDir,
+        test_config: &str,
+        token: &str,
+    ) -> Self {
         let text = config::complete(test_config, directory.path());
         let text = text.replacen("[admin]\n", &format!("[admin]\ntoken = \"{token}\"\n"), 1);
         Self::launch(directory.into(), &text, Some(token.to_owned()), &[]).await
     }
 
-    /// The same in a directory that has files already, such as certificates.
+    /// One in a directory that has files already, such as certificates.
     pub async fn start_in(directory: TempDir, test_config: &str) -> Self {
         let text = config::complete(test_config, directory.path());
         Self::launch(directory.into(), &text, None, &[]).await

@@ -1,0 +1,47 @@
+// The certificates that are shown to clients, the first to end first.
+
+import { bar } from "./chart.js";
+import { h } from "./dom.js";
+import { duration, time } from "./format.js";
+import { badge, empty, table } from "./view.js";
+
+const DAY = 86_400;
+// A bar is full at this many days.
+const FULL = 90 * DAY;
+
+const left = ({ not_after: end }) => (end ? (new Date(end).getTime() - Date.now()) / 1000 : Infinity);
+
+function state(one) {
+  if (one.acme?.fault) return ["bad", "order fails"];
+  if (!one.not_after) return ["warn", "not ordered yet"];
+  if (one.expired) return ["bad", "expired"];
+  if (left(one) < 3 * DAY) return ["bad", "ends now"];
+  if (left(one) < 30 * DAY && !one.acme) return ["warn", "ends soon"];
+  return ["ok", "valid"];
+}
+
+const remaining = (one) => {
+  if (!one.not_after) return "–";
+  const seconds = Math.max(0, left(one));
+  const text = seconds > 2 * DAY ? `${Math.floor(seconds / DAY)} days` : duration(seconds);
+  return h("span", { class: "with-bar" }, bar(seconds / FULL, state(one)[0]), text);
+};
+
+const order = ({ acme }) =>
+  acme ? ["ACME", h("small", null, `next order ${time(acme.renews)}`), acme.fault && h("small", { class: "fault" }, `${acme.failures} failed: ${acme.fault}`)] : "files";
+
+function render({ status }) {
+  const all = [...status.certificates].sort((one, other) => left(one) - left(other));
+  if (all.length === 0) return empty("No listener has a certificate: clients connect without TLS here.");
+  const columns = [
+    ["Names", (one) => h("b", null, one.names.join(", ") || "–")],
+    ["Listener", (one) => one.listener],
+    ["State", (one) => badge(...state(one))],
+    ["Left", remaining, "number"],
+    ["Ends", (one) => time(one.not_after)],
+    ["From", order],
+  ];
+  return h("section", { class: "panel", "aria-label": "Certificates" }, table("Certificates", columns, all));
+}
+
+export default { id: "certificates", title: "Certificates", render };

@@ -1,0 +1,174 @@
+//! The dashboard, used in Chromium as an operator does. `tests/peers/node/dashboard.mjs` has the
+//! steps; here are the gateway, its sessions, and what must have happened to them.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, UnixStream};
+use tokio::sync::oneshot::{self, error::TryRecvError};
+use tokio::task::JoinHandle;
+use tokio::time::interval;
+
+use crate::support::certificates::Authority;
+use crate::support::peers::{Language, run_client};
+use crate::support::tokens::{SECRET, claims, token};
+use crate::support::{Backend, Client, Dial, Gateway, eventually};
+
+const TOKEN: &str = "may-operate-the-gateway";
+const READ_TOKEN: &str = "may-look-at-the-gateway";
+/// A principal whose name is markup.
+const HOSTILE: &str = "<img src=x onerror=\"window.hacked=1\">";
+
+/// A way for a browser to the admin API, which listens on a unix socket in tests.
+async fn forward(socket: PathBuf) -> SocketAddr {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut browser, _)) = listener.accept().await {
+            let socket = socket.clone();
+            tokio::spawn(async move {
+                let mut admin = UnixStream::connect(socket).await?;
+                copy_bidirectional(&mut browser, &mut admin).await
+            });
+        }
+    });
+    address
+}
+
+fn configuration(chat: &[Backend], feed: &Backend) -> String {
+    let members = chat.iter().enumerate();
+    let members = members.map(|(index, backend)| {
+        format!(
+            "{{ id = \"chat-{}\", address = \"{}\" }}",
+            index + 1,
+            backend.address
+        )
+    });
+    let members = members.collect::<Vec<_>>().join(", ");
+    format!(
+        "# admin: read_token = \"{READ_TOKEN}\"\n\
+         [[listeners]]\nname = \"edge\"\nlisten = [\"127.0.0.1:0\"]\n\n\
+         [[listeners]]\nname = \"edge-tls\"\nlisten = [\"127.0.0.1:0\"]\n\
+         tls.certificates = [{{ cert = \"edge.crt\", key = \"edge.key\" }}]\n\n\
+         [upstreams.chat]\nbounded_load = 2.0\nbackends = [{members}]\n\
+         probe = {{ type = \"tcp\", interval = \"200ms\" }}\n\n\
+         [upstreams.feed]\nbackends = [{{ id = \"feed-1\", address = \"{}\" }}]\n\
+         probe = {{ type = \"tcp\", interval = \"200ms\" }}\n\n\
+         [authenticators.users]\ntype = \"jwt\"\nsecret = \"{SECRET}\"\nfrom = [\"query:token\"]\n\n\
+         [[routes]]\nname = \"rooms\"\npath = \"/ws/{{room}}\"\nupstream = \"chat\"\n\
+         affinity = [\"path:room\"]\non_backend_loss = \"reconnect\"\n\n\
+         [[routes]]\nname = \"feed\"\npath = \"/feed/{{symbol}}\"\nupstream = \"feed\"\n\
+         authenticate = [\"users\"]\naffinity = [\"claim:sub\"]\n",
+        feed.address
+    )
+}
+
+/// Pictures that are in docs/; `UPDATE=1` replaces them.
+const DOCUMENTED: [&str; 4] = [
+    "overview-light",
+    "overview-dark",
+    "overview-phone",
+    "drain-light",
+];
+
+/// The folder of the pictures of this run.
+fn pictures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/dashboard")
+}
+
+fn compare_documented() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/images");
+    for name in DOCUMENTED {
+        let file = format!("{name}.png");
+        if std::env::var_os("UPDATE").is_some() {
+            fs::create_dir_all(&folder).unwrap();
+            fs::copy(pictures().join(&file), folder.join(&file)).unwrap();
+        }
+        let bytes = fs::metadata(folder.join(&file)).expect(name).len();
+        assert!(bytes < 200_000, "{file} has {bytes} bytes");
+    }
+}
+
+/// Messages of these sessions, until they are asked back.
+struct Talk(oneshot::Sender<()>, JoinHandle<Vec<Client>>);
+
+impl Talk {
+    fn among(mut clients: Vec<Client>) -> Self {
+        let (stop, mut stopped) = oneshot::channel();
+        let task = tokio::spawn(async move {
+            let mut pace = interval(Duration::from_millis(100));
+            while stopped.try_recv() == Err(TryRecvError::Empty) {
+                pace.tick().await;
+                for client in &mut clients {
+                    client.echo("a message that passes").await;
+                }
+            }
+            clients
+        });
+        Self(stop, task)
+    }
+
+    async fn end(self) -> Vec<Client> {
+        self.0.send(()).unwrap();
+        self.1.await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn operators_steer_the_gateway_by_its_dashboard() {
+    let directory = tempfile::tempdir().unwrap();
+    Authority::new(directory.path()).issue("edge", &["edge.test"]);
+    let chat = [
+        Backend::echo().await,
+        Backend::echo().await,
+        Backend::echo().await,
+    ];
+    let feed = Backend::echo().await;
+    let text = configuration(&chat, &feed);
+    let gateway = Gateway::start_in_with_admin_token(directory, &text, TOKEN).await;
+    let address = gateway.address();
+    let mut rooms = Vec::new();
+    for number in 0..30 {
+        rooms.push(Client::connect(address, &format!("/ws/room-{number}")).await);
+    }
+    let with = |subject: &str| format!("/feed/acme?token={}", token(&claims(subject)));
+    let mut ann = Client::connect(address, &with("ann")).await;
+    let mut hostile = Client::connect(address, &with(HOSTILE)).await;
+    for target in ["/nowhere", "/feed/acme"] {
+        let refused = Dial::new(target).connect(address).await.err();
+        assert!(refused.is_some(), "{target}");
+    }
+    let talk = Talk::among(rooms);
+    let base = forward(gateway.directory().join("admin.sock")).await;
+    let options = json!({
+        "token": TOKEN, "readToken": READ_TOKEN, "hostile": HOSTILE, "pictures": pictures(),
+    });
+    let arguments = vec![format!("http://{base}"), options.to_string()];
+    run_client(Language::Node, "dashboard", arguments).await;
+
+    let mut rooms = talk.end().await;
+    assert_eq!(
+        ann.end().await,
+        Some((1008, "closed by the test".to_owned()))
+    );
+    let record = gateway.wait_for_records(1).await.remove(0);
+    assert_eq!(record.reason.as_deref(), Some("closed by the test"));
+    assert_eq!(record.operator.as_deref(), Some("token"));
+    let shown = gateway.get("/v1/upstreams/chat");
+    for backend in shown["backends"].as_array().unwrap() {
+        let orders = (&backend["ordered"], &backend["state"]);
+        assert_eq!(orders, (&Value::Null, &json!("active")), "{backend}");
+    }
+    // Nothing was lost on the way to another backend and back.
+    for client in &mut rooms {
+        client.echo("still here").await;
+    }
+    hostile.echo("still here").await;
+    compare_documented();
+    drop((rooms, ann, hostile));
+    eventually("no session lives", async || gateway.sessions_live() == 0).await;
+}

@@ -1,0 +1,250 @@
+// Uses the dashboard of a gateway as an operator does, in headless Chromium.
+// Usage: dashboard.mjs http://127.0.0.1:PORT '{"token","readToken","hostile","pictures"}'
+// The gateway has the upstreams `chat` (chat-1 to chat-3) and `feed`, a session of the principal `ann` and one
+// of the principal `hostile`, whose name is markup. Pictures of the views go into the folder `pictures`.
+import { mkdirSync } from "node:fs";
+import { withChromium } from "./chromium.mjs";
+import { Dashboard, inspect } from "./dashboard_page.mjs";
+
+const [base, given] = process.argv.slice(2);
+const { token, readToken, hostile, pictures } = JSON.parse(given);
+const VIEWS = ["overview", "upstreams", "sessions", "refusals", "explain", "certificates", "node"];
+
+const passed = [];
+const failed = {};
+
+async function step(name, run) {
+  try {
+    await run();
+    passed.push(name);
+  } catch (error) {
+    failed[name] = error.message;
+  }
+}
+
+function expect(condition, what) {
+  if (!condition) throw new Error(what);
+}
+
+async function picture(board, name) {
+  await board.page.screenshot({ path: `${pictures}/${name}.png` });
+}
+
+const badgeOf = (backend, word) =>
+  [...document.querySelectorAll("main tbody tr")].some((row) => row.querySelector("b")?.innerText === backend && row.innerText.includes(word));
+
+mkdirSync(pictures, { recursive: true });
+await withChromium(async (browser) => {
+  const board = await Dashboard.open(browser, base);
+  const { page } = board;
+  const all = [board];
+
+  await step("asks for the token and shows nothing before", async () => {
+    await page.waitForSelector("#login[open]", { timeout: 30_000 });
+    expect(!(await page.content()).includes("under-test"), "the name of the node is shown");
+    await page.keyboard.press("Escape");
+    expect(await page.$("#login[open]"), "the dialog closes without a token");
+    await board.signIn("not-the-token");
+    await board.shows("does not accept this token", "#login");
+    expect((await page.$("main .panel")) === null, "something is shown");
+    await board.signIn(token);
+    await board.shows("chat");
+  });
+
+  await step("opens with the picture", async () => {
+    await board.shows("All is well", "#verdict");
+    await board.until(() => document.querySelectorAll("svg.ring").length === 2);
+    await board.shows("operator", "#who");
+    await board.until(() => document.querySelectorAll(".tile .spark polyline").length >= 4);
+    const tiles = await page.$$eval(".tile h3", (titles) => titles.map((title) => title.innerText));
+    expect(tiles.join() === "Sessions,Messages,Bytes,Refusals", tiles.join());
+  });
+
+  await step("keeps the token out of addresses and storage that lasts", async () => {
+    const urls = [...board.requests.map(({ url }) => url), page.url()];
+    expect(urls.every((url) => !url.includes(token) && url.startsWith(base)), urls.join(" "));
+    const asked = board.requests.filter(({ url }) => new URL(url).pathname.startsWith("/v1/status"));
+    expect(asked.length > 0 && asked.every(({ headers }) => headers.authorization === `Bearer ${token}`), "no token is sent");
+    const files = board.requests.filter(({ url }) => new URL(url).pathname.startsWith("/ui/"));
+    expect(files.every(({ headers }) => !headers.authorization), "files are asked for with the token");
+    const kept = await page.evaluate(() => JSON.stringify([document.cookie, { ...localStorage }, history.state]));
+    expect(!kept.includes(token), kept);
+    expect(!(await page.content()).includes(token), "the token is in the page");
+  });
+
+  await step("searches sessions", async () => {
+    await board.goTo("sessions");
+    await board.until(() => document.querySelectorAll("main tbody tr").length >= 8);
+    await page.keyboard.press("/");
+    await page.keyboard.type("ann");
+    await page.keyboard.press("Enter");
+    await board.until(() => document.querySelectorAll("main tbody tr").length === 1 && location.hash === "#sessions?principal=ann");
+    expect((await board.text("main tbody")).includes("feed"), await board.text());
+    await board.goTo("upstreams");
+    expect((await page.$eval("#upstream-search", (input) => input.value)) === "", "what was typed elsewhere is here");
+    await page.goBack();
+    await board.until(() => document.querySelector("#filter-principal")?.value === "ann");
+  });
+
+  await step("looks into a session", async () => {
+    await page.click("main tbody a");
+    await board.shows("From the client");
+    const text = await board.text();
+    for (const word of ["Authenticator", "users", "ann", "Handshake", "Request id"]) expect(text.includes(word), `${word}: ${text}`);
+  });
+
+  await step("closes a session, with words for its client", async () => {
+    await board.click("Close…");
+    await page.waitForSelector("#confirm[open]");
+    await page.keyboard.type("closed by the test");
+    await board.click("Close it");
+    await board.shows("is closing", "#toasts");
+    await board.until(() => location.hash === "#sessions" && !/\bann\b/.test(document.querySelector("main tbody")?.innerText));
+  });
+
+  await step("texts of strangers are texts", async () => {
+    await board.goTo("sessions");
+    await board.shows(hostile);
+    await page.evaluate((name) => [...document.querySelectorAll("main tbody a")].find((one) => one.innerText === name).click(), hostile);
+    await board.shows("From the client");
+    expect((await page.evaluate(() => window.hacked)) === undefined, "markup of a stranger ran");
+    expect((await page.$("main img, main script")) === null, "markup of a stranger is in the page");
+  });
+
+  await step("drains a backend and undoes it", async () => {
+    await board.goTo("upstreams");
+    await board.click("Drain chat-1");
+    await page.waitForSelector("#confirm[open]");
+    await page.keyboard.press("Escape");
+    await board.until(badgeOf, "chat-1", "healthy");
+    await board.click("Drain chat-1");
+    await page.waitForSelector("#confirm[open]");
+    await page.keyboard.type("2/s");
+    await board.click("Drain");
+    await board.until(badgeOf, "chat-1", "draining");
+    await board.shows("Drain of chat-1");
+    await picture(board, "drain-light");
+    await board.until(() => /Drain of chat-1\s*\W*\s*done/.test(document.querySelector("main").innerText));
+    await board.shows("2 of 3 backends take sessions", "#verdict");
+    await board.click("Undo chat-1");
+    await board.until(badgeOf, "chat-1", "healthy");
+    await board.shows("All is well", "#verdict");
+  });
+
+  await step("explains a request", async () => {
+    await board.goTo("explain");
+    await page.type("#explain-url", "/feed/acme");
+    await page.type("#explain-as", "ann");
+    await board.click("Explain");
+    await board.shows("claim:sub", "#explanation");
+    for (const word of ["feed", "ann", "takes the request"]) expect((await board.text("#explanation")).includes(word), word);
+    await page.$eval("#explain-as", (input) => (input.value = ""));
+    await board.click("Explain");
+    await board.shows("401 unauthenticated", "#explanation");
+  });
+
+  await step("counts refusals by reason", async () => {
+    await board.goTo("refusals");
+    await board.shows("no route");
+    await board.shows("unauthenticated");
+  });
+
+  await step("shows certificates and sources", async () => {
+    await board.goTo("certificates");
+    await board.shows("edge.test");
+    await board.goTo("node");
+    await board.shows("current");
+    await board.click("Read the files again");
+    await board.shows("the files are in force", "#toasts");
+  });
+
+  await step("needs nothing but the keyboard", async () => {
+    const keys = await Dashboard.open(browser, base);
+    all.push(keys);
+    await keys.signIn(token);
+    await keys.shows("chat");
+    await keys.page.keyboard.press("?");
+    await keys.shows("Keyboard shortcuts", "#help");
+    await keys.page.keyboard.press("Escape");
+    await keys.page.keyboard.press("2");
+    await keys.until(badgeOf, "chat-2", "healthy");
+    await keys.tabTo("Drain chat-2");
+    await keys.page.keyboard.press("Enter");
+    await keys.page.waitForSelector("#confirm[open]");
+    await keys.page.keyboard.type("100/s");
+    await keys.page.keyboard.press("Enter");
+    await keys.until(badgeOf, "chat-2", "draining");
+    await keys.tabTo("Undo chat-2");
+    await keys.page.keyboard.press("Enter");
+    await keys.until(badgeOf, "chat-2", "healthy");
+    await keys.page.keyboard.press("3");
+    await keys.until(() => document.querySelectorAll("main tbody tr").length > 2);
+    await keys.page.keyboard.press("j");
+    await keys.page.keyboard.press("j");
+    await keys.page.keyboard.press("Enter");
+    await keys.until(() => location.hash.startsWith("#session?id="));
+    await keys.page.close();
+  });
+
+  await step("a token that may look changes nothing", async () => {
+    const reader = await Dashboard.open(browser, base, { hash: "#upstreams" });
+    all.push(reader);
+    await reader.signIn(readToken);
+    await reader.shows("read only", "#who");
+    await reader.until(badgeOf, "chat-1", "healthy");
+    const open = await reader.page.$$eval("main button[data-do]", (all) => all.filter((one) => !one.disabled).map((one) => one.innerText));
+    expect(open.length === 0, `${open} may be pressed`);
+    await reader.page.close();
+  });
+
+  await step("is drawn for the documentation", async () => {
+    await board.goTo("overview");
+    await board.until(() => document.querySelectorAll(".tile .spark polyline").length >= 4);
+    await picture(board, "overview-light");
+    await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: "dark" }]);
+    await picture(board, "overview-dark");
+    await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: "light" }]);
+    await page.setViewport({ width: 360, height: 740 });
+    await picture(board, "overview-phone");
+    await page.setViewport({ width: 1280, height: 900 });
+  });
+
+  await step("signs out", async () => {
+    await page.click("#who button");
+    await page.waitForSelector("#login[open]", { timeout: 30_000 });
+    expect(!(await page.content()).includes("chat-1"), "data is left in the page");
+    await board.signIn(token);
+    await board.shows("All is well");
+  });
+
+  for (const [name, theme, width, height] of [
+    ["light", "light", 1280, 860],
+    ["dark", "dark", 1280, 860],
+    ["phone", "light", 360, 740],
+  ]) {
+    await step(`is whole in ${name}`, async () => {
+      const shown = await Dashboard.open(browser, base, { theme, width, height });
+      all.push(shown);
+      await shown.signIn(token);
+      await shown.shows("Overview", "#nav");
+      const [back] = await shown.page.evaluate(() => getComputedStyle(document.body).backgroundColor.match(/\d+/g));
+      expect(theme === "dark" ? back < 60 : back > 200, `${back} is not ${theme}`);
+      const faults = [];
+      for (const view of VIEWS) {
+        await shown.goTo(view);
+        await shown.until(() => document.querySelector("main .panel, main .verdict-panel"));
+        faults.push(...(await shown.page.evaluate(inspect)).map((fault) => `${view}: ${fault}`));
+        await picture(shown, `whole-${view}-${name}`);
+      }
+      expect(faults.length === 0, faults.join("; "));
+      await shown.page.close();
+    });
+  }
+
+  await step("no errors in any console", () => {
+    const faults = all.flatMap((one) => one.faults);
+    expect(faults.length === 0, faults.join("; "));
+  });
+});
+console.log(JSON.stringify({ client: "dashboard", failed, passed }));
+process.exit(Object.keys(failed).length > 0 ? 1 : 0);

@@ -1,0 +1,109 @@
+// The dashboard in a tab of Chromium, as a test uses it: everything that goes wrong there is noted.
+
+export const PATIENCE = 30_000;
+
+export class Dashboard {
+  constructor(page, base) {
+    this.page = page;
+    this.base = base;
+    this.faults = [];
+    this.requests = [];
+    page.on("console", (message) => {
+      if (message.type() === "error" || message.type() === "warn") this.faults.push(message.text());
+    });
+    page.on("pageerror", (error) => this.faults.push(error.message));
+    page.on("request", (request) => this.requests.push({ url: request.url(), headers: request.headers() }));
+  }
+
+  static async open(browser, base, { hash = "", width = 1280, height = 900, theme = "light" } = {}) {
+    const page = await browser.newPage();
+    await page.setViewport({ width, height, isMobile: width < 500, hasTouch: width < 500 });
+    await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: theme }]);
+    const dashboard = new Dashboard(page, base);
+    await page.goto(`${base}/ui/${hash}`, { timeout: PATIENCE });
+    return dashboard;
+  }
+
+  // The dialog for the token, by keyboard.
+  async signIn(token) {
+    await this.page.waitForSelector("#login[open]", { timeout: PATIENCE });
+    await this.page.bringToFront();
+    await this.page.keyboard.type(token);
+    await this.page.keyboard.press("Enter");
+  }
+
+  // Waits until a function of the page and of `values` is true. By a timer: a tab behind another one
+  // draws no frames.
+  async until(condition, ...values) {
+    try {
+      await this.page.waitForFunction(condition, { polling: 100, timeout: PATIENCE }, ...values);
+    } catch (error) {
+      const shown = await this.page.evaluate(() => `${location.hash} ${document.body.innerText}`);
+      throw new Error(`${error.message}: ${condition} of ${JSON.stringify(values)} in ${shown}`);
+    }
+  }
+
+  shows(text, selector = "main") {
+    const has = (selector, text) => [...document.querySelectorAll(selector)].some((one) => one.innerText.includes(text));
+    return this.until(has, selector, text);
+  }
+
+  async goTo(id) {
+    await this.page.bringToFront();
+    await this.page.click(`#nav a[href="#${id}"]`);
+    await this.until((id) => location.hash === `#${id}` && !document.querySelector("main").innerText.includes("Reading…"), id);
+  }
+
+  // Clicks the control of the dialog, or of the view, with this accessible name. Views are drawn again all the time, so the element
+  // is looked up and clicked in one step.
+  async click(name) {
+    const click = (name) => {
+      const all = document.querySelector("dialog[open]") ?? document.querySelector("main");
+      const visible = [...all.querySelectorAll("button, a")].filter((one) => one.offsetParent && (one.getAttribute("aria-label") ?? one.innerText).trim() === name);
+      visible[0]?.click();
+      return visible.length > 0 && !visible[0].disabled;
+    };
+    await this.until(click, name);
+  }
+
+  // Presses Tab until the control with this accessible name has the focus, and sees that it shows.
+  async tabTo(name) {
+    for (let press = 0; press < 150; press += 1) {
+      await this.page.keyboard.press("Tab");
+      const focus = await this.page.evaluate(() => {
+        const one = document.activeElement;
+        return { name: (one.getAttribute("aria-label") ?? one.innerText ?? "").trim(), outline: getComputedStyle(one).outlineStyle };
+      });
+      if (focus.name !== name) continue;
+      if (focus.outline === "none") throw new Error(`the focus on ${name} cannot be seen`);
+      return;
+    }
+    throw new Error(`Tab does not reach ${name}`);
+  }
+
+  text(selector = "main") {
+    return this.page.$eval(selector, (element) => element.innerText);
+  }
+}
+
+// Looks at what is drawn: labels, names, landmarks, and nothing beyond the edge of the screen.
+export function inspect() {
+  const faults = [];
+  const visible = (one) => one.offsetParent !== null;
+  for (const landmark of ["header", "nav", "main", "h1"]) {
+    if (!document.querySelector(landmark)) faults.push(`no ${landmark}`);
+  }
+  for (const one of document.querySelectorAll("input, select, textarea")) {
+    if (visible(one) && !document.querySelector(`label[for="${one.id}"]`)) faults.push(`no label for ${one.name}`);
+  }
+  for (const one of document.querySelectorAll("button, a")) {
+    if (visible(one) && !(one.getAttribute("aria-label") ?? one.innerText).trim()) faults.push(`no name: ${one.outerHTML}`);
+  }
+  for (const one of document.querySelectorAll("svg")) {
+    const named = one.getAttribute("aria-hidden") === "true" || (one.getAttribute("role") === "img" && one.getAttribute("aria-label"));
+    if (!named) faults.push("a picture without words");
+  }
+  const { scrollWidth, clientWidth } = document.documentElement;
+  if (scrollWidth > clientWidth) faults.push(`${scrollWidth} wide on ${clientWidth}`);
+  return faults;
+}
