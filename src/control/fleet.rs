@@ -392,4 +392,15 @@ mod tests {
         assert_eq!(fleet.age(after(611)), Some(Duration::from_secs(10)));
         assert_eq!(fleet.fault().as_deref(), Some("it is away"));
     }
+    #[test]
+    fn a_gateway_that_restarted_under_its_name_is_not_gone() {
+        let fleet = Fleet::new("process of a".to_owned());
+        let start = clock::now();
+        fleet.observe(vec![read("a", 1, "x", 5), read("b@1", 2, "x", 5)], start);
+        let later = start + LEFT_WITHIN;
+        fleet.observe(vec![read("a", 3, "x", 5), read("b@2", 4, "x", 5)], later);
+        let view = fleet.view(later);
+        let found: Vec<_> = view.iter().map(|one| (&*one.node, &*one.phase)).collect();
+        assert_eq!(found, [("a", "ready"), ("b", "ready")]);
+    }
 }

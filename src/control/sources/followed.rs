@@ -76,3 +76,34 @@ impl FollowState {
         over.await.is_ok_and(|now| now.synced)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_start_waits_for_the_comparison_or_for_so_many_failed_attempts() {
+        let state = FollowState::default();
+        let outcome = |attempts| state.synced(attempts).now_or_never();
+        assert_eq!(outcome(2), None);
+        state.attempt_failed();
+        assert_eq!((outcome(2), outcome(1)), (None, Some(false)));
+        state.attempt_failed();
+        assert_eq!((outcome(2), outcome(3)), (Some(false), None));
+        state.set_synced();
+        assert_eq!((outcome(2), outcome(3)), (Some(true), Some(true)));
+    }
+
+    #[test]
+    fn an_order_to_accept_reaches_the_follower_once_and_counts_what_is_in_doubt() {
+        let state = FollowState::default();
+        assert_eq!(state.accepted().now_or_never(), None);
+        let key = "backends/chat/one".into();
+        state.show(|status| status.doubted.extend([key]));
+        assert_eq!(state.accept(), 1);
+        assert_eq!(state.accepted().now_or_never(), Some(()));
+        assert_eq!(state.accepted().now_or_never(), None);
+    }
+}

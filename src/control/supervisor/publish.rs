@@ -59,6 +59,7 @@ pub(super) fn publish(live: &Live, next: Next<'_>) -> (Swap, usize) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::path::Path;
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
     use std::thread;
@@ -174,6 +175,33 @@ subject = "s{n}"
             let own = left.filter(|one| one.origin == RevocationOrigin::Node).count();
             prop_assert_eq!(own, 200);
         }
+    }
+
+    #[test]
+    fn changes_at_the_same_time_follow_one_another_and_each_gets_both_generations() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let first = first_generation(&snapshot(directory.path(), 2), 0);
+        let live = Live::new(first.expect("a generation"));
+        let begin = live.generation_arc();
+        let publish = || {
+            let each = (0..500).map(|_| live.publish(|_| thread::yield_now()).0);
+            each.collect::<Vec<_>>()
+        };
+        let swaps: Vec<_> = thread::scope(|scope| {
+            let threads = [(); 4].map(|()| scope.spawn(publish));
+            let swaps = threads.map(|thread| thread.join().expect("no panic"));
+            swaps.into_iter().flatten().collect()
+        });
+        let ends = swaps
+            .iter()
+            .map(|swap| (Arc::as_ptr(&swap.old), Arc::as_ptr(&swap.new)));
+        let mut next: BTreeMap<_, _> = ends.collect();
+        let (mut at, mut length) = (Arc::as_ptr(&begin), 0);
+        while let Some(new) = next.remove(&at) {
+            (at, length) = (new, length + 1);
+        }
+        let last = live.generation_arc();
+        assert_eq!((length, at), (swaps.len(), Arc::as_ptr(&last)));
     }
 
     fn revoke(live: &Live, n: u16) {

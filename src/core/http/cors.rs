@@ -175,5 +175,7 @@ mod tests {
             HeaderValue::from_static("POST"),
         );
         assert!(asks(&asked) && !is_preflight(&Method::POST, &asked));
+        asked.remove(ORIGIN);
+        assert!(!asks(&asked), "no browser sends it without an origin");
     }
 }

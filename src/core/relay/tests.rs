@@ -1,11 +1,14 @@
 //! The machine over in-memory streams of any width, with a clock that the test owns.
 
 mod closing;
+mod deadlines;
 mod endings;
 mod floods;
 mod handover;
+mod leaving;
 mod moving;
 mod random;
+mod rates;
 mod relaying;
 mod renewal;
 mod silence;

@@ -65,3 +65,28 @@ pub(super) fn digest_of(config: &impl fmt::Debug) -> u128 {
     write!(hasher, "{config:?}").expect("hashing does not fail");
     hasher.0.digest128()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(lists: [&[u128]; 3]) -> Digest {
+        let [mut one, mut two, mut three] = lists.map(|list| list.iter().copied());
+        Digest::of([&mut one, &mut two, &mut three])
+    }
+
+    #[test]
+    fn i2_a_digest_is_the_same_on_every_gateway() {
+        let digest = of([&[1, 1 << 64], &[2], &[]]);
+        assert_eq!(digest.to_string(), "0f8c51fad968ddb16505bfa0e85cfaf4");
+        assert_eq!(of([&[3], &[], &[]]).to_string().len(), 32);
+    }
+
+    #[test]
+    fn a_digest_depends_on_every_bit_and_on_the_list_that_a_part_is_in() {
+        let base = of([&[1, 2], &[], &[]]);
+        assert_ne!(base, of([&[1], &[2], &[]]));
+        assert_ne!(base, of([&[1, 2 | 1 << 127], &[], &[]]));
+        assert_ne!(base, of([&[1 | 1 << 64, 2], &[], &[]]));
+    }
+}

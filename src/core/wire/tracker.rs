@@ -186,16 +186,6 @@ impl FrameTracker {
         self.in_band.as_deref()
     }
 
-    /// Another takes the sender's place, at the beginning of its first frame.
-    pub fn replace_sender(&mut self) {
-        debug_assert!(
-            self.at_message_boundary(),
-            "another sender cannot finish the message"
-        );
-        self.carry_len = 0;
-        self.close = CloseCode::default();
-    }
-
     /// Whether what is followed comes from a client and goes to a backend, so that own frames in it
     /// are masked (RFC 6455, section 5.3).
     pub fn is_masked(&self) -> bool {

@@ -120,3 +120,16 @@ async fn a_walk_names_the_workers_that_did_not_finish() {
     let walked = walk(&workers, |_| false).await;
     assert_eq!((walked.answers.len(), walked.silent), (2, vec![0, 2]));
 }
+
+#[tokio::test]
+async fn a_stuck_worker_is_not_waited_for_without_end() {
+    let (stuck, _queue) = stuck();
+    let workers = Workers::from(vec![stuck, serving()]);
+    let slice = Slice::first(None);
+    let asked = workers.ask(|answer| WorkerCommand::Gather { slice, answer });
+    let walked = workers.walk(|slice, answer| WorkerCommand::Gather { slice, answer });
+    let both = async { tokio::join!(asked, walked) };
+    let (asked, walked) = timeout(ANSWER_MAX * 5, both).await.expect("both give up");
+    assert_eq!(asked.silent().collect::<Vec<_>>(), [0]);
+    assert_eq!((walked.answers.len(), walked.silent), (1, vec![0]));
+}

@@ -66,6 +66,12 @@ pub(crate) fn granted(sessions: &Sessions, member: usize) -> (GrantedSession, Un
         message_bytes: u64::MAX,
         extensions: Extensions::None,
     };
+    let times = Times {
+        idle: None,
+        lifetime_at: None,
+        expires_at: None,
+        close: 50,
+    };
     let id = worker.name_request();
     let granted = GrantedSession {
         facts: Facts {
@@ -89,24 +95,7 @@ pub(crate) fn granted(sessions: &Sessions, member: usize) -> (GrantedSession, Un
         key: None,
         carrier: Carrier::from(Socket::Unix(near)),
         resumption: None,
-        setup: Setup {
-            client_rules: rules,
-            backend_rules: rules,
-            client_early: Vec::new(),
-            backend_early: Vec::new(),
-            times: Times {
-                idle: None,
-                lifetime_at: None,
-                expires_at: None,
-                close: 50,
-            },
-            backend_lost_code: 1011,
-            hold: None,
-            keepalive: None,
-            throttle: None,
-            warning: None,
-            in_band: None,
-        },
+        setup: Setup::plain(rules, times),
         permits: SessionPermits::default(),
     };
     (granted, far)

@@ -47,9 +47,7 @@ impl Direction {
     /// The sink is lost: holds what the next one may have. `None`, and nothing changed, where a
     /// message that is not complete has been begun towards the lost one.
     pub(in crate::core::relay) fn salvage(&mut self, max: usize) -> Option<Lost> {
-        if self.is_leaving() {
-            return None;
-        }
+        // A sink that is being left is inside a message, so there is no cut.
         let cut = self.cut()?;
         let bytes = self.backlog.split_off(cut.at);
         let lost = Lost {
@@ -90,7 +88,7 @@ impl Direction {
 
     /// Another source takes the place of the one that ended; `early` came behind its 101.
     pub(in crate::core::relay) fn attach_source(&mut self, early: Vec<u8>) {
-        self.tracker.replace_sender();
+        debug_assert!(self.whole(), "another source cannot finish a message");
         self.source = SourceState::Open;
         self.early = early_bytes(early);
     }

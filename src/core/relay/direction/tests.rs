@@ -1,5 +1,7 @@
 //! One direction, chunk by chunk.
 
+mod replacing;
+
 use super::*;
 use crate::core::wire::frame::close_frame;
 use crate::core::wire::in_band::InBandMatcher;
@@ -65,6 +67,9 @@ fn whole_messages_are_forwarded_without_a_copy() {
     assert!(down.backlog.is_empty() && !down.stalled());
     assert_eq!(down.held(), 0);
     assert_eq!(down.output(FIXED), Output::Flush);
+    assert!(!down.all_sent());
+    down.flushed();
+    assert!(down.all_sent());
 }
 
 #[test]
@@ -202,6 +207,15 @@ fn a_close_frame_that_the_filter_withholds_is_not_forwarded() {
 }
 
 #[test]
+fn a_close_frame_inside_a_message_is_not_withheld() {
+    let mut down = down();
+    down.filter_closes(CloseFilter::GoingAway);
+    let chunk = [frame(0x01, b"half"), close_frame(1012, "", None)].concat();
+    let received = receive(&mut down, &chunk, usize::MAX);
+    assert_eq!(received, (chunk.len(), Some(Event::Closed)));
+}
+
+#[test]
 fn a_close_frame_that_passes_the_filter_is_forwarded_without_a_copy() {
     let mut down = down();
     down.filter_closes(CloseFilter::GoingAway);
@@ -255,72 +269,6 @@ fn early_bytes_are_judged_like_all_others() {
     assert_eq!(event, Some(Event::Violation(Violation::ReservedBit)));
     assert_eq!(drain(&mut down), frame(0x81, b"early"));
     assert_eq!(down.receive_early(FIXED), None);
-}
-
-#[test]
-fn a_sink_is_left_at_the_next_message_boundary() {
-    let mut up = up();
-    up.allow_replacement();
-    let message = masked(0x82, b"in two parts");
-    receive(&mut up, &message[..9], usize::MAX);
-    up.leave_sink(b"close".to_vec(), 100);
-    assert!(up.is_leaving() && !up.has_left());
-    let next = masked(0x81, b"next");
-    let rest = [&message[9..], &next].concat();
-    let (direct, _) = receive(&mut up, &rest, usize::MAX);
-    assert_eq!(direct, message.len() - 9);
-    assert_eq!(drain(&mut up), b"close");
-    assert!(up.has_left());
-    assert_eq!(up.held_loss().messages, 1);
-    up.attach_sink();
-    assert_eq!(drain(&mut up), next);
-}
-
-#[test]
-fn i8_a_hold_buffer_that_is_full_stops_the_source() {
-    let mut up = up();
-    up.allow_replacement();
-    up.leave_sink(Vec::new(), 10);
-    assert_eq!(up.room(4096), 10);
-    receive(&mut up, &masked(0x81, b"1234"), usize::MAX);
-    assert!(up.stalled() && up.room(4096) == 0);
-}
-
-#[test]
-fn a_session_may_stay_until_its_boundary_has_come() {
-    let mut up = up();
-    up.allow_replacement();
-    receive(&mut up, &masked(0x01, b"half"), usize::MAX);
-    up.leave_sink(b"close".to_vec(), 100);
-    assert!(up.stay() && up.replaceable);
-    receive(&mut up, &masked(0x80, b"rest"), usize::MAX);
-    up.leave_sink(b"close".to_vec(), 100);
-    assert!(!up.stay(), "there was a boundary");
-}
-
-#[test]
-fn a_failed_sink_that_may_be_replaced_keeps_whole_messages_for_the_next() {
-    let mut up = up();
-    up.allow_replacement();
-    let (one, two) = (masked(0x81, b"one"), masked(0x81, b"two"));
-    let chunk = [&one[..], &two].concat();
-    let received = up.receive(&chunk, FIXED);
-    let event = up.forwarded(&received, &chunk, 3, true);
-    assert_eq!((event, up.sink), (Some(Event::SinkLost), SinkState::Lost));
-    let lost = up.salvage(100).expect("all of it is here");
-    assert_eq!((lost.messages, lost.bytes), (1, one.len() as u64 - 3));
-    up.attach_sink();
-    assert_eq!(drain(&mut up), two);
-}
-
-#[test]
-fn a_message_that_is_not_complete_cannot_be_saved_from_a_failed_sink() {
-    let mut up = up();
-    up.allow_replacement();
-    let message = masked(0x81, b"in two parts");
-    let received = up.receive(&message[..10], FIXED);
-    up.forwarded(&received, &message[..10], 7, true);
-    assert_eq!(up.salvage(100), None);
 }
 
 #[test]

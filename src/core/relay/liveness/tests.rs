@@ -30,11 +30,15 @@ const UNREAD: Observation = Observation {
     moved: false,
     unsent: false,
 };
-const TAKES: Observation = Observation {
+const MOVED: Observation = Observation {
     heard: false,
     unread: false,
     moved: true,
+    unsent: false,
+};
+const TAKES: Observation = Observation {
     unsent: true,
+    ..MOVED
 };
 
 #[test]
@@ -82,6 +86,25 @@ fn taking_bytes_counts_only_while_an_answer_is_awaited() {
     let mut asked = pinged(0);
     asked.observe(Side::Client, TAKES, 113);
     assert_eq!(asked.due(Side::Client), Some(118));
+}
+
+#[test]
+fn taking_bytes_counts_until_the_side_has_all_of_them() {
+    let moved = |unsent| Observation { unsent, ..MOVED };
+    let mut all_sent = pinged(0);
+    all_sent.observe(Side::Client, moved(false), 113);
+    assert_eq!(all_sent.due(Side::Client), Some(115), "it has the ping");
+    let mut behind = pinged(0);
+    let waits = Observation {
+        moved: false,
+        ..moved(true)
+    };
+    behind.observe(Side::Client, waits, 112);
+    assert_eq!(behind.due(Side::Client), Some(115));
+    behind.observe(Side::Client, moved(false), 113);
+    assert_eq!(behind.due(Side::Client), Some(118), "it took the last ones");
+    behind.observe(Side::Client, moved(false), 114);
+    assert_eq!(behind.due(Side::Client), Some(118));
 }
 
 #[test]

@@ -74,9 +74,9 @@ impl Machine {
     fn closing_frames(&self) -> LastFrames {
         let code = self.ending().and_then(|ending| ending.close_code);
         let (code, text) = (code.unwrap_or(CUT.0), CUT.1);
-        let to_backend = self.attached && self.up.can_append_close();
-        let lost = self.closing_state().and_then(|closing| closing.lost);
-        let to_client = self.down.can_append_close() && lost != Some(Side::Client);
+        // A side that is lost or detached has a direction that is done or on hold.
+        let to_backend = self.up.can_append_close();
+        let to_client = self.down.can_append_close();
         LastFrames {
             client: to_client.then(|| close_frame(code, text, None)),
             backend: to_backend.then(|| close_frame(code, text, Some(mask(self.entropy)))),
@@ -277,10 +277,11 @@ impl Machine {
         }
     }
 
-    /// Sends the backend a close frame in place of the client. What the client still sends is
-    /// dropped.
+    /// Sends the backend a close frame in place of the client, unless it gets one already. What the
+    /// client still sends is dropped.
     pub(super) fn close_backend(&mut self) {
-        if self.up.closed() || self.up.has_queued_close() {
+        // A queued frame has the better reason: that of a violation, for example.
+        if self.up.has_queued_close() {
             return;
         }
         let code = self.down.tracker.close_code();
@@ -364,7 +365,8 @@ impl Machine {
 
     /// Whether nothing is left to be moved in either direction, and both streams were ended.
     pub(super) fn over(&self) -> bool {
-        let backend_ended = self.down.source_ended() || (!self.attached && !self.moves_now());
-        self.up.source_ended() && backend_ended && self.up.done() && self.down.done()
+        // The source of a session that ends without a backend has ended, too.
+        let ended = self.up.source_ended() && self.down.source_ended();
+        ended && self.up.done() && self.down.done()
     }
 }

@@ -32,13 +32,12 @@ impl Machine {
     pub(super) fn keep_alive(&mut self, queue: impl Fn(Side) -> Option<SendQueue>, now: Tick) {
         for side in [Side::Client, Side::Backend] {
             let unread = self.unread(side);
-            let present = side == Side::Client || self.attached;
-            let (moving, to) = (self.moves_now(), self.sent_by(side.other()));
+            let to = self.sent_by(side.other());
             let (all_sent, no_place) = (to.all_sent(), to.ping_waits_for_boundary());
             let Some(liveness) = &mut self.liveness else {
                 return;
             };
-            if !present || liveness.due(side).is_none_or(|due| now < due) {
+            if liveness.due(side).is_none_or(|due| now < due) {
                 continue;
             }
             if unread {
@@ -50,7 +49,7 @@ impl Machine {
                     self.give_up_silent(side, now);
                     return;
                 }
-            } else if side == Side::Client || !moving {
+            } else {
                 self.ping(side, queue(side), now);
             }
         }

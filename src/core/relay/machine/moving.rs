@@ -152,13 +152,8 @@ impl Machine {
         if migration.is_some_and(|migration| migration.backend_closed()) {
             return;
         }
-        let detached = self.needs_backend();
-        if self.migration.is_none() || detached || self.ending().is_some() {
-            // The client has closed meanwhile, so the frame is its answer after all.
-            let frame = close_frame(code.unwrap_or(1000), "", None);
-            self.down.queue_close(frame, ClosePlace::NextBoundary);
-            return;
-        }
+        // The session is settled and open: frames are withheld only where it may move, a detached
+        // backend is not read, and `end` turns the filter off.
         let plan = LeavePlan {
             reason: ResumeReason::BackendGoingAway,
             by: EndedBy::Backend,

@@ -48,7 +48,7 @@ impl Machine {
             return;
         };
         match throttle.over {
-            Over::Slow if closing => self.close_backend(),
+            // The pause of a session that is closing ends at the next read; see `pauses`.
             Over::Slow => throttle.until = Some(until),
             Over::Close if closing => {}
             Over::Close => self.end_exceeded(now),

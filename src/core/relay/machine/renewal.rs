@@ -58,8 +58,10 @@ impl Machine {
 
     /// A session that ends needs no credential, and the client's answer has to be read.
     pub(super) fn forget_renewal(&mut self) {
-        let closing = self.up.injected.is_some() && self.ending().is_some();
-        if let Some(injected) = self.up.injected.as_mut().filter(|_| closing) {
+        if self.ending().is_none() {
+            return;
+        }
+        if let Some(injected) = &mut self.up.injected {
             injected.answered(true);
         }
     }

@@ -156,3 +156,25 @@ fn i10_a_warning_stands_between_messages() {
     let came = rig.client.take();
     assert_eq!(came, close_frame(3000, "credential expired", None));
 }
+
+#[test]
+fn a_session_that_ends_forgets_a_renewal_and_reads_its_client() {
+    let mut rig = rig(true, None);
+    rig.client.send(&masked(0x81, b"renew abc"));
+    assert_eq!(rig.pump(), Pumped::Turn(Turn::Renewal));
+    assert_eq!(rig.relay.wants(Side::Client, 4096, 0), None);
+    rig.relay.close(&order(1008, "kicked", Cause::Kicked), 0);
+    assert_eq!(rig.relay.begin(0), None);
+    assert_eq!(rig.relay.renewal(), None);
+    assert!(rig.relay.wants(Side::Client, 4096, 0).is_some());
+}
+
+#[test]
+fn a_renewal_right_before_a_close_frame_is_not_reported() {
+    let mut rig = rig(true, None);
+    let close = client_close(1000);
+    rig.client
+        .send(&[masked(0x81, b"renew abc"), close.clone()].concat());
+    assert_eq!(rig.pump(), Pumped::Idle);
+    assert_eq!(rig.backend.take(), close);
+}

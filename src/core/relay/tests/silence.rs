@@ -108,3 +108,57 @@ fn the_answer_to_a_ping_is_not_awaited_before_the_ping_was_sent() {
     pass(&mut rig, 8);
     assert!(rig.relay.closing(), "it has the ping and does not answer");
 }
+
+#[test]
+fn a_client_whose_system_holds_bytes_is_not_lost_before_the_ping_has_a_place() {
+    let mut rig = rig(true, false);
+    // The backend has begun a frame, and the client's system has bytes in flight all the time.
+    rig.backend_sends(&from_backend(0x82, &[7; 40])[..20]);
+    let queue = SendQueue {
+        bytes: 20,
+        in_flight: 20,
+    };
+    for now in 1..=60 {
+        rig.now = now;
+        if rig.relay.due().is_some_and(|due| due <= now) {
+            rig.relay.expire(now, |_| Some(queue));
+        }
+        rig.turn();
+        assert!(!rig.relay.closing(), "at {now}");
+    }
+}
+
+#[test]
+fn a_backend_that_is_left_is_not_pinged() {
+    let mut rig = rig(false, true);
+    rig.relay.allow_moves(300);
+    assert_eq!(rig.relay.due(), Some(10));
+    assert!(rig.relay.leave(&drained(), 0));
+    assert_eq!(rig.relay.due(), Some(TIMES.close), "leaving has a limit");
+}
+
+#[test]
+fn a_session_leaves_a_silent_backend_if_it_may_move() {
+    let mut rig = rig(false, true);
+    rig.relay.allow_moves(300);
+    pass(&mut rig, 14);
+    assert!(!rig.relay.needs_backend());
+    rig.expire(15);
+    assert!(rig.relay.needs_backend() && !rig.relay.closing());
+}
+
+#[test]
+fn a_backend_that_is_gone_owes_no_answer_to_a_ping() {
+    let mut rig = rig(true, true);
+    rig.relay.allow_moves(300);
+    pass(&mut rig, 12);
+    let ping = rig.client.take();
+    rig.backend.vanish();
+    rig.turn();
+    assert!(rig.relay.needs_backend());
+    // The client answers, and is pinged again.
+    rig.client_sends(&from_client(0x8A, &ping[2..]));
+    rig.expire(22);
+    assert_eq!(rig.pump(), Pumped::Idle, "the loss was reported");
+    assert_eq!(rig.client.take().len(), 10);
+}

@@ -2,41 +2,6 @@
 
 use super::*;
 
-fn machine() -> Machine {
-    Machine::new(setup(), ENTROPY, 0)
-}
-
-/// Gives a chunk to the machine; the other side takes all of it.
-fn pass(machine: &mut Machine, from: Side, chunk: &[u8]) -> usize {
-    let inspected = machine.receive(from, chunk);
-    let direct = inspected.direct();
-    machine.forwarded(from, (inspected, chunk), direct, false, 0);
-    direct
-}
-
-/// Takes all that waits for a side, a flush included.
-fn drain(machine: &mut Machine, to: Side) -> Vec<u8> {
-    let mut came = Vec::new();
-    loop {
-        let written = match machine.output(to) {
-            Output::Write(bytes) => {
-                came.extend_from_slice(bytes);
-                bytes.len()
-            }
-            Output::Flush => {
-                machine.flushed(to);
-                continue;
-            }
-            Output::Finish => {
-                machine.finished(to);
-                continue;
-            }
-            Output::Idle => return came,
-        };
-        machine.wrote(to, written);
-    }
-}
-
 #[test]
 fn an_idle_session_wants_both_sides_read_and_writes_nothing() {
     let mut machine = machine();

@@ -2,6 +2,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
 use crate::core::wire::in_band::InBandMatcher;
+use crate::proxy::session::live_session::Ownership;
 use crate::proxy::tests::session::{self, Ends, ROUTES, right};
 use crate::proxy::tests::{Fixture, run};
 
@@ -119,6 +120,32 @@ fn a_refused_renewal_is_answered_and_ends_nothing() {
         assert_eq!(next_text(&mut ends).await, format!("no: {word}"));
         assert_eq!(ends.session.facts().right, before);
         ends.talk().await;
+    });
+}
+
+#[test]
+fn i1_a_renewal_that_is_verified_while_the_session_is_held_is_left_to_its_new_owner() {
+    let fixture = Fixture::new(ROUTES);
+    run(async {
+        let sessions = fixture.sessions();
+        let mut ends = with_prefix(&sessions).await;
+        let idle = Rc::weak_count(&ends.session);
+        let renewal = message("renew another-key");
+        ends.client.write_all(&renewal).await.expect("open");
+        session::settle().await;
+        assert!(Rc::weak_count(&ends.session) > idle, "it is being verified");
+        ends.session.ownership.set(Ownership::Held);
+        let state = || {
+            let state = ends.session.relay.borrow().state(0);
+            serde_json::to_value(state).expect("plain data")
+        };
+        let before = state();
+        while Rc::weak_count(&ends.session) > idle {
+            tokio::time::sleep(PENALTY / 10).await;
+        }
+        assert_eq!(state(), before, "not answered here");
+        let relay = ends.session.relay.borrow();
+        assert_eq!(relay.renewal(), Some(&b"another-key"[..]));
     });
 }
 
