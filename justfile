@@ -24,6 +24,10 @@ autobahn-full:
 fuzz TARGET SECONDS="600":
     fuzz/run {{TARGET}} {{SECONDS}}
 
+# Makes a site of `docs/` in target/book, with mdBook as `./test --prepare` installs it.
+book:
+    target/test-env/python/bin/mdbook build docs --dest-dir {{justfile_directory()}}/target/book
+
 # Compiles the protobuf files of another version of etcd-client.
 descriptors:
     tools/update-descriptors

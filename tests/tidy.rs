@@ -8,6 +8,8 @@
 
 #[path = "tidy/architecture.rs"]
 mod architecture;
+#[path = "tidy/book.rs"]
+mod book;
 #[path = "tidy/circles.rs"]
 mod circles;
 #[path = "tidy/data_plane.rs"]
@@ -22,6 +24,8 @@ mod functions;
 mod imports;
 #[path = "tidy/log.rs"]
 mod log;
+#[path = "tidy/monitoring.rs"]
+mod monitoring;
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -102,4 +102,10 @@ pub(super) fn read(gateway: &Gateway, reading: &mut Reading) {
         .into_iter()
         .map(|(listener, name, end)| ([*listener, name.as_str()], *end));
     reading.family(&table::CERTIFICATE_EXPIRY, samples);
+    let managed = gateway.acme.status();
+    let failures = managed.iter().filter_map(|one| {
+        let name: &str = one.names.first()?;
+        Some(([name], f64::from(one.failures)))
+    });
+    reading.family(&table::CERTIFICATE_ORDER_FAILURES, failures);
 }

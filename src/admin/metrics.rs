@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use axum::extract::State;
-use axum::http::HeaderName;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderName};
 
 use crate::admin::gateway::VERSION;
 use crate::admin::{Gateway, certificates, sources};
@@ -16,30 +16,32 @@ use crate::core::health::Health;
 use crate::core::limits::Scarce;
 use crate::core::routing::{Member, RoutingTable, Upstream};
 use crate::live::{Generation, Phase, WorkerCommand};
-use crate::telemetry::metrics::{Reading, table};
-
-/// The version of the text format for Prometheus.
-const FORMAT: [(HeaderName, &str); 1] =
-    [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+use crate::telemetry::metrics::{Exposition, Reading, table};
 
 pub(super) async fn metrics(
     State(gateway): State<Arc<Gateway>>,
+    headers: HeaderMap,
 ) -> ([(HeaderName, &'static str); 1], String) {
+    let accept = headers.get_all(ACCEPT).iter();
+    let accept: Vec<_> = accept.filter_map(|one| one.to_str().ok()).collect();
+    let form = Exposition::preferred(&accept.join(","));
     // Counts of a worker that does not respond in time appear in a later scrape.
     let gather = |slice, answer| WorkerCommand::Gather { slice, answer };
     gateway.live.workers().walk(gather).await;
     gateway.metrics.sweep(clock::now(), &gateway.live.table());
-    let mut text = gateway.metrics.render();
-    text.push_str(&read(&gateway));
-    (FORMAT, text)
+    let mut text = gateway.metrics.render(form);
+    text.push_str(&read(&gateway, form));
+    text.push_str(form.end());
+    ([(CONTENT_TYPE, form.content_type())], text)
 }
 
-fn read(gateway: &Gateway) -> String {
-    let mut reading = Reading::default();
+fn read(gateway: &Gateway, form: Exposition) -> String {
+    let mut reading = Reading::new(form);
     let ready = gateway.live.phase() == Phase::Ready;
     reading.single(&table::READY, f64::from(u8::from(ready)));
     reading.family(&table::BUILD_INFO, [([VERSION], 1.0)]);
     reading.single(&table::RECORDS_DROPPED, gateway.records.dropped() as f64);
+    read_configuration(gateway, &mut reading);
     read_load(gateway, &mut reading);
     read_revocations(gateway, &mut reading);
     certificates::read(gateway, &mut reading);
@@ -48,8 +50,22 @@ fn read(gateway: &Gateway) -> String {
     read_drains(gateway, &mut reading);
     sources::read(gateway, &mut reading);
     read_keys(&gateway.live.generation(), &mut reading);
+    let started = clock::unix_millis(gateway.live.started()) as f64 / 1000.0;
+    reading.single(&table::PROCESS_START, started);
     reading.process();
     reading.into_text()
+}
+
+fn read_configuration(gateway: &Gateway, reading: &mut Reading) {
+    let supervisor = &gateway.supervisor;
+    let refused = f64::from(u8::from(supervisor.refused().is_some()));
+    reading.single(&table::CONFIGURATION_REFUSED, refused);
+    let pending = supervisor.restart_pending().len();
+    reading.single(&table::RESTART_PENDING, pending as f64);
+    let taken_over = gateway.live.taken_over();
+    let staying = taken_over.iter().flat_map(|one| one.staying.iter());
+    let staying = staying.map(|(reason, sessions)| ([reason.as_str()], sessions as f64));
+    reading.family(&table::PREDECESSOR_SESSIONS, staying);
 }
 
 fn read_keys(generation: &Generation, reading: &mut Reading) {

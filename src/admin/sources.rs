@@ -225,6 +225,9 @@ pub(super) fn read(gateway: &Gateway, reading: &mut Reading) {
     if let Some(age) = age(&status) {
         reading.single(&table::ETCD_PROGRESS_AGE, age);
     }
+    if let Some(fleet) = &gateway.fleet {
+        reading.single(&table::NODE_DUPLICATE, flag(fleet.is_duplicated()));
+    }
     let held = gateway.supervisor.held(SourceId::Etcd);
     reading.single(&table::ETCD_REFUSED, held.refused as f64);
     reading.single(&table::ETCD_WAITING, held.waiting as f64);

@@ -14,7 +14,7 @@ use crate::base::addr::BackendAddr;
 use crate::cli::args::register::{ProbeKind, RegisterArgs};
 use crate::cli::etcd::access::Access;
 use crate::config::model::Backend;
-use crate::config::snapshot::{self, AccessOutput, Log, LogFormat};
+use crate::config::snapshot::{self, Log, LogFormat};
 use crate::control::etcd::register::{End, Registration, address_towards, register as keep};
 use crate::control::load::{LoadOptions, load_text};
 use crate::control::probes::Target;
@@ -49,7 +49,7 @@ pub fn register(args: &RegisterArgs, err: &mut dyn Write) -> anyhow::Result<u8> 
     let (_, _log) = log::init(&Log {
         level: "info".to_owned(),
         format: LogFormat::Text,
-        access: AccessOutput::Off,
+        access: snapshot::Access::default(),
     })?;
     let id = args.id.as_ref().unwrap_or(&address);
     let registration = Registration {

@@ -22,6 +22,7 @@ use crate::config::pattern::{HostPattern, PathPattern};
 mod acme;
 mod auth;
 mod listener;
+mod log;
 mod operations;
 mod request;
 mod sources;
@@ -36,6 +37,7 @@ pub use listener::{
     CertificateFiles, HeadLimits, Listener, ListenerLimits, ListenerTimeouts, ListenerTls,
     TicketKeySource, TlsRecords, TlsVersion,
 };
+pub use log::{Access, AccessFile, Log, LogFormat, Rotation, Syslog, SyslogAddress};
 pub use operations::{AdminState, Admission, Drain, Rebalance, RebalanceMode, Shutdown, Tempo};
 pub use request::{AffinitySource, HeaderEdits, MatchText, Redirect, Rewrite, Scheme, TextMatch};
 pub use sources::{Etcd, EtcdTls, Sources};
@@ -105,37 +107,6 @@ pub struct Admin {
     pub tls: Option<ListenerTls>,
     /// Subjects of client certificates that may change something; empty: all.
     pub operators: Vec<String>,
-}
-
-/// `[log]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Log {
-    /// Directives such as `info` or `info,sessile::control=debug`.
-    pub level: String,
-    /// How log lines and records look.
-    pub format: LogFormat,
-    /// Where session records and request records go.
-    pub access: AccessOutput,
-}
-
-/// Form of a line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One object a line, for machines.
-    Json,
-}
-
-/// Where records go.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AccessOutput {
-    /// Nowhere.
-    Off,
-    /// To standard output, beside the log (which goes to standard error).
-    Stdout,
-    /// Appended to a file, which is opened again on SIGHUP.
-    File(PathBuf),
 }
 
 /// An `[upstreams.<name>]` table.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::base::addr::ListenAddr;
 use crate::config::diagnostic::{Diagnostic, Severity};
 use crate::config::layers::{Origin, Part};
-use crate::config::snapshot::{AccessOutput, Snapshot};
+use crate::config::snapshot::Snapshot;
 use crate::config::span::KeyPath;
 
 const WRITE_BY_ALL: u32 = 0o002;
@@ -44,8 +44,8 @@ pub(super) fn warnings(origin: &Origin, snapshot: &Snapshot, files: &[PathBuf]) 
             }
         }
     }
-    if let AccessOutput::File(path) = &snapshot.log.access
-        && let Some(open) = path.parent().and_then(open_directory)
+    if let Some(file) = &snapshot.log.access.file
+        && let Some(open) = file.path.parent().and_then(open_directory)
     {
         warn(key(&["log", "access"]), &open);
     }

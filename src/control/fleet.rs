@@ -253,6 +253,14 @@ impl Fleet {
         live.any(|node| self.are_two(own, &node.entry))
     }
 
+    /// Whether another process has an entry with the name of this one.
+    pub fn is_duplicated(&self) -> bool {
+        let observed = self.observed();
+        let live = || observed.nodes.values().filter(|node| !node.gone);
+        let own = live().find(|node| node.entry.instance == self.instance);
+        own.is_some_and(|own| live().any(|node| self.are_two(&own.entry, &node.entry)))
+    }
+
     fn observed(&self) -> MutexGuard<'_, Observed> {
         self.observed.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -345,8 +353,9 @@ mod tests {
         let (own, next) = (with("a", 10, "unix:/a"), with("a@2", 20, "unix:/a"));
         fleet.observe(vec![own.clone(), next.clone()], clock::now());
         assert!(fleet.has_duplicate(&own.entry), "nothing is known of it");
+        assert!(fleet.is_duplicated());
         fleet.set_other_process(20);
-        assert!(!fleet.has_duplicate(&own.entry));
+        assert!(!fleet.has_duplicate(&own.entry) && !fleet.is_duplicated());
         let view = fleet.view(clock::now());
         assert!(view.iter().all(|one| !one.duplicate), "{view:?}");
         // Another gateway on another machine may have the same number.

@@ -15,7 +15,7 @@ use http::Request;
 use http::request::{Builder, Parts};
 
 use crate::base::clock;
-use crate::config::snapshot::{AccessOutput, LogFormat};
+use crate::config::snapshot::{Access, LogFormat};
 use crate::control::load::{LoadOptions, load_text};
 use crate::core::routing::RoutingTable;
 use crate::core::wire::request_guard::Smuggling;
@@ -34,7 +34,7 @@ use crate::proxy::stages::admit::admit;
 use crate::proxy::stages::authenticate::authenticate;
 use crate::proxy::stages::route::{Destination, route};
 use crate::proxy::streams::activity::StreamActivity;
-use crate::telemetry::metrics::{ListenerMetrics, Metrics, NodeMetrics};
+use crate::telemetry::metrics::{Exposition, ListenerMetrics, Metrics, NodeMetrics};
 use crate::telemetry::records::{Records, RecordsGuard};
 
 /// The listener of every fixture.
@@ -79,7 +79,7 @@ impl Fixture {
         let mut snapshot = loaded.snapshot;
         let directory = tempfile::tempdir().expect("a directory");
         let records = directory.path().join("records");
-        snapshot.log.access = AccessOutput::File(records.clone());
+        snapshot.log.access = Access::to_file(records.clone());
         snapshot.log.format = LogFormat::Json;
         let (sink, guard) = Records::open(&snapshot.log, &snapshot.node.name).expect("a file");
         let metrics = Metrics::new();
@@ -156,7 +156,7 @@ impl Fixture {
 
     /// The metrics as Prometheus reads them.
     pub(crate) fn metrics(&self) -> String {
-        self.worker.shared.metrics.render()
+        self.worker.shared.metrics.render(Exposition::Text)
     }
 
     /// The records that were left, after everything that could leave one is gone.

@@ -6,7 +6,9 @@
 //! Each gateway has a registry of its own, which removes series that are no longer needed. There is
 //! no global recorder: several gateways in one process keep their numbers apart.
 
+mod by_backend;
 mod cell;
+mod exposition;
 mod reading;
 mod registry;
 mod route;
@@ -21,9 +23,11 @@ use metrics::{Counter, Gauge, Histogram};
 use crate::base::names::ListenerName;
 use crate::core::routing::{Action, RoutingTable};
 use crate::core::session::staying::Staying;
+use crate::telemetry::metrics::cell::Buckets;
 use crate::telemetry::metrics::registry::Registry;
 use crate::telemetry::metrics::table::Metric;
 
+pub use exposition::Exposition;
 pub use reading::Reading;
 pub use route::{Direction, RouteMetrics};
 
@@ -37,9 +41,9 @@ impl Metrics {
         Arc::default()
     }
 
-    /// What was counted, in Prometheus' text format.
-    pub fn render(&self) -> String {
-        self.0.render()
+    /// What was counted, in this format.
+    pub fn render(&self, form: Exposition) -> String {
+        self.0.render(form)
     }
 
     /// Removes series of routes, upstreams and authenticators that are not in this table, once
@@ -73,6 +77,10 @@ impl Metrics {
     fn histogram(&self, metric: &Metric, values: &[&str]) -> Histogram {
         self.0.histogram(metric, values)
     }
+
+    fn session_histogram(&self, metric: &Metric, values: &[&str]) -> Arc<Buckets> {
+        self.0.session_histogram(metric, values)
+    }
 }
 
 /// Whether the table has what these labels are named after; labels that are names of nothing in a
@@ -86,6 +94,10 @@ fn is_named(table: &RoutingTable, metric: &Metric, values: &[Box<str>]) -> bool 
     let authenticator = value("authenticator");
     if authenticator.is_some_and(|name| table.authenticator(name).is_none()) {
         return false;
+    }
+    if let (Some(upstream), Some(backend)) = (upstream, value("backend")) {
+        let found = table.upstream(upstream);
+        return found.is_some_and(|one| one.member(&backend.into()).is_some());
     }
     match value("route") {
         Some(route) => is_route(table, route, upstream),
@@ -243,6 +255,8 @@ impl NodeMetrics {
             reload_failures: metrics.counter(&table::RELOAD_FAILURES, &[]),
         };
         node.generation.set(generation as f64);
+        // Present from the start: a counter that appears with its first event has not increased.
+        let _ = metrics.counter(&table::HANDOVER_FAILURES, &[]);
         node
     }
 

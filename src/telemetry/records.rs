@@ -1,26 +1,31 @@
 //! Access records: the line that every session leaves when it ends (I6), and the line of every
-//! request that became none. They go to standard output or a file, through a queue that drops
-//! rather than make a worker wait; what was dropped is counted.
+//! request that became none. They go to standard output, a file and a syslog server, each through a
+//! queue that drops rather than make a worker wait; what was dropped is counted.
 
+mod file;
 mod line;
+mod output;
+mod syslog;
 
-use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 
 use crate::base::clock;
 use crate::base::traffic::Traffic;
-use crate::config::snapshot::{AccessOutput, Log, LogFormat};
+use crate::config::snapshot::{Log, LogFormat};
 use crate::core::session::record::Record;
+use crate::telemetry::records::file::RecordFile;
 use crate::telemetry::records::line::{Line, Value};
+use crate::telemetry::records::output::Counted;
+use crate::telemetry::records::syslog::Syslog;
 
-/// Records that may wait for their output: some seconds of a busy gateway.
+pub use file::RecordsError;
+
+/// Records that may wait for an output: some seconds of a busy gateway.
 const RECORDS_WAITING_MAX: usize = 65_536;
 
 /// Where records go in; cheap to clone, one for each worker.
@@ -28,23 +33,16 @@ const RECORDS_WAITING_MAX: usize = 65_536;
 pub struct Records {
     node: Arc<str>,
     format: LogFormat,
-    /// `None` when records are off.
-    output: Option<NonBlocking>,
+    /// The queue of each output; none when records are off.
+    outputs: Arc<[NonBlocking]>,
+    /// Lines that an output failed to write.
+    lost: Arc<AtomicU64>,
     reopen: Arc<AtomicBool>,
 }
 
 /// Writes out what waits when it is dropped, so it must outlive the workers.
 #[derive(Debug)]
-pub struct RecordsGuard(#[expect(dead_code, reason = "only its drop matters")] Option<WorkerGuard>);
-
-/// The output could not be opened.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot open `{path}` for records")]
-pub struct RecordsError {
-    /// The file.
-    path: PathBuf,
-    source: io::Error,
-}
+pub struct RecordsGuard(#[expect(dead_code, reason = "only its drop matters")] Vec<WorkerGuard>);
 
 /// A request that became no session: ordinary HTTP, or refused. All of it is borrowed for the time
 /// of one call.
@@ -85,28 +83,33 @@ pub struct RequestRecord<'r> {
 }
 
 impl Records {
-    /// Opens the output configured by `log`; `node` is part of every record.
+    /// Opens the outputs configured by `log`; `node` is part of every record.
     ///
     /// # Errors
     /// When the file cannot be opened for appending.
     pub fn open(log: &Log, node: &Arc<str>) -> Result<(Self, RecordsGuard), RecordsError> {
-        let reopen = Arc::new(AtomicBool::new(false));
-        let (output, guard) = match &log.access {
-            AccessOutput::Off => (None, None),
-            AccessOutput::Stdout => queue(io::stdout()),
-            AccessOutput::File(path) => queue(Reopened {
-                file: append(path)?,
-                path: path.clone(),
-                asked: Arc::clone(&reopen),
-            }),
-        };
+        let (reopen, lost) = (Arc::default(), Arc::default());
+        let mut queues = Vec::new();
+        if log.access.stdout {
+            queues.push(queue(io::stdout(), "stdout".to_owned(), &lost));
+        }
+        if let Some(file) = &log.access.file {
+            let name = file.path.display().to_string();
+            let output = RecordFile::open(file, Arc::clone(&reopen))?;
+            queues.push(queue(output, name, &lost));
+        }
+        if let Some(syslog) = &log.access.syslog {
+            queues.push(queue(Syslog::new(syslog, node), "syslog".to_owned(), &lost));
+        }
+        let (outputs, guards): (Vec<_>, _) = queues.into_iter().unzip();
         let records = Self {
             node: Arc::clone(node),
             format: log.format,
-            output,
+            outputs: outputs.into(),
+            lost,
             reopen,
         };
-        Ok((records, RecordsGuard(guard)))
+        Ok((records, RecordsGuard(guards)))
     }
 
     /// Records that go nowhere.
@@ -114,7 +117,8 @@ impl Records {
         Self {
             node: "".into(),
             format: LogFormat::Json,
-            output: None,
+            outputs: Arc::default(),
+            lost: Arc::default(),
             reopen: Arc::default(),
         }
     }
@@ -134,29 +138,38 @@ impl Records {
         self.reopen.store(true, Ordering::Release);
     }
 
-    /// Records that were lost because the output was too slow.
+    /// Records that were lost because an output was too slow or failed; one that two outputs lost
+    /// counts twice.
     pub fn dropped(&self) -> u64 {
-        self.output
-            .as_ref()
-            .map_or(0, |output| output.error_counter().dropped_lines() as u64)
+        let outputs = self.outputs.iter();
+        let dropped = outputs.map(|output| output.error_counter().dropped_lines() as u64);
+        dropped.sum::<u64>() + self.lost.load(Ordering::Relaxed)
     }
 
     fn write(&self, fill: impl FnOnce(&mut Line)) {
-        let Some(output) = &self.output else { return };
+        if self.outputs.is_empty() {
+            return;
+        }
         let mut line = Line::new(self.format);
         fill(&mut line);
-        // It never fails and never waits: a full queue counts the line as dropped.
-        let _ = output.clone().write_all(&line.finish());
+        let line = line.finish();
+        for output in &*self.outputs {
+            // It never fails and never waits: a full queue counts the line as dropped.
+            let _ = output.clone().write_all(&line);
+        }
     }
 }
 
-fn queue(output: impl Write + Send + 'static) -> (Option<NonBlocking>, Option<WorkerGuard>) {
-    let (output, guard) = NonBlockingBuilder::default()
+fn queue(
+    output: impl Write + Send + 'static,
+    name: String,
+    lost: &Arc<AtomicU64>,
+) -> (NonBlocking, WorkerGuard) {
+    NonBlockingBuilder::default()
         .buffered_lines_limit(RECORDS_WAITING_MAX)
         .lossy(true)
         .thread_name("records")
-        .finish(output);
-    (Some(output), Some(guard))
+        .finish(Counted::new(output, name, Arc::clone(lost)))
 }
 
 fn session(line: &mut Line, node: &str, record: &Record) {
@@ -242,42 +255,6 @@ fn request(line: &mut Line, node: &str, record: &RequestRecord<'_>) {
     line.field("refusal", record.refusal.into());
     line.field("detail", record.detail.into());
     line.field("request_id", record.request_id.into());
-}
-
-/// A file that the writing thread reopens on request.
-struct Reopened {
-    path: PathBuf,
-    file: File,
-    asked: Arc<AtomicBool>,
-}
-
-impl Write for Reopened {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if self.asked.swap(false, Ordering::AcqRel) {
-            match append(&self.path) {
-                Ok(file) => self.file = file,
-                // The old file still takes records; losing them would be worse.
-                Err(error) => {
-                    tracing::error!(%error, source = %error.source, "records stay in the old file")
-                }
-            }
-        }
-        self.file.write(line)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
-}
-
-fn append(path: &Path) -> Result<File, RecordsError> {
-    let mut options = OpenOptions::new();
-    // Records hold addresses and names of clients.
-    options.create(true).append(true).mode(0o640);
-    options.open(path).map_err(|source| RecordsError {
-        path: path.to_owned(),
-        source,
-    })
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ mod others;
 mod requests;
 mod sessions;
 mod support;
+mod telemetry;
 mod tls;
 mod ui;
 mod wss;

@@ -240,7 +240,9 @@ async fn work(
                 let _ = answer.send(LeaveCounts::default());
             }
             WorkerCommand::Gather { answer, .. } => {
-                RouteMetrics::new(&metrics, "rooms", "chat").began(Duration::ZERO);
+                let route = RouteMetrics::new(&metrics, "rooms", "chat");
+                let (id, at) = (SessionId::new(1, 1), clock::wall());
+                route.began(id, "a", Duration::ZERO, at);
                 received.lock().expect("not poisoned").gathers += 1;
                 let _ = answer.send(Sliced::whole(()));
             }

@@ -15,6 +15,7 @@ mod acme;
 mod auth;
 mod limits;
 mod listener;
+mod log;
 mod node;
 mod operations;
 mod route;
@@ -29,7 +30,8 @@ pub use listener::{
     Certificate, ClientCertificates, Hsts, Listener, ListenerLimits, ListenerTimeouts, ListenerTls,
     PeersFrom, TicketKeysFile, UntrustedHeaders,
 };
-pub use node::{AccessFile, Admin, Log, LogFormat, Node, TlsRecords};
+pub use log::{Access, Log, LogFormat, Rotate};
+pub use node::{Admin, Node, TlsRecords};
 pub use operations::{Admission, Drain, OnMemberRemoval, Pace, Rebalance, RebalanceMode, Shutdown};
 pub use route::{
     CloseCodes, EmptySegments, HeaderEdits, IssueCookie, Keepalive, KeepaliveTo, OnBackendLoss,

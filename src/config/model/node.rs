@@ -1,11 +1,11 @@
-//! The sections of the process itself: `[node]`, `[admin]`, `[log]`.
+//! The sections of the process itself: `[node]`, `[admin]`.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::model::limits::AddressPrefix;
 use crate::config::model::listener::ListenerTls;
-use crate::config::model::value::{LongForm, SecretSource, Size, TextOr};
+use crate::config::model::value::{SecretSource, Size};
 
 /// Who this gateway is.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -79,51 +79,4 @@ impl Default for Admin {
             operators: Vec::new(),
         }
     }
-}
-
-/// What is written where.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Log {
-    /// `error`, `warn`, `info`, `debug` or `trace`, also by module:
-    /// `info,sessile::control=debug`.
-    pub level: String,
-    /// How log lines and records look.
-    pub format: LogFormat,
-    /// Where session records and request records go: `"off"`, `"stdout"` or `{ file = "…" }`, which
-    /// is appended to and opened again on SIGHUP.
-    pub access: TextOr<AccessFile>,
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        Self {
-            level: "info".to_owned(),
-            format: LogFormat::Text,
-            access: TextOr::Text("stdout".to_owned()),
-        }
-    }
-}
-
-/// Form of a line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-#[schemars(inline)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One object a line, for machines.
-    Json,
-}
-
-/// A file that records go to.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct AccessFile {
-    /// Required. The file's path.
-    pub file: Option<String>,
-}
-
-impl LongForm for AccessFile {
-    const EXPECTED: &'static str = "\"off\", \"stdout\" or { file = \"…\" }";
 }

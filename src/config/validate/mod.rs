@@ -27,6 +27,7 @@ mod expiry;
 mod guard;
 mod jwt;
 mod listener;
+mod log;
 mod methods;
 mod node;
 mod operations;
@@ -120,7 +121,7 @@ fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
     let node = node::node(&root.key("node"), &model.node);
     let limits = node::limits(&root.key("node"), &model.node);
     let admin = node::admin(&root.key("admin"), &model.admin);
-    let log = node::log(&root.key("log"), &model.log);
+    let log = log::log(&root.key("log"), &model.log);
     let shutdown = operations::shutdown(&root.key("shutdown"), &model.shutdown);
     let admission = operations::admission(&root.key("admission"), &model.admission);
     let sources = source::sources(&root.key("sources"), model);

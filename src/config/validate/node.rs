@@ -1,12 +1,9 @@
-//! `[node]`, `[admin]`, `[log]`.
+//! `[node]`, `[admin]`.
 
-use tracing_subscriber::filter::{LevelFilter, Targets};
-
-use crate::config::diagnostic::suggestion;
 use crate::config::layers::Part;
 use crate::config::limits::{NodeLimits, PrefixLengths};
-use crate::config::model::{self, TextOr};
-use crate::config::snapshot::{AccessOutput, Admin, Log, LogFormat, Node, TlsRecords};
+use crate::config::model;
+use crate::config::snapshot::{Admin, Node, TlsRecords};
 use crate::config::validate::scope::Scope;
 use crate::config::validate::tls::listener_tls;
 use crate::config::validate::values::{listen_address, secret, socket_mode};
@@ -100,51 +97,5 @@ pub(super) fn admin(at: &Scope<'_>, model: &model::Admin) -> Option<Admin> {
         read_token: read_token?,
         tls: tls?,
         operators: model.operators.clone(),
-    })
-}
-
-pub(super) fn log(at: &Scope<'_>, model: &model::Log) -> Option<Log> {
-    let level = level(&at.key("level"), &model.level);
-    let access = access(&at.key("access"), &model.access);
-    Some(Log {
-        level: level?,
-        format: match model.format {
-            model::LogFormat::Text => LogFormat::Text,
-            model::LogFormat::Json => LogFormat::Json,
-        },
-        access: access?,
-    })
-}
-
-fn level(at: &Scope<'_>, text: &str) -> Option<String> {
-    // A bare word that is no level would be taken for the name of a module.
-    let meant = |part: &str| part.contains('=') || part.trim().parse::<LevelFilter>().is_ok();
-    if text.split(',').all(meant) && text.parse::<Targets>().is_ok() {
-        return Some(text.to_owned());
-    }
-    at.fault_with(
-        format!("`{text}` is not a level"),
-        "use `off`, `error`, `warn`, `info`, `debug` or `trace`, maybe by module as in \
-         `info,sessile::control=debug`",
-    );
-    None
-}
-
-fn access(at: &Scope<'_>, model: &TextOr<model::AccessFile>) -> Option<AccessOutput> {
-    Some(match model {
-        TextOr::Text(word) if word == "off" => AccessOutput::Off,
-        TextOr::Text(word) if word == "stdout" => AccessOutput::Stdout,
-        TextOr::Text(word) => {
-            let help = match word.contains(['/', '.']) {
-                true => Some(format!("write `{{ file = {word:?} }}`")),
-                false => suggestion(word, ["off", "stdout", "{ file = \"…\" }"]),
-            };
-            at.fault_maybe(format!("unknown word `{word}`"), help);
-            return None;
-        }
-        TextOr::Table(table) => {
-            let file = at.required("file", &table.file, "file = \"access.log\"")?;
-            AccessOutput::File(at.resolve(file))
-        }
     })
 }

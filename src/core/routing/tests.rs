@@ -12,7 +12,7 @@ use crate::base::clock;
 use crate::base::secret::Secret;
 use crate::config::limits::NodeLimits;
 use crate::config::snapshot::{
-    AccessOutput, Admin, Log, LogFormat, Node, Route, Shutdown, Snapshot, Sources, Upstream,
+    Access, Admin, Log, LogFormat, Node, Route, Shutdown, Snapshot, Sources, Upstream,
 };
 use crate::core::routing::RoutingTable;
 
@@ -41,7 +41,7 @@ fn snapshot(routes: &[Route], upstreams: &[Upstream]) -> Snapshot {
         log: Log {
             level: "info".to_owned(),
             format: LogFormat::Text,
-            access: AccessOutput::Off,
+            access: Access::default(),
         },
         limits: NodeLimits::default(),
         shutdown: Shutdown {

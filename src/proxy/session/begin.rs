@@ -60,7 +60,8 @@ pub(crate) fn start(sessions: &Rc<Sessions>, granted: GrantedSession, client: Cl
     let worker = sessions.worker();
     let metrics = worker.route_metrics(&facts.route, &facts.upstream);
     let relay = Relay::new(client_end, backend_end, setup, worker.tick());
-    metrics.began(facts.handshake);
+    let began_at = facts.started + facts.handshake;
+    metrics.began(facts.id, &facts.backend, facts.handshake, began_at);
     backend.established();
     let began = clock::now();
     let session = Session {

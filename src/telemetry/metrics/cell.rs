@@ -1,12 +1,15 @@
 //! The values behind the handles of the `metrics` crate, and the lines that Prometheus reads.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use metrics::{CounterFn, GaugeFn, HistogramFn};
 
-use crate::telemetry::metrics::reading::escaped;
+use crate::base::clock;
+use crate::base::session_id::SessionId;
+use crate::telemetry::metrics::exposition::{Bound, Exposition, escaped};
 use crate::telemetry::metrics::table::{Kind, Metric};
 
 /// The value of one series. The registry and all handles to the series share it.
@@ -95,6 +98,19 @@ pub(super) struct Buckets {
     /// One for each bound, and one for what lies above the last.
     counts: Box<[AtomicU64]>,
     sum: Float,
+    /// The last session of each bucket, where sessions are observed.
+    exemplars: OnceLock<Box<[ExemplarSlot]>>,
+}
+
+/// Empty until a session is counted in the bucket.
+type ExemplarSlot = Mutex<Option<Box<Exemplar>>>;
+
+/// A session that was counted in a bucket.
+#[derive(Clone, Debug)]
+struct Exemplar {
+    session: SessionId,
+    value: f64,
+    at: SystemTime,
 }
 
 impl Buckets {
@@ -104,27 +120,64 @@ impl Buckets {
             bounds,
             counts: counts.collect(),
             sum: Float::default(),
+            exemplars: OnceLock::new(),
         }
+    }
+
+    /// Records a time of this session, observed at `at`.
+    pub(super) fn record_session(&self, time: Duration, session: SessionId, at: SystemTime) {
+        let value = time.as_secs_f64();
+        self.record(value);
+        let slots = self.exemplars.get_or_init(|| {
+            let slots = self.counts.iter().map(|_| ExemplarSlot::default());
+            slots.collect()
+        });
+        // Another worker or a scrape is at this bucket: any session of it will do.
+        let Ok(mut slot) = slots[self.place(value)].try_lock() else {
+            return;
+        };
+        let exemplar = Exemplar { session, value, at };
+        match &mut *slot {
+            Some(last) => **last = exemplar,
+            None => *slot = Some(Box::new(exemplar)),
+        }
+    }
+
+    /// The bucket of a value.
+    fn place(&self, value: f64) -> usize {
+        self.bounds.partition_point(|bound| *bound < value)
+    }
+
+    fn exemplar(&self, place: usize) -> Option<Exemplar> {
+        let slot = self.exemplars.get()?[place].lock();
+        // A panic cannot leave half an exemplar.
+        let slot = slot.unwrap_or_else(PoisonError::into_inner);
+        slot.as_deref().cloned()
     }
 }
 
 impl HistogramFn for Buckets {
     fn record(&self, value: f64) {
-        let place = self.bounds.partition_point(|bound| *bound < value);
-        self.counts[place].fetch_add(1, Ordering::Relaxed);
+        self.counts[self.place(value)].fetch_add(1, Ordering::Relaxed);
         self.sum.add(value);
     }
 }
 
 /// Adds the lines of one series.
-pub(super) fn write_series(text: &mut String, metric: &Metric, values: &[Box<str>], cell: &Cell) {
+pub(super) fn write_series(
+    text: &mut String,
+    form: Exposition,
+    metric: &Metric,
+    values: &[Box<str>],
+    cell: &Cell,
+) {
     let labels = metric.labels.iter().zip(values);
     let labels: Vec<_> = labels
         .map(|(label, value)| format!("{label}=\"{}\"", escaped(value)))
         .collect();
     let labels = labels.join(",");
     let name = metric.name;
-    let mut line = |suffix: &str, more: &str, number: &dyn std::fmt::Display| {
+    let mut line = |suffix: &str, more: &str, number: &dyn std::fmt::Display, last: &str| {
         let comma = if labels.is_empty() || more.is_empty() {
             ""
         } else {
@@ -136,23 +189,35 @@ pub(super) fn write_series(text: &mut String, metric: &Metric, values: &[Box<str
         };
         writeln!(
             text,
-            "{name}{suffix}{open}{labels}{comma}{more}{close} {number}"
+            "{name}{suffix}{open}{labels}{comma}{more}{close} {number}{last}"
         )
         .expect("a string takes everything");
     };
     match cell {
-        Cell::Counter(count) => line("", "", &count.0.load(Ordering::Relaxed)),
-        Cell::Gauge(gauge) => line("", "", &gauge.get()),
+        Cell::Counter(count) => line("", "", &count.0.load(Ordering::Relaxed), ""),
+        Cell::Gauge(gauge) => line("", "", &gauge.get(), ""),
         Cell::Histogram(buckets) => {
             let mut count = 0;
             for (place, bucket) in buckets.counts.iter().enumerate() {
                 count += bucket.load(Ordering::Relaxed);
-                let bound = buckets.bounds.get(place);
-                let bound = bound.map_or_else(|| "+Inf".to_owned(), ToString::to_string);
-                line("_bucket", &format!("le=\"{bound}\""), &count);
+                let bound = Bound(buckets.bounds.get(place).copied());
+                let exemplar = match form {
+                    Exposition::Text => None,
+                    Exposition::OpenMetrics => buckets.exemplar(place),
+                };
+                let exemplar = exemplar.map(|one| written(&one)).unwrap_or_default();
+                line("_bucket", &format!("le=\"{bound}\""), &count, &exemplar);
             }
-            line("_sum", "", &buckets.sum.get());
-            line("_count", "", &count);
+            line("_sum", "", &buckets.sum.get(), "");
+            line("_count", "", &count, "");
         }
     }
+}
+
+/// An exemplar as it stands behind the count of its bucket.
+fn written(exemplar: &Exemplar) -> String {
+    let Exemplar { session, value, at } = exemplar;
+    let millis = clock::unix_millis(*at);
+    let (seconds, fraction) = (millis / 1_000, millis % 1_000);
+    format!(" # {{session_id=\"{session}\"}} {value} {seconds}.{fraction:03}")
 }

@@ -4,28 +4,37 @@
 use std::fmt::Write as _;
 use std::fs;
 
+use crate::telemetry::metrics::exposition::{Exposition, escaped};
 use crate::telemetry::metrics::table::{self, Metric};
 
 /// Ticks of `/proc/self/stat` per second; Linux reports 100 to all programs, independent of its own
 /// tick.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Text in Prometheus' format, put together family by family.
+/// Text for Prometheus, put together family by family.
 #[derive(Debug, Default)]
-pub struct Reading(String);
+pub struct Reading {
+    form: Exposition,
+    text: String,
+}
 
 impl Reading {
+    /// Empty, in this format.
+    pub fn new(form: Exposition) -> Self {
+        Self {
+            form,
+            text: String::new(),
+        }
+    }
+
     /// Adds one family. A sample is the values of the metric's labels, in its order, and a number.
     pub fn family<'l, const N: usize>(
         &mut self,
         metric: &Metric,
         samples: impl IntoIterator<Item = ([&'l str; N], f64)>,
     ) {
-        let (name, kind) = (metric.name, metric.kind.as_str());
-        self.write(format_args!(
-            "# HELP {name} {}\n# TYPE {name} {kind}\n",
-            metric.help
-        ));
+        let name = metric.name;
+        self.form.begin_family(&mut self.text, metric);
         for (values, number) in samples {
             debug_assert_eq!(metric.labels.len(), N, "{name}");
             self.write(format_args!("{name}"));
@@ -36,7 +45,7 @@ impl Reading {
             let after = if N == 0 { "" } else { "}" };
             self.write(format_args!("{after} {number}\n"));
         }
-        self.write(format_args!("\n"));
+        self.form.end_family(&mut self.text);
     }
 
     /// Adds a family of one sample without labels.
@@ -71,20 +80,14 @@ impl Reading {
 
     /// The text.
     pub fn into_text(self) -> String {
-        self.0
+        self.text
     }
 
     fn write(&mut self, text: std::fmt::Arguments<'_>) {
-        self.0.write_fmt(text).expect("a string takes everything");
+        self.text
+            .write_fmt(text)
+            .expect("a string takes everything");
     }
-}
-
-/// A label's value, escaped for the text format.
-pub(super) fn escaped(value: &str) -> String {
-    value
-        .replace('\\', r"\\")
-        .replace('"', r#"\""#)
-        .replace('\n', r"\n")
 }
 
 fn number_after(text: &str, label: &str) -> Option<f64> {

@@ -3,7 +3,6 @@
 //! through handles of the `metrics` crate; the registry is its recorder, one for each gateway.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt::Write as _;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -11,7 +10,8 @@ use metrics::{
     Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder, SharedString, Unit,
 };
 
-use crate::telemetry::metrics::cell::{Cell, write_series};
+use crate::telemetry::metrics::cell::{Buckets, Cell, write_series};
+use crate::telemetry::metrics::exposition::Exposition;
 use crate::telemetry::metrics::table::{self, Kind, Metric};
 
 /// How long a series stays when it is no longer needed: a few scrapes, which read its last value.
@@ -53,6 +53,21 @@ impl Registry {
         let is_histogram = matches!(metric.kind, Kind::Histogram(_));
         debug_assert!(is_histogram, "{}", metric.name);
         self.register_histogram(&key(metric, values), &METADATA)
+    }
+
+    /// The same with sessions as exemplars.
+    pub(super) fn session_histogram(&self, metric: &Metric, values: &[&str]) -> Arc<Buckets> {
+        let handle = self.handle(&key(metric, values), |cell| match cell {
+            Cell::Histogram(value) => Some(Arc::clone(value)),
+            _ => None,
+        });
+        handle.expect("the caller names a histogram of the table")
+    }
+
+    /// How many series the metric has.
+    pub(super) fn count(&self, metric: &Metric) -> usize {
+        let families = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        families.get(metric.name).map_or(0, BTreeMap::len)
     }
 
     /// A handle to the series of this key, which is made if it is not there yet; `None` if the
@@ -129,8 +144,8 @@ impl Registry {
         }
     }
 
-    /// Everything in Prometheus' text format, in the order of the table.
-    pub(super) fn render(&self) -> String {
+    /// Everything in this format, in the order of the table.
+    pub(super) fn render(&self, form: Exposition) -> String {
         let families = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let mut text = String::new();
         for metric in table::ALL {
@@ -138,17 +153,11 @@ impl Registry {
                 .get(metric.name)
                 .filter(|family| !family.is_empty());
             let Some(family) = family else { continue };
-            let (name, kind) = (metric.name, metric.kind.as_str());
-            write!(
-                text,
-                "# HELP {name} {}\n# TYPE {name} {kind}\n",
-                metric.help
-            )
-            .expect("a string takes everything");
+            form.begin_family(&mut text, metric);
             for (values, series) in family {
-                write_series(&mut text, metric, values, &series.cell);
+                write_series(&mut text, form, metric, values, &series.cell);
             }
-            text.push('\n');
+            form.end_family(&mut text);
         }
         text
     }
@@ -215,7 +224,7 @@ mod tests {
     use crate::base::clock;
 
     fn lines(registry: &Registry) -> usize {
-        let text = registry.render();
+        let text = registry.render(Exposition::Text);
         text.lines()
             .filter(|line| line.starts_with("sessile_"))
             .count()
@@ -237,9 +246,11 @@ mod tests {
         // Its last value can still be scraped.
         assert_eq!(registry.sweep(later, named), 1);
         assert!(
-            registry.render().contains("reason=\"no_backend\"} 7\n"),
+            registry
+                .render(Exposition::Text)
+                .contains("reason=\"no_backend\"} 7\n"),
             "{}",
-            registry.render()
+            registry.render(Exposition::Text)
         );
         assert_eq!(registry.sweep(later + KEPT / 2, named), 1);
         assert_eq!(lines(&registry), 2);
@@ -260,7 +271,11 @@ mod tests {
             .increment(1);
         registry.sweep(now + KEPT / 2, |_, _| true);
         registry.sweep(now + KEPT, |_, _| false);
-        assert!(registry.render().contains("} 2\n"), "{}", registry.render());
+        assert!(
+            registry.render(Exposition::Text).contains("} 2\n"),
+            "{}",
+            registry.render(Exposition::Text)
+        );
     }
 
     #[test]
@@ -284,11 +299,11 @@ mod tests {
         for value in [1.0, 2.0, 1e9] {
             histogram.record(value);
         }
-        let text = registry.render();
+        let text = registry.render(Exposition::Text);
         for line in [
             "# TYPE sessile_session_seconds histogram",
-            "sessile_session_seconds_bucket{route=\"r\\\"1\",upstream=\"u\",le=\"1\"} 1",
-            "sessile_session_seconds_bucket{route=\"r\\\"1\",upstream=\"u\",le=\"10\"} 2",
+            "sessile_session_seconds_bucket{route=\"r\\\"1\",upstream=\"u\",le=\"1.0\"} 1",
+            "sessile_session_seconds_bucket{route=\"r\\\"1\",upstream=\"u\",le=\"10.0\"} 2",
             "sessile_session_seconds_bucket{route=\"r\\\"1\",upstream=\"u\",le=\"+Inf\"} 3",
             "sessile_session_seconds_sum{route=\"r\\\"1\",upstream=\"u\"} 1000000003",
             "sessile_session_seconds_count{route=\"r\\\"1\",upstream=\"u\"} 3",
@@ -315,7 +330,7 @@ mod tests {
         registry
             .counter(&table::REFUSALS, &["a", "u", "r"])
             .increment(4);
-        let text = registry.render();
+        let text = registry.render(Exposition::Text);
         let line = "sessile_refusals_total{route=\"a\",upstream=\"u\",reason=\"r\"} 9\n";
         assert!(text.contains(line), "{text}");
         assert!(text.contains("sessile_table_generation 4\n"), "{text}");
@@ -334,6 +349,6 @@ mod tests {
             metrics::gauge!(name, "route" => "a", "upstream" => "u", "reason" => "r").set(1.0);
             metrics::histogram!(table::TABLE_GENERATION.name).record(1.0);
         });
-        assert_eq!(registry.render(), "");
+        assert_eq!(registry.render(Exposition::Text), "");
     }
 }

@@ -1,12 +1,15 @@
 //! What is counted by route and upstream.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use metrics::{Counter, Gauge, Histogram};
 
+use crate::base::session_id::SessionId;
 use crate::base::traffic::Traffic;
 use crate::core::session::record::{Cause, EndedBy, Record};
+use crate::telemetry::metrics::by_backend::BackendHandshakes;
+use crate::telemetry::metrics::cell::Buckets;
 use crate::telemetry::metrics::table::{self, Metric};
 use crate::telemetry::metrics::{Family, Metrics};
 
@@ -27,6 +30,7 @@ pub struct RouteMetrics {
     route: Box<str>,
     upstream: Box<str>,
     sessions: OnceLock<SessionMetrics>,
+    by_backend: BackendHandshakes,
     response_seconds: OnceLock<Histogram>,
     ended: Family<(EndedBy, Cause)>,
     close_codes: Family<(EndedBy, &'static str)>,
@@ -40,8 +44,8 @@ pub struct RouteMetrics {
 /// Made with a route's first session, so that routes without sessions add no series.
 #[derive(Debug)]
 struct SessionMetrics {
-    handshake_seconds: Histogram,
-    session_seconds: Histogram,
+    handshake_seconds: Arc<Buckets>,
+    session_seconds: Arc<Buckets>,
     live: Gauge,
     began: Counter,
     to_backend: TrafficCounters,
@@ -66,6 +70,7 @@ impl RouteMetrics {
             route: route.into(),
             upstream: upstream.into(),
             sessions: OnceLock::new(),
+            by_backend: BackendHandshakes::default(),
             response_seconds: OnceLock::new(),
             ended: Family::default(),
             close_codes: Family::default(),
@@ -77,10 +82,14 @@ impl RouteMetrics {
         }
     }
 
-    /// A session began; `handshake` is the time from the request to the 101.
-    pub fn began(&self, handshake: Duration) {
+    /// A session began at `at` on this backend; `handshake` is the time from the request to the
+    /// 101.
+    pub fn began(&self, session: SessionId, backend: &str, handshake: Duration, at: SystemTime) {
         let sessions = self.sessions();
-        sessions.handshake_seconds.record(handshake.as_secs_f64());
+        let by_route = &sessions.handshake_seconds;
+        by_route.record_session(handshake, session, at);
+        let by_backend = self.by_backend.of(&self.metrics, &self.upstream, backend);
+        by_backend.record_session(handshake, session, at);
         sessions.began.increment(1);
         sessions.live.increment(1.0);
     }
@@ -113,9 +122,10 @@ impl RouteMetrics {
     /// what is left of it.
     pub fn ended(&self, record: &Record) {
         let sessions = self.sessions();
-        sessions
-            .session_seconds
-            .record(record.duration.as_secs_f64());
+        let (facts, lasted) = (&record.facts, record.duration);
+        let ended = facts.started + facts.handshake + lasted;
+        let seconds = &sessions.session_seconds;
+        seconds.record_session(lasted, facts.id, ended);
         sessions.live.decrement(1.0);
         let ending = record.ending;
         self.ended.count((ending.by, ending.cause), || {
@@ -194,8 +204,12 @@ impl RouteMetrics {
         self.sessions.get_or_init(|| {
             let names = [&*self.route, &*self.upstream];
             SessionMetrics {
-                handshake_seconds: self.metrics.histogram(&table::HANDSHAKE_SECONDS, &names),
-                session_seconds: self.metrics.histogram(&table::SESSION_SECONDS, &names),
+                handshake_seconds: self
+                    .metrics
+                    .session_histogram(&table::HANDSHAKE_SECONDS, &names),
+                session_seconds: self
+                    .metrics
+                    .session_histogram(&table::SESSION_SECONDS, &names),
                 live: self.metrics.gauge(&table::SESSIONS, &names),
                 began: self.metrics.counter(&table::SESSIONS_TOTAL, &names),
                 to_backend: self.traffic_counters("to_backend"),

@@ -2,7 +2,8 @@
 //! `docs/metrics.md`, and of the names in code.
 //!
 //! Labels are names that an operator wrote or members of a small closed set; never a client, a
-//! principal, a session or a path. So the number of series is bounded by the configuration.
+//! principal, a session or a path. So the number of series is bounded by the configuration. Ids of
+//! sessions appear in exemplars only, one for each bucket, which make no series.
 
 use std::fmt::Write as _;
 
@@ -64,6 +65,13 @@ const LIVES: Kind = Kind::Histogram(&[
     1.0, 10.0, 60.0, 300.0, 900.0, 3_600.0, 14_400.0, 43_200.0, 86_400.0, 259_200.0, 604_800.0,
 ]);
 
+/// Bounds of handshakes by backend, in seconds. Few, since there may be many backends.
+const COARSE_WAITS: Kind = Kind::Histogram(&[0.005, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0]);
+
+/// Backends that have series of [`BACKEND_HANDSHAKE_SECONDS`] of their own; further ones share one
+/// with an empty `backend`.
+pub(super) const BACKENDS_TIMED_MAX: usize = 1_000;
+
 macro_rules! table {
     ($($constant:ident = $kind:expr, $unit:ident, $name:literal,
         [$($label:literal),*], $help:literal;)*) => {
@@ -84,6 +92,10 @@ use Kind::{Counter, Gauge};
 table! {
     HANDSHAKE_SECONDS = WAITS, Seconds, "sessile_handshake_seconds", ["route", "upstream"],
         "Time from a client's upgrade request to the 101 that answers it.";
+    BACKEND_HANDSHAKE_SECONDS = COARSE_WAITS, Seconds, "sessile_backend_handshake_seconds",
+        ["upstream", "backend"],
+        "The same by the backend that granted the session. Backends beyond the first 1,000 share \
+         series with an empty `backend`.";
     SESSION_SECONDS = LIVES, Seconds, "sessile_session_seconds", ["route", "upstream"],
         "Life of the sessions that ended, from the 101 to the end.";
     SESSIONS = Gauge, Count, "sessile_sessions", ["route", "upstream"],
@@ -134,6 +146,9 @@ table! {
          `tls_of_rustls`, `tls_not_understood` by the new process, `sockets`, `refused`.";
     HANDOVER_SECONDS = Gauge, Seconds, "sessile_handover_seconds", ["direction"],
         "How long the last hand-over took.";
+    PREDECESSOR_SESSIONS = Gauge, Count, "sessile_predecessor_sessions", ["reason"],
+        "Sessions that stayed in the process before this one when it handed over, by reason as in \
+         `sessile_handover_stayed_total`.";
     AUTHENTICATIONS = Counter, Count, "sessile_authentications_total",
         ["authenticator", "outcome"],
         "Credentials that were verified, by outcome: ok, anonymous, or why they do not count; \
@@ -161,6 +176,10 @@ table! {
          its first name.";
     CERTIFICATE_ORDERS = Counter, Count, "sessile_certificate_orders_total", ["outcome"],
         "Orders of certificates from an authority (ACME), by outcome (ok, failed).";
+    CERTIFICATE_ORDER_FAILURES = Gauge, Count, "sessile_certificate_order_failures",
+        ["certificate"],
+        "Orders of a certificate (ACME) that failed since the last success; `certificate` is its \
+         first name.";
     PROXY_HEADER_FAILURES = Counter, Count, "sessile_proxy_header_failures_total", ["listener"],
         "Connections whose PROXY protocol header was missing, malformed, late, or from a stranger.";
 
@@ -187,6 +206,10 @@ table! {
         "Routing tables that took effect after the first.";
     RELOAD_FAILURES = Counter, Count, "sessile_reload_failures_total", [],
         "Configurations that were refused while the last good one stayed.";
+    CONFIGURATION_REFUSED = Gauge, Count, "sessile_configuration_refused", [],
+        "1 while the configuration that was read last is refused, else 0.";
+    RESTART_PENDING = Gauge, Count, "sessile_restart_pending", [],
+        "Settings that were read and take effect at the next start.";
     OVERLOADED = Gauge, Count, "sessile_overloaded", ["limit"],
         "1 while the node is at this limit (sessions_max, handshakes_max, memory_max) and sheds \
          clients, else 0.";
@@ -206,7 +229,7 @@ table! {
     WORKER_SESSIONS = Gauge, Count, "sessile_worker_sessions", ["worker"],
         "Live sessions of a worker.";
     RECORDS_DROPPED = Counter, Count, "sessile_records_dropped_total", [],
-        "Session and request records that were lost because their output was too slow.";
+        "Session and request records that were lost because an output was too slow or failed.";
     BUILD_INFO = Gauge, Count, "sessile_build_info", ["version"],
         "Always 1; its label says which version runs.";
 
@@ -216,6 +239,8 @@ table! {
         "Everything that etcd wrote up to this revision has been taken.";
     ETCD_PROGRESS_AGE = Gauge, Seconds, "sessile_etcd_progress_age_seconds", [],
         "Time since etcd's last sign of life on a watch.";
+    NODE_DUPLICATE = Gauge, Count, "sessile_node_duplicate", [],
+        "1 while another gateway of the same etcd has the name of this one, else 0.";
     ETCD_REFUSED = Gauge, Count, "sessile_etcd_documents_refused", [],
         "Documents that are refused; the last good version of each stays in force.";
     ETCD_WAITING = Gauge, Count, "sessile_etcd_documents_waiting", [],
@@ -238,6 +263,8 @@ table! {
         "Open file descriptors of the process.";
     PROCESS_FDS_MAX = Gauge, Count, "sessile_process_max_fds", [],
         "File descriptors that the process may have open.";
+    PROCESS_START = Gauge, Seconds, "sessile_process_start_time_seconds", [],
+        "When the process started, in seconds since 1970.";
     PROCESS_CPU = Counter, Seconds, "sessile_process_cpu_seconds_total", [],
         "Processor time that the process has used, user and system.";
 }
@@ -246,9 +273,11 @@ table! {
 pub fn markdown() -> String {
     let mut page = String::from(
         "# Metrics\n\n\
-         `GET /metrics` of the admin API answers in Prometheus' text format. Labels are names from \
-         the\nconfiguration or one of a few fixed words, so the number of series does not grow \
-         with clients.\nThis page is generated from `src/telemetry/metrics/table.rs`.\n\n\
+         `GET /metrics` of the admin API answers in Prometheus' text format, or in OpenMetrics \
+         if the client\nprefers it, with exemplars: each bucket of `sessile_handshake_seconds` and \
+         `sessile_session_seconds`\nhas the `session_id` of the last session counted in it. Labels \
+         are names from the configuration or one of\na few fixed words, so the number of series \
+         does not grow with clients. Dashboards and alerts:\n[monitoring](monitoring.md). This page is generated from `src/telemetry/metrics/table.rs`.\n\n\
          | metric | kind | labels | meaning |\n|---|---|---|---|\n",
     );
     for Metric {

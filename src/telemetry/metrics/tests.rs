@@ -41,7 +41,7 @@ fn record(by: EndedBy, cause: Cause, close_code: Option<u16>) -> Record {
 
 /// The value of the series with this name and all of these labels.
 fn value(metrics: &Metrics, name: &str, labels: &[&str]) -> Option<f64> {
-    let text = metrics.render();
+    let text = metrics.render(Exposition::Text);
     let line = text.lines().find(|line| {
         let series = line.rsplit_once(' ').map_or("", |(series, _)| series);
         let (found, rest) = series.split_once('{').unwrap_or((series, ""));
@@ -60,8 +60,9 @@ fn a_session_is_counted_from_its_beginning_to_its_end() {
         "no series before a session"
     );
 
-    route.began(Duration::from_millis(3));
-    route.began(Duration::from_millis(300));
+    let at = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123);
+    route.began(SessionId::new(1, 1), "a", Duration::from_millis(3), at);
+    route.began(SessionId::new(1, 2), "b", Duration::from_millis(300), at);
     let delta = Traffic {
         bytes: 100,
         text: 3,
@@ -191,4 +192,66 @@ fn listeners_and_the_node_are_counted() {
         value(&metrics, "sessile_ejections_total", &["chat-servers"]),
         Some(1.0)
     );
+}
+
+#[test]
+fn each_backend_has_a_histogram_until_there_are_too_many() {
+    let metrics = Metrics::new();
+    let route = RouteMetrics::new(&metrics, "chat", "chat-servers");
+    let began = |backend: &str| {
+        let at = SystemTime::UNIX_EPOCH;
+        route.began(SessionId::new(1, 1), backend, Duration::from_millis(30), at);
+    };
+    let name = "sessile_backend_handshake_seconds_count";
+    for place in 0..table::BACKENDS_TIMED_MAX + 5 {
+        began(&format!("b{place}"));
+    }
+    began("b7");
+    let count = |labels: &[&str]| value(&metrics, name, labels);
+    assert_eq!(count(&["backend=\"b7\""]), Some(2.0));
+    assert_eq!(count(&["backend=\"\"", "chat-servers"]), Some(5.0));
+    assert_eq!(count(&["backend=\"b1003\""]), None);
+}
+
+#[test]
+fn openmetrics_shows_the_last_session_of_each_bucket() {
+    let metrics = Metrics::new();
+    let route = RouteMetrics::new(&metrics, "chat", "chat-servers");
+    let at = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_007);
+    let [first, second, slow] = [1, 2, 3].map(|random| SessionId::new(1, random));
+    for (session, millis) in [(first, 3), (second, 4), (slow, 300)] {
+        route.began(session, "a", Duration::from_millis(millis), at);
+    }
+    route.ended(&record(EndedBy::Gateway, Cause::TooBig, Some(1009)));
+    let text = metrics.render(Exposition::OpenMetrics);
+    let labels = "route=\"chat\",upstream=\"chat-servers\"";
+    let bucket = |name: &str, bound: &str, more: &str| {
+        let line = format!("{name}_bucket{{{labels},le=\"{bound}\"}} {more}\n");
+        assert!(text.contains(&line), "{line}{text}");
+    };
+    let handshake = "sessile_handshake_seconds";
+    bucket(handshake, "0.0025", "0");
+    let exemplar =
+        |session, value| format!("# {{session_id=\"{session}\"}} {value} 1700000000.007");
+    bucket(
+        handshake,
+        "0.005",
+        &format!("2 {}", exemplar(second, 0.004)),
+    );
+    bucket(handshake, "0.01", "2");
+    bucket(handshake, "0.5", &format!("3 {}", exemplar(slow, 0.3)));
+    let ended = SessionId::new(1, 2);
+    let lived = format!("1 # {{session_id=\"{ended}\"}} 70 70.003");
+    bucket("sessile_session_seconds", "300.0", &lived);
+    for line in [
+        "# TYPE sessile_messages counter\n",
+        "# TYPE sessile_sessions gauge\n",
+        // `sessile_sessions` is a gauge.
+        "# TYPE sessile_sessions_total unknown\n",
+    ] {
+        assert!(text.contains(line), "{line}{text}");
+    }
+    assert!(!text.contains("\n\n"), "{text}");
+    let plain = metrics.render(Exposition::Text);
+    assert!(!plain.contains("session_id"), "{plain}");
 }

@@ -1,7 +1,9 @@
 use std::fs;
+use std::path::Path;
 
 use super::*;
 use crate::base::session_id::SessionId;
+use crate::config::snapshot::{Access, Syslog, SyslogAddress};
 use crate::core::session::record::{Cause, EndedBy, Ending, Facts};
 use crate::core::session::resume::Moves;
 
@@ -72,7 +74,7 @@ fn log(format: LogFormat, path: &Path) -> Log {
     Log {
         level: "info".to_owned(),
         format,
-        access: AccessOutput::File(path.to_owned()),
+        access: Access::to_file(path.to_owned()),
     }
 }
 
@@ -177,4 +179,34 @@ fn records_that_are_off_cost_nothing_and_lose_nothing() {
     let records = Records::off();
     records.request(&REFUSED);
     assert_eq!(records.dropped(), 0);
+}
+
+#[test]
+fn each_output_gets_every_record_and_losses_are_counted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("access.log");
+    let mut config = log(LogFormat::Json, &path);
+    // Nothing is bound at this socket.
+    config.access.syslog = Some(Syslog {
+        address: SyslogAddress::Unix(folder.path().join("log")),
+        facility: 3,
+    });
+    let (records, guard) = Records::open(&config, &"n".into()).expect("opens");
+    for _ in 0..3 {
+        records.request(&REFUSED);
+    }
+    drop(guard);
+    let text = fs::read_to_string(path).expect("a file");
+    assert_eq!(text.lines().count(), 3);
+    assert_eq!(records.dropped(), 3);
+}
+
+#[test]
+fn records_for_a_full_disk_are_counted_as_lost() {
+    let full = Path::new("/dev/full");
+    let (records, guard) = Records::open(&log(LogFormat::Json, full), &"n".into()).expect("opens");
+    records.request(&REFUSED);
+    records.request(&REFUSED);
+    drop(guard);
+    assert_eq!(records.dropped(), 2);
 }

@@ -7,13 +7,17 @@ use std::path::Path;
 
 /// A listener on a free port, unless the test brings its own; an admin API, records and a short
 /// grace that the harness relies on. Lines `# node: key = value` go into `[node]`, those that begin
-/// with `# admin: ` into `[admin]`.
+/// with `# admin: ` into `[admin]`; `# access: ` has more keys beside the file of records.
 pub fn complete(test: &str, directory: &Path) -> String {
+    let access = test
+        .lines()
+        .find_map(|line| line.strip_prefix("# access: "));
     let mut text = format!(
         "[node]\nname = \"under-test\"\nworkers = 2\nstate_dir = \"{directory}/state\"\n\n\
          [admin]\nlisten = \"unix:{directory}/admin.sock\"\n\n\
-         [log]\naccess = {{ file = \"{directory}/access.log\" }}\nformat = \"json\"\n\n",
-        directory = directory.display()
+         [log]\naccess = {{ file = \"{directory}/access.log\"{access} }}\nformat = \"json\"\n\n",
+        directory = directory.display(),
+        access = access.map(|keys| format!(", {keys}")).unwrap_or_default(),
     );
     let node: Vec<_> = test
         .lines()

@@ -15,6 +15,7 @@ pub mod numbered;
 pub mod pebble;
 pub mod peers;
 mod process;
+pub mod prometheus;
 pub mod raw;
 pub mod raw_tls;
 pub mod records;
