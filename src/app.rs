@@ -309,6 +309,7 @@ fn operated(
         revocations: Arc::clone(revocations),
         fleet,
         sources,
+        desk: admin::Desk::default(),
     }
 }
 

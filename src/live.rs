@@ -7,7 +7,10 @@ mod edge;
 mod gateway_addresses;
 mod generation;
 mod handover;
+mod query;
 mod slice;
+mod tap;
+mod views;
 mod workers;
 
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
@@ -26,12 +29,17 @@ use crate::core::routing::RoutingTable;
 use crate::core::session::admission::Gate;
 use crate::core::session::stick::Sticks;
 
-pub use commands::{LeaveCounts, Renewal, SessionBrief, SessionQuery, SessionView, WorkerCommand};
+pub use commands::{
+    LeaveCounts, LookCommand, MoveAnswer, OperatorCommand, Renewal, SendCounts, WorkerCommand,
+};
 pub use edge::Edge;
 pub use gateway_addresses::GatewayAddresses;
 pub use generation::{Generation, Swap};
 pub use handover::{Adopted, EndTransfer, SessionTransfer, TakenOver, TransferBatch};
-pub use slice::{Slice, Sliced};
+pub use query::{KeyFilter, Measured, MoreFilters, SessionQuery, fingerprint};
+pub use slice::{SLICE_MAX, Slice, Sliced};
+pub use tap::{TapAnswer, TapReader, TapReporter, TappedFrame, tap};
+pub use views::{DirectionView, SessionBrief, SessionSample, SessionView, SortKey};
 pub use workers::{ANSWER_MAX, Answers, Walked, WorkerHandle, WorkerLoad, Workers};
 
 /// What both planes share.

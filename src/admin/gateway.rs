@@ -5,6 +5,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::admin::desk::Desk;
 use crate::control::acme::AcmeCertificates;
 use crate::control::fleet::Fleet;
 use crate::control::revocations::RevocationStore;
@@ -45,6 +46,8 @@ pub struct Gateway {
     pub fleet: Option<Arc<Fleet>>,
     /// Where the configuration comes from.
     pub sources: Sources,
+    /// What it does only so often at the same time.
+    pub desk: Desk,
 }
 
 /// A listener, as it was bound.

@@ -8,6 +8,7 @@ pub mod certificates;
 mod config;
 mod connection;
 mod connections;
+mod desk;
 mod extract;
 mod gateway;
 mod guard;
@@ -34,6 +35,7 @@ mod ui;
 mod upstreams;
 mod whoami;
 
+pub use desk::Desk;
 pub use gateway::{Gateway, ListenerView};
 pub use page::Page;
 pub use resources::openapi;

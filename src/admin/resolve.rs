@@ -34,7 +34,6 @@ use choice::{Moment, affinity_view, choose, note, stuck};
 use credentials::Credentials;
 use request::{LOCAL, Parts};
 
-pub(super) use choice::source_text;
 pub use request::AskError;
 pub use view::{
     AffinityView, Asked, Choice, ConsideredView, Explanation, RedirectView, RefusalView,

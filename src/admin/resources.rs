@@ -32,6 +32,8 @@ pub(super) fn resources() -> Vec<Resource> {
     let mut all = gateway();
     all.extend(configuration());
     all.extend(traffic());
+    all.extend(sessions());
+    all.extend(session());
     all.extend(rights());
     all.extend(leaving());
     all.extend(ui::resources());
@@ -214,9 +216,8 @@ fn rights() -> Vec<Resource> {
     ]
 }
 
-/// Backends and sessions.
+/// Backends and quotas.
 fn traffic() -> Vec<Resource> {
-    let delete = (MethodFilter::DELETE, Method::DELETE);
     vec![
         Resource::get("/v1/upstreams", upstreams::list, "Upstreams, by name.")
             .query::<Paging>()
@@ -241,14 +242,46 @@ fn traffic() -> Vec<Resource> {
             "What is limited, how much of it is taken, and who has the most.",
         )
         .answers::<quotas::QuotasView>(),
+    ]
+}
+
+/// Live sessions.
+fn sessions() -> Vec<Resource> {
+    let delete = (MethodFilter::DELETE, Method::DELETE);
+    vec![
         Resource::get(
             "/v1/sessions",
             sessions::list,
-            "Live sessions, the oldest first.",
+            "Live sessions, the oldest first or sorted by a number.",
         )
         .query::<sessions::Filter>()
         .answers::<sessions::SessionPage>()
         .statuses(&[200, 400]),
+        Resource::new(
+            delete,
+            "/v1/sessions",
+            sessions::close::many,
+            "Closes all sessions that match.",
+        )
+        .query::<sessions::close::CloseMany>()
+        .answers::<sessions::close::ClosingMany>()
+        .statuses(&[202, 400]),
+        Resource::post(
+            "/v1/sessions/messages",
+            sessions::send::many,
+            "Sends a message in all sessions that match.",
+        )
+        .query::<sessions::send::SendMany>()
+        .body::<sessions::send::Sent>()
+        .answers::<sessions::send::SentMany>()
+        .statuses(&[202, 400, 413]),
+    ]
+}
+
+/// One live session.
+fn session() -> Vec<Resource> {
+    let delete = (MethodFilter::DELETE, Method::DELETE);
+    vec![
         Resource::get("/v1/sessions/{id}", sessions::one, "A live session.")
             .answers::<sessions::Session>()
             .statuses(&[200, 400, 404, 503]),
@@ -264,11 +297,34 @@ fn traffic() -> Vec<Resource> {
         Resource::new(
             delete,
             "/v1/sessions/{id}",
-            sessions::close,
+            sessions::close::one,
             "Closes a session.",
         )
-        .query::<sessions::Close>()
-        .answers::<sessions::Closing>()
+        .query::<sessions::close::Close>()
+        .answers::<sessions::close::Closing>()
+        .statuses(&[202, 400, 404, 409, 503]),
+        Resource::post(
+            "/v1/sessions/{id}/messages",
+            sessions::send::one,
+            "Sends a message in a session.",
+        )
+        .body::<sessions::send::Sent>()
+        .answers::<sessions::send::SentOne>()
+        .statuses(&[202, 400, 404, 409, 413, 429, 503]),
+        Resource::get(
+            "/v1/sessions/{id}/tap",
+            sessions::tap::watch,
+            "The frames of a session as they pass, as server-sent events.",
+        )
+        .query::<sessions::tap::Watch>()
+        .statuses(&[200, 400, 403, 404, 409, 429, 503]),
+        Resource::post(
+            "/v1/sessions/{id}/move",
+            sessions::moving::begin,
+            "Moves a session to another backend.",
+        )
+        .body::<sessions::moving::Target>()
+        .answers::<sessions::moving::Moving>()
         .statuses(&[202, 400, 404, 409, 503]),
     ]
 }

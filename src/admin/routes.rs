@@ -10,7 +10,6 @@ use serde::Serialize;
 
 use crate::admin::extract::Parameters;
 use crate::admin::page::Paging;
-use crate::admin::resolve::source_text;
 use crate::admin::{Gateway, Page};
 use crate::config::snapshot::TextMatch;
 use crate::core::routing::{Action, Route, RoutingTable};
@@ -92,7 +91,7 @@ fn view(table: &RoutingTable, route: &Route) -> RouteView {
         subprotocols: config.subprotocols.clone(),
         upstream,
         redirect,
-        affinity: config.affinity.iter().map(source_text).collect(),
+        affinity: config.affinity.iter().map(ToString::to_string).collect(),
         idle_timeout_ms: config.timeouts.idle.map(millis),
         lifetime_ms: config.timeouts.lifetime.map(millis),
         message_bytes: config.limits.message_bytes,

@@ -129,6 +129,8 @@ fn fetch(client: &Client, args: &SessionsArgs) -> Result<SessionPage, ClientErro
     let mut all = SessionPage {
         items: Vec::new(),
         next: None,
+        matched: None,
+        rate: None,
         unanswered: Vec::new(),
     };
     loop {

@@ -139,6 +139,7 @@ pub(crate) mod tests {
             auth: crate::config::snapshot::RouteAuth::default(),
             affinity: Vec::new(),
             stick: false,
+            tap_payload: false,
             limits: RouteLimits {
                 message_bytes: 1 << 20,
                 frame_bytes: 1 << 20,

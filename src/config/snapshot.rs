@@ -311,6 +311,8 @@ pub struct Route {
     pub affinity: Vec<AffinitySource>,
     /// While a key has a live session, its further ones go to the same backend. Default false.
     pub stick: bool,
+    /// Operators may see the payload of messages.
+    pub tap_payload: bool,
     /// Bounds on a session.
     pub limits: RouteLimits,
     /// Bounds in time.

@@ -395,5 +395,6 @@ fn order() -> LeaveOrder {
         reason: "backend is draining".into(),
         cause: Cause::Drained,
         resume: ResumeReason::Draining,
+        operator: None,
     }
 }

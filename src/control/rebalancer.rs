@@ -292,6 +292,7 @@ fn order() -> LeaveOrder {
         reason: "another backend has this key now".into(),
         cause: Cause::Rebalanced,
         resume: ResumeReason::Rebalanced,
+        operator: None,
     }
 }
 

@@ -34,9 +34,14 @@ pub use wire::{MESSAGE_MAX, Message, Wire, WireError};
 pub const PROTOCOL: u32 = 1;
 /// Version of the state of a session without TLS, as this program writes it.
 pub const STATE: u32 = 1;
-/// Version of the state of a session with TLS, and the newest that this program reads. A process
-/// that reads only [`STATE`] gets no session with TLS.
+/// Version of the state of a session with TLS. A process that reads only [`STATE`] gets no session
+/// with TLS.
 pub const STATE_TLS: u32 = 2;
+/// From this version on a state also has the session's details. A process that reads only older
+/// versions gets the session without them.
+pub const STATE_DETAILS: u32 = 3;
+/// The newest version of a session's state that this program reads.
+pub const STATE_NEWEST: u32 = STATE_DETAILS;
 /// The oldest version of a session's state that this program reads.
 pub const STATE_OLDEST: u32 = 1;
 

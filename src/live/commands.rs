@@ -8,15 +8,17 @@ use tokio::sync::oneshot;
 use crate::base::names::{BackendId, RouteName, UpstreamName};
 use crate::base::right::Right;
 use crate::base::session_id::SessionId;
-use crate::base::traffic::Traffic;
 use crate::core::auth::Claims;
+use crate::core::relay::Side;
 use crate::core::routing::Route;
 use crate::core::session::drain::Profile;
-use crate::core::session::orders::{CloseOrder, LeaveOrder};
-use crate::core::session::record::{EndOrder, Facts};
-use crate::core::session::resume::Moves;
+use crate::core::session::orders::{CloseOrder, LeaveOrder, Message};
+use crate::core::session::record::EndOrder;
 use crate::live::handover::{Adopted, SessionTransfer, TransferBatch};
+use crate::live::query::SessionQuery;
 use crate::live::slice::{Slice, Sliced};
+use crate::live::tap::{TapAnswer, TapReporter};
+use crate::live::views::{SessionBrief, SessionSample, SessionView, SortKey};
 
 /// What a worker can be commanded to do. Commands that walk over its sessions look at one slice.
 #[derive(Debug)]
@@ -32,6 +34,10 @@ pub enum WorkerCommand {
         /// Receives the answer.
         answer: oneshot::Sender<Sliced<Vec<SessionView>>>,
     },
+    /// What lists of sessions ask for.
+    Look(LookCommand),
+    /// What an operator orders of single sessions.
+    Operate(OperatorCommand),
     /// Closes all sessions of the slice that `query` takes; answers how many. A session that is
     /// already closing is not closed again.
     Close {
@@ -97,8 +103,8 @@ pub enum WorkerCommand {
         after: Option<SessionId>,
         /// So many at most.
         limit: usize,
-        /// Whether the other process can continue sessions with TLS.
-        tls: bool,
+        /// The newest version of a session's state that the other process reads.
+        reads: u32,
         /// Receives the answer.
         answer: oneshot::Sender<TransferBatch>,
     },
@@ -150,37 +156,107 @@ pub enum Renewal {
     Until(Option<SystemTime>),
 }
 
-/// Which sessions; what is `None` does not matter.
-#[derive(Clone, Debug, Default)]
-pub struct SessionQuery {
-    /// Only this one.
-    pub id: Option<SessionId>,
-    /// Only those after this one.
-    pub after: Option<SessionId>,
-    /// By route.
-    pub route: Option<String>,
-    /// By upstream.
-    pub upstream: Option<String>,
-    /// By backend id.
-    pub backend: Option<String>,
-    /// By principal.
-    pub principal: Option<String>,
+/// What lists of sessions ask for.
+#[derive(Debug)]
+pub enum LookCommand {
+    /// Numbers of all sessions of the slice that `query` takes.
+    Samples {
+        /// Which.
+        query: Arc<SessionQuery>,
+        /// Which number.
+        sort: SortKey,
+        /// The slice of the walk.
+        slice: Slice,
+        /// Receives the answer.
+        answer: oneshot::Sender<Sliced<Vec<SessionSample>>>,
+    },
+    /// These sessions; ids that the worker does not have are skipped.
+    Views {
+        /// At most as many as a slice has.
+        ids: Arc<[SessionId]>,
+        /// Receives the answer.
+        answer: oneshot::Sender<Vec<SessionView>>,
+    },
 }
 
-impl SessionQuery {
-    /// Whether the session with these facts is meant.
-    pub fn takes(&self, facts: &Facts) -> bool {
-        let same =
-            |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|wanted| wanted == is);
-        self.id.is_none_or(|id| id == facts.id)
-            && self.after.is_none_or(|after| facts.id > after)
-            && same(&self.route, &facts.route)
-            && same(&self.upstream, &facts.upstream)
-            && same(&self.backend, &facts.backend)
-            && self
-                .principal
-                .as_deref()
-                .is_none_or(|wanted| facts.principal.as_deref() == Some(wanted))
+/// What an operator orders of single sessions.
+#[derive(Debug)]
+pub enum OperatorCommand {
+    /// Makes one session leave its backend for `to`, or for any other. A session that cannot move
+    /// stays as it is.
+    Move {
+        /// Which.
+        id: SessionId,
+        /// The backend that is tried first.
+        to: Option<BackendId>,
+        /// How.
+        order: LeaveOrder,
+        /// Receives the answer; `None` if the worker has no such session.
+        answer: oneshot::Sender<Option<MoveAnswer>>,
+    },
+    /// Sends a message of the gateway's own in all sessions of the slice that `query` takes.
+    Send {
+        /// Which.
+        query: SessionQuery,
+        /// What.
+        message: Message,
+        /// To which side.
+        to: Side,
+        /// The slice of the walk.
+        slice: Slice,
+        /// Receives the answer.
+        answer: oneshot::Sender<Sliced<SendCounts>>,
+    },
+    /// Reports the frames of one session.
+    Tap {
+        /// Which.
+        id: SessionId,
+        /// Gets the frames.
+        reporter: Box<TapReporter>,
+        /// Bytes of payload to report.
+        payload_max: Option<usize>,
+        /// Receives the answer; `None` if the worker has no such session.
+        answer: oneshot::Sender<Option<TapAnswer>>,
+    },
+}
+
+/// What became of an order to move one session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MoveAnswer {
+    /// It leaves this backend.
+    Begun(BackendId),
+    /// It moves already.
+    Moving,
+    /// Its route does not reconnect, or its extensions do not allow it.
+    NotMovable(RouteName),
+    /// Its end has begun, or another process gets it.
+    Ending,
+    /// No other backend of its upstream takes a session now; or not the one that was asked for.
+    NoBackend(UpstreamName),
+}
+
+/// What became of a message to many sessions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SendCounts {
+    /// It is queued and leaves at the next message boundary.
+    pub delivered: usize,
+    /// Earlier messages have not left yet, or the session is between two backends.
+    pub busy: usize,
+    /// The session ends, or another process gets it.
+    pub gone: usize,
+    /// An extension is in force that the gateway does not know.
+    pub unfit: usize,
+}
+
+impl SendCounts {
+    /// Of this and of other sessions.
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            delivered: self.delivered + other.delivered,
+            busy: self.busy + other.busy,
+            gone: self.gone + other.gone,
+            unfit: self.unfit + other.unfit,
+        }
     }
 }
 
@@ -192,48 +268,4 @@ pub struct LeaveCounts {
     pub moving: usize,
     /// Begin to close.
     pub closing: usize,
-}
-
-/// What plans need to know of a live session.
-#[derive(Clone, Debug)]
-pub struct SessionBrief {
-    /// Its name.
-    pub id: SessionId,
-    /// The rule that took it.
-    pub route: RouteName,
-    /// The group that it belongs to.
-    pub upstream: UpstreamName,
-    /// The member that holds it.
-    pub backend: BackendId,
-    /// Since the 101.
-    pub age: Duration,
-    /// Since the last byte in either direction.
-    pub idle: Duration,
-    /// What its place hangs on; `None` where its route has no affinity.
-    pub key: Option<Box<[u8]>>,
-    /// It can go on with another backend.
-    pub movable: bool,
-    /// Its end has begun, or its move.
-    pub busy: bool,
-}
-
-/// A live session as it is now.
-#[derive(Clone, Debug)]
-pub struct SessionView {
-    /// What it is.
-    pub facts: Arc<Facts>,
-    /// Which worker has it.
-    pub worker: usize,
-    /// Since the 101.
-    pub age: Duration,
-    /// Since the last byte in either direction; coarse, to a tenth of a second.
-    pub idle: Duration,
-    /// From the client.
-    pub to_backend: Traffic,
-    /// From the backend.
-    pub to_client: Traffic,
-    /// Its changes of backend.
-    pub moves: Moves,
-    /// A close frame has passed, or the end has come in another way.
-    pub closing: bool,
 }

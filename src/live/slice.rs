@@ -7,7 +7,7 @@ use std::ops::Bound;
 use crate::base::session_id::SessionId;
 
 /// Sessions that a worker looks at in one go.
-const SLICE_MAX: usize = 256;
+pub const SLICE_MAX: usize = 256;
 
 /// One slice of a walk, in the order of the sessions' ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

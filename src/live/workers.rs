@@ -1,8 +1,8 @@
 //! The control plane's handle of the workers: a bounded queue to each, and one way to send commands
 //! to all.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -191,34 +191,51 @@ impl Workers {
         command: impl Fn(Slice, oneshot::Sender<Sliced<A>>) -> WorkerCommand,
         enough: impl Fn(&[A]) -> bool,
     ) -> Walked<A> {
-        let (command, enough) = (&command, &enough);
-        let walks = self.0.iter().map(|worker| async move {
-            let (mut slice, mut answers) = (Slice::first(after), Vec::new());
+        let mut answers: Vec<_> = self.0.iter().map(|_| Vec::new()).collect();
+        let each = |place: usize, answer| {
+            answers[place].push(answer);
+            !enough(&answers[place])
+        };
+        let silent = self.walk_each(limit, after, command, each).await;
+        Walked {
+            answers: answers.into_iter().flatten().collect(),
+            silent,
+        }
+    }
+
+    /// The same, with the answers one by one as they come, each with the place of its worker, until
+    /// `each` wants no more of that worker. Returns the workers that did not answer for all of
+    /// their sessions.
+    pub async fn walk_each<A>(
+        &self,
+        limit: Duration,
+        after: Option<SessionId>,
+        command: impl Fn(Slice, oneshot::Sender<Sliced<A>>) -> WorkerCommand,
+        each: impl FnMut(usize, A) -> bool,
+    ) -> Vec<usize> {
+        let command = &command;
+        // The walks take turns in this task, so that the lock is always free.
+        let each = &Mutex::new(each);
+        let take = |place, answer| {
+            let mut each = each.lock().unwrap_or_else(PoisonError::into_inner);
+            each(place, answer)
+        };
+        let take = &take;
+        let walks = self.0.iter().enumerate().map(|(place, worker)| async move {
+            let mut slice = Slice::first(after);
             loop {
                 let (sender, answer) = oneshot::channel();
                 let command = command(slice, sender);
                 let Some(sliced) = worker.deliver(command, answer, limit).await else {
-                    return (answers, false);
+                    return Some(place);
                 };
-                answers.push(sliced.answer);
-                match sliced.next.filter(|_| !enough(&answers)) {
-                    Some(_) => slice.after = sliced.next,
-                    None => return (answers, true),
+                slice.after = sliced.next;
+                if !take(place, sliced.answer) || slice.after.is_none() {
+                    return None;
                 }
             }
         });
-        let walks = join_all(walks).await;
-        let mut walked = Walked {
-            answers: Vec::new(),
-            silent: Vec::new(),
-        };
-        for (place, (answers, whole)) in walks.into_iter().enumerate() {
-            walked.answers.extend(answers);
-            if !whole {
-                walked.silent.push(place);
-            }
-        }
-        walked
+        join_all(walks).await.into_iter().flatten().collect()
     }
 }
 

@@ -113,20 +113,7 @@ pub(super) fn affinity_view(key: &Key<'_>, client: IpAddr) -> AffinityView {
             AffinitySource::ClientAddress => client.to_string(),
             _ => String::from_utf8_lossy(&key.bytes).into_owned(),
         },
-        source: source_text(key.source),
+        source: key.source.to_string(),
         issued: key.issue.is_some(),
-    }
-}
-
-/// The source in configuration syntax.
-pub(in crate::admin) fn source_text(source: &AffinitySource) -> String {
-    match source {
-        AffinitySource::Claim(claim) => format!("claim:{}", claim.0),
-        AffinitySource::Path(name) => format!("path:{name}"),
-        AffinitySource::Query(name) => format!("query:{name}"),
-        AffinitySource::Cookie(name) => format!("cookie:{name}"),
-        AffinitySource::Header(name) => format!("header:{name}"),
-        AffinitySource::ClientAddress => "client_address".to_owned(),
-        AffinitySource::IssueCookie(name) => format!("issue_cookie:{name}"),
     }
 }

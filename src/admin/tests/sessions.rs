@@ -59,9 +59,46 @@ async fn sessions_of_all_workers_are_listed_in_pages() {
             ("GET /v1/sessions?rout=rooms", 400),
             ("GET /v1/sessions?limit=many", 400),
             ("GET /v1/sessions?cursor=nonsense", 400),
+            ("GET /v1/sessions?sort=name", 400),
+            ("GET /v1/sessions?interval=1h", 400),
+            ("GET /v1/sessions?client=somewhere", 400),
+            ("GET /v1/sessions?min_age=old", 400),
+            (
+                "GET /v1/sessions?sort=age&cursor=00000000010000000000000000",
+                400,
+            ),
         ],
     )
     .await;
+}
+
+#[tokio::test]
+async fn the_first_sessions_by_a_number_are_found_on_all_workers() {
+    let sessions = |numbers: &[u64]| -> Vec<_> {
+        let session = |number: &u64| {
+            let mut session = session(*number, "rooms", None);
+            session.from_client.traffic.bytes = (number * 7) % 300;
+            session
+        };
+        numbers.iter().map(session).collect()
+    };
+    let (one, other): (Vec<u64>, Vec<u64>) = (1..=600).partition(|number| number % 3 == 0);
+    let fixture = fixture(built_in(), vec![sessions(&one), sessions(&other)]);
+    let target = "GET /v1/sessions?sort=-bytes&limit=3&interval=100ms";
+    let (code, page) = ask(&fixture, target).await;
+    assert_eq!((code, &page["matched"]), (200, &json!(600)), "{page}");
+    assert!(page["next"].is_null());
+    let items = page["items"].as_array().expect("a list").iter();
+    let found: Vec<_> = items
+        .map(|item| {
+            assert_eq!(item["rate"]["bytes_per_second"], 0.0, "{item}");
+            item["to_backend"]["bytes"].as_u64().expect("a number")
+        })
+        .collect();
+    assert_eq!(found, [299, 299, 298]);
+    let (_, page) = ask(&fixture, "GET /v1/sessions?sort=-byte_rate&min_bytes=299").await;
+    assert_eq!(page["matched"], 2, "{page}");
+    assert_eq!(page["items"][0]["rate"]["messages_per_second"], 0.0);
 }
 
 #[tokio::test]
@@ -75,7 +112,15 @@ async fn a_session_is_shown_with_all_fields() {
         "backend": "10.0.0.1:9000", "principal": "ann", "authenticator": null,
         "expires": null, "client": "192.0.2.1",
         "host": "chat.example.com", "target": "/ws/7", "request_id": "req-1",
-        "subprotocol": null, "started": "1970-01-01T00:00:00.000Z", "handshake_ms": 1.5,
+        "subprotocol": null, "extensions": null, "key": null, "moved": [], "movable": false,
+        "placement": {
+            "choice": "unknown", "passed": [], "passed_more": 0, "cookie_issued": false,
+        },
+        "idle_client_seconds": 0.0, "idle_backend_seconds": 0.0,
+        "round_trip_client_ms": null, "round_trip_backend_ms": null,
+        "in_flight_to_client": { "held": 0, "queued": 0 },
+        "in_flight_to_backend": { "held": 0, "queued": 0 },
+        "started": "1970-01-01T00:00:00.000Z", "handshake_ms": 1.5,
         "age_seconds": 60.0, "idle_seconds": 0.3, "worker": 0, "closing": false,
         "resumes": 0, "messages_lost": 0,
         "to_backend": { "bytes": 2048, "text": 3, "binary": 0, "ping": 0, "pong": 0, "close": 0 },
@@ -146,7 +191,7 @@ async fn an_operator_closes_a_session_once() {
             (&format!("DELETE /v1/sessions/{two}?reason={long}"), 400),
             (&format!("DELETE /v1/sessions/{two}?why=1"), 400),
             ("DELETE /v1/sessions/nonsense", 400),
-            ("DELETE /v1/sessions", 405),
+            ("DELETE /v1/sessions", 400),
         ],
     )
     .await;

@@ -10,7 +10,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::oneshot;
 
-use crate::admin::{Gateway, ListenerView, server};
+use crate::admin::{Desk, Gateway, ListenerView, server};
 use crate::base::addr::{BackendAddr, ListenAddr};
 use crate::base::clock;
 use crate::base::secret::Secret;
@@ -28,7 +28,10 @@ use crate::core::session::orders::CloseOrder;
 use crate::core::session::record::Facts;
 use crate::core::session::resume::Moves;
 use crate::io::net::listener::Inheritance;
-use crate::live::{LeaveCounts, Live, Phase, SessionView, Sliced, WorkerCommand, WorkerHandle};
+use crate::live::{
+    DirectionView, LeaveCounts, Live, LookCommand, Measured, Phase, SessionQuery, SessionSample,
+    SessionView, Sliced, WorkerCommand, WorkerHandle,
+};
 use crate::telemetry::metrics::{Metrics, NodeMetrics, RouteMetrics};
 use crate::telemetry::records::Records;
 
@@ -139,6 +142,7 @@ pub(crate) fn fixture(configuration: Configuration, workers: Vec<Vec<SessionView
         sources: [Arc::new(FileSource(supervisor)) as Arc<dyn Source>]
             .into_iter()
             .collect(),
+        desk: Desk::default(),
     };
     Fixture {
         gateway: Arc::new(gateway),
@@ -179,19 +183,34 @@ pub(crate) fn session(n: u64, route: &str, principal: Option<&str>) -> SessionVi
             started: UNIX_EPOCH,
             handshake: Duration::from_micros(1500),
             order: None,
+            details: Arc::default(),
         }),
         worker: 0,
         age: Duration::from_secs(60),
         idle: Duration::from_millis(260),
-        to_backend: Traffic {
-            bytes: 2048,
-            text: 3,
-            ..Traffic::default()
+        key: None,
+        from_client: DirectionView {
+            traffic: Traffic {
+                bytes: 2048,
+                text: 3,
+                ..Traffic::default()
+            },
+            ..DirectionView::default()
         },
-        to_client: Traffic::default(),
+        from_backend: DirectionView::default(),
         moves: Moves::default(),
+        movable: false,
         closing: false,
     }
+}
+
+fn takes(query: &SessionQuery, view: &SessionView) -> bool {
+    query.takes(&view.facts, view.key.as_deref(), || Measured {
+        age: view.age,
+        idle: view.idle,
+        messages: view.from_client.traffic.messages(),
+        bytes: view.from_client.traffic.bytes,
+    })
 }
 
 async fn work(
@@ -212,18 +231,21 @@ async fn work(
                 let all = sessions.iter().map(|view| (view.facts.id, view.clone()));
                 let found = slice.of(&all.collect());
                 let _ = answer.send(found.map(|mut found| {
-                    found.retain(|view| query.takes(&view.facts));
+                    found.retain(|view| takes(&query, view));
                     found.truncate(limit);
                     found
                 }));
             }
+            WorkerCommand::Look(command) => look(&sessions, command),
+            // No session is moved, watched or sent a message.
+            WorkerCommand::Operate(_) => {}
             WorkerCommand::Close {
                 query,
                 order,
                 answer,
                 ..
             } => {
-                let taken = sessions.iter().filter(|view| query.takes(&view.facts));
+                let taken = sessions.iter().filter(|view| takes(&query, view));
                 let closed = taken.filter(|view| closing.insert(view.facts.id)).count();
                 if closed > 0 {
                     received.lock().expect("not poisoned").closes.push(order);
@@ -253,6 +275,36 @@ async fn work(
                 let _ = answer.send(0);
             }
         }
+    }
+}
+
+fn look(sessions: &[SessionView], command: LookCommand) {
+    match command {
+        LookCommand::Samples {
+            query,
+            slice,
+            answer,
+            ..
+        } => {
+            let taken = sessions.iter().filter(|view| takes(&query, view));
+            let all = taken.map(|view| (view.facts.id, sample(view)));
+            let _ = answer.send(slice.of(&all.collect()));
+        }
+        LookCommand::Views { ids, answer } => {
+            let known = |view: &&SessionView| ids.contains(&view.facts.id);
+            let _ = answer.send(sessions.iter().filter(known).cloned().collect());
+        }
+    }
+}
+
+/// Sorted by bytes, whatever was asked for.
+fn sample(view: &SessionView) -> SessionSample {
+    let bytes = view.from_client.traffic.bytes;
+    SessionSample {
+        id: view.facts.id,
+        value: Some(bytes),
+        messages: view.from_client.traffic.messages(),
+        bytes,
     }
 }
 

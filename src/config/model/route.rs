@@ -89,6 +89,9 @@ pub struct Route {
     /// the same backend, even if members have changed meanwhile. `off`: each is placed
     /// independently.
     pub stick: Stick,
+    /// Whether operators who may change something also see the payload of messages when they watch
+    /// a session (`sessile tap --payload`). Otherwise they see frame headers only.
+    pub tap_payload: bool,
     /// Bounds on what clients send in a session.
     pub limits: RouteLimits,
     /// Bounds in time.
@@ -138,6 +141,7 @@ impl Default for Route {
             priority: Priority::Normal,
             affinity: Vec::new(),
             stick: Stick::Off,
+            tap_payload: false,
             limits: RouteLimits::default(),
             timeouts: RouteTimeouts::default(),
             close_codes: CloseCodes::default(),

@@ -140,3 +140,18 @@ pub enum AffinitySource {
     /// present, so always last.
     IssueCookie(String),
 }
+
+/// As it is written in the configuration.
+impl fmt::Display for AffinitySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Claim(claim) => write!(f, "claim:{}", claim.0),
+            Self::Path(name) => write!(f, "path:{name}"),
+            Self::Query(name) => write!(f, "query:{name}"),
+            Self::Cookie(name) => write!(f, "cookie:{name}"),
+            Self::Header(name) => write!(f, "header:{name}"),
+            Self::ClientAddress => f.write_str("client_address"),
+            Self::IssueCookie(name) => write!(f, "issue_cookie:{name}"),
+        }
+    }
+}

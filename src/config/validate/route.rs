@@ -87,6 +87,7 @@ pub(super) fn route(at: &Scope<'_>, model: &model::Route, whole: &model::Model) 
         priority: model.priority,
         affinity: affinity?,
         stick: stick?,
+        tap_payload: model.tap_payload,
         limits: limits?,
         timeouts: timeouts?,
         backend_lost_code: backend_lost_code?,

@@ -121,8 +121,8 @@ impl HandoverOffer {
         stop: &mut watch::Receiver<bool>,
     ) -> Result<Moved, StepError> {
         let began = clock::now();
-        let tls = match self.introduce(&mut wire, stop).await {
-            Ok(newest) => newest >= STATE_TLS,
+        let reads = match self.introduce(&mut wire, stop).await {
+            Ok(newest) => newest,
             Err(error) => {
                 let serving = !matches!(error, StepError::Stopped);
                 call_off(&mut wire, error.to_string(), serving).await;
@@ -138,7 +138,7 @@ impl HandoverOffer {
         );
         self.live.accept(false);
         self.drainer.elsewhere().set_handing_over(true);
-        match self.give_sessions(&mut wire, tls, stop).await {
+        match self.give_sessions(&mut wire, reads, stop).await {
             Ok(moved) => {
                 let took = clock::now().duration_since(began);
                 self.node.handed_over(Handing::Out, took);
@@ -220,7 +220,7 @@ impl HandoverOffer {
     async fn give_sessions(
         &self,
         wire: &mut Wire,
-        tls: bool,
+        reads: u32,
         stop: &mut watch::Receiver<bool>,
     ) -> Result<Moved, StepError> {
         let until = Instant::now() + FOLLOW_MAX;
@@ -229,11 +229,11 @@ impl HandoverOffer {
         let orders = self.drainer.orders();
         tell_orders(wire, &orders).await?;
         // When all have answered, no worker accepts, and what one accepted for another is counted.
-        self.pack(&vec![Some(None); self.live.workers().len()], 0, tls)
+        self.pack(&vec![Some(None); self.live.workers().len()], 0, reads)
             .await;
         let mut moved = Moved::default();
         loop {
-            let (staying, coming) = self.give_round(wire, tls, stop, &mut moved).await?;
+            let (staying, coming) = self.give_round(wire, reads, stop, &mut moved).await?;
             moved.staying = staying;
             if coming == 0 || Instant::now() >= until {
                 break;
@@ -251,7 +251,7 @@ impl HandoverOffer {
         self.release(&[], false).await;
         let done = FromOld::Done {
             staying: moved.staying.total(),
-            reasons: tls.then(|| moved.staying.clone()),
+            reasons: (reads >= STATE_TLS).then(|| moved.staying.clone()),
         };
         say(wire, &done).await?;
         match receive(wire, ANSWER_MAX, stop).await?.said {
@@ -297,7 +297,7 @@ impl HandoverOffer {
     async fn give_round(
         &self,
         wire: &mut Wire,
-        tls: bool,
+        reads: u32,
         stop: &mut watch::Receiver<bool>,
         moved: &mut Moved,
     ) -> Result<(Staying, usize), StepError> {
@@ -305,7 +305,7 @@ impl HandoverOffer {
             vec![Some(None); self.live.workers().len()];
         let (mut staying, mut coming) = (Staying::default(), 0);
         while cursors.iter().any(Option::is_some) {
-            let batch = self.pack(&cursors, share(&cursors), tls).await;
+            let batch = self.pack(&cursors, share(&cursors), reads).await;
             let mut count = 0;
             for (cursor, packed) in cursors.iter_mut().zip(&batch) {
                 let Some(packed) = packed else {
@@ -345,14 +345,14 @@ impl HandoverOffer {
         &self,
         cursors: &[Option<Option<SessionId>>],
         limit: usize,
-        tls: bool,
+        reads: u32,
     ) -> Vec<Option<TransferBatch>> {
         let pack = |worker: usize, answer| {
             let after = cursors[worker]?;
             Some(WorkerCommand::Pack {
                 after,
                 limit,
-                tls,
+                reads,
                 answer,
             })
         };

@@ -20,7 +20,7 @@ use crate::control::ticket_keys::HandedKeys;
 use crate::control::tickets::UsedOf;
 use crate::core::session::staying::{StayReason, Staying};
 use crate::io::handover::{
-    FromNew, FromOld, PROTOCOL, STATE_OLDEST, STATE_TLS, VERSION, Wire, WireError,
+    FromNew, FromOld, PROTOCOL, STATE_NEWEST, STATE_OLDEST, VERSION, Wire, WireError,
 };
 use crate::io::net::listener::{Inheritance, InheritedSocket};
 use crate::live::{EndTransfer, Live, SessionTransfer, TakenOver, WorkerCommand};
@@ -132,7 +132,7 @@ impl Predecessor {
         let mut wire = Wire::new(stream)?;
         wire.say(&FromNew::Hello {
             protocol: PROTOCOL,
-            states: (STATE_OLDEST, STATE_TLS),
+            states: (STATE_OLDEST, STATE_NEWEST),
             version: VERSION.to_owned(),
         })
         .await?;
@@ -145,7 +145,7 @@ impl Predecessor {
                 pid,
                 version,
                 listeners,
-                state: STATE_OLDEST..=STATE_TLS,
+                state: STATE_OLDEST..=STATE_NEWEST,
             } => (pid, version, listeners),
             FromOld::Refused { reason } => return Err(TakeError::Refused(reason)),
             other => return Err(unexpected(&other).into()),

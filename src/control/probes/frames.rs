@@ -48,12 +48,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
     }
 
     pub(super) async fn text(&mut self, text: &str, doing: &Doing) -> Result<(), ProbeFault> {
-        let mut frame = frame::text_frame(text);
-        let payload = frame.split_off(frame.len() - text.len());
         // A client's frames are masked; a key of zeros changes nothing (RFC 6455, section 5.3).
-        frame[1] |= 0x80;
-        frame.extend_from_slice(&[0; 4]);
-        frame.extend_from_slice(&payload);
+        let frame = frame::data_frame(Opcode::Text, text.as_bytes(), Some([0; 4]));
         self.send(&frame, doing).await
     }
 

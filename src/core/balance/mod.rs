@@ -102,8 +102,22 @@ impl Balancer {
     /// The member that gets the session; `None` if none is eligible. `random` must be drawn for
     /// each request: without a key, hash policies place by it, and the others break ties with it.
     pub fn pick(&self, key: Option<&[u8]>, members: &impl Members, random: u64) -> Option<usize> {
+        self.pick_noting(key, members, random, |_, _| {})
+    }
+
+    /// The same; calls `note` for each member that is passed over on the way.
+    pub fn pick_noting(
+        &self,
+        key: Option<&[u8]>,
+        members: &impl Members,
+        random: u64,
+        mut note: impl FnMut(usize, Passed),
+    ) -> Option<usize> {
         let mut steps = 0;
-        self.decide(key, members, random, Turn::Take, |_| {
+        self.decide(key, members, random, Turn::Take, |step| {
+            if let Err(passed) = step.verdict {
+                note(step.index, passed);
+            }
             steps += 1;
             steps != HOPELESS || (0..members.len()).any(|index| members.verdict(index).is_ok())
         })

@@ -127,6 +127,13 @@ pub fn redact_target<'q>(target: &'q str, also: &[String]) -> Cow<'q, str> {
     Cow::Owned(shown)
 }
 
+/// Whether a parameter with this name and value may hold a secret, by the rules of
+/// [`redact_target`].
+pub fn is_secret_parameter(name: &str, value: &str, also: &[String]) -> bool {
+    let target = format!("?{name}={value}");
+    matches!(redact_target(&target, also), Cow::Owned(_))
+}
+
 /// Whether a segment of a path holds a token or, behind a `;` or encoded, a parameter whose name is
 /// a secret's.
 fn hides_secret_segment(segment: &str, also: &[String]) -> bool {

@@ -60,13 +60,25 @@ pub(super) enum ClosePlace {
     SourceClose,
 }
 
+/// What a source sent since that was last asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Heard {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Something.
+    Something,
+    /// The answer to a ping of the gateway's own, among others.
+    Pong,
+}
+
 /// What happened in a direction since that was last asked.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Activity {
     /// Relayed bytes moved.
     pub(super) moved: bool,
-    /// The source sent something.
-    pub(super) heard: bool,
+    /// What the source sent.
+    pub(super) heard: Heard,
     /// The sink took bytes.
     pub(super) wrote: bool,
     /// Bytes of the source were dropped.
@@ -221,7 +233,7 @@ impl Direction {
         std::mem::take(&mut self.activity.moved)
     }
 
-    pub(super) fn take_heard(&mut self) -> bool {
+    pub(super) fn take_heard(&mut self) -> Heard {
         std::mem::take(&mut self.activity.heard)
     }
 
@@ -243,11 +255,9 @@ impl Direction {
     }
 
     /// Queues a whole message of the gateway's own for the next message boundary. Without effect
-    /// behind a close frame, or if the sink is lost.
-    pub(super) fn queue_message(&mut self, message: &[u8]) {
-        if self.takes_own() {
-            self.injected.get_or_insert_default().queue(message);
-        }
+    /// behind a close frame, or if the sink is lost. Returns whether it is queued.
+    pub(super) fn queue_message(&mut self, message: &[u8]) -> bool {
+        self.takes_own() && self.injected.get_or_insert_default().queue(message)
     }
 
     /// Queues a close frame of the gateway's own, and drops what the source sends behind its place.

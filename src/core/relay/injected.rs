@@ -20,11 +20,13 @@ pub(super) struct InjectedFrames {
 }
 
 impl InjectedFrames {
-    /// Queues a whole message for the sink.
-    pub(super) fn queue(&mut self, message: &[u8]) {
-        if self.queued.len() + message.len() <= QUEUE_MAX {
+    /// Queues a whole message for the sink. Returns whether there was room for it.
+    pub(super) fn queue(&mut self, message: &[u8]) -> bool {
+        let room = self.queued.len() + message.len() <= QUEUE_MAX;
+        if room {
             self.queued.extend_from_slice(message);
         }
+        room
     }
 
     /// A message for the gateway arrived. It replaces one that was not answered.

@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::core::relay::round_trip::RoundTrip;
 use crate::core::relay::side::{SendQueue, Side};
 use crate::core::session::wheel::Tick;
 
@@ -30,6 +31,9 @@ pub(super) struct Liveness {
     rules: Keepalive,
     client: SideLiveness,
     backend: SideLiveness,
+    /// By side: of the client, of the backend. A hand-over transfers the last ones apart.
+    #[serde(skip)]
+    round_trips: [RoundTrip; 2],
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -90,7 +94,29 @@ impl Liveness {
             rules,
             client: SideLiveness::heard_at(now),
             backend: SideLiveness::heard_at(now),
+            round_trips: [RoundTrip::default(); 2],
         }
+    }
+
+    fn round_trip_mut(&mut self, side: Side) -> &mut RoundTrip {
+        &mut self.round_trips[usize::from(side == Side::Backend)]
+    }
+
+    /// The last round trip of a ping to this side, in microseconds.
+    pub(super) fn round_trip(&self, side: Side) -> Option<u32> {
+        self.round_trips[usize::from(side == Side::Backend)].last()
+    }
+
+    /// It is now this many microseconds.
+    pub(super) fn stamp(&mut self, micros: u32) {
+        self.round_trips
+            .iter_mut()
+            .for_each(|one| one.stamp(micros));
+    }
+
+    /// A side answered a ping.
+    pub(super) fn ponged(&mut self, side: Side) {
+        self.round_trip_mut(side).answered();
     }
 
     /// The same with ages instead of times, for another process.
@@ -113,6 +139,7 @@ impl Liveness {
             rules: self.rules,
             client: shift_side(self.client),
             backend: shift_side(self.backend),
+            round_trips: [RoundTrip::default(); 2],
         }
     }
 
@@ -162,10 +189,14 @@ impl Liveness {
     /// Another backend was attached.
     pub(super) fn backend_attached(&mut self, now: Tick) {
         self.backend = SideLiveness::heard_at(now);
+        *self.round_trip_mut(Side::Backend) = RoundTrip::default();
     }
 
     /// A ping was queued, or has no place just now (`asked` is false) and is tried again later.
     pub(super) fn ping_queued(&mut self, side: Side, asked: bool, queued: usize, now: Tick) {
+        if asked {
+            self.round_trip_mut(side).queued();
+        }
         *self.side(side) = SideLiveness {
             asked: asked.then_some(now),
             queued,

@@ -2,23 +2,28 @@
 
 mod closing;
 mod keepalive;
+mod messages;
 mod moving;
 mod rate;
 mod renewal;
+mod tapping;
 mod timers;
 
 use crate::base::traffic::Traffic;
-use crate::core::relay::direction::{Direction, Entropy, Event, Output, Received};
+use crate::core::relay::direction::{Direction, Entropy, Event, Heard, Output, Received};
 use crate::core::relay::limit::Limit;
 use crate::core::relay::liveness::{Liveness, Observation};
 use crate::core::relay::migration::Migration;
 use crate::core::relay::setup::{Setup, Times, Warning};
 use crate::core::relay::side::Side;
+use crate::core::relay::tap::Tap;
 use crate::core::relay::throttle::{READ_MAX, Throttle};
 use crate::core::session::record::{Cause, EndedBy, Ending};
 use crate::core::session::resume::ResumeReason;
 use crate::core::session::wheel::Tick;
 use crate::core::wire::tracker::{FrameTracker, Sender};
+
+pub use messages::Unsent;
 
 /// What a turn came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,11 +98,15 @@ pub struct Machine {
     /// From the backend to the client.
     pub(super) down: Direction,
     pub(super) times: Times,
-    /// When relayed bytes moved last.
-    pub(super) active: Tick,
+    /// When bytes of the client moved last.
+    pub(super) up_active: Tick,
+    /// When bytes of the backend moved last.
+    pub(super) down_active: Tick,
     pub(super) backend_lost_code: u16,
     /// Whether there is a backend.
     pub(super) attached: bool,
+    /// A ping was queued or answered: its time is to be noted.
+    pub(super) stamp_needed: bool,
     /// Something changed between two turns that only a turn brings to the streams.
     pub(super) turn_needed: bool,
     pub(super) stage: Stage,
@@ -109,6 +118,8 @@ pub struct Machine {
     pub(super) throttle: Option<Box<Throttle>>,
     /// Set where the client is warned before its credential expires.
     pub(super) warning: Option<Box<Warning>>,
+    /// Set while an operator watches the session.
+    pub(super) tap: Option<Box<Tap>>,
     pub(super) entropy: Entropy,
 }
 
@@ -125,15 +136,18 @@ impl Machine {
             up: Direction::new(up, setup.client_early),
             down: Direction::new(down, setup.backend_early),
             times: setup.times,
-            active: now,
+            up_active: now,
+            down_active: now,
             backend_lost_code: setup.backend_lost_code,
             attached: true,
+            stamp_needed: false,
             turn_needed: false,
             stage: Stage::Open,
             migration: None,
             liveness: liveness.map(Box::new),
             throttle: setup.throttle,
             warning: setup.warning,
+            tap: None,
             entropy,
         };
         if let Some(hold_max) = setup.hold {
@@ -159,6 +173,7 @@ impl Machine {
     #[cold]
     fn receive_early(&mut self, now: Tick) {
         let entropy = self.entropy;
+        self.see_early();
         let event = self.up.receive_early(entropy);
         self.measure(now);
         if let Some(event) = event {
@@ -199,9 +214,12 @@ impl Machine {
     /// chunk, `Chunk::direct` bytes of it, to the other side, and then calls `forwarded`.
     #[inline]
     pub fn receive(&mut self, from: Side, chunk: &[u8]) -> Chunk {
+        if self.tap.is_some() {
+            self.see_chunk(from, chunk);
+        }
         let entropy = self.entropy;
         let direction = self.sent_by_mut(from);
-        direction.activity.heard = true;
+        direction.activity.heard = direction.activity.heard.max(Heard::Something);
         Chunk(direction.receive(chunk, entropy))
     }
 
@@ -270,8 +288,11 @@ impl Machine {
     #[inline]
     pub fn settle(&mut self, now: Tick) -> Option<Turn> {
         let (up, down) = (self.up.take_moved(), self.down.take_moved());
-        if up || down {
-            self.active = now;
+        if up {
+            self.up_active = now;
+        }
+        if down {
+            self.down_active = now;
         }
         if self.liveness.is_some() {
             self.observe(up, down, now);
@@ -289,14 +310,15 @@ impl Machine {
     }
 
     fn observe(&mut self, up_moved: bool, down_moved: bool, now: Tick) {
+        let heard = [self.up.take_heard(), self.down.take_heard()];
         let client = Observation {
-            heard: self.up.take_heard(),
+            heard: heard[0] != Heard::Nothing,
             unread: self.unread(Side::Client),
             moved: down_moved,
             unsent: !self.down.all_sent(),
         };
         let backend = Observation {
-            heard: self.down.take_heard(),
+            heard: heard[1] != Heard::Nothing,
             unread: self.unread(Side::Backend),
             moved: up_moved,
             unsent: !self.up.all_sent(),
@@ -304,6 +326,12 @@ impl Machine {
         if let Some(liveness) = &mut self.liveness {
             liveness.observe(Side::Client, client, now);
             liveness.observe(Side::Backend, backend, now);
+            for (side, heard) in [Side::Client, Side::Backend].into_iter().zip(heard) {
+                if heard == Heard::Pong {
+                    liveness.ponged(side);
+                    self.stamp_needed = true;
+                }
+            }
         }
     }
 
@@ -329,7 +357,20 @@ impl Machine {
 
     /// When relayed bytes moved last.
     pub fn active_at(&self) -> Tick {
-        self.active
+        self.up_active.max(self.down_active)
+    }
+
+    /// When relayed bytes of this side moved last.
+    pub fn active_from(&self, side: Side) -> Tick {
+        match side {
+            Side::Client => self.up_active,
+            Side::Backend => self.down_active,
+        }
+    }
+
+    /// Sets when bytes of each side moved last, where another process has recorded it.
+    pub fn set_active(&mut self, client: Tick, backend: Tick) {
+        (self.up_active, self.down_active) = (client, backend);
     }
 
     /// Whether its end has begun.
@@ -342,6 +383,11 @@ impl Machine {
         self.up.held() + self.down.held()
     }
 
+    /// Bytes that are stored for this side.
+    pub fn held_for(&self, side: Side) -> usize {
+        self.sent_by(side.other()).held()
+    }
+
     /// The direction whose source is this side.
     #[inline]
     pub(super) fn sent_by(&self, side: Side) -> &Direction {
@@ -352,7 +398,7 @@ impl Machine {
     }
 
     #[inline]
-    fn sent_by_mut(&mut self, side: Side) -> &mut Direction {
+    pub(super) fn sent_by_mut(&mut self, side: Side) -> &mut Direction {
         match side {
             Side::Client => &mut self.up,
             Side::Backend => &mut self.down,

@@ -21,7 +21,7 @@
 //!    or allocated.
 //! 3. `settle`. It returns a `Turn`, if the driver has to act.
 //!
-//! Between turns the driver calls `close`, `leave`, `attach`, `send_text` and the like, and
+//! Between turns the driver calls `close`, `leave`, `attach`, `send_message` and the like, and
 //! `expire` when `due` has come; `turn_needed` is whether another turn is needed then.
 //!
 //! A completion-based driver (io_uring) calls the same methods without `pump`.
@@ -46,18 +46,21 @@ mod liveness;
 mod machine;
 mod migration;
 pub mod pump;
+mod round_trip;
 mod setup;
 mod side;
 mod state;
+mod tap;
 mod throttle;
 
 pub use buffer::ReadBuffer;
 pub use direction::{Entropy, Output};
 pub use liveness::Keepalive;
-pub use machine::{Chunk, LastFrames, Machine, Turn};
+pub use machine::{Chunk, LastFrames, Machine, Turn, Unsent};
 pub use setup::{Setup, Times, Warning};
 pub use side::{SendQueue, Side};
 pub use state::{RelayState, Unsound};
+pub use tap::{FrameObserver, FrameSeen};
 pub use throttle::Throttle;
 
 #[cfg(test)]

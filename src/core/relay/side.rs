@@ -13,6 +13,14 @@ pub enum Side {
 }
 
 impl Side {
+    /// Its name in the log and in the admin API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Backend => "backend",
+        }
+    }
+
     /// The side that it talks to.
     pub const fn other(self) -> Self {
         match self {

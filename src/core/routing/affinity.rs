@@ -9,7 +9,7 @@ use crate::base::path::decoded;
 use crate::config::snapshot::AffinitySource;
 use crate::core::auth::Claims;
 use crate::core::http::headers::cookie;
-use crate::core::http::query::query_values;
+use crate::core::http::query::{is_secret_parameter, query_values, redact_target};
 use crate::core::routing::request::{Parameters, Request};
 
 /// A key and how it was found.
@@ -90,6 +90,24 @@ pub fn key<'a>(
     })
 }
 
+/// Whether a key from this source may be a credential, so that it is not shown (I11). `also` are
+/// names of parameters that hold credentials.
+pub fn is_secret(source: &AffinitySource, key: &[u8], also: &[String]) -> bool {
+    let text = String::from_utf8_lossy(key);
+    match source {
+        // A cookie that the gateway issued holds a placement and is no credential.
+        AffinitySource::Claim(_)
+        | AffinitySource::IssueCookie(_)
+        | AffinitySource::ClientAddress => false,
+        AffinitySource::Cookie(_) => true,
+        AffinitySource::Path(_) => matches!(redact_target(&text, also), Cow::Owned(_)),
+        AffinitySource::Query(name) => is_secret_parameter(name, &text, also),
+        AffinitySource::Header(name) => {
+            *name == http::header::COOKIE || is_secret_parameter(name.as_str(), &text, also)
+        }
+    }
+}
+
 fn text(value: &str) -> Cow<'_, [u8]> {
     Cow::Borrowed(value.as_bytes())
 }
@@ -164,6 +182,32 @@ mod tests {
             &[Query(name("e")), IssueCookie(name("new"))],
             Some((made, 1)),
         );
+    }
+
+    #[test]
+    fn i11_keys_that_may_be_credentials_are_not_shown() {
+        use AffinitySource::*;
+        let header = |name: &'static str| Header(http::HeaderName::from_static(name));
+        let name = str::to_owned;
+        let jwt = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbm4ifQ.c2lnbmF0dXJl";
+        let check = |source: AffinitySource, key: &str, secret: bool| {
+            let also = [name("pin")];
+            let found = is_secret(&source, key.as_bytes(), &also);
+            assert_eq!(found, secret, "{source} {key}");
+        };
+        check(Claim(ClaimPath(name("sub"))), "ann", false);
+        check(ClientAddress, "::1", false);
+        check(IssueCookie(name("sessile")), "00ff", false);
+        check(Cookie(name("place")), "7", true);
+        check(Path(name("room")), "lobby", false);
+        check(Path(name("room")), jwt, true);
+        check(Query(name("room")), "lobby", false);
+        check(Query(name("access_token")), "7", true);
+        check(Query(name("pin")), "7", true);
+        check(Query(name("room")), jwt, true);
+        check(header("x-user"), "ann", false);
+        check(header("authorization"), "Basic YTpi", true);
+        check(header("cookie"), "a=b", true);
     }
 
     #[test]

@@ -153,6 +153,19 @@ impl Upstream {
         self.balancer.pick(key, &eligible, random)
     }
 
+    /// The same; calls `note` for each member that is passed over on the way.
+    pub fn pick_for_session_noting(
+        &self,
+        key: Option<&[u8]>,
+        tried: &[usize],
+        now: Instant,
+        random: u64,
+        note: impl FnMut(usize, Passed),
+    ) -> Option<usize> {
+        let eligible = Eligible::new(self, tried, now).for_session();
+        self.balancer.pick_noting(key, &eligible, random, note)
+    }
+
     /// The member that owns a key now, regardless of load. `None` if the policy does not place by
     /// key, or no member is eligible.
     pub fn home(&self, key: &[u8], now: Instant) -> Option<usize> {

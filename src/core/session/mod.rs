@@ -2,6 +2,8 @@
 //! session record.
 
 pub mod admission;
+pub mod best;
+pub mod details;
 pub mod drain;
 pub mod orders;
 pub mod rebalance;

@@ -10,10 +10,11 @@ use crate::base::names::{BackendId, ListenerName, RouteName, UpstreamName};
 use crate::base::right::Right;
 use crate::base::session_id::SessionId;
 use crate::base::traffic::Traffic;
+use crate::core::session::details::Details;
 use crate::core::session::resume::Moves;
 
-/// What is known of a session at its 101. Only `backend` ever changes, when the session goes on
-/// with another one, `right`, when it is renewed, and `order`, when one ends it.
+/// What is known of a session at its 101. Few fields ever change: `backend` and `details` when
+/// the session moves, `right` when it is renewed, and `order` when one ends it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Facts {
@@ -49,6 +50,9 @@ pub struct Facts {
     /// The order that ended it, if one did.
     #[serde(default)]
     pub order: Option<Arc<EndOrder>>,
+    /// How it was placed, and its moves. A hand-over transfers this apart from the facts.
+    #[serde(skip)]
+    pub details: Arc<Details>,
 }
 
 impl Facts {

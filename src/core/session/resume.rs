@@ -14,6 +14,8 @@ pub enum ResumeReason {
     Rebalanced,
     /// The backend sent a close frame 1001 or 1012.
     BackendGoingAway,
+    /// An operator ordered it.
+    Moved,
 }
 
 impl ResumeReason {
@@ -24,6 +26,7 @@ impl ResumeReason {
             Self::Draining => "draining",
             Self::Rebalanced => "rebalanced",
             Self::BackendGoingAway => "backend_going_away",
+            Self::Moved => "moved",
         }
     }
 }

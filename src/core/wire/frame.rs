@@ -27,7 +27,8 @@ pub enum Opcode {
 }
 
 impl Opcode {
-    fn from_bits(bits: u8) -> Option<Self> {
+    /// The opcode with these bits; `None` if there is none.
+    pub fn from_bits(bits: u8) -> Option<Self> {
         Some(match bits {
             0x0 => Self::Continuation,
             0x1 => Self::Text,
@@ -39,7 +40,8 @@ impl Opcode {
         })
     }
 
-    const fn bits(self) -> u8 {
+    /// Its four bits.
+    pub const fn bits(self) -> u8 {
         match self {
             Self::Continuation => 0x0,
             Self::Text => 0x1,
@@ -142,22 +144,31 @@ pub fn control_frame(opcode: Opcode, payload: &[u8], mask: Option<[u8; 4]>) -> V
     frame
 }
 
-/// A whole text message, not masked: from a server.
-pub fn text_frame(text: &str) -> Vec<u8> {
-    let mut frame = vec![0x80 | Opcode::Text.bits()];
-    let length = text.len();
+/// A whole message in one frame, masked if it goes to a backend.
+pub fn data_frame(opcode: Opcode, payload: &[u8], mask: Option<[u8; 4]>) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(HEADER_MAX + payload.len());
+    frame.push(0x80 | opcode.bits());
+    let masked = if mask.is_some() { 0x80 } else { 0 };
+    let length = payload.len();
     match (u8::try_from(length), u16::try_from(length)) {
-        (Ok(short @ ..126), _) => frame.push(short),
+        (Ok(short @ ..126), _) => frame.push(masked | short),
         (_, Ok(length)) => {
-            frame.push(126);
+            frame.push(masked | 126);
             frame.extend_from_slice(&length.to_be_bytes());
         }
         _ => {
-            frame.push(127);
+            frame.push(masked | 127);
             frame.extend_from_slice(&(length as u64).to_be_bytes());
         }
     }
-    frame.extend_from_slice(text.as_bytes());
+    match mask {
+        None => frame.extend_from_slice(payload),
+        Some(key) => {
+            frame.extend_from_slice(&key);
+            let plain = payload.iter().zip(key.iter().cycle());
+            frame.extend(plain.map(|(byte, key)| byte ^ key));
+        }
+    }
     frame
 }
 
@@ -230,6 +241,23 @@ mod tests {
         check(&[0x82, 127, 0, 0, 0, 0, 0, 0, 255, 255], false);
         check(&[0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0], true);
         check(&[0x82, 127, 255, 0, 0, 0, 0, 0, 0, 0], true);
+    }
+
+    #[test]
+    fn a_message_is_one_frame_whose_length_is_in_the_shortest_form() {
+        for length in [0, 125, 126, 65_535, 65_536] {
+            for mask in [None, Some([7, 1, 9, 3])] {
+                let payload = vec![b'x'; length];
+                let frame = data_frame(Opcode::Binary, &payload, mask);
+                let header = FrameHeader::parse(&frame).expect("complete");
+                assert!(header.fin && header.shortest, "{length}");
+                assert_eq!(header.opcode, Some(Opcode::Binary));
+                assert_eq!((header.payload, header.mask), (length as u64, mask));
+                let key = mask.unwrap_or_default();
+                let plain = frame[header.len..].iter().zip(key.iter().cycle());
+                assert!(plain.map(|(byte, key)| byte ^ key).eq(payload));
+            }
+        }
     }
 
     #[test]

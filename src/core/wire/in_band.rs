@@ -104,6 +104,11 @@ impl InBandMatcher {
         found
     }
 
+    /// What messages for the gateway begin with.
+    pub fn prefix(&self) -> &[u8] {
+        &self.prefix
+    }
+
     /// The payload behind the prefix in a frame that matched.
     pub fn content(&self, frame: &[u8]) -> Vec<u8> {
         let header = FrameHeader::parse(frame);

@@ -192,6 +192,11 @@ impl FrameTracker {
         self.sender == Sender::Client
     }
 
+    /// Whether every extension in force is one that the gateway knows.
+    pub fn knows_extensions(&self) -> bool {
+        self.rules.extensions != Extensions::Unknown
+    }
+
     /// The traffic forwarded so far.
     pub fn traffic(&self) -> Traffic {
         self.traffic

@@ -9,18 +9,21 @@ mod link;
 mod stream;
 
 use std::pin::Pin;
+use std::sync::LazyLock;
 use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
+use crate::base::clock;
 use crate::base::traffic::Traffic;
 use crate::core::relay::pump::{self, Pumped};
-use crate::core::relay::{Entropy, Machine, SendQueue, Side};
-use crate::core::session::orders::{CloseOrder, LeaveOrder};
+use crate::core::relay::{Entropy, FrameObserver, Machine, SendQueue};
+use crate::core::session::orders::{CloseOrder, LeaveOrder, Message};
 use crate::core::session::resume::Moves;
 use crate::core::session::wheel::Tick;
 use crate::io::relay::link::PolledLink;
 
 pub use crate::core::relay::{
-    Keepalive, ReadBuffer, RelayState, Setup, Throttle, Times, Turn, Unsound, Warning,
+    Keepalive, ReadBuffer, RelayState, Setup, Side, Throttle, Times, Turn, Unsent, Unsound, Warning,
 };
 pub use crate::io::relay::stream::Stream;
 
@@ -87,6 +90,7 @@ impl<C: Stream> Relay<C> {
             .map(|backend| PolledLink::new(backend, cx.waker()));
         let machine = &mut self.machine;
         let pumped = pump::turn(machine, &mut client, backend.as_mut(), buffer, now);
+        self.stamp();
         if !self.machine.attached() {
             self.backend = None;
         }
@@ -118,6 +122,7 @@ impl<C: Stream> Relay<C> {
             }
         };
         self.machine.expire(now, queue);
+        self.stamp();
         self.changed();
     }
 
@@ -163,6 +168,31 @@ impl<C: Stream> Relay<C> {
         self.changed();
     }
 
+    /// Sends a message of the gateway's own; see [`Machine::send_message`].
+    ///
+    /// # Errors
+    /// When nothing was queued.
+    pub fn send_message(&mut self, to: Side, message: &Message) -> Result<(), Unsent> {
+        let sent = self.machine.send_message(to, message);
+        self.changed();
+        sent
+    }
+
+    /// Reports the frames of both sides to `observer`; see [`Machine::tap`].
+    pub fn tap(&mut self, observer: Box<dyn FrameObserver>, payload_max: Option<usize>) {
+        self.machine.tap(observer, payload_max);
+    }
+
+    /// Whether the session is tapped.
+    pub fn tapped(&self) -> bool {
+        self.machine.tapped()
+    }
+
+    /// Ends the tap, if there is one.
+    pub fn untap(&mut self, reason: &'static str) {
+        self.machine.untap(reason);
+    }
+
     /// Sets when the client's credential expires.
     pub fn set_expiry(&mut self, at: Option<Tick>) {
         self.machine.set_expiry(at);
@@ -192,6 +222,33 @@ impl<C: Stream> Relay<C> {
     /// When relayed bytes moved last.
     pub fn active_at(&self) -> Tick {
         self.machine.active_at()
+    }
+
+    /// When relayed bytes of this side moved last.
+    pub fn active_from(&self, side: Side) -> Tick {
+        self.machine.active_from(side)
+    }
+
+    /// Sets when bytes of each side moved last.
+    pub fn set_active(&mut self, client: Tick, backend: Tick) {
+        self.machine.set_active(client, backend);
+    }
+
+    /// The last round trip of a keepalive ping to this side.
+    pub fn round_trip(&self, side: Side) -> Option<Duration> {
+        let micros = self.machine.round_trip(side)?;
+        Some(Duration::from_micros(micros.into()))
+    }
+
+    /// Bytes that are on their way to this side: those that the gateway stores, and those in the
+    /// socket's send queue.
+    pub fn in_flight(&self, to: Side) -> (usize, usize) {
+        let queue = match to {
+            Side::Client => self.client.send_queue(),
+            Side::Backend => self.backend.as_ref().and_then(Stream::send_queue),
+        };
+        let queued = queue.map_or(0, |queue| queue.bytes);
+        (self.machine.held_for(to), queued)
     }
 
     /// Whether its end has begun.
@@ -234,6 +291,14 @@ impl<C: Stream> Relay<C> {
         }
     }
 
+    /// Notes the time of a ping or of its answer.
+    #[inline]
+    fn stamp(&mut self) {
+        if self.machine.stamp_needed() {
+            self.machine.stamp(micros());
+        }
+    }
+
     /// The machine was called between two polls: brings what came of it to the streams.
     fn changed(&mut self) {
         if let Some(frames) = self.machine.take_last_frames() {
@@ -256,6 +321,12 @@ impl<C: Stream> Relay<C> {
             self.wake();
         }
     }
+}
+
+/// Microseconds since some time in the past; wraps around.
+fn micros() -> u32 {
+    static BEGAN: LazyLock<Instant> = LazyLock::new(clock::now);
+    clock::now().duration_since(*BEGAN).as_micros() as u32
 }
 
 /// Masking keys and ping payloads must not be predictable (RFC 6455, section 5.3).

@@ -123,6 +123,7 @@ fn drained() -> LeaveOrder {
         reason: "drained".into(),
         cause: Cause::Drained,
         resume: ResumeReason::Draining,
+        operator: None,
     }
 }
 

@@ -8,8 +8,10 @@ use tokio::time::Instant;
 
 use crate::base::clock;
 use crate::base::names::{BackendId, RouteName};
+use crate::core::balance::Passed;
 use crate::core::health::{Outcome, Witness};
 use crate::core::routing::{Member, Upstream};
+use crate::core::session::details::{Choice, Placement};
 use crate::core::session::stick::StickyKey;
 use crate::io::carrier::Carrier;
 use crate::proxy::backend::dial::{self, DialPlan, NotReached};
@@ -62,8 +64,12 @@ pub(crate) struct Candidates<'r> {
     /// How many of those were left out without a try.
     passed_over: usize,
     sticky: Option<StickyKey>,
+    /// Tried before all others.
+    preferred: Option<usize>,
     /// Why the last one was not reached.
     last: Option<NotReached>,
+    /// How the present candidate was chosen.
+    placement: Placement,
 }
 
 impl<'r> Candidates<'r> {
@@ -79,8 +85,25 @@ impl<'r> Candidates<'r> {
             tried: SmallVec::new(),
             passed_over: 0,
             sticky,
+            preferred: None,
             last: None,
+            placement: Placement::default(),
         }
+    }
+
+    /// How the present candidate was chosen, and which were passed over before it.
+    pub(crate) fn take_placement(&mut self) -> Placement {
+        std::mem::take(&mut self.placement)
+    }
+
+    /// Notes why a candidate does not get the session.
+    pub(crate) fn note_miss(&mut self, lease: &BackendLease, reason: &str) {
+        self.placement.pass(lease.backend().clone(), reason);
+    }
+
+    /// Tries this member first, if it may take a session.
+    pub(crate) fn prefer(&mut self, id: &BackendId) {
+        self.preferred = self.wanted.upstream.index_of(id);
     }
 
     /// Leaves this member out if another is eligible.
@@ -121,9 +144,22 @@ impl<'r> Candidates<'r> {
         let (now, random) = (clock::now(), fastrand::u64(..));
         let Wanted { upstream, key, .. } = self.wanted;
         let index = if let Some(index) = self.followed(now) {
+            self.placement.choice = Choice::Stick;
             index
         } else if self.wanted.session {
-            upstream.pick_for_session(key, &self.tried, now, random)?
+            let placement = &mut self.placement;
+            let note = |index: usize, passed: Passed| {
+                // Those were noted when they failed.
+                if passed != Passed::Tried {
+                    placement.pass(upstream.members[index].id.clone(), passed.as_str());
+                }
+            };
+            let picked = upstream.pick_for_session_noting(key, &self.tried, now, random, note)?;
+            self.placement.choice = match self.placement.passed.is_empty() {
+                true => Choice::FirstChoice,
+                false => Choice::Walk,
+            };
+            picked
         } else {
             upstream.pick(key, &self.tried, now, random)?
         };
@@ -133,8 +169,14 @@ impl<'r> Candidates<'r> {
         Some((member, lease.stick(self.worker, self.sticky)))
     }
 
-    /// The backend of the key's live sessions, if it may take one more.
-    fn followed(&self, now: std::time::Instant) -> Option<usize> {
+    /// The member that is preferred, else the backend of the key's live sessions, if it may take
+    /// one more.
+    fn followed(&mut self, now: std::time::Instant) -> Option<usize> {
+        if let Some(index) = self.preferred.take()
+            && (self.wanted.upstream).may_take(index, &self.tried, now, self.wanted.session)
+        {
+            return Some(index);
+        }
         let follows = self.wanted.stickiness == Stickiness::Follows;
         let key = self.sticky.filter(|_| follows)?;
         let upstream = self.wanted.upstream;
@@ -185,6 +227,7 @@ impl<'r> Candidates<'r> {
         if !error.is_ours() {
             lease.report(Outcome::ConnectFailed, self.wanted.witness);
         }
+        self.note_miss(lease, error.reason());
         self.last = Some(error);
     }
 
@@ -204,6 +247,7 @@ mod tests {
 
     use super::*;
     use crate::base::names::UpstreamName;
+    use crate::config::snapshot::AdminState;
     use crate::proxy::tests::Fixture;
 
     const UPSTREAM: &str = r#"
@@ -265,6 +309,34 @@ mod tests {
         };
         assert!(first().is_some());
         assert_eq!(first(), first());
+    }
+
+    #[test]
+    fn the_walk_is_noted_as_it_was() {
+        let fixture = Fixture::new(UPSTREAM);
+        candidates(&fixture, (Stickiness::None, HOUR), |mut walk| {
+            let (first, lease) = walk.next().expect("three are eligible");
+            let first = first.id.clone();
+            walk.note_miss(&lease, "refused");
+            let second = walk.next().expect("two attempts").0.id.clone();
+            let placement = walk.take_placement();
+            assert_eq!(placement.choice, Choice::Walk);
+            let passed = &placement.passed[..];
+            let [one] = passed else { panic!("{passed:?}") };
+            assert_eq!((&one.backend, &*one.reason), (&first, "refused"));
+            assert_ne!(first, second);
+        });
+        candidates(&fixture, (Stickiness::None, HOUR), |mut walk| {
+            let member = walk.next().expect("three are eligible").0;
+            member.state.order(Some(AdminState::Draining));
+            assert_eq!(walk.take_placement().choice, Choice::FirstChoice);
+        });
+        candidates(&fixture, (Stickiness::None, HOUR), |mut walk| {
+            walk.next().expect("two are eligible");
+            let placement = walk.take_placement();
+            assert_eq!(placement.choice, Choice::Walk);
+            assert_eq!(&*placement.passed[0].reason, "draining");
+        });
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::base::clock;
 use crate::base::names::{AuthenticatorName, RouteName, UpstreamName};
 use crate::base::session_id::SessionId;
 use crate::core::auth::Authenticator;
+use crate::core::session::details::{Details, SharedDetails};
 use crate::core::session::wheel::Tick;
 use crate::io::relay::ReadBuffer;
 use crate::live::{Live, WorkerLoad};
@@ -51,6 +52,7 @@ pub(crate) struct Worker {
     read_buffer: RefCell<ReadBuffer>,
     routes: RefCell<HashMap<(RouteName, UpstreamName), Rc<RouteMetrics>>>,
     authenticators: RefCell<HashMap<AuthenticatorName, AuthMetrics>>,
+    details: RefCell<SharedDetails>,
     phase: watch::Sender<WorkerPhase>,
 }
 
@@ -68,6 +70,7 @@ impl Worker {
             read_buffer: RefCell::new(ReadBuffer::new(READ_BYTES)),
             routes: RefCell::default(),
             authenticators: RefCell::default(),
+            details: RefCell::default(),
             phase: watch::Sender::new(WorkerPhase::Serving),
         })
     }
@@ -125,6 +128,11 @@ impl Worker {
         });
         let mut authenticators = self.authenticators.borrow_mut();
         authenticators.retain(|name, _| table.authenticator(name.as_str()).is_some());
+    }
+
+    /// The value that sessions with the same details share.
+    pub(crate) fn share_details(&self, details: Details) -> Arc<Details> {
+        self.details.borrow_mut().share(details)
     }
 
     /// Counts the outcome of an authenticator.

@@ -25,6 +25,8 @@ pub(crate) struct Placed<'r> {
     pub(crate) permits: RequestPermits,
     /// The affinity key.
     pub(crate) key: Option<Vec<u8>>,
+    /// Which of the route's sources has it.
+    pub(crate) key_source: Option<usize>,
     /// `Set-Cookie` for a client that had no affinity cookie.
     pub(crate) set_cookie: Option<HeaderValue>,
     /// Path and query for the backend.

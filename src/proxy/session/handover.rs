@@ -12,19 +12,22 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
 use crate::base::clock;
 use crate::base::session_id::SessionId;
 use crate::core::limits::Holder;
+use crate::core::session::details::Details;
 use crate::core::session::record::Facts;
 use crate::core::session::staying::StayReason;
 use crate::core::session::wheel::Tick;
 use crate::core::tls::UnsoundTls;
 use crate::io::carrier::Carrier;
+use crate::io::handover::{STATE_DETAILS, STATE_TLS};
 use crate::io::net::socket::Detached;
-use crate::io::relay::{Relay, RelayState, Unsound};
+use crate::io::relay::{Relay, RelayState, Side, Unsound};
 use crate::live::{Adopted, EndTransfer, SessionTransfer, TransferBatch};
 use crate::proxy::backend::lease::BackendLease;
 use crate::proxy::context::connection_lease::ConnectionLease;
@@ -51,6 +54,19 @@ struct State {
     #[serde(with = "crate::base::blob::optional")]
     key: Option<Vec<u8>>,
     relay: RelayState,
+    /// Only for a process that reads [`STATE_DETAILS`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    more: Option<Value>,
+}
+
+/// What the session can go on without: unknown parts are skipped, and so is all of it if it is not
+/// understood.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct More {
+    details: Arc<Details>,
+    /// Ticks since bytes of the client and of the backend moved.
+    silent: Option<(Tick, Tick)>,
 }
 
 /// No session can be made of a transfer.
@@ -73,7 +89,7 @@ pub(crate) fn pack(
     sessions: &Sessions,
     after: Option<SessionId>,
     limit: usize,
-    tls: bool,
+    reads: u32,
 ) -> TransferBatch {
     let worker = sessions.worker();
     worker.set_phase(WorkerPhase::HandingOver);
@@ -85,7 +101,7 @@ pub(crate) fn pack(
             break;
         }
         batch.next = Some(*id);
-        match pack_one(session, tls, worker.tick()) {
+        match pack_one(session, reads, worker.tick()) {
             Ok(transfer) => {
                 session.gather();
                 session.ownership.set(Ownership::Held);
@@ -187,6 +203,7 @@ fn unpack(sessions: &Sessions, transfer: SessionTransfer) -> Result<Session, Reb
         holders,
         key,
         relay,
+        more,
     } = serde_json::from_slice(&transfer.state)?;
     let facts = Arc::new(Arc::<Facts>::unwrap_or_clone(facts).from_transfer());
     if sessions.find(facts.id).is_some() {
@@ -194,7 +211,15 @@ fn unpack(sessions: &Sessions, transfer: SessionTransfer) -> Result<Session, Reb
     }
     let client = attach(transfer.client)?;
     let backend = transfer.backend.map(attach).transpose()?;
-    let relay = Relay::from_state(client, backend, relay, worker.tick())?;
+    let mut relay = Relay::from_state(client, backend, relay, worker.tick())?;
+    let more = more.and_then(|more| serde_json::from_value(more).ok());
+    let More { details, silent } = more.unwrap_or_default();
+    if let Some((client, backend)) = silent {
+        let since = |silent| worker.tick().saturating_sub(silent);
+        relay.set_active(since(client), since(backend));
+    }
+    let mut facts = facts;
+    Arc::make_mut(&mut facts).details = worker.share_details(Arc::unwrap_or_clone(details));
     // No session is older than the system's clock.
     let now = clock::now();
     let since = |age| now.checked_sub(age).unwrap_or(now);
@@ -237,17 +262,18 @@ fn forget(sessions: &Sessions, session: &Session) {
 ///
 /// # Errors
 /// Why it stays.
-fn pack_one(session: &Session, tls: bool, now: Tick) -> Result<SessionTransfer, StayReason> {
+fn pack_one(session: &Session, reads: u32, now: Tick) -> Result<SessionTransfer, StayReason> {
     if session.ownership.get() != Ownership::Here {
         return Err(StayReason::Refused);
     }
     let mut relay = session.relay.borrow_mut();
+    relay.untap("the session is handed over to another process");
     let state = relay.state(now).ok_or(StayReason::Ending)?;
     let (client, backend) = relay.streams();
     for carrier in [Some(client), backend].into_iter().flatten() {
         match carrier {
             Carrier::Plain(_) => {}
-            Carrier::Tls(_) if tls => {}
+            Carrier::Tls(_) if reads >= STATE_TLS => {}
             Carrier::Tls(_) => return Err(StayReason::TlsNotUnderstood),
             Carrier::TlsServer(_) | Carrier::TlsClient(_) => return Err(StayReason::TlsOfRustls),
         }
@@ -285,6 +311,7 @@ fn pack_one(session: &Session, tls: bool, now: Tick) -> Result<SessionTransfer, 
         holders: connection.permits().holders(),
         key: key.as_deref().map(<[u8]>::to_vec),
         relay: state,
+        more: (reads >= STATE_DETAILS).then(|| more(session, &relay, now)),
     };
     let state = serde_json::to_vec(&state).expect("plain data serialises");
     let state = Zeroizing::new(state);
@@ -308,6 +335,17 @@ fn pack_one(session: &Session, tls: bool, now: Tick) -> Result<SessionTransfer, 
         },
         backend: backend_socket.map(backend),
     })
+}
+
+/// What only processes that read [`STATE_DETAILS`] get. The round trips of pings are not among it:
+/// the next ping measures them again.
+fn more(session: &Session, relay: &Relay<Carrier>, now: Tick) -> Value {
+    let silent = |side| now.saturating_sub(relay.active_from(side));
+    let more = More {
+        details: Arc::clone(&session.facts.borrow().details),
+        silent: Some((silent(Side::Client), silent(Side::Backend))),
+    };
+    serde_json::to_value(more).expect("plain data serialises")
 }
 
 /// Settles a socket from another process on this worker, with its TLS connection.

@@ -16,9 +16,7 @@ use crate::core::session::resume::{Moves, ResumeReason};
 use crate::core::session::wheel::Tick;
 use crate::io::carrier::Carrier;
 use crate::io::relay::{Relay, Turn};
-use crate::live::{SessionBrief, SessionView};
 use crate::proxy::backend::lease::BackendLease;
-use crate::proxy::clock::TICK;
 use crate::proxy::context::connection_lease::ConnectionLease;
 use crate::proxy::context::worker::Worker;
 use crate::proxy::session::reconnect::Reached;
@@ -138,13 +136,13 @@ impl Session {
     pub(crate) fn go_on(&self, reached: Reached, now: Tick) {
         let Reached {
             lease,
+            reason,
             mut carrier,
             early,
         } = reached;
         lease.established();
         self.metrics.resumed();
-        let mut facts = self.facts.borrow_mut();
-        Arc::make_mut(&mut facts).backend = lease.backend().clone();
+        self.note_move(lease.backend(), reason);
         let backend = HeldBackend::new(lease, self.began, clock::now());
         self.backend.replace(Some(backend));
         carrier.settle();
@@ -207,36 +205,5 @@ impl Session {
             .traffic(Direction::ToBackend, &up.since(&up_before));
         self.metrics
             .traffic(Direction::ToClient, &down.since(&down_before));
-    }
-
-    /// The session as the admin API shows it.
-    pub(crate) fn view(&self, worker: &Worker) -> SessionView {
-        let relay = self.relay.borrow();
-        SessionView {
-            facts: Arc::clone(&self.facts.borrow()),
-            worker: worker.index,
-            age: clock::now().duration_since(self.began),
-            idle: TICK * worker.tick().saturating_sub(relay.active_at()),
-            to_backend: relay.to_backend(),
-            to_client: relay.to_client(),
-            moves: relay.moves(),
-            closing: relay.closing(),
-        }
-    }
-
-    /// What plans need of it.
-    pub(crate) fn brief(&self, worker: &Worker) -> SessionBrief {
-        let (relay, facts) = (self.relay.borrow(), self.facts.borrow());
-        SessionBrief {
-            id: self.id,
-            route: facts.route.clone(),
-            upstream: facts.upstream.clone(),
-            backend: facts.backend.clone(),
-            age: clock::now().duration_since(self.began),
-            idle: TICK * worker.tick().saturating_sub(relay.active_at()),
-            key: self.key.clone(),
-            movable: relay.movable(),
-            busy: relay.closing() || relay.moves_now(),
-        }
     }
 }

@@ -5,11 +5,13 @@ pub(crate) mod begin;
 mod ended;
 pub(crate) mod handover;
 pub(crate) mod live_session;
+pub(crate) mod orders;
 mod reconnect;
 pub(crate) mod registry;
 mod renewal;
 pub(crate) mod resumption;
 mod rights;
+mod shown;
 mod task;
 
 pub(crate) use handover::{adopt, pack, release};

@@ -40,6 +40,8 @@ const ANSWER_SHARE: u32 = 4;
 /// A backend that granted the session.
 pub(crate) struct Reached {
     pub(crate) lease: BackendLease,
+    /// Why it was asked.
+    pub(crate) reason: ResumeReason,
     pub(crate) carrier: Carrier,
     pub(crate) early: Vec<u8>,
 }
@@ -84,10 +86,17 @@ impl Resume {
         for _ in 0..self.quick.min(bounds.attempts) {
             wait = backoff.next(fastrand::f64());
         }
-        // A backend that announced its end is asked last. A lost one may be back, with its other
+        // A backend that announced its end, or that an operator moves the session away from, is
+        // asked last. A lost one may be back, with its other
         // sessions.
-        let mut shunned =
-            (self.reason == ResumeReason::BackendGoingAway).then(|| self.facts.backend.clone());
+        let order = self.facts.details.order(self.reason);
+        let mut wanted = order.and_then(|order| order.to.clone());
+        let goes = match self.reason {
+            ResumeReason::BackendGoingAway => true,
+            ResumeReason::Moved => wanted.is_none(),
+            _ => false,
+        };
+        let mut shunned = goes.then(|| self.facts.backend.clone());
         loop {
             if left == 0 || Instant::now() + wait >= until {
                 return Err(NotResumed::Exhausted);
@@ -103,7 +112,8 @@ impl Resume {
                     fields: &fields,
                     until,
                 };
-                if let Some(reached) = round.ask_all(shunned.take(), &mut left).await? {
+                let tilt = (wanted.take(), shunned.take());
+                if let Some(reached) = round.ask_all(tilt, &mut left).await? {
                     return Ok(reached);
                 }
             }
@@ -126,7 +136,7 @@ struct Round<'r> {
 impl Round<'_> {
     async fn ask_all(
         &self,
-        shunned: Option<BackendId>,
+        (wanted, shunned): (Option<BackendId>, Option<BackendId>),
         left: &mut u32,
     ) -> Result<Option<Reached>, NotResumed> {
         let name = &self.upstream.config.name;
@@ -157,6 +167,9 @@ impl Round<'_> {
                 until: self.until,
             },
         );
+        if let Some(wanted) = wanted {
+            candidates.prefer(&wanted);
+        }
         if let Some(shunned) = shunned {
             candidates.pass_over(&shunned);
         }
@@ -243,6 +256,7 @@ impl Round<'_> {
             let early = early.to_vec();
             return Ok(Some(Reached {
                 lease,
+                reason: self.resume.reason,
                 carrier,
                 early,
             }));

@@ -10,7 +10,10 @@ use crate::core::session::orders::{CloseOrder, LeaveOrder};
 use crate::core::session::record::EndOrder;
 use crate::core::session::resume::ResumeReason;
 use crate::core::session::wheel::{Tick, Wheel};
-use crate::live::{LeaveCounts, SessionBrief, SessionQuery, SessionView, Slice, Sliced};
+use crate::live::{
+    LeaveCounts, SLICE_MAX, SessionBrief, SessionQuery, SessionSample, SessionView, Slice, Sliced,
+    SortKey,
+};
 use crate::proxy::context::worker::Worker;
 use crate::proxy::session::live_session::Session;
 
@@ -98,7 +101,10 @@ impl Sessions {
 
     /// The sessions of a slice that match `query`, in the order of their ids.
     pub(crate) fn slice(&self, query: &SessionQuery, slice: Slice) -> Sliced<Vec<Rc<Session>>> {
-        let matches = |session: &Rc<Session>| query.takes(&session.facts.borrow());
+        let matches = |session: &Rc<Session>| {
+            let measured = || session.measured(&self.worker);
+            query.takes(&session.facts.borrow(), session.key.as_deref(), measured)
+        };
         if let Some(id) = query.id {
             let found = self.find(id).filter(matches);
             return Sliced::whole(found.into_iter().collect());
@@ -117,6 +123,21 @@ impl Sessions {
     pub(crate) fn views(&self, sessions: &[Rc<Session>], limit: usize) -> Vec<SessionView> {
         let first = sessions.iter().take(limit);
         first.map(|session| session.view(&self.worker)).collect()
+    }
+
+    /// These sessions as the admin API shows them, as far as they are here.
+    pub(crate) fn views_of(&self, ids: &[SessionId]) -> Vec<SessionView> {
+        let ids = ids.iter().take(SLICE_MAX);
+        let found = ids.filter_map(|id| self.find(*id));
+        found.map(|session| session.view(&self.worker)).collect()
+    }
+
+    /// Numbers of these sessions.
+    pub(crate) fn samples(&self, sessions: &[Rc<Session>], sort: SortKey) -> Vec<SessionSample> {
+        let samples = sessions.iter();
+        samples
+            .map(|session| session.sample(sort, &self.worker))
+            .collect()
     }
 
     /// What plans need of these sessions.
@@ -151,6 +172,7 @@ impl Sessions {
             let mut relay = session.relay.borrow_mut();
             if relay.leave(order, now) {
                 counts.moving += 1;
+                session.set_leaving(order, None);
             } else if !relay.moves_now() && relay.close(&order.close(), now) {
                 counts.closing += 1;
             }

@@ -16,6 +16,7 @@ use crate::proxy::request::target;
 /// What the stage finds out.
 struct Placement {
     key: Option<Vec<u8>>,
+    key_source: Option<usize>,
     set_cookie: Option<HeaderValue>,
     target: String,
 }
@@ -29,6 +30,7 @@ pub(crate) fn place(
     let quota_holder = authenticated.quota_holder();
     let Placement {
         key,
+        key_source,
         set_cookie,
         target,
     } = placement(&authenticated);
@@ -55,6 +57,7 @@ pub(crate) fn place(
         subprotocol,
         permits,
         key,
+        key_source,
         set_cookie,
         target,
     };
@@ -83,6 +86,9 @@ fn placement(authenticated: &Authenticated<'_>) -> Placement {
         HeaderValue::try_from(issue.set_cookie(received.client.secure))
             .expect("a checked name, a number")
     });
+    let sources = &route.config.affinity;
+    let place = |source| sources.iter().position(|one| one == source);
+    let key_source = key.as_ref().and_then(|key| place(key.source));
     let key = key.map(|key| key.bytes.into_owned());
     if let Some(query) = &stripped {
         request.query = query.as_deref();
@@ -91,6 +97,7 @@ fn placement(authenticated: &Authenticated<'_>) -> Placement {
     let target = rewrite::target(&route.config.rewrite, &request, &parameters).unwrap_or_else(own);
     Placement {
         key,
+        key_source,
         set_cookie,
         target,
     }
@@ -165,6 +172,7 @@ mod tests {
             let found = placed.key.as_deref().map(String::from_utf8_lossy);
             assert_eq!(found.as_deref(), key);
             assert_eq!(placed.target, target);
+            assert_eq!(placed.key_source.is_some(), key.is_some());
         });
     }
 

@@ -5,11 +5,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::HeaderMap;
+use http::header::SEC_WEBSOCKET_EXTENSIONS;
 
 use crate::base::clock;
 use crate::base::right::Right;
 use crate::config::limits::Flow;
 use crate::core::limits::{Meter, Pace, SharedMeter};
+use crate::core::routing::affinity;
+use crate::core::session::details::{Details, Placement};
 use crate::core::session::record::Facts;
 use crate::core::session::wheel::Tick;
 use crate::core::wire::handshake::Granted;
@@ -22,7 +25,12 @@ use crate::proxy::request::placed::Placed;
 use crate::proxy::session::resumption::Resumption;
 
 /// What is known of a session.
-pub(crate) fn facts(placed: &Placed<'_>, lease: &BackendLease, granted: &Granted) -> Facts {
+pub(crate) fn facts(
+    placed: &Placed<'_>,
+    lease: &BackendLease,
+    granted: &Granted,
+    details: Arc<Details>,
+) -> Facts {
     let received = placed.received;
     let principal = placed.principal.as_ref();
     Facts {
@@ -41,7 +49,37 @@ pub(crate) fn facts(placed: &Placed<'_>, lease: &BackendLease, granted: &Granted
         started: received.started,
         handshake: received.elapsed(),
         order: None,
+        details,
     }
+}
+
+/// How a session was placed, and the extensions in its 101, whose fields these are.
+pub(crate) fn details(
+    placed: &Placed<'_>,
+    placement: Placement,
+    fields: &HeaderMap,
+) -> Arc<Details> {
+    let sources = &placed.route.config.affinity;
+    let source = placed.key_source.and_then(|place| sources.get(place));
+    let also = placed.received.generation.table.secret_parameters();
+    let hides = |source| {
+        let key = placed.key.as_deref().unwrap_or_default();
+        affinity::is_secret(source, key, also)
+    };
+    let lines = fields.get_all(SEC_WEBSOCKET_EXTENSIONS).iter();
+    let lines: Vec<_> = lines.filter_map(|line| line.to_str().ok()).collect();
+    let details = Details {
+        placement: Placement {
+            key_source: source.map(|source| source.to_string().into()),
+            key_hidden: source.is_some_and(hides),
+            cookie_issued: placed.set_cookie.is_some(),
+            ..placement
+        },
+        extensions: (!lines.is_empty()).then(|| lines.join(", ").into()),
+        ..Details::default()
+    };
+    let worker = &placed.received.connection.worker;
+    worker.share_details(details)
 }
 
 /// What the session keeps of its credential.

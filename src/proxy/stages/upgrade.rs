@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::core::health::Outcome;
 use crate::core::http::headers;
+use crate::core::session::details::Placement;
 use crate::core::wire::extension;
 use crate::core::wire::handshake::{self, Answer as Verdict, Granted, Upgrade};
 use crate::io::carrier::Carrier;
@@ -27,7 +28,7 @@ use crate::proxy::session::begin::GrantedSession;
 use crate::proxy::stages::answer::{AfterSwitch, Answer};
 use crate::proxy::stages::backend_headers::backend_headers;
 use crate::proxy::stages::pass_on::{add_cookie, cases, report, settle_framing};
-use crate::proxy::stages::session_setup::{facts, resumption, setup};
+use crate::proxy::stages::session_setup::{details, facts, resumption, setup};
 use crate::proxy::streams::backend::BackendStream;
 use crate::proxy::streams::body::Outgoing;
 
@@ -42,6 +43,8 @@ pub(crate) enum Obtained {
 /// The backend's end of a session that it has granted.
 pub(crate) struct BackendEnd {
     lease: BackendLease,
+    /// How it was chosen.
+    placement: Box<Placement>,
     granted: Granted,
     /// The head of its 101.
     answer: response::Parts,
@@ -61,7 +64,12 @@ pub(crate) async fn obtain(
     head: Parts,
     offer: &Upgrade,
 ) -> Result<Obtained, Refusal> {
-    let (lease, shaken, asked) = ask(placed, head).await?;
+    let Asked {
+        lease,
+        placement,
+        shaken,
+        fields: asked,
+    } = ask(placed, head).await?;
     let (mut answer, body) = shaken.response.into_parts();
     let verdict = handshake::verify_answer(offer, answer.version, answer.status, &answer.headers);
     let granted = match verdict {
@@ -87,6 +95,7 @@ pub(crate) async fn obtain(
     let (carrier, early) = shaken.stream.expect("a 101 ends HTTP on its connection");
     Ok(Obtained::End(BackendEnd {
         lease,
+        placement,
         granted,
         answer,
         asked,
@@ -99,6 +108,7 @@ pub(crate) async fn obtain(
 pub(crate) fn grant(placed: Placed<'_>, end: BackendEnd) -> Answer {
     let BackendEnd {
         lease,
+        placement,
         granted,
         answer,
         asked,
@@ -119,7 +129,8 @@ pub(crate) fn grant(placed: Placed<'_>, end: BackendEnd) -> Answer {
         extension::forbid_client_context(&mut fields);
     }
     let setup = setup(&placed, &granted, resumption.as_deref(), &early);
-    let facts = facts(&placed, &lease, &granted);
+    let details = details(&placed, *placement, &fields);
+    let facts = facts(&placed, &lease, &granted, details);
     let mut report = report(&placed, &lease);
     report.state = AnswerState::Unanswered;
     let granted = GrantedSession {
@@ -152,13 +163,19 @@ pub(crate) fn backend_tls(placed: &Placed<'_>) -> Result<Option<ClientTls>, Refu
     tls.map(Some).ok_or_else(gone)
 }
 
+/// The answer of the candidate that gave one.
+struct Asked {
+    lease: BackendLease,
+    placement: Box<Placement>,
+    shaken: HandshakeAnswer,
+    /// The fields of the request.
+    fields: HeaderMap,
+}
+
 /// Asks one candidate after the other until one answers. With `timeouts.attempt`, a silent
 /// candidate is given up for the next one: it may have acted on the request, and only the route can
 /// allow that.
-async fn ask(
-    placed: &Placed<'_>,
-    head: Parts,
-) -> Result<(BackendLease, HandshakeAnswer, HeaderMap), Refusal> {
+async fn ask(placed: &Placed<'_>, head: Parts) -> Result<Asked, Refusal> {
     let received = placed.received;
     let worker = &received.connection.worker;
     let timeouts = &placed.route.config.timeouts;
@@ -188,12 +205,20 @@ async fn ask(
         let attempt = timeouts.attempt.filter(|_| candidates.has_next());
         let patience = attempt.map_or(until, |attempt| until.min(Instant::now() + attempt));
         match timeout_at(patience, shake_hands(stream, limits, request)).await {
-            Ok(Ok(shaken)) => return Ok((lease, shaken, fields)),
+            Ok(Ok(shaken)) => {
+                return Ok(Asked {
+                    lease,
+                    placement: Box::new(candidates.take_placement()),
+                    shaken,
+                    fields,
+                });
+            }
             Ok(Err(error)) => {
                 lease.report(Outcome::HandshakeRefused, placed.witness());
                 if activity.received() > 0 || !has_vanished(&error) {
                     return Err(Refusal::of_backend(error));
                 }
+                candidates.note_miss(&lease, "broke_off");
                 missed = Some(Refusal::BackendBroke(error));
             }
             Err(_) => {
@@ -201,6 +226,7 @@ async fn ask(
                 if patience >= until {
                     return Err(Refusal::TimedOut);
                 }
+                candidates.note_miss(&lease, "no_answer");
                 missed = Some(Refusal::TimedOut);
             }
         }

@@ -90,6 +90,7 @@ pub(crate) fn granted(sessions: &Sessions, member: usize) -> (GrantedSession, Un
             started: clock::wall(),
             handshake: Duration::ZERO,
             order: None,
+            details: Arc::default(),
         },
         backend,
         key: None,

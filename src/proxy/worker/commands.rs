@@ -1,12 +1,12 @@
-//! Commands to a worker. An answer that fails to be sent is dropped: the asker has given up
-//! waiting.
+//! Commands to a worker.
 
 use std::rc::Rc;
 
 use tokio::sync::oneshot;
 
-use crate::live::{SessionQuery, Slice, Sliced, WorkerCommand};
+use crate::live::{LookCommand, OperatorCommand, SessionQuery, Slice, Sliced, WorkerCommand};
 use crate::proxy::session::live_session::Session;
+use crate::proxy::session::orders;
 use crate::proxy::session::registry::Sessions;
 use crate::proxy::session::{adopt, pack, release, renew_all, revoke_all};
 
@@ -21,6 +21,8 @@ pub(crate) fn carry_out(sessions: &Rc<Sessions>, command: WorkerCommand) {
         } => visit(sessions, &query, slice, answer, |found| {
             sessions.views(found, limit)
         }),
+        WorkerCommand::Look(command) => look(sessions, command),
+        WorkerCommand::Operate(command) => operate(sessions, command),
         WorkerCommand::Close {
             query,
             order,
@@ -51,35 +53,65 @@ pub(crate) fn carry_out(sessions: &Rc<Sessions>, command: WorkerCommand) {
         } => visit(sessions, &query, slice, answer, |found| {
             sessions.briefs(found)
         }),
-        WorkerCommand::Leave { ids, order, answer } => {
-            let _ = answer.send(sessions.leave(&ids, &order));
-        }
+        WorkerCommand::Leave { ids, order, answer } => reply(answer, sessions.leave(&ids, &order)),
         WorkerCommand::Gather { slice, answer } => gather(sessions, slice, answer),
         WorkerCommand::Pack {
             after,
             limit,
-            tls,
+            reads,
             answer,
-        } => {
-            let _ = answer.send(pack(sessions, after, limit, tls));
-        }
+        } => reply(answer, pack(sessions, after, limit, reads)),
         WorkerCommand::Release {
             taken,
             resume,
             answer,
-        } => {
-            let _ = answer.send(release(sessions, &taken, resume));
-        }
+        } => reply(answer, release(sessions, &taken, resume)),
         WorkerCommand::Adopt {
             transfers,
             go,
             answer,
-        } => {
-            let _ = answer.send(adopt(sessions, transfers, go));
-        }
-        WorkerCommand::Shutdown { answer, .. } => {
-            let _ = answer.send(0);
-        }
+        } => reply(answer, adopt(sessions, transfers, go)),
+        WorkerCommand::Shutdown { answer, .. } => reply(answer, 0),
+    }
+}
+
+fn look(sessions: &Sessions, command: LookCommand) {
+    match command {
+        LookCommand::Samples {
+            query,
+            sort,
+            slice,
+            answer,
+        } => visit(sessions, &query, slice, answer, |found| {
+            sessions.samples(found, sort)
+        }),
+        LookCommand::Views { ids, answer } => reply(answer, sessions.views_of(&ids)),
+    }
+}
+
+fn operate(sessions: &Sessions, command: OperatorCommand) {
+    match command {
+        OperatorCommand::Move {
+            id,
+            to,
+            order,
+            answer,
+        } => reply(answer, orders::move_one(sessions, id, to, &order)),
+        OperatorCommand::Send {
+            query,
+            message,
+            to,
+            slice,
+            answer,
+        } => visit(sessions, &query, slice, answer, |found| {
+            orders::send(found, to, &message)
+        }),
+        OperatorCommand::Tap {
+            id,
+            reporter,
+            payload_max,
+            answer,
+        } => reply(answer, orders::tap(sessions, id, reporter, payload_max)),
     }
 }
 
@@ -92,7 +124,7 @@ fn visit<A>(
     of: impl FnOnce(&[Rc<Session>]) -> A,
 ) {
     let found = sessions.slice(query, slice);
-    let _ = answer.send(found.map(|found| of(&found)));
+    reply(answer, found.map(|found| of(&found)));
 }
 
 /// Adds the counts of a slice's sessions to the metrics.
@@ -102,5 +134,10 @@ fn gather(sessions: &Sessions, slice: Slice, answer: oneshot::Sender<Sliced<()>>
     if gathered.next.is_none() {
         sessions.worker().drop_stale_metrics();
     }
-    let _ = answer.send(gathered);
+    reply(answer, gathered);
+}
+
+/// Sends an answer. One that fails to be sent is dropped: the asker has given up waiting.
+fn reply<A>(answer: oneshot::Sender<A>, value: A) {
+    drop(answer.send(value));
 }

@@ -25,6 +25,7 @@ fn record(by: EndedBy, cause: Cause, close_code: Option<u16>) -> Record {
             started: SystemTime::UNIX_EPOCH,
             handshake: Duration::from_millis(3),
             order: None,
+            details: Arc::default(),
         }),
         duration: Duration::from_secs(70),
         to_backend: Traffic::default(),

@@ -27,6 +27,7 @@ fn ended() -> Record {
             started: SystemTime::UNIX_EPOCH + START,
             handshake: Duration::from_micros(3_250),
             order: None,
+            details: Arc::default(),
         }),
         duration: Duration::from_secs(61),
         to_backend: Traffic {

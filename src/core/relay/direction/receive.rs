@@ -1,7 +1,9 @@
 //! What the source sent: which bytes are forwarded, which are for the gateway, and what happened.
 
 use crate::core::relay::close_filter::CloseFilter;
-use crate::core::relay::direction::{ClosePlace, Direction, Entropy, SinkState, SourceState};
+use crate::core::relay::direction::{
+    ClosePlace, Direction, Entropy, Heard, SinkState, SourceState,
+};
 use crate::core::wire::frame::code_of_close;
 use crate::core::wire::position::Position;
 use crate::core::wire::tracker::{Stop, Tracked, Until};
@@ -223,7 +225,10 @@ impl Direction {
                 self.source = SourceState::Discarding;
                 Step::Done(Some(Event::Violation(violation)))
             }
-            (Stop::Pong(len), _) => Step::GoOn(&rest[len..]),
+            (Stop::Pong(len), _) => {
+                self.activity.heard = Heard::Pong;
+                Step::GoOn(&rest[len..])
+            }
             (Stop::InBand(len), _) => {
                 let matcher = self.tracker.in_band();
                 let content = matcher.map(|matcher| matcher.content(&rest[..len]));

@@ -55,6 +55,25 @@ impl Machine {
         }
     }
 
+    /// Whether `stamp` is to be called: after `expire`, or after a turn.
+    #[inline]
+    pub fn stamp_needed(&self) -> bool {
+        self.stamp_needed
+    }
+
+    /// It is now this many microseconds, by a clock that may wrap around.
+    pub fn stamp(&mut self, micros: u32) {
+        self.stamp_needed = false;
+        if let Some(liveness) = &mut self.liveness {
+            liveness.stamp(micros);
+        }
+    }
+
+    /// The last round trip of a keepalive ping to this side, in microseconds.
+    pub fn round_trip(&self, side: Side) -> Option<u32> {
+        self.liveness.as_ref()?.round_trip(side)
+    }
+
     fn ping(&mut self, side: Side, queue: Option<SendQueue>, now: Tick) {
         let entropy = self.entropy;
         let (from, to) = match side {
@@ -72,6 +91,7 @@ impl Machine {
         if let Some(liveness) = &mut self.liveness {
             liveness.ping_queued(side, asked, queued, now);
         }
+        self.stamp_needed = true;
         self.turn_needed = true;
     }
 

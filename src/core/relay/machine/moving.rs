@@ -76,6 +76,9 @@ impl Machine {
         self.attached = true;
         self.up.attach_sink();
         self.down.attach_source(early);
+        if let Some(tap) = &mut self.tap {
+            tap.replace_backend();
+        }
         if let Some(liveness) = &mut self.liveness {
             liveness.backend_attached(now);
         }

@@ -3,7 +3,6 @@
 
 use crate::core::relay::machine::Machine;
 use crate::core::session::wheel::Tick;
-use crate::core::wire::frame::text_frame;
 
 impl Machine {
     /// When the client is to be warned.
@@ -19,12 +18,6 @@ impl Machine {
         if let Some(text) = warning.and_then(|warning| warning.take_text(expires_at, now)) {
             self.send_text(&text);
         }
-    }
-
-    /// Sends the client a text message of the gateway's own, at the next message boundary (I10).
-    pub fn send_text(&mut self, text: &str) {
-        self.down.queue_message(&text_frame(text));
-        self.turn_needed = true;
     }
 
     /// Sets when the credential expires.

@@ -76,7 +76,7 @@ impl Machine {
     /// When the session has been idle for too long. A client that is not read is not idle.
     pub(in crate::core::relay) fn idle_at(&self) -> Option<Tick> {
         let resumes = self.resumes_at();
-        let active = resumes.map_or(self.active, |at| at.max(self.active));
+        let active = resumes.unwrap_or(0).max(self.active_at());
         self.times.idle.map(|idle| active.saturating_add(idle))
     }
 }

@@ -7,7 +7,7 @@ use crate::base::blob;
 use crate::core::relay::backlog::{Backlog, Waiting};
 use crate::core::relay::close_filter::CloseFilter;
 use crate::core::relay::direction::{
-    Activity, CloseFrame, ClosePlace, Direction, SinkState, SourceState, early_bytes,
+    Activity, CloseFrame, ClosePlace, Direction, Heard, SinkState, SourceState, early_bytes,
 };
 use crate::core::relay::hold::{Hold, HoldBuffer};
 use crate::core::relay::injected::InjectedFrames;
@@ -141,7 +141,7 @@ impl DirectionState {
             sink_lost: sink == SinkState::Lost,
             unflushed,
             moved: activity.moved,
-            heard: activity.heard,
+            heard: activity.heard != Heard::Nothing,
             injected: injected.map(|injected| Box::new((*injected).into())),
         }
     }
@@ -187,7 +187,10 @@ impl DirectionState {
             early: early_bytes(self.early),
             activity: Activity {
                 moved: self.moved,
-                heard: self.heard,
+                heard: match self.heard {
+                    true => Heard::Something,
+                    false => Heard::Nothing,
+                },
                 ..Activity::default()
             },
             injected,

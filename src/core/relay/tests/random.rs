@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::core::relay::pump::Pumped;
+use crate::core::session::orders::Message;
 use crate::core::wire::frame::{FrameHeader, Opcode, control_frame};
 use crate::core::wire::in_band::InBandMatcher;
 
@@ -35,6 +36,8 @@ pub(super) enum Op {
     Answer,
     /// The gateway sends a message to the client.
     Tell,
+    /// The gateway sends a message to the backend.
+    TellBackend,
 }
 
 pub(super) fn op() -> impl Strategy<Value = Op> {
@@ -58,6 +61,7 @@ pub(super) fn op() -> impl Strategy<Value = Op> {
         3 => Just(Op::ClientRenews),
         3 => Just(Op::Answer),
         2 => Just(Op::Tell),
+        2 => Just(Op::TellBackend),
     ]
 }
 
@@ -206,7 +210,6 @@ impl Peer {
             let text = String::from_utf8(whole.clone()).expect("ASCII");
             assert!(!text.starts_with(FOR_THE_GATEWAY), "{text} was passed on");
             if let Some(told) = text.strip_prefix("told ") {
-                assert!(self.key.is_some(), "backends are told nothing");
                 self.told.push(told.parse().expect("a number"));
                 return;
             }
@@ -237,6 +240,9 @@ pub(super) struct World {
     pub(super) heard: Vec<usize>,
     asked: bool,
     told: usize,
+    told_up: usize,
+    /// What all backends before the present one were told.
+    told_before: Vec<usize>,
     /// Something happened that may cost messages.
     costly: bool,
 }
@@ -265,6 +271,8 @@ impl World {
             heard: Vec::new(),
             asked: false,
             told: 0,
+            told_up: 0,
+            told_before: Vec::new(),
             costly: false,
         }
     }
@@ -308,6 +316,7 @@ impl World {
         if let Some(mut backend) = self.backend.take() {
             self.rig.backend.vanish();
             self.before.append(&mut backend.got);
+            self.told_before.append(&mut backend.told);
         }
     }
 
@@ -346,6 +355,14 @@ impl World {
             Op::Tell if self.told < 8 => {
                 self.rig.relay.send_text(&format!("told {}", self.told));
                 self.told += 1;
+            }
+            Op::TellBackend if self.told_up < 8 => {
+                let text = format!("told {}", self.told_up).as_str().into();
+                let sent = self
+                    .rig
+                    .relay
+                    .send_message(Side::Backend, &Message::Text(text));
+                self.told_up += usize::from(sent.is_ok());
             }
             Op::ClientWrite(most) => _ = self.client.write(&mut self.rig.client, most),
             Op::ClientRead(most) => _ = self.client.read(&mut self.rig.client, most),
@@ -437,10 +454,13 @@ impl World {
         );
         assert!(rises(&self.heard), "to the gateway: {:?}", self.heard);
         assert!(rises(&self.client.told), "told: {:?}", self.client.told);
+        assert!(rises(&self.told_before), "told: {:?}", self.told_before);
         let usual = ending.by == EndedBy::Client && ending.cause == Cause::CloseFrame;
         if usual && !self.costly && self.rig.relay.moves().messages_lost == 0 {
             let all: Vec<_> = (0..self.said_up).collect();
             assert_eq!(self.before, all, "lost without a cause, {ending:?}");
+            let told: Vec<_> = (0..self.told_up).collect();
+            assert_eq!(self.told_before, told, "lost without a cause, {ending:?}");
         }
         if usual && !self.costly {
             assert_eq!(self.rig.relay.moves().messages_lost, 0, "{ending:?}");

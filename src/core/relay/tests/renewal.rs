@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::core::relay::pump::Pumped;
-use crate::core::wire::frame::{FrameHeader, text_frame};
+use crate::core::wire::frame::{FrameHeader, Opcode, data_frame};
 use crate::core::wire::in_band::InBandMatcher;
 
 fn rig(in_band: bool, expires_at: Option<Tick>) -> Rig {
@@ -138,7 +138,7 @@ fn i10_a_warning_stands_between_messages() {
     rig.backend.send(&rest.concat());
     turn(&mut rig, &mut heard);
     let came = rig.client.take();
-    let warning = text_frame(r#"{"in":30}"#);
+    let warning = data_frame(Opcode::Text, br#"{"in":30}"#, None);
     assert_eq!(
         came,
         [&rest[0], &warning, &rest[1]].map(Vec::as_slice).concat()

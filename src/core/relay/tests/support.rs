@@ -313,6 +313,7 @@ pub(super) fn drained() -> LeaveOrder {
         reason: "drained".into(),
         cause: Cause::Drained,
         resume: ResumeReason::Draining,
+        operator: None,
     }
 }
 

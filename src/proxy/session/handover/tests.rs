@@ -11,7 +11,7 @@ fn i1_a_held_session_moves_no_byte_until_it_is_released() {
         let sessions = fixture.sessions();
         let mut ends = session::ordinary(&sessions).await;
         ends.talk().await;
-        let batch = pack(&sessions, None, 10, true);
+        let batch = pack(&sessions, None, 10, STATE_DETAILS);
         assert_eq!((batch.transfers.len(), batch.staying.total()), (1, 0));
         assert_eq!(ends.session.ownership.get(), Ownership::Held);
         ends.client.write_all(FROM_CLIENT).await.expect("open");
@@ -24,7 +24,7 @@ fn i1_a_held_session_moves_no_byte_until_it_is_released() {
         assert!(!is_silent(&ends.backend));
         assert_eq!(ends.session.ownership.get(), Ownership::Stays);
         assert!(!fixture.worker.keeps_connections(), "others may follow");
-        let again = pack(&sessions, None, 10, true);
+        let again = pack(&sessions, None, 10, STATE_DETAILS);
         assert_eq!((again.transfers.len(), again.staying.total()), (0, 1));
     });
 }
@@ -35,7 +35,7 @@ fn after_a_hand_over_that_failed_everything_is_as_before() {
     run(async {
         let sessions = fixture.sessions();
         let mut ends = session::ordinary(&sessions).await;
-        pack(&sessions, None, 10, true);
+        pack(&sessions, None, 10, STATE_DETAILS);
         assert_eq!(release(&sessions, &[], true), 0);
         assert_eq!(ends.session.ownership.get(), Ownership::Here);
         assert!(fixture.worker.keeps_connections());
@@ -50,7 +50,7 @@ fn i6_a_session_that_went_leaves_no_record_here() {
         let sessions = fixture.sessions();
         let ends = session::ordinary(&sessions).await;
         let stays = session::ordinary(&sessions).await;
-        pack(&sessions, None, 10, true);
+        pack(&sessions, None, 10, STATE_DETAILS);
         assert_eq!(release(&sessions, &[ends.session.id], false), 1);
         assert!(sessions.find(ends.session.id).is_none());
         assert_eq!(stays.session.ownership.get(), Ownership::Stays);
@@ -75,7 +75,7 @@ fn batches_are_bounded_and_cover_every_session_once() {
         }
         let (mut after, mut packed) = (None, Vec::new());
         for expected in [2, 2, 1] {
-            let batch = pack(&sessions, after, 2, true);
+            let batch = pack(&sessions, after, 2, STATE_DETAILS);
             assert_eq!(batch.transfers.len(), expected);
             packed.extend(batch.transfers.iter().map(|one| one.id));
             after = batch.next;
@@ -94,7 +94,7 @@ fn a_transferred_session_goes_on_in_the_next_process() {
         let (from, to) = (old.sessions(), new.sessions());
         let mut ends = session::ordinary(&from).await;
         ends.talk().await;
-        let batch = pack(&from, None, 10, true);
+        let batch = pack(&from, None, 10, STATE_DETAILS);
         let (go, wait) = oneshot::channel();
         let adopted = adopt(&to, batch.transfers, wait);
         assert_eq!(adopted.ready, [ends.session.id]);
@@ -117,7 +117,7 @@ fn without_the_order_no_session_begins() {
     run(async {
         let (from, to) = (old.sessions(), new.sessions());
         let mut ends = session::ordinary(&from).await;
-        let batch = pack(&from, None, 10, true);
+        let batch = pack(&from, None, 10, STATE_DETAILS);
         let (go, wait) = oneshot::channel();
         adopt(&to, batch.transfers, wait);
         drop(go);
@@ -141,7 +141,7 @@ fn transfers_that_are_not_understood_or_known_are_refused() {
             session::ordinary(&sessions).await,
             session::ordinary(&sessions).await,
         );
-        let mut batch = pack(&sessions, None, 10, true);
+        let mut batch = pack(&sessions, None, 10, STATE_DETAILS);
         batch.transfers[0].state = b"{}".to_vec().into();
         let ids: Vec<_> = batch.transfers.iter().map(|one| one.id).collect();
         let (_go, wait) = oneshot::channel();

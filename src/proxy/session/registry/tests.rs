@@ -17,6 +17,7 @@ fn leave(resume: ResumeReason) -> LeaveOrder {
         reason: "drained".into(),
         cause: Cause::Drained,
         resume,
+        operator: None,
     }
 }
 

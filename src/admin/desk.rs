@@ -1,0 +1,29 @@
+//! What the admin API does only so often at the same time.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+/// Measurements over all sessions: each keeps some bytes of every session for its interval.
+const MEASURING_MAX: usize = 2;
+
+/// Sessions that are watched. Each keeps a connection and up to some hundred frames.
+const TAPS_MAX: usize = 8;
+
+/// The places for work that holds memory or sessions while it goes on.
+#[derive(Debug)]
+pub struct Desk {
+    /// Measurements over all sessions. More wait.
+    pub(super) measuring: Arc<Semaphore>,
+    /// Sessions that are watched. More are refused.
+    pub(super) taps: Arc<Semaphore>,
+}
+
+impl Default for Desk {
+    fn default() -> Self {
+        Self {
+            measuring: Arc::new(Semaphore::new(MEASURING_MAX)),
+            taps: Arc::new(Semaphore::new(TAPS_MAX)),
+        }
+    }
+}
