@@ -72,12 +72,17 @@ pub async fn start_backends() -> std::io::Result<Vec<(String, String)>> {
 
 /// The first screen. Its commands begin with what this program is called by.
 pub fn greeting(gateway: &[SocketAddr], admin: &str, program: &str) -> String {
+    // A browser does not reach a unix socket.
+    let look = match admin.starts_with("unix:") {
+        true => String::new(),
+        false => format!("look     http://{admin}/ui/   the dashboard\n  "),
+    };
     let port = gateway.first().map_or(8080, SocketAddr::port);
     format!(
         "\n  Sessile is running, with three chat backends behind it.\n\n  \
          open     http://127.0.0.1:{port}/   in two tabs: they meet in one room\n  \
          socket   ws://127.0.0.1:{port}/ws/lobby\n  \
-         why      {program} resolve ws://127.0.0.1:{port}/ws/lobby --admin {admin}\n  \
+         why      {program} resolve ws://127.0.0.1:{port}/ws/lobby --admin {admin}\n  {look}\
          watch    {program} sessions --admin {admin}\n\n  \
          Every client of /ws/<room> meets the others of its room on one backend. Ctrl-C ends it.\n\n"
     )

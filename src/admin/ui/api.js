@@ -69,8 +69,8 @@ export class Api {
     for (;;) {
       const { done, value } = await lines.read();
       if (done) return;
-      text += value.replaceAll("\r\n", "\n");
-      const blocks = text.split("\n\n");
+      text += value;
+      const blocks = text.split(/\r?\n\r?\n/);
       text = blocks.pop();
       if (text.length > EVENT_CHARS_MAX) throw new Problem(0, "an event is too long");
       for (const block of blocks) {
@@ -109,7 +109,7 @@ export class Api {
 
 function parseEvent(block) {
   const event = { event: "message", data: "" };
-  for (const line of block.split("\n")) {
+  for (const line of block.split(/\r?\n/)) {
     const [, name, value] = /^(id|event|data): ?(.*)$/.exec(line) ?? [];
     if (name === "data") event.data += event.data ? `\n${value}` : value;
     else if (name) event[name] = value;

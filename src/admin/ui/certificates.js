@@ -2,7 +2,7 @@
 
 import { bar } from "./chart.js";
 import { h } from "./dom.js";
-import { duration, time } from "./format.js";
+import { count, duration, time } from "./format.js";
 import { badge, empty, table } from "./view.js";
 
 const DAY = 86_400;
@@ -23,7 +23,7 @@ function state(one) {
 const remaining = (one) => {
   if (!one.not_after) return "–";
   const seconds = Math.max(0, left(one));
-  const text = seconds > 2 * DAY ? `${Math.floor(seconds / DAY)} days` : duration(seconds);
+  const text = seconds > 2 * DAY ? `${count(Math.floor(seconds / DAY))} days` : duration(seconds);
   return h("span", { class: "with-bar" }, bar(seconds / FULL, state(one)[0]), text);
 };
 

@@ -5,6 +5,9 @@ import { h } from "./dom.js";
 import { words } from "./format.js";
 import { badge, facts, panel } from "./view.js";
 
+// Routes and backends that are shown beside those that were taken.
+const SHOWN = 50;
+
 // What was asked and answered last; it stays while other views are open.
 let entered = {};
 let answer = null;
@@ -71,7 +74,7 @@ function explanation(found) {
     choice && walk(choice),
     target && facts([["The backend gets", h("code", null, target)]]),
     h("h3", null, "Routes, the most specific first"),
-    h("ol", { class: "considered" }, found.routes.map((one) => h("li", { class: one.matched ? "taken" : "" }, h("b", null, one.route), " ", one.verdict))),
+    h("ol", { class: "considered" }, found.routes.filter((one, index) => one.matched || index < SHOWN).map((one) => h("li", { class: one.matched ? "taken" : "" }, h("b", null, one.route), " ", one.verdict))),
     remarks("Not checked here", found.not_checked),
     remarks("Remarks", found.notes),
   );
@@ -81,7 +84,7 @@ function explanation(found) {
 function walk({ walk: steps }) {
   const line = (step) =>
     h("li", { class: step.verdict === "taken" ? "taken" : "" }, h("b", null, step.backend), badge(step.verdict === "taken" ? "ok" : "off", words(step.verdict)), h("small", null, step.reason));
-  return [h("h3", null, "Walk along the backends"), h("ol", { class: "walk" }, steps.map(line))];
+  return [h("h3", null, "Walk along the backends"), h("ol", { class: "walk" }, steps.filter((step, index) => step.verdict === "taken" || index < SHOWN).map(line))];
 }
 
 const remarks = (title, list) => list.length > 0 && [h("h3", null, title), h("ul", null, list.map((one) => h("li", null, one)))];

@@ -12,6 +12,7 @@ import { badge, facts, link, panel, table } from "./view.js";
 // Rings on the first page; the view of upstreams has all.
 const RINGS_MAX = 6;
 const LEGEND_MAX = 4;
+const FINDINGS_MAX = 30;
 
 async function load({ api, upstreams }) {
   // Those with most sessions are what people look for.
@@ -45,7 +46,7 @@ function health(app) {
   }
   const line = ({ tone, text, to, advice }) =>
     h("li", { class: tone, "data-key": text, "data-row": true }, badge(tone, { bad: "Critical", warn: "Warning", busy: "Under way" }[tone]), h("a", { href: to }, text), h("span", { class: "advice" }, advice));
-  return h("section", { class: `verdict-panel ${found[0].tone}`, "aria-label": "Health" }, h("ul", null, found.map(line)));
+  return h("section", { class: `verdict-panel ${found[0].tone}`, "aria-label": "Health" }, h("ul", null, found.slice(0, FINDINGS_MAX).map(line)), found.length > FINDINGS_MAX && h("p", null, `and ${count(found.length - FINDINGS_MAX)} more`));
 }
 
 function small(upstream) {

@@ -41,15 +41,22 @@ function piece(inner, outer, from, to) {
   ].join("");
 }
 
-// Consecutive pieces for these values; what does not fit into the picture is one last piece.
-function pieces(backends, valueOf) {
-  const total = backends.reduce((sum, backend) => sum + valueOf(backend), 0);
+// Consecutive pieces for these values; backends beyond what can be seen are one last piece, with the
+// state of one that takes no sessions, if there is one.
+export function pieces(backends, valueOf) {
+  const sum = (some) => some.reduce((total, backend) => total + valueOf(backend), 0);
+  const total = sum(backends);
   if (total <= 0) return [];
-  const shown = backends.slice(0, SEGMENTS_MAX);
+  const [shown, rest] = [backends.slice(0, SEGMENTS_MAX), backends.slice(SEGMENTS_MAX)];
+  const values = shown.map((backend) => [backend, valueOf(backend)]);
+  if (rest.length > 0) {
+    const typical = rest.find((backend) => condition(backend)[0] !== "ok") ?? rest[0];
+    values.push([{ ...typical, id: `${rest.length} more` }, sum(rest)]);
+  }
   let turn = 0;
-  return shown.map((backend, index) => {
+  return values.map(([backend, value], index) => {
     const from = turn;
-    turn += valueOf(backend) / total;
+    turn += value / total;
     return { backend, index, from, to: turn, share: turn - from };
   });
 }

@@ -8,6 +8,7 @@ import { bytes, count, rate } from "./format.js";
 const LENGTH = 90;
 // Time that a picture spans at least.
 const SPAN_MIN = 20;
+const SECONDS_MIN = 1;
 
 export class Traffic {
   samples = [];
@@ -19,13 +20,14 @@ export class Traffic {
   add(totals) {
     const before = this.#before;
     // Totals start again with the process.
-    const restarted = before && totals.uptime_seconds < before.uptime_seconds;
-    if (restarted) this.first = null;
-    this.#before = totals;
+    const seconds = before && totals.uptime_seconds - before.uptime_seconds;
+    if (seconds < 0) this.first = null;
     this.refusals = totals.refusals;
     this.first ??= totals.refusals;
-    if (!before || restarted) return;
-    const seconds = Math.max(0.001, totals.uptime_seconds - before.uptime_seconds);
+    // A rate over a moment is noise.
+    if (before && seconds >= 0 && seconds < SECONDS_MIN) return;
+    this.#before = totals;
+    if (!before || seconds < 0) return;
     const by = (value) => Math.max(0, (value(totals) - value(before)) / seconds);
     this.samples.push({
       sessions: totals.sessions,

@@ -1,6 +1,8 @@
 //! The dashboard, used in Chromium as an operator does. `tests/peers/node/dashboard.mjs` has the
 //! steps; here are the gateway, its sessions, and what must have happened to them.
 
+mod local;
+
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -60,7 +62,8 @@ fn configuration(chat: &[Backend], feed: &Backend) -> String {
          probe = {{ type = \"tcp\", interval = \"200ms\" }}\n\n\
          [authenticators.users]\ntype = \"jwt\"\nsecret = \"{SECRET}\"\nfrom = [\"query:token\"]\n\n\
          [[routes]]\nname = \"rooms\"\npath = \"/ws/{{room}}\"\nupstream = \"chat\"\n\
-         affinity = [\"path:room\"]\non_backend_loss = \"reconnect\"\n\n\
+         affinity = [\"path:room\"]\non_backend_loss = \"reconnect\"\n\
+         tap_payload = true\n\n\
          [[routes]]\nname = \"feed\"\npath = \"/feed/{{symbol}}\"\nupstream = \"feed\"\n\
          authenticate = [\"users\"]\naffinity = [\"claim:sub\"]\n",
         feed.address
@@ -68,11 +71,12 @@ fn configuration(chat: &[Backend], feed: &Backend) -> String {
 }
 
 /// Pictures that are in docs/; `UPDATE=1` replaces them.
-const DOCUMENTED: [&str; 4] = [
+const DOCUMENTED: [&str; 5] = [
     "overview-light",
     "overview-dark",
     "overview-phone",
     "drain-light",
+    "tap-light",
 ];
 
 /// The folder of the pictures of this run.
@@ -119,6 +123,11 @@ impl Talk {
 }
 
 #[tokio::test]
+async fn what_is_wrong_comes_first_and_texts_stay_texts() {
+    run_client(Language::Node, "dashboard_units", Vec::new()).await;
+}
+
+#[tokio::test]
 async fn operators_steer_the_gateway_by_its_dashboard() {
     let directory = tempfile::tempdir().unwrap();
     Authority::new(directory.path()).issue("edge", &["edge.test"]);
@@ -142,6 +151,13 @@ async fn operators_steer_the_gateway_by_its_dashboard() {
         let refused = Dial::new(target).connect(address).await.err();
         assert!(refused.is_some(), "{target}");
     }
+    let changed = fs::read_to_string(gateway.config_path()).unwrap().replacen(
+        "authenticate = [",
+        "limits = { messages_per_second = 1000 }\nauthenticate = [",
+        1,
+    );
+    fs::write(gateway.config_path(), changed).unwrap();
+    assert_eq!(gateway.reload().status, 200);
     let talk = Talk::among(rooms);
     let base = forward(gateway.directory().join("admin.sock")).await;
     let options = json!({
@@ -167,6 +183,7 @@ async fn operators_steer_the_gateway_by_its_dashboard() {
     for client in &mut rooms {
         client.echo("still here").await;
     }
+    assert_eq!(hostile.receive_text().await, "a word from the operator");
     hostile.echo("still here").await;
     compare_documented();
     drop((rooms, ann, hostile));
