@@ -286,6 +286,7 @@ impl World {
             reason: "drained".into(),
             cause: Cause::Drained,
             resume: ResumeReason::Draining,
+            operator: None,
         };
         match which {
             0 => _ = self.relay.close(&order, self.now),
