@@ -322,7 +322,8 @@ impl NodeMetrics {
             .increment(sessions as u64);
     }
 
-    /// Sessions stayed in this process when it handed over.
+    /// Sessions stayed in the old process of a hand-over. Both processes count them: the admin API
+    /// of the old one is out of reach from then on.
     pub fn stayed(&self, staying: &Staying) {
         for (reason, sessions) in staying.iter() {
             self.metrics

@@ -73,7 +73,8 @@ impl Managed {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Shows this certificate if it is for the names and better than the one that is shown.
+    /// Shows this certificate if it is for the names and was issued after the one that is shown. It
+    /// may end earlier: authorities shorten the life of certificates.
     pub(super) fn adopt(&self, kept: &Kept) {
         let seen = xxhash_rust::xxh3::xxh3_64(kept.chain.as_bytes());
         if std::mem::replace(&mut self.state().seen, seen) == seen {
@@ -93,8 +94,9 @@ impl Managed {
             .all(|name| certificate.is_for(name));
         let mut state = self.state();
         let held = state.held.as_ref();
-        let better = held.is_none_or(|held| held.not_after < certificate.not_after);
-        if !named || !better {
+        let life = |one: &Certificate| (one.not_before, one.not_after);
+        let newer = held.is_none_or(|held| life(held) < life(&certificate));
+        if !named || !newer {
             return;
         }
         for resolver in &self.resolvers {
@@ -176,4 +178,68 @@ pub(super) fn id(settings: &Acme) -> String {
     names.sort_unstable();
     let text = format!("{}\n{}", settings.directory, names.join("\n"));
     format!("{:032x}", xxhash_rust::xxh3::xxh3_128(text.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair};
+    use zeroize::Zeroizing;
+
+    use super::*;
+    use crate::config::snapshot::AcmeChallenge;
+
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+    fn managed() -> Managed {
+        let settings = Acme {
+            names: vec!["chat.example.com".into()],
+            directory: "https://acme.example.com/dir".into(),
+            ca: None,
+            contact: Vec::new(),
+            challenge: AcmeChallenge::Http01,
+            external_account: None,
+        };
+        Managed {
+            id: id(&settings),
+            settings,
+            resolvers: Vec::new(),
+            state: Mutex::default(),
+        }
+    }
+
+    /// A certificate from one day to another, which are counted from an arbitrary day.
+    fn kept(name: &str, from: u32, to: u32) -> Kept {
+        let day = |number| SystemTime::UNIX_EPOCH + DAY * (20_000 + number);
+        let params = CertificateParams::new([name.to_owned()]);
+        let mut params = params.expect("a name");
+        params.not_before = day(from).into();
+        params.not_after = day(to).into();
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.self_signed(&key).expect("a certificate");
+        Kept {
+            chain: certificate.pem(),
+            key: Zeroizing::new(key.serialize_pem()),
+        }
+    }
+
+    /// Whether the second one takes the place of the first.
+    fn replaces(first: &Kept, second: &Kept) -> bool {
+        let managed = managed();
+        managed.adopt(first);
+        let shown = || managed.status().not_after.expect("one is shown");
+        let before = shown();
+        managed.adopt(second);
+        shown() != before
+    }
+
+    #[test]
+    fn a_certificate_that_was_issued_later_takes_the_place_of_the_one_before() {
+        let name = "chat.example.com";
+        let first = kept(name, 0, 90);
+        assert!(replaces(&first, &kept(name, 60, 150)));
+        assert!(replaces(&first, &kept(name, 60, 66)), "of a shorter life");
+        assert!(replaces(&first, &kept(name, 0, 91)));
+        assert!(!replaces(&kept(name, 60, 66), &first), "an older one");
+        assert!(!replaces(&first, &kept("other.example.com", 60, 150)));
+    }
 }

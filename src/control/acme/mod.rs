@@ -131,7 +131,9 @@ impl AcmeCertificates {
                         one.failed(&error, retry_after(wait, error.asked_wait()));
                     }
                 }
-            } else {
+            }
+            // At once for a new certificate: an authority may suggest any time.
+            if !one.is_due(clock::wall()) {
                 self.ask_for_window(one, own).await;
             }
             sleep(if self.store.is_shared() {

@@ -142,7 +142,7 @@ table! {
     HANDOVER_SESSIONS = Counter, Count, "sessile_handover_sessions_total", ["direction"],
         "Sessions that came (`in`) or went (`out`) by hand-over.";
     HANDOVER_STAYED = Counter, Count, "sessile_handover_stayed_total", ["reason"],
-        "Sessions that stayed in this process when it handed over, by reason: `ending`, \
+        "Sessions that stayed in the old process of a hand-over, by reason: `ending`, \
          `tls_of_rustls`, `tls_not_understood` by the new process, `sockets`, `refused`.";
     HANDOVER_SECONDS = Gauge, Seconds, "sessile_handover_seconds", ["direction"],
         "How long the last hand-over took.";

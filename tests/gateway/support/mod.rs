@@ -2,6 +2,7 @@
 //! what they saw, clients, peers in other languages, certificates. Nothing here is a stand-in for a
 //! part of the gateway.
 
+pub mod acme_front;
 pub mod admin;
 pub mod backend;
 pub mod certificates;

@@ -1,6 +1,7 @@
 //! Let's Encrypt's test server, with a name server of the test's own. It validates really: it looks
 //! names up there, and connects to the gateway's ports.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,9 @@ pub struct Pebble {
     management: u16,
     /// Seconds that certificates are valid for.
     validity: u64,
+    /// Key identifier and HMAC key of the only account that accounts can be bound to, if they must
+    /// be.
+    binding: Option<[String; 2]>,
     /// Where it connects to for `tls-alpn-01`.
     pub tls_port: u16,
     /// Where it connects to for `http-01`.
@@ -51,6 +55,16 @@ impl Pebble {
 
     /// The same, with certificates that are valid for so many seconds.
     pub async fn issuing_for(seconds: u64) -> Self {
+        Self::start_as(seconds, None).await
+    }
+
+    /// The same, for accounts that are bound to this one (RFC 8555, section 7.3.4).
+    pub async fn asking_for_binding(id: &str, key: &str) -> Self {
+        let binding = [id, key].map(str::to_owned);
+        Self::start_as(90 * 24 * 60 * 60, Some(binding)).await
+    }
+
+    async fn start_as(validity: u64, binding: Option<[String; 2]>) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let authority = Authority::new(directory.path());
         authority.issue("pebble", &["localhost"]);
@@ -61,7 +75,8 @@ impl Pebble {
             management: free_port(),
             tls_port: free_port(),
             http_port: free_port(),
-            validity: seconds,
+            validity,
+            binding,
             directory,
         };
         pebble.launch().await;
@@ -92,7 +107,9 @@ impl Pebble {
             "httpPort": self.http_port,
             "tlsPort": self.tls_port,
             "ocspResponderURL": "",
-            "externalAccountBindingRequired": false,
+            "externalAccountBindingRequired": self.binding.is_some(),
+            "externalAccountMACKeys": self.binding.iter().map(|[id, key]| (id, key))
+                .collect::<BTreeMap<_, _>>(),
             "certificateValidityPeriod": self.validity,
         } });
         fs::write(file("config.json"), config.to_string()).expect("a file");
@@ -131,6 +148,16 @@ impl Pebble {
     /// The URL of its directory.
     pub fn url(&self) -> String {
         format!("https://localhost:{}/dir", self.port)
+    }
+
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The authority of its own server's certificate.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
     }
 
     /// The roots that its own server is verified by.

@@ -11,27 +11,37 @@ use crate::support::etcd_world::following;
 use crate::support::pebble::Pebble;
 use crate::support::{Backend, Client, Dial, Gateway, config, eventually, http};
 
-const NAME: &str = "chat.acme.test";
+pub const NAME: &str = "chat.acme.test";
 
 /// A TLS listener at pebble's port with this certificate, and a plain one at the other.
-fn listeners(pebble: &Pebble, ports: (u16, u16), more: &str) -> String {
+pub fn listeners(pebble: &Pebble, ports: (u16, u16), more: &str) -> String {
+    listeners_at(&pebble.url(), pebble, ports, more)
+}
+
+/// The same with another directory, whose server pebble's authority has certified.
+pub fn listeners_at(directory: &str, pebble: &Pebble, ports: (u16, u16), more: &str) -> String {
     format!(
         "[[listeners]]\nname = \"edge\"\nlisten = [\"127.0.0.1:{}\"]\n\
          [listeners.tls.acme]\nnames = [\"{NAME}\", \"www.acme.test\"]\nterms_accepted = true\n\
-         directory = \"{}\"\nca = \"{}\"\ncontact = [\"mailto:ops@acme.test\"]\n{more}\n\n\
+         directory = \"{directory}\"\nca = \"{}\"\ncontact = [\"mailto:ops@acme.test\"]\n{more}\n\n\
          [[listeners]]\nname = \"plain\"\nlisten = [\"127.0.0.1:{}\"]\n\n",
         ports.0,
-        pebble.url(),
         pebble.ca().display(),
         ports.1,
     )
 }
 
-/// A client that trusts what pebble issues.
-async fn trusting(pebble: &Pebble, gateway: &Gateway) -> Arc<ClientConfig> {
+/// The root of what pebble issues.
+pub async fn roots(pebble: &Pebble, gateway: &Gateway) -> RootCertStore {
     let mut roots = RootCertStore::empty();
     let root = pebble.write_root(gateway.directory()).await;
     roots.add(root).expect("a root");
+    roots
+}
+
+/// A client that trusts what pebble issues.
+pub async fn trusting(pebble: &Pebble, gateway: &Gateway) -> Arc<ClientConfig> {
+    let roots = roots(pebble, gateway).await;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -41,7 +51,8 @@ async fn trusting(pebble: &Pebble, gateway: &Gateway) -> Arc<ClientConfig> {
     Arc::new(config)
 }
 
-async fn serves(gateway: &Gateway, client: &Arc<ClientConfig>, name: &str) -> bool {
+/// Whether this client accepts the certificate that the listener `edge` shows for a name.
+pub async fn serves(gateway: &Gateway, client: &Arc<ClientConfig>, name: &str) -> bool {
     let stream = tokio::net::TcpStream::connect(gateway.listener("edge"))
         .await
         .unwrap();
@@ -51,7 +62,7 @@ async fn serves(gateway: &Gateway, client: &Arc<ClientConfig>, name: &str) -> bo
 }
 
 /// The certificate of the listener `edge`, as status shows it.
-fn shown(gateway: &Gateway) -> Value {
+pub fn shown(gateway: &Gateway) -> Value {
     let status = gateway.get("/v1/status");
     let certificates = status["certificates"].as_array().unwrap().clone();
     let edge = certificates

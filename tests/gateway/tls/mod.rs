@@ -1,6 +1,8 @@
 //! TLS at both sides of the gateway.
 
 mod acme;
+mod acme_lock;
+mod authorities;
 mod backends;
 mod redirect;
 mod resumption;

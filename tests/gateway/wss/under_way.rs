@@ -2,17 +2,21 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use rustls::crypto::aws_lc_rs::cipher_suite;
 use rustls::{ProtocolVersion, SupportedCipherSuite};
+use serde_json::json;
+use tokio::sync::Notify;
 
 use super::LISTENER;
 use super::handover::hand_over;
 use crate::operations::handover::wait_until_still;
+use crate::support::backend::{upgrade, wait_for_end};
 use crate::support::certificates::Authority;
 use crate::support::raw::{masked, unmasked};
 use crate::support::raw_tls::RawTls;
-use crate::support::{Backend, Gateway, config, eventually};
+use crate::support::{Backend, Gateway, config, eventually, soon};
 
 const SUITES: [SupportedCipherSuite; 4] = [
     cipher_suite::TLS13_AES_128_GCM_SHA256,
@@ -177,4 +181,45 @@ async fn i10_what_a_limit_holds_back_of_a_record_follows() {
     raw.write(CLOSE.0).await;
     assert_eq!(raw.read_to_end().await, CLOSE.1);
     world.gateway.wait_for_records(1).await;
+}
+
+#[tokio::test]
+async fn i6_a_session_that_a_forged_record_ended_stays_and_has_its_record() {
+    let directory = tempfile::tempdir().unwrap();
+    let authority = Authority::new(directory.path());
+    authority.issue("edge", &["localhost"]);
+    let ended = Arc::<Notify>::default();
+    let ends = Arc::clone(&ended);
+    let backend = Backend::scripted(move |mut stream| {
+        let ends = Arc::clone(&ends);
+        async move {
+            upgrade(&mut stream).await;
+            wait_for_end(&mut stream).await;
+            ends.notify_one();
+            // It keeps its own side open, so the session is not over yet.
+            std::future::pending::<()>().await;
+        }
+    });
+    let backend = backend.await;
+    let close = "timeouts = { close = \"2s\" }";
+    let text = format!("{LISTENER}{}", config::echo(&[backend.address], "", close));
+    let mut gateway = Gateway::start_with_handover_in(directory, &text).await;
+    let open = async || {
+        let config = authority.client_with(SUITES[0]);
+        RawTls::upgrade(gateway.address(), config, None).await
+    };
+    let (mut broken, whole) = (open().await, open().await);
+    let forged = [&[0x17, 3, 3, 0, 32][..], &[7; 32]].concat();
+    broken.write_sealed(&forged).await;
+    soon("the backend sees the end", ended.notified()).await;
+    let next = gateway.succeed().await;
+    let taken_over = next.get("/v1/status")["taken_over"].clone();
+    assert_eq!(taken_over["sessions"], 1, "{taken_over}");
+    assert_eq!(taken_over["staying"], json!({ "ending": 1 }));
+    assert_eq!(gateway.wait_for_exit().await.code(), Some(0));
+    let records = next.wait_for_records(1).await;
+    let ended = (&*records[0].ended_by, &*records[0].cause);
+    assert_eq!(ended, ("client", "reset"), "{:?}", records[0]);
+    drop(whole);
+    next.wait_for_records(2).await;
 }
