@@ -13,13 +13,13 @@ use sessile::config::document_key::DocumentKey;
 use sessile::config::documents::{Change, Document, Update};
 use sessile::config::expression::Expression;
 use sessile::config::layers::Layers;
-use sessile::config::overlay::{FileProtection, Ground, Overlay};
+use sessile::config::overlay::{CheckContext, FileProtection, Overlay};
 use sessile::config::pattern::{
     HostPattern, PATH_BYTES_MAX, PATH_SEGMENTS_MAX, PathPattern, PathTemplate, probably_meant,
 };
 use sessile::config::pem::{Mistake, Validity, Wanted};
 use sessile::config::snapshot::{CertificateFiles, Snapshot};
-use sessile::config::validate::{CertificateFault, FileContent, Surroundings, validate};
+use sessile::config::validate::{CertificateFault, Environment, FileContent, validate};
 
 /// The canonical form of a path is its own, and means the bytes that were sent.
 pub(super) fn paths(data: &[u8]) {
@@ -130,7 +130,7 @@ pub(super) fn documents(data: &[u8]) {
     let Ok(key) = key.parse::<DocumentKey>() else {
         return;
     };
-    let ground = Ground {
+    let context = CheckContext {
         authenticators: &BTreeMap::new(),
         directory: Path::new("/nowhere"),
         own: OwnAddresses::default(),
@@ -149,7 +149,7 @@ pub(super) fn documents(data: &[u8]) {
             revision: 1,
             changes: vec![Change::Put(document)],
         };
-        overlay.apply(update, &ground);
+        overlay.apply(update, &context);
         let faults = overlay.found(&key).into_iter().map(|one| one.to_string());
         let faults: Vec<_> = faults.collect();
         (faults, overlay.is_refused(&key))
@@ -163,7 +163,7 @@ pub(super) fn documents(data: &[u8]) {
 /// A world without files and variables.
 struct Nowhere;
 
-impl Surroundings for Nowhere {
+impl Environment for Nowhere {
     fn variable(&self, name: &str) -> Result<String, String> {
         Err(format!("the environment has no variable `{name}`"))
     }

@@ -299,16 +299,16 @@ fn check_answers_two_for_what_is_refused() {
     assert!(text.contains("is refused: 2 faults"), "{text}");
 }
 
-/// Every way in which a file may be broken by a slip of the hand.
+/// Every way in which a file may be broken by an edit.
 #[derive(Clone, Debug)]
-enum Slip {
+enum Edit {
     Change(usize, u8),
     Insert(usize, u8),
     Remove(usize, usize),
     Swap(usize, usize),
 }
 
-fn slip() -> impl Strategy<Value = Slip> {
+fn edit() -> impl Strategy<Value = Edit> {
     let at = 0..10_000_usize;
     let byte = prop_oneof![
         Just(b'"'),
@@ -321,30 +321,30 @@ fn slip() -> impl Strategy<Value = Slip> {
         any::<u8>(),
     ];
     prop_oneof![
-        (at.clone(), byte.clone()).prop_map(|(at, byte)| Slip::Change(at, byte)),
-        (at.clone(), byte).prop_map(|(at, byte)| Slip::Insert(at, byte)),
-        (at.clone(), 1..40_usize).prop_map(|(at, length)| Slip::Remove(at, length)),
-        (at.clone(), at).prop_map(|(one, other)| Slip::Swap(one, other)),
+        (at.clone(), byte.clone()).prop_map(|(at, byte)| Edit::Change(at, byte)),
+        (at.clone(), byte).prop_map(|(at, byte)| Edit::Insert(at, byte)),
+        (at.clone(), 1..40_usize).prop_map(|(at, length)| Edit::Remove(at, length)),
+        (at.clone(), at).prop_map(|(one, other)| Edit::Swap(one, other)),
     ]
 }
 
-fn broken(text: &str, slips: &[Slip]) -> Vec<u8> {
+fn broken(text: &str, edits: &[Edit]) -> Vec<u8> {
     let mut bytes = text.as_bytes().to_vec();
-    for slip in slips {
+    for edit in edits {
         let place = |at: usize| at % bytes.len().max(1);
-        match *slip {
+        match *edit {
             _ if bytes.is_empty() => {}
-            Slip::Change(at, byte) => {
+            Edit::Change(at, byte) => {
                 let at = place(at);
                 bytes[at] = byte;
             }
-            Slip::Insert(at, byte) => bytes.insert(place(at), byte),
-            Slip::Remove(at, length) => {
+            Edit::Insert(at, byte) => bytes.insert(place(at), byte),
+            Edit::Remove(at, length) => {
                 let at = place(at);
                 let end = (at + length).min(bytes.len());
                 bytes.drain(at..end);
             }
-            Slip::Swap(one, other) => {
+            Edit::Swap(one, other) => {
                 let (one, other) = (place(one), place(other));
                 bytes.swap(one, other);
             }
@@ -358,10 +358,10 @@ proptest! {
 
     #[test]
     fn i4_a_broken_file_is_refused_with_a_place_or_is_whole(
-        slips in prop::collection::vec(slip(), 1..6)
+        edits in prop::collection::vec(edit(), 1..6)
     ) {
         let whole = fs::read_to_string("tests/config/good_full.toml").expect("the case is there");
-        let bytes = broken(&whole, &slips);
+        let bytes = broken(&whole, &edits);
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let lines: Vec<_> = text.split('\n').collect();
         if let Err(faults) = load_text(&alone("tests/config/broken.toml"), &text) {

@@ -10,7 +10,7 @@ use sessile::base::clock::now;
 use sessile::config::layers::Layers;
 use sessile::config::pem::{Mistake, Validity, Wanted};
 use sessile::config::snapshot::{CertificateFiles, Snapshot};
-use sessile::config::validate::{CertificateFault, FileContent, Surroundings, validate};
+use sessile::config::validate::{CertificateFault, Environment, FileContent, validate};
 use sessile::core::routing::{Request, RoutingTable};
 
 use crate::{Case, Work, work};
@@ -57,7 +57,7 @@ pub(crate) const CASES: &[Case] = &[
 /// Nothing outside the text matters here.
 struct Nowhere;
 
-impl Surroundings for Nowhere {
+impl Environment for Nowhere {
     fn variable(&self, name: &str) -> Result<String, String> {
         Err(format!("the environment has no variable `{name}`"))
     }

@@ -13,7 +13,7 @@ use crate::admin::extract::Body;
 use crate::admin::problem::Problem;
 use crate::base::names::UpstreamName;
 use crate::config::model::{Pace, Time};
-use crate::control::rebalancer::{RebalanceFault, RebalanceView, Wish};
+use crate::control::rebalancer::{RebalanceFault, RebalanceOptions, RebalanceView};
 
 /// How to rebalance; fields that are absent default to the upstream's `rebalance`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -48,7 +48,7 @@ pub struct PauseRequest {
 }
 
 impl Asked {
-    fn wish(&self) -> Result<Wish, Problem> {
+    fn options(&self) -> Result<RebalanceOptions, Problem> {
         let shares = self
             .share_max
             .is_none_or(|share| (0.0..=1.0).contains(&share));
@@ -61,7 +61,7 @@ impl Asked {
         if !skews {
             return Err(Problem::bad_request("skew: use 0, or 1 to 100"));
         }
-        Ok(Wish {
+        Ok(RebalanceOptions {
             pace: self.pace,
             skew: self.skew,
             share_max: self.share_max,
@@ -83,13 +83,13 @@ pub(super) async fn begin(
     Path(name): Path<String>,
     Body(asked): Body<Asked>,
 ) -> Result<(StatusCode, Json<RebalanceView>), Problem> {
-    let (name, wish) = (UpstreamName::from(&*name), asked.wish()?);
+    let (name, options) = (UpstreamName::from(&*name), asked.options()?);
     let rebalancer = gateway.supervisor.rebalancer();
     if asked.dry_run {
-        let view = rebalancer.rehearse(&name, &wish).await;
+        let view = rebalancer.rehearse(&name, &options).await;
         return Ok((StatusCode::OK, Json(view.map_err(problem)?)));
     }
-    rebalancer.begin(&name, &wish).map_err(problem)?;
+    rebalancer.begin(&name, &options).map_err(problem)?;
     Ok((StatusCode::ACCEPTED, view(&gateway, &name)?))
 }
 

@@ -4,6 +4,7 @@
 pub mod addr;
 pub mod backoff;
 pub mod blob;
+pub mod causes;
 pub mod clock;
 pub mod header_list;
 pub mod header_name;

@@ -20,15 +20,15 @@ use crate::config::documents::{Change, Document, Item, Update};
 use crate::config::model;
 
 mod check;
+mod check_context;
 mod compose;
-mod ground;
 mod own_paths;
 mod protection;
 mod version;
 mod view;
 
+pub use check_context::CheckContext;
 pub use compose::{Composed, Composer};
-pub use ground::Ground;
 pub use protection::FileProtection;
 use protection::Verdict;
 use version::Version;
@@ -104,15 +104,15 @@ pub struct DocumentView {
 
 impl Overlay {
     /// Takes in what has changed and answers which documents that touched.
-    pub fn apply(&mut self, update: Update, ground: &Ground<'_>) -> Vec<DocumentKey> {
+    pub fn apply(&mut self, update: Update, context: &CheckContext<'_>) -> Vec<DocumentKey> {
         let mut touched = Vec::new();
         let source = update.source;
         let mut authenticators = false;
         // Read once. Where the update changes them, all routes are checked again behind it.
-        let known = self.authenticators(ground);
+        let known = self.authenticators(context);
         for change in update.changes {
             let key = match change {
-                Change::Put(document) => self.put((source, document), &known, ground),
+                Change::Put(document) => self.put((source, document), &known, context),
                 Change::Delete(key) => self.delete(source, key),
             };
             if let Some(key) = key {
@@ -121,8 +121,8 @@ impl Overlay {
             }
         }
         if authenticators {
-            touched.extend(self.check_refused_authenticators(ground));
-            touched.extend(self.check_routes(ground));
+            touched.extend(self.check_refused_authenticators(context));
+            touched.extend(self.check_routes(context));
             touched.sort_unstable();
             touched.dedup();
         }
@@ -131,9 +131,9 @@ impl Overlay {
 
     /// Checks documents again that were refused, or that depend on the file, on named files, or on
     /// the system. Returns the documents that are refused now and were not before.
-    pub fn check_again(&mut self, ground: &Ground<'_>) -> Vec<DocumentKey> {
+    pub fn check_again(&mut self, context: &CheckContext<'_>) -> Vec<DocumentKey> {
         let refused_before: BTreeSet<_> = self.refused_keys().collect();
-        self.protect(ground.protection);
+        self.protect(context.protection);
         let entries = self.entries.iter();
         let again = entries.filter(|((key, _), entry)| {
             let depends = matches!(
@@ -145,13 +145,13 @@ impl Overlay {
         let again = again.filter(|((key, _), _)| key.kind != Kind::Route);
         let again = again.map(|((_, source), entry)| (*source, entry.document.clone()));
         let again: Vec<_> = again.collect();
-        let known = self.authenticators(ground);
+        let known = self.authenticators(context);
         for document in again {
-            self.take(document, &known, ground);
+            self.take(document, &known, context);
         }
         // After the authenticators that they name.
-        self.check_refused_authenticators(ground);
-        self.check_routes(ground);
+        self.check_refused_authenticators(context);
+        self.check_routes(context);
         let refused = self.refused_keys();
         refused
             .filter(|key| !refused_before.contains(key))
@@ -167,17 +167,17 @@ impl Overlay {
     /// Checks refused authenticators again: what they name in `mint_for` may have arrived later.
     /// One pass is sufficient, since a named authenticator names none itself. Returns the documents
     /// that are good now.
-    fn check_refused_authenticators(&mut self, ground: &Ground<'_>) -> Vec<DocumentKey> {
+    fn check_refused_authenticators(&mut self, context: &CheckContext<'_>) -> Vec<DocumentKey> {
         let refused = self.entries.iter().filter(|((key, _), entry)| {
             key.kind == Kind::Authenticator && !entry.gone && entry.is_refused()
         });
         let refused = refused.map(|((_, source), entry)| (*source, entry.document.clone()));
         let refused: Vec<_> = refused.collect();
-        let known = self.authenticators(ground);
+        let known = self.authenticators(context);
         let mut good = Vec::new();
         for (source, document) in refused {
             let key = document.key.clone();
-            self.take((source, document), &known, ground);
+            self.take((source, document), &known, context);
             let place = (key, source);
             if !self.entries[&place].is_refused() {
                 good.push(place.0);
@@ -187,13 +187,13 @@ impl Overlay {
     }
 
     /// Checks again all routes. Answers which documents that touched.
-    fn check_routes(&mut self, ground: &Ground<'_>) -> Vec<DocumentKey> {
+    fn check_routes(&mut self, context: &CheckContext<'_>) -> Vec<DocumentKey> {
         let routes = self.route_documents();
         let keys = routes.iter().map(|(_, document)| document.key.clone());
         let keys = keys.collect();
-        let known = self.authenticators(ground);
+        let known = self.authenticators(context);
         for document in routes {
-            self.take(document, &known, ground);
+            self.take(document, &known, context);
         }
         keys
     }
@@ -209,7 +209,7 @@ impl Overlay {
         &mut self,
         (source, document): (SourceId, Document),
         known: &Authenticators,
-        ground: &Ground<'_>,
+        context: &CheckContext<'_>,
     ) -> Option<DocumentKey> {
         let key = document.key.clone();
         if let Some(entry) = self
@@ -225,7 +225,7 @@ impl Overlay {
             // Of conflicting routes, the one written first wins.
             return (key.kind == Kind::Route).then_some(key);
         }
-        self.take((source, document), known, ground);
+        self.take((source, document), known, context);
         Some(key)
     }
 
@@ -234,9 +234,9 @@ impl Overlay {
         &mut self,
         (source, document): (SourceId, Document),
         known: &Authenticators,
-        ground: &Ground<'_>,
+        context: &CheckContext<'_>,
     ) {
-        let checked = check::check((source, &document), known, ground);
+        let checked = check::check((source, &document), known, context);
         let version = checked.item.map(|item| Version {
             source,
             document: document.clone(),
@@ -253,7 +253,7 @@ impl Overlay {
             gone: false,
             document,
         };
-        entry.evaluate(ground.protection);
+        entry.evaluate(context.protection);
         self.entries.insert(slot, entry);
     }
 
@@ -277,8 +277,8 @@ impl Overlay {
     }
 
     /// Authenticators as they are written, the file's and those of documents.
-    fn authenticators(&self, ground: &Ground<'_>) -> Authenticators {
-        let mut all = ground.authenticators.clone();
+    fn authenticators(&self, context: &CheckContext<'_>) -> Authenticators {
+        let mut all = context.authenticators.clone();
         for version in self.good(Kind::Authenticator) {
             let name = version.document.key.name.to_string();
             all.extend(check::authenticator(&version.document).map(|one| (name, one)));

@@ -6,8 +6,8 @@
 mod drain;
 mod elsewhere;
 mod orders;
+mod swap_effects;
 mod view;
-mod wishes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -35,8 +35,8 @@ use drain::Drain;
 pub(super) use drain::{BackendKey, LIST_EVERY};
 pub use drain::{By, Order};
 pub use elsewhere::Elsewhere;
+use swap_effects::swap_effects;
 pub use view::DrainView;
-use wishes::wishes;
 
 /// Name in the state directory.
 const FILE: &str = "orders";
@@ -270,9 +270,9 @@ impl Drainer {
         let ordered = state.orders.len();
         state.forget_idle_orders(new);
         let forgotten = state.orders.len() < ordered;
-        for wish in wishes(old, new) {
-            let wanted = wish.wanted || state.drains_on_leaving(&wish);
-            state.want(wish.key, wanted, wish.by, wish.profile, now);
+        for effect in swap_effects(old, new) {
+            let wanted = effect.wanted || state.drains_on_leaving(&effect);
+            state.want(effect.key, wanted, effect.by, effect.profile, now);
         }
         drop(state);
         self.begun.notify_one();
@@ -291,16 +291,16 @@ impl Drainer {
         new: &RoutingTable,
     ) -> BTreeSet<BackendKey> {
         let state = self.state();
-        let begins = wishes(old, new).filter(|wish| {
-            let ordered = state.orders.get(&wish.key);
+        let begins = swap_effects(old, new).filter(|effect| {
+            let ordered = state.orders.get(&effect.key);
             // An order overrides the table for a backend in the table.
-            let wanted = match (ordered, wish.by) {
+            let wanted = match (ordered, effect.by) {
                 (Some(order), By::Configuration) => order.state == AdminState::Draining,
-                _ => wish.wanted || state.drains_on_leaving(wish),
+                _ => effect.wanted || state.drains_on_leaving(effect),
             };
-            wanted && !state.drains.contains_key(&wish.key)
+            wanted && !state.drains.contains_key(&effect.key)
         });
-        begins.map(|wish| wish.key).collect()
+        begins.map(|effect| effect.key).collect()
     }
 
     /// Carries out plans. Never returns.

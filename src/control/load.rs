@@ -22,11 +22,11 @@ use crate::base::clock;
 use crate::config::diagnostic::{Diagnostic, Severity, Source};
 use crate::config::layers::Layers;
 use crate::config::model::{self, Backend, Model, TextOr};
-use crate::config::overlay::{FileProtection, Ground};
+use crate::config::overlay::{CheckContext, FileProtection};
 use crate::config::pem::{self, Mistake, Validity, Wanted};
 use crate::config::snapshot::{CertificateFiles, Etcd, Snapshot};
 use crate::config::span::KeyPath;
-use crate::config::validate::{CertificateFault, FileContent, Surroundings, validate};
+use crate::config::validate::{CertificateFault, Environment, FileContent, validate};
 use crate::control::exposed;
 use crate::io::file;
 use crate::io::tls::client::Roots;
@@ -162,11 +162,11 @@ pub fn load_trial(options: &LoadOptions, text: &str, reach: Reach) -> Result<Loa
 /// The context for checks of documents, besides the loaded file. Documents may name files below the
 /// directories that `etcd` lists, and no variables: their authors are not the operators of the
 /// gateway. Also returns the roots that the check read.
-pub fn on_ground<A>(
+pub fn with_check_context<A>(
     options: &LoadOptions,
     loaded: &Loaded,
     etcd: Option<&Etcd>,
-    check: impl FnOnce(&Ground<'_>) -> A,
+    check: impl FnOnce(&CheckContext<'_>) -> A,
 ) -> (A, Roots) {
     let directories = etcd.map_or(&[][..], |etcd| &etcd.document_files);
     let world = World {
@@ -175,7 +175,7 @@ pub fn on_ground<A>(
         ..World::new(options)
     };
     let protection = FileProtection::new(&loaded.snapshot);
-    let checked = check(&Ground {
+    let checked = check(&CheckContext {
         own: loaded.snapshot.own_addresses(),
         authenticators: &loaded.authenticators,
         directory: options.path.parent().unwrap_or_else(|| Path::new("")),
@@ -381,7 +381,7 @@ fn no_x509(path: &Path) -> String {
     format!("{} holds no X.509 certificate", path.display())
 }
 
-impl Surroundings for World<'_> {
+impl Environment for World<'_> {
     fn variable(&self, name: &str) -> Result<String, String> {
         if self.directories.is_some() {
             self.refused.set(true);

@@ -50,7 +50,7 @@ impl fmt::Debug for Rebalancer {
 
 /// The options of an operator; the configuration provides the defaults.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Wish {
+pub struct RebalanceOptions {
     /// How many sessions in a time.
     pub pace: Option<Pace>,
     /// See `Rebalance::skew`.
@@ -102,10 +102,10 @@ impl Rebalancer {
     pub async fn rehearse(
         &self,
         name: &UpstreamName,
-        wish: &Wish,
+        options: &RebalanceOptions,
     ) -> Result<RebalanceView, RebalanceFault> {
         let upstream = self.upstream(name)?;
-        let rules = wish.over(&upstream.config.rebalance);
+        let rules = options.over(&upstream.config.rebalance);
         let residents = self.residents(&upstream).await;
         let limit = limit(&rules, residents.len());
         let moves = choose(&weights(&upstream), &residents, &bounds(&rules, limit));
@@ -118,13 +118,17 @@ impl Rebalancer {
     ///
     /// # Errors
     /// When it is off for this upstream, or not applicable.
-    pub fn begin(&self, name: &UpstreamName, wish: &Wish) -> Result<(), RebalanceFault> {
+    pub fn begin(
+        &self,
+        name: &UpstreamName,
+        options: &RebalanceOptions,
+    ) -> Result<(), RebalanceFault> {
         let upstream = self.upstream(name)?;
         let configured = upstream.config.rebalance;
         if configured.mode == RebalanceMode::Off {
             return Err(RebalanceFault::Off(name.clone()));
         }
-        self.start(name, wish.over(&configured), false);
+        self.start(name, options.over(&configured), false);
         Ok(())
     }
 
@@ -273,7 +277,7 @@ impl Rebalancer {
     }
 }
 
-impl Wish {
+impl RebalanceOptions {
     fn over(&self, configured: &Rebalance) -> Rebalance {
         Rebalance {
             mode: configured.mode,

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::cli::etcd::access::Access;
 use crate::cli::etcd::fleet::ENTRY_BYTES_MAX;
-use crate::control::etcd::leased_key::said;
+use crate::control::etcd::leased_key::error_text;
 use crate::control::fleet::Entry;
 
 /// etcd's default limit of operations in one transaction (`max-txn-ops`).
@@ -100,7 +100,7 @@ pub(super) async fn read(client: &mut Client, access: &Access) -> anyhow::Result
     let folder = format!("{}/", access.prefix);
     let options = GetOptions::new().with_prefix();
     let answer = client.get(folder.as_str(), Some(options)).await;
-    let answer = answer.map_err(|error| anyhow!("etcd: {}", said(&error)))?;
+    let answer = answer.map_err(|error| anyhow!("etcd: {}", error_text(&error)))?;
     let revision = answer
         .header()
         .context("etcd tells no revision")?
@@ -166,7 +166,7 @@ pub(super) async fn write(
         }
         let txn = Txn::new().when(conditions).and_then(operations);
         let answer = client.txn(txn).await;
-        let answer = answer.map_err(|error| anyhow!("etcd: {}", said(&error)))?;
+        let answer = answer.map_err(|error| anyhow!("etcd: {}", error_text(&error)))?;
         if !answer.succeeded() {
             bail!(
                 "another client changed etcd in the meantime; {transactions} transactions were \

@@ -10,7 +10,7 @@ use crate::config::document_key::Kind;
 use crate::config::documents::{Document, Item};
 use crate::config::layers::{Origin, Part};
 use crate::config::model::{self, Model, TextOr};
-use crate::config::overlay::ground::Ground;
+use crate::config::overlay::check_context::CheckContext;
 use crate::config::span::{self, KeyPath};
 use crate::config::validate;
 
@@ -26,7 +26,7 @@ pub(super) struct Checked {
 pub(super) fn check(
     (source, document): (SourceId, &Document),
     known: &BTreeMap<String, model::Authenticator>,
-    ground: &Ground<'_>,
+    context: &CheckContext<'_>,
 ) -> Checked {
     let refused = |found| Checked { item: None, found };
     let (model, origin, mut found) = match read(document) {
@@ -69,9 +69,9 @@ pub(super) fn check(
         (source, &document.key),
         &model,
         &origin,
-        ground.directory,
-        &ground.own,
-        ground.outside,
+        context.directory,
+        &context.own,
+        context.outside,
     );
     found.extend(more);
     let faulty = found.iter().any(|one| one.severity == Severity::Error);

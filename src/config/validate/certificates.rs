@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 use crate::base::clock;
 use crate::config::pem::{Validity, Wanted};
 use crate::config::snapshot::CertificateFiles;
+use crate::config::validate::environment::CertificateFault;
 use crate::config::validate::scope::Scope;
-use crate::config::validate::surroundings::CertificateFault;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// A certificate expires soon when it has less than this left, or less than a third of its life if

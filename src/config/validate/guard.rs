@@ -9,8 +9,8 @@ use crate::base::addr::network;
 use crate::config::limits::{AddressRules, Flow, Quotas};
 use crate::config::model::{self, AuthenticatorType, NetworksFile, TextOr};
 use crate::config::origin::{OriginPattern, OriginRule};
+use crate::config::validate::environment::FileContent;
 use crate::config::validate::scope::Scope;
-use crate::config::validate::surroundings::FileContent;
 
 /// No check.
 const ANY: &str = "*";

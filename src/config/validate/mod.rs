@@ -1,5 +1,5 @@
 //! Model to snapshot: the only validator. It checks everything before it fails, so that an operator
-//! sees all faults at once, and it accesses the outside only through `Surroundings`.
+//! sees all faults at once, and it accesses the outside only through `Environment`.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
@@ -23,6 +23,7 @@ mod auth;
 mod authenticator;
 mod certificates;
 mod edits;
+mod environment;
 mod expiry;
 mod guard;
 mod jwt;
@@ -37,7 +38,6 @@ mod route;
 mod scope;
 mod session;
 mod source;
-mod surroundings;
 mod syntax;
 mod tls;
 mod upstream;
@@ -45,8 +45,8 @@ mod values;
 
 use scope::{Check, Scope, all};
 
+pub use environment::{CertificateFault, Environment, FileContent};
 pub use revocation::{RevocationFault, read as read_revocation};
-pub use surroundings::{CertificateFault, FileContent, Surroundings};
 
 /// Checks the whole model. There is a snapshot only if there is no error (and `origin` has none);
 /// the diagnostics are in the order of the file. Relative paths are relative to `directory`.
@@ -54,7 +54,7 @@ pub fn validate(
     model: &Model,
     origin: &Origin,
     directory: &Path,
-    outside: &dyn Surroundings,
+    outside: &dyn Environment,
 ) -> (Option<Snapshot>, Vec<Diagnostic>) {
     let check = Check::new(origin, directory, outside);
     let snapshot = snapshot(&check.root(), model);
@@ -71,7 +71,7 @@ pub fn document(
     origin: &Origin,
     directory: &Path,
     own: &OwnAddresses,
-    outside: &dyn Surroundings,
+    outside: &dyn Environment,
 ) -> (Option<Item>, Vec<Diagnostic>) {
     let check = Check::new(origin, directory, outside);
     let item = item(&check.root(), (source, key), model);

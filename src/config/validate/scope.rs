@@ -14,7 +14,7 @@ use crate::config::diagnostic::{Diagnostic, Severity, suggestion};
 use crate::config::layers::{Origin, Part};
 use crate::config::model::Time;
 use crate::config::span::KeyPath;
-use crate::config::validate::surroundings::Surroundings;
+use crate::config::validate::environment::Environment;
 
 /// Names go into metrics, paths of the admin API and log lines.
 const NAME_LEN_MAX: usize = 128;
@@ -23,7 +23,7 @@ const NAME_LEN_MAX: usize = 128;
 pub(super) struct Check<'a> {
     origin: &'a Origin,
     directory: &'a Path,
-    outside: &'a dyn Surroundings,
+    outside: &'a dyn Environment,
     found: RefCell<Vec<Diagnostic>>,
     /// Errors and warnings that were found beyond the bound.
     more: Cell<(usize, usize)>,
@@ -33,7 +33,7 @@ impl<'a> Check<'a> {
     pub(super) fn new(
         origin: &'a Origin,
         directory: &'a Path,
-        outside: &'a dyn Surroundings,
+        outside: &'a dyn Environment,
     ) -> Self {
         Self {
             origin,
@@ -119,7 +119,7 @@ impl<'a> Scope<'a> {
         self.check.root().key(table).key(key)
     }
 
-    pub(super) fn outside(&self) -> &'a dyn Surroundings {
+    pub(super) fn outside(&self) -> &'a dyn Environment {
         self.check.outside
     }
 

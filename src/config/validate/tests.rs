@@ -9,11 +9,11 @@ use crate::base::work;
 use crate::config::layers::Layers;
 use crate::config::pem::{Mistake, Validity, Wanted};
 use crate::config::snapshot::CertificateFiles;
-use crate::config::validate::{CertificateFault, FileContent, Surroundings, validate};
+use crate::config::validate::{CertificateFault, Environment, FileContent, validate};
 
 struct Nowhere;
 
-impl Surroundings for Nowhere {
+impl Environment for Nowhere {
     fn variable(&self, name: &str) -> Result<String, String> {
         Err(format!("the environment has no variable `{name}`"))
     }

@@ -11,9 +11,9 @@ use crate::base::names::AuthenticatorName;
 use crate::base::secret::Secret;
 use crate::config::expression::{Expression, Operand};
 use crate::config::model::{self, AuthenticatorType, SecretSource};
+use crate::config::validate::environment::FileContent;
 use crate::config::validate::paths;
 use crate::config::validate::scope::{Scope, all};
-use crate::config::validate::surroundings::FileContent;
 
 /// An address to listen on; a unix socket's path may be relative to the configuration's directory.
 pub(super) fn listen_address(at: &Scope<'_>, text: &str) -> Option<ListenAddr> {

@@ -1,9 +1,9 @@
 //! Why there is no certificate.
 
-use std::error::Error as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::base::causes;
 use crate::control::acme::store::StoreError;
 
 /// Why there is no certificate.
@@ -13,7 +13,7 @@ pub(super) enum OrderError {
     #[error("{0}")]
     Roots(String),
     /// The authority refuses, or does not answer.
-    #[error("{}", said(.0))]
+    #[error("{}", causes::chain(.0))]
     Authority(instant_acme::Error, Option<Duration>),
     /// The account that is kept is none.
     #[error("the account that is kept is damaged; remove it, and a new one is made")]
@@ -57,18 +57,4 @@ impl OrderError {
             _ => None,
         }
     }
-}
-
-/// The text of an error with its causes.
-fn said(error: &instant_acme::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let why = error.to_string();
-        if !text.contains(&why) {
-            text = format!("{text}: {why}");
-        }
-        cause = error.source();
-    }
-    text
 }

@@ -2,7 +2,7 @@
 
 use crate::base::clock;
 use crate::config::snapshot::AdminState;
-use crate::control::drainer::wishes::Wish;
+use crate::control::drainer::swap_effects::SwapEffect;
 use crate::control::drainer::{BackendKey, By, Drain, Order, State};
 use crate::core::routing::{Member, RoutingTable};
 use crate::core::session::drain::{BackendOrder, Millis, Profile};
@@ -56,9 +56,9 @@ impl State {
     }
 
     /// Whether an operator ordered a drain of a backend that leaves its upstream.
-    pub(super) fn drains_on_leaving(&self, wish: &Wish) -> bool {
-        let ordered = self.orders.get(&wish.key);
-        wish.by == By::Removal && ordered.is_some_and(|order| order.state == AdminState::Draining)
+    pub(super) fn drains_on_leaving(&self, effect: &SwapEffect) -> bool {
+        let ordered = self.orders.get(&effect.key);
+        effect.by == By::Removal && ordered.is_some_and(|order| order.state == AdminState::Draining)
     }
 
     /// Sees to it that there is a drain, or that there is none.

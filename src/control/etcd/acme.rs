@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::config::snapshot::Etcd;
 use crate::control::etcd::connect::{Endpoints, connector};
-use crate::control::etcd::leased_key::{Connect, said};
+use crate::control::etcd::leased_key::{Connect, error_text};
 
 /// For one answer.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
@@ -87,7 +87,7 @@ fn late(_: tokio::time::error::Elapsed) -> EtcdStoreError {
 }
 
 fn failed(error: etcd_client::Error) -> EtcdStoreError {
-    EtcdStoreError(said(&error))
+    EtcdStoreError(error_text(&error))
 }
 
 impl EtcdStore {

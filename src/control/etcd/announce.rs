@@ -15,7 +15,7 @@ use crate::base::clock;
 use crate::base::source_id::SourceId;
 use crate::config::snapshot::Etcd;
 use crate::control::etcd::connect::{Endpoints, connector};
-use crate::control::etcd::leased_key::{Connect, LeasedKey, LeasedKeyState, said};
+use crate::control::etcd::leased_key::{Connect, LeasedKey, LeasedKeyState, error_text};
 use crate::control::fleet::{BEAT, Entry, Fleet, FleetRecord, TTL};
 use crate::control::sources::Sources;
 use crate::live::{Live, Phase};
@@ -206,7 +206,7 @@ async fn read(
     // A serialisable read is sufficient, and costs the other members nothing.
     let options = GetOptions::new().with_prefix().with_serializable();
     let answer = timeout(ANSWER_MAX, client.get(folder, Some(options))).await;
-    let answer = answer.map_err(late)?.map_err(|error| said(&error))?;
+    let answer = answer.map_err(late)?.map_err(|error| error_text(&error))?;
     let entries = answer.kvs().iter().filter_map(|one| {
         Some(FleetRecord {
             key: one.key_str().ok()?.to_owned(),

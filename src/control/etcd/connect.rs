@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::config::snapshot::Etcd;
-use crate::control::etcd::leased_key::{Connect, said};
+use crate::control::etcd::leased_key::{Connect, error_text};
 use crate::io::file;
 
 /// Why an endpoint cannot be talked to.
@@ -29,7 +29,7 @@ pub enum ConnectError {
     #[error("{0}")]
     Dial(io::Error),
     /// etcd refuses, or TLS fails.
-    #[error("{}", said(.0))]
+    #[error("{}", error_text(.0))]
     Etcd(#[from] Error),
     /// Nothing came in time.
     #[error("no answer within {0:?}")]

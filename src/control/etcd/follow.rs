@@ -125,7 +125,7 @@ impl Follower {
             let wait = backoff.next(fastrand::f64());
             tracing::warn!(
                 endpoint, %error, wait = %clock::readable(wait), revision = self.mirror.revision(),
-                "etcd is not followed now; what it said last stays in force"
+                "etcd is not followed now; its last documents stay in force"
             );
             self.save().await;
             let again = sleep(wait);

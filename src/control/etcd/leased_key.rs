@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::base::backoff::Backoff;
+use crate::base::causes;
 
 /// Between attempts to reach etcd.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
@@ -127,7 +128,7 @@ impl LeasedKey {
 enum LeaseError {
     #[error("{0}")]
     Connect(String),
-    #[error("etcd: {}", said(.0))]
+    #[error("etcd: {}", error_text(.0))]
     Etcd(#[from] Error),
     #[error("etcd did not answer within {0:?}")]
     Late(Duration),
@@ -388,20 +389,11 @@ impl LeaseSession {
 }
 
 /// The text of an error, without internals of the library.
-pub fn said(error: &Error) -> String {
+pub fn error_text(error: &Error) -> String {
     let Error::GRpcStatus(status) = error else {
         return error.to_string();
     };
-    let mut text = status.message().to_owned();
-    let mut cause = std::error::Error::source(status);
-    while let Some(error) = cause {
-        let why = error.to_string();
-        if !text.contains(&why) {
-            text = format!("{text}: {why}");
-        }
-        cause = error.source();
-    }
-    text
+    causes::with_causes(status.message().to_owned(), status)
 }
 
 async fn within<T>(

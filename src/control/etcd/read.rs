@@ -8,7 +8,7 @@ use std::time::Duration;
 use etcd_client::{Client, Error, GetOptions, KeyValue, KvClient};
 use tokio::time::timeout;
 
-use crate::control::etcd::leased_key::said;
+use crate::control::etcd::leased_key::error_text;
 use crate::core::membership::{FullRead, Held, Key};
 
 /// Keys of one answer.
@@ -30,7 +30,7 @@ pub enum FollowError {
     #[error(transparent)]
     Connect(#[from] super::connect::ConnectError),
     /// etcd refuses.
-    #[error("{}", said(.0))]
+    #[error("{}", error_text(.0))]
     Etcd(#[from] Error),
     /// It does not answer.
     #[error("no answer within {0:?}")]

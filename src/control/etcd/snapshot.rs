@@ -10,7 +10,7 @@ use crate::config::snapshot::{Etcd, Snapshot};
 use crate::control::etcd::connect::Endpoints;
 use crate::control::etcd::follow::change;
 use crate::control::etcd::read::{FollowError, MESSAGE_MAX, Range, everything};
-use crate::control::load::{LoadOptions, Loaded, on_ground};
+use crate::control::load::{LoadOptions, Loaded, with_check_context};
 use crate::core::membership::{FullRead, Key};
 
 /// What is there.
@@ -56,8 +56,8 @@ pub async fn read_snapshot(
     let ignored = read.documents.iter();
     let ignored = ignored.filter(|(key, held)| change(key, Some(held)).is_none());
     let mut overlay = Overlay::default();
-    let _ = on_ground(options, loaded, Some(settings), |ground| {
-        overlay.apply(update, ground)
+    let _ = with_check_context(options, loaded, Some(settings), |context| {
+        overlay.apply(update, context)
     });
     let mut composer = Composer::default();
     let composed = composer.compose(&loaded.snapshot, &mut overlay, None);
@@ -104,8 +104,8 @@ pub fn trial(
             revision: 0,
             changes,
         };
-        let (touched, _) = on_ground(options, loaded, etcd, |ground| {
-            overlay.apply(update, ground)
+        let (touched, _) = with_check_context(options, loaded, etcd, |context| {
+            overlay.apply(update, context)
         });
         touched
     };

@@ -19,7 +19,7 @@ use crate::base::clock;
 use crate::base::ticket_secret::TicketSecret;
 use crate::config::snapshot::Etcd;
 use crate::control::etcd::connect::{Endpoints, connector};
-use crate::control::etcd::leased_key::{Connect, said};
+use crate::control::etcd::leased_key::{Connect, error_text};
 use crate::core::ticket_keys::{KeySet, TicketKey};
 use crate::io::tls::tickets::{TicketKeys, fresh};
 
@@ -53,7 +53,7 @@ struct Key {
 enum SharingError {
     #[error("{0}")]
     Connect(String),
-    #[error("etcd: {}", said(.0))]
+    #[error("etcd: {}", error_text(.0))]
     Etcd(#[from] etcd_client::Error),
     #[error("etcd did not answer within {ANSWER_MAX:?}")]
     Late(#[from] tokio::time::error::Elapsed),

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use crate::config::snapshot::Etcd;
 use crate::control::etcd::connect::{Endpoints, connector};
-use crate::control::etcd::leased_key::said;
+use crate::control::etcd::leased_key::error_text;
 use crate::control::sources::{Write, Writer};
 
 /// For everything: a connection, a lease, a write, with one endpoint that does not answer before.
@@ -34,7 +34,7 @@ pub(super) fn writer(settings: &Etcd) -> Writer {
                     client = connect().await;
                 }
                 let written = write(client?, &prefix, one).await;
-                written.map_err(|error| said(&error))
+                written.map_err(|error| error_text(&error))
             });
             let late = |_| format!("no answer within {PATIENCE:?}");
             timeout(PATIENCE, write).await.map_err(late)?

@@ -40,8 +40,8 @@ fn faults(options: &LoadOptions, key: DocumentKey, text: &str) -> Vec<String> {
     };
     let mut overlay = Overlay::default();
     let etcd = loaded.snapshot.sources.etcd.as_ref();
-    let _ = on_ground(options, &loaded, etcd, |ground| {
-        overlay.apply(update, ground)
+    let _ = with_check_context(options, &loaded, etcd, |context| {
+        overlay.apply(update, context)
     });
     let faults = overlay.found(&key).into_iter();
     faults.map(|fault| fault.message.clone()).collect()

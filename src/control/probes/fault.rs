@@ -1,9 +1,9 @@
 //! Why a probe failed, in the words that operators read: what was expected, and what came.
 
-use std::error::Error;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::time::Duration;
 
+use crate::base::causes;
 use crate::core::wire::violation::Violation;
 use crate::io::net::dial::DialError;
 use crate::io::tls::client::ClientTlsError;
@@ -110,14 +110,7 @@ pub enum ProbeFault {
 impl ProbeFault {
     /// The fault and its causes on one line.
     pub fn reason(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = self.source();
-        while let Some(error) = cause {
-            // Writing to a string cannot fail.
-            let _ = write!(text, ": {error}");
-            cause = error.source();
-        }
-        text
+        causes::chain(self)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::config::document_key::DocumentKey;
 use crate::config::documents::{Document, Update};
 use crate::config::overlay::{Composer, DocumentView, Overlay};
 use crate::config::snapshot::Snapshot;
-use crate::control::load::{Loaded, on_ground};
+use crate::control::load::{Loaded, with_check_context};
 use crate::control::supervisor::backend_tls::{Reuse, is_of_file, log_tls_faults, tls};
 use crate::control::supervisor::composition::{Held, compose};
 use crate::control::supervisor::{Changing, ReloadReport, Supervisor};
@@ -57,7 +57,7 @@ impl Supervisor {
             let etcd = in_force.snapshot.sources.etcd.as_ref();
             let options = configuration.options();
             let (newly_refused, mut roots) =
-                on_ground(options, &base, etcd, |ground| overlay.check_again(ground));
+                with_check_context(options, &base, etcd, |context| overlay.check_again(context));
             log_refused(&overlay, &newly_refused);
             let snapshot = compose(&mut composer, &base, &mut overlay, None);
             let before = (&in_force.snapshot, &*known_tls);
@@ -119,8 +119,9 @@ impl Supervisor {
         let taken = tokio::task::spawn_blocking(move || {
             let etcd = in_force.snapshot.sources.etcd.as_ref();
             let options = configuration.options();
-            let (touched, mut roots) =
-                on_ground(options, &base, etcd, |ground| overlay.apply(update, ground));
+            let (touched, mut roots) = with_check_context(options, &base, etcd, |context| {
+                overlay.apply(update, context)
+            });
             let snapshot = compose(&mut composer, &base, &mut overlay, Some(&touched));
             let before = (&in_force.snapshot, &*known_tls);
             let (tls, faults) = tls(&snapshot, before, &mut roots, Reuse::Unchanged);

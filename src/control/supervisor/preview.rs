@@ -13,7 +13,9 @@ use crate::config::documents::{Change, Update};
 use crate::config::footprint;
 use crate::config::overlay::{Composer, FileProtection, Overlay};
 use crate::config::snapshot::Snapshot;
-use crate::control::load::{LoadOptions, Loaded, Reach, TrialFault, load_trial, on_ground};
+use crate::control::load::{
+    LoadOptions, Loaded, Reach, TrialFault, load_trial, with_check_context,
+};
 use crate::control::supervisor::{Configuration, Supervisor};
 use crate::control::worker_commands;
 use crate::core::routing::RoutingTable;
@@ -124,9 +126,10 @@ impl Trial {
         };
         let overlay = &mut self.overlay;
         overlay.protect(&FileProtection::new(&self.base.snapshot));
-        let (touched, _) = on_ground(configuration.options(), &self.base, etcd, |ground| {
-            overlay.apply(update, ground)
-        });
+        let (touched, _) =
+            with_check_context(configuration.options(), &self.base, etcd, |context| {
+                overlay.apply(update, context)
+            });
         // What is wrong with other documents was so before, and is no fault of the candidate's.
         let refused = touched.iter().filter(|key| overlay.is_refused(key));
         let faults = refused.flat_map(|key| overlay.found(key));

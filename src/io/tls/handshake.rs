@@ -113,35 +113,28 @@ trait Unbuffered {
     -> UnbufferedStatus<'c, 'i, Self::Data>;
 }
 
-impl Unbuffered for UnbufferedServerConnection {
-    type Data = ServerConnectionData;
+/// rustls has the method on each of the two types, and no trait for both.
+macro_rules! unbuffered {
+    ($connection:ty, $data:ty) => {
+        impl Unbuffered for $connection {
+            type Data = $data;
 
-    fn common(&self) -> &CommonState {
-        self
-    }
+            fn common(&self) -> &CommonState {
+                self
+            }
 
-    fn process<'c, 'i>(
-        &'c mut self,
-        records: &'i mut [u8],
-    ) -> UnbufferedStatus<'c, 'i, Self::Data> {
-        self.process_tls_records(records)
-    }
+            fn process<'c, 'i>(
+                &'c mut self,
+                records: &'i mut [u8],
+            ) -> UnbufferedStatus<'c, 'i, $data> {
+                self.process_tls_records(records)
+            }
+        }
+    };
 }
 
-impl Unbuffered for UnbufferedClientConnection {
-    type Data = ClientConnectionData;
-
-    fn common(&self) -> &CommonState {
-        self
-    }
-
-    fn process<'c, 'i>(
-        &'c mut self,
-        records: &'i mut [u8],
-    ) -> UnbufferedStatus<'c, 'i, Self::Data> {
-        self.process_tls_records(records)
-    }
-}
+unbuffered!(UnbufferedServerConnection, ServerConnectionData);
+unbuffered!(UnbufferedClientConnection, ClientConnectionData);
 
 /// What rustls wants after a step.
 enum Wanted {

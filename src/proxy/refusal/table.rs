@@ -1,9 +1,8 @@
 //! The table from what went wrong to status, label, detail, close code and retry time.
 
-use std::error::Error;
-
 use http::StatusCode;
 
+use crate::base::causes;
 use crate::proxy::refusal::{Quota, Refusal};
 
 /// Clients that are shed come back after a random time up to this, not all at once.
@@ -12,18 +11,6 @@ const RETRY_SHED_MAX: u64 = 8;
 const DETAIL_MAX: usize = 512;
 /// Longest time while a gateway starts.
 const RETRY_RAMP_MAX: u64 = 30;
-
-/// The texts of an error and of what caused it.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
-}
 
 impl Refusal {
     /// The status that the client sees.
@@ -115,7 +102,7 @@ impl Refusal {
             | Self::BodyIncomplete
             | Self::Unsent
             | Self::TimedOut => return None,
-            other => chain(other),
+            other => causes::chain(other),
         };
         detail.truncate(detail.floor_char_boundary(DETAIL_MAX));
         Some(detail.into())

@@ -28,6 +28,30 @@ pub fn listener(files: &[&str], further: &str) -> String {
     )
 }
 
+/// A gateway with the TLS listener `edge` for `edge.test` and a backend that echoes.
+struct World {
+    gateway: Gateway,
+    authority: Authority,
+    _backend: Backend,
+}
+
+impl World {
+    /// With this text in front of the listener, and these lines in it.
+    async fn start(before: &str, further: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let authority = Authority::new(directory.path());
+        authority.issue("edge", &["edge.test"]);
+        let backend = Backend::echo().await;
+        let echo = config::echo(&[backend.address], "", "");
+        let text = format!("{before}{}{echo}", listener(&["edge"], further));
+        Self {
+            gateway: Gateway::start_in(directory, &text).await,
+            authority,
+            _backend: backend,
+        }
+    }
+}
+
 /// The leaf that a listener shows for a name, and the version that was spoken.
 async fn shown(
     gateway: &Gateway,
@@ -121,28 +145,20 @@ async fn the_certificate_is_chosen_by_name_and_the_first_is_the_default() {
 
 #[tokio::test]
 async fn new_certificate_files_are_served_without_a_restart_and_without_an_end() {
-    let directory = tempfile::tempdir().unwrap();
-    let authority = Authority::new(directory.path());
-    authority.issue("edge", &["edge.test"]);
-    let backend = Backend::echo().await;
-    let text = format!(
-        "[sources.file]\nwatch = true\n\n{}{}",
-        listener(&["edge"], ""),
-        config::echo(&[backend.address], "", "")
-    );
-    let gateway = Gateway::start_in(directory, &text).await;
+    let world = World::start("[sources.file]\nwatch = true\n\n", "").await;
+    let (gateway, authority) = (&world.gateway, &world.authority);
     let dial = Dial::new("/").host("edge.test");
     let mut client = dial
         .connect_tls(gateway.address(), authority.client())
         .await
         .unwrap();
-    let before = shown(&gateway, "edge.test", authority.client())
+    let before = shown(gateway, "edge.test", authority.client())
         .await
         .unwrap()
         .0;
     authority.issue("edge", &["edge.test"]);
     eventually("the new certificate is shown", async || {
-        matches!(shown(&gateway, "edge.test", authority.client()).await, Ok((leaf, _)) if leaf != before)
+        matches!(shown(gateway, "edge.test", authority.client()).await, Ok((leaf, _)) if leaf != before)
     })
     .await;
     client.echo("the old session lives").await;
@@ -150,14 +166,10 @@ async fn new_certificate_files_are_served_without_a_restart_and_without_an_end()
 
 #[tokio::test]
 async fn i4_a_certificate_that_does_not_fit_its_key_is_refused() {
-    let directory = tempfile::tempdir().unwrap();
-    let authority = Authority::new(directory.path());
-    authority.issue("edge", &["edge.test"]);
+    let world = World::start("", "").await;
+    let (gateway, authority) = (&world.gateway, &world.authority);
     authority.issue("other", &["edge.test"]);
-    let backend = Backend::echo().await;
-    let text = listener(&["edge"], "") + &config::echo(&[backend.address], "", "");
-    let gateway = Gateway::start_in(directory, &text).await;
-    let before = shown(&gateway, "edge.test", authority.client())
+    let before = shown(gateway, "edge.test", authority.client())
         .await
         .unwrap()
         .0;
@@ -169,7 +181,7 @@ async fn i4_a_certificate_that_does_not_fit_its_key_is_refused() {
     let answer = gateway.reload();
     assert!((400..500).contains(&answer.status), "{}", answer.body);
     assert_eq!(
-        shown(&gateway, "edge.test", authority.client())
+        shown(gateway, "edge.test", authority.client())
             .await
             .unwrap()
             .0,
@@ -179,36 +191,26 @@ async fn i4_a_certificate_that_does_not_fit_its_key_is_refused() {
 
 #[tokio::test]
 async fn versions_below_the_minimum_are_refused() {
-    let directory = tempfile::tempdir().unwrap();
-    let authority = Authority::new(directory.path());
-    authority.issue("edge", &["edge.test"]);
-    let backend = Backend::echo().await;
-    let strict = listener(&["edge"], "tls.minimum = \"1.3\"");
-    let text = strict + &config::echo(&[backend.address], "", "");
-    let gateway = Gateway::start_in(directory, &text).await;
-    let (_, version) = shown(&gateway, "edge.test", authority.client())
+    let world = World::start("", "tls.minimum = \"1.3\"").await;
+    let (gateway, authority) = (&world.gateway, &world.authority);
+    let (_, version) = shown(gateway, "edge.test", authority.client())
         .await
         .unwrap();
     assert_eq!(version, ProtocolVersion::TLSv1_3);
     let old = authority.client_of(&[&rustls::version::TLS12]);
-    assert!(shown(&gateway, "edge.test", old).await.is_err());
+    assert!(shown(gateway, "edge.test", old).await.is_err());
 }
 
 #[tokio::test]
 async fn a_tls_handshake_that_never_ends_is_not_waited_for() {
-    let directory = tempfile::tempdir().unwrap();
-    let authority = Authority::new(directory.path());
-    authority.issue("edge", &["edge.test"]);
-    let backend = Backend::echo().await;
-    let text = listener(&["edge"], "timeouts = { tls_handshake = \"300ms\" }")
-        + &config::echo(&[backend.address], "", "");
-    let gateway = Gateway::start_in(directory, &text).await;
+    let world = World::start("", "timeouts = { tls_handshake = \"300ms\" }").await;
+    let (gateway, authority) = (&world.gateway, &world.authority);
     let mut raw = crate::support::Raw::connect(gateway.address()).await;
     raw.write([0x16, 0x03, 0x01]).await;
     let start = std::time::Instant::now();
     raw.read_to_end().await;
     assert!(start.elapsed() < std::time::Duration::from_secs(5));
-    // Plain HTTP on a TLS port is told nothing and holds nothing.
+    // Plain HTTP on a TLS port gets no answer and holds nothing.
     let mut raw = crate::support::Raw::connect(gateway.address()).await;
     raw.write("GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
     assert!(!raw.read_to_end().await.starts_with(b"HTTP/1.1 200"));
@@ -222,13 +224,9 @@ async fn a_tls_handshake_that_never_ends_is_not_waited_for() {
 
 #[tokio::test]
 async fn plain_and_tls_listeners_stand_side_by_side() {
-    let directory = tempfile::tempdir().unwrap();
-    let authority = Authority::new(directory.path());
-    authority.issue("edge", &["edge.test"]);
-    let backend = Backend::echo().await;
     let plain = "[[listeners]]\nname = \"plain\"\nlisten = [\"127.0.0.1:0\"]\n\n";
-    let text = listener(&["edge"], "") + plain + &config::echo(&[backend.address], "", "");
-    let gateway = Gateway::start_in(directory, &text).await;
+    let world = World::start(plain, "").await;
+    let (gateway, authority) = (&world.gateway, &world.authority);
     Client::connect(gateway.listener("plain"), "/")
         .await
         .echo("plain")

@@ -8,15 +8,15 @@ use crate::base::source_id::SourceId;
 use crate::config::documents::{Change, Document, Update};
 use crate::config::layers::{Layers, Reading};
 use crate::config::model;
-use crate::config::overlay::{Composer, DocumentView, FileProtection, Ground, Overlay};
+use crate::config::overlay::{CheckContext, Composer, DocumentView, FileProtection, Overlay};
 use crate::config::pem::{Mistake, Validity, Wanted};
 use crate::config::snapshot::{CertificateFiles, Snapshot};
-use crate::config::validate::{CertificateFault, FileContent, Surroundings, validate};
+use crate::config::validate::{CertificateFault, Environment, FileContent, validate};
 
 /// A world without files and variables.
 struct Nothing;
 
-impl Surroundings for Nothing {
+impl Environment for Nothing {
     fn variable(&self, _: &str) -> Result<String, String> {
         Err("there are no variables".to_owned())
     }
@@ -119,7 +119,7 @@ impl World {
     }
 
     pub(super) fn apply_of(&mut self, source: SourceId, changes: Vec<Change>) {
-        let ground = Ground {
+        let context = CheckContext {
             authenticators: &self.authenticators,
             directory: Path::new(""),
             own: self.base.own_addresses(),
@@ -131,7 +131,7 @@ impl World {
             revision: 0,
             changes,
         };
-        let touched = self.overlay.apply(update, &ground);
+        let touched = self.overlay.apply(update, &context);
         let composed = self
             .composer
             .compose(&self.base, &mut self.overlay, Some(&touched));

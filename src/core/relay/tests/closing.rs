@@ -81,10 +81,10 @@ fn i10_the_gateways_close_waits_for_the_frame_to_end() {
         [&frame[5..], &close_frame(1001, "going", None)].concat()
     );
     // Further frames of the client, its answer included, go to the backend.
-    let said = [from_client(0x81, b"ok"), client_close(1001)].concat();
-    rig.client.send(&said);
+    let sent = [from_client(0x81, b"ok"), client_close(1001)].concat();
+    rig.client.send(&sent);
     rig.turn();
-    assert_eq!(rig.backend.take(), said);
+    assert_eq!(rig.backend.take(), sent);
     rig.client.vanish();
     rig.backend.vanish();
     assert_eq!(
@@ -100,21 +100,21 @@ fn a_client_that_breaks_the_protocol_first_gets_the_answers_to_its_valid_message
     let bad = from_client(0x83, b"bad");
     rig.client.send(&[good.clone(), bad].concat());
     rig.turn();
-    let told_backend = rig.backend.take();
-    assert!(told_backend.starts_with(&good));
+    let to_backend = rig.backend.take();
+    assert!(to_backend.starts_with(&good));
     assert_eq!(
-        told_backend[good.len()],
+        to_backend[good.len()],
         0x88,
-        "the backend is told as well"
+        "the backend gets the reason as well"
     );
-    assert_eq!(rig.client.take(), b"", "the backend has the word");
+    assert_eq!(rig.client.take(), b"", "the backend may still answer");
     let answer = from_backend(0x81, b"answer");
     let close = close_frame(1002, "", None);
     rig.backend.send(&[answer.clone(), close].concat());
     rig.turn();
-    let told = rig.client.take_to_end();
+    let to_client = rig.client.take_to_end();
     assert_eq!(
-        told,
+        to_client,
         [answer, close_frame(1002, "unknown opcode", None)].concat()
     );
     rig.client.vanish();

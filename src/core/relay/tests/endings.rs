@@ -255,12 +255,12 @@ fn a_closed_client_is_forwarded_no_longer_than_it_may_take_to_answer() {
     rig.backend.send(&frame[60..]);
     rig.turn();
     assert!(rig.relay.close(&order, 0));
-    let (mut told, mut heard) = (Vec::new(), Vec::new());
+    let (mut to_client, mut heard) = (Vec::new(), Vec::new());
     let mut over = None;
     for step in 1..=35 {
         rig.now = step * 10;
         // What the client is owed takes it longer than `TIMES.close`, and it goes on talking.
-        told.extend(rig.client.take_some(4));
+        to_client.extend(rig.client.take_some(4));
         rig.client.send_some(&from_client(0x82, b"on"));
         if let Some(ending) = rig.turn() {
             over.get_or_insert(ending);
@@ -271,7 +271,7 @@ fn a_closed_client_is_forwarded_no_longer_than_it_may_take_to_answer() {
         heard.extend(rig.backend.take_some(400));
     }
     assert_eq!(over, None, "it still takes what it is owed");
-    assert!(told.starts_with(&frame), "{} bytes", told.len());
+    assert!(to_client.starts_with(&frame), "{} bytes", to_client.len());
     let heard = frames(&heard);
     let (first, payload) = heard.last().expect("the client talked");
     assert_eq!((*first, &payload[..]), (0x88, &3000_u16.to_be_bytes()[..]));
@@ -316,8 +316,8 @@ fn a_throttled_client_that_is_closed_is_read_and_its_answer_ends_the_session() {
         }
         rig.turn();
         let code = if late { 4000 } else { 1008 };
-        let told = rig.client.take();
-        assert_eq!(frames(&told)[0].1[..2], u16::to_be_bytes(code));
+        let to_client = rig.client.take();
+        assert_eq!(frames(&to_client)[0].1[..2], u16::to_be_bytes(code));
         let heard = frames(&rig.backend.take());
         assert_eq!(heard.len(), 1, "no message beyond the rate: {heard:?}");
         assert_eq!(

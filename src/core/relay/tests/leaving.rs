@@ -81,8 +81,8 @@ fn a_session_that_no_backend_can_take_ends_with_the_reason_and_counts_what_it_he
     let lost = (moves.messages_lost, moves.bytes_lost);
     assert_eq!(lost, (1, message.len() as u64));
     rig.turn();
-    let told = close_frame(1012, "no longer allowed", None);
-    assert_eq!(rig.client.take(), told);
+    let to_client = close_frame(1012, "no longer allowed", None);
+    assert_eq!(rig.client.take(), to_client);
     rig.client.vanish();
     let ended = ending(EndedBy::Gateway, Cause::NotResumable, Some(1012), false);
     assert_eq!(rig.run(), ended);

@@ -76,8 +76,8 @@ fn a_backend_that_does_not_answer_is_left_after_a_while() {
     let mut rig = rig_in_the_middle();
     rig.expire(TIMES.close);
     rig.turn();
-    let told = rig.client.take();
-    assert_eq!(told, close_frame(1012, "drained", None));
+    let to_client = rig.client.take();
+    assert_eq!(to_client, close_frame(1012, "drained", None));
     assert!(rig.relay.closing());
 }
 
@@ -189,9 +189,13 @@ fn a_pong_whose_length_is_not_in_its_shortest_form_is_refused_wherever_it_is_spl
             assert_eq!(masked_close(&rig.backend.take()), (0x88, 1002));
             rig.expire(20);
             rig.turn();
-            let told = rig.client.take();
+            let to_client = rig.client.take();
             let reason = "frame length not in its shortest form";
-            assert_eq!(told, close_frame(1002, reason, None), "split at {split}");
+            assert_eq!(
+                to_client,
+                close_frame(1002, reason, None),
+                "split at {split}"
+            );
         }
     }
     for pong in forms(0, &[]) {
@@ -199,9 +203,13 @@ fn a_pong_whose_length_is_not_in_its_shortest_form_is_refused_wherever_it_is_spl
             let mut rig = pinged();
             rig.backend_sends(&pong[..split]);
             rig.backend_sends(&pong[split..]);
-            let told = rig.client.take();
+            let to_client = rig.client.take();
             let reason = "backend: frame length not in its shortest form";
-            assert_eq!(told, close_frame(1011, reason, None), "split at {split}");
+            assert_eq!(
+                to_client,
+                close_frame(1011, reason, None),
+                "split at {split}"
+            );
             assert_eq!(masked_close(&rig.backend.take()), (0x88, 1002));
         }
     }

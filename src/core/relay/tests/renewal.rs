@@ -23,8 +23,8 @@ fn turn(rig: &mut Rig, heard: &mut Vec<String>) {
     loop {
         match rig.pump() {
             Pumped::Turn(Turn::Renewal) => {
-                let said = rig.relay.renewal().expect("there is one").to_vec();
-                heard.push(String::from_utf8(said).expect("text"));
+                let sent = rig.relay.renewal().expect("there is one").to_vec();
+                heard.push(String::from_utf8(sent).expect("text"));
                 rig.relay.renewal_over(true);
             }
             Pumped::Again => {}
@@ -76,7 +76,7 @@ fn i10_messages_for_the_gateway_are_taken_out_wherever_the_stream_is_split() {
         // Of several in one chunk the newest counts.
         let mut rest = all.iter();
         assert!(
-            heard.iter().all(|one| rest.any(|said| said == one)),
+            heard.iter().all(|one| rest.any(|sent| sent == one)),
             "{heard:?}"
         );
         assert_eq!(heard.last().map(String::as_str), Some("def"));
@@ -102,8 +102,8 @@ fn no_form_of_a_message_for_the_gateway_reaches_the_backend() {
         let header = FrameHeader::parse(&came).expect("a frame");
         assert_eq!(came[0], 0x88, "a close frame and nothing before it");
         let key = header.mask.expect("masked");
-        let said = [came[6] ^ key[0], came[7] ^ key[1]];
-        assert_eq!(u16::from_be_bytes(said), code);
+        let sent = [came[6] ^ key[0], came[7] ^ key[1]];
+        assert_eq!(u16::from_be_bytes(sent), code);
     };
     check(
         vec![masked(0x81, &[b"renew ".as_slice(), &[b't'; 80]].concat())],

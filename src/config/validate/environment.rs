@@ -7,7 +7,7 @@ use crate::config::pem::{Mistake, Validity, Wanted};
 use crate::config::snapshot::CertificateFiles;
 
 /// What validation needs from outside; `control::load` provides it.
-pub trait Surroundings {
+pub trait Environment {
     /// The value of an environment variable.
     ///
     /// # Errors

@@ -6,10 +6,10 @@ use std::path::Path;
 use crate::base::addr::OwnAddresses;
 use crate::config::model;
 use crate::config::overlay::protection::FileProtection;
-use crate::config::validate::Surroundings;
+use crate::config::validate::Environment;
 
 /// What documents are checked against.
-pub struct Ground<'a> {
+pub struct CheckContext<'a> {
     /// The file's own authenticators, as written.
     pub authenticators: &'a BTreeMap<String, model::Authenticator>,
     /// Relative paths are relative to it.
@@ -17,7 +17,7 @@ pub struct Ground<'a> {
     /// Where the gateway itself listens; no backend is there.
     pub own: OwnAddresses,
     /// The world outside.
-    pub outside: &'a dyn Surroundings,
+    pub outside: &'a dyn Environment,
     /// What the file protects and guards.
     pub protection: &'a FileProtection<'a>,
 }

@@ -6,7 +6,7 @@ use crate::core::routing::RoutingTable;
 use crate::core::session::drain::Profile;
 
 /// The effect of a swap of tables on one backend.
-pub(super) struct Wish {
+pub(super) struct SwapEffect {
     pub(super) key: BackendKey,
     /// Whether it is to be drained.
     pub(super) wanted: bool,
@@ -15,12 +15,12 @@ pub(super) struct Wish {
 }
 
 /// The effect of `new` on its backends, and on those that only `old` has.
-pub(super) fn wishes<'t>(
+pub(super) fn swap_effects<'t>(
     old: &'t RoutingTable,
     new: &'t RoutingTable,
-) -> impl Iterator<Item = Wish> + 't {
+) -> impl Iterator<Item = SwapEffect> + 't {
     let kept = new.upstreams().flat_map(|upstream| {
-        upstream.members.iter().map(|member| Wish {
+        upstream.members.iter().map(|member| SwapEffect {
             key: (upstream.name().clone(), member.id.clone()),
             wanted: member.admin_state() == AdminState::Draining,
             by: By::Configuration,
@@ -34,7 +34,7 @@ pub(super) fn wishes<'t>(
             .members
             .iter()
             .filter(move |member| after.is_none_or(|after| after.member(&member.id).is_none()));
-        gone.map(|member| Wish {
+        gone.map(|member| SwapEffect {
             key: (upstream.name().clone(), member.id.clone()),
             wanted: config.drain.on_removal,
             by: By::Removal,
