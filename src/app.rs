@@ -10,6 +10,7 @@ mod signals;
 mod sources;
 mod stopping;
 mod ticket_keys;
+mod traces;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use crate::app::opening::{Opened, open_all, open_ticket_keys};
 use crate::app::signals::Signals;
 use crate::app::stopping::close_sessions;
 use crate::app::ticket_keys::keep_ticket_keys;
+use crate::app::traces::Traces;
 use crate::base::addr::ListenAddr;
 use crate::base::names::ListenerName;
 use crate::config::snapshot::{ListenerTls, Snapshot};
@@ -67,6 +69,7 @@ struct ClientsTls {
 /// A gateway whose sockets are open and whose table is compiled; clients queue already.
 pub struct Bound {
     shared: Shared,
+    traces: Option<Traces>,
     sockets: Vec<(usize, listener::Bound)>,
     admin: admin::server::Bound,
     tls: ClientsTls,
@@ -97,6 +100,7 @@ impl Bound {
         let state_dir = snapshot.node.state_dir.as_deref();
         let state_dir = state_dir.map(StateDir::open).transpose()?;
         let metrics = Metrics::new();
+        let traces = traces::open(snapshot, &metrics);
         let (records, records_guard) = Records::open(&snapshot.log, &snapshot.node.name)?;
         let first = supervisor::first_generation(snapshot, memory::allowance())?;
         let node = Arc::new(NodeMetrics::new(&metrics, first.table.generation));
@@ -127,6 +131,7 @@ impl Bound {
             live: Arc::clone(&live),
             listeners: contexts.into(),
             records,
+            tracer: traces.as_ref().map(Traces::tracer),
             challenges: Arc::clone(&challenges),
             verifiers: Arc::default(),
             metrics,
@@ -136,6 +141,7 @@ impl Bound {
         let supervisor = Supervisor::new(live, configuration, loaded, node, state_dir);
         Ok(Self {
             shared,
+            traces,
             sockets,
             admin,
             tls: ClientsTls {
@@ -173,6 +179,7 @@ impl Bound {
     pub async fn run(self) -> anyhow::Result<End> {
         let Self {
             shared,
+            traces,
             sockets,
             admin,
             tls,
@@ -197,7 +204,7 @@ impl Bound {
         supervisor.start().await;
 
         let control = (&supervisor, &revocations);
-        keep_busy(&mut background, control, &shared);
+        keep_busy(&mut background, control, &shared, traces);
         keep_tls(&mut background, &tls, &shared, &configured.snapshot);
         sources::follow_file(&sources, &mut background);
         let (stop_admin, admin_stopped) = oneshot::channel::<()>();
@@ -257,6 +264,7 @@ fn keep_busy(
     background: &mut JoinSet<()>,
     (supervisor, revocations): (&Arc<Supervisor>, &Arc<RevocationStore>),
     shared: &Shared,
+    traces: Option<Traces>,
 ) {
     let live = || Arc::clone(&shared.live);
     background.spawn(jwks::follow(live(), Arc::clone(&shared.node)));
@@ -269,6 +277,9 @@ fn keep_busy(
     background.spawn(Arc::clone(supervisor.drainer()).run());
     background.spawn(Arc::clone(supervisor.rebalancer()).run());
     background.spawn(series::keep(Arc::clone(&shared.metrics), live()));
+    if let Some(traces) = traces {
+        traces.export(background, shared);
+    }
 }
 
 /// Keeps certificates and ticket keys fresh.

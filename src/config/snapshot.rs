@@ -37,7 +37,7 @@ pub use listener::{
     CertificateFiles, HeadLimits, Listener, ListenerLimits, ListenerTimeouts, ListenerTls,
     TicketKeySource, TlsRecords, TlsVersion,
 };
-pub use log::{Access, AccessFile, Log, LogFormat, Rotation, Syslog, SyslogAddress};
+pub use log::{Access, AccessFile, Log, LogFormat, Rotation, Syslog, SyslogAddress, Tracing};
 pub use operations::{AdminState, Admission, Drain, Rebalance, RebalanceMode, Shutdown, Tempo};
 pub use request::{AffinitySource, HeaderEdits, MatchText, Redirect, Rewrite, Scheme, TextMatch};
 pub use sources::{Etcd, EtcdTls, Sources};
@@ -53,6 +53,8 @@ pub struct Snapshot {
     pub admin: Admin,
     /// What is written where.
     pub log: Log,
+    /// Traces of handshakes; none by default.
+    pub tracing: Option<Tracing>,
     /// The shutdown.
     pub shutdown: Shutdown,
     /// How a gateway that just started takes new sessions. Default: without a limit.

@@ -13,6 +13,8 @@ pub mod handover;
 pub mod jwks;
 pub mod load;
 pub mod memory;
+#[cfg(feature = "otlp")]
+pub mod otlp;
 pub mod probes;
 pub mod rebalancer;
 pub mod revocations;

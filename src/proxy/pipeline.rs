@@ -10,8 +10,9 @@ use crate::core::wire::handshake::Upgrade;
 use crate::proxy::refusal::Refusal;
 use crate::proxy::request::placed::Placed;
 use crate::proxy::request::received::Received;
+use crate::proxy::request::traced::TraceEnd;
 use crate::proxy::stages::admit::admit;
-use crate::proxy::stages::answer::Answer;
+use crate::proxy::stages::answer::{AfterSwitch, Answer};
 use crate::proxy::stages::authenticate::authenticate;
 use crate::proxy::stages::forward::forward;
 use crate::proxy::stages::pass_on::decline;
@@ -23,8 +24,10 @@ use crate::proxy::stages::{challenge, endpoints, guard};
 
 /// Answers a request, whatever comes of it.
 pub(crate) async fn answer(received: Received, head: Parts, body: Incoming) -> Answer {
-    let answer = road(&received, head, body).await;
-    let mut answer = answer.unwrap_or_else(|refusal| refuse(&received, &refusal));
+    let outcome = road(&received, head, body).await;
+    let refusal = outcome.as_ref().err().map(Refusal::reason);
+    let mut answer = outcome.unwrap_or_else(|refusal| refuse(&received, &refusal));
+    end_trace(&received, &answer, refusal);
     let ordinary = answer.response.status() != StatusCode::SWITCHING_PROTOCOLS;
     if ordinary && !received.connection.worker.keeps_connections() {
         let close = HeaderValue::from_static("close");
@@ -43,6 +46,20 @@ pub(crate) async fn answer(received: Received, head: Parts, body: Incoming) -> A
     answer
 }
 
+fn end_trace(received: &Received, answer: &Answer, refusal: Option<&'static str>) {
+    let backend = match &answer.then {
+        Some(AfterSwitch::Session(granted)) => Some(&granted.0.facts.backend),
+        _ => None,
+    };
+    let status = answer.response.status().as_u16();
+    let end = TraceEnd {
+        status,
+        backend,
+        refusal,
+    };
+    received.end_trace(&end);
+}
+
 async fn road(received: &Received, head: Parts, body: Incoming) -> Result<Answer, Refusal> {
     let admitted = admit(received, head)?;
     if let Some(answer) = challenge::respond(&admitted) {
@@ -51,14 +68,21 @@ async fn road(received: &Received, head: Parts, body: Incoming) -> Result<Answer
     if let Some(endpoint) = endpoints::find(&admitted) {
         return Ok(endpoints::respond(endpoint, &admitted).await);
     }
-    let routed = match route(admitted)? {
+    let step = received.step("route");
+    let destination = route(admitted)?;
+    drop(step);
+    let routed = match destination {
         Destination::Upstream(routed) => routed,
         Destination::Gateway(response) => return Ok(response.into()),
     };
     let mut permits = guard::by_address(&routed)?;
+    let step = received.step("authenticate");
     let authenticated = authenticate(routed).await?;
+    drop(step);
     guard::by_principal(&authenticated, &mut permits)?;
+    let step = received.step("place");
     let (placed, head, offer) = place(authenticated, permits);
+    drop(step);
     match offer {
         Some(offer) => switch(placed, head, &offer).await,
         None => Ok(forward(&placed, head, body).await?.into()),

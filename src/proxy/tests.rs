@@ -104,6 +104,7 @@ impl Fixture {
             live,
             listeners: listeners.collect(),
             records: sink,
+            tracer: None,
             challenges: Arc::default(),
             verifiers: Arc::default(),
             node: Arc::new(NodeMetrics::new(&metrics, 1)),

@@ -66,7 +66,7 @@ impl Metrics {
         total
     }
 
-    fn counter(&self, metric: &Metric, values: &[&str]) -> Counter {
+    pub(super) fn counter(&self, metric: &Metric, values: &[&str]) -> Counter {
         self.0.counter(metric, values)
     }
 

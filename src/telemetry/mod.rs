@@ -1,6 +1,7 @@
-//! Telemetry: metrics for Prometheus, a record for every session and request, and the log. It makes
-//! no decisions.
+//! Telemetry: metrics for Prometheus, a record for every session and request, traces of handshakes,
+//! and the log. It makes no decisions.
 
 pub mod log;
 pub mod metrics;
 pub mod records;
+pub mod traces;

@@ -20,6 +20,7 @@ mod node;
 mod operations;
 mod route;
 mod source;
+mod tracing;
 mod upstream;
 mod value;
 
@@ -39,6 +40,7 @@ pub use route::{
     TextMatch,
 };
 pub use source::{EtcdSource, EtcdTimeouts, EtcdTls, FileSource, Sources};
+pub use tracing::Tracing;
 pub use upstream::{
     AdminState, Backend, Passive, Policy, Probe, ProbeType, ProxyVersion, ResponseLimits, Status,
     Upstream, UpstreamTls,
@@ -56,6 +58,8 @@ pub struct Model {
     pub admin: Admin,
     /// What is written where.
     pub log: Log,
+    /// Traces of handshakes, for OpenTelemetry. A change takes effect at the next start.
+    pub tracing: Tracing,
     /// The shutdown.
     pub shutdown: Shutdown,
     /// How a gateway that just started takes new sessions.

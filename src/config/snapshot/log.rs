@@ -1,9 +1,10 @@
-//! `[log]`.
+//! `[log]` and `[tracing]`.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::base::addr::BackendAddr;
+use crate::base::secret::GuardedUrl;
 
 /// `[log]`
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,4 +86,15 @@ pub enum SyslogAddress {
     Udp(BackendAddr),
     /// Messages with their length before them (RFC 6587).
     Tcp(BackendAddr),
+}
+
+/// `[tracing]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tracing {
+    /// A collector for OTLP over HTTP.
+    pub endpoint: GuardedUrl,
+    /// PEM roots; default the system's.
+    pub ca: Option<PathBuf>,
+    /// Share of handshakes that are recorded, 0 to 1.
+    pub sample_ratio: f64,
 }

@@ -40,6 +40,7 @@ mod session;
 mod source;
 mod syntax;
 mod tls;
+mod tracing;
 mod upstream;
 mod values;
 
@@ -122,6 +123,7 @@ fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
     let limits = node::limits(&root.key("node"), &model.node);
     let admin = node::admin(&root.key("admin"), &model.admin);
     let log = log::log(&root.key("log"), &model.log);
+    let tracing = tracing::tracing(&root.key("tracing"), &model.tracing);
     let shutdown = operations::shutdown(&root.key("shutdown"), &model.shutdown);
     let admission = operations::admission(&root.key("admission"), &model.admission);
     let sources = source::sources(&root.key("sources"), model);
@@ -155,6 +157,7 @@ fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
         limits: limits?,
         admin: admin?,
         log: log?,
+        tracing: tracing?,
         shutdown: shutdown?,
         admission: admission?,
         sources: sources?,

@@ -15,6 +15,7 @@ pub(super) fn serving(before: &Loaded, loaded: Loaded, restart_for: &[String]) -
         admin: before.snapshot.admin.clone(),
         listeners: with_addresses(&before.snapshot.listeners, &loaded.snapshot.listeners),
         log: before.snapshot.log.clone(),
+        tracing: before.snapshot.tracing.clone(),
         admission: before.snapshot.admission,
         sources: Sources {
             etcd: before.snapshot.sources.etcd.clone(),
@@ -52,6 +53,7 @@ pub(super) fn restart_needs(before: &Snapshot, after: &Snapshot) -> Vec<String> 
     differs("node", before.node == after.node);
     differs("admin", before.admin == after.admin);
     differs("log", before.log == after.log);
+    differs("tracing", before.tracing == after.tracing);
     differs("admission", before.admission == after.admission);
     let now = with_addresses(&before.listeners, &after.listeners);
     differs("listeners", now == after.listeners);

@@ -9,3 +9,4 @@ pub mod loops;
 pub mod origin;
 pub mod problem;
 pub mod query;
+pub mod trace_context;

@@ -50,6 +50,7 @@ fn snapshot(routes: &[Route], upstreams: &[Upstream]) -> Snapshot {
             per_second: None,
             jitter: 0.5,
         },
+        tracing: None,
         admission: None,
         sources: Sources {
             watch_file: false,

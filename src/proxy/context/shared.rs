@@ -12,6 +12,7 @@ use crate::live::Live;
 use crate::proxy::verifiers::CredentialVerifiers;
 use crate::telemetry::metrics::{ListenerMetrics, Metrics, NodeMetrics};
 use crate::telemetry::records::Records;
+use crate::telemetry::traces::Tracer;
 
 /// What all workers of a gateway share.
 #[derive(Clone)]
@@ -22,6 +23,8 @@ pub struct Shared {
     pub listeners: Arc<[ListenerContext]>,
     /// The sink of session and request records.
     pub records: Records,
+    /// Makes traces of handshakes; `None` where nothing is traced.
+    pub tracer: Option<Arc<Tracer>>,
     /// Answers to certificate authorities that verify names over HTTP.
     pub challenges: Arc<Challenges>,
     /// Password verification and forward-auth services.

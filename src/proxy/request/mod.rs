@@ -10,3 +10,4 @@ pub(crate) mod received;
 pub(crate) mod record;
 pub(crate) mod routed;
 pub(crate) mod target;
+pub(crate) mod traced;

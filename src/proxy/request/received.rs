@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use http::header::UPGRADE;
 use http::request::Parts;
 use http::{Method, Version};
 
@@ -24,7 +25,9 @@ use crate::proxy::refusal::Refusal;
 use crate::proxy::refusal::over_websocket::Acceptance;
 use crate::proxy::request::record::{AnswerState, Report};
 use crate::proxy::request::target;
+use crate::proxy::request::traced::TraceEnd;
 use crate::proxy::streams::upload::Upload;
+use crate::telemetry::traces::{HandshakeFacts, StepGuard, Trace};
 
 /// A request as it came.
 pub(crate) struct Received {
@@ -54,6 +57,8 @@ pub(crate) struct Received {
     pub(crate) upload: Upload,
     /// Path and query with secrets cut out (I11).
     pub(crate) shown: RefCell<Box<str>>,
+    /// Set where handshakes are traced and this is one.
+    pub(crate) trace: Option<Box<Trace>>,
     trail: RefCell<Trail>,
     /// `report` was called.
     reported: Cell<bool>,
@@ -97,14 +102,19 @@ impl Received {
         let shown = path.as_ref().map_or(sent, CanonicalPath::as_str);
         let shown = target::with_query(shown, head.uri.query());
         let host = target::host(head);
+        let (arrived, started) = (clock::now(), clock::wall());
+        let tracer = worker.shared.tracer.as_ref();
+        let tracer = tracer.filter(|_| head.headers.contains_key(UPGRADE));
+        let trace = tracer.map(|tracer| tracer.begin(&head.headers, trusted, arrived, started));
         Self {
             id,
             request_id,
             client,
             unreadable,
             framing,
-            arrived: clock::now(),
-            started: clock::wall(),
+            arrived,
+            started,
+            trace: trace.map(Box::new),
             method: head.method.clone(),
             host: host::canonical(host).unwrap_or_else(|| host.to_owned()),
             path,
@@ -147,6 +157,34 @@ impl Received {
         self.shown
             .replace(target::redacted(&target, &self.generation.table));
         Ok(())
+    }
+
+    /// A stage of the handshake begins, for its trace; it ends when the guard is dropped.
+    pub(crate) fn step(&self, name: &'static str) -> Option<StepGuard<'_>> {
+        self.trace.as_ref()?.step(name)
+    }
+
+    /// Ends the trace of the handshake, if it has one that has not ended.
+    pub(crate) fn end_trace(&self, end: &TraceEnd<'_>) {
+        let Some(trace) = &self.trace else {
+            return;
+        };
+        trace.finish(|| {
+            let (route, upstream) = self.route().unzip();
+            HandshakeFacts {
+                session: end.backend.map(|_| self.id.to_string().into()),
+                request: self.request_id.clone(),
+                host: self.host.as_str().into(),
+                target: self.target(),
+                client: self.client_text(),
+                listener: self.connection.listener().config.name.as_str().into(),
+                route: route.map(|name| name.as_str().into()),
+                upstream: upstream.map(|name| name.as_str().into()),
+                backend: end.backend.map(|id| id.as_str().into()),
+                status: end.status,
+                refusal: end.refusal,
+            }
+        });
     }
 
     /// It has a route.
@@ -235,6 +273,7 @@ impl Received {
 impl Drop for Received {
     fn drop(&mut self) {
         self.progress.answered();
+        self.end_trace(&TraceEnd::ABANDONED);
         if !self.reported.get() {
             let (route, upstream) = self.route().unzip();
             self.report(route, upstream, None).state = AnswerState::Unanswered;

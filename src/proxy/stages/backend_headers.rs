@@ -41,6 +41,9 @@ pub(crate) fn backend_headers(placed: &Placed<'_>, client: HeaderMap, session: b
     };
     forwarded::forward(&mut fields, &hop);
     fields.insert(&loops::SESSILE_GATEWAY, gateways);
+    if let Some(trace) = &received.trace {
+        trace.pass_on(&mut fields);
+    }
     set_identity(names, placed, &mut fields);
     let rewrite = &placed.route.config.rewrite;
     let host = rewrite.host.as_deref().unwrap_or(&received.host);

@@ -193,7 +193,10 @@ async fn ask(placed: &Placed<'_>, head: Parts) -> Result<Asked, Refusal> {
     // Why the one before did not answer.
     let mut missed = None;
     loop {
-        let (lease, carrier) = match candidates.reach(&plan).await {
+        let step = received.step("connect");
+        let reached = candidates.reach(&plan).await;
+        drop(step);
+        let (lease, carrier) = match reached {
             Ok(reached) => reached,
             Err(exhausted) => return Err(missed.unwrap_or_else(|| exhausted.into())),
         };
@@ -204,7 +207,10 @@ async fn ask(placed: &Placed<'_>, head: Parts) -> Result<Asked, Refusal> {
         let activity = stream.activity();
         let attempt = timeouts.attempt.filter(|_| candidates.has_next());
         let patience = attempt.map_or(until, |attempt| until.min(Instant::now() + attempt));
-        match timeout_at(patience, shake_hands(stream, limits, request)).await {
+        let step = received.step("upgrade");
+        let shaken = timeout_at(patience, shake_hands(stream, limits, request)).await;
+        drop(step);
+        match shaken {
             Ok(Ok(shaken)) => {
                 return Ok(Asked {
                     lease,

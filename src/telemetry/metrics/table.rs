@@ -230,6 +230,8 @@ table! {
         "Live sessions of a worker.";
     RECORDS_DROPPED = Counter, Count, "sessile_records_dropped_total", [],
         "Session and request records that were lost because an output was too slow or failed.";
+    TRACES_DROPPED = Counter, Count, "sessile_traces_dropped_total", [],
+        "Traces of handshakes that were lost because their collector was too slow or failed.";
     BUILD_INFO = Gauge, Count, "sessile_build_info", ["version"],
         "Always 1; its label says which version runs.";
 
