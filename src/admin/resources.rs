@@ -257,6 +257,14 @@ fn sessions() -> Vec<Resource> {
         .query::<sessions::Filter>()
         .answers::<sessions::SessionPage>()
         .statuses(&[200, 400]),
+        Resource::get(
+            "/v1/top",
+            sessions::top::show,
+            "Who sends most now, the hottest keys, and load that is skewed.",
+        )
+        .query::<sessions::top::TopQuery>()
+        .answers::<sessions::top::Top>()
+        .statuses(&[200, 400]),
         Resource::new(
             delete,
             "/v1/sessions",

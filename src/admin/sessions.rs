@@ -7,6 +7,7 @@ mod listing;
 pub(super) mod moving;
 pub(super) mod send;
 pub(super) mod tap;
+pub mod top;
 mod view;
 
 use std::sync::Arc;

@@ -17,7 +17,9 @@ mod target;
 use target::key_value;
 
 pub use drain::{DrainArgs, RebalanceArgs};
-pub use sessions::{KickArgs, SessionsArgs};
+pub use sessions::{
+    KickArgs, MoveArgs, SelectionArgs, SendArgs, SessionsArgs, TapArgs, TopArgs, WhyArgs,
+};
 pub use target::{AdminAddr, AdminArgs, ConfigArgs};
 
 /// An edge gateway for WebSocket services, in front of backends that you have already.
@@ -69,8 +71,26 @@ pub enum Command {
     Preview(PreviewArgs),
     /// Show how a running gateway is.
     Status(StatusArgs),
-    /// List live sessions of a running gateway, the oldest first.
+    /// List live sessions of a running gateway, the oldest first or sorted.
+    #[command(after_help = sessions::SESSIONS_EXAMPLES)]
     Sessions(SessionsArgs),
+    /// Show who sends most right now, the hottest keys, and upstreams whose load is skewed.
+    ///
+    /// Live in a terminal: q quits, b and m sort, / filters.
+    Top(TopArgs),
+    /// Say why a user, a session or a request is on its backend.
+    Why(WhyArgs),
+    /// Show the frames of a session as they pass.
+    Tap(TapArgs),
+    /// Send a message in one session, or in all that match.
+    ///
+    /// It goes out at the next message boundary. Exits with 1 if no session took it.
+    #[command(after_help = sessions::SEND_EXAMPLES)]
+    Send(SendArgs),
+    /// Move a session to another backend, while its client stays connected.
+    ///
+    /// Its route must have `on_backend_loss = "reconnect"`.
+    Move(MoveArgs),
     /// Close sessions of a running gateway.
     ///
     /// The client gets a close frame, 1008 unless --code is given, at the next frame boundary.

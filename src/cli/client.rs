@@ -1,14 +1,16 @@
 //! Speaks to a running gateway's admin API, over TCP or a unix socket: one request, one answer.
 
+mod follow;
+
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use http::header::{ACCEPT, AUTHORIZATION, HOST};
-use http::{Method, Request, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
@@ -16,6 +18,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 
 use crate::base::addr::{BackendAddr, ListenAddr};
@@ -290,6 +293,23 @@ impl Client {
         target: &str,
         body: Vec<u8>,
     ) -> Result<(StatusCode, Bytes), ClientError> {
+        let (response, _connection) = self.request(method, target, body).await?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), BODY_MAX).collect().await;
+        let body = body.map_err(|error| match error.downcast::<hyper::Error>() {
+            Ok(error) => ClientError::Broken(self.address.clone(), *error),
+            Err(_) => ClientError::TooLarge(self.address.clone()),
+        });
+        Ok((status, body?.to_bytes()))
+    }
+
+    /// Sends a request. The answer comes for as long as the connection is kept.
+    async fn request(
+        &self,
+        method: Method,
+        target: &str,
+        body: Vec<u8>,
+    ) -> Result<(Response<Incoming>, Connection), ClientError> {
         let failed = |error| self.unreached(error);
         // A unix socket has no host name; that of an address is the address.
         let (host, stream): (String, Box<dyn Stream>) = match &self.address {
@@ -332,17 +352,21 @@ impl Client {
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
             .map_err(broken)?;
-        let connection = tokio::spawn(connection);
+        let connection = Connection(tokio::spawn(async move {
+            // Its errors come with the answer.
+            let _ = connection.await;
+        }));
         let response = sender.send_request(request).await.map_err(broken)?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), BODY_MAX).collect().await;
-        let body = body.map_err(|error| match error.downcast::<hyper::Error>() {
-            Ok(error) => broken(*error),
-            Err(_) => ClientError::TooLarge(self.address.clone()),
-        });
-        let bytes = body?.to_bytes();
-        connection.abort();
-        Ok((status, bytes))
+        Ok((response, connection))
+    }
+}
+
+/// A connection that goes on until this is dropped.
+struct Connection(JoinHandle<()>);
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

@@ -9,6 +9,7 @@ pub mod demo;
 pub mod drain;
 #[cfg(feature = "etcd")]
 mod etcd;
+pub mod operate;
 pub mod preview;
 mod print;
 #[cfg(feature = "etcd")]
@@ -18,7 +19,10 @@ pub mod run;
 pub mod schema;
 pub mod sessions;
 pub mod status;
+pub mod tap;
+pub mod top;
 mod upstream;
+pub mod why;
 
 use std::io::{self, ErrorKind, Write};
 
@@ -70,6 +74,11 @@ pub fn execute(arguments: Arguments, out: &mut dyn Write, err: &mut dyn Write) -
         Command::Register(args) => register::register(&args, err),
         Command::Status(args) => status::status(&args, out),
         Command::Sessions(args) => sessions::sessions(&args, out),
+        Command::Top(args) => top::top(&args, out),
+        Command::Why(args) => why::why(&args, out),
+        Command::Tap(args) => tap::tap(&args, out),
+        Command::Send(args) => operate::send(&args, out),
+        Command::Move(args) => operate::move_session(&args, out),
         Command::Kick(args) => sessions::kick(&args, out),
         Command::Drain(args) => drain::drain(&args, out),
         Command::Rebalance(args) => drain::rebalance(&args, out),

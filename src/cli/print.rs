@@ -15,6 +15,20 @@ pub(super) fn columns(
     head: &[&str],
     rows: impl IntoIterator<Item = Vec<String>>,
 ) -> io::Result<()> {
+    fitted(out, head, rows, &[], None)
+}
+
+/// Narrower than this no column is cut.
+const COLUMN_MIN: usize = 8;
+
+/// The same, cut to this width: the widest columns first, but those in `whole` never.
+pub(super) fn fitted(
+    out: &mut dyn Write,
+    head: &[&str],
+    rows: impl IntoIterator<Item = Vec<String>>,
+    whole: &[usize],
+    most: Option<usize>,
+) -> io::Result<()> {
     let head = head.iter().map(|cell| (*cell).to_owned()).collect();
     let cells = rows
         .into_iter()
@@ -24,15 +38,41 @@ pub(super) fn columns(
         let cells = rows.iter().filter_map(|row| row.get(column));
         cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
     };
-    let widths: Vec<_> = (0..rows[0].len()).map(width).collect();
+    let mut widths: Vec<_> = (0..rows[0].len()).map(width).collect();
+    if let Some(most) = most {
+        narrow(&mut widths, whole, most);
+    }
     for row in &rows {
         let mut line = String::new();
         for (cell, width) in row.iter().zip(&widths) {
-            line.push_str(&format!("{cell:width$}  "));
+            line.push_str(&format!("{:width$}  ", cut(cell, *width)));
         }
         writeln!(out, "{}", line.trim_end())?;
     }
     Ok(())
+}
+
+/// Narrows the widest columns until all fit, as far as that is possible.
+fn narrow(widths: &mut [usize], whole: &[usize], most: usize) {
+    let total =
+        |widths: &[usize]| widths.iter().sum::<usize>() + 2 * widths.len().saturating_sub(1);
+    while total(widths) > most {
+        let wide = widths.iter_mut().enumerate();
+        let wide = wide.filter(|(place, width)| !whole.contains(place) && **width > COLUMN_MIN);
+        let Some((_, widest)) = wide.max_by_key(|(_, width)| **width) else {
+            return;
+        };
+        *widest -= 1;
+    }
+}
+
+/// The text, or its beginning and an ellipsis.
+fn cut(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    let kept = text.chars().take(width.saturating_sub(1));
+    kept.chain(['…']).collect()
 }
 
 /// The text with a mark in the place of what would steer a terminal.
@@ -182,6 +222,27 @@ mod tests {
             let shown = String::from_utf8(out).expect("UTF-8");
             assert_eq!(shown, "é\u{fffd}31m\tred\u{fffd}\n\u{fffd}[2J\u{fffd}.\n");
         }
+    }
+
+    #[test]
+    fn a_table_fits_its_width_and_keeps_what_must_be_whole() {
+        let mut out = Vec::new();
+        let rows = [["01BX5ZZKBKACTAV9WEVGEMMVRZ", "a-long-name-of-a-route", "b"]];
+        let rows = rows.map(|row| row.map(str::to_owned).to_vec());
+        fitted(&mut out, &["ID", "ROUTE", "B"], rows, &[0], Some(42)).expect("a vector");
+        let text = String::from_utf8(out).expect("UTF-8");
+        assert!(
+            text.lines().all(|line| line.chars().count() <= 42),
+            "{text}"
+        );
+        assert!(
+            text.contains("01BX5ZZKBKACTAV9WEVGEMMVRZ  a-long-nam…"),
+            "{text}"
+        );
+        // Too narrow for anything: nothing is lost but the width.
+        let mut widths = [26, 8, 8];
+        narrow(&mut widths, &[0], 10);
+        assert_eq!(widths, [26, 8, 8]);
     }
 
     #[test]

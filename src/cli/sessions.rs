@@ -1,20 +1,28 @@
 //! `sessile sessions` and `sessile kick`: list and close live sessions.
 
-use std::io::Write;
+use std::io::{self, IsTerminal as _, Write};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::bail;
 use http::Method;
+use ratatui::crossterm::cursor::MoveTo;
+use ratatui::crossterm::execute;
+use ratatui::crossterm::terminal::{Clear, ClearType, size as size_of_terminal};
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::admin::sessions::{Session, SessionPage};
 use crate::cli::args::{KickArgs, SessionsArgs};
 use crate::cli::client::{Client, ClientError};
-use crate::cli::print::{Form, columns, json, size, time, visible};
+use crate::cli::print::{Form, fitted, json, size, time, visible};
 use crate::cli::upstream::{Upstream, every, unknown};
 
 /// Most sessions that the admin API gives at once.
 const PAGE_MAX: usize = 1000;
+
+/// Between two lists of `--watch`.
+const WATCH: Duration = Duration::from_secs(2);
 
 /// Lists live sessions.
 ///
@@ -23,9 +31,30 @@ const PAGE_MAX: usize = 1000;
 /// written to.
 pub fn sessions(args: &SessionsArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     let client = Client::new(&args.admin)?;
-    let page = fetch(&client, args)?;
+    if !args.watch {
+        return list(&client, args, out);
+    }
+    loop {
+        let mut shown = Vec::new();
+        // A list without sessions is no reason to stop watching.
+        if let Err(error) = list(&client, args, &mut shown) {
+            writeln!(shown, "{error:#}")?;
+        }
+        if io::stdout().is_terminal() {
+            // Not through `out`, which lets no control sequence pass.
+            execute!(io::stdout(), Clear(ClearType::All), MoveTo(0, 0))?;
+        }
+        out.write_all(&shown)?;
+        writeln!(out)?;
+        out.flush()?;
+        thread::sleep(WATCH);
+    }
+}
+
+fn list(client: &Client, args: &SessionsArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
+    let page = fetch(client, args)?;
     let missing = match page.items.is_empty() {
-        true => missing(&client, args)?,
+        true => missing(client, args)?,
         false => None,
     };
     if let (Some(missing), false) = (&missing, args.json) {
@@ -35,19 +64,15 @@ pub fn sessions(args: &SessionsArgs, out: &mut dyn Write) -> anyhow::Result<u8> 
         json(out, &serde_json::to_value(&page)?, Form::Pretty)?;
         return Ok(missing.map_or(0, |_| 1));
     }
-    let head = [
-        "ID",
-        "ROUTE",
-        "BACKEND",
-        "PRINCIPAL",
-        "CLIENT",
-        "AGE",
-        "IDLE",
-        "SENT",
-        "RECEIVED",
-    ];
-    columns(out, &head, page.items.iter().map(row))?;
-    if page.next.is_some() {
+    let extra = Extra::of(args);
+    let head: Vec<_> = HEAD.into_iter().chain(extra.head()).collect();
+    let rows = page.items.iter().map(|session| {
+        let mut cells = row(session);
+        cells.extend(extra.cells(session));
+        cells
+    });
+    fitted(out, &head, rows, &[0], width())?;
+    if page.next.is_some() || page.matched > Some(page.items.len()) {
         writeln!(out, "… and more: --limit shows them")?;
     }
     if !page.unanswered.is_empty() {
@@ -59,6 +84,92 @@ pub fn sessions(args: &SessionsArgs, out: &mut dyn Write) -> anyhow::Result<u8> 
         )?;
     }
     Ok(0)
+}
+
+/// The width of the terminal; `None` where the output goes elsewhere and is not cut.
+fn width() -> Option<usize> {
+    let terminal = io::stdout().is_terminal().then(size_of_terminal)?;
+    terminal.ok().map(|(columns, _)| usize::from(columns))
+}
+
+const HEAD: [&str; 9] = [
+    "ID",
+    "ROUTE",
+    "BACKEND",
+    "PRINCIPAL",
+    "CLIENT",
+    "AGE",
+    "IDLE",
+    "SENT",
+    "RECEIVED",
+];
+
+/// Columns that only some lists have.
+struct Extra {
+    rates: bool,
+    round_trip: bool,
+    in_flight: bool,
+    expires: bool,
+    moves: bool,
+}
+
+impl Extra {
+    fn of(args: &SessionsArgs) -> Self {
+        let sort = args.sort.as_deref().unwrap_or_default();
+        let sort = sort.strip_prefix('-').unwrap_or(sort);
+        Self {
+            rates: args.rates.is_some() || sort.ends_with("_rate"),
+            round_trip: sort == "round_trip",
+            in_flight: sort == "in_flight",
+            expires: sort == "expires",
+            moves: sort == "moves",
+        }
+    }
+
+    fn head(&self) -> Vec<&'static str> {
+        let all: [(bool, &[&str]); 5] = [
+            (self.rates, &["MSG/S", "BYTES/S"]),
+            (self.round_trip, &["PING CLIENT", "PING BACKEND"]),
+            (self.in_flight, &["TO CLIENT", "TO BACKEND"]),
+            (self.expires, &["EXPIRES"]),
+            (self.moves, &["MOVES"]),
+        ];
+        let shown = all.into_iter().filter(|(shown, _)| *shown);
+        shown.flat_map(|(_, names)| names).copied().collect()
+    }
+
+    fn cells(&self, session: &Session) -> Vec<String> {
+        let mut cells = Vec::new();
+        if self.rates {
+            let rate = session.rate.as_ref();
+            let messages = rate.map_or(0.0, |rate| rate.messages_per_second);
+            let bytes = rate.map_or(0.0, |rate| rate.bytes_per_second);
+            cells.extend([format!("{messages:.1}"), size(bytes as u64)]);
+        }
+        if self.round_trip {
+            let trip =
+                |trip: Option<f64>| trip.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1} ms"));
+            cells.push(trip(session.round_trip_client_ms));
+            cells.push(trip(session.round_trip_backend_ms));
+        }
+        if self.in_flight {
+            let (client, backend) = (session.in_flight_to_client, session.in_flight_to_backend);
+            cells.push(size(client.held + client.queued));
+            cells.push(size(backend.held + backend.queued));
+        }
+        if self.expires {
+            cells.push(
+                session
+                    .expires
+                    .clone()
+                    .unwrap_or_else(|| "never".to_owned()),
+            );
+        }
+        if self.moves {
+            cells.push(session.resumes.to_string());
+        }
+        cells
+    }
 }
 
 /// Closes sessions; answers 1 if one of them could not be closed.
@@ -105,8 +216,8 @@ fn missing(client: &Client, args: &SessionsArgs) -> anyhow::Result<Option<String
         name: String,
     }
     for (what, list, asked) in [
-        ("route", "/v1/routes", &args.route),
-        ("upstream", "/v1/upstreams", &args.upstream),
+        ("route", "/v1/routes", &args.selection.route),
+        ("upstream", "/v1/upstreams", &args.selection.upstream),
     ] {
         if let Some(asked) = asked {
             let all: Vec<Named> = every(client, list)?;
@@ -116,7 +227,8 @@ fn missing(client: &Client, args: &SessionsArgs) -> anyhow::Result<Option<String
             }
         }
     }
-    let (Some(upstream), Some(backend)) = (&args.upstream, &args.backend) else {
+    let (Some(upstream), Some(backend)) = (&args.selection.upstream, &args.selection.backend)
+    else {
         return Ok(None);
     };
     let upstream = Upstream::get(client, upstream)?;
@@ -135,14 +247,12 @@ fn fetch(client: &Client, args: &SessionsArgs) -> Result<SessionPage, ClientErro
     };
     loop {
         let mut query = form_urlencoded::Serializer::new(String::new());
-        let filters = [
-            ("route", &args.route),
-            ("upstream", &args.upstream),
-            ("backend", &args.backend),
-            ("principal", &args.principal),
+        args.selection.append(&mut query);
+        for (name, value) in [
             ("cursor", &all.next),
-        ];
-        for (name, value) in filters {
+            ("sort", &args.sort),
+            ("interval", &args.rates),
+        ] {
             query.extend_pairs(value.iter().map(|value| (name, value)));
         }
         let wanted = (args.limit - all.items.len()).min(PAGE_MAX);
@@ -151,6 +261,7 @@ fn fetch(client: &Client, args: &SessionsArgs) -> Result<SessionPage, ClientErro
         all.items.extend(page.items);
         all.next = page.next;
         all.unanswered.extend(page.unanswered);
+        (all.matched, all.rate) = (page.matched, page.rate);
         if all.next.is_none() || all.items.len() >= args.limit {
             all.unanswered.sort_unstable();
             all.unanswered.dedup();

@@ -57,7 +57,9 @@ macro_rules! selection {
 
         impl $name {
             /// The sessions that it is about.
-            pub(super) fn selection(&mut self) -> Result<$crate::live::SessionQuery, $crate::admin::problem::Problem> {
+            pub(super) fn selection(
+                &mut self,
+            ) -> Result<$crate::live::SessionQuery, $crate::admin::problem::Problem> {
                 let more = $crate::admin::sessions::filter::Texts {
                     client: self.client.take(),
                     key: self.key.take(),

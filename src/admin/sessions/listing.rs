@@ -19,7 +19,7 @@ use crate::live::{
 };
 
 /// Over what rates are measured where no time was given.
-const INTERVAL_DEFAULT: Duration = Duration::from_secs(1);
+pub(super) const INTERVAL_DEFAULT: Duration = Duration::from_secs(1);
 
 /// The first sessions by a number.
 pub(in crate::admin) struct Sorted {
@@ -168,7 +168,7 @@ async fn samples(
 }
 
 /// These sessions in this order, without those that have ended meanwhile.
-async fn views(gateway: &Gateway, ids: &[SessionId]) -> Vec<SessionView> {
+pub(super) async fn views(gateway: &Gateway, ids: &[SessionId]) -> Vec<SessionView> {
     let mut found = HashMap::new();
     for ids in ids.chunks(SLICE_MAX) {
         let ids: Arc<[_]> = ids.into();

@@ -1,13 +1,27 @@
-//! The arguments of `sessile sessions` and `sessile kick`.
+//! The arguments of the commands about live sessions.
 
 use clap::Args;
+use form_urlencoded::Serializer;
 
 use crate::base::session_id::SessionId;
 use crate::cli::args::target::AdminArgs;
 
-/// `sessile sessions`
-#[derive(Debug, Args)]
-pub struct SessionsArgs {
+pub(super) const SESSIONS_EXAMPLES: &str = "\
+Examples:
+  sessile sessions --sort -byte_rate          who sends most right now
+  sessile sessions --sort -round_trip         who is slow to answer pings
+  sessile sessions --principal ann --json     all about a user's sessions
+  sessile why ann                             why they are where they are";
+
+pub(super) const SEND_EXAMPLES: &str = "\
+Examples:
+  sessile send 01M8… 'maintenance at 5'           one session
+  sessile send --route chat 'maintenance at 5'    all of a route
+  sessile send --all 'maintenance at 5'           everyone";
+
+/// Which sessions.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct SelectionArgs {
     /// Only of this route.
     #[arg(long, value_name = "NAME")]
     pub route: Option<String>,
@@ -20,6 +34,85 @@ pub struct SessionsArgs {
     /// Only of this principal.
     #[arg(long, value_name = "SUBJECT")]
     pub principal: Option<String>,
+    /// Only of this client: an address or a network.
+    #[arg(long, value_name = "ADDRESS")]
+    pub client: Option<String>,
+    /// Only with this affinity key, as the list shows it.
+    #[arg(long, value_name = "KEY")]
+    pub affinity_key: Option<String>,
+    /// Only of this listener.
+    #[arg(long, value_name = "NAME")]
+    pub listener: Option<String>,
+    /// Only for this requested host.
+    #[arg(long, value_name = "HOST")]
+    pub host: Option<String>,
+    /// Only with this subprotocol.
+    #[arg(long, value_name = "NAME")]
+    pub subprotocol: Option<String>,
+    /// Only those that are at least this old.
+    #[arg(long, value_name = "TIME")]
+    pub min_age: Option<String>,
+    /// Only those that have been silent for at least this long.
+    #[arg(long, value_name = "TIME")]
+    pub min_idle: Option<String>,
+    /// Only those with at least this many messages.
+    #[arg(long, value_name = "COUNT")]
+    pub min_messages: Option<u64>,
+    /// Only those with at least this many bytes.
+    #[arg(long, value_name = "COUNT")]
+    pub min_bytes: Option<u64>,
+}
+
+impl SelectionArgs {
+    /// Adds them to a query.
+    pub fn append(&self, query: &mut Serializer<'_, String>) {
+        let texts = [
+            ("route", &self.route),
+            ("upstream", &self.upstream),
+            ("backend", &self.backend),
+            ("principal", &self.principal),
+            ("client", &self.client),
+            ("key", &self.affinity_key),
+            ("listener", &self.listener),
+            ("host", &self.host),
+            ("subprotocol", &self.subprotocol),
+            ("min_age", &self.min_age),
+            ("min_idle", &self.min_idle),
+        ];
+        for (name, value) in texts {
+            query.extend_pairs(value.iter().map(|value| (name, value)));
+        }
+        for (name, value) in [
+            ("min_messages", self.min_messages),
+            ("min_bytes", self.min_bytes),
+        ] {
+            query.extend_pairs(value.map(|value| (name, value.to_string())));
+        }
+    }
+
+    /// Whether there is no filter.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// `sessile sessions`
+#[derive(Debug, Args)]
+pub struct SessionsArgs {
+    /// Which sessions.
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    /// Sort by `age`, `idle`, `bytes`, `messages`, `byte_rate`, `message_rate`, `round_trip`,
+    /// `in_flight`, `expires`, `moves`, `idle_client` or `idle_backend`; with `-` in front the
+    /// greatest first.
+    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]
+    pub sort: Option<String>,
+    /// Show the rates of now, measured over this time.
+    #[arg(long, value_name = "TIME", num_args = 0..=1, default_missing_value = "1s")]
+    pub rates: Option<String>,
+    /// Show the list again every two seconds.
+    #[arg(long)]
+    pub watch: bool,
     /// Sessions at most.
     #[arg(short, long, default_value_t = 100)]
     pub limit: usize,
@@ -43,6 +136,112 @@ pub struct KickArgs {
     /// The reason for the client, at most 123 bytes.
     #[arg(long)]
     pub reason: Option<String>,
+    /// Which gateway.
+    #[command(flatten)]
+    pub admin: AdminArgs,
+}
+
+/// `sessile move`
+#[derive(Debug, Args)]
+pub struct MoveArgs {
+    /// The session, as `sessile sessions` lists it.
+    #[arg(value_name = "ID")]
+    pub id: SessionId,
+    /// The backend to try first; by default any other than the present one.
+    #[arg(value_name = "BACKEND")]
+    pub backend: Option<String>,
+    /// Print JSON instead of text.
+    #[arg(long)]
+    pub json: bool,
+    /// Which gateway.
+    #[command(flatten)]
+    pub admin: AdminArgs,
+}
+
+/// `sessile send`
+#[derive(Debug, Args)]
+pub struct SendArgs {
+    /// The session's id and the text, or with a filter or --all only the text.
+    #[arg(required = true, num_args = 1..=2, value_name = "ID> <TEXT")]
+    pub words: Vec<String>,
+    /// Which sessions.
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    /// Every session.
+    #[arg(long)]
+    pub all: bool,
+    /// The text is base64; send the bytes as a binary message.
+    #[arg(long)]
+    pub base64: bool,
+    /// Send to the backends, which take the message for one of the client's.
+    #[arg(long)]
+    pub to_backend: bool,
+    /// Print JSON instead of text.
+    #[arg(long)]
+    pub json: bool,
+    /// Which gateway.
+    #[command(flatten)]
+    pub admin: AdminArgs,
+}
+
+/// `sessile tap`
+#[derive(Debug, Args)]
+pub struct TapArgs {
+    /// The session, as `sessile sessions` lists it.
+    #[arg(value_name = "ID")]
+    pub id: SessionId,
+    /// For how many seconds; at most 600.
+    #[arg(long, default_value_t = 60)]
+    pub seconds: u64,
+    /// Frames at most.
+    #[arg(long, default_value_t = 1000)]
+    pub frames: u64,
+    /// Show payload too, where the route has `tap_payload = true`.
+    #[arg(long)]
+    pub payload: bool,
+    /// Print JSON, a line for each event, instead of text.
+    #[arg(long)]
+    pub json: bool,
+    /// Which gateway.
+    #[command(flatten)]
+    pub admin: AdminArgs,
+}
+
+/// `sessile why`
+#[derive(Debug, Args)]
+pub struct WhyArgs {
+    /// A principal, a session or a request id.
+    #[arg(value_name = "USER|SESSION|REQUEST")]
+    pub what: String,
+    /// Print JSON instead of text.
+    #[arg(long)]
+    pub json: bool,
+    /// Which gateway.
+    #[command(flatten)]
+    pub admin: AdminArgs,
+}
+
+/// `sessile top`
+#[derive(Debug, Args)]
+pub struct TopArgs {
+    /// Which sessions.
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    /// What counts: `bytes` or `messages`.
+    #[arg(long, default_value = "bytes", value_parser = ["bytes", "messages"])]
+    pub by: String,
+    /// Measure over this time: 100ms to 10s.
+    #[arg(long, value_name = "TIME", default_value = "1s")]
+    pub interval: String,
+    /// Sessions at most.
+    #[arg(short, long, default_value_t = 20)]
+    pub limit: usize,
+    /// Measure once, print, and end.
+    #[arg(long)]
+    pub once: bool,
+    /// Print JSON instead of text, once.
+    #[arg(long)]
+    pub json: bool,
     /// Which gateway.
     #[command(flatten)]
     pub admin: AdminArgs,

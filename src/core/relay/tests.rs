@@ -14,6 +14,7 @@ mod renewal;
 mod silence;
 mod steps;
 mod support;
+mod tapping;
 
 use super::*;
 use crate::core::relay::tests::support::*;

@@ -9,6 +9,7 @@ pub mod orders;
 pub mod rebalance;
 pub mod record;
 pub mod resume;
+pub mod skew;
 pub mod staying;
 pub mod stick;
 pub mod wheel;

@@ -182,7 +182,7 @@ async fn a_session_keeps_its_history_over_a_hand_over() {
     let backends = [Backend::echo().await, Backend::echo().await];
     let addresses = [backends[0].address, backends[1].address];
     let text = config::echo(&addresses, "", "on_backend_loss = \"reconnect\"");
-    let old = Gateway::start_with_handover(&text).await;
+    let mut old = Gateway::start_with_handover(&text).await;
     let mut client = Client::connect(old.address(), "/?k=ann").await;
     let id = client.session_id().await;
     let target = format!("/v1/sessions/{id}");
@@ -191,6 +191,7 @@ async fn a_session_keeps_its_history_over_a_hand_over() {
     eventually("it moved", async || old.get(&target)["resumes"] == 1).await;
     let before = old.get(&target);
     let new = old.succeed().await;
+    assert!(old.wait_for_exit().await.success());
     let after = new.get(&target);
     for field in ["moved", "placement", "key", "backend", "extensions"] {
         assert_eq!(after[field], before[field], "{field}");

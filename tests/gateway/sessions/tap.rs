@@ -174,11 +174,12 @@ async fn a_tap_is_bounded_in_time_and_gives_its_place_back() {
 async fn i1_a_hand_over_ends_a_tap_and_not_its_session() {
     let backend = Backend::echo().await;
     let text = config::echo(&[backend.address], "", "");
-    let old = Gateway::start_with_handover(&text).await;
+    let mut old = Gateway::start_with_handover(&text).await;
     let mut client = Client::connect(old.address(), "/?k=1").await;
     let id = client.session_id().await;
     let mut tap = Tap::begin(&old, &format!("/v1/sessions/{id}/tap"));
     let new = old.succeed().await;
+    assert!(old.wait_for_exit().await.success());
     client.echo("still here").await;
     assert_eq!(tap.end(), "the session is handed over to another process");
     assert_eq!(new.get(&format!("/v1/sessions/{id}"))["id"], id);

@@ -454,13 +454,12 @@ impl World {
         );
         assert!(rises(&self.heard), "to the gateway: {:?}", self.heard);
         assert!(rises(&self.client.told), "told: {:?}", self.client.told);
+        // One that waits when its session closes is dropped: nothing follows a close frame.
         assert!(rises(&self.told_before), "told: {:?}", self.told_before);
         let usual = ending.by == EndedBy::Client && ending.cause == Cause::CloseFrame;
         if usual && !self.costly && self.rig.relay.moves().messages_lost == 0 {
             let all: Vec<_> = (0..self.said_up).collect();
             assert_eq!(self.before, all, "lost without a cause, {ending:?}");
-            let told: Vec<_> = (0..self.told_up).collect();
-            assert_eq!(self.told_before, told, "lost without a cause, {ending:?}");
         }
         if usual && !self.costly {
             assert_eq!(self.rig.relay.moves().messages_lost, 0, "{ending:?}");

@@ -158,3 +158,47 @@ fn transfers_that_are_not_understood_or_known_are_refused() {
         assert_eq!(why(1), "a session with this id is here already");
     });
 }
+
+#[test]
+fn a_process_of_a_former_version_gets_the_session_without_its_details() {
+    let (old, new) = (Fixture::new(ROUTES), Fixture::new(ROUTES));
+    run(async {
+        let (from, to) = (old.sessions(), new.sessions());
+        let ends = session::ordinary(&from).await;
+        let extensions = || Some(Box::<str>::from("permessage-deflate"));
+        {
+            let mut facts = ends.session.facts.borrow_mut();
+            let details = &mut Arc::make_mut(&mut facts).details;
+            Arc::make_mut(details).extensions = extensions();
+        }
+        let more = |transfer: &SessionTransfer| {
+            let state: Value = serde_json::from_slice(&transfer.state).expect("JSON");
+            state.get("more").cloned()
+        };
+        for reads in [STATE_TLS - 1, STATE_TLS] {
+            let batch = pack(&from, None, 10, reads);
+            assert_eq!(
+                more(&batch.transfers[0]),
+                None,
+                "unknown fields are refused there"
+            );
+            release(&from, &[], true);
+        }
+        let mut batch = pack(&from, None, 10, STATE_DETAILS);
+        assert!(more(&batch.transfers[0]).is_some());
+        // What is not understood of them does not cost the session.
+        let mut state: Value = serde_json::from_slice(&batch.transfers[0].state).expect("JSON");
+        let known = state["more"]["details"]["extensions"].clone();
+        assert_eq!(known, "permessage-deflate");
+        state["more"] = serde_json::json!({ "details": 7 });
+        batch.transfers[0].state = serde_json::to_vec(&state).expect("JSON").into();
+        let (go, wait) = oneshot::channel();
+        let adopted = adopt(&to, batch.transfers, wait);
+        assert_eq!(adopted.ready, [ends.session.id]);
+        release(&from, &adopted.ready, false);
+        go.send(()).expect("it waits");
+        settle().await;
+        let session = to.find(ends.session.id).expect("it has begun");
+        assert_eq!(session.facts().details.extensions, None);
+    });
+}

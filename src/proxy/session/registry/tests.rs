@@ -1,7 +1,9 @@
 use super::*;
 use crate::base::names::UpstreamName;
 use crate::core::session::record::Cause;
+use crate::live::MoveAnswer;
 use crate::proxy::session::live_session::Ownership;
+use crate::proxy::session::orders;
 use crate::proxy::tests::session::{self, Ends, ROUTES};
 use crate::proxy::tests::{Fixture, run};
 
@@ -212,4 +214,62 @@ fn i6_sessions_that_are_cut_end_with_one_record_each() {
         assert_eq!(sessions.len(), 0);
     });
     assert_eq!(fixture.records().len(), 2);
+}
+
+/// What one command looks at, counted in sessions: a worker serves its clients between two.
+#[test]
+fn i12_a_list_is_made_of_short_turns_however_many_sessions_there_are() {
+    let fixture = Fixture::new(ROUTES);
+    run(async {
+        let sessions = fixture.sessions();
+        let mut ends = Vec::new();
+        for _ in 0..SLICE_MAX + 20 {
+            ends.push(session::ordinary(&sessions).await);
+        }
+        let everything = SessionQuery::default();
+        let (mut slice, mut seen, mut turns) = (Slice::first(None), Vec::new(), 0);
+        loop {
+            let found = sessions.slice(&everything, slice);
+            let samples = sessions.samples(&found.answer, SortKey::InFlight);
+            assert!(samples.len() <= SLICE_MAX, "{}", samples.len());
+            seen.extend(samples.iter().map(|sample| sample.id));
+            turns += 1;
+            slice.after = found.next;
+            if slice.after.is_none() {
+                break;
+            }
+        }
+        assert_eq!((seen.len(), turns), (ends.len(), 2));
+        // Nor does a request for many at once get more.
+        assert_eq!(sessions.views_of(&seen).len(), SLICE_MAX);
+    });
+}
+
+#[test]
+fn a_move_of_one_session_is_refused_where_it_is_not_possible() {
+    let fixture = Fixture::new(ROUTES);
+    run(async {
+        let sessions = fixture.sessions();
+        let order = LeaveOrder {
+            operator: Some("alice".into()),
+            ..leave(ResumeReason::Moved)
+        };
+        let fixed = session::ordinary(&sessions).await;
+        let moves = |ends: &Ends, to: Option<&str>| {
+            let to = to.map(Into::into);
+            orders::move_one(&sessions, ends.session.id, to, &order)
+        };
+        let not_movable = Some(MoveAnswer::NotMovable("chat".into()));
+        assert_eq!(moves(&fixed, None), not_movable);
+        let movable = movable(&sessions, 0, None).await;
+        let own = movable.session.facts().backend.clone();
+        let none = Some(MoveAnswer::NoBackend("chat".into()));
+        assert_eq!(moves(&movable, Some(&own)), none);
+        assert_eq!(moves(&movable, Some("nowhere:1")), none);
+        assert_eq!(moves(&movable, None), Some(MoveAnswer::Begun(own)));
+        assert_eq!(moves(&movable, None), Some(MoveAnswer::Moving));
+        let details = Arc::clone(&movable.session.facts().details);
+        let order = details.order(ResumeReason::Moved).expect("it is under way");
+        assert_eq!(order.by.as_deref(), Some("alice"));
+    });
 }
