@@ -14,12 +14,14 @@ mod traces;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread;
 
 use anyhow::Context;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
+use crate::admin::fleet::client::FleetClient;
 use crate::admin::{self, ListenerView};
 use crate::app::addresses::{gateway_addresses, listening};
 use crate::app::fleet_membership::FleetMembership;
@@ -213,7 +215,16 @@ impl Bound {
         }
         let membership = FleetMembership::join(&supervisor, &live, admin.address(), &sources);
         let fleet = membership.fleet();
-        let api = Arc::new(operated(&shared, control, log, (sources, fleet), tls));
+        let own = live.gateway_addresses().admin.clone();
+        let fleet_client = FleetClient::new(&configured.snapshot.admin.fleet, own);
+        let fleet_client = fleet_client.context("admin.fleet")?;
+        let api = Arc::new(operated(
+            &shared,
+            control,
+            log,
+            (sources, fleet, fleet_client),
+            tls,
+        ));
         let admin_address = admin.address().clone();
         let admin = tokio::spawn(admin.serve(api, async { drop(admin_stopped.await) }));
         begin_ramp(&live, &configured.snapshot, handover.as_ref());
@@ -297,7 +308,7 @@ fn operated(
     shared: &Shared,
     (supervisor, revocations): (&Arc<Supervisor>, &Arc<RevocationStore>),
     log: LogLevel,
-    (sources, fleet): (Sources, Option<Arc<Fleet>>),
+    (sources, fleet, fleet_client): (Sources, Option<Arc<Fleet>>, FleetClient),
     tls: ClientsTls,
 ) -> admin::Gateway {
     let certificates = tls.certificates.into_iter();
@@ -319,9 +330,21 @@ fn operated(
         supervisor: Arc::clone(supervisor),
         revocations: Arc::clone(revocations),
         fleet,
+        fleet_client,
+        connections: listener_connections(shared),
         sources,
         desk: admin::Desk::default(),
     }
+}
+
+/// Counts the connections of a listener for the admin API.
+fn listener_connections(shared: &Shared) -> admin::ListenerConnections {
+    let listeners = Arc::clone(&shared.listeners);
+    Box::new(move |name| {
+        let mut listeners = listeners.iter();
+        let listener = listeners.find(|listener| listener.config.name.as_str() == name)?;
+        Some(listener.open.load(Ordering::Relaxed))
+    })
 }
 
 fn worker_count(configured: usize) -> usize {

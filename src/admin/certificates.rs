@@ -1,11 +1,14 @@
 //! The certificates that listeners show, from files and from ACME.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
+use axum::Json;
+use axum::extract::State;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::admin::Gateway;
+use crate::admin::{Gateway, Page};
 use crate::base::clock;
 use crate::control::acme::ManagedStatus;
 use crate::io::tls::certs::Certificate;
@@ -22,6 +25,12 @@ pub struct CertificateView {
     pub not_after: Option<String>,
     /// Whether it has ended.
     pub expired: bool,
+    /// Days until its end, with fractions; null as `not_after` is.
+    #[serde(default)]
+    pub days_left: Option<f64>,
+    /// Client connections that its listener has now; null for the admin API.
+    #[serde(default)]
+    pub connections: Option<usize>,
     /// Set if the gateway orders it itself.
     pub acme: Option<AcmeView>,
 }
@@ -58,6 +67,8 @@ pub(super) fn views(gateway: &Gateway) -> Vec<CertificateView> {
                 not_after: (!certificate.placeholder)
                     .then(|| clock::rfc3339(certificate.not_after)),
                 expired: certificate.not_after < now,
+                days_left: (!certificate.placeholder).then(|| days(now, certificate.not_after)),
+                connections: (gateway.connections)(listener),
                 acme: own.map(|own| AcmeView {
                     renews: clock::rfc3339(own.renews),
                     failures: own.failures,
@@ -66,6 +77,24 @@ pub(super) fn views(gateway: &Gateway) -> Vec<CertificateView> {
             })
     });
     views.collect()
+}
+
+/// All of them, by resource.
+pub(super) async fn list(State(gateway): State<Arc<Gateway>>) -> Json<Page<CertificateView>> {
+    let mut items = views(&gateway);
+    let key = |one: &CertificateView| one.days_left.unwrap_or_default();
+    items.sort_by(|one, other| key(one).total_cmp(&key(other)));
+    Json(Page { items, next: None })
+}
+
+/// Days from `now` to `end`, negative if it is over.
+fn days(now: SystemTime, end: SystemTime) -> f64 {
+    const DAY: f64 = 86_400.0;
+    let days = match end.duration_since(now) {
+        Ok(left) => left.as_secs_f64() / DAY,
+        Err(over) => -over.duration().as_secs_f64() / DAY,
+    };
+    (days * 100.0).round() / 100.0
 }
 
 /// The ends of all certificates.

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::admin::desk::Desk;
+use crate::admin::fleet::client::FleetClient;
 use crate::control::acme::AcmeCertificates;
 use crate::control::fleet::Fleet;
 use crate::control::revocations::RevocationStore;
@@ -19,6 +20,9 @@ use crate::telemetry::records::Records;
 
 /// The version of the program.
 pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Returns how many client connections the listener of a name has; `None` if there is none.
+pub type ListenerConnections = Box<dyn Fn(&str) -> Option<usize> + Send + Sync>;
 
 /// A gateway, as the admin API sees it.
 pub struct Gateway {
@@ -44,6 +48,10 @@ pub struct Gateway {
     pub revocations: Arc<RevocationStore>,
     /// The others that follow the same etcd; `None` without one.
     pub fleet: Option<Arc<Fleet>>,
+    /// Asks them.
+    pub fleet_client: FleetClient,
+    /// How many client connections the listener of a name has.
+    pub connections: ListenerConnections,
     /// Where the configuration comes from.
     pub sources: Sources,
     /// What it does only so often at the same time.

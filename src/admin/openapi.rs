@@ -47,7 +47,10 @@ fn operation(resource: &Resource, generator: &mut SchemaGenerator) -> Value {
         let content = json!({ "application/json": { "schema": describe(generator) } });
         operation["requestBody"] = json!({ "required": true, "content": content });
     }
-    for (place, status) in resource.statuses.iter().enumerate() {
+    // A wrong scope or an unknown parameter is refused everywhere.
+    let refused = resource.is_scoped() && !resource.statuses.contains(&400);
+    let refused = refused.then_some(&400);
+    for (place, status) in resource.statuses.iter().chain(refused).enumerate() {
         let response = match (place, resource.answer) {
             (0, answer) => success(resource.path, answer, generator),
             _ => {
@@ -82,6 +85,15 @@ fn parameters(resource: &Resource, generator: &mut SchemaGenerator) -> Vec<Value
         let properties = properties(&schema, generator);
         let in_query = properties.iter();
         parameters.extend(in_query.map(|(name, schema)| parameter("query", name, schema)));
+    }
+    if resource.is_scoped() {
+        let schema = json!({ "type": "string", "enum": ["node", "fleet"], "default": "node" });
+        let mut scope = parameter("query", "scope", &schema);
+        scope["description"] =
+            "`fleet`: all gateways that follow the same etcd answer, as one list \
+            with `items`, `nodes` and `partial`."
+                .into();
+        parameters.push(scope);
     }
     parameters
 }

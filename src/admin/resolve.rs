@@ -145,7 +145,14 @@ fn explain_at(
     match table.choose(&request, path) {
         Ok(Some(matched)) => {
             let path = path.forwarded(matched.route.config.paths);
-            follow(&mut explanation, table, (&parts, path), &matched, moment);
+            let without = &*asked.without;
+            follow(
+                &mut explanation,
+                table,
+                (&parts, path, without),
+                &matched,
+                moment,
+            );
         }
         Ok(None) => explanation
             .notes
@@ -162,7 +169,7 @@ fn explain_at(
 fn follow<'p>(
     explanation: &mut Explanation,
     table: &RoutingTable,
-    (parts, path): (&'p Parts, &'p str),
+    (parts, path, without): (&'p Parts, &'p str, &[String]),
     matched: &Matched<'p, 'p>,
     moment: Moment<'_>,
 ) {
@@ -215,8 +222,16 @@ fn follow<'p>(
                 .extend(note(route, upstream.config.policy, key.as_ref()));
             let bytes = key.as_ref().map(|key| &*key.bytes);
             let sticky = bytes.filter(|_| route.config.stick);
-            let stuck = sticky.and_then(|key| stuck(upstream, key, parts.websocket, moment));
-            let choice = stuck.unwrap_or_else(|| choose(upstream, bytes, moment.now));
+            let stuck =
+                sticky.and_then(|key| stuck(upstream, key, (parts.websocket, without), moment));
+            for id in without
+                .iter()
+                .filter(|id| upstream.index_of(&id.as_str().into()).is_none())
+            {
+                let note = format!("upstream `{}` has no backend `{id}`", upstream.name());
+                explanation.notes.push(note);
+            }
+            let choice = stuck.unwrap_or_else(|| choose(upstream, bytes, without, moment.now));
             explanation.choice = Some(choice);
             explanation.affinity = key.map(|key| affinity_view(&key, parts.client));
         }

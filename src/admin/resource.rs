@@ -36,6 +36,11 @@ impl Resource {
         role_of(&self.method, self.path)
     }
 
+    /// Whether `?scope=fleet` asks all gateways.
+    pub(super) fn is_scoped(&self) -> bool {
+        self.method == Method::GET && self.path.starts_with("/v1/") && self.answer.is_some()
+    }
+
     pub(super) fn new<H: Handler<T, Arc<Gateway>>, T: 'static>(
         (filter, method): (MethodFilter, Method),
         path: &'static str,

@@ -22,8 +22,8 @@ use crate::admin::resource::Resource;
 use crate::admin::revocations;
 use crate::admin::{Gateway, Page};
 use crate::admin::{
-    backends, config, log, metrics, preview, quotas, rebalance, resolve, routes, sessions, sources,
-    status, traffic, ui, upstreams, whoami,
+    backends, certificates, config, departures, findings, log, metrics, preview, quotas, rebalance,
+    resolve, routes, sessions, sources, status, traffic, ui, upstreams, whoami,
 };
 use crate::control::rebalancer::RebalanceView;
 use crate::control::supervisor::preview::Preview;
@@ -74,6 +74,18 @@ fn gateway() -> Vec<Resource> {
             "The identity and the role of this request. Needs no token.",
         )
         .answers::<whoami::Identity>(),
+        Resource::get(
+            "/v1/findings",
+            findings::list,
+            "What is wrong, the worst first, with what to do about it.",
+        )
+        .answers::<Page<findings::Finding>>(),
+        Resource::get(
+            "/v1/certificates",
+            certificates::list,
+            "The certificates that are shown, the first to end first.",
+        )
+        .answers::<Page<certificates::CertificateView>>(),
         Resource::get("/v1/log", log::show, "The level of the log.")
             .answers::<log::LogView>()
             .statuses(&[200, 409]),
@@ -151,6 +163,13 @@ fn leaving() -> Vec<Resource> {
         .body::<backends::Change>()
         .answers::<upstreams::BackendView>()
         .statuses(&[200, 202, 400, 404, 409]),
+        Resource::get(
+            "/v1/upstreams/{name}/backends/{id}/departures",
+            departures::departures,
+            "Who would leave a backend if it were drained, and where to.",
+        )
+        .answers::<departures::Departures>()
+        .statuses(&[200, 404]),
         Resource::get(
             home,
             rebalance::show,

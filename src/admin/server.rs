@@ -22,6 +22,7 @@ use crate::admin::Gateway;
 use crate::admin::connection::{Serving, serve};
 use crate::admin::connections::Connections;
 use crate::admin::extract::{Caller, Peer};
+use crate::admin::fleet::{named, node_header, scoped};
 use crate::admin::guard::{Guard, Holder};
 use crate::admin::problem::Problem;
 use crate::admin::resources::resources;
@@ -134,6 +135,7 @@ impl Bound {
 
 /// All resources, behind the guard.
 pub(super) fn router(gateway: Arc<Gateway>, guard: Guard) -> Router {
+    let node = node_header(&gateway.node);
     let mut router = Router::new();
     for resource in resources() {
         router = router.route(resource.path, resource.handler);
@@ -147,6 +149,8 @@ pub(super) fn router(gateway: Arc<Gateway>, guard: Guard) -> Router {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail)
         })
         .layer(DefaultBodyLimit::max(BODY_MAX))
+        .layer(middleware::from_fn_with_state(Arc::clone(&gateway), scoped))
+        .layer(middleware::from_fn_with_state(node, named))
         .layer(middleware::from_fn_with_state(guard, admit))
         .with_state(gateway)
 }

@@ -140,36 +140,43 @@ pub(super) async fn readyz(State(gateway): State<Arc<Gateway>>) -> (StatusCode, 
 }
 
 pub(super) async fn status(State(gateway): State<Arc<Gateway>>) -> Json<StatusView> {
-    let live = &gateway.live;
-    let table = live.table();
-    let (fleet, now) = (gateway.fleet.as_deref(), clock::now());
-    let workers = live.workers().loads().map(|load| WorkerView {
-        sessions: load.sessions.load(Ordering::Relaxed),
-        connections: load.connections.load(Ordering::Relaxed),
-    });
-    Json(StatusView {
-        node: gateway.node.to_string(),
-        version: VERSION.to_owned(),
-        pid: std::process::id(),
-        started: clock::rfc3339(live.started()),
-        uptime_seconds: live.uptime().as_secs(),
-        phase: live.phase().as_str().to_owned(),
-        generation: table.generation,
-        digest: table.digest.to_string(),
-        listeners: gateway.listeners.clone(),
-        certificates: certificates::views(&gateway),
-        workers: workers.collect(),
-        sessions: live.workers().sessions(),
-        connections: live.workers().connections(),
-        taken_over: live.taken_over().as_deref().map(TakenOverView::of),
-        sources: Sources::of(&gateway),
-        state_dir: gateway
-            .supervisor
-            .state_dir()
-            .map(|one| StateDirView::of(one)),
-        restart_pending: gateway.supervisor.restart_pending(),
-        fleet: fleet.map(|fleet| fleet.view(now)).unwrap_or_default(),
-        fleet_age_seconds: fleet.and_then(|fleet| Some(fleet.age(now)?.as_secs())),
-        fleet_fault: fleet.and_then(|fleet| fleet.fault()),
-    })
+    Json(StatusView::of(&gateway))
+}
+
+impl StatusView {
+    /// As it is now.
+    pub(super) fn of(gateway: &Gateway) -> Self {
+        let live = &gateway.live;
+        let table = live.table();
+        let (fleet, now) = (gateway.fleet.as_deref(), clock::now());
+        let workers = live.workers().loads().map(|load| WorkerView {
+            sessions: load.sessions.load(Ordering::Relaxed),
+            connections: load.connections.load(Ordering::Relaxed),
+        });
+        Self {
+            node: gateway.node.to_string(),
+            version: VERSION.to_owned(),
+            pid: std::process::id(),
+            started: clock::rfc3339(live.started()),
+            uptime_seconds: live.uptime().as_secs(),
+            phase: live.phase().as_str().to_owned(),
+            generation: table.generation,
+            digest: table.digest.to_string(),
+            listeners: gateway.listeners.clone(),
+            certificates: certificates::views(gateway),
+            workers: workers.collect(),
+            sessions: live.workers().sessions(),
+            connections: live.workers().connections(),
+            taken_over: live.taken_over().as_deref().map(TakenOverView::of),
+            sources: Sources::of(gateway),
+            state_dir: gateway
+                .supervisor
+                .state_dir()
+                .map(|one| StateDirView::of(one)),
+            restart_pending: gateway.supervisor.restart_pending(),
+            fleet: fleet.map(|fleet| fleet.view(now)).unwrap_or_default(),
+            fleet_age_seconds: fleet.and_then(|fleet| Some(fleet.age(now)?.as_secs())),
+            fleet_fault: fleet.and_then(|fleet| fleet.fault()),
+        }
+    }
 }

@@ -51,12 +51,19 @@ pub struct UpstreamSummary {
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct UpstreamView {
     #[serde(flatten)]
-    summary: UpstreamSummary,
-    backends: Vec<BackendView>,
+    pub(super) summary: UpstreamSummary,
+    pub(super) backends: Vec<BackendView>,
     /// Backends that left the upstream, for as long as sessions live on them.
     removed: Vec<RemovedView>,
     /// The rebalancing that is under way, or the last one.
     rebalance: Option<RebalanceView>,
+}
+
+impl UpstreamView {
+    /// Whether it is configured no more.
+    pub(super) fn is_removed(&self) -> bool {
+        self.summary.policy == REMOVED
+    }
 }
 
 /// A backend that is no member any more.
@@ -81,25 +88,25 @@ pub(super) struct RemovedView {
 
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct BackendView {
-    id: String,
+    pub(super) id: String,
     address: String,
     weight: u32,
     /// What holds: `active`, `draining` or `disabled`.
-    state: &'static str,
+    pub(super) state: &'static str,
     /// The configured state, which applies unless there is an order.
     configured: &'static str,
     /// What an operator ordered by this API; it holds until it is taken back.
-    ordered: Option<&'static str>,
+    pub(super) ordered: Option<&'static str>,
     /// How far its drain is; null unless it is draining.
     drain: Option<DrainView>,
     /// Which part of its share it takes, 0 to 1; less than 1 while it wakes up (`slow_start`).
     awake: f64,
     /// What its probe found: `healthy`, `unhealthy`, or `unknown`, which counts as healthy.
-    health: &'static str,
+    pub(super) health: &'static str,
     /// Why its probe fails, if it does.
-    reason: Option<String>,
+    pub(super) reason: Option<String>,
     /// Left out for a time, since ordinary traffic failed on it.
-    ejected: Option<EjectionView>,
+    pub(super) ejected: Option<EjectionView>,
     /// It has lost its lease in etcd together with others, and stays while nothing speaks against
     /// it.
     stale: bool,
@@ -122,17 +129,31 @@ pub(super) struct BackendView {
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
-struct EjectionView {
+pub(super) struct EjectionView {
     /// Until it is tried again.
-    seconds_left: f64,
+    pub(super) seconds_left: f64,
     /// The last failure, such as `connect_failed`.
-    reason: &'static str,
+    pub(super) reason: &'static str,
+}
+
+/// All of them with their backends, by name.
+pub(super) fn views(gateway: &Gateway) -> Vec<UpstreamView> {
+    let all = summaries(gateway);
+    all.iter()
+        .filter_map(|one| view(gateway, &one.name))
+        .collect()
 }
 
 pub(super) async fn list(
     State(gateway): State<Arc<Gateway>>,
     Parameters(paging): Parameters<Paging>,
 ) -> Json<Page<UpstreamSummary>> {
+    let all = summaries(&gateway).into_iter();
+    Json(Page::of(all, &paging, |upstream| &upstream.name))
+}
+
+/// All of them, by name.
+fn summaries(gateway: &Gateway) -> Vec<UpstreamSummary> {
     let table = gateway.live.table();
     let now = clock::now();
     let removed = table.removed();
@@ -147,46 +168,48 @@ pub(super) async fn list(
     });
     let mut all: Vec<_> = known.chain(gone_summaries(&table, &removed)).collect();
     all.sort_by(|one, other| one.name.cmp(&other.name));
-    Json(Page::of(all.into_iter(), &paging, |upstream| {
-        &upstream.name
-    }))
+    all
 }
 
 pub(super) async fn one(
     State(gateway): State<Arc<Gateway>>,
     Path(name): Path<String>,
 ) -> Result<Json<UpstreamView>, Problem> {
+    let view = view(&gateway, &name);
+    let unknown = || Problem::not_found(format!("no upstream `{name}`"));
+    view.map(Json).ok_or_else(unknown)
+}
+
+/// The upstream of this name, configured or not.
+fn view(gateway: &Gateway, name: &str) -> Option<UpstreamView> {
     let table = gateway.live.table();
     let supervisor = &gateway.supervisor;
     let drainer = supervisor.drainer();
-    let removed = removed(&table, &name, drainer);
+    let removed = removed(&table, name, drainer);
     let sessions = removed.iter().map(|one| one.sessions).sum();
-    let Some(upstream) = table.upstream(&name) else {
-        if removed.is_empty() {
-            return Err(Problem::not_found(format!("no upstream `{name}`")));
-        }
-        return Ok(Json(UpstreamView {
-            summary: gone_summary(name, sessions),
+    let Some(upstream) = table.upstream(name) else {
+        return (!removed.is_empty()).then(|| UpstreamView {
+            summary: gone_summary(name.to_owned(), sessions),
             backends: Vec::new(),
             removed,
             rebalance: None,
-        }));
+        });
     };
     let now = clock::now();
     let followed: Vec<_> = gateway.sources.all_followed().collect();
     let stale = |id: &str| {
         let mut followed = followed.iter();
-        followed.any(|(_, status)| status.is_stale(&name, id))
+        followed.any(|(_, status)| status.is_stale(name, id))
     };
     let members = upstream.members.iter().zip(upstream.shares());
-    Ok(Json(UpstreamView {
+    Some(UpstreamView {
         summary: summary(upstream, sessions, now),
         backends: members
             .map(|(member, share)| backend(upstream, member, share, stale(&member.id), drainer))
             .collect(),
         removed,
         rebalance: supervisor.rebalancer().view(upstream.name()),
-    }))
+    })
 }
 
 /// One member.

@@ -28,9 +28,12 @@ impl FleetMembership {
         let settings = configured.snapshot.sources.etcd.as_ref();
         let node = &configured.snapshot.node.name;
         let joined = settings.map(|settings| {
-            let admin = match configured.snapshot.admin.tls {
+            let settings_of_api = &configured.snapshot.admin;
+            let advertised = settings_of_api.fleet.advertise;
+            let admin = advertised.map_or_else(|| admin.to_string(), |address| address.to_string());
+            let admin = match settings_of_api.tls {
                 Some(_) => format!("https://{admin}"),
-                None => admin.to_string(),
+                None => admin,
             };
             announce::join(settings, live, node, admin, sources.clone())
         });

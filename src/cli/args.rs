@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+mod doctor;
 mod drain;
 #[cfg(feature = "etcd")]
 pub mod etcd;
@@ -16,6 +17,7 @@ mod target;
 
 use target::key_value;
 
+pub use doctor::{CertsArgs, CompletionsArgs, DoctorArgs, ExplainArgs, ManArgs};
 pub use drain::{DrainArgs, RebalanceArgs};
 pub use sessions::{
     KickArgs, MoveArgs, SelectionArgs, SendArgs, SessionsArgs, TapArgs, TopArgs, WhyArgs,
@@ -71,6 +73,14 @@ pub enum Command {
     Preview(PreviewArgs),
     /// Show how a running gateway is.
     Status(StatusArgs),
+    /// Say what is wrong with a running gateway or its whole fleet, and what to do about it.
+    #[command(after_help = doctor::DOCTOR_EXAMPLES)]
+    Doctor(DoctorArgs),
+    /// Show the certificates of a running gateway, the first to end first.
+    Certs(CertsArgs),
+    /// Say what a close code or an HTTP status means, whose fault it is and where to look.
+    #[command(after_help = doctor::EXPLAIN_EXAMPLES)]
+    Explain(ExplainArgs),
     /// List live sessions of a running gateway, the oldest first or sorted.
     #[command(after_help = sessions::SESSIONS_EXAMPLES)]
     Sessions(SessionsArgs),
@@ -134,6 +144,10 @@ pub enum Command {
     Etcd(etcd::EtcdCommandArgs),
     /// Print the JSON Schema of the configuration, or the OpenAPI document of the admin API.
     Schema(SchemaArgs),
+    /// Print what makes a shell complete these commands.
+    Completions(CompletionsArgs),
+    /// Print or write man pages.
+    Man(ManArgs),
 }
 
 const RUN_EXAMPLES: &str = "\
@@ -216,6 +230,9 @@ pub struct ResolveArgs {
     /// The client's address.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     pub client: IpAddr,
+    /// As if this backend were gone. May be repeated.
+    #[arg(long, value_name = "BACKEND")]
+    pub without: Vec<String>,
     /// Show every route that was considered, not only the first ones.
     #[arg(long)]
     pub all: bool,

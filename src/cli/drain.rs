@@ -10,6 +10,7 @@ use http::Method;
 use serde_json::Value;
 
 use crate::admin::backends::{Change, Wanted};
+use crate::admin::departures::Departures;
 use crate::admin::rebalance::{Asked, PauseRequest};
 use crate::cli::args::{DrainArgs, RebalanceArgs};
 use crate::cli::ask::agreed;
@@ -29,6 +30,9 @@ const POLL: Duration = Duration::from_millis(500);
 /// missing, or `out` cannot be written to.
 pub fn drain(args: &DrainArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     let client = Client::new(&args.admin)?;
+    if args.who {
+        return departures(&client, args, out);
+    }
     let looks = args.status || (args.watch && !args.orders());
     // Check that the backend exists before asking or ordering anything.
     let mut drained = DrainTarget::get(&client, args)?;
@@ -68,6 +72,55 @@ pub fn drain(args: &DrainArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
         };
         drained = next;
     }
+}
+
+/// Shows who would leave the backend.
+fn departures(client: &Client, args: &DrainArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
+    let (upstream, id) = (escaped(&args.upstream), escaped(&args.backend));
+    let target = format!("/v1/upstreams/{upstream}/backends/{id}/departures");
+    if args.json {
+        let found: Value = client.get(&target)?;
+        json(out, &found, Form::Pretty)?;
+        return Ok(0);
+    }
+    let found: Departures = client.get(&target)?;
+    writeln!(
+        out,
+        "{}: {}, {} would move, {} would be closed with 1012",
+        visible(&found.backend),
+        counted(found.sessions as u64, "live session"),
+        found.moving,
+        found.closing
+    )?;
+    for route in &found.routes {
+        let reconnects = match route.closing {
+            0 => "",
+            _ => " (it does not reconnect)",
+        };
+        let (name, moving, closing) = (visible(&route.route), route.moving, route.closing);
+        writeln!(
+            out,
+            "  route {name}: {moving} move, {closing} close{reconnects}"
+        )?;
+    }
+    for to in &found.to {
+        writeln!(out, "  to {}: {}", visible(&to.backend), to.sessions)?;
+    }
+    if found.nowhere > 0 {
+        writeln!(
+            out,
+            "  NOWHERE TO GO: {}; no other backend takes them",
+            found.nowhere
+        )?;
+    }
+    if found.silent_workers > 0 {
+        writeln!(
+            out,
+            "  partial: {} workers did not answer",
+            found.silent_workers
+        )?;
+    }
+    Ok(0)
 }
 
 fn gone(backend: &str) -> String {

@@ -6,9 +6,12 @@ mod ask;
 pub mod check;
 pub mod client;
 pub mod demo;
+pub mod doctor;
 pub mod drain;
 #[cfg(feature = "etcd")]
 mod etcd;
+pub mod explain;
+pub mod generated;
 pub mod operate;
 pub mod preview;
 mod print;
@@ -73,6 +76,11 @@ pub fn execute(arguments: Arguments, out: &mut dyn Write, err: &mut dyn Write) -
         #[cfg(feature = "etcd")]
         Command::Register(args) => register::register(&args, err),
         Command::Status(args) => status::status(&args, out),
+        Command::Doctor(args) => doctor::doctor(&args, out),
+        Command::Certs(args) => doctor::certs(&args, out),
+        Command::Explain(args) => explain::explain(&args, out),
+        Command::Completions(args) => generated::completions(&args, out).map_err(Into::into),
+        Command::Man(args) => generated::man(&args, out),
         Command::Sessions(args) => sessions::sessions(&args, out),
         Command::Top(args) => top::top(&args, out),
         Command::Why(args) => why::why(&args, out),

@@ -80,6 +80,7 @@ fn asked(args: &ResolveArgs) -> Asked {
         method: Some(args.method.clone()),
         headers,
         client: Some(args.client),
+        without: args.without.clone(),
         ..Asked::default()
     }
 }

@@ -7,13 +7,14 @@ use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
-use crate::admin::UpstreamSummary;
+use crate::admin::Page;
+use crate::admin::findings::{Finding, Severity};
 use crate::admin::status::StatusView;
 use crate::cli::args::StatusArgs;
 use crate::cli::client::Client;
-use crate::cli::print::{self, Form, columns, counted, time, visible};
+use crate::cli::doctor::finding;
+use crate::cli::print::{self, Form, columns, time, visible};
 use crate::cli::upstream;
-use crate::config::diagnostic::listed;
 use crate::control::fleet::NodeView;
 
 /// Letters of a digest that are shown.
@@ -32,23 +33,21 @@ pub fn status(args: &StatusArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     let client = Client::new(&args.admin)?;
     let status: StatusView = client.get("/v1/status")?;
     let upstreams = upstream::all(&client)?;
-    let troubles = troubles(&status, &upstreams);
+    let findings: Page<Finding> = client.get("/v1/findings")?;
     if args.json {
         let status: Value = client.get("/v1/status")?;
         let backends = backends::of(&client, &upstreams)?;
-        let all = json!({ "status": status, "upstreams": upstreams, "backends": backends });
+        let all = json!({ "status": status, "upstreams": upstreams, "backends": backends, "findings": findings.items });
         print::json(out, &all, Form::Pretty)?;
-        return Ok(code(&troubles));
+        return Ok(code(&findings.items));
+    }
+    for one in &findings.items {
+        finding(None, one, out)?;
+    }
+    if !findings.items.is_empty() {
+        writeln!(out)?;
     }
     overview(out, &status)?;
-    if !status.restart_pending.is_empty() {
-        let keys = status.restart_pending.join(", ");
-        writeln!(
-            out,
-            "changed, and in force after a restart: {}",
-            visible(&keys)
-        )?;
-    }
     if let Some(etcd) = &status.sources.etcd
         && etcd.refused + etcd.waiting > 0
     {
@@ -92,10 +91,7 @@ pub fn status(args: &StatusArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     }
     backends::table(out, &client, &upstreams)?;
     fleet(out, &status)?;
-    for trouble in &troubles {
-        writeln!(out, "\nNOT WELL: {}", visible(trouble))?;
-    }
-    Ok(code(&troubles))
+    Ok(code(&findings.items))
 }
 
 /// The certificates, if there are any.
@@ -125,52 +121,10 @@ fn certificates(out: &mut dyn Write, status: &StatusView) -> io::Result<()> {
     )
 }
 
-/// What is wrong with certificates.
-fn certificate_troubles(status: &StatusView) -> impl Iterator<Item = String> {
-    status.certificates.iter().filter_map(|one| {
-        let names = one.names.join(", ");
-        let fault = one.acme.as_ref().and_then(|acme| acme.fault.as_ref());
-        let fault = fault.map(|fault| format!("; the last order failed: {fault}"));
-        let fault = fault.unwrap_or_default();
-        let listener = &one.listener;
-        if one.not_after.is_none() {
-            return Some(format!(
-                "listener {listener} has no certificate for {names} yet{fault}"
-            ));
-        }
-        if one.expired {
-            return Some(format!(
-                "listener {listener} shows an expired certificate for {names}{fault}"
-            ));
-        }
-        (!fault.is_empty()).then(|| format!("the certificate for {names} was not renewed{fault}"))
-    })
-}
-
-fn code(troubles: &[String]) -> u8 {
-    u8::from(!troubles.is_empty())
-}
-
-/// What an operator should look at, in sentences.
-fn troubles(status: &StatusView, upstreams: &[UpstreamSummary]) -> Vec<String> {
-    let mut troubles = Vec::new();
-    if status.sources.file.refused.is_some() {
-        troubles.push("the configuration file is refused; what was read before is in force".into());
-    }
-    if let Some(etcd) = status.sources.etcd.as_ref().filter(|etcd| etcd.refused > 0) {
-        let documents = counted(etcd.refused as u64, "document");
-        troubles.push(format!("{documents} of etcd refused"));
-    }
-    troubles.extend(certificate_troubles(status));
-    let idle = upstreams.iter().filter(|upstream| upstream.eligible == 0);
-    let names: Vec<_> = idle.map(|upstream| upstream.name.as_str()).collect();
-    if !names.is_empty() {
-        let names = listed(&names, "and");
-        troubles.push(format!(
-            "no healthy backend takes sessions in upstream {names}"
-        ));
-    }
-    troubles
+/// 1 if something is wrong; what is only to know is not.
+fn code(findings: &[Finding]) -> u8 {
+    let wrong = |one: &Finding| one.severity != Severity::Notice;
+    u8::from(findings.iter().any(wrong))
 }
 
 /// The other gateways, if there is an etcd.

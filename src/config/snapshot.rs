@@ -3,6 +3,7 @@
 //! parse.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use http::{HeaderName, Method};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::base::addr::{BackendAddr, ListenAddr, OwnAddresses};
+use crate::base::addr::{BackendAddr, ListenAddr, Networks, OwnAddresses};
 use crate::base::names::{BackendId, RouteName, UpstreamName};
 use crate::base::path::PathRules;
 use crate::base::secret::{GuardedUrl, Secret};
@@ -109,6 +110,21 @@ pub struct Admin {
     pub tls: Option<ListenerTls>,
     /// Subjects of client certificates that may change something; empty: all.
     pub operators: Vec<String>,
+    /// How the others of the fleet are asked.
+    pub fleet: AdminFleet,
+}
+
+/// `admin.fleet`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AdminFleet {
+    /// What is registered instead of the address that the admin API listens on.
+    pub advertise: Option<SocketAddr>,
+    /// Where the others are; no other registered address is asked.
+    pub networks: Networks,
+    /// The token for them.
+    pub token: Option<Secret>,
+    /// Verifies those that speak TLS.
+    pub tls: Option<UpstreamTls>,
 }
 
 /// An `[upstreams.<name>]` table.

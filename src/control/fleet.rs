@@ -83,6 +83,17 @@ pub struct NodeView {
     pub silent_seconds: u64,
 }
 
+/// Another gateway, as its entry in etcd describes it: neither name nor address is to be trusted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Other {
+    /// Its name.
+    pub node: String,
+    /// Where its admin API is.
+    pub admin: String,
+    /// It vanished without removing its entry.
+    pub gone: bool,
+}
+
 /// The state of the fleet.
 #[derive(Debug)]
 pub struct Fleet {
@@ -244,6 +255,28 @@ impl Fleet {
         let mut view: Vec<_> = nodes.iter().map(view).collect();
         view.sort_by(|one, other| one.node.cmp(&other.node));
         view
+    }
+
+    /// The other gateways, by name: all that have an entry and are neither this process nor the
+    /// peer of its hand-over.
+    pub fn others(&self) -> Vec<Other> {
+        let observed = self.observed();
+        let mut nodes = observed.nodes.values();
+        let own = nodes.find(|node| node.entry.instance == self.instance);
+        let other = |node: &&Node| {
+            let kin = own.is_some_and(|own| {
+                own.entry.node == node.entry.node && !self.are_two(&own.entry, &node.entry)
+            });
+            node.entry.instance != self.instance && !kin
+        };
+        let others = observed.nodes.values().filter(other).map(|node| Other {
+            node: node.entry.node.clone(),
+            admin: node.entry.admin.clone(),
+            gone: node.gone,
+        });
+        let mut others: Vec<_> = others.collect();
+        others.sort_by(|one, other| one.node.cmp(&other.node));
+        others
     }
 
     /// Whether another process has an entry with this name.

@@ -161,6 +161,9 @@ fn named_files() -> tempfile::TempDir {
         ("tls/edge.crt", certificate.cert.pem()),
         ("tls/edge.key", certificate.signing_key.serialize_pem()),
         ("operators.pem", certificate.cert.pem()),
+        ("ca.pem", certificate.cert.pem()),
+        ("admin.token", "0123456789abcdef".repeat(2)),
+        ("read.token", "fedcba9876543210".repeat(2)),
         ("tickets.key", "0123456789abcdef".repeat(4)),
     ] {
         fs::write(directory.path().join(file), text).unwrap();

@@ -25,13 +25,15 @@ pub(super) struct Moment<'s> {
 pub(super) fn stuck(
     upstream: &Upstream,
     key: &[u8],
-    session: bool,
+    (session, without): (bool, &[String]),
     moment: Moment<'_>,
 ) -> Option<Choice> {
     let backends = moment
         .sticks?
         .backends(StickyKey::new(upstream.name(), key));
-    let indexes = backends.iter().filter_map(|id| upstream.index_of(id));
+    let left_out = |id: &str| without.iter().any(|one| one == id);
+    let backends = backends.iter().filter(|id| !left_out(id));
+    let indexes = backends.filter_map(|id| upstream.index_of(id));
     let mut may = indexes.filter(|index| upstream.may_take(*index, &[], moment.now, session));
     let member = &upstream.members[may.next()?];
     Some(Choice {
@@ -48,12 +50,23 @@ pub(super) fn stuck(
     })
 }
 
-pub(super) fn choose(upstream: &Upstream, key: Option<&[u8]>, now: Instant) -> Choice {
-    let walk = upstream.explain(key, now, fastrand::u64(..));
+/// The choice among the members that are not in `without`.
+pub(super) fn choose(
+    upstream: &Upstream,
+    key: Option<&[u8]>,
+    without: &[String],
+    now: Instant,
+) -> Choice {
+    let left_out = without
+        .iter()
+        .filter_map(|id| upstream.index_of(&id.as_str().into()));
+    let left_out: Vec<_> = left_out.collect();
+    let walk = upstream.explain(key, &left_out, now, fastrand::u64(..));
     let step = |index: usize, verdict: Result<(), Passed>| {
         let member = &upstream.members[index];
         let (verdict, reason) = match verdict {
             Ok(()) => ("taken", "takes the request".to_owned()),
+            Err(Passed::Tried) => ("left_out", "is left out of this question".to_owned()),
             Err(passed) => (passed.as_str(), passed.to_string()),
         };
         Step {

@@ -28,6 +28,8 @@ pub struct Asked {
     /// Whether it is an upgrade to WebSocket. By default a GET is, unless the URL begins with
     /// `http:` or `https:`.
     pub websocket: Option<bool>,
+    /// Ids of backends to leave out, as if they were gone.
+    pub without: Vec<String>,
 }
 
 /// One value or several.

@@ -10,13 +10,14 @@ use std::time::{Duration, UNIX_EPOCH};
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::oneshot;
 
+use crate::admin::fleet::client::FleetClient;
 use crate::admin::{Desk, Gateway, ListenerView, server};
-use crate::base::addr::{BackendAddr, ListenAddr};
+use crate::base::addr::{BackendAddr, ListenAddr, OwnAddresses};
 use crate::base::clock;
 use crate::base::secret::Secret;
 use crate::base::session_id::SessionId;
 use crate::base::traffic::Traffic;
-use crate::config::snapshot::Admin;
+use crate::config::snapshot::{Admin, AdminFleet};
 use crate::control::acme::{AcmeCertificates, Store};
 use crate::control::load::LoadOptions;
 use crate::control::revocations::RevocationStore;
@@ -139,6 +140,8 @@ pub(crate) fn fixture(configuration: Configuration, workers: Vec<Vec<SessionView
         revocations: Arc::new(RevocationStore::open(Arc::clone(&live), None)),
         supervisor: Arc::clone(&supervisor),
         fleet: None,
+        fleet_client: fleet_client(),
+        connections: Box::new(|name| (name == "edge").then_some(2)),
         sources: [Arc::new(FileSource(supervisor)) as Arc<dyn Source>]
             .into_iter()
             .collect(),
@@ -308,6 +311,12 @@ fn sample(view: &SessionView) -> SessionSample {
     }
 }
 
+/// Asks gateways on this machine.
+pub(crate) fn fleet_client() -> FleetClient {
+    let own = OwnAddresses::new(Vec::new());
+    FleetClient::new(&AdminFleet::default(), own).expect("no file is named")
+}
+
 /// Settings of an admin API here that asks for this token or for nothing.
 pub(crate) fn admin(listen: &str, token: Option<&str>) -> Admin {
     Admin {
@@ -317,6 +326,7 @@ pub(crate) fn admin(listen: &str, token: Option<&str>) -> Admin {
         read_token: None,
         tls: None,
         operators: Vec::new(),
+        fleet: Default::default(),
     }
 }
 

@@ -10,6 +10,7 @@ Examples:
   sessile drain chat 10.0.0.1:9000 --pace 50/s --watch
   sessile drain chat 10.0.0.1:9000 --within 5m
   sessile drain chat 10.0.0.1:9000 --status          only shows how far it is; --watch follows
+  sessile drain chat 10.0.0.1:9000 --who             only says who would move, who would be closed
   sessile drain chat 10.0.0.1:9000 --pause
   sessile drain chat 10.0.0.1:9000 --undo            takes sessions again";
 
@@ -50,6 +51,9 @@ pub struct DrainArgs {
     /// Only show the progress; change nothing.
     #[arg(long, conflicts_with_all = ["pace", "within", "deadline", "pause", "resume", "undo", "configured", "yes"])]
     pub status: bool,
+    /// Only show who would leave, and where to; change nothing.
+    #[arg(long, conflicts_with_all = ["pace", "within", "deadline", "pause", "resume", "undo", "configured", "yes", "status", "watch"])]
+    pub who: bool,
     /// Do not ask before the last backend that takes sessions is drained.
     #[arg(short, long)]
     pub yes: bool,

@@ -32,7 +32,7 @@ pub use listener::{
     PeersFrom, TicketKeysFile, UntrustedHeaders,
 };
 pub use log::{Access, Log, LogFormat, Rotate};
-pub use node::{Admin, Node, TlsRecords};
+pub use node::{Admin, AdminFleet, Node, TlsRecords};
 pub use operations::{Admission, Drain, OnMemberRemoval, Pace, Rebalance, RebalanceMode, Shutdown};
 pub use route::{
     CloseCodes, EmptySegments, HeaderEdits, IssueCookie, Keepalive, KeepaliveTo, OnBackendLoss,

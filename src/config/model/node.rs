@@ -66,6 +66,40 @@ pub struct Admin {
     /// Whose certificates may change something, by subject: the first URI, mail address or DNS
     /// name, else the common name. The others may look. Empty: all may do everything.
     pub operators: Vec<String>,
+    /// How this gateway asks the others of its fleet (`?scope=fleet`) and is asked by them.
+    pub fleet: AdminFleet,
+}
+
+/// The gateways that follow the same etcd, as the admin API asks them. Each registers the address
+/// of its admin API in etcd, where every tenant that may write there can put any address: only
+/// those in `networks` are asked.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdminFleet {
+    /// What this gateway registers as the address of its admin API, `10.0.0.5:9900`. Default:
+    /// where it listens, which tells the others nothing if that is `0.0.0.0`.
+    pub advertise: Option<String>,
+    /// Networks of the others.
+    pub networks: Vec<String>,
+    /// The token that the others ask for; one that only reads is enough. Default: `read_token`,
+    /// else `token`.
+    pub token: Option<SecretSource>,
+    /// PEM file with the authorities of their certificates. Required where they speak TLS.
+    pub ca: Option<String>,
+    /// The name in their certificates. Default: their address.
+    pub server_name: Option<String>,
+}
+
+impl Default for AdminFleet {
+    fn default() -> Self {
+        Self {
+            advertise: None,
+            networks: vec!["127.0.0.0/8".to_owned(), "::1".to_owned()],
+            token: None,
+            ca: None,
+            server_name: None,
+        }
+    }
 }
 
 impl Default for Admin {
@@ -77,6 +111,7 @@ impl Default for Admin {
             read_token: None,
             tls: None,
             operators: Vec::new(),
+            fleet: AdminFleet::default(),
         }
     }
 }

@@ -98,7 +98,7 @@ fn untrusted(at: &Scope<'_>, model: &model::UntrustedHeaders) -> Option<Untruste
     })
 }
 
-fn networks(at: &Scope<'_>, texts: &[String]) -> Option<Networks> {
+pub(super) fn networks(at: &Scope<'_>, texts: &[String]) -> Option<Networks> {
     let mut networks = Networks::default();
     at.each(texts, |at, text| {
         networks

@@ -1,11 +1,16 @@
 //! `[node]`, `[admin]`.
 
+use std::net::SocketAddr;
+
+use crate::base::secret::Secret;
 use crate::config::layers::Part;
 use crate::config::limits::{NodeLimits, PrefixLengths};
 use crate::config::model;
-use crate::config::snapshot::{Admin, Node, TlsRecords};
+use crate::config::snapshot::{Admin, AdminFleet, Node, TlsRecords};
+use crate::config::validate::listener::networks;
 use crate::config::validate::scope::Scope;
 use crate::config::validate::tls::listener_tls;
+use crate::config::validate::upstream::upstream_tls;
 use crate::config::validate::values::{listen_address, secret, socket_mode};
 
 const WORKERS_MAX: usize = 1024;
@@ -90,6 +95,8 @@ pub(super) fn admin(at: &Scope<'_>, model: &model::Admin) -> Option<Admin> {
              `tls.client_ca` to [admin]",
         );
     }
+    let own = [&read_token, &token].map(|one| one.as_ref().and_then(Option::as_ref));
+    let fleet = fleet(&at.key("fleet"), &model.fleet, own);
     Some(Admin {
         listen: listen?,
         socket_mode: socket_mode?,
@@ -97,5 +104,58 @@ pub(super) fn admin(at: &Scope<'_>, model: &model::Admin) -> Option<Admin> {
         read_token: read_token?,
         tls: tls?,
         operators: model.operators.clone(),
+        fleet: fleet?,
     })
+}
+
+/// `own` are the tokens of this gateway, the one that only reads first.
+fn fleet(
+    at: &Scope<'_>,
+    model: &model::AdminFleet,
+    own: [Option<&Secret>; 2],
+) -> Option<AdminFleet> {
+    let networks = networks(&at.key("networks"), &model.networks);
+    let token = match &model.token {
+        Some(source) => secret(&at.key("token"), source).map(Some),
+        None => Some(own.into_iter().flatten().next().cloned()),
+    };
+    let advertise = match &model.advertise {
+        Some(text) => advertised(&at.key("advertise"), text).map(Some),
+        None => Some(None),
+    };
+    let tls = match (&model.ca, &model.server_name) {
+        (None, Some(_)) => {
+            at.key("server_name").fault_key(
+                "no certificate is verified",
+                Some("add `ca` beside it".to_owned()),
+            );
+            None
+        }
+        (None, None) => Some(None),
+        (Some(_), server_name) => {
+            let tls = model::UpstreamTls {
+                ca: model.ca.clone(),
+                server_name: server_name.clone(),
+            };
+            upstream_tls(at, &tls).map(Some)
+        }
+    };
+    Some(AdminFleet {
+        advertise: advertise?,
+        networks: networks?,
+        token: token?,
+        tls: tls?,
+    })
+}
+
+fn advertised(at: &Scope<'_>, text: &str) -> Option<SocketAddr> {
+    let address = text.parse::<SocketAddr>().ok();
+    let address = address.filter(|address| !address.ip().is_unspecified() && address.port() > 0);
+    if address.is_none() {
+        at.fault_with(
+            format!("`{text}` is not an address that others can ask"),
+            "write address and port, such as `10.0.0.5:9900`",
+        );
+    }
+    address
 }

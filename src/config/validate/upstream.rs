@@ -282,7 +282,7 @@ fn passive(at: &Scope<'_>, model: &model::Passive) -> Option<Passive> {
     })
 }
 
-fn upstream_tls(at: &Scope<'_>, model: &model::UpstreamTls) -> Option<UpstreamTls> {
+pub(super) fn upstream_tls(at: &Scope<'_>, model: &model::UpstreamTls) -> Option<UpstreamTls> {
     let mut fits = true;
     let ca = model.ca.as_ref().map(|path| at.resolve(path));
     match &ca {

@@ -37,6 +37,7 @@ fn snapshot(routes: &[Route], upstreams: &[Upstream]) -> Snapshot {
             read_token: None,
             tls: None,
             operators: Vec::new(),
+            fleet: Default::default(),
         },
         log: Log {
             level: "info".to_owned(),

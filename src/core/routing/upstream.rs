@@ -231,9 +231,9 @@ impl Upstream {
         slow_start.map_or(1.0, |time| member.state.awake(time, now))
     }
 
-    /// The walk of `pick_for_session` for the same arguments and no member tried yet.
-    pub fn explain(&self, key: Option<&[u8]>, now: Instant, random: u64) -> Walk {
-        let eligible = Eligible::new(self, &[], now).for_session();
+    /// The walk of `pick_for_session` for the same arguments.
+    pub fn explain(&self, key: Option<&[u8]>, tried: &[usize], now: Instant, random: u64) -> Walk {
+        let eligible = Eligible::new(self, tried, now).for_session();
         Walk {
             panicking: eligible.panicking(),
             candidates: self.balancer.walk(key, &eligible, random),

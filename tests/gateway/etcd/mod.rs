@@ -7,6 +7,7 @@ mod history;
 mod leases;
 mod outage;
 mod register;
+mod scope;
 mod secure;
 
 use serde_json::{Value, json};

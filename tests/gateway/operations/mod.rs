@@ -1,7 +1,7 @@
 //! A gateway in operation: start, reload, stop, hand-over, the first hour.
 
 mod derived;
-mod first_hour;
+pub mod first_hour;
 pub mod handover;
 mod reload;
 mod service_unit;

@@ -296,7 +296,7 @@ fn explain_shows_the_walk_of_pick() {
     let mut reasons = Vec::new();
     for key in 0_u32..200 {
         let key = key.to_le_bytes();
-        let walk = chat.explain(Some(&key), now, 0);
+        let walk = chat.explain(Some(&key), &[], now, 0);
         let (last, passed) = walk.candidates.split_last().expect("somebody was asked");
         assert_eq!(chat.pick(Some(&key), &[], now, 0), Some(last.index));
         assert_eq!(last.verdict, Ok(()));

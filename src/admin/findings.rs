@@ -1,0 +1,109 @@
+//! What is wrong with a gateway, the worst first, each with where it is and what to do. `sessile
+//! doctor`, `sessile status` and the dashboard show this list; the rules are in `findings/`.
+
+mod backends;
+mod certificates;
+mod finding;
+mod fleet;
+mod sources;
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+
+use crate::admin::Gateway;
+use crate::admin::findings::finding::Facts;
+use crate::admin::status::StatusView;
+use crate::admin::{Page, upstreams};
+use crate::live::Phase;
+
+pub use finding::{Finding, Severity};
+
+/// Findings that are listed; more of them have the same cause.
+const SHOWN_MAX: usize = 200;
+
+pub(super) async fn list(State(gateway): State<Arc<Gateway>>) -> Json<Page<Finding>> {
+    let refused = gateway.supervisor.refused();
+    let fault = refused.and_then(|refused| refused.faults.first().map(sources::brief));
+    let items = of(&Facts {
+        status: &StatusView::of(&gateway),
+        upstreams: &upstreams::views(&gateway),
+        file_fault: fault.as_deref(),
+        records_dropped: gateway.records.dropped(),
+    });
+    Json(Page { items, next: None })
+}
+
+/// What is wrong, the worst first.
+pub(super) fn of(facts: &Facts<'_>) -> Vec<Finding> {
+    let mut findings = node(facts);
+    findings.extend(backends::findings(facts.upstreams));
+    findings.extend(sources::findings(facts));
+    findings.extend(certificates::findings(&facts.status.certificates));
+    findings.extend(fleet::findings(facts.status));
+    findings.sort_by(|one, other| {
+        let key = |finding: &Finding| finding.severity;
+        key(one).cmp(&key(other))
+    });
+    findings.truncate(SHOWN_MAX);
+    findings
+}
+
+/// The process itself.
+fn node(facts: &Facts<'_>) -> Vec<Finding> {
+    let status = facts.status;
+    let mut findings = Vec::new();
+    if status.phase != Phase::Ready.as_str() {
+        let detail = format!("it is {} and takes no clients for long", status.phase);
+        findings.push(Finding::new(Severity::Warning, "not_ready", "node", detail));
+    }
+    if let Some(state_dir) = &status.state_dir
+        && let Some(fault) = &state_dir.fault
+    {
+        let detail = format!("cannot be written: {fault}; the next start would know nothing");
+        let subject = format!("state directory {}", state_dir.path);
+        findings.push(
+            Finding::new(Severity::Warning, "state_dir_fault", subject, detail)
+                .remedy("make it writable for the gateway's user, or free space on its disk"),
+        );
+    }
+    if !status.restart_pending.is_empty() {
+        let keys = status.restart_pending.join(", ");
+        let detail = format!("changed in the file, and in force after a restart: {keys}");
+        findings.push(
+            Finding::new(Severity::Notice, "restart_pending", "file", detail).remedy(
+                "start the new process with `sessile run --take-over`, which ends no session",
+            ),
+        );
+    }
+    if facts.records_dropped > 0 {
+        let detail = format!(
+            "{} were lost since the start: their output is too slow",
+            facts.records_dropped
+        );
+        findings.push(
+            Finding::new(Severity::Warning, "records_dropped", "records", detail).remedy(
+                "write `log.access` to a faster disk, or have less read from standard output",
+            ),
+        );
+    }
+    if let Some(before) = status.taken_over.as_ref()
+        && !before.staying.is_empty()
+    {
+        let detail = format!(
+            "of process {} stay there until they end: {}",
+            before.from_pid, before.staying
+        );
+        findings.push(Finding::new(
+            Severity::Notice,
+            "sessions_stayed",
+            "hand-over",
+            detail,
+        ));
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests;

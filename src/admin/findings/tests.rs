@@ -1,0 +1,221 @@
+use super::*;
+use crate::admin::certificates::{AcmeView, CertificateView};
+use crate::admin::status::StateDirView;
+use crate::admin::tests::support::{built_in, fixture};
+use crate::admin::upstreams::UpstreamView;
+use crate::control::fleet::NodeView;
+
+struct World {
+    status: StatusView,
+    upstreams: Vec<UpstreamView>,
+    file_fault: Option<&'static str>,
+    records_dropped: u64,
+}
+
+impl World {
+    /// A gateway with two upstreams; one backend of `chat` is draining by its configuration.
+    async fn new() -> Self {
+        let gateway = fixture(built_in(), Vec::new()).gateway;
+        Self {
+            status: StatusView::of(&gateway),
+            upstreams: upstreams::views(&gateway),
+            file_fault: None,
+            records_dropped: 0,
+        }
+    }
+
+    fn chat(&mut self) -> &mut UpstreamView {
+        self.upstreams
+            .iter_mut()
+            .find(|one| one.summary.name == "chat")
+            .expect("it is configured")
+    }
+
+    fn findings(&self) -> Vec<Finding> {
+        of(&Facts {
+            status: &self.status,
+            upstreams: &self.upstreams,
+            file_fault: self.file_fault,
+            records_dropped: self.records_dropped,
+        })
+    }
+
+    /// Asserts that there is one finding, of this kind, that mentions this.
+    #[track_caller]
+    fn check(&self, severity: Severity, kind: &str, mentions: &str) {
+        let findings = self.findings();
+        let [one] = &*findings else {
+            panic!("{findings:?}")
+        };
+        assert_eq!((one.severity, &*one.kind), (severity, kind), "{one:?}");
+        let text = format!("{} {}", one.subject, one.detail);
+        assert!(text.contains(mentions), "{text}");
+    }
+}
+
+fn certificate(days_left: Option<f64>) -> CertificateView {
+    CertificateView {
+        listener: "edge".to_owned(),
+        names: vec!["chat.example.com".to_owned()],
+        not_after: days_left.map(|_| "2026-01-01T00:00:00Z".to_owned()),
+        expired: days_left.is_some_and(|days| days < 0.0),
+        days_left,
+        connections: Some(2),
+        acme: None,
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_wrong_with_a_gateway_that_is_well() {
+    assert_eq!(World::new().await.findings(), []);
+}
+
+#[tokio::test]
+async fn an_upstream_without_eligible_backends_is_critical_and_says_why() {
+    let mut world = World::new().await;
+    let chat = world.chat();
+    chat.summary.eligible = 0;
+    chat.backends[0].health = "unhealthy";
+    chat.backends[0].reason = Some("connection refused".to_owned());
+    world.check(
+        Severity::Critical,
+        "upstream_down",
+        "10.0.0.1:9000 is unhealthy: connection refused",
+    );
+    world.check(
+        Severity::Critical,
+        "upstream_down",
+        "is draining by its configuration",
+    );
+}
+
+#[tokio::test]
+async fn a_sick_backend_among_others_is_a_warning() {
+    let mut world = World::new().await;
+    world.chat().backends[0].health = "unhealthy";
+    world.check(Severity::Warning, "backends_unwell", "1 of 2 backends");
+}
+
+#[tokio::test]
+async fn a_refused_file_is_named_with_its_first_fault() {
+    let mut world = World::new().await;
+    world.status.sources.file.refused = Some("2026-01-01T02:00:20Z".to_owned());
+    world.file_fault = Some("gateway.toml:24:1: unknown key");
+    world.check(
+        Severity::Warning,
+        "file_refused",
+        "gateway.toml:24:1: unknown key",
+    );
+}
+
+#[tokio::test]
+async fn certificates_get_worse_as_their_end_comes_nearer() {
+    let mut world = World::new().await;
+    let mut check = |certificate: CertificateView, severity, kind: &str, mentions: &str| {
+        world.status.certificates = vec![certificate];
+        world.check(severity, kind, mentions);
+    };
+    let of = |days| certificate(Some(days));
+    check(of(29.0), Severity::Notice, "certificate_expires", "29 days");
+    check(
+        of(13.0),
+        Severity::Warning,
+        "certificate_expires",
+        "13 days",
+    );
+    check(
+        of(1.5),
+        Severity::Critical,
+        "certificate_expires",
+        "36 hours",
+    );
+    check(
+        of(-1.0),
+        Severity::Critical,
+        "certificate_expired",
+        "chat.example.com",
+    );
+    check(
+        certificate(None),
+        Severity::Critical,
+        "certificate_missing",
+        "self-signed",
+    );
+    let failed = CertificateView {
+        acme: Some(AcmeView {
+            renews: "2026-01-01T00:00:00Z".to_owned(),
+            failures: 1,
+            fault: Some("no such name".to_owned()),
+        }),
+        ..of(40.0)
+    };
+    check(
+        failed,
+        Severity::Warning,
+        "certificate_not_renewed",
+        "no such name",
+    );
+    world.status.certificates = vec![of(31.0)];
+    assert_eq!(world.findings(), []);
+}
+
+#[tokio::test]
+async fn the_process_itself_is_looked_at_and_the_worst_is_first() {
+    let mut world = World::new().await;
+    world.status.restart_pending = vec!["node.workers".to_owned()];
+    world.check(Severity::Notice, "restart_pending", "node.workers");
+    world.records_dropped = 3;
+    world.status.state_dir = Some(StateDirView {
+        path: "/var/lib/sessile".to_owned(),
+        fault: Some("no space".to_owned()),
+    });
+    world.status.phase = "stopping".to_owned();
+    world.chat().summary.eligible = 0;
+    let kinds: Vec<_> = world.findings().into_iter().map(|one| one.kind).collect();
+    assert_eq!(
+        kinds,
+        [
+            "upstream_down",
+            "not_ready",
+            "state_dir_fault",
+            "records_dropped",
+            "restart_pending"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn gateways_that_are_behind_or_gone_are_named() {
+    let node = |change: fn(&mut NodeView)| {
+        let mut node = NodeView {
+            node: "edge-2".to_owned(),
+            this: false,
+            version: "0".to_owned(),
+            phase: "ready".to_owned(),
+            admin: "10.0.0.2:9900".to_owned(),
+            generation: 1,
+            digest: "d".to_owned(),
+            revision: Some(7),
+            sessions: 5,
+            started: String::new(),
+            older: false,
+            differs: false,
+            duplicate: false,
+            silent_seconds: 2,
+        };
+        change(&mut node);
+        node
+    };
+    let mut world = World::new().await;
+    world.status.fleet = vec![node(|_| {})];
+    assert_eq!(world.findings(), []);
+    let mut check = |node, kind: &str| {
+        world.status.fleet = vec![node];
+        world.check(Severity::Warning, kind, "edge-2");
+    };
+    check(node(|one| one.phase = "gone".to_owned()), "gateway_gone");
+    check(node(|one| one.silent_seconds = 20), "gateway_silent");
+    check(node(|one| one.duplicate = true), "gateway_duplicate");
+    check(node(|one| one.older = true), "gateway_behind");
+    check(node(|one| one.differs = true), "gateway_differs");
+}

@@ -1,0 +1,280 @@
+//! The scope of a question, and the answers of several gateways as one list.
+
+use std::collections::BTreeMap;
+
+use axum::http::{StatusCode, Uri};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Bytes of a cursor at most.
+const CURSOR_MAX: usize = 16 * 1024;
+
+/// A question with its scope taken out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Scope {
+    /// Whether it is for all gateways.
+    pub(super) fleet: bool,
+    path: String,
+    /// Its other parameters, but for a cursor of the fleet.
+    parameters: Vec<(String, String)>,
+    /// Where the list of each gateway goes on; only those are asked then.
+    cursors: Option<BTreeMap<String, String>>,
+}
+
+impl Scope {
+    /// The scope of a request; `None` if it names none.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(super) fn take(uri: &Uri) -> Result<Option<Self>, String> {
+        let query = uri.query().unwrap_or_default();
+        let all = form_urlencoded::parse(query.as_bytes()).into_owned();
+        let (scopes, mut parameters): (Vec<_>, Vec<_>) = all.partition(|(key, _)| key == "scope");
+        let fleet = match &*scopes {
+            [] => return Ok(None),
+            [(_, scope)] if scope == "fleet" => true,
+            [(_, scope)] if scope == "node" => false,
+            _ => return Err("query: `scope` is `node` or `fleet`".to_owned()),
+        };
+        let at = parameters.iter().position(|(key, _)| key == "cursor");
+        let cursors = match at.filter(|_| fleet) {
+            Some(at) => Some(read_cursor(&parameters.remove(at).1)?),
+            None => None,
+        };
+        Ok(Some(Self {
+            fleet,
+            path: uri.path().to_owned(),
+            parameters,
+            cursors,
+        }))
+    }
+
+    /// Whether the gateway is asked.
+    pub(super) fn wants(&self, node: &str) -> bool {
+        let cursors = self.cursors.as_ref();
+        cursors.is_none_or(|cursors| cursors.contains_key(node))
+    }
+
+    /// Path and query for a gateway, without the scope.
+    pub(super) fn target(&self, node: Option<&str>) -> String {
+        let cursor = node.and_then(|node| self.cursors.as_ref()?.get(node));
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.extend_pairs(&self.parameters);
+        if let Some(cursor) = cursor {
+            query.append_pair("cursor", cursor);
+        }
+        let query = query.finish();
+        match query.is_empty() {
+            true => self.path.clone(),
+            false => format!("{}?{query}", self.path),
+        }
+    }
+}
+
+/// Where the lists of the gateways go on, by name.
+fn read_cursor(text: &str) -> Result<BTreeMap<String, String>, String> {
+    let wrong = || "query: `cursor` is not `next` of a list of the fleet".to_owned();
+    if text.len() > CURSOR_MAX {
+        return Err(wrong());
+    }
+    let json = URL_SAFE_NO_PAD.decode(text).map_err(|_| wrong())?;
+    serde_json::from_slice(&json).map_err(|_| wrong())
+}
+
+/// What a gateway sent.
+#[derive(Clone, Debug)]
+pub(super) struct Given {
+    pub(super) status: StatusCode,
+    pub(super) body: Bytes,
+}
+
+/// What came of asking a gateway.
+#[derive(Clone, Debug)]
+pub(super) struct Answer {
+    node: String,
+    /// The items and the cursor for the next ones, or why there are none.
+    items: Result<(Vec<Value>, Option<String>), String>,
+}
+
+impl Answer {
+    pub(super) fn new(node: String, given: Result<Given, String>) -> Self {
+        let items = given.and_then(|given| items(&node, &given));
+        Self { node, items }
+    }
+}
+
+/// The items of an answer, each with the name of its gateway. An answer that is no list is one
+/// item; there is none where the gateway does not have what was asked for.
+fn items(node: &str, given: &Given) -> Result<(Vec<Value>, Option<String>), String> {
+    if given.status == StatusCode::NOT_FOUND {
+        return Ok((Vec::new(), None));
+    }
+    let mut body: Value = serde_json::from_slice(&given.body)
+        .map_err(|_| format!("it answers {} and no JSON", given.status))?;
+    if !given.status.is_success() {
+        let detail = body["detail"].as_str().unwrap_or_default();
+        return Err(format!("it answers {}: {detail}", given.status));
+    }
+    let next = body["next"].as_str().map(str::to_owned);
+    let items = match body.get_mut("items").map(Value::take) {
+        Some(Value::Array(items)) => items,
+        _ => vec![body],
+    };
+    let items = items.into_iter().map(|mut item| {
+        if let Some(fields) = item.as_object_mut() {
+            fields.insert("node".to_owned(), node.into());
+        }
+        item
+    });
+    Ok((items.collect(), next))
+}
+
+/// A list of several gateways.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub(super) struct FleetPage {
+    /// What they have, gateway by gateway, each with the name of its gateway as `node`.
+    pub items: Vec<Value>,
+    /// What to give as `cursor`, with `scope=fleet`, for the next page; null on the last.
+    pub next: Option<String>,
+    /// Some gateway did not answer, or the list of gateways may be old: there may be more.
+    pub partial: bool,
+    /// Who was asked.
+    pub nodes: Vec<NodeAnswer>,
+    /// Why the list of gateways may be old.
+    pub fault: Option<String>,
+}
+
+/// A gateway that was asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub(super) struct NodeAnswer {
+    /// Its name.
+    pub node: String,
+    /// How many items it sent; null if it did not answer.
+    pub items: Option<usize>,
+    /// Why it did not answer.
+    pub fault: Option<String>,
+}
+
+/// All answers as one list.
+pub(super) fn merge(answers: Vec<Answer>) -> FleetPage {
+    let (mut all, mut nodes, mut cursors) = (Vec::new(), Vec::new(), BTreeMap::new());
+    for Answer { node, items } in answers {
+        let (count, fault) = match items {
+            Ok((items, next)) => {
+                let count = items.len();
+                all.extend(items);
+                cursors.extend(next.map(|next| (node.clone(), next)));
+                (Some(count), None)
+            }
+            Err(fault) => (None, Some(fault)),
+        };
+        nodes.push(NodeAnswer {
+            node,
+            items: count,
+            fault,
+        });
+    }
+    let next = (!cursors.is_empty()).then(|| {
+        let json = serde_json::to_vec(&cursors).expect("plain data serialises");
+        URL_SAFE_NO_PAD.encode(json)
+    });
+    FleetPage {
+        items: all,
+        next,
+        partial: nodes.iter().any(|node| node.fault.is_some()),
+        nodes,
+        fault: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn take(uri: &str) -> Result<Option<Scope>, String> {
+        Scope::take(&uri.parse().expect("a URI"))
+    }
+
+    fn given(status: u16, body: &Value) -> Result<Given, String> {
+        Ok(Given {
+            status: StatusCode::from_u16(status).expect("a status"),
+            body: body.to_string().into(),
+        })
+    }
+
+    #[test]
+    fn the_scope_is_taken_out_and_the_rest_stays() {
+        let asked = take("/v1/sessions?route=a%26b&scope=fleet&limit=3").expect("well-formed");
+        let asked = asked.expect("a scope");
+        assert!(asked.fleet && asked.wants("any"));
+        assert_eq!(
+            asked.target(Some("any")),
+            "/v1/sessions?route=a%26b&limit=3"
+        );
+        assert_eq!(take("/v1/sessions?route=scope"), Ok(None));
+        let node = take("/v1/status?scope=node").expect("well-formed");
+        let node = node.expect("a scope");
+        assert_eq!(
+            (node.fleet, node.target(None)),
+            (false, "/v1/status".to_owned())
+        );
+        for wrong in ["?scope=", "?scope=all", "?scope=fleet&scope=node"] {
+            assert!(take(&format!("/v1/sessions{wrong}")).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn every_gateway_goes_on_where_its_list_ended() {
+        let page = merge(vec![
+            Answer::new(
+                "a".into(),
+                given(200, &json!({ "items": [{ "id": 1 }], "next": "1" })),
+            ),
+            Answer::new(
+                "b".into(),
+                given(200, &json!({ "items": [], "next": null })),
+            ),
+        ]);
+        assert_eq!(page.items, [json!({ "id": 1, "node": "a" })]);
+        assert!(!page.partial);
+        let next = page.next.expect("more");
+        let asked = take(&format!("/v1/sessions?cursor={next}&scope=fleet&limit=1"));
+        let asked = asked.expect("well-formed").expect("a scope");
+        assert!(asked.wants("a") && !asked.wants("b"));
+        assert_eq!(asked.target(Some("a")), "/v1/sessions?limit=1&cursor=1");
+    }
+
+    #[test]
+    fn i12_no_cursor_is_taken_that_no_list_gave() {
+        let huge = "A".repeat(CURSOR_MAX + 1);
+        for wrong in ["x", "eyJhIjoxfQ", "W10", &huge] {
+            let asked = take(&format!("/v1/sessions?scope=fleet&cursor={wrong}"));
+            assert!(asked.is_err(), "{}", &wrong[..wrong.len().min(20)]);
+        }
+    }
+
+    #[test]
+    fn who_does_not_answer_makes_the_list_partial() {
+        let page = merge(vec![
+            Answer::new("a".into(), given(200, &json!({ "phase": "ready" }))),
+            Answer::new("b".into(), Err("no route to host".to_owned())),
+            Answer::new("c".into(), given(401, &json!({ "detail": "no token" }))),
+            Answer::new("d".into(), given(404, &json!({}))),
+        ]);
+        assert_eq!(page.items, [json!({ "phase": "ready", "node": "a" })]);
+        assert!(page.partial);
+        let faults: Vec<_> = page.nodes.iter().map(|one| one.fault.as_deref()).collect();
+        let refused = "it answers 401 Unauthorized: no token";
+        assert_eq!(
+            faults,
+            [None, Some("no route to host"), Some(refused), None]
+        );
+        assert_eq!(page.nodes[3].items, Some(0), "it has no such thing");
+    }
+}

@@ -1,0 +1,258 @@
+//! `sessile doctor` says what is wrong, where, and what to do about it; `sessile certs` what ends
+//! when.
+
+use std::io::{self, Write};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::admin::certificates::CertificateView;
+use crate::admin::findings::{Finding, Severity};
+use crate::cli::args::{CertsArgs, DoctorArgs};
+use crate::cli::client::Client;
+use crate::cli::print::{self, Form, columns, counted, visible};
+
+/// Exit codes of `doctor`, as monitoring plugins have them.
+const WELL: u8 = 0;
+const WARNINGS: u8 = 1;
+const CRITICAL: u8 = 2;
+
+/// A list of one gateway or of several.
+#[derive(Debug, Deserialize)]
+struct List<T> {
+    items: Vec<Located<T>>,
+    #[serde(default)]
+    nodes: Vec<NodeAnswer>,
+    #[serde(default)]
+    fault: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct NodeAnswer {
+    node: String,
+    fault: Option<String>,
+}
+
+/// An item, with its gateway in a list of several.
+#[derive(Debug, Deserialize)]
+struct Located<T> {
+    node: Option<String>,
+    #[serde(flatten)]
+    item: T,
+}
+
+/// Shows the findings; answers 0 if nothing is wrong, 1 for warnings, 2 for something critical or
+/// a gateway that does not answer.
+///
+/// # Errors
+/// When `out` cannot be written to.
+pub fn doctor(args: &DoctorArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
+    let target = match args.fleet {
+        true => "/v1/findings?scope=fleet",
+        false => "/v1/findings",
+    };
+    let found = Client::new(&args.admin).and_then(|client| client.get::<Value>(target));
+    let found = match found {
+        Ok(found) => found,
+        Err(error) => {
+            writeln!(out, "CRIT  no answer: {:#}", anyhow::Error::from(error))?;
+            return Ok(CRITICAL);
+        }
+    };
+    let list: List<Finding> = serde_json::from_value(found.clone())?;
+    match args.json {
+        true => print::json(out, &found, Form::Pretty)?,
+        false => show(&list, out)?,
+    }
+    Ok(code(&list))
+}
+
+fn code(list: &List<Finding>) -> u8 {
+    let worst = list.items.iter().map(|one| one.item.severity).min();
+    let silent = list.fault.is_some() || list.nodes.iter().any(|node| node.fault.is_some());
+    match worst {
+        Some(Severity::Critical) => CRITICAL,
+        Some(Severity::Warning) => WARNINGS,
+        _ if silent => WARNINGS,
+        _ => WELL,
+    }
+}
+
+fn show(list: &List<Finding>, out: &mut dyn Write) -> io::Result<()> {
+    let mut items: Vec<_> = list.items.iter().collect();
+    items.sort_by_key(|one| one.item.severity);
+    for Located { node, item } in &items {
+        finding(node.as_deref(), item, out)?;
+    }
+    for NodeAnswer { node, fault } in &list.nodes {
+        if let Some(fault) = fault {
+            let (node, fault) = (visible(node), visible(fault));
+            writeln!(out, "WARN  {node} does not answer: {fault}")?;
+        }
+    }
+    if let Some(fault) = &list.fault {
+        writeln!(out, "WARN  {}", visible(fault))?;
+    }
+    if code(list) == WELL {
+        let gateways = match list.nodes.len() {
+            0 => "nothing is wrong".to_owned(),
+            some => format!("nothing is wrong on {}", counted(some as u64, "gateway")),
+        };
+        writeln!(out, "{gateways}")?;
+    }
+    Ok(())
+}
+
+/// Prints a finding: the line that says what is wrong, and the one that says what to do.
+pub(super) fn finding(
+    node: Option<&str>,
+    finding: &Finding,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let level = match finding.severity {
+        Severity::Critical => "CRIT",
+        Severity::Warning => "WARN",
+        Severity::Notice => "note",
+    };
+    let node = node.map(|node| format!("{} ", visible(node)));
+    let (subject, detail) = (visible(&finding.subject), visible(&finding.detail));
+    let sessions = finding.sessions.filter(|count| *count > 0);
+    let sessions = sessions.map(|count| format!(" ({})", counted(count, "live session")));
+    writeln!(
+        out,
+        "{level}  {}{subject}: {detail}{}",
+        node.unwrap_or_default(),
+        sessions.unwrap_or_default()
+    )?;
+    match &finding.remedy {
+        Some(remedy) => writeln!(out, "      -> {}", visible(remedy)),
+        None => Ok(()),
+    }
+}
+
+/// Shows the certificates, the first to end first.
+///
+/// # Errors
+/// When the gateway does not answer, or `out` cannot be written to.
+pub fn certs(args: &CertsArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
+    let target = match args.fleet {
+        true => "/v1/certificates?scope=fleet",
+        false => "/v1/certificates",
+    };
+    let found: Value = Client::new(&args.admin)?.get(target)?;
+    if args.json {
+        print::json(out, &found, Form::Pretty)?;
+        return Ok(WELL);
+    }
+    let list: List<CertificateView> = serde_json::from_value(found)?;
+    let days = |one: &CertificateView| one.days_left.unwrap_or_default();
+    let soon = |one: &&Located<CertificateView>| {
+        let within = args.within.map(f64::from);
+        within.is_none_or(|within| days(&one.item) <= within)
+    };
+    let mut items: Vec<_> = list.items.iter().filter(soon).collect();
+    items.sort_by(|one, other| days(&one.item).total_cmp(&days(&other.item)));
+    if items.is_empty() {
+        let within = args.within.map(|days| format!(" within {days} days"));
+        writeln!(out, "no certificate ends{}", within.unwrap_or_default())?;
+    } else {
+        let rows = items.iter().map(|one| row(one));
+        let head = [
+            "GATEWAY",
+            "LISTENER",
+            "NAMES",
+            "ENDS",
+            "LEFT",
+            "CONNECTIONS",
+            "RENEWAL",
+        ];
+        columns(out, &head, rows)?;
+    }
+    for NodeAnswer { node, fault } in &list.nodes {
+        if let Some(fault) = fault {
+            let (node, fault) = (visible(node), visible(fault));
+            writeln!(out, "{node} does not answer: {fault}")?;
+        }
+    }
+    Ok(WELL)
+}
+
+fn row(one: &Located<CertificateView>) -> Vec<String> {
+    let Located { node, item } = one;
+    let left = match item.days_left {
+        None => "self-signed".to_owned(),
+        Some(days) if days < 0.0 => "ENDED".to_owned(),
+        Some(days) => print::time(days * 86_400.0),
+    };
+    let renewal = match &item.acme {
+        None => "files".to_owned(),
+        Some(acme) => match &acme.fault {
+            Some(fault) => format!("FAILED: {fault}"),
+            None => format!("acme, {}", acme.renews),
+        },
+    };
+    let connections = item.connections.map(|count| count.to_string());
+    vec![
+        node.clone().unwrap_or_else(|| "-".to_owned()),
+        item.listener.clone(),
+        item.names.join(", "),
+        item.not_after.clone().unwrap_or_else(|| "-".to_owned()),
+        left,
+        connections.unwrap_or_else(|| "-".to_owned()),
+        renewal,
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn list(value: Value) -> List<Finding> {
+        serde_json::from_value(value).expect("a list of findings")
+    }
+
+    fn found(severity: &str) -> Value {
+        json!({
+            "severity": severity, "kind": "upstream_down", "subject": "upstream chat",
+            "detail": "0 of 1", "remedy": "look", "sessions": 2, "node": "edge-1",
+        })
+    }
+
+    #[test]
+    fn the_exit_code_is_that_of_the_worst() {
+        let check = |value, expected| assert_eq!(code(&list(value)), expected);
+        check(json!({ "items": [] }), WELL);
+        check(json!({ "items": [found("notice")] }), WELL);
+        check(
+            json!({ "items": [found("notice"), found("warning")] }),
+            WARNINGS,
+        );
+        check(
+            json!({ "items": [found("warning"), found("critical")] }),
+            CRITICAL,
+        );
+        let silent = json!([{ "node": "b", "items": null, "fault": "no route" }]);
+        check(json!({ "items": [], "nodes": silent }), WARNINGS);
+    }
+
+    #[test]
+    fn the_worst_is_first_and_says_what_to_do() {
+        let mut out = Vec::new();
+        let list = list(json!({
+            "items": [found("notice"), found("critical")],
+            "nodes": [{ "node": "b", "items": null, "fault": "no route" }],
+        }));
+        show(&list, &mut out).expect("a vector takes everything");
+        let text = String::from_utf8(out).expect("UTF-8");
+        let expected = "\
+CRIT  edge-1 upstream chat: 0 of 1 (2 live sessions)
+      -> look
+note  edge-1 upstream chat: 0 of 1 (2 live sessions)
+      -> look
+WARN  b does not answer: no route
+";
+        assert_eq!(text, expected);
+    }
+}

@@ -1,0 +1,136 @@
+//! `?scope=fleet`: one gateway answers for all that are registered, and asks no address that only
+//! stands in etcd.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::thread;
+
+use serde_json::{Value, json};
+
+use crate::operations::first_hour::run;
+use crate::support::etcd::Etcd;
+use crate::support::etcd_world::{following, seed};
+use crate::support::{Backend, Client, Gateway, eventually};
+
+/// Passes connections on to a gateway's admin socket, as if the API listened on TCP. On threads of
+/// its own, since the test blocks while it asks.
+fn exposed(listener: TcpListener, socket: PathBuf) {
+    thread::spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            let admin = UnixStream::connect(&socket).unwrap();
+            let back = (admin.try_clone().unwrap(), client.try_clone().unwrap());
+            thread::spawn(move || pass(client, admin));
+            thread::spawn(move || pass(back.0, back.1));
+        }
+    });
+}
+
+fn pass(mut from: impl Read, mut to: impl Write) {
+    let _ = io::copy(&mut from, &mut to);
+}
+
+/// A gateway that follows `etcd`, and the TCP address that it registers.
+async fn advertising(name: &str, etcd: &Etcd, more: &str) -> (Gateway, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let admin = format!("# admin: fleet.advertise = \"{address}\"\n{more}");
+    let gateway = Gateway::start_named(name, &following(&[etcd.url()], &admin)).await;
+    exposed(listener, gateway.directory().join("admin.sock"));
+    (gateway, address)
+}
+
+fn fault<'a>(page: &'a Value, node: &str) -> &'a str {
+    let nodes = page["nodes"].as_array().unwrap();
+    let one = nodes.iter().find(|one| one["node"] == node);
+    let one = one.unwrap_or_else(|| panic!("{node} is not in {page}"));
+    one["fault"].as_str().unwrap_or_default()
+}
+
+#[tokio::test]
+async fn one_gateway_answers_for_all_and_asks_no_address_of_a_stranger() {
+    let etcd = Etcd::start().await;
+    let backend = Backend::echo().await;
+    seed(&etcd, &[&backend]).await;
+    let networks = "# admin: fleet.networks = [\"127.0.0.1\"]\n";
+    let (one, _) = advertising("edge-1", &etcd, networks).await;
+    let (two, address) = advertising("edge-2", &etcd, "").await;
+    let hidden = Gateway::start_named("edge-3", &following(&[etcd.url()], "")).await;
+    // What a tenant of etcd may write: an address outside the networks, another's address.
+    let stranger = TcpListener::bind("127.0.0.2:0").unwrap();
+    stranger.set_nonblocking(true).unwrap();
+    for (name, admin) in [("trap", stranger.local_addr().unwrap()), ("liar", address)] {
+        let entry = json!({ "node": name, "instance": name, "admin": admin.to_string() });
+        etcd.put(&format!("gateways/{name}"), &entry).await;
+    }
+    let mut clients = Vec::new();
+    for (gateway, count) in [(&one, 1), (&two, 2), (&hidden, 1)] {
+        for _ in 0..count {
+            clients.push(Client::connect(gateway.address(), "/?k=1").await);
+        }
+    }
+    let ask = |target: &str| one.get(target);
+    eventually("all are known", async || {
+        let page = ask("/v1/sessions?scope=fleet&limit=1");
+        page["nodes"].as_array().unwrap().len() == 5
+    })
+    .await;
+    let page = ask("/v1/sessions?scope=fleet&limit=1");
+    assert_eq!(page["partial"], true, "{page}");
+    assert_eq!(fault(&page, "edge-1"), "");
+    assert_eq!(fault(&page, "edge-2"), "");
+    assert!(
+        fault(&page, "edge-3").contains("admin.fleet.advertise"),
+        "{page}"
+    );
+    assert!(
+        fault(&page, "trap").contains("admin.fleet.networks"),
+        "{page}"
+    );
+    assert!(
+        fault(&page, "liar").contains("another gateway answers there"),
+        "{page}"
+    );
+    let refused = stranger
+        .accept()
+        .expect_err("nothing connects to a stranger");
+    assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
+    let of = |page: &Value, node: &str| {
+        let items = page["items"].as_array().unwrap();
+        items.iter().filter(|item| item["node"] == node).count()
+    };
+    assert_eq!((of(&page, "edge-1"), of(&page, "edge-2")), (1, 1), "{page}");
+    // The next page is that of the one gateway that has more.
+    let next = page["next"].as_str().unwrap();
+    let rest = ask(&format!("/v1/sessions?scope=fleet&limit=1&cursor={next}"));
+    assert_eq!((of(&rest, "edge-1"), of(&rest, "edge-2")), (0, 1), "{rest}");
+    assert_eq!(rest["next"], Value::Null);
+    let id = rest["items"][0]["id"].as_str().unwrap();
+    let found = ask(&format!("/v1/sessions/{id}?scope=fleet"));
+    assert_eq!(found["items"][0]["node"], "edge-2", "{found}");
+    assert_eq!(found["items"].as_array().unwrap().len(), 1);
+    // Orders are for one gateway, and a misspelt scope orders nothing.
+    let target = format!("/v1/sessions/{id}?scope=fleet");
+    assert_eq!(two.admin("DELETE", &target, "").status, 400);
+    assert_eq!(one.admin("GET", "/v1/sessions?scope=all", "").status, 400);
+    for client in &mut clients {
+        client.echo("still here").await;
+    }
+    // The doctor says it in words, with an exit code for scripts.
+    let said = run(one.directory(), &["doctor", "--fleet"]).await;
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.out.contains("edge-3 does not answer"), "{said:?}");
+    drop(backend);
+    let probe = json!({ "backends": [], "probe": { "type": "tcp" } });
+    etcd.put("upstreams/more", &probe).await;
+    eventually(
+        "the upstream without backends is found on both",
+        async || {
+            let said = run(one.directory(), &["doctor", "--fleet"]).await;
+            let both = ["CRIT  edge-1 upstream more", "CRIT  edge-2 upstream more"];
+            said.code == Some(2) && both.iter().all(|line| said.out.contains(line))
+        },
+    )
+    .await;
+}

@@ -1,0 +1,140 @@
+//! What is wrong, who would leave a backend, what a code means: one command each.
+
+use serde_json::Value;
+
+use super::run;
+use crate::support::{Backend, Client, Gateway, config, eventually};
+
+#[tokio::test]
+async fn the_doctor_finds_nothing_then_a_dead_upstream_and_says_so_by_its_exit_code() {
+    let backend = Backend::echo().await;
+    let probe = "probe = { type = \"tcp\", interval = \"50ms\", timeout = \"200ms\", fall = 1 }";
+    let gateway = Gateway::start(&config::echo(&[backend.address], probe, "")).await;
+    let here = gateway.directory();
+    let said = run(here, &["doctor"]).await;
+    assert_eq!(
+        (said.code, &*said.out),
+        (Some(0), "nothing is wrong\n"),
+        "{said:?}"
+    );
+    let mut client = Client::connect(gateway.address(), "/?k=1").await;
+    client.echo("here").await;
+    let address = backend.address;
+    backend.stop().await;
+    gateway.wait_for_health("echo", address, "unhealthy").await;
+    let said = run(here, &["doctor"]).await;
+    assert_eq!(said.code, Some(2), "{said:?}");
+    let first = said.out.lines().next().unwrap();
+    assert!(
+        first.starts_with("CRIT  upstream echo: 0 of 1 backends"),
+        "{first}"
+    );
+    assert!(
+        first.contains(&format!("{address} is unhealthy")),
+        "{first}"
+    );
+    assert!(said.out.contains("-> `sessile status`"), "{said:?}");
+    let said = run(here, &["doctor", "--json"]).await;
+    let json: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(json["items"][0]["kind"], "upstream_down", "{json}");
+    let said = run(here, &["doctor", "--admin", "127.0.0.1:1"]).await;
+    assert_eq!(said.code, Some(2), "{said:?}");
+    assert!(said.out.starts_with("CRIT  no answer"), "{said:?}");
+}
+
+#[tokio::test]
+async fn who_would_leave_a_backend_is_known_before_it_is_drained() {
+    let (one, two) = (Backend::echo().await, Backend::echo().await);
+    let text = format!(
+        r#"
+[upstreams.echo]
+policy = "consistent_hash"
+backends = ["{}", "{}"]
+
+[[routes]]
+name = "moves"
+path = "/moves"
+upstream = "echo"
+affinity = ["query:k"]
+on_backend_loss = "reconnect"
+
+[[routes]]
+name = "closes"
+path = "/closes"
+upstream = "echo"
+affinity = ["query:k"]
+"#,
+        one.address, two.address
+    );
+    let gateway = Gateway::start(&text).await;
+    let here = gateway.directory();
+    let mut clients = Vec::new();
+    for path in ["/moves?k=1", "/moves?k=1", "/closes?k=1"] {
+        clients.push(Client::connect(gateway.address(), path).await);
+    }
+    let at = clients[0].backend().await;
+    let other = if at == one.address {
+        two.address
+    } else {
+        one.address
+    };
+    let (id, other) = (at.to_string(), other.to_string());
+    let said = run(here, &["drain", "echo", &id, "--who"]).await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let expected = format!(
+        "{id}: 3 live sessions, 2 would move, 1 would be closed with 1012\n  \
+         route closes: 0 move, 1 close (it does not reconnect)\n  \
+         route moves: 2 move, 0 close\n  to {other}: 2\n"
+    );
+    assert_eq!(said.out, expected);
+    // Nothing was ordered.
+    let state = gateway.backend("echo", at)["state"].clone();
+    assert_eq!(state, "active");
+    for client in &mut clients {
+        client.echo("still here").await;
+    }
+    let said = run(here, &["drain", "echo", "10.9.9.9:1", "--who"]).await;
+    assert_eq!(said.code, Some(1), "{said:?}");
+    // Where the key would go without its backend.
+    let socket = format!("unix:{}", here.join("admin.sock").display());
+    let arguments = [
+        "resolve",
+        "/moves?k=1",
+        "--without",
+        &*id,
+        "--admin",
+        &*socket,
+    ];
+    let said = run(here, &arguments).await;
+    assert!(
+        said.out.contains("is left out of this question"),
+        "{said:?}"
+    );
+    assert!(said.out.contains(&format!("backend   {other}")), "{said:?}");
+    // With its only neighbour draining, there is nowhere to go.
+    let said = run(here, &["drain", "echo", &other, "--pace", "1/h", "--yes"]).await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    eventually("no other backend takes them", async || {
+        let said = run(here, &["drain", "echo", &id, "--who"]).await;
+        said.out.contains("NOWHERE TO GO: 2")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn codes_are_explained_without_a_gateway() {
+    let here = tempfile::tempdir().unwrap();
+    let said = run(here.path(), &["explain", "1006"]).await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(said.out.contains("it is never sent"), "{said:?}");
+    let said = run(here.path(), &["explain", "429", "--json"]).await;
+    let json: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(json["means"], "a quota is used up", "{json}");
+    let said = run(here.path(), &["explain", "7"]).await;
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.err.contains("neither a close code"), "{said:?}");
+    let said = run(here.path(), &["completions", "bash"]).await;
+    assert!(said.out.contains("doctor"), "{said:?}");
+    let said = run(here.path(), &["man"]).await;
+    assert!(said.out.contains(".TH sessile"), "{said:?}");
+}
