@@ -215,16 +215,7 @@ impl Bound {
         }
         let membership = FleetMembership::join(&supervisor, &live, admin.address(), &sources);
         let fleet = membership.fleet();
-        let own = live.gateway_addresses().admin.clone();
-        let fleet_client = FleetClient::new(&configured.snapshot.admin.fleet, own);
-        let fleet_client = fleet_client.context("admin.fleet")?;
-        let api = Arc::new(operated(
-            &shared,
-            control,
-            log,
-            (sources, fleet, fleet_client),
-            tls,
-        ));
+        let api = Arc::new(operated(&shared, control, log, (sources, fleet), tls)?);
         let admin_address = admin.address().clone();
         let admin = tokio::spawn(admin.serve(api, async { drop(admin_stopped.await) }));
         begin_ramp(&live, &configured.snapshot, handover.as_ref());
@@ -304,13 +295,19 @@ fn keep_tls(background: &mut JoinSet<()>, tls: &ClientsTls, shared: &Shared, sna
 }
 
 /// The gateway as the admin API sees it.
+///
+/// # Errors
+/// When the authorities of `admin.fleet` cannot be read.
 fn operated(
     shared: &Shared,
     (supervisor, revocations): (&Arc<Supervisor>, &Arc<RevocationStore>),
     log: LogLevel,
-    (sources, fleet, fleet_client): (Sources, Option<Arc<Fleet>>, FleetClient),
+    (sources, fleet): (Sources, Option<Arc<Fleet>>),
     tls: ClientsTls,
-) -> admin::Gateway {
+) -> anyhow::Result<admin::Gateway> {
+    let (own, snapshot) = (&shared.live.gateway_addresses().admin, supervisor.loaded());
+    let fleet_client = FleetClient::new(&snapshot.snapshot.admin.fleet, own.clone());
+    let fleet_client = fleet_client.context("admin.fleet")?;
     let certificates = tls.certificates.into_iter();
     let certificates = certificates.map(|(name, _, resolver)| (name.to_string(), resolver));
     let listeners = shared.listeners.iter().map(|listener| ListenerView {
@@ -318,7 +315,7 @@ fn operated(
         tls: listener.tls.is_some(),
         addresses: listener.addresses.iter().map(ToString::to_string).collect(),
     });
-    admin::Gateway {
+    Ok(admin::Gateway {
         node: Arc::clone(&supervisor.loaded().snapshot.node.name),
         live: Arc::clone(&shared.live),
         metrics: Arc::clone(&shared.metrics),
@@ -334,7 +331,7 @@ fn operated(
         connections: listener_connections(shared),
         sources,
         desk: admin::Desk::default(),
-    }
+    })
 }
 
 /// Counts the connections of a listener for the admin API.

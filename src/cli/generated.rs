@@ -56,7 +56,8 @@ fn pages(root: Command, directory: &Path) -> anyhow::Result<usize> {
     while let Some(command) = waiting.pop() {
         let subcommands = command.get_subcommands();
         waiting.extend(subcommands.filter(|one| one.get_name() != "help").cloned());
-        let name = command.get_display_name().unwrap_or(command.get_name());
+        let name = command.get_display_name();
+        let name = name.unwrap_or_else(|| command.get_name());
         let path = directory.join(format!("{name}.1"));
         let page = page(command)?;
         fs::write(&path, page).with_context(|| format!("`{}`", path.display()))?;

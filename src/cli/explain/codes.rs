@@ -19,10 +19,12 @@ const CHECK_BACKENDS: &str = "`sessile doctor` says which backends are not well,
 /// The meaning of a close code or a status; `None` for one that has none here.
 pub(super) fn meaning(code: u16) -> Option<Meaning> {
     Some(match code {
-        400..=499 => client_status(code)?,
+        400..=404 => common_status(code)?,
+        405..=499 => client_status(code)?,
         500..=599 => server_status(code)?,
         1000..=1005 => ordinary_close(code)?,
-        1006..=1015 => broken_close(code)?,
+        1006..=1010 => broken_close(code)?,
+        1011..=1015 => server_close(code)?,
         3000 | 3003 | 3008 => registered_close(code)?,
         3001..=3999 => Meaning {
             means: "a code of a library or framework, registered with IANA",
@@ -129,6 +131,12 @@ fn broken_close(code: u16) -> Option<Meaning> {
             causes: &["the client closed, since the backend did not negotiate it"],
             look: &[ENDED],
         },
+        _ => return None,
+    })
+}
+
+fn server_close(code: u16) -> Option<Meaning> {
+    Some(match code {
         1011 => Meaning {
             means: "the backend was lost, or failed",
             causes: &[
@@ -217,7 +225,7 @@ fn registered_close(code: u16) -> Option<Meaning> {
     })
 }
 
-fn client_status(code: u16) -> Option<Meaning> {
+fn common_status(code: u16) -> Option<Meaning> {
     Some(match code {
         400 => Meaning {
             means: "a request that cannot be read in one way only",
@@ -256,6 +264,12 @@ fn client_status(code: u16) -> Option<Meaning> {
             ],
             look: &["`sessile resolve URL` shows why each route does not match"],
         },
+        _ => return None,
+    })
+}
+
+fn client_status(code: u16) -> Option<Meaning> {
+    Some(match code {
         405 => Meaning {
             means: "a method that is not taken here",
             causes: &["`CONNECT`, or another method than `POST` at a path that renews or mints"],

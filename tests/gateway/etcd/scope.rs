@@ -121,9 +121,17 @@ async fn one_gateway_answers_for_all_and_asks_no_address_of_a_stranger() {
     let said = run(one.directory(), &["doctor", "--fleet"]).await;
     assert_eq!(said.code, Some(1), "{said:?}");
     assert!(said.out.contains("edge-3 does not answer"), "{said:?}");
-    drop(backend);
-    let probe = json!({ "backends": [], "probe": { "type": "tcp" } });
-    etcd.put("upstreams/more", &probe).await;
+}
+
+#[tokio::test]
+async fn the_doctor_finds_the_same_fault_on_every_gateway() {
+    let etcd = Etcd::start().await;
+    let backend = Backend::echo().await;
+    seed(&etcd, &[&backend]).await;
+    let (one, _) = advertising("edge-1", &etcd, "").await;
+    let (_two, _) = advertising("edge-2", &etcd, "").await;
+    let empty = json!({ "backends": [], "probe": { "type": "tcp" } });
+    etcd.put("upstreams/more", &empty).await;
     eventually(
         "the upstream without backends is found on both",
         async || {
