@@ -3,6 +3,7 @@
 
 mod acme;
 mod addresses;
+mod event_log;
 mod fleet_membership;
 mod handover_lifecycle;
 mod opening;
@@ -23,7 +24,8 @@ use tokio::task::JoinSet;
 
 use crate::admin::fleet::client::FleetClient;
 use crate::admin::{self, ListenerView};
-use crate::app::addresses::{gateway_addresses, listening};
+use crate::app::addresses::gateway_addresses;
+use crate::app::event_log::EventLog;
 use crate::app::fleet_membership::FleetMembership;
 use crate::app::handover_lifecycle::{HandoverLifecycle, operator_orders, settle};
 use crate::app::opening::{Opened, open_all, open_ticket_keys};
@@ -51,7 +53,7 @@ use crate::control::ticket_keys::TicketKeyStore;
 use crate::io::net::listener;
 use crate::io::tls::server::Resolver;
 use crate::live::{Live, Phase};
-use crate::proxy::worker::{self, Shared};
+use crate::proxy::worker::{self, Ejections, Shared};
 use crate::telemetry::log::LogLevel;
 use crate::telemetry::metrics::{Metrics, NodeMetrics};
 use crate::telemetry::records::{Records, RecordsGuard};
@@ -137,6 +139,7 @@ impl Bound {
             challenges: Arc::clone(&challenges),
             verifiers: Arc::default(),
             metrics,
+            ejections: Ejections::new(&node, live.events()),
             node: Arc::clone(&node),
         };
         let revocations = Arc::new(RevocationStore::open(Arc::clone(&live), state_dir.as_ref()));
@@ -193,9 +196,10 @@ impl Bound {
         } = self;
         let mut signals = Signals::new().context("signals")?;
         let configured = supervisor.loaded();
-        let node = &configured.snapshot.node;
-        let workers = worker_count(node.workers);
+        let workers = worker_count(configured.snapshot.node.workers);
         let live = Arc::clone(&shared.live);
+        let predecessor = handover.as_ref().and_then(Handover::predecessor_pid);
+        let event_log = EventLog::begin(&live, predecessor);
         let mut background = JoinSet::new();
         // Before the first client is served; until then they queue.
         let sources = sources::open(&supervisor, &live).await;
@@ -210,7 +214,7 @@ impl Bound {
         keep_tls(&mut background, &tls, &shared, &configured.snapshot);
         sources::follow_file(&sources, &mut background);
         let (stop_admin, admin_stopped) = oneshot::channel::<()>();
-        if let Some(pid) = handover.as_ref().and_then(Handover::predecessor_pid) {
+        if let Some(pid) = predecessor {
             live.set_other_process(pid);
         }
         let membership = FleetMembership::join(&supervisor, &live, admin.address(), &sources);
@@ -220,8 +224,7 @@ impl Bound {
         let admin = tokio::spawn(admin.serve(api, async { drop(admin_stopped.await) }));
         begin_ramp(&live, &configured.snapshot, handover.as_ref());
         live.enter(Phase::Ready);
-        let listeners = listening(&shared.listeners);
-        tracing::info!(node = %node.name, workers, listeners, admin = %admin_address, "ready");
+        event_log::report_ready(&shared, workers, &admin_address);
 
         let mut lifecycle = HandoverLifecycle::begin(
             handover,
@@ -241,6 +244,7 @@ impl Bound {
         membership.leave().await;
         revocations.tickets().leave(outcome.is_some()).await;
         background.shutdown().await;
+        event_log.end().await;
         drop(stop_admin);
         if let Ok(Err(error)) = admin.await {
             tracing::error!(%error, "the admin API failed");

@@ -28,6 +28,7 @@ use crate::core::limits::{Load, Quotas};
 use crate::core::routing::RoutingTable;
 use crate::core::session::admission::Gate;
 use crate::core::session::stick::Sticks;
+use crate::telemetry::events::Events;
 
 pub use commands::{
     LeaveCounts, LookCommand, MoveAnswer, OperatorCommand, Renewal, SendCounts, WorkerCommand,
@@ -67,6 +68,8 @@ pub struct Live {
     taken_over: ArcSwapOption<TakenOver>,
     gateway_addresses: OnceLock<GatewayAddresses>,
     instance: u64,
+    /// What happens, for operators.
+    events: Events,
     /// The process that hands over to this one, or that this one hands over to; 0 if none does.
     other_process: AtomicU32,
 }
@@ -101,6 +104,7 @@ impl Phase {
 impl Live {
     /// With the first generation; workers are added when they run.
     pub fn new(first: Generation) -> Arc<Self> {
+        let instance = fastrand::u64(..);
         Arc::new(Self {
             generation: ArcSwap::from_pointee(first),
             publishing: Mutex::default(),
@@ -116,7 +120,8 @@ impl Live {
             accepting: watch::Sender::new(true),
             taken_over: ArcSwapOption::empty(),
             gateway_addresses: OnceLock::new(),
-            instance: fastrand::u64(..),
+            instance,
+            events: Events::new(instance),
             other_process: AtomicU32::new(0),
         })
     }
@@ -260,6 +265,11 @@ impl Live {
     /// What this process calls itself on the requests that it forwards; another one each time.
     pub fn instance(&self) -> u64 {
         self.instance
+    }
+
+    /// What happens, for operators.
+    pub fn events(&self) -> &Events {
+        &self.events
     }
 
     /// Sets where this gateway itself listens, once and before anything is dialled.

@@ -10,13 +10,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::admin::Gateway;
-use crate::admin::extract::Body;
+use crate::admin::extract::{Body, Caller};
+use crate::admin::orders;
 use crate::admin::problem::Problem;
 use crate::admin::upstreams::{member_view, removed_view};
+use crate::base::clock;
 use crate::base::names::{BackendId, UpstreamName};
 use crate::config::model::{Pace, Time};
 use crate::config::snapshot::{AdminState, Tempo};
 use crate::control::drainer::{Order, OrderFault};
+use crate::telemetry::events::Fields;
 
 /// The change; fields that are absent keep their value.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -56,7 +59,45 @@ pub enum Wanted {
     Configured,
 }
 
+impl Wanted {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Draining => "draining",
+            Self::Disabled => "disabled",
+            Self::Configured => "configured",
+        }
+    }
+}
+
 impl Change {
+    /// The order's name in the history.
+    fn name(&self) -> &'static str {
+        match (self.state, self.paused) {
+            (Some(Wanted::Draining), _) => "drain",
+            (Some(Wanted::Disabled), _) => "disable",
+            (Some(Wanted::Active), _) => "activate",
+            (Some(Wanted::Configured), _) => "as_configured",
+            (None, Some(true)) => "drain_pause",
+            (None, Some(false)) => "drain_resume",
+            (None, None) => "drain_pace",
+        }
+    }
+
+    fn in_words(&self, upstream: &UpstreamName, backend: &BackendId) -> String {
+        let mut text = format!("{} {upstream}/{backend}", self.name());
+        if let Some(pace) = self.pace {
+            text.push_str(&format!(" {pace}"));
+        }
+        if let Some(within) = self.within {
+            text.push_str(&format!(" within {}", clock::readable(within.0)));
+        }
+        if let Some(deadline) = self.deadline {
+            text.push_str(&format!(", deadline {}", clock::readable(deadline.0)));
+        }
+        text
+    }
+
     fn order(&self) -> Result<Order, Problem> {
         let tempo = match (self.pace, self.within) {
             (Some(_), Some(_)) => {
@@ -83,6 +124,7 @@ impl Change {
 
 pub(super) async fn change(
     State(gateway): State<Arc<Gateway>>,
+    caller: Caller,
     Path((name, id)): Path<(String, String)>,
     Body(change): Body<Change>,
 ) -> Result<Response, Problem> {
@@ -101,6 +143,12 @@ pub(super) async fn change(
                 Problem::new(StatusCode::CONFLICT, fault.to_string())
             }
         })?;
+    let fields = Fields {
+        to: change.state.map(|state| state.as_str().into()),
+        ..Fields::new(change.in_words(&upstream, &id))
+    };
+    let fields = fields.of_backend(&upstream, &id);
+    orders::report(&gateway, &caller, change.name(), fields);
     drainer.save().await;
     let table = gateway.live.table();
     let member = table.upstream(&upstream).and_then(|upstream| {

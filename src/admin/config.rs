@@ -10,12 +10,13 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::admin::Gateway;
+use crate::admin::extract::Caller;
 use crate::admin::problem::Problem;
 use crate::admin::sources::FileView;
 use crate::base::clock;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::overlay::DocumentView;
-use crate::control::supervisor::ReloadReport;
+use crate::control::supervisor::{Origin, ReloadReport};
 
 /// The configuration, and the outcome of its last reading.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -67,10 +68,12 @@ pub(super) async fn show(State(gateway): State<Arc<Gateway>>) -> Json<ConfigView
 
 pub(super) async fn reload(
     State(gateway): State<Arc<Gateway>>,
+    caller: Caller,
 ) -> Result<Json<ReloadView>, Problem> {
     let supervisor = Arc::clone(&gateway.supervisor);
     // A task of its own, so that an operator who disconnects does not stop a reload halfway.
-    let reload = tokio::spawn(async move { supervisor.reload().await });
+    let origin = Origin::operator(Arc::clone(&caller.name));
+    let reload = tokio::spawn(async move { supervisor.reload(&origin).await });
     match reload.await {
         Ok(Ok(report)) => {
             let warnings = gateway.supervisor.loaded().warnings.clone();

@@ -9,8 +9,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::admin::Gateway;
-use crate::admin::extract::Body;
+use crate::admin::extract::{Body, Caller};
+use crate::admin::orders;
 use crate::admin::problem::Problem;
+use crate::telemetry::events::Fields;
 use crate::telemetry::log::LogLevel;
 
 /// The level of the log.
@@ -29,12 +31,21 @@ pub(super) async fn show(State(gateway): State<Arc<Gateway>>) -> Result<Json<Log
 
 pub(super) async fn set(
     State(gateway): State<Arc<Gateway>>,
+    caller: Caller,
     Body(wanted): Body<LogView>,
 ) -> Result<Json<LogView>, Problem> {
     let log = log(&gateway)?;
     log.set_level(&wanted.level)
         .map_err(|error| Problem::bad_request(error.to_string()))?;
-    tracing::warn!(log_level = %wanted.level, "log level changed by an operator");
+    let to = log.level();
+    let operator = &*caller.name;
+    // A line that shows at most levels.
+    tracing::warn!(operator, log_level = to, "log level changed by an operator");
+    let fields = Fields {
+        to: Some(to.as_str().into()),
+        ..Fields::new(format!("log level {to}"))
+    };
+    orders::note(&gateway, &caller, "log_level", fields);
     Ok(Json(LogView { level: log.level() }))
 }
 

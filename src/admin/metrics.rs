@@ -16,6 +16,7 @@ use crate::core::health::Health;
 use crate::core::limits::Scarce;
 use crate::core::routing::{Member, RoutingTable, Upstream};
 use crate::live::{Generation, Phase, WorkerCommand};
+use crate::telemetry::events::Class;
 use crate::telemetry::metrics::{Exposition, Reading, table};
 
 pub(super) async fn metrics(
@@ -42,6 +43,7 @@ fn read(gateway: &Gateway, form: Exposition) -> String {
     reading.family(&table::BUILD_INFO, [([VERSION], 1.0)]);
     reading.single(&table::RECORDS_DROPPED, gateway.records.dropped() as f64);
     read_configuration(gateway, &mut reading);
+    read_events(gateway, &mut reading);
     read_load(gateway, &mut reading);
     read_revocations(gateway, &mut reading);
     certificates::read(gateway, &mut reading);
@@ -66,6 +68,23 @@ fn read_configuration(gateway: &Gateway, reading: &mut Reading) {
     let staying = taken_over.iter().flat_map(|one| one.staying.iter());
     let staying = staying.map(|(reason, sessions)| ([reason.as_str()], sessions as f64));
     reading.family(&table::PREDECESSOR_SESSIONS, staying);
+}
+
+fn read_events(gateway: &Gateway, reading: &mut Reading) {
+    let events = gateway.live.events();
+    let by_class =
+        |value: &dyn Fn(Class) -> f64| Class::ALL.map(|class| ([class.as_str()], value(class)));
+    let fill = |class| events.fill(class);
+    let (count, bytes) = (
+        by_class(&|class| fill(class).events as f64),
+        by_class(&|class| fill(class).bytes as f64),
+    );
+    reading.family(&table::EVENTS, count);
+    reading.family(&table::EVENTS_BYTES, bytes);
+    let dropped = by_class(&|class| events.dropped(class) as f64);
+    reading.family(&table::EVENTS_DROPPED, dropped);
+    reading.single(&table::EVENTS_UNWRITTEN, events.unwritten() as f64);
+    reading.single(&table::EVENT_SUBSCRIBERS, events.subscribers() as f64);
 }
 
 fn read_keys(generation: &Generation, reading: &mut Reading) {

@@ -9,11 +9,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::admin::Gateway;
-use crate::admin::extract::Body;
+use crate::admin::extract::{Body, Caller};
+use crate::admin::orders;
 use crate::admin::problem::Problem;
 use crate::base::names::UpstreamName;
 use crate::config::model::{Pace, Time};
 use crate::control::rebalancer::{RebalanceFault, RebalanceOptions, RebalanceView};
+use crate::telemetry::events::Fields;
 
 /// How to rebalance; fields that are absent default to the upstream's `rebalance`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -80,6 +82,7 @@ pub(super) async fn show(
 
 pub(super) async fn begin(
     State(gateway): State<Arc<Gateway>>,
+    caller: Caller,
     Path(name): Path<String>,
     Body(asked): Body<Asked>,
 ) -> Result<(StatusCode, Json<RebalanceView>), Problem> {
@@ -90,28 +93,45 @@ pub(super) async fn begin(
         return Ok((StatusCode::OK, Json(view.map_err(problem)?)));
     }
     rebalancer.begin(&name, &options).map_err(problem)?;
+    report(&gateway, &caller, "rebalance", &name);
     Ok((StatusCode::ACCEPTED, view(&gateway, &name)?))
 }
 
 pub(super) async fn change(
     State(gateway): State<Arc<Gateway>>,
+    caller: Caller,
     Path(name): Path<String>,
     Body(hold): Body<PauseRequest>,
 ) -> Result<Json<RebalanceView>, Problem> {
     let name = UpstreamName::from(&*name);
     let rebalancer = gateway.supervisor.rebalancer();
     rebalancer.pause(&name, hold.paused).map_err(problem)?;
+    let order = match hold.paused {
+        true => "rebalance_pause",
+        false => "rebalance_resume",
+    };
+    report(&gateway, &caller, order, &name);
     view(&gateway, &name)
 }
 
 pub(super) async fn stop(
     State(gateway): State<Arc<Gateway>>,
+    caller: Caller,
     Path(name): Path<String>,
 ) -> Result<Json<RebalanceView>, Problem> {
     let name = UpstreamName::from(&*name);
     let rebalancer = gateway.supervisor.rebalancer();
     rebalancer.stop(&name).map_err(problem)?;
+    report(&gateway, &caller, "rebalance_stop", &name);
     view(&gateway, &name)
+}
+
+fn report(gateway: &Gateway, caller: &Caller, order: &'static str, name: &UpstreamName) {
+    let fields = Fields {
+        upstream: Some(name.as_str().into()),
+        ..Fields::new(format!("{order} {name}"))
+    };
+    orders::report(gateway, caller, order, fields);
 }
 
 fn view(gateway: &Gateway, name: &UpstreamName) -> Result<Json<RebalanceView>, Problem> {

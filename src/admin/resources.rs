@@ -22,8 +22,8 @@ use crate::admin::resource::Resource;
 use crate::admin::revocations;
 use crate::admin::{Gateway, Page};
 use crate::admin::{
-    backends, certificates, config, departures, findings, log, metrics, preview, quotas, rebalance,
-    resolve, routes, sessions, sources, status, traffic, ui, upstreams, whoami,
+    backends, certificates, config, departures, events, findings, log, metrics, preview, quotas,
+    rebalance, resolve, routes, sessions, sources, status, traffic, ui, upstreams, whoami,
 };
 use crate::control::rebalancer::RebalanceView;
 use crate::control::supervisor::preview::Preview;
@@ -37,6 +37,7 @@ pub(super) fn resources() -> Vec<Resource> {
     all.extend(rights());
     all.extend(leaving());
     all.extend(ui::resources());
+    all.extend(past());
     all
 }
 
@@ -202,6 +203,43 @@ fn leaving() -> Vec<Resource> {
         )
         .answers::<RebalanceView>()
         .statuses(&[200, 404]),
+    ]
+}
+
+/// What happened.
+fn past() -> Vec<Resource> {
+    vec![
+        Resource::get(
+            "/v1/events",
+            events::stream,
+            "What happens, as server-sent events; `Last-Event-ID` resumes.",
+        )
+        .query::<events::StreamQuery>()
+        .statuses(&[200, 400, 503]),
+        Resource::get(
+            "/v1/history",
+            events::history,
+            "What changed, the newest first, with who did it and the difference.",
+        )
+        .query::<events::HistoryQuery>()
+        .answers::<events::EventPage>()
+        .statuses(&[200, 400]),
+        Resource::get(
+            "/v1/sessions/ended",
+            events::ended,
+            "Sessions that ended, the newest end first.",
+        )
+        .query::<events::EndedQuery>()
+        .answers::<events::EventPage>()
+        .statuses(&[200, 400]),
+        Resource::get(
+            "/v1/refusals",
+            events::refusals,
+            "Requests that were refused, the newest first, and their number by reason.",
+        )
+        .query::<events::RefusalQuery>()
+        .answers::<events::RefusalPage>()
+        .statuses(&[200, 400]),
     ]
 }
 

@@ -10,7 +10,8 @@ use axum::http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::admin::extract::{Body, Parameters};
+use crate::admin::extract::{Body, Caller, Parameters};
+use crate::admin::orders;
 use crate::admin::page::Paging;
 use crate::admin::problem::Problem;
 use crate::admin::{Gateway, Page};
@@ -20,6 +21,7 @@ use crate::base::session_id::SessionId;
 use crate::config::model;
 use crate::config::validate::{RevocationFault, read_revocation};
 use crate::control::revocations::StoreError;
+use crate::telemetry::events::Fields;
 
 /// Without `ttl`: longer than most credentials live.
 const TTL: Duration = Duration::from_secs(24 * 60 * 60);
@@ -124,6 +126,7 @@ pub(super) async fn list(
 
 pub(super) async fn add(
     State(gateway): State<Arc<Gateway>>,
+    caller: Caller,
     Body(asked): Body<Revoke>,
 ) -> Result<(StatusCode, Json<Revoked>), Problem> {
     let source = gateway.revocations.writes_to();
@@ -141,13 +144,21 @@ pub(super) async fn add(
         Scope::Fleet => "fleet",
         Scope::Node => "node",
     };
-    tracing::info!(
-        id = view.id,
-        scope = scope_word,
-        closed,
-        lasting,
-        "revoked by an operator"
-    );
+    let of = view.subject.as_deref().map(|it| format!("subject {it}"));
+    let of = of.or_else(|| view.token_id.as_deref().map(|it| format!("token {it}")));
+    let of = of.or_else(|| view.session.as_deref().map(|it| format!("session {it}")));
+    let (id, of) = (&view.id, of.unwrap_or_default());
+    let fields = Fields {
+        revocation: Some(id.as_str().into()),
+        principal: view.subject.as_deref().map(Into::into),
+        session: view.session.as_deref().and_then(|id| id.parse().ok()),
+        reason: Some(view.reason.as_str().into()),
+        sessions: u64::try_from(closed).ok(),
+        ..Fields::new(format!(
+            "{id} ({scope_word}): {of}; {closed} sessions closed"
+        ))
+    };
+    orders::report(&gateway, &caller, "revoke", fields);
     let revoked = Revoked {
         revocation: view,
         closed,
@@ -180,11 +191,16 @@ fn scope(asked: Option<Scope>, reaches_all: bool) -> Result<Scope, &'static str>
 
 pub(super) async fn remove(
     State(gateway): State<Arc<Gateway>>,
+    caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Json<RevocationView>, Problem> {
     let gone = gateway.revocations.take_back(&id).await.map_err(problem)?;
     let gone = gone.ok_or_else(|| Problem::not_found(format!("no revocation `{id}`")))?;
-    tracing::info!(id, "revocation taken back by an operator");
+    let fields = Fields {
+        revocation: Some(id.as_str().into()),
+        ..Fields::new(format!("revocation {id}"))
+    };
+    orders::report(&gateway, &caller, "unrevoke", fields);
     Ok(Json(RevocationView::from(&*gone)))
 }
 

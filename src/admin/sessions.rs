@@ -19,12 +19,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::admin::Gateway;
-use crate::admin::extract::{Body, Parameters};
+use crate::admin::extract::{Body, Caller, Parameters};
+use crate::admin::orders;
 use crate::admin::page::PAGE_MAX;
 use crate::admin::problem::Problem;
 use crate::base::clock;
 use crate::base::session_id::SessionId;
 use crate::live::{Renewal, SessionQuery, WorkerCommand};
+use crate::telemetry::events::Fields;
 
 pub(super) use filter::Filter;
 use filter::{Order, interval};
@@ -112,6 +114,7 @@ pub(super) async fn one(
 
 pub(super) async fn change(
     State(gateway): State<Arc<Gateway>>,
+    caller: Caller,
     Path(id): Path<String>,
     Body(change): Body<Change>,
 ) -> Result<Json<Session>, Problem> {
@@ -140,7 +143,12 @@ pub(super) async fn change(
         return Err(Problem::new(StatusCode::CONFLICT, detail));
     }
     let until = expires.map_or_else(|| "the end of the session".to_owned(), clock::rfc3339);
-    tracing::info!(%id, until, "right of a session changed by an operator");
+    let fields = Fields {
+        session: Some(id),
+        principal: session.principal.as_deref().map(Into::into),
+        ..Fields::new(format!("the right of {id} ends at {until}"))
+    };
+    orders::report(&gateway, &caller, "renew", fields);
     Ok(Json(session))
 }
 

@@ -10,12 +10,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::admin::Gateway;
+use crate::admin::extract::Caller;
+use crate::admin::orders;
 use crate::admin::problem::Problem;
 use crate::base::clock;
 use crate::base::source_id::SourceId;
 use crate::control::sources::{FollowStatus, Source, SourceStatus};
 use crate::control::supervisor::Supervisor;
 use crate::control::supervisor::composition::Held;
+use crate::telemetry::events::Fields;
 use crate::telemetry::metrics::{Reading, table};
 
 /// Names of documents that are shown of each kind of trouble.
@@ -204,6 +207,7 @@ fn seconds(time: Duration) -> f64 {
 
 pub(super) async fn accept(
     State(gateway): State<Arc<Gateway>>,
+    caller: Caller,
     Path(source): Path<String>,
 ) -> Result<(StatusCode, Json<Accepted>), Problem> {
     let mut sources = gateway.sources.iter();
@@ -212,6 +216,11 @@ pub(super) async fn accept(
     let documents = source.accept();
     let never = || Problem::not_found(format!("nothing of `{}` is ever in doubt", source.id()));
     let documents = documents.ok_or_else(never)?;
+    let fields = Fields {
+        source: Some(source.id().as_str().into()),
+        ..Fields::new(format!("accept that {documents} documents are gone"))
+    };
+    orders::report(&gateway, &caller, "accept", fields);
     Ok((StatusCode::ACCEPTED, Json(Accepted { documents })))
 }
 

@@ -232,6 +232,8 @@ async fn traffic_has_totals_and_the_reasons_of_refusals() {
 #[tokio::test]
 async fn i11_no_answer_shows_a_secret() {
     let fixture = fixture(built_in(), vec![]);
+    // Streams end at once.
+    fixture.gateway.live.events().close();
     for resource in resources() {
         let target = resource
             .path

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::base::clock;
-use crate::control::supervisor::Supervisor;
+use crate::control::supervisor::{Origin, Supervisor};
 use crate::live::{Live, Phase};
 use crate::telemetry::records::Records;
 
@@ -57,7 +57,7 @@ impl Signals {
                 _ = self.hang_up.recv() => {
                     records.reopen();
                     // `reload` has logged any faults, and the admin API shows them.
-                    let _ = supervisor.reload().await;
+                    let _ = supervisor.reload(&Origin::signal()).await;
                 }
             }
         }

@@ -9,6 +9,7 @@ use crate::base::clock;
 use crate::config::snapshot::Shutdown;
 use crate::core::session::drain::Profile;
 use crate::live::{Live, Phase, WorkerCommand};
+use crate::telemetry::events::{Fields, Kind};
 
 /// What a worker may take beyond the grace time, for the last close frames and the last records.
 const STOP_MARGIN: Duration = Duration::from_secs(60);
@@ -40,7 +41,13 @@ pub(super) async fn close_sessions(
 ) -> End {
     live.enter(Phase::Stopping);
     let grace = clock::readable(shutdown.grace);
-    tracing::info!(sessions = live.workers().sessions(), %grace, "stopping");
+    let sessions = live.workers().sessions();
+    tracing::info!(sessions, %grace, "stopping");
+    let stopping = Fields {
+        sessions: u64::try_from(sessions).ok(),
+        ..Fields::new(format!("{sessions} sessions, {grace} for them to end"))
+    };
+    live.events().change(Kind::NodeStopping, stopping);
     tokio::select! {
         cut = stop_workers(live, &shutdown) => {
             join(threads).await;

@@ -1,9 +1,10 @@
 //! Traffic of a session in one direction, shared by relay, records, metrics and API.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Whole messages and control frames by kind, and bytes of everything.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Traffic {
     /// Bytes on the wire, headers included.
     pub bytes: u64,

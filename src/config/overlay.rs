@@ -7,6 +7,7 @@
 //! of arrival, so that all gateways of one source agree.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use schemars::JsonSchema;
@@ -315,6 +316,13 @@ impl Overlay {
     /// The good version under a key that counts.
     fn winner(&self, key: &DocumentKey) -> Option<&Version> {
         winner(self.layers(key).map(|(_, entry)| entry))
+    }
+
+    /// The text of the last good version of a document of a source, unless it was deleted.
+    pub fn good_text(&self, key: &DocumentKey, source: SourceId) -> Option<Arc<str>> {
+        let entry = self.entries.get(&(key.clone(), source))?;
+        let good = entry.good.as_ref().filter(|_| !entry.gone)?;
+        Some(Arc::clone(&good.document.text))
     }
 
     /// Whether an upstream has documents of backends.

@@ -221,8 +221,6 @@ impl Drainer {
         }
         if let (Some(member), Some(asked)) = (member, order.state) {
             state.set_order(&key, member, asked);
-            let state = asked.map_or("configured", AdminState::as_str);
-            tracing::info!(%upstream, %backend, state, "state of a backend ordered by an operator");
         }
         if wanted == AdminState::Draining {
             let now = self.now();

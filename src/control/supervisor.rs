@@ -32,6 +32,7 @@ use crate::core::session::orders::CloseOrder;
 use crate::core::session::record::Cause;
 use crate::io::tls::client::BackendTls;
 use crate::live::{Live, SessionQuery, Swap};
+use crate::telemetry::events::{DocumentChange, Kind};
 use crate::telemetry::metrics::NodeMetrics;
 
 mod backend_tls;
@@ -39,6 +40,7 @@ pub mod composition;
 mod configuration;
 pub mod documents;
 mod observer;
+mod origin;
 mod pending;
 pub mod preview;
 mod publish;
@@ -47,6 +49,7 @@ mod restart;
 
 pub use backend_tls::UpstreamTlsError;
 pub use configuration::Configuration;
+pub use origin::Origin;
 pub use publish::first_generation;
 pub use report::{Changes, ReloadReport};
 
@@ -82,6 +85,9 @@ struct Changing {
     overlay: Overlay,
     composer: Composer,
 }
+
+/// Documents that changed, and how many more did.
+type Changed = (Vec<DocumentChange>, u64);
 
 /// What operators see of it.
 #[derive(Clone)]
@@ -168,13 +174,13 @@ impl Supervisor {
     ///
     /// # Errors
     /// Everything that is wrong with them; nothing has changed then.
-    pub async fn reload(&self) -> Result<ReloadReport, Vec<Diagnostic>> {
+    pub async fn reload(&self, origin: &Origin) -> Result<ReloadReport, Vec<Diagnostic>> {
         let mut changing = self.changing.lock().await;
         let read = self.read(&changing).await;
         match read {
-            Ok(read) => Ok(self.take_over(&mut changing, read).await),
+            Ok(read) => Ok(self.take_over(&mut changing, read, origin).await),
             Err(faults) => {
-                self.refuse(&faults);
+                self.refuse(&faults, origin);
                 Err(faults)
             }
         }
@@ -187,7 +193,7 @@ impl Supervisor {
         loop {
             // At once too, for what changed between the first reading and the watch. What is wrong
             // has been logged, and is shown; the files that held it go on being watched.
-            let refused = self.reload().await.is_err();
+            let refused = self.reload(&Origin::file()).await.is_err();
             let now = self.shown().loaded.files.clone();
             // Watching the same files anew would overlook what changed meanwhile.
             if now != files && !refused {
@@ -239,8 +245,10 @@ impl Supervisor {
         change(&mut self.shown.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    fn refuse(&self, faults: &[Diagnostic]) {
+    fn refuse(&self, faults: &[Diagnostic], origin: &Origin) {
         self.node.reload_refused();
+        let events = self.live.events();
+        events.change(Kind::ConfigurationRefused, origin.refused(faults));
         for fault in faults {
             tracing::error!(%fault, "configuration refused; the one before it stays in force");
         }
@@ -258,6 +266,7 @@ impl Supervisor {
         probes: &mut Probes,
         loaded: Loaded,
         tls: BackendTls,
+        (origin, changed): (&Origin, Changed),
     ) -> ReloadReport {
         let before = self.shown().loaded;
         let old = self.live.table();
@@ -285,6 +294,14 @@ impl Supervisor {
             generation = report.generation, digest = %report.digest, swapped,
             routes = %report.routes, upstreams = %report.upstreams, "configuration in force"
         );
+        report.restart_for.sort_unstable();
+        let waits = report.restart_for != self.restart_pending();
+        if swapped || waits || !changed.0.is_empty() {
+            let change = origin.in_force(&report, changed);
+            self.live
+                .events()
+                .change(Kind::ConfigurationChanged, change);
+        }
         probe(probes, &loaded.snapshot, &swap.new);
         self.follow(&swap).await;
         if revoked > 0 {
@@ -300,7 +317,6 @@ impl Supervisor {
                 "this setting has changed and takes effect at the next start"
             );
         }
-        report.restart_for.sort_unstable();
         let loaded = Arc::new(serving(&before, loaded, &report.restart_for));
         self.show(|shown| {
             shown.loaded = loaded;

@@ -4,7 +4,7 @@
 pub(crate) mod backend;
 pub(crate) mod session;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -23,6 +23,7 @@ use crate::live::{Edge, Generation, Live, Phase};
 use crate::proxy::backend::dial::ConnectionAddresses;
 use crate::proxy::client::connection::ClientConnection;
 use crate::proxy::client::progress::Progress;
+use crate::proxy::context::ejections::Ejections;
 use crate::proxy::context::shared::{ListenerContext, Shared};
 use crate::proxy::context::worker::Worker;
 use crate::proxy::refusal::Refusal;
@@ -34,6 +35,7 @@ use crate::proxy::stages::admit::admit;
 use crate::proxy::stages::authenticate::authenticate;
 use crate::proxy::stages::route::{Destination, route};
 use crate::proxy::streams::activity::StreamActivity;
+use crate::telemetry::events::{Collector, EventView, Filter};
 use crate::telemetry::metrics::{Exposition, ListenerMetrics, Metrics, NodeMetrics};
 use crate::telemetry::records::{Records, RecordsGuard};
 
@@ -61,6 +63,7 @@ pub(crate) struct Fixture {
     pub(crate) worker: Rc<Worker>,
     records: PathBuf,
     guard: RecordsGuard,
+    collector: RefCell<Collector>,
     _directory: tempfile::TempDir,
 }
 
@@ -100,22 +103,42 @@ impl Fixture {
             open: 0.into(),
             metrics: ListenerMetrics::new(&metrics, &config.name),
         });
+        let node = Arc::new(NodeMetrics::new(&metrics, 1));
         let shared = Shared {
+            ejections: Ejections::new(&node, live.events()),
             live,
             listeners: listeners.collect(),
             records: sink,
             tracer: None,
             challenges: Arc::default(),
             verifiers: Arc::default(),
-            node: Arc::new(NodeMetrics::new(&metrics, 1)),
+            node,
             metrics,
         };
+        let collector = shared
+            .live
+            .events()
+            .collector()
+            .expect("the only one")
+            .into();
         Self {
             worker: Worker::new(0, shared, Arc::default()),
             records,
             guard,
+            collector,
             _directory: directory,
         }
+    }
+
+    /// The events so far, as the API shows them.
+    pub(crate) fn events(&self) -> Vec<EventView> {
+        let events = self.worker.live().events();
+        let mut collector = self.collector.borrow_mut();
+        collector.finish();
+        let all = Filter::default();
+        let mut cursor = events.resume(None, &all).cursor;
+        let batch = events.read(&mut cursor, &all);
+        batch.events.iter().map(|event| event.view()).collect()
     }
 
     /// A connection of this peer.

@@ -58,10 +58,14 @@ pub struct RequestRecord<'r> {
     pub backend: Option<&'r str>,
     /// The principal, if the request was authenticated.
     pub principal: Option<&'r str>,
+    /// The authenticator that rejected the credential, if one did.
+    pub authenticator: Option<&'r str>,
     /// The client's address, after PROXY header and trusted `X-Forwarded-For`.
     pub client: &'r str,
     /// As it came; empty where no head was read whole.
     pub method: &'r str,
+    /// The requested host.
+    pub host: Option<&'r str>,
     /// The request's target, with secrets cut out (I11): the caller's duty.
     pub target: &'r str,
     /// When the request came.
@@ -121,6 +125,11 @@ impl Records {
             lost: Arc::default(),
             reopen: Arc::default(),
         }
+    }
+
+    /// The name of this gateway in records.
+    pub fn node(&self) -> &str {
+        &self.node
     }
 
     /// The line of a session that ended.
@@ -244,8 +253,10 @@ fn request(line: &mut Line, node: &str, record: &RequestRecord<'_>) {
     line.field("upstream", record.upstream.into());
     line.field("backend", record.backend.into());
     line.field("principal", record.principal.into());
+    line.field("authenticator", record.authenticator.into());
     line.field("client", Value::Text(record.client));
     line.field("method", Value::Text(record.method));
+    line.field("host", record.host.into());
     line.field("target", Value::Text(record.target));
     line.field("started", Value::Text(&clock::rfc3339(record.started)));
     line.field("status", Value::Number(record.status.into()));

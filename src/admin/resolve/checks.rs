@@ -94,7 +94,7 @@ pub(super) fn check(
                 return checked;
             }
             Err(Stop::Denied(Denial::Credential(fault))) => {
-                return checked.refuse(401, "unauthenticated", fault);
+                return checked.refuse(401, fault.reason(), fault);
             }
             Err(Stop::Denied(fault @ Denial::Insufficient { .. })) => {
                 return checked.refuse(403, "forbidden", fault);

@@ -151,7 +151,7 @@ pub struct Step {
 pub struct RefusalView {
     /// 400, 401, 403 or 405.
     pub status: u16,
-    /// `connect`, `bad_target`, `bad_upgrade`, `address`, `origin`, `unauthenticated` or
+    /// `connect`, `bad_target`, `bad_upgrade`, `address`, `origin`, `credential_…` or
     /// `forbidden`.
     pub reason: String,
     /// The reason in words.

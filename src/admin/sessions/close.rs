@@ -10,12 +10,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::admin::Gateway;
 use crate::admin::extract::{Caller, Parameters};
+use crate::admin::orders;
 use crate::admin::problem::Problem;
 use crate::admin::sessions::filter::{named, selection};
 use crate::admin::sessions::{find, parse};
 use crate::core::session::orders::CloseOrder;
 use crate::core::session::record::{Cause, EndOrder};
 use crate::live::{SessionQuery, WorkerCommand};
+use crate::telemetry::events::Fields;
 
 /// Bytes left in a close frame after the code (RFC 6455, section 5.5).
 const REASON_MAX: usize = 123;
@@ -84,6 +86,13 @@ pub(in crate::admin) async fn one(
     }
     let (code, reason, operator) = (order.code, &*order.reason, &*caller.name);
     tracing::info!(%id, code, %reason, operator, "session closed by an operator");
+    let fields = Fields {
+        session: Some(id),
+        close_code: Some(code),
+        reason: Some(reason.into()),
+        ..Fields::new(format!("close {id} with {code}"))
+    };
+    orders::note(&gateway, &caller, "close", fields);
     let closing = Closing {
         id: id.to_string(),
         code,
@@ -102,6 +111,13 @@ pub(in crate::admin) async fn many(
     let (closing, unanswered) = close(&gateway, &caller, &query, &order).await;
     let (code, reason, operator) = (order.code, &*order.reason, &*caller.name);
     tracing::info!(closing, code, %reason, operator, %query, "sessions closed by an operator");
+    let fields = Fields {
+        sessions: u64::try_from(closing).ok(),
+        close_code: Some(code),
+        reason: Some(reason.into()),
+        ..Fields::new(format!("close {closing} sessions with {code}: {query}"))
+    };
+    orders::note(&gateway, &caller, "close", fields);
     let closing = ClosingMany {
         closing,
         code,

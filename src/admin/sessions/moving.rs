@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::admin::Gateway;
 use crate::admin::extract::{Body, Caller};
+use crate::admin::orders;
 use crate::admin::problem::Problem;
 use crate::admin::sessions::{find, parse};
 use crate::base::names::BackendId;
@@ -17,6 +18,7 @@ use crate::core::session::orders::LeaveOrder;
 use crate::core::session::record::Cause;
 use crate::core::session::resume::ResumeReason;
 use crate::live::{MoveAnswer, OperatorCommand, WorkerCommand};
+use crate::telemetry::events::Fields;
 
 /// Where to.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -67,6 +69,13 @@ pub(in crate::admin) async fn begin(
         Some(MoveAnswer::Begun(from)) => {
             let (to, operator) = (target.backend, &*caller.name);
             tracing::info!(%id, %from, to, operator, "session moved by an operator");
+            let fields = Fields {
+                session: Some(id),
+                from: Some((*from).into()),
+                to: Some(to.as_str().into()),
+                ..Fields::new(format!("move {id} from {from} to {to}"))
+            };
+            orders::note(&gateway, &caller, "move", fields);
             let moving = Moving {
                 id: id.to_string(),
                 from: from.to_string(),

@@ -12,12 +12,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::admin::Gateway;
 use crate::admin::extract::{Body, Caller, Parameters};
+use crate::admin::orders;
 use crate::admin::problem::Problem;
 use crate::admin::sessions::filter::{named, selection};
 use crate::admin::sessions::{find, parse};
 use crate::core::relay::Side;
 use crate::core::session::orders::Message;
 use crate::live::{OperatorCommand, SendCounts, SessionQuery, WorkerCommand};
+use crate::telemetry::events::Fields;
 
 /// Bytes of a message: a session stores at most 16 KiB of them until they can leave.
 const MESSAGE_MAX: usize = 8 * 1024;
@@ -90,6 +92,11 @@ pub(in crate::admin) async fn one(
     if counts.delivered > 0 {
         let (bytes, to, operator) = (message.len(), to.as_str(), &*caller.name);
         tracing::info!(%id, bytes, to, operator, "message sent by an operator");
+        let fields = Fields {
+            session: Some(id),
+            ..Fields::new(format!("{bytes} bytes to the {to} of {id}"))
+        };
+        orders::note(&gateway, &caller, "send", fields);
         let id = id.to_string();
         return Ok((StatusCode::ACCEPTED, Json(SentOne { id, bytes })));
     }
@@ -136,6 +143,13 @@ pub(in crate::admin) async fn many(
         %query,
         "message sent by an operator"
     );
+    let fields = Fields {
+        sessions: Some(delivered as u64),
+        ..Fields::new(format!(
+            "{bytes} bytes to the {to} of {delivered} sessions: {query}"
+        ))
+    };
+    orders::note(&gateway, &caller, "send", fields);
     let sent = SentMany {
         delivered,
         busy,

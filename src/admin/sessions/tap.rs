@@ -19,6 +19,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::admin::Gateway;
 use crate::admin::extract::{Caller, Parameters};
+use crate::admin::orders;
 use crate::admin::problem::Problem;
 use crate::admin::role::Role;
 use crate::admin::sessions::listing::by_id;
@@ -31,6 +32,7 @@ use crate::live::{
     ANSWER_MAX, OperatorCommand, SessionQuery, TapAnswer, TapReader, TappedFrame, WorkerCommand,
     tap,
 };
+use crate::telemetry::events::Fields;
 
 /// How long a session is watched by default, and at most.
 const SECONDS: (u64, u64) = (60, 600);
@@ -98,6 +100,12 @@ pub(in crate::admin) async fn watch(
     let operator = Arc::clone(&caller.name);
     let payload = payload_max.is_some();
     tracing::info!(%id, payload, %operator, "session tapped by an operator");
+    let shown = if payload { " with payload" } else { "" };
+    let fields = Fields {
+        session: Some(id),
+        ..Fields::new(format!("tap {id}{shown}"))
+    };
+    orders::note(&gateway, &caller, "tap", fields);
     let seconds = how.seconds.unwrap_or(SECONDS.0).clamp(1, SECONDS.1);
     let tap = Tap {
         id,

@@ -94,8 +94,8 @@ async fn resolve_refuses_what_the_data_plane_refuses() {
             "{said}"
         );
     };
-    refused(json!({}), 401, "unauthenticated").await;
-    refused(key("wrong"), 401, "unauthenticated").await;
+    refused(json!({}), 401, "credential_missing").await;
+    refused(key("wrong"), 401, "credential_invalid").await;
     let post = json!({ "method": "POST", "websocket": true, "claims": { "sub": "ann" } });
     let said = resolve(&fixture, post).await;
     assert_eq!(said["refusal"]["reason"], "bad_upgrade", "{said}");

@@ -14,8 +14,10 @@ use crate::config::snapshot::Snapshot;
 use crate::control::load::{Loaded, with_check_context};
 use crate::control::supervisor::backend_tls::{Reuse, is_of_file, log_tls_faults, tls};
 use crate::control::supervisor::composition::{Held, compose};
+use crate::control::supervisor::origin::{Before, Origin, file_difference, report_refused};
 use crate::control::supervisor::{Changing, ReloadReport, Supervisor};
 use crate::io::tls::client::BackendTls;
+use crate::telemetry::events::DocumentChange;
 
 /// A file that was read, and what it makes together with the documents that there are.
 pub(super) struct PreparedReload {
@@ -24,6 +26,8 @@ pub(super) struct PreparedReload {
     composer: Composer,
     snapshot: Snapshot,
     tls: BackendTls,
+    /// What differs from the file before.
+    changed: Vec<DocumentChange>,
 }
 
 /// What came of an update.
@@ -49,6 +53,7 @@ impl Supervisor {
         let mut overlay = changing.overlay.clone();
         let mut composer = changing.composer.clone();
         let in_force = self.loaded();
+        let (before, events) = (Arc::clone(&changing.base), self.live.events().clone());
         let known_tls = Arc::clone(&self.live.generation().backend_tls);
         let read = tokio::task::spawn_blocking(move || {
             let base = configuration
@@ -58,10 +63,10 @@ impl Supervisor {
             let options = configuration.options();
             let (newly_refused, mut roots) =
                 with_check_context(options, &base, etcd, |context| overlay.check_again(context));
-            log_refused(&overlay, &newly_refused);
+            report_refused(&events, &overlay, &newly_refused);
             let snapshot = compose(&mut composer, &base, &mut overlay, None);
-            let before = (&in_force.snapshot, &*known_tls);
-            let (tls, faults) = tls(&snapshot, before, &mut roots, Reuse::Failed);
+            let reused = (&in_force.snapshot, &*known_tls);
+            let (tls, faults) = tls(&snapshot, reused, &mut roots, Reuse::Failed);
             let (own, others): (Vec<_>, Vec<_>) = faults
                 .into_iter()
                 .partition(|fault| is_of_file(&base.snapshot, &snapshot, fault.upstream()));
@@ -70,7 +75,9 @@ impl Supervisor {
                 return Err(own.iter().map(|fault| fault.diagnostic(path)).collect());
             }
             log_tls_faults(&others);
+            let path = configuration.path();
             Ok(PreparedReload {
+                changed: file_difference(path, &before.masked, &base.masked),
                 base: Arc::new(base),
                 overlay,
                 composer,
@@ -87,6 +94,7 @@ impl Supervisor {
         &self,
         changing: &mut Changing,
         read: PreparedReload,
+        origin: &Origin,
     ) -> ReloadReport {
         changing.base = Arc::clone(&read.base);
         changing.overlay = read.overlay;
@@ -96,7 +104,9 @@ impl Supervisor {
             snapshot: read.snapshot,
             ..Loaded::clone(&read.base)
         };
-        let report = self.put_into_force(&mut changing.probes, loaded, read.tls);
+        let changed = (read.changed, 0);
+        let probes = &mut changing.probes;
+        let report = self.put_into_force(probes, loaded, read.tls, (origin, changed));
         let report = report.await;
         self.show(|shown| {
             (shown.at, shown.refused, shown.held) = (clock::wall(), None, held);
@@ -108,6 +118,7 @@ impl Supervisor {
     /// what was good of them stays (I4).
     pub async fn apply(&self, update: Update) -> Applied {
         let source = update.source;
+        let origin = Origin::documents(source, update.revision);
         let mut changing = self.changing.lock().await;
         let configuration = self.configuration.clone();
         let base = Arc::clone(&changing.base);
@@ -119,24 +130,26 @@ impl Supervisor {
         let taken = tokio::task::spawn_blocking(move || {
             let etcd = in_force.snapshot.sources.etcd.as_ref();
             let options = configuration.options();
+            let before_update = Before::of(&overlay, source, &update.changes);
             let (touched, mut roots) = with_check_context(options, &base, etcd, |context| {
                 overlay.apply(update, context)
             });
+            let changed = before_update.differences(&overlay, source);
             let snapshot = compose(&mut composer, &base, &mut overlay, Some(&touched));
             let before = (&in_force.snapshot, &*known_tls);
             let (tls, faults) = tls(&snapshot, before, &mut roots, Reuse::Unchanged);
             log_tls_faults(&faults);
-            (touched, snapshot, tls, overlay, composer)
+            (touched, snapshot, tls, (overlay, composer), changed)
         });
         let taken = taken.await.expect("taking in documents does not panic");
-        let (touched, snapshot, tls, overlay, composer) = taken;
-        (changing.overlay, changing.composer) = (overlay, composer);
+        let (touched, snapshot, tls, parts, changed) = taken;
+        (changing.overlay, changing.composer) = parts;
         log_weakenings(&changing.overlay, &touched);
         let refused = touched
             .into_iter()
             .filter(|key| changing.overlay.is_refused(key));
         let refused: Vec<_> = refused.collect();
-        log_refused(&changing.overlay, &refused);
+        report_refused(self.live.events(), &changing.overlay, &refused);
         let refused = refused.into_iter().map(|key| {
             let found = changing.overlay.found(&key);
             (key, found)
@@ -148,7 +161,9 @@ impl Supervisor {
             snapshot,
             ..Loaded::clone(&changing.base)
         };
-        let report = self.put_into_force(&mut changing.probes, loaded, tls).await;
+        let probes = &mut changing.probes;
+        let report = self.put_into_force(probes, loaded, tls, (&origin, changed));
+        let report = report.await;
         Applied {
             generation: report.generation,
             swapped: report.swapped,
@@ -186,14 +201,6 @@ fn held(changing: &Changing, snapshot: &Snapshot) -> BTreeMap<SourceId, Held> {
         waiting: composer.waiting(overlay, snapshot, source),
     };
     SourceId::ALL.map(|source| (source, of(source))).into()
-}
-
-fn log_refused(overlay: &Overlay, keys: &[DocumentKey]) {
-    for key in keys {
-        for fault in overlay.found(key) {
-            tracing::error!(%key, %fault, "document refused; its last good version stays");
-        }
-    }
 }
 
 /// Documents that weaken what the file guards take effect, but not silently.

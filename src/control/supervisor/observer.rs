@@ -9,6 +9,7 @@ use crate::base::names::{BackendId, UpstreamName};
 use crate::control::probes::{Next, Observe, ProbeFault};
 use crate::core::health::Health;
 use crate::live::Live;
+use crate::telemetry::events::{Fields, Kind};
 
 /// Brings probes' results to the states of backends.
 pub(super) struct Observer(pub(super) Arc<Live>);
@@ -37,7 +38,22 @@ impl Observe for Observer {
             (Ok(latency), _) => Ok(*latency),
             (Err(_), None) => unreachable!("an error has a text"),
         };
-        match member.state.observe_probe(result, clock::now()) {
+        let before = member.state.health();
+        let changed = member.state.observe_probe(result, clock::now());
+        if let Some(health) = changed {
+            let (from, to) = (before.as_str(), health.as_str());
+            let because = fault.as_deref().map(|fault| format!(": {fault}"));
+            let because = because.unwrap_or_default();
+            let fields = Fields {
+                from: Some(from.into()),
+                to: Some(to.into()),
+                reason: fault.as_deref().map(Into::into),
+                ..Fields::new(format!("{upstream}/{backend} {from} to {to}{because}"))
+            };
+            let fields = fields.of_backend(upstream, backend);
+            self.0.events().change(Kind::BackendHealth, fields);
+        }
+        match changed {
             Some(Health::Unhealthy) => {
                 tracing::warn!(%upstream, %backend, reason = fault, "backend is unhealthy");
             }

@@ -105,8 +105,8 @@ impl Authenticator {
             return Err(CredentialFault::Unknown.into());
         };
         let principal = methods::certificate(&self.config.name, *wanted, der)?;
-        if methods::is_over(&principal, now) {
-            return Err(CredentialFault::Expired.into());
+        if let Some(expires) = principal.expires.filter(|expires| now >= *expires) {
+            return Err(CredentialFault::expired(expires, now).into());
         }
         Ok(principal)
     }

@@ -101,7 +101,9 @@ fn times(
     let issued = time(claims, "iat")?;
     match expires {
         None if jwt.expiry_required => return Err(CredentialFault::NoExpiry),
-        Some(expires) if now >= expires + jwt.leeway => return Err(CredentialFault::Expired),
+        Some(expires) if now >= expires + jwt.leeway => {
+            return Err(CredentialFault::expired(expires, now));
+        }
         _ => {}
     }
     if not_before.is_some_and(|from| now + jwt.leeway < from) {

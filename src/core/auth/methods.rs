@@ -151,12 +151,6 @@ pub fn certificate_holder(der: &[u8]) -> Option<(Arc<str>, Option<SystemTime>)> 
     let principal = certificate(&anybody, None, der).ok()?;
     Some((principal.subject, principal.expires))
 }
-
-/// Whether a certificate's time is over, which a long keep-alive connection may outlive.
-pub(super) fn is_over(principal: &Principal, now: SystemTime) -> bool {
-    principal.expires.is_some_and(|expires| now >= expires)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -17,6 +17,7 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderName, HeaderValue};
 
+use crate::base::clock;
 use crate::base::names::AuthenticatorName;
 use crate::base::right::Right;
 
@@ -97,8 +98,11 @@ pub enum CredentialFault {
     #[error("the signature is not valid")]
     Signature,
     /// Past `exp`.
-    #[error("the credential has expired")]
-    Expired,
+    #[error("the credential expired {} ago", clock::readable(*.ago))]
+    Expired {
+        /// How long ago, in whole seconds.
+        ago: Duration,
+    },
     /// Before `nbf`.
     #[error("the credential is not valid yet")]
     NotYetValid,
@@ -132,6 +136,25 @@ pub enum CredentialFault {
 }
 
 impl CredentialFault {
+    /// Of a credential that was good until `expires`.
+    pub fn expired(expires: SystemTime, now: SystemTime) -> Self {
+        let ago = now.duration_since(expires).unwrap_or_default();
+        Self::Expired {
+            ago: Duration::from_secs(ago.as_secs()),
+        }
+    }
+
+    /// The reason of the refusal that it leads to. These are the kinds of 401 that call for
+    /// different actions.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Missing => "credential_missing",
+            Self::Expired { .. } => "credential_expired",
+            Self::Revoked => "credential_revoked",
+            _ => "credential_invalid",
+        }
+    }
+
     /// The text for the client. It depends on what the client sent, and not on how the credential
     /// was verified: that would help to guess one.
     pub const fn answer(self) -> &'static str {
@@ -153,7 +176,7 @@ impl CredentialFault {
             Self::Critical => "critical",
             Self::UnknownKey => "unknown_key",
             Self::Signature => "signature",
-            Self::Expired => "expired",
+            Self::Expired { .. } => "expired",
             Self::NotYetValid => "not_yet_valid",
             Self::NoExpiry => "no_expiry",
             Self::Issuer => "issuer",

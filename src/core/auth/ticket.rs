@@ -163,7 +163,7 @@ pub(super) fn verify(
     let expires = seconds("exp").ok_or(CredentialFault::NoExpiry)?;
     let expires_at = time(expires) + signed.leeway;
     if now >= expires_at {
-        return Err(CredentialFault::Expired);
+        return Err(CredentialFault::expired(time(expires), now));
     }
     if fields.contains_key("path") && text_of("path") != Some(path) {
         return Err(CredentialFault::Audience);
@@ -303,7 +303,12 @@ mod tests {
         };
         assert_eq!(verified(&ticket(1), 1_029), Ok("ann".to_owned()));
         assert_eq!(verified(&ticket(1), 1_029), Err(CredentialFault::Used));
-        assert_eq!(verified(&ticket(2), 1_030), Err(CredentialFault::Expired));
+        let expired = |ago| {
+            let ago = Duration::from_secs(ago);
+            Err(CredentialFault::Expired { ago })
+        };
+        assert_eq!(verified(&ticket(2), 1_030), expired(0));
+        assert_eq!(verified(&ticket(2), 1_034), expired(4));
         assert_eq!(verified(&ticket(3), 1_000), Ok("ann".to_owned()));
         assert_eq!(verified(&ticket(4), 1_000), Err(CredentialFault::TooMany));
         let later = mint(&signed, &ann, time(2_000), time(1_500), 5);

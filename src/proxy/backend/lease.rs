@@ -9,8 +9,8 @@ use crate::config::snapshot::Passive;
 use crate::core::health::{BackendState, Outcome, Witness};
 use crate::core::routing::{Member, Upstream};
 use crate::core::session::stick::{StickyKey, Stuck};
+use crate::proxy::context::ejections::Ejections;
 use crate::proxy::context::worker::Worker;
-use crate::telemetry::metrics::NodeMetrics;
 
 /// Passive health of a backend that is not in the table.
 const UNTRACKED: Passive = Passive {
@@ -27,7 +27,7 @@ const UNTRACKED: Passive = Passive {
 #[derive(Debug)]
 pub(crate) struct BackendLease {
     state: Arc<BackendState>,
-    node: Arc<NodeMetrics>,
+    ejections: Arc<Ejections>,
     /// Weak: a session must not keep an old table's ring alive.
     upstream: Weak<Upstream>,
     session: bool,
@@ -48,7 +48,7 @@ impl BackendLease {
         }
         Self {
             state: Arc::clone(&member.state),
-            node: Arc::clone(&worker.shared.node),
+            ejections: Arc::clone(&worker.shared.ejections),
             upstream: Arc::downgrade(upstream),
             session,
             sticky: None,
@@ -88,7 +88,7 @@ impl BackendLease {
         state.session_began();
         Self {
             state: Arc::new(state),
-            node: Arc::clone(&worker.shared.node),
+            ejections: Arc::clone(&worker.shared.ejections),
             upstream: Weak::new(),
             session: true,
             sticky: None,
@@ -107,9 +107,10 @@ impl BackendLease {
             let may_eject = upstream.may_eject(now);
             let ejected = self.state.report(outcome, witness, now, may_eject);
             if let Some(until) = ejected {
-                self.node.ejected(&upstream.config.name);
-                let seconds = until.duration_since(now).as_secs_f64();
-                tracing::warn!(upstream = %upstream.config.name, backend = %self.backend(), cause = outcome.as_str(), seconds, "backend ejected");
+                let length = until.duration_since(now);
+                let name = &upstream.config.name;
+                let backend = self.backend();
+                self.ejections.report(name, backend, outcome, length);
             }
         }
     }

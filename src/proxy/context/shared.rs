@@ -9,6 +9,7 @@ use crate::config::snapshot::Listener;
 use crate::io::tls::challenges::Challenges;
 use crate::io::tls::server::ServerTls;
 use crate::live::Live;
+use crate::proxy::context::ejections::Ejections;
 use crate::proxy::verifiers::CredentialVerifiers;
 use crate::telemetry::metrics::{ListenerMetrics, Metrics, NodeMetrics};
 use crate::telemetry::records::Records;
@@ -33,6 +34,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// Metrics of the node.
     pub node: Arc<NodeMetrics>,
+    /// Where ejections are reported.
+    pub ejections: Arc<Ejections>,
 }
 
 /// A listener as its connections see it.

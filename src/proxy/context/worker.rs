@@ -13,6 +13,7 @@ use crate::base::names::{AuthenticatorName, RouteName, UpstreamName};
 use crate::base::session_id::SessionId;
 use crate::core::auth::Authenticator;
 use crate::core::session::details::{Details, SharedDetails};
+use crate::core::session::record::Record;
 use crate::core::session::wheel::Tick;
 use crate::io::relay::ReadBuffer;
 use crate::live::{Live, WorkerLoad};
@@ -22,6 +23,7 @@ use crate::proxy::streams::pool::Pool;
 use crate::proxy::verifiers::services::ServiceClients;
 use crate::proxy::verifiers::text::KeyWaiters;
 use crate::telemetry::metrics::{self, AuthMetrics, RouteMetrics};
+use crate::telemetry::records::RequestRecord;
 
 /// Bytes of one read of a session: a whole number of TLS records, and few enough to stay in cache.
 const READ_BYTES: usize = 64 * 1024;
@@ -143,6 +145,18 @@ impl Worker {
             .entry(name.clone())
             .or_insert_with(|| AuthMetrics::new(&self.shared.metrics, name));
         metrics.verified(outcome);
+    }
+
+    /// Writes the record of a session that ended, and its event (I6).
+    pub(crate) fn session_ended(&self, record: &Record) {
+        self.shared.records.session(record);
+        self.live().events().session_ended(record);
+    }
+
+    /// Writes the record of a request that became no session, and its event if it was refused.
+    pub(crate) fn request_ended(&self, record: &RequestRecord<'_>) {
+        self.shared.records.request(record);
+        self.live().events().request_ended(record);
     }
 
     /// A new id for a request and for the session that may come of it.

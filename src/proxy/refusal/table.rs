@@ -3,6 +3,7 @@
 use http::StatusCode;
 
 use crate::base::causes;
+use crate::base::names::AuthenticatorName;
 use crate::proxy::refusal::{Quota, Refusal};
 
 /// Clients that are shed come back after a random time up to this, not all at once.
@@ -57,7 +58,7 @@ impl Refusal {
             Self::Address => "address",
             Self::Quota(quota) => quota.reason(),
             Self::Overloaded(scarce) => scarce.as_str(),
-            Self::Unauthenticated { .. } => "unauthenticated",
+            Self::Unauthenticated { fault, .. } => fault.reason(),
             Self::Forbidden(_) => "forbidden",
             Self::NotVerified(_) => "not_verified",
             Self::NotPost => "not_post",
@@ -76,6 +77,14 @@ impl Refusal {
             Self::ClientStalled => "client_stalled",
             Self::BackendStalled => "backend_stalled",
             Self::TimedOut => "timed_out",
+        }
+    }
+
+    /// The authenticator that rejected the credential.
+    pub(crate) fn authenticator(&self) -> Option<&AuthenticatorName> {
+        match self {
+            Self::Unauthenticated { by, .. } => by.as_ref(),
+            _ => None,
         }
     }
 
@@ -164,7 +173,9 @@ mod tests {
 
     fn unauthenticated(by: Option<&str>) -> Refusal {
         Refusal::Unauthenticated {
-            fault: CredentialFault::Expired,
+            fault: CredentialFault::Expired {
+                ago: Duration::from_secs(4),
+            },
             by: by.map(Into::into),
             challenges: Vec::new(),
         }
@@ -179,7 +190,7 @@ mod tests {
 
     #[test]
     fn forbidden_and_unauthenticated_are_distinguished() {
-        check(&unauthenticated(None), 401, "unauthenticated", 3000);
+        check(&unauthenticated(None), 401, "credential_expired", 3000);
         let unmet = Unmet {
             asks: "the route asks for".to_owned(),
             condition: "claim:role == admin".to_owned(),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use http::{Method, StatusCode};
 
 use crate::base::clock;
-use crate::base::names::{BackendId, RouteName, UpstreamName};
+use crate::base::names::{AuthenticatorName, BackendId, RouteName, UpstreamName};
 use crate::live::Phase;
 use crate::proxy::client::connection::ClientConnection;
 use crate::proxy::streams::upload::Upload;
@@ -30,6 +30,7 @@ pub(crate) struct Report {
     pub(crate) backend: Option<BackendId>,
     pub(crate) client: Box<str>,
     pub(crate) method: Method,
+    pub(crate) host: Box<str>,
     pub(crate) target: Box<str>,
     pub(crate) request_id: Box<str>,
     pub(crate) arrived: Instant,
@@ -39,6 +40,8 @@ pub(crate) struct Report {
     pub(crate) principal: Option<Arc<str>>,
     pub(crate) status: u16,
     pub(crate) refusal: Option<&'static str>,
+    /// The authenticator that rejected the credential.
+    pub(crate) authenticator: Option<AuthenticatorName>,
     /// What exactly was wrong.
     pub(crate) detail: Option<Box<str>>,
     /// Counted by the request's body, which may go up while the answer comes down.
@@ -91,28 +94,26 @@ impl Report {
         if matches!(state, AnswerState::Unanswered | AnswerState::Passing) {
             self.cut_off(state);
         }
-        self.connection
-            .worker
-            .shared
-            .records
-            .request(&RequestRecord {
-                listener: &self.connection.listener().config.name,
-                route: self.route.as_deref(),
-                upstream: self.upstream.as_deref(),
-                backend: self.backend.as_deref(),
-                principal: self.principal.as_deref(),
-                client: &self.client,
-                method: self.method.as_str(),
-                target: &self.target,
-                status: self.status,
-                started: self.started,
-                duration: clock::now().duration_since(self.arrived),
-                bytes_in: self.upload.bytes(),
-                bytes_out: self.bytes_out,
-                refusal: self.refusal,
-                detail: self.detail.as_deref(),
-                request_id: Some(&self.request_id),
-            });
+        self.connection.worker.request_ended(&RequestRecord {
+            listener: &self.connection.listener().config.name,
+            route: self.route.as_deref(),
+            upstream: self.upstream.as_deref(),
+            backend: self.backend.as_deref(),
+            principal: self.principal.as_deref(),
+            authenticator: self.authenticator.as_deref(),
+            client: &self.client,
+            method: self.method.as_str(),
+            host: Some(&self.host),
+            target: &self.target,
+            status: self.status,
+            started: self.started,
+            duration: clock::now().duration_since(self.arrived),
+            bytes_in: self.upload.bytes(),
+            bytes_out: self.bytes_out,
+            refusal: self.refusal,
+            detail: self.detail.as_deref(),
+            request_id: Some(&self.request_id),
+        });
     }
 
     /// Names and counts what cut the exchange off.

@@ -64,9 +64,11 @@ pub(crate) fn start(sessions: &Rc<Sessions>, granted: GrantedSession, client: Cl
     metrics.began(facts.id, &facts.backend, facts.handshake, began_at);
     backend.established();
     let began = clock::now();
+    let facts = Arc::new(facts);
+    worker.live().events().session_began(&facts);
     let session = Session {
         id: facts.id,
-        facts: RefCell::new(Arc::new(facts)),
+        facts: RefCell::new(facts),
         relay: RefCell::new(relay),
         began,
         backend: RefCell::new(Some(HeldBackend::new(backend, began, began))),

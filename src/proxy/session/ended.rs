@@ -29,7 +29,7 @@ pub(crate) fn record(sessions: &Rc<Sessions>, session: &Session, ending: Ending)
         ending,
     };
     session.metrics.ended(&record);
-    worker.shared.records.session(&record);
+    worker.session_ended(&record);
     session.metrics.lost(record.moves.messages_lost);
     if let Some(backend) = &*session.backend.borrow() {
         let held = backend.held(session.began);

@@ -133,7 +133,7 @@ impl Session {
     }
 
     /// Goes on with another backend.
-    pub(crate) fn go_on(&self, reached: Reached, now: Tick) {
+    pub(crate) fn go_on(&self, reached: Reached, worker: &Worker) {
         let Reached {
             lease,
             reason,
@@ -143,9 +143,11 @@ impl Session {
         lease.established();
         self.metrics.resumed();
         self.note_move(lease.backend(), reason);
+        worker.live().events().session_moved(&self.facts());
         let backend = HeldBackend::new(lease, self.began, clock::now());
         self.backend.replace(Some(backend));
         carrier.settle();
+        let now = worker.tick();
         self.relay.borrow_mut().attach(carrier, early, now);
     }
 

@@ -120,7 +120,7 @@ impl Run {
         self.attempt = None;
         let now = self.sessions.worker().tick();
         match result {
-            Ok(reached) => self.session.go_on(reached, now),
+            Ok(reached) => self.session.go_on(reached, self.sessions.worker()),
             Err(why) => {
                 self.session.metrics.not_resumed();
                 tracing::debug!(id = %self.session.id, %why, "session not resumed");

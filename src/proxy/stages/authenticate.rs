@@ -152,9 +152,9 @@ mod tests {
 
     #[test]
     fn i7_a_credential_has_to_be_there_and_valid() {
-        assert_eq!(subject(get("/strict")), Err("unauthenticated"));
+        assert_eq!(subject(get("/strict")), Err("credential_missing"));
         let wrong = with_key(get("/strict"), "wrong");
-        assert_eq!(subject(wrong), Err("unauthenticated"));
+        assert_eq!(subject(wrong), Err("credential_invalid"));
         let right = with_key(get("/strict"), "key-of-a-bot");
         assert_eq!(subject(right), Ok(Some("bot".to_owned())));
     }
@@ -163,7 +163,7 @@ mod tests {
     fn an_invalid_credential_does_not_become_a_guest() {
         assert_eq!(subject(get("/guests")), Ok(None));
         let wrong = with_key(get("/guests"), "wrong");
-        assert_eq!(subject(wrong), Err("unauthenticated"));
+        assert_eq!(subject(wrong), Err("credential_invalid"));
     }
 
     #[test]
@@ -181,7 +181,7 @@ mod tests {
         let head = head(with_key(get("/strict"), "key-of-a-bot"));
         let received = fixture.receive(&head);
         let refusal = try_authenticate(routed(&received, head)).err();
-        assert_eq!(refusal.expect("a refusal").reason(), "unauthenticated");
+        assert_eq!(refusal.expect("a refusal").reason(), "credential_revoked");
     }
 
     #[test]

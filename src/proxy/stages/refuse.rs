@@ -1,5 +1,8 @@
 //! The answer to a refused request: sent, logged, counted and recorded in one place.
 
+use http::HeaderValue;
+
+use crate::core::http::forwarded::X_REQUEST_ID;
 use crate::proxy::refusal::Refusal;
 use crate::proxy::request::received::Received;
 use crate::proxy::stages::answer::{AfterSwitch, Answer};
@@ -7,7 +10,7 @@ use crate::proxy::stages::answer::{AfterSwitch, Answer};
 /// Answers a refused request.
 pub(crate) fn refuse(received: &Received, refusal: &Refusal) -> Answer {
     let id = &*received.request_id;
-    let answer = match received.take_acceptance() {
+    let mut answer = match received.take_acceptance() {
         Some(acceptance) => {
             let (response, close_frame) = acceptance.refuse(refusal);
             Answer {
@@ -17,6 +20,10 @@ pub(crate) fn refuse(received: &Received, refusal: &Refusal) -> Answer {
         }
         None => refusal.answer(id).into(),
     };
+    // An id that the user can quote.
+    if let Ok(id) = HeaderValue::from_str(id) {
+        answer.response.headers_mut().insert(&X_REQUEST_ID, id);
+    }
     let (route, upstream) = received.route().unzip();
     let error = refusal as &dyn std::error::Error;
     let source = error.source().map(tracing::field::display);
@@ -35,6 +42,7 @@ pub(crate) fn refuse(received: &Received, refusal: &Refusal) -> Answer {
     let mut report = received.report(route, upstream, None);
     report.status = answer.response.status().as_u16();
     report.refusal = Some(refusal.reason());
+    report.authenticator = refusal.authenticator().cloned();
     report.detail = refusal.detail();
     report.finish();
     answer
@@ -46,6 +54,7 @@ mod tests {
 
     use super::*;
     use crate::proxy::tests::{Fixture, get, head, routed, websocket};
+    use crate::telemetry::events::Kind;
 
     const ROUTES: &str = r#"
         [upstreams.chat]
@@ -67,6 +76,12 @@ mod tests {
         assert!(answer.then.is_none());
         drop((answer, received));
         assert!(fixture.metrics().contains("timed_out"), "counted");
+        let events = fixture.events();
+        assert_eq!(events.len(), 1, "{events:?}");
+        let refused = &events[0].fields;
+        assert_eq!(events[0].kind, Kind::Refused);
+        assert_eq!(refused.reason.as_deref(), Some("timed_out"));
+        assert_eq!(refused.target.as_deref(), Some("/a?b=1"));
         let records = fixture.records();
         assert_eq!(records.len(), 1, "{records:?}");
         let record = &records[0];

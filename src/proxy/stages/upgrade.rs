@@ -3,11 +3,12 @@
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, Response, StatusCode, header, response};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header, response};
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
 use crate::core::health::Outcome;
+use crate::core::http::forwarded::SESSILE_SESSION;
 use crate::core::http::headers;
 use crate::core::session::details::Placement;
 use crate::core::wire::extension;
@@ -121,6 +122,12 @@ pub(crate) fn grant(placed: Placed<'_>, end: BackendEnd) -> Answer {
     // A 101 has no body, whatever the backend sends (RFC 9110, section 8.6).
     fields.remove(header::CONTENT_LENGTH);
     handshake::set_upgrade(&mut fields);
+    // An id that the user can quote; a gateway behind this one may have set its own.
+    let id = HeaderValue::from_bytes(&placed.received.id.encode());
+    fields.insert(
+        &SESSILE_SESSION,
+        id.expect("its letters may stand in a header"),
+    );
     if let (None, Some(name)) = (&granted.subprotocol, &placed.subprotocol) {
         fields.insert(header::SEC_WEBSOCKET_PROTOCOL, name.clone());
     }

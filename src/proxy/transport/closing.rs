@@ -88,14 +88,16 @@ impl Closing {
 /// The record of a request whose head was never whole, so that nothing is known of it.
 pub(crate) fn record_unread(client: &ClientConnection, (status, refusal): (u16, &'static str)) {
     client.worker.no_route_metrics().refused(refusal);
-    client.worker.shared.records.request(&RequestRecord {
+    client.worker.request_ended(&RequestRecord {
         listener: &client.listener().config.name,
         route: None,
         upstream: None,
         backend: None,
         principal: None,
+        authenticator: None,
         client: &client.peer_text(),
         method: "",
+        host: None,
         target: "",
         status,
         started: clock::wall(),

@@ -19,6 +19,7 @@ use crate::live::WorkerHandle;
 use crate::proxy::worker::accept::{ARRIVALS_MAX, PeerWorker};
 use crate::proxy::worker::thread::{Startup, run};
 
+pub use crate::proxy::context::ejections::Ejections;
 pub use crate::proxy::context::shared::{ListenerContext, Shared};
 
 /// Starts the workers. Sockets, each with the index of its listener in `shared.listeners`, are

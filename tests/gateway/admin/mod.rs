@@ -1,4 +1,5 @@
 //! What operators see and do.
+mod events;
 mod hostile;
 mod preview;
 mod tls;

@@ -82,8 +82,8 @@ async fn a_token_with_one_thing_wrong_is_refused_for_that() {
         let mut critical = rs(json!({}));
         critical["headers"] = json!({ "kid": "rsa", "crit": ["x"], "x": 1 });
         let mut list = vec![
-            (rs(json!({ "exp": in_seconds(-60) })), "has expired"),
-            (rs(json!({ "exp": 1 })), "has expired"),
+            (rs(json!({ "exp": in_seconds(-60) })), "expired"),
+            (rs(json!({ "exp": 1 })), "expired"),
             (rs(json!({ "nbf": in_seconds(60) })), "not valid yet"),
             (rs(json!({ "aud": "other" })), "another audience"),
             (rs(json!({ "aud": ["other", "chats"] })), "another audience"),

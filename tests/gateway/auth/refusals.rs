@@ -63,23 +63,30 @@ fn case(reason: &'static str, says: &'static str, route: &'static str) -> Case {
 /// What a credential is refused for.
 fn credentials() -> Vec<Case> {
     let users = "authenticate = [\"users\"]";
-    let other = |says, token| Case {
+    let other = |reason, says, token| Case {
         token,
-        ..case("unauthenticated", says, users)
+        ..case(reason, says, users)
     };
     let of = |claims| Some(token(&claims));
     vec![
-        other("no credential was presented", None),
-        other("the credential is not accepted", Some("a.b".to_owned())),
+        other("credential_missing", "no credential was presented", None),
         other(
+            "credential_invalid",
+            "the credential is not accepted",
+            Some("a.b".to_owned()),
+        ),
+        other(
+            "credential_expired",
             "the credential is not accepted",
             of(json!({ "sub": "ann", "exp": in_seconds(-60) })),
         ),
         other(
+            "credential_invalid",
             "the credential is not accepted",
             of(json!({ "sub": "ann", "exp": in_seconds(90), "nbf": in_seconds(60) })),
         ),
         other(
+            "credential_invalid",
             "the credential is not accepted",
             of(json!({ "exp": in_seconds(60) })),
         ),

@@ -78,7 +78,7 @@ async fn a_ticket_is_good_once_in_its_time_on_its_path_and_whole() {
         (
             "/",
             with(json!({ "jti": "old", "exp": in_seconds(-1) })),
-            "has expired",
+            "expired",
         ),
         ("/b", with(a.clone()), elsewhere),
         ("/a/b", with(a.clone()), elsewhere),

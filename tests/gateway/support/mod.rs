@@ -10,6 +10,7 @@ pub mod client;
 pub mod config;
 pub mod etcd;
 pub mod etcd_world;
+pub mod events;
 pub mod gateway;
 pub mod http;
 pub mod numbered;

@@ -82,7 +82,12 @@ fn claims_decide() {
     };
     check(json!({}), Ok(()));
     check(json!({ "exp": NOW - 4 }), Ok(()));
-    check(json!({ "exp": NOW - 5 }), Err(Expired));
+    check(
+        json!({ "exp": NOW - 5 }),
+        Err(Expired {
+            ago: Duration::from_secs(5),
+        }),
+    );
     check(json!({ "exp": NOW as f64 + 0.5 }), Ok(()));
     check(json!({ "exp": 1e300 }), Ok(()));
     check(json!({ "exp": -1 }), Err(Malformed));

@@ -49,7 +49,7 @@ fn an_endpoint_takes_a_post_with_a_credential() {
         let get = http::Request::get(path);
         assert_eq!(answered(&fixture, get).err(), Some("not_post"));
         let anonymous = answered(&fixture, post(path));
-        assert_eq!(anonymous.err(), Some("unauthenticated"));
+        assert_eq!(anonymous.err(), Some("credential_missing"));
     }
 }
 

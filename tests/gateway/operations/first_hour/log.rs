@@ -114,7 +114,7 @@ async fn every_line_of_a_busy_life_can_be_read() {
     }
     for expected in [
         "ready",
-        "state of a backend ordered by an operator",
+        "order of an operator",
         "drain began",
         "drain stopped",
         "log level changed by an operator",

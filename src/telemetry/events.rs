@@ -1,0 +1,227 @@
+//! Events: what happened to sessions, requests and the gateway, for operators. Emitting never waits:
+//! an event goes into a bounded queue, and one that finds it full is dropped and counted. One
+//! collector numbers the events and keeps them in bounded rings, a ring for each class, so that a
+//! storm of sessions or refusals never evicts a change.
+//!
+//! Readers use a cursor. They read in slices and share no lock with the threads that emit.
+
+mod collect;
+mod difference;
+mod event;
+mod fields;
+mod filter;
+mod lines;
+mod ring;
+mod store;
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+
+use crate::base::clock;
+use crate::core::session::record::{Facts, Record};
+use crate::telemetry::records::RequestRecord;
+
+pub use collect::Collector;
+pub use difference::{DocumentChange, difference, differences};
+pub use event::{Body, Class, Event, EventId, Kind};
+pub use fields::{EventView, Fields};
+pub use filter::Filter;
+pub use lines::read_lines;
+pub use ring::Bounds;
+pub use store::{Batch, Before, Cursor, Fill, Lost, Page, Resumed};
+
+use collect::Queues;
+use event::Emitted;
+use store::Store;
+
+/// Events of a class that may wait for the collector.
+const WAITING_MAX: [usize; Class::ALL.len()] = [8192, 4096, 4096];
+
+/// Readers of streams at once.
+const SUBSCRIBERS_MAX: usize = 32;
+
+/// The events of a gateway; cheap to clone.
+#[derive(Clone)]
+pub struct Events(Arc<Shared>);
+
+struct Shared {
+    queues: [mpsc::Sender<Emitted>; Class::ALL.len()],
+    /// Taken by the collector.
+    waiting: Mutex<Option<Queues>>,
+    /// Events that found their queue full, by class.
+    dropped: [AtomicU64; Class::ALL.len()],
+    /// Events that were not written to their file.
+    unwritten: AtomicU64,
+    store: Mutex<Store>,
+    /// The number of the newest event, for readers that wait.
+    newest: watch::Sender<u64>,
+    closed: AtomicBool,
+    /// One permit for each reader of a stream.
+    subscribers: Arc<Semaphore>,
+}
+
+impl fmt::Debug for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Events").finish_non_exhaustive()
+    }
+}
+
+impl Events {
+    /// No events yet; `instance` distinguishes this process from others in the ids of events.
+    pub fn new(instance: u64) -> Self {
+        let (queues, waiting) = Queues::new(WAITING_MAX);
+        Self(Arc::new(Shared {
+            queues,
+            waiting: Mutex::new(Some(waiting)),
+            dropped: Default::default(),
+            unwritten: AtomicU64::new(0),
+            store: Mutex::new(Store::new(instance, Bounds::default())),
+            newest: watch::Sender::new(0),
+            closed: AtomicBool::new(false),
+            subscribers: Arc::new(Semaphore::new(SUBSCRIBERS_MAX)),
+        }))
+    }
+
+    /// Sets the bounds of the rings, at the start.
+    pub fn set_bounds(&self, bounds: Bounds) {
+        self.store().set_bounds(bounds);
+    }
+
+    /// A session began.
+    pub fn session_began(&self, facts: &Arc<Facts>) {
+        self.emit(Kind::SessionBegan, Body::Began(Arc::clone(facts)));
+    }
+
+    /// A session ended; this is its record.
+    pub fn session_ended(&self, record: &Record) {
+        self.emit(Kind::SessionEnded, Body::Ended(Box::new(record.clone())));
+    }
+
+    /// A session goes on with another backend; its last move says which and why.
+    pub fn session_moved(&self, facts: &Arc<Facts>) {
+        self.emit(Kind::SessionMoved, Body::Moved(Arc::clone(facts)));
+    }
+
+    /// A request got no backend's whole answer; other requests leave no event.
+    pub fn request_ended(&self, record: &RequestRecord<'_>) {
+        if let Some(refused) = Fields::of_refusal(record) {
+            self.emit(Kind::Refused, Body::Fields(Box::new(refused)));
+        }
+    }
+
+    /// A change, with what is known of it.
+    pub fn change(&self, kind: Kind, fields: Fields) {
+        self.emit(kind, Body::Fields(Box::new(fields)));
+    }
+
+    fn emit(&self, kind: Kind, body: Body) {
+        let class = kind.class() as usize;
+        let at = clock::wall();
+        if self.0.queues[class]
+            .try_send(Emitted { at, kind, body })
+            .is_err()
+        {
+            self.0.dropped[class].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Events of a class that were dropped because their queue was full.
+    pub fn dropped(&self, class: Class) -> u64 {
+        self.0.dropped[class as usize].load(Ordering::Relaxed)
+    }
+
+    /// Events that did not reach their file.
+    pub fn unwritten(&self) -> u64 {
+        self.0.unwritten.load(Ordering::Relaxed)
+    }
+
+    /// Counts events that did not reach their file.
+    pub fn count_unwritten(&self, events: u64) {
+        self.0.unwritten.fetch_add(events, Ordering::Relaxed);
+    }
+
+    /// The only collector; `None` if it was taken before.
+    pub fn collector(&self) -> Option<Collector> {
+        let waiting = self.0.waiting.lock();
+        let queues = waiting.unwrap_or_else(PoisonError::into_inner).take()?;
+        Some(Collector::new(self.clone(), queues))
+    }
+
+    /// Adds events of a process before this one, in their order. Only before the first own event.
+    pub fn restore(&self, events: Vec<EventView>) {
+        let mut store = self.store();
+        for event in events {
+            store.restore(event);
+        }
+    }
+
+    /// A cursor behind the newest event.
+    pub fn behind_newest(&self) -> Cursor {
+        self.store().behind_newest()
+    }
+
+    /// A cursor behind the event of this id, or before all events if there is no id.
+    pub fn resume(&self, after: Option<EventId>, filter: &Filter) -> Resumed {
+        self.store().resume(after, filter)
+    }
+
+    /// The next events for `filter`, out of at most one slice.
+    pub fn read(&self, cursor: &mut Cursor, filter: &Filter) -> Batch {
+        self.store().read(cursor, filter)
+    }
+
+    /// The place before an event, or behind the newest one.
+    pub fn before(&self, id: Option<EventId>) -> Before {
+        self.store().before(id)
+    }
+
+    /// Events for `filter`, the newest first, out of at most one slice.
+    pub fn read_back(&self, before: Before, filter: &Filter, limit: usize) -> Page {
+        self.store().read_back(before, filter, limit)
+    }
+
+    /// What is in memory of a class.
+    pub fn fill(&self, class: Class) -> Fill {
+        self.store().fill(class)
+    }
+
+    /// Lets one more reader of a stream in, while the permit is held; `None` if there are too many.
+    pub fn subscribe(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.0.subscribers).try_acquire_owned().ok()
+    }
+
+    /// Readers of streams now.
+    pub fn subscribers(&self) -> usize {
+        SUBSCRIBERS_MAX - self.0.subscribers.available_permits()
+    }
+
+    /// Signals new events, until `close`.
+    pub fn newest(&self) -> watch::Receiver<u64> {
+        self.0.newest.subscribe()
+    }
+
+    /// Whether streams have to end.
+    pub fn is_closed(&self) -> bool {
+        self.0.closed.load(Ordering::Acquire)
+    }
+
+    /// Ends all streams: the gateway stops.
+    pub fn close(&self) {
+        self.0.closed.store(true, Ordering::Release);
+        self.0.newest.send_modify(|_| {});
+    }
+
+    fn store(&self) -> MutexGuard<'_, Store> {
+        self.0.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn notify(&self, newest: u64) {
+        self.0.newest.send_replace(newest);
+    }
+}
+
+#[cfg(test)]
+mod tests;
