@@ -74,16 +74,10 @@ fn read_events(gateway: &Gateway, reading: &mut Reading) {
     let events = gateway.live.events();
     let by_class =
         |value: &dyn Fn(Class) -> f64| Class::ALL.map(|class| ([class.as_str()], value(class)));
-    let fill = |class| events.fill(class);
-    let (count, bytes) = (
-        by_class(&|class| fill(class).events as f64),
-        by_class(&|class| fill(class).bytes as f64),
-    );
-    reading.family(&table::EVENTS, count);
+    let bytes = by_class(&|class| events.fill(class).bytes as f64);
     reading.family(&table::EVENTS_BYTES, bytes);
     let dropped = by_class(&|class| events.dropped(class) as f64);
     reading.family(&table::EVENTS_DROPPED, dropped);
-    reading.single(&table::EVENTS_UNWRITTEN, events.unwritten() as f64);
     reading.single(&table::EVENT_SUBSCRIBERS, events.subscribers() as f64);
 }
 

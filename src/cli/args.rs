@@ -10,6 +10,7 @@ mod doctor;
 mod drain;
 #[cfg(feature = "etcd")]
 pub mod etcd;
+mod events;
 #[cfg(feature = "etcd")]
 pub mod register;
 mod sessions;
@@ -19,6 +20,7 @@ use target::key_value;
 
 pub use doctor::{CertsArgs, CompletionsArgs, DoctorArgs, ExplainArgs, ManArgs};
 pub use drain::{DrainArgs, RebalanceArgs};
+pub use events::{EndedArgs, EventsArgs, HistoryArgs, RefusalsArgs};
 pub use sessions::{
     KickArgs, MoveArgs, SelectionArgs, SendArgs, SessionsArgs, TapArgs, TopArgs, WhyArgs,
 };
@@ -105,6 +107,17 @@ pub enum Command {
     ///
     /// The client gets a close frame, 1008 unless --code is given, at the next frame boundary.
     Kick(KickArgs),
+    /// List sessions that ended, the newest end first, with who ended them and why.
+    Ended(EndedArgs),
+    /// List requests that were refused, the newest first, with the exact cause.
+    Refusals(RefusalsArgs),
+    /// Show what changed, and who did it.
+    ///
+    /// --diff shows what differs in each file or document; --follow goes on with what changes from
+    /// now on.
+    History(HistoryArgs),
+    /// Follow what happens: sessions, refusals, changes.
+    Events(EventsArgs),
     /// Take a backend of a running gateway out, and end or move its sessions gradually.
     ///
     /// It gets no new sessions; its live sessions leave at the given pace, or that of the

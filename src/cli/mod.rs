@@ -12,6 +12,7 @@ pub mod drain;
 mod etcd;
 pub mod explain;
 pub mod generated;
+pub mod history;
 pub mod operate;
 pub mod preview;
 mod print;
@@ -88,6 +89,10 @@ pub fn execute(arguments: Arguments, out: &mut dyn Write, err: &mut dyn Write) -
         Command::Send(args) => operate::send(&args, out),
         Command::Move(args) => operate::move_session(&args, out),
         Command::Kick(args) => sessions::kick(&args, out),
+        Command::Ended(args) => history::ended(&args, out),
+        Command::Refusals(args) => history::refusals(&args, out),
+        Command::History(args) => history::history(&args, out),
+        Command::Events(args) => history::events(&args, out),
         Command::Drain(args) => drain::drain(&args, out),
         Command::Rebalance(args) => drain::rebalance(&args, out),
         Command::Schema(args) if args.admin_api => writeln!(out, "{:#}", admin::openapi())

@@ -1,7 +1,7 @@
-//! Events: what happened to sessions, requests and the gateway, for operators. Emitting never waits:
-//! an event goes into a bounded queue, and one that finds it full is dropped and counted. One
-//! collector numbers the events and keeps them in bounded rings, a ring for each class, so that a
-//! storm of sessions or refusals never evicts a change.
+//! Events: what happened to sessions, requests and the gateway, for operators. Emitting never
+//! waits: an event goes into a bounded queue, and one that finds it full is dropped and counted.
+//! One collector numbers the events and keeps them in bounded rings, a ring for each class, so that
+//! a storm of sessions or refusals never evicts a change.
 //!
 //! Readers use a cursor. They read in slices and share no lock with the threads that emit.
 
@@ -11,14 +11,17 @@ mod event;
 mod fields;
 mod filter;
 mod lines;
+mod queues;
 mod ring;
+mod shared;
 mod store;
+mod view;
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::base::clock;
 use crate::core::session::record::{Facts, Record};
@@ -27,14 +30,16 @@ use crate::telemetry::records::RequestRecord;
 pub use collect::Collector;
 pub use difference::{DocumentChange, difference, differences};
 pub use event::{Body, Class, Event, EventId, Kind};
-pub use fields::{EventView, Fields};
+pub use fields::Fields;
 pub use filter::Filter;
 pub use lines::read_lines;
 pub use ring::Bounds;
 pub use store::{Batch, Before, Cursor, Fill, Lost, Page, Resumed};
+pub use view::EventView;
 
-use collect::Queues;
 use event::Emitted;
+use queues::Queues;
+use shared::Shared;
 use store::Store;
 
 /// Events of a class that may wait for the collector.
@@ -46,22 +51,6 @@ const SUBSCRIBERS_MAX: usize = 32;
 /// The events of a gateway; cheap to clone.
 #[derive(Clone)]
 pub struct Events(Arc<Shared>);
-
-struct Shared {
-    queues: [mpsc::Sender<Emitted>; Class::ALL.len()],
-    /// Taken by the collector.
-    waiting: Mutex<Option<Queues>>,
-    /// Events that found their queue full, by class.
-    dropped: [AtomicU64; Class::ALL.len()],
-    /// Events that were not written to their file.
-    unwritten: AtomicU64,
-    store: Mutex<Store>,
-    /// The number of the newest event, for readers that wait.
-    newest: watch::Sender<u64>,
-    closed: AtomicBool,
-    /// One permit for each reader of a stream.
-    subscribers: Arc<Semaphore>,
-}
 
 impl fmt::Debug for Events {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -77,7 +66,6 @@ impl Events {
             queues,
             waiting: Mutex::new(Some(waiting)),
             dropped: Default::default(),
-            unwritten: AtomicU64::new(0),
             store: Mutex::new(Store::new(instance, Bounds::default())),
             newest: watch::Sender::new(0),
             closed: AtomicBool::new(false),
@@ -87,7 +75,7 @@ impl Events {
 
     /// Sets the bounds of the rings, at the start.
     pub fn set_bounds(&self, bounds: Bounds) {
-        self.store().set_bounds(bounds);
+        self.0.store().set_bounds(bounds);
     }
 
     /// A session began.
@@ -130,29 +118,19 @@ impl Events {
 
     /// Events of a class that were dropped because their queue was full.
     pub fn dropped(&self, class: Class) -> u64 {
-        self.0.dropped[class as usize].load(Ordering::Relaxed)
-    }
-
-    /// Events that did not reach their file.
-    pub fn unwritten(&self) -> u64 {
-        self.0.unwritten.load(Ordering::Relaxed)
-    }
-
-    /// Counts events that did not reach their file.
-    pub fn count_unwritten(&self, events: u64) {
-        self.0.unwritten.fetch_add(events, Ordering::Relaxed);
+        self.0.dropped(class)
     }
 
     /// The only collector; `None` if it was taken before.
     pub fn collector(&self) -> Option<Collector> {
         let waiting = self.0.waiting.lock();
         let queues = waiting.unwrap_or_else(PoisonError::into_inner).take()?;
-        Some(Collector::new(self.clone(), queues))
+        Some(Collector::new(Arc::clone(&self.0), queues))
     }
 
     /// Adds events of a process before this one, in their order. Only before the first own event.
     pub fn restore(&self, events: Vec<EventView>) {
-        let mut store = self.store();
+        let mut store = self.0.store();
         for event in events {
             store.restore(event);
         }
@@ -160,32 +138,32 @@ impl Events {
 
     /// A cursor behind the newest event.
     pub fn behind_newest(&self) -> Cursor {
-        self.store().behind_newest()
+        self.0.store().behind_newest()
     }
 
     /// A cursor behind the event of this id, or before all events if there is no id.
     pub fn resume(&self, after: Option<EventId>, filter: &Filter) -> Resumed {
-        self.store().resume(after, filter)
+        self.0.store().resume(after, filter)
     }
 
     /// The next events for `filter`, out of at most one slice.
     pub fn read(&self, cursor: &mut Cursor, filter: &Filter) -> Batch {
-        self.store().read(cursor, filter)
+        self.0.store().read(cursor, filter)
     }
 
     /// The place before an event, or behind the newest one.
     pub fn before(&self, id: Option<EventId>) -> Before {
-        self.store().before(id)
+        self.0.store().before(id)
     }
 
     /// Events for `filter`, the newest first, out of at most one slice.
     pub fn read_back(&self, before: Before, filter: &Filter, limit: usize) -> Page {
-        self.store().read_back(before, filter, limit)
+        self.0.store().read_back(before, filter, limit)
     }
 
     /// What is in memory of a class.
     pub fn fill(&self, class: Class) -> Fill {
-        self.store().fill(class)
+        self.0.store().fill(class)
     }
 
     /// Lets one more reader of a stream in, while the permit is held; `None` if there are too many.
@@ -212,14 +190,6 @@ impl Events {
     pub fn close(&self) {
         self.0.closed.store(true, Ordering::Release);
         self.0.newest.send_modify(|_| {});
-    }
-
-    fn store(&self) -> MutexGuard<'_, Store> {
-        self.0.store.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn notify(&self, newest: u64) {
-        self.0.newest.send_replace(newest);
     }
 }
 

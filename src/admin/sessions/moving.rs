@@ -72,8 +72,8 @@ pub(in crate::admin) async fn begin(
             let fields = Fields {
                 session: Some(id),
                 from: Some((*from).into()),
-                to: Some(to.as_str().into()),
-                ..Fields::new(format!("move {id} from {from} to {to}"))
+                to: to.as_deref().map(Into::into),
+                ..Fields::new(format!("move {id} away from {from}"))
             };
             orders::note(&gateway, &caller, "move", fields);
             let moving = Moving {

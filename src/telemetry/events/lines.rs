@@ -2,7 +2,7 @@
 //! read is skipped and counted.
 
 use crate::telemetry::events::event::Event;
-use crate::telemetry::events::fields::EventView;
+use crate::telemetry::events::view::EventView;
 
 /// Bytes of a line. A longer one is not written and not read.
 const LINE_MAX: usize = 64 * 1024;

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::telemetry::events::event::{Body, Class, Emitted, Event, EventId};
-use crate::telemetry::events::fields::EventView;
 use crate::telemetry::events::filter::Filter;
 use crate::telemetry::events::ring::{Bounds, Numbered, Ring};
+use crate::telemetry::events::view::EventView;
 
 /// Events that one call looks at.
 const SLICE: usize = 256;

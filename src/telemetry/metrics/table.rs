@@ -232,14 +232,10 @@ table! {
         "Session and request records that were lost because an output was too slow or failed.";
     TRACES_DROPPED = Counter, Count, "sessile_traces_dropped_total", [],
         "Traces of handshakes that were lost because their collector was too slow or failed.";
-    EVENTS = Gauge, Count, "sessile_events", ["class"],
-        "Events in memory.";
     EVENTS_BYTES = Gauge, Bytes, "sessile_events_bytes", ["class"],
-        "Memory that these events take.";
+        "Memory that the events of a class take.";
     EVENTS_DROPPED = Counter, Count, "sessile_events_dropped_total", ["class"],
         "Events that came faster than they could be kept and are lost.";
-    EVENTS_UNWRITTEN = Counter, Count, "sessile_events_unwritten_total", [],
-        "Events that were kept in memory and did not reach their file.";
     EVENT_SUBSCRIBERS = Gauge, Count, "sessile_event_subscribers", [],
         "Clients that follow the stream of events.";
     BUILD_INFO = Gauge, Count, "sessile_build_info", ["version"],

@@ -26,7 +26,8 @@ pub struct EventStream {
 }
 
 impl EventStream {
-    /// Opens the stream at the admin API's socket; `last` is the id of the last event that is known.
+    /// Opens the stream at the admin API's socket; `last` is the id of the last event that is
+    /// known.
     pub async fn open(socket: &Path, target: &str, last: Option<&str>) -> Self {
         let mut stream = UnixStream::connect(socket).await.expect("it accepts");
         let last = last.map(|id| format!("last-event-id: {id}\r\n"));

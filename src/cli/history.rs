@@ -1,0 +1,277 @@
+//! `sessile history`, `events`, `ended` and `refusals`: what happened, and what happens.
+
+use std::io::Write;
+use std::thread;
+use std::time::Duration;
+
+use crate::admin::events::{EventPage, Gap, RefusalPage};
+use crate::cli::args::{EndedArgs, EventsArgs, HistoryArgs, RefusalsArgs};
+use crate::cli::client::{Client, ClientError};
+use crate::cli::print::{Form, columns, json, visible};
+use crate::telemetry::events::EventView;
+
+/// Most events that the admin API gives at once.
+const PAGE_MAX: usize = 1000;
+/// Before a stream that broke is opened again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What changed, the oldest first: who did it, and with `--diff` what the difference was.
+///
+/// # Errors
+/// When the gateway does not answer, or `out` cannot be written to.
+pub fn history(args: &HistoryArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
+    let client = Client::new(&args.admin)?;
+    let query = [
+        ("since", args.since.as_deref()),
+        ("operator", args.operator.as_deref()),
+    ];
+    let mut page: EventPage = client.get(&target("/v1/history", args.limit, &query))?;
+    if args.json && !args.follow {
+        json(out, &serde_json::to_value(&page)?, Form::Pretty)?;
+        return Ok(0);
+    }
+    let last = page.items.first().map(|newest| newest.id.clone());
+    page.items.reverse();
+    for event in &page.items {
+        show(out, event, (args.json, args.diff))?;
+    }
+    if page.items.is_empty() && !args.follow {
+        writeln!(out, "nothing has changed{}", reach(&page))?;
+    }
+    if args.follow {
+        let query = [
+            ("operator", args.operator.as_deref()),
+            ("class", Some("changes")),
+        ];
+        let target = target("/v1/events", 0, &query);
+        let last = last.unwrap_or_else(|| "0".to_owned());
+        follow(&client, &target, Some(last), out, (args.json, args.diff))?;
+    }
+    Ok(0)
+}
+
+/// What happens from now on.
+///
+/// # Errors
+/// When the gateway does not answer, or `out` cannot be written to.
+pub fn events(args: &EventsArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
+    let client = Client::new(&args.admin)?;
+    let query = [
+        ("class", args.class.as_deref()),
+        ("kind", args.kind.as_deref()),
+        ("principal", args.principal.as_deref()),
+        ("route", args.route.as_deref()),
+        ("upstream", args.upstream.as_deref()),
+        ("backend", args.backend.as_deref()),
+    ];
+    let target = target("/v1/events", 0, &query);
+    follow(
+        &client,
+        &target,
+        args.after.clone(),
+        out,
+        (args.json, false),
+    )?;
+    Ok(0)
+}
+
+/// Sessions that ended, the newest end first.
+///
+/// # Errors
+/// When the gateway does not answer, or `out` cannot be written to.
+pub fn ended(args: &EndedArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
+    let client = Client::new(&args.admin)?;
+    let id = args.id.map(|id| id.to_string());
+    let query = [
+        ("id", id.as_deref()),
+        ("principal", args.principal.as_deref()),
+        ("route", args.route.as_deref()),
+        ("upstream", args.upstream.as_deref()),
+        ("backend", args.backend.as_deref()),
+        ("client", args.client.as_deref()),
+        ("cause", args.cause.as_deref()),
+        ("since", args.since.as_deref()),
+    ];
+    let page: EventPage = client.get(&target("/v1/sessions/ended", args.limit, &query))?;
+    if args.json {
+        json(out, &serde_json::to_value(&page)?, Form::Pretty)?;
+        return Ok(0);
+    }
+    if page.items.is_empty() {
+        writeln!(out, "no session that ended matches{}", reach(&page))?;
+        return Ok(0);
+    }
+    let head = ["ENDED", "ID", "PRINCIPAL", "ROUTE", "BACKEND", "HOW"];
+    let rows = page.items.iter().map(|event| {
+        let fields = &event.fields;
+        let text = |text: &Option<Box<str>>| text.as_deref().unwrap_or("-").to_owned();
+        vec![
+            event.time.clone(),
+            fields.session.map(|id| id.to_string()).unwrap_or_default(),
+            text(&fields.principal),
+            text(&fields.route),
+            text(&fields.backend),
+            fields.text.to_string(),
+        ]
+    });
+    columns(out, &head, rows)?;
+    more(out, page.next.is_some())
+}
+
+/// Requests that were refused, the newest first, and their number by reason.
+///
+/// # Errors
+/// When the gateway does not answer, or `out` cannot be written to.
+pub fn refusals(args: &RefusalsArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
+    let client = Client::new(&args.admin)?;
+    let query = [
+        ("client", args.client.as_deref()),
+        ("request_id", args.request.as_deref()),
+        ("reason", args.reason.as_deref()),
+        ("route", args.route.as_deref()),
+        ("since", args.since.as_deref()),
+    ];
+    let page: RefusalPage = client.get(&target("/v1/refusals", args.limit, &query))?;
+    if args.json {
+        json(out, &serde_json::to_value(&page)?, Form::Pretty)?;
+        return Ok(0);
+    }
+    if page.items.is_empty() {
+        writeln!(out, "no refusal matches")?;
+        return Ok(0);
+    }
+    let head = ["TIME", "CLIENT", "ROUTE", "REQUEST", "WHY"];
+    let rows = page.items.iter().map(|event| {
+        let fields = &event.fields;
+        let text = |text: &Option<Box<str>>| text.as_deref().unwrap_or("-").to_owned();
+        vec![
+            event.time.clone(),
+            text(&fields.client),
+            text(&fields.route),
+            text(&fields.request_id),
+            fields.text.to_string(),
+        ]
+    });
+    columns(out, &head, rows)?;
+    let counts = page
+        .counts
+        .iter()
+        .map(|(reason, count)| format!("{reason} {count}"));
+    let counts: Vec<_> = counts.collect();
+    writeln!(out, "by reason: {}", visible(&counts.join(", ")))?;
+    more(out, page.next.is_some())
+}
+
+fn more(out: &mut dyn Write, more: bool) -> anyhow::Result<u8> {
+    if more {
+        writeln!(out, "… and more: --limit shows them")?;
+    }
+    Ok(0)
+}
+
+/// How far the gateway's memory reaches back, for an answer that is empty.
+fn reach(page: &EventPage) -> String {
+    let oldest = page.memory.values().filter_map(|one| one.oldest.as_deref());
+    let oldest = oldest
+        .max()
+        .map(|oldest| format!("; the memory begins at {oldest}"));
+    oldest.unwrap_or_default()
+}
+
+/// A target with the filters that are given; no limit is 0.
+fn target(path: &str, limit: usize, query: &[(&str, Option<&str>)]) -> String {
+    let mut text = form_urlencoded::Serializer::new(String::new());
+    if limit > 0 {
+        text.append_pair("limit", &limit.min(PAGE_MAX).to_string());
+    }
+    for (name, value) in query {
+        if let Some(value) = value {
+            text.append_pair(name, value);
+        }
+    }
+    format!("{path}?{}", text.finish())
+}
+
+/// Shows events until the process is stopped. `last` is what to go on behind; a stream that breaks is opened again where it broke.
+fn follow(
+    client: &Client,
+    target: &str,
+    mut last: Option<String>,
+    out: &mut dyn Write,
+    form: (bool, bool),
+) -> anyhow::Result<()> {
+    let mut connected = false;
+    loop {
+        let mut gap = false;
+        let after = last.as_deref().map(|id| format!("&after={id}"));
+        let target = format!("{target}{}", after.unwrap_or_default());
+        let followed = client.follow(&target, |line| {
+            connected = true;
+            match line.split_once(": ") {
+                Some(("id", id)) => last = Some(id.to_owned()),
+                Some(("event", name)) => gap = name == "gap",
+                Some(("data", data)) if gap => {
+                    let gap: Gap = serde_json::from_str(data)?;
+                    let lost = gap
+                        .lost
+                        .map_or_else(|| "some".to_owned(), |lost| lost.to_string());
+                    writeln!(out, "… {lost} events are lost ({})", visible(&gap.reason))?;
+                }
+                Some(("data", data)) => {
+                    show(out, &serde_json::from_str(data)?, form)?;
+                    out.flush()?;
+                }
+                Some(_) => {}
+                None => gap = false,
+            }
+            Ok(())
+        });
+        if let Err(error) = followed {
+            // The first connection has to succeed.
+            let of_client = error.is::<ClientError>();
+            if !connected || !of_client {
+                return Err(error);
+            }
+        }
+        thread::sleep(RETRY);
+    }
+}
+
+/// An event on one line: when, which revision or generation, who, what.
+fn show(
+    out: &mut dyn Write,
+    event: &EventView,
+    (as_json, diff): (bool, bool),
+) -> anyhow::Result<()> {
+    if as_json {
+        json(out, &serde_json::to_value(event)?, Form::Line)?;
+        return Ok(());
+    }
+    let fields = &event.fields;
+    let version = match (fields.revision, fields.generation) {
+        (Some(revision), _) => format!("rev {revision}"),
+        (None, Some(generation)) => format!("gen {generation}"),
+        (None, None) => "-".to_owned(),
+    };
+    let who = fields.operator.as_deref().or(fields.source.as_deref());
+    let (who, what) = (visible(who.unwrap_or("-")), event.kind.as_str());
+    let text = visible(&fields.text);
+    writeln!(
+        out,
+        "{}  {version:8}  {who:12}  {what:22}  {text}",
+        event.time
+    )?;
+    for document in &fields.documents {
+        if diff {
+            let (key, change) = (visible(&document.key), visible(&document.change));
+            writeln!(out, "    {key} {change}")?;
+            for line in &document.lines {
+                writeln!(out, "      {}", visible(line))?;
+            }
+            if document.more {
+                writeln!(out, "      … and more")?;
+            }
+        }
+    }
+    Ok(())
+}
