@@ -198,8 +198,7 @@ impl Bound {
         let configured = supervisor.loaded();
         let workers = worker_count(configured.snapshot.node.workers);
         let live = Arc::clone(&shared.live);
-        let predecessor = handover.as_ref().and_then(Handover::predecessor_pid);
-        let event_log = EventLog::begin(&live, predecessor);
+        let event_log = begin_events(&live, handover.as_ref());
         let mut background = JoinSet::new();
         // Before the first client is served; until then they queue.
         let sources = sources::open(&supervisor, &live).await;
@@ -214,9 +213,6 @@ impl Bound {
         keep_tls(&mut background, &tls, &shared, &configured.snapshot);
         sources::follow_file(&sources, &mut background);
         let (stop_admin, admin_stopped) = oneshot::channel::<()>();
-        if let Some(pid) = predecessor {
-            live.set_other_process(pid);
-        }
         let membership = FleetMembership::join(&supervisor, &live, admin.address(), &sources);
         let fleet = membership.fleet();
         let api = Arc::new(operated(&shared, control, log, (sources, fleet), tls)?);
@@ -255,6 +251,15 @@ impl Bound {
         }
         Ok(end)
     }
+}
+
+/// Begins to collect events, and makes known which process this one takes over from.
+fn begin_events(live: &Live, handover: Option<&Handover>) -> EventLog {
+    let predecessor = handover.and_then(Handover::predecessor_pid);
+    if let Some(pid) = predecessor {
+        live.set_other_process(pid);
+    }
+    EventLog::begin(live, predecessor)
 }
 
 /// Admits sessions slowly at first. Clients of a process that is taken over do not come in a crowd.
