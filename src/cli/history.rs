@@ -192,7 +192,8 @@ fn target(path: &str, limit: usize, query: &[(&str, Option<&str>)]) -> String {
     format!("{path}?{}", text.finish())
 }
 
-/// Shows events until the process is stopped. `last` is what to go on behind; a stream that breaks is opened again where it broke.
+/// Shows events until the process is stopped. `last` is what to go on behind; a stream that breaks
+/// is opened again where it broke.
 fn follow(
     client: &Client,
     target: &str,
