@@ -9,6 +9,7 @@ import { Traffic } from "./traffic.js";
 import { findings, verdict } from "./verdict.js";
 import certificates from "./certificates.js";
 import explain from "./explain.js";
+import history from "./history.js";
 import node from "./node.js";
 import overview from "./overview.js";
 import refusals from "./refusals.js";
@@ -19,8 +20,11 @@ import upstreams from "./upstreams.js";
 const PERIOD = 2000;
 // Rest after a reading, as a multiple of the time that it took.
 const REST = 4;
+// After a change, and before the stream of changes is asked for again.
+const SOON = 150;
+const RECONNECT = 5000;
 const THEME = "sessile-theme";
-const VIEWS = [overview, upstreams, sessions, refusals, explain, certificates, node];
+const VIEWS = [overview, upstreams, sessions, refusals, history, explain, certificates, node];
 const HIDDEN = [session];
 
 const app = {
@@ -49,6 +53,7 @@ const app = {
 // Counts addresses, so that a late answer for another one is dropped.
 let place = 0;
 let timer = 0;
+let rest = 0;
 
 async function signIn() {
   let fault;
@@ -118,7 +123,25 @@ async function refresh() {
   if (asked === place) {
     clearTimeout(timer);
     // What takes the gateway long to answer is asked for less often.
-    timer = setTimeout(refresh, Math.max(PERIOD, REST * (performance.now() - began)));
+    rest = REST * (performance.now() - began);
+    timer = setTimeout(refresh, Math.max(PERIOD, rest));
+  }
+}
+
+// Reads at once when something changed; the stream of changes begins again when it ends.
+async function watchChanges() {
+  let soon = 0;
+  const onEvent = () => {
+    clearTimeout(soon);
+    soon = setTimeout(refresh, Math.max(SOON, rest));
+  };
+  for (;;) {
+    try {
+      if (app.me) await app.api.stream("/v1/events", { query: { class: "changes" }, onEvent });
+    } catch (problem) {
+      if (!(problem instanceof Problem)) console.error(problem);
+    }
+    await new Promise((wake) => setTimeout(wake, RECONNECT));
   }
 }
 
@@ -215,3 +238,4 @@ listen(VIEWS, [
 ]);
 await signIn();
 follow();
+watchChanges();

@@ -4,6 +4,7 @@ import { bar } from "./chart.js";
 import { path } from "./api.js";
 import { h } from "./dom.js";
 import { bytes, count, duration, percent, plural, time } from "./format.js";
+import { entry } from "./history.js";
 import { condition, ring } from "./ring.js";
 import { tiles } from "./traffic.js";
 import { findings } from "./verdict.js";
@@ -12,13 +13,15 @@ import { badge, facts, link, panel, table } from "./view.js";
 // Rings on the first page; the view of upstreams has all.
 const RINGS_MAX = 6;
 const LEGEND_MAX = 4;
+const CHANGES = 5;
 const FINDINGS_MAX = 30;
 
 async function load({ api, upstreams }) {
   // Those with most sessions are what people look for.
   const shown = [...upstreams].sort((one, other) => other.sessions - one.sessions).slice(0, RINGS_MAX);
   const rings = await Promise.all(shown.map(({ name }) => api.get(path`/v1/upstreams/${name}`)));
-  return { rings, quotas: await api.get("/v1/quotas") };
+  const [quotas, changes] = await Promise.all([api.get("/v1/quotas"), api.get("/v1/history", { limit: CHANGES })]);
+  return { rings, quotas, changes: changes.items };
 }
 
 function render(app) {
@@ -33,6 +36,7 @@ function render(app) {
     ),
     underWay(data.rings, status),
     fleet(status),
+    panel("Latest changes", h("ol", { class: "timeline" }, data.changes.map(entry)), h("p", null, link("history", {}, "History"))),
     node(status, data.quotas),
   ];
 }

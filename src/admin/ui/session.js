@@ -6,6 +6,7 @@ import { ask, toast } from "./dialogs.js";
 import { h } from "./dom.js";
 import { bytes, count, duration, millis, time, words } from "./format.js";
 import { startTap, stopTap, tapPanel } from "./tap.js";
+import { entry } from "./history.js";
 import { badge, button, facts, link, panel } from "./view.js";
 
 async function load({ api, parameters }) {
@@ -13,14 +14,15 @@ async function load({ api, parameters }) {
     return { session: await api.get(path`/v1/sessions/${parameters.get("id")}`) };
   } catch (problem) {
     if (problem.status !== 404) throw problem;
-    return { gone: problem.message };
+    const { items } = await api.get("/v1/sessions/ended", { id: parameters.get("id") });
+    return { gone: problem.message, ended: items };
   }
 }
 
 function render(app) {
-  const { session, gone } = app.data;
+  const { session, gone, ended } = app.data;
   const back = h("p", null, link("sessions", {}, "← all sessions"));
-  if (gone) return [back, panel("Ended", h("p", null, gone))];
+  if (gone) return [back, panel("Ended", h("p", null, gone), h("ol", { class: "timeline" }, ended.map(entry)))];
   return [back, identity(app, session), placement(session), traffic(session), tapPanel(app, session.id)];
 }
 

@@ -8,7 +8,7 @@ import { Dashboard, inspect } from "./dashboard_page.mjs";
 
 const [base, given] = process.argv.slice(2);
 const { token, readToken, hostile, pictures } = JSON.parse(given);
-const VIEWS = ["overview", "upstreams", "sessions", "refusals", "explain", "certificates", "node"];
+const VIEWS = ["overview", "upstreams", "sessions", "refusals", "history", "explain", "certificates", "node"];
 
 const passed = [];
 const failed = {};
@@ -192,13 +192,29 @@ await withChromium(async (browser) => {
     for (const word of ["feed", "ann", "takes the request"]) expect((await board.text("#explanation")).includes(word), word);
     await page.$eval("#explain-as", (input) => (input.value = ""));
     await board.click("Explain");
-    await board.shows("401 unauthenticated", "#explanation");
+    await board.shows("401 credential missing", "#explanation");
   });
 
   await step("counts refusals by reason", async () => {
     await board.goTo("refusals");
     await board.shows("no route");
-    await board.shows("unauthenticated");
+    await board.click("credential missing");
+    await board.until(() => location.hash === "#refusals?reason=credential_missing");
+    await board.until(() => document.querySelectorAll('table[aria-label="Refused requests"] tbody tr').length === 1);
+    const refused = await board.text('table[aria-label="Refused requests"]');
+    for (const word of ["401", "feed", "/feed/acme"]) expect(refused.includes(word), `${word}: ${refused}`);
+  });
+
+  await step("shows what changed, by whom, with the difference", async () => {
+    await board.goTo("history");
+    await board.shows("by token");
+    const text = (await board.text()).replaceAll(/\s+/g, " ");
+    for (const word of ["drain chat/chat-1", "configuration changed", "generation 2"]) expect(text.includes(word), `${word}: ${text}`);
+    await board.until(() => document.querySelector(".diff .add")?.innerText.includes("limits"));
+    await page.select("#history-class", "sessions");
+    await board.until(() => location.hash.includes("class=sessions"));
+    await board.shows("session ended");
+    await board.shows("closed by the test");
   });
 
   await step("shows certificates and sources", async () => {
