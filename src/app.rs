@@ -3,6 +3,7 @@
 
 mod acme;
 mod addresses;
+mod change_watch;
 mod event_log;
 mod fleet_membership;
 mod handover_lifecycle;
@@ -25,6 +26,7 @@ use tokio::task::JoinSet;
 use crate::admin::fleet::client::FleetClient;
 use crate::admin::{self, ListenerView};
 use crate::app::addresses::gateway_addresses;
+use crate::app::change_watch::watched;
 use crate::app::event_log::EventLog;
 use crate::app::fleet_membership::FleetMembership;
 use crate::app::handover_lifecycle::{HandoverLifecycle, operator_orders, settle};
@@ -215,7 +217,8 @@ impl Bound {
         let (stop_admin, admin_stopped) = oneshot::channel::<()>();
         let membership = FleetMembership::join(&supervisor, &live, admin.address(), &sources);
         let fleet = membership.fleet();
-        let api = Arc::new(operated(&shared, control, log, (sources, fleet), tls)?);
+        let api = operated(&shared, control, log, (sources, fleet), tls);
+        let api = watched(&mut background, api?);
         let admin_address = admin.address().clone();
         let admin = tokio::spawn(admin.serve(api, async { drop(admin_stopped.await) }));
         begin_ramp(&live, &configured.snapshot, handover.as_ref());

@@ -27,6 +27,7 @@ use crate::io::handover::{
 use crate::io::net::listener::{self, Owner};
 use crate::io::net::socket::Detached;
 use crate::live::{Live, TransferBatch, WorkerCommand};
+use crate::telemetry::events::{Fields, Kind};
 use crate::telemetry::metrics::{Handing, NodeMetrics};
 
 /// Time for the first message of a peer.
@@ -109,6 +110,8 @@ impl HandoverOffer {
                 Err(StepError::Stopped) => return None,
                 Err(error) => {
                     self.node.handover_failed();
+                    let failed = Fields::new(error.to_string());
+                    self.live.events().change(Kind::HandoverFailed, failed);
                     tracing::error!(%error, "nothing was handed over; this process goes on");
                 }
             }

@@ -24,6 +24,7 @@ use crate::io::handover::{
 };
 use crate::io::net::listener::{Inheritance, InheritedSocket};
 use crate::live::{EndTransfer, Live, SessionTransfer, TakenOver, WorkerCommand};
+use crate::telemetry::events::{Fields, Kind};
 use crate::telemetry::metrics::{Handing, NodeMetrics};
 
 /// For the old process' first answer: it may be busy with another one's request.
@@ -239,6 +240,8 @@ impl Predecessor {
             }
             Err(error) => {
                 node.handover_failed();
+                let failed = Fields::new(error.to_string());
+                live.events().change(Kind::HandoverFailed, failed);
                 tracing::error!(from = self.pid, sessions = taken, %error, "not all is taken over");
                 Ok(())
             }

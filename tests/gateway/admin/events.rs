@@ -316,3 +316,48 @@ async fn questions_of_somebody_on_call_have_a_command_each() {
     let order = history.lines().find(|line| line.contains("  order "));
     assert!(order.is_some_and(|line| line.contains(&id)), "{history}");
 }
+
+/// Waits for an event of this kind in the history.
+async fn in_history(gateway: &Gateway, kind: &str) -> Value {
+    page(gateway, &format!("/v1/history?kind={kind}")).await[0].clone()
+}
+
+#[tokio::test]
+async fn a_drain_is_told_from_its_begin_to_its_end_and_by_whom_it_was_ordered() {
+    let (one, two) = (Backend::echo().await, Backend::echo().await);
+    let text = config::echo(&[one.address, two.address], "", "");
+    let gateway = Gateway::start(&text).await;
+    let mut client = Client::connect(gateway.address(), "/?k=1").await;
+    let at = client.backend().await.to_string();
+    let order = r#"{"state":"draining","within":"1s"}"#;
+    let target = format!("/v1/upstreams/echo/backends/{at}");
+    assert_eq!(gateway.admin("PATCH", &target, order).status, 200);
+    client.end().await.expect("a close frame");
+    let began = in_history(&gateway, "drain_began").await;
+    assert_eq!(
+        (&began["backend"], &began["reason"]),
+        (&json!(at), &json!("operator"))
+    );
+    let done = in_history(&gateway, "drain_done").await;
+    assert_eq!(
+        (&done["backend"], &done["sessions"]),
+        (&json!(at), &json!(1))
+    );
+    let ordered = in_history(&gateway, "order").await;
+    assert_eq!(ordered["operator"], "local");
+}
+
+#[tokio::test]
+async fn a_hand_over_is_told_with_its_sessions() {
+    let backend = Backend::echo().await;
+    let text = config::echo(&[backend.address], "", "");
+    let mut old = Gateway::start_with_handover(&text).await;
+    let mut client = Client::connect(old.address(), "/?k=1").await;
+    client.echo("before").await;
+    let new = old.succeed().await;
+    client.echo("after").await;
+    old.wait_for_exit().await;
+    let done = in_history(&new, "handover_done").await;
+    assert_eq!(done["sessions"], 1, "{done}");
+    client.close().await;
+}

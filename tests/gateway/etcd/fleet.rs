@@ -139,6 +139,11 @@ async fn i5_without_etcd_the_fleet_is_as_it_was_and_older() {
     })
     .await;
     assert!(node(&gateway, "under-test").is_some());
+    let happened = |kind: &str| {
+        let page = gateway.get(&format!("/v1/history?kind={kind}"));
+        page["items"].as_array().map_or(0, Vec::len)
+    };
+    eventually("its loss is an event", async || happened("source_lost") > 0).await;
     let mut client = Client::connect(gateway.address(), "/?k=1").await;
     client.echo("and welcome").await;
     client.close().await;
@@ -146,6 +151,10 @@ async fn i5_without_etcd_the_fleet_is_as_it_was_and_older() {
     eventually("it is read again", async || {
         let status = gateway.get("/v1/status");
         status["fleet_fault"].is_null() && status["fleet_age_seconds"].as_u64() < Some(5)
+    })
+    .await;
+    eventually("so is its return", async || {
+        happened("source_connected") > 1
     })
     .await;
 }

@@ -32,6 +32,11 @@ async fn all_is_well(gateway: &Gateway, clients: &mut [Client], failures: f64) {
         gateway.metric("sessile_handover_failures_total", &[]) >= failures
     })
     .await;
+    eventually("the failure is an event", async || {
+        let page = gateway.get("/v1/history?kind=handover_failed");
+        failures == 0.0 || !page["items"].as_array().unwrap().is_empty()
+    })
+    .await;
     for client in &mut *clients {
         client.echo("still here").await;
     }

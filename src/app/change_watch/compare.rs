@@ -1,0 +1,378 @@
+//! What changed between two looks, as events.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, SystemTime};
+
+use crate::base::clock;
+use crate::telemetry::events::{Fields, Kind};
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// Days before its end at which a certificate is spoken of.
+const EXPIRING_DAYS: [u32; 4] = [30, 14, 3, 1];
+
+/// What is looked at.
+#[derive(Clone, Debug, Default)]
+pub(super) struct State {
+    pub(super) at: Option<SystemTime>,
+    /// Backends that get no new sessions since traffic failed on them.
+    pub(super) ejected: BTreeSet<(String, String)>,
+    pub(super) drains: BTreeMap<(String, String), DrainState>,
+    pub(super) rebalances: BTreeMap<String, RebalanceState>,
+    /// By listener and names.
+    pub(super) certificates: BTreeMap<(String, String), CertificateState>,
+    /// Names whose last order failed, and why.
+    pub(super) orders_failed: BTreeMap<String, String>,
+    /// Why each source is not followed; `None` for one that is.
+    pub(super) sources: BTreeMap<String, Option<String>>,
+    pub(super) taken_over: Option<TakeOverState>,
+    /// The peer of a hand-over.
+    pub(super) other_process: Option<u32>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct DrainState {
+    pub(super) done: bool,
+    pub(super) by: String,
+    pub(super) pace: String,
+    pub(super) total: usize,
+    pub(super) moved: usize,
+    pub(super) closed: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct RebalanceState {
+    pub(super) over: bool,
+    pub(super) state: String,
+    pub(super) automatic: bool,
+    pub(super) started: Option<String>,
+    pub(super) moved: usize,
+    pub(super) closed: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct CertificateState {
+    pub(super) not_after: SystemTime,
+    /// By ACME.
+    pub(super) ordered: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TakeOverState {
+    pub(super) sessions: usize,
+    pub(super) staying: usize,
+    pub(super) from_pid: u32,
+}
+
+type Change = (Kind, Fields);
+
+/// What changed.
+pub(super) fn changes(before: &State, now: &State) -> Vec<Change> {
+    let mut changes = Vec::new();
+    returned(before, now, &mut changes);
+    drains(before, now, &mut changes);
+    rebalances(before, now, &mut changes);
+    certificates(before, now, &mut changes);
+    sources(before, now, &mut changes);
+    handover(before, now, &mut changes);
+    changes
+}
+
+fn returned(before: &State, now: &State, changes: &mut Vec<Change>) {
+    for (upstream, backend) in before.ejected.difference(&now.ejected) {
+        let fields = Fields::new("takes sessions again").of_backend(upstream, backend);
+        changes.push((Kind::BackendReturned, fields));
+    }
+}
+
+fn drains(before: &State, now: &State, changes: &mut Vec<Change>) {
+    let told = |drain: &DrainState| {
+        let DrainState {
+            moved,
+            closed,
+            total,
+            ..
+        } = drain;
+        format!("{moved} moved, {closed} closed, of {total} sessions")
+    };
+    for (key @ (upstream, backend), drain) in &now.drains {
+        let known = before.drains.get(key);
+        let fields = |text: String| Fields {
+            sessions: Some(drain.total as u64),
+            reason: Some(drain.by.as_str().into()),
+            ..Fields::new(text).of_backend(upstream, backend)
+        };
+        if known.is_none() {
+            let text = format!("{}, by {}", drain.pace, drain.by);
+            changes.push((Kind::DrainBegan, fields(text)));
+        }
+        if drain.done && !known.is_some_and(|known| known.done) {
+            changes.push((Kind::DrainDone, fields(told(drain))));
+        }
+    }
+    for (key @ (upstream, backend), drain) in &before.drains {
+        if !drain.done && !now.drains.contains_key(key) {
+            let fields = Fields::new(told(drain)).of_backend(upstream, backend);
+            changes.push((Kind::DrainStopped, fields));
+        }
+    }
+}
+
+fn rebalances(before: &State, now: &State, changes: &mut Vec<Change>) {
+    for (upstream, run) in &now.rebalances {
+        let fields = |text: String| Fields {
+            upstream: Some(upstream.as_str().into()),
+            ..Fields::new(text)
+        };
+        let known = before.rebalances.get(upstream);
+        let same = known.filter(|known| known.started == run.started);
+        if same.is_none() && run.started.is_some() {
+            let why = match run.automatic {
+                true => "after a change of members",
+                false => "by an operator",
+            };
+            changes.push((Kind::RebalanceBegan, fields(why.to_owned())));
+        }
+        if run.over && run.started.is_some() && !same.is_some_and(|same| same.over) {
+            let RebalanceState {
+                state,
+                moved,
+                closed,
+                ..
+            } = run;
+            let text = format!("{state}: {moved} moved, {closed} closed");
+            changes.push((Kind::RebalanceDone, fields(text)));
+        }
+    }
+}
+
+fn certificates(before: &State, now: &State, changes: &mut Vec<Change>) {
+    for (key @ (listener, names), certificate) in &now.certificates {
+        let known = before.certificates.get(key);
+        let fields = |text: String| Fields {
+            listener: Some(listener.as_str().into()),
+            expires: Some(clock::rfc3339(certificate.not_after).into()),
+            ..Fields::new(text)
+        };
+        if known.is_none_or(|known| known.not_after != certificate.not_after) {
+            let kind = match certificate.ordered {
+                true => Kind::CertificateRenewed,
+                false => Kind::CertificateLoaded,
+            };
+            changes.push((kind, fields(names.clone())));
+        }
+        let left = |at: Option<SystemTime>| bound(certificate.not_after, at?);
+        let bound = left(now.at);
+        if let Some(days) = bound.filter(|_| bound != left(before.at)) {
+            let text = format!("{names}: less than {days} days left");
+            changes.push((Kind::CertificateExpiring, fields(text)));
+        }
+    }
+    for (names, fault) in &now.orders_failed {
+        if before.orders_failed.get(names) != Some(fault) {
+            let fields = Fields {
+                detail: Some(fault.as_str().into()),
+                ..Fields::new(format!("{names} could not be ordered: {fault}"))
+            };
+            changes.push((Kind::CertificateFailed, fields));
+        }
+    }
+}
+
+/// The smallest bound that the time left is below, in days.
+fn bound(not_after: SystemTime, at: SystemTime) -> Option<u32> {
+    let left = not_after.duration_since(at).unwrap_or(Duration::ZERO);
+    let below = EXPIRING_DAYS.into_iter().filter(|days| left < DAY * *days);
+    below.min()
+}
+
+fn sources(before: &State, now: &State, changes: &mut Vec<Change>) {
+    for (source, lost) in &now.sources {
+        let fields = |text: String| Fields {
+            source: Some(source.as_str().into()),
+            ..Fields::new(text)
+        };
+        let known = before.sources.get(source);
+        match (known.map(Option::is_some), lost) {
+            (None | Some(true), None) => {
+                changes.push((
+                    Kind::SourceConnected,
+                    fields(format!("{source} is followed")),
+                ));
+            }
+            (None | Some(false), Some(fault)) => {
+                let text = format!("{source} is not followed: {fault}");
+                changes.push((Kind::SourceLost, fields(text)));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn handover(before: &State, now: &State, changes: &mut Vec<Change>) {
+    if let Some(pid) = now.other_process
+        && now.other_process != before.other_process
+    {
+        let text = format!("with process {pid}");
+        changes.push((Kind::HandoverBegan, Fields::new(text)));
+    }
+    if let Some(taken) = now.taken_over
+        && now.taken_over != before.taken_over
+    {
+        let TakeOverState {
+            sessions,
+            staying,
+            from_pid,
+        } = taken;
+        let text =
+            format!("{sessions} sessions came from process {from_pid}, {staying} stay there");
+        let fields = Fields {
+            sessions: Some(sessions as u64),
+            ..Fields::new(text)
+        };
+        changes.push((Kind::HandoverDone, fields));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What changed, as kinds and texts.
+    #[track_caller]
+    fn check(before: &State, now: &State, expected: &[(Kind, &str)]) {
+        let found = changes(before, now);
+        let found: Vec<_> = found
+            .iter()
+            .map(|(kind, fields)| (*kind, &*fields.text))
+            .collect();
+        assert_eq!(found, expected);
+        assert_eq!(
+            changes(now, now).len(),
+            0,
+            "a state does not differ from itself"
+        );
+    }
+
+    fn key() -> (String, String) {
+        ("chat".to_owned(), "b1".to_owned())
+    }
+
+    fn with(change: impl FnOnce(&mut State)) -> State {
+        let mut state = State::default();
+        change(&mut state);
+        state
+    }
+
+    #[test]
+    fn a_drain_begins_and_is_done_or_stopped() {
+        let drain = |done, moved| DrainState {
+            done,
+            by: "operator".to_owned(),
+            pace: "20/s".to_owned(),
+            total: 3,
+            moved,
+            closed: 1,
+        };
+        let of = |drain: DrainState| with(|state| drop(state.drains.insert(key(), drain)));
+        let (none, running, done) = (State::default(), of(drain(false, 0)), of(drain(true, 2)));
+        check(&none, &running, &[(Kind::DrainBegan, "20/s, by operator")]);
+        let told = "2 moved, 1 closed, of 3 sessions";
+        check(&running, &done, &[(Kind::DrainDone, told)]);
+        let told = "0 moved, 1 closed, of 3 sessions";
+        check(&running, &none, &[(Kind::DrainStopped, told)]);
+        check(&done, &none, &[]);
+    }
+
+    #[test]
+    fn a_source_is_lost_and_found_once_each() {
+        let of = |fault: Option<&str>| {
+            let fault = fault.map(str::to_owned);
+            with(|state| drop(state.sources.insert("etcd".to_owned(), fault)))
+        };
+        let lost = (Kind::SourceLost, "etcd is not followed: refused");
+        check(&of(None), &of(Some("refused")), &[lost]);
+        check(&of(Some("refused")), &of(Some("no route")), &[]);
+        let found = (Kind::SourceConnected, "etcd is followed");
+        check(&of(Some("refused")), &of(None), &[found]);
+    }
+
+    #[test]
+    fn a_certificate_is_spoken_of_at_each_bound_before_its_end() {
+        let end = SystemTime::UNIX_EPOCH + DAY * 100;
+        let certificate = CertificateState {
+            not_after: end,
+            ordered: false,
+        };
+        let at = |days: u32, hours: u32| {
+            with(|state| {
+                state.at = Some(end - DAY * days - DAY / 24 * hours);
+                state.certificates.insert(key(), certificate);
+            })
+        };
+        check(
+            &at(30, 1),
+            &at(29, 23),
+            &[(Kind::CertificateExpiring, "b1: less than 30 days left")],
+        );
+        check(&at(29, 1), &at(14, 1), &[]);
+        check(
+            &at(14, 1),
+            &at(2, 1),
+            &[(Kind::CertificateExpiring, "b1: less than 3 days left")],
+        );
+        let renewed = with(|state| {
+            state.at = at(2, 1).at;
+            let not_after = end + DAY * 90;
+            let renewed = CertificateState {
+                not_after,
+                ordered: true,
+            };
+            state.certificates.insert(key(), renewed);
+        });
+        check(&at(2, 1), &renewed, &[(Kind::CertificateRenewed, "b1")]);
+    }
+
+    #[test]
+    fn rebalancings_ejections_and_hand_overs_are_events() {
+        let run = |state: &str| {
+            let run = RebalanceState {
+                over: state == "done",
+                state: state.to_owned(),
+                automatic: true,
+                started: Some("now".to_owned()),
+                moved: 4,
+                closed: 0,
+            };
+            with(|state| drop(state.rebalances.insert("chat".to_owned(), run)))
+        };
+        let none = State::default();
+        let began = (Kind::RebalanceBegan, "after a change of members");
+        check(&none, &run("running"), &[began]);
+        let done = (Kind::RebalanceDone, "done: 4 moved, 0 closed");
+        check(&run("running"), &run("done"), &[done]);
+        let ejected = with(|state| {
+            state.ejected.insert(key());
+        });
+        check(
+            &ejected,
+            &none,
+            &[(Kind::BackendReturned, "takes sessions again")],
+        );
+        let taken = with(|state| {
+            state.other_process = Some(7);
+            state.taken_over = Some(TakeOverState {
+                sessions: 5,
+                staying: 1,
+                from_pid: 7,
+            });
+        });
+        let expected = [
+            (Kind::HandoverBegan, "with process 7"),
+            (
+                Kind::HandoverDone,
+                "5 sessions came from process 7, 1 stay there",
+            ),
+        ];
+        check(&none, &taken, &expected);
+    }
+}
