@@ -89,7 +89,7 @@ await withChromium(async (browser) => {
   });
 
   await step("looks into a session", async () => {
-    await page.click("main tbody a");
+    await board.clickFirst("main tbody a");
     await board.shows("From the client");
     const text = await board.text();
     for (const word of ["Authenticator", "users", "ann", "Handshake", "Request id", "Why here", "claim:sub", "The first choice"]) {
@@ -123,7 +123,7 @@ await withChromium(async (browser) => {
     await page.keyboard.press("Enter");
     await board.until(() => location.hash === "#sessions?route=rooms");
     await board.until(() => document.querySelector("main tbody tr"));
-    await page.click("main tbody a");
+    await board.clickFirst("main tbody a");
     await board.shows("Why here");
     await board.click("Watch frames");
     await board.until(() => /client → text[^]*backend ← text/.test(document.querySelector(".log")?.innerText.replaceAll("\n", " ")));

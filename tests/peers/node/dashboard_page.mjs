@@ -66,6 +66,16 @@ export class Dashboard {
     await this.until(click, name);
   }
 
+  // Clicks the first element of a selector, looked up and clicked in one step for the same reason.
+  async clickFirst(selector) {
+    const click = (selector) => {
+      const first = document.querySelector(selector);
+      first?.click();
+      return first !== null;
+    };
+    await this.until(click, selector);
+  }
+
   // Presses Tab until the control with this accessible name has the focus, and sees that it shows.
   async tabTo(name) {
     for (let press = 0; press < 150; press += 1) {
