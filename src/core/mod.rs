@@ -8,6 +8,7 @@ pub mod health;
 pub mod http;
 pub mod limits;
 pub mod membership;
+pub mod messages;
 pub mod relay;
 pub mod renewal;
 pub mod routing;
