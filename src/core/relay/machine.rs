@@ -6,16 +6,16 @@ mod messages;
 mod moving;
 mod rate;
 mod renewal;
+mod status;
 mod tapping;
 mod timers;
 
-use crate::base::traffic::Traffic;
 use crate::core::relay::direction::{Direction, Entropy, Event, Heard, Output, Received};
-use crate::core::relay::limit::Limit;
 use crate::core::relay::liveness::{Liveness, Observation};
 use crate::core::relay::migration::Migration;
 use crate::core::relay::setup::{Setup, Times, Warning};
 use crate::core::relay::side::Side;
+use crate::core::relay::stage::Stage;
 use crate::core::relay::tap::Tap;
 use crate::core::relay::throttle::{READ_MAX, Throttle};
 use crate::core::session::record::{Cause, EndedBy, Ending};
@@ -36,58 +36,6 @@ pub enum Turn {
     /// The client sent another credential: `renewal`, and then `renewal_over`. Until then the
     /// client is not read.
     Renewal,
-}
-
-/// Where a session stands between its first byte and its record.
-#[derive(Debug)]
-pub(super) enum Stage {
-    /// Bytes pass.
-    Open,
-    /// The end has begun.
-    Closing(Box<Closing>),
-    /// The end was forced; nothing passes any more.
-    Cut(Box<WasCut>),
-}
-
-/// An end that was forced.
-#[derive(Debug)]
-pub(super) struct WasCut {
-    pub(super) ending: Ending,
-    /// Close frames to write at once; taken by the driver.
-    pub(super) last_frames: Option<LastFrames>,
-}
-
-/// An end that has begun.
-#[derive(Debug)]
-pub(super) struct Closing {
-    pub(super) limit: Limit,
-    /// Who ended the session and why. `None` while a side takes nothing more and the reason is not
-    /// known yet.
-    pub(super) ending: Option<Ending>,
-    /// The side that stopped taking bytes before anything else was known about the end.
-    pub(super) lost: Option<Side>,
-    /// The gateway answered a close frame in place of a peer.
-    pub(super) unanswered: bool,
-}
-
-impl Closing {
-    pub(super) fn new(limit: Limit) -> Self {
-        Self {
-            limit,
-            ending: None,
-            lost: None,
-            unanswered: false,
-        }
-    }
-}
-
-/// Close frames that are written as the session is cut, without waiting; see `Machine::cut`.
-#[derive(Debug, Default)]
-pub struct LastFrames {
-    /// For the client.
-    pub client: Option<Vec<u8>>,
-    /// For the backend.
-    pub backend: Option<Vec<u8>>,
 }
 
 /// A session without its streams.
@@ -188,7 +136,7 @@ impl Machine {
     /// read: the other side takes nothing, or the client sends too fast, or its message waits for
     /// an answer, or its end was seen.
     #[inline]
-    pub fn wants(&mut self, from: Side, most: usize, now: Tick) -> Option<usize> {
+    pub fn read_allowance(&mut self, from: Side, most: usize, now: Tick) -> Option<usize> {
         let most = match from {
             Side::Client if self.throttle.is_some() => {
                 if self.pauses(now) {
@@ -335,59 +283,6 @@ impl Machine {
         }
     }
 
-    /// Whether there is a backend. A driver drops the backend's stream when there is none.
-    pub fn attached(&self) -> bool {
-        self.attached
-    }
-
-    /// Whether something changed since the last turn that needs another one.
-    pub fn turn_needed(&self) -> bool {
-        self.turn_needed
-    }
-
-    /// What went from the client to the backend.
-    pub fn to_backend(&self) -> Traffic {
-        self.up.tracker.traffic()
-    }
-
-    /// What went from the backend to the client.
-    pub fn to_client(&self) -> Traffic {
-        self.down.tracker.traffic()
-    }
-
-    /// When relayed bytes moved last.
-    pub fn active_at(&self) -> Tick {
-        self.up_active.max(self.down_active)
-    }
-
-    /// When relayed bytes of this side moved last.
-    pub fn active_from(&self, side: Side) -> Tick {
-        match side {
-            Side::Client => self.up_active,
-            Side::Backend => self.down_active,
-        }
-    }
-
-    /// Sets when bytes of each side moved last, where another process has recorded it.
-    pub fn set_active(&mut self, client: Tick, backend: Tick) {
-        (self.up_active, self.down_active) = (client, backend);
-    }
-
-    /// Whether its end has begun.
-    pub fn closing(&self) -> bool {
-        self.ending().is_some()
-    }
-
-    /// Bytes that are stored for both sides.
-    pub fn held(&self) -> usize {
-        self.up.held() + self.down.held()
-    }
-
-    /// Bytes that are stored for this side.
-    pub fn held_for(&self, side: Side) -> usize {
-        self.sent_by(side.other()).held()
-    }
-
     /// The direction whose source is this side.
     #[inline]
     pub(super) fn sent_by(&self, side: Side) -> &Direction {
@@ -402,23 +297,6 @@ impl Machine {
         match side {
             Side::Client => &mut self.up,
             Side::Backend => &mut self.down,
-        }
-    }
-
-    /// How the session ended, or is ending.
-    pub(super) fn ending(&self) -> Option<Ending> {
-        match &self.stage {
-            Stage::Open => None,
-            Stage::Closing(closing) => closing.ending,
-            Stage::Cut(cut) => Some(cut.ending),
-        }
-    }
-
-    /// The end that has begun, if it is not forced.
-    pub(super) fn closing_state(&self) -> Option<&Closing> {
-        match &self.stage {
-            Stage::Closing(closing) => Some(closing),
-            Stage::Open | Stage::Cut(_) => None,
         }
     }
 

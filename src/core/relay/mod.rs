@@ -14,7 +14,7 @@
 //!
 //! 1. `begin`. A session that was cut is over here.
 //! 2. For each direction: write the bytes of `output` until it is idle or the sink is full. Then
-//!    read as many bytes as `wants` allows, behind the `carry`, and pass them to `receive`. The
+//!    read as many bytes as `read_allowance` permits, behind the `carry`, and pass them to `receive`. The
 //!    answer is how many bytes at the front of the chunk go to the other side as they are: they are
 //!    written from the buffer of the read. What the sink did not take goes back to the machine with
 //!    `forwarded`, which stores it. In the common case all bytes are direct, and nothing is copied
@@ -49,6 +49,7 @@ pub mod pump;
 mod round_trip;
 mod setup;
 mod side;
+mod stage;
 mod state;
 mod tap;
 mod throttle;
@@ -56,9 +57,10 @@ mod throttle;
 pub use buffer::ReadBuffer;
 pub use direction::{Entropy, Output};
 pub use liveness::Keepalive;
-pub use machine::{Chunk, LastFrames, Machine, Turn, Unsent};
+pub use machine::{Chunk, Machine, Turn, Unsent};
 pub use setup::{Setup, Times, Warning};
 pub use side::{SendQueue, Side};
+pub use stage::LastFrames;
 pub use state::{RelayState, Unsound};
 pub use tap::{FrameObserver, FrameSeen};
 pub use throttle::Throttle;

@@ -93,7 +93,7 @@ fn pass<L: Link>(
         let Some(source) = source.as_deref_mut() else {
             return Pass::Blocked;
         };
-        let Some(room) = machine.wants(from, buffer.capacity(), now) else {
+        let Some(room) = machine.read_allowance(from, buffer.capacity(), now) else {
             return Pass::Blocked;
         };
         let space = buffer.prepare(machine.carry(from), room);

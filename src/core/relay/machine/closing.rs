@@ -5,8 +5,9 @@
 use crate::core::relay::close_filter::CloseFilter;
 use crate::core::relay::direction::{ClosePlace, Event, mask};
 use crate::core::relay::limit::Limit;
-use crate::core::relay::machine::{Closing, LastFrames, Machine, Stage, WasCut};
+use crate::core::relay::machine::Machine;
 use crate::core::relay::side::{SendQueue, Side};
+use crate::core::relay::stage::{Closing, LastFrames, Stage, WasCut};
 use crate::core::session::orders::CloseOrder;
 use crate::core::session::record::{Cause, EndedBy, Ending};
 use crate::core::session::wheel::Tick;

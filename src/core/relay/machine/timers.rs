@@ -1,7 +1,8 @@
 //! What time brings: silence, age, an expired credential, an end that takes too long.
 
-use crate::core::relay::machine::{Machine, Stage};
+use crate::core::relay::machine::Machine;
 use crate::core::relay::side::{SendQueue, Side};
+use crate::core::relay::stage::Stage;
 use crate::core::session::orders::CloseOrder;
 use crate::core::session::record::Cause;
 use crate::core::session::wheel::Tick;

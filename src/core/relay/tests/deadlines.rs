@@ -91,7 +91,7 @@ fn a_client_that_was_reset_gets_nothing_more_and_its_backend_is_read() {
         store(&mut machine, Side::Backend, &data);
         machine.source_ended(Side::Client, reset, 0);
         assert_eq!(machine.held(), if reset { 0 } else { data.len() });
-        let read = machine.wants(Side::Backend, 4096, 0);
+        let read = machine.read_allowance(Side::Backend, 4096, 0);
         assert_eq!(read.is_some(), reset, "{reset}");
     }
 }
@@ -103,7 +103,7 @@ fn what_a_lost_backend_has_not_taken_is_dropped_and_its_client_is_read() {
     machine.source_ended(Side::Backend, false, 0);
     assert_eq!(machine.held(), 0);
     assert_eq!(machine.output(Side::Backend), Output::Idle);
-    assert!(machine.wants(Side::Client, 4096, 0).is_some());
+    assert!(machine.read_allowance(Side::Client, 4096, 0).is_some());
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn half_a_message_that_no_backend_can_have_is_dropped_and_its_client_is_read() {
     machine.forwarded(Side::Client, (inspected, half), 20, true, 0);
     assert!(!machine.moves_now(), "the next backend cannot finish it");
     assert_eq!(machine.held(), 0);
-    assert!(machine.wants(Side::Client, 4096, 0).is_some());
+    assert!(machine.read_allowance(Side::Client, 4096, 0).is_some());
 }
 
 #[test]

@@ -29,11 +29,18 @@ fn every_kind_of_message_counts() {
     for first in [0x81, 0x82, 0x89, 0x8A, 0x01] {
         let mut machine = limited(Over::Slow);
         pass(&mut machine, Side::Client, &from_client(first, b""));
-        assert!(machine.wants(Side::Client, 4096, 0).is_some(), "{first:x}");
+        assert!(
+            machine.read_allowance(Side::Client, 4096, 0).is_some(),
+            "{first:x}"
+        );
         let more = if first == 0x01 { 0x00 } else { first };
         let more = from_client(more, b"").repeat(2);
         pass(&mut machine, Side::Client, &more);
-        assert_eq!(machine.wants(Side::Client, 4096, 0), None, "{first:x}");
+        assert_eq!(
+            machine.read_allowance(Side::Client, 4096, 0),
+            None,
+            "{first:x}"
+        );
     }
 }
 
@@ -50,7 +57,7 @@ fn a_pause_that_is_over_asks_for_a_turn() {
     assert!(!machine.turn_needed());
     machine.expire(20, |_| None);
     assert!(machine.turn_needed());
-    assert!(machine.wants(Side::Client, 4096, 20).is_some());
+    assert!(machine.read_allowance(Side::Client, 4096, 20).is_some());
 }
 
 #[test]
@@ -62,7 +69,7 @@ fn a_closed_client_that_exceeds_its_rate_is_read_and_its_backend_closed() {
         Side::Client,
         &from_client(0x81, b"").repeat(3),
     );
-    assert!(machine.wants(Side::Client, 4096, 0).is_some());
+    assert!(machine.read_allowance(Side::Client, 4096, 0).is_some());
     let came = drain(&mut machine, Side::Backend);
     assert_eq!(masked_close(&came), (0x88, 1008));
 }
@@ -95,7 +102,7 @@ fn the_silence_of_a_client_that_is_not_read_does_not_count() {
     machine.expire(10, |_| None);
     assert_eq!(drain(&mut machine, Side::Client), b"");
     machine.expire(20, |_| None);
-    machine.wants(Side::Client, 4096, 20);
+    machine.read_allowance(Side::Client, 4096, 20);
     machine.settle(20);
     machine.expire(29, |_| None);
     assert_eq!(drain(&mut machine, Side::Client), b"");

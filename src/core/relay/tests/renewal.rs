@@ -162,11 +162,11 @@ fn a_session_that_ends_forgets_a_renewal_and_reads_its_client() {
     let mut rig = rig(true, None);
     rig.client.send(&masked(0x81, b"renew abc"));
     assert_eq!(rig.pump(), Pumped::Turn(Turn::Renewal));
-    assert_eq!(rig.relay.wants(Side::Client, 4096, 0), None);
+    assert_eq!(rig.relay.read_allowance(Side::Client, 4096, 0), None);
     rig.relay.close(&order(1008, "kicked", Cause::Kicked), 0);
     assert_eq!(rig.relay.begin(0), None);
     assert_eq!(rig.relay.renewal(), None);
-    assert!(rig.relay.wants(Side::Client, 4096, 0).is_some());
+    assert!(rig.relay.read_allowance(Side::Client, 4096, 0).is_some());
 }
 
 #[test]

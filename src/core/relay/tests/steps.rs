@@ -7,7 +7,7 @@ fn an_idle_session_wants_both_sides_read_and_writes_nothing() {
     let mut machine = machine();
     assert_eq!(machine.begin(0), None);
     for side in [Side::Client, Side::Backend] {
-        assert_eq!(machine.wants(side, 4096, 0), Some(4096));
+        assert_eq!(machine.read_allowance(side, 4096, 0), Some(4096));
         assert_eq!(machine.output(side), Output::Idle);
     }
     assert_eq!(machine.settle(0), None);
@@ -110,9 +110,9 @@ fn a_session_that_moves_asks_for_a_backend_once() {
     assert_eq!(machine.settle(0), Some(needed));
     assert_eq!(machine.settle(0), None);
     assert!(!machine.attached() && machine.needs_backend());
-    assert_eq!(machine.wants(Side::Backend, 4096, 0), None);
+    assert_eq!(machine.read_allowance(Side::Backend, 4096, 0), None);
     assert_eq!(
-        machine.wants(Side::Client, 4096, 0),
+        machine.read_allowance(Side::Client, 4096, 0),
         Some(100),
         "the hold buffer"
     );
