@@ -36,7 +36,7 @@ pub use commands::{
 pub use edge::Edge;
 pub use gateway_addresses::GatewayAddresses;
 pub use generation::{Generation, Swap};
-pub use handover::{Adopted, EndTransfer, SessionTransfer, TakenOver, TransferBatch};
+pub use handover::{Adopted, EndTransfer, SessionTransfer, TakenOver, TakingOver, TransferBatch};
 pub use query::{KeyFilter, Measured, MoreFilters, SessionQuery, fingerprint};
 pub use slice::{SLICE_MAX, Slice, Sliced};
 pub use tap::{TapAnswer, TapReader, TapReporter, TappedFrame, tap};
@@ -66,6 +66,7 @@ pub struct Live {
     started: (Instant, SystemTime),
     accepting: watch::Sender<bool>,
     taken_over: ArcSwapOption<TakenOver>,
+    taking_over: ArcSwapOption<TakingOver>,
     gateway_addresses: OnceLock<GatewayAddresses>,
     instance: u64,
     /// What happens, for operators.
@@ -119,6 +120,7 @@ impl Live {
             started: (clock::now(), clock::wall()),
             accepting: watch::Sender::new(true),
             taken_over: ArcSwapOption::empty(),
+            taking_over: ArcSwapOption::empty(),
             gateway_addresses: OnceLock::new(),
             instance,
             events: Events::new(instance),
@@ -142,9 +144,20 @@ impl Live {
         self.taken_over.load_full()
     }
 
-    /// Makes known what came from the process before this one.
+    /// How far the take-over is, while one runs.
+    pub fn taking_over(&self) -> Option<Arc<TakingOver>> {
+        self.taking_over.load_full()
+    }
+
+    /// Makes known how far the take-over is.
+    pub fn set_taking_over(&self, taking_over: TakingOver) {
+        self.taking_over.store(Some(Arc::new(taking_over)));
+    }
+
+    /// Makes known what came from the process before this one; the take-over is done.
     pub fn set_taken_over(&self, taken_over: TakenOver) {
         self.taken_over.store(Some(Arc::new(taken_over)));
+        self.taking_over.store(None);
     }
 
     /// The process at the other end of a hand-over; it is the same gateway.

@@ -59,7 +59,7 @@ fn pass(size: usize, count: usize, setup: Setup) -> Work {
     let mut machine = Machine::new(setup, |bytes| bytes.fill(7), 0);
     work(move || {
         assert!(machine.begin(7).is_none());
-        assert!(machine.wants(Side::Client, 65_536, 7).is_some());
+        assert!(machine.read_allowance(Side::Client, 65_536, 7).is_some());
         let bytes = black_box(&chunk[..]);
         let inspected = machine.receive(Side::Client, bytes);
         let direct = inspected.direct();

@@ -54,6 +54,10 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
         };
         let bytes = bytes.map_err(late)?;
         let bytes = bytes.map_err(|error| Problem::new(error.status(), error.body_text()))?;
+        // serde also reads a list as the fields of a struct, in their order.
+        if bytes.trim_ascii_start().first() != Some(&b'{') {
+            return Err(Problem::bad_request("body: it is a JSON object"));
+        }
         match serde_json::from_slice(&bytes) {
             Ok(body) => Ok(Self(body)),
             Err(error) => Err(Problem::bad_request(format!("body: {error}"))),

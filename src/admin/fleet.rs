@@ -21,8 +21,10 @@ use futures_util::future::join_all;
 
 use crate::admin::Gateway;
 use crate::admin::fleet::client::NODE;
-use crate::admin::fleet::merge::{Answer, FleetPage, Given, Scope, merge};
+use crate::admin::fleet::merge::{Answer, Given, Scope, merge};
 use crate::admin::problem::Problem;
+
+pub(super) use crate::admin::fleet::merge::FleetPage;
 
 /// Gateways that are asked at most.
 const ASKED_MAX: usize = 64;

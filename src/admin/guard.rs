@@ -189,7 +189,7 @@ fn local(headers: &HeaderMap) -> Result<&str, Problem> {
 
 /// Whether a request needs no credentials: orchestrators probe without any, and the answer reveals
 /// one bit; the files of the dashboard are the same for everyone.
-fn is_open(method: &Method, path: &str) -> bool {
+pub(super) fn is_open(method: &Method, path: &str) -> bool {
     matches!(path, "/livez" | "/readyz") || ui::is_open(method, path)
 }
 

@@ -4,8 +4,15 @@ use schemars::generate::SchemaSettings;
 use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
+use crate::admin::fleet::FleetPage;
 use crate::admin::gateway::VERSION;
-use crate::admin::resource::{Describe, Resource};
+use crate::admin::guard::is_open;
+use crate::admin::problem::ProblemView;
+use crate::admin::resource::Resource;
+use crate::admin::whoami;
+
+/// Resources whose answer is a stream of server-sent events.
+const STREAMS: [&str; 2] = ["/v1/events", "/v1/sessions/{id}/tap"];
 
 /// The description of the admin API (OpenAPI 3.0).
 pub(super) fn document(resources: &[Resource]) -> Value {
@@ -47,30 +54,64 @@ fn operation(resource: &Resource, generator: &mut SchemaGenerator) -> Value {
         let content = json!({ "application/json": { "schema": describe(generator) } });
         operation["requestBody"] = json!({ "required": true, "content": content });
     }
-    // A wrong scope or an unknown parameter is refused everywhere.
-    let refused = resource.is_scoped() && !resource.statuses.contains(&400);
-    let refused = refused.then_some(&400);
-    for (place, status) in resource.statuses.iter().chain(refused).enumerate() {
-        let response = match (place, resource.answer) {
-            (0, answer) => success(resource.path, answer, generator),
-            _ => {
-                json!({ "description": "Problem.", "content": { "application/problem+json": {} } })
-            }
+    for status in resource.statuses.iter().chain(refusals(resource)) {
+        let response = match is_answer(resource, *status) {
+            true => success(resource, generator),
+            false => problem(generator),
         };
         operation["responses"][status.to_string()] = response;
     }
     operation
 }
 
-fn success(path: &str, answer: Option<Describe>, generator: &mut SchemaGenerator) -> Value {
-    let content = match answer {
-        Some(describe) => json!({ "application/json": { "schema": describe(generator) } }),
-        None if path == "/metrics" => json!({ "text/plain": {} }),
+/// Whether an answer with this status is the resource's own, and no problem.
+fn is_answer(resource: &Resource, status: u16) -> bool {
+    status < 400 || resource.path == "/readyz"
+}
+
+/// The statuses with which requests of this kind are refused before the handler sees them.
+fn refusals(resource: &Resource) -> impl Iterator<Item = &'static u16> {
+    let open = is_open(&resource.method, resource.path) || resource.path == whoami::PATH;
+    let guard: &[u16] = match open {
+        true => &[403],
+        false => &[401, 403],
+    };
+    // A wrong scope and an unknown parameter.
+    let asks = resource.is_scoped() || resource.query.is_some();
+    let query: &[u16] = if asks { &[400] } else { &[] };
+    let body: &[u16] = match resource.body {
+        Some(_) => &[400, 408, 413],
+        None => &[],
+    };
+    guard.iter().chain(query).chain(body)
+}
+
+fn success(resource: &Resource, generator: &mut SchemaGenerator) -> Value {
+    let path = resource.path;
+    let content = match resource.answer {
+        Some(describe) => {
+            let mut schema = json!(describe(generator));
+            if resource.is_scoped() {
+                let fleet = generator.subschema_for::<FleetPage>();
+                schema = json!({ "anyOf": [schema, fleet] });
+            }
+            json!({ "application/json": { "schema": schema } })
+        }
+        None if path == "/metrics" => {
+            json!({ "text/plain": {}, "application/openmetrics-text": {} })
+        }
         None if path == "/ui/" => json!({ "text/html": {} }),
         None if path.starts_with("/ui/") => json!({ "text/*": {}, "image/svg+xml": {} }),
+        None if STREAMS.contains(&path) => json!({ "text/event-stream": {} }),
         None => json!({ "application/json": {} }),
     };
     json!({ "description": "Done.", "content": content })
+}
+
+fn problem(generator: &mut SchemaGenerator) -> Value {
+    let schema = generator.subschema_for::<ProblemView>();
+    let content = json!({ "application/problem+json": { "schema": schema } });
+    json!({ "description": "Problem.", "content": content })
 }
 
 /// Path parameters, then query parameters.
@@ -102,7 +143,8 @@ fn parameter(place: &str, name: &str, schema: &Value) -> Value {
     json!({ "name": name, "in": place, "required": place == "path", "schema": schema })
 }
 
-/// The fields of the object that `schema` refers to; the object is removed from the components.
+/// The fields of the object that `schema` refers to, as parameters of a query, which are never
+/// null; the object is removed from the components.
 fn properties(schema: &Schema, generator: &mut SchemaGenerator) -> Map<String, Value> {
     let reference = schema
         .get("$ref")
@@ -110,8 +152,18 @@ fn properties(schema: &Schema, generator: &mut SchemaGenerator) -> Map<String, V
         .unwrap_or_default();
     let name = reference.rsplit('/').next().unwrap_or_default();
     let object = generator.definitions_mut().remove(name).unwrap_or_default();
-    object["properties"]
-        .as_object()
-        .cloned()
-        .unwrap_or_default()
+    let mut properties = object["properties"].as_object().cloned();
+    let fields = properties.iter_mut().flat_map(Map::values_mut);
+    fields
+        .filter_map(Value::as_object_mut)
+        .for_each(without_null);
+    properties.unwrap_or_default()
+}
+
+fn without_null(schema: &mut Map<String, Value>) {
+    schema.remove("default");
+    if let Some(Value::Array(types)) = schema.get("type") {
+        let own = types.iter().find(|kind| *kind != "null").cloned();
+        schema.insert("type".to_owned(), own.unwrap_or_default());
+    }
 }

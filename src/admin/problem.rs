@@ -3,8 +3,23 @@
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+
+/// The body of a problem, as `openapi.json` describes it.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Problem")]
+pub(super) struct ProblemView {
+    /// The status in words.
+    title: String,
+    status: u16,
+    /// What is wrong, for people.
+    detail: String,
+    /// Such as `diagnostics`, the faults of a configuration.
+    #[serde(flatten)]
+    more: Map<String, Value>,
+}
 
 /// An answer that is an error.
 #[derive(Debug, PartialEq)]

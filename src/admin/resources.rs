@@ -50,12 +50,14 @@ fn gateway() -> Vec<Resource> {
             "/livez",
             status::livez,
             "Whether the process answers. Needs no token.",
-        ),
+        )
+        .answers::<status::Liveness>(),
         Resource::get(
             "/readyz",
             status::readyz,
             "Whether it takes clients. Needs no token.",
         )
+        .answers::<status::Readiness>()
         .statuses(&[200, 503]),
         Resource::get(
             "/metrics",

@@ -8,7 +8,6 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
 use crate::admin::certificates::{self, CertificateView};
 use crate::admin::gateway::VERSION;
@@ -18,7 +17,7 @@ use crate::base::clock;
 use crate::control::fleet::NodeView;
 use crate::control::state_dir::StateDir;
 use crate::core::session::staying::Staying;
-use crate::live::{Phase, TakenOver};
+use crate::live::{Phase, TakenOver, TakingOver};
 
 /// The status of a gateway.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -33,7 +32,7 @@ pub struct StatusView {
     pub started: String,
     /// Since the start.
     pub uptime_seconds: u64,
-    /// `starting`, `ready` or `stopping`.
+    /// `starting`, `ready`, `leaving` or `stopping`.
     pub phase: String,
     /// Of the routing table; grows with each swap.
     pub generation: u64,
@@ -52,6 +51,9 @@ pub struct StatusView {
     pub connections: usize,
     /// What was taken over from the previous process, if `run --take-over` found one.
     pub taken_over: Option<TakenOverView>,
+    /// How far the take-over from the previous process is; null when none runs.
+    #[serde(default)]
+    pub taking_over: Option<TakingOverView>,
     /// Where the configuration comes from.
     pub sources: Sources,
     /// The directory of state for the next start; null without `node.state_dir`.
@@ -114,6 +116,27 @@ impl TakenOverView {
     }
 }
 
+/// How far a take-over is.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct TakingOverView {
+    /// The number of sessions that have arrived.
+    pub sessions: usize,
+    /// The id of the other process.
+    pub from_pid: u32,
+    /// When this process began to serve; RFC 3339.
+    pub since: String,
+}
+
+impl TakingOverView {
+    fn of(taking_over: &TakingOver) -> Self {
+        Self {
+            sessions: taking_over.sessions,
+            from_pid: taking_over.from_pid,
+            since: clock::rfc3339(taking_over.since),
+        }
+    }
+}
+
 /// The load of a worker.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct WorkerView {
@@ -123,20 +146,37 @@ pub struct WorkerView {
     pub connections: usize,
 }
 
-pub(super) async fn livez() -> Json<Value> {
-    Json(json!({ "live": true }))
+/// What an orchestrator restarts a process by.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+pub(super) struct Liveness {
+    /// Always true: a process that does not live does not answer.
+    live: bool,
 }
 
-pub(super) async fn readyz(State(gateway): State<Arc<Gateway>>) -> (StatusCode, Json<Value>) {
+/// What an orchestrator sends clients by.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(super) struct Readiness {
+    /// Whether it takes clients.
+    ready: bool,
+    /// `starting`, `ready`, `leaving` or `stopping`.
+    phase: String,
+}
+
+pub(super) async fn livez() -> Json<Liveness> {
+    Json(Liveness { live: true })
+}
+
+pub(super) async fn readyz(State(gateway): State<Arc<Gateway>>) -> (StatusCode, Json<Readiness>) {
     let phase = gateway.live.phase();
     let status = match phase {
         Phase::Ready => StatusCode::OK,
         Phase::Starting | Phase::Leaving | Phase::Stopping => StatusCode::SERVICE_UNAVAILABLE,
     };
-    (
-        status,
-        Json(json!({ "ready": phase == Phase::Ready, "phase": phase })),
-    )
+    let readiness = Readiness {
+        ready: phase == Phase::Ready,
+        phase: phase.as_str().to_owned(),
+    };
+    (status, Json(readiness))
 }
 
 pub(super) async fn status(State(gateway): State<Arc<Gateway>>) -> Json<StatusView> {
@@ -168,6 +208,7 @@ impl StatusView {
             sessions: live.workers().sessions(),
             connections: live.workers().connections(),
             taken_over: live.taken_over().as_deref().map(TakenOverView::of),
+            taking_over: live.taking_over().as_deref().map(TakingOverView::of),
             sources: Sources::of(gateway),
             state_dir: gateway
                 .supervisor

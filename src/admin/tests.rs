@@ -91,6 +91,7 @@ async fn status_summarises_the_gateway() {
         "version": env!("CARGO_PKG_VERSION"),
         "pid": std::process::id(),
         "taken_over": null,
+        "taking_over": null,
         "started": "…",
         "uptime_seconds": null,
         "phase": "ready",

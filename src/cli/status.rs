@@ -196,6 +196,13 @@ fn overview(out: &mut dyn Write, status: &StatusView) -> io::Result<()> {
         "table     generation {}, digest {}",
         status.generation, status.digest
     )?;
+    if let Some(running) = &status.taking_over {
+        writeln!(
+            out,
+            "taking    sessions over from process {} since {}, {} so far",
+            running.from_pid, running.since, running.sessions
+        )?;
+    }
     if let Some(before) = &status.taken_over {
         writeln!(
             out,

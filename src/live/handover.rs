@@ -61,6 +61,17 @@ pub struct Adopted {
     pub refused: Vec<(SessionId, String)>,
 }
 
+/// How far a take-over is, while it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TakingOver {
+    /// Sessions that have arrived.
+    pub sessions: usize,
+    /// Process id of the previous process.
+    pub from_pid: u32,
+    /// When this process began to serve.
+    pub since: SystemTime,
+}
+
 /// What was taken over from the previous process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TakenOver {

@@ -135,7 +135,7 @@ fn items(node: &str, given: &Given) -> Result<(Vec<Value>, Option<String>), Stri
 
 /// A list of several gateways.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub(super) struct FleetPage {
+pub(in crate::admin) struct FleetPage {
     /// What they have, gateway by gateway, each with the name of its gateway as `node`.
     pub items: Vec<Value>,
     /// What to give as `cursor`, with `scope=fleet`, for the next page; null on the last.
@@ -150,7 +150,7 @@ pub(super) struct FleetPage {
 
 /// A gateway that was asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub(super) struct NodeAnswer {
+pub(in crate::admin) struct NodeAnswer {
     /// Its name.
     pub node: String,
     /// How many items it sent; null if it did not answer.

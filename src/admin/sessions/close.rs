@@ -64,7 +64,7 @@ pub(in crate::admin) struct ClosingMany {
     code: u16,
     reason: String,
     /// Workers that did not answer in time; sessions of theirs may not be closing.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     unanswered: Vec<usize>,
 }
 

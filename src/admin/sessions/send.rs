@@ -68,7 +68,7 @@ pub(in crate::admin) struct SentMany {
     /// Not sent: an extension is in force that the gateway does not know.
     unfit: usize,
     /// Workers that did not answer in time; their sessions are not counted.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     unanswered: Vec<usize>,
 }
 

@@ -4,6 +4,9 @@
 const STORED = "sessile-token";
 const PATIENCE = 15_000;
 const EVENT_CHARS_MAX = 1 << 20;
+// Browsers open six connections to one address, for all of their tabs together, and a stream keeps one. Without a bound, six tabs
+// would leave none for requests, and all of them would stop. So tabs share this many places for each kind of stream.
+const PLACES = 2;
 
 // An answer that is a problem (RFC 9457), or none at all (`status` 0).
 export class Problem extends Error {
@@ -61,8 +64,24 @@ export class Api {
     }
   }
 
-  // Server-sent events, each as `{ id, event, data }`, until the stream ends or `signal` aborts.
-  async stream(target, { query, signal, onEvent }) {
+  // Server-sent events, each as `{ id, event, data }`, until the stream ends or `signal` aborts. Other tabs of this browser may
+  // hold all places for streams of this `kind`: then there is a problem and no stream.
+  async stream(target, { kind, ...options }) {
+    const { locks } = globalThis.navigator ?? {};
+    // Browsers give locks to pages that came over TLS or from their own machine.
+    if (!locks) return this.#read(target, options);
+    for (let place = 0; place < PLACES; place += 1) {
+      let free = false;
+      await locks.request(`sessile-${kind}-${place}`, { ifAvailable: true }, (lock) => {
+        free = lock !== null;
+        return free ? this.#read(target, options) : null;
+      });
+      if (free) return;
+    }
+    throw new Problem(0, `${PLACES} other tabs of this browser have such a stream open, and more would leave no connections for requests`);
+  }
+
+  async #read(target, { query, signal, onEvent }) {
     const answer = await this.#send("GET", target, { query, signal });
     const lines = answer.body.pipeThrough(new TextDecoderStream()).getReader();
     let text = "";

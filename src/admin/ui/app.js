@@ -106,6 +106,8 @@ async function refresh() {
       ]);
       Object.assign(app, { status, upstreams, fault: null });
       app.traffic.add(traffic);
+      // Another view is open meanwhile: this one would be read with the other one's parameters.
+      if (asked !== place) return;
       const data = view.load ? await view.load(app) : null;
       if (asked !== place) return;
       app.data = data;
@@ -128,7 +130,8 @@ async function refresh() {
   }
 }
 
-// Reads at once when something changed; the stream of changes begins again when it ends.
+// Reads at once when something changed; the stream of changes begins again when it ends. A tab without one, because others have
+// all places or the browser has no locks, reads every two seconds like any other.
 async function watchChanges() {
   let soon = 0;
   const onEvent = () => {
@@ -137,7 +140,7 @@ async function watchChanges() {
   };
   for (;;) {
     try {
-      if (app.me) await app.api.stream("/v1/events", { query: { class: "changes" }, onEvent });
+      if (app.me && navigator.locks) await app.api.stream("/v1/events", { kind: "changes", query: { class: "changes" }, onEvent });
     } catch (problem) {
       if (!(problem instanceof Problem)) console.error(problem);
     }

@@ -41,7 +41,7 @@ export async function startTap(app, { id, payload }) {
   const query = { seconds: SECONDS, payload: payload === "true" ? "true" : null };
   app.draw();
   try {
-    await app.api.stream(path`/v1/sessions/${id}/tap`, { query, signal: mine.stop.signal, onEvent });
+    await app.api.stream(path`/v1/sessions/${id}/tap`, { kind: "tap", query, signal: mine.stop.signal, onEvent });
     mine.ended ??= "the gateway ended it";
   } catch (problem) {
     mine.ended = problem.name === "AbortError" ? "stopped" : problem.message;

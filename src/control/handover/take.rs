@@ -23,7 +23,7 @@ use crate::io::handover::{
     FromNew, FromOld, PROTOCOL, STATE_NEWEST, STATE_OLDEST, VERSION, Wire, WireError,
 };
 use crate::io::net::listener::{Inheritance, InheritedSocket};
-use crate::live::{EndTransfer, Live, SessionTransfer, TakenOver, WorkerCommand};
+use crate::live::{EndTransfer, Live, SessionTransfer, TakenOver, TakingOver, WorkerCommand};
 use crate::telemetry::events::{Fields, Kind};
 use crate::telemetry::metrics::{Handing, NodeMetrics};
 
@@ -257,6 +257,12 @@ impl Predecessor {
         stop: &mut watch::Receiver<bool>,
         taken: &mut usize,
     ) -> Result<Staying, TakeError> {
+        let mut progress = TakingOver {
+            sessions: 0,
+            from_pid: self.pid,
+            since: clock::wall(),
+        };
+        live.set_taking_over(progress);
         // If a message cannot be sent, the peer's last message has the reason.
         let _ = self.wire.say(&FromNew::Serving).await;
         let (mut transfers, mut orders, mut revocations) = (Vec::new(), Vec::new(), Vec::new());
@@ -300,6 +306,8 @@ impl Predecessor {
                     let more = adopt(&mut self.wire, live, batch).await.unwrap_or(0);
                     node.handed_sessions(Handing::In, more);
                     *taken += more;
+                    progress.sessions = *taken;
+                    live.set_taking_over(progress);
                 }
                 FromOld::Done { staying, reasons } => {
                     let known = || {

@@ -14,11 +14,11 @@
 //!
 //! 1. `begin`. A session that was cut is over here.
 //! 2. For each direction: write the bytes of `output` until it is idle or the sink is full. Then
-//!    read as many bytes as `read_allowance` permits, behind the `carry`, and pass them to `receive`. The
-//!    answer is how many bytes at the front of the chunk go to the other side as they are: they are
-//!    written from the buffer of the read. What the sink did not take goes back to the machine with
-//!    `forwarded`, which stores it. In the common case all bytes are direct, and nothing is copied
-//!    or allocated.
+//!    read as many bytes as `read_allowance` permits, behind the `carry`, and pass them to
+//!    `receive`. The answer is how many bytes at the front of the chunk go to the other side as
+//!    they are: they are written from the buffer of the read. What the sink did not take goes back
+//!    to the machine with `forwarded`, which stores it. In the common case all bytes are direct, and
+//!    nothing is copied or allocated.
 //! 3. `settle`. It returns a `Turn`, if the driver has to act.
 //!
 //! Between turns the driver calls `close`, `leave`, `attach`, `send_message` and the like, and

@@ -1,4 +1,5 @@
 //! What operators see and do.
+mod described;
 mod events;
 mod hostile;
 mod preview;

@@ -1,43 +1,23 @@
 //! `?scope=fleet`: one gateway answers for all that are registered, and asks no address that only
 //! stands in etcd.
 
-use std::io::{self, Read, Write};
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
-use std::thread;
 
 use serde_json::{Value, json};
 
 use crate::operations::first_hour::run;
 use crate::support::etcd::Etcd;
 use crate::support::etcd_world::{following, seed};
-use crate::support::{Backend, Client, Gateway, eventually};
-
-/// Passes connections on to a gateway's admin socket, as if the API listened on TCP. On threads of
-/// its own, since the test blocks while it asks.
-fn exposed(listener: TcpListener, socket: PathBuf) {
-    thread::spawn(move || {
-        for client in listener.incoming().map_while(Result::ok) {
-            let admin = UnixStream::connect(&socket).unwrap();
-            let back = (admin.try_clone().unwrap(), client.try_clone().unwrap());
-            thread::spawn(move || pass(client, admin));
-            thread::spawn(move || pass(back.0, back.1));
-        }
-    });
-}
-
-fn pass(mut from: impl Read, mut to: impl Write) {
-    let _ = io::copy(&mut from, &mut to);
-}
+use crate::support::{Backend, Client, Gateway, admin, eventually};
 
 /// A gateway that follows `etcd`, and the TCP address that it registers.
 async fn advertising(name: &str, etcd: &Etcd, more: &str) -> (Gateway, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let admin = format!("# admin: fleet.advertise = \"{address}\"\n{more}");
-    let gateway = Gateway::start_named(name, &following(&[etcd.url()], &admin)).await;
-    exposed(listener, gateway.directory().join("admin.sock"));
+    let more = format!("# admin: fleet.advertise = \"{address}\"\n{more}");
+    let gateway = Gateway::start_named(name, &following(&[etcd.url()], &more)).await;
+    admin::expose(listener, gateway.directory().join("admin.sock"));
     (gateway, address)
 }
 
@@ -95,7 +75,7 @@ async fn one_gateway_answers_for_all_and_asks_no_address_of_a_stranger() {
     let refused = stranger
         .accept()
         .expect_err("nothing connects to a stranger");
-    assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
+    assert_eq!(refused.kind(), ErrorKind::WouldBlock);
     let of = |page: &Value, node: &str| {
         let items = page["items"].as_array().unwrap();
         items.iter().filter(|item| item["node"] == node).count()

@@ -2,8 +2,11 @@
 //! `drop` too; an answer takes well under a millisecond.
 
 use std::io::{self, Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
 
 use serde_json::Value;
 
@@ -54,4 +57,42 @@ pub fn request(
         }),
         _ => Err(io::Error::new(io::ErrorKind::InvalidData, text)),
     }
+}
+
+/// A TCP address that leads to the admin API of the gateway in this directory, for clients that
+/// do not speak to unix sockets.
+pub fn exposed(directory: &Path) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    expose(listener, directory.join("admin.sock"));
+    address
+}
+
+/// Passes connections on to a gateway's admin socket. On threads of its own, since a test blocks
+/// while it asks.
+pub fn expose(listener: TcpListener, socket: PathBuf) {
+    thread::spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            // The gateway may have ended.
+            let Ok(admin) = UnixStream::connect(&socket) else {
+                continue;
+            };
+            let (client, admin) = (Arc::new(client), Arc::new(admin));
+            let (to_client, from_admin) = (Arc::clone(&client), Arc::clone(&admin));
+            thread::spawn(move || {
+                let _ = io::copy(&mut &*client, &mut &*admin);
+                part(&client, &admin);
+            });
+            thread::spawn(move || {
+                let _ = io::copy(&mut &*from_admin, &mut &*to_client);
+                part(&to_client, &from_admin);
+            });
+        }
+    });
+}
+
+/// Ends both connections when one has ended.
+fn part(client: &TcpStream, admin: &UnixStream) {
+    let _ = client.shutdown(Shutdown::Both);
+    let _ = admin.shutdown(Shutdown::Both);
 }

@@ -11,8 +11,9 @@ use serde_json::Value;
 
 use super::gateway::signal_process;
 
-/// For a whole client program; a slow machine needs a few seconds.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// For a whole client program. A slow machine needs a minute; what waits too long gives up by
+/// itself.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What runs a program.
 #[derive(Clone, Copy, Debug)]

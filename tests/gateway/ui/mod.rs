@@ -4,17 +4,15 @@
 mod local;
 
 use std::fs;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, UnixStream};
 use tokio::sync::oneshot::{self, error::TryRecvError};
 use tokio::task::JoinHandle;
 use tokio::time::interval;
 
+use crate::support::admin::exposed;
 use crate::support::certificates::Authority;
 use crate::support::peers::{Language, run_client};
 use crate::support::tokens::{SECRET, claims, token};
@@ -24,22 +22,6 @@ const TOKEN: &str = "may-operate-the-gateway";
 const READ_TOKEN: &str = "may-look-at-the-gateway";
 /// A principal whose name is markup.
 const HOSTILE: &str = "<img src=x onerror=\"window.hacked=1\">";
-
-/// A way for a browser to the admin API, which listens on a unix socket in tests.
-async fn forward(socket: PathBuf) -> SocketAddr {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        while let Ok((mut browser, _)) = listener.accept().await {
-            let socket = socket.clone();
-            tokio::spawn(async move {
-                let mut admin = UnixStream::connect(socket).await?;
-                copy_bidirectional(&mut browser, &mut admin).await
-            });
-        }
-    });
-    address
-}
 
 fn configuration(chat: &[Backend], feed: &Backend) -> String {
     let members = chat.iter().enumerate();
@@ -159,7 +141,7 @@ async fn operators_steer_the_gateway_by_its_dashboard() {
     fs::write(gateway.config_path(), changed).unwrap();
     assert_eq!(gateway.reload().status, 200);
     let talk = Talk::among(rooms);
-    let base = forward(gateway.directory().join("admin.sock")).await;
+    let base = exposed(gateway.directory());
     let options = json!({
         "token": TOKEN, "readToken": READ_TOKEN, "hostile": HOSTILE, "pictures": pictures(),
     });

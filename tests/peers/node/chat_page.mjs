@@ -1,10 +1,9 @@
 // Opens examples/browser/index.html twice in headless Chromium; each window says something, and
 // both must show both. Usage: chat_page.mjs file:///path/to/index.html
 import { withChromium } from "./chromium.mjs";
+import { fail, report, step } from "./steps.mjs";
 
 const [url] = process.argv.slice(2);
-const passed = [];
-const failed = {};
 
 // By mutation: a window behind another draws no frames, which is what puppeteer waits for unasked.
 const shows = (page, wanted) =>
@@ -14,19 +13,10 @@ const shows = (page, wanted) =>
     wanted,
   );
 
-async function step(name, run) {
-  try {
-    await run();
-    passed.push(name);
-  } catch (error) {
-    failed[name] = error.message;
-  }
-}
-
 await withChromium(async (browser) => {
   const windows = [await browser.newPage(), await browser.newPage()];
   for (const page of windows) {
-    page.on("pageerror", (error) => (failed.script = error.message));
+    page.on("pageerror", (error) => fail("script", error.message));
     await page.goto(`${url}?room=kitchen`, { timeout: 30_000 });
   }
   await step("enters", () => Promise.all(windows.map((page) => shows(page, "in kitchen"))));
@@ -40,5 +30,4 @@ await withChromium(async (browser) => {
     });
   }
 });
-console.log(JSON.stringify({ client: "chat page", failed, passed }));
-process.exit(Object.keys(failed).length > 0 ? 1 : 0);
+report("chat page");

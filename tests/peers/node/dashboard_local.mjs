@@ -2,24 +2,9 @@
 // origins may do with it. Usage: dashboard_local.mjs http://127.0.0.1:PORT
 import { withChromium } from "./chromium.mjs";
 import { Dashboard } from "./dashboard_page.mjs";
+import { expect, report, step } from "./steps.mjs";
 
 const [base] = process.argv.slice(2);
-const passed = [];
-const failed = {};
-
-async function step(name, run) {
-  try {
-    await run();
-    passed.push(name);
-  } catch (error) {
-    failed[name] = error.message;
-  }
-}
-
-function expect(condition, what) {
-  if (!condition) throw new Error(what);
-}
-
 await withChromium(async (browser) => {
   await step("opens without a question, from the root", async () => {
     const board = await Dashboard.open(browser, base);
@@ -61,5 +46,4 @@ await withChromium(async (browser) => {
     await page.close();
   });
 });
-console.log(JSON.stringify({ client: "dashboard, local", failed, passed }));
-process.exit(Object.keys(failed).length > 0 ? 1 : 0);
+report("dashboard, local");

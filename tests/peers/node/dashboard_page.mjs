@@ -9,7 +9,7 @@ export class Dashboard {
     this.faults = [];
     this.requests = [];
     page.on("console", (message) => {
-      if (message.type() === "error" || message.type() === "warn") this.faults.push(message.text());
+      if (message.type() === "error" || message.type() === "warn") this.faults.push(`${message.text()} (${message.location().url})`);
     });
     page.on("pageerror", (error) => this.faults.push(error.message));
     page.on("request", (request) => this.requests.push({ url: request.url(), headers: request.headers() }));
@@ -41,6 +41,36 @@ export class Dashboard {
       const shown = await this.page.evaluate(() => `${location.hash} ${document.body.innerText}`);
       throw new Error(`${error.message}: ${condition} of ${JSON.stringify(values)} in ${shown}`);
     }
+  }
+
+  hash() {
+    return this.page.evaluate(() => location.hash);
+  }
+
+  // Holds the next request of this path. `caught` ends with what lets it go on, once it was made.
+  async holdNext(path) {
+    await this.page.setRequestInterception(true);
+    const caught = new Promise((resolve) => {
+      let waits = true;
+      const onRequest = (request) => {
+        if (!waits || new URL(request.url()).pathname !== path) return request.continue();
+        waits = false;
+        resolve(async () => {
+          const answered = this.page.waitForResponse((response) => response.request() === request, { timeout: PATIENCE });
+          await request.continue();
+          await answered;
+          this.page.off("request", onRequest);
+          await this.page.setRequestInterception(false);
+        });
+      };
+      this.page.on("request", onRequest);
+    });
+    return { caught };
+  }
+
+  // Waits until the API is read anew.
+  readAgain() {
+    return this.page.waitForRequest((request) => request.url().endsWith("/v1/traffic"), { timeout: PATIENCE });
   }
 
   shows(text, selector = "main") {

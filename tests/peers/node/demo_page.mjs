@@ -1,11 +1,9 @@
 // Opens the page of `sessile demo` in two tabs of headless Chromium, talks, asks for a room that is
 // none, writes more lines than fit, and stops the demo. Usage: demo_page.mjs URL PID
 import { withChromium } from "./chromium.mjs";
+import { fail, report, step } from "./steps.mjs";
 
 const [url, pid] = process.argv.slice(2);
-const passed = [];
-const failed = {};
-
 // By mutation: a tab behind another draws no frames, which is what puppeteer waits for unasked.
 const until = (page, condition, ...wanted) =>
   page.waitForFunction(condition, { polling: "mutation", timeout: 30_000 }, ...wanted);
@@ -13,15 +11,6 @@ const shows = (page, text) =>
   until(page, (text) => [...document.querySelectorAll("#log div")].some((line) => line.textContent === text), text);
 const state = (page, text) =>
   until(page, (text) => document.querySelector("#state").textContent.includes(text), text);
-
-async function step(name, run) {
-  try {
-    await run();
-    passed.push(name);
-  } catch (error) {
-    failed[name] = error.message;
-  }
-}
 
 const say = async (page, field, text) => {
   await page.bringToFront();
@@ -33,9 +22,9 @@ const say = async (page, field, text) => {
 await withChromium(async (browser) => {
   const tabs = [await browser.newPage(), await browser.newPage()];
   for (const page of tabs) {
-    page.on("pageerror", (error) => (failed.script = error.message));
+    page.on("pageerror", (error) => fail("script", error.message));
     page.on("console", (message) => {
-      if (message.type() === "error") failed.console = message.text();
+      if (message.type() === "error") fail("console", message.text());
     });
     await page.goto(url, { timeout: 30_000 });
   }
@@ -69,5 +58,4 @@ await withChromium(async (browser) => {
     await Promise.all(tabs.map((page) => state(page, "not connected: 1001")));
   });
 });
-console.log(JSON.stringify({ client: "demo page", failed, passed }));
-process.exit(Object.keys(failed).length > 0 ? 1 : 0);
+report("demo page");
