@@ -101,6 +101,13 @@ pub fn without_secrets(text: &str) -> Option<String> {
     Some(shown)
 }
 
+/// Whether it is a URL with a user or a password in it.
+pub fn names_user(text: &str) -> bool {
+    let rest = text.split_once("://").map(|(_, rest)| rest);
+    let authority = rest.and_then(|rest| rest.split(['/', '?', '#']).next());
+    authority.is_some_and(|authority| authority.contains('@'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

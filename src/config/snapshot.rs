@@ -22,10 +22,12 @@ use crate::config::pattern::{HostPattern, PathPattern};
 
 mod acme;
 mod auth;
+mod broker;
 mod listener;
 mod log;
 mod operations;
 mod request;
+mod service;
 mod sources;
 
 pub use acme::{Acme, AcmeChallenge};
@@ -34,6 +36,7 @@ pub use auth::{
     ExpiryWarning, Forward, JwksUrl, Jwt, JwtKeys, KeyHolder, Method as AuthMethod, Mint,
     RejectWith, Renewal, Revocations, RouteAuth, SignedUrl,
 };
+pub use broker::{Broker, BrokerKind, BrokerServer, SignIn};
 pub use listener::{
     CertificateFiles, HeadLimits, Listener, ListenerLimits, ListenerTimeouts, ListenerTls,
     TicketKeySource, TlsRecords, TlsVersion,
@@ -41,7 +44,8 @@ pub use listener::{
 pub use log::{Access, AccessFile, Log, LogFormat, Rotation, Syslog, SyslogAddress, Tracing};
 pub use operations::{AdminState, Admission, Drain, Rebalance, RebalanceMode, Shutdown, Tempo};
 pub use request::{AffinitySource, HeaderEdits, MatchText, Redirect, Rewrite, Scheme, TextMatch};
-pub use sources::{Etcd, EtcdTls, Sources};
+pub use service::ServiceTls;
+pub use sources::{Etcd, Sources};
 
 /// Everything that an operator decides.
 #[derive(Clone, Debug)]
@@ -62,6 +66,8 @@ pub struct Snapshot {
     pub admission: Option<Admission>,
     /// Sources of configuration and membership.
     pub sources: Sources,
+    /// What carries messages between gateways.
+    pub broker: Broker,
     /// The listeners.
     pub listeners: Vec<Listener>,
     /// Authenticators by name.

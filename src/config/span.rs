@@ -9,6 +9,7 @@ use figment::value::{Dict, Tag, Value};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::base::secret::names_user;
 use crate::base::work;
 use crate::config::bounds;
 
@@ -316,7 +317,8 @@ impl Document {
             }
             leaf => {
                 let name = at.path.0.last().map_or("", String::as_str);
-                if at.secret && !names_reference(name) {
+                let user = leaf.as_str().is_some_and(names_user);
+                if user || (at.secret && !names_reference(name)) {
                     self.secrets.push(span.clone());
                 }
                 scalar(leaf).unwrap_or_else(|message| {

@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 
 use crate::base::secret::Secret;
 use crate::cli::args::register::EtcdArgs;
-use crate::config::snapshot::{CertificateFiles, Etcd, EtcdTls};
+use crate::config::snapshot::{CertificateFiles, Etcd, ServiceTls};
 use crate::control::etcd::connect::{Endpoints, connector};
 use crate::control::etcd::leased_key::Connect;
 use crate::control::load;
@@ -78,7 +78,7 @@ fn given(args: &EtcdArgs) -> anyhow::Result<Etcd> {
         endpoints: args.endpoints.iter().map(url).collect(),
         prefix: PREFIX.into(),
         user,
-        tls: EtcdTls {
+        tls: ServiceTls {
             ca: args.ca.clone(),
             identity: identity.map(|(cert, key)| CertificateFiles { cert, key }),
             server_name: None,

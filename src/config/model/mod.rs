@@ -13,12 +13,14 @@ use crate::config::span::{names_freely, names_reference, names_secret};
 
 mod acme;
 mod auth;
+mod broker;
 mod limits;
 mod listener;
 mod log;
 mod node;
 mod operations;
 mod route;
+mod service;
 mod source;
 mod tracing;
 mod upstream;
@@ -26,6 +28,7 @@ mod value;
 
 pub use acme::{Acme, AcmeChallenge, ExternalAccount};
 pub use auth::{ApiKey, Authenticator, AuthenticatorType, Expiry, RejectWith, Revocation};
+pub use broker::{Broker, BrokerType};
 pub use limits::{AddressPrefix, NetworksFile, RouteLimits};
 pub use listener::{
     Certificate, ClientCertificates, Hsts, Listener, ListenerLimits, ListenerTimeouts, ListenerTls,
@@ -39,7 +42,8 @@ pub use route::{
     OnRemoval, Paths, Reconnect, Redirect, Rewrite, Route, RouteTimeouts, Spelling, Stick,
     TextMatch,
 };
-pub use source::{EtcdSource, EtcdTimeouts, EtcdTls, FileSource, Sources};
+pub use service::ServiceTls;
+pub use source::{EtcdSource, EtcdTimeouts, FileSource, Sources};
 pub use tracing::Tracing;
 pub use upstream::{
     AdminState, Backend, Passive, Policy, Probe, ProbeType, ProxyVersion, ResponseLimits, Status,
@@ -66,6 +70,8 @@ pub struct Model {
     pub admission: Admission,
     /// Sources of configuration and membership.
     pub sources: Sources,
+    /// What carries messages between the gateways of a fleet. A change needs a restart.
+    pub broker: Broker,
     /// The listeners. A change needs a restart, except for the contents of certificate files.
     pub listeners: Vec<Listener>,
     /// Methods of authentication, by name.

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::config::model::service::ServiceTls;
 use crate::config::model::value::{SecretSource, Time};
 
 /// Sources of configuration and membership.
@@ -46,7 +47,7 @@ pub struct EtcdSource {
     pub password: Option<SecretSource>,
     /// TLS to endpoints that begin with `https://`. Default: the system's roots, no certificate
     /// of our own.
-    pub tls: Option<EtcdTls>,
+    pub tls: Option<ServiceTls>,
     /// How long to wait for etcd.
     pub timeouts: EtcdTimeouts,
     /// How long backends stay that lost their leases together, as long as they pass their probes.
@@ -75,20 +76,6 @@ impl Default for EtcdSource {
             document_files: Vec::new(),
         }
     }
-}
-
-/// TLS to etcd.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct EtcdTls {
-    /// PEM file with roots. Default: the system's.
-    pub ca: Option<String>,
-    /// PEM file with the certificate chain to show. Needs `key`.
-    pub cert: Option<String>,
-    /// PEM file with its private key.
-    pub key: Option<String>,
-    /// Name to verify. Default: the endpoint's host.
-    pub server_name: Option<String>,
 }
 
 /// How long to wait for etcd.

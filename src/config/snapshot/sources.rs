@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::base::secret::Secret;
 use crate::config::protect::Protect;
-use crate::config::snapshot::CertificateFiles;
+use crate::config::snapshot::service::ServiceTls;
 
 /// `[sources]`
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub struct Etcd {
     /// Name and password.
     pub user: Option<(String, Secret)>,
     /// TLS to endpoints that begin with `https://`.
-    pub tls: EtcdTls,
+    pub tls: ServiceTls,
     /// For a connection, sign-in included. Default 2 s.
     pub dial: Duration,
     /// For one answer. Default 5 s.
@@ -40,15 +40,4 @@ pub struct Etcd {
     pub stale_grace: Duration,
     /// Directories from which documents may name files. Default: none.
     pub document_files: Vec<PathBuf>,
-}
-
-/// TLS to etcd.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct EtcdTls {
-    /// PEM roots; default the system's.
-    pub ca: Option<PathBuf>,
-    /// Shown to etcd.
-    pub identity: Option<CertificateFiles>,
-    /// Name to verify; default the endpoint's host.
-    pub server_name: Option<String>,
 }

@@ -21,6 +21,7 @@ use crate::config::snapshot::{Admin, Listener, Revocations, Route, Snapshot};
 mod acme;
 mod auth;
 mod authenticator;
+mod broker;
 mod certificates;
 mod edits;
 mod environment;
@@ -36,6 +37,7 @@ mod paths;
 mod revocation;
 mod route;
 mod scope;
+mod service;
 mod session;
 mod source;
 mod syntax;
@@ -127,6 +129,7 @@ fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
     let shutdown = operations::shutdown(&root.key("shutdown"), &model.shutdown);
     let admission = operations::admission(&root.key("admission"), &model.admission);
     let sources = source::sources(&root.key("sources"), model);
+    let broker = broker::broker(&root.key("broker"), &model.broker);
     let listeners = listeners(root, model);
     let upstreams: Vec<_> = model
         .upstreams
@@ -161,6 +164,7 @@ fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
         shutdown: shutdown?,
         admission: admission?,
         sources: sources?,
+        broker: broker?,
         listeners: listeners?,
         authenticators: all(authenticators)?
             .into_iter()

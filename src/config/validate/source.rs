@@ -8,10 +8,10 @@ use crate::base::secret::Secret;
 use crate::config::document_key::{DocumentKey, Kind};
 use crate::config::model::{self, Model};
 use crate::config::protect::Protect;
-use crate::config::snapshot::{CertificateFiles, Etcd, EtcdTls, Sources};
-use crate::config::validate::certificates;
+use crate::config::snapshot::{Etcd, ServiceTls, Sources};
 use crate::config::validate::scope::Scope;
-use crate::config::validate::values::secret_text;
+use crate::config::validate::service;
+use crate::config::validate::values::{secret_text, text_without_secrets};
 
 const WAIT_MAX: Duration = Duration::from_secs(60 * 60);
 const GRACE_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -84,8 +84,8 @@ fn etcd(at: &Scope<'_>, model: &model::EtcdSource) -> Option<Etcd> {
     let prefix = prefix(&at.key("prefix"), &model.prefix);
     let user = user(at, model);
     let tls = match &model.tls {
-        Some(tls) => self::tls(&at.key("tls"), tls),
-        None => Some(EtcdTls::default()),
+        Some(tls) => service::tls(&at.key("tls"), tls),
+        None => Some(ServiceTls::default()),
     };
     let wait = at.key("timeouts");
     let dial = wait.key("dial").time(model.timeouts.dial, WAIT_MAX);
@@ -129,12 +129,15 @@ fn endpoints(at: &Scope<'_>, model: &model::EtcdSource) -> Option<Vec<String>> {
         });
         if !known {
             at.fault_with(
-                format!("`{url}` is no endpoint of etcd"),
+                format!("`{}` is no endpoint of etcd", text_without_secrets(url)),
                 "write `http://10.0.0.1:2379` or `https://etcd-1.example.com:2379`",
             );
         } else if model.tls.is_some() && !encrypted(url) {
             at.fault_with(
-                format!("`{url}` is not encrypted, and there is a `tls` table"),
+                format!(
+                    "`{}` is not encrypted, and there is a `tls` table",
+                    text_without_secrets(url)
+                ),
                 "begin it with `https://`, or take `tls` out",
             );
         } else {
@@ -191,42 +194,4 @@ fn user(at: &Scope<'_>, model: &model::EtcdSource) -> Option<Option<(String, Sec
             None
         }
     }
-}
-
-fn tls(at: &Scope<'_>, model: &model::EtcdTls) -> Option<EtcdTls> {
-    let mut fits = true;
-    let ca = model.ca.as_ref().map(|path| at.resolve(path));
-    if let Some(path) = &ca {
-        fits &= certificates::authorities(&at.key("ca"), path).is_some();
-    }
-    let identity = match (&model.cert, &model.key) {
-        (Some(cert), Some(key)) => {
-            let files = CertificateFiles {
-                cert: at.resolve(cert),
-                key: at.resolve(key),
-            };
-            fits &= certificates::pair(at, &files);
-            Some(files)
-        }
-        (None, None) => None,
-        (Some(_), None) => {
-            at.missing("key", "key = \"tls/etcd.key\"");
-            return None;
-        }
-        (None, Some(_)) => {
-            at.missing("cert", "cert = \"tls/etcd.crt\"");
-            return None;
-        }
-    };
-    let known = |name: &String| rustls_pki_types::ServerName::try_from(name.as_str()).is_ok();
-    if let Some(name) = model.server_name.as_ref().filter(|name| !known(name)) {
-        at.key("server_name")
-            .fault(format!("`{name}` is not a server's name"));
-        fits = false;
-    }
-    fits.then(|| EtcdTls {
-        ca,
-        identity,
-        server_name: model.server_name.clone(),
-    })
 }

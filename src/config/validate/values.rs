@@ -1,6 +1,7 @@
 //! Values that several sections have: addresses, secrets, files, URLs, paths of the gateway,
 //! names of authenticators, conditions on claims.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -8,7 +9,7 @@ use http::Uri;
 
 use crate::base::addr::ListenAddr;
 use crate::base::names::AuthenticatorName;
-use crate::base::secret::Secret;
+use crate::base::secret::{Secret, without_secrets};
 use crate::config::expression::{Expression, Operand};
 use crate::config::model::{self, AuthenticatorType, SecretSource};
 use crate::config::validate::environment::FileContent;
@@ -91,6 +92,11 @@ pub(super) fn file_text(at: &Scope<'_>, file: &str) -> Option<String> {
     }
 }
 
+/// A URL as a message shows it.
+pub(super) fn text_without_secrets(text: &str) -> Cow<'_, str> {
+    without_secrets(text).map_or(Cow::Borrowed(text), Cow::Owned)
+}
+
 /// A URL that the gateway itself requests.
 pub(super) fn url(at: &Scope<'_>, text: &str, plain: bool) -> Option<String> {
     let uri = text.parse::<Uri>().ok();
@@ -100,7 +106,7 @@ pub(super) fn url(at: &Scope<'_>, text: &str, plain: bool) -> Option<String> {
         .filter(|host| !host.is_empty());
     let Some(host) = host.filter(|_| !text.contains('@')) else {
         at.fault_with(
-            format!("`{text}` is not a URL"),
+            format!("`{}` is not a URL", text_without_secrets(text)),
             "write `https://id.example.com/.well-known/jwks.json`",
         );
         return None;

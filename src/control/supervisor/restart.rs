@@ -21,6 +21,7 @@ pub(super) fn serving(before: &Loaded, loaded: Loaded, restart_for: &[String]) -
             etcd: before.snapshot.sources.etcd.clone(),
             ..loaded.snapshot.sources
         },
+        broker: before.snapshot.broker.clone(),
         ..loaded.snapshot
     };
     Loaded {
@@ -57,6 +58,7 @@ pub(super) fn restart_needs(before: &Snapshot, after: &Snapshot) -> Vec<String> 
     differs("admission", before.admission == after.admission);
     let now = with_addresses(&before.listeners, &after.listeners);
     differs("listeners", now == after.listeners);
+    differs("broker", before.broker == after.broker);
     differs("sources.etcd", before.sources.etcd == after.sources.etcd);
     keys
 }

@@ -53,6 +53,7 @@ fn snapshot(routes: &[Route], upstreams: &[Upstream]) -> Snapshot {
         },
         tracing: None,
         admission: None,
+        broker: Default::default(),
         sources: Sources {
             watch_file: false,
             etcd: None,

@@ -5,28 +5,51 @@
 //! wanted. It stores nothing while the broker is gone: what cannot be handed over is refused at
 //! once, and the publisher is told. Messages are carried at most once.
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+mod dial;
+mod drive;
+mod fault;
+mod link;
+#[cfg(feature = "nats")]
+mod nats;
+mod open;
+#[cfg(feature = "redis")]
+mod redis;
+mod wanted;
+
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use crate::base::clock;
 use crate::core::messages::topic::Topic;
 
+pub use crate::io::broker::open::{Driver, open};
+pub use crate::io::broker::wanted::Wanted;
+
+/// Largest payload that a gateway hands to a broker or takes from one. NATS' own bound is by
+/// default the same; a broker's smaller bound is found when it refuses.
+pub const PAYLOAD_MAX: usize = 1024 * 1024;
+
 /// Messages that wait for the broker's connection; further ones are refused.
 const OUTGOING_MAX: usize = 4096;
 /// Messages of the broker that wait for the gateway; further ones are dropped and counted.
 const INCOMING_MAX: usize = 4096;
+/// Bytes of payload in either queue.
+const QUEUED_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// For the broker to take a message.
 const PUBLISH_MAX: Duration = Duration::from_secs(5);
 
-/// The gateway's end of a broker. Cheap to clone.
+/// The gateway's end of a broker. Cheap to clone; the driver ends when all clones are dropped.
+///
+/// Every kind of broker but memory also returns to a gateway what the gateway itself has published
+/// under a topic that it wants.
 #[derive(Clone, Debug)]
 pub struct Broker {
     outgoing: mpsc::Sender<Outgoing>,
+    room: Arc<Semaphore>,
     wanted: Arc<Wanted>,
     status: watch::Receiver<BrokerStatus>,
 }
@@ -53,8 +76,10 @@ pub struct Outgoing {
     pub payload: Bytes,
     /// Fields beside the payload, for brokers that have such (NATS, RabbitMQ, Kafka).
     pub headers: Vec<(String, String)>,
-    /// Receives whether the broker has it.
+    /// Receives whether the broker has it. A message is not sent once the receiver is gone.
     pub taken: oneshot::Sender<Result<(), NotCarried>>,
+    /// Its share of the bytes that may wait.
+    _room: OwnedSemaphorePermit,
 }
 
 /// A message that came from the broker.
@@ -75,6 +100,9 @@ pub enum NotCarried {
     /// Too many messages wait for it.
     #[error("too many messages wait for the broker")]
     Busy,
+    /// The connection was lost after the message was sent, so that the broker may have it or not.
+    #[error("the connection to the broker was lost before it confirmed the message")]
+    Lost,
     /// It did not confirm in time, so that it may have the message or not.
     #[error("the broker did not answer in time")]
     TimedOut,
@@ -90,31 +118,25 @@ pub struct BrokerStatus {
     pub connected: bool,
     /// Since when it is so.
     pub since: SystemTime,
-    /// Why it is not connected, where that is known.
+    /// Why it is not connected, where that is known; or which subscription it refused.
     pub error: Option<String>,
-    /// How often a connection was made.
+    /// How often a connection was made. Each but the first is a gap: what was published between is
+    /// lost, and nothing counts it.
     pub connects: u64,
-}
-
-/// The topics that are to be subscribed. The driver compares its own with them whenever they
-/// change and whenever it has connected.
-#[derive(Debug)]
-pub struct Wanted {
-    topics: Mutex<BTreeSet<Topic>>,
-    changed: watch::Sender<u64>,
 }
 
 /// Takes the messages of a driver.
 #[derive(Clone, Debug)]
 pub struct Incoming {
-    queue: mpsc::Sender<Received>,
+    queue: mpsc::Sender<(Received, OwnedSemaphorePermit)>,
+    room: Arc<Semaphore>,
     dropped: watch::Sender<u64>,
 }
 
 /// The stream of what came, and how many messages were dropped because it was full.
 #[derive(Debug)]
 pub struct ReceivedStream {
-    queue: mpsc::Receiver<Received>,
+    queue: mpsc::Receiver<(Received, OwnedSemaphorePermit)>,
     dropped: watch::Receiver<u64>,
 }
 
@@ -129,12 +151,11 @@ pub fn ends() -> (Broker, ReceivedStream, DriverEnd) {
         error: None,
         connects: 0,
     });
-    let wanted = Arc::new(Wanted {
-        topics: Mutex::default(),
-        changed: watch::Sender::new(0),
-    });
+    let wanted = Arc::new(Wanted::default());
+    let room = || Arc::new(Semaphore::new(QUEUED_BYTES_MAX));
     let broker = Broker {
         outgoing,
+        room: room(),
         wanted: Arc::clone(&wanted),
         status: status.subscribe(),
     };
@@ -145,7 +166,11 @@ pub fn ends() -> (Broker, ReceivedStream, DriverEnd) {
     let driver = DriverEnd {
         outgoing: outgoing_receiver,
         wanted,
-        incoming: Incoming { queue, dropped },
+        incoming: Incoming {
+            queue,
+            room: room(),
+            dropped,
+        },
         status,
     };
     (broker, received, driver)
@@ -165,30 +190,41 @@ impl Broker {
         if !self.status.borrow().connected {
             return Err(NotCarried::NotConnected);
         }
+        if payload.len() > PAYLOAD_MAX {
+            let bound = format!("it is larger than {PAYLOAD_MAX} bytes");
+            return Err(NotCarried::Refused(bound));
+        }
+        let room = Arc::clone(&self.room).try_acquire_many_owned(permits(&payload));
+        let room = room.map_err(|_| NotCarried::Busy)?;
         let (taken, answer) = oneshot::channel();
         let outgoing = Outgoing {
             topic,
             payload,
             headers,
             taken,
+            _room: room,
         };
-        let queued = self.outgoing.try_send(outgoing);
-        queued.map_err(|_| NotCarried::Busy)?;
+        self.outgoing
+            .try_send(outgoing)
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => NotCarried::Busy,
+                mpsc::error::TrySendError::Closed(_) => NotCarried::NotConnected,
+            })?;
         match timeout(PUBLISH_MAX, answer).await {
             Ok(Ok(taken)) => taken,
-            Ok(Err(_)) => Err(NotCarried::NotConnected),
+            Ok(Err(_)) => Err(NotCarried::Lost),
             Err(_) => Err(NotCarried::TimedOut),
         }
     }
 
     /// Has the messages of a topic delivered from some time soon on.
     pub fn subscribe(&self, topic: Topic) {
-        self.wanted.change(|topics| topics.insert(topic));
+        self.wanted.change(topic, true);
     }
 
     /// Has them delivered no longer.
     pub fn unsubscribe(&self, topic: &Topic) {
-        self.wanted.change(|topics| topics.remove(topic));
+        self.wanted.change(topic.clone(), false);
     }
 
     /// How the connection is.
@@ -202,44 +238,36 @@ impl Broker {
     }
 }
 
-impl Wanted {
-    fn change(&self, change: impl FnOnce(&mut BTreeSet<Topic>) -> bool) {
-        let mut topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
-        if change(&mut topics) {
-            self.changed.send_modify(|version| *version += 1);
-        }
-    }
-
-    /// All of them.
-    pub fn topics(&self) -> BTreeSet<Topic> {
-        let topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
-        topics.clone()
-    }
-
-    /// Reports each change.
-    pub fn watch(&self) -> watch::Receiver<u64> {
-        self.changed.subscribe()
-    }
-}
-
 impl Incoming {
     /// Passes a message on. One that finds the queue full is dropped and counted: a broker must not
     /// be slowed down by a gateway.
     pub fn pass_on(&self, received: Received) {
-        if self.queue.try_send(received).is_err() {
-            self.dropped.send_modify(|count| *count += 1);
+        let room = Arc::clone(&self.room).try_acquire_many_owned(permits(&received.payload));
+        let fits = room.is_ok_and(|room| self.queue.try_send((received, room)).is_ok());
+        if !fits {
+            self.count_dropped();
         }
+    }
+
+    /// Counts a message that was dropped.
+    pub fn count_dropped(&self) {
+        self.dropped.send_modify(|count| *count += 1);
     }
 }
 
 impl ReceivedStream {
     /// The next message; `None` when the driver has ended.
     pub async fn next(&mut self) -> Option<Received> {
-        self.queue.recv().await
+        self.queue.recv().await.map(|(received, _)| received)
     }
 
     /// Messages that were dropped so far.
     pub fn dropped(&self) -> u64 {
         *self.dropped.borrow()
     }
+}
+
+/// What a payload takes of the bytes that may wait.
+fn permits(payload: &Bytes) -> u32 {
+    u32::try_from(payload.len()).unwrap_or(u32::MAX)
 }

@@ -1,0 +1,80 @@
+//! `[broker]`: what carries messages between the gateways of a fleet.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::config::model::service::ServiceTls;
+use crate::config::model::value::{SecretSource, Time};
+
+/// What carries messages between the gateways of a fleet. A change needs a restart.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Broker {
+    /// `"memory"` (one gateway alone), `"nats"`, `"redis"`, `"rabbitmq"` or `"kafka"`.
+    #[serde(rename = "type")]
+    pub kind: BrokerType,
+    /// The servers of one broker or cluster, tried one after the other, with TLS if the URL begins
+    /// with the second form: `nats://` or `tls://`, `redis://` or `rediss://`, `amqp://` or
+    /// `amqps://` (a virtual host may follow as the path), `kafka://` or `kafkas://`.
+    pub servers: Vec<String>,
+    /// What the gateways' own names begin with at the broker. Equal on all gateways of a fleet, and
+    /// different for fleets that share a broker.
+    pub prefix: String,
+    /// The user, if the broker requires one.
+    pub user: Option<String>,
+    /// The user's password. `{ file = "…" }`, `{ env = "…" }` or the password itself.
+    pub password: Option<SecretSource>,
+    /// A token instead of user and password, for NATS only. `{ file = "…" }`, `{ env = "…" }` or
+    /// the token itself.
+    pub token: Option<SecretSource>,
+    /// TLS to servers whose URL asks for it. Default: the system's roots, no certificate of our
+    /// own. The files are read again for each connection.
+    pub tls: Option<ServiceTls>,
+    /// For a connection, TLS and sign-in included.
+    pub connect_timeout: Time,
+}
+
+/// What kind of broker it is.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Deserialize,
+    Serialize,
+    JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum BrokerType {
+    /// None: messages stay on this gateway.
+    #[default]
+    Memory,
+    /// NATS.
+    Nats,
+    /// Redis, or a server that speaks its protocol.
+    Redis,
+    /// RabbitMQ.
+    RabbitMq,
+    /// Kafka, or a server that speaks its protocol.
+    Kafka,
+}
+
+impl Default for Broker {
+    fn default() -> Self {
+        Self {
+            kind: BrokerType::default(),
+            servers: Vec::new(),
+            prefix: "sessile".to_owned(),
+            user: None,
+            password: None,
+            token: None,
+            tls: None,
+            connect_timeout: Time::seconds(5),
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! What carries messages between gateways, checked.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::base::addr::BackendAddr;
+use crate::base::secret::Secret;
+use crate::config::snapshot::service::ServiceTls;
+
+pub use crate::config::model::BrokerType as BrokerKind;
+
+/// `[broker]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broker {
+    /// What it is. Default: memory.
+    pub kind: BrokerKind,
+    /// At least one, except for memory.
+    pub servers: Vec<BrokerServer>,
+    /// What the gateways' own names begin with. Default `sessile`.
+    pub prefix: Arc<str>,
+    /// What is shown to the broker.
+    pub sign_in: SignIn,
+    /// TLS to servers that have it.
+    pub tls: ServiceTls,
+    /// For a connection, sign-in included. Default 5 s.
+    pub connect_timeout: Duration,
+}
+
+/// A server of a broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BrokerServer {
+    /// Where it listens.
+    pub address: BackendAddr,
+    /// Whether the connection is encrypted.
+    pub encrypted: bool,
+    /// The virtual host, for RabbitMQ; else empty.
+    pub virtual_host: Arc<str>,
+}
+
+/// What is shown to a broker.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum SignIn {
+    /// Nothing.
+    #[default]
+    Open,
+    /// A user and a password.
+    Password(String, Secret),
+    /// A token.
+    Token(Secret),
+}
+
+/// A gateway alone.
+impl Default for Broker {
+    fn default() -> Self {
+        Self {
+            kind: BrokerKind::Memory,
+            servers: Vec::new(),
+            prefix: "sessile".into(),
+            sign_in: SignIn::Open,
+            tls: ServiceTls::default(),
+            connect_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+impl fmt::Display for BrokerKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Memory => "memory",
+            Self::Nats => "nats",
+            Self::Redis => "redis",
+            Self::RabbitMq => "rabbitmq",
+            Self::Kafka => "kafka",
+        })
+    }
+}

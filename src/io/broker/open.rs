@@ -1,0 +1,48 @@
+//! Opens the broker that the configuration names.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::config::snapshot::{self, BrokerKind};
+use crate::io::broker::{Broker, DriverEnd, ReceivedStream, ends};
+
+/// Runs until the last [`Broker`] is dropped.
+pub type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// The broker, the stream of what it carries, and the task that drives it. `node` is the id of this
+/// process, under which the broker's own tools show it.
+///
+/// `[broker]` was checked, so that it names only kinds that this build has.
+pub fn open(settings: &snapshot::Broker, node: Arc<str>) -> (Broker, ReceivedStream, Driver) {
+    let (broker, received, end) = ends();
+    let driver: Driver = match settings.kind {
+        BrokerKind::Memory => Box::pin(memory(end)),
+        #[cfg(feature = "nats")]
+        BrokerKind::Nats => {
+            let connect = super::nats::Nats::new(settings.clone(), node);
+            Box::pin(super::drive::drive(end, settings.clone(), connect))
+        }
+        #[cfg(feature = "redis")]
+        BrokerKind::Redis => Box::pin(super::redis::drive(end, settings.clone(), node)),
+        #[allow(unreachable_patterns, reason = "not in a build with all features")]
+        kind => {
+            drop(node);
+            unreachable!("validation refuses {kind}, for which this build has no driver");
+        }
+    };
+    (broker, received, driver)
+}
+
+/// A gateway alone: everything is taken and goes nowhere, since the publisher itself delivers to
+/// the sessions of its own gateway.
+async fn memory(mut end: DriverEnd) {
+    end.status.send_modify(|status| {
+        status.connected = true;
+        status.connects = 1;
+    });
+    while let Some(message) = end.outgoing.recv().await {
+        let _ = message.taken.send(Ok(()));
+        end.wanted.take_changes();
+    }
+}

@@ -1,0 +1,50 @@
+//! The drivers of brokers, each against a real server: what one gateway publishes another one gets,
+//! whatever happens to the server meanwhile. One suite runs for every kind.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "tests run in real time and fail by panic"
+)]
+#![allow(
+    unreachable_pub,
+    reason = "a binary of tests exports nothing; `pub` is what modules share"
+)]
+
+mod certificates;
+mod member;
+mod server;
+mod suite;
+
+/// The suite for one kind of broker.
+macro_rules! suite {
+    ($module:ident, $kind:ident) => {
+        mod $module {
+            use sessile::config::snapshot::BrokerKind::$kind;
+
+            use crate::suite;
+
+            #[tokio::test]
+            async fn carries_messages_in_order_and_only_what_is_wanted() {
+                suite::carries($kind).await;
+            }
+
+            #[tokio::test]
+            async fn comes_back_after_a_kill_and_refuses_meanwhile() {
+                suite::killed($kind).await;
+            }
+
+            #[tokio::test]
+            async fn notices_a_stopped_server_and_doubles_nothing() {
+                suite::stopped($kind).await;
+            }
+
+            #[tokio::test]
+            async fn verifies_the_server_and_shows_why_it_is_not_let_in() {
+                suite::verified($kind).await;
+            }
+        }
+    };
+}
+
+suite!(nats, Nats);
+suite!(redis, Redis);

@@ -1,0 +1,253 @@
+//! What every kind of broker must do.
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use rustix::process::Signal;
+use sessile::base::group::GroupName;
+use sessile::base::secret::Secret;
+use sessile::config::snapshot::{BrokerKind, ServiceTls, SignIn};
+use sessile::core::messages::topic::Topic;
+use sessile::io::broker::{NotCarried, PAYLOAD_MAX};
+
+use crate::member::{Member, eventually};
+use crate::server::{Door, PASSWORD, Server};
+
+fn group(name: &str) -> Topic {
+    Topic::Group(GroupName::parse(name).unwrap())
+}
+
+fn text(bytes: &Bytes) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+/// A name that other services use, in the form of this kind.
+fn foreign(kind: BrokerKind) -> Topic {
+    let name = match kind {
+        BrokerKind::RabbitMq => "amq.topic/prices.eur",
+        _ => "prices.eur",
+    };
+    Topic::Foreign(name.into())
+}
+
+pub async fn carries(kind: BrokerKind) {
+    let server = Server::start(kind, Door::Password).await;
+    let settings = server.settings("sessile");
+    let sender = Member::connected(&settings).await;
+    let mut receiver = Member::connected(&settings).await;
+    only_what_is_wanted(kind, &sender, &mut receiver).await;
+    in_order(&sender, &mut receiver).await;
+    up_to_the_bound(&sender, &mut receiver).await;
+    // Fleets that share a broker do not hear each other.
+    let mut other = Member::connected(&server.settings("other.fleet")).await;
+    other.broker.subscribe(Topic::Fleet);
+    let another = Member::connected(&server.settings("other.fleet")).await;
+    another.reaches(&mut other, &Topic::Fleet).await;
+    sender.publish(&Topic::Fleet, "ours").await.unwrap();
+    another.publish(&Topic::Fleet, "theirs").await.unwrap();
+    assert_eq!(other.next().await, (Topic::Fleet, "theirs".into()));
+    for member in [sender, receiver, other, another] {
+        member.close().await;
+    }
+}
+
+async fn only_what_is_wanted(kind: BrokerKind, sender: &Member, receiver: &mut Member) {
+    let topics = [
+        Topic::Fleet,
+        Topic::Node("a.b *>#/é".into()),
+        group("lobby"),
+        Topic::Principal("x".repeat(4000).into()),
+        foreign(kind),
+    ];
+    for topic in &topics {
+        receiver.broker.subscribe(topic.clone());
+        sender.reaches(receiver, topic).await;
+    }
+    for (number, topic) in topics.iter().enumerate() {
+        let other = group(&format!("other {number}"));
+        sender.publish(&other, "not wanted").await.unwrap();
+        let payload = number.to_string();
+        sender.publish(topic, payload.clone()).await.unwrap();
+        assert_eq!(receiver.next().await, (topic.clone(), payload.into()));
+    }
+    // What is wanted no longer comes no longer, and comes again when it is wanted again.
+    let (lobby, fleet) = (group("lobby"), Topic::Fleet);
+    receiver.broker.unsubscribe(&lobby);
+    eventually("nothing comes any more", async || {
+        sender.publish(&lobby, "late").await.unwrap();
+        sender.publish(&fleet, "end").await.unwrap();
+        let late = receiver.next().await;
+        if late == (lobby.clone(), "late".into()) {
+            assert_eq!(receiver.next().await.0, fleet);
+            return false;
+        }
+        late == (fleet.clone(), "end".into())
+    })
+    .await;
+    receiver.broker.subscribe(lobby.clone());
+    sender.reaches(receiver, &lobby).await;
+    assert_eq!(receiver.received.dropped(), 0);
+}
+
+async fn in_order(sender: &Member, receiver: &mut Member) {
+    let topic = group("lobby");
+    for hundred in 0..100 {
+        let numbers = hundred * 100..(hundred + 1) * 100;
+        let sent = numbers
+            .clone()
+            .map(|number| sender.publish(&topic, number.to_string()));
+        for taken in join_all(sent).await {
+            taken.unwrap();
+        }
+        for number in numbers {
+            assert_eq!(text(&receiver.next().await.1), number.to_string());
+        }
+    }
+    assert_eq!(receiver.received.dropped(), 0);
+}
+
+async fn up_to_the_bound(sender: &Member, receiver: &mut Member) {
+    let topic = group("lobby");
+    let largest = Bytes::from(vec![7; PAYLOAD_MAX]);
+    sender.publish(&topic, largest.clone()).await.unwrap();
+    assert_eq!(receiver.next().await.1, largest);
+    let refused = sender.publish(&topic, vec![7; PAYLOAD_MAX + 1]).await;
+    let expected = format!("it is larger than {PAYLOAD_MAX} bytes");
+    assert_eq!(refused, Err(NotCarried::Refused(expected)));
+    sender.publish(&topic, "").await.unwrap();
+    assert_eq!(receiver.next().await.1, Bytes::new());
+}
+
+pub async fn killed(kind: BrokerKind) {
+    let mut server = Server::start(kind, Door::Password).await;
+    let settings = server.settings("sessile");
+    let sender = Member::connected(&settings).await;
+    let mut receiver = Member::connected(&settings).await;
+    let topics = [group("lobby"), Topic::Fleet, foreign(kind)];
+    for topic in &topics {
+        receiver.broker.subscribe(topic.clone());
+        sender.reaches(&mut receiver, topic).await;
+    }
+    server.kill();
+    sender.wait_for(false).await;
+    receiver.wait_for(false).await;
+    let since = sender.broker.status().since;
+    eventually("an attempt has failed", async || {
+        let status = sender.broker.status();
+        status.error.is_some_and(|error| error.contains("refused"))
+    })
+    .await;
+    assert_eq!(sender.broker.status().since, since);
+    for topic in &topics {
+        let refused = sender.publish(topic, "meanwhile").await;
+        assert_eq!(refused, Err(NotCarried::NotConnected));
+    }
+    // Topics that change meanwhile are what is subscribed afterwards.
+    let later = group("later");
+    receiver.broker.subscribe(later.clone());
+    receiver.broker.unsubscribe(&topics[0]);
+    server.start_again().await;
+    sender.wait_for(true).await;
+    receiver.wait_for(true).await;
+    assert_eq!(sender.broker.status().error, None);
+    sender.reaches(&mut receiver, &later).await;
+    sender.publish(&topics[0], "not wanted").await.unwrap();
+    for topic in topics[1..].iter().chain([&later]) {
+        sender.publish(topic, "again").await.unwrap();
+        // Nothing of what was refused comes after all.
+        assert_eq!(receiver.next().await, (topic.clone(), "again".into()));
+    }
+    assert!(sender.broker.status().connects >= 2);
+}
+
+pub async fn stopped(kind: BrokerKind) {
+    let server = Server::start(kind, Door::Password).await;
+    let settings = server.settings("sessile");
+    let sender = Member::connected(&settings).await;
+    let mut receiver = Member::connected(&settings).await;
+    let topic = group("lobby");
+    receiver.broker.subscribe(topic.clone());
+    sender.reaches(&mut receiver, &topic).await;
+    server.signal(Signal::STOP);
+    // More than fits anywhere: what nobody takes is refused, not stored.
+    let payload = |number: u32| format!("{number} {}", "x".repeat(64 * 1024));
+    let sent = (0..2000).map(|number| sender.publish(&topic, payload(number)));
+    let sent = join_all(sent).await;
+    assert!(sent.iter().all(Result::is_err), "a stopped server confirms");
+    assert!(sent.contains(&Err(NotCarried::Busy)), "nothing is bounded");
+    sender.wait_for(false).await;
+    receiver.wait_for(false).await;
+    let refused = sender.publish(&topic, "meanwhile").await;
+    assert_eq!(refused, Err(NotCarried::NotConnected));
+    server.signal(Signal::CONT);
+    sender.wait_for(true).await;
+    receiver.wait_for(true).await;
+    sender.reaches(&mut receiver, &topic).await;
+    sender.publish(&topic, "4000000 ").await.unwrap();
+    // What may have been taken comes once and in order, or not at all.
+    let mut last = None;
+    while last < Some(4_000_000) {
+        let (_, payload) = receiver.next().await;
+        let number = text(&payload).split(' ').next().unwrap().parse().ok();
+        assert!(number > last, "{number:?} after {last:?}");
+        last = number;
+    }
+}
+
+pub async fn verified(kind: BrokerKind) {
+    let server = Server::start(kind, Door::Tls).await;
+    let settings = server.settings("sessile");
+    let sender = Member::connected(&settings).await;
+    let mut receiver = Member::connected(&settings).await;
+    receiver.broker.subscribe(Topic::Fleet);
+    sender.reaches(&mut receiver, &Topic::Fleet).await;
+    in_order_over_tls(&sender, &mut receiver).await;
+    let refused = async |settings, expected: &str| {
+        let member = Member::open(&settings);
+        let mut status = member.broker.watch_status();
+        let status = status.wait_for(|status| status.error.is_some());
+        let status = status.await.unwrap().clone();
+        let error = status.error.unwrap();
+        assert!(error.to_lowercase().contains(expected), "{error}");
+        assert!(
+            !error.contains(PASSWORD) && !error.contains("wr0ng"),
+            "{error}"
+        );
+        assert_eq!((status.connected, status.connects), (false, 0));
+        let refused = member.publish(&Topic::Fleet, "x").await;
+        assert_eq!(refused, Err(NotCarried::NotConnected));
+    };
+    let mut wrong = settings.clone();
+    wrong.sign_in = SignIn::Password("edge".to_owned(), Secret::new("wr0ng"));
+    refused(wrong, refusal(kind)).await;
+    let mut stranger = settings.clone();
+    stranger.tls = ServiceTls {
+        server_name: Some("elsewhere.example".to_owned()),
+        ..settings.tls.clone()
+    };
+    refused(stranger, "not valid for name").await;
+    let mut untrusting = settings.clone();
+    untrusting.tls = ServiceTls::default();
+    refused(untrusting, "certificate").await;
+}
+
+/// What is shown of a wrong password.
+fn refusal(kind: BrokerKind) -> &'static str {
+    match kind {
+        BrokerKind::Nats => "authorization violation",
+        BrokerKind::Redis => "wrongpass",
+        BrokerKind::RabbitMq => "access_refused",
+        _ => "authentication failed",
+    }
+}
+
+/// Large and small messages, since TLS cuts them into records.
+async fn in_order_over_tls(sender: &Member, receiver: &mut Member) {
+    for size in [1, 20_000, 300_000, 10] {
+        let payload = Bytes::from(vec![b'x'; size]);
+        sender
+            .publish(&Topic::Fleet, payload.clone())
+            .await
+            .unwrap();
+        assert_eq!(receiver.next().await.1, payload);
+    }
+}
