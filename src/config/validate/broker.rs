@@ -46,7 +46,8 @@ const fn is_built(kind: BrokerKind) -> bool {
         BrokerKind::Memory => true,
         BrokerKind::Nats => cfg!(feature = "nats"),
         BrokerKind::Redis => cfg!(feature = "redis"),
-        BrokerKind::RabbitMq | BrokerKind::Kafka => false,
+        BrokerKind::RabbitMq => cfg!(feature = "rabbitmq"),
+        BrokerKind::Kafka => false,
     }
 }
 

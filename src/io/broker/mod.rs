@@ -12,6 +12,8 @@ mod link;
 #[cfg(feature = "nats")]
 mod nats;
 mod open;
+#[cfg(feature = "rabbitmq")]
+mod rabbitmq;
 #[cfg(feature = "redis")]
 mod redis;
 mod wanted;

@@ -23,6 +23,11 @@ pub fn open(settings: &snapshot::Broker, node: Arc<str>) -> (Broker, ReceivedStr
             let connect = super::nats::Nats::new(settings.clone(), node);
             Box::pin(super::drive::drive(end, settings.clone(), connect))
         }
+        #[cfg(feature = "rabbitmq")]
+        BrokerKind::RabbitMq => {
+            let connect = super::rabbitmq::RabbitMq::new(settings.clone(), node);
+            Box::pin(super::drive::drive(end, settings.clone(), connect))
+        }
         #[cfg(feature = "redis")]
         BrokerKind::Redis => Box::pin(super::redis::drive(end, settings.clone(), node)),
         #[allow(unreachable_patterns, reason = "not in a build with all features")]

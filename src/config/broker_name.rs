@@ -1,0 +1,258 @@
+//! Names at a broker under which other services publish, with placeholders for properties of a
+//! session: `nats:chat.{room}`. What clients bring fills the placeholders, so each value is refused
+//! that would make another name of it than the operator wrote.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use crate::config::snapshot::BrokerKind;
+
+/// Longest value of a placeholder.
+const VALUE_MAX: usize = 128;
+/// Characters that separate parts of names by convention. A value may not have one that the pattern
+/// has: `{room}` in `chat:{room}` must not reach `chat:7:admin`.
+const SEPARATORS: [char; 4] = ['.', ':', '/', '|'];
+const PLACEHOLDERS_MAX: usize = 8;
+
+/// A pattern of names at one kind of broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BrokerName {
+    kind: BrokerKind,
+    parts: Vec<Part>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    Text(Arc<str>),
+    Placeholder(Arc<str>),
+}
+
+/// A text is no pattern.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PatternFault {
+    /// It does not begin with a kind of broker.
+    #[error("`{0}` does not begin with `nats:`, `redis:`, `rabbitmq:` or `kafka:`")]
+    Kind(String),
+    /// Braces do not pair, or what is between them is no name.
+    #[error("`{0}` has a brace that is no part of a placeholder such as `{{room}}`")]
+    Placeholder(String),
+    /// More placeholders than any name needs.
+    #[error("there are more than {PLACEHOLDERS_MAX} placeholders")]
+    Placeholders,
+    /// RabbitMQ: the exchange is missing, or depends on the session.
+    #[error("a name of RabbitMQ is `EXCHANGE/ROUTING.KEY`, with placeholders in the key only")]
+    Exchange,
+    /// The broker has no such name.
+    #[error("{0} has no such names: {1}")]
+    Name(BrokerKind, &'static str),
+}
+
+/// A pattern cannot be filled for a session.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FillFault {
+    /// The session has no such property.
+    #[error("there is no `{0}`")]
+    Missing(Arc<str>),
+    /// A value would change the name.
+    #[error("`{0}` {1}")]
+    Value(Arc<str>, &'static str),
+    /// The whole is no name.
+    #[error("the name {0}")]
+    Name(&'static str),
+    /// The gateways' own messages travel there.
+    #[error("the name belongs to the gateways")]
+    Own,
+}
+
+impl FromStr for BrokerName {
+    type Err = PatternFault;
+
+    fn from_str(text: &str) -> Result<Self, PatternFault> {
+        let unknown = || PatternFault::Kind(text.to_owned());
+        let (kind, name) = text.split_once(':').ok_or_else(unknown)?;
+        let kind = match kind {
+            "nats" => BrokerKind::Nats,
+            "redis" => BrokerKind::Redis,
+            "rabbitmq" => BrokerKind::RabbitMq,
+            "kafka" => BrokerKind::Kafka,
+            _ => return Err(unknown()),
+        };
+        let parts = parts(name).ok_or_else(|| PatternFault::Placeholder(text.to_owned()))?;
+        let pattern = Self { kind, parts };
+        if pattern.placeholders().count() > PLACEHOLDERS_MAX {
+            return Err(PatternFault::Placeholders);
+        }
+        if kind == BrokerKind::RabbitMq {
+            let first = pattern.parts.first();
+            let exchange = first.and_then(|part| match part {
+                Part::Text(text) => text.split_once('/'),
+                Part::Placeholder(_) => None,
+            });
+            if exchange.is_none_or(|(exchange, _)| exchange.is_empty()) {
+                return Err(PatternFault::Exchange);
+            }
+        }
+        // Any value that is fit will do to see whether the rest is.
+        match pattern.joined(|_| Some("x")) {
+            Ok(_) => Ok(pattern),
+            Err(FillFault::Name(reason) | FillFault::Value(_, reason)) => {
+                Err(PatternFault::Name(kind, reason))
+            }
+            Err(FillFault::Missing(_) | FillFault::Own) => Ok(pattern),
+        }
+    }
+}
+
+/// Text and placeholders in turn; `None` if a brace is no part of a placeholder.
+fn parts(name: &str) -> Option<Vec<Part>> {
+    let (mut parts, mut rest) = (Vec::new(), name);
+    while !rest.is_empty() {
+        let (text, after) = match rest.split_once('{') {
+            Some((text, after)) => (text, Some(after)),
+            None => (rest, None),
+        };
+        if text.contains('}') {
+            return None;
+        }
+        if !text.is_empty() {
+            parts.push(Part::Text(text.into()));
+        }
+        let Some(after) = after else { break };
+        let (placeholder, after) = after.split_once('}')?;
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_:-".contains(&byte);
+        if placeholder.is_empty() || !placeholder.bytes().all(plain) {
+            return None;
+        }
+        parts.push(Part::Placeholder(placeholder.into()));
+        rest = after;
+    }
+    Some(parts)
+}
+
+impl BrokerName {
+    /// The kind of broker that has the name.
+    pub fn kind(&self) -> BrokerKind {
+        self.kind
+    }
+
+    /// What the placeholders name, in the order of the text.
+    pub fn placeholders(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Placeholder(name) => Some(&**name),
+            Part::Text(_) => None,
+        })
+    }
+
+    /// The name for one session. `prefix` is that of the gateways' own names.
+    ///
+    /// # Errors
+    /// When a value is missing or would change the meaning of the name, or the name is one of the
+    /// gateways' own.
+    pub fn fill<'v>(
+        &self,
+        prefix: &str,
+        value: impl Fn(&str) -> Option<&'v str>,
+    ) -> Result<Arc<str>, FillFault> {
+        let name = self.joined(value)?;
+        match is_own(self.kind, &name, prefix) {
+            true => Err(FillFault::Own),
+            false => Ok(name.into()),
+        }
+    }
+
+    fn joined<'v>(&self, value: impl Fn(&str) -> Option<&'v str>) -> Result<String, FillFault> {
+        let mut name = String::new();
+        for part in &self.parts {
+            match part {
+                Part::Text(text) => name.push_str(text),
+                Part::Placeholder(placeholder) => {
+                    let missing = || FillFault::Missing(Arc::clone(placeholder));
+                    let value = value(placeholder).ok_or_else(missing)?;
+                    self.check(value, name.is_empty())
+                        .map_err(|reason| FillFault::Value(Arc::clone(placeholder), reason))?;
+                    name.push_str(value);
+                }
+            }
+        }
+        check_name(self.kind, &name).map_err(FillFault::Name)?;
+        Ok(name)
+    }
+
+    /// Whether a value is one part of a name and nothing else.
+    fn check(&self, value: &str, is_first: bool) -> Result<(), &'static str> {
+        if value.is_empty() || value.len() > VALUE_MAX {
+            return Err("is empty or longer than 128 bytes");
+        }
+        let special: &[char] = match self.kind {
+            BrokerKind::Nats => &['.', '*', '>'],
+            BrokerKind::RabbitMq => &['.', '*', '#', '/'],
+            BrokerKind::Memory | BrokerKind::Redis | BrokerKind::Kafka => &[],
+        };
+        let separates = |letter: char| {
+            let is_text = |part: &Part| matches!(part, Part::Text(text) if text.contains(letter));
+            SEPARATORS.contains(&letter) && self.parts.iter().any(is_text)
+        };
+        if value.contains(|c: char| special.contains(&c) || separates(c)) {
+            return Err("has a character that separates or matches parts of names");
+        }
+        if value.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            return Err("has white space or control characters");
+        }
+        if is_first && value.starts_with(['$', '_']) {
+            return Err("begins like a name of the broker's own");
+        }
+        Ok(())
+    }
+}
+
+/// Whether the broker has such names at all; patterns of names are none.
+fn check_name(kind: BrokerKind, name: &str) -> Result<(), &'static str> {
+    let max = if kind == BrokerKind::Kafka { 249 } else { 255 };
+    if name.is_empty() || name.len() > max {
+        return Err("is empty or too long");
+    }
+    if name.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Err("has white space or control characters");
+    }
+    let fits = match kind {
+        BrokerKind::Memory => false,
+        BrokerKind::Nats => {
+            !name.contains(['*', '>']) && name.split('.').all(|token| !token.is_empty())
+        }
+        BrokerKind::Redis => true,
+        BrokerKind::RabbitMq => !name.contains(['*', '#']),
+        BrokerKind::Kafka => {
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+            name.bytes().all(plain) && name != "." && name != ".."
+        }
+    };
+    match fits {
+        true => Ok(()),
+        false => Err("has wildcards, empty parts, or characters that names do not have"),
+    }
+}
+
+/// Whether messages of the gateways travel under a name.
+fn is_own(kind: BrokerKind, name: &str, prefix: &str) -> bool {
+    let below = |rest: &str| rest.is_empty() || rest.starts_with('.');
+    match kind {
+        BrokerKind::Memory => false,
+        BrokerKind::Nats | BrokerKind::Redis => name.strip_prefix(prefix).is_some_and(below),
+        BrokerKind::RabbitMq => name.split('/').next() == Some(prefix),
+        BrokerKind::Kafka => name == prefix,
+    }
+}
+
+impl fmt::Display for BrokerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:", self.kind)?;
+        self.parts.iter().try_for_each(|part| match part {
+            Part::Text(text) => f.write_str(text),
+            Part::Placeholder(name) => write!(f, "{{{name}}}"),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

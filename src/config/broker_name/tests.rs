@@ -1,0 +1,140 @@
+//! Patterns and values, good and bad, for each kind of broker.
+
+use super::*;
+
+fn filled(pattern: &str, room: &str) -> Result<String, FillFault> {
+    let pattern: BrokerName = pattern.parse().expect(pattern);
+    let value = |name: &str| (name == "room").then_some(room);
+    pattern.fill("sessile", value).map(|name| name.to_string())
+}
+
+#[test]
+fn patterns_are_read_and_written_alike() {
+    for text in [
+        "nats:chat.{room}",
+        "nats:chat.{room}.{path:user-id}",
+        "nats:{room}",
+        "redis:chat:{room}",
+        "redis:prices",
+        "rabbitmq:amq.topic/chat.{room}.in",
+        "rabbitmq:news/",
+        "kafka:prices-{room}",
+    ] {
+        let pattern: BrokerName = text.parse().expect(text);
+        assert_eq!(pattern.to_string(), text);
+    }
+    let pattern: BrokerName = "nats:a.{room}.{claim:sub}".parse().unwrap();
+    assert_eq!(pattern.kind(), BrokerKind::Nats);
+    assert_eq!(
+        pattern.placeholders().collect::<Vec<_>>(),
+        ["room", "claim:sub"]
+    );
+}
+
+#[test]
+fn what_is_no_pattern_is_refused() {
+    let long = format!("kafka:{}", "x".repeat(250));
+    let many = format!("redis:{}", "{a}".repeat(9));
+    for text in [
+        "",
+        "chat.{room}",
+        "memory:chat",
+        "NATS:chat",
+        "nats:",
+        "nats:chat.{room",
+        "nats:chat.room}",
+        "nats:chat.{}",
+        "nats:chat.{a b}",
+        "nats:chat.{{room}}",
+        "nats:chat.*",
+        "nats:chat.>",
+        "nats:chat..{room}",
+        "nats:.chat",
+        "nats:chat room",
+        "redis:a\r\nb",
+        "rabbitmq:chat",
+        "rabbitmq:/chat",
+        "rabbitmq:{room}/chat",
+        "rabbitmq:amq.topic/chat.#",
+        "kafka:chat/{room}",
+        "kafka:..",
+        &long,
+        &many,
+    ] {
+        assert!(text.parse::<BrokerName>().is_err(), "{text}");
+    }
+}
+
+#[test]
+fn values_that_are_one_part_of_a_name_fill_it() {
+    for (pattern, room, expected) in [
+        ("nats:chat.{room}", "lobby", "chat.lobby"),
+        ("nats:chat.{room}", "a:b/c|d", "chat.a:b/c|d"),
+        ("nats:chat.{room}", "größe-7", "chat.größe-7"),
+        ("redis:chat:{room}", "a.b*?[c]", "chat:a.b*?[c]"),
+        ("redis:chat-{room}", "7:admin", "chat-7:admin"),
+        (
+            "rabbitmq:amq.topic/chat.{room}",
+            "lobby",
+            "amq.topic/chat.lobby",
+        ),
+        ("kafka:chat-{room}", "a_b.c", "chat-a_b.c"),
+        ("redis:{room}", "sessiles", "sessiles"),
+    ] {
+        assert_eq!(
+            filled(pattern, room).as_deref(),
+            Ok(expected),
+            "{pattern} {room}"
+        );
+    }
+}
+
+#[test]
+fn i12_values_cannot_change_the_meaning_of_a_name() {
+    let long = "x".repeat(129);
+    for (pattern, rooms) in [
+        (
+            "nats:chat.{room}",
+            &[
+                "",
+                "a.b",
+                "*",
+                ">",
+                "a b",
+                "a\tb",
+                "a\r\nPUB x 0",
+                "\u{2028}",
+            ][..],
+        ),
+        ("nats:{room}.in", &["$SYS", "$JS", "_INBOX"]),
+        ("redis:chat:{room}", &["7:admin", "", "a\nb", "\0"]),
+        (
+            "redis:{room}",
+            &["sessile.fleet", "sessile", "sessile.group.x"],
+        ),
+        (
+            "rabbitmq:amq.topic/chat.{room}",
+            &["a.b", "*", "#", "a/b", ""],
+        ),
+        ("kafka:chat-{room}", &["a/b", "a b", "ü", "a:b"]),
+        (
+            "kafka:{room}",
+            &["sessile", "__consumer_offsets", "..", "."],
+        ),
+    ] {
+        for room in rooms.iter().copied().chain([long.as_str()]) {
+            assert!(filled(pattern, room).is_err(), "{pattern} {room:?}");
+        }
+    }
+    let pattern: BrokerName = "nats:chat.{room}".parse().unwrap();
+    let missing = pattern.fill("sessile", |_| None);
+    assert_eq!(missing, Err(FillFault::Missing("room".into())));
+    for own in [
+        "nats:sessile.{room}",
+        "redis:sessile",
+        "rabbitmq:sessile/{room}",
+        "kafka:sessile",
+    ] {
+        assert_eq!(filled(own, "x"), Err(FillFault::Own), "{own}");
+    }
+}
