@@ -36,7 +36,9 @@ pub use commands::{
 pub use edge::Edge;
 pub use gateway_addresses::GatewayAddresses;
 pub use generation::{Generation, Swap};
-pub use handover::{Adopted, EndTransfer, SessionTransfer, TakenOver, TakingOver, TransferBatch};
+pub use handover::{
+    Adopted, EndTransfer, HandingOver, SessionTransfer, TakenOver, TakingOver, TransferBatch,
+};
 pub use query::{KeyFilter, Measured, MoreFilters, SessionQuery, fingerprint};
 pub use slice::{SLICE_MAX, Slice, Sliced};
 pub use tap::{TapAnswer, TapReader, TapReporter, TappedFrame, tap};
@@ -67,6 +69,7 @@ pub struct Live {
     accepting: watch::Sender<bool>,
     taken_over: ArcSwapOption<TakenOver>,
     taking_over: ArcSwapOption<TakingOver>,
+    handing_over: ArcSwapOption<HandingOver>,
     gateway_addresses: OnceLock<GatewayAddresses>,
     instance: u64,
     /// What happens, for operators.
@@ -121,6 +124,7 @@ impl Live {
             accepting: watch::Sender::new(true),
             taken_over: ArcSwapOption::empty(),
             taking_over: ArcSwapOption::empty(),
+            handing_over: ArcSwapOption::empty(),
             gateway_addresses: OnceLock::new(),
             instance,
             events: Events::new(instance),
@@ -142,6 +146,16 @@ impl Live {
     /// What came from the process before this one, if something did.
     pub fn taken_over(&self) -> Option<Arc<TakenOver>> {
         self.taken_over.load_full()
+    }
+
+    /// The hand-over to another process, while one runs.
+    pub fn handing_over(&self) -> Option<Arc<HandingOver>> {
+        self.handing_over.load_full()
+    }
+
+    /// Makes a hand-over known, or that it broke off.
+    pub fn set_handing_over(&self, handing_over: Option<HandingOver>) {
+        self.handing_over.store(handing_over.map(Arc::new));
     }
 
     /// How far the take-over is, while one runs.

@@ -17,7 +17,7 @@ use crate::base::clock;
 use crate::control::fleet::NodeView;
 use crate::control::state_dir::StateDir;
 use crate::core::session::staying::Staying;
-use crate::live::{Phase, TakenOver, TakingOver};
+use crate::live::{HandingOver, Phase, TakenOver, TakingOver};
 
 /// The status of a gateway.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -54,6 +54,9 @@ pub struct StatusView {
     /// How far the take-over from the previous process is; null when none runs.
     #[serde(default)]
     pub taking_over: Option<TakingOverView>,
+    /// How far the hand-over to another process is; null when none runs.
+    #[serde(default)]
+    pub handing_over: Option<HandingOverView>,
     /// Where the configuration comes from.
     pub sources: Sources,
     /// The directory of state for the next start; null without `node.state_dir`.
@@ -112,6 +115,30 @@ impl TakenOverView {
             staying: taken_over.staying.clone(),
             from_pid: taken_over.from_pid,
             at: clock::rfc3339(taken_over.at),
+        }
+    }
+}
+
+/// How far a hand-over is.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct HandingOverView {
+    /// The number of sessions that live here still.
+    pub sessions_left: usize,
+    /// The number of sessions when it began.
+    pub total: usize,
+    /// The id of the other process.
+    pub to_pid: Option<u32>,
+    /// When it began; RFC 3339.
+    pub since: String,
+}
+
+impl HandingOverView {
+    fn of(handing_over: &HandingOver, sessions: usize) -> Self {
+        Self {
+            sessions_left: sessions,
+            total: handing_over.total,
+            to_pid: handing_over.to_pid,
+            since: clock::rfc3339(handing_over.since),
         }
     }
 }
@@ -209,6 +236,9 @@ impl StatusView {
             connections: live.workers().connections(),
             taken_over: live.taken_over().as_deref().map(TakenOverView::of),
             taking_over: live.taking_over().as_deref().map(TakingOverView::of),
+            handing_over: live
+                .handing_over()
+                .map(|one| HandingOverView::of(&one, live.workers().sessions())),
             sources: Sources::of(gateway),
             state_dir: gateway
                 .supervisor

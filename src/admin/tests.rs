@@ -92,6 +92,7 @@ async fn status_summarises_the_gateway() {
         "pid": std::process::id(),
         "taken_over": null,
         "taking_over": null,
+        "handing_over": null,
         "started": "…",
         "uptime_seconds": null,
         "phase": "ready",

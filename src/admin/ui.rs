@@ -66,7 +66,7 @@ assets! {
     "image/svg+xml": "icon.svg";
     "text/javascript; charset=utf-8":
         "app.js", "api.js", "dom.js", "format.js", "chart.js", "dialogs.js", "keys.js", "view.js",
-        "overview.js", "verdict.js", "traffic.js", "upstreams.js", "ring.js", "orders.js",
+        "overview.js", "fleet.js", "verdict.js", "traffic.js", "upstreams.js", "ring.js", "orders.js",
         "sessions.js", "session.js", "tap.js", "refusals.js", "history.js", "explain.js", "node.js",
         "certificates.js";
 }

@@ -170,6 +170,38 @@ fn remarks(node: &NodeView) -> String {
     remarks.join(", ")
 }
 
+/// The hand-over that runs, and the one that this process began with.
+fn hand_overs(out: &mut dyn Write, status: &StatusView) -> io::Result<()> {
+    if let Some(running) = &status.handing_over {
+        let to = running
+            .to_pid
+            .map_or_else(String::new, |pid| format!(" to process {pid}"));
+        writeln!(
+            out,
+            "handing   sessions over{to} since {}, {} of {} left",
+            running.since, running.sessions_left, running.total
+        )?;
+    }
+    if let Some(running) = &status.taking_over {
+        writeln!(
+            out,
+            "taking    sessions over from process {} since {}, {} so far",
+            running.from_pid, running.since, running.sessions
+        )?;
+    }
+    if let Some(before) = &status.taken_over {
+        writeln!(
+            out,
+            "taken     {} sessions over from process {} at {}",
+            before.sessions, before.from_pid, before.at
+        )?;
+        if !before.staying.is_empty() {
+            writeln!(out, "          stayed there: {}", before.staying)?;
+        }
+    }
+    Ok(())
+}
+
 fn overview(out: &mut dyn Write, status: &StatusView) -> io::Result<()> {
     let uptime = time(status.uptime_seconds as f64);
     let node = visible(&status.node);
@@ -196,23 +228,7 @@ fn overview(out: &mut dyn Write, status: &StatusView) -> io::Result<()> {
         "table     generation {}, digest {}",
         status.generation, status.digest
     )?;
-    if let Some(running) = &status.taking_over {
-        writeln!(
-            out,
-            "taking    sessions over from process {} since {}, {} so far",
-            running.from_pid, running.since, running.sessions
-        )?;
-    }
-    if let Some(before) = &status.taken_over {
-        writeln!(
-            out,
-            "taken     {} sessions over from process {} at {}",
-            before.sessions, before.from_pid, before.at
-        )?;
-        if !before.staying.is_empty() {
-            writeln!(out, "          stayed there: {}", before.staying)?;
-        }
-    }
+    hand_overs(out, status)?;
     let file = &status.sources.file;
     writeln!(
         out,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::base::session_id::SessionId;
 use crate::core::session::orders::{CloseOrder, LeaveOrder};
-use crate::live::{LeaveCounts, Live, SessionBrief, SessionQuery, WorkerCommand};
+use crate::live::{LeaveCounts, Live, SLICE_MAX, SessionBrief, SessionQuery, WorkerCommand};
 
 /// What is known of the sessions that `query` takes.
 pub(super) async fn briefs(live: &Live, query: &SessionQuery) -> Vec<SessionBrief> {
@@ -16,18 +16,22 @@ pub(super) async fn briefs(live: &Live, query: &SessionQuery) -> Vec<SessionBrie
     briefs.await.answers.into_iter().flatten().collect()
 }
 
-/// Makes these sessions leave their backends.
+/// Makes these sessions leave their backends, as many at a time as a worker looks at in one go.
 pub(super) async fn leave(live: &Live, ids: Arc<[SessionId]>, order: &LeaveOrder) -> LeaveCounts {
-    let counts = live.workers().ask(|answer| WorkerCommand::Leave {
-        ids: Arc::clone(&ids),
-        order: order.clone(),
-        answer,
-    });
-    let all = counts.await.into_iter();
-    all.fold(LeaveCounts::default(), |sum, one| LeaveCounts {
-        moving: sum.moving + one.moving,
-        closing: sum.closing + one.closing,
-    })
+    let mut sum = LeaveCounts::default();
+    for some in ids.chunks(SLICE_MAX) {
+        let some: Arc<[SessionId]> = some.into();
+        let counts = live.workers().ask(|answer| WorkerCommand::Leave {
+            ids: Arc::clone(&some),
+            order: order.clone(),
+            answer,
+        });
+        for one in counts.await {
+            sum.moving += one.moving;
+            sum.closing += one.closing;
+        }
+    }
+    sum
 }
 
 /// Closes the sessions that `query` takes; returns how many.

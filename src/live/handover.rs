@@ -61,6 +61,17 @@ pub struct Adopted {
     pub refused: Vec<(SessionId, String)>,
 }
 
+/// A hand-over to another process, while it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HandingOver {
+    /// Sessions that lived here when it began.
+    pub total: usize,
+    /// Process id of the next process, if the system tells it.
+    pub to_pid: Option<u32>,
+    /// When it began.
+    pub since: SystemTime,
+}
+
 /// How far a take-over is, while it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TakingOver {

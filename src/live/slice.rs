@@ -14,7 +14,7 @@ pub const SLICE_MAX: usize = 256;
 pub struct Slice {
     /// It begins behind this one; `None` at the first.
     pub after: Option<SessionId>,
-    /// So many sessions at most.
+    /// So many sessions at most, and never more than [`SLICE_MAX`].
     pub limit: usize,
 }
 
@@ -56,7 +56,7 @@ impl Slice {
         let after = self.after.map_or(Bound::Unbounded, Bound::Excluded);
         let mut rest = all.range((after, Bound::Unbounded));
         let (mut last, mut answer) = (None, Vec::new());
-        for (id, one) in rest.by_ref().take(self.limit) {
+        for (id, one) in rest.by_ref().take(self.limit.min(SLICE_MAX)) {
             last = Some(*id);
             answer.push(one.clone());
         }

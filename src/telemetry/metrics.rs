@@ -243,6 +243,7 @@ pub struct NodeMetrics {
     generation: Gauge,
     swaps: Counter,
     reload_failures: Counter,
+    commands: Histogram,
 }
 
 impl NodeMetrics {
@@ -253,6 +254,7 @@ impl NodeMetrics {
             generation: metrics.gauge(&table::TABLE_GENERATION, &[]),
             swaps: metrics.counter(&table::TABLE_SWAPS, &[]),
             reload_failures: metrics.counter(&table::RELOAD_FAILURES, &[]),
+            commands: metrics.histogram(&table::WORKER_COMMAND_SECONDS, &[]),
         };
         node.generation.set(generation as f64);
         // Present from the start: a counter that appears with its first event has not increased.
@@ -304,6 +306,11 @@ impl NodeMetrics {
                 counter.increment(count as u64);
             }
         }
+    }
+
+    /// A command held a worker for so long.
+    pub fn command_took(&self, took: Duration) {
+        self.commands.record(took.as_secs_f64());
     }
 
     /// A hand-over came to its end.

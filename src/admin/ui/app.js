@@ -9,6 +9,7 @@ import { Traffic } from "./traffic.js";
 import { findings, verdict } from "./verdict.js";
 import certificates from "./certificates.js";
 import explain from "./explain.js";
+import fleet from "./fleet.js";
 import history from "./history.js";
 import node from "./node.js";
 import overview from "./overview.js";
@@ -24,7 +25,7 @@ const REST = 4;
 const SOON = 150;
 const RECONNECT = 5000;
 const THEME = "sessile-theme";
-const VIEWS = [overview, upstreams, sessions, refusals, history, explain, certificates, node];
+const VIEWS = [overview, upstreams, sessions, refusals, history, explain, certificates, node, fleet];
 const HIDDEN = [session];
 
 const app = {
@@ -32,8 +33,9 @@ const app = {
   me: null,
   view: overview,
   parameters: new URLSearchParams(),
-  // What every view needs: the node, its upstreams, the traffic.
+  // What every view needs: the node, what is wrong, its upstreams, the traffic.
   status: null,
+  findings: [],
   upstreams: [],
   traffic: new Traffic(),
   // What the open view has read, and what a reader has entered in it.
@@ -99,12 +101,13 @@ async function refresh() {
   const [asked, { view }, began] = [place, app, performance.now()];
   try {
     if (app.me && !document.hidden) {
-      const [status, upstreams, traffic] = await Promise.all([
+      const [status, wrong, upstreams, traffic] = await Promise.all([
         app.api.get("/v1/status"),
+        app.api.get("/v1/findings"),
         app.api.all("/v1/upstreams"),
         app.api.get("/v1/traffic"),
       ]);
-      Object.assign(app, { status, upstreams, fault: null });
+      Object.assign(app, { status, findings: findings(wrong.items), upstreams, fault: null });
       app.traffic.add(traffic);
       // Another view is open meanwhile: this one would be read with the other one's parameters.
       if (asked !== place) return;
@@ -169,7 +172,7 @@ function draw() {
   update($("#live"), app.fault ? `not connected: ${app.fault}` : app.status ? "live" : "");
   $("#live").classList.toggle("fault", app.fault !== null);
   if (!app.status) return;
-  const [tone, text] = verdict(findings(app));
+  const [tone, text] = verdict(app.findings);
   $("#verdict").className = `verdict ${tone}`;
   update($("#verdict"), text);
   const ready = app.data !== null || !app.view.load;

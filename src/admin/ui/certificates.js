@@ -9,7 +9,8 @@ const DAY = 86_400;
 // A bar is full at this many days.
 const FULL = 90 * DAY;
 
-const left = ({ not_after: end }) => (end ? (new Date(end).getTime() - Date.now()) / 1000 : Infinity);
+// By the gateway's clock, which decides.
+const left = ({ days_left: days }) => (days === null ? Infinity : days * DAY);
 
 function state(one) {
   if (one.acme?.fault) return ["bad", "order fails"];
@@ -39,6 +40,7 @@ function render({ status }) {
     ["State", (one) => badge(...state(one))],
     ["Left", remaining, "number"],
     ["Ends", (one) => time(one.not_after)],
+    ["Connections", (one) => (one.connections === null ? "–" : count(one.connections)), "number"],
     ["From", order],
   ];
   return h("section", { class: "panel", "aria-label": "Certificates" }, table("Certificates", columns, all));

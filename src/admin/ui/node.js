@@ -62,7 +62,15 @@ function faults({ refused, documents }) {
   );
 }
 
-function handover({ taken_over: taken }) {
+function handover({ handing_over: handing, taking_over: taking, taken_over: taken }) {
+  if (handing) {
+    const pairs = [["To process", handing.to_pid], ["Since", time(handing.since)], ["Sessions left", `${count(handing.sessions_left)} of ${count(handing.total)}`]];
+    return panel("Hand-over", badge("busy", "running"), facts(pairs));
+  }
+  if (taking) {
+    const pairs = [["From process", taking.from_pid], ["Since", time(taking.since)], ["Sessions so far", count(taking.sessions)]];
+    return panel("Hand-over", badge("busy", "running"), facts(pairs));
+  }
   if (!taken) return panel("Hand-over", empty("This process took nothing over; it began by itself."));
   const staying = Object.entries(taken.staying ?? {}).filter(([, number]) => number > 0);
   return panel(

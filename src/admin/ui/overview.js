@@ -3,18 +3,17 @@
 import { bar } from "./chart.js";
 import { path } from "./api.js";
 import { h } from "./dom.js";
-import { bytes, count, duration, percent, plural, time } from "./format.js";
+import { bytes, count, duration, percent, plural, secondsSince, time } from "./format.js";
 import { entry } from "./history.js";
 import { condition, ring } from "./ring.js";
 import { tiles } from "./traffic.js";
-import { findings } from "./verdict.js";
+import { healthPanel } from "./verdict.js";
 import { badge, facts, link, panel, table } from "./view.js";
 
 // Rings on the first page; the view of upstreams has all.
 const RINGS_MAX = 6;
 const LEGEND_MAX = 4;
 const CHANGES = 5;
-const FINDINGS_MAX = 30;
 
 async function load({ api, upstreams }) {
   // Those with most sessions are what people look for.
@@ -26,8 +25,9 @@ async function load({ api, upstreams }) {
 
 function render(app) {
   const { status, upstreams, data } = app;
+  const well = `${plural(status.sessions, "session")} on ${plural(upstreams.length, "upstream")}; nothing needs you.`;
   return [
-    health(app),
+    healthPanel(app.findings, well),
     tiles(app.traffic, status.sessions),
     panel(
       "Upstreams",
@@ -39,18 +39,6 @@ function render(app) {
     panel("Latest changes", h("ol", { class: "timeline" }, data.changes.map(entry)), h("p", null, link("history", {}, "History"))),
     node(status, data.quotas),
   ];
-}
-
-function health(app) {
-  const found = findings(app);
-  if (found.length === 0) {
-    const { status, upstreams } = app;
-    const text = `${plural(status.sessions, "session")} on ${plural(upstreams.length, "upstream")}; nothing needs you.`;
-    return h("section", { class: "verdict-panel ok", "aria-label": "Health" }, badge("ok", "All is well"), h("p", null, text));
-  }
-  const line = ({ tone, text, to, advice }) =>
-    h("li", { class: tone, "data-key": text, "data-row": true }, badge(tone, { bad: "Critical", warn: "Warning", busy: "Under way" }[tone]), h("a", { href: to }, text), h("span", { class: "advice" }, advice));
-  return h("section", { class: `verdict-panel ${found[0].tone}`, "aria-label": "Health" }, h("ul", null, found.slice(0, FINDINGS_MAX).map(line)), found.length > FINDINGS_MAX && h("p", null, `and ${count(found.length - FINDINGS_MAX)} more`));
 }
 
 function small(upstream) {
@@ -87,7 +75,17 @@ function underWay(rings, status) {
       lines.push(progress(`rebalance-${name}`, `Rebalancing of ${name}`, rebalance, done, done + rebalance.left));
     }
   }
-  const { taken_over: taken } = status;
+  const { handing_over: handing, taking_over: taking, taken_over: taken } = status;
+  if (handing) {
+    const title = `Handing over to process ${handing.to_pid ?? "?"}`;
+    // Sessions that began meanwhile may be more than there were.
+    const total = Math.max(handing.total, handing.sessions_left);
+    lines.push(progress("handover-out", title, { state: "running", started: handing.since }, total - handing.sessions_left, total));
+  }
+  if (taking) {
+    // How many are to come, only the other process could say.
+    lines.push(progress("handover", `Taking over from process ${taking.from_pid}`, { state: "running", started: taking.since }, taking.sessions, null));
+  }
   if (taken) {
     const staying = Object.values(taken.staying ?? {}).reduce((sum, number) => sum + number, 0);
     const text = `Taken over from process ${taken.from_pid}: ${plural(taken.sessions, "session")}`;
@@ -97,17 +95,18 @@ function underWay(rings, status) {
 }
 
 export function progress(key, title, run, done, total) {
-  const left = total - done;
+  const left = total === null ? 0 : total - done;
   const tone = run.state === "done" ? "ok" : run.state === "paused" ? "off" : "busy";
   const more = [
-    total > 0 ? `${count(done)} of ${count(total)}` : "no sessions",
+    total === null ? `${plural(done, "session")} so far` : total > 0 ? `${count(done)} of ${count(total)}` : "no sessions",
+    total === null && `for ${duration(secondsSince(run.started))}`,
     run.pace && `pace ${run.pace}`,
     left > 0 && run.seconds_left != null && `about ${duration(run.seconds_left)} left`,
     run.moved !== undefined && `${count(run.moved)} moved, ${count(run.closed)} closed`,
     run.by && `by ${run.by}`,
     run.waits_for && `waits for ${run.waits_for}`,
   ];
-  const label = `${title}: ${run.state}, ${count(done)} of ${count(total)}`;
+  const label = `${title}: ${run.state}, ${more[0]}`;
   return h(
     "li",
     { "data-key": key },
@@ -135,7 +134,7 @@ function fleet({ fleet: nodes, fleet_age_seconds: age }) {
     ["Version", (one) => one.version],
     ["Heard", (one) => `${duration(one.silent_seconds)} ago`],
   ];
-  return panel("Fleet", table("Gateways of the fleet", columns, nodes, (one) => one.node), age !== null && h("small", null, `read ${duration(age)} ago`));
+  return panel("Fleet", table("Gateways of the fleet", columns, nodes, (one) => one.node), h("p", { class: "pages" }, link("fleet", {}, "What is wrong on each"), age !== null && h("small", null, `read ${duration(age)} ago`)));
 }
 
 function node(status, quotas) {

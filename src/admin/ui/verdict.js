@@ -1,85 +1,70 @@
-// What is wrong, the worst first: where it is and what to do about it.
+// What is wrong, as the gateway lists it (`/v1/findings`): here each finding gets its colour, and the view that shows its place.
 
-import { duration, plural, words } from "./format.js";
+import { h } from "./dom.js";
+import { count, plural } from "./format.js";
+import { badge } from "./view.js";
 
-const DAY = 86_400;
-const EXPIRES_SOON = 30 * DAY;
-const EXPIRES_NOW = 3 * DAY;
-
+const TONES = { critical: "bad", warning: "warn", notice: "busy" };
+const LEVELS = { bad: "Critical", warn: "Warning", busy: "Notice" };
 const RANK = { bad: 0, warn: 1, busy: 2 };
+const SHOWN_MAX = 30;
 
-// Findings as `{ tone, text, to, advice }`.
-export function findings({ status, upstreams }) {
-  const found = [];
-  const add = (tone, text, to, advice) => found.push({ tone, text, to, advice });
-  if (status.phase !== "ready") add("warn", `this gateway is ${status.phase}`, "#node", "wait, or start another");
-  for (const upstream of upstreams) ofUpstream(upstream, add);
-  ofSources(status, add);
-  for (const one of status.certificates) ofCertificate(one, add);
-  if (status.state_dir?.fault) add("bad", `state cannot be written: ${status.state_dir.fault}`, "#node", "give the directory space and rights");
-  if (status.restart_pending.length > 0) {
-    add("warn", `${plural(status.restart_pending.length, "setting")} wait for a restart`, "#node", "restart with --take-over, which ends no session");
-  }
-  ofFleet(status, add);
+// Where what a finding is about is shown, by the first words of its subject.
+const PLACES = [
+  [/^upstream (.+)$/s, ([, name]) => `#upstreams?name=${encodeURIComponent(name)}`],
+  [/^certificate/, () => "#certificates"],
+  [/^(gateway|fleet)/, () => "#fleet"],
+  [/^(file|etcd|document|state|source|hand-over)/, () => "#node"],
+  [/^(records|node)/, () => "#overview"],
+];
+
+// Findings of the API as `{ tone, text, to, advice, sessions, node }`, the worst first.
+export function findings(items) {
+  const found = items.map(({ severity, subject, detail, remedy, sessions, node }) => {
+    const [pattern, place] = PLACES.find(([pattern]) => pattern.test(subject)) ?? [];
+    return {
+      tone: TONES[severity] ?? "warn",
+      text: `${subject}: ${detail}`,
+      to: pattern ? place(pattern.exec(subject)) : "#overview",
+      advice: remedy,
+      sessions: sessions ?? 0,
+      node,
+    };
+  });
   return found.sort((one, other) => RANK[one.tone] - RANK[other.tone]);
-}
-
-function ofUpstream({ name, policy, members, eligible, panicking, sessions }, add) {
-  const to = `#upstreams?name=${encodeURIComponent(name)}`;
-  if (policy === "removed") {
-    add("busy", `upstream ${name} is removed, ${plural(sessions, "session")} live on it`, to, "they leave at the pace of its drain");
-  } else if (members === 0) {
-    add("bad", `upstream ${name} has no backends`, to, "add backends, or register them in etcd");
-  } else if (eligible === 0) {
-    add("bad", `upstream ${name}: none of ${plural(members, "backend")} takes sessions`, to, "look at their health");
-  } else if (panicking) {
-    add("bad", `upstream ${name}: so few backends are well that health is ignored`, to, "look at their health");
-  } else if (eligible < members) {
-    add("warn", `upstream ${name}: ${eligible} of ${plural(members, "backend")} take sessions`, to, "look at the others");
-  }
-}
-
-function ofSources({ sources }, add) {
-  if (sources.file.refused) {
-    add("warn", `the file is refused since ${duration((Date.now() - new Date(sources.file.refused)) / 1000)}`, "#node", "mend it; the last good one serves");
-  }
-  for (const source of sources.items) {
-    if (source.source === "file") continue;
-    if (!source.current) add("warn", `${source.source} is not followed: ${source.fault ?? "no watch runs"}`, "#node", "sessions go on; changes do not arrive");
-    if (source.refused > 0) add("warn", `${source.source}: ${plural(source.refused, "document")} refused`, "#node", "mend them; the last good ones serve");
-    if (source.waiting > 0) add("warn", `${source.source}: ${plural(source.waiting, "document")} wait for something missing`, "#node", "write what they name");
-  }
-  if (sources.etcd?.doubted.length > 0) {
-    add("warn", `etcd lacks ${plural(sources.etcd.doubted.length, "document")} that stay in force`, "#node", "sessile etcd accept, if they are to go");
-  }
-}
-
-function ofCertificate({ listener, names, not_after: end, expired, acme }, add) {
-  const what = `certificate ${names[0] ?? ""} of ${listener}`;
-  if (acme?.fault) add("warn", `${what} cannot be ordered: ${acme.fault}`, "#certificates", "mend it before the end of the one in use");
-  if (!end) return;
-  const left = (new Date(end).getTime() - Date.now()) / 1000;
-  if (expired) add("bad", `${what} has expired`, "#certificates", "replace its files; they are read again by themselves");
-  else if (left < EXPIRES_NOW) add("bad", `${what} ends in ${duration(left)}`, "#certificates", "replace its files");
-  else if (left < EXPIRES_SOON && !acme) add("warn", `${what} ends in ${duration(left)}`, "#certificates", "replace its files");
-}
-
-function ofFleet({ fleet, fleet_fault: fault }, add) {
-  if (fault) add("warn", `the fleet cannot be read: ${fault}`, "#overview", "look at etcd");
-  for (const node of fleet) {
-    if (node.phase === "gone") add("bad", `gateway ${node.node} is gone`, "#overview", "look at its machine");
-    else if (node.duplicate) add("warn", `two gateways are called ${node.node}`, "#overview", "give each its own node.name");
-    else if (node.older) add("warn", `gateway ${node.node} is behind etcd`, "#overview", "look at its connection to etcd");
-    else if (node.differs) add("warn", `gateway ${node.node} has another table`, "#overview", "compare the files");
-  }
 }
 
 // All of it in a few words.
 export function verdict(found) {
-  const of = (tone) => found.filter((one) => one.tone === tone);
-  const [bad, warn] = [of("bad"), of("warn")];
-  const more = bad.length + warn.length - 1;
-  const worst = bad[0] ?? warn[0];
-  if (!worst) return ["ok", "All is well"];
-  return [worst.tone, `${words(worst.text)}${more > 0 ? ` · ${more} more` : ""}`];
+  const wrong = found.filter(({ tone }) => tone !== "busy");
+  if (wrong.length === 0) return ["ok", "All is well"];
+  const more = wrong.length - 1;
+  return [wrong[0].tone, `${wrong[0].text}${more > 0 ? ` · ${more} more` : ""}`];
 }
+
+// What is wrong, where, and what to do; `well` is the text for nothing.
+export function healthPanel(found, well) {
+  if (found.length === 0) {
+    return h("section", { class: "verdict-panel ok", "aria-label": "Health" }, badge("ok", "All is well"), h("p", null, well));
+  }
+  const more = found.length - SHOWN_MAX;
+  return h(
+    "section",
+    { class: `verdict-panel ${found[0].tone}`, "aria-label": "Health" },
+    h("ul", null, found.slice(0, SHOWN_MAX).map(line)),
+    more > 0 && h("p", null, `and ${count(more)} more`),
+  );
+}
+
+function line({ tone, text, to, advice, sessions, node }) {
+  return h(
+    "li",
+    { class: tone, "data-key": `${node ?? ""} ${text}`, "data-row": true },
+    badge(tone, LEVELS[tone]),
+    h("a", { href: to }, node ? [h("b", null, node), " "] : null, commands(text)),
+    h("span", { class: "advice" }, advice ? commands(advice) : null, sessions > 0 && h("small", null, plural(sessions, "live session"))),
+  );
+}
+
+// A text whose commands stand between backticks.
+const commands = (text) => text.split("`").map((part, index) => (index % 2 === 1 ? h("code", null, part) : part));

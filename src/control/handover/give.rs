@@ -26,7 +26,7 @@ use crate::io::handover::{
 };
 use crate::io::net::listener::{self, Owner};
 use crate::io::net::socket::Detached;
-use crate::live::{Live, TransferBatch, WorkerCommand};
+use crate::live::{HandingOver, Live, TransferBatch, WorkerCommand};
 use crate::telemetry::events::{Fields, Kind};
 use crate::telemetry::metrics::{Handing, NodeMetrics};
 
@@ -139,6 +139,11 @@ impl HandoverOffer {
             sessions = self.live.workers().sessions(),
             "handing over"
         );
+        self.live.set_handing_over(Some(HandingOver {
+            total: self.live.workers().sessions(),
+            to_pid: pid,
+            since: clock::wall(),
+        }));
         self.live.accept(false);
         self.drainer.elsewhere().set_handing_over(true);
         match self.give_sessions(&mut wire, reads, stop).await {
@@ -159,6 +164,7 @@ impl HandoverOffer {
                 let serving = !matches!(error, StepError::Stopped);
                 self.reclaim(wire, error.to_string(), serving).await;
                 self.drainer.elsewhere().set_handing_over(false);
+                self.live.set_handing_over(None);
                 Err(error)
             }
         }

@@ -17,8 +17,8 @@
 //!    read as many bytes as `read_allowance` permits, behind the `carry`, and pass them to
 //!    `receive`. The answer is how many bytes at the front of the chunk go to the other side as
 //!    they are: they are written from the buffer of the read. What the sink did not take goes back
-//!    to the machine with `forwarded`, which stores it. In the common case all bytes are direct, and
-//!    nothing is copied or allocated.
+//!    to the machine with `forwarded`, which stores it. In the common case all bytes are direct,
+//!    and nothing is copied or allocated.
 //! 3. `settle`. It returns a `Turn`, if the driver has to act.
 //!
 //! Between turns the driver calls `close`, `leave`, `attach`, `send_message` and the like, and

@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::base::clock;
 use crate::io::net::listener::Bound;
 use crate::live::{WorkerCommand, WorkerHandle};
 use crate::proxy::clock::TICK;
@@ -60,7 +61,12 @@ pub(crate) async fn run(shared: Shared, startup: Startup, peers: Vec<PeerWorker>
                     let _ = answer.send(cut);
                     return;
                 }
-                Some(command) => carry_out(&sessions, command),
+                Some(command) => {
+                    let began = clock::now();
+                    carry_out(&sessions, command);
+                    let node = &sessions.worker().shared.node;
+                    node.command_took(clock::now().duration_since(began));
+                }
                 None => return,
             },
             _ = ticker.tick() => turn(&sessions),

@@ -68,6 +68,10 @@ const LIVES: Kind = Kind::Histogram(&[
 /// Bounds of handshakes by backend, in seconds. Few, since there may be many backends.
 const COARSE_WAITS: Kind = Kind::Histogram(&[0.005, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0]);
 
+/// Bounds of the time that a command holds a worker, in seconds. Far below the first where all is
+/// well; beyond 1 ms, clients notice.
+const TURNS: Kind = Kind::Histogram(&[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.01, 0.1]);
+
 /// Backends that have series of [`BACKEND_HANDSHAKE_SECONDS`] of their own; further ones share one
 /// with an empty `backend`.
 pub(super) const BACKENDS_TIMED_MAX: usize = 1_000;
@@ -228,6 +232,9 @@ table! {
         "1 while clients are taken, else 0.";
     WORKER_SESSIONS = Gauge, Count, "sessile_worker_sessions", ["worker"],
         "Live sessions of a worker.";
+    WORKER_COMMAND_SECONDS = TURNS, Seconds, "sessile_worker_command_seconds", [],
+        "How long commands of operators and of the control plane held a worker, which serves its \
+         sessions between two of them.";
     RECORDS_DROPPED = Counter, Count, "sessile_records_dropped_total", [],
         "Session and request records that were lost because an output was too slow or failed.";
     TRACES_DROPPED = Counter, Count, "sessile_traces_dropped_total", [],

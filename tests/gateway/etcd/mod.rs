@@ -7,7 +7,7 @@ mod history;
 mod leases;
 mod outage;
 mod register;
-mod scope;
+pub mod scope;
 mod secure;
 
 use serde_json::{Value, json};

@@ -12,7 +12,7 @@ use crate::support::etcd_world::{following, seed};
 use crate::support::{Backend, Client, Gateway, admin, eventually};
 
 /// A gateway that follows `etcd`, and the TCP address that it registers.
-async fn advertising(name: &str, etcd: &Etcd, more: &str) -> (Gateway, SocketAddr) {
+pub async fn advertising(name: &str, etcd: &Etcd, more: &str) -> (Gateway, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let more = format!("# admin: fleet.advertise = \"{address}\"\n{more}");

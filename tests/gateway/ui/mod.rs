@@ -1,6 +1,8 @@
 //! The dashboard, used in Chromium as an operator does. `tests/peers/node/dashboard.mjs` has the
 //! steps; here are the gateway, its sessions, and what must have happened to them.
 
+mod fleet;
+mod handover;
 mod local;
 
 use std::fs;
@@ -53,12 +55,13 @@ fn configuration(chat: &[Backend], feed: &Backend) -> String {
 }
 
 /// Pictures that are in docs/; `UPDATE=1` replaces them.
-const DOCUMENTED: [&str; 5] = [
+const DOCUMENTED: [&str; 6] = [
     "overview-light",
     "overview-dark",
     "overview-phone",
     "drain-light",
     "tap-light",
+    "wrong-light",
 ];
 
 /// The folder of the pictures of this run.
@@ -66,9 +69,9 @@ fn pictures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("target/dashboard")
 }
 
-fn compare_documented() {
+fn compare_documented(names: &[&str]) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/images");
-    for name in DOCUMENTED {
+    for name in names {
         let file = format!("{name}.png");
         if std::env::var_os("UPDATE").is_some() {
             fs::create_dir_all(&folder).unwrap();
@@ -144,6 +147,7 @@ async fn operators_steer_the_gateway_by_its_dashboard() {
     let base = exposed(gateway.directory());
     let options = json!({
         "token": TOKEN, "readToken": READ_TOKEN, "hostile": HOSTILE, "pictures": pictures(),
+        "file": gateway.config_path(),
     });
     let arguments = vec![format!("http://{base}"), options.to_string()];
     run_client(Language::Node, "dashboard", arguments).await;
@@ -167,7 +171,7 @@ async fn operators_steer_the_gateway_by_its_dashboard() {
     }
     assert_eq!(hostile.receive_text().await, "a word from the operator");
     hostile.echo("still here").await;
-    compare_documented();
+    compare_documented(&DOCUMENTED);
     drop((rooms, ann, hostile));
     eventually("no session lives", async || gateway.sessions_live() == 0).await;
 }

@@ -1,21 +1,18 @@
 // Uses the dashboard of a gateway as an operator does, in headless Chromium.
-// Usage: dashboard.mjs http://127.0.0.1:PORT '{"token","readToken","hostile","pictures"}'
+// Usage: dashboard.mjs http://127.0.0.1:PORT '{"token","readToken","hostile","pictures","file"}'
 // The gateway has the upstreams `chat` (chat-1 to chat-3) and `feed`, a session of the principal `ann` and one
-// of the principal `hostile`, whose name is markup. Pictures of the views go into the folder `pictures`.
-import { mkdirSync } from "node:fs";
+// of the principal `hostile`, whose name is markup. Pictures of the views go into the folder `pictures`; `file` is its configuration.
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { withChromium } from "./chromium.mjs";
 import { Dashboard, inspect } from "./dashboard_page.mjs";
 import { expect, report, step } from "./steps.mjs";
+import { count } from "../../../src/admin/ui/format.js";
 
 const [base, given] = process.argv.slice(2);
-const { token, readToken, hostile, pictures } = JSON.parse(given);
+const { token, readToken, hostile, pictures, file } = JSON.parse(given);
 // Of Chromium to one host, for all tabs together.
 const CONNECTIONS_MAX = 6;
-const VIEWS = ["overview", "upstreams", "sessions", "refusals", "history", "explain", "certificates", "node"];
-
-async function picture(board, name) {
-  await board.page.screenshot({ path: `${pictures}/${name}.png` });
-}
+const VIEWS = ["overview", "upstreams", "sessions", "refusals", "history", "explain", "certificates", "node", "fleet"];
 
 const badgeOf = (backend, word) =>
   [...document.querySelectorAll("main tbody tr")].some((row) => row.querySelector("b")?.innerText === backend && row.innerText.includes(word));
@@ -119,7 +116,7 @@ await withChromium(async (browser) => {
     await board.shows("a message that passes", ".log");
     await board.until(() => document.querySelectorAll(".log li").length > 5);
     await page.$eval("#main", (main) => [...main.querySelectorAll(".panel")].at(-1).scrollIntoView());
-    await picture(board, "tap-light");
+    await board.picture(pictures, "tap-light");
     await board.click("Stop");
     await board.shows("ended: stopped");
   });
@@ -176,9 +173,8 @@ await withChromium(async (browser) => {
     await board.click("Drain");
     await board.until(badgeOf, "chat-1", "draining");
     await board.shows("Drain of chat-1");
-    await picture(board, "drain-light");
+    await board.picture(pictures, "drain-light");
     await board.until(() => /Drain of chat-1\s*\W*\s*done/.test(document.querySelector("main").innerText));
-    await board.shows("2 of 3 backends take sessions", "#verdict");
     await board.click("Undo chat-1");
     await board.until(badgeOf, "chat-1", "healthy");
     await board.shows("All is well", "#verdict");
@@ -221,10 +217,33 @@ await withChromium(async (browser) => {
   await step("shows certificates and sources", async () => {
     await board.goTo("certificates");
     await board.shows("edge.test");
+    const { items } = await page.evaluate((token) => fetch("/v1/certificates", { headers: { authorization: `Bearer ${token}` } }).then((answer) => answer.json()), token);
+    const days = `${count(Math.floor(items[0].days_left))} days`;
+    await board.shows(days, 'table[aria-label="Certificates"]');
     await board.goTo("node");
     await board.shows("current");
     await board.click("Read the files again");
     await board.shows("the files are in force", "#toasts");
+  });
+
+  await step("says first what is wrong, where and what to do", async () => {
+    const good = readFileSync(file, "utf8");
+    await board.goTo("overview");
+    writeFileSync(file, `${good}\nnonsense = 1\n`);
+    // By another operator, so that the page's console stays empty.
+    const reload = await fetch(`${base}/v1/reload`, { method: "POST", headers: { authorization: `Bearer ${token}` } });
+    expect(reload.status === 422, reload.status);
+    await board.until(() => /^file /.test(document.querySelector("#verdict")?.innerText));
+    const [line] = await page.$$eval(".verdict-panel li", (all) => all.map((one) => one.innerText.replaceAll(/\s+/g, " ")));
+    for (const word of ["Warning", "gateway.toml", "nonsense", "sessile check"]) expect(line.includes(word), `${word}: ${line}`);
+    await page.$$eval("#toasts button", (all) => all.forEach((one) => one.click()));
+    await board.picture(pictures, "wrong-light");
+    await page.click(".verdict-panel a");
+    await board.until(() => location.hash === "#node");
+    await board.shows("The file is refused since");
+    writeFileSync(file, good);
+    await board.click("Read the files again");
+    await board.shows("All is well", "#verdict");
   });
 
   await step("needs nothing but the keyboard", async () => {
@@ -286,12 +305,12 @@ await withChromium(async (browser) => {
     await board.goTo("overview");
     await board.until(() => document.querySelectorAll(".tile .spark polyline").length >= 4);
     await page.$$eval("#toasts button", (all) => all.forEach((one) => one.click()));
-    await picture(board, "overview-light");
+    await board.picture(pictures, "overview-light");
     await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: "dark" }]);
-    await picture(board, "overview-dark");
+    await board.picture(pictures, "overview-dark");
     await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: "light" }]);
     await page.setViewport({ width: 360, height: 740 });
-    await picture(board, "overview-phone");
+    await board.picture(pictures, "overview-phone");
     await page.setViewport({ width: 1280, height: 900 });
   });
 
@@ -320,7 +339,7 @@ await withChromium(async (browser) => {
         await shown.goTo(view);
         await shown.until(() => document.querySelector("main .panel, main .verdict-panel"));
         faults.push(...(await shown.page.evaluate(inspect)).map((fault) => `${view}: ${fault}`));
-        await picture(shown, `whole-${view}-${name}`);
+        await shown.picture(pictures, `whole-${view}-${name}`);
       }
       expect(faults.length === 0, faults.join("; "));
       await shown.page.close();

@@ -121,6 +121,10 @@ export class Dashboard {
     throw new Error(`Tab does not reach ${name}`);
   }
 
+  picture(folder, name) {
+    return this.page.screenshot({ path: `${folder}/${name}.png` });
+  }
+
   text(selector = "main") {
     return this.page.$eval(selector, (element) => element.innerText);
   }

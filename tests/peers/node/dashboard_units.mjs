@@ -21,84 +21,34 @@ async function test(name, run) {
   }
 }
 
-const DAY = 86_400_000;
-const inDays = (days) => new Date(Date.now() + days * DAY + 60_000).toISOString();
+const finding = (severity, subject, more) => ({ severity, kind: "any", subject, detail: "0 of 3", remedy: "look", sessions: null, ...more });
 
-// A gateway without a fault; `change` makes one.
-function gateway(change) {
-  const status = {
-    phase: "ready",
-    certificates: [{ listener: "edge", names: ["a.test"], not_after: inDays(60), expired: false, acme: null }],
-    sources: { file: { refused: null }, etcd: { doubted: [] }, items: [{ source: "file" }, { source: "etcd", current: true, refused: 0, waiting: 0 }] },
-    state_dir: { path: "/s", fault: null },
-    restart_pending: [],
-    fleet: [{ node: "one", phase: "ready" }],
-    fleet_fault: null,
-  };
-  const upstreams = [{ name: "chat", policy: "maglev", members: 3, eligible: 3, panicking: false, sessions: 7 }];
-  change?.(status, upstreams[0]);
-  return { status, upstreams };
-}
-
-await test("a healthy gateway has no finding", () => {
-  assert.deepEqual(findings(gateway()), []);
+await test("without a finding all is well, and a notice is nothing wrong", () => {
+  assert.deepEqual(findings([]), []);
   assert.deepEqual(verdict([]), ["ok", "All is well"]);
+  assert.deepEqual(verdict(findings([finding("notice", "file")])), ["ok", "All is well"]);
 });
 
-await test("each fault is found, with its weight", () => {
-  const check = (tone, words, change) => {
-    const found = findings(gateway(change));
-    assert.equal(found.length, 1, `${words}: ${JSON.stringify(found)}`);
-    assert.equal(found[0].tone, tone, words);
-    assert.match(found[0].text, words);
-    assert.match(found[0].to, /^#[a-z]+/);
-    assert.ok(found[0].advice.length > 0);
-  };
-  check("warn", /is stopping/, (status) => (status.phase = "stopping"));
-  check("bad", /has no backends/, (_, chat) => Object.assign(chat, { members: 0, eligible: 0 }));
-  check("bad", /none of 3 backends/, (_, chat) => (chat.eligible = 0));
-  check("bad", /health is ignored/, (_, chat) => Object.assign(chat, { eligible: 1, panicking: true }));
-  check("warn", /2 of 3 backends/, (_, chat) => (chat.eligible = 2));
-  check("busy", /is removed, 7 sessions/, (_, chat) => Object.assign(chat, { policy: "removed", members: 0, eligible: 0 }));
-  check("warn", /file is refused/, (status) => (status.sources.file.refused = inDays(-1)));
-  check("warn", /etcd is not followed: no route/, (status) => Object.assign(status.sources.items[1], { current: false, fault: "no route" }));
-  check("warn", /1 document refused/, (status) => (status.sources.items[1].refused = 1));
-  check("warn", /2 documents wait/, (status) => (status.sources.items[1].waiting = 2));
-  check("warn", /etcd lacks 1 document/, (status) => status.sources.etcd.doubted.push("routes/a"));
-  check("bad", /a.test of edge has expired/, ({ certificates: [one] }) => Object.assign(one, { not_after: inDays(-1), expired: true }));
-  check("bad", /ends in 1d/, ({ certificates: [one] }) => (one.not_after = inDays(1)));
-  check("warn", /ends in 20d/, ({ certificates: [one] }) => (one.not_after = inDays(20)));
-  check("warn", /cannot be ordered: 403/, ({ certificates: [one] }) => (one.acme = { fault: "403" }));
-  check("bad", /state cannot be written: full/, (status) => (status.state_dir.fault = "full"));
-  check("warn", /1 setting waits? for a restart|1 setting wait/, (status) => status.restart_pending.push("node.workers"));
-  check("warn", /fleet cannot be read: gone/, (status) => (status.fleet_fault = "gone"));
-  check("bad", /gateway one is gone/, ({ fleet: [one] }) => (one.phase = "gone"));
-  check("warn", /two gateways are called one/, ({ fleet: [one] }) => (one.duplicate = true));
-  check("warn", /gateway one is behind/, ({ fleet: [one] }) => (one.older = true));
-  check("warn", /another table/, ({ fleet: [one] }) => (one.differs = true));
-});
-
-await test("a gateway that renews a certificate itself has time until the last days", () => {
-  const renewing = ({ certificates: [one] }) => Object.assign(one, { not_after: inDays(20), acme: { fault: null } });
-  assert.deepEqual(findings(gateway(renewing)), []);
+await test("each finding leads to the view that shows its place", () => {
+  const check = (subject, to) => assert.equal(findings([finding("warning", subject)])[0].to, to, subject);
+  check("upstream chat", "#upstreams?name=chat");
+  check("certificate of edge for a.test", "#certificates");
+  check("gateway edge-2", "#fleet");
+  check("fleet", "#fleet");
+  for (const subject of ["file /etc/gateway.toml", "etcd", "document routes/a", "state directory /s", "hand-over"]) check(subject, "#node");
+  check("records", "#overview");
+  check("what a later version finds", "#overview");
 });
 
 await test("the worst comes first and is the verdict", () => {
-  const both = gateway((status, chat) => {
-    status.restart_pending.push("log");
-    status.phase = "starting";
-    chat.eligible = 0;
-  });
-  const found = findings(both);
-  assert.deepEqual(found.map(({ tone }) => tone), ["bad", "warn", "warn"]);
-  const [tone, text] = verdict(found);
-  assert.equal(tone, "bad");
-  assert.match(text, /none of 3 backends.* · 2 more/);
+  const found = findings([finding("notice", "file"), finding("warning", "etcd"), finding("critical", "upstream chat"), finding("warning", "fleet")]);
+  assert.deepEqual(found.map(({ tone }) => tone), ["bad", "warn", "warn", "busy"]);
+  assert.deepEqual(verdict(found), ["bad", "upstream chat: 0 of 3 · 2 more"]);
 });
 
 await test("names of strangers do not leave their place in addresses", () => {
-  const [found] = findings(gateway((_, chat) => Object.assign(chat, { name: "a?b#c&d", eligible: 0 })));
-  assert.equal(found.to, "#upstreams?name=a%3Fb%23c%26d");
+  const [found] = findings([finding("critical", "upstream a?b#c&d\n")]);
+  assert.equal(found.to, "#upstreams?name=a%3Fb%23c%26d%0A");
   assert.equal(path`/v1/upstreams/${"../config?x"}/backends/${"a/b"}`, "/v1/upstreams/..%2Fconfig%3Fx/backends/a%2Fb");
 });
 
