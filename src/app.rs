@@ -200,7 +200,7 @@ impl Bound {
         let configured = supervisor.loaded();
         let workers = worker_count(configured.snapshot.node.workers);
         let live = Arc::clone(&shared.live);
-        let event_log = begin_events(&live, handover.as_ref());
+        let event_log = begin_events(&live, &configured.snapshot, handover.as_ref()).await;
         let mut background = JoinSet::new();
         // Before the first client is served; until then they queue.
         let sources = sources::open(&supervisor, &live).await;
@@ -257,12 +257,12 @@ impl Bound {
 }
 
 /// Begins to collect events, and makes known which process this one takes over from.
-fn begin_events(live: &Live, handover: Option<&Handover>) -> EventLog {
+async fn begin_events(live: &Live, snapshot: &Snapshot, handover: Option<&Handover>) -> EventLog {
     let predecessor = handover.and_then(Handover::predecessor_pid);
     if let Some(pid) = predecessor {
         live.set_other_process(pid);
     }
-    EventLog::begin(live, predecessor)
+    EventLog::begin(live, snapshot, predecessor).await
 }
 
 /// Admits sessions slowly at first. Clients of a process that is taken over do not come in a crowd.

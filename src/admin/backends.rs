@@ -98,7 +98,7 @@ impl Change {
         text
     }
 
-    fn order(&self) -> Result<Order, Problem> {
+    fn order(&self, caller: &Caller) -> Result<Order, Problem> {
         let tempo = match (self.pace, self.within) {
             (Some(_), Some(_)) => {
                 let detail = "`pace` and `within` both set the pace; give one of them";
@@ -118,6 +118,7 @@ impl Change {
             tempo,
             deadline: self.deadline.map(|time| time.0),
             paused: self.paused,
+            operator: Some(Arc::from(&*caller.name)),
         })
     }
 }
@@ -136,7 +137,7 @@ pub(super) async fn change(
     let (upstream, id) = (UpstreamName::from(&*name), BackendId::from(&*id));
     let drainer = gateway.supervisor.drainer();
     drainer
-        .order(&upstream, &id, &change.order()?)
+        .order(&upstream, &id, &change.order(&caller)?)
         .map_err(|fault| match fault {
             OrderFault::Unknown(..) => Problem::not_found(fault.to_string()),
             OrderFault::NotDraining(_) | OrderFault::Removed(_) => {

@@ -31,6 +31,9 @@ pub struct CertificateView {
     /// Client connections that its listener has now; null for the admin API.
     #[serde(default)]
     pub connections: Option<usize>,
+    /// Why what is in its files now does not replace it; null if it is in force.
+    #[serde(default)]
+    pub refused: Option<String>,
     /// Set if the gateway orders it itself.
     pub acme: Option<AcmeView>,
 }
@@ -51,17 +54,19 @@ pub(super) fn views(gateway: &Gateway) -> Vec<CertificateView> {
     let (now, managed) = (clock::wall(), gateway.acme.status());
     let listeners = gateway.certificates.iter();
     let views = listeners.flat_map(|(listener, resolver)| {
-        let files = resolver.files().into_iter().map(|one| (one, None));
+        let files = resolver.files().into_iter().zip(resolver.refused());
+        let files = files.map(|(one, refused)| (one, refused, None));
         let mut own = managed.iter();
         let own = own.find(|one| {
             one.resolvers
                 .iter()
                 .any(|other| Arc::ptr_eq(other, resolver))
         });
-        let ordered = resolver.managed().map(|one| (one, own));
-        let all: Vec<(Certificate, Option<&ManagedStatus>)> = files.chain(ordered).collect();
+        let ordered = resolver.managed().map(|one| (one, None, own));
+        let all: Vec<(Certificate, Option<String>, Option<&ManagedStatus>)> =
+            files.chain(ordered).collect();
         all.into_iter()
-            .map(move |(certificate, own)| CertificateView {
+            .map(move |(certificate, refused, own)| CertificateView {
                 listener: listener.clone(),
                 names: certificate.names.clone(),
                 not_after: (!certificate.placeholder)
@@ -69,6 +74,7 @@ pub(super) fn views(gateway: &Gateway) -> Vec<CertificateView> {
                 expired: certificate.not_after < now,
                 days_left: (!certificate.placeholder).then(|| days(now, certificate.not_after)),
                 connections: (gateway.connections)(listener),
+                refused,
                 acme: own.map(|own| AcmeView {
                     renews: clock::rfc3339(own.renews),
                     failures: own.failures,

@@ -141,10 +141,11 @@ impl Subscriber {
                 let gap = serde_json::to_string(&Gap::from(lost)).expect("plain data serialises");
                 text.push_str(&format!("event: gap\ndata: {gap}\n\n"));
             }
-            for event in &batch.events {
-                let view = serde_json::to_string(&event.view()).expect("plain data serialises");
+            for sent in &batch.events {
+                let view =
+                    serde_json::to_string(&sent.event.view()).expect("plain data serialises");
                 let view = escape_json(&view);
-                text.push_str(&format!("id: {}\ndata: {view}\n\n", event.id));
+                text.push_str(&format!("id: {}\ndata: {view}\n\n", sent.resume));
             }
             if !text.is_empty() {
                 return Some(text);

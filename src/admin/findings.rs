@@ -14,7 +14,7 @@ use axum::extract::State;
 
 use crate::admin::Gateway;
 use crate::admin::findings::finding::Facts;
-use crate::admin::status::StatusView;
+use crate::admin::status::{EventFilesView, StatusView};
 use crate::admin::{Page, upstreams};
 use crate::live::Phase;
 
@@ -68,6 +68,7 @@ fn node(facts: &Facts<'_>) -> Vec<Finding> {
                 .remedy("make it writable for the gateway's user, or free space on its disk"),
         );
     }
+    findings.extend(status.event_files.as_ref().and_then(events));
     if !status.restart_pending.is_empty() {
         let keys = status.restart_pending.join(", ");
         let detail = format!("changed in the file, and in force after a restart: {keys}");
@@ -103,6 +104,20 @@ fn node(facts: &Facts<'_>) -> Vec<Finding> {
         ));
     }
     findings
+}
+
+/// Events that a restart would lose.
+fn events(files: &EventFilesView) -> Option<Finding> {
+    let detail = match (&files.fault, files.unwritten) {
+        (Some(fault), _) => format!("cannot be written: {fault}; events are in memory only"),
+        (None, 0) => return None,
+        (None, unwritten) => {
+            format!("{unwritten} were not written since the start; they are in memory only")
+        }
+    };
+    let subject = format!("events in {}", files.path);
+    let finding = Finding::new(Severity::Warning, "events_unwritten", subject, detail);
+    Some(finding.remedy("make the folder writable, or free space on its disk"))
 }
 
 #[cfg(test)]

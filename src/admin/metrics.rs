@@ -78,6 +78,11 @@ fn read_events(gateway: &Gateway, reading: &mut Reading) {
     reading.family(&table::EVENTS_BYTES, bytes);
     let dropped = by_class(&|class| events.dropped(class) as f64);
     reading.family(&table::EVENTS_DROPPED, dropped);
+    if let Some(files) = events.files() {
+        reading.single(&table::EVENT_FILES_BYTES, files.bytes as f64);
+        let unwritten = by_class(&|class| files.unwritten[class as usize] as f64);
+        reading.family(&table::EVENTS_UNWRITTEN, unwritten);
+    }
     reading.single(&table::EVENT_SUBSCRIBERS, events.subscribers() as f64);
 }
 

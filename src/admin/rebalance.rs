@@ -92,7 +92,8 @@ pub(super) async fn begin(
         let view = rebalancer.rehearse(&name, &options).await;
         return Ok((StatusCode::OK, Json(view.map_err(problem)?)));
     }
-    rebalancer.begin(&name, &options).map_err(problem)?;
+    let begun = rebalancer.begin(&name, &options, &caller.name);
+    begun.map_err(problem)?;
     report(&gateway, &caller, "rebalance", &name);
     Ok((StatusCode::ACCEPTED, view(&gateway, &name)?))
 }

@@ -27,6 +27,7 @@ mod checks;
 mod choice;
 mod credentials;
 mod request;
+mod session;
 mod view;
 
 use checks::check;
@@ -35,6 +36,8 @@ use credentials::Credentials;
 use request::{LOCAL, Parts};
 
 pub use request::AskError;
+pub use session::{Placed, SessionExplanation};
+pub(super) use session::{SessionQuestion, session};
 pub use view::{
     AffinityView, Asked, Choice, ConsideredView, Explanation, RedirectView, RefusalView,
     RequestView, Step, Values,
@@ -52,6 +55,7 @@ pub(super) async fn resolve(
             revocations: &generation.revocations,
         },
         now: clock::now(),
+        key: None,
     };
     let explanation = explain_at(&generation.table, &asked, moment).map(|mut explanation| {
         let names = gateway.listeners.iter().map(|one| &*one.name);
@@ -77,6 +81,7 @@ pub fn explain(table: &RoutingTable, asked: &Asked, now: Instant) -> Result<Expl
             revocations: &revocations,
         },
         now,
+        key: None,
     };
     explain_at(table, asked, moment)
 }
@@ -110,6 +115,16 @@ fn explain_at(
     moment: Moment<'_>,
 ) -> Result<Explanation, AskError> {
     let parts = Parts::new(asked)?;
+    Ok(explain_parts(table, &parts, &asked.without, moment))
+}
+
+/// Explains a request that was parsed; `without` are backends to leave out.
+fn explain_parts(
+    table: &RoutingTable,
+    parts: &Parts,
+    without: &[String],
+    moment: Moment<'_>,
+) -> Explanation {
     let mut explanation = Explanation {
         request: parts.view(),
         routes: Vec::new(),
@@ -129,7 +144,7 @@ fn explain_at(
         Err(fault) => {
             let note = format!("{fault}: it is answered 400, whatever the routes are");
             explanation.notes.push(note);
-            return Ok(explanation);
+            return explanation;
         }
     };
     let request = parts.request(path.as_str());
@@ -145,11 +160,10 @@ fn explain_at(
     match table.choose(&request, path) {
         Ok(Some(matched)) => {
             let path = path.forwarded(matched.route.config.paths);
-            let without = &*asked.without;
             follow(
                 &mut explanation,
                 table,
-                (&parts, path, without),
+                (parts, path, without),
                 &matched,
                 moment,
             );
@@ -162,7 +176,7 @@ fn explain_at(
             explanation.notes.push(note);
         }
     }
-    Ok(explanation)
+    explanation
 }
 
 /// Explains everything after the choice of the route.
@@ -217,10 +231,14 @@ fn follow<'p>(
                 .map(|(name, value)| (name, value))
                 .collect();
             let key = affinity::key(sources, &request, &shorter, client, claims, random);
-            explanation
-                .notes
-                .extend(note(route, upstream.config.policy, key.as_ref()));
+            let known = moment.key.filter(|known| {
+                let mut sources = sources.iter();
+                sources.any(|source| source.to_string() == known.source)
+            });
+            let remark = note(route, upstream.config.policy, key.as_ref());
+            explanation.notes.extend(remark.filter(|_| known.is_none()));
             let bytes = key.as_ref().map(|key| &*key.bytes);
+            let bytes = known.map(|known| known.bytes).or(bytes);
             let sticky = bytes.filter(|_| route.config.stick);
             let stuck =
                 sticky.and_then(|key| stuck(upstream, key, (parts.websocket, without), moment));
@@ -233,7 +251,15 @@ fn follow<'p>(
             }
             let choice = stuck.unwrap_or_else(|| choose(upstream, bytes, without, moment.now));
             explanation.choice = Some(choice);
-            explanation.affinity = key.map(|key| affinity_view(&key, parts.client));
+            explanation.affinity = match known {
+                // The caller shows it as far as it may be shown.
+                Some(known) => Some(AffinityView {
+                    key: String::new(),
+                    source: known.source.to_owned(),
+                    issued: false,
+                }),
+                None => key.map(|key| affinity_view(&key, parts.client)),
+            };
         }
     }
 }

@@ -148,6 +148,14 @@ fn configuration() -> Vec<Resource> {
         .body::<Asked>()
         .answers::<Explanation>()
         .statuses(&[200, 400]),
+        Resource::get(
+            "/v1/resolve",
+            resolve::session,
+            "What a session, live or ended, would get now, and what differs from then.",
+        )
+        .query::<resolve::SessionQuestion>()
+        .answers::<resolve::SessionExplanation>()
+        .statuses(&[200, 400, 404, 503]),
     ]
 }
 

@@ -25,12 +25,13 @@ use crate::admin::page::PAGE_MAX;
 use crate::admin::problem::Problem;
 use crate::base::clock;
 use crate::base::session_id::SessionId;
-use crate::live::{Renewal, SessionQuery, WorkerCommand};
+use crate::live::{Renewal, SessionQuery, SessionView, WorkerCommand};
 use crate::telemetry::events::Fields;
 
 pub(super) use filter::Filter;
 use filter::{Order, interval};
 use listing::{by_id, sorted, with_rates};
+pub(super) use view::key_view;
 use view::session;
 pub use view::{RateView, Session};
 
@@ -158,10 +159,18 @@ fn parse(id: &str) -> Result<SessionId, Problem> {
 }
 
 async fn find(gateway: &Gateway, id: SessionId) -> Result<Session, Problem> {
+    view_of(gateway, id).await.map(|view| session(&view))
+}
+
+/// What a worker says of a live session.
+pub(in crate::admin) async fn view_of(
+    gateway: &Gateway,
+    id: SessionId,
+) -> Result<SessionView, Problem> {
     let answers = by_id(gateway, &SessionQuery::one(id), 1).await;
     let silent = !answers.silent.is_empty();
     match answers.answers.into_iter().flatten().next() {
-        Some(view) => Ok(session(&view)),
+        Some(view) => Ok(view),
         None if silent => {
             let detail = "not every worker answered in time; the session may be on one of those";
             Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail))

@@ -18,6 +18,7 @@ use crate::control::fleet::NodeView;
 use crate::control::state_dir::StateDir;
 use crate::core::session::staying::Staying;
 use crate::live::{HandingOver, Phase, TakenOver, TakingOver};
+use crate::telemetry::events::FilesStatus;
 
 /// The status of a gateway.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -62,6 +63,9 @@ pub struct StatusView {
     /// The directory of state for the next start; null without `node.state_dir`.
     #[serde(default)]
     pub state_dir: Option<StateDirView>,
+    /// The files of events; null without `events.persist`.
+    #[serde(default)]
+    pub event_files: Option<EventFilesView>,
     /// Settings of the file that take effect at the next start.
     #[serde(default)]
     pub restart_pending: Vec<String>,
@@ -90,6 +94,30 @@ impl StateDirView {
         Self {
             path: state_dir.path().display().to_string(),
             fault: state_dir.fault(),
+        }
+    }
+}
+
+/// The files in which events are kept for the next process.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct EventFilesView {
+    /// Their folder.
+    pub path: String,
+    /// Bytes of all of them.
+    pub bytes: u64,
+    /// Events that could not be written since the start.
+    pub unwritten: u64,
+    /// Why the last ones could not be written; null if they could.
+    pub fault: Option<String>,
+}
+
+impl From<FilesStatus> for EventFilesView {
+    fn from(status: FilesStatus) -> Self {
+        Self {
+            path: status.path.display().to_string(),
+            bytes: status.bytes,
+            unwritten: status.unwritten.iter().sum(),
+            fault: status.fault,
         }
     }
 }
@@ -244,6 +272,7 @@ impl StatusView {
                 .supervisor
                 .state_dir()
                 .map(|one| StateDirView::of(one)),
+            event_files: live.events().files().map(EventFilesView::from),
             restart_pending: gateway.supervisor.restart_pending(),
             fleet: fleet.map(|fleet| fleet.view(now)).unwrap_or_default(),
             fleet_age_seconds: fleet.and_then(|fleet| Some(fleet.age(now)?.as_secs())),

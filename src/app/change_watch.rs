@@ -58,8 +58,10 @@ async fn read(gateway: &Gateway) -> State {
         drains: drains(gateway),
         rebalances: rebalances(gateway),
         certificates: certificates(gateway),
+        files_refused: files_refused(gateway),
         orders_failed: orders_failed(gateway),
         sources: sources(gateway),
+        lagging: lagging(gateway),
         taken_over: gateway.live.taken_over().map(|one| TakeOverState {
             sessions: one.sessions,
             staying: one.staying.total(),
@@ -93,6 +95,7 @@ fn drains(gateway: &Gateway) -> BTreeMap<(String, String), DrainState> {
         let state = DrainState {
             done: view.state == "done",
             by: view.by,
+            operator: view.operator,
             pace: view.pace,
             total: view.total,
             moved: view.moved,
@@ -110,7 +113,7 @@ fn rebalances(gateway: &Gateway) -> BTreeMap<String, RebalanceState> {
         let state = RebalanceState {
             over: matches!(&*view.state, "done" | "stopped"),
             state: view.state,
-            automatic: view.automatic,
+            operator: view.operator,
             started: view.started,
             moved: view.moved,
             closed: view.closed,
@@ -158,6 +161,39 @@ fn sources(gateway: &Gateway) -> BTreeMap<String, Option<String>> {
             let lost = status.endpoint.is_none().then_some(fault);
             Some((source.id().to_string(), lost))
         }
+    });
+    states.collect()
+}
+
+/// Listeners with files that hold what does not replace a certificate, and why.
+fn files_refused(gateway: &Gateway) -> BTreeSet<(String, String)> {
+    let listeners = gateway.certificates.iter();
+    let refused = listeners.flat_map(|(listener, resolver)| {
+        let refused = resolver.refused().into_iter().flatten();
+        refused.map(|why| (listener.clone(), why))
+    });
+    refused.collect()
+}
+
+/// Sources that are followed and all the same not up to date, and why.
+fn lagging(gateway: &Gateway) -> BTreeMap<String, String> {
+    let now = clock::now();
+    let fleet = gateway.fleet.as_deref().map(|fleet| fleet.view(now));
+    let mut nodes = fleet.iter().flatten();
+    let behind = nodes.any(|node| node.node == *gateway.node && node.older);
+    let states = gateway.sources.iter().filter_map(|source| {
+        let SourceStatus::Followed(status) = source.status() else {
+            return None;
+        };
+        let silent = status.silence(now);
+        let why = match silent {
+            Some(silent) => format!("silent for {}s", silent.as_secs()),
+            None if behind && status.endpoint.is_some() => {
+                format!("other gateways are ahead of revision {}", status.revision)
+            }
+            None => return None,
+        };
+        Some((source.id().to_string(), why))
     });
     states.collect()
 }

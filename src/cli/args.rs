@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::base::session_id::SessionId;
+
 mod doctor;
 mod drain;
 #[cfg(feature = "etcd")]
@@ -20,7 +22,9 @@ use target::key_value;
 
 pub use doctor::{CertsArgs, CompletionsArgs, DoctorArgs, ExplainArgs, ManArgs};
 pub use drain::{DrainArgs, RebalanceArgs};
-pub use events::{EndedArgs, EventsArgs, HistoryArgs, RefusalsArgs};
+#[cfg(feature = "etcd")]
+pub use events::HistoryVerb;
+pub use events::{AboutArgs, EndedArgs, EventsArgs, HistoryArgs, PastArgs, RefusalsArgs};
 pub use sessions::{
     KickArgs, MoveArgs, SelectionArgs, SendArgs, SessionsArgs, TapArgs, TopArgs, WhyArgs,
 };
@@ -90,7 +94,7 @@ pub enum Command {
     ///
     /// Live in a terminal: q quits, b and m sort, / filters.
     Top(TopArgs),
-    /// Say why a user, a session or a request is on its backend.
+    /// Say why a user, a session or a request is on its backend, how it ended, or why it was refused.
     Why(WhyArgs),
     /// Show the frames of a session as they pass.
     Tap(TapArgs),
@@ -173,7 +177,8 @@ const RESOLVE_EXAMPLES: &str = "\
 Examples:
   sessile resolve wss://chat.example.com/ws/7
   sessile resolve /ws/7 -H 'Cookie: sid=42' --client 192.0.2.7
-  sessile resolve https://chat.example.com/api --admin 127.0.0.1:9900";
+  sessile resolve https://chat.example.com/api --admin 127.0.0.1:9900
+  sessile resolve --session 01M8…                   what a session would get now";
 
 const PREVIEW_EXAMPLES: &str = "\
 Examples:
@@ -233,7 +238,12 @@ impl CheckArgs {
 pub struct ResolveArgs {
     /// Such as `wss://chat.example.com/ws/7`, or only `/ws/7`. It is an upgrade to WebSocket unless
     /// it begins with `http:` or `https:`.
-    pub url: String,
+    #[arg(required_unless_present = "session")]
+    pub url: Option<String>,
+    /// Instead of a URL: a session of a running gateway, live or ended. What would it get now, and
+    /// what differs from then?
+    #[arg(long, value_name = "ID", conflicts_with_all = ["url", "headers", "without"])]
+    pub session: Option<SessionId>,
     /// A header of the request. May be repeated.
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = header)]
     pub headers: Vec<(String, String)>,

@@ -5,7 +5,10 @@ use std::thread;
 use std::time::Duration;
 
 use crate::admin::events::{EventPage, Gap, RefusalPage};
-use crate::cli::args::{EndedArgs, EventsArgs, HistoryArgs, RefusalsArgs};
+use crate::base::session_id::SessionId;
+#[cfg(feature = "etcd")]
+use crate::cli::args::HistoryVerb;
+use crate::cli::args::{AboutArgs, EndedArgs, EventsArgs, HistoryArgs, RefusalsArgs};
 use crate::cli::client::{Client, ClientError};
 use crate::cli::print::{Form, columns, json, visible};
 use crate::telemetry::events::EventView;
@@ -20,32 +23,43 @@ const RETRY: Duration = Duration::from_secs(1);
 /// # Errors
 /// When the gateway does not answer, or `out` cannot be written to.
 pub fn history(args: &HistoryArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
-    let client = Client::new(&args.admin)?;
-    let query = [
-        ("since", args.since.as_deref()),
-        ("operator", args.operator.as_deref()),
-    ];
-    let mut page: EventPage = client.get(&target("/v1/history", args.limit, &query))?;
-    if args.json && !args.follow {
+    #[cfg(feature = "etcd")]
+    if let Some(HistoryVerb::Undo(args)) = &args.verb {
+        return crate::cli::etcd::undo::undo(args, out);
+    }
+    let past = &args.past;
+    let client = Client::new(&past.admin)?;
+    let query = query(
+        &args.about,
+        [
+            ("since", past.since.as_deref()),
+            ("operator", args.operator.as_deref()),
+        ],
+    );
+    let mut page: EventPage = client.get(&target("/v1/history", past.limit, &query))?;
+    if past.json && !args.follow {
         json(out, &serde_json::to_value(&page)?, Form::Pretty)?;
         return Ok(0);
     }
     let last = page.items.first().map(|newest| newest.id.clone());
     page.items.reverse();
     for event in &page.items {
-        show(out, event, (args.json, args.diff))?;
+        show(out, event, (past.json, args.diff))?;
     }
     if page.items.is_empty() && !args.follow {
         writeln!(out, "nothing has changed{}", reach(&page))?;
     }
     if args.follow {
-        let query = [
-            ("operator", args.operator.as_deref()),
-            ("class", Some("changes")),
-        ];
+        let query = self::query(
+            &args.about,
+            [
+                ("operator", args.operator.as_deref()),
+                ("class", Some("changes")),
+            ],
+        );
         let target = target("/v1/events", 0, &query);
         let last = last.unwrap_or_else(|| "0".to_owned());
-        follow(&client, &target, Some(last), out, (args.json, args.diff))?;
+        follow(&client, &target, Some(last), out, (past.json, args.diff))?;
     }
     Ok(0)
 }
@@ -56,22 +70,16 @@ pub fn history(args: &HistoryArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
 /// When the gateway does not answer, or `out` cannot be written to.
 pub fn events(args: &EventsArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     let client = Client::new(&args.admin)?;
-    let query = [
-        ("class", args.class.as_deref()),
-        ("kind", args.kind.as_deref()),
-        ("principal", args.principal.as_deref()),
-        ("route", args.route.as_deref()),
-        ("upstream", args.upstream.as_deref()),
-        ("backend", args.backend.as_deref()),
-    ];
+    let query = query(
+        &args.about,
+        [
+            ("class", args.class.as_deref()),
+            ("kind", args.kind.as_deref()),
+        ],
+    );
     let target = target("/v1/events", 0, &query);
-    follow(
-        &client,
-        &target,
-        args.after.clone(),
-        out,
-        (args.json, false),
-    )?;
+    let form = (args.json, false);
+    follow(&client, &target, args.after.clone(), out, form)?;
     Ok(0)
 }
 
@@ -80,25 +88,64 @@ pub fn events(args: &EventsArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
 /// # Errors
 /// When the gateway does not answer, or `out` cannot be written to.
 pub fn ended(args: &EndedArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
-    let client = Client::new(&args.admin)?;
-    let id = args.id.map(|id| id.to_string());
-    let query = [
-        ("id", id.as_deref()),
-        ("principal", args.principal.as_deref()),
-        ("route", args.route.as_deref()),
-        ("upstream", args.upstream.as_deref()),
-        ("backend", args.backend.as_deref()),
-        ("client", args.client.as_deref()),
-        ("cause", args.cause.as_deref()),
-        ("since", args.since.as_deref()),
-    ];
-    let page: EventPage = client.get(&target("/v1/sessions/ended", args.limit, &query))?;
-    if args.json {
-        json(out, &serde_json::to_value(&page)?, Form::Pretty)?;
-        return Ok(0);
+    let past = &args.past;
+    let ended = Ended {
+        id: args.id,
+        about: &args.about,
+        cause: args.cause.as_deref(),
+        operator: args.operator.as_deref(),
+        since: past.since.as_deref(),
+        limit: past.limit,
+    };
+    ended.list(&Client::new(&past.admin)?, past.json, out)
+}
+
+/// Which sessions that ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ended<'a> {
+    pub(super) id: Option<SessionId>,
+    pub(super) about: &'a AboutArgs,
+    pub(super) cause: Option<&'a str>,
+    pub(super) operator: Option<&'a str>,
+    pub(super) since: Option<&'a str>,
+    pub(super) limit: usize,
+}
+
+impl Ended<'_> {
+    /// Asks the gateway.
+    pub(super) fn page(&self, client: &Client) -> Result<EventPage, ClientError> {
+        let id = self.id.map(|id| id.to_string());
+        let query = query(
+            self.about,
+            [
+                ("id", id.as_deref()),
+                ("cause", self.cause),
+                ("operator", self.operator),
+                ("since", self.since),
+            ],
+        );
+        client.get(&target("/v1/sessions/ended", self.limit, &query))
     }
+
+    /// Lists them.
+    pub(super) fn list(
+        &self,
+        client: &Client,
+        as_json: bool,
+        out: &mut dyn Write,
+    ) -> anyhow::Result<u8> {
+        let page = self.page(client)?;
+        if as_json {
+            json(out, &serde_json::to_value(&page)?, Form::Pretty)?;
+            return Ok(0);
+        }
+        list_ended(&page, out)
+    }
+}
+
+fn list_ended(page: &EventPage, out: &mut dyn Write) -> anyhow::Result<u8> {
     if page.items.is_empty() {
-        writeln!(out, "no session that ended matches{}", reach(&page))?;
+        writeln!(out, "no session that ended matches{}", reach(page))?;
         return Ok(0);
     }
     let head = ["ENDED", "ID", "PRINCIPAL", "ROUTE", "BACKEND", "HOW"];
@@ -123,16 +170,18 @@ pub fn ended(args: &EndedArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
 /// # Errors
 /// When the gateway does not answer, or `out` cannot be written to.
 pub fn refusals(args: &RefusalsArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
-    let client = Client::new(&args.admin)?;
-    let query = [
-        ("client", args.client.as_deref()),
-        ("request_id", args.request.as_deref()),
-        ("reason", args.reason.as_deref()),
-        ("route", args.route.as_deref()),
-        ("since", args.since.as_deref()),
-    ];
-    let page: RefusalPage = client.get(&target("/v1/refusals", args.limit, &query))?;
-    if args.json {
+    let past = &args.past;
+    let client = Client::new(&past.admin)?;
+    let query = query(
+        &args.about,
+        [
+            ("request_id", args.request.as_deref()),
+            ("reason", args.reason.as_deref()),
+            ("since", past.since.as_deref()),
+        ],
+    );
+    let page: RefusalPage = client.get(&target("/v1/refusals", past.limit, &query))?;
+    if past.json {
         json(out, &serde_json::to_value(&page)?, Form::Pretty)?;
         return Ok(0);
     }
@@ -178,8 +227,16 @@ fn reach(page: &EventPage) -> String {
     oldest.unwrap_or_default()
 }
 
+/// Further filters beside what it is about.
+fn query<'a, const N: usize>(
+    about: &'a AboutArgs,
+    more: [(&'static str, Option<&'a str>); N],
+) -> Vec<(&'static str, Option<&'a str>)> {
+    about.pairs().into_iter().chain(more).collect()
+}
+
 /// A target with the filters that are given; no limit is 0.
-fn target(path: &str, limit: usize, query: &[(&str, Option<&str>)]) -> String {
+pub(super) fn target(path: &str, limit: usize, query: &[(&str, Option<&str>)]) -> String {
     let mut text = form_urlencoded::Serializer::new(String::new());
     if limit > 0 {
         text.append_pair("limit", &limit.min(PAGE_MAX).to_string());
@@ -273,6 +330,9 @@ fn show(
                 writeln!(out, "      … and more")?;
             }
         }
+    }
+    if let (true, Some(revision), [_, ..]) = (diff, fields.revision, &*fields.documents) {
+        writeln!(out, "    undo: sessile history undo {revision}")?;
     }
     Ok(())
 }

@@ -6,8 +6,11 @@ use std::io::{self, Write};
 
 use http::Method;
 
-use crate::admin::resolve::{Asked, Choice, ConsideredView, Explanation, Values, explain};
+use crate::admin::resolve::{
+    Asked, Choice, ConsideredView, Explanation, SessionExplanation, Values, explain,
+};
 use crate::base::clock;
+use crate::base::session_id::SessionId;
 use crate::cli::args::ResolveArgs;
 use crate::cli::client::Client;
 use crate::cli::print::{Form, json, visible};
@@ -26,6 +29,9 @@ const REFUSED: u8 = 2;
 /// # Errors
 /// When the request is invalid, the gateway does not answer, or `out` cannot be written to.
 pub fn resolve(args: &ResolveArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
+    if let Some(id) = args.session {
+        return session(args, id, out);
+    }
     let asked = asked(args);
     let explanation: Explanation = if args.admin.admin.is_some() {
         Client::new(&args.admin)?.ask(Method::POST, "/v1/resolve", Some(&asked))?
@@ -53,15 +59,52 @@ pub fn resolve(args: &ResolveArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     } else {
         show(out, &explanation, args.all)?;
     }
-    let chosen = explanation
-        .choice
-        .as_ref()
-        .is_some_and(|choice| choice.backend.is_some());
-    Ok(if chosen || explanation.redirect.is_some() {
-        0
-    } else {
-        NOWHERE
-    })
+    Ok(outcome(&explanation))
+}
+
+/// The exit code: whether the request would get somewhere.
+fn outcome(explanation: &Explanation) -> u8 {
+    let choice = explanation.choice.as_ref();
+    let chosen = choice.is_some_and(|choice| choice.backend.is_some());
+    match chosen || explanation.redirect.is_some() {
+        true => 0,
+        false => NOWHERE,
+    }
+}
+
+/// What a session of a running gateway, live or ended, would get now.
+fn session(args: &ResolveArgs, id: SessionId, out: &mut dyn Write) -> anyhow::Result<u8> {
+    let target = format!("/v1/resolve?session={id}");
+    let explained: SessionExplanation = Client::new(&args.admin)?.get(&target)?;
+    if args.json {
+        json(out, &serde_json::to_value(&explained)?, Form::Pretty)?;
+        return Ok(outcome(&explained.now));
+    }
+    let then = &explained.then;
+    let state = match &explained.ended {
+        None => "live".to_owned(),
+        Some(end) => format!("not live: ended at {} {}", end.time, end.fields.text),
+    };
+    writeln!(out, "session   {id} {}", visible(&state))?;
+    let key = match &then.key {
+        Some(key) => format!(", key {} from {}", key.key, key.source),
+        None => String::new(),
+    };
+    let who = then.principal.as_deref().unwrap_or("nobody known");
+    let placed = format!(
+        "{who} by route {} on {}/{}{key}",
+        then.route, then.upstream, then.backend
+    );
+    writeln!(out, "then      {}", visible(&placed))?;
+    writeln!(out, "now")?;
+    show(out, &explained.now, args.all)?;
+    for one in &explained.differs {
+        writeln!(out, "differs   {}", visible(one))?;
+    }
+    if explained.differs.is_empty() {
+        writeln!(out, "differs   nothing")?;
+    }
+    Ok(outcome(&explained.now))
 }
 
 fn asked(args: &ResolveArgs) -> Asked {
@@ -76,7 +119,7 @@ fn asked(args: &ResolveArgs) -> Asked {
         }
     }
     Asked {
-        url: Some(args.url.clone()),
+        url: args.url.clone(),
         method: Some(args.method.clone()),
         headers,
         client: Some(args.client),

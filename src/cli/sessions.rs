@@ -15,6 +15,7 @@ use serde_json::Value;
 use crate::admin::sessions::{Session, SessionPage};
 use crate::cli::args::{KickArgs, SessionsArgs};
 use crate::cli::client::{Client, ClientError};
+use crate::cli::history::Ended;
 use crate::cli::print::{Form, fitted, json, size, time, visible};
 use crate::cli::upstream::{Upstream, every, unknown};
 
@@ -31,6 +32,17 @@ const WATCH: Duration = Duration::from_secs(2);
 /// written to.
 pub fn sessions(args: &SessionsArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     let client = Client::new(&args.admin)?;
+    if args.ended {
+        let ended = Ended {
+            id: None,
+            about: &args.selection.about,
+            cause: args.cause.as_deref(),
+            operator: args.operator.as_deref(),
+            since: args.since.as_deref(),
+            limit: args.limit,
+        };
+        return ended.list(&client, args.json, out);
+    }
     if !args.watch {
         return list(&client, args, out);
     }
@@ -216,8 +228,8 @@ fn missing(client: &Client, args: &SessionsArgs) -> anyhow::Result<Option<String
         name: String,
     }
     for (what, list, asked) in [
-        ("route", "/v1/routes", &args.selection.route),
-        ("upstream", "/v1/upstreams", &args.selection.upstream),
+        ("route", "/v1/routes", &args.selection.about.route),
+        ("upstream", "/v1/upstreams", &args.selection.about.upstream),
     ] {
         if let Some(asked) = asked {
             let all: Vec<Named> = every(client, list)?;
@@ -227,8 +239,10 @@ fn missing(client: &Client, args: &SessionsArgs) -> anyhow::Result<Option<String
             }
         }
     }
-    let (Some(upstream), Some(backend)) = (&args.selection.upstream, &args.selection.backend)
-    else {
+    let (Some(upstream), Some(backend)) = (
+        &args.selection.about.upstream,
+        &args.selection.about.backend,
+    ) else {
         return Ok(None);
     };
     let upstream = Upstream::get(client, upstream)?;

@@ -325,6 +325,12 @@ impl Overlay {
         Some(Arc::clone(&good.document.text))
     }
 
+    /// The source whose document of this key is refused; of several the one that counts most.
+    pub fn refused_source(&self, key: &DocumentKey) -> Option<SourceId> {
+        let layers = self.layers(key).filter(|(_, entry)| entry.is_refused());
+        layers.map(|(source, _)| source).last()
+    }
+
     /// Whether an upstream has documents of backends.
     fn has_backends(&self, upstream: &str) -> bool {
         self.backends(upstream).next().is_some()

@@ -23,6 +23,7 @@ use crate::config::pattern::{HostPattern, PathPattern};
 mod acme;
 mod auth;
 mod broker;
+mod events;
 mod listener;
 mod log;
 mod operations;
@@ -37,6 +38,7 @@ pub use auth::{
     RejectWith, Renewal, Revocations, RouteAuth, SignedUrl,
 };
 pub use broker::{Broker, BrokerKind, BrokerServer, SignIn};
+pub use events::{EventFiles, Events};
 pub use listener::{
     CertificateFiles, HeadLimits, Listener, ListenerLimits, ListenerTimeouts, ListenerTls,
     TicketKeySource, TlsRecords, TlsVersion,
@@ -58,6 +60,8 @@ pub struct Snapshot {
     pub admin: Admin,
     /// What is written where.
     pub log: Log,
+    /// What is kept of the past.
+    pub events: Events,
     /// Traces of handshakes; none by default.
     pub tracing: Option<Tracing>,
     /// The shutdown.

@@ -6,8 +6,8 @@ use std::time::SystemTime;
 
 use tracing::{info, warn};
 
-use crate::base::clock;
 use crate::base::names::ListenerName;
+use crate::base::{causes, clock};
 use crate::config::snapshot::{CertificateFiles, ListenerTls};
 use crate::control::watch::Watch;
 use crate::io::tls::certs::{self, CertError, Certificate};
@@ -63,9 +63,16 @@ async fn refresh(listener: &ListenerName, tls: &ListenerTls, resolver: &Resolver
     let read = read.expect("reading certificates does not panic");
 
     let mut certificates = resolver.files();
-    let mut replaced = false;
+    let (mut replaced, mut refused) = (false, Vec::new());
     for ((files, held), new) in tls.certificates.iter().zip(&mut certificates).zip(read) {
-        match successor(held, new, clock::wall()) {
+        let successor = successor(held, new, clock::wall());
+        refused.push(
+            successor
+                .as_ref()
+                .err()
+                .map(|refusal| format!("{}: {}", files.cert.display(), causes::chain(refusal))),
+        );
+        match successor {
             Ok(None) => {}
             Ok(Some(certificate)) => {
                 info!(
@@ -79,6 +86,7 @@ async fn refresh(listener: &ListenerName, tls: &ListenerTls, resolver: &Resolver
             Err(refusal) => warn_refused(listener, files, held, &refusal),
         }
     }
+    resolver.set_refused(refused);
     if replaced {
         resolver.replace(certificates);
     }

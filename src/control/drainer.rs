@@ -231,6 +231,7 @@ impl Drainer {
             if order.state.is_some() {
                 drain.of_removed = member.is_none();
                 drain.by = By::Operator;
+                drain.operator.clone_from(&order.operator);
             }
             drain.change(order, now);
             state.note(&key, order);
@@ -329,7 +330,10 @@ impl Drainer {
             let all_seen = !self.elsewhere.any();
             self.with(key, |drain, now| drain.look(key, &briefs, all_seen, now));
             if self.with(key, |drain, _| drain.plan.is_overdue()) == Some(true) {
-                let closed = worker_commands::close(&self.live, &query, &order().close()).await;
+                let order = self.leave_order(key);
+                let (close, given) = (order.close(), order.given());
+                let closed =
+                    worker_commands::close(&self.live, &query, &close, given.as_ref()).await;
                 self.node.drained(&key.0, 0, closed);
             }
             if self.with(key, |drain, _| drain.logged_done) == Some(true) && self.is_gone(key) {
@@ -349,11 +353,23 @@ impl Drainer {
         };
         if !due.is_empty() {
             let ids: Arc<[_]> = due.iter().map(|one| one.id).collect();
-            let gone = worker_commands::leave(&self.live, ids, &order()).await;
+            let order = self.leave_order(key);
+            let gone = worker_commands::leave(&self.live, ids, &order).await;
             self.with(key, |drain, _| {
                 drain.plan.were_told(&due, gone.moving, gone.closing);
             });
             self.node.drained(&key.0, gone.moving, gone.closing);
+        }
+    }
+
+    /// What its sessions get, with the operator who gave the order.
+    fn leave_order(&self, key: &BackendKey) -> LeaveOrder {
+        LeaveOrder {
+            code: 1012,
+            reason: "backend is draining".into(),
+            cause: Cause::Drained,
+            resume: ResumeReason::Draining,
+            operator: self.with(key, |drain, _| drain.operator.clone()).flatten(),
         }
     }
 
@@ -385,14 +401,4 @@ impl Drainer {
 /// For a removed upstream.
 fn default_profile() -> Profile {
     Profile::from(&snapshot::Drain::default())
-}
-
-fn order() -> LeaveOrder {
-    LeaveOrder {
-        code: 1012,
-        reason: "backend is draining".into(),
-        cause: Cause::Drained,
-        resume: ResumeReason::Draining,
-        operator: None,
-    }
 }

@@ -114,7 +114,7 @@ impl Rebalancer {
         ))
     }
 
-    /// Starts a run; a current run starts over.
+    /// Starts a run by the order of this operator; a current run starts over.
     ///
     /// # Errors
     /// When it is off for this upstream, or not applicable.
@@ -122,13 +122,14 @@ impl Rebalancer {
         &self,
         name: &UpstreamName,
         options: &RebalanceOptions,
+        operator: &str,
     ) -> Result<(), RebalanceFault> {
         let upstream = self.upstream(name)?;
         let configured = upstream.config.rebalance;
         if configured.mode == RebalanceMode::Off {
             return Err(RebalanceFault::Off(name.clone()));
         }
-        self.start(name, options.over(&configured), false);
+        self.start(name, options.over(&configured), Some(operator.into()));
         Ok(())
     }
 
@@ -164,7 +165,7 @@ impl Rebalancer {
             let before = old.upstream(upstream.name());
             let changed = before.is_some_and(|before| members(before) != members(upstream));
             if changed && rules.mode == RebalanceMode::Auto && upstream.is_keyed() {
-                self.start(upstream.name(), rules, true);
+                self.start(upstream.name(), rules, None);
             }
         }
     }
@@ -203,8 +204,9 @@ impl Rebalancer {
         let Some(due) = due.filter(|due| !due.is_empty()) else {
             return;
         };
+        let operator = self.with(name, |run, _| run.operator.clone()).flatten();
         let ids: Arc<[_]> = due.iter().map(|one| one.id).collect();
-        let gone = worker_commands::leave(&self.live, ids, &order()).await;
+        let gone = worker_commands::leave(&self.live, ids, &order(operator)).await;
         self.with(name, |run, _| {
             run.plan.were_told(&due, gone.moving, gone.closing);
         });
@@ -226,8 +228,10 @@ impl Rebalancer {
         residents
     }
 
-    fn start(&self, name: &UpstreamName, rules: Rebalance, automatic: bool) {
-        let run = Run::new(rules, automatic, self.now());
+    /// Starts a run, by an operator or by itself.
+    fn start(&self, name: &UpstreamName, rules: Rebalance, operator: Option<Arc<str>>) {
+        let automatic = operator.is_none();
+        let run = Run::new(rules, operator, self.now());
         let (pace, skew, share_max) = (rules.pace, rules.skew, rules.share_max);
         tracing::info!(upstream = %name, automatic, %pace, skew, share_max, "rebalancing began");
         self.runs().insert(name.clone(), run);
@@ -290,13 +294,13 @@ impl RebalanceOptions {
     }
 }
 
-fn order() -> LeaveOrder {
+fn order(operator: Option<Arc<str>>) -> LeaveOrder {
     LeaveOrder {
         code: 1012,
         reason: "another backend has this key now".into(),
         cause: Cause::Rebalanced,
         resume: ResumeReason::Rebalanced,
-        operator: None,
+        operator,
     }
 }
 

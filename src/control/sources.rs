@@ -12,5 +12,5 @@ mod writer;
 
 pub use set::Sources;
 pub use source::{Source, Work};
-pub use status::{FileStatus, FollowStatus, SourceStatus};
+pub use status::{FileStatus, FollowStatus, SILENCE_MAX, SourceStatus};
 pub use writer::{Write, Writer};

@@ -318,6 +318,7 @@ impl Supervisor {
             );
         }
         let loaded = Arc::new(serving(&before, loaded, &report.restart_for));
+        self.live.events().configure(&loaded.snapshot.events);
         self.show(|shown| {
             shown.loaded = loaded;
             shown.restart_pending.clone_from(&report.restart_for);
@@ -349,6 +350,6 @@ impl Supervisor {
             route: Some(route.to_string()),
             ..SessionQuery::default()
         };
-        worker_commands::close(&self.live, &query, &order).await;
+        worker_commands::close(&self.live, &query, &order, None).await;
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::base::session_id::SessionId;
 use crate::core::session::orders::{CloseOrder, LeaveOrder};
+use crate::core::session::record::EndOrder;
 use crate::live::{LeaveCounts, Live, SLICE_MAX, SessionBrief, SessionQuery, WorkerCommand};
 
 /// What is known of the sessions that `query` takes.
@@ -34,12 +35,18 @@ pub(super) async fn leave(live: &Live, ids: Arc<[SessionId]>, order: &LeaveOrder
     sum
 }
 
-/// Closes the sessions that `query` takes; returns how many.
-pub(super) async fn close(live: &Live, query: &SessionQuery, order: &CloseOrder) -> usize {
+/// Closes the sessions that `query` takes, whose records then show the order that was `given`;
+/// returns how many.
+pub(super) async fn close(
+    live: &Live,
+    query: &SessionQuery,
+    order: &CloseOrder,
+    given: Option<&Arc<EndOrder>>,
+) -> usize {
     let closed = live.workers().walk(|slice, answer| WorkerCommand::Close {
         query: query.clone(),
         order: order.clone(),
-        given: None,
+        given: given.cloned(),
         slice,
         answer,
     });

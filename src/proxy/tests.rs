@@ -138,7 +138,7 @@ impl Fixture {
         let all = Filter::default();
         let mut cursor = events.resume(None, &all).cursor;
         let batch = events.read(&mut cursor, &all);
-        batch.events.iter().map(|event| event.view()).collect()
+        batch.events.iter().map(|sent| sent.event.view()).collect()
     }
 
     /// A connection of this peer.

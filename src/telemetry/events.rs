@@ -9,6 +9,7 @@ mod collect;
 mod difference;
 mod event;
 mod fields;
+mod files;
 mod filter;
 mod lines;
 mod queues;
@@ -18,12 +19,14 @@ mod store;
 mod view;
 
 use std::fmt;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::base::clock;
+use crate::config::snapshot;
 use crate::core::session::record::{Facts, Record};
 use crate::telemetry::records::RequestRecord;
 
@@ -31,13 +34,14 @@ pub use collect::Collector;
 pub use difference::{DocumentChange, difference, differences};
 pub use event::{Body, Class, Event, EventId, Kind};
 pub use fields::Fields;
+pub use files::{FilesStatus, Follower};
 pub use filter::Filter;
-pub use lines::read_lines;
 pub use ring::Bounds;
-pub use store::{Batch, Before, Cursor, Fill, Lost, Page, Resumed};
+pub use store::{Batch, Before, Cursor, Fill, Lost, Page, Resumed, Sent};
 pub use view::EventView;
 
 use event::Emitted;
+use files::{Files, Opened};
 use queues::Queues;
 use shared::Shared;
 use store::Store;
@@ -67,15 +71,46 @@ impl Events {
             waiting: Mutex::new(Some(waiting)),
             dropped: Default::default(),
             store: Mutex::new(Store::new(instance, Bounds::default())),
+            files: OnceLock::new(),
             newest: watch::Sender::new(0),
             closed: AtomicBool::new(false),
             subscribers: Arc::new(Semaphore::new(SUBSCRIBERS_MAX)),
         }))
     }
 
-    /// Sets the bounds of the rings, at the start.
-    pub fn set_bounds(&self, bounds: Bounds) {
-        self.0.store().set_bounds(bounds);
+    /// Sets the bounds of memory and files.
+    pub fn configure(&self, config: &snapshot::Events) {
+        self.0.store().set_bounds(Bounds::from(config));
+        if let (Some(files), Some(config)) = (self.0.files.get(), config.files) {
+            files.configure(config);
+        }
+    }
+
+    /// Reads what other processes wrote to the state directory, and begins to write there, if the
+    /// configuration asks for that. Once, and before the first event is collected. Blocks.
+    pub fn open_files(&self, config: &snapshot::Events, state_dir: &Path) -> Option<Follower> {
+        let instance = self.0.store().instance();
+        let opened = Files::open(state_dir, config.files?, Bounds::from(config), instance);
+        let Opened {
+            files,
+            history,
+            follower,
+        } = opened;
+        self.0.store().restore(history.events, history.cut);
+        self.0.files.set(files).ok()?;
+        Some(follower)
+    }
+
+    /// The files, if events are written to files.
+    pub fn files(&self) -> Option<FilesStatus> {
+        self.0.files.get().map(Files::status)
+    }
+
+    /// Waits until what was collected is written.
+    pub async fn end_files(&self) {
+        if let Some(files) = self.0.files.get() {
+            files.end().await;
+        }
     }
 
     /// A session began.
@@ -128,12 +163,16 @@ impl Events {
         Some(Collector::new(Arc::clone(&self.0), queues))
     }
 
-    /// Adds events of a process before this one, in their order. Only before the first own event.
-    pub fn restore(&self, events: Vec<EventView>) {
-        let mut store = self.0.store();
-        for event in events {
-            store.restore(event);
+    /// Adds events of the process before this one that came to be known only now.
+    pub fn add_foreign(&self, events: Vec<Event>) {
+        if events.is_empty() {
+            return;
         }
+        let mut store = self.0.store();
+        events.into_iter().for_each(|event| store.insert(event));
+        let newest = store.newest();
+        drop(store);
+        self.0.notify(newest);
     }
 
     /// A cursor behind the newest event.

@@ -73,6 +73,8 @@ pub(in crate::admin) struct HistoryQuery {
     session: Option<String>,
     /// Only of this principal.
     principal: Option<String>,
+    /// Only of this client: its address, with or without the port.
+    client: Option<String>,
     /// Only by this operator.
     operator: Option<String>,
     /// Not before this: a time (RFC 3339), or how long ago, such as `1h`.
@@ -99,6 +101,7 @@ impl HistoryQuery {
             route: self.route.clone(),
             upstream: self.upstream.clone(),
             backend: self.backend.clone(),
+            client: self.client.clone(),
             operator: self.operator.clone(),
             ..Filter::default()
         })
@@ -168,6 +171,8 @@ pub(in crate::admin) struct RefusalQuery {
     route: Option<String>,
     /// Only of this upstream.
     upstream: Option<String>,
+    /// Only of this backend.
+    backend: Option<String>,
     /// Only with this reason, such as `credential_expired`.
     reason: Option<String>,
     /// Not before this: a time (RFC 3339), or how long ago, such as `10m`.
@@ -188,6 +193,7 @@ impl RefusalQuery {
             principal: self.principal.clone(),
             route: self.route.clone(),
             upstream: self.upstream.clone(),
+            backend: self.backend.clone(),
             reason: self.reason.clone(),
             ..Filter::default()
         })

@@ -37,6 +37,14 @@ fn finding(certificate: &CertificateView) -> Option<Finding> {
         return found(Severity::Critical, "certificate_expired", detail);
     }
     let detail = format!("it ends in {}{failed}", left(days));
+    if let Some(refused) = &certificate.refused {
+        let severity = match days {
+            _ if days <= CRITICAL_DAYS => Severity::Critical,
+            _ => Severity::Warning,
+        };
+        let detail = format!("what is in its files is refused: {refused}; {detail}");
+        return found(severity, "certificate_refused", detail);
+    }
     match days {
         _ if days <= CRITICAL_DAYS => found(Severity::Critical, "certificate_expires", detail),
         _ if days <= WARNING_DAYS => found(Severity::Warning, "certificate_expires", detail),

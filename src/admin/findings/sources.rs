@@ -3,9 +3,7 @@
 use crate::admin::findings::finding::{Facts, Finding, Severity};
 use crate::admin::sources::EtcdView;
 use crate::config::diagnostic::Diagnostic;
-
-/// A watch that runs reports progress every few seconds.
-const PROGRESS_MAX: f64 = 60.0;
+use crate::control::sources::SILENCE_MAX;
 
 /// A fault on one line: place and message.
 pub(super) fn brief(fault: &Diagnostic) -> String {
@@ -53,7 +51,7 @@ fn connection(etcd: &EtcdView) -> Option<Finding> {
                 .remedy("look after etcd; sessions and new clients do not depend on it meanwhile"),
         );
     }
-    let since = since.filter(|since| *since > PROGRESS_MAX)?;
+    let since = since.filter(|since| *since > SILENCE_MAX.as_secs_f64())?;
     let detail = format!("a watch runs, and nothing was heard on it for {since:.0} s");
     Some(Finding::new(
         Severity::Warning,
@@ -63,48 +61,53 @@ fn connection(etcd: &EtcdView) -> Option<Finding> {
     ))
 }
 
-/// Documents that are not in force.
+/// Documents that are not as they were written last.
 fn documents(etcd: &EtcdView) -> Vec<Finding> {
+    // How many, which kind, what they are, what becomes of them, and what to do.
+    let counted = [
+        (
+            etcd.refused,
+            "documents_refused",
+            "documents refused",
+            "the last good version of each stays in force",
+            "`sessile check --etcd` shows each with its fault",
+        ),
+        (
+            etcd.waiting,
+            "documents_waiting",
+            "documents that name something that is missing",
+            "they are not in force",
+            "`sessile status` shows what each waits for",
+        ),
+        (
+            etcd.doubted.len(),
+            "documents_doubted",
+            "documents that are suddenly gone, which is not believed",
+            "they stay in force",
+            "restore them, or let them go with `sessile etcd accept`",
+        ),
+        (
+            etcd.stale,
+            "backends_stale",
+            "backends that lost their leases together",
+            "they stay while their probes pass",
+            "look after etcd and after `sessile register` beside the backends",
+        ),
+    ];
     let warning = |kind, detail: String, remedy: &str| {
         Finding::new(Severity::Warning, kind, "etcd", detail).remedy(remedy)
     };
-    let mut findings = Vec::new();
-    if etcd.refused > 0 {
-        let detail = format!(
-            "documents refused: {}; the last good version of each stays in force",
-            etcd.refused
-        );
-        let remedy = "`sessile check --etcd` shows each with its fault";
-        findings.push(warning("documents_refused", detail, remedy));
-    }
-    if etcd.waiting > 0 {
-        let detail = format!(
-            "documents that name something that is missing, and are not in force: {}",
-            etcd.waiting
-        );
-        let remedy = "`sessile status` shows what each waits for";
-        findings.push(warning("documents_waiting", detail, remedy));
-    }
-    if !etcd.doubted.is_empty() {
-        let detail = format!(
-            "documents that are suddenly gone, which is not believed: {}; they stay in force",
-            etcd.doubted.len()
-        );
-        let remedy = "restore them, or let them go with `sessile etcd accept`";
-        findings.push(warning("documents_doubted", detail, remedy));
-    }
-    if etcd.stale > 0 {
-        let detail = format!(
-            "backends that lost their leases together: {}; they stay while their probes pass",
-            etcd.stale
-        );
-        let remedy = "look after etcd and after `sessile register` beside the backends";
-        findings.push(warning("backends_stale", detail, remedy));
-    }
-    if let Some(fault) = &etcd.last_known_good_fault {
+    let counted = counted.into_iter().filter(|(count, ..)| *count > 0);
+    let found = counted.map(|(count, kind, what, effect, remedy)| {
+        warning(kind, format!("{what}: {count}; {effect}"), remedy)
+    });
+    let unremembered = etcd.last_known_good_fault.as_ref().map(|fault| {
         let detail = format!("what it says is not remembered for the next start: {fault}");
-        let remedy = "make `node.state_dir` writable";
-        findings.push(warning("last_known_good_fault", detail, remedy));
-    }
-    findings
+        warning(
+            "last_known_good_fault",
+            detail,
+            "make `node.state_dir` writable",
+        )
+    });
+    found.chain(unremembered).collect()
 }

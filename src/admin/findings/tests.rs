@@ -1,6 +1,6 @@
 use super::*;
 use crate::admin::certificates::{AcmeView, CertificateView};
-use crate::admin::status::StateDirView;
+use crate::admin::status::{EventFilesView, StateDirView};
 use crate::admin::tests::support::{built_in, fixture};
 use crate::admin::upstreams::UpstreamView;
 use crate::control::fleet::NodeView;
@@ -61,6 +61,7 @@ fn certificate(days_left: Option<f64>) -> CertificateView {
         expired: days_left.is_some_and(|days| days < 0.0),
         days_left,
         connections: Some(2),
+        refused: None,
         acme: None,
     }
 }
@@ -218,4 +219,23 @@ async fn gateways_that_are_behind_or_gone_are_named() {
     check(node(|one| one.duplicate = true), "gateway_duplicate");
     check(node(|one| one.older = true), "gateway_behind");
     check(node(|one| one.differs = true), "gateway_differs");
+}
+
+#[tokio::test]
+async fn events_that_are_not_on_the_disk_are_a_warning() {
+    let mut world = World::new().await;
+    let files = |unwritten, fault: Option<&str>| {
+        Some(EventFilesView {
+            path: "/var/lib/sessile/events".to_owned(),
+            bytes: 0,
+            unwritten,
+            fault: fault.map(str::to_owned),
+        })
+    };
+    world.status.event_files = files(0, None);
+    assert_eq!(world.findings(), []);
+    world.status.event_files = files(3, Some("no space left"));
+    world.check(Severity::Warning, "events_unwritten", "no space left");
+    world.status.event_files = files(3, None);
+    world.check(Severity::Warning, "events_unwritten", "3 were not written");
 }

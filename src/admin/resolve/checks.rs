@@ -75,6 +75,12 @@ pub(super) fn check(
         let detail = "clients of this address may not use this route";
         return checked.refuse(403, "address", detail);
     }
+    if parts.remembered {
+        let what = "origin, credential, and conditions on claims: headers and claims of a session \
+                    are not kept";
+        checked.not_checked.push(what.to_owned());
+        return checked;
+    }
     if parts.websocket {
         let rule = &route.config.origins;
         if let Err(fault) = origin::check(rule, &parts.headers, &parts.host, parts.tls) {

@@ -19,6 +19,15 @@ pub(super) struct Moment<'s> {
     pub(super) sticks: Option<&'s Sticks>,
     pub(super) credentials: Credentials<'s>,
     pub(super) now: Instant,
+    /// The affinity key of a session that is asked about.
+    pub(super) key: Option<KnownKey<'s>>,
+}
+
+/// An affinity key whose source the request does not show any more, such as a cookie.
+#[derive(Clone, Copy)]
+pub(super) struct KnownKey<'s> {
+    pub(super) bytes: &'s [u8],
+    pub(super) source: &'s str,
 }
 
 /// The backend of the key's live session, if the key is sticky and has one.

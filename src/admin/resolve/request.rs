@@ -50,6 +50,8 @@ pub(super) struct Parts {
     pub(super) tls: bool,
     pub(super) claims: Claims,
     pub(super) client: IpAddr,
+    /// It is the request of a session: its headers and claims are not known any more.
+    pub(super) remembered: bool,
 }
 
 impl Parts {
@@ -98,6 +100,7 @@ impl Parts {
             tls: matches!(scheme, "https" | "wss"),
             claims: Claims(asked.claims.clone()),
             client: asked.client.unwrap_or(LOCAL),
+            remembered: false,
         })
     }
 

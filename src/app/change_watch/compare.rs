@@ -8,7 +8,7 @@ use crate::telemetry::events::{Fields, Kind};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Days before its end at which a certificate is spoken of.
-const EXPIRING_DAYS: [u32; 4] = [30, 14, 3, 1];
+const EXPIRING_DAYS: [u32; 6] = [30, 14, 7, 3, 1, 0];
 
 /// What is looked at.
 #[derive(Clone, Debug, Default)]
@@ -20,10 +20,14 @@ pub(super) struct State {
     pub(super) rebalances: BTreeMap<String, RebalanceState>,
     /// By listener and names.
     pub(super) certificates: BTreeMap<(String, String), CertificateState>,
+    /// Files that hold what does not replace a certificate, by listener, and why.
+    pub(super) files_refused: BTreeSet<(String, String)>,
     /// Names whose last order failed, and why.
     pub(super) orders_failed: BTreeMap<String, String>,
     /// Why each source is not followed; `None` for one that is.
     pub(super) sources: BTreeMap<String, Option<String>>,
+    /// Sources that lag, and why.
+    pub(super) lagging: BTreeMap<String, String>,
     pub(super) taken_over: Option<TakeOverState>,
     /// The peer of a hand-over.
     pub(super) other_process: Option<u32>,
@@ -33,6 +37,7 @@ pub(super) struct State {
 pub(super) struct DrainState {
     pub(super) done: bool,
     pub(super) by: String,
+    pub(super) operator: Option<String>,
     pub(super) pace: String,
     pub(super) total: usize,
     pub(super) moved: usize,
@@ -43,7 +48,7 @@ pub(super) struct DrainState {
 pub(super) struct RebalanceState {
     pub(super) over: bool,
     pub(super) state: String,
-    pub(super) automatic: bool,
+    pub(super) operator: Option<String>,
     pub(super) started: Option<String>,
     pub(super) moved: usize,
     pub(super) closed: usize,
@@ -99,10 +104,12 @@ fn drains(before: &State, now: &State, changes: &mut Vec<Change>) {
         let fields = |text: String| Fields {
             sessions: Some(drain.total as u64),
             reason: Some(drain.by.as_str().into()),
+            operator: drain.operator.as_deref().map(Into::into),
             ..Fields::new(text).of_backend(upstream, backend)
         };
         if known.is_none() {
-            let text = format!("{}, by {}", drain.pace, drain.by);
+            let by = drain.operator.as_ref().unwrap_or(&drain.by);
+            let text = format!("{}, by {by}", drain.pace);
             changes.push((Kind::DrainBegan, fields(text)));
         }
         if drain.done && !known.is_some_and(|known| known.done) {
@@ -111,6 +118,7 @@ fn drains(before: &State, now: &State, changes: &mut Vec<Change>) {
     }
     for (key @ (upstream, backend), drain) in &before.drains {
         if !drain.done && !now.drains.contains_key(key) {
+            // Who stopped it is in the event of that order.
             let fields = Fields::new(told(drain)).of_backend(upstream, backend);
             changes.push((Kind::DrainStopped, fields));
         }
@@ -121,16 +129,17 @@ fn rebalances(before: &State, now: &State, changes: &mut Vec<Change>) {
     for (upstream, run) in &now.rebalances {
         let fields = |text: String| Fields {
             upstream: Some(upstream.as_str().into()),
+            operator: run.operator.as_deref().map(Into::into),
             ..Fields::new(text)
         };
         let known = before.rebalances.get(upstream);
         let same = known.filter(|known| known.started == run.started);
         if same.is_none() && run.started.is_some() {
-            let why = match run.automatic {
-                true => "after a change of members",
-                false => "by an operator",
+            let why = match &run.operator {
+                None => "after a change of members".to_owned(),
+                Some(operator) => format!("by {operator}"),
             };
-            changes.push((Kind::RebalanceBegan, fields(why.to_owned())));
+            changes.push((Kind::RebalanceBegan, fields(why)));
         }
         if run.over && run.started.is_some() && !same.is_some_and(|same| same.over) {
             let RebalanceState {
@@ -163,9 +172,20 @@ fn certificates(before: &State, now: &State, changes: &mut Vec<Change>) {
         let left = |at: Option<SystemTime>| bound(certificate.not_after, at?);
         let bound = left(now.at);
         if let Some(days) = bound.filter(|_| bound != left(before.at)) {
-            let text = format!("{names}: less than {days} days left");
+            let text = match days {
+                0 => format!("{names} has expired"),
+                days => format!("{names}: less than {days} days left"),
+            };
             changes.push((Kind::CertificateExpiring, fields(text)));
         }
+    }
+    for (listener, fault) in now.files_refused.difference(&before.files_refused) {
+        let fields = Fields {
+            listener: Some(listener.as_str().into()),
+            detail: Some(fault.as_str().into()),
+            ..Fields::new(format!("what is in a file is refused, {fault}"))
+        };
+        changes.push((Kind::CertificateFailed, fields));
     }
     for (names, fault) in &now.orders_failed {
         if before.orders_failed.get(names) != Some(fault) {
@@ -181,7 +201,10 @@ fn certificates(before: &State, now: &State, changes: &mut Vec<Change>) {
 /// The smallest bound that the time left is below, in days.
 fn bound(not_after: SystemTime, at: SystemTime) -> Option<u32> {
     let left = not_after.duration_since(at).unwrap_or(Duration::ZERO);
-    let below = EXPIRING_DAYS.into_iter().filter(|days| left < DAY * *days);
+    let is_over = left.is_zero();
+    let below = EXPIRING_DAYS
+        .into_iter()
+        .filter(|days| left < DAY * *days || is_over);
     below.min()
 }
 
@@ -204,6 +227,24 @@ fn sources(before: &State, now: &State, changes: &mut Vec<Change>) {
                 changes.push((Kind::SourceLost, fields(text)));
             }
             _ => {}
+        }
+    }
+    let fields = |source: &str, text: String| Fields {
+        source: Some(source.into()),
+        ..Fields::new(text)
+    };
+    for (source, why) in &now.lagging {
+        if !before.lagging.contains_key(source) {
+            let text = format!("{source} lags: {why}");
+            changes.push((Kind::SourceLagging, fields(source, text)));
+        }
+    }
+    for source in before.lagging.keys() {
+        // One that was lost meanwhile has not caught up.
+        let followed = now.sources.get(source).is_some_and(Option::is_none);
+        if followed && !now.lagging.contains_key(source) {
+            let text = format!("{source} is up to date again");
+            changes.push((Kind::SourceCaughtUp, fields(source, text)));
         }
     }
 }
@@ -268,6 +309,7 @@ mod tests {
         let drain = |done, moved| DrainState {
             done,
             by: "operator".to_owned(),
+            operator: Some("alice".to_owned()),
             pace: "20/s".to_owned(),
             total: 3,
             moved,
@@ -275,7 +317,7 @@ mod tests {
         };
         let of = |drain: DrainState| with(|state| drop(state.drains.insert(key(), drain)));
         let (none, running, done) = (State::default(), of(drain(false, 0)), of(drain(true, 2)));
-        check(&none, &running, &[(Kind::DrainBegan, "20/s, by operator")]);
+        check(&none, &running, &[(Kind::DrainBegan, "20/s, by alice")]);
         let told = "2 moved, 1 closed, of 3 sessions";
         check(&running, &done, &[(Kind::DrainDone, told)]);
         let told = "0 moved, 1 closed, of 3 sessions";
@@ -294,6 +336,48 @@ mod tests {
         check(&of(Some("refused")), &of(Some("no route")), &[]);
         let found = (Kind::SourceConnected, "etcd is followed");
         check(&of(Some("refused")), &of(None), &[found]);
+    }
+
+    #[test]
+    fn a_source_lags_and_catches_up_once_each() {
+        let of = |why: Option<&str>| {
+            with(|state| {
+                state.sources.insert("etcd".to_owned(), None);
+                let lagging = why.map(|why| ("etcd".to_owned(), why.to_owned()));
+                state.lagging.extend(lagging);
+            })
+        };
+        let lags = (Kind::SourceLagging, "etcd lags: silent for 61s");
+        check(&of(None), &of(Some("silent for 61s")), &[lags]);
+        check(
+            &of(Some("silent for 61s")),
+            &of(Some("silent for 62s")),
+            &[],
+        );
+        let again = (Kind::SourceCaughtUp, "etcd is up to date again");
+        check(&of(Some("silent for 62s")), &of(None), &[again]);
+        let lost = with(|state| {
+            let fault = Some("refused".to_owned());
+            state.sources.insert("etcd".to_owned(), fault);
+        });
+        let expected = (Kind::SourceLost, "etcd is not followed: refused");
+        check(&of(Some("silent for 62s")), &lost, &[expected]);
+    }
+
+    #[test]
+    fn a_file_that_is_refused_is_an_event_for_each_fault() {
+        let of = |faults: &[&str]| {
+            with(|state| {
+                let faults = faults.iter();
+                let faults = faults.map(|fault| ("edge".to_owned(), (*fault).to_owned()));
+                state.files_refused = faults.collect();
+            })
+        };
+        let text = "what is in a file is refused, a.crt: no PEM";
+        let failed = (Kind::CertificateFailed, text);
+        check(&of(&[]), &of(&["a.crt: no PEM"]), &[failed]);
+        check(&of(&["a.crt: no PEM"]), &of(&["a.crt: no PEM"]), &[]);
+        check(&of(&["a.crt: no PEM"]), &of(&[]), &[]);
     }
 
     #[test]
@@ -320,6 +404,12 @@ mod tests {
             &at(2, 1),
             &[(Kind::CertificateExpiring, "b1: less than 3 days left")],
         );
+        let expired = with(|state| {
+            state.at = Some(end + DAY);
+            state.certificates.insert(key(), certificate);
+        });
+        let over = (Kind::CertificateExpiring, "b1 has expired");
+        check(&at(0, 1), &expired, &[over]);
         let renewed = with(|state| {
             state.at = at(2, 1).at;
             let not_after = end + DAY * 90;
@@ -338,7 +428,7 @@ mod tests {
             let run = RebalanceState {
                 over: state == "done",
                 state: state.to_owned(),
-                automatic: true,
+                operator: None,
                 started: Some("now".to_owned()),
                 moved: 4,
                 closed: 0,

@@ -181,3 +181,20 @@ pub struct AcceptArgs {
     #[command(flatten)]
     pub admin: AdminArgs,
 }
+
+/// `sessile history undo`
+#[derive(Debug, Args)]
+pub struct UndoArgs {
+    /// The revision of etcd, as `sessile history` shows it.
+    #[arg(value_name = "REVISION", value_parser = clap::value_parser!(i64).range(2..))]
+    pub revision: i64,
+    /// How it is confirmed.
+    #[command(flatten)]
+    pub confirm: ConfirmArgs,
+    /// The gateway that previews the change.
+    #[command(flatten)]
+    pub gateway: GatewayArgs,
+    /// Which etcd.
+    #[command(flatten)]
+    pub etcd: EtcdArgs,
+}

@@ -1,45 +1,17 @@
 //! The arguments of `sessile history`, `events`, `ended` and `refusals`.
 
 use clap::Args;
+#[cfg(feature = "etcd")]
+use clap::Subcommand;
 
 use crate::base::session_id::SessionId;
+#[cfg(feature = "etcd")]
+use crate::cli::args::etcd::UndoArgs;
 use crate::cli::args::target::AdminArgs;
 
-/// `sessile history`
-#[derive(Debug, Args)]
-pub struct HistoryArgs {
-    /// Not before this: a time, or how long ago, such as `1h`.
-    #[arg(long, value_name = "TIME")]
-    pub since: Option<String>,
-    /// Only by this operator.
-    #[arg(long, value_name = "NAME")]
-    pub operator: Option<String>,
-    /// Show what differs in each document.
-    #[arg(long)]
-    pub diff: bool,
-    /// Go on with what changes from now on.
-    #[arg(long)]
-    pub follow: bool,
-    /// Changes at most.
-    #[arg(short, long, default_value_t = 100)]
-    pub limit: usize,
-    /// Print JSON instead of text.
-    #[arg(long)]
-    pub json: bool,
-    /// Which gateway.
-    #[command(flatten)]
-    pub admin: AdminArgs,
-}
-
-/// `sessile events`
-#[derive(Debug, Args)]
-pub struct EventsArgs {
-    /// Only of these classes: `sessions`, `refusals`, `changes`.
-    #[arg(long, value_name = "LIST")]
-    pub class: Option<String>,
-    /// Only of these kinds, such as `session_ended`.
-    #[arg(long, value_name = "LIST")]
-    pub kind: Option<String>,
+/// What an event or a session is about; every list of them takes these filters.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct AboutArgs {
     /// Only of this principal.
     #[arg(long, value_name = "SUBJECT")]
     pub principal: Option<String>,
@@ -52,10 +24,93 @@ pub struct EventsArgs {
     /// Only of this backend.
     #[arg(long, value_name = "ID")]
     pub backend: Option<String>,
+    /// Only of this client, by address; of live sessions also by network.
+    #[arg(long, value_name = "ADDRESS")]
+    pub client: Option<String>,
+}
+
+impl AboutArgs {
+    /// The parameters of a query.
+    pub fn pairs(&self) -> [(&'static str, Option<&str>); 5] {
+        [
+            ("principal", self.principal.as_deref()),
+            ("route", self.route.as_deref()),
+            ("upstream", self.upstream.as_deref()),
+            ("backend", self.backend.as_deref()),
+            ("client", self.client.as_deref()),
+        ]
+    }
+}
+
+/// How far back, how much, in which form.
+#[derive(Debug, Args)]
+pub struct PastArgs {
+    /// Not before this: a time, or how long ago, such as `1h`.
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Lines at most.
+    #[arg(short, long, default_value_t = 100)]
+    pub limit: usize,
+    /// Print JSON instead of text.
+    #[arg(long)]
+    pub json: bool,
+    /// Which gateway.
+    #[command(flatten)]
+    pub admin: AdminArgs,
+}
+
+/// `sessile history`
+#[derive(Debug, Args)]
+#[cfg_attr(feature = "etcd", command(args_conflicts_with_subcommands = true))]
+pub struct HistoryArgs {
+    /// Something else than to show it.
+    #[cfg(feature = "etcd")]
+    #[command(subcommand)]
+    pub verb: Option<HistoryVerb>,
+    /// What it is about.
+    #[command(flatten)]
+    pub about: AboutArgs,
+    /// Only by this operator.
+    #[arg(long, value_name = "NAME")]
+    pub operator: Option<String>,
+    /// Show what differs in each document.
+    #[arg(long)]
+    pub diff: bool,
+    /// Go on with what changes from now on.
+    #[arg(long)]
+    pub follow: bool,
+    /// How far back.
+    #[command(flatten)]
+    pub past: PastArgs,
+}
+
+/// A verb of `sessile history`.
+#[cfg(feature = "etcd")]
+#[derive(Debug, Subcommand)]
+pub enum HistoryVerb {
+    /// Take back what a revision of etcd changed.
+    ///
+    /// Shows what it would write, and what that would move, and asks. It is refused if etcd has
+    /// compacted the revision, or if somebody has changed one of its documents since.
+    Undo(UndoArgs),
+}
+
+/// `sessile events`
+#[derive(Debug, Args)]
+pub struct EventsArgs {
+    /// Only of these classes: `sessions`, `refusals`, `changes`.
+    #[arg(long, value_name = "LIST")]
+    pub class: Option<String>,
+    /// Only of these kinds, such as `session_ended`.
+    #[arg(long, value_name = "LIST")]
+    pub kind: Option<String>,
+    /// What it is about.
+    #[command(flatten)]
+    pub about: AboutArgs,
     /// Go on behind the event with this id; `0` begins with the oldest in memory.
     #[arg(long, value_name = "ID")]
     pub after: Option<String>,
-    /// Print JSON, an event a line.
+    /// Print JSON, an event a line, instead of text.
     #[arg(long)]
     pub json: bool,
     /// Which gateway.
@@ -66,66 +121,36 @@ pub struct EventsArgs {
 /// `sessile ended`
 #[derive(Debug, Args)]
 pub struct EndedArgs {
-    /// Only these sessions.
+    /// Only this session.
     #[arg(value_name = "ID")]
     pub id: Option<SessionId>,
-    /// Only of this principal.
-    #[arg(long, value_name = "SUBJECT")]
-    pub principal: Option<String>,
-    /// Only of this route.
-    #[arg(long, value_name = "NAME")]
-    pub route: Option<String>,
-    /// Only of this upstream.
-    #[arg(long, value_name = "NAME")]
-    pub upstream: Option<String>,
-    /// Only on this backend.
-    #[arg(long, value_name = "ID")]
-    pub backend: Option<String>,
-    /// Only of this client, by address.
-    #[arg(long, value_name = "ADDRESS")]
-    pub client: Option<String>,
+    /// What it is about.
+    #[command(flatten)]
+    pub about: AboutArgs,
     /// Only those that ended for this cause, such as `kicked`.
     #[arg(long)]
     pub cause: Option<String>,
-    /// Not before this: a time, or how long ago, such as `1d`.
-    #[arg(long, value_name = "TIME")]
-    pub since: Option<String>,
-    /// Sessions at most.
-    #[arg(short, long, default_value_t = 100)]
-    pub limit: usize,
-    /// Print JSON instead of text.
-    #[arg(long)]
-    pub json: bool,
-    /// Which gateway.
+    /// Only those that this operator ended.
+    #[arg(long, value_name = "NAME")]
+    pub operator: Option<String>,
+    /// How far back.
     #[command(flatten)]
-    pub admin: AdminArgs,
+    pub past: PastArgs,
 }
 
 /// `sessile refusals`
 #[derive(Debug, Args)]
 pub struct RefusalsArgs {
-    /// Only of this client, by address.
-    #[arg(long, value_name = "ADDRESS")]
-    pub client: Option<String>,
+    /// What it is about.
+    #[command(flatten)]
+    pub about: AboutArgs,
     /// Only of the request with this id, which the client has as `X-Request-Id`.
     #[arg(long, value_name = "ID")]
     pub request: Option<String>,
     /// Only with this reason, such as `credential_expired`.
     #[arg(long)]
     pub reason: Option<String>,
-    /// Only of this route.
-    #[arg(long, value_name = "NAME")]
-    pub route: Option<String>,
-    /// Not before this: a time, or how long ago, such as `10m`.
-    #[arg(long, value_name = "TIME")]
-    pub since: Option<String>,
-    /// Refusals at most.
-    #[arg(short, long, default_value_t = 100)]
-    pub limit: usize,
-    /// Print JSON instead of text.
-    #[arg(long)]
-    pub json: bool,
-    /// Which gateway.
+    /// How far back.
     #[command(flatten)]
-    pub admin: AdminArgs,
+    pub past: PastArgs,
 }

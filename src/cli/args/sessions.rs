@@ -4,6 +4,7 @@ use clap::Args;
 use form_urlencoded::Serializer;
 
 use crate::base::session_id::SessionId;
+use crate::cli::args::events::AboutArgs;
 use crate::cli::args::target::AdminArgs;
 
 pub(super) const SESSIONS_EXAMPLES: &str = "\
@@ -11,6 +12,7 @@ Examples:
   sessile sessions --sort -byte_rate          who sends most right now
   sessile sessions --sort -round_trip         who is slow to answer pings
   sessile sessions --principal ann --json     all about a user's sessions
+  sessile sessions --ended --principal ann    how a user's sessions ended
   sessile why ann                             why they are where they are";
 
 pub(super) const SEND_EXAMPLES: &str = "\
@@ -22,21 +24,9 @@ Examples:
 /// Which sessions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct SelectionArgs {
-    /// Only of this route.
-    #[arg(long, value_name = "NAME")]
-    pub route: Option<String>,
-    /// Only of this upstream.
-    #[arg(long, value_name = "NAME")]
-    pub upstream: Option<String>,
-    /// Only on this backend.
-    #[arg(long, value_name = "ID")]
-    pub backend: Option<String>,
-    /// Only of this principal.
-    #[arg(long, value_name = "SUBJECT")]
-    pub principal: Option<String>,
-    /// Only of this client: an address or a network.
-    #[arg(long, value_name = "ADDRESS")]
-    pub client: Option<String>,
+    /// What it is about.
+    #[command(flatten)]
+    pub about: AboutArgs,
     /// Only with this affinity key, as the list shows it.
     #[arg(long, value_name = "KEY")]
     pub affinity_key: Option<String>,
@@ -66,12 +56,13 @@ pub struct SelectionArgs {
 impl SelectionArgs {
     /// Adds them to a query.
     pub fn append(&self, query: &mut Serializer<'_, String>) {
+        let about = self.about.pairs();
+        query.extend_pairs(
+            about
+                .iter()
+                .filter_map(|(name, value)| Some((name, (*value)?))),
+        );
         let texts = [
-            ("route", &self.route),
-            ("upstream", &self.upstream),
-            ("backend", &self.backend),
-            ("principal", &self.principal),
-            ("client", &self.client),
             ("key", &self.affinity_key),
             ("listener", &self.listener),
             ("host", &self.host),
@@ -113,6 +104,21 @@ pub struct SessionsArgs {
     /// Show the list again every two seconds.
     #[arg(long)]
     pub watch: bool,
+    /// List sessions that ended instead, as `sessile ended` does.
+    #[arg(long, conflicts_with_all = [
+        "sort", "rates", "watch", "affinity_key", "listener", "host", "subprotocol", "min_age",
+        "min_idle", "min_messages", "min_bytes",
+    ])]
+    pub ended: bool,
+    /// Only those that did not end before this: a time, or how long ago, such as `1d`.
+    #[arg(long, value_name = "TIME", requires = "ended")]
+    pub since: Option<String>,
+    /// Only those that ended for this cause, such as `kicked`.
+    #[arg(long, requires = "ended")]
+    pub cause: Option<String>,
+    /// Only those that this operator ended.
+    #[arg(long, value_name = "NAME", requires = "ended")]
+    pub operator: Option<String>,
     /// Sessions at most.
     #[arg(short, long, default_value_t = 100)]
     pub limit: usize,

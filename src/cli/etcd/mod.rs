@@ -5,6 +5,7 @@ pub(super) mod access;
 mod documents;
 mod fleet;
 mod store;
+pub(super) mod undo;
 
 use std::fs;
 use std::io::{self, Write};

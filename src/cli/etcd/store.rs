@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, anyhow, bail};
-use etcd_client::{Client, Compare, CompareOp, GetOptions, PutOptions, Txn, TxnOp};
+use etcd_client::{Client, Compare, CompareOp, Error, GetOptions, PutOptions, Txn, TxnOp};
 use serde_json::Value;
 
 use crate::cli::etcd::access::Access;
@@ -14,6 +14,8 @@ use crate::control::fleet::Entry;
 
 /// etcd's default limit of operations in one transaction (`max-txn-ops`).
 pub(super) const TRANSACTION_MAX: usize = 128;
+/// gRPC's code for a revision that is not there any more.
+const OUT_OF_RANGE: i32 = 11;
 /// Folders below the prefix that hold documents, in the order of writing: referenced documents
 /// first.
 const FOLDERS: [&str; 5] = [
@@ -97,10 +99,24 @@ pub(super) async fn connect(access: &Access) -> anyhow::Result<Client> {
 
 /// Everything, at one revision.
 pub(super) async fn read(client: &mut Client, access: &Access) -> anyhow::Result<Found> {
+    read_at(client, access, 0).await
+}
+
+/// Everything, as it was at a revision; 0 is the newest one.
+pub(super) async fn read_at(
+    client: &mut Client,
+    access: &Access,
+    revision: i64,
+) -> anyhow::Result<Found> {
     let folder = format!("{}/", access.prefix);
-    let options = GetOptions::new().with_prefix();
+    let options = GetOptions::new().with_prefix().with_revision(revision);
     let answer = client.get(folder.as_str(), Some(options)).await;
-    let answer = answer.map_err(|error| anyhow!("etcd: {}", error_text(&error)))?;
+    let answer = answer.map_err(|error| match &error {
+        Error::GRpcStatus(status) if i32::from(status.code()) == OUT_OF_RANGE => {
+            anyhow!("etcd has compacted revision {revision}, so what was there is not known")
+        }
+        error => anyhow!("etcd: {}", error_text(error)),
+    })?;
     let revision = answer
         .header()
         .context("etcd tells no revision")?

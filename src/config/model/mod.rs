@@ -14,6 +14,7 @@ use crate::config::span::{names_freely, names_reference, names_secret};
 mod acme;
 mod auth;
 mod broker;
+mod events;
 mod limits;
 mod listener;
 mod log;
@@ -29,6 +30,7 @@ mod value;
 pub use acme::{Acme, AcmeChallenge, ExternalAccount};
 pub use auth::{ApiKey, Authenticator, AuthenticatorType, Expiry, RejectWith, Revocation};
 pub use broker::{Broker, BrokerType};
+pub use events::Events;
 pub use limits::{AddressPrefix, NetworksFile, RouteLimits};
 pub use listener::{
     Certificate, ClientCertificates, Hsts, Listener, ListenerLimits, ListenerTimeouts, ListenerTls,
@@ -62,6 +64,8 @@ pub struct Model {
     pub admin: Admin,
     /// What is written where.
     pub log: Log,
+    /// What is kept of the past.
+    pub events: Events,
     /// Traces of handshakes, for OpenTelemetry. A change takes effect at the next start.
     pub tracing: Tracing,
     /// The shutdown.

@@ -25,6 +25,7 @@ mod broker;
 mod certificates;
 mod edits;
 mod environment;
+mod events;
 mod expiry;
 mod guard;
 mod jwt;
@@ -125,6 +126,8 @@ fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
     let limits = node::limits(&root.key("node"), &model.node);
     let admin = node::admin(&root.key("admin"), &model.admin);
     let log = log::log(&root.key("log"), &model.log);
+    let state_dir = model.node.state_dir.is_some() || root.key("node").is_explained();
+    let events = events::events(&root.key("events"), &model.events, state_dir);
     let tracing = tracing::tracing(&root.key("tracing"), &model.tracing);
     let shutdown = operations::shutdown(&root.key("shutdown"), &model.shutdown);
     let admission = operations::admission(&root.key("admission"), &model.admission);
@@ -160,6 +163,7 @@ fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
         limits: limits?,
         admin: admin?,
         log: log?,
+        events: events?,
         tracing: tracing?,
         shutdown: shutdown?,
         admission: admission?,

@@ -1,5 +1,6 @@
 //! One drain: its plan, and what an operator changes of it.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::base::clock;
@@ -22,6 +23,8 @@ pub(super) struct Drain {
     /// As it was begun; orders may have changed the plan's.
     pub(super) profile: Profile,
     pub(super) by: By,
+    /// Who ordered it, if an operator did.
+    pub(super) operator: Option<Arc<str>>,
     pub(super) started: SystemTime,
     /// The end was logged.
     pub(super) logged_done: bool,
@@ -54,7 +57,7 @@ impl By {
 }
 
 /// An order of an operator for a backend; absent fields stay unchanged.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Order {
     /// `Some(None)`: as configured.
     pub state: Option<Option<AdminState>>,
@@ -64,6 +67,8 @@ pub struct Order {
     pub deadline: Option<Duration>,
     /// Pauses or resumes.
     pub paused: Option<bool>,
+    /// Who gives it.
+    pub operator: Option<Arc<str>>,
 }
 
 impl Drain {
@@ -72,6 +77,7 @@ impl Drain {
             plan: Plan::new(profile, now, fastrand::u64(..)),
             profile,
             by,
+            operator: None,
             started: clock::wall(),
             logged_done: false,
             looked: None,

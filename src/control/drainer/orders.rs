@@ -38,6 +38,9 @@ impl State {
             ordered.tempo = order.tempo.or(ordered.tempo);
             ordered.deadline = order.deadline.or(ordered.deadline);
             ordered.paused = order.paused.unwrap_or(ordered.paused);
+            if order.state.is_some() {
+                ordered.operator.clone_from(&order.operator);
+            }
         }
     }
 
@@ -82,6 +85,7 @@ impl State {
                 let by = ordered.map_or(by, |_| By::Operator);
                 let mut drain = Drain::new(profile, by, now);
                 if let Some(ordered) = ordered {
+                    drain.operator.clone_from(&ordered.operator);
                     drain.change(&ordered.again(), now);
                 }
                 let (by, pace) = (by.as_str(), drain.plan.profile().tempo);
@@ -102,6 +106,7 @@ impl BackendOrder {
             tempo: None,
             deadline: None,
             paused: false,
+            operator: None,
         }
     }
 
@@ -116,6 +121,7 @@ impl BackendOrder {
             tempo: self.tempo,
             deadline: self.deadline,
             paused: self.paused.then_some(true),
+            operator: self.operator.clone(),
         }
     }
 }

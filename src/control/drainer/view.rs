@@ -15,6 +15,9 @@ pub struct DrainView {
     pub state: String,
     /// Its origin: `operator`, `configuration` or `removal` (the backend left its upstream).
     pub by: String,
+    /// The operator who ordered it; null if none did.
+    #[serde(default)]
+    pub operator: Option<String>,
     /// When it began; RFC 3339.
     pub started: String,
     /// How fast: `50/s`, or `within 5m`.
@@ -50,6 +53,7 @@ impl DrainView {
         Self {
             state: state.to_owned(),
             by: drain.by.as_str().to_owned(),
+            operator: drain.operator.as_deref().map(str::to_owned),
             started: clock::rfc3339(drain.started),
             pace: drain.plan.profile().tempo.to_string(),
             total: progress.total,

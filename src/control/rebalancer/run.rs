@@ -1,5 +1,6 @@
 //! One run of a rebalancing: its rules, its plan, and the surveys that fill the plan.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::base::clock;
@@ -16,7 +17,8 @@ const JITTER: f64 = 0.5;
 pub(super) struct Run {
     pub(super) rules: Rebalance,
     pub(super) plan: Plan,
-    pub(super) automatic: bool,
+    /// Who ordered it; `None` for one that began by itself.
+    pub(super) operator: Option<Arc<str>>,
     pub(super) started: SystemTime,
     /// Sessions that may move, by `share_max`; set by the first survey.
     pub(super) limit: Option<usize>,
@@ -35,7 +37,7 @@ pub(super) enum End {
 }
 
 impl Run {
-    pub(super) fn new(rules: Rebalance, automatic: bool, now: Millis) -> Self {
+    pub(super) fn new(rules: Rebalance, operator: Option<Arc<str>>, now: Millis) -> Self {
         let profile = Profile {
             tempo: Tempo::Pace(rules.pace),
             jitter: JITTER,
@@ -44,7 +46,7 @@ impl Run {
         Self {
             rules,
             plan: Plan::new(profile, now, fastrand::u64(..)),
-            automatic,
+            operator,
             started: clock::wall(),
             limit: None,
             surveyed: None,

@@ -20,6 +20,9 @@ pub struct RebalanceView {
     pub waits_for: Option<String>,
     /// Begun by a change of members, not by an operator.
     pub automatic: bool,
+    /// The operator who ordered it; null if it began by itself.
+    #[serde(default)]
+    pub operator: Option<String>,
     /// When it began; RFC 3339. Null for a dry run.
     pub started: Option<String>,
     /// How many sessions in a time: `10/s`, `1/h`.
@@ -112,7 +115,8 @@ impl RebalanceView {
         Self {
             state: state.to_owned(),
             waits_for: run.waits.filter(|_| !ended).map(str::to_owned),
-            automatic: run.automatic,
+            automatic: run.operator.is_none(),
+            operator: run.operator.as_deref().map(str::to_owned),
             started: Some(clock::rfc3339(run.started)),
             pace: run.rules.pace.to_string(),
             per_second: run.rules.pace.per_second(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::core::membership::{Key, backend_of};
 
@@ -25,6 +25,9 @@ pub struct FileStatus {
     /// When its last reading was refused, if it was, and the first fault.
     pub refused: Option<(SystemTime, String)>,
 }
+
+/// A watch that runs gives a sign of life every few seconds. One that is silent for longer lags.
+pub const SILENCE_MAX: Duration = Duration::from_secs(60);
 
 /// How far a follower is, and what it met.
 #[derive(Clone, Debug, Default)]
@@ -60,6 +63,13 @@ pub struct FollowStatus {
 }
 
 impl FollowStatus {
+    /// How long a watch that runs has been silent, if that is too long.
+    pub fn silence(&self, now: Instant) -> Option<Duration> {
+        self.endpoint.as_ref()?;
+        let silent = now.saturating_duration_since(self.progress?);
+        Some(silent).filter(|silent| *silent > SILENCE_MAX)
+    }
+
     /// Whether this backend is there although its lease is gone.
     pub fn is_stale(&self, upstream: &str, id: &str) -> bool {
         let mut stale = self.stale.iter();

@@ -159,7 +159,7 @@ pub(super) fn report_refused(events: &Events, overlay: &Overlay, keys: &[Documen
         let fields = Fields {
             from: Some(key.to_string().into()),
             reason: first.map(|fault| fault.message.as_str().into()),
-            source: Some(SourceId::Etcd.as_str().into()),
+            source: overlay.refused_source(key).map(|one| one.as_str().into()),
             ..Fields::new(format!("{key}: {text}"))
         };
         events.change(Kind::DocumentRefused, fields);

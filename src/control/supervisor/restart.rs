@@ -15,6 +15,10 @@ pub(super) fn serving(before: &Loaded, loaded: Loaded, restart_for: &[String]) -
         admin: before.snapshot.admin.clone(),
         listeners: with_addresses(&before.snapshot.listeners, &loaded.snapshot.listeners),
         log: before.snapshot.log.clone(),
+        events: loaded
+            .snapshot
+            .events
+            .with_files_of(&before.snapshot.events),
         tracing: before.snapshot.tracing.clone(),
         admission: before.snapshot.admission,
         sources: Sources {
@@ -54,6 +58,8 @@ pub(super) fn restart_needs(before: &Snapshot, after: &Snapshot) -> Vec<String> 
     differs("node", before.node == after.node);
     differs("admin", before.admin == after.admin);
     differs("log", before.log == after.log);
+    let files = [before, after].map(|one| one.events.files.is_some());
+    differs("events.persist", files[0] == files[1]);
     differs("tracing", before.tracing == after.tracing);
     differs("admission", before.admission == after.admission);
     let now = with_addresses(&before.listeners, &after.listeners);

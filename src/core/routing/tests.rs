@@ -39,6 +39,7 @@ fn snapshot(routes: &[Route], upstreams: &[Upstream]) -> Snapshot {
             operators: Vec::new(),
             fleet: Default::default(),
         },
+        events: Default::default(),
         log: Log {
             level: "info".to_owned(),
             format: LogFormat::Text,

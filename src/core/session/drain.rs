@@ -3,6 +3,7 @@
 //! the sessions that the plan selects.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -75,6 +76,9 @@ pub struct BackendOrder {
     pub deadline: Option<Duration>,
     /// Whether the drain is paused.
     pub paused: bool,
+    /// Who gave the order; a process of an older version does not know that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operator: Option<Arc<str>>,
 }
 
 /// A session that could go.

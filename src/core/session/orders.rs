@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::core::session::record::Cause;
+use crate::core::session::record::{Cause, EndOrder};
 use crate::core::session::resume::ResumeReason;
 
 /// Closes a session: the client gets a close frame at the next frame boundary.
@@ -64,5 +64,14 @@ impl LeaveOrder {
             reason: Arc::clone(&self.reason),
             cause: self.cause,
         }
+    }
+
+    /// What the record of a session that it ends says of it, if an operator gave it.
+    pub fn given(&self) -> Option<Arc<EndOrder>> {
+        let operator = self.operator.clone()?;
+        Some(Arc::new(EndOrder {
+            operator: Some(operator),
+            ..EndOrder::default()
+        }))
     }
 }

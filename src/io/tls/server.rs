@@ -96,6 +96,8 @@ pub struct Resolver {
 #[derive(Debug, Default)]
 struct Parts {
     files: Vec<Certificate>,
+    /// Why what is in the files now is not used, by their place.
+    refused: Vec<Option<String>>,
     managed: Option<Certificate>,
 }
 
@@ -131,6 +133,21 @@ impl Resolver {
     pub fn files(&self) -> Vec<Certificate> {
         let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
         parts.files.clone()
+    }
+
+    /// Why what is in the files now does not replace the certificates, in the same order; `None`
+    /// where it is in force.
+    pub fn refused(&self) -> Vec<Option<String>> {
+        let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut refused = parts.refused.clone();
+        refused.resize(parts.files.len(), None);
+        refused
+    }
+
+    /// Makes known why files are refused.
+    pub fn set_refused(&self, refused: Vec<Option<String>>) {
+        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        parts.refused = refused;
     }
 
     /// The one that the gateway orders itself.

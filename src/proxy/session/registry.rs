@@ -164,16 +164,19 @@ impl Sessions {
     pub(crate) fn leave(&self, ids: &[SessionId], order: &LeaveOrder) -> LeaveCounts {
         let sessions: Vec<_> = ids.iter().filter_map(|id| self.find(*id)).collect();
         let mut counts = LeaveCounts::default();
-        let now = self.worker.tick();
+        let (now, given) = (self.worker.tick(), order.given());
         for session in sessions.iter().filter(|session| session.is_here()) {
             if order.resume == ResumeReason::Rebalanced && !session.has_another_home(&self.worker) {
                 continue;
             }
-            let mut relay = session.relay.borrow_mut();
-            if relay.leave(order, now) {
+            let (leaves, moves) = {
+                let mut relay = session.relay.borrow_mut();
+                (relay.leave(order, now), relay.moves_now())
+            };
+            if leaves {
                 counts.moving += 1;
                 session.set_leaving(order, None);
-            } else if !relay.moves_now() && relay.close(&order.close(), now) {
+            } else if !moves && session.close(&order.close(), given.as_ref(), now) {
                 counts.closing += 1;
             }
         }

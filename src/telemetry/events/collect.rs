@@ -61,12 +61,21 @@ impl Collector {
 
     fn keep(&mut self, batch: Vec<Emitted>) {
         let lost = Class::ALL.map(|class| self.newly_dropped(class));
+        let files = self.events.files.get();
         let mut store = self.events.store();
-        let kept = batch.into_iter().chain(lost.into_iter().flatten());
-        kept.for_each(|one| drop(store.push(one)));
+        let mut written = Vec::new();
+        for one in batch.into_iter().chain(lost.into_iter().flatten()) {
+            let event = store.push(one);
+            if files.is_some() {
+                written.push(event);
+            }
+        }
         let newest = store.newest();
         drop(store);
         self.events.notify(newest);
+        if let Some(files) = files {
+            written.into_iter().for_each(|event| files.write(event));
+        }
     }
 
     /// Reports events that found their queue full.

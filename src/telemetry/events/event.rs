@@ -118,6 +118,10 @@ kinds! {
     SourceConnected = "source_connected", Changes;
     /// A source of documents is not followed any more.
     SourceLost = "source_lost", Changes;
+    /// A source is followed, but is silent, or other gateways are ahead.
+    SourceLagging = "source_lagging", Changes;
+    /// A source that lagged is up to date again.
+    SourceCaughtUp = "source_caught_up", Changes;
     /// The process started.
     NodeStarted = "node_started", Changes;
     /// The gateway accepts clients.

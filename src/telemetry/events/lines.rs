@@ -1,7 +1,7 @@
 //! Events in files: one JSON object a line. Files may be torn or edited, so a line that cannot be
-//! read is skipped and counted.
+//! read is skipped.
 
-use crate::telemetry::events::event::Event;
+use crate::telemetry::events::event::{Body, Event};
 use crate::telemetry::events::view::EventView;
 
 /// Bytes of a line. A longer one is not written and not read.
@@ -9,22 +9,21 @@ const LINE_MAX: usize = 64 * 1024;
 
 impl Event {
     /// The event as a line of a file, with its line end; `None` if it is too long.
-    pub fn line(&self) -> Option<Vec<u8>> {
+    pub(super) fn line(&self) -> Option<Vec<u8>> {
         let mut line = serde_json::to_vec(&self.view()).expect("plain data serialises");
         line.push(b'\n');
         (line.len() <= LINE_MAX).then_some(line)
     }
 }
 
-/// The events of a file, in its order, and the number of lines that cannot be read.
-pub fn read_lines(file: &[u8]) -> (Vec<EventView>, usize) {
-    let mut unreadable = 0;
-    let lines = file.split(|byte| *byte == b'\n');
-    let events = lines.filter(|line| !line.is_empty()).filter_map(|line| {
-        let read = (line.len() < LINE_MAX).then(|| serde_json::from_slice(line).ok());
-        let event = read.flatten();
-        unreadable += usize::from(event.is_none());
-        event
-    });
-    (events.collect(), unreadable)
+/// The event of a line without its line end; `None` if it is none.
+pub(super) fn read_line(line: &[u8]) -> Option<Event> {
+    let short = (line.len() < LINE_MAX).then_some(line)?;
+    let view: EventView = serde_json::from_slice(short).ok()?;
+    Some(Event {
+        id: view.id.parse().ok()?,
+        at: humantime::parse_rfc3339(&view.time).ok()?,
+        kind: view.kind,
+        body: Body::Fields(Box::new(view.fields)),
+    })
 }

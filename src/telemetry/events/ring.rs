@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use crate::config::snapshot;
 use crate::telemetry::events::event::{Class, Event};
 
 /// Bounds of all rings.
@@ -16,9 +17,19 @@ pub struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Self {
+        Self::from(&snapshot::Events::default())
+    }
+}
+
+impl From<&snapshot::Events> for Bounds {
+    fn from(config: &snapshot::Events) -> Self {
         Self {
-            events: [50_000, 10_000, 10_000],
-            bytes: 64 << 20,
+            events: Class::ALL.map(|class| match class {
+                Class::Sessions => config.sessions,
+                Class::Refusals => config.refusals,
+                Class::Changes => config.changes,
+            }),
+            bytes: config.memory,
         }
     }
 }

@@ -1,11 +1,12 @@
 //! What the handle of events and the collector share.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::telemetry::events::event::{Class, Emitted};
+use crate::telemetry::events::files::Files;
 use crate::telemetry::events::queues::Queues;
 use crate::telemetry::events::store::Store;
 
@@ -17,6 +18,8 @@ pub(super) struct Shared {
     /// Events that found their queue full, by class.
     pub(super) dropped: [AtomicU64; Class::ALL.len()],
     pub(super) store: Mutex<Store>,
+    /// Set if events are written to files.
+    pub(super) files: OnceLock<Files>,
     /// The number of the newest event, for readers that wait.
     pub(super) newest: watch::Sender<u64>,
     pub(super) closed: AtomicBool,

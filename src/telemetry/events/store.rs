@@ -1,15 +1,17 @@
 //! All events in memory: numbered, by class, and read with cursors.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use crate::telemetry::events::event::{Body, Class, Emitted, Event, EventId};
+use crate::telemetry::events::event::{Class, Emitted, Event, EventId};
 use crate::telemetry::events::filter::Filter;
 use crate::telemetry::events::ring::{Bounds, Numbered, Ring};
-use crate::telemetry::events::view::EventView;
 
 /// Events that one call looks at.
 const SLICE: usize = 256;
+/// Events are kept in the order in which they arrive, which differs from that of their times by so
+/// much at most: of another process they are read a little later.
+const DISORDER_MAX: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub(super) struct Store {
@@ -17,8 +19,8 @@ pub(super) struct Store {
     rings: [Ring; Class::ALL.len()],
     /// The number of the newest event.
     newest: u64,
-    /// The number of the newest event of a process before this one.
-    restored: u64,
+    /// Classes of which files hold older events than memory.
+    cut: [bool; Class::ALL.len()],
 }
 
 /// Where a reader is: the place of the next event in each ring. An event is returned at most once,
@@ -29,6 +31,8 @@ pub struct Cursor {
     instance: u64,
     /// The number of the last event that was looked at.
     last: u64,
+    /// What the reader had of another process: events of that process up to this one are skipped.
+    had: Option<EventId>,
 }
 
 impl Cursor {
@@ -70,9 +74,18 @@ pub struct Batch {
     /// Set if events were evicted before this reader could get them; they came before `events`.
     pub lost: Option<Lost>,
     /// In the order of their numbers.
-    pub events: Vec<Arc<Event>>,
+    pub events: Vec<Sent>,
     /// Whether there may be more at once.
     pub more: bool,
+}
+
+/// An event for a reader.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    /// The id to resume with: of an event of another process not its own.
+    pub resume: EventId,
+    /// The event.
+    pub event: Arc<Event>,
 }
 
 /// A page of the past.
@@ -111,7 +124,7 @@ impl Store {
             instance,
             rings: Class::ALL.map(|class| Ring::new(bounds.of(class))),
             newest: 0,
-            restored: 0,
+            cut: Default::default(),
         }
     }
 
@@ -129,19 +142,33 @@ impl Store {
         };
         let Emitted { at, kind, body } = emitted;
         let event = Arc::new(Event { id, at, kind, body });
-        self.insert(Arc::clone(&event));
+        self.keep(Arc::clone(&event));
         event
     }
 
-    /// Keeps an event of a process before this one.
-    pub(super) fn restore(&mut self, view: EventView) {
-        if let Some(event) = view.into_event() {
-            self.insert(Arc::new(event));
-            self.restored = self.newest;
-        }
+    /// Keeps events of processes before this one, in their order, and goes on behind the highest of
+    /// their numbers. `cut` are the classes of which there are older ones in files. Only before the
+    /// first own event.
+    pub(super) fn restore(&mut self, events: Vec<Event>, cut: [bool; Class::ALL.len()]) {
+        let highest = events.iter().map(|event| event.id.number).max();
+        // A number that leaves no room for own ones is no process's.
+        let highest = highest.filter(|number| *number < u64::MAX / 2);
+        let count = events.len() as u64;
+        self.newest = highest.unwrap_or(0).max(count) - count;
+        self.cut = cut;
+        events.into_iter().for_each(|event| self.insert(event));
     }
 
-    fn insert(&mut self, event: Arc<Event>) {
+    /// Keeps an event of another process.
+    pub(super) fn insert(&mut self, event: Event) {
+        self.keep(Arc::new(event));
+    }
+
+    pub(super) fn instance(&self) -> u64 {
+        self.instance
+    }
+
+    fn keep(&mut self, event: Arc<Event>) {
         self.newest += 1;
         let ring = &mut self.rings[event.kind.class() as usize];
         let number = self.newest;
@@ -161,7 +188,12 @@ impl Store {
             next: self.rings.each_ref().map(place),
             instance: self.instance,
             last,
+            had: None,
         }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Numbered> {
+        self.rings.iter().flat_map(Ring::iter)
     }
 
     /// The number here of an event, if it can be known.
@@ -169,33 +201,63 @@ impl Store {
         if id.instance == self.instance {
             return Some(id.number.min(self.newest));
         }
-        // Events of other processes come before all own ones.
-        let restored = |one: &&Numbered| one.number <= self.restored;
-        let mut restored = self
-            .rings
-            .iter()
-            .flat_map(|ring| ring.iter().take_while(restored));
-        restored
-            .find(|one| one.event.id == id)
-            .map(|one| one.number)
+        let found = self.all().find(|one| one.event.id == id);
+        found.map(|one| one.number)
     }
 
     pub(super) fn resume(&self, after: Option<EventId>, filter: &Filter) -> Resumed {
-        let Some(id) = after else {
-            let cursor = self.cursor(|ring| ring.start(), 0);
-            return Resumed { cursor, lost: None };
+        match after {
+            None => Resumed {
+                cursor: self.cursor(Ring::start, 0),
+                lost: None,
+            },
+            Some(id) if id.instance == self.instance => {
+                let from = id.number.min(self.newest);
+                Resumed {
+                    cursor: self.cursor(|ring| ring.place_after(from), from),
+                    lost: self.evicted_after(from, filter),
+                }
+            }
+            Some(id) => self.resume_of_other(id, filter),
+        }
+    }
+
+    /// The id is of another process: what comes after it is everything later of that process, and
+    /// everything of the processes after that one.
+    fn resume_of_other(&self, id: EventId, filter: &Filter) -> Resumed {
+        let same = |one: &&Numbered| one.event.id.instance == id.instance;
+        let Some(first) = self.all().filter(same).map(|one| one.number).min() else {
+            return Resumed {
+                cursor: self.cursor(Ring::start, 0),
+                lost: Some(Lost {
+                    events: None,
+                    reason: Lost::OTHER_INSTANCE,
+                }),
+            };
         };
-        let number = self.number(id);
-        let from = number.unwrap_or(0);
-        let cursor = self.cursor(|ring| ring.place_after(from), from);
-        let lost = match id.instance == self.instance {
-            true => self.evicted_after(from, filter),
-            false => Some(Lost {
+        let is_later = |one: &&Numbered| match same(one) {
+            true => one.event.id.number > id.number,
+            false => one.number > first,
+        };
+        let next = self.all().filter(is_later).map(|one| one.number).min();
+        let from = next.map_or(self.newest, |next| next - 1);
+        let wanted = Class::ALL.into_iter().filter(|class| filter.wants(*class));
+        let lost = wanted.into_iter().any(|class| {
+            let ring = &self.rings[class as usize];
+            let mut known = ring.iter().filter(same);
+            let whole = !self.cut[class as usize] && ring.start() == 0;
+            !whole && !known.any(|one| one.event.id.number <= id.number)
+        });
+        Resumed {
+            cursor: Cursor {
+                had: Some(id),
+                ..self.cursor(|ring| ring.place_after(from), from)
+            },
+            lost: lost.then_some(Lost {
                 events: None,
-                reason: Lost::OTHER_INSTANCE,
+                reason: Lost::EVICTED,
             }),
-        };
-        Resumed { cursor, lost }
+        }
     }
 
     fn evicted_after(&self, number: u64, filter: &Filter) -> Option<Lost> {
@@ -244,8 +306,15 @@ impl Store {
             cursor.next[class as usize] += 1;
             cursor.last = head.number;
             looked += 1;
-            if filter.takes(&head.event) {
-                events.push(Arc::clone(&head.event));
+            let had = cursor.had.is_some_and(|had| {
+                let id = head.event.id;
+                id.instance == had.instance && id.number <= had.number
+            });
+            if !had && filter.takes(&head.event) {
+                events.push(Sent {
+                    resume: cursor.id(),
+                    event: Arc::clone(&head.event),
+                });
             }
         }
         Batch {
@@ -287,7 +356,10 @@ impl Store {
                 page.next = None;
                 return page;
             };
-            if filter.since.is_some_and(|since| head.event.at < since) {
+            let since = filter
+                .since
+                .and_then(|since| since.checked_sub(DISORDER_MAX));
+            if since.is_some_and(|since| head.event.at < since) {
                 page.next = None;
                 return page;
             }
@@ -316,17 +388,5 @@ impl Store {
             oldest: oldest.map(|one| one.event.at),
             evicted: ring.start(),
         }
-    }
-}
-
-impl EventView {
-    /// The event that was written as this; `None` if its id or time cannot be read.
-    fn into_event(self) -> Option<Event> {
-        Some(Event {
-            id: self.id.parse().ok()?,
-            at: humantime::parse_rfc3339(&self.time).ok()?,
-            kind: self.kind,
-            body: Body::Fields(Box::new(self.fields)),
-        })
     }
 }

@@ -243,6 +243,10 @@ table! {
         "Memory that the events of a class take.";
     EVENTS_DROPPED = Counter, Count, "sessile_events_dropped_total", ["class"],
         "Events that came faster than they could be kept and are lost.";
+    EVENT_FILES_BYTES = Gauge, Bytes, "sessile_event_files_bytes", [],
+        "Size of the files of events, with `events.persist`.";
+    EVENTS_UNWRITTEN = Counter, Count, "sessile_events_unwritten_total", ["class"],
+        "Events that could not be written to a file and are in memory only, with `events.persist`.";
     EVENT_SUBSCRIBERS = Gauge, Count, "sessile_event_subscribers", [],
         "Clients that follow the stream of events.";
     BUILD_INFO = Gauge, Count, "sessile_build_info", ["version"],

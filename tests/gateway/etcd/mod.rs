@@ -9,6 +9,7 @@ mod outage;
 mod register;
 pub mod scope;
 mod secure;
+mod undo;
 
 use serde_json::{Value, json};
 

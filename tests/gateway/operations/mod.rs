@@ -1,6 +1,7 @@
 //! A gateway in operation: start, reload, stop, hand-over, the first hour.
 
 mod derived;
+mod event_files;
 pub mod first_hour;
 pub mod handover;
 mod reload;

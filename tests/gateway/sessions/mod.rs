@@ -6,6 +6,7 @@ mod endings;
 mod keepalive;
 mod no_drop;
 mod operated;
+mod past;
 mod reconnect;
 mod records;
 mod relay;
