@@ -1,6 +1,5 @@
 //! The `sessile` binary: arguments, the command, the exit code.
 
-use std::io;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -13,9 +12,5 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    ExitCode::from(cli::execute(
-        arguments,
-        &mut io::stdout(),
-        &mut io::stderr(),
-    ))
+    ExitCode::from(cli::main(arguments))
 }

@@ -8,6 +8,7 @@
 
 pub mod client;
 mod merge;
+mod order;
 
 use std::sync::Arc;
 
@@ -22,6 +23,7 @@ use futures_util::future::join_all;
 use crate::admin::Gateway;
 use crate::admin::fleet::client::NODE;
 use crate::admin::fleet::merge::{Answer, Given, Scope, merge};
+use crate::admin::fleet::order::FleetOrder;
 use crate::admin::problem::Problem;
 
 pub(super) use crate::admin::fleet::merge::FleetPage;
@@ -102,6 +104,10 @@ async fn ask_all(
         Answer::new(other.node.clone(), Err(reason))
     }));
     let mut page = merge(answers);
+    let (path, parameters) = asked.question();
+    if let Some(order) = FleetOrder::of(path, parameters) {
+        order.apply(&mut page.items);
+    }
     if let Some(fault) = fleet.and_then(|fleet| fleet.fault()) {
         page.partial = true;
         page.fault = Some(format!("the list of gateways may be old: {fault}"));

@@ -29,14 +29,15 @@ use crate::live::{Renewal, SessionQuery, SessionView, WorkerCommand};
 use crate::telemetry::events::Fields;
 
 pub(super) use filter::Filter;
-use filter::{Order, interval};
+use filter::interval;
+pub(super) use filter::{Number, Order};
 use listing::{by_id, sorted, with_rates};
 pub(super) use view::key_view;
 use view::session;
 pub use view::{RateView, Session};
 
 /// The default `limit`.
-const PAGE_DEFAULT: usize = 100;
+pub(super) const PAGE_DEFAULT: usize = 100;
 /// Sessions of all workers, in the order of their ids or as they were sorted.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct SessionPage {

@@ -109,6 +109,7 @@ async fn status_summarises_the_gateway() {
                                  "fault": null, "revision": null, "age_seconds": null,
                                  "documents": 0, "refused": 0, "waiting": 0 }] },
         "state_dir": null,
+        "event_files": null,
         "restart_pending": [],
         "fleet": [], "fleet_age_seconds": null, "fleet_fault": null,
     });
@@ -356,7 +357,7 @@ async fn resolve_explains_where_a_request_goes() {
             (r#"POST /v1/resolve {"headers":{"a b":"1"}}"#, 400),
             (r#"POST /v1/resolve {"urls":"/"}"#, 400),
             ("POST /v1/resolve", 400),
-            ("GET /v1/resolve", 405),
+            ("DELETE /v1/resolve", 405),
         ],
     )
     .await;

@@ -56,8 +56,8 @@ fn started(live: &Live, predecessor: Option<u32>) -> Fields {
 }
 
 impl EventLog {
-    /// Reads what is in files, if there are any, and begins to collect; `predecessor` is the process
-    /// that this one takes over from.
+    /// Reads what is in files, if there are any, and begins to collect; `predecessor` is the
+    /// process that this one takes over from.
     pub(super) async fn begin(live: &Live, snapshot: &Snapshot, predecessor: Option<u32>) -> Self {
         let events = live.events().clone();
         events.configure(&snapshot.events);

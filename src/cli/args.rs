@@ -79,6 +79,8 @@ pub enum Command {
     Preview(PreviewArgs),
     /// Show how a running gateway is.
     Status(StatusArgs),
+    /// List the backends of a running gateway: how well each is, and what it has.
+    Backends(BackendsArgs),
     /// Say what is wrong with a running gateway or its whole fleet, and what to do about it.
     #[command(after_help = doctor::DOCTOR_EXAMPLES)]
     Doctor(DoctorArgs),
@@ -94,7 +96,9 @@ pub enum Command {
     ///
     /// Live in a terminal: q quits, b and m sort, / filters.
     Top(TopArgs),
-    /// Say why a user, a session or a request is on its backend, how it ended, or why it was refused.
+    /// Say why a session is on its backend, how it ended, or why a request was refused.
+    ///
+    /// Of a user, a session or a request.
     Why(WhyArgs),
     /// Show the frames of a session as they pass.
     Tap(TapArgs),
@@ -287,6 +291,26 @@ pub struct PreviewArgs {
 /// `sessile status`
 #[derive(Debug, Args)]
 pub struct StatusArgs {
+    /// Show it again every two seconds.
+    #[arg(short, long)]
+    pub watch: bool,
+    /// Print JSON instead of text.
+    #[arg(long)]
+    pub json: bool,
+    /// Which gateway.
+    #[command(flatten)]
+    pub admin: AdminArgs,
+}
+
+/// `sessile backends`
+#[derive(Debug, Args)]
+pub struct BackendsArgs {
+    /// Only of this upstream.
+    #[arg(value_name = "UPSTREAM")]
+    pub upstream: Option<String>,
+    /// Show them again every two seconds.
+    #[arg(short, long)]
+    pub watch: bool,
     /// Print JSON instead of text.
     #[arg(long)]
     pub json: bool,

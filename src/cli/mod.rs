@@ -3,6 +3,7 @@
 
 pub mod args;
 mod ask;
+pub mod backends;
 pub mod check;
 pub mod client;
 pub mod demo;
@@ -14,6 +15,7 @@ pub mod explain;
 pub mod generated;
 pub mod history;
 pub mod operate;
+mod paint;
 pub mod preview;
 mod print;
 #[cfg(feature = "etcd")]
@@ -26,6 +28,7 @@ pub mod status;
 pub mod tap;
 pub mod top;
 mod upstream;
+mod watch;
 pub mod why;
 
 use std::io::{self, ErrorKind, Write};
@@ -47,9 +50,22 @@ const FAILED: u8 = 1;
 /// Configuration or arguments are refused.
 const REFUSED: u8 = 2;
 
+/// Runs the command with the output of this process; returns the exit code.
+pub fn main(arguments: Arguments) -> u8 {
+    let (mut out, mut err) = (io::stdout(), io::stderr());
+    let mut out = match paint::wanted() {
+        true => Visible::painted(&mut out),
+        false => Visible::new(&mut out),
+    };
+    run_command(arguments, &mut out, &mut Visible::new(&mut err))
+}
+
 /// Runs the command; returns the exit code.
 pub fn execute(arguments: Arguments, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
-    let (out, err) = (&mut Visible::new(out), &mut Visible::new(err));
+    run_command(arguments, &mut Visible::new(out), &mut Visible::new(err))
+}
+
+fn run_command(arguments: Arguments, out: &mut Visible<'_>, err: &mut Visible<'_>) -> u8 {
     let done = match arguments.command {
         Command::Run(args) => {
             return run::run(args.config.options(), args.take_over.as_deref(), err);
@@ -77,6 +93,7 @@ pub fn execute(arguments: Arguments, out: &mut dyn Write, err: &mut dyn Write) -
         #[cfg(feature = "etcd")]
         Command::Register(args) => register::register(&args, err),
         Command::Status(args) => status::status(&args, out),
+        Command::Backends(args) => backends::backends(&args, out),
         Command::Doctor(args) => doctor::doctor(&args, out),
         Command::Certs(args) => doctor::certs(&args, out),
         Command::Explain(args) => explain::explain(&args, out),
@@ -107,6 +124,10 @@ pub fn execute(arguments: Arguments, out: &mut dyn Write, err: &mut dyn Write) -
             schema::schema(form, out).map_err(Into::into)
         }
     };
+    let done = done.and_then(|code| {
+        out.flush()?;
+        Ok(code)
+    });
     done.unwrap_or_else(|error: anyhow::Error| {
         // `sessile sessions | head` is no failure.
         let io = error.downcast_ref::<io::Error>().map(io::Error::kind);

@@ -8,6 +8,7 @@ use bytesize::ByteSize;
 use serde_json::Value;
 
 use crate::base::text::{escape_json, steers};
+use crate::cli::paint::painted;
 
 /// Columns as wide as their widest cell, two blanks between them; the last one is not filled up.
 pub(super) fn columns(
@@ -102,11 +103,13 @@ pub(super) fn json(out: &mut dyn Write, value: &Value, form: Form) -> io::Result
 }
 
 /// A writer to a terminal that passes lines but no control sequences, since output may contain text
-/// of clients, of documents in etcd, or of a server at a wrong address.
+/// of clients, of documents in etcd, or of a server at a wrong address. It may add colours itself.
 pub(super) struct Visible<'w> {
     out: &'w mut dyn Write,
     /// The first bytes of an incomplete character.
     begun: Vec<u8>,
+    /// The beginning of a line, if lines get colours.
+    line: Option<String>,
 }
 
 impl<'w> Visible<'w> {
@@ -114,6 +117,15 @@ impl<'w> Visible<'w> {
         Self {
             out,
             begun: Vec::new(),
+            line: None,
+        }
+    }
+
+    /// With colours.
+    pub(super) fn painted(out: &'w mut dyn Write) -> Self {
+        Self {
+            line: Some(String::new()),
+            ..Self::new(out)
         }
     }
 }
@@ -134,11 +146,24 @@ impl Write for Visible<'_> {
             })
             .collect();
         self.begun.drain(..whole);
-        self.out.write_all(text.as_bytes())?;
+        let Some(line) = &mut self.line else {
+            self.out.write_all(text.as_bytes())?;
+            return Ok(bytes.len());
+        };
+        line.push_str(&text);
+        while let Some(end) = line.find('\n') {
+            let whole: String = line.drain(..=end).collect();
+            writeln!(self.out, "{}", painted(&whole[..end]))?;
+        }
         Ok(bytes.len())
     }
 
+    /// A line that has no end yet, such as a question, gets no colours.
     fn flush(&mut self) -> io::Result<()> {
+        if let Some(line) = &mut self.line {
+            self.out.write_all(line.as_bytes())?;
+            line.clear();
+        }
         self.out.flush()
     }
 }
@@ -243,6 +268,20 @@ mod tests {
         let mut widths = [26, 8, 8];
         narrow(&mut widths, &[0], 10);
         assert_eq!(widths, [26, 8, 8]);
+    }
+
+    #[test]
+    fn colours_are_the_programs_own_and_never_a_texts() {
+        let mut out = Vec::new();
+        let mut painted = Visible::painted(&mut out);
+        for part in ["WARN", "  b1 \u{1b}[31mred unhe", "althy\nsure? [y/N] "] {
+            painted.write_all(part.as_bytes()).expect("a vector");
+        }
+        painted.flush().expect("a vector");
+        let text = String::from_utf8(out).expect("UTF-8");
+        let expected = "\u{1b}[33mWARN\u{1b}[0m  b1 \u{fffd}[31mred \u{1b}[31munhealthy\u{1b}[0m\n\
+                        sure? [y/N] ";
+        assert_eq!(text, expected);
     }
 
     #[test]

@@ -1,14 +1,10 @@
 //! `sessile sessions` and `sessile kick`: list and close live sessions.
 
 use std::io::{self, IsTerminal as _, Write};
-use std::thread;
-use std::time::Duration;
 
 use anyhow::bail;
 use http::Method;
-use ratatui::crossterm::cursor::MoveTo;
-use ratatui::crossterm::execute;
-use ratatui::crossterm::terminal::{Clear, ClearType, size as size_of_terminal};
+use ratatui::crossterm::terminal::size as size_of_terminal;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -18,12 +14,10 @@ use crate::cli::client::{Client, ClientError};
 use crate::cli::history::Ended;
 use crate::cli::print::{Form, fitted, json, size, time, visible};
 use crate::cli::upstream::{Upstream, every, unknown};
+use crate::cli::watch::watch;
 
 /// Most sessions that the admin API gives at once.
 const PAGE_MAX: usize = 1000;
-
-/// Between two lists of `--watch`.
-const WATCH: Duration = Duration::from_secs(2);
 
 /// Lists live sessions.
 ///
@@ -46,21 +40,7 @@ pub fn sessions(args: &SessionsArgs, out: &mut dyn Write) -> anyhow::Result<u8> 
     if !args.watch {
         return list(&client, args, out);
     }
-    loop {
-        let mut shown = Vec::new();
-        // A list without sessions is no reason to stop watching.
-        if let Err(error) = list(&client, args, &mut shown) {
-            writeln!(shown, "{error:#}")?;
-        }
-        if io::stdout().is_terminal() {
-            // Not through `out`, which lets no control sequence pass.
-            execute!(io::stdout(), Clear(ClearType::All), MoveTo(0, 0))?;
-        }
-        out.write_all(&shown)?;
-        writeln!(out)?;
-        out.flush()?;
-        thread::sleep(WATCH);
-    }
+    watch(out, |out| list(&client, args, out))
 }
 
 fn list(client: &Client, args: &SessionsArgs, out: &mut dyn Write) -> anyhow::Result<u8> {

@@ -1,6 +1,6 @@
 //! `sessile status`: the state of a running gateway, on one screen.
 
-mod backends;
+pub(super) mod backends;
 mod sources;
 
 use std::io::{self, Write};
@@ -15,6 +15,7 @@ use crate::cli::client::Client;
 use crate::cli::doctor::finding;
 use crate::cli::print::{self, Form, columns, time, visible};
 use crate::cli::upstream;
+use crate::cli::watch::watch;
 use crate::control::fleet::NodeView;
 
 /// Letters of a digest that are shown.
@@ -31,12 +32,19 @@ const SILENT_SECONDS: u64 = 15;
 /// When the gateway does not answer, or `out` cannot be written to.
 pub fn status(args: &StatusArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     let client = Client::new(&args.admin)?;
+    if args.watch {
+        return watch(out, |out| show(&client, args, out));
+    }
+    show(&client, args, out)
+}
+
+fn show(client: &Client, args: &StatusArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     let status: StatusView = client.get("/v1/status")?;
-    let upstreams = upstream::all(&client)?;
+    let upstreams = upstream::all(client)?;
     let findings: Page<Finding> = client.get("/v1/findings")?;
     if args.json {
         let status: Value = client.get("/v1/status")?;
-        let backends = backends::of(&client, &upstreams)?;
+        let backends = backends::of(client, &upstreams)?;
         let all = json!({ "status": status, "upstreams": upstreams, "backends": backends, "findings": findings.items });
         print::json(out, &all, Form::Pretty)?;
         return Ok(code(&findings.items));
@@ -89,7 +97,8 @@ pub fn status(args: &StatusArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
         let more = upstreams.len() - UPSTREAMS_SHOWN;
         writeln!(out, "… and {more} more: --json has them all")?;
     }
-    backends::table(out, &client, &upstreams)?;
+    writeln!(out)?;
+    backends::table(out, client, &upstreams)?;
     fleet(out, &status)?;
     Ok(code(&findings.items))
 }

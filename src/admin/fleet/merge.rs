@@ -59,6 +59,11 @@ impl Scope {
         cursors.is_none_or(|cursors| cursors.contains_key(node))
     }
 
+    /// What is asked for, and its parameters.
+    pub(super) fn question(&self) -> (&str, &[(String, String)]) {
+        (&self.path, &self.parameters)
+    }
+
     /// Path and query for a gateway, without the scope.
     pub(super) fn target(&self, node: Option<&str>) -> String {
         let cursor = node.and_then(|node| self.cursors.as_ref()?.get(node));
@@ -136,7 +141,8 @@ fn items(node: &str, given: &Given) -> Result<(Vec<Value>, Option<String>), Stri
 /// A list of several gateways.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub(in crate::admin) struct FleetPage {
-    /// What they have, gateway by gateway, each with the name of its gateway as `node`.
+    /// What they have, each with the name of its gateway as `node`: in the order that was asked
+    /// for, events by time, others gateway by gateway.
     pub items: Vec<Value>,
     /// What to give as `cursor`, with `scope=fleet`, for the next page; null on the last.
     pub next: Option<String>,

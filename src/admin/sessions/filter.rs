@@ -159,7 +159,7 @@ pub(in crate::admin) struct Order {
 }
 
 impl Order {
-    pub(super) fn read(text: &str) -> Result<Self, Problem> {
+    pub(in crate::admin) fn read(text: &str) -> Result<Self, Problem> {
         let (direction, name) = match text.strip_prefix('-') {
             Some(name) => (Direction::Descending, name),
             None => (Direction::Ascending, text),

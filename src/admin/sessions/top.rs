@@ -25,7 +25,7 @@ use crate::core::session::skew::skew;
 use crate::live::{ANSWER_MAX, SessionBrief, SessionQuery, WorkerCommand};
 
 /// The default `limit`.
-const LIMIT_DEFAULT: usize = 20;
+pub(in crate::admin) const LIMIT_DEFAULT: usize = 20;
 /// Keys that are listed.
 const KEYS_MAX: usize = 10;
 

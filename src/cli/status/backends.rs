@@ -17,14 +17,17 @@ const SHOWN: usize = 20;
 
 /// A backend and its upstream.
 #[derive(Debug, Serialize)]
-pub(super) struct Row {
+pub(in crate::cli) struct Row {
     upstream: String,
     #[serde(flatten)]
     backend: Backend,
 }
 
 /// The backends of each upstream, unhealthy ones first if there are many.
-pub(super) fn of(client: &Client, upstreams: &[UpstreamSummary]) -> anyhow::Result<Vec<Row>> {
+pub(in crate::cli) fn of(
+    client: &Client,
+    upstreams: &[UpstreamSummary],
+) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
     for summary in asked(upstreams) {
         let upstream = Upstream::get(client, &summary.name)?;
@@ -45,17 +48,16 @@ fn asked(upstreams: &[UpstreamSummary]) -> Vec<&UpstreamSummary> {
     asked
 }
 
-/// The table of them.
-pub(super) fn table(
+/// The table of them; false if there are none.
+pub(in crate::cli) fn table(
     out: &mut dyn Write,
     client: &Client,
     upstreams: &[UpstreamSummary],
-) -> anyhow::Result<()> {
+) -> anyhow::Result<bool> {
     let rows = of(client, upstreams)?;
     if rows.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
-    writeln!(out)?;
     let mut cells = Vec::new();
     let mut hidden = 0;
     for of_one in rows.chunk_by(|one, other| one.upstream == other.upstream) {
@@ -92,7 +94,7 @@ pub(super) fn table(
     if left_out > 0 {
         writeln!(out, "… and those of {left_out} more upstreams")?;
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Why it is not well, what was ordered of it, how far its drain is.

@@ -3,7 +3,7 @@
 use ratatui::Frame;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::layout::{Constraint, Layout};
-use ratatui::style::{Modifier, Style};
+use ratatui::style::{Color, Modifier, Style};
 use ratatui::widgets::{Paragraph, Row, Table};
 
 use crate::admin::sessions::top::Top;
@@ -132,7 +132,8 @@ impl Screen {
         let bold = Style::new().add_modifier(Modifier::BOLD);
         frame.render_widget(Paragraph::new(visible(&self.head())).style(bold), head);
         let found: Vec<_> = found.iter().map(|line| visible(line)).collect();
-        frame.render_widget(Paragraph::new(found.join("\n")), notes);
+        let warning = Style::new().fg(Color::Yellow);
+        frame.render_widget(Paragraph::new(found.join("\n")).style(warning), notes);
         let items = self.top.iter().flat_map(|top| &top.items);
         let cells = items.map(|item| row(item).into_iter().map(|cell| visible(&cell)));
         let widths = [

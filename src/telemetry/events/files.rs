@@ -12,7 +12,7 @@ mod read;
 mod state;
 mod writer;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -23,7 +23,7 @@ use tokio::time::timeout;
 
 use crate::base::clock;
 use crate::config::snapshot::EventFiles as Config;
-use crate::telemetry::events::event::{Class, Event};
+use crate::telemetry::events::event::Event;
 use crate::telemetry::events::files::folder::Folder;
 use crate::telemetry::events::files::read::{History, read};
 use crate::telemetry::events::files::state::State;
@@ -31,24 +31,12 @@ use crate::telemetry::events::files::writer::Writer;
 use crate::telemetry::events::ring::Bounds;
 
 pub use follow::Follower;
+pub use state::FilesStatus;
 
 /// Events that may wait for the writer.
 const WAITING_MAX: usize = 16_384;
 /// How long the end of a gateway waits for a disk.
 const END_MAX: Duration = Duration::from_secs(5);
-
-/// The files of events, as operators see them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FilesStatus {
-    /// Their folder.
-    pub path: PathBuf,
-    /// Bytes of all of them.
-    pub bytes: u64,
-    /// Events of each class that could not be written.
-    pub unwritten: [u64; Class::ALL.len()],
-    /// Why the last ones could not; `None` if they could.
-    pub fault: Option<String>,
-}
 
 /// The handle of the thread that writes.
 pub(super) struct Files {

@@ -9,3 +9,4 @@ mod service_unit;
 mod shutdown;
 mod startup;
 mod state_dir;
+mod terminal;

@@ -25,6 +25,7 @@ pub mod s_client;
 pub mod secrets;
 pub mod service;
 pub mod shell;
+pub mod terminal;
 pub mod tokens;
 pub mod wss;
 

@@ -8,13 +8,25 @@ use std::time::Duration;
 
 use crate::config::snapshot::EventFiles as Config;
 use crate::telemetry::events::event::Class;
-use crate::telemetry::events::files::FilesStatus;
 use crate::telemetry::events::files::folder::{FOLDER, SegmentName};
 
 /// A class has so many files at least when its room is used up.
 const SEGMENTS: u64 = 8;
 /// Bytes of a file.
 const SEGMENT_BYTES_MAX: u64 = 32 << 20;
+
+/// The files of events, as operators see them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FilesStatus {
+    /// Their folder.
+    pub path: PathBuf,
+    /// Bytes of all of them.
+    pub bytes: u64,
+    /// Events of each class that could not be written.
+    pub unwritten: [u64; Class::ALL.len()],
+    /// Why the last ones could not; `None` if they could.
+    pub fault: Option<String>,
+}
 
 pub(super) struct State {
     pub(super) state_dir: PathBuf,
