@@ -31,7 +31,7 @@ mod session;
 mod view;
 
 use checks::check;
-use choice::{Moment, affinity_view, choose, note, stuck};
+use choice::{KnownKey, Moment, affinity_view, choose, note, stuck};
 use credentials::Credentials;
 use request::{LOCAL, Parts};
 
@@ -231,10 +231,7 @@ fn follow<'p>(
                 .map(|(name, value)| (name, value))
                 .collect();
             let key = affinity::key(sources, &request, &shorter, client, claims, random);
-            let known = moment.key.filter(|known| {
-                let mut sources = sources.iter();
-                sources.any(|source| source.to_string() == known.source)
-            });
+            let known = moment.key.filter(|known| known.is_of(sources));
             let remark = note(route, upstream.config.policy, key.as_ref());
             explanation.notes.extend(remark.filter(|_| known.is_none()));
             let bytes = key.as_ref().map(|key| &*key.bytes);
@@ -251,15 +248,8 @@ fn follow<'p>(
             }
             let choice = stuck.unwrap_or_else(|| choose(upstream, bytes, without, moment.now));
             explanation.choice = Some(choice);
-            explanation.affinity = match known {
-                // The caller shows it as far as it may be shown.
-                Some(known) => Some(AffinityView {
-                    key: String::new(),
-                    source: known.source.to_owned(),
-                    issued: false,
-                }),
-                None => key.map(|key| affinity_view(&key, parts.client)),
-            };
+            let derived = || key.map(|key| affinity_view(&key, parts.client));
+            explanation.affinity = known.map(KnownKey::hidden).or_else(derived);
         }
     }
 }

@@ -128,20 +128,23 @@ fn run_command(arguments: Arguments, out: &mut Visible<'_>, err: &mut Visible<'_
         out.flush()?;
         Ok(code)
     });
-    done.unwrap_or_else(|error: anyhow::Error| {
-        // `sessile sessions | head` is no failure.
-        let io = error.downcast_ref::<io::Error>().map(io::Error::kind);
-        if io == Some(ErrorKind::BrokenPipe) {
-            return OK;
-        }
-        // There is no other output.
-        let _ = writeln!(err, "sessile: {error:#}");
-        if is_asked_wrong(&error) {
-            REFUSED
-        } else {
-            FAILED
-        }
-    })
+    done.unwrap_or_else(|error| failed(&error, err))
+}
+
+/// Reports a failure; returns the exit code.
+fn failed(error: &anyhow::Error, err: &mut dyn Write) -> u8 {
+    // `sessile sessions | head` is no failure.
+    let io = error.downcast_ref::<io::Error>().map(io::Error::kind);
+    if io == Some(ErrorKind::BrokenPipe) {
+        return OK;
+    }
+    // There is no other output.
+    let _ = writeln!(err, "sessile: {error:#}");
+    if is_asked_wrong(error) {
+        REFUSED
+    } else {
+        FAILED
+    }
 }
 
 /// Whether the arguments are at fault.

@@ -30,6 +30,23 @@ pub(super) struct KnownKey<'s> {
     pub(super) source: &'s str,
 }
 
+impl KnownKey<'_> {
+    /// Whether a route with these sources still takes such keys.
+    pub(super) fn is_of(&self, sources: &[AffinitySource]) -> bool {
+        let mut sources = sources.iter();
+        sources.any(|source| source.to_string() == self.source)
+    }
+
+    /// Without the key, which the caller shows as far as it may be shown.
+    pub(super) fn hidden(self) -> AffinityView {
+        AffinityView {
+            key: String::new(),
+            source: self.source.to_owned(),
+            issued: false,
+        }
+    }
+}
+
 /// The backend of the key's live session, if the key is sticky and has one.
 pub(super) fn stuck(
     upstream: &Upstream,

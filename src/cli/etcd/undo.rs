@@ -73,6 +73,8 @@ fn ops(revision: i64, before: &Found, after: &Found, now: &Found) -> anyhow::Res
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use serde_json::{Value, json};
 
     use super::*;
@@ -111,9 +113,9 @@ mod tests {
             &[one(41, 2), other.clone()],
             put(1),
         );
-        check(&[one(7, 1), other.clone()], &[other.clone()], put(1));
+        check(&[one(7, 1), other.clone()], from_ref(&other), put(1));
         let delete = Op::Delete("routes/a".to_owned());
-        check(&[other.clone()], &[one(41, 2), other], delete);
+        check(from_ref(&other), &[one(41, 2), other.clone()], delete);
     }
 
     #[test]

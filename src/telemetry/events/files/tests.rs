@@ -4,7 +4,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use tempfile::TempDir;
 
 use super::*;
-use crate::telemetry::events::event::{Body, EventId, Kind};
+use crate::telemetry::events::event::{Body, Class, EventId, Kind};
 use crate::telemetry::events::fields::Fields;
 use crate::telemetry::events::files::folder::SegmentName;
 
