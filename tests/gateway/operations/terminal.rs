@@ -45,13 +45,14 @@ async fn top_is_live_takes_keys_and_leaves_the_terminal_as_it_was() {
     let backend = Backend::echo().await;
     let gateway = gateway(&backend).await;
     let mut client = Client::connect(gateway.address(), "/?k=1").await;
+    let id = client.session_id().await;
     let arguments = ["top", "--interval", "100ms"];
     let mut terminal = Terminal::run(&arguments, gateway.directory(), SIZE, false);
     // The alternate screen, then the answers.
     terminal.shows("\u{1b}[?1049h").await;
     // Blanks are not written, so only words stand together.
     terminal.shows("quit").await;
-    terminal.shows("sessions,").await;
+    terminal.shows(&id).await;
     client.echo("something").await;
     terminal.press("m");
     // The line of keys names them as well.
