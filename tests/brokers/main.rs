@@ -46,6 +46,12 @@ macro_rules! suite {
     };
 }
 
+suite!(kafka, Kafka);
 suite!(nats, Nats);
 suite!(rabbitmq, RabbitMq);
 suite!(redis, Redis);
+
+#[tokio::test]
+async fn a_cluster_of_redis_shares_the_channels() {
+    suite::cluster().await;
+}

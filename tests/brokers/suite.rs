@@ -37,6 +37,7 @@ pub async fn carries(kind: BrokerKind) {
     only_what_is_wanted(kind, &sender, &mut receiver).await;
     in_order(&sender, &mut receiver).await;
     up_to_the_bound(kind, &sender, &mut receiver).await;
+    what_is_refused(kind, &sender, &mut receiver).await;
     // Fleets that share a broker do not hear each other.
     let mut other = Member::connected(&server.settings("other.fleet")).await;
     other.broker.subscribe(Topic::Fleet);
@@ -120,6 +121,38 @@ async fn up_to_the_bound(kind: BrokerKind, sender: &Member, receiver: &mut Membe
     assert_eq!(refused, Err(NotCarried::Refused(expected)));
     sender.publish(&topic, "").await.unwrap();
     assert_eq!(receiver.next().await.1, Bytes::new());
+}
+
+/// What the server does not let these users do is told, and stops nothing else.
+async fn what_is_refused(kind: BrokerKind, sender: &Member, receiver: &mut Member) {
+    let name = match kind {
+        BrokerKind::RabbitMq => "absent/secret",
+        _ => "secret.files",
+    };
+    let secret = Topic::Foreign(name.into());
+    receiver.broker.subscribe(secret.clone());
+    eventually("the refusal is shown", async || {
+        let error = receiver.broker.status().error.unwrap_or_default();
+        error.contains("refuses the subscription of") && error.contains(name)
+    })
+    .await;
+    let refused = sender.publish(&secret, "x").await;
+    assert!(
+        matches!(refused, Err(NotCarried::Refused(_))),
+        "{refused:?}"
+    );
+    let sibling = foreign(kind);
+    for topic in [&group("lobby"), &sibling] {
+        sender.publish(topic, "still").await.unwrap();
+        assert_eq!(receiver.next().await, (topic.clone(), "still".into()));
+    }
+    let later = group("after a refusal");
+    receiver.broker.subscribe(later.clone());
+    sender.reaches(receiver, &later).await;
+    for member in [sender, receiver] {
+        let status = member.broker.status();
+        assert_eq!((status.connected, status.connects), (true, 1));
+    }
 }
 
 pub async fn killed(kind: BrokerKind) {
@@ -236,6 +269,43 @@ pub async fn verified(kind: BrokerKind) {
     let mut untrusting = settings.clone();
     untrusting.tls = ServiceTls::default();
     refused(untrusting, "certificate").await;
+}
+
+/// Channels of a Redis cluster lie on several servers, and a lost one is as a lost broker.
+pub async fn cluster() {
+    let mut servers = Server::start_cluster().await;
+    let settings = servers[0].settings("sessile");
+    let sender = Member::connected(&settings).await;
+    let mut receiver = Member::connected(&settings).await;
+    let topics: Vec<_> = (0..30).map(|number| group(&number.to_string())).collect();
+    for topic in topics.iter().chain([&foreign(BrokerKind::Redis)]) {
+        receiver.broker.subscribe(topic.clone());
+        sender.reaches(&mut receiver, topic).await;
+    }
+    for number in 0..100 {
+        for topic in &topics {
+            sender.publish(topic, number.to_string()).await.unwrap();
+        }
+    }
+    let mut last = vec![-1; topics.len()];
+    for _ in 0..100 * topics.len() {
+        let (topic, payload) = receiver.next().await;
+        let place = topics.iter().position(|one| *one == topic).unwrap();
+        let number: i32 = text(&payload).parse().unwrap();
+        assert_eq!(number, last[place] + 1, "{topic}");
+        last[place] = number;
+    }
+    servers[1].kill();
+    sender.wait_for(false).await;
+    receiver.wait_for(false).await;
+    let refused = sender.publish(&topics[0], "meanwhile").await;
+    assert_eq!(refused, Err(NotCarried::NotConnected));
+    servers[1].start_again().await;
+    sender.wait_for(true).await;
+    receiver.wait_for(true).await;
+    for topic in &topics {
+        sender.reaches(&mut receiver, topic).await;
+    }
 }
 
 /// What is shown of a wrong password.

@@ -47,7 +47,7 @@ const fn is_built(kind: BrokerKind) -> bool {
         BrokerKind::Nats => cfg!(feature = "nats"),
         BrokerKind::Redis => cfg!(feature = "redis"),
         BrokerKind::RabbitMq => cfg!(feature = "rabbitmq"),
-        BrokerKind::Kafka => false,
+        BrokerKind::Kafka => cfg!(feature = "kafka"),
     }
 }
 

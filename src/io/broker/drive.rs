@@ -1,5 +1,5 @@
-//! Keeps a connection to a broker: connects with backoff, subscribes to what is wanted, moves bytes
-//! and notices when the server is gone. What the bytes mean is the protocol's business.
+//! A protocol that runs over one connection: subscribes to what is wanted, moves bytes and notices
+//! when the server is gone. What the bytes mean is the protocol's business.
 
 use std::future::Future;
 use std::io;
@@ -7,17 +7,15 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval};
 
-use crate::base::backoff::Backoff;
-use crate::base::clock;
 use crate::config::snapshot::{Broker, BrokerServer};
 use crate::io::broker::dial::{Stream, Wire};
 use crate::io::broker::fault::Fault;
+use crate::io::broker::keep::{Kind, keep};
 use crate::io::broker::link::{Link, Protocol};
-use crate::io::broker::{BrokerStatus, DriverEnd, NotCarried, Outgoing};
+use crate::io::broker::{DriverEnd, Outgoing};
 
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// Bytes to be sent from which on no further message is taken.
 const OUT_MAX: usize = 256 * 1024;
 /// Messages that the broker has not confirmed from which on no further one is sent.
@@ -43,97 +41,42 @@ pub(super) trait Connect: Send + Sync {
 }
 
 /// Drives a broker until its last [`Broker`](super::Broker) is dropped.
-pub(super) async fn drive(mut end: DriverEnd, settings: Broker, connect: impl Connect) {
-    let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
-    // Gateways that start together spread over the servers.
-    let mut turn = fastrand::usize(..);
-    loop {
-        let server = &settings.servers[turn % settings.servers.len()];
-        turn = turn.wrapping_add(1);
-        let attempt = attempt(&settings, server, &connect);
-        let Some(connected) = refusing(&mut end.outgoing, attempt).await else {
-            return;
-        };
-        let fault = match connected {
-            Ok((wire, protocol)) => {
-                set_connected(&end, server);
-                let began = clock::now();
-                let mut link = Link::new(end.incoming.clone());
-                let ended = serve(&mut end, wire, protocol, &mut link).await;
-                link.pending.lost();
-                let Err(fault) = ended else { return };
-                // A server that signs in and cuts at once is waited for like one that is gone.
-                if began.elapsed() > BACKOFF.1 {
-                    backoff.reset();
-                }
-                fault
-            }
-            Err(fault) => fault,
-        };
-        set_gone(&end, server, &fault);
-        let pause = sleep(backoff.next(fastrand::f64()));
-        if refusing(&mut end.outgoing, pause).await.is_none() {
-            return;
-        }
-    }
-}
-
-async fn attempt<C: Connect>(
-    settings: &Broker,
-    server: &BrokerServer,
-    connect: &C,
-) -> Result<(Wire, C::Protocol), Fault> {
-    let attempt = async {
-        let wire = Wire::connect(settings, server).await?;
-        connect.sign_in(wire, server).await
+pub(super) async fn drive(end: DriverEnd, settings: Broker, connect: impl Connect) {
+    let kind = Single {
+        settings: settings.clone(),
+        connect,
     };
-    let within = settings.connect_timeout;
-    let done = timeout(within, attempt).await;
-    done.unwrap_or(Err(Fault::Late(within)))
+    keep(end, settings, kind).await;
 }
 
-/// Refuses what is to be published until `work` is done. `None` if there is no publisher any more.
-async fn refusing<T>(
-    outgoing: &mut tokio::sync::mpsc::Receiver<Outgoing>,
-    work: impl Future<Output = T>,
-) -> Option<T> {
-    tokio::pin!(work);
-    loop {
-        tokio::select! {
-            done = &mut work => return Some(done),
-            message = outgoing.recv() => {
-                let _ = message?.taken.send(Err(NotCarried::NotConnected));
-            }
-        }
+/// A broker to which one connection is enough.
+struct Single<C> {
+    settings: Broker,
+    connect: C,
+}
+
+impl<C: Connect> Kind for Single<C> {
+    type Link = (Wire, C::Protocol);
+
+    async fn connect(&self, server: &BrokerServer) -> Result<Self::Link, Fault> {
+        let wire = Wire::connect(&self.settings, server).await?;
+        self.connect.sign_in(wire, server).await
+    }
+
+    async fn serve(&self, end: &mut DriverEnd, link: Self::Link) -> Result<(), Fault> {
+        run(end, link).await
     }
 }
 
-fn set_connected(end: &DriverEnd, server: &BrokerServer) {
-    let server = &server.address;
-    tracing::info!(%server, "the broker is connected");
-    end.status.send_modify(|status| {
-        *status = BrokerStatus {
-            connected: true,
-            since: clock::wall(),
-            error: None,
-            connects: status.connects + 1,
-        };
-    });
-}
-
-/// A fault that lasts is logged once.
-fn set_gone(end: &DriverEnd, server: &BrokerServer, fault: &Fault) {
-    let (error, server) = (fault.text(), &server.address);
-    end.status.send_modify(|status| {
-        if status.connected || status.error.as_ref() != Some(&error) {
-            tracing::warn!(%server, error, "the broker is not connected");
-        }
-        if status.connected {
-            status.since = clock::wall();
-        }
-        status.connected = false;
-        status.error = Some(error);
-    });
+/// Carries messages over one connection. Returns without a fault when the last publisher is gone.
+pub(super) async fn run(
+    end: &mut DriverEnd,
+    (wire, protocol): (Wire, impl Protocol),
+) -> Result<(), Fault> {
+    let mut link = Link::new(end.incoming.clone());
+    let ended = serve(end, wire, protocol, &mut link).await;
+    link.pending.lost();
+    ended
 }
 
 type Reader = ReadHalf<Box<dyn Stream>>;

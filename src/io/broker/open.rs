@@ -18,6 +18,8 @@ pub fn open(settings: &snapshot::Broker, node: Arc<str>) -> (Broker, ReceivedStr
     let (broker, received, end) = ends();
     let driver: Driver = match settings.kind {
         BrokerKind::Memory => Box::pin(memory(end)),
+        #[cfg(feature = "kafka")]
+        BrokerKind::Kafka => Box::pin(super::kafka::drive(end, settings.clone(), node)),
         #[cfg(feature = "nats")]
         BrokerKind::Nats => {
             let connect = super::nats::Nats::new(settings.clone(), node);

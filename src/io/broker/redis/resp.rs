@@ -10,7 +10,7 @@ use crate::io::broker::fault::Fault;
 const LINE_MAX: usize = 64 * 1024;
 /// Values in one answer. The map of a cluster has a few for each range of slots.
 const ITEMS_MAX: usize = 256 * 1024;
-const NOT_REDIS: Fault = Fault::Protocol("the protocol of Redis");
+pub(super) const NOT_REDIS: Fault = Fault::Protocol("the protocol of Redis");
 
 /// One value; what an aggregate holds follows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -24,7 +24,7 @@ async fn answers_and_pushes_are_read_at_every_cut() {
     for cut in 0..bytes.len() {
         let (_broker, mut received, end) = ends();
         let mut link = Link::new(end.incoming);
-        let mut session = Session::new(&"sessile".into());
+        let mut session = Session::new(&"sessile".into(), false);
         session.subscribe(Topic::Fleet, &mut link);
         let mut answers = Vec::new();
         for _ in 0..2 {
@@ -58,7 +58,7 @@ async fn answers_and_pushes_are_read_at_every_cut() {
 fn what_is_too_large_is_skipped_and_counted_and_nonsense_ends_the_connection() {
     let (_broker, received, end) = ends();
     let mut link = Link::new(end.incoming);
-    let mut session = Session::new(&"sessile".into());
+    let mut session = Session::new(&"sessile".into(), false);
     let size = PAYLOAD_MAX + 1;
     let large = format!(">3\r\n$7\r\nmessage\r\n$1\r\na\r\n${size}\r\n");
     assert!(
@@ -79,11 +79,32 @@ fn what_is_too_large_is_skipped_and_counted_and_nonsense_ends_the_connection() {
         ">2\r\n$9\r\nsubscribe\r\n$1\r\na\r\n",
         ">3\r\n$7\r\nmessage\r\n$9999999999\r\na\r\n",
     ] {
-        let mut session = Session::new(&"sessile".into());
+        let mut session = Session::new(&"sessile".into(), false);
         let read = feed(&mut session, &mut link, nonsense.as_bytes());
         assert!(read.is_err(), "{nonsense:?}");
     }
     // Arrays within arrays cost no stack.
     let deep = "*1\r\n".repeat(100_000);
     assert!(scan(deep.as_bytes()).unwrap().is_none());
+}
+
+#[test]
+fn slots_that_move_end_the_connection() {
+    let (_broker, _received, end) = ends();
+    let mut link = Link::new(end.incoming);
+    let mut session = Session::new(&"sessile".into(), true);
+    session.subscribe(Topic::Fleet, &mut link);
+    session.unsubscribe(&Topic::Fleet, &mut link);
+    let wrote = b"*2\r\n$10\r\nSSUBSCRIBE\r\n$13\r\nsessile.fleet\r\n\
+                  *2\r\n$12\r\nSUNSUBSCRIBE\r\n$13\r\nsessile.fleet\r\n";
+    assert_eq!(&link.out[..], wrote);
+    let ended = b">3\r\n$12\r\nsunsubscribe\r\n$13\r\nsessile.fleet\r\n:0\r\n";
+    let done = b">3\r\n$10\r\nssubscribe\r\n$13\r\nsessile.fleet\r\n:1\r\n";
+    feed(&mut session, &mut link, done).unwrap();
+    feed(&mut session, &mut link, ended).unwrap();
+    assert!(feed(&mut session, &mut link, ended).is_err());
+    let (number, mut answer) = outgoing(&mut link);
+    session.expected.push_back(Expected::Published(number));
+    assert!(feed(&mut session, &mut link, b"-MOVED 1 10.0.0.1:7000\r\n").is_err());
+    assert_eq!(answer.try_recv().unwrap(), Err(NotCarried::NotConnected));
 }
