@@ -18,6 +18,7 @@ mod etcd;
 mod limits;
 mod operations;
 mod others;
+mod questions;
 mod requests;
 mod sessions;
 mod support;

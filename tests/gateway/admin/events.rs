@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::support::events::EventStream;
 use crate::support::tokens::{SECRET, in_seconds, token};
-use crate::support::{Backend, Client, Dial, Gateway, config, eventually, http, shell};
+use crate::support::{Backend, Client, Dial, Gateway, config, eventually, http};
 
 async fn follow(gateway: &Gateway, target: &str, last: Option<&str>) -> EventStream {
     let socket = gateway.directory().join("admin.sock");
@@ -241,80 +241,6 @@ async fn i8_subscribers_are_bounded_and_streams_end_with_the_gateway() {
     streams[0].next_of("node_stopping").await;
     while streams[0].next().await.is_some() {}
     assert!(gateway.wait_for_exit().await.success());
-}
-
-/// What the command prints, which has to succeed.
-fn says(gateway: &Gateway, arguments: &[&str]) -> String {
-    let admin = format!("unix:{}", gateway.directory().join("admin.sock").display());
-    let arguments = [arguments, &["--admin", &admin]].concat();
-    let output = shell::sessile(&arguments, gateway.directory());
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {errors}");
-    String::from_utf8(output.stdout).expect("text")
-}
-
-#[tokio::test]
-async fn questions_of_somebody_on_call_have_a_command_each() {
-    let backends = [Backend::echo().await, Backend::echo().await];
-    let users = format!("[authenticators.users]\ntype = \"jwt\"\nsecret = \"{SECRET}\"\n");
-    let with = |upstream: &[std::net::SocketAddr]| {
-        users.clone() + &config::echo(upstream, "", "authenticate = [\"users\"]")
-    };
-    let gateway = Gateway::start(&with(&[backends[0].address])).await;
-    let bearer = |token: &str| Dial::new("/").header("authorization", &format!("Bearer {token}"));
-    let ann = token(&json!({ "sub": "ann", "exp": in_seconds(60) }));
-    let mut client = bearer(&ann)
-        .connect(gateway.address())
-        .await
-        .expect("a session");
-    let id = client
-        .header("sessile-session")
-        .expect("an id to quote")
-        .to_owned();
-    says(&gateway, &["kick", &id, "--reason", "test at 3"]);
-    client.end().await.expect("a close frame");
-    page(&gateway, "/v1/sessions/ended").await;
-    // Why did her session end ten minutes ago, by whom, with what words?
-    let ended = says(&gateway, &["ended", "--principal", "ann", "--since", "1d"]);
-    assert!(ended.contains(&id), "{ended}");
-    assert!(
-        ended.contains("kicked by gateway, 1008, ordered by local: test at 3"),
-        "{ended}"
-    );
-    // Why is this client refused, by which rule?
-    let old = token(&json!({ "sub": "ann", "exp": in_seconds(-60) }));
-    bearer(&old)
-        .connect(gateway.address())
-        .await
-        .err()
-        .expect("refused");
-    page(&gateway, "/v1/refusals").await;
-    let refused = says(&gateway, &["refusals", "--client", "127.0.0.1"]);
-    assert!(
-        refused.contains("401 authenticator `users`: the credential expired 1m"),
-        "{refused}"
-    );
-    assert!(
-        refused.contains("by reason: credential_expired 1"),
-        "{refused}"
-    );
-    // What changed in the last hour, what was the difference, who did it?
-    gateway.write_config(&with(&[backends[0].address, backends[1].address]));
-    assert_eq!(gateway.reload().status, 200);
-    page(&gateway, "/v1/history?kind=configuration_changed").await;
-    let history = says(&gateway, &["history", "--since", "1h", "--diff"]);
-    let line = history
-        .lines()
-        .find(|line| line.contains("configuration_changed"));
-    let line = line.expect("the change");
-    assert!(
-        line.contains("gen 2") && line.contains("local"),
-        "{history}"
-    );
-    let added = format!("+ upstreams.echo.backends[{}]", backends[1].address);
-    assert!(history.contains(&added), "{history}");
-    let order = history.lines().find(|line| line.contains("  order "));
-    assert!(order.is_some_and(|line| line.contains(&id)), "{history}");
 }
 
 /// Waits for an event of this kind in the history.

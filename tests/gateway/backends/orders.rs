@@ -25,7 +25,7 @@ async fn client_at(gateway: &Gateway, backend: SocketAddr) -> Client {
     unreachable!("keys do not run out")
 }
 
-async fn takes_nobody(gateway: &Gateway, other: SocketAddr) {
+async fn takes_no_session(gateway: &Gateway, other: SocketAddr) {
     for key in 0..20 {
         let mut client = Client::connect(gateway.address(), &format!("/?k={key}")).await;
         assert_eq!(client.backend().await, other);
@@ -56,7 +56,7 @@ async fn an_order_to_drain_and_how_outlives_a_handover() {
         (&json!("operator"), &json!("paused"), &json!("600/m")),
         "{drain}"
     );
-    takes_nobody(&next, two.address).await;
+    takes_no_session(&next, two.address).await;
     client.echo("still here").await;
     order(&next, one.address, &json!({ "paused": false }));
     let end = client.end().await;
@@ -116,7 +116,7 @@ async fn an_order_outlives_a_restart_until_it_is_taken_back() {
     order(&gateway, one.address, &json!({ "state": "disabled" }));
     let gateway = restart(gateway, &text).await;
     assert_eq!(gateway.backend("echo", one.address)["state"], "disabled");
-    takes_nobody(&gateway, two.address).await;
+    takes_no_session(&gateway, two.address).await;
     order(&gateway, one.address, &json!({ "state": "configured" }));
     let gateway = restart(gateway, &text).await;
     assert_eq!(gateway.backend("echo", one.address)["state"], "active");

@@ -1,7 +1,6 @@
 //! Live sessions: the relay, keepalive, endings, another backend, records.
 
 mod backend_loss;
-mod cli;
 mod endings;
 mod keepalive;
 mod no_drop;

@@ -122,17 +122,11 @@ affinity = ["query:k"]
 }
 
 #[tokio::test]
-async fn codes_are_explained_without_a_gateway() {
+async fn codes_completions_and_pages_need_no_gateway() {
     let here = tempfile::tempdir().unwrap();
-    let said = run(here.path(), &["explain", "1006"]).await;
-    assert_eq!(said.code, Some(0), "{said:?}");
-    assert!(said.out.contains("it is never sent"), "{said:?}");
     let said = run(here.path(), &["explain", "429", "--json"]).await;
     let json: Value = serde_json::from_str(&said.out).unwrap();
     assert_eq!(json["means"], "a quota is used up", "{json}");
-    let said = run(here.path(), &["explain", "7"]).await;
-    assert_eq!(said.code, Some(1), "{said:?}");
-    assert!(said.err.contains("neither a close code"), "{said:?}");
     let said = run(here.path(), &["completions", "bash"]).await;
     assert!(said.out.contains("doctor"), "{said:?}");
     let said = run(here.path(), &["man"]).await;

@@ -1,42 +1,19 @@
-//! Questions of a person on call, each answered by one command.
+//! Questions about live sessions.
 
 use std::io::{BufRead as _, BufReader};
-use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 
+use rustix::process::Signal;
 use serde_json::Value;
 
+use super::{RECONNECT, fails, gateway, run};
+use crate::support::peers::{Language, Server};
 use crate::support::shell::sessile;
 use crate::support::{Backend, Client, Gateway, config, eventually};
 
-const RECONNECT: &str = "on_backend_loss = \"reconnect\"";
-
-async fn gateway(backends: &[SocketAddr], route: &str) -> Gateway {
-    Gateway::start(&config::echo(backends, "", route)).await
-}
-
-/// Runs a command that must succeed; returns what it printed.
-#[track_caller]
-fn run(gateway: &Gateway, arguments: &[&str]) -> String {
-    let output = sessile(arguments, gateway.directory());
-    let printed = String::from_utf8(output.stdout).expect("UTF-8");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {printed}{errors}");
-    printed
-}
-
-/// Runs a command that must fail with this code; returns its error.
-#[track_caller]
-fn fails(gateway: &Gateway, arguments: &[&str], code: i32) -> String {
-    let output = sessile(arguments, gateway.directory());
-    let errors = String::from_utf8(output.stderr).expect("UTF-8");
-    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {errors}");
-    errors
-}
-
 /// 1. "Why is user X on backend B?"
 #[tokio::test]
-async fn why_a_session_is_where_it_is_is_one_command() {
+async fn q01_why_is_a_user_on_this_backend() {
     let backends = [Backend::echo().await, Backend::echo().await];
     let gateway = gateway(&[backends[0].address, backends[1].address], RECONNECT).await;
     let mut client = Client::connect(gateway.address(), "/?k=user07").await;
@@ -74,7 +51,7 @@ async fn why_a_session_is_where_it_is_is_one_command() {
 
 /// 2. "Which backend has most sessions, is the load skewed, which key is hot?"
 #[tokio::test]
-async fn a_hot_key_and_a_skew_are_one_command() {
+async fn q02_which_backend_has_most_sessions_and_which_key_is_hot() {
     let backends = [Backend::echo().await, Backend::echo().await];
     let gateway = gateway(&[backends[0].address, backends[1].address], "").await;
     let mut clients = Vec::new();
@@ -105,9 +82,9 @@ async fn a_hot_key_and_a_skew_are_one_command() {
     drop(clients);
 }
 
-/// 8. "Who sends most right now?" and 9. "Who is half dead?"
+/// 8. "Who sends most right now?"
 #[tokio::test]
-async fn lists_are_sorted_filtered_and_whole() {
+async fn q08_who_sends_most_right_now() {
     let backend = Backend::echo().await;
     let gateway = gateway(&[backend.address], "").await;
     let mut one = Client::connect(gateway.address(), "/?k=1").await;
@@ -124,22 +101,44 @@ async fn lists_are_sorted_filtered_and_whole() {
     assert_eq!(first(&["sessions", "--sort", "-messages"]), ids[1]);
     assert_eq!(first(&["sessions", "--sort", "messages"]), ids[0]);
     assert_eq!(first(&["sessions", "--affinity-key", "2"]), ids[1]);
-    let shown = run(
-        &gateway,
-        &["sessions", "--sort", "-round_trip", "--rates", "100ms"],
-    );
-    assert!(
-        shown.contains("MSG/S  BYTES/S  PING CLIENT  PING BACKEND"),
-        "{shown}"
-    );
     let wrong = fails(&gateway, &["sessions", "--sort", "name"], 2);
     assert!(wrong.contains("sort: give age, idle"), "{wrong}");
     drop((one, other));
 }
 
+/// 9. "Who is half dead, what is the round trip?"
+#[tokio::test]
+async fn q09_who_is_half_dead_and_what_is_the_round_trip() {
+    let backend = Backend::echo().await;
+    let route = "keepalive = { interval = \"100ms\", timeout = \"10s\" }";
+    let gateway = gateway(&[backend.address], route).await;
+    let mut alive = Client::connect(gateway.address(), "/?k=1").await;
+    // It answers no ping, since nothing reads it.
+    let mute = Client::connect(gateway.address(), "/?k=2").await;
+    let id = alive.session_id().await;
+    let arguments = ["sessions", "--sort", "round_trip", "--rates", "100ms"];
+    let mut shown = String::new();
+    for _ in 0..100 {
+        // Reads, and so answers pings.
+        alive.echo("alive").await;
+        shown = run(&gateway, &arguments);
+        let first = shown.lines().nth(1).expect("a session");
+        if first.starts_with(&id) && first.matches(" ms").count() + first.matches("ms").count() > 0
+        {
+            break;
+        }
+    }
+    let mut lines = shown.lines();
+    let head = lines.next().expect("a head");
+    assert!(head.contains("PING CLIENT  PING BACKEND"), "{shown}");
+    let first = lines.next().expect("a session");
+    assert!(first.starts_with(&id) && first.contains("ms"), "{shown}");
+    drop((alive, mute));
+}
+
 /// 10. "What is X's socket saying?"
 #[tokio::test]
-async fn a_socket_is_watched_by_one_command() {
+async fn q10_what_is_a_socket_saying() {
     let backend = Backend::echo().await;
     let gateway = gateway(&[backend.address], "").await;
     let mut client = Client::connect(gateway.address(), "/?k=1").await;
@@ -174,7 +173,7 @@ async fn a_socket_is_watched_by_one_command() {
 
 /// 12. "Tell one user, or everyone on a route."
 #[tokio::test]
-async fn users_are_told_by_one_command() {
+async fn q12_tell_one_user_or_everyone_on_a_route() {
     let backend = Backend::echo().await;
     let gateway = gateway(&[backend.address], "").await;
     let mut one = Client::connect(gateway.address(), "/?k=1").await;
@@ -191,6 +190,48 @@ async fn users_are_told_by_one_command() {
         whom.contains("a filter such as --route, or --all"),
         "{whom}"
     );
-    let nobody = sessile(&["send", "--route", "none", "x"], gateway.directory());
-    assert_eq!(nobody.status.code(), Some(1));
+    let none = sessile(&["send", "--route", "none", "x"], gateway.directory());
+    assert_eq!(none.status.code(), Some(1));
+}
+
+/// 20. "Were messages lost, of whom, when, why?"
+#[tokio::test]
+async fn q20_were_messages_lost_of_whom_when_and_why() {
+    let mortal = Server::start(Language::Node, "server", &[]);
+    let other = Backend::echo().await;
+    let backends = [mortal.address, other.address];
+    let gateway = Gateway::start(&config::echo(
+        &backends,
+        "passive = { failures = 0 }",
+        RECONNECT,
+    ))
+    .await;
+    let mut clients = Vec::new();
+    for key in 0..12 {
+        let mut client = Client::connect(gateway.address(), &format!("/?k={key}")).await;
+        client.echo("before").await;
+        clients.push(client);
+    }
+    let at = mortal.address.to_string();
+    let listed = || {
+        let listed = run(&gateway, &["sessions", "--json"]);
+        let listed: Value = serde_json::from_str(&listed).unwrap();
+        listed["items"].as_array().unwrap().clone()
+    };
+    let there = listed().iter().filter(|one| one["backend"] == *at).count();
+    assert!(there > 0, "some key belongs to each of the two");
+    mortal.signal(Signal::KILL);
+    eventually("each session shows its move and what it lost", async || {
+        let sessions = listed();
+        let moved = sessions.iter().filter(|one| {
+            let first = &one["moved"][0];
+            first["from"] == *at && first["reason"] == "backend_lost" && first["at"].is_string()
+        });
+        let unhurt = |one: &&Value| one["messages_lost"] == 0;
+        moved.filter(unhurt).count() == there
+    })
+    .await;
+    for client in &mut clients {
+        client.echo("after").await;
+    }
 }
