@@ -154,7 +154,8 @@ async fn q17_which_certificates_end_soon_and_whom_it_would_hit() {
     let backend = Backend::echo().await;
     let listeners = "[[listeners]]\nname = \"edge\"\nlisten = [\"127.0.0.1:0\"]\n\n\
          [[listeners]]\nname = \"edge-tls\"\nlisten = [\"127.0.0.1:0\"]\ntls.certificates = [\
-         { cert = \"soon.crt\", key = \"soon.key\" }, { cert = \"late.crt\", key = \"late.key\" }]\n\n";
+         { cert = \"soon.crt\", key = \"soon.key\" }, \
+         { cert = \"late.crt\", key = \"late.key\" }]\n\n";
     let text = format!("{listeners}{}", config::echo(&[backend.address], "", ""));
     let gateway = Gateway::start_in(directory, &text).await;
     let soon = run(&gateway, &["certs", "--within", "30"]);
