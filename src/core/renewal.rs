@@ -33,6 +33,16 @@ pub fn renew_at(
     }
 }
 
+/// The wait that a `Retry-After` field asks for: seconds, or a date (RFC 9110, section 10.2.3). A
+/// date that has passed asks for none.
+pub fn asked_wait(field: &str, now: SystemTime) -> Option<Duration> {
+    if let Ok(seconds) = field.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let until = httpdate::parse_http_date(field).ok()?;
+    Some(until.duration_since(now).unwrap_or_default())
+}
+
 /// How long to wait after a failure: `backoff`, or as long as the authority asked for if that is
 /// longer, within a day.
 pub fn retry_after(backoff: Duration, asked: Option<Duration>) -> Duration {
@@ -65,6 +75,33 @@ mod tests {
         // A window that is none, and one behind the end.
         check((day(52), day(50)), 0.5, day(60));
         check((day(100), day(200)), 0.5, day(81));
+    }
+
+    #[test]
+    fn an_authority_asks_for_a_wait_in_seconds_or_until_a_date() {
+        // Sun, 06 Nov 1994 08:49:37 GMT, the date of RFC 9110's examples.
+        let date = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+        let before = date - Duration::from_secs(90);
+        let check = |field: &str, expected: Option<u64>| {
+            let expected = expected.map(Duration::from_secs);
+            assert_eq!(asked_wait(field, before), expected, "{field:?}");
+        };
+        check("120", Some(120));
+        check("0", Some(0));
+        check("Sun, 06 Nov 1994 08:49:37 GMT", Some(90));
+        check("Sunday, 06-Nov-94 08:49:37 GMT", Some(90));
+        check("Sun Nov  6 08:49:37 1994", Some(90));
+        check("Sun, 06 Nov 1994 08:47:00 GMT", Some(0));
+        for odd in [
+            "",
+            "-1",
+            "soon",
+            "1.5",
+            "99999999999999999999",
+            "Sun, 06 Nov 1994",
+        ] {
+            check(odd, None);
+        }
     }
 
     #[test]

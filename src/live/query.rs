@@ -184,15 +184,15 @@ impl MoreFilters {
     fn takes_facts(&self, facts: &Facts) -> bool {
         let right = facts.right.as_deref();
         same(self.listener.as_ref(), &facts.listener)
-            && same(self.host.as_ref(), &facts.host)
+            && same(self.host.as_ref(), facts.request.host())
             && (self.request_id.as_ref()).is_none_or(|wanted| facts.request_id() == **wanted)
-            && is(self.subprotocol.as_ref(), facts.subprotocol.as_deref())
+            && is(self.subprotocol.as_ref(), facts.request.subprotocol())
             && is(
                 self.authenticator.as_ref(),
                 right.map(|right| &*right.authenticator),
             )
             && self.client.is_none_or(|network| {
-                address(&facts.client).is_some_and(|client| network.contains(&client))
+                address(facts.request.client()).is_some_and(|client| network.contains(&client))
             })
     }
 

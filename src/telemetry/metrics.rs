@@ -22,7 +22,6 @@ use metrics::{Counter, Gauge, Histogram};
 
 use crate::base::names::ListenerName;
 use crate::core::routing::{Action, RoutingTable};
-use crate::core::session::staying::Staying;
 use crate::telemetry::metrics::cell::Buckets;
 use crate::telemetry::metrics::registry::Registry;
 use crate::telemetry::metrics::table::Metric;
@@ -327,16 +326,6 @@ impl NodeMetrics {
         self.metrics
             .counter(&table::HANDOVER_SESSIONS, &[handing.as_str()])
             .increment(sessions as u64);
-    }
-
-    /// Sessions stayed in the old process of a hand-over. Both processes count them: the admin API
-    /// of the old one is out of reach from then on.
-    pub fn stayed(&self, staying: &Staying) {
-        for (reason, sessions) in staying.iter() {
-            self.metrics
-                .counter(&table::HANDOVER_STAYED, &[reason.as_str()])
-                .increment(sessions as u64);
-        }
     }
 
     /// A hand-over broke off.

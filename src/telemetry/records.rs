@@ -186,9 +186,7 @@ fn session(line: &mut Line, node: &str, record: &Record) {
     let ending = &record.ending;
     line.field(
         "time",
-        Value::Text(&clock::rfc3339(
-            facts.started + facts.handshake + record.duration,
-        )),
+        Value::Text(&clock::rfc3339(facts.request.granted() + record.duration)),
     );
     line.field("kind", Value::Text("session"));
     line.field("id", Value::Text(&facts.id.to_string()));
@@ -198,14 +196,17 @@ fn session(line: &mut Line, node: &str, record: &Record) {
     line.field("upstream", Value::Text(&facts.upstream));
     line.field("backend", Value::Text(&facts.backend));
     line.field("principal", facts.principal.as_deref().into());
-    line.field("client", Value::Text(&facts.client));
-    line.field("host", Value::Text(&facts.host));
-    line.field("target", Value::Text(&facts.target));
+    line.field("client", Value::Text(facts.request.client()));
+    line.field("host", Value::Text(facts.request.host()));
+    line.field("target", Value::Text(facts.request.target()));
     line.field("request_id", Value::Text(&facts.request_id()));
-    line.field("subprotocol", facts.subprotocol.as_deref().into());
-    line.field("started", Value::Text(&clock::rfc3339(facts.started)));
+    line.field("subprotocol", facts.request.subprotocol().into());
+    line.field(
+        "started",
+        Value::Text(&clock::rfc3339(facts.request.started())),
+    );
     line.field("duration_ms", Value::Millis(record.duration));
-    line.field("handshake_ms", Value::Millis(facts.handshake));
+    line.field("handshake_ms", Value::Millis(facts.request.handshake()));
     line.field("ended_by", Value::Text(ending.by.as_str()));
     line.field("cause", Value::Text(ending.cause.as_str()));
     line.field(

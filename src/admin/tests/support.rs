@@ -27,6 +27,7 @@ use crate::control::supervisor::{Configuration, Supervisor};
 use crate::core::routing::RoutingTable;
 use crate::core::session::orders::CloseOrder;
 use crate::core::session::record::Facts;
+use crate::core::session::request::{RequestFacts, RequestTexts};
 use crate::core::session::resume::Moves;
 use crate::io::net::listener::Inheritance;
 use crate::live::{
@@ -178,13 +179,17 @@ pub(crate) fn session(n: u64, route: &str, principal: Option<&str>) -> SessionVi
             backend: "10.0.0.1:9000".into(),
             principal: principal.map(Into::into),
             right: None,
-            client: "192.0.2.1".into(),
-            host: "chat.example.com".into(),
-            target: "/ws/7".into(),
-            foreign_request_id: Some("req-1".into()),
-            subprotocol: None,
-            started: UNIX_EPOCH,
-            handshake: Duration::from_micros(1500),
+            request: RequestFacts::new(
+                RequestTexts {
+                    client: "192.0.2.1",
+                    host: "chat.example.com",
+                    target: "/ws/7",
+                    foreign_id: Some("req-1"),
+                    subprotocol: None,
+                },
+                UNIX_EPOCH,
+                Duration::from_micros(1500),
+            ),
             order: None,
             details: Arc::default(),
         }),

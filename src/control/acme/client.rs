@@ -18,9 +18,11 @@ use instant_acme::{
 use rustls::pki_types::CertificateDer;
 
 use crate::base::addr::OwnAddresses;
+use crate::base::clock;
 use crate::config::snapshot::{Acme, UpstreamTls};
 use crate::control::acme::error::OrderError;
 use crate::control::acme::store::Store;
+use crate::core::renewal;
 use crate::io::client::{Client, ExchangeLimits};
 use crate::io::tls::client::ClientTls;
 
@@ -168,8 +170,8 @@ impl HttpClient for Http {
             ];
             if busy.contains(&answer.status()) {
                 let field = answer.headers().get(RETRY_AFTER);
-                let seconds = field.and_then(|field| field.to_str().ok()?.parse().ok());
-                let wait = seconds.map(Duration::from_secs);
+                let field = field.and_then(|field| field.to_str().ok());
+                let wait = field.and_then(|field| renewal::asked_wait(field, clock::wall()));
                 *asked_wait.lock().unwrap_or_else(PoisonError::into_inner) = wait;
             }
             Ok(BytesResponse::from(answer.map(Full::new)))

@@ -150,7 +150,6 @@ impl HandoverOffer {
             Ok(moved) => {
                 let took = clock::now().duration_since(began);
                 self.node.handed_over(Handing::Out, took);
-                self.node.stayed(&moved.staying);
                 tracing::info!(
                     to = pid,
                     sessions = moved.sessions,

@@ -223,7 +223,6 @@ impl Predecessor {
         match ended {
             Ok(staying) => {
                 node.handed_over(Handing::In, took);
-                node.stayed(&staying);
                 tracing::info!(
                     from = self.pid,
                     sessions = taken,

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -11,12 +11,12 @@ use crate::base::right::Right;
 use crate::base::session_id::SessionId;
 use crate::base::traffic::Traffic;
 use crate::core::session::details::Details;
+use crate::core::session::request::RequestFacts;
 use crate::core::session::resume::Moves;
 
 /// What is known of a session at its 101. Few fields ever change: `backend` and `details` when
 /// the session moves, `right` when it is renewed, and `order` when one ends it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug)]
 pub struct Facts {
     /// Its name.
     pub id: SessionId,
@@ -28,63 +28,38 @@ pub struct Facts {
     pub upstream: UpstreamName,
     /// The member that holds it.
     pub backend: BackendId,
-    /// Who it belongs to, if that was asked.
+    /// Who it belongs to, if the route authenticates.
     pub principal: Option<Arc<str>>,
-    /// That one's right to be here, which renewal extends.
+    /// The right of that principal to the session, which renewal extends.
     pub right: Option<Arc<Right>>,
-    /// The client's address, after PROXY header and trusted `X-Forwarded-For`.
-    pub client: Box<str>,
-    /// The host that the client asked for.
-    pub host: Box<str>,
-    /// The request's target, with secrets cut out.
-    pub target: Box<str>,
-    /// What backends and other records call the request, where that is not the session's id.
-    #[serde(rename = "request_id", default)]
-    pub foreign_request_id: Option<Box<str>>,
-    /// Negotiated subprotocol.
-    pub subprotocol: Option<Box<str>>,
-    /// When the request came.
-    pub started: SystemTime,
-    /// From the request to the 101.
-    pub handshake: Duration,
+    /// The request that it began with.
+    pub request: RequestFacts,
     /// The order that ended it, if one did.
-    #[serde(default)]
     pub order: Option<Arc<EndOrder>>,
     /// How it was placed, and its moves. A hand-over transfers this apart from the facts.
-    #[serde(skip)]
     pub details: Arc<Details>,
 }
+
+const _: () = assert!(
+    size_of::<Facts>() <= 176,
+    "every live session has one; with the counts of an Arc it fits the allocator's class of 192"
+);
 
 impl Facts {
     /// What backends and other records call the request: the name that a trusted peer gave it, else
     /// the session's id.
     pub fn request_id(&self) -> Cow<'_, str> {
-        match &self.foreign_request_id {
+        match self.request.foreign_id() {
             Some(id) => Cow::Borrowed(id),
             None => Cow::Owned(self.id.to_string()),
         }
     }
-
-    /// The facts as another process gets them. One of a former version requires the name of the
-    /// request.
-    pub fn to_transfer(&self) -> Self {
-        Self {
-            foreign_request_id: Some(self.request_id().into()),
-            ..self.clone()
-        }
-    }
-
-    /// The inverse of `to_transfer`.
-    pub fn from_transfer(mut self) -> Self {
-        let own = self.id.to_string();
-        self.foreign_request_id = self.foreign_request_id.filter(|id| **id != *own);
-        self
-    }
 }
 
-/// An order that ended a session, as its record shows it.
+/// An order that ended a session, as its record shows it. Fields of a later version are skipped
+/// where it is read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default)]
 pub struct EndOrder {
     /// Why, in words.
     pub reason: Option<Arc<str>>,

@@ -60,8 +60,13 @@ pub(crate) fn start(sessions: &Rc<Sessions>, granted: GrantedSession, client: Cl
     let worker = sessions.worker();
     let metrics = worker.route_metrics(&facts.route, &facts.upstream);
     let relay = Relay::new(client_end, backend_end, setup, worker.tick());
-    let began_at = facts.started + facts.handshake;
-    metrics.began(facts.id, &facts.backend, facts.handshake, began_at);
+    let began_at = facts.request.granted();
+    metrics.began(
+        facts.id,
+        &facts.backend,
+        facts.request.handshake(),
+        began_at,
+    );
     backend.established();
     let began = clock::now();
     let facts = Arc::new(facts);

@@ -62,7 +62,7 @@ fn outcome(ending: Ending, held: Duration, early_close: Duration) -> Option<Outc
 
 /// The session's client for passive health, which counts failures by client.
 pub(crate) fn witness(facts: &Facts) -> Witness {
-    Witness::of_record(&facts.client, facts.principal.as_deref())
+    Witness::of_record(facts.request.client(), facts.principal.as_deref())
 }
 
 #[cfg(test)]

@@ -20,8 +20,8 @@ use crate::base::clock;
 use crate::base::session_id::SessionId;
 use crate::core::limits::Holder;
 use crate::core::session::details::Details;
-use crate::core::session::record::Facts;
 use crate::core::session::staying::StayReason;
+use crate::core::session::transfer::FactsState;
 use crate::core::session::wheel::Tick;
 use crate::core::tls::UnsoundTls;
 use crate::io::carrier::Carrier;
@@ -42,7 +42,7 @@ use crate::proxy::session::task;
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct State {
-    facts: Arc<Facts>,
+    facts: FactsState,
     /// Since the 101.
     age: Duration,
     /// With its backend, if it has one.
@@ -205,7 +205,6 @@ fn unpack(sessions: &Sessions, transfer: SessionTransfer) -> Result<Session, Reb
         relay,
         more,
     } = serde_json::from_slice(&transfer.state)?;
-    let facts = Arc::new(Arc::<Facts>::unwrap_or_clone(facts).from_transfer());
     if sessions.find(facts.id).is_some() {
         return Err(RebuildError::Known);
     }
@@ -218,8 +217,8 @@ fn unpack(sessions: &Sessions, transfer: SessionTransfer) -> Result<Session, Reb
         let since = |silent| worker.tick().saturating_sub(silent);
         relay.set_active(since(client), since(backend));
     }
-    let mut facts = facts;
-    Arc::make_mut(&mut facts).details = worker.share_details(Arc::unwrap_or_clone(details));
+    let details = worker.share_details(Arc::unwrap_or_clone(details));
+    let facts = Arc::new(facts.into_facts(details));
     // No session is older than the system's clock.
     let now = clock::now();
     let since = |age| now.checked_sub(age).unwrap_or(now);
@@ -303,7 +302,7 @@ fn pack_one(session: &Session, reads: u32, now: Tick) -> Result<SessionTransfer,
     } = session;
     let age = |since| clock::now().duration_since(since);
     let state = State {
-        facts: Arc::new(facts.borrow().to_transfer()),
+        facts: FactsState::new(&facts.borrow()),
         age: age(*began),
         held: backend.borrow().as_ref().map(|one| one.held(*began)),
         quick: quick.get().into(),

@@ -215,7 +215,7 @@ impl Round<'_> {
 
     fn witness(&self) -> Witness {
         let facts = &self.resume.facts;
-        Witness::of_record(&facts.client, facts.principal.as_deref())
+        Witness::of_record(facts.request.client(), facts.principal.as_deref())
     }
 
     /// Whether an answer grants the session on the terms that its client has.
@@ -248,7 +248,7 @@ impl Round<'_> {
             };
         let (mut carrier, early) = answer.stream.expect("a 101 ends HTTP on its connection");
         let facts = &self.resume.facts;
-        let unfit = if granted.subprotocol.as_deref() != facts.subprotocol.as_deref() {
+        let unfit = if granted.subprotocol.as_deref() != facts.request.subprotocol() {
             "the next backend chose another subprotocol"
         } else if extension::terms(&granted.extensions) != *self.resume.resumption.terms {
             "the next backend chose other extensions"

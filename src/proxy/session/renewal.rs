@@ -101,7 +101,7 @@ fn settle(sessions: &Sessions, session: &Session, verified: Result<Principal, Wo
         let facts = session.facts();
         let route = table.route(&facts.route).cloned();
         let rules = route.as_deref();
-        if rules.is_some_and(|rules| !may_keep(rules, &principal.claims, &facts.target)) {
+        if rules.is_some_and(|rules| !may_keep(rules, &principal.claims, facts.request.target())) {
             return Err("insufficient");
         }
         let renewal = Renewal::Credential {

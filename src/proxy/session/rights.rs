@@ -79,7 +79,7 @@ pub(crate) fn renew(session: &Session, renewal: &Renewal, now: Tick) -> bool {
         } => {
             let same = new.subject == old.subject && new.authenticator == old.authenticator;
             let mut routes = route.iter();
-            if !same || !routes.all(|route| may_keep(route, claims, &facts.target)) {
+            if !same || !routes.all(|route| may_keep(route, claims, facts.request.target())) {
                 return false;
             }
             Right {

@@ -1,12 +1,11 @@
 //! A session's task: it polls the relay, looks for another backend when the session lost its own,
 //! and leaves the record when it is dropped, whatever happened.
 
-use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use crate::core::session::record::{Cause, EndedBy, Ending};
 use crate::core::session::resume::ResumeReason;
@@ -15,9 +14,6 @@ use crate::proxy::session::live_session::{Ownership, Session};
 use crate::proxy::session::reconnect::{NotResumed, Reached, Resume};
 use crate::proxy::session::registry::Sessions;
 use crate::proxy::session::{ended, renewal, rights};
-
-/// Bytes of a session's future.
-const SESSION_FUTURE_MAX: usize = 96;
 
 /// Adds a session to its worker and spawns its task.
 pub(crate) fn spawn(sessions: &Rc<Sessions>, session: Rc<Session>) {
@@ -28,39 +24,54 @@ pub(crate) fn spawn(sessions: &Rc<Sessions>, session: Rc<Session>) {
     let newest = worker.live().generation();
     rights::end_if_revoked(&session, &newest.revocations, worker.tick());
     drop(newest);
-    let run = Run {
+    tokio::task::spawn_local(Task {
         sessions: Rc::clone(sessions),
-        session,
-        ending: None,
+        session: Some(session),
         attempt: None,
-    };
-    let task = run.finish();
-    // Every live session holds one; the behaviour tests run with this check on.
-    debug_assert!(size_of_val(&task) <= SESSION_FUTURE_MAX);
-    tokio::task::spawn_local(task);
+    });
 }
 
-struct Run {
+/// The future of a live session. It is written by hand, because an `async` block holds what it
+/// moves in twice.
+struct Task {
     sessions: Rc<Sessions>,
-    session: Rc<Session>,
-    ending: Option<Ending>,
-    /// The search for another backend.
-    attempt: Option<Attempt>,
+    /// `None` once it is over.
+    session: Option<Rc<Session>>,
+    /// The search for another backend. Few sessions have one.
+    attempt: Option<Box<Attempt>>,
 }
+
+const _: () = assert!(
+    size_of::<Task>() <= 24,
+    "every live session has one; tokio's task then fits in 128 bytes, the next size is 256"
+);
 
 type Attempt = Pin<Box<dyn Future<Output = Result<Reached, NotResumed>>>>;
 
-impl Run {
-    async fn finish(mut self) {
-        self.ending = poll_fn(|cx| self.poll(cx)).await;
-    }
+impl Future for Task {
+    type Output = ();
 
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(session) = self.session.clone() else {
+            return Poll::Ready(());
+        };
+        let ending = ready!(self.advance(&session, cx));
+        self.session = None;
+        // Without an ending another process has the session, and writes the record.
+        if let Some(ending) = ending {
+            ended::record(&self.sessions, &session, ending);
+        }
+        Poll::Ready(())
+    }
+}
+
+impl Task {
     /// Ready without an ending when another process has the session.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Ending>> {
+    fn advance(&mut self, session: &Rc<Session>, cx: &mut Context<'_>) -> Poll<Option<Ending>> {
         loop {
             let turn = {
-                let mut relay = self.session.relay.borrow_mut();
-                match self.session.ownership.get() {
+                let mut relay = session.relay.borrow_mut();
+                match session.ownership.get() {
                     Ownership::Here | Ownership::Stays => {}
                     Ownership::Held => {
                         relay.rest(cx);
@@ -73,22 +84,21 @@ impl Run {
             };
             match turn {
                 Poll::Ready(Turn::Ended(ending)) => return Poll::Ready(Some(ending)),
-                Poll::Ready(Turn::BackendNeeded(reason)) => self.look_for_backend(reason),
+                Poll::Ready(Turn::BackendNeeded(reason)) => self.look_for_backend(session, reason),
                 Poll::Ready(Turn::Renewal) => {
-                    renewal::begin(&self.sessions, &self.session);
+                    renewal::begin(&self.sessions, session);
                     continue;
                 }
                 Poll::Pending => {}
             }
-            if self.attempt.is_none() || !self.poll_attempt(cx) {
-                self.sessions.arm(&self.session);
+            if self.attempt.is_none() || !self.poll_attempt(session, cx) {
+                self.sessions.arm(session);
                 return Poll::Pending;
             }
         }
     }
 
-    fn look_for_backend(&mut self, reason: ResumeReason) {
-        let session = &self.session;
+    fn look_for_backend(&mut self, session: &Session, reason: ResumeReason) {
         if let Some((lease, held, ending)) = session.leave_backend(reason) {
             ended::report(&lease, ending, held, &session.facts.borrow());
         }
@@ -104,28 +114,29 @@ impl Run {
             quick: session.quick.get().into(),
         };
         let worker = Rc::clone(self.sessions.worker());
-        self.attempt = Some(Box::pin(resume.run(worker)));
+        let attempt: Attempt = Box::pin(resume.run(worker));
+        self.attempt = Some(Box::new(attempt));
     }
 
     /// Polls the search; returns whether it changed the session.
-    fn poll_attempt(&mut self, cx: &mut Context<'_>) -> bool {
+    fn poll_attempt(&mut self, session: &Session, cx: &mut Context<'_>) -> bool {
         let attempt = self.attempt.as_mut().expect("a search goes on");
-        if !self.session.relay.borrow().needs_backend() {
+        if !session.relay.borrow().needs_backend() {
             self.attempt = None;
             return false;
         }
-        let Poll::Ready(result) = attempt.as_mut().poll(cx) else {
+        let Poll::Ready(result) = attempt.as_mut().as_mut().poll(cx) else {
             return false;
         };
         self.attempt = None;
         let now = self.sessions.worker().tick();
         match result {
-            Ok(reached) => self.session.go_on(reached, self.sessions.worker()),
+            Ok(reached) => session.go_on(reached, self.sessions.worker()),
             Err(why) => {
-                self.session.metrics.not_resumed();
-                tracing::debug!(id = %self.session.id, %why, "session not resumed");
+                session.metrics.not_resumed();
+                tracing::debug!(id = %session.id, %why, "session not resumed");
                 let unfit = matches!(why, NotResumed::Unfit(_)).then(|| why.to_string());
-                let mut relay = self.session.relay.borrow_mut();
+                let mut relay = session.relay.borrow_mut();
                 relay.give_up(unfit.as_deref(), now);
             }
         }
@@ -133,9 +144,13 @@ impl Run {
     }
 }
 
-impl Drop for Run {
+impl Drop for Task {
+    /// The record of a session whose task was dropped before its end, or has panicked.
     fn drop(&mut self) {
-        if self.session.ownership.get() == Ownership::Gone {
+        let Some(session) = self.session.take() else {
+            return;
+        };
+        if session.ownership.get() == Ownership::Gone {
             return;
         }
         let aborted = Ending {
@@ -144,7 +159,6 @@ impl Drop for Run {
             close_code: None,
             clean: false,
         };
-        let ending = self.ending.unwrap_or(aborted);
-        ended::record(&self.sessions, &self.session, ending);
+        ended::record(&self.sessions, &session, aborted);
     }
 }

@@ -14,6 +14,7 @@ use crate::core::limits::{Meter, Pace, SharedMeter};
 use crate::core::routing::affinity;
 use crate::core::session::details::{Details, Placement};
 use crate::core::session::record::Facts;
+use crate::core::session::request::{RequestFacts, RequestTexts};
 use crate::core::session::wheel::Tick;
 use crate::core::wire::handshake::Granted;
 use crate::core::wire::in_band::InBandMatcher;
@@ -33,6 +34,13 @@ pub(crate) fn facts(
 ) -> Facts {
     let received = placed.received;
     let principal = placed.principal.as_ref();
+    let texts = RequestTexts {
+        client: &received.client_text(),
+        host: received.host.as_str(),
+        target: &received.target(),
+        foreign_id: received.foreign_request_id(),
+        subprotocol: granted.subprotocol.as_deref(),
+    };
     Facts {
         id: received.id,
         listener: received.connection.listener().config.name.clone(),
@@ -41,13 +49,7 @@ pub(crate) fn facts(
         backend: lease.backend().clone(),
         principal: principal.map(|principal| Arc::clone(&principal.subject)),
         right: right(placed).map(Arc::new),
-        client: received.client_text(),
-        host: received.host.as_str().into(),
-        target: received.target(),
-        foreign_request_id: received.foreign_request_id().map(Into::into),
-        subprotocol: granted.subprotocol.as_deref().map(Into::into),
-        started: received.started,
-        handshake: received.elapsed(),
+        request: RequestFacts::new(texts, received.started, received.elapsed()),
         order: None,
         details,
     }

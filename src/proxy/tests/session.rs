@@ -11,6 +11,7 @@ use crate::base::clock;
 use crate::base::names::{AuthenticatorName, UpstreamName};
 use crate::base::right::Right;
 use crate::core::session::record::Facts;
+use crate::core::session::request::{RequestFacts, RequestTexts};
 use crate::core::wire::tracker::{Extensions, Rules};
 use crate::io::carrier::Carrier;
 use crate::io::net::socket::Socket;
@@ -82,13 +83,17 @@ pub(crate) fn granted(sessions: &Sessions, member: usize) -> (GrantedSession, Un
             backend: backend.backend().clone(),
             principal: Some("bot".into()),
             right: Some(Arc::new(right("programs", "bot"))),
-            client: "192.0.2.7".into(),
-            host: "chat.example.com".into(),
-            target: "/ws/lobby".into(),
-            foreign_request_id: Some("r-1".into()),
-            subprotocol: None,
-            started: clock::wall(),
-            handshake: Duration::ZERO,
+            request: RequestFacts::new(
+                RequestTexts {
+                    client: "192.0.2.7",
+                    host: "chat.example.com",
+                    target: "/ws/lobby",
+                    foreign_id: Some("r-1"),
+                    subprotocol: None,
+                },
+                clock::wall(),
+                Duration::ZERO,
+            ),
             order: None,
             details: Arc::default(),
         },

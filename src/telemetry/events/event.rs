@@ -239,10 +239,7 @@ impl Event {
 }
 
 fn weight(facts: &Facts) -> usize {
-    let texts = [&facts.client, &facts.host, &facts.target];
-    let texts = texts.iter().map(|text| text.len()).sum::<usize>();
-    let foreign = facts.foreign_request_id.as_ref().map_or(0, |id| id.len());
     let principal = facts.principal.as_ref().map_or(0, |text| text.len());
     let moves = facts.details.moves.len() * size_of::<Move>();
-    size_of::<Facts>() + moves + texts + foreign + principal
+    size_of::<Facts>() + moves + facts.request.heap() + principal
 }

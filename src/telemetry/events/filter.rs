@@ -98,8 +98,8 @@ impl<'e> Values<'e> {
             route: Some(&facts.route),
             upstream: Some(&facts.upstream),
             backend: Some(&facts.backend),
-            client: Some(&facts.client),
-            request_id: facts.foreign_request_id.as_deref(),
+            client: Some(facts.request.client()),
+            request_id: facts.request.foreign_id(),
             ..Self::default()
         }
     }

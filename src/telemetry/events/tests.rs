@@ -9,6 +9,7 @@ use crate::base::session_id::SessionId;
 use crate::base::traffic::Traffic;
 use crate::core::session::details::{Details, Move};
 use crate::core::session::record::{Cause, EndOrder, EndedBy, Ending};
+use crate::core::session::request::{RequestFacts, RequestTexts};
 use crate::core::session::resume::{Moves, ResumeReason};
 
 const AT: SystemTime = SystemTime::UNIX_EPOCH;
@@ -38,13 +39,17 @@ fn facts() -> Facts {
         backend: "b1".into(),
         principal: Some("ann".into()),
         right: None,
-        client: "[2001:db8::1]:5000".into(),
-        host: "chat.example.com".into(),
-        target: "/ws?token=***".into(),
-        foreign_request_id: None,
-        subprotocol: None,
-        started: AT,
-        handshake: Duration::from_millis(2),
+        request: RequestFacts::new(
+            RequestTexts {
+                client: "[2001:db8::1]:5000",
+                host: "chat.example.com",
+                target: "/ws?token=***",
+                foreign_id: None,
+                subprotocol: None,
+            },
+            AT,
+            Duration::from_millis(2),
+        ),
         details: Arc::new(Details {
             moves: vec![Move {
                 from: "b0".into(),

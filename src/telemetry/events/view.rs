@@ -38,14 +38,14 @@ impl Fields {
             session: Some(facts.id),
             principal: facts.principal.as_deref().and_then(some),
             authenticator: right.and_then(|right| some(&right.authenticator)),
-            client: some(&facts.client),
-            host: some(&facts.host),
-            target: some(&facts.target),
+            client: some(facts.request.client()),
+            host: some(facts.request.host()),
+            target: some(facts.request.target()),
             request_id: some(&facts.request_id()),
-            subprotocol: facts.subprotocol.as_deref().and_then(some),
-            started: some(&clock::rfc3339(facts.started)),
+            subprotocol: facts.request.subprotocol().and_then(some),
+            started: some(&clock::rfc3339(facts.request.started())),
             expires: expires.and_then(|at| some(&clock::rfc3339(at))),
-            handshake_ms: Some(millis(facts.handshake)),
+            handshake_ms: Some(millis(facts.request.handshake())),
             ..Self::default()
         }
     }

@@ -123,7 +123,7 @@ impl RouteMetrics {
     pub fn ended(&self, record: &Record) {
         let sessions = self.sessions();
         let (facts, lasted) = (&record.facts, record.duration);
-        let ended = facts.started + facts.handshake + lasted;
+        let ended = facts.request.granted() + lasted;
         let seconds = &sessions.session_seconds;
         seconds.record_session(lasted, facts.id, ended);
         sessions.live.decrement(1.0);

@@ -145,14 +145,11 @@ table! {
         "Hand-overs that broke off; each process goes on with the sessions that it has then.";
     HANDOVER_SESSIONS = Counter, Count, "sessile_handover_sessions_total", ["direction"],
         "Sessions that came (`in`) or went (`out`) by hand-over.";
-    HANDOVER_STAYED = Counter, Count, "sessile_handover_stayed_total", ["reason"],
-        "Sessions that stayed in the old process of a hand-over, by reason: `ending`, \
-         `tls_of_rustls`, `tls_not_understood` by the new process, `sockets`, `refused`.";
     HANDOVER_SECONDS = Gauge, Seconds, "sessile_handover_seconds", ["direction"],
         "How long the last hand-over took.";
     PREDECESSOR_SESSIONS = Gauge, Count, "sessile_predecessor_sessions", ["reason"],
-        "Sessions that stayed in the process before this one when it handed over, by reason as in \
-         `sessile_handover_stayed_total`.";
+        "Sessions that stayed in the process before this one when it handed over, by reason: \
+         `ending`, `tls_of_rustls`, `tls_not_understood` by this process, `sockets`, `refused`.";
     AUTHENTICATIONS = Counter, Count, "sessile_authentications_total",
         ["authenticator", "outcome"],
         "Credentials that were verified, by outcome: ok, anonymous, or why they do not count; \

@@ -5,6 +5,7 @@ use super::*;
 use crate::base::session_id::SessionId;
 use crate::base::traffic::Traffic;
 use crate::core::session::record::{Cause, EndedBy, Ending, Facts, Record};
+use crate::core::session::request::{RequestFacts, RequestTexts};
 use crate::core::session::resume::Moves;
 
 fn record(by: EndedBy, cause: Cause, close_code: Option<u16>) -> Record {
@@ -17,13 +18,17 @@ fn record(by: EndedBy, cause: Cause, close_code: Option<u16>) -> Record {
             backend: "a".into(),
             principal: Some("alice".into()),
             right: None,
-            client: "192.0.2.1".into(),
-            host: "chat.example.com".into(),
-            foreign_request_id: Some("req-1".into()),
-            target: "/ws".into(),
-            subprotocol: None,
-            started: SystemTime::UNIX_EPOCH,
-            handshake: Duration::from_millis(3),
+            request: RequestFacts::new(
+                RequestTexts {
+                    client: "192.0.2.1",
+                    host: "chat.example.com",
+                    target: "/ws",
+                    foreign_id: Some("req-1"),
+                    subprotocol: None,
+                },
+                SystemTime::UNIX_EPOCH,
+                Duration::from_millis(3),
+            ),
             order: None,
             details: Arc::default(),
         }),

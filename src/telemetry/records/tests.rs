@@ -5,6 +5,7 @@ use super::*;
 use crate::base::session_id::SessionId;
 use crate::config::snapshot::{Access, Syslog, SyslogAddress};
 use crate::core::session::record::{Cause, EndedBy, Ending, Facts};
+use crate::core::session::request::{RequestFacts, RequestTexts};
 use crate::core::session::resume::Moves;
 
 const START: Duration = Duration::from_millis(1_700_000_000_123);
@@ -19,13 +20,17 @@ fn ended() -> Record {
             backend: "10.0.0.1:9000".into(),
             principal: Some("alice\nkind=session".into()),
             right: None,
-            client: "192.0.2.1:55000".into(),
-            host: "chat.example.com".into(),
-            foreign_request_id: Some("req-1".into()),
-            target: "/ws/7?token=***".into(),
-            subprotocol: None,
-            started: SystemTime::UNIX_EPOCH + START,
-            handshake: Duration::from_micros(3_250),
+            request: RequestFacts::new(
+                RequestTexts {
+                    client: "192.0.2.1:55000",
+                    host: "chat.example.com",
+                    target: "/ws/7?token=***",
+                    foreign_id: Some("req-1"),
+                    subprotocol: None,
+                },
+                SystemTime::UNIX_EPOCH + START,
+                Duration::from_micros(3_250),
+            ),
             order: None,
             details: Arc::default(),
         }),

@@ -104,7 +104,10 @@ fn a_transferred_session_goes_on_in_the_next_process() {
         go.send(()).expect("it waits");
         settle().await;
         let session = to.find(ends.session.id).expect("it has begun");
-        assert_eq!(session.facts().target, ends.session.facts().target);
+        assert_eq!(
+            session.facts().request.target(),
+            ends.session.facts().request.target()
+        );
         assert_eq!(new.worker.load.sessions.load(Ordering::Relaxed), 1);
         ends.talk().await;
         assert_eq!(session.relay.borrow().to_backend().text, 2);

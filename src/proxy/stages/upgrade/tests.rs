@@ -199,12 +199,12 @@ fn the_session_is_what_was_agreed() {
         panic!("no session");
     };
     let (granted, report) = *session;
-    assert_eq!(granted.facts.subprotocol.as_deref(), Some("chat"));
+    assert_eq!(granted.facts.request.subprotocol(), Some("chat"));
     assert_eq!(granted.facts.backend, *granted.backend.backend());
     assert_eq!(granted.setup.backend_early, b"early");
     assert!(granted.resumption.is_none());
     assert_eq!(report.state, AnswerState::Unanswered);
-    assert!(granted.facts.started <= clock::wall());
+    assert!(granted.facts.request.started() <= clock::wall());
 }
 
 #[test]

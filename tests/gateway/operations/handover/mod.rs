@@ -365,7 +365,7 @@ async fn sessions_whose_records_are_rustls_own_stay_and_end_at_the_pace_of_a_shu
         taken_over["staying"],
         serde_json::json!({ "tls_of_rustls": 10 })
     );
-    let stayed = next.metric("sessile_handover_stayed_total", &["tls_of_rustls"]);
+    let stayed = next.metric("sessile_predecessor_sessions", &["tls_of_rustls"]);
     assert_eq!(stayed, 10.0);
     for client in &mut going {
         client.echo("after").await;
