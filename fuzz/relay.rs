@@ -190,16 +190,8 @@ fn setup(flags: u8) -> Setup {
     } else {
         Over::Close
     };
-    let throttle = Throttle {
-        own: Meter::new(Some(Pace::with_burst(5.0, Duration::from_secs(1))), None),
-        shared: None,
-        over,
-        tick: 100_000_000,
-        began: 0,
-        counted: (0, 0),
-        fragments: 0,
-        until: None,
-    };
+    let own = Meter::new(Some(Pace::with_burst(5.0, Duration::from_secs(1))), None);
+    let throttle = Throttle::new(own, over, 100_000_000);
     Setup {
         client_rules: rules,
         backend_rules: Rules {

@@ -26,7 +26,7 @@ const LISTENER: u64 = 1 << 32;
 /// What happened to a client's connection, by its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// Its upgrade was accepted.
+    /// Its upgrade was accepted, or its TLS handshake is over if it connected for nothing else.
     Open(usize),
     /// A message or plain answer arrived, and it was the right one.
     Answer(usize),
@@ -43,6 +43,8 @@ pub(crate) enum Kind {
     Push,
     /// GET requests, answered one at a time.
     Plain,
+    /// A TLS handshake; then it ends the connection.
+    Handshake,
 }
 
 /// Clients, backends and their event loop.
@@ -143,12 +145,14 @@ impl Engine {
         kind: Kind,
     ) -> Result<usize> {
         let place = self.insert(Stream::connect(to, tls)?, Role::Client(kind))?;
-        if kind == Kind::Plain {
-            self.send(place, 1)?;
-        } else {
-            let conn = &mut self.conns[place];
-            conn.outbox.extend(wire::upgrade_request().into_bytes());
-            self.flush(place)?;
+        match kind {
+            Kind::Plain => self.send(place, 1)?,
+            Kind::Handshake => self.flush(place)?,
+            Kind::Echo | Kind::Push => {
+                let conn = &mut self.conns[place];
+                conn.outbox.extend(wire::upgrade_request().into_bytes());
+                self.flush(place)?;
+            }
         }
         Ok(place)
     }
@@ -286,6 +290,13 @@ impl Engine {
 
     fn flush(&mut self, place: usize) -> Result<()> {
         let conn = &mut self.conns[place];
+        if conn.role == Role::Client(Kind::Handshake)
+            && conn.phase == Phase::Head
+            && conn.stream.end_after_handshake()
+        {
+            conn.phase = Phase::Closing;
+            self.events.push(Event::Open(place));
+        }
         conn.write()
             .with_context(|| format!("{:?} {place}", conn.role))?;
         let unsent = !conn.outbox.is_empty() || conn.stream.wants_write();

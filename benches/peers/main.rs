@@ -32,11 +32,13 @@ mod wire;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use rcgen::{CertificateParams, KeyPair, PKCS_RSA_SHA256};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::contestant::{BASE, Contestant, Identity};
 use crate::report::Findings;
 use crate::rows::{ROWS, Row, Scale};
+use crate::stream::Tls;
 
 /// Both ends of every idle session are in this process.
 const DESCRIPTORS_MIN: u64 = 19_500;
@@ -126,14 +128,11 @@ impl Plan {
 
     /// Row by row; inside a row the contestants take turns, and each round another one begins.
     fn run(&self) -> Result<Vec<Findings>> {
-        let identity = rcgen::generate_simple_self_signed([wire::HOST.to_owned()])?;
-        let tls = stream::tls_configs(identity.cert.der().clone())?;
-        let identity = Identity {
-            certificate: identity.cert.pem(),
-            key: identity.signing_key.serialize_pem(),
-        };
+        let ecdsa = certified(KeyPair::generate()?)?;
+        let rsa = certified(KeyPair::generate_for(&PKCS_RSA_SHA256)?)?;
         let mut all = Vec::new();
         for row in &self.rows {
+            let (identity, tls) = if row.rsa { &rsa } else { &ecdsa };
             let mut contestants = self.contestants.clone();
             contestants.retain(|contestant| !row.tls || contestant.speaks_tls());
             let mut samples: Vec<_> = contestants.iter().map(|one| (*one, Vec::new())).collect();
@@ -141,7 +140,7 @@ impl Plan {
                 let count = samples.len();
                 for turn in 0..count {
                     let (contestant, samples) = &mut samples[(round + turn) % count];
-                    let sample = row.run(*contestant, &identity, &tls, self.scale);
+                    let sample = row.run(*contestant, identity, tls, self.scale);
                     let who = || format!("{} with {}", row.name, contestant.name());
                     samples.push(sample.with_context(who)?);
                 }
@@ -151,6 +150,16 @@ impl Plan {
         }
         Ok(all)
     }
+}
+
+/// A certificate with this key, and clients that trust it.
+fn certified(key: KeyPair) -> Result<(Identity, Tls)> {
+    let certificate = CertificateParams::new([wire::HOST.to_owned()])?.self_signed(&key)?;
+    let identity = Identity {
+        certificate: certificate.pem(),
+        key: key.serialize_pem(),
+    };
+    Ok((identity, stream::tls_configs(certificate.der().clone())?))
 }
 
 fn choose<T: Copy>(

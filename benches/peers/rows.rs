@@ -32,6 +32,8 @@ pub(crate) struct Row {
     pub(crate) tls: bool,
     /// Whether they resume earlier TLS sessions.
     resumes: bool,
+    /// Whether the certificate has an RSA key.
+    pub(crate) rsa: bool,
     size: usize,
     work: fn(&mut Trial) -> Result<Sample>,
 }
@@ -68,7 +70,7 @@ pub(crate) struct Scale {
 }
 
 /// All rows, in the order of the tables.
-pub(crate) const ROWS: [Row; 12] = [
+pub(crate) const ROWS: [Row; 15] = [
     row(
         "echo",
         "echo of 64 B on 64 sessions, per round trip",
@@ -97,7 +99,7 @@ pub(crate) const ROWS: [Row; 12] = [
         |t| t.echo(8, 1),
     ),
     row("setup", "connect, upgrade, one echo, close", 64, |t| {
-        t.setup(32)
+        t.setup(32, Kind::Echo)
     }),
     row("http", "plain GET on 64 kept connections", 64, |t| {
         t.plain(64)
@@ -111,7 +113,7 @@ pub(crate) const ROWS: [Row; 12] = [
         "tls-setup",
         "connect, TLS handshake, upgrade, echo, close",
         64,
-        |t| t.setup(32),
+        |t| t.setup(32, Kind::Echo),
     )),
     tls(Row {
         resumes: true,
@@ -119,14 +121,32 @@ pub(crate) const ROWS: [Row; 12] = [
             "tls-resume",
             "connect, resumed TLS handshake, upgrade, echo, close",
             64,
-            |t| t.setup(32),
+            |t| t.setup(32, Kind::Echo),
         )
+    }),
+    tls(HANDSHAKE),
+    tls(Row {
+        name: "tls-hand-resume",
+        title: "connect, resumed TLS handshake, close",
+        resumes: true,
+        ..HANDSHAKE
+    }),
+    tls(Row {
+        name: "tls-hand-rsa",
+        title: "connect, TLS handshake with an RSA-2048 certificate, close",
+        rsa: true,
+        ..HANDSHAKE
     }),
     tls(Row {
         unit: Unit::Bytes,
         ..row("tls-idle", "an idle TLS session", 64, Trial::idle)
     }),
 ];
+
+/// Nothing but a handshake: no request, and no backend.
+const HANDSHAKE: Row = row("tls-hand", "connect, TLS handshake, close", 64, |t| {
+    t.setup(32, Kind::Handshake)
+});
 
 const fn row(
     name: &'static str,
@@ -140,6 +160,7 @@ const fn row(
         unit: Unit::Micros,
         tls: false,
         resumes: false,
+        rsa: false,
         size,
         work,
     }
@@ -321,9 +342,9 @@ impl Trial {
         })
     }
 
-    fn setup(&mut self, at_once: usize) -> Result<Sample> {
+    fn setup(&mut self, at_once: usize, kind: Kind) -> Result<Sample> {
         for _ in 0..at_once {
-            self.connect(Kind::Echo)?;
+            self.connect(kind)?;
         }
         let (mut opened, mut resumed) = (0, 0);
         let sample = self.measure(|trial, event| {
@@ -331,10 +352,12 @@ impl Trial {
                 Event::Open(place) => {
                     opened += 1;
                     resumed += usize::from(trial.engine.is_resumed(place));
-                    trial.engine.send(place, 1)?;
+                    if kind == Kind::Echo {
+                        trial.engine.send(place, 1)?;
+                    }
                 }
                 Event::Answer(place) => trial.engine.close(place)?,
-                Event::Closed(_) => drop(trial.connect(Kind::Echo)?),
+                Event::Closed(_) => drop(trial.connect(kind)?),
             }
             Ok(u64::from(matches!(event, Event::Closed(_))))
         })?;

@@ -91,6 +91,12 @@ impl Stream {
         Ok(taken)
     }
 
+    /// Queues `close_notify` if the TLS handshake is over; returns whether it is.
+    pub(crate) fn end_after_handshake(&mut self) -> bool {
+        let tls = self.tls.as_mut().filter(|tls| !tls.is_handshaking());
+        tls.map(|tls| tls.send_close_notify()).is_some()
+    }
+
     /// Whether its TLS handshake resumed an earlier session.
     pub(crate) fn is_resumed(&self) -> bool {
         let tls = self.tls.as_ref();

@@ -58,6 +58,21 @@ pub(super) struct Reading {
 }
 
 impl Throttle {
+    /// Nothing has been counted, and no meter is shared. A tick has this many nanoseconds, and tick
+    /// 0 is the node's time 0.
+    pub fn new(own: Meter, over: Over, tick: u64) -> Self {
+        Self {
+            own,
+            shared: None,
+            over,
+            tick,
+            began: 0,
+            counted: (0, 0),
+            fragments: 0,
+            until: None,
+        }
+    }
+
     fn time(&self, now: Tick) -> u64 {
         self.began + u64::from(now) * self.tick
     }
@@ -130,16 +145,7 @@ mod tests {
 
     fn throttle() -> Throttle {
         let pace = Pace::with_burst(1.0, Duration::from_secs(1));
-        Throttle {
-            own: Meter::new(Some(pace), None),
-            shared: None,
-            over: Over::Slow,
-            tick: 100_000_000,
-            began: 0,
-            counted: (0, 0),
-            fragments: 0,
-            until: None,
-        }
+        Throttle::new(Meter::new(Some(pace), None), Over::Slow, 100_000_000)
     }
 
     fn reading(messages: u64, fragments: u16) -> Reading {

@@ -168,14 +168,9 @@ fn throttle(placed: &Placed<'_>) -> Option<Box<Throttle>> {
     let (began, tick) = worker.rate_clock();
     (!own.is_empty() || shared.is_some()).then(|| {
         Box::new(Throttle {
-            own,
             shared,
-            over: quotas.over,
-            tick,
             began,
-            counted: (0, 0),
-            fragments: 0,
-            until: None,
+            ..Throttle::new(own, quotas.over, tick)
         })
     })
 }

@@ -121,8 +121,10 @@ async fn idle_sessions_leave_first_and_the_rest_at_the_deadline() {
     for _ in 0..40 {
         clients.push(Client::connect(gateway.address(), "/").await);
     }
-    // Idleness is counted in tenths of a second.
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    // Idle times are counted in tenths of a second.
+    gateway
+        .wait_until_sessions_idle(clients.len(), "300ms")
+        .await;
     let mut ends = JoinSet::new();
     for (place, mut client) in clients.into_iter().enumerate() {
         // Those that came first.
@@ -220,11 +222,24 @@ async fn i3_a_drain_can_be_held_changed_and_undone() {
         &json!({"state": "draining", "pace": "10/s"}),
     );
     let left = async || gateway.backend("echo", home)["sessions"].as_u64().unwrap();
-    eventually("some are told", async || left().await < 28).await;
+    eventually("some sessions end", async || left().await < 28).await;
     patch(&gateway, home, &json!({"paused": true}));
     let held = left().await;
-    tokio::time::sleep(Duration::from_millis(1_000)).await;
-    assert!(held - left().await <= 2, "told while it is held");
+    // The clock: another drain at this pace, which is not held.
+    let other = if home == one.address {
+        two.address
+    } else {
+        one.address
+    };
+    let clock = clients_at(&gateway, other, 10).await;
+    patch(
+        &gateway,
+        other,
+        &json!({"state": "draining", "pace": "10/s"}),
+    );
+    times(clock, Instant::now() - Duration::from_secs(60)).await;
+    patch(&gateway, other, &json!({"state": "active"}));
+    assert!(held - left().await <= 2, "sessions ended while it was held");
     assert_eq!(
         gateway.backend("echo", home)["drain"]["seconds_left"],
         Value::Null
@@ -237,11 +252,6 @@ async fn i3_a_drain_can_be_held_changed_and_undone() {
             .len(),
         30
     );
-    let other = if home == one.address {
-        two.address
-    } else {
-        one.address
-    };
     let mut elsewhere = Client::connect(gateway.address(), "/?k=probe").await;
     assert_eq!(elsewhere.backend().await, other);
     let shown = patch(&gateway, home, &json!({"state": "active"}));
@@ -311,7 +321,10 @@ async fn a_backend_that_leaves_its_upstream_keeps_its_sessions_by_default() {
                 (&removed["sessions"], &removed["drain"]),
                 (&json!(3), &Value::Null)
             );
-            tokio::time::sleep(Duration::from_millis(700)).await;
+            // The clock: a drain with the same time, which does end sessions.
+            let clock = clients_at(&gateway, two.address, 1).await;
+            patch(&gateway, two.address, &json!({"state": "draining"}));
+            times(clock, Instant::now() - Duration::from_secs(60)).await;
             assert!(ends.try_join_next().is_none());
             ends.shutdown().await;
         }

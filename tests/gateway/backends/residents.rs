@@ -3,8 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::etcd::Etcd;
-use crate::support::etcd_world::{follow, has_members, key_of, member, seed};
+use crate::support::etcd_world::{followed, has_members, key_of, member};
 use crate::support::shell::sessile;
 use crate::support::{Backend, Client, Dial, Gateway, config, eventually};
 
@@ -38,10 +37,7 @@ fn summary(gateway: &Gateway, name: &str) -> Value {
 #[tokio::test]
 async fn sessions_of_a_removed_backend_are_shown_drained_and_taken_up_again() {
     let (first, second) = (Backend::echo().await, Backend::echo().await);
-    let etcd = Etcd::start().await;
-    seed(&etcd, &[&first, &second]).await;
-    let gateway = follow(&etcd).await;
-    has_members(&gateway, &[&first, &second]).await;
+    let (etcd, gateway) = followed(&[&first, &second]).await;
     let mut held = sessions_at(&gateway, &second, 9).await;
     held.extend(sessions_at(&gateway, &first, 5).await);
     eventually("all count", async || upstream(&gateway)["sessions"] == 14).await;
@@ -78,10 +74,7 @@ async fn sessions_of_a_removed_backend_are_shown_drained_and_taken_up_again() {
 #[tokio::test]
 async fn a_removed_backend_is_drained_like_any_other() {
     let (first, second) = (Backend::echo().await, Backend::echo().await);
-    let etcd = Etcd::start().await;
-    seed(&etcd, &[&first, &second]).await;
-    let gateway = follow(&etcd).await;
-    has_members(&gateway, &[&first, &second]).await;
+    let (etcd, gateway) = followed(&[&first, &second]).await;
     let mut held = sessions_at(&gateway, &second, 9).await;
     held.extend(sessions_at(&gateway, &first, 5).await);
     let id = second.address.to_string();

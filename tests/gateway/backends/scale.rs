@@ -1,6 +1,6 @@
 //! Many sessions at once.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures_util::{StreamExt as _, stream};
 
@@ -20,9 +20,16 @@ async fn nine_thousand_idle_sessions_all_answer_afterwards() {
     clients.extend(connect(&gateway, SESSIONS - 100).await);
     let connected = start.elapsed();
     assert_eq!(gateway.sessions_live(), SESSIONS as u64);
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    let after = gateway.memory_kib("VmRSS");
-    let each = (after - before) as f64 / (SESSIONS - 100) as f64;
+    // What the handshakes took is given back some time later.
+    let each = || {
+        let taken = gateway.memory_kib("VmRSS").saturating_sub(before);
+        taken as f64 / (SESSIONS - 100) as f64
+    };
+    eventually("an idle session takes less than 4 KiB", async || {
+        each() < 4.0
+    })
+    .await;
+    let each = each();
 
     let start = Instant::now();
     let clients: Vec<_> = stream::iter(clients)
@@ -38,7 +45,6 @@ async fn nine_thousand_idle_sessions_all_answer_afterwards() {
         "{SESSIONS} sessions in {connected:?}, {each:.2} KiB each while idle, all answered within \
          {answered:?}"
     );
-    assert!(each < 4.0, "an idle session takes {each:.2} KiB");
 
     drop(clients);
     eventually("all are gone", async || gateway.sessions_live() == 0).await;

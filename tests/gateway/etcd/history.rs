@@ -9,8 +9,8 @@ use tokio::time::sleep;
 
 use crate::support::etcd::Etcd;
 use crate::support::etcd_world::{
-    Network, Traffic, etcd_status, follow, following, has_members, is_connected, key_of, member,
-    members, seed,
+    Network, Traffic, etcd_status, follow, followed, following, has_members, is_connected, key_of,
+    member, members, seed,
 };
 use crate::support::{Backend, Client, Gateway, eventually};
 
@@ -106,10 +106,7 @@ async fn a_restore_whose_revision_has_overtaken_the_old_one_is_noticed_too() {
 #[tokio::test]
 async fn apisix_13067_a_write_after_a_long_silence_arrives() {
     let (first, second) = (Backend::echo().await, Backend::echo().await);
-    let etcd = Etcd::start().await;
-    seed(&etcd, &[&first]).await;
-    let gateway = follow(&etcd).await;
-    has_members(&gateway, &[&first]).await;
+    let (etcd, gateway) = followed(&[&first]).await;
     let revision = etcd_status(&gateway)["revision"].clone();
     // Twice as long as silence may last, on an idle prefix of an etcd that is busy elsewhere.
     for number in 0..30 {
@@ -157,10 +154,7 @@ async fn apisix_13917_writes_during_a_start_arrive() {
 #[tokio::test]
 async fn apisix_2680_a_member_that_is_restarted_over_and_over_ends_nothing() {
     let backend = Backend::echo().await;
-    let mut etcd = Etcd::start().await;
-    seed(&etcd, &[&backend]).await;
-    let gateway = follow(&etcd).await;
-    has_members(&gateway, &[&backend]).await;
+    let (mut etcd, gateway) = followed(&[&backend]).await;
     let traffic = Traffic::start(gateway.address());
     for _ in 0..3 {
         etcd.signal(Signal::TERM);

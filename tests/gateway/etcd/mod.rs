@@ -17,7 +17,7 @@ use etcd_client::{Txn, TxnOp};
 
 use crate::support::etcd::Etcd;
 use crate::support::etcd_world::{
-    Traffic, etcd_status, follow, following, has_members, key_of, member, members, seed,
+    Traffic, etcd_status, follow, followed, following, has_members, key_of, member, members,
 };
 use crate::support::shell::sessile;
 use crate::support::tokens::{SECRET, claims, token};
@@ -26,10 +26,7 @@ use crate::support::{Backend, Client, Dial, Gateway, config, eventually};
 #[tokio::test]
 async fn a_backend_that_appears_gets_its_share_and_one_that_goes_loses_it() {
     let (first, second) = (Backend::echo().await, Backend::echo().await);
-    let etcd = Etcd::start().await;
-    seed(&etcd, &[&first]).await;
-    let gateway = follow(&etcd).await;
-    has_members(&gateway, &[&first]).await;
+    let (etcd, gateway) = followed(&[&first]).await;
     let traffic = Traffic::start(gateway.address());
     etcd.put(&key_of(&second), &member(&second)).await;
     has_members(&gateway, &[&first, &second]).await;
@@ -80,10 +77,7 @@ async fn a_route_that_etcdctl_puts_is_live_and_overrides_the_file() {
 async fn a_transaction_with_a_route_and_its_upstream_never_shows_half() {
     use etcd_client::{Txn, TxnOp};
     let backend = Backend::echo().await;
-    let etcd = Etcd::start().await;
-    seed(&etcd, &[&backend]).await;
-    let gateway = follow(&etcd).await;
-    has_members(&gateway, &[&backend]).await;
+    let (etcd, gateway) = followed(&[&backend]).await;
     let mut client = etcd.client().await;
     let upstream = json!({ "backends": [backend.address.to_string()] }).to_string();
     for number in 0..40 {
@@ -115,10 +109,7 @@ async fn a_transaction_with_a_route_and_its_upstream_never_shows_half() {
 #[tokio::test]
 async fn i4_a_bad_document_is_refused_alone_and_its_last_good_version_stays() {
     let (first, second) = (Backend::echo().await, Backend::echo().await);
-    let etcd = Etcd::start().await;
-    seed(&etcd, &[&first]).await;
-    let gateway = follow(&etcd).await;
-    has_members(&gateway, &[&first]).await;
+    let (etcd, gateway) = followed(&[&first]).await;
     let traffic = Traffic::start(gateway.address());
     for bad in ["nonsense", r#"{"upstream":7}"#, r#"{"upstrem":"echo"}"#] {
         etcd.ctl(&["put", "/sessile/routes/all", bad]);
@@ -357,10 +348,7 @@ async fn check_looks_at_every_document_as_a_gateway_would() {
 #[tokio::test]
 async fn i4_a_refused_file_is_shown_as_refused_whatever_etcd_says_meanwhile() {
     let (first, second) = (Backend::echo().await, Backend::echo().await);
-    let etcd = Etcd::start().await;
-    seed(&etcd, &[&first]).await;
-    let gateway = follow(&etcd).await;
-    has_members(&gateway, &[&first]).await;
+    let (etcd, gateway) = followed(&[&first]).await;
     std::fs::write(gateway.config_path(), "[node]\nwokers = 1\n").unwrap();
     assert_eq!(gateway.reload().status, 422);
     let loaded = gateway.get("/v1/status")["sources"]["file"]["loaded"].clone();

@@ -2,15 +2,15 @@
 //! refused.
 
 use std::fs;
+use std::net::TcpListener;
 use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::json;
-use tokio::time::sleep;
 
 use crate::support::etcd::Etcd;
 use crate::support::etcd_world::{
-    Network, Traffic, etcd_status, follow, following, has_members, is_connected, key_of, member,
+    Network, Traffic, etcd_status, followed, following, has_members, is_connected, key_of, member,
     restart, seed,
 };
 use crate::support::shell::sessile;
@@ -22,10 +22,7 @@ const LONG: Duration = Duration::from_secs(4);
 #[tokio::test]
 async fn i5_etcd_is_killed_and_comes_back() {
     let (first, second) = (Backend::echo().await, Backend::echo().await);
-    let mut etcd = Etcd::start().await;
-    seed(&etcd, &[&first]).await;
-    let gateway = follow(&etcd).await;
-    has_members(&gateway, &[&first]).await;
+    let (mut etcd, gateway) = followed(&[&first]).await;
     let traffic = Traffic::start(gateway.address());
     etcd.stop();
     is_connected(&gateway, false).await;
@@ -41,20 +38,21 @@ async fn i5_etcd_is_killed_and_comes_back() {
 #[tokio::test]
 async fn i5_etcd_is_stopped_for_longer_than_every_timeout() {
     let (first, second) = (Backend::echo().await, Backend::echo().await);
-    let etcd = Etcd::start().await;
-    seed(&etcd, &[&first]).await;
-    let gateway = follow(&etcd).await;
-    has_members(&gateway, &[&first]).await;
+    let (etcd, gateway) = followed(&[&first]).await;
     let traffic = Traffic::start(gateway.address());
     etcd.signal(Signal::STOP);
     is_connected(&gateway, false).await;
     // Not before: the gateway's own entry may have been on its way.
     let revision = etcd_status(&gateway)["revision"].clone();
-    sleep(LONG).await;
+    // By the gateway's own clock.
+    eventually("etcd is silent for longer than every timeout", async || {
+        gateway.metric("sessile_etcd_progress_age_seconds", &[]) > LONG.as_secs_f64()
+    })
+    .await;
     assert_eq!(
         etcd_status(&gateway)["revision"],
         revision,
-        "time moves no revision"
+        "elapsed time never advances the revision"
     );
     etcd.signal(Signal::CONT);
     etcd.put(&key_of(&second), &member(&second)).await;
@@ -247,10 +245,7 @@ async fn a_damaged_last_known_good_is_reported_and_put_aside() {
 #[tokio::test]
 async fn i5_an_etcd_that_has_lost_its_data_is_doubted_until_it_is_accepted() {
     let backend = Backend::echo().await;
-    let mut etcd = Etcd::start().await;
-    seed(&etcd, &[&backend]).await;
-    let gateway = follow(&etcd).await;
-    has_members(&gateway, &[&backend]).await;
+    let (mut etcd, gateway) = followed(&[&backend]).await;
     let traffic = Traffic::start(gateway.address());
     etcd.restart_empty().await;
     eventually("it is doubted", async || {
@@ -320,13 +315,16 @@ async fn a_start_that_has_nothing_to_serve_waits_for_etcd() {
     seed(&etcd, &[&backend]).await;
     etcd.stop();
     let source = following(&[etcd.url()], "").replace("answer = \"1s\"", "answer = \"1h\"");
-    // Elsewhere: who waits for a gateway waits for its answers too.
+    // In place of etcd, until the gateway has tried to reach it.
+    let silent = TcpListener::bind(("127.0.0.1", etcd.port())).unwrap();
+    // On a thread, because the start of a gateway blocks this one.
     let again = std::thread::spawn(move || {
+        let tried = silent.accept().unwrap();
+        drop((tried, silent));
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build();
         runtime.unwrap().block_on(async {
-            sleep(Duration::from_millis(500)).await;
             etcd.start_again().await;
             etcd
         })

@@ -2,8 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::etcd::Etcd;
-use crate::support::etcd_world::{etcd_status, follow, has_members, key_of, member, seed};
+use crate::support::etcd_world::{etcd_status, followed, has_members, key_of, member};
 use crate::support::raw::Raw;
 use crate::support::{Backend, Client, Gateway, config, eventually};
 
@@ -21,10 +20,7 @@ async fn walks_along(gateway: &Gateway) {
 #[tokio::test]
 async fn i12_documents_of_etcd_that_are_too_deep_are_refused_and_the_process_lives() {
     let backend = Backend::echo().await;
-    let etcd = Etcd::start().await;
-    seed(&etcd, &[&backend]).await;
-    let gateway = follow(&etcd).await;
-    has_members(&gateway, &[&backend]).await;
+    let (etcd, gateway) = followed(&[&backend]).await;
 
     let deep = json!({ "upstream": "echo", "path": "/x".repeat(16_000) });
     etcd.put("routes/deep", &deep).await;

@@ -158,7 +158,10 @@ async fn idle_sessions_go_first_and_a_pace_ends_with_the_grace() {
     for _ in 0..40 {
         clients.push(Client::connect(gateway.address(), "/").await);
     }
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    // Idle times are counted in tenths of a second.
+    gateway
+        .wait_until_sessions_idle(clients.len(), "300ms")
+        .await;
     for (place, mut client) in clients.into_iter().enumerate() {
         // Those that came first.
         let busy = place < 20;

@@ -39,6 +39,15 @@ pub async fn seed(etcd: &Etcd, backends: &[&Backend]) {
     }
 }
 
+/// An etcd with these backends in the upstream `echo`, and a gateway that has them from there.
+pub async fn followed(backends: &[&Backend]) -> (Etcd, Gateway) {
+    let etcd = Etcd::start().await;
+    seed(&etcd, backends).await;
+    let gateway = follow(&etcd).await;
+    has_members(&gateway, backends).await;
+    (etcd, gateway)
+}
+
 /// The key of a backend's document.
 pub fn key_of(backend: &Backend) -> String {
     format!("backends/echo/{}", backend.address)

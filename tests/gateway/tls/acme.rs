@@ -51,6 +51,17 @@ pub async fn trusting(pebble: &Pebble, gateway: &Gateway) -> Arc<ClientConfig> {
     Arc::new(config)
 }
 
+/// Waits until the gateway serves the certificate that it has ordered. Returns a client that trusts
+/// what pebble issues.
+pub async fn certified(pebble: &Pebble, gateway: &Gateway) -> Arc<ClientConfig> {
+    let client = trusting(pebble, gateway).await;
+    eventually("the certificate is served", async || {
+        serves(gateway, &client, NAME).await
+    })
+    .await;
+    client
+}
+
 /// Whether this client accepts the certificate that the listener `edge` shows for a name.
 pub async fn serves(gateway: &Gateway, client: &Arc<ClientConfig>, name: &str) -> bool {
     let stream = tokio::net::TcpStream::connect(gateway.listener("edge"))
@@ -127,11 +138,7 @@ async fn names_are_validated_over_http_before_any_route() {
         // A tenant's route for the well-known path takes nothing away.
         + &config::echo(&[backend.address], "", "path = \"/.well-known/acme-challenge/{token}\"");
     let gateway = Gateway::start(&text).await;
-    let client = trusting(&pebble, &gateway).await;
-    eventually("the certificate is served", async || {
-        serves(&gateway, &client, NAME).await
-    })
-    .await;
+    certified(&pebble, &gateway).await;
     assert_eq!(backend.seen().len(), 0, "the route saw a challenge");
     // For its own names the gateway alone answers; others are routed.
     let ask = async |host: &str| {
@@ -154,11 +161,7 @@ async fn i5_without_the_authority_the_listener_starts_and_the_last_certificate_i
     let echo = config::echo(&[backend.address], "", "");
     let text = listeners(&pebble, (pebble.tls_port, 0), "") + &echo;
     let mut gateway = Gateway::start(&text).await;
-    let client = trusting(&pebble, &gateway).await;
-    eventually("the certificate is served", async || {
-        serves(&gateway, &client, NAME).await
-    })
-    .await;
+    let client = certified(&pebble, &gateway).await;
     pebble.stop();
     gateway.signal(rustix::process::Signal::TERM);
     gateway.wait_for_exit().await;
@@ -238,11 +241,7 @@ async fn a_certificate_is_renewed_without_the_end_of_a_session() {
     let text =
         listeners(&pebble, (pebble.tls_port, 0), "") + &config::echo(&[backend.address], "", "");
     let gateway = Gateway::start(&text).await;
-    let client = trusting(&pebble, &gateway).await;
-    eventually("the certificate is served", async || {
-        serves(&gateway, &client, NAME).await
-    })
-    .await;
+    let client = certified(&pebble, &gateway).await;
     let dial = Dial::new("/").host(NAME);
     let session = dial
         .connect_tls(gateway.listener("edge"), Arc::clone(&client))

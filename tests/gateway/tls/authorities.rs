@@ -9,7 +9,7 @@ use rustls::time_provider::TimeProvider;
 use rustls_pki_types::UnixTime;
 use serde_json::json;
 
-use super::acme::{NAME, listeners, listeners_at, roots, serves, shown, trusting};
+use super::acme::{NAME, certified, listeners, listeners_at, roots, serves, shown, trusting};
 use crate::support::acme_front::AcmeFront;
 use crate::support::pebble::Pebble;
 use crate::support::{Backend, Gateway, config, eventually};
@@ -41,11 +41,7 @@ async fn an_account_is_bound_to_one_that_the_authority_knows() {
             + &config::echo(&[backend.address], "", "")
     };
     let gateway = Gateway::start(&bound(KEY)).await;
-    let client = trusting(&pebble, &gateway).await;
-    eventually("the certificate is served", async || {
-        serves(&gateway, &client, NAME).await
-    })
-    .await;
+    certified(&pebble, &gateway).await;
     drop(gateway);
     let refused = Gateway::start(&bound(OTHER_KEY)).await;
     eventually("the order is refused", async || {
@@ -62,6 +58,9 @@ async fn the_wait_that_a_busy_authority_asks_for_is_honoured() {
     let (pebble, backend) = (Pebble::start().await, Backend::echo().await);
     // The directory, and the place for orders.
     for (busy, status) in [("/dir", 503), ("/order-plz", 429)] {
+        // In seconds, and until a date.
+        let date = httpdate::fmt_http_date(SystemTime::now() + DAY / 12);
+        let wait = if status == 503 { "7200" } else { &date }.to_owned();
         let front = AcmeFront::start(&pebble, move |path| {
             let problem = json!({
                 "type": "urn:ietf:params:acme:error:rateLimited",
@@ -69,7 +68,7 @@ async fn the_wait_that_a_busy_authority_asks_for_is_honoured() {
             });
             let response = Response::builder()
                 .status(status)
-                .header("retry-after", "7200");
+                .header("retry-after", &wait);
             (path == busy).then(|| response.body(problem.to_string()).expect("a response"))
         })
         .await;
@@ -145,11 +144,7 @@ async fn i5_a_certificate_that_could_not_be_renewed_is_served_beyond_its_end_wit
     let text =
         listeners(&pebble, (pebble.tls_port, 0), "") + &config::echo(&[backend.address], "", "");
     let gateway = Gateway::start(&text).await;
-    let client = trusting(&pebble, &gateway).await;
-    eventually("the certificate is served", async || {
-        serves(&gateway, &client, NAME).await
-    })
-    .await;
+    let client = certified(&pebble, &gateway).await;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let now = Arc::new(Standing(UnixTime::now()));
     let builder = ClientConfig::builder_with_details(provider, now);

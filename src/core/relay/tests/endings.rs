@@ -1,11 +1,8 @@
 //! Every way in which a session ends, over narrow streams and with slow peers: what each side has
 //! received by the end.
 
-use std::time::Duration;
-
 use super::*;
 use crate::config::limits::Over;
-use crate::core::limits::{Meter, Pace};
 use crate::core::wire::frame::{FrameHeader, Opcode};
 
 /// How a peer ends, once it has sent everything.
@@ -278,28 +275,13 @@ fn a_closed_client_is_forwarded_no_longer_than_it_may_take_to_answer() {
     assert!(heard.len() <= 8, "{} messages after the close", heard.len());
 }
 
-/// A throttle of one message a second, which slows down.
-fn slow() -> Box<Throttle> {
-    let pace = Pace::with_burst(1.0, Duration::from_secs(1));
-    Box::new(Throttle {
-        own: Meter::new(Some(pace), None),
-        shared: None,
-        over: Over::Slow,
-        tick: 100_000_000,
-        began: 0,
-        counted: (0, 0),
-        fragments: 0,
-        until: None,
-    })
-}
-
 #[test]
 fn a_throttled_client_that_is_closed_is_read_and_its_answer_ends_the_session() {
     let order = order(1008, "kicked", Cause::Kicked);
     let flood: Vec<u8> = (0..50).flat_map(|_| from_client(0x81, b"hi")).collect();
     for late in [false, true] {
         let mut rig = Rig::new(4096);
-        rig.relay.throttle = Some(slow());
+        rig.relay.throttle = Some(Box::new(one_per_second(Over::Slow)));
         rig.client.send(&flood);
         rig.turn();
         assert_eq!(rig.backend.take(), flood, "a piece is not split");

@@ -1,26 +1,13 @@
 //! Clients that send faster than they may.
 
-use std::time::Duration;
-
 use super::*;
 use crate::config::limits::Over;
-use crate::core::limits::{Meter, Pace};
 use crate::core::relay::liveness::Liveness;
 
 /// A machine whose client may send one message a second.
 fn limited(over: Over) -> Machine {
     let mut machine = machine();
-    let pace = Pace::with_burst(1.0, Duration::from_secs(1));
-    machine.throttle = Some(Box::new(Throttle {
-        own: Meter::new(Some(pace), None),
-        shared: None,
-        over,
-        tick: 100_000_000,
-        began: 0,
-        counted: (0, 0),
-        fragments: 0,
-        until: None,
-    }));
+    machine.throttle = Some(Box::new(one_per_second(over)));
     machine
 }
 

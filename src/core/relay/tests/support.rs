@@ -3,9 +3,18 @@
 use std::collections::VecDeque;
 use std::io;
 use std::task::Poll;
+use std::time::Duration;
 
 use super::*;
+use crate::config::limits::Over;
+use crate::core::limits::{Meter, Pace};
 use crate::core::relay::pump::{self, Link, Pumped};
+
+/// A throttle of one message a second.
+pub(super) fn one_per_second(over: Over) -> Throttle {
+    let pace = Pace::with_burst(1.0, Duration::from_secs(1));
+    Throttle::new(Meter::new(Some(pace), None), over, 100_000_000)
+}
 
 /// A stream to one side, seen from both ends. The machine's end is the `Link`; the other methods
 /// are the peer's.
