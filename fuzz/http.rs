@@ -107,8 +107,8 @@ pub(super) fn forwarded(data: &[u8]) {
     let peer = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
     let mut trusted = Networks::default();
     trusted.add("10.0.0.0/8").expect("a network");
-    let nobody = Networks::default();
-    let alone = forwarded::client(&fields, peer, &nobody, true);
+    let none_trusted = Networks::default();
+    let alone = forwarded::client(&fields, peer, &none_trusted, true);
     assert!(alone.is_ok_and(|client| client.address == peer && client.secure));
     if let Ok(client) = forwarded::client(&fields, peer, &trusted, false) {
         let mapped = |v6: Ipv6Addr| v6.to_ipv4_mapped().is_some();

@@ -178,7 +178,7 @@ const HOLD_MAX: usize = 300;
 const READ_BYTES: usize = 256;
 const OWN_MAX: usize = 64;
 
-/// What the input's first byte says.
+/// The setup that the input's first byte selects.
 fn setup(flags: u8) -> Setup {
     let rules = Rules {
         frame_bytes: 200,

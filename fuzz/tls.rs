@@ -243,7 +243,7 @@ fn act(order: u8, content: &[u8], half: &mut Half, stream: &mut Vec<u8>) {
             let padded = [content, &[23], &vec![0; usize::from(order)][..]].concat();
             stream.extend(half.seal(0, &padded));
         }
-        // New keys, whether the gateway was told or not.
+        // New keys, whether the gateway got a KeyUpdate or not.
         5 if half.version == Version::V1_3 => {
             stream.extend(half.seal(22, &[24, 0, 0, 1, order / 8 % 2]));
             half.update();

@@ -150,7 +150,7 @@ pub(super) fn handshake(data: &[u8]) {
         "sec-websocket-accept",
         HeaderValue::from_bytes(&accept).expect("base64"),
     );
-    // Whatever else it says: no panic.
+    // Whatever else it holds: no panic.
     let _ = judge(&answer);
 }
 

@@ -344,7 +344,7 @@ fn the_changelog_begins_with_what_is_unreleased() {
     assert!(first.contains("Unreleased"), "{first}");
 }
 
-/// `sessile check` of a file; what it said if it was not content.
+/// `sessile check` of a file; its output if it found a fault.
 fn check(path: &Path) -> Result<(), String> {
     let output = Command::new(env!("CARGO_BIN_EXE_sessile"))
         .args(["check", "--config"])
@@ -354,11 +354,11 @@ fn check(path: &Path) -> Result<(), String> {
     if output.status.success() {
         return Ok(());
     }
-    let said = [output.stdout, output.stderr].concat();
+    let printed = [output.stdout, output.stderr].concat();
     Err(format!(
         "{}: {}",
         path.display(),
-        String::from_utf8_lossy(&said)
+        String::from_utf8_lossy(&printed)
     ))
 }
 
@@ -399,8 +399,8 @@ fn whole_configurations_in_papers_are_valid() {
             if block.contains("[[routes]]") && block.contains("[[listeners]]") {
                 let file = directory.path().join("gateway.toml");
                 fs::write(&file, block).unwrap();
-                if let Err(said) = check(&file) {
-                    faults.push(format!("{path}, configuration {}: {said}", number + 1));
+                if let Err(printed) = check(&file) {
+                    faults.push(format!("{path}, configuration {}: {printed}", number + 1));
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! One address throws bad handshakes, while a client of another address goes on talking: what that
 //! client notices of it, what each handshake costs the gateway, and whether its memory grows.
-//! Sessile beside HAProxy and nginx, each told to refuse with 400 what has no key, then also to
+//! Sessile beside HAProxy and nginx, each configured to refuse with 400 what has no key, then also to
 //! take no more than 500 connections a second of one address. Needs both on the path.
 //!
 //! `cargo bench --bench flood -- --rate 10000 --seconds 10`
@@ -29,7 +29,7 @@ use crate::echo::{Times, connect, echoes, session};
 const THROWERS: u32 = 8;
 /// Where they come from.
 const ATTACKER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 66);
-/// Where the client comes from that only wants its echo.
+/// The address of the well-behaved client, which sends and gets its echo.
 const CLIENT: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 /// An upgrade without a key.
 const BAD: &[u8] =

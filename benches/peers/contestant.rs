@@ -45,7 +45,7 @@ pub(crate) struct Running {
     stop: Signal,
     /// Where it takes plain connections.
     pub(crate) plain: SocketAddr,
-    /// Where it takes TLS; nobody listens there if `speaks_tls` is false.
+    /// Where it takes TLS; a closed port if `speaks_tls` is false.
     pub(crate) tls: SocketAddr,
     _files: TempDir,
 }
@@ -82,7 +82,7 @@ impl Contestant {
         self != Self::Blind
     }
 
-    /// The first line of what it says of its version.
+    /// The first line of its version.
     pub(crate) fn version(self) -> Result<String> {
         let output = match self {
             Self::Blind => return Ok("a relay of this benchmark's own".to_owned()),
@@ -268,7 +268,7 @@ pub(crate) fn leave_first_cpu() -> Result<()> {
     Ok(())
 }
 
-/// An address below the ephemeral ports that nobody has.
+/// A free address below the ephemeral ports.
 fn free_address() -> Result<SocketAddr> {
     static NEXT: AtomicU16 = AtomicU16::new(21_000);
     loop {

@@ -1,6 +1,6 @@
 //! The load generator: one thread, one epoll, and both ends of every session in it, the clients
-//! and the two backends. It verifies each byte that arrives and tells the workloads what happened;
-//! what to do then is theirs.
+//! and the two backends. It verifies each byte that arrives and reports events to the workloads,
+//! which decide what to do then.
 
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -90,7 +90,7 @@ enum Role {
 enum Phase {
     /// HTTP, or not connected yet.
     Head,
-    /// Frames. A pushed client knows who pushes from the first frame on.
+    /// Frames. The first one of a pushed client names its pusher.
     Open { pusher: Option<u32> },
     /// The close frame has come.
     Closing,
@@ -430,6 +430,8 @@ impl Conn {
                 return Ok(len);
             }
             Phase::Open { pusher } => pusher,
+            // A peer may answer a connection that ends without a request.
+            Phase::Closing if self.role == Role::Client(Kind::Handshake) => return Ok(bytes.len()),
             Phase::Closing => bail!("bytes after the close frame"),
         };
         let Some(frame) = whole_frame(bytes, &script.to_client, &SERVER_CLOSE)? else {

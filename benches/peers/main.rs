@@ -181,7 +181,7 @@ fn choose<T: Copy>(
     Ok(chosen)
 }
 
-/// Takes all the descriptors that the system gives; says how many.
+/// Takes all the descriptors that the system gives; returns how many.
 fn raise_descriptors() -> Result<u64> {
     let maximum = getrlimit(Resource::Nofile).maximum;
     setrlimit(

@@ -1,5 +1,5 @@
 //! Medians, spreads and ratios of what the trials found, as Markdown. It leaves out what the
-//! numbers mean: BENCHMARKS.md says that.
+//! numbers mean: see BENCHMARKS.md.
 
 use std::fmt::Write as _;
 

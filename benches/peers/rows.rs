@@ -241,14 +241,14 @@ impl Trial {
         Ok(ready)
     }
 
-    /// Calls `step` for every event, first to warm up, then for the measured time; it says how
-    /// much work was done.
+    /// Calls `step` for every event, first to warm up, then for the measured time; it returns
+    /// how much work was done.
     fn measure(&mut self, mut step: impl FnMut(&mut Self, Event) -> Result<u64>) -> Result<Sample> {
         let idle = |_: &mut Self, _: Instant| Ok(Duration::from_millis(100));
         self.measure_timed(idle, &mut step)
     }
 
-    /// The same with `tick` before every wait, which says how long to wait at most.
+    /// The same with `tick` before every wait, which returns how long to wait at most.
     fn measure_timed(
         &mut self,
         mut tick: impl FnMut(&mut Self, Instant) -> Result<Duration>,

@@ -1,5 +1,5 @@
 //! A non-blocking connection of the load generator, plain or with TLS on top. It leaves out when
-//! to read or write: the engine knows.
+//! to read or write, which the engine decides.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read as _, Write as _};

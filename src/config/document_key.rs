@@ -158,9 +158,9 @@ mod tests {
 
     #[test]
     fn unknown_keys_are_reported() {
-        let check = |text: &str, said: &str| {
+        let check = |text: &str, expected: &str| {
             let error = text.parse::<DocumentKey>().expect_err(text);
-            assert!(error.to_string().contains(said), "{text}: {error}");
+            assert!(error.to_string().contains(expected), "{text}: {error}");
         };
         check("", "`/`");
         check("rutes/chat", "`rutes/`");

@@ -309,9 +309,9 @@ impl Origin {
         let shown = |fault: SyntaxFault| {
             let help = self.second_heading(&fault);
             // Everything below a repeated heading is a duplicate too.
-            let told = help.is_some() || !second || fault.message != DUPLICATE;
+            let reported = help.is_some() || !second || fault.message != DUPLICATE;
             let one = self.at_bytes(fault.span, fault.message);
-            told.then_some(Diagnostic { help, ..one })
+            reported.then_some(Diagnostic { help, ..one })
         };
         let mut found: Vec<_> = faults
             .into_iter()

@@ -331,11 +331,11 @@ mod tests {
         let fleet = Fleet::new("process of a".to_owned());
         fleet.observe(read, clock::now());
         let view = fleet.view(clock::now());
-        let said: Vec<_> = view
+        let shown: Vec<_> = view
             .iter()
             .map(|one| (one.node.as_str(), [one.older, one.differs, one.duplicate]))
             .collect();
-        assert_eq!(said, expected);
+        assert_eq!(shown, expected);
     }
 
     #[test]

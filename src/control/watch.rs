@@ -1,4 +1,4 @@
-//! Tells when one of a few files may have changed: rewritten in place, renamed over, or reached
+//! Reports when one of a few files may have changed: rewritten in place, renamed over, or reached
 //! through a symbolic link that now leads elsewhere (as Kubernetes swaps `..data`). What is in them
 //! is the caller's business.
 //!
@@ -71,7 +71,7 @@ impl Watch {
     /// between two calls is reported by the second; dropping the future loses nothing.
     pub async fn changed(&mut self) {
         loop {
-            // Before each look, so that what no notice tells is seen by the look.
+            // Before each look, so that the look finds changes without a notice.
             if let Some(notices) = &mut self.notices {
                 notices.follow(&self.files);
             }
@@ -163,7 +163,7 @@ impl Notices {
     }
 
     /// Asks for notice of every directory on the way to `files`, and of no other. In place of one
-    /// that is missing, the nearest above it tells when it comes.
+    /// that is missing, the nearest above it has a notice when it comes.
     fn follow(&mut self, files: &[PathBuf]) {
         let there = |path: &Path| Some((path.to_owned(), directory_identity(path)?));
         let wanted: HashMap<_, _> = files

@@ -264,7 +264,7 @@ impl SendCounts {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LeaveCounts {
     /// Begin to move. One that comes to no message boundary in time stays where it is and may be
-    /// told again.
+    /// ordered again.
     pub moving: usize,
     /// Begin to close.
     pub closing: usize,

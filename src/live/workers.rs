@@ -204,7 +204,7 @@ impl Workers {
     }
 
     /// The same, with the answers one by one as they come, each with the place of its worker, until
-    /// `each` wants no more of that worker. Returns the workers that did not answer for all of
+    /// `each` needs no more of that worker. Returns the workers that did not answer for all of
     /// their sessions.
     pub async fn walk_each<A>(
         &self,

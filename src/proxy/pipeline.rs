@@ -1,5 +1,5 @@
-//! The road of a request: each stage takes what the one before made, and makes the next or refuses.
-//! Every refusal is answered, recorded and counted in `stages::refuse`.
+//! The path of a request: each stage takes the value of the stage before, and makes the next one or
+//! refuses. Every refusal is answered, recorded and counted in `stages::refuse`.
 
 use http::header::{CONNECTION, STRICT_TRANSPORT_SECURITY};
 use http::request::Parts;
@@ -22,7 +22,7 @@ use crate::proxy::stages::route::{Destination, route};
 use crate::proxy::stages::upgrade::{Obtained, grant, obtain};
 use crate::proxy::stages::{challenge, endpoints, guard};
 
-/// Answers a request, whatever comes of it.
+/// Answers a request, whatever its outcome is.
 pub(crate) async fn answer(received: Received, head: Parts, body: Incoming) -> Answer {
     let outcome = road(&received, head, body).await;
     let refusal = outcome.as_ref().err().map(Refusal::reason);

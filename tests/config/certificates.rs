@@ -141,8 +141,8 @@ fn shell(directory: &Path, line: &str) {
         .current_dir(directory)
         .output()
         .expect("a shell");
-    let said = String::from_utf8_lossy(&ran.stderr);
-    assert!(ran.status.success(), "{line}: {said}");
+    let printed = String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.success(), "{line}: {printed}");
 }
 
 /// The one fault of a listener with these files, as its key, its message and the command in its

@@ -97,8 +97,11 @@ fn mdbook_makes_the_book_with_its_search() {
         .arg(root().join("docs"))
         .output()
         .expect("`./test --prepare` installs mdbook");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && !said.contains("WARN"), "{said}");
+    let printed = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && !printed.contains("WARN"),
+        "{printed}"
+    );
     for (path, _) in pages() {
         let page = folder.path().join(&path).with_extension("html");
         assert!(page.exists(), "{path} is not in the book");
@@ -181,8 +184,8 @@ fn every_configuration_that_a_page_shows_is_valid() {
         for block in blocks(&text, "toml") {
             count += 1;
             fs::write(&file, completed(&block)).unwrap();
-            if let Err(said) = check(&file) {
-                faults.push(format!("{path}: {said}\n{block}"));
+            if let Err(printed) = check(&file) {
+                faults.push(format!("{path}: {printed}\n{block}"));
             }
         }
     }
@@ -218,8 +221,8 @@ fn nginx_and_haproxy_accept_what_the_pages_about_them_show() {
                     program.display()
                 )
             });
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{page}: {said}");
+        let printed = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{page}: {printed}");
     };
     let prefix = format!("{}/", directory.path().display());
     let own = format!("pid {prefix}nginx.pid; error_log stderr;");

@@ -1,4 +1,4 @@
-//! What `deploy/` says about the binary, the build and the gateway's own configuration is so.
+//! `deploy/` agrees with the binary, the build and the gateway's own configuration.
 //! systemd judges its units; Docker is not asked, and Prometheus in `monitoring`.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -71,7 +71,7 @@ fn the_unit_of_a_registration_starts_what_the_binary_knows() {
     let words: Vec<_> = start.split(' ').collect();
     assert_eq!(words[..2], ["/usr/local/bin/sessile", "register"]);
     options_exist(&words[1..]);
-    // Whoever is told by systemd to wait must say when it is ready.
+    // A service of type `notify` must report that it is ready.
     assert_eq!(settings(&unit, "Type"), ["notify"]);
     let refused = sessile(&["register", "--upstream", "a"]).status;
     let prevented = settings(&unit, "RestartPreventExitStatus");
@@ -99,10 +99,10 @@ fn analyze(unit: &str, arguments: &[&str]) -> Output {
 fn the_units_are_valid_and_hardly_exposed() {
     for unit in ["sessile.service", "sessile-register@.service"] {
         let verified = analyze(unit, &["verify"]);
-        let said = String::from_utf8_lossy(&verified.stderr);
+        let printed = String::from_utf8_lossy(&verified.stderr);
         assert!(
-            verified.status.success() && said.is_empty(),
-            "{unit}: {said}"
+            verified.status.success() && printed.is_empty(),
+            "{unit}: {printed}"
         );
         let limit = format!("--threshold={EXPOSURE_MAX}");
         let judged = analyze(unit, &["security", "--offline=true", &limit]);
@@ -301,8 +301,10 @@ fn is_scalar(value: &str) -> bool {
 #[test]
 fn faults_of_yaml_are_found() {
     let check = |text: &str, wanted: Option<&str>| {
-        let said = yaml(text).err();
-        let right = said.as_deref().map(|said| said.split(": ").nth(1).unwrap());
+        let printed = yaml(text).err();
+        let right = printed
+            .as_deref()
+            .map(|printed| printed.split(": ").nth(1).unwrap());
         assert_eq!(right, wanted, "{text}");
     };
     check("a:\n  - b: 1\n    c: \"d: e\"\n  - f\ng: h", None);
@@ -333,6 +335,6 @@ fn the_build_needs_no_network_and_refuses_descriptors_of_other_files() {
     protoc.arg("-o").arg(&out).arg("-I").arg(folder.path());
     let output = protoc.arg("a.proto").output().unwrap();
     assert!(!output.status.success() && !out.exists());
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("tools/update-descriptors"), "{said}");
+    let printed = String::from_utf8_lossy(&output.stderr);
+    assert!(printed.contains("tools/update-descriptors"), "{printed}");
 }

@@ -181,9 +181,9 @@ fn promtool(arguments: &[&str]) -> String {
     let output = command
         .output()
         .expect("promtool (package prometheus) is installed");
-    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "promtool {arguments:?}: {said}");
-    said.into_owned()
+    let printed = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "promtool {arguments:?}: {printed}");
+    printed.into_owned()
 }
 
 #[test]
@@ -214,7 +214,7 @@ fn each_alert_is_tried_where_it_fires_and_where_all_is_well() {
             "{name} is not tried where all is well"
         );
     }
-    // A summary names what to open next, and a severity says how soon.
+    // A summary names what to open next, and a severity how soon.
     let count = |text: &str| alerts.matches(text).count();
     let severities = count("severity: page\n") + count("severity: ticket\n");
     let [rules, summaries] = ["- alert: ", "summary: \""].map(count);

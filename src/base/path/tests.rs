@@ -194,9 +194,9 @@ proptest! {
         let last_empty = raw.ends_with('/');
         let mut meant = twin(&raw);
         meant.retain(|segment| !segment.is_empty());
-        let mut said: Vec<_> = twin(text);
-        said.retain(|segment| !segment.is_empty());
-        prop_assert_eq!(said, meant);
+        let mut of_twin: Vec<_> = twin(text);
+        of_twin.retain(|segment| !segment.is_empty());
+        prop_assert_eq!(of_twin, meant);
         prop_assert_eq!(text.ends_with('/'), last_empty);
         // Another case of the digits is the same path.
         let other: String = raw.split('%').enumerate().map(|(place, part)| {

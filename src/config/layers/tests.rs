@@ -50,11 +50,11 @@ fn layers_add_to_tables_and_take_the_place_of_lists() {
 
 #[test]
 fn unrelated_variables_are_ignored_and_mistakes_are_reported() {
-    let check = |name: &str, told: bool| {
+    let check = |name: &str, reported: bool| {
         let reading = read("", &[(name, "tcp://10.0.0.1:8080")], &[]);
         assert_eq!(
             !reading.found.is_empty(),
-            told,
+            reported,
             "{name}: {:?}",
             reading.found
         );

@@ -80,7 +80,7 @@ fn i4_a_bad_document_is_refused_alone_and_its_last_good_version_stays() {
         put("backends/chat/b", r#"{"address": "127.0.0.1:3"}"#, 1),
         put("upstreams/bad", r#"{"policy": "maglv"}"#, 2),
     ]);
-    let check = |world: &mut World, text: &str, said: &str| {
+    let check = |world: &mut World, text: &str, fault: &str| {
         world.apply(vec![put("backends/chat/b", text, 7)]);
         let view = world.view("backends/chat/b");
         assert_eq!(
@@ -90,7 +90,7 @@ fn i4_a_bad_document_is_refused_alone_and_its_last_good_version_stays() {
         );
         let shown = view.diagnostics[0].to_string();
         assert!(
-            shown.contains(said) && shown.contains("backends/chat/b"),
+            shown.contains(fault) && shown.contains("backends/chat/b"),
             "{text}: {shown}"
         );
         let backends = world.backends("chat");

@@ -219,10 +219,10 @@ mod tests {
 
     #[test]
     fn what_is_no_json_has_a_place() {
-        let check = |text: &str, at: usize, said: &str| {
+        let check = |text: &str, at: usize, expected: &str| {
             let (_, read) = Document::parse_json(text, &under());
             let fault = read.expect_err(text);
-            assert!(fault.message.contains(said), "{text}: {fault:?}");
+            assert!(fault.message.contains(expected), "{text}: {fault:?}");
             assert_eq!(fault.span.start, at, "{text}: {fault:?}");
         };
         check("", 0, "empty");

@@ -298,10 +298,10 @@ pub(super) fn forward(at: &Scope<'_>, model: &model::Authenticator) -> Option<Fo
     let default = ["authorization", "cookie"].map(str::to_owned);
     let asked = model.request_headers.as_deref().unwrap_or(&default);
     let request_headers = headers(&at.key("request_headers"), asked);
-    let told = model.response_headers.as_deref().unwrap_or(&[]);
+    let fields = model.response_headers.as_deref().unwrap_or(&[]);
     let response_headers = at
         .key("response_headers")
-        .each(told, |at, name| edits::free_header(at, name));
+        .each(fields, |at, name| edits::free_header(at, name));
     let subject = model.subject_header.as_deref().unwrap_or("x-auth-subject");
     let subject_header = edits::header_name(&at.key("subject_header"), subject);
     let cache = at

@@ -130,10 +130,10 @@ fn i12_no_step_of_reading_a_configuration_is_quadratic() {
 
 #[test]
 fn i12_what_is_nested_or_long_without_end_is_refused() {
-    let refused = |text: &str, says: &str| {
+    let refused = |text: &str, expected: &str| {
         let found = read(text);
-        let told = found.iter().any(|one| one.contains(says));
-        assert!(told, "{says}: {:?}", found.first());
+        let reported = found.iter().any(|one| one.contains(expected));
+        assert!(reported, "{expected}: {:?}", found.first());
     };
     refused(
         &format!("a = {}1{}", "[".repeat(30), "]".repeat(30)),

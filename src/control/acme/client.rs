@@ -68,7 +68,7 @@ impl Directory {
         OrderError::from(error).asking(&self.asked_wait)
     }
 
-    /// The window in which the authority wants this certificate renewed, if it suggests any.
+    /// The window in which the authority suggests to renew this certificate, if it suggests any.
     pub(super) async fn window(
         settings: &Acme,
         own: &OwnAddresses,

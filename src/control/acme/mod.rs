@@ -197,7 +197,7 @@ impl AcmeCertificates {
         Ok(Renewed::Yes)
     }
 
-    /// Asks the authority when it wants to be asked for a new certificate, now and then.
+    /// Asks the authority from time to time when this certificate should be renewed.
     async fn ask_for_window(&self, one: &Managed, own: &OwnAddresses) {
         let now = clock::wall();
         let certificate = {

@@ -19,7 +19,7 @@ const POLL: RetryPolicy = RetryPolicy::new()
     .initial_delay(Duration::from_millis(500))
     .timeout(Duration::from_secs(120));
 
-/// Orders a certificate; answers the order, and what the authority wants to read under each name.
+/// Orders a certificate. Returns the order, and what the authority has to find under each name.
 pub(super) async fn begin(
     directory: &Directory,
     settings: &Acme,

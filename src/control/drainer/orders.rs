@@ -15,12 +15,12 @@ impl State {
         asked: Option<AdminState>,
     ) {
         let before = member.admin_state();
-        // An order to do what is done already, and that holds nothing back, is none.
+        // Ordering `active` on an already active backend is a no-op.
         let idle = asked == Some(AdminState::Active) && member.configured == AdminState::Active;
         let asked = asked.filter(|_| !idle);
         member.state.order(asked);
         match asked {
-            // What was said before of how it drains holds on.
+            // The pace and deadline that were set before stay.
             Some(state) if self.orders.get(key).is_some_and(|it| it.state == state) => None,
             Some(state) => self
                 .orders

@@ -176,7 +176,7 @@ impl HandoverOffer {
         wire: &mut Wire,
         stop: &mut watch::Receiver<bool>,
     ) -> Result<u32, StepError> {
-        let (protocol, states, version) = match receive(wire, HELLO_MAX, stop).await?.said {
+        let (protocol, states, version) = match receive(wire, HELLO_MAX, stop).await?.content {
             FromNew::Hello {
                 protocol,
                 states,
@@ -188,7 +188,7 @@ impl HandoverOffer {
             let refused = FromOld::Refused {
                 reason: reason.clone(),
             };
-            say(wire, &refused).await?;
+            send_message(wire, &refused).await?;
             return Err(StepError::Unexpected(reason));
         }
         // The new process registers in the fleet before it requests sessions.
@@ -218,7 +218,7 @@ impl HandoverOffer {
                 .await
                 .map_err(|_| StepError::Silent(ANSWER_MAX))??;
         }
-        match receive(wire, START_MAX, stop).await?.said {
+        match receive(wire, START_MAX, stop).await?.content {
             FromNew::Serving => Ok(states.1),
             other => Err(unexpected(other)),
         }
@@ -261,8 +261,8 @@ impl HandoverOffer {
             staying: moved.staying.total(),
             reasons: (reads >= STATE_TLS).then(|| moved.staying.clone()),
         };
-        say(wire, &done).await?;
-        match receive(wire, ANSWER_MAX, stop).await?.said {
+        send_message(wire, &done).await?;
+        match receive(wire, ANSWER_MAX, stop).await?.content {
             FromNew::Finished => Ok(moved),
             other => Err(unexpected(other)),
         }
@@ -280,7 +280,7 @@ impl HandoverOffer {
                     tickets: some.to_vec(),
                 };
                 let used = serde_json::to_value([used]).expect("plain data serialises");
-                say(wire, &FromOld::Tickets { used }).await?;
+                send_message(wire, &FromOld::Tickets { used }).await?;
             }
         }
         Ok(())
@@ -292,7 +292,7 @@ impl HandoverOffer {
         loop {
             let (some, after) = rest.split_at(rest.len().min(REVOCATIONS));
             let (revocations, more) = (some.to_vec(), !after.is_empty());
-            say(wire, &FromOld::Revocations { revocations, more }).await?;
+            send_message(wire, &FromOld::Revocations { revocations, more }).await?;
             if !more {
                 return Ok(());
             }
@@ -333,9 +333,9 @@ impl HandoverOffer {
                 continue;
             }
             self.send_batch(wire, batch).await?;
-            let said = receive(wire, ANSWER_MAX, stop).await?.said;
-            let FromNew::Taken { taken, refused } = said else {
-                return Err(unexpected(said));
+            let content = receive(wire, ANSWER_MAX, stop).await?.content;
+            let FromNew::Taken { taken, refused } = content else {
+                return Err(unexpected(content));
             };
             for (id, reason) in &refused {
                 tracing::warn!(session = %id, reason, "a session stays");
@@ -380,7 +380,7 @@ impl HandoverOffer {
             for transfer in transfers {
                 send_session(wire, &transfer).await?;
             }
-            wire.say(&FromOld::Batch).await
+            wire.send_message(&FromOld::Batch).await
         };
         timeout(ANSWER_MAX, sent)
             .await
@@ -409,7 +409,7 @@ impl HandoverOffer {
         // Closed at both ends already: then the queue is complete as it is.
         let _ = wire.shut_receiving();
         while let Ok(Ok(Some(message))) = timeout(ANSWER_MAX, wire.receive::<FromNew>()).await {
-            if let FromNew::Taken { taken, .. } = message.said {
+            if let FromNew::Taken { taken, .. } = message.content {
                 gone.extend(taken);
             }
         }
@@ -431,16 +431,16 @@ fn share(cursors: &[Option<Option<SessionId>>]) -> usize {
 /// Best effort: the peer may be gone, or hang.
 async fn call_off(wire: &mut Wire, reason: String, serving: bool) {
     let stopped = FromOld::Stopped { reason, serving };
-    let _ = timeout(Duration::from_secs(1), wire.say(&stopped)).await;
+    let _ = timeout(Duration::from_secs(1), wire.send_message(&stopped)).await;
 }
 
-async fn say(wire: &mut Wire, said: &FromOld) -> Result<(), StepError> {
-    let sent = timeout(ANSWER_MAX, wire.say(said)).await;
+async fn send_message(wire: &mut Wire, content: &FromOld) -> Result<(), StepError> {
+    let sent = timeout(ANSWER_MAX, wire.send_message(content)).await;
     Ok(sent.map_err(|_| StepError::Silent(ANSWER_MAX))??)
 }
 
-fn unexpected(said: FromNew) -> StepError {
-    match said {
+fn unexpected(content: FromNew) -> StepError {
+    match content {
         FromNew::Failed { reason } => StepError::Unexpected(format!("it gave up: {reason}")),
         other => StepError::Unexpected(other.name().to_owned()),
     }
@@ -451,7 +451,7 @@ async fn tell_orders(wire: &mut Wire, orders: &[BackendOrder]) -> Result<(), Ste
     loop {
         let (some, after) = rest.split_at(rest.len().min(ORDERS));
         let (orders, more) = (some.to_vec(), !after.is_empty());
-        say(wire, &FromOld::Orders { orders, more }).await?;
+        send_message(wire, &FromOld::Orders { orders, more }).await?;
         if !more {
             return Ok(());
         }

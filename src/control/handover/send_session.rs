@@ -19,14 +19,14 @@ pub(super) async fn send_session(
     let client_tls = tls_state(client);
     let backend_tls = backend.as_ref().map(tls_state).unwrap_or_default();
     let lengths = (client_tls.len(), backend_tls.len());
-    let said = FromOld::Session {
+    let message = FromOld::Session {
         id: *id,
         tls: (lengths != (0, 0)).then_some(lengths),
     };
     let mut sockets = vec![client.socket.as_fd()];
     sockets.extend(backend.as_ref().map(|backend| backend.socket.as_fd()));
     let attachment = [state.as_slice(), client_tls, backend_tls];
-    wire.send(&said, &attachment, &sockets).await
+    wire.send(&message, &attachment, &sockets).await
 }
 
 /// Empty without TLS.

@@ -131,7 +131,7 @@ impl Predecessor {
             return Err(TakeError::Stranger { path, uid });
         }
         let mut wire = Wire::new(stream)?;
-        wire.say(&FromNew::Hello {
+        wire.send_message(&FromNew::Hello {
             protocol: PROTOCOL,
             states: (STATE_OLDEST, STATE_NEWEST),
             version: VERSION.to_owned(),
@@ -140,7 +140,7 @@ impl Predecessor {
         let (_keep, mut never) = watch::channel(false);
         let welcome = receive(&mut wire, WELCOME_MAX, &mut never).await?;
         let ticket_keys = HandedKeys::from_bytes(&Zeroizing::new(welcome.attachment));
-        let (pid, version, listeners) = match welcome.said {
+        let (pid, version, listeners) = match welcome.content {
             FromOld::Welcome {
                 protocol: PROTOCOL,
                 pid,
@@ -154,8 +154,8 @@ impl Predecessor {
         let mut sockets = Inheritance::default();
         for _ in 0..listeners {
             let message = receive(&mut wire, ANSWER_MAX, &mut never).await?;
-            let FromOld::Listener { owner, asked } = message.said else {
-                return Err(unexpected(&message.said).into());
+            let FromOld::Listener { owner, asked } = message.content else {
+                return Err(unexpected(&message.content).into());
             };
             let broken = |what: String| TakeError::Broken(what);
             let address = asked.parse().map_err(|error| broken(format!("{error}")))?;
@@ -178,7 +178,7 @@ impl Predecessor {
     pub(super) async fn give_up(mut self, reason: String) {
         // It will find out in any case; this is for its log.
         let failed = FromNew::Failed { reason };
-        let _ = tokio::time::timeout(ANSWER_MAX, self.wire.say(&failed)).await;
+        let _ = tokio::time::timeout(ANSWER_MAX, self.wire.send_message(&failed)).await;
     }
 
     /// Takes the sessions, and calls `ready` when all have arrived. If the old process disappears,
@@ -209,7 +209,7 @@ impl Predecessor {
         if ended.is_ok() {
             // Before the other process ends, which was the service manager's main one.
             ready();
-            if let Err(error) = self.wire.say(&FromNew::Finished).await {
+            if let Err(error) = self.wire.send_message(&FromNew::Finished).await {
                 ended = Err(error.into());
             }
         }
@@ -263,11 +263,11 @@ impl Predecessor {
         };
         live.set_taking_over(progress);
         // If a message cannot be sent, the peer's last message has the reason.
-        let _ = self.wire.say(&FromNew::Serving).await;
+        let _ = self.wire.send_message(&FromNew::Serving).await;
         let (mut transfers, mut orders, mut revocations) = (Vec::new(), Vec::new(), Vec::new());
         loop {
             let message = receive(&mut self.wire, SESSIONS_MAX, stop).await?;
-            match message.said {
+            match message.content {
                 FromOld::Session { id, tls } if transfers.len() < BATCH_MAX => {
                     let received = transfer(id, tls, &message.attachment, message.descriptors);
                     transfers.push(received?);
@@ -361,8 +361,8 @@ fn may_hand_over(uid: u32, own: u32) -> bool {
     uid == own || uid == 0
 }
 
-fn unexpected(said: &FromOld) -> StepError {
-    StepError::Unexpected(said.name().to_owned())
+fn unexpected(content: &FromOld) -> StepError {
+    StepError::Unexpected(content.name().to_owned())
 }
 
 /// Takes over a batch: the workers prepare it, the old process is notified, and only then do its
@@ -401,7 +401,8 @@ async fn adopt(
         }
     }
     let count = taken.len();
-    wire.say(&FromNew::Taken { taken, refused }).await?;
+    wire.send_message(&FromNew::Taken { taken, refused })
+        .await?;
     for go in gos {
         // A worker that is gone has ended its sessions, with their records.
         let _ = go.send(());

@@ -11,7 +11,7 @@ fn write(path: &Path, text: &str) {
 }
 
 /// Changes something while `watch` is waiting, and expects a report.
-async fn told(watch: &mut Watch, change: impl FnOnce()) {
+async fn reports_change(watch: &mut Watch, change: impl FnOnce()) {
     let mut changed = pin!(watch.changed());
     // It looks once by itself, and must be past that.
     let early = timeout(STILL, &mut changed).await;
@@ -20,7 +20,7 @@ async fn told(watch: &mut Watch, change: impl FnOnce()) {
     timeout(SOON, changed).await.expect("the change is seen");
 }
 
-async fn not_told(watch: &mut Watch) {
+async fn reports_nothing(watch: &mut Watch) {
     let wait = timeout(STILL * 5, watch.changed()).await;
     assert!(wait.is_err(), "nothing has changed");
 }
@@ -32,19 +32,19 @@ async fn editors_ways_of_saving_are_seen() {
     write(&file, "one");
     let mut watch = Watch::new([file.clone()]);
 
-    told(&mut watch, || write(&file, "two")).await;
-    told(&mut watch, || {
+    reports_change(&mut watch, || write(&file, "two")).await;
+    reports_change(&mut watch, || {
         let swap = directory.path().join("gateway.toml.swp");
         write(&swap, "new");
         fs::rename(&swap, &file).expect("a file");
     })
     .await;
-    told(&mut watch, || fs::remove_file(&file).expect("a file")).await;
-    told(&mut watch, || write(&file, "back")).await;
+    reports_change(&mut watch, || fs::remove_file(&file).expect("a file")).await;
+    reports_change(&mut watch, || write(&file, "back")).await;
 
     write(&directory.path().join("other.toml"), "unrelated");
     fs::read(&file).expect("a file");
-    not_told(&mut watch).await;
+    reports_nothing(&mut watch).await;
 }
 
 #[tokio::test]
@@ -61,7 +61,7 @@ async fn kubernetes_swap_of_a_mounted_volume_is_seen() {
     symlink("..data/tls.crt", at("tls.crt")).expect("a link");
     let mut watch = Watch::new([at("tls.crt")]);
     for (new, old) in [("..2026_02", "..2026_01"), ("..2026_03", "..2026_02")] {
-        told(&mut watch, || {
+        reports_change(&mut watch, || {
             version(new, new);
             fs::remove_dir_all(at(old)).expect("a directory");
         })
@@ -81,15 +81,15 @@ async fn links_are_followed_to_other_directories() {
     symlink("live", at("current")).expect("a link");
     let mut watch = Watch::new([at("current/site/cert.pem")]);
 
-    told(&mut watch, || write(&at("archive/site/1.pem"), "rewritten")).await;
-    told(&mut watch, || {
+    reports_change(&mut watch, || write(&at("archive/site/1.pem"), "rewritten")).await;
+    reports_change(&mut watch, || {
         fs::create_dir_all(at("next/site")).expect("a directory");
         write(&at("next/site/cert.pem"), "two");
         symlink("next", at("current.new")).expect("a link");
         fs::rename(at("current.new"), at("current")).expect("a link");
     })
     .await;
-    told(&mut watch, || write(&at("next/site/cert.pem"), "three")).await;
+    reports_change(&mut watch, || write(&at("next/site/cert.pem"), "three")).await;
 }
 
 #[tokio::test]
@@ -103,17 +103,17 @@ async fn a_directory_that_comes_back_is_watched_again() {
     };
     make("one");
     let mut watch = Watch::new([file.clone()]);
-    told(&mut watch, || {
+    reports_change(&mut watch, || {
         fs::remove_dir_all(&inner).expect("a directory");
         make("two");
     })
     .await;
-    told(&mut watch, || write(&file, "three")).await;
-    told(&mut watch, || {
+    reports_change(&mut watch, || write(&file, "three")).await;
+    reports_change(&mut watch, || {
         fs::remove_dir_all(&inner).expect("a directory")
     })
     .await;
-    told(&mut watch, || make("four")).await;
+    reports_change(&mut watch, || make("four")).await;
 }
 
 #[tokio::test]
@@ -130,8 +130,8 @@ async fn a_change_between_two_calls_is_reported_and_a_dropped_call_loses_none() 
 
     watch.set_files([second.clone()]);
     write(&first, "two");
-    not_told(&mut watch).await;
-    told(&mut watch, || write(&second, "one")).await;
+    reports_nothing(&mut watch).await;
+    reports_change(&mut watch, || write(&second, "one")).await;
 }
 
 #[tokio::test]
@@ -139,8 +139,8 @@ async fn polling_finds_changes_without_notices() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("a");
     let mut watch = Watch::polling([file.clone()], Duration::from_millis(10));
-    told(&mut watch, || write(&file, "one")).await;
-    told(&mut watch, || write(&file, "two!")).await;
+    reports_change(&mut watch, || write(&file, "one")).await;
+    reports_change(&mut watch, || write(&file, "two!")).await;
 }
 
 #[test]

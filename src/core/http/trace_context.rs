@@ -1,4 +1,4 @@
-//! W3C Trace Context: what `traceparent` says, and how it is passed on. What a client sends is
+//! W3C Trace Context: how `traceparent` is read, and how it is passed on. What a client sends is
 //! bounded by its form: two hexadecimal numbers and a byte of flags.
 
 use http::{HeaderMap, HeaderName, HeaderValue};

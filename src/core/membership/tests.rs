@@ -293,7 +293,7 @@ fn key(number: u8) -> Key {
 }
 
 proptest! {
-    /// Whatever happens: what was told adds up to what is in force; what the source has is in
+    /// Whatever happens: what was delivered adds up to what is in force; what the source has is in
     /// force as it has it; and what is in force without it has a reason.
     #[test]
     fn what_is_told_adds_up(steps in prop::collection::vec(step(), 1..60)) {
@@ -301,7 +301,7 @@ proptest! {
         let mut mirror = Mirror::new(GRACE);
         mirror.read(FullRead { cluster: 1, revision: 1, ..FullRead::default() }, now);
         let mut source: BTreeMap<Key, Held> = BTreeMap::new();
-        let mut told: BTreeMap<Key, Held> = BTreeMap::new();
+        let mut delivered: BTreeMap<Key, Held> = BTreeMap::new();
         let mut history = Vec::new();
         let mut revision = 1;
         for step in steps {
@@ -336,8 +336,8 @@ proptest! {
             mirror.events(events, now);
             for (key, held) in mirror.take() {
                 match held {
-                    Some(held) => told.insert(key, held),
-                    None => told.remove(&key),
+                    Some(held) => delivered.insert(key, held),
+                    None => delivered.remove(&key),
                 };
             }
             prop_assert_eq!(mirror.present(), &source);
@@ -345,7 +345,7 @@ proptest! {
             for (key, (held, _)) in mirror.absent() {
                 prop_assert!(all.insert(Key::clone(key), held.clone()).is_none());
             }
-            prop_assert_eq!(&told, &all);
+            prop_assert_eq!(&delivered, &all);
         }
         // In the end only doubt keeps anything.
         mirror.tick(now + SETTLE, fine);

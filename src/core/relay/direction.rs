@@ -274,7 +274,7 @@ impl Direction {
         }
     }
 
-    /// Lets a queued close frame go in at the next boundary. Returns whether it waited for the
+    /// Inserts a queued close frame at the next boundary instead. Returns whether it waited for the
     /// source's close frame.
     pub(super) fn stop_awaiting_source_close(&mut self) -> bool {
         let waits = self.awaits_source_close();

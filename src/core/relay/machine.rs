@@ -25,7 +25,7 @@ use crate::core::wire::tracker::{FrameTracker, Sender};
 
 pub use messages::Unsent;
 
-/// What a turn came to.
+/// The outcome of a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
     /// The session is over.
@@ -319,7 +319,7 @@ impl Machine {
 }
 
 /// A chunk that was inspected; see `Machine::receive`.
-#[must_use = "the machine is told what the other side took"]
+#[must_use = "`forwarded` reports what the other side took"]
 #[derive(Debug)]
 pub struct Chunk(Received);
 

@@ -1,4 +1,4 @@
-//! Where a session stands between two backends.
+//! The state of a session that moves from one backend to the next.
 
 use serde::{Deserialize, Serialize};
 
@@ -35,7 +35,7 @@ pub(super) struct Migration {
     pub(super) moves: Moves,
 }
 
-/// Where it stands. The names in stored states are older.
+/// The phases of a move. The names in stored states are older.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum Phase {

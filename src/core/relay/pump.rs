@@ -24,7 +24,7 @@ pub trait Link {
     fn finish(&mut self) -> Poll<io::Result<()>>;
 }
 
-/// What a turn of the pump came to.
+/// The outcome of a turn of the pump.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pumped {
     /// The driver has to act.

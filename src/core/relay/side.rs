@@ -1,4 +1,4 @@
-//! The two sides of a session, and what a driver can say about a side's stream.
+//! The two sides of a session, and what a driver reports about a side's stream.
 
 use serde::{Deserialize, Serialize};
 

@@ -35,7 +35,7 @@ pub trait FrameObserver: Debug + Send {
     fn ended(&mut self, reason: &'static str);
 }
 
-/// A tapped session's observer, and where each side stands in its frames.
+/// A tapped session's observer, and the position of each side in its frames.
 #[derive(Debug)]
 pub(super) struct Tap {
     client: Scan,

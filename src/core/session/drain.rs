@@ -119,7 +119,7 @@ pub struct Plan {
     queue: VecDeque<Candidate>,
     /// Sessions selected since the last survey, and those that were still ending or moving then.
     /// The value is whether the session moves.
-    told: HashMap<SessionId, bool>,
+    ordered: HashMap<SessionId, bool>,
     closed: usize,
     moved: usize,
     total: usize,
@@ -157,7 +157,7 @@ impl Plan {
             slots: 0.0,
             named: 0,
             queue: VecDeque::new(),
-            told: HashMap::new(),
+            ordered: HashMap::new(),
             closed: 0,
             moved: 0,
             total: 0,
@@ -171,19 +171,19 @@ impl Plan {
         let mut underway = HashMap::new();
         self.queue.clear();
         for one in candidates {
-            let told = self.told.remove(&one.id);
+            let ordered = self.ordered.remove(&one.id);
             if one.busy {
-                underway.extend(told.map(|movable| (one.id, movable)));
+                underway.extend(ordered.map(|movable| (one.id, movable)));
                 continue;
             }
-            match told {
+            match ordered {
                 Some(true) => self.moved = self.moved.saturating_sub(1),
                 Some(false) => self.closed = self.closed.saturating_sub(1),
                 None => {}
             }
             self.queue.push_back(*one);
         }
-        self.told = underway;
+        self.ordered = underway;
         self.surveyed = true;
         self.total = self.total.max(self.moved + self.closed + self.queue.len());
     }
@@ -201,7 +201,7 @@ impl Plan {
             self.named += 1;
         }
         for one in &due {
-            self.told.insert(one.id, one.movable);
+            self.ordered.insert(one.id, one.movable);
             *(if one.movable {
                 &mut self.moved
             } else {
@@ -274,7 +274,7 @@ impl Plan {
 
     /// Whether a survey has been made and no session is queued, ending or moving.
     pub fn is_done(&self) -> bool {
-        self.surveyed && self.queue.is_empty() && self.told.is_empty()
+        self.surveyed && self.queue.is_empty() && self.ordered.is_empty()
     }
 
     /// Whether the deadline has passed by so much that all remaining sessions must be closed,

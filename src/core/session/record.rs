@@ -126,7 +126,7 @@ pub enum Cause {
 }
 
 impl EndedBy {
-    /// As records and metrics say it.
+    /// As records and metrics show it.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Client => "client",
@@ -137,7 +137,7 @@ impl EndedBy {
 }
 
 impl Cause {
-    /// As records and metrics say it.
+    /// As records and metrics show it.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::CloseFrame => "close_frame",
@@ -173,11 +173,11 @@ pub struct Ending {
     pub cause: Cause,
     /// The first close frame's code, of either side; `None` if there was none or it had none.
     pub close_code: Option<u16>,
-    /// Both sides said goodbye with a close frame, and every byte in flight arrived.
+    /// Both sides sent a close frame, and every byte in flight arrived.
     pub clean: bool,
 }
 
-/// Everything there is to say about a session that ended.
+/// A session that ended.
 #[derive(Clone, Debug)]
 pub struct Record {
     /// What it was.

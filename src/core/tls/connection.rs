@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::mem;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use aws_lc_rs::aead::LessSafeKey;
 use zeroize::Zeroize as _;
 
+use crate::core::tls::contexts::{ContextCache, Contexts};
 use crate::core::tls::error::{RecordError, Unfit};
 use crate::core::tls::header::{self, BUFFER_BYTES};
 use crate::core::tls::keys::{HalfKeys, Keys};
@@ -96,6 +98,8 @@ pub struct Connection {
     pub(super) error: Option<RecordError>,
     pub(super) receive: Keys,
     pub(super) send: Keys,
+    /// Identifies the two keys in this process: contexts belong to it.
+    pub(super) keys_id: u64,
     pub(super) messages: Messages,
     pub(super) tickets: Vec<Vec<u8>>,
     /// Records that are not opened; the last of them may be incomplete.
@@ -155,6 +159,7 @@ impl Connection {
             error: None,
             receive: Keys::new(suite, version, receive)?,
             send: Keys::new(suite, version, send)?,
+            keys_id: next_keys_id(),
             messages: Messages::default(),
             tickets: Vec::new(),
             ciphertext: early,
@@ -182,9 +187,16 @@ impl Connection {
     /// process may own the connection.
     pub fn turn(&mut self) -> Option<Turn<'_>> {
         (!self.frozen).then(|| Turn {
+            contexts: Contexts::default(),
             connection: self,
-            opening: None,
-            sealing: None,
+        })
+    }
+
+    /// The same with the contexts of an earlier turn, if they are in the cache.
+    pub fn turn_with(&mut self, cache: &mut ContextCache) -> Option<Turn<'_>> {
+        (!self.frozen).then(|| Turn {
+            contexts: cache.take(self.keys_id),
+            connection: self,
         })
     }
 
@@ -282,36 +294,52 @@ impl Connection {
     }
 }
 
+/// Another number for keys; never 0.
+pub(super) fn next_keys_id() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    LAST.fetch_add(1, Ordering::Relaxed) + 1
+}
+
 /// A connection in use, with its contexts.
 pub struct Turn<'c> {
     pub(super) connection: &'c mut Connection,
-    opening: Option<LessSafeKey>,
-    sealing: Option<LessSafeKey>,
+    contexts: Contexts,
 }
 
 impl Turn<'_> {
     /// The context that opens the next record.
     pub(super) fn opening(&mut self) -> &LessSafeKey {
         let Connection { receive, suite, .. } = &*self.connection;
-        self.opening.get_or_insert_with(|| receive.context(*suite))
+        self.contexts
+            .opening
+            .get_or_insert_with(|| receive.context(*suite))
     }
 
     /// The context that seals the next record.
     pub(super) fn sealing(&mut self) -> &LessSafeKey {
         let Connection { send, suite, .. } = &*self.connection;
-        self.sealing.get_or_insert_with(|| send.context(*suite))
+        self.contexts
+            .sealing
+            .get_or_insert_with(|| send.context(*suite))
     }
 
     /// The peer's next record has another key.
     pub(super) fn update_receiving(&mut self) {
         self.connection.receive.update(self.connection.suite);
-        self.opening = None;
+        self.connection.keys_id = next_keys_id();
+        self.contexts.opening = None;
     }
 
     /// The next record has another key.
     pub(super) fn update_sending(&mut self) {
         self.connection.send.update(self.connection.suite);
-        self.sealing = None;
+        self.connection.keys_id = next_keys_id();
+        self.contexts.sealing = None;
+    }
+
+    /// Its contexts, and the keys that they belong to.
+    pub(super) fn into_contexts(self) -> (u64, Contexts) {
+        (self.connection.keys_id, self.contexts)
     }
 }
 

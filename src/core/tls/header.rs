@@ -17,7 +17,7 @@ pub(super) const HEADER: usize = 5;
 pub(super) const TAG: usize = 16;
 /// Bytes of the nonce that a record of TLS 1.2 with AES-GCM carries.
 pub(super) const EXPLICIT_NONCE: usize = 8;
-/// What every record says that it is (RFC 8446, section 5.1).
+/// The version in every record (RFC 8446, section 5.1).
 pub(super) const VERSION: u16 = 0x0303;
 
 /// Bytes of the longest record, header included: those of TLS 1.2 (RFC 5246, section 6.2.3).

@@ -108,7 +108,7 @@ impl Keys {
         self.sequence
     }
 
-    /// What tells this key from others.
+    /// What distinguishes this key from others.
     #[cfg(test)]
     pub(super) fn generation(&self) -> Vec<u8> {
         self.key.to_vec()

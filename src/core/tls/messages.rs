@@ -23,7 +23,7 @@ pub(super) enum Event {
     KeyUpdate { requested: bool },
     /// The server gave a ticket, which is this message without its header.
     Ticket(Vec<u8>),
-    /// The peer wants another handshake.
+    /// The peer asks for another handshake.
     Renegotiation,
 }
 

@@ -11,7 +11,8 @@
 //! that `load` returned; to send, it gives data to `Turn::send` and writes what that appends. What
 //! the socket does not take goes back with `keep_unsent`, and is written first the next time.
 //!
-//! AEAD contexts live in a [`Turn`], so that an idle connection holds none.
+//! AEAD contexts live in a [`Turn`], and between turns in a [`ContextCache`] that its owner clears
+//! all the time, so that an idle connection holds none.
 //!
 //! *Invariants*
 //! - No sequence number seals two records: it advances before the record is sealed, and what was
@@ -24,6 +25,7 @@
 
 mod alert;
 mod connection;
+mod contexts;
 mod error;
 mod header;
 mod keys;
@@ -34,6 +36,7 @@ mod send;
 mod suite;
 
 pub use connection::{Connection, Established, Turn};
+pub use contexts::ContextCache;
 pub use error::{RecordError, SendError, Unfit};
 pub use header::{BUFFER_BYTES, RECORD_MAX, RECORD_OVERHEAD_MAX};
 pub use keys::HalfKeys;

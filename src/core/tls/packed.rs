@@ -11,7 +11,7 @@
 use zeroize::Zeroizing;
 
 use crate::core::tls::DATA_MAX;
-use crate::core::tls::connection::{Connection, Counts, Half, Owed};
+use crate::core::tls::connection::{Connection, Counts, Half, Owed, next_keys_id};
 use crate::core::tls::header::{BUFFER_BYTES, RECORD_MAX};
 use crate::core::tls::keys::{HalfKeys, Keys};
 use crate::core::tls::messages::{Messages, Rules};
@@ -114,6 +114,7 @@ impl Connection {
             version,
             suite,
             frozen: false,
+            keys_id: next_keys_id(),
             tickets_wanted: false,
             receiving,
             sending,

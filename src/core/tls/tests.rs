@@ -4,6 +4,7 @@
 use super::keys::Keys;
 use super::*;
 
+mod contexts;
 mod exchange;
 mod packing;
 mod rules;

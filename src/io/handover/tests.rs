@@ -31,7 +31,7 @@ async fn messages_come_one_by_one_each_with_its_own_descriptors_and_attachment()
     let (mut far, near) = std::os::unix::net::UnixStream::pair().expect("two sockets");
     let big = vec![7; 3_000_000];
     let sender = tokio::spawn(async move {
-        new.say(&FromNew::Serving).await.expect("room");
+        new.send_message(&FromNew::Serving).await.expect("room");
         let fds = [near.as_fd()];
         new.send(&FromNew::Finished, &[&big[..1000], &big[1000..]], &fds)
             .await
@@ -39,10 +39,10 @@ async fn messages_come_one_by_one_each_with_its_own_descriptors_and_attachment()
         new.send(&taken(1), &[b"x"], &[]).await.expect("room");
     });
     let first = next(&mut old).await;
-    assert_eq!(first.said, FromNew::Serving);
+    assert_eq!(first.content, FromNew::Serving);
     assert!(first.descriptors.is_empty() && first.attachment.is_empty());
     let second = next(&mut old).await;
-    assert_eq!(second.said, FromNew::Finished);
+    assert_eq!(second.content, FromNew::Finished);
     assert_eq!(*second.attachment, vec![7; 3_000_000]);
     let descriptor = second.descriptors.into_iter().next().expect("one came");
     far.write_all(b"hi").expect("open");
@@ -50,7 +50,10 @@ async fn messages_come_one_by_one_each_with_its_own_descriptors_and_attachment()
     let mut near = std::os::unix::net::UnixStream::from(descriptor);
     near.read_exact(&mut read).expect("it is the same socket");
     let third = next(&mut old).await;
-    assert_eq!((third.said, &third.attachment[..]), (taken(1), &b"x"[..]));
+    assert_eq!(
+        (third.content, &third.attachment[..]),
+        (taken(1), &b"x"[..])
+    );
     sender.await.expect("no panic");
     assert!(old.receive::<FromNew>().await.expect("an end").is_none());
 }
@@ -58,25 +61,25 @@ async fn messages_come_one_by_one_each_with_its_own_descriptors_and_attachment()
 #[tokio::test]
 async fn after_shutting_the_receiving_side_all_sent_messages_are_read() {
     let (mut new, mut old) = pair();
-    new.say(&taken(1)).await.expect("room");
-    new.say(&taken(2)).await.expect("room");
+    new.send_message(&taken(1)).await.expect("room");
+    new.send_message(&taken(2)).await.expect("room");
     old.shut_receiving().expect("open");
-    new.say(&taken(3))
+    new.send_message(&taken(3))
         .await
         .expect_err("nothing gets through any more");
-    assert_eq!(next(&mut old).await.said, taken(1));
-    assert_eq!(next(&mut old).await.said, taken(2));
+    assert_eq!(next(&mut old).await.content, taken(1));
+    assert_eq!(next(&mut old).await.content, taken(2));
     assert!(old.receive::<FromNew>().await.expect("an end").is_none());
 }
 
 #[tokio::test]
 async fn messages_of_a_process_that_died_are_read() {
     let (mut new, mut old) = pair();
-    // Unread bytes in its queue must not hide what it said.
-    old.say(&FromOld::Batch).await.expect("room");
-    new.say(&taken(1)).await.expect("room");
+    // Unread bytes in its queue must not hide its message.
+    old.send_message(&FromOld::Batch).await.expect("room");
+    new.send_message(&taken(1)).await.expect("room");
     drop(new);
-    assert_eq!(next(&mut old).await.said, taken(1));
+    assert_eq!(next(&mut old).await.content, taken(1));
     assert!(!matches!(old.receive::<FromNew>().await, Ok(Some(_))));
 }
 
@@ -97,7 +100,7 @@ async fn strangers_talk_is_refused() {
     check(b"SSH1\0\0\0\x02\xff\0\0\0\0\0\0\0", "too big").await;
     check(b"SSH1\0\0\0\x02\0\0\0\0\0\0\0\x03", "too big").await;
     check(b"SSH1\0\0\0\x02", "broke").await;
-    let unknown = br#"{"say":"failed","reason":"","more":1}"#;
+    let unknown = br#"{"send_message":"failed","reason":"","more":1}"#;
     let header = [&b"SSH1\0\0\0\x25\0\0\0\0\0\0\0\0"[..], unknown].concat();
     check(&header, "not understood").await;
 }

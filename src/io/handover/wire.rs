@@ -45,10 +45,10 @@ pub enum WireError {
     #[error("a message is not understood: {0}")]
     NotUnderstood(#[from] serde_json::Error),
     /// The wrong number of them.
-    #[error("{came} descriptors came with a message that has {said}")]
+    #[error("{came} descriptors came with a message that has {announced}")]
     Descriptors {
         /// By the header.
-        said: usize,
+        announced: usize,
         /// By the system.
         came: usize,
     },
@@ -57,10 +57,10 @@ pub enum WireError {
     Stranger(u32),
 }
 
-/// What came.
+/// A message that arrived.
 pub struct Message<T> {
-    /// What was said.
-    pub said: T,
+    /// Its content.
+    pub content: T,
     /// Empty with most. Zeroised when dropped, since it may hold keys.
     pub attachment: Zeroizing<Vec<u8>>,
     /// In the order in which they were sent.
@@ -71,7 +71,7 @@ impl<T: fmt::Debug> fmt::Debug for Message<T> {
     /// Without the attachment, which may hold keys (I11).
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Message")
-            .field("said", &self.said)
+            .field("content", &self.content)
             .field("descriptors", &self.descriptors)
             .finish_non_exhaustive()
     }
@@ -119,8 +119,8 @@ impl Wire {
     ///
     /// # Errors
     /// When the other end is closed, or receives nothing more.
-    pub async fn say(&mut self, said: &impl Serialize) -> Result<(), WireError> {
-        self.send(said, &[], &[]).await
+    pub async fn send_message(&mut self, content: &impl Serialize) -> Result<(), WireError> {
+        self.send(content, &[], &[]).await
     }
 
     /// Sends a message with an attachment in parts, which are not copied. A future that is dropped
@@ -130,19 +130,19 @@ impl Wire {
     /// When the other end is closed, or the message exceeds a bound.
     pub async fn send(
         &mut self,
-        said: &impl Serialize,
+        content: &impl Serialize,
         attachment: &[&[u8]],
         descriptors: &[BorrowedFd<'_>],
     ) -> Result<(), WireError> {
-        let said = serde_json::to_vec(said)?;
+        let content = serde_json::to_vec(content)?;
         let attached = attachment.iter().map(|part| part.len()).sum();
-        check(said.len(), attached, descriptors.len())?;
-        let mut frame = Vec::with_capacity(HEADER + said.len());
+        check(content.len(), attached, descriptors.len())?;
+        let mut frame = Vec::with_capacity(HEADER + content.len());
         frame.extend(MAGIC);
-        for length in [said.len(), attached, descriptors.len()] {
+        for length in [content.len(), attached, descriptors.len()] {
             frame.extend(u32::try_from(length).expect("checked").to_be_bytes());
         }
-        frame.extend(said);
+        frame.extend(content);
         let sent = self
             .stream
             .async_io(Interest::WRITABLE, || {
@@ -175,13 +175,13 @@ impl Wire {
     pub async fn receive<T: DeserializeOwned>(&mut self) -> Result<Option<Message<T>>, WireError> {
         loop {
             let wanted = match self.lengths()? {
-                Some((said, attachment, descriptors)) => {
-                    let whole = HEADER + said + attachment;
+                Some((content, attachment, descriptors)) => {
+                    let whole = HEADER + content + attachment;
                     // Grown once, so that no copy of an attachment is left behind.
                     let came = self.inbox.len();
                     self.inbox.reserve_exact(whole - came);
                     if self.inbox.len() == whole {
-                        return self.take(said, descriptors).map(Some);
+                        return self.take(content, descriptors).map(Some);
                     }
                     whole
                 }
@@ -224,20 +224,20 @@ impl Wire {
 
     fn take<T: DeserializeOwned>(
         &mut self,
-        said: usize,
+        content: usize,
         descriptors: usize,
     ) -> Result<Message<T>, WireError> {
         let mut bytes = std::mem::take(&mut self.inbox);
         let came = std::mem::take(&mut self.descriptors);
         if came.len() != descriptors {
             return Err(WireError::Descriptors {
-                said: descriptors,
+                announced: descriptors,
                 came: came.len(),
             });
         }
-        let attachment = Zeroizing::new(bytes.split_off(HEADER + said));
+        let attachment = Zeroizing::new(bytes.split_off(HEADER + content));
         Ok(Message {
-            said: serde_json::from_slice(&bytes[HEADER..])?,
+            content: serde_json::from_slice(&bytes[HEADER..])?,
             attachment,
             descriptors: came,
         })
@@ -273,9 +273,9 @@ impl Wire {
     }
 }
 
-fn check(said: usize, attachment: usize, descriptors: usize) -> Result<(), WireError> {
-    let too_big = if said > MESSAGE_MAX {
-        format!("{said} bytes")
+fn check(content: usize, attachment: usize, descriptors: usize) -> Result<(), WireError> {
+    let too_big = if content > MESSAGE_MAX {
+        format!("{content} bytes")
     } else if attachment > ATTACHMENT_MAX {
         format!("an attachment of {attachment} bytes")
     } else if descriptors > DESCRIPTORS_MAX {

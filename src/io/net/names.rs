@@ -336,8 +336,8 @@ mod tests {
         let names = Names::with(Box::new(move |name| {
             if name.starts_with("dead") {
                 count.fetch_add(1, SeqCst);
-                let _ = wait.lock().expect("nobody panics").recv();
-                return Err(io::Error::other("nobody answers"));
+                let _ = wait.lock().expect("no holder panics").recv();
+                return Err(io::Error::other("no server answers"));
             }
             Ok(vec![HOME])
         }));
@@ -367,9 +367,9 @@ mod tests {
         let names = Names::with(Box::new(move |name| {
             if name.starts_with("dead") {
                 if hanging.load(SeqCst) {
-                    let _ = wait.lock().expect("nobody panics").recv();
+                    let _ = wait.lock().expect("no holder panics").recv();
                 }
-                return Err(io::Error::other("nobody answers"));
+                return Err(io::Error::other("no server answers"));
             }
             Ok(vec![HOME])
         }));
@@ -407,8 +407,8 @@ mod tests {
         let wait = Mutex::new(wait);
         let names = Names::with(Box::new(move |name| {
             if name.starts_with("dead") {
-                let _ = wait.lock().expect("nobody panics").recv();
-                return Err(io::Error::other("nobody answers"));
+                let _ = wait.lock().expect("no holder panics").recv();
+                return Err(io::Error::other("no server answers"));
             }
             count.fetch_add(1, SeqCst);
             Ok(vec![HOME])
@@ -453,7 +453,7 @@ mod tests {
         let gone = Arc::new(AtomicBool::new(false));
         let is_gone = Arc::clone(&gone);
         let names = Names::with(Box::new(move |_| match is_gone.load(SeqCst) {
-            true => Err(io::Error::other("nobody answers")),
+            true => Err(io::Error::other("no server answers")),
             false => Ok(vec![HOME]),
         }));
         assert!(names.resolve("a.test", 80).await.is_ok());

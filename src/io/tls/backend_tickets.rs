@@ -14,7 +14,7 @@ use crate::base::addr::BackendAddr;
 /// Backends of one upstream whose tickets are kept, at least; at most twice as many. A backend has
 /// eight tickets at most.
 const BACKENDS_KEPT: usize = 512;
-/// What rustls is told to keep for one name.
+/// What rustls has kept for one name.
 const TICKETS_MAX: usize = 8;
 
 /// The tickets of an upstream's backends, in memory. Each backend has a configuration of its own,

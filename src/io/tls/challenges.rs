@@ -139,22 +139,22 @@ struct NoConfig(String);
 
 /// A configuration whose certificate is for this name alone and has the hash of the answer.
 fn config(answer: &ChallengeAnswer) -> Result<Arc<ServerConfig>, NoConfig> {
-    let said = |error: &dyn std::fmt::Display| NoConfig(error.to_string());
+    let fault = |error: &dyn std::fmt::Display| NoConfig(error.to_string());
     let hash = digest(&SHA256, answer.key_authorization.as_bytes());
     let params = CertificateParams::new(vec![answer.name.clone()]);
-    let mut params = params.map_err(|error| said(&error))?;
+    let mut params = params.map_err(|error| fault(&error))?;
     let extension = CustomExtension::new_acme_identifier(hash.as_ref());
     params.custom_extensions.push(extension);
-    let key = KeyPair::generate().map_err(|error| said(&error))?;
-    let certificate = params.self_signed(&key).map_err(|error| said(&error))?;
+    let key = KeyPair::generate().map_err(|error| fault(&error))?;
+    let certificate = params.self_signed(&key).map_err(|error| fault(&error))?;
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let key = provider().key_provider.load_private_key(key);
-    let key = key.map_err(|error| said(&error))?;
+    let key = key.map_err(|error| fault(&error))?;
     // Not rustls' own check of the pair, which refuses the extension.
     let shown = CertifiedKey::new(vec![certificate.der().clone()], key);
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&version::TLS13, &version::TLS12])
-        .map_err(|error| said(&error))?
+        .map_err(|error| fault(&error))?
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(shown)));
     config.alpn_protocols = vec![ALPN_ACME.to_vec()];

@@ -136,7 +136,7 @@ macro_rules! unbuffered {
 unbuffered!(UnbufferedServerConnection, ServerConnectionData);
 unbuffered!(UnbufferedClientConnection, ClientConnectionData);
 
-/// What rustls wants after a step.
+/// What rustls needs after a step.
 enum Wanted {
     /// Another step.
     Step,
@@ -325,7 +325,7 @@ fn half<'a>(
     Ok((suite, half))
 }
 
-/// Appends what `encode` makes, which it says the length of when there is no room.
+/// Appends what `encode` makes. Without room it returns the length that it needs.
 fn append(out: &mut Vec<u8>, mut encode: impl FnMut(&mut [u8]) -> Result<usize, EncodeError>) {
     let begin = out.len();
     let written = match encode(&mut []) {

@@ -216,7 +216,7 @@ pub struct ServerTlsSettings<'s> {
     pub minimum: TlsVersion,
     /// Whose certificates clients may show.
     pub clients: Option<ClientAuthorities>,
-    /// Tells the authorities of clients from others: tickets do not outlive a change of them.
+    /// Identifies the authorities of clients: tickets do not outlive a change of them.
     pub authorities: u128,
     /// What its tickets are sealed with.
     pub ticket_keys: Arc<TicketKeys>,

@@ -13,7 +13,9 @@ use rustls::{CommonState, HandshakeKind};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use zeroize::{Zeroize as _, Zeroizing};
 
-use crate::core::tls::{BUFFER_BYTES, Connection, DATA_MAX, RECORD_MAX, RecordError, UnsoundTls};
+use crate::core::tls::{
+    BUFFER_BYTES, Connection, ContextCache, DATA_MAX, RECORD_MAX, RecordError, UnsoundTls,
+};
 use crate::io::net::socket::Socket;
 
 /// Buffers of a thread.
@@ -22,13 +24,24 @@ struct Buffers {
     receive: Box<[u8]>,
     /// Records that have been sealed.
     send: Vec<u8>,
+    /// Contexts of the connections that were used last.
+    contexts: ContextCache,
 }
+
+/// Connections whose contexts a thread keeps between two calls of [`drop_contexts`].
+const CONTEXTS_MAX: usize = 256;
 
 thread_local! {
     static BUFFERS: RefCell<Buffers> = RefCell::new(Buffers {
         receive: vec![0; BUFFER_BYTES].into(),
         send: Vec::with_capacity(2 * RECORD_MAX),
+        contexts: ContextCache::new(CONTEXTS_MAX),
     });
+}
+
+/// Drops what this thread keeps for connections that are in use. A worker calls it at each tick.
+pub fn drop_contexts() {
+    BUFFERS.with_borrow_mut(|buffers| buffers.contexts.clear());
 }
 
 /// What the handshake revealed of the peer.
@@ -187,16 +200,18 @@ impl TlsStream {
         if !self.connection.owes() {
             return Poll::Ready(Ok(()));
         }
-        let answered: Poll<io::Result<()>> = BUFFERS.with_borrow_mut(|Buffers { send, .. }| {
-            send.clear();
-            let Some(mut turn) = self.connection.turn() else {
-                return Poll::Pending;
-            };
-            // The alert of a key that has done its work is in the buffer.
-            let answered = turn.answer(send);
-            self.write_sealed(cx, send)?;
-            Poll::Ready(answered.map_err(ended))
-        });
+        let answered: Poll<io::Result<()>> =
+            BUFFERS.with_borrow_mut(|Buffers { send, contexts, .. }| {
+                send.clear();
+                let Some(mut turn) = self.connection.turn_with(contexts) else {
+                    return Poll::Pending;
+                };
+                // The alert of a key that has done its work is in the buffer.
+                let answered = turn.answer(send);
+                contexts.keep(turn);
+                self.write_sealed(cx, send)?;
+                Poll::Ready(answered.map_err(ended))
+            });
         ready!(answered)?;
         self.poll_unsent(cx)
     }
@@ -208,7 +223,10 @@ impl TlsStream {
             socket, connection, ..
         } = self;
         let waits = connection.has_record();
-        BUFFERS.with_borrow_mut(|Buffers { receive, .. }| {
+        BUFFERS.with_borrow_mut(|buffers| {
+            let Buffers {
+                receive, contexts, ..
+            } = buffers;
             let mut filled = connection.load(receive);
             if !waits {
                 // Not more than the reader has room for, so that little is stored.
@@ -229,11 +247,12 @@ impl TlsStream {
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 }
             }
-            let Some(mut turn) = connection.turn() else {
+            let Some(mut turn) = connection.turn_with(contexts) else {
                 connection.unload(&receive[..filled]);
                 return Poll::Pending;
             };
             let data = turn.receive(&mut receive[..filled], into);
+            contexts.keep(turn);
             Poll::Ready(Ok(data))
         })
     }
@@ -290,12 +309,13 @@ impl AsyncWrite for TlsStream {
         if bytes.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        BUFFERS.with_borrow_mut(|Buffers { send, .. }| {
+        BUFFERS.with_borrow_mut(|Buffers { send, contexts, .. }| {
             send.clear();
-            let Some(mut turn) = this.connection.turn() else {
+            let Some(mut turn) = this.connection.turn_with(contexts) else {
                 return Poll::Pending;
             };
             let sealed = turn.send(bytes, send);
+            contexts.keep(turn);
             // Even if the half ended just now: its alert is in the buffer.
             this.write_sealed(cx, send)?;
             Poll::Ready(sealed.map_err(ended))

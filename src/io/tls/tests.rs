@@ -370,7 +370,7 @@ async fn i8_a_reader_that_stops_makes_a_tls_writer_stop() {
     };
     tokio::time::timeout(Duration::from_millis(500), all)
         .await
-        .expect_err("nobody reads");
+        .expect_err("the peer does not read");
     let unsent = records(&server).connection().unsent();
     assert!(
         (1..=20 * 1024).contains(&unsent.len()),
@@ -396,7 +396,7 @@ async fn a_client_that_does_not_speak_tls_is_told_at_once() {
     let authority = Authority::new();
     let resolver = Arc::new(Resolver::new(vec![authority.load("a", &["a.test"])]));
     let tls = server_tls(&resolver, TlsVersion::V1_2);
-    for said in [
+    for bytes in [
         &b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n"[..],
         // A record that is longer than any.
         &[22, 3, 1, 0x60, 0][..],
@@ -405,7 +405,7 @@ async fn a_client_that_does_not_speak_tls_is_told_at_once() {
         let Socket::Tcp(mut client) = client else {
             unreachable!("over TCP")
         };
-        client.write_all(said).await.expect("room");
+        client.write_all(bytes).await.expect("room");
         let refused = Carrier::accept_tls(server, &tls).await;
         let error = refused.expect_err("no hello").to_string();
         assert!(error.contains("corrupt message"), "{error}");

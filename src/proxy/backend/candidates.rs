@@ -18,7 +18,7 @@ use crate::proxy::backend::dial::{self, DialPlan, NotReached};
 use crate::proxy::backend::lease::BackendLease;
 use crate::proxy::context::worker::Worker;
 
-/// What a backend is looked for.
+/// What a request needs of a backend.
 pub(crate) struct Wanted<'r> {
     pub(crate) upstream: &'r Arc<Upstream>,
     /// The affinity key.
@@ -33,7 +33,7 @@ pub(crate) struct Wanted<'r> {
     pub(crate) until: Instant,
 }
 
-/// What live sessions of the same key mean.
+/// How live sessions with the same key decide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stickiness {
     /// Nothing.

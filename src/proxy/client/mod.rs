@@ -1,5 +1,5 @@
-//! What requests know of the client's connection that they came on, whatever its transport is, and
-//! how far each of them is, as the transport's deadlines need it.
+//! A client's connection as its requests see it, whatever its transport is, and the progress of
+//! each request, as the transport's deadlines need it.
 
 pub(crate) mod connection;
 pub(crate) mod patience;

@@ -1,10 +1,10 @@
-//! What requests and sessions take up of what is limited. A permit is given back when it is
-//! dropped.
+//! The permits that requests and sessions hold of limited resources. A permit is given back when it
+//! is dropped.
 
 use crate::core::limits::{Holder, LoadPermit, Permit};
 use crate::live::Live;
 
-/// What a request takes up. Ordinary requests take up nothing.
+/// The permits of a request. Ordinary requests need none.
 #[derive(Debug, Default)]
 pub(crate) struct RequestPermits {
     /// Until the handshake is over.
@@ -13,8 +13,7 @@ pub(crate) struct RequestPermits {
     pub(crate) session: SessionPermits,
 }
 
-/// What a session takes up. Small, since every session has one: mostly there is nothing but the
-/// node's.
+/// The permits of a session. Small, since every session has one: mostly there is only the node's.
 #[derive(Debug, Default)]
 pub(crate) struct SessionPermits {
     /// Of the node.

@@ -1,4 +1,4 @@
-//! The quotas of clients: their words, labels, and when there may be room again.
+//! The quotas of clients: texts, labels, and when there may be room again.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub(crate) enum Quota {
 }
 
 impl Quota {
-    /// The words of the answer.
+    /// The text of the answer.
     pub(crate) fn words(self) -> &'static str {
         match self {
             Self::HandshakesPerAddress(_) => "handshakes from this address",

@@ -1,4 +1,4 @@
-//! The table from what went wrong to status, label, detail, close code and retry time.
+//! The table of refusals: status, label, detail, close code and retry time of each.
 
 use http::StatusCode;
 
@@ -88,8 +88,8 @@ impl Refusal {
         }
     }
 
-    /// The exact fault for the record: of a credential, the condition that does not hold, the error
-    /// behind a failed dial. Clients get less.
+    /// The exact fault for the record: the fault of a credential, the condition that does not hold,
+    /// or the error of a failed dial. Clients get less detail.
     pub(crate) fn detail(&self) -> Option<Box<str>> {
         let mut detail = match self {
             Self::Unauthenticated { fault, by, .. } => match by {

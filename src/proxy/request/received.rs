@@ -1,5 +1,5 @@
-//! A request as it came, before any stage. From its begin on it leaves a record, whatever becomes
-//! of it: `report` takes that over, and if nothing did, dropping the request writes it.
+//! A request as it arrived, before any stage. It leaves a record in any case: `report` hands the
+//! record over, and if that was never called, dropping the request writes it.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -29,11 +29,11 @@ use crate::proxy::request::traced::TraceEnd;
 use crate::proxy::streams::upload::Upload;
 use crate::telemetry::traces::{HandshakeFacts, StepGuard, Trace};
 
-/// A request as it came.
+/// A request as it arrived.
 pub(crate) struct Received {
     pub(crate) connection: Rc<ClientConnection>,
     pub(crate) progress: Rc<Progress>,
-    /// What was in force when it arrived; all stages decide by it.
+    /// The generation in force when it arrived; all stages decide by it.
     pub(crate) generation: Arc<Generation>,
     /// Its id, and the session's if one comes of it.
     pub(crate) id: SessionId,
@@ -53,7 +53,7 @@ pub(crate) struct Received {
     pub(crate) path: Result<CanonicalPath, PathFault>,
     /// The client reads HTTP/1.1.
     pub(crate) http_11: bool,
-    /// Its body as it goes up.
+    /// Its body on the way to the backend.
     pub(crate) upload: Upload,
     /// Path and query with secrets cut out (I11).
     pub(crate) shown: RefCell<Box<str>>,

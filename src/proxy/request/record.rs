@@ -116,7 +116,7 @@ impl Report {
         });
     }
 
-    /// Names and counts what cut the exchange off.
+    /// Names and counts the cause that cut the exchange off.
     fn cut_off(&mut self, state: AnswerState) {
         if self.refusal.is_some() {
             // It was counted where it was decided.

@@ -1,9 +1,9 @@
-//! What became of a handshake, for its trace.
+//! The outcome of a handshake, for its trace.
 
 use crate::base::names::BackendId;
 use crate::proxy::request::record::{CLIENT_CLOSED_REQUEST, CLIENT_GONE};
 
-/// What became of a handshake.
+/// The outcome of a handshake.
 pub(crate) struct TraceEnd<'e> {
     /// Of the answer.
     pub(crate) status: u16,

@@ -181,7 +181,7 @@ pub(crate) fn adopt(
     }
     let sessions = Rc::clone(sessions);
     tokio::task::spawn_local(async move {
-        // Without the word they are the other process' still, which has their records.
+        // Without this signal the other process still owns them, and writes their records.
         if go.await.is_ok() {
             for session in ready {
                 session.metrics.came();

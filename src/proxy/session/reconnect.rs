@@ -40,7 +40,7 @@ const ANSWER_SHARE: u32 = 4;
 /// A backend that granted the session.
 pub(crate) struct Reached {
     pub(crate) lease: BackendLease,
-    /// Why it was asked.
+    /// Why the session needed another backend.
     pub(crate) reason: ResumeReason,
     pub(crate) carrier: Carrier,
     pub(crate) early: Vec<u8>,

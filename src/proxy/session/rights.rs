@@ -24,7 +24,7 @@ fn revoked() -> CloseOrder {
     }
 }
 
-/// Renews the right of these sessions; returns of how many. Sessions that are ending are left out.
+/// Renews the right of these sessions; returns how many. Sessions that are ending are left out.
 /// So are sessions that another process is about to take: their state is on its way already, and a
 /// repeated request finds them in the other process.
 pub(crate) fn renew_all(sessions: &Sessions, found: &[Rc<Session>], renewal: &Renewal) -> usize {

@@ -1,4 +1,4 @@
-//! What comes of a request.
+//! The outcome of a request.
 
 use http::Response;
 
@@ -11,7 +11,7 @@ use crate::proxy::streams::body::Outgoing;
 /// A response to a client.
 pub(crate) type Reply = Response<Outgoing<Passing>>;
 
-/// What comes of a request: a response, and what follows it on the stream if that is a 101.
+/// The outcome of a request: a response, and what follows it on the stream if that is a 101.
 pub(crate) struct Answer {
     pub(crate) response: Reply,
     pub(crate) then: Option<AfterSwitch>,

@@ -1,5 +1,5 @@
-//! The stage "guard": whether a request may go on, by where it comes from and by how much there is
-//! already. It costs next to nothing, so most of it comes before authentication.
+//! The stage "guard": whether a request may go on, by its origin and by the quotas in use. It costs
+//! next to nothing, so most of it comes before authentication.
 
 use http::request::Parts;
 

@@ -13,7 +13,7 @@ use crate::proxy::request::placed::Placed;
 use crate::proxy::request::routed::Routed;
 use crate::proxy::request::target;
 
-/// What the stage finds out.
+/// The result of the stage.
 struct Placement {
     key: Option<Vec<u8>>,
     key_source: Option<usize>,

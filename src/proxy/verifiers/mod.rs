@@ -1,5 +1,5 @@
-//! What verifies credentials: keys, password hashes, services that are asked. All workers share it,
-//! except connections to services.
+//! Verification of credentials: by keys, password hashes and external services. All workers share
+//! it, except connections to services.
 
 pub(crate) mod cache;
 pub(crate) mod conditions;

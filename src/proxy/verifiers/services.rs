@@ -19,7 +19,7 @@ use crate::proxy::verifiers::cache::ExpiringCache;
 #[derive(Default)]
 pub(crate) struct Services(Mutex<HashMap<AuthenticatorName, Arc<Service>>>);
 
-/// One service, and the principals of its recent answers, by what it was asked.
+/// One service, and the principals of its recent answers, by request.
 pub(crate) struct Service {
     /// What it was made for.
     config: Forward,

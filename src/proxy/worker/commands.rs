@@ -137,7 +137,7 @@ fn gather(sessions: &Sessions, slice: Slice, answer: oneshot::Sender<Sliced<()>>
     reply(answer, gathered);
 }
 
-/// Sends an answer. One that fails to be sent is dropped: the asker has given up waiting.
+/// Sends an answer. It is dropped if the receiver has given up waiting.
 fn reply<A>(answer: oneshot::Sender<A>, value: A) {
     drop(answer.send(value));
 }

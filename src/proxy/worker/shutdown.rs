@@ -70,7 +70,7 @@ pub(crate) async fn shut_down(
                 tokio::task::yield_now().await;
             }
             for answer in shortened {
-                // The asker may have given up waiting.
+                // The receiver may have given up waiting.
                 let _ = answer.send(cut);
             }
             return cut;

@@ -57,7 +57,7 @@ pub(crate) async fn run(shared: Shared, startup: Startup, peers: Vec<PeerWorker>
                     acceptors.abort_all();
                     let queues = (&mut commands, &mut arrivals);
                     let cut = shut_down(&sessions, queues, (grace, profile)).await;
-                    // The asker may have given up waiting.
+                    // The receiver may have given up waiting.
                     let _ = answer.send(cut);
                     return;
                 }

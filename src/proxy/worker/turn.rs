@@ -1,17 +1,20 @@
 //! One step of a worker's clock.
 
 use crate::base::clock;
+use crate::io::tls::stream::drop_contexts;
 use crate::proxy::session::registry::Sessions;
 
 /// Ticks between sweeps of idle connections.
 const SWEEP_EVERY: u32 = 50;
 
-/// Advances the clock, ends sessions that are due, and sweeps idle connections from time to time.
+/// Advances the clock, ends sessions that are due, drops the ciphers' contexts of connections that may
+/// be idle now, and sweeps idle connections from time to time.
 pub(crate) fn turn(sessions: &Sessions) {
     let worker = sessions.worker();
     let real = clock::now();
     let now = worker.clock.advance(real);
     sessions.expire(now);
+    drop_contexts();
     if now.is_multiple_of(SWEEP_EVERY) {
         worker.pool.tidy(real);
         worker.service_clients.tidy();

@@ -194,11 +194,11 @@ table! {
     EJECTIONS = Counter, Count, "sessile_ejections_total", ["upstream"],
         "Backends that were left out for a time because ordinary traffic failed on them.";
     DRAINED = Counter, Count, "sessile_drained_sessions_total", ["upstream", "how"],
-        "Sessions that were told to leave a draining backend, by how (moved, closed).";
+        "Sessions that were ordered to leave a draining backend, by how (moved, closed).";
     DRAIN_LEFT = Gauge, Count, "sessile_drain_sessions_left", ["upstream", "backend"],
         "Sessions that a draining backend still has to be left by.";
     REBALANCED = Counter, Count, "sessile_rebalanced_sessions_total", ["upstream", "how"],
-        "Sessions that were told to go to the backend that their key belongs to, by how (moved, \
+        "Sessions that were ordered to go to the backend that their key belongs to, by how (moved, \
          closed).";
 
     TABLE_GENERATION = Gauge, Count, "sessile_table_generation", [],

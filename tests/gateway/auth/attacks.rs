@@ -43,7 +43,7 @@ fn headed(header: &str, token: &str) -> String {
     format!("{}.{rest}", BASE64_URL_SAFE_NO_PAD.encode(header))
 }
 
-/// What the record says of this token, which is refused.
+/// The reason in the record of this token, which is refused.
 async fn refused(gateway: &Gateway, path: &str, token: &str) -> String {
     let dial = Dial::new(path).header("authorization", &format!("Bearer {token}"));
     match dial.connect(gateway.address()).await {
@@ -125,8 +125,8 @@ async fn a_token_with_one_thing_wrong_is_refused_for_that() {
         let gateway = gateway(&backend, &minted).await;
         let (open, closed) = minted.tokens.split_at(good.len());
         for (token, (wanted, why)) in closed.iter().zip(&list) {
-            let said = refused(&gateway, "/", token).await;
-            assert!(said.contains(why), "{language:?} {wanted}: {said}");
+            let reason = refused(&gateway, "/", token).await;
+            assert!(reason.contains(why), "{language:?} {wanted}: {reason}");
         }
         assert_eq!(backend.accepted(), 0, "a backend was connected to");
         for token in open {
@@ -248,8 +248,8 @@ async fn a_token_that_was_taken_apart_and_put_together_again_is_refused() {
         let gateway = gateway(&backend, &minted).await;
         let more = headed_anew(&minted.tokens);
         for (what, token, why) in retold(&minted.tokens).into_iter().chain(more) {
-            let said = refused(&gateway, "/", &token).await;
-            assert!(said.contains(why), "{language:?}, {what}: {said}");
+            let reason = refused(&gateway, "/", &token).await;
+            assert!(reason.contains(why), "{language:?}, {what}: {reason}");
         }
         assert_eq!(backend.accepted(), 0, "a backend was connected to");
         for token in &minted.tokens {
@@ -288,11 +288,11 @@ async fn a_key_inside_a_token_is_ignored() {
     for language in LANGUAGES {
         let theirs = tokens::mint(language, &list).await;
         for (token, headers) in theirs.tokens.iter().zip(&headers) {
-            let said = refused(&gateway, "/", token).await;
+            let reason = refused(&gateway, "/", token).await;
             let why = ["signature is not valid", "key is not known"];
             assert!(
-                why.iter().any(|why| said.contains(why)),
-                "{headers}: {said}"
+                why.iter().any(|why| reason.contains(why)),
+                "{headers}: {reason}"
             );
         }
     }
@@ -343,15 +343,15 @@ async fn a_token_with_a_duplicate_claim_is_refused() {
         "\u{feff}{}".to_owned(),
     ];
     for payload in malformed {
-        let said = refused(&gateway, "/shared", &sign(&payload)).await;
-        assert!(said.contains("malformed"), "{payload}: {said}");
+        let reason = refused(&gateway, "/shared", &sign(&payload)).await;
+        assert!(reason.contains("malformed"), "{payload}: {reason}");
     }
     let without = format!(
         "{{\"sub\":\"ann\",{}}}",
         whole.replace("\"exp\"", "\"Exp\"")
     );
-    let said = refused(&gateway, "/shared", &sign(&without)).await;
-    assert!(said.contains("no expiry"), "{said}");
+    let reason = refused(&gateway, "/shared", &sign(&without)).await;
+    assert!(reason.contains("no expiry"), "{reason}");
     assert_eq!(backend.accepted(), before, "a backend was connected to");
 }
 
@@ -410,7 +410,7 @@ async fn nothing_that_a_claim_says_begins_a_line_or_is_obeyed() {
             + "\n[[routes]]\nname = \"admins\"\npath = \"/admins\"\nupstream = \"echo\"\n\
                authenticate = [\"users\"]\nauthorize = [\"claim:name == admin\"]\n";
         let gateway = Gateway::start(&text).await;
-        let said = |more: Value| {
+        let reason = |more: Value| {
             let mut claims = json!({
                 "sub": EVIL, "iss": "https://id", "jti": EVIL, "name": EVIL,
                 "table": { EVIL: [EVIL] }, "exp": in_seconds(60),
@@ -423,7 +423,7 @@ async fn nothing_that_a_claim_says_begins_a_line_or_is_obeyed() {
             let dial = Dial::new(path).header("authorization", &format!("Bearer {token}"));
             dial.connect(gateway.address())
         };
-        let client = dial("/", &said(json!({}))).await.unwrap();
+        let client = dial("/", &reason(json!({}))).await.unwrap();
         let seen = backend.last_seen();
         for name in ["sessile-subject", "x-name", "x-table"] {
             let value = seen.header(name).unwrap();
@@ -436,10 +436,10 @@ async fn nothing_that_a_claim_says_begins_a_line_or_is_obeyed() {
         }
         assert_eq!(gateway.sessions()[0]["principal"], EVIL);
         let revoked = json!({ "subject": EVIL, "reason": EVIL }).to_string();
-        let refused = dial("/admins", &said(json!({}))).await.err().unwrap();
+        let refused = dial("/admins", &reason(json!({}))).await.err().unwrap();
         assert_eq!(refused.status, 403);
         assert!(!refused.body.contains("FORGED"), "{}", refused.body);
-        let refused = dial("/", &said(json!({ "iss": EVIL })))
+        let refused = dial("/", &reason(json!({ "iss": EVIL })))
             .await
             .err()
             .unwrap();
@@ -448,14 +448,14 @@ async fn nothing_that_a_claim_says_begins_a_line_or_is_obeyed() {
         client.close().await;
         let made = gateway.admin("POST", "/v1/revocations", &revoked);
         assert_eq!(made.status, 201, "{}", made.body);
-        let refused = dial("/", &said(json!({}))).await.err().unwrap();
+        let refused = dial("/", &reason(json!({}))).await.err().unwrap();
         assert_eq!(refused.status, 401);
         let path = gateway.directory().join("access.log");
         let written = || fs::read_to_string(&path).unwrap_or_default();
         eventually("four records", async || written().lines().count() >= 4).await;
         assert_eq!(written().lines().count(), 4);
         if format == "json" {
-            // It says it as it was.
+            // It is passed on as it was.
             assert_eq!(gateway.records()[0].principal.as_deref(), Some(EVIL));
         }
         for line in written().lines().chain(gateway.log().lines()) {

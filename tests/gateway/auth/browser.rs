@@ -1,4 +1,4 @@
-//! What a script in a real browser can do to say who it is, and what it is told when that is not
+//! How a script in a real browser can authenticate, and what it can read when that is not
 //! enough.
 
 use base64::Engine as _;
@@ -40,8 +40,8 @@ fn routes(backend: &Backend) -> String {
 async fn sockets(gateway: &Gateway, host: &str, wanted: Value) -> Vec<Value> {
     let page = format!("http://{host}:{}/page", gateway.address().port());
     let arguments = vec![page, wanted.to_string()];
-    let said = run_client(Language::Node, "sockets", arguments).await;
-    said["sockets"].as_array().unwrap().clone()
+    let result = run_client(Language::Node, "sockets", arguments).await;
+    result["sockets"].as_array().unwrap().clone()
 }
 
 fn echoed(protocol: &str) -> Value {

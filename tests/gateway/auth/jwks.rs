@@ -72,7 +72,7 @@ async fn issuers_and_services_prove_their_names_before_they_are_asked() {
         ("by-name", &good, "ca = \"ca.pem\"", "localhost"),
         ("other-name", &named, "ca = \"ca.pem\"", "127.0.0.1"),
         ("other-authority", &strange, "ca = \"ca.pem\"", "127.0.0.1"),
-        // The system knows nothing of a test's authority.
+        // The system does not trust a test's authority.
         ("system", &good, "", "127.0.0.1"),
     ] {
         let issuer = Service::issuer(Some(Arc::clone(tls)), jwks(&[&keys])).await;
@@ -182,7 +182,7 @@ impl Crowd {
         }
     }
 
-    /// One who has a key of its own, and says each time that it is another one.
+    /// An attacker with a key of its own, under another key id each time.
     async fn stranger(self: Arc<Self>, address: std::net::SocketAddr) -> usize {
         let mut refused = 0;
         while !self.over.load(Ordering::Relaxed) {

@@ -117,14 +117,14 @@ impl Issuer {
     async fn start(jwks: String) -> Self {
         let answer = Arc::new(Mutex::new(Some(jwks)));
         let asked = Arc::new(AtomicUsize::new(0));
-        let (said, count) = (Arc::clone(&answer), Arc::clone(&asked));
+        let (current, count) = (Arc::clone(&answer), Arc::clone(&asked));
         let server = Backend::scripted(move |mut stream| {
-            let (said, count) = (Arc::clone(&said), Arc::clone(&count));
+            let (current, count) = (Arc::clone(&current), Arc::clone(&count));
             async move {
                 let mut head = [0; 2048];
                 stream.read(&mut head).await.map(drop).ok();
                 count.fetch_add(1, Ordering::Relaxed);
-                let body = said.lock().unwrap().clone();
+                let body = current.lock().unwrap().clone();
                 let answer = match body {
                     Some(body) => format!(
                         "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}",
@@ -210,7 +210,7 @@ async fn keys_of_an_issuer_outlive_it_and_new_ones_count_at_once() {
         }
     })
     .await;
-    // The old key is gone, which ends nobody's session (I1).
+    // The old key is gone, which ends no session (I1).
     let refused = bearer(&old.tokens[0])
         .connect(gateway.address())
         .await

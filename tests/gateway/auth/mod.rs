@@ -1,4 +1,4 @@
-//! Who may come in: tokens of other makers' libraries, the classic attacks, what backends are told,
+//! Who is let in: tokens of other makers' libraries, the classic attacks, what backends receive,
 //! and what they never see.
 mod attacks;
 mod browser;
@@ -364,7 +364,7 @@ async fn i7_nothing_reaches_a_backend_before_authentication() {
         assert_eq!(status(dial, &gateway).await, expected, "{path}");
     }
     assert_eq!(backend.accepted(), 0);
-    assert!(hears.try_recv().is_err(), "a backend was told something");
+    assert!(hears.try_recv().is_err(), "a backend received something");
     let refused = gateway.metric("sessile_refusals_total", &["reason=\"forbidden\""]);
     assert_eq!(refused, 2.0);
     // And what may go on does, on the same gateway.

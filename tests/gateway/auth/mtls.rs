@@ -1,4 +1,4 @@
-//! Clients that are known by their certificates: who is let in, whom backends are told of, and what
+//! Clients that authenticate by certificates: who is let in, which identity backends get, and what
 //! never gets as far as a request.
 
 use std::net::SocketAddr;
@@ -20,7 +20,7 @@ use crate::support::certificates::{Authority, Files};
 use crate::support::tokens::{SECRET, claims, token};
 use crate::support::{Backend, Dial, Gateway, config, soon};
 
-/// A gateway's directory with an authority, and another one that nobody trusts.
+/// A gateway's directory with an authority, and another one that no client trusts.
 struct World {
     directory: TempDir,
     ours: Authority,
@@ -48,7 +48,7 @@ impl World {
     }
 }
 
-/// What a certificate of this common name says.
+/// The subject of a certificate with this common name.
 fn named(name: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, name);
@@ -167,7 +167,7 @@ async fn the_principal_is_the_subject_of_the_certificate() {
             client.close().await;
             gateway.wait_until_idle().await;
         }
-        // A certificate without the name that is wanted names nobody.
+        // A certificate without the required name identifies no one.
         let config = world.ours.client_showing(&dns, versions);
         let dial = Dial::new("/uri").connect_tls(gateway.address(), config);
         assert_eq!(dial.await.err().unwrap().status, 401);
@@ -266,7 +266,7 @@ async fn where_certificates_are_optional_the_next_authenticator_is_asked() {
                 (Err(refused), Ok(_)) => panic!("{path}: {refused:?}"),
             }
         }
-        // Optional is not "any": who shows a bad one does not go on as nobody.
+        // Optional is not "any": a client with a bad certificate is not let in as anonymous.
         let config = world.ours.client_showing(&foreign, versions);
         assert_eq!(status(gateway.address(), &config).await, None);
     }

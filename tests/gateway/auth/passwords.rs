@@ -7,7 +7,7 @@ use base64::prelude::BASE64_STANDARD;
 
 use crate::support::{Backend, Client, Dial, Gateway, config};
 
-/// Of the password `correct horse` unless said otherwise, by Python's `bcrypt` 5.0.0 (`2b`,
+/// Of the password `correct horse` unless noted otherwise, by Python's `bcrypt` 5.0.0 (`2b`,
 /// `2a` of `pässwörd`, `long` of 72 times `a`), `htpasswd -nbB` of Apache 2.4.71 (`2y`) and
 /// `argon2-cffi` 25.1.0.
 const USERS: &str = "\

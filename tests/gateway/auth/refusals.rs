@@ -10,7 +10,7 @@ use tokio::net::TcpSocket;
 use crate::support::tokens::{SECRET, in_seconds, token};
 use crate::support::{Backend, Client, Dial, Gateway, config, eventually};
 
-/// What the page says of each refusal: its status, and its code where it can be told one.
+/// Each refusal as the page describes it: its status, and its close code where it can have one.
 fn documented() -> BTreeMap<String, (u16, Option<u16>)> {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations.md");
     let page = fs::read_to_string(page).unwrap();
@@ -225,14 +225,14 @@ async fn every_refusal_has_its_documented_status_and_close_code() {
     // Bound but not listening: connections to it are refused.
     let absent = TcpSocket::new_v4().unwrap();
     absent.bind(([127, 0, 0, 1], 0).into()).unwrap();
-    let nobody = absent.local_addr().unwrap();
+    let closed_port = absent.local_addr().unwrap();
     let mut text = format!(
         "[authenticators.users]\ntype = \"jwt\"\nsecret = \"{SECRET}\"\n\n\
          [authenticators.admins]\ntype = \"jwt\"\nsecret = \"{SECRET}\"\nscopes = [\"admin\"]\n\n\
-         [authenticators.absent]\ntype = \"forward\"\nurl = \"http://{nobody}/\"\n\n"
+         [authenticators.absent]\ntype = \"forward\"\nurl = \"http://{closed_port}/\"\n\n"
     ) + &config::echo(&[backend.address], "", "path = \"/unused\"");
     for (name, address) in [
-        ("absent", nobody),
+        ("absent", closed_port),
         ("nonsense", nonsense.address),
         ("silent", silent.address),
     ] {

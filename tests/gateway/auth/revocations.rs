@@ -72,8 +72,8 @@ async fn a_revocation_in_etcd_ends_the_sessions_of_its_subject_on_every_node_and
         anns.push(connect(node, "ann").await);
         bobs.push(connect(node, "bob").await);
     }
-    let said = json!({ "subject": "ann", "reason": "left the company" });
-    etcd.put("revocations/ann-left", &said).await;
+    let withdrawal = json!({ "subject": "ann", "reason": "left the company" });
+    etcd.put("revocations/ann-left", &withdrawal).await;
     for ann in &mut anns {
         assert_eq!(ann.end().await, ended());
     }
@@ -194,23 +194,23 @@ async fn i4_a_bad_revocation_is_refused_alone_and_one_that_is_over_does_nothing(
         refused(&gateway, "ann").await == Some(401)
     })
     .await;
-    let said = |key: &str| {
+    let withdrawal = |key: &str| {
         let shown = document(&gateway, key);
         assert_eq!(shown["status"], "refused", "{shown}");
         shown["diagnostics"].to_string()
     };
-    assert!(said("revocations/two").contains("give one of"));
+    assert!(withdrawal("revocations/two").contains("give one of"));
     assert!(
-        said("revocations/ttl").contains("ttl"),
+        withdrawal("revocations/ttl").contains("ttl"),
         "{}",
-        said("revocations/ttl")
+        withdrawal("revocations/ttl")
     );
     assert_eq!(document(&gateway, "revocations/over")["status"], "over");
     assert_eq!(in_force(&gateway, "etcd"), 1.0);
     for subject in ["bob", "cid"] {
         assert_eq!(refused(&gateway, subject).await, None);
     }
-    // What a good one said stays when it is overwritten by a bad one.
+    // A good one stays in force when it is overwritten by a bad one.
     etcd.put("revocations/good", &two).await;
     eventually("the bad version", async || {
         document(&gateway, "revocations/good")["status"] == "refused"

@@ -1,4 +1,4 @@
-//! Tickets in URLs that an application makes by itself, which knows the secret and nothing of the
+//! Tickets in URLs that an application makes by itself. It has the secret and nothing of the
 //! gateway: what binds them, and for how long.
 
 use std::collections::HashSet;
@@ -28,7 +28,7 @@ async fn gateway(backend: &Backend) -> Gateway {
     Gateway::start(&text(backend, "")).await
 }
 
-/// 101, or what the record says of the refusal.
+/// 101, or the reason of the refusal in the record.
 async fn opens(gateway: &Gateway, path: &str, ticket: &str) -> Result<(), String> {
     let dial = Dial::new(&format!("{path}?ticket={ticket}"));
     match dial.connect(gateway.address()).await {
@@ -43,7 +43,7 @@ async fn opens(gateway: &Gateway, path: &str, ticket: &str) -> Result<(), String
     }
 }
 
-/// A good one but for what is said of it.
+/// A good one but for this change.
 fn with(more: Value) -> String {
     let mut payload = json!({ "sub": "ann", "exp": in_seconds(60) });
     let more = more.as_object().unwrap().clone();
@@ -98,9 +98,9 @@ async fn a_ticket_is_good_once_in_its_time_on_its_path_and_whole() {
         ),
     ];
     for (path, ticket, why) in cases {
-        let said = opens(&gateway, path, &ticket).await.err();
-        let said = said.unwrap_or_else(|| panic!("let in: {path} {ticket}"));
-        assert!(said.contains(why), "{path} {ticket}: {said}");
+        let refusal = opens(&gateway, path, &ticket).await.err();
+        let refusal = refusal.unwrap_or_else(|| panic!("let in: {path} {ticket}"));
+        assert!(refusal.contains(why), "{path} {ticket}: {refusal}");
     }
     assert_eq!(backend.accepted(), 0, "a backend was connected to");
     // Nothing of that has used them up.
@@ -109,8 +109,8 @@ async fn a_ticket_is_good_once_in_its_time_on_its_path_and_whole() {
     let bound = with(a);
     opens(&gateway, "/a", &bound).await.unwrap();
     for ticket in [whole, bound, with(json!({ "jti": "p", "sub": "bob" }))] {
-        let said = opens(&gateway, "/a", &ticket).await.unwrap_err();
-        assert!(said.contains("used before"), "{said}");
+        let refusal = opens(&gateway, "/a", &ticket).await.unwrap_err();
+        assert!(refusal.contains("used before"), "{refusal}");
     }
 }
 

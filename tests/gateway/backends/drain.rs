@@ -100,7 +100,7 @@ async fn a_pace_spreads_the_closes_and_each_client_sees_one_1012() {
     );
     let drained = gateway.metric("sessile_drained_sessions_total", &["how=\"closed\""]);
     assert!((drained - 60.0).abs() < 0.5, "{drained}");
-    // The neighbour's session knows nothing of it.
+    // The neighbour's session is not affected.
     assert!(stays.try_join_next().is_none());
     stays.shutdown().await;
     for record in gateway
@@ -346,7 +346,7 @@ async fn orders_that_make_no_sense_are_refused() {
         (&known, r#"{"paused":true}"#, 409),
         (&known, r#"{"state":"active","pace":"1/s"}"#, 409),
         (
-            "/v1/upstreams/echo/backends/nobody",
+            "/v1/upstreams/echo/backends/absent",
             r#"{"state":"active"}"#,
             404,
         ),

@@ -62,7 +62,7 @@ async fn i3_a_dry_run_predicts_the_rebalancing_and_no_client_is_disturbed() {
     assert_eq!(
         sessions_of(&gateway, new.address),
         0,
-        "I1: nobody is moved by a swap"
+        "I1: a swap moves no session"
     );
     let rehearsed = ask(&gateway, "POST", &json!({"dry_run": true}), 200);
     let going = rehearsed["left"].as_u64().unwrap();
@@ -79,12 +79,12 @@ async fn i3_a_dry_run_predicts_the_rebalancing_and_no_client_is_disturbed() {
     assert_eq!(
         sessions_of(&gateway, new.address),
         0,
-        "a rehearsal moves nobody"
+        "a rehearsal moves no session"
     );
     ask(&gateway, "GET", &Value::Null, 404);
     let bounded = |wish: &Value| {
-        let said = ask(&gateway, "POST", wish, 200);
-        said["left"].as_u64().unwrap()
+        let answered = ask(&gateway, "POST", wish, 200);
+        answered["left"].as_u64().unwrap()
     };
     let share = bounded(&json!({"dry_run": true, "share_max": 0.1}));
     assert_eq!(share, 6, "a tenth of 60");
@@ -141,7 +141,7 @@ async fn a_run_keeps_its_pace_can_be_held_and_asks_again_before_each_move() {
     assert_eq!(moved(), held, "gone while it is held");
     ask(&gateway, "PATCH", &json!({"paused": false}), 200);
     eventually("it goes on", async || moved() > held).await;
-    // The new one is taken out again: whoever waits to go there is at home where it is.
+    // The new one is taken out again: sessions that wait to go there are at home where they are.
     scale_out(&gateway, &before, MANUAL, RECONNECT).await;
     let until = moved();
     eventually("it is over", async || {
@@ -320,8 +320,8 @@ async fn sticky_keys_keep_together_through_a_scale_out() {
     for client in first {
         client.close().await;
     }
-    // Without live sessions a key goes where the ring says.
-    eventually("nobody is left", async || gateway.sessions_live() == 0).await;
+    // Without live sessions a key goes to the backend of the ring.
+    eventually("no session is left", async || gateway.sessions_live() == 0).await;
     let reasons = (0..20).map(|key| place(&gateway, key)["walk"][0]["reason"].clone());
     assert!(
         reasons

@@ -48,7 +48,7 @@ impl Bench {
         fs::write(self.path().join(name), text).unwrap();
     }
 
-    /// `sessile etcd …`: exit code and what it said.
+    /// `sessile etcd …`: exit code and output.
     fn run(&self, arguments: &[&str]) -> (i32, String) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sessile"));
         command
@@ -58,14 +58,14 @@ impl Bench {
             .current_dir(self.path())
             .stdin(Stdio::null());
         let output = command.output().expect("the binary starts");
-        (output.status.code().unwrap(), said(&output))
+        (output.status.code().unwrap(), printed(&output))
     }
 
     #[track_caller]
     fn succeeds(&self, arguments: &[&str]) -> String {
-        let (code, said) = self.run(arguments);
-        assert_eq!(code, 0, "{arguments:?}: {said}");
-        said
+        let (code, printed) = self.run(arguments);
+        assert_eq!(code, 0, "{arguments:?}: {printed}");
+        printed
     }
 
     async fn json(&self, key: &str) -> Value {
@@ -74,7 +74,7 @@ impl Bench {
     }
 }
 
-fn said(output: &Output) -> String {
+fn printed(output: &Output) -> String {
     [&output.stdout[..], &output.stderr[..]]
         .map(String::from_utf8_lossy)
         .concat()
@@ -85,15 +85,18 @@ async fn a_file_is_seeded_read_back_and_differs_from_nothing() {
     let bench = Bench::new().await;
     bench.write("gateway.toml", FILE);
     // There is no terminal to ask at.
-    let (code, said) = bench.run(&["seed"]);
-    assert_eq!(code, 2, "{said}");
-    assert!(said.contains("--yes"), "{said}");
-    let said = bench.succeeds(&["seed", "--dry-run"]);
-    assert!(said.contains("+ routes/chat"), "{said}");
-    assert!(bench.json("routes/chat").await.is_null(), "{said}");
+    let (code, printed) = bench.run(&["seed"]);
+    assert_eq!(code, 2, "{printed}");
+    assert!(printed.contains("--yes"), "{printed}");
+    let printed = bench.succeeds(&["seed", "--dry-run"]);
+    assert!(printed.contains("+ routes/chat"), "{printed}");
+    assert!(bench.json("routes/chat").await.is_null(), "{printed}");
 
-    let said = bench.succeeds(&["seed", "--yes"]);
-    assert!(said.contains("5 documents in 1 transaction"), "{said}");
+    let printed = bench.succeeds(&["seed", "--yes"]);
+    assert!(
+        printed.contains("5 documents in 1 transaction"),
+        "{printed}"
+    );
     assert_eq!(bench.json("upstreams/chat").await, json!({}));
     assert_eq!(
         bench.json("backends/chat/three").await,
@@ -143,7 +146,7 @@ async fn a_change_is_shown_with_what_it_moves_and_then_made() {
         "next.toml",
         "[upstreams.chat]\nattempts = 5\nbackends = [\"10.0.0.4:9000\"]\n",
     );
-    let said = bench.succeeds(&["diff", "next.toml"]);
+    let printed = bench.succeeds(&["diff", "next.toml"]);
     for line in [
         "~ upstreams/chat",
         "attempts: (not given) -> 5",
@@ -151,7 +154,7 @@ async fn a_change_is_shown_with_what_it_moves_and_then_made() {
         "of the keys of upstream `chat`",
         "10.0.0.4:9000  -         2",
     ] {
-        assert!(said.contains(line), "{line}: {said}");
+        assert!(printed.contains(line), "{line}: {printed}");
     }
     bench.succeeds(&["put", "next.toml", "--yes"]);
     assert_eq!(bench.json("upstreams/chat").await, json!({ "attempts": 5 }));
@@ -160,18 +163,18 @@ async fn a_change_is_shown_with_what_it_moves_and_then_made() {
         "what is not named stays"
     );
 
-    let said = bench.succeeds(&["rm", "backends/chat/three", "--yes"]);
-    assert!(said.contains("three"), "{said}");
+    let printed = bench.succeeds(&["rm", "backends/chat/three", "--yes"]);
+    assert!(printed.contains("three"), "{printed}");
     assert!(bench.json("backends/chat/three").await.is_null());
     // Its route needs it.
-    let (code, said) = bench.run(&["rm", "upstreams/chat", "--yes"]);
+    let (code, printed) = bench.run(&["rm", "upstreams/chat", "--yes"]);
     bench.succeeds(&["rm", "routes/chat", "--yes"]);
     assert_eq!(
         code, 0,
-        "the file still has an upstream of that name: {said}"
+        "the file still has an upstream of that name: {printed}"
     );
-    let (code, said) = bench.run(&["rm", "routes/none", "--yes"]);
-    assert_eq!(code, 1, "{said}");
+    let (code, printed) = bench.run(&["rm", "routes/none", "--yes"]);
+    assert_eq!(code, 1, "{printed}");
 }
 
 #[tokio::test]
@@ -179,10 +182,10 @@ async fn what_is_wrong_is_refused_with_its_place_before_anything_is_written() {
     let bench = Bench::new().await;
     let check = |text: &str, wanted: &[&str]| {
         bench.write("next.toml", text);
-        let (code, said) = bench.run(&["put", "next.toml", "--yes"]);
-        assert_eq!(code, 2, "{said}");
+        let (code, printed) = bench.run(&["put", "next.toml", "--yes"]);
+        assert_eq!(code, 2, "{printed}");
         for wanted in wanted {
-            assert!(said.contains(wanted), "{wanted}: {said}");
+            assert!(printed.contains(wanted), "{wanted}: {printed}");
         }
     };
     check(
@@ -210,8 +213,8 @@ async fn what_is_wrong_is_refused_with_its_place_before_anything_is_written() {
         "[upstreams.chat]\n[[routes]]\nname = \"a\"\nupstream = \"chat\"\n",
     );
     bench.succeeds(&["put", "next.toml", "--yes"]);
-    let (code, said) = bench.run(&["rm", "upstreams/chat", "--yes"]);
-    assert_eq!(code, 2, "{said}");
+    let (code, printed) = bench.run(&["rm", "upstreams/chat", "--yes"]);
+    assert_eq!(code, 2, "{printed}");
     assert!(!bench.json("upstreams/chat").await.is_null());
 }
 
@@ -225,8 +228,11 @@ async fn many_documents_take_several_transactions_and_prune_takes_the_rest_away(
         "many.toml",
         &format!("[upstreams.chat]\nbackends = [{}]\n", members.join(", ")),
     );
-    let said = bench.succeeds(&["put", "many.toml", "--yes"]);
-    assert!(said.contains("301 documents in 3 transactions"), "{said}");
+    let printed = bench.succeeds(&["put", "many.toml", "--yes"]);
+    assert!(
+        printed.contains("301 documents in 3 transactions"),
+        "{printed}"
+    );
 
     // A backend that somebody keeps alive is not this file's to take away, and stays under its
     // lease when it is written.
@@ -281,8 +287,8 @@ async fn the_recipes_of_the_manual_work() {
             .env("ETCDCTL_ENDPOINTS", bench.etcd.url())
             .output()
             .unwrap();
-        assert!(output.status.success(), "{command}: {}", said(&output));
-        all += &said(&output);
+        assert!(output.status.success(), "{command}: {}", printed(&output));
+        all += &printed(&output);
     }
     assert!(all.contains("/sessile/routes/chat"), "{all}");
     assert_eq!(bench.json("backends/chat/a").await["state"], "draining");
@@ -314,8 +320,11 @@ async fn i11_secrets_are_not_shown_in_differences() {
         "tr0ub4dor-and-3-0123456789-0123",
     ] {
         bench.write("next.toml", &file(secret));
-        let said = bench.succeeds(&["put", "next.toml", "--yes"]);
-        assert!(!said.contains(secret) && said.contains("***"), "{said}");
+        let printed = bench.succeeds(&["put", "next.toml", "--yes"]);
+        assert!(
+            !printed.contains(secret) && printed.contains("***"),
+            "{printed}"
+        );
     }
 }
 
@@ -352,7 +361,7 @@ async fn a_concurrent_write_is_not_overwritten() {
     drop(pipe);
     let output = tokio::task::spawn_blocking(move || child.wait_with_output());
     let output = soon("its end", output).await.unwrap().unwrap();
-    let text = said(&output);
+    let text = printed(&output);
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("another client changed"), "{text}");
     assert_eq!(bench.json("upstreams/chat").await, theirs);
@@ -388,25 +397,31 @@ async fn a_removal_is_previewed_by_the_gateway_whose_sessions_it_ends() {
     }
     let key = format!("backends/chat/{}", gone.address);
     let admin = format!("unix:{}", gateway.directory().join("admin.sock").display());
-    let said = bench.succeeds(&["rm", &key, "--dry-run", "--admin", &admin]);
-    assert!(said.contains("2 sessions end"), "{said}");
-    let row = said.lines().find(|line| line.contains("drained"));
-    let row = row.unwrap_or_else(|| panic!("{said}"));
+    let printed = bench.succeeds(&["rm", &key, "--dry-run", "--admin", &admin]);
+    assert!(printed.contains("2 sessions end"), "{printed}");
+    let row = printed.lines().find(|line| line.contains("drained"));
+    let row = row.unwrap_or_else(|| panic!("{printed}"));
     assert!(
         row.contains(&gone.address.to_string()) && row.starts_with("chat"),
-        "{said}"
+        "{printed}"
     );
     bench.write("next.toml", "[upstreams.chat]\npolicy = \"maglev\"\n");
-    let said = bench.succeeds(&["diff", "next.toml", "--admin", &admin]);
-    assert!(said.contains("0 sessions end"), "{said}");
+    let printed = bench.succeeds(&["diff", "next.toml", "--admin", &admin]);
+    assert!(printed.contains("0 sessions end"), "{printed}");
     for mut client in clients {
         client.echo("still here").await;
     }
     // Without a gateway, only what the documents tell.
     drop(gateway);
-    let said = bench.succeeds(&["rm", &key, "--dry-run", "--admin", "127.0.0.1:1"]);
-    assert!(said.contains("live sessions are not counted"), "{said}");
-    assert!(said.contains("1 backend gets no new sessions"), "{said}");
+    let printed = bench.succeeds(&["rm", &key, "--dry-run", "--admin", "127.0.0.1:1"]);
+    assert!(
+        printed.contains("live sessions are not counted"),
+        "{printed}"
+    );
+    assert!(
+        printed.contains("1 backend gets no new sessions"),
+        "{printed}"
+    );
 }
 
 /// Two backends whose sessions are drained when they are removed.
@@ -431,16 +446,17 @@ fn admin(gateway: &Gateway) -> String {
 }
 
 /// The part of the output that is about a gateway.
-fn part(said: &str, node: &str) -> String {
-    let after = said.split(&format!("gateway {node}:\n")).nth(1);
-    let after = after.unwrap_or_else(|| panic!("{node}: {said}"));
+fn part(printed: &str, node: &str) -> String {
+    let after = printed.split(&format!("gateway {node}:\n")).nth(1);
+    let after = after.unwrap_or_else(|| panic!("{node}: {printed}"));
     after.split("\ngateway ").next().unwrap().to_owned()
 }
 
 /// The line with the reason why a gateway did not answer.
-fn missing(said: &str, node: &str) -> String {
-    let line = said.lines().find(|line| line.trim().starts_with(node));
-    line.unwrap_or_else(|| panic!("{node}: {said}")).to_owned()
+fn missing(printed: &str, node: &str) -> String {
+    let line = printed.lines().find(|line| line.trim().starts_with(node));
+    line.unwrap_or_else(|| panic!("{node}: {printed}"))
+        .to_owned()
 }
 
 #[tokio::test]
@@ -459,7 +475,7 @@ async fn a_removal_is_previewed_by_every_gateway_of_the_fleet() {
             clients.push(Client::connect(gateway.address(), "/").await);
         }
     }
-    // Registered by a tenant, under an address where another gateway answers, or nobody.
+    // Registered by a tenant, under an address where another gateway answers, or none.
     let stranger = |node: &str, admin: &str| json!({ "node": node, "admin": admin });
     let liar = stranger("liar", &admin(&one));
     bench.etcd.put("gateways/liar", &liar).await;
@@ -482,33 +498,45 @@ async fn a_removal_is_previewed_by_every_gateway_of_the_fleet() {
         let arguments = [&["rm", &*key, "--dry-run", "--admin", &*named], more].concat();
         bench.succeeds(&arguments)
     };
-    let said = dry(&[]);
+    let printed = dry(&[]);
     for (node, count) in [("edge-1", 1), ("edge-2", 2)] {
-        let part = part(&said, node);
+        let part = part(&printed, node);
         let row = part.lines().find(|line| line.contains("drained"));
-        let row = row.unwrap_or_else(|| panic!("{node}: {said}"));
+        let row = row.unwrap_or_else(|| panic!("{node}: {printed}"));
         assert!(row.starts_with("chat"), "{row}");
         let cells: Vec<_> = row.split_whitespace().collect();
         assert!(cells.contains(&&*count.to_string()), "{row}");
     }
-    assert!(said.contains("partial: 2 of 5 gateways answered"), "{said}");
-    // The token goes to no address that stands in etcd alone, unless that is asked for.
-    assert!(missing(&said, "under-test").contains("token"), "{said}");
-    let lied = missing(&said, "liar");
-    assert!(lied.contains("gateway `edge-1` answers there"), "{said}");
-    assert!(missing(&said, "silent").contains("127.0.0.1:1"), "{said}");
-    bench.write("token", "an-admin-token-that-is-long-enough");
-    let said = dry(&["--token-file", "token", "--fleet"]);
     assert!(
-        part(&said, "under-test").contains("3 sessions end"),
-        "{said}"
+        printed.contains("partial: 2 of 5 gateways answered"),
+        "{printed}"
     );
-    assert!(said.contains("partial: 3 of 5 gateways answered"), "{said}");
+    // The token goes to no address that stands in etcd alone, unless that is asked for.
+    assert!(
+        missing(&printed, "under-test").contains("token"),
+        "{printed}"
+    );
+    let lied = missing(&printed, "liar");
+    assert!(lied.contains("gateway `edge-1` answers there"), "{printed}");
+    assert!(
+        missing(&printed, "silent").contains("127.0.0.1:1"),
+        "{printed}"
+    );
+    bench.write("token", "an-admin-token-that-is-long-enough");
+    let printed = dry(&["--token-file", "token", "--fleet"]);
+    assert!(
+        part(&printed, "under-test").contains("3 sessions end"),
+        "{printed}"
+    );
+    assert!(
+        printed.contains("partial: 3 of 5 gateways answered"),
+        "{printed}"
+    );
     // Nor do documents that hold secrets.
     bench.write(
         "next.toml",
         "[authenticators.users]\ntype = \"jwt\"\nsecret = \"0123456789-0123456789-0123456789\"\n",
     );
-    let said = bench.succeeds(&["diff", "next.toml", "--admin", &admin(&one)]);
-    assert!(missing(&said, "edge-2").contains("--fleet"), "{said}");
+    let printed = bench.succeeds(&["diff", "next.toml", "--admin", &admin(&one)]);
+    assert!(missing(&printed, "edge-2").contains("--fleet"), "{printed}");
 }

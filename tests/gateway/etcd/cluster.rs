@@ -9,7 +9,7 @@ use crate::support::etcd_world::{
 };
 use crate::support::{Backend, Gateway, eventually};
 
-/// Id and leader of a member, as it says itself.
+/// Id and leader of a member, as it reports them.
 fn status(etcd: &Etcd) -> (u64, u64) {
     let text = etcd.ctl(&["endpoint", "status", "-w", "json"]);
     let all: Value = serde_json::from_str(&text).unwrap();
@@ -60,7 +60,7 @@ async fn i5_a_lost_member_a_new_leader_and_a_cut_off_member_lose_no_change() {
     etcds[0].delete(&key_of(&backends[1])).await;
     has_members(&gateway, &[&backends[0]]).await;
 
-    // The two others stop: what is left has no leader, and nobody is believed until one is back.
+    // The two others stop: the one left has no leader, and no answer counts until one is back.
     eventually("it is followed", async || followed(&etcds).is_some()).await;
     let place = followed(&etcds).unwrap();
     for one in [1, 2] {

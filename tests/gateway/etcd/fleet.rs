@@ -6,15 +6,15 @@ use crate::support::etcd::Etcd;
 use crate::support::etcd_world::{Network, follow, following, seed};
 use crate::support::{Backend, Client, Gateway, eventually};
 
-/// What a gateway's status says of a node, if it knows of one.
+/// A node in a gateway's status, if it is listed.
 fn node(gateway: &Gateway, name: &str) -> Option<Value> {
     let status = gateway.get("/v1/status");
     let fleet = status["fleet"].as_array().unwrap();
     fleet.iter().find(|node| node["node"] == name).cloned()
 }
 
-/// Waits until `gateway` says this of the node.
-async fn says(gateway: &Gateway, name: &str, what: &str, holds: impl Fn(&Value) -> bool) {
+/// Waits until `gateway` shows the node like this.
+async fn shows_node(gateway: &Gateway, name: &str, what: &str, holds: impl Fn(&Value) -> bool) {
     eventually(&format!("{name}: {what}"), async || {
         node(gateway, name).is_some_and(|node| holds(&node))
     })
@@ -31,8 +31,8 @@ async fn two_gateways_see_each_other_and_which_one_is_behind() {
     let two = Gateway::start_named("edge-2", &following(&[network.url()], "")).await;
     for (gateway, own, other) in [(&one, "edge-1", "edge-2"), (&two, "edge-2", "edge-1")] {
         let digest = gateway.get("/v1/status")["digest"].clone();
-        says(gateway, own, "itself", |node| node["this"] == true).await;
-        says(gateway, other, "the same table", |node| {
+        shows_node(gateway, own, "itself", |node| node["this"] == true).await;
+        shows_node(gateway, other, "the same table", |node| {
             node["digest"] == digest && node["older"] == false && node["this"] == false
         })
         .await;
@@ -48,7 +48,7 @@ async fn two_gateways_see_each_other_and_which_one_is_behind() {
         );
     }
     let mut client = Client::connect(two.address(), "/?k=1").await;
-    says(&one, "edge-2", "a session", |node| node["sessions"] == 1).await;
+    shows_node(&one, "edge-2", "a session", |node| node["sessions"] == 1).await;
 
     // What is written now, the second one does not hear.
     network.lose_everything(true);
@@ -57,17 +57,17 @@ async fn two_gateways_see_each_other_and_which_one_is_behind() {
         &json!({ "path": "/more", "upstream": "echo" }),
     )
     .await;
-    says(&one, "edge-2", "older", |node| node["older"] == true).await;
-    says(&one, "edge-1", "not older", |node| node["older"] == false).await;
+    shows_node(&one, "edge-2", "older", |node| node["older"] == true).await;
+    shows_node(&one, "edge-1", "not older", |node| node["older"] == false).await;
     // When its lease has run out it is still known, and known to be gone.
-    says(&one, "edge-2", "gone", |node| {
+    shows_node(&one, "edge-2", "gone", |node| {
         node["phase"] == "gone" && node["older"] == true
     })
     .await;
-    client.echo("nobody noticed").await;
+    client.echo("no client noticed").await;
 
     network.lose_everything(false);
-    says(&one, "edge-2", "back", |node| {
+    shows_node(&one, "edge-2", "back", |node| {
         node["phase"] == "ready" && node["older"] == false
     })
     .await;
@@ -83,7 +83,7 @@ async fn two_gateways_see_each_other_and_which_one_is_behind() {
 async fn two_gateways_of_one_name_are_reported() {
     let etcd = Etcd::start().await;
     let one = follow(&etcd).await;
-    says(&one, "under-test", "itself", |node| node["this"] == true).await;
+    shows_node(&one, "under-test", "itself", |node| node["this"] == true).await;
     let two = follow(&etcd).await;
     for gateway in [&one, &two] {
         eventually("both are seen", async || {
@@ -105,12 +105,12 @@ async fn the_two_processes_of_a_handover_are_one_gateway() {
     let backend = Backend::echo().await;
     seed(&etcd, &[&backend]).await;
     let mut old = Gateway::start_with_handover(&following(&[etcd.url()], "")).await;
-    says(&old, "under-test", "itself", |node| node["this"] == true).await;
+    shows_node(&old, "under-test", "itself", |node| node["this"] == true).await;
     let mut client = Client::connect(old.address(), "/?k=1").await;
     let new = old.succeed().await;
     client.echo("over there").await;
     old.wait_for_exit().await;
-    says(&new, "under-test", "itself alone", |node| {
+    shows_node(&new, "under-test", "itself alone", |node| {
         node["this"] == true && node["duplicate"] == false
     })
     .await;
@@ -127,13 +127,13 @@ async fn i5_without_etcd_the_fleet_is_as_it_was_and_older() {
     let backend = Backend::echo().await;
     seed(&etcd, &[&backend]).await;
     let gateway = follow(&etcd).await;
-    says(&gateway, "under-test", "itself", |node| {
+    shows_node(&gateway, "under-test", "itself", |node| {
         node["this"] == true
     })
     .await;
     assert!(gateway.get("/v1/status")["fleet_fault"].is_null());
     etcd.stop();
-    eventually("it is told", async || {
+    eventually("it is logged", async || {
         let status = gateway.get("/v1/status");
         !status["fleet_fault"].is_null() && status["fleet_age_seconds"].as_u64() >= Some(3)
     })

@@ -77,7 +77,7 @@ async fn i5_a_storm_of_lease_expiries_keeps_backends_that_pass_their_probes() {
     assert_eq!(gateway.backend("echo", backends[0].address)["stale"], false);
     traffic.end().await;
 
-    // One that fails its probe has nobody to speak for it.
+    // One that fails its probe has no evidence in its favour.
     backends[1].set_healthy(false);
     eventually("it goes", async || members(&gateway, "echo").len() == 5).await;
     assert_eq!(etcd_status(&gateway)["stale"], 4);

@@ -144,8 +144,8 @@ async fn a_document_that_names_something_missing_waits_for_it() {
     eventually("it waits", async || etcd_status(&gateway)["waiting"] == 1).await;
     let why = "waits for upstream `echo`";
     let output = sessile(&["status"], gateway.directory());
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(said.contains(&format!("routes/all {why}")), "{said}");
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(printed.contains(&format!("routes/all {why}")), "{printed}");
     assert!(gateway.log().contains(why), "{}", gateway.log());
     etcd.put(&key_of(&backend), &member(&backend)).await;
     etcd.put("upstreams/echo", &json!({})).await;
@@ -326,23 +326,23 @@ async fn check_looks_at_every_document_as_a_gateway_would() {
             .arg(&path)
             .output();
         let output = output.unwrap();
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
         (
             output.status.code(),
-            said + &String::from_utf8_lossy(&output.stderr),
+            printed + &String::from_utf8_lossy(&output.stderr),
         )
     };
-    let (code, said) = check();
-    assert_eq!(code, Some(2), "{said}");
-    assert!(said.contains("did you mean `upstream`"), "{said}");
+    let (code, printed) = check();
+    assert_eq!(code, Some(2), "{printed}");
+    assert!(printed.contains("did you mean `upstream`"), "{printed}");
     assert!(
-        said.contains("routes/early waits for upstream `later`"),
-        "{said}"
+        printed.contains("routes/early waits for upstream `later`"),
+        "{printed}"
     );
-    assert!(said.contains("3 documents, 1 refused"), "{said}");
+    assert!(printed.contains("3 documents, 1 refused"), "{printed}");
     etcd.delete("routes/bad").await;
-    let (code, said) = check();
-    assert_eq!(code, Some(0), "{said}");
+    let (code, printed) = check();
+    assert_eq!(code, Some(0), "{printed}");
 }
 
 #[tokio::test]

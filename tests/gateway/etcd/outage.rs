@@ -60,7 +60,7 @@ async fn i5_etcd_is_stopped_for_longer_than_every_timeout() {
     traffic.end().await;
 }
 
-/// apache/apisix#13067: a watch that nobody closed and nothing comes through.
+/// apache/apisix#13067: a watch that neither side closed and nothing comes through.
 #[tokio::test]
 async fn a_network_that_drops_bytes_silently_loses_no_change() {
     let (first, second) = (Backend::echo().await, Backend::echo().await);
@@ -259,7 +259,7 @@ async fn i5_an_etcd_that_has_lost_its_data_is_doubted_until_it_is_accepted() {
     has_members(&gateway, &[&backend]).await;
     traffic.end().await;
 
-    // What comes back is doubted no more; the rest goes when an operator says so.
+    // What comes back is doubted no more; the rest goes when an operator orders that.
     etcd.put("upstreams/echo", &json!({})).await;
     eventually("one came back", async || {
         etcd_status(&gateway)["doubted"]
@@ -269,20 +269,20 @@ async fn i5_an_etcd_that_has_lost_its_data_is_doubted_until_it_is_accepted() {
     .await;
     let accept = |flag: &str| {
         let output = sessile(&["etcd", "accept", flag], gateway.directory());
-        let said = [output.stdout, output.stderr].concat();
-        String::from_utf8_lossy(&said).into_owned()
+        let printed = [output.stdout, output.stderr].concat();
+        String::from_utf8_lossy(&printed).into_owned()
     };
-    let said = accept("--dry-run");
+    let printed = accept("--dry-run");
     assert!(
-        said.contains("- routes/") && !said.contains("accepted"),
-        "{said}"
+        printed.contains("- routes/") && !printed.contains("accepted"),
+        "{printed}"
     );
     assert_eq!(
         etcd_status(&gateway)["doubted"].as_array().unwrap().len(),
         2
     );
-    let said = accept("--yes");
-    assert!(said.contains("accepted: 2 documents go"), "{said}");
+    let printed = accept("--yes");
+    assert!(printed.contains("accepted: 2 documents go"), "{printed}");
     has_members(&gateway, &[]).await;
     assert_eq!(etcd_status(&gateway)["doubted"], json!([]));
     assert!(accept("--yes").contains("nothing is doubted"));
@@ -294,7 +294,7 @@ async fn a_start_with_neither_etcd_nor_memory_serves_the_file() {
     let mut etcd = Etcd::start().await;
     etcd.stop();
     let file = config::echo(&[backend.address], "", "");
-    // Where nobody answers, nobody is waited for.
+    // The start does not wait where nothing answers.
     let source = following(&[etcd.url()], "").replace("answer = \"1s\"", "answer = \"1h\"");
     let gateway = Gateway::start(&format!("{source}\n{file}")).await;
     let status = etcd_status(&gateway);

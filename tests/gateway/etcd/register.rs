@@ -67,7 +67,7 @@ impl Register {
         }
     }
 
-    async fn says(&self, text: &str) {
+    async fn prints(&self, text: &str) {
         eventually(text, async || self.log().contains(text)).await;
     }
 }
@@ -106,7 +106,7 @@ async fn a_backend_is_registered_once_it_passes_its_probe_and_disabled_while_it_
         "--probe", "http", "--path", "/healthz", "--weight", "2", "--zone", "a",
     ];
     let register = Register::start(&etcd, &address, &[&more[..], &["--label", "x=y"]].concat());
-    register.says("the probe fails").await;
+    register.prints("the probe fails").await;
     assert_eq!(etcd.get(&key(backend.address)).await, None);
 
     backend.set_healthy(true);
@@ -169,7 +169,7 @@ async fn an_etcd_that_comes_back_without_its_data_has_it_again() {
         .await
         .unwrap();
     wait_for(&etcd, &key(backend.address), Some("active")).await;
-    register.says("cannot be registered now").await;
+    register.prints("cannot be registered now").await;
 }
 
 #[tokio::test]
@@ -178,7 +178,7 @@ async fn it_starts_without_etcd_and_registers_when_that_is_there() {
     let backend = Backend::echo().await;
     etcd.stop();
     let register = Register::start(&etcd, &backend.address.to_string(), &[]);
-    register.says("cannot be registered now").await;
+    register.prints("cannot be registered now").await;
     etcd.restart_empty().await;
     wait_for(&etcd, &key(backend.address), Some("active")).await;
 }
@@ -190,7 +190,7 @@ async fn an_etcd_that_hangs_for_longer_than_the_lease_has_it_again() {
     let register = Register::start(&etcd, &backend.address.to_string(), &["--ttl", "2s"]);
     wait_for(&etcd, &key(backend.address), Some("active")).await;
     etcd.signal(Signal::STOP);
-    register.says("cannot be registered now").await;
+    register.prints("cannot be registered now").await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     etcd.signal(Signal::CONT);
     // Whether the lease ran out meanwhile or not: it is there, and stays.
@@ -224,7 +224,7 @@ async fn the_last_registration_of_an_id_wins_and_the_other_waits() {
     };
     at(two.address).await;
     first
-        .says("another process has registered under this id")
+        .prints("another process has registered under this id")
         .await;
     assert!(
         etcd.get(key)
@@ -235,7 +235,7 @@ async fn the_last_registration_of_an_id_wins_and_the_other_waits() {
     );
     // Nor when the first one has something new to say.
     let port = one.stop().await;
-    first.says("the probe fails").await;
+    first.prints("the probe fails").await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     at(two.address).await;
     let one = Backend::echo_at(port).await;
@@ -258,7 +258,7 @@ async fn what_an_operator_edits_stays() {
         .put(key.as_str(), edited.as_str(), Some(keep))
         .await
         .unwrap();
-    register.says("the entry was edited").await;
+    register.prints("the entry was edited").await;
     assert_eq!(etcd.get(&key).await, Some(edited));
 }
 
@@ -277,9 +277,9 @@ async fn it_starts_the_backend_passes_signals_on_and_ends_with_its_code() {
     let key = "/sessile/backends/echo/127.0.0.1:9000";
     wait_for(&etcd, key, Some("active")).await;
     // It is registered as soon as it has begun, which may be before it can take a signal.
-    register.says("up\n").await;
+    register.prints("up\n").await;
     register.signal(Signal::USR1);
-    register.says("usr1\n").await;
+    register.prints("usr1\n").await;
     register.signal(Signal::TERM);
     assert_eq!(register.wait().await.code(), Some(7), "{}", register.log());
     assert_eq!(etcd.get(key).await, None);
@@ -297,7 +297,7 @@ async fn it_starts_the_backend_passes_signals_on_and_ends_with_its_code() {
 #[tokio::test]
 async fn wrong_arguments_are_refused() {
     let etcd = Etcd::start().await;
-    for (address, more, said) in [
+    for (address, more, expected) in [
         ("10.0.0.1", &[][..], "is not a backend's address"),
         ("10.0.0.1:9", &["--weight", "0"], "weight"),
         ("unix:/run/x.sock", &[], "--id"),
@@ -311,7 +311,7 @@ async fn wrong_arguments_are_refused() {
     ] {
         let mut register = Register::start(&etcd, address, more);
         assert_eq!(register.wait().await.code(), Some(2), "{}", register.log());
-        register.says(said).await;
+        register.prints(expected).await;
     }
 }
 

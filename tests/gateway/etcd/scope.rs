@@ -97,10 +97,13 @@ async fn one_gateway_answers_for_all_and_asks_no_address_of_a_stranger() {
     for client in &mut clients {
         client.echo("still here").await;
     }
-    // The doctor says it in words, with an exit code for scripts.
-    let said = run(one.directory(), &["doctor", "--fleet"]).await;
-    assert_eq!(said.code, Some(1), "{said:?}");
-    assert!(said.out.contains("edge-3 does not answer"), "{said:?}");
+    // The doctor explains it, with an exit code for scripts.
+    let printed = run(one.directory(), &["doctor", "--fleet"]).await;
+    assert_eq!(printed.code, Some(1), "{printed:?}");
+    assert!(
+        printed.out.contains("edge-3 does not answer"),
+        "{printed:?}"
+    );
 }
 
 #[tokio::test]
@@ -115,9 +118,9 @@ async fn the_doctor_finds_the_same_fault_on_every_gateway() {
     eventually(
         "the upstream without backends is found on both",
         async || {
-            let said = run(one.directory(), &["doctor", "--fleet"]).await;
+            let printed = run(one.directory(), &["doctor", "--fleet"]).await;
             let both = ["CRIT  edge-1 upstream more", "CRIT  edge-2 upstream more"];
-            said.code == Some(2) && both.iter().all(|line| said.out.contains(line))
+            printed.code == Some(2) && both.iter().all(|line| printed.out.contains(line))
         },
     )
     .await;

@@ -31,9 +31,9 @@ async fn h2c_is_neither_spoken_nor_passed_on() {
     let mut raw = Raw::connect(gateway.address()).await;
     raw.write("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n")
         .await;
-    let said = String::from_utf8_lossy(&raw.read_to_end().await).into_owned();
-    assert!(said.starts_with("HTTP/1.1 505 "), "{said}");
-    assert!(!said.contains("200 OK"), "{said}");
+    let answer = String::from_utf8_lossy(&raw.read_to_end().await).into_owned();
+    assert!(answer.starts_with("HTTP/1.1 505 "), "{answer}");
+    assert!(!answer.contains("200 OK"), "{answer}");
     assert_eq!(backend.accepted(), reached);
 }
 

@@ -1,4 +1,4 @@
-//! Where clients come in, and who they are said to be: PROXY protocol, unix sockets, IPv6.
+//! Where clients connect, and which address is theirs: PROXY protocol, unix sockets, IPv6.
 
 use std::net::SocketAddr;
 

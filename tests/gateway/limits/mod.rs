@@ -153,11 +153,11 @@ async fn i8_a_head_that_never_ends_is_not_waited_for() {
         let mut raw = Raw::connect(gateway.address()).await;
         let start = Instant::now();
         raw.write(begun).await;
-        let said = raw.read_to_end().await;
+        let answer = raw.read_to_end().await;
         assert!(start.elapsed() < Duration::from_secs(5));
         assert!(
-            said.is_empty() || said.starts_with(b"HTTP/1.1 408"),
-            "{said:?}"
+            answer.is_empty() || answer.starts_with(b"HTTP/1.1 408"),
+            "{answer:?}"
         );
     }
 }

@@ -96,7 +96,7 @@ async fn over_handshakes_max_upgrades_are_shed_while_others_wait_for_their_backe
         1.0
     );
     drop(waiting);
-    eventually("nobody waits", async || {
+    eventually("no request waits", async || {
         gateway.get("/v1/quotas")["handshakes"] == 0
     })
     .await;
@@ -114,7 +114,7 @@ async fn over_handshakes_max_connections_are_cut_off_before_tls() {
         config::echo(&[backend.address], "", "")
     );
     let gateway = Gateway::start_in(directory, &text).await;
-    // It says nothing, and holds the only place for as long as it may.
+    // It sends nothing, and holds the only place for as long as it may.
     let idle = TcpStream::connect(gateway.address()).await.unwrap();
     eventually("it has come in", async || {
         gateway.get("/v1/quotas")["handshakes"] == 1
@@ -124,7 +124,7 @@ async fn over_handshakes_max_connections_are_cut_off_before_tls() {
     assert_eq!(
         second.read_to_end().await,
         b"",
-        "nothing is said to who is cut off"
+        "rejected connections are closed silently"
     );
     drop(idle);
     eventually("the place is free", async || {
@@ -157,7 +157,7 @@ async fn i8_short_of_memory_new_clients_are_refused_and_sessions_stay() {
     client.echo("who is here stays").await;
     assert!(gateway.metric("sessile_refusals_total", &["reason=\"memory_max\""]) >= 1.0);
     assert!(gateway.metric("sessile_overloaded", &["limit=\"memory_max\""]) == 1.0);
-    eventually("it is said", async || {
+    eventually("it is reported", async || {
         gateway.log().contains("short of memory")
     })
     .await;

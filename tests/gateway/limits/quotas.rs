@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use crate::support::raw::UPGRADE;
 use crate::support::{Backend, Client, Dial, Gateway, Raw, config, eventually, http};
 
-/// A listener whose clients are whoever a PROXY header says.
+/// A listener that takes its clients' addresses from PROXY headers.
 const PROXIED: &str = "[[listeners]]\nname = \"edge\"\nlisten = [\"127.0.0.1:0\"]\n\
     proxy_protocol = { from = [\"127.0.0.0/8\"] }\n";
 
@@ -56,7 +56,7 @@ async fn handshakes_of_one_address_are_counted_by_its_network() {
         "a refused handshake reached a backend"
     );
     session(edge, "203.0.113.8").await.unwrap().close().await;
-    // Whoever has a /64 has very many addresses.
+    // The owner of a /64 has very many addresses.
     for host in 1..=3 {
         session(edge, &format!("2001:db8:0:1::{host}"))
             .await

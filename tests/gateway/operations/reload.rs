@@ -168,7 +168,7 @@ async fn i4_a_bad_file_is_refused_whole_with_its_place_and_the_good_one_stays() 
         let mut client = Client::connect(gateway.address(), "/").await;
         client.echo("the good one serves").await;
     }
-    // SIGHUP refuses alike, and says so in the log.
+    // SIGHUP refuses alike, and the log has it.
     gateway.signal(Signal::HUP);
     eventually("the refusal is logged", async || {
         gateway.log().contains("gateway.toml")

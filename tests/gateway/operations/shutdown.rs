@@ -131,7 +131,7 @@ async fn readiness_ends_before_the_first_client_is_refused() {
     })
     .await;
     assert_eq!(gateway.get("/v1/status")["phase"], "leaving");
-    // Balancers in front have not noticed yet, and nobody suffers.
+    // Balancers in front have not noticed yet, and no client suffers.
     let mut late = Client::connect(gateway.address(), "/").await;
     late.echo("still served").await;
     before.echo("and so is this").await;

@@ -18,11 +18,11 @@ async fn a_start_that_could_not_write_its_state_is_refused() {
     let path = directory.path().join("gateway.toml");
     fs::write(&path, config::complete(ROUTE, directory.path())).unwrap();
     let ended = command(&path).output().unwrap();
-    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
-    assert_eq!(ended.status.code(), Some(1), "{said}");
+    let printed = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert_eq!(ended.status.code(), Some(1), "{printed}");
     let state = directory.path().join("state").display().to_string();
     for part in [state.as_str(), "state_dir", "[node]"] {
-        assert!(said.contains(part), "no {part} in {said}");
+        assert!(printed.contains(part), "no {part} in {printed}");
     }
     assert!(!directory.path().join("admin.sock").exists());
 }

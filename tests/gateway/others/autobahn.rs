@@ -32,10 +32,10 @@ fn run(address: SocketAddr, (cases, side_by_side): (&str, &str)) -> BTreeMap<Str
         .stdin(Stdio::null())
         .output()
         .expect("`./test --prepare` installs Python and the suite");
-    let said = String::from_utf8_lossy(&output.stdout);
-    serde_json::from_str(&said).unwrap_or_else(|error| {
+    let printed = String::from_utf8_lossy(&output.stdout);
+    serde_json::from_str(&printed).unwrap_or_else(|error| {
         panic!(
-            "{error}: {said}\n{}",
+            "{error}: {printed}\n{}",
             String::from_utf8_lossy(&output.stderr)
         )
     })

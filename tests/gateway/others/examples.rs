@@ -41,7 +41,7 @@ async fn the_python_echo_gives_back_what_it_gets() {
 
 /// The first comments start one backend, the configurations name two: every room must find it.
 async fn echoes(backend: Example, config: &str) {
-    // Bound but not listening: nobody else gets the port, and connections to it are refused.
+    // Bound but not listening: no other process gets the port, and connections to it are refused.
     let absent = TcpSocket::new_v4().unwrap();
     absent.bind(([127, 0, 0, 1], 0).into()).unwrap();
     let gateway = gateway(config, [backend.address, absent.local_addr().unwrap()]).await;
@@ -68,10 +68,10 @@ async fn the_chat_sends_to_all_clients_in_the_room_and_to_no_others() {
     }
     // Were rooms to leak, the later ones would hear the earlier ones before themselves.
     for (room, first, second) in &mut rooms {
-        let said = format!("hello {room}");
-        first.send(said.as_str()).await;
-        assert_eq!(first.receive_text().await, said);
-        assert_eq!(second.receive_text().await, said);
+        let greeting = format!("hello {room}");
+        first.send(greeting.as_str()).await;
+        assert_eq!(first.receive_text().await, greeting);
+        assert_eq!(second.receive_text().await, greeting);
     }
 }
 
@@ -93,8 +93,8 @@ async fn socket_io_clients_upgrade_at_the_instance_of_their_polling_session() {
     let [one, two] = [(); 2].map(|()| Example::node("socketio"));
     let gateway = gateway("socketio/gateway.toml", [one.address, two.address]).await;
     let url = format!("http://{}", gateway.address());
-    let said = run_client(Language::Node, "say", vec![url, "16".to_owned()]).await;
-    let instances = said["passed"].as_array().unwrap();
+    let greeting = run_client(Language::Node, "say", vec![url, "16".to_owned()]).await;
+    let instances = greeting["passed"].as_array().unwrap();
     assert_eq!(instances.len(), 2, "only {instances:?} had clients");
 }
 
@@ -226,7 +226,7 @@ impl Example {
         example
     }
 
-    /// Waits for the line that says where it listens.
+    /// Waits for the line with its address.
     fn start(command: &mut Command) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = command.spawn().expect("the example starts");

@@ -1,4 +1,4 @@
-//! Real clients and servers that nobody here wrote, on both sides of the gateway, and once without.
+//! Real clients and servers of other projects, on both sides of the gateway, and once without.
 
 use serde_json::Value;
 
@@ -61,12 +61,12 @@ async fn chromium_does_what_browsers_do() {
     let server = Server::start(Language::Node, "server", &[]);
     let gateway = Gateway::start(&config::echo(&[server.address], "", "")).await;
     // The page comes through the gateway too.
-    let said = run_client(
+    let result = run_client(
         Language::Node,
         "browser",
         vec![format!("http://{}/", gateway.address())],
     );
-    assert_eq!(said.await["client"], "chromium");
+    assert_eq!(result.await["client"], "chromium");
 }
 
 #[tokio::test]
@@ -77,17 +77,20 @@ async fn socket_io_polls_and_upgrades_at_one_of_two_instances() {
         .replace("\"query:k\"", "{ issue_cookie = \"sessile\" }");
     let gateway = Gateway::start(&text).await;
     let url = format!("http://{}", gateway.address());
-    let said = run_client(
+    let result = run_client(
         Language::Node,
         "socketio_client",
         vec![url, "12".to_owned()],
     )
     .await;
-    let passed = said["passed"].as_array().unwrap();
+    let passed = result["passed"].as_array().unwrap();
     for kind in ["polling then websocket", "polling", "websocket"] {
         for instance in ["one", "two"] {
             let wanted = Value::from(format!("{kind} at {instance}"));
-            assert!(passed.contains(&wanted), "nobody was {wanted}: {passed:?}");
+            assert!(
+                passed.contains(&wanted),
+                "no client was {wanted}: {passed:?}"
+            );
         }
     }
 }

@@ -37,8 +37,8 @@ async fn gateway(page: &str, backends: &[SocketAddr]) -> Gateway {
 }
 
 #[track_caller]
-fn assert_passed(said: &serde_json::Value, expected: &[&str]) {
-    assert_eq!(said["passed"], serde_json::json!(expected));
+fn assert_passed(result: &serde_json::Value, expected: &[&str]) {
+    assert_eq!(result["passed"], serde_json::json!(expected));
 }
 
 #[tokio::test]
@@ -48,8 +48,8 @@ async fn socket_io_polls_and_upgrades_at_one_instance() {
     let gateway = gateway("socketio.md", &[one.address, two.address]).await;
     let url = format!("http://{}", gateway.address());
     let arguments = vec![url, "8".to_owned()];
-    let said = run_client(Language::Node, "socketio_client", arguments).await;
-    assert!(said["passed"].as_array().unwrap().len() >= 3, "{said}");
+    let result = run_client(Language::Node, "socketio_client", arguments).await;
+    assert!(result["passed"].as_array().unwrap().len() >= 3, "{result}");
 }
 
 #[tokio::test]
@@ -58,8 +58,8 @@ async fn graphql_subscribes_over_a_socket_and_queries_over_http() {
         ["one", "two"].map(|name| Server::start(Language::Node, "graphql_server", &[name]));
     let gateway = gateway("graphql-ws.md", &[one.address, two.address]).await;
     let url = format!("http://{}/graphql", gateway.address());
-    let said = run_client(Language::Node, "graphql_client", vec![url]).await;
-    assert_passed(&said, &["query", "subscription"]);
+    let result = run_client(Language::Node, "graphql_client", vec![url]).await;
+    assert_passed(&result, &["query", "subscription"]);
     let record = &gateway.wait_for_records(1).await[0];
     assert_eq!(record.route, "subscriptions");
     assert_eq!(gateway.wait_for_requests(1).await[0]["route"], "queries");
@@ -116,8 +116,8 @@ async fn mqtt_clients_publish_and_receive_at_a_broker() {
     let gateway = gateway("mqtt.md", &[address, free_address()]).await;
     let edge = gateway.address();
     let arguments = vec![edge.ip().to_string(), edge.port().to_string()];
-    let said = run_client(Language::Python, "mqtt_client", arguments).await;
-    assert_passed(&said, &["3.1.1", "5"]);
+    let result = run_client(Language::Python, "mqtt_client", arguments).await;
+    assert_passed(&result, &["3.1.1", "5"]);
     let records = gateway.wait_for_records(4).await;
     assert!(records.iter().all(|record| record.route == "mqtt"));
 }
@@ -144,8 +144,8 @@ async fn novnc_reaches_a_screen_behind_websockify() {
     }
     let gateway = gateway("novnc.md", &addresses).await;
     let url = format!("ws://{}", gateway.address());
-    let said = run_client(Language::Python, "vnc_client", vec![url]).await;
-    assert_passed(&said, &["subprotocol None", "subprotocol binary"]);
+    let result = run_client(Language::Python, "vnc_client", vec![url]).await;
+    assert_passed(&result, &["subprotocol None", "subprotocol binary"]);
     let records = gateway.wait_for_records(2).await;
     assert_eq!(
         records[0].backend, records[1].backend,
@@ -163,8 +163,8 @@ async fn vite_tells_a_page_about_a_file_that_changed() {
     let server = Server::start(Language::Node, "vite_server", &[&root]);
     let gateway = gateway("vite.md", &[server.address]).await;
     let url = format!("http://{}", gateway.address());
-    let said = run_client(Language::Node, "vite_client", vec![url, root]).await;
-    assert_passed(&said, &["page", "change"]);
+    let result = run_client(Language::Node, "vite_client", vec![url, root]).await;
+    assert_passed(&result, &["page", "change"]);
     let record = &gateway.wait_for_records(1).await[0];
     assert_eq!(record.route, "hmr");
 }

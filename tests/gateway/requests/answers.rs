@@ -9,7 +9,7 @@ use crate::support::raw::UPGRADE;
 use crate::support::{Backend, Gateway, Raw, config, http};
 
 /// A backend that answers the first request of each connection with these bytes, and no other.
-async fn saying(answer: &str) -> Backend {
+async fn answering(answer: &str) -> Backend {
     let answer = answer.to_owned();
     Backend::scripted(move |mut stream| {
         let answer = answer.clone();
@@ -66,7 +66,7 @@ async fn an_answer_whose_end_is_ambiguous_is_a_502() {
         "Content-Length : 4",
     ];
     for head in heads {
-        let backend = saying(&format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n{chunks}")).await;
+        let backend = answering(&format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n{chunks}")).await;
         let gateway = gateway(&backend).await;
         let answer = ask(&gateway, "GET / HTTP/1.1").await;
         assert!(answer.starts_with("HTTP/1.1 502 "), "{head}: {answer}");
@@ -82,7 +82,7 @@ async fn an_answer_whose_end_is_ambiguous_is_a_502() {
         );
     }
     let old = format!("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
-    let backend = saying(&old).await;
+    let backend = answering(&old).await;
     let answer = ask(&gateway(&backend).await, "GET / HTTP/1.1").await;
     assert!(answer.starts_with("HTTP/1.1 502 "), "chunks in HTTP/1.0");
 }
@@ -90,7 +90,7 @@ async fn an_answer_whose_end_is_ambiguous_is_a_502() {
 #[tokio::test]
 async fn the_framing_of_an_answer_is_written_anew() {
     let check = async |head: &str, line: &str, body: &str, lengths: &[&str]| {
-        let backend = saying(&format!("HTTP/1.1 {head}\r\n\r\n0123456789")).await;
+        let backend = answering(&format!("HTTP/1.1 {head}\r\n\r\n0123456789")).await;
         let gateway = gateway(&backend).await;
         let answer = ask(&gateway, line).await;
         let (status, got, values) = taken_apart(&answer, "content-length");
@@ -115,7 +115,7 @@ async fn the_framing_of_an_answer_is_written_anew() {
 
 #[tokio::test]
 async fn a_connection_whose_204_had_a_body_is_not_used_again() {
-    // The body is another answer, for whoever asks next.
+    // The body is another answer, for the next request.
     let poison = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison";
     let answer = format!(
         "HTTP/1.1 204 No Content\r\nContent-Length: {}\r\n\r\n",
@@ -219,7 +219,7 @@ async fn an_answer_that_breaks_off_has_no_proper_end() {
         ),
     ];
     for (framing, body, version) in cases {
-        let backend = saying(&format!("HTTP/1.1 200 OK\r\n{framing}\r\n\r\n{body}")).await;
+        let backend = answering(&format!("HTTP/1.1 200 OK\r\n{framing}\r\n\r\n{body}")).await;
         let gateway = gateway(&backend).await;
         let mut raw = Raw::connect(gateway.address()).await;
         raw.write(format!("GET / {version}\r\nHost: a\r\n\r\n"))
@@ -229,14 +229,14 @@ async fn an_answer_that_breaks_off_has_no_proper_end() {
         let mut rest = Vec::new();
         let end = raw.stream.read_to_end(&mut rest).await;
         let text = String::from_utf8_lossy(&rest);
-        let told = if head.contains("content-length: 20") {
+        let announced = if head.contains("content-length: 20") {
             rest.len() < 20
         } else if head.contains("chunked") {
             !text.contains("0\r\n\r\n")
         } else {
             end.is_err()
         };
-        assert!(told, "{framing} over {version}: {end:?} {text}");
+        assert!(announced, "{framing} over {version}: {end:?} {text}");
         let records = gateway.wait_for_requests(1).await;
         assert_eq!(records[0]["refusal"], "backend_broke", "{framing}");
         assert_eq!(records[0]["status"], 200);
@@ -358,7 +358,7 @@ async fn i8_heads_of_answers_are_bounded() {
     let upstream = "response_limits = { header_bytes = \"16 KiB\", headers_max = 15 }";
     for (fields, status) in [(&many[..], 502), (&long, 502), (&many[..60], 200)] {
         let answer = format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: 0\r\n\r\n");
-        let backend = saying(&answer).await;
+        let backend = answering(&answer).await;
         let gateway = Gateway::start(&config::echo(&[backend.address], upstream, "")).await;
         assert_eq!(http::get(gateway.address(), "/", &[]).await.status, status);
         if status == 502 {

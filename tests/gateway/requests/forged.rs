@@ -318,7 +318,7 @@ async fn a_trusted_proxy_names_its_client_in_forwarded_too() {
         ("for=\"203.0.113.7:4711\";proto=https", 200),
         ("for=203.0.113.9, for=198.51.100.1", 403),
         ("for=unknown", 403),
-        // Nobody can tell where the stranger's part ends.
+        // No reader can find where the stranger's part ends.
         ("for=\"203.0.113.7, for=198.51.100.1", 400),
     ];
     for (forwarded, expected) in cases {

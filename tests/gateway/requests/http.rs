@@ -209,12 +209,12 @@ async fn forwarded_fields_of_trusted_proxies_are_used() {
         trusted_proxies = [\"127.0.0.0/8\"]\n";
     let text = format!("{listener}\n{}", config::echo(&[backend.address], "", ""));
     let gateway = Gateway::start(&text).await;
-    let said = [
+    let fields = [
         ("x-forwarded-for", "203.0.113.7"),
         ("x-forwarded-proto", "https"),
         ("x-request-id", "from-the-edge"),
     ];
-    http::get(gateway.address(), "/", &said).await;
+    http::get(gateway.address(), "/", &fields).await;
     let seen = backend.last_seen();
     assert_eq!(
         seen.header("x-forwarded-for"),
@@ -242,7 +242,7 @@ async fn connections_to_backends_are_kept_and_used_again() {
 
 #[tokio::test]
 async fn a_kept_connection_that_the_backend_closed_costs_no_request() {
-    // Answers one request a connection, and closes without having said so.
+    // Answers one request a connection, and closes without `connection: close`.
     let backend = Backend::scripted(|mut stream| async move {
         if !read_head(&mut stream).await.is_empty() {
             let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";

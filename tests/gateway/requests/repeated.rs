@@ -160,9 +160,9 @@ async fn a_body_that_no_backend_will_get_is_not_asked_for() {
     };
     let mut raw = Raw::connect(gateway.address()).await;
     raw.write(expect("/elsewhere")).await;
-    let told = String::from_utf8(raw.read_to_end().await).unwrap();
-    assert!(told.starts_with("HTTP/1.1 404 "), "{told}");
-    assert!(!told.contains("100 Continue"), "{told}");
+    let received = String::from_utf8(raw.read_to_end().await).unwrap();
+    assert!(received.starts_with("HTTP/1.1 404 "), "{received}");
+    assert!(!received.contains("100 Continue"), "{received}");
     // A backend never sees the expectation: the gateway has met it.
     let mut raw = Raw::connect(gateway.address()).await;
     raw.write(expect("/echo")).await;

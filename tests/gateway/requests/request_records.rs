@@ -14,7 +14,7 @@ async fn silent() -> Backend {
 }
 
 /// Status, reason and route of a record.
-fn told(record: &Value) -> (u64, &str, &str) {
+fn outcome(record: &Value) -> (u64, &str, &str) {
     (
         record["status"].as_u64().unwrap(),
         record["refusal"].as_str().unwrap_or_default(),
@@ -41,7 +41,7 @@ async fn i6_a_client_that_leaves_before_its_answer_leaves_a_record() {
         drop(raw);
         let records = gateway.wait_for_requests(number + 1).await;
         assert_eq!(
-            told(&records[number]),
+            outcome(&records[number]),
             (499, "client_gone", "all"),
             "{request}"
         );
@@ -62,7 +62,7 @@ async fn i6_a_client_that_is_gone_before_it_is_served_leaves_a_record() {
     }
     let records = gateway.wait_for_requests(50).await;
     for record in &records {
-        let (status, reason, route) = told(record);
+        let (status, reason, route) = outcome(record);
         assert_eq!((status, reason), (499, "client_gone"));
         // No route was looked for where the end was seen first.
         assert!(["", "all"].contains(&route), "{record}");
@@ -89,7 +89,7 @@ async fn i6_a_client_that_leaves_while_a_service_is_asked_leaves_a_record() {
         eventually("the service is asked", async || service.accepted() > number).await;
         drop(raw);
         let records = gateway.wait_for_requests(number + 1).await;
-        assert_eq!(told(&records[number]), (499, "client_gone", "all"));
+        assert_eq!(outcome(&records[number]), (499, "client_gone", "all"));
     }
     assert_eq!(backend.accepted(), 0);
 }
@@ -124,7 +124,7 @@ async fn i6_a_101_that_cannot_be_delivered_leaves_one_record() {
         );
     }
     for record in gateway.requests() {
-        assert_eq!(told(&record), (499, "client_gone", "all"));
+        assert_eq!(outcome(&record), (499, "client_gone", "all"));
     }
 }
 
@@ -176,7 +176,7 @@ async fn i6_what_the_parser_refuses_leaves_a_record_with_its_status() {
         raw.write(&request).await;
         assert_eq!(raw.status().await, Some(status), "{request}");
         let records = gateway.wait_for_requests(number + 1).await;
-        let (told_status, told_reason, _) = told(&records[number]);
+        let (told_status, told_reason, _) = outcome(&records[number]);
         assert_eq!(
             (told_status, told_reason),
             (u64::from(status), reason),
@@ -189,8 +189,8 @@ async fn i6_what_the_parser_refuses_leaves_a_record_with_its_status() {
         .await;
     assert_eq!(raw.status().await, Some(200));
     let records = gateway.wait_for_requests(10).await;
-    assert_eq!(told(&records[8]), (200, "", "all"));
-    assert_eq!(told(&records[9]), (400, "malformed", ""));
+    assert_eq!(outcome(&records[8]), (200, "", "all"));
+    assert_eq!(outcome(&records[9]), (400, "malformed", ""));
     // One each, and no more come once every connection has ended.
     eventually("no connections", async || gateway.connections() == 0).await;
     assert_eq!(gateway.requests().len(), 10);
@@ -210,8 +210,8 @@ async fn i6_a_head_that_never_ends_leaves_a_record() {
     raw.write("GET / HTTP/1.1\r\nHo").await;
     drop(raw);
     let records = gateway.wait_for_requests(2).await;
-    assert_eq!(told(&records[0]), (408, "head_timed_out", ""));
-    assert_eq!(told(&records[1]), (499, "client_gone", ""));
+    assert_eq!(outcome(&records[0]), (408, "head_timed_out", ""));
+    assert_eq!(outcome(&records[1]), (499, "client_gone", ""));
     // A connection on which nothing was asked is no request.
     let mut raw = Raw::connect(gateway.address()).await;
     assert_eq!(raw.read_to_end().await, b"");

@@ -133,8 +133,8 @@ async fn i8_unread_answers_hold_little() {
     let backend = generous(8 << 20).await;
     let gateway = Gateway::start(&config::echo(&[backend.address], "", "")).await;
     let each = held(&gateway, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
-    eprintln!("{each} KiB for each answer that nobody reads");
-    assert!(each < 192, "{each} KiB for each answer that nobody reads");
+    eprintln!("{each} KiB for each answer that is not read");
+    assert!(each < 192, "{each} KiB for each answer that is not read");
 }
 
 #[tokio::test]
@@ -144,8 +144,8 @@ async fn i8_unread_uploads_hold_little() {
     let mut upload = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 33554432\r\n\r\n".to_vec();
     upload.resize(upload.len() + (32 << 20), b'x');
     let each = held(&gateway, &upload).await;
-    eprintln!("{each} KiB for each upload that nobody reads");
-    assert!(each < 192, "{each} KiB for each upload that nobody reads");
+    eprintln!("{each} KiB for each upload that is not read");
+    assert!(each < 192, "{each} KiB for each upload that is not read");
 }
 
 #[tokio::test]

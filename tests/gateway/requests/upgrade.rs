@@ -88,12 +88,12 @@ async fn i9_a_101_that_is_none_tunnels_nothing() {
             .to_owned(),
     ];
     for lie in lies {
-        let said = lie.clone();
+        let lines = lie.clone();
         let backend = Backend::scripted(move |mut stream| {
-            let said = said.clone();
+            let lines = lines.clone();
             async move {
                 read_head(&mut stream).await;
-                stream.write_all(said.as_bytes()).await.ok();
+                stream.write_all(lines.as_bytes()).await.ok();
                 stream.write_all(&unmasked(0x81, b"secret")).await.ok();
                 wait_for_end(&mut stream).await;
             }

@@ -31,13 +31,13 @@ fn message(mask: bool) -> Vec<u8> {
 
 /// Reads slowly and goes on talking; answers everything that came, what is here already first, to
 /// the close frame.
-async fn read_slowly(stream: &mut TcpStream, mut came: Vec<u8>, said: &[u8]) -> Vec<u8> {
+async fn read_slowly(stream: &mut TcpStream, mut came: Vec<u8>, to_send: &[u8]) -> Vec<u8> {
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
         // The pace of a slow reader.
         tokio::time::sleep(Duration::from_millis(100)).await;
-        // Nobody may be there to take it.
-        stream.write_all(said).await.ok();
+        // The peer may be gone.
+        stream.write_all(to_send).await.ok();
         let mut read = 0;
         while read < CHUNK_BYTES {
             match soon("the end", stream.read(&mut chunk)).await.unwrap() {
@@ -72,9 +72,9 @@ async fn i10_a_slow_client_that_goes_on_talking_gets_all_of_a_backend_that_close
     .await;
     let gateway = Gateway::start(&config::echo(&[backend.address], "", CLOSE)).await;
     let mut client = Raw::upgrade_with_buffer(gateway.address(), 65_536).await;
-    let said = masked(0x81, b"on and on");
+    let to_send = masked(0x81, b"on and on");
     let begun = client.take_read();
-    let came = read_slowly(&mut client.stream, begun, &said).await;
+    let came = read_slowly(&mut client.stream, begun, &to_send).await;
     let all = MESSAGES * message(false).len();
     assert_eq!(came.len(), all + CLOSE_FRAME.len());
     client.write(masked(0x88, &[0x0F, 0xA0])).await;
@@ -94,8 +94,8 @@ async fn i10_a_slow_backend_that_goes_on_talking_gets_all_of_a_client_that_close
         let sender = sender.clone();
         async move {
             upgrade(&mut stream).await;
-            let said = unmasked(0x81, b"on and on");
-            let came = read_slowly(&mut stream, Vec::new(), &said).await;
+            let to_send = unmasked(0x81, b"on and on");
+            let came = read_slowly(&mut stream, Vec::new(), &to_send).await;
             sender.send(came).await.unwrap();
             stream.write_all(CLOSE_FRAME).await.unwrap();
             wait_for_end(&mut stream).await;
@@ -131,7 +131,7 @@ async fn i10_a_slow_backend_that_goes_on_talking_gets_all_of_a_client_that_close
 
 #[tokio::test]
 async fn a_client_that_closes_gets_an_answer_though_its_backend_just_goes() {
-    // How the backend takes the close frame: it ends its connection, or says nothing at all.
+    // How the backend takes the close frame: it ends its connection, or sends nothing at all.
     for goes in [true, false] {
         let backend = Backend::scripted(move |mut stream| async move {
             upgrade(&mut stream).await;

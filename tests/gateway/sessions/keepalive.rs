@@ -50,13 +50,13 @@ async fn i10_the_gateways_pongs_stay_with_it_and_all_others_pass() {
         client.write(&pong[9..]).await;
     }
     let (_, payload) = frame(&mut client).await;
-    let said = [
+    let frames = [
         masked(0x8A, b"own"),
         masked(0x8A, &payload),
         masked(0x8A, b"8 letter"),
         masked(0x81, b"text"),
     ];
-    client.write(said.concat()).await;
+    client.write(frames.concat()).await;
     let mut answer = frame(&mut client).await;
     while answer.0 == 0x89 {
         client.write(masked(0x8A, &answer.1)).await;
@@ -64,7 +64,9 @@ async fn i10_the_gateways_pongs_stay_with_it_and_all_others_pass() {
     }
     assert_eq!(answer, (0x82, b"ok".to_vec()));
     drop(client);
-    let passed = [&said[0], &said[2], &said[3]].map(Clone::clone).concat();
+    let passed = [&frames[0], &frames[2], &frames[3]]
+        .map(Clone::clone)
+        .concat();
     assert_eq!(backend.await.unwrap(), passed);
     let record = gateway.wait_for_records(1).await.remove(0);
     assert_eq!(record.to_backend.messages("pong"), 2, "those that passed");
@@ -103,7 +105,7 @@ async fn sessions_that_are_idle_live_while_both_sides_answer() {
         let sender = sender.clone();
         async move {
             upgrade(&mut stream).await;
-            // Its pings are answered, and told to the test; anything else is its last word.
+            // Its pings are answered and reported to the test; anything else ends it.
             loop {
                 let mut frame = [0; 6 + 8];
                 stream.read_exact(&mut frame).await.unwrap();
@@ -117,8 +119,8 @@ async fn sessions_that_are_idle_live_while_both_sides_answer() {
                 stream.write_all(&unmasked(0x8A, &payload)).await.unwrap();
                 sender.send(()).await.unwrap();
             }
-            let said = [unmasked(0x81, b"still here"), unmasked(0x88, &[0x03, 0xE8])];
-            stream.write_all(&said.concat()).await.unwrap();
+            let frames = [unmasked(0x81, b"still here"), unmasked(0x88, &[0x03, 0xE8])];
+            stream.write_all(&frames.concat()).await.unwrap();
             wait_for_end(&mut stream).await;
         }
     })

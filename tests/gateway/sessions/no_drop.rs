@@ -1,7 +1,7 @@
 //! The promise that Sessile is chosen for: a thousand sessions with numbered messages run through
-//! everything that operators do and machines suffer, and nobody at the other end of a socket
-//! notices; where a route has not opted in, each client is told once, with the documented code,
-//! when the plan says so.
+//! everything that operators do and machines suffer, and no peer at the other end of a socket
+//! notices; where a route has not opted in, each client gets one close frame, with the documented
+//! code, at the time of the plan.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -240,7 +240,7 @@ async fn i6_sessions_that_cannot_move_get_one_close_frame_as_planned() {
         let sessions = &gateway.backend("echo", address)["sessions"];
         usize::try_from(sessions.as_u64().unwrap()).unwrap()
     };
-    // A swap and a hand-over end nobody's session.
+    // A swap and a hand-over end no session.
     gateway.write_config(&text(&members).replace("manual", "auto"));
     assert_eq!(gateway.reload().status, 200);
     succeed(&mut gateway).await;

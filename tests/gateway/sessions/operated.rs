@@ -87,8 +87,8 @@ async fn a_move_that_is_not_possible_is_refused_and_changes_nothing() {
         let answer = gateway.admin("POST", &target, body);
         assert_eq!(answer.status, 409, "{answer:?}");
     }
-    let nobody = "/v1/sessions/01BX5ZZKBKACTAV9WEVGEMMVRZ/move";
-    assert_eq!(gateway.admin("POST", nobody, "{}").status, 404);
+    let absent = "/v1/sessions/01BX5ZZKBKACTAV9WEVGEMMVRZ/move";
+    assert_eq!(gateway.admin("POST", absent, "{}").status, 404);
     assert_eq!(
         gateway.admin("POST", "/v1/sessions/x/move", "{}").status,
         400

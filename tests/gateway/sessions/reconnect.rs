@@ -1,5 +1,5 @@
 //! Sessions that outlive their backend: what the client sees (nothing), what the next backend sees,
-//! what is lost and counted, and how it ends where nobody can go on.
+//! what is lost and counted, and how it ends where no backend can go on.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -279,8 +279,12 @@ async fn a_message_that_the_client_had_begun_ends_the_session() {
     let gateway = start(&[backend.address], "").await;
     let mut client = Raw::upgrade(gateway.address()).await;
     client.write(&begun[..part]).await;
-    let told = client.read_to_end().await;
-    assert_eq!((told[0], &told[2..4]), (0x88, &[3, 243][..]), "1011");
+    let received = client.read_to_end().await;
+    assert_eq!(
+        (received[0], &received[2..4]),
+        (0x88, &[3, 243][..]),
+        "1011"
+    );
     drop(client);
     let record = gateway.wait_for_records(1).await.remove(0);
     assert_eq!((&*record.ended_by, record.resumes), ("backend", 0));
@@ -328,8 +332,8 @@ async fn terms_that_the_client_did_not_get_are_refused() {
     let (code, reason) = client.end().await.expect("a close frame");
     assert_eq!(code, 1011);
     assert!(reason.contains("subprotocol"), "{reason}");
-    let told = second.await.unwrap();
-    assert_eq!(told[0], 0x88, "the backend is told too");
+    let received = second.await.unwrap();
+    assert_eq!(received[0], 0x88, "the backend gets one too");
     drop(client);
     let record = gateway.wait_for_records(1).await.remove(0);
     assert_eq!(
@@ -348,7 +352,7 @@ async fn a_backend_that_will_not_have_the_client_ends_the_session() {
     strict.refuse_with(403);
     client.send("!close 1012").await;
     let (code, reason) = client.end().await.expect("a close frame");
-    assert_eq!(code, 1012, "what the backend said");
+    assert_eq!(code, 1012, "the code of the backend");
     assert!(reason.contains("403"), "{reason}");
     drop(client);
     let record = gateway.wait_for_records(1).await.remove(0);
@@ -462,7 +466,7 @@ async fn compressed_sessions_move_between_python_servers() {
 
 #[tokio::test]
 async fn other_terms_of_compression_end_the_session() {
-    // Node keeps the largest window, Python says twelve bits.
+    // Node keeps the largest window, Python offers twelve bits.
     let servers = [
         Server::start(Language::Node, "server", &[]),
         Server::start(Language::Python, "server", &[]),
@@ -476,16 +480,20 @@ async fn other_terms_of_compression_end_the_session() {
     let head = client.read_head().await;
     assert!(head.contains("client_no_context_takeover"), "{head}");
     client.write(masked(0x81, b"!restart")).await;
-    let told = client.read_to_end().await;
-    let reason = String::from_utf8_lossy(&told[4..]);
-    assert_eq!((told[0], &told[2..4]), (0x88, &[3, 244][..]), "1012");
+    let received = client.read_to_end().await;
+    let reason = String::from_utf8_lossy(&received[4..]);
+    assert_eq!(
+        (received[0], &received[2..4]),
+        (0x88, &[3, 244][..]),
+        "1012"
+    );
     assert!(reason.contains("other extensions"), "{reason}");
     drop(client);
     let record = gateway.wait_for_records(1).await.remove(0);
     assert_eq!(&*record.cause, "not_resumable");
 }
 
-/// A client that sends numbers and sees them come back, until it is told to stop. What came back.
+/// A client that sends numbers and sees them come back, until it is stopped. What came back.
 async fn count(mut client: Client, mut stop: tokio::sync::watch::Receiver<bool>) -> (usize, usize) {
     let (mut sent, mut came, mut last) = (0_usize, 0, None);
     let mut pace = tokio::time::interval(Duration::from_millis(50));

@@ -86,7 +86,7 @@ async fn end_somehow(gateway: &Gateway, kind: u8) {
         1 => drop(Client::connect(address, "/").await),
         2 => Raw::upgrade(address).await.reset(),
         3 => {
-            // Gone before it knows of its session.
+            // Gone before it learns of its session.
             let mut raw = Raw::connect(address).await;
             raw.write(UPGRADE).await;
             raw.status().await;

@@ -37,9 +37,9 @@ async fn connect(gateway: &Gateway, seconds: i64) -> Client {
         .expect("let in")
 }
 
-async fn told(client: &mut Client) -> Value {
-    let said = client.receive_text().await;
-    serde_json::from_str(&said).unwrap_or_else(|error| panic!("{said}: {error}"))
+async fn notice(client: &mut Client) -> Value {
+    let message = client.receive_text().await;
+    serde_json::from_str(&message).unwrap_or_else(|error| panic!("{message}: {error}"))
 }
 
 fn expires(gateway: &Gateway) -> String {
@@ -62,7 +62,7 @@ async fn a_client_is_warned_before_its_right_ends() {
                  warning = '{\"type\":\"expiring\",\"in\":{seconds}}'";
     let gateway = Gateway::start(&text(&[&backend], route)).await;
     let mut client = connect(&gateway, 4).await;
-    let warning = told(&mut client).await;
+    let warning = notice(&mut client).await;
     assert_eq!(warning["type"], "expiring");
     let left = warning["in"].as_u64().expect("a number");
     assert!((1..=4).contains(&left), "{warning}");
@@ -73,7 +73,7 @@ async fn a_client_is_warned_before_its_right_ends() {
 
     gateway.wait_for_records(1).await;
 
-    // One that has time yet is not warned, until an operator says otherwise.
+    // One that has time yet is not warned, until an operator changes that.
     let mut client = connect(&gateway, 600).await;
     client.echo("not yet").await;
     let id = gateway.sessions()[0]["id"].as_str().unwrap().to_owned();
@@ -81,7 +81,7 @@ async fn a_client_is_warned_before_its_right_ends() {
     let body = json!({ "expires": humantime::format_rfc3339(soon).to_string() });
     let answer = gateway.admin("PATCH", &format!("/v1/sessions/{id}"), &body.to_string());
     assert_eq!(answer.status, 200, "{}", answer.body);
-    assert_eq!(told(&mut client).await["type"], "expiring");
+    assert_eq!(notice(&mut client).await["type"], "expiring");
     client.close().await;
 }
 
@@ -92,18 +92,18 @@ async fn i7_a_session_is_renewed_by_a_message_that_no_backend_sees() {
     let mut client = connect(&gateway, 5).await;
     client.echo("before").await;
     let (before, received) = (expires(&gateway), backend.received());
-    for (said, reason) in [
+    for (message, reason) in [
         (credential("bob", 600), "other_subject"),
         (credential("ann", -60), "expired"),
         ("nonsense".to_owned(), "malformed"),
     ] {
-        client.send(Message::text(format!("renew {said}"))).await;
-        assert_eq!(told(&mut client).await, json!({ "refused": reason }));
+        client.send(Message::text(format!("renew {message}"))).await;
+        assert_eq!(notice(&mut client).await, json!({ "refused": reason }));
     }
     assert_eq!(expires(&gateway), before, "what is refused changes nothing");
     let renewal = format!("renew {}", credential("ann", 600));
     client.send(Message::text(renewal)).await;
-    let left = told(&mut client).await["renewed"]
+    let left = notice(&mut client).await["renewed"]
         .as_u64()
         .expect("a number");
     assert!((590..=600).contains(&left), "{left}");
@@ -144,7 +144,7 @@ async fn i7_a_renewal_has_to_meet_the_conditions_of_its_route() {
     let renewal = format!("renew {}", of("red", 600));
     client.send(Message::text(renewal)).await;
     assert_eq!(
-        told(&mut client).await,
+        notice(&mut client).await,
         json!({ "refused": "insufficient" })
     );
     let outside = async |room: &str| {
@@ -162,7 +162,7 @@ async fn i7_a_renewal_has_to_meet_the_conditions_of_its_route() {
     assert!(expires(&gateway) > before);
     let renewal = format!("renew {}", of("blue room", 700));
     client.send(Message::text(renewal)).await;
-    assert!(told(&mut client).await["renewed"].is_number());
+    assert!(notice(&mut client).await["renewed"].is_number());
     client.close().await;
 }
 
@@ -172,7 +172,7 @@ async fn a_renewal_that_is_refused_ends_nothing_before_its_time() {
     let gateway = Gateway::start(&text(&[&backend], RENEWAL)).await;
     let mut client = connect(&gateway, 3).await;
     client.send(Message::text("renew nothing")).await;
-    assert_eq!(told(&mut client).await["refused"], "malformed");
+    assert_eq!(notice(&mut client).await["refused"], "malformed");
     client.echo("goes on").await;
     let end = client.end().await;
     assert_eq!(end, Some((3000, "credential expired".to_owned())));
@@ -252,7 +252,7 @@ async fn renewal_and_warning_go_along_to_the_next_process_and_the_next_backend()
     client
         .send(Message::text(format!("renew {}", credential("ann", 70))))
         .await;
-    assert!(told(&mut client).await["renewed"].is_u64());
+    assert!(notice(&mut client).await["renewed"].is_u64());
 
     let at = client.backend().await;
     let (old, other) = match at == first.address {
@@ -265,7 +265,7 @@ async fn renewal_and_warning_go_along_to_the_next_process_and_the_next_backend()
         .send(Message::text(format!("renew {}", credential("ann", 30))))
         .await;
     // Less than a minute: the warning comes with it, in either order.
-    let both = [told(&mut client).await, told(&mut client).await];
+    let both = [notice(&mut client).await, notice(&mut client).await];
     assert!(both.iter().any(|one| one["renewed"].is_u64()), "{both:?}");
     assert!(both.iter().any(|one| one["in"].is_u64()), "{both:?}");
     assert_eq!(client.backend().await, other.address);

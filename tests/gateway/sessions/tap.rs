@@ -1,4 +1,4 @@
-//! "What is this socket saying?" A session is watched while it goes on.
+//! A session is watched while it goes on.
 
 use std::io::{BufRead as _, BufReader, Lines, Write as _};
 use std::net::SocketAddr;
@@ -84,8 +84,8 @@ async fn i11_a_tap_shows_headers_and_no_payload() {
     let payload = gateway.admin("GET", &format!("{target}?payload=true"), "");
     assert_eq!(payload.status, 403, "{payload:?}");
     assert!(payload.body.contains("tap_payload"), "{}", payload.body);
-    let nobody = "/v1/sessions/01BX5ZZKBKACTAV9WEVGEMMVRZ/tap";
-    assert_eq!(gateway.admin("GET", nobody, "").status, 404);
+    let absent = "/v1/sessions/01BX5ZZKBKACTAV9WEVGEMMVRZ/tap";
+    assert_eq!(gateway.admin("GET", absent, "").status, 404);
     assert_eq!(
         gateway.admin("GET", &format!("{target}?x=1"), "").status,
         400

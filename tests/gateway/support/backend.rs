@@ -110,7 +110,7 @@ impl Backend {
         .await
     }
 
-    /// A backend that does with each connection what the function says.
+    /// A backend that serves each connection with this function.
     pub async fn scripted<F>(script: impl Fn(TcpStream) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = ()> + Send + 'static,

@@ -125,7 +125,7 @@ impl Authority {
         builder.with_no_client_auth()
     }
 
-    /// A client that trusts this authority alone, and shows this certificate, whoever issued it.
+    /// A client that trusts this authority alone, and shows this certificate, of any issuer.
     pub fn client_showing(
         &self,
         shown: &Files,

@@ -238,7 +238,7 @@ impl Client {
     /// The next text, or how the session ended instead.
     ///
     /// # Errors
-    /// As [`Client::end`] says it.
+    /// As [`Client::end`] returns it.
     pub async fn text_or_end(&mut self) -> Result<String, Option<(u16, String)>> {
         match soon("a message", self.socket.next()).await {
             Some(Ok(Message::Text(text))) => Ok(text.to_string()),
@@ -264,12 +264,12 @@ impl Client {
         serde_json::from_str(&self.receive_text().await).expect("JSON")
     }
 
-    /// The session's id, as the gateway told the backend.
+    /// The session's id, as the gateway sent it to the backend.
     pub async fn session_id(&mut self) -> String {
         let seen = self.seen().await;
         seen["headers"]["sessile-session"]
             .as_str()
-            .expect("backends are told the id")
+            .expect("backends get the id")
             .to_owned()
     }
 

@@ -58,7 +58,7 @@ pub fn member(backend: &Backend) -> Value {
     json!({ "address": backend.address.to_string() })
 }
 
-/// What `/v1/status` says of etcd.
+/// The state of etcd in `/v1/status`.
 pub fn etcd_status(gateway: &Gateway) -> Value {
     gateway.get("/v1/status")["sources"]["etcd"].clone()
 }

@@ -1,4 +1,4 @@
-//! A gateway in a process of its own. Whoever drops one learns whether it ended well.
+//! A gateway in a process of its own. Dropping one verifies that it ended well.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;

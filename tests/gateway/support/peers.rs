@@ -1,4 +1,4 @@
-//! Programs of `tests/peers`: servers and clients on libraries that nobody here wrote.
+//! Programs of `tests/peers`: servers and clients on libraries of other projects.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
@@ -87,8 +87,8 @@ impl Server {
         BufReader::new(stdout)
             .read_line(&mut line)
             .expect("the peer writes a line");
-        let said: Value = serde_json::from_str(&line).unwrap_or_default();
-        let Some(port) = said["port"]
+        let greeting: Value = serde_json::from_str(&line).unwrap_or_default();
+        let Some(port) = greeting["port"]
             .as_u64()
             .and_then(|port| u16::try_from(port).ok())
         else {
@@ -119,12 +119,12 @@ impl Drop for Server {
 /// # Panics
 /// If a case of it failed, with its output.
 pub async fn run_client(language: Language, program: &str, arguments: Vec<String>) -> Value {
-    let (status, said) = finish_client(language, program, &arguments).await;
+    let (status, greeting) = finish_client(language, program, &arguments).await;
     assert!(
         status.success(),
-        "{program} {arguments:?} ended with {status}: {said}"
+        "{program} {arguments:?} ended with {status}: {greeting}"
     );
-    said
+    greeting
 }
 
 /// The same for a client of which cases may fail.
@@ -153,12 +153,12 @@ pub async fn finish_client(
         panic!("{program} did not end within {PATIENCE:?}");
     };
     let (status, text) = done.expect("reading does not panic");
-    let said: Value = serde_json::from_str(text.trim()).unwrap_or_default();
+    let greeting: Value = serde_json::from_str(text.trim()).unwrap_or_default();
     assert!(
-        said["passed"]
+        greeting["passed"]
             .as_array()
             .is_some_and(|passed| !passed.is_empty()),
         "{program} {arguments:?} ended with {status}, and no case passed: {text}"
     );
-    (status, said)
+    (status, greeting)
 }

@@ -1,4 +1,4 @@
-//! A client that says exactly the bytes it is told, for what no well-behaved library would send.
+//! A client that sends exactly the given bytes, for what no well-behaved library would send.
 
 use std::net::SocketAddr;
 

@@ -1,5 +1,5 @@
 //! A small HTTP service, over TLS or not, whose answer a test decides and may change: an issuer of
-//! keys, one that says who may come in.
+//! keys, one that decides who is let in.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -14,18 +14,18 @@ pub const SECRET: &str = "not-to-be-seen-0123456789-abcdefghij";
 /// What one run of `mint` made: its keys live only as long as it.
 pub struct Minted {
     pub tokens: Vec<String>,
-    said: Value,
+    made: Value,
 }
 
 impl Minted {
     /// The public key of this name as PEM.
     pub fn pem(&self, name: &str) -> &str {
-        self.said["pem"][name].as_str().expect("a key")
+        self.made["pem"][name].as_str().expect("a key")
     }
 
     /// All public keys.
     pub fn jwks(&self) -> String {
-        self.said["jwks"].to_string()
+        self.made["jwks"].to_string()
     }
 }
 
@@ -43,15 +43,15 @@ pub fn wanted(algorithm: &str, key: &str, claims: Value) -> Value {
 /// Mints tokens with the language's library.
 pub async fn mint(language: Language, wanted: &[Value]) -> Minted {
     let list = Value::from(wanted.to_vec()).to_string();
-    let said = run_client(language, "mint", vec![list]).await;
-    let tokens = said["tokens"].as_array().expect("a list");
+    let made = run_client(language, "mint", vec![list]).await;
+    let tokens = made["tokens"].as_array().expect("a list");
     let tokens = tokens
         .iter()
         .map(|token| token.as_str().expect("text").to_owned())
         .inspect(|token| super::secrets::register(token));
     Minted {
         tokens: tokens.collect(),
-        said,
+        made,
     }
 }
 

@@ -77,8 +77,8 @@ impl WssClient {
 
     /// This many numbered messages there and back, of up to 1 MiB.
     pub async fn talk(&mut self, count: usize) {
-        let said = self.ask(&format!("talk {count}")).await;
-        assert!(said["talked"].is_u64(), "{:?}: {said}", self.stack);
+        let reply = self.ask(&format!("talk {count}")).await;
+        assert!(reply["talked"].is_u64(), "{:?}: {reply}", self.stack);
     }
 
     /// Updates the client's sending key; with `both`, asks the gateway to update its own.
@@ -89,21 +89,26 @@ impl WssClient {
     /// Closes with 4001; sees the close frame come back, and close_notify before the end of the
     /// connection, as far as the stack reports it.
     pub async fn close(mut self) {
-        let said = self.ask("close").await;
-        self.check_end(&said, &json!([4001, "bye"]));
+        let reply = self.ask("close").await;
+        self.check_end(&reply, &json!([4001, "bye"]));
     }
 
     /// Makes the backend close with 1012; the rest as above.
     pub async fn be_restarted(mut self) {
-        let said = self.ask("restart").await;
-        self.check_end(&said, &json!([1012, "restarting"]));
+        let reply = self.ask("restart").await;
+        self.check_end(&reply, &json!([1012, "restarting"]));
     }
 
-    fn check_end(&self, said: &Value, ended: &Value) {
-        assert_eq!(said["ended"], *ended, "{:?}", self.stack);
+    fn check_end(&self, reply: &Value, ended: &Value) {
+        assert_eq!(reply["ended"], *ended, "{:?}", self.stack);
         // The `ws` library does not report how TLS ended.
         let reported = !matches!(self.stack, Stack::Node(_));
-        assert_eq!(said["clean"] == true, reported, "{:?}: {said}", self.stack);
+        assert_eq!(
+            reply["clean"] == true,
+            reported,
+            "{:?}: {reply}",
+            self.stack
+        );
     }
 
     async fn ask(&mut self, line: &str) -> Value {

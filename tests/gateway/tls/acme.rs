@@ -183,7 +183,7 @@ async fn i5_without_the_authority_the_listener_starts_and_the_last_certificate_i
     );
     drop(gateway);
 
-    // Nothing is kept here: the listener serves all the same, and status says why.
+    // Nothing is kept here: the listener serves all the same, and status has the reason.
     let fresh = Gateway::start(&text).await;
     assert!(!serves(&fresh, &client, NAME).await);
     eventually("the failure is shown", async || {

@@ -1,4 +1,4 @@
-//! One gateway sends `http` to `https`, and browsers are told to stay there.
+//! One gateway sends `http` to `https`, and has browsers stay there (HSTS).
 
 use std::fs;
 

@@ -38,10 +38,10 @@ async fn failed_cases(node: &str) -> Vec<(String, String)> {
     let routes = config::echo(&[backend.address], "", "");
     let gateway = Gateway::start_in(directory, &format!("{node}{LISTENER}{routes}")).await;
     let port = gateway.address().port().to_string();
-    let (_, said) = finish_client(Language::Python, "tls_attacks", &[port]).await;
-    let passed = said["passed"].as_array().unwrap().len();
-    assert!(passed > 150, "{passed} cases passed: {said}");
-    let failed = said["failed"].as_object().unwrap().iter();
+    let (_, result) = finish_client(Language::Python, "tls_attacks", &[port]).await;
+    let passed = result["passed"].as_array().unwrap().len();
+    assert!(passed > 150, "{passed} cases passed: {result}");
+    let failed = result["failed"].as_object().unwrap().iter();
     let failed = failed.map(|(case, why)| (case.clone(), why.to_string()));
     failed.collect()
 }

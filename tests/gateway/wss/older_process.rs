@@ -52,7 +52,7 @@ async fn i6_an_older_process_gets_the_plain_sessions_and_those_with_tls_stay() {
         reasons: None,
     };
     assert_eq!(done, expected);
-    older.wire.say(&FromNew::Finished).await.unwrap();
+    older.wire.send_message(&FromNew::Finished).await.unwrap();
     eventually("it is handed over", async || {
         gateway.log().contains("\"handed over\"")
     })
@@ -86,18 +86,18 @@ async fn take_plain_sessions(gateway: &Gateway) -> (Impostor, Vec<SessionId>, Fr
     for _ in 0..listeners {
         assert!(matches!(older.hear().await, FromOld::Listener { .. }));
     }
-    older.wire.say(&FromNew::Serving).await.unwrap();
+    older.wire.send_message(&FromNew::Serving).await.unwrap();
     let (mut taken, mut batch) = (Vec::new(), Vec::new());
     let done = loop {
         match older.hear().await {
             FromOld::Session { id, tls: None } => batch.push(id),
             FromOld::Batch => {
                 taken.extend(&batch);
-                let said = FromNew::Taken {
+                let message = FromNew::Taken {
                     taken: std::mem::take(&mut batch),
                     refused: Vec::new(),
                 };
-                older.wire.say(&said).await.unwrap();
+                older.wire.send_message(&message).await.unwrap();
             }
             done @ FromOld::Done { .. } => break done,
             other => panic!("{other:?}"),

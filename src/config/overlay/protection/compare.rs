@@ -36,8 +36,8 @@ pub(super) fn asks_less(route: &Route, guarded: &Route) -> Vec<String> {
     if (origins.allowed != asked.allowed && !listed) || (asked.required && !origins.required) {
         found.push("its `origins` are others".to_owned());
     }
-    let mut told = guarded.auth.claim_headers.iter();
-    if told.any(|one| !route.auth.claim_headers.contains(one)) {
+    let mut passed_on = guarded.auth.claim_headers.iter();
+    if passed_on.any(|one| !route.auth.claim_headers.contains(one)) {
         found.push("it leaves out a header of `claim_headers`".to_owned());
     }
     if route.auth.expiry_leeway > guarded.auth.expiry_leeway

@@ -53,7 +53,7 @@ fn judge_again(world: &mut World, protect: &str) {
     (world.now, world.base) = (composed.snapshot, base);
 }
 
-fn said(view: &DocumentView) -> String {
+fn fault_of(view: &DocumentView) -> String {
     let lines = view.diagnostics.iter().map(ToString::to_string);
     lines.collect::<Vec<_>>().join("\n")
 }
@@ -67,13 +67,17 @@ fn check_warned(key: &str, text: &str, wanted: &[&str]) {
         view.status,
         DocumentStatus::InForce,
         "{key} {text} {}",
-        said(&view)
+        fault_of(&view)
     );
-    let said = said(&view);
+    let fault_of = fault_of(&view);
     for wanted in wanted {
-        assert!(said.contains(wanted), "{key} {text}: {said}");
+        assert!(fault_of.contains(wanted), "{key} {text}: {fault_of}");
     }
-    assert_eq!(wanted.is_empty(), said.is_empty(), "{key} {text}: {said}");
+    assert_eq!(
+        wanted.is_empty(),
+        fault_of.is_empty(),
+        "{key} {text}: {fault_of}"
+    );
     assert_eq!(
         wanted.is_empty(),
         world.overlay.protection_diagnostics().is_empty(),
@@ -165,7 +169,12 @@ fn i12_what_the_file_protects_no_document_changes() {
         };
         assert_eq!(view.status, status, "[{protect}] {key} {text}");
         assert_eq!(view.in_force.is_none(), locked, "[{protect}] {key} {text}");
-        assert_eq!(said(&view).contains("protect"), locked, "{}", said(&view));
+        assert_eq!(
+            fault_of(&view).contains("protect"),
+            locked,
+            "{}",
+            fault_of(&view)
+        );
         if locked {
             assert_eq!(world.now.upstreams, world.base.upstreams);
             assert_eq!(world.now.authenticators, world.base.authenticators);
@@ -317,7 +326,7 @@ fn i12_ways_round_a_guarded_route_are_shown_and_can_be_locked() {
         world.apply(vec![put(key, &text, 1)]);
         let view = world.view(key);
         assert_eq!(view.status, DocumentStatus::Refused, "{key} {text}");
-        assert!(said(&view).contains("protect"), "{}", said(&view));
+        assert!(fault_of(&view).contains("protect"), "{}", fault_of(&view));
         assert_eq!(world.routes(), ["admin", "chat"]);
     }
     // The same to another upstream leads nowhere near it.
@@ -388,7 +397,7 @@ mint_for = ["users"]
     world.apply(vec![put("authenticators/zz", text, 1)]);
     let view = world.view("authenticators/zz");
     assert_eq!(view.status, DocumentStatus::Refused);
-    assert!(said(&view).contains("`authenticators/tickets` of the file"));
+    assert!(fault_of(&view).contains("`authenticators/tickets` of the file"));
 }
 
 #[test]

@@ -190,11 +190,11 @@ async fn deviations_that_sessions_tolerate_are_no_faults() {
     // Ends the connection instead of answering the close frame.
     check(&probe, &greets(Vec::new(), true).await, "").await;
     // Text that is expected lies on the border of two reads, deep in a long message.
-    let mut said = vec![b'.'; 1 << 20];
-    said.extend_from_slice(b"quite well");
-    said.resize(2 << 20, b'.');
+    let mut sent = vec![b'.'; 1 << 20];
+    sent.extend_from_slice(b"quite well");
+    sent.resize(2 << 20, b'.');
     let expects = as_websocket_probe(None, None, Some("quite well"));
-    check(&expects, &greets(frame(0x82, &said), false).await, "").await;
+    check(&expects, &greets(frame(0x82, &sent), false).await, "").await;
     // The head of an answer may have what traffic may have.
     let padding = format!("x-padding: {}\r\n", "p".repeat(20 << 10));
     let answer = format!("HTTP/1.1 200 OK\r\n{padding}content-length: 4\r\n\r\nwell");

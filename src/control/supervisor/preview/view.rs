@@ -265,14 +265,14 @@ pub(super) fn not_checked(before: &Snapshot, after: &Snapshot, unsampled: usize)
     let new = after.revocations.iter();
     let new = new.filter(|(id, one)| known(*id) != Some(*one)).count();
     let revocations = counted(new, "new revocation");
-    let said = format!("{revocations} may end sessions, which were not counted");
+    let notice = format!("{revocations} may end sessions, which were not counted");
     let unsampled = (unsampled > 0).then(|| {
         format!(
             "{} more change; their keys were not sampled",
             counted(unsampled, "upstream")
         )
     });
-    let revoked = (new > 0).then_some(said);
+    let revoked = (new > 0).then_some(notice);
     revoked.into_iter().chain(unsampled).collect()
 }
 

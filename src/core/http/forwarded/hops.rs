@@ -65,7 +65,7 @@ pub(super) fn hops(headers: &HeaderMap) -> Result<Vec<Hop>, MalformedForwarded> 
     let schemes: Vec<_> = items(headers, &X_FORWARDED_PROTO).rev().collect();
     let secure = |place: usize| match schemes[..] {
         [] => None,
-        // Said once, by the proxy that ends TLS, and handed on.
+        // Set once, by the proxy that ends TLS, and passed on.
         [one] => is_secure(one),
         _ => schemes.get(place).and_then(|scheme| is_secure(scheme)),
     };

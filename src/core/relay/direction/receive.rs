@@ -9,7 +9,7 @@ use crate::core::wire::position::Position;
 use crate::core::wire::tracker::{Stop, Tracked, Until};
 use crate::core::wire::violation::Violation;
 
-/// What a direction has come to.
+/// What happened in a direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::core::relay) enum Event {
     /// A close frame of the source was forwarded; what follows it is dropped.
@@ -28,7 +28,7 @@ pub(in crate::core::relay) enum Event {
     SinkLost,
 }
 
-/// The judgement on one chunk. The driver writes the first `direct` bytes of the chunk to the sink
+/// The result of inspecting one chunk. The driver writes the first `direct` bytes of the chunk to the sink
 /// and then gives this back, with what the sink took.
 #[must_use = "the direction is told what the sink took"]
 #[derive(Debug)]
@@ -67,7 +67,7 @@ impl Direction {
         self.receive_copied(&[&undecided, chunk].concat(), entropy)
     }
 
-    /// Judges the bytes that the source sent before the relay began, if there are any.
+    /// Inspects the bytes that the source sent before the relay began, if there are any.
     pub(in crate::core::relay) fn receive_early(&mut self, entropy: Entropy) -> Option<Event> {
         let early = self.early.take()?;
         if self.source != SourceState::Open {

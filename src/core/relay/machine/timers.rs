@@ -1,4 +1,4 @@
-//! What time brings: silence, age, an expired credential, an end that takes too long.
+//! Time limits: silence, age, an expired credential, an end that takes too long.
 
 use crate::core::relay::machine::Machine;
 use crate::core::relay::side::{SendQueue, Side};

@@ -195,7 +195,7 @@ fn run(case: &Case) {
     if case.end != End::Vanish {
         assert_eq!(ender.close(), case.ender_gets, "the ender, {what}");
         let talk = ender.data();
-        assert!(!talk.is_empty() && talk.iter().all(|said| said == b"on and on"));
+        assert!(!talk.is_empty() && talk.iter().all(|message| message == b"on and on"));
         let stream = match case.ender {
             Side::Client => &rig.client,
             Side::Backend => &rig.backend,

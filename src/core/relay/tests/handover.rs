@@ -31,7 +31,7 @@ impl World {
             self.ending,
             self.before.clone(),
             self.client.got.clone(),
-            (self.client.told.clone(), self.heard.clone()),
+            (self.client.notified.clone(), self.heard.clone()),
             self.rig.relay.moves(),
             (self.rig.relay.to_backend(), self.rig.relay.to_client()),
         )

@@ -107,8 +107,8 @@ pub(super) struct Peer {
     came: Vec<u8>,
     /// Messages that are whole, by number.
     pub(super) got: Vec<usize>,
-    /// What the gateway itself said.
-    pub(super) told: Vec<usize>,
+    /// Messages of the gateway itself.
+    pub(super) notified: Vec<usize>,
     fragments: Option<Vec<u8>>,
     /// It has sent a close frame, or will.
     closing: bool,
@@ -124,7 +124,7 @@ impl Peer {
             queue: Vec::new(),
             came: Vec::new(),
             got: Vec::new(),
-            told: Vec::new(),
+            notified: Vec::new(),
             fragments: None,
             closing: false,
             closed: None,
@@ -209,8 +209,8 @@ impl Peer {
             let whole = self.fragments.take().expect("a message has begun");
             let text = String::from_utf8(whole.clone()).expect("ASCII");
             assert!(!text.starts_with(FOR_THE_GATEWAY), "{text} was passed on");
-            if let Some(told) = text.strip_prefix("told ") {
-                self.told.push(told.parse().expect("a number"));
+            if let Some(notified) = text.strip_prefix("note ") {
+                self.notified.push(notified.parse().expect("a number"));
                 return;
             }
             let number = text
@@ -235,14 +235,14 @@ pub(super) struct World {
     said_up: usize,
     said_down: usize,
     pub(super) ending: Option<Ending>,
-    /// Messages for the gateway: said, heard, and whether the last one waits for an answer.
-    said_own: usize,
+    /// Messages for the gateway: sent, received, and whether the last one waits for an answer.
+    sent_own: usize,
     pub(super) heard: Vec<usize>,
     asked: bool,
-    told: usize,
+    notified: usize,
     told_up: usize,
-    /// What all backends before the present one were told.
-    told_before: Vec<usize>,
+    /// What all backends before the present one received.
+    noted_before: Vec<usize>,
     /// Something happened that may cost messages.
     costly: bool,
 }
@@ -267,12 +267,12 @@ impl World {
             said_up: 0,
             said_down: 0,
             ending: None,
-            said_own: 0,
+            sent_own: 0,
             heard: Vec::new(),
             asked: false,
-            told: 0,
+            notified: 0,
             told_up: 0,
-            told_before: Vec::new(),
+            noted_before: Vec::new(),
             costly: false,
         }
     }
@@ -316,7 +316,7 @@ impl World {
         if let Some(mut backend) = self.backend.take() {
             self.rig.backend.vanish();
             self.before.append(&mut backend.got);
-            self.told_before.append(&mut backend.told);
+            self.noted_before.append(&mut backend.notified);
         }
     }
 
@@ -346,18 +346,18 @@ impl World {
                 self.said_up += 1;
             }
             Op::ClientRenews if !self.client.closing => {
-                let said = format!("{FOR_THE_GATEWAY}{}", self.said_own);
-                let frame = from_client(0x81, said.as_bytes());
+                let own_message = format!("{FOR_THE_GATEWAY}{}", self.sent_own);
+                let frame = from_client(0x81, own_message.as_bytes());
                 self.client.queue.extend(frame);
-                self.said_own += 1;
+                self.sent_own += 1;
             }
             Op::Answer => self.answer(),
-            Op::Tell if self.told < 8 => {
-                self.rig.relay.send_text(&format!("told {}", self.told));
-                self.told += 1;
+            Op::Tell if self.notified < 8 => {
+                self.rig.relay.send_text(&format!("note {}", self.notified));
+                self.notified += 1;
             }
             Op::TellBackend if self.told_up < 8 => {
-                let text = format!("told {}", self.told_up).as_str().into();
+                let text = format!("note {}", self.told_up).as_str().into();
                 let sent = self
                     .rig
                     .relay
@@ -453,9 +453,13 @@ impl World {
             self.client.got
         );
         assert!(rises(&self.heard), "to the gateway: {:?}", self.heard);
-        assert!(rises(&self.client.told), "told: {:?}", self.client.told);
+        assert!(
+            rises(&self.client.notified),
+            "told: {:?}",
+            self.client.notified
+        );
         // One that waits when its session closes is dropped: nothing follows a close frame.
-        assert!(rises(&self.told_before), "told: {:?}", self.told_before);
+        assert!(rises(&self.noted_before), "told: {:?}", self.noted_before);
         let usual = ending.by == EndedBy::Client && ending.cause == Cause::CloseFrame;
         if usual && !self.costly && self.rig.relay.moves().messages_lost == 0 {
             let all: Vec<_> = (0..self.said_up).collect();

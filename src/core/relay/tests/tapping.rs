@@ -38,7 +38,7 @@ fn outcome(width: usize, ops: &[Op], tapped_at: Option<usize>) -> Outcome {
     (
         world.client.got.clone(),
         world.before.clone(),
-        world.client.told.clone(),
+        world.client.notified.clone(),
         world.heard.clone(),
         world.ending,
     )

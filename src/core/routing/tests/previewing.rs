@@ -34,13 +34,13 @@ fn check(before: &Upstream, after: &Upstream, expected: std::ops::RangeInclusive
     let old = compile(&routes, std::slice::from_ref(before), None);
     let wanted = snapshot(&routes, std::slice::from_ref(after));
     let trial = RoutingTable::trial(&wanted, &old, now);
-    let (said, _) = movements(&old, &trial, now);
-    let [said] = &said[..] else {
-        panic!("one upstream differs: {said:?}");
+    let (movement, _) = movements(&old, &trial, now);
+    let [movement] = &movement[..] else {
+        panic!("one upstream differs: {movement:?}");
     };
     let new = compile(&routes, std::slice::from_ref(after), Some(&old));
     let (were, are) = (owners(&old, "chat", now), owners(&new, "chat", now));
-    let moved = said.moved.expect("keys decide");
+    let moved = movement.moved.expect("keys decide");
     assert!((moved - differing(&were, &are)).abs() < 1e-9);
     assert!(expected.contains(&moved), "{moved}");
     assert_eq!(trial.digest, new.digest);
@@ -49,7 +49,7 @@ fn check(before: &Upstream, after: &Upstream, expected: std::ops::RangeInclusive
         let of = |owner: &&Option<String>| owner.as_deref() == Some(id);
         owners.iter().filter(of).count() as f64 / 10_000.0
     };
-    for share in &said.members {
+    for share in &movement.members {
         let id = share.backend.as_str();
         assert_eq!(share.before.unwrap_or_default(), held(&were, id), "{id}");
         assert_eq!(share.after.unwrap_or_default(), held(&are, id), "{id}");
@@ -98,8 +98,8 @@ fn policies_without_keys_have_no_shares() {
     let now = clock::now();
     let old = compile(&[], &[even], None);
     let trial = RoutingTable::trial(&snapshot(&[], &[upstream("chat", 3)]), &old, now);
-    let (said, _) = movements(&old, &trial, now);
-    assert_eq!((said[0].moved, said[0].members.len()), (None, 0));
+    let (movement, _) = movements(&old, &trial, now);
+    assert_eq!((movement[0].moved, movement[0].members.len()), (None, 0));
 }
 
 #[test]
@@ -188,7 +188,7 @@ fn live_sessions_are_counted_by_their_keys() {
         route,
         key: (key != "17").then_some(key.as_bytes()),
     });
-    let said = sessions(&old, &trial, live, now);
+    let movement = sessions(&old, &trial, live, now);
     let was = owners(&old, "chat", now);
     let is = owners(&trial, "chat", now);
     let moves = |index: usize| index != 17 && was[index] != is[index];
@@ -198,7 +198,7 @@ fn live_sessions_are_counted_by_their_keys() {
         moved: (0..10_000).filter(|index| moves(*index)).count(),
         ended: 10_000,
     };
-    assert_eq!(said, expected);
+    assert_eq!(movement, expected);
     assert!(expected.moved > 2_000);
 
     // A route that leads elsewhere takes its keys along.

@@ -55,8 +55,8 @@ fn chance_moves_each_within_its_slot_and_no_two_gateways_alike() {
             seed,
         );
         plan.survey(&sessions(0..20));
-        let told = (0..20_000).filter(|now| !plan.due(*now).is_empty());
-        told.collect()
+        let ordered = (0..20_000).filter(|now| !plan.due(*now).is_empty());
+        ordered.collect()
     };
     assert_eq!(moments(0.0, 1), moments(0.0, 2));
     assert_ne!(moments(1.0, 1), moments(1.0, 2));
@@ -70,21 +70,21 @@ fn chance_moves_each_within_its_slot_and_no_two_gateways_alike() {
 fn a_pause_holds_everything_back_and_what_follows_goes_on_from_there() {
     let mut plan = Plan::new(profile(Tempo::Within(Duration::from_secs(10)), 0.0), 0, 7);
     plan.survey(&sessions(0..100));
-    let mut told = 0;
+    let mut ordered = 0;
     for now in (0..=5_000).step_by(100) {
-        told += plan.due(now).len();
+        ordered += plan.due(now).len();
     }
     plan.pause(5_000);
     assert_eq!(plan.due(600_000), []);
     assert_eq!(plan.progress().until_done, None);
     plan.resume(600_000);
-    assert!((49..=51).contains(&told), "{told}");
+    assert!((49..=51).contains(&ordered), "{ordered}");
     for now in (600_000..=604_900).step_by(100) {
-        told += plan.due(now).len();
+        ordered += plan.due(now).len();
     }
-    assert!((98..=99).contains(&told), "{told}");
-    told += plan.due(605_000).len();
-    assert_eq!((told, plan.progress().left), (100, 0));
+    assert!((98..=99).contains(&ordered), "{ordered}");
+    ordered += plan.due(605_000).len();
+    assert_eq!((ordered, plan.progress().left), (100, 0));
 }
 
 #[test]
@@ -161,13 +161,13 @@ proptest! {
     ) {
         let mut plan = Plan::new(profile(Tempo::Pace(Pace::each_second(pace)), jitter), 0, seed);
         plan.survey(&sessions(0..100_000));
-        let (mut now, mut told) = (0, 0_usize);
+        let (mut now, mut ordered) = (0, 0_usize);
         for step in steps {
             now += step;
-            told += plan.due(now).len();
+            ordered += plan.due(now).len();
             let ideal = pace * now as f64 / 1_000.0;
-            let off = (told as f64 - ideal).abs();
-            prop_assert!(off <= ideal * 0.05 + 1.0, "{told} instead of {ideal} after {now} ms");
+            let off = (ordered as f64 - ideal).abs();
+            prop_assert!(off <= ideal * 0.05 + 1.0, "{ordered} instead of {ideal} after {now} ms");
         }
     }
 
@@ -181,14 +181,14 @@ proptest! {
         let within = Duration::from_secs(seconds);
         let mut plan = Plan::new(profile(Tempo::Within(within), jitter), 0, seed);
         plan.survey(&sessions(0..count));
-        let mut told = 0_usize;
+        let mut ordered = 0_usize;
         for now in (0..=seconds * 1_000).step_by(100) {
-            told += plan.due(now).len();
+            ordered += plan.due(now).len();
             let ideal = count as f64 * now as f64 / (seconds as f64 * 1_000.0);
-            let off = (told as f64 - ideal).abs();
-            prop_assert!(off <= ideal * 0.05 + 1.0, "{told} instead of {ideal} after {now} ms");
+            let off = (ordered as f64 - ideal).abs();
+            prop_assert!(off <= ideal * 0.05 + 1.0, "{ordered} instead of {ideal} after {now} ms");
         }
-        prop_assert_eq!(told as u64, count);
+        prop_assert_eq!(ordered as u64, count);
     }
 
     #[test]
@@ -199,7 +199,7 @@ proptest! {
         let within = Duration::from_secs(20);
         let mut plan = Plan::new(profile(Tempo::Within(within), 0.5), 0, seed);
         let mut there = sessions(0..200);
-        let (mut next, mut told) = (200, std::collections::HashSet::new());
+        let (mut next, mut ordered) = (200, std::collections::HashSet::new());
         for (second, (come, go)) in (0..).zip(changes) {
             there.extend(sessions(next..next + come));
             next += come;
@@ -207,7 +207,7 @@ proptest! {
             plan.survey(&there);
             for tenth in 0..10 {
                 for one in plan.due(second * 1_000 + tenth * 100) {
-                    prop_assert!(told.insert(one.id), "told twice");
+                    prop_assert!(ordered.insert(one.id), "ordered twice");
                     there.retain(|other| other.id != one.id);
                 }
             }

@@ -64,7 +64,7 @@ async fn failures_name_the_backend() {
     let (listener, address) = listener().await;
     drop(listener);
     let check = async |to: BackendAddr, expected: &str| {
-        let error = dial(&to, options()).await.expect_err("nobody is there");
+        let error = dial(&to, options()).await.expect_err("the port is closed");
         assert_eq!(error.to_string(), expected);
     };
     check(
@@ -84,7 +84,9 @@ async fn failures_name_the_backend() {
     .await;
     // Which of localhost's addresses was the last, and how it failed, is the system's affair.
     let named = "localhost:1".parse().expect("an address");
-    let error = dial(&named, options()).await.expect_err("nobody is there");
+    let error = dial(&named, options())
+        .await
+        .expect_err("the port is closed");
     assert!(error.to_string().contains("localhost:1 ("), "{error}");
 }
 
@@ -112,7 +114,7 @@ async fn a_silent_backend_times_out_and_the_step_is_reported() {
         },
     )
     .await
-    .expect_err("nobody answers the handshake");
+    .expect_err("the handshake gets no answer");
     assert_eq!(
         error.to_string(),
         format!("{address} timed out after 50ms while in the TLS handshake")

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use super::{Said, run, sessile};
+use super::{Printed, run, sessile};
 use crate::support::{Backend, Client, Dial, Gateway, config, eventually};
 
 #[tokio::test]
@@ -22,56 +22,56 @@ async fn status_lists_every_backend_and_fails_where_something_is_not_well() {
         .await;
     let mut client = Client::connect(gateway.address(), "/?k=1").await;
     let at = client.backend().await;
-    let row = |said: &Said, of: &str| {
-        let found = said
+    let row = |printed: &Printed, of: &str| {
+        let found = printed
             .out
             .lines()
             .find(|line| line.split_whitespace().nth(1) == Some(of));
-        let found = found.unwrap_or_else(|| panic!("{of} is not in {said:?}"));
+        let found = found.unwrap_or_else(|| panic!("{of} is not in {printed:?}"));
         found
             .split_whitespace()
             .map(str::to_owned)
             .collect::<Vec<_>>()
             .join(" ")
     };
-    let said = run(here, &["status"]).await;
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let printed = run(here, &["status"]).await;
+    assert_eq!(printed.code, Some(0), "{printed:?}");
     assert_eq!(
-        row(&said, &at.to_string()),
+        row(&printed, &at.to_string()),
         format!("echo {at} healthy active 1")
     );
     client.close().await;
 
-    let said = run(
+    let printed = run(
         here,
         &["drain", "echo", &one.address.to_string(), "--pace", "1/h"],
     )
     .await;
-    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(printed.code, Some(0), "{printed:?}");
     let (going, other) = (one.address, two.address);
     two.stop().await;
     gateway.wait_for_health("echo", other, "unhealthy").await;
-    let said = run(here, &["status"]).await;
-    assert_eq!(said.code, Some(1), "{said:?}");
-    let drained = row(&said, &going.to_string());
+    let printed = run(here, &["status"]).await;
+    assert_eq!(printed.code, Some(1), "{printed:?}");
+    let drained = row(&printed, &going.to_string());
     assert!(drained.contains("draining"), "{drained}");
     assert!(
         drained.contains("ordered draining, configured active; drain "),
         "{drained}"
     );
-    let unwell = row(&said, &other.to_string());
+    let unwell = row(&printed, &other.to_string());
     assert!(
         unwell.starts_with(&format!("echo {other} unhealthy active")),
         "{unwell}"
     );
     assert!(unwell.contains("refused"), "the probe's reason: {unwell}");
     // What is wrong comes first.
-    let first = said.out.lines().next().unwrap();
+    let first = printed.out.lines().next().unwrap();
     let expected = "CRIT  upstream echo: 0 of 2 backends ";
     assert!(first.starts_with(expected), "{first}");
-    let said = run(here, &["status", "--json"]).await;
-    assert_eq!(said.code, Some(1), "{said:?}");
-    let json: Value = serde_json::from_str(&said.out).unwrap();
+    let printed = run(here, &["status", "--json"]).await;
+    assert_eq!(printed.code, Some(1), "{printed:?}");
+    let json: Value = serde_json::from_str(&printed.out).unwrap();
     assert_eq!(json["backends"].as_array().unwrap().len(), 2, "{json}");
 }
 
@@ -91,11 +91,11 @@ async fn status_fails_where_the_file_is_refused_and_finds_its_gateway_all_the_sa
     )
     .unwrap();
     assert_eq!(gateway.reload().status, 422);
-    let said = run(here, &arguments).await;
-    assert_eq!(said.code, Some(1), "{said:?}");
+    let printed = run(here, &arguments).await;
+    assert_eq!(printed.code, Some(1), "{printed:?}");
     assert!(
-        said.out.starts_with("WARN  file ") && said.out.contains("gateway.toml:"),
-        "{said:?}"
+        printed.out.starts_with("WARN  file ") && printed.out.contains("gateway.toml:"),
+        "{printed:?}"
     );
 }
 
@@ -112,7 +112,7 @@ async fn no_token_and_a_wrong_token_have_different_answers() {
         path.display().to_string()
     };
     let (right, wrong) = (file("right", "s3cret\n"), file("wrong", "guess\n"));
-    let status = async |variable: Option<&str>, more: &[&str]| -> Said {
+    let status = async |variable: Option<&str>, more: &[&str]| -> Printed {
         let mut command = sessile(here);
         command.args(["status", "--admin", &admin]).args(more);
         command.envs(variable.map(|token| ("SESSILE_TOKEN", token)));
@@ -132,22 +132,30 @@ async fn no_token_and_a_wrong_token_have_different_answers() {
         (Some("s3cret"), &[], 0, ""),
         (Some("guess"), &["--token-file", &right], 0, ""),
     ] {
-        let said = status(variable, more).await;
-        assert_eq!(said.code, Some(code), "{variable:?} {more:?}: {said:?}");
-        assert!(said.err.contains(error), "{variable:?} {more:?}: {said:?}");
+        let printed = status(variable, more).await;
+        assert_eq!(
+            printed.code,
+            Some(code),
+            "{variable:?} {more:?}: {printed:?}"
+        );
         assert!(
-            !said.err.contains("s3cret") && !said.err.contains("guess"),
-            "{said:?}"
+            printed.err.contains(error),
+            "{variable:?} {more:?}: {printed:?}"
+        );
+        assert!(
+            !printed.err.contains("s3cret") && !printed.err.contains("guess"),
+            "{printed:?}"
         );
     }
     // A file that is no TOML has neither an address nor a token.
     let broken = file("broken.toml", "[admin\n");
-    let said = run(here, &["status", "--config", &broken]).await;
-    assert_eq!(said.code, Some(1), "{said:?}");
+    let printed = run(here, &["status", "--config", &broken]).await;
+    assert_eq!(printed.code, Some(1), "{printed:?}");
     assert!(
-        said.err
+        printed
+            .err
             .contains("the configuration has faults: `sessile check`"),
-        "{said:?}"
+        "{printed:?}"
     );
 }
 
@@ -206,15 +214,15 @@ async fn a_request_for_an_unknown_name_lists_the_known_ones() {
             "ws:, wss:, http: or https:",
         ),
     ] {
-        let said = run(here, arguments).await;
-        assert_eq!(said.code, Some(code), "{arguments:?}: {said:?}");
-        assert!(said.err.contains(error), "{arguments:?}: {said:?}");
+        let printed = run(here, arguments).await;
+        assert_eq!(printed.code, Some(code), "{arguments:?}: {printed:?}");
+        assert!(printed.err.contains(error), "{arguments:?}: {printed:?}");
     }
-    let said = run(here, &["sessions", "--route", "all"]).await;
+    let printed = run(here, &["sessions", "--route", "all"]).await;
     assert_eq!(
-        (said.code, said.out.lines().count()),
+        (printed.code, printed.out.lines().count()),
         (Some(0), 1),
-        "{said:?}"
+        "{printed:?}"
     );
 }
 
@@ -252,8 +260,8 @@ async fn nothing_that_a_client_sent_steers_the_terminal() {
         &["drain", "echo", hostile, "--status"],
         &["drain", hostile, "x"],
     ] {
-        let said = run(here, arguments).await;
-        let shown = format!("{}{}", said.out, said.err);
+        let printed = run(here, arguments).await;
+        let shown = format!("{}{}", printed.out, printed.err);
         assert!(!shown.is_empty(), "{arguments:?}");
         assert!(!shown.chars().any(steers), "{arguments:?}: {shown:?}");
     }

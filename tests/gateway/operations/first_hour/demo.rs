@@ -47,9 +47,9 @@ async fn the_demo_shows_what_it_promises() {
             .env("PATH", "/usr/bin:/bin");
         let output = tokio::task::spawn_blocking(move || shell.output());
         let output = output.await.unwrap().unwrap();
-        let said = String::from_utf8_lossy(&output.stdout);
+        let printed = String::from_utf8_lossy(&output.stdout);
         assert!(
-            output.status.success() && said.contains(shows),
+            output.status.success() && printed.contains(shows),
             "{command}: {output:?}"
         );
     }
@@ -67,11 +67,14 @@ async fn a_port_in_use_names_the_way_to_another() {
     let directory = tempfile::tempdir().unwrap();
     let address = taken.local_addr().unwrap();
     let listener = format!("listeners=[{{name=\"edge\", listen=[\"{address}\"]}}]");
-    let said = run(directory.path(), &["demo", "--set", &listener]).await;
-    assert_eq!(said.code, Some(1), "{said:?}");
+    let printed = run(directory.path(), &["demo", "--set", &listener]).await;
+    assert_eq!(printed.code, Some(1), "{printed:?}");
     assert!(
-        said.err.contains(&format!("cannot listen on {address}")),
-        "{said:?}"
+        printed.err.contains(&format!("cannot listen on {address}")),
+        "{printed:?}"
     );
-    assert!(said.err.contains("demo --set 'listeners=["), "{said:?}");
+    assert!(
+        printed.err.contains("demo --set 'listeners=["),
+        "{printed:?}"
+    );
 }

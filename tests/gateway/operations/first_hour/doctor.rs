@@ -11,20 +11,20 @@ async fn the_doctor_finds_nothing_then_a_dead_upstream_and_says_so_by_its_exit_c
     let probe = "probe = { type = \"tcp\", interval = \"50ms\", timeout = \"200ms\", fall = 1 }";
     let gateway = Gateway::start(&config::echo(&[backend.address], probe, "")).await;
     let here = gateway.directory();
-    let said = run(here, &["doctor"]).await;
+    let seen = run(here, &["doctor"]).await;
     assert_eq!(
-        (said.code, &*said.out),
+        (seen.code, &*seen.out),
         (Some(0), "nothing is wrong\n"),
-        "{said:?}"
+        "{seen:?}"
     );
     let mut client = Client::connect(gateway.address(), "/?k=1").await;
     client.echo("here").await;
     let address = backend.address;
     backend.stop().await;
     gateway.wait_for_health("echo", address, "unhealthy").await;
-    let said = run(here, &["doctor"]).await;
-    assert_eq!(said.code, Some(2), "{said:?}");
-    let first = said.out.lines().next().unwrap();
+    let seen = run(here, &["doctor"]).await;
+    assert_eq!(seen.code, Some(2), "{seen:?}");
+    let first = seen.out.lines().next().unwrap();
     assert!(
         first.starts_with("CRIT  upstream echo: 0 of 1 backends"),
         "{first}"
@@ -33,13 +33,13 @@ async fn the_doctor_finds_nothing_then_a_dead_upstream_and_says_so_by_its_exit_c
         first.contains(&format!("{address} is unhealthy")),
         "{first}"
     );
-    assert!(said.out.contains("-> `sessile status`"), "{said:?}");
-    let said = run(here, &["doctor", "--json"]).await;
-    let json: Value = serde_json::from_str(&said.out).unwrap();
+    assert!(seen.out.contains("-> `sessile status`"), "{seen:?}");
+    let seen = run(here, &["doctor", "--json"]).await;
+    let json: Value = serde_json::from_str(&seen.out).unwrap();
     assert_eq!(json["items"][0]["kind"], "upstream_down", "{json}");
-    let said = run(here, &["doctor", "--admin", "127.0.0.1:1"]).await;
-    assert_eq!(said.code, Some(2), "{said:?}");
-    assert!(said.out.starts_with("CRIT  no answer"), "{said:?}");
+    let seen = run(here, &["doctor", "--admin", "127.0.0.1:1"]).await;
+    assert_eq!(seen.code, Some(2), "{seen:?}");
+    assert!(seen.out.starts_with("CRIT  no answer"), "{seen:?}");
 }
 
 #[tokio::test]
@@ -79,22 +79,22 @@ affinity = ["query:k"]
         one.address
     };
     let (id, other) = (at.to_string(), other.to_string());
-    let said = run(here, &["drain", "echo", &id, "--who"]).await;
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let seen = run(here, &["drain", "echo", &id, "--who"]).await;
+    assert_eq!(seen.code, Some(0), "{seen:?}");
     let expected = format!(
         "{id}: 3 live sessions, 2 would move, 1 would be closed with 1012\n  \
          route closes: 0 move, 1 close (it does not reconnect)\n  \
          route moves: 2 move, 0 close\n  to {other}: 2\n"
     );
-    assert_eq!(said.out, expected);
+    assert_eq!(seen.out, expected);
     // Nothing was ordered.
     let state = gateway.backend("echo", at)["state"].clone();
     assert_eq!(state, "active");
     for client in &mut clients {
         client.echo("still here").await;
     }
-    let said = run(here, &["drain", "echo", "10.9.9.9:1", "--who"]).await;
-    assert_eq!(said.code, Some(1), "{said:?}");
+    let seen = run(here, &["drain", "echo", "10.9.9.9:1", "--who"]).await;
+    assert_eq!(seen.code, Some(1), "{seen:?}");
     // Where the key would go without its backend.
     let socket = format!("unix:{}", here.join("admin.sock").display());
     let arguments = [
@@ -105,18 +105,18 @@ affinity = ["query:k"]
         "--admin",
         &*socket,
     ];
-    let said = run(here, &arguments).await;
+    let seen = run(here, &arguments).await;
     assert!(
-        said.out.contains("is left out of this question"),
-        "{said:?}"
+        seen.out.contains("is left out of this question"),
+        "{seen:?}"
     );
-    assert!(said.out.contains(&format!("backend   {other}")), "{said:?}");
+    assert!(seen.out.contains(&format!("backend   {other}")), "{seen:?}");
     // With its only neighbour draining, there is nowhere to go.
-    let said = run(here, &["drain", "echo", &other, "--pace", "1/h", "--yes"]).await;
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let seen = run(here, &["drain", "echo", &other, "--pace", "1/h", "--yes"]).await;
+    assert_eq!(seen.code, Some(0), "{seen:?}");
     eventually("no other backend takes them", async || {
-        let said = run(here, &["drain", "echo", &id, "--who"]).await;
-        said.out.contains("NOWHERE TO GO: 2")
+        let seen = run(here, &["drain", "echo", &id, "--who"]).await;
+        seen.out.contains("NOWHERE TO GO: 2")
     })
     .await;
 }
@@ -124,11 +124,11 @@ affinity = ["query:k"]
 #[tokio::test]
 async fn codes_completions_and_pages_need_no_gateway() {
     let here = tempfile::tempdir().unwrap();
-    let said = run(here.path(), &["explain", "429", "--json"]).await;
-    let json: Value = serde_json::from_str(&said.out).unwrap();
+    let seen = run(here.path(), &["explain", "429", "--json"]).await;
+    let json: Value = serde_json::from_str(&seen.out).unwrap();
     assert_eq!(json["means"], "a quota is used up", "{json}");
-    let said = run(here.path(), &["completions", "bash"]).await;
-    assert!(said.out.contains("doctor"), "{said:?}");
-    let said = run(here.path(), &["man"]).await;
-    assert!(said.out.contains(".TH sessile"), "{said:?}");
+    let seen = run(here.path(), &["completions", "bash"]).await;
+    assert!(seen.out.contains("doctor"), "{seen:?}");
+    let seen = run(here.path(), &["man"]).await;
+    assert!(seen.out.contains(".TH sessile"), "{seen:?}");
 }

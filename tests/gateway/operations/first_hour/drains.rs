@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use super::{Said, run};
+use super::{Printed, run};
 use crate::support::certificates::Authority;
 use crate::support::{Backend, Client, Dial, Gateway, config, eventually};
 
@@ -13,35 +13,35 @@ async fn looking_at_a_drain_orders_nothing() {
     let gateway = Gateway::start(&text).await;
     let (here, id) = (gateway.directory(), one.address.to_string());
     for look in [&["--status"][..], &["--status", "--watch"]] {
-        let said = run(here, &[&["drain", "echo", &id], look].concat()).await;
-        assert_eq!(said.code, Some(0), "{said:?}");
+        let printed = run(here, &[&["drain", "echo", &id], look].concat()).await;
+        assert_eq!(printed.code, Some(0), "{printed:?}");
         let expected = format!("{id}: active (active by the configuration), 0 sessions\n");
-        assert_eq!(said.out, expected);
+        assert_eq!(printed.out, expected);
     }
-    let said = run(here, &["drain", "echo", &id, "--watch"]).await;
-    assert_eq!(said.code, Some(1), "{said:?}");
-    assert!(said.err.contains("is not draining"), "{said:?}");
+    let printed = run(here, &["drain", "echo", &id, "--watch"]).await;
+    assert_eq!(printed.code, Some(1), "{printed:?}");
+    assert!(printed.err.contains("is not draining"), "{printed:?}");
     assert!(
-        said.err.contains(&format!("sessile drain echo {id}")),
-        "{said:?}"
+        printed.err.contains(&format!("sessile drain echo {id}")),
+        "{printed:?}"
     );
     assert_eq!(gateway.backend("echo", one.address)["state"], "active");
 
-    let said = run(here, &["drain", "echo", &id, "--pace", "1/h"]).await;
-    assert_eq!(said.code, Some(0), "{said:?}");
-    assert!(said.out.contains("1/h: 0 of 0 left"), "{said:?}");
-    let said = run(here, &["drain", "echo", &id, "--status", "--json"]).await;
-    let shown: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    let printed = run(here, &["drain", "echo", &id, "--pace", "1/h"]).await;
+    assert_eq!(printed.code, Some(0), "{printed:?}");
+    assert!(printed.out.contains("1/h: 0 of 0 left"), "{printed:?}");
+    let printed = run(here, &["drain", "echo", &id, "--status", "--json"]).await;
+    let shown: serde_json::Value = serde_json::from_str(&printed.out).unwrap();
     assert_eq!(shown["drain"]["pace"], "1/h");
     eventually("the drain is done", async || {
         gateway.backend("echo", one.address)["drain"]["state"] == "done"
     })
     .await;
-    let said = run(here, &["drain", "echo", &id, "--watch"]).await;
-    assert_eq!(said.code, Some(0), "{said:?}");
-    assert!(said.out.contains(": done, 1/h:"), "{said:?}");
-    let said = run(here, &["drain", "echo", &id, "--status", "--pace", "1/s"]).await;
-    assert_eq!(said.code, Some(2), "{said:?}");
+    let printed = run(here, &["drain", "echo", &id, "--watch"]).await;
+    assert_eq!(printed.code, Some(0), "{printed:?}");
+    assert!(printed.out.contains(": done, 1/h:"), "{printed:?}");
+    let printed = run(here, &["drain", "echo", &id, "--status", "--pace", "1/s"]).await;
+    assert_eq!(printed.code, Some(2), "{printed:?}");
 }
 
 #[tokio::test]
@@ -54,13 +54,13 @@ async fn a_rebalancing_shows_the_pace_that_was_ordered() {
     );
     let gateway = Gateway::start(&text).await;
     let dry = ["rebalance", "echo", "--dry-run", "--pace", "1/h"];
-    let said = run(gateway.directory(), &dry).await;
-    assert_eq!(said.code, Some(0), "{said:?}");
-    assert!(said.out.contains("0 would go, 1/h"), "{said:?}");
+    let printed = run(gateway.directory(), &dry).await;
+    assert_eq!(printed.code, Some(0), "{printed:?}");
+    assert!(printed.out.contains("0 would go, 1/h"), "{printed:?}");
 }
 
 /// Runs at a terminal, where `answer` is typed.
-async fn at_a_terminal(gateway: &Gateway, arguments: &[&str], answer: &str) -> Said {
+async fn at_a_terminal(gateway: &Gateway, arguments: &[&str], answer: &str) -> Printed {
     use tokio::io::AsyncWriteExt as _;
 
     let line = [&[env!("CARGO_BIN_EXE_sessile")], arguments]
@@ -90,39 +90,39 @@ async fn the_last_backend_is_drained_only_after_a_confirmation() {
     let here = gateway.directory();
     let (one, two) = (one.address.to_string(), two.address.to_string());
     let state = |of: &str| gateway.backend("echo", of.parse().unwrap())["state"].clone();
-    let said = run(here, &["drain", "echo", &one]).await;
+    let printed = run(here, &["drain", "echo", &one]).await;
     assert_eq!(
-        said.code,
+        printed.code,
         Some(0),
-        "with another one there is no question: {said:?}"
+        "with another one there is no question: {printed:?}"
     );
 
     for how in [&[][..], &["--pace", "5/s", "--watch"], &["--json"]] {
-        let said = run(here, &[&["drain", "echo", &two], how].concat()).await;
-        assert_eq!(said.code, Some(2), "{said:?}");
+        let printed = run(here, &[&["drain", "echo", &two], how].concat()).await;
+        assert_eq!(printed.code, Some(2), "{printed:?}");
         assert!(
-            said.err.contains("is the last backend of `echo`"),
-            "{said:?}"
+            printed.err.contains("is the last backend of `echo`"),
+            "{printed:?}"
         );
-        assert!(said.err.contains("add --yes"), "{said:?}");
+        assert!(printed.err.contains("add --yes"), "{printed:?}");
         assert_eq!(state(&two), "active");
     }
     // A change of a drain that goes on is no beginning.
-    let said = run(here, &["drain", "echo", &one, "--pause"]).await;
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let printed = run(here, &["drain", "echo", &one, "--pause"]).await;
+    assert_eq!(printed.code, Some(0), "{printed:?}");
 
-    let said = at_a_terminal(&gateway, &["drain", "echo", &two], "n\n").await;
-    assert_eq!(said.code, Some(1), "{said:?}");
-    assert!(said.out.contains("Drain it? [y/N]"), "{said:?}");
+    let printed = at_a_terminal(&gateway, &["drain", "echo", &two], "n\n").await;
+    assert_eq!(printed.code, Some(1), "{printed:?}");
+    assert!(printed.out.contains("Drain it? [y/N]"), "{printed:?}");
     assert_eq!(state(&two), "active");
-    let said = at_a_terminal(&gateway, &["drain", "echo", &two], "y\n").await;
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let printed = at_a_terminal(&gateway, &["drain", "echo", &two], "y\n").await;
+    assert_eq!(printed.code, Some(0), "{printed:?}");
     assert_eq!(state(&two), "draining");
 
-    let said = run(here, &["drain", "echo", &two, "--undo"]).await;
-    assert_eq!((said.code, state(&two)), (Some(0), "active".into()));
-    let said = run(here, &["drain", "echo", &two, "--yes"]).await;
-    assert_eq!((said.code, state(&two)), (Some(0), "draining".into()));
+    let printed = run(here, &["drain", "echo", &two, "--undo"]).await;
+    assert_eq!((printed.code, state(&two)), (Some(0), "active".into()));
+    let printed = run(here, &["drain", "echo", &two, "--yes"]).await;
+    assert_eq!((printed.code, state(&two)), (Some(0), "draining".into()));
 }
 
 #[tokio::test]
@@ -159,12 +159,12 @@ async fn no_drain_is_done_through_a_handover_while_its_sessions_live() {
         "32 keys and none at the one of two"
     );
     let id = one.address.to_string();
-    let said = run(
+    let printed = run(
         gateway.directory(),
         &["drain", "echo", &id, "--pace", "1/h"],
     )
     .await;
-    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(printed.code, Some(0), "{printed:?}");
 
     let next = gateway.start_successor().await;
     let drain = || {
@@ -179,8 +179,8 @@ async fn no_drain_is_done_through_a_handover_while_its_sessions_live() {
     .await;
     eventually("the drain has seen who came", async || drain()["left"] != 0).await;
     let status = ["drain", "echo", &id, "--status"];
-    let said = run(next.directory(), &status).await;
-    assert!(said.out.contains("running, 1/h"), "{said:?}");
+    let printed = run(next.directory(), &status).await;
+    assert!(printed.out.contains("running, 1/h"), "{printed:?}");
     for client in handed_over {
         client.close().await;
     }
@@ -188,10 +188,10 @@ async fn no_drain_is_done_through_a_handover_while_its_sessions_live() {
         drain()["left"] == 0
     })
     .await;
-    let said = run(next.directory(), &status).await;
+    let printed = run(next.directory(), &status).await;
     assert!(
-        said.out.contains("not done before the hand-over"),
-        "{said:?}"
+        printed.out.contains("not done before the hand-over"),
+        "{printed:?}"
     );
 
     drop(staying);

@@ -14,13 +14,13 @@ use std::process::{Command, Output, Stdio};
 
 /// What a command of `sessile` answered.
 #[derive(Debug)]
-pub struct Said {
+pub struct Printed {
     pub code: Option<i32>,
     pub out: String,
     pub err: String,
 }
 
-impl From<Output> for Said {
+impl From<Output> for Printed {
     fn from(output: Output) -> Self {
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
         Self {
@@ -44,7 +44,7 @@ pub fn sessile(directory: &Path) -> Command {
 }
 
 /// Runs it with these arguments, while the clients of the test go on.
-pub async fn run(directory: &Path, arguments: &[&str]) -> Said {
+pub async fn run(directory: &Path, arguments: &[&str]) -> Printed {
     let mut command = sessile(directory);
     command.args(arguments);
     let output = tokio::task::spawn_blocking(move || command.output());

@@ -15,23 +15,26 @@ async fn removed_routes_show_their_sessions_and_percentages_agree() {
     let here = gateway.directory();
     let next = config::echo(&[one.address], "", "");
     fs::write(here.join("next.toml"), config::complete(&next, here)).unwrap();
-    let said = run(here, &["preview", "next.toml"]).await;
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let printed = run(here, &["preview", "next.toml"]).await;
+    assert_eq!(printed.code, Some(0), "{printed:?}");
     assert!(
-        said.out
+        printed
+            .out
             .contains("  kept: 1 live session, kept: on_removal"),
-        "{said:?}"
+        "{printed:?}"
     );
     assert!(
-        said.out.contains("1 backend gets no new sessions any more"),
-        "{said:?}"
+        printed
+            .out
+            .contains("1 backend gets no new sessions any more"),
+        "{printed:?}"
     );
-    assert!(!said.out.contains("would be left"), "{said:?}");
+    assert!(!printed.out.contains("would be left"), "{printed:?}");
     // The summary and the table have the share from one sample.
-    let words: Vec<_> = said.out.split_whitespace().collect();
+    let words: Vec<_> = printed.out.split_whitespace().collect();
     let shares = words.windows(2).filter(|pair| pair[1] == "%");
     let shares: Vec<_> = shares.map(|pair| pair[0]).collect();
-    assert_eq!(shares[0], shares[1], "{said:?}");
+    assert_eq!(shares[0], shares[1], "{printed:?}");
     client.close().await;
 }
 
@@ -53,14 +56,14 @@ async fn the_faulty_file_is_the_one_that_is_named() {
         &["preview", bad, "--against", good],
         &["preview", good, "--against", bad],
     ] {
-        let said = run(here, arguments).await;
-        assert_eq!(said.code, Some(2), "{arguments:?}: {said:?}");
+        let printed = run(here, arguments).await;
+        assert_eq!(printed.code, Some(2), "{arguments:?}: {printed:?}");
         assert!(
-            said.out.contains(&format!("--> {bad}:")),
-            "{arguments:?}: {said:?}"
+            printed.out.contains(&format!("--> {bad}:")),
+            "{arguments:?}: {printed:?}"
         );
         let end = format!("{bad} would be refused: 1 fault\n");
-        assert!(said.out.ends_with(&end), "{arguments:?}: {said:?}");
-        assert!(!said.out.contains(good), "{arguments:?}: {said:?}");
+        assert!(printed.out.ends_with(&end), "{arguments:?}: {printed:?}");
+        assert!(!printed.out.contains(good), "{arguments:?}: {printed:?}");
     }
 }

@@ -121,8 +121,8 @@ impl Folder {
         let file = self.path().join("gateway.toml");
         let before = fs::read_to_string(&file).unwrap_or_default();
         fs::write(&file, format!("{before}{text}\n")).unwrap();
-        let said = run(self.path(), &["check"]).await;
-        assert_eq!(said.code, Some(0), "after\n{text}\n{said:?}");
+        let printed = run(self.path(), &["check"]).await;
+        assert_eq!(printed.code, Some(0), "after\n{text}\n{printed:?}");
         self.configured += 1;
     }
 
@@ -159,11 +159,14 @@ impl Folder {
                 if matches!(verb, "preview" | "status") {
                     words.extend(["--admin", &self.admin]);
                 }
-                let said = run(self.path(), &words).await;
+                let printed = run(self.path(), &words).await;
                 // One of the chapter's two backends does not exist here.
                 let codes: &[i32] = if verb == "status" { &[0, 1] } else { &[0] };
-                assert!(codes.contains(&said.code.unwrap()), "{line}: {said:?}");
-                assert!(!said.out.is_empty(), "{line}: {said:?}");
+                assert!(
+                    codes.contains(&printed.code.unwrap()),
+                    "{line}: {printed:?}"
+                );
+                assert!(!printed.out.is_empty(), "{line}: {printed:?}");
             }
         }
     }
@@ -176,8 +179,8 @@ impl Folder {
         }
         let output = shell(self.path(), line);
         assert!(output.status.success(), "{line}: {output:?}");
-        let said = String::from_utf8_lossy(&output.stdout);
-        assert!(!is_curl || said.contains("404"), "{said}");
+        let printed = String::from_utf8_lossy(&output.stdout);
+        assert!(!is_curl || printed.contains("404"), "{printed}");
     }
 }
 
@@ -197,7 +200,7 @@ async fn the_readme_works_block_by_block_in_one_folder() {
                 false => folder.other(line).await,
             }
         }
-        // What the file said first is still in force.
+        // The first configuration is still in force.
         if folder.served > 0 {
             talks(folder.edge, "/ws/lobby").await;
         }

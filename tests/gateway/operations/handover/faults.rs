@@ -76,11 +76,11 @@ async fn i6_a_new_process_that_dies_at_any_step_costs_no_session() {
     assert!(!holding.batch().await.is_empty());
     drop(holding);
     all_is_well(&gateway, &mut clients, 5.0).await;
-    // It says something else instead.
+    // It sends another message instead.
     let mut confused = Impostor::serving(&gateway).await;
     confused.batch().await;
     let start = Instant::now();
-    confused.wire.say(&FromNew::Serving).await.unwrap();
+    confused.wire.send_message(&FromNew::Serving).await.unwrap();
     assert!(confused.stopped().await.contains("unexpected message"));
     all_is_well(&gateway, &mut clients, 6.0).await;
     let took = start.elapsed();
@@ -89,18 +89,22 @@ async fn i6_a_new_process_that_dies_at_any_step_costs_no_session() {
         taken: Vec::new(),
         refused: Vec::new(),
     };
-    confused.wire.say(&late).await.expect_err("nobody hears it");
+    confused
+        .wire
+        .send_message(&late)
+        .await
+        .expect_err("no process receives it");
     // It can take none of them, and dies with the last word unsaid.
     let mut picky = Impostor::serving(&gateway).await;
     let mut refused = 0;
     while refused < clients.len() {
         let ids = picky.batch().await;
         refused += ids.len();
-        let taken = FromNew::Taken {
+        let answer = FromNew::Taken {
             taken: Vec::new(),
             refused: ids.into_iter().map(|id| (id, "no".to_owned())).collect(),
         };
-        picky.wire.say(&taken).await.unwrap();
+        picky.wire.send_message(&answer).await.unwrap();
     }
     let done = FromOld::Done {
         staying: 50,
@@ -149,8 +153,8 @@ async fn attempt(gateway: &Gateway, config: &Path) -> (Option<i32>, String) {
     command.arg("--take-over").arg(gateway.door());
     let output = tokio::task::spawn_blocking(move || command.output());
     let output = soon("its end", output).await.unwrap().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    (output.status.code(), said)
+    let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code(), printed)
 }
 
 #[tokio::test]
@@ -166,18 +170,18 @@ async fn a_new_process_with_a_bad_configuration_leaves_the_old_one_serving() {
         good.replace("upstream = \"echo\"", "upstream = \"ecco\""),
     )
     .unwrap();
-    let (code, said) = attempt(&gateway, &path).await;
-    assert_eq!(code, Some(2), "{said}");
-    assert!(said.contains("ecco"), "{said}");
+    let (code, printed) = attempt(&gateway, &path).await;
+    assert_eq!(code, Some(2), "{printed}");
+    assert!(printed.contains("ecco"), "{printed}");
     all_is_well(&gateway, &mut clients, 0.0).await;
 
     // It is valid, and cannot be had: another program has the address.
     let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = format!("[\"127.0.0.1:0\", \"{}\"]", other.local_addr().unwrap());
     fs::write(&path, good.replace("[\"127.0.0.1:0\"]", &taken)).unwrap();
-    let (code, said) = attempt(&gateway, &path).await;
-    assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("cannot listen on"), "{said}");
+    let (code, printed) = attempt(&gateway, &path).await;
+    assert_eq!(code, Some(1), "{printed}");
+    assert!(printed.contains("cannot listen on"), "{printed}");
     all_is_well(&gateway, &mut clients, 1.0).await;
     assert!(gateway.log().contains("it gave up"), "{}", gateway.log());
     for client in clients {
@@ -218,12 +222,12 @@ async fn i6_a_message_that_was_sent_in_time_is_received() {
     let refused = taken.split_off(taken.len() / 2);
     // All of it is in the queue before the old process hears any of it.
     gateway.signal(Signal::STOP);
-    other.wire.say(&FromNew::Serving).await.unwrap();
-    let said = FromNew::Taken {
+    other.wire.send_message(&FromNew::Serving).await.unwrap();
+    let taken = FromNew::Taken {
         taken: taken.clone(),
         refused: refused.into_iter().map(|id| (id, String::new())).collect(),
     };
-    other.wire.say(&said).await.unwrap();
+    other.wire.send_message(&taken).await.unwrap();
     gateway.signal(Signal::CONT);
     assert!(other.stopped().await.contains("unexpected message"));
     eventually("what was taken is gone", async || {
@@ -287,7 +291,7 @@ async fn until_it_serves(middle: &UnixListener, door: &Path, pid: u32) -> Wire {
     let (stream, _) = soon("the new process", middle.accept()).await.unwrap();
     let mut to_new = Wire::new(stream).unwrap();
     let hello = to_new.receive::<FromNew>().await.unwrap().unwrap();
-    assert!(matches!(hello.said, FromNew::Hello { .. }));
+    assert!(matches!(hello.content, FromNew::Hello { .. }));
     let welcome = FromOld::Welcome {
         protocol: PROTOCOL,
         state: STATE,
@@ -295,14 +299,14 @@ async fn until_it_serves(middle: &UnixListener, door: &Path, pid: u32) -> Wire {
         pid,
         listeners: 1,
     };
-    to_new.say(&welcome).await.unwrap();
+    to_new.send_message(&welcome).await.unwrap();
     let left = FromOld::Listener {
         owner: Owner::Handover,
         asked: format!("unix:{}", door.display()),
     };
     to_new.send(&left, &[], &[middle.as_fd()]).await.unwrap();
     let serving = soon("it serves", to_new.receive::<FromNew>()).await;
-    assert_eq!(serving.unwrap().unwrap().said, FromNew::Serving);
+    assert_eq!(serving.unwrap().unwrap().content, FromNew::Serving);
     to_new
 }
 
@@ -340,10 +344,10 @@ async fn i6_a_process_that_cannot_send_taken_does_not_touch_the_session() {
         let message = message.unwrap().unwrap();
         let sockets: Vec<_> = message.descriptors.iter().map(AsFd::as_fd).collect();
         to_new
-            .send(&message.said, &[&message.attachment], &sockets)
+            .send(&message.content, &[&message.attachment], &sockets)
             .await
             .unwrap();
-        match message.said {
+        match message.content {
             FromOld::Session { .. } => count += 1,
             FromOld::Batch => break,
             FromOld::Revocations { .. } | FromOld::Orders { .. } => {}
@@ -355,7 +359,7 @@ async fn i6_a_process_that_cannot_send_taken_does_not_touch_the_session() {
         staying: 0,
         reasons: None,
     };
-    to_new.say(&done).await.unwrap();
+    to_new.send_message(&done).await.unwrap();
     let status = || {
         let answer = admin::request(&socket, None, "GET", "/v1/status", "");
         answer.expect("an answer").json()
@@ -372,7 +376,7 @@ async fn i6_a_process_that_cannot_send_taken_does_not_touch_the_session() {
 }
 
 /// What is renewed while another process decides whether it takes the session would be lost, and
-/// its owner told otherwise.
+/// its owner got another answer.
 #[tokio::test]
 async fn a_session_between_two_processes_is_not_renewed() {
     let backend = Backend::echo().await;
@@ -419,7 +423,7 @@ async fn a_session_between_two_processes_is_not_renewed() {
 #[tokio::test]
 async fn a_session_that_is_held_for_another_process_is_not_renewed_here() {
     let backend = Backend::echo().await;
-    // It says yes to everybody, and to those who are patient when the test lets it.
+    // It accepts every process, and patient ones when the test lets it.
     let (asked, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (asking, going) = (Arc::clone(&asked), Arc::clone(&go));
     let service = Backend::scripted(move |mut stream| {
@@ -463,7 +467,7 @@ async fn a_session_that_is_held_for_another_process_is_not_renewed_here() {
     let mut impostor = Impostor::serving(&gateway).await;
     assert_eq!(impostor.batch().await.len(), 1);
     go.notify_one();
-    // Whoever has the session next would not know of it.
+    // The next owner of the session would not learn of it.
     assert_eq!(late.status().await, Some(404));
     drop(impostor);
     eventually("it stays, and is renewed", async || {

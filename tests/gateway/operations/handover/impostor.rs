@@ -26,7 +26,7 @@ impl Impostor {
             states,
             version: "9.9.9".to_owned(),
         };
-        impostor.wire.say(&hello).await.unwrap();
+        impostor.wire.send_message(&hello).await.unwrap();
         impostor
     }
 
@@ -43,17 +43,17 @@ impl Impostor {
 
     pub async fn serving(gateway: &Gateway) -> Self {
         let mut impostor = Self::welcome(gateway).await;
-        impostor.wire.say(&FromNew::Serving).await.unwrap();
+        impostor.wire.send_message(&FromNew::Serving).await.unwrap();
         impostor
     }
 
-    /// The next word that is not of what operators told the old process.
+    /// The next message that is not an order which operators gave the old process.
     pub async fn hear(&mut self) -> FromOld {
         loop {
             let heard = soon("a word of the old process", self.wire.receive());
-            match heard.await.unwrap().expect("it goes on").said {
+            match heard.await.unwrap().expect("it goes on").content {
                 FromOld::Revocations { .. } | FromOld::Orders { .. } => {}
-                said => return said,
+                content => return content,
             }
         }
     }

@@ -1,4 +1,4 @@
-//! One process takes the place of another, and nobody at the other end of a socket notices.
+//! One process takes the place of another, and no peer at the other end of a socket notices.
 
 mod faults;
 pub mod impostor;
@@ -271,7 +271,7 @@ async fn requests_and_handshakes_that_are_under_way_are_answered() {
     request
         .write("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         .await;
-    // One that has not said anything yet, and one that says half of it.
+    // One that has sent nothing yet, and one that has sent half of its request.
     let mut quiet = Raw::connect(gateway.address()).await;
     let mut half = Raw::connect(gateway.address()).await;
     half.write(&UPGRADE[..30]).await;
@@ -467,7 +467,7 @@ async fn a_session_between_two_backends_finds_one_from_the_new_process() {
         key += 1;
     };
     let id = client.session_id().await;
-    // Nobody is there to take it.
+    // The peer is gone.
     let (first, second) = (going.stop().await, other.stop().await);
     eventually("it is without a backend", async || {
         let state = gateway.backend("echo", first);
@@ -496,7 +496,7 @@ async fn the_service_manager_is_notified_which_process_serves() {
     let mut gateway = Gateway::start_with_handover(&echo(&backend)).await;
     let path = gateway.directory().join("notify.sock");
     let manager = tokio::net::UnixDatagram::bind(&path).unwrap();
-    let told = async || {
+    let notices = async || {
         let mut bytes = [0; 256];
         let length = soon("a word", manager.recv(&mut bytes)).await.unwrap();
         String::from_utf8_lossy(&bytes[..length]).into_owned()
@@ -507,10 +507,10 @@ async fn the_service_manager_is_notified_which_process_serves() {
         .arg(gateway.door())
         .env("NOTIFY_SOCKET", &path);
     let mut next = command.spawn().unwrap();
-    assert_eq!(told().await, format!("MAINPID={}\nREADY=1\n", next.id()));
+    assert_eq!(notices().await, format!("MAINPID={}\nREADY=1\n", next.id()));
     assert_eq!(gateway.wait_for_exit().await.code(), Some(0));
     signal_process(next.id(), Signal::TERM);
-    assert_eq!(told().await, "STOPPING=1\n");
+    assert_eq!(notices().await, "STOPPING=1\n");
     let ended = tokio::task::spawn_blocking(move || next.wait());
     let ended = soon("its end", ended).await.unwrap().unwrap();
     assert_eq!(ended.code(), Some(0));

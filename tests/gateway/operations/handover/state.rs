@@ -54,7 +54,7 @@ async fn i6_the_principal_and_the_quotas_of_a_session_are_handed_over() {
             assert_eq!(was[what], is[what], "{what}");
         }
     }
-    // Their keys: what would become of them can be told.
+    // Their keys, so that later sessions of the same keys can be compared.
     let config = fs::read_to_string(gateway.config_path()).unwrap();
     let body = json!({ "config": config }).to_string();
     let preview = gateway.admin("POST", "/v1/preview", &body).json();
