@@ -94,7 +94,7 @@ async fn i6_a_new_process_that_dies_at_any_step_costs_no_session() {
         .send_message(&late)
         .await
         .expect_err("no process receives it");
-    // It can take none of them, and dies with the last word unsaid.
+    // It can take none of them, and dies before its last message.
     let mut picky = Impostor::serving(&gateway).await;
     let mut refused = 0;
     while refused < clients.len() {
@@ -223,11 +223,11 @@ async fn i6_a_message_that_was_sent_in_time_is_received() {
     // All of it is in the queue before the old process hears any of it.
     gateway.signal(Signal::STOP);
     other.wire.send_message(&FromNew::Serving).await.unwrap();
-    let taken = FromNew::Taken {
+    let answer = FromNew::Taken {
         taken: taken.clone(),
         refused: refused.into_iter().map(|id| (id, String::new())).collect(),
     };
-    other.wire.send_message(&taken).await.unwrap();
+    other.wire.send_message(&answer).await.unwrap();
     gateway.signal(Signal::CONT);
     assert!(other.stopped().await.contains("unexpected message"));
     eventually("what was taken is gone", async || {
