@@ -58,14 +58,14 @@ impl Bench {
             .current_dir(self.path())
             .stdin(Stdio::null());
         let output = command.output().expect("the binary starts");
-        (output.status.code().unwrap(), printed(&output))
+        (output.status.code().unwrap(), out(&output))
     }
 
     #[track_caller]
     fn succeeds(&self, arguments: &[&str]) -> String {
-        let (code, printed) = self.run(arguments);
-        assert_eq!(code, 0, "{arguments:?}: {printed}");
-        printed
+        let (code, out) = self.run(arguments);
+        assert_eq!(code, 0, "{arguments:?}: {out}");
+        out
     }
 
     async fn json(&self, key: &str) -> Value {
@@ -74,7 +74,7 @@ impl Bench {
     }
 }
 
-fn printed(output: &Output) -> String {
+fn out(output: &Output) -> String {
     [&output.stdout[..], &output.stderr[..]]
         .map(String::from_utf8_lossy)
         .concat()
@@ -85,18 +85,15 @@ async fn a_file_is_seeded_read_back_and_differs_from_nothing() {
     let bench = Bench::new().await;
     bench.write("gateway.toml", FILE);
     // There is no terminal to ask at.
-    let (code, printed) = bench.run(&["seed"]);
-    assert_eq!(code, 2, "{printed}");
-    assert!(printed.contains("--yes"), "{printed}");
-    let printed = bench.succeeds(&["seed", "--dry-run"]);
-    assert!(printed.contains("+ routes/chat"), "{printed}");
-    assert!(bench.json("routes/chat").await.is_null(), "{printed}");
+    let (code, out) = bench.run(&["seed"]);
+    assert_eq!(code, 2, "{out}");
+    assert!(out.contains("--yes"), "{out}");
+    let out = bench.succeeds(&["seed", "--dry-run"]);
+    assert!(out.contains("+ routes/chat"), "{out}");
+    assert!(bench.json("routes/chat").await.is_null(), "{out}");
 
-    let printed = bench.succeeds(&["seed", "--yes"]);
-    assert!(
-        printed.contains("5 documents in 1 transaction"),
-        "{printed}"
-    );
+    let out = bench.succeeds(&["seed", "--yes"]);
+    assert!(out.contains("5 documents in 1 transaction"), "{out}");
     assert_eq!(bench.json("upstreams/chat").await, json!({}));
     assert_eq!(
         bench.json("backends/chat/three").await,
@@ -146,7 +143,7 @@ async fn a_change_is_shown_with_what_it_moves_and_then_made() {
         "next.toml",
         "[upstreams.chat]\nattempts = 5\nbackends = [\"10.0.0.4:9000\"]\n",
     );
-    let printed = bench.succeeds(&["diff", "next.toml"]);
+    let out = bench.succeeds(&["diff", "next.toml"]);
     for line in [
         "~ upstreams/chat",
         "attempts: (not given) -> 5",
@@ -154,7 +151,7 @@ async fn a_change_is_shown_with_what_it_moves_and_then_made() {
         "of the keys of upstream `chat`",
         "10.0.0.4:9000  -         2",
     ] {
-        assert!(printed.contains(line), "{line}: {printed}");
+        assert!(out.contains(line), "{line}: {out}");
     }
     bench.succeeds(&["put", "next.toml", "--yes"]);
     assert_eq!(bench.json("upstreams/chat").await, json!({ "attempts": 5 }));
@@ -163,18 +160,18 @@ async fn a_change_is_shown_with_what_it_moves_and_then_made() {
         "what is not named stays"
     );
 
-    let printed = bench.succeeds(&["rm", "backends/chat/three", "--yes"]);
-    assert!(printed.contains("three"), "{printed}");
+    let out = bench.succeeds(&["rm", "backends/chat/three", "--yes"]);
+    assert!(out.contains("three"), "{out}");
     assert!(bench.json("backends/chat/three").await.is_null());
     // Its route needs it.
-    let (code, printed) = bench.run(&["rm", "upstreams/chat", "--yes"]);
+    let (code, out) = bench.run(&["rm", "upstreams/chat", "--yes"]);
     bench.succeeds(&["rm", "routes/chat", "--yes"]);
     assert_eq!(
         code, 0,
-        "the file still has an upstream of that name: {printed}"
+        "the file still has an upstream of that name: {out}"
     );
-    let (code, printed) = bench.run(&["rm", "routes/none", "--yes"]);
-    assert_eq!(code, 1, "{printed}");
+    let (code, out) = bench.run(&["rm", "routes/none", "--yes"]);
+    assert_eq!(code, 1, "{out}");
 }
 
 #[tokio::test]
@@ -182,10 +179,10 @@ async fn what_is_wrong_is_refused_with_its_place_before_anything_is_written() {
     let bench = Bench::new().await;
     let check = |text: &str, wanted: &[&str]| {
         bench.write("next.toml", text);
-        let (code, printed) = bench.run(&["put", "next.toml", "--yes"]);
-        assert_eq!(code, 2, "{printed}");
+        let (code, out) = bench.run(&["put", "next.toml", "--yes"]);
+        assert_eq!(code, 2, "{out}");
         for wanted in wanted {
-            assert!(printed.contains(wanted), "{wanted}: {printed}");
+            assert!(out.contains(wanted), "{wanted}: {out}");
         }
     };
     check(
@@ -213,8 +210,8 @@ async fn what_is_wrong_is_refused_with_its_place_before_anything_is_written() {
         "[upstreams.chat]\n[[routes]]\nname = \"a\"\nupstream = \"chat\"\n",
     );
     bench.succeeds(&["put", "next.toml", "--yes"]);
-    let (code, printed) = bench.run(&["rm", "upstreams/chat", "--yes"]);
-    assert_eq!(code, 2, "{printed}");
+    let (code, out) = bench.run(&["rm", "upstreams/chat", "--yes"]);
+    assert_eq!(code, 2, "{out}");
     assert!(!bench.json("upstreams/chat").await.is_null());
 }
 
@@ -228,11 +225,8 @@ async fn many_documents_take_several_transactions_and_prune_takes_the_rest_away(
         "many.toml",
         &format!("[upstreams.chat]\nbackends = [{}]\n", members.join(", ")),
     );
-    let printed = bench.succeeds(&["put", "many.toml", "--yes"]);
-    assert!(
-        printed.contains("301 documents in 3 transactions"),
-        "{printed}"
-    );
+    let out = bench.succeeds(&["put", "many.toml", "--yes"]);
+    assert!(out.contains("301 documents in 3 transactions"), "{out}");
 
     // A backend that somebody keeps alive is not this file's to take away, and stays under its
     // lease when it is written.
@@ -287,8 +281,8 @@ async fn the_recipes_of_the_manual_work() {
             .env("ETCDCTL_ENDPOINTS", bench.etcd.url())
             .output()
             .unwrap();
-        assert!(output.status.success(), "{command}: {}", printed(&output));
-        all += &printed(&output);
+        assert!(output.status.success(), "{command}: {}", out(&output));
+        all += &out(&output);
     }
     assert!(all.contains("/sessile/routes/chat"), "{all}");
     assert_eq!(bench.json("backends/chat/a").await["state"], "draining");
@@ -320,11 +314,8 @@ async fn i11_secrets_are_not_shown_in_differences() {
         "tr0ub4dor-and-3-0123456789-0123",
     ] {
         bench.write("next.toml", &file(secret));
-        let printed = bench.succeeds(&["put", "next.toml", "--yes"]);
-        assert!(
-            !printed.contains(secret) && printed.contains("***"),
-            "{printed}"
-        );
+        let out = bench.succeeds(&["put", "next.toml", "--yes"]);
+        assert!(!out.contains(secret) && out.contains("***"), "{out}");
     }
 }
 
@@ -361,7 +352,7 @@ async fn a_concurrent_write_is_not_overwritten() {
     drop(pipe);
     let output = tokio::task::spawn_blocking(move || child.wait_with_output());
     let output = soon("its end", output).await.unwrap().unwrap();
-    let text = printed(&output);
+    let text = out(&output);
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("another client changed"), "{text}");
     assert_eq!(bench.json("upstreams/chat").await, theirs);
@@ -397,31 +388,25 @@ async fn a_removal_is_previewed_by_the_gateway_whose_sessions_it_ends() {
     }
     let key = format!("backends/chat/{}", gone.address);
     let admin = format!("unix:{}", gateway.directory().join("admin.sock").display());
-    let printed = bench.succeeds(&["rm", &key, "--dry-run", "--admin", &admin]);
-    assert!(printed.contains("2 sessions end"), "{printed}");
-    let row = printed.lines().find(|line| line.contains("drained"));
-    let row = row.unwrap_or_else(|| panic!("{printed}"));
+    let out = bench.succeeds(&["rm", &key, "--dry-run", "--admin", &admin]);
+    assert!(out.contains("2 sessions end"), "{out}");
+    let row = out.lines().find(|line| line.contains("drained"));
+    let row = row.unwrap_or_else(|| panic!("{out}"));
     assert!(
         row.contains(&gone.address.to_string()) && row.starts_with("chat"),
-        "{printed}"
+        "{out}"
     );
     bench.write("next.toml", "[upstreams.chat]\npolicy = \"maglev\"\n");
-    let printed = bench.succeeds(&["diff", "next.toml", "--admin", &admin]);
-    assert!(printed.contains("0 sessions end"), "{printed}");
+    let out = bench.succeeds(&["diff", "next.toml", "--admin", &admin]);
+    assert!(out.contains("0 sessions end"), "{out}");
     for mut client in clients {
         client.echo("still here").await;
     }
     // Without a gateway, only what the documents tell.
     drop(gateway);
-    let printed = bench.succeeds(&["rm", &key, "--dry-run", "--admin", "127.0.0.1:1"]);
-    assert!(
-        printed.contains("live sessions are not counted"),
-        "{printed}"
-    );
-    assert!(
-        printed.contains("1 backend gets no new sessions"),
-        "{printed}"
-    );
+    let out = bench.succeeds(&["rm", &key, "--dry-run", "--admin", "127.0.0.1:1"]);
+    assert!(out.contains("live sessions are not counted"), "{out}");
+    assert!(out.contains("1 backend gets no new sessions"), "{out}");
 }
 
 /// Two backends whose sessions are drained when they are removed.
@@ -446,17 +431,16 @@ fn admin(gateway: &Gateway) -> String {
 }
 
 /// The part of the output that is about a gateway.
-fn part(printed: &str, node: &str) -> String {
-    let after = printed.split(&format!("gateway {node}:\n")).nth(1);
-    let after = after.unwrap_or_else(|| panic!("{node}: {printed}"));
+fn part(out: &str, node: &str) -> String {
+    let after = out.split(&format!("gateway {node}:\n")).nth(1);
+    let after = after.unwrap_or_else(|| panic!("{node}: {out}"));
     after.split("\ngateway ").next().unwrap().to_owned()
 }
 
 /// The line with the reason why a gateway did not answer.
-fn missing(printed: &str, node: &str) -> String {
-    let line = printed.lines().find(|line| line.trim().starts_with(node));
-    line.unwrap_or_else(|| panic!("{node}: {printed}"))
-        .to_owned()
+fn missing(out: &str, node: &str) -> String {
+    let line = out.lines().find(|line| line.trim().starts_with(node));
+    line.unwrap_or_else(|| panic!("{node}: {out}")).to_owned()
 }
 
 #[tokio::test]
@@ -498,45 +482,30 @@ async fn a_removal_is_previewed_by_every_gateway_of_the_fleet() {
         let arguments = [&["rm", &*key, "--dry-run", "--admin", &*named], more].concat();
         bench.succeeds(&arguments)
     };
-    let printed = dry(&[]);
+    let out = dry(&[]);
     for (node, count) in [("edge-1", 1), ("edge-2", 2)] {
-        let part = part(&printed, node);
+        let part = part(&out, node);
         let row = part.lines().find(|line| line.contains("drained"));
-        let row = row.unwrap_or_else(|| panic!("{node}: {printed}"));
+        let row = row.unwrap_or_else(|| panic!("{node}: {out}"));
         assert!(row.starts_with("chat"), "{row}");
         let cells: Vec<_> = row.split_whitespace().collect();
         assert!(cells.contains(&&*count.to_string()), "{row}");
     }
-    assert!(
-        printed.contains("partial: 2 of 5 gateways answered"),
-        "{printed}"
-    );
+    assert!(out.contains("partial: 2 of 5 gateways answered"), "{out}");
     // The token goes to no address that stands in etcd alone, unless that is asked for.
-    assert!(
-        missing(&printed, "under-test").contains("token"),
-        "{printed}"
-    );
-    let lied = missing(&printed, "liar");
-    assert!(lied.contains("gateway `edge-1` answers there"), "{printed}");
-    assert!(
-        missing(&printed, "silent").contains("127.0.0.1:1"),
-        "{printed}"
-    );
+    assert!(missing(&out, "under-test").contains("token"), "{out}");
+    let lied = missing(&out, "liar");
+    assert!(lied.contains("gateway `edge-1` answers there"), "{out}");
+    assert!(missing(&out, "silent").contains("127.0.0.1:1"), "{out}");
     bench.write("token", "an-admin-token-that-is-long-enough");
-    let printed = dry(&["--token-file", "token", "--fleet"]);
-    assert!(
-        part(&printed, "under-test").contains("3 sessions end"),
-        "{printed}"
-    );
-    assert!(
-        printed.contains("partial: 3 of 5 gateways answered"),
-        "{printed}"
-    );
+    let out = dry(&["--token-file", "token", "--fleet"]);
+    assert!(part(&out, "under-test").contains("3 sessions end"), "{out}");
+    assert!(out.contains("partial: 3 of 5 gateways answered"), "{out}");
     // Nor do documents that hold secrets.
     bench.write(
         "next.toml",
         "[authenticators.users]\ntype = \"jwt\"\nsecret = \"0123456789-0123456789-0123456789\"\n",
     );
-    let printed = bench.succeeds(&["diff", "next.toml", "--admin", &admin(&one)]);
-    assert!(missing(&printed, "edge-2").contains("--fleet"), "{printed}");
+    let out = bench.succeeds(&["diff", "next.toml", "--admin", &admin(&one)]);
+    assert!(missing(&out, "edge-2").contains("--fleet"), "{out}");
 }
