@@ -114,7 +114,7 @@ impl Supervisor {
         report
     }
 
-    /// Takes in an update of a source, all of it by one swap. Documents with faults are refused alone;
+    /// Takes in a source's update, all of it by one swap. Documents with faults are refused alone;
     /// what was good of them stays (I4).
     pub async fn apply(&self, update: Update) -> Applied {
         let source = update.source;

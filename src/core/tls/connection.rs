@@ -337,9 +337,9 @@ impl Turn<'_> {
         self.contexts.sealing = None;
     }
 
-    /// Its contexts, and the keys that they belong to.
-    pub(super) fn into_contexts(self) -> (u64, Contexts) {
-        (self.connection.keys_id, self.contexts)
+    /// Ends the turn, and keeps its contexts for the next one.
+    pub fn keep(self, cache: &mut ContextCache) {
+        cache.put(self.connection.keys_id, self.contexts);
     }
 }
 

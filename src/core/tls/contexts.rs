@@ -3,8 +3,6 @@
 
 use aws_lc_rs::aead::LessSafeKey;
 
-use crate::core::tls::connection::Turn;
-
 /// The contexts of one connection, as far as they have been made.
 #[derive(Default)]
 pub(super) struct Contexts {
@@ -46,9 +44,8 @@ impl ContextCache {
         }
     }
 
-    /// Keeps the contexts of a turn that is over, in place of another connection's.
-    pub fn keep(&mut self, turn: Turn<'_>) {
-        let (keys, contexts) = turn.into_contexts();
+    /// Keeps the contexts of these keys, in place of others.
+    pub(super) fn put(&mut self, keys: u64, contexts: Contexts) {
         *self.slot(keys) = Slot { keys, contexts };
         self.used = true;
     }

@@ -41,8 +41,8 @@ pub fn terms<'h>(lines: impl IntoIterator<Item = &'h HeaderValue>) -> String {
     items.collect::<Vec<_>>().join(",")
 }
 
-/// Requires of the client, in the answer that it gets, that nothing which it compresses refers to an
-/// earlier message.
+/// Requires of the client, in the answer that it gets, that nothing which it compresses refers to
+/// an earlier message.
 pub fn forbid_client_context(answer: &mut HeaderMap) {
     let lines: Vec<_> = answer
         .get_all(SEC_WEBSOCKET_EXTENSIONS)

@@ -327,8 +327,7 @@ fn server_config(
         config.key_log = Arc::new(SecretSlot);
     }
     config.session_storage = Arc::new(NoServerSessionStorage {});
-    // Each connection gets one, for the connection that follows it. A second one would cost as much
-    // as a signature, and half of them are never used.
+    // One for each connection, for the connection that follows it.
     config.send_tls13_tickets = 1;
     // A request in the first flight could be replayed.
     config.max_early_data_size = 0;

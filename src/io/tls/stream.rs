@@ -208,7 +208,7 @@ impl TlsStream {
                 };
                 // The alert of a key that has done its work is in the buffer.
                 let answered = turn.answer(send);
-                contexts.keep(turn);
+                turn.keep(contexts);
                 self.write_sealed(cx, send)?;
                 Poll::Ready(answered.map_err(ended))
             });
@@ -252,7 +252,7 @@ impl TlsStream {
                 return Poll::Pending;
             };
             let data = turn.receive(&mut receive[..filled], into);
-            contexts.keep(turn);
+            turn.keep(contexts);
             Poll::Ready(Ok(data))
         })
     }
@@ -315,7 +315,7 @@ impl AsyncWrite for TlsStream {
                 return Poll::Pending;
             };
             let sealed = turn.send(bytes, send);
-            contexts.keep(turn);
+            turn.keep(contexts);
             // Even if the half ended just now: its alert is in the buffer.
             this.write_sealed(cx, send)?;
             Poll::Ready(sealed.map_err(ended))

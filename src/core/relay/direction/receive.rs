@@ -28,9 +28,9 @@ pub(in crate::core::relay) enum Event {
     SinkLost,
 }
 
-/// The result of inspecting one chunk. The driver writes the first `direct` bytes of the chunk to the sink
-/// and then gives this back, with what the sink took.
-#[must_use = "the direction is told what the sink took"]
+/// The result of inspecting one chunk. The driver writes the first `direct` bytes of the chunk to
+/// the sink and then gives this back, with what the sink took.
+#[must_use = "`forwarded` takes it, with what the sink took"]
 #[derive(Debug)]
 pub(in crate::core::relay) struct Received {
     /// Bytes at the front of the chunk that go to the sink without a copy.

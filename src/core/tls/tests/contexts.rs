@@ -6,7 +6,7 @@ fn send(connection: &mut Connection, cache: &mut ContextCache, data: &[u8]) -> V
     let mut out = Vec::new();
     let mut turn = connection.turn_with(cache).expect("not frozen");
     turn.send(data, &mut out).expect("open");
-    cache.keep(turn);
+    turn.keep(cache);
     out
 }
 
@@ -14,7 +14,7 @@ fn receive(connection: &mut Connection, cache: &mut ContextCache, records: &[u8]
     let (mut input, mut into) = (records.to_vec(), vec![0; DATA_MAX]);
     let mut turn = connection.turn_with(cache).expect("not frozen");
     let bytes = turn.receive(&mut input, &mut into);
-    cache.keep(turn);
+    turn.keep(cache);
     into.truncate(bytes);
     into
 }
