@@ -1,6 +1,6 @@
 //! One address throws bad handshakes, while a client of another address goes on talking: what that
 //! client notices of it, what each handshake costs the gateway, and whether its memory grows.
-//! Sessile beside HAProxy and nginx, each configured to refuse with 400 what has no key, then also to
+//! Sessile beside HAProxy and nginx, each set to refuse with 400 what has no key, then also to
 //! take no more than 500 connections a second of one address. Needs both on the path.
 //!
 //! `cargo bench --bench flood -- --rate 10000 --seconds 10`

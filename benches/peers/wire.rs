@@ -25,7 +25,7 @@ pub(crate) const CLIENT_CLOSE: [u8; 8] = {
 /// A backend's close frame: 1000.
 pub(crate) const SERVER_CLOSE: [u8; 4] = [CLOSE, 0x02, 0x03, 0xe8];
 
-/// What distinguishes a message from all others: who sent it, and its number among theirs. The first
+/// What distinguishes a message from all others: its sender, and its number among theirs. The first
 /// eight bytes of a payload, so that an answer that was swapped, lost or repeated is seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {

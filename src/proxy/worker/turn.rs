@@ -7,8 +7,8 @@ use crate::proxy::session::registry::Sessions;
 /// Ticks between sweeps of idle connections.
 const SWEEP_EVERY: u32 = 50;
 
-/// Advances the clock, ends sessions that are due, drops the ciphers' contexts of connections that may
-/// be idle now, and sweeps idle connections from time to time.
+/// Advances the clock, ends sessions that are due, drops the ciphers' contexts of connections that
+/// may be idle now, and sweeps idle connections from time to time.
 pub(crate) fn turn(sessions: &Sessions) {
     let worker = sessions.worker();
     let real = clock::now();

@@ -113,7 +113,7 @@ async fn a_used_ticket_stays_used_through_a_restart() {
     open(&next, &unused).await.unwrap().close().await;
 }
 
-/// Authenticates connections as servers with NTLM do: a user who has logged in on one is it from then
+/// Authenticates connections as servers with NTLM do: a user who logged in on one is it from then
 /// on.
 async fn ntlm() -> Backend {
     Backend::scripted(|mut stream| async move {

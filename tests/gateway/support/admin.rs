@@ -10,7 +10,7 @@ use std::thread;
 
 use serde_json::Value;
 
-use super::DEADLINE;
+use super::{DEADLINE, Gateway, eventually};
 
 /// What the admin API answered.
 #[derive(Debug)]
@@ -95,4 +95,18 @@ pub fn expose(listener: TcpListener, socket: PathBuf) {
 fn part(client: &TcpStream, admin: &UnixStream) {
     let _ = client.shutdown(Shutdown::Both);
     let _ = admin.shutdown(Shutdown::Both);
+}
+
+impl Gateway {
+    /// Waits until this many sessions have been idle for as long as `duration`.
+    pub async fn wait_until_sessions_idle(&self, sessions: usize, duration: &str) {
+        let target = format!("/v1/sessions?min_idle={duration}&limit={sessions}");
+        eventually("sessions are idle", async || {
+            let items = &self.get(&target)["items"];
+            items
+                .as_array()
+                .is_some_and(|items| items.len() == sessions)
+        })
+        .await;
+    }
 }

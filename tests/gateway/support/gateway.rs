@@ -316,18 +316,6 @@ impl Gateway {
             .expect("a count")
     }
 
-    /// Waits until this many sessions have been idle for as long as `duration`.
-    pub async fn wait_until_sessions_idle(&self, sessions: usize, duration: &str) {
-        let target = format!("/v1/sessions?min_idle={duration}&limit={sessions}");
-        eventually("sessions are idle", async || {
-            let items = &self.get(&target)["items"];
-            items
-                .as_array()
-                .is_some_and(|items| items.len() == sessions)
-        })
-        .await;
-    }
-
     /// Connections of clients, those of sessions among them.
     pub fn connections(&self) -> u64 {
         self.get("/v1/status")["connections"]
