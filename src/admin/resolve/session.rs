@@ -146,9 +146,9 @@ fn of_live(gateway: &Gateway, view: &SessionView) -> Request {
     let revoked = generation.revocations.refuse(Some(facts.id), right, now);
     Request {
         listener: facts.listener.to_string(),
-        host: facts.host.to_string(),
-        target: facts.target.to_string(),
-        client: facts.client.to_string(),
+        host: facts.request.host().to_owned(),
+        target: facts.request.target().to_owned(),
+        client: facts.request.client().to_owned(),
         key: view.key.clone().zip(source),
         then: Placed {
             route: facts.route.to_string(),
@@ -157,7 +157,7 @@ fn of_live(gateway: &Gateway, view: &SessionView) -> Request {
             principal: facts.principal.as_deref().map(str::to_owned),
             expires: expires.map(clock::rfc3339),
             key: shown,
-            started: Some(clock::rfc3339(facts.started)),
+            started: Some(clock::rfc3339(facts.request.started())),
         },
         expires,
         revoked,
