@@ -8,12 +8,14 @@ mod event_log;
 mod fleet_membership;
 mod handover_lifecycle;
 mod opening;
+mod publishing;
 mod signals;
 mod sources;
 mod stopping;
 mod ticket_keys;
 mod traces;
 
+use std::io;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,7 +23,7 @@ use std::thread;
 
 use anyhow::Context;
 use tokio::sync::oneshot;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use crate::admin::fleet::client::FleetClient;
 use crate::admin::{self, ListenerView};
@@ -45,6 +47,7 @@ use crate::control::handover::{Handover, HandoverOutcome, HandoverRequest, Inher
 use crate::control::jwks;
 use crate::control::load::Loaded;
 use crate::control::memory;
+use crate::control::messages::Messages;
 use crate::control::revocations::RevocationStore;
 use crate::control::series;
 use crate::control::sources::Sources;
@@ -56,6 +59,7 @@ use crate::io::net::listener;
 use crate::io::tls::server::Resolver;
 use crate::live::{Live, Phase};
 use crate::proxy::worker::{self, Ejections, Shared};
+use crate::publish;
 use crate::telemetry::log::LogLevel;
 use crate::telemetry::metrics::{Metrics, NodeMetrics};
 use crate::telemetry::records::{Records, RecordsGuard};
@@ -78,6 +82,7 @@ pub struct Bound {
     traces: Option<Traces>,
     sockets: Vec<(usize, listener::Bound)>,
     admin: admin::server::Bound,
+    publish: Option<publish::Bound>,
     tls: ClientsTls,
     handover: Option<Handover>,
     supervisor: Arc<Supervisor>,
@@ -124,6 +129,7 @@ impl Bound {
             certificates,
             shares,
             admin,
+            publish,
         } = open_all(snapshot, keys, &metrics, &mut inherited.sockets)?;
         let acme = acme::open(snapshot, &certificates, &challenges, state_dir.as_ref());
         let handover = match request {
@@ -131,8 +137,14 @@ impl Bound {
             None => None,
         };
         let live = Live::new(first);
+        publishing::prepare(
+            &live,
+            snapshot,
+            &metrics,
+            worker_count(snapshot.node.workers),
+        );
         let door = handover.as_ref().map(Handover::address);
-        live.set_gateway_addresses(gateway_addresses(&contexts, &admin, door));
+        live.set_gateway_addresses(gateway_addresses(&contexts, &admin, publish.as_ref(), door));
         let shared = Shared {
             live: Arc::clone(&live),
             listeners: contexts.into(),
@@ -151,6 +163,7 @@ impl Bound {
             traces,
             sockets,
             admin,
+            publish,
             tls: ClientsTls {
                 certificates,
                 acme,
@@ -173,6 +186,11 @@ impl Bound {
             .collect()
     }
 
+    /// Where the publishing API really listens, if there is one.
+    pub fn publish_address(&self) -> Option<&ListenAddr> {
+        self.publish.as_ref().map(publish::Bound::address)
+    }
+
     /// Where the admin API really listens.
     pub fn admin_address(&self) -> &ListenAddr {
         self.admin.address()
@@ -189,6 +207,7 @@ impl Bound {
             traces,
             sockets,
             admin,
+            publish,
             tls,
             handover,
             supervisor,
@@ -214,10 +233,11 @@ impl Bound {
         keep_busy(&mut background, control, &shared, traces);
         keep_tls(&mut background, &tls, &shared, &configured.snapshot);
         sources::follow_file(&sources, &mut background);
+        let publishing = publishing::begin(publish, &shared, &configured.snapshot, &mut background);
         let (stop_admin, admin_stopped) = oneshot::channel::<()>();
         let membership = FleetMembership::join(&supervisor, &live, admin.address(), &sources);
-        let fleet = membership.fleet();
-        let api = operated(&shared, control, log, (sources, fleet), tls);
+        let parts = (sources, membership.fleet(), publishing.hub());
+        let api = operated(&shared, control, log, parts, tls);
         let api = watched(&mut background, api?);
         let admin_address = admin.address().clone();
         let admin = tokio::spawn(admin.serve(api, async { drop(admin_stopped.await) }));
@@ -239,20 +259,26 @@ impl Bound {
         if outcome.is_none() {
             signals.leave(&live, shutdown.delay).await;
         }
+        publishing.end().await;
         let end = close_sessions(&live, threads, &mut signals, shutdown).await;
         membership.leave().await;
         revocations.tickets().leave(outcome.is_some()).await;
         background.shutdown().await;
         event_log.end().await;
         drop(stop_admin);
-        if let Ok(Err(error)) = admin.await {
-            tracing::error!(%error, "the admin API failed");
-        }
+        report_api(admin.await);
         end.log();
         if let Some(HandoverOutcome::NotTaken(reason)) = outcome {
             anyhow::bail!(reason);
         }
         Ok(end)
+    }
+}
+
+/// Reports the failure of the admin API.
+fn report_api(ended: Result<io::Result<()>, JoinError>) {
+    if let Ok(Err(error)) = ended {
+        tracing::error!(%error, "the admin API failed");
     }
 }
 
@@ -314,7 +340,7 @@ fn operated(
     shared: &Shared,
     (supervisor, revocations): (&Arc<Supervisor>, &Arc<RevocationStore>),
     log: LogLevel,
-    (sources, fleet): (Sources, Option<Arc<Fleet>>),
+    (sources, fleet, messages): (Sources, Option<Arc<Fleet>>, Option<Arc<Messages>>),
     tls: ClientsTls,
 ) -> anyhow::Result<admin::Gateway> {
     let (own, snapshot) = (&shared.live.gateway_addresses().admin, supervisor.loaded());
@@ -342,6 +368,7 @@ fn operated(
         fleet_client,
         connections: listener_connections(shared),
         sources,
+        messages,
         desk: admin::Desk::default(),
     })
 }

@@ -22,6 +22,8 @@ pub mod control;
 
 pub mod admin;
 
+pub mod publish;
+
 pub mod app;
 
 pub mod cli;

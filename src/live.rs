@@ -7,6 +7,7 @@ mod edge;
 mod gateway_addresses;
 mod generation;
 mod handover;
+mod messages;
 mod query;
 mod slice;
 mod tap;
@@ -39,11 +40,12 @@ pub use generation::{Generation, Swap};
 pub use handover::{
     Adopted, EndTransfer, HandingOver, SessionTransfer, TakenOver, TakingOver, TransferBatch,
 };
+pub use messages::{Delivery, Interest, InterestChange, MemberView, MessageCommand, MessagesSetup};
 pub use query::{KeyFilter, Measured, MoreFilters, SessionQuery, fingerprint};
 pub use slice::{SLICE_MAX, Slice, Sliced};
 pub use tap::{TapAnswer, TapReader, TapReporter, TappedFrame, tap};
 pub use views::{DirectionView, SessionBrief, SessionSample, SessionView, SortKey};
-pub use workers::{ANSWER_MAX, Answers, Walked, WorkerHandle, WorkerLoad, Workers};
+pub use workers::{ANSWER_MAX, Answers, QueuedCommands, Walked, WorkerHandle, WorkerLoad, Workers};
 
 /// What both planes share.
 #[derive(Debug)]
@@ -74,6 +76,8 @@ pub struct Live {
     instance: u64,
     /// What happens, for operators.
     events: Events,
+    /// Set where messages are published.
+    messages: OnceLock<Arc<MessagesSetup>>,
     /// The process that hands over to this one, or that this one hands over to; 0 if none does.
     other_process: AtomicU32,
 }
@@ -128,6 +132,7 @@ impl Live {
             gateway_addresses: OnceLock::new(),
             instance,
             events: Events::new(instance),
+            messages: OnceLock::new(),
             other_process: AtomicU32::new(0),
         })
     }
@@ -172,6 +177,17 @@ impl Live {
     pub fn set_taken_over(&self, taken_over: TakenOver) {
         self.taken_over.store(Some(Arc::new(taken_over)));
         self.taking_over.store(None);
+    }
+
+    /// How messages are published, if they are.
+    pub fn messages(&self) -> Option<&Arc<MessagesSetup>> {
+        self.messages.get()
+    }
+
+    /// Has messages published. Without effect once workers run.
+    pub fn set_messages(&self, setup: MessagesSetup) {
+        // A second call changes nothing: workers have read the first.
+        let _ = self.messages.set(Arc::new(setup));
     }
 
     /// The process at the other end of a hand-over; it is the same gateway.

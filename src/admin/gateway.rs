@@ -9,6 +9,7 @@ use crate::admin::desk::Desk;
 use crate::admin::fleet::client::FleetClient;
 use crate::control::acme::AcmeCertificates;
 use crate::control::fleet::Fleet;
+use crate::control::messages::Messages;
 use crate::control::revocations::RevocationStore;
 use crate::control::sources::Sources;
 use crate::control::supervisor::Supervisor;
@@ -54,6 +55,8 @@ pub struct Gateway {
     pub connections: ListenerConnections,
     /// Where the configuration comes from.
     pub sources: Sources,
+    /// Publishes messages, where services may.
+    pub messages: Option<Arc<Messages>>,
     /// What it does only so often at the same time.
     pub desk: Desk,
 }

@@ -92,9 +92,40 @@ impl Bound {
         gateway: Arc<Gateway>,
         shutdown: impl Future<Output = ()>,
     ) -> io::Result<()> {
+        let accepting = gateway.live.accepting();
+        let router = router(gateway, self.guard);
+        let serving = RouterServer {
+            socket: self.socket,
+            tls: self.tls,
+            router,
+        };
+        serving.serve(accepting, shutdown).await
+    }
+}
+
+/// A router on a listening socket.
+pub(crate) struct RouterServer {
+    /// Where it listens.
+    pub(crate) socket: listener::Bound,
+    /// Set where it speaks TLS.
+    pub(crate) tls: Option<Arc<ServerTls>>,
+    /// What it serves.
+    pub(crate) router: Router,
+}
+
+impl RouterServer {
+    /// Serves until `shutdown`, then finishes the requests in progress. Connections are accepted
+    /// while `accepting` says so.
+    ///
+    /// # Errors
+    /// When the runtime cannot watch the socket.
+    pub(crate) async fn serve(
+        self,
+        mut accepting: watch::Receiver<bool>,
+        shutdown: impl Future<Output = ()>,
+    ) -> io::Result<()> {
         let mut acceptor = self.socket.start()?;
-        let mut accepting = gateway.live.accepting();
-        let (router, tls) = (router(gateway, self.guard), self.tls);
+        let (router, tls) = (self.router, self.tls);
         let (stop, stopping) = watch::channel(());
         let turns = Arc::new(Semaphore::new(1));
         let mut tasks = JoinSet::new();

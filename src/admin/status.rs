@@ -17,6 +17,7 @@ use crate::base::clock;
 use crate::control::fleet::NodeView;
 use crate::control::state_dir::StateDir;
 use crate::core::session::staying::Staying;
+use crate::io::broker::BrokerStatus;
 use crate::live::{HandingOver, Phase, TakenOver, TakingOver};
 use crate::telemetry::events::FilesStatus;
 
@@ -60,6 +61,9 @@ pub struct StatusView {
     pub handing_over: Option<HandingOverView>,
     /// Where the configuration comes from.
     pub sources: Sources,
+    /// What carries published messages between gateways; null without a broker.
+    #[serde(default)]
+    pub broker: Option<BrokerView>,
     /// The directory of state for the next start; null without `node.state_dir`.
     #[serde(default)]
     pub state_dir: Option<StateDirView>,
@@ -87,6 +91,30 @@ pub struct StateDirView {
     pub path: String,
     /// Why it cannot be written; null if it can.
     pub fault: Option<String>,
+}
+
+/// What carries published messages between gateways.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct BrokerView {
+    /// Whether it carries messages now.
+    pub connected: bool,
+    /// Since when; RFC 3339.
+    pub since: String,
+    /// Why it does not, where that is known.
+    pub error: Option<String>,
+    /// How often a connection was made.
+    pub connects: u64,
+}
+
+impl From<BrokerStatus> for BrokerView {
+    fn from(status: BrokerStatus) -> Self {
+        Self {
+            connected: status.connected,
+            since: clock::rfc3339(status.since),
+            error: status.error,
+            connects: status.connects,
+        }
+    }
 }
 
 impl StateDirView {
@@ -268,6 +296,11 @@ impl StatusView {
                 .handing_over()
                 .map(|one| HandingOverView::of(&one, live.workers().sessions())),
             sources: Sources::of(gateway),
+            broker: gateway
+                .messages
+                .as_ref()
+                .and_then(|messages| messages.broker())
+                .map(BrokerView::from),
             state_dir: gateway
                 .supervisor
                 .state_dir()

@@ -93,6 +93,7 @@ async fn status_summarises_the_gateway() {
         "taken_over": null,
         "taking_over": null,
         "handing_over": null,
+        "broker": null,
         "started": "…",
         "uptime_seconds": null,
         "phase": "ready",

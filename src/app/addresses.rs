@@ -4,6 +4,7 @@ use crate::admin;
 use crate::base::addr::{ListenAddr, OwnAddresses};
 use crate::live::GatewayAddresses;
 use crate::proxy::worker::ListenerContext;
+use crate::publish;
 
 /// Each listener with its addresses, for the log: `edge 0.0.0.0:8080, edge-tls [::]:8443`.
 pub(super) fn listening(listeners: &[ListenerContext]) -> String {
@@ -19,11 +20,13 @@ pub(super) fn listening(listeners: &[ListenerContext]) -> String {
 pub(super) fn gateway_addresses(
     listeners: &[ListenerContext],
     admin: &admin::server::Bound,
+    publish: Option<&publish::Bound>,
     handover: Option<&ListenAddr>,
 ) -> GatewayAddresses {
     let listeners = listeners.iter().flat_map(|one| &one.addresses);
     let operators: Vec<_> = [admin.address()].into_iter().chain(handover).collect();
-    let all = listeners.chain(operators.iter().copied());
+    let publish = publish.map(publish::Bound::address);
+    let all = listeners.chain(operators.iter().copied()).chain(publish);
     GatewayAddresses {
         all: OwnAddresses::new(all.cloned().collect()),
         admin: OwnAddresses::new(operators.into_iter().cloned().collect()),

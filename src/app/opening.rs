@@ -8,7 +8,7 @@ use anyhow::Context;
 
 use crate::admin;
 use crate::base::names::ListenerName;
-use crate::config::snapshot::{Admin, Listener, ListenerTls, Snapshot, TlsRecords};
+use crate::config::snapshot::{Admin, Listener, ListenerTls, Publish, Snapshot, TlsRecords};
 use crate::control::certs;
 use crate::control::ticket_keys::{HandedKeys, TicketKeyStore, TicketKeysError};
 use crate::io::net::listener::{self, Inheritance, ListenOptions, Owner};
@@ -16,10 +16,13 @@ use crate::io::tls::challenges::Challenges;
 use crate::io::tls::client;
 use crate::io::tls::server::{ClientAuthorities, Resolver, ServerTls, ServerTlsSettings};
 use crate::proxy::worker::ListenerContext;
+use crate::publish;
 use crate::telemetry::metrics::{ListenerMetrics, Metrics};
 
 /// What certificates and tickets of the admin API are named by; `/` is in no listener's name.
 const ADMIN: &str = "/admin";
+/// The same for the publishing API.
+const PUBLISH: &str = "/publish";
 
 /// A listener as its connections see it, its sockets, and its certificates if TLS ends there.
 type OpenListener = (ListenerContext, Vec<listener::Bound>, Option<Arc<Resolver>>);
@@ -32,6 +35,8 @@ pub(super) struct Opened {
     /// Second handles to all sockets, for the next process.
     pub(super) shares: Vec<(Owner, io::Result<listener::Bound>)>,
     pub(super) admin: admin::server::Bound,
+    /// Where services publish messages.
+    pub(super) publish: Option<publish::Bound>,
 }
 
 /// Opens all listeners, then the admin API.
@@ -61,12 +66,22 @@ pub(super) fn open_all(
     let resolver = snapshot.admin.tls.clone().zip(resolver);
     certificates.extend(resolver.map(|(tls, resolver)| ("admin".into(), tls, resolver)));
     shares.push((Owner::Admin, admin.share()));
+    let opened = open_publish(snapshot.publish.as_ref(), records, keys.0, inheritance);
+    let (publish, resolver) = opened.context("publishing API")?;
+    let tls = snapshot
+        .publish
+        .as_ref()
+        .and_then(|publish| publish.tls.clone());
+    let resolver = tls.zip(resolver);
+    certificates.extend(resolver.map(|(tls, resolver)| ("publish".into(), tls, resolver)));
+    shares.extend(publish.iter().map(|bound| (Owner::Publish, bound.share())));
     Ok(Opened {
         contexts,
         sockets,
         certificates,
         shares,
         admin,
+        publish,
     })
 }
 
@@ -139,7 +154,11 @@ pub(super) fn open_ticket_keys(
     handed: Option<HandedKeys>,
 ) -> Result<TicketKeyStore, TicketKeysError> {
     let listeners = snapshot.listeners.iter().filter_map(|one| one.tls.as_ref());
-    let all = listeners.chain(&snapshot.admin.tls);
+    let publish = snapshot
+        .publish
+        .iter()
+        .filter_map(|publish| publish.tls.as_ref());
+    let all = listeners.chain(&snapshot.admin.tls).chain(publish);
     TicketKeyStore::open(all.map(|tls| &tls.ticket_keys), handed)
 }
 
@@ -153,4 +172,22 @@ fn open_admin(
     let opened = tls.map(|tls| open_tls(&ADMIN.into(), tls, records, (ticket_keys, None)));
     let (tls, resolver) = opened.transpose()?.unzip();
     Ok((admin::server::bind(admin, tls, inheritance)?, resolver))
+}
+
+/// The publishing API, if there is one, and its certificates, if TLS ends there.
+type OpenPublish = (Option<publish::Bound>, Option<Arc<Resolver>>);
+
+fn open_publish(
+    settings: Option<&Publish>,
+    records: TlsRecords,
+    ticket_keys: &TicketKeyStore,
+    inheritance: &mut Inheritance,
+) -> anyhow::Result<OpenPublish> {
+    let Some(settings) = settings else {
+        return Ok((None, None));
+    };
+    let tls = settings.tls.as_ref();
+    let opened = tls.map(|tls| open_tls(&PUBLISH.into(), tls, records, (ticket_keys, None)));
+    let (tls, resolver) = opened.transpose()?.unzip();
+    Ok((Some(publish::bind(settings, tls, inheritance)?), resolver))
 }

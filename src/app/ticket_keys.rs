@@ -14,7 +14,11 @@ pub(super) fn keep_ticket_keys(
 ) {
     background.spawn(Arc::clone(keys).keep());
     let listeners = snapshot.listeners.iter().filter_map(|one| one.tls.as_ref());
-    let mut all = listeners.chain(&snapshot.admin.tls);
+    let publish = snapshot
+        .publish
+        .iter()
+        .filter_map(|publish| publish.tls.as_ref());
+    let mut all = listeners.chain(&snapshot.admin.tls).chain(publish);
     let shared = all.any(|tls| tls.ticket_keys == TicketKeySource::Etcd);
     if let Some(settings) = snapshot.sources.etcd.clone().filter(|_| shared) {
         #[cfg(feature = "etcd")]

@@ -38,3 +38,14 @@ impl Traffic {
         }
     }
 }
+
+/// Messages that were put into a session, published ones and the gateway's own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct OwnCounts {
+    /// Messages that left for the client.
+    pub sent: u64,
+    /// Bytes of their frames.
+    pub bytes: u64,
+    /// Messages that were dropped: the queue was full, they expired, or the session ended.
+    pub dropped: u64,
+}

@@ -139,6 +139,7 @@ pub(crate) mod tests {
             auth: crate::config::snapshot::RouteAuth::default(),
             affinity: Vec::new(),
             stick: false,
+            messages: crate::config::snapshot::RouteMessages::default(),
             tap_payload: false,
             limits: RouteLimits {
                 message_bytes: 1 << 20,

@@ -27,6 +27,7 @@ mod events;
 mod listener;
 mod log;
 mod operations;
+mod publish;
 mod request;
 mod service;
 mod sources;
@@ -45,6 +46,7 @@ pub use listener::{
 };
 pub use log::{Access, AccessFile, Log, LogFormat, Rotation, Syslog, SyslogAddress, Tracing};
 pub use operations::{AdminState, Admission, Drain, Rebalance, RebalanceMode, Shutdown, Tempo};
+pub use publish::{GroupSource, MessageQueue, Publish, PublishToken, RouteMessages, WhenFull};
 pub use request::{AffinitySource, HeaderEdits, MatchText, Redirect, Rewrite, Scheme, TextMatch};
 pub use service::ServiceTls;
 pub use sources::{Etcd, Sources};
@@ -58,6 +60,8 @@ pub struct Snapshot {
     pub limits: NodeLimits,
     /// The admin API.
     pub admin: Admin,
+    /// Where services publish messages to sessions; none by default.
+    pub publish: Option<Publish>,
     /// What is written where.
     pub log: Log,
     /// What is kept of the past.
@@ -88,7 +92,9 @@ impl Snapshot {
     /// Addresses that are the gateway's own, as written.
     pub fn own_addresses(&self) -> OwnAddresses {
         let listeners = self.listeners.iter().flat_map(|one| &one.listen);
-        OwnAddresses::new(listeners.chain([&self.admin.listen]).cloned().collect())
+        let publish = self.publish.iter().map(|publish| &publish.listen);
+        let all = listeners.chain([&self.admin.listen]).chain(publish);
+        OwnAddresses::new(all.cloned().collect())
     }
 }
 
@@ -339,6 +345,8 @@ pub struct Route {
     pub affinity: Vec<AffinitySource>,
     /// While a key has a live session, its further ones go to the same backend. Default false.
     pub stick: bool,
+    /// Groups of its sessions, and published messages to them.
+    pub messages: RouteMessages,
     /// Operators may see the payload of messages.
     pub tap_payload: bool,
     /// Bounds on a session.

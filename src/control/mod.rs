@@ -13,6 +13,7 @@ pub mod handover;
 pub mod jwks;
 pub mod load;
 pub mod memory;
+pub mod messages;
 #[cfg(feature = "otlp")]
 pub mod otlp;
 pub mod probes;

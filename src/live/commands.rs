@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::oneshot;
 
+use crate::base::message::Message;
 use crate::base::names::{BackendId, RouteName, UpstreamName};
 use crate::base::right::Right;
 use crate::base::session_id::SessionId;
@@ -12,9 +13,10 @@ use crate::core::auth::Claims;
 use crate::core::relay::Side;
 use crate::core::routing::Route;
 use crate::core::session::drain::Profile;
-use crate::core::session::orders::{CloseOrder, LeaveOrder, Message};
+use crate::core::session::orders::{CloseOrder, LeaveOrder};
 use crate::core::session::record::EndOrder;
 use crate::live::handover::{Adopted, SessionTransfer, TransferBatch};
+use crate::live::messages::MessageCommand;
 use crate::live::query::SessionQuery;
 use crate::live::slice::{Slice, Sliced};
 use crate::live::tap::{TapAnswer, TapReporter};
@@ -38,6 +40,8 @@ pub enum WorkerCommand {
     Look(LookCommand),
     /// What an operator orders of single sessions.
     Operate(OperatorCommand),
+    /// Published messages, and groups.
+    Messages(MessageCommand),
     /// Closes all sessions of the slice that `query` takes; answers how many. A session that is
     /// already closing is not closed again.
     Close {

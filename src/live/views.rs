@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::base::group::GroupName;
 use crate::base::names::{BackendId, RouteName, UpstreamName};
 use crate::base::session_id::SessionId;
-use crate::base::traffic::Traffic;
+use crate::base::traffic::{OwnCounts, Traffic};
 use crate::core::session::record::Facts;
 use crate::core::session::resume::Moves;
 
@@ -49,6 +50,10 @@ pub struct SessionView {
     pub from_client: DirectionView,
     /// What the backend sends.
     pub from_backend: DirectionView,
+    /// Messages that were published to the client.
+    pub published: OwnCounts,
+    /// Its groups.
+    pub groups: Vec<GroupName>,
     /// Its changes of backend.
     pub moves: Moves,
     /// Whether it can move to another backend.

@@ -164,6 +164,43 @@ impl Workers {
     }
 }
 
+/// Commands that are queued on all workers, and their answers to come.
+#[derive(Debug)]
+pub struct QueuedCommands<A> {
+    /// `None` for a worker that did not take its command in time.
+    answers: Vec<Option<oneshot::Receiver<A>>>,
+}
+
+impl<A> QueuedCommands<A> {
+    /// The answers; `None` where there is none within `limit`.
+    pub async fn answers(self, limit: Duration) -> Answers<A> {
+        let each = self.answers.into_iter().map(|answer| async move {
+            let answer = timeout(limit, answer?).await.ok();
+            answer.and_then(Result::ok)
+        });
+        Answers(join_all(each).await)
+    }
+}
+
+impl Workers {
+    /// Queues a command on each worker, and returns when all have it, in order with those that were
+    /// queued before.
+    pub async fn queue<A>(
+        &self,
+        command: impl Fn(oneshot::Sender<A>) -> WorkerCommand,
+    ) -> QueuedCommands<A> {
+        let command = &command;
+        let each = self.0.iter().map(|worker| async move {
+            let (sender, answer) = oneshot::channel();
+            let queued = timeout(ANSWER_MAX, worker.commands.send(command(sender))).await;
+            queued.ok().and_then(Result::ok).map(|()| answer)
+        });
+        QueuedCommands {
+            answers: join_all(each).await,
+        }
+    }
+}
+
 /// The answers of a walk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Walked<A> {

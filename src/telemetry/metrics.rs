@@ -9,6 +9,7 @@
 mod by_backend;
 mod cell;
 mod exposition;
+mod messages;
 mod reading;
 mod registry;
 mod route;
@@ -27,6 +28,7 @@ use crate::telemetry::metrics::registry::Registry;
 use crate::telemetry::metrics::table::Metric;
 
 pub use exposition::Exposition;
+pub use messages::MessageMetrics;
 pub use reading::Reading;
 pub use route::{Direction, RouteMetrics};
 

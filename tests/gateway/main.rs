@@ -16,6 +16,7 @@ mod auth;
 mod backends;
 mod etcd;
 mod limits;
+mod messages;
 mod operations;
 mod others;
 mod questions;

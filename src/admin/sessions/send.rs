@@ -16,8 +16,8 @@ use crate::admin::orders;
 use crate::admin::problem::Problem;
 use crate::admin::sessions::filter::{named, selection};
 use crate::admin::sessions::{find, parse};
+use crate::base::message::Message;
 use crate::core::relay::Side;
-use crate::core::session::orders::Message;
 use crate::live::{OperatorCommand, SendCounts, SessionQuery, WorkerCommand};
 use crate::telemetry::events::Fields;
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::addr::unmapped;
 use crate::base::clock;
-use crate::base::traffic::Traffic;
+use crate::base::traffic::{OwnCounts, Traffic};
 use crate::core::session::details::{Details, Move};
 use crate::live::{DirectionView, SessionView, fingerprint};
 
@@ -85,6 +85,12 @@ pub struct Session {
     /// Messages of the client that were lost with a backend.
     #[serde(default)]
     pub messages_lost: u64,
+    /// Its groups, which messages are published to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
+    /// Messages that were published to the client.
+    #[serde(default)]
+    pub published: OwnCounts,
     /// Whether the session is closing.
     pub closing: bool,
     /// From the client.
@@ -222,6 +228,8 @@ pub(super) fn session(view: &SessionView) -> Session {
         worker: view.worker,
         resumes: view.moves.resumes,
         messages_lost: view.moves.messages_lost,
+        groups: view.groups.iter().map(ToString::to_string).collect(),
+        published: view.published,
         closing: view.closing,
         to_backend: traffic(&view.from_client.traffic),
         to_client: traffic(&view.from_backend.traffic),

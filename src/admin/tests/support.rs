@@ -146,6 +146,7 @@ pub(crate) fn fixture(configuration: Configuration, workers: Vec<Vec<SessionView
         sources: [Arc::new(FileSource(supervisor)) as Arc<dyn Source>]
             .into_iter()
             .collect(),
+        messages: None,
         desk: Desk::default(),
     };
     Fixture {
@@ -206,6 +207,8 @@ pub(crate) fn session(n: u64, route: &str, principal: Option<&str>) -> SessionVi
             ..DirectionView::default()
         },
         from_backend: DirectionView::default(),
+        published: Default::default(),
+        groups: Vec::new(),
         moves: Moves::default(),
         movable: false,
         closing: false,
@@ -246,7 +249,7 @@ async fn work(
             }
             WorkerCommand::Look(command) => look(&sessions, command),
             // No session is moved, watched or sent a message.
-            WorkerCommand::Operate(_) => {}
+            WorkerCommand::Operate(_) | WorkerCommand::Messages(_) => {}
             WorkerCommand::Close {
                 query,
                 order,

@@ -20,6 +20,7 @@ mod listener;
 mod log;
 mod node;
 mod operations;
+mod publish;
 mod route;
 mod service;
 mod source;
@@ -39,6 +40,7 @@ pub use listener::{
 pub use log::{Access, Log, LogFormat, Rotate};
 pub use node::{Admin, AdminFleet, Node, TlsRecords};
 pub use operations::{Admission, Drain, OnMemberRemoval, Pace, Rebalance, RebalanceMode, Shutdown};
+pub use publish::{GroupFrom, MessageQueue, Publish, PublishToken, WhenFull};
 pub use route::{
     CloseCodes, EmptySegments, HeaderEdits, IssueCookie, Keepalive, KeepaliveTo, OnBackendLoss,
     OnRemoval, Paths, Reconnect, Redirect, Rewrite, Route, RouteTimeouts, Spelling, Stick,
@@ -62,6 +64,8 @@ pub struct Model {
     pub node: Node,
     /// The admin API.
     pub admin: Admin,
+    /// Messages that services publish to sessions.
+    pub publish: Publish,
     /// What is written where.
     pub log: Log,
     /// What is kept of the past.
@@ -130,7 +134,10 @@ fn mask(value: &mut Value, secret: bool) {
                     continue;
                 }
                 let reference = value.is_string() && names_reference(key);
-                mask(value, !reference && (secret || names_secret(key)));
+                // `publish.tokens` is a list of tables, in which `token` is the secret.
+                let tables = key == "tokens" && is_list_of_tables(value);
+                let named = names_secret(key) && !tables;
+                mask(value, !reference && (secret || named));
             }
         }
         Value::Array(list) => list.iter_mut().for_each(|value| mask(value, secret)),
@@ -142,6 +149,11 @@ fn mask(value: &mut Value, secret: bool) {
         }
         _ => {}
     }
+}
+
+fn is_list_of_tables(value: &Value) -> bool {
+    let list = value.as_array();
+    list.is_some_and(|all| all.iter().all(Value::is_object))
 }
 
 #[cfg(test)]
@@ -170,7 +182,10 @@ mod tests {
             "probe": { "path": "/healthz?key=s3cret" },
             "origins": ["https://app.example.com"],
             "allow": { "file": "/etc/blocked.txt" },
+            "tokens": [{ "name": "app", "token": "s3cret", "targets": ["group:*"] }],
+            "publish": { "tokens": ["s3cret", { "name": "s3cret" }] },
         }));
+        assert_eq!(shown["tokens"][0]["targets"][0], "group:*");
         assert!(!shown.to_string().contains("s3cret"), "{shown}");
         assert_eq!(shown["request_headers"]["remove"][0], "a");
         assert_eq!(shown["url"], "https://***@auth.example/check?***");
@@ -192,7 +207,14 @@ mod tests {
         found.sort();
         assert_eq!(
             found,
-            ["password", "read_token", "secret", "token", "token_id"]
+            [
+                "password",
+                "read_token",
+                "secret",
+                "token",
+                "token_id",
+                "tokens"
+            ]
         );
     }
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::config::limits::Priority;
 use crate::config::model::auth::{Expiry, RejectWith};
 use crate::config::model::limits::{NetworksFile, RouteLimits};
+use crate::config::model::publish::{GroupFrom, MessageQueue};
 use crate::config::model::value::{LongForm, Size, TextOr, Time, TimeOrOff, schema};
 use crate::config::snapshot::Scheme;
 
@@ -89,6 +90,13 @@ pub struct Route {
     /// the same backend, even if members have changed meanwhile. `off`: each is placed
     /// independently.
     pub stick: Stick,
+    /// Groups that sessions of this route join, each by a source as in `affinity`: `"path:room"`,
+    /// `"claim:team"` (a list of names joins all of them), or `{ from = "path:room", prefix =
+    /// "room-" }`. A value that is absent, or no name of a group, joins none. A backend adds groups
+    /// by the header `Sessile-Groups` of its 101.
+    pub groups: Vec<TextOr<GroupFrom>>,
+    /// Published messages that wait for a slow client.
+    pub message_queue: MessageQueue,
     /// Whether operators who may change something also see the payload of messages when they watch
     /// a session (`sessile tap --payload`). Otherwise they see frame headers only.
     pub tap_payload: bool,
@@ -141,6 +149,8 @@ impl Default for Route {
             priority: Priority::Normal,
             affinity: Vec::new(),
             stick: Stick::Off,
+            groups: Vec::new(),
+            message_queue: MessageQueue::default(),
             tap_payload: false,
             limits: RouteLimits::default(),
             timeouts: RouteTimeouts::default(),

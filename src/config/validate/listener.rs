@@ -7,7 +7,7 @@ use crate::base::addr::{ListenAddr, Networks};
 use crate::base::names::ListenerName;
 use crate::config::layers::Part;
 use crate::config::model::{self, Size};
-use crate::config::snapshot::{Admin, Listener, ListenerLimits, ListenerTimeouts};
+use crate::config::snapshot::{Admin, Listener, ListenerLimits, ListenerTimeouts, Publish};
 use crate::config::untrusted::{UntrustedHeaders, is_listed, is_own};
 use crate::config::validate::edits;
 use crate::config::validate::guard;
@@ -149,7 +149,12 @@ fn timeouts(at: &Scope<'_>, model: &model::ListenerTimeouts) -> Option<ListenerT
 }
 
 /// Reports addresses that another listener or the admin API has already.
-pub(super) fn addresses(root: &Scope<'_>, listeners: &[Listener], admin: &Admin) {
+pub(super) fn addresses(
+    root: &Scope<'_>,
+    listeners: &[Listener],
+    admin: &Admin,
+    publish: Option<&Publish>,
+) {
     let asked: usize = listeners.iter().map(|one| one.listen.len()).sum();
     if asked > ADDRESSES_MAX {
         let message =
@@ -157,6 +162,13 @@ pub(super) fn addresses(root: &Scope<'_>, listeners: &[Listener], admin: &Admin)
         return root.key("listeners").fault(message);
     }
     let mut taken = vec![(&admin.listen, "the admin API".to_owned())];
+    if let Some(publish) = publish {
+        if collide(&publish.listen, &admin.listen) {
+            let message = "the admin API listens on this address already";
+            root.key("publish").key("listen").fault(message);
+        }
+        taken.push((&publish.listen, "the publishing API".to_owned()));
+    }
     for (index, listener) in listeners.iter().enumerate() {
         for (place, address) in listener.listen.iter().enumerate() {
             if let Some((_, who)) = taken.iter().find(|(other, _)| collide(address, other)) {

@@ -16,9 +16,10 @@ use crate::config::documents::Item;
 use crate::config::footprint;
 use crate::config::layers::Origin;
 use crate::config::model::{AuthenticatorType, Model, Size, TextOr};
-use crate::config::snapshot::{Admin, Listener, Revocations, Route, Snapshot};
+use crate::config::snapshot::{Admin, Listener, Publish, Revocations, Route, Snapshot};
 
 mod acme;
+mod affinity;
 mod auth;
 mod authenticator;
 mod broker;
@@ -35,6 +36,7 @@ mod methods;
 mod node;
 mod operations;
 mod paths;
+mod publish;
 mod revocation;
 mod route;
 mod scope;
@@ -125,6 +127,7 @@ fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
     let node = node::node(&root.key("node"), &model.node);
     let limits = node::limits(&root.key("node"), &model.node);
     let admin = node::admin(&root.key("admin"), &model.admin);
+    let publish = publish::publish(&root.key("publish"), &model.publish);
     let log = log::log(&root.key("log"), &model.log);
     let state_dir = model.node.state_dir.is_some() || root.key("node").is_explained();
     let events = events::events(&root.key("events"), &model.events, state_dir);
@@ -155,13 +158,13 @@ fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
     warn_of_unasked(root, model);
     own_paths(root, model);
     if let (Some(listeners), Some(admin)) = (&listeners, &admin) {
-        listener::addresses(root, listeners, admin);
-        places(root, model, listeners, admin);
+        places(root, model, (listeners, admin, publish.as_ref()));
     }
     let snapshot = Snapshot {
         node: node?,
         limits: limits?,
         admin: admin?,
+        publish: publish?,
         log: log?,
         events: events?,
         tracing: tracing?,
@@ -193,8 +196,14 @@ fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
     Some(snapshot)
 }
 
-/// Reports keys and certificates for which there is no place.
-fn places(root: &Scope<'_>, model: &Model, listeners: &[Listener], admin: &Admin) {
+/// Reports addresses that are taken, and keys and certificates for which there is no place.
+fn places(
+    root: &Scope<'_>,
+    model: &Model,
+    (listeners, admin, publish): (&[Listener], &Admin, Option<&Option<Publish>>),
+) {
+    let publish = publish.and_then(Option::as_ref);
+    listener::addresses(root, listeners, admin, publish);
     if model.sources.etcd.is_some() || root.key("sources").is_explained() {
         return;
     }

@@ -6,18 +6,16 @@ use std::time::Duration;
 use http::Method;
 
 use crate::base::names::{RouteName, UpstreamName};
-use crate::config::diagnostic::suggestion;
-use crate::config::expression::ClaimPath;
 use crate::config::layers::Part;
-use crate::config::model::{self, IssueCookie, Size, TextOr};
+use crate::config::model::{self, Size};
 use crate::config::pattern::{HostPattern, PathPattern};
 use crate::config::snapshot::{
-    Action, AffinitySource, MatchText, OnRemoval, Route, RouteLimits, RouteTimeouts, TextMatch,
+    Action, MatchText, OnRemoval, Route, RouteLimits, RouteTimeouts, TextMatch,
 };
 use crate::config::validate::scope::{Scope, all};
 use crate::config::validate::session::TIMEOUT_MAX;
 use crate::config::validate::syntax::is_token;
-use crate::config::validate::{auth, edits, guard, paths, session};
+use crate::config::validate::{affinity, auth, edits, guard, paths, publish, session};
 
 /// A year as `humantime` counts it.
 const LIFETIME_MAX: Duration = Duration::from_secs(31_557_600);
@@ -54,7 +52,8 @@ pub(super) fn route(at: &Scope<'_>, model: &model::Route, whole: &model::Model) 
     let rewrite = edits::rewrite(&at.key("rewrite"), &model.rewrite, path.as_ref());
     let request_headers = edits::headers(&at.key("request_headers"), &model.request_headers);
     let auth = auth::route(at, model, &whole.authenticators, path.as_ref());
-    let affinity = affinity(&at.key("affinity"), model, path.as_ref());
+    let affinity = affinity::affinity(&at.key("affinity"), model, path.as_ref());
+    let messages = publish::of_route(at, model, path.as_ref());
     let stick = stick(at, model);
     let origins = guard::origins(at, model, &whole.authenticators);
     let addresses = guard::addresses(at, &model.allow, &model.deny);
@@ -86,6 +85,7 @@ pub(super) fn route(at: &Scope<'_>, model: &model::Route, whole: &model::Model) 
         quotas: quotas?,
         priority: model.priority,
         affinity: affinity?,
+        messages: messages?,
         stick: stick?,
         tap_payload: model.tap_payload,
         limits: limits?,
@@ -113,6 +113,7 @@ fn bounded(at: &Scope<'_>, model: &model::Route) -> Option<()> {
         ("authorize", model.authorize.len(), ENTRIES_MAX),
         ("claim_headers", model.claim_headers.len(), ENTRIES_MAX),
         ("affinity", model.affinity.len(), ENTRIES_MAX),
+        ("groups", model.groups.len(), ENTRIES_MAX),
     ];
     let lists = lists
         .iter()
@@ -228,93 +229,6 @@ fn action(
             }
             None
         }
-    }
-}
-
-const SOURCES: [&str; 6] = [
-    "claim",
-    "path",
-    "query",
-    "cookie",
-    "header",
-    "client_address",
-];
-
-fn affinity(
-    at: &Scope<'_>,
-    route: &model::Route,
-    path: Option<&PathPattern>,
-) -> Option<Vec<AffinitySource>> {
-    let models: &[TextOr<IssueCookie>] = &route.affinity;
-    let last = models.len().saturating_sub(1);
-    let mut place = 0..;
-    at.each(models, |at, model| {
-        let is_last = place.next() == Some(last);
-        match model {
-            TextOr::Text(text) => {
-                let source = affinity_source(at, text, path)?;
-                if matches!(source, AffinitySource::Claim(_)) && route.authenticate.is_empty() {
-                    at.warn("the route authenticates no client, so this source is never present");
-                }
-                if source == AffinitySource::ClientAddress && !is_last {
-                    at.warn(
-                        "every client has an address, so the sources after this one are never used",
-                    );
-                }
-                Some(source)
-            }
-            TextOr::Table(table) => {
-                let name = at.required(
-                    "issue_cookie",
-                    &table.issue_cookie,
-                    "issue_cookie = \"sid\"",
-                )?;
-                if !is_last {
-                    at.fault("an issued cookie is always there, so it must be the last source");
-                }
-                is_token(name)
-                    .then(|| AffinitySource::IssueCookie(name.clone()))
-                    .or_else(|| fault(at, format!("`{name}` is not a cookie's name")))
-            }
-        }
-    })
-}
-
-fn affinity_source(
-    at: &Scope<'_>,
-    text: &str,
-    path: Option<&PathPattern>,
-) -> Option<AffinitySource> {
-    if text == "client_address" {
-        return Some(AffinitySource::ClientAddress);
-    }
-    let (kind, name) = text.split_once(':').unwrap_or((text, ""));
-    if !SOURCES[..5].contains(&kind) {
-        at.fault_maybe(
-            format!("unknown source `{kind}`"),
-            suggestion(kind, SOURCES),
-        );
-        return None;
-    }
-    if name.is_empty() {
-        at.fault_with(
-            format!("`{text}` names nothing"),
-            format!("write `{kind}:NAME`"),
-        );
-        return None;
-    }
-    match kind {
-        "claim" => at.parse::<ClaimPath>(text).map(AffinitySource::Claim),
-        "path" => {
-            if let Some(path) = path {
-                edits::knows_parameter(at, path, name)?;
-            }
-            Some(AffinitySource::Path(name.to_owned()))
-        }
-        "query" => Some(AffinitySource::Query(name.to_owned())),
-        "cookie" if is_token(name) => Some(AffinitySource::Cookie(name.to_owned())),
-        "cookie" => fault(at, format!("`{name}` is not a cookie's name")),
-        _ => edits::header_name(at, name).map(AffinitySource::Header),
     }
 }
 

@@ -14,6 +14,7 @@ pub(super) fn serving(before: &Loaded, loaded: Loaded, restart_for: &[String]) -
         node: before.snapshot.node.clone(),
         admin: before.snapshot.admin.clone(),
         listeners: with_addresses(&before.snapshot.listeners, &loaded.snapshot.listeners),
+        publish: before.snapshot.publish.clone(),
         log: before.snapshot.log.clone(),
         events: loaded
             .snapshot
@@ -57,6 +58,7 @@ pub(super) fn restart_needs(before: &Snapshot, after: &Snapshot) -> Vec<String> 
     };
     differs("node", before.node == after.node);
     differs("admin", before.admin == after.admin);
+    differs("publish", before.publish == after.publish);
     differs("log", before.log == after.log);
     let files = [before, after].map(|one| one.events.files.is_some());
     differs("events.persist", files[0] == files[1]);

@@ -21,6 +21,8 @@ pub use hops::MalformedForwarded;
 pub static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The session's id, for the backend.
 pub static SESSILE_SESSION: HeaderName = HeaderName::from_static("sessile-session");
+/// Groups that a backend puts its session in, in its 101.
+pub static SESSILE_GROUPS: HeaderName = HeaderName::from_static("sessile-groups");
 
 /// Who the request is from, for the backend.
 pub static SESSILE_SUBJECT: HeaderName = HeaderName::from_static("sessile-subject");

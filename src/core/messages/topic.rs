@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::base::group::GroupName;
+use crate::base::target::Target;
 
 /// Longest principal that is written out in a key; longer ones are digested.
 const WRITTEN_MAX: usize = 128;
@@ -29,6 +30,15 @@ pub enum Topic {
 }
 
 impl Topic {
+    /// The topic under which a broker carries messages to this target.
+    pub fn of(target: &Target) -> Self {
+        match target {
+            Target::Group(name) => Self::Group(name.clone()),
+            Target::Principal(subject) => Self::Principal(Arc::clone(subject)),
+            Target::Session(_) | Target::Route(_) | Target::All => Self::Fleet,
+        }
+    }
+
     /// The topic within the gateways' own names, in characters that every broker takes as they are:
     /// `fleet`, `node.ID`, `group.NAME`, `principal.NAME`, the names in base64url. At most 200
     /// bytes. `None` for a name of the broker's.

@@ -7,10 +7,15 @@ mod output;
 mod receive;
 mod replace;
 
+use std::sync::Arc;
+
+use crate::base::traffic::OwnCounts;
 use crate::core::relay::backlog::Backlog;
 use crate::core::relay::close_filter::CloseFilter;
 use crate::core::relay::hold::{Hold, HoldBuffer};
 use crate::core::relay::injected::InjectedFrames;
+use crate::core::relay::own_queue::{QueueBounds, Queued};
+use crate::core::session::wheel::Tick;
 use crate::core::wire::frame::{Opcode, control_frame};
 use crate::core::wire::tracker::{FrameTracker, PING_BYTES};
 
@@ -254,10 +259,19 @@ impl Direction {
         open
     }
 
-    /// Queues a whole message of the gateway's own for the next message boundary. Without effect
-    /// behind a close frame, or if the sink is lost. Returns whether it is queued.
-    pub(super) fn queue_message(&mut self, message: &[u8]) -> bool {
-        self.takes_own() && self.injected.get_or_insert_default().queue(message)
+    /// Queues a whole message of the gateway's own for the next message boundary. `None` behind a
+    /// close frame, or if the sink is lost.
+    pub(super) fn queue_message(
+        &mut self,
+        frame: Arc<[u8]>,
+        expires_at: Tick,
+        bounds: &QueueBounds,
+    ) -> Option<Queued> {
+        let open = self.takes_own();
+        open.then(|| {
+            let injected = self.injected.get_or_insert_default();
+            injected.queued.push(frame, expires_at, bounds)
+        })
     }
 
     /// Queues a close frame of the gateway's own, and drops what the source sends behind its place.
@@ -339,12 +353,25 @@ impl Direction {
     fn drop_own(&mut self) {
         self.ping = None;
         if let Some(injected) = &mut self.injected {
-            injected.queued = Vec::new();
+            injected.queued.clear();
+        }
+    }
+
+    /// Messages of the gateway's own that the sink got, and those that it did not get so far.
+    pub(super) fn own_counts(&self) -> OwnCounts {
+        let injected = self.injected.as_ref();
+        injected.map_or_else(OwnCounts::default, |injected| injected.queued.counts)
+    }
+
+    /// Drops messages of the gateway's own that have waited for too long.
+    pub(super) fn drop_expired(&mut self, now: Tick) {
+        if let Some(injected) = &mut self.injected {
+            injected.queued.drop_expired(now);
         }
     }
 
     /// Whether a message of the gateway's own waits.
-    fn has_queued_message(&self) -> bool {
+    pub(super) fn has_queued_message(&self) -> bool {
         let injected = self.injected.as_ref();
         injected.is_some_and(|injected| !injected.queued.is_empty())
     }
@@ -370,8 +397,9 @@ impl Direction {
             && self.has_queued_message()
             && let Some(injected) = &mut self.injected
         {
-            let messages = std::mem::take(&mut injected.queued);
-            self.backlog.push_own(&messages, at);
+            while let Some(message) = injected.queued.take_first() {
+                self.backlog.push_own(&message, at);
+            }
             return true;
         }
         let Some(ping) = self.ping.take() else {

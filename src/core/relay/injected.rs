@@ -1,8 +1,7 @@
 //! What passes between the gateway itself and one side: messages of the source that are for the
 //! gateway, and messages of the gateway for the sink.
 
-/// Cap on queued bytes of the gateway's own messages; further messages are dropped.
-const QUEUE_MAX: usize = 16 * 1024;
+use crate::core::relay::own_queue::OwnQueue;
 
 /// Messages to and from the gateway. Only a session that has some owns this.
 #[derive(Clone, Debug, Default)]
@@ -16,19 +15,10 @@ pub(super) struct InjectedFrames {
     /// another process must be notified again.
     pub(super) reported: bool,
     /// Whole messages for the sink, which wait for a message boundary.
-    pub(super) queued: Vec<u8>,
+    pub(super) queued: OwnQueue,
 }
 
 impl InjectedFrames {
-    /// Queues a whole message for the sink. Returns whether there was room for it.
-    pub(super) fn queue(&mut self, message: &[u8]) -> bool {
-        let room = self.queued.len() + message.len() <= QUEUE_MAX;
-        if room {
-            self.queued.extend_from_slice(message);
-        }
-        room
-    }
-
     /// A message for the gateway arrived. It replaces one that was not answered.
     pub(super) fn receive(&mut self, content: Option<Vec<u8>>) {
         self.received = content;
@@ -79,15 +69,5 @@ mod tests {
         injected.receive(Some(b"two".to_vec()));
         assert!(injected.report());
         assert_eq!(injected.received.as_deref(), Some(&b"two"[..]));
-    }
-
-    #[test]
-    fn i8_queued_messages_are_bounded_and_stay_whole() {
-        let mut injected = InjectedFrames::default();
-        injected.queue(&[1; QUEUE_MAX - 1]);
-        injected.queue(&[2; 2]);
-        assert_eq!(injected.len(), QUEUE_MAX - 1, "no part of it is queued");
-        injected.queue(&[3; 1]);
-        assert_eq!(injected.len(), QUEUE_MAX);
     }
 }

@@ -23,7 +23,7 @@ use crate::core::session::resume::ResumeReason;
 use crate::core::session::wheel::Tick;
 use crate::core::wire::tracker::{FrameTracker, Sender};
 
-pub use messages::Unsent;
+pub use messages::{OwnState, Unsent, client_frame};
 
 /// The outcome of a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +112,11 @@ impl Machine {
             return Some(Turn::Ended(self.ended()));
         }
         self.forget_renewal();
+        for direction in [&mut self.up, &mut self.down] {
+            if direction.has_queued_message() {
+                direction.drop_expired(now);
+            }
+        }
         if self.up.early.is_some() || self.down.early.is_some() {
             self.receive_early(now);
         }

@@ -120,7 +120,7 @@ fn pass<L: Link>(
 
 /// Writes what waits for a side. Returns whether its stream lives.
 #[inline]
-fn send<L: Link>(machine: &mut Machine, to: Side, sink: &mut L, now: Tick) -> bool {
+pub fn send<L: Link>(machine: &mut Machine, to: Side, sink: &mut L, now: Tick) -> bool {
     loop {
         let result = match machine.output(to) {
             Output::Idle => return true,

@@ -58,20 +58,8 @@ pub fn key<'a>(
     random: u128,
 ) -> Option<Key<'a>> {
     sources.iter().find_map(|source| {
-        let bytes = match source {
-            AffinitySource::Claim(path) => claims.and_then(|claims| claims.bytes(path)),
-            AffinitySource::Path(name) => parameters.get(name).map(decoded),
-            AffinitySource::Query(name) => query(request, name),
-            AffinitySource::Cookie(name) | AffinitySource::IssueCookie(name) => {
-                cookie(request.headers, name).map(text)
-            }
-            AffinitySource::Header(name) => {
-                let value = request.headers.get(name);
-                value.map(|value| Cow::Borrowed(value.as_bytes()))
-            }
-            AffinitySource::ClientAddress => Some(Cow::Owned(sixteen_bytes(client).to_vec())),
-        };
-        match (bytes.filter(|bytes| !bytes.is_empty()), source) {
+        let bytes = value(source, request, parameters, client, claims);
+        match (bytes, source) {
             (Some(bytes), _) => Some(Key {
                 bytes,
                 source,
@@ -88,6 +76,30 @@ pub fn key<'a>(
             (None, _) => None,
         }
     })
+}
+
+/// What a source has, if that is not empty.
+pub(super) fn value<'a>(
+    source: &'a AffinitySource,
+    request: &Request<'a>,
+    parameters: &Parameters<'_, 'a>,
+    client: IpAddr,
+    claims: Option<&'a Claims>,
+) -> Option<Cow<'a, [u8]>> {
+    let bytes = match source {
+        AffinitySource::Claim(path) => claims.and_then(|claims| claims.bytes(path)),
+        AffinitySource::Path(name) => parameters.get(name).map(decoded),
+        AffinitySource::Query(name) => query(request, name),
+        AffinitySource::Cookie(name) | AffinitySource::IssueCookie(name) => {
+            cookie(request.headers, name).map(text)
+        }
+        AffinitySource::Header(name) => {
+            let value = request.headers.get(name);
+            value.map(|value| Cow::Borrowed(value.as_bytes()))
+        }
+        AffinitySource::ClientAddress => Some(Cow::Owned(sixteen_bytes(client).to_vec())),
+    };
+    bytes.filter(|bytes| !bytes.is_empty())
 }
 
 /// Whether a key from this source may be a credential, so that it is not shown (I11). `also` are

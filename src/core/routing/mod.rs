@@ -30,6 +30,7 @@
 //! route does not pass it on (`lookalikes`).
 
 pub mod affinity;
+pub mod groups;
 pub mod preview;
 pub mod rewrite;
 

@@ -40,6 +40,7 @@ fn snapshot(routes: &[Route], upstreams: &[Upstream]) -> Snapshot {
             fleet: Default::default(),
         },
         events: Default::default(),
+        publish: None,
         log: Log {
             level: "info".to_owned(),
             format: LogFormat::Text,

@@ -17,30 +17,6 @@ pub struct CloseOrder {
     pub cause: Cause,
 }
 
-/// A message of the gateway's own.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Message {
-    /// Text.
-    Text(Arc<str>),
-    /// Bytes.
-    Binary(Arc<[u8]>),
-}
-
-impl Message {
-    /// Bytes of its payload.
-    pub fn len(&self) -> usize {
-        match self {
-            Self::Text(text) => text.len(),
-            Self::Binary(bytes) => bytes.len(),
-        }
-    }
-
-    /// Whether it has no payload.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
 /// Makes a session leave its backend.
 #[derive(Clone, Debug)]
 pub struct LeaveOrder {

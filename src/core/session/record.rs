@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::names::{BackendId, ListenerName, RouteName, UpstreamName};
 use crate::base::right::Right;
 use crate::base::session_id::SessionId;
-use crate::base::traffic::Traffic;
+use crate::base::traffic::{OwnCounts, Traffic};
 use crate::core::session::details::Details;
 use crate::core::session::request::RequestFacts;
 use crate::core::session::resume::Moves;
@@ -119,6 +119,8 @@ pub enum Cause {
     Rebalanced,
     /// It answered no keepalive ping.
     KeepaliveTimeout,
+    /// Its client did not take published messages as fast as they came.
+    SlowConsumer,
     /// Its backend went, and no other could go on with it.
     NotResumable,
     /// The gateway itself failed; a bug, worth a report.
@@ -157,6 +159,7 @@ impl Cause {
             Self::Drained => "drained",
             Self::Rebalanced => "rebalanced",
             Self::KeepaliveTimeout => "keepalive_timeout",
+            Self::SlowConsumer => "slow_consumer",
             Self::NotResumable => "not_resumable",
             Self::Aborted => "aborted",
         }
@@ -188,6 +191,8 @@ pub struct Record {
     pub to_backend: Traffic,
     /// What the backend sent that went on to the client.
     pub to_client: Traffic,
+    /// Messages that were published to the client.
+    pub published: OwnCounts,
     /// Its changes of backend.
     pub moves: Moves,
     /// How it ended.

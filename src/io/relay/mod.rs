@@ -9,21 +9,23 @@ mod link;
 mod stream;
 
 use std::pin::Pin;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crate::base::clock;
-use crate::base::traffic::Traffic;
+use crate::base::message::Message;
+use crate::base::traffic::{OwnCounts, Traffic};
 use crate::core::relay::pump::{self, Pumped};
 use crate::core::relay::{Entropy, FrameObserver, Machine, SendQueue};
-use crate::core::session::orders::{CloseOrder, LeaveOrder, Message};
+use crate::core::session::orders::{CloseOrder, LeaveOrder};
 use crate::core::session::resume::Moves;
 use crate::core::session::wheel::Tick;
 use crate::io::relay::link::PolledLink;
 
 pub use crate::core::relay::{
-    Keepalive, ReadBuffer, RelayState, Setup, Side, Throttle, Times, Turn, Unsent, Unsound, Warning,
+    Keepalive, OwnState, QueueBounds, ReadBuffer, RelayState, Setup, Side, Throttle, Times, Turn,
+    Unsent, Unsound, Warning, WhenFull, client_frame,
 };
 pub use crate::io::relay::stream::Stream;
 
@@ -176,6 +178,72 @@ impl<C: Stream> Relay<C> {
         let sent = self.machine.send_message(to, message);
         self.changed();
         sent
+    }
+
+    /// Queues a frame for the client; see [`Machine::send_frame`]. It leaves with `flush_client`.
+    ///
+    /// # Errors
+    /// When nothing was queued.
+    pub fn send_frame(
+        &mut self,
+        frame: &Arc<[u8]>,
+        expires_at: Tick,
+        bounds: &QueueBounds,
+    ) -> Result<(), Unsent> {
+        self.machine.send_frame(frame, expires_at, bounds)
+    }
+
+    /// Queues a message for the backend; see [`Machine::send_to_backend`].
+    ///
+    /// # Errors
+    /// When nothing was queued.
+    pub fn send_to_backend(
+        &mut self,
+        message: &Message,
+        bounds: &QueueBounds,
+    ) -> Result<(), Unsent> {
+        let sent = self.machine.send_to_backend(message, bounds);
+        self.changed();
+        sent
+    }
+
+    /// Writes what waits for the client as far as its socket takes it, without a poll of the
+    /// session's task, which is woken if something is left to do. Returns whether everything left.
+    pub fn flush_client(&mut self, now: Tick) -> bool {
+        let Self {
+            machine,
+            client,
+            waker: Some(waker),
+            ..
+        } = self
+        else {
+            return false;
+        };
+        if machine.closing() {
+            waker.wake_by_ref();
+            return false;
+        }
+        let mut link = PolledLink::new(client, waker);
+        if !pump::send(machine, Side::Client, &mut link, now) {
+            waker.wake_by_ref();
+            return false;
+        }
+        !machine.has_queued_message()
+    }
+
+    /// The gateway's own messages to this side so far.
+    pub fn own_counts(&self, to: Side) -> OwnCounts {
+        self.machine.own_counts(to)
+    }
+
+    /// What a hand-over keeps of those to the client, beside the messages that wait.
+    pub fn own_state(&self, now: Tick) -> OwnState {
+        self.machine.own_state(now)
+    }
+
+    /// Goes on with what another process kept.
+    pub fn set_own_state(&mut self, state: &OwnState, now: Tick) {
+        self.machine.set_own_state(state, now);
     }
 
     /// Reports the frames of both sides to `observer`; see [`Machine::tap`].

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
+use crate::base::group::GroupName;
 use crate::core::auth::Principal;
 use crate::core::health::Witness;
 use crate::core::limits::Holder;
@@ -29,6 +30,8 @@ pub(crate) struct Placed<'r> {
     pub(crate) key_source: Option<usize>,
     /// `Set-Cookie` for a client that had no affinity cookie.
     pub(crate) set_cookie: Option<HeaderValue>,
+    /// Groups that its session joins by the route.
+    pub(crate) groups: Vec<GroupName>,
     /// Path and query for the backend.
     pub(crate) target: String,
 }

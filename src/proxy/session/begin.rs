@@ -5,6 +5,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::base::clock;
+use crate::base::group::GroupName;
+use crate::core::messages::index::Membership;
 use crate::core::session::record::Facts;
 use crate::core::session::wheel::Tick;
 use crate::io::carrier::Carrier;
@@ -27,6 +29,8 @@ pub(crate) struct GrantedSession {
     pub(crate) carrier: Carrier,
     /// Set where the session may go on with another backend.
     pub(crate) resumption: Option<Rc<Resumption>>,
+    /// Groups that it joins.
+    pub(crate) groups: Vec<GroupName>,
     /// All but the client's early bytes, which only its transport has.
     pub(crate) setup: Setup,
     pub(crate) permits: SessionPermits,
@@ -48,6 +52,7 @@ pub(crate) fn start(sessions: &Rc<Sessions>, granted: GrantedSession, client: Cl
         key,
         carrier,
         resumption,
+        groups,
         mut setup,
         permits,
     } = granted;
@@ -86,5 +91,6 @@ pub(crate) fn start(sessions: &Rc<Sessions>, granted: GrantedSession, client: Cl
         ownership: Cell::new(Ownership::Here),
         connection,
     };
-    task::spawn(sessions, Rc::new(session));
+    let memberships = groups.into_iter().map(Membership::for_good).collect();
+    task::spawn(sessions, Rc::new(session), memberships);
 }

@@ -25,6 +25,7 @@ pub(crate) fn record(sessions: &Rc<Sessions>, session: &Session, ending: Ending)
         duration,
         to_backend,
         to_client,
+        published: session.published(),
         moves: session.moves(),
         ending,
     };

@@ -9,7 +9,7 @@ use std::os::fd::AsFd as _;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -17,8 +17,10 @@ use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
 use crate::base::clock;
+use crate::base::group::GroupName;
 use crate::base::session_id::SessionId;
 use crate::core::limits::Holder;
+use crate::core::messages::index::Membership;
 use crate::core::session::details::Details;
 use crate::core::session::staying::StayReason;
 use crate::core::session::transfer::FactsState;
@@ -27,7 +29,7 @@ use crate::core::tls::UnsoundTls;
 use crate::io::carrier::Carrier;
 use crate::io::handover::{STATE_DETAILS, STATE_TLS};
 use crate::io::net::socket::Detached;
-use crate::io::relay::{Relay, RelayState, Side, Unsound};
+use crate::io::relay::{OwnState, Relay, RelayState, Side, Unsound};
 use crate::live::{Adopted, EndTransfer, SessionTransfer, TransferBatch};
 use crate::proxy::backend::lease::BackendLease;
 use crate::proxy::context::connection_lease::ConnectionLease;
@@ -67,6 +69,21 @@ struct More {
     details: Arc<Details>,
     /// Ticks since bytes of the client and of the backend moved.
     silent: Option<(Tick, Tick)>,
+    /// The session's groups.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    groups: Vec<GroupState>,
+    /// The gateway's own messages to the client.
+    #[serde(skip_serializing_if = "OwnState::is_empty")]
+    messages: OwnState,
+}
+
+/// A membership.
+#[derive(Debug, Serialize, Deserialize)]
+struct GroupState {
+    name: GroupName,
+    /// What is left of it; `None` until the session ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ttl: Option<Duration>,
 }
 
 /// No session can be made of a transfer.
@@ -101,7 +118,7 @@ pub(crate) fn pack(
             break;
         }
         batch.next = Some(*id);
-        match pack_one(session, reads, worker.tick()) {
+        match pack_one(sessions, session, reads) {
             Ok(transfer) => {
                 session.gather();
                 session.ownership.set(Ownership::Held);
@@ -172,9 +189,9 @@ pub(crate) fn adopt(
     for transfer in transfers {
         let id = transfer.id;
         match unpack(sessions, transfer) {
-            Ok(session) => {
+            Ok(unpacked) => {
                 adopted.ready.push(id);
-                ready.push(session);
+                ready.push(unpacked);
             }
             Err(error) => adopted.refused.push((id, error.to_string())),
         }
@@ -183,16 +200,22 @@ pub(crate) fn adopt(
     tokio::task::spawn_local(async move {
         // Without this signal the other process still owns them, and writes their records.
         if go.await.is_ok() {
-            for session in ready {
+            for (session, memberships) in ready {
                 session.metrics.came();
-                task::spawn(&sessions, Rc::new(session));
+                task::spawn(&sessions, Rc::new(session), memberships);
             }
         }
     });
     adopted
 }
 
-fn unpack(sessions: &Sessions, transfer: SessionTransfer) -> Result<Session, RebuildError> {
+/// A session for another process, or why it stays.
+type PackResult = Result<SessionTransfer, StayReason>;
+
+/// The session, and what it is a member of.
+type Unpacked = (Session, Vec<Membership>);
+
+fn unpack(sessions: &Sessions, transfer: SessionTransfer) -> Result<Unpacked, RebuildError> {
     let worker = sessions.worker();
     let State {
         facts,
@@ -212,7 +235,13 @@ fn unpack(sessions: &Sessions, transfer: SessionTransfer) -> Result<Session, Reb
     let backend = transfer.backend.map(attach).transpose()?;
     let mut relay = Relay::from_state(client, backend, relay, worker.tick())?;
     let more = more.and_then(|more| serde_json::from_value(more).ok());
-    let More { details, silent } = more.unwrap_or_default();
+    let More {
+        details,
+        silent,
+        groups,
+        messages,
+    } = more.unwrap_or_default();
+    relay.set_own_state(&messages, worker.tick());
     if let Some((client, backend)) = silent {
         let since = |silent| worker.tick().saturating_sub(silent);
         relay.set_active(since(client), since(backend));
@@ -231,7 +260,11 @@ fn unpack(sessions: &Sessions, transfer: SessionTransfer) -> Result<Session, Reb
     let connection =
         ConnectionLease::inherit(&worker.shared, &facts.listener, &worker.load, permits);
     let gathered = (relay.to_backend(), relay.to_client());
-    Ok(Session {
+    let memberships = groups.into_iter().map(|group| Membership {
+        group: group.name,
+        expires: group.ttl.map(|ttl| now + ttl),
+    });
+    let session = Session {
         relay: RefCell::new(relay),
         id: facts.id,
         began: since(age),
@@ -245,7 +278,8 @@ fn unpack(sessions: &Sessions, transfer: SessionTransfer) -> Result<Session, Reb
         ownership: Cell::new(Ownership::Here),
         connection,
         facts: RefCell::new(facts),
-    })
+    };
+    Ok((session, memberships.collect()))
 }
 
 /// A session that has gone leaves no record here. Its task ends when it is next polled.
@@ -261,21 +295,18 @@ fn forget(sessions: &Sessions, session: &Session) {
 ///
 /// # Errors
 /// Why it stays.
-fn pack_one(session: &Session, reads: u32, now: Tick) -> Result<SessionTransfer, StayReason> {
+fn pack_one(sessions: &Sessions, session: &Session, reads: u32) -> PackResult {
     if session.ownership.get() != Ownership::Here {
         return Err(StayReason::Refused);
     }
     let mut relay = session.relay.borrow_mut();
     relay.untap("the session is handed over to another process");
-    let state = relay.state(now).ok_or(StayReason::Ending)?;
+    let state = relay
+        .state(sessions.worker().tick())
+        .ok_or(StayReason::Ending)?;
     let (client, backend) = relay.streams();
     for carrier in [Some(client), backend].into_iter().flatten() {
-        match carrier {
-            Carrier::Plain(_) => {}
-            Carrier::Tls(_) if reads >= STATE_TLS => {}
-            Carrier::Tls(_) => return Err(StayReason::TlsNotUnderstood),
-            Carrier::TlsServer(_) | Carrier::TlsClient(_) => return Err(StayReason::TlsOfRustls),
-        }
+        check_carrier(carrier, reads)?;
     }
     let sockets = |error: io::Error| {
         tracing::warn!(session = %session.id, %error, "a session stays");
@@ -310,7 +341,7 @@ fn pack_one(session: &Session, reads: u32, now: Tick) -> Result<SessionTransfer,
         holders: connection.permits().holders(),
         key: key.as_deref().map(<[u8]>::to_vec),
         relay: state,
-        more: (reads >= STATE_DETAILS).then(|| more(session, &relay, now)),
+        more: (reads >= STATE_DETAILS).then(|| more(sessions, session, &relay)),
     };
     let state = serde_json::to_vec(&state).expect("plain data serialises");
     let state = Zeroizing::new(state);
@@ -336,13 +367,34 @@ fn pack_one(session: &Session, reads: u32, now: Tick) -> Result<SessionTransfer,
     })
 }
 
+/// Whether a process that reads states of this version can go on with a stream.
+fn check_carrier(carrier: &Carrier, reads: u32) -> Result<(), StayReason> {
+    match carrier {
+        Carrier::Plain(_) => Ok(()),
+        Carrier::Tls(_) if reads >= STATE_TLS => Ok(()),
+        Carrier::Tls(_) => Err(StayReason::TlsNotUnderstood),
+        Carrier::TlsServer(_) | Carrier::TlsClient(_) => Err(StayReason::TlsOfRustls),
+    }
+}
+
 /// What only processes that read [`STATE_DETAILS`] get. The round trips of pings are not among it:
 /// the next ping measures them again.
-fn more(session: &Session, relay: &Relay<Carrier>, now: Tick) -> Value {
+fn more(sessions: &Sessions, session: &Session, relay: &Relay<Carrier>) -> Value {
+    let now = sessions.worker().tick();
+    let groups = sessions.audience.groups_of(session.id);
+    let left = |at: Instant| at.saturating_duration_since(clock::now());
     let silent = |side| now.saturating_sub(relay.active_from(side));
     let more = More {
         details: Arc::clone(&session.facts.borrow().details),
         silent: Some((silent(Side::Client), silent(Side::Backend))),
+        groups: groups
+            .into_iter()
+            .map(|one| GroupState {
+                name: one.group,
+                ttl: one.expires.map(left),
+            })
+            .collect(),
+        messages: relay.own_state(now),
     };
     serde_json::to_value(more).expect("plain data serialises")
 }

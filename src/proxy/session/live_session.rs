@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 use crate::base::clock;
 use crate::base::right::Right;
 use crate::base::session_id::SessionId;
-use crate::base::traffic::Traffic;
+use crate::base::traffic::{OwnCounts, Traffic};
 use crate::core::session::orders::CloseOrder;
 use crate::core::session::record::{Cause, EndOrder, EndedBy, Ending, Facts};
 use crate::core::session::resume::{Moves, ResumeReason};
 use crate::core::session::wheel::Tick;
 use crate::io::carrier::Carrier;
-use crate::io::relay::{Relay, Turn};
+use crate::io::relay::{Relay, Side, Turn};
 use crate::proxy::backend::lease::BackendLease;
 use crate::proxy::context::connection_lease::ConnectionLease;
 use crate::proxy::context::worker::Worker;
@@ -193,6 +193,16 @@ impl Session {
         let relay = self.relay.try_borrow();
         // If it is borrowed, a poll further up this stack has panicked.
         relay.map_or_else(|_| Moves::default(), |relay| relay.moves())
+    }
+
+    /// Messages that were put into it towards the client. What waits when it ends is lost.
+    pub(crate) fn published(&self) -> OwnCounts {
+        let relay = self.relay.try_borrow();
+        // If it is borrowed, a poll further up this stack has panicked.
+        relay.map_or_else(
+            |_| OwnCounts::default(),
+            |relay| relay.own_counts(Side::Client),
+        )
     }
 
     /// Adds the traffic since the last call to the metrics.

@@ -1,7 +1,10 @@
 //! Live sessions: begun at the 101, found by id, woken when they are due, moved to another backend
 //! or another process, and ended with one record each (I6).
 
+mod audience;
 pub(crate) mod begin;
+mod deliveries;
+pub(crate) mod delivery;
 mod ended;
 pub(crate) mod handover;
 pub(crate) mod live_session;

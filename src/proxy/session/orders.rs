@@ -3,9 +3,10 @@
 use std::rc::Rc;
 
 use crate::base::clock;
+use crate::base::message::Message;
 use crate::base::names::BackendId;
 use crate::base::session_id::SessionId;
-use crate::core::session::orders::{LeaveOrder, Message};
+use crate::core::session::orders::LeaveOrder;
 use crate::io::relay::{Side, Unsent};
 use crate::live::{MoveAnswer, SendCounts, TapAnswer, TapReporter};
 use crate::proxy::context::worker::Worker;
@@ -92,7 +93,7 @@ pub(crate) fn send(sessions: &[Rc<Session>], to: Side, message: &Message) -> Sen
         }
         match session.relay_mut().send_message(to, message) {
             Ok(()) => counts.delivered += 1,
-            Err(Unsent::Busy) => counts.busy += 1,
+            Err(Unsent::Busy | Unsent::Full) => counts.busy += 1,
             Err(Unsent::Closing) => counts.gone += 1,
             Err(Unsent::Extension) => counts.unfit += 1,
         }

@@ -15,6 +15,8 @@ use crate::live::{
     SortKey,
 };
 use crate::proxy::context::worker::Worker;
+use crate::proxy::session::audience::Audience;
+use crate::proxy::session::deliveries::Deliveries;
 use crate::proxy::session::live_session::Session;
 
 /// The live sessions of one worker.
@@ -22,6 +24,10 @@ pub(crate) struct Sessions {
     worker: Rc<Worker>,
     live: RefCell<BTreeMap<SessionId, Rc<Session>>>,
     wheel: RefCell<Wheel<SessionId>>,
+    /// Who of them gets which published messages.
+    pub(crate) audience: Audience,
+    /// Published messages that wait for them.
+    pub(crate) deliveries: Deliveries,
     /// Sessions that are held for another process: no byte of theirs moves.
     pub(crate) held: RefCell<Vec<Rc<Session>>>,
 }
@@ -32,6 +38,8 @@ impl Sessions {
         let mut wheel = Wheel::default();
         wheel.advance(worker.tick());
         Rc::new(Self {
+            audience: Audience::new(&worker),
+            deliveries: Deliveries::default(),
             worker,
             live: RefCell::default(),
             wheel: RefCell::new(wheel),
@@ -61,7 +69,9 @@ impl Sessions {
 
     /// Removes a session.
     pub(crate) fn remove(&self, id: SessionId) {
-        self.live.borrow_mut().remove(&id);
+        if let Some(session) = self.live.borrow_mut().remove(&id) {
+            self.audience.end(&session);
+        }
     }
 
     /// The session with this id.
@@ -122,14 +132,14 @@ impl Sessions {
     /// The first `limit` of these, as the admin API shows them.
     pub(crate) fn views(&self, sessions: &[Rc<Session>], limit: usize) -> Vec<SessionView> {
         let first = sessions.iter().take(limit);
-        first.map(|session| session.view(&self.worker)).collect()
+        first.map(|session| session.view(self)).collect()
     }
 
     /// These sessions as the admin API shows them, as far as they are here.
     pub(crate) fn views_of(&self, ids: &[SessionId]) -> Vec<SessionView> {
         let ids = ids.iter().take(SLICE_MAX);
         let found = ids.filter_map(|id| self.find(*id));
-        found.map(|session| session.view(&self.worker)).collect()
+        found.map(|session| session.view(self)).collect()
     }
 
     /// Numbers of these sessions.

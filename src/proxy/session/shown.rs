@@ -14,10 +14,13 @@ use crate::live::{DirectionView, Measured, SessionBrief, SessionSample, SessionV
 use crate::proxy::clock::TICK;
 use crate::proxy::context::worker::Worker;
 use crate::proxy::session::live_session::Session;
+use crate::proxy::session::registry::Sessions;
 
 impl Session {
     /// The session as the admin API shows it.
-    pub(crate) fn view(&self, worker: &Worker) -> SessionView {
+    pub(crate) fn view(&self, sessions: &Sessions) -> SessionView {
+        let worker = sessions.worker();
+        let memberships = sessions.audience.groups_of(self.id);
         let relay = self.relay.borrow();
         SessionView {
             facts: self.facts(),
@@ -27,6 +30,8 @@ impl Session {
             idle: since(relay.active_at(), worker),
             from_client: direction(&relay, Side::Client, worker),
             from_backend: direction(&relay, Side::Backend, worker),
+            published: relay.own_counts(Side::Client),
+            groups: memberships.into_iter().map(|one| one.group).collect(),
             moves: relay.moves(),
             movable: relay.movable(),
             closing: relay.closing(),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
+use crate::core::messages::index::Membership;
 use crate::core::session::record::{Cause, EndedBy, Ending};
 use crate::core::session::resume::ResumeReason;
 use crate::io::relay::Turn;
@@ -16,10 +17,11 @@ use crate::proxy::session::registry::Sessions;
 use crate::proxy::session::{ended, renewal, rights};
 
 /// Adds a session to its worker and spawns its task.
-pub(crate) fn spawn(sessions: &Rc<Sessions>, session: Rc<Session>) {
+pub(crate) fn spawn(sessions: &Rc<Sessions>, session: Rc<Session>, memberships: Vec<Membership>) {
     let worker = sessions.worker();
     worker.load.sessions.fetch_add(1, Ordering::Relaxed);
     sessions.insert(Rc::clone(&session));
+    sessions.audience.begin(&session, memberships);
     // Not of the request's generation: its right may have been revoked during the handshake.
     let newest = worker.live().generation();
     rights::end_if_revoked(&session, &newest.revocations, worker.tick());

@@ -3,8 +3,10 @@
 use http::HeaderValue;
 use http::request::Parts;
 
+use crate::base::group::GroupName;
 use crate::config::snapshot::CredentialSource;
 use crate::core::http::query;
+use crate::core::routing::groups::groups_of_request;
 use crate::core::routing::{affinity, rewrite};
 use crate::core::wire::handshake::Upgrade;
 use crate::proxy::context::permits::RequestPermits;
@@ -18,6 +20,7 @@ struct Placement {
     key: Option<Vec<u8>>,
     key_source: Option<usize>,
     set_cookie: Option<HeaderValue>,
+    groups: Vec<GroupName>,
     target: String,
 }
 
@@ -32,6 +35,7 @@ pub(crate) fn place(
         key,
         key_source,
         set_cookie,
+        groups,
         target,
     } = placement(&authenticated);
     let Authenticated {
@@ -59,6 +63,7 @@ pub(crate) fn place(
         key,
         key_source,
         set_cookie,
+        groups,
         target,
     };
     (placed, head, offer)
@@ -90,6 +95,13 @@ fn placement(authenticated: &Authenticated<'_>) -> Placement {
     let place = |source| sources.iter().position(|one| one == source);
     let key_source = key.as_ref().and_then(|key| place(key.source));
     let key = key.map(|key| key.bytes.into_owned());
+    let groups = groups_of_request(
+        &route.config.messages.groups,
+        &request,
+        &parameters,
+        received.client.address,
+        principal.map(|principal| &principal.claims),
+    );
     if let Some(query) = &stripped {
         request.query = query.as_deref();
     }
@@ -99,6 +111,7 @@ fn placement(authenticated: &Authenticated<'_>) -> Placement {
         key,
         key_source,
         set_cookie,
+        groups,
         target,
     }
 }

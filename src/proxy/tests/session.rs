@@ -75,6 +75,7 @@ pub(crate) fn granted(sessions: &Sessions, member: usize) -> (GrantedSession, Un
     };
     let id = worker.name_request();
     let granted = GrantedSession {
+        groups: Vec::new(),
         facts: Facts {
             id,
             listener: "edge".into(),

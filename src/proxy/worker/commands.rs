@@ -6,9 +6,9 @@ use tokio::sync::oneshot;
 
 use crate::live::{LookCommand, OperatorCommand, SessionQuery, Slice, Sliced, WorkerCommand};
 use crate::proxy::session::live_session::Session;
-use crate::proxy::session::orders;
 use crate::proxy::session::registry::Sessions;
 use crate::proxy::session::{adopt, pack, release, renew_all, revoke_all};
+use crate::proxy::session::{delivery, orders};
 
 /// Carries out one command.
 pub(crate) fn carry_out(sessions: &Rc<Sessions>, command: WorkerCommand) {
@@ -23,6 +23,7 @@ pub(crate) fn carry_out(sessions: &Rc<Sessions>, command: WorkerCommand) {
         }),
         WorkerCommand::Look(command) => look(sessions, command),
         WorkerCommand::Operate(command) => operate(sessions, command),
+        WorkerCommand::Messages(command) => delivery::carry_out(sessions, command),
         WorkerCommand::Close {
             query,
             order,

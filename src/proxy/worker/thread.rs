@@ -12,6 +12,7 @@ use crate::live::{WorkerCommand, WorkerHandle};
 use crate::proxy::clock::TICK;
 use crate::proxy::context::shared::Shared;
 use crate::proxy::context::worker::Worker;
+use crate::proxy::session::delivery;
 use crate::proxy::session::registry::Sessions;
 use crate::proxy::worker::accept::{self, Arrival, PeerWorker};
 use crate::proxy::worker::commands::carry_out;
@@ -42,6 +43,7 @@ pub(crate) async fn run(shared: Shared, startup: Startup, peers: Vec<PeerWorker>
             Err(error) => tracing::error!(%error, "a listening socket cannot be watched"),
         }
     }
+    tokio::task::spawn_local(delivery::run(Rc::clone(&sessions)));
     let (mut commands, mut arrivals) = (startup.commands, startup.arrivals);
     let mut ticker = interval(TICK);
     ticker.set_missed_tick_behavior(MissedTickBehavior::Skip);

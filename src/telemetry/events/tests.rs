@@ -74,6 +74,7 @@ fn record() -> Record {
         duration: Duration::from_secs(355),
         to_backend: Traffic::default(),
         to_client: Traffic::default(),
+        published: Default::default(),
         moves: Moves::default(),
         ending: Ending {
             by: EndedBy::Gateway,

@@ -39,6 +39,7 @@ pub struct RouteMetrics {
     connect_failures: Family<&'static str>,
     tls: Family<&'static str>,
     moves: Family<&'static str>,
+    published: Family<&'static str>,
 }
 
 /// Made with a route's first session, so that routes without sessions add no series.
@@ -79,6 +80,7 @@ impl RouteMetrics {
             connect_failures: Family::default(),
             tls: Family::default(),
             moves: Family::default(),
+            published: Family::default(),
         }
     }
 
@@ -116,6 +118,12 @@ impl RouteMetrics {
         counters.ping.increment(delta.ping.into());
         counters.pong.increment(delta.pong.into());
         counters.close.increment(delta.close.into());
+    }
+
+    /// A published message was `delivered`, `queued` or `dropped` in one session.
+    pub fn published(&self, outcome: &'static str) {
+        self.published
+            .count(outcome, || self.counter(&table::PUBLISHED, &[outcome]));
     }
 
     /// A session that `began` has ended. Its traffic is not read from the record: the caller adds

@@ -117,6 +117,21 @@ table! {
     MESSAGE_BYTES = Counter, Bytes, "sessile_session_bytes_total",
         ["route", "upstream", "direction"],
         "Bytes of sessions that were relayed, frame headers included.";
+    PUBLISHED = Counter, Count, "sessile_published_messages_total",
+        ["route", "upstream", "outcome"],
+        "Published messages by what became of them in each session: delivered to its socket, \
+         queued behind a slow client, dropped.";
+    PUBLISH_REQUESTS = Counter, Count, "sessile_publish_messages_total", ["outcome"],
+        "Messages that publishers gave to this node: published, or a duplicate of one with the \
+         same id.";
+    BROKER_MESSAGES = Counter, Count, "sessile_broker_messages_total", ["direction", "outcome"],
+        "Messages between this node and the broker: sent (carried, not_carried), received \
+         (delivered, own, duplicate, malformed, dropped).";
+    BROKER_CONNECTED = Gauge, Count, "sessile_broker_connected", [],
+        "1 while the broker carries messages. Absent without a broker.";
+    MEMBERSHIPS_REFUSED = Counter, Count, "sessile_memberships_refused_total", [],
+        "Memberships in groups that were refused because of `groups_per_session` or \
+         `memberships_max`.";
     RESUMES = Counter, Count, "sessile_resumes_total", ["route", "upstream"],
         "Times that a live session went on with another backend.";
     RESUME_FAILURES = Counter, Count, "sessile_resume_failures_total", ["route", "upstream"],

@@ -35,6 +35,7 @@ fn record(by: EndedBy, cause: Cause, close_code: Option<u16>) -> Record {
         duration: Duration::from_secs(70),
         to_backend: Traffic::default(),
         to_client: Traffic::default(),
+        published: Default::default(),
         moves: Moves::default(),
         ending: Ending {
             by,

@@ -47,6 +47,7 @@ fn ended() -> Record {
             bytes: 4_000,
             ..Traffic::default()
         },
+        published: Default::default(),
         moves: Moves::default(),
         ending: Ending {
             by: EndedBy::Client,

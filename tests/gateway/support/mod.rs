@@ -5,6 +5,7 @@
 pub mod acme_front;
 pub mod admin;
 pub mod backend;
+pub mod brokers;
 pub mod certificates;
 pub mod client;
 pub mod config;

@@ -27,6 +27,9 @@ pub struct Record {
     pub resumes: u32,
     pub messages_lost: u64,
     pub bytes_lost: u64,
+    /// Messages that were published to the client, where there were some.
+    #[serde(default)]
+    pub published: Value,
     pub to_backend: Traffic,
     pub to_client: Traffic,
 }

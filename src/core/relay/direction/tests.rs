@@ -59,6 +59,11 @@ fn drain(direction: &mut Direction) -> Vec<u8> {
     }
 }
 
+fn queue(direction: &mut Direction, message: &[u8]) -> Option<Queued> {
+    let bounds = QueueBounds::OPERATOR;
+    direction.queue_message(message.into(), Tick::MAX, &bounds)
+}
+
 #[test]
 fn whole_messages_are_forwarded_without_a_copy() {
     let mut down = down();
@@ -117,7 +122,7 @@ fn a_ping_to_a_backend_is_masked() {
 fn i10_a_message_of_the_gateway_waits_for_the_end_of_a_message_and_a_ping_does_not() {
     let mut down = down();
     receive(&mut down, &frame(0x01, b"half"), usize::MAX);
-    down.queue_message(b"\x81\x01m");
+    queue(&mut down, b"\x81\x01m");
     down.queue_ping([7; PING_BYTES]);
     assert_eq!(drain(&mut down), frame(0x89, &[7; PING_BYTES]));
     receive(&mut down, &frame(0x80, b"rest"), usize::MAX);
@@ -149,7 +154,7 @@ fn i10_there_is_one_close_frame_and_nothing_behind_it() {
     assert_eq!((direct, event), (close.len(), Some(Event::Closed)));
     assert_eq!(down.tracker.close_code(), Some(4001));
     down.queue_close(close_frame(1001, "", None), ClosePlace::NextBoundary);
-    down.queue_message(b"\x81\x00");
+    queue(&mut down, b"\x81\x00");
     assert!(!down.queue_ping([7; PING_BYTES]));
     assert_eq!(drain(&mut down), b"");
 }
@@ -274,7 +279,7 @@ fn early_bytes_are_judged_like_all_others() {
 #[test]
 fn a_failed_sink_that_is_not_replaced_drops_everything() {
     let mut down = down();
-    down.queue_message(b"\x81\x00");
+    queue(&mut down, b"\x81\x00");
     let chunk = frame(0x81, b"hello");
     let received = down.receive(&chunk, FIXED);
     let event = down.forwarded(&received, &chunk, 3, true);
@@ -296,4 +301,42 @@ fn a_stream_is_ended_behind_everything_and_a_flush() {
     assert_eq!(down.output(FIXED), Output::Finish);
     down.sink_finished();
     assert!(down.done() && down.output(FIXED) == Output::Idle);
+}
+
+#[test]
+fn i10_a_message_that_is_written_in_part_is_finished_before_anything_else() {
+    let (mut down, message) = (down(), frame(0x81, b"own"));
+    queue(&mut down, &message);
+    assert_eq!(
+        down.output(FIXED),
+        Output::Write(&message),
+        "without a copy"
+    );
+    down.wrote(2);
+    queue(&mut down, &frame(0x81, b"next"));
+    let chunk = frame(0x82, b"relayed");
+    receive(&mut down, &chunk, 0);
+    let expected = [message[2..].to_vec(), frame(0x81, b"next"), chunk].concat();
+    assert_eq!(drain(&mut down), expected);
+    assert_eq!((down.own_counts().sent, down.own_counts().bytes), (2, 11));
+}
+
+#[test]
+fn a_message_that_finds_no_room_waits_without_stopping_the_source() {
+    let (mut down, message) = (down(), frame(0x81, b"own"));
+    queue(&mut down, &message);
+    assert_eq!(down.output(FIXED), Output::Write(&message));
+    assert!(!down.stalled(), "nothing of it was written");
+    let chunk = frame(0x82, b"relayed");
+    receive(&mut down, &chunk, 0);
+    assert!(down.stalled());
+    assert_eq!(drain(&mut down), [message, chunk].concat());
+}
+
+#[test]
+fn messages_that_wait_when_the_sink_is_lost_are_counted() {
+    let mut down = down();
+    queue(&mut down, &frame(0x81, b"own"));
+    down.lose_sink();
+    assert_eq!((down.own_counts().sent, down.own_counts().dropped), (0, 1));
 }

@@ -11,6 +11,7 @@ use crate::core::relay::direction::{
 };
 use crate::core::relay::hold::{Hold, HoldBuffer};
 use crate::core::relay::injected::InjectedFrames;
+use crate::core::relay::own_queue::OwnQueue;
 use crate::core::wire::position::Position;
 use crate::core::wire::tracker::{FrameTracker, PING_BYTES};
 
@@ -142,7 +143,9 @@ impl DirectionState {
             unflushed,
             moved: activity.moved,
             heard: activity.heard != Heard::Nothing,
-            injected: injected.map(|injected| Box::new((*injected).into())),
+            injected: injected
+                .filter(|injected| injected.len() > 0 || injected.received.is_some())
+                .map(|injected| Box::new((*injected).into())),
         }
     }
 
@@ -154,11 +157,12 @@ impl DirectionState {
         // A sink that gets a close frame gets nothing behind it, whatever the flags say.
         let closed = self.closed;
         let queued_close = self.close_frame.filter(|_| !closed);
-        let mut injected = self
-            .injected
-            .map(|injected| Box::new(InjectedFrames::from(*injected)));
+        let mut injected = match self.injected {
+            Some(injected) => Some(Box::new(injected.into_frames()?)),
+            None => None,
+        };
         if let Some(injected) = injected.as_mut().filter(|_| closed) {
-            injected.queued = Vec::new();
+            injected.queued.clear();
         }
         let sink = match () {
             () if self.sink_lost => SinkState::Lost,
@@ -285,22 +289,24 @@ impl From<HoldState> for Hold {
 }
 
 impl From<InjectedFrames> for InjectedState {
+    /// Without the counts and the lifetimes of messages, which `OwnState` has.
     fn from(injected: InjectedFrames) -> Self {
         Self {
             undecided: injected.undecided,
             received: injected.received,
-            queued: injected.queued,
+            queued: injected.queued.to_bytes(),
         }
     }
 }
 
-impl From<InjectedState> for InjectedFrames {
-    fn from(state: InjectedState) -> Self {
-        Self {
-            undecided: state.undecided,
-            received: state.received,
+impl InjectedState {
+    /// `None` if what is queued is not whole frames.
+    fn into_frames(self) -> Option<InjectedFrames> {
+        Some(InjectedFrames {
+            undecided: self.undecided,
+            received: self.received,
             reported: false,
-            queued: state.queued,
-        }
+            queued: OwnQueue::from_bytes(&self.queued)?,
+        })
     }
 }

@@ -6,8 +6,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::base::message::Message;
 use crate::core::relay::pump::Pumped;
-use crate::core::session::orders::Message;
 use crate::core::wire::frame::{FrameHeader, Opcode, control_frame};
 use crate::core::wire::in_band::InBandMatcher;
 
@@ -353,8 +353,13 @@ impl World {
             }
             Op::Answer => self.answer(),
             Op::Tell if self.notified < 8 => {
-                self.rig.relay.send_text(&format!("note {}", self.notified));
-                self.notified += 1;
+                let text = format!("note {}", self.notified);
+                if self.notified.is_multiple_of(2) {
+                    self.rig.relay.send_text(&text);
+                    self.notified += 1;
+                } else {
+                    self.notified += usize::from(self.rig.publish(&text));
+                }
             }
             Op::TellBackend if self.told_up < 8 => {
                 let text = format!("note {}", self.told_up).as_str().into();

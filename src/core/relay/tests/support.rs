@@ -6,6 +6,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::*;
+use crate::base::message::Message;
 use crate::config::limits::Over;
 use crate::core::limits::{Meter, Pace};
 use crate::core::relay::pump::{self, Link, Pumped};
@@ -180,6 +181,18 @@ impl Rig {
             buffer: ReadBuffer::new(4096),
             now: 0,
         }
+    }
+
+    /// Publishes a message to the client, and writes it at once as far as the client takes it.
+    /// Returns whether it was queued.
+    pub(super) fn publish(&mut self, text: &str) -> bool {
+        let frame = client_frame(&Message::Text(text.into()));
+        let bounds = QueueBounds::OPERATOR;
+        let queued = self.relay.send_frame(&frame, Tick::MAX, &bounds).is_ok();
+        if queued && !self.relay.closing() {
+            pump::send(&mut self.relay, Side::Client, &mut self.client, self.now);
+        }
+        queued
     }
 
     /// One turn of the pump.

@@ -21,6 +21,8 @@ pub enum Owner {
     Listener(ListenerName),
     /// Operators.
     Admin,
+    /// Services that publish messages.
+    Publish,
     /// The next process.
     Handover,
 }

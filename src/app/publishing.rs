@@ -1,0 +1,102 @@
+//! Messages that services publish: the hub, and the publishing API.
+
+use std::io;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::config::snapshot::{BrokerKind, Publish, Snapshot};
+use crate::control::messages::Messages;
+use crate::core::messages::index::GroupBounds;
+use crate::io::broker;
+use crate::live::{Live, MessagesSetup};
+use crate::proxy::worker::Shared;
+use crate::publish::{Bound, Publisher};
+use crate::telemetry::metrics::{MessageMetrics, Metrics};
+
+/// Has workers index sessions by principal and group, where messages are published.
+pub(super) fn prepare(live: &Live, snapshot: &Snapshot, metrics: &Arc<Metrics>, workers: usize) {
+    let Some(settings) = &snapshot.publish else {
+        return;
+    };
+    live.set_messages(MessagesSetup {
+        bounds: GroupBounds {
+            per_session: settings.groups_per_session,
+            per_worker: settings.memberships_max.div_ceil(workers),
+        },
+        interest: has_broker(snapshot).then(Arc::default),
+        refused: MessageMetrics::new(metrics).memberships_refused(),
+    });
+}
+
+/// The publishing API while it serves, if there is one.
+pub(super) struct Publishing(Option<Serving>);
+
+struct Serving {
+    messages: Arc<Messages>,
+    stop: oneshot::Sender<()>,
+    server: JoinHandle<io::Result<()>>,
+}
+
+/// Serves the publishing API, if it is `bound`, and follows the broker.
+pub(super) fn begin(
+    bound: Option<Bound>,
+    shared: &Shared,
+    snapshot: &Snapshot,
+    background: &mut JoinSet<()>,
+) -> Publishing {
+    let settings = snapshot.publish.clone();
+    let both = bound.zip(settings);
+    Publishing(both.map(|(bound, settings)| serve(bound, settings, (shared, snapshot), background)))
+}
+
+fn serve(
+    bound: Bound,
+    settings: Publish,
+    (shared, snapshot): (&Shared, &Snapshot),
+    background: &mut JoinSet<()>,
+) -> Serving {
+    let live = &shared.live;
+    let process: Arc<str> = format!("{:016x}", live.instance()).into();
+    let opened = has_broker(snapshot).then(|| broker::open(&snapshot.broker, Arc::clone(&process)));
+    let broker = opened.as_ref().map(|(broker, ..)| broker.clone());
+    let messages = Messages::new(Arc::clone(live), broker, process, &shared.metrics);
+    if let Some((_, received, driver)) = opened {
+        background.spawn(driver);
+        messages.follow(received, background);
+    }
+    let publisher = Arc::new(Publisher {
+        settings,
+        live: Arc::clone(live),
+        messages: Arc::clone(&messages),
+    });
+    tracing::info!(address = %bound.address(), "messages can be published");
+    let (stop, stopped) = oneshot::channel();
+    let server = tokio::spawn(bound.serve(publisher, async { drop(stopped.await) }));
+    Serving {
+        messages,
+        stop,
+        server,
+    }
+}
+
+fn has_broker(snapshot: &Snapshot) -> bool {
+    snapshot.broker.kind != BrokerKind::Memory
+}
+
+impl Publishing {
+    /// What delivers messages.
+    pub(super) fn hub(&self) -> Option<Arc<Messages>> {
+        self.0.as_ref().map(|serving| Arc::clone(&serving.messages))
+    }
+
+    /// Answers the requests in progress and ends.
+    pub(super) async fn end(self) {
+        let Some(serving) = self.0 else { return };
+        drop(serving.stop);
+        if let Ok(Err(error)) = serving.server.await {
+            tracing::error!(%error, "the publishing API failed");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! `[publish]`, and what routes say about messages that services publish.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::config::model::listener::ListenerTls;
+use crate::config::model::value::{LongForm, SecretSource, Size};
+
+/// Messages to sessions: services publish them here, over HTTP, and the gateway delivers them
+/// between the messages of the backends (see docs/messages.md). A change needs a restart.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Publish {
+    /// Address of the publishing API, `127.0.0.1:9901` or `unix:/run/sessile/publish.sock`. It is
+    /// never a listener of clients. None: there is no publishing, and sessions are in no groups.
+    pub listen: Option<String>,
+    /// Permissions of a unix socket of `listen`, in octal.
+    pub socket_mode: String,
+    /// TLS of the publishing API. Certificates are read again when their files change.
+    pub tls: Option<ListenerTls>,
+    /// Who may publish, and to what. At least one is required.
+    pub tokens: Vec<PublishToken>,
+    /// Largest payload of one message, at most 1 MiB.
+    pub message_bytes: Size,
+    /// Most groups of one session.
+    pub groups_per_session: usize,
+    /// Most memberships in groups on this node. Further sessions live without theirs, which is
+    /// counted in a metric.
+    pub memberships_max: usize,
+}
+
+impl Default for Publish {
+    fn default() -> Self {
+        Self {
+            listen: None,
+            socket_mode: "0600".to_owned(),
+            tls: None,
+            tokens: Vec::new(),
+            message_bytes: Size(64 << 10),
+            groups_per_session: 100,
+            memberships_max: 1_000_000,
+        }
+    }
+}
+
+/// A publisher.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct PublishToken {
+    /// Required. The publisher's name in logs and metrics.
+    pub name: Option<String>,
+    /// Required. Presented as `Authorization: Bearer …`. `{ file = "…" }`, `{ env = "…" }` or the
+    /// token itself.
+    pub token: Option<SecretSource>,
+    /// Required. The targets that it may publish to: `session:ID`, `principal:SUBJECT`,
+    /// `group:NAME`, `route:NAME`, `all`; with `*` at the end all that begin so (`group:room-*`,
+    /// `principal:*`); `*` alone is every target.
+    pub targets: Vec<String>,
+}
+
+/// A group that sessions of a route join.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct GroupFrom {
+    /// Required. The source of the name, written as in `affinity`: `path:room`, `claim:team`.
+    pub from: Option<String>,
+    /// Stands in front of the value, so that groups of one source are never those of another.
+    pub prefix: String,
+}
+
+impl LongForm for GroupFrom {
+    const EXPECTED: &'static str =
+        "a source such as \"path:room\", or { from = \"path:room\", prefix = \"room-\" }";
+}
+
+/// Published messages that wait for one session's client.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct MessageQueue {
+    /// Most messages.
+    pub messages: usize,
+    /// Most bytes.
+    pub bytes: Size,
+    /// What happens to a message that finds the queue full: `drop_new` drops it, `drop_oldest`
+    /// drops older ones for it, `close` closes the session with 1013.
+    pub when_full: WhenFull,
+}
+
+impl Default for MessageQueue {
+    fn default() -> Self {
+        Self {
+            messages: 100,
+            bytes: Size(256 << 10),
+            when_full: WhenFull::DropNew,
+        }
+    }
+}
+
+/// What happens to a message that finds the queue full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum WhenFull {
+    /// It is dropped.
+    DropNew,
+    /// Older ones are dropped for it.
+    DropOldest,
+    /// The session is closed with 1013.
+    Close,
+}

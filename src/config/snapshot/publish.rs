@@ -1,0 +1,88 @@
+//! `[publish]`, and what routes say about published messages.
+
+use std::sync::Arc;
+
+use crate::base::addr::ListenAddr;
+use crate::base::secret::Secret;
+use crate::base::target_scope::Scope;
+use crate::config::snapshot::{AffinitySource, ListenerTls};
+
+/// `[publish]` with an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publish {
+    /// Where services publish.
+    pub listen: ListenAddr,
+    /// Permissions of a unix socket. Default 0600.
+    pub socket_mode: u32,
+    /// None: plain HTTP.
+    pub tls: Option<ListenerTls>,
+    /// Who may publish; at least one.
+    pub tokens: Arc<[PublishToken]>,
+    /// Largest payload. Default 64 KiB.
+    pub message_bytes: usize,
+    /// Default 100.
+    pub groups_per_session: usize,
+    /// Default a million.
+    pub memberships_max: usize,
+}
+
+/// A publisher.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublishToken {
+    /// In logs and metrics.
+    pub name: Arc<str>,
+    /// The bearer token.
+    pub token: Secret,
+    /// What it may publish to.
+    pub targets: Vec<Scope>,
+}
+
+/// What a route says about published messages.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RouteMessages {
+    /// Groups that sessions join.
+    pub groups: Vec<GroupSource>,
+    /// Bounds on published messages that wait for a client.
+    pub queue: MessageQueue,
+}
+
+/// A group that sessions of a route join.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupSource {
+    /// Where its name comes from.
+    pub source: AffinitySource,
+    /// In front of it.
+    pub prefix: String,
+}
+
+/// `message_queue` of a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MessageQueue {
+    /// Default 100.
+    pub messages: usize,
+    /// Default 256 KiB.
+    pub bytes: usize,
+    /// Default `DropNew`.
+    pub when_full: WhenFull,
+}
+
+impl Default for MessageQueue {
+    fn default() -> Self {
+        Self {
+            messages: 100,
+            bytes: 256 << 10,
+            when_full: WhenFull::DropNew,
+        }
+    }
+}
+
+/// What happens to a message that finds a queue full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenFull {
+    /// It is dropped.
+    DropNew,
+    /// Older ones are dropped for it.
+    DropOldest,
+    /// The session is closed with 1013.
+    Close,
+}

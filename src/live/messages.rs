@@ -1,0 +1,220 @@
+//! Published messages between the control plane, which takes them from publishers and brokers, and
+//! the workers, which have the sessions.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use metrics::Counter;
+use tokio::sync::{Notify, oneshot};
+
+use crate::base::group::GroupName;
+use crate::base::message::Message;
+use crate::base::names::RouteName;
+use crate::base::session_id::SessionId;
+use crate::base::target::Target;
+use crate::core::messages::delivery::{DeliveryCounts, Exceptions, Publication, Recipient};
+use crate::core::messages::index::{GroupBounds, JoinError};
+use crate::core::messages::topic::Topic;
+use crate::core::relay::client_frame;
+use crate::live::slice::{Slice, Sliced};
+
+/// Set where messages are published.
+pub struct MessagesSetup {
+    /// Bounds on groups, of each worker.
+    pub bounds: GroupBounds,
+    /// What the sessions of all workers are members of, where a broker needs to know that.
+    pub interest: Option<Arc<Interest>>,
+    /// Memberships that were refused because of the bounds.
+    pub refused: Counter,
+}
+
+impl fmt::Debug for MessagesSetup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MessagesSetup")
+            .field("bounds", &self.bounds)
+            .finish_non_exhaustive()
+    }
+}
+
+impl MessagesSetup {
+    /// Counts a membership that was refused.
+    pub fn note_refused(&self) {
+        self.refused.increment(1);
+    }
+}
+
+/// The topics that sessions of this node are in. Workers add a topic with their first session in
+/// it and remove it with the last.
+#[derive(Debug, Default)]
+pub struct Interest {
+    topics: Mutex<Topics>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Topics {
+    /// With the number of workers.
+    all: HashMap<Topic, usize>,
+    /// What began and ended and was not taken yet, in order.
+    changes: VecDeque<InterestChange>,
+}
+
+/// A topic that this node is in from now on, or no longer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InterestChange {
+    /// Which.
+    pub topic: Topic,
+    /// Whether it has sessions in it.
+    pub wanted: bool,
+}
+
+impl Interest {
+    /// A worker has its first session in a topic.
+    pub fn add(&self, topic: Topic) {
+        let mut topics = self.lock();
+        let workers = topics.all.entry(topic.clone()).or_default();
+        *workers += 1;
+        if *workers == 1 {
+            topics.note(topic, true);
+            self.changed.notify_one();
+        }
+    }
+
+    /// A worker has no session in a topic any more.
+    pub fn remove(&self, topic: &Topic) {
+        let mut topics = self.lock();
+        let Some(workers) = topics.all.get_mut(topic) else {
+            return;
+        };
+        *workers -= 1;
+        if *workers == 0 {
+            topics.all.remove(topic);
+            topics.note(topic.clone(), false);
+            self.changed.notify_one();
+        }
+    }
+
+    /// Takes changes out, `most` at most, in order.
+    pub fn take_changes(&self, most: usize) -> Vec<InterestChange> {
+        let mut topics = self.lock();
+        let some = topics.changes.len().min(most);
+        topics.changes.drain(..some).collect()
+    }
+
+    /// Whether there are sessions in a topic.
+    pub fn has(&self, topic: &Topic) -> bool {
+        self.lock().all.contains_key(topic)
+    }
+
+    /// Waits for a change.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Topics> {
+        self.topics.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Topics {
+    fn note(&mut self, topic: Topic, wanted: bool) {
+        self.changes.push_back(InterestChange { topic, wanted });
+    }
+}
+
+/// A message for sessions of the workers.
+#[derive(Debug)]
+pub struct Delivery {
+    /// Who gets it.
+    pub to: Vec<Target>,
+    /// Who does not.
+    pub except: Exceptions,
+    /// Which side.
+    pub side: Recipient,
+    /// For backends, whose frames are masked one by one.
+    pub message: Message,
+    /// For clients: made once for all of them.
+    pub frame: Arc<[u8]>,
+    /// When it is no longer delivered.
+    pub expires: Option<SystemTime>,
+}
+
+impl From<Publication> for Delivery {
+    fn from(publication: Publication) -> Self {
+        Self {
+            frame: client_frame(&publication.message),
+            to: distinct(publication.to),
+            except: Exceptions::new(publication.except),
+            side: publication.side,
+            message: publication.message,
+            expires: publication.expires,
+        }
+    }
+}
+
+/// Targets without repetitions; all sessions are all there is.
+fn distinct(mut targets: Vec<Target>) -> Vec<Target> {
+    if targets.contains(&Target::All) {
+        return vec![Target::All];
+    }
+    targets.sort_unstable();
+    targets.dedup();
+    targets
+}
+
+/// What is done with published messages and groups on a worker.
+#[derive(Debug)]
+pub enum MessageCommand {
+    /// Delivers a message, behind those that came before it.
+    Deliver {
+        /// The message.
+        delivery: Arc<Delivery>,
+        /// Receives the answer when all sessions of the worker were visited; dropped if too many
+        /// messages wait already.
+        answer: oneshot::Sender<DeliveryCounts>,
+    },
+    /// Makes a session a member of a group.
+    Join {
+        /// Which.
+        id: SessionId,
+        /// Which group.
+        group: GroupName,
+        /// For how long; `None` until the session ends.
+        ttl: Option<Duration>,
+        /// Receives the answer: whether it is new. `None` if the worker has no such session.
+        answer: oneshot::Sender<Option<Result<bool, JoinError>>>,
+    },
+    /// Ends a membership.
+    Leave {
+        /// Which.
+        id: SessionId,
+        /// Which group.
+        group: GroupName,
+        /// Receives the answer: whether there was one. `None` if the worker has no such session.
+        answer: oneshot::Sender<Option<bool>>,
+    },
+    /// The members of a group in a slice.
+    Members {
+        /// Which group.
+        group: GroupName,
+        /// The slice of the walk.
+        slice: Slice,
+        /// Receives the answer.
+        answer: oneshot::Sender<Sliced<Vec<MemberView>>>,
+    },
+}
+
+/// A member of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberView {
+    /// The session.
+    pub id: SessionId,
+    /// Who it belongs to.
+    pub principal: Option<Arc<str>>,
+    /// Its route.
+    pub route: RouteName,
+    /// What is left of the membership; `None` until the session ends.
+    pub ttl: Option<Duration>,
+}

@@ -1,0 +1,156 @@
+//! Which sessions of a worker published messages are for: the index of principals and groups, kept
+//! up to date as sessions begin and end. Without `[publish]` there is none, and it costs nothing.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::base::group::GroupName;
+use crate::base::session_id::SessionId;
+use crate::core::messages::index::{Change, JoinError, MembersSlice, Membership, TargetIndex};
+use crate::core::messages::topic::Topic;
+use crate::live::MessagesSetup;
+use crate::proxy::context::worker::Worker;
+use crate::proxy::session::live_session::Session;
+
+/// Memberships that are ended in one go.
+const EXPIRED_MAX: usize = 256;
+
+/// The index of one worker.
+pub(crate) struct Audience(Option<Indexed>);
+
+struct Indexed {
+    index: RefCell<TargetIndex>,
+    setup: Arc<MessagesSetup>,
+}
+
+impl Audience {
+    pub(crate) fn new(worker: &Worker) -> Self {
+        let setup = worker.live().messages();
+        Self(setup.map(|setup| Indexed {
+            index: RefCell::default(),
+            setup: Arc::clone(setup),
+        }))
+    }
+
+    /// Adds a session, and what it is a member of.
+    pub(crate) fn begin(&self, session: &Session, memberships: Vec<Membership>) {
+        let Some(this) = &self.0 else { return };
+        let mut index = this.index.borrow_mut();
+        if let Some(subject) = &session.facts.borrow().principal
+            && index.add_principal(subject, session.id)
+        {
+            this.add(Topic::Principal(Arc::clone(subject)));
+        }
+        for membership in memberships {
+            let group = membership.group.clone();
+            match index.join(session.id, membership, this.setup.bounds) {
+                Ok(change) => this.joined(group, change),
+                Err(error) => {
+                    this.setup.note_refused();
+                    tracing::debug!(id = %session.id, %group, %error, "group not joined");
+                }
+            }
+        }
+    }
+
+    /// Removes a session.
+    pub(crate) fn end(&self, session: &Session) {
+        let Some(this) = &self.0 else { return };
+        let mut index = this.index.borrow_mut();
+        if let Some(subject) = &session.facts.borrow().principal
+            && index.remove_principal(subject, session.id)
+        {
+            this.remove(&Topic::Principal(Arc::clone(subject)));
+        }
+        for (group, change) in index.leave_all(session.id) {
+            this.left(group, change);
+        }
+    }
+
+    /// Makes a session of this worker a member of a group.
+    ///
+    /// # Errors
+    /// Beyond the bounds.
+    pub(crate) fn join(&self, id: SessionId, membership: Membership) -> Result<bool, JoinError> {
+        let Some(this) = &self.0 else {
+            return Err(JoinError::Node);
+        };
+        let group = membership.group.clone();
+        let joined = this
+            .index
+            .borrow_mut()
+            .join(id, membership, this.setup.bounds)?;
+        this.joined(group, joined);
+        Ok(joined.changed)
+    }
+
+    /// Ends a membership. Returns whether there was one.
+    pub(crate) fn leave(&self, id: SessionId, group: &GroupName) -> bool {
+        let Some(this) = &self.0 else { return false };
+        let left = this.index.borrow_mut().leave(id, group);
+        this.left(group.clone(), left);
+        left.changed
+    }
+
+    /// Ends memberships that are over.
+    pub(crate) fn expire(&self, now: Instant) {
+        let Some(this) = &self.0 else { return };
+        let over = this.index.borrow_mut().expire(now, EXPIRED_MAX);
+        for (_, group, change) in over {
+            this.left(group, change);
+        }
+    }
+
+    /// A session's groups.
+    pub(crate) fn groups_of(&self, id: SessionId) -> Vec<Membership> {
+        let this = self.0.as_ref();
+        this.map_or_else(Vec::new, |this| this.index.borrow().groups_of(id).to_vec())
+    }
+
+    /// The sessions of a group, or of a principal, behind `after`.
+    pub(crate) fn slice(
+        &self,
+        topic: &Topic,
+        after: Option<SessionId>,
+        most: usize,
+    ) -> MembersSlice {
+        let none = MembersSlice {
+            ids: Vec::new(),
+            next: None,
+        };
+        let Some(this) = &self.0 else { return none };
+        let index = this.index.borrow();
+        match topic {
+            Topic::Group(name) => index.group(name.as_str(), after, most),
+            Topic::Principal(subject) => index.principal(subject, after, most),
+            _ => none,
+        }
+    }
+}
+
+impl Indexed {
+    fn add(&self, topic: Topic) {
+        if let Some(interest) = &self.setup.interest {
+            interest.add(topic);
+        }
+    }
+
+    fn remove(&self, topic: &Topic) {
+        if let Some(interest) = &self.setup.interest {
+            interest.remove(topic);
+        }
+    }
+
+    fn joined(&self, group: GroupName, change: Change) {
+        if change.edge {
+            self.add(Topic::Group(group));
+        }
+    }
+
+    fn left(&self, group: GroupName, change: Change) {
+        if change.edge {
+            self.remove(&Topic::Group(group));
+        }
+    }
+}

@@ -1,0 +1,328 @@
+//! Delivers published messages to the sessions of a worker: one after the other, so that the order
+//! of a publisher is kept, and in slices, between which the worker serves its clients.
+//!
+//! Several small messages that wait are delivered together: a session that gets more than one of
+//! them is written to once.
+
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::task::yield_now;
+
+use crate::base::clock;
+use crate::base::names::RouteName;
+use crate::base::session_id::SessionId;
+use crate::base::target::Target;
+use crate::config::snapshot::{MessageQueue, WhenFull as QueuePolicy};
+use crate::core::messages::delivery::{DeliveryCounts, Recipient};
+use crate::core::messages::index::Membership;
+use crate::core::messages::topic::Topic;
+use crate::core::session::orders::CloseOrder;
+use crate::core::session::record::Cause;
+use crate::core::session::wheel::Tick;
+use crate::io::relay::{QueueBounds, Unsent, WhenFull};
+use crate::live::{Delivery, MemberView, MessageCommand, Slice, Sliced};
+use crate::proxy::clock::ticks;
+use crate::proxy::session::deliveries::Pending;
+use crate::proxy::session::live_session::Session;
+use crate::proxy::session::registry::Sessions;
+
+/// Sessions that are written to in one go.
+const SLICE: usize = 128;
+/// Messages that are delivered together.
+const BATCH: usize = 64;
+
+/// Carries out a command about messages and groups.
+pub(crate) fn carry_out(sessions: &Rc<Sessions>, command: MessageCommand) {
+    match command {
+        MessageCommand::Deliver { delivery, answer } => {
+            sessions.deliveries.push(Pending { delivery, answer });
+        }
+        MessageCommand::Join {
+            id,
+            group,
+            ttl,
+            answer,
+        } => {
+            let expires = ttl.map(|ttl| clock::now() + ttl);
+            let membership = Membership { group, expires };
+            let here = sessions.find(id).filter(|session| session.is_here());
+            let joined = here.map(|_| sessions.audience.join(id, membership));
+            reply(answer, joined);
+        }
+        MessageCommand::Leave { id, group, answer } => {
+            let here = sessions.find(id).filter(|session| session.is_here());
+            let left = here.map(|_| sessions.audience.leave(id, &group));
+            reply(answer, left);
+        }
+        MessageCommand::Members {
+            group,
+            slice,
+            answer,
+        } => {
+            let topic = Topic::Group(group);
+            let members = sessions.audience.slice(&topic, slice.after, slice.limit);
+            let views = members
+                .ids
+                .iter()
+                .filter_map(|id| member(sessions, *id, &topic));
+            let views = Sliced {
+                answer: views.collect(),
+                next: members.next,
+            };
+            reply(answer, views);
+        }
+    }
+}
+
+/// Sends an answer; the asker may have given up waiting.
+fn reply<A>(answer: oneshot::Sender<A>, value: A) {
+    let _ = answer.send(value);
+}
+
+fn member(sessions: &Sessions, id: SessionId, topic: &Topic) -> Option<MemberView> {
+    let session = sessions.find(id)?;
+    let memberships = sessions.audience.groups_of(id);
+    let of = |one: &&Membership| matches!(topic, Topic::Group(name) if one.group == *name);
+    let expires = memberships.iter().find(of)?.expires;
+    let facts = session.facts.borrow();
+    Some(MemberView {
+        id,
+        principal: facts.principal.clone(),
+        route: facts.route.clone(),
+        ttl: expires.map(|at| at.saturating_duration_since(clock::now())),
+    })
+}
+
+/// Delivers messages for as long as the worker runs.
+pub(crate) async fn run(sessions: Rc<Sessions>) {
+    loop {
+        let batch = sessions.deliveries.take(BATCH).await;
+        deliver(&sessions, batch).await;
+    }
+}
+
+async fn deliver(sessions: &Sessions, batch: Vec<Pending>) {
+    let mut walks: Vec<_> = batch
+        .into_iter()
+        .map(|one| Walk::new(sessions, one))
+        .collect();
+    let mut touched = Touched::default();
+    for place in 0..walks.len() {
+        while walks[place].step(sessions, place, &mut touched) {
+            if touched.sessions.len() >= SLICE {
+                touched.flush(sessions, &mut walks);
+                yield_now().await;
+            }
+        }
+        if touched.sessions.len() >= SLICE {
+            touched.flush(sessions, &mut walks);
+            yield_now().await;
+        }
+    }
+    touched.flush(sessions, &mut walks);
+    for walk in walks {
+        reply(walk.answer, walk.counts);
+    }
+    yield_now().await;
+}
+
+/// Sessions in whose queues messages were put, with the place of the message in its batch.
+#[derive(Default)]
+struct Touched {
+    sessions: Vec<(Rc<Session>, usize)>,
+}
+
+impl Touched {
+    /// Writes to all of them what their sockets take.
+    fn flush(&mut self, sessions: &Sessions, walks: &mut [Walk]) {
+        let now = sessions.worker().tick();
+        for (session, place) in self.sessions.drain(..) {
+            let counts = &mut walks[place].counts;
+            let sent = session.relay_mut().flush_client(now);
+            session
+                .metrics
+                .published(if sent { "delivered" } else { "queued" });
+            match sent {
+                true => counts.delivered += 1,
+                false => counts.queued += 1,
+            }
+        }
+    }
+}
+
+/// One message on its way through the sessions that it is for.
+struct Walk {
+    delivery: Arc<Delivery>,
+    answer: oneshot::Sender<DeliveryCounts>,
+    counts: DeliveryCounts,
+    /// The target that is visited, and where its next slice begins.
+    target: usize,
+    after: Option<SessionId>,
+    /// The sessions that were visited; kept only where several targets may name one.
+    visited: Option<HashSet<SessionId>>,
+    expires_at: Tick,
+    bounds: HashMap<RouteName, QueueBounds>,
+}
+
+impl Walk {
+    fn new(sessions: &Sessions, pending: Pending) -> Self {
+        let Pending { delivery, answer } = pending;
+        let left = delivery.expires.map(|at| {
+            let left = at.duration_since(clock::wall());
+            left.unwrap_or(Duration::ZERO)
+        });
+        let now = sessions.worker().tick();
+        let expired = left == Some(Duration::ZERO);
+        Self {
+            target: if expired { delivery.to.len() } else { 0 },
+            visited: (delivery.to.len() > 1).then(HashSet::new),
+            expires_at: left.map_or(Tick::MAX, |left| now.saturating_add(ticks(left))),
+            delivery,
+            answer,
+            counts: DeliveryCounts::default(),
+            after: None,
+            bounds: HashMap::new(),
+        }
+    }
+
+    /// Visits the next sessions. Returns whether there may be more.
+    fn step(&mut self, sessions: &Sessions, place: usize, touched: &mut Touched) -> bool {
+        let delivery = Arc::clone(&self.delivery);
+        let Some(target) = delivery.to.get(self.target) else {
+            return false;
+        };
+        let room = SLICE.saturating_sub(touched.sessions.len()).max(1);
+        let Sliced { answer, next } = found(sessions, target, self.after, room);
+        for session in answer {
+            self.visit(sessions, session, place, touched);
+        }
+        self.after = next;
+        if next.is_none() {
+            self.target += 1;
+        }
+        true
+    }
+
+    fn visit(
+        &mut self,
+        sessions: &Sessions,
+        session: Rc<Session>,
+        place: usize,
+        touched: &mut Touched,
+    ) {
+        if let Some(visited) = &mut self.visited
+            && !visited.insert(session.id)
+        {
+            return;
+        }
+        if self.is_excepted(sessions, &session) {
+            return;
+        }
+        match self.queue(sessions, &session) {
+            Ok(Recipient::Client) => touched.sessions.push((session, place)),
+            Ok(Recipient::Backend) => {
+                session.metrics.published("delivered");
+                self.counts.delivered += 1;
+            }
+            Err(()) => {
+                session.metrics.published("dropped");
+                self.counts.dropped += 1;
+            }
+        }
+    }
+
+    fn is_excepted(&self, sessions: &Sessions, session: &Session) -> bool {
+        let except = &self.delivery.except;
+        if except.is_empty() {
+            return false;
+        }
+        let facts = session.facts.borrow();
+        let groups = sessions.audience.groups_of(session.id);
+        except.contain(
+            session.id,
+            facts.principal.as_deref(),
+            &facts.route,
+            &groups,
+        )
+    }
+
+    /// Puts the message into the session's queue.
+    fn queue(&mut self, sessions: &Sessions, session: &Session) -> Result<Recipient, ()> {
+        if !session.is_here() {
+            return Err(());
+        }
+        let bounds = self.bounds_of(sessions, session);
+        let mut relay = session.relay_mut();
+        let queued = match self.delivery.side {
+            Recipient::Client => relay.send_frame(&self.delivery.frame, self.expires_at, &bounds),
+            Recipient::Backend => relay.send_to_backend(&self.delivery.message, &bounds),
+        };
+        drop(relay);
+        if queued == Err(Unsent::Full) && bounds.when_full == WhenFull::Close {
+            let order = CloseOrder {
+                code: 1013,
+                reason: "the client takes messages too slowly".into(),
+                cause: Cause::SlowConsumer,
+            };
+            session.close(&order, None, sessions.worker().tick());
+        }
+        queued.map(|()| self.delivery.side).map_err(|_| ())
+    }
+
+    /// The bounds of the session's route, or the usual ones if the route is gone.
+    fn bounds_of(&mut self, sessions: &Sessions, session: &Session) -> QueueBounds {
+        let facts = session.facts.borrow();
+        if let Some(bounds) = self.bounds.get(&facts.route) {
+            return *bounds;
+        }
+        let table = sessions.worker().live().table();
+        let route = table.route(&facts.route);
+        let queue = route.map_or_else(MessageQueue::default, |route| route.config.messages.queue);
+        let bounds = bounds(queue);
+        self.bounds.insert(facts.route.clone(), bounds);
+        bounds
+    }
+}
+
+fn bounds(queue: MessageQueue) -> QueueBounds {
+    QueueBounds {
+        messages: queue.messages,
+        bytes: queue.bytes,
+        when_full: match queue.when_full {
+            QueuePolicy::DropNew => WhenFull::DropNew,
+            QueuePolicy::DropOldest => WhenFull::DropOldest,
+            QueuePolicy::Close => WhenFull::Close,
+        },
+    }
+}
+
+/// Sessions of a target, behind `after`.
+fn found(
+    sessions: &Sessions,
+    target: &Target,
+    after: Option<SessionId>,
+    most: usize,
+) -> Sliced<Vec<Rc<Session>>> {
+    match target {
+        Target::Session(id) => Sliced::whole(sessions.find(*id).into_iter().collect()),
+        Target::Group(_) | Target::Principal(_) => {
+            let members = sessions.audience.slice(&Topic::of(target), after, most);
+            let found = members.ids.iter().filter_map(|id| sessions.find(*id));
+            Sliced {
+                answer: found.collect(),
+                next: members.next,
+            }
+        }
+        Target::Route(name) => {
+            let of_route = |session: &Rc<Session>| session.facts.borrow().route == *name;
+            let mut sliced = Slice { after, limit: most }.of(&sessions.by_id());
+            sliced.answer.retain(of_route);
+            sliced
+        }
+        Target::All => Slice { after, limit: most }.of(&sessions.by_id()),
+    }
+}

@@ -1,0 +1,234 @@
+//! `/@connections/{id}`: the management API of AWS API Gateway for WebSockets, so that code that is
+//! written for it talks to sessions here. Requests are signed (`sigv4`) or have a bearer token.
+//! A stage in front of the path is skipped.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::Router;
+use axum::body::{Bytes, to_bytes};
+use axum::extract::{Path, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use serde_json::json;
+use tokio::time::timeout;
+
+use crate::base::clock;
+use crate::base::message::Message;
+use crate::base::session_id::SessionId;
+use crate::base::target::Target;
+use crate::control::messages::Published;
+use crate::core::messages::delivery::{Publication, Recipient};
+use crate::core::session::orders::CloseOrder;
+use crate::core::session::record::{Cause, EndOrder};
+use crate::live::{SessionQuery, SessionView, WorkerCommand};
+use crate::publish::Publisher;
+use crate::publish::guard::{self, Author};
+use crate::publish::sigv4;
+
+/// Largest payload that AWS takes.
+const PAYLOAD_MAX: usize = 128 * 1024;
+/// For the body to come.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// The first segment of the path.
+const CONNECTIONS: &str = "@connections";
+
+static ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
+
+/// An answer that is an error, as clients of AWS read it.
+#[derive(Debug)]
+struct Failure(StatusCode, &'static str, String);
+
+impl Failure {
+    fn forbidden(message: impl Into<String>) -> Self {
+        Self(StatusCode::FORBIDDEN, "ForbiddenException", message.into())
+    }
+
+    fn gone() -> Self {
+        Self(
+            StatusCode::GONE,
+            "GoneException",
+            "the connection is gone".to_owned(),
+        )
+    }
+
+    fn too_large() -> Self {
+        let message = format!("a payload has at most {PAYLOAD_MAX} bytes");
+        Self(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "PayloadTooLargeException",
+            message,
+        )
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let Self(status, kind, message) = self;
+        let kind = [(&ERROR_TYPE, HeaderValue::from_static(kind))];
+        (status, kind, Json(json!({ "message": message }))).into_response()
+    }
+}
+
+pub(super) fn router() -> Router<Arc<Publisher>> {
+    Router::new()
+        .route("/{connections}/{id}", any(at_root))
+        .route("/{stage}/{connections}/{id}", any(at_stage))
+}
+
+async fn at_root(
+    publisher: State<Arc<Publisher>>,
+    Path((name, id)): Path<(String, String)>,
+    request: Request,
+) -> Response {
+    answer(publisher, &name, &id, request).await
+}
+
+async fn at_stage(
+    publisher: State<Arc<Publisher>>,
+    Path((_, name, id)): Path<(String, String, String)>,
+    request: Request,
+) -> Response {
+    answer(publisher, &name, &id, request).await
+}
+
+async fn answer(
+    State(publisher): State<Arc<Publisher>>,
+    name: &str,
+    id: &str,
+    request: Request,
+) -> Response {
+    if name != CONNECTIONS {
+        let detail = format!("no resource {}; see /openapi.json", request.uri().path());
+        return crate::admin::problem::Problem::not_found(detail).into_response();
+    }
+    let handled = handle(&publisher, id, request).await;
+    handled.unwrap_or_else(IntoResponse::into_response)
+}
+
+async fn handle(publisher: &Publisher, id: &str, request: Request) -> Result<Response, Failure> {
+    let (head, body) = request.into_parts();
+    let body = timeout(BODY_TIMEOUT, to_bytes(body, PAYLOAD_MAX)).await;
+    let body = body
+        .ok()
+        .and_then(Result::ok)
+        .ok_or_else(Failure::too_large)?;
+    let author = author(publisher, &head, &body)?;
+    let id: SessionId = id.parse().map_err(|_| Failure::gone())?;
+    let target = Target::Session(id);
+    let allowed = author.check(&target);
+    allowed.map_err(|problem| Failure::forbidden(problem.detail()))?;
+    match head.method {
+        Method::POST => post(publisher, target, body).await,
+        Method::GET => get(publisher, id).await,
+        Method::DELETE => delete(publisher, id, author.name()).await,
+        _ => Err(Failure(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "ForbiddenException",
+            format!("{} is not a method of connections", head.method),
+        )),
+    }
+}
+
+fn author(publisher: &Publisher, head: &Parts, body: &[u8]) -> Result<Author, Failure> {
+    let tokens = &publisher.settings.tokens;
+    if !sigv4::is_signed(head) {
+        let author = guard::author(tokens, &head.headers);
+        return author.map_err(|problem| Failure::forbidden(problem.detail()));
+    }
+    let place = sigv4::verify(tokens, head, body, clock::wall());
+    let place = place.map_err(|error| Failure::forbidden(error.to_string()))?;
+    Ok(Author::new(tokens, place))
+}
+
+/// Sends one message: of text if the payload is UTF-8, else binary.
+async fn post(publisher: &Publisher, target: Target, body: Bytes) -> Result<Response, Failure> {
+    let message = match std::str::from_utf8(&body) {
+        Ok(text) => Message::Text(text.into()),
+        Err(_) => Message::Binary(body[..].into()),
+    };
+    let publication = Publication {
+        id: None,
+        to: vec![target],
+        except: Vec::new(),
+        side: Recipient::Client,
+        message,
+        expires: None,
+    };
+    let Published::Done(outcome) = publisher.messages.publish(publication).await else {
+        return Ok(StatusCode::OK.into_response());
+    };
+    let counts = outcome.counts;
+    match (counts.delivered + counts.queued, counts.dropped) {
+        (1.., _) => Ok(StatusCode::OK.into_response()),
+        (_, 1..) => Err(Failure(
+            StatusCode::TOO_MANY_REQUESTS,
+            "LimitExceededException",
+            "the client takes messages too slowly, or the session ends".to_owned(),
+        )),
+        // Another node may have the session.
+        _ if outcome.carried.is_some_and(|carried| carried.is_ok()) => {
+            Ok(StatusCode::OK.into_response())
+        }
+        _ => Err(Failure::gone()),
+    }
+}
+
+async fn get(publisher: &Publisher, id: SessionId) -> Result<Response, Failure> {
+    let view = find(publisher, id).await.ok_or_else(Failure::gone)?;
+    let request = &view.facts.request;
+    // The idle time is coarse: to a tenth of a second.
+    let active = (clock::wall() - view.idle).max(request.granted());
+    let time = |at| humantime::format_rfc3339_millis(at).to_string();
+    let client = request.client().parse::<SocketAddr>();
+    let address = client.map_or_else(|_| request.client().to_owned(), |one| one.ip().to_string());
+    Ok(Json(json!({
+        "connectedAt": time(request.granted()),
+        "identity": { "sourceIp": address, "userAgent": "" },
+        "lastActiveAt": time(active),
+    }))
+    .into_response())
+}
+
+async fn delete(publisher: &Publisher, id: SessionId, author: &str) -> Result<Response, Failure> {
+    let order = CloseOrder {
+        code: 1000,
+        reason: "".into(),
+        cause: Cause::Kicked,
+    };
+    let given = EndOrder {
+        operator: Some(format!("publisher {author}").into()),
+        ..EndOrder::default()
+    };
+    let given = Some(Arc::new(given));
+    let command = |slice, answer| WorkerCommand::Close {
+        query: SessionQuery::one(id),
+        order: order.clone(),
+        given: given.clone(),
+        slice,
+        answer,
+    };
+    let walked = publisher.live.workers().walk(command).await;
+    let closed: usize = walked.answers.into_iter().sum();
+    match closed {
+        0 => Err(Failure::gone()),
+        _ => Ok(StatusCode::NO_CONTENT.into_response()),
+    }
+}
+
+/// The session, unless it is ending.
+async fn find(publisher: &Publisher, id: SessionId) -> Option<SessionView> {
+    let command = |slice, answer| WorkerCommand::Sessions {
+        query: SessionQuery::one(id),
+        limit: 1,
+        slice,
+        answer,
+    };
+    let walked = publisher.live.workers().walk(command).await;
+    let mut found = walked.answers.into_iter().flatten();
+    found.next().filter(|view| !view.closing)
+}

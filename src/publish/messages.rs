@@ -1,0 +1,372 @@
+//! `POST /v1/messages`: one message, or a batch of them.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use axum::Json;
+use axum::extract::{Extension, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::admin::problem::Problem;
+use crate::base::clock;
+use crate::base::message::Message;
+use crate::base::target::Target;
+use crate::control::messages::{Outcome, Published};
+use crate::core::messages::delivery::{
+    EXCEPT_MAX, MESSAGE_ID_MAX, Publication, Recipient, TARGETS_MAX,
+};
+use crate::publish::Publisher;
+use crate::publish::body::JsonBody;
+use crate::publish::guard::Author;
+
+/// Most messages of a batch.
+const BATCH_MAX: usize = 1000;
+/// Longest life of a message.
+const TTL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What is sent: one message, or a list of them, which are published in order.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged, expecting = "a message, or a list of messages")]
+pub(super) enum Sent {
+    /// A batch of at most 1000.
+    Batch(Vec<NewMessage>),
+    /// One.
+    One(Box<NewMessage>),
+}
+
+/// A message to publish.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewMessage {
+    /// Who gets it: `session:ID`, `principal:SUBJECT`, `group:NAME`, `route:NAME` or `all`. A
+    /// session that several of them name gets it once.
+    to: Vec<String>,
+    /// Who of those does not.
+    #[serde(default)]
+    except: Vec<String>,
+    /// The payload as text. Give `text` or `base64`.
+    text: Option<String>,
+    /// The payload in base64: a binary message, unless `content_type` is one of text.
+    base64: Option<String>,
+    /// The type of what `base64` holds. `text/…` and `application/json` make it a text message.
+    content_type: Option<String>,
+    /// Which side of each session.
+    #[serde(default)]
+    side: Side,
+    /// The publisher's name of the message, at most 128 bytes. What is sent again with the same id
+    /// within two minutes is not delivered again.
+    id: Option<String>,
+    /// It is not delivered later than after this time: `30s`, `5m`; at most a day.
+    ttl: Option<String>,
+}
+
+/// A side of a session.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Side {
+    /// The client.
+    #[default]
+    Client,
+    /// The backend, which takes the message for one of the client's.
+    Backend,
+}
+
+/// What became of a message.
+#[derive(Debug, Default, Serialize, JsonSchema)]
+pub(super) struct Answer {
+    /// Sessions of this node whose socket has it.
+    delivered: u64,
+    /// Sessions of this node in whose queue it waits.
+    queued: u64,
+    /// Sessions of this node that do not get it: full queue, ending session, unknown extension.
+    dropped: u64,
+    /// Whether the broker has it for the other nodes; null without a broker.
+    carried: Option<bool>,
+    /// Why it does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_carried: Option<String>,
+    /// A message with this id came before; nothing was delivered again.
+    duplicate: bool,
+    /// Workers that did not answer in time; their sessions are not counted.
+    #[serde(skip_serializing_if = "is_zero")]
+    unanswered: usize,
+}
+
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
+/// What became of a batch.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct BatchAnswer {
+    /// One for each message, in order.
+    results: Vec<BatchResult>,
+}
+
+/// What became of one message of a batch.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum BatchResult {
+    /// It was published.
+    Answer(Answer),
+    /// It was not.
+    Problem {
+        /// As the status of a single message.
+        status: u16,
+        /// Why.
+        detail: String,
+    },
+}
+
+pub(super) async fn publish(
+    State(publisher): State<Arc<Publisher>>,
+    Extension(author): Extension<Author>,
+    JsonBody(sent): JsonBody<Sent>,
+) -> Result<Response, Problem> {
+    match sent {
+        Sent::One(message) => {
+            let answer = publish_one(&publisher, &author, *message).await?;
+            Ok(Json(answer).into_response())
+        }
+        Sent::Batch(messages) => {
+            if messages.len() > BATCH_MAX {
+                let detail = format!("a batch has at most {BATCH_MAX} messages");
+                return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
+            }
+            let mut results = Vec::with_capacity(messages.len());
+            for message in messages {
+                let result = publish_one(&publisher, &author, message).await;
+                results.push(result.map_or_else(
+                    |problem| BatchResult::Problem {
+                        status: problem.status().as_u16(),
+                        detail: problem.detail().to_owned(),
+                    },
+                    BatchResult::Answer,
+                ));
+            }
+            Ok(Json(BatchAnswer { results }).into_response())
+        }
+    }
+}
+
+async fn publish_one(
+    publisher: &Publisher,
+    author: &Author,
+    message: NewMessage,
+) -> Result<Answer, Problem> {
+    let publication = read(message, publisher.settings.message_bytes)?;
+    for target in &publication.to {
+        author.check(target)?;
+    }
+    let published = publisher.messages.publish(publication).await;
+    tracing::debug!(publisher = author.name(), "message published");
+    Ok(answer(published))
+}
+
+fn answer(published: Published) -> Answer {
+    match published {
+        Published::Duplicate => Answer {
+            duplicate: true,
+            ..Answer::default()
+        },
+        Published::Done(Outcome {
+            counts,
+            unanswered,
+            carried,
+        }) => Answer {
+            delivered: counts.delivered,
+            queued: counts.queued,
+            dropped: counts.dropped,
+            carried: carried.as_ref().map(Result::is_ok),
+            not_carried: carried.and_then(Result::err).map(|why| why.to_string()),
+            duplicate: false,
+            unanswered,
+        },
+    }
+}
+
+fn read(message: NewMessage, bytes_max: usize) -> Result<Publication, Problem> {
+    let NewMessage {
+        to,
+        except,
+        text,
+        base64,
+        content_type,
+        side,
+        id,
+        ttl,
+    } = message;
+    if to.is_empty() {
+        let detail = "to: name at least one target, `group:lobby` for example";
+        return Err(Problem::bad_request(detail));
+    }
+    let message = payload(text, base64, content_type.as_deref())?;
+    if message.len() > bytes_max {
+        let detail = format!(
+            "the payload has {} bytes; `publish.message_bytes` allows {bytes_max}",
+            message.len()
+        );
+        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
+    }
+    Ok(Publication {
+        id: id.map(|id| message_id(&id)).transpose()?,
+        to: targets("to", &to, TARGETS_MAX)?,
+        except: targets("except", &except, EXCEPT_MAX)?,
+        side: match side {
+            Side::Client => Recipient::Client,
+            Side::Backend => Recipient::Backend,
+        },
+        message,
+        expires: ttl.map(|ttl| expires(&ttl)).transpose()?,
+    })
+}
+
+fn payload(
+    text: Option<String>,
+    base64: Option<String>,
+    content_type: Option<&str>,
+) -> Result<Message, Problem> {
+    match (text, base64) {
+        (Some(text), None) => Ok(Message::Text(text.into())),
+        (None, Some(base64)) => {
+            let bytes = STANDARD.decode(base64);
+            let bytes = bytes.map_err(|error| Problem::bad_request(format!("base64: {error}")))?;
+            let kind = content_type.unwrap_or_default();
+            if !kind.starts_with("text/") && !kind.starts_with("application/json") {
+                return Ok(Message::Binary(bytes.into()));
+            }
+            let text = String::from_utf8(bytes);
+            let text = text.map_err(|_| {
+                Problem::bad_request(
+                    "base64: by its `content_type` it is text, but it is not UTF-8",
+                )
+            })?;
+            Ok(Message::Text(text.into()))
+        }
+        _ => Err(Problem::bad_request("give `text` or `base64`")),
+    }
+}
+
+fn message_id(id: &str) -> Result<Arc<str>, Problem> {
+    // `~` begins the ids that gateways give.
+    if id.is_empty() || id.len() > MESSAGE_ID_MAX || id.starts_with('~') {
+        let detail = format!("id: give 1 to {MESSAGE_ID_MAX} bytes that do not begin with `~`");
+        return Err(Problem::bad_request(detail));
+    }
+    Ok(id.into())
+}
+
+fn targets(key: &str, texts: &[String], most: usize) -> Result<Vec<Target>, Problem> {
+    if texts.len() > most {
+        return Err(Problem::bad_request(format!(
+            "{key}: name at most {most} targets"
+        )));
+    }
+    let parse = |text: &String| {
+        let target = text.parse::<Target>();
+        target.map_err(|error| Problem::bad_request(format!("{key}: `{text}`: {error}")))
+    };
+    texts.iter().map(parse).collect()
+}
+
+/// When a life of this length ends.
+fn expires(ttl: &str) -> Result<SystemTime, Problem> {
+    let ttl = humantime::parse_duration(ttl);
+    let ttl = ttl.map_err(|error| Problem::bad_request(format!("ttl: {error}; write `30s`")))?;
+    if ttl.is_zero() || ttl > TTL_MAX {
+        return Err(Problem::bad_request(
+            "ttl: give more than nothing and at most a day",
+        ));
+    }
+    Ok(clock::wall() + ttl)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read_json(value: serde_json::Value) -> Result<Publication, Problem> {
+        read(serde_json::from_value(value).expect("a message"), 10)
+    }
+
+    #[test]
+    fn a_message_is_read() {
+        let message = json!({
+            "to": ["group:lobby", "principal:7"], "except": ["session:01ARZ3NDEKTSV4RRFFQ69G5FAV"],
+            "text": "hi", "id": "m-1", "ttl": "30s", "side": "backend",
+        });
+        let publication = read_json(message).expect("a message");
+        assert_eq!(publication.message, Message::Text("hi".into()));
+        assert_eq!((publication.to.len(), publication.except.len()), (2, 1));
+        assert_eq!(publication.side, Recipient::Backend);
+        assert!(publication.expires.is_some() && publication.id.as_deref() == Some("m-1"));
+    }
+
+    #[test]
+    fn a_content_type_makes_text_of_base64() {
+        for (kind, text) in [
+            (None, false),
+            (Some("text/plain"), true),
+            (Some("application/json; charset=utf-8"), true),
+            (Some("image/png"), false),
+        ] {
+            let message = json!({ "to": ["all"], "base64": "aGk=", "content_type": kind });
+            let message = read_json(message).expect("a message").message;
+            assert_eq!(matches!(message, Message::Text(_)), text, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (message, part) in [
+            (json!({ "to": [], "text": "x" }), "to:"),
+            (json!({ "to": ["user:7"], "text": "x" }), "to: `user:7`"),
+            (
+                json!({ "to": ["all"], "except": ["x"], "text": "x" }),
+                "except: `x`",
+            ),
+            (json!({ "to": ["all"] }), "`text` or `base64`"),
+            (
+                json!({ "to": ["all"], "text": "x", "base64": "eA==" }),
+                "`text` or `base64`",
+            ),
+            (json!({ "to": ["all"], "base64": "?" }), "base64:"),
+            (
+                json!({ "to": ["all"], "base64": "/w==", "content_type": "text/plain" }),
+                "UTF-8",
+            ),
+            (
+                json!({ "to": ["all"], "text": "12345678901" }),
+                "message_bytes",
+            ),
+            (json!({ "to": ["all"], "text": "x", "id": "~x" }), "id:"),
+            (json!({ "to": ["all"], "text": "x", "ttl": "soon" }), "ttl:"),
+            (
+                json!({ "to": ["all"], "text": "x", "ttl": "2 days" }),
+                "ttl:",
+            ),
+            (
+                json!({ "to": vec!["all"; TARGETS_MAX + 1], "text": "x" }),
+                "at most 1000",
+            ),
+        ] {
+            let problem = read_json(message.clone()).expect_err("a fault");
+            assert!(
+                problem.detail().contains(part),
+                "{message}: {}",
+                problem.detail()
+            );
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! The publishing API: services send messages to sessions, and steer who is in which group. It has
+//! a listener of its own, and tokens that open some targets only. `messages` and `groups` are its
+//! resources, `connections` speaks the management API of AWS API Gateway.
+
+mod body;
+mod connections;
+mod groups;
+mod guard;
+mod messages;
+pub mod openapi;
+mod server;
+mod sigv4;
+
+use std::sync::Arc;
+
+use crate::config::snapshot::Publish;
+use crate::control::messages::Messages;
+use crate::live::Live;
+
+pub use server::{Bound, bind};
+
+/// What the publishing API works on.
+#[derive(Debug)]
+pub struct Publisher {
+    /// The settings of `[publish]`.
+    pub settings: Publish,
+    /// The sessions.
+    pub live: Arc<Live>,
+    /// Delivers messages.
+    pub messages: Arc<Messages>,
+}

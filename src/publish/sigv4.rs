@@ -1,0 +1,288 @@
+//! Requests that are signed as AWS asks for (Signature Version 4,
+//! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>):
+//! the access key id is the name of a token of `[publish]`, and the secret key is the token. Region
+//! and service are taken as the client has them.
+
+use std::fmt::Write as _;
+use std::time::{Duration, SystemTime};
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::digest;
+use aws_lc_rs::hmac;
+use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
+
+use crate::config::snapshot::PublishToken;
+
+const ALGORITHM: &str = "AWS4-HMAC-SHA256";
+/// How far the client's clock may be away.
+const SKEW: Duration = Duration::from_secs(15 * 60);
+/// Most headers that are signed.
+const HEADERS_MAX: usize = 64;
+
+/// Why a signature is not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Unsigned {
+    /// The header is missing or another scheme's.
+    #[error("the request has no AWS4-HMAC-SHA256 signature")]
+    Missing,
+    /// The header cannot be read.
+    #[error("the Authorization header is malformed")]
+    Malformed,
+    /// No token has this name.
+    #[error("no publisher has this access key id")]
+    Key,
+    /// `x-amz-date` is missing or too far away.
+    #[error("x-amz-date is missing, or more than 15 minutes away")]
+    Date,
+    /// It does not fit the request.
+    #[error("the signature does not fit the request")]
+    Signature,
+}
+
+/// The parts of the `Authorization` header.
+struct Given<'a> {
+    key: &'a str,
+    /// Date, region, service and `aws4_request`.
+    scope: [&'a str; 4],
+    headers: &'a str,
+    signature: &'a str,
+}
+
+/// Whether a request is signed at all.
+pub(super) fn is_signed(head: &Parts) -> bool {
+    let value = head
+        .headers
+        .get(AUTHORIZATION)
+        .map(|value| value.as_bytes());
+    value.is_some_and(|value| value.starts_with(ALGORITHM.as_bytes()))
+}
+
+/// The place of the token that a request is signed with.
+///
+/// # Errors
+/// Why there is none.
+pub(super) fn verify(
+    tokens: &[PublishToken],
+    head: &Parts,
+    body: &[u8],
+    now: SystemTime,
+) -> Result<usize, Unsigned> {
+    let value = head.headers.get(AUTHORIZATION).ok_or(Unsigned::Missing)?;
+    let value = value.to_str().map_err(|_| Unsigned::Malformed)?;
+    let given = parse(value)?;
+    let place = tokens.iter().position(|token| *token.name == *given.key);
+    let place = place.ok_or(Unsigned::Key)?;
+    let date = header(head, "x-amz-date").ok_or(Unsigned::Date)?;
+    let at = time(&date).ok_or(Unsigned::Date)?;
+    let away = now.duration_since(at).or_else(|_| at.duration_since(now));
+    if away.is_ok_and(|away| away > SKEW) || !date.starts_with(given.scope[0]) {
+        return Err(Unsigned::Date);
+    }
+    let canonical = canonical_request(head, &given, body)?;
+    let scope = given.scope.join("/");
+    let to_sign = format!(
+        "{ALGORITHM}\n{date}\n{scope}\n{}",
+        hex(&sha256(canonical.as_bytes()))
+    );
+    let secret = format!("AWS4{}", tokens[place].token.reveal());
+    let mut key = secret.into_bytes();
+    for part in given.scope {
+        key = sign(&key, part.as_bytes());
+    }
+    let signature = hex(&sign(&key, to_sign.as_bytes()));
+    verify_slices_are_equal(signature.as_bytes(), given.signature.as_bytes())
+        .map(|()| place)
+        .map_err(|_| Unsigned::Signature)
+}
+
+fn parse(value: &str) -> Result<Given<'_>, Unsigned> {
+    let rest = value.strip_prefix(ALGORITHM).ok_or(Unsigned::Missing)?;
+    let mut given = [None; 3];
+    for part in rest.split(',') {
+        let (name, value) = part.trim().split_once('=').ok_or(Unsigned::Malformed)?;
+        let names = ["Credential", "SignedHeaders", "Signature"];
+        let place = names.iter().position(|one| *one == name);
+        given[place.ok_or(Unsigned::Malformed)?] = Some(value);
+    }
+    let [Some(credential), Some(headers), Some(signature)] = given else {
+        return Err(Unsigned::Malformed);
+    };
+    // The name of a token may hold slashes, the scope has four parts.
+    let mut parts: Vec<_> = credential.rsplitn(5, '/').collect();
+    parts.reverse();
+    let [key, date, region, service, end] = parts[..] else {
+        return Err(Unsigned::Malformed);
+    };
+    if end != "aws4_request" || headers.split(';').count() > HEADERS_MAX {
+        return Err(Unsigned::Malformed);
+    }
+    Ok(Given {
+        key,
+        scope: [date, region, service, end],
+        headers,
+        signature,
+    })
+}
+
+fn canonical_request(head: &Parts, given: &Given<'_>, body: &[u8]) -> Result<String, Unsigned> {
+    let mut headers = String::new();
+    let names: Vec<_> = given.headers.split(';').collect();
+    // What is not signed could be changed: the host binds the request to this gateway.
+    if !names.contains(&"host") || !names.contains(&"x-amz-date") {
+        return Err(Unsigned::Signature);
+    }
+    for name in &names {
+        let value = header(head, name).ok_or(Unsigned::Signature)?;
+        headers.push_str(name);
+        headers.push(':');
+        headers.push_str(&value);
+        headers.push('\n');
+    }
+    let path = encode(head.uri.path(), true);
+    let query = canonical_query(head.uri.query().unwrap_or_default());
+    let hash = hex(&sha256(body));
+    Ok(format!(
+        "{}\n{path}\n{query}\n{headers}\n{}\n{hash}",
+        head.method, given.headers
+    ))
+}
+
+/// The value of a header, its spaces folded; of several fields the list.
+fn header(head: &Parts, name: &str) -> Option<String> {
+    let values = head.headers.get_all(name).iter();
+    let values: Option<Vec<_>> = values
+        .map(|value| {
+            let words = value.to_str().ok()?.split_ascii_whitespace();
+            Some(words.collect::<Vec<_>>().join(" "))
+        })
+        .collect();
+    values
+        .filter(|values| !values.is_empty())
+        .map(|values| values.join(","))
+}
+
+fn canonical_query(query: &str) -> String {
+    let mut pairs: Vec<_> = form_urlencoded::parse(query.as_bytes())
+        .map(|(name, value)| format!("{}={}", encode(&name, false), encode(&value, false)))
+        .collect();
+    pairs.sort_unstable();
+    pairs.join("&")
+}
+
+/// Percent-encodes all but unreserved characters (RFC 3986, section 2.3), and slashes where they
+/// part a path.
+fn encode(text: &str, slashes: bool) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        let plain = byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+        if plain || (slashes && byte == b'/') {
+            encoded.push(char::from(byte));
+        } else {
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
+}
+
+/// `20261127T170000Z`
+fn time(text: &str) -> Option<SystemTime> {
+    let plain = text.len() == 16 && text.is_ascii();
+    let number = |range: std::ops::Range<usize>| text.get(range)?.parse::<u32>().ok();
+    if !plain || text.get(8..9)? != "T" || text.get(15..)? != "Z" {
+        return None;
+    }
+    let (year, month, day) = (number(0..4)?, number(4..6)?, number(6..8)?);
+    let (hour, minute, second) = (number(9..11)?, number(11..13)?, number(13..15)?);
+    let text = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z");
+    humantime::parse_rfc3339(&text).ok()
+}
+
+fn sha256(bytes: &[u8]) -> Vec<u8> {
+    digest::digest(&digest::SHA256, bytes).as_ref().to_vec()
+}
+
+fn sign(key: &[u8], bytes: &[u8]) -> Vec<u8> {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, key);
+    hmac::sign(&key, bytes).as_ref().to_vec()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::Request;
+
+    use super::*;
+    use crate::base::secret::Secret;
+
+    fn tokens() -> Vec<PublishToken> {
+        vec![PublishToken {
+            name: "AKIDEXAMPLE".into(),
+            token: Secret::new("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"),
+            targets: Vec::new(),
+        }]
+    }
+
+    fn head(signature: &str, date: &str) -> Parts {
+        let credential = "AKIDEXAMPLE/20150830/us-east-1/service/aws4_request";
+        let authorization = format!(
+            "{ALGORITHM} Credential={credential}, SignedHeaders=host;x-amz-date, \
+             Signature={signature}"
+        );
+        let request = Request::get("/?Param2=value2&Param1=value1")
+            .header("host", "example.amazonaws.com")
+            .header("x-amz-date", date)
+            .header(AUTHORIZATION, authorization);
+        request.body(()).expect("a request").into_parts().0
+    }
+
+    /// `get-vanilla-query-order-key-case` of the AWS Signature Version 4 test suite.
+    const SIGNATURE: &str = "b97d918cfa904a5beff61c982a1b6f458b799221646efd99d3219ec94cdf2500";
+    const DATE: &str = "20150830T123600Z";
+
+    #[test]
+    fn the_example_of_the_test_suite_is_accepted() {
+        let now = time(DATE).expect("a time");
+        let verified = verify(&tokens(), &head(SIGNATURE, DATE), b"", now);
+        assert_eq!(verified, Ok(0));
+        let later = verify(&tokens(), &head(SIGNATURE, DATE), b"", now + SKEW + SKEW);
+        assert_eq!(later, Err(Unsigned::Date));
+        let changed = verify(&tokens(), &head(SIGNATURE, DATE), b"x", now);
+        assert_eq!(changed, Err(Unsigned::Signature));
+        let other = SIGNATURE.replace('b', "c");
+        let forged = verify(&tokens(), &head(&other, DATE), b"", now);
+        assert_eq!(forged, Err(Unsigned::Signature));
+        assert_eq!(
+            verify(&[], &head(SIGNATURE, DATE), b"", now),
+            Err(Unsigned::Key)
+        );
+    }
+
+    #[test]
+    fn i12_a_malformed_header_is_refused() {
+        for value in [
+            "AWS4-HMAC-SHA256",
+            "AWS4-HMAC-SHA256 Credential=a/b",
+            "AWS4-HMAC-SHA256 Credential=a/b/c/d/e, SignedHeaders=host, Signature=x",
+            "AWS4-HMAC-SHA256 Credential=a/b/c/d/aws4_request, Signature=x",
+            "AWS4-HMAC-SHA256 X=y",
+        ] {
+            assert!(parse(value).is_err(), "{value}");
+        }
+        for text in [
+            "",
+            "20150830T123600",
+            "2015083aT123600Z",
+            "20151330T123600Z",
+            "20150830 123600Z",
+        ] {
+            assert_eq!(time(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Groups and messages through a hand-over and a reconnect.
+
+use super::*;
+use crate::support::eventually;
+
+#[tokio::test]
+async fn i1_groups_and_queued_messages_go_along_in_a_hand_over() {
+    let backend = Backend::echo().await;
+    let text = rooms(
+        &[backend.address],
+        "message_queue = { messages = 1000, bytes = \"1 MiB\" }",
+    );
+    let mut old = Gateway::start_with_handover(&text).await;
+    let (mut client, id) = enter(&old, "a").await;
+    let place = format!("/v1/groups/vip/sessions/{id}?ttl=1h");
+    assert_eq!(call(&old, "PUT", &place, &Value::Null).status, 200);
+    let slow = Dial::new("/rooms/slow").receive_buffer(4096);
+    let mut slow = slow.connect(old.address()).await.expect("a session");
+    let mut sent = 0;
+    loop {
+        let text = format!("{sent}:{}", "x".repeat(8192));
+        let answer = publish(&old, &json!({ "to": ["group:slow"], "text": text }));
+        sent += 1;
+        if counts(&answer)[1] > 0 && sent % 10 == 0 {
+            break;
+        }
+    }
+    let new = old.succeed().await;
+    assert!(old.wait_for_exit().await.success());
+    for group in ["a", "vip"] {
+        let message = json!({ "to": [format!("group:{group}")], "text": group });
+        assert_eq!(counts(&publish(&new, &message)), [1, 0, 0], "{group}");
+        assert_eq!(client.receive_text().await, group);
+    }
+    publish(&new, &json!({ "to": ["group:slow"], "text": "last:" }));
+    for expected in 0..sent {
+        let text = slow.receive_text().await;
+        assert!(text.starts_with(&format!("{expected}:")), "{expected}");
+    }
+    assert_eq!(slow.receive_text().await, "last:");
+    client.close().await;
+    slow.close().await;
+}
+
+#[tokio::test]
+async fn a_session_that_reconnects_keeps_its_groups_and_gets_its_messages() {
+    let (first, second) = (Backend::echo().await, Backend::echo().await);
+    let text = rooms(
+        &[first.address, second.address],
+        "on_backend_loss = \"reconnect\"",
+    );
+    let gateway = Gateway::start(&text).await;
+    let (mut client, _) = enter(&gateway, "a").await;
+    client.echo("here").await;
+    let (lost, left) = match first.live() {
+        0 => (second, first),
+        _ => (first, second),
+    };
+    lost.stop().await;
+    publish(&gateway, &json!({ "to": ["group:a"], "text": "meanwhile" }));
+    assert_eq!(client.receive_text().await, "meanwhile");
+    eventually("the other backend has it", async || left.live() == 1).await;
+    publish(&gateway, &json!({ "to": ["group:a"], "text": "after" }));
+    assert_eq!(client.receive_text().await, "after");
+    client.echo("there").await;
+    client.close().await;
+}
