@@ -1,7 +1,7 @@
 //! Published messages between the control plane, which takes them from publishers and brokers, and
 //! the workers, which have the sessions.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -103,11 +103,6 @@ impl Interest {
         topics.changes.drain(..some).collect()
     }
 
-    /// Whether there are sessions in a topic.
-    pub fn has(&self, topic: &Topic) -> bool {
-        self.lock().all.contains_key(topic)
-    }
-
     /// Waits for a change.
     pub async fn changed(&self) {
         self.changed.notified().await;
@@ -127,8 +122,10 @@ impl Topics {
 /// A message for sessions of the workers.
 #[derive(Debug)]
 pub struct Delivery {
-    /// Who gets it.
+    /// Who gets it. Of several routes only the first is there: `routes` has all.
     pub to: Vec<Target>,
+    /// The routes among them, whose sessions are found in one walk.
+    pub routes: HashSet<RouteName>,
     /// Who does not.
     pub except: Exceptions,
     /// Which side.
@@ -143,9 +140,11 @@ pub struct Delivery {
 
 impl From<Publication> for Delivery {
     fn from(publication: Publication) -> Self {
+        let (to, routes) = distinct(publication.to);
         Self {
             frame: client_frame(&publication.message),
-            to: distinct(publication.to),
+            to,
+            routes,
             except: Exceptions::new(publication.except),
             side: publication.side,
             message: publication.message,
@@ -154,14 +153,19 @@ impl From<Publication> for Delivery {
     }
 }
 
-/// Targets without repetitions; all sessions are all there is.
-fn distinct(mut targets: Vec<Target>) -> Vec<Target> {
+/// Targets without repetitions, and the routes among them. All sessions are all there is.
+fn distinct(mut targets: Vec<Target>) -> (Vec<Target>, HashSet<RouteName>) {
+    let mut routes = HashSet::new();
     if targets.contains(&Target::All) {
-        return vec![Target::All];
+        return (vec![Target::All], routes);
     }
     targets.sort_unstable();
     targets.dedup();
-    targets
+    targets.retain(|target| match target {
+        Target::Route(name) => routes.insert(name.clone()) && routes.len() == 1,
+        _ => true,
+    });
+    (targets, routes)
 }
 
 /// What is done with published messages and groups on a worker.
@@ -217,4 +221,20 @@ pub struct MemberView {
     pub route: RouteName,
     /// What is left of the membership; `None` until the session ends.
     pub ttl: Option<Duration>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn routes_are_found_in_one_walk() {
+        let target = |text: &str| text.parse::<Target>().expect("a target");
+        let texts = ["route:b", "group:x", "route:a", "route:b", "group:x"];
+        let (to, routes) = distinct(texts.map(target).to_vec());
+        assert_eq!(to, [target("group:x"), target("route:a")]);
+        assert_eq!(routes, HashSet::from(["a".into(), "b".into()]));
+        let (to, routes) = distinct(["route:b", "all"].map(target).to_vec());
+        assert!(to == [Target::All] && routes.is_empty());
+    }
 }

@@ -56,8 +56,8 @@ impl Failure {
         )
     }
 
-    fn too_large() -> Self {
-        let message = format!("a payload has at most {PAYLOAD_MAX} bytes");
+    fn too_large(most: usize) -> Self {
+        let message = format!("a payload has at most {most} bytes");
         Self(
             StatusCode::PAYLOAD_TOO_LARGE,
             "PayloadTooLargeException",
@@ -112,11 +112,12 @@ async fn answer(
 
 async fn handle(publisher: &Publisher, id: &str, request: Request) -> Result<Response, Failure> {
     let (head, body) = request.into_parts();
-    let body = timeout(BODY_TIMEOUT, to_bytes(body, PAYLOAD_MAX)).await;
+    let most = PAYLOAD_MAX.min(publisher.settings.message_bytes);
+    let body = timeout(BODY_TIMEOUT, to_bytes(body, most)).await;
     let body = body
         .ok()
         .and_then(Result::ok)
-        .ok_or_else(Failure::too_large)?;
+        .ok_or_else(|| Failure::too_large(most))?;
     let author = author(publisher, &head, &body)?;
     let id: SessionId = id.parse().map_err(|_| Failure::gone())?;
     let target = Target::Session(id);

@@ -163,10 +163,13 @@ async fn publish_one(
     author: &Author,
     message: NewMessage,
 ) -> Result<Answer, Problem> {
-    let publication = read(message, publisher.settings.message_bytes)?;
-    for target in &publication.to {
+    let mut publication = read(message, publisher.settings.message_bytes)?;
+    for target in publication.to.iter().chain(&publication.except) {
         author.check(target)?;
     }
+    // Publishers do not share ids.
+    let id = publication.id.take();
+    publication.id = id.map(|id| format!("{}:{id}", author.name()).into());
     let published = publisher.messages.publish(publication).await;
     tracing::debug!(publisher = author.name(), "message published");
     Ok(answer(published))

@@ -1,6 +1,6 @@
 //! Subscribes to the topics of this node's sessions.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,34 +20,55 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Keeps the subscriptions equal to what sessions are in.
 pub(super) async fn follow(interest: Arc<Interest>, broker: Broker) {
-    let mut lingering = VecDeque::new();
+    let mut lingering = Lingering::default();
     loop {
         let changes = interest.take_changes(CHANGES_MAX);
         if changes.is_empty() {
             tokio::select! {
                 () = interest.changed() => {}
-                () = sleep(LOOK_EVERY), if !lingering.is_empty() => {}
+                () = sleep(LOOK_EVERY), if !lingering.order.is_empty() => {}
             }
         }
         for InterestChange { topic, wanted } in changes {
             match wanted {
-                true => broker.subscribe(topic),
-                false => lingering.push_back((clock::now() + LINGER, topic)),
+                true => {
+                    lingering.until.remove(&topic);
+                    broker.subscribe(topic);
+                }
+                false => lingering.add(topic),
             }
         }
-        end_lingering(&mut lingering, &interest, &broker);
+        lingering.end(&broker);
         tokio::task::yield_now().await;
     }
 }
 
-fn end_lingering(lingering: &mut VecDeque<(Instant, Topic)>, interest: &Interest, broker: &Broker) {
-    let now = clock::now();
-    while lingering.front().is_some_and(|(until, _)| *until <= now) {
-        // A session may have come back to it, which has been subscribed all the time.
-        if let Some((_, topic)) = lingering.pop_front()
-            && !interest.has(&topic)
-        {
-            broker.unsubscribe(&topic);
+/// Topics without sessions that are still subscribed.
+#[derive(Default)]
+struct Lingering {
+    order: VecDeque<(Instant, Topic)>,
+    /// Until when each lingers. An entry of `order` with another time is out of date.
+    until: HashMap<Topic, Instant>,
+}
+
+impl Lingering {
+    fn add(&mut self, topic: Topic) {
+        let until = clock::now() + LINGER;
+        self.until.insert(topic.clone(), until);
+        self.order.push_back((until, topic));
+    }
+
+    /// Ends the subscriptions whose time is over.
+    fn end(&mut self, broker: &Broker) {
+        let now = clock::now();
+        while self.order.front().is_some_and(|(until, _)| *until <= now) {
+            let Some((until, topic)) = self.order.pop_front() else {
+                return;
+            };
+            if self.until.get(&topic) == Some(&until) {
+                self.until.remove(&topic);
+                broker.unsubscribe(&topic);
+            }
         }
     }
 }

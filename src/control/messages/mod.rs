@@ -3,8 +3,8 @@
 
 mod interest;
 
-use std::collections::{BTreeSet, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,7 +17,7 @@ use crate::base::session_id::SessionId;
 use crate::core::messages::delivery::{DeliveryCounts, Publication};
 use crate::core::messages::envelope::Envelope;
 use crate::core::messages::index::JoinError;
-use crate::core::messages::seen::SeenIds;
+use crate::core::messages::seen::{Seen, SeenIds};
 use crate::core::messages::topic::Topic;
 use crate::io::broker::{Broker, BrokerStatus, NotCarried, Received, ReceivedStream};
 use crate::live::{
@@ -29,8 +29,6 @@ use crate::telemetry::metrics::{MessageMetrics, Metrics};
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 /// For a worker to list a slice of members.
 const SLICE_MAX: Duration = Duration::from_secs(5);
-/// Ids of messages that the broker did not take and that their publishers may send again (I8).
-const NOT_CARRIED_MAX: usize = 10_000;
 
 /// What became of a published message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,24 +58,8 @@ pub struct Messages {
     broker: Option<Broker>,
     /// The name of this process among those of the fleet.
     process: Arc<str>,
-    seen: Mutex<Seen>,
+    seen: Mutex<SeenIds>,
     metrics: MessageMetrics,
-}
-
-#[derive(Debug, Default)]
-struct Seen {
-    ids: SeenIds,
-    /// Delivered here, but not carried.
-    not_carried: HashSet<Arc<str>>,
-}
-
-/// How a publication is treated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Novelty {
-    New,
-    /// It was delivered here; only the broker has yet to take it.
-    NotCarried,
-    Duplicate,
 }
 
 impl Messages {
@@ -135,13 +117,25 @@ impl Messages {
         }
     }
 
-    /// Delivers a message, and has the broker carry it.
-    pub async fn publish(&self, mut publication: Publication) -> Published {
-        let novelty = publication
-            .id
-            .as_ref()
-            .map_or(Novelty::New, |id| self.novelty(id));
-        if novelty == Novelty::Duplicate {
+    /// Delivers a message, and has the broker carry it. It goes on if the publisher gives up
+    /// waiting.
+    pub async fn publish(self: &Arc<Self>, publication: Publication) -> Published {
+        let hub = Arc::clone(self);
+        let published = tokio::spawn(async move { hub.publish_now(publication).await }).await;
+        // Without an answer only while the gateway ends.
+        published.unwrap_or_else(|_| {
+            Published::Done(Outcome {
+                counts: DeliveryCounts::default(),
+                unanswered: self.live.workers().len(),
+                carried: None,
+            })
+        })
+    }
+
+    async fn publish_now(&self, mut publication: Publication) -> Published {
+        let id = publication.id.as_ref();
+        let seen = id.map_or(Seen::New, |id| self.note(id, self.broker.is_none()));
+        if seen == Seen::Known {
             self.metrics.published("duplicate");
             return Published::Duplicate;
         }
@@ -156,14 +150,14 @@ impl Messages {
             Some(self.carry(broker, topics, publication.clone()).await)
         };
         let delivered = async {
-            match novelty {
-                Novelty::New => self.deliver(publication.clone()).await,
+            match seen {
+                Seen::New => self.deliver(publication.clone()).await,
                 _ => (DeliveryCounts::default(), 0),
             }
         };
         let (carried, (counts, unanswered)) = tokio::join!(carried, delivered);
-        if let (Some(carried), Some(id)) = (&carried, &publication.id) {
-            self.note_carried(id, carried.is_ok());
+        if let (Some(Ok(())), Some(id)) = (&carried, &publication.id) {
+            self.seen().set_carried(id);
         }
         Published::Done(Outcome {
             counts,
@@ -185,8 +179,10 @@ impl Messages {
         let payload = Bytes::from(envelope.encode());
         let mut outcome = Ok(());
         for topic in topics {
-            let carried = broker.publish(topic, payload.clone(), Vec::new()).await;
-            outcome = outcome.and(carried);
+            outcome = broker.publish(topic, payload.clone(), Vec::new()).await;
+            if outcome.is_err() {
+                break;
+            }
         }
         let carried = if outcome.is_ok() {
             "carried"
@@ -241,7 +237,7 @@ impl Messages {
         }
         let publication = envelope.publication;
         let id = publication.id.as_ref();
-        if id.is_some_and(|id| self.novelty(id) != Novelty::New) {
+        if id.is_some_and(|id| self.note(id, true) != Seen::New) {
             return "duplicate";
         }
         // The order is that of the queue; the workers count what becomes of it.
@@ -249,24 +245,12 @@ impl Messages {
         "delivered"
     }
 
-    fn novelty(&self, id: &Arc<str>) -> Novelty {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        match seen.ids.note(id, clock::now()) {
-            true => Novelty::New,
-            false if seen.not_carried.contains(id) => Novelty::NotCarried,
-            false => Novelty::Duplicate,
-        }
+    fn note(&self, id: &Arc<str>, carried: bool) -> Seen {
+        self.seen().note(id, carried, clock::now())
     }
 
-    fn note_carried(&self, id: &Arc<str>, carried: bool) {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        match carried {
-            true => drop(seen.not_carried.remove(id)),
-            false if seen.not_carried.len() < NOT_CARRIED_MAX => {
-                seen.not_carried.insert(Arc::clone(id));
-            }
-            false => {}
-        }
+    fn seen(&self) -> MutexGuard<'_, SeenIds> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes a session of this node a member of a group. `None` if it is not here.

@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::message::Message;
 use crate::base::target::Target;
-use crate::core::messages::delivery::{
-    EXCEPT_MAX, MESSAGE_ID_MAX, Publication, Recipient, TARGETS_MAX,
-};
+use crate::core::messages::delivery::{EXCEPT_MAX, Publication, Recipient, TARGETS_MAX};
 
 /// Version of the format. A gateway drops what it does not know, and counts it.
 const VERSION: u32 = 1;
+/// Longest id, which begins with the publisher's name, in bytes.
+const ID_MAX: usize = 512;
 /// Longest line of JSON, in bytes.
 const HEAD_MAX: usize = 4 << 20;
 
@@ -100,7 +100,7 @@ impl Envelope {
         if head.version != VERSION {
             return Err(NotAnEnvelope::Version(head.version));
         }
-        let short = |id: &Arc<str>| id.len() <= MESSAGE_ID_MAX;
+        let short = |id: &Arc<str>| id.len() <= ID_MAX;
         let bounded = head.to.len() <= TARGETS_MAX && head.except.len() <= EXCEPT_MAX;
         if !bounded || !head.id.as_ref().is_none_or(short) || !short(&head.from) {
             return Err(NotAnEnvelope::Bounds);

@@ -1,6 +1,6 @@
 //! Ids of messages that came lately: what is sent twice is delivered once.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,25 +9,48 @@ pub const WINDOW: Duration = Duration::from_secs(120);
 /// Most ids that are remembered; the oldest is forgotten first.
 pub const IDS_MAX: usize = 100_000;
 
+/// What is known of an id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// It did not come before.
+    New,
+    /// It came before, but the broker has not taken its message yet.
+    NotCarried,
+    /// It came before.
+    Known,
+}
+
 /// The ids of a window.
 #[derive(Debug, Default)]
 pub struct SeenIds {
-    ids: HashSet<Arc<str>>,
+    /// With whether the broker has taken the message.
+    ids: HashMap<Arc<str>, bool>,
     order: VecDeque<(Instant, Arc<str>)>,
 }
 
 impl SeenIds {
-    /// Remembers an id. Returns whether it is new.
-    pub fn note(&mut self, id: &Arc<str>, now: Instant) -> bool {
+    /// Remembers an id; `carried` is whether no broker has to take its message. Returns what was
+    /// known of it.
+    pub fn note(&mut self, id: &Arc<str>, carried: bool, now: Instant) -> Seen {
         self.forget(now);
-        if !self.ids.insert(Arc::clone(id)) {
-            return false;
+        match self.ids.get(id) {
+            Some(true) => return Seen::Known,
+            Some(false) => return Seen::NotCarried,
+            None => {}
         }
+        self.ids.insert(Arc::clone(id), carried);
         if self.order.len() == IDS_MAX {
             self.forget_oldest();
         }
         self.order.push_back((now, Arc::clone(id)));
-        true
+        Seen::New
+    }
+
+    /// The broker has taken the message with this id.
+    pub fn set_carried(&mut self, id: &str) {
+        if let Some(carried) = self.ids.get_mut(id) {
+            *carried = true;
+        }
     }
 
     /// Forgets what is older than the window. The work is bounded by what was added.
@@ -54,21 +77,42 @@ mod tests {
     fn an_id_is_new_once_in_a_window() {
         let (mut seen, now) = (SeenIds::default(), clock::now());
         let (one, other) = ("one".into(), "other".into());
-        assert!(seen.note(&one, now) && seen.note(&other, now + WINDOW / 2));
-        assert!(!seen.note(&one, now + WINDOW / 2));
+        assert_eq!(seen.note(&one, true, now), Seen::New);
+        assert_eq!(seen.note(&other, true, now + WINDOW / 2), Seen::New);
+        assert_eq!(seen.note(&one, true, now + WINDOW / 2), Seen::Known);
         let later = now + WINDOW;
-        assert!(seen.note(&one, later), "its window is over");
-        assert!(!seen.note(&other, later));
+        assert_eq!(
+            seen.note(&one, true, later),
+            Seen::New,
+            "its window is over"
+        );
+        assert_eq!(seen.note(&other, true, later), Seen::Known);
         assert_eq!((seen.ids.len(), seen.order.len()), (2, 2));
+    }
+
+    #[test]
+    fn a_message_that_was_not_carried_may_come_again() {
+        let (mut seen, now) = (SeenIds::default(), clock::now());
+        let id = "one".into();
+        assert_eq!(seen.note(&id, false, now), Seen::New);
+        assert_eq!(seen.note(&id, false, now), Seen::NotCarried);
+        seen.set_carried("one");
+        seen.set_carried("another");
+        assert_eq!(seen.note(&id, false, now), Seen::Known);
+        assert_eq!(seen.ids.len(), 1);
     }
 
     #[test]
     fn i8_ids_are_bounded() {
         let (mut seen, now) = (SeenIds::default(), clock::now());
         for number in 0..=IDS_MAX {
-            assert!(seen.note(&number.to_string().into(), now));
+            assert_eq!(seen.note(&number.to_string().into(), false, now), Seen::New);
         }
         assert_eq!((seen.ids.len(), seen.order.len()), (IDS_MAX, IDS_MAX));
-        assert!(seen.note(&"0".into(), now), "the oldest was forgotten");
+        assert_eq!(
+            seen.note(&"0".into(), true, now),
+            Seen::New,
+            "the oldest was forgotten"
+        );
     }
 }

@@ -25,6 +25,10 @@ pub(super) use receive::{Event, Received};
 /// Fills a buffer with unpredictable bytes.
 pub type Entropy = fn(&mut [u8]);
 
+/// Bytes of the gateway's own messages that are written together; further ones stay in their queue,
+/// where they may expire or make room.
+const INSERTED_BYTES: usize = 16 * 1024;
+
 /// What the source may still do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SourceState {
@@ -399,6 +403,9 @@ impl Direction {
         {
             while let Some(message) = injected.queued.take_first() {
                 self.backlog.push_own(&message, at);
+                if self.backlog.len() >= INSERTED_BYTES {
+                    break;
+                }
             }
             return true;
         }

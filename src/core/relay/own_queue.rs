@@ -43,8 +43,10 @@ pub enum WhenFull {
 pub(super) enum Queued {
     /// It waits.
     Yes,
-    /// It does not fit.
+    /// It does not fit now.
     Full,
+    /// It never fits.
+    TooLarge,
 }
 
 #[derive(Clone, Debug)]
@@ -81,8 +83,11 @@ impl OwnQueue {
         expires_at: Tick,
         bounds: &QueueBounds,
     ) -> Queued {
-        let fits_alone = frame.len() <= bounds.bytes && bounds.messages > 0;
-        if bounds.when_full == WhenFull::DropOldest && fits_alone {
+        if frame.len() > bounds.bytes || bounds.messages == 0 {
+            self.counts.dropped += 1;
+            return Queued::TooLarge;
+        }
+        if bounds.when_full == WhenFull::DropOldest {
             while !self.has_room(frame.len(), bounds) && self.pop().is_some() {
                 self.counts.dropped += 1;
             }
@@ -96,7 +101,8 @@ impl OwnQueue {
         Queued::Yes
     }
 
-    fn has_room(&self, bytes: usize, bounds: &QueueBounds) -> bool {
+    /// Whether a frame of so many bytes fits now.
+    pub(super) fn has_room(&self, bytes: usize, bounds: &QueueBounds) -> bool {
         self.messages.len() < bounds.messages && bytes <= bounds.bytes.saturating_sub(self.bytes)
     }
 
@@ -241,7 +247,10 @@ mod tests {
         for byte in 0..3 {
             queue.push(frame(byte, 3), Tick::MAX, &bounds);
         }
-        assert_eq!(queue.push(frame(9, 11), Tick::MAX, &bounds), Queued::Full);
+        assert_eq!(
+            queue.push(frame(9, 11), Tick::MAX, &bounds),
+            Queued::TooLarge
+        );
         assert_eq!(
             (queue.len(), queue.counts.dropped),
             (9, 1),

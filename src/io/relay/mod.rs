@@ -193,6 +193,11 @@ impl<C: Stream> Relay<C> {
         self.machine.send_frame(frame, expires_at, bounds)
     }
 
+    /// Whether a frame of so many bytes for the client fits into the queue now.
+    pub fn has_room(&self, bytes: usize, bounds: &QueueBounds) -> bool {
+        self.machine.has_room(bytes, bounds)
+    }
+
     /// Queues a message for the backend; see [`Machine::send_to_backend`].
     ///
     /// # Errors
@@ -223,6 +228,7 @@ impl<C: Stream> Relay<C> {
             waker.wake_by_ref();
             return false;
         }
+        machine.drop_expired(now);
         let mut link = PolledLink::new(client, waker);
         if !pump::send(machine, Side::Client, &mut link, now) {
             waker.wake_by_ref();

@@ -111,16 +111,15 @@ async fn deliver(sessions: &Sessions, batch: Vec<Pending>) {
         .map(|one| Walk::new(sessions, one))
         .collect();
     let mut touched = Touched::default();
+    let mut visited = 0;
     for place in 0..walks.len() {
-        while walks[place].step(sessions, place, &mut touched) {
-            if touched.sessions.len() >= SLICE {
+        while let Some(some) = walks[place].step(sessions, place, &mut touched) {
+            visited += some.max(1);
+            if visited >= SLICE {
                 touched.flush(sessions, &mut walks);
                 yield_now().await;
+                visited = 0;
             }
-        }
-        if touched.sessions.len() >= SLICE {
-            touched.flush(sessions, &mut walks);
-            yield_now().await;
         }
     }
     touched.flush(sessions, &mut walks);
@@ -189,22 +188,29 @@ impl Walk {
         }
     }
 
-    /// Visits the next sessions. Returns whether there may be more.
-    fn step(&mut self, sessions: &Sessions, place: usize, touched: &mut Touched) -> bool {
+    /// Visits the next sessions. Returns how many it looked at; `None` when there are no more.
+    fn step(&mut self, sessions: &Sessions, place: usize, touched: &mut Touched) -> Option<usize> {
         let delivery = Arc::clone(&self.delivery);
         let Some(target) = delivery.to.get(self.target) else {
-            return false;
+            self.visited = None;
+            return None;
         };
-        let room = SLICE.saturating_sub(touched.sessions.len()).max(1);
-        let Sliced { answer, next } = found(sessions, target, self.after, room);
-        for session in answer {
+        let Sliced { answer, next } = found(sessions, target, self.after);
+        let some = answer.len();
+        let of_route = |session: &Rc<Session>| {
+            let listed = &delivery.routes;
+            listed.is_empty() || listed.contains(&session.facts.borrow().route)
+        };
+        let by_route = matches!(target, Target::Route(_));
+        let wanted = answer.into_iter().filter(|one| !by_route || of_route(one));
+        for session in wanted {
             self.visit(sessions, session, place, touched);
         }
         self.after = next;
         if next.is_none() {
             self.target += 1;
         }
-        true
+        Some(some)
     }
 
     fn visit(
@@ -257,18 +263,25 @@ impl Walk {
         }
         let bounds = self.bounds_of(sessions, session);
         let mut relay = session.relay_mut();
+        let now = sessions.worker().tick();
+        let to_client = self.delivery.side == Recipient::Client;
+        if to_client && !relay.has_room(self.delivery.frame.len(), &bounds) {
+            // Messages of this very batch may fill the queue of a client that reads.
+            relay.flush_client(now);
+        }
         let queued = match self.delivery.side {
             Recipient::Client => relay.send_frame(&self.delivery.frame, self.expires_at, &bounds),
             Recipient::Backend => relay.send_to_backend(&self.delivery.message, &bounds),
         };
         drop(relay);
-        if queued == Err(Unsent::Full) && bounds.when_full == WhenFull::Close {
+        let is_slow = to_client && queued == Err(Unsent::Full);
+        if is_slow && bounds.when_full == WhenFull::Close {
             let order = CloseOrder {
                 code: 1013,
                 reason: "the client takes messages too slowly".into(),
                 cause: Cause::SlowConsumer,
             };
-            session.close(&order, None, sessions.worker().tick());
+            session.close(&order, None, now);
         }
         queued.map(|()| self.delivery.side).map_err(|_| ())
     }
@@ -300,29 +313,28 @@ fn bounds(queue: MessageQueue) -> QueueBounds {
     }
 }
 
-/// Sessions of a target, behind `after`.
+/// Sessions of a target, behind `after`; for a route all sessions.
 fn found(
     sessions: &Sessions,
     target: &Target,
     after: Option<SessionId>,
-    most: usize,
 ) -> Sliced<Vec<Rc<Session>>> {
     match target {
         Target::Session(id) => Sliced::whole(sessions.find(*id).into_iter().collect()),
         Target::Group(_) | Target::Principal(_) => {
-            let members = sessions.audience.slice(&Topic::of(target), after, most);
+            let members = sessions.audience.slice(&Topic::of(target), after, SLICE);
             let found = members.ids.iter().filter_map(|id| sessions.find(*id));
             Sliced {
                 answer: found.collect(),
                 next: members.next,
             }
         }
-        Target::Route(name) => {
-            let of_route = |session: &Rc<Session>| session.facts.borrow().route == *name;
-            let mut sliced = Slice { after, limit: most }.of(&sessions.by_id());
-            sliced.answer.retain(of_route);
-            sliced
+        Target::Route(_) | Target::All => {
+            let slice = Slice {
+                after,
+                limit: SLICE,
+            };
+            slice.of(&sessions.by_id())
         }
-        Target::All => Slice { after, limit: most }.of(&sessions.by_id()),
     }
 }

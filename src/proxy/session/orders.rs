@@ -93,7 +93,7 @@ pub(crate) fn send(sessions: &[Rc<Session>], to: Side, message: &Message) -> Sen
         }
         match session.relay_mut().send_message(to, message) {
             Ok(()) => counts.delivered += 1,
-            Err(Unsent::Busy | Unsent::Full) => counts.busy += 1,
+            Err(Unsent::Busy | Unsent::Full | Unsent::TooLarge) => counts.busy += 1,
             Err(Unsent::Closing) => counts.gone += 1,
             Err(Unsent::Extension) => counts.unfit += 1,
         }

@@ -42,6 +42,10 @@ async fn a_change_is_taken_back_as_long_as_nobody_changed_it_since() {
     has_members(&gateway, &[&backend]).await;
     let before = route(&etcd).await;
     assert!(before.is_object(), "{before}");
+    eventually("the first read is an event", async || {
+        newest(&gateway).0 > 0
+    })
+    .await;
     let (known, _) = newest(&gateway);
     let mut changed = before.clone();
     changed["origins"] = json!(["https://chat.example.com"]);

@@ -40,6 +40,15 @@ pub(in crate::core::relay) struct Received {
     event: Option<Event>,
 }
 
+/// What has been stopped at in a chunk and is not stopped at again.
+#[derive(Clone, Copy, Debug, Default)]
+struct Passed {
+    /// A close frame passed the filter.
+    filtered: bool,
+    /// Messages of the gateway's own were inserted.
+    inserted: bool,
+}
+
 /// What comes after a stop of the tracker.
 enum Step<'c> {
     /// The rest of the chunk.
@@ -141,10 +150,9 @@ impl Direction {
         let at = self.tracker.position();
         let (mut direct, mut rest) = (0, chunk);
         let mut is_direct = self.writes_directly();
-        // A close frame that passed the filter must not be stopped at again.
-        let mut filtered = false;
+        let mut passed = Passed::default();
         let event = loop {
-            let until = self.until(filtered);
+            let until = self.until(passed);
             // Only bytes that are stored need their position.
             let before = if is_direct {
                 at
@@ -163,7 +171,7 @@ impl Direction {
             if stop == Stop::ChunkEnd {
                 break None;
             }
-            match self.stopped(stop, until, after, &mut filtered, entropy) {
+            match self.stopped(stop, until, after, &mut passed, entropy) {
                 Step::GoOn(next) => {
                     let contiguous = chunk.len() - next.len() == direct;
                     is_direct = is_direct && contiguous && self.writes_directly();
@@ -192,15 +200,15 @@ impl Direction {
 
     /// How far to follow the source, given what has to be inserted or withheld.
     #[inline]
-    fn until(&self, filtered: bool) -> Until {
+    fn until(&self, passed: Passed) -> Until {
         let holding = self.holding().is_some();
         match &self.queued_close {
             Some(close) if close.place == ClosePlace::NextBoundary => Until::Boundary,
             Some(_) => Until::CloseFrame,
             _ if self.is_leaving() => Until::Message,
-            _ if !holding && self.has_queued_message() => Until::Message,
+            _ if !holding && !passed.inserted && self.has_queued_message() => Until::Message,
             _ if !holding && self.ping.is_some() => Until::Boundary,
-            _ if self.filter != CloseFilter::Off && !filtered => Until::CloseCode,
+            _ if self.filter != CloseFilter::Off && !passed.filtered => Until::CloseCode,
             _ => Until::ChunkEnd,
         }
     }
@@ -211,7 +219,7 @@ impl Direction {
         stop: Stop,
         until: Until,
         rest: &'c [u8],
-        filtered: &mut bool,
+        passed: &mut Passed,
         entropy: Entropy,
     ) -> Step<'c> {
         match (stop, until) {
@@ -245,6 +253,7 @@ impl Direction {
             }
             (Stop::Reached, Until::Message) => {
                 self.insert_own(entropy);
+                passed.inserted = true;
                 Step::GoOn(rest)
             }
             (Stop::Reached, Until::Boundary) if !self.has_queued_close() => {
@@ -257,7 +266,7 @@ impl Direction {
                     self.source = SourceState::Discarding;
                     return Step::Done(Some(Event::CloseWithheld(code)));
                 }
-                *filtered = true;
+                passed.filtered = true;
                 Step::GoOn(rest)
             }
             // The place of a queued close frame: what the source sends behind it is dropped.

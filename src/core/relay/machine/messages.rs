@@ -20,6 +20,8 @@ pub enum Unsent {
     Closing,
     /// The queue is full.
     Full,
+    /// The message is larger than the queue.
+    TooLarge,
     /// The session is between two backends.
     Busy,
     /// An extension is in force that the gateway does not know, so a plain message may not be
@@ -126,6 +128,17 @@ impl Machine {
         knows.then_some(()).ok_or(Unsent::Extension)
     }
 
+    /// Whether a frame of so many bytes for the client fits into the queue now.
+    pub fn has_room(&self, bytes: usize, bounds: &QueueBounds) -> bool {
+        let injected = self.down.injected.as_ref();
+        injected.is_none_or(|injected| injected.queued.has_room(bytes, bounds))
+    }
+
+    /// Drops messages for the client that have waited for too long.
+    pub fn drop_expired(&mut self, now: Tick) {
+        self.down.drop_expired(now);
+    }
+
     /// Whether messages of the gateway's own wait for the client, or a part of one does.
     pub fn has_queued_message(&self) -> bool {
         self.down.has_queued_message() || !self.down.all_sent()
@@ -171,6 +184,7 @@ fn outcome(queued: Option<Queued>) -> Result<(), Unsent> {
     match queued {
         Some(Queued::Yes) => Ok(()),
         Some(Queued::Full) => Err(Unsent::Full),
+        Some(Queued::TooLarge) => Err(Unsent::TooLarge),
         None => Err(Unsent::Closing),
     }
 }
