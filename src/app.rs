@@ -25,6 +25,7 @@ use anyhow::Context;
 use tokio::sync::oneshot;
 use tokio::task::{JoinError, JoinSet};
 
+use crate::admin::api_socket::ApiSocket;
 use crate::admin::fleet::client::FleetClient;
 use crate::admin::{self, ListenerView};
 use crate::app::addresses::gateway_addresses;
@@ -59,7 +60,6 @@ use crate::io::net::listener;
 use crate::io::tls::server::Resolver;
 use crate::live::{Live, Phase};
 use crate::proxy::worker::{self, Ejections, Shared};
-use crate::publish;
 use crate::telemetry::log::LogLevel;
 use crate::telemetry::metrics::{Metrics, NodeMetrics};
 use crate::telemetry::records::{Records, RecordsGuard};
@@ -82,7 +82,7 @@ pub struct Bound {
     traces: Option<Traces>,
     sockets: Vec<(usize, listener::Bound)>,
     admin: admin::server::Bound,
-    publish: Option<publish::Bound>,
+    publish: Option<ApiSocket>,
     tls: ClientsTls,
     handover: Option<Handover>,
     supervisor: Arc<Supervisor>,
@@ -184,11 +184,6 @@ impl Bound {
             .iter()
             .flat_map(|listener| listener.addresses.clone())
             .collect()
-    }
-
-    /// Where the publishing API really listens, if there is one.
-    pub fn publish_address(&self) -> Option<&ListenAddr> {
-        self.publish.as_ref().map(publish::Bound::address)
     }
 
     /// Where the admin API really listens.

@@ -47,13 +47,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let bytes = timeout(BODY_TIMEOUT, Bytes::from_request(request, state)).await;
-        let late = |_| {
-            let detail = format!("the body did not come within {BODY_TIMEOUT:?}");
-            Problem::new(StatusCode::REQUEST_TIMEOUT, detail)
-        };
-        let bytes = bytes.map_err(late)?;
-        let bytes = bytes.map_err(|error| Problem::new(error.status(), error.body_text()))?;
+        let bytes = read_body(request, state).await?;
         // serde also reads a list as the fields of a struct, in their order.
         if bytes.trim_ascii_start().first() != Some(&b'{') {
             return Err(Problem::bad_request("body: it is a JSON object"));
@@ -63,6 +57,20 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
             Err(error) => Err(Problem::bad_request(format!("body: {error}"))),
         }
     }
+}
+
+/// The whole body of a request, within its time.
+pub(crate) async fn read_body<S: Send + Sync>(
+    request: Request,
+    state: &S,
+) -> Result<Bytes, Problem> {
+    let bytes = timeout(BODY_TIMEOUT, Bytes::from_request(request, state)).await;
+    let late = |_| {
+        let detail = format!("the body did not come within {BODY_TIMEOUT:?}");
+        Problem::new(StatusCode::REQUEST_TIMEOUT, detail)
+    };
+    let bytes = bytes.map_err(late)?;
+    bytes.map_err(|error| Problem::new(error.status(), error.body_text()))
 }
 
 /// The client's address; `None` on a unix socket.

@@ -3,6 +3,7 @@
 //! decisions are made here: answers are read from `live`, and commands are sent to the workers or
 //! the supervisor.
 
+pub(crate) mod api_socket;
 pub mod backends;
 pub mod certificates;
 mod config;

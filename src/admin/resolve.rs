@@ -15,7 +15,6 @@ use http::HeaderValue;
 use crate::admin::Gateway;
 use crate::admin::extract::Body;
 use crate::admin::problem::Problem;
-use crate::base::clock;
 use crate::base::names::ListenerName;
 use crate::config::limits::Quotas;
 use crate::core::auth::{IssuerKeys, Revocations};
@@ -48,15 +47,7 @@ pub(super) async fn resolve(
     Body(asked): Body<Asked>,
 ) -> Result<Json<Explanation>, Problem> {
     let generation = gateway.live.generation_arc();
-    let moment = Moment {
-        sticks: Some(gateway.live.sticks()),
-        credentials: Credentials {
-            keys: &generation.keys,
-            revocations: &generation.revocations,
-        },
-        now: clock::now(),
-        key: None,
-    };
+    let moment = Moment::now(&gateway, &generation, None);
     let explanation = explain_at(&generation.table, &asked, moment).map(|mut explanation| {
         let names = gateway.listeners.iter().map(|one| &*one.name);
         let closed = closed(&generation.edge, names, asked.client);

@@ -1,11 +1,10 @@
-//! The server of the admin API: one address, few connections, on the control runtime. `connection`
-//! serves one of them, `connections` bounds their number.
+//! The server of the admin API: one address, few connections, on the control runtime. `api_socket`
+//! accepts them, `connection` serves one of them, `connections` bounds their number.
 
 use std::borrow::Cow;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::to_bytes;
@@ -14,13 +13,9 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, X_CONTENT_
 use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
-use tokio::time::timeout;
 
 use crate::admin::Gateway;
-use crate::admin::connection::{Serving, serve};
-use crate::admin::connections::Connections;
+use crate::admin::api_socket::{ApiSettings, ApiSocket};
 use crate::admin::extract::{Caller, Peer};
 use crate::admin::fleet::{named, node_header, scoped};
 use crate::admin::guard::{Guard, Holder};
@@ -30,19 +25,16 @@ use crate::admin::{ui, whoami};
 use crate::base::addr::ListenAddr;
 use crate::base::text::escape_json;
 use crate::config::snapshot::Admin;
-use crate::io::net::listener::{self, BindError, Inheritance, ListenOptions, Owner};
+use crate::io::net::listener::{self, BindError, Inheritance, Owner};
 use crate::io::tls::server::ServerTls;
 
 /// Largest request body, in bytes.
 const BODY_MAX: usize = 64 * 1024;
-/// Time for answers in progress when the gateway ends.
-const GRACE: Duration = Duration::from_secs(2);
 
 /// Bound, but not serving yet: requests queue.
 #[derive(Debug)]
 pub struct Bound {
-    socket: listener::Bound,
-    tls: Option<Arc<ServerTls>>,
+    socket: ApiSocket,
     guard: Guard,
 }
 
@@ -55,16 +47,14 @@ pub fn bind(
     tls: Option<Arc<ServerTls>>,
     inheritance: &mut Inheritance,
 ) -> Result<Bound, BindError> {
-    let options = ListenOptions {
+    let settings = ApiSettings {
+        listen: &admin.listen,
         backlog: 128,
-        keepalive: Some(Duration::from_secs(60)),
         mode: admin.socket_mode,
+        owner: Owner::Admin,
     };
-    let listen = std::slice::from_ref(&admin.listen);
-    let mut sockets = listener::bind_all(listen, options, &Owner::Admin, inheritance)?;
     Ok(Bound {
-        socket: sockets.remove(0),
-        tls,
+        socket: ApiSocket::bind(&settings, tls, inheritance)?,
         guard: Guard::new(admin),
     })
 }
@@ -94,73 +84,7 @@ impl Bound {
     ) -> io::Result<()> {
         let accepting = gateway.live.accepting();
         let router = router(gateway, self.guard);
-        let serving = RouterServer {
-            socket: self.socket,
-            tls: self.tls,
-            router,
-        };
-        serving.serve(accepting, shutdown).await
-    }
-}
-
-/// A router on a listening socket.
-pub(crate) struct RouterServer {
-    /// Where it listens.
-    pub(crate) socket: listener::Bound,
-    /// Set where it speaks TLS.
-    pub(crate) tls: Option<Arc<ServerTls>>,
-    /// What it serves.
-    pub(crate) router: Router,
-}
-
-impl RouterServer {
-    /// Serves until `shutdown`, then finishes the requests in progress. Connections are accepted
-    /// while `accepting` says so.
-    ///
-    /// # Errors
-    /// When the runtime cannot watch the socket.
-    pub(crate) async fn serve(
-        self,
-        mut accepting: watch::Receiver<bool>,
-        shutdown: impl Future<Output = ()>,
-    ) -> io::Result<()> {
-        let mut acceptor = self.socket.start()?;
-        let (router, tls) = (self.router, self.tls);
-        let (stop, stopping) = watch::channel(());
-        let turns = Arc::new(Semaphore::new(1));
-        let mut tasks = JoinSet::new();
-        let mut connections = Connections::default();
-        let mut shutdown = std::pin::pin!(shutdown);
-        loop {
-            let open = *accepting.borrow_and_update();
-            tokio::select! {
-                () = &mut shutdown => break,
-                Ok(()) = accepting.changed() => {}
-                Some(_) = tasks.join_next() => {}
-                accepted = acceptor.accept(), if open => {
-                    match accepted.map(|one| (one.peer, one.socket.attach())) {
-                        Ok((peer, Ok(socket))) => {
-                            let serving = Serving {
-                                router: router.clone(),
-                                tls: tls.clone(),
-                                stopping: stopping.clone(),
-                                turns: Arc::clone(&turns),
-                            };
-                            let peer = peer.map(|peer| peer.ip());
-                            let task = tasks.spawn(serve(socket, peer, serving));
-                            connections.enter(peer, task);
-                        }
-                        Ok((_, Err(error))) => tracing::warn!(%error, "admin connection lost"),
-                        Err(error) => tracing::warn!(%error, source = %error.source, "admin"),
-                    }
-                }
-            }
-        }
-        drop(stop);
-        let done = async { while tasks.join_next().await.is_some() {} };
-        // Answers still in progress are cut off with the rest of the gateway.
-        let _ = timeout(GRACE, done).await;
-        Ok(())
+        self.socket.serve(router, accepting, shutdown).await
     }
 }
 

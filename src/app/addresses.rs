@@ -1,10 +1,10 @@
 //! Where the gateway listens.
 
 use crate::admin;
+use crate::admin::api_socket::ApiSocket;
 use crate::base::addr::{ListenAddr, OwnAddresses};
 use crate::live::GatewayAddresses;
 use crate::proxy::worker::ListenerContext;
-use crate::publish;
 
 /// Each listener with its addresses, for the log: `edge 0.0.0.0:8080, edge-tls [::]:8443`.
 pub(super) fn listening(listeners: &[ListenerContext]) -> String {
@@ -20,12 +20,12 @@ pub(super) fn listening(listeners: &[ListenerContext]) -> String {
 pub(super) fn gateway_addresses(
     listeners: &[ListenerContext],
     admin: &admin::server::Bound,
-    publish: Option<&publish::Bound>,
+    publish: Option<&ApiSocket>,
     handover: Option<&ListenAddr>,
 ) -> GatewayAddresses {
     let listeners = listeners.iter().flat_map(|one| &one.addresses);
     let operators: Vec<_> = [admin.address()].into_iter().chain(handover).collect();
-    let publish = publish.map(publish::Bound::address);
+    let publish = publish.map(ApiSocket::address);
     let all = listeners.chain(operators.iter().copied()).chain(publish);
     GatewayAddresses {
         all: OwnAddresses::new(all.cloned().collect()),

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicUsize;
 use anyhow::Context;
 
 use crate::admin;
+use crate::admin::api_socket::ApiSocket;
 use crate::base::names::ListenerName;
 use crate::config::snapshot::{Admin, Listener, ListenerTls, Publish, Snapshot, TlsRecords};
 use crate::control::certs;
@@ -36,7 +37,7 @@ pub(super) struct Opened {
     pub(super) shares: Vec<(Owner, io::Result<listener::Bound>)>,
     pub(super) admin: admin::server::Bound,
     /// Where services publish messages.
-    pub(super) publish: Option<publish::Bound>,
+    pub(super) publish: Option<ApiSocket>,
 }
 
 /// Opens all listeners, then the admin API.
@@ -175,7 +176,7 @@ fn open_admin(
 }
 
 /// The publishing API, if there is one, and its certificates, if TLS ends there.
-type OpenPublish = (Option<publish::Bound>, Option<Arc<Resolver>>);
+type OpenPublish = (Option<ApiSocket>, Option<Arc<Resolver>>);
 
 fn open_publish(
     settings: Option<&Publish>,

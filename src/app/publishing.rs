@@ -6,13 +6,14 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::admin::api_socket::ApiSocket;
 use crate::config::snapshot::{BrokerKind, Publish, Snapshot};
 use crate::control::messages::Messages;
 use crate::core::messages::index::GroupBounds;
 use crate::io::broker;
 use crate::live::{Live, MessagesSetup};
 use crate::proxy::worker::Shared;
-use crate::publish::{Bound, Publisher};
+use crate::publish::{self, Publisher};
 use crate::telemetry::metrics::{MessageMetrics, Metrics};
 
 /// Has workers index sessions by principal and group, where messages are published.
@@ -41,7 +42,7 @@ struct Serving {
 
 /// Serves the publishing API, if it is `bound`, and follows the broker.
 pub(super) fn begin(
-    bound: Option<Bound>,
+    bound: Option<ApiSocket>,
     shared: &Shared,
     snapshot: &Snapshot,
     background: &mut JoinSet<()>,
@@ -52,7 +53,7 @@ pub(super) fn begin(
 }
 
 fn serve(
-    bound: Bound,
+    bound: ApiSocket,
     settings: Publish,
     (shared, snapshot): (&Shared, &Snapshot),
     background: &mut JoinSet<()>,
@@ -73,7 +74,9 @@ fn serve(
     });
     tracing::info!(address = %bound.address(), "messages can be published");
     let (stop, stopped) = oneshot::channel();
-    let server = tokio::spawn(bound.serve(publisher, async { drop(stopped.await) }));
+    let server = tokio::spawn(publish::serve(bound, publisher, async {
+        drop(stopped.await)
+    }));
     Serving {
         messages,
         stop,

@@ -1,5 +1,5 @@
-//! Colours in a terminal. A word has the colour of what it says, whoever wrote it; nothing else of
-//! a text gets a control sequence.
+//! Colours in a terminal. The colour of a word depends on the word alone, not on its author; no
+//! other part of a text gets a control sequence.
 
 use std::env;
 use std::io::{self, IsTerminal as _};

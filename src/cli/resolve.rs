@@ -90,7 +90,7 @@ fn session(args: &ResolveArgs, id: SessionId, out: &mut dyn Write) -> anyhow::Re
         Some(key) => format!(", key {} from {}", key.key, key.source),
         None => String::new(),
     };
-    let who = then.principal.as_deref().unwrap_or("nobody known");
+    let who = then.principal.as_deref().unwrap_or("no principal");
     let placed = format!(
         "{who} by route {} on {}/{}{key}",
         then.route, then.upstream, then.backend

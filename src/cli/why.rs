@@ -108,7 +108,7 @@ fn explain_past(known: &Known, now: SystemTime) -> Vec<String> {
         lines.push(format!(
             "{id} {upstream}/{backend}  not live: ended {ago} {how}"
         ));
-        let who = fields.principal.as_deref().unwrap_or("nobody known");
+        let who = fields.principal.as_deref().unwrap_or("no principal");
         let (client, route) = (text(&fields.client), text(&fields.route));
         lines.push(format!("  {who} from {client}, route {route}"));
     }
@@ -203,7 +203,7 @@ fn explain(session: &Session) -> Vec<String> {
             moved.at, moved.from, moved.to, moved.reason
         ));
     }
-    let who = session.principal.as_deref().unwrap_or("nobody known");
+    let who = session.principal.as_deref().unwrap_or("no principal");
     let by = session.authenticator.as_deref();
     let by = by.map_or(String::new(), |by| format!(" (by {by})"));
     let until = session.expires.as_deref().unwrap_or("no end");

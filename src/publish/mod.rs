@@ -17,7 +17,7 @@ use crate::config::snapshot::Publish;
 use crate::control::messages::Messages;
 use crate::live::Live;
 
-pub use server::{Bound, bind};
+pub use server::{bind, serve};
 
 /// What the publishing API works on.
 #[derive(Debug)]

@@ -3,7 +3,6 @@
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -11,23 +10,15 @@ use axum::http::{Method, StatusCode, Uri};
 use axum::middleware;
 use axum::routing::{get, post, put};
 
+use crate::admin::api_socket::{ApiSettings, ApiSocket};
 use crate::admin::problem::Problem;
-use crate::admin::server::RouterServer;
-use crate::base::addr::ListenAddr;
 use crate::config::snapshot::Publish;
-use crate::io::net::listener::{self, BindError, Inheritance, ListenOptions, Owner};
+use crate::io::net::listener::{BindError, Inheritance, Owner};
 use crate::io::tls::server::ServerTls;
 use crate::publish::{Publisher, connections, groups, guard, messages, openapi};
 
 /// Bytes of a batch beside its payloads.
 const BATCH_BYTES: usize = 4 << 20;
-
-/// Bound, but not serving yet: requests queue.
-#[derive(Debug)]
-pub struct Bound {
-    socket: listener::Bound,
-    tls: Option<Arc<ServerTls>>,
-}
 
 /// Binds the address of the publishing API; `tls` is built from its settings.
 ///
@@ -37,51 +28,27 @@ pub fn bind(
     settings: &Publish,
     tls: Option<Arc<ServerTls>>,
     inheritance: &mut Inheritance,
-) -> Result<Bound, BindError> {
-    let options = ListenOptions {
+) -> Result<ApiSocket, BindError> {
+    let settings = ApiSettings {
+        listen: &settings.listen,
         backlog: 1024,
-        keepalive: Some(Duration::from_secs(60)),
         mode: settings.socket_mode,
+        owner: Owner::Publish,
     };
-    let listen = std::slice::from_ref(&settings.listen);
-    let mut sockets = listener::bind_all(listen, options, &Owner::Publish, inheritance)?;
-    Ok(Bound {
-        socket: sockets.remove(0),
-        tls,
-    })
+    ApiSocket::bind(&settings, tls, inheritance)
 }
 
-impl Bound {
-    /// The bound address: port 0 has become the port that the system chose.
-    pub fn address(&self) -> &ListenAddr {
-        self.socket.address()
-    }
-
-    /// A second handle to the socket.
-    ///
-    /// # Errors
-    /// When the process is out of descriptors.
-    pub fn share(&self) -> io::Result<listener::Bound> {
-        self.socket.share()
-    }
-
-    /// Serves until `shutdown`, then finishes the requests in progress.
-    ///
-    /// # Errors
-    /// When the runtime cannot watch the socket.
-    pub async fn serve(
-        self,
-        publisher: Arc<Publisher>,
-        shutdown: impl Future<Output = ()>,
-    ) -> io::Result<()> {
-        let accepting = publisher.live.accepting();
-        let server = RouterServer {
-            socket: self.socket,
-            tls: self.tls,
-            router: router(publisher),
-        };
-        server.serve(accepting, shutdown).await
-    }
+/// Serves until `shutdown`, then finishes the requests in progress.
+///
+/// # Errors
+/// When the runtime cannot watch the socket.
+pub async fn serve(
+    socket: ApiSocket,
+    publisher: Arc<Publisher>,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let accepting = publisher.live.accepting();
+    socket.serve(router(publisher), accepting, shutdown).await
 }
 
 fn router(publisher: Arc<Publisher>) -> Router {

@@ -4,14 +4,17 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
+use crate::admin::Gateway;
 use crate::admin::resolve::credentials::Credentials;
 use crate::admin::resolve::view::{AffinityView, Choice, Step};
 use crate::admin::upstreams::policy_word;
+use crate::base::clock;
 use crate::config::snapshot::{AffinitySource, Policy};
 use crate::core::balance::Passed;
 use crate::core::routing::affinity::Key;
 use crate::core::routing::{Route, Upstream};
 use crate::core::session::stick::{Sticks, StickyKey};
+use crate::live::Generation;
 
 /// The state that the explanation is based on.
 #[derive(Clone, Copy)]
@@ -21,6 +24,25 @@ pub(super) struct Moment<'s> {
     pub(super) now: Instant,
     /// The affinity key of a session that is asked about.
     pub(super) key: Option<KnownKey<'s>>,
+}
+
+impl<'s> Moment<'s> {
+    /// What is in force now; `key` is the affinity key of a session that is asked about.
+    pub(super) fn now(
+        gateway: &'s Gateway,
+        generation: &'s Generation,
+        key: Option<KnownKey<'s>>,
+    ) -> Self {
+        Self {
+            sticks: Some(gateway.live.sticks()),
+            credentials: Credentials {
+                keys: &generation.keys,
+                revocations: &generation.revocations,
+            },
+            now: clock::now(),
+            key,
+        }
+    }
 }
 
 /// An affinity key whose source the request does not show any more, such as a cookie.

@@ -15,7 +15,6 @@ use crate::admin::Gateway;
 use crate::admin::extract::Parameters;
 use crate::admin::problem::Problem;
 use crate::admin::resolve::choice::{KnownKey, Moment};
-use crate::admin::resolve::credentials::Credentials;
 use crate::admin::resolve::request::Parts;
 use crate::admin::resolve::view::{Asked, Explanation};
 use crate::admin::resolve::{AffinityView, explain_parts};
@@ -214,15 +213,8 @@ fn explain(gateway: &Gateway, request: &Request) -> Result<Explanation, Problem>
     parts.remembered = true;
     let generation = gateway.live.generation_arc();
     let key = request.key.as_ref();
-    let moment = Moment {
-        sticks: Some(gateway.live.sticks()),
-        credentials: Credentials {
-            keys: &generation.keys,
-            revocations: &generation.revocations,
-        },
-        now: clock::now(),
-        key: key.map(|(bytes, source)| KnownKey { bytes, source }),
-    };
+    let key = key.map(|(bytes, source)| KnownKey { bytes, source });
+    let moment = Moment::now(gateway, &generation, key);
     let mut now = explain_parts(&generation.table, &parts, &[], moment);
     match (&request.key, &request.then.key) {
         // The key itself may be a credential, and is shown as the session shows it.

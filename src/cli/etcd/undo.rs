@@ -1,5 +1,5 @@
 //! `sessile history undo`: takes back what a revision of etcd changed, as long as etcd remembers
-//! the content before and nobody has changed the same documents since.
+//! the content before and the same documents have not changed since.
 
 use std::collections::BTreeSet;
 use std::io::Write;

@@ -189,11 +189,6 @@ impl TargetIndex {
         self.memberships.get(&id).map_or(&[], |all| all)
     }
 
-    /// Whether a session is in a group.
-    pub fn is_member(&self, id: SessionId, group: &GroupName) -> bool {
-        self.groups_of(id).iter().any(|one| one.group == *group)
-    }
-
     /// The sessions of a group, behind `after`.
     pub fn group(&self, name: &str, after: Option<SessionId>, most: usize) -> MembersSlice {
         slice(self.groups.get(name), after, most)
@@ -202,15 +197,6 @@ impl TargetIndex {
     /// The sessions of a principal, behind `after`.
     pub fn principal(&self, subject: &str, after: Option<SessionId>, most: usize) -> MembersSlice {
         slice(self.principals.get(subject), after, most)
-    }
-
-    /// Sessions of a group.
-    pub fn group_len(&self, name: &str) -> usize {
-        match self.groups.get(name) {
-            None => 0,
-            Some(Members::One(_)) => 1,
-            Some(Members::Many(ids)) => ids.len(),
-        }
     }
 
     /// Memberships of all sessions.

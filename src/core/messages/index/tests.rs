@@ -13,6 +13,20 @@ const BOUNDS: GroupBounds = GroupBounds {
     per_worker: 20,
 };
 
+impl TargetIndex {
+    fn is_member(&self, id: SessionId, group: &GroupName) -> bool {
+        self.groups_of(id).iter().any(|one| one.group == *group)
+    }
+
+    fn group_len(&self, name: &str) -> usize {
+        match self.groups.get(name) {
+            None => 0,
+            Some(Members::One(_)) => 1,
+            Some(Members::Many(ids)) => ids.len(),
+        }
+    }
+}
+
 fn id(number: u64) -> SessionId {
     SessionId::new(number, 0)
 }
