@@ -41,7 +41,7 @@ impl Traffic {
 
 /// Messages that were put into a session, published ones and the gateway's own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct OwnCounts {
+pub struct PublishedCounts {
     /// Messages that left for the client.
     pub sent: u64,
     /// Bytes of their frames.

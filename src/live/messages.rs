@@ -14,7 +14,7 @@ use crate::base::message::Message;
 use crate::base::names::RouteName;
 use crate::base::session_id::SessionId;
 use crate::base::target::Target;
-use crate::core::messages::delivery::{DeliveryCounts, Exceptions, Publication, Recipient};
+use crate::core::messages::delivery::{DeliveryCounts, Exclusions, Publication, Recipient};
 use crate::core::messages::index::{GroupBounds, JoinError};
 use crate::core::messages::topic::Topic;
 use crate::core::relay::client_frame;
@@ -127,7 +127,7 @@ pub struct Delivery {
     /// The routes among them, whose sessions are found in one walk.
     pub routes: HashSet<RouteName>,
     /// Who does not.
-    pub except: Exceptions,
+    pub except: Exclusions,
     /// Which side.
     pub side: Recipient,
     /// For backends, whose frames are masked one by one.
@@ -145,7 +145,7 @@ impl From<Publication> for Delivery {
             frame: client_frame(&publication.message),
             to,
             routes,
-            except: Exceptions::new(publication.except),
+            except: Exclusions::new(publication.except),
             side: publication.side,
             message: publication.message,
             expires: publication.expires,

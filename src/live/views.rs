@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::base::group::GroupName;
 use crate::base::names::{BackendId, RouteName, UpstreamName};
 use crate::base::session_id::SessionId;
-use crate::base::traffic::{OwnCounts, Traffic};
+use crate::base::traffic::{PublishedCounts, Traffic};
 use crate::core::session::record::Facts;
 use crate::core::session::resume::Moves;
 
@@ -51,7 +51,7 @@ pub struct SessionView {
     /// What the backend sends.
     pub from_backend: DirectionView,
     /// Messages that were published to the client.
-    pub published: OwnCounts,
+    pub published: PublishedCounts,
     /// Its groups.
     pub groups: Vec<GroupName>,
     /// Its changes of backend.

@@ -27,7 +27,7 @@ use crate::core::session::orders::CloseOrder;
 use crate::core::session::record::{Cause, EndOrder};
 use crate::live::{SessionQuery, SessionView, WorkerCommand};
 use crate::publish::Publisher;
-use crate::publish::guard::{self, Author};
+use crate::publish::guard::{self, Caller};
 use crate::publish::sigv4;
 
 /// Largest payload that AWS takes.
@@ -118,15 +118,15 @@ async fn handle(publisher: &Publisher, id: &str, request: Request) -> Result<Res
         .ok()
         .and_then(Result::ok)
         .ok_or_else(|| Failure::too_large(most))?;
-    let author = author(publisher, &head, &body)?;
+    let caller = caller(publisher, &head, &body)?;
     let id: SessionId = id.parse().map_err(|_| Failure::gone())?;
     let target = Target::Session(id);
-    let allowed = author.check(&target);
+    let allowed = caller.check(&target);
     allowed.map_err(|problem| Failure::forbidden(problem.detail()))?;
     match head.method {
         Method::POST => post(publisher, target, body).await,
         Method::GET => get(publisher, id).await,
-        Method::DELETE => delete(publisher, id, author.name()).await,
+        Method::DELETE => delete(publisher, id, caller.name()).await,
         _ => Err(Failure(
             StatusCode::METHOD_NOT_ALLOWED,
             "ForbiddenException",
@@ -135,15 +135,15 @@ async fn handle(publisher: &Publisher, id: &str, request: Request) -> Result<Res
     }
 }
 
-fn author(publisher: &Publisher, head: &Parts, body: &[u8]) -> Result<Author, Failure> {
+fn caller(publisher: &Publisher, head: &Parts, body: &[u8]) -> Result<Caller, Failure> {
     let tokens = &publisher.settings.tokens;
     if !sigv4::is_signed(head) {
-        let author = guard::author(tokens, &head.headers);
-        return author.map_err(|problem| Failure::forbidden(problem.detail()));
+        let caller = guard::caller(tokens, &head.headers);
+        return caller.map_err(|problem| Failure::forbidden(problem.detail()));
     }
     let place = sigv4::verify(tokens, head, body, clock::wall());
     let place = place.map_err(|error| Failure::forbidden(error.to_string()))?;
-    Ok(Author::new(tokens, place))
+    Ok(Caller::new(tokens, place))
 }
 
 /// Sends one message: of text if the payload is UTF-8, else binary.
@@ -195,14 +195,14 @@ async fn get(publisher: &Publisher, id: SessionId) -> Result<Response, Failure> 
     .into_response())
 }
 
-async fn delete(publisher: &Publisher, id: SessionId, author: &str) -> Result<Response, Failure> {
+async fn delete(publisher: &Publisher, id: SessionId, caller: &str) -> Result<Response, Failure> {
     let order = CloseOrder {
         code: 1000,
         reason: "".into(),
         cause: Cause::Kicked,
     };
     let given = EndOrder {
-        operator: Some(format!("publisher {author}").into()),
+        operator: Some(format!("publisher {caller}").into()),
         ..EndOrder::default()
     };
     let given = Some(Arc::new(given));

@@ -17,7 +17,7 @@ use crate::base::session_id::SessionId;
 use crate::base::target::Target;
 use crate::live::MemberView;
 use crate::publish::Publisher;
-use crate::publish::guard::Author;
+use crate::publish::guard::Caller;
 
 /// Most members on one page.
 const PAGE_MAX: usize = 1000;
@@ -73,11 +73,11 @@ pub(super) struct Changed {
 
 pub(super) async fn members(
     State(publisher): State<Arc<Publisher>>,
-    Extension(author): Extension<Author>,
+    Extension(caller): Extension<Caller>,
     Path(group): Path<String>,
     Parameters(paging): Parameters<Paging>,
 ) -> Result<Json<Page<Member>>, Problem> {
-    let group = allowed(&author, &group)?;
+    let group = allowed(&caller, &group)?;
     let after = paging.cursor.as_deref().map(parse_id).transpose()?;
     let limit = paging.limit.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX);
     let mut members = publisher.messages.members(&group, after, limit + 1).await;
@@ -92,11 +92,11 @@ pub(super) async fn members(
 
 pub(super) async fn join(
     State(publisher): State<Arc<Publisher>>,
-    Extension(author): Extension<Author>,
+    Extension(caller): Extension<Caller>,
     Path((group, id)): Path<(String, String)>,
     Parameters(joining): Parameters<Joining>,
 ) -> Result<Json<Changed>, Problem> {
-    let group = allowed(&author, &group)?;
+    let group = allowed(&caller, &group)?;
     let id = parse_id(&id)?;
     let ttl = joining.ttl.as_deref().map(parse_ttl).transpose()?;
     match publisher.messages.join(id, &group, ttl).await {
@@ -108,10 +108,10 @@ pub(super) async fn join(
 
 pub(super) async fn leave(
     State(publisher): State<Arc<Publisher>>,
-    Extension(author): Extension<Author>,
+    Extension(caller): Extension<Caller>,
     Path((group, id)): Path<(String, String)>,
 ) -> Result<Json<Changed>, Problem> {
-    let group = allowed(&author, &group)?;
+    let group = allowed(&caller, &group)?;
     let id = parse_id(&id)?;
     let left = publisher.messages.leave(id, &group).await;
     let changed = left.ok_or_else(|| not_here(id))?;
@@ -119,10 +119,10 @@ pub(super) async fn leave(
 }
 
 /// The group, if the publisher may steer it.
-fn allowed(author: &Author, group: &str) -> Result<GroupName, Problem> {
+fn allowed(caller: &Caller, group: &str) -> Result<GroupName, Problem> {
     let group = GroupName::parse(group);
     let group = group.map_err(|error| Problem::bad_request(error.to_string()))?;
-    author.check(&Target::Group(group.clone()))?;
+    caller.check(&Target::Group(group.clone()))?;
     Ok(group)
 }
 

@@ -15,9 +15,9 @@ use crate::publish::Publisher;
 
 /// The publisher of a request.
 #[derive(Clone, Debug)]
-pub(super) struct Author(Arc<[PublishToken]>, usize);
+pub(super) struct Caller(Arc<[PublishToken]>, usize);
 
-impl Author {
+impl Caller {
     /// The token of this place.
     pub(super) fn new(tokens: &Arc<[PublishToken]>, place: usize) -> Self {
         Self(Arc::clone(tokens), place)
@@ -52,9 +52,9 @@ pub(super) async fn admit(
     mut request: Request,
     next: Next,
 ) -> Response {
-    match author(&publisher.settings.tokens, request.headers()) {
-        Ok(author) => {
-            request.extensions_mut().insert(author);
+    match caller(&publisher.settings.tokens, request.headers()) {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
             next.run(request).await
         }
         Err(problem) => problem.into_response(),
@@ -63,7 +63,7 @@ pub(super) async fn admit(
 
 /// The publisher whose token a request presents (RFC 6750, section 2.1). All tokens are compared,
 /// so that the time says nothing about them.
-pub(super) fn author(tokens: &Arc<[PublishToken]>, headers: &HeaderMap) -> Result<Author, Problem> {
+pub(super) fn caller(tokens: &Arc<[PublishToken]>, headers: &HeaderMap) -> Result<Caller, Problem> {
     let given = headers.get(AUTHORIZATION).map(|value| value.as_bytes());
     let bearer = given.and_then(|given| given.split_at_checked("Bearer ".len()));
     let bearer = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"Bearer "));
@@ -81,7 +81,7 @@ pub(super) fn author(tokens: &Arc<[PublishToken]>, headers: &HeaderMap) -> Resul
         let detail = "no publisher has this token";
         Problem::new(StatusCode::UNAUTHORIZED, detail)
     })?;
-    Ok(Author::new(tokens, place))
+    Ok(Caller::new(tokens, place))
 }
 
 #[cfg(test)]
@@ -102,7 +102,7 @@ mod tests {
         let with = |value: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(AUTHORIZATION, HeaderValue::from_static(value));
-            author(&tokens, &headers)
+            caller(&tokens, &headers)
         };
         let target = |text: &str| text.parse::<Target>().expect("a target");
         let one = with("bearer one").expect("a token");
@@ -113,6 +113,6 @@ mod tests {
         for wrong in ["Bearer", "Bearer ", "Bearer on", "Basic one", "one"] {
             assert!(with(wrong).is_err(), "{wrong}");
         }
-        assert!(author(&tokens, &HeaderMap::new()).is_err());
+        assert!(caller(&tokens, &HeaderMap::new()).is_err());
     }
 }

@@ -22,7 +22,7 @@ use crate::core::messages::delivery::{
 };
 use crate::publish::Publisher;
 use crate::publish::body::JsonBody;
-use crate::publish::guard::Author;
+use crate::publish::guard::Caller;
 
 /// Most messages of a batch.
 const BATCH_MAX: usize = 1000;
@@ -129,12 +129,12 @@ pub(super) enum BatchResult {
 
 pub(super) async fn publish(
     State(publisher): State<Arc<Publisher>>,
-    Extension(author): Extension<Author>,
+    Extension(caller): Extension<Caller>,
     JsonBody(sent): JsonBody<Sent>,
 ) -> Result<Response, Problem> {
     match sent {
         Sent::One(message) => {
-            let answer = publish_one(&publisher, &author, *message).await?;
+            let answer = publish_one(&publisher, &caller, *message).await?;
             Ok(Json(answer).into_response())
         }
         Sent::Batch(messages) => {
@@ -144,7 +144,7 @@ pub(super) async fn publish(
             }
             let mut results = Vec::with_capacity(messages.len());
             for message in messages {
-                let result = publish_one(&publisher, &author, message).await;
+                let result = publish_one(&publisher, &caller, message).await;
                 results.push(result.map_or_else(
                     |problem| BatchResult::Problem {
                         status: problem.status().as_u16(),
@@ -160,18 +160,18 @@ pub(super) async fn publish(
 
 async fn publish_one(
     publisher: &Publisher,
-    author: &Author,
+    caller: &Caller,
     message: NewMessage,
 ) -> Result<Answer, Problem> {
     let mut publication = read(message, publisher.settings.message_bytes)?;
     for target in publication.to.iter().chain(&publication.except) {
-        author.check(target)?;
+        caller.check(target)?;
     }
     // Publishers do not share ids.
     let id = publication.id.take();
-    publication.id = id.map(|id| format!("{}:{id}", author.name()).into());
+    publication.id = id.map(|id| format!("{}:{id}", caller.name()).into());
     let published = publisher.messages.publish(publication).await;
-    tracing::debug!(publisher = author.name(), "message published");
+    tracing::debug!(publisher = caller.name(), "message published");
     Ok(answer(published))
 }
 

@@ -22,7 +22,7 @@ const HEADERS_MAX: usize = 64;
 
 /// Why a signature is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Unsigned {
+pub(super) enum SignatureError {
     /// The header is missing or another scheme's.
     #[error("the request has no AWS4-HMAC-SHA256 signature")]
     Missing,
@@ -41,7 +41,7 @@ pub(super) enum Unsigned {
 }
 
 /// The parts of the `Authorization` header.
-struct Given<'a> {
+struct Authorization<'a> {
     key: &'a str,
     /// Date, region, service and `aws4_request`.
     scope: [&'a str; 4],
@@ -67,17 +67,20 @@ pub(super) fn verify(
     head: &Parts,
     body: &[u8],
     now: SystemTime,
-) -> Result<usize, Unsigned> {
-    let value = head.headers.get(AUTHORIZATION).ok_or(Unsigned::Missing)?;
-    let value = value.to_str().map_err(|_| Unsigned::Malformed)?;
+) -> Result<usize, SignatureError> {
+    let value = head
+        .headers
+        .get(AUTHORIZATION)
+        .ok_or(SignatureError::Missing)?;
+    let value = value.to_str().map_err(|_| SignatureError::Malformed)?;
     let given = parse(value)?;
     let place = tokens.iter().position(|token| *token.name == *given.key);
-    let place = place.ok_or(Unsigned::Key)?;
-    let date = header(head, "x-amz-date").ok_or(Unsigned::Date)?;
-    let at = time(&date).ok_or(Unsigned::Date)?;
+    let place = place.ok_or(SignatureError::Key)?;
+    let date = header(head, "x-amz-date").ok_or(SignatureError::Date)?;
+    let at = time(&date).ok_or(SignatureError::Date)?;
     let away = now.duration_since(at).or_else(|_| at.duration_since(now));
     if away.is_ok_and(|away| away > SKEW) || !date.starts_with(given.scope[0]) {
-        return Err(Unsigned::Date);
+        return Err(SignatureError::Date);
     }
     let canonical = canonical_request(head, &given, body)?;
     let scope = given.scope.join("/");
@@ -93,31 +96,36 @@ pub(super) fn verify(
     let signature = hex(&sign(&key, to_sign.as_bytes()));
     verify_slices_are_equal(signature.as_bytes(), given.signature.as_bytes())
         .map(|()| place)
-        .map_err(|_| Unsigned::Signature)
+        .map_err(|_| SignatureError::Signature)
 }
 
-fn parse(value: &str) -> Result<Given<'_>, Unsigned> {
-    let rest = value.strip_prefix(ALGORITHM).ok_or(Unsigned::Missing)?;
+fn parse(value: &str) -> Result<Authorization<'_>, SignatureError> {
+    let rest = value
+        .strip_prefix(ALGORITHM)
+        .ok_or(SignatureError::Missing)?;
     let mut given = [None; 3];
     for part in rest.split(',') {
-        let (name, value) = part.trim().split_once('=').ok_or(Unsigned::Malformed)?;
+        let (name, value) = part
+            .trim()
+            .split_once('=')
+            .ok_or(SignatureError::Malformed)?;
         let names = ["Credential", "SignedHeaders", "Signature"];
         let place = names.iter().position(|one| *one == name);
-        given[place.ok_or(Unsigned::Malformed)?] = Some(value);
+        given[place.ok_or(SignatureError::Malformed)?] = Some(value);
     }
     let [Some(credential), Some(headers), Some(signature)] = given else {
-        return Err(Unsigned::Malformed);
+        return Err(SignatureError::Malformed);
     };
     // The name of a token may hold slashes, the scope has four parts.
     let mut parts: Vec<_> = credential.rsplitn(5, '/').collect();
     parts.reverse();
     let [key, date, region, service, end] = parts[..] else {
-        return Err(Unsigned::Malformed);
+        return Err(SignatureError::Malformed);
     };
     if end != "aws4_request" || headers.split(';').count() > HEADERS_MAX {
-        return Err(Unsigned::Malformed);
+        return Err(SignatureError::Malformed);
     }
-    Ok(Given {
+    Ok(Authorization {
         key,
         scope: [date, region, service, end],
         headers,
@@ -125,15 +133,19 @@ fn parse(value: &str) -> Result<Given<'_>, Unsigned> {
     })
 }
 
-fn canonical_request(head: &Parts, given: &Given<'_>, body: &[u8]) -> Result<String, Unsigned> {
+fn canonical_request(
+    head: &Parts,
+    given: &Authorization<'_>,
+    body: &[u8],
+) -> Result<String, SignatureError> {
     let mut headers = String::new();
     let names: Vec<_> = given.headers.split(';').collect();
     // What is not signed could be changed: the host binds the request to this gateway.
     if !names.contains(&"host") || !names.contains(&"x-amz-date") {
-        return Err(Unsigned::Signature);
+        return Err(SignatureError::Signature);
     }
     for name in &names {
-        let value = header(head, name).ok_or(Unsigned::Signature)?;
+        let value = header(head, name).ok_or(SignatureError::Signature)?;
         headers.push_str(name);
         headers.push(':');
         headers.push_str(&value);
@@ -252,15 +264,15 @@ mod tests {
         let verified = verify(&tokens(), &head(SIGNATURE, DATE), b"", now);
         assert_eq!(verified, Ok(0));
         let later = verify(&tokens(), &head(SIGNATURE, DATE), b"", now + SKEW + SKEW);
-        assert_eq!(later, Err(Unsigned::Date));
+        assert_eq!(later, Err(SignatureError::Date));
         let changed = verify(&tokens(), &head(SIGNATURE, DATE), b"x", now);
-        assert_eq!(changed, Err(Unsigned::Signature));
+        assert_eq!(changed, Err(SignatureError::Signature));
         let other = SIGNATURE.replace('b', "c");
         let forged = verify(&tokens(), &head(&other, DATE), b"", now);
-        assert_eq!(forged, Err(Unsigned::Signature));
+        assert_eq!(forged, Err(SignatureError::Signature));
         assert_eq!(
             verify(&[], &head(SIGNATURE, DATE), b"", now),
-            Err(Unsigned::Key)
+            Err(SignatureError::Key)
         );
     }
 

@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 
 use crate::base::clock;
-use crate::base::traffic::{OwnCounts, Traffic};
+use crate::base::traffic::{PublishedCounts, Traffic};
 use crate::config::snapshot::{Log, LogFormat};
 use crate::core::session::record::Record;
 use crate::telemetry::records::file::RecordFile;
@@ -229,7 +229,7 @@ fn session(line: &mut Line, node: &str, record: &Record) {
     line.field("resumes", Value::Number(record.moves.resumes.into()));
     line.field("messages_lost", Value::Number(record.moves.messages_lost));
     line.field("bytes_lost", Value::Number(record.moves.bytes_lost));
-    if record.published != OwnCounts::default() {
+    if record.published != PublishedCounts::default() {
         line.group("published", |line| {
             line.field("messages", Value::Number(record.published.sent));
             line.field("bytes", Value::Number(record.published.bytes));

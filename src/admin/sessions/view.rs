@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::addr::unmapped;
 use crate::base::clock;
-use crate::base::traffic::{OwnCounts, Traffic};
+use crate::base::traffic::{PublishedCounts, Traffic};
 use crate::core::session::details::{Details, Move};
 use crate::live::{DirectionView, SessionView, fingerprint};
 
@@ -90,7 +90,7 @@ pub struct Session {
     pub groups: Vec<String>,
     /// Messages that were published to the client.
     #[serde(default)]
-    pub published: OwnCounts,
+    pub published: PublishedCounts,
     /// Whether the session is closing.
     pub closing: bool,
     /// From the client.

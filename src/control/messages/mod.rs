@@ -14,10 +14,10 @@ use tokio::task::JoinSet;
 use crate::base::clock;
 use crate::base::group::GroupName;
 use crate::base::session_id::SessionId;
+use crate::core::messages::dedup::{DedupResult, DedupWindow};
 use crate::core::messages::delivery::{DeliveryCounts, Publication};
 use crate::core::messages::envelope::Envelope;
 use crate::core::messages::index::JoinError;
-use crate::core::messages::seen::{Seen, SeenIds};
 use crate::core::messages::topic::Topic;
 use crate::io::broker::{Broker, BrokerStatus, NotCarried, Received, ReceivedStream};
 use crate::live::{
@@ -58,7 +58,7 @@ pub struct Messages {
     broker: Option<Broker>,
     /// The name of this process among those of the fleet.
     process: Arc<str>,
-    seen: Mutex<SeenIds>,
+    dedup: Mutex<DedupWindow>,
     metrics: MessageMetrics,
 }
 
@@ -74,7 +74,7 @@ impl Messages {
             live,
             broker,
             process,
-            seen: Mutex::default(),
+            dedup: Mutex::default(),
             metrics: MessageMetrics::new(metrics),
         })
     }
@@ -134,8 +134,8 @@ impl Messages {
 
     async fn publish_now(&self, mut publication: Publication) -> Published {
         let id = publication.id.as_ref();
-        let seen = id.map_or(Seen::New, |id| self.note(id, self.broker.is_none()));
-        if seen == Seen::Known {
+        let seen = id.map_or(DedupResult::New, |id| self.note(id, self.broker.is_none()));
+        if seen == DedupResult::Known {
             self.metrics.published("duplicate");
             return Published::Duplicate;
         }
@@ -151,13 +151,13 @@ impl Messages {
         };
         let delivered = async {
             match seen {
-                Seen::New => self.deliver(publication.clone()).await,
+                DedupResult::New => self.deliver(publication.clone()).await,
                 _ => (DeliveryCounts::default(), 0),
             }
         };
         let (carried, (counts, unanswered)) = tokio::join!(carried, delivered);
         if let (Some(Ok(())), Some(id)) = (&carried, &publication.id) {
-            self.seen().set_carried(id);
+            self.dedup().set_carried(id);
         }
         Published::Done(Outcome {
             counts,
@@ -237,7 +237,7 @@ impl Messages {
         }
         let publication = envelope.publication;
         let id = publication.id.as_ref();
-        if id.is_some_and(|id| self.note(id, true) != Seen::New) {
+        if id.is_some_and(|id| self.note(id, true) != DedupResult::New) {
             return "duplicate";
         }
         // The order is that of the queue; the workers count what becomes of it.
@@ -245,12 +245,12 @@ impl Messages {
         "delivered"
     }
 
-    fn note(&self, id: &Arc<str>, carried: bool) -> Seen {
-        self.seen().note(id, carried, clock::now())
+    fn note(&self, id: &Arc<str>, carried: bool) -> DedupResult {
+        self.dedup().insert(id, carried, clock::now())
     }
 
-    fn seen(&self) -> MutexGuard<'_, SeenIds> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    fn dedup(&self) -> MutexGuard<'_, DedupWindow> {
+        self.dedup.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes a session of this node a member of a group. `None` if it is not here.

@@ -74,7 +74,7 @@ impl DeliveryCounts {
 
 /// Who does not get a message, for a quick look at each session.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Exceptions {
+pub struct Exclusions {
     all: bool,
     sessions: HashSet<SessionId>,
     principals: HashSet<Arc<str>>,
@@ -82,24 +82,24 @@ pub struct Exceptions {
     routes: HashSet<RouteName>,
 }
 
-impl Exceptions {
+impl Exclusions {
     /// The sessions of these targets.
     pub fn new(targets: Vec<Target>) -> Self {
-        let mut exceptions = Self::default();
+        let mut exclusions = Self::default();
         for target in targets {
             match target {
-                Target::Session(id) => drop(exceptions.sessions.insert(id)),
-                Target::Principal(subject) => drop(exceptions.principals.insert(subject)),
-                Target::Group(name) => drop(exceptions.groups.insert(name)),
-                Target::Route(name) => drop(exceptions.routes.insert(name)),
-                Target::All => exceptions.all = true,
+                Target::Session(id) => drop(exclusions.sessions.insert(id)),
+                Target::Principal(subject) => drop(exclusions.principals.insert(subject)),
+                Target::Group(name) => drop(exclusions.groups.insert(name)),
+                Target::Route(name) => drop(exclusions.routes.insert(name)),
+                Target::All => exclusions.all = true,
             }
         }
-        exceptions
+        exclusions
     }
 
     /// Whether a session is among them. `groups` are those of the session.
-    pub fn contain(
+    pub fn contains(
         &self,
         id: SessionId,
         principal: Option<&str>,
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn exceptions_are_found_by_every_kind_of_target() {
+    fn exclusions_are_found_by_every_kind_of_target() {
         let id = SessionId::new(1, 2);
         let group = |name: &str| GroupName::parse(name).expect("a name");
         let groups = [
@@ -143,11 +143,11 @@ mod tests {
             (Target::Route("room".into()), false),
             (Target::All, true),
         ] {
-            let exceptions = Exceptions::new(vec![target.clone()]);
-            let found = exceptions.contain(id, Some("ann"), "chat", &groups);
+            let exclusions = Exclusions::new(vec![target.clone()]);
+            let found = exclusions.contains(id, Some("ann"), "chat", &groups);
             assert_eq!(found, excepted, "{target}");
-            assert!(!exceptions.is_empty());
+            assert!(!exclusions.is_empty());
         }
-        assert!(Exceptions::default().is_empty());
+        assert!(Exclusions::default().is_empty());
     }
 }

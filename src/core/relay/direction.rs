@@ -9,12 +9,12 @@ mod replace;
 
 use std::sync::Arc;
 
-use crate::base::traffic::OwnCounts;
+use crate::base::traffic::PublishedCounts;
 use crate::core::relay::backlog::Backlog;
 use crate::core::relay::close_filter::CloseFilter;
 use crate::core::relay::hold::{Hold, HoldBuffer};
 use crate::core::relay::injected::InjectedFrames;
-use crate::core::relay::own_queue::{QueueBounds, Queued};
+use crate::core::relay::outbound_queue::{QueueBounds, Queued};
 use crate::core::session::wheel::Tick;
 use crate::core::wire::frame::{Opcode, control_frame};
 use crate::core::wire::tracker::{FrameTracker, PING_BYTES};
@@ -362,9 +362,9 @@ impl Direction {
     }
 
     /// Messages of the gateway's own that the sink got, and those that it did not get so far.
-    pub(super) fn own_counts(&self) -> OwnCounts {
+    pub(super) fn own_counts(&self) -> PublishedCounts {
         let injected = self.injected.as_ref();
-        injected.map_or_else(OwnCounts::default, |injected| injected.queued.counts)
+        injected.map_or_else(PublishedCounts::default, |injected| injected.queued.counts)
     }
 
     /// Drops messages of the gateway's own that have waited for too long.

@@ -1,7 +1,7 @@
 //! What passes between the gateway itself and one side: messages of the source that are for the
 //! gateway, and messages of the gateway for the sink.
 
-use crate::core::relay::own_queue::OwnQueue;
+use crate::core::relay::outbound_queue::OutboundQueue;
 
 /// Messages to and from the gateway. Only a session that has some owns this.
 #[derive(Clone, Debug, Default)]
@@ -15,7 +15,7 @@ pub(super) struct InjectedFrames {
     /// another process must be notified again.
     pub(super) reported: bool,
     /// Whole messages for the sink, which wait for a message boundary.
-    pub(super) queued: OwnQueue,
+    pub(super) queued: OutboundQueue,
 }
 
 impl InjectedFrames {

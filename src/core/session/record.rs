@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::names::{BackendId, ListenerName, RouteName, UpstreamName};
 use crate::base::right::Right;
 use crate::base::session_id::SessionId;
-use crate::base::traffic::{OwnCounts, Traffic};
+use crate::base::traffic::{PublishedCounts, Traffic};
 use crate::core::session::details::Details;
 use crate::core::session::request::RequestFacts;
 use crate::core::session::resume::Moves;
@@ -192,7 +192,7 @@ pub struct Record {
     /// What the backend sent that went on to the client.
     pub to_client: Traffic,
     /// Messages that were published to the client.
-    pub published: OwnCounts,
+    pub published: PublishedCounts,
     /// Its changes of backend.
     pub moves: Moves,
     /// How it ended.

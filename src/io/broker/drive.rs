@@ -12,8 +12,8 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::config::snapshot::{Broker, BrokerServer};
 use crate::io::broker::dial::{Stream, Wire};
 use crate::io::broker::fault::Fault;
-use crate::io::broker::keep::{Kind, keep};
 use crate::io::broker::link::{Link, Protocol};
+use crate::io::broker::reconnect::{BrokerClient, keep_connected};
 use crate::io::broker::{DriverEnd, Outgoing};
 
 /// Bytes to be sent from which on no further message is taken.
@@ -42,11 +42,11 @@ pub(super) trait Connect: Send + Sync {
 
 /// Drives a broker until its last [`Broker`](super::Broker) is dropped.
 pub(super) async fn drive(end: DriverEnd, settings: Broker, connect: impl Connect) {
-    let kind = Single {
+    let client = Single {
         settings: settings.clone(),
         connect,
     };
-    keep(end, settings, kind).await;
+    keep_connected(end, settings, client).await;
 }
 
 /// A broker to which one connection is enough.
@@ -55,7 +55,7 @@ struct Single<C> {
     connect: C,
 }
 
-impl<C: Connect> Kind for Single<C> {
+impl<C: Connect> BrokerClient for Single<C> {
     type Link = (Wire, C::Protocol);
 
     async fn connect(&self, server: &BrokerServer) -> Result<Self::Link, Fault> {
@@ -98,7 +98,7 @@ async fn serve(
     for topic in end.wanted.take_all() {
         protocol.subscribe(topic, link);
     }
-    understand(&mut protocol, &mut input, link)?;
+    process_input(&mut protocol, &mut input, link)?;
     loop {
         input.reserve(READ_BYTES);
         let flushes = link.out.is_empty();
@@ -110,8 +110,8 @@ async fn serve(
                     return Err(Fault::Closed);
                 }
                 silent_ticks = 0;
-                understand(&mut protocol, &mut input, link)?;
-                show_refusals(end, link);
+                process_input(&mut protocol, &mut input, link)?;
+                report_refusals(end, link);
             }
             sent = send(&mut writer, &mut link.out), if sends => {
                 sent?;
@@ -165,7 +165,7 @@ async fn send(writer: &mut Writer, out: &mut BytesMut) -> io::Result<()> {
 }
 
 /// Reads everything that is whole.
-fn understand(
+fn process_input(
     protocol: &mut impl Protocol,
     input: &mut BytesMut,
     link: &mut Link,
@@ -182,22 +182,22 @@ fn understand(
 
 fn publish(protocol: &mut impl Protocol, message: Outgoing, link: &mut Link) {
     // Its publisher was told that it is not carried.
-    if message.taken.is_closed() {
+    if message.confirm.is_closed() {
         return;
     }
     let number = link.pending.last() + 1;
     let written = protocol.publish(&message, number, link);
     match written {
         Ok(()) => {
-            link.pending.push(message.taken);
+            link.pending.push(message.confirm);
         }
         Err(refused) => {
-            let _ = message.taken.send(Err(refused));
+            let _ = message.confirm.send(Err(refused));
         }
     }
 }
 
-fn show_refusals(end: &DriverEnd, link: &mut Link) {
+fn report_refusals(end: &DriverEnd, link: &mut Link) {
     if let Some(refused) = link.refused.take() {
         end.status
             .send_modify(|status| status.error = Some(refused));

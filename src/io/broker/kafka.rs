@@ -24,7 +24,7 @@ use crate::io::broker::kafka::connection::{
 };
 use crate::io::broker::kafka::node::{Interest, Node, Write};
 use crate::io::broker::kafka::wire::{Name, partition};
-use crate::io::broker::keep::{Kind, keep};
+use crate::io::broker::reconnect::{BrokerClient, keep_connected};
 use crate::io::broker::{DriverEnd, Incoming, NotCarried, Outgoing};
 
 /// Attempts to see a topic that the server has just been asked to create.
@@ -41,12 +41,12 @@ const KAFKA_PAYLOAD_MAX: usize = 1_000_000;
 
 /// Drives a Kafka.
 pub(super) async fn drive(end: DriverEnd, settings: Broker, node: Arc<str>) {
-    let kind = Kafka {
+    let client = Kafka {
         settings: settings.clone(),
         client: client_id(&node),
         incoming: end.incoming.clone(),
     };
-    keep(end, settings, kind).await;
+    keep_connected(end, settings, client).await;
 }
 
 fn client_id(node: &str) -> Name {
@@ -91,7 +91,7 @@ struct Known {
     asked: Instant,
 }
 
-impl Kind for Kafka {
+impl BrokerClient for Kafka {
     type Link = Cluster;
 
     async fn connect(&self, server: &BrokerServer) -> Result<Cluster, Fault> {
@@ -276,7 +276,7 @@ impl Cluster {
     /// Hands a message to the connection of its partition's leader.
     async fn publish(&mut self, message: Outgoing) -> Result<(), Fault> {
         let refuse = |message: Outgoing, reason: String| {
-            let _ = message.taken.send(Err(NotCarried::Refused(reason)));
+            let _ = message.confirm.send(Err(NotCarried::Refused(reason)));
             Ok(())
         };
         if message.payload.len() > KAFKA_PAYLOAD_MAX {

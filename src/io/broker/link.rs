@@ -108,19 +108,19 @@ impl Pending {
     }
 
     /// The next message, and its number.
-    pub(super) fn push(&mut self, taken: oneshot::Sender<Result<(), NotCarried>>) -> u64 {
-        self.waiting.push_back(Some(taken));
+    pub(super) fn push(&mut self, confirm: oneshot::Sender<Result<(), NotCarried>>) -> u64 {
+        self.waiting.push_back(Some(confirm));
         self.last()
     }
 
-    /// One message was taken or refused. An unknown number means nothing.
-    pub(super) fn answer(&mut self, number: u64, taken: Result<(), NotCarried>) {
+    /// One message was confirmed or refused. An unknown number means nothing.
+    pub(super) fn answer(&mut self, number: u64, outcome: Result<(), NotCarried>) {
         let place = number
             .checked_sub(self.answered + 1)
             .and_then(|place| usize::try_from(place).ok());
         if let Some(sender) = place.and_then(|place| self.waiting.get_mut(place)?.take()) {
             // The publisher may have gone.
-            let _ = sender.send(taken);
+            let _ = sender.send(outcome);
         }
         while matches!(self.waiting.front(), Some(None)) {
             self.waiting.pop_front();
@@ -128,8 +128,8 @@ impl Pending {
         }
     }
 
-    /// All messages up to this one were taken, but for those that were answered before.
-    pub(super) fn taken_up_to(&mut self, number: u64) {
+    /// All messages up to this one were confirmed, but for those that were answered before.
+    pub(super) fn confirmed_up_to(&mut self, number: u64) {
         while self.answered < number {
             let Some(waiting) = self.waiting.pop_front() else {
                 return;
@@ -160,8 +160,8 @@ mod tests {
         let mut pending = Pending::default();
         let mut answers: Vec<_> = (1..=5)
             .map(|number| {
-                let (taken, answer) = oneshot::channel();
-                assert_eq!(pending.push(taken), number);
+                let (confirm, answer) = oneshot::channel();
+                assert_eq!(pending.push(confirm), number);
                 answer
             })
             .collect();
@@ -169,7 +169,7 @@ mod tests {
         pending.answer(9, Ok(()));
         pending.answer(0, Ok(()));
         assert_eq!((pending.len(), pending.last()), (5, 5));
-        pending.taken_up_to(3);
+        pending.confirmed_up_to(3);
         pending.answer(2, Ok(()));
         assert_eq!((pending.len(), pending.last()), (2, 5));
         pending.answer(5, Ok(()));

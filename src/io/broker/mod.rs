@@ -23,13 +23,6 @@ mod drive;
 mod fault;
 #[cfg(feature = "kafka")]
 mod kafka;
-#[cfg(any(
-    feature = "kafka",
-    feature = "nats",
-    feature = "rabbitmq",
-    feature = "redis"
-))]
-mod keep;
 #[cfg(any(feature = "nats", feature = "rabbitmq", feature = "redis"))]
 mod link;
 #[cfg(feature = "nats")]
@@ -37,9 +30,16 @@ mod nats;
 mod open;
 #[cfg(feature = "rabbitmq")]
 mod rabbitmq;
+#[cfg(any(
+    feature = "kafka",
+    feature = "nats",
+    feature = "rabbitmq",
+    feature = "redis"
+))]
+mod reconnect;
 #[cfg(feature = "redis")]
 mod redis;
-mod wanted;
+mod subscriptions;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -52,7 +52,7 @@ use crate::base::clock;
 use crate::core::messages::topic::Topic;
 
 pub use crate::io::broker::open::{Driver, open};
-pub use crate::io::broker::wanted::Wanted;
+pub use crate::io::broker::subscriptions::Subscriptions;
 
 /// Largest payload that a gateway hands to a broker or takes from one. NATS' own bound is by
 /// default the same; a broker's smaller bound is found when it refuses.
@@ -75,7 +75,7 @@ const PUBLISH_MAX: Duration = Duration::from_secs(5);
 pub struct Broker {
     outgoing: mpsc::Sender<Outgoing>,
     room: Arc<Semaphore>,
-    wanted: Arc<Wanted>,
+    wanted: Arc<Subscriptions>,
     status: watch::Receiver<BrokerStatus>,
 }
 
@@ -85,7 +85,7 @@ pub struct DriverEnd {
     /// What is to be published, in order.
     pub outgoing: mpsc::Receiver<Outgoing>,
     /// What is to be subscribed.
-    pub wanted: Arc<Wanted>,
+    pub wanted: Arc<Subscriptions>,
     /// Takes what came.
     pub incoming: Incoming,
     /// Shows how the connection is.
@@ -102,7 +102,7 @@ pub struct Outgoing {
     /// Fields beside the payload, for brokers that have such (NATS, RabbitMQ, Kafka).
     pub headers: Vec<(String, String)>,
     /// Receives whether the broker has it. A message is not sent once the receiver is gone.
-    pub taken: oneshot::Sender<Result<(), NotCarried>>,
+    pub confirm: oneshot::Sender<Result<(), NotCarried>>,
     /// Its share of the bytes that may wait.
     _room: OwnedSemaphorePermit,
 }
@@ -176,7 +176,7 @@ pub fn ends() -> (Broker, ReceivedStream, DriverEnd) {
         error: None,
         connects: 0,
     });
-    let wanted = Arc::new(Wanted::default());
+    let wanted = Arc::new(Subscriptions::default());
     let room = || Arc::new(Semaphore::new(QUEUED_BYTES_MAX));
     let broker = Broker {
         outgoing,
@@ -221,12 +221,12 @@ impl Broker {
         }
         let room = Arc::clone(&self.room).try_acquire_many_owned(permits(&payload));
         let room = room.map_err(|_| NotCarried::Busy)?;
-        let (taken, answer) = oneshot::channel();
+        let (confirm, answer) = oneshot::channel();
         let outgoing = Outgoing {
             topic,
             payload,
             headers,
-            taken,
+            confirm,
             _room: room,
         };
         self.outgoing
@@ -236,7 +236,7 @@ impl Broker {
                 mpsc::error::TrySendError::Closed(_) => NotCarried::NotConnected,
             })?;
         match timeout(PUBLISH_MAX, answer).await {
-            Ok(Ok(taken)) => taken,
+            Ok(Ok(confirmed)) => confirmed,
             Ok(Err(_)) => Err(NotCarried::Lost),
             Err(_) => Err(NotCarried::TimedOut),
         }

@@ -247,7 +247,7 @@ impl Protocol for Session {
         match line.split_once(' ').unwrap_or((&line, "")) {
             ("PONG", _) => {
                 let confirmed = self.pings.pop_front().ok_or(NOT_NATS)?;
-                link.pending.taken_up_to(confirmed);
+                link.pending.confirmed_up_to(confirmed);
                 let covered = |(number, _): &(u64, String)| *number <= confirmed;
                 while self.unconfirmed.front().is_some_and(covered) {
                     self.unconfirmed.pop_front();

@@ -49,7 +49,7 @@ async fn memory(mut end: DriverEnd) {
         status.connects = 1;
     });
     while let Some(message) = end.outgoing.recv().await {
-        let _ = message.taken.send(Ok(()));
+        let _ = message.confirm.send(Ok(()));
         end.wanted.take_changes();
     }
 }

@@ -14,18 +14,18 @@ use crate::io::broker::DriverEnd;
 use crate::io::broker::dial::Wire;
 use crate::io::broker::drive::run;
 use crate::io::broker::fault::Fault;
-use crate::io::broker::keep::{Kind, keep};
+use crate::io::broker::reconnect::{BrokerClient, keep_connected};
 use crate::io::broker::redis::cluster::Cluster;
 use crate::io::broker::redis::resp::{Found, Item, NOT_REDIS, command, scan};
 use crate::io::broker::redis::session::Session;
 
 /// Drives a Redis.
 pub(super) async fn drive(end: DriverEnd, settings: Broker, node: Arc<str>) {
-    let kind = Redis {
+    let client = Redis {
         settings: settings.clone(),
         node,
     };
-    keep(end, settings, kind).await;
+    keep_connected(end, settings, client).await;
 }
 
 /// Makes connections.
@@ -40,7 +40,7 @@ enum Connected {
     Cluster(Cluster),
 }
 
-impl Kind for Redis {
+impl BrokerClient for Redis {
     type Link = Connected;
 
     async fn connect(&self, server: &BrokerServer) -> Result<Connected, Fault> {
@@ -117,7 +117,7 @@ impl Redis {
                     Some(Item::Error(text)) => return Err(Fault::refused(text)),
                     _ => return Err(NOT_REDIS),
                 }
-                let (end, is_cluster) = (answer.end, says_cluster(&answer));
+                let (end, is_cluster) = (answer.end, is_cluster(&answer));
                 wire.input.advance(end);
                 break is_cluster;
             }
@@ -132,7 +132,7 @@ fn is_old(error: &str) -> bool {
 }
 
 /// Whether the pairs of a greeting hold `mode: cluster`.
-fn says_cluster(answer: &Found<'_>) -> bool {
+fn is_cluster(answer: &Found<'_>) -> bool {
     let mut pairs = answer.items.windows(2);
     pairs.any(|pair| *pair == [Item::Bulk(b"mode"), Item::Bulk(b"cluster")])
 }

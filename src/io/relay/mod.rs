@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use crate::base::clock;
 use crate::base::message::Message;
-use crate::base::traffic::{OwnCounts, Traffic};
+use crate::base::traffic::{PublishedCounts, Traffic};
 use crate::core::relay::pump::{self, Pumped};
 use crate::core::relay::{Entropy, FrameObserver, Machine, SendQueue};
 use crate::core::session::orders::{CloseOrder, LeaveOrder};
@@ -238,7 +238,7 @@ impl<C: Stream> Relay<C> {
     }
 
     /// The gateway's own messages to this side so far.
-    pub fn own_counts(&self, to: Side) -> OwnCounts {
+    pub fn own_counts(&self, to: Side) -> PublishedCounts {
         self.machine.own_counts(to)
     }
 

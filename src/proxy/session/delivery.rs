@@ -26,7 +26,7 @@ use crate::core::session::wheel::Tick;
 use crate::io::relay::{QueueBounds, Unsent, WhenFull};
 use crate::live::{Delivery, MemberView, MessageCommand, Slice, Sliced};
 use crate::proxy::clock::ticks;
-use crate::proxy::session::deliveries::Pending;
+use crate::proxy::session::delivery_queue::QueuedDelivery;
 use crate::proxy::session::live_session::Session;
 use crate::proxy::session::registry::Sessions;
 
@@ -39,7 +39,9 @@ const BATCH: usize = 64;
 pub(crate) fn carry_out(sessions: &Rc<Sessions>, command: MessageCommand) {
     match command {
         MessageCommand::Deliver { delivery, answer } => {
-            sessions.deliveries.push(Pending { delivery, answer });
+            sessions
+                .delivery_queue
+                .push(QueuedDelivery { delivery, answer });
         }
         MessageCommand::Join {
             id,
@@ -50,12 +52,12 @@ pub(crate) fn carry_out(sessions: &Rc<Sessions>, command: MessageCommand) {
             let expires = ttl.map(|ttl| clock::now() + ttl);
             let membership = Membership { group, expires };
             let here = sessions.find(id).filter(|session| session.is_here());
-            let joined = here.map(|_| sessions.audience.join(id, membership));
+            let joined = here.map(|_| sessions.index.join(id, membership));
             reply(answer, joined);
         }
         MessageCommand::Leave { id, group, answer } => {
             let here = sessions.find(id).filter(|session| session.is_here());
-            let left = here.map(|_| sessions.audience.leave(id, &group));
+            let left = here.map(|_| sessions.index.leave(id, &group));
             reply(answer, left);
         }
         MessageCommand::Members {
@@ -64,7 +66,7 @@ pub(crate) fn carry_out(sessions: &Rc<Sessions>, command: MessageCommand) {
             answer,
         } => {
             let topic = Topic::Group(group);
-            let members = sessions.audience.slice(&topic, slice.after, slice.limit);
+            let members = sessions.index.slice(&topic, slice.after, slice.limit);
             let views = members
                 .ids
                 .iter()
@@ -85,7 +87,7 @@ fn reply<A>(answer: oneshot::Sender<A>, value: A) {
 
 fn member(sessions: &Sessions, id: SessionId, topic: &Topic) -> Option<MemberView> {
     let session = sessions.find(id)?;
-    let memberships = sessions.audience.groups_of(id);
+    let memberships = sessions.index.groups_of(id);
     let of = |one: &&Membership| matches!(topic, Topic::Group(name) if one.group == *name);
     let expires = memberships.iter().find(of)?.expires;
     let facts = session.facts.borrow();
@@ -100,29 +102,29 @@ fn member(sessions: &Sessions, id: SessionId, topic: &Topic) -> Option<MemberVie
 /// Delivers messages for as long as the worker runs.
 pub(crate) async fn run(sessions: Rc<Sessions>) {
     loop {
-        let batch = sessions.deliveries.take(BATCH).await;
+        let batch = sessions.delivery_queue.take(BATCH).await;
         deliver(&sessions, batch).await;
     }
 }
 
-async fn deliver(sessions: &Sessions, batch: Vec<Pending>) {
+async fn deliver(sessions: &Sessions, batch: Vec<QueuedDelivery>) {
     let mut walks: Vec<_> = batch
         .into_iter()
         .map(|one| Walk::new(sessions, one))
         .collect();
-    let mut touched = Touched::default();
+    let mut unflushed = Unflushed::default();
     let mut visited = 0;
     for place in 0..walks.len() {
-        while let Some(some) = walks[place].step(sessions, place, &mut touched) {
+        while let Some(some) = walks[place].step(sessions, place, &mut unflushed) {
             visited += some.max(1);
             if visited >= SLICE {
-                touched.flush(sessions, &mut walks);
+                unflushed.flush(sessions, &mut walks);
                 yield_now().await;
                 visited = 0;
             }
         }
     }
-    touched.flush(sessions, &mut walks);
+    unflushed.flush(sessions, &mut walks);
     for walk in walks {
         reply(walk.answer, walk.counts);
     }
@@ -131,11 +133,11 @@ async fn deliver(sessions: &Sessions, batch: Vec<Pending>) {
 
 /// Sessions in whose queues messages were put, with the place of the message in its batch.
 #[derive(Default)]
-struct Touched {
+struct Unflushed {
     sessions: Vec<(Rc<Session>, usize)>,
 }
 
-impl Touched {
+impl Unflushed {
     /// Writes to all of them what their sockets take.
     fn flush(&mut self, sessions: &Sessions, walks: &mut [Walk]) {
         let now = sessions.worker().tick();
@@ -168,8 +170,8 @@ struct Walk {
 }
 
 impl Walk {
-    fn new(sessions: &Sessions, pending: Pending) -> Self {
-        let Pending { delivery, answer } = pending;
+    fn new(sessions: &Sessions, queued: QueuedDelivery) -> Self {
+        let QueuedDelivery { delivery, answer } = queued;
         let left = delivery.expires.map(|at| {
             let left = at.duration_since(clock::wall());
             left.unwrap_or(Duration::ZERO)
@@ -189,13 +191,18 @@ impl Walk {
     }
 
     /// Visits the next sessions. Returns how many it looked at; `None` when there are no more.
-    fn step(&mut self, sessions: &Sessions, place: usize, touched: &mut Touched) -> Option<usize> {
+    fn step(
+        &mut self,
+        sessions: &Sessions,
+        place: usize,
+        unflushed: &mut Unflushed,
+    ) -> Option<usize> {
         let delivery = Arc::clone(&self.delivery);
         let Some(target) = delivery.to.get(self.target) else {
             self.visited = None;
             return None;
         };
-        let Sliced { answer, next } = found(sessions, target, self.after);
+        let Sliced { answer, next } = sessions_of(sessions, target, self.after);
         let some = answer.len();
         let of_route = |session: &Rc<Session>| {
             let listed = &delivery.routes;
@@ -204,7 +211,7 @@ impl Walk {
         let by_route = matches!(target, Target::Route(_));
         let wanted = answer.into_iter().filter(|one| !by_route || of_route(one));
         for session in wanted {
-            self.visit(sessions, session, place, touched);
+            self.visit(sessions, session, place, unflushed);
         }
         self.after = next;
         if next.is_none() {
@@ -218,7 +225,7 @@ impl Walk {
         sessions: &Sessions,
         session: Rc<Session>,
         place: usize,
-        touched: &mut Touched,
+        unflushed: &mut Unflushed,
     ) {
         if let Some(visited) = &mut self.visited
             && !visited.insert(session.id)
@@ -229,7 +236,7 @@ impl Walk {
             return;
         }
         match self.queue(sessions, &session) {
-            Ok(Recipient::Client) => touched.sessions.push((session, place)),
+            Ok(Recipient::Client) => unflushed.sessions.push((session, place)),
             Ok(Recipient::Backend) => {
                 session.metrics.published("delivered");
                 self.counts.delivered += 1;
@@ -247,8 +254,8 @@ impl Walk {
             return false;
         }
         let facts = session.facts.borrow();
-        let groups = sessions.audience.groups_of(session.id);
-        except.contain(
+        let groups = sessions.index.groups_of(session.id);
+        except.contains(
             session.id,
             facts.principal.as_deref(),
             &facts.route,
@@ -314,7 +321,7 @@ fn bounds(queue: MessageQueue) -> QueueBounds {
 }
 
 /// Sessions of a target, behind `after`; for a route all sessions.
-fn found(
+fn sessions_of(
     sessions: &Sessions,
     target: &Target,
     after: Option<SessionId>,
@@ -322,7 +329,7 @@ fn found(
     match target {
         Target::Session(id) => Sliced::whole(sessions.find(*id).into_iter().collect()),
         Target::Group(_) | Target::Principal(_) => {
-            let members = sessions.audience.slice(&Topic::of(target), after, SLICE);
+            let members = sessions.index.slice(&Topic::of(target), after, SLICE);
             let found = members.ids.iter().filter_map(|id| sessions.find(*id));
             Sliced {
                 answer: found.collect(),

@@ -381,7 +381,7 @@ fn check_carrier(carrier: &Carrier, reads: u32) -> Result<(), StayReason> {
 /// the next ping measures them again.
 fn more(sessions: &Sessions, session: &Session, relay: &Relay<Carrier>) -> Value {
     let now = sessions.worker().tick();
-    let groups = sessions.audience.groups_of(session.id);
+    let groups = sessions.index.groups_of(session.id);
     let left = |at: Instant| at.saturating_duration_since(clock::now());
     let silent = |side| now.saturating_sub(relay.active_from(side));
     let more = More {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::base::clock;
 use crate::base::right::Right;
 use crate::base::session_id::SessionId;
-use crate::base::traffic::{OwnCounts, Traffic};
+use crate::base::traffic::{PublishedCounts, Traffic};
 use crate::core::session::orders::CloseOrder;
 use crate::core::session::record::{Cause, EndOrder, EndedBy, Ending, Facts};
 use crate::core::session::resume::{Moves, ResumeReason};
@@ -196,11 +196,11 @@ impl Session {
     }
 
     /// Messages that were put into it towards the client. What waits when it ends is lost.
-    pub(crate) fn published(&self) -> OwnCounts {
+    pub(crate) fn published(&self) -> PublishedCounts {
         let relay = self.relay.try_borrow();
         // If it is borrowed, a poll further up this stack has panicked.
         relay.map_or_else(
-            |_| OwnCounts::default(),
+            |_| PublishedCounts::default(),
             |relay| relay.own_counts(Side::Client),
         )
     }

@@ -1,12 +1,12 @@
 //! Live sessions: begun at the 101, found by id, woken when they are due, moved to another backend
 //! or another process, and ended with one record each (I6).
 
-mod audience;
 pub(crate) mod begin;
-mod deliveries;
 pub(crate) mod delivery;
+mod delivery_queue;
 mod ended;
 pub(crate) mod handover;
+mod index;
 pub(crate) mod live_session;
 pub(crate) mod orders;
 mod reconnect;

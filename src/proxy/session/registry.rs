@@ -15,8 +15,8 @@ use crate::live::{
     SortKey,
 };
 use crate::proxy::context::worker::Worker;
-use crate::proxy::session::audience::Audience;
-use crate::proxy::session::deliveries::Deliveries;
+use crate::proxy::session::delivery_queue::DeliveryQueue;
+use crate::proxy::session::index::SessionIndex;
 use crate::proxy::session::live_session::Session;
 
 /// The live sessions of one worker.
@@ -25,9 +25,9 @@ pub(crate) struct Sessions {
     live: RefCell<BTreeMap<SessionId, Rc<Session>>>,
     wheel: RefCell<Wheel<SessionId>>,
     /// Who of them gets which published messages.
-    pub(crate) audience: Audience,
+    pub(crate) index: SessionIndex,
     /// Published messages that wait for them.
-    pub(crate) deliveries: Deliveries,
+    pub(crate) delivery_queue: DeliveryQueue,
     /// Sessions that are held for another process: no byte of theirs moves.
     pub(crate) held: RefCell<Vec<Rc<Session>>>,
 }
@@ -38,8 +38,8 @@ impl Sessions {
         let mut wheel = Wheel::default();
         wheel.advance(worker.tick());
         Rc::new(Self {
-            audience: Audience::new(&worker),
-            deliveries: Deliveries::default(),
+            index: SessionIndex::new(&worker),
+            delivery_queue: DeliveryQueue::default(),
             worker,
             live: RefCell::default(),
             wheel: RefCell::new(wheel),
@@ -70,7 +70,7 @@ impl Sessions {
     /// Removes a session.
     pub(crate) fn remove(&self, id: SessionId) {
         if let Some(session) = self.live.borrow_mut().remove(&id) {
-            self.audience.end(&session);
+            self.index.remove(&session);
         }
     }
 

@@ -20,7 +20,7 @@ impl Session {
     /// The session as the admin API shows it.
     pub(crate) fn view(&self, sessions: &Sessions) -> SessionView {
         let worker = sessions.worker();
-        let memberships = sessions.audience.groups_of(self.id);
+        let memberships = sessions.index.groups_of(self.id);
         let relay = self.relay.borrow();
         SessionView {
             facts: self.facts(),

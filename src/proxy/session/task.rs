@@ -21,7 +21,7 @@ pub(crate) fn spawn(sessions: &Rc<Sessions>, session: Rc<Session>, memberships: 
     let worker = sessions.worker();
     worker.load.sessions.fetch_add(1, Ordering::Relaxed);
     sessions.insert(Rc::clone(&session));
-    sessions.audience.begin(&session, memberships);
+    sessions.index.add(&session, memberships);
     // Not of the request's generation: its right may have been revoked during the handshake.
     let newest = worker.live().generation();
     rights::end_if_revoked(&session, &newest.revocations, worker.tick());

@@ -15,7 +15,7 @@ pub(crate) fn turn(sessions: &Sessions) {
     let now = worker.clock.advance(real);
     sessions.expire(now);
     drop_contexts();
-    sessions.audience.expire(real);
+    sessions.index.expire(real);
     if now.is_multiple_of(SWEEP_EVERY) {
         worker.pool.tidy(real);
         worker.service_clients.tidy();

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::base::message::Message;
-use crate::base::traffic::OwnCounts;
+use crate::base::traffic::PublishedCounts;
 use crate::core::relay::direction::mask;
 use crate::core::relay::machine::Machine;
-use crate::core::relay::own_queue::{QueueBounds, Queued};
+use crate::core::relay::outbound_queue::{QueueBounds, Queued};
 use crate::core::relay::side::Side;
 use crate::core::session::wheel::Tick;
 use crate::core::wire::frame::{Opcode, data_frame};
@@ -145,13 +145,13 @@ impl Machine {
     }
 
     /// The gateway's own messages to this side so far.
-    pub fn own_counts(&self, to: Side) -> OwnCounts {
+    pub fn own_counts(&self, to: Side) -> PublishedCounts {
         self.sent_by(to.other()).own_counts()
     }
 
     /// What a hand-over keeps of them.
     pub fn own_state(&self, now: Tick) -> OwnState {
-        let OwnCounts {
+        let PublishedCounts {
             sent,
             bytes,
             dropped,
@@ -171,7 +171,7 @@ impl Machine {
             return;
         }
         let queue = &mut self.down.injected.get_or_insert_default().queued;
-        queue.counts = OwnCounts {
+        queue.counts = PublishedCounts {
             sent: state.sent,
             bytes: state.bytes,
             dropped: state.dropped,

@@ -11,7 +11,7 @@ use crate::core::relay::direction::{
 };
 use crate::core::relay::hold::{Hold, HoldBuffer};
 use crate::core::relay::injected::InjectedFrames;
-use crate::core::relay::own_queue::OwnQueue;
+use crate::core::relay::outbound_queue::OutboundQueue;
 use crate::core::wire::position::Position;
 use crate::core::wire::tracker::{FrameTracker, PING_BYTES};
 
@@ -306,7 +306,7 @@ impl InjectedState {
             undecided: self.undecided,
             received: self.received,
             reported: false,
-            queued: OwnQueue::from_bytes(&self.queued)?,
+            queued: OutboundQueue::from_bytes(&self.queued)?,
         })
     }
 }

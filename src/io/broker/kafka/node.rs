@@ -156,8 +156,8 @@ impl Node {
     /// Appends a message, or refuses it if too many wait.
     pub(super) fn write(&self, write: Write) {
         if let Err(refused) = self.queue.try_send(write) {
-            let taken = refused.into_inner().message.taken;
-            let _ = taken.send(Err(NotCarried::Busy));
+            let confirm = refused.into_inner().message.confirm;
+            let _ = confirm.send(Err(NotCarried::Busy));
         }
     }
 }
@@ -316,7 +316,7 @@ fn gather(first: Write, queue: &mut mpsc::Receiver<Write>) -> (Vec<Write>, Optio
 /// A batch whose answer does not come is dropped, which tells its publishers that it is lost.
 async fn append(connection: &mut Connection, mut batch: Vec<Write>) -> Result<(), Fault> {
     // Their publishers were told that they are not carried.
-    batch.retain(|write| !write.message.taken.is_closed());
+    batch.retain(|write| !write.message.confirm.is_closed());
     let Some(first) = batch.first() else {
         return Ok(());
     };
@@ -333,7 +333,7 @@ async fn append(connection: &mut Connection, mut batch: Vec<Write>) -> Result<()
     put_batch(&mut bytes, &records, now);
     let (topic, partition) = (Name::clone(&first.topic), first.partition);
     let error = connection.produce(&topic, partition, &bytes).await?;
-    let (taken, fault) = match error {
+    let (outcome, fault) = match error {
         NONE => (Ok(()), None),
         TIMED_OUT => (Err(NotCarried::TimedOut), None),
         code => {
@@ -344,7 +344,7 @@ async fn append(connection: &mut Connection, mut batch: Vec<Write>) -> Result<()
         }
     };
     for write in batch {
-        let _ = write.message.taken.send(taken.clone());
+        let _ = write.message.confirm.send(outcome.clone());
     }
     fault.map_or(Ok(()), Err)
 }

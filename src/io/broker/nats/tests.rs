@@ -101,8 +101,8 @@ fn a_refused_publish_is_told_to_its_publisher_alone() {
     let mut session = session();
     let mut answers = Vec::new();
     for (number, subject) in [(1, "a"), (2, "b"), (3, "c")] {
-        let (taken, answer) = tokio::sync::oneshot::channel();
-        link.pending.push(taken);
+        let (confirm, answer) = tokio::sync::oneshot::channel();
+        link.pending.push(confirm);
         session.unconfirmed.push_back((number, subject.to_owned()));
         answers.push(answer);
     }

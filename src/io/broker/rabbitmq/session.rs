@@ -66,7 +66,7 @@ impl Confirms {
         &mut self,
         (tag, multiple): (u64, bool),
         link: &mut Link,
-        taken: &Result<(), NotCarried>,
+        outcome: &Result<(), NotCarried>,
     ) {
         let Some(place) = tag.checked_sub(self.answered + 1) else {
             return;
@@ -76,7 +76,7 @@ impl Confirms {
         let last = place.min(self.waiting.len().saturating_sub(1));
         for waiting in self.waiting.iter_mut().take(last + 1).skip(first) {
             if let Some((number, _)) = waiting.take() {
-                link.pending.answer(number, taken.clone());
+                link.pending.answer(number, outcome.clone());
             }
         }
         while matches!(self.waiting.front(), Some(None)) {
@@ -179,7 +179,7 @@ impl Session {
             }
             (60, 80 | 120) => {
                 let (tag, bits) = (read.u64().ok_or(NOT_AMQP)?, read.u8().ok_or(NOT_AMQP)?);
-                let taken = match method {
+                let outcome = match method {
                     (60, 80) => Ok(()),
                     _ => Err(NotCarried::Refused("it could not be queued".to_owned())),
                 };
@@ -188,7 +188,7 @@ impl Session {
                     FOREIGN => &mut self.foreign,
                     _ => return Err(NOT_AMQP),
                 };
-                confirms.answer((tag, bits & 1 == 1), link, &taken);
+                confirms.answer((tag, bits & 1 == 1), link, &outcome);
             }
             _ => return Err(NOT_AMQP),
         }

@@ -16,7 +16,7 @@ use crate::io::broker::drive::run;
 use crate::io::broker::fault::Fault;
 use crate::io::broker::redis::resp::{Item, NOT_REDIS, command, scan};
 use crate::io::broker::redis::session::{Session, channel};
-use crate::io::broker::{DriverEnd, NotCarried, Outgoing, Wanted};
+use crate::io::broker::{DriverEnd, NotCarried, Outgoing, Subscriptions};
 
 const SLOTS: usize = 16_384;
 const SERVERS_MAX: usize = 1024;
@@ -161,7 +161,7 @@ fn slot(channel: &str) -> usize {
 /// One server's share of the driver's work.
 struct Shard {
     queue: mpsc::Sender<Outgoing>,
-    wanted: Arc<Wanted>,
+    wanted: Arc<Subscriptions>,
 }
 
 /// Carries messages over all connections. Returns without a fault when the last publisher is gone.
@@ -175,7 +175,7 @@ pub(super) async fn serve(
     let mut shards = Vec::new();
     for link in links {
         let (queue, outgoing) = mpsc::channel(QUEUE_MAX);
-        let wanted = Arc::new(Wanted::default());
+        let wanted = Arc::new(Subscriptions::default());
         let mut part = DriverEnd {
             outgoing,
             wanted: Arc::clone(&wanted),
@@ -220,7 +220,7 @@ pub(super) async fn serve(
 
 fn pass_on(shard: &Shard, message: Outgoing) {
     if let Err(refused) = shard.queue.try_send(message) {
-        let _ = refused.into_inner().taken.send(Err(NotCarried::Busy));
+        let _ = refused.into_inner().confirm.send(Err(NotCarried::Busy));
     }
 }
 

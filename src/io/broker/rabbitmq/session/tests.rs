@@ -50,8 +50,8 @@ fn close(out: &mut BytesMut, channel: u16, text: &str) {
 type Answer = tokio::sync::oneshot::Receiver<Result<(), NotCarried>>;
 
 fn wait(confirms: &mut Confirms, link: &mut Link, exchange: &str) -> Answer {
-    let (taken, answer) = tokio::sync::oneshot::channel();
-    let number = link.pending.push(taken);
+    let (confirm, answer) = tokio::sync::oneshot::channel();
+    let number = link.pending.push(confirm);
     confirms.waiting.push_back(Some((number, exchange.into())));
     answer
 }

@@ -12,8 +12,8 @@ fn feed(session: &mut Session, link: &mut Link, bytes: &[u8]) -> Result<BytesMut
 }
 
 fn outgoing(link: &mut Link) -> (u64, tokio::sync::oneshot::Receiver<Result<(), NotCarried>>) {
-    let (taken, answer) = tokio::sync::oneshot::channel();
-    (link.pending.push(taken), answer)
+    let (confirm, answer) = tokio::sync::oneshot::channel();
+    (link.pending.push(confirm), answer)
 }
 
 #[tokio::test]

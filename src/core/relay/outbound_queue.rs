@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::base::traffic::OwnCounts;
+use crate::base::traffic::PublishedCounts;
 use crate::core::session::wheel::Tick;
 use crate::core::wire::frame::FrameHeader;
 
@@ -59,13 +59,13 @@ struct QueuedMessage {
 
 /// The queue. An empty one owns no memory.
 #[derive(Clone, Debug, Default)]
-pub(super) struct OwnQueue {
+pub(super) struct OutboundQueue {
     messages: VecDeque<QueuedMessage>,
     bytes: usize,
-    pub(super) counts: OwnCounts,
+    pub(super) counts: PublishedCounts,
 }
 
-impl OwnQueue {
+impl OutboundQueue {
     pub(super) fn is_empty(&self) -> bool {
         self.messages.is_empty()
     }
@@ -221,7 +221,7 @@ mod tests {
 
     #[test]
     fn i8_a_full_queue_takes_no_more() {
-        let mut queue = OwnQueue::default();
+        let mut queue = OutboundQueue::default();
         for byte in 0..3 {
             assert_eq!(queue.push(frame(byte, 1), Tick::MAX, &BOUNDS), Queued::Yes);
         }
@@ -229,7 +229,7 @@ mod tests {
         assert_eq!(queue.take_first(), Some(frame(0, 1)));
         assert_eq!(queue.push(frame(9, 9), Tick::MAX, &BOUNDS), Queued::Full);
         assert_eq!(queue.push(frame(9, 8), Tick::MAX, &BOUNDS), Queued::Yes);
-        let counts = OwnCounts {
+        let counts = PublishedCounts {
             sent: 1,
             bytes: 1,
             dropped: 2,
@@ -243,7 +243,7 @@ mod tests {
             when_full: WhenFull::DropOldest,
             ..BOUNDS
         };
-        let mut queue = OwnQueue::default();
+        let mut queue = OutboundQueue::default();
         for byte in 0..3 {
             queue.push(frame(byte, 3), Tick::MAX, &bounds);
         }
@@ -264,7 +264,7 @@ mod tests {
 
     #[test]
     fn expired_messages_are_dropped() {
-        let mut queue = OwnQueue::default();
+        let mut queue = OutboundQueue::default();
         for (byte, expires_at) in [(0, 10), (1, Tick::MAX), (2, 20)] {
             queue.push(frame(byte, 2), expires_at, &BOUNDS);
         }
@@ -279,12 +279,12 @@ mod tests {
 
     #[test]
     fn a_queue_is_carried_as_its_frames_and_lifetimes() {
-        let mut queue = OwnQueue::default();
+        let mut queue = OutboundQueue::default();
         let frames = [&b"\x81\x02ab"[..], b"\x82\x00", b"\x81\x7e\x00\x01x"];
         for (frame, expires_at) in frames.iter().zip([Tick::MAX, 30, 20]) {
             queue.push((*frame).into(), expires_at, &QueueBounds::OPERATOR);
         }
-        let mut carried = OwnQueue::from_bytes(&queue.to_bytes()).expect("whole frames");
+        let mut carried = OutboundQueue::from_bytes(&queue.to_bytes()).expect("whole frames");
         carried.set_lifetimes(&queue.lifetimes(10), 110);
         assert_eq!(carried.lifetimes(110), [None, Some(20), Some(10)]);
         assert_eq!(carried.len(), queue.len());
@@ -292,16 +292,16 @@ mod tests {
             assert_eq!(carried.take_first().as_deref(), Some(frame));
         }
         assert!(
-            OwnQueue::from_bytes(b"\x81\x02a").is_none(),
+            OutboundQueue::from_bytes(b"\x81\x02a").is_none(),
             "a frame that is not whole"
         );
         let longest = b"\x81\x7f\xff\xff\xff\xff\xff\xff\xff\xff";
-        assert!(OwnQueue::from_bytes(longest).is_none());
+        assert!(OutboundQueue::from_bytes(longest).is_none());
     }
 
     #[test]
     fn an_empty_queue_owns_no_memory() {
-        let mut queue = OwnQueue::default();
+        let mut queue = OutboundQueue::default();
         queue.push(frame(0, 2), Tick::MAX, &BOUNDS);
         queue.take_first();
         assert_eq!(queue.messages.capacity(), 0);
@@ -323,7 +323,7 @@ mod tests {
         ) {
             let when_full = if oldest { WhenFull::DropOldest } else { WhenFull::DropNew };
             let bounds = QueueBounds { when_full, ..BOUNDS };
-            let mut queue = OwnQueue::default();
+            let mut queue = OutboundQueue::default();
             let (mut pushed, mut last) = (0_u64, None);
             for (place, (len, take, life)) in steps.into_iter().enumerate() {
                 let now = place as Tick;

@@ -17,14 +17,14 @@ use crate::proxy::session::live_session::Session;
 const EXPIRED_MAX: usize = 256;
 
 /// The index of one worker.
-pub(crate) struct Audience(Option<Indexed>);
+pub(crate) struct SessionIndex(Option<Indexed>);
 
 struct Indexed {
     index: RefCell<TargetIndex>,
     setup: Arc<MessagesSetup>,
 }
 
-impl Audience {
+impl SessionIndex {
     pub(crate) fn new(worker: &Worker) -> Self {
         let setup = worker.live().messages();
         Self(setup.map(|setup| Indexed {
@@ -34,13 +34,13 @@ impl Audience {
     }
 
     /// Adds a session, and what it is a member of.
-    pub(crate) fn begin(&self, session: &Session, memberships: Vec<Membership>) {
+    pub(crate) fn add(&self, session: &Session, memberships: Vec<Membership>) {
         let Some(this) = &self.0 else { return };
         let mut index = this.index.borrow_mut();
         if let Some(subject) = &session.facts.borrow().principal
             && index.add_principal(subject, session.id)
         {
-            this.add(Topic::Principal(Arc::clone(subject)));
+            this.add_interest(Topic::Principal(Arc::clone(subject)));
         }
         for membership in memberships {
             let group = membership.group.clone();
@@ -55,13 +55,13 @@ impl Audience {
     }
 
     /// Removes a session.
-    pub(crate) fn end(&self, session: &Session) {
+    pub(crate) fn remove(&self, session: &Session) {
         let Some(this) = &self.0 else { return };
         let mut index = this.index.borrow_mut();
         if let Some(subject) = &session.facts.borrow().principal
             && index.remove_principal(subject, session.id)
         {
-            this.remove(&Topic::Principal(Arc::clone(subject)));
+            this.remove_interest(&Topic::Principal(Arc::clone(subject)));
         }
         for (group, change) in index.leave_all(session.id) {
             this.left(group, change);
@@ -130,13 +130,13 @@ impl Audience {
 }
 
 impl Indexed {
-    fn add(&self, topic: Topic) {
+    fn add_interest(&self, topic: Topic) {
         if let Some(interest) = &self.setup.interest {
             interest.add(topic);
         }
     }
 
-    fn remove(&self, topic: &Topic) {
+    fn remove_interest(&self, topic: &Topic) {
         if let Some(interest) = &self.setup.interest {
             interest.remove(topic);
         }
@@ -144,13 +144,13 @@ impl Indexed {
 
     fn joined(&self, group: GroupName, change: Change) {
         if change.edge {
-            self.add(Topic::Group(group));
+            self.add_interest(Topic::Group(group));
         }
     }
 
     fn left(&self, group: GroupName, change: Change) {
         if change.edge {
-            self.remove(&Topic::Group(group));
+            self.remove_interest(&Topic::Group(group));
         }
     }
 }

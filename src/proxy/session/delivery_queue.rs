@@ -13,30 +13,30 @@ use crate::live::Delivery;
 const WAITING_MAX: usize = 1024;
 
 /// A message, and who asks what becomes of it.
-pub(crate) struct Pending {
+pub(crate) struct QueuedDelivery {
     pub(crate) delivery: Arc<Delivery>,
     pub(crate) answer: oneshot::Sender<DeliveryCounts>,
 }
 
 /// The messages that wait.
 #[derive(Default)]
-pub(crate) struct Deliveries {
-    waiting: RefCell<VecDeque<Pending>>,
+pub(crate) struct DeliveryQueue {
+    waiting: RefCell<VecDeque<QueuedDelivery>>,
     arrived: Notify,
 }
 
-impl Deliveries {
+impl DeliveryQueue {
     /// Adds a message. One that finds the queue full is dropped with its answer.
-    pub(crate) fn push(&self, pending: Pending) {
+    pub(crate) fn push(&self, queued: QueuedDelivery) {
         let mut waiting = self.waiting.borrow_mut();
         if waiting.len() < WAITING_MAX {
-            waiting.push_back(pending);
+            waiting.push_back(queued);
             self.arrived.notify_one();
         }
     }
 
     /// Waits for messages, and takes `most` of them at most.
-    pub(crate) async fn take(&self, most: usize) -> Vec<Pending> {
+    pub(crate) async fn take(&self, most: usize) -> Vec<QueuedDelivery> {
         loop {
             let batch: Vec<_> = {
                 let mut waiting = self.waiting.borrow_mut();

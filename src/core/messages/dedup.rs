@@ -1,4 +1,4 @@
-//! Ids of messages that came lately: what is sent twice is delivered once.
+//! Deduplication: a message that is sent twice with one id within a window is delivered once.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -9,9 +9,9 @@ pub const WINDOW: Duration = Duration::from_secs(120);
 /// Most ids that are remembered; the oldest is forgotten first.
 pub const IDS_MAX: usize = 100_000;
 
-/// What is known of an id.
+/// Whether an id came before within the window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Seen {
+pub enum DedupResult {
     /// It did not come before.
     New,
     /// It came before, but the broker has not taken its message yet.
@@ -22,20 +22,20 @@ pub enum Seen {
 
 /// The ids of a window.
 #[derive(Debug, Default)]
-pub struct SeenIds {
+pub struct DedupWindow {
     /// With whether the broker has taken the message.
     ids: HashMap<Arc<str>, bool>,
     order: VecDeque<(Instant, Arc<str>)>,
 }
 
-impl SeenIds {
+impl DedupWindow {
     /// Remembers an id; `carried` is whether no broker has to take its message. Returns what was
     /// known of it.
-    pub fn note(&mut self, id: &Arc<str>, carried: bool, now: Instant) -> Seen {
+    pub fn insert(&mut self, id: &Arc<str>, carried: bool, now: Instant) -> DedupResult {
         self.forget(now);
         match self.ids.get(id) {
-            Some(true) => return Seen::Known,
-            Some(false) => return Seen::NotCarried,
+            Some(true) => return DedupResult::Known,
+            Some(false) => return DedupResult::NotCarried,
             None => {}
         }
         self.ids.insert(Arc::clone(id), carried);
@@ -43,7 +43,7 @@ impl SeenIds {
             self.forget_oldest();
         }
         self.order.push_back((now, Arc::clone(id)));
-        Seen::New
+        DedupResult::New
     }
 
     /// The broker has taken the message with this id.
@@ -75,43 +75,52 @@ mod tests {
 
     #[test]
     fn an_id_is_new_once_in_a_window() {
-        let (mut seen, now) = (SeenIds::default(), clock::now());
+        let (mut seen, now) = (DedupWindow::default(), clock::now());
         let (one, other) = ("one".into(), "other".into());
-        assert_eq!(seen.note(&one, true, now), Seen::New);
-        assert_eq!(seen.note(&other, true, now + WINDOW / 2), Seen::New);
-        assert_eq!(seen.note(&one, true, now + WINDOW / 2), Seen::Known);
+        assert_eq!(seen.insert(&one, true, now), DedupResult::New);
+        assert_eq!(
+            seen.insert(&other, true, now + WINDOW / 2),
+            DedupResult::New
+        );
+        assert_eq!(
+            seen.insert(&one, true, now + WINDOW / 2),
+            DedupResult::Known
+        );
         let later = now + WINDOW;
         assert_eq!(
-            seen.note(&one, true, later),
-            Seen::New,
+            seen.insert(&one, true, later),
+            DedupResult::New,
             "its window is over"
         );
-        assert_eq!(seen.note(&other, true, later), Seen::Known);
+        assert_eq!(seen.insert(&other, true, later), DedupResult::Known);
         assert_eq!((seen.ids.len(), seen.order.len()), (2, 2));
     }
 
     #[test]
     fn a_message_that_was_not_carried_may_come_again() {
-        let (mut seen, now) = (SeenIds::default(), clock::now());
+        let (mut seen, now) = (DedupWindow::default(), clock::now());
         let id = "one".into();
-        assert_eq!(seen.note(&id, false, now), Seen::New);
-        assert_eq!(seen.note(&id, false, now), Seen::NotCarried);
+        assert_eq!(seen.insert(&id, false, now), DedupResult::New);
+        assert_eq!(seen.insert(&id, false, now), DedupResult::NotCarried);
         seen.set_carried("one");
         seen.set_carried("another");
-        assert_eq!(seen.note(&id, false, now), Seen::Known);
+        assert_eq!(seen.insert(&id, false, now), DedupResult::Known);
         assert_eq!(seen.ids.len(), 1);
     }
 
     #[test]
     fn i8_ids_are_bounded() {
-        let (mut seen, now) = (SeenIds::default(), clock::now());
+        let (mut seen, now) = (DedupWindow::default(), clock::now());
         for number in 0..=IDS_MAX {
-            assert_eq!(seen.note(&number.to_string().into(), false, now), Seen::New);
+            assert_eq!(
+                seen.insert(&number.to_string().into(), false, now),
+                DedupResult::New
+            );
         }
         assert_eq!((seen.ids.len(), seen.order.len()), (IDS_MAX, IDS_MAX));
         assert_eq!(
-            seen.note(&"0".into(), true, now),
-            Seen::New,
+            seen.insert(&"0".into(), true, now),
+            DedupResult::New,
             "the oldest was forgotten"
         );
     }

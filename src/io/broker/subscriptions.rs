@@ -10,7 +10,7 @@ use crate::core::messages::topic::Topic;
 /// The topics that are to be subscribed. The driver takes all of them when it has connected, and
 /// then each change.
 #[derive(Debug)]
-pub struct Wanted {
+pub struct Subscriptions {
     state: Mutex<State>,
     changed: watch::Sender<u64>,
 }
@@ -23,7 +23,7 @@ struct State {
     changes: BTreeMap<Topic, bool>,
 }
 
-impl Default for Wanted {
+impl Default for Subscriptions {
     fn default() -> Self {
         Self {
             state: Mutex::default(),
@@ -32,7 +32,7 @@ impl Default for Wanted {
     }
 }
 
-impl Wanted {
+impl Subscriptions {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn only_what_differs_from_what_was_taken_is_a_change() {
-        let wanted = Wanted::default();
+        let wanted = Subscriptions::default();
         let [a, b] = ["a", "b"].map(|name| Topic::Foreign(name.into()));
         wanted.change(a.clone(), true);
         wanted.change(b.clone(), true);

@@ -15,8 +15,8 @@ use crate::io::broker::{BrokerStatus, DriverEnd, NotCarried, Outgoing};
 
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
-/// A kind of broker.
-pub(super) trait Kind: Send + Sync {
+/// Makes and serves the connections of one kind of broker.
+pub(super) trait BrokerClient: Send + Sync {
     /// A connection that is signed in.
     type Link: Send;
 
@@ -35,7 +35,11 @@ pub(super) trait Kind: Send + Sync {
 }
 
 /// Drives a broker until its last [`Broker`](super::Broker) is dropped.
-pub(super) async fn keep(mut end: DriverEnd, settings: Broker, kind: impl Kind) {
+pub(super) async fn keep_connected(
+    mut end: DriverEnd,
+    settings: Broker,
+    client: impl BrokerClient,
+) {
     let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
     // Gateways that start together spread over the servers.
     let mut turn = fastrand::usize(..);
@@ -43,7 +47,7 @@ pub(super) async fn keep(mut end: DriverEnd, settings: Broker, kind: impl Kind) 
     loop {
         let server = &settings.servers[turn % settings.servers.len()];
         turn = turn.wrapping_add(1);
-        let attempt = timeout(within, kind.connect(server));
+        let attempt = timeout(within, client.connect(server));
         let Some(attempt) = refusing(&mut end.outgoing, attempt).await else {
             return;
         };
@@ -51,7 +55,7 @@ pub(super) async fn keep(mut end: DriverEnd, settings: Broker, kind: impl Kind) 
             Ok(link) => {
                 set_connected(&end, server);
                 let began = clock::now();
-                let Err(fault) = kind.serve(&mut end, link).await else {
+                let Err(fault) = client.serve(&mut end, link).await else {
                     return;
                 };
                 // A server that signs in and cuts at once is waited for like one that is gone.
@@ -80,7 +84,7 @@ async fn refusing<T>(
         tokio::select! {
             done = &mut work => return Some(done),
             message = outgoing.recv() => {
-                let _ = message?.taken.send(Err(NotCarried::NotConnected));
+                let _ = message?.confirm.send(Err(NotCarried::NotConnected));
             }
         }
     }
