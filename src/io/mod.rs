@@ -8,5 +8,15 @@ mod delegate;
 pub mod file;
 pub mod handover;
 pub mod net;
+#[cfg(feature = "redis")]
+mod redis;
 pub mod relay;
+#[cfg(any(
+    feature = "kafka",
+    feature = "memcached",
+    feature = "nats",
+    feature = "rabbitmq",
+    feature = "redis"
+))]
+mod service;
 pub mod tls;

@@ -10,11 +10,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::config::snapshot::{Broker, BrokerServer};
-use crate::io::broker::dial::{Stream, Wire};
-use crate::io::broker::fault::Fault;
+
 use crate::io::broker::link::{Link, Protocol};
 use crate::io::broker::reconnect::{BrokerClient, keep_connected};
 use crate::io::broker::{DriverEnd, Outgoing};
+use crate::io::service::fault::Fault;
+use crate::io::service::wire::{Stream, Wire};
 
 /// Bytes to be sent from which on no further message is taken.
 const OUT_MAX: usize = 256 * 1024;
@@ -59,7 +60,7 @@ impl<C: Connect> BrokerClient for Single<C> {
     type Link = (Wire, C::Protocol);
 
     async fn connect(&self, server: &BrokerServer) -> Result<Self::Link, Fault> {
-        let wire = Wire::connect(&self.settings, server).await?;
+        let wire = Wire::connect(&server.address, self.settings.connect_timeout).await?;
         self.connect.sign_in(wire, server).await
     }
 

@@ -18,7 +18,6 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use crate::base::clock;
 use crate::config::snapshot::{Broker, BrokerServer};
 use crate::core::messages::topic::Topic;
-use crate::io::broker::fault::Fault;
 use crate::io::broker::kafka::connection::{
     Connection, Metadata, NO_LEADER, NONE, Position, UNKNOWN_TOPIC, meaning,
 };
@@ -26,6 +25,7 @@ use crate::io::broker::kafka::node::{Interest, Node, Write};
 use crate::io::broker::kafka::wire::{Name, partition};
 use crate::io::broker::reconnect::{BrokerClient, keep_connected};
 use crate::io::broker::{DriverEnd, Incoming, NotCarried, Outgoing};
+use crate::io::service::fault::Fault;
 
 /// Attempts to see a topic that the server has just been asked to create.
 const CREATION_ATTEMPTS: u32 = 20;

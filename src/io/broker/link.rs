@@ -7,8 +7,8 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::oneshot;
 
 use crate::core::messages::topic::Topic;
-use crate::io::broker::fault::Fault;
 use crate::io::broker::{Incoming, NotCarried, Outgoing, PAYLOAD_MAX, Received};
+use crate::io::service::fault::Fault;
 
 /// What one kind of broker speaks, once the sign-in is over.
 pub(super) trait Protocol: Send {

@@ -5,22 +5,8 @@
 //! wanted. It stores nothing while the broker is gone: what cannot be handed over is refused at
 //! once, and the publisher is told. Messages are carried at most once.
 
-#[cfg(any(
-    feature = "kafka",
-    feature = "nats",
-    feature = "rabbitmq",
-    feature = "redis"
-))]
-mod dial;
 #[cfg(any(feature = "nats", feature = "rabbitmq", feature = "redis"))]
 mod drive;
-#[cfg(any(
-    feature = "kafka",
-    feature = "nats",
-    feature = "rabbitmq",
-    feature = "redis"
-))]
-mod fault;
 #[cfg(feature = "kafka")]
 mod kafka;
 #[cfg(any(feature = "nats", feature = "rabbitmq", feature = "redis"))]

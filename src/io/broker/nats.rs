@@ -13,11 +13,11 @@ use serde_json::json;
 
 use crate::config::snapshot::{Broker, BrokerServer, SignIn};
 use crate::core::messages::topic::Topic;
-use crate::io::broker::dial::Wire;
 use crate::io::broker::drive::Connect;
-use crate::io::broker::fault::{Fault, shown};
 use crate::io::broker::link::{Link, Protocol};
 use crate::io::broker::{NotCarried, Outgoing, PAYLOAD_MAX};
+use crate::io::service::fault::{Fault, shown};
+use crate::io::service::wire::Wire;
 
 /// Longest line of the server; `INFO` lists the servers of a cluster.
 const LINE_MAX: usize = 64 * 1024;
@@ -90,7 +90,7 @@ impl Connect for Nats {
             }
             // What came before TLS could be anyone's.
             wire.input.clear();
-            wire = wire.secure(&self.settings, server).await?;
+            wire = wire.secure(&self.settings.tls, &server.address).await?;
         } else if info.tls_required {
             return Err(Fault::Unfit(
                 "the server requires TLS: begin its URL with `tls://`",

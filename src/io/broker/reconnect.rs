@@ -10,8 +10,8 @@ use tokio::time::{sleep, timeout};
 use crate::base::backoff::Backoff;
 use crate::base::clock;
 use crate::config::snapshot::{Broker, BrokerServer};
-use crate::io::broker::fault::Fault;
 use crate::io::broker::{BrokerStatus, DriverEnd, NotCarried, Outgoing};
+use crate::io::service::fault::Fault;
 
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 

@@ -2,7 +2,6 @@
 //! each server of a cluster.
 
 mod cluster;
-mod resp;
 mod session;
 
 use std::sync::Arc;
@@ -11,13 +10,13 @@ use bytes::{Buf, BytesMut};
 
 use crate::config::snapshot::{Broker, BrokerServer, SignIn};
 use crate::io::broker::DriverEnd;
-use crate::io::broker::dial::Wire;
 use crate::io::broker::drive::run;
-use crate::io::broker::fault::Fault;
 use crate::io::broker::reconnect::{BrokerClient, keep_connected};
 use crate::io::broker::redis::cluster::Cluster;
-use crate::io::broker::redis::resp::{Found, Item, NOT_REDIS, command, scan};
 use crate::io::broker::redis::session::Session;
+use crate::io::redis::resp::{Found, Item, NOT_REDIS, command, scan};
+use crate::io::service::fault::Fault;
+use crate::io::service::wire::Wire;
 
 /// Drives a Redis.
 pub(super) async fn drive(end: DriverEnd, settings: Broker, node: Arc<str>) {
@@ -71,9 +70,9 @@ impl BrokerClient for Redis {
 impl Redis {
     /// A connection, and whether its server belongs to a cluster.
     async fn sign_in(&self, server: &BrokerServer) -> Result<(Wire, bool), Fault> {
-        let mut wire = Wire::connect(&self.settings, server).await?;
+        let mut wire = Wire::connect(&server.address, self.settings.connect_timeout).await?;
         if server.encrypted {
-            wire = wire.secure(&self.settings, server).await?;
+            wire = wire.secure(&self.settings.tls, &server.address).await?;
         }
         let plain = |letter: char| match letter.is_ascii_graphic() {
             true => letter,

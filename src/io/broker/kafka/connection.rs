@@ -8,9 +8,9 @@ use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
 use crate::config::snapshot::{Broker, BrokerServer, SignIn};
-use crate::io::broker::dial::Wire;
-use crate::io::broker::fault::{Fault, shown};
 use crate::io::broker::kafka::wire::{NOT_KAFKA, Name, Reader, put_text};
+use crate::io::service::fault::{Fault, shown};
+use crate::io::service::wire::Wire;
 
 /// Largest answer. One batch comes whole, however large it is.
 const ANSWER_MAX: usize = 16 * 1024 * 1024;
@@ -86,9 +86,9 @@ impl Connection {
         server: &BrokerServer,
         client: &Name,
     ) -> Result<Self, Fault> {
-        let mut wire = Wire::connect(settings, server).await?;
+        let mut wire = Wire::connect(&server.address, settings.connect_timeout).await?;
         if server.encrypted {
-            wire = wire.secure(settings, server).await?;
+            wire = wire.secure(&settings.tls, &server.address).await?;
         }
         let mut connection = Self {
             wire,

@@ -12,12 +12,12 @@ use tokio::time::sleep;
 
 use crate::base::clock;
 use crate::core::messages::topic::Topic;
-use crate::io::broker::fault::Fault;
 use crate::io::broker::kafka::connection::{
     Connection, Fetched, NO_PERMISSION, NONE, OFFSET_OUT_OF_RANGE, Position, TIMED_OUT, meaning,
 };
 use crate::io::broker::kafka::wire::{Batches, Name, Record, put_batch, read_batches};
 use crate::io::broker::{Incoming, NotCarried, Outgoing, PAYLOAD_MAX, Received};
+use crate::io::service::fault::Fault;
 
 /// Messages that wait for a server.
 const QUEUE_MAX: usize = 1024;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
 
-use crate::io::broker::fault::Fault;
+use crate::io::service::fault::Fault;
 
 pub(super) const NOT_KAFKA: Fault = Fault::Protocol("the protocol of Kafka");
 /// Elements of one list in an answer.

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use bytes::{Buf, BufMut, BytesMut};
 
 use crate::core::messages::topic::Topic;
-use crate::io::broker::fault::{Fault, shown};
 use crate::io::broker::link::{Link, Protocol};
 use crate::io::broker::rabbitmq::wire::{
     BODY, HEADER, HEARTBEAT, METHOD, Method, NOT_AMQP, Reader, frame, put_frame, put_method,
     put_short, put_table, put_text_field,
 };
 use crate::io::broker::{NotCarried, Outgoing, PAYLOAD_MAX};
+use crate::io::service::fault::{Fault, shown};
 
 pub(super) const OWN: u16 = 1;
 pub(super) const BINDINGS: u16 = 2;

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use bytes::{Buf, BufMut, BytesMut};
 
 use crate::config::snapshot::{Broker, BrokerServer, SignIn};
-use crate::io::broker::dial::Wire;
 use crate::io::broker::drive::Connect;
-use crate::io::broker::fault::Fault;
 use crate::io::broker::rabbitmq::session::{BINDINGS, FOREIGN, OWN, Session, refusal};
 use crate::io::broker::rabbitmq::wire::{
     FRAME_MAX, HEARTBEAT, METHOD, Method, NOT_AMQP, Reader, frame, put_int_field, put_long,
     put_method, put_short, put_table, put_text_field, put_true_field,
 };
+use crate::io::service::fault::Fault;
+use crate::io::service::wire::Wire;
 
 /// Seconds; the server sends a sign of life in half of it.
 const HEARTBEAT_SECONDS: u16 = 3;
@@ -66,7 +66,7 @@ impl Connect for RabbitMq {
         server: &BrokerServer,
     ) -> Result<(Wire, Session), Fault> {
         if server.encrypted {
-            wire = wire.secure(&self.settings, server).await?;
+            wire = wire.secure(&self.settings.tls, &server.address).await?;
         }
         wire.send(b"AMQP\0\0\x09\x01").await?;
         let mut out = BytesMut::new();

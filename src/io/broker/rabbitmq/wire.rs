@@ -3,7 +3,7 @@
 
 use bytes::{BufMut, BytesMut};
 
-use crate::io::broker::fault::Fault;
+use crate::io::service::fault::Fault;
 
 pub(super) const NOT_AMQP: Fault = Fault::Protocol("AMQP 0-9-1");
 pub(super) const METHOD: u8 = 1;

@@ -11,12 +11,12 @@ use tokio::task::JoinSet;
 use crate::base::addr::BackendAddr;
 use crate::config::snapshot::BrokerServer;
 use crate::core::messages::topic::Topic;
-use crate::io::broker::dial::Wire;
 use crate::io::broker::drive::run;
-use crate::io::broker::fault::Fault;
-use crate::io::broker::redis::resp::{Item, NOT_REDIS, command, scan};
 use crate::io::broker::redis::session::{Session, channel};
 use crate::io::broker::{DriverEnd, NotCarried, Outgoing, Subscriptions};
+use crate::io::redis::resp::{Item, NOT_REDIS, command, scan};
+use crate::io::service::fault::Fault;
+use crate::io::service::wire::Wire;
 
 const SLOTS: usize = 16_384;
 const SERVERS_MAX: usize = 1024;

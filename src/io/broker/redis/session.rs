@@ -9,10 +9,10 @@ use std::sync::Arc;
 use bytes::{Buf, BytesMut};
 
 use crate::core::messages::topic::Topic;
-use crate::io::broker::fault::{Fault, shown};
 use crate::io::broker::link::{Link, Protocol};
-use crate::io::broker::redis::resp::{Item, NOT_REDIS, command, scan};
 use crate::io::broker::{NotCarried, Outgoing};
+use crate::io::redis::resp::{Item, NOT_REDIS, command, scan};
+use crate::io::service::fault::{Fault, shown};
 
 /// Longest name of a channel.
 const CHANNEL_MAX: usize = 1024;

@@ -1,4 +1,4 @@
-//! Why there is no connection to a broker.
+//! Why there is no connection to a broker or to the store of the fleet's state.
 
 use std::error::Error;
 use std::io;
@@ -7,12 +7,12 @@ use crate::base::text::steers;
 use crate::io::net::dial::DialError;
 use crate::io::tls::client::ClientTlsError;
 
-/// Longest text of a broker that is shown.
+/// Longest text of a server that is shown.
 const TEXT_MAX: usize = 200;
 
 /// Why a connection could not be made, or has ended.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Fault {
+pub(in crate::io) enum Fault {
     /// No server listens there.
     #[error(transparent)]
     Dial(#[from] DialError),
@@ -47,12 +47,12 @@ pub(super) enum Fault {
 
 impl Fault {
     /// A refusal in the server's words.
-    pub(super) fn refused(text: &str) -> Self {
+    pub(in crate::io) fn refused(text: &str) -> Self {
         Self::Refused(shown(text))
     }
 
     /// The whole chain of causes on one line.
-    pub(super) fn text(&self) -> String {
+    pub(in crate::io) fn text(&self) -> String {
         let mut text = self.to_string();
         let mut cause = self.source();
         while let Some(error) = cause {
@@ -66,7 +66,7 @@ impl Fault {
 
 /// The words of a server as they can be shown to a person: short, and without characters that do
 /// something.
-pub(super) fn shown(text: &str) -> String {
+pub(in crate::io) fn shown(text: &str) -> String {
     let plain = |letter| if steers(letter) { ' ' } else { letter };
     text.chars().take(TEXT_MAX).map(plain).collect()
 }

@@ -3,18 +3,19 @@
 
 use bytes::{BufMut, BytesMut};
 
-use crate::io::broker::PAYLOAD_MAX;
-use crate::io::broker::fault::Fault;
+use crate::io::service::fault::Fault;
 
+/// Longest value; a longer one is left out.
+pub(in crate::io) const BULK_MAX: usize = 1024 * 1024;
 /// Longest line.
 const LINE_MAX: usize = 64 * 1024;
 /// Values in one answer. The map of a cluster has a few for each range of slots.
 const ITEMS_MAX: usize = 256 * 1024;
-pub(super) const NOT_REDIS: Fault = Fault::Protocol("the protocol of Redis");
+pub(in crate::io) const NOT_REDIS: Fault = Fault::Protocol("the protocol of Redis");
 
 /// One value; what an aggregate holds follows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Item<'a> {
+pub(in crate::io) enum Item<'a> {
     Simple(&'a str),
     Error(&'a str),
     Int(i64),
@@ -30,16 +31,16 @@ pub(super) enum Item<'a> {
 
 /// A whole value.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Found<'a> {
-    pub(super) items: Vec<Item<'a>>,
+pub(in crate::io) struct Found<'a> {
+    pub(in crate::io) items: Vec<Item<'a>>,
     /// Where it ends.
-    pub(super) end: usize,
+    pub(in crate::io) end: usize,
     /// The last item is longer than a payload may be, and left out: so many bytes follow.
-    pub(super) skip: usize,
+    pub(in crate::io) skip: usize,
 }
 
 /// The first value of `input`; `None` if it is not whole yet.
-pub(super) fn scan(input: &[u8]) -> Result<Option<Found<'_>>, Fault> {
+pub(in crate::io) fn scan(input: &[u8]) -> Result<Option<Found<'_>>, Fault> {
     let (mut items, mut at) = (Vec::new(), 0);
     let mut missing: usize = 1;
     while missing > 0 {
@@ -56,11 +57,11 @@ pub(super) fn scan(input: &[u8]) -> Result<Option<Found<'_>>, Fault> {
             b'$' | b'*' if text == "-1" => Item::Null,
             b'$' | b'=' | b'!' => {
                 let size = count(text)?;
-                if size > PAYLOAD_MAX && missing == 0 && size < 1 << 32 {
+                if size > BULK_MAX && missing == 0 && size < 1 << 32 {
                     let (end, skip) = (at, size + 2);
                     return Ok(Some(Found { items, end, skip }));
                 }
-                if size > PAYLOAD_MAX {
+                if size > BULK_MAX {
                     return Err(NOT_REDIS);
                 }
                 let Some(bytes) = input.get(at..at + size + 2) else {
@@ -120,7 +121,7 @@ fn count(text: &str) -> Result<usize, Fault> {
 }
 
 /// Writes a command.
-pub(super) fn command(out: &mut BytesMut, words: &[&[u8]]) {
+pub(in crate::io) fn command(out: &mut BytesMut, words: &[&[u8]]) {
     out.put_slice(format!("*{}\r\n", words.len()).as_bytes());
     for word in words {
         out.put_slice(format!("${}\r\n", word.len()).as_bytes());

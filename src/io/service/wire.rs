@@ -1,4 +1,5 @@
-//! A connection to a server of a broker: TCP, TLS, and the bytes that were read too far.
+//! A connection to a server of a broker or of the fleet's state: TCP, TLS, and bytes that were read
+//! too far.
 
 use std::io;
 use std::sync::Arc;
@@ -9,11 +10,11 @@ use rustls::NoKeyLog;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::TlsConnector;
 
-use crate::base::addr::OwnAddresses;
-use crate::config::snapshot::{Broker, BrokerServer, UpstreamTls};
-use crate::io::broker::fault::Fault;
+use crate::base::addr::{BackendAddr, OwnAddresses};
+use crate::config::snapshot::{ServiceTls, UpstreamTls};
 use crate::io::carrier::Carrier;
 use crate::io::net::dial::{DialOptions, DialTls, dial};
+use crate::io::service::fault::Fault;
 use crate::io::tls::client::ClientTls;
 
 /// Bytes of an answer during the sign-in.
@@ -21,14 +22,14 @@ const ANSWER_MAX: usize = 64 * 1024;
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// What the bytes run over.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(in crate::io) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// A connection, with bytes that were read and not yet used.
-pub(super) struct Wire {
-    pub(super) stream: Box<dyn Stream>,
-    pub(super) input: BytesMut,
+pub(in crate::io) struct Wire {
+    pub(in crate::io) stream: Box<dyn Stream>,
+    pub(in crate::io) input: BytesMut,
 }
 
 impl Wire {
@@ -36,16 +37,19 @@ impl Wire {
     ///
     /// # Errors
     /// When no server listens there.
-    pub(super) async fn connect(settings: &Broker, server: &BrokerServer) -> Result<Self, Fault> {
+    pub(in crate::io) async fn connect(
+        address: &BackendAddr,
+        timeout: Duration,
+    ) -> Result<Self, Fault> {
         let own = OwnAddresses::default();
         let options = DialOptions {
-            timeout: settings.connect_timeout,
+            timeout,
             keepalive: Some(KEEPALIVE),
             proxy_header: &[],
             tls: None,
             own: &own,
         };
-        let Carrier::Plain(socket) = dial(&server.address, options).await? else {
+        let Carrier::Plain(socket) = dial(address, options).await? else {
             unreachable!("a dial without TLS returns a bare socket");
         };
         Ok(Self {
@@ -58,12 +62,12 @@ impl Wire {
     ///
     /// # Errors
     /// When the server does not prove to be who it should be.
-    pub(super) async fn secure(
+    pub(in crate::io) async fn secure(
         self,
-        settings: &Broker,
-        server: &BrokerServer,
+        tls: &ServiceTls,
+        address: &BackendAddr,
     ) -> Result<Self, Fault> {
-        let tls = tls(settings, server).await?;
+        let tls = client_tls(tls, address).await?;
         let connector = TlsConnector::from(tls.config);
         let secured = connector.connect(tls.name, self.stream).await;
         Ok(Self {
@@ -76,7 +80,7 @@ impl Wire {
     ///
     /// # Errors
     /// When the connection is broken.
-    pub(super) async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(in crate::io) async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes).await?;
         self.stream.flush().await
     }
@@ -85,7 +89,7 @@ impl Wire {
     ///
     /// # Errors
     /// When there are none, or too many wait already.
-    pub(super) async fn read_more(&mut self) -> Result<(), Fault> {
+    pub(in crate::io) async fn read_more(&mut self) -> Result<(), Fault> {
         if self.input.len() > ANSWER_MAX {
             return Err(Fault::Unfit(
                 "the server's answer to the sign-in is too long",
@@ -99,8 +103,8 @@ impl Wire {
 }
 
 /// TLS to a server. Its files are read for each connection, so that renewed ones are used.
-pub(super) async fn tls(settings: &Broker, server: &BrokerServer) -> Result<DialTls, Fault> {
-    let (service, address) = (settings.tls.clone(), server.address.clone());
+async fn client_tls(tls: &ServiceTls, address: &BackendAddr) -> Result<DialTls, Fault> {
+    let (service, address) = (tls.clone(), address.clone());
     let read = move || {
         let tls = UpstreamTls {
             ca: service.ca,

@@ -1,0 +1,3 @@
+//! What all users of a Redis server share.
+
+pub(in crate::io) mod resp;
