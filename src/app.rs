@@ -254,8 +254,9 @@ impl Bound {
         if outcome.is_none() {
             signals.leave(&live, shutdown.delay).await;
         }
-        publishing.end().await;
+        let messages = publishing.end().await;
         let end = close_sessions(&live, threads, &mut signals, shutdown).await;
+        publishing::leave(messages).await;
         membership.leave().await;
         revocations.tickets().leave(outcome.is_some()).await;
         background.shutdown().await;

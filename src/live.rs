@@ -40,7 +40,7 @@ pub use generation::{Generation, Swap};
 pub use handover::{
     Adopted, EndTransfer, HandingOver, SessionTransfer, TakenOver, TakingOver, TransferBatch,
 };
-pub use messages::{Delivery, Interest, InterestChange, MemberView, MessageCommand, MessagesSetup};
+pub use messages::{Delivery, GroupSlice, Interest, InterestChange, MessageCommand, MessagesSetup};
 pub use query::{KeyFilter, Measured, MoreFilters, SessionQuery, fingerprint};
 pub use slice::{SLICE_MAX, Slice, Sliced};
 pub use tap::{TapAnswer, TapReader, TapReporter, TappedFrame, tap};

@@ -15,6 +15,7 @@ use crate::admin::sources::Sources;
 use crate::admin::{Gateway, ListenerView};
 use crate::base::clock;
 use crate::control::fleet::NodeView;
+use crate::control::messages::{Messages, NodeStatus};
 use crate::control::state_dir::StateDir;
 use crate::core::session::staying::Staying;
 use crate::io::broker::BrokerStatus;
@@ -104,6 +105,39 @@ pub struct BrokerView {
     pub error: Option<String>,
     /// How often a connection was made.
     pub connects: u64,
+    /// The other gateways that live, by their heartbeats at the broker.
+    #[serde(default)]
+    pub nodes: Vec<BrokerNodeView>,
+}
+
+/// Another gateway at the broker.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct BrokerNodeView {
+    /// Its name.
+    pub node: String,
+    /// The id of its process.
+    pub process: String,
+    /// Since its last heartbeat; without one for ten seconds it is gone.
+    pub silent_seconds: f64,
+}
+
+impl From<NodeStatus> for BrokerNodeView {
+    fn from(status: NodeStatus) -> Self {
+        Self {
+            node: status.name.to_string(),
+            process: status.process.to_string(),
+            silent_seconds: status.silent.as_secs_f64(),
+        }
+    }
+}
+
+impl BrokerView {
+    /// The broker of a gateway that publishes; `None` without one.
+    fn of(messages: &Messages) -> Option<Self> {
+        let mut view = Self::from(messages.broker()?);
+        view.nodes = messages.nodes().into_iter().map(Into::into).collect();
+        Some(view)
+    }
 }
 
 impl From<BrokerStatus> for BrokerView {
@@ -113,6 +147,7 @@ impl From<BrokerStatus> for BrokerView {
             since: clock::rfc3339(status.since),
             error: status.error,
             connects: status.connects,
+            nodes: Vec::new(),
         }
     }
 }
@@ -299,8 +334,7 @@ impl StatusView {
             broker: gateway
                 .messages
                 .as_ref()
-                .and_then(|messages| messages.broker())
-                .map(BrokerView::from),
+                .and_then(|messages| BrokerView::of(messages)),
             state_dir: gateway
                 .supervisor
                 .state_dir()

@@ -62,7 +62,8 @@ fn serve(
     let process: Arc<str> = format!("{:016x}", live.instance()).into();
     let opened = has_broker(snapshot).then(|| broker::open(&snapshot.broker, Arc::clone(&process)));
     let broker = opened.as_ref().map(|(broker, ..)| broker.clone());
-    let messages = Messages::new(Arc::clone(live), broker, process, &shared.metrics);
+    let own = (process, Arc::clone(&snapshot.node.name));
+    let messages = Messages::new(Arc::clone(live), broker, own, &shared.metrics);
     if let Some((_, received, driver)) = opened {
         background.spawn(driver);
         messages.follow(received, background);
@@ -94,12 +95,20 @@ impl Publishing {
         self.0.as_ref().map(|serving| Arc::clone(&serving.messages))
     }
 
-    /// Answers the requests in progress and ends.
-    pub(super) async fn end(self) {
-        let Some(serving) = self.0 else { return };
+    /// Answers the requests in progress and ends the API. Messages of other gateways still come.
+    pub(super) async fn end(self) -> Option<Arc<Messages>> {
+        let serving = self.0?;
         drop(serving.stop);
         if let Ok(Err(error)) = serving.server.await {
             tracing::error!(%error, "the publishing API failed");
         }
+        Some(serving.messages)
+    }
+}
+
+/// The other gateways need not wait for this one any more.
+pub(super) async fn leave(messages: Option<Arc<Messages>>) {
+    if let Some(messages) = messages {
+        messages.end().await;
     }
 }

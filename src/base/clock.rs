@@ -27,6 +27,12 @@ pub fn unix_millis(time: SystemTime) -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// The wall time so many milliseconds after 1970; no later than the year 9999, the last that
+/// RFC 3339 can show.
+pub fn at_unix_millis(millis: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(millis.min(253_402_300_799_999))
+}
+
 /// A length of time for people, to the millisecond: `5m`, `1s 250ms`.
 pub fn readable(length: Duration) -> humantime::FormattedDuration {
     let millis = u64::try_from(length.as_millis()).unwrap_or(u64::MAX);

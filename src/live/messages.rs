@@ -16,6 +16,7 @@ use crate::base::session_id::SessionId;
 use crate::base::target::Target;
 use crate::core::messages::delivery::{DeliveryCounts, Exclusions, Publication, Recipient};
 use crate::core::messages::index::{GroupBounds, JoinError};
+use crate::core::messages::member::Member;
 use crate::core::messages::topic::Topic;
 use crate::core::relay::client_frame;
 use crate::live::slice::{Slice, Sliced};
@@ -206,21 +207,17 @@ pub enum MessageCommand {
         /// The slice of the walk.
         slice: Slice,
         /// Receives the answer.
-        answer: oneshot::Sender<Sliced<Vec<MemberView>>>,
+        answer: oneshot::Sender<Sliced<GroupSlice>>,
     },
 }
 
-/// A member of a group.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MemberView {
-    /// The session.
-    pub id: SessionId,
-    /// Who it belongs to.
-    pub principal: Option<Arc<str>>,
-    /// Its route.
-    pub route: RouteName,
-    /// What is left of the membership; `None` until the session ends.
-    pub ttl: Option<Duration>,
+/// Some members of a group on a worker.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GroupSlice {
+    /// These.
+    pub members: Vec<Member>,
+    /// How many the group has on the worker.
+    pub count: u64,
 }
 
 #[cfg(test)]

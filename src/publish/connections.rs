@@ -21,11 +21,9 @@ use crate::base::clock;
 use crate::base::message::Message;
 use crate::base::session_id::SessionId;
 use crate::base::target::Target;
-use crate::control::messages::Published;
+use crate::control::messages::{Lookup, Published};
 use crate::core::messages::delivery::{Publication, Recipient};
-use crate::core::session::orders::CloseOrder;
-use crate::core::session::record::{Cause, EndOrder};
-use crate::live::{SessionQuery, SessionView, WorkerCommand};
+use crate::core::messages::signal::{Answer, Question};
 use crate::publish::Publisher;
 use crate::publish::guard::{self, Caller};
 use crate::publish::sigv4;
@@ -34,6 +32,8 @@ use crate::publish::sigv4;
 const PAYLOAD_MAX: usize = 128 * 1024;
 /// For the body to come.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// For other gateways to say what became of a message.
+const COUNTS_MAX: Duration = Duration::from_secs(3);
 /// The first segment of the path.
 const CONNECTIONS: &str = "@connections";
 
@@ -53,6 +53,16 @@ impl Failure {
             StatusCode::GONE,
             "GoneException",
             "the connection is gone".to_owned(),
+        )
+    }
+
+    /// Not all nodes have answered, so that another one may have the session. Clients of AWS try
+    /// again.
+    fn unknown() -> Self {
+        Self(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "ServiceUnavailableException",
+            "not all gateways have answered".to_owned(),
         )
     }
 
@@ -160,10 +170,18 @@ async fn post(publisher: &Publisher, target: Target, body: Bytes) -> Result<Resp
         message,
         expires: None,
     };
-    let Published::Done(outcome) = publisher.messages.publish(publication).await else {
+    let publishing = publisher
+        .messages
+        .publish(publication, Some(COUNTS_MAX))
+        .await;
+    let Published::Done(outcome) = publishing.complete().await else {
         return Ok(StatusCode::OK.into_response());
     };
     let counts = outcome.counts;
+    let known = outcome.nodes_missing == Some(0)
+        && outcome.unanswered == 0
+        && outcome.carried.is_none_or(|carried| carried.is_ok())
+        && publisher.messages.knows_all_nodes();
     match (counts.delivered + counts.queued, counts.dropped) {
         (1.., _) => Ok(StatusCode::OK.into_response()),
         (_, 1..) => Err(Failure(
@@ -171,65 +189,37 @@ async fn post(publisher: &Publisher, target: Target, body: Bytes) -> Result<Resp
             "LimitExceededException",
             "the client takes messages too slowly, or the session ends".to_owned(),
         )),
-        // Another node may have the session.
-        _ if outcome.carried.is_some_and(|carried| carried.is_ok()) => {
-            Ok(StatusCode::OK.into_response())
-        }
-        _ => Err(Failure::gone()),
+        _ if known => Err(Failure::gone()),
+        _ => Err(Failure::unknown()),
     }
 }
 
 async fn get(publisher: &Publisher, id: SessionId) -> Result<Response, Failure> {
-    let view = find(publisher, id).await.ok_or_else(Failure::gone)?;
-    let request = &view.facts.request;
-    // The idle time is coarse: to a tenth of a second.
-    let active = (clock::wall() - view.idle).max(request.granted());
-    let time = |at| humantime::format_rfc3339_millis(at).to_string();
-    let client = request.client().parse::<SocketAddr>();
-    let address = client.map_or_else(|_| request.client().to_owned(), |one| one.ip().to_string());
+    let Answer::Found(found) = ask(publisher, Question::Find { id }).await? else {
+        return Err(Failure::unknown());
+    };
+    let time = |millis: u64| clock::rfc3339(clock::at_unix_millis(millis));
+    let client = found.client.parse::<SocketAddr>();
+    let address = client.map_or_else(|_| found.client.to_string(), |one| one.ip().to_string());
     Ok(Json(json!({
-        "connectedAt": time(request.granted()),
+        "connectedAt": time(found.granted_ms),
         "identity": { "sourceIp": address, "userAgent": "" },
-        "lastActiveAt": time(active),
+        "lastActiveAt": time(found.active_ms),
     }))
     .into_response())
 }
 
 async fn delete(publisher: &Publisher, id: SessionId, caller: &str) -> Result<Response, Failure> {
-    let order = CloseOrder {
-        code: 1000,
-        reason: "".into(),
-        cause: Cause::Kicked,
-    };
-    let given = EndOrder {
-        operator: Some(format!("publisher {caller}").into()),
-        ..EndOrder::default()
-    };
-    let given = Some(Arc::new(given));
-    let command = |slice, answer| WorkerCommand::Close {
-        query: SessionQuery::one(id),
-        order: order.clone(),
-        given: given.clone(),
-        slice,
-        answer,
-    };
-    let walked = publisher.live.workers().walk(command).await;
-    let closed: usize = walked.answers.into_iter().sum();
-    match closed {
-        0 => Err(Failure::gone()),
-        _ => Ok(StatusCode::NO_CONTENT.into_response()),
-    }
+    let by = format!("publisher {caller}").into();
+    ask(publisher, Question::Close { id, by }).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-/// The session, unless it is ending.
-async fn find(publisher: &Publisher, id: SessionId) -> Option<SessionView> {
-    let command = |slice, answer| WorkerCommand::Sessions {
-        query: SessionQuery::one(id),
-        limit: 1,
-        slice,
-        answer,
-    };
-    let walked = publisher.live.workers().walk(command).await;
-    let mut found = walked.answers.into_iter().flatten();
-    found.next().filter(|view| !view.closing)
+/// The answer of the node that has the session.
+async fn ask(publisher: &Publisher, question: Question) -> Result<Answer, Failure> {
+    match publisher.messages.ask_about(question).await {
+        Lookup::Answered(answer) => Ok(answer),
+        Lookup::Nowhere => Err(Failure::gone()),
+        Lookup::Unknown => Err(Failure::unknown()),
+    }
 }

@@ -9,13 +9,14 @@ use axum::http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::admin::Page;
 use crate::admin::extract::Parameters;
 use crate::admin::problem::Problem;
 use crate::base::group::GroupName;
 use crate::base::session_id::SessionId;
 use crate::base::target::Target;
-use crate::live::MemberView;
+use crate::control::messages::{FleetPage, Lookup};
+use crate::core::messages::member;
+use crate::core::messages::signal::{Answer, Question};
 use crate::publish::Publisher;
 use crate::publish::guard::Caller;
 
@@ -35,15 +36,42 @@ pub(super) struct Member {
     ttl_seconds: Option<f64>,
 }
 
-impl From<MemberView> for Member {
-    fn from(view: MemberView) -> Self {
+impl From<member::Member> for Member {
+    fn from(view: member::Member) -> Self {
+        let seconds = |millis| Duration::from_millis(millis).as_secs_f64();
         Self {
             session: view.id.to_string(),
             principal: view.principal.map(|subject| subject.to_string()),
             route: view.route.to_string(),
-            ttl_seconds: view.ttl.map(|ttl| ttl.as_secs_f64()),
+            ttl_seconds: view.ttl_ms.map(seconds),
         }
     }
+}
+
+/// The members of a group.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct MemberList {
+    /// In the order of the sessions' ids.
+    items: Vec<Member>,
+    /// Get the next page with it as `cursor`; null at the end.
+    next: Option<String>,
+    /// How many members the group has in all.
+    count: u64,
+    /// Nodes whose members these are.
+    nodes: usize,
+    /// Live nodes that did not answer: their members are not listed.
+    nodes_missing: usize,
+}
+
+/// Whose members are listed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Extent {
+    /// Those of all nodes.
+    #[default]
+    Fleet,
+    /// Those of the node that is asked.
+    Node,
 }
 
 /// The requested part of a list.
@@ -54,6 +82,9 @@ pub(super) struct Paging {
     limit: Option<usize>,
     /// `next` of the page before.
     cursor: Option<String>,
+    /// `fleet` if not given.
+    #[serde(default)]
+    scope: Extent,
 }
 
 /// How a session joins.
@@ -76,17 +107,33 @@ pub(super) async fn members(
     Extension(caller): Extension<Caller>,
     Path(group): Path<String>,
     Parameters(paging): Parameters<Paging>,
-) -> Result<Json<Page<Member>>, Problem> {
+) -> Result<Json<MemberList>, Problem> {
     let group = allowed(&caller, &group)?;
     let after = paging.cursor.as_deref().map(parse_id).transpose()?;
     let limit = paging.limit.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX);
-    let mut members = publisher.messages.members(&group, after, limit + 1).await;
-    let more = members.len() > limit;
-    members.truncate(limit);
-    let last = members.last().map(|member| member.id.to_string());
-    Ok(Json(Page {
-        items: members.into_iter().map(Member::from).collect(),
-        next: last.filter(|_| more),
+    let hub = &publisher.messages;
+    let found = match paging.scope {
+        Extent::Fleet => hub.members(&group, after, limit).await,
+        Extent::Node => {
+            let page = hub.members_here(&group, after, limit).await;
+            FleetPage {
+                nodes: usize::from(page.is_some()),
+                missing: usize::from(page.is_none()),
+                page: page.unwrap_or_default(),
+            }
+        }
+    };
+    let last = found
+        .page
+        .members
+        .last()
+        .map(|member| member.id.to_string());
+    Ok(Json(MemberList {
+        next: last.filter(|_| found.page.more),
+        count: found.page.count,
+        items: found.page.members.into_iter().map(Member::from).collect(),
+        nodes: found.nodes,
+        nodes_missing: found.missing,
     }))
 }
 
@@ -99,11 +146,8 @@ pub(super) async fn join(
     let group = allowed(&caller, &group)?;
     let id = parse_id(&id)?;
     let ttl = joining.ttl.as_deref().map(parse_ttl).transpose()?;
-    match publisher.messages.join(id, &group, ttl).await {
-        Some(Ok(changed)) => Ok(Json(Changed { changed })),
-        Some(Err(error)) => Err(Problem::new(StatusCode::CONFLICT, error.to_string())),
-        None => Err(not_here(id)),
-    }
+    let ttl_ms = ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
+    change(&publisher, id, Question::Join { id, group, ttl_ms }).await
 }
 
 pub(super) async fn leave(
@@ -113,9 +157,30 @@ pub(super) async fn leave(
 ) -> Result<Json<Changed>, Problem> {
     let group = allowed(&caller, &group)?;
     let id = parse_id(&id)?;
-    let left = publisher.messages.leave(id, &group).await;
-    let changed = left.ok_or_else(|| not_here(id))?;
-    Ok(Json(Changed { changed }))
+    change(&publisher, id, Question::Leave { id, group }).await
+}
+
+/// Changes memberships of a session, on whatever node it is.
+async fn change(
+    publisher: &Publisher,
+    id: SessionId,
+    question: Question,
+) -> Result<Json<Changed>, Problem> {
+    match publisher.messages.ask_about(question).await {
+        Lookup::Answered(Answer::Done { changed }) => Ok(Json(Changed { changed })),
+        Lookup::Answered(Answer::Refused { why }) => {
+            Err(Problem::new(StatusCode::CONFLICT, why.to_string()))
+        }
+        Lookup::Nowhere => Err(Problem::not_found(format!(
+            "session {id} is on no node, or has ended"
+        ))),
+        Lookup::Answered(_) | Lookup::Unknown => {
+            let detail = format!(
+                "session {id} is not on this node, and not all other nodes have answered; try again"
+            );
+            Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail))
+        }
+    }
 }
 
 /// The group, if the publisher may steer it.
@@ -139,8 +204,4 @@ fn parse_ttl(text: &str) -> Result<Duration, Problem> {
     bounded
         .then_some(ttl)
         .ok_or_else(|| Problem::bad_request("ttl: give more than nothing and at most a year"))
-}
-
-fn not_here(id: SessionId) -> Problem {
-    Problem::not_found(format!("session {id} is not on this node, or has ended"))
 }

@@ -16,7 +16,7 @@ use crate::admin::problem::Problem;
 use crate::base::clock;
 use crate::base::message::Message;
 use crate::base::target::Target;
-use crate::control::messages::{Outcome, Published};
+use crate::control::messages::{Outcome, Published, Publishing, WAIT_MAX};
 use crate::core::messages::delivery::{
     EXCEPT_MAX, MESSAGE_ID_MAX, Publication, Recipient, TARGETS_MAX,
 };
@@ -63,6 +63,9 @@ pub(super) struct NewMessage {
     id: Option<String>,
     /// It is not delivered later than after this time: `30s`, `5m`; at most a day.
     ttl: Option<String>,
+    /// Wait so long at most for the counts of the other nodes: `500ms`, `2s`; at most 10 seconds.
+    /// Not given: the answer counts the sessions of this node.
+    wait: Option<String>,
 }
 
 /// A side of a session.
@@ -79,12 +82,17 @@ pub(super) enum Side {
 /// What became of a message.
 #[derive(Debug, Default, Serialize, JsonSchema)]
 pub(super) struct Answer {
-    /// Sessions of this node whose socket has it.
+    /// Sessions whose socket has it.
     delivered: u64,
-    /// Sessions of this node in whose queue it waits.
+    /// Sessions in whose queue it waits.
     queued: u64,
-    /// Sessions of this node that do not get it: full queue, ending session, unknown extension.
+    /// Sessions that do not get it: full queue, ending session, unknown extension.
     dropped: u64,
+    /// Nodes whose sessions are counted: this one, and with `wait` those that answered.
+    nodes: usize,
+    /// With `wait`: live nodes that did not answer in time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nodes_missing: Option<usize>,
     /// Whether the broker has it for the other nodes; null without a broker.
     carried: Option<bool>,
     /// Why it does not.
@@ -134,24 +142,28 @@ pub(super) async fn publish(
 ) -> Result<Response, Problem> {
     match sent {
         Sent::One(message) => {
-            let answer = publish_one(&publisher, &caller, *message).await?;
-            Ok(Json(answer).into_response())
+            let publishing = publish_one(&publisher, &caller, *message).await?;
+            Ok(Json(answer(publishing.complete().await)).into_response())
         }
         Sent::Batch(messages) => {
             if messages.len() > BATCH_MAX {
                 let detail = format!("a batch has at most {BATCH_MAX} messages");
                 return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
             }
-            let mut results = Vec::with_capacity(messages.len());
+            let mut begun = Vec::with_capacity(messages.len());
             for message in messages {
-                let result = publish_one(&publisher, &caller, message).await;
-                results.push(result.map_or_else(
-                    |problem| BatchResult::Problem {
+                begun.push(publish_one(&publisher, &caller, message).await);
+            }
+            // The counts of other nodes come meanwhile.
+            let mut results = Vec::with_capacity(begun.len());
+            for publishing in begun {
+                results.push(match publishing {
+                    Ok(publishing) => BatchResult::Answer(answer(publishing.complete().await)),
+                    Err(problem) => BatchResult::Problem {
                         status: problem.status().as_u16(),
                         detail: problem.detail().to_owned(),
                     },
-                    BatchResult::Answer,
-                ));
+                });
             }
             Ok(Json(BatchAnswer { results }).into_response())
         }
@@ -162,33 +174,38 @@ async fn publish_one(
     publisher: &Publisher,
     caller: &Caller,
     message: NewMessage,
-) -> Result<Answer, Problem> {
-    let mut publication = read(message, publisher.settings.message_bytes)?;
+) -> Result<Publishing, Problem> {
+    let (mut publication, wait) = read(message, publisher.settings.message_bytes)?;
     for target in publication.to.iter().chain(&publication.except) {
         caller.check(target)?;
     }
     // Publishers do not share ids.
     let id = publication.id.take();
     publication.id = id.map(|id| format!("{}:{id}", caller.name()).into());
-    let published = publisher.messages.publish(publication).await;
+    let publishing = publisher.messages.publish(publication, wait).await;
     tracing::debug!(publisher = caller.name(), "message published");
-    Ok(answer(published))
+    Ok(publishing)
 }
 
 fn answer(published: Published) -> Answer {
     match published {
         Published::Duplicate => Answer {
             duplicate: true,
+            nodes: 1,
             ..Answer::default()
         },
         Published::Done(Outcome {
             counts,
             unanswered,
             carried,
+            nodes,
+            nodes_missing,
         }) => Answer {
             delivered: counts.delivered,
             queued: counts.queued,
             dropped: counts.dropped,
+            nodes,
+            nodes_missing,
             carried: carried.as_ref().map(Result::is_ok),
             not_carried: carried.and_then(Result::err).map(|why| why.to_string()),
             duplicate: false,
@@ -197,7 +214,10 @@ fn answer(published: Published) -> Answer {
     }
 }
 
-fn read(message: NewMessage, bytes_max: usize) -> Result<Publication, Problem> {
+/// What is published, and how long the publisher waits for the counts of other nodes.
+type Read = (Publication, Option<Duration>);
+
+fn read(message: NewMessage, bytes_max: usize) -> Result<Read, Problem> {
     let NewMessage {
         to,
         except,
@@ -207,6 +227,7 @@ fn read(message: NewMessage, bytes_max: usize) -> Result<Publication, Problem> {
         side,
         id,
         ttl,
+        wait,
     } = message;
     if to.is_empty() {
         let detail = "to: name at least one target, `group:lobby` for example";
@@ -220,7 +241,8 @@ fn read(message: NewMessage, bytes_max: usize) -> Result<Publication, Problem> {
         );
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
     }
-    Ok(Publication {
+    let wait = wait.map(|wait| waiting(&wait)).transpose()?;
+    let publication = Publication {
         id: id.map(|id| message_id(&id)).transpose()?,
         to: targets("to", &to, TARGETS_MAX)?,
         except: targets("except", &except, EXCEPT_MAX)?,
@@ -230,7 +252,17 @@ fn read(message: NewMessage, bytes_max: usize) -> Result<Publication, Problem> {
         },
         message,
         expires: ttl.map(|ttl| expires(&ttl)).transpose()?,
-    })
+    };
+    Ok((publication, wait))
+}
+
+fn waiting(text: &str) -> Result<Duration, Problem> {
+    let wait = humantime::parse_duration(text);
+    let wait = wait.map_err(|error| Problem::bad_request(format!("wait: {error}; write `1s`")))?;
+    match wait <= WAIT_MAX {
+        true => Ok(wait),
+        false => Err(Problem::bad_request("wait: give at most 10 seconds")),
+    }
 }
 
 fn payload(
@@ -300,6 +332,10 @@ mod tests {
     use super::*;
 
     fn read_json(value: serde_json::Value) -> Result<Publication, Problem> {
+        read_all(value).map(|(publication, _)| publication)
+    }
+
+    fn read_all(value: serde_json::Value) -> Result<Read, Problem> {
         read(serde_json::from_value(value).expect("a message"), 10)
     }
 
@@ -314,6 +350,19 @@ mod tests {
         assert_eq!((publication.to.len(), publication.except.len()), (2, 1));
         assert_eq!(publication.side, Recipient::Backend);
         assert!(publication.expires.is_some() && publication.id.as_deref() == Some("m-1"));
+    }
+
+    #[test]
+    fn a_publisher_may_wait_for_other_nodes() {
+        for (wait, expected) in [
+            (None, None),
+            (Some("0s"), Some(Duration::ZERO)),
+            (Some("500ms"), Some(Duration::from_millis(500))),
+            (Some("10s"), Some(WAIT_MAX)),
+        ] {
+            let message = json!({ "to": ["all"], "text": "x", "wait": wait });
+            assert_eq!(read_all(message).expect("a message").1, expected);
+        }
     }
 
     #[test]
@@ -355,6 +404,14 @@ mod tests {
             ),
             (json!({ "to": ["all"], "text": "x", "id": "~x" }), "id:"),
             (json!({ "to": ["all"], "text": "x", "ttl": "soon" }), "ttl:"),
+            (
+                json!({ "to": ["all"], "text": "x", "wait": "soon" }),
+                "wait:",
+            ),
+            (
+                json!({ "to": ["all"], "text": "x", "wait": "11s" }),
+                "wait:",
+            ),
             (
                 json!({ "to": ["all"], "text": "x", "ttl": "2 days" }),
                 "ttl:",

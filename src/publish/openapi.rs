@@ -5,8 +5,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Value, json};
 
-use crate::admin::Page;
-use crate::publish::groups::{Changed, Member};
+use crate::publish::groups::{Changed, MemberList};
 use crate::publish::messages::{Answer, BatchAnswer, Sent};
 
 pub(super) async fn show() -> Json<Value> {
@@ -74,13 +73,14 @@ fn publishing(generator: &mut SchemaGenerator) -> Value {
 
 fn members(generator: &mut SchemaGenerator) -> Value {
     json!({
-        "summary": "The sessions of a group on this node.",
+        "summary": "The members of a group.",
         "parameters": [
             parameter("path", "group", "string"),
             parameter("query", "limit", "integer"),
             parameter("query", "cursor", "string"),
+            parameter("query", "scope", "string"),
         ],
-        "responses": responses(&schema::<Page<Member>>(generator), &[400, 401, 403]),
+        "responses": responses(&schema::<MemberList>(generator), &[400, 401, 403]),
     })
 }
 
@@ -95,7 +95,7 @@ fn changing(summary: &str, joins: bool, generator: &mut SchemaGenerator) -> Valu
     json!({
         "summary": summary,
         "parameters": parameters,
-        "responses": responses(&schema::<Changed>(generator), &[400, 401, 403, 404, 409]),
+        "responses": responses(&schema::<Changed>(generator), &[400, 401, 403, 404, 409, 503]),
     })
 }
 
@@ -109,6 +109,7 @@ fn connections() -> Value {
             failure("410", "GoneException"),
             failure("413", "PayloadTooLargeException"),
             failure("429", "LimitExceededException"),
+            failure("503", "ServiceUnavailableException"),
         ]
     };
     let operation = |summary: &str, done: &str| {

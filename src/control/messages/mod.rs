@@ -1,34 +1,37 @@
 //! Published messages of a node: from publishers and from the broker, to the sessions of this node
 //! and to the other nodes. Each is delivered at most once.
 
+mod fleet;
 mod interest;
+mod sessions;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::base::clock;
-use crate::base::group::GroupName;
 use crate::base::session_id::SessionId;
+use crate::base::target::Target;
+use crate::control::messages::fleet::{Fleet, Waiting};
 use crate::core::messages::dedup::{DedupResult, DedupWindow};
 use crate::core::messages::delivery::{DeliveryCounts, Publication};
-use crate::core::messages::envelope::Envelope;
-use crate::core::messages::index::JoinError;
+use crate::core::messages::envelope::{Content, Envelope};
+use crate::core::messages::signal::{Answer, Signal};
 use crate::core::messages::topic::Topic;
 use crate::io::broker::{Broker, BrokerStatus, NotCarried, Received, ReceivedStream};
-use crate::live::{
-    Delivery, Live, MemberView, MessageCommand, QueuedCommands, Slice, WorkerCommand,
-};
+use crate::live::{Answers, Delivery, Live, MessageCommand, QueuedCommands, WorkerCommand};
 use crate::telemetry::metrics::{MessageMetrics, Metrics};
 
 /// For all workers to visit the sessions of a message.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
-/// For a worker to list a slice of members.
-const SLICE_MAX: Duration = Duration::from_secs(5);
+/// Longest time that a publisher may wait for the counts of other nodes.
+pub const WAIT_MAX: Duration = Duration::from_secs(10);
+
+pub use fleet::NodeStatus;
+pub use sessions::{FleetPage, Lookup};
 
 /// What became of a published message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,12 +45,47 @@ pub enum Published {
 /// What became of a message that was not published before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// On this node.
+    /// On this node, and on the others that answered if the publisher waits for them.
     pub counts: DeliveryCounts,
     /// Workers that did not answer: their sessions are not counted.
     pub unanswered: usize,
     /// Whether the broker has it; `None` without a broker.
     pub carried: Option<Result<(), NotCarried>>,
+    /// Nodes whose sessions are counted, this one among them.
+    pub nodes: usize,
+    /// Live nodes whose counts are missing; `None` if the publisher does not wait for them.
+    pub nodes_missing: Option<usize>,
+}
+
+/// A message that this node has delivered. Counts of other nodes may be to come.
+#[derive(Debug)]
+pub struct Publishing {
+    published: Published,
+    rest: Option<Waiting>,
+}
+
+impl Publishing {
+    /// Waits for the counts of the other nodes, if the publisher does.
+    pub async fn complete(self) -> Published {
+        let (mut outcome, waiting) = match (self.published, self.rest) {
+            (Published::Done(outcome), Some(waiting)) => (outcome, waiting),
+            (published, _) => return published,
+        };
+        let replies = waiting.replies().await;
+        let mut missing = replies.missing;
+        for answer in replies.answers {
+            match answer {
+                Answer::Counts { counts, unanswered } => {
+                    outcome.counts = outcome.counts.plus(counts);
+                    outcome.unanswered = outcome.unanswered.saturating_add(unanswered);
+                    outcome.nodes += 1;
+                }
+                _ => missing += 1,
+            }
+        }
+        outcome.nodes_missing = Some(missing);
+        Published::Done(outcome)
+    }
 }
 
 /// The hub of a node.
@@ -55,89 +93,88 @@ pub struct Outcome {
 pub struct Messages {
     live: Arc<Live>,
     /// `None` where there is one node only.
-    broker: Option<Broker>,
-    /// The name of this process among those of the fleet.
-    process: Arc<str>,
+    fleet: Option<Arc<Fleet>>,
     dedup: Mutex<DedupWindow>,
-    metrics: MessageMetrics,
+    metrics: Arc<MessageMetrics>,
 }
 
 impl Messages {
-    /// The hub of a process with this name.
+    /// The hub of a process with this id, on the node of this name.
     pub fn new(
         live: Arc<Live>,
         broker: Option<Broker>,
-        process: Arc<str>,
+        (process, name): (Arc<str>, Arc<str>),
         metrics: &Arc<Metrics>,
     ) -> Arc<Self> {
         Arc::new(Self {
             live,
-            broker,
-            process,
+            fleet: broker.map(|broker| Fleet::new(broker, process, name)),
             dedup: Mutex::default(),
-            metrics: MessageMetrics::new(metrics),
+            metrics: Arc::new(MessageMetrics::new(metrics)),
         })
     }
 
     /// Starts what follows the broker: what comes from it, and what is subscribed.
     pub fn follow(self: &Arc<Self>, received: ReceivedStream, background: &mut JoinSet<()>) {
         background.spawn(Arc::clone(self).receive(received));
-        if let (Some(broker), Some(setup)) = (&self.broker, self.live.messages())
+        if let (Some(fleet), Some(setup)) = (&self.fleet, self.live.messages())
             && let Some(interest) = &setup.interest
         {
+            let broker = fleet.broker();
             broker.subscribe(Topic::Fleet);
-            broker.subscribe(Topic::Node(Arc::clone(&self.process)));
+            broker.subscribe(Topic::Node(Arc::clone(fleet.process())));
             background.spawn(interest::follow(Arc::clone(interest), broker.clone()));
-            background.spawn(Arc::clone(self).watch(broker.watch_status()));
+            let metrics = || Arc::clone(&self.metrics);
+            background.spawn(fleet::report(broker.watch_status(), metrics()));
+            background.spawn(Arc::clone(fleet).beat(metrics()));
         }
     }
 
-    /// Reports when the broker is lost and when it is back.
-    async fn watch(self: Arc<Self>, mut status: watch::Receiver<BrokerStatus>) {
-        let mut was = None;
-        loop {
-            let BrokerStatus {
-                connected, error, ..
-            } = status.borrow_and_update().clone();
-            self.metrics.connected(connected);
-            match (was.replace(connected), connected) {
-                (Some(true), true) | (Some(false), false) => {}
-                (_, true) => tracing::info!("the broker carries messages"),
-                (_, false) => {
-                    let error = error.unwrap_or_default();
-                    tracing::warn!(
-                        error,
-                        "the broker carries no messages; this node still delivers"
-                    );
-                }
-            }
-            if status.changed().await.is_err() {
-                return;
-            }
+    /// This node ends: the others need not wait for it.
+    pub async fn end(&self) {
+        if let Some(fleet) = &self.fleet {
+            fleet.goodbye().await;
         }
     }
 
     /// Delivers a message, and has the broker carry it. It goes on if the publisher gives up
-    /// waiting.
-    pub async fn publish(self: &Arc<Self>, publication: Publication) -> Published {
+    /// waiting. With `wait` the other nodes send their counts, for which that time is left.
+    pub async fn publish(
+        self: &Arc<Self>,
+        publication: Publication,
+        wait: Option<Duration>,
+    ) -> Publishing {
         let hub = Arc::clone(self);
-        let published = tokio::spawn(async move { hub.publish_now(publication).await }).await;
+        let publishing = async move { hub.publish_now(publication, wait).await };
         // Without an answer only while the gateway ends.
-        published.unwrap_or_else(|_| {
-            Published::Done(Outcome {
+        tokio::spawn(publishing).await.unwrap_or_else(|_| {
+            let outcome = Outcome {
                 counts: DeliveryCounts::default(),
                 unanswered: self.live.workers().len(),
                 carried: None,
-            })
+                nodes: 0,
+                nodes_missing: None,
+            };
+            Publishing {
+                published: Published::Done(outcome),
+                rest: None,
+            }
         })
     }
 
-    async fn publish_now(&self, mut publication: Publication) -> Published {
+    async fn publish_now(
+        &self,
+        mut publication: Publication,
+        wait: Option<Duration>,
+    ) -> Publishing {
         let id = publication.id.as_ref();
-        let seen = id.map_or(DedupResult::New, |id| self.note(id, self.broker.is_none()));
+        let seen = id.map_or(DedupResult::New, |id| self.note(id, self.fleet.is_none()));
         if seen == DedupResult::Known {
             self.metrics.published("duplicate");
-            return Published::Duplicate;
+            return Publishing {
+                published: Published::Duplicate,
+                rest: None,
+            };
         }
         self.metrics.published("published");
         let topics: BTreeSet<_> = publication.to.iter().map(Topic::of).collect();
@@ -145,10 +182,11 @@ impl Messages {
             // It reaches a node by several topics, which must deliver it once.
             publication.id = Some(unique_id());
         }
-        let carried = async {
-            let broker = self.broker.as_ref()?;
-            Some(self.carry(broker, topics, publication.clone()).await)
-        };
+        let fleet = self.fleet.as_ref();
+        let asking = fleet.zip(wait);
+        let mut rest = asking.and_then(|(fleet, wait)| fleet.begin(wait, |_| false));
+        let ask = rest.as_ref().map(Waiting::number);
+        let carried = async { Some(self.carry(fleet?, topics, publication.clone(), ask).await) };
         let delivered = async {
             match seen {
                 DedupResult::New => self.deliver(publication.clone()).await,
@@ -156,33 +194,56 @@ impl Messages {
             }
         };
         let (carried, (counts, unanswered)) = tokio::join!(carried, delivered);
-        if let (Some(Ok(())), Some(id)) = (&carried, &publication.id) {
-            self.dedup().set_carried(id);
+        match (&carried, &publication.id) {
+            (Some(Ok(())), Some(id)) => self.dedup().set_carried(id),
+            (Some(Err(_)), _) => rest = None,
+            _ => {}
         }
-        Published::Done(Outcome {
+        let outcome = Outcome {
             counts,
             unanswered,
             carried,
-        })
+            nodes: 1,
+            // Of all nodes, unless they answer.
+            nodes_missing: wait.map(|_| fleet.map_or(0, |fleet| fleet.others())),
+        };
+        Publishing {
+            published: Published::Done(outcome),
+            rest,
+        }
     }
 
     async fn carry(
         &self,
-        broker: &Broker,
+        fleet: &Fleet,
         topics: BTreeSet<Topic>,
         publication: Publication,
+        ask: Option<u64>,
     ) -> Result<(), NotCarried> {
+        // Only subscribers get it: the others answer a census that they have no such sessions.
+        let census = ask.filter(|_| !topics.contains(&Topic::Fleet));
+        let census = census.map(|ask| Signal::Census {
+            ask,
+            to: publication.to.clone(),
+        });
+        let content = Content::Message { publication, ask };
         let envelope = Envelope {
-            from: Arc::clone(&self.process),
-            publication,
+            from: Arc::clone(fleet.process()),
+            content,
         };
         let payload = Bytes::from(envelope.encode());
         let mut outcome = Ok(());
         for topic in topics {
+            let broker = fleet.broker();
             outcome = broker.publish(topic, payload.clone(), Vec::new()).await;
             if outcome.is_err() {
                 break;
             }
+        }
+        if let (Ok(()), Some(census)) = (&outcome, census)
+            && let Err(error) = fleet.signal(Topic::Fleet, census).await
+        {
+            tracing::debug!(%error, "nodes without sessions of a message do not answer");
         }
         let carried = if outcome.is_ok() {
             "carried"
@@ -195,11 +256,7 @@ impl Messages {
 
     /// Delivers to the sessions of this node.
     async fn deliver(&self, publication: Publication) -> (DeliveryCounts, usize) {
-        let answers = self.queue(publication).await.answers(ANSWER_MAX).await;
-        let unanswered = answers.missing();
-        let counts = answers.into_iter();
-        let counts = counts.fold(DeliveryCounts::default(), DeliveryCounts::plus);
-        (counts, unanswered)
+        added(self.queue(publication).await.answers(ANSWER_MAX).await)
     }
 
     async fn queue(&self, publication: Publication) -> QueuedCommands<DeliveryCounts> {
@@ -224,25 +281,60 @@ impl Messages {
     }
 
     /// Delivers a message of the broker. Returns what became of it.
-    async fn take(&self, message: &Received) -> &'static str {
-        let envelope = match Envelope::decode(&message.payload) {
+    async fn take(self: &Arc<Self>, message: &Received) -> &'static str {
+        let Envelope { from, content } = match Envelope::decode(&message.payload) {
             Ok(envelope) => envelope,
             Err(error) => {
                 tracing::debug!(topic = %message.topic, %error, "not a message of a gateway");
                 return "malformed";
             }
         };
-        if envelope.from == self.process {
+        let Some(fleet) = self.fleet.as_ref().filter(|fleet| from != *fleet.process()) else {
             return "own";
-        }
-        let publication = envelope.publication;
+        };
+        let (publication, ask) = match content {
+            Content::Message { publication, ask } => (publication, ask),
+            Content::Signal(signal) => {
+                self.take_signal(fleet, from, signal);
+                return "signal";
+            }
+        };
+        let ask = ask.filter(|ask| fleet.counts_first(&from, *ask));
         let id = publication.id.as_ref();
         if id.is_some_and(|id| self.note(id, true) != DedupResult::New) {
+            if let Some(ask) = ask {
+                fleet.answer(from, ask, async { none_here() });
+            }
             return "duplicate";
         }
         // The order is that of the queue; the workers count what becomes of it.
-        drop(self.queue(publication).await);
+        let queued = self.queue(publication).await;
+        if let Some(ask) = ask {
+            fleet.answer(from, ask, async { sum(queued.answers(ANSWER_MAX).await) });
+        }
         "delivered"
+    }
+
+    fn take_signal(self: &Arc<Self>, fleet: &Arc<Fleet>, from: Arc<str>, signal: Signal) {
+        match signal {
+            Signal::Alive { name } => fleet.hear(&from, &name),
+            Signal::Hello { name } => {
+                fleet.hear(&from, &name);
+                fleet.greet(from);
+            }
+            Signal::Goodbye => fleet.leave(&from),
+            Signal::Census { ask, to } => {
+                let gets = |target: &Target| fleet.broker().is_subscribed(&Topic::of(target));
+                if !to.iter().any(gets) && fleet.counts_first(&from, ask) {
+                    fleet.answer(from, ask, async { none_here() });
+                }
+            }
+            Signal::Question { ask, question } => {
+                let hub = Arc::clone(self);
+                fleet.answer(from, ask, async move { hub.answer(question).await });
+            }
+            Signal::Answer { ask, answer } => fleet.answered(ask, &from, answer),
+        }
     }
 
     fn note(&self, id: &Arc<str>, carried: bool) -> DedupResult {
@@ -253,64 +345,42 @@ impl Messages {
         self.dedup.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes a session of this node a member of a group. `None` if it is not here.
-    pub async fn join(
-        &self,
-        id: SessionId,
-        group: &GroupName,
-        ttl: Option<Duration>,
-    ) -> Option<Result<bool, JoinError>> {
-        let command = |answer| {
-            let group = group.clone();
-            WorkerCommand::Messages(MessageCommand::Join {
-                id,
-                group,
-                ttl,
-                answer,
-            })
-        };
-        let answers = self.live.workers().ask(command).await;
-        answers.into_iter().flatten().next()
-    }
-
-    /// Ends a membership of a session of this node. `None` if it is not here.
-    pub async fn leave(&self, id: SessionId, group: &GroupName) -> Option<bool> {
-        let command = |answer| {
-            let group = group.clone();
-            WorkerCommand::Messages(MessageCommand::Leave { id, group, answer })
-        };
-        let answers = self.live.workers().ask(command).await;
-        answers.into_iter().flatten().next()
-    }
-
-    /// The members of a group on this node behind `after`, in the order of their ids.
-    pub async fn members(
-        &self,
-        group: &GroupName,
-        after: Option<SessionId>,
-        most: usize,
-    ) -> Vec<MemberView> {
-        let command = |slice: Slice, answer| {
-            let group = group.clone();
-            WorkerCommand::Messages(MessageCommand::Members {
-                group,
-                slice,
-                answer,
-            })
-        };
-        let enough = |found: &[Vec<MemberView>]| found.iter().map(Vec::len).sum::<usize>() >= most;
-        let workers = self.live.workers();
-        let limit = SLICE_MAX;
-        let walked = workers.walk_until(limit, after, command, enough).await;
-        let mut members: Vec<_> = walked.answers.into_iter().flatten().collect();
-        members.sort_unstable_by_key(|member| member.id);
-        members.truncate(most);
-        members
-    }
-
     /// How the broker is; `None` without one.
     pub fn broker(&self) -> Option<BrokerStatus> {
-        self.broker.as_ref().map(Broker::status)
+        let fleet = self.fleet.as_ref();
+        fleet.map(|fleet| fleet.broker().status())
+    }
+
+    /// The other live nodes.
+    pub fn nodes(&self) -> Vec<NodeStatus> {
+        let fleet = self.fleet.as_ref();
+        fleet.map_or_else(Vec::new, |fleet| fleet.statuses())
+    }
+
+    /// Whether every live node is known.
+    pub fn knows_all_nodes(&self) -> bool {
+        self.fleet.as_ref().is_none_or(|fleet| fleet.is_settled())
+    }
+}
+
+/// The counts of all workers, and how many did not answer.
+fn added(answers: Answers<DeliveryCounts>) -> (DeliveryCounts, usize) {
+    let unanswered = answers.missing();
+    let counts = answers.into_iter();
+    let counts = counts.fold(DeliveryCounts::default(), DeliveryCounts::plus);
+    (counts, unanswered)
+}
+
+fn sum(answers: Answers<DeliveryCounts>) -> Answer {
+    let (counts, unanswered) = added(answers);
+    Answer::Counts { counts, unanswered }
+}
+
+/// The answer of a node that has no session of a message.
+fn none_here() -> Answer {
+    Answer::Counts {
+        counts: DeliveryCounts::default(),
+        unanswered: 0,
     }
 }
 

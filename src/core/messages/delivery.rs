@@ -65,9 +65,9 @@ impl DeliveryCounts {
     /// Of these and of other sessions.
     pub fn plus(self, other: Self) -> Self {
         Self {
-            delivered: self.delivered + other.delivered,
-            queued: self.queued + other.queued,
-            dropped: self.dropped + other.dropped,
+            delivered: self.delivered.saturating_add(other.delivered),
+            queued: self.queued.saturating_add(other.queued),
+            dropped: self.dropped.saturating_add(other.dropped),
         }
     }
 }

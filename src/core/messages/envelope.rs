@@ -1,5 +1,5 @@
-//! A published message as gateways send it to one another through a broker: a line of JSON that
-//! says what it is, then the payload.
+//! What gateways send one another through a broker: a line of JSON that says what it is, and behind
+//! it the payload if it is a published message.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::message::Message;
 use crate::base::target::Target;
 use crate::core::messages::delivery::{EXCEPT_MAX, Publication, Recipient, TARGETS_MAX};
+use crate::core::messages::signal::Signal;
 
 /// Version of the format. A gateway drops what it does not know, and counts it.
 const VERSION: u32 = 1;
@@ -17,13 +18,27 @@ const ID_MAX: usize = 512;
 /// Longest line of JSON, in bytes.
 const HEAD_MAX: usize = 4 << 20;
 
-/// A message and where it comes from.
+/// What is sent, and where it comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope {
-    /// The process that took it from its publisher. It has delivered to its own sessions already.
+    /// The process that sent it. It has delivered a message to its own sessions already.
     pub from: Arc<str>,
-    /// The message.
-    pub publication: Publication,
+    /// What it is.
+    pub content: Content,
+}
+
+/// What gateways send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// A published message.
+    Message {
+        /// The message.
+        publication: Publication,
+        /// The number of the question what becomes of it, where its publisher waits for that.
+        ask: Option<u64>,
+    },
+    /// Anything else.
+    Signal(Signal),
 }
 
 /// What came is no envelope.
@@ -42,7 +57,7 @@ pub enum NotAnEnvelope {
     #[error("its text is not UTF-8")]
     Text,
     /// Beyond the bounds.
-    #[error("it has too many targets, or its id is too long")]
+    #[error("it has too many targets or none, or a text in it is too long")]
     Bounds,
 }
 
@@ -50,23 +65,65 @@ pub enum NotAnEnvelope {
 struct Head {
     version: u32,
     from: Arc<str>,
+    /// Where it is no message; the fields below are absent then. A gateway that does not know
+    /// signals finds no targets and drops it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    signal: Option<Signal>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ask: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     id: Option<Arc<str>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     to: Vec<Target>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     except: Vec<Target>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_client")]
     side: Recipient,
+    #[serde(default)]
     binary: bool,
     /// Milliseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     expires: Option<u64>,
 }
 
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_client(side: &Recipient) -> bool {
+    *side == Recipient::Client
+}
+
+impl Head {
+    fn new(from: &Arc<str>) -> Self {
+        Self {
+            version: VERSION,
+            from: Arc::clone(from),
+            signal: None,
+            ask: None,
+            id: None,
+            to: Vec::new(),
+            except: Vec::new(),
+            side: Recipient::Client,
+            binary: false,
+            expires: None,
+        }
+    }
+}
+
 impl Envelope {
     /// As it is carried.
     pub fn encode(&self) -> Vec<u8> {
-        let publication = &self.publication;
+        let (publication, ask) = match &self.content {
+            Content::Message { publication, ask } => (publication, *ask),
+            Content::Signal(signal) => {
+                let head = Head {
+                    signal: Some(signal.clone()),
+                    ..Head::new(&self.from)
+                };
+                return line(&head);
+            }
+        };
         let since_1970 = |at: SystemTime| at.duration_since(SystemTime::UNIX_EPOCH).ok();
         let millis = |since: Duration| u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
         let (binary, payload) = match &publication.message {
@@ -74,17 +131,16 @@ impl Envelope {
             Message::Binary(bytes) => (true, &bytes[..]),
         };
         let head = Head {
-            version: VERSION,
-            from: Arc::clone(&self.from),
+            ask,
             id: publication.id.clone(),
             to: publication.to.clone(),
             except: publication.except.clone(),
             side: publication.side,
             binary,
             expires: publication.expires.and_then(since_1970).map(millis),
+            ..Head::new(&self.from)
         };
-        let mut bytes = serde_json::to_vec(&head).expect("plain data serialises");
-        bytes.push(b'\n');
+        let mut bytes = line(&head);
         bytes.extend_from_slice(payload);
         bytes
     }
@@ -101,7 +157,16 @@ impl Envelope {
             return Err(NotAnEnvelope::Version(head.version));
         }
         let short = |id: &Arc<str>| id.len() <= ID_MAX;
-        let bounded = head.to.len() <= TARGETS_MAX && head.except.len() <= EXCEPT_MAX;
+        if let Some(signal) = head.signal {
+            return match short(&head.from) && signal.is_bounded() {
+                true => Ok(Self {
+                    from: head.from,
+                    content: Content::Signal(signal),
+                }),
+                false => Err(NotAnEnvelope::Bounds),
+            };
+        }
+        let bounded = (1..=TARGETS_MAX).contains(&head.to.len()) && head.except.len() <= EXCEPT_MAX;
         if !bounded || !head.id.as_ref().is_none_or(short) || !short(&head.from) {
             return Err(NotAnEnvelope::Bounds);
         }
@@ -114,18 +179,28 @@ impl Envelope {
             }
         };
         let at = |millis| SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(millis));
+        let publication = Publication {
+            id: head.id,
+            to: head.to,
+            except: head.except,
+            side: head.side,
+            message,
+            expires: head.expires.and_then(at),
+        };
         Ok(Self {
             from: head.from,
-            publication: Publication {
-                id: head.id,
-                to: head.to,
-                except: head.except,
-                side: head.side,
-                message,
-                expires: head.expires.and_then(at),
+            content: Content::Message {
+                publication,
+                ask: head.ask,
             },
         })
     }
+}
+
+fn line(head: &Head) -> Vec<u8> {
+    let mut bytes = serde_json::to_vec(head).expect("plain data serialises");
+    bytes.push(b'\n');
+    bytes
 }
 
 #[cfg(test)]
@@ -133,11 +208,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::base::group::GroupName;
+    use crate::base::session_id::SessionId;
+    use crate::core::messages::delivery::DeliveryCounts;
+    use crate::core::messages::member::MembersPage;
+    use crate::core::messages::signal::{Answer, Found, Question};
 
     fn target() -> impl Strategy<Value = Target> {
         prop_oneof![
-            any::<u128>()
-                .prop_map(|id| Target::Session(crate::base::session_id::SessionId::new(7, id))),
+            any::<u128>().prop_map(|id| Target::Session(SessionId::new(7, id))),
             "[^\\p{Cc}]{1,20}".prop_map(|text| Target::Principal(text.into())),
             "[^\\p{Cc}]{1,20}".prop_map(|text| format!("group:{text}").parse().expect("a group")),
             Just(Target::All),
@@ -147,29 +226,31 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_sent_arrives(
-            to in prop::collection::vec(target(), 0..5),
+            to in prop::collection::vec(target(), 1..5),
             except in prop::collection::vec(target(), 0..3),
             payload in prop::collection::vec(any::<u8>(), 0..200),
             text in ".{0,50}",
             binary in any::<bool>(),
             id in prop::option::of("[a-z\n\"]{1,20}"),
             expires in prop::option::of(0_u64..10_000_000_000_000),
+            ask in prop::option::of(any::<u64>()),
         ) {
             let message = match binary {
                 true => Message::Binary(payload.into()),
                 false => Message::Text(text.into()),
             };
             let at = |millis| SystemTime::UNIX_EPOCH + Duration::from_millis(millis);
+            let publication = Publication {
+                id: id.map(Into::into),
+                to,
+                except,
+                side: Recipient::Backend,
+                message,
+                expires: expires.map(at),
+            };
             let envelope = Envelope {
                 from: "edge-1".into(),
-                publication: Publication {
-                    id: id.map(Into::into),
-                    to,
-                    except,
-                    side: Recipient::Backend,
-                    message,
-                    expires: expires.map(at),
-                },
+                content: Content::Message { publication, ask },
             };
             let came = Envelope::decode(&envelope.encode()).expect("an envelope");
             prop_assert_eq!(came, envelope);
@@ -179,6 +260,87 @@ mod tests {
         #[test]
         fn i12_nonsense_is_refused(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             prop_assert!(Envelope::decode(&bytes).is_err());
+        }
+    }
+
+    fn signals() -> Vec<Signal> {
+        let id = SessionId::new(1, 2);
+        let group = GroupName::parse("lobby").expect("a name");
+        let to = vec![Target::Group(group.clone()), Target::Principal("7".into())];
+        let question = |question| Signal::Question { ask: 7, question };
+        let answer = |answer| Signal::Answer { ask: 7, answer };
+        let found = Found {
+            granted_ms: 1,
+            active_ms: 2,
+            client: "192.0.2.1:1".into(),
+        };
+        vec![
+            Signal::Hello {
+                name: "edge".into(),
+            },
+            Signal::Alive {
+                name: "edge".into(),
+            },
+            Signal::Goodbye,
+            Signal::Census { ask: 7, to },
+            question(Question::Find { id }),
+            question(Question::Leave { id, group }),
+            answer(Answer::NotHere),
+            answer(Answer::Found(found)),
+            answer(Answer::Counts {
+                counts: DeliveryCounts::default(),
+                unanswered: 1,
+            }),
+            answer(Answer::Members(MembersPage::default())),
+        ]
+    }
+
+    #[test]
+    fn signals_arrive_and_other_versions_drop_them() {
+        /// What a gateway without signals requires.
+        #[derive(Debug, Deserialize)]
+        struct OldHead {
+            #[allow(dead_code, reason = "it is required, not read")]
+            to: Vec<Target>,
+        }
+        for signal in signals() {
+            let envelope = Envelope {
+                from: "edge-1".into(),
+                content: Content::Signal(signal),
+            };
+            let bytes = envelope.encode();
+            assert_eq!(Envelope::decode(&bytes).expect("an envelope"), envelope);
+            assert!(serde_json::from_slice::<OldHead>(&bytes).is_err());
+            let text = String::from_utf8(bytes).expect("JSON");
+            let newer = text.replace("\"kind\":\"", "\"kind\":\"newer_");
+            let refused = Envelope::decode(newer.as_bytes());
+            assert!(
+                matches!(refused, Err(NotAnEnvelope::Json(_))),
+                "{refused:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn i12_bounds_hold_for_signals() {
+        let decode = |signal| {
+            let content = Content::Signal(signal);
+            let from = "edge-1".into();
+            Envelope::decode(&Envelope { from, content }.encode())
+        };
+        let long: Arc<str> = "x".repeat(ID_MAX + 1).into();
+        let to = vec![Target::Principal("7".into()); TARGETS_MAX + 1];
+        let question = Question::Close {
+            id: SessionId::new(1, 2),
+            by: Arc::clone(&long),
+        };
+        for signal in [
+            Signal::Alive { name: long },
+            Signal::Census { ask: 1, to },
+            Signal::Question { ask: 1, question },
+        ] {
+            let refused = decode(signal);
+            assert!(matches!(refused, Err(NotAnEnvelope::Bounds)), "{refused:?}");
         }
     }
 

@@ -194,6 +194,15 @@ impl TargetIndex {
         slice(self.groups.get(name), after, most)
     }
 
+    /// How many sessions a group has.
+    pub fn group_size(&self, name: &str) -> usize {
+        match self.groups.get(name) {
+            None => 0,
+            Some(Members::One(_)) => 1,
+            Some(Members::Many(ids)) => ids.len(),
+        }
+    }
+
     /// The sessions of a principal, behind `after`.
     pub fn principal(&self, subject: &str, after: Option<SessionId>, most: usize) -> MembersSlice {
         slice(self.principals.get(subject), after, most)

@@ -238,6 +238,11 @@ impl Broker {
         self.wanted.change(topic.clone(), false);
     }
 
+    /// Whether the messages of a topic are wanted.
+    pub fn is_subscribed(&self, topic: &Topic) -> bool {
+        self.wanted.contains(topic)
+    }
+
     /// How the connection is.
     pub fn status(&self) -> BrokerStatus {
         self.status.borrow().clone()

@@ -54,6 +54,11 @@ impl Subscriptions {
         self.changed.send_modify(|version| *version += 1);
     }
 
+    /// Whether a topic is to be subscribed.
+    pub fn contains(&self, topic: &Topic) -> bool {
+        self.state().topics.contains(topic)
+    }
+
     /// All of them; later changes are told from here on.
     pub fn take_all(&self) -> BTreeSet<Topic> {
         let mut state = self.state();

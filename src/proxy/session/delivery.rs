@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
@@ -19,12 +19,13 @@ use crate::base::target::Target;
 use crate::config::snapshot::{MessageQueue, WhenFull as QueuePolicy};
 use crate::core::messages::delivery::{DeliveryCounts, Recipient};
 use crate::core::messages::index::Membership;
+use crate::core::messages::member::Member;
 use crate::core::messages::topic::Topic;
 use crate::core::session::orders::CloseOrder;
 use crate::core::session::record::Cause;
 use crate::core::session::wheel::Tick;
 use crate::io::relay::{QueueBounds, Unsent, WhenFull};
-use crate::live::{Delivery, MemberView, MessageCommand, Slice, Sliced};
+use crate::live::{Delivery, GroupSlice, MessageCommand, Slice, Sliced};
 use crate::proxy::clock::ticks;
 use crate::proxy::session::delivery_queue::QueuedDelivery;
 use crate::proxy::session::live_session::Session;
@@ -71,11 +72,15 @@ pub(crate) fn carry_out(sessions: &Rc<Sessions>, command: MessageCommand) {
                 .ids
                 .iter()
                 .filter_map(|id| member(sessions, *id, &topic));
-            let views = Sliced {
-                answer: views.collect(),
+            let group = GroupSlice {
+                members: views.collect(),
+                count: sessions.index.count(&topic) as u64,
+            };
+            let sliced = Sliced {
+                answer: group,
                 next: members.next,
             };
-            reply(answer, views);
+            reply(answer, sliced);
         }
     }
 }
@@ -85,17 +90,18 @@ fn reply<A>(answer: oneshot::Sender<A>, value: A) {
     let _ = answer.send(value);
 }
 
-fn member(sessions: &Sessions, id: SessionId, topic: &Topic) -> Option<MemberView> {
+fn member(sessions: &Sessions, id: SessionId, topic: &Topic) -> Option<Member> {
     let session = sessions.find(id)?;
     let memberships = sessions.index.groups_of(id);
     let of = |one: &&Membership| matches!(topic, Topic::Group(name) if one.group == *name);
     let expires = memberships.iter().find(of)?.expires;
     let facts = session.facts.borrow();
-    Some(MemberView {
+    let left = |at: Instant| at.saturating_duration_since(clock::now()).as_millis();
+    Some(Member {
         id,
         principal: facts.principal.clone(),
         route: facts.route.clone(),
-        ttl: expires.map(|at| at.saturating_duration_since(clock::now())),
+        ttl_ms: expires.map(|at| u64::try_from(left(at)).unwrap_or(u64::MAX)),
     })
 }
 

@@ -108,6 +108,14 @@ impl SessionIndex {
         this.map_or_else(Vec::new, |this| this.index.borrow().groups_of(id).to_vec())
     }
 
+    /// How many sessions a group has.
+    pub(crate) fn count(&self, topic: &Topic) -> usize {
+        match (&self.0, topic) {
+            (Some(this), Topic::Group(name)) => this.index.borrow().group_size(name.as_str()),
+            _ => 0,
+        }
+    }
+
     /// The sessions of a group, or of a principal, behind `after`.
     pub(crate) fn slice(
         &self,

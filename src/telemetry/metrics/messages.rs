@@ -13,6 +13,7 @@ pub struct MessageMetrics {
     published: Family<&'static str>,
     broker: Family<(&'static str, &'static str)>,
     connected: OnceLock<Gauge>,
+    nodes: OnceLock<Gauge>,
 }
 
 impl fmt::Debug for MessageMetrics {
@@ -29,6 +30,7 @@ impl MessageMetrics {
             published: Family::default(),
             broker: Family::default(),
             connected: OnceLock::new(),
+            nodes: OnceLock::new(),
         }
     }
 
@@ -57,6 +59,14 @@ impl MessageMetrics {
             .connected
             .get_or_init(|| self.metrics.gauge(&table::BROKER_CONNECTED, &[]));
         gauge.set(if connected { 1.0 } else { 0.0 });
+    }
+
+    /// So many gateways live, this one among them.
+    pub fn nodes(&self, count: usize) {
+        let gauge = self
+            .nodes
+            .get_or_init(|| self.metrics.gauge(&table::BROKER_NODES, &[]));
+        gauge.set(count as f64);
     }
 
     /// Counts memberships that are refused because of the bounds.

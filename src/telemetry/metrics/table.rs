@@ -126,9 +126,12 @@ table! {
          same id.";
     BROKER_MESSAGES = Counter, Count, "sessile_broker_messages_total", ["direction", "outcome"],
         "Messages between this node and the broker: sent (carried, not_carried), received \
-         (delivered, own, duplicate, malformed, dropped).";
+         (delivered, signal, own, duplicate, malformed, dropped). Signals are what gateways send \
+         one another beside messages; those that are sent are not counted.";
     BROKER_CONNECTED = Gauge, Count, "sessile_broker_connected", [],
         "1 while the broker carries messages. Absent without a broker.";
+    BROKER_NODES = Gauge, Count, "sessile_broker_nodes", [],
+        "Gateways that live, by their heartbeats at the broker, this one among them.";
     MEMBERSHIPS_REFUSED = Counter, Count, "sessile_memberships_refused_total", [],
         "Memberships in groups that were refused because of `groups_per_session` or \
          `memberships_max`.";

@@ -4,7 +4,7 @@ use super::*;
 use crate::support::brokers::BrokerServer;
 use crate::support::eventually;
 
-async fn node(name: &str, backend: &Backend, broker: &BrokerServer) -> Gateway {
+pub(super) async fn node(name: &str, backend: &Backend, broker: &BrokerServer) -> Gateway {
     let text = format!("{}{}", broker.config(), rooms(&[backend.address], ""));
     let gateway = Gateway::start_named(name, &text).await;
     wait_for_broker(&gateway, true).await;
@@ -20,7 +20,7 @@ async fn wait_for_broker(gateway: &Gateway, connected: bool) {
 }
 
 /// Waits until a message that is published at one reaches a client of the other.
-async fn wait_for_subscription(from: &Gateway, group: &str, client: &mut Client) {
+pub(super) async fn wait_for_subscription(from: &Gateway, group: &str, client: &mut Client) {
     let marker = json!({ "to": [format!("group:{group}")], "text": "subscribed" });
     loop {
         publish(from, &marker);

@@ -5,7 +5,7 @@ use crate::support::backend::{read_head, switching, wait_for_end};
 use crate::support::eventually;
 use tokio::io::AsyncWriteExt as _;
 
-fn members(gateway: &Gateway, group: &str) -> Vec<String> {
+pub(super) fn members(gateway: &Gateway, group: &str) -> Vec<String> {
     let answer = call(gateway, "GET", &format!("/v1/groups/{group}"), &Value::Null);
     assert_eq!(answer.status, 200, "{}", answer.body);
     let items = answer.json();

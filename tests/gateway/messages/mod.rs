@@ -1,6 +1,7 @@
 //! Messages that services publish: who gets them, in which order, and what the answer is.
 
 mod connections;
+mod counted;
 mod delivered;
 mod fleet;
 mod groups;

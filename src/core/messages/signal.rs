@@ -1,0 +1,180 @@
+//! What gateways send one another beside messages: signs of life, questions about sessions, and
+//! answers.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::group::GroupName;
+use crate::base::session_id::SessionId;
+use crate::base::target::Target;
+use crate::core::messages::delivery::{DeliveryCounts, TARGETS_MAX};
+use crate::core::messages::member::MembersPage;
+
+/// Most members in one answer.
+pub const MEMBERS_MAX: usize = 1001;
+/// Longest text in a signal, in bytes.
+const TEXT_MAX: usize = 512;
+
+/// A signal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Signal {
+    /// The node begins, or is connected again. The others answer with `Alive`.
+    Hello {
+        /// `node.name`.
+        name: Arc<str>,
+    },
+    /// A heartbeat.
+    Alive {
+        /// `node.name`.
+        name: Arc<str>,
+    },
+    /// The node ends.
+    Goodbye,
+    /// A message that asks for counts travels to these targets. A node that gets none of their
+    /// topics answers that it has none of their sessions.
+    Census {
+        /// The number of the question that travels with the message.
+        ask: u64,
+        /// Groups and principals only.
+        to: Vec<Target>,
+    },
+    /// To every node.
+    Question {
+        /// Its number.
+        ask: u64,
+        /// What.
+        question: Question,
+    },
+    /// To the node that asked.
+    Answer {
+        /// The number of the question.
+        ask: u64,
+        /// What.
+        answer: Answer,
+    },
+}
+
+/// A question, or an order, about the sessions of a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "what", rename_all = "snake_case")]
+pub enum Question {
+    /// When it began, and was active last.
+    Find {
+        /// The session.
+        id: SessionId,
+    },
+    /// Close it.
+    Close {
+        /// The session.
+        id: SessionId,
+        /// Who orders it, for the record.
+        by: Arc<str>,
+    },
+    /// Make it a member of a group.
+    Join {
+        /// The session.
+        id: SessionId,
+        /// The group.
+        group: GroupName,
+        /// Milliseconds; `None` until the session ends.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ttl_ms: Option<u64>,
+    },
+    /// End a membership.
+    Leave {
+        /// The session.
+        id: SessionId,
+        /// The group.
+        group: GroupName,
+    },
+    /// The members of a group.
+    Members {
+        /// The group.
+        group: GroupName,
+        /// Only those behind this one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<SessionId>,
+        /// So many at most.
+        most: usize,
+    },
+}
+
+/// An answer of one node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub enum Answer {
+    /// What became of a message there.
+    Counts {
+        /// Of its sessions.
+        counts: DeliveryCounts,
+        /// Workers that did not answer.
+        #[serde(default)]
+        unanswered: usize,
+    },
+    /// The node does not have the session.
+    NotHere,
+    /// It cannot answer now.
+    Failed,
+    /// It has the session.
+    Found(Found),
+    /// The order was carried out.
+    Done {
+        /// Whether it changed anything.
+        changed: bool,
+    },
+    /// The session is there, and the order is refused.
+    Refused {
+        /// Why.
+        why: Arc<str>,
+    },
+    /// Members of a group there.
+    Members(MembersPage),
+}
+
+/// A session that was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// When it began; milliseconds since 1970.
+    pub granted_ms: u64,
+    /// When it was active last; milliseconds since 1970.
+    pub active_ms: u64,
+    /// The client's address.
+    pub client: Arc<str>,
+}
+
+impl Signal {
+    /// Whether it is within the bounds.
+    pub fn is_bounded(&self) -> bool {
+        let short = |text: &str| text.len() <= TEXT_MAX;
+        match self {
+            Self::Hello { name } | Self::Alive { name } => short(name),
+            Self::Goodbye => true,
+            Self::Census { to, .. } => to.len() <= TARGETS_MAX,
+            Self::Question { question, .. } => match question {
+                Question::Close { by, .. } => short(by),
+                Question::Members { most, .. } => *most <= MEMBERS_MAX,
+                Question::Find { .. } | Question::Join { .. } | Question::Leave { .. } => true,
+            },
+            Self::Answer { answer, .. } => match answer {
+                Answer::Found(found) => short(&found.client),
+                Answer::Refused { why } => short(why),
+                Answer::Members(page) => page.members.len() <= MEMBERS_MAX,
+                Answer::Counts { .. } | Answer::NotHere | Answer::Failed | Answer::Done { .. } => {
+                    true
+                }
+            },
+        }
+    }
+}
+
+impl Answer {
+    /// Whether no other node can answer better: one node has a session.
+    pub fn is_of_the_session(&self) -> bool {
+        matches!(
+            self,
+            Self::Found(_) | Self::Done { .. } | Self::Refused { .. }
+        )
+    }
+}
