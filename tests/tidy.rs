@@ -26,6 +26,8 @@ mod imports;
 mod log;
 #[path = "tidy/monitoring.rs"]
 mod monitoring;
+#[path = "tidy/sleeps.rs"]
+mod sleeps;
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -68,4 +68,4 @@ pub use tap::{FrameObserver, FrameSeen};
 pub use throttle::Throttle;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -15,6 +15,7 @@ use tokio::io::{
 
 use super::*;
 use crate::core::relay::pump::Link;
+use crate::core::relay::tests::cases;
 use crate::core::session::record::{Cause, EndedBy, Ending};
 use crate::core::session::resume::ResumeReason;
 use crate::core::wire::frame::close_frame;
@@ -358,7 +359,7 @@ fn frames(masked: bool) -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
+    #![proptest_config(cases(100))]
 
     #[test]
     fn the_engine_and_a_driver_without_tokio_bring_the_same_bytes(

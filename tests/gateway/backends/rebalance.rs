@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::support::time::run_out;
 use crate::support::{Backend, Client, Gateway, config, eventually};
 
 const RECONNECT: &str = "on_backend_loss = \"reconnect\"";
@@ -137,7 +138,7 @@ async fn a_run_keeps_its_pace_can_be_held_and_asks_again_before_each_move() {
     ask(&gateway, "PATCH", &json!({"paused": true}), 200);
     let held = moved();
     // When it goes on it has just looked who is to go, and will not look again for two seconds.
-    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    run_out(Duration::from_millis(2_500)).await;
     assert_eq!(moved(), held, "gone while it is held");
     ask(&gateway, "PATCH", &json!({"paused": false}), 200);
     eventually("it goes on", async || moved() > held).await;

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::json;
-use tokio::time::sleep;
 
 use crate::support::etcd::Etcd;
 use crate::support::etcd_world::{
     Network, Traffic, etcd_status, follow, followed, following, has_members, is_connected, key_of,
     member, members, seed,
 };
+use crate::support::time::pace;
 use crate::support::{Backend, Client, Gateway, eventually};
 
 /// apache/apisix#4732, #12167: a compaction means a full read and a difference, nothing more.
@@ -111,7 +111,7 @@ async fn apisix_13067_a_write_after_a_long_silence_arrives() {
     // Twice as long as silence may last, on an idle prefix of an etcd that is busy elsewhere.
     for number in 0..30 {
         etcd.ctl(&["put", "/elsewhere", &number.to_string()]);
-        sleep(Duration::from_millis(80)).await;
+        pace(Duration::from_millis(80)).await;
     }
     let status = etcd_status(&gateway);
     assert_eq!(status["watch_restarts"], 0, "signs of life came: {status}");
@@ -205,7 +205,9 @@ async fn i5_after_5_000_edits_by_three_writers_gateway_and_etcd_agree_exactly() 
     is_connected(&gateway, true).await;
     let traffic = Traffic::start(gateway.address());
     let disturb = async {
-        sleep(Duration::from_millis(300)).await;
+        let edited = || etcd_status(&gateway)["revision"].as_u64().unwrap();
+        let before = edited();
+        eventually("edits arrive", async || edited() > before + 100).await;
         network.lose_everything(true);
         is_connected(&gateway, false).await;
         network.lose_everything(false);

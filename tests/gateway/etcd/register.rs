@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::support::etcd::Etcd;
 use crate::support::etcd_world::{etcd_status, follow, has_members, seed};
 use crate::support::gateway::signal_process;
+use crate::support::time::{holds_within, run_out};
 use crate::support::{Backend, Client, DEADLINE, eventually};
 
 /// `sessile register`, killed when it is dropped.
@@ -57,14 +58,13 @@ impl Register {
     }
 
     pub async fn wait(&mut self) -> ExitStatus {
-        let start = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
-            }
-            assert!(start.elapsed() < DEADLINE, "it goes on:\n{}", self.log());
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        let mut ended = None;
+        let ends = holds_within(DEADLINE, async || {
+            ended = self.child.try_wait().unwrap();
+            ended.is_some()
+        });
+        assert!(ends.await, "it goes on:\n{}", self.log());
+        ended.expect("it has ended")
     }
 
     async fn prints(&self, text: &str) {
@@ -191,12 +191,14 @@ async fn an_etcd_that_hangs_for_longer_than_the_lease_has_it_again() {
     wait_for(&etcd, &key(backend.address), Some("active")).await;
     etcd.signal(Signal::STOP);
     register.prints("cannot be registered now").await;
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    // The lease, which has two seconds.
+    run_out(Duration::from_secs(3)).await;
     etcd.signal(Signal::CONT);
     // Whether the lease ran out meanwhile or not: it is there, and stays.
     for _ in 0..3 {
         wait_for(&etcd, &key(backend.address), Some("active")).await;
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        // Three times that is more than the lease: it is renewed.
+        run_out(Duration::from_secs(1)).await;
     }
 }
 
@@ -236,7 +238,8 @@ async fn the_last_registration_of_an_id_wins_and_the_other_waits() {
     // Nor when the first one has something new to say.
     let port = one.stop().await;
     first.prints("the probe fails").await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    // Twenty of its probes, none of which may take the key back.
+    run_out(Duration::from_secs(1)).await;
     at(two.address).await;
     let one = Backend::echo_at(port).await;
     second.signal(Signal::TERM);

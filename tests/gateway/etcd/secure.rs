@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use serde_json::json;
 use tempfile::TempDir;
-use tokio::time::sleep;
 
 use crate::support::certificates::{Authority, Files};
 use crate::support::etcd::Etcd;
 use crate::support::etcd_world::{etcd_status, following, is_connected, members};
+use crate::support::time::run_out;
 use crate::support::{Gateway, eventually};
 
 fn path(file: &std::path::Path) -> String {
@@ -141,7 +141,7 @@ async fn i5_a_token_that_expires_is_renewed_and_no_change_is_lost() {
     arrives(&gateway).await;
     for port in 10..13 {
         // The token's time runs out between any two calls.
-        sleep(Duration::from_millis(2500)).await;
+        run_out(Duration::from_millis(2500)).await;
         let document = json!({ "backends": [format!("127.0.0.1:{port}")] }).to_string();
         etcd.ctl(&["put", "/sessile/upstreams/echo", &document]);
         eventually("the change arrives", async || {
@@ -149,10 +149,9 @@ async fn i5_a_token_that_expires_is_renewed_and_no_change_is_lost() {
         })
         .await;
     }
-    // A new watch needs a new token.
+    // A new watch needs a new token: etcd keeps tokens in memory.
     etcd.stop();
     is_connected(&gateway, false).await;
-    sleep(Duration::from_millis(1500)).await;
     etcd.start_again().await;
     etcd.ctl(&[
         "put",

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::support::eventually;
+use crate::support::time::run_out;
 
 /// A client with a small receive buffer that reads nothing for now.
 async fn slow(gateway: &Gateway) -> Client {
@@ -109,7 +110,8 @@ async fn a_message_that_waits_too_long_is_not_delivered() {
     assert_eq!(counts(&publish(&gateway, &stale)), [0, 1, 0]);
     let fresh = json!({ "to": ["group:slow"], "text": "88888:", "ttl": "1h" });
     assert_eq!(counts(&publish(&gateway, &fresh)), [0, 1, 0]);
-    tokio::time::sleep(std::time::Duration::from_millis(600)).await;
+    // The first message's `ttl`.
+    run_out(std::time::Duration::from_millis(600)).await;
     for expected in 0..sent {
         assert_eq!(number(&slow.receive_text().await), expected);
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use tokio::sync::watch;
 
+use crate::support::time::pace;
 use crate::support::{Backend, Client, Gateway, config, eventually};
 
 #[tokio::test]
@@ -243,7 +244,7 @@ async fn i1_a_thousand_swaps_lose_no_message_of_two_hundred_sessions() {
             while !*stopped.borrow_and_update() {
                 client.echo(&number.to_string()).await;
                 number += 1;
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                pace(Duration::from_millis(20)).await;
             }
             client.close().await;
             number
@@ -280,7 +281,7 @@ async fn swap(gateway: &Gateway, texts: &[&str], count: usize) {
         let answer = gateway.reload();
         assert_eq!(answer.status, 200, "swap {number}: {}", answer.body);
         // The sessions share this thread.
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        pace(Duration::from_millis(1)).await;
     }
 }
 

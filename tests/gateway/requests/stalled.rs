@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::support::backend::{read_head, wait_for_end};
+use crate::support::time::{pace, stands_still};
 use crate::support::{Backend, Gateway, Raw, config, eventually};
 
 /// A backend that answers with many megabytes.
@@ -39,7 +40,7 @@ async fn unreading() -> Backend {
             if !matches!(stream.peek(&mut byte).await, Ok(1..)) {
                 return;
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            pace(Duration::from_millis(50)).await;
         }
     })
     .await
@@ -82,14 +83,8 @@ async fn i8_a_client_that_does_not_read_makes_its_backend_stop() {
     let mut raw = Raw::connect(gateway.address()).await;
     raw.write("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     raw.read(1).await;
-    let mut before = 0;
-    eventually("the backend stops", async || {
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        let now = sent.load(Ordering::Relaxed);
-        std::mem::replace(&mut before, now) == now
-    })
-    .await;
-    let taken = sent.load(Ordering::Relaxed);
+    let written = || sent.load(Ordering::Relaxed) as u64;
+    let taken = stands_still("the backend stops", written).await as usize;
     eprintln!(
         "{} KiB are taken for a client that does not read",
         taken >> 10
@@ -117,13 +112,7 @@ async fn held(gateway: &Gateway, requests: &[u8]) -> u64 {
         .await;
         clients.push(raw);
     }
-    let mut before = 0;
-    eventually("memory stands still", async || {
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        let now = gateway.memory_kib("VmRSS");
-        std::mem::replace(&mut before, now) == now
-    })
-    .await;
+    stands_still("memory stands still", || gateway.memory_kib("VmRSS")).await;
     assert_eq!(gateway.connections(), CLIENTS);
     gateway.memory_kib("VmHWM").saturating_sub(first) / CLIENTS
 }
@@ -255,7 +244,7 @@ async fn an_upload_that_moves_may_take_longer_than_an_answer() {
         .await;
     for _ in 0..5 {
         // The client is as slow as that: five times 100 ms are more than 300 ms.
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        pace(Duration::from_millis(100)).await;
         raw.write("x").await;
     }
     assert_eq!(raw.status().await, Some(200));

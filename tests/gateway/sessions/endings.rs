@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 
 use crate::support::backend::{upgrade, wait_for_end};
 use crate::support::raw::{Raw, masked, unmasked};
+use crate::support::time::pace;
 use crate::support::{Backend, Gateway, config, soon};
 
 /// What is under way: messages of this size, six million bytes together.
@@ -34,8 +35,7 @@ fn message(mask: bool) -> Vec<u8> {
 async fn read_slowly(stream: &mut TcpStream, mut came: Vec<u8>, to_send: &[u8]) -> Vec<u8> {
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
-        // The pace of a slow reader.
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        pace(Duration::from_millis(100)).await;
         // The peer may be gone.
         stream.write_all(to_send).await.ok();
         let mut read = 0;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use crate::support::raw::{UPGRADE, masked};
+use crate::support::time::pace;
 use crate::support::{Backend, Client, Gateway, Raw, config};
 
 #[tokio::test]
@@ -133,7 +134,7 @@ async fn i6_five_hundred_endings_leave_five_hundred_records() {
         let gateway = std::sync::Arc::clone(&gateway);
         let kind = u8::try_from(number % 10).unwrap();
         storm.spawn(async move {
-            tokio::time::sleep(Duration::from_millis(u64::from(fastrand::u16(..1500)))).await;
+            pace(Duration::from_millis(u64::from(fastrand::u16(..1500)))).await;
             end_somehow(&gateway, kind).await;
         });
     }

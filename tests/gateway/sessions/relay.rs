@@ -1,7 +1,7 @@
 //! Between the 101 and the close: every byte, in order, and no more of it held than stated.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -10,6 +10,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::backend::{upgrade, wait_for_end};
 use crate::support::raw::{masked, unmasked};
+use crate::support::time::{is_held_up, pace, stands_still};
 use crate::support::{Backend, Client, Dial, Gateway, Raw, config, eventually};
 
 async fn gateway(backend: &Backend, route: &str) -> Gateway {
@@ -108,20 +109,6 @@ async fn i10_pings_are_answered_by_the_other_end_not_by_the_gateway() {
     assert_eq!(raw.read(6).await, unmasked(0x8a, b"mine"));
 }
 
-/// Waits until a growing number stands still for half a second, and returns it.
-async fn stands_still(what: &str, number: impl Fn() -> u64) -> u64 {
-    let mut seen = (number(), Instant::now());
-    eventually(what, async || {
-        let now = number();
-        if now != seen.0 {
-            seen = (now, Instant::now());
-        }
-        seen.1.elapsed() > Duration::from_millis(500)
-    })
-    .await;
-    seen.0
-}
-
 #[tokio::test]
 async fn i8_a_client_that_stops_reading_stops_its_backend() {
     let backend = Backend::echo().await;
@@ -153,14 +140,7 @@ async fn i8_a_backend_that_stops_reading_stops_its_client() {
     client.send("!sleep").await;
     let mut sent = 0_u64;
     let message = Message::binary(vec![0; 65_536]);
-    // A send that makes no progress for half a second is stopped by somebody.
-    while tokio::time::timeout(
-        Duration::from_millis(500),
-        client.socket.send(message.clone()),
-    )
-    .await
-    .is_ok()
-    {
+    while !is_held_up(client.socket.send(message.clone())).await {
         sent += 65_536;
         assert!(sent < 64 << 20, "the client was never held up");
     }
@@ -187,10 +167,11 @@ async fn a_client_that_closed_its_sending_half_still_gets_its_answer() {
 #[tokio::test]
 async fn an_idle_session_is_closed_with_3008() {
     let backend = Backend::echo().await;
-    let gateway = gateway(&backend, "timeouts = { idle = \"400ms\" }").await;
+    let gateway = gateway(&backend, "timeouts = { idle = \"1s\" }").await;
     let mut client = Client::connect(gateway.address(), "/").await;
-    for _ in 0..4 {
-        tokio::time::sleep(Duration::from_millis(200)).await;
+    // Each message begins the time anew: together they take longer than it.
+    for _ in 0..12 {
+        pace(Duration::from_millis(100)).await;
         client.echo("not idle").await;
     }
     let (code, reason) = client.end().await.unwrap();

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::raw::{Raw, masked};
+use crate::support::time::pace;
 use crate::support::tokens::{SECRET, in_seconds, token};
 use crate::support::{Backend, Client, Dial, Gateway, config, eventually};
 
@@ -50,7 +51,7 @@ fn expires(gateway: &Gateway) -> String {
 /// The session goes on beyond this many seconds.
 async fn outlives(client: &mut Client, seconds: u64) {
     for second in 0..=seconds {
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        pace(Duration::from_secs(1)).await;
         client.echo(&format!("second {second}")).await;
     }
 }

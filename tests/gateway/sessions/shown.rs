@@ -11,6 +11,7 @@ use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
 use crate::support::raw::{UPGRADE, masked};
+use crate::support::time::pace_blocking;
 use crate::support::{Backend, Client, Dial, Gateway, config, eventually};
 
 /// A gateway that keys by the query's `k`.
@@ -136,7 +137,7 @@ async fn sessions_are_sorted_and_filtered_by_their_numbers() {
     let talking = thread::spawn(move || {
         while !stopped.load(Ordering::Relaxed) {
             talker.write_all(&masked(0x81, b"now")).expect("open");
-            thread::sleep(Duration::from_millis(5));
+            pace_blocking(Duration::from_millis(5));
         }
     });
     eventually("it talks", async || gateway.sessions().len() == 4).await;

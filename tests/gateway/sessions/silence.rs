@@ -3,20 +3,24 @@
 
 use std::io::Cursor;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::sync::{Barrier, mpsc};
+use tokio::sync::{Barrier, Notify, mpsc};
 
 use crate::support::backend::upgrade;
 use crate::support::raw::Raw;
+use crate::support::time::pace;
 use crate::support::{Backend, Gateway, config, soon};
 
 /// Much shorter than the time for which a side does not read.
 const KEEPALIVE: &str = "keepalive = { interval = \"500ms\", timeout = \"2s\", to = \"both\" }";
 const HELD_UP: Duration = Duration::from_secs(6);
 const MESSAGE: usize = 60_000;
+/// Pings that each side answers when both have everything.
+const PINGS_BEHIND: u32 = 3;
 
 /// A frame, masked with zeros or not at all.
 fn frame(first: u8, payload: &[u8], mask: bool) -> Vec<u8> {
@@ -86,7 +90,7 @@ async fn talk(
             writer.write_all(&pong).await.ok();
         }
     });
-    tokio::time::sleep(pause).await;
+    pace(pause).await;
     let (mut came, mut pings) = (0, 0);
     loop {
         match read_frame(&mut reader).await {
@@ -99,24 +103,31 @@ async fn talk(
             other => panic!("{other:?} after {came} messages"),
         }
     }
-    // Until both have everything, and for a while behind that, only pings are answered.
+    // Until both have everything, and for some pings behind that, only pings are answered.
+    let (transferred, enough) = (AtomicBool::new(false), Notify::new());
     let idle = async {
+        let mut behind = 0;
         while let Some((first, payload)) = read_frame(&mut reader).await {
             assert_eq!(first, 0x89, "the session ends");
             pings += 1;
             pongs.send(frame(0x8A, &payload, mask)).unwrap();
+            behind += u32::from(transferred.load(Ordering::Relaxed));
+            if behind == PINGS_BEHIND {
+                enough.notify_one();
+            }
         }
         panic!("the connection ends");
     };
     let over = async {
         both.wait().await;
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        transferred.store(true, Ordering::Relaxed);
+        enough.notified().await;
+        both.wait().await;
     };
     tokio::select! {
         () = idle => {}
         () = over => {}
     }
-    both.wait().await;
     drop(pongs);
     sending.await.unwrap();
     (came, pings)

@@ -13,6 +13,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::etcd::Etcd;
+use super::time::pace;
 use super::{Backend, Client, Gateway, eventually};
 
 /// A configuration that follows these endpoints, with short timeouts.
@@ -128,7 +129,7 @@ impl Traffic {
                 while !*stopped.borrow() || count == 0 {
                     client.echo(&format!("{count}")).await;
                     count += 1;
-                    tokio::time::sleep(Duration::from_millis(5)).await;
+                    pace(Duration::from_millis(5)).await;
                 }
                 client.close().await;
                 count
@@ -141,7 +142,7 @@ impl Traffic {
                 client.echo("hello").await;
                 client.close().await;
                 count += 1;
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                pace(Duration::from_millis(20)).await;
             }
             count
         });

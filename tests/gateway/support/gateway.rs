@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -17,6 +17,7 @@ use tempfile::TempDir;
 use super::admin::{self, Answer};
 use super::process::{capture, wrapped};
 use super::records::{self, Record};
+use super::time::{holds_within, holds_within_blocking};
 use super::{DEADLINE, config, eventually, secrets};
 
 /// The hand-over socket's name.
@@ -205,8 +206,7 @@ impl Gateway {
 
     async fn wait_until_ready(&mut self) {
         let socket = self.admin_socket();
-        let start = Instant::now();
-        loop {
+        let ready = holds_within(DEADLINE, async || {
             if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
                 self.released = true;
                 panic!("the gateway ended at start with {status}:\n{}", self.log());
@@ -214,23 +214,19 @@ impl Gateway {
             let token = self.token.as_deref();
             let answer = admin::request(&socket, token, "GET", "/v1/status", "");
             // Not the process that it takes over from, which is at the same socket.
-            let ours = |answer: Answer| {
+            answer.is_ok_and(|answer| {
                 answer.status == 200 && answer.json()["pid"] == self.child.id() && {
                     answer.json()["phase"] == "ready"
                 }
-            };
-            if answer.is_ok_and(ours) {
-                return;
-            }
-            if start.elapsed() > DEADLINE {
-                self.released = true;
-                self.child.kill().expect("a child can be ended");
-                panic!(
-                    "the gateway was not ready within {DEADLINE:?}:\n{}",
-                    self.log()
-                );
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            })
+        });
+        if !ready.await {
+            self.released = true;
+            self.child.kill().expect("a child can be ended");
+            panic!(
+                "the gateway was not ready within {DEADLINE:?}:\n{}",
+                self.log()
+            );
         }
     }
 
@@ -480,18 +476,13 @@ impl Gateway {
     /// Waits for its end, after a signal.
     pub async fn wait_for_exit(&mut self) -> ExitStatus {
         self.released = true;
-        let start = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
-                return status;
-            }
-            assert!(
-                start.elapsed() < DEADLINE,
-                "the gateway did not end:\n{}",
-                self.log()
-            );
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        let mut ended = None;
+        let ends = holds_within(DEADLINE, async || {
+            ended = self.child.try_wait().expect("a child can be waited for");
+            ended.is_some()
+        });
+        assert!(ends.await, "the gateway did not end:\n{}", self.log());
+        ended.expect("it has ended")
     }
 
     /// What the admin API shows of it.
@@ -512,14 +503,12 @@ impl Gateway {
     /// SIGTERM and the wait for an end within the deadline; blocking.
     fn stop_within_deadline(&mut self) -> Option<ExitStatus> {
         self.signal(Signal::TERM);
-        let start = Instant::now();
-        while start.elapsed() < DEADLINE {
-            if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
-                return Some(status);
-            }
-            thread::sleep(Duration::from_millis(5));
-        }
-        None
+        let mut ended = None;
+        holds_within_blocking(DEADLINE, || {
+            ended = self.child.try_wait().expect("a child can be waited for");
+            ended.is_some()
+        });
+        ended
     }
 }
 
@@ -534,15 +523,10 @@ impl Drop for Gateway {
             }
             return;
         }
-        let start = Instant::now();
         // A session whose 101 has just left counts as a connection only; one of plain HTTP may need
         // the runtime that this thread holds up.
-        while self.connections() > 0 && start.elapsed() < SETTLE {
-            thread::sleep(Duration::from_millis(5));
-        }
-        while self.sessions_live() > 0 && start.elapsed() < DEADLINE {
-            thread::sleep(Duration::from_millis(5));
-        }
+        holds_within_blocking(SETTLE, || self.connections() == 0);
+        holds_within_blocking(DEADLINE, || self.sessions_live() == 0);
         let left = self.sessions_live();
         let shown = self.everything_shown();
         let status = self.stop_within_deadline();

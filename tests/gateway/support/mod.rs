@@ -27,41 +27,15 @@ pub mod secrets;
 pub mod service;
 pub mod shell;
 pub mod terminal;
+pub mod time;
 pub mod tokens;
 pub mod wss;
-
-use std::time::{Duration, Instant};
 
 pub use backend::Backend;
 pub use client::{Client, Dial};
 pub use gateway::Gateway;
 pub use raw::Raw;
-
-/// How long anything may take that should happen at once; long, because machines are shared.
-pub const DEADLINE: Duration = Duration::from_secs(15);
-
-/// Waits until `condition` holds.
-///
-/// # Panics
-/// When it does not within [`DEADLINE`], with `what` it was.
-pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    let start = Instant::now();
-    while !condition().await {
-        assert!(
-            start.elapsed() < DEADLINE,
-            "not within {DEADLINE:?}: {what}"
-        );
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
-/// The value of a future that must not take longer than [`DEADLINE`].
-pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(DEADLINE, future).await {
-        Ok(value) => value,
-        Err(_) => panic!("not within {DEADLINE:?}: {what}"),
-    }
-}
+pub use time::{DEADLINE, eventually, soon};
 
 /// Lets this process, and what it starts, hold as many open files as the system allows.
 pub fn raise_open_files() {

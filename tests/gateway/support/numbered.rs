@@ -3,14 +3,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_tungstenite::tungstenite::Message;
 
 use super::Client;
+use super::time::holds_within;
 
 /// Between two messages of a client.
 const BEAT: Duration = Duration::from_millis(1_000);
@@ -169,13 +170,7 @@ pub async fn talk(index: usize, mut client: Client, tally: Arc<Tally>) -> Report
 }
 
 /// As [`eventually`](super::eventually), for what takes long.
-pub async fn within_patience(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    let start = Instant::now();
-    while !condition().await {
-        assert!(
-            start.elapsed() < PATIENCE,
-            "not within {PATIENCE:?}: {what}"
-        );
-        sleep(Duration::from_millis(50)).await;
-    }
+pub async fn within_patience(what: &str, condition: impl AsyncFnMut() -> bool) {
+    let holds = holds_within(PATIENCE, condition).await;
+    assert!(holds, "not within {PATIENCE:?}: {what}");
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -14,6 +14,7 @@ use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::oneshot;
 
 use super::pebble::free_port;
+use super::time::holds_within;
 use super::{DEADLINE, Gateway, eventually, http};
 
 /// How long an alert may take to fire: some scrapes, an evaluation, on a machine that is shared.
@@ -166,16 +167,16 @@ impl Prometheus {
     /// Waits until each of these alerts has fired with this label.
     pub async fn wait_until_fired(&self, wanted: &[(&str, &str, &str)]) {
         let mut missing: Vec<_> = wanted.to_vec();
-        let start = Instant::now();
-        while !missing.is_empty() {
-            let firing = self.firing().await;
+        let mut firing = Vec::new();
+        let all = holds_within(PATIENCE, async || {
+            firing = self.firing().await;
             missing.retain(|(name, label, value)| {
                 let mut firing = firing.iter();
                 !firing.any(|(alert, labels)| alert == name && labels[*label] == *value)
             });
-            assert!(start.elapsed() < PATIENCE, "{missing:?} not in {firing:?}");
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+            missing.is_empty()
+        });
+        assert!(all.await, "{missing:?} not in {firing:?}");
     }
 }
 

@@ -16,6 +16,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use crate::support::backend::{read_head, switching, upgrade, wait_for_end};
 use crate::support::certificates::Authority;
 use crate::support::prometheus::{AdminPort, Prometheus};
+use crate::support::time::pace;
 use crate::support::{Backend, Client, Dial, Gateway, admin, config, eventually};
 
 /// More than the slowest handshake that the alert accepts.
@@ -40,7 +41,7 @@ impl Troubles {
         Self {
             slow: Backend::scripted(async |mut stream| {
                 let head = read_head(&mut stream).await;
-                tokio::time::sleep(SLOW).await;
+                pace(SLOW).await;
                 stream.write_all(switching(&head).as_bytes()).await.ok();
                 wait_for_end(&mut stream).await;
             })
@@ -301,7 +302,8 @@ async fn trouble_of_the_process_fires_its_alerts() {
             while held.len() < if beyond { 110 } else { near } {
                 held.push(TcpStream::connect(address).await.unwrap());
             }
-            tokio::time::sleep(Duration::from_millis(1_200)).await;
+            // Longer than Prometheus needs to scrape it.
+            pace(Duration::from_millis(1_200)).await;
         }
     };
     tokio::select! {

@@ -50,6 +50,14 @@ impl World {
             _backend: backend,
         }
     }
+
+    /// A session at the listener `edge`.
+    async fn connect(&self) -> Client {
+        let dial = Dial::new("/").host("edge.test");
+        let address = self.gateway.listener("edge");
+        let client = dial.connect_tls(address, self.authority.client()).await;
+        client.unwrap()
+    }
 }
 
 /// The leaf that a listener shows for a name, and the version that was spoken.
@@ -66,6 +74,11 @@ async fn shown(
     Ok((leaf, session.protocol_version().unwrap()))
 }
 
+/// The leaf that a listener shows to a client that accepts it.
+async fn leaf(gateway: &Gateway, name: &str, authority: &Authority) -> Vec<u8> {
+    shown(gateway, name, authority.client()).await.unwrap().0
+}
+
 #[tokio::test]
 async fn sessions_over_tls_at_both_sides() {
     let directory = tempfile::tempdir().unwrap();
@@ -77,10 +90,8 @@ async fn sessions_over_tls_at_both_sides() {
     let text = listener(&["edge"], "") + &config::echo(&[backend.address], upstream, "");
     let gateway = Gateway::start_in(directory, &text).await;
     let dial = Dial::new("/").host("edge.test");
-    let mut client = dial
-        .connect_tls(gateway.address(), authority.client())
-        .await
-        .unwrap();
+    let client = dial.connect_tls(gateway.address(), authority.client());
+    let mut client = client.await.unwrap();
     for length in [0, 1, 16_384, 16_385, 1 << 20] {
         client.echo(&"x".repeat(length)).await;
     }
@@ -121,19 +132,10 @@ async fn the_certificate_is_chosen_by_name_and_the_first_is_the_default() {
     let backend = Backend::echo().await;
     let text = listener(&["first", "second"], "") + &config::echo(&[backend.address], "", "");
     let gateway = Gateway::start_in(directory, &text).await;
-    let first = shown(&gateway, "first.test", authority.client())
-        .await
-        .unwrap()
-        .0;
-    let second = shown(&gateway, "second.test", authority.client())
-        .await
-        .unwrap()
-        .0;
+    let first = leaf(&gateway, "first.test", &authority).await;
+    let second = leaf(&gateway, "second.test", &authority).await;
     assert_ne!(first, second);
-    let wild = shown(&gateway, "a.wild.test", authority.client())
-        .await
-        .unwrap()
-        .0;
+    let wild = leaf(&gateway, "a.wild.test", &authority).await;
     assert_eq!(wild, second);
     // The default does not fit this name, so this client refuses it.
     assert!(
@@ -147,15 +149,8 @@ async fn the_certificate_is_chosen_by_name_and_the_first_is_the_default() {
 async fn new_certificate_files_are_served_without_a_restart_and_without_an_end() {
     let world = World::start("[sources.file]\nwatch = true\n\n", "").await;
     let (gateway, authority) = (&world.gateway, &world.authority);
-    let dial = Dial::new("/").host("edge.test");
-    let mut client = dial
-        .connect_tls(gateway.address(), authority.client())
-        .await
-        .unwrap();
-    let before = shown(gateway, "edge.test", authority.client())
-        .await
-        .unwrap()
-        .0;
+    let mut client = world.connect().await;
+    let before = leaf(gateway, "edge.test", authority).await;
     authority.issue("edge", &["edge.test"]);
     eventually("the new certificate is shown", async || {
         matches!(shown(gateway, "edge.test", authority.client()).await, Ok((leaf, _)) if leaf != before)
@@ -169,10 +164,7 @@ async fn i4_a_certificate_that_does_not_fit_its_key_is_refused() {
     let world = World::start("", "").await;
     let (gateway, authority) = (&world.gateway, &world.authority);
     authority.issue("other", &["edge.test"]);
-    let before = shown(gateway, "edge.test", authority.client())
-        .await
-        .unwrap()
-        .0;
+    let before = leaf(gateway, "edge.test", authority).await;
     std::fs::copy(
         gateway.directory().join("other.key"),
         gateway.directory().join("edge.key"),
@@ -180,13 +172,7 @@ async fn i4_a_certificate_that_does_not_fit_its_key_is_refused() {
     .unwrap();
     let answer = gateway.reload();
     assert!((400..500).contains(&answer.status), "{}", answer.body);
-    assert_eq!(
-        shown(gateway, "edge.test", authority.client())
-            .await
-            .unwrap()
-            .0,
-        before
-    );
+    assert_eq!(leaf(gateway, "edge.test", authority).await, before);
 }
 
 #[tokio::test]
@@ -204,7 +190,7 @@ async fn versions_below_the_minimum_are_refused() {
 #[tokio::test]
 async fn a_tls_handshake_that_never_ends_is_not_waited_for() {
     let world = World::start("", "timeouts = { tls_handshake = \"300ms\" }").await;
-    let (gateway, authority) = (&world.gateway, &world.authority);
+    let gateway = &world.gateway;
     let mut raw = crate::support::Raw::connect(gateway.address()).await;
     raw.write([0x16, 0x03, 0x01]).await;
     let start = std::time::Instant::now();
@@ -214,11 +200,7 @@ async fn a_tls_handshake_that_never_ends_is_not_waited_for() {
     let mut raw = crate::support::Raw::connect(gateway.address()).await;
     raw.write("GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
     assert!(!raw.read_to_end().await.starts_with(b"HTTP/1.1 200"));
-    let dial = Dial::new("/").host("edge.test");
-    let client = dial
-        .connect_tls(gateway.address(), authority.client())
-        .await
-        .unwrap();
+    let client = world.connect().await;
     client.close().await;
 }
 
@@ -226,15 +208,11 @@ async fn a_tls_handshake_that_never_ends_is_not_waited_for() {
 async fn plain_and_tls_listeners_stand_side_by_side() {
     let plain = "[[listeners]]\nname = \"plain\"\nlisten = [\"127.0.0.1:0\"]\n\n";
     let world = World::start(plain, "").await;
-    let (gateway, authority) = (&world.gateway, &world.authority);
+    let gateway = &world.gateway;
     Client::connect(gateway.listener("plain"), "/")
         .await
         .echo("plain")
         .await;
-    let dial = Dial::new("/").host("edge.test");
-    let mut client = dial
-        .connect_tls(gateway.listener("edge"), authority.client())
-        .await
-        .unwrap();
+    let mut client = world.connect().await;
     client.echo("secure").await;
 }

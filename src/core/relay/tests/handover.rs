@@ -39,7 +39,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(cases(100))]
 
     #[test]
     fn a_session_handed_over_at_any_byte_behaves_like_one_that_was_not(

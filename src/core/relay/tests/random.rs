@@ -477,7 +477,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(cases(160))]
 
     #[test]
     fn i10_whatever_happens_messages_arrive_once_in_order_and_unchanged(

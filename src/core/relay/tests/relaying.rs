@@ -57,7 +57,7 @@ fn relayed(width: usize, up: &[u8], down: &[u8]) -> (Vec<u8>, Vec<u8>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(cases(64))]
 
     /// I10 over streams of any width: what comes out is what went in, byte for byte, in both
     /// directions.

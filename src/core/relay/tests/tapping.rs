@@ -45,7 +45,7 @@ fn outcome(width: usize, ops: &[Op], tapped_at: Option<usize>) -> Outcome {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(cases(60))]
 
     #[test]
     fn i10_a_tap_changes_nothing_in_a_session(
