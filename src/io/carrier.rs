@@ -21,8 +21,10 @@ use zeroize::Zeroizing;
 use crate::base::clock;
 use crate::config::pem::Validity;
 use crate::config::snapshot::TlsRecords;
+use crate::core::relay::EventClient;
 use crate::core::tls::UnsoundTls;
 use crate::io::delegate::delegate_io;
+use crate::io::ends::{EventStream, LocalEnd};
 use crate::io::net::socket::Socket;
 use crate::io::tls::challenges::ALPN_ACME;
 use crate::io::tls::handshake;
@@ -44,6 +46,10 @@ pub enum Carrier {
     TlsServer(Box<server::TlsStream<Socket>>),
     /// TLS by rustls alone that begins here: a connection to a backend.
     TlsClient(Box<client::TlsStream<Socket>>),
+    /// A client that takes server-sent events.
+    Events(Box<EventStream<Carrier>>),
+    /// The gateway itself, at a backend's place.
+    Local(Box<LocalEnd>),
 }
 
 /// A TLS connection has no state that another process could continue.
@@ -111,17 +117,33 @@ impl Carrier {
 
     /// Whether the bytes on the socket are TLS records.
     pub fn is_tls(&self) -> bool {
-        !matches!(self, Self::Plain(_))
+        match self {
+            Self::Plain(_) | Self::Local(_) => false,
+            Self::Tls(_) | Self::TlsServer(_) | Self::TlsClient(_) => true,
+            Self::Events(events) => events.inner().is_tls(),
+        }
     }
 
-    /// The socket below any TLS.
-    pub fn socket(&self) -> &Socket {
-        match self {
+    /// The socket below all of it, if there is one.
+    pub fn socket(&self) -> Option<&Socket> {
+        Some(match self {
             Self::Plain(socket) => socket,
             Self::Tls(tls) => tls.socket(),
             Self::TlsServer(tls) => tls.get_ref().0,
             Self::TlsClient(tls) => tls.get_ref().0,
-        }
+            Self::Events(events) => return events.inner().socket(),
+            Self::Local(_) => return None,
+        })
+    }
+
+    /// The same client, which takes server-sent events from now on.
+    pub fn with_events(self, client: EventClient) -> Self {
+        Self::Events(Box::new(EventStream::new(self, client)))
+    }
+
+    /// Whether the client takes server-sent events.
+    pub fn takes_events(&self) -> bool {
+        matches!(self, Self::Events(_))
     }
 
     /// The bare socket, if there is nothing on it; otherwise the carrier back.
@@ -139,7 +161,9 @@ impl Carrier {
     /// for a proper end.
     pub fn abort(self) {
         // Without it the system ends the connection as any other.
-        let _ = SockRef::from(self.socket()).set_linger(Some(Duration::ZERO));
+        if let Some(socket) = self.socket() {
+            let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
+        }
     }
 
     /// The descriptor, where reading and writing it is reading and writing the carrier.
@@ -152,12 +176,12 @@ impl Carrier {
 
     /// The other end of the TCP connection; `None` for unix sockets.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
-        self.socket().peer_addr()
+        self.socket()?.peer_addr()
     }
 
     /// This end of the TCP connection; `None` for unix sockets.
     pub fn local_addr(&self) -> Option<SocketAddr> {
-        self.socket().local_addr()
+        self.socket()?.local_addr()
     }
 
     /// The client's certificate (DER), if it presented one.
@@ -177,7 +201,7 @@ impl Carrier {
         let spoken = match self {
             Self::Tls(tls) => tls.alpn(),
             Self::TlsServer(tls) => tls.get_ref().1.alpn_protocol(),
-            Self::Plain(_) | Self::TlsClient(_) => None,
+            _ => None,
         };
         spoken == Some(ALPN_ACME)
     }
@@ -185,7 +209,7 @@ impl Carrier {
     /// Whether the TLS handshake resumed an earlier session; `None` without TLS.
     pub fn resumed(&self) -> Option<bool> {
         let kind = match self {
-            Self::Plain(_) => return None,
+            Self::Plain(_) | Self::Events(_) | Self::Local(_) => return None,
             Self::Tls(tls) => return Some(tls.resumed()),
             Self::TlsServer(tls) => tls.get_ref().1.handshake_kind(),
             Self::TlsClient(tls) => tls.get_ref().1.handshake_kind(),
@@ -200,7 +224,8 @@ impl Carrier {
     /// When the connection is broken, or its records are rustls'.
     pub fn pack(&mut self) -> Result<Option<Zeroizing<Vec<u8>>>, NotPacked> {
         match self {
-            Self::Plain(_) => Ok(None),
+            Self::Plain(_) | Self::Local(_) => Ok(None),
+            Self::Events(events) => events.inner_mut().pack(),
             Self::Tls(tls) => tls.pack().map(Some).ok_or(NotPacked),
             Self::TlsServer(_) | Self::TlsClient(_) => Err(NotPacked),
         }
@@ -208,8 +233,10 @@ impl Carrier {
 
     /// No other process owns the connection.
     pub fn thaw(&mut self) {
-        if let Self::Tls(tls) = self {
-            tls.thaw();
+        match self {
+            Self::Tls(tls) => tls.thaw(),
+            Self::Events(events) => events.inner_mut().thaw(),
+            _ => {}
         }
     }
 
@@ -223,8 +250,10 @@ impl Carrier {
 
     /// A session begins: forgets what only the time before it needs.
     pub fn settle(&mut self) {
-        if let Self::Tls(tls) = self {
-            tls.settle();
+        match self {
+            Self::Tls(tls) => tls.settle(),
+            Self::Events(events) => events.inner_mut().settle(),
+            _ => {}
         }
     }
 }
@@ -239,5 +268,7 @@ delegate_io!(Carrier {
     Plain,
     Tls,
     TlsServer,
-    TlsClient
+    TlsClient,
+    Events,
+    Local
 });

@@ -40,8 +40,11 @@ pub const STATE_TLS: u32 = 2;
 /// From this version on a state also has the session's details. A process that reads only older
 /// versions gets the session without them.
 pub const STATE_DETAILS: u32 = 3;
+/// Version of the state of a session of which one end is in the process. A process that reads only
+/// older versions gets no such session.
+pub const STATE_ENDS: u32 = 4;
 /// The newest version of a session's state that this program reads.
-pub const STATE_NEWEST: u32 = STATE_DETAILS;
+pub const STATE_NEWEST: u32 = STATE_ENDS;
 /// The oldest version of a session's state that this program reads.
 pub const STATE_OLDEST: u32 = 1;
 

@@ -5,6 +5,7 @@ pub mod carrier;
 pub mod client;
 pub mod core_dumps;
 mod delegate;
+pub mod ends;
 pub mod file;
 pub mod handover;
 pub mod net;

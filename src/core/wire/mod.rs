@@ -2,6 +2,7 @@
 
 pub mod extension;
 pub mod frame;
+pub mod frame_reader;
 pub mod handshake;
 pub mod in_band;
 pub mod position;

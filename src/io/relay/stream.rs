@@ -16,7 +16,7 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin {
 
 impl Stream for Carrier {
     fn send_queue(&self) -> Option<SendQueue> {
-        send_queue::of(self.socket())
+        self.socket().and_then(send_queue::of)
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::base::clock;
 use crate::base::names::{BackendId, RouteName, UpstreamName};
 use crate::config::snapshot::Passive;
-use crate::core::health::{BackendState, Outcome, Witness};
+use crate::core::health::{BackendState, Occupancy, Outcome, Witness};
 use crate::core::routing::{Member, Upstream};
 use crate::core::session::stick::{StickyKey, Stuck};
 use crate::proxy::context::ejections::Ejections;
@@ -33,6 +33,11 @@ pub(crate) struct BackendLease {
     session: bool,
     /// Keeps further sessions of its key on this backend.
     sticky: Option<Box<Stuck>>,
+}
+
+/// What stands for a backend where the gateway itself is at its place.
+pub(crate) fn local_backend() -> BackendId {
+    BackendId::from("gateway")
 }
 
 impl BackendLease {
@@ -84,6 +89,21 @@ impl BackendLease {
             return Self::take(worker, upstream, member, true);
         }
         let occupancy = table.residents().occupancy(upstream, backend, None);
+        let state = BackendState::with(occupancy, None, &UNTRACKED, clock::now());
+        state.session_began();
+        Self {
+            state: Arc::new(state),
+            ejections: Arc::clone(&worker.shared.ejections),
+            upstream: Weak::new(),
+            session: true,
+            sticky: None,
+        }
+    }
+
+    /// The lease of a session without a backend: the gateway is at its place, so that it is neither
+    /// counted for a backend nor tracked.
+    pub(crate) fn local(worker: &Worker) -> Self {
+        let occupancy = Arc::new(Occupancy::new(local_backend()));
         let state = BackendState::with(occupancy, None, &UNTRACKED, clock::now());
         state.session_began();
         Self {

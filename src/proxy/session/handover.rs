@@ -27,8 +27,9 @@ use crate::core::session::transfer::FactsState;
 use crate::core::session::wheel::Tick;
 use crate::core::tls::UnsoundTls;
 use crate::io::carrier::Carrier;
-use crate::io::handover::{STATE_DETAILS, STATE_TLS};
-use crate::io::net::socket::Detached;
+use crate::io::ends::{EventState, EventStream, LocalEnd, LocalState};
+use crate::io::handover::{STATE_DETAILS, STATE_ENDS, STATE_TLS};
+use crate::io::net::socket::{Detached, Socket};
 use crate::io::relay::{OwnState, Relay, RelayState, Side, Unsound};
 use crate::live::{Adopted, EndTransfer, SessionTransfer, TransferBatch};
 use crate::proxy::backend::lease::BackendLease;
@@ -56,9 +57,38 @@ struct State {
     #[serde(with = "crate::base::blob::optional")]
     key: Option<Vec<u8>>,
     relay: RelayState,
+    /// Only where one of its ends is in the process: a process that does not know these refuses the
+    /// session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ends: Option<Ends>,
     /// Only for a process that reads [`STATE_DETAILS`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     more: Option<Value>,
+}
+
+/// Ends of a session that are more than a socket.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Ends {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    events: Option<EventState>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    local: Option<LocalState>,
+}
+
+impl Ends {
+    /// `None` if both ends are sockets.
+    fn of(client: &Carrier, backend: Option<&Carrier>) -> Option<Self> {
+        let events = match client {
+            Carrier::Events(events) => Some(events.state()),
+            _ => None,
+        };
+        let local = match backend {
+            Some(Carrier::Local(local)) => Some(local.state()),
+            _ => None,
+        };
+        (events.is_some() || local.is_some()).then_some(Self { events, local })
+    }
 }
 
 /// What the session can go on without: unknown parts are skipped, and so is all of it if it is not
@@ -226,13 +256,20 @@ fn unpack(sessions: &Sessions, transfer: SessionTransfer) -> Result<Unpacked, Re
         holders,
         key,
         relay,
+        ends,
         more,
     } = serde_json::from_slice(&transfer.state)?;
     if sessions.find(facts.id).is_some() {
         return Err(RebuildError::Known);
     }
-    let client = attach(transfer.client)?;
-    let backend = transfer.backend.map(attach).transpose()?;
+    let Ends { events, local } = ends.unwrap_or_default();
+    let mut client = attach(transfer.client)?;
+    if let Some(events) = events {
+        client = Carrier::Events(Box::new(EventStream::from_state(client, events)));
+    }
+    let is_local = local.is_some();
+    let local = local.map(|local| Carrier::Local(Box::new(LocalEnd::from_state(local))));
+    let backend = transfer.backend.map(attach).transpose()?.or(local);
     let mut relay = Relay::from_state(client, backend, relay, worker.tick())?;
     let more = more.and_then(|more| serde_json::from_value(more).ok());
     let More {
@@ -252,7 +289,10 @@ fn unpack(sessions: &Sessions, transfer: SessionTransfer) -> Result<Unpacked, Re
     let now = clock::now();
     let since = |age| now.checked_sub(age).unwrap_or(now);
     let lease = |held| {
-        let lease = BackendLease::inherit(worker, &facts.upstream, &facts.backend);
+        let lease = match is_local {
+            true => BackendLease::local(worker),
+            false => BackendLease::inherit(worker, &facts.upstream, &facts.backend),
+        };
         let lease = lease.stick_as(worker, &facts.route, key.as_deref());
         HeldBackend::new(lease, since(age), since(held))
     };
@@ -312,9 +352,12 @@ fn pack_one(sessions: &Sessions, session: &Session, reads: u32) -> PackResult {
         tracing::warn!(session = %session.id, %error, "a session stays");
         StayReason::Sockets
     };
-    let duplicate = |carrier: &Carrier| carrier.socket().as_fd().try_clone_to_owned();
-    let client_socket = duplicate(client).map_err(sockets)?;
-    let backend_socket = backend.map(duplicate).transpose().map_err(sockets)?;
+    let duplicate = |socket: &Socket| socket.as_fd().try_clone_to_owned();
+    let client_socket = client.socket().ok_or(StayReason::Sockets)?;
+    let client_socket = duplicate(client_socket).map_err(sockets)?;
+    let backend_socket = backend.and_then(Carrier::socket).map(duplicate);
+    let backend_socket = backend_socket.transpose().map_err(sockets)?;
+    let ends = Ends::of(client, backend);
     // No `..`: a new field does not compile until it is decided here how it gets across.
     let Session {
         id,
@@ -341,6 +384,7 @@ fn pack_one(sessions: &Sessions, session: &Session, reads: u32) -> PackResult {
         holders: connection.permits().holders(),
         key: key.as_deref().map(<[u8]>::to_vec),
         relay: state,
+        ends,
         more: (reads >= STATE_DETAILS).then(|| more(sessions, session, &relay)),
     };
     let state = serde_json::to_vec(&state).expect("plain data serialises");
@@ -374,6 +418,9 @@ fn check_carrier(carrier: &Carrier, reads: u32) -> Result<(), StayReason> {
         Carrier::Tls(_) if reads >= STATE_TLS => Ok(()),
         Carrier::Tls(_) => Err(StayReason::TlsNotUnderstood),
         Carrier::TlsServer(_) | Carrier::TlsClient(_) => Err(StayReason::TlsOfRustls),
+        Carrier::Local(_) | Carrier::Events(_) if reads < STATE_ENDS => Err(StayReason::Refused),
+        Carrier::Local(_) => Ok(()),
+        Carrier::Events(events) => check_carrier(events.inner(), reads),
     }
 }
 

@@ -1,0 +1,55 @@
+//! Frames that an end in this process sends to the relay.
+
+use std::task::{Context, Poll, Waker};
+
+use tokio::io::ReadBuf;
+
+/// Frames that wait to be read.
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    pub(super) waiting: Vec<u8>,
+    reader: Option<Waker>,
+}
+
+impl Answers {
+    pub(super) fn of(waiting: Vec<u8>) -> Self {
+        Self {
+            waiting,
+            reader: None,
+        }
+    }
+
+    /// Wakes the reader if there is something to read, or nothing will ever be (`ended`).
+    pub(super) fn wake(&mut self, ended: bool) {
+        if (ended || !self.waiting.is_empty())
+            && let Some(reader) = self.reader.take()
+        {
+            reader.wake();
+        }
+    }
+
+    /// Moves what waits to `buffer`. Pending if nothing does; ready without a byte if there will
+    /// be nothing more (`ended`).
+    pub(super) fn poll(
+        &mut self,
+        cx: &Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+        ended: bool,
+    ) -> Poll<()> {
+        if self.waiting.is_empty() {
+            if ended {
+                return Poll::Ready(());
+            }
+            self.reader = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        let some = self.waiting.len().min(buffer.remaining());
+        buffer.put_slice(&self.waiting[..some]);
+        self.waiting.drain(..some);
+        if self.waiting.is_empty() {
+            // An idle session keeps no buffer.
+            self.waiting = Vec::new();
+        }
+        Poll::Ready(())
+    }
+}
