@@ -15,6 +15,7 @@ use crate::proxy::stages::admit::admit;
 use crate::proxy::stages::answer::{AfterSwitch, Answer};
 use crate::proxy::stages::authenticate::authenticate;
 use crate::proxy::stages::forward::forward;
+use crate::proxy::stages::listen::listen;
 use crate::proxy::stages::pass_on::decline;
 use crate::proxy::stages::place::place;
 use crate::proxy::stages::refuse::refuse;
@@ -80,9 +81,13 @@ async fn road(received: &Received, head: Parts, body: Incoming) -> Result<Answer
     let authenticated = authenticate(routed).await?;
     drop(step);
     guard::by_principal(&authenticated, &mut permits)?;
+    let takes_events = authenticated.routed.takes_events;
     let step = received.step("place");
     let (placed, head, offer) = place(authenticated, permits);
     drop(step);
+    if let Some(sse) = placed.route.config.messages.sse.filter(|_| takes_events) {
+        return listen(placed, &head, sse);
+    }
     match offer {
         Some(offer) => switch(placed, head, &offer).await,
         None => Ok(forward(&placed, head, body).await?.into()),

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::model::listener::ListenerTls;
-use crate::config::model::value::{LongForm, SecretSource, Size};
+use crate::config::model::value::{LongForm, SecretSource, Size, Time};
 
 /// Messages to sessions: services publish them here, over HTTP, and the gateway delivers them
 /// between the messages of the backends (see docs/messages.md). A change needs a restart.
@@ -27,6 +27,11 @@ pub struct Publish {
     /// Most memberships in groups on this node. Further sessions live without theirs, which is
     /// counted in a metric.
     pub memberships_max: usize,
+    /// Messages that are kept, so that a client that comes back gets those that it has missed: by
+    /// `Last-Event-ID` with server-sent events, by `?since=` with WebSockets.
+    pub history: Vec<History>,
+    /// Most bytes of all messages that are kept; the oldest go first.
+    pub history_bytes: Size,
 }
 
 impl Default for Publish {
@@ -39,6 +44,8 @@ impl Default for Publish {
             message_bytes: Size(64 << 10),
             groups_per_session: 100,
             memberships_max: 1_000_000,
+            history: Vec::new(),
+            history_bytes: Size(64 << 20),
         }
     }
 }
@@ -92,6 +99,50 @@ impl Default for MessageQueue {
             messages: 100,
             bytes: Size(256 << 10),
             when_full: WhenFull::DropNew,
+        }
+    }
+}
+
+/// Server-sent events for clients that only listen.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sse {
+    /// After how long a client comes back that has lost the connection; each is told a time between
+    /// one half and three halves of it, so that they do not all come back at once.
+    pub retry: Time,
+    /// A comment is sent to a client that has got nothing for so long, unless the route's
+    /// `keepalive` is set, which holds instead.
+    pub heartbeat: Time,
+}
+
+impl Default for Sse {
+    fn default() -> Self {
+        Self {
+            retry: Time::seconds(3),
+            heartbeat: Time::seconds(15),
+        }
+    }
+}
+
+/// Messages of groups that are kept for clients that come back.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct History {
+    /// Required. The groups: names, with `*` at the end all that begin so. A group has the history
+    /// of the first entry that names it.
+    pub groups: Vec<String>,
+    /// Most messages of one group.
+    pub messages: usize,
+    /// How long they are kept.
+    pub age: Time,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self {
+            groups: Vec::new(),
+            messages: 100,
+            age: Time::seconds(5 * 60),
         }
     }
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::config::limits::Priority;
 use crate::config::model::auth::{Expiry, RejectWith};
 use crate::config::model::limits::{NetworksFile, RouteLimits};
-use crate::config::model::publish::{GroupFrom, MessageQueue};
+use crate::config::model::publish::{GroupFrom, MessageQueue, Sse};
 use crate::config::model::value::{LongForm, Size, TextOr, Time, TimeOrOff, schema};
 use crate::config::snapshot::Scheme;
 
@@ -97,6 +97,10 @@ pub struct Route {
     pub groups: Vec<TextOr<GroupFrom>>,
     /// Published messages that wait for a slow client.
     pub message_queue: MessageQueue,
+    /// Clients that only listen: a `GET` with `Accept: text/event-stream` gets the messages that are
+    /// published to its groups as server-sent events, and no backend. `{}` is enough. None: such a
+    /// request goes to a backend as any other.
+    pub sse: Option<Sse>,
     /// Whether operators who may change something also see the payload of messages when they watch
     /// a session (`sessile tap --payload`). Otherwise they see frame headers only.
     pub tap_payload: bool,
@@ -151,6 +155,7 @@ impl Default for Route {
             stick: Stick::Off,
             groups: Vec::new(),
             message_queue: MessageQueue::default(),
+            sse: None,
             tap_payload: false,
             limits: RouteLimits::default(),
             timeouts: RouteTimeouts::default(),

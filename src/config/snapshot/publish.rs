@@ -1,6 +1,7 @@
 //! `[publish]`, and what routes say about published messages.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::base::addr::ListenAddr;
 use crate::base::secret::Secret;
@@ -24,6 +25,30 @@ pub struct Publish {
     pub groups_per_session: usize,
     /// Default a million.
     pub memberships_max: usize,
+    /// Which groups have one.
+    pub history: Arc<[History]>,
+    /// Default 64 MiB.
+    pub history_bytes: usize,
+}
+
+/// Messages of groups that are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct History {
+    /// The groups.
+    pub groups: Vec<Scope>,
+    /// Most messages of one group. Default 100.
+    pub messages: usize,
+    /// How long. Default 5 min.
+    pub age: Duration,
+}
+
+/// `sse` of a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sse {
+    /// After how long a client comes back, on average. Default 3 s.
+    pub retry: Duration,
+    /// Between two comments. Default 15 s.
+    pub heartbeat: Duration,
 }
 
 /// A publisher.
@@ -44,6 +69,8 @@ pub struct RouteMessages {
     pub groups: Vec<GroupSource>,
     /// Bounds on published messages that wait for a client.
     pub queue: MessageQueue,
+    /// Set where clients may only listen.
+    pub sse: Option<Sse>,
 }
 
 /// A group that sessions of a route join.

@@ -1,13 +1,15 @@
 //! `[publish]`, and what routes say about published messages.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::base::target_scope::Scope as TargetScope;
 use crate::config::layers::Part;
 use crate::config::model::{self, Size, TextOr};
 use crate::config::pattern::PathPattern;
 use crate::config::snapshot::{
-    AffinitySource, GroupSource, MessageQueue, Publish, PublishToken, RouteMessages, WhenFull,
+    AffinitySource, GroupSource, History, MessageQueue, Publish, PublishToken, RouteMessages, Sse,
+    WhenFull,
 };
 use crate::config::validate::affinity::affinity_source;
 use crate::config::validate::scope::Scope;
@@ -22,6 +24,13 @@ const MEMBERSHIPS_MAX: usize = 100_000_000;
 const TOKENS_MAX: usize = 1000;
 const SCOPES_MAX: usize = 1000;
 const PREFIX_MAX: usize = 64;
+const HISTORIES_MAX: usize = 1000;
+const HISTORY_MESSAGES_MAX: usize = 10_000;
+const HISTORY_BYTES_MAX: Size = Size(16 << 30);
+const HISTORY_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+const RETRY_MAX: Duration = Duration::from_secs(60 * 60);
+const HEARTBEAT_MIN: Duration = Duration::from_secs(1);
+const HEARTBEAT_MAX: Duration = Duration::from_secs(60 * 60);
 
 /// `None` inside where nothing is published.
 pub(super) fn publish(at: &Scope<'_>, model: &model::Publish) -> Option<Option<Publish>> {
@@ -54,6 +63,9 @@ pub(super) fn publish(at: &Scope<'_>, model: &model::Publish) -> Option<Option<P
     let groups_per_session = groups.within(model.groups_per_session, 1..=GROUPS_PER_SESSION_MAX);
     let memberships = at.key("memberships_max");
     let memberships_max = memberships.within(model.memberships_max, 1..=MEMBERSHIPS_MAX);
+    let history = history(&at.key("history"), &model.history);
+    let bytes = at.key("history_bytes");
+    let history_bytes = bytes.within(model.history_bytes, Size(1 << 10)..=HISTORY_BYTES_MAX);
     Some(Some(Publish {
         listen: listen?,
         socket_mode: socket_mode?,
@@ -62,6 +74,8 @@ pub(super) fn publish(at: &Scope<'_>, model: &model::Publish) -> Option<Option<P
         message_bytes: usize::try_from(message_bytes?.0).ok()?,
         groups_per_session: groups_per_session?,
         memberships_max: memberships_max?,
+        history: history?.into(),
+        history_bytes: usize::try_from(history_bytes?.0).ok()?,
     }))
 }
 
@@ -121,6 +135,47 @@ fn token(at: &Scope<'_>, model: &model::PublishToken) -> Option<PublishToken> {
     })
 }
 
+/// `history` of `[publish]`.
+fn history(at: &Scope<'_>, model: &[model::History]) -> Option<Vec<History>> {
+    at.few(model.len(), HISTORIES_MAX)?;
+    at.each(model, |at, model| {
+        let groups = at.key("groups");
+        if model.groups.is_empty() && !groups.is_explained() {
+            groups.fault_with(
+                "no group has this history",
+                "name groups: `groups = [\"prices\", \"room-*\"]`",
+            );
+            return None;
+        }
+        groups.few(model.groups.len(), SCOPES_MAX)?;
+        let groups = groups.each(&model.groups, |at, name| {
+            at.parse::<TargetScope>(&format!("group:{name}"))
+        });
+        let messages = at.key("messages");
+        let messages = messages.within(model.messages, 1..=HISTORY_MESSAGES_MAX);
+        let age = at.key("age").time(model.age, HISTORY_AGE_MAX);
+        Some(History {
+            groups: groups?,
+            messages: messages?,
+            age: age?,
+        })
+    })
+}
+
+/// `sse` of a route; `None` inside where it has none.
+fn sse(at: &Scope<'_>, model: Option<&model::Sse>) -> Option<Option<Sse>> {
+    let Some(model) = model else {
+        return Some(None);
+    };
+    let retry = at.key("retry").time(model.retry, RETRY_MAX);
+    let heartbeat = at.key("heartbeat");
+    let heartbeat = heartbeat.interval(model.heartbeat, HEARTBEAT_MIN, HEARTBEAT_MAX);
+    Some(Some(Sse {
+        retry: retry?,
+        heartbeat: heartbeat?,
+    }))
+}
+
 /// What a route says about published messages.
 pub(super) fn of_route(
     at: &Scope<'_>,
@@ -132,9 +187,11 @@ pub(super) fn of_route(
         warn_of_mixed(&at.key("groups"), groups);
     }
     let queue = queue(&at.key("message_queue"), &route.message_queue);
+    let sse = sse(&at.key("sse"), route.sse.as_ref());
     Some(RouteMessages {
         groups: groups?,
         queue: queue?,
+        sse: sse?,
     })
 }
 

@@ -2,6 +2,7 @@
 //! the answers it gives itself.
 
 pub mod cors;
+pub mod event_stream;
 pub mod forwarded;
 pub mod framing;
 pub mod headers;

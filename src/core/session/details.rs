@@ -62,6 +62,8 @@ pub enum Choice {
     Walk,
     /// The backend of a live session with the same key (`stick = "live"`).
     Stick,
+    /// There is no backend: the gateway itself is at its place.
+    Gateway,
 }
 
 /// A backend that was passed over.
@@ -107,6 +109,7 @@ impl Choice {
             Self::FirstChoice => "first_choice",
             Self::Walk => "walk",
             Self::Stick => "stick",
+            Self::Gateway => "gateway",
         }
     }
 }

@@ -41,12 +41,12 @@ pub struct EventState {
 }
 
 impl<S> EventStream<S> {
-    /// The stream of a client whose response has begun.
+    /// The stream of a client that has the head and the greeting.
     pub fn new(inner: S, client: EventClient) -> Self {
         Self {
             inner,
-            unsent: client.greeting(),
             client,
+            unsent: Vec::new(),
             sent: 0,
             answers: Answers::default(),
             dropped: 0,
@@ -216,10 +216,7 @@ mod tests {
         stream.shutdown().await.expect("it lives");
         drop(stream);
         let event = format!("data: {}\n\n", "x".repeat(300));
-        assert_eq!(
-            reader.await.expect("text"),
-            format!("retry: 5\n\n{event}{event}")
-        );
+        assert_eq!(reader.await.expect("text"), format!("{event}{event}"));
     }
 
     #[tokio::test]

@@ -24,8 +24,8 @@ use crate::core::session::wheel::Tick;
 use crate::io::relay::link::PolledLink;
 
 pub use crate::core::relay::{
-    Keepalive, OwnState, QueueBounds, ReadBuffer, RelayState, Setup, Side, Throttle, Times, Turn,
-    Unsent, Unsound, Warning, WhenFull, client_frame,
+    EventClient, Keepalive, OwnState, QueueBounds, ReadBuffer, RelayState, Setup, Side, Throttle,
+    Times, Turn, Unsent, Unsound, Warning, WhenFull, client_frame,
 };
 pub use crate::io::relay::stream::Stream;
 

@@ -53,6 +53,8 @@ pub(crate) struct Progress {
     ends_with_connection: Cell<bool>,
     /// It may become a session.
     upgrading: Cell<bool>,
+    /// The response is a stream of events, and this is the front of it.
+    events: RefCell<Option<Vec<u8>>>,
     /// Interim responses that wait to be sent.
     interim: RefCell<Vec<u8>>,
 }
@@ -75,6 +77,7 @@ impl Progress {
             body_awaited: Cell::new(false),
             ends_with_connection: Cell::new(false),
             upgrading: Cell::new(false),
+            events: RefCell::default(),
             interim: RefCell::default(),
         })
     }
@@ -164,6 +167,16 @@ impl Progress {
     /// Whether it may become a session.
     pub(crate) fn is_upgrading(&self) -> bool {
         self.upgrading.get()
+    }
+
+    /// The response, which hyper sends as a 101, is a stream of events that begins so.
+    pub(crate) fn set_events(&self, front: Vec<u8>) {
+        self.events.replace(Some(front));
+    }
+
+    /// If the head that is written next is that of a stream of events: the front of it, once.
+    pub(crate) fn take_events(&self) -> Option<Vec<u8>> {
+        self.events.take()
     }
 
     /// Queues an interim response before the response itself.

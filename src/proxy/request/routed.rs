@@ -15,6 +15,8 @@ pub(crate) struct Routed<'r> {
     pub(crate) head: Parts,
     /// Set if it asks for a WebSocket.
     pub(crate) offer: Option<Upgrade>,
+    /// The client takes server-sent events, and its route has them.
+    pub(crate) takes_events: bool,
     pub(crate) route: Arc<Route>,
     pub(crate) upstream: Arc<Upstream>,
     /// Values of the route's path parameters, in its order.
@@ -22,6 +24,11 @@ pub(crate) struct Routed<'r> {
 }
 
 impl Routed<'_> {
+    /// Whether it may become a session.
+    pub(crate) fn asks_for_session(&self) -> bool {
+        self.offer.is_some() || self.takes_events
+    }
+
     /// The request as routing reads it.
     pub(crate) fn request(&self) -> routing::Request<'_> {
         self.received.request(&self.head, self.offer.is_some())

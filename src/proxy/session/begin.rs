@@ -10,7 +10,7 @@ use crate::core::messages::index::Membership;
 use crate::core::session::record::Facts;
 use crate::core::session::wheel::Tick;
 use crate::io::carrier::Carrier;
-use crate::io::relay::{Relay, Setup};
+use crate::io::relay::{EventClient, Relay, Setup};
 use crate::proxy::backend::lease::BackendLease;
 use crate::proxy::context::connection_lease::ConnectionLease;
 use crate::proxy::context::permits::SessionPermits;
@@ -31,6 +31,8 @@ pub(crate) struct GrantedSession {
     pub(crate) resumption: Option<Rc<Resumption>>,
     /// Groups that it joins.
     pub(crate) groups: Vec<GroupName>,
+    /// Set where the client takes server-sent events.
+    pub(crate) events: Option<EventClient>,
     /// All but the client's early bytes, which only its transport has.
     pub(crate) setup: Setup,
     pub(crate) permits: SessionPermits,
@@ -53,6 +55,7 @@ pub(crate) fn start(sessions: &Rc<Sessions>, granted: GrantedSession, client: Cl
         carrier,
         resumption,
         groups,
+        events,
         mut setup,
         permits,
     } = granted;
@@ -62,6 +65,11 @@ pub(crate) fn start(sessions: &Rc<Sessions>, granted: GrantedSession, client: Cl
     let (mut client_end, mut backend_end) = (client.carrier, carrier);
     client_end.settle();
     backend_end.settle();
+    if let Some(events) = events {
+        // What such a client sends after its request has no meaning.
+        setup.client_early = Vec::new();
+        client_end = client_end.with_events(events);
+    }
     let worker = sessions.worker();
     let metrics = worker.route_metrics(&facts.route, &facts.upstream);
     let relay = Relay::new(client_end, backend_end, setup, worker.tick());

@@ -21,7 +21,7 @@ pub(crate) fn by_address(routed: &Routed<'_>) -> Result<RequestPermits, Refusal>
     if !route.addresses.admits(received.client.address) {
         return Err(Refusal::Address);
     }
-    if routed.offer.is_none() {
+    if !routed.asks_for_session() {
         return Ok(RequestPermits::default());
     }
     // Browsers themselves keep answers to ordinary requests from pages of other origins.
@@ -80,7 +80,7 @@ pub(crate) fn by_principal(
     permits: &mut RequestPermits,
 ) -> Result<(), Refusal> {
     let routed = &authenticated.routed;
-    if routed.offer.is_none() {
+    if !routed.asks_for_session() {
         return Ok(());
     }
     let live = routed.received.connection.worker.live();

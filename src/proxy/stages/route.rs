@@ -7,6 +7,7 @@ use http::header::LOCATION;
 use http::{Response, StatusCode};
 
 use crate::config::snapshot::RejectWith;
+use crate::core::http::event_stream;
 use crate::core::routing::{self, Action, rewrite};
 use crate::proxy::refusal::Refusal;
 use crate::proxy::refusal::over_websocket::Acceptance;
@@ -73,10 +74,15 @@ pub(crate) fn route(admitted: Admitted<'_>) -> Result<Destination<'_>, Refusal> 
     if let (Some(offer), RejectWith::Close) = (&offer, route.config.auth.reject_with) {
         received.set_acceptance(Acceptance::of(offer, &route));
     }
+    let takes_events = offer.is_none()
+        && route.config.messages.sse.is_some()
+        && received.http_11
+        && event_stream::is_asked_for(&head.method, &head.headers);
     Ok(Destination::Upstream(Routed {
         received,
         head,
         offer,
+        takes_events,
         route,
         upstream,
         parameters,

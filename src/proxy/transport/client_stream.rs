@@ -65,6 +65,20 @@ impl ClientStream {
         Poll::Ready(Ok(()))
     }
 
+    /// Takes the head of a stream of events, if this is it, and queues it with the line of a 200
+    /// and the first event; the flush that follows sends it. Returns how many bytes hyper wrote.
+    fn take_events_head(&self, slices: &[IoSlice<'_>]) -> Option<usize> {
+        let current = self.http1.current();
+        let progress = current.as_ref()?;
+        let front = progress.take_events()?;
+        let head: Vec<u8> = slices
+            .iter()
+            .flat_map(|slice| slice.iter().copied())
+            .collect();
+        progress.put_back_interim(&[as_ok(&head), front].concat());
+        Some(head.len())
+    }
+
     fn wrote(&mut self, offered: usize, poll: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         self.http1.activity.wrote(self.now(), &poll);
         if let Poll::Ready(Ok(taken)) = &poll {
@@ -99,6 +113,9 @@ impl AsyncWrite for ClientStream {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_interim(cx))?;
+        if let Some(written) = self.take_events_head(&[IoSlice::new(bytes)]) {
+            return Poll::Ready(Ok(written));
+        }
         let poll = Pin::new(&mut self.carrier).poll_write(cx, bytes);
         self.wrote(bytes.len(), poll)
     }
@@ -109,6 +126,9 @@ impl AsyncWrite for ClientStream {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_interim(cx))?;
+        if let Some(written) = self.take_events_head(slices) {
+            return Poll::Ready(Ok(written));
+        }
         let poll = Pin::new(&mut self.carrier).poll_write_vectored(cx, slices);
         let offered = slices.iter().map(|slice| slice.len()).sum();
         self.wrote(offered, poll)
@@ -125,5 +145,24 @@ impl AsyncWrite for ClientStream {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.carrier).poll_shutdown(cx)
+    }
+}
+
+/// The head of a response with the line of a 200 in place of its own.
+fn as_ok(head: &[u8]) -> Vec<u8> {
+    let line = memchr::memchr(b'\r', head).unwrap_or(head.len());
+    [b"HTTP/1.1 200 OK", &head[line..]].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_line_of_the_head_changes() {
+        let head = b"HTTP/1.1 101 Switching Protocols\r\nContent-Type: text/event-stream\r\n\r\n";
+        let changed = as_ok(head);
+        let expected = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
+        assert_eq!(changed, expected);
     }
 }

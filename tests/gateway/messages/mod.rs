@@ -3,6 +3,7 @@
 mod connections;
 mod counted;
 mod delivered;
+mod events;
 mod fleet;
 mod groups;
 mod guarded;

@@ -11,6 +11,7 @@ pub mod client;
 pub mod config;
 pub mod etcd;
 pub mod etcd_world;
+pub mod event_source;
 pub mod events;
 pub mod gateway;
 pub mod http;
