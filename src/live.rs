@@ -9,6 +9,7 @@ mod generation;
 mod handover;
 mod messages;
 mod query;
+mod replays;
 mod slice;
 mod tap;
 mod views;
@@ -40,8 +41,11 @@ pub use generation::{Generation, Swap};
 pub use handover::{
     Adopted, EndTransfer, HandingOver, SessionTransfer, TakenOver, TakingOver, TransferBatch,
 };
-pub use messages::{Delivery, GroupSlice, Interest, InterestChange, MessageCommand, MessagesSetup};
+pub use messages::{
+    Delivery, GroupSlice, Interest, InterestChange, MessageCommand, MessagesSetup, RecordedAt,
+};
 pub use query::{KeyFilter, Measured, MoreFilters, SessionQuery, fingerprint};
+pub use replays::{ReplayRequest, Replays};
 pub use slice::{SLICE_MAX, Slice, Sliced};
 pub use tap::{TapAnswer, TapReader, TapReporter, TappedFrame, tap};
 pub use views::{DirectionView, SessionBrief, SessionSample, SessionView, SortKey};

@@ -26,6 +26,7 @@ pub(super) fn prepare(live: &Live, snapshot: &Snapshot, metrics: &Arc<Metrics>, 
             per_session: settings.groups_per_session,
             per_worker: settings.memberships_max.div_ceil(workers),
         },
+        replays: (!settings.history.is_empty()).then(Arc::default),
         interest: has_broker(snapshot).then(Arc::default),
         refused: MessageMetrics::new(metrics).memberships_refused(),
     });
@@ -63,7 +64,8 @@ fn serve(
     let opened = has_broker(snapshot).then(|| broker::open(&snapshot.broker, Arc::clone(&process)));
     let broker = opened.as_ref().map(|(broker, ..)| broker.clone());
     let own = (process, Arc::clone(&snapshot.node.name));
-    let messages = Messages::new(Arc::clone(live), broker, own, &shared.metrics);
+    let messages = Messages::new(Arc::clone(live), broker, own, &settings, &shared.metrics);
+    messages.replay_missed(background);
     if let Some((_, received, driver)) = opened {
         background.spawn(driver);
         messages.follow(received, background);

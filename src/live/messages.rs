@@ -3,12 +3,14 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use metrics::Counter;
 use tokio::sync::{Notify, oneshot};
 
+use crate::base::clock;
+use crate::base::event_id::EventId;
 use crate::base::group::GroupName;
 use crate::base::message::Message;
 use crate::base::names::RouteName;
@@ -18,7 +20,8 @@ use crate::core::messages::delivery::{DeliveryCounts, Exclusions, Publication, R
 use crate::core::messages::index::{GroupBounds, JoinError};
 use crate::core::messages::member::Member;
 use crate::core::messages::topic::Topic;
-use crate::core::relay::client_frame;
+use crate::core::relay::{client_frame, event_frame};
+use crate::live::replays::Replays;
 use crate::live::slice::{Slice, Sliced};
 
 /// Set where messages are published.
@@ -27,6 +30,8 @@ pub struct MessagesSetup {
     pub bounds: GroupBounds,
     /// What the sessions of all workers are members of, where a broker needs to know that.
     pub interest: Option<Arc<Interest>>,
+    /// Set where messages are kept for clients that come back.
+    pub replays: Option<Arc<Replays>>,
     /// Memberships that were refused because of the bounds.
     pub refused: Counter,
 }
@@ -135,8 +140,44 @@ pub struct Delivery {
     pub message: Message,
     /// For clients: made once for all of them.
     pub frame: Arc<[u8]>,
+    /// For clients that take events: made once for all of them, when the first needs it.
+    event: OnceLock<Arc<[u8]>>,
     /// When it is no longer delivered.
     pub expires: Option<SystemTime>,
+    /// Its place in the history, if it is kept.
+    pub recorded: Option<RecordedAt>,
+}
+
+/// The place of a message in the history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordedAt {
+    /// Larger than those of all messages before.
+    pub id: EventId,
+    /// The groups whose history has it.
+    pub groups: Vec<GroupName>,
+}
+
+impl Delivery {
+    /// A message that is kept.
+    pub fn recorded(publication: Publication, at: RecordedAt) -> Self {
+        Self {
+            recorded: Some(at),
+            ..publication.into()
+        }
+    }
+
+    /// For how long it is still delivered; `None` where it does not expire.
+    pub fn left(&self) -> Option<Duration> {
+        let left = self.expires?.duration_since(clock::wall());
+        Some(left.unwrap_or(Duration::ZERO))
+    }
+
+    /// The frame for clients that take events.
+    pub fn event(&self) -> &Arc<[u8]> {
+        let id = || self.recorded.as_ref().map(|at| at.id.to_string());
+        let frame = || event_frame(id().as_deref(), &self.message);
+        self.event.get_or_init(frame)
+    }
 }
 
 impl From<Publication> for Delivery {
@@ -149,7 +190,9 @@ impl From<Publication> for Delivery {
             except: Exclusions::new(publication.except),
             side: publication.side,
             message: publication.message,
+            event: OnceLock::new(),
             expires: publication.expires,
+            recorded: None,
         }
     }
 }
@@ -179,6 +222,17 @@ pub enum MessageCommand {
         /// Receives the answer when all sessions of the worker were visited; dropped if too many
         /// messages wait already.
         answer: oneshot::Sender<DeliveryCounts>,
+    },
+    /// Sends a session the messages that it has missed, behind those that came before.
+    Replay {
+        /// Which.
+        id: SessionId,
+        /// The messages, in order.
+        deliveries: Vec<Arc<Delivery>>,
+        /// Others may be missing.
+        gap: bool,
+        /// Receives the answer at once: whether the worker has the session.
+        answer: oneshot::Sender<bool>,
     },
     /// Makes a session a member of a group.
     Join {

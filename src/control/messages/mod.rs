@@ -2,6 +2,7 @@
 //! and to the other nodes. Each is delivered at most once.
 
 mod fleet;
+mod history;
 mod interest;
 mod sessions;
 
@@ -15,14 +16,16 @@ use tokio::task::JoinSet;
 use crate::base::clock;
 use crate::base::session_id::SessionId;
 use crate::base::target::Target;
+use crate::config::snapshot::Publish;
 use crate::control::messages::fleet::{Fleet, Waiting};
+use crate::control::messages::history::NodeHistory;
 use crate::core::messages::dedup::{DedupResult, DedupWindow};
 use crate::core::messages::delivery::{DeliveryCounts, Publication};
 use crate::core::messages::envelope::{Content, Envelope};
 use crate::core::messages::signal::{Answer, Signal};
 use crate::core::messages::topic::Topic;
 use crate::io::broker::{Broker, BrokerStatus, NotCarried, Received, ReceivedStream};
-use crate::live::{Answers, Delivery, Live, MessageCommand, QueuedCommands, WorkerCommand};
+use crate::live::{Answers, Live, MessageCommand, QueuedCommands, WorkerCommand};
 use crate::telemetry::metrics::{MessageMetrics, Metrics};
 
 /// For all workers to visit the sessions of a message.
@@ -94,6 +97,8 @@ pub struct Messages {
     live: Arc<Live>,
     /// `None` where there is one node only.
     fleet: Option<Arc<Fleet>>,
+    /// `None` where no group has one.
+    history: Option<Arc<NodeHistory>>,
     dedup: Mutex<DedupWindow>,
     metrics: Arc<MessageMetrics>,
 }
@@ -104,14 +109,24 @@ impl Messages {
         live: Arc<Live>,
         broker: Option<Broker>,
         (process, name): (Arc<str>, Arc<str>),
+        settings: &Publish,
         metrics: &Arc<Metrics>,
     ) -> Arc<Self> {
         Arc::new(Self {
+            history: NodeHistory::new(&live, settings),
             live,
             fleet: broker.map(|broker| Fleet::new(broker, process, name)),
             dedup: Mutex::default(),
             metrics: Arc::new(MessageMetrics::new(metrics)),
         })
+    }
+
+    /// Starts what sends sessions the messages that they have missed.
+    pub fn replay_missed(&self, background: &mut JoinSet<()>) {
+        let replays = self.live.messages().and_then(|setup| setup.replays.clone());
+        if let Some((history, replays)) = self.history.clone().zip(replays) {
+            background.spawn(history.follow(replays));
+        }
     }
 
     /// Starts what follows the broker: what comes from it, and what is subscribed.
@@ -260,12 +275,14 @@ impl Messages {
     }
 
     async fn queue(&self, publication: Publication) -> QueuedCommands<DeliveryCounts> {
-        let delivery = Arc::new(Delivery::from(publication));
-        let command = |answer| {
-            let delivery = Arc::clone(&delivery);
-            WorkerCommand::Messages(MessageCommand::Deliver { delivery, answer })
+        let queued = match &self.history {
+            Some(history) => history.queue(publication).await,
+            None => Err(publication),
         };
-        self.live.workers().queue(command).await
+        match queued {
+            Ok(queued) => queued,
+            Err(publication) => history::queue(&self.live, Arc::new(publication.into())).await,
+        }
     }
 
     /// Delivers what comes from the broker, in the order in which it comes.

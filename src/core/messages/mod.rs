@@ -4,6 +4,7 @@ pub mod asked;
 pub mod dedup;
 pub mod delivery;
 pub mod envelope;
+pub mod history;
 pub mod index;
 pub mod member;
 pub mod nodes;

@@ -25,7 +25,7 @@ use crate::io::relay::link::PolledLink;
 
 pub use crate::core::relay::{
     EventClient, Keepalive, OwnState, QueueBounds, ReadBuffer, RelayState, Setup, Side, Throttle,
-    Times, Turn, Unsent, Unsound, Warning, WhenFull, client_frame,
+    Times, Turn, Unsent, Unsound, Warning, WhenFull, client_frame, gap_frame,
 };
 pub use crate::io::relay::stream::Stream;
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
+use crate::base::event_id::EventId;
 use crate::base::group::GroupName;
 use crate::core::auth::Principal;
 use crate::core::health::Witness;
@@ -32,6 +33,8 @@ pub(crate) struct Placed<'r> {
     pub(crate) set_cookie: Option<HeaderValue>,
     /// Groups that its session joins by the route.
     pub(crate) groups: Vec<GroupName>,
+    /// The last message that the client has, where it asks for what it has missed.
+    pub(crate) since: Option<EventId>,
     /// Path and query for the backend.
     pub(crate) target: String,
 }

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::base::clock;
+use crate::base::event_id::EventId;
 use crate::base::group::GroupName;
 use crate::core::messages::index::Membership;
 use crate::core::session::record::Facts;
@@ -31,6 +32,8 @@ pub(crate) struct GrantedSession {
     pub(crate) resumption: Option<Rc<Resumption>>,
     /// Groups that it joins.
     pub(crate) groups: Vec<GroupName>,
+    /// The last message that its client has, where it asks for what it has missed.
+    pub(crate) since: Option<EventId>,
     /// Set where the client takes server-sent events.
     pub(crate) events: Option<EventClient>,
     /// All but the client's early bytes, which only its transport has.
@@ -55,6 +58,7 @@ pub(crate) fn start(sessions: &Rc<Sessions>, granted: GrantedSession, client: Cl
         carrier,
         resumption,
         groups,
+        since,
         events,
         mut setup,
         permits,
@@ -100,5 +104,9 @@ pub(crate) fn start(sessions: &Rc<Sessions>, granted: GrantedSession, client: Cl
         connection,
     };
     let memberships = groups.into_iter().map(Membership::for_good).collect();
+    let id = session.id;
     task::spawn(sessions, Rc::new(session), memberships);
+    if let Some(since) = since {
+        sessions.index.ask_for_missed(id, since);
+    }
 }

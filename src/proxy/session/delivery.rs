@@ -27,8 +27,9 @@ use crate::core::session::wheel::Tick;
 use crate::io::relay::{QueueBounds, Unsent, WhenFull};
 use crate::live::{Delivery, GroupSlice, MessageCommand, Slice, Sliced};
 use crate::proxy::clock::ticks;
-use crate::proxy::session::delivery_queue::QueuedDelivery;
+use crate::proxy::session::delivery_queue::{Batch, QueuedDelivery, QueuedReplay};
 use crate::proxy::session::live_session::Session;
+use crate::proxy::session::missed::{self, excluded};
 use crate::proxy::session::registry::Sessions;
 
 /// Sessions that are written to in one go.
@@ -43,6 +44,23 @@ pub(crate) fn carry_out(sessions: &Rc<Sessions>, command: MessageCommand) {
             sessions
                 .delivery_queue
                 .push(QueuedDelivery { delivery, answer });
+        }
+        MessageCommand::Replay {
+            id,
+            deliveries,
+            gap,
+            answer,
+        } => {
+            let here = sessions.find(id).is_some();
+            if here {
+                let replay = QueuedReplay {
+                    id,
+                    deliveries,
+                    gap,
+                };
+                sessions.delivery_queue.push_replay(replay);
+            }
+            reply(answer, here);
         }
         MessageCommand::Join {
             id,
@@ -108,8 +126,10 @@ fn member(sessions: &Sessions, id: SessionId, topic: &Topic) -> Option<Member> {
 /// Delivers messages for as long as the worker runs.
 pub(crate) async fn run(sessions: Rc<Sessions>) {
     loop {
-        let batch = sessions.delivery_queue.take(BATCH).await;
-        deliver(&sessions, batch).await;
+        match sessions.delivery_queue.take(BATCH).await {
+            Batch::Deliveries(batch) => deliver(&sessions, batch).await,
+            Batch::Replay(replay) => missed::replay(&sessions, replay).await,
+        }
     }
 }
 
@@ -178,10 +198,7 @@ struct Walk {
 impl Walk {
     fn new(sessions: &Sessions, queued: QueuedDelivery) -> Self {
         let QueuedDelivery { delivery, answer } = queued;
-        let left = delivery.expires.map(|at| {
-            let left = at.duration_since(clock::wall());
-            left.unwrap_or(Duration::ZERO)
-        });
+        let left = delivery.left();
         let now = sessions.worker().tick();
         let expired = left == Some(Duration::ZERO);
         Self {
@@ -238,7 +255,12 @@ impl Walk {
         {
             return;
         }
-        if self.is_excepted(sessions, &session) {
+        if excluded(sessions, &session, &self.delivery) {
+            return;
+        }
+        let recorded = self.delivery.recorded.as_ref();
+        if recorded.is_some_and(|at| sessions.index.is_behind(session.id, &at.groups)) {
+            // It is among what the session will get as missed.
             return;
         }
         match self.queue(sessions, &session) {
@@ -254,21 +276,6 @@ impl Walk {
         }
     }
 
-    fn is_excepted(&self, sessions: &Sessions, session: &Session) -> bool {
-        let except = &self.delivery.except;
-        if except.is_empty() {
-            return false;
-        }
-        let facts = session.facts.borrow();
-        let groups = sessions.index.groups_of(session.id);
-        except.contains(
-            session.id,
-            facts.principal.as_deref(),
-            &facts.route,
-            &groups,
-        )
-    }
-
     /// Puts the message into the session's queue.
     fn queue(&mut self, sessions: &Sessions, session: &Session) -> Result<Recipient, ()> {
         if !session.is_here() {
@@ -278,12 +285,16 @@ impl Walk {
         let mut relay = session.relay_mut();
         let now = sessions.worker().tick();
         let to_client = self.delivery.side == Recipient::Client;
-        if to_client && !relay.has_room(self.delivery.frame.len(), &bounds) {
+        let frame = match relay.streams().0.takes_events() {
+            true => self.delivery.event(),
+            false => &self.delivery.frame,
+        };
+        if to_client && !relay.has_room(frame.len(), &bounds) {
             // Messages of this very batch may fill the queue of a client that reads.
             relay.flush_client(now);
         }
         let queued = match self.delivery.side {
-            Recipient::Client => relay.send_frame(&self.delivery.frame, self.expires_at, &bounds),
+            Recipient::Client => relay.send_frame(frame, self.expires_at, &bounds),
             Recipient::Backend => relay.send_to_backend(&self.delivery.message, &bounds),
         };
         drop(relay);

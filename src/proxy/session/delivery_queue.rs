@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Notify, oneshot};
 
+use crate::base::session_id::SessionId;
 use crate::core::messages::delivery::DeliveryCounts;
 use crate::live::Delivery;
 
@@ -18,35 +19,76 @@ pub(crate) struct QueuedDelivery {
     pub(crate) answer: oneshot::Sender<DeliveryCounts>,
 }
 
+/// What a session has missed.
+pub(crate) struct QueuedReplay {
+    pub(crate) id: SessionId,
+    /// In order.
+    pub(crate) deliveries: Vec<Arc<Delivery>>,
+    /// Others may be missing.
+    pub(crate) gap: bool,
+}
+
+/// What is delivered next.
+pub(crate) enum Batch {
+    /// Messages, together.
+    Deliveries(Vec<QueuedDelivery>),
+    Replay(QueuedReplay),
+}
+
+enum Queued {
+    Delivery(QueuedDelivery),
+    Replay(QueuedReplay),
+}
+
 /// The messages that wait.
 #[derive(Default)]
 pub(crate) struct DeliveryQueue {
-    waiting: RefCell<VecDeque<QueuedDelivery>>,
+    waiting: RefCell<VecDeque<Queued>>,
     arrived: Notify,
 }
 
 impl DeliveryQueue {
     /// Adds a message. One that finds the queue full is dropped with its answer.
-    pub(crate) fn push(&self, queued: QueuedDelivery) {
+    pub(crate) fn push(&self, delivery: QueuedDelivery) {
         let mut waiting = self.waiting.borrow_mut();
         if waiting.len() < WAITING_MAX {
-            waiting.push_back(queued);
+            waiting.push_back(Queued::Delivery(delivery));
             self.arrived.notify_one();
         }
     }
 
+    /// Adds what a session has missed; there is one for a session at most.
+    pub(crate) fn push_replay(&self, replay: QueuedReplay) {
+        self.waiting.borrow_mut().push_back(Queued::Replay(replay));
+        self.arrived.notify_one();
+    }
+
     /// Waits for messages, and takes `most` of them at most.
-    pub(crate) async fn take(&self, most: usize) -> Vec<QueuedDelivery> {
+    pub(crate) async fn take(&self, most: usize) -> Batch {
         loop {
-            let batch: Vec<_> = {
-                let mut waiting = self.waiting.borrow_mut();
-                let some = waiting.len().min(most);
-                waiting.drain(..some).collect()
-            };
-            if !batch.is_empty() {
+            if let Some(batch) = self.next(most) {
                 return batch;
             }
             self.arrived.notified().await;
         }
+    }
+
+    fn next(&self, most: usize) -> Option<Batch> {
+        let mut waiting = self.waiting.borrow_mut();
+        let mut deliveries = Vec::new();
+        while deliveries.len() < most {
+            match waiting.pop_front() {
+                Some(Queued::Delivery(delivery)) => deliveries.push(delivery),
+                Some(Queued::Replay(replay)) if deliveries.is_empty() => {
+                    return Some(Batch::Replay(replay));
+                }
+                Some(replay) => {
+                    waiting.push_front(replay);
+                    break;
+                }
+                None => break,
+            }
+        }
+        (!deliveries.is_empty()).then_some(Batch::Deliveries(deliveries))
     }
 }

@@ -2,14 +2,16 @@
 //! up to date as sessions begin and end. Without `[publish]` there is none, and it costs nothing.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::base::event_id::EventId;
 use crate::base::group::GroupName;
 use crate::base::session_id::SessionId;
 use crate::core::messages::index::{Change, JoinError, MembersSlice, Membership, TargetIndex};
 use crate::core::messages::topic::Topic;
-use crate::live::MessagesSetup;
+use crate::live::{MessagesSetup, ReplayRequest};
 use crate::proxy::context::worker::Worker;
 use crate::proxy::session::live_session::Session;
 
@@ -21,6 +23,8 @@ pub(crate) struct SessionIndex(Option<Indexed>);
 
 struct Indexed {
     index: RefCell<TargetIndex>,
+    /// Sessions that wait for what they have missed behind this message.
+    behind: RefCell<HashMap<SessionId, EventId>>,
     setup: Arc<MessagesSetup>,
 }
 
@@ -29,6 +33,7 @@ impl SessionIndex {
         let setup = worker.live().messages();
         Self(setup.map(|setup| Indexed {
             index: RefCell::default(),
+            behind: RefCell::default(),
             setup: Arc::clone(setup),
         }))
     }
@@ -54,9 +59,48 @@ impl SessionIndex {
         }
     }
 
+    /// Asks for what a session has missed behind `since`. Until it comes, the session does not get
+    /// messages of the history.
+    pub(crate) fn ask_for_missed(&self, id: SessionId, since: EventId) {
+        let Some(this) = &self.0 else { return };
+        let Some(replays) = &this.setup.replays else {
+            return;
+        };
+        let groups = this.index.borrow().groups_of(id).to_vec();
+        if groups.is_empty() {
+            return;
+        }
+        this.behind.borrow_mut().insert(id, since);
+        replays.push(ReplayRequest {
+            id,
+            groups: groups.into_iter().map(|one| one.group).collect(),
+            since,
+        });
+    }
+
+    /// Whether a session waits for what it has missed, and is in one of these groups.
+    pub(crate) fn is_behind(&self, id: SessionId, groups: &[GroupName]) -> bool {
+        let Some(this) = &self.0 else { return false };
+        let behind = this.behind.borrow();
+        if !behind.contains_key(&id) {
+            return false;
+        }
+        let index = this.index.borrow();
+        let mine = index.groups_of(id).iter();
+        mine.map(|one| &one.group).any(|one| groups.contains(one))
+    }
+
+    /// A session has what it has missed.
+    pub(crate) fn caught_up(&self, id: SessionId) {
+        if let Some(this) = &self.0 {
+            this.behind.borrow_mut().remove(&id);
+        }
+    }
+
     /// Removes a session.
     pub(crate) fn remove(&self, session: &Session) {
         let Some(this) = &self.0 else { return };
+        this.behind.borrow_mut().remove(&session.id);
         let mut index = this.index.borrow_mut();
         if let Some(subject) = &session.facts.borrow().principal
             && index.remove_principal(subject, session.id)

@@ -78,6 +78,7 @@ pub(crate) fn listen(placed: Placed<'_>, head: &Parts, sse: Sse) -> Result<Answe
         carrier: Carrier::Local(Box::default()),
         resumption: None,
         groups: placed.groups,
+        since: placed.since,
         events: Some(client),
         setup,
         permits: placed.permits.session,

@@ -3,9 +3,10 @@
 use http::HeaderValue;
 use http::request::Parts;
 
+use crate::base::event_id::EventId;
 use crate::base::group::GroupName;
 use crate::config::snapshot::CredentialSource;
-use crate::core::http::query;
+use crate::core::http::{event_stream, query};
 use crate::core::routing::groups::groups_of_request;
 use crate::core::routing::{affinity, rewrite};
 use crate::core::wire::handshake::Upgrade;
@@ -21,6 +22,7 @@ struct Placement {
     key_source: Option<usize>,
     set_cookie: Option<HeaderValue>,
     groups: Vec<GroupName>,
+    since: Option<EventId>,
     target: String,
 }
 
@@ -36,6 +38,7 @@ pub(crate) fn place(
         key_source,
         set_cookie,
         groups,
+        since,
         target,
     } = placement(&authenticated);
     let Authenticated {
@@ -64,6 +67,7 @@ pub(crate) fn place(
         key_source,
         set_cookie,
         groups,
+        since,
         target,
     };
     (placed, head, offer)
@@ -112,8 +116,28 @@ fn placement(authenticated: &Authenticated<'_>) -> Placement {
         key_source,
         set_cookie,
         groups,
+        since: since(routed),
         target,
     }
+}
+
+/// The last message that the client has: `Last-Event-ID` of one that takes events, or `since` of
+/// the query. What is no id of a message asks for nothing.
+fn since(routed: &Routed<'_>) -> Option<EventId> {
+    let worker = &routed.received.connection.worker;
+    worker.live().messages()?.replays.as_ref()?;
+    if !routed.asks_for_session() {
+        return None;
+    }
+    let head = &routed.head;
+    let last = event_stream::last_event_id(&head.headers).filter(|_| routed.takes_events);
+    if let Some(last) = last {
+        return EventId::parse_since(last).ok();
+    }
+    let values = query::query_values(head.uri.query()?, "since");
+    values
+        .last()
+        .and_then(|value| EventId::parse_since(&value).ok())
 }
 
 /// The query without the credentials that the backend does not get, if any is in it; the inner

@@ -150,6 +150,7 @@ pub(crate) fn grant(placed: Placed<'_>, end: BackendEnd) -> Answer {
         carrier,
         resumption,
         groups,
+        since: placed.since,
         events: None,
         setup,
         permits: placed.permits.session,

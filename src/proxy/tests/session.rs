@@ -75,6 +75,8 @@ pub(crate) fn granted(sessions: &Sessions, member: usize) -> (GrantedSession, Un
     };
     let id = worker.name_request();
     let granted = GrantedSession {
+        since: None,
+        events: None,
         groups: Vec::new(),
         facts: Facts {
             id,

@@ -181,4 +181,5 @@ async fn i1_listeners_live_through_hand_overs() {
         assert!(last.retry.is_some(), "when to come back: {last:?}");
         assert_eq!(source.next().await, None);
     }
+    assert!(old.wait_for_exit().await.success(), "{}", old.log());
 }

@@ -7,6 +7,7 @@ mod events;
 mod fleet;
 mod groups;
 mod guarded;
+mod history;
 mod slow;
 mod survives;
 

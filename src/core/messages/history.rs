@@ -1,0 +1,290 @@
+//! Messages of groups that are kept for clients that come back.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::base::event_id::EventId;
+use crate::base::group::GroupName;
+use crate::base::target::Target;
+use crate::config::snapshot;
+
+/// What a message costs beside its payload, in bytes.
+const OVERHEAD: usize = 256;
+/// Messages that are dropped in one go because of their age.
+const EXPIRED_MAX: usize = 64;
+
+/// The messages of a node. `T` is a message.
+#[derive(Debug)]
+pub struct History<T> {
+    rules: Arc<[snapshot::History]>,
+    groups: HashMap<GroupName, Kept<T>>,
+    /// All messages of all groups, the oldest first.
+    order: BTreeSet<(EventId, GroupName)>,
+    bytes: usize,
+    bytes_max: usize,
+    last: EventId,
+    /// Nothing before it was kept, or it was of a group that has no messages any more.
+    begins: EventId,
+}
+
+#[derive(Debug)]
+struct Kept<T> {
+    rule: usize,
+    messages: VecDeque<Entry<T>>,
+    /// The last one that was dropped.
+    dropped: EventId,
+}
+
+#[derive(Debug)]
+struct Entry<T> {
+    id: EventId,
+    bytes: usize,
+    message: T,
+}
+
+/// What a client has missed.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Missed<T> {
+    /// In order.
+    pub messages: Vec<T>,
+    /// Others may be missing, because they are not kept any more.
+    pub gap: bool,
+}
+
+impl<T: Clone> History<T> {
+    /// No message yet. `now` is in milliseconds since 1970, here and below.
+    pub fn new(rules: Arc<[snapshot::History]>, bytes_max: usize, now: u64) -> Self {
+        Self {
+            rules,
+            groups: HashMap::new(),
+            order: BTreeSet::new(),
+            bytes: 0,
+            bytes_max,
+            last: EventId::default(),
+            begins: EventId::at(now),
+        }
+    }
+
+    /// The groups among these targets whose messages are kept.
+    pub fn kept_of(&self, targets: &[Target]) -> Vec<GroupName> {
+        let mut groups: Vec<_> = targets
+            .iter()
+            .filter(|target| self.rule_of(target).is_some())
+            .filter_map(|target| match target {
+                Target::Group(name) => Some(name.clone()),
+                _ => None,
+            })
+            .collect();
+        groups.sort_unstable();
+        groups.dedup();
+        groups
+    }
+
+    fn rule_of(&self, target: &Target) -> Option<usize> {
+        let names = |rule: &snapshot::History| rule.groups.iter().any(|one| one.permits(target));
+        matches!(target, Target::Group(_)).then_some(())?;
+        self.rules.iter().position(names)
+    }
+
+    /// The id of a message that comes now.
+    pub fn next_id(&self, now: u64) -> EventId {
+        self.last.next(now)
+    }
+
+    /// Keeps a message of so many bytes, which is for these groups. `id` is larger than all before.
+    pub fn keep(&mut self, id: EventId, groups: &[GroupName], bytes: usize, message: &T, now: u64) {
+        self.last = self.last.max(id);
+        for group in groups {
+            self.keep_one(id, group, bytes + OVERHEAD, message.clone(), now);
+        }
+        self.drop_old(now);
+    }
+
+    fn keep_one(&mut self, id: EventId, group: &GroupName, bytes: usize, message: T, now: u64) {
+        let Some(rule) = self.rule_of(&Target::Group(group.clone())) else {
+            return;
+        };
+        let (most, age) = (self.rules[rule].messages, self.rules[rule].age);
+        let begins = self.begins;
+        let kept = self.groups.entry(group.clone()).or_insert_with(|| Kept {
+            rule,
+            messages: VecDeque::new(),
+            dropped: begins,
+        });
+        kept.messages.push_back(Entry { id, bytes, message });
+        self.order.insert((id, group.clone()));
+        self.bytes += bytes;
+        let old = |entry: &Entry<T>| is_old(entry.id, age, now);
+        while let Some(kept) = self.groups.get(group)
+            && (kept.messages.len() > most || kept.messages.front().is_some_and(old))
+        {
+            self.drop_first(group);
+        }
+    }
+
+    /// Drops what is too much, or older than any group keeps it.
+    fn drop_old(&mut self, now: u64) {
+        let mut expired = 0;
+        while let Some((id, group)) = self.order.first() {
+            let too_much = self.bytes > self.bytes_max;
+            let rule = self.groups.get(group).map(|kept| kept.rule);
+            let age = rule.map_or(Duration::ZERO, |rule| self.rules[rule].age);
+            if !too_much && (expired == EXPIRED_MAX || !is_old(*id, age, now)) {
+                return;
+            }
+            expired += 1;
+            let group = group.clone();
+            self.drop_first(&group);
+        }
+    }
+
+    fn drop_first(&mut self, group: &GroupName) {
+        let Some(kept) = self.groups.get_mut(group) else {
+            return;
+        };
+        if let Some(entry) = kept.messages.pop_front() {
+            self.bytes -= entry.bytes;
+            kept.dropped = entry.id;
+            self.order.remove(&(entry.id, group.clone()));
+        }
+        if kept.messages.is_empty() {
+            self.begins = self.begins.max(kept.dropped);
+            self.groups.remove(group);
+        }
+    }
+
+    /// The messages of these groups behind `since`.
+    pub fn since(&self, groups: &[GroupName], since: EventId, now: u64) -> Missed<T> {
+        let mut messages = BTreeMap::new();
+        let mut gap = false;
+        for group in groups {
+            let Some(rule) = self.rule_of(&Target::Group(group.clone())) else {
+                continue;
+            };
+            let age = self.rules[rule].age;
+            let Some(kept) = self.groups.get(group) else {
+                gap |= since < self.begins;
+                continue;
+            };
+            gap |= since < kept.dropped;
+            let from = kept.messages.partition_point(|entry| entry.id <= since);
+            for entry in kept.messages.range(from..) {
+                match is_old(entry.id, age, now) {
+                    true => gap = true,
+                    false => drop(messages.insert(entry.id, entry.message.clone())),
+                }
+            }
+        }
+        Missed {
+            messages: messages.into_values().collect(),
+            gap,
+        }
+    }
+}
+
+fn is_old(id: EventId, age: Duration, now: u64) -> bool {
+    u128::from(now.saturating_sub(id.millis)) > age.as_millis()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn group(name: &str) -> GroupName {
+        GroupName::parse(name).expect("a name")
+    }
+
+    fn history(messages: usize, age: u64, bytes_max: usize) -> History<u32> {
+        let rule = snapshot::History {
+            groups: vec!["group:kept-*".parse().expect("a scope")],
+            messages,
+            age: Duration::from_millis(age),
+        };
+        History::new([rule].into(), bytes_max, 0)
+    }
+
+    #[test]
+    fn only_groups_with_a_rule_are_kept() {
+        let history = history(10, 1000, 1 << 20);
+        let target = |text: &str| text.parse::<Target>().expect("a target");
+        let targets = [
+            "group:kept-b",
+            "group:other",
+            "principal:kept-a",
+            "group:kept-a",
+            "all",
+        ];
+        let kept = history.kept_of(&targets.map(target));
+        assert_eq!(kept, [group("kept-a"), group("kept-b")]);
+    }
+
+    #[test]
+    fn i8_the_bytes_of_all_groups_are_bounded() {
+        let mut history = history(1000, 100_000, 10 * (OVERHEAD + 100));
+        for number in 0..100 {
+            let id = history.next_id(number);
+            let name = group(&format!("kept-{}", number % 7));
+            history.keep(id, &[name], 100, &0, number);
+        }
+        assert_eq!(history.order.len(), 10);
+        assert_eq!(history.bytes, 10 * (OVERHEAD + 100));
+        assert!(history.groups.len() <= 7);
+    }
+
+    /// What was published, as a list.
+    #[derive(Clone, Debug)]
+    struct Step {
+        groups: Vec<u8>,
+        later: u64,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = (prop::collection::vec(0_u8..4, 1..3), 0_u64..40);
+        let step = step.prop_map(|(groups, later)| Step { groups, later });
+        prop::collection::vec(step, 1..60)
+    }
+
+    proptest! {
+        /// A client gets what it missed once and in order, or is told that something is missing.
+        #[test]
+        fn what_was_missed_comes_once_or_a_gap_is_told(
+            steps in steps(),
+            messages in 1_usize..12,
+            age in 1_u64..400,
+            room in 1_usize..40,
+            of in prop::collection::btree_set(0_u8..4, 1..4),
+            seen in any::<prop::sample::Index>(),
+        ) {
+            let mut history = history(messages, age, room * (OVERHEAD + 1));
+            let name = |number: u8| group(&format!("kept-{number}"));
+            let mut now = 1;
+            let mut published = vec![];
+            for (number, step) in steps.iter().enumerate() {
+                now += step.later;
+                let mut groups: Vec<_> = step.groups.iter().copied().map(name).collect();
+                groups.sort_unstable();
+                groups.dedup();
+                let id = history.next_id(now);
+                prop_assert!(published.last().is_none_or(|(last, ..)| *last < id));
+                history.keep(id, &groups, 1, &(number as u32), now);
+                published.push((id, number as u32, step.groups.clone()));
+            }
+            let (since, ..) = published[seen.index(published.len())];
+            let mine: Vec<_> = of.iter().copied().map(name).collect();
+            let Missed { messages, gap } = history.since(&mine, since, now);
+            let behind = published.iter().filter(|(id, ..)| *id > since);
+            let for_me = behind.filter(|(_, _, groups)| groups.iter().any(|one| of.contains(one)));
+            let expected: Vec<_> = for_me.map(|(_, number, _)| *number).collect();
+            match gap {
+                false => prop_assert_eq!(messages, expected),
+                true => {
+                    let mut rest = expected.iter();
+                    prop_assert!(messages.iter().all(|one| rest.any(|other| other == one)));
+                }
+            }
+        }
+    }
+}

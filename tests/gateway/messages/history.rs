@@ -1,0 +1,122 @@
+//! Messages that are kept, and clients that come back for them.
+
+use std::sync::Arc;
+use std::thread;
+
+use super::*;
+use crate::support::event_source::EventSource;
+
+/// A gateway that keeps messages of all rooms, and takes listeners.
+async fn keeping(history: &str) -> (Gateway, Backend) {
+    let backend = Backend::echo().await;
+    let text = rooms(&[backend.address], "sse = {}");
+    let history = format!("history = [{{ groups = [\"*\"], {history} }}]\n");
+    let text = text.replacen("[publish]\n", &format!("[publish]\n{history}"), 1);
+    (Gateway::start(&text).await, backend)
+}
+
+async fn resume(gateway: &Gateway, room: &str, last: &str) -> EventSource {
+    let field = format!("Last-Event-ID: {last}\r\n");
+    let source = EventSource::connect(gateway.address(), &format!("/rooms/{room}"), &field).await;
+    assert_eq!(source.status, 200);
+    source
+}
+
+fn tell(gateway: &Gateway, room: &str, text: &str) {
+    let message = json!({ "to": [format!("group:{room}")], "text": text });
+    publish(gateway, &message);
+}
+
+#[tokio::test]
+async fn a_client_that_comes_back_gets_what_it_missed_once_and_in_order() {
+    let (gateway, _backend) = keeping("messages = 100").await;
+    let mut first = resume(&gateway, "a", "").await;
+    tell(&gateway, "a", "before");
+    let seen = first.event().await;
+    assert_eq!(seen.data, "before");
+    drop(first);
+    for text in ["one", "two"] {
+        tell(&gateway, "a", text);
+        tell(&gateway, "b", "of another room");
+    }
+    let to = ["group:a", "group:b"];
+    publish(&gateway, &json!({ "to": to, "text": "for both" }));
+    let mut second = resume(&gateway, "a", &seen.id).await;
+    tell(&gateway, "a", "live");
+    for expected in ["one", "two", "for both", "live"] {
+        assert_eq!(second.message().await, expected);
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_missed_or_doubled_while_messages_flow() {
+    const MESSAGES: usize = 600;
+    let (gateway, _backend) = keeping("messages = 1000").await;
+    let mut source = resume(&gateway, "a", "0-0").await;
+    let gateway = Arc::new(gateway);
+    let publisher = {
+        let gateway = Arc::clone(&gateway);
+        thread::spawn(move || {
+            for number in 0..MESSAGES {
+                tell(&gateway, "a", &number.to_string());
+            }
+        })
+    };
+    let mut event = source.event().await;
+    assert_eq!(event.kind, "gap", "`0-0` is older than the gateway");
+    for expected in 0..MESSAGES {
+        event = source.event().await;
+        assert_eq!(event.data, expected.to_string());
+        if expected % 20 == 0 {
+            source = resume(&gateway, "a", &event.id).await;
+        }
+    }
+    publisher.join().expect("it publishes all");
+    drop(source);
+}
+
+#[tokio::test]
+async fn a_websocket_may_ask_for_what_it_missed() {
+    let (gateway, _backend) = keeping("messages = 100").await;
+    for text in ["one", "two"] {
+        tell(&gateway, "a", text);
+    }
+    let mut client = Client::connect(gateway.address(), "/rooms/a?since=0").await;
+    tell(&gateway, "a", "live");
+    for expected in ["one", "two", "live"] {
+        assert_eq!(client.receive_text().await, expected);
+    }
+    client.echo("and its backend").await;
+    client.close().await;
+    let mut fresh = Client::connect(gateway.address(), "/rooms/a").await;
+    fresh.echo("nothing old").await;
+    fresh.close().await;
+}
+
+#[tokio::test]
+async fn a_client_is_told_that_messages_may_be_missing() {
+    let (gateway, _backend) = keeping("messages = 2").await;
+    let mut first = resume(&gateway, "a", "").await;
+    tell(&gateway, "a", "0");
+    let seen = first.event().await.id;
+    drop(first);
+    for number in 1..5 {
+        tell(&gateway, "a", &number.to_string());
+    }
+    let mut second = resume(&gateway, "a", &seen).await;
+    assert_eq!(second.event().await.kind, "gap");
+    for expected in ["3", "4"] {
+        assert_eq!(second.message().await, expected);
+    }
+}
+
+#[tokio::test]
+async fn i12_what_is_no_id_asks_for_nothing() {
+    let (gateway, _backend) = keeping("messages = 100").await;
+    tell(&gateway, "a", "old");
+    for last in ["x", "-1", "1-1-1", "99999999999999999999999-0", "%00"] {
+        let mut source = resume(&gateway, "a", last).await;
+        tell(&gateway, "a", last);
+        assert_eq!(source.message().await, last);
+    }
+}
