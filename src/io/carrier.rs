@@ -47,7 +47,7 @@ pub enum Carrier {
     /// TLS by rustls alone that begins here: a connection to a backend.
     TlsClient(Box<client::TlsStream<Socket>>),
     /// A client that takes server-sent events.
-    Events(Box<EventStream<Carrier>>),
+    Events(Box<EventStream<Self>>),
     /// The gateway itself, at a backend's place.
     Local(Box<LocalEnd>),
 }

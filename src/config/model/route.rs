@@ -97,9 +97,9 @@ pub struct Route {
     pub groups: Vec<TextOr<GroupFrom>>,
     /// Published messages that wait for a slow client.
     pub message_queue: MessageQueue,
-    /// Clients that only listen: a `GET` with `Accept: text/event-stream` gets the messages that are
-    /// published to its groups as server-sent events, and no backend. `{}` is enough. None: such a
-    /// request goes to a backend as any other.
+    /// Clients that only listen: a `GET` with `Accept: text/event-stream` gets the messages that
+    /// are published to its groups as server-sent events, and no backend. `{}` is enough. None:
+    /// such a request goes to a backend as any other.
     pub sse: Option<Sse>,
     /// Whether operators who may change something also see the payload of messages when they watch
     /// a session (`sessile tap --payload`). Otherwise they see frame headers only.

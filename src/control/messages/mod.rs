@@ -25,7 +25,7 @@ use crate::core::messages::envelope::{Content, Envelope};
 use crate::core::messages::signal::{Answer, Signal};
 use crate::core::messages::topic::Topic;
 use crate::io::broker::{Broker, BrokerStatus, NotCarried, Received, ReceivedStream};
-use crate::live::{Answers, Live, MessageCommand, QueuedCommands, WorkerCommand};
+use crate::live::{Answers, Live, QueuedCommands};
 use crate::telemetry::metrics::{MessageMetrics, Metrics};
 
 /// For all workers to visit the sessions of a message.

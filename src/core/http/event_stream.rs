@@ -1,4 +1,5 @@
-//! Requests for server-sent events (WHATWG HTML, "Server-sent events"), and the head of the response.
+//! Requests for server-sent events (WHATWG HTML, "Server-sent events"), and the head of the
+//! response.
 
 use http::header::{
     ACCEPT, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING,

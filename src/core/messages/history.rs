@@ -261,7 +261,7 @@ mod tests {
             let mut history = history(messages, age, room * (OVERHEAD + 1));
             let name = |number: u8| group(&format!("kept-{number}"));
             let mut now = 1;
-            let mut published = vec![];
+            let mut published: Vec<(EventId, u32, Vec<u8>)> = vec![];
             for (number, step) in steps.iter().enumerate() {
                 now += step.later;
                 let mut groups: Vec<_> = step.groups.iter().copied().map(name).collect();

@@ -1,5 +1,5 @@
-//! A client that only listens: it takes server-sent events (WHATWG HTML, "Server-sent events") where
-//! other clients take frames. The machine writes frames to it as to any client; this is the
+//! A client that only listens: it takes server-sent events (WHATWG HTML, "Server-sent events")
+//! where other clients take frames. The machine writes frames to it as to any client; this is the
 //! translation, without I/O.
 
 use std::fmt::Write as _;

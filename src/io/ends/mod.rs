@@ -1,5 +1,5 @@
-//! Ends of a session that speak no WebSocket on a socket: a client that takes server-sent events, and
-//! the gateway itself at a backend's place. The relay writes frames to them as to any stream.
+//! Ends of a session that speak no WebSocket on a socket: a client that takes server-sent events,
+//! and the gateway itself at a backend's place. The relay writes frames to them as to any stream.
 
 mod answers;
 mod event_stream;

@@ -1,11 +1,13 @@
 //! Sessions between two processes: held here, given back or let go, and made of what another
 //! process sent. `io::handover` defines which process owns a session when.
 
+mod ends;
+
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::io;
 use std::ops::Bound;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -27,7 +29,6 @@ use crate::core::session::transfer::FactsState;
 use crate::core::session::wheel::Tick;
 use crate::core::tls::UnsoundTls;
 use crate::io::carrier::Carrier;
-use crate::io::ends::{EventState, EventStream, LocalEnd, LocalState};
 use crate::io::handover::{STATE_DETAILS, STATE_ENDS, STATE_TLS};
 use crate::io::net::socket::{Detached, Socket};
 use crate::io::relay::{OwnState, Relay, RelayState, Side, Unsound};
@@ -36,6 +37,7 @@ use crate::proxy::backend::lease::BackendLease;
 use crate::proxy::context::connection_lease::ConnectionLease;
 use crate::proxy::context::permits::SessionPermits;
 use crate::proxy::context::worker::WorkerPhase;
+use crate::proxy::session::handover::ends::Ends;
 use crate::proxy::session::live_session::{HeldBackend, Ownership, Session};
 use crate::proxy::session::registry::Sessions;
 use crate::proxy::session::resumption::Resumption;
@@ -64,31 +66,6 @@ struct State {
     /// Only for a process that reads [`STATE_DETAILS`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     more: Option<Value>,
-}
-
-/// Ends of a session that are more than a socket.
-#[derive(Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Ends {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    events: Option<EventState>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    local: Option<LocalState>,
-}
-
-impl Ends {
-    /// `None` if both ends are sockets.
-    fn of(client: &Carrier, backend: Option<&Carrier>) -> Option<Self> {
-        let events = match client {
-            Carrier::Events(events) => Some(events.state()),
-            _ => None,
-        };
-        let local = match backend {
-            Some(Carrier::Local(local)) => Some(local.state()),
-            _ => None,
-        };
-        (events.is_some() || local.is_some()).then_some(Self { events, local })
-    }
 }
 
 /// What the session can go on without: unknown parts are skipped, and so is all of it if it is not
@@ -262,14 +239,10 @@ fn unpack(sessions: &Sessions, transfer: SessionTransfer) -> Result<Unpacked, Re
     if sessions.find(facts.id).is_some() {
         return Err(RebuildError::Known);
     }
-    let Ends { events, local } = ends.unwrap_or_default();
-    let mut client = attach(transfer.client)?;
-    if let Some(events) = events {
-        client = Carrier::Events(Box::new(EventStream::from_state(client, events)));
-    }
-    let is_local = local.is_some();
-    let local = local.map(|local| Carrier::Local(Box::new(LocalEnd::from_state(local))));
-    let backend = transfer.backend.map(attach).transpose()?.or(local);
+    let client = attach(transfer.client)?;
+    let backend = transfer.backend.map(attach).transpose()?;
+    let (client, backend) = ends.unwrap_or_default().put_on(client, backend);
+    let is_local = matches!(backend, Some(Carrier::Local(_)));
     let mut relay = Relay::from_state(client, backend, relay, worker.tick())?;
     let more = more.and_then(|more| serde_json::from_value(more).ok());
     let More {
@@ -348,15 +321,11 @@ fn pack_one(sessions: &Sessions, session: &Session, reads: u32) -> PackResult {
     for carrier in [Some(client), backend].into_iter().flatten() {
         check_carrier(carrier, reads)?;
     }
-    let sockets = |error: io::Error| {
-        tracing::warn!(session = %session.id, %error, "a session stays");
-        StayReason::Sockets
-    };
-    let duplicate = |socket: &Socket| socket.as_fd().try_clone_to_owned();
     let client_socket = client.socket().ok_or(StayReason::Sockets)?;
-    let client_socket = duplicate(client_socket).map_err(sockets)?;
-    let backend_socket = backend.and_then(Carrier::socket).map(duplicate);
-    let backend_socket = backend_socket.transpose().map_err(sockets)?;
+    let client_socket = duplicate(session, client_socket)?;
+    let backend_socket = backend.and_then(Carrier::socket);
+    let backend_socket = backend_socket.map(|socket| duplicate(session, socket));
+    let backend_socket = backend_socket.transpose()?;
     let ends = Ends::of(client, backend);
     // No `..`: a new field does not compile until it is decided here how it gets across.
     let Session {
@@ -408,6 +377,15 @@ fn pack_one(sessions: &Sessions, session: &Session, reads: u32) -> PackResult {
             tls: client_tls,
         },
         backend: backend_socket.map(backend),
+    })
+}
+
+/// A second handle to a socket.
+fn duplicate(session: &Session, socket: &Socket) -> Result<OwnedFd, StayReason> {
+    let duplicate = socket.as_fd().try_clone_to_owned();
+    duplicate.map_err(|error| {
+        tracing::warn!(session = %session.id, %error, "a session stays");
+        StayReason::Sockets
     })
 }
 

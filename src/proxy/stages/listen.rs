@@ -1,5 +1,5 @@
-//! The stage "connect" of a client that only listens: there is no backend, so the session is granted
-//! at once. Its client gets server-sent events.
+//! The stage "connect" of a client that only listens: there is no backend, so the session is
+//! granted at once. Its client gets server-sent events.
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -54,7 +54,7 @@ pub(crate) fn listen(placed: Placed<'_>, head: &Parts, sse: Sse) -> Result<Answe
         extensions: Vec::new(),
     };
     let mut setup = setup(&placed, &granted, None, &Bytes::new());
-    setup.keepalive.get_or_insert(Keepalive {
+    setup.keepalive.get_or_insert_with(|| Keepalive {
         interval: ticks(sse.heartbeat),
         timeout: ticks(sse.heartbeat),
         to_client: true,
