@@ -9,8 +9,9 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::admin::api_socket::ApiSocket;
 use crate::config::snapshot::{BrokerKind, Publish, Snapshot};
 use crate::control::messages::Messages;
+use crate::core::messages::history::History;
 use crate::core::messages::index::GroupBounds;
-use crate::io::broker;
+use crate::io::broker::{self, HistoryLog, LogEvents};
 use crate::live::{Live, MessagesSetup};
 use crate::proxy::worker::Shared;
 use crate::publish::{self, Publisher};
@@ -63,8 +64,19 @@ fn serve(
     let process: Arc<str> = format!("{:016x}", live.instance()).into();
     let opened = has_broker(snapshot).then(|| broker::open(&snapshot.broker, Arc::clone(&process)));
     let broker = opened.as_ref().map(|(broker, ..)| broker.clone());
+    let log = open_log(snapshot, &settings, &process, background);
+    let (log, events) = log.unzip();
     let own = (process, Arc::clone(&snapshot.node.name));
-    let messages = Messages::new(Arc::clone(live), broker, own, &settings, &shared.metrics);
+    let messages = Messages::new(
+        Arc::clone(live),
+        broker,
+        own,
+        (&settings, log),
+        &shared.metrics,
+    );
+    if let Some(events) = events {
+        messages.follow_log(events, background);
+    }
     messages.replay_missed(background);
     if let Some((_, received, driver)) = opened {
         background.spawn(driver);
@@ -85,6 +97,22 @@ fn serve(
         stop,
         server,
     }
+}
+
+/// The log of the history, where groups have one and the broker has logs.
+fn open_log(
+    snapshot: &Snapshot,
+    settings: &Publish,
+    process: &Arc<str>,
+    background: &mut JoinSet<()>,
+) -> Option<(HistoryLog, LogEvents)> {
+    let age = History::<()>::age_max(&settings.history);
+    if age.is_zero() {
+        return None;
+    }
+    let (log, events, driver) = broker::open_log(&snapshot.broker, Arc::clone(process), age)?;
+    background.spawn(driver);
+    Some((log, events))
 }
 
 fn has_broker(snapshot: &Snapshot) -> bool {

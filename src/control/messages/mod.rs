@@ -5,6 +5,7 @@ mod fleet;
 mod history;
 mod interest;
 mod sessions;
+mod shared_history;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,12 +20,15 @@ use crate::base::target::Target;
 use crate::config::snapshot::Publish;
 use crate::control::messages::fleet::{Fleet, Waiting};
 use crate::control::messages::history::NodeHistory;
+use crate::control::messages::shared_history::SharedHistory;
 use crate::core::messages::dedup::{DedupResult, DedupWindow};
 use crate::core::messages::delivery::{DeliveryCounts, Publication};
 use crate::core::messages::envelope::{Content, Envelope};
 use crate::core::messages::signal::{Answer, Signal};
 use crate::core::messages::topic::Topic;
-use crate::io::broker::{Broker, BrokerStatus, NotCarried, Received, ReceivedStream};
+use crate::io::broker::{
+    Broker, BrokerStatus, HistoryLog, LogEvents, NotCarried, Received, ReceivedStream,
+};
 use crate::live::{Answers, Live, QueuedCommands};
 use crate::telemetry::metrics::{MessageMetrics, Metrics};
 
@@ -99,6 +103,8 @@ pub struct Messages {
     fleet: Option<Arc<Fleet>>,
     /// `None` where no group has one.
     history: Option<Arc<NodeHistory>>,
+    /// Set where the broker has a log for it.
+    shared: Option<Arc<SharedHistory>>,
     dedup: Mutex<DedupWindow>,
     metrics: Arc<MessageMetrics>,
 }
@@ -109,16 +115,27 @@ impl Messages {
         live: Arc<Live>,
         broker: Option<Broker>,
         (process, name): (Arc<str>, Arc<str>),
-        settings: &Publish,
+        (settings, log): (&Publish, Option<HistoryLog>),
         metrics: &Arc<Metrics>,
     ) -> Arc<Self> {
+        let history = NodeHistory::new(&live, settings, log.is_some());
+        let shared = log.zip(history.clone());
+        let shared = shared.map(|(log, history)| SharedHistory::new(&live, log, history, &process));
         Arc::new(Self {
-            history: NodeHistory::new(&live, settings),
+            history,
+            shared,
             live,
             fleet: broker.map(|broker| Fleet::new(broker, process, name)),
             dedup: Mutex::default(),
             metrics: Arc::new(MessageMetrics::new(metrics)),
         })
+    }
+
+    /// Starts what follows the log of the history.
+    pub fn follow_log(&self, events: LogEvents, background: &mut JoinSet<()>) {
+        if let Some(shared) = self.shared.clone() {
+            background.spawn(shared.follow(events));
+        }
     }
 
     /// Starts what sends sessions the messages that they have missed.
@@ -192,6 +209,11 @@ impl Messages {
             };
         }
         self.metrics.published("published");
+        if let Some(shared) = &self.shared
+            && shared.keeps(&publication).await
+        {
+            return self.publish_logged(shared, publication).await;
+        }
         let topics: BTreeSet<_> = publication.to.iter().map(Topic::of).collect();
         if topics.len() > 1 && publication.id.is_none() {
             // It reaches a node by several topics, which must deliver it once.
@@ -225,6 +247,37 @@ impl Messages {
         Publishing {
             published: Published::Done(outcome),
             rest,
+        }
+    }
+
+    /// Publishes a message through the log of the history. The counts are those of this node: the
+    /// others have it when they have read it.
+    async fn publish_logged(
+        &self,
+        shared: &SharedHistory,
+        mut publication: Publication,
+    ) -> Publishing {
+        let id = publication.id.get_or_insert_with(unique_id).clone();
+        let ((counts, unanswered), carried) = shared.publish(publication).await;
+        if carried.is_ok() {
+            self.dedup().set_carried(&id);
+        }
+        let outcome = if carried.is_ok() {
+            "carried"
+        } else {
+            "not_carried"
+        };
+        self.metrics.broker("sent", outcome);
+        let outcome = Outcome {
+            counts,
+            unanswered,
+            carried: Some(carried),
+            nodes: 1,
+            nodes_missing: self.fleet.as_ref().map(|fleet| fleet.others()),
+        };
+        Publishing {
+            published: Published::Done(outcome),
+            rest: None,
         }
     }
 

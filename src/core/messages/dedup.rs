@@ -46,6 +46,11 @@ impl DedupWindow {
         DedupResult::New
     }
 
+    /// Whether an id came within the window, about.
+    pub fn contains(&self, id: &str) -> bool {
+        self.ids.contains_key(id)
+    }
+
     /// The broker has taken the message with this id.
     pub fn set_carried(&mut self, id: &str) {
         if let Some(carried) = self.ids.get_mut(id) {

@@ -66,6 +66,11 @@ impl<T: Clone> History<T> {
         }
     }
 
+    /// The longest time that a group keeps its messages.
+    pub fn age_max(rules: &[snapshot::History]) -> Duration {
+        rules.iter().map(|rule| rule.age).max().unwrap_or_default()
+    }
+
     /// The groups among these targets whose messages are kept.
     pub fn kept_of(&self, targets: &[Target]) -> Vec<GroupName> {
         let mut groups: Vec<_> = targets

@@ -7,6 +7,7 @@
 
 #[cfg(any(feature = "nats", feature = "rabbitmq", feature = "redis"))]
 mod drive;
+mod history_log;
 #[cfg(feature = "kafka")]
 mod kafka;
 #[cfg(any(feature = "nats", feature = "rabbitmq", feature = "redis"))]
@@ -37,6 +38,9 @@ use tokio::time::timeout;
 use crate::base::clock;
 use crate::core::messages::topic::Topic;
 
+pub use crate::io::broker::history_log::{
+    HistoryLog, LogDriver, LogEntry, LogEvent, LogEvents, open_log,
+};
 pub use crate::io::broker::open::{Driver, open};
 pub use crate::io::broker::subscriptions::Subscriptions;
 

@@ -2,6 +2,7 @@
 //! each server of a cluster.
 
 mod cluster;
+pub(super) mod log;
 mod session;
 
 use std::sync::Arc;

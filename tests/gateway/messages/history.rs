@@ -1,10 +1,13 @@
 //! Messages that are kept, and clients that come back for them.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::thread;
 
 use super::*;
+use crate::support::brokers::BrokerServer;
 use crate::support::event_source::EventSource;
+use crate::support::eventually;
 
 /// A gateway that keeps messages of all rooms, and takes listeners.
 async fn keeping(history: &str) -> (Gateway, Backend) {
@@ -118,5 +121,98 @@ async fn i12_what_is_no_id_asks_for_nothing() {
         let mut source = resume(&gateway, "a", last).await;
         tell(&gateway, "a", last);
         assert_eq!(source.message().await, last);
+    }
+}
+
+/// A gateway of a fleet whose rooms have a history.
+async fn node(name: &str, backend: &Backend, broker: &BrokerServer) -> Gateway {
+    let text = rooms(&[backend.address], "sse = {}");
+    let history = "history = [{ groups = [\"*\"], messages = 1000 }]\n";
+    let text = text.replacen("[publish]\n", &format!("[publish]\n{history}"), 1);
+    let gateway = Gateway::start_named(name, &format!("{}{text}", broker.config())).await;
+    eventually("the log takes messages", async || {
+        let probe = json!({ "to": ["group:probe"], "text": "probe" });
+        publish(&gateway, &probe)["carried"] == true
+    })
+    .await;
+    gateway
+}
+
+#[tokio::test]
+async fn a_client_of_a_fleet_gets_what_it_missed_from_any_gateway() {
+    const MESSAGES: usize = 200;
+    let backend = Backend::echo().await;
+    let broker = BrokerServer::start("redis").await;
+    let one = Arc::new(node("one", &backend, &broker).await);
+    let other = Arc::new(node("other", &backend, &broker).await);
+    let mut source = EventSource::connect(one.address(), "/rooms/a", "").await;
+    let publishers = [&one, &other].map(|gateway| {
+        let (gateway, name) = (Arc::clone(gateway), gateway.address().port());
+        thread::spawn(move || {
+            for number in 0..MESSAGES {
+                tell(&gateway, "a", &format!("{name} {number}"));
+            }
+        })
+    });
+    let mut next = HashMap::new();
+    for count in 1..=2 * MESSAGES {
+        let event = source.event().await;
+        let (publisher, number) = event.data.split_once(' ').expect("two words");
+        let expected = next.entry(publisher.to_owned()).or_insert(0);
+        assert_eq!(number, expected.to_string(), "of {publisher}");
+        *expected += 1;
+        if count % 10 == 0 {
+            let gateway = if count % 20 == 0 { &one } else { &other };
+            source = resume(gateway, "a", &event.id).await;
+        }
+    }
+    for publisher in publishers {
+        publisher.join().expect("it publishes all");
+    }
+    assert_eq!(next.len(), 2);
+    // A gateway that starts later has it too.
+    let late = node("late", &backend, &broker).await;
+    let mut client = Client::connect(late.address(), "/rooms/a?since=0").await;
+    for _ in 0..2 * MESSAGES {
+        client.receive_text().await;
+    }
+    client.echo("no more").await;
+    client.close().await;
+    drop(source);
+}
+
+#[tokio::test]
+async fn i5_without_the_log_the_sessions_of_the_gateway_get_messages_that_are_not_kept() {
+    let backend = Backend::echo().await;
+    let mut broker = BrokerServer::start("redis").await;
+    let gateway = node("one", &backend, &broker).await;
+    let mut source = EventSource::connect(gateway.address(), "/rooms/a", "").await;
+    tell(&gateway, "a", "kept");
+    let kept = source.event().await;
+    broker.kill();
+    let message = json!({ "to": ["group:a"], "text": "not kept", "id": "m-1" });
+    eventually("the log is gone", async || {
+        publish(&gateway, &json!({ "to": ["group:probe"], "text": "probe" }))["carried"] == false
+    })
+    .await;
+    let answer = publish(&gateway, &message);
+    assert_eq!(
+        (counts(&answer), &answer["carried"]),
+        ([1, 0, 0], &json!(false))
+    );
+    let event = source.event().await;
+    assert_eq!((event.data.as_str(), event.id.as_str()), ("not kept", ""));
+    broker.start_again().await;
+    eventually("the log is back", async || {
+        publish(&gateway, &json!({ "to": ["group:probe"], "text": "probe" }))["carried"] == true
+    })
+    .await;
+    // Sent again, it is kept now, and its session gets it no second time.
+    assert_eq!(counts(&publish(&gateway, &message)), [0, 0, 0]);
+    tell(&gateway, "a", "live");
+    assert_eq!(source.message().await, "live");
+    let mut back = resume(&gateway, "a", &kept.id).await;
+    for expected in ["not kept", "live"] {
+        assert_eq!(back.message().await, expected);
     }
 }

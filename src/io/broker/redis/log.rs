@@ -1,0 +1,320 @@
+//! A stream of a Redis server as a log that all gateways write and read in the same order: the
+//! history of groups. One connection appends, another reads.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::AsyncReadExt as _;
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+
+use crate::base::backoff::Backoff;
+use crate::base::clock;
+use crate::base::event_id::EventId;
+use crate::config::snapshot::Broker;
+use crate::io::broker::NotCarried;
+use crate::io::broker::history_log::{Append, LogEnd, LogEntry, LogEvent};
+use crate::io::broker::redis::Redis;
+use crate::io::redis::resp::{Found, Item, NOT_REDIS, command, scan};
+use crate::io::service::fault::{Fault, shown};
+use crate::io::service::wire::Wire;
+
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// Entries that are asked for at once, and appended at once.
+const BATCH: usize = 64;
+/// How long the server waits for new entries before it answers that there are none.
+const BLOCK: Duration = Duration::from_secs(2);
+/// For an answer of the server, beside that.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+/// The one field of an entry.
+const FIELD: &[u8] = b"m";
+
+/// Keeps both connections, until the gateway ends.
+pub(in crate::io::broker) async fn drive(end: LogEnd, settings: Broker, node: Arc<str>) {
+    let key = format!("{}.history", settings.prefix);
+    let log = Log {
+        redis: Redis { settings, node },
+        key: key.into_bytes(),
+        age: end.age,
+    };
+    tokio::join!(
+        log.append_all(end.appends, &end.writable),
+        log.read_all(end.events)
+    );
+}
+
+struct Log {
+    redis: Redis,
+    key: Vec<u8>,
+    age: Duration,
+}
+
+impl Log {
+    async fn connect(&self, turn: usize) -> Result<Wire, Fault> {
+        let servers = &self.redis.settings.servers;
+        let within = self.redis.settings.connect_timeout;
+        let signed_in = self.redis.sign_in(&servers[turn % servers.len()]);
+        match timeout(within, signed_in).await {
+            Ok(Ok((wire, false))) => Ok(wire),
+            Ok(Ok((_, true))) => Err(Fault::Unfit(
+                "history needs one server, this one belongs to a cluster",
+            )),
+            Ok(Err(fault)) => Err(fault),
+            Err(_) => Err(Fault::Late(within)),
+        }
+    }
+
+    async fn append_all(&self, mut appends: mpsc::Receiver<Append>, writable: &AtomicBool) {
+        let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
+        for turn in 0.. {
+            let connected = async {
+                tokio::select! {
+                    connected = self.connect(turn) => connected,
+                    () = refuse(&mut appends) => Err(Fault::Closed),
+                }
+            };
+            if let Ok(wire) = connected.await {
+                backoff.reset();
+                writable.store(true, Ordering::Relaxed);
+                let served = self.append(wire, &mut appends).await;
+                writable.store(false, Ordering::Relaxed);
+                match served {
+                    Ok(()) => return,
+                    Err(fault) => {
+                        tracing::warn!(error = %fault.text(), "the history cannot be written")
+                    }
+                }
+            }
+            if appends.is_closed() {
+                return;
+            }
+            tokio::select! {
+                () = sleep(backoff.next(fastrand::f64())) => {}
+                () = refuse(&mut appends) => return,
+            }
+        }
+    }
+
+    /// Appends until the connection breaks, or nobody appends any more.
+    async fn append(
+        &self,
+        mut wire: Wire,
+        appends: &mut mpsc::Receiver<Append>,
+    ) -> Result<(), Fault> {
+        loop {
+            let mut batch = Vec::new();
+            if appends.recv_many(&mut batch, BATCH).await == 0 {
+                return Ok(());
+            }
+            let mut commands = BytesMut::new();
+            let oldest = unix_millis().saturating_sub(millis(self.age)).to_string();
+            for append in &batch {
+                let words: [&[u8]; 8] = [
+                    b"XADD",
+                    &self.key,
+                    b"MINID",
+                    b"~",
+                    oldest.as_bytes(),
+                    b"*",
+                    FIELD,
+                    &append.payload,
+                ];
+                command(&mut commands, &words);
+            }
+            let sent = timeout(ANSWER_MAX, wire.send(&commands)).await;
+            let sent = sent.map_err(|_| Fault::Silent).and_then(|sent| Ok(sent?));
+            let mut broken = sent.err();
+            for append in batch {
+                let answer = match broken {
+                    None => answer(&mut wire, ANSWER_MAX, appended).await,
+                    Some(_) => Ok(Err(NotCarried::Lost)),
+                };
+                let outcome = answer.unwrap_or_else(|fault| {
+                    broken = Some(fault);
+                    Err(NotCarried::Lost)
+                });
+                let _ = append.confirm.send(outcome);
+            }
+            if let Some(fault) = broken {
+                return Err(fault);
+            }
+        }
+    }
+
+    async fn read_all(&self, events: mpsc::Sender<LogEvent>) {
+        let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
+        let mut last = EventId::at(unix_millis().saturating_sub(millis(self.age)));
+        let mut caught_up = false;
+        for turn in 0.. {
+            if let Ok(wire) = self.connect(turn).await {
+                backoff.reset();
+                let read = self.read(wire, &mut last, &mut caught_up, &events).await;
+                match read {
+                    Ok(()) => return,
+                    Err(fault) => {
+                        tracing::warn!(error = %fault.text(), "the history cannot be read")
+                    }
+                }
+            }
+            tokio::select! {
+                () = sleep(backoff.next(fastrand::f64())) => {}
+                () = events.closed() => return,
+            }
+        }
+    }
+
+    /// Reads until the connection breaks, or nobody reads any more.
+    async fn read(
+        &self,
+        mut wire: Wire,
+        last: &mut EventId,
+        caught_up: &mut bool,
+        events: &mpsc::Sender<LogEvent>,
+    ) -> Result<(), Fault> {
+        loop {
+            let (from, count, block) = (last.to_string(), BATCH.to_string(), BLOCK.as_millis());
+            let block = if *caught_up {
+                block.to_string()
+            } else {
+                "1".to_owned()
+            };
+            let mut ask = BytesMut::new();
+            let words: [&[u8]; 8] = [
+                b"XREAD",
+                b"COUNT",
+                count.as_bytes(),
+                b"BLOCK",
+                block.as_bytes(),
+                b"STREAMS",
+                &self.key,
+                from.as_bytes(),
+            ];
+            command(&mut ask, &words);
+            wire.send(&ask).await?;
+            let found = answer(&mut wire, BLOCK + ANSWER_MAX, entries).await?;
+            let found = found.map_err(Fault::Refused)?;
+            if found.is_empty() && !*caught_up {
+                *caught_up = true;
+                if events.send(LogEvent::CaughtUp).await.is_err() {
+                    return Ok(());
+                }
+            }
+            for entry in found {
+                *last = entry.id;
+                if events.send(LogEvent::Entry(entry)).await.is_err() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+/// Refuses what comes, until nobody appends any more.
+async fn refuse(appends: &mut mpsc::Receiver<Append>) {
+    while let Some(append) = appends.recv().await {
+        let _ = append.confirm.send(Err(NotCarried::NotConnected));
+    }
+}
+
+/// The next answer of the server, within this time.
+async fn answer<T>(
+    wire: &mut Wire,
+    within: Duration,
+    read: impl Fn(&Found<'_>) -> Result<T, Fault>,
+) -> Result<T, Fault> {
+    loop {
+        if let Some(found) = scan(&wire.input)? {
+            if found.skip > 0 {
+                return Err(NOT_REDIS);
+            }
+            let answer = read(&found)?;
+            let end = found.end;
+            wire.input.advance(end);
+            return Ok(answer);
+        }
+        let more = timeout(within, wire.stream.read_buf(&mut wire.input)).await;
+        if more.map_err(|_| Fault::Silent)?? == 0 {
+            return Err(Fault::Closed);
+        }
+    }
+}
+
+/// The answer to `XADD`.
+fn appended(found: &Found<'_>) -> Result<Result<EventId, NotCarried>, Fault> {
+    match found.items[..] {
+        [Item::Bulk(id)] => id_of(id).map(Ok),
+        [Item::Error(text)] => Ok(Err(NotCarried::Refused(shown(text)))),
+        _ => Err(NOT_REDIS),
+    }
+}
+
+/// The answer to `XREAD` of one stream: its entries, or what the server refuses.
+fn entries(found: &Found<'_>) -> Result<Result<Vec<LogEntry>, String>, Fault> {
+    let rest = match &found.items[..] {
+        [Item::Null] => return Ok(Ok(Vec::new())),
+        [Item::Error(text)] => return Ok(Err(shown(text))),
+        [Item::Map(1), Item::Bulk(_), Item::Array(_), rest @ ..] => rest,
+        _ => return Err(NOT_REDIS),
+    };
+    let entry = |items: &[Item<'_>]| match items {
+        [
+            Item::Array(2),
+            Item::Bulk(id),
+            Item::Array(2),
+            Item::Bulk(_),
+            Item::Bulk(payload),
+        ] => Ok(LogEntry {
+            id: id_of(id)?,
+            payload: Bytes::copy_from_slice(payload),
+        }),
+        _ => Err(NOT_REDIS),
+    };
+    rest.chunks(5).map(entry).collect::<Result<_, _>>().map(Ok)
+}
+
+fn id_of(id: &[u8]) -> Result<EventId, Fault> {
+    let text = std::str::from_utf8(id).ok();
+    text.and_then(|text| text.parse().ok()).ok_or(NOT_REDIS)
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn unix_millis() -> u64 {
+    clock::unix_millis(clock::wall())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_are_read_and_nonsense_is_refused() {
+        let read = |text: &str| {
+            let found = scan(text.as_bytes()).expect("RESP").expect("whole");
+            entries(&found)
+        };
+        let none = read("_\r\n").expect("an answer").expect("entries");
+        assert!(none.is_empty());
+        let two = "%1\r\n$1\r\nk\r\n*2\r\n*2\r\n$3\r\n7-1\r\n*2\r\n$1\r\nm\r\n$2\r\nab\r\n\
+                   *2\r\n$3\r\n8-0\r\n*2\r\n$1\r\nm\r\n$0\r\n\r\n";
+        let two = read(two).expect("an answer").expect("entries");
+        let ids: Vec<_> = two.iter().map(|entry| entry.id.to_string()).collect();
+        assert_eq!(ids, ["7-1", "8-0"]);
+        assert_eq!((&two[0].payload[..], two[1].payload.len()), (&b"ab"[..], 0));
+        assert_eq!(
+            read("-ERR no\r\n").expect("an answer").err(),
+            Some("ERR no".to_owned())
+        );
+        for wrong in [
+            ":1\r\n",
+            "%1\r\n$1\r\nk\r\n*1\r\n*2\r\n$1\r\nx\r\n*2\r\n$1\r\nm\r\n$0\r\n\r\n",
+            "%1\r\n$1\r\nk\r\n*1\r\n*2\r\n$3\r\n7-1\r\n*1\r\n$1\r\nm\r\n",
+        ] {
+            assert!(read(wrong).is_err(), "{wrong:?}");
+        }
+    }
+}
