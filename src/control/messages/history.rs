@@ -34,8 +34,8 @@ pub(super) struct NodeHistory {
 }
 
 impl NodeHistory {
-    /// `None` where no group has a history. `begins` is when messages were kept first; what was kept
-    /// before now is here when `set_ready` was called.
+    /// `None` where no group has a history. `logged` is whether there is a log of the fleet; what
+    /// it has is here when `set_ready` was called.
     pub(super) fn new(live: &Arc<Live>, settings: &Publish, logged: bool) -> Option<Arc<Self>> {
         let rules = Arc::clone(&settings.history);
         let age = History::<()>::age_max(&rules);

@@ -1,6 +1,7 @@
 //! Published messages of a node: from publishers and from the broker, to the sessions of this node
 //! and to the other nodes. Each is delivered at most once.
 
+mod counts;
 mod fleet;
 mod history;
 mod interest;
@@ -18,6 +19,7 @@ use crate::base::clock;
 use crate::base::session_id::SessionId;
 use crate::base::target::Target;
 use crate::config::snapshot::Publish;
+use crate::control::messages::counts::{ANSWER_MAX, added};
 use crate::control::messages::fleet::{Fleet, Waiting};
 use crate::control::messages::history::NodeHistory;
 use crate::control::messages::shared_history::SharedHistory;
@@ -32,8 +34,6 @@ use crate::io::broker::{
 use crate::live::{Answers, Live, QueuedCommands};
 use crate::telemetry::metrics::{MessageMetrics, Metrics};
 
-/// For all workers to visit the sessions of a message.
-const ANSWER_MAX: Duration = Duration::from_secs(30);
 /// Longest time that a publisher may wait for the counts of other nodes.
 pub const WAIT_MAX: Duration = Duration::from_secs(10);
 
@@ -431,14 +431,6 @@ impl Messages {
     pub fn knows_all_nodes(&self) -> bool {
         self.fleet.as_ref().is_none_or(|fleet| fleet.is_settled())
     }
-}
-
-/// The counts of all workers, and how many did not answer.
-fn added(answers: Answers<DeliveryCounts>) -> (DeliveryCounts, usize) {
-    let unanswered = answers.missing();
-    let counts = answers.into_iter();
-    let counts = counts.fold(DeliveryCounts::default(), DeliveryCounts::plus);
-    (counts, unanswered)
 }
 
 fn sum(answers: Answers<DeliveryCounts>) -> Answer {

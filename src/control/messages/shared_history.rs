@@ -1,5 +1,5 @@
-//! The history of a fleet: messages of its groups go through a log of the broker, which all gateways
-//! read in the same order. So a client gets what it missed from any of them.
+//! The history of a fleet: messages of its groups go through a log of the broker, which all
+//! gateways read in the same order. So a client gets what it missed from any of them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,8 +9,8 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::base::clock;
+use crate::control::messages::counts::{ANSWER_MAX, added};
 use crate::control::messages::history::{self, NodeHistory};
-use crate::control::messages::{ANSWER_MAX, added};
 use crate::core::messages::dedup::{DedupResult, DedupWindow};
 use crate::core::messages::delivery::{DeliveryCounts, Publication};
 use crate::core::messages::envelope::{Content, Envelope};
@@ -63,8 +63,8 @@ impl SharedHistory {
     }
 
     /// Appends a message with an id, and delivers it when it comes back: in the order of the log.
-    /// Without the log the sessions of this gateway get it at once, and it is not kept. If it is not
-    /// known whether the log has it, they get it if it comes back.
+    /// Without the log the sessions of this gateway get it at once, and it is not kept. If it is
+    /// not known whether the log has it, they get it if it comes back.
     pub(super) async fn publish(
         &self,
         publication: Publication,

@@ -11,7 +11,6 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::base::event_id::EventId;
-use crate::config::snapshot::{Broker, BrokerKind};
 use crate::io::broker::NotCarried;
 
 /// Entries that wait to be appended, and to be taken.
@@ -61,12 +60,8 @@ pub type LogEvents = mpsc::Receiver<LogEvent>;
 /// Runs until both are dropped.
 pub type LogDriver = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// The log of a broker, whose entries are kept for `age`; `None` if this kind has none.
-pub fn open_log(
-    settings: &Broker,
-    node: Arc<str>,
-    age: Duration,
-) -> Option<(HistoryLog, LogEvents, LogDriver)> {
+/// Both sides of a log whose entries are kept for `age`.
+pub(super) fn log_ends(age: Duration) -> (HistoryLog, LogEvents, LogEnd) {
     let (appends, receiver) = mpsc::channel(WAITING_MAX);
     let (sender, events) = mpsc::channel(WAITING_MAX);
     let writable = Arc::new(AtomicBool::new(false));
@@ -76,15 +71,7 @@ pub fn open_log(
         writable: Arc::clone(&writable),
         age,
     };
-    let driver: LogDriver = match settings.kind {
-        #[cfg(feature = "redis")]
-        BrokerKind::Redis => Box::pin(super::redis::log::drive(end, settings.clone(), node)),
-        _ => {
-            drop((end, node));
-            return None;
-        }
-    };
-    Some((HistoryLog { appends, writable }, events, driver))
+    (HistoryLog { appends, writable }, events, end)
 }
 
 impl HistoryLog {

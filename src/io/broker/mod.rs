@@ -38,10 +38,8 @@ use tokio::time::timeout;
 use crate::base::clock;
 use crate::core::messages::topic::Topic;
 
-pub use crate::io::broker::history_log::{
-    HistoryLog, LogDriver, LogEntry, LogEvent, LogEvents, open_log,
-};
-pub use crate::io::broker::open::{Driver, open};
+pub use crate::io::broker::history_log::{HistoryLog, LogDriver, LogEntry, LogEvent, LogEvents};
+pub use crate::io::broker::open::{Driver, open, open_log};
 pub use crate::io::broker::subscriptions::Subscriptions;
 
 /// Largest payload that a gateway hands to a broker or takes from one. NATS' own bound is by

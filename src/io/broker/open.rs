@@ -3,8 +3,10 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config::snapshot::{self, BrokerKind};
+use crate::io::broker::history_log::{HistoryLog, LogDriver, LogEvents, log_ends};
 use crate::io::broker::{Broker, DriverEnd, ReceivedStream, ends};
 
 /// Runs until the last [`Broker`] is dropped.
@@ -39,6 +41,24 @@ pub fn open(settings: &snapshot::Broker, node: Arc<str>) -> (Broker, ReceivedStr
         }
     };
     (broker, received, driver)
+}
+
+/// The log of a broker, whose entries are kept for `age`; `None` if this kind has none.
+pub fn open_log(
+    settings: &snapshot::Broker,
+    node: Arc<str>,
+    age: Duration,
+) -> Option<(HistoryLog, LogEvents, LogDriver)> {
+    let (log, events, end) = log_ends(age);
+    let driver: LogDriver = match settings.kind {
+        #[cfg(feature = "redis")]
+        BrokerKind::Redis => Box::pin(super::redis::log::drive(end, settings.clone(), node)),
+        _ => {
+            drop((end, node));
+            return None;
+        }
+    };
+    Some((log, events, driver))
 }
 
 /// A gateway alone: everything is taken and goes nowhere, since the publisher itself delivers to
