@@ -11,6 +11,7 @@ mod opening;
 mod publishing;
 mod signals;
 mod sources;
+mod state;
 mod stopping;
 mod ticket_keys;
 mod traces;
@@ -137,6 +138,7 @@ impl Bound {
             None => None,
         };
         let live = Live::new(first);
+        state::prepare(&live, snapshot, &metrics);
         publishing::prepare(
             &live,
             snapshot,
@@ -224,6 +226,7 @@ impl Bound {
         live.set_workers(handles);
         supervisor.start().await;
 
+        state::begin(&live, &mut background);
         let control = (&supervisor, &revocations);
         keep_busy(&mut background, control, &shared, traces);
         keep_tls(&mut background, &tls, &shared, &configured.snapshot);

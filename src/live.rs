@@ -30,6 +30,7 @@ use crate::core::limits::{Load, Quotas};
 use crate::core::routing::RoutingTable;
 use crate::core::session::admission::Gate;
 use crate::core::session::stick::Sticks;
+use crate::io::state::FleetState;
 use crate::telemetry::events::Events;
 
 pub use commands::{
@@ -80,6 +81,8 @@ pub struct Live {
     instance: u64,
     /// What happens, for operators.
     events: Events,
+    /// Where the fleet counts together, if it does.
+    state: OnceLock<Arc<FleetState>>,
     /// Set where messages are published.
     messages: OnceLock<Arc<MessagesSetup>>,
     /// The process that hands over to this one, or that this one hands over to; 0 if none does.
@@ -136,6 +139,7 @@ impl Live {
             gateway_addresses: OnceLock::new(),
             instance,
             events: Events::new(instance),
+            state: OnceLock::new(),
             messages: OnceLock::new(),
             other_process: AtomicU32::new(0),
         })
@@ -251,6 +255,16 @@ impl Live {
     /// Where the keys of sticky routes have their live sessions.
     pub fn sticks(&self) -> &Arc<Sticks> {
         &self.sticks
+    }
+
+    /// The store in which the fleet counts together, if there is one.
+    pub fn state(&self) -> Option<&Arc<FleetState>> {
+        self.state.get()
+    }
+
+    /// Counts in this store, from now on.
+    pub fn set_state(&self, state: Arc<FleetState>) {
+        self.state.get_or_init(|| state);
     }
 
     /// Takes new sessions by this ramp, from now on.

@@ -14,7 +14,7 @@ use axum::extract::State;
 
 use crate::admin::Gateway;
 use crate::admin::findings::finding::Facts;
-use crate::admin::status::{EventFilesView, StatusView};
+use crate::admin::status::{EventFilesView, StateView, StatusView};
 use crate::admin::{Page, upstreams};
 use crate::live::Phase;
 
@@ -69,6 +69,7 @@ fn node(facts: &Facts<'_>) -> Vec<Finding> {
         );
     }
     findings.extend(status.event_files.as_ref().and_then(events));
+    findings.extend(status.state.as_ref().and_then(store));
     if !status.restart_pending.is_empty() {
         let keys = status.restart_pending.join(", ");
         let detail = format!("changed in the file, and in force after a restart: {keys}");
@@ -104,6 +105,20 @@ fn node(facts: &Facts<'_>) -> Vec<Finding> {
         ));
     }
     findings
+}
+
+/// Limits that hold for each gateway alone.
+fn store(state: &StateView) -> Option<Finding> {
+    let detail = match (&state.error, state.connected && state.answers) {
+        (_, true) => return None,
+        (Some(error), _) => {
+            format!("not connected, so limits hold for each gateway alone: {error}")
+        }
+        (None, _) => "it is late, so limits hold for each gateway alone".to_owned(),
+    };
+    let subject = format!("state in {} {}", state.kind, state.server);
+    let finding = Finding::new(Severity::Warning, "state_lost", subject, detail);
+    Some(finding.remedy("look after the server; it is connected again by itself"))
 }
 
 /// Events that a restart would lose.

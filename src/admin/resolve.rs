@@ -20,11 +20,13 @@ use crate::config::limits::Quotas;
 use crate::core::auth::{IssuerKeys, Revocations};
 use crate::core::routing::affinity;
 use crate::core::routing::{Action, Matched, RoutingTable, Verdict, rewrite};
+use crate::core::state::StateKey;
 use crate::live::Edge;
 
 mod checks;
 mod choice;
 mod credentials;
+mod of_fleet;
 mod request;
 mod session;
 mod view;
@@ -32,6 +34,7 @@ mod view;
 use checks::check;
 use choice::{KnownKey, Moment, affinity_view, choose, note, stuck};
 use credentials::Credentials;
+use of_fleet::ask_fleet;
 use request::{LOCAL, Parts};
 
 pub use request::AskError;
@@ -48,15 +51,20 @@ pub(super) async fn resolve(
 ) -> Result<Json<Explanation>, Problem> {
     let generation = gateway.live.generation_arc();
     let moment = Moment::now(&gateway, &generation, None);
-    let explanation = explain_at(&generation.table, &asked, moment).map(|mut explanation| {
-        let names = gateway.listeners.iter().map(|one| &*one.name);
-        let closed = closed(&generation.edge, names, asked.client);
-        explanation.notes.extend(closed);
-        explanation
-    });
-    explanation
-        .map(Json)
-        .map_err(|error| Problem::bad_request(error.to_string()))
+    let explanation = explain_at(&generation.table, &asked, moment);
+    let explanation = explanation.map_err(|error| Problem::bad_request(error.to_string()));
+    let mut explanation = explanation?;
+    let names = gateway.listeners.iter().map(|one| &*one.name);
+    let closed = closed(&generation.edge, names, asked.client);
+    explanation.notes.extend(closed);
+    ask_fleet(
+        &gateway,
+        &generation.table,
+        &asked.without,
+        &mut explanation,
+    )
+    .await;
+    Ok(Json(explanation))
 }
 
 /// Explains a request by this table.
@@ -129,6 +137,7 @@ fn explain_parts(
         affinity: None,
         choice: None,
         notes: Vec::new(),
+        of_fleet: None,
     };
     let path = match &parts.path {
         Ok(path) => path,
@@ -230,6 +239,10 @@ fn follow<'p>(
             let sticky = bytes.filter(|_| route.config.stick);
             let stuck =
                 sticky.and_then(|key| stuck(upstream, key, (parts.websocket, without), moment));
+            explanation.of_fleet = sticky
+                .filter(|_| route.config.fleet && stuck.is_none())
+                .map(|key| StateKey::of_sticky(upstream.name(), key))
+                .map(|key| (key, route.config.stick_for));
             for id in without
                 .iter()
                 .filter(|id| upstream.index_of(&id.as_str().into()).is_none())

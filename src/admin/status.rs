@@ -19,6 +19,7 @@ use crate::control::messages::{Messages, NodeStatus};
 use crate::control::state_dir::StateDir;
 use crate::core::session::staying::Staying;
 use crate::io::broker::BrokerStatus;
+use crate::io::state::FleetState;
 use crate::live::{HandingOver, Phase, TakenOver, TakingOver};
 use crate::telemetry::events::FilesStatus;
 
@@ -65,6 +66,9 @@ pub struct StatusView {
     /// What carries published messages between gateways; null without a broker.
     #[serde(default)]
     pub broker: Option<BrokerView>,
+    /// Where the gateways of a fleet count together; null without `[state]`.
+    #[serde(default)]
+    pub state: Option<StateView>,
     /// The directory of state for the next start; null without `node.state_dir`.
     #[serde(default)]
     pub state_dir: Option<StateDirView>,
@@ -148,6 +152,40 @@ impl From<BrokerStatus> for BrokerView {
             error: status.error,
             connects: status.connects,
             nodes: Vec::new(),
+        }
+    }
+}
+
+/// Where the gateways of a fleet count together.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct StateView {
+    /// `redis` or `memcached`.
+    pub kind: String,
+    /// Where it is.
+    pub server: String,
+    /// Whether there is a connection.
+    pub connected: bool,
+    /// Whether it answers in time, so that limits hold over the fleet.
+    pub answers: bool,
+    /// Since when it is connected or not; RFC 3339.
+    pub since: String,
+    /// Why it is not connected, where that is known.
+    pub error: Option<String>,
+    /// How often a connection was made.
+    pub connects: u64,
+}
+
+impl StateView {
+    fn of(state: &FleetState) -> Self {
+        let status = state.status();
+        Self {
+            kind: state.kind().to_string(),
+            server: state.server(),
+            connected: status.connected,
+            answers: state.answers(),
+            since: clock::rfc3339(status.since),
+            error: status.error,
+            connects: status.connects,
         }
     }
 }
@@ -335,6 +373,7 @@ impl StatusView {
                 .messages
                 .as_ref()
                 .and_then(|messages| BrokerView::of(messages)),
+            state: live.state().map(|state| StateView::of(state)),
             state_dir: gateway
                 .supervisor
                 .state_dir()

@@ -94,6 +94,7 @@ async fn status_summarises_the_gateway() {
         "taking_over": null,
         "handing_over": null,
         "broker": null,
+        "state": null,
         "started": "…",
         "uptime_seconds": null,
         "phase": "ready",

@@ -72,6 +72,7 @@ fn show(client: &Client, args: &StatusArgs, out: &mut dyn Write) -> anyhow::Resu
         ]
     });
     columns(out, &["LISTENER", "TLS", "ADDRESSES"], rows)?;
+    store(out, &status)?;
     certificates(out, &status)?;
     writeln!(out)?;
     let rows = upstreams.iter().take(UPSTREAMS_SHOWN).map(|upstream| {
@@ -101,6 +102,22 @@ fn show(client: &Client, args: &StatusArgs, out: &mut dyn Write) -> anyhow::Resu
     backends::table(out, client, &upstreams)?;
     fleet(out, &status)?;
     Ok(code(&findings.items))
+}
+
+/// Where the fleet counts together, if it does.
+fn store(out: &mut dyn Write, status: &StatusView) -> io::Result<()> {
+    let Some(state) = &status.state else {
+        return Ok(());
+    };
+    writeln!(out)?;
+    let limits = match (state.connected, state.answers) {
+        (true, true) => "hold over the fleet",
+        (true, false) => "hold for this gateway alone: it is late",
+        (false, _) => "hold for this gateway alone: it is not connected",
+    };
+    let row = [&*state.kind, &*state.server, limits, &*state.since];
+    let row = row.map(str::to_owned).to_vec();
+    columns(out, &["STORE", "SERVER", "LIMITS", "SINCE"], [row])
 }
 
 /// The certificates, if there are any.

@@ -174,6 +174,7 @@ fn explain(session: &Session) -> Vec<String> {
         "first_choice" => ", first choice",
         "walk" => ", not the first choice",
         "stick" => ", with a live session of the same key",
+        "fleet" => ", which the fleet keeps for the key",
         _ => "",
     });
     if placement.cookie_issued {

@@ -139,6 +139,8 @@ pub(crate) mod tests {
             auth: crate::config::snapshot::RouteAuth::default(),
             affinity: Vec::new(),
             stick: false,
+            stick_for: Duration::ZERO,
+            fleet: true,
             messages: crate::config::snapshot::RouteMessages::default(),
             tap_payload: false,
             limits: RouteLimits {

@@ -31,6 +31,7 @@ mod publish;
 mod request;
 mod service;
 mod sources;
+mod state;
 
 pub use acme::{Acme, AcmeChallenge};
 pub use auth::{
@@ -52,6 +53,7 @@ pub use publish::{
 pub use request::{AffinitySource, HeaderEdits, MatchText, Redirect, Rewrite, Scheme, TextMatch};
 pub use service::ServiceTls;
 pub use sources::{Etcd, Sources};
+pub use state::{State, StateKind};
 
 /// Everything that an operator decides.
 #[derive(Clone, Debug)]
@@ -78,6 +80,8 @@ pub struct Snapshot {
     pub sources: Sources,
     /// What carries messages between gateways.
     pub broker: Broker,
+    /// Where the gateways of a fleet count together; none by default.
+    pub state: Option<State>,
     /// The listeners.
     pub listeners: Vec<Listener>,
     /// Authenticators by name.
@@ -347,6 +351,10 @@ pub struct Route {
     pub affinity: Vec<AffinitySource>,
     /// While a key has a live session, its further ones go to the same backend. Default false.
     pub stick: bool,
+    /// How long a sticky key keeps its backend after its last session. Default 0.
+    pub stick_for: Duration,
+    /// `limits` and `stick` hold over the fleet if there is a store of its state. Default true.
+    pub fleet: bool,
     /// Groups of its sessions, and published messages to them.
     pub messages: RouteMessages,
     /// Operators may see the payload of messages.

@@ -13,6 +13,7 @@ pub mod relay;
 pub mod renewal;
 pub mod routing;
 pub mod session;
+pub mod state;
 pub mod ticket_keys;
 pub mod tls;
 pub mod wire;

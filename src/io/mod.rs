@@ -12,12 +12,16 @@ pub mod net;
 #[cfg(feature = "redis")]
 mod redis;
 pub mod relay;
-#[cfg(any(
-    feature = "kafka",
-    feature = "memcached",
-    feature = "nats",
-    feature = "rabbitmq",
-    feature = "redis"
-))]
+#[cfg_attr(
+    not(any(
+        feature = "kafka",
+        feature = "memcached",
+        feature = "nats",
+        feature = "rabbitmq",
+        feature = "redis"
+    )),
+    allow(dead_code, reason = "only drivers connect")
+)]
 mod service;
+pub mod state;
 pub mod tls;

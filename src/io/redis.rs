@@ -1,3 +1,4 @@
 //! What all users of a Redis server share.
 
+pub(in crate::io) mod hello;
 pub(in crate::io) mod resp;

@@ -76,11 +76,11 @@ async fn road(received: &Received, head: Parts, body: Incoming) -> Result<Answer
         Destination::Upstream(routed) => routed,
         Destination::Gateway(response) => return Ok(response.into()),
     };
-    let mut permits = guard::by_address(&routed)?;
+    let mut permits = guard::by_address(&routed).await?;
     let step = received.step("authenticate");
     let authenticated = authenticate(routed).await?;
     drop(step);
-    guard::by_principal(&authenticated, &mut permits)?;
+    guard::by_principal(&authenticated, &mut permits).await?;
     let takes_events = authenticated.routed.takes_events;
     let step = received.step("place");
     let (placed, head, offer) = place(authenticated, permits);

@@ -13,6 +13,7 @@ mod messages;
 mod reading;
 mod registry;
 mod route;
+mod state;
 pub mod table;
 
 use std::collections::HashMap;
@@ -31,6 +32,7 @@ pub use exposition::Exposition;
 pub use messages::MessageMetrics;
 pub use reading::Reading;
 pub use route::{Direction, RouteMetrics};
+pub use state::StateMetrics;
 
 /// All numbers of one gateway.
 #[derive(Debug, Default)]

@@ -22,6 +22,7 @@ mod others;
 mod questions;
 mod requests;
 mod sessions;
+mod state;
 mod support;
 mod telemetry;
 mod tls;

@@ -1,6 +1,6 @@
 use super::*;
 use crate::admin::certificates::{AcmeView, CertificateView};
-use crate::admin::status::{EventFilesView, StateDirView};
+use crate::admin::status::{EventFilesView, StateDirView, StateView};
 use crate::admin::tests::support::{built_in, fixture};
 use crate::admin::upstreams::UpstreamView;
 use crate::control::fleet::NodeView;
@@ -238,4 +238,28 @@ async fn events_that_are_not_on_the_disk_are_a_warning() {
     world.check(Severity::Warning, "events_unwritten", "no space left");
     world.status.event_files = files(3, None);
     world.check(Severity::Warning, "events_unwritten", "3 were not written");
+}
+
+#[tokio::test]
+async fn a_store_without_an_answer_is_a_warning() {
+    let mut world = World::new().await;
+    let store = |connected, answers, error: Option<&str>| StateView {
+        kind: "redis".to_owned(),
+        server: "10.0.0.1:6379".to_owned(),
+        connected,
+        answers,
+        since: "2026-01-01T00:00:00Z".to_owned(),
+        error: error.map(str::to_owned),
+        connects: 1,
+    };
+    world.status.state = Some(store(true, true, None));
+    assert_eq!(world.findings(), []);
+    world.status.state = Some(store(true, false, None));
+    world.check(Severity::Warning, "state_lost", "it is late");
+    world.status.state = Some(store(false, false, Some("refused")));
+    world.check(
+        Severity::Warning,
+        "state_lost",
+        "10.0.0.1:6379 not connected",
+    );
 }

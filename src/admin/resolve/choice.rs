@@ -83,19 +83,26 @@ pub(super) fn stuck(
     let backends = backends.iter().filter(|id| !left_out(id));
     let indexes = backends.filter_map(|id| upstream.index_of(id));
     let mut may = indexes.filter(|index| upstream.may_take(*index, &[], moment.now, session));
-    let member = &upstream.members[may.next()?];
-    Some(Choice {
+    let index = may.next()?;
+    let reason = "sticks to its live session";
+    Some(fixed(upstream, index, moment.now, reason))
+}
+
+/// A member that was chosen without the policy.
+pub(super) fn fixed(upstream: &Upstream, index: usize, now: Instant, reason: &str) -> Choice {
+    let member = &upstream.members[index];
+    Choice {
         upstream: upstream.name().to_string(),
         policy: policy_word(upstream.config.policy).to_owned(),
-        panicking: upstream.panicking(moment.now),
+        panicking: upstream.panicking(now),
         backend: Some(member.id.to_string()),
         walk: vec![Step {
             backend: member.id.to_string(),
             address: member.address.to_string(),
             verdict: "taken".to_owned(),
-            reason: "sticks to its live session".to_owned(),
+            reason: reason.to_owned(),
         }],
-    })
+    }
 }
 
 /// The choice among the members that are not in `without`.

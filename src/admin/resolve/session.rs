@@ -15,6 +15,7 @@ use crate::admin::Gateway;
 use crate::admin::extract::Parameters;
 use crate::admin::problem::Problem;
 use crate::admin::resolve::choice::{KnownKey, Moment};
+use crate::admin::resolve::of_fleet::ask_fleet;
 use crate::admin::resolve::request::Parts;
 use crate::admin::resolve::view::{Asked, Explanation};
 use crate::admin::resolve::{AffinityView, explain_parts};
@@ -95,7 +96,9 @@ pub(in crate::admin) async fn session(
             None => return Err(missing),
         },
     };
-    let now = explain(&gateway, &request)?;
+    let mut now = explain(&gateway, &request)?;
+    let table = gateway.live.generation_arc();
+    ask_fleet(&gateway, &table.table, &[], &mut now).await;
     let differs = differences(&request, &now, clock::wall());
     Ok(Json(SessionExplanation {
         session: id.to_string(),
@@ -343,6 +346,7 @@ mod tests {
             }),
             not_checked: Vec::new(),
             notes: Vec::new(),
+            of_fleet: None,
         }
     }
 

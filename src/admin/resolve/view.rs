@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+use crate::core::state::StateKey;
 
 /// A request to explain: a `url`, or `host` and `path`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -69,6 +72,9 @@ pub struct Explanation {
     pub not_checked: Vec<String>,
     /// Remarks.
     pub notes: Vec<String>,
+    /// The sticky key, whose backend the fleet may keep, and for how long without sessions.
+    #[serde(skip)]
+    pub(super) of_fleet: Option<(StateKey, Duration)>,
 }
 
 /// The request as parsed.

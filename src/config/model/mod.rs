@@ -24,6 +24,8 @@ mod publish;
 mod route;
 mod service;
 mod source;
+mod state;
+mod text_match;
 mod tracing;
 mod upstream;
 mod value;
@@ -43,11 +45,13 @@ pub use operations::{Admission, Drain, OnMemberRemoval, Pace, Rebalance, Rebalan
 pub use publish::{GroupFrom, History, MessageQueue, Publish, PublishToken, Sse, WhenFull};
 pub use route::{
     CloseCodes, EmptySegments, HeaderEdits, IssueCookie, Keepalive, KeepaliveTo, OnBackendLoss,
-    OnRemoval, Paths, Reconnect, Redirect, Rewrite, Route, RouteTimeouts, Spelling, Stick,
-    TextMatch,
+    OnRemoval, Paths, Reconnect, Redirect, Rewrite, Route, RouteScope, RouteTimeouts, Spelling,
+    Stick,
 };
 pub use service::ServiceTls;
 pub use source::{EtcdSource, EtcdTimeouts, FileSource, Sources};
+pub use state::{State, StateType};
+pub use text_match::TextMatch;
 pub use tracing::Tracing;
 pub use upstream::{
     AdminState, Backend, Passive, Policy, Probe, ProbeType, ProxyVersion, ResponseLimits, Status,
@@ -80,6 +84,9 @@ pub struct Model {
     pub sources: Sources,
     /// What carries messages between the gateways of a fleet. A change needs a restart.
     pub broker: Broker,
+    /// Where the gateways of a fleet count sessions and handshakes together. A change needs a
+    /// restart.
+    pub state: State,
     /// The listeners. A change needs a restart, except for the contents of certificate files.
     pub listeners: Vec<Listener>,
     /// Methods of authentication, by name.

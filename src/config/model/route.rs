@@ -1,17 +1,16 @@
 //! `[[routes]]`.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use schemars::JsonSchema;
-use serde::de::{self, MapAccess, Visitor, value::MapAccessDeserializer};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use crate::config::limits::Priority;
 use crate::config::model::auth::{Expiry, RejectWith};
 use crate::config::model::limits::{NetworksFile, RouteLimits};
 use crate::config::model::publish::{GroupFrom, MessageQueue, Sse};
-use crate::config::model::value::{LongForm, Size, TextOr, Time, TimeOrOff, schema};
+use crate::config::model::text_match::TextMatch;
+use crate::config::model::value::{LongForm, Size, TextOr, Time, TimeOrOff};
 use crate::config::snapshot::Scheme;
 
 /// Which requests, and where they go. Every condition that is given must hold.
@@ -90,6 +89,13 @@ pub struct Route {
     /// the same backend, even if members have changed meanwhile. `off`: each is placed
     /// independently.
     pub stick: Stick,
+    /// How long a key that sticks keeps its backend after its last session has ended, so that a
+    /// client that comes back, or a policy without keys such as `least_sessions`, stays there.
+    pub stick_for: Time,
+    /// What `limits` on sessions and handshakes, and `stick`, hold over: `fleet` (all gateways that
+    /// share the store of `[state]`) or `node` (each gateway alone). Default: `fleet` where there
+    /// is a store.
+    pub scope: Option<RouteScope>,
     /// Groups that sessions of this route join, each by a source as in `affinity`: `"path:room"`,
     /// `"claim:team"` (a list of names joins all of them), or `{ from = "path:room", prefix =
     /// "room-" }`. A value that is absent, or no name of a group, joins none. A backend adds groups
@@ -153,6 +159,8 @@ impl Default for Route {
             priority: Priority::Normal,
             affinity: Vec::new(),
             stick: Stick::Off,
+            stick_for: Time::seconds(0),
+            scope: None,
             groups: Vec::new(),
             message_queue: MessageQueue::default(),
             sse: None,
@@ -397,6 +405,17 @@ pub enum Stick {
     Live,
 }
 
+/// What the limits of a route, and `stick`, hold over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum RouteScope {
+    /// All gateways that share a store.
+    Fleet,
+    /// This gateway.
+    Node,
+}
+
 /// What happens to sessions of a removed route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -407,68 +426,6 @@ pub enum OnRemoval {
     /// They are closed with 1012.
     Close,
 }
-
-/// A test of one header or query parameter.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TextMatch {
-    /// `true`: there, `false`: not there.
-    Present(bool),
-    /// One of its values is this.
-    Exact(String),
-    /// One of its values begins so.
-    Prefix(Prefix),
-}
-
-/// A test by prefix.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Prefix {
-    /// Required. What a value must begin with.
-    pub prefix: Option<String>,
-}
-
-struct MatchVisitor;
-
-impl<'de> Visitor<'de> for MatchVisitor {
-    type Value = TextMatch;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("\"exact value\", { prefix = \"…\" }, true (present) or false (absent)")
-    }
-
-    fn visit_bool<E: de::Error>(self, present: bool) -> Result<TextMatch, E> {
-        Ok(TextMatch::Present(present))
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<TextMatch, E> {
-        Ok(TextMatch::Exact(text.to_owned()))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<TextMatch, A::Error> {
-        Prefix::deserialize(MapAccessDeserializer::new(map)).map(TextMatch::Prefix)
-    }
-}
-
-impl<'de> Deserialize<'de> for TextMatch {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(MatchVisitor)
-    }
-}
-
-impl Serialize for TextMatch {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Present(present) => present.serialize(serializer),
-            Self::Exact(text) => text.serialize(serializer),
-            Self::Prefix(prefix) => prefix.serialize(serializer),
-        }
-    }
-}
-
-schema!(TextMatch, generator => {
-    let table = Prefix::json_schema(generator);
-    schemars::json_schema!({ "anyOf": [{ "type": "string" }, { "type": "boolean" }, table] })
-});
 
 /// A cookie that the gateway reads, and sets where a client has none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]

@@ -16,13 +16,18 @@ const CONNECT_MAX: Duration = Duration::from_secs(60);
 const SERVERS_MAX: usize = 64;
 /// Kafka's names are at most 249 bytes, and a foreign name may follow none of ours.
 const PREFIX_MAX: usize = 64;
-const TEXT_MAX: usize = 255;
+/// Longest text of a user or a URL.
+pub(super) const TEXT_MAX: usize = 255;
 
 /// How the URLs of a kind begin, without TLS and with it, and the port where they name none.
-struct Form {
-    plain: &'static str,
-    encrypted: &'static str,
-    ports: (u16, u16),
+pub(super) struct Form {
+    pub(super) plain: &'static str,
+    pub(super) encrypted: &'static str,
+    pub(super) ports: (u16, u16),
+    /// The table where user and password stand.
+    pub(super) section: &'static str,
+    /// Whether a path is a virtual host.
+    pub(super) has_virtual_host: bool,
 }
 
 const fn form(kind: BrokerKind) -> Option<Form> {
@@ -37,6 +42,8 @@ const fn form(kind: BrokerKind) -> Option<Form> {
         plain,
         encrypted,
         ports,
+        section: "broker",
+        has_virtual_host: matches!(kind, BrokerKind::RabbitMq),
     })
 }
 
@@ -89,7 +96,7 @@ pub(super) fn broker(at: &Scope<'_>, model: &model::Broker) -> Option<Broker> {
     })
 }
 
-fn crosses_in_the_clear(server: &BrokerServer) -> bool {
+pub(super) fn crosses_in_the_clear(server: &BrokerServer) -> bool {
     let local = match &server.address {
         BackendAddr::Ip(address) => address.ip().is_loopback(),
         BackendAddr::Host(name, _) => &**name == "localhost",
@@ -130,7 +137,9 @@ fn servers(at: &Scope<'_>, model: &model::Broker, form: &Form) -> Option<Vec<Bro
         return None;
     }
     at.few(model.servers.len(), SERVERS_MAX)?;
-    let servers = at.each(&model.servers, |at, url| server(at, url, model.kind, form))?;
+    let servers = at.each(&model.servers, |at, url| {
+        server(at, url, &model.kind.to_string(), form)
+    })?;
     for (index, server) in servers.iter().enumerate() {
         let at = at.index(index);
         if model.tls.is_some() && !server.encrypted {
@@ -151,7 +160,8 @@ fn servers(at: &Scope<'_>, model: &model::Broker, form: &Form) -> Option<Vec<Bro
     Some(servers)
 }
 
-fn server(at: &Scope<'_>, url: &str, kind: BrokerKind, form: &Form) -> Option<BrokerServer> {
+/// The server of a URL. `kind` is what it is called in faults.
+pub(super) fn server(at: &Scope<'_>, url: &str, kind: &str, form: &Form) -> Option<BrokerServer> {
     let (plain, encrypted, (port, encrypted_port)) = (form.plain, form.encrypted, form.ports);
     let shown = text_without_secrets(url);
     let help = format!("write `{plain}://10.0.0.1:{port}`, or `{encrypted}://…` for TLS");
@@ -166,7 +176,7 @@ fn server(at: &Scope<'_>, url: &str, kind: BrokerKind, form: &Form) -> Option<Br
     {
         at.fault_with(
             "a URL of a server holds no user and no password",
-            "set `user` and `password` in [broker]",
+            format!("set `user` and `password` in [{}]", form.section),
         );
         return None;
     }
@@ -180,9 +190,9 @@ fn server(at: &Scope<'_>, url: &str, kind: BrokerKind, form: &Form) -> Option<Br
     };
     let path = uri.path_and_query().map_or("", |path| path.as_str());
     let path = path.strip_prefix('/').unwrap_or(path);
-    let virtual_host = match kind {
-        BrokerKind::RabbitMq if path.is_empty() => "/",
-        BrokerKind::RabbitMq if !path.contains(['?', '%', '/']) => path,
+    let virtual_host = match form.has_virtual_host {
+        true if path.is_empty() => "/",
+        true if !path.contains(['?', '%', '/']) => path,
         _ if path.is_empty() => "",
         _ => {
             at.fault_with(format!("`{shown}` has a path that means nothing"), help);
@@ -204,7 +214,7 @@ fn server(at: &Scope<'_>, url: &str, kind: BrokerKind, form: &Form) -> Option<Br
 
 /// A prefix is part of names of every kind of broker, so it has only what all of them take as it
 /// is.
-fn prefix(at: &Scope<'_>, text: &str) -> Option<Arc<str>> {
+pub(super) fn prefix(at: &Scope<'_>, text: &str) -> Option<Arc<str>> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
     let part = |part: &str| !part.is_empty() && part.bytes().all(plain);
     if text.len() > PREFIX_MAX || !text.split('.').all(part) || text.starts_with("amq.") {

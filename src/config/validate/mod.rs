@@ -43,6 +43,7 @@ mod scope;
 mod service;
 mod session;
 mod source;
+mod state;
 mod syntax;
 mod tls;
 mod tracing;
@@ -136,6 +137,7 @@ fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
     let admission = operations::admission(&root.key("admission"), &model.admission);
     let sources = source::sources(&root.key("sources"), model);
     let broker = broker::broker(&root.key("broker"), &model.broker);
+    let state = state::state(&root.key("state"), &model.state);
     let listeners = listeners(root, model);
     let upstreams: Vec<_> = model
         .upstreams
@@ -156,6 +158,7 @@ fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
     let routes = routes(root, model);
     warn_of_unused(root, model);
     warn_of_unasked(root, model);
+    state::warn_of_no_store(root, model);
     own_paths(root, model);
     if let (Some(listeners), Some(admin)) = (&listeners, &admin) {
         places(root, model, (listeners, admin, publish.as_ref()));
@@ -172,6 +175,7 @@ fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
         admission: admission?,
         sources: sources?,
         broker: broker?,
+        state: state?,
         listeners: listeners?,
         authenticators: all(authenticators)?
             .into_iter()

@@ -19,6 +19,8 @@ use crate::config::validate::{affinity, auth, edits, guard, paths, publish, sess
 
 /// A year as `humantime` counts it.
 const LIFETIME_MAX: Duration = Duration::from_secs(31_557_600);
+/// A week.
+const STICK_FOR_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 const MESSAGE_BYTES_MAX: Size = Size(1 << 40);
 
 /// Entries of a route's lists.
@@ -55,6 +57,7 @@ pub(super) fn route(at: &Scope<'_>, model: &model::Route, whole: &model::Model) 
     let affinity = affinity::affinity(&at.key("affinity"), model, path.as_ref());
     let messages = publish::of_route(at, model, path.as_ref());
     let stick = stick(at, model);
+    let stick_for = stick_for(at, model);
     let origins = guard::origins(at, model, &whole.authenticators);
     let addresses = guard::addresses(at, &model.allow, &model.deny);
     let limits = limits(&at.key("limits"), &model.limits);
@@ -87,6 +90,8 @@ pub(super) fn route(at: &Scope<'_>, model: &model::Route, whole: &model::Model) 
         affinity: affinity?,
         messages: messages?,
         stick: stick?,
+        stick_for: stick_for?,
+        fleet: model.scope != Some(model::RouteScope::Node),
         tap_payload: model.tap_payload,
         limits: limits?,
         timeouts: timeouts?,
@@ -141,6 +146,20 @@ fn stick(at: &Scope<'_>, model: &model::Route) -> Option<bool> {
         return None;
     }
     Some(stick)
+}
+
+/// Only what sticks can be kept.
+fn stick_for(at: &Scope<'_>, model: &model::Route) -> Option<Duration> {
+    let at_time = at.key("stick_for");
+    let time = at_time.time_or_zero(model.stick_for, STICK_FOR_MAX)?;
+    if !time.is_zero() && model.stick != model::Stick::Live && !at.key("stick").is_explained() {
+        at_time.fault_with(
+            "`stick_for` needs `stick = \"live\"`, and this route does not stick",
+            "add `stick = \"live\"`, or take `stick_for` out",
+        );
+        return None;
+    }
+    Some(time)
 }
 
 fn fault<T>(at: &Scope<'_>, message: String) -> Option<T> {

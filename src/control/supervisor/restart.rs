@@ -27,6 +27,7 @@ pub(super) fn serving(before: &Loaded, loaded: Loaded, restart_for: &[String]) -
             ..loaded.snapshot.sources
         },
         broker: before.snapshot.broker.clone(),
+        state: before.snapshot.state.clone(),
         ..loaded.snapshot
     };
     Loaded {
@@ -67,6 +68,7 @@ pub(super) fn restart_needs(before: &Snapshot, after: &Snapshot) -> Vec<String> 
     let now = with_addresses(&before.listeners, &after.listeners);
     differs("listeners", now == after.listeners);
     differs("broker", before.broker == after.broker);
+    differs("state", before.state == after.state);
     differs("sources.etcd", before.sources.etcd == after.sources.etcd);
     keys
 }

@@ -55,6 +55,7 @@ fn snapshot(routes: &[Route], upstreams: &[Upstream]) -> Snapshot {
         },
         tracing: None,
         admission: None,
+        state: None,
         broker: Default::default(),
         sources: Sources {
             watch_file: false,

@@ -64,6 +64,8 @@ pub enum Choice {
     Stick,
     /// There is no backend: the gateway itself is at its place.
     Gateway,
+    /// The backend that the fleet keeps for the key.
+    Fleet,
 }
 
 /// A backend that was passed over.
@@ -110,6 +112,7 @@ impl Choice {
             Self::Walk => "walk",
             Self::Stick => "stick",
             Self::Gateway => "gateway",
+            Self::Fleet => "fleet",
         }
     }
 }

@@ -7,15 +7,13 @@ mod session;
 
 use std::sync::Arc;
 
-use bytes::{Buf, BytesMut};
-
 use crate::config::snapshot::{Broker, BrokerServer, SignIn};
 use crate::io::broker::DriverEnd;
 use crate::io::broker::drive::run;
 use crate::io::broker::reconnect::{BrokerClient, keep_connected};
 use crate::io::broker::redis::cluster::Cluster;
 use crate::io::broker::redis::session::Session;
-use crate::io::redis::resp::{Found, Item, NOT_REDIS, command, scan};
+use crate::io::redis::hello::hello;
 use crate::io::service::fault::Fault;
 use crate::io::service::wire::Wire;
 
@@ -75,64 +73,11 @@ impl Redis {
         if server.encrypted {
             wire = wire.secure(&self.settings.tls, &server.address).await?;
         }
-        let plain = |letter: char| match letter.is_ascii_graphic() {
-            true => letter,
-            false => '-',
+        let sign_in = match &self.settings.sign_in {
+            SignIn::Password(user, password) => Some((user.as_str(), password)),
+            SignIn::Open | SignIn::Token(_) => None,
         };
-        let name: String = format!("sessile-{}", self.node)
-            .chars()
-            .map(plain)
-            .collect();
-        let mut hello = BytesMut::new();
-        match &self.settings.sign_in {
-            SignIn::Password(user, password) => {
-                let (user, password) = (user.as_bytes(), password.reveal().as_bytes());
-                let name = name.as_bytes();
-                let words = [
-                    b"HELLO",
-                    &b"3"[..],
-                    b"AUTH",
-                    user,
-                    password,
-                    b"SETNAME",
-                    name,
-                ];
-                command(&mut hello, &words);
-            }
-            SignIn::Open | SignIn::Token(_) => {
-                let words = [b"HELLO", &b"3"[..], b"SETNAME", name.as_bytes()];
-                command(&mut hello, &words);
-            }
-        }
-        wire.send(&hello).await?;
-        let is_cluster = loop {
-            if let Some(answer) = scan(&wire.input)? {
-                match answer.items.first() {
-                    Some(Item::Map(_)) => {}
-                    Some(Item::Error(text)) if is_old(text) => {
-                        return Err(Fault::Unfit(
-                            "the server does not speak RESP3: it is older than Redis 6",
-                        ));
-                    }
-                    Some(Item::Error(text)) => return Err(Fault::refused(text)),
-                    _ => return Err(NOT_REDIS),
-                }
-                let (end, is_cluster) = (answer.end, is_cluster(&answer));
-                wire.input.advance(end);
-                break is_cluster;
-            }
-            wire.read_more().await?;
-        };
+        let is_cluster = hello(&mut wire, &self.node, sign_in).await?;
         Ok((wire, is_cluster))
     }
-}
-
-fn is_old(error: &str) -> bool {
-    error.starts_with("NOPROTO") || error.starts_with("ERR unknown command")
-}
-
-/// Whether the pairs of a greeting hold `mode: cluster`.
-fn is_cluster(answer: &Found<'_>) -> bool {
-    let mut pairs = answer.items.windows(2);
-    pairs.any(|pair| *pair == [Item::Bulk(b"mode"), Item::Bulk(b"cluster")])
 }

@@ -12,10 +12,10 @@ use crate::core::balance::Passed;
 use crate::core::health::{Outcome, Witness};
 use crate::core::routing::{Member, Upstream};
 use crate::core::session::details::{Choice, Placement};
-use crate::core::session::stick::StickyKey;
 use crate::io::carrier::Carrier;
 use crate::proxy::backend::dial::{self, DialPlan, NotReached};
 use crate::proxy::backend::lease::BackendLease;
+use crate::proxy::backend::sticking::{StickRule, Sticking};
 use crate::proxy::context::worker::Worker;
 
 /// What a request needs of a backend.
@@ -27,6 +27,8 @@ pub(crate) struct Wanted<'r> {
     /// Whether it is a session; an ordinary request is too short to count.
     pub(crate) session: bool,
     pub(crate) stickiness: Stickiness,
+    /// How the keys of its route stick.
+    pub(crate) stick: Option<StickRule>,
     /// The client for passive health, which counts failures by client.
     pub(crate) witness: Witness,
     /// No candidate is tried after this.
@@ -63,9 +65,11 @@ pub(crate) struct Candidates<'r> {
     tried: SmallVec<[usize; 4]>,
     /// How many of those were left out without a try.
     passed_over: usize,
-    sticky: Option<StickyKey>,
+    sticky: Option<Sticking>,
     /// Tried before all others.
     preferred: Option<usize>,
+    /// The backend that the fleet keeps for the key, tried next.
+    of_fleet: Option<(usize, Choice)>,
     /// Why the last one was not reached.
     last: Option<NotReached>,
     /// How the present candidate was chosen.
@@ -75,10 +79,12 @@ pub(crate) struct Candidates<'r> {
 impl<'r> Candidates<'r> {
     /// The candidates for what is wanted, none of them tried.
     pub(crate) fn new(worker: &'r Worker, wanted: Wanted<'r>) -> Self {
-        let sticky = wanted
-            .key
-            .filter(|_| wanted.stickiness != Stickiness::None)
-            .map(|key| StickyKey::new(wanted.upstream.name(), key));
+        let rule = wanted
+            .stick
+            .filter(|_| wanted.stickiness != Stickiness::None);
+        let sticky = rule
+            .zip(wanted.key)
+            .map(|(rule, key)| Sticking::new(worker, rule, wanted.upstream.name(), key));
         Self {
             wanted,
             worker,
@@ -86,6 +92,7 @@ impl<'r> Candidates<'r> {
             passed_over: 0,
             sticky,
             preferred: None,
+            of_fleet: None,
             last: None,
             placement: Placement::default(),
         }
@@ -143,8 +150,8 @@ impl<'r> Candidates<'r> {
         }
         let (now, random) = (clock::now(), fastrand::u64(..));
         let Wanted { upstream, key, .. } = self.wanted;
-        let index = if let Some(index) = self.followed(now) {
-            self.placement.choice = Choice::Stick;
+        let index = if let Some((index, choice)) = self.followed(now) {
+            self.placement.choice = choice;
             index
         } else if self.wanted.session {
             let placement = &mut self.placement;
@@ -166,19 +173,93 @@ impl<'r> Candidates<'r> {
         self.tried.push(index);
         let member = &upstream.members[index];
         let lease = BackendLease::take(self.worker, upstream, member, self.wanted.session);
-        Some((member, lease.stick(self.worker, self.sticky)))
+        // The key goes along with a session that goes elsewhere than the key was.
+        let failed = self.tried.len() - self.passed_over > 1;
+        let moves = failed || self.wanted.stickiness == Stickiness::Leads;
+        let lease = lease.stick(self.worker, self.sticky.as_ref(), moves);
+        Some((member, lease))
     }
 
-    /// The member that is preferred, else the backend of the key's live sessions, if it may take
-    /// one more.
-    fn followed(&mut self, now: std::time::Instant) -> Option<usize> {
-        if let Some(index) = self.preferred.take()
-            && (self.wanted.upstream).may_take(index, &self.tried, now, self.wanted.session)
-        {
-            return Some(index);
+    /// Asks the fleet for the backend of a sticky key, unless this node has live sessions of it. To
+    /// be called before the first candidate.
+    pub(crate) async fn consult_fleet(&mut self) {
+        let Some(sticky) = self.sticky.as_ref().filter(|sticky| sticky.is_of_fleet()) else {
+            return;
+        };
+        let now = clock::now();
+        if self.preferred.is_some() || self.beside_live_sessions(now).is_some() {
+            return;
         }
+        let Wanted {
+            upstream,
+            key,
+            session,
+            ..
+        } = self.wanted;
+        let random = fastrand::u64(..);
+        let picked = match session {
+            true => upstream.pick_for_session(key, &self.tried, now, random),
+            false => upstream.pick(key, &self.tried, now, random),
+        };
+        let Some(own) = picked.map(|index| &upstream.members[index].id) else {
+            return;
+        };
+        let may = |id: &BackendId| {
+            let index = upstream.index_of(id)?;
+            let may = upstream.may_take(index, &self.tried, now, session);
+            may.then_some(index)
+        };
+        let Some(first) = sticky.of_fleet(session, own, None).await else {
+            return;
+        };
+        let found = match may(&first) {
+            Some(index) => Some((index, first)),
+            // This node cannot use it. Its own health decides, and the key moves.
+            None => match sticky.of_fleet(session, own, Some(&first)).await {
+                Some(second) => may(&second).map(|index| (index, second)),
+                None => None,
+            },
+        };
+        self.of_fleet = found.map(|(index, id)| {
+            let choice = match id == *own {
+                true => Choice::FirstChoice,
+                false => Choice::Fleet,
+            };
+            (index, choice)
+        });
+    }
+
+    /// The member that is preferred, else the backend of the key's live sessions, else the one that
+    /// the fleet or this node keeps for it, if it may take one more.
+    fn followed(&mut self, now: std::time::Instant) -> Option<(usize, Choice)> {
+        let upstream = self.wanted.upstream;
+        let session = self.wanted.session;
+        let may = |index: &usize, tried: &[usize]| upstream.may_take(*index, tried, now, session);
+        if let Some(index) = self.preferred.take()
+            && may(&index, &self.tried)
+        {
+            return Some((index, Choice::Stick));
+        }
+        if let Some(index) = self.beside_live_sessions(now) {
+            return Some((index, Choice::Stick));
+        }
+        let of_fleet = self.of_fleet.take();
+        if let Some((index, choice)) = of_fleet
+            && may(&index, &self.tried)
+        {
+            return Some((index, choice));
+        }
+        let follows = self.wanted.stickiness == Stickiness::Follows && of_fleet.is_none();
+        let key = self.sticky.as_ref().filter(|_| follows)?.key();
+        let kept = self.worker.live().sticks().kept(key)?;
+        let index = upstream.index_of(&kept)?;
+        may(&index, &self.tried).then_some((index, Choice::Stick))
+    }
+
+    /// The backend of the key's live sessions on this node, if it may take one more.
+    fn beside_live_sessions(&self, now: std::time::Instant) -> Option<usize> {
         let follows = self.wanted.stickiness == Stickiness::Follows;
-        let key = self.sticky.filter(|_| follows)?;
+        let key = self.sticky.as_ref().filter(|_| follows)?.key();
         let upstream = self.wanted.upstream;
         let backends = self.worker.live().sticks().backends(key);
         let mut indexes = backends.iter().filter_map(|id| upstream.index_of(id));
@@ -273,6 +354,7 @@ mod tests {
             route: &RouteName::from("chat"),
             session: true,
             stickiness,
+            stick: Some(StickRule::HERE),
             witness: Witness::default(),
             until: Instant::now() + left,
         };

@@ -8,7 +8,7 @@ use crate::base::names::{BackendId, RouteName, UpstreamName};
 use crate::config::snapshot::Passive;
 use crate::core::health::{BackendState, Occupancy, Outcome, Witness};
 use crate::core::routing::{Member, Upstream};
-use crate::core::session::stick::{StickyKey, Stuck};
+use crate::proxy::backend::sticking::{StickRule, Sticking, Sticky};
 use crate::proxy::context::ejections::Ejections;
 use crate::proxy::context::worker::Worker;
 
@@ -32,7 +32,7 @@ pub(crate) struct BackendLease {
     upstream: Weak<Upstream>,
     session: bool,
     /// Keeps further sessions of its key on this backend.
-    sticky: Option<Box<Stuck>>,
+    sticky: Option<Box<Sticky>>,
 }
 
 /// What stands for a backend where the gateway itself is at its place.
@@ -63,18 +63,28 @@ impl BackendLease {
     /// The same for a session that another process handed over, if its route is sticky.
     pub(crate) fn stick_as(self, worker: &Worker, route: &RouteName, key: Option<&[u8]>) -> Self {
         let table = worker.live().table();
-        let sticky = table.route(route).is_some_and(|route| route.config.stick);
-        let upstream = self.upstream.upgrade().filter(|_| sticky);
-        let key = upstream.zip(key);
-        let key = key.map(|(upstream, key)| StickyKey::new(upstream.name(), key));
-        drop(table);
-        self.stick(worker, key)
+        let route = table.route(route);
+        let rule = route.and_then(|route| StickRule::of(&route.config));
+        let upstream = self.upstream.upgrade();
+        let sticking = rule.zip(upstream).zip(key);
+        let sticking = sticking
+            .map(|((rule, upstream), key)| Sticking::new(worker, rule, upstream.name(), key));
+        self.stick(worker, sticking.as_ref(), false)
     }
 
-    /// Makes further sessions of this key follow this one.
-    pub(crate) fn stick(mut self, worker: &Worker, key: Option<StickyKey>) -> Self {
-        if let Some(key) = key.filter(|_| self.session) {
-            self.sticky = Some(Box::new(worker.live().sticks().join(key, self.backend())));
+    /// Makes further sessions of this key follow this one. If it `moves`, so does the key.
+    pub(crate) fn stick(
+        mut self,
+        worker: &Worker,
+        sticking: Option<&Sticking>,
+        moves: bool,
+    ) -> Self {
+        match sticking {
+            Some(key) if self.session => {
+                self.sticky = Some(Box::new(key.join(worker, self.backend(), moves)));
+            }
+            Some(key) => key.keep(worker, self.backend()),
+            None => {}
         }
         self
     }

@@ -5,3 +5,4 @@ pub(crate) mod candidates;
 pub(crate) mod dial;
 pub(crate) mod handshake;
 pub(crate) mod lease;
+pub(crate) mod sticking;

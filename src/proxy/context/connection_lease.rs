@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use crate::base::names::ListenerName;
 use crate::core::limits::Permit;
 use crate::live::WorkerLoad;
-use crate::proxy::context::permits::SessionPermits;
+use crate::proxy::context::permits::{Held, SessionPermits};
 use crate::proxy::context::shared::{ListenerContext, Shared};
 
 /// Counts a client connection for as long as it is open, as a request's or as a session's.
@@ -67,7 +67,8 @@ impl ConnectionLease {
 
     /// Holds the client's permit for as long as the connection is open.
     pub(crate) fn hold(&mut self, permit: Option<Permit>) {
-        self.permits.add(permit);
+        self.permits
+            .add(permit.map(|permit| Held::new(permit, None)));
     }
 
     /// Holds the permits of the session that it becomes.

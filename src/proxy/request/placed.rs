@@ -11,6 +11,7 @@ use crate::core::health::Witness;
 use crate::core::limits::Holder;
 use crate::core::routing::{Route, Upstream};
 use crate::proxy::backend::candidates::{Stickiness, Wanted};
+use crate::proxy::backend::sticking::StickRule;
 use crate::proxy::context::permits::RequestPermits;
 use crate::proxy::request::received::Received;
 
@@ -57,6 +58,7 @@ impl Placed<'_> {
                 true => Stickiness::Follows,
                 false => Stickiness::None,
             },
+            stick: StickRule::of(&self.route.config),
             witness: self.witness(),
             until,
         }

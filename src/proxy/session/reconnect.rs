@@ -24,6 +24,7 @@ use crate::proxy::backend::candidates::{Candidates, Stickiness, Wanted};
 use crate::proxy::backend::dial::DialPlan;
 use crate::proxy::backend::handshake::{HandshakeAnswer, shake_hands, upgrade_request};
 use crate::proxy::backend::lease::BackendLease;
+use crate::proxy::backend::sticking::StickRule;
 use crate::proxy::context::worker::Worker;
 use crate::proxy::session::resumption::Resumption;
 use crate::proxy::streams::backend::BackendStream;
@@ -151,7 +152,8 @@ impl Round<'_> {
         };
         let route = &self.resume.facts.route;
         let table = &self.generation.table;
-        let sticky = table.route(route).is_some_and(|route| route.config.stick);
+        let stick = table.route(route);
+        let stick = stick.and_then(|route| StickRule::of(&route.config));
         let mut candidates = Candidates::new(
             self.worker,
             Wanted {
@@ -159,10 +161,11 @@ impl Round<'_> {
                 key: self.resume.key.as_deref(),
                 route,
                 session: true,
-                stickiness: match sticky {
-                    true => Stickiness::Leads,
-                    false => Stickiness::None,
+                stickiness: match stick {
+                    Some(_) => Stickiness::Leads,
+                    None => Stickiness::None,
                 },
+                stick,
                 witness: self.witness(),
                 until: self.until,
             },
@@ -173,6 +176,7 @@ impl Round<'_> {
         if let Some(shunned) = shunned {
             candidates.pass_over(&shunned);
         }
+        candidates.consult_fleet().await;
         while *left > 0
             && let Some((member, lease)) = candidates.next()
         {

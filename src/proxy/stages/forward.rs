@@ -96,6 +96,7 @@ pub(crate) async fn forward(
     // A connection that begins with this client's PROXY header serves no other client.
     let shared = placed.upstream.config.proxy_protocol.is_none();
     let mut candidates = Candidates::new(worker, placed.wanted(false, until));
+    candidates.consult_fleet().await;
     let mut login = headers::logs_connection_in(request.headers());
 
     while let Some((member, lease)) = candidates.next() {

@@ -3,20 +3,19 @@
 
 use http::request::Parts;
 
-use crate::base::clock;
 use crate::core::http::origin;
-use crate::core::limits::Holder;
-use crate::core::limits::network_of;
+use crate::core::limits::{Holder, network_of};
 use crate::proxy::context::permits::{RequestPermits, SessionPermits};
 use crate::proxy::refusal::{Quota, Refusal};
 use crate::proxy::request::authenticated::Authenticated;
 use crate::proxy::request::routed::Routed;
+use crate::proxy::stages::wanted_permits::WantedPermits;
 
 /// Checks address and origin, and takes the permits of a session.
 ///
 /// # Errors
 /// What keeps the request out.
-pub(crate) fn by_address(routed: &Routed<'_>) -> Result<RequestPermits, Refusal> {
+pub(crate) async fn by_address(routed: &Routed<'_>) -> Result<RequestPermits, Refusal> {
     let (received, route) = (routed.received, &routed.route.config);
     if !route.addresses.admits(received.client.address) {
         return Err(Refusal::Address);
@@ -28,11 +27,11 @@ pub(crate) fn by_address(routed: &Routed<'_>) -> Result<RequestPermits, Refusal>
     let Parts { headers, .. } = &routed.head;
     let secure = received.client.secure;
     origin::check(&route.origins, headers, &received.host, secure).map_err(Refusal::Origin)?;
-    permits(routed)
+    permits(routed).await
 }
 
 /// Permits for a session, the cheapest to check first.
-fn permits(routed: &Routed<'_>) -> Result<RequestPermits, Refusal> {
+async fn permits(routed: &Routed<'_>) -> Result<RequestPermits, Refusal> {
     let (received, route) = (routed.received, &routed.route.config);
     let live = received.connection.worker.live();
     let edge = &received.generation.edge;
@@ -42,31 +41,22 @@ fn permits(routed: &Routed<'_>) -> Result<RequestPermits, Refusal> {
     let handshake = handshake.map_err(Refusal::Overloaded)?;
     let quotas = &route.quotas;
     let lengths = edge.address_prefix;
-    let network = || network_of(&route.name, lengths, received.client.address);
+    let network = network_of(&route.name, lengths, received.client.address);
+    let mut wanted = WantedPermits::new(live, route.fleet);
     if let Some(rate) = quotas.handshakes_per_address {
-        let taken = live.quotas.take(&network(), rate, clock::now());
-        taken.map_err(|wait| Refusal::Quota(Quota::HandshakesPerAddress(wait)))?;
+        wanted.handshake(&network, rate, Quota::HandshakesPerAddress)?;
     }
-    let mut held = Vec::new();
-    let mut take = |holder, most, quota| {
-        let permit = live.quotas.counts.take(holder, most);
-        held.push(permit.map_err(|_| Refusal::Quota(quota))?);
-        Ok::<_, Refusal>(())
-    };
     if quotas.sessions_per_address > 0 {
-        take(
-            network(),
-            quotas.sessions_per_address,
-            Quota::SessionsPerAddress,
-        )?;
+        let most = quotas.sessions_per_address;
+        wanted.session(network, most, Quota::SessionsPerAddress)?;
     }
     if quotas.sessions_max > 0 {
         let holder = Holder::Route(route.name.clone());
-        take(holder, quotas.sessions_max, Quota::SessionsOfRoute)?;
+        wanted.session(holder, quotas.sessions_max, Quota::SessionsOfRoute)?;
     }
     Ok(RequestPermits {
         _handshake: Some(handshake),
-        session: SessionPermits::of(session, held),
+        session: SessionPermits::of(session, wanted.of_fleet().await?),
     })
 }
 
@@ -75,7 +65,7 @@ fn permits(routed: &Routed<'_>) -> Result<RequestPermits, Refusal> {
 ///
 /// # Errors
 /// What the principal has too much of, or the ramp.
-pub(crate) fn by_principal(
+pub(crate) async fn by_principal(
     authenticated: &Authenticated<'_>,
     permits: &mut RequestPermits,
 ) -> Result<(), Refusal> {
@@ -84,24 +74,25 @@ pub(crate) fn by_principal(
         return Ok(());
     }
     let live = routed.received.connection.worker.live();
-    let quotas = &routed.route.config.quotas;
+    let route = &routed.route.config;
     if let Some(holder) = authenticated.quota_holder() {
-        if let Some(rate) = quotas.handshakes_per_principal {
-            let taken = live.quotas.take(&holder, rate, clock::now());
-            taken.map_err(|wait| Refusal::Quota(Quota::HandshakesPerPrincipal(wait)))?;
+        let mut wanted = WantedPermits::new(live, route.fleet);
+        if let Some(rate) = route.quotas.handshakes_per_principal {
+            wanted.handshake(&holder, rate, Quota::HandshakesPerPrincipal)?;
         }
-        if quotas.sessions_per_principal > 0 {
-            let most = quotas.sessions_per_principal;
-            let permit = live.quotas.counts.take(holder, most);
-            let permit = permit.map_err(|_| Refusal::Quota(Quota::SessionsPerPrincipal))?;
-            permits.session.add([permit]);
+        if route.quotas.sessions_per_principal > 0 {
+            let most = route.quotas.sessions_per_principal;
+            wanted.session(holder, most, Quota::SessionsPerPrincipal)?;
         }
+        permits.session.add(wanted.of_fleet().await?);
     }
     live.admit_session().map_err(Refusal::Ramp)
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
     use crate::proxy::tests::{Fixture, authenticated, get, head, routed, websocket};
 
@@ -141,12 +132,17 @@ mod tests {
         limits = { sessions_per_principal = 1 }
     "#;
 
+    /// Without a store, nothing is waited for.
+    fn now<T>(stage: impl Future<Output = T>) -> T {
+        stage.now_or_never().expect("no store is asked")
+    }
+
     /// The outcome of the guard by address, as the label of a refusal.
     fn guarded(fixture: &Fixture, request: http::request::Builder) -> Result<RequestPermits, &str> {
         let head = head(request);
         let received = fixture.receive(&head);
         let routed = routed(&received, head);
-        by_address(&routed).map_err(|refusal| refusal.reason())
+        now(by_address(&routed)).map_err(|refusal| refusal.reason())
     }
 
     #[test]
@@ -210,7 +206,7 @@ mod tests {
             let received = fixture.receive(&head);
             let authenticated = authenticated(&received, head);
             let mut permits = RequestPermits::default();
-            by_principal(&authenticated, &mut permits)
+            now(by_principal(&authenticated, &mut permits))
                 .map(|()| permits)
                 .map_err(|refusal| refusal.reason())
         };

@@ -17,3 +17,4 @@ pub(crate) mod refuse;
 pub(crate) mod route;
 mod session_setup;
 pub(crate) mod upgrade;
+pub(crate) mod wanted_permits;

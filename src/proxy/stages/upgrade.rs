@@ -200,6 +200,7 @@ async fn ask(placed: &Placed<'_>, head: Parts) -> Result<Asked, Refusal> {
         until,
     };
     let mut candidates = Candidates::new(worker, placed.wanted(true, until));
+    candidates.consult_fleet().await;
     let names = cases(head.extensions);
     let mut fields = backend_headers(placed, head.headers, true);
     handshake::set_upgrade(&mut fields);

@@ -122,6 +122,10 @@ kinds! {
     SourceLagging = "source_lagging", Changes;
     /// A source that lagged is up to date again.
     SourceCaughtUp = "source_caught_up", Changes;
+    /// The store of the fleet's state is connected: limits hold over the fleet.
+    StateConnected = "state_connected", Changes;
+    /// The store of the fleet's state is gone: limits hold for this gateway alone.
+    StateLost = "state_lost", Changes;
     /// The process started.
     NodeStarted = "node_started", Changes;
     /// The gateway accepts clients.

@@ -132,6 +132,14 @@ table! {
         "1 while the broker carries messages. Absent without a broker.";
     BROKER_NODES = Gauge, Count, "sessile_broker_nodes", [],
         "Gateways that live, by their heartbeats at the broker, this one among them.";
+    STATE_DECISIONS = Counter, Count, "sessile_state_decisions_total", ["decision", "outcome"],
+        "Decisions (sessions, handshakes, stick) by whether they hold over the fleet: shared, or \
+         made by this node alone because the store was late or unavailable. Absent without \
+         `[state]`.";
+    STATE_SECONDS = WAITS, Seconds, "sessile_state_round_trip_seconds", [],
+        "From a request to the store of the fleet's state to its answer.";
+    STATE_CONNECTED = Gauge, Count, "sessile_state_connected", [],
+        "1 while the store of the fleet's state answers in time. Absent without `[state]`.";
     MEMBERSHIPS_REFUSED = Counter, Count, "sessile_memberships_refused_total", [],
         "Memberships in groups that were refused because of `groups_per_session` or \
          `memberships_max`.";

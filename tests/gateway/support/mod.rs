@@ -27,6 +27,7 @@ pub mod s_client;
 pub mod secrets;
 pub mod service;
 pub mod shell;
+pub mod stores;
 pub mod terminal;
 pub mod time;
 pub mod tokens;

@@ -1,0 +1,285 @@
+//! One key: what this gateway has of it, who asks, and what is to be written.
+
+use std::time::{Duration, Instant};
+
+use crate::core::state::document::{Document, is_backend};
+use crate::core::state::key::KeyKind;
+
+/// How long a value with shares is kept; it is written again in a third of that.
+pub(super) const KEPT: Duration = Duration::from_secs(60 * 60);
+
+/// What is asked of the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// One more session, if the fleet has fewer than `max`.
+    Session {
+        /// How many the fleet may have.
+        max: usize,
+    },
+    /// The backend of the key. If it has none, or the one that is useless, `backend` becomes it.
+    Backend {
+        /// The backend that this gateway would choose.
+        backend: Box<str>,
+        /// One that this gateway cannot use.
+        useless: Option<Box<str>>,
+    },
+    /// The backend of the key, if it has one.
+    Look,
+}
+
+/// What follows from what is in the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The session is counted.
+    Granted,
+    /// The fleet has as many as it may.
+    Full,
+    /// The key has this backend.
+    Backend(Box<str>),
+    /// The key has this backend, or none.
+    Kept(Option<Box<str>>),
+    /// So many in the present period, which ends after so long.
+    Counted(u64, Duration),
+}
+
+/// Identifies a value that was read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Version {
+    /// There was none.
+    #[default]
+    Absent,
+    /// The store numbers its values.
+    Number(u64),
+    /// The value itself.
+    Bytes(Box<[u8]>),
+}
+
+/// A value as it was read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// What it means; what no gateway wrote means nothing, and is overwritten.
+    pub document: Document,
+    /// Which one it is.
+    pub version: Version,
+}
+
+/// What an attempt writes, and what it means if it succeeds.
+pub(super) struct Attempt<W> {
+    pub(super) document: Document,
+    asks: Vec<(Ask, W, Verdict)>,
+    granted: u32,
+    /// It moves the key.
+    moves: bool,
+}
+
+/// A key of which this gateway has something, or asks.
+pub(super) struct Entry<W> {
+    kind: KeyKind,
+    /// Live sessions of this gateway.
+    pub(super) own: u32,
+    /// The share that may be in the store.
+    written: u32,
+    pub(super) stored: Stored,
+    /// In which life of the store `stored` was read.
+    epoch: u32,
+    waiting: Vec<(Ask, W)>,
+    pub(super) attempt: Option<Attempt<W>>,
+    /// Where the last session of a sticky key began.
+    backend: Option<Box<str>>,
+    /// The key moves there, whatever the store holds.
+    moves: bool,
+    /// How long a backend is kept without sessions.
+    keep: Duration,
+    /// It is in the queue of what is due.
+    pub(super) queued: bool,
+    written_at: Option<Instant>,
+}
+
+impl<W> Entry<W> {
+    pub(super) fn new(kind: KeyKind) -> Self {
+        Self {
+            kind,
+            own: 0,
+            written: 0,
+            stored: Stored::default(),
+            epoch: 0,
+            waiting: Vec::new(),
+            attempt: None,
+            backend: None,
+            moves: false,
+            keep: Duration::ZERO,
+            queued: false,
+            written_at: None,
+        }
+    }
+
+    pub(super) fn ask(&mut self, ask: Ask, waiter: W) {
+        self.waiting.push((ask, waiter));
+    }
+
+    /// One more session.
+    pub(super) fn hold(&mut self) {
+        self.own = self.own.saturating_add(1);
+    }
+
+    /// One more session of a sticky key, on this backend. If it `moves`, so does the key.
+    pub(super) fn stick(&mut self, backend: &str, moves: bool) {
+        if (moves || self.own == 0) && is_backend(backend) {
+            self.backend = Some(backend.into());
+            self.moves |= moves;
+        }
+        self.hold();
+    }
+
+    pub(super) fn keep(&mut self, keep: Duration) {
+        self.keep = keep;
+    }
+
+    /// What the store should hold of this gateway. Of a sticky key it is enough that there is one.
+    fn share(&self, own: u32) -> u32 {
+        match self.kind {
+            KeyKind::Stick => own.min(1),
+            _ => own,
+        }
+    }
+
+    /// Whether the store does not hold what it should.
+    pub(super) fn is_due(&self, epoch: u32) -> bool {
+        let stale = self.epoch != epoch && (self.own > 0 || self.written > 0);
+        let differs = self.share(self.own) != self.written;
+        !self.waiting.is_empty() || self.moves || differs || stale
+    }
+
+    /// Whether its value would soon be thrown away.
+    pub(super) fn is_old(&self, now: Instant) -> bool {
+        let age = self.written_at.map(|at| now.saturating_duration_since(at));
+        self.own > 0 && age.is_none_or(|age| age > KEPT / 3)
+    }
+
+    /// Whether nothing is left to remember.
+    pub(super) fn is_over(&self) -> bool {
+        let idle = self.waiting.is_empty() && self.attempt.is_none();
+        idle && !self.moves && self.own == 0 && self.written == 0
+    }
+
+    /// Decides what to write, from what was read last.
+    pub(super) fn begin(&mut self, process: u64, epoch: u32, alive: impl Fn(u64) -> bool) {
+        if self.epoch != epoch {
+            self.stored = Stored::default();
+            self.epoch = epoch;
+        }
+        let mut document = self.stored.document.clone();
+        let was_shared = !document.is_unshared();
+        document.retain(|one| one == process || alive(one));
+        document.set_share(process, 0);
+        let others = document.total();
+        // All sessions that kept the backend ended with their gateways.
+        if was_shared && others == 0 && self.own == 0 && self.keep.is_zero() {
+            document.backend = None;
+        }
+        let moves = std::mem::take(&mut self.moves);
+        if moves || (self.own > 0 && document.backend.is_none()) {
+            document.backend.clone_from(&self.backend);
+        }
+        let mut granted = 0;
+        let mut asks = Vec::new();
+        for (ask, waiter) in std::mem::take(&mut self.waiting) {
+            let verdict = match &ask {
+                Ask::Session { max } => {
+                    let live = others + u64::from(self.own) + u64::from(granted);
+                    match live < *max as u64 {
+                        true => {
+                            granted += 1;
+                            Verdict::Granted
+                        }
+                        false => Verdict::Full,
+                    }
+                }
+                Ask::Backend { backend, useless } => {
+                    let known = document.backend.take();
+                    let known = known.filter(|known| useless.as_ref() != Some(known));
+                    let backend = known.unwrap_or_else(|| backend.clone());
+                    document.backend = Some(backend.clone());
+                    Verdict::Backend(backend)
+                }
+                Ask::Look => Verdict::Kept(document.backend.clone()),
+            };
+            asks.push((ask, waiter, verdict));
+        }
+        document.set_share(process, self.share(self.own.saturating_add(granted)));
+        self.written = self.written.max(document.share(process));
+        self.attempt = Some(Attempt {
+            document,
+            asks,
+            granted,
+            moves,
+        });
+    }
+
+    /// How long the value of the present attempt is kept; zero: it is taken away.
+    pub(super) fn kept(&self, lease: Duration) -> Duration {
+        let Some(attempt) = &self.attempt else {
+            return Duration::ZERO;
+        };
+        let claimed = attempt.asks.iter();
+        // A look takes nothing away from a claim.
+        let mut claimed = claimed.filter(|(ask, ..)| !matches!(ask, Ask::Session { .. }));
+        match (attempt.document.is_unshared(), &attempt.document.backend) {
+            (false, _) => KEPT.max(self.keep),
+            (true, None) => Duration::ZERO,
+            // Its session is about to begin.
+            (true, Some(_)) if claimed.next().is_some() => lease.max(self.keep),
+            (true, Some(_)) => self.keep,
+        }
+    }
+
+    /// Whether the value is to be written even if it is the same, since it would be thrown away.
+    pub(super) fn renews(&self, now: Instant) -> bool {
+        let claims = |(ask, ..): &(Ask, W, Verdict)| matches!(ask, Ask::Backend { .. });
+        let attempt = self.attempt.as_ref();
+        let claimed = attempt.is_some_and(|attempt| attempt.asks.iter().any(claims));
+        self.is_old(now) || (claimed && !self.keep.is_zero())
+    }
+
+    /// The attempt was written, and this is what the store holds now.
+    pub(super) fn succeeded(
+        &mut self,
+        process: u64,
+        now: Instant,
+        stored: Stored,
+    ) -> Vec<(W, Verdict)> {
+        let Some(attempt) = self.attempt.take() else {
+            return Vec::new();
+        };
+        self.written = attempt.document.share(process);
+        self.stored = stored;
+        self.written_at = Some(now);
+        self.own = self.own.saturating_add(attempt.granted);
+        let asks = attempt.asks.into_iter();
+        asks.map(|(_, waiter, verdict)| (waiter, verdict)).collect()
+    }
+
+    /// Another gateway was faster: who asked goes on waiting.
+    pub(super) fn failed(&mut self, process: u64, stored: Stored) {
+        self.written = stored.document.share(process);
+        self.stored = stored;
+        if let Some(attempt) = self.attempt.take() {
+            self.moves |= attempt.moves;
+            let asks = attempt.asks.into_iter();
+            let again = asks.map(|(ask, waiter, _)| (ask, waiter));
+            self.waiting.splice(0..0, again);
+        }
+    }
+
+    /// The store is gone, and may have taken the attempt or not.
+    pub(super) fn lost(&mut self) -> Vec<W> {
+        let attempt = self.attempt.take();
+        self.moves |= attempt.as_ref().is_some_and(|one| one.moves) && self.own > 0;
+        let asked = attempt.into_iter().flat_map(|attempt| attempt.asks);
+        let asked: Vec<_> = asked.map(|(_, waiter, _)| waiter).collect();
+        let waiting = std::mem::take(&mut self.waiting);
+        let waiting = waiting.into_iter().map(|(_, waiter)| waiter);
+        self.queued = false;
+        asked.into_iter().chain(waiting).collect()
+    }
+}
