@@ -1,5 +1,5 @@
-//! The store in which the gateways of a fleet count together: decisions that wait for it for a short
-//! time only, and the drivers that speak to it.
+//! The store in which the gateways of a fleet count together: decisions that wait for it only
+//! shortly, and the drivers that speak to it.
 //!
 //! A decision never depends on the store: if it is gone or late, the gateway's own counts decide.
 //! The first decision that is late closes the way to the store until it answers in time again, so

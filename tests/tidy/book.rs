@@ -169,6 +169,7 @@ fn named_files() -> tempfile::TempDir {
         ("read.token", "fedcba9876543210".repeat(2)),
         ("tickets.key", "0123456789abcdef".repeat(4)),
         ("broker.password", "hunter2".to_owned()),
+        ("state.password", "hunter2".to_owned()),
     ] {
         fs::write(directory.path().join(file), text).unwrap();
     }

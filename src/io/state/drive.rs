@@ -1,5 +1,5 @@
-//! Keeps the connection to the store, and moves what the ledger has to send over it. Requests follow
-//! one another without waiting for answers.
+//! Keeps the connection to the store, and sends over it what the ledger has to send. Requests do
+//! not wait for the answers of those before.
 
 use std::collections::VecDeque;
 use std::io;

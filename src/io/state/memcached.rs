@@ -1,5 +1,5 @@
-//! Memcached (1.6 and newer), by its meta commands. A value is changed by compare and swap, and read
-//! back with the same round trip, so that a swap that was refused can be tried again at once.
+//! Memcached (1.6 and newer), by its meta commands. A value is changed by compare and swap, and
+//! read back in the same round trip, so that a refused swap can be tried again at once.
 
 use std::fmt::Write as _;
 use std::time::Duration;

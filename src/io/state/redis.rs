@@ -13,8 +13,8 @@ use crate::io::service::fault::Fault;
 use crate::io::service::wire::Wire;
 use crate::io::state::link::{Answered, Asked, Protocol};
 
-/// Sets a value (or deletes it, if the new one is empty) if it is still the expected one. Kept for no
-/// time, it is only compared. Returns whether it was the expected one, and what is there.
+/// Sets a value (or deletes it, if the new one is empty) if it is still the expected one. Kept for
+/// no time, it is only compared. Returns whether it was the expected one, and what is there.
 const SWAP: &[u8] = b"local value = redis.call('GET', KEYS[1]) or '' \
     if value ~= ARGV[1] then return {0, value} end \
     if ARGV[3] == '0' then return {1, value} end \

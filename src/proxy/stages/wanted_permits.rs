@@ -1,5 +1,5 @@
-//! The permits that one stage needs: first of this node, which costs nothing, then of the fleet, all
-//! in one round trip.
+//! The permits that one stage needs: first of this node, which costs nothing, then of the fleet,
+//! all in one round trip.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -189,3 +189,42 @@ async fn ordinary_requests_go_where_the_sessions_of_their_key_are() {
     );
     client.close().await;
 }
+
+/// Each gateway finds out by itself that a backend is gone, and the first one chooses for all.
+#[tokio::test]
+async fn sessions_of_a_key_reconnect_to_one_backend_on_all_gateways() {
+    let store = StoreServer::start("redis").await;
+    let mut backends = Vec::new();
+    for _ in 0..5 {
+        backends.push(Backend::echo().await);
+    }
+    let route = (
+        "",
+        LEAST,
+        "stick = \"live\"\non_backend_loss = \"reconnect\"",
+    );
+    let all: Vec<_> = backends.iter().collect();
+    let one = node("one", &store, &all, route).await;
+    let two = node("two", &store, &all, route).await;
+    let mut here = session(&one, "203.0.113.7", "/?k=ann").await.unwrap();
+    let mut there = session(&two, "203.0.113.8", "/?k=ann").await.unwrap();
+    let taken = here.backend().await;
+    assert_eq!(there.backend().await, taken);
+    let lost = backends.iter().position(|one| one.address == taken);
+    backends
+        .remove(lost.expect("it is one of them"))
+        .stop()
+        .await;
+    for gateway in [&one, &two] {
+        eventually("it has reconnected", async || {
+            let sessions = gateway.sessions();
+            sessions.len() == 1 && sessions[0]["resumes"] == 1
+        })
+        .await;
+    }
+    let next = here.backend().await;
+    assert_ne!(next, taken);
+    assert_eq!(there.backend().await, next);
+    here.close().await;
+    there.close().await;
+}

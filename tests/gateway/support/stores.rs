@@ -18,7 +18,7 @@ pub struct StoreServer {
     port: u16,
     directory: TempDir,
     child: Option<Child>,
-    /// It speaks TLS only, and wants the password.
+    /// It speaks TLS only, and asks for the password.
     guarded: bool,
 }
 
