@@ -124,8 +124,8 @@ pub struct KeyView {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct PlacementView {
     /// `first_choice`, `walk` (others were passed over), `stick` (the backend of a live session
-    /// with the same key), `fleet` (the backend that the fleet keeps for the key) or `unknown` (an older
-    /// process placed it).
+    /// with the same key), `fleet` (the backend that the fleet keeps for the key), or `unknown`
+    /// (an older process placed it).
     pub choice: String,
     /// The backends that were passed over, in order; the first 8.
     pub passed: Vec<PassedView>,

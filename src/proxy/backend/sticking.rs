@@ -85,8 +85,8 @@ impl Sticking {
     }
 
     /// The backend of the key in the fleet; it becomes `own` if it has none, or one that is
-    /// `useless`. `None` if the fleet does not keep it, or cannot be asked. An ordinary request claims a
-    /// backend only where it is kept without sessions.
+    /// `useless`. `None` if the fleet does not keep it, or cannot be asked. An ordinary request
+    /// claims a backend only where it is kept without sessions.
     pub(crate) async fn of_fleet(
         &self,
         session: bool,
