@@ -216,6 +216,7 @@ impl Bound {
         let configured = supervisor.loaded();
         let workers = worker_count(configured.snapshot.node.workers);
         let live = Arc::clone(&shared.live);
+        let takes_over = handover.as_ref().is_some_and(Handover::takes_over);
         let event_log = begin_events(&live, &configured.snapshot, handover.as_ref()).await;
         let mut background = JoinSet::new();
         // Before the first client is served; until then they queue.
@@ -231,7 +232,8 @@ impl Bound {
         keep_busy(&mut background, control, &shared, traces);
         keep_tls(&mut background, &tls, &shared, &configured.snapshot);
         sources::follow_file(&sources, &mut background);
-        let publishing = publishing::begin(publish, &shared, &configured.snapshot, &mut background);
+        let settings = (&configured.snapshot, takes_over);
+        let publishing = publishing::begin(publish, &shared, settings, &mut background);
         let (stop_admin, admin_stopped) = oneshot::channel::<()>();
         let membership = FleetMembership::join(&supervisor, &live, admin.address(), &sources);
         let parts = (sources, membership.fleet(), publishing.hub());
@@ -243,11 +245,8 @@ impl Bound {
         live.enter(Phase::Ready);
         event_log::report_ready(&shared, workers, &admin_address);
 
-        let mut lifecycle = HandoverLifecycle::begin(
-            handover,
-            &shared,
-            operator_orders(&supervisor, &revocations),
-        );
+        let kept = (operator_orders(&supervisor, &revocations), publishing.hub());
+        let mut lifecycle = HandoverLifecycle::begin(handover, &shared, kept);
         let outcome = tokio::select! {
             () = signals.serve_until_stop(&supervisor, &shared.records) => None,
             outcome = lifecycle.outcome() => Some(outcome),

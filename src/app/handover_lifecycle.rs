@@ -7,6 +7,7 @@ use std::sync::Arc;
 use sd_notify::NotifyState;
 
 use crate::control::handover::{self, Handover, HandoverOutcome, HandoverRequest, OperatorOrders};
+use crate::control::messages::Messages;
 use crate::control::revocations::RevocationStore;
 use crate::control::supervisor::Supervisor;
 use crate::control::ticket_keys::TicketKeyStore;
@@ -31,7 +32,7 @@ impl HandoverLifecycle {
     pub(super) fn begin(
         handover: Option<Handover>,
         shared: &Shared,
-        operator_orders: OperatorOrders,
+        kept: (OperatorOrders, Option<Arc<Messages>>),
     ) -> Self {
         let Some(handover) = handover else {
             notify(&[NotifyState::Ready]);
@@ -45,7 +46,7 @@ impl HandoverLifecycle {
             false => notify(&[NotifyState::Ready]),
         };
         let (live, node) = (Arc::clone(&shared.live), Arc::clone(&shared.node));
-        Self(Some(handover.start(live, operator_orders, node, ready)))
+        Self(Some(handover.start(live, kept, node, ready)))
     }
 
     /// Waits until another process has this one's place; for ever if none takes it.

@@ -46,18 +46,20 @@ struct Serving {
 pub(super) fn begin(
     bound: Option<ApiSocket>,
     shared: &Shared,
-    snapshot: &Snapshot,
+    (snapshot, takes_over): (&Snapshot, bool),
     background: &mut JoinSet<()>,
 ) -> Publishing {
     let settings = snapshot.publish.clone();
     let both = bound.zip(settings);
-    Publishing(both.map(|(bound, settings)| serve(bound, settings, (shared, snapshot), background)))
+    Publishing(both.map(|(bound, settings)| {
+        serve(bound, settings, (shared, snapshot, takes_over), background)
+    }))
 }
 
 fn serve(
     bound: ApiSocket,
     settings: Publish,
-    (shared, snapshot): (&Shared, &Snapshot),
+    (shared, snapshot, takes_over): (&Shared, &Snapshot, bool),
     background: &mut JoinSet<()>,
 ) -> Serving {
     let live = &shared.live;
@@ -71,7 +73,7 @@ fn serve(
         Arc::clone(live),
         broker,
         own,
-        (&settings, log),
+        (&settings, log, takes_over),
         &shared.metrics,
     );
     if let Some(events) = events {

@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 
 use crate::base::addr::ListenAddr;
 use crate::control::exposed;
+use crate::control::messages::Messages;
 use crate::control::ticket_keys::TicketKeyStore;
 use crate::io::net::listener::{self, BindError, Owner};
 use crate::live::Live;
@@ -134,7 +135,7 @@ impl Handover {
     pub fn start(
         self,
         live: Arc<Live>,
-        operator_orders: OperatorOrders,
+        (operator_orders, messages): (OperatorOrders, Option<Arc<Messages>>),
         node: Arc<NodeMetrics>,
         ready: impl FnOnce() + Send + 'static,
     ) -> Running {
@@ -152,9 +153,13 @@ impl Handover {
         };
         let task = tokio::spawn(async move {
             if let Some(predecessor) = self.predecessor {
-                let taken =
-                    predecessor.take(&live, &operator_orders, &node, &mut stopped, &mut ready);
-                match taken.await {
+                let kept = (&operator_orders, messages.as_deref());
+                let taken = predecessor.take(&live, kept, &node, &mut stopped, &mut ready);
+                let taken = taken.await;
+                if let Some(messages) = &messages {
+                    messages.history_came();
+                }
+                match taken {
                     Ok(()) => {}
                     Err(TakeError::Interrupted) => return None,
                     Err(error) => return Some(HandoverOutcome::NotTaken(error.to_string())),
@@ -167,6 +172,7 @@ impl Handover {
             let offer = give::HandoverOffer {
                 live,
                 node,
+                messages,
                 drainer: operator_orders.drainer,
                 tickets: Arc::clone(operator_orders.revocations.tickets()),
                 ticket_keys: self.ticket_keys,

@@ -8,13 +8,16 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 use rustls::server::Acceptor;
 use rustls::{ClientConfig, HandshakeKind};
 use socket2::SockRef;
+use tokio::io::AsyncWrite as _;
 use tokio_rustls::{LazyConfigAcceptor, TlsConnector, client, server};
 use zeroize::Zeroizing;
 
@@ -136,9 +139,18 @@ impl Carrier {
         })
     }
 
-    /// The same client, which takes server-sent events from now on.
-    pub fn with_events(self, client: EventClient) -> Self {
-        Self::Events(Box::new(EventStream::new(self, client)))
+    /// The same client, which takes server-sent events from now on, behind what is `unsent` of the
+    /// response. One that acknowledges nothing for `silence` is gone.
+    pub fn with_events(self, client: EventClient, unsent: Vec<u8>, silence: Duration) -> Self {
+        if let Some(socket) = self.socket() {
+            // Unix sockets have no such clients.
+            let _ = SockRef::from(socket).set_tcp_user_timeout(Some(silence));
+        }
+        let mut events = EventStream::new(self, client, unsent);
+        // The rest leaves with the next event.
+        let mut cx = Context::from_waker(Waker::noop());
+        let _ = Pin::new(&mut events).poll_flush(&mut cx);
+        Self::Events(Box::new(events))
     }
 
     /// Whether the client takes server-sent events.

@@ -132,6 +132,10 @@ pub enum FromOld {
         /// Another part follows.
         more: bool,
     },
+    /// A part of the messages that are kept for clients that come back, in the attachment, in the
+    /// form of the control plane; they are added to those sent before. Sent to a process that
+    /// reads [`STATE_ENDS`].
+    History,
     /// A session: its state in the attachment, the client's descriptor, then the backend's unless
     /// it is between two.
     Session {
@@ -184,6 +188,7 @@ impl FromOld {
             Self::Tickets { .. } => "tickets",
             Self::Revocations { .. } => "revocations",
             Self::Orders { .. } => "orders",
+            Self::History => "history",
             Self::Session { .. } => "session",
             Self::Batch => "batch",
             Self::Done { .. } => "done",

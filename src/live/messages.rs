@@ -145,7 +145,7 @@ pub struct Delivery {
     /// When it is no longer delivered.
     pub expires: Option<SystemTime>,
     /// Its place in the history, if it is kept.
-    pub recorded: Option<RecordedAt>,
+    pub recorded: Option<Box<RecordedAt>>,
 }
 
 /// The place of a message in the history.
@@ -155,13 +155,16 @@ pub struct RecordedAt {
     pub id: EventId,
     /// The groups whose history has it.
     pub groups: Vec<GroupName>,
+    /// As it was published, for another process.
+    pub publication: Publication,
 }
 
 impl Delivery {
     /// A message that is kept.
-    pub fn recorded(publication: Publication, at: RecordedAt) -> Self {
+    pub fn recorded(at: RecordedAt) -> Self {
+        let publication = at.publication.clone();
         Self {
-            recorded: Some(at),
+            recorded: Some(Box::new(at)),
             ..publication.into()
         }
     }
@@ -228,9 +231,11 @@ pub enum MessageCommand {
         /// Which.
         id: SessionId,
         /// The messages, in order.
-        deliveries: Vec<Arc<Delivery>>,
+        deliveries: Arc<[Arc<Delivery>]>,
         /// Others may be missing.
         gap: bool,
+        /// Further ones follow these.
+        more: bool,
         /// Receives the answer at once: whether the worker has the session.
         answer: oneshot::Sender<bool>,
     },

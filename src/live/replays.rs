@@ -19,6 +19,8 @@ pub struct ReplayRequest {
     pub groups: Vec<GroupName>,
     /// The last message that its client has.
     pub since: EventId,
+    /// Whether the client learns that messages may be missing.
+    pub tells_gap: bool,
 }
 
 /// The sessions that wait; no more than there are sessions.
@@ -26,6 +28,8 @@ pub struct ReplayRequest {
 pub struct Replays {
     waiting: Mutex<VecDeque<ReplayRequest>>,
     arrived: Notify,
+    /// The newest message of the history.
+    last: Mutex<EventId>,
 }
 
 impl Replays {
@@ -43,6 +47,16 @@ impl Replays {
             }
             self.arrived.notified().await;
         }
+    }
+
+    /// The newest message of the history.
+    pub fn last(&self) -> EventId {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The history has a newer message.
+    pub fn set_last(&self, id: EventId) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = id;
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<ReplayRequest>> {

@@ -11,18 +11,20 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::base::clock;
+use crate::base::event_id::EventId;
 use crate::base::session_id::SessionId;
 use crate::control::drainer::Drainer;
 use crate::control::handover::outcome::HandoverOutcome;
 use crate::control::handover::send_session::send_session;
 use crate::control::handover::step::{ANSWER_MAX, StepError, receive};
+use crate::control::messages::Messages;
 use crate::control::revocations;
 use crate::control::ticket_keys::TicketKeyStore;
 use crate::control::tickets::{Tickets, UsedOf};
 use crate::core::session::drain::BackendOrder;
 use crate::core::session::staying::{StayReason, Staying};
 use crate::io::handover::{
-    FromNew, FromOld, PROTOCOL, STATE, STATE_TLS, VERSION, Wire, WireError, agree,
+    FromNew, FromOld, PROTOCOL, STATE, STATE_ENDS, STATE_TLS, VERSION, Wire, WireError, agree,
 };
 use crate::io::net::listener::{self, Owner};
 use crate::io::net::socket::Detached;
@@ -54,6 +56,7 @@ const ORDERS: usize = 100;
 pub(super) struct HandoverOffer {
     pub(super) live: Arc<Live>,
     pub(super) node: Arc<NodeMetrics>,
+    pub(super) messages: Option<Arc<Messages>>,
     pub(super) tickets: Arc<Tickets>,
     pub(super) ticket_keys: Arc<TicketKeyStore>,
     pub(super) drainer: Arc<Drainer>,
@@ -236,6 +239,7 @@ impl HandoverOffer {
         self.tell_revocations(wire).await?;
         let orders = self.drainer.orders();
         tell_orders(wire, &orders).await?;
+        let kept = self.send_history(wire, reads, EventId::default()).await?;
         // When all have answered, no worker accepts, and what one accepted for another is counted.
         self.pack(&vec![Some(None); self.live.workers().len()], 0, reads)
             .await;
@@ -255,6 +259,7 @@ impl HandoverOffer {
         if last != orders {
             tell_orders(wire, &last).await?;
         }
+        self.send_history(wire, reads, kept).await?;
         // A worker that answered too late may hold sessions whose transfer was never sent.
         self.release(&[], false).await;
         let done = FromOld::Done {
@@ -284,6 +289,28 @@ impl HandoverOffer {
             }
         }
         Ok(())
+    }
+
+    /// Sends the history of messages behind `after`, if the new process reads it. Returns the last.
+    async fn send_history(
+        &self,
+        wire: &mut Wire,
+        reads: u32,
+        after: EventId,
+    ) -> Result<EventId, StepError> {
+        let mut last = after;
+        let Some(messages) = self.messages.as_ref().filter(|_| reads >= STATE_ENDS) else {
+            return Ok(last);
+        };
+        while let Some((part, sent)) = messages.history_part(last).await {
+            let (attachment, none) = ([part.as_slice()], []);
+            let send = wire.send(&FromOld::History, &attachment, &none);
+            timeout(ANSWER_MAX, send)
+                .await
+                .map_err(|_| StepError::Silent(ANSWER_MAX))??;
+            last = sent;
+        }
+        Ok(last)
     }
 
     async fn tell_revocations(&self, wire: &mut Wire) -> Result<(), StepError> {
@@ -460,29 +487,4 @@ async fn tell_orders(wire: &mut Wire, orders: &[BackendOrder]) -> Result<(), Ste
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::control::handover::take::REASON_MAX;
-    use crate::io::handover::MESSAGE_MAX;
-
-    /// The answer to a batch must fit into a message, however many workers there are.
-    #[test]
-    fn the_answer_to_a_batch_fits_into_a_message_whatever_the_number_of_workers() {
-        for workers in [1, 2, 20, 71, 128, 256] {
-            let mut cursors = vec![Some(None); workers];
-            let most = share(&cursors) * workers;
-            assert!(most <= BATCH_ALL, "{workers} workers, {most} sessions");
-            let ids = (0..most).map(|_| SessionId::new(u64::MAX >> 16, fastrand::u128(..)));
-            let refused = ids.map(|id| (id, "x".repeat(REASON_MAX))).collect();
-            let answer = FromNew::Taken {
-                taken: Vec::new(),
-                refused,
-            };
-            let bytes = serde_json::to_vec(&answer).expect("plain data serialises");
-            assert!(bytes.len() <= MESSAGE_MAX, "{workers}: {}", bytes.len());
-            // Workers that have given all leave their share to the others.
-            cursors.iter_mut().skip(1).for_each(|cursor| *cursor = None);
-            assert_eq!(share(&cursors), BATCH);
-        }
-    }
-}
+mod tests;

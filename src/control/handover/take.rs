@@ -15,6 +15,7 @@ use crate::base::clock;
 use crate::base::session_id::SessionId;
 use crate::control::drainer::Drainer;
 use crate::control::handover::step::{ANSWER_MAX, StepError, receive};
+use crate::control::messages::Messages;
 use crate::control::revocations::RevocationStore;
 use crate::control::ticket_keys::HandedKeys;
 use crate::control::tickets::UsedOf;
@@ -190,7 +191,7 @@ impl Predecessor {
     pub(super) async fn take(
         mut self,
         live: &Live,
-        operator_orders: &OperatorOrders,
+        (operator_orders, messages): (&OperatorOrders, Option<&Messages>),
         node: &NodeMetrics,
         stop: &mut watch::Receiver<bool>,
         ready: &mut (dyn FnMut() + Send),
@@ -199,7 +200,7 @@ impl Predecessor {
         tracing::info!(from = self.pid, version = %self.version, "taking over");
         let mut taken = 0;
         let mut ended = self
-            .receive_all(live, operator_orders, node, stop, &mut taken)
+            .receive_all(live, (operator_orders, messages), node, stop, &mut taken)
             .await;
         let elsewhere = operator_orders.drainer.elsewhere();
         if !ended.as_ref().is_ok_and(Staying::is_empty) {
@@ -251,7 +252,7 @@ impl Predecessor {
     async fn receive_all(
         &mut self,
         live: &Live,
-        operator_orders: &OperatorOrders,
+        (operator_orders, messages): (&OperatorOrders, Option<&Messages>),
         node: &NodeMetrics,
         stop: &mut watch::Receiver<bool>,
         taken: &mut usize,
@@ -300,6 +301,11 @@ impl Predecessor {
                         tokio::spawn(async move { drainer.save().await });
                     }
                 }
+                FromOld::History => {
+                    if let Some(messages) = messages {
+                        messages.adopt_history(&message.attachment).await;
+                    }
+                }
                 FromOld::Batch => {
                     let batch = std::mem::take(&mut transfers);
                     let more = adopt(&mut self.wire, live, batch).await.unwrap_or(0);
@@ -309,12 +315,7 @@ impl Predecessor {
                     live.set_taking_over(progress);
                 }
                 FromOld::Done { staying, reasons } => {
-                    let known = || {
-                        let mut staying_there = Staying::default();
-                        staying_there.add(StayReason::Ending, staying);
-                        staying_there
-                    };
-                    return Ok(reasons.unwrap_or_else(known));
+                    return Ok(reasons.unwrap_or_else(|| ending(staying)));
                 }
                 FromOld::Stopped {
                     reason,
@@ -325,6 +326,13 @@ impl Predecessor {
             }
         }
     }
+}
+
+/// So many sessions of an older process, which gives no reasons.
+fn ending(sessions: usize) -> Staying {
+    let mut staying = Staying::default();
+    staying.add(StayReason::Ending, sessions);
+    staying
 }
 
 /// A session as the old process sent it: the TLS states follow its own in the attachment.

@@ -13,30 +13,44 @@ use tokio::time::timeout;
 
 use crate::base::clock;
 use crate::base::event_id::EventId;
-use crate::config::snapshot::Publish;
+use crate::base::group::GroupName;
+use crate::base::target::Target;
+use crate::config::snapshot::{self as config, Publish};
 use crate::core::messages::delivery::{DeliveryCounts, Publication, Recipient};
+use crate::core::messages::envelope::{Content, Envelope};
 use crate::core::messages::history::{History, Missed};
+use crate::io::broker::BrokerStatus;
 use crate::live::{
     Delivery, Live, MessageCommand, QueuedCommands, RecordedAt, ReplayRequest, Replays,
     WorkerCommand,
 };
 
-/// For the log of the fleet to be read at the begin; then sessions are told of a gap.
+/// Bytes of the messages in one part of a hand-over, about.
+const PART_MAX: usize = 1 << 20;
+/// Messages that a session gets at once; the next ones when these have left.
+const PAGE: usize = 64;
+/// For the log of the fleet, or the process before this one; then sessions are told of a gap.
 const READ_MAX: Duration = Duration::from_secs(5);
 
 /// The messages that are kept.
 #[derive(Debug)]
 pub(super) struct NodeHistory {
     live: Arc<Live>,
+    rules: Arc<[config::History]>,
     history: Mutex<History<Arc<Delivery>>>,
-    /// Whether what was kept before is here.
-    ready: watch::Sender<bool>,
+    /// How many places still send what was kept before.
+    awaited: watch::Sender<usize>,
 }
 
 impl NodeHistory {
-    /// `None` where no group has a history. `logged` is whether there is a log of the fleet; what
-    /// it has is here when `set_ready` was called.
-    pub(super) fn new(live: &Arc<Live>, settings: &Publish, logged: bool) -> Option<Arc<Self>> {
+    /// `None` where no group has a history. `logged` is whether there is a log of the fleet,
+    /// `takes_over` whether there is a process before this one: `came` is called for each of the
+    /// two when what it has kept is here.
+    pub(super) fn new(
+        live: &Arc<Live>,
+        settings: &Publish,
+        (logged, takes_over): (bool, bool),
+    ) -> Option<Arc<Self>> {
         let rules = Arc::clone(&settings.history);
         let age = History::<()>::age_max(&rules);
         let begins = match logged {
@@ -44,18 +58,83 @@ impl NodeHistory {
             false => now(),
         };
         (!rules.is_empty()).then(|| {
-            let history = History::new(rules, settings.history_bytes, begins);
+            // The low bits of a random number.
+            let tag = (!logged).then_some(live.instance() as u16);
+            let kept = Arc::clone(&rules);
+            let history = History::new(kept, settings.history_bytes, begins, tag);
             Arc::new(Self {
+                rules,
                 live: Arc::clone(live),
                 history: Mutex::new(history),
-                ready: watch::Sender::new(!logged),
+                awaited: watch::Sender::new(usize::from(logged) + usize::from(takes_over)),
             })
         })
     }
 
-    /// What was kept before is here.
-    pub(super) fn set_ready(&self) {
-        self.ready.send_replace(true);
+    /// What one place has kept before is here.
+    pub(super) fn came(&self) {
+        self.awaited
+            .send_modify(|awaited| *awaited = awaited.saturating_sub(1));
+    }
+
+    /// The messages behind `after` for another process, so many that they fit into one part of a
+    /// hand-over, and the last of them; `None` after the last.
+    pub(super) async fn part(
+        &self,
+        after: EventId,
+        process: &Arc<str>,
+    ) -> Option<(Vec<u8>, EventId)> {
+        let history = self.history.lock().await;
+        let some = history.behind(after, PART_MAX);
+        let (last, _) = some.last()?;
+        let last = *last;
+        let mut part = Vec::new();
+        put_id(&mut part, history.begins());
+        part.extend_from_slice(&history.tag().unwrap_or_default().to_be_bytes());
+        for (id, delivery) in some {
+            let Some(recorded) = &delivery.recorded else {
+                continue;
+            };
+            let envelope = Envelope {
+                from: Arc::clone(process),
+                content: Content::Message {
+                    publication: recorded.publication.clone(),
+                    ask: None,
+                },
+            };
+            let envelope = envelope.encode();
+            put_id(&mut part, id);
+            part.extend_from_slice(&(envelope.len() as u32).to_be_bytes());
+            part.extend_from_slice(&envelope);
+        }
+        Some((part, last))
+    }
+
+    /// Keeps the messages of a part; what is not understood is left out.
+    pub(super) async fn adopt(&self, mut part: &[u8]) {
+        let mut history = self.history.lock().await;
+        if let Some(begins) = take_id(&mut part) {
+            history.begins_at(begins);
+        }
+        if let Some((tag, rest)) = part.split_first_chunk() {
+            history.set_tag(u16::from_be_bytes(*tag));
+            part = rest;
+        }
+        while let Some((id, publication)) = take_message(&mut part) {
+            // A group that has no history any more is left out.
+            let _ = keep(&self.rules, &mut history, publication, id);
+        }
+        self.note_last(&history);
+    }
+
+    fn note_last(&self, history: &History<Arc<Delivery>>) {
+        let replays = self
+            .live
+            .messages()
+            .and_then(|setup| setup.replays.as_ref());
+        if let Some(replays) = replays {
+            replays.set_last(history.last());
+        }
     }
 
     /// Keeps a message and queues it to the workers. Gives it back if none of its groups has a
@@ -64,9 +143,13 @@ impl NodeHistory {
         &self,
         publication: Publication,
     ) -> Result<QueuedCommands<DeliveryCounts>, Publication> {
+        if !self.keeps(&publication) {
+            return Err(publication);
+        }
         let mut history = self.history.lock().await;
         let id = history.next_id(now());
-        let delivery = keep(&mut history, publication, id)?;
+        let delivery = keep(&self.rules, &mut history, publication, id)?;
+        self.note_last(&history);
         // Queued before the next message is kept: that is the order.
         Ok(queue(&self.live, delivery).await)
     }
@@ -79,11 +162,12 @@ impl NodeHistory {
         deliver: bool,
     ) -> Option<QueuedCommands<DeliveryCounts>> {
         let mut history = self.history.lock().await;
-        let delivery = match keep(&mut history, publication, id) {
+        let delivery = match keep(&self.rules, &mut history, publication, id) {
             Ok(delivery) => delivery,
             // A gateway with other rules keeps it.
             Err(publication) => Arc::new(publication.into()),
         };
+        self.note_last(&history);
         match deliver {
             true => Some(queue(&self.live, delivery).await),
             false => None,
@@ -91,46 +175,94 @@ impl NodeHistory {
     }
 
     /// Whether a message is kept.
-    pub(super) async fn keeps(&self, publication: &Publication) -> bool {
-        let history = self.history.lock().await;
-        publication.side == Recipient::Client && !history.kept_of(&publication.to).is_empty()
+    pub(super) fn keeps(&self, publication: &Publication) -> bool {
+        let kept = || !History::<()>::kept_of(&self.rules, &publication.to).is_empty();
+        publication.side == Recipient::Client && kept()
+    }
+
+    /// The broker carries a group's messages to this gateway no longer.
+    pub(super) async fn interrupt(&self, group: &GroupName) {
+        let target = [Target::Group(group.clone())];
+        if !History::<()>::kept_of(&self.rules, &target).is_empty() {
+            let mut history = self.history.lock().await;
+            let now = history.next_id(now());
+            history.interrupt(group, now);
+        }
+    }
+
+    /// Messages of any group may have been missed until `id`, or until now.
+    pub(super) async fn interrupt_all(&self, id: Option<EventId>) {
+        let mut history = self.history.lock().await;
+        let until = id.unwrap_or_else(|| history.next_id(now()));
+        history.interrupt_all(until);
+    }
+
+    /// Follows the connection to a broker without a log: what is published while it is lost is
+    /// missed.
+    pub(super) async fn watch(self: Arc<Self>, mut status: watch::Receiver<BrokerStatus>) {
+        let mut was = true;
+        while status.changed().await.is_ok() {
+            let connected = status.borrow_and_update().connected;
+            if std::mem::replace(&mut was, connected) != connected {
+                self.interrupt_all(None).await;
+            }
+        }
     }
 
     /// Sends sessions what they have missed, for as long as the gateway runs.
     pub(super) async fn follow(self: Arc<Self>, replays: Arc<Replays>) {
+        let mut awaited = self.awaited.subscribe();
+        // Without them the history is not whole, and tells of a gap.
+        let whole = timeout(READ_MAX, awaited.wait_for(|awaited| *awaited == 0));
+        drop(whole.await);
         loop {
             let request = replays.next().await;
-            let mut ready = self.ready.subscribe();
-            // Without the log the history is empty, and tells of a gap.
-            let _ = timeout(READ_MAX, ready.wait_for(|ready| *ready)).await;
-            self.replay(request).await;
+            if !self.replay(&request).await {
+                // A worker was busy for long; its session waits.
+                replays.push(request);
+            }
         }
     }
 
-    async fn replay(&self, request: ReplayRequest) {
-        let history = self.history.lock().await;
-        let Missed { messages, gap } = history.since(&request.groups, request.since, now());
-        let gap = gap || !*self.ready.borrow();
-        let command = |answer| {
-            WorkerCommand::Messages(MessageCommand::Replay {
-                id: request.id,
-                deliveries: messages.clone(),
+    /// Sends a session what it has missed, or the first part of it. Returns false if its worker may
+    /// not have it.
+    async fn replay(&self, request: &ReplayRequest) -> bool {
+        let queued = {
+            let history = self.history.lock().await;
+            let (groups, since) = (&request.groups, request.since);
+            let Missed {
+                messages,
                 gap,
-                answer,
-            })
+                more,
+            } = history.since(groups, since, PAGE, now());
+            let gap = request.tells_gap && (gap || *self.awaited.borrow() > 0);
+            let deliveries: Arc<[_]> = messages.into();
+            let command = |answer| {
+                WorkerCommand::Messages(MessageCommand::Replay {
+                    id: request.id,
+                    deliveries: Arc::clone(&deliveries),
+                    gap,
+                    more,
+                    answer,
+                })
+            };
+            self.live.workers().queue(command).await
         };
-        drop(self.live.workers().queue(command).await);
+        let answers = queued.answers(READ_MAX).await;
+        let silent = answers.missing() > 0;
+        answers.into_iter().any(|here| here) || !silent
     }
 }
 
 /// Keeps a message under this id. Gives it back if none of its groups has a history.
 fn keep(
+    rules: &[config::History],
     history: &mut History<Arc<Delivery>>,
     publication: Publication,
     id: EventId,
 ) -> Result<Arc<Delivery>, Publication> {
     let groups = match publication.side {
-        Recipient::Client => history.kept_of(&publication.to),
+        Recipient::Client => History::<()>::kept_of(rules, &publication.to),
         Recipient::Backend => Vec::new(),
     };
     if groups.is_empty() {
@@ -140,9 +272,13 @@ fn keep(
     let recorded = RecordedAt {
         id,
         groups: groups.clone(),
+        publication,
     };
-    let delivery = Arc::new(Delivery::recorded(publication, recorded));
-    history.keep(id, &groups, bytes, &delivery, now());
+    let delivery = Arc::new(Delivery::recorded(recorded));
+    match id > history.last() {
+        true => history.keep(id, &groups, bytes, &delivery, now()),
+        false => history.adopt(id, &groups, bytes, &delivery, now()),
+    }
     Ok(delivery)
 }
 
@@ -153,6 +289,34 @@ pub(super) async fn queue(live: &Live, delivery: Arc<Delivery>) -> QueuedCommand
         WorkerCommand::Messages(MessageCommand::Deliver { delivery, answer })
     };
     live.workers().queue(command).await
+}
+
+fn put_id(part: &mut Vec<u8>, id: EventId) {
+    part.extend_from_slice(&id.millis.to_be_bytes());
+    part.extend_from_slice(&id.number.to_be_bytes());
+}
+
+fn take_id(part: &mut &[u8]) -> Option<EventId> {
+    let mut number = || {
+        let (number, rest) = part.split_first_chunk()?;
+        *part = rest;
+        Some(u64::from_be_bytes(*number))
+    };
+    Some(EventId {
+        millis: number()?,
+        number: number()?,
+    })
+}
+
+fn take_message(part: &mut &[u8]) -> Option<(EventId, Publication)> {
+    let id = take_id(part)?;
+    let (length, rest) = part.split_first_chunk()?;
+    let (envelope, rest) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;
+    *part = rest;
+    match Envelope::decode(envelope).ok()?.content {
+        Content::Message { publication, .. } => Some((id, publication)),
+        Content::Signal(_) => None,
+    }
 }
 
 /// Milliseconds since 1970.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
 use crate::base::clock;
+use crate::control::messages::history::NodeHistory;
 use crate::core::messages::topic::Topic;
 use crate::io::broker::Broker;
 use crate::live::{Interest, InterestChange};
@@ -19,7 +20,12 @@ const LINGER: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Keeps the subscriptions equal to what sessions are in.
-pub(super) async fn follow(interest: Arc<Interest>, broker: Broker) {
+/// What a group's history misses from then on is noted.
+pub(super) async fn follow(
+    interest: Arc<Interest>,
+    broker: Broker,
+    history: Option<Arc<NodeHistory>>,
+) {
     let mut lingering = Lingering::default();
     loop {
         let changes = interest.take_changes(CHANGES_MAX);
@@ -38,7 +44,11 @@ pub(super) async fn follow(interest: Arc<Interest>, broker: Broker) {
                 false => lingering.add(topic),
             }
         }
-        lingering.end(&broker);
+        for topic in lingering.end(&broker) {
+            if let (Topic::Group(group), Some(history)) = (&topic, &history) {
+                history.interrupt(group).await;
+            }
+        }
         tokio::task::yield_now().await;
     }
 }
@@ -58,17 +68,20 @@ impl Lingering {
         self.order.push_back((until, topic));
     }
 
-    /// Ends the subscriptions whose time is over.
-    fn end(&mut self, broker: &Broker) {
+    /// Ends the subscriptions whose time is over, and returns them.
+    fn end(&mut self, broker: &Broker) -> Vec<Topic> {
         let now = clock::now();
+        let mut ended = Vec::new();
         while self.order.front().is_some_and(|(until, _)| *until <= now) {
             let Some((until, topic)) = self.order.pop_front() else {
-                return;
+                break;
             };
             if self.until.get(&topic) == Some(&until) {
                 self.until.remove(&topic);
                 broker.unsubscribe(&topic);
+                ended.push(topic);
             }
         }
+        ended
     }
 }

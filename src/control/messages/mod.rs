@@ -16,6 +16,7 @@ use bytes::Bytes;
 use tokio::task::JoinSet;
 
 use crate::base::clock;
+use crate::base::event_id::EventId;
 use crate::base::session_id::SessionId;
 use crate::base::target::Target;
 use crate::config::snapshot::Publish;
@@ -115,10 +116,10 @@ impl Messages {
         live: Arc<Live>,
         broker: Option<Broker>,
         (process, name): (Arc<str>, Arc<str>),
-        (settings, log): (&Publish, Option<HistoryLog>),
+        (settings, log, takes_over): (&Publish, Option<HistoryLog>, bool),
         metrics: &Arc<Metrics>,
     ) -> Arc<Self> {
-        let history = NodeHistory::new(&live, settings, log.is_some());
+        let history = NodeHistory::new(&live, settings, (log.is_some(), takes_over));
         let shared = log.zip(history.clone());
         let shared = shared.map(|(log, history)| SharedHistory::new(&live, log, history, &process));
         Arc::new(Self {
@@ -129,6 +130,27 @@ impl Messages {
             dedup: Mutex::default(),
             metrics: Arc::new(MessageMetrics::new(metrics)),
         })
+    }
+
+    /// The messages that are kept behind `after`, a part of them, for the process that takes over,
+    /// and the last of them; `None` after the last.
+    pub async fn history_part(&self, after: EventId) -> Option<(Vec<u8>, EventId)> {
+        let process: Arc<str> = "".into();
+        self.history.as_ref()?.part(after, &process).await
+    }
+
+    /// Keeps what the process before this one has kept, a part of it.
+    pub async fn adopt_history(&self, part: &[u8]) {
+        if let Some(history) = &self.history {
+            history.adopt(part).await;
+        }
+    }
+
+    /// The process before this one sends no more.
+    pub fn history_came(&self) {
+        if let Some(history) = &self.history {
+            history.came();
+        }
     }
 
     /// Starts what follows the log of the history.
@@ -155,7 +177,12 @@ impl Messages {
             let broker = fleet.broker();
             broker.subscribe(Topic::Fleet);
             broker.subscribe(Topic::Node(Arc::clone(fleet.process())));
-            background.spawn(interest::follow(Arc::clone(interest), broker.clone()));
+            let history = self.history.clone().filter(|_| self.shared.is_none());
+            if let Some(history) = &history {
+                background.spawn(Arc::clone(history).watch(broker.watch_status()));
+            }
+            let interest = Arc::clone(interest);
+            background.spawn(interest::follow(interest, broker.clone(), history));
             let metrics = || Arc::clone(&self.metrics);
             background.spawn(fleet::report(broker.watch_status(), metrics()));
             background.spawn(Arc::clone(fleet).beat(metrics()));
@@ -210,7 +237,7 @@ impl Messages {
         }
         self.metrics.published("published");
         if let Some(shared) = &self.shared
-            && shared.keeps(&publication).await
+            && shared.keeps(&publication)
         {
             return self.publish_logged(shared, publication).await;
         }
@@ -328,7 +355,8 @@ impl Messages {
     }
 
     async fn queue(&self, publication: Publication) -> QueuedCommands<DeliveryCounts> {
-        let queued = match &self.history {
+        // With a log only what comes from it is kept: the order and the ids are the log's.
+        let queued = match self.history.as_ref().filter(|_| self.shared.is_none()) {
             Some(history) => history.queue(publication).await,
             None => Err(publication),
         };

@@ -2,13 +2,16 @@
 //! gateways read in the same order. So a client gets what it missed from any of them.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::base::clock;
+use crate::base::event_id::EventId;
 use crate::control::messages::counts::{ANSWER_MAX, added};
 use crate::control::messages::history::{self, NodeHistory};
 use crate::core::messages::dedup::{DedupResult, DedupWindow};
@@ -28,6 +31,8 @@ pub(super) struct SharedHistory {
     history: Arc<NodeHistory>,
     /// Of this process in the fleet.
     process: Arc<str>,
+    /// When it began, on this process' clock and in milliseconds since 1970.
+    began: (Instant, u64),
     state: Mutex<State>,
 }
 
@@ -53,13 +58,14 @@ impl SharedHistory {
             log,
             history,
             process: Arc::clone(process),
+            began: (clock::now(), clock::unix_millis(clock::wall())),
             state: Mutex::default(),
         })
     }
 
     /// Whether a message goes through the log.
-    pub(super) async fn keeps(&self, publication: &Publication) -> bool {
-        self.history.keeps(publication).await
+    pub(super) fn keeps(&self, publication: &Publication) -> bool {
+        self.history.keeps(publication)
     }
 
     /// Appends a message with an id, and delivers it when it comes back: in the order of the log.
@@ -71,7 +77,13 @@ impl SharedHistory {
     ) -> (Counts, Result<(), NotCarried>) {
         let id = publication.id.clone().unwrap_or_default();
         let (sender, counts) = oneshot::channel();
-        self.state().waiting.insert(Arc::clone(&id), sender);
+        match self.state().waiting.entry(Arc::clone(&id)) {
+            Entry::Vacant(place) => drop(place.insert(sender)),
+            // The same message, at the same time.
+            Entry::Occupied(_) => {
+                return ((DeliveryCounts::default(), 0), Err(NotCarried::Busy));
+            }
+        }
         let envelope = Envelope {
             from: Arc::clone(&self.process),
             content: Content::Message {
@@ -82,12 +94,13 @@ impl SharedHistory {
         let appended = self.log.append(Bytes::from(envelope.encode())).await;
         let Err(error) = appended else {
             let counts = timeout(ANSWER_MAX, counts).await;
+            self.state().waiting.remove(&id);
             let none = (DeliveryCounts::default(), self.live.workers().len());
             return (counts.ok().and_then(Result::ok).unwrap_or(none), Ok(()));
         };
         self.state().waiting.remove(&id);
         let unknown = matches!(error, NotCarried::Lost | NotCarried::TimedOut);
-        let again = self.state().unlogged.contains(&id);
+        let again = self.state().unlogged.contains(&id, clock::now());
         if unknown || again {
             return ((DeliveryCounts::default(), 0), Err(error));
         }
@@ -102,9 +115,10 @@ impl SharedHistory {
         while let Some(event) = events.recv().await {
             match event {
                 LogEvent::Entry(entry) => self.take(entry, live).await,
+                LogEvent::Begins(id) => self.history.interrupt_all(Some(id)).await,
                 LogEvent::CaughtUp => {
                     live = true;
-                    self.history.set_ready();
+                    self.history.came();
                 }
             }
         }
@@ -127,8 +141,10 @@ impl SharedHistory {
         let (waiting, first, unlogged) = {
             let mut state = self.state();
             let waiting = state.waiting.remove(&id);
-            let first = state.logged.insert(&id, true, clock::now());
-            (waiting, first, state.unlogged.contains(&id))
+            // By the log's time, which a gateway reads faster than it passed.
+            let at = self.time_of(entry.id);
+            let first = state.logged.insert(&id, true, at);
+            (waiting, first, state.unlogged.contains(&id, clock::now()))
         };
         let queued = match first {
             DedupResult::New => {
@@ -145,6 +161,15 @@ impl SharedHistory {
             })),
             None => drop(waiting.send((DeliveryCounts::default(), 0))),
         }
+    }
+
+    /// The time of an entry, on this process' clock.
+    fn time_of(&self, id: EventId) -> Instant {
+        let (began, millis) = self.began;
+        let later = Duration::from_millis(id.millis.saturating_sub(millis));
+        let earlier = Duration::from_millis(millis.saturating_sub(id.millis));
+        let at = began + later;
+        at.checked_sub(earlier).unwrap_or(began)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

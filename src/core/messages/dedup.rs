@@ -46,8 +46,9 @@ impl DedupWindow {
         DedupResult::New
     }
 
-    /// Whether an id came within the window, about.
-    pub fn contains(&self, id: &str) -> bool {
+    /// Whether an id came within the window.
+    pub fn contains(&mut self, id: &str, now: Instant) -> bool {
+        self.forget(now);
         self.ids.contains_key(id)
     }
 

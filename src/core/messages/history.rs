@@ -11,6 +11,8 @@ use crate::config::snapshot;
 
 /// What a message costs beside its payload, in bytes.
 const OVERHEAD: usize = 256;
+/// Bits at the end of an id that are the gateway's.
+const TAG_BITS: u32 = 16;
 /// Messages that are dropped in one go because of their age.
 const EXPIRED_MAX: usize = 64;
 
@@ -26,6 +28,10 @@ pub struct History<T> {
     last: EventId,
     /// Nothing before it was kept, or it was of a group that has no messages any more.
     begins: EventId,
+    /// Messages before it may have been missed.
+    interrupted: EventId,
+    /// What the ids of this gateway end with; `None` where a log gives the ids of all gateways.
+    tag: Option<u16>,
 }
 
 #[derive(Debug)]
@@ -50,11 +56,19 @@ pub struct Missed<T> {
     pub messages: Vec<T>,
     /// Others may be missing, because they are not kept any more.
     pub gap: bool,
+    /// Further ones follow these.
+    pub more: bool,
 }
 
 impl<T: Clone> History<T> {
     /// No message yet. `now` is in milliseconds since 1970, here and below.
-    pub fn new(rules: Arc<[snapshot::History]>, bytes_max: usize, now: u64) -> Self {
+    /// `tag` tells the ids of one gateway from those of others.
+    pub fn new(
+        rules: Arc<[snapshot::History]>,
+        bytes_max: usize,
+        now: u64,
+        tag: Option<u16>,
+    ) -> Self {
         Self {
             rules,
             groups: HashMap::new(),
@@ -63,6 +77,8 @@ impl<T: Clone> History<T> {
             bytes_max,
             last: EventId::default(),
             begins: EventId::at(now),
+            interrupted: EventId::default(),
+            tag,
         }
     }
 
@@ -72,10 +88,10 @@ impl<T: Clone> History<T> {
     }
 
     /// The groups among these targets whose messages are kept.
-    pub fn kept_of(&self, targets: &[Target]) -> Vec<GroupName> {
+    pub fn kept_of(rules: &[snapshot::History], targets: &[Target]) -> Vec<GroupName> {
         let mut groups: Vec<_> = targets
             .iter()
-            .filter(|target| self.rule_of(target).is_some())
+            .filter(|target| rule_of(rules, target).is_some())
             .filter_map(|target| match target {
                 Target::Group(name) => Some(name.clone()),
                 _ => None,
@@ -86,15 +102,50 @@ impl<T: Clone> History<T> {
         groups
     }
 
-    fn rule_of(&self, target: &Target) -> Option<usize> {
-        let names = |rule: &snapshot::History| rule.groups.iter().any(|one| one.permits(target));
-        matches!(target, Target::Group(_)).then_some(())?;
-        self.rules.iter().position(names)
-    }
-
     /// The id of a message that comes now.
     pub fn next_id(&self, now: u64) -> EventId {
-        self.last.next(now)
+        let Some(tag) = self.tag else {
+            return self.last.next(now);
+        };
+        let number = match now > self.last.millis {
+            true => 0,
+            false => (self.last.number >> TAG_BITS) + 1,
+        };
+        EventId {
+            millis: now.max(self.last.millis),
+            number: number << TAG_BITS | u64::from(tag),
+        }
+    }
+
+    /// What the ids of this gateway end with.
+    pub fn tag(&self) -> Option<u16> {
+        self.tag
+    }
+
+    /// Goes on with the ids of another process.
+    pub fn set_tag(&mut self, tag: u16) {
+        self.tag = self.tag.map(|_| tag);
+    }
+
+    /// Messages of a group may have been missed until `now`.
+    pub fn interrupt(&mut self, group: &GroupName, now: EventId) {
+        match self.groups.get_mut(group) {
+            Some(kept) => kept.dropped = now,
+            None => self.begins = self.begins.max(now),
+        }
+    }
+
+    /// Messages of all groups may have been missed until `now`.
+    pub fn interrupt_all(&mut self, now: EventId) {
+        self.begins = self.begins.max(now);
+        self.interrupted = self.interrupted.max(now);
+    }
+
+    /// Whether another gateway gave this id.
+    fn is_foreign(&self, id: EventId) -> bool {
+        let is_time = id.number == u64::MAX;
+        let tag = |tag| id.number & u64::from(u16::MAX) == u64::from(tag);
+        !is_time && self.tag.is_some_and(|own| !tag(own))
     }
 
     /// Keeps a message of so many bytes, which is for these groups. `id` is larger than all before.
@@ -107,7 +158,7 @@ impl<T: Clone> History<T> {
     }
 
     fn keep_one(&mut self, id: EventId, group: &GroupName, bytes: usize, message: T, now: u64) {
-        let Some(rule) = self.rule_of(&Target::Group(group.clone())) else {
+        let Some(rule) = rule_of(&self.rules, &Target::Group(group.clone())) else {
             return;
         };
         let (most, age) = (self.rules[rule].messages, self.rules[rule].age);
@@ -159,12 +210,80 @@ impl<T: Clone> History<T> {
         }
     }
 
-    /// The messages of these groups behind `since`.
-    pub fn since(&self, groups: &[GroupName], since: EventId, now: u64) -> Missed<T> {
+    /// The id of the newest message.
+    pub fn last(&self) -> EventId {
+        self.last
+    }
+
+    /// Nothing before it was kept, about.
+    pub fn begins(&self) -> EventId {
+        self.begins
+    }
+
+    /// The oldest messages behind `after`, until they have `most` bytes.
+    pub fn behind(&self, after: EventId, most: usize) -> Vec<(EventId, T)> {
+        let mut found: Vec<(EventId, T)> = Vec::new();
+        let mut bytes = 0;
+        let from = after.next(after.millis);
+        for (id, group) in self.order.range((from, first_name())..) {
+            if found.last().is_some_and(|(last, _)| last == id) {
+                continue;
+            }
+            let kept = self.groups.get(group);
+            let entry = kept.and_then(|kept| {
+                let place = kept.messages.binary_search_by_key(id, |entry| entry.id);
+                kept.messages.get(place.ok()?)
+            });
+            let Some(entry) = entry else { continue };
+            if bytes > 0 && bytes + entry.bytes > most {
+                break;
+            }
+            bytes += entry.bytes;
+            found.push((*id, entry.message.clone()));
+        }
+        found
+    }
+
+    /// Another process kept messages before this one, the first of them at `begins`.
+    pub fn begins_at(&mut self, begins: EventId) {
+        self.begins = begins;
+    }
+
+    /// Keeps a message of another process: it may be older than those that are here.
+    pub fn adopt(
+        &mut self,
+        id: EventId,
+        groups: &[GroupName],
+        bytes: usize,
+        message: &T,
+        now: u64,
+    ) {
+        let here = |group: &GroupName| self.order.contains(&(id, group.clone()));
+        let new: Vec<_> = groups
+            .iter()
+            .filter(|group| !here(group))
+            .cloned()
+            .collect();
+        let last = self.last;
+        self.keep(id, &new, bytes, message, now);
+        if id < last {
+            for group in &new {
+                if let Some(kept) = self.groups.get_mut(group) {
+                    kept.messages
+                        .make_contiguous()
+                        .sort_unstable_by_key(|entry| entry.id);
+                }
+            }
+        }
+    }
+
+    /// The messages of these groups behind `since`, `most` of them at most.
+    pub fn since(&self, groups: &[GroupName], since: EventId, most: usize, now: u64) -> Missed<T> {
         let mut messages = BTreeMap::new();
-        let mut gap = false;
+        let mut more = false;
+        let mut gap = since < self.interrupted || self.is_foreign(since);
         for group in groups {
-            let Some(rule) = self.rule_of(&Target::Group(group.clone())) else {
+            let Some(rule) = rule_of(&self.rules, &Target::Group(group.clone())) else {
                 continue;
             };
             let age = self.rules[rule].age;
@@ -175,17 +294,40 @@ impl<T: Clone> History<T> {
             gap |= since < kept.dropped;
             let from = kept.messages.partition_point(|entry| entry.id <= since);
             for entry in kept.messages.range(from..) {
-                match is_old(entry.id, age, now) {
-                    true => gap = true,
-                    false => drop(messages.insert(entry.id, entry.message.clone())),
+                if is_old(entry.id, age, now) {
+                    gap = true;
+                    continue;
+                }
+                let full = messages.len() == most;
+                let last = messages.last_key_value().map(|(id, _)| *id);
+                if full && last.is_some_and(|last| entry.id > last) {
+                    more = true;
+                    break;
+                }
+                messages.insert(entry.id, entry.message.clone());
+                if messages.len() > most {
+                    messages.pop_last();
+                    more = true;
                 }
             }
         }
         Missed {
             messages: messages.into_values().collect(),
             gap,
+            more,
         }
     }
+}
+
+/// No name is before it.
+fn first_name() -> GroupName {
+    GroupName::parse(" ").expect("a name")
+}
+
+fn rule_of(rules: &[snapshot::History], target: &Target) -> Option<usize> {
+    let names = |rule: &snapshot::History| rule.groups.iter().any(|one| one.permits(target));
+    matches!(target, Target::Group(_)).then_some(())?;
+    rules.iter().position(names)
 }
 
 fn is_old(id: EventId, age: Duration, now: u64) -> bool {
@@ -208,12 +350,12 @@ mod tests {
             messages,
             age: Duration::from_millis(age),
         };
-        History::new([rule].into(), bytes_max, 0)
+        History::new([rule].into(), bytes_max, 0, None)
     }
 
     #[test]
     fn only_groups_with_a_rule_are_kept() {
-        let history = history(10, 1000, 1 << 20);
+        let rules = history(10, 1000, 1 << 20).rules;
         let target = |text: &str| text.parse::<Target>().expect("a target");
         let targets = [
             "group:kept-b",
@@ -222,7 +364,7 @@ mod tests {
             "group:kept-a",
             "all",
         ];
-        let kept = history.kept_of(&targets.map(target));
+        let kept = History::<u32>::kept_of(&rules, &targets.map(target));
         assert_eq!(kept, [group("kept-a"), group("kept-b")]);
     }
 
@@ -237,6 +379,39 @@ mod tests {
         assert_eq!(history.order.len(), 10);
         assert_eq!(history.bytes, 10 * (OVERHEAD + 100));
         assert!(history.groups.len() <= 7);
+    }
+
+    #[test]
+    fn an_id_of_another_gateway_and_an_interruption_are_gaps() {
+        let rules = history(10, 100_000, 1 << 20).rules;
+        let gateway = |tag| History::<u32>::new(Arc::clone(&rules), 1 << 20, 0, Some(tag));
+        let (mut one, other) = (gateway(1), gateway(2));
+        let mine = [group("kept-a")];
+        let mut keep = |millis| {
+            let id = one.next_id(millis);
+            one.keep(id, &mine, 1, &0, millis);
+            id
+        };
+        let ids = [keep(5), keep(5), keep(4), keep(6)];
+        assert!(
+            ids.is_sorted() && ids.iter().all(|id| id.number & 0xFFFF == 1),
+            "{ids:?}"
+        );
+        assert!(!one.since(&mine, ids[0], 10, 9).gap);
+        assert!(
+            other.since(&mine, ids[0], 10, 9).gap,
+            "an id of another gateway"
+        );
+        one.interrupt(&mine[0], EventId::at(7));
+        assert!(
+            one.since(&mine, ids[3], 10, 9).gap,
+            "nothing came for a while"
+        );
+        let id = one.next_id(8);
+        one.keep(id, &mine, 1, &0, 8);
+        assert!(!one.since(&mine, id, 10, 9).gap);
+        one.interrupt_all(EventId::at(9));
+        assert!(one.since(&mine, id, 10, 9).gap);
     }
 
     /// What was published, as a list.
@@ -262,6 +437,7 @@ mod tests {
             room in 1_usize..40,
             of in prop::collection::btree_set(0_u8..4, 1..4),
             seen in any::<prop::sample::Index>(),
+            page in 1_usize..5,
         ) {
             let mut history = history(messages, age, room * (OVERHEAD + 1));
             let name = |number: u8| group(&format!("kept-{number}"));
@@ -279,7 +455,21 @@ mod tests {
             }
             let (since, ..) = published[seen.index(published.len())];
             let mine: Vec<_> = of.iter().copied().map(name).collect();
-            let Missed { messages, gap } = history.since(&mine, since, now);
+            let Missed { messages, gap, more } = history.since(&mine, since, usize::MAX, now);
+            prop_assert!(!more);
+            // The same in pages.
+            let (mut paged, mut from) = (vec![], since);
+            loop {
+                let Missed { messages, more, .. } = history.since(&mine, from, page, now);
+                for number in messages {
+                    from = published[number as usize].0;
+                    paged.push(number);
+                }
+                if !more {
+                    break;
+                }
+            }
+            prop_assert_eq!(&paged, &messages);
             let behind = published.iter().filter(|(id, ..)| *id > since);
             let for_me = behind.filter(|(_, _, groups)| groups.iter().any(|one| of.contains(one)));
             let expected: Vec<_> = for_me.map(|(_, number, _)| *number).collect();

@@ -30,6 +30,8 @@ pub struct LogEntry {
 pub enum LogEvent {
     /// An entry.
     Entry(LogEntry),
+    /// Entries before this id may have been missed.
+    Begins(EventId),
     /// All entries that were in the log at the begin came; once.
     CaughtUp,
 }

@@ -7,6 +7,10 @@
 
 #[cfg(any(feature = "nats", feature = "rabbitmq", feature = "redis"))]
 mod drive;
+#[cfg_attr(
+    not(feature = "redis"),
+    allow(dead_code, reason = "only Redis has a log")
+)]
 mod history_log;
 #[cfg(feature = "kafka")]
 mod kafka;

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::snapshot::{self, BrokerKind};
-use crate::io::broker::history_log::{HistoryLog, LogDriver, LogEvents, log_ends};
+#[cfg(feature = "redis")]
+use crate::io::broker::history_log::log_ends;
+use crate::io::broker::history_log::{HistoryLog, LogDriver, LogEvents};
 use crate::io::broker::{Broker, DriverEnd, ReceivedStream, ends};
 
 /// Runs until the last [`Broker`] is dropped.
@@ -49,16 +51,18 @@ pub fn open_log(
     node: Arc<str>,
     age: Duration,
 ) -> Option<(HistoryLog, LogEvents, LogDriver)> {
-    let (log, events, end) = log_ends(age);
-    let driver: LogDriver = match settings.kind {
+    match settings.kind {
         #[cfg(feature = "redis")]
-        BrokerKind::Redis => Box::pin(super::redis::log::drive(end, settings.clone(), node)),
-        _ => {
-            drop((end, node));
-            return None;
+        BrokerKind::Redis => {
+            let (log, events, end) = log_ends(age);
+            let driver = super::redis::log::drive(end, settings.clone(), node);
+            Some((log, events, Box::pin(driver)))
         }
-    };
-    Some((log, events, driver))
+        _ => {
+            drop((node, age));
+            None
+        }
+    }
 }
 
 /// A gateway alone: everything is taken and goes nowhere, since the publisher itself delivers to

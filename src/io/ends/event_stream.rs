@@ -41,12 +41,12 @@ pub struct EventState {
 }
 
 impl<S> EventStream<S> {
-    /// The stream of a client that has the head and the greeting.
-    pub fn new(inner: S, client: EventClient) -> Self {
+    /// The stream of a client that has the head and the greeting, but for what is `unsent`.
+    pub fn new(inner: S, client: EventClient, unsent: Vec<u8>) -> Self {
         Self {
             inner,
             client,
-            unsent: Vec::new(),
+            unsent,
             sent: 0,
             answers: Answers::default(),
             dropped: 0,
@@ -188,7 +188,7 @@ mod tests {
     #[tokio::test]
     async fn a_client_that_does_not_read_holds_up_the_writer_and_misses_nothing() {
         let (near, mut far) = duplex(64);
-        let mut stream = EventStream::new(near, EventClient::new(5));
+        let mut stream = EventStream::new(near, EventClient::new(5), Vec::new());
         let frame = client_frame(&Message::Text("x".repeat(300).into()));
         let mut cx = Context::from_waker(Waker::noop());
         let mut written = 0;
@@ -222,7 +222,7 @@ mod tests {
     #[tokio::test]
     async fn i8_a_client_that_sends_without_end_is_an_error() {
         let (near, mut far) = duplex(SENT_MAX * 2);
-        let mut stream = EventStream::new(near, EventClient::new(5));
+        let mut stream = EventStream::new(near, EventClient::new(5), Vec::new());
         far.write_all(&[b'x'; SENT_MAX + 1]).await.expect("room");
         let read = stream.read_u8().await.expect_err("too much");
         assert_eq!(read.kind(), io::ErrorKind::InvalidData);

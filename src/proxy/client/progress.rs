@@ -174,7 +174,12 @@ impl Progress {
         self.events.replace(Some(front));
     }
 
-    /// If the head that is written next is that of a stream of events: the front of it, once.
+    /// Whether a head that is to be written is that of a stream of events.
+    pub(crate) fn awaits_events_head(&self) -> bool {
+        self.events.borrow().is_some()
+    }
+
+    /// The front of a stream of events, once.
     pub(crate) fn take_events(&self) -> Option<Vec<u8>> {
         self.events.take()
     }

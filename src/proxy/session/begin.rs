@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::base::clock;
 use crate::base::event_id::EventId;
@@ -13,12 +14,16 @@ use crate::core::session::wheel::Tick;
 use crate::io::carrier::Carrier;
 use crate::io::relay::{EventClient, Relay, Setup};
 use crate::proxy::backend::lease::BackendLease;
+use crate::proxy::clock::TICK;
 use crate::proxy::context::connection_lease::ConnectionLease;
 use crate::proxy::context::permits::SessionPermits;
 use crate::proxy::session::live_session::{HeldBackend, Ownership, Session};
 use crate::proxy::session::registry::Sessions;
 use crate::proxy::session::resumption::Resumption;
 use crate::proxy::session::task;
+
+/// For a client that takes events to acknowledge something, where it is not pinged.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
 
 /// A session that its backend has granted. It begins when the 101 has left.
 pub(crate) struct GrantedSession {
@@ -46,6 +51,8 @@ pub(crate) struct ClientEnd {
     pub(crate) carrier: Carrier,
     /// Bytes that came after the request.
     pub(crate) early: Vec<u8>,
+    /// Bytes of the response that its socket has not taken.
+    pub(crate) unsent: Vec<u8>,
     pub(crate) lease: ConnectionLease,
 }
 
@@ -72,7 +79,10 @@ pub(crate) fn start(sessions: &Rc<Sessions>, granted: GrantedSession, client: Cl
     if let Some(events) = events {
         // What such a client sends after its request has no meaning.
         setup.client_early = Vec::new();
-        client_end = client_end.with_events(events);
+        let silence = setup.keepalive.map_or(SILENCE_MAX, |keepalive| {
+            TICK * (keepalive.interval + keepalive.timeout)
+        });
+        client_end = client_end.with_events(events, client.unsent, silence);
     }
     let worker = sessions.worker();
     let metrics = worker.route_metrics(&facts.route, &facts.upstream);
@@ -107,6 +117,6 @@ pub(crate) fn start(sessions: &Rc<Sessions>, granted: GrantedSession, client: Cl
     let id = session.id;
     task::spawn(sessions, Rc::new(session), memberships);
     if let Some(since) = since {
-        sessions.index.ask_for_missed(id, since);
+        sessions.index.ask_for_missed(id, since, true);
     }
 }

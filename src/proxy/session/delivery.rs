@@ -49,6 +49,7 @@ pub(crate) fn carry_out(sessions: &Rc<Sessions>, command: MessageCommand) {
             id,
             deliveries,
             gap,
+            more,
             answer,
         } => {
             let here = sessions.find(id).is_some();
@@ -57,6 +58,7 @@ pub(crate) fn carry_out(sessions: &Rc<Sessions>, command: MessageCommand) {
                     id,
                     deliveries,
                     gap,
+                    more,
                 };
                 sessions.delivery_queue.push_replay(replay);
             }
@@ -128,7 +130,7 @@ pub(crate) async fn run(sessions: Rc<Sessions>) {
     loop {
         match sessions.delivery_queue.take(BATCH).await {
             Batch::Deliveries(batch) => deliver(&sessions, batch).await,
-            Batch::Replay(replay) => missed::replay(&sessions, replay).await,
+            Batch::Replay(replay) => missed::replay(&sessions, &replay),
         }
     }
 }
@@ -259,12 +261,16 @@ impl Walk {
             return;
         }
         let recorded = self.delivery.recorded.as_ref();
-        if recorded.is_some_and(|at| sessions.index.is_behind(session.id, &at.groups)) {
-            // It is among what the session will get as missed.
+        if recorded.is_some_and(|at| sessions.index.gets_later(session.id, at)) {
             return;
         }
         match self.queue(sessions, &session) {
-            Ok(Recipient::Client) => unflushed.sessions.push((session, place)),
+            Ok(Recipient::Client) => {
+                if let Some(at) = &self.delivery.recorded {
+                    sessions.index.note_seen(session.id, at.id);
+                }
+                unflushed.sessions.push((session, place));
+            }
             Ok(Recipient::Backend) => {
                 session.metrics.published("delivered");
                 self.counts.delivered += 1;

@@ -1,6 +1,6 @@
 //! The published messages that wait for a worker, in the order in which they came.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -23,9 +23,11 @@ pub(crate) struct QueuedDelivery {
 pub(crate) struct QueuedReplay {
     pub(crate) id: SessionId,
     /// In order.
-    pub(crate) deliveries: Vec<Arc<Delivery>>,
+    pub(crate) deliveries: Arc<[Arc<Delivery>]>,
     /// Others may be missing.
     pub(crate) gap: bool,
+    /// Further ones follow these.
+    pub(crate) more: bool,
 }
 
 /// What is delivered next.
@@ -44,15 +46,19 @@ enum Queued {
 #[derive(Default)]
 pub(crate) struct DeliveryQueue {
     waiting: RefCell<VecDeque<Queued>>,
+    /// Messages among them.
+    deliveries: Cell<usize>,
     arrived: Notify,
 }
 
 impl DeliveryQueue {
     /// Adds a message. One that finds the queue full is dropped with its answer.
     pub(crate) fn push(&self, delivery: QueuedDelivery) {
-        let mut waiting = self.waiting.borrow_mut();
-        if waiting.len() < WAITING_MAX {
-            waiting.push_back(Queued::Delivery(delivery));
+        let deliveries = self.deliveries.get();
+        if deliveries < WAITING_MAX {
+            self.deliveries.set(deliveries + 1);
+            let queued = Queued::Delivery(delivery);
+            self.waiting.borrow_mut().push_back(queued);
             self.arrived.notify_one();
         }
     }
@@ -89,6 +95,8 @@ impl DeliveryQueue {
                 None => break,
             }
         }
+        self.deliveries
+            .set(self.deliveries.get() - deliveries.len());
         (!deliveries.is_empty()).then_some(Batch::Deliveries(deliveries))
     }
 }

@@ -19,11 +19,13 @@ use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
 use crate::base::clock;
+use crate::base::event_id::EventId;
 use crate::base::group::GroupName;
 use crate::base::session_id::SessionId;
 use crate::core::limits::Holder;
 use crate::core::messages::index::Membership;
 use crate::core::session::details::Details;
+use crate::core::session::record::Facts;
 use crate::core::session::staying::StayReason;
 use crate::core::session::transfer::FactsState;
 use crate::core::session::wheel::Tick;
@@ -36,7 +38,7 @@ use crate::live::{Adopted, EndTransfer, SessionTransfer, TransferBatch};
 use crate::proxy::backend::lease::BackendLease;
 use crate::proxy::context::connection_lease::ConnectionLease;
 use crate::proxy::context::permits::SessionPermits;
-use crate::proxy::context::worker::WorkerPhase;
+use crate::proxy::context::worker::{Worker, WorkerPhase};
 use crate::proxy::session::handover::ends::Ends;
 use crate::proxy::session::live_session::{HeldBackend, Ownership, Session};
 use crate::proxy::session::registry::Sessions;
@@ -79,6 +81,9 @@ struct More {
     /// The session's groups.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     groups: Vec<GroupState>,
+    /// The last message of the history that it got: milliseconds, and the number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seen: Option<(u64, u64)>,
     /// The gateway's own messages to the client.
     #[serde(skip_serializing_if = "OwnState::is_empty")]
     messages: OwnState,
@@ -157,6 +162,7 @@ pub(crate) fn release(sessions: &Sessions, taken: &[SessionId], resume: bool) ->
         } else {
             session.ownership.set(Ownership::Stays);
             sessions.arm(&session);
+            sessions.index.ask_again(session.id);
             let mut relay = session.relay.borrow_mut();
             let (client, backend) = relay.streams_mut();
             client.thaw();
@@ -207,9 +213,15 @@ pub(crate) fn adopt(
     tokio::task::spawn_local(async move {
         // Without this signal the other process still owns them, and writes their records.
         if go.await.is_ok() {
-            for (session, memberships) in ready {
-                session.metrics.came();
-                task::spawn(&sessions, Rc::new(session), memberships);
+            for one in ready {
+                let id = one.session.id;
+                one.session.metrics.came();
+                task::spawn(&sessions, Rc::new(one.session), one.memberships);
+                if let Some((millis, number)) = one.seen {
+                    let seen = EventId { millis, number };
+                    // What was published while it was on its way.
+                    sessions.index.ask_for_missed(id, seen, false);
+                }
             }
         }
     });
@@ -219,8 +231,13 @@ pub(crate) fn adopt(
 /// A session for another process, or why it stays.
 type PackResult = Result<SessionTransfer, StayReason>;
 
-/// The session, and what it is a member of.
-type Unpacked = (Session, Vec<Membership>);
+/// A session that has come.
+struct Unpacked {
+    session: Session,
+    memberships: Vec<Membership>,
+    /// The last message of the history that it got.
+    seen: Option<(u64, u64)>,
+}
 
 fn unpack(sessions: &Sessions, transfer: SessionTransfer) -> Result<Unpacked, RebuildError> {
     let worker = sessions.worker();
@@ -249,6 +266,7 @@ fn unpack(sessions: &Sessions, transfer: SessionTransfer) -> Result<Unpacked, Re
         details,
         silent,
         groups,
+        seen,
         messages,
     } = more.unwrap_or_default();
     relay.set_own_state(&messages, worker.tick());
@@ -262,11 +280,7 @@ fn unpack(sessions: &Sessions, transfer: SessionTransfer) -> Result<Unpacked, Re
     let now = clock::now();
     let since = |age| now.checked_sub(age).unwrap_or(now);
     let lease = |held| {
-        let lease = match is_local {
-            true => BackendLease::local(worker),
-            false => BackendLease::inherit(worker, &facts.upstream, &facts.backend),
-        };
-        let lease = lease.stick_as(worker, &facts.route, key.as_deref());
+        let lease = lease(worker, &facts, key.as_deref(), is_local);
         HeldBackend::new(lease, since(age), since(held))
     };
     let permits = SessionPermits::inherit(worker.live(), holders);
@@ -292,7 +306,20 @@ fn unpack(sessions: &Sessions, transfer: SessionTransfer) -> Result<Unpacked, Re
         connection,
         facts: RefCell::new(facts),
     };
-    Ok((session, memberships.collect()))
+    Ok(Unpacked {
+        session,
+        memberships: memberships.collect(),
+        seen,
+    })
+}
+
+/// The lease of a session on its backend.
+fn lease(worker: &Worker, facts: &Facts, key: Option<&[u8]>, is_local: bool) -> BackendLease {
+    if is_local {
+        return BackendLease::local(worker);
+    }
+    let lease = BackendLease::inherit(worker, &facts.upstream, &facts.backend);
+    lease.stick_as(worker, &facts.route, key)
 }
 
 /// A session that has gone leaves no record here. Its task ends when it is next polled.
@@ -419,6 +446,10 @@ fn more(sessions: &Sessions, session: &Session, relay: &Relay<Carrier>) -> Value
                 ttl: one.expires.map(left),
             })
             .collect(),
+        seen: sessions
+            .index
+            .seen(session.id)
+            .map(|id| (id.millis, id.number)),
         messages: relay.own_state(now),
     };
     serde_json::to_value(more).expect("plain data serialises")

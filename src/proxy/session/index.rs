@@ -11,7 +11,7 @@ use crate::base::group::GroupName;
 use crate::base::session_id::SessionId;
 use crate::core::messages::index::{Change, JoinError, MembersSlice, Membership, TargetIndex};
 use crate::core::messages::topic::Topic;
-use crate::live::{MessagesSetup, ReplayRequest};
+use crate::live::{MessagesSetup, RecordedAt, ReplayRequest};
 use crate::proxy::context::worker::Worker;
 use crate::proxy::session::live_session::Session;
 
@@ -23,8 +23,11 @@ pub(crate) struct SessionIndex(Option<Indexed>);
 
 struct Indexed {
     index: RefCell<TargetIndex>,
-    /// Sessions that wait for what they have missed behind this message.
-    behind: RefCell<HashMap<SessionId, EventId>>,
+    /// Where groups have a history: the last message that each session got, or the newest when it
+    /// began.
+    seen: RefCell<HashMap<SessionId, EventId>>,
+    /// Sessions that wait for what they have missed, with the groups that were asked for.
+    behind: RefCell<HashMap<SessionId, Vec<GroupName>>>,
     setup: Arc<MessagesSetup>,
 }
 
@@ -33,6 +36,7 @@ impl SessionIndex {
         let setup = worker.live().messages();
         Self(setup.map(|setup| Indexed {
             index: RefCell::default(),
+            seen: RefCell::default(),
             behind: RefCell::default(),
             setup: Arc::clone(setup),
         }))
@@ -41,6 +45,9 @@ impl SessionIndex {
     /// Adds a session, and what it is a member of.
     pub(crate) fn add(&self, session: &Session, memberships: Vec<Membership>) {
         let Some(this) = &self.0 else { return };
+        if let Some(replays) = &this.setup.replays {
+            this.seen.borrow_mut().insert(session.id, replays.last());
+        }
         let mut index = this.index.borrow_mut();
         if let Some(subject) = &session.facts.borrow().principal
             && index.add_principal(subject, session.id)
@@ -60,8 +67,8 @@ impl SessionIndex {
     }
 
     /// Asks for what a session has missed behind `since`. Until it comes, the session does not get
-    /// messages of the history.
-    pub(crate) fn ask_for_missed(&self, id: SessionId, since: EventId) {
+    /// messages of the history. `tells_gap` is whether its client learns that some may be missing.
+    pub(crate) fn ask_for_missed(&self, id: SessionId, since: EventId, tells_gap: bool) {
         let Some(this) = &self.0 else { return };
         let Some(replays) = &this.setup.replays else {
             return;
@@ -70,24 +77,61 @@ impl SessionIndex {
         if groups.is_empty() {
             return;
         }
-        this.behind.borrow_mut().insert(id, since);
+        let groups: Vec<_> = groups.into_iter().map(|one| one.group).collect();
+        this.seen.borrow_mut().insert(id, since);
+        this.behind.borrow_mut().insert(id, groups.clone());
         replays.push(ReplayRequest {
             id,
-            groups: groups.into_iter().map(|one| one.group).collect(),
+            groups,
             since,
+            tells_gap,
         });
     }
 
-    /// Whether a session waits for what it has missed, and is in one of these groups.
-    pub(crate) fn is_behind(&self, id: SessionId, groups: &[GroupName]) -> bool {
-        let Some(this) = &self.0 else { return false };
-        let behind = this.behind.borrow();
-        if !behind.contains_key(&id) {
-            return false;
+    /// The same for a session that is behind already: behind the last message that it got.
+    pub(crate) fn ask_again(&self, id: SessionId) {
+        let Some(this) = &self.0 else { return };
+        let behind = this.behind.borrow().contains_key(&id);
+        if let Some(seen) = self.seen(id).filter(|_| behind) {
+            self.ask_for_missed(id, seen, true);
         }
+    }
+
+    /// Whether a session is in one of these groups.
+    pub(crate) fn is_in(&self, id: SessionId, groups: &[GroupName]) -> bool {
+        let Some(this) = &self.0 else { return false };
         let index = this.index.borrow();
         let mine = index.groups_of(id).iter();
         mine.map(|one| &one.group).any(|one| groups.contains(one))
+    }
+
+    /// A session got a message of the history.
+    pub(crate) fn note_seen(&self, id: SessionId, event: EventId) {
+        if let Some(this) = &self.0 {
+            this.seen.borrow_mut().insert(id, event);
+        }
+    }
+
+    /// The last message of the history that a session got, or the newest when it began.
+    pub(crate) fn seen(&self, id: SessionId) -> Option<EventId> {
+        let this = self.0.as_ref()?;
+        this.seen.borrow().get(&id).copied()
+    }
+
+    /// Whether a session gets a message of the history as one that it has missed, or got it so.
+    pub(crate) fn gets_later(&self, id: SessionId, at: &RecordedAt) -> bool {
+        let Some(this) = &self.0 else { return false };
+        if this
+            .seen
+            .borrow()
+            .get(&id)
+            .is_some_and(|seen| *seen >= at.id)
+        {
+            return true;
+        }
+        let behind = this.behind.borrow();
+        let asked = behind.get(&id);
+        asked.is_some_and(|asked| asked.iter().any(|one| at.groups.contains(one)))
     }
 
     /// A session has what it has missed.
@@ -100,6 +144,7 @@ impl SessionIndex {
     /// Removes a session.
     pub(crate) fn remove(&self, session: &Session) {
         let Some(this) = &self.0 else { return };
+        this.seen.borrow_mut().remove(&session.id);
         this.behind.borrow_mut().remove(&session.id);
         let mut index = this.index.borrow_mut();
         if let Some(subject) = &session.facts.borrow().principal

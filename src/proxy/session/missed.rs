@@ -1,8 +1,11 @@
 //! Sends a session that has come back the messages that it has missed.
 
+use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::task::yield_now;
+use tokio::task::spawn_local;
+use tokio::time::sleep;
 
 use crate::core::session::wheel::Tick;
 use crate::io::relay::{QueueBounds, Unsent, WhenFull, gap_frame};
@@ -12,40 +15,55 @@ use crate::proxy::session::delivery_queue::QueuedReplay;
 use crate::proxy::session::live_session::Session;
 use crate::proxy::session::registry::Sessions;
 
-/// Messages that are queued in one go.
-const SLICE: usize = 64;
-/// What was missed is bounded by the history, whose frames all sessions share, and not by the
-/// session's queue: it would lose the front of it.
+/// Between two looks at a session whose client has not taken what it has missed so far.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// What is queued at once is a page: the next one waits until it has left.
 const UNBOUNDED: QueueBounds = QueueBounds {
     messages: usize::MAX,
     bytes: usize::MAX,
     when_full: WhenFull::DropNew,
 };
 
-/// Queues what a session has missed. What is published from then on comes behind it.
-pub(crate) async fn replay(sessions: &Sessions, replay: QueuedReplay) {
-    let QueuedReplay {
-        id,
-        deliveries,
-        gap,
-    } = replay;
-    let Some(session) = sessions.find(id) else {
+/// Queues a page of what a session has missed. If that was all, and it has left, what is published
+/// from then on comes behind it. Otherwise the next page is asked for when this one has left.
+pub(crate) fn replay(sessions: &Rc<Sessions>, replay: &QueuedReplay) {
+    let Some(session) = sessions.find(replay.id) else {
         return;
     };
-    if session.is_here() {
-        if gap {
-            tell_of_gap(&session);
-        }
-        for slice in deliveries.chunks(SLICE) {
-            for delivery in slice {
-                queue(sessions, &session, delivery);
-            }
-            session.relay_mut().flush_client(sessions.worker().tick());
-            yield_now().await;
-        }
-        session.relay_mut().flush_client(sessions.worker().tick());
+    // One that is held by a hand-over stays behind: whoever goes on with it asks again.
+    if !session.is_here() {
+        return;
     }
-    sessions.index.caught_up(id);
+    if replay.gap {
+        tell_of_gap(&session);
+    }
+    for delivery in &*replay.deliveries {
+        queue(sessions, &session, delivery);
+    }
+    let sent = session.relay_mut().flush_client(sessions.worker().tick());
+    match (sent, replay.more) {
+        (true, false) => sessions.index.caught_up(replay.id),
+        (true, true) => sessions.index.ask_again(replay.id),
+        (false, _) => drop(spawn_local(ask_when_sent(Rc::clone(sessions), session))),
+    }
+}
+
+/// Asks for the next page when the client has taken this one.
+async fn ask_when_sent(sessions: Rc<Sessions>, session: Rc<Session>) {
+    let (id, mut waits) = (session.id, true);
+    let session = Rc::downgrade(&session);
+    while waits {
+        sleep(LOOK_EVERY).await;
+        let Some(session) = session.upgrade() else {
+            return;
+        };
+        if !session.is_here() {
+            return;
+        }
+        let now = sessions.worker().tick();
+        waits = !session.relay_mut().flush_client(now) && !session.relay_mut().closing();
+    }
+    sessions.index.ask_again(id);
 }
 
 /// A client that takes events learns that messages may be missing; others have no word for it.
@@ -59,7 +77,10 @@ fn tell_of_gap(session: &Session) {
 
 fn queue(sessions: &Sessions, session: &Session, delivery: &Arc<Delivery>) {
     let left = delivery.left();
-    if left.is_some_and(|left| left.is_zero()) || excluded(sessions, session, delivery) {
+    let recorded = delivery.recorded.as_ref();
+    let member = recorded.is_some_and(|at| sessions.index.is_in(session.id, &at.groups));
+    let expired = left.is_some_and(|left| left.is_zero());
+    if !member || expired || excluded(sessions, session, delivery) {
         return;
     }
     let now = sessions.worker().tick();
@@ -70,6 +91,10 @@ fn queue(sessions: &Sessions, session: &Session, delivery: &Arc<Delivery>) {
         false => &delivery.frame,
     };
     let queued = relay.send_frame(frame, expires_at, &UNBOUNDED);
+    drop(relay);
+    if let (Ok(()), Some(at)) = (&queued, &delivery.recorded) {
+        sessions.index.note_seen(session.id, at.id);
+    }
     let outcome = if queued.is_ok() { "queued" } else { "dropped" };
     session.metrics.published(outcome);
 }

@@ -60,6 +60,8 @@ pub(crate) fn listen(placed: Placed<'_>, head: &Parts, sse: Sse) -> Result<Answe
         to_client: true,
         to_backend: false,
     });
+    // What the gateway itself sends is no activity, and there is nothing else.
+    setup.times.idle = None;
     let placement = Placement {
         choice: Choice::Gateway,
         ..Placement::default()

@@ -3,6 +3,7 @@
 use http::HeaderValue;
 use http::request::Parts;
 
+use crate::base::clock;
 use crate::base::event_id::EventId;
 use crate::base::group::GroupName;
 use crate::config::snapshot::CredentialSource;
@@ -15,6 +16,9 @@ use crate::proxy::request::authenticated::Authenticated;
 use crate::proxy::request::placed::Placed;
 use crate::proxy::request::routed::Routed;
 use crate::proxy::request::target;
+
+/// Milliseconds by which the clocks of gateways and of their broker may differ.
+const FUTURE_MAX: u64 = 60_000;
 
 /// The result of the stage.
 struct Placement {
@@ -131,13 +135,16 @@ fn since(routed: &Routed<'_>) -> Option<EventId> {
     }
     let head = &routed.head;
     let last = event_stream::last_event_id(&head.headers).filter(|_| routed.takes_events);
-    if let Some(last) = last {
-        return EventId::parse_since(last).ok();
-    }
-    let values = query::query_values(head.uri.query()?, "since");
-    values
-        .last()
-        .and_then(|value| EventId::parse_since(&value).ok())
+    let since = match last {
+        Some(last) => EventId::parse_since(last),
+        None => {
+            let values = query::query_values(head.uri.query()?, "since");
+            EventId::parse_since(&values.last()?)
+        }
+    };
+    // No message has an id of the future, but for clocks that differ.
+    let latest = clock::unix_millis(clock::wall()).saturating_add(FUTURE_MAX);
+    since.ok().filter(|since| since.millis <= latest)
 }
 
 /// The query without the credentials that the backend does not get, if any is in it; the inner

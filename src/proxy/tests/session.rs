@@ -131,6 +131,7 @@ pub(crate) async fn begin(
     let worker = sessions.worker();
     let (near, client) = UnixStream::pair().expect("sockets");
     let end = ClientEnd {
+        unsent: Vec::new(),
         carrier: Carrier::from(Socket::Unix(near)),
         early: Vec::new(),
         lease: ConnectionLease::take(&worker.shared, 0, &worker.load),

@@ -65,18 +65,35 @@ impl ClientStream {
         Poll::Ready(Ok(()))
     }
 
-    /// Takes the head of a stream of events, if this is it, and queues it with the line of a 200
-    /// and the first event; the flush that follows sends it. Returns how many bytes hyper wrote.
-    fn take_events_head(&self, slices: &[IoSlice<'_>]) -> Option<usize> {
-        let current = self.http1.current();
-        let progress = current.as_ref()?;
-        let front = progress.take_events()?;
-        let head: Vec<u8> = slices
+    /// Takes the head of a stream of events, if `slices` have it, and queues it with the line of a
+    /// 200 and the first event. Returns how many bytes hyper may write itself, or has written.
+    fn take_events_head(&mut self, slices: &[IoSlice<'_>]) -> Option<EventsHead> {
+        let http1 = Rc::clone(&self.http1);
+        let current = http1.current();
+        let progress = current.as_ref().filter(|one| one.awaits_events_head())?;
+        let bytes: Vec<u8> = slices
             .iter()
             .flat_map(|slice| slice.iter().copied())
             .collect();
-        progress.put_back_interim(&[as_ok(&head), front].concat());
-        Some(head.len())
+        // The rest of the response before may stand in front of it; nothing follows it.
+        let at = memchr::memmem::rfind(&bytes, SWITCHING)?;
+        if at > 0 {
+            return Some(EventsHead::Behind(bytes[..at].to_vec()));
+        }
+        let front = progress.take_events()?;
+        progress.put_back_interim(&[as_ok(&bytes), front].concat());
+        self.inside = false;
+        Some(EventsHead::Taken(bytes.len()))
+    }
+
+    fn poll_head(&mut self, cx: &mut Context<'_>, head: EventsHead) -> Poll<io::Result<usize>> {
+        match head {
+            EventsHead::Taken(written) => Poll::Ready(Ok(written)),
+            EventsHead::Behind(rest) => {
+                let poll = Pin::new(&mut self.carrier).poll_write(cx, &rest);
+                self.wrote(rest.len(), poll)
+            }
+        }
     }
 
     fn wrote(&mut self, offered: usize, poll: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -87,6 +104,17 @@ impl ClientStream {
         poll
     }
 }
+
+/// The head of a stream of events among bytes that hyper writes.
+enum EventsHead {
+    /// It was taken: so many bytes.
+    Taken(usize),
+    /// It is behind these bytes.
+    Behind(Vec<u8>),
+}
+
+/// What the head of a stream of events begins with, as hyper writes it.
+const SWITCHING: &[u8] = b"HTTP/1.1 101 ";
 
 impl AsyncRead for ClientStream {
     fn poll_read(
@@ -113,8 +141,8 @@ impl AsyncWrite for ClientStream {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_interim(cx))?;
-        if let Some(written) = self.take_events_head(&[IoSlice::new(bytes)]) {
-            return Poll::Ready(Ok(written));
+        if let Some(head) = self.take_events_head(&[IoSlice::new(bytes)]) {
+            return self.poll_head(cx, head);
         }
         let poll = Pin::new(&mut self.carrier).poll_write(cx, bytes);
         self.wrote(bytes.len(), poll)
@@ -126,8 +154,8 @@ impl AsyncWrite for ClientStream {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_interim(cx))?;
-        if let Some(written) = self.take_events_head(slices) {
-            return Poll::Ready(Ok(written));
+        if let Some(head) = self.take_events_head(slices) {
+            return self.poll_head(cx, head);
         }
         let poll = Pin::new(&mut self.carrier).poll_write_vectored(cx, slices);
         let offered = slices.iter().map(|slice| slice.len()).sum();

@@ -30,6 +30,8 @@ pub(crate) struct Ended {
     pub(crate) carrier: Carrier,
     /// What came after the last request.
     pub(crate) early: Vec<u8>,
+    /// What the client's socket has not taken of the head of a stream of events.
+    pub(crate) unsent: Vec<u8>,
     /// What follows a 101 that has left.
     pub(crate) then: Option<AfterSwitch>,
     /// An answer that hyper does not send.
@@ -94,6 +96,7 @@ pub(crate) async fn speak(client: Rc<ClientConnection>, carrier: Carrier) -> End
         carrier: parts.io.into_inner().carrier,
         // Copied: the rest of hyper's buffer must not keep all of it.
         early: parts.read_buf.to_vec(),
+        unsent: http1.take_unsent(),
         then,
         last_words: closing.last_words,
         abrupt: closing.abrupt,

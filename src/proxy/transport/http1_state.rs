@@ -66,6 +66,15 @@ impl Http1 {
         self.current.borrow()
     }
 
+    /// What waits to be written for the last request.
+    pub(crate) fn take_unsent(&self) -> Vec<u8> {
+        let current = self.current();
+        let unsent = current
+            .as_ref()
+            .and_then(|progress| progress.take_interim());
+        unsent.unwrap_or_default()
+    }
+
     /// Whether no request has come yet.
     fn is_fresh(&self) -> bool {
         self.requests.get() == 0

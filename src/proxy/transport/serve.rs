@@ -47,6 +47,7 @@ pub(crate) async fn serve(
             let client = ClientEnd {
                 carrier: ended.carrier,
                 early: ended.early,
+                unsent: ended.unsent,
                 lease,
             };
             begin::start(&sessions, granted, client);

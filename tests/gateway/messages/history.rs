@@ -124,6 +124,69 @@ async fn i12_what_is_no_id_asks_for_nothing() {
     }
 }
 
+#[tokio::test]
+async fn i1_the_history_goes_along_in_a_hand_over_and_live_clients_miss_nothing() {
+    let backend = Backend::echo().await;
+    let text = rooms(&[backend.address], "sse = {}");
+    let history = "history = [{ groups = [\"*\"], messages = 1000 }]\n";
+    let text = text.replacen("[publish]\n", &format!("[publish]\n{history}"), 1);
+    let mut old = Gateway::start_with_handover(&text).await;
+    let mut staying = EventSource::connect(old.address(), "/rooms/a", "").await;
+    let mut leaving = EventSource::connect(old.address(), "/rooms/a", "").await;
+    tell(&old, "a", "0");
+    let seen = leaving.event().await.id;
+    assert_eq!(staying.message().await, "0");
+    drop(leaving);
+    let large = "x".repeat(20_000);
+    for number in 1..=80 {
+        tell(&old, "a", &format!("{number} {large}"));
+    }
+    let new = old.succeed().await;
+    assert!(old.wait_for_exit().await.success(), "{}", old.log());
+    tell(&new, "a", "81 ");
+    let mut back = resume(&new, "a", &seen).await;
+    for source in [&mut staying, &mut back] {
+        for expected in 1..=81 {
+            let text = source.message().await;
+            assert!(
+                text.starts_with(&format!("{expected} ")),
+                "{expected}: {:.20}",
+                text
+            );
+        }
+    }
+    drop((staying, back));
+}
+
+#[tokio::test]
+async fn i8_a_client_that_does_not_read_what_it_missed_gets_it_page_by_page() {
+    let (gateway, _backend) = keeping("messages = 1000").await;
+    let large = "x".repeat(8192);
+    for number in 0..500 {
+        tell(&gateway, "slow", &format!("{number} {large}"));
+    }
+    let mut slow = EventSource::slow(gateway.address(), "/rooms/slow?since=0").await;
+    assert_eq!(
+        slow.event().await.kind,
+        "gap",
+        "the time is before the gateway's begin"
+    );
+    let id = slow.field("sessile-session").expect("an id").to_owned();
+    let session = gateway.get(&format!("/v1/sessions/{id}"));
+    let held = session["in_flight_to_client"]["held"].as_u64();
+    let held = held.expect("bytes that wait");
+    assert!((1..=64 * 9000).contains(&held), "a page at most: {session}");
+    tell(&gateway, "slow", "500 live");
+    for expected in 0..=500 {
+        let text = slow.message().await;
+        assert!(
+            text.starts_with(&format!("{expected} ")),
+            "{expected}: {text:.20}"
+        );
+    }
+    drop(slow);
+}
+
 /// A gateway of a fleet whose rooms have a history.
 async fn node(name: &str, backend: &Backend, broker: &BrokerServer) -> Gateway {
     let text = rooms(&[backend.address], "sse = {}");
@@ -212,6 +275,7 @@ async fn i5_without_the_log_the_sessions_of_the_gateway_get_messages_that_are_no
     tell(&gateway, "a", "live");
     assert_eq!(source.message().await, "live");
     let mut back = resume(&gateway, "a", &kept.id).await;
+    assert_eq!(back.event().await.kind, "gap", "Redis has lost its log");
     for expected in ["not kept", "live"] {
         assert_eq!(back.message().await, expected);
     }

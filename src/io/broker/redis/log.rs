@@ -145,17 +145,22 @@ impl Log {
 
     async fn read_all(&self, events: mpsc::Sender<LogEvent>) {
         let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
-        let mut last = EventId::at(unix_millis().saturating_sub(millis(self.age)));
-        let mut caught_up = false;
+        let mut reading = Reading {
+            last: EventId::at(unix_millis().saturating_sub(millis(self.age))),
+            until: None,
+            caught_up: false,
+        };
         for turn in 0.. {
             if let Ok(wire) = self.connect(turn).await {
-                backoff.reset();
-                let read = self.read(wire, &mut last, &mut caught_up, &events).await;
-                match read {
+                let before = reading.last;
+                match self.read(wire, &mut reading, &events).await {
                     Ok(()) => return,
                     Err(fault) => {
-                        tracing::warn!(error = %fault.text(), "the history cannot be read")
+                        tracing::warn!(error = %fault.text(), "the history cannot be read");
                     }
+                }
+                if reading.last > before {
+                    backoff.reset();
                 }
             }
             tokio::select! {
@@ -169,17 +174,35 @@ impl Log {
     async fn read(
         &self,
         mut wire: Wire,
-        last: &mut EventId,
-        caught_up: &mut bool,
+        reading: &mut Reading,
         events: &mpsc::Sender<LogEvent>,
     ) -> Result<(), Fault> {
+        let first = self
+            .edge(&mut wire, &[b"XRANGE", &self.key, b"-", b"+"])
+            .await?;
+        let newest = self
+            .edge(&mut wire, &[b"XREVRANGE", &self.key, b"+", b"-"])
+            .await?;
+        // A log that was emptied, or trimmed beyond what was read.
+        let begins = first.unwrap_or_else(|| EventId::at(unix_millis()));
+        if begins > reading.last && (first.is_some() || reading.caught_up) {
+            let begins = LogEvent::Begins(begins);
+            if events.send(begins).await.is_err() {
+                return Ok(());
+            }
+        }
+        let until = *reading
+            .until
+            .get_or_insert_with(|| newest.unwrap_or_default());
         loop {
-            let (from, count, block) = (last.to_string(), BATCH.to_string(), BLOCK.as_millis());
-            let block = if *caught_up {
-                block.to_string()
-            } else {
-                "1".to_owned()
-            };
+            if !reading.caught_up && reading.last >= until {
+                reading.caught_up = true;
+                if events.send(LogEvent::CaughtUp).await.is_err() {
+                    return Ok(());
+                }
+            }
+            let (from, count) = (reading.last.to_string(), BATCH.to_string());
+            let block = BLOCK.as_millis().to_string();
             let mut ask = BytesMut::new();
             let words: [&[u8]; 8] = [
                 b"XREAD",
@@ -195,20 +218,39 @@ impl Log {
             wire.send(&ask).await?;
             let found = answer(&mut wire, BLOCK + ANSWER_MAX, entries).await?;
             let found = found.map_err(Fault::Refused)?;
-            if found.is_empty() && !*caught_up {
-                *caught_up = true;
-                if events.send(LogEvent::CaughtUp).await.is_err() {
-                    return Ok(());
-                }
-            }
-            for entry in found {
-                *last = entry.id;
-                if events.send(LogEvent::Entry(entry)).await.is_err() {
+            for (id, payload) in found {
+                reading.last = id;
+                let Some(payload) = payload else { continue };
+                let entry = LogEvent::Entry(LogEntry { id, payload });
+                if events.send(entry).await.is_err() {
                     return Ok(());
                 }
             }
         }
     }
+
+    /// The id of the entry at one end of the log; `None` if it is empty.
+    async fn edge(&self, wire: &mut Wire, words: &[&[u8]; 4]) -> Result<Option<EventId>, Fault> {
+        let mut ask = BytesMut::new();
+        let [verb, key, from, to] = words;
+        command(&mut ask, &[verb, key, from, to, b"COUNT", b"1"]);
+        wire.send(&ask).await?;
+        answer(wire, ANSWER_MAX, |found| match found.items[..] {
+            [Item::Array(0)] => Ok(None),
+            [Item::Array(1), Item::Array(2), Item::Bulk(id), ..] => id_of(id).map(Some),
+            [Item::Error(text)] => Err(Fault::refused(text)),
+            _ => Err(NOT_REDIS),
+        })
+        .await
+    }
+}
+
+/// How far the log was read.
+struct Reading {
+    last: EventId,
+    /// The newest entry when reading began.
+    until: Option<EventId>,
+    caught_up: bool,
 }
 
 /// Refuses what comes, until nobody appends any more.
@@ -250,28 +292,38 @@ fn appended(found: &Found<'_>) -> Result<Result<EventId, NotCarried>, Fault> {
     }
 }
 
-/// The answer to `XREAD` of one stream: its entries, or what the server refuses.
-fn entries(found: &Found<'_>) -> Result<Result<Vec<LogEntry>, String>, Fault> {
-    let rest = match &found.items[..] {
+/// An entry's id, and its payload if it has one.
+type Read = (EventId, Option<Bytes>);
+
+/// The answer to `XREAD` of one stream: its entries, or what the server refuses. An entry that no
+/// gateway wrote has no payload.
+fn entries(found: &Found<'_>) -> Result<Result<Vec<Read>, String>, Fault> {
+    let mut rest = match &found.items[..] {
         [Item::Null] => return Ok(Ok(Vec::new())),
         [Item::Error(text)] => return Ok(Err(shown(text))),
         [Item::Map(1), Item::Bulk(_), Item::Array(_), rest @ ..] => rest,
         _ => return Err(NOT_REDIS),
     };
-    let entry = |items: &[Item<'_>]| match items {
-        [
-            Item::Array(2),
-            Item::Bulk(id),
-            Item::Array(2),
-            Item::Bulk(_),
-            Item::Bulk(payload),
-        ] => Ok(LogEntry {
-            id: id_of(id)?,
-            payload: Bytes::copy_from_slice(payload),
-        }),
-        _ => Err(NOT_REDIS),
-    };
-    rest.chunks(5).map(entry).collect::<Result<_, _>>().map(Ok)
+    let mut read = Vec::new();
+    while let [
+        Item::Array(2),
+        Item::Bulk(id),
+        Item::Array(words),
+        after @ ..,
+    ] = rest
+    {
+        let (fields, after) = after.split_at_checked(*words).ok_or(NOT_REDIS)?;
+        let mut pairs = fields.chunks(2);
+        let payload = pairs.find_map(|pair| match pair {
+            [Item::Bulk(name), Item::Bulk(value)] if *name == FIELD => {
+                Some(Bytes::copy_from_slice(value))
+            }
+            _ => None,
+        });
+        read.push((id_of(id)?, payload));
+        rest = after;
+    }
+    rest.is_empty().then_some(Ok(read)).ok_or(NOT_REDIS)
 }
 
 fn id_of(id: &[u8]) -> Result<EventId, Fault> {
@@ -299,12 +351,21 @@ mod tests {
         };
         let none = read("_\r\n").expect("an answer").expect("entries");
         assert!(none.is_empty());
-        let two = "%1\r\n$1\r\nk\r\n*2\r\n*2\r\n$3\r\n7-1\r\n*2\r\n$1\r\nm\r\n$2\r\nab\r\n\
-                   *2\r\n$3\r\n8-0\r\n*2\r\n$1\r\nm\r\n$0\r\n\r\n";
-        let two = read(two).expect("an answer").expect("entries");
-        let ids: Vec<_> = two.iter().map(|entry| entry.id.to_string()).collect();
-        assert_eq!(ids, ["7-1", "8-0"]);
-        assert_eq!((&two[0].payload[..], two[1].payload.len()), (&b"ab"[..], 0));
+        let some = "%1\r\n$1\r\nk\r\n*3\r\n\
+                    *2\r\n$3\r\n7-1\r\n*2\r\n$1\r\nm\r\n$2\r\nab\r\n\
+                    *2\r\n$3\r\n8-0\r\n*4\r\n$1\r\nx\r\n$1\r\ny\r\n$1\r\nm\r\n$0\r\n\r\n\
+                    *2\r\n$3\r\n9-0\r\n*2\r\n$1\r\nx\r\n$1\r\ny\r\n";
+        let some = read(some).expect("an answer").expect("entries");
+        let shown = some
+            .iter()
+            .map(|(id, payload)| (id.to_string(), payload.as_deref()));
+        let expected = [("7-1", Some(&b"ab"[..])), ("8-0", Some(&[])), ("9-0", None)];
+        let expected = expected.map(|(id, payload)| (id.to_owned(), payload));
+        assert_eq!(
+            shown.collect::<Vec<_>>(),
+            expected,
+            "an entry of a stranger is passed over"
+        );
         assert_eq!(
             read("-ERR no\r\n").expect("an answer").err(),
             Some("ERR no".to_owned())
@@ -312,7 +373,7 @@ mod tests {
         for wrong in [
             ":1\r\n",
             "%1\r\n$1\r\nk\r\n*1\r\n*2\r\n$1\r\nx\r\n*2\r\n$1\r\nm\r\n$0\r\n\r\n",
-            "%1\r\n$1\r\nk\r\n*1\r\n*2\r\n$3\r\n7-1\r\n*1\r\n$1\r\nm\r\n",
+            "%1\r\n$1\r\nk\r\n*1\r\n*1\r\n$3\r\n7-1\r\n",
         ] {
             assert!(read(wrong).is_err(), "{wrong:?}");
         }
