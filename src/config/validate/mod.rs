@@ -16,7 +16,9 @@ use crate::config::documents::Item;
 use crate::config::footprint;
 use crate::config::layers::Origin;
 use crate::config::model::{AuthenticatorType, Model, Size, TextOr};
-use crate::config::snapshot::{Admin, Listener, Publish, Revocations, Route, Snapshot};
+use crate::config::snapshot::{
+    Admin, Authenticator, Listener, Publish, Revocations, Route, Snapshot,
+};
 
 mod acme;
 mod affinity;
@@ -124,6 +126,15 @@ fn item(root: &Scope<'_>, (source, key): (SourceId, &DocumentKey), model: &Model
     }
 }
 
+fn authenticators(root: &Scope<'_>, model: &Model) -> Vec<Option<Authenticator>> {
+    let each = model.authenticators.iter();
+    each.map(|(name, one)| {
+        let at = root.key("authenticators").key(name);
+        authenticator::authenticator(&at, name, one, &model.authenticators)
+    })
+    .collect()
+}
+
 fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
     let node = node::node(&root.key("node"), &model.node);
     let limits = node::limits(&root.key("node"), &model.node);
@@ -146,14 +157,7 @@ fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
             upstream::upstream(&root.key("upstreams").key(name), name, upstream)
         })
         .collect();
-    let authenticators: Vec<_> = model
-        .authenticators
-        .iter()
-        .map(|(name, one)| {
-            let at = root.key("authenticators").key(name);
-            authenticator::authenticator(&at, name, one, &model.authenticators)
-        })
-        .collect();
+    let authenticators = authenticators(root, model);
     let revocations = revocations(root, model);
     let routes = routes(root, model);
     warn_of_unused(root, model);

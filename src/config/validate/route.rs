@@ -43,13 +43,7 @@ pub(super) fn route(at: &Scope<'_>, model: &model::Route, whole: &model::Model) 
     let query = tests(&at.key("query"), &model.query, |_, key| {
         Some(key.to_owned())
     });
-    let subprotocols = at
-        .key("subprotocols")
-        .each(&model.subprotocols, |at, name| {
-            is_token(name)
-                .then(|| name.clone())
-                .or_else(|| fault(at, format!("`{name}` is not a subprotocol's name")))
-        });
+    let subprotocols = subprotocols(&at.key("subprotocols"), &model.subprotocols);
     let action = action(at, model, whole, path.as_ref());
     let rewrite = edits::rewrite(&at.key("rewrite"), &model.rewrite, path.as_ref());
     let request_headers = edits::headers(&at.key("request_headers"), &model.request_headers);
@@ -102,6 +96,14 @@ pub(super) fn route(at: &Scope<'_>, model: &model::Route, whole: &model::Model) 
             model::OnRemoval::Keep => OnRemoval::Keep,
             model::OnRemoval::Close => OnRemoval::Close,
         },
+    })
+}
+
+fn subprotocols(at: &Scope<'_>, model: &[String]) -> Option<Vec<String>> {
+    at.each(model, |at, name| {
+        is_token(name)
+            .then(|| name.clone())
+            .or_else(|| fault(at, format!("`{name}` is not a subprotocol's name")))
     })
 }
 

@@ -188,6 +188,7 @@ impl Drop for Stuck {
 
 #[cfg(test)]
 mod tests {
+    use crate::base::clock;
     use proptest::prelude::*;
 
     use super::*;
@@ -239,7 +240,7 @@ mod tests {
             (sticks.backends(key).len(), sticks.kept(key)),
             (0, Some(a.clone()))
         );
-        let now = Instant::now();
+        let now = clock::now();
         sticks.expire(now);
         sticks.expire(now + keep / 2);
         assert_eq!(sticks.kept(key), Some(a));

@@ -1,7 +1,8 @@
 //! Several gateways on one store, in every order.
 
+use crate::base::clock;
 use std::collections::{BTreeMap, HashMap};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use proptest::prelude::*;
 
@@ -71,7 +72,7 @@ impl Gateway {
 
     /// One round trip; whether there was something to send.
     fn step(&mut self, store: &mut Store) -> bool {
-        let now = Instant::now();
+        let now = clock::now();
         let Some(Request::Swap(swap)) = self.ledger.next(now) else {
             return false;
         };
@@ -81,7 +82,7 @@ impl Gateway {
     }
 
     fn take(&mut self, key: StateKey, answer: Answer) {
-        let verdicts = self.ledger.answered(key, answer, Instant::now());
+        let verdicts = self.ledger.answered(key, answer, clock::now());
         self.verdicts.extend(verdicts);
     }
 
@@ -143,7 +144,7 @@ fn the_share_of_a_dead_gateway_does_not_count() {
     assert_eq!(store.stored(sessions()).document.share(1), 0);
     // The first one was only paused: it finds out, and its session counts again.
     one.ledger.forgotten();
-    one.ledger.look_after(9, Instant::now());
+    one.ledger.look_after(9, clock::now());
     one.settle(&mut store);
     assert_eq!(store.stored(sessions()).document.total(), 2);
     assert_eq!(one.session(&mut store, 2), Verdict::Full);
@@ -165,7 +166,7 @@ fn what_a_store_forgets_is_written_again() {
     one.ledger.hold(sessions());
     let mut store = Store::default();
     one.ledger.connected();
-    one.ledger.look_after(9, Instant::now());
+    one.ledger.look_after(9, clock::now());
     one.settle(&mut store);
     assert_eq!(store.stored(sessions()).document.share(1), 2);
     let kept = store.stored(stick()).document;
@@ -178,12 +179,12 @@ fn what_ends_while_the_store_is_gone_is_taken_out_when_it_is_back() {
     assert_eq!(one.session(&mut store, 1), Verdict::Granted);
     one.ledger.lost(&[]);
     one.ledger.release(sessions());
-    one.ledger.look_after(9, Instant::now());
+    one.ledger.look_after(9, clock::now());
     one.ledger.connected();
-    one.ledger.look_after(9, Instant::now());
+    one.ledger.look_after(9, clock::now());
     one.settle(&mut store);
     assert!(store.values.is_empty());
-    one.ledger.look_after(9, Instant::now());
+    one.ledger.look_after(9, clock::now());
     assert!(one.ledger.is_empty());
 }
 
@@ -191,14 +192,14 @@ fn what_ends_while_the_store_is_gone_is_taken_out_when_it_is_back() {
 fn an_attempt_that_is_lost_leaves_nothing_behind() {
     let (mut store, mut one) = (Store::default(), Gateway::new(1));
     one.ask(sessions(), Ask::Session { max: 1 });
-    let Some(Request::Swap(swap)) = one.ledger.next(Instant::now()) else {
+    let Some(Request::Swap(swap)) = one.ledger.next(clock::now()) else {
         panic!("an attempt");
     };
     store.swap(&swap);
     // It is done, and its answer is lost.
     assert_eq!(one.ledger.lost(&[swap.key]), [1]);
     one.ledger.connected();
-    one.ledger.look_after(9, Instant::now());
+    one.ledger.look_after(9, clock::now());
     one.settle(&mut store);
     assert!(store.values.is_empty());
 }
@@ -267,7 +268,7 @@ fn a_key_keeps_its_backend_after_its_last_session_as_long_as_its_route_has_it() 
     one.ledger.stick(stick(), "a", false, keep);
     one.settle(&mut store);
     one.ledger.release(stick());
-    let Some(Request::Swap(swap)) = one.ledger.next(Instant::now()) else {
+    let Some(Request::Swap(swap)) = one.ledger.next(clock::now()) else {
         panic!("a swap");
     };
     assert_eq!((swap.kept, swap.new.is_some()), (keep, true));
@@ -320,7 +321,7 @@ proptest! {
                 Event::Hold if !holds => {}
                 Event::Hold => gateway.ledger.hold(key),
                 Event::Send => {
-                    if let Some(Request::Swap(swap)) = gateway.ledger.next(Instant::now()) {
+                    if let Some(Request::Swap(swap)) = gateway.ledger.next(clock::now()) {
                         let answer = store.swap(&swap);
                         let total = store.stored(swap.key).document.total();
                         prop_assert!(holds || total <= MAX as u64);
@@ -333,7 +334,7 @@ proptest! {
                 }
                 Event::Answer => {}
                 Event::LookAfter => {
-                    gateway.ledger.look_after(3, Instant::now());
+                    gateway.ledger.look_after(3, clock::now());
                 }
             }
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, split};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, WriteHalf, split};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::base::backoff::Backoff;
@@ -121,8 +121,7 @@ struct Connection {
 
 impl Connection {
     async fn serve(&mut self, wire: Wire) -> Result<(), Fault> {
-        let (mut reader, mut writer): (ReadHalf<Box<dyn Stream>>, WriteHalf<Box<dyn Stream>>) =
-            split(wire.stream);
+        let (mut reader, mut writer) = split(wire.stream);
         let mut input = wire.input;
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);

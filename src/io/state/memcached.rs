@@ -131,6 +131,9 @@ struct Reader<'i> {
     at: usize,
 }
 
+/// A value and its flags.
+type Flagged<'i> = (&'i [u8], &'i str);
+
 impl<'i> Reader<'i> {
     /// The next line, unless it is a refusal.
     fn line(&mut self) -> Result<Option<&'i str>, Fault> {
@@ -170,7 +173,7 @@ impl<'i> Reader<'i> {
     }
 
     /// A value and its flags.
-    fn value(&mut self) -> Result<Option<Option<(&'i [u8], &'i str)>>, Fault> {
+    fn value(&mut self) -> Result<Option<Option<Flagged<'i>>>, Fault> {
         let Some(line) = self.line()? else {
             return Ok(None);
         };

@@ -15,11 +15,14 @@ use crate::live::Live;
 use crate::proxy::context::permits::{Held, state_key};
 use crate::proxy::refusal::{Quota, Refusal};
 
+/// A handshake at a rate, and what refuses it.
+type WantedHandshake = (StateKey, Rate, fn(Duration) -> Quota);
+
 /// The permits that one stage needs.
 pub(crate) struct WantedPermits<'l> {
     live: &'l Live,
     fleet: Option<&'l Arc<FleetState>>,
-    handshake: Option<(StateKey, Rate, fn(Duration) -> Quota)>,
+    handshake: Option<WantedHandshake>,
     sessions: Vec<(Permit, usize, Quota)>,
 }
 
