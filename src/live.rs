@@ -8,6 +8,7 @@ mod gateway_addresses;
 mod generation;
 mod handover;
 mod messages;
+mod presence;
 mod query;
 mod replays;
 mod slice;
@@ -45,6 +46,7 @@ pub use handover::{
 pub use messages::{
     Delivery, GroupSlice, Interest, InterestChange, MessageCommand, MessagesSetup, RecordedAt,
 };
+pub use presence::{PresenceFeed, PresenceNote, RosterAsk};
 pub use query::{KeyFilter, Measured, MoreFilters, SessionQuery, fingerprint};
 pub use replays::{ReplayRequest, Replays};
 pub use slice::{SLICE_MAX, Slice, Sliced};

@@ -22,8 +22,9 @@ use crate::admin::resource::Resource;
 use crate::admin::revocations;
 use crate::admin::{Gateway, Page};
 use crate::admin::{
-    backends, certificates, config, departures, events, findings, log, metrics, preview, quotas,
-    rebalance, resolve, routes, sessions, sources, status, traffic, ui, upstreams, whoami,
+    backends, certificates, config, departures, events, findings, groups, log, messages, metrics,
+    preview, quotas, rebalance, resolve, routes, sessions, sources, status, traffic, ui, upstreams,
+    whoami,
 };
 use crate::control::rebalancer::RebalanceView;
 use crate::control::supervisor::preview::Preview;
@@ -350,6 +351,28 @@ fn sessions() -> Vec<Resource> {
         .body::<sessions::send::Sent>()
         .answers::<sessions::send::SentMany>()
         .statuses(&[202, 400, 413]),
+        Resource::post(
+            "/v1/messages",
+            messages::publish,
+            "Publishes a message to sessions, principals, groups or routes of all gateways.",
+        )
+        .body::<messages::NewMessage>()
+        .answers::<messages::PublishedView>()
+        .statuses(&[202, 400, 409, 413]),
+        Resource::get(
+            "/v1/groups/{group}",
+            groups::list,
+            "The members of a group of sessions, on all gateways.",
+        )
+        .query::<groups::MembersQuery>()
+        .answers::<groups::MemberList>()
+        .statuses(&[200, 400, 409]),
+        Resource::get(
+            "/v1/groups/{group}/events",
+            groups::events,
+            "The members of a group, then joins and leaves, as server-sent events.",
+        )
+        .statuses(&[200, 400, 409, 503]),
     ]
 }
 

@@ -29,6 +29,7 @@ pub(super) fn prepare(live: &Live, snapshot: &Snapshot, metrics: &Arc<Metrics>, 
         },
         replays: (!settings.history.is_empty()).then(Arc::default),
         interest: has_broker(snapshot).then(Arc::default),
+        presence: Arc::default(),
         refused: MessageMetrics::new(metrics).memberships_refused(),
     });
 }
@@ -80,6 +81,7 @@ fn serve(
         messages.follow_log(events, background);
     }
     messages.replay_missed(background);
+    messages.start(background);
     if let Some((_, received, driver)) = opened {
         background.spawn(driver);
         messages.follow(received, background);
@@ -130,6 +132,7 @@ impl Publishing {
     /// Answers the requests in progress and ends the API. Messages of other gateways still come.
     pub(super) async fn end(self) -> Option<Arc<Messages>> {
         let serving = self.0?;
+        serving.messages.end_watchers();
         drop(serving.stop);
         if let Ok(Err(error)) = serving.server.await {
             tracing::error!(%error, "the publishing API failed");

@@ -12,6 +12,7 @@ pub mod header_list;
 pub mod header_name;
 pub mod host;
 pub mod message;
+pub mod metadata;
 pub mod names;
 pub mod path;
 pub mod revocation;

@@ -26,7 +26,8 @@ pub use drain::{DrainArgs, RebalanceArgs};
 pub use events::HistoryVerb;
 pub use events::{AboutArgs, EndedArgs, EventsArgs, HistoryArgs, PastArgs, RefusalsArgs};
 pub use sessions::{
-    KickArgs, MoveArgs, SelectionArgs, SendArgs, SessionsArgs, TapArgs, TopArgs, WhyArgs,
+    GroupsArgs, KickArgs, MoveArgs, SelectionArgs, SendArgs, SessionsArgs, TapArgs, TopArgs,
+    WhyArgs,
 };
 pub use target::{AdminAddr, AdminArgs, ConfigArgs};
 
@@ -107,6 +108,8 @@ pub enum Command {
     /// It goes out at the next message boundary. Exits with 1 if no session took it.
     #[command(after_help = sessions::SEND_EXAMPLES)]
     Send(SendArgs),
+    /// List the sessions of a group on all gateways, or follow who joins and leaves.
+    Groups(GroupsArgs),
     /// Move a session to another backend, while its client stays connected.
     ///
     /// Its route must have `on_backend_loss = "reconnect"`.

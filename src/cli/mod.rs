@@ -13,6 +13,7 @@ pub mod drain;
 mod etcd;
 pub mod explain;
 pub mod generated;
+pub mod groups;
 pub mod history;
 pub mod operate;
 mod paint;
@@ -104,6 +105,7 @@ fn run_command(arguments: Arguments, out: &mut Visible<'_>, err: &mut Visible<'_
         Command::Why(args) => why::why(&args, out),
         Command::Tap(args) => tap::tap(&args, out),
         Command::Send(args) => operate::send(&args, out),
+        Command::Groups(args) => groups::groups(&args, out),
         Command::Move(args) => operate::move_session(&args, out),
         Command::Kick(args) => sessions::kick(&args, out),
         Command::Ended(args) => history::ended(&args, out),

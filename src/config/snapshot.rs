@@ -48,7 +48,8 @@ pub use listener::{
 pub use log::{Access, AccessFile, Log, LogFormat, Rotation, Syslog, SyslogAddress, Tracing};
 pub use operations::{AdminState, Admission, Drain, Rebalance, RebalanceMode, Shutdown, Tempo};
 pub use publish::{
-    GroupSource, History, MessageQueue, Publish, PublishToken, RouteMessages, Sse, WhenFull,
+    GroupSource, History, MessageQueue, MetadataSource, Publish, PublishToken, RouteMessages, Sse,
+    WhenFull,
 };
 pub use request::{AffinitySource, HeaderEdits, MatchText, Redirect, Rewrite, Scheme, TextMatch};
 pub use service::ServiceTls;

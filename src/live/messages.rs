@@ -13,6 +13,7 @@ use crate::base::clock;
 use crate::base::event_id::EventId;
 use crate::base::group::GroupName;
 use crate::base::message::Message;
+use crate::base::metadata::Metadata;
 use crate::base::names::RouteName;
 use crate::base::session_id::SessionId;
 use crate::base::target::Target;
@@ -21,6 +22,7 @@ use crate::core::messages::index::{GroupBounds, JoinError};
 use crate::core::messages::member::Member;
 use crate::core::messages::topic::Topic;
 use crate::core::relay::{client_frame, event_frame};
+use crate::live::presence::{PresenceFeed, RosterAsk};
 use crate::live::replays::Replays;
 use crate::live::slice::{Slice, Sliced};
 
@@ -32,6 +34,8 @@ pub struct MessagesSetup {
     pub interest: Option<Arc<Interest>>,
     /// Set where messages are kept for clients that come back.
     pub replays: Option<Arc<Replays>>,
+    /// Where joins and leaves of watched groups are reported.
+    pub presence: Arc<PresenceFeed>,
     /// Memberships that were refused because of the bounds.
     pub refused: Counter,
 }
@@ -247,6 +251,8 @@ pub enum MessageCommand {
         group: GroupName,
         /// For how long; `None` until the session ends.
         ttl: Option<Duration>,
+        /// What the session is described by there; `None` leaves what is.
+        metadata: Option<Metadata>,
         /// Receives the answer: whether it is new. `None` if the worker has no such session.
         answer: oneshot::Sender<Option<Result<bool, JoinError>>>,
     },
@@ -267,6 +273,15 @@ pub enum MessageCommand {
         slice: Slice,
         /// Receives the answer.
         answer: oneshot::Sender<Sliced<GroupSlice>>,
+    },
+    /// The members of a watched group in a slice, reported in the order of joins and leaves.
+    Roster {
+        /// Which group.
+        group: GroupName,
+        /// For whom.
+        asked: RosterAsk,
+        /// It begins behind this one.
+        after: Option<SessionId>,
     },
 }
 

@@ -115,6 +115,12 @@ impl Workers {
         self.0.is_empty()
     }
 
+    /// Queues a command on one worker. Returns whether there was room.
+    pub fn try_queue(&self, place: usize, command: WorkerCommand) -> bool {
+        let worker = self.0.get(place);
+        worker.is_some_and(|worker| worker.commands.try_send(command).is_ok())
+    }
+
     /// Each of them.
     pub fn handles(&self) -> &[WorkerHandle] {
         &self.0

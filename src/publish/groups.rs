@@ -5,87 +5,24 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Extension, Path, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::admin::extract::Parameters;
+use crate::admin::groups::{MemberList, MembersQuery, members_page, stream};
 use crate::admin::problem::Problem;
 use crate::base::group::GroupName;
+use crate::base::metadata::Metadata;
 use crate::base::session_id::SessionId;
 use crate::base::target::Target;
-use crate::control::messages::{FleetPage, Lookup};
-use crate::core::messages::member;
+use crate::control::messages::Lookup;
 use crate::core::messages::signal::{Answer, Question};
 use crate::publish::Publisher;
+use crate::publish::body::OptionalBody;
 use crate::publish::guard::Caller;
-
-/// Most members on one page.
-const PAGE_MAX: usize = 1000;
-
-/// A member of a group.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct Member {
-    /// The id of the session.
-    session: String,
-    /// The subject of its principal.
-    principal: Option<String>,
-    /// Its route.
-    route: String,
-    /// Seconds until the membership ends; null until the session ends.
-    ttl_seconds: Option<f64>,
-}
-
-impl From<member::Member> for Member {
-    fn from(view: member::Member) -> Self {
-        let seconds = |millis| Duration::from_millis(millis).as_secs_f64();
-        Self {
-            session: view.id.to_string(),
-            principal: view.principal.map(|subject| subject.to_string()),
-            route: view.route.to_string(),
-            ttl_seconds: view.ttl_ms.map(seconds),
-        }
-    }
-}
-
-/// The members of a group.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct MemberList {
-    /// In the order of the sessions' ids.
-    items: Vec<Member>,
-    /// Get the next page with it as `cursor`; null at the end.
-    next: Option<String>,
-    /// How many members the group has in all.
-    count: u64,
-    /// Nodes whose members these are.
-    nodes: usize,
-    /// Live nodes that did not answer: their members are not listed.
-    nodes_missing: usize,
-}
-
-/// Whose members are listed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Extent {
-    /// Those of all nodes.
-    #[default]
-    Fleet,
-    /// Those of the node that is asked.
-    Node,
-}
-
-/// The requested part of a list.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Paging {
-    /// Members at most; 1 to 1000.
-    limit: Option<usize>,
-    /// `next` of the page before.
-    cursor: Option<String>,
-    /// `fleet` if not given.
-    #[serde(default)]
-    scope: Extent,
-}
 
 /// How a session joins.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -93,6 +30,15 @@ pub(super) struct Paging {
 pub(super) struct Joining {
     /// The membership ends after this time: `30s`, `5m`. Not given: with the session.
     ttl: Option<String>,
+}
+
+/// What a session is described by in the group.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Described {
+    /// A JSON object of at most 1 KiB, for those who list or watch the group.
+    #[schemars(with = "Option<Map<String, Value>>")]
+    metadata: Option<Metadata>,
 }
 
 /// What a join or a leave came to.
@@ -106,35 +52,22 @@ pub(super) async fn members(
     State(publisher): State<Arc<Publisher>>,
     Extension(caller): Extension<Caller>,
     Path(group): Path<String>,
-    Parameters(paging): Parameters<Paging>,
+    Parameters(paging): Parameters<MembersQuery>,
 ) -> Result<Json<MemberList>, Problem> {
     let group = allowed(&caller, &group)?;
-    let after = paging.cursor.as_deref().map(parse_id).transpose()?;
-    let limit = paging.limit.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX);
-    let hub = &publisher.messages;
-    let found = match paging.scope {
-        Extent::Fleet => hub.members(&group, after, limit).await,
-        Extent::Node => {
-            let page = hub.members_here(&group, after, limit).await;
-            FleetPage {
-                nodes: usize::from(page.is_some()),
-                missing: usize::from(page.is_none()),
-                page: page.unwrap_or_default(),
-            }
-        }
-    };
-    let last = found
-        .page
-        .members
-        .last()
-        .map(|member| member.id.to_string());
-    Ok(Json(MemberList {
-        next: last.filter(|_| found.page.more),
-        count: found.page.count,
-        items: found.page.members.into_iter().map(Member::from).collect(),
-        nodes: found.nodes,
-        nodes_missing: found.missing,
-    }))
+    Ok(Json(
+        members_page(&publisher.messages, &group, &paging).await?,
+    ))
+}
+
+pub(super) async fn follow(
+    State(publisher): State<Arc<Publisher>>,
+    Extension(caller): Extension<Caller>,
+    Path(group): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let group = allowed(&caller, &group)?;
+    stream(&publisher.messages, &group, &headers)
 }
 
 pub(super) async fn join(
@@ -142,12 +75,19 @@ pub(super) async fn join(
     Extension(caller): Extension<Caller>,
     Path((group, id)): Path<(String, String)>,
     Parameters(joining): Parameters<Joining>,
+    OptionalBody(described): OptionalBody<Described>,
 ) -> Result<Json<Changed>, Problem> {
     let group = allowed(&caller, &group)?;
     let id = parse_id(&id)?;
     let ttl = joining.ttl.as_deref().map(parse_ttl).transpose()?;
     let ttl_ms = ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
-    change(&publisher, id, Question::Join { id, group, ttl_ms }).await
+    let question = Question::Join {
+        id,
+        group,
+        ttl_ms,
+        metadata: described.metadata,
+    };
+    change(&publisher, id, question).await
 }
 
 pub(super) async fn leave(
@@ -184,7 +124,7 @@ async fn change(
 }
 
 /// The group, if the publisher may steer it.
-fn allowed(caller: &Caller, group: &str) -> Result<GroupName, Problem> {
+pub(super) fn allowed(caller: &Caller, group: &str) -> Result<GroupName, Problem> {
     let group = GroupName::parse(group);
     let group = group.map_err(|error| Problem::bad_request(error.to_string()))?;
     caller.check(&Target::Group(group.clone()))?;

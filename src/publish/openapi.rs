@@ -5,7 +5,8 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Value, json};
 
-use crate::publish::groups::{Changed, MemberList};
+use crate::admin::groups::{GroupMember, MemberList, MembersEvent};
+use crate::publish::groups::{Changed, Described};
 use crate::publish::messages::{Answer, BatchAnswer, Sent};
 
 pub(super) async fn show() -> Json<Value> {
@@ -18,6 +19,7 @@ pub fn document() -> Value {
     let paths = json!({
         "/v1/messages": { "post": publishing(&mut generator) },
         "/v1/groups/{group}": { "get": members(&mut generator) },
+        "/v1/groups/{group}/events": { "get": following(&mut generator) },
         "/v1/groups/{group}/sessions/{id}": {
             "put": changing("Makes a session a member of a group.", true, &mut generator),
             "delete": changing("Ends a membership.", false, &mut generator),
@@ -84,6 +86,26 @@ fn members(generator: &mut SchemaGenerator) -> Value {
     })
 }
 
+fn following(generator: &mut SchemaGenerator) -> Value {
+    let data = json!({
+        "oneOf": [schema::<MembersEvent>(generator), schema::<GroupMember>(generator)],
+    });
+    let content = json!({ "text/event-stream": { "schema": data } });
+    let mut responses = responses(&json!({}), &[400, 401, 403, 503]);
+    responses["200"] = json!({
+        "description": "Server-sent events: `members` with the members, then `join` and `leave`.",
+        "content": content,
+    });
+    json!({
+        "summary": "The members of a group on all nodes, then its joins and leaves.",
+        "parameters": [
+            parameter("path", "group", "string"),
+            parameter("header", "Last-Event-ID", "string"),
+        ],
+        "responses": responses,
+    })
+}
+
 fn changing(summary: &str, joins: bool, generator: &mut SchemaGenerator) -> Value {
     let mut parameters = vec![
         parameter("path", "group", "string"),
@@ -92,11 +114,16 @@ fn changing(summary: &str, joins: bool, generator: &mut SchemaGenerator) -> Valu
     if joins {
         parameters.push(parameter("query", "ttl", "string"));
     }
-    json!({
+    let mut operation = json!({
         "summary": summary,
         "parameters": parameters,
         "responses": responses(&schema::<Changed>(generator), &[400, 401, 403, 404, 409, 503]),
-    })
+    });
+    if joins {
+        let content = json!({ "application/json": { "schema": schema::<Described>(generator) } });
+        operation["requestBody"] = json!({ "required": false, "content": content });
+    }
+    operation
 }
 
 fn connections() -> Value {

@@ -56,6 +56,7 @@ fn router(publisher: Arc<Publisher>) -> Router {
     let guarded = Router::new()
         .route("/v1/messages", post(messages::publish))
         .route("/v1/groups/{group}", get(groups::members))
+        .route("/v1/groups/{group}/events", get(groups::follow))
         .route(
             "/v1/groups/{group}/sessions/{id}",
             put(groups::join).delete(groups::leave),

@@ -29,12 +29,12 @@ const MESSAGE_MAX: usize = 8 * 1024;
 #[serde(deny_unknown_fields)]
 pub(in crate::admin) struct Sent {
     /// Sent as a text message; at most 8 KiB.
-    text: Option<String>,
+    pub(in crate::admin) text: Option<String>,
     /// Sent as a binary message; at most 8 KiB when decoded.
-    base64: Option<String>,
+    pub(in crate::admin) base64: Option<String>,
     /// To which side; the client if not given.
     #[serde(default)]
-    to: Recipient,
+    pub(in crate::admin) to: Recipient,
 }
 
 /// A side of a session.
@@ -160,7 +160,8 @@ pub(in crate::admin) async fn many(
     Ok((StatusCode::ACCEPTED, Json(sent)))
 }
 
-fn read(body: Sent) -> Result<(Message, Side), Problem> {
+/// The message, and the side that gets it.
+pub(in crate::admin) fn read(body: Sent) -> Result<(Message, Side), Problem> {
     let message = match (body.text, body.base64) {
         (Some(text), None) => Message::Text(text.into()),
         (None, Some(base64)) => {

@@ -18,6 +18,8 @@ Examples:
 pub(super) const SEND_EXAMPLES: &str = "\
 Examples:
   sessile send 01M8… 'maintenance at 5'           one session
+  sessile send --principal 7 'maintenance at 5'   all of a user
+  sessile send --group lobby 'maintenance at 5'   all of a group
   sessile send --route chat 'maintenance at 5'    all of a route
   sessile send --all 'maintenance at 5'           everyone";
 
@@ -78,6 +80,35 @@ impl SelectionArgs {
             ("min_bytes", self.min_bytes),
         ] {
             query.extend_pairs(value.map(|value| (name, value.to_string())));
+        }
+    }
+
+    /// The target that publishing has for these filters; `None` if there is none.
+    pub fn target(&self) -> Option<String> {
+        let alone = |about: AboutArgs| {
+            *self
+                == Self {
+                    about,
+                    ..Self::default()
+                }
+        };
+        let (principal, route) = (self.about.principal.clone(), self.about.route.clone());
+        match (principal, route) {
+            (Some(subject), None) => {
+                let about = AboutArgs {
+                    principal: Some(subject.clone()),
+                    ..AboutArgs::default()
+                };
+                alone(about).then(|| format!("principal:{subject}"))
+            }
+            (None, Some(name)) => {
+                let about = AboutArgs {
+                    route: Some(name.clone()),
+                    ..AboutArgs::default()
+                };
+                alone(about).then(|| format!("route:{name}"))
+            }
+            _ => None,
         }
     }
 
@@ -173,6 +204,9 @@ pub struct SendArgs {
     /// Which sessions.
     #[command(flatten)]
     pub selection: SelectionArgs,
+    /// The sessions of this group, on all gateways.
+    #[arg(long, value_name = "NAME", conflicts_with = "all")]
+    pub group: Option<String>,
     /// Every session.
     #[arg(long)]
     pub all: bool,
@@ -182,6 +216,26 @@ pub struct SendArgs {
     /// Send to the backends, which take the message for one of the client's.
     #[arg(long)]
     pub to_backend: bool,
+    /// Print JSON instead of text.
+    #[arg(long)]
+    pub json: bool,
+    /// Which gateway.
+    #[command(flatten)]
+    pub admin: AdminArgs,
+}
+
+/// `sessile groups`
+#[derive(Debug, Args)]
+pub struct GroupsArgs {
+    /// The group.
+    #[arg(value_name = "GROUP")]
+    pub group: String,
+    /// Show who joins and leaves, until it is interrupted.
+    #[arg(short, long)]
+    pub watch: bool,
+    /// Members at most.
+    #[arg(short, long, default_value_t = 100)]
+    pub limit: usize,
     /// Print JSON instead of text.
     #[arg(long)]
     pub json: bool,

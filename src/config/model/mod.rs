@@ -42,7 +42,9 @@ pub use listener::{
 pub use log::{Access, Log, LogFormat, Rotate};
 pub use node::{Admin, AdminFleet, Node, TlsRecords};
 pub use operations::{Admission, Drain, OnMemberRemoval, Pace, Rebalance, RebalanceMode, Shutdown};
-pub use publish::{GroupFrom, History, MessageQueue, Publish, PublishToken, Sse, WhenFull};
+pub use publish::{
+    GroupFrom, History, MessageQueue, Presence, Publish, PublishToken, Sse, WhenFull,
+};
 pub use route::{
     CloseCodes, EmptySegments, HeaderEdits, IssueCookie, Keepalive, KeepaliveTo, OnBackendLoss,
     OnRemoval, Paths, Reconnect, Redirect, Rewrite, Route, RouteScope, RouteTimeouts, Spelling,

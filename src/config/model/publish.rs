@@ -1,5 +1,7 @@
 //! `[publish]`, and what routes say about messages that services publish.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -78,6 +80,16 @@ pub struct GroupFrom {
 impl LongForm for GroupFrom {
     const EXPECTED: &'static str =
         "a source such as \"path:room\", or { from = \"path:room\", prefix = \"room-\" }";
+}
+
+/// What members of groups are described by.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Presence {
+    /// Names, and the sources of their values, written as in `affinity`: `{ name = "claim:name",
+    /// device = "query:device" }`. At most 16, and 1 KiB in all; a value that is absent, or does
+    /// not fit in, is left out. Those who list or watch a group see them.
+    pub metadata: BTreeMap<String, String>,
 }
 
 /// Published messages that wait for one session's client.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::limits::Priority;
 use crate::config::model::auth::{Expiry, RejectWith};
 use crate::config::model::limits::{NetworksFile, RouteLimits};
-use crate::config::model::publish::{GroupFrom, MessageQueue, Sse};
+use crate::config::model::publish::{GroupFrom, MessageQueue, Presence, Sse};
 use crate::config::model::text_match::TextMatch;
 use crate::config::model::value::{LongForm, Size, TextOr, Time, TimeOrOff};
 use crate::config::snapshot::Scheme;
@@ -101,6 +101,8 @@ pub struct Route {
     /// "room-" }`. A value that is absent, or no name of a group, joins none. A backend adds groups
     /// by the header `Sessile-Groups` of its 101.
     pub groups: Vec<TextOr<GroupFrom>>,
+    /// What sessions are described by in their groups.
+    pub presence: Presence,
     /// Published messages that wait for a slow client.
     pub message_queue: MessageQueue,
     /// Clients that only listen: a `GET` with `Accept: text/event-stream` gets the messages that
@@ -162,6 +164,7 @@ impl Default for Route {
             stick_for: Time::seconds(0),
             scope: None,
             groups: Vec::new(),
+            presence: Presence::default(),
             message_queue: MessageQueue::default(),
             sse: None,
             tap_payload: false,

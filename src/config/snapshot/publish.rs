@@ -71,6 +71,17 @@ pub struct RouteMessages {
     pub queue: MessageQueue,
     /// Set where clients may only listen.
     pub sse: Option<Sse>,
+    /// What sessions are described by in groups.
+    pub metadata: Vec<MetadataSource>,
+}
+
+/// A value that sessions of a route are described by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetadataSource {
+    /// Its name.
+    pub name: Box<str>,
+    /// Where it comes from.
+    pub source: AffinitySource,
 }
 
 /// A group that sessions of a route join.

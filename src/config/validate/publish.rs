@@ -8,8 +8,8 @@ use crate::config::layers::Part;
 use crate::config::model::{self, Size, TextOr};
 use crate::config::pattern::PathPattern;
 use crate::config::snapshot::{
-    AffinitySource, GroupSource, History, MessageQueue, Publish, PublishToken, RouteMessages, Sse,
-    WhenFull,
+    AffinitySource, GroupSource, History, MessageQueue, MetadataSource, Publish, PublishToken,
+    RouteMessages, Sse, WhenFull,
 };
 use crate::config::validate::affinity::affinity_source;
 use crate::config::validate::scope::Scope;
@@ -31,6 +31,7 @@ const HISTORY_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 const RETRY_MAX: Duration = Duration::from_secs(60 * 60);
 const HEARTBEAT_MIN: Duration = Duration::from_secs(1);
 const HEARTBEAT_MAX: Duration = Duration::from_secs(60 * 60);
+const METADATA_VALUES_MAX: usize = 16;
 
 /// `None` inside where nothing is published.
 pub(super) fn publish(at: &Scope<'_>, model: &model::Publish) -> Option<Option<Publish>> {
@@ -188,11 +189,44 @@ pub(super) fn of_route(
     }
     let queue = queue(&at.key("message_queue"), &route.message_queue);
     let sse = sse(&at.key("sse"), route.sse.as_ref());
+    let metadata = metadata(&at.key("presence").key("metadata"), route, path);
     Some(RouteMessages {
         groups: groups?,
         queue: queue?,
+        metadata: metadata?,
         sse: sse?,
     })
+}
+
+/// `presence.metadata` of a route.
+fn metadata(
+    at: &Scope<'_>,
+    route: &model::Route,
+    path: Option<&PathPattern>,
+) -> Option<Vec<MetadataSource>> {
+    let all = &route.presence.metadata;
+    at.few(all.len(), METADATA_VALUES_MAX)?;
+    let each = all.iter().map(|(name, text)| {
+        let at = at.key(name);
+        if name.is_empty() || name.len() > PREFIX_MAX || name.chars().any(char::is_control) {
+            at.fault_with(
+                "metadata has no such name",
+                format!("use 1 to {PREFIX_MAX} bytes of text without control characters"),
+            );
+            return None;
+        }
+        let source = affinity_source(&at, text, path)?;
+        if matches!(source, AffinitySource::Claim(_)) && route.authenticate.is_empty() {
+            at.warn("the route authenticates no client, so this source is never present");
+        }
+        Some(MetadataSource {
+            name: name.as_str().into(),
+            source,
+        })
+    });
+    // All faults, not only the first.
+    let each: Vec<_> = each.collect();
+    each.into_iter().collect()
 }
 
 /// `groups` of a route.

@@ -72,6 +72,11 @@ impl Fleet {
         lock(&self.nodes).processes().len()
     }
 
+    /// The processes of the other live nodes.
+    pub(super) fn processes(&self) -> Vec<Arc<str>> {
+        lock(&self.nodes).processes().map(Arc::clone).collect()
+    }
+
     /// Whether every live node is known: else another one may have a session that none has.
     pub(super) fn is_settled(&self) -> bool {
         lock(&self.nodes).is_settled(clock::now())
@@ -238,7 +243,7 @@ impl Fleet {
         wait: Duration,
         enough: fn(&Answer) -> bool,
     ) -> Option<Waiting> {
-        let others: Vec<_> = lock(&self.nodes).processes().map(Arc::clone).collect();
+        let others = self.processes();
         let count = others.len();
         let (wake, woken) = oneshot::channel();
         let ask = lock(&self.asked).begin(others.into_iter(), enough, wake)?;

@@ -5,6 +5,7 @@ mod counts;
 mod fleet;
 mod history;
 mod interest;
+mod presence;
 mod sessions;
 mod shared_history;
 
@@ -17,12 +18,14 @@ use tokio::task::JoinSet;
 
 use crate::base::clock;
 use crate::base::event_id::EventId;
+use crate::base::group::GroupName;
 use crate::base::session_id::SessionId;
 use crate::base::target::Target;
 use crate::config::snapshot::Publish;
 use crate::control::messages::counts::{ANSWER_MAX, added};
 use crate::control::messages::fleet::{Fleet, Waiting};
 use crate::control::messages::history::NodeHistory;
+use crate::control::messages::presence::Presence;
 use crate::control::messages::shared_history::SharedHistory;
 use crate::core::messages::dedup::{DedupResult, DedupWindow};
 use crate::core::messages::delivery::{DeliveryCounts, Publication};
@@ -39,6 +42,7 @@ use crate::telemetry::metrics::{MessageMetrics, Metrics};
 pub const WAIT_MAX: Duration = Duration::from_secs(10);
 
 pub use fleet::NodeStatus;
+pub use presence::{Batch, MembersView, Place, Watcher};
 pub use sessions::{FleetPage, Lookup};
 
 /// What became of a published message.
@@ -106,6 +110,7 @@ pub struct Messages {
     history: Option<Arc<NodeHistory>>,
     /// Set where the broker has a log for it.
     shared: Option<Arc<SharedHistory>>,
+    presence: Arc<Presence>,
     dedup: Mutex<DedupWindow>,
     metrics: Arc<MessageMetrics>,
 }
@@ -126,6 +131,7 @@ impl Messages {
             history,
             shared,
             live,
+            presence: Presence::new(Arc::clone(&process)),
             fleet: broker.map(|broker| Fleet::new(broker, process, name)),
             dedup: Mutex::default(),
             metrics: Arc::new(MessageMetrics::new(metrics)),
@@ -166,6 +172,22 @@ impl Messages {
         if let Some((history, replays)) = self.history.clone().zip(replays) {
             background.spawn(history.follow(replays));
         }
+    }
+
+    /// Starts presence.
+    pub fn start(&self, background: &mut JoinSet<()>) {
+        let fleet = self.fleet.as_ref();
+        presence::start(&self.presence, &self.live, fleet, background);
+    }
+
+    /// Watches who is in a group on any node; `None` if too much is watched already.
+    pub fn watch(&self, group: &GroupName) -> Option<Watcher> {
+        self.presence.watch(group)
+    }
+
+    /// Ends all that watch a group.
+    pub fn end_watchers(&self) {
+        self.presence.close();
     }
 
     /// Starts what follows the broker: what comes from it, and what is subscribed.
@@ -427,6 +449,8 @@ impl Messages {
                     fleet.answer(from, ask, async { none_here() });
                 }
             }
+            Signal::Watch { groups, again } => self.presence.watched(from, groups, again),
+            Signal::Roster(part) => self.presence.came(from, part),
             Signal::Question { ask, question } => {
                 let hub = Arc::clone(self);
                 fleet.answer(from, ask, async move { hub.answer(question).await });

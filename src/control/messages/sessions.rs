@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::base::clock;
 use crate::base::group::GroupName;
+use crate::base::metadata::Metadata;
 use crate::base::session_id::SessionId;
 use crate::control::messages::Messages;
 use crate::core::messages::index::JoinError;
@@ -111,9 +112,14 @@ impl Messages {
         let answered = match question {
             Question::Find { id } => self.find(id).await,
             Question::Close { id, by } => self.close(id, by).await,
-            Question::Join { id, group, ttl_ms } => {
+            Question::Join {
+                id,
+                group,
+                ttl_ms,
+                metadata,
+            } => {
                 let ttl = ttl_ms.map(Duration::from_millis);
-                let joined = self.join(id, group, ttl).await;
+                let joined = self.join(id, group, ttl, metadata).await;
                 joined.map(|joined| match joined {
                     Ok(changed) => Answer::Done { changed },
                     Err(error) => Answer::Refused {
@@ -189,13 +195,15 @@ impl Messages {
         id: SessionId,
         group: GroupName,
         ttl: Option<Duration>,
+        metadata: Option<Metadata>,
     ) -> Option<Result<bool, JoinError>> {
         let command = |answer| {
-            let group = group.clone();
+            let (group, metadata) = (group.clone(), metadata.clone());
             WorkerCommand::Messages(MessageCommand::Join {
                 id,
                 group,
                 ttl,
+                metadata,
                 answer,
             })
         };

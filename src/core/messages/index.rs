@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::base::group::GroupName;
+use crate::base::metadata::Metadata;
 use crate::base::session_id::SessionId;
 
 /// Bounds on groups (I8).
@@ -38,14 +39,26 @@ pub struct Membership {
     pub group: GroupName,
     /// When it ends by itself; `None` with the session.
     pub expires: Option<Instant>,
+    /// What the session is described by there.
+    pub metadata: Option<Metadata>,
 }
 
 impl Membership {
+    /// Those of a session that is described alike in all of its groups.
+    pub fn all(groups: Vec<GroupName>, metadata: Option<&Metadata>) -> Vec<Self> {
+        let each = groups.into_iter().map(|group| Self {
+            metadata: metadata.cloned(),
+            ..Self::for_good(group)
+        });
+        each.collect()
+    }
+
     /// One that ends with its session.
     pub const fn for_good(group: GroupName) -> Self {
         Self {
             group,
             expires: None,
+            metadata: None,
         }
     }
 }
@@ -97,14 +110,15 @@ impl TargetIndex {
         remove(&mut self.principals, subject, id).edge
     }
 
-    /// Makes a session a member of a group. One that is a member already gets the new end.
+    /// Makes a session a member of a group. One that is a member already gets the new end, and the
+    /// new metadata if there is some.
     ///
     /// # Errors
     /// Beyond the bounds; nothing changes then.
     pub fn join(
         &mut self,
         id: SessionId,
-        membership: Membership,
+        mut membership: Membership,
         bounds: GroupBounds,
     ) -> Result<Change, JoinError> {
         let known = self.memberships.get(&id).map_or(&[][..], |all| &all[..]);
@@ -115,7 +129,11 @@ impl TargetIndex {
         if place.is_none() && self.count >= bounds.per_worker {
             return Err(JoinError::Node);
         }
-        let Membership { group, expires } = &membership;
+        if let Some(known) = place.map(|place| &known[place]) {
+            let kept = &known.metadata;
+            membership.metadata = membership.metadata.or_else(|| kept.clone());
+        }
+        let Membership { group, expires, .. } = &membership;
         if let Some(at) = expires {
             self.expiring.insert((*at, id, group.clone()));
         }
@@ -182,6 +200,11 @@ impl TargetIndex {
             over.push((id, group, change));
         }
         over
+    }
+
+    /// A session's membership in a group.
+    pub fn membership(&self, id: SessionId, group: &GroupName) -> Option<&Membership> {
+        self.groups_of(id).iter().find(|one| one.group == *group)
     }
 
     /// A session's groups.

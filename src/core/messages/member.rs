@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::metadata::Metadata;
 use crate::base::names::RouteName;
 use crate::base::session_id::SessionId;
 
@@ -20,13 +21,17 @@ pub struct Member {
     /// Milliseconds until the membership ends; `None` until the session ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_ms: Option<u64>,
+    /// What it is described by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<Metadata>,
 }
 
 impl Member {
     /// What it takes in an answer, about, in bytes.
     pub fn size(&self) -> usize {
         let principal = self.principal.as_ref().map_or(0, |subject| subject.len());
-        128 + principal + self.route.as_str().len()
+        let metadata = self.metadata.as_ref().map_or(0, |it| it.as_str().len());
+        128 + principal + self.route.as_str().len() + metadata
     }
 }
 
@@ -93,6 +98,7 @@ mod tests {
             principal: Some("ann".into()),
             route: "chat".into(),
             ttl_ms: None,
+            metadata: None,
         }
     }
 

@@ -8,5 +8,6 @@ pub mod history;
 pub mod index;
 pub mod member;
 pub mod nodes;
+pub mod presence;
 pub mod signal;
 pub mod topic;

@@ -6,13 +6,17 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::base::group::GroupName;
+use crate::base::metadata::Metadata;
 use crate::base::session_id::SessionId;
 use crate::base::target::Target;
 use crate::core::messages::delivery::{DeliveryCounts, TARGETS_MAX};
 use crate::core::messages::member::MembersPage;
+use crate::core::messages::presence::{ITEMS_MAX, Part};
 
 /// Most members in one answer.
 pub const MEMBERS_MAX: usize = 1001;
+/// Most groups in one signal.
+pub const WATCHED_MAX: usize = 500;
 /// Longest text in a signal, in bytes.
 const TEXT_MAX: usize = 512;
 
@@ -40,6 +44,16 @@ pub enum Signal {
         /// Groups and principals only.
         to: Vec<Target>,
     },
+    /// The sender watches these groups: it gets their members, and joins and leaves from then on.
+    Watch {
+        /// The groups.
+        groups: Vec<GroupName>,
+        /// It has missed something: the members are sent again.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        again: bool,
+    },
+    /// To a node that watches a group.
+    Roster(Part),
     /// To every node.
     Question {
         /// Its number.
@@ -81,6 +95,9 @@ pub enum Question {
         /// Milliseconds; `None` until the session ends.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         ttl_ms: Option<u64>,
+        /// What it is described by there.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        metadata: Option<Metadata>,
     },
     /// End a membership.
     Leave {
@@ -152,6 +169,8 @@ impl Signal {
             Self::Hello { name } | Self::Alive { name } => short(name),
             Self::Goodbye => true,
             Self::Census { to, .. } => to.len() <= TARGETS_MAX,
+            Self::Watch { groups, .. } => groups.len() <= WATCHED_MAX,
+            Self::Roster(part) => part.items.len() <= ITEMS_MAX,
             Self::Question { question, .. } => match question {
                 Question::Close { by, .. } => short(by),
                 Question::Members { most, .. } => *most <= MEMBERS_MAX,

@@ -1,14 +1,16 @@
 //! The groups that a session joins: by its route, and by the header of its backend's 101.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use http::HeaderMap;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::base::addr::unmapped;
 use crate::base::group::GroupName;
 use crate::base::header_list::items;
-use crate::config::snapshot::{AffinitySource, GroupSource};
+use crate::base::metadata::{METADATA_MAX, Metadata};
+use crate::config::snapshot::{AffinitySource, GroupSource, MetadataSource};
 use crate::core::auth::Claims;
 use crate::core::http::forwarded::SESSILE_GROUPS;
 use crate::core::routing::affinity;
@@ -48,6 +50,39 @@ pub fn groups_of_request<'a>(
     groups
 }
 
+/// What a session is described by in its groups. A value that is absent or no text is left out, and
+/// so is one that does not fit in any more.
+pub fn metadata_of_request<'a>(
+    sources: &'a [MetadataSource],
+    request: &Request<'a>,
+    parameters: &Parameters<'_, 'a>,
+    client: IpAddr,
+    claims: Option<&'a Claims>,
+) -> Option<Metadata> {
+    let mut object = Map::new();
+    let mut metadata = None;
+    for MetadataSource { name, source } in sources {
+        let address;
+        let value = match source {
+            AffinitySource::ClientAddress => {
+                address = unmapped(client).to_string();
+                Some(Cow::Borrowed(address.as_bytes()))
+            }
+            source => affinity::value(source, request, parameters, client, claims),
+        };
+        let text = value.as_deref().and_then(|it| std::str::from_utf8(it).ok());
+        let Some(text) = text.filter(|text| text.len() <= METADATA_MAX) else {
+            continue;
+        };
+        object.insert(name.to_string(), Value::from(text));
+        match Metadata::new(&object) {
+            Ok(fits) => metadata = Some(fits),
+            Err(_) => drop(object.remove(&**name)),
+        }
+    }
+    metadata
+}
+
 /// The texts of a claim that is a list.
 fn list<'a>(source: &AffinitySource, claims: Option<&'a Claims>) -> impl Iterator<Item = &'a str> {
     let all = match source {
@@ -82,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_session_joins_what_its_request_has() {
-        let uri: Uri = "/ws?team=red%20one&bad=%00".parse().expect("a URI");
+        let uri: Uri = "/ws?team=red%20one&bad=%00&long=x".parse().expect("a URI");
         let mut headers = HeaderMap::new();
         headers.insert("x-group", HeaderValue::from_static("by-header"));
         let request = Request {
@@ -117,6 +152,28 @@ mod tests {
             })
             .collect();
         let client = "::ffff:10.0.0.7".parse().expect("an address");
+        let described = |name: &str, source| MetadataSource {
+            name: name.into(),
+            source,
+        };
+        let long = AffinitySource::Query("long".to_owned());
+        let described = [
+            described("team", AffinitySource::Query("team".to_owned())),
+            described("number", claim("team")),
+            described("none", claim("none")),
+            described("list", claim("rooms")),
+            described(&"x".repeat(METADATA_MAX), long),
+            described("from", AffinitySource::ClientAddress),
+        ];
+        let metadata = metadata_of_request(
+            &described,
+            &request,
+            &Parameters::default(),
+            client,
+            Some(&claims),
+        );
+        let expected = json!({ "team": "red one", "number": "7", "from": "10.0.0.7" });
+        assert_eq!(metadata.map(|it| it.to_value()), Some(expected));
         let parameters = Parameters::default();
         let groups = groups_of_request(&sources, &request, &parameters, client, Some(&claims));
         assert_eq!(

@@ -6,6 +6,7 @@ use http::HeaderValue;
 
 use crate::base::event_id::EventId;
 use crate::base::group::GroupName;
+use crate::base::metadata::Metadata;
 use crate::core::auth::Principal;
 use crate::core::health::Witness;
 use crate::core::limits::Holder;
@@ -36,6 +37,8 @@ pub(crate) struct Placed<'r> {
     pub(crate) groups: Vec<GroupName>,
     /// The last message that the client has, where it asks for what it has missed.
     pub(crate) since: Option<EventId>,
+    /// What it is described by in groups.
+    pub(crate) metadata: Option<Metadata>,
     /// Path and query for the backend.
     pub(crate) target: String,
 }

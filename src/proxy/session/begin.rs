@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use crate::base::clock;
 use crate::base::event_id::EventId;
-use crate::base::group::GroupName;
 use crate::core::messages::index::Membership;
 use crate::core::session::record::Facts;
 use crate::core::session::wheel::Tick;
@@ -36,7 +35,7 @@ pub(crate) struct GrantedSession {
     /// Set where the session may go on with another backend.
     pub(crate) resumption: Option<Rc<Resumption>>,
     /// Groups that it joins.
-    pub(crate) groups: Vec<GroupName>,
+    pub(crate) memberships: Vec<Membership>,
     /// The last message that its client has, where it asks for what it has missed.
     pub(crate) since: Option<EventId>,
     /// Set where the client takes server-sent events.
@@ -64,7 +63,7 @@ pub(crate) fn start(sessions: &Rc<Sessions>, granted: GrantedSession, client: Cl
         key,
         carrier,
         resumption,
-        groups,
+        memberships,
         since,
         events,
         mut setup,
@@ -113,7 +112,6 @@ pub(crate) fn start(sessions: &Rc<Sessions>, granted: GrantedSession, client: Cl
         ownership: Cell::new(Ownership::Here),
         connection,
     };
-    let memberships = groups.into_iter().map(Membership::for_good).collect();
     let id = session.id;
     task::spawn(sessions, Rc::new(session), memberships);
     if let Some(since) = since {

@@ -7,12 +7,13 @@
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
 
 use crate::base::clock;
+use crate::base::group::GroupName;
 use crate::base::names::RouteName;
 use crate::base::session_id::SessionId;
 use crate::base::target::Target;
@@ -20,12 +21,13 @@ use crate::config::snapshot::{MessageQueue, WhenFull as QueuePolicy};
 use crate::core::messages::delivery::{DeliveryCounts, Recipient};
 use crate::core::messages::index::Membership;
 use crate::core::messages::member::Member;
+use crate::core::messages::presence::ITEMS_MAX;
 use crate::core::messages::topic::Topic;
 use crate::core::session::orders::CloseOrder;
 use crate::core::session::record::Cause;
 use crate::core::session::wheel::Tick;
 use crate::io::relay::{QueueBounds, Unsent, WhenFull};
-use crate::live::{Delivery, GroupSlice, MessageCommand, Slice, Sliced};
+use crate::live::{Delivery, GroupSlice, MessageCommand, PresenceNote, Slice, Sliced};
 use crate::proxy::clock::ticks;
 use crate::proxy::session::delivery_queue::{Batch, QueuedDelivery, QueuedReplay};
 use crate::proxy::session::live_session::Session;
@@ -68,12 +70,16 @@ pub(crate) fn carry_out(sessions: &Rc<Sessions>, command: MessageCommand) {
             id,
             group,
             ttl,
+            metadata,
             answer,
         } => {
-            let expires = ttl.map(|ttl| clock::now() + ttl);
-            let membership = Membership { group, expires };
+            let membership = Membership {
+                group,
+                expires: ttl.map(|ttl| clock::now() + ttl),
+                metadata,
+            };
             let here = sessions.find(id).filter(|session| session.is_here());
-            let joined = here.map(|_| sessions.index.join(id, membership));
+            let joined = here.map(|session| sessions.index.join(&session, membership));
             reply(answer, joined);
         }
         MessageCommand::Leave { id, group, answer } => {
@@ -86,43 +92,51 @@ pub(crate) fn carry_out(sessions: &Rc<Sessions>, command: MessageCommand) {
             slice,
             answer,
         } => {
-            let topic = Topic::Group(group);
-            let members = sessions.index.slice(&topic, slice.after, slice.limit);
-            let views = members
-                .ids
-                .iter()
-                .filter_map(|id| member(sessions, *id, &topic));
-            let group = GroupSlice {
-                members: views.collect(),
-                count: sessions.index.count(&topic) as u64,
+            let (members, next) = members(sessions, &group, slice.after, slice.limit);
+            let count = sessions.index.count(&Topic::Group(group)) as u64;
+            let answered = Sliced {
+                answer: GroupSlice { members, count },
+                next,
             };
-            let sliced = Sliced {
-                answer: group,
-                next: members.next,
-            };
-            reply(answer, sliced);
+            reply(answer, answered);
+        }
+        MessageCommand::Roster {
+            group,
+            asked,
+            after,
+        } => {
+            let (mut members, next) = members(sessions, &group, after, ITEMS_MAX);
+            for member in &mut members {
+                member.ttl_ms = None;
+            }
+            sessions.index.report(PresenceNote::Slice {
+                group,
+                asked,
+                worker: sessions.worker().index,
+                members,
+                next,
+            });
         }
     }
+}
+
+/// Members of a group behind `after`, and where the next ones begin.
+fn members(
+    sessions: &Sessions,
+    group: &GroupName,
+    after: Option<SessionId>,
+    most: usize,
+) -> (Vec<Member>, Option<SessionId>) {
+    let topic = Topic::Group(group.clone());
+    let slice = sessions.index.slice(&topic, after, most);
+    let found = slice.ids.iter().filter_map(|id| sessions.find(*id));
+    let members = found.filter_map(|session| sessions.index.member(&session, group));
+    (members.collect(), slice.next)
 }
 
 /// Sends an answer; the asker may have given up waiting.
 fn reply<A>(answer: oneshot::Sender<A>, value: A) {
     let _ = answer.send(value);
-}
-
-fn member(sessions: &Sessions, id: SessionId, topic: &Topic) -> Option<Member> {
-    let session = sessions.find(id)?;
-    let memberships = sessions.index.groups_of(id);
-    let of = |one: &&Membership| matches!(topic, Topic::Group(name) if one.group == *name);
-    let expires = memberships.iter().find(of)?.expires;
-    let facts = session.facts.borrow();
-    let left = |at: Instant| at.saturating_duration_since(clock::now()).as_millis();
-    Some(Member {
-        id,
-        principal: facts.principal.clone(),
-        route: facts.route.clone(),
-        ttl_ms: expires.map(|at| u64::try_from(left(at)).unwrap_or(u64::MAX)),
-    })
 }
 
 /// Delivers messages for as long as the worker runs.

@@ -21,6 +21,7 @@ use zeroize::Zeroizing;
 use crate::base::clock;
 use crate::base::event_id::EventId;
 use crate::base::group::GroupName;
+use crate::base::metadata::Metadata;
 use crate::base::session_id::SessionId;
 use crate::core::limits::Holder;
 use crate::core::messages::index::Membership;
@@ -96,6 +97,8 @@ struct GroupState {
     /// What is left of it; `None` until the session ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ttl: Option<Duration>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    metadata: Option<Metadata>,
 }
 
 /// No session can be made of a transfer.
@@ -290,6 +293,7 @@ fn unpack(sessions: &Sessions, transfer: SessionTransfer) -> Result<Unpacked, Re
     let memberships = groups.into_iter().map(|group| Membership {
         group: group.name,
         expires: group.ttl.map(|ttl| now + ttl),
+        metadata: group.metadata,
     });
     let session = Session {
         relay: RefCell::new(relay),
@@ -444,6 +448,7 @@ fn more(sessions: &Sessions, session: &Session, relay: &Relay<Carrier>) -> Value
             .map(|one| GroupState {
                 name: one.group,
                 ttl: one.expires.map(left),
+                metadata: one.metadata,
             })
             .collect(),
         seen: sessions

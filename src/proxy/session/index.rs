@@ -6,14 +6,17 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::base::clock;
 use crate::base::event_id::EventId;
 use crate::base::group::GroupName;
 use crate::base::session_id::SessionId;
 use crate::core::messages::index::{Change, JoinError, MembersSlice, Membership, TargetIndex};
+use crate::core::messages::member::Member;
+use crate::core::messages::presence::Item;
 use crate::core::messages::topic::Topic;
-use crate::live::{MessagesSetup, RecordedAt, ReplayRequest};
+use crate::live::{MessagesSetup, PresenceNote, RecordedAt, ReplayRequest};
 use crate::proxy::context::worker::Worker;
-use crate::proxy::session::live_session::Session;
+use crate::proxy::session::live_session::{Ownership, Session};
 
 /// Memberships that are ended in one go.
 const EXPIRED_MAX: usize = 256;
@@ -57,7 +60,7 @@ impl SessionIndex {
         for membership in memberships {
             let group = membership.group.clone();
             match index.join(session.id, membership, this.setup.bounds) {
-                Ok(change) => this.joined(group, change),
+                Ok(change) => this.joined(&index, session, &group, change.changed, change),
                 Err(error) => {
                     this.setup.note_refused();
                     tracing::debug!(id = %session.id, %group, %error, "group not joined");
@@ -152,8 +155,9 @@ impl SessionIndex {
         {
             this.remove_interest(&Topic::Principal(Arc::clone(subject)));
         }
+        let moved = session.ownership.get() == Ownership::Gone;
         for (group, change) in index.leave_all(session.id) {
-            this.left(group, change);
+            this.left(session.id, group, change, moved);
         }
     }
 
@@ -161,16 +165,19 @@ impl SessionIndex {
     ///
     /// # Errors
     /// Beyond the bounds.
-    pub(crate) fn join(&self, id: SessionId, membership: Membership) -> Result<bool, JoinError> {
+    pub(crate) fn join(
+        &self,
+        session: &Session,
+        membership: Membership,
+    ) -> Result<bool, JoinError> {
         let Some(this) = &self.0 else {
             return Err(JoinError::Node);
         };
-        let group = membership.group.clone();
-        let joined = this
-            .index
-            .borrow_mut()
-            .join(id, membership, this.setup.bounds)?;
-        this.joined(group, joined);
+        let (group, described) = (membership.group.clone(), membership.metadata.is_some());
+        let mut index = this.index.borrow_mut();
+        let joined = index.join(session.id, membership, this.setup.bounds)?;
+        let shown = joined.changed || described;
+        this.joined(&index, session, &group, shown, joined);
         Ok(joined.changed)
     }
 
@@ -178,7 +185,7 @@ impl SessionIndex {
     pub(crate) fn leave(&self, id: SessionId, group: &GroupName) -> bool {
         let Some(this) = &self.0 else { return false };
         let left = this.index.borrow_mut().leave(id, group);
-        this.left(group.clone(), left);
+        this.left(id, group.clone(), left, false);
         left.changed
     }
 
@@ -186,8 +193,21 @@ impl SessionIndex {
     pub(crate) fn expire(&self, now: Instant) {
         let Some(this) = &self.0 else { return };
         let over = this.index.borrow_mut().expire(now, EXPIRED_MAX);
-        for (_, group, change) in over {
-            this.left(group, change);
+        for (id, group, change) in over {
+            this.left(id, group, change, false);
+        }
+    }
+
+    /// A session as a member of a group; `None` if it is none.
+    pub(crate) fn member(&self, session: &Session, group: &GroupName) -> Option<Member> {
+        let this = self.0.as_ref()?;
+        member(&this.index.borrow(), session, group)
+    }
+
+    /// Reports something about a group that is watched.
+    pub(crate) fn report(&self, note: PresenceNote) {
+        if let Some(this) = &self.0 {
+            this.setup.presence.report(note);
         }
     }
 
@@ -239,15 +259,57 @@ impl Indexed {
         }
     }
 
-    fn joined(&self, group: GroupName, change: Change) {
+    /// A session joined a group; `shown` is whether watchers learn something new of it.
+    fn joined(
+        &self,
+        index: &TargetIndex,
+        session: &Session,
+        group: &GroupName,
+        shown: bool,
+        change: Change,
+    ) {
         if change.edge {
-            self.add_interest(Topic::Group(group));
+            self.add_interest(Topic::Group(group.clone()));
+        }
+        if shown
+            && self.setup.presence.is_watched(group)
+            && let Some(member) = member(index, session, group)
+        {
+            // What is left of it changes all the time.
+            let item = Item::Member(Member {
+                ttl_ms: None,
+                ..member
+            });
+            let group = group.clone();
+            let note = PresenceNote::Changed { group, item };
+            self.setup.presence.report(note);
         }
     }
 
-    fn left(&self, group: GroupName, change: Change) {
+    fn left(&self, id: SessionId, group: GroupName, change: Change, moved: bool) {
+        if change.changed && self.setup.presence.is_watched(&group) {
+            let item = Item::Left { id, moved };
+            let note = PresenceNote::Changed {
+                group: group.clone(),
+                item,
+            };
+            self.setup.presence.report(note);
+        }
         if change.edge {
             self.remove_interest(&Topic::Group(group));
         }
     }
+}
+
+fn member(index: &TargetIndex, session: &Session, group: &GroupName) -> Option<Member> {
+    let membership = index.membership(session.id, group)?;
+    let left = |at: Instant| at.saturating_duration_since(clock::now()).as_millis();
+    let facts = session.facts.borrow();
+    Some(Member {
+        id: session.id,
+        principal: facts.principal.clone(),
+        route: facts.route.clone(),
+        ttl_ms: (membership.expires).map(|at| u64::try_from(left(at)).unwrap_or(u64::MAX)),
+        metadata: membership.metadata.clone(),
+    })
 }

@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use crate::config::snapshot::Sse;
 use crate::core::http::forwarded::SESSILE_SESSION;
 use crate::core::http::{cors, event_stream};
+use crate::core::messages::index::Membership;
 use crate::core::session::details::{Choice, Placement};
 use crate::core::wire::handshake::Granted;
 use crate::io::carrier::Carrier;
@@ -79,7 +80,7 @@ pub(crate) fn listen(placed: Placed<'_>, head: &Parts, sse: Sse) -> Result<Answe
         key: None,
         carrier: Carrier::Local(Box::default()),
         resumption: None,
-        groups: placed.groups,
+        memberships: Membership::all(placed.groups, placed.metadata.as_ref()),
         since: placed.since,
         events: Some(client),
         setup,

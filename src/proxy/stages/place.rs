@@ -6,9 +6,10 @@ use http::request::Parts;
 use crate::base::clock;
 use crate::base::event_id::EventId;
 use crate::base::group::GroupName;
+use crate::base::metadata::Metadata;
 use crate::config::snapshot::CredentialSource;
 use crate::core::http::{event_stream, query};
-use crate::core::routing::groups::groups_of_request;
+use crate::core::routing::groups::{groups_of_request, metadata_of_request};
 use crate::core::routing::{affinity, rewrite};
 use crate::core::wire::handshake::Upgrade;
 use crate::proxy::context::permits::RequestPermits;
@@ -27,6 +28,7 @@ struct Placement {
     set_cookie: Option<HeaderValue>,
     groups: Vec<GroupName>,
     since: Option<EventId>,
+    metadata: Option<Metadata>,
     target: String,
 }
 
@@ -43,6 +45,7 @@ pub(crate) fn place(
         set_cookie,
         groups,
         since,
+        metadata,
         target,
     } = placement(&authenticated);
     let Authenticated {
@@ -72,6 +75,7 @@ pub(crate) fn place(
         set_cookie,
         groups,
         since,
+        metadata,
         target,
     };
     (placed, head, offer)
@@ -103,13 +107,12 @@ fn placement(authenticated: &Authenticated<'_>) -> Placement {
     let place = |source| sources.iter().position(|one| one == source);
     let key_source = key.as_ref().and_then(|key| place(key.source));
     let key = key.map(|key| key.bytes.into_owned());
-    let groups = groups_of_request(
-        &route.config.messages.groups,
-        &request,
-        &parameters,
-        received.client.address,
-        principal.map(|principal| &principal.claims),
-    );
+    let messages = &route.config.messages;
+    let claims = principal.map(|principal| &principal.claims);
+    let address = received.client.address;
+    let groups = groups_of_request(&messages.groups, &request, &parameters, address, claims);
+    let described = &messages.metadata;
+    let metadata = metadata_of_request(described, &request, &parameters, address, claims);
     if let Some(query) = &stripped {
         request.query = query.as_deref();
     }
@@ -121,6 +124,7 @@ fn placement(authenticated: &Authenticated<'_>) -> Placement {
         set_cookie,
         groups,
         since: since(routed),
+        metadata,
         target,
     }
 }

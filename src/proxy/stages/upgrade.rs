@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::core::health::Outcome;
 use crate::core::http::forwarded::SESSILE_SESSION;
 use crate::core::http::headers;
+use crate::core::messages::index::Membership;
 use crate::core::routing::groups::take_groups_of_answer;
 use crate::core::session::details::Placement;
 use crate::core::wire::extension;
@@ -122,6 +123,7 @@ pub(crate) fn grant(placed: Placed<'_>, end: BackendEnd) -> Answer {
     headers::strip_hop_by_hop(&mut fields);
     let mut groups = placed.groups.clone();
     groups.extend(take_groups_of_answer(&mut fields));
+    let memberships = Membership::all(groups, placed.metadata.as_ref());
     // A 101 has no body, whatever the backend sends (RFC 9110, section 8.6).
     fields.remove(header::CONTENT_LENGTH);
     handshake::set_upgrade(&mut fields);
@@ -149,7 +151,7 @@ pub(crate) fn grant(placed: Placed<'_>, end: BackendEnd) -> Answer {
         key: placed.key.map(Vec::into_boxed_slice),
         carrier,
         resumption,
-        groups,
+        memberships,
         since: placed.since,
         events: None,
         setup,

@@ -75,9 +75,9 @@ pub(crate) fn granted(sessions: &Sessions, member: usize) -> (GrantedSession, Un
     };
     let id = worker.name_request();
     let granted = GrantedSession {
+        memberships: Vec::new(),
         since: None,
         events: None,
-        groups: Vec::new(),
         facts: Facts {
             id,
             listener: "edge".into(),

@@ -11,6 +11,7 @@ use super::*;
 use crate::support::brokers::BrokerServer;
 use crate::support::eventually;
 use crate::support::peers::{Language, run_client};
+use crate::support::shell::sessile;
 
 /// The other live gateways that a gateway shows.
 fn others(gateway: &Gateway) -> Vec<String> {
@@ -22,7 +23,7 @@ fn others(gateway: &Gateway) -> Vec<String> {
     names.map(str::to_owned).collect()
 }
 
-async fn wait_for_others(gateway: &Gateway, names: &[&str]) {
+pub(super) async fn wait_for_others(gateway: &Gateway, names: &[&str]) {
     eventually("the other gateways live, or do not", async || {
         others(gateway) == names
     })
@@ -31,19 +32,25 @@ async fn wait_for_others(gateway: &Gateway, names: &[&str]) {
     assert!(nodes >= 1.0, "{nodes}");
 }
 
-struct Pair {
-    one: Gateway,
-    other: Gateway,
+/// Two gateways that see each other.
+pub(super) struct Pair {
+    pub(super) one: Gateway,
+    pub(super) other: Gateway,
     _backend: Backend,
-    broker: BrokerServer,
+    pub(super) broker: BrokerServer,
 }
 
 impl Pair {
-    async fn start(kind: &'static str) -> Self {
+    pub(super) async fn start(kind: &'static str) -> Self {
+        Self::start_with(kind, "").await
+    }
+
+    /// The same with more lines of the route.
+    pub(super) async fn start_with(kind: &'static str, more: &str) -> Self {
         let backend = Backend::echo().await;
         let broker = BrokerServer::start(kind).await;
-        let one = node("one", &backend, &broker).await;
-        let other = node("other", &backend, &broker).await;
+        let one = node("one", &backend, &broker, more).await;
+        let other = node("other", &backend, &broker, more).await;
         wait_for_others(&one, &["other"]).await;
         wait_for_others(&other, &["one"]).await;
         Self {
@@ -233,4 +240,51 @@ async fn code_written_for_api_gateway_talks_to_sessions_of_other_nodes() {
     })
     .await;
     assert_eq!(ask(&gone), 503);
+}
+
+/// What a command prints, and its exit code.
+fn shell(gateway: &Gateway, arguments: &[&str]) -> (Option<i32>, String) {
+    let ran = sessile(arguments, gateway.directory());
+    let printed = String::from_utf8_lossy(&ran.stdout).into_owned();
+    (ran.status.code(), printed)
+}
+
+#[tokio::test]
+async fn the_shell_reaches_and_lists_sessions_of_all_nodes() {
+    let pair = Pair::start("nats").await;
+    let (one, other) = (&pair.one, &pair.other);
+    let (mut here, here_id) = enter(one, "a").await;
+    let (mut there, there_id) = enter(other, "a").await;
+    wait_for_subscription(one, "a", &mut there).await;
+    while here.receive_text().await != "subscribed" {}
+    let both = "delivered 2, queued 0, dropped 0 on 2 gateways\n".to_owned();
+    for whom in [&["--group", "a"][..], &["--route", "rooms"], &["--all"]] {
+        let arguments = [&["send"][..], whom, &["from the shell"]].concat();
+        assert_eq!(shell(one, &arguments), (Some(0), both.clone()), "{whom:?}");
+    }
+    for client in [&mut here, &mut there] {
+        for _ in 0..3 {
+            let text = loop {
+                let text = client.receive_text().await;
+                if text != "subscribed" {
+                    break text;
+                }
+            };
+            assert_eq!(text, "from the shell");
+        }
+    }
+    let sent = shell(one, &["send", &there_id, "to you"]);
+    assert_eq!(sent, (Some(0), "delivered\n".to_owned()));
+    assert_eq!(there.receive_text().await, "to you");
+    let none = shell(one, &["send", "--principal", "nobody", "x"]);
+    assert_eq!(none.0, Some(1), "{}", none.1);
+    let (code, listed) = shell(one, &["groups", "a"]);
+    assert_eq!(code, Some(0), "{listed}");
+    let expected = [&*here_id, &*there_id, "2 members on 2 gateways"];
+    assert!(
+        expected.iter().all(|part| listed.contains(part)),
+        "{listed}"
+    );
+    here.close().await;
+    there.close().await;
 }

@@ -4,8 +4,13 @@ use super::*;
 use crate::support::brokers::BrokerServer;
 use crate::support::eventually;
 
-pub(super) async fn node(name: &str, backend: &Backend, broker: &BrokerServer) -> Gateway {
-    let text = format!("{}{}", broker.config(), rooms(&[backend.address], ""));
+pub(super) async fn node(
+    name: &str,
+    backend: &Backend,
+    broker: &BrokerServer,
+    more: &str,
+) -> Gateway {
+    let text = format!("{}{}", broker.config(), rooms(&[backend.address], more));
     let gateway = Gateway::start_named(name, &text).await;
     wait_for_broker(&gateway, true).await;
     gateway
@@ -46,8 +51,8 @@ async fn reaches_the_other_node(kind: &'static str) {
     let backend = Backend::echo().await;
     let broker = BrokerServer::start(kind).await;
     let (one, other) = (
-        node("one", &backend, &broker).await,
-        node("other", &backend, &broker).await,
+        node("one", &backend, &broker, "").await,
+        node("other", &backend, &broker, "").await,
     );
     let (mut here, _) = enter(&one, "a").await;
     let (mut there, there_id) = enter(&other, "a").await;
@@ -94,8 +99,8 @@ async fn loses_only_what_it_says(kind: &'static str) {
     let backend = Backend::echo().await;
     let mut broker = BrokerServer::start(kind).await;
     let (one, other) = (
-        node("one", &backend, &broker).await,
-        node("other", &backend, &broker).await,
+        node("one", &backend, &broker, "").await,
+        node("other", &backend, &broker, "").await,
     );
     let (mut here, _) = enter(&one, "a").await;
     let (mut there, _) = enter(&other, "a").await;

@@ -8,6 +8,7 @@ mod fleet;
 mod groups;
 mod guarded;
 mod history;
+mod presence;
 mod slow;
 mod survives;
 

@@ -39,12 +39,13 @@ pub fn request(
     let token = token.unwrap_or_default();
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(DEADLINE))?;
-    write!(
-        stream,
+    // In one piece: a server that refuses the head may close before it has read the rest.
+    let text = format!(
         "{method} {target} HTTP/1.0\r\nhost: admin\r\ncontent-type: application/json\r\n{token}\
          content-length: {}\r\n\r\n{body}",
         body.len()
-    )?;
+    );
+    stream.write_all(text.as_bytes())?;
     let mut text = Vec::new();
     stream.read_to_end(&mut text)?;
     let text = String::from_utf8_lossy(&text).into_owned();

@@ -3,9 +3,11 @@
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use super::eventually;
+use super::gateway::signal_process;
 
 /// A server of one kind.
 pub struct BrokerServer {
@@ -62,6 +64,12 @@ impl BrokerServer {
             TcpStream::connect(("127.0.0.1", port)).is_ok()
         })
         .await;
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        let child = self.child.as_ref().expect("it runs");
+        signal_process(child.id(), signal);
     }
 
     /// Kills it, as a power cut would.

@@ -29,10 +29,22 @@ impl EventStream {
     /// Opens the stream at the admin API's socket; `last` is the id of the last event that is
     /// known.
     pub async fn open(socket: &Path, target: &str, last: Option<&str>) -> Self {
+        Self::open_as(socket, None, target, last).await
+    }
+
+    /// The same with a bearer token.
+    pub async fn open_as(
+        socket: &Path,
+        token: Option<&str>,
+        target: &str,
+        last: Option<&str>,
+    ) -> Self {
+        let token = token.map(|token| format!("authorization: Bearer {token}\r\n"));
+        let token = token.unwrap_or_default();
         let mut stream = UnixStream::connect(socket).await.expect("it accepts");
         let last = last.map(|id| format!("last-event-id: {id}\r\n"));
         let head = format!(
-            "GET {target} HTTP/1.0\r\nhost: admin\r\n{}\r\n",
+            "GET {target} HTTP/1.0\r\nhost: admin\r\n{token}{}\r\n",
             last.unwrap_or_default()
         );
         stream.write_all(head.as_bytes()).await.expect("it reads");

@@ -17,14 +17,6 @@ impl TargetIndex {
     fn is_member(&self, id: SessionId, group: &GroupName) -> bool {
         self.groups_of(id).iter().any(|one| one.group == *group)
     }
-
-    fn group_len(&self, name: &str) -> usize {
-        match self.groups.get(name) {
-            None => 0,
-            Some(Members::One(_)) => 1,
-            Some(Members::Many(ids)) => ids.len(),
-        }
-    }
 }
 
 fn id(number: u64) -> SessionId {
@@ -39,6 +31,7 @@ fn membership(group: u8, expires: Option<Instant>) -> Membership {
     Membership {
         group: name(group),
         expires,
+        metadata: None,
     }
 }
 
@@ -190,7 +183,7 @@ proptest! {
             prop_assert_eq!(index.len(), model.len());
             for group in 0..4 {
                 let members: Vec<_> = model.keys().filter(|key| key.0 == group).map(|key| id(key.1)).collect();
-                prop_assert_eq!(index.group_len(name(group).as_str()), members.len());
+                prop_assert_eq!(index.group_size(name(group).as_str()), members.len());
                 prop_assert_eq!(index.group(name(group).as_str(), None, 100).ids, members);
             }
             for subject in 0..3_u8 {

@@ -1,0 +1,125 @@
+//! What the rest of the gateway sees of presence: rooms to watch, and the commands of the task.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Semaphore, mpsc, watch};
+
+use crate::base::group::GroupName;
+use crate::control::messages::presence::room::{Permit, Room, Watcher};
+use crate::core::messages::presence::Part;
+
+/// Most groups that are watched on one node (I8).
+const ROOMS_MAX: usize = 1000;
+/// Most watchers on one node (I8).
+const WATCHERS_MAX: usize = 1000;
+/// Commands that wait for the task. Those of other nodes are dropped beyond that, and repeated by
+/// them.
+const COMMANDS_MAX: usize = 4096;
+
+/// What the task is to do.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// A node watches groups.
+    Watch {
+        from: Arc<str>,
+        groups: Vec<GroupName>,
+        again: bool,
+    },
+    /// A part of another node's stream came.
+    Part { from: Arc<str>, part: Part },
+    /// There is a new room.
+    Opened,
+}
+
+/// The presence of a node.
+#[derive(Debug)]
+pub(in crate::control::messages) struct Presence {
+    process: Arc<str>,
+    commands: mpsc::Sender<Command>,
+    receiver: Mutex<Option<mpsc::Receiver<Command>>>,
+    rooms: Mutex<HashMap<GroupName, Arc<Room>>>,
+    watchers: Arc<Semaphore>,
+    closed: watch::Sender<bool>,
+}
+
+impl Presence {
+    pub(in crate::control::messages) fn new(process: Arc<str>) -> Arc<Self> {
+        let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
+        Arc::new(Self {
+            process,
+            commands,
+            receiver: Mutex::new(Some(receiver)),
+            rooms: Mutex::default(),
+            watchers: Arc::new(Semaphore::new(WATCHERS_MAX)),
+            closed: watch::Sender::new(false),
+        })
+    }
+
+    /// The commands of the task; only once.
+    pub(super) fn take_commands(&self) -> Option<mpsc::Receiver<Command>> {
+        lock(&self.receiver).take()
+    }
+
+    /// The id of this process among those of the fleet.
+    pub(super) fn process(&self) -> &Arc<str> {
+        &self.process
+    }
+
+    /// Another node watches groups.
+    pub(in crate::control::messages) fn watched(
+        &self,
+        from: Arc<str>,
+        groups: Vec<GroupName>,
+        again: bool,
+    ) {
+        let watch = Command::Watch {
+            from,
+            groups,
+            again,
+        };
+        // It is repeated every few seconds.
+        let _ = self.commands.try_send(watch);
+    }
+
+    /// A part of another node's stream came.
+    pub(in crate::control::messages) fn came(&self, from: Arc<str>, part: Part) {
+        // A part that is lost is noticed by the next one.
+        let _ = self.commands.try_send(Command::Part { from, part });
+    }
+
+    /// Begins to watch a group; `None` if too much is watched already.
+    pub(in crate::control::messages) fn watch(&self, group: &GroupName) -> Option<Watcher> {
+        let permit = Arc::clone(&self.watchers).try_acquire_owned().ok()?;
+        let mut rooms = lock(&self.rooms);
+        let (room, new) = match rooms.get(group) {
+            Some(room) => (Arc::clone(room), false),
+            None if rooms.len() < ROOMS_MAX => (Arc::new(Room::default()), true),
+            None => return None,
+        };
+        if new {
+            rooms.insert(group.clone(), Arc::clone(&room));
+        }
+        let permit = Permit::new(permit, &room);
+        drop(rooms);
+        if new {
+            // If it finds no room, the next tick opens it.
+            let _ = self.commands.try_send(Command::Opened);
+        }
+        Some(Watcher::new(room, permit, self.closed.subscribe()))
+    }
+
+    /// Ends all watchers.
+    pub(in crate::control::messages) fn close(&self) {
+        self.closed.send_replace(true);
+    }
+
+    /// The groups that are watched here.
+    pub(super) fn rooms(&self) -> MutexGuard<'_, HashMap<GroupName, Arc<Room>>> {
+        lock(&self.rooms)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

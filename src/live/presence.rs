@@ -1,0 +1,140 @@
+//! Joins and leaves of groups that are watched, from the workers to the control plane. Nothing is
+//! done for other groups; while none is watched, a join costs one atomic load.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use tokio::sync::mpsc;
+
+use crate::base::group::GroupName;
+use crate::base::session_id::SessionId;
+use crate::core::messages::member::Member;
+use crate::core::messages::presence::Item;
+
+/// Notes that wait for the control plane. Beyond that they are lost, and snapshots are made anew.
+const NOTES_MAX: usize = 16_384;
+
+/// What workers report of watched groups.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PresenceNote {
+    /// A session joined or left.
+    Changed {
+        /// The group.
+        group: GroupName,
+        /// What changed.
+        item: Item,
+    },
+    /// A slice of the members that a worker has. What it reported before is older, what it reports
+    /// later is newer.
+    Slice {
+        /// The group.
+        group: GroupName,
+        /// Who asked, and for which snapshot.
+        asked: RosterAsk,
+        /// The worker.
+        worker: usize,
+        /// The members.
+        members: Vec<Member>,
+        /// Where the next slice begins; `None` after the last.
+        next: Option<SessionId>,
+    },
+}
+
+/// Which snapshot a slice is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RosterAsk {
+    /// The node that watches.
+    pub node: Arc<str>,
+    /// The number of the snapshot.
+    pub snapshot: u64,
+}
+
+/// The way of joins and leaves.
+#[derive(Debug)]
+pub struct PresenceFeed {
+    any: AtomicBool,
+    watched: RwLock<HashSet<GroupName>>,
+    notes: mpsc::Sender<PresenceNote>,
+    receiver: Mutex<Option<mpsc::Receiver<PresenceNote>>>,
+    lost: AtomicBool,
+}
+
+impl Default for PresenceFeed {
+    fn default() -> Self {
+        let (notes, receiver) = mpsc::channel(NOTES_MAX);
+        Self {
+            any: AtomicBool::new(false),
+            watched: RwLock::default(),
+            notes,
+            receiver: Mutex::new(Some(receiver)),
+            lost: AtomicBool::new(false),
+        }
+    }
+}
+
+impl PresenceFeed {
+    /// Whether joins and leaves of a group are to be reported.
+    pub fn is_watched(&self, group: &GroupName) -> bool {
+        // Slices are commands: a worker that gets one sees what was stored before.
+        self.any.load(Ordering::Acquire) && {
+            let watched = self.watched.read();
+            watched
+                .unwrap_or_else(PoisonError::into_inner)
+                .contains(group)
+        }
+    }
+
+    /// Sets the groups that are watched.
+    pub fn watch(&self, groups: HashSet<GroupName>) {
+        let any = !groups.is_empty();
+        *self.watched.write().unwrap_or_else(PoisonError::into_inner) = groups;
+        self.any.store(any, Ordering::Release);
+    }
+
+    /// Reports something.
+    pub fn report(&self, note: PresenceNote) {
+        if self.notes.try_send(note).is_err() {
+            self.lost.store(true, Ordering::Release);
+        }
+    }
+
+    /// Whether reports were lost since the last call.
+    pub fn take_lost(&self) -> bool {
+        self.lost.swap(false, Ordering::AcqRel)
+    }
+
+    /// The reports; only once.
+    pub fn take_notes(&self) -> Option<mpsc::Receiver<PresenceNote>> {
+        let mut receiver = self.receiver.lock().unwrap_or_else(PoisonError::into_inner);
+        receiver.take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn i8_reports_are_bounded_and_a_loss_is_noticed_once() {
+        let feed = PresenceFeed::default();
+        let group = GroupName::parse("lobby").expect("a name");
+        assert!(!feed.is_watched(&group));
+        feed.watch(HashSet::from([group.clone()]));
+        assert!(feed.is_watched(&group));
+        assert!(!feed.is_watched(&GroupName::parse("other").expect("a name")));
+        let note = PresenceNote::Changed {
+            group: group.clone(),
+            item: Item::Whole,
+        };
+        for _ in 0..NOTES_MAX {
+            feed.report(note.clone());
+        }
+        assert!(!feed.take_lost());
+        feed.report(note);
+        assert!(feed.take_lost() && !feed.take_lost());
+        feed.watch(HashSet::new());
+        assert!(!feed.is_watched(&group));
+        assert!(feed.take_notes().is_some() && feed.take_notes().is_none());
+    }
+}
