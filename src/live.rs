@@ -11,6 +11,7 @@ mod messages;
 mod presence;
 mod query;
 mod replays;
+mod rights;
 mod slice;
 mod tap;
 mod views;
@@ -49,6 +50,7 @@ pub use messages::{
 pub use presence::{PresenceFeed, PresenceNote, RosterAsk};
 pub use query::{KeyFilter, Measured, MoreFilters, SessionQuery, fingerprint};
 pub use replays::{ReplayRequest, Replays};
+pub use rights::{RightCounts, Rights};
 pub use slice::{SLICE_MAX, Slice, Sliced};
 pub use tap::{TapAnswer, TapReader, TapReporter, TappedFrame, tap};
 pub use views::{DirectionView, SessionBrief, SessionSample, SessionView, SortKey};

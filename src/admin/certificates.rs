@@ -8,6 +8,7 @@ use axum::extract::State;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::admin::findings::severity::Severity;
 use crate::admin::{Gateway, Page};
 use crate::base::clock;
 use crate::control::acme::ManagedStatus;
@@ -36,6 +37,9 @@ pub struct CertificateView {
     pub refused: Option<String>,
     /// Set if the gateway orders it itself.
     pub acme: Option<AcmeView>,
+    /// How bad it is, as `/v1/findings` has it; null if nothing is wrong with it.
+    #[serde(default)]
+    pub severity: Option<Severity>,
 }
 
 /// A certificate that the gateway orders.
@@ -47,6 +51,73 @@ pub struct AcmeView {
     pub failures: u32,
     /// Why the last one failed.
     pub fault: Option<String>,
+}
+
+/// Days before the end from which on it is a warning, and from which on it is critical. ACME renews
+/// a certificate of 90 days when 30 are left.
+const WARNING_DAYS: f64 = 14.0;
+const CRITICAL_DAYS: f64 = 3.0;
+/// Days before the end from which on it is mentioned.
+const NOTICE_DAYS: f64 = 30.0;
+
+/// What may be wrong with a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// It was never ordered with success.
+    Missing,
+    /// It has ended.
+    Expired,
+    /// What is in its files now does not replace it.
+    Refused,
+    /// It ends soon.
+    Expires,
+    /// Its last order failed.
+    NotRenewed,
+}
+
+impl Trouble {
+    /// The kind of its finding.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Missing => "certificate_missing",
+            Self::Expired => "certificate_expired",
+            Self::Refused => "certificate_refused",
+            Self::Expires => "certificate_expires",
+            Self::NotRenewed => "certificate_not_renewed",
+        }
+    }
+}
+
+impl CertificateView {
+    /// What is wrong with it, and how bad that is: the one scale of findings, lists and pages.
+    pub(super) fn trouble(&self) -> Option<(Severity, Trouble)> {
+        let Some(days) = self.days_left else {
+            return Some((Severity::Critical, Trouble::Missing));
+        };
+        if self.expired {
+            return Some((Severity::Critical, Trouble::Expired));
+        }
+        let near = days <= CRITICAL_DAYS;
+        if self.refused.is_some() {
+            let severity = if near {
+                Severity::Critical
+            } else {
+                Severity::Warning
+            };
+            return Some((severity, Trouble::Refused));
+        }
+        let fails = self.acme.as_ref().is_some_and(|acme| acme.fault.is_some());
+        match days {
+            _ if near => Some((Severity::Critical, Trouble::Expires)),
+            _ if days <= WARNING_DAYS => Some((Severity::Warning, Trouble::Expires)),
+            _ if fails => Some((Severity::Warning, Trouble::NotRenewed)),
+            // One that the gateway renews needs no look before that is late.
+            _ if days <= NOTICE_DAYS && self.acme.is_none() => {
+                Some((Severity::Notice, Trouble::Expires))
+            }
+            _ => None,
+        }
+    }
 }
 
 /// All of them.
@@ -80,9 +151,14 @@ pub(super) fn views(gateway: &Gateway) -> Vec<CertificateView> {
                     failures: own.failures,
                     fault: own.fault.clone(),
                 }),
+                severity: None,
             })
     });
-    views.collect()
+    let rated = views.map(|view| CertificateView {
+        severity: view.trouble().map(|(severity, _)| severity),
+        ..view
+    });
+    rated.collect()
 }
 
 /// All of them, by resource.

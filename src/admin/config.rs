@@ -16,7 +16,7 @@ use crate::admin::sources::FileView;
 use crate::base::clock;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::overlay::DocumentView;
-use crate::control::supervisor::{Origin, ReloadReport};
+use crate::control::supervisor::{Origin, PendingChange, ReloadReport};
 
 /// The configuration, and the outcome of its last reading.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -27,6 +27,8 @@ pub(super) struct ConfigView {
     config: Value,
     /// Settings of the file that take effect at the next start; `config` shows the ones in use.
     restart_pending: Vec<String>,
+    /// The same with the values in use and those of the next start, secrets masked.
+    restart_changes: Vec<PendingChange>,
     /// What other sources add and override, by document, with the status of each.
     documents: Vec<DocumentView>,
     /// The faults of the file as it is now, if it was refused (I4).
@@ -58,6 +60,7 @@ pub(super) async fn show(State(gateway): State<Arc<Gateway>>) -> Json<ConfigView
         file: FileView::of(supervisor),
         config: supervisor.in_force(),
         restart_pending: supervisor.restart_pending(),
+        restart_changes: supervisor.restart_changes(),
         documents: supervisor.documents().await,
         refused: supervisor.refused().map(|refused| RefusedView {
             at: clock::rfc3339(refused.at),

@@ -1,8 +1,11 @@
-//! What the admin API does only so often at the same time.
+//! What the admin API does only so often at the same time, and what it has counted.
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use tokio::sync::Semaphore;
+
+use crate::admin::credentials::RightsSeen;
 
 /// Measurements over all sessions: each keeps some bytes of every session for its interval.
 const MEASURING_MAX: usize = 2;
@@ -17,6 +20,20 @@ pub struct Desk {
     pub(super) measuring: Arc<Semaphore>,
     /// Sessions that are watched. More are refused.
     pub(super) taps: Arc<Semaphore>,
+    /// The rights of live sessions, as they were counted last.
+    rights: ArcSwapOption<RightsSeen>,
+}
+
+impl Desk {
+    /// The rights of live sessions, as they were counted last; `None` before the first count.
+    pub fn rights(&self) -> Option<Arc<RightsSeen>> {
+        self.rights.load_full()
+    }
+
+    /// Stores a count of the rights of live sessions.
+    pub fn set_rights(&self, seen: RightsSeen) {
+        self.rights.store(Some(Arc::new(seen)));
+    }
 }
 
 impl Default for Desk {
@@ -24,6 +41,7 @@ impl Default for Desk {
         Self {
             measuring: Arc::new(Semaphore::new(MEASURING_MAX)),
             taps: Arc::new(Semaphore::new(TAPS_MAX)),
+            rights: ArcSwapOption::empty(),
         }
     }
 }

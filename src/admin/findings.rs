@@ -5,6 +5,8 @@ mod backends;
 mod certificates;
 mod finding;
 mod fleet;
+mod rights;
+pub(super) mod severity;
 mod sources;
 
 use std::sync::Arc;
@@ -14,12 +16,16 @@ use axum::extract::State;
 
 use crate::admin::Gateway;
 use crate::admin::findings::finding::Facts;
-use crate::admin::status::{EventFilesView, StateView, StatusView};
-use crate::admin::{Page, upstreams};
+use crate::admin::status::{BrokerView, EventFilesView, StateView, StatusView};
+use crate::admin::{Page, credentials, upstreams};
+use crate::base::clock;
 use crate::live::Phase;
 
-pub use finding::{Finding, Severity};
+pub use finding::Finding;
+pub use severity::Severity;
 
+/// Settings that wait for a restart and are named.
+const CHANGES_SHOWN: usize = 10;
 /// Findings that are listed; more of them have the same cause.
 const SHOWN_MAX: usize = 200;
 
@@ -31,6 +37,8 @@ pub(super) async fn list(State(gateway): State<Arc<Gateway>>) -> Json<Page<Findi
         upstreams: &upstreams::views(&gateway),
         file_fault: fault.as_deref(),
         records_dropped: gateway.records.dropped(),
+        keys: &credentials::issuer_keys(&gateway.live.generation(), clock::wall()),
+        rights: gateway.desk.rights().as_deref(),
     });
     Json(Page { items, next: None })
 }
@@ -41,6 +49,8 @@ pub(super) fn of(facts: &Facts<'_>) -> Vec<Finding> {
     findings.extend(backends::findings(facts.upstreams));
     findings.extend(sources::findings(facts));
     findings.extend(certificates::findings(&facts.status.certificates));
+    findings.extend(rights::findings(facts));
+    findings.extend(facts.status.broker.as_ref().and_then(broker));
     findings.extend(fleet::findings(facts.status));
     findings.sort_by(|one, other| {
         let key = |finding: &Finding| finding.severity;
@@ -71,8 +81,13 @@ fn node(facts: &Facts<'_>) -> Vec<Finding> {
     findings.extend(status.event_files.as_ref().and_then(events));
     findings.extend(status.state.as_ref().and_then(store));
     if !status.restart_pending.is_empty() {
-        let keys = status.restart_pending.join(", ");
-        let detail = format!("changed in the file, and in force after a restart: {keys}");
+        let changes = status.restart_changes.iter().map(ToString::to_string);
+        let mut changes: Vec<_> = changes.take(CHANGES_SHOWN).collect();
+        if status.restart_changes.len() > CHANGES_SHOWN {
+            changes.push("and more".to_owned());
+        }
+        let changes = changes.join(", ");
+        let detail = format!("changed in the file, and in force after a restart: {changes}");
         findings.push(
             Finding::new(Severity::Notice, "restart_pending", "file", detail).remedy(
                 "start the new process with `sessile run --take-over`, which ends no session",
@@ -119,6 +134,20 @@ fn store(state: &StateView) -> Option<Finding> {
     let subject = format!("state in {} {}", state.kind, state.server);
     let finding = Finding::new(Severity::Warning, "state_lost", subject, detail);
     Some(finding.remedy("look after the server; it is connected again by itself"))
+}
+
+/// What carries published messages.
+fn broker(broker: &BrokerView) -> Option<Finding> {
+    if broker.connected {
+        return None;
+    }
+    let why = broker.error.as_deref().unwrap_or("it was not reached yet");
+    let detail = format!(
+        "not connected since {}: {why}; messages reach the sessions of this gateway only",
+        broker.since
+    );
+    let finding = Finding::new(Severity::Warning, "broker_lost", "broker", detail);
+    Some(finding.remedy("look after the broker; the gateway connects again by itself"))
 }
 
 /// Events that a restart would lose.

@@ -9,6 +9,7 @@
 pub mod client;
 mod merge;
 mod order;
+mod totals;
 
 use std::sync::Arc;
 
@@ -104,6 +105,7 @@ async fn ask_all(
         Answer::new(other.node.clone(), Err(reason))
     }));
     let mut page = merge(answers);
+    page.totals.merge(&gateway.live.table());
     let (path, parameters) = asked.question();
     if let Some(order) = FleetOrder::of(path, parameters) {
         order.apply(&mut page.items);

@@ -9,6 +9,7 @@ pub mod certificates;
 mod config;
 mod connection;
 mod connections;
+pub mod credentials;
 pub mod departures;
 mod desk;
 pub mod events;

@@ -22,7 +22,7 @@ use crate::admin::resource::Resource;
 use crate::admin::revocations;
 use crate::admin::{Gateway, Page};
 use crate::admin::{
-    backends, certificates, config, departures, events, findings, groups, log, messages, metrics,
+    backends, certificates, config, credentials, departures, events, findings, groups, log, messages, metrics,
     preview, quotas, rebalance, resolve, routes, sessions, sources, status, traffic, ui, upstreams,
     whoami,
 };
@@ -90,6 +90,14 @@ fn gateway() -> Vec<Resource> {
             "The certificates that are shown, the first to end first.",
         )
         .answers::<Page<certificates::CertificateView>>(),
+        Resource::get(
+            "/v1/credentials",
+            credentials::list,
+            "Authenticators: sessions whose right ends soon, and the keys of issuers.",
+        )
+        .query::<credentials::CredentialsQuery>()
+        .answers::<Page<credentials::CredentialView>>()
+        .statuses(&[200, 400]),
         Resource::get("/v1/log", log::show, "The level of the log.")
             .answers::<log::LogView>()
             .statuses(&[200, 409]),

@@ -17,6 +17,7 @@ use crate::base::clock;
 use crate::control::fleet::NodeView;
 use crate::control::messages::{Messages, NodeStatus};
 use crate::control::state_dir::StateDir;
+use crate::control::supervisor::PendingChange;
 use crate::core::session::staying::Staying;
 use crate::io::broker::BrokerStatus;
 use crate::io::state::FleetState;
@@ -78,6 +79,9 @@ pub struct StatusView {
     /// Settings of the file that take effect at the next start.
     #[serde(default)]
     pub restart_pending: Vec<String>,
+    /// The same with the values in use and those of the next start, secrets masked.
+    #[serde(default)]
+    pub restart_changes: Vec<PendingChange>,
     /// The gateways that follow the same etcd, including this one, by name; empty without etcd.
     #[serde(default)]
     pub fleet: Vec<NodeView>,
@@ -380,6 +384,7 @@ impl StatusView {
                 .map(|one| StateDirView::of(one)),
             event_files: live.events().files().map(EventFilesView::from),
             restart_pending: gateway.supervisor.restart_pending(),
+            restart_changes: gateway.supervisor.restart_changes(),
             fleet: fleet.map(|fleet| fleet.view(now)).unwrap_or_default(),
             fleet_age_seconds: fleet.and_then(|fleet| Some(fleet.age(now)?.as_secs())),
             fleet_fault: fleet.and_then(|fleet| fleet.fault()),

@@ -113,6 +113,7 @@ async fn status_summarises_the_gateway() {
         "state_dir": null,
         "event_files": null,
         "restart_pending": [],
+        "restart_changes": [],
         "fleet": [], "fleet_age_seconds": null, "fleet_fault": null,
     });
     assert_eq!(status, expected);

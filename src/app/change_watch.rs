@@ -2,7 +2,9 @@
 //! over, certificates, sources, hand-overs. The state is read once a second and compared with the
 //! one before, so nothing on the way of a session has to report it.
 
+mod broker;
 mod compare;
+mod rights;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -27,6 +29,7 @@ const SLICE: usize = 1024;
 pub(super) fn watched(background: &mut JoinSet<()>, gateway: Gateway) -> Arc<Gateway> {
     let gateway = Arc::new(gateway);
     background.spawn(follow(Arc::clone(&gateway)));
+    background.spawn(rights::follow(Arc::clone(&gateway)));
     gateway
 }
 
@@ -62,6 +65,7 @@ async fn read(gateway: &Gateway) -> State {
         orders_failed: orders_failed(gateway),
         sources: sources(gateway),
         lagging: lagging(gateway),
+        broker: broker::state(gateway),
         taken_over: gateway.live.taken_over().map(|one| TakeOverState {
             sessions: one.sessions,
             staying: one.staying.total(),

@@ -24,7 +24,7 @@ pub use doctor::{CertsArgs, CompletionsArgs, DoctorArgs, ExplainArgs, ManArgs};
 pub use drain::{DrainArgs, RebalanceArgs};
 #[cfg(feature = "etcd")]
 pub use events::HistoryVerb;
-pub use events::{AboutArgs, EndedArgs, EventsArgs, HistoryArgs, PastArgs, RefusalsArgs};
+pub use events::{AboutArgs, EndedArgs, EventsArgs, HistoryArgs, LostArgs, PastArgs, RefusalsArgs};
 pub use sessions::{
     GroupsArgs, KickArgs, MoveArgs, SelectionArgs, SendArgs, SessionsArgs, TapArgs, TopArgs,
     WhyArgs,
@@ -85,7 +85,11 @@ pub enum Command {
     /// Say what is wrong with a running gateway or its whole fleet, and what to do about it.
     #[command(after_help = doctor::DOCTOR_EXAMPLES)]
     Doctor(DoctorArgs),
-    /// Show the certificates of a running gateway, the first to end first.
+    /// Show the certificates, rights and keys of a running gateway that end, the first to end
+    /// first.
+    ///
+    /// For each authenticator also how many live sessions end with their token within --within
+    /// days, and how old the keys of its issuer are.
     Certs(CertsArgs),
     /// Say what a close code or an HTTP status means, whose fault it is and where to look.
     #[command(after_help = doctor::EXPLAIN_EXAMPLES)]
@@ -120,6 +124,11 @@ pub enum Command {
     Kick(KickArgs),
     /// List sessions that ended, the newest end first, with who ended them and why.
     Ended(EndedArgs),
+    /// List sessions that lost messages, with how many, when and why.
+    ///
+    /// Live ones and those that ended: messages of clients that were lost with a backend, and
+    /// published ones that did not reach their client. Exits with 1 if there are any.
+    Lost(LostArgs),
     /// List requests that were refused, the newest first, with the exact cause.
     Refusals(RefusalsArgs),
     /// Show what changed, and who did it.

@@ -3,13 +3,14 @@
 
 use std::io::{self, Write};
 
-use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::admin::certificates::CertificateView;
+use crate::admin::credentials::CredentialView;
 use crate::admin::findings::{Finding, Severity};
 use crate::cli::args::{CertsArgs, DoctorArgs};
 use crate::cli::client::Client;
+use crate::cli::listed::{Listed, Located, scoped};
 use crate::cli::print::{self, Form, columns, counted, visible};
 
 /// Exit codes of `doctor`, as monitoring plugins have them.
@@ -17,41 +18,14 @@ const WELL: u8 = 0;
 const WARNINGS: u8 = 1;
 const CRITICAL: u8 = 2;
 
-/// A list of one gateway or of several.
-#[derive(Debug, Deserialize)]
-struct List<T> {
-    items: Vec<Located<T>>,
-    #[serde(default)]
-    nodes: Vec<NodeAnswer>,
-    #[serde(default)]
-    fault: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-struct NodeAnswer {
-    node: String,
-    fault: Option<String>,
-}
-
-/// An item, with its gateway in a list of several.
-#[derive(Debug, Deserialize)]
-struct Located<T> {
-    node: Option<String>,
-    #[serde(flatten)]
-    item: T,
-}
-
 /// Shows the findings; answers 0 if nothing is wrong, 1 for warnings, 2 for something critical or
 /// a gateway that does not answer.
 ///
 /// # Errors
 /// When `out` cannot be written to.
 pub fn doctor(args: &DoctorArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
-    let target = match args.fleet {
-        true => "/v1/findings?scope=fleet",
-        false => "/v1/findings",
-    };
-    let found = Client::new(&args.admin).and_then(|client| client.get::<Value>(target));
+    let target = scoped("/v1/findings", args.fleet);
+    let found = Client::new(&args.admin).and_then(|client| client.get::<Value>(&target));
     let found = match found {
         Ok(found) => found,
         Err(error) => {
@@ -59,7 +33,7 @@ pub fn doctor(args: &DoctorArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
             return Ok(CRITICAL);
         }
     };
-    let list: List<Finding> = serde_json::from_value(found.clone())?;
+    let list: Listed<Finding> = serde_json::from_value(found.clone())?;
     match args.json {
         true => print::json(out, &found, Form::Pretty)?,
         false => show(&list, out)?,
@@ -67,32 +41,23 @@ pub fn doctor(args: &DoctorArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     Ok(code(&list))
 }
 
-fn code(list: &List<Finding>) -> u8 {
+fn code(list: &Listed<Finding>) -> u8 {
     let worst = list.items.iter().map(|one| one.item.severity).min();
-    let silent = list.fault.is_some() || list.nodes.iter().any(|node| node.fault.is_some());
     match worst {
         Some(Severity::Critical) => CRITICAL,
         Some(Severity::Warning) => WARNINGS,
-        _ if silent => WARNINGS,
+        _ if list.is_partial() => WARNINGS,
         _ => WELL,
     }
 }
 
-fn show(list: &List<Finding>, out: &mut dyn Write) -> io::Result<()> {
+fn show(list: &Listed<Finding>, out: &mut dyn Write) -> io::Result<()> {
     let mut items: Vec<_> = list.items.iter().collect();
     items.sort_by_key(|one| one.item.severity);
     for Located { node, item } in &items {
         finding(node.as_deref(), item, out)?;
     }
-    for NodeAnswer { node, fault } in &list.nodes {
-        if let Some(fault) = fault {
-            let (node, fault) = (visible(node), visible(fault));
-            writeln!(out, "WARN  {node} does not answer: {fault}")?;
-        }
-    }
-    if let Some(fault) = &list.fault {
-        writeln!(out, "WARN  {}", visible(fault))?;
-    }
+    list.missing("WARN  ", out)?;
     if code(list) == WELL {
         let gateways = match list.nodes.len() {
             0 => "nothing is wrong".to_owned(),
@@ -103,17 +68,21 @@ fn show(list: &List<Finding>, out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
+fn level(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Critical => "CRIT",
+        Severity::Warning => "WARN",
+        Severity::Notice => "note",
+    }
+}
+
 /// Prints a finding: the line that says what is wrong, and the one that says what to do.
 pub(super) fn finding(
     node: Option<&str>,
     finding: &Finding,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    let level = match finding.severity {
-        Severity::Critical => "CRIT",
-        Severity::Warning => "WARN",
-        Severity::Notice => "note",
-    };
+    let level = level(finding.severity);
     let node = node.map(|node| format!("{} ", visible(node)));
     let (subject, detail) = (visible(&finding.subject), visible(&finding.detail));
     let sessions = finding.sessions.filter(|count| *count > 0);
@@ -130,21 +99,27 @@ pub(super) fn finding(
     }
 }
 
-/// Shows the certificates, the first to end first.
+/// How far `sessile certs` looks ahead at rights.
+const WITHIN_DAYS: u32 = 30;
+
+/// Shows the certificates, the first to end first, then the credentials of clients.
 ///
 /// # Errors
 /// When the gateway does not answer, or `out` cannot be written to.
 pub fn certs(args: &CertsArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
-    let target = match args.fleet {
-        true => "/v1/certificates?scope=fleet",
-        false => "/v1/certificates",
-    };
-    let found: Value = Client::new(&args.admin)?.get(target)?;
+    let target = scoped("/v1/certificates", args.fleet);
+    let client = Client::new(&args.admin)?;
+    let found: Value = client.get(&target)?;
+    let ahead = args.within.unwrap_or(WITHIN_DAYS);
+    let target = format!("/v1/credentials?within={ahead}d");
+    let rights: Value = client.get(&scoped(&target, args.fleet))?;
     if args.json {
-        print::json(out, &found, Form::Pretty)?;
+        let both = json!({ "certificates": found, "credentials": rights });
+        print::json(out, &both, Form::Pretty)?;
         return Ok(WELL);
     }
-    let list: List<CertificateView> = serde_json::from_value(found)?;
+    let list: Listed<CertificateView> = serde_json::from_value(found)?;
+    let rights: Listed<CredentialView> = serde_json::from_value(rights)?;
     let days = |one: &CertificateView| one.days_left.unwrap_or_default();
     let soon = |one: &&Located<CertificateView>| {
         let within = args.within.map(f64::from);
@@ -164,17 +139,56 @@ pub fn certs(args: &CertsArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
             "ENDS",
             "LEFT",
             "CONNECTIONS",
+            "STATE",
             "RENEWAL",
         ];
         columns(out, &head, rows)?;
     }
-    for NodeAnswer { node, fault } in &list.nodes {
-        if let Some(fault) = fault {
-            let (node, fault) = (visible(node), visible(fault));
-            writeln!(out, "{node} does not answer: {fault}")?;
-        }
-    }
+    credentials(&rights, ahead, out)?;
+    list.missing("", out)?;
     Ok(WELL)
+}
+
+/// Shows what else admits clients: live sessions whose right ends soon, and the keys of issuers.
+fn credentials(list: &Listed<CredentialView>, days: u32, out: &mut dyn Write) -> io::Result<()> {
+    if list.items.is_empty() {
+        return writeln!(out, "no authenticator: no session has a right that ends");
+    }
+    writeln!(out)?;
+    let expiring = format!("END IN {days}D");
+    let head = [
+        "AUTHENTICATOR",
+        "SESSIONS",
+        &*expiring,
+        "FIRST",
+        "KEYS",
+        "READ",
+        "ROUTES",
+    ];
+    let rows = list.rows(|one| {
+        let dash = || "-".to_owned();
+        let read = match (one.keys, one.keys_age_seconds) {
+            (None, _) => dash(),
+            (Some(_), None) => "NEVER".to_owned(),
+            (Some(_), Some(age)) if one.keys_stale => format!("{} ago, STALE", print::time(age)),
+            (Some(_), Some(age)) => format!("{} ago", print::time(age)),
+        };
+        let keys = match (one.keys, &one.keys_end) {
+            (None, _) => dash(),
+            (Some(keys), None) => keys.to_string(),
+            (Some(keys), Some(end)) => format!("{keys}, first ends {end}"),
+        };
+        vec![
+            one.authenticator.clone(),
+            one.sessions.to_string(),
+            one.expiring.to_string(),
+            one.first_expires.clone().unwrap_or_else(dash),
+            keys,
+            read,
+            one.routes.join(", "),
+        ]
+    });
+    columns(out, &list.head(&head), rows)
 }
 
 fn row(one: &Located<CertificateView>) -> Vec<String> {
@@ -199,6 +213,7 @@ fn row(one: &Located<CertificateView>) -> Vec<String> {
         item.not_after.clone().unwrap_or_else(|| "-".to_owned()),
         left,
         connections.unwrap_or_else(|| "-".to_owned()),
+        item.severity.map_or("ok", level).to_owned(),
         renewal,
     ]
 }
@@ -209,7 +224,7 @@ mod tests {
 
     use super::*;
 
-    fn list(value: Value) -> List<Finding> {
+    fn list(value: Value) -> Listed<Finding> {
         serde_json::from_value(value).expect("a list of findings")
     }
 

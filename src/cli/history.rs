@@ -4,12 +4,15 @@ use std::io::Write;
 use std::thread;
 use std::time::Duration;
 
-use crate::admin::events::{EventPage, Gap, RefusalPage};
+use serde_json::Value;
+
+use crate::admin::events::Gap;
 use crate::base::session_id::SessionId;
 #[cfg(feature = "etcd")]
 use crate::cli::args::HistoryVerb;
 use crate::cli::args::{AboutArgs, EndedArgs, EventsArgs, HistoryArgs, RefusalsArgs};
 use crate::cli::client::{Client, ClientError};
+use crate::cli::listed::{Listed, Located, scoped};
 use crate::cli::print::{Form, columns, json, visible};
 use crate::telemetry::events::EventView;
 
@@ -36,19 +39,22 @@ pub fn history(args: &HistoryArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
             ("operator", args.operator.as_deref()),
         ],
     );
-    let mut page: EventPage = client.get(&target("/v1/history", past.limit, &query))?;
+    let page: Value = client.get(&scoped(
+        &target("/v1/history", past.limit, &query),
+        past.fleet,
+    ))?;
     if past.json && !args.follow {
-        json(out, &serde_json::to_value(&page)?, Form::Pretty)?;
+        json(out, &page, Form::Pretty)?;
         return Ok(0);
     }
-    let last = page.items.first().map(|newest| newest.id.clone());
-    page.items.reverse();
-    for event in &page.items {
+    let page: Listed<EventView> = serde_json::from_value(page)?;
+    for event in page.items.iter().rev() {
         show(out, event, (past.json, args.diff))?;
     }
     if page.items.is_empty() && !args.follow {
-        writeln!(out, "nothing has changed{}", reach(&page))?;
+        writeln!(out, "nothing has changed{}", page.reach())?;
     }
+    page.missing("", out)?;
     if args.follow {
         let query = self::query(
             &args.about,
@@ -58,6 +64,7 @@ pub fn history(args: &HistoryArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
             ],
         );
         let target = target("/v1/events", 0, &query);
+        let last = page.items.first().map(|newest| newest.item.id.clone());
         let last = last.unwrap_or_else(|| "0".to_owned());
         follow(&client, &target, Some(last), out, (past.json, args.diff))?;
     }
@@ -95,7 +102,9 @@ pub fn ended(args: &EndedArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
         cause: args.cause.as_deref(),
         operator: args.operator.as_deref(),
         since: past.since.as_deref(),
+        lost: false,
         limit: past.limit,
+        fleet: past.fleet,
     };
     ended.list(&Client::new(&past.admin)?, past.json, out)
 }
@@ -108,12 +117,16 @@ pub(super) struct Ended<'a> {
     pub(super) cause: Option<&'a str>,
     pub(super) operator: Option<&'a str>,
     pub(super) since: Option<&'a str>,
+    /// Only those that lost messages.
+    pub(super) lost: bool,
     pub(super) limit: usize,
+    /// Of every gateway.
+    pub(super) fleet: bool,
 }
 
 impl Ended<'_> {
     /// Asks the gateway.
-    pub(super) fn page(&self, client: &Client) -> Result<EventPage, ClientError> {
+    pub(super) fn page(&self, client: &Client) -> Result<Value, ClientError> {
         let id = self.id.map(|id| id.to_string());
         let query = query(
             self.about,
@@ -122,9 +135,11 @@ impl Ended<'_> {
                 ("cause", self.cause),
                 ("operator", self.operator),
                 ("since", self.since),
+                ("lost", self.lost.then_some("true")),
             ],
         );
-        client.get(&target("/v1/sessions/ended", self.limit, &query))
+        let target = target("/v1/sessions/ended", self.limit, &query);
+        client.get(&scoped(&target, self.fleet))
     }
 
     /// Lists them.
@@ -136,20 +151,21 @@ impl Ended<'_> {
     ) -> anyhow::Result<u8> {
         let page = self.page(client)?;
         if as_json {
-            json(out, &serde_json::to_value(&page)?, Form::Pretty)?;
+            json(out, &page, Form::Pretty)?;
             return Ok(0);
         }
-        list_ended(&page, out)
+        list_ended(&serde_json::from_value(page)?, out)
     }
 }
 
-fn list_ended(page: &EventPage, out: &mut dyn Write) -> anyhow::Result<u8> {
+fn list_ended(page: &Listed<EventView>, out: &mut dyn Write) -> anyhow::Result<u8> {
     if page.items.is_empty() {
-        writeln!(out, "no session that ended matches{}", reach(page))?;
+        writeln!(out, "no session that ended matches{}", page.reach())?;
+        page.missing("", out)?;
         return Ok(0);
     }
-    let head = ["ENDED", "ID", "PRINCIPAL", "ROUTE", "BACKEND", "HOW"];
-    let rows = page.items.iter().map(|event| {
+    let head = page.head(&["ENDED", "ID", "PRINCIPAL", "ROUTE", "BACKEND", "HOW"]);
+    let rows = page.rows(|event| {
         let fields = &event.fields;
         let text = |text: &Option<Box<str>>| text.as_deref().unwrap_or("-").to_owned();
         vec![
@@ -162,6 +178,7 @@ fn list_ended(page: &EventPage, out: &mut dyn Write) -> anyhow::Result<u8> {
         ]
     });
     columns(out, &head, rows)?;
+    page.missing("", out)?;
     more(out, page.next.is_some())
 }
 
@@ -180,17 +197,20 @@ pub fn refusals(args: &RefusalsArgs, out: &mut dyn Write) -> anyhow::Result<u8> 
             ("since", past.since.as_deref()),
         ],
     );
-    let page: RefusalPage = client.get(&target("/v1/refusals", past.limit, &query))?;
+    let target = target("/v1/refusals", past.limit, &query);
+    let page: Value = client.get(&scoped(&target, past.fleet))?;
     if past.json {
-        json(out, &serde_json::to_value(&page)?, Form::Pretty)?;
+        json(out, &page, Form::Pretty)?;
         return Ok(0);
     }
+    let page: Listed<EventView> = serde_json::from_value(page)?;
     if page.items.is_empty() {
-        writeln!(out, "no refusal matches")?;
+        writeln!(out, "no refusal matches{}", page.reach())?;
+        page.missing("", out)?;
         return Ok(0);
     }
-    let head = ["TIME", "CLIENT", "ROUTE", "REQUEST", "WHY"];
-    let rows = page.items.iter().map(|event| {
+    let head = page.head(&["TIME", "CLIENT", "ROUTE", "REQUEST", "WHY"]);
+    let rows = page.rows(|event| {
         let fields = &event.fields;
         let text = |text: &Option<Box<str>>| text.as_deref().unwrap_or("-").to_owned();
         vec![
@@ -208,6 +228,7 @@ pub fn refusals(args: &RefusalsArgs, out: &mut dyn Write) -> anyhow::Result<u8> 
         .map(|(reason, count)| format!("{reason} {count}"));
     let counts: Vec<_> = counts.collect();
     writeln!(out, "by reason: {}", visible(&counts.join(", ")))?;
+    page.missing("", out)?;
     more(out, page.next.is_some())
 }
 
@@ -216,15 +237,6 @@ fn more(out: &mut dyn Write, more: bool) -> anyhow::Result<u8> {
         writeln!(out, "… and more: --limit shows them")?;
     }
     Ok(0)
-}
-
-/// How far the gateway's memory reaches back, for an answer that is empty.
-fn reach(page: &EventPage) -> String {
-    let oldest = page.memory.values().filter_map(|one| one.oldest.as_deref());
-    let oldest = oldest
-        .max()
-        .map(|oldest| format!("; the memory begins at {oldest}"));
-    oldest.unwrap_or_default()
 }
 
 /// Further filters beside what it is about.
@@ -298,13 +310,14 @@ fn follow(
 /// An event on one line: when, which revision or generation, who, what.
 fn show(
     out: &mut dyn Write,
-    event: &EventView,
+    event: &Located<EventView>,
     (as_json, diff): (bool, bool),
 ) -> anyhow::Result<()> {
     if as_json {
         json(out, &serde_json::to_value(event)?, Form::Line)?;
         return Ok(());
     }
+    let Located { node, item: event } = event;
     let fields = &event.fields;
     let version = match (fields.revision, fields.generation) {
         (Some(revision), _) => format!("rev {revision}"),
@@ -314,9 +327,13 @@ fn show(
     let who = fields.operator.as_deref().or(fields.source.as_deref());
     let (who, what) = (visible(who.unwrap_or("-")), event.kind.as_str());
     let text = visible(&fields.text);
+    let node = node
+        .as_deref()
+        .map(|node| format!("{:12}  ", visible(node)));
+    let node = node.unwrap_or_default();
     writeln!(
         out,
-        "{}  {version:8}  {who:12}  {what:22}  {text}",
+        "{}  {node}{version:8}  {who:12}  {what:22}  {text}",
         event.time
     )?;
     for document in &fields.documents {

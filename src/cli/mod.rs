@@ -15,6 +15,8 @@ pub mod explain;
 pub mod generated;
 pub mod groups;
 pub mod history;
+mod listed;
+pub mod lost;
 pub mod operate;
 mod paint;
 pub mod preview;
@@ -109,6 +111,7 @@ fn run_command(arguments: Arguments, out: &mut Visible<'_>, err: &mut Visible<'_
         Command::Move(args) => operate::move_session(&args, out),
         Command::Kick(args) => sessions::kick(&args, out),
         Command::Ended(args) => history::ended(&args, out),
+        Command::Lost(args) => lost::lost(&args, out),
         Command::Refusals(args) => history::refusals(&args, out),
         Command::History(args) => history::history(&args, out),
         Command::Events(args) => history::events(&args, out),

@@ -95,7 +95,7 @@ fn offline(
     let after = load::load_text(&options(&args.file), text);
     match (before, after) {
         (Ok(before), Ok(after)) => {
-            let preview = Preview::of_snapshots(&before.snapshot, &after.snapshot);
+            let preview = Preview::of_files(&before, &after);
             Ok(Some(preview))
         }
         (before, after) => {
@@ -127,9 +127,9 @@ pub(super) fn show(out: &mut dyn Write, preview: &Preview) -> io::Result<()> {
     for document in &preview.documents {
         writeln!(out, "\n{}", visible(document))?;
     }
-    if !preview.restart_for.is_empty() {
-        let keys = preview.restart_for.join(", ");
-        writeln!(out, "waits for a restart: {}", visible(&keys))?;
+    for change in &preview.restart_changes {
+        let change = change.to_string();
+        writeln!(out, "waits for a restart: {}", visible(&change))?;
     }
     for one in &preview.moves {
         moves(out, one)?;

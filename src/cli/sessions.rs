@@ -1,5 +1,7 @@
 //! `sessile sessions` and `sessile kick`: list and close live sessions.
 
+mod all;
+
 use std::io::{self, IsTerminal as _, Write};
 
 use anyhow::bail;
@@ -8,10 +10,11 @@ use ratatui::crossterm::terminal::size as size_of_terminal;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::admin::sessions::{Session, SessionPage};
+use crate::admin::sessions::Session;
 use crate::cli::args::{KickArgs, SessionsArgs};
 use crate::cli::client::{Client, ClientError};
 use crate::cli::history::Ended;
+use crate::cli::listed::{Listed, scoped};
 use crate::cli::print::{Form, fitted, json, size, time, visible};
 use crate::cli::upstream::{Upstream, every, unknown};
 use crate::cli::watch::watch;
@@ -26,27 +29,36 @@ const PAGE_MAX: usize = 1000;
 /// written to.
 pub fn sessions(args: &SessionsArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     let client = Client::new(&args.admin)?;
-    if args.ended {
-        let ended = Ended {
-            id: None,
-            about: &args.selection.about,
-            cause: args.cause.as_deref(),
-            operator: args.operator.as_deref(),
-            since: args.since.as_deref(),
-            limit: args.limit,
-        };
-        return ended.list(&client, args.json, out);
-    }
+    let list = match (args.ended, args.all) {
+        (true, _) => return ended(args).list(&client, args.json, out),
+        (false, true) => all::list,
+        (false, false) => list,
+    };
     if !args.watch {
         return list(&client, args, out);
     }
     watch(out, |out| list(&client, args, out))
 }
 
+/// The sessions that ended, as these arguments select them.
+fn ended(args: &SessionsArgs) -> Ended<'_> {
+    Ended {
+        id: None,
+        about: &args.selection.about,
+        cause: args.cause.as_deref(),
+        operator: args.operator.as_deref(),
+        since: args.since.as_deref(),
+        lost: false,
+        limit: args.limit,
+        fleet: args.fleet,
+    }
+}
+
 fn list(client: &Client, args: &SessionsArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     let page = fetch(client, args)?;
     let missing = match page.items.is_empty() {
-        true => missing(client, args)?,
+        true if !page.is_partial() => missing(client, args)?,
+        true => None,
         false => None,
     };
     if let (Some(missing), false) = (&missing, args.json) {
@@ -58,12 +70,14 @@ fn list(client: &Client, args: &SessionsArgs, out: &mut dyn Write) -> anyhow::Re
     }
     let extra = Extra::of(args);
     let head: Vec<_> = HEAD.into_iter().chain(extra.head()).collect();
-    let rows = page.items.iter().map(|session| {
+    let rows = page.rows(|session| {
         let mut cells = row(session);
         cells.extend(extra.cells(session));
         cells
     });
-    fitted(out, &head, rows, &[0], width())?;
+    let id = usize::from(page.is_of_fleet());
+    fitted(out, &page.head(&head), rows, &[id], width())?;
+    page.missing("", out)?;
     if page.next.is_some() || page.matched > Some(page.items.len()) {
         writeln!(out, "… and more: --limit shows them")?;
     }
@@ -231,36 +245,32 @@ fn missing(client: &Client, args: &SessionsArgs) -> anyhow::Result<Option<String
 }
 
 /// Reads page by page, up to the limit or the end.
-fn fetch(client: &Client, args: &SessionsArgs) -> Result<SessionPage, ClientError> {
-    let mut all = SessionPage {
-        items: Vec::new(),
-        next: None,
-        matched: None,
-        rate: None,
-        unanswered: Vec::new(),
-    };
+fn fetch(client: &Client, args: &SessionsArgs) -> Result<Listed<Session>, ClientError> {
+    let mut all: Option<Listed<Session>> = None;
     loop {
         let mut query = form_urlencoded::Serializer::new(String::new());
         args.selection.append(&mut query);
+        let cursor = all.as_ref().and_then(|all| all.next.as_ref());
         for (name, value) in [
-            ("cursor", &all.next),
-            ("sort", &args.sort),
-            ("interval", &args.rates),
+            ("cursor", cursor),
+            ("sort", args.sort.as_ref()),
+            ("interval", args.rates.as_ref()),
         ] {
-            query.extend_pairs(value.iter().map(|value| (name, value)));
+            query.extend_pairs(value.map(|value| (name, value)));
         }
-        let wanted = (args.limit - all.items.len()).min(PAGE_MAX);
-        query.append_pair("limit", &wanted.to_string());
-        let page: SessionPage = client.get(&format!("/v1/sessions?{}", query.finish()))?;
-        all.items.extend(page.items);
-        all.next = page.next;
-        all.unanswered.extend(page.unanswered);
-        (all.matched, all.rate) = (page.matched, page.rate);
-        if all.next.is_none() || all.items.len() >= args.limit {
-            all.unanswered.sort_unstable();
-            all.unanswered.dedup();
-            return Ok(all);
+        let read = all.as_ref().map_or(0, |all| all.items.len());
+        query.append_pair("limit", &(args.limit - read).min(PAGE_MAX).to_string());
+        let target = format!("/v1/sessions?{}", query.finish());
+        let page: Listed<Session> = client.get(&scoped(&target, args.fleet))?;
+        let mut joined = match all.take() {
+            None => page,
+            Some(before) => before.and(page),
+        };
+        if joined.next.is_none() || joined.items.len() >= args.limit {
+            joined.shorten(args.limit);
+            return Ok(joined);
         }
+        all = Some(joined);
     }
 }
 

@@ -11,13 +11,15 @@ use std::time::Duration;
 
 use form_urlencoded::Serializer;
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
-use crate::admin::sessions::top::Top;
 use crate::cli::args::TopArgs;
 use crate::cli::client::{Client, ClientError};
+use crate::cli::listed::scoped;
 use crate::cli::print::{Form, columns, json};
 use crate::cli::top::screen::{Action, Screen, Wish};
-use crate::cli::top::text::{HEAD, findings, row, summary};
+use crate::cli::top::text::{HEAD, Top, findings, row, summary};
 
 /// How long a key waits to be seen.
 const KEY_WAIT: Duration = Duration::from_millis(100);
@@ -32,8 +34,8 @@ pub fn top(args: &TopArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     let client = Client::new(&args.admin)?;
     let wish = Wish::of(args);
     if args.json {
-        let top = fetch(&client, args, &wish)?;
-        json(out, &serde_json::to_value(top)?, Form::Pretty)?;
+        let top: Value = fetch(&client, args, &wish)?;
+        json(out, &top, Form::Pretty)?;
     } else if args.once {
         show(out, &fetch(&client, args, &wish)?)?;
     } else if io::stdout().is_terminal() && io::stdin().is_terminal() {
@@ -48,14 +50,18 @@ pub fn top(args: &TopArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-fn fetch(client: &Client, args: &TopArgs, wish: &Wish) -> Result<Top, ClientError> {
+fn fetch<T: DeserializeOwned>(
+    client: &Client,
+    args: &TopArgs,
+    wish: &Wish,
+) -> Result<T, ClientError> {
     let mut query = Serializer::new(String::new());
     args.selection.append(&mut query);
     query.extend_pairs(wish.filter.iter().map(|(name, value)| (name, value)));
     query.append_pair("by", wish.by);
     query.append_pair("interval", &args.interval);
     query.append_pair("limit", &args.limit.to_string());
-    client.get(&format!("/v1/top?{}", query.finish()))
+    client.get(&scoped(&format!("/v1/top?{}", query.finish()), args.fleet))
 }
 
 /// Plain tables.

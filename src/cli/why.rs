@@ -8,15 +8,16 @@ use anyhow::bail;
 use form_urlencoded::Serializer;
 use http::StatusCode;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-use crate::admin::events::{EventPage, RefusalPage};
-use crate::admin::sessions::{Session, SessionPage};
+use crate::admin::sessions::Session;
 use crate::base::clock;
 use crate::base::session_id::SessionId;
 use crate::cli::args::WhyArgs;
 use crate::cli::client::{Client, ClientError};
 use crate::cli::history::target;
-use crate::cli::print::{Form, json, time, visible};
+use crate::cli::listed::{Listed, Located, scoped};
+use crate::cli::print::{Form, counted, json, time, visible};
 use crate::telemetry::events::EventView;
 
 /// Ends and refusals that are shown.
@@ -25,9 +26,12 @@ const PAST_MAX: usize = 5;
 /// What is known of the one who is meant. The past is asked only if nothing lives.
 #[derive(Debug, Default, Serialize)]
 struct Known {
-    live: Vec<Session>,
-    ended: Vec<EventView>,
-    refused: Vec<EventView>,
+    live: Vec<Located<Session>>,
+    ended: Vec<Located<EventView>>,
+    refused: Vec<Located<EventView>>,
+    /// Gateways that did not answer, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unanswered: Vec<String>,
 }
 
 impl Known {
@@ -42,18 +46,23 @@ impl Known {
 /// # Errors
 /// When the gateway does not answer or knows nothing, or `out` cannot be written to.
 pub fn why(args: &WhyArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
-    let client = Client::new(&args.admin)?;
-    let mut known = Known {
-        live: find(&client, &args.what)?,
-        ..Known::default()
+    let asked = Asked {
+        client: Client::new(&args.admin)?,
+        what: &args.what,
+        fleet: args.fleet,
     };
+    let mut known = Known::default();
+    known.live = asked.live(&mut known.unanswered)?;
     if known.live.is_empty() {
-        known.ended = ended(&client, &args.what)?;
-        known.refused = refused(&client, &args.what)?;
+        known.ended = asked.ended()?;
+        known.refused = asked.refused()?;
     }
     if args.json {
         json(out, &serde_json::to_value(&known)?, Form::Pretty)?;
         return Ok(u8::from(known.is_empty()));
+    }
+    for fault in &known.unanswered {
+        writeln!(out, "{}", visible(fault))?;
     }
     if known.is_empty() {
         bail!(
@@ -71,58 +80,120 @@ pub fn why(args: &WhyArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-/// Sessions that ended: by id, by principal, or by the request's id; the newest end first.
-fn ended(client: &Client, what: &str) -> Result<Vec<EventView>, ClientError> {
-    let id = what.parse::<SessionId>().ok().map(|_| "id");
-    for filter in id.into_iter().chain(["principal", "request_id"]) {
-        let target = target("/v1/sessions/ended", PAST_MAX, &[(filter, Some(what))]);
-        let page: EventPage = client.get(&target)?;
-        if !page.items.is_empty() {
-            return Ok(page.items);
-        }
-    }
-    Ok(Vec::new())
+/// What is asked for, and of whom.
+struct Asked<'a> {
+    client: Client,
+    what: &'a str,
+    fleet: bool,
 }
 
-/// Requests that were refused: by id, principal or address; the newest first.
-fn refused(client: &Client, what: &str) -> Result<Vec<EventView>, ClientError> {
-    for filter in ["request_id", "principal", "client"] {
-        let target = target("/v1/refusals", PAST_MAX, &[(filter, Some(what))]);
-        let page: RefusalPage = client.get(&target)?;
-        if !page.items.is_empty() {
-            return Ok(page.items);
+impl Asked<'_> {
+    /// The live sessions that may be meant. Names the gateways that did not answer.
+    fn live(&self, unanswered: &mut Vec<String>) -> anyhow::Result<Vec<Located<Session>>> {
+        if self.what.parse::<SessionId>().is_ok()
+            && let Some(found) = self.by_id()?
+        {
+            return Ok(found);
+        }
+        let mut missing = Vec::new();
+        for filter in ["principal", "request_id", "key"] {
+            let mut query = Serializer::new(String::new());
+            query.append_pair(filter, self.what);
+            let page: Listed<Session> = self.get(&format!("/v1/sessions?{}", query.finish()))?;
+            missing.clear();
+            page.missing("", &mut missing)?;
+            if !page.items.is_empty() {
+                unanswered.extend(String::from_utf8_lossy(&missing).lines().map(Into::into));
+                return Ok(page.items);
+            }
+        }
+        unanswered.extend(String::from_utf8_lossy(&missing).lines().map(Into::into));
+        Ok(Vec::new())
+    }
+
+    /// The live session with this id, if there is one.
+    fn by_id(&self) -> Result<Option<Vec<Located<Session>>>, ClientError> {
+        let target = format!("/v1/sessions/{}", self.what);
+        if self.fleet {
+            let found: Listed<Session> = self.get(&target)?;
+            return Ok((!found.items.is_empty()).then_some(found.items));
+        }
+        match self.client.get::<Session>(&target) {
+            Ok(item) => Ok(Some(vec![Located { node: None, item }])),
+            Err(ClientError::Refused {
+                status: StatusCode::NOT_FOUND,
+                ..
+            }) => Ok(None),
+            Err(error) => Err(error),
         }
     }
-    Ok(Vec::new())
+
+    /// Sessions that ended: by id, by principal, or by the request's id; the newest end first.
+    fn ended(&self) -> Result<Vec<Located<EventView>>, ClientError> {
+        let id = self.what.parse::<SessionId>().ok().map(|_| "id");
+        let filters = id.into_iter().chain(["principal", "request_id"]);
+        self.first("/v1/sessions/ended", filters)
+    }
+
+    /// Requests that were refused: by id, principal or address; the newest first.
+    fn refused(&self) -> Result<Vec<Located<EventView>>, ClientError> {
+        self.first("/v1/refusals", ["request_id", "principal", "client"])
+    }
+
+    /// The events that the first filter finds that finds some.
+    fn first(
+        &self,
+        path: &str,
+        filters: impl IntoIterator<Item = &'static str>,
+    ) -> Result<Vec<Located<EventView>>, ClientError> {
+        for filter in filters {
+            let target = target(path, PAST_MAX, &[(filter, Some(self.what))]);
+            let page: Listed<EventView> = self.get(&target)?;
+            if !page.items.is_empty() {
+                return Ok(page.items);
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    fn get<T: DeserializeOwned>(&self, target: &str) -> Result<T, ClientError> {
+        self.client.get(&scoped(target, self.fleet))
+    }
 }
 
 /// What is known of the past, a line for each event and one for how to go on.
 fn explain_past(known: &Known, now: SystemTime) -> Vec<String> {
     let mut lines = Vec::new();
-    for event in &known.ended {
+    for Located { node, item: event } in &known.ended {
         let fields = &event.fields;
         let text = |text: &Option<Box<str>>| text.as_deref().unwrap_or("-").to_owned();
         let id = fields.session.map(|id| id.to_string()).unwrap_or_default();
         let (upstream, backend) = (text(&fields.upstream), text(&fields.backend));
         let (ago, how) = (ago(event, now), &fields.text);
         lines.push(format!(
-            "{id} {upstream}/{backend}  not live: ended {ago} {how}"
+            "{id} {upstream}/{backend}{}  not live: ended {ago} {how}",
+            on(node.as_deref())
         ));
         let who = fields.principal.as_deref().unwrap_or("no principal");
         let (client, route) = (text(&fields.client), text(&fields.route));
         lines.push(format!("  {who} from {client}, route {route}"));
     }
-    if let Some(id) = known.ended.first().and_then(|event| event.fields.session) {
+    if let Some(id) = known
+        .ended
+        .first()
+        .and_then(|event| event.item.fields.session)
+    {
         lines.push(format!(
             "  `sessile resolve --session {id}` says what it would get now"
         ));
     }
-    for event in &known.refused {
+    for Located { node, item: event } in &known.refused {
         let (ago, why) = (ago(event, now), &event.fields.text);
         let request = event.fields.request_id.as_deref().unwrap_or("-");
         let client = event.fields.client.as_deref().unwrap_or("-");
         lines.push(format!(
-            "request {request} from {client}  not live: refused {ago} {why}"
+            "request {request} from {client}{}  not live: refused {ago} {why}",
+            on(node.as_deref())
         ));
     }
     lines
@@ -137,31 +208,20 @@ fn ago(event: &EventView, now: SystemTime) -> String {
     }
 }
 
-/// The live sessions that may be meant.
-fn find(client: &Client, what: &str) -> Result<Vec<Session>, ClientError> {
-    if let Ok(id) = what.parse::<SessionId>() {
-        match client.get::<Session>(&format!("/v1/sessions/{id}")) {
-            Err(ClientError::Refused {
-                status: StatusCode::NOT_FOUND,
-                ..
-            }) => {}
-            answer => return answer.map(|session| vec![session]),
-        }
-    }
-    for filter in ["principal", "request_id", "key"] {
-        let mut query = Serializer::new(String::new());
-        query.append_pair(filter, what);
-        let page: SessionPage = client.get(&format!("/v1/sessions?{}", query.finish()))?;
-        if !page.items.is_empty() {
-            return Ok(page.items);
-        }
-    }
-    Ok(Vec::new())
+/// The gateway, where several were asked.
+fn on(node: Option<&str>) -> String {
+    node.map_or_else(String::new, |node| format!(" on {node}"))
 }
 
 /// A session in some lines: where it is and why, then what happened to it.
-fn explain(session: &Session) -> Vec<String> {
-    let mut first = format!("{} {}/{}", session.id, session.upstream, session.backend);
+fn explain(
+    Located {
+        node,
+        item: session,
+    }: &Located<Session>,
+) -> Vec<String> {
+    let (upstream, backend) = (&session.upstream, &session.backend);
+    let mut first = format!("{} {upstream}/{backend}{}", session.id, on(node.as_deref()));
     match &session.key {
         Some(key) => {
             let source = key.source.as_deref().unwrap_or("an unknown source");
@@ -200,8 +260,18 @@ fn explain(session: &Session) -> Vec<String> {
             .as_deref()
             .map_or(String::new(), |by| format!(" by {by}"));
         lines.push(format!(
-            "  {} {} -> {}: {}{by}",
-            moved.at, moved.from, moved.to, moved.reason
+            "  {} {} -> {}: {}{by}{}",
+            moved.at,
+            moved.from,
+            moved.to,
+            moved.reason,
+            lost(moved.messages_lost)
+        ));
+    }
+    let published = session.published.dropped;
+    if published > 0 {
+        lines.push(format!(
+            "  {published} published messages did not reach its client"
         ));
     }
     let who = session.principal.as_deref().unwrap_or("no principal");
@@ -217,4 +287,11 @@ fn explain(session: &Session) -> Vec<String> {
         time(session.idle_seconds)
     ));
     lines
+}
+
+fn lost(messages: u64) -> String {
+    match messages {
+        0 => String::new(),
+        lost => format!(", {} lost", counted(lost, "message")),
+    }
 }

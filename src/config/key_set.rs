@@ -3,11 +3,16 @@
 //! whatever a token's header names.
 
 use std::fmt;
+use std::time::SystemTime;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse};
 use jsonwebtoken::{AlgorithmFamily, DecodingKey, DecodingKeyKind};
 use serde::Deserialize;
 use serde_json::Value;
+
+use crate::config::pem::Validity;
 
 pub use jsonwebtoken::Algorithm;
 
@@ -28,6 +33,9 @@ pub struct Key {
     kid: Option<String>,
     algorithms: Vec<Algorithm>,
     key: DecodingKey,
+    /// When the certificate that came with it ends. It says nothing about tokens: RFC 7517 leaves
+    /// its meaning to the issuer.
+    ends: Option<SystemTime>,
 }
 
 /// The text holds no keys that the gateway can use.
@@ -127,6 +135,7 @@ impl KeySet {
                 kid: None,
                 algorithms: HS.to_vec(),
                 key: DecodingKey::from_secret(secret),
+                ends: None,
             }],
         }
     }
@@ -153,6 +162,7 @@ impl KeySet {
                 kid: None,
                 algorithms,
                 key,
+                ends: None,
             });
         }
         Self::of(keys)
@@ -210,6 +220,11 @@ impl KeySet {
     /// How many there are.
     pub fn len(&self) -> usize {
         self.keys.len()
+    }
+
+    /// When the first certificate that came with a key ends.
+    pub fn ends(&self) -> Option<SystemTime> {
+        self.keys.iter().filter_map(|key| key.ends).min()
     }
 
     /// Whether it is empty.
@@ -271,10 +286,18 @@ fn jwk(value: Value) -> Option<Key> {
         algorithms.retain(|algorithm| *algorithm == only);
     }
     (!algorithms.is_empty()).then_some(Key {
+        ends: certificate_end(&jwk),
         kid: jwk.common.key_id,
         algorithms,
         key,
     })
+}
+
+/// When the first certificate of a key's `x5c` ends, if it has one.
+fn certificate_end(jwk: &Jwk) -> Option<SystemTime> {
+    let chain = jwk.common.x509_chain.as_ref()?;
+    let der = STANDARD.decode(chain.first()?).ok()?;
+    Validity::of(&der).map(|validity| validity.not_after)
 }
 
 /// What is wrong with a JWKS, without the parser's own words, which may quote it.

@@ -50,6 +50,7 @@ mod restart;
 pub use backend_tls::UpstreamTlsError;
 pub use configuration::Configuration;
 pub use origin::Origin;
+pub use pending::PendingChange;
 pub use publish::first_generation;
 pub use report::{Changes, ReloadReport};
 
@@ -97,6 +98,7 @@ struct Shown {
     refused: Option<Refused>,
     held: BTreeMap<SourceId, Held>,
     restart_pending: Vec<String>,
+    restart_changes: Vec<PendingChange>,
 }
 
 /// A configuration that did not take effect.
@@ -141,6 +143,7 @@ impl Supervisor {
                 refused: None,
                 held: BTreeMap::new(),
                 restart_pending: Vec::new(),
+                restart_changes: Vec::new(),
             }),
         })
     }
@@ -227,6 +230,11 @@ impl Supervisor {
     /// Settings that were read and take effect at the next start.
     pub fn restart_pending(&self) -> Vec<String> {
         self.shown().restart_pending
+    }
+
+    /// The same with the values in use and those of the next start.
+    pub fn restart_changes(&self) -> Vec<PendingChange> {
+        self.shown().restart_changes
     }
 
     /// The configuration that was read last, if it was refused.
@@ -317,11 +325,14 @@ impl Supervisor {
                 "this setting has changed and takes effect at the next start"
             );
         }
+        let new = Arc::clone(&loaded.masked);
         let loaded = Arc::new(serving(&before, loaded, &report.restart_for));
+        let waiting = pending::changes(&loaded.masked, &new, &report.restart_for);
         self.live.events().configure(&loaded.snapshot.events);
         self.show(|shown| {
             shown.loaded = loaded;
             shown.restart_pending.clone_from(&report.restart_for);
+            shown.restart_changes = waiting;
         });
         report
     }

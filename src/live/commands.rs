@@ -18,6 +18,7 @@ use crate::core::session::record::EndOrder;
 use crate::live::handover::{Adopted, SessionTransfer, TransferBatch};
 use crate::live::messages::MessageCommand;
 use crate::live::query::SessionQuery;
+use crate::live::rights::Rights;
 use crate::live::slice::{Slice, Sliced};
 use crate::live::tap::{TapAnswer, TapReporter};
 use crate::live::views::{SessionBrief, SessionSample, SessionView, SortKey};
@@ -112,13 +113,19 @@ pub enum WorkerCommand {
         /// Receives the answer.
         answer: oneshot::Sender<TransferBatch>,
     },
+    /// Nothing more is handed over: the worker goes on as before with the sessions of the slice,
+    /// and keeps connections again behind the last slice.
+    Resume {
+        /// These.
+        slice: Slice,
+        /// Receives the answer.
+        answer: oneshot::Sender<Sliced<()>>,
+    },
     /// Lets go of held sessions that another process has taken, and goes on with all others that
     /// are held; answers how many went.
     Release {
         /// Those that it has.
         taken: Vec<SessionId>,
-        /// Whether nothing more is to be handed over: the worker goes on as before.
-        resume: bool,
         /// Receives the answer.
         answer: oneshot::Sender<usize>,
     },
@@ -173,6 +180,15 @@ pub enum LookCommand {
         slice: Slice,
         /// Receives the answer.
         answer: oneshot::Sender<Sliced<Vec<SessionSample>>>,
+    },
+    /// The rights of the sessions of the slice, by authenticator.
+    Rights {
+        /// Counts rights that end before this time, in milliseconds since 1970.
+        until: u64,
+        /// The slice of the walk.
+        slice: Slice,
+        /// Receives the answer.
+        answer: oneshot::Sender<Sliced<Rights>>,
     },
     /// These sessions; ids that the worker does not have are skipped.
     Views {

@@ -54,6 +54,8 @@ pub struct MoreFilters {
     pub messages_min: Option<u64>,
     /// At least this many bytes, both ways.
     pub bytes_min: Option<u64>,
+    /// Only those that lost messages.
+    pub lost: bool,
 }
 
 /// An affinity key, as a person wrote it.
@@ -90,6 +92,8 @@ pub struct Measured {
     pub messages: u64,
     /// Of both directions.
     pub bytes: u64,
+    /// Messages of the client that were lost with a backend, and published ones that were dropped.
+    pub lost: u64,
 }
 
 /// As the log shows it. A key may be a credential and is not shown (I11).
@@ -122,6 +126,7 @@ impl fmt::Display for SessionQuery {
                 more.messages_min
                     .map(|count| format!("min_messages={count}")),
                 more.bytes_min.map(|count| format!("min_bytes={count}")),
+                more.lost.then(|| "lost=true".to_owned()),
             ]);
         }
         f.write_str(&parts.into_iter().flatten().collect::<Vec<_>>().join(" "))
@@ -205,7 +210,8 @@ impl MoreFilters {
         let measures = self.age_min.is_some()
             || self.idle_min.is_some()
             || self.messages_min.is_some()
-            || self.bytes_min.is_some();
+            || self.bytes_min.is_some()
+            || self.lost;
         if !measures {
             return true;
         }
@@ -214,6 +220,7 @@ impl MoreFilters {
             && self.idle_min.is_none_or(|least| is.idle >= least)
             && self.messages_min.is_none_or(|least| is.messages >= least)
             && self.bytes_min.is_none_or(|least| is.bytes >= least)
+            && (!self.lost || is.lost > 0)
     }
 }
 
@@ -265,6 +272,7 @@ mod tests {
             idle: Duration::from_secs(5),
             messages: 7,
             bytes: 70,
+            lost: 0,
         };
         let check = |change: fn(&mut MoreFilters), expected: bool| {
             let mut filters = MoreFilters::default();
@@ -277,6 +285,7 @@ mod tests {
         check(|one| one.messages_min = Some(7), true);
         check(|one| one.messages_min = Some(8), false);
         check(|one| one.bytes_min = Some(71), false);
+        check(|one| one.lost = true, false);
     }
 
     #[test]

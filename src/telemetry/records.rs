@@ -231,7 +231,7 @@ fn session(line: &mut Line, node: &str, record: &Record) {
     line.field("bytes_lost", Value::Number(record.moves.bytes_lost));
     if record.published != PublishedCounts::default() {
         line.group("published", |line| {
-            line.field("messages", Value::Number(record.published.sent));
+            line.field("sent", Value::Number(record.published.sent));
             line.field("bytes", Value::Number(record.published.bytes));
             line.field("dropped", Value::Number(record.published.dropped));
         });

@@ -194,16 +194,74 @@ fn every_configuration_that_a_page_shows_is_valid() {
     none("what pages show works", &faults);
 }
 
+/// The only configuration in this language on a page.
+fn only_block(page: &str, language: &str) -> String {
+    let text = fs::read_to_string(root().join(page)).unwrap();
+    let found = blocks(&text, language);
+    let [block] = &found[..] else {
+        panic!("one configuration in {page}, not {}", found.len());
+    };
+    block.clone()
+}
+
+/// Runs Python with this program and these arguments; it must succeed.
+fn python(program: &str, arguments: &[&str], page: &str) {
+    let python = root().join("target/test-env/python/bin/python");
+    let output = Command::new(python)
+        .args(["-c", program])
+        .args(arguments)
+        .output()
+        .expect("`./test --prepare` installs Python");
+    let printed = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{page}: {printed}");
+}
+
+#[test]
+fn envoy_accepts_what_the_page_about_it_shows() {
+    let page = "docs/migrating/envoy.md";
+    let directory = named_files();
+    let file = directory.path().join("envoy.yaml");
+    fs::write(&file, only_block(page, "yaml")).unwrap();
+    let file = file.display().to_string();
+    // The program of the package, without what the package puts in front of it.
+    let program = "import os, sys, envoy; path = os.path.join(os.path.dirname(envoy.__file__), \
+                   '_bin', 'envoy'); os.execv(path, [path, '--mode', 'validate', '-c', sys.argv[1]])";
+    python(program, &[&file], page);
+}
+
+/// No package has Traefik, so its two files are only parsed: YAML, no key twice, and what they
+/// refer to is in them.
+#[test]
+fn what_the_page_about_traefik_shows_is_yaml() {
+    let page = "docs/migrating/traefik.md";
+    let program = "\
+import sys, yaml
+class Strict(yaml.SafeLoader):
+    pass
+def mapping(loader, node):
+    keys = [loader.construct_object(key) for key, _ in node.value]
+    assert len(keys) == len(set(keys)), f'a key stands twice: {keys}'
+    return loader.construct_mapping(node, deep=True)
+Strict.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
+static, dynamic = [yaml.load(text, Strict) for text in sys.argv[1:]]
+http, resolvers = dynamic['http'], static['certificatesResolvers']
+for router in http['routers'].values():
+    assert router['service'] in http['services'], router
+    assert all(name in http['middlewares'] for name in router['middlewares']), router
+    assert router['tls']['certResolver'] in resolvers, router
+";
+    let text = fs::read_to_string(root().join(page)).unwrap();
+    let files = blocks(&text, "yaml");
+    let files: Vec<_> = files.iter().map(String::as_str).collect();
+    python(program, &files, page);
+}
+
 #[test]
 fn nginx_and_haproxy_accept_what_the_pages_about_them_show() {
     let directory = named_files();
     let at = |file: &str| directory.path().join(file);
     let judge = |page: &str, language: &str, program: &str, arguments: &[&str]| {
-        let text = fs::read_to_string(root().join(page)).unwrap();
-        let [block] = &blocks(&text, language)[..] else {
-            panic!("one configuration in {page}");
-        };
-        fs::write(at("other.conf"), block).unwrap();
+        fs::write(at("other.conf"), only_block(page, language)).unwrap();
         // Where Debian has servers, for users who are not root.
         let known = Path::new("/usr/sbin").join(program);
         let program = if known.exists() {

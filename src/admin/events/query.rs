@@ -130,6 +130,8 @@ pub(in crate::admin) struct EndedQuery {
     cause: Option<String>,
     /// Only those that this operator ended.
     operator: Option<String>,
+    /// `true`: only those that lost messages, of the client with a backend or published ones.
+    lost: Option<bool>,
     /// Not before this: a time (RFC 3339), or how long ago, such as `1d`.
     since: Option<String>,
     /// Sessions at most; 1 to 1000, 100 if not given.
@@ -152,6 +154,7 @@ impl EndedQuery {
             request_id: self.request_id.clone(),
             cause: self.cause.clone(),
             operator: self.operator.clone(),
+            lost: self.lost == Some(true),
             ..Filter::default()
         })
     }

@@ -1,6 +1,7 @@
 //! Upstreams and their backends.
 
-use crate::admin::findings::finding::{Finding, Severity};
+use crate::admin::findings::finding::Finding;
+use crate::admin::findings::severity::Severity;
 use crate::admin::upstreams::{BackendView, UpstreamView};
 
 /// Backends that are named in one finding.

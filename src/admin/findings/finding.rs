@@ -3,23 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::admin::credentials::{CredentialView, RightsSeen};
+use crate::admin::findings::severity::Severity;
 use crate::admin::status::StatusView;
 use crate::admin::upstreams::UpstreamView;
-
-/// How bad a finding is.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
-)]
-#[serde(rename_all = "snake_case")]
-#[schemars(inline)]
-pub enum Severity {
-    /// Clients are refused, or will be at once.
-    Critical,
-    /// It works, with less than it should have.
-    Warning,
-    /// To know; nothing is wrong.
-    Notice,
-}
 
 /// Something that an operator should look at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -78,4 +65,8 @@ pub(in crate::admin) struct Facts<'a> {
     pub(in crate::admin) file_fault: Option<&'a str>,
     /// Records that were lost.
     pub(in crate::admin) records_dropped: u64,
+    /// The keys of issuers.
+    pub(in crate::admin) keys: &'a [CredentialView],
+    /// Rights of live sessions that end soon, as they were counted last.
+    pub(in crate::admin) rights: Option<&'a RightsSeen>,
 }

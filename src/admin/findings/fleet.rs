@@ -1,6 +1,7 @@
 //! The other gateways, as etcd lists them.
 
-use crate::admin::findings::finding::{Finding, Severity};
+use crate::admin::findings::finding::Finding;
+use crate::admin::findings::severity::Severity;
 use crate::admin::status::StatusView;
 use crate::control::fleet::NodeView;
 

@@ -1,6 +1,7 @@
 //! Where the configuration comes from.
 
-use crate::admin::findings::finding::{Facts, Finding, Severity};
+use crate::admin::findings::finding::{Facts, Finding};
+use crate::admin::findings::severity::Severity;
 use crate::admin::sources::EtcdView;
 use crate::config::diagnostic::Diagnostic;
 use crate::control::sources::SILENCE_MAX;

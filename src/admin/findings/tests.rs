@@ -1,15 +1,20 @@
 use super::*;
 use crate::admin::certificates::{AcmeView, CertificateView};
-use crate::admin::status::{EventFilesView, StateDirView, StateView};
+use crate::admin::credentials::{CredentialView, RightsSeen};
+use crate::admin::status::{BrokerView, EventFilesView, StateDirView, StateView};
 use crate::admin::tests::support::{built_in, fixture};
 use crate::admin::upstreams::UpstreamView;
 use crate::control::fleet::NodeView;
+use crate::control::supervisor::PendingChange;
+use crate::live::RightCounts;
 
 struct World {
     status: StatusView,
     upstreams: Vec<UpstreamView>,
     file_fault: Option<&'static str>,
     records_dropped: u64,
+    keys: Vec<CredentialView>,
+    rights: Option<RightsSeen>,
 }
 
 impl World {
@@ -21,6 +26,8 @@ impl World {
             upstreams: upstreams::views(&gateway),
             file_fault: None,
             records_dropped: 0,
+            keys: Vec::new(),
+            rights: None,
         }
     }
 
@@ -37,6 +44,8 @@ impl World {
             upstreams: &self.upstreams,
             file_fault: self.file_fault,
             records_dropped: self.records_dropped,
+            keys: &self.keys,
+            rights: self.rights.as_ref(),
         })
     }
 
@@ -63,6 +72,7 @@ fn certificate(days_left: Option<f64>) -> CertificateView {
         connections: Some(2),
         refused: None,
         acme: None,
+        severity: None,
     }
 }
 
@@ -163,8 +173,13 @@ async fn certificates_get_worse_as_their_end_comes_nearer() {
 #[tokio::test]
 async fn the_process_itself_is_looked_at_and_the_worst_is_first() {
     let mut world = World::new().await;
-    world.status.restart_pending = vec!["node.workers".to_owned()];
-    world.check(Severity::Notice, "restart_pending", "node.workers");
+    world.status.restart_pending = vec!["node".to_owned()];
+    world.status.restart_changes = vec![PendingChange {
+        key: "node.workers".to_owned(),
+        now: Some("2".to_owned()),
+        next: Some("3".to_owned()),
+    }];
+    world.check(Severity::Notice, "restart_pending", "node.workers: 2 -> 3");
     world.records_dropped = 3;
     world.status.state_dir = Some(StateDirView {
         path: "/var/lib/sessile".to_owned(),
@@ -262,4 +277,68 @@ async fn a_store_without_an_answer_is_a_warning() {
         "state_lost",
         "10.0.0.1:6379 not connected",
     );
+}
+
+#[tokio::test]
+async fn keys_of_an_issuer_that_does_not_answer_are_named_with_their_routes() {
+    let mut world = World::new().await;
+    let before = world.findings();
+    let keys = |age: Option<f64>, stale| CredentialView {
+        authenticator: "users".to_owned(),
+        sessions: 0,
+        expiring: 0,
+        first_expires: None,
+        keys: Some(2),
+        keys_age_seconds: age,
+        keys_stale: stale,
+        keys_end: None,
+        routes: vec!["chat".to_owned(), "room".to_owned()],
+    };
+    world.keys = vec![keys(Some(60.0), false)];
+    assert_eq!(world.findings(), before);
+    world.keys = vec![keys(Some(7200.0), true)];
+    world.check(Severity::Warning, "keys_stale", "2h old");
+    world.check(Severity::Warning, "keys_stale", "chat, room");
+    world.keys = vec![keys(None, true)];
+    world.check(Severity::Critical, "keys_stale", "never read");
+}
+
+#[tokio::test]
+async fn rights_that_end_together_are_a_notice_and_single_ones_are_not() {
+    let mut world = World::new().await;
+    let before = world.findings();
+    let seen = |sessions, expiring| {
+        let counts = RightCounts {
+            sessions,
+            expiring,
+            first: Some(1_000),
+        };
+        Some(RightsSeen([("users".into(), counts)].into()))
+    };
+    for quiet in [seen(1_000, 99), seen(100, 19)] {
+        world.rights = quiet;
+        assert_eq!(world.findings(), before);
+    }
+    world.rights = seen(200, 20);
+    let text = "20 of 200 sessions end within 10m with their right: users 20; the first at 1970";
+    world.check(Severity::Notice, "rights_expire", text);
+}
+
+#[tokio::test]
+async fn a_broker_that_is_gone_is_a_warning() {
+    let mut world = World::new().await;
+    let broker = |connected| {
+        Some(BrokerView {
+            connected,
+            since: "2026-01-01T00:00:00Z".to_owned(),
+            error: Some("connection refused".to_owned()),
+            connects: 1,
+            nodes: Vec::new(),
+        })
+    };
+    let before = world.findings();
+    world.status.broker = broker(true);
+    assert_eq!(world.findings(), before);
+    world.status.broker = broker(false);
+    world.check(Severity::Warning, "broker_lost", "connection refused");
 }

@@ -10,6 +10,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::admin::fleet::totals::Totals;
+
 /// Bytes of a cursor at most.
 const CURSOR_MAX: usize = 16 * 1024;
 
@@ -102,7 +104,15 @@ pub(super) struct Given {
 pub(super) struct Answer {
     node: String,
     /// The items and the cursor for the next ones, or why there are none.
-    items: Result<(Vec<Value>, Option<String>), String>,
+    items: Result<List, String>,
+}
+
+/// A gateway's list.
+#[derive(Clone, Debug, Default)]
+struct List {
+    items: Vec<Value>,
+    next: Option<String>,
+    totals: Totals,
 }
 
 impl Answer {
@@ -114,9 +124,9 @@ impl Answer {
 
 /// The items of an answer, each with the name of its gateway. An answer that is no list is one
 /// item; there is none where the gateway does not have what was asked for.
-fn items(node: &str, given: &Given) -> Result<(Vec<Value>, Option<String>), String> {
+fn items(node: &str, given: &Given) -> Result<List, String> {
     if given.status == StatusCode::NOT_FOUND {
-        return Ok((Vec::new(), None));
+        return Ok(List::default());
     }
     let mut body: Value = serde_json::from_slice(&given.body)
         .map_err(|_| format!("it answers {} and no JSON", given.status))?;
@@ -125,9 +135,9 @@ fn items(node: &str, given: &Given) -> Result<(Vec<Value>, Option<String>), Stri
         return Err(format!("it answers {}: {detail}", given.status));
     }
     let next = body["next"].as_str().map(str::to_owned);
-    let items = match body.get_mut("items").map(Value::take) {
-        Some(Value::Array(items)) => items,
-        _ => vec![body],
+    let (items, totals) = match body.get_mut("items").map(Value::take) {
+        Some(Value::Array(items)) => (items, Totals::read(&body)),
+        _ => (vec![body], Totals::default()),
     };
     let items = items.into_iter().map(|mut item| {
         if let Some(fields) = item.as_object_mut() {
@@ -135,7 +145,11 @@ fn items(node: &str, given: &Given) -> Result<(Vec<Value>, Option<String>), Stri
         }
         item
     });
-    Ok((items.collect(), next))
+    Ok(List {
+        items: items.collect(),
+        next,
+        totals,
+    })
 }
 
 /// A list of several gateways.
@@ -152,6 +166,9 @@ pub(in crate::admin) struct FleetPage {
     pub nodes: Vec<NodeAnswer>,
     /// Why the list of gateways may be old.
     pub fault: Option<String>,
+    /// What lists have beside their items, of all gateways that answered.
+    #[serde(flatten)]
+    pub totals: Totals,
 }
 
 /// A gateway that was asked.
@@ -168,12 +185,14 @@ pub(in crate::admin) struct NodeAnswer {
 /// All answers as one list.
 pub(super) fn merge(answers: Vec<Answer>) -> FleetPage {
     let (mut all, mut nodes, mut cursors) = (Vec::new(), Vec::new(), BTreeMap::new());
+    let mut totals = Totals::default();
     for Answer { node, items } in answers {
         let (count, fault) = match items {
-            Ok((items, next)) => {
-                let count = items.len();
-                all.extend(items);
-                cursors.extend(next.map(|next| (node.clone(), next)));
+            Ok(list) => {
+                let count = list.items.len();
+                all.extend(list.items);
+                cursors.extend(list.next.map(|next| (node.clone(), next)));
+                totals.add(list.totals);
                 (Some(count), None)
             }
             Err(fault) => (None, Some(fault)),
@@ -194,6 +213,7 @@ pub(super) fn merge(answers: Vec<Answer>) -> FleetPage {
         partial: nodes.iter().any(|node| node.fault.is_some()),
         nodes,
         fault: None,
+        totals,
     }
 }
 

@@ -52,6 +52,9 @@ macro_rules! selection {
             pub(super) min_messages: Option<u64>,
             /// Only those with at least this many bytes, both ways.
             pub(super) min_bytes: Option<u64>,
+            /// `true`: only those that lost messages: the client's with a backend, or published
+            /// ones.
+            pub(super) lost: Option<bool>,
             $($(#[$field_doc])* pub(super) $field: $kind,)*
         }
 
@@ -74,6 +77,7 @@ macro_rules! selection {
                     request_id: self.request_id.take(),
                     messages_min: self.min_messages,
                     bytes_min: self.min_bytes,
+                    lost: self.lost == Some(true),
                     ..Default::default()
                 })?;
                 Ok($crate::live::SessionQuery {

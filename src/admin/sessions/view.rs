@@ -85,6 +85,9 @@ pub struct Session {
     /// Messages of the client that were lost with a backend.
     #[serde(default)]
     pub messages_lost: u64,
+    /// Bytes that were lost so.
+    #[serde(default)]
+    pub bytes_lost: u64,
     /// Its groups, which messages are published to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<String>,
@@ -109,7 +112,7 @@ pub struct Session {
 }
 
 /// An affinity key.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct KeyView {
     /// As text; `0x…` if it is not text, `#…` (a fingerprint) if it may be a credential.
     pub key: String,
@@ -158,6 +161,9 @@ pub struct MoveView {
     pub by: Option<String>,
     /// RFC 3339.
     pub at: String,
+    /// Messages of the client that were lost with the backend that was left.
+    #[serde(default)]
+    pub messages_lost: u64,
 }
 
 /// Bytes on their way to one side.
@@ -170,7 +176,7 @@ pub struct InFlightView {
 }
 
 /// How much passes, both ways.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RateView {
     /// Messages.
     pub messages_per_second: f64,
@@ -229,6 +235,7 @@ pub(super) fn session(view: &SessionView) -> Session {
         worker: view.worker,
         resumes: view.moves.resumes,
         messages_lost: view.moves.messages_lost,
+        bytes_lost: view.moves.bytes_lost,
         groups: view.groups.iter().map(ToString::to_string).collect(),
         published: view.published,
         closing: view.closing,
@@ -319,6 +326,7 @@ fn moved(moved: &Move) -> MoveView {
         reason: moved.reason.as_str().to_owned(),
         by: moved.by.as_deref().map(str::to_owned),
         at: clock::rfc3339(moved.at),
+        messages_lost: moved.messages_lost,
     }
 }
 

@@ -31,8 +31,8 @@ use crate::core::session::request::{RequestFacts, RequestTexts};
 use crate::core::session::resume::Moves;
 use crate::io::net::listener::Inheritance;
 use crate::live::{
-    DirectionView, LeaveCounts, Live, LookCommand, Measured, Phase, SessionQuery, SessionSample,
-    SessionView, Sliced, WorkerCommand, WorkerHandle,
+    DirectionView, LeaveCounts, Live, LookCommand, Measured, Phase, Rights, SessionQuery,
+    SessionSample, SessionView, Sliced, WorkerCommand, WorkerHandle,
 };
 use crate::telemetry::metrics::{Metrics, NodeMetrics, RouteMetrics};
 use crate::telemetry::records::Records;
@@ -221,6 +221,7 @@ fn takes(query: &SessionQuery, view: &SessionView) -> bool {
         idle: view.idle,
         messages: view.from_client.traffic.messages(),
         bytes: view.from_client.traffic.bytes,
+        lost: view.moves.messages_lost + view.published.dropped,
     })
 }
 
@@ -281,6 +282,7 @@ async fn work(
             }
             WorkerCommand::Pack { .. }
             | WorkerCommand::Release { .. }
+            | WorkerCommand::Resume { .. }
             | WorkerCommand::Adopt { .. } => {}
             WorkerCommand::Shutdown { answer, .. } => {
                 let _ = answer.send(0);
@@ -300,6 +302,9 @@ fn look(sessions: &[SessionView], command: LookCommand) {
             let taken = sessions.iter().filter(|view| takes(&query, view));
             let all = taken.map(|view| (view.facts.id, sample(view)));
             let _ = answer.send(slice.of(&all.collect()));
+        }
+        LookCommand::Rights { answer, .. } => {
+            let _ = answer.send(Sliced::whole(Rights::new()));
         }
         LookCommand::Views { ids, answer } => {
             let known = |view: &&SessionView| ids.contains(&view.facts.id);

@@ -6,7 +6,7 @@ import { askToken, toast } from "./dialogs.js";
 import { $, h, update } from "./dom.js";
 import { listen, step } from "./keys.js";
 import { Traffic } from "./traffic.js";
-import { findings, verdict } from "./verdict.js";
+import { findings, fleetFindings, verdict } from "./verdict.js";
 import certificates from "./certificates.js";
 import explain from "./explain.js";
 import fleet from "./fleet.js";
@@ -19,6 +19,8 @@ import sessions from "./sessions.js";
 import upstreams from "./upstreams.js";
 
 const PERIOD = 2000;
+// Between two questions to the whole fleet.
+const FLEET_PERIOD = 5000;
 // Rest after a reading, as a multiple of the time that it took.
 const REST = 4;
 // After a change, and before the stream of changes is asked for again.
@@ -36,6 +38,8 @@ const app = {
   // What every view needs: the node, what is wrong, its upstreams, the traffic.
   status: null,
   findings: [],
+  // The same of all gateways; null where this one knows of no others.
+  fleet: null,
   upstreams: [],
   traffic: new Traffic(),
   // What the open view has read, and what a reader has entered in it.
@@ -133,6 +137,23 @@ async function refresh() {
   }
 }
 
+// Asks for what is wrong on all gateways. One that is slow to answer must not hold up the view that is open, so this has a pace of
+// its own.
+async function watchFleet() {
+  for (;;) {
+    const asks = app.me && !document.hidden && app.status?.fleet.length > 1;
+    try {
+      app.fleet = asks ? fleetFindings(await app.api.get("/v1/findings", { scope: "fleet" }), app.status.node) : null;
+      if (asks) draw();
+    } catch (problem) {
+      // The view that is open says what is wrong with this gateway.
+      app.fleet = null;
+      if (!(problem instanceof Problem)) console.error(problem);
+    }
+    await new Promise((wake) => setTimeout(wake, asks ? FLEET_PERIOD : PERIOD));
+  }
+}
+
 // Reads at once when something changed; the stream of changes begins again when it ends. A tab without one, because others have
 // all places or the browser has no locks, reads every two seconds like any other.
 async function watchChanges() {
@@ -172,9 +193,10 @@ function draw() {
   update($("#live"), app.fault ? `not connected: ${app.fault}` : app.status ? "live" : "");
   $("#live").classList.toggle("fault", app.fault !== null);
   if (!app.status) return;
-  const [tone, text] = verdict(app.findings);
+  // Of the whole fleet, so that no page of a gateway that is well hides one that is not.
+  const [tone, text] = verdict(app.fleet ?? app.findings);
   $("#verdict").className = `verdict ${tone}`;
-  update($("#verdict"), text);
+  update($("#verdict"), app.fleet ? h("a", { href: "#fleet" }, text) : text);
   const ready = app.data !== null || !app.view.load;
   const body = ready ? app.view.render(app) : app.fault ? null : h("p", { class: "empty" }, "Reading…");
   // By its view, so that nothing that was typed in one appears in another.
@@ -244,4 +266,5 @@ listen(VIEWS, [
 ]);
 await signIn();
 follow();
+watchFleet();
 watchChanges();

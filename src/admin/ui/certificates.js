@@ -12,13 +12,16 @@ const FULL = 90 * DAY;
 // By the gateway's clock, which decides.
 const left = ({ days_left: days }) => (days === null ? Infinity : days * DAY);
 
+// How bad it is, the gateway has decided.
+const TONES = { critical: "bad", warning: "warn", notice: "busy" };
+
 function state(one) {
-  if (one.acme?.fault) return ["bad", "order fails"];
-  if (!one.not_after) return ["warn", "not ordered yet"];
-  if (one.expired) return ["bad", "expired"];
-  if (left(one) < 3 * DAY) return ["bad", "ends now"];
-  if (left(one) < 30 * DAY && !one.acme) return ["warn", "ends soon"];
-  return ["ok", "valid"];
+  const tone = TONES[one.severity] ?? "ok";
+  if (!one.not_after) return [tone, "not ordered yet"];
+  if (one.expired) return [tone, "expired"];
+  if (one.refused) return [tone, "new file refused"];
+  if (one.acme?.fault) return [tone, "order fails"];
+  return [tone, tone === "ok" ? "valid" : "ends soon"];
 }
 
 const remaining = (one) => {

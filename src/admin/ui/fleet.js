@@ -4,7 +4,7 @@
 import { bar } from "./chart.js";
 import { h } from "./dom.js";
 import { count, duration, plural } from "./format.js";
-import { findings, healthPanel } from "./verdict.js";
+import { fleetFindings, healthPanel } from "./verdict.js";
 import { badge, link, panel, table } from "./view.js";
 
 const FLEET = { scope: "fleet" };
@@ -15,19 +15,11 @@ async function load({ api }) {
 }
 
 function render({ status: own, data }) {
-  // Views show this gateway only.
-  const found = findings(data.wrong.items).map((one) => (one.node === own.node ? one : { ...one, to: "#fleet" }));
+  const found = fleetFindings({ ...data.wrong, nodes: data.status.nodes, fault: data.status.fault }, own.node);
   const rows = gateways(own, data, found);
   const sessions = rows.reduce((sum, one) => sum + one.sessions, 0);
   const well = `${plural(sessions, "session")} on ${plural(rows.length, "gateway")}; nothing needs you.`;
-  return [healthPanel([...silent(data.status), ...found], well), list(rows, own)];
-}
-
-// Gateways that do not answer are the first thing to know: what is wrong there is not in the list.
-function silent({ nodes, fault }) {
-  const finding = (text) => ({ tone: "bad", text, to: "#fleet", advice: null, sessions: 0 });
-  const quiet = nodes.filter((one) => one.fault !== null);
-  return [...quiet.map((one) => finding(`gateway ${one.node} does not answer: ${one.fault}`)), ...(fault ? [finding(fault)] : [])];
+  return [healthPanel(found, well), list(rows, own)];
 }
 
 // Each gateway with its own answer if it gave one, else with what etcd has of it.

@@ -40,12 +40,15 @@ function sources(app) {
     facts([
       ["File", h("code", null, data.config.file.path)],
       ["Read", time(data.config.file.loaded)],
-      ["Waits for a restart", data.config.restart_pending.join(", ")],
+      ["Waits for a restart", data.config.restart_changes.map(pending).join(", ")],
       ["State for the next start", status.state_dir && [h("code", null, status.state_dir.path), " ", status.state_dir.fault && badge("bad", status.state_dir.fault)]],
     ]),
     h("p", { class: "actions" }, button("reload", "Read the files again", {}, { allowed: operates })),
   );
 }
+
+// A setting that waits for a restart; values are not shown where a secret differs.
+const pending = ({ key, now, next }) => (now === null && next === null ? `${key} (a secret)` : `${key}: ${now ?? "none"} → ${next ?? "none"}`);
 
 // Faults of the file and of documents, each with its place.
 function faults({ refused, documents }) {

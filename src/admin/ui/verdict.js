@@ -14,7 +14,8 @@ const PLACES = [
   [/^upstream (.+)$/s, ([, name]) => `#upstreams?name=${encodeURIComponent(name)}`],
   [/^certificate/, () => "#certificates"],
   [/^(gateway|fleet)/, () => "#fleet"],
-  [/^(file|etcd|document|state|source|hand-over)/, () => "#node"],
+  [/^(file|etcd|document|state|source|hand-over|broker|authenticator|events)/, () => "#node"],
+  [/^sessions/, () => "#sessions?sort=expires"],
   [/^(records|node)/, () => "#overview"],
 ];
 
@@ -34,12 +35,22 @@ export function findings(items) {
   return found.sort((one, other) => RANK[one.tone] - RANK[other.tone]);
 }
 
+// Findings of all gateways, from the page of one of them. Those that do not answer are the first thing to know: what is wrong there
+// is not in the list. Views show this gateway only, so what is wrong elsewhere leads to the fleet.
+export function fleetFindings({ items, nodes, fault }, own) {
+  const finding = (text) => ({ tone: "bad", text, to: "#fleet", advice: null, sessions: 0 });
+  const quiet = nodes.filter((one) => one.fault !== null).map((one) => finding(`gateway ${one.node} does not answer: ${one.fault}`));
+  const found = findings(items).map((one) => (one.node === own ? one : { ...one, to: "#fleet" }));
+  return [...quiet, ...(fault ? [finding(fault)] : []), ...found];
+}
+
 // All of it in a few words.
 export function verdict(found) {
   const wrong = found.filter(({ tone }) => tone !== "busy");
   if (wrong.length === 0) return ["ok", "All is well"];
   const more = wrong.length - 1;
-  return [wrong[0].tone, `${wrong[0].text}${more > 0 ? ` · ${more} more` : ""}`];
+  const [{ tone, node, text }] = wrong;
+  return [tone, `${node ? `${node} ` : ""}${text}${more > 0 ? ` · ${more} more` : ""}`];
 }
 
 // What is wrong, where, and what to do; `well` is the text for nothing.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
+use crate::app::change_watch::broker::{self, BrokerState};
 use crate::base::clock;
 use crate::telemetry::events::{Fields, Kind};
 
@@ -28,6 +29,8 @@ pub(super) struct State {
     pub(super) sources: BTreeMap<String, Option<String>>,
     /// Sources that lag, and why.
     pub(super) lagging: BTreeMap<String, String>,
+    /// `None` without a broker.
+    pub(super) broker: Option<BrokerState>,
     pub(super) taken_over: Option<TakeOverState>,
     /// The peer of a hand-over.
     pub(super) other_process: Option<u32>,
@@ -68,7 +71,8 @@ pub(super) struct TakeOverState {
     pub(super) from_pid: u32,
 }
 
-type Change = (Kind, Fields);
+/// A kind of event, and what is known of it.
+pub(super) type Change = (Kind, Fields);
 
 /// What changed.
 pub(super) fn changes(before: &State, now: &State) -> Vec<Change> {
@@ -78,6 +82,7 @@ pub(super) fn changes(before: &State, now: &State) -> Vec<Change> {
     rebalances(before, now, &mut changes);
     certificates(before, now, &mut changes);
     sources(before, now, &mut changes);
+    changes.extend(broker::change(before.broker.as_ref(), now.broker.as_ref()));
     handover(before, now, &mut changes);
     changes
 }

@@ -43,7 +43,8 @@ pub struct CertsArgs {
     /// Every gateway that follows the same etcd.
     #[arg(long)]
     pub fleet: bool,
-    /// Only those that end within so many days.
+    /// Only certificates that end within so many days; of rights those that do are counted, by
+    /// default within 30.
     #[arg(long, value_name = "DAYS")]
     pub within: Option<u32>,
     /// Print JSON instead of text.

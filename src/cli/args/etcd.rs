@@ -89,15 +89,9 @@ impl GatewayArgs {
     }
 }
 
-/// `sessile etcd put`
-#[derive(Debug, Args)]
-pub struct PutArgs {
-    /// The file; `-` is standard input.
-    #[arg(value_name = "FILE")]
-    pub file: PathBuf,
-    /// Remove documents that the file does not name, except backends with a lease.
-    #[arg(long)]
-    pub prune: bool,
+/// A change of documents.
+#[derive(Clone, Debug, Args)]
+pub struct ChangeArgs {
     /// How it is confirmed.
     #[command(flatten)]
     pub confirm: ConfirmArgs,
@@ -107,6 +101,20 @@ pub struct PutArgs {
     /// Which etcd.
     #[command(flatten)]
     pub etcd: EtcdArgs,
+}
+
+/// `sessile etcd put`
+#[derive(Debug, Args)]
+pub struct PutArgs {
+    /// The file; `-` is standard input.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Remove documents that the file does not name, except backends with a lease.
+    #[arg(long)]
+    pub prune: bool,
+    /// How it is made.
+    #[command(flatten)]
+    pub change: ChangeArgs,
 }
 
 /// `sessile etcd get`
@@ -146,29 +154,17 @@ pub struct RmArgs {
     /// `routes/chat`, `upstreams/chat`, `backends/chat/10.0.0.5:9000`
     #[arg(required = true, value_name = "KEY")]
     pub keys: Vec<String>,
-    /// How it is confirmed.
+    /// How it is made.
     #[command(flatten)]
-    pub confirm: ConfirmArgs,
-    /// The gateway that previews the change.
-    #[command(flatten)]
-    pub gateway: GatewayArgs,
-    /// Which etcd.
-    #[command(flatten)]
-    pub etcd: EtcdArgs,
+    pub change: ChangeArgs,
 }
 
 /// `sessile etcd seed`
 #[derive(Debug, Args)]
 pub struct SeedArgs {
-    /// How it is confirmed.
+    /// How it is made; the file is that of etcd's settings.
     #[command(flatten)]
-    pub confirm: ConfirmArgs,
-    /// The gateway that previews the change.
-    #[command(flatten)]
-    pub gateway: GatewayArgs,
-    /// Which etcd, and which file.
-    #[command(flatten)]
-    pub etcd: EtcdArgs,
+    pub change: ChangeArgs,
 }
 
 /// `sessile etcd accept`
@@ -188,13 +184,7 @@ pub struct UndoArgs {
     /// The revision of etcd, as `sessile history` shows it.
     #[arg(value_name = "REVISION", value_parser = clap::value_parser!(i64).range(2..))]
     pub revision: i64,
-    /// How it is confirmed.
+    /// How it is made.
     #[command(flatten)]
-    pub confirm: ConfirmArgs,
-    /// The gateway that previews the change.
-    #[command(flatten)]
-    pub gateway: GatewayArgs,
-    /// Which etcd.
-    #[command(flatten)]
-    pub etcd: EtcdArgs,
+    pub change: ChangeArgs,
 }

@@ -1,4 +1,4 @@
-//! The arguments of `sessile history`, `events`, `ended` and `refusals`.
+//! The arguments of `sessile history`, `events`, `ended`, `lost` and `refusals`.
 
 use clap::Args;
 #[cfg(feature = "etcd")]
@@ -51,6 +51,9 @@ pub struct PastArgs {
     /// Lines at most.
     #[arg(short, long, default_value_t = 100)]
     pub limit: usize,
+    /// Of every gateway that follows the same etcd, as this one asks them (`admin.fleet`).
+    #[arg(long)]
+    pub fleet: bool,
     /// Print JSON instead of text.
     #[arg(long)]
     pub json: bool,
@@ -76,8 +79,8 @@ pub struct HistoryArgs {
     /// Show what differs in each document.
     #[arg(long)]
     pub diff: bool,
-    /// Go on with what changes from now on.
-    #[arg(long)]
+    /// Go on with what changes from now on, on this gateway.
+    #[arg(long, conflicts_with = "fleet")]
     pub follow: bool,
     /// How far back.
     #[command(flatten)]
@@ -133,6 +136,17 @@ pub struct EndedArgs {
     /// Only those that this operator ended.
     #[arg(long, value_name = "NAME")]
     pub operator: Option<String>,
+    /// How far back.
+    #[command(flatten)]
+    pub past: PastArgs,
+}
+
+/// `sessile lost`
+#[derive(Debug, Args)]
+pub struct LostArgs {
+    /// What it is about.
+    #[command(flatten)]
+    pub about: AboutArgs,
     /// How far back.
     #[command(flatten)]
     pub past: PastArgs,

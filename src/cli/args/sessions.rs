@@ -12,7 +12,8 @@ Examples:
   sessile sessions --sort -byte_rate          who sends most right now
   sessile sessions --sort -round_trip         who is slow to answer pings
   sessile sessions --principal ann --json     all about a user's sessions
-  sessile sessions --ended --principal ann    how a user's sessions ended
+  sessile sessions --principal ann --all --since 1d   live ones and those that ended
+  sessile sessions --fleet --principal ann    on every gateway
   sessile why ann                             why they are where they are";
 
 pub(super) const SEND_EXAMPLES: &str = "\
@@ -135,14 +136,21 @@ pub struct SessionsArgs {
     /// Show the list again every two seconds.
     #[arg(long)]
     pub watch: bool,
+    /// List live sessions and those that ended, the newest first.
+    #[arg(long, group = "past", conflicts_with_all = [
+        "sort", "rates", "affinity_key", "listener", "host", "subprotocol", "min_age", "min_idle",
+        "min_messages", "min_bytes",
+    ])]
+    pub all: bool,
     /// List sessions that ended instead, as `sessile ended` does.
-    #[arg(long, conflicts_with_all = [
+    #[arg(long, group = "past", conflicts_with_all = [
         "sort", "rates", "watch", "affinity_key", "listener", "host", "subprotocol", "min_age",
         "min_idle", "min_messages", "min_bytes",
     ])]
     pub ended: bool,
-    /// Only those that did not end before this: a time, or how long ago, such as `1d`.
-    #[arg(long, value_name = "TIME", requires = "ended")]
+    /// Of those that ended only those that did not end before this: a time, or how long ago, such
+    /// as `1d`.
+    #[arg(long, value_name = "TIME", requires = "past")]
     pub since: Option<String>,
     /// Only those that ended for this cause, such as `kicked`.
     #[arg(long, requires = "ended")]
@@ -153,6 +161,9 @@ pub struct SessionsArgs {
     /// Sessions at most.
     #[arg(short, long, default_value_t = 100)]
     pub limit: usize,
+    /// Of every gateway that follows the same etcd, as this one asks them (`admin.fleet`).
+    #[arg(long)]
+    pub fleet: bool,
     /// Print JSON instead of text.
     #[arg(long)]
     pub json: bool,
@@ -273,6 +284,9 @@ pub struct WhyArgs {
     /// A principal, a session or a request id.
     #[arg(value_name = "USER|SESSION|REQUEST")]
     pub what: String,
+    /// Of every gateway that follows the same etcd, as this one asks them (`admin.fleet`).
+    #[arg(long)]
+    pub fleet: bool,
     /// Print JSON instead of text.
     #[arg(long)]
     pub json: bool,
@@ -299,6 +313,9 @@ pub struct TopArgs {
     /// Measure once, print, and end.
     #[arg(long)]
     pub once: bool,
+    /// Of every gateway that follows the same etcd, as this one asks them (`admin.fleet`).
+    #[arg(long)]
+    pub fleet: bool,
     /// Print JSON instead of text, once.
     #[arg(long)]
     pub json: bool,

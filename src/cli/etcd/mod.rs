@@ -294,7 +294,7 @@ fn documents_missing(args: &GetArgs, found: &Found) -> Vec<String> {
 }
 
 fn put(args: &PutArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
-    let mut session = Session::begin(&args.etcd, &args.gateway)?;
+    let mut session = Session::begin(&args.change.etcd, &args.change.gateway)?;
     let text = read(&args.file)?;
     let Some(documents) = session.wanted(&args.file, &text, false, out)? else {
         return Ok(REFUSED);
@@ -304,7 +304,7 @@ fn put(args: &PutArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
         prune: args.prune,
     };
     let ops = session.ops(&wanted);
-    session.apply(ops, args.confirm, out)
+    session.apply(ops, args.change.confirm, out)
 }
 
 fn diff(args: &DiffArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
@@ -326,8 +326,8 @@ fn diff(args: &DiffArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
 }
 
 fn seed(args: &SeedArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
-    let mut session = Session::begin(&args.etcd, &args.gateway)?;
-    let path = args.etcd.config.config.clone();
+    let mut session = Session::begin(&args.change.etcd, &args.change.gateway)?;
+    let path = args.change.etcd.config.config.clone();
     let text = read(&path)?;
     let Some(documents) = session.wanted(&path, &text, true, out)? else {
         return Ok(REFUSED);
@@ -337,11 +337,11 @@ fn seed(args: &SeedArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
         prune: false,
     };
     let ops = session.ops(&wanted);
-    session.apply(ops, args.confirm, out)
+    session.apply(ops, args.change.confirm, out)
 }
 
 fn rm(args: &RmArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
-    let mut session = Session::begin(&args.etcd, &args.gateway)?;
+    let mut session = Session::begin(&args.change.etcd, &args.change.gateway)?;
     let mut ops = Vec::new();
     for key in &args.keys {
         match session.found.documents.get(key) {
@@ -361,7 +361,7 @@ fn rm(args: &RmArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
             ),
         }
     }
-    session.apply(ops, args.confirm, out)
+    session.apply(ops, args.change.confirm, out)
 }
 
 /// One line, and what differs.

@@ -16,7 +16,7 @@ use crate::cli::print::visible;
 /// # Errors
 /// When etcd does not answer, has forgotten the revision, or has newer versions of its documents.
 pub(in crate::cli) fn undo(args: &UndoArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
-    let mut session = Session::begin(&args.etcd, &args.gateway)?;
+    let mut session = Session::begin(&args.change.etcd, &args.change.gateway)?;
     let (revision, newest) = (args.revision, session.found.revision);
     if revision > newest {
         bail!("etcd is at revision {newest}; there is no revision {revision} yet");
@@ -29,7 +29,7 @@ pub(in crate::cli) fn undo(args: &UndoArgs, out: &mut dyn Write) -> anyhow::Resu
     let (before, after) = session.runtime.block_on(read)?;
     let ops = ops(revision, &before, &after, &session.found)?;
     writeln!(out, "to take back revision {revision}:")?;
-    session.apply(ops, args.confirm, out)
+    session.apply(ops, args.change.confirm, out)
 }
 
 /// The writes that restore what was before `revision`.

@@ -6,10 +6,9 @@ use ratatui::layout::{Constraint, Layout};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::widgets::{Paragraph, Row, Table};
 
-use crate::admin::sessions::top::Top;
 use crate::cli::args::TopArgs;
 use crate::cli::print::visible;
-use crate::cli::top::text::{HEAD, findings, row, summary};
+use crate::cli::top::text::{HEAD, Top, findings, row, summary};
 
 /// Names that can be filtered by, besides those of the command line.
 const FILTERS: [&str; 6] = ["route", "upstream", "backend", "principal", "client", "key"];

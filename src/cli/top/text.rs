@@ -1,8 +1,30 @@
 //! The texts of `sessile top`, on a screen and in plain tables.
 
-use crate::admin::sessions::Session;
-use crate::admin::sessions::top::Top;
-use crate::cli::print::size;
+use serde::Deserialize;
+
+use crate::admin::sessions::top::{HotKey, UpstreamLoad};
+use crate::admin::sessions::{RateView, Session};
+use crate::cli::listed::{Located, NodeAnswer};
+use crate::cli::print::{counted, size};
+
+/// Who sends most, on one gateway or on several.
+#[derive(Debug, Deserialize)]
+pub(super) struct Top {
+    /// All sessions that match.
+    pub(super) sessions: u64,
+    /// Of all of them.
+    pub(super) rate: RateView,
+    /// Those that send and receive most.
+    pub(super) items: Vec<Located<Session>>,
+    /// The keys with most sessions.
+    #[serde(default)]
+    pub(super) keys: Vec<HotKey>,
+    #[serde(default)]
+    pub(super) upstreams: Vec<UpstreamLoad>,
+    /// The gateways that were asked; empty for one.
+    #[serde(default)]
+    pub(super) nodes: Vec<NodeAnswer>,
+}
 
 /// The columns.
 pub(super) const HEAD: [&str; 7] = [
@@ -16,15 +38,20 @@ pub(super) const HEAD: [&str; 7] = [
 ];
 
 pub(super) fn summary(top: &Top) -> String {
+    let answered = top.nodes.iter().filter(|node| node.fault.is_none()).count();
+    let on = match answered {
+        0 => String::new(),
+        some => format!(" on {}", counted(some as u64, "gateway")),
+    };
     format!(
-        "{} sessions, {:.0} messages/s, {}/s",
+        "{} sessions{on}, {:.0} messages/s, {}/s",
         top.sessions,
         top.rate.messages_per_second,
         size(top.rate.bytes_per_second as u64)
     )
 }
 
-/// What is worth a line: hot keys, and load that is skewed.
+/// What is worth a line: gateways that do not answer, hot keys, and load that is skewed.
 pub(super) fn findings(top: &Top) -> Vec<String> {
     let skewed = top.upstreams.iter().filter(|upstream| upstream.skewed);
     let skewed = skewed.filter_map(|upstream| {
@@ -45,10 +72,22 @@ pub(super) fn findings(top: &Top) -> Vec<String> {
             key.backend
         )
     });
-    skewed.chain(hot).collect()
+    let silent = top
+        .nodes
+        .iter()
+        .filter_map(|NodeAnswer { node, fault, .. }| {
+            let fault = fault.as_ref()?;
+            Some(format!("{node} does not answer: {fault}"))
+        });
+    silent.chain(skewed).chain(hot).collect()
 }
 
-pub(super) fn row(session: &Session) -> Vec<String> {
+pub(super) fn row(
+    Located {
+        node,
+        item: session,
+    }: &Located<Session>,
+) -> Vec<String> {
     let rate = session.rate.as_ref();
     let (messages, bytes) = rate.map_or((0.0, 0.0), |rate| {
         (rate.messages_per_second, rate.bytes_per_second)
@@ -61,6 +100,9 @@ pub(super) fn row(session: &Session) -> Vec<String> {
         session.route.clone(),
         session.backend.clone(),
         or_none(session.key.as_ref().map(|key| &*key.key)),
-        session.id.clone(),
+        match node {
+            None => session.id.clone(),
+            Some(node) => format!("{} {node}", session.id),
+        },
     ]
 }

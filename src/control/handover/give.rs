@@ -261,7 +261,7 @@ impl HandoverOffer {
         }
         self.send_history(wire, reads, kept).await?;
         // A worker that answered too late may hold sessions whose transfer was never sent.
-        self.release(&[], false).await;
+        self.release(&[]).await;
         let done = FromOld::Done {
             staying: moved.staying.total(),
             reasons: (reads >= STATE_TLS).then(|| moved.staying.clone()),
@@ -368,7 +368,7 @@ impl HandoverOffer {
                 tracing::warn!(session = %id, reason, "a session stays");
             }
             staying.add(StayReason::Refused, refused.len());
-            let went = self.release(&taken, false).await;
+            let went = self.release(&taken).await;
             self.node.handed_sessions(Handing::Out, went);
             moved.sessions += went;
         }
@@ -416,16 +416,21 @@ impl HandoverOffer {
     }
 
     /// Releases sessions; returns their number.
-    async fn release(&self, taken: &[SessionId], resume: bool) -> usize {
+    async fn release(&self, taken: &[SessionId]) -> usize {
         let release = |_, answer| {
             Some(WorkerCommand::Release {
                 taken: taken.to_vec(),
-                resume,
                 answer,
             })
         };
         let released = self.live.workers().ask_each(ANSWER_MAX, release);
         released.await.into_iter().sum()
+    }
+
+    /// Lets the workers go on as before.
+    async fn resume(&self) {
+        let resume = |slice, answer| WorkerCommand::Resume { slice, answer };
+        self.live.workers().walk(resume).await;
     }
 
     /// Goes on serving with all that the new process did not take. What it did take is read out of
@@ -440,7 +445,8 @@ impl HandoverOffer {
                 gone.extend(taken);
             }
         }
-        let went = self.release(&gone, true).await;
+        let went = self.release(&gone).await;
+        self.resume().await;
         if went > 0 {
             self.node.handed_sessions(Handing::Out, went);
             tracing::warn!(sessions = went, "these are with the other process");

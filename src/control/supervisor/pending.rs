@@ -1,7 +1,13 @@
 //! What a reload read and what serves are two things where a setting takes effect at the next start
-//! only. Answers show what serves.
+//! only. Answers show what serves, and what the next start would change.
 
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::telemetry::events::difference;
 
 /// Keys of `[node]` that take effect at once, unlike the rest of it.
 const AT_ONCE: [&str; 4] = [
@@ -13,6 +19,72 @@ const AT_ONCE: [&str; 4] = [
 /// Keys of a listener that take effect at once.
 const OF_LISTENERS: [&str; 2] = ["allow", "deny"];
 
+/// A setting that takes effect at the next start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PendingChange {
+    /// Its key, such as `node.workers`.
+    pub key: String,
+    /// The value in use, as JSON; null if there is none, or if a secret differs.
+    pub now: Option<String>,
+    /// The value after a restart, as JSON; null if there is none, or if a secret differs.
+    pub next: Option<String>,
+}
+
+/// As in `node.workers: 2 -> 3`.
+impl fmt::Display for PendingChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let key = &self.key;
+        match (&self.now, &self.next) {
+            (Some(now), Some(next)) => write!(f, "{key}: {now} -> {next}"),
+            (Some(now), None) => write!(f, "{key}: {now} -> none"),
+            (None, Some(next)) => write!(f, "{key}: none -> {next}"),
+            (None, None) => write!(f, "{key}: a secret"),
+        }
+    }
+}
+
+/// What would wait for a restart if `new` took effect in place of `before`.
+pub(super) fn waiting(before: &Value, new: &Value, pending: &[String]) -> Vec<PendingChange> {
+    changes(&serving(before, new, pending), new, pending)
+}
+
+/// What a restart would change: `serving` is what [`serving`] made of `new`. Both are masked, so a
+/// key of `pending` without a visible difference has another secret.
+pub(super) fn changes(serving: &Value, new: &Value, pending: &[String]) -> Vec<PendingChange> {
+    let lines = difference("", Some(serving), Some(new)).map(|found| found.lines);
+    let mut changes: Vec<PendingChange> = Vec::new();
+    for line in lines.iter().flatten() {
+        let (sign, rest) = line.split_at(1);
+        let (key, value) = rest.trim_start().split_once(" = ").unwrap_or((rest, ""));
+        let known = changes.last_mut().filter(|last| last.key == key);
+        match (known, sign) {
+            (Some(last), _) => last.next = Some(value.to_owned()),
+            (None, sign) => {
+                let of = |wanted: &str| (sign == wanted).then(|| value.to_owned());
+                changes.push(PendingChange {
+                    key: key.to_owned(),
+                    now: of("-"),
+                    next: of("+"),
+                });
+            }
+        }
+    }
+    for key in pending {
+        let shown = |one: &PendingChange| {
+            let rest = one.key.strip_prefix(key.as_str());
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        };
+        if !changes.iter().any(shown) {
+            changes.push(PendingChange {
+                key: key.clone(),
+                now: None,
+                next: None,
+            });
+        }
+    }
+    changes
+}
+
 /// The configuration that serves: `new`, with the values of `before` for the `pending` keys.
 /// Both are masked dumps.
 pub(super) fn serving(before: &Value, new: &Value, pending: &[String]) -> Value {
@@ -20,6 +92,8 @@ pub(super) fn serving(before: &Value, new: &Value, pending: &[String]) -> Value 
     for key in pending {
         let pointer = format!("/{}", key.replace('.', "/"));
         let Some(kept) = before.pointer(&pointer) else {
+            // There was none before, so none serves.
+            remove(&mut serving, &pointer);
             continue;
         };
         let mut kept = kept.clone();
@@ -33,6 +107,14 @@ pub(super) fn serving(before: &Value, new: &Value, pending: &[String]) -> Value 
         }
     }
     serving
+}
+
+fn remove(from: &mut Value, pointer: &str) {
+    if let Some((parent, key)) = pointer.rsplit_once('/')
+        && let Some(Value::Object(table)) = from.pointer_mut(parent)
+    {
+        table.remove(key);
+    }
 }
 
 fn listeners(new: &Value, kept: &mut Value) {
@@ -91,5 +173,35 @@ mod tests {
             assert_eq!(shown[key], expected[key]);
         }
         assert_eq!(serving(&before, &new, &[]), new);
+    }
+
+    #[test]
+    fn what_a_restart_would_change_is_named_with_both_values() {
+        let before = json!({
+            "node": { "workers": 2, "state_dir": "/a" }, "admin": { "token": "***" },
+            "listeners": [{ "name": "edge", "listen": ["0.0.0.0:8080"] }], "routes": [1],
+        });
+        let new = json!({
+            "node": { "workers": 3 }, "admin": { "token": "***" },
+            "listeners": [
+                { "name": "edge", "listen": ["0.0.0.0:8080"] },
+                { "name": "more", "listen": [] },
+            ],
+            "routes": [2], "broker": { "type": "memory" },
+        });
+        let pending = ["node", "listeners", "admin", "broker"].map(str::to_owned);
+        let serving = serving(&before, &new, &pending);
+        let found = changes(&serving, &new, &pending);
+        let found: Vec<_> = found.iter().map(ToString::to_string).collect();
+        let expected = [
+            "broker.type: none -> \"memory\"",
+            "listeners[more].listen: none -> []",
+            "listeners[more].name: none -> \"more\"",
+            "node.state_dir: \"/a\" -> none",
+            "node.workers: 2 -> 3",
+            "admin: a secret",
+        ];
+        assert_eq!(found, expected);
+        assert_eq!(changes(&new, &new, &[]), []);
     }
 }

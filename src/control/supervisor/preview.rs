@@ -100,7 +100,7 @@ impl Trial {
         candidate: Candidate,
         in_force: &Snapshot,
         reach: Reach,
-    ) -> Result<(Snapshot, Vec<String>), PreviewFault> {
+    ) -> Result<(Loaded, Vec<String>), PreviewFault> {
         let Candidate {
             name,
             text,
@@ -151,6 +151,10 @@ impl Trial {
         if tables > footprint::TRIAL_BYTES_MAX {
             return Err(PreviewFault::TooLarge);
         }
+        let after = Loaded {
+            snapshot: after,
+            ..self.base.as_ref().clone()
+        };
         Ok((after, diagnostics))
     }
 }
@@ -197,7 +201,7 @@ impl Supervisor {
         let read = tokio::task::spawn_blocking(move || {
             let in_force = &in_force.snapshot;
             let (after, documents) = trial.compose(&configuration, candidate, in_force, reach)?;
-            let new = RoutingTable::trial(&after, &old, clock::now());
+            let new = RoutingTable::trial(&after.snapshot, &old, clock::now());
             Ok::<_, PreviewFault>((turn, old, after, new, documents))
         });
         let (turn, old, after, new, documents) = read.await.expect("reading does not panic")?;
@@ -212,9 +216,11 @@ impl Supervisor {
             let sessions = preview::sessions(&old, &new, live, clock::now());
             let ending = preview::ending(&old, &new);
             let endings = endings(&briefs, &ending, &drained);
-            let before = &before.snapshot;
             let sessions = Some((sessions, endings));
-            let mut preview = Preview::compare((before, &old), (&after, &new), sessions);
+            let tables = ((&before.snapshot, &*old), (&after.snapshot, &new));
+            let preview = Preview::compare(tables.0, tables.1, sessions);
+            let mut preview = preview.of_values(&before, &after);
+            let before = &before.snapshot;
             let removed = &preview.routes.removed;
             preview.documents = documents;
             preview.removed_routes = RemovedRouteView::of(removed, before, &briefs);

@@ -1,5 +1,6 @@
 //! Bytes that the sink has not taken yet. While there are any, the source is not read (I8).
 
+use crate::core::relay::hold::Lost;
 use crate::core::wire::position::{Cut, Position};
 
 /// The bytes that wait for a sink, in order. An idle session owns no buffer: while nothing waits,
@@ -143,6 +144,15 @@ impl Backlog {
         let rest = waiting.bytes.split_off(at);
         self.release();
         rest
+    }
+
+    /// What is lost if the sink takes nothing more. Valid only where the sink may be replaced.
+    pub(super) fn loss(&self) -> Lost {
+        let waiting = self.0.as_ref();
+        waiting.map_or_else(Lost::default, |waiting| Lost {
+            messages: waiting.at.messages_behind(&waiting.bytes, waiting.sent),
+            bytes: self.len() as u64,
+        })
     }
 
     /// Where the sink can be left: at a message boundary that is not before what it has taken.

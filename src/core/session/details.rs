@@ -29,6 +29,13 @@ pub struct Details {
     pub moves: Vec<Move>,
     /// The order that it follows, or followed last, to leave its backend.
     pub leaving: Option<Box<Leaving>>,
+    /// Messages that were lost up to the last move.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub lost_before: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// How a backend was chosen.
@@ -90,6 +97,9 @@ pub struct Move {
     pub by: Option<Arc<str>>,
     /// When the next one took over.
     pub at: SystemTime,
+    /// Messages of the client that were lost with the backend that was left.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub messages_lost: u64,
 }
 
 /// An order to leave a backend.
@@ -136,8 +146,11 @@ impl Details {
         leaving.filter(|leaving| leaving.reason == reason)
     }
 
-    /// Notes a change of backend, and that no order is under way any more.
-    pub fn moved(&mut self, moved: Move) {
+    /// Notes a change of backend, and that no order is under way any more; `lost` messages were
+    /// lost since the session began.
+    pub fn moved(&mut self, mut moved: Move, lost: u64) {
+        moved.messages_lost = lost.saturating_sub(self.lost_before);
+        self.lost_before = lost;
         if self.moves.len() == MOVES_MAX {
             self.moves.remove(0);
         }
@@ -191,6 +204,7 @@ mod tests {
             reason: ResumeReason::Draining,
             by: None,
             at: SystemTime::UNIX_EPOCH,
+            messages_lost: 0,
         }
     }
 
@@ -219,12 +233,14 @@ mod tests {
     fn i8_walks_and_moves_are_bounded() {
         let mut details = placed("claim:sub");
         for number in 0..MOVES_MAX + 2 {
-            details.moved(moved(&number.to_string()));
+            // Two more are lost with each backend.
+            details.moved(moved(&number.to_string()), 2 * (number as u64 + 1));
             details.placement.pass("b".into(), "full");
         }
         assert_eq!(details.moves.len(), MOVES_MAX);
         let last = details.moves.last().map(|last| last.to.as_str());
         assert_eq!((details.moves[0].to.as_str(), last), ("2", Some("9")));
+        assert!(details.moves.iter().all(|moved| moved.messages_lost == 2));
         let placement = &details.placement;
         assert_eq!((placement.passed.len(), placement.passed_more), (8, 2));
     }
@@ -239,7 +255,7 @@ mod tests {
         }));
         assert!(details.order(ResumeReason::BackendLost).is_none());
         assert!(details.order(ResumeReason::Moved).is_some());
-        details.moved(moved("b"));
+        details.moved(moved("b"), 0);
         assert!(details.order(ResumeReason::Moved).is_none(), "it is done");
     }
 

@@ -190,9 +190,14 @@ impl Plan {
 
     /// Returns the sessions that are to go now.
     pub fn due(&mut self, now: Millis) -> Vec<Candidate> {
+        self.due_at_most(now, usize::MAX)
+    }
+
+    /// The same, but `most` of them; further ones are due at the next call.
+    pub fn due_at_most(&mut self, now: Millis, most: usize) -> Vec<Candidate> {
         self.advance(now);
         let mut due = Vec::new();
-        while let Some(next) = self.queue.front() {
+        while let Some(next) = self.queue.front().filter(|_| due.len() < most) {
             if !self.is_over() && self.slots < self.named as f64 + self.place_in_slot() {
                 break;
             }

@@ -69,11 +69,16 @@ impl Position {
     }
 
     /// Messages that end in `bytes`.
-    pub fn messages(mut self, bytes: &[u8]) -> u64 {
+    pub fn messages(self, bytes: &[u8]) -> u64 {
+        self.messages_behind(bytes, 0)
+    }
+
+    /// Messages that end in `bytes` behind the place `from`.
+    pub fn messages_behind(mut self, bytes: &[u8], from: usize) -> u64 {
         let (mut at, mut messages) = (0, 0);
         while let Some((len, message)) = self.step(&bytes[at..]) {
             at += len;
-            messages += u64::from(message);
+            messages += u64::from(message && at > from);
         }
         messages
     }
@@ -136,6 +141,9 @@ mod tests {
         );
         assert_eq!(Position::default().messages(STREAM), 2);
         assert_eq!(Position::default().messages(&STREAM[..16]), 1);
+        for (from, left) in [(0, 2), (11, 2), (12, 1), (16, 1), (17, 0)] {
+            assert_eq!(Position::default().messages_behind(STREAM, from), left);
+        }
     }
 
     #[test]

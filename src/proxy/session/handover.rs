@@ -6,7 +6,6 @@ mod ends;
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::io;
-use std::ops::Bound;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -35,7 +34,9 @@ use crate::io::carrier::Carrier;
 use crate::io::handover::{STATE_DETAILS, STATE_ENDS, STATE_TLS};
 use crate::io::net::socket::{Detached, Socket};
 use crate::io::relay::{OwnState, Relay, RelayState, Side, Unsound};
-use crate::live::{Adopted, EndTransfer, SessionTransfer, TransferBatch};
+use crate::live::{
+    Adopted, EndTransfer, SessionQuery, SessionTransfer, Slice, Sliced, TransferBatch,
+};
 use crate::proxy::backend::lease::BackendLease;
 use crate::proxy::context::connection_lease::ConnectionLease;
 use crate::proxy::context::permits::SessionPermits;
@@ -126,13 +127,15 @@ pub(crate) fn pack(
     let worker = sessions.worker();
     worker.set_phase(WorkerPhase::HandingOver);
     let mut batch = TransferBatch::default();
-    let live = sessions.by_id();
-    let after = after.map_or(Bound::Unbounded, Bound::Excluded);
-    for (id, session) in live.range((after, Bound::Unbounded)) {
+    let slice = sessions.slice(&SessionQuery::default(), Slice::first(after));
+    batch.next = slice.next;
+    let mut last = None;
+    for session in &slice.answer {
         if batch.transfers.len() == limit {
+            batch.next = last;
             break;
         }
-        batch.next = Some(*id);
+        last = Some(session.id);
         match pack_one(sessions, session, reads) {
             Ok(transfer) => {
                 session.gather();
@@ -143,8 +146,6 @@ pub(crate) fn pack(
             Err(reason) => batch.staying.add(reason, 1),
         }
     }
-    let last = live.last_key_value().map(|(id, _)| *id);
-    batch.next = batch.next.filter(|next| Some(*next) < last);
     let connections = worker.load.connections.load(Ordering::Relaxed);
     let sessions = worker.load.sessions.load(Ordering::Relaxed);
     batch.coming = connections.saturating_sub(sessions);
@@ -152,8 +153,7 @@ pub(crate) fn pack(
 }
 
 /// Lets go of those that another process has, see `WorkerCommand::Release`.
-pub(crate) fn release(sessions: &Sessions, taken: &[SessionId], resume: bool) -> usize {
-    let worker = sessions.worker();
+pub(crate) fn release(sessions: &Sessions, taken: &[SessionId]) -> usize {
     let taken: HashSet<_> = taken.iter().collect();
     let held = sessions.held.take();
     let mut went = 0;
@@ -173,15 +173,23 @@ pub(crate) fn release(sessions: &Sessions, taken: &[SessionId], resume: bool) ->
         }
         session.relay.borrow().wake();
     }
-    if resume {
-        for session in sessions.by_id().values() {
+    went
+}
+
+/// Nothing more is handed over, see `WorkerCommand::Resume`: sessions that were held and stayed are
+/// as all others again.
+pub(crate) fn resume(sessions: &Sessions, slice: Slice) -> Sliced<()> {
+    let resumed = sessions.slice(&SessionQuery::default(), slice);
+    if resumed.next.is_none() {
+        sessions.worker().set_phase(WorkerPhase::Serving);
+    }
+    resumed.map(|found| {
+        for session in &found {
             if session.ownership.get() == Ownership::Stays {
                 session.ownership.set(Ownership::Here);
             }
         }
-        worker.set_phase(WorkerPhase::Serving);
-    }
-    went
+    })
 }
 
 /// Forgets sessions that are held when the process ends: another process may have them, so this one

@@ -18,5 +18,6 @@ mod rights;
 mod shown;
 mod task;
 
-pub(crate) use handover::{adopt, pack, release};
+pub(crate) use handover::{adopt, pack, release, resume};
 pub(crate) use rights::{renew_all, revoke_all};
+pub(crate) use shown::rights;

@@ -1,6 +1,6 @@
 //! A worker's live sessions by id, and the wheel that brings them up when they are due.
 
-use std::cell::{Ref, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -30,6 +30,11 @@ pub(crate) struct Sessions {
     pub(crate) delivery_queue: DeliveryQueue,
     /// Sessions that are held for another process: no byte of theirs moves.
     pub(crate) held: RefCell<Vec<Rc<Session>>>,
+    /// How many were ever added.
+    added: Cell<u64>,
+    /// Sessions that were looked at.
+    #[cfg(test)]
+    looked: Cell<usize>,
 }
 
 impl Sessions {
@@ -44,6 +49,9 @@ impl Sessions {
             live: RefCell::default(),
             wheel: RefCell::new(wheel),
             held: RefCell::default(),
+            added: Cell::default(),
+            #[cfg(test)]
+            looked: Cell::default(),
         })
     }
 
@@ -64,6 +72,7 @@ impl Sessions {
 
     /// Adds a session.
     pub(crate) fn insert(&self, session: Rc<Session>) {
+        self.added.set(self.added.get() + 1);
         self.live.borrow_mut().insert(session.id, session);
     }
 
@@ -74,8 +83,15 @@ impl Sessions {
         }
     }
 
+    /// How many were ever added: whether there are others than at an earlier look.
+    pub(crate) fn added(&self) -> u64 {
+        self.added.get()
+    }
+
     /// The session with this id.
     pub(crate) fn find(&self, id: SessionId) -> Option<Rc<Session>> {
+        #[cfg(test)]
+        self.looked.set(self.looked.get() + 1);
         self.live.borrow().get(&id).cloned()
     }
 
@@ -120,13 +136,10 @@ impl Sessions {
             return Sliced::whole(found.into_iter().collect());
         }
         let mut sliced = slice.of(&self.live.borrow());
+        #[cfg(test)]
+        self.looked.set(self.looked.get() + sliced.answer.len());
         sliced.answer.retain(matches);
         sliced
-    }
-
-    /// All sessions.
-    pub(crate) fn all(&self) -> Vec<Rc<Session>> {
-        self.live.borrow().values().cloned().collect()
     }
 
     /// The first `limit` of these, as the admin API shows them.
@@ -193,13 +206,34 @@ impl Sessions {
         counts
     }
 
-    /// Ends all of them at once; returns how many.
-    pub(crate) fn cut(&self) -> usize {
-        let sessions = self.all();
-        for session in &sessions {
-            session.relay.borrow_mut().cut(self.worker.tick());
-        }
-        sessions.len()
+    /// Ends the sessions of a slice at once; returns how many.
+    pub(crate) fn cut(&self, slice: Slice) -> Sliced<usize> {
+        let sliced = self.slice(&SessionQuery::default(), slice);
+        sliced.map(|sessions| {
+            for session in &sessions {
+                session.relay.borrow_mut().cut(self.worker.tick());
+            }
+            sessions.len()
+        })
+    }
+}
+
+#[cfg(test)]
+impl Sessions {
+    /// All sessions.
+    pub(crate) fn all(&self) -> Vec<Rc<Session>> {
+        self.live.borrow().values().cloned().collect()
+    }
+
+    /// Adds a session under another id than its own, so that there are more than the system has
+    /// descriptors for.
+    pub(crate) fn insert_as(&self, id: SessionId, session: Rc<Session>) {
+        self.live.borrow_mut().insert(id, session);
+    }
+
+    /// How many sessions were looked at since the last call.
+    pub(crate) fn take_looked(&self) -> usize {
+        self.looked.take()
     }
 }
 

@@ -1,5 +1,6 @@
 //! A live session as commands report it, and the history of its moves.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,9 @@ use crate::core::session::orders::LeaveOrder;
 use crate::core::session::resume::ResumeReason;
 use crate::io::carrier::Carrier;
 use crate::io::relay::{Relay, Side};
-use crate::live::{DirectionView, Measured, SessionBrief, SessionSample, SessionView, SortKey};
+use crate::live::{
+    DirectionView, Measured, Rights, SessionBrief, SessionSample, SessionView, SortKey,
+};
 use crate::proxy::clock::TICK;
 use crate::proxy::context::worker::Worker;
 use crate::proxy::session::live_session::Session;
@@ -63,6 +66,7 @@ impl Session {
             idle: since(relay.active_at(), worker),
             messages: up.messages() + down.messages(),
             bytes: up.bytes + down.bytes,
+            lost: relay.moves().messages_lost + relay.own_counts(Side::Client).dropped,
         }
     }
 
@@ -130,14 +134,29 @@ impl Session {
         let from = std::mem::replace(&mut facts.backend, to.clone());
         let details = Arc::make_mut(&mut facts.details);
         let by = details.order(reason).and_then(|order| order.by.clone());
-        details.moved(Move {
+        let moved = Move {
             from,
             to: to.clone(),
             reason,
             by,
             at: clock::wall(),
-        });
+            messages_lost: 0,
+        };
+        details.moved(moved, self.relay.borrow().moves().messages_lost);
     }
+}
+
+/// The rights of these sessions, by authenticator.
+pub(crate) fn rights(sessions: &[Rc<Session>], until: u64) -> Rights {
+    let mut rights = Rights::new();
+    for session in sessions {
+        let facts = session.facts.borrow();
+        if let Some(right) = &facts.right {
+            let counts = rights.entry(right.authenticator.clone()).or_default();
+            counts.count(right.expires.map(clock::unix_millis), until);
+        }
+    }
+    rights
 }
 
 fn direction(relay: &Relay<Carrier>, from: Side, worker: &Worker) -> DirectionView {

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use crate::live::{LookCommand, OperatorCommand, SessionQuery, Slice, Sliced, WorkerCommand};
 use crate::proxy::session::live_session::Session;
 use crate::proxy::session::registry::Sessions;
-use crate::proxy::session::{adopt, pack, release, renew_all, revoke_all};
+use crate::proxy::session::{adopt, pack, release, renew_all, resume, revoke_all, rights};
 use crate::proxy::session::{delivery, orders};
 
 /// Carries out one command.
@@ -62,11 +62,8 @@ pub(crate) fn carry_out(sessions: &Rc<Sessions>, command: WorkerCommand) {
             reads,
             answer,
         } => reply(answer, pack(sessions, after, limit, reads)),
-        WorkerCommand::Release {
-            taken,
-            resume,
-            answer,
-        } => reply(answer, release(sessions, &taken, resume)),
+        WorkerCommand::Release { taken, answer } => reply(answer, release(sessions, &taken)),
+        WorkerCommand::Resume { slice, answer } => reply(answer, resume(sessions, slice)),
         WorkerCommand::Adopt {
             transfers,
             go,
@@ -85,6 +82,13 @@ fn look(sessions: &Sessions, command: LookCommand) {
             answer,
         } => visit(sessions, &query, slice, answer, |found| {
             sessions.samples(found, sort)
+        }),
+        LookCommand::Rights {
+            until,
+            slice,
+            answer,
+        } => visit(sessions, &SessionQuery::default(), slice, answer, |found| {
+            rights(found, until)
         }),
         LookCommand::Views { ids, answer } => reply(answer, sessions.views_of(&ids)),
     }

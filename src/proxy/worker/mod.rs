@@ -7,6 +7,9 @@ mod shutdown;
 mod thread;
 mod turn;
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::thread::JoinHandle;
 

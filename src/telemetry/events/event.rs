@@ -74,6 +74,8 @@ kinds! {
     SessionMoved = "session_moved", Sessions;
     /// A session ended.
     SessionEnded = "session_ended", Sessions;
+    /// Sessions end soon with their right, unless it is renewed: all of ten minutes in one event.
+    RightsExpiring = "rights_expiring", Sessions;
     /// A request got no backend's whole answer.
     Refused = "refused", Refusals;
     /// Probes changed the health of a backend.
@@ -126,6 +128,10 @@ kinds! {
     StateConnected = "state_connected", Changes;
     /// The store of the fleet's state is gone: limits hold for this gateway alone.
     StateLost = "state_lost", Changes;
+    /// The broker carries messages between gateways.
+    BrokerConnected = "broker_connected", Changes;
+    /// The broker carries none any more.
+    BrokerLost = "broker_lost", Changes;
     /// The process started.
     NodeStarted = "node_started", Changes;
     /// The gateway accepts clients.

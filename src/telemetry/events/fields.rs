@@ -103,6 +103,9 @@ fields! {
     messages_lost: u64,
     /// Bytes that were lost so.
     bytes_lost: u64,
+    /// Published messages that did not reach the client: its queue was full, they expired, or the
+    /// session ended before.
+    messages_dropped: u64,
     /// What the client sent.
     to_backend: Traffic,
     /// What the backend sent.

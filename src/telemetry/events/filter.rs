@@ -35,6 +35,8 @@ pub struct Filter {
     pub cause: Option<String>,
     /// By this operator.
     pub operator: Option<String>,
+    /// Only sessions that lost messages.
+    pub lost: bool,
 }
 
 /// The values of an event that filters look at.
@@ -51,6 +53,7 @@ struct Values<'e> {
     reason: Option<&'e str>,
     cause: Option<&'e str>,
     operator: Option<&'e str>,
+    lost: bool,
 }
 
 impl<'e> Values<'e> {
@@ -63,6 +66,7 @@ impl<'e> Values<'e> {
                     from: moved.map(|moved| &*moved.from),
                     reason: moved.map(|moved| moved.reason.as_str()),
                     operator: moved.and_then(|moved| moved.by.as_deref()),
+                    lost: moved.is_some_and(|moved| moved.messages_lost > 0),
                     ..Self::of_facts(facts)
                 }
             }
@@ -72,6 +76,7 @@ impl<'e> Values<'e> {
                     cause: Some(record.ending.cause.as_str()),
                     reason: order.and_then(|order| order.reason.as_deref()),
                     operator: order.and_then(|order| order.operator.as_deref()),
+                    lost: record.moves.messages_lost > 0 || record.published.dropped > 0,
                     ..Self::of_facts(&record.facts)
                 }
             }
@@ -87,6 +92,7 @@ impl<'e> Values<'e> {
                 reason: fields.reason.as_deref(),
                 cause: fields.cause.as_deref(),
                 operator: fields.operator.as_deref(),
+                lost: fields.messages_lost > Some(0) || fields.messages_dropped > Some(0),
             },
         }
     }
@@ -139,6 +145,7 @@ impl Filter {
             && same(&self.reason, values.reason)
             && same(&self.cause, values.cause)
             && same(&self.operator, values.operator)
+            && (!self.lost || values.lost)
     }
 
     /// A session's request has the session's id, unless a trusted peer named it.

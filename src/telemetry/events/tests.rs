@@ -57,6 +57,7 @@ fn facts() -> Facts {
                 reason: ResumeReason::Draining,
                 by: Some("alice".into()),
                 at: AT,
+                messages_lost: 0,
             }],
             ..Details::default()
         }),

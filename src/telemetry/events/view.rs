@@ -70,8 +70,12 @@ impl Fields {
         if let Some(by) = &moved.by {
             text.push_str(&format!(", ordered by {by}"));
         }
+        if moved.messages_lost > 0 {
+            text.push_str(&format!(", {} of its messages lost", moved.messages_lost));
+        }
         Self {
             text: text.into(),
+            messages_lost: Some(moved.messages_lost),
             from: some(&moved.from),
             to: some(&moved.to),
             reason: some(reason),
@@ -92,6 +96,7 @@ impl Fields {
             resumes: Some(record.moves.resumes),
             messages_lost: Some(record.moves.messages_lost),
             bytes_lost: Some(record.moves.bytes_lost),
+            messages_dropped: Some(record.published.dropped),
             to_backend: Some(record.to_backend),
             to_client: Some(record.to_client),
             ..Self::of_session(facts)
@@ -138,6 +143,13 @@ fn ended_text(record: &Record) -> Box<str> {
     );
     if let Some(code) = ending.close_code {
         text.push_str(&format!(", {code}"));
+    }
+    let (lost, dropped) = (record.moves.messages_lost, record.published.dropped);
+    if lost > 0 {
+        text.push_str(&format!(", {lost} of its messages lost"));
+    }
+    if dropped > 0 {
+        text.push_str(&format!(", {dropped} published ones dropped"));
     }
     if let Some(order) = facts.order.as_deref() {
         if let Some(operator) = &order.operator {

@@ -123,7 +123,7 @@ impl RouteMetrics {
     /// A published message was `delivered`, `queued` or `dropped` in one session.
     pub fn published(&self, outcome: &'static str) {
         self.published
-            .count(outcome, || self.counter(&table::PUBLISHED, &[outcome]));
+            .count(outcome, || self.counter(&table::DELIVERIES, &[outcome]));
     }
 
     /// A session that `began` has ended. Its traffic is not read from the record: the caller adds

@@ -117,7 +117,7 @@ table! {
     MESSAGE_BYTES = Counter, Bytes, "sessile_session_bytes_total",
         ["route", "upstream", "direction"],
         "Bytes of sessions that were relayed, frame headers included.";
-    PUBLISHED = Counter, Count, "sessile_published_messages_total",
+    DELIVERIES = Counter, Count, "sessile_deliveries_total",
         ["route", "upstream", "outcome"],
         "Published messages by what became of them in each session: delivered to its socket, \
          queued behind a slow client, dropped.";

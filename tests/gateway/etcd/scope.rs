@@ -97,11 +97,35 @@ async fn one_gateway_answers_for_all_and_asks_no_address_of_a_stranger() {
     for client in &mut clients {
         client.echo("still here").await;
     }
+    found_from_the_shell(&one, id).await;
+}
+
+/// The same from the shell of `edge-1`, about a session of `edge-2`.
+async fn found_from_the_shell(one: &Gateway, id: &str) {
     // The doctor explains it, with an exit code for scripts.
     let printed = run(one.directory(), &["doctor", "--fleet"]).await;
     assert_eq!(printed.code, Some(1), "{printed:?}");
     assert!(
         printed.out.contains("edge-3 does not answer"),
+        "{printed:?}"
+    );
+    // From the shell of any gateway a user is found on all of them.
+    let printed = run(one.directory(), &["why", id, "--fleet"]).await;
+    assert!(printed.out.contains(&format!("{id} ")), "{printed:?}");
+    assert!(printed.out.contains(" on edge-2  "), "{printed:?}");
+    let printed = run(one.directory(), &["sessions", "--fleet"]).await;
+    let of = |node: &str| {
+        let lines = printed.out.lines();
+        lines.filter(|line| line.starts_with(node)).count()
+    };
+    assert!(printed.out.starts_with("GATEWAY  ID "), "{printed:?}");
+    // The last one is the line about who does not answer.
+    let counts = [of("edge-1 "), of("edge-2 "), of("edge-3 ")];
+    assert_eq!(counts, [1, 2, 1], "{printed:?}");
+    let top = ["top", "--once", "--interval", "100ms", "--fleet"];
+    let printed = run(one.directory(), &top).await;
+    assert!(
+        printed.out.starts_with("3 sessions on 2 gateways, "),
         "{printed:?}"
     );
 }

@@ -47,8 +47,8 @@ async fn i8_a_full_queue_drops_new_messages_and_others_are_not_slowed() {
     let records = gateway.wait_for_records(2).await;
     let of_slow = records.iter().find(|one| one.published["dropped"] == 2);
     let of_slow = of_slow.expect("a record with its losses");
-    assert_eq!(of_slow.published["messages"], sent - 1);
-    let of_fast = records.iter().find(|one| one.published["messages"] == 1);
+    assert_eq!(of_slow.published["sent"], sent - 1);
+    let of_fast = records.iter().find(|one| one.published["sent"] == 1);
     assert!(
         of_fast.is_some_and(|one| one.to_client.messages("text") == 1),
         "counted apart"

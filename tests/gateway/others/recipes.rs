@@ -153,6 +153,47 @@ async fn novnc_reaches_a_screen_behind_websockify() {
     );
 }
 
+/// The servers of a page: the program that speaks its protocol, twice.
+fn pair(program: &str) -> [Server; 2] {
+    ["one", "two"].map(|name| Server::start(Language::Node, program, &[name]))
+}
+
+#[tokio::test]
+async fn phoenix_joins_a_channel_pushes_and_beats() {
+    let [one, two] = pair("phoenix_server");
+    let gateway = gateway("phoenix.md", &[one.address, two.address]).await;
+    let url = format!("ws://{}", gateway.address());
+    let result = run_client(Language::Node, "phoenix_client", vec![url]).await;
+    assert_passed(&result, &["join", "push", "heartbeat"]);
+    let record = &gateway.wait_for_records(1).await[0];
+    assert_eq!(record.route, "phoenix");
+}
+
+#[tokio::test]
+async fn action_cable_subscribes_and_performs() {
+    let [one, two] = pair("actioncable_server");
+    let gateway = gateway("actioncable.md", &[one.address, two.address]).await;
+    let url = format!("http://{}", gateway.address());
+    let result = run_client(Language::Node, "actioncable_client", vec![url]).await;
+    assert_passed(&result, &["subscribe", "perform"]);
+    let record = &gateway.wait_for_records(1).await[0];
+    assert_eq!(record.route, "cable");
+}
+
+/// Each connection negotiates and connects at one instance, and the two instances share them.
+#[tokio::test]
+async fn signalr_negotiates_and_connects_at_one_instance() {
+    let [one, two] = pair("signalr_server");
+    let gateway = gateway("signalr.md", &[one.address, two.address]).await;
+    let url = format!("http://{}", gateway.address());
+    let arguments = vec![url, "16".to_owned()];
+    let result = run_client(Language::Node, "signalr_client", arguments).await;
+    assert_passed(&result, &["negotiate", "invoke"]);
+    assert_eq!(result["instances"], serde_json::json!(["one", "two"]));
+    let records = gateway.wait_for_records(16).await;
+    assert!(records.iter().all(|record| record.route == "hub"));
+}
+
 #[tokio::test]
 async fn vite_tells_a_page_about_a_file_that_changed() {
     let folder = tempfile::tempdir().unwrap();

@@ -12,8 +12,11 @@ use crate::operations::first_hour;
 use crate::support::certificates::Authority;
 use crate::support::etcd::Etcd;
 use crate::support::etcd_world::{follow, seed};
+use crate::support::peers::Language;
 use crate::support::prometheus::{AdminPort, Prometheus};
-use crate::support::{Backend, Client, Gateway, config, eventually};
+use crate::support::service::Service;
+use crate::support::tokens::{self, SECRET, claims, in_seconds, token, wanted};
+use crate::support::{Backend, Client, Dial, Gateway, config, eventually};
 
 /// 6. "Is etcd well, is this node behind the others, since when?"
 #[tokio::test]
@@ -141,9 +144,24 @@ async fn q15_upgrade_the_binary_unnoticed() {
     drop(client);
 }
 
-/// 17. "Which certificates end within 30 days, and whom would it hit?"
+/// The cells of the line that begins so.
+#[track_caller]
+fn cells(printed: &str, name: &str) -> Vec<String> {
+    let line = printed.lines().find(|line| line.starts_with(name));
+    let line = line.unwrap_or_else(|| panic!("{name}: {printed}"));
+    line.split_whitespace().map(str::to_owned).collect()
+}
+
+/// A session whose token ends in so many days.
+async fn user(gateway: &Gateway, days: i64) -> Client {
+    let token = token(&json!({ "sub": "ann", "exp": in_seconds(days * 86_400) }));
+    let dial = Dial::new("/").header("authorization", &format!("Bearer {token}"));
+    dial.connect(gateway.address()).await.expect("a session")
+}
+
+/// 17. "Which certificates, keys and tokens end within 30 days, and whom would it hit?"
 #[tokio::test]
-async fn q17_which_certificates_end_soon_and_whom_it_would_hit() {
+async fn q17_which_certificates_keys_and_tokens_end_soon_and_whom_it_would_hit() {
     let directory = tempfile::tempdir().unwrap();
     let authority = Authority::new(directory.path());
     for (file, days) in [("soon", 9), ("late", 90)] {
@@ -156,8 +174,31 @@ async fn q17_which_certificates_end_soon_and_whom_it_would_hit() {
          [[listeners]]\nname = \"edge-tls\"\nlisten = [\"127.0.0.1:0\"]\ntls.certificates = [\
          { cert = \"soon.crt\", key = \"soon.key\" }, \
          { cert = \"late.crt\", key = \"late.key\" }]\n\n";
-    let text = format!("{listeners}{}", config::echo(&[backend.address], "", ""));
-    let gateway = Gateway::start_in(directory, &text).await;
+    let minted = tokens::mint(Language::Python, &[wanted("ES256", "p256", claims("ann"))]).await;
+    let issuer = Service::issuer(None, minted.jwks()).await;
+    let users = format!(
+        "[authenticators.users]\ntype = \"jwt\"\nsecret = \"{SECRET}\"\n\n\
+         [authenticators.partners]\ntype = \"jwt\"\n\
+         jwks = \"http://{}/keys.json\"\nplain_http = true\n\n",
+        issuer.address
+    );
+    let echo = config::echo(
+        &[backend.address],
+        "",
+        "authenticate = [\"users\", \"partners\"]",
+    );
+    let gateway = Gateway::start_in(directory, &format!("{listeners}{users}{echo}")).await;
+    let clients = [
+        user(&gateway, 1).await,
+        user(&gateway, 2).await,
+        user(&gateway, 90).await,
+    ];
+    eventually("the keys of the issuer were read", async || {
+        let page = gateway.get("/v1/credentials");
+        let mut items = page["items"].as_array().unwrap().iter();
+        items.any(|one| one["authenticator"] == "partners" && one["keys"].as_u64() > Some(0))
+    })
+    .await;
     let soon = run(&gateway, &["certs", "--within", "30"]);
     assert!(
         soon.contains("edge-tls") && soon.contains("soon.test"),
@@ -167,6 +208,16 @@ async fn q17_which_certificates_end_soon_and_whom_it_would_hit() {
         soon.contains("CONNECTIONS") && !soon.contains("late.test"),
         "{soon}"
     );
+    // Tokens, by the authenticator that accepted them, and the keys of an issuer.
+    let users = cells(&soon, "users ");
+    let (counts, first, routes) = (&users[1..3], &users[3], users.last().unwrap());
+    assert_eq!(counts, ["3", "2"], "sessions, and those that end");
+    assert!(first.starts_with("20") && routes == "all", "{soon}");
+    let partners = cells(&soon, "partners ");
+    assert_eq!(partners[1..3], ["0", "0"], "{soon}");
+    let read = partners[4].parse::<u64>().is_ok_and(|keys| keys > 0);
+    assert!(read && partners[6] == "ago", "{soon}");
+    drop(clients);
     let (code, found, _) = answer(&gateway, &["doctor"]);
     assert_eq!(code, Some(1), "{found}");
     assert!(
@@ -208,7 +259,8 @@ async fn q19_is_a_restart_pending_and_what_would_it_change() {
     fs::write(gateway.config_path(), changed).unwrap();
     assert_eq!(gateway.reload().status, 200);
     let found = run(&gateway, &["doctor"]);
-    assert!(found.contains("in force after a restart: node"), "{found}");
+    let change = "in force after a restart: node.workers: 2 -> 3\n";
+    assert!(found.contains(change), "{found}");
     assert!(
         found.contains("-> start the new process with `sessile run --take-over`"),
         "{found}"

@@ -5,8 +5,11 @@ use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 use serde_json::Value;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
-use super::{RECONNECT, fails, gateway, run};
+use super::{RECONNECT, answer, fails, gateway, run};
 use crate::support::peers::{Language, Server};
 use crate::support::shell::sessile;
 use crate::support::{Backend, Client, Gateway, config, eventually};
@@ -194,7 +197,14 @@ async fn q12_tell_one_user_or_everyone_on_a_route() {
     assert_eq!(none.status.code(), Some(1));
 }
 
-/// 20. "Were messages lost, of whom, when, why?"
+/// The id that the client got with its 101.
+fn id_of(client: &Client) -> String {
+    let id = client.header("sessile-session").expect("an id to quote");
+    id.to_owned()
+}
+
+/// 20. "Were messages lost, of whom, when, why?" Nothing is lost of a session between two messages
+/// when its backend dies; a message that its client has not completed is lost with its session.
 #[tokio::test]
 async fn q20_were_messages_lost_of_whom_when_and_why() {
     let mortal = Server::start(Language::Node, "server", &[]);
@@ -206,32 +216,54 @@ async fn q20_were_messages_lost_of_whom_when_and_why() {
         RECONNECT,
     ))
     .await;
-    let mut clients = Vec::new();
-    for key in 0..12 {
-        let mut client = Client::connect(gateway.address(), &format!("/?k={key}")).await;
-        client.echo("before").await;
-        clients.push(client);
-    }
     let at = mortal.address.to_string();
-    let listed = || {
-        let listed = run(&gateway, &["sessions", "--json"]);
-        let listed: Value = serde_json::from_str(&listed).unwrap();
-        listed["items"].as_array().unwrap().clone()
-    };
-    let there = listed().iter().filter(|one| one["backend"] == *at).count();
-    assert!(there > 0, "some key belongs to each of the two");
-    mortal.signal(Signal::KILL);
-    eventually("each session shows its move and what it lost", async || {
-        let sessions = listed();
-        let moved = sessions.iter().filter(|one| {
-            let first = &one["moved"][0];
-            first["from"] == *at && first["reason"] == "backend_lost" && first["at"].is_string()
-        });
-        let unhurt = |one: &&Value| one["messages_lost"] == 0;
-        moved.filter(unhurt).count() == there
+    let (mut there, mut away) = (Vec::new(), Vec::new());
+    for key in 0..12 {
+        let client = Client::connect(gateway.address(), &format!("/?k={key}")).await;
+        let home = gateway.get(&format!("/v1/sessions/{}", id_of(&client)));
+        match home["backend"] == *at {
+            true => there.push(client),
+            false => away.push(client),
+        }
+    }
+    assert!(there.len() > 1 && !away.is_empty(), "keys belong to both");
+    let none = run(&gateway, &["lost", "--since", "1d"]);
+    assert!(none.starts_with("no session lost messages"), "{none}");
+    // The beginning of a message of one of them has arrived.
+    let mut cut = there.remove(0);
+    let id = id_of(&cut);
+    let begun = Frame::message("the beginning", OpCode::Data(Data::Text), false);
+    cut.send(Message::Frame(begun)).await;
+    eventually("it has arrived", async || {
+        let session = gateway.get(&format!("/v1/sessions/{id}"));
+        session["to_backend"]["bytes"].as_u64() > Some(13)
     })
     .await;
-    for client in &mut clients {
+    mortal.signal(Signal::KILL);
+    let (code, _) = cut.end().await.expect("a close frame");
+    assert_eq!(code, 1011, "no other backend can complete it");
+    for client in there.iter_mut().chain(&mut away) {
         client.echo("after").await;
     }
+    eventually("the end is known", async || {
+        let (code, shown, _) = answer(&gateway, &["lost"]);
+        code == Some(1) && shown.lines().count() == 2
+    })
+    .await;
+    let (_, shown, _) = answer(&gateway, &["lost", "--since", "1d"]);
+    let line = shown.lines().nth(1).expect("one session");
+    assert!(line.contains(&id) && line.contains("1 message"), "{shown}");
+    assert!(
+        line.contains(&at) && line.contains(" by backend, 1011"),
+        "{shown}"
+    );
+    // The others show their move, and that nothing was lost.
+    let listed = run(&gateway, &["sessions", "--json"]);
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    let moved = listed["items"].as_array().unwrap().iter().filter(|one| {
+        let first = &one["moved"][0];
+        let unhurt = one["messages_lost"] == 0 && first["messages_lost"] == 0;
+        first["from"] == *at && first["reason"] == "backend_lost" && unhurt
+    });
+    assert_eq!(moved.count(), there.len());
 }

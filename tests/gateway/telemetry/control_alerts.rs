@@ -4,6 +4,7 @@
 use serde_json::json;
 
 use crate::operations::handover::impostor::Impostor;
+use crate::support::brokers::BrokerServer;
 use crate::support::certificates::Authority;
 use crate::support::etcd::Etcd;
 use crate::support::etcd_world::{Network, following, is_connected, seed};
@@ -11,6 +12,7 @@ use crate::support::pebble::free_port;
 use crate::support::peers::Language;
 use crate::support::prometheus::{AdminPort, Prometheus};
 use crate::support::service::Service;
+use crate::support::shell::sessile;
 use crate::support::tokens::{self, claims, wanted};
 use crate::support::{Backend, Client, Dial, Gateway, config, eventually};
 
@@ -87,6 +89,47 @@ async fn a_start_without_etcd_fires_its_alert() {
     prometheus.wait_until_fired(&wanted).await;
     let mut gateway = gateway;
     gateway.wait_for_exit().await;
+}
+
+/// The alert, and what an operator finds then: the finding and the event. The broker comes back.
+#[tokio::test]
+async fn a_broker_that_is_gone_fires_its_alert() {
+    let mut broker = BrokerServer::start("nats").await;
+    let backend = Backend::echo().await;
+    let text = format!(
+        "[publish]\nlisten = \"127.0.0.1:0\"\n\
+         tokens = [{{ name = \"t\", token = \"secret-of-publishers\", targets = [\"*\"] }}]\n\n\
+         {}\n{}",
+        broker.config(),
+        config::echo(&[backend.address], "", ""),
+    );
+    let gateway = Gateway::start(&text).await;
+    let port = AdminPort::of(&gateway);
+    let prometheus = Prometheus::start(&[port.address]).await;
+    let doctor = || sessile(&["doctor"], gateway.directory());
+    eventually("nothing is wrong", async || {
+        doctor().status.code() == Some(0)
+    })
+    .await;
+    broker.kill();
+    let instance = port.instance();
+    let wanted = [("SessileBrokerLost", "instance", instance.as_str())];
+    prometheus.wait_until_fired(&wanted).await;
+    let found = doctor();
+    assert_eq!(found.status.code(), Some(1));
+    let found = String::from_utf8(found.stdout).unwrap();
+    assert!(
+        found.starts_with("WARN  broker: not connected since "),
+        "{found}"
+    );
+    broker.start_again().await;
+    eventually("the loss and the return are events", async || {
+        let page = gateway.get("/v1/history?kind=broker_lost,broker_connected");
+        let items = page["items"].as_array().unwrap();
+        let kinds: Vec<_> = items.iter().map(|one| one["kind"].as_str()).collect();
+        kinds.starts_with(&[Some("broker_connected"), Some("broker_lost")])
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -15,6 +15,12 @@ await withChromium(async (browser) => {
   const board = await Dashboard.open(browser, base);
   const { page } = board;
 
+  await step("names what is worst on any gateway in the head of every page", async () => {
+    const verdict = () => document.querySelector("#verdict").innerText;
+    await board.until(() => document.querySelector("#verdict").innerText.includes("edge-3 does not answer"));
+    expect((await page.evaluate(verdict)).endsWith("1 more"), await page.evaluate(verdict));
+  });
+
   await step("leads from the list of gateways to the fleet", async () => {
     await board.shows("What is wrong on each");
     await board.click("What is wrong on each");

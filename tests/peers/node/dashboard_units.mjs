@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 
 globalThis.sessionStorage = { getItem: () => null, setItem() {}, removeItem() {} };
 const ui = new URL("../../../src/admin/ui/", import.meta.url);
-const { findings, verdict } = await import(new URL("verdict.js", ui));
+const { findings, fleetFindings, verdict } = await import(new URL("verdict.js", ui));
 const { bytes, count, duration, percent, plural, rate } = await import(new URL("format.js", ui));
 const { condition, pieces } = await import(new URL("ring.js", ui));
 const { Traffic } = await import(new URL("traffic.js", ui));
@@ -44,6 +44,16 @@ await test("the worst comes first and is the verdict", () => {
   const found = findings([finding("notice", "file"), finding("warning", "etcd"), finding("critical", "upstream chat"), finding("warning", "fleet")]);
   assert.deepEqual(found.map(({ tone }) => tone), ["bad", "warn", "warn", "busy"]);
   assert.deepEqual(verdict(found), ["bad", "upstream chat: 0 of 3 · 2 more"]);
+});
+
+await test("the fleet's verdict names the gateway, and first one that does not answer", () => {
+  const items = [{ severity: "critical", subject: "upstream chat", detail: "0 of 3", node: "edge-2" }, { severity: "warning", subject: "etcd", detail: "gone", node: "edge-1" }];
+  const nodes = [{ node: "edge-1", fault: null }, { node: "edge-2", fault: null }];
+  const found = fleetFindings({ items, nodes, fault: null }, "edge-1");
+  assert.deepEqual(verdict(found), ["bad", "edge-2 upstream chat: 0 of 3 · 1 more"]);
+  assert.deepEqual(found.map((one) => one.to), ["#fleet", "#node"]);
+  const partial = fleetFindings({ items, nodes: [...nodes, { node: "edge-3", fault: "no route" }], fault: null }, "edge-1");
+  assert.deepEqual(verdict(partial), ["bad", "gateway edge-3 does not answer: no route · 2 more"]);
 });
 
 await test("names of strangers do not leave their place in addresses", () => {

@@ -9,6 +9,8 @@ use crate::base::clock;
 use crate::base::names::RouteName;
 use crate::config::snapshot::{OnRemoval, Snapshot};
 use crate::control::drainer::BackendKey;
+use crate::control::load::Loaded;
+use crate::control::supervisor::pending::{PendingChange, waiting};
 use crate::control::supervisor::report::{Changes, changes, route_changes};
 use crate::control::supervisor::restart::restart_needs;
 use crate::core::routing::RoutingTable;
@@ -32,6 +34,9 @@ pub struct Preview {
     pub upstreams: Changes,
     /// Settings that would wait for the next start.
     pub restart_for: Vec<String>,
+    /// The same with the values in use and those of the next start, secrets masked.
+    #[serde(default)]
+    pub restart_changes: Vec<PendingChange>,
     /// Documents of other sources that the file would lock out, or that would weaken what it
     /// guards; in a sentence each.
     #[serde(default)]
@@ -180,6 +185,7 @@ impl Preview {
             routes: route_changes(before, after),
             upstreams: changes(&before.upstreams, &after.upstreams),
             restart_for: restart_needs(before, after),
+            restart_changes: Vec::new(),
             documents: Vec::new(),
             moves: moves.iter().map(MoveView::of).collect(),
             leaving: preview::leaving(old, new)
@@ -193,6 +199,19 @@ impl Preview {
         };
         preview.summary = preview.sentence();
         preview
+    }
+
+    /// By two configuration files alone; every backend counts as healthy.
+    pub fn of_files(before: &Loaded, after: &Loaded) -> Self {
+        Self::of_snapshots(&before.snapshot, &after.snapshot).of_values(before, after)
+    }
+
+    /// With the values that would wait for a restart.
+    pub(super) fn of_values(self, before: &Loaded, after: &Loaded) -> Self {
+        Self {
+            restart_changes: waiting(&before.masked, &after.masked, &self.restart_for),
+            ..self
+        }
     }
 
     /// By two configurations alone; every backend counts as healthy.

@@ -93,7 +93,23 @@ impl Direction {
         self.early = early_bytes(early);
     }
 
-    /// What is lost if no other sink comes.
+    /// What is lost with the sink if no other one comes: what it has not taken, what is held for
+    /// the next one, and the message that the source has not completed. Nothing once it was
+    /// dropped.
+    pub(in crate::core::relay) fn unsent(&self) -> Lost {
+        if !self.replaceable && self.hold.is_none() {
+            return Lost::default();
+        }
+        let (held, waiting) = (self.held_loss(), self.backlog.loss());
+        let open = self.source == SourceState::Open;
+        let begun = open && !self.tracker.at_message_boundary();
+        Lost {
+            messages: held.messages + waiting.messages + u64::from(begun),
+            bytes: held.bytes + waiting.bytes,
+        }
+    }
+
+    /// What is lost of the bytes that are held, if no other sink comes.
     pub(in crate::core::relay) fn held_loss(&self) -> Lost {
         let held = self.held_for_next();
         held.map_or_else(Lost::default, HoldBuffer::loss)

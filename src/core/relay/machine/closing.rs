@@ -46,6 +46,9 @@ impl Machine {
             return;
         }
         let frames = self.closing_frames();
+        if let Some(migration) = &mut self.migration {
+            migration.count(self.up.unsent());
+        }
         let code = frames.client.is_some().then_some(CUT.0);
         let lost = self.closing_state().and_then(|closing| closing.lost);
         match lost {
@@ -203,7 +206,7 @@ impl Machine {
             closing.lost.get_or_insert(side);
         }
         if side == Side::Backend {
-            self.up.lose_sink();
+            self.lose_backend_sink();
         }
     }
 
@@ -245,7 +248,7 @@ impl Machine {
         } else {
             self.answer_closed_client();
         }
-        self.up.lose_sink();
+        self.lose_backend_sink();
         self.down.finish();
     }
 

@@ -199,7 +199,7 @@ impl Machine {
         } else if self.down.whole() && self.salvage() {
             self.detach(plan);
         } else {
-            self.up.lose_sink();
+            self.lose_backend_sink();
             self.end_with(&plan, now);
         }
         self.turn_needed = true;
@@ -211,11 +211,11 @@ impl Machine {
             None | Some(Phase::Settled) => {}
             Some(Phase::Leaving { .. }) => {
                 if !self.up.stay() {
-                    self.drop_held();
+                    self.lose_backend_sink();
                 }
             }
             Some(Phase::Detached { .. }) => {
-                self.drop_held();
+                self.lose_backend_sink();
                 self.down.end_source();
                 self.down.finish();
             }
@@ -287,7 +287,7 @@ impl Machine {
     /// Sends the client its last frame: this one, or the answer to its own close frame.
     fn end_without_backend(&mut self, frame: Option<Vec<u8>>) {
         self.attached = false;
-        self.drop_held();
+        self.lose_backend_sink();
         let answer = || answer_to_close(self.up.tracker.close_code(), None);
         let frame = frame.unwrap_or_else(answer);
         self.down.end_source();
@@ -295,11 +295,12 @@ impl Machine {
         self.down.finish();
     }
 
-    /// Drops and counts what is held for the next backend.
-    fn drop_held(&mut self) {
-        let lost = self.up.held_loss();
+    /// The backend gets nothing more, and no other one takes its place: drops what was meant for
+    /// it, and counts that where the session may move. On other routes the place of the backend in the
+    /// stream is not followed.
+    pub(super) fn lose_backend_sink(&mut self) {
         if let Some(migration) = &mut self.migration {
-            migration.count(lost);
+            migration.count(self.up.unsent());
         }
         self.up.lose_sink();
     }

@@ -131,6 +131,44 @@ fn a_message_that_a_lost_backend_has_a_part_of_is_dropped_and_counted() {
 }
 
 #[test]
+fn a_message_that_its_client_has_not_completed_is_counted_once_with_its_session() {
+    // The backend has the beginning; the rest has not arrived.
+    let mut rig = rig(1024);
+    rig.client_sends(&from_client(0x82, &[b'1'; 100])[..50]);
+    rig.backend.vanish();
+    rig.turn();
+    assert!(
+        !rig.relay.needs_backend(),
+        "the next one cannot complete it"
+    );
+    assert!(rig.relay.closing());
+    let moves = rig.relay.moves();
+    assert_eq!((moves.messages_lost, moves.bytes_lost), (1, 0));
+    // The rest of it changes nothing.
+    rig.client_sends(&from_client(0x82, &[b'1'; 100])[50..]);
+    rig.client.vanish();
+    rig.run();
+    assert_eq!(rig.relay.moves().messages_lost, 1);
+}
+
+#[test]
+fn messages_behind_one_that_cannot_be_completed_are_counted_too() {
+    let mut rig = rig(1024);
+    let filling = from_client(0x82, &[b'0'; 119]);
+    for _ in 0..8 {
+        rig.client_sends(&filling);
+    }
+    // 24 bytes of room: a part of a fragment leaves, its message has no end yet.
+    let fragment = from_client(0x02, &[b'1'; 100]);
+    rig.client_sends(&fragment);
+    rig.backend.vanish();
+    rig.turn();
+    let moves = rig.relay.moves();
+    let unsent = fragment.len() as u64 - 24;
+    assert_eq!((moves.messages_lost, moves.bytes_lost), (1, unsent));
+}
+
+#[test]
 fn the_pong_to_the_gateways_ping_is_taken_out_wherever_it_is_split() {
     for split in 0..=14 {
         let mut rig = Rig::new(1024);

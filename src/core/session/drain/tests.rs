@@ -218,3 +218,12 @@ proptest! {
         prop_assert!(rest.len() < 60, "{} are left to the last moment", rest.len());
     }
 }
+
+#[test]
+fn what_is_due_may_be_taken_in_parts() {
+    let mut plan = Plan::new(profile(Tempo::Within(Duration::ZERO), 0.0), 0, 1);
+    plan.survey(&sessions(0..10));
+    let parts: Vec<_> = (0..4).map(|_| plan.due_at_most(1, 4).len()).collect();
+    assert_eq!(parts, [4, 4, 2, 0]);
+    assert_eq!(plan.progress().left, 0);
+}

@@ -209,7 +209,7 @@ fn i6_sessions_that_are_cut_end_with_one_record_each() {
             session::ordinary(&sessions).await,
             session::ordinary(&sessions).await,
         );
-        assert_eq!(sessions.cut(), 2);
+        assert_eq!(sessions.cut(Slice::first(None)), Sliced::whole(2));
         session::settle().await;
         assert_eq!(sessions.len(), 0);
     });
