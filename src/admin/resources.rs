@@ -22,9 +22,9 @@ use crate::admin::resource::Resource;
 use crate::admin::revocations;
 use crate::admin::{Gateway, Page};
 use crate::admin::{
-    backends, certificates, config, credentials, departures, events, findings, groups, log, messages, metrics,
-    preview, quotas, rebalance, resolve, routes, sessions, sources, status, traffic, ui, upstreams,
-    whoami,
+    backends, certificates, config, credentials, departures, events, findings, groups, log,
+    messages, metrics, preview, quotas, rebalance, resolve, routes, sessions, sources, status,
+    traffic, ui, upstreams, whoami,
 };
 use crate::control::rebalancer::RebalanceView;
 use crate::control::supervisor::preview::Preview;
