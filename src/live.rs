@@ -45,7 +45,8 @@ pub use handover::{
     Adopted, EndTransfer, HandingOver, SessionTransfer, TakenOver, TakingOver, TransferBatch,
 };
 pub use messages::{
-    Delivery, GroupSlice, Interest, InterestChange, MessageCommand, MessagesSetup, RecordedAt,
+    Delivery, Destination, GroupSlice, Interest, InterestChange, MessageCommand, MessagesSetup,
+    RecordedAt,
 };
 pub use presence::{PresenceFeed, PresenceNote, RosterAsk};
 pub use query::{KeyFilter, Measured, MoreFilters, SessionQuery, fingerprint};

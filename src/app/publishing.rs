@@ -19,26 +19,31 @@ use crate::telemetry::metrics::{MessageMetrics, Metrics};
 
 /// Has workers index sessions by principal and group, where messages are published.
 pub(super) fn prepare(live: &Live, snapshot: &Snapshot, metrics: &Arc<Metrics>, workers: usize) {
-    let Some(settings) = &snapshot.publish else {
+    if snapshot.publish.is_none() && snapshot.broker.is_none() {
         return;
-    };
+    }
+    let prefix = snapshot.broker.as_ref().map(|one| Arc::clone(&one.prefix));
+    let bounds = snapshot.memberships;
     live.set_messages(MessagesSetup {
+        prefix: prefix.unwrap_or_default(),
         bounds: GroupBounds {
-            per_session: settings.groups_per_session,
-            per_worker: settings.memberships_max.div_ceil(workers),
+            per_session: bounds.groups_per_session,
+            per_worker: bounds.memberships_max.div_ceil(workers),
         },
-        replays: (!settings.history.is_empty()).then(Arc::default),
-        interest: has_broker(snapshot).then(Arc::default),
+        replays: has_history(snapshot).then(Arc::default),
+        interest: snapshot.broker.as_ref().map(|_| Arc::default()),
         presence: Arc::default(),
         refused: MessageMetrics::new(metrics).memberships_refused(),
     });
 }
 
-/// The publishing API while it serves, if there is one.
-pub(super) struct Publishing(Option<Serving>);
+/// What delivers messages, if anything does, and the publishing API while it serves.
+pub(super) struct Publishing {
+    messages: Option<Arc<Messages>>,
+    api: Option<Serving>,
+}
 
 struct Serving {
-    messages: Arc<Messages>,
     stop: oneshot::Sender<()>,
     server: JoinHandle<io::Result<()>>,
 }
@@ -50,31 +55,45 @@ pub(super) fn begin(
     (snapshot, takes_over): (&Snapshot, bool),
     background: &mut JoinSet<()>,
 ) -> Publishing {
-    let settings = snapshot.publish.clone();
-    let both = bound.zip(settings);
-    Publishing(both.map(|(bound, settings)| {
-        serve(bound, settings, (shared, snapshot, takes_over), background)
-    }))
+    if shared.live.messages().is_none() {
+        return Publishing {
+            messages: None,
+            api: None,
+        };
+    }
+    let messages = hub(shared, (snapshot, takes_over), background);
+    let both = bound.zip(snapshot.publish.clone());
+    Publishing {
+        api: both.map(|(bound, settings)| serve(bound, settings, &shared.live, &messages)),
+        messages: Some(messages),
+    }
 }
 
-fn serve(
-    bound: ApiSocket,
-    settings: Publish,
-    (shared, snapshot, takes_over): (&Shared, &Snapshot, bool),
+fn has_history(snapshot: &Snapshot) -> bool {
+    let publish = snapshot.publish.as_ref();
+    publish.is_some_and(|publish| !publish.history.is_empty())
+}
+
+/// What delivers messages, connected to the broker.
+fn hub(
+    shared: &Shared,
+    (snapshot, takes_over): (&Snapshot, bool),
     background: &mut JoinSet<()>,
-) -> Serving {
+) -> Arc<Messages> {
     let live = &shared.live;
     let process: Arc<str> = format!("{:016x}", live.instance()).into();
-    let opened = has_broker(snapshot).then(|| broker::open(&snapshot.broker, Arc::clone(&process)));
+    let settings = snapshot.broker.as_ref();
+    let has_fleet = settings.is_some_and(|one| one.kind != BrokerKind::Memory);
+    let opened = settings.map(|settings| broker::open(settings, Arc::clone(&process)));
     let broker = opened.as_ref().map(|(broker, ..)| broker.clone());
-    let log = open_log(snapshot, &settings, &process, background);
+    let log = open_log(snapshot, &process, background);
     let (log, events) = log.unzip();
     let own = (process, Arc::clone(&snapshot.node.name));
     let messages = Messages::new(
         Arc::clone(live),
-        broker,
+        (broker, has_fleet),
         own,
-        (&settings, log, takes_over),
+        (snapshot.publish.as_ref(), log, takes_over),
         &shared.metrics,
     );
     if let Some(events) = events {
@@ -86,58 +105,63 @@ fn serve(
         background.spawn(driver);
         messages.follow(received, background);
     }
+    messages
+}
+
+fn serve(
+    bound: ApiSocket,
+    settings: Publish,
+    live: &Arc<Live>,
+    messages: &Arc<Messages>,
+) -> Serving {
     let publisher = Arc::new(Publisher {
         settings,
         live: Arc::clone(live),
-        messages: Arc::clone(&messages),
+        messages: Arc::clone(messages),
     });
     tracing::info!(address = %bound.address(), "messages can be published");
     let (stop, stopped) = oneshot::channel();
     let server = tokio::spawn(publish::serve(bound, publisher, async {
         drop(stopped.await)
     }));
-    Serving {
-        messages,
-        stop,
-        server,
-    }
+    Serving { stop, server }
 }
 
 /// The log of the history, where groups have one and the broker has logs.
 fn open_log(
     snapshot: &Snapshot,
-    settings: &Publish,
     process: &Arc<str>,
     background: &mut JoinSet<()>,
 ) -> Option<(HistoryLog, LogEvents)> {
-    let age = History::<()>::age_max(&settings.history);
+    let age = History::<()>::age_max(&snapshot.publish.as_ref()?.history);
     if age.is_zero() {
         return None;
     }
-    let (log, events, driver) = broker::open_log(&snapshot.broker, Arc::clone(process), age)?;
+    let settings = snapshot.broker.as_ref()?;
+    let (log, events, driver) = broker::open_log(settings, Arc::clone(process), age)?;
     background.spawn(driver);
     Some((log, events))
-}
-
-fn has_broker(snapshot: &Snapshot) -> bool {
-    snapshot.broker.kind != BrokerKind::Memory
 }
 
 impl Publishing {
     /// What delivers messages.
     pub(super) fn hub(&self) -> Option<Arc<Messages>> {
-        self.0.as_ref().map(|serving| Arc::clone(&serving.messages))
+        self.messages.clone()
     }
 
     /// Answers the requests in progress and ends the API. Messages of other gateways still come.
     pub(super) async fn end(self) -> Option<Arc<Messages>> {
-        let serving = self.0?;
-        serving.messages.end_watchers();
+        let Some(serving) = self.api else {
+            return self.messages;
+        };
+        if let Some(messages) = &self.messages {
+            messages.end_watchers();
+        }
         drop(serving.stop);
         if let Ok(Err(error)) = serving.server.await {
             tracing::error!(%error, "the publishing API failed");
         }
-        Some(serving.messages)
+        self.messages
     }
 }
 

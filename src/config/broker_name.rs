@@ -13,6 +13,9 @@ const VALUE_MAX: usize = 128;
 /// Characters that separate parts of names by convention. A value may not have one that the pattern
 /// has: `{room}` in `chat:{room}` must not reach `chat:7:admin`.
 const SEPARATORS: [char; 4] = ['.', ':', '/', '|'];
+/// Longest name, and longest topic of Kafka.
+const NAME_MAX: usize = 255;
+const TOPIC_MAX: usize = 249;
 const PLACEHOLDERS_MAX: usize = 8;
 
 /// A pattern of names at one kind of broker.
@@ -32,7 +35,7 @@ enum Part {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PatternFault {
     /// It does not begin with a kind of broker.
-    #[error("`{0}` does not begin with `nats:`, `redis:`, `rabbitmq:` or `kafka:`")]
+    #[error("`{0}` does not begin with `nats:`, `redis:`, `rabbitmq:`, `kafka:` or `memory:`")]
     Kind(String),
     /// Braces do not pair, or what is between them is no name.
     #[error("`{0}` has a brace that is no part of a placeholder such as `{{room}}`")]
@@ -43,6 +46,10 @@ pub enum PatternFault {
     /// RabbitMQ: the exchange is missing, or depends on the session.
     #[error("a name of RabbitMQ is `EXCHANGE/ROUTING.KEY`, with placeholders in the key only")]
     Exchange,
+    /// Kafka: the topic depends on the session. Each gateway reads whole topics, so a client must
+    /// not choose which.
+    #[error("a name of Kafka is `TOPIC` or `TOPIC/KEY`, with placeholders in the key only")]
+    Topic,
     /// The broker has no such name.
     #[error("{0} has no such names: {1}")]
     Name(BrokerKind, &'static str),
@@ -76,6 +83,7 @@ impl FromStr for BrokerName {
             "redis" => BrokerKind::Redis,
             "rabbitmq" => BrokerKind::RabbitMq,
             "kafka" => BrokerKind::Kafka,
+            "memory" => BrokerKind::Memory,
             _ => return Err(unknown()),
         };
         let parts = parts(name).ok_or_else(|| PatternFault::Placeholder(text.to_owned()))?;
@@ -83,15 +91,12 @@ impl FromStr for BrokerName {
         if pattern.placeholders().count() > PLACEHOLDERS_MAX {
             return Err(PatternFault::Placeholders);
         }
-        if kind == BrokerKind::RabbitMq {
-            let first = pattern.parts.first();
-            let exchange = first.and_then(|part| match part {
-                Part::Text(text) => text.split_once('/'),
-                Part::Placeholder(_) => None,
-            });
-            if exchange.is_none_or(|(exchange, _)| exchange.is_empty()) {
-                return Err(PatternFault::Exchange);
-            }
+        let holder = pattern.holder();
+        if kind == BrokerKind::RabbitMq && holder.is_none() {
+            return Err(PatternFault::Exchange);
+        }
+        if kind == BrokerKind::Kafka && holder.is_none() && pattern.placeholders().count() > 0 {
+            return Err(PatternFault::Topic);
         }
         // Any value that is fit will do to see whether the rest is.
         match pattern.joined(|_| Some("x")) {
@@ -131,6 +136,24 @@ fn parts(name: &str) -> Option<Vec<Part>> {
 }
 
 impl BrokerName {
+    /// How names begin, without the colon.
+    pub const KINDS: [&str; 5] = ["nats", "redis", "rabbitmq", "kafka", "memory"];
+
+    /// The text before the first slash, if no placeholder stands there: RabbitMQ's exchange,
+    /// Kafka's topic.
+    fn holder(&self) -> Option<&str> {
+        let Some(Part::Text(text)) = self.parts.first() else {
+            return None;
+        };
+        let holder = text.split_once('/').map(|(holder, _)| holder);
+        holder.filter(|holder| !holder.is_empty())
+    }
+
+    /// The pattern without the kind of its broker.
+    pub fn name(&self) -> String {
+        self.parts.iter().map(Part::to_string).collect()
+    }
+
     /// The kind of broker that has the name.
     pub fn kind(&self) -> BrokerKind {
         self.kind
@@ -187,7 +210,8 @@ impl BrokerName {
         let special: &[char] = match self.kind {
             BrokerKind::Nats => &['.', '*', '>'],
             BrokerKind::RabbitMq => &['.', '*', '#', '/'],
-            BrokerKind::Memory | BrokerKind::Redis | BrokerKind::Kafka => &[],
+            BrokerKind::Kafka => &['/'],
+            BrokerKind::Memory | BrokerKind::Redis => &[],
         };
         let separates = |letter: char| {
             let is_text = |part: &Part| matches!(part, Part::Text(text) if text.contains(letter));
@@ -199,6 +223,10 @@ impl BrokerName {
         if value.contains(|c: char| c.is_whitespace() || c.is_control()) {
             return Err("has white space or control characters");
         }
+        // Bytes that are no UTF-8 were replaced by it.
+        if value.contains(char::REPLACEMENT_CHARACTER) {
+            return Err("is no text");
+        }
         if is_first && value.starts_with(['$', '_']) {
             return Err("begins like a name of the broker's own");
         }
@@ -208,28 +236,36 @@ impl BrokerName {
 
 /// Whether the broker has such names at all; patterns of names are none.
 fn check_name(kind: BrokerKind, name: &str) -> Result<(), &'static str> {
-    let max = if kind == BrokerKind::Kafka { 249 } else { 255 };
-    if name.is_empty() || name.len() > max {
+    if name.is_empty() || name.len() > NAME_MAX {
         return Err("is empty or too long");
     }
     if name.contains(|c: char| c.is_whitespace() || c.is_control()) {
         return Err("has white space or control characters");
     }
     let fits = match kind {
-        BrokerKind::Memory => false,
         BrokerKind::Nats => {
             !name.contains(['*', '>']) && name.split('.').all(|token| !token.is_empty())
         }
-        BrokerKind::Redis => true,
+        BrokerKind::Memory | BrokerKind::Redis => true,
         BrokerKind::RabbitMq => !name.contains(['*', '#']),
         BrokerKind::Kafka => {
             let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-            name.bytes().all(plain) && name != "." && name != ".."
+            let (topic, key) = topic_and_key(name);
+            let plain = topic.bytes().all(plain) && !["", ".", ".."].contains(&topic);
+            plain && topic.len() <= TOPIC_MAX && key != Some("")
         }
     };
     match fits {
         true => Ok(()),
         false => Err("has wildcards, empty parts, or characters that names do not have"),
+    }
+}
+
+/// A name of Kafka: a topic, and the key of the records that are meant; `None`: all records.
+pub fn topic_and_key(name: &str) -> (&str, Option<&str>) {
+    match name.split_once('/') {
+        Some((topic, key)) => (topic, Some(key)),
+        None => (name, None),
     }
 }
 
@@ -240,17 +276,35 @@ fn is_own(kind: BrokerKind, name: &str, prefix: &str) -> bool {
         BrokerKind::Memory => false,
         BrokerKind::Nats | BrokerKind::Redis => name.strip_prefix(prefix).is_some_and(below),
         BrokerKind::RabbitMq => name.split('/').next() == Some(prefix),
-        BrokerKind::Kafka => name == prefix,
+        BrokerKind::Kafka => topic_and_key(name).0 == prefix,
     }
 }
 
 impl fmt::Display for BrokerName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:", self.kind)?;
-        self.parts.iter().try_for_each(|part| match part {
-            Part::Text(text) => f.write_str(text),
-            Part::Placeholder(name) => write!(f, "{{{name}}}"),
-        })
+        self.parts.iter().try_for_each(|part| part.fmt(f))
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Placeholder(name) => write!(f, "{{{name}}}"),
+        }
+    }
+}
+
+impl FillFault {
+    /// The kind of fault, for metrics.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Missing(_) => "missing",
+            Self::Value(..) => "value",
+            Self::Name(_) => "name",
+            Self::Own => "own",
+        }
     }
 }
 

@@ -39,7 +39,7 @@ pub use auth::{
     ExpiryWarning, Forward, JwksUrl, Jwt, JwtKeys, KeyHolder, Method as AuthMethod, Mint,
     RejectWith, Renewal, Revocations, RouteAuth, SignedUrl,
 };
-pub use broker::{Broker, BrokerKind, BrokerServer, SignIn};
+pub use broker::{Broker, BrokerKind, BrokerServer, SaslMechanism, SignIn};
 pub use events::{EventFiles, Events};
 pub use listener::{
     CertificateFiles, HeadLimits, Listener, ListenerLimits, ListenerTimeouts, ListenerTls,
@@ -48,8 +48,8 @@ pub use listener::{
 pub use log::{Access, AccessFile, Log, LogFormat, Rotation, Syslog, SyslogAddress, Tracing};
 pub use operations::{AdminState, Admission, Drain, Rebalance, RebalanceMode, Shutdown, Tempo};
 pub use publish::{
-    GroupSource, History, MessageQueue, MetadataSource, Publish, PublishToken, RouteMessages, Sse,
-    WhenFull,
+    GroupSource, History, MembershipLimits, MessageQueue, MessageType, MetadataSource,
+    NameOfSession, Publish, PublishToken, RouteMessages, Sse, Subscribe, WhenFull,
 };
 pub use request::{AffinitySource, HeaderEdits, MatchText, Redirect, Rewrite, Scheme, TextMatch};
 pub use service::ServiceTls;
@@ -67,6 +67,8 @@ pub struct Snapshot {
     pub admin: Admin,
     /// Where services publish messages to sessions; none by default.
     pub publish: Option<Publish>,
+    /// Bounds on what sessions are members of.
+    pub memberships: MembershipLimits,
     /// What is written where.
     pub log: Log,
     /// What is kept of the past.
@@ -79,8 +81,8 @@ pub struct Snapshot {
     pub admission: Option<Admission>,
     /// Sources of configuration and membership.
     pub sources: Sources,
-    /// What carries messages between gateways.
-    pub broker: Broker,
+    /// What carries messages between gateways and from other services, if anything does.
+    pub broker: Option<Broker>,
     /// Where the gateways of a fleet count together; none by default.
     pub state: Option<State>,
     /// The listeners.

@@ -172,6 +172,7 @@ pub fn with_check_context<A>(
     let world = World {
         directories: Some(directories),
         sockets: Some(directories),
+        broker_names: Some(etcd.map_or(&[], |etcd| &etcd.document_broker_names)),
         ..World::new(options)
     };
     let protection = FileProtection::new(&loaded.snapshot);
@@ -179,6 +180,7 @@ pub fn with_check_context<A>(
         own: loaded.snapshot.own_addresses(),
         authenticators: &loaded.authenticators,
         directory: options.path.parent().unwrap_or_else(|| Path::new("")),
+        broker: loaded.snapshot.broker.as_ref(),
         outside: &world,
         protection: &protection,
     });
@@ -287,6 +289,8 @@ struct World<'a> {
     directories: Option<&'a [PathBuf]>,
     /// Backends may be at unix sockets below these; `None`: at any.
     sockets: Option<&'a [PathBuf]>,
+    /// Names at the broker that may be used, `*` at the end for all that begin so; `None`: any.
+    broker_names: Option<&'a [String]>,
     /// Whether something was named that is out of reach.
     refused: Cell<bool>,
     /// What was read, to be watched.
@@ -301,6 +305,7 @@ impl<'a> World<'a> {
             environment: &options.environment,
             directories: None,
             sockets: None,
+            broker_names: None,
             refused: Cell::new(false),
             files: RefCell::default(),
             roots: RefCell::default(),
@@ -426,6 +431,17 @@ impl Environment for World<'_> {
             .sockets
             .is_none_or(|known| holder(known, path).is_some());
         allowed.then_some(()).ok_or_else(|| OUT_OF_REACH.to_owned())
+    }
+
+    fn broker_name(&self, written: &str) -> Result<(), String> {
+        let may = |entry: &String| match entry.strip_suffix('*') {
+            Some(start) => written.starts_with(start),
+            None => written == entry,
+        };
+        let allowed = self.broker_names.is_none_or(|all| all.iter().any(may));
+        allowed
+            .then_some(())
+            .ok_or_else(|| format!("a document may not use `{written}` at the broker"))
     }
 
     fn roots(&self, path: &Path) -> Result<u128, String> {

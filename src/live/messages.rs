@@ -17,8 +17,9 @@ use crate::base::metadata::Metadata;
 use crate::base::names::RouteName;
 use crate::base::session_id::SessionId;
 use crate::base::target::Target;
+use crate::config::snapshot::MessageType;
 use crate::core::messages::delivery::{DeliveryCounts, Exclusions, Publication, Recipient};
-use crate::core::messages::index::{GroupBounds, JoinError};
+use crate::core::messages::index::{GroupBounds, JoinError, Subscription};
 use crate::core::messages::member::Member;
 use crate::core::messages::topic::Topic;
 use crate::core::relay::{client_frame, event_frame};
@@ -28,6 +29,8 @@ use crate::live::slice::{Slice, Sliced};
 
 /// Set where messages are published.
 pub struct MessagesSetup {
+    /// What the gateways' own names at the broker begin with.
+    pub prefix: Arc<str>,
     /// Bounds on groups, of each worker.
     pub bounds: GroupBounds,
     /// What the sessions of all workers are members of, where a broker needs to know that.
@@ -133,7 +136,7 @@ impl Topics {
 #[derive(Debug)]
 pub struct Delivery {
     /// Who gets it. Of several routes only the first is there: `routes` has all.
-    pub to: Vec<Target>,
+    pub to: Vec<Destination>,
     /// The routes among them, whose sessions are found in one walk.
     pub routes: HashSet<RouteName>,
     /// Who does not.
@@ -146,6 +149,8 @@ pub struct Delivery {
     pub frame: Arc<[u8]>,
     /// For clients that take events: made once for all of them, when the first needs it.
     event: OnceLock<Arc<[u8]>>,
+    /// The payload of a text message in a binary frame, for subscribers that want that.
+    binary_frame: OnceLock<Arc<[u8]>>,
     /// When it is no longer delivered.
     pub expires: Option<SystemTime>,
     /// Its place in the history, if it is kept.
@@ -187,12 +192,72 @@ impl Delivery {
     }
 }
 
+/// Sessions that a message is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// Those that a publisher named.
+    Target(Target),
+    /// Those that are subscribed to a name at the broker.
+    Subscribers(Subscription),
+}
+
+impl Delivery {
+    /// What another service published under `name`, for its subscribers.
+    pub fn of_broker(name: &Arc<str>, payload: &[u8]) -> Self {
+        let message = match std::str::from_utf8(payload) {
+            Ok(text) => Message::Text(text.into()),
+            Err(_) => Message::Binary(payload.into()),
+        };
+        let subscribers = |message_type| {
+            Destination::Subscribers(Subscription {
+                name: Arc::clone(name),
+                message_type,
+            })
+        };
+        let types = [MessageType::Auto, MessageType::Text, MessageType::Binary];
+        Self {
+            to: types.map(subscribers).into(),
+            routes: HashSet::new(),
+            except: Exclusions::default(),
+            side: Recipient::Client,
+            frame: client_frame(&message),
+            message,
+            event: OnceLock::new(),
+            binary_frame: OnceLock::new(),
+            expires: None,
+            recorded: None,
+        }
+    }
+
+    /// The frame for clients of a destination; `None` if they do not take such payloads.
+    pub fn frame_for(&self, destination: &Destination) -> Option<&Arc<[u8]>> {
+        let Destination::Subscribers(Subscription { message_type, .. }) = destination else {
+            return Some(&self.frame);
+        };
+        match (message_type, &self.message) {
+            (MessageType::Text, Message::Binary(_)) => None,
+            (MessageType::Binary, Message::Text(text)) => Some(
+                self.binary_frame
+                    .get_or_init(|| client_frame(&Message::Binary(text.as_bytes().into()))),
+            ),
+            _ => Some(&self.frame),
+        }
+    }
+
+    /// Whether a session may be in more than one destination.
+    pub fn overlaps(&self) -> bool {
+        let targets = |one: &Destination| matches!(one, Destination::Target(_));
+        self.to.len() > 1 && self.to.iter().any(targets)
+    }
+}
+
 impl From<Publication> for Delivery {
     fn from(publication: Publication) -> Self {
         let (to, routes) = distinct(publication.to);
         Self {
             frame: client_frame(&publication.message),
-            to,
+            binary_frame: OnceLock::new(),
+            to: to.into_iter().map(Destination::Target).collect(),
             routes,
             except: Exclusions::new(publication.except),
             side: publication.side,

@@ -54,6 +54,8 @@ pub struct SessionView {
     pub published: PublishedCounts,
     /// Its groups.
     pub groups: Vec<GroupName>,
+    /// The names at the broker that it is subscribed to.
+    pub subscriptions: Vec<Arc<str>>,
     /// Its changes of backend.
     pub moves: Moves,
     /// Whether it can move to another backend.

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use sessile::base::secret::Secret;
-use sessile::config::snapshot::{Broker, BrokerKind, BrokerServer, ServiceTls, SignIn};
+use sessile::config::snapshot::{
+    Broker, BrokerKind, BrokerServer, SaslMechanism, ServiceTls, SignIn,
+};
 use tempfile::TempDir;
 
 use crate::certificates::{self, Files};
@@ -283,6 +285,23 @@ impl Server {
         command
     }
 
+    /// Adds a user to Tansu, which has users with SCRAM only.
+    pub fn add_user(&self, user: &str, mechanism: &str) {
+        let broker = format!("tcp://127.0.0.1:{}", self.port);
+        let create = [
+            "user",
+            "create",
+            "--broker",
+            &broker,
+            "--mechanism",
+            mechanism,
+        ];
+        let mut command = Command::new(tansu());
+        let created = command.args(create).args([user, PASSWORD]).output();
+        let created = created.expect("tansu starts");
+        assert!(created.status.success(), "{created:?}");
+    }
+
     /// The configuration of a gateway that uses it.
     pub fn settings(&self, prefix: &str) -> Broker {
         let encrypted = self.door == Door::Tls;
@@ -298,6 +317,7 @@ impl Server {
                 BrokerKind::Kafka => SignIn::Open,
                 _ => SignIn::Password(USER.to_owned(), Secret::new(PASSWORD)),
             },
+            mechanism: SaslMechanism::Plain,
             tls: ServiceTls {
                 ca: encrypted.then(|| self.files.ca.clone()),
                 ..ServiceTls::default()

@@ -5,7 +5,7 @@ use futures_util::future::join_all;
 use rustix::process::Signal;
 use sessile::base::group::GroupName;
 use sessile::base::secret::Secret;
-use sessile::config::snapshot::{BrokerKind, ServiceTls, SignIn};
+use sessile::config::snapshot::{Broker, BrokerKind, SaslMechanism, ServiceTls, SignIn};
 use sessile::core::messages::topic::Topic;
 use sessile::io::broker::{NotCarried, PAYLOAD_MAX};
 
@@ -269,6 +269,77 @@ pub async fn verified(kind: BrokerKind) {
     let mut untrusting = settings.clone();
     untrusting.tls = ServiceTls::default();
     refused(untrusting, "certificate").await;
+}
+
+/// Users of Kafka prove that they know the password; a wrong one is refused.
+pub async fn scram() {
+    let server = Server::start(BrokerKind::Kafka, Door::Password).await;
+    for (user, option, mechanism) in [
+        ("edge-256", "scram256", SaslMechanism::ScramSha256),
+        ("edge-512", "scram512", SaslMechanism::ScramSha512),
+    ] {
+        server.add_user(user, option);
+        let settings = |password| Broker {
+            sign_in: SignIn::Password(user.to_owned(), Secret::new(password)),
+            mechanism,
+            ..server.settings("sessile")
+        };
+        let sender = Member::connected(&settings(PASSWORD)).await;
+        let mut receiver = Member::connected(&settings(PASSWORD)).await;
+        receiver.broker.subscribe(Topic::Fleet);
+        sender.reaches(&mut receiver, &Topic::Fleet).await;
+        sender.close().await;
+        receiver.close().await;
+        let wrong = Member::open(&settings("wr0ng"));
+        let mut status = wrong.broker.watch_status();
+        let status = status.wait_for(|status| status.error.is_some());
+        let status = status.await.unwrap().clone();
+        let error = status.error.unwrap();
+        assert!(!error.contains("wr0ng"), "{error}");
+        assert_eq!((status.connected, status.connects), (false, 0), "{error}");
+    }
+}
+
+/// Names of Kafka that mean the records with one key.
+pub async fn keyed_records() {
+    let server = Server::start(BrokerKind::Kafka, Door::Password).await;
+    let settings = server.settings("sessile");
+    let sender = Member::connected(&settings).await;
+    let mut receiver = Member::connected(&settings).await;
+    let topic = |name: &str| Topic::Foreign(name.into());
+    let (all, eur, usd) = (
+        topic("prices.eur"),
+        topic("prices.eur/EUR"),
+        topic("prices.eur/USD"),
+    );
+    receiver.broker.subscribe(eur.clone());
+    sender.reaches(&mut receiver, &eur).await;
+    sender.publish(&usd, "not wanted").await.unwrap();
+    sender.publish(&all, "without a key").await.unwrap();
+    sender.publish(&eur, "1").await.unwrap();
+    assert_eq!(receiver.next().await, (eur.clone(), "1".into()));
+    // Both names of a record are served.
+    receiver.broker.subscribe(all.clone());
+    sender.reaches(&mut receiver, &all).await;
+    sender.publish(&eur, "2").await.unwrap();
+    let mut came = [receiver.next().await, receiver.next().await];
+    came.sort_unstable();
+    assert_eq!(came, [(all.clone(), "2".into()), (eur.clone(), "2".into())]);
+    // The topic is read until no name of it is wanted.
+    receiver.broker.unsubscribe(&all);
+    eventually("only the key is wanted", async || {
+        sender.publish(&eur, "3").await.unwrap();
+        sender.publish(&Topic::Fleet, "x").await.unwrap();
+        sender.publish(&eur, "4").await.unwrap();
+        let mut last = receiver.next().await;
+        let mut doubled = false;
+        while last.1 != "4" {
+            doubled |= last.0 == all;
+            last = receiver.next().await;
+        }
+        !doubled && last.0 == eur
+    })
+    .await;
 }
 
 /// Channels of a Redis cluster lie on several servers, and a lost one is as a lost broker.

@@ -91,6 +91,9 @@ pub struct Session {
     /// Its groups, which messages are published to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<String>,
+    /// The names at the broker that it is subscribed to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub subscriptions: Vec<String>,
     /// Messages that were published to the client.
     #[serde(default)]
     pub published: PublishedCounts,
@@ -237,6 +240,7 @@ pub(super) fn session(view: &SessionView) -> Session {
         messages_lost: view.moves.messages_lost,
         bytes_lost: view.moves.bytes_lost,
         groups: view.groups.iter().map(ToString::to_string).collect(),
+        subscriptions: view.subscriptions.iter().map(ToString::to_string).collect(),
         published: view.published,
         closing: view.closing,
         to_backend: traffic(&view.from_client.traffic),

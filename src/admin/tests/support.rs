@@ -209,6 +209,7 @@ pub(crate) fn session(n: u64, route: &str, principal: Option<&str>) -> SessionVi
         from_backend: DirectionView::default(),
         published: Default::default(),
         groups: Vec::new(),
+        subscriptions: Vec::new(),
         moves: Moves::default(),
         movable: false,
         closing: false,

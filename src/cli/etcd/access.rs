@@ -88,5 +88,6 @@ fn given(args: &EtcdArgs) -> anyhow::Result<Etcd> {
         silence: Duration::from_secs(10),
         stale_grace: Duration::from_secs(600),
         document_files: Vec::new(),
+        document_broker_names: Vec::new(),
     })
 }

@@ -24,6 +24,9 @@ pub struct Broker {
     pub user: Option<String>,
     /// The user's password. `{ file = "…" }`, `{ env = "…" }` or the password itself.
     pub password: Option<SecretSource>,
+    /// How the user signs in, for Kafka only: `"plain"`, `"scram-sha-256"` or `"scram-sha-512"`.
+    /// Default: `plain`, which sends the password to the server.
+    pub mechanism: Option<SaslMechanism>,
     /// A token instead of user and password, for NATS only. `{ file = "…" }`, `{ env = "…" }` or
     /// the token itself.
     pub token: Option<SecretSource>,
@@ -64,6 +67,33 @@ pub enum BrokerType {
     Kafka,
 }
 
+/// How a user signs in to Kafka.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[schemars(inline)]
+pub enum SaslMechanism {
+    /// With the password.
+    #[default]
+    #[serde(rename = "plain")]
+    Plain,
+    /// With a proof of it.
+    #[serde(rename = "scram-sha-256")]
+    ScramSha256,
+    /// With a proof of it.
+    #[serde(rename = "scram-sha-512")]
+    ScramSha512,
+}
+
+impl SaslMechanism {
+    /// As the protocol names it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "PLAIN",
+            Self::ScramSha256 => "SCRAM-SHA-256",
+            Self::ScramSha512 => "SCRAM-SHA-512",
+        }
+    }
+}
+
 impl Default for Broker {
     fn default() -> Self {
         Self {
@@ -72,6 +102,7 @@ impl Default for Broker {
             prefix: "sessile".to_owned(),
             user: None,
             password: None,
+            mechanism: None,
             token: None,
             tls: None,
             connect_timeout: Time::seconds(5),

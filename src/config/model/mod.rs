@@ -32,7 +32,7 @@ mod value;
 
 pub use acme::{Acme, AcmeChallenge, ExternalAccount};
 pub use auth::{ApiKey, Authenticator, AuthenticatorType, Expiry, RejectWith, Revocation};
-pub use broker::{Broker, BrokerType};
+pub use broker::{Broker, BrokerType, SaslMechanism};
 pub use events::Events;
 pub use limits::{AddressPrefix, NetworksFile, RouteLimits};
 pub use listener::{
@@ -43,7 +43,8 @@ pub use log::{Access, Log, LogFormat, Rotate};
 pub use node::{Admin, AdminFleet, Node, TlsRecords};
 pub use operations::{Admission, Drain, OnMemberRemoval, Pace, Rebalance, RebalanceMode, Shutdown};
 pub use publish::{
-    GroupFrom, History, MessageQueue, Presence, Publish, PublishToken, Sse, WhenFull,
+    GroupFrom, History, MessageQueue, MessageType, Presence, Publish, PublishToken, Sse, Subscribe,
+    WhenFull,
 };
 pub use route::{
     CloseCodes, EmptySegments, HeaderEdits, IssueCookie, Keepalive, KeepaliveTo, OnBackendLoss,
@@ -84,8 +85,9 @@ pub struct Model {
     pub admission: Admission,
     /// Sources of configuration and membership.
     pub sources: Sources,
-    /// What carries messages between the gateways of a fleet. A change needs a restart.
-    pub broker: Broker,
+    /// What carries messages between the gateways of a fleet, and from other services. A change
+    /// needs a restart.
+    pub broker: Option<Broker>,
     /// Where the gateways of a fleet count sessions and handshakes together. A change needs a
     /// restart.
     pub state: State,

@@ -14,7 +14,8 @@ use crate::config::model::value::{LongForm, SecretSource, Size, Time};
 #[serde(default, deny_unknown_fields)]
 pub struct Publish {
     /// Address of the publishing API, `127.0.0.1:9901` or `unix:/run/sessile/publish.sock`. It is
-    /// never a listener of clients. None: there is no publishing, and sessions are in no groups.
+    /// never a listener of clients. None: there is no such API; without `[broker]`, sessions are
+    /// then in no groups.
     pub listen: Option<String>,
     /// Permissions of a unix socket of `listen`, in octal.
     pub socket_mode: String,
@@ -90,6 +91,48 @@ pub struct Presence {
     /// device = "query:device" }`. At most 16, and 1 KiB in all; a value that is absent, or does
     /// not fit in, is left out. Those who list or watch a group see them.
     pub metadata: BTreeMap<String, String>,
+}
+
+/// Messages of other services at the broker that sessions of a route get.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Subscribe {
+    /// Required. The name at the broker under which the messages are published, after the kind of
+    /// the broker: `"nats:chat.{room}"`, `"redis:chat:{room}"`, `"rabbitmq:amq.topic/chat.{room}"`,
+    /// `"kafka:prices"`, `"kafka:prices/{symbol}"` (records with this key), `"memory:chat.{room}"`.
+    /// `{room}` is a parameter of the path, `{claim:team}` any source of `affinity`. A session
+    /// whose values do not make such a name is not subscribed, which a metric counts.
+    pub from: Option<String>,
+    /// What clients receive: `auto` sends a payload that is UTF-8 as a text message and any other
+    /// as a binary one, `binary` sends all as binary messages, `text` drops what is not UTF-8.
+    pub message_type: MessageType,
+}
+
+/// What becomes of a payload that another service published.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Deserialize,
+    Serialize,
+    JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum MessageType {
+    /// UTF-8 is a text message, anything else a binary one.
+    #[default]
+    Auto,
+    /// Every payload is a text message, or dropped.
+    Text,
+    /// Every payload is a binary message.
+    Binary,
 }
 
 /// Published messages that wait for one session's client.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::limits::Priority;
 use crate::config::model::auth::{Expiry, RejectWith};
 use crate::config::model::limits::{NetworksFile, RouteLimits};
-use crate::config::model::publish::{GroupFrom, MessageQueue, Presence, Sse};
+use crate::config::model::publish::{GroupFrom, MessageQueue, Presence, Sse, Subscribe};
 use crate::config::model::text_match::TextMatch;
 use crate::config::model::value::{LongForm, Size, TextOr, Time, TimeOrOff};
 use crate::config::snapshot::Scheme;
@@ -103,6 +103,8 @@ pub struct Route {
     pub groups: Vec<TextOr<GroupFrom>>,
     /// What sessions are described by in their groups.
     pub presence: Presence,
+    /// Messages of other services at the broker that sessions of this route get.
+    pub subscribe: Vec<Subscribe>,
     /// Published messages that wait for a slow client.
     pub message_queue: MessageQueue,
     /// Clients that only listen: a `GET` with `Accept: text/event-stream` gets the messages that
@@ -165,6 +167,7 @@ impl Default for Route {
             scope: None,
             groups: Vec::new(),
             presence: Presence::default(),
+            subscribe: Vec::new(),
             message_queue: MessageQueue::default(),
             sse: None,
             tap_payload: false,

@@ -60,6 +60,10 @@ pub struct EtcdSource {
     /// Directories from which documents may name files, such as certificates and key sets. None:
     /// documents name no files. Documents never name environment variables.
     pub document_files: Vec<String>,
+    /// Names at the broker that routes of documents may use in `subscribe`, as they
+    /// are written there, such as `"nats:chat.{room}"`; with `*` at the end all that begin so
+    /// (`"nats:chat.*"`). None: documents do not use the broker.
+    pub document_broker_names: Vec<String>,
 }
 
 impl Default for EtcdSource {
@@ -74,6 +78,7 @@ impl Default for EtcdSource {
             stale_grace: Time::seconds(600),
             protect: Vec::new(),
             document_files: Vec::new(),
+            document_broker_names: Vec::new(),
         }
     }
 }

@@ -56,6 +56,12 @@ pub(super) fn check(
         });
         model.authenticators = asked.collect();
     }
+    // Names at the broker are checked against the file's.
+    model.broker = context.broker.map(|broker| model::Broker {
+        kind: broker.kind,
+        prefix: broker.prefix.to_string(),
+        ..model::Broker::default()
+    });
     if document.key.kind == Kind::Authenticator {
         let named = model.authenticators.values();
         let named = named.flat_map(|one| one.mint_for.clone().unwrap_or_default());

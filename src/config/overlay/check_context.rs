@@ -6,6 +6,7 @@ use std::path::Path;
 use crate::base::addr::OwnAddresses;
 use crate::config::model;
 use crate::config::overlay::protection::FileProtection;
+use crate::config::snapshot::Broker;
 use crate::config::validate::Environment;
 
 /// What documents are checked against.
@@ -16,6 +17,8 @@ pub struct CheckContext<'a> {
     pub directory: &'a Path,
     /// Where the gateway itself listens; no backend is there.
     pub own: OwnAddresses,
+    /// The file's broker.
+    pub broker: Option<&'a Broker>,
     /// The world outside.
     pub outside: &'a dyn Environment,
     /// What the file protects and guards.

@@ -8,12 +8,12 @@ use crate::base::addr::BackendAddr;
 use crate::base::secret::Secret;
 use crate::config::snapshot::service::ServiceTls;
 
-pub use crate::config::model::BrokerType as BrokerKind;
+pub use crate::config::model::{BrokerType as BrokerKind, SaslMechanism};
 
 /// `[broker]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Broker {
-    /// What it is. Default: memory.
+    /// What it is.
     pub kind: BrokerKind,
     /// At least one, except for memory.
     pub servers: Vec<BrokerServer>,
@@ -21,6 +21,8 @@ pub struct Broker {
     pub prefix: Arc<str>,
     /// What is shown to the broker.
     pub sign_in: SignIn,
+    /// How a user signs in to Kafka. Default plain.
+    pub mechanism: SaslMechanism,
     /// TLS to servers that have it.
     pub tls: ServiceTls,
     /// For a connection, sign-in included. Default 5 s.
@@ -48,20 +50,6 @@ pub enum SignIn {
     Password(String, Secret),
     /// A token.
     Token(Secret),
-}
-
-/// A gateway alone.
-impl Default for Broker {
-    fn default() -> Self {
-        Self {
-            kind: BrokerKind::Memory,
-            servers: Vec::new(),
-            prefix: "sessile".into(),
-            sign_in: SignIn::Open,
-            tls: ServiceTls::default(),
-            connect_timeout: Duration::from_secs(5),
-        }
-    }
 }
 
 impl fmt::Display for BrokerKind {

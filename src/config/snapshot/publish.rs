@@ -6,7 +6,10 @@ use std::time::Duration;
 use crate::base::addr::ListenAddr;
 use crate::base::secret::Secret;
 use crate::base::target_scope::Scope;
+use crate::config::broker_name::BrokerName;
 use crate::config::snapshot::{AffinitySource, ListenerTls};
+
+pub use crate::config::model::MessageType;
 
 /// `[publish]` with an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,14 +24,19 @@ pub struct Publish {
     pub tokens: Arc<[PublishToken]>,
     /// Largest payload. Default 64 KiB.
     pub message_bytes: usize,
-    /// Default 100.
-    pub groups_per_session: usize,
-    /// Default a million.
-    pub memberships_max: usize,
-    /// Which groups have one.
+    /// Which groups have a history.
     pub history: Arc<[History]>,
     /// Default 64 MiB.
     pub history_bytes: usize,
+}
+
+/// Bounds on groups and subscriptions, from `[publish]`, with an address or without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MembershipLimits {
+    /// Most groups of one session. Default 100.
+    pub groups_per_session: usize,
+    /// Most of all sessions. Default a million.
+    pub memberships_max: usize,
 }
 
 /// Messages of groups that are kept.
@@ -51,6 +59,15 @@ pub struct Sse {
     pub heartbeat: Duration,
 }
 
+impl Default for MembershipLimits {
+    fn default() -> Self {
+        Self {
+            groups_per_session: 100,
+            memberships_max: 1_000_000,
+        }
+    }
+}
+
 /// A publisher.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublishToken {
@@ -67,6 +84,8 @@ pub struct PublishToken {
 pub struct RouteMessages {
     /// Groups that sessions join.
     pub groups: Vec<GroupSource>,
+    /// Messages of other services that sessions get.
+    pub subscribe: Vec<Subscribe>,
     /// Bounds on published messages that wait for a client.
     pub queue: MessageQueue,
     /// Set where clients may only listen.
@@ -91,6 +110,24 @@ pub struct GroupSource {
     pub source: AffinitySource,
     /// In front of it.
     pub prefix: String,
+}
+
+/// Messages of other services that sessions of a route get.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subscribe {
+    /// Under which name they are published.
+    pub from: NameOfSession,
+    /// What clients receive. Default: text where the payload is UTF-8.
+    pub message_type: MessageType,
+}
+
+/// A name at the broker that depends on the session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NameOfSession {
+    /// With placeholders.
+    pub pattern: BrokerName,
+    /// Where the value of each placeholder comes from, in the order of the pattern.
+    pub values: Vec<AffinitySource>,
 }
 
 /// `message_queue` of a route.

@@ -40,4 +40,7 @@ pub struct Etcd {
     pub stale_grace: Duration,
     /// Directories from which documents may name files. Default: none.
     pub document_files: Vec<PathBuf>,
+    /// Names at the broker that documents may use, `*` at the end for all that begin so. Default:
+    /// none.
+    pub document_broker_names: Vec<String>,
 }

@@ -58,7 +58,15 @@ const fn is_built(kind: BrokerKind) -> bool {
     }
 }
 
-pub(super) fn broker(at: &Scope<'_>, model: &model::Broker) -> Option<Broker> {
+/// `None` inside where there is no broker.
+pub(super) fn optional(at: &Scope<'_>, model: Option<&model::Broker>) -> Option<Option<Broker>> {
+    match model {
+        Some(model) => broker(at, model).map(Some),
+        None => Some(None),
+    }
+}
+
+fn broker(at: &Scope<'_>, model: &model::Broker) -> Option<Broker> {
     let kind = model.kind;
     if !is_built(kind) {
         at.key("type").fault_with(
@@ -73,6 +81,7 @@ pub(super) fn broker(at: &Scope<'_>, model: &model::Broker) -> Option<Broker> {
         None => no_servers(at, model),
     };
     let sign_in = sign_in(at, model);
+    mechanism(at, model)?;
     let tls = match &model.tls {
         Some(tls) => service::tls(&at.key("tls"), tls),
         None => Some(ServiceTls::default()),
@@ -91,6 +100,7 @@ pub(super) fn broker(at: &Scope<'_>, model: &model::Broker) -> Option<Broker> {
         servers: servers?,
         prefix: prefix?,
         sign_in: sign_in?,
+        mechanism: model.mechanism.unwrap_or_default(),
         tls: tls?,
         connect_timeout: connect_timeout?,
     })
@@ -228,6 +238,27 @@ pub(super) fn prefix(at: &Scope<'_>, text: &str) -> Option<Arc<str>> {
         return None;
     }
     Some(text.into())
+}
+
+/// Only users of Kafka sign in in several ways.
+fn mechanism(at: &Scope<'_>, model: &model::Broker) -> Option<()> {
+    let at = model.mechanism.map(|_| at.key("mechanism"));
+    let Some(at) = at else { return Some(()) };
+    if model.kind != BrokerKind::Kafka {
+        at.fault_with(
+            format!("{} has one way to sign in", model.kind),
+            "take `mechanism` out",
+        );
+        return None;
+    }
+    if model.user.is_none() {
+        at.fault_with(
+            "there is no user that could sign in",
+            "set `user` and `password`",
+        );
+        return None;
+    }
+    Some(())
 }
 
 fn sign_in(at: &Scope<'_>, model: &model::Broker) -> Option<SignIn> {

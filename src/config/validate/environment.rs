@@ -29,6 +29,12 @@ pub trait Environment {
     /// Why not.
     fn socket(&self, path: &Path) -> Result<(), String>;
 
+    /// Whether a route may use this name at the broker, as it is written.
+    ///
+    /// # Errors
+    /// Why not.
+    fn broker_name(&self, written: &str) -> Result<(), String>;
+
     /// Whether a file holds PEM certificates to trust; a fingerprint of them.
     ///
     /// # Errors

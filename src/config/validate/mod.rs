@@ -46,6 +46,7 @@ mod service;
 mod session;
 mod source;
 mod state;
+mod subscribe;
 mod syntax;
 mod tls;
 mod tracing;
@@ -140,6 +141,7 @@ fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
     let limits = node::limits(&root.key("node"), &model.node);
     let admin = node::admin(&root.key("admin"), &model.admin);
     let publish = publish::publish(&root.key("publish"), &model.publish);
+    let memberships = publish::memberships(&root.key("publish"), &model.publish);
     let log = log::log(&root.key("log"), &model.log);
     let state_dir = model.node.state_dir.is_some() || root.key("node").is_explained();
     let events = events::events(&root.key("events"), &model.events, state_dir);
@@ -147,7 +149,7 @@ fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
     let shutdown = operations::shutdown(&root.key("shutdown"), &model.shutdown);
     let admission = operations::admission(&root.key("admission"), &model.admission);
     let sources = source::sources(&root.key("sources"), model);
-    let broker = broker::broker(&root.key("broker"), &model.broker);
+    let broker = broker::optional(&root.key("broker"), model.broker.as_ref());
     let state = state::state(&root.key("state"), &model.state);
     let listeners = listeners(root, model);
     let upstreams: Vec<_> = model
@@ -172,6 +174,7 @@ fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
         limits: limits?,
         admin: admin?,
         publish: publish?,
+        memberships: memberships?,
         log: log?,
         events: events?,
         tracing: tracing?,
@@ -193,6 +196,12 @@ fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
         routes: routes?,
     };
     no_own_backends(root, model, &snapshot.own_addresses());
+    bounded_tables(root, &snapshot);
+    Some(snapshot)
+}
+
+/// Reports upstreams whose tables would take too much memory.
+fn bounded_tables(root: &Scope<'_>, snapshot: &Snapshot) {
     let tables = footprint::tables_bytes(snapshot.upstreams.values());
     if tables > footprint::TABLE_BYTES_MAX {
         let (asked, most) = (Size(tables), Size(footprint::TABLE_BYTES_MAX));
@@ -201,7 +210,6 @@ fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
             "use smaller weights, or `policy = \"rendezvous\"`, which has no table",
         );
     }
-    Some(snapshot)
 }
 
 /// Reports addresses that are taken, and keys and certificates for which there is no place.

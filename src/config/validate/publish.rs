@@ -8,11 +8,12 @@ use crate::config::layers::Part;
 use crate::config::model::{self, Size, TextOr};
 use crate::config::pattern::PathPattern;
 use crate::config::snapshot::{
-    AffinitySource, GroupSource, History, MessageQueue, MetadataSource, Publish, PublishToken,
-    RouteMessages, Sse, WhenFull,
+    AffinitySource, GroupSource, History, MembershipLimits, MessageQueue, MetadataSource, Publish,
+    PublishToken, RouteMessages, Sse, WhenFull,
 };
 use crate::config::validate::affinity::affinity_source;
 use crate::config::validate::scope::Scope;
+use crate::config::validate::subscribe::subscribe;
 use crate::config::validate::tls::listener_tls;
 use crate::config::validate::values::{listen_address, secret, socket_mode};
 
@@ -60,10 +61,6 @@ pub(super) fn publish(at: &Scope<'_>, model: &model::Publish) -> Option<Option<P
     let tokens = tokens(&at.key("tokens"), model);
     let bytes = at.key("message_bytes");
     let message_bytes = bytes.within(model.message_bytes, Size(1)..=MESSAGE_BYTES_MAX);
-    let groups = at.key("groups_per_session");
-    let groups_per_session = groups.within(model.groups_per_session, 1..=GROUPS_PER_SESSION_MAX);
-    let memberships = at.key("memberships_max");
-    let memberships_max = memberships.within(model.memberships_max, 1..=MEMBERSHIPS_MAX);
     let history = history(&at.key("history"), &model.history);
     let bytes = at.key("history_bytes");
     let history_bytes = bytes.within(model.history_bytes, Size(1 << 10)..=HISTORY_BYTES_MAX);
@@ -73,11 +70,21 @@ pub(super) fn publish(at: &Scope<'_>, model: &model::Publish) -> Option<Option<P
         tls: tls?,
         tokens: tokens?,
         message_bytes: usize::try_from(message_bytes?.0).ok()?,
-        groups_per_session: groups_per_session?,
-        memberships_max: memberships_max?,
         history: history?.into(),
         history_bytes: usize::try_from(history_bytes?.0).ok()?,
     }))
+}
+
+/// Bounds on groups and subscriptions.
+pub(super) fn memberships(at: &Scope<'_>, model: &model::Publish) -> Option<MembershipLimits> {
+    let groups = at.key("groups_per_session");
+    let groups_per_session = groups.within(model.groups_per_session, 1..=GROUPS_PER_SESSION_MAX);
+    let memberships = at.key("memberships_max");
+    let memberships_max = memberships.within(model.memberships_max, 1..=MEMBERSHIPS_MAX);
+    Some(MembershipLimits {
+        groups_per_session: groups_per_session?,
+        memberships_max: memberships_max?,
+    })
 }
 
 fn tokens(at: &Scope<'_>, model: &model::Publish) -> Option<Arc<[PublishToken]>> {
@@ -181,6 +188,7 @@ fn sse(at: &Scope<'_>, model: Option<&model::Sse>) -> Option<Option<Sse>> {
 pub(super) fn of_route(
     at: &Scope<'_>,
     route: &model::Route,
+    whole: &model::Model,
     path: Option<&PathPattern>,
 ) -> Option<RouteMessages> {
     let groups = groups(&at.key("groups"), route, path);
@@ -190,8 +198,10 @@ pub(super) fn of_route(
     let queue = queue(&at.key("message_queue"), &route.message_queue);
     let sse = sse(&at.key("sse"), route.sse.as_ref());
     let metadata = metadata(&at.key("presence").key("metadata"), route, path);
+    let subscribe = subscribe(&at.key("subscribe"), route, whole, path);
     Some(RouteMessages {
         groups: groups?,
+        subscribe: subscribe?,
         queue: queue?,
         metadata: metadata?,
         sse: sse?,

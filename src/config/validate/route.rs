@@ -26,6 +26,8 @@ const MESSAGE_BYTES_MAX: Size = Size(1 << 40);
 /// Entries of a route's lists.
 const HOSTS_MAX: usize = 256;
 const ENTRIES_MAX: usize = 64;
+/// Names at the broker; each session may be subscribed to all of them.
+const SUBSCRIBE_MAX: usize = 16;
 /// Hosts times segments of the path: so many places of the table a route takes.
 const PLACES_MAX: usize = 2048;
 
@@ -49,7 +51,7 @@ pub(super) fn route(at: &Scope<'_>, model: &model::Route, whole: &model::Model) 
     let request_headers = edits::headers(&at.key("request_headers"), &model.request_headers);
     let auth = auth::route(at, model, &whole.authenticators, path.as_ref());
     let affinity = affinity::affinity(&at.key("affinity"), model, path.as_ref());
-    let messages = publish::of_route(at, model, path.as_ref());
+    let messages = publish::of_route(at, model, whole, path.as_ref());
     let stick = stick(at, model);
     let stick_for = stick_for(at, model);
     let origins = guard::origins(at, model, &whole.authenticators);
@@ -121,6 +123,7 @@ fn bounded(at: &Scope<'_>, model: &model::Route) -> Option<()> {
         ("claim_headers", model.claim_headers.len(), ENTRIES_MAX),
         ("affinity", model.affinity.len(), ENTRIES_MAX),
         ("groups", model.groups.len(), ENTRIES_MAX),
+        ("subscribe", model.subscribe.len(), SUBSCRIBE_MAX),
     ];
     let lists = lists
         .iter()

@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::Uri;
 
 use crate::base::secret::Secret;
+use crate::config::broker_name::BrokerName;
 use crate::config::document_key::{DocumentKey, Kind};
 use crate::config::model::{self, Model};
 use crate::config::protect::Protect;
@@ -14,6 +15,8 @@ use crate::config::validate::service;
 use crate::config::validate::values::{secret_text, text_without_secrets};
 
 const WAIT_MAX: Duration = Duration::from_secs(60 * 60);
+/// Entries of `document_broker_names`.
+const BROKER_NAMES_MAX: usize = 256;
 const GRACE_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 pub(super) fn sources(at: &Scope<'_>, model: &Model) -> Option<Sources> {
@@ -91,6 +94,8 @@ fn etcd(at: &Scope<'_>, model: &model::EtcdSource) -> Option<Etcd> {
     let dial = wait.key("dial").time(model.timeouts.dial, WAIT_MAX);
     let answer = wait.key("answer").time(model.timeouts.answer, WAIT_MAX);
     let silence = wait.key("silence").time(model.timeouts.silence, WAIT_MAX);
+    let names = &model.document_broker_names;
+    let document_broker_names = document_broker_names(&at.key("document_broker_names"), names);
     let stale_grace = at.key("stale_grace").time(model.stale_grace, GRACE_MAX);
     Some(Etcd {
         endpoints: endpoints?,
@@ -106,6 +111,25 @@ fn etcd(at: &Scope<'_>, model: &model::EtcdSource) -> Option<Etcd> {
             .iter()
             .map(|path| at.resolve(path))
             .collect(),
+        document_broker_names: document_broker_names?,
+    })
+}
+
+/// What documents may use of the broker: entries that could allow something.
+fn document_broker_names(at: &Scope<'_>, entries: &[String]) -> Option<Vec<String>> {
+    at.few(entries.len(), BROKER_NAMES_MAX)?;
+    at.each(entries, |at, entry| {
+        let kind = entry.split_once(':').map(|(kind, _)| kind);
+        let known = kind.is_some_and(|kind| BrokerName::KINDS.contains(&kind));
+        let starred = entry.trim_end_matches('*');
+        if !known || starred.contains('*') || entry.len() - starred.len() > 1 {
+            at.fault_with(
+                format!("`{entry}` is no name at a broker, and no beginning of one"),
+                "write the name as routes do, `nats:chat.{room}`, or `nats:chat.*`",
+            );
+            return None;
+        }
+        Some(entry.clone())
     })
 }
 

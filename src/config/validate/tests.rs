@@ -26,6 +26,10 @@ impl Environment for Nowhere {
         Err("there are no files".to_owned())
     }
 
+    fn broker_name(&self, _: &str) -> Result<(), String> {
+        Ok(())
+    }
+
     fn certificate(&self, _: &CertificateFiles) -> Vec<CertificateFault> {
         Vec::new()
     }

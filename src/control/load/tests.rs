@@ -17,6 +17,10 @@ listen = ["127.0.0.1:0"]
 [sources.etcd]
 endpoints = ["http://127.0.0.1:2379"]
 document_files = ["./shared"]
+document_broker_names = ["memory:news", "memory:chat.*"]
+
+[broker]
+type = "memory"
 
 [upstreams.chat]
 backends = ["127.0.0.1:1"]
@@ -106,6 +110,34 @@ fn i12_documents_name_no_variables_and_files_of_listed_directories_alone() {
     let keys = r#"{"type":"api_key","keys_file":"secret"}"#;
     check(Kind::Authenticator, keys, below);
     check(Kind::Upstream, r#"{"tls":{"ca":"secret"}}"#, below);
+}
+
+#[test]
+fn i12_documents_use_only_names_at_the_broker_that_the_file_lists() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let options = LoadOptions {
+        path: directory.path().join("gateway.toml"),
+        sets: Vec::new(),
+        environment: Vec::new(),
+    };
+    for (name, expected) in [
+        ("memory:news", None),
+        ("memory:chat.{room}", None),
+        ("memory:chat.", None),
+        ("memory:news.today", Some("may not use")),
+        ("memory:{room}", Some("may not use")),
+        ("memory:chat", Some("may not use")),
+        ("nats:chat.{room}", Some("the broker is memory")),
+    ] {
+        let text = format!(
+            r#"{{"upstream":"chat","path":"/x/{{room}}","subscribe":[{{"from":"{name}"}}]}}"#
+        );
+        let found = faults(&options, DocumentKey::named(Kind::Route, "x"), &text);
+        match expected {
+            None => assert!(found.is_empty(), "{name}: {found:?}"),
+            Some(expected) => assert!(found.concat().contains(expected), "{name}: {found:?}"),
+        }
+    }
 }
 
 #[test]

@@ -35,7 +35,7 @@ use crate::core::messages::topic::Topic;
 use crate::io::broker::{
     Broker, BrokerStatus, HistoryLog, LogEvents, NotCarried, Received, ReceivedStream,
 };
-use crate::live::{Answers, Live, QueuedCommands};
+use crate::live::{Answers, Delivery, Live, QueuedCommands};
 use crate::telemetry::metrics::{MessageMetrics, Metrics};
 
 /// Longest time that a publisher may wait for the counts of other nodes.
@@ -111,6 +111,8 @@ pub struct Messages {
     /// Set where the broker has a log for it.
     shared: Option<Arc<SharedHistory>>,
     presence: Arc<Presence>,
+    /// The broker of a node that is alone.
+    local: Option<Broker>,
     dedup: Mutex<DedupWindow>,
     metrics: Arc<MessageMetrics>,
 }
@@ -119,12 +121,17 @@ impl Messages {
     /// The hub of a process with this id, on the node of this name.
     pub fn new(
         live: Arc<Live>,
-        broker: Option<Broker>,
+        (broker, has_fleet): (Option<Broker>, bool),
         (process, name): (Arc<str>, Arc<str>),
-        (settings, log, takes_over): (&Publish, Option<HistoryLog>, bool),
+        (settings, log, takes_over): (Option<&Publish>, Option<HistoryLog>, bool),
         metrics: &Arc<Metrics>,
     ) -> Arc<Self> {
-        let history = NodeHistory::new(&live, settings, (log.is_some(), takes_over));
+        let (fleet, local) = match has_fleet {
+            true => (broker, None),
+            false => (None, broker),
+        };
+        let awaited = (log.is_some(), takes_over);
+        let history = settings.and_then(|settings| NodeHistory::new(&live, settings, awaited));
         let shared = log.zip(history.clone());
         let shared = shared.map(|(log, history)| SharedHistory::new(&live, log, history, &process));
         Arc::new(Self {
@@ -132,7 +139,8 @@ impl Messages {
             shared,
             live,
             presence: Presence::new(Arc::clone(&process)),
-            fleet: broker.map(|broker| Fleet::new(broker, process, name)),
+            fleet: fleet.map(|broker| Fleet::new(broker, process, name)),
+            local,
             dedup: Mutex::default(),
             metrics: Arc::new(MessageMetrics::new(metrics)),
         })
@@ -193,6 +201,12 @@ impl Messages {
     /// Starts what follows the broker: what comes from it, and what is subscribed.
     pub fn follow(self: &Arc<Self>, received: ReceivedStream, background: &mut JoinSet<()>) {
         background.spawn(Arc::clone(self).receive(received));
+        if let (Some(broker), Some(setup)) = (&self.local, self.live.messages())
+            && let Some(interest) = &setup.interest
+        {
+            let interest = Arc::clone(interest);
+            background.spawn(interest::follow(interest, broker.clone(), None));
+        }
         if let (Some(fleet), Some(setup)) = (&self.fleet, self.live.messages())
             && let Some(interest) = &setup.interest
         {
@@ -402,6 +416,11 @@ impl Messages {
 
     /// Delivers a message of the broker. Returns what became of it.
     async fn take(self: &Arc<Self>, message: &Received) -> &'static str {
+        if let Topic::Foreign(name) = &message.topic {
+            let delivery = Delivery::of_broker(name, &message.payload);
+            drop(history::queue(&self.live, Arc::new(delivery)).await);
+            return "delivered";
+        }
         let Envelope { from, content } = match Envelope::decode(&message.payload) {
             Ok(envelope) => envelope,
             Err(error) => {

@@ -15,6 +15,7 @@ pub(super) fn serving(before: &Loaded, loaded: Loaded, restart_for: &[String]) -
         admin: before.snapshot.admin.clone(),
         listeners: with_addresses(&before.snapshot.listeners, &loaded.snapshot.listeners),
         publish: before.snapshot.publish.clone(),
+        memberships: before.snapshot.memberships,
         log: before.snapshot.log.clone(),
         events: loaded
             .snapshot
@@ -59,7 +60,8 @@ pub(super) fn restart_needs(before: &Snapshot, after: &Snapshot) -> Vec<String> 
     };
     differs("node", before.node == after.node);
     differs("admin", before.admin == after.admin);
-    differs("publish", before.publish == after.publish);
+    let publish = |one: &Snapshot| (one.publish.clone(), one.memberships);
+    differs("publish", publish(before) == publish(after));
     differs("log", before.log == after.log);
     let files = [before, after].map(|one| one.events.files.is_some());
     differs("events.persist", files[0] == files[1]);

@@ -8,9 +8,12 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Instant;
 
+use serde::{Deserialize, Serialize};
+
 use crate::base::group::GroupName;
 use crate::base::metadata::Metadata;
 use crate::base::session_id::SessionId;
+use crate::config::snapshot::MessageType;
 
 /// Bounds on groups (I8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +66,24 @@ impl Membership {
     }
 }
 
+/// A name at the broker from which a session gets messages.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Subscription {
+    /// As the broker has it.
+    pub name: Arc<str>,
+    /// What the client receives.
+    pub message_type: MessageType,
+}
+
+/// What a session is a member of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Memberships {
+    /// Groups.
+    pub groups: Vec<Membership>,
+    /// Names at the broker, each at most once.
+    pub subscriptions: Vec<Subscription>,
+}
+
 /// What a change of memberships came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Change {
@@ -73,7 +94,7 @@ pub struct Change {
 }
 
 /// Some sessions in the order of their ids.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MembersSlice {
     /// These.
     pub ids: Vec<SessionId>,
@@ -93,9 +114,11 @@ pub struct TargetIndex {
     principals: HashMap<Arc<str>, Members>,
     groups: HashMap<GroupName, Members>,
     memberships: HashMap<SessionId, Vec<Membership>>,
+    subscribers: HashMap<Subscription, Members>,
+    subscriptions: HashMap<SessionId, Vec<Subscription>>,
     /// Memberships with an end.
     expiring: BTreeSet<(Instant, SessionId, GroupName)>,
-    /// Of all sessions.
+    /// Groups and subscriptions of all sessions.
     count: usize,
 }
 
@@ -188,6 +211,58 @@ impl TargetIndex {
         left.collect()
     }
 
+    /// Subscribes a session to a name.
+    ///
+    /// # Errors
+    /// Beyond the bounds; nothing changes then.
+    pub fn subscribe(
+        &mut self,
+        id: SessionId,
+        subscription: Subscription,
+        bounds: GroupBounds,
+    ) -> Result<Change, JoinError> {
+        let known = self.subscriptions_of(id);
+        if known.iter().any(|one| one.name == subscription.name) {
+            return Ok(Change::default());
+        }
+        if self.count >= bounds.per_worker {
+            return Err(JoinError::Node);
+        }
+        let change = insert(&mut self.subscribers, &subscription, id);
+        let all = self.subscriptions.entry(id).or_default();
+        all.push(subscription);
+        self.count += 1;
+        Ok(change)
+    }
+
+    /// Ends all subscriptions of a session. Returns the names that lost their last session, of one
+    /// message type.
+    pub fn unsubscribe_all(&mut self, id: SessionId) -> Vec<Arc<str>> {
+        let all = self.subscriptions.remove(&id).unwrap_or_default();
+        self.count -= all.len();
+        let subscribers = &mut self.subscribers;
+        let over = all.into_iter().filter_map(|one| {
+            let change = remove(subscribers, &one, id);
+            change.edge.then_some(one.name)
+        });
+        over.collect()
+    }
+
+    /// A session's names at the broker.
+    pub fn subscriptions_of(&self, id: SessionId) -> &[Subscription] {
+        self.subscriptions.get(&id).map_or(&[], |all| all)
+    }
+
+    /// The sessions of a subscription, behind `after`.
+    pub fn subscribers(
+        &self,
+        subscription: &Subscription,
+        after: Option<SessionId>,
+        most: usize,
+    ) -> MembersSlice {
+        slice(self.subscribers.get(subscription), after, most)
+    }
+
     /// Ends memberships that are over, `most` at most. Returns them.
     pub fn expire(&mut self, now: Instant, most: usize) -> Vec<(SessionId, GroupName, Change)> {
         let mut over = Vec::new();
@@ -231,12 +306,12 @@ impl TargetIndex {
         slice(self.principals.get(subject), after, most)
     }
 
-    /// Memberships of all sessions.
+    /// Groups and subscriptions of all sessions.
     pub fn len(&self) -> usize {
         self.count
     }
 
-    /// Whether no session is in a group.
+    /// Whether no session is in a group or subscribed.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
@@ -264,9 +339,9 @@ fn insert<K: Clone + Eq + Hash>(all: &mut HashMap<K, Members>, key: &K, id: Sess
     }
 }
 
-fn remove<K: Borrow<str> + Eq + Hash>(
+fn remove<K: Borrow<Q> + Eq + Hash, Q: Eq + Hash + ?Sized>(
     all: &mut HashMap<K, Members>,
-    key: &str,
+    key: &Q,
     id: SessionId,
 ) -> Change {
     let (changed, edge) = match all.get_mut(key) {

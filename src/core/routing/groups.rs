@@ -105,7 +105,7 @@ pub fn take_groups_of_answer(headers: &mut HeaderMap) -> Vec<GroupName> {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderValue, Method, Uri};
+    use http::{HeaderName, HeaderValue, Method, Uri};
     use serde_json::json;
 
     use super::*;
@@ -115,20 +115,26 @@ mod tests {
         groups.iter().map(GroupName::as_str).collect()
     }
 
-    #[test]
-    fn a_session_joins_what_its_request_has() {
-        let uri: Uri = "/ws?team=red%20one&bad=%00&long=x".parse().expect("a URI");
-        let mut headers = HeaderMap::new();
-        headers.insert("x-group", HeaderValue::from_static("by-header"));
-        let request = Request {
+    fn request<'r>(uri: &'r Uri, headers: &'r HeaderMap) -> Request<'r> {
+        Request {
             method: &Method::GET,
             host: "",
             path: "/ws",
             query: uri.query(),
-            headers: &headers,
+            headers,
             websocket: true,
             tls: false,
-        };
+        }
+    }
+
+    #[test]
+    fn a_session_joins_what_its_request_has() {
+        let uri: Uri = "/ws?team=red%20one&bad=%00&long=x".parse().expect("a URI");
+        let headers = HeaderMap::from_iter([(
+            HeaderName::from_static("x-group"),
+            HeaderValue::from_static("by-header"),
+        )]);
+        let request = request(&uri, &headers);
         let claims = json!({ "team": 7, "rooms": ["a", 1, "b", ""] });
         let claims = Claims(claims.as_object().cloned().expect("an object"));
         let claim = |name: &str| AffinitySource::Claim(ClaimPath(name.to_owned()));

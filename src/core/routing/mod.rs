@@ -33,6 +33,7 @@ pub mod affinity;
 pub mod groups;
 pub mod preview;
 pub mod rewrite;
+pub mod subscriptions;
 
 mod conditions;
 pub mod credential;

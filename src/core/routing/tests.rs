@@ -41,6 +41,7 @@ fn snapshot(routes: &[Route], upstreams: &[Upstream]) -> Snapshot {
         },
         events: Default::default(),
         publish: None,
+        memberships: Default::default(),
         log: Log {
             level: "info".to_owned(),
             format: LogFormat::Text,
@@ -56,7 +57,7 @@ fn snapshot(routes: &[Route], upstreams: &[Upstream]) -> Snapshot {
         tracing: None,
         admission: None,
         state: None,
-        broker: Default::default(),
+        broker: None,
         sources: Sources {
             watch_file: false,
             etcd: None,

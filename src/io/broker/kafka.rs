@@ -6,9 +6,10 @@
 
 mod connection;
 mod node;
+mod scram;
 mod wire;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::base::clock;
+use crate::config::broker_name::topic_and_key;
 use crate::config::snapshot::{Broker, BrokerServer};
 use crate::core::messages::topic::Topic;
 use crate::io::broker::kafka::connection::{
@@ -78,8 +80,8 @@ struct Cluster {
     nodes: HashMap<i32, Node>,
     known: HashMap<Name, Known>,
     interest: Arc<Interest>,
-    /// Topics of other services that are wanted and cannot be read now.
-    absent: BTreeSet<Topic>,
+    /// Topics of other services that cannot be read now, with the names that are wanted of them.
+    absent: BTreeMap<Name, BTreeSet<Name>>,
     tasks: JoinSet<Fault>,
 }
 
@@ -106,7 +108,7 @@ impl BrokerClient for Kafka {
             nodes: HashMap::new(),
             known: HashMap::new(),
             interest: Arc::new(Interest::new(&self.settings.prefix)),
-            absent: BTreeSet::new(),
+            absent: BTreeMap::new(),
             tasks: JoinSet::new(),
         };
         let metadata = cluster.own_topic().await?;
@@ -143,9 +145,7 @@ impl BrokerClient for Kafka {
                     }
                 }
                 _ = look_again.tick(), if !cluster.absent.is_empty() => {
-                    for topic in cluster.absent.clone() {
-                        cluster.want(topic, true, end).await?;
-                    }
+                    cluster.look_again().await?;
                 }
                 // A task ends with a fault only.
                 Some(ended) = cluster.tasks.join_next() => {
@@ -221,28 +221,53 @@ impl Cluster {
             self.interest.set_own(topic, wanted);
             return Ok(());
         };
+        let of: Name = topic_and_key(name).0.into();
         if !wanted {
-            self.absent.remove(&topic);
-            self.interest.set_foreign(name, false);
-            self.nodes.values().for_each(|node| node.stop_reading(name));
+            if let Some(names) = self.absent.get_mut(&of) {
+                names.remove(name);
+                if names.is_empty() {
+                    self.absent.remove(&of);
+                }
+            }
+            if self.interest.remove_foreign(name) {
+                self.nodes.values().for_each(|node| node.stop_reading(&of));
+            }
             return Ok(());
         }
-        match self.leaders(name).await? {
+        if let Some(names) = self.absent.get_mut(&of) {
+            names.insert(Name::clone(name));
+            return Ok(());
+        }
+        match self.leaders(&of).await? {
             Ok(leaders) => {
-                self.absent.remove(&topic);
-                self.interest.set_foreign(name, true);
-                self.read(name, &leaders).await.map(drop)
+                if self.interest.add_foreign(name) {
+                    self.read(&of, &leaders).await?;
+                }
             }
             Err(reason) => {
-                if !self.absent.insert(topic.clone()) {
-                    return Ok(());
-                }
+                // Clients choose keys, so that each topic is reported once.
+                self.absent.insert(of, BTreeSet::from([Name::clone(name)]));
                 tracing::warn!(%topic, reason, "the broker refuses a subscription");
                 let text = format!("it refuses the subscription of {topic}: {reason}");
                 end.status.send_modify(|status| status.error = Some(text));
-                Ok(())
             }
         }
+        Ok(())
+    }
+
+    /// Reads topics that exist by now.
+    async fn look_again(&mut self) -> Result<(), Fault> {
+        let absent: Vec<_> = self.absent.keys().cloned().collect();
+        for of in absent {
+            let Ok(leaders) = self.leaders(&of).await? else {
+                continue;
+            };
+            for name in self.absent.remove(&of).unwrap_or_default() {
+                self.interest.add_foreign(&name);
+            }
+            self.read(&of, &leaders).await?;
+        }
+        Ok(())
     }
 
     /// The leaders of another service's topic, or why there are none.
@@ -283,13 +308,23 @@ impl Cluster {
             let reason = format!("it is larger than {KAFKA_PAYLOAD_MAX} bytes");
             return refuse(message, reason);
         }
-        let key = message.topic.key();
-        let (topic, leaders) = match &message.topic {
-            Topic::Foreign(name) => match self.leaders(&Name::clone(name)).await? {
-                Ok(leaders) => (Name::clone(name), leaders),
-                Err(reason) => return refuse(message, reason),
-            },
-            _ => (Arc::clone(&self.settings.prefix), self.own.clone()),
+        let own = || {
+            (
+                message.topic.key(),
+                Arc::clone(&self.settings.prefix),
+                self.own.clone(),
+            )
+        };
+        let (key, topic, leaders) = match &message.topic {
+            Topic::Foreign(name) => {
+                let (topic, key) = topic_and_key(name);
+                let (topic, key): (Name, _) = (topic.into(), key.map(str::to_owned));
+                match self.leaders(&topic).await? {
+                    Ok(leaders) => (key, topic, leaders),
+                    Err(reason) => return refuse(message, reason),
+                }
+            }
+            _ => own(),
         };
         // Messages of one gateway to another service's topic stay in order, too.
         let place = partition(key.as_deref().unwrap_or(&self.client), leaders.len());

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::snapshot::{self, BrokerKind};
+use crate::core::messages::topic::Topic;
 #[cfg(feature = "redis")]
 use crate::io::broker::history_log::log_ends;
 use crate::io::broker::history_log::{HistoryLog, LogDriver, LogEvents};
-use crate::io::broker::{Broker, DriverEnd, ReceivedStream, ends};
+use crate::io::broker::{Broker, DriverEnd, Outgoing, Received, ReceivedStream, ends};
 
 /// Runs until the last [`Broker`] is dropped.
 pub type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -65,15 +66,28 @@ pub fn open_log(
     }
 }
 
-/// A gateway alone: everything is taken and goes nowhere, since the publisher itself delivers to
-/// the sessions of its own gateway.
+/// A gateway alone. Its own messages go nowhere, since the hub delivers them to the sessions of the
+/// gateway; what is published under a name comes back if the name is wanted.
 async fn memory(mut end: DriverEnd) {
     end.status.send_modify(|status| {
         status.connected = true;
         status.connects = 1;
     });
+    let mut wanted = end.wanted.take_all();
     while let Some(message) = end.outgoing.recv().await {
+        for (topic, is_wanted) in end.wanted.take_changes() {
+            match is_wanted {
+                true => wanted.insert(topic),
+                false => wanted.remove(&topic),
+            };
+        }
+        let Outgoing { topic, payload, .. } = &message;
+        if matches!(topic, Topic::Foreign(_)) && wanted.contains(topic) {
+            end.incoming.pass_on(Received {
+                topic: topic.clone(),
+                payload: payload.clone(),
+            });
+        }
         let _ = message.confirm.send(Ok(()));
-        end.wanted.take_changes();
     }
 }

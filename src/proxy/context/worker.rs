@@ -98,6 +98,11 @@ impl Worker {
         self.read_buffer.borrow_mut()
     }
 
+    /// What the gateways' own names at the broker begin with.
+    pub(crate) fn broker_prefix(&self) -> &str {
+        self.live().messages().map_or("", |setup| &setup.prefix)
+    }
+
     /// The metrics of a route, made at first use.
     pub(crate) fn route_metrics(
         &self,

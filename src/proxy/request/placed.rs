@@ -7,9 +7,11 @@ use http::HeaderValue;
 use crate::base::event_id::EventId;
 use crate::base::group::GroupName;
 use crate::base::metadata::Metadata;
+use crate::config::broker_name::FillFault;
 use crate::core::auth::Principal;
 use crate::core::health::Witness;
 use crate::core::limits::Holder;
+use crate::core::messages::index::Subscription;
 use crate::core::routing::{Route, Upstream};
 use crate::proxy::backend::candidates::{Stickiness, Wanted};
 use crate::proxy::backend::sticking::StickRule;
@@ -39,6 +41,10 @@ pub(crate) struct Placed<'r> {
     pub(crate) since: Option<EventId>,
     /// What it is described by in groups.
     pub(crate) metadata: Option<Metadata>,
+    /// Names at the broker that its session is subscribed to.
+    pub(crate) subscriptions: Vec<Subscription>,
+    /// Why others of its route are not among them.
+    pub(crate) not_subscribed: Vec<FillFault>,
     /// Path and query for the backend.
     pub(crate) target: String,
 }

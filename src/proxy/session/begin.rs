@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::base::clock;
 use crate::base::event_id::EventId;
-use crate::core::messages::index::Membership;
+use crate::core::messages::index::{Membership, Memberships, Subscription};
 use crate::core::session::record::Facts;
 use crate::core::session::wheel::Tick;
 use crate::io::carrier::Carrier;
@@ -40,6 +40,8 @@ pub(crate) struct GrantedSession {
     pub(crate) since: Option<EventId>,
     /// Set where the client takes server-sent events.
     pub(crate) events: Option<EventClient>,
+    /// Names at the broker that it is subscribed to.
+    pub(crate) subscriptions: Vec<Subscription>,
     /// All but the client's early bytes, which only its transport has.
     pub(crate) setup: Setup,
     pub(crate) permits: SessionPermits,
@@ -66,6 +68,7 @@ pub(crate) fn start(sessions: &Rc<Sessions>, granted: GrantedSession, client: Cl
         memberships,
         since,
         events,
+        subscriptions,
         mut setup,
         permits,
     } = granted;
@@ -113,6 +116,10 @@ pub(crate) fn start(sessions: &Rc<Sessions>, granted: GrantedSession, client: Cl
         connection,
     };
     let id = session.id;
+    let memberships = Memberships {
+        groups: memberships,
+        subscriptions,
+    };
     task::spawn(sessions, Rc::new(session), memberships);
     if let Some(since) = since {
         sessions.index.ask_for_missed(id, since, true);

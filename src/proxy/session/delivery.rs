@@ -19,7 +19,7 @@ use crate::base::session_id::SessionId;
 use crate::base::target::Target;
 use crate::config::snapshot::{MessageQueue, WhenFull as QueuePolicy};
 use crate::core::messages::delivery::{DeliveryCounts, Recipient};
-use crate::core::messages::index::Membership;
+use crate::core::messages::index::{MembersSlice, Membership};
 use crate::core::messages::member::Member;
 use crate::core::messages::presence::ITEMS_MAX;
 use crate::core::messages::topic::Topic;
@@ -27,7 +27,7 @@ use crate::core::session::orders::CloseOrder;
 use crate::core::session::record::Cause;
 use crate::core::session::wheel::Tick;
 use crate::io::relay::{QueueBounds, Unsent, WhenFull};
-use crate::live::{Delivery, GroupSlice, MessageCommand, PresenceNote, Slice, Sliced};
+use crate::live::{Delivery, Destination, GroupSlice, MessageCommand, PresenceNote, Slice, Sliced};
 use crate::proxy::clock::ticks;
 use crate::proxy::session::delivery_queue::{Batch, QueuedDelivery, QueuedReplay};
 use crate::proxy::session::live_session::Session;
@@ -104,20 +104,28 @@ pub(crate) fn carry_out(sessions: &Rc<Sessions>, command: MessageCommand) {
             group,
             asked,
             after,
-        } => {
-            let (mut members, next) = members(sessions, &group, after, ITEMS_MAX);
-            for member in &mut members {
-                member.ttl_ms = None;
-            }
-            sessions.index.report(PresenceNote::Slice {
-                group,
-                asked,
-                worker: sessions.worker().index,
-                members,
-                next,
-            });
-        }
+        } => report_members(sessions, group, asked, after),
     }
+}
+
+/// Reports members of a group behind `after` to those who watch it.
+fn report_members(
+    sessions: &Sessions,
+    group: GroupName,
+    asked: RosterAsk,
+    after: Option<SessionId>,
+) {
+    let (mut members, next) = members(sessions, &group, after, ITEMS_MAX);
+    for member in &mut members {
+        member.ttl_ms = None;
+    }
+    sessions.index.report(PresenceNote::Slice {
+        group,
+        asked,
+        worker: sessions.worker().index,
+        members,
+        next,
+    });
 }
 
 /// Members of a group behind `after`, and where the next ones begin.
@@ -219,7 +227,7 @@ impl Walk {
         let expired = left == Some(Duration::ZERO);
         Self {
             target: if expired { delivery.to.len() } else { 0 },
-            visited: (delivery.to.len() > 1).then(HashSet::new),
+            visited: delivery.overlaps().then(HashSet::new),
             expires_at: left.map_or(Tick::MAX, |left| now.saturating_add(ticks(left))),
             delivery,
             answer,
@@ -237,20 +245,20 @@ impl Walk {
         unflushed: &mut Unflushed,
     ) -> Option<usize> {
         let delivery = Arc::clone(&self.delivery);
-        let Some(target) = delivery.to.get(self.target) else {
+        let Some(destination) = delivery.to.get(self.target) else {
             self.visited = None;
             return None;
         };
-        let Sliced { answer, next } = sessions_of(sessions, target, self.after);
+        let Sliced { answer, next } = sessions_of(sessions, destination, self.after);
         let some = answer.len();
         let of_route = |session: &Rc<Session>| {
             let listed = &delivery.routes;
             listed.is_empty() || listed.contains(&session.facts.borrow().route)
         };
-        let by_route = matches!(target, Target::Route(_));
+        let by_route = matches!(destination, Destination::Target(Target::Route(_)));
         let wanted = answer.into_iter().filter(|one| !by_route || of_route(one));
         for session in wanted {
-            self.visit(sessions, session, place, unflushed);
+            self.visit(sessions, session, (destination, place), unflushed);
         }
         self.after = next;
         if next.is_none() {
@@ -263,7 +271,7 @@ impl Walk {
         &mut self,
         sessions: &Sessions,
         session: Rc<Session>,
-        place: usize,
+        (destination, place): (&Destination, usize),
         unflushed: &mut Unflushed,
     ) {
         if let Some(visited) = &mut self.visited
@@ -278,7 +286,7 @@ impl Walk {
         if recorded.is_some_and(|at| sessions.index.gets_later(session.id, at)) {
             return;
         }
-        match self.queue(sessions, &session) {
+        match self.queue(sessions, &session, destination) {
             Ok(Recipient::Client) => {
                 if let Some(at) = &self.delivery.recorded {
                     sessions.index.note_seen(session.id, at.id);
@@ -297,18 +305,25 @@ impl Walk {
     }
 
     /// Puts the message into the session's queue.
-    fn queue(&mut self, sessions: &Sessions, session: &Session) -> Result<Recipient, ()> {
+    fn queue(
+        &mut self,
+        sessions: &Sessions,
+        session: &Session,
+        destination: &Destination,
+    ) -> Result<Recipient, ()> {
         if !session.is_here() {
             return Err(());
         }
+        let delivery = Arc::clone(&self.delivery);
+        let frame = delivery.frame_for(destination).ok_or(())?;
         let bounds = self.bounds_of(sessions, session);
         let mut relay = session.relay_mut();
+        let frame = match relay.streams().0.takes_events() {
+            true => delivery.event(),
+            false => frame,
+        };
         let now = sessions.worker().tick();
         let to_client = self.delivery.side == Recipient::Client;
-        let frame = match relay.streams().0.takes_events() {
-            true => self.delivery.event(),
-            false => &self.delivery.frame,
-        };
         if to_client && !relay.has_room(frame.len(), &bounds) {
             // Messages of this very batch may fill the queue of a client that reads.
             relay.flush_client(now);
@@ -357,21 +372,28 @@ fn bounds(queue: MessageQueue) -> QueueBounds {
     }
 }
 
-/// Sessions of a target, behind `after`; for a route all sessions.
+/// Sessions of a destination, behind `after`; for a route all sessions.
 fn sessions_of(
     sessions: &Sessions,
-    target: &Target,
+    destination: &Destination,
     after: Option<SessionId>,
 ) -> Sliced<Vec<Rc<Session>>> {
+    let of_slice = |members: MembersSlice| Sliced {
+        answer: (members.ids.iter())
+            .filter_map(|id| sessions.find(*id))
+            .collect(),
+        next: members.next,
+    };
+    let target = match destination {
+        Destination::Target(target) => target,
+        Destination::Subscribers(subscription) => {
+            return of_slice(sessions.index.subscribers(subscription, after, SLICE));
+        }
+    };
     match target {
         Target::Session(id) => Sliced::whole(sessions.find(*id).into_iter().collect()),
         Target::Group(_) | Target::Principal(_) => {
-            let members = sessions.index.slice(&Topic::of(target), after, SLICE);
-            let found = members.ids.iter().filter_map(|id| sessions.find(*id));
-            Sliced {
-                answer: found.collect(),
-                next: members.next,
-            }
+            of_slice(sessions.index.slice(&Topic::of(target), after, SLICE))
         }
         Target::Route(_) | Target::All => {
             let slice = Slice {

@@ -23,7 +23,7 @@ use crate::base::group::GroupName;
 use crate::base::metadata::Metadata;
 use crate::base::session_id::SessionId;
 use crate::core::limits::Holder;
-use crate::core::messages::index::Membership;
+use crate::core::messages::index::{Membership, Memberships, Subscription};
 use crate::core::session::details::Details;
 use crate::core::session::record::Facts;
 use crate::core::session::staying::StayReason;
@@ -86,6 +86,9 @@ struct More {
     /// The last message of the history that it got: milliseconds, and the number.
     #[serde(skip_serializing_if = "Option::is_none")]
     seen: Option<(u64, u64)>,
+    /// The names at the broker that it is subscribed to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    subscriptions: Vec<Subscription>,
     /// The gateway's own messages to the client.
     #[serde(skip_serializing_if = "OwnState::is_empty")]
     messages: OwnState,
@@ -100,6 +103,16 @@ struct GroupState {
     ttl: Option<Duration>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     metadata: Option<Metadata>,
+}
+
+impl GroupState {
+    fn into_membership(self, now: Instant) -> Membership {
+        Membership {
+            group: self.name,
+            expires: self.ttl.map(|ttl| now + ttl),
+            metadata: self.metadata,
+        }
+    }
 }
 
 /// No session can be made of a transfer.
@@ -245,7 +258,7 @@ type PackResult = Result<SessionTransfer, StayReason>;
 /// A session that has come.
 struct Unpacked {
     session: Session,
-    memberships: Vec<Membership>,
+    memberships: Memberships,
     /// The last message of the history that it got.
     seen: Option<(u64, u64)>,
 }
@@ -278,6 +291,7 @@ fn unpack(sessions: &Sessions, transfer: SessionTransfer) -> Result<Unpacked, Re
         silent,
         groups,
         seen,
+        subscriptions,
         messages,
     } = more.unwrap_or_default();
     relay.set_own_state(&messages, worker.tick());
@@ -298,11 +312,11 @@ fn unpack(sessions: &Sessions, transfer: SessionTransfer) -> Result<Unpacked, Re
     let connection =
         ConnectionLease::inherit(&worker.shared, &facts.listener, &worker.load, permits);
     let gathered = (relay.to_backend(), relay.to_client());
-    let memberships = groups.into_iter().map(|group| Membership {
-        group: group.name,
-        expires: group.ttl.map(|ttl| now + ttl),
-        metadata: group.metadata,
-    });
+    let groups = groups.into_iter().map(|group| group.into_membership(now));
+    let memberships = Memberships {
+        groups: groups.collect(),
+        subscriptions,
+    };
     let session = Session {
         relay: RefCell::new(relay),
         id: facts.id,
@@ -320,7 +334,7 @@ fn unpack(sessions: &Sessions, transfer: SessionTransfer) -> Result<Unpacked, Re
     };
     Ok(Unpacked {
         session,
-        memberships: memberships.collect(),
+        memberships,
         seen,
     })
 }
@@ -463,6 +477,7 @@ fn more(sessions: &Sessions, session: &Session, relay: &Relay<Carrier>) -> Value
             .index
             .seen(session.id)
             .map(|id| (id.millis, id.number)),
+        subscriptions: sessions.index.subscriptions_of(session.id),
         messages: relay.own_state(now),
     };
     serde_json::to_value(more).expect("plain data serialises")

@@ -1,5 +1,6 @@
-//! Which sessions of a worker published messages are for: the index of principals and groups, kept
-//! up to date as sessions begin and end. Without `[publish]` there is none, and it costs nothing.
+//! Which sessions of a worker published messages are for: the index of principals, groups and
+//! subscriptions, kept up to date as sessions begin and end. Without `[publish]` and `[broker]`
+//! there is none, and it costs nothing.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -10,7 +11,9 @@ use crate::base::clock;
 use crate::base::event_id::EventId;
 use crate::base::group::GroupName;
 use crate::base::session_id::SessionId;
-use crate::core::messages::index::{Change, JoinError, MembersSlice, Membership, TargetIndex};
+use crate::core::messages::index::{
+    Change, JoinError, MembersSlice, Membership, Memberships, Subscription, TargetIndex,
+};
 use crate::core::messages::member::Member;
 use crate::core::messages::presence::Item;
 use crate::core::messages::topic::Topic;
@@ -46,7 +49,7 @@ impl SessionIndex {
     }
 
     /// Adds a session, and what it is a member of.
-    pub(crate) fn add(&self, session: &Session, memberships: Vec<Membership>) {
+    pub(crate) fn add(&self, session: &Session, memberships: Memberships) {
         let Some(this) = &self.0 else { return };
         if let Some(replays) = &this.setup.replays {
             this.seen.borrow_mut().insert(session.id, replays.last());
@@ -57,7 +60,18 @@ impl SessionIndex {
         {
             this.add_interest(Topic::Principal(Arc::clone(subject)));
         }
-        for membership in memberships {
+        for subscription in memberships.subscriptions {
+            let name = Arc::clone(&subscription.name);
+            match index.subscribe(session.id, subscription, this.setup.bounds) {
+                Ok(Change { edge: true, .. }) => this.add_interest(Topic::Foreign(name)),
+                Ok(_) => {}
+                Err(error) => {
+                    session.metrics.subscription_refused("bounds");
+                    tracing::debug!(id = %session.id, %name, %error, "not subscribed");
+                }
+            }
+        }
+        for membership in memberships.groups {
             let group = membership.group.clone();
             match index.join(session.id, membership, this.setup.bounds) {
                 Ok(change) => this.joined(&index, session, &group, change.changed, change),
@@ -156,6 +170,9 @@ impl SessionIndex {
             this.remove_interest(&Topic::Principal(Arc::clone(subject)));
         }
         let moved = session.ownership.get() == Ownership::Gone;
+        for name in index.unsubscribe_all(session.id) {
+            this.remove_interest(&Topic::Foreign(name));
+        }
         for (group, change) in index.leave_all(session.id) {
             this.left(session.id, group, change, moved);
         }
@@ -225,6 +242,25 @@ impl SessionIndex {
         }
     }
 
+    /// The names at the broker that a session is subscribed to.
+    pub(crate) fn subscriptions_of(&self, id: SessionId) -> Vec<Subscription> {
+        let index = self.0.as_ref().map(|this| this.index.borrow());
+        index.map_or_else(Vec::new, |index| index.subscriptions_of(id).to_vec())
+    }
+
+    /// The sessions of a subscription, behind `after`.
+    pub(crate) fn subscribers(
+        &self,
+        subscription: &Subscription,
+        after: Option<SessionId>,
+        most: usize,
+    ) -> MembersSlice {
+        let index = self.0.as_ref().map(|this| this.index.borrow());
+        index.map_or_else(MembersSlice::default, |index| {
+            index.subscribers(subscription, after, most)
+        })
+    }
+
     /// The sessions of a group, or of a principal, behind `after`.
     pub(crate) fn slice(
         &self,
@@ -232,10 +268,7 @@ impl SessionIndex {
         after: Option<SessionId>,
         most: usize,
     ) -> MembersSlice {
-        let none = MembersSlice {
-            ids: Vec::new(),
-            next: None,
-        };
+        let none = MembersSlice::default();
         let Some(this) = &self.0 else { return none };
         let index = this.index.borrow();
         match topic {

@@ -24,6 +24,7 @@ impl Session {
     pub(crate) fn view(&self, sessions: &Sessions) -> SessionView {
         let worker = sessions.worker();
         let memberships = sessions.index.groups_of(self.id);
+        let subscriptions = sessions.index.subscriptions_of(self.id);
         let relay = self.relay.borrow();
         SessionView {
             facts: self.facts(),
@@ -35,6 +36,7 @@ impl Session {
             from_backend: direction(&relay, Side::Backend, worker),
             published: relay.own_counts(Side::Client),
             groups: memberships.into_iter().map(|one| one.group).collect(),
+            subscriptions: subscriptions.into_iter().map(|one| one.name).collect(),
             moves: relay.moves(),
             movable: relay.movable(),
             closing: relay.closing(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
-use crate::core::messages::index::Membership;
+use crate::core::messages::index::Memberships;
 use crate::core::session::record::{Cause, EndedBy, Ending};
 use crate::core::session::resume::ResumeReason;
 use crate::io::relay::Turn;
@@ -17,7 +17,7 @@ use crate::proxy::session::registry::Sessions;
 use crate::proxy::session::{ended, renewal, rights};
 
 /// Adds a session to its worker and spawns its task.
-pub(crate) fn spawn(sessions: &Rc<Sessions>, session: Rc<Session>, memberships: Vec<Membership>) {
+pub(crate) fn spawn(sessions: &Rc<Sessions>, session: Rc<Session>, memberships: Memberships) {
     let worker = sessions.worker();
     worker.load.sessions.fetch_add(1, Ordering::Relaxed);
     sessions.insert(Rc::clone(&session));

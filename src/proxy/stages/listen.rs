@@ -23,6 +23,7 @@ use crate::proxy::session::begin::GrantedSession;
 use crate::proxy::stages::answer::{AfterSwitch, Answer};
 use crate::proxy::stages::pass_on::{add_cookie, report};
 use crate::proxy::stages::session_setup::{details, facts, setup};
+use crate::proxy::stages::upgrade::note_not_subscribed;
 use crate::proxy::streams::body::Outgoing;
 
 /// Grants the session of a client that takes events. hyper sends its response as a 101, because
@@ -54,6 +55,7 @@ pub(crate) fn listen(placed: Placed<'_>, head: &Parts, sse: Sse) -> Result<Answe
         compressed: false,
         extensions: Vec::new(),
     };
+    note_not_subscribed(&placed);
     let mut setup = setup(&placed, &granted, None, &Bytes::new());
     setup.keepalive.get_or_insert_with(|| Keepalive {
         interval: ticks(sse.heartbeat),
@@ -81,6 +83,7 @@ pub(crate) fn listen(placed: Placed<'_>, head: &Parts, sse: Sse) -> Result<Answe
         carrier: Carrier::Local(Box::default()),
         resumption: None,
         memberships: Membership::all(placed.groups, placed.metadata.as_ref()),
+        subscriptions: placed.subscriptions,
         since: placed.since,
         events: Some(client),
         setup,

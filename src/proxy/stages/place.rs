@@ -7,9 +7,12 @@ use crate::base::clock;
 use crate::base::event_id::EventId;
 use crate::base::group::GroupName;
 use crate::base::metadata::Metadata;
+use crate::config::broker_name::FillFault;
 use crate::config::snapshot::CredentialSource;
 use crate::core::http::{event_stream, query};
+use crate::core::messages::index::Subscription;
 use crate::core::routing::groups::{groups_of_request, metadata_of_request};
+use crate::core::routing::subscriptions::NameValues;
 use crate::core::routing::{affinity, rewrite};
 use crate::core::wire::handshake::Upgrade;
 use crate::proxy::context::permits::RequestPermits;
@@ -29,6 +32,7 @@ struct Placement {
     groups: Vec<GroupName>,
     since: Option<EventId>,
     metadata: Option<Metadata>,
+    subscriptions: (Vec<Subscription>, Vec<FillFault>),
     target: String,
 }
 
@@ -46,6 +50,7 @@ pub(crate) fn place(
         groups,
         since,
         metadata,
+        subscriptions: (subscriptions, not_subscribed),
         target,
     } = placement(&authenticated);
     let Authenticated {
@@ -76,6 +81,8 @@ pub(crate) fn place(
         groups,
         since,
         metadata,
+        subscriptions,
+        not_subscribed,
         target,
     };
     (placed, head, offer)
@@ -113,6 +120,14 @@ fn placement(authenticated: &Authenticated<'_>) -> Placement {
     let groups = groups_of_request(&messages.groups, &request, &parameters, address, claims);
     let described = &messages.metadata;
     let metadata = metadata_of_request(described, &request, &parameters, address, claims);
+    let subscriptions = NameValues {
+        request: &request,
+        parameters: &parameters,
+        client: address,
+        claims,
+        prefix: received.connection.worker.broker_prefix(),
+    }
+    .subscriptions(&messages.subscribe);
     if let Some(query) = &stripped {
         request.query = query.as_deref();
     }
@@ -125,6 +140,7 @@ fn placement(authenticated: &Authenticated<'_>) -> Placement {
         groups,
         since: since(routed),
         metadata,
+        subscriptions,
         target,
     }
 }

@@ -140,6 +140,7 @@ pub(crate) fn grant(placed: Placed<'_>, end: BackendEnd) -> Answer {
     if resumption.is_some() {
         extension::forbid_client_context(&mut fields);
     }
+    note_not_subscribed(&placed);
     let setup = setup(&placed, &granted, resumption.as_deref(), &early);
     let details = details(&placed, *placement, &fields);
     let facts = facts(&placed, &lease, &granted, details);
@@ -154,6 +155,7 @@ pub(crate) fn grant(placed: Placed<'_>, end: BackendEnd) -> Answer {
         memberships,
         since: placed.since,
         events: None,
+        subscriptions: placed.subscriptions,
         setup,
         permits: placed.permits.session,
     };
@@ -164,6 +166,20 @@ pub(crate) fn grant(placed: Placed<'_>, end: BackendEnd) -> Answer {
     Answer {
         response,
         then: Some(AfterSwitch::Session(Box::new((granted, report)))),
+    }
+}
+
+/// Counts names at the broker that the session's values do not make.
+pub(crate) fn note_not_subscribed(placed: &Placed<'_>) {
+    if placed.not_subscribed.is_empty() {
+        return;
+    }
+    let worker = &placed.received.connection.worker;
+    let names = (&placed.route.config.name, &placed.upstream.config.name);
+    let metrics = worker.route_metrics(names.0, names.1);
+    for fault in &placed.not_subscribed {
+        metrics.subscription_refused(fault.reason());
+        tracing::debug!(id = %placed.received.id, route = %names.0, %fault, "not subscribed");
     }
 }
 

@@ -78,6 +78,7 @@ pub(crate) fn granted(sessions: &Sessions, member: usize) -> (GrantedSession, Un
         memberships: Vec::new(),
         since: None,
         events: None,
+        subscriptions: Vec::new(),
         facts: Facts {
             id,
             listener: "edge".into(),

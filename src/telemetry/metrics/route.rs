@@ -120,6 +120,14 @@ impl RouteMetrics {
         counters.close.increment(delta.close.into());
     }
 
+    /// A session is not subscribed to a name at the broker.
+    pub fn subscription_refused(&self, reason: &'static str) {
+        // So seldom that no handle is kept.
+        let labels = &[reason];
+        self.counter(&table::SUBSCRIPTIONS_REFUSED, labels)
+            .increment(1);
+    }
+
     /// A published message was `delivered`, `queued` or `dropped` in one session.
     pub fn published(&self, outcome: &'static str) {
         self.published

@@ -127,7 +127,8 @@ table! {
     BROKER_MESSAGES = Counter, Count, "sessile_broker_messages_total", ["direction", "outcome"],
         "Messages between this node and the broker: sent (carried, not_carried), received \
          (delivered, signal, own, duplicate, malformed, dropped). Signals are what gateways send \
-         one another beside messages; those that are sent are not counted.";
+         one another beside messages; those that are sent are not counted. What other services \
+         publish counts as delivered.";
     BROKER_CONNECTED = Gauge, Count, "sessile_broker_connected", [],
         "1 while the broker carries messages. Absent without a broker.";
     BROKER_NODES = Gauge, Count, "sessile_broker_nodes", [],
@@ -143,6 +144,11 @@ table! {
     MEMBERSHIPS_REFUSED = Counter, Count, "sessile_memberships_refused_total", [],
         "Memberships in groups that were refused because of `groups_per_session` or \
          `memberships_max`.";
+    SUBSCRIPTIONS_REFUSED = Counter, Count, "sessile_subscriptions_refused_total",
+        ["route", "upstream", "reason"],
+        "Names of `subscribe` that sessions were not subscribed to, by reason: missing (a value \
+         is absent), value (it would change the meaning of the name), name (the whole is no \
+         name), own (it belongs to the gateways), bounds (`memberships_max`).";
     RESUMES = Counter, Count, "sessile_resumes_total", ["route", "upstream"],
         "Times that a live session went on with another backend.";
     RESUME_FAILURES = Counter, Count, "sessile_resume_failures_total", ["route", "upstream"],

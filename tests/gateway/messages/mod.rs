@@ -10,6 +10,7 @@ mod guarded;
 mod history;
 mod presence;
 mod slow;
+mod subscribed;
 mod survives;
 
 use std::net::SocketAddr;

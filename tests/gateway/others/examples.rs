@@ -99,6 +99,25 @@ async fn socket_io_clients_upgrade_at_the_instance_of_their_polling_session() {
 }
 
 #[tokio::test]
+async fn services_notify_clients_of_a_socket_io_backend() {
+    let backend = Example::node("socketio");
+    let socket = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let publishing = socket.local_addr().unwrap();
+    drop(socket);
+    let text = read("notifications/gateway.toml");
+    let text = replaced(&text, CLIENTS, ([127, 0, 0, 1], 0).into());
+    let text = replaced(&text, BACKENDS[0], backend.address);
+    let gateway = Gateway::start(&replaced(&text, "127.0.0.1:9901", publishing)).await;
+    let script = example("notifications/notify.sh").display().to_string();
+    let urls = [gateway.address(), publishing].map(|address| format!("http://{address}"));
+    let [url, publishing] = urls;
+    let text = "maintenance at \"five\", grüße".to_owned();
+    let arguments = vec![url, script, publishing, text.clone()];
+    let heard = run_client(Language::Node, "notified", arguments).await;
+    assert_eq!(heard["passed"], json!([text]));
+}
+
+#[tokio::test]
 async fn the_example_with_authentication_admits_valid_credentials() {
     let [one, two] = [(); 2].map(|()| Example::rust("chat", &["127.0.0.1:0"]));
     let text = read("authentication/gateway.toml");

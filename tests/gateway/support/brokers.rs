@@ -1,5 +1,6 @@
 //! Brokers for gateways under test: real servers on free ports, ended by their process ids.
 
+use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 
@@ -66,6 +67,22 @@ impl BrokerServer {
         .await;
     }
 
+    /// Connects another service, which publishes.
+    pub fn publisher(&self) -> Publisher {
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).expect("a connection");
+        let mut publisher = Publisher {
+            kind: self.kind,
+            stream: BufReader::new(stream),
+        };
+        if self.kind == "nats" {
+            publisher.answer("INFO").expect("a greeting");
+            publisher
+                .send(b"CONNECT {\"verbose\":false}\r\n")
+                .expect("a connection");
+        }
+        publisher
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         let child = self.child.as_ref().expect("it runs");
@@ -84,6 +101,49 @@ impl BrokerServer {
     pub fn config(&self) -> String {
         let Self { kind, port, .. } = self;
         format!("[broker]\ntype = \"{kind}\"\nservers = [\"{kind}://127.0.0.1:{port}\"]\n")
+    }
+}
+
+/// A service that publishes at a broker under names of its own.
+pub struct Publisher {
+    kind: &'static str,
+    stream: BufReader<TcpStream>,
+}
+
+impl Publisher {
+    /// Publishes a message and waits until the broker has it.
+    pub fn publish(&mut self, name: &str, payload: &[u8]) -> io::Result<()> {
+        let size = payload.len();
+        let head = match self.kind {
+            "nats" => format!("PUB {name} {size}\r\n"),
+            _ => {
+                let length = name.len();
+                format!("*3\r\n$7\r\nPUBLISH\r\n${length}\r\n{name}\r\n${size}\r\n")
+            }
+        };
+        let after: &[u8] = match self.kind {
+            "nats" => b"\r\nPING\r\n",
+            _ => b"\r\n",
+        };
+        self.send(&[head.as_bytes(), payload, after].concat())?;
+        self.answer(if self.kind == "nats" { "PONG" } else { ":" })
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.get_mut().write_all(bytes)
+    }
+
+    /// Reads lines up to one that begins so.
+    fn answer(&mut self, start: &str) -> io::Result<()> {
+        loop {
+            let mut line = String::new();
+            if self.stream.read_line(&mut line)? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            if line.starts_with(start) {
+                return Ok(());
+            }
+        }
     }
 }
 

@@ -25,6 +25,10 @@ impl Environment for Nothing {
         Err("there are no files".to_owned())
     }
 
+    fn broker_name(&self, _: &str) -> Result<(), String> {
+        Ok(())
+    }
+
     fn certificate(&self, _: &CertificateFiles) -> Vec<CertificateFault> {
         Vec::new()
     }
@@ -123,6 +127,7 @@ impl World {
             authenticators: &self.authenticators,
             directory: Path::new(""),
             own: self.base.own_addresses(),
+            broker: self.base.broker.as_ref(),
             outside: &Nothing,
             protection: &FileProtection::new(&self.base),
         };

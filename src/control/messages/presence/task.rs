@@ -331,7 +331,7 @@ impl Task {
                 .map(|(group, room)| (group.clone(), Arc::clone(room)))
                 .collect()
         };
-        if self.ticks % RENEW_TICKS == 0 && !rooms.is_empty() {
+        if self.ticks.is_multiple_of(RENEW_TICKS) && !rooms.is_empty() {
             let groups = rooms.iter().map(|(group, _)| group.clone());
             self.renew(groups.collect(), false).await;
         }

@@ -36,6 +36,49 @@ fn membership(group: u8, expires: Option<Instant>) -> Membership {
 }
 
 #[test]
+fn subscriptions_are_found_by_name_and_type_and_counted_with_groups() {
+    let subscription = |name: &str, message_type| Subscription {
+        name: name.into(),
+        message_type,
+    };
+    let mut index = TargetIndex::default();
+    let (auto, binary) = (
+        subscription("a", MessageType::Auto),
+        subscription("a", MessageType::Binary),
+    );
+    let edge = |edge| {
+        Ok(Change {
+            changed: true,
+            edge,
+        })
+    };
+    assert_eq!(index.subscribe(id(1), auto.clone(), BOUNDS), edge(true));
+    assert_eq!(index.subscribe(id(2), auto.clone(), BOUNDS), edge(false));
+    assert_eq!(index.subscribe(id(3), binary.clone(), BOUNDS), edge(true));
+    let again = index.subscribe(id(1), binary.clone(), BOUNDS);
+    assert_eq!(again, Ok(Change::default()), "it has the name already");
+    assert_eq!(index.subscribers(&auto, None, 9).ids, [id(1), id(2)]);
+    assert_eq!(index.subscribers(&auto, Some(id(1)), 9).ids, [id(2)]);
+    assert_eq!(index.subscribers(&binary, None, 9).ids, [id(3)]);
+    for number in 4..21 {
+        assert!(index.subscribe(id(number), auto.clone(), BOUNDS).is_ok());
+    }
+    let refused = index.subscribe(id(21), auto.clone(), BOUNDS);
+    assert_eq!(refused, Err(JoinError::Node));
+    assert_eq!(
+        index.join(id(1), membership(0, None), BOUNDS),
+        Err(JoinError::Node)
+    );
+    assert_eq!(index.unsubscribe_all(id(3)), ["a".into()]);
+    for number in (1..21).filter(|number| *number != 3) {
+        let over = index.unsubscribe_all(id(number));
+        assert_eq!(over.is_empty(), number != 20);
+    }
+    assert!(index.is_empty() && index.subscribers.is_empty());
+    assert!(index.subscriptions.is_empty());
+}
+
+#[test]
 fn i8_groups_of_a_session_and_of_a_worker_are_bounded() {
     let mut index = TargetIndex::default();
     for group in 0..3 {

@@ -6,8 +6,10 @@ use std::time::Duration;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
+use zeroize::Zeroizing;
 
-use crate::config::snapshot::{Broker, BrokerServer, SignIn};
+use crate::config::snapshot::{Broker, BrokerServer, SaslMechanism, SignIn};
+use crate::io::broker::kafka::scram::{First, Hash};
 use crate::io::broker::kafka::wire::{NOT_KAFKA, Name, Reader, put_text};
 use crate::io::service::fault::{Fault, shown};
 use crate::io::service::wire::Wire;
@@ -96,28 +98,60 @@ impl Connection {
             last: 0,
         };
         if let SignIn::Password(user, password) = &settings.sign_in {
-            connection.sign_in(user, password.reveal()).await?;
+            let mechanism = settings.mechanism;
+            connection
+                .sign_in(mechanism, user, password.reveal())
+                .await?;
         }
         Ok(connection)
     }
 
-    async fn sign_in(&mut self, user: &str, password: &str) -> Result<(), Fault> {
+    async fn sign_in(
+        &mut self,
+        mechanism: SaslMechanism,
+        user: &str,
+        password: &str,
+    ) -> Result<(), Fault> {
         let mut body = BytesMut::new();
-        put_text(&mut body, "PLAIN");
+        put_text(&mut body, mechanism.name());
         let answer = self.call((17, 1), &body).await?;
         match Reader(&answer).i16().ok_or(NOT_KAFKA)? {
             NONE => {}
-            NO_MECHANISM => return Err(Fault::Unfit("the server does not take SASL PLAIN")),
+            NO_MECHANISM => {
+                return Err(Fault::Unfit(
+                    "the server does not take this `mechanism` of SASL",
+                ));
+            }
             code => return Err(Fault::refused(&meaning(code))),
         }
-        let proof = format!("\0{user}\0{password}");
+        let Some(hash) = Hash::of(mechanism) else {
+            let proof = Zeroizing::new(format!("\0{user}\0{password}"));
+            return self.authenticate(proof.as_bytes()).await.map(drop);
+        };
+        let nonce = format!("{:032x}", u128::from_ne_bytes(random()?));
+        let first = First::new(hash, user, nonce);
+        let answer = self.authenticate(first.message().as_bytes()).await?;
+        let text = std::str::from_utf8(&answer).map_err(|_| NOT_KAFKA)?;
+        let proof = first.prove(text, password).ok_or(NOT_KAFKA)?;
+        let answer = self.authenticate(proof.message.as_bytes()).await?;
+        match std::str::from_utf8(&answer).is_ok_and(|text| proof.is_answered_by(text)) {
+            true => Ok(()),
+            false => Err(Fault::Unfit("the server does not know the user itself")),
+        }
+    }
+
+    /// One message of the sign-in, and its answer.
+    async fn authenticate(&mut self, message: &[u8]) -> Result<Bytes, Fault> {
         let mut body = BytesMut::new();
-        body.put_i32(i32::try_from(proof.len()).map_err(|_| NOT_KAFKA)?);
-        body.put_slice(proof.as_bytes());
-        let answer = self.call((36, 0), &body).await?;
-        let mut answer = Reader(&answer);
+        body.put_i32(i32::try_from(message.len()).map_err(|_| NOT_KAFKA)?);
+        body.put_slice(message);
+        let bytes = self.call((36, 0), &body).await?;
+        let mut answer = Reader(&bytes);
         match (answer.i16().ok_or(NOT_KAFKA)?, answer.text()) {
-            (NONE, _) => Ok(()),
+            (NONE, _) => {
+                let answer = answer.bytes().ok_or(NOT_KAFKA)?;
+                Ok(bytes.slice_ref(answer))
+            }
             (_, reason) => {
                 let reason = shown(reason.unwrap_or_default());
                 Err(Fault::Refused(format!("authentication failed {reason}")))
@@ -251,6 +285,13 @@ impl Connection {
         })();
         error.ok_or(NOT_KAFKA)
     }
+}
+
+fn random() -> Result<[u8; 16], Fault> {
+    let mut bytes = [0; 16];
+    let filled = aws_lc_rs::rand::fill(&mut bytes);
+    filled.map_err(|_| Fault::Unfit("the system gives no random numbers"))?;
+    Ok(bytes)
 }
 
 fn millis(time: Duration) -> i32 {

@@ -1,7 +1,7 @@
 //! One server of a cluster: a connection that reads the partitions that it leads, and one that
 //! appends to them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::base::clock;
+use crate::config::broker_name::topic_and_key;
 use crate::core::messages::topic::Topic;
 use crate::io::broker::kafka::connection::{
     Connection, Fetched, NO_PERMISSION, NONE, OFFSET_OUT_OF_RANGE, Position, TIMED_OUT, meaning,
@@ -37,7 +38,15 @@ pub(super) struct Interest {
 #[derive(Default)]
 struct Topics {
     own: HashMap<Vec<u8>, Topic>,
-    foreign: HashSet<Name>,
+    foreign: HashMap<Name, Records>,
+}
+
+/// What is wanted of another service's topic.
+#[derive(Default)]
+struct Records {
+    /// All records.
+    all: Option<Topic>,
+    by_key: HashMap<Vec<u8>, Topic>,
 }
 
 impl Interest {
@@ -63,23 +72,50 @@ impl Interest {
         };
     }
 
-    pub(super) fn set_foreign(&self, name: &Name, wanted: bool) {
+    /// Wants a name of another service, `TOPIC` or `TOPIC/KEY`. Returns whether the topic is read
+    /// from now on.
+    pub(super) fn add_foreign(&self, name: &Name) -> bool {
+        let (topic, key) = topic_and_key(name);
         let mut topics = self.topics();
-        match wanted {
-            true => topics.foreign.insert(Name::clone(name)),
-            false => topics.foreign.remove(name),
-        };
+        let is_first = !topics.foreign.contains_key(topic);
+        let records = topics.foreign.entry(topic.into()).or_default();
+        let wanted = Topic::Foreign(Name::clone(name));
+        match key {
+            Some(key) => drop(records.by_key.insert(key.into(), wanted)),
+            None => records.all = Some(wanted),
+        }
+        is_first
     }
 
-    fn topic(&self, name: &Name, key: &[u8]) -> Option<Topic> {
-        let topics = self.topics();
-        match *name == self.prefix {
-            true => topics.own.get(key).cloned(),
-            false => {
-                let foreign = topics.foreign.get(name);
-                foreign.map(|name| Topic::Foreign(Name::clone(name)))
-            }
+    /// Wants it no longer. Returns whether the topic is read no longer.
+    pub(super) fn remove_foreign(&self, name: &Name) -> bool {
+        let (topic, key) = topic_and_key(name);
+        let mut topics = self.topics();
+        let Some(records) = topics.foreign.get_mut(topic) else {
+            return false;
+        };
+        match key {
+            Some(key) => drop(records.by_key.remove(key.as_bytes())),
+            None => records.all = None,
         }
+        let is_last = records.all.is_none() && records.by_key.is_empty();
+        if is_last {
+            topics.foreign.remove(topic);
+        }
+        is_last
+    }
+
+    /// The topics under which a record is wanted.
+    fn topics_of(&self, name: &Name, key: &[u8]) -> impl Iterator<Item = Topic> + use<> {
+        let topics = self.topics();
+        let (one, other) = match *name == self.prefix {
+            true => (topics.own.get(key).cloned(), None),
+            false => match topics.foreign.get(name) {
+                Some(records) => (records.all.clone(), records.by_key.get(key).cloned()),
+                None => (None, None),
+            },
+        };
+        one.into_iter().chain(other)
     }
 }
 
@@ -267,15 +303,14 @@ fn pass_on(name: &Name, batches: &Batches<'_>, interest: &Interest, incoming: &I
         incoming.count_dropped();
     }
     for (key, value) in &batches.records {
-        let Some(topic) = interest.topic(name, key) else {
-            continue;
-        };
-        if value.len() > PAYLOAD_MAX {
-            incoming.count_dropped();
-            continue;
+        for topic in interest.topics_of(name, key) {
+            if value.len() > PAYLOAD_MAX {
+                incoming.count_dropped();
+                continue;
+            }
+            let payload = Bytes::copy_from_slice(value);
+            incoming.pass_on(Received { topic, payload });
         }
-        let payload = Bytes::copy_from_slice(value);
-        incoming.pass_on(Received { topic, payload });
     }
 }
 
