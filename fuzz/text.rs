@@ -134,6 +134,7 @@ pub(super) fn documents(data: &[u8]) {
         authenticators: &BTreeMap::new(),
         directory: Path::new("/nowhere"),
         own: OwnAddresses::default(),
+        broker: None,
         outside: &Nowhere,
         protection: &FileProtection::new(&FILE),
     };
@@ -174,6 +175,10 @@ impl Environment for Nowhere {
 
     fn text(&self, _: &Path, _: FileContent) -> Result<String, String> {
         Err("there are no files".to_owned())
+    }
+
+    fn broker_name(&self, _: &str) -> Result<(), String> {
+        Ok(())
     }
 
     fn certificate(&self, _: &CertificateFiles) -> Vec<CertificateFault> {

@@ -66,6 +66,10 @@ impl Environment for Nowhere {
         Ok(String::new())
     }
 
+    fn broker_name(&self, _: &str) -> Result<(), String> {
+        Ok(())
+    }
+
     fn certificate(&self, _: &CertificateFiles) -> Vec<CertificateFault> {
         Vec::new()
     }

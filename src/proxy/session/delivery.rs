@@ -27,7 +27,9 @@ use crate::core::session::orders::CloseOrder;
 use crate::core::session::record::Cause;
 use crate::core::session::wheel::Tick;
 use crate::io::relay::{QueueBounds, Unsent, WhenFull};
-use crate::live::{Delivery, Destination, GroupSlice, MessageCommand, PresenceNote, Slice, Sliced};
+use crate::live::{
+    Delivery, Destination, GroupSlice, MessageCommand, PresenceNote, RosterAsk, Slice, Sliced,
+};
 use crate::proxy::clock::ticks;
 use crate::proxy::session::delivery_queue::{Batch, QueuedDelivery, QueuedReplay};
 use crate::proxy::session::live_session::Session;

@@ -295,10 +295,7 @@ fn unpack(sessions: &Sessions, transfer: SessionTransfer) -> Result<Unpacked, Re
         messages,
     } = more.unwrap_or_default();
     relay.set_own_state(&messages, worker.tick());
-    if let Some((client, backend)) = silent {
-        let since = |silent| worker.tick().saturating_sub(silent);
-        relay.set_active(since(client), since(backend));
-    }
+    set_silent(&mut relay, silent, worker.tick());
     let details = worker.share_details(Arc::unwrap_or_clone(details));
     let facts = Arc::new(facts.into_facts(details));
     // No session is older than the system's clock.
@@ -337,6 +334,13 @@ fn unpack(sessions: &Sessions, transfer: SessionTransfer) -> Result<Unpacked, Re
         memberships,
         seen,
     })
+}
+
+/// Sets since when client and backend are silent, in ticks.
+fn set_silent(relay: &mut Relay<Carrier>, silent: Option<(Tick, Tick)>, now: Tick) {
+    if let Some((client, backend)) = silent {
+        relay.set_active(now.saturating_sub(client), now.saturating_sub(backend));
+    }
 }
 
 /// The lease of a session on its backend.
