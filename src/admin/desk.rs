@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use tokio::sync::Semaphore;
 
-use crate::admin::credentials::RightsSeen;
+use crate::admin::rights_seen::RightsSeen;
 
 /// Measurements over all sessions: each keeps some bytes of every session for its interval.
 const MEASURING_MAX: usize = 2;

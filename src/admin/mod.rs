@@ -33,6 +33,7 @@ pub mod resolve;
 mod resource;
 mod resources;
 pub mod revocations;
+pub mod rights_seen;
 mod role;
 mod routes;
 pub mod server;

@@ -4,6 +4,7 @@
 pub(super) mod close;
 mod filter;
 mod listing;
+pub mod load;
 pub(super) mod moving;
 pub(super) mod send;
 pub(super) mod tap;

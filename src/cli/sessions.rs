@@ -1,26 +1,22 @@
 //! `sessile sessions` and `sessile kick`: list and close live sessions.
 
 mod all;
+mod read;
 
-use std::io::{self, IsTerminal as _, Write};
+use std::io::Write;
 
 use anyhow::bail;
 use http::Method;
-use ratatui::crossterm::terminal::size as size_of_terminal;
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::admin::sessions::Session;
 use crate::cli::args::{KickArgs, SessionsArgs};
 use crate::cli::client::{Client, ClientError};
-use crate::cli::history::Ended;
-use crate::cli::listed::{Listed, scoped};
 use crate::cli::print::{Form, fitted, json, size, time, visible};
+use crate::cli::sessions::read::{ended, fetch, width};
 use crate::cli::upstream::{Upstream, every, unknown};
 use crate::cli::watch::watch;
-
-/// Most sessions that the admin API gives at once.
-const PAGE_MAX: usize = 1000;
 
 /// Lists live sessions.
 ///
@@ -38,20 +34,6 @@ pub fn sessions(args: &SessionsArgs, out: &mut dyn Write) -> anyhow::Result<u8> 
         return list(&client, args, out);
     }
     watch(out, |out| list(&client, args, out))
-}
-
-/// The sessions that ended, as these arguments select them.
-fn ended(args: &SessionsArgs) -> Ended<'_> {
-    Ended {
-        id: None,
-        about: &args.selection.about,
-        cause: args.cause.as_deref(),
-        operator: args.operator.as_deref(),
-        since: args.since.as_deref(),
-        lost: false,
-        limit: args.limit,
-        fleet: args.fleet,
-    }
 }
 
 fn list(client: &Client, args: &SessionsArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
@@ -90,12 +72,6 @@ fn list(client: &Client, args: &SessionsArgs, out: &mut dyn Write) -> anyhow::Re
         )?;
     }
     Ok(0)
-}
-
-/// The width of the terminal; `None` where the output goes elsewhere and is not cut.
-fn width() -> Option<usize> {
-    let terminal = io::stdout().is_terminal().then(size_of_terminal)?;
-    terminal.ok().map(|(columns, _)| usize::from(columns))
 }
 
 const HEAD: [&str; 9] = [
@@ -242,36 +218,6 @@ fn missing(client: &Client, args: &SessionsArgs) -> anyhow::Result<Option<String
     let upstream = Upstream::get(client, upstream)?;
     let ids: Vec<_> = upstream.backends.into_iter().map(|one| one.id).collect();
     Ok((!ids.contains(backend)).then(|| unknown("backend", backend, &ids)))
-}
-
-/// Reads page by page, up to the limit or the end.
-fn fetch(client: &Client, args: &SessionsArgs) -> Result<Listed<Session>, ClientError> {
-    let mut all: Option<Listed<Session>> = None;
-    loop {
-        let mut query = form_urlencoded::Serializer::new(String::new());
-        args.selection.append(&mut query);
-        let cursor = all.as_ref().and_then(|all| all.next.as_ref());
-        for (name, value) in [
-            ("cursor", cursor),
-            ("sort", args.sort.as_ref()),
-            ("interval", args.rates.as_ref()),
-        ] {
-            query.extend_pairs(value.map(|value| (name, value)));
-        }
-        let read = all.as_ref().map_or(0, |all| all.items.len());
-        query.append_pair("limit", &(args.limit - read).min(PAGE_MAX).to_string());
-        let target = format!("/v1/sessions?{}", query.finish());
-        let page: Listed<Session> = client.get(&scoped(&target, args.fleet))?;
-        let mut joined = match all.take() {
-            None => page,
-            Some(before) => before.and(page),
-        };
-        if joined.next.is_none() || joined.items.len() >= args.limit {
-            joined.shorten(args.limit);
-            return Ok(joined);
-        }
-        all = Some(joined);
-    }
 }
 
 fn row(session: &Session) -> Vec<String> {

@@ -3,8 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::admin::credentials::{CredentialView, RightsSeen};
+use crate::admin::credentials::CredentialView;
 use crate::admin::findings::severity::Severity;
+use crate::admin::rights_seen::RightsSeen;
 use crate::admin::status::StatusView;
 use crate::admin::upstreams::UpstreamView;
 

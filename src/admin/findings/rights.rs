@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use crate::admin::credentials::{CredentialView, RightsSeen};
+use crate::admin::credentials::CredentialView;
 use crate::admin::findings::finding::{Facts, Finding};
 use crate::admin::findings::severity::Severity;
+use crate::admin::rights_seen::RightsSeen;
 use crate::base::clock;
 
 /// So many sessions, and so great a part of all, lose their right together before it is worth a

@@ -1,6 +1,7 @@
 use super::*;
 use crate::admin::certificates::{AcmeView, CertificateView};
-use crate::admin::credentials::{CredentialView, RightsSeen};
+use crate::admin::credentials::CredentialView;
+use crate::admin::rights_seen::RightsSeen;
 use crate::admin::status::{BrokerView, EventFilesView, StateDirView, StateView};
 use crate::admin::tests::support::{built_in, fixture};
 use crate::admin::upstreams::UpstreamView;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::admin::sessions::RateView;
-use crate::admin::sessions::top::{HotKey, UpstreamLoad, merged_keys, merged_loads};
+use crate::admin::sessions::load::{HotKey, UpstreamLoad, merged_keys, merged_loads};
 use crate::core::routing::RoutingTable;
 
 /// What a list has beside its items; what it does not have is absent.

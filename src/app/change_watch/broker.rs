@@ -1,8 +1,10 @@
 //! The connection to the broker, and the events of its changes.
 
 use crate::admin::Gateway;
-use crate::app::change_watch::compare::Change;
 use crate::telemetry::events::{Fields, Kind};
+
+/// A kind of event, and what is known of it.
+pub(super) type Change = (Kind, Fields);
 
 /// How the broker is.
 #[derive(Clone, Debug, PartialEq, Eq)]

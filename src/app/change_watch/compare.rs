@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
-use crate::app::change_watch::broker::{self, BrokerState};
+use crate::app::change_watch::broker::{self, BrokerState, Change};
 use crate::base::clock;
 use crate::telemetry::events::{Fields, Kind};
 
@@ -70,9 +70,6 @@ pub(super) struct TakeOverState {
     pub(super) staying: usize,
     pub(super) from_pid: u32,
 }
-
-/// A kind of event, and what is known of it.
-pub(super) type Change = (Kind, Fields);
 
 /// What changed.
 pub(super) fn changes(before: &State, now: &State) -> Vec<Change> {

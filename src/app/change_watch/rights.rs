@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::admin::Gateway;
-use crate::admin::credentials::{RightsSeen, SOON, rights};
+use crate::admin::credentials::rights;
+use crate::admin::rights_seen::{RightsSeen, SOON};
 use crate::base::clock;
 use crate::telemetry::events::{Fields, Kind};
 

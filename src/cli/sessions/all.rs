@@ -10,7 +10,7 @@ use crate::cli::args::SessionsArgs;
 use crate::cli::client::Client;
 use crate::cli::listed::Listed;
 use crate::cli::print::{Form, fitted, json as print_json, time};
-use crate::cli::sessions::{ended, fetch, width};
+use crate::cli::sessions::read::{ended, fetch, width};
 use crate::telemetry::events::EventView;
 
 const HEAD: [&str; 9] = [

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::admin::sessions::top::{HotKey, UpstreamLoad};
+use crate::admin::sessions::load::{HotKey, UpstreamLoad};
 use crate::admin::sessions::{RateView, Session};
 use crate::cli::listed::{Located, NodeAnswer};
 use crate::cli::print::{counted, size};

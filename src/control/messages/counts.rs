@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::core::messages::delivery::DeliveryCounts;
+use crate::core::messages::signal::Answer;
 use crate::live::Answers;
 
 /// For all workers to visit the sessions of a message.
@@ -14,4 +15,18 @@ pub(super) fn added(answers: Answers<DeliveryCounts>) -> (DeliveryCounts, usize)
     let counts = answers.into_iter();
     let counts = counts.fold(DeliveryCounts::default(), DeliveryCounts::plus);
     (counts, unanswered)
+}
+
+/// The counts as the answer to a question.
+pub(super) fn sum(answers: Answers<DeliveryCounts>) -> Answer {
+    let (counts, unanswered) = added(answers);
+    Answer::Counts { counts, unanswered }
+}
+
+/// The answer of a node that has no session of a message.
+pub(super) fn none_here() -> Answer {
+    Answer::Counts {
+        counts: DeliveryCounts::default(),
+        unanswered: 0,
+    }
 }

@@ -8,6 +8,7 @@ mod interest;
 mod presence;
 mod sessions;
 mod shared_history;
+mod state;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,7 +23,7 @@ use crate::base::group::GroupName;
 use crate::base::session_id::SessionId;
 use crate::base::target::Target;
 use crate::config::snapshot::Publish;
-use crate::control::messages::counts::{ANSWER_MAX, added};
+use crate::control::messages::counts::{ANSWER_MAX, added, none_here, sum};
 use crate::control::messages::fleet::{Fleet, Waiting};
 use crate::control::messages::history::NodeHistory;
 use crate::control::messages::presence::Presence;
@@ -32,10 +33,8 @@ use crate::core::messages::delivery::{DeliveryCounts, Publication};
 use crate::core::messages::envelope::{Content, Envelope};
 use crate::core::messages::signal::{Answer, Signal};
 use crate::core::messages::topic::Topic;
-use crate::io::broker::{
-    Broker, BrokerStatus, HistoryLog, LogEvents, NotCarried, Received, ReceivedStream,
-};
-use crate::live::{Answers, Delivery, Live, QueuedCommands};
+use crate::io::broker::{Broker, HistoryLog, LogEvents, NotCarried, Received, ReceivedStream};
+use crate::live::{Delivery, Live, QueuedCommands};
 use crate::telemetry::metrics::{MessageMetrics, Metrics};
 
 /// Longest time that a publisher may wait for the counts of other nodes.
@@ -484,36 +483,6 @@ impl Messages {
 
     fn dedup(&self) -> MutexGuard<'_, DedupWindow> {
         self.dedup.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// How the broker is; `None` without one.
-    pub fn broker(&self) -> Option<BrokerStatus> {
-        let fleet = self.fleet.as_ref();
-        fleet.map(|fleet| fleet.broker().status())
-    }
-
-    /// The other live nodes.
-    pub fn nodes(&self) -> Vec<NodeStatus> {
-        let fleet = self.fleet.as_ref();
-        fleet.map_or_else(Vec::new, |fleet| fleet.statuses())
-    }
-
-    /// Whether every live node is known.
-    pub fn knows_all_nodes(&self) -> bool {
-        self.fleet.as_ref().is_none_or(|fleet| fleet.is_settled())
-    }
-}
-
-fn sum(answers: Answers<DeliveryCounts>) -> Answer {
-    let (counts, unanswered) = added(answers);
-    Answer::Counts { counts, unanswered }
-}
-
-/// The answer of a node that has no session of a message.
-fn none_here() -> Answer {
-    Answer::Counts {
-        counts: DeliveryCounts::default(),
-        unanswered: 0,
     }
 }
 

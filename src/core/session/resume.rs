@@ -37,8 +37,8 @@ pub struct Moves {
     /// How often it reconnected.
     pub resumes: u32,
     /// Messages of the client that the gateway dropped: partly sent to a lost backend, not
-    /// completed when the backend was lost, or held when no backend took over. Data in socket buffers of a
-    /// lost backend is not included, since its delivery is unknown.
+    /// completed when the backend was lost, or held when no backend took over. Data in socket
+    /// buffers of a lost backend is not included, since its delivery is unknown.
     pub messages_lost: u64,
     /// Bytes dropped so, frame headers included.
     pub bytes_lost: u64,

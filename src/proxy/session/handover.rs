@@ -2,10 +2,10 @@
 //! process sent. `io::handover` defines which process owns a session when.
 
 mod ends;
+mod rebuild;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
-use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -29,11 +29,10 @@ use crate::core::session::record::Facts;
 use crate::core::session::staying::StayReason;
 use crate::core::session::transfer::FactsState;
 use crate::core::session::wheel::Tick;
-use crate::core::tls::UnsoundTls;
 use crate::io::carrier::Carrier;
 use crate::io::handover::{STATE_DETAILS, STATE_ENDS, STATE_TLS};
-use crate::io::net::socket::{Detached, Socket};
-use crate::io::relay::{OwnState, Relay, RelayState, Side, Unsound};
+use crate::io::net::socket::Socket;
+use crate::io::relay::{OwnState, Relay, RelayState, Side};
 use crate::live::{
     Adopted, EndTransfer, SessionQuery, SessionTransfer, Slice, Sliced, TransferBatch,
 };
@@ -42,6 +41,7 @@ use crate::proxy::context::connection_lease::ConnectionLease;
 use crate::proxy::context::permits::SessionPermits;
 use crate::proxy::context::worker::{Worker, WorkerPhase};
 use crate::proxy::session::handover::ends::Ends;
+use crate::proxy::session::handover::rebuild::{RebuildError, attach};
 use crate::proxy::session::live_session::{HeldBackend, Ownership, Session};
 use crate::proxy::session::registry::Sessions;
 use crate::proxy::session::resumption::Resumption;
@@ -113,21 +113,6 @@ impl GroupState {
             metadata: self.metadata,
         }
     }
-}
-
-/// No session can be made of a transfer.
-#[derive(Debug, thiserror::Error)]
-enum RebuildError {
-    #[error("its state is not understood: {0}")]
-    NotUnderstood(#[from] serde_json::Error),
-    #[error(transparent)]
-    Unsound(#[from] Unsound),
-    #[error("its sockets cannot be used: {0}")]
-    Sockets(#[from] io::Error),
-    #[error(transparent)]
-    Tls(#[from] UnsoundTls),
-    #[error("a session with this id is here already")]
-    Known,
 }
 
 /// Holds sessions that can go to another process, see `WorkerCommand::Pack`.
@@ -485,23 +470,6 @@ fn more(sessions: &Sessions, session: &Session, relay: &Relay<Carrier>) -> Value
         messages: relay.own_state(now),
     };
     serde_json::to_value(more).expect("plain data serialises")
-}
-
-/// Settles a socket from another process on this worker, with its TLS connection.
-fn attach(end: EndTransfer) -> Result<Carrier, RebuildError> {
-    let EndTransfer { socket, tls } = end;
-    let socket = socket2::Socket::from(socket);
-    // Both processes share this setting; it is what it was.
-    socket.set_nonblocking(true)?;
-    let socket = match socket.domain()? {
-        socket2::Domain::UNIX => Detached::Unix(socket.into()),
-        _ => Detached::Tcp(socket.into()),
-    };
-    let socket = socket.attach()?;
-    Ok(match tls {
-        None => socket.into(),
-        Some(packed) => Carrier::unpack(socket, &packed)?,
-    })
 }
 
 #[cfg(test)]

@@ -296,8 +296,8 @@ impl Machine {
     }
 
     /// The backend gets nothing more, and no other one takes its place: drops what was meant for
-    /// it, and counts that where the session may move. On other routes the place of the backend in the
-    /// stream is not followed.
+    /// it, and counts that where the session may move. On other routes the place of the backend in
+    /// the stream is not followed.
     pub(super) fn lose_backend_sink(&mut self) {
         if let Some(migration) = &mut self.migration {
             migration.count(self.up.unsent());
