@@ -25,6 +25,7 @@ use crate::admin::Gateway;
 use crate::admin::fleet::client::NODE;
 use crate::admin::fleet::merge::{Answer, Given, Scope, merge};
 use crate::admin::fleet::order::FleetOrder;
+use crate::admin::own_scope::has_own_scope;
 use crate::admin::problem::Problem;
 
 pub(super) use crate::admin::fleet::merge::FleetPage;
@@ -38,6 +39,9 @@ pub(super) async fn scoped(
     mut request: Request,
     next: Next,
 ) -> Response {
+    if has_own_scope(request.uri().path()) {
+        return next.run(request).await;
+    }
     let asked = match Scope::take(request.uri()) {
         Ok(Some(asked)) => asked,
         Ok(None) => return next.run(request).await,

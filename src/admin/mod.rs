@@ -24,6 +24,7 @@ mod messages;
 mod metrics;
 mod openapi;
 mod orders;
+mod own_scope;
 mod page;
 pub mod preview;
 pub(crate) mod problem;

@@ -9,6 +9,7 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use crate::admin::Gateway;
+use crate::admin::own_scope::has_own_scope;
 use crate::admin::role::{Role, role_of};
 
 /// One method of one path.
@@ -38,7 +39,8 @@ impl Resource {
 
     /// Whether `?scope=fleet` asks all gateways.
     pub(super) fn is_scoped(&self) -> bool {
-        self.method == Method::GET && self.path.starts_with("/v1/") && self.answer.is_some()
+        let answers = self.method == Method::GET && self.answer.is_some();
+        answers && self.path.starts_with("/v1/") && !has_own_scope(self.path)
     }
 
     pub(super) fn new<H: Handler<T, Arc<Gateway>>, T: 'static>(

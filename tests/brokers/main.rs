@@ -57,11 +57,6 @@ async fn a_cluster_of_redis_shares_the_channels() {
 }
 
 #[tokio::test]
-async fn users_of_kafka_sign_in_with_scram() {
-    suite::scram().await;
-}
-
-#[tokio::test]
 async fn names_of_kafka_mean_the_records_with_a_key() {
     suite::keyed_records().await;
 }

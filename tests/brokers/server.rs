@@ -285,23 +285,6 @@ impl Server {
         command
     }
 
-    /// Adds a user to Tansu, which has users with SCRAM only.
-    pub fn add_user(&self, user: &str, mechanism: &str) {
-        let broker = format!("tcp://127.0.0.1:{}", self.port);
-        let create = [
-            "user",
-            "create",
-            "--broker",
-            &broker,
-            "--mechanism",
-            mechanism,
-        ];
-        let mut command = Command::new(tansu());
-        let created = command.args(create).args([user, PASSWORD]).output();
-        let created = created.expect("tansu starts");
-        assert!(created.status.success(), "{created:?}");
-    }
-
     /// The configuration of a gateway that uses it.
     pub fn settings(&self, prefix: &str) -> Broker {
         let encrypted = self.door == Door::Tls;

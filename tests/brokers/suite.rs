@@ -5,7 +5,7 @@ use futures_util::future::join_all;
 use rustix::process::Signal;
 use sessile::base::group::GroupName;
 use sessile::base::secret::Secret;
-use sessile::config::snapshot::{Broker, BrokerKind, SaslMechanism, ServiceTls, SignIn};
+use sessile::config::snapshot::{BrokerKind, ServiceTls, SignIn};
 use sessile::core::messages::topic::Topic;
 use sessile::io::broker::{NotCarried, PAYLOAD_MAX};
 
@@ -269,35 +269,6 @@ pub async fn verified(kind: BrokerKind) {
     let mut untrusting = settings.clone();
     untrusting.tls = ServiceTls::default();
     refused(untrusting, "certificate").await;
-}
-
-/// Users of Kafka prove that they know the password; a wrong one is refused.
-pub async fn scram() {
-    let server = Server::start(BrokerKind::Kafka, Door::Password).await;
-    for (user, option, mechanism) in [
-        ("edge-256", "scram256", SaslMechanism::ScramSha256),
-        ("edge-512", "scram512", SaslMechanism::ScramSha512),
-    ] {
-        server.add_user(user, option);
-        let settings = |password| Broker {
-            sign_in: SignIn::Password(user.to_owned(), Secret::new(password)),
-            mechanism,
-            ..server.settings("sessile")
-        };
-        let sender = Member::connected(&settings(PASSWORD)).await;
-        let mut receiver = Member::connected(&settings(PASSWORD)).await;
-        receiver.broker.subscribe(Topic::Fleet);
-        sender.reaches(&mut receiver, &Topic::Fleet).await;
-        sender.close().await;
-        receiver.close().await;
-        let wrong = Member::open(&settings("wr0ng"));
-        let mut status = wrong.broker.watch_status();
-        let status = status.wait_for(|status| status.error.is_some());
-        let status = status.await.unwrap().clone();
-        let error = status.error.unwrap();
-        assert!(!error.contains("wr0ng"), "{error}");
-        assert_eq!((status.connected, status.connects), (false, 0), "{error}");
-    }
 }
 
 /// Names of Kafka that mean the records with one key.

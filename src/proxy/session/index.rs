@@ -29,8 +29,10 @@ pub(crate) struct SessionIndex(Option<Indexed>);
 
 struct Indexed {
     index: RefCell<TargetIndex>,
-    /// Where groups have a history: the last message that each session got, or the newest when it
-    /// began.
+    /// Where groups have a history: the newest message when each session began. Its delivery may
+    /// still be on its way to this worker.
+    newest: RefCell<HashMap<SessionId, EventId>>,
+    /// The last message of the history that each session got.
     seen: RefCell<HashMap<SessionId, EventId>>,
     /// Sessions that wait for what they have missed, with the groups that were asked for.
     behind: RefCell<HashMap<SessionId, Vec<GroupName>>>,
@@ -42,6 +44,7 @@ impl SessionIndex {
         let setup = worker.live().messages();
         Self(setup.map(|setup| Indexed {
             index: RefCell::default(),
+            newest: RefCell::default(),
             seen: RefCell::default(),
             behind: RefCell::default(),
             setup: Arc::clone(setup),
@@ -52,7 +55,7 @@ impl SessionIndex {
     pub(crate) fn add(&self, session: &Session, memberships: Memberships) {
         let Some(this) = &self.0 else { return };
         if let Some(replays) = &this.setup.replays {
-            this.seen.borrow_mut().insert(session.id, replays.last());
+            this.newest.borrow_mut().insert(session.id, replays.last());
         }
         let mut index = this.index.borrow_mut();
         if let Some(subject) = &session.facts.borrow().principal
@@ -132,7 +135,8 @@ impl SessionIndex {
     /// The last message of the history that a session got, or the newest when it began.
     pub(crate) fn seen(&self, id: SessionId) -> Option<EventId> {
         let this = self.0.as_ref()?;
-        this.seen.borrow().get(&id).copied()
+        let seen = this.seen.borrow().get(&id).copied();
+        seen.or_else(|| this.newest.borrow().get(&id).copied())
     }
 
     /// Whether a session gets a message of the history as one that it has missed, or got it so.
@@ -161,6 +165,7 @@ impl SessionIndex {
     /// Removes a session.
     pub(crate) fn remove(&self, session: &Session) {
         let Some(this) = &self.0 else { return };
+        this.newest.borrow_mut().remove(&session.id);
         this.seen.borrow_mut().remove(&session.id);
         this.behind.borrow_mut().remove(&session.id);
         let mut index = this.index.borrow_mut();

@@ -58,7 +58,7 @@ async fn a_client_that_only_listens_gets_the_messages_of_its_groups() {
         (record.close_code, record.backend.as_str()),
         (Some(4001), "gateway")
     );
-    assert_eq!(record.published["messages"], 2);
+    assert_eq!(record.published["sent"], 2);
 }
 
 #[tokio::test]

@@ -105,7 +105,7 @@ async fn reaches_the_sessions_of_its_name(kind: &'static str) {
     }
     stranger.echo("nothing else came").await;
     let labels = ["outcome=\"dropped\"", "route=\"texts\""];
-    let dropped = other.metric("sessile_published_messages_total", &labels);
+    let dropped = other.metric("sessile_deliveries_total", &labels);
     assert_eq!(
         dropped, 1.0,
         "what is no text is dropped for those that take text"
