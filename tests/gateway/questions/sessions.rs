@@ -218,7 +218,7 @@ async fn q20_were_messages_lost_of_whom_when_and_why() {
     .await;
     let at = mortal.address.to_string();
     let (mut there, mut away) = (Vec::new(), Vec::new());
-    for key in 0..12 {
+    for key in 0..32 {
         let client = Client::connect(gateway.address(), &format!("/?k={key}")).await;
         let home = gateway.get(&format!("/v1/sessions/{}", id_of(&client)));
         match home["backend"] == *at {
