@@ -22,7 +22,7 @@ use crate::core::messages::delivery::{DeliveryCounts, Exclusions, Publication, R
 use crate::core::messages::index::{GroupBounds, JoinError, Subscription};
 use crate::core::messages::member::Member;
 use crate::core::messages::topic::Topic;
-use crate::core::relay::{client_frame, event_frame};
+use crate::core::relay::{client_frame, event_bytes_max, event_frame};
 use crate::live::presence::{PresenceFeed, RosterAsk};
 use crate::live::replays::Replays;
 use crate::live::slice::{Slice, Sliced};
@@ -176,6 +176,11 @@ impl Delivery {
             recorded: Some(Box::new(at)),
             ..publication.into()
         }
+    }
+
+    /// Bytes that it holds at most: the payload, and the frames for both kinds of clients.
+    pub fn bytes_max(&self) -> usize {
+        self.message.len() + self.frame.len() + event_bytes_max(&self.message)
     }
 
     /// For how long it is still delivered; `None` where it does not expire.

@@ -79,11 +79,7 @@ impl NodeHistory {
 
     /// The messages behind `after` for another process, so many that they fit into one part of a
     /// hand-over, and the last of them; `None` after the last.
-    pub(super) async fn part(
-        &self,
-        after: EventId,
-        process: &Arc<str>,
-    ) -> Option<(Vec<u8>, EventId)> {
+    pub(super) async fn part(&self, after: EventId) -> Option<(Vec<u8>, EventId)> {
         let history = self.history.lock().await;
         let some = history.behind(after, PART_MAX);
         let (last, _) = some.last()?;
@@ -96,7 +92,7 @@ impl NodeHistory {
                 continue;
             };
             let envelope = Envelope {
-                from: Arc::clone(process),
+                from: "".into(),
                 content: Content::Message {
                     publication: recorded.publication.clone(),
                     ask: None,
@@ -122,7 +118,8 @@ impl NodeHistory {
         }
         while let Some((id, publication)) = take_message(&mut part) {
             // A group that has no history any more is left out.
-            let _ = keep(&self.rules, &mut history, publication, id);
+            let groups = self.kept_of(&publication);
+            keep(&mut history, publication, groups, id);
         }
         self.note_last(&history);
     }
@@ -143,12 +140,13 @@ impl NodeHistory {
         &self,
         publication: Publication,
     ) -> Result<QueuedCommands<DeliveryCounts>, Publication> {
-        if !self.keeps(&publication) {
+        let groups = self.kept_of(&publication);
+        if groups.is_empty() {
             return Err(publication);
         }
         let mut history = self.history.lock().await;
         let id = history.next_id(now());
-        let delivery = keep(&self.rules, &mut history, publication, id)?;
+        let delivery = keep(&mut history, publication, groups, id);
         self.note_last(&history);
         // Queued before the next message is kept: that is the order.
         Ok(queue(&self.live, delivery).await)
@@ -161,11 +159,12 @@ impl NodeHistory {
         id: EventId,
         deliver: bool,
     ) -> Option<QueuedCommands<DeliveryCounts>> {
+        let groups = self.kept_of(&publication);
         let mut history = self.history.lock().await;
-        let delivery = match keep(&self.rules, &mut history, publication, id) {
-            Ok(delivery) => delivery,
+        let delivery = match groups.is_empty() {
             // A gateway with other rules keeps it.
-            Err(publication) => Arc::new(publication.into()),
+            true => Arc::new(publication.into()),
+            false => keep(&mut history, publication, groups, id),
         };
         self.note_last(&history);
         match deliver {
@@ -176,8 +175,15 @@ impl NodeHistory {
 
     /// Whether a message is kept.
     pub(super) fn keeps(&self, publication: &Publication) -> bool {
-        let kept = || !History::<()>::kept_of(&self.rules, &publication.to).is_empty();
-        publication.side == Recipient::Client && kept()
+        !self.kept_of(publication).is_empty()
+    }
+
+    /// The groups whose history gets a message.
+    fn kept_of(&self, publication: &Publication) -> Vec<GroupName> {
+        match publication.side {
+            Recipient::Client => History::<()>::kept_of(&self.rules, &publication.to),
+            Recipient::Backend => Vec::new(),
+        }
     }
 
     /// The broker carries a group's messages to this gateway no longer.
@@ -254,32 +260,25 @@ impl NodeHistory {
     }
 }
 
-/// Keeps a message under this id. Gives it back if none of its groups has a history.
+/// Keeps a message of these groups under this id.
 fn keep(
-    rules: &[config::History],
     history: &mut History<Arc<Delivery>>,
     publication: Publication,
+    groups: Vec<GroupName>,
     id: EventId,
-) -> Result<Arc<Delivery>, Publication> {
-    let groups = match publication.side {
-        Recipient::Client => History::<()>::kept_of(rules, &publication.to),
-        Recipient::Backend => Vec::new(),
-    };
-    if groups.is_empty() {
-        return Err(publication);
-    }
-    let bytes = publication.message.len();
+) -> Arc<Delivery> {
     let recorded = RecordedAt {
         id,
         groups: groups.clone(),
         publication,
     };
     let delivery = Arc::new(Delivery::recorded(recorded));
+    let bytes = delivery.bytes_max();
     match id > history.last() {
         true => history.keep(id, &groups, bytes, &delivery, now()),
         false => history.adopt(id, &groups, bytes, &delivery, now()),
     }
-    Ok(delivery)
+    delivery
 }
 
 /// Queues a message to all workers.

@@ -148,8 +148,9 @@ impl Messages {
     /// The messages that are kept behind `after`, a part of them, for the process that takes over,
     /// and the last of them; `None` after the last.
     pub async fn history_part(&self, after: EventId) -> Option<(Vec<u8>, EventId)> {
-        let process: Arc<str> = "".into();
-        self.history.as_ref()?.part(after, &process).await
+        // What is in a log the other process reads there.
+        let history = self.history.as_ref().filter(|_| self.shared.is_none());
+        history?.part(after).await
     }
 
     /// Keeps what the process before this one has kept, a part of it.

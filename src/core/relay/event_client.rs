@@ -15,6 +15,10 @@ use crate::core::wire::frame_reader::{FrameReader, Unit, Unreadable};
 
 /// RSV2, which no extension of the gateway's uses: the payload is an event already.
 const ENCODED: u8 = 0b010;
+/// In front of each line of a text.
+const LINE: &[u8] = b"data: ";
+/// What is around the body of an event: header, id, type and line ends.
+const ADDED_MAX: usize = 96;
 /// Largest message: the gateway's own are smaller.
 const MESSAGE_MAX: usize = 16 << 20;
 /// Frames of a client are masked (RFC 6455, section 5.3). These never leave the process.
@@ -110,6 +114,18 @@ pub fn event_frame(id: Option<&str>, message: &Message) -> Arc<[u8]> {
     mark(&event)
 }
 
+/// Bytes of [`event_frame`] at most: each line of a text has a prefix, base64 adds a third.
+pub fn event_bytes_max(message: &Message) -> usize {
+    let body = match message {
+        Message::Text(text) => {
+            let breaks = memchr::memchr2_iter(b'\n', b'\r', text.as_bytes()).count();
+            text.len() + (breaks + 1) * LINE.len()
+        }
+        Message::Binary(bytes) => bytes.len().div_ceil(3) * 4,
+    };
+    body + ADDED_MAX
+}
+
 /// The event that says that messages between the id from which a client goes on and the next event
 /// are not kept any more.
 pub fn gap_frame() -> Arc<[u8]> {
@@ -137,7 +153,7 @@ fn encode(events: &mut Vec<u8>, id: Option<&str>, text: bool, payload: &[u8]) {
         return;
     }
     for line in lines(payload) {
-        events.extend_from_slice(b"data: ");
+        events.extend_from_slice(LINE);
         events.extend_from_slice(line);
         events.push(b'\n');
     }
@@ -197,6 +213,19 @@ mod tests {
         assert_eq!(events, "id: 17-0\ndata: one\ndata: two\n\n");
         let (events, _) = written(&gap_frame());
         assert_eq!(events, "event: gap\ndata: {}\n\n");
+    }
+
+    #[test]
+    fn i8_an_event_is_no_larger_than_it_is_counted_for() {
+        let id = "18446744073709551615-18446744073709551615";
+        let breaks = "\n".repeat(5000);
+        let texts = ["", "x", "\n", "\r\n\r\n", "a\nb", &*breaks];
+        let texts = texts.map(|text| Message::Text(text.into()));
+        let bytes = [0, 1, 2, 3, 5000].map(|count| Message::Binary(vec![0; count].into()));
+        for message in texts.iter().chain(&bytes) {
+            let frame = event_frame(Some(id), message);
+            assert!(frame.len() <= event_bytes_max(message), "{}", frame.len());
+        }
     }
 
     #[test]

@@ -59,7 +59,7 @@ mod throttle;
 
 pub use buffer::ReadBuffer;
 pub use direction::{Entropy, Output};
-pub use event_client::{EventClient, event_frame, gap_frame};
+pub use event_client::{EventClient, event_bytes_max, event_frame, gap_frame};
 pub use liveness::Keepalive;
 pub use local_backend::LocalBackend;
 pub use machine::{Chunk, Machine, OwnState, Turn, Unsent, client_frame};
