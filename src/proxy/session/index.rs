@@ -93,11 +93,12 @@ impl SessionIndex {
         let Some(replays) = &this.setup.replays else {
             return;
         };
-        let groups = this.index.borrow().groups_of(id).to_vec();
+        let index = this.index.borrow();
+        let groups = index.groups_of(id).iter().map(|one| one.group.clone());
+        let groups: Vec<_> = groups.collect();
         if groups.is_empty() {
             return;
         }
-        let groups: Vec<_> = groups.into_iter().map(|one| one.group).collect();
         this.seen.borrow_mut().insert(id, since);
         this.behind.borrow_mut().insert(id, groups.clone());
         replays.push(ReplayRequest {
@@ -142,17 +143,10 @@ impl SessionIndex {
     /// Whether a session gets a message of the history as one that it has missed, or got it so.
     pub(crate) fn gets_later(&self, id: SessionId, at: &RecordedAt) -> bool {
         let Some(this) = &self.0 else { return false };
-        if this
-            .seen
-            .borrow()
-            .get(&id)
-            .is_some_and(|seen| *seen >= at.id)
-        {
-            return true;
-        }
-        let behind = this.behind.borrow();
-        let asked = behind.get(&id);
-        asked.is_some_and(|asked| asked.iter().any(|one| at.groups.contains(one)))
+        let (seen, behind) = (this.seen.borrow(), this.behind.borrow());
+        let got = seen.get(&id).is_some_and(|seen| *seen >= at.id);
+        let asked = |groups: &Vec<GroupName>| groups.iter().any(|one| at.groups.contains(one));
+        got || behind.get(&id).is_some_and(asked)
     }
 
     /// A session has what it has missed.

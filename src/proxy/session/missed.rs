@@ -1,12 +1,12 @@
 //! Sends a session that has come back the messages that it has missed.
 
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::spawn_local;
 use tokio::time::sleep;
 
+use crate::base::group::GroupName;
 use crate::core::session::wheel::Tick;
 use crate::io::relay::{QueueBounds, Unsent, WhenFull, gap_frame};
 use crate::live::Delivery;
@@ -30,7 +30,7 @@ pub(crate) fn replay(sessions: &Rc<Sessions>, replay: &QueuedReplay) {
     let Some(session) = sessions.find(replay.id) else {
         return;
     };
-    // One that is held by a hand-over stays behind: whoever goes on with it asks again.
+    // One that is held by a hand-over stays behind: the process that keeps it asks again.
     if !session.is_here() {
         return;
     }
@@ -38,10 +38,14 @@ pub(crate) fn replay(sessions: &Rc<Sessions>, replay: &QueuedReplay) {
         tell_of_gap(&session);
     }
     for delivery in &*replay.deliveries {
-        queue(sessions, &session, delivery);
+        if let Some(at) = &delivery.recorded {
+            // Also one that the client does not get: the next page is behind it.
+            sessions.index.note_seen(replay.id, at.id);
+            queue(sessions, &session, delivery, &at.groups);
+        }
     }
     let sent = session.relay_mut().flush_client(sessions.worker().tick());
-    match (sent, replay.more) {
+    match (sent || replay.deliveries.is_empty(), replay.more) {
         (true, false) => sessions.index.caught_up(replay.id),
         (true, true) => sessions.index.ask_again(replay.id),
         (false, _) => drop(spawn_local(ask_when_sent(Rc::clone(sessions), session))),
@@ -75,11 +79,10 @@ fn tell_of_gap(session: &Session) {
     }
 }
 
-fn queue(sessions: &Sessions, session: &Session, delivery: &Arc<Delivery>) {
+fn queue(sessions: &Sessions, session: &Session, delivery: &Delivery, groups: &[GroupName]) {
     let left = delivery.left();
-    let recorded = delivery.recorded.as_ref();
-    let member = recorded.is_some_and(|at| sessions.index.is_in(session.id, &at.groups));
     let expired = left.is_some_and(|left| left.is_zero());
+    let member = sessions.index.is_in(session.id, groups);
     if !member || expired || excluded(sessions, session, delivery) {
         return;
     }
@@ -92,9 +95,6 @@ fn queue(sessions: &Sessions, session: &Session, delivery: &Arc<Delivery>) {
     };
     let queued = relay.send_frame(frame, expires_at, &UNBOUNDED);
     drop(relay);
-    if let (Ok(()), Some(at)) = (&queued, &delivery.recorded) {
-        sessions.index.note_seen(session.id, at.id);
-    }
     let outcome = if queued.is_ok() { "queued" } else { "dropped" };
     session.metrics.published(outcome);
 }

@@ -114,6 +114,22 @@ async fn a_client_is_told_that_messages_may_be_missing() {
 }
 
 #[tokio::test]
+async fn messages_that_are_not_for_a_client_do_not_keep_it_from_those_that_are() {
+    let (gateway, _backend) = keeping("messages = 1000").await;
+    for number in 0..200 {
+        let to =
+            json!({ "to": ["group:a"], "except": ["route:rooms"], "text": number.to_string() });
+        publish(&gateway, &to);
+    }
+    tell(&gateway, "a", "kept");
+    let mut client = Client::connect(gateway.address(), "/rooms/a?since=0").await;
+    assert_eq!(client.receive_text().await, "kept");
+    tell(&gateway, "a", "live");
+    assert_eq!(client.receive_text().await, "live");
+    client.close().await;
+}
+
+#[tokio::test]
 async fn i12_what_is_no_id_asks_for_nothing() {
     let (gateway, _backend) = keeping("messages = 100").await;
     tell(&gateway, "a", "old");
