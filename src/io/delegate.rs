@@ -1,7 +1,7 @@
 //! `AsyncRead` and `AsyncWrite` for enums of streams.
 
-/// Implements `AsyncRead` and `AsyncWrite` for an enum by the stream in each of its variants. All
-/// of the streams must support vectored writes.
+/// Implements `AsyncRead` and `AsyncWrite` for an enum by the stream in each of its variants. A
+/// stream without vectored writes of its own takes the first of the buffers.
 macro_rules! delegate_io {
     ($type:ident { $($variant:ident),+ $(,)? }) => {
         impl tokio::io::AsyncRead for $type {

@@ -57,7 +57,7 @@ impl Nodes {
     }
 
     /// The nodes that are gone by now; call it at least once in [`HEARTBEAT`]. A longer pause was a
-    /// pause of this process, in which it heard nobody.
+    /// pause of this process, in which it received nothing.
     pub fn expire(&mut self, now: Instant) -> Vec<Arc<str>> {
         let before = self.looked.replace(now).unwrap_or(now);
         let pause = now.saturating_duration_since(before);

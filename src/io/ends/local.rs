@@ -1,6 +1,6 @@
 //! The gateway itself as the backend's end of a session.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -66,19 +66,6 @@ impl AsyncWrite for LocalEnd {
         written.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         this.answers.wake(this.backend.closed());
         Poll::Ready(Ok(bytes.len()))
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let first = slices.iter().find(|slice| !slice.is_empty());
-        self.poll_write(cx, first.map_or(&[], |slice| &**slice))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -3,14 +3,13 @@
 use std::net::TcpListener;
 
 use rustix::process::Signal;
-use tokio_tungstenite::tungstenite::Message;
 
+use super::connections::talk_by_aws;
 use super::fleet::{node, wait_for_subscription};
 use super::groups::members;
 use super::*;
 use crate::support::brokers::BrokerServer;
 use crate::support::eventually;
-use crate::support::peers::{Language, run_client};
 use crate::support::shell::sessile;
 
 /// The other live gateways that a gateway shows.
@@ -221,15 +220,7 @@ async fn code_written_for_api_gateway_talks_to_sessions_of_other_nodes() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     admin::expose(listener, one.directory().join("publish.sock"));
-    let arguments = [&*url, "app", TOKEN, &id, &gone].map(str::to_owned);
-    let ran = run_client(Language::Python, "connections", arguments.to_vec());
-    let (said, end) = tokio::join!(ran, async {
-        assert_eq!(client.receive_text().await, "from aws");
-        assert_eq!(client.receive().await, Message::binary(vec![0, 0xFF]));
-        client.end().await
-    });
-    assert_eq!(said["passed"].as_array().map(Vec::len), Some(6), "{said}");
-    assert_eq!(end.map(|(code, _)| code), Some(1000));
+    talk_by_aws(&url, &mut client, [&id, &gone]).await;
     let records = other.wait_for_records(2).await;
     let closed = records.iter().find(|one| one.id == id).expect("a record");
     assert_eq!(closed.operator.as_deref(), Some("publisher app"));

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use tokio::io::{AsyncWriteExt as _, copy};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::support::pebble::free_port;
+use crate::support::free_port;
 use crate::support::peers::{Language, Server, python, run_client};
 use crate::support::{Gateway, eventually};
 

@@ -1,14 +1,14 @@
 //! Brokers for gateways under test: real servers on free ports, ended by their process ids.
 
 use std::io::{self, BufRead as _, BufReader, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use super::eventually;
 use super::gateway::signal_process;
+use super::{eventually, free_port};
 
 /// A server of one kind.
 pub struct BrokerServer {
@@ -21,13 +21,10 @@ pub struct BrokerServer {
 impl BrokerServer {
     /// Starts `nats` or `redis`, and waits until it listens.
     pub async fn start(kind: &'static str) -> Self {
-        let socket = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
-        let port = socket.local_addr().expect("an address").port();
-        drop(socket);
         let directory = tempfile::tempdir().expect("a directory");
         let mut server = Self {
             kind,
-            port,
+            port: free_port(),
             directory,
             child: None,
         };

@@ -1,6 +1,5 @@
 //! Real etcd servers of the test's own, with their own ports and data.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -9,8 +8,8 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::eventually;
 use super::gateway::signal_process;
+use super::{eventually, free_port};
 
 /// A member of a cluster, mostly its only one.
 pub struct Etcd {
@@ -30,11 +29,6 @@ struct Member {
     arguments: Vec<String>,
     /// Further arguments of `etcdctl`.
     access: Vec<String>,
-}
-
-fn free_port() -> u16 {
-    let socket = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
-    socket.local_addr().expect("an address").port()
 }
 
 impl Member {

@@ -33,6 +33,8 @@ pub mod time;
 pub mod tokens;
 pub mod wss;
 
+use std::net::TcpListener;
+
 pub use backend::Backend;
 pub use client::{Client, Dial};
 pub use gateway::Gateway;
@@ -48,4 +50,10 @@ pub fn raise_open_files() {
         maximum: limit.maximum,
     };
     setrlimit(Resource::Nofile, raised).expect("the soft limit may rise to the hard one");
+}
+
+/// A port that is free now.
+pub fn free_port() -> u16 {
+    let socket = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    socket.local_addr().expect("an address").port()
 }

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -15,7 +14,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::certificates::Authority;
-use super::{eventually, soon};
+use super::{eventually, free_port, soon};
 
 /// A directory, and the name server that it asks.
 pub struct Pebble {
@@ -33,12 +32,6 @@ pub struct Pebble {
     pub tls_port: u16,
     /// Where it connects to for `http-01`.
     pub http_port: u16,
-}
-
-/// A port that is free now.
-pub fn free_port() -> u16 {
-    let socket = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
-    socket.local_addr().expect("an address").port()
 }
 
 impl Drop for Pebble {

@@ -13,7 +13,7 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::oneshot;
 
-use super::pebble::free_port;
+use super::free_port;
 use super::time::holds_within;
 use super::{DEADLINE, Gateway, eventually, http};
 

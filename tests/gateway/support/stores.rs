@@ -2,15 +2,15 @@
 //! process ids.
 
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::Signal;
 use tempfile::TempDir;
 
 use super::certificates::Authority;
-use super::eventually;
 use super::gateway::signal_process;
+use super::{eventually, free_port};
 
 /// A server of one kind.
 pub struct StoreServer {
@@ -40,13 +40,10 @@ impl StoreServer {
     }
 
     async fn start_as(kind: &'static str, guarded: bool) -> Self {
-        let socket = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
-        let port = socket.local_addr().expect("an address").port();
-        drop(socket);
         let directory = tempfile::tempdir().expect("a directory");
         let mut server = Self {
             kind,
-            port,
+            port: free_port(),
             directory,
             child: None,
             guarded,

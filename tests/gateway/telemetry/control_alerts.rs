@@ -8,7 +8,7 @@ use crate::support::brokers::BrokerServer;
 use crate::support::certificates::Authority;
 use crate::support::etcd::Etcd;
 use crate::support::etcd_world::{Network, following, is_connected, seed};
-use crate::support::pebble::free_port;
+use crate::support::free_port;
 use crate::support::peers::Language;
 use crate::support::prometheus::{AdminPort, Prometheus};
 use crate::support::service::Service;

@@ -66,7 +66,7 @@ impl Room {
         !std::mem::replace(&mut self.state().opened, true)
     }
 
-    /// Whether nobody has watched it for some time.
+    /// Whether it has had no watcher for some time.
     pub(super) fn is_idle(&self, now: Instant) -> bool {
         let state = self.state();
         let since = |at| now.saturating_duration_since(at);

@@ -97,7 +97,7 @@ impl Log {
         }
     }
 
-    /// Appends until the connection breaks, or nobody appends any more.
+    /// Appends until the connection breaks, or all handles of the log are dropped.
     async fn append(
         &self,
         mut wire: Wire,
@@ -170,7 +170,7 @@ impl Log {
         }
     }
 
-    /// Reads until the connection breaks, or nobody reads any more.
+    /// Reads until the connection breaks, or the reader of the log is dropped.
     async fn read(
         &self,
         mut wire: Wire,
@@ -253,7 +253,7 @@ struct Reading {
     caught_up: bool,
 }
 
-/// Refuses what comes, until nobody appends any more.
+/// Refuses what comes, until all handles of the log are dropped.
 async fn refuse(appends: &mut mpsc::Receiver<Append>) {
     while let Some(append) = appends.recv().await {
         let _ = append.confirm.send(Err(NotCarried::NotConnected));
