@@ -73,7 +73,7 @@ pub(super) async fn list(
 
 /// The rights of live sessions, with those that end within this time.
 pub async fn rights(live: &Live, within: Duration) -> Rights {
-    let until = clock::unix_millis(clock::wall()).saturating_add(millis(within));
+    let until = clock::unix_millis(clock::wall()).saturating_add(clock::millis(within));
     let ask = |slice, answer| {
         WorkerCommand::Look(LookCommand::Rights {
             until,
@@ -90,10 +90,6 @@ pub async fn rights(live: &Live, within: Duration) -> Rights {
     };
     live.workers().walk_each(ANSWER_MAX, None, ask, take).await;
     all
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// All authenticators that are configured, and those that have sessions still.
@@ -154,7 +150,7 @@ impl CredentialView {
         let Some(refresh) = one.refresh() else { return };
         let read: Option<&ReadKeys> = one.keys(&generation.keys);
         let age = read.map(|read| clock::unix_millis(now).saturating_sub(read.read_at));
-        let old = millis(refresh.source.refresh.saturating_mul(MISSED_MAX));
+        let old = clock::millis(refresh.source.refresh.saturating_mul(MISSED_MAX));
         self.keys = Some(read.map_or(0, |read| read.keys.len()));
         self.keys_age_seconds = age.map(|age| age as f64 / 1000.0);
         self.keys_stale = age.is_none_or(|age| age > old);

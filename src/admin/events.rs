@@ -11,7 +11,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::unfold;
 use schemars::JsonSchema;
@@ -24,6 +24,7 @@ use crate::admin::Gateway;
 use crate::admin::extract::Parameters;
 use crate::admin::problem::Problem;
 use crate::base::text::escape_json;
+use crate::core::http::event_stream::{EVENT_STREAM, LAST_EVENT_ID};
 use crate::telemetry::events::{Cursor, EventId, Events, Filter, Lost};
 
 pub use past::{EventPage, MemoryView, RefusalPage};
@@ -34,8 +35,6 @@ pub(super) use query::{EndedQuery, HistoryQuery, RefusalQuery, StreamQuery};
 const HEARTBEAT: Duration = Duration::from_secs(10);
 /// How long a browser waits before it connects again, in milliseconds.
 const RETRY_MS: u32 = 2_000;
-/// The id of a client's last event when it connects again (HTML standard, section 9.2.4).
-static LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// Events that a reader cannot get any more: the data of the event `gap` of a stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -85,7 +84,7 @@ pub(super) async fn stream(
         let text = subscriber.next().await?;
         Some((Ok::<_, Infallible>(Bytes::from(text)), subscriber))
     });
-    let kind = [(CONTENT_TYPE, "text/event-stream")];
+    let kind = [(CONTENT_TYPE, EVENT_STREAM)];
     Ok((kind, Body::from_stream(body)).into_response())
 }
 

@@ -27,6 +27,7 @@ use crate::admin::fleet::merge::{Answer, Given, Scope, merge};
 use crate::admin::fleet::order::FleetOrder;
 use crate::admin::own_scope::has_own_scope;
 use crate::admin::problem::Problem;
+use crate::core::http::event_stream::EVENT_STREAM;
 
 pub(super) use crate::admin::fleet::merge::FleetPage;
 
@@ -93,7 +94,7 @@ async fn ask_all(
         let response = next.run(request).await;
         let status = response.status();
         let streams = response.headers().get("content-type");
-        let streams = streams.is_some_and(|kind| kind.as_bytes() == b"text/event-stream");
+        let streams = streams.is_some_and(|kind| kind.as_bytes() == EVENT_STREAM.as_bytes());
         if streams || (status.is_client_error() && status != StatusCode::NOT_FOUND) {
             return Err(response);
         }

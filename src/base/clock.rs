@@ -23,8 +23,12 @@ pub fn wall() -> SystemTime {
 
 /// Milliseconds since 1970 of a wall time; zero for one before it.
 pub fn unix_millis(time: SystemTime) -> u64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    millis(time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO))
+}
+
+/// The whole milliseconds of a length of time.
+pub fn millis(length: Duration) -> u64 {
+    u64::try_from(length.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The wall time so many milliseconds after 1970; no later than the year 9999, the last that
@@ -35,8 +39,7 @@ pub fn at_unix_millis(millis: u64) -> SystemTime {
 
 /// A length of time for people, to the millisecond: `5m`, `1s 250ms`.
 pub fn readable(length: Duration) -> humantime::FormattedDuration {
-    let millis = u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
-    humantime::format_duration(Duration::from_millis(millis))
+    humantime::format_duration(Duration::from_millis(millis(length)))
 }
 
 /// A wall time as RFC 3339 in UTC with milliseconds, as records and the admin API show it.

@@ -10,8 +10,8 @@ use metrics::Counter;
 use tokio::sync::{Notify, oneshot};
 
 use crate::base::clock;
-use crate::base::event_id::EventId;
 use crate::base::group::GroupName;
+use crate::base::history_id::HistoryId;
 use crate::base::message::Message;
 use crate::base::metadata::Metadata;
 use crate::base::names::RouteName;
@@ -161,7 +161,7 @@ pub struct Delivery {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordedAt {
     /// Larger than those of all messages before.
-    pub id: EventId,
+    pub id: HistoryId,
     /// The groups whose history has it.
     pub groups: Vec<GroupName>,
     /// As it was published, for another process.

@@ -6,8 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::base::event_id::EventId;
 use crate::base::group::GroupName;
+use crate::base::history_id::HistoryId;
 use crate::base::session_id::SessionId;
 
 /// A session that waits.
@@ -18,7 +18,7 @@ pub struct ReplayRequest {
     /// Its groups.
     pub groups: Vec<GroupName>,
     /// The last message that its client has.
-    pub since: EventId,
+    pub since: HistoryId,
     /// Whether the client learns that messages may be missing.
     pub tells_gap: bool,
 }
@@ -29,7 +29,7 @@ pub struct Replays {
     waiting: Mutex<VecDeque<ReplayRequest>>,
     arrived: Notify,
     /// The newest message of the history.
-    last: Mutex<EventId>,
+    last: Mutex<HistoryId>,
 }
 
 impl Replays {
@@ -50,12 +50,12 @@ impl Replays {
     }
 
     /// The newest message of the history.
-    pub fn last(&self) -> EventId {
+    pub fn last(&self) -> HistoryId {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The history has a newer message.
-    pub fn set_last(&self, id: EventId) {
+    pub fn set_last(&self, id: HistoryId) {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = id;
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::unfold;
 use schemars::JsonSchema;
@@ -17,6 +17,7 @@ use crate::base::group::GroupName;
 use crate::base::session_id::SessionId;
 use crate::base::text::escape_json;
 use crate::control::messages::{Batch, Messages, Place, Watcher};
+use crate::core::http::event_stream::{EVENT_STREAM, last_event_id};
 use crate::core::messages::presence::Change;
 
 /// Between two signs of life on a stream without events.
@@ -25,8 +26,6 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 const RETRY_MS: u32 = 2_000;
 /// Most members in one event.
 const PAGE_MAX: usize = 500;
-/// The id of a client's last event when it connects again (HTML standard, section 9.2.4).
-static LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// The data of the event `members`.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -62,8 +61,7 @@ pub(crate) fn stream(
         let detail = "as many groups are watched as may be; try again later";
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
     })?;
-    let last = headers.get(&LAST_EVENT_ID);
-    let last = last.and_then(|id| id.to_str().ok()?.parse().ok());
+    let last = last_event_id(headers).and_then(|id| id.parse().ok());
     let known = last.filter(|place| watcher.read(*place) != Batch::Lost);
     let follower = Follower {
         watcher,
@@ -77,7 +75,7 @@ pub(crate) fn stream(
         let text = follower.next().await?;
         Some((Ok::<_, Infallible>(Bytes::from(text)), follower))
     });
-    let kind = [(CONTENT_TYPE, "text/event-stream")];
+    let kind = [(CONTENT_TYPE, EVENT_STREAM)];
     Ok((kind, Body::from_stream(body)).into_response())
 }
 

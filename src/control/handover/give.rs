@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::base::clock;
-use crate::base::event_id::EventId;
+use crate::base::history_id::HistoryId;
 use crate::base::session_id::SessionId;
 use crate::control::drainer::Drainer;
 use crate::control::handover::outcome::HandoverOutcome;
@@ -239,7 +239,7 @@ impl HandoverOffer {
         self.tell_revocations(wire).await?;
         let orders = self.drainer.orders();
         tell_orders(wire, &orders).await?;
-        let kept = self.send_history(wire, reads, EventId::default()).await?;
+        let kept = self.send_history(wire, reads, HistoryId::default()).await?;
         // When all have answered, no worker accepts, and what one accepted for another is counted.
         self.pack(&vec![Some(None); self.live.workers().len()], 0, reads)
             .await;
@@ -296,8 +296,8 @@ impl HandoverOffer {
         &self,
         wire: &mut Wire,
         reads: u32,
-        after: EventId,
-    ) -> Result<EventId, StepError> {
+        after: HistoryId,
+    ) -> Result<HistoryId, StepError> {
         let mut last = after;
         let Some(messages) = self.messages.as_ref().filter(|_| reads >= STATE_ENDS) else {
             return Ok(last);

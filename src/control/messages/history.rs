@@ -12,8 +12,8 @@ use tokio::sync::{Mutex, watch};
 use tokio::time::timeout;
 
 use crate::base::clock;
-use crate::base::event_id::EventId;
 use crate::base::group::GroupName;
+use crate::base::history_id::HistoryId;
 use crate::base::target::Target;
 use crate::config::snapshot::{self as config, Publish};
 use crate::core::messages::delivery::{DeliveryCounts, Publication, Recipient};
@@ -54,7 +54,7 @@ impl NodeHistory {
         let rules = Arc::clone(&settings.history);
         let age = History::<()>::age_max(&rules);
         let begins = match logged {
-            true => now().saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+            true => now().saturating_sub(clock::millis(age)),
             false => now(),
         };
         (!rules.is_empty()).then(|| {
@@ -79,7 +79,7 @@ impl NodeHistory {
 
     /// The messages behind `after` for another process, so many that they fit into one part of a
     /// hand-over, and the last of them; `None` after the last.
-    pub(super) async fn part(&self, after: EventId) -> Option<(Vec<u8>, EventId)> {
+    pub(super) async fn part(&self, after: HistoryId) -> Option<(Vec<u8>, HistoryId)> {
         let history = self.history.lock().await;
         let some = history.behind(after, PART_MAX);
         let (last, _) = some.last()?;
@@ -156,7 +156,7 @@ impl NodeHistory {
     pub(super) async fn queue_at(
         &self,
         publication: Publication,
-        id: EventId,
+        id: HistoryId,
         deliver: bool,
     ) -> Option<QueuedCommands<DeliveryCounts>> {
         let groups = self.kept_of(&publication);
@@ -197,7 +197,7 @@ impl NodeHistory {
     }
 
     /// Messages of any group may have been missed until `id`, or until now.
-    pub(super) async fn interrupt_all(&self, id: Option<EventId>) {
+    pub(super) async fn interrupt_all(&self, id: Option<HistoryId>) {
         let mut history = self.history.lock().await;
         let until = id.unwrap_or_else(|| history.next_id(now()));
         history.interrupt_all(until);
@@ -265,7 +265,7 @@ fn keep(
     history: &mut History<Arc<Delivery>>,
     publication: Publication,
     groups: Vec<GroupName>,
-    id: EventId,
+    id: HistoryId,
 ) -> Arc<Delivery> {
     let recorded = RecordedAt {
         id,
@@ -290,24 +290,24 @@ pub(super) async fn queue(live: &Live, delivery: Arc<Delivery>) -> QueuedCommand
     live.workers().queue(command).await
 }
 
-fn put_id(part: &mut Vec<u8>, id: EventId) {
+fn put_id(part: &mut Vec<u8>, id: HistoryId) {
     part.extend_from_slice(&id.millis.to_be_bytes());
     part.extend_from_slice(&id.number.to_be_bytes());
 }
 
-fn take_id(part: &mut &[u8]) -> Option<EventId> {
+fn take_id(part: &mut &[u8]) -> Option<HistoryId> {
     let mut number = || {
         let (number, rest) = part.split_first_chunk()?;
         *part = rest;
         Some(u64::from_be_bytes(*number))
     };
-    Some(EventId {
+    Some(HistoryId {
         millis: number()?,
         number: number()?,
     })
 }
 
-fn take_message(part: &mut &[u8]) -> Option<(EventId, Publication)> {
+fn take_message(part: &mut &[u8]) -> Option<(HistoryId, Publication)> {
     let id = take_id(part)?;
     let (length, rest) = part.split_first_chunk()?;
     let (envelope, rest) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;

@@ -18,8 +18,8 @@ use bytes::Bytes;
 use tokio::task::JoinSet;
 
 use crate::base::clock;
-use crate::base::event_id::EventId;
 use crate::base::group::GroupName;
+use crate::base::history_id::HistoryId;
 use crate::base::session_id::SessionId;
 use crate::base::target::Target;
 use crate::config::snapshot::Publish;
@@ -147,7 +147,7 @@ impl Messages {
 
     /// The messages that are kept behind `after`, a part of them, for the process that takes over,
     /// and the last of them; `None` after the last.
-    pub async fn history_part(&self, after: EventId) -> Option<(Vec<u8>, EventId)> {
+    pub async fn history_part(&self, after: HistoryId) -> Option<(Vec<u8>, HistoryId)> {
         // What is in a log the other process reads there.
         let history = self.history.as_ref().filter(|_| self.shared.is_none());
         history?.part(after).await

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::base::clock;
-use crate::base::event_id::EventId;
+use crate::base::history_id::HistoryId;
 use crate::control::messages::counts::{ANSWER_MAX, added};
 use crate::control::messages::history::{self, NodeHistory};
 use crate::core::messages::dedup::{DedupResult, DedupWindow};
@@ -164,7 +164,7 @@ impl SharedHistory {
     }
 
     /// The time of an entry, on this process' clock.
-    fn time_of(&self, id: EventId) -> Instant {
+    fn time_of(&self, id: HistoryId) -> Instant {
         let (began, millis) = self.began;
         let later = Duration::from_millis(id.millis.saturating_sub(millis));
         let earlier = Duration::from_millis(millis.saturating_sub(id.millis));

@@ -7,9 +7,9 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 /// The media type.
-const EVENT_STREAM: &str = "text/event-stream";
+pub const EVENT_STREAM: &str = "text/event-stream";
 /// The id of the last event that a client got.
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+pub static LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Some proxies collect responses unless they are told not to.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
@@ -29,7 +29,7 @@ pub fn is_asked_for(method: &Method, headers: &HeaderMap) -> bool {
 
 /// The id that a client goes on from.
 pub fn last_event_id(headers: &HeaderMap) -> Option<&str> {
-    headers.get(LAST_EVENT_ID)?.to_str().ok()
+    headers.get(&LAST_EVENT_ID)?.to_str().ok()
 }
 
 /// Adds the fields of the response. Its end is the end of the connection.

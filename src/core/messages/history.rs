@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::event_id::EventId;
 use crate::base::group::GroupName;
+use crate::base::history_id::HistoryId;
 use crate::base::target::Target;
 use crate::config::snapshot;
 
@@ -22,14 +22,14 @@ pub struct History<T> {
     rules: Arc<[snapshot::History]>,
     groups: HashMap<GroupName, Kept<T>>,
     /// All messages of all groups, the oldest first.
-    order: BTreeSet<(EventId, GroupName)>,
+    order: BTreeSet<(HistoryId, GroupName)>,
     bytes: usize,
     bytes_max: usize,
-    last: EventId,
+    last: HistoryId,
     /// Nothing before it was kept, or it was of a group that has no messages any more.
-    begins: EventId,
+    begins: HistoryId,
     /// Messages before it may have been missed.
-    interrupted: EventId,
+    interrupted: HistoryId,
     /// What the ids of this gateway end with; `None` where a log gives the ids of all gateways.
     tag: Option<u16>,
 }
@@ -39,12 +39,12 @@ struct Kept<T> {
     rule: usize,
     messages: VecDeque<Entry<T>>,
     /// The last one that was dropped.
-    dropped: EventId,
+    dropped: HistoryId,
 }
 
 #[derive(Debug)]
 struct Entry<T> {
-    id: EventId,
+    id: HistoryId,
     bytes: usize,
     message: T,
 }
@@ -75,9 +75,9 @@ impl<T: Clone> History<T> {
             order: BTreeSet::new(),
             bytes: 0,
             bytes_max,
-            last: EventId::default(),
-            begins: EventId::at(now),
-            interrupted: EventId::default(),
+            last: HistoryId::default(),
+            begins: HistoryId::at(now),
+            interrupted: HistoryId::default(),
             tag,
         }
     }
@@ -103,7 +103,7 @@ impl<T: Clone> History<T> {
     }
 
     /// The id of a message that comes now.
-    pub fn next_id(&self, now: u64) -> EventId {
+    pub fn next_id(&self, now: u64) -> HistoryId {
         let Some(tag) = self.tag else {
             return self.last.next(now);
         };
@@ -111,7 +111,7 @@ impl<T: Clone> History<T> {
             true => 0,
             false => (self.last.number >> TAG_BITS) + 1,
         };
-        EventId {
+        HistoryId {
             millis: now.max(self.last.millis),
             number: number << TAG_BITS | u64::from(tag),
         }
@@ -128,7 +128,7 @@ impl<T: Clone> History<T> {
     }
 
     /// Messages of a group may have been missed until `now`.
-    pub fn interrupt(&mut self, group: &GroupName, now: EventId) {
+    pub fn interrupt(&mut self, group: &GroupName, now: HistoryId) {
         match self.groups.get_mut(group) {
             Some(kept) => kept.dropped = now,
             None => self.begins = self.begins.max(now),
@@ -136,20 +136,27 @@ impl<T: Clone> History<T> {
     }
 
     /// Messages of all groups may have been missed until `now`.
-    pub fn interrupt_all(&mut self, now: EventId) {
+    pub fn interrupt_all(&mut self, now: HistoryId) {
         self.begins = self.begins.max(now);
         self.interrupted = self.interrupted.max(now);
     }
 
     /// Whether another gateway gave this id.
-    fn is_foreign(&self, id: EventId) -> bool {
+    fn is_foreign(&self, id: HistoryId) -> bool {
         let is_time = id.number == u64::MAX;
         let tag = |tag| id.number & u64::from(u16::MAX) == u64::from(tag);
         !is_time && self.tag.is_some_and(|own| !tag(own))
     }
 
     /// Keeps a message of so many bytes, which is for these groups. `id` is larger than all before.
-    pub fn keep(&mut self, id: EventId, groups: &[GroupName], bytes: usize, message: &T, now: u64) {
+    pub fn keep(
+        &mut self,
+        id: HistoryId,
+        groups: &[GroupName],
+        bytes: usize,
+        message: &T,
+        now: u64,
+    ) {
         self.last = self.last.max(id);
         for group in groups {
             self.keep_one(id, group, bytes + OVERHEAD, message.clone(), now);
@@ -157,7 +164,7 @@ impl<T: Clone> History<T> {
         self.drop_old(now);
     }
 
-    fn keep_one(&mut self, id: EventId, group: &GroupName, bytes: usize, message: T, now: u64) {
+    fn keep_one(&mut self, id: HistoryId, group: &GroupName, bytes: usize, message: T, now: u64) {
         let Some(rule) = rule_of(&self.rules, &Target::Group(group.clone())) else {
             return;
         };
@@ -211,18 +218,18 @@ impl<T: Clone> History<T> {
     }
 
     /// The id of the newest message.
-    pub fn last(&self) -> EventId {
+    pub fn last(&self) -> HistoryId {
         self.last
     }
 
     /// Nothing before it was kept, about.
-    pub fn begins(&self) -> EventId {
+    pub fn begins(&self) -> HistoryId {
         self.begins
     }
 
     /// The oldest messages behind `after`, until they have `most` bytes.
-    pub fn behind(&self, after: EventId, most: usize) -> Vec<(EventId, T)> {
-        let mut found: Vec<(EventId, T)> = Vec::new();
+    pub fn behind(&self, after: HistoryId, most: usize) -> Vec<(HistoryId, T)> {
+        let mut found: Vec<(HistoryId, T)> = Vec::new();
         let mut bytes = 0;
         let from = after.next(after.millis);
         for (id, group) in self.order.range((from, first_name())..) {
@@ -245,14 +252,14 @@ impl<T: Clone> History<T> {
     }
 
     /// Another process kept messages before this one, the first of them at `begins`.
-    pub fn begins_at(&mut self, begins: EventId) {
+    pub fn begins_at(&mut self, begins: HistoryId) {
         self.begins = begins;
     }
 
     /// Keeps a message of another process: it may be older than those that are here.
     pub fn adopt(
         &mut self,
-        id: EventId,
+        id: HistoryId,
         groups: &[GroupName],
         bytes: usize,
         message: &T,
@@ -278,7 +285,13 @@ impl<T: Clone> History<T> {
     }
 
     /// The messages of these groups behind `since`, `most` of them at most.
-    pub fn since(&self, groups: &[GroupName], since: EventId, most: usize, now: u64) -> Missed<T> {
+    pub fn since(
+        &self,
+        groups: &[GroupName],
+        since: HistoryId,
+        most: usize,
+        now: u64,
+    ) -> Missed<T> {
         let mut messages = BTreeMap::new();
         let mut more = false;
         let mut gap = since < self.interrupted || self.is_foreign(since);
@@ -330,7 +343,7 @@ fn rule_of(rules: &[snapshot::History], target: &Target) -> Option<usize> {
     rules.iter().position(names)
 }
 
-fn is_old(id: EventId, age: Duration, now: u64) -> bool {
+fn is_old(id: HistoryId, age: Duration, now: u64) -> bool {
     u128::from(now.saturating_sub(id.millis)) > age.as_millis()
 }
 
@@ -402,7 +415,7 @@ mod tests {
             other.since(&mine, ids[0], 10, 9).gap,
             "an id of another gateway"
         );
-        one.interrupt(&mine[0], EventId::at(7));
+        one.interrupt(&mine[0], HistoryId::at(7));
         assert!(
             one.since(&mine, ids[3], 10, 9).gap,
             "nothing came for a while"
@@ -410,7 +423,7 @@ mod tests {
         let id = one.next_id(8);
         one.keep(id, &mine, 1, &0, 8);
         assert!(!one.since(&mine, id, 10, 9).gap);
-        one.interrupt_all(EventId::at(9));
+        one.interrupt_all(HistoryId::at(9));
         assert!(one.since(&mine, id, 10, 9).gap);
     }
 
@@ -442,7 +455,7 @@ mod tests {
             let mut history = history(messages, age, room * (OVERHEAD + 1));
             let name = |number: u8| group(&format!("kept-{number}"));
             let mut now = 1;
-            let mut published: Vec<(EventId, u32, Vec<u8>)> = vec![];
+            let mut published: Vec<(HistoryId, u32, Vec<u8>)> = vec![];
             for (number, step) in steps.iter().enumerate() {
                 now += step.later;
                 let mut groups: Vec<_> = step.groups.iter().copied().map(name).collect();

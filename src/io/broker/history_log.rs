@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::base::event_id::EventId;
+use crate::base::history_id::HistoryId;
 use crate::io::broker::NotCarried;
 
 /// Entries that wait to be appended, and to be taken.
@@ -20,7 +20,7 @@ const WAITING_MAX: usize = 1024;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogEntry {
     /// Larger than those of all entries before.
-    pub id: EventId,
+    pub id: HistoryId,
     /// As it was appended.
     pub payload: Bytes,
 }
@@ -31,14 +31,14 @@ pub enum LogEvent {
     /// An entry.
     Entry(LogEntry),
     /// Entries before this id may have been missed.
-    Begins(EventId),
+    Begins(HistoryId),
     /// All entries that were in the log at the begin came; once.
     CaughtUp,
 }
 
 pub(super) struct Append {
     pub(super) payload: Bytes,
-    pub(super) confirm: oneshot::Sender<Result<EventId, NotCarried>>,
+    pub(super) confirm: oneshot::Sender<Result<HistoryId, NotCarried>>,
 }
 
 /// What a driver has of a log.
@@ -81,7 +81,7 @@ impl HistoryLog {
     ///
     /// # Errors
     /// When the broker does not have it, or may not have it.
-    pub async fn append(&self, payload: Bytes) -> Result<EventId, NotCarried> {
+    pub async fn append(&self, payload: Bytes) -> Result<HistoryId, NotCarried> {
         if !self.writable.load(Ordering::Relaxed) {
             return Err(NotCarried::NotConnected);
         }

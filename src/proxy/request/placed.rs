@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
-use crate::base::event_id::EventId;
 use crate::base::group::GroupName;
+use crate::base::history_id::HistoryId;
 use crate::base::metadata::Metadata;
 use crate::config::broker_name::FillFault;
 use crate::core::auth::Principal;
@@ -38,7 +38,7 @@ pub(crate) struct Placed<'r> {
     /// Groups that its session joins by the route.
     pub(crate) groups: Vec<GroupName>,
     /// The last message that the client has, where it asks for what it has missed.
-    pub(crate) since: Option<EventId>,
+    pub(crate) since: Option<HistoryId>,
     /// What it is described by in groups.
     pub(crate) metadata: Option<Metadata>,
     /// Names at the broker that its session is subscribed to.

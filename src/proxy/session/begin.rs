@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::clock;
-use crate::base::event_id::EventId;
+use crate::base::history_id::HistoryId;
 use crate::core::messages::index::{Membership, Memberships, Subscription};
 use crate::core::session::record::Facts;
 use crate::core::session::wheel::Tick;
@@ -37,7 +37,7 @@ pub(crate) struct GrantedSession {
     /// Groups that it joins.
     pub(crate) memberships: Vec<Membership>,
     /// The last message that its client has, where it asks for what it has missed.
-    pub(crate) since: Option<EventId>,
+    pub(crate) since: Option<HistoryId>,
     /// Set where the client takes server-sent events.
     pub(crate) events: Option<EventClient>,
     /// Names at the broker that it is subscribed to.

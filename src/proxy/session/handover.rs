@@ -18,8 +18,8 @@ use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
 use crate::base::clock;
-use crate::base::event_id::EventId;
 use crate::base::group::GroupName;
+use crate::base::history_id::HistoryId;
 use crate::base::metadata::Metadata;
 use crate::base::session_id::SessionId;
 use crate::core::limits::Holder;
@@ -227,7 +227,7 @@ pub(crate) fn adopt(
                 one.session.metrics.came();
                 task::spawn(&sessions, Rc::new(one.session), one.memberships);
                 if let Some((millis, number)) = one.seen {
-                    let seen = EventId { millis, number };
+                    let seen = HistoryId { millis, number };
                     // What was published while it was on its way.
                     sessions.index.ask_for_missed(id, seen, false);
                 }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::base::clock;
-use crate::base::event_id::EventId;
 use crate::base::group::GroupName;
+use crate::base::history_id::HistoryId;
 use crate::base::session_id::SessionId;
 use crate::core::messages::index::{
     Change, JoinError, MembersSlice, Membership, Memberships, Subscription, TargetIndex,
@@ -31,9 +31,9 @@ struct Indexed {
     index: RefCell<TargetIndex>,
     /// Where groups have a history: the newest message when each session began. Its delivery may
     /// still be on its way to this worker.
-    newest: RefCell<HashMap<SessionId, EventId>>,
+    newest: RefCell<HashMap<SessionId, HistoryId>>,
     /// The last message of the history that each session got.
-    seen: RefCell<HashMap<SessionId, EventId>>,
+    seen: RefCell<HashMap<SessionId, HistoryId>>,
     /// Sessions that wait for what they have missed, with the groups that were asked for.
     behind: RefCell<HashMap<SessionId, Vec<GroupName>>>,
     setup: Arc<MessagesSetup>,
@@ -88,7 +88,7 @@ impl SessionIndex {
 
     /// Asks for what a session has missed behind `since`. Until it comes, the session does not get
     /// messages of the history. `tells_gap` is whether its client learns that some may be missing.
-    pub(crate) fn ask_for_missed(&self, id: SessionId, since: EventId, tells_gap: bool) {
+    pub(crate) fn ask_for_missed(&self, id: SessionId, since: HistoryId, tells_gap: bool) {
         let Some(this) = &self.0 else { return };
         let Some(replays) = &this.setup.replays else {
             return;
@@ -127,14 +127,14 @@ impl SessionIndex {
     }
 
     /// A session got a message of the history.
-    pub(crate) fn note_seen(&self, id: SessionId, event: EventId) {
+    pub(crate) fn note_seen(&self, id: SessionId, event: HistoryId) {
         if let Some(this) = &self.0 {
             this.seen.borrow_mut().insert(id, event);
         }
     }
 
     /// The last message of the history that a session got, or the newest when it began.
-    pub(crate) fn seen(&self, id: SessionId) -> Option<EventId> {
+    pub(crate) fn seen(&self, id: SessionId) -> Option<HistoryId> {
         let this = self.0.as_ref()?;
         let seen = this.seen.borrow().get(&id).copied();
         seen.or_else(|| this.newest.borrow().get(&id).copied())

@@ -4,8 +4,8 @@ use http::HeaderValue;
 use http::request::Parts;
 
 use crate::base::clock;
-use crate::base::event_id::EventId;
 use crate::base::group::GroupName;
+use crate::base::history_id::HistoryId;
 use crate::base::metadata::Metadata;
 use crate::config::broker_name::FillFault;
 use crate::config::snapshot::CredentialSource;
@@ -30,7 +30,7 @@ struct Placement {
     key_source: Option<usize>,
     set_cookie: Option<HeaderValue>,
     groups: Vec<GroupName>,
-    since: Option<EventId>,
+    since: Option<HistoryId>,
     metadata: Option<Metadata>,
     subscriptions: (Vec<Subscription>, Vec<FillFault>),
     target: String,
@@ -147,7 +147,7 @@ fn placement(authenticated: &Authenticated<'_>) -> Placement {
 
 /// The last message that the client has: `Last-Event-ID` of one that takes events, or `since` of
 /// the query. What is no id of a message asks for nothing.
-fn since(routed: &Routed<'_>) -> Option<EventId> {
+fn since(routed: &Routed<'_>) -> Option<HistoryId> {
     let worker = &routed.received.connection.worker;
     worker.live().messages()?.replays.as_ref()?;
     if !routed.asks_for_session() {
@@ -156,10 +156,10 @@ fn since(routed: &Routed<'_>) -> Option<EventId> {
     let head = &routed.head;
     let last = event_stream::last_event_id(&head.headers).filter(|_| routed.takes_events);
     let since = match last {
-        Some(last) => EventId::parse_since(last),
+        Some(last) => HistoryId::parse_since(last),
         None => {
             let values = query::query_values(head.uri.query()?, "since");
-            EventId::parse_since(&values.last()?)
+            HistoryId::parse_since(&values.last()?)
         }
     };
     // No message has an id of the future, but for clocks that differ.

@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::base::backoff::Backoff;
 use crate::base::clock;
-use crate::base::event_id::EventId;
+use crate::base::history_id::HistoryId;
 use crate::config::snapshot::Broker;
 use crate::io::broker::NotCarried;
 use crate::io::broker::history_log::{Append, LogEnd, LogEntry, LogEvent};
@@ -109,7 +109,9 @@ impl Log {
                 return Ok(());
             }
             let mut commands = BytesMut::new();
-            let oldest = unix_millis().saturating_sub(millis(self.age)).to_string();
+            let oldest = unix_millis()
+                .saturating_sub(clock::millis(self.age))
+                .to_string();
             for append in &batch {
                 let words: [&[u8]; 8] = [
                     b"XADD",
@@ -146,7 +148,7 @@ impl Log {
     async fn read_all(&self, events: mpsc::Sender<LogEvent>) {
         let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
         let mut reading = Reading {
-            last: EventId::at(unix_millis().saturating_sub(millis(self.age))),
+            last: HistoryId::at(unix_millis().saturating_sub(clock::millis(self.age))),
             until: None,
             caught_up: false,
         };
@@ -184,7 +186,7 @@ impl Log {
             .edge(&mut wire, &[b"XREVRANGE", &self.key, b"+", b"-"])
             .await?;
         // A log that was emptied, or trimmed beyond what was read.
-        let begins = first.unwrap_or_else(|| EventId::at(unix_millis()));
+        let begins = first.unwrap_or_else(|| HistoryId::at(unix_millis()));
         if begins > reading.last && (first.is_some() || reading.caught_up) {
             let begins = LogEvent::Begins(begins);
             if events.send(begins).await.is_err() {
@@ -230,7 +232,7 @@ impl Log {
     }
 
     /// The id of the entry at one end of the log; `None` if it is empty.
-    async fn edge(&self, wire: &mut Wire, words: &[&[u8]; 4]) -> Result<Option<EventId>, Fault> {
+    async fn edge(&self, wire: &mut Wire, words: &[&[u8]; 4]) -> Result<Option<HistoryId>, Fault> {
         let mut ask = BytesMut::new();
         let [verb, key, from, to] = words;
         command(&mut ask, &[verb, key, from, to, b"COUNT", b"1"]);
@@ -247,9 +249,9 @@ impl Log {
 
 /// How far the log was read.
 struct Reading {
-    last: EventId,
+    last: HistoryId,
     /// The newest entry when reading began.
-    until: Option<EventId>,
+    until: Option<HistoryId>,
     caught_up: bool,
 }
 
@@ -284,7 +286,7 @@ async fn answer<T>(
 }
 
 /// The answer to `XADD`.
-fn appended(found: &Found<'_>) -> Result<Result<EventId, NotCarried>, Fault> {
+fn appended(found: &Found<'_>) -> Result<Result<HistoryId, NotCarried>, Fault> {
     match found.items[..] {
         [Item::Bulk(id)] => id_of(id).map(Ok),
         [Item::Error(text)] => Ok(Err(NotCarried::Refused(shown(text)))),
@@ -293,7 +295,7 @@ fn appended(found: &Found<'_>) -> Result<Result<EventId, NotCarried>, Fault> {
 }
 
 /// An entry's id, and its payload if it has one.
-type Read = (EventId, Option<Bytes>);
+type Read = (HistoryId, Option<Bytes>);
 
 /// The answer to `XREAD` of one stream: its entries, or what the server refuses. An entry that no
 /// gateway wrote has no payload.
@@ -326,13 +328,9 @@ fn entries(found: &Found<'_>) -> Result<Result<Vec<Read>, String>, Fault> {
     rest.is_empty().then_some(Ok(read)).ok_or(NOT_REDIS)
 }
 
-fn id_of(id: &[u8]) -> Result<EventId, Fault> {
+fn id_of(id: &[u8]) -> Result<HistoryId, Fault> {
     let text = std::str::from_utf8(id).ok();
     text.and_then(|text| text.parse().ok()).ok_or(NOT_REDIS)
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn unix_millis() -> u64 {
