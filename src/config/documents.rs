@@ -49,7 +49,7 @@ pub enum Change {
 pub struct Update {
     /// Its source.
     pub source: SourceId,
-    /// The state of the source after them.
+    /// At which the newest of them was made.
     pub revision: i64,
     /// In any order, at most one for each key.
     pub changes: Vec<Change>,

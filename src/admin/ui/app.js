@@ -93,6 +93,7 @@ function follow() {
   place += 1;
   document.title = `${view.title} · ${app.me?.node ?? "Sessile"}`;
   drawFrame();
+  $("#main").dataset.address = location.hash;
   draw();
   // The address holds the search; what was typed before is dropped.
   for (const form of document.querySelectorAll("main form")) form.reset();

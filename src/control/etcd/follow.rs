@@ -55,6 +55,9 @@ pub struct Follower {
     live: Arc<Live>,
     state: Arc<FollowState>,
     mirror: Mirror,
+    /// Of the newest change of a document. Other keys below the prefix, such as the entries of
+    /// gateways, have later ones, at which no document changed.
+    changed_at: i64,
     store: Option<Store>,
     /// Something is not on disk yet.
     unsaved: bool,
@@ -72,6 +75,7 @@ impl Follower {
         let mut follower = Self {
             range: Range::new(&settings.prefix),
             mirror: Mirror::new(settings.stale_grace),
+            changed_at: 0,
             // Gateways that start together do not all go to the same member.
             endpoints: Endpoints::new(settings, fastrand::usize(..)),
             supervisor,
@@ -189,6 +193,7 @@ impl Follower {
         report.restored |= diverged;
         self.mirror.resumed(clock::now());
         self.tell(&report, known, revision, cluster);
+        self.changed_at = revision;
         self.apply().await;
         Ok(())
     }
@@ -318,6 +323,9 @@ impl Follower {
         let mut events = Vec::new();
         for (key, kind, held) in told {
             let Some(key) = key else { continue };
+            if key.parse::<DocumentKey>().is_ok() {
+                self.changed_at = held.revision;
+            }
             if kind == EventType::Put {
                 leases.insert(Key::clone(&key), held.lease);
                 events.push(Event::Put(key, held));
@@ -387,11 +395,10 @@ impl Follower {
                 .iter()
                 .filter_map(|(key, held)| change(key, held.as_ref()));
             let changes: Vec<_> = changes.collect();
-            let revision = self.mirror.revision();
             if !changes.is_empty() {
                 let update = Update {
                     source: SourceId::Etcd,
-                    revision,
+                    revision: self.changed_at,
                     changes,
                 };
                 self.supervisor.apply(update).await;

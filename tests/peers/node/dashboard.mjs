@@ -62,7 +62,8 @@ await withChromium(async (browser) => {
     await page.keyboard.press("/");
     await page.keyboard.type("ann");
     await page.keyboard.press("Enter");
-    await board.until(() => document.querySelectorAll("main tbody tr").length === 1 && location.hash === "#sessions?principal=ann");
+    await board.at("#sessions?principal=ann");
+    await board.until(() => document.querySelectorAll("main tbody tr").length === 1);
     expect((await board.text("main tbody")).includes("feed"), await board.text());
     await board.goTo("upstreams");
     expect((await page.$eval("#upstream-search", (input) => input.value)) === "", "what was typed elsewhere is here");
@@ -85,13 +86,14 @@ await withChromium(async (browser) => {
     await page.keyboard.type("closed by the test");
     await board.click("Close it");
     await board.shows("is closing", "#toasts");
-    await board.until(() => location.hash === "#sessions" && !/\bann\b/.test(document.querySelector("main tbody")?.innerText));
+    await board.at("#sessions");
+    await board.until(() => !/\bann\b/.test(document.querySelector("main tbody")?.innerText));
   });
 
   await step("sorts sessions", async () => {
     await board.goTo("sessions");
     await page.select("#filter-sort", "-message_rate");
-    await board.until(() => location.hash.includes("sort=-message_rate"));
+    await board.at("#sessions?sort=-message_rate");
     await board.until(() => document.querySelector("main thead")?.innerText.includes("Messages/s"));
     const first = await page.$eval("main tbody tr", (row) => row.innerText);
     expect(first.includes("rooms"), `the silent session is first: ${first}`);
@@ -101,9 +103,8 @@ await withChromium(async (browser) => {
 
   await step("watches the frames of a session", async () => {
     await board.goTo("sessions");
-    await page.type("#filter-route", "rooms");
-    await page.keyboard.press("Enter");
-    await board.until(() => location.hash === "#sessions?route=rooms");
+    await board.search("#filter-route", "rooms");
+    await board.at("#sessions?route=rooms");
     await board.until(() => document.querySelector("main tbody tr"));
     await board.clickFirst("main tbody a");
     await board.shows("Why here");
@@ -196,7 +197,7 @@ await withChromium(async (browser) => {
     await board.goTo("refusals");
     await board.shows("no route");
     await board.click("credential missing");
-    await board.until(() => location.hash === "#refusals?reason=credential_missing");
+    await board.at("#refusals?reason=credential_missing");
     await board.until(() => document.querySelectorAll('table[aria-label="Refused requests"] tbody tr').length === 1);
     const refused = await board.text('table[aria-label="Refused requests"]');
     for (const word of ["401", "feed", "/feed/acme"]) expect(refused.includes(word), `${word}: ${refused}`);
@@ -209,7 +210,7 @@ await withChromium(async (browser) => {
     for (const word of ["drain chat/chat-1", "configuration changed", "generation 2"]) expect(text.includes(word), `${word}: ${text}`);
     await board.until(() => document.querySelector(".diff .add")?.innerText.includes("limits"));
     await page.select("#history-class", "sessions");
-    await board.until(() => location.hash.includes("class=sessions"));
+    await board.until(() => document.querySelector("#main").dataset.address.includes("class=sessions"));
     await board.shows("session ended");
     await board.shows("closed by the test");
   });
@@ -239,7 +240,7 @@ await withChromium(async (browser) => {
     await page.$$eval("#toasts button", (all) => all.forEach((one) => one.click()));
     await board.picture(pictures, "wrong-light");
     await page.click(".verdict-panel a");
-    await board.until(() => location.hash === "#node");
+    await board.at("#node");
     await board.shows("The file is refused since");
     writeFileSync(file, good);
     await board.click("Read the files again");

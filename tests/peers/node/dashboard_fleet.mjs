@@ -24,7 +24,7 @@ await withChromium(async (browser) => {
   await step("leads from the list of gateways to the fleet", async () => {
     await board.shows("What is wrong on each");
     await board.click("What is wrong on each");
-    await board.until(() => location.hash === "#fleet");
+    await board.at("#fleet");
     await board.until(() => document.querySelectorAll('table[aria-label="Gateways of the fleet"] tbody tr').length === 3);
   });
 

@@ -81,7 +81,27 @@ export class Dashboard {
   async goTo(id) {
     await this.page.bringToFront();
     await this.page.click(`#nav a[href="#${id}"]`);
-    await this.until((id) => location.hash === `#${id}` && !document.querySelector("main").innerText.includes("Reading…"), id);
+    await this.at(`#${id}`);
+  }
+
+  // Waits until the view of this address is drawn. The address alone changes before the view does, which would be the one before.
+  at(address) {
+    const drawn = (address) => {
+      const main = document.querySelector("#main");
+      return main.dataset.address === address && !main.innerText.includes("Reading…");
+    };
+    return this.until(drawn, address);
+  }
+
+  // Fills in a form's field and sends it, in one step: views are drawn again all the time.
+  async search(selector, text) {
+    const fill = (selector, text) => {
+      const input = document.querySelector(selector);
+      if (input) input.value = text;
+      input?.form.requestSubmit();
+      return input !== null;
+    };
+    await this.until(fill, selector, text);
   }
 
   // Clicks the control of the dialog, or of the view, with this accessible name. Views are drawn again all the time, so the element
