@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::admin::Gateway;
-use crate::admin::extract::Parameters;
+use crate::admin::extract::{Caller, Parameters};
 use crate::admin::page::PAGE_MAX;
 use crate::admin::problem::Problem;
 use crate::base::group::GroupName;
@@ -114,11 +114,12 @@ pub(super) async fn list(
 
 pub(super) async fn events(
     State(gateway): State<Arc<Gateway>>,
+    caller: Caller,
     Path(group): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let (hub, group) = (hub(&gateway)?, parse(&group)?);
-    stream(hub, &group, &headers)
+    stream(hub, &group, (&caller.name, &headers))
 }
 
 fn hub(gateway: &Gateway) -> Result<&Messages, Problem> {

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard};
 
 use tokio::sync::mpsc;
 
@@ -85,11 +85,33 @@ impl PresenceFeed {
         }
     }
 
-    /// Sets the groups that are watched.
-    pub fn watch(&self, groups: HashSet<GroupName>) {
-        let any = !groups.is_empty();
-        *self.watched.write().unwrap_or_else(PoisonError::into_inner) = groups;
-        self.any.store(any, Ordering::Release);
+    /// These groups are watched from now on, too.
+    pub fn add<'a>(&self, groups: impl Iterator<Item = &'a GroupName>) {
+        let mut watched = self.watched();
+        watched.extend(groups.cloned());
+        self.any.store(!watched.is_empty(), Ordering::Release);
+    }
+
+    /// Only these of the groups are watched from now on.
+    pub fn retain(&self, goes_on: impl Fn(&GroupName) -> bool) {
+        let ended: Vec<_> = {
+            let watched = self.watched.read().unwrap_or_else(PoisonError::into_inner);
+            let ended = watched.iter().filter(|group| !goes_on(group));
+            ended.cloned().collect()
+        };
+        if ended.is_empty() {
+            return;
+        }
+        // Workers wait for this lock, so only what changes is done under it.
+        let mut watched = self.watched();
+        for group in &ended {
+            watched.remove(group);
+        }
+        self.any.store(!watched.is_empty(), Ordering::Release);
+    }
+
+    fn watched(&self) -> RwLockWriteGuard<'_, HashSet<GroupName>> {
+        self.watched.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reports something.
@@ -120,7 +142,7 @@ mod tests {
         let feed = PresenceFeed::default();
         let group = GroupName::parse("lobby").expect("a name");
         assert!(!feed.is_watched(&group));
-        feed.watch(HashSet::from([group.clone()]));
+        feed.add([&group].into_iter());
         assert!(feed.is_watched(&group));
         assert!(!feed.is_watched(&GroupName::parse("other").expect("a name")));
         let note = PresenceNote::Changed {
@@ -133,7 +155,7 @@ mod tests {
         assert!(!feed.take_lost());
         feed.report(note);
         assert!(feed.take_lost() && !feed.take_lost());
-        feed.watch(HashSet::new());
+        feed.retain(|_| false);
         assert!(!feed.is_watched(&group));
         assert!(feed.take_notes().is_some() && feed.take_notes().is_none());
     }

@@ -67,7 +67,9 @@ pub(super) async fn follow(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let group = allowed(&caller, &group)?;
-    stream(&publisher.messages, &group, &headers)
+    // Not the name of an operator.
+    let owner = format!("publish:{}", caller.name());
+    stream(&publisher.messages, &group, (&owner, &headers))
 }
 
 pub(super) async fn join(

@@ -55,9 +55,9 @@ pub struct MembersEvent {
 pub(crate) fn stream(
     hub: &Messages,
     group: &GroupName,
-    headers: &HeaderMap,
+    (owner, headers): (&str, &HeaderMap),
 ) -> Result<Response, Problem> {
-    let watcher = hub.watch(group).ok_or_else(|| {
+    let watcher = hub.watch(group, owner).ok_or_else(|| {
         let detail = "as many groups are watched as may be; try again later";
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
     })?;

@@ -1,6 +1,9 @@
 //! The other gateways at the broker: who lives, what is asked of them, and what they answer.
 
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -21,6 +24,8 @@ use crate::telemetry::metrics::MessageMetrics;
 const TICK: Duration = Duration::from_secs(1);
 /// Answers that are made at the same time; a question beyond that is not answered (I8).
 const ANSWERING_MAX: usize = 256;
+/// Signals that wait for the broker at the same time; those beyond that are lost (I8).
+const SENDING_MAX: usize = 4096;
 
 /// The fleet, as one of its nodes sees it.
 #[derive(Debug)]
@@ -33,6 +38,13 @@ pub(super) struct Fleet {
     /// The messages whose publisher has or gets the counts of this node.
     counted: Mutex<DedupWindow>,
     answering: Arc<Semaphore>,
+    sending: Arc<Semaphore>,
+    /// Messages of the broker were dropped, so heartbeats may have been among them.
+    missed: AtomicBool,
+    /// Since when a message of the broker is being taken; what is behind it waits.
+    taking: Mutex<Option<Instant>>,
+    /// This node has ended.
+    ended: AtomicBool,
 }
 
 /// Another live node.
@@ -56,6 +68,10 @@ impl Fleet {
             asked: Mutex::default(),
             counted: Mutex::default(),
             answering: Arc::new(Semaphore::new(ANSWERING_MAX)),
+            sending: Arc::new(Semaphore::new(SENDING_MAX)),
+            missed: AtomicBool::new(false),
+            taking: Mutex::default(),
+            ended: AtomicBool::new(false),
         })
     }
 
@@ -106,6 +122,27 @@ impl Fleet {
         self.broker.publish(topic, payload, Vec::new()).await
     }
 
+    /// Has the broker carry something, after all that was given to it before. Does not wait until it
+    /// has: what it does not take is lost.
+    pub(super) async fn signal_soon(self: &Arc<Self>, topic: Topic, signal: Signal) {
+        let Ok(permit) = Arc::clone(&self.sending).try_acquire_owned() else {
+            tracing::debug!(%topic, "too many signals wait for the broker; this one is lost");
+            return;
+        };
+        let fleet = Arc::clone(self);
+        let mut sending = Box::pin(async move {
+            if let Err(error) = fleet.signal(topic, signal).await {
+                tracing::debug!(%error, "a signal was not carried");
+            }
+            drop(permit);
+        });
+        // It is queued when it is first polled, so that signals stay in order.
+        let first = poll_fn(|context| Poll::Ready(sending.as_mut().poll(context))).await;
+        if first.is_pending() {
+            tokio::spawn(sending);
+        }
+    }
+
     /// Sends heartbeats, and notices nodes that send none.
     pub(super) async fn beat(self: Arc<Self>, metrics: Arc<MessageMetrics>) {
         let mut status = self.broker.watch_status();
@@ -127,6 +164,9 @@ impl Fleet {
             } = *status.borrow_and_update();
             let again = now_connects != connects;
             connects = now_connects;
+            if self.ended.load(Ordering::Acquire) {
+                return;
+            }
             self.look(connected, again);
             metrics.nodes(self.others() + 1);
             let name = Arc::clone(&self.name);
@@ -140,16 +180,34 @@ impl Fleet {
         }
     }
 
+    /// A message of the broker is being taken, or was.
+    pub(super) fn set_taking(&self, taking: bool) {
+        *lock(&self.taking) = taking.then(clock::now);
+    }
+
+    /// Messages of the broker were dropped.
+    pub(super) fn set_missed(&self) {
+        self.missed.store(true, Ordering::Release);
+    }
+
+    /// Whether heartbeats that came may not have been taken since the last call.
+    fn is_deaf(&self, now: Instant) -> bool {
+        let taking = *lock(&self.taking);
+        let slow = taking.is_some_and(|since| now.saturating_duration_since(since) >= TICK);
+        self.missed.swap(false, Ordering::AcqRel) || slow
+    }
+
     /// Notices nodes that are gone.
     fn look(&self, connected: bool, again: bool) {
         let now = clock::now();
+        let deaf = self.is_deaf(now);
         let gone = {
             let mut nodes = lock(&self.nodes);
             if again {
                 nodes.set_connected(false, now);
             }
             nodes.set_connected(connected, now);
-            nodes.expire(now)
+            nodes.expire(now, deaf)
         };
         for process in gone {
             tracing::info!(%process, "a gateway is gone: no heartbeat of it at the broker");
@@ -162,6 +220,11 @@ impl Fleet {
         for wake in woken {
             let _ = wake.send(());
         }
+    }
+
+    /// Something of another node came: it lives.
+    pub(super) fn heard(&self, process: &str) {
+        lock(&self.nodes).heard(process, clock::now());
     }
 
     /// Another node lives.
@@ -180,7 +243,7 @@ impl Fleet {
 
     /// Another node has ended.
     pub(super) fn leave(&self, process: &str) {
-        if lock(&self.nodes).leave(process) {
+        if lock(&self.nodes).leave(process, clock::now()) {
             tracing::info!(%process, "a gateway has left the broker");
             self.is_gone(process);
         }
@@ -188,6 +251,8 @@ impl Fleet {
 
     /// This node ends.
     pub(super) async fn goodbye(&self) {
+        // A heartbeat behind it would make the others believe that it lives.
+        self.ended.store(true, Ordering::Release);
         let goodbye = self.signal(Topic::Fleet, Signal::Goodbye);
         // Without it the others notice some seconds later.
         let _ = timeout(TICK, goodbye).await;

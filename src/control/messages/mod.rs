@@ -188,9 +188,10 @@ impl Messages {
         presence::start(&self.presence, &self.live, fleet, background);
     }
 
-    /// Watches who is in a group on any node; `None` if too much is watched already.
-    pub fn watch(&self, group: &GroupName) -> Option<Watcher> {
-        self.presence.watch(group)
+    /// Watches who is in a group on any node; `None` if too much is watched already, by this `owner`
+    /// or by all.
+    pub fn watch(&self, group: &GroupName, owner: &str) -> Option<Watcher> {
+        self.presence.watch(group, owner)
     }
 
     /// Ends all that watch a group.
@@ -406,11 +407,22 @@ impl Messages {
     async fn receive(self: Arc<Self>, mut received: ReceivedStream) {
         let mut dropped = 0;
         while let Some(message) = received.next().await {
+            self.set_taking(true);
             let outcome = self.take(&message).await;
+            self.set_taking(false);
             self.metrics.broker("received", outcome);
             let now = received.dropped();
-            self.metrics
-                .dropped(now - std::mem::replace(&mut dropped, now));
+            let more = now - std::mem::replace(&mut dropped, now);
+            self.metrics.dropped(more);
+            if let Some(fleet) = self.fleet.as_ref().filter(|_| more > 0) {
+                fleet.set_missed();
+            }
+        }
+    }
+
+    fn set_taking(&self, taking: bool) {
+        if let Some(fleet) = &self.fleet {
+            fleet.set_taking(taking);
         }
     }
 
@@ -431,6 +443,7 @@ impl Messages {
         let Some(fleet) = self.fleet.as_ref().filter(|fleet| from != *fleet.process()) else {
             return "own";
         };
+        fleet.heard(&from);
         let (publication, ask) = match content {
             Content::Message { publication, ask } => (publication, ask),
             Content::Signal(signal) => {

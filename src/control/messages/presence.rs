@@ -5,6 +5,7 @@
 mod hub;
 mod room;
 mod task;
+mod walks;
 
 use std::sync::Arc;
 

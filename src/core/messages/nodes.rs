@@ -10,6 +10,8 @@ pub const HEARTBEAT: Duration = Duration::from_secs(3);
 pub const GONE_AFTER: Duration = Duration::from_secs(10);
 /// So long after the broker has connected every live node has been heard.
 const SETTLED_AFTER: Duration = Duration::from_secs(4);
+/// A node that has ended is not heard for so long.
+const LEFT_FOR: Duration = Duration::from_secs(30);
 /// Most nodes; whatever writes heartbeats at the broker cannot add more (I8).
 pub const NODES_MAX: usize = 1000;
 /// Longest name of a node that is kept, in bytes.
@@ -19,6 +21,8 @@ const NAME_MAX: usize = 256;
 #[derive(Debug, Default)]
 pub struct Nodes {
     known: BTreeMap<Arc<str>, Node>,
+    /// Those that have said that they end, and when.
+    left: BTreeMap<Arc<str>, Instant>,
     connected: Option<Instant>,
     looked: Option<Instant>,
 }
@@ -39,7 +43,9 @@ impl Nodes {
             node.heard = now;
             return false;
         }
-        if self.known.len() == NODES_MAX {
+        let left = self.left.get(process);
+        let left = left.is_some_and(|at| now.saturating_duration_since(*at) < LEFT_FOR);
+        if left || self.known.len() == NODES_MAX {
             return false;
         }
         let name = match name.len() <= NAME_MAX {
@@ -51,17 +57,34 @@ impl Nodes {
         true
     }
 
-    /// A node has ended. Returns whether it was known.
-    pub fn leave(&mut self, process: &str) -> bool {
-        self.known.remove(process).is_some()
+    /// Something of a node came. One that is not known has no name yet.
+    pub fn heard(&mut self, process: &str, now: Instant) {
+        if let Some(node) = self.known.get_mut(process) {
+            node.heard = now;
+        }
+    }
+
+    /// A node has ended. Heartbeats of it that come later are not heard: a broker may deliver them
+    /// in another order. Returns whether it was known.
+    pub fn leave(&mut self, process: &str, now: Instant) -> bool {
+        let known = self.known.remove(process);
+        self.left
+            .retain(|_, at| now.saturating_duration_since(*at) < LEFT_FOR);
+        if let Some(_) = &known
+            && self.left.len() < NODES_MAX
+        {
+            self.left.insert(process.into(), now);
+        }
+        known.is_some()
     }
 
     /// The nodes that are gone by now; call it at least once in [`HEARTBEAT`]. A longer pause was a
-    /// pause of this process, in which it received nothing.
-    pub fn expire(&mut self, now: Instant) -> Vec<Arc<str>> {
+    /// pause of this process, in which it received nothing. `deaf` is whether heartbeats that came
+    /// since the last call may not have been heard.
+    pub fn expire(&mut self, now: Instant, deaf: bool) -> Vec<Arc<str>> {
         let before = self.looked.replace(now).unwrap_or(now);
         let pause = now.saturating_duration_since(before);
-        if pause > HEARTBEAT {
+        if deaf || pause > HEARTBEAT {
             for node in self.known.values_mut() {
                 node.heard = now.min(node.heard + pause);
             }
@@ -122,13 +145,46 @@ mod tests {
             if second % 3 == 0 {
                 assert!(!nodes.hear(&b, &name, now), "it is known");
             }
-            let some = nodes.expire(now);
+            let some = nodes.expire(now, false);
             gone.extend(some.into_iter().map(|process| (second, process)));
         }
         assert_eq!(gone, [(10, a)]);
         assert_eq!(processes(&nodes), ["b"]);
-        assert!(nodes.leave("b") && !nodes.leave("b"));
+        assert!(nodes.leave("b", start) && !nodes.leave("b", start));
         assert_eq!(nodes.processes().len(), 0);
+    }
+
+    #[test]
+    fn what_cannot_be_heard_is_no_silence() {
+        let (mut nodes, start) = (Nodes::default(), clock::now());
+        let [a, name] = ["a", "edge"].map(Arc::<str>::from);
+        nodes.hear(&a, &name, start);
+        // Heartbeats may have been dropped for a minute.
+        for second in 0..=60 {
+            assert!(nodes.expire(start + SECOND * second, true).is_empty());
+        }
+        for second in 61..70 {
+            assert!(nodes.expire(start + SECOND * second, false).is_empty());
+        }
+        // Anything of a node shows that it lives.
+        nodes.heard("a", start + SECOND * 69);
+        nodes.heard("unknown", start + SECOND * 69);
+        for second in 70..79 {
+            assert!(nodes.expire(start + SECOND * second, false).is_empty());
+        }
+        assert_eq!(nodes.expire(start + SECOND * 79, false), [a]);
+    }
+
+    #[test]
+    fn a_heartbeat_behind_the_end_of_a_node_is_not_heard() {
+        let (mut nodes, start) = (Nodes::default(), clock::now());
+        let [a, b, name] = ["a", "b", "edge"].map(Arc::<str>::from);
+        nodes.hear(&a, &name, start);
+        assert!(nodes.leave("a", start));
+        assert!(!nodes.hear(&a, &name, start + SECOND * 29));
+        assert!(nodes.hear(&b, &name, start + SECOND * 29), "another one");
+        assert_eq!(processes(&nodes), ["b"]);
+        assert!(nodes.hear(&a, &name, start + SECOND * 30));
     }
 
     #[test]
@@ -136,12 +192,15 @@ mod tests {
         let (mut nodes, start) = (Nodes::default(), clock::now());
         let [a, name] = ["a", "edge"].map(Arc::<str>::from);
         nodes.hear(&a, &name, start);
-        assert!(nodes.expire(start + SECOND).is_empty());
-        assert!(nodes.expire(start + SECOND * 60).is_empty());
+        assert!(nodes.expire(start + SECOND, false).is_empty());
+        assert!(nodes.expire(start + SECOND * 60, false).is_empty());
         for second in 61..=68 {
-            assert!(nodes.expire(start + SECOND * second).is_empty(), "{second}");
+            assert!(
+                nodes.expire(start + SECOND * second, false).is_empty(),
+                "{second}"
+            );
         }
-        assert_eq!(nodes.expire(start + SECOND * 69), [a]);
+        assert_eq!(nodes.expire(start + SECOND * 69, false), [a]);
     }
 
     #[test]

@@ -42,6 +42,8 @@ pub enum Item {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         moved: bool,
     },
+    /// The snapshot goes on: without it, joins and leaves would hide that its rest does not come.
+    More,
     /// The snapshot is whole: members that were not in it have left.
     Whole,
 }

@@ -264,6 +264,12 @@ impl Incoming {
     /// Passes a message on. One that finds the queue full is dropped and counted: a broker must not
     /// be slowed down by a gateway.
     pub fn pass_on(&self, received: Received) {
+        // What others publish must not take the place of what the gateways send one another.
+        let foreign = matches!(received.topic, Topic::Foreign(_));
+        if foreign && self.queue.capacity() < INCOMING_MAX / 4 {
+            self.count_dropped();
+            return;
+        }
         let room = Arc::clone(&self.room).try_acquire_many_owned(permits(&received.payload));
         let fits = room.is_ok_and(|room| self.queue.try_send((received, room)).is_ok());
         if !fits {

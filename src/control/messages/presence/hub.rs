@@ -1,6 +1,7 @@
 //! What the rest of the gateway sees of presence: rooms to watch, and the commands of the task.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -13,6 +14,8 @@ use crate::core::messages::presence::Part;
 const ROOMS_MAX: usize = 1000;
 /// Most watchers on one node (I8).
 const WATCHERS_MAX: usize = 1000;
+/// Most watchers of one operator or publisher.
+const WATCHERS_OF_ONE_MAX: usize = WATCHERS_MAX / 2;
 /// Commands that wait for the task. Those of other nodes are dropped beyond that, and repeated by
 /// them.
 const COMMANDS_MAX: usize = 4096;
@@ -40,6 +43,10 @@ pub(in crate::control::messages) struct Presence {
     receiver: Mutex<Option<mpsc::Receiver<Command>>>,
     rooms: Mutex<HashMap<GroupName, Arc<Room>>>,
     watchers: Arc<Semaphore>,
+    /// Those that watch, by who they are.
+    owners: Mutex<HashMap<Box<str>, Arc<Semaphore>>>,
+    /// What the changes of all rooms hold.
+    kept_bytes: Arc<AtomicUsize>,
     closed: watch::Sender<bool>,
 }
 
@@ -52,6 +59,8 @@ impl Presence {
             receiver: Mutex::new(Some(receiver)),
             rooms: Mutex::default(),
             watchers: Arc::new(Semaphore::new(WATCHERS_MAX)),
+            owners: Mutex::default(),
+            kept_bytes: Arc::default(),
             closed: watch::Sender::new(false),
         })
     }
@@ -89,18 +98,30 @@ impl Presence {
     }
 
     /// Begins to watch a group; `None` if too much is watched already.
-    pub(in crate::control::messages) fn watch(&self, group: &GroupName) -> Option<Watcher> {
+    /// `owner` is who asks: none of them may take the place of all others.
+    pub(in crate::control::messages) fn watch(
+        &self,
+        group: &GroupName,
+        owner: &str,
+    ) -> Option<Watcher> {
+        let own = {
+            let mut owners = lock(&self.owners);
+            owners.retain(|_, permits| permits.available_permits() < WATCHERS_OF_ONE_MAX);
+            let new = || Arc::new(Semaphore::new(WATCHERS_OF_ONE_MAX));
+            let permits = owners.entry(owner.into()).or_insert_with(new);
+            Arc::clone(permits).try_acquire_owned().ok()?
+        };
         let permit = Arc::clone(&self.watchers).try_acquire_owned().ok()?;
         let mut rooms = lock(&self.rooms);
         let (room, new) = match rooms.get(group) {
             Some(room) => (Arc::clone(room), false),
-            None if rooms.len() < ROOMS_MAX => (Arc::new(Room::default()), true),
+            None if rooms.len() < ROOMS_MAX => (Arc::new(Room::new(&self.kept_bytes)), true),
             None => return None,
         };
         if new {
             rooms.insert(group.clone(), Arc::clone(&room));
         }
-        let permit = Permit::new(permit, &room);
+        let permit = Permit::new([permit, own], &room);
         drop(rooms);
         if new {
             // If it finds no room, the next tick opens it.

@@ -4,6 +4,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::str::FromStr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,8 @@ use crate::core::messages::presence::{Change, Part, Roster};
 
 /// Changes that are kept for watchers that connect again or are slow.
 const CHANGES_MAX: usize = 4096;
+/// What the changes of all rooms hold at most, in bytes, but for one change of each (I8).
+const CHANGES_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Changes that a watcher gets in one go.
 const BATCH_MAX: usize = 256;
 /// So long a room without watchers is kept: its watcher may only be reconnecting.
@@ -30,6 +33,8 @@ pub(super) struct Room {
     /// Not that of an earlier room of the same group.
     instance: u64,
     state: Mutex<State>,
+    /// What the changes of all rooms hold, in bytes.
+    kept_bytes: Arc<AtomicUsize>,
     /// Counts changes, of members and of what is known.
     changed: watch::Sender<u64>,
 }
@@ -38,6 +43,8 @@ pub(super) struct Room {
 struct State {
     roster: Roster,
     changes: VecDeque<Change>,
+    /// What they hold.
+    bytes: usize,
     /// How many changes there were before those that are kept.
     dropped: u64,
     watchers: usize,
@@ -46,17 +53,30 @@ struct State {
     opened: bool,
 }
 
-impl Default for Room {
-    fn default() -> Self {
-        Self {
-            instance: fastrand::u64(..),
-            state: Mutex::default(),
-            changed: watch::Sender::new(0),
-        }
+impl Drop for Room {
+    fn drop(&mut self) {
+        let bytes = self.state().bytes;
+        self.kept_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
+/// What a change holds, in bytes. A member that has left is held by its changes alone.
+fn size_of_change(change: &Change) -> usize {
+    let (Change::Join(member) | Change::Leave(member)) = change;
+    size_of::<Change>() + member.size()
+}
+
 impl Room {
+    /// A room without members. `kept_bytes` counts what the changes of all rooms hold.
+    pub(super) fn new(kept_bytes: &Arc<AtomicUsize>) -> Self {
+        Self {
+            instance: fastrand::u64(..),
+            state: Mutex::default(),
+            kept_bytes: Arc::clone(kept_bytes),
+            changed: watch::Sender::new(0),
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -86,10 +106,13 @@ impl Room {
         });
     }
 
-    /// These nodes live. Returns those whose members have to be asked for.
-    pub(super) fn look(&self, live: &BTreeSet<Arc<str>>) -> Vec<Arc<str>> {
+    /// These nodes live. There may be so many `more` members. Returns the nodes whose members have to
+    /// be asked for.
+    pub(super) fn look(&self, live: &BTreeSet<Arc<str>>, more: usize) -> Vec<Arc<str>> {
         let now = clock::now();
         self.change(|roster| {
+            roster.set_room(more);
+            roster.reopen();
             let mut changes = roster.set_nodes(live, now);
             changes.extend(roster.expire(now));
             changes
@@ -103,11 +126,19 @@ impl Room {
         let changes = act(&mut state.roster);
         let same = changes.is_empty() && missing == state.roster.missing();
         for change in changes {
-            if state.changes.len() == CHANGES_MAX {
-                state.changes.pop_front();
-                state.dropped += 1;
-            }
+            let bytes = size_of_change(&change);
+            state.bytes += bytes;
+            let mut all = self.kept_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
             state.changes.push_back(change);
+            while state.changes.len() > CHANGES_MAX || all > CHANGES_BYTES_MAX {
+                let Some(oldest) = state.changes.pop_front() else {
+                    break;
+                };
+                let bytes = size_of_change(&oldest);
+                state.dropped += 1;
+                state.bytes -= bytes;
+                all = self.kept_bytes.fetch_sub(bytes, Ordering::Relaxed) - bytes;
+            }
         }
         drop(state);
         if !same {
@@ -120,15 +151,16 @@ impl Room {
 #[derive(Debug)]
 pub(super) struct Permit {
     room: Arc<Room>,
-    _permit: OwnedSemaphorePermit,
+    /// Of all watchers, and of those of its operator or publisher.
+    _permits: [OwnedSemaphorePermit; 2],
 }
 
 impl Permit {
-    pub(super) fn new(permit: OwnedSemaphorePermit, room: &Arc<Room>) -> Self {
+    pub(super) fn new(permits: [OwnedSemaphorePermit; 2], room: &Arc<Room>) -> Self {
         room.state().watchers += 1;
         Self {
             room: Arc::clone(room),
-            _permit: permit,
+            _permits: permits,
         }
     }
 }
@@ -323,10 +355,10 @@ mod tests {
     async fn a_watcher_reads_at_its_own_pace_and_sees_what_it_missed() {
         let presence = Presence::new("own".into());
         let group = GroupName::parse("lobby").expect("a name");
-        let mut watcher = presence.watch(&group).expect("room");
+        let mut watcher = presence.watch(&group, "chat").expect("room");
         let room = Arc::clone(&watcher.room);
         assert!(room.open() && !room.open());
-        assert!(room.look(&BTreeSet::from(["own".into()])).is_empty());
+        assert!(room.look(&BTreeSet::from(["own".into()]), 10).is_empty());
         assert_eq!(watcher.members(None, 10).nodes_missing, 1);
         room.take(&"own".into(), part(0, vec![member(1), Item::Whole]), 10);
         watcher.ready().await;
@@ -346,7 +378,7 @@ mod tests {
         assert_eq!(place.to_string().parse(), Ok(*place));
         // It comes again with what it had.
         drop(watcher);
-        let mut watcher = presence.watch(&group).expect("room");
+        let mut watcher = presence.watch(&group, "chat").expect("room");
         assert_eq!(watcher.read(begin), Batch::Changes(changes.clone()));
         let bound = CHANGES_MAX as u64;
         for number in 0..bound {
@@ -369,13 +401,41 @@ mod tests {
     }
 
     #[test]
-    fn i8_watchers_are_bounded() {
+    fn i8_what_changes_hold_is_bounded_over_all_rooms() {
+        let kept = Arc::default();
+        let rooms = [Room::new(&kept), Room::new(&kept)];
+        let own: Arc<str> = "own".into();
+        let metadata = "x".repeat(1 << 20);
+        for room in &rooms {
+            room.look(&BTreeSet::from([Arc::clone(&own)]), 1000);
+            for number in 0..100 {
+                let mut items = vec![member(number)];
+                if let Item::Member(member) = &mut items[0] {
+                    member.principal = Some(metadata.as_str().into());
+                }
+                room.take(&own, part(number, items), 1000);
+            }
+        }
+        let bytes = kept.load(Ordering::Relaxed);
+        assert!(bytes <= CHANGES_BYTES_MAX + (2 << 20), "{bytes}");
+        let held = rooms.each_ref().map(|room| room.state().bytes);
+        assert_eq!(held.iter().sum::<usize>(), bytes);
+        drop(rooms);
+        assert_eq!(kept.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn i8_watchers_are_bounded_and_no_publisher_takes_all() {
         let presence = Presence::new("own".into());
         let group = GroupName::parse("lobby").expect("a name");
-        let watchers: Vec<_> = (0..1000).map(|_| presence.watch(&group)).collect();
-        assert!(watchers.iter().all(Option::is_some));
-        assert!(presence.watch(&group).is_none());
-        drop(watchers);
-        assert!(presence.watch(&group).is_some());
+        let some = |owner| (0..500).map(|_| presence.watch(&group, owner)).collect();
+        let first: Vec<_> = some("first");
+        assert!(first.iter().all(Option::is_some));
+        assert!(presence.watch(&group, "first").is_none());
+        let second: Vec<_> = some("second");
+        assert!(second.iter().all(Option::is_some));
+        assert!(presence.watch(&group, "third").is_none());
+        drop(first);
+        assert!(presence.watch(&group, "third").is_some());
     }
 }

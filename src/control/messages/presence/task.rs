@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::base::clock;
 use crate::base::group::GroupName;
-use crate::base::session_id::SessionId;
 use crate::control::messages::fleet::Fleet;
 use crate::control::messages::presence::hub::{Command, Presence};
+use crate::control::messages::presence::walks::{Progress, StreamKey, Walks};
 use crate::core::messages::presence::{ITEMS_MAX, Item, Part, Streams, Watched};
 use crate::core::messages::signal::{Signal, WATCHED_MAX};
 use crate::core::messages::topic::Topic;
@@ -27,11 +27,8 @@ const NOTES_MAX: usize = 512;
 const PART_BYTES: usize = 100 * 1024;
 /// Most members of all rooms (I8).
 const MEMBERS_MAX: usize = 1_000_000;
-/// For the broker to take a part. One that it does not take is a gap.
-const SEND_MAX: Duration = Duration::from_secs(2);
-
-/// A stream: the group, and the node that gets it.
-type StreamKey = (GroupName, Arc<str>);
+/// Until a worker whose queue was full is asked again.
+const RETRY: Duration = Duration::from_millis(20);
 
 /// The task.
 pub(super) struct Task {
@@ -40,18 +37,12 @@ pub(super) struct Task {
     fleet: Option<Arc<Fleet>>,
     feed: Arc<PresenceFeed>,
     streams: Streams,
-    /// Snapshots that are being made.
-    walks: HashMap<StreamKey, Walk>,
+    /// Watches that were refused since the last tick.
+    refused: usize,
+    walks: Walks,
     /// Members of all rooms.
     members: usize,
     ticks: u64,
-}
-
-/// A walk over the members that the workers have.
-struct Walk {
-    snapshot: u64,
-    /// Workers that are not done.
-    left: usize,
 }
 
 impl Task {
@@ -61,11 +52,12 @@ impl Task {
     ) -> Self {
         Self {
             presence,
+            walks: Walks::new(live.workers().len()),
             live,
             fleet,
             feed,
             streams: Streams::default(),
-            walks: HashMap::new(),
+            refused: 0,
             members: 0,
             ticks: 0,
         }
@@ -83,8 +75,10 @@ impl Task {
             tokio::select! {
                 Some(command) = commands.recv() => self.obey(command).await,
                 Some(note) = notes.recv() => self.pass_on(note, &mut notes).await,
+                () = sleep(RETRY), if self.walks.waits() => {}
                 _ = tick.tick() => self.tick().await,
             }
+            self.walk();
         }
     }
 
@@ -105,9 +99,14 @@ impl Task {
         let room = self.presence.rooms().get(&part.group).cloned();
         if let Some(room) = room {
             let before = room.len();
-            room.take(from, part, MEMBERS_MAX.saturating_sub(self.members));
+            room.take(from, part, self.room());
             self.members = (self.members + room.len()).saturating_sub(before);
         }
+    }
+
+    /// How many more members there may be in all rooms.
+    fn room(&self) -> usize {
+        MEMBERS_MAX.saturating_sub(self.members)
     }
 
     /// A node watches groups: its streams begin or go on.
@@ -118,16 +117,14 @@ impl Task {
             match self.streams.watch(group, node, again, now) {
                 Watched::Begins(place) => begun.push((group, place.snapshot)),
                 Watched::GoesOn(place) => marks.push((group, place)),
-                Watched::Refused => {
-                    tracing::warn!(%group, %node, "too many groups are watched");
-                }
+                Watched::Refused => self.refused += 1,
             }
         }
         if !begun.is_empty() {
-            self.feed.watch(self.streams.groups().cloned().collect());
+            self.feed.add(begun.iter().map(|(group, _)| *group));
         }
         for (group, snapshot) in begun {
-            self.walk(group, node, snapshot);
+            self.walks.add((group.clone(), Arc::clone(node)), snapshot);
         }
         for (group, place) in marks {
             let (group, items) = (group.clone(), Vec::new());
@@ -143,35 +140,24 @@ impl Task {
         }
     }
 
-    /// Begins to list the members that the workers have.
-    fn walk(&mut self, group: &GroupName, node: &Arc<str>, snapshot: u64) {
-        let left = self.live.workers().len();
-        let queued = (0..left).all(|worker| self.ask(worker, group, (node, snapshot), None));
-        let key = (group.clone(), Arc::clone(node));
-        match queued {
-            true => drop(self.walks.insert(key, Walk { snapshot, left })),
-            // The node asks again.
-            false => drop(self.walks.remove(&key)),
+    /// Asks workers for members, as many as their queues take.
+    fn walk(&mut self) {
+        while let Some(slice) = self.walks.next() {
+            let (group, node) = &slice.key;
+            let command = MessageCommand::Roster {
+                group: group.clone(),
+                asked: RosterAsk {
+                    node: Arc::clone(node),
+                    snapshot: slice.snapshot,
+                },
+                after: slice.after,
+            };
+            let workers = self.live.workers();
+            if !workers.try_queue(slice.worker, WorkerCommand::Messages(command)) {
+                self.walks.refused(slice);
+                return;
+            }
         }
-    }
-
-    fn ask(
-        &self,
-        worker: usize,
-        group: &GroupName,
-        (node, snapshot): (&Arc<str>, u64),
-        after: Option<SessionId>,
-    ) -> bool {
-        let command = MessageCommand::Roster {
-            group: group.clone(),
-            asked: RosterAsk {
-                node: Arc::clone(node),
-                snapshot,
-            },
-            after,
-        };
-        let workers = self.live.workers();
-        workers.try_queue(worker, WorkerCommand::Messages(command))
     }
 
     /// Passes on what workers report.
@@ -194,10 +180,16 @@ impl Task {
                     next,
                 } => {
                     let key = (group, Arc::clone(&asked.node));
-                    if self.walks.get(&key).map(|walk| walk.snapshot) == Some(asked.snapshot) {
-                        let items = streams.entry(key.clone()).or_default();
+                    let progress = self.walks.came(&key, (worker, asked.snapshot), next);
+                    let last = match progress {
+                        Progress::Stale => None,
+                        Progress::More => Some(Item::More),
+                        Progress::Whole => Some(Item::Whole),
+                    };
+                    if let Some(last) = last {
+                        let items = streams.entry(key).or_default();
                         items.extend(members.into_iter().map(Item::Member));
-                        items.extend(self.go_on(key, (worker, asked.snapshot), next));
+                        items.push(last);
                     }
                 }
             }
@@ -212,30 +204,6 @@ impl Task {
         }
     }
 
-    /// Asks a worker for its next slice. Returns the end of a snapshot behind the last.
-    fn go_on(
-        &mut self,
-        key: StreamKey,
-        (worker, snapshot): (usize, u64),
-        next: Option<SessionId>,
-    ) -> Option<Item> {
-        let (group, node) = &key;
-        if next.is_some() {
-            if !self.ask(worker, group, (node, snapshot), next) {
-                // The snapshot is never whole, and the node asks again.
-                self.walks.remove(&key);
-            }
-            return None;
-        }
-        let walk = self.walks.get_mut(&key)?;
-        walk.left -= 1;
-        if walk.left > 0 {
-            return None;
-        }
-        self.walks.remove(&key);
-        Some(Item::Whole)
-    }
-
     async fn send_items(&mut self, group: &GroupName, node: &Arc<str>, items: Vec<Item>) {
         let mut items = items.into_iter().peekable();
         while items.peek().is_some() {
@@ -243,7 +211,7 @@ impl Task {
             while let Some(item) = items.next_if(|_| some.len() < ITEMS_MAX && bytes < PART_BYTES) {
                 bytes += match &item {
                     Item::Member(member) => member.size(),
-                    Item::Left { .. } | Item::Whole => 64,
+                    Item::Left { .. } | Item::More | Item::Whole => 64,
                 };
                 some.push(item);
             }
@@ -270,11 +238,9 @@ impl Task {
             return;
         }
         let Some(fleet) = &self.fleet else { return };
+        // A part that the broker does not take is a gap, which its receiver notices.
         let topic = Topic::Node(Arc::clone(node));
-        let sent = timeout(SEND_MAX, fleet.signal(topic, Signal::Roster(part))).await;
-        if !matches!(sent, Ok(Ok(()))) {
-            tracing::debug!(%node, "joins and leaves were not carried; they are sent again");
-        }
+        fleet.signal_soon(topic, Signal::Roster(part)).await;
     }
 
     /// Asks all nodes for the members of rooms that are new.
@@ -290,7 +256,7 @@ impl Task {
         let live = self.nodes();
         for group in &new {
             let room = self.presence.rooms().get(group).cloned();
-            room.map(|room| room.look(&live));
+            room.map(|room| room.look(&live, 0));
         }
         // Streams of an earlier room of the group may go on; this one needs their begin.
         self.renew(new, true).await;
@@ -314,7 +280,7 @@ impl Task {
                 again,
             };
             // The next renewal comes.
-            let _ = timeout(SEND_MAX, fleet.signal(Topic::Fleet, watch)).await;
+            fleet.signal_soon(Topic::Fleet, watch).await;
         }
     }
 
@@ -338,7 +304,7 @@ impl Task {
         let live = self.nodes();
         let mut asked: HashMap<Arc<str>, Vec<GroupName>> = HashMap::new();
         for (group, room) in rooms {
-            for node in room.look(&live) {
+            for node in room.look(&live, self.room()) {
                 asked.entry(node).or_default().push(group.clone());
             }
         }
@@ -361,29 +327,30 @@ impl Task {
                 again: true,
             };
             let topic = Topic::Node(Arc::clone(&node));
-            let _ = timeout(SEND_MAX, fleet.signal(topic, watch)).await;
+            fleet.signal_soon(topic, watch).await;
         }
     }
 
     /// Ends streams that are not renewed, and begins all anew if reports of workers were lost.
     async fn expire(&mut self) {
-        let before = self.streams.groups().count();
         self.streams.expire(clock::now());
-        if self.streams.groups().count() != before {
-            self.feed.watch(self.streams.groups().cloned().collect());
-        }
+        self.feed.retain(|group| self.streams.is_watched(group));
         let streams = &self.streams;
         self.walks
-            .retain(|(group, node), walk| streams.has(group, node, walk.snapshot));
+            .retain(|(group, node), snapshot| streams.has(group, node, snapshot));
+        let refused = std::mem::take(&mut self.refused);
+        if refused > 0 {
+            tracing::warn!(refused, "too many groups are watched; these are not shown");
+        }
         if self.feed.take_lost() {
             tracing::warn!("too many joins and leaves at once: members are listed again");
-            let all: Vec<_> = self
-                .streams
-                .all()
-                .map(|(group, node)| (group.clone(), Arc::clone(node)))
-                .collect();
-            for (group, node) in all {
-                self.watch(&node, &[group], true).await;
+            let mut all: HashMap<Arc<str>, Vec<GroupName>> = HashMap::new();
+            for (group, node) in self.streams.all() {
+                let groups = all.entry(Arc::clone(node)).or_default();
+                groups.push(group.clone());
+            }
+            for (node, groups) in all {
+                self.watch(&node, &groups, true).await;
             }
         }
     }

@@ -58,7 +58,7 @@ struct Stream {
     whole: bool,
     /// The snapshot that is arriving is whole.
     current: bool,
-    /// When it was asked for, or the last part of it came.
+    /// When it was asked for, or the last slice of it came.
     progress: Option<Instant>,
 }
 
@@ -136,9 +136,14 @@ impl Roster {
             part: part_after,
             ..place
         });
-        stream.progress = Some(now);
+        // Joins and leaves alone do not show that the snapshot goes on.
+        let mut items = part.items.iter();
+        if stream.current || items.any(|item| matches!(item, Item::More | Item::Whole)) {
+            stream.progress = Some(now);
+        }
         for item in part.items {
             match item {
+                Item::More => {}
                 Item::Member(member) => {
                     changes.extend(self.hold(node, place.snapshot, member));
                 }
@@ -239,6 +244,19 @@ impl Roster {
             changes.extend(entry.map(|entry| Change::Leave(entry.member)));
         }
         changes
+    }
+
+    /// Has all snapshots asked for again if there is room for members that were left out.
+    pub fn reopen(&mut self) {
+        let free = self.most.saturating_sub(self.members.len());
+        // Not for each member that leaves.
+        if !self.cut || free <= self.most / 8 {
+            return;
+        }
+        self.cut = false;
+        for stream in self.nodes.values_mut() {
+            (stream.next, stream.current, stream.progress) = (None, false, None);
+        }
     }
 
     /// The nodes whose snapshot has to be asked for, and which were not asked just now.

@@ -94,6 +94,11 @@ impl Streams {
         self.groups.keys()
     }
 
+    /// Whether a group is watched.
+    pub fn is_watched(&self, group: &GroupName) -> bool {
+        self.groups.contains_key(group)
+    }
+
     /// Every stream, by its group and the node that gets it.
     pub fn all(&self) -> impl Iterator<Item = (&GroupName, &Arc<str>)> {
         let each = self.groups.iter();

@@ -125,7 +125,7 @@ impl World {
                 let members: Vec<_> = self.nodes[node].members.iter().copied().collect();
                 for some in members.chunks(2) {
                     let items = some.iter().map(|number| Item::Member(member(*number)));
-                    self.send(node, items.collect());
+                    self.send(node, items.chain([Item::More]).collect());
                 }
                 self.send(node, vec![Item::Whole]);
             }
@@ -331,6 +331,62 @@ fn a_member_that_no_process_has_leaves_after_a_time() {
     let left = roster.expire(now + SECOND * 10);
     assert_eq!(left, [Change::Leave(Arc::new(member(7)))]);
     assert!(roster.is_empty());
+}
+
+/// Of a stream in its first snapshot.
+fn first(part: u64, items: Vec<Item>) -> Part {
+    Part {
+        group: group(),
+        place: Place { snapshot: 1, part },
+        items,
+    }
+}
+
+#[test]
+fn a_snapshot_that_does_not_go_on_is_asked_for_again_whoever_joins() {
+    let (mut roster, mut now) = (Roster::default(), clock::now());
+    roster.expect(&name(0), now);
+    roster.take(
+        &name(0),
+        first(0, vec![Item::Member(member(0)), Item::More]),
+        now,
+    );
+    assert_eq!(roster.to_ask(now + SECOND), Vec::<Arc<str>>::new());
+    for second in 1..=4 {
+        now += SECOND;
+        let joins = vec![Item::Member(member(second))];
+        roster.take(&name(0), first(second.into(), joins), now);
+        let asked = roster.to_ask(now);
+        assert_eq!(asked.len(), usize::from(second % 2 == 0), "{second}");
+    }
+}
+
+#[test]
+fn members_that_were_left_out_are_asked_for_when_there_is_room() {
+    let (mut roster, now) = (Roster::default(), clock::now());
+    roster.expect(&name(0), now);
+    roster.set_room(8);
+    let members = (0..12).map(|number| Item::Member(member(number)));
+    let items = members.chain([Item::Whole]).collect();
+    roster.take(&name(0), first(0, items), now);
+    assert!(roster.is_cut() && roster.len() == 8);
+    let left = |number| Item::Left {
+        id: id(number),
+        moved: false,
+    };
+    roster.take(&name(0), first(1, vec![left(0)]), now);
+    roster.set_room(1);
+    roster.reopen();
+    assert!(
+        roster.is_cut() && roster.to_ask(now).is_empty(),
+        "hardly any room"
+    );
+    roster.take(&name(0), first(2, vec![left(1)]), now);
+    roster.set_room(2);
+    roster.reopen();
+    assert!(!roster.is_cut());
+    assert_eq!(roster.to_ask(now), [name(0)]);
+    assert_eq!(roster.len(), 6, "what is known stays");
 }
 
 #[test]
