@@ -14,6 +14,9 @@ use crate::support::eventually;
 const DESCRIBED: &str =
     "presence = { metadata = { device = \"query:device\", room = \"path:room\" } }";
 
+/// Groups that are watched at once: more than a worker's queue takes.
+const GROUPS: usize = 150;
+
 async fn follow(gateway: &Gateway, group: &str, last: Option<&str>) -> EventStream {
     let socket = gateway.directory().join("publish.sock");
     let target = format!("/v1/groups/{group}/events");
@@ -233,6 +236,50 @@ async fn presence_comes_to_what_is_after_a_broker_that_hung() {
     }
     staying.close().await;
     coming.close().await;
+}
+
+#[tokio::test]
+async fn members_of_many_watched_groups_are_known_though_more_join_all_the_time() {
+    let pair = Pair::start("nats").await;
+    let (one, other) = (&pair.one, &pair.other);
+    let mut sessions = Vec::new();
+    for number in 0..GROUPS {
+        sessions.push(enter(other, &format!("g{number}")).await);
+    }
+    // All of them are asked for at about the same time.
+    let mut streams = Vec::new();
+    for number in 0..GROUPS {
+        streams.push(follow(one, &format!("g{number}"), None).await);
+    }
+    let churn = async {
+        loop {
+            for number in 0..GROUPS {
+                let (client, _) = enter(other, &format!("g{number}")).await;
+                client.close().await;
+            }
+        }
+    };
+    let known = async {
+        for (stream, (_, id)) in streams.iter_mut().zip(&sessions) {
+            let sent = stream.next().await.expect("members");
+            let mut members: BTreeSet<_> = sent.data["members"]
+                .as_array()
+                .expect("members")
+                .iter()
+                .map(session)
+                .collect();
+            while !members.contains(id) {
+                let (what, id) = next(stream).await;
+                if what == "join" {
+                    members.insert(id);
+                }
+            }
+        }
+    };
+    tokio::select! {
+        () = churn => {}
+        () = known => {}
+    }
 }
 
 #[tokio::test]
