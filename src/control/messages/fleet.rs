@@ -122,8 +122,8 @@ impl Fleet {
         self.broker.publish(topic, payload, Vec::new()).await
     }
 
-    /// Has the broker carry something, after all that was given to it before. Does not wait until it
-    /// has: what it does not take is lost.
+    /// Has the broker carry something, after all that was given to it before. Does not wait until
+    /// it has: what it does not take is lost.
     pub(super) async fn signal_soon(self: &Arc<Self>, topic: Topic, signal: Signal) {
         let Ok(permit) = Arc::clone(&self.sending).try_acquire_owned() else {
             tracing::debug!(%topic, "too many signals wait for the broker; this one is lost");

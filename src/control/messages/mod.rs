@@ -6,6 +6,7 @@ mod fleet;
 mod history;
 mod interest;
 mod presence;
+mod received;
 mod sessions;
 mod shared_history;
 mod state;
@@ -21,9 +22,8 @@ use crate::base::clock;
 use crate::base::group::GroupName;
 use crate::base::history_id::HistoryId;
 use crate::base::session_id::SessionId;
-use crate::base::target::Target;
 use crate::config::snapshot::Publish;
-use crate::control::messages::counts::{ANSWER_MAX, added, none_here, sum};
+use crate::control::messages::counts::{ANSWER_MAX, added};
 use crate::control::messages::fleet::{Fleet, Waiting};
 use crate::control::messages::history::NodeHistory;
 use crate::control::messages::presence::Presence;
@@ -33,8 +33,8 @@ use crate::core::messages::delivery::{DeliveryCounts, Publication};
 use crate::core::messages::envelope::{Content, Envelope};
 use crate::core::messages::signal::{Answer, Signal};
 use crate::core::messages::topic::Topic;
-use crate::io::broker::{Broker, HistoryLog, LogEvents, NotCarried, Received, ReceivedStream};
-use crate::live::{Delivery, Live, QueuedCommands};
+use crate::io::broker::{Broker, HistoryLog, LogEvents, NotCarried, ReceivedStream};
+use crate::live::{Live, QueuedCommands};
 use crate::telemetry::metrics::{MessageMetrics, Metrics};
 
 /// Longest time that a publisher may wait for the counts of other nodes.
@@ -188,8 +188,8 @@ impl Messages {
         presence::start(&self.presence, &self.live, fleet, background);
     }
 
-    /// Watches who is in a group on any node; `None` if too much is watched already, by this `owner`
-    /// or by all.
+    /// Watches who is in a group on any node; `None` if too much is watched already, by this
+    /// `owner` or by all.
     pub fn watch(&self, group: &GroupName, owner: &str) -> Option<Watcher> {
         self.presence.watch(group, owner)
     }
@@ -400,94 +400,6 @@ impl Messages {
         match queued {
             Ok(queued) => queued,
             Err(publication) => history::queue(&self.live, Arc::new(publication.into())).await,
-        }
-    }
-
-    /// Delivers what comes from the broker, in the order in which it comes.
-    async fn receive(self: Arc<Self>, mut received: ReceivedStream) {
-        let mut dropped = 0;
-        while let Some(message) = received.next().await {
-            self.set_taking(true);
-            let outcome = self.take(&message).await;
-            self.set_taking(false);
-            self.metrics.broker("received", outcome);
-            let now = received.dropped();
-            let more = now - std::mem::replace(&mut dropped, now);
-            self.metrics.dropped(more);
-            if let Some(fleet) = self.fleet.as_ref().filter(|_| more > 0) {
-                fleet.set_missed();
-            }
-        }
-    }
-
-    fn set_taking(&self, taking: bool) {
-        if let Some(fleet) = &self.fleet {
-            fleet.set_taking(taking);
-        }
-    }
-
-    /// Delivers a message of the broker. Returns what became of it.
-    async fn take(self: &Arc<Self>, message: &Received) -> &'static str {
-        if let Topic::Foreign(name) = &message.topic {
-            let delivery = Delivery::of_broker(name, &message.payload);
-            drop(history::queue(&self.live, Arc::new(delivery)).await);
-            return "delivered";
-        }
-        let Envelope { from, content } = match Envelope::decode(&message.payload) {
-            Ok(envelope) => envelope,
-            Err(error) => {
-                tracing::debug!(topic = %message.topic, %error, "not a message of a gateway");
-                return "malformed";
-            }
-        };
-        let Some(fleet) = self.fleet.as_ref().filter(|fleet| from != *fleet.process()) else {
-            return "own";
-        };
-        fleet.heard(&from);
-        let (publication, ask) = match content {
-            Content::Message { publication, ask } => (publication, ask),
-            Content::Signal(signal) => {
-                self.take_signal(fleet, from, signal);
-                return "signal";
-            }
-        };
-        let ask = ask.filter(|ask| fleet.counts_first(&from, *ask));
-        let id = publication.id.as_ref();
-        if id.is_some_and(|id| self.note(id, true) != DedupResult::New) {
-            if let Some(ask) = ask {
-                fleet.answer(from, ask, async { none_here() });
-            }
-            return "duplicate";
-        }
-        // The order is that of the queue; the workers count what becomes of it.
-        let queued = self.queue(publication).await;
-        if let Some(ask) = ask {
-            fleet.answer(from, ask, async { sum(queued.answers(ANSWER_MAX).await) });
-        }
-        "delivered"
-    }
-
-    fn take_signal(self: &Arc<Self>, fleet: &Arc<Fleet>, from: Arc<str>, signal: Signal) {
-        match signal {
-            Signal::Alive { name } => fleet.hear(&from, &name),
-            Signal::Hello { name } => {
-                fleet.hear(&from, &name);
-                fleet.greet(from);
-            }
-            Signal::Goodbye => fleet.leave(&from),
-            Signal::Census { ask, to } => {
-                let gets = |target: &Target| fleet.broker().is_subscribed(&Topic::of(target));
-                if !to.iter().any(gets) && fleet.counts_first(&from, ask) {
-                    fleet.answer(from, ask, async { none_here() });
-                }
-            }
-            Signal::Watch { groups, again } => self.presence.watched(from, groups, again),
-            Signal::Roster(part) => self.presence.came(from, part),
-            Signal::Question { ask, question } => {
-                let hub = Arc::clone(self);
-                fleet.answer(from, ask, async move { hub.answer(question).await });
-            }
-            Signal::Answer { ask, answer } => fleet.answered(ask, &from, answer),
         }
     }
 

@@ -49,7 +49,7 @@ async fn a_change_is_taken_back_as_long_as_nobody_changed_it_since() {
     let (known, _) = newest(&gateway);
     let mut changed = before.clone();
     changed["origins"] = json!(["https://chat.example.com"]);
-    // Right behind it comes a later revision that concerns no document, as gateways write all the time.
+    // Right behind it comes a later revision that concerns no document, as gateways write often.
     let mut client = etcd.client().await;
     let put = client.put("/sessile/routes/all", changed.to_string(), None);
     let put = put.await.expect("it is written");

@@ -106,8 +106,8 @@ impl Room {
         });
     }
 
-    /// These nodes live. There may be so many `more` members. Returns the nodes whose members have to
-    /// be asked for.
+    /// These nodes live. There may be so many `more` members. Returns the nodes whose members have
+    /// to be asked for.
     pub(super) fn look(&self, live: &BTreeSet<Arc<str>>, more: usize) -> Vec<Arc<str>> {
         let now = clock::now();
         self.change(|roster| {
