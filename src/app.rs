@@ -57,12 +57,13 @@ use crate::control::state_dir::StateDir;
 use crate::control::supervisor::composition::resolved;
 use crate::control::supervisor::{self, Configuration, Supervisor};
 use crate::control::ticket_keys::TicketKeyStore;
+use crate::io::broker::Outlet;
 use crate::io::net::listener;
 use crate::io::tls::server::Resolver;
 use crate::live::{Live, Phase};
 use crate::proxy::worker::{self, Ejections, Shared};
 use crate::telemetry::log::LogLevel;
-use crate::telemetry::metrics::{Metrics, NodeMetrics};
+use crate::telemetry::metrics::{MessageMetrics, Metrics, NodeMetrics};
 use crate::telemetry::records::{Records, RecordsGuard};
 
 pub use stopping::End;
@@ -139,12 +140,8 @@ impl Bound {
         };
         let live = Live::new(first);
         state::prepare(&live, snapshot, &metrics);
-        publishing::prepare(
-            &live,
-            snapshot,
-            &metrics,
-            worker_count(snapshot.node.workers),
-        );
+        let workers = worker_count(snapshot.node.workers);
+        publishing::prepare(&live, snapshot, &metrics, workers);
         let door = handover.as_ref().map(Handover::address);
         live.set_gateway_addresses(gateway_addresses(&contexts, &admin, publish.as_ref(), door));
         let shared = Shared {
@@ -154,6 +151,7 @@ impl Bound {
             tracer: traces.as_ref().map(Traces::tracer),
             challenges: Arc::clone(&challenges),
             verifiers: Arc::default(),
+            outlet: Arc::new(Outlet::new(MessageMetrics::new(&metrics).sent_by_clients())),
             metrics,
             ejections: Ejections::new(&node, live.events()),
             node: Arc::clone(&node),
@@ -258,7 +256,7 @@ impl Bound {
         }
         let messages = publishing.end().await;
         let end = close_sessions(&live, threads, &mut signals, shutdown).await;
-        publishing::leave(messages).await;
+        publishing::leave(messages, &shared.outlet).await;
         membership.leave().await;
         revocations.tickets().leave(outcome.is_some()).await;
         background.shutdown().await;

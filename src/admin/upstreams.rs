@@ -157,7 +157,9 @@ fn summaries(gateway: &Gateway) -> Vec<UpstreamSummary> {
     let table = gateway.live.table();
     let now = clock::now();
     let removed = table.removed();
-    let known = table.upstreams().map(|upstream| {
+    // That of routes without a backend has no members to show.
+    let known = table.upstreams().filter(|one| !one.is_broker());
+    let known = known.map(|upstream| {
         let of = |one: &&Removed| one.upstream == *upstream.name();
         let sessions = removed.iter().filter(of);
         summary(

@@ -11,7 +11,7 @@ use crate::config::snapshot::{BrokerKind, Publish, Snapshot};
 use crate::control::messages::Messages;
 use crate::core::messages::history::History;
 use crate::core::messages::index::GroupBounds;
-use crate::io::broker::{self, HistoryLog, LogEvents};
+use crate::io::broker::{self, HistoryLog, LogEvents, Outlet};
 use crate::live::{Live, MessagesSetup};
 use crate::proxy::worker::Shared;
 use crate::publish::{self, Publisher};
@@ -86,6 +86,9 @@ fn hub(
     let has_fleet = settings.is_some_and(|one| one.kind != BrokerKind::Memory);
     let opened = settings.map(|settings| broker::open(settings, Arc::clone(&process)));
     let broker = opened.as_ref().map(|(broker, ..)| broker.clone());
+    if let Some(broker) = &broker {
+        shared.outlet.open(broker.clone());
+    }
     let log = open_log(snapshot, &process, background);
     let (log, events) = log.unzip();
     let own = (process, Arc::clone(&snapshot.node.name));
@@ -165,8 +168,9 @@ impl Publishing {
     }
 }
 
-/// The other gateways need not wait for this one any more.
-pub(super) async fn leave(messages: Option<Arc<Messages>>) {
+/// The broker has what clients sent, and the other gateways need not wait for this one any more.
+pub(super) async fn leave(messages: Option<Arc<Messages>>, outlet: &Outlet) {
+    outlet.settled().await;
     if let Some(messages) = messages {
         messages.end().await;
     }

@@ -49,7 +49,7 @@ pub use log::{Access, AccessFile, Log, LogFormat, Rotation, Syslog, SyslogAddres
 pub use operations::{AdminState, Admission, Drain, Rebalance, RebalanceMode, Shutdown, Tempo};
 pub use publish::{
     GroupSource, History, MembershipLimits, MessageQueue, MessageType, MetadataSource,
-    NameOfSession, Publish, PublishToken, RouteMessages, Sse, Subscribe, WhenFull,
+    NameOfSession, Publish, PublishTo, PublishToken, RouteMessages, Sse, Subscribe, WhenFull,
 };
 pub use request::{AffinitySource, HeaderEdits, MatchText, Redirect, Rewrite, Scheme, TextMatch};
 pub use service::ServiceTls;
@@ -151,6 +151,10 @@ pub struct AdminFleet {
     /// Verifies those that speak TLS.
     pub tls: Option<UpstreamTls>,
 }
+
+/// The upstream of routes without a backend, whose clients' messages go to the broker. It has no
+/// members.
+pub const BROKER_UPSTREAM: &str = "broker";
 
 /// An `[upstreams.<name>]` table.
 #[derive(Clone, Debug, PartialEq)]

@@ -236,7 +236,11 @@ impl Carrier {
     /// When the connection is broken, or its records are rustls'.
     pub fn pack(&mut self) -> Result<Option<Zeroizing<Vec<u8>>>, NotPacked> {
         match self {
-            Self::Plain(_) | Self::Local(_) => Ok(None),
+            Self::Plain(_) => Ok(None),
+            Self::Local(local) => {
+                local.set_packed(true);
+                Ok(None)
+            }
             Self::Events(events) => events.inner_mut().pack(),
             Self::Tls(tls) => tls.pack().map(Some).ok_or(NotPacked),
             Self::TlsServer(_) | Self::TlsClient(_) => Err(NotPacked),
@@ -247,6 +251,7 @@ impl Carrier {
     pub fn thaw(&mut self) {
         match self {
             Self::Tls(tls) => tls.thaw(),
+            Self::Local(local) => local.set_packed(false),
             Self::Events(events) => events.inner_mut().thaw(),
             _ => {}
         }

@@ -20,6 +20,7 @@ use crate::proxy::stages::pass_on::decline;
 use crate::proxy::stages::place::place;
 use crate::proxy::stages::refuse::refuse;
 use crate::proxy::stages::route::{Destination, route};
+use crate::proxy::stages::to_broker::to_broker;
 use crate::proxy::stages::upgrade::{Obtained, grant, obtain};
 use crate::proxy::stages::{challenge, endpoints, guard};
 
@@ -89,6 +90,7 @@ async fn road(received: &Received, head: Parts, body: Incoming) -> Result<Answer
         return listen(placed, &head, sse);
     }
     match offer {
+        offer if placed.upstream.is_broker() => to_broker(placed, offer.as_ref()),
         Some(offer) => switch(placed, head, &offer).await,
         None => Ok(forward(&placed, head, body).await?.into()),
     }

@@ -19,6 +19,7 @@ use crate::config::snapshot::{Access, LogFormat};
 use crate::control::load::{LoadOptions, load_text};
 use crate::core::routing::RoutingTable;
 use crate::core::wire::request_guard::Smuggling;
+use crate::io::broker::Outlet;
 use crate::live::{Edge, Generation, Live, Phase};
 use crate::proxy::backend::dial::ConnectionAddresses;
 use crate::proxy::client::connection::ClientConnection;
@@ -36,7 +37,9 @@ use crate::proxy::stages::authenticate::authenticate;
 use crate::proxy::stages::route::{Destination, route};
 use crate::proxy::streams::activity::StreamActivity;
 use crate::telemetry::events::{Collector, EventView, Filter};
-use crate::telemetry::metrics::{Exposition, ListenerMetrics, Metrics, NodeMetrics};
+use crate::telemetry::metrics::{
+    Exposition, ListenerMetrics, MessageMetrics, Metrics, NodeMetrics,
+};
 use crate::telemetry::records::{Records, RecordsGuard};
 
 /// The listener of every fixture.
@@ -112,6 +115,7 @@ impl Fixture {
             tracer: None,
             challenges: Arc::default(),
             verifiers: Arc::default(),
+            outlet: Arc::new(Outlet::new(MessageMetrics::new(&metrics).sent_by_clients())),
             node,
             metrics,
         };

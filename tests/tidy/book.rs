@@ -137,7 +137,8 @@ fn completed(excerpt: &str) -> String {
         text += "\n[[listeners]]\nname = \"edge\"\nlisten = [\"127.0.0.1:8080\"]\n";
     }
     for upstream in values("upstream") {
-        if !text.contains(&format!("[upstreams.{upstream}]")) {
+        // `broker` is that of routes without a backend.
+        if upstream != "broker" && !text.contains(&format!("[upstreams.{upstream}]")) {
             text += &format!("\n[upstreams.{upstream}]\nbackends = [\"127.0.0.1:9101\"]\n");
         }
     }

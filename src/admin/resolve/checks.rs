@@ -118,6 +118,10 @@ pub(super) fn check(
         let detail = format!("`{rule}` does not hold");
         return checked.refuse(403, "forbidden", detail);
     }
+    if route.is_at_broker() && !parts.websocket && route.config.messages.sse.is_none() {
+        let detail = "this route takes WebSockets only";
+        return checked.refuse(426, "only_sessions", detail);
+    }
     checked
 }
 

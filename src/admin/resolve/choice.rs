@@ -105,6 +105,24 @@ pub(super) fn fixed(upstream: &Upstream, index: usize, now: Instant, reason: &st
     }
 }
 
+/// The gateway itself, on a route without a backend.
+fn at_broker(upstream: &Upstream) -> Choice {
+    let gateway = "gateway";
+    let reason = "is at the place of a backend: messages of clients go to the broker";
+    Choice {
+        upstream: upstream.name().to_string(),
+        policy: gateway.to_owned(),
+        panicking: false,
+        backend: Some(gateway.to_owned()),
+        walk: vec![Step {
+            backend: gateway.to_owned(),
+            address: String::new(),
+            verdict: "taken".to_owned(),
+            reason: reason.to_owned(),
+        }],
+    }
+}
+
 /// The choice among the members that are not in `without`.
 pub(super) fn choose(
     upstream: &Upstream,
@@ -112,6 +130,9 @@ pub(super) fn choose(
     without: &[String],
     now: Instant,
 ) -> Choice {
+    if upstream.is_broker() {
+        return at_broker(upstream);
+    }
     let left_out = without
         .iter()
         .filter_map(|id| upstream.index_of(&id.as_str().into()));

@@ -155,10 +155,10 @@ pub struct Step {
 /// The answer to a request that is refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RefusalView {
-    /// 400, 401, 403 or 405.
+    /// 400, 401, 403, 405 or 426.
     pub status: u16,
-    /// `connect`, `bad_target`, `bad_upgrade`, `address`, `origin`, `credential_…` or
-    /// `forbidden`.
+    /// `connect`, `bad_target`, `bad_upgrade`, `address`, `origin`, `credential_…`, `forbidden`
+    /// or `only_sessions`.
     pub reason: String,
     /// The reason in words.
     pub detail: String,

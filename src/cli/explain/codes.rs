@@ -143,6 +143,7 @@ fn server_close(code: u16) -> Option<Meaning> {
                 "the backend's connection ended or was reset (ended by `backend`)",
                 "the backend sent it itself (cause `close_frame`)",
                 "no other backend could go on with the session (cause `not_resumable`)",
+                "on a route without a backend: the broker refuses the message",
             ],
             look: &[
                 CHECK_BACKENDS,
@@ -166,6 +167,7 @@ fn server_close(code: u16) -> Option<Meaning> {
             means: "try again later",
             causes: &[
                 "the gateway refused the upgrade for lack of a backend, for load or for a quota, on a route with `reject_with = \"close\"`",
+                "on a route without a backend: the broker did not get a message (`sessile_broker_messages_total`)",
                 "the backend itself sent it",
             ],
             look: &[REFUSALS, CHECK_BACKENDS],
@@ -229,7 +231,10 @@ fn common_status(code: u16) -> Option<Meaning> {
     Some(match code {
         400 => Meaning {
             means: "a request that cannot be read in one way only",
-            causes: &["reasons `smuggling`, `bad_target`, `bad_upgrade`, `body_incomplete`"],
+            causes: &[
+                "reasons `smuggling`, `bad_target`, `bad_upgrade`, `body_incomplete`",
+                "`no_broker_name`: on a route without a backend, values that make no name",
+            ],
             look: &[REFUSALS],
         },
         401 => Meaning {

@@ -43,8 +43,8 @@ pub use log::{Access, Log, LogFormat, Rotate};
 pub use node::{Admin, AdminFleet, Node, TlsRecords};
 pub use operations::{Admission, Drain, OnMemberRemoval, Pace, Rebalance, RebalanceMode, Shutdown};
 pub use publish::{
-    GroupFrom, History, MessageQueue, MessageType, Presence, Publish, PublishToken, Sse, Subscribe,
-    WhenFull,
+    GroupFrom, History, MessageQueue, MessageType, Presence, Publish, PublishTo, PublishToken, Sse,
+    Subscribe, WhenFull, WhenNotCarried,
 };
 pub use route::{
     CloseCodes, EmptySegments, HeaderEdits, IssueCookie, Keepalive, KeepaliveTo, OnBackendLoss,

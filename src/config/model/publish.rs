@@ -108,6 +108,51 @@ pub struct Subscribe {
     pub message_type: MessageType,
 }
 
+/// Where messages of clients go on a route without a backend.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct PublishTo {
+    /// Required. The name at the broker, as in `subscribe`.
+    pub to: Option<String>,
+    /// Whether each message is put into JSON with its sender: `{"session":…, "route":…,
+    /// "principal":…, "groups":[…], "text":…}`, or `base64` for a binary one. Otherwise the payload
+    /// is published as it is, with the sender in headers, which Redis does not have.
+    pub envelope: bool,
+    /// How long a message waits for a broker that is not connected, or has too many messages. Its
+    /// client is not read meanwhile.
+    pub wait: Time,
+    /// What happens when the broker does not get a message, or does not confirm it: `close` closes
+    /// the session with 1013 (1011 if the broker refuses it), `drop` counts the message as lost.
+    pub when_not_carried: WhenNotCarried,
+}
+
+impl Default for PublishTo {
+    fn default() -> Self {
+        Self {
+            to: None,
+            envelope: false,
+            wait: Time::seconds(10),
+            when_not_carried: WhenNotCarried::Close,
+        }
+    }
+}
+
+impl LongForm for PublishTo {
+    const EXPECTED: &'static str =
+        "a name such as \"nats:in.{room}\", or { to = \"redis:in.{room}\", envelope = true }";
+}
+
+/// What happens when the broker does not get a message of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum WhenNotCarried {
+    /// The session is closed.
+    Close,
+    /// The message is lost.
+    Drop,
+}
+
 /// What becomes of a payload that another service published.
 #[derive(
     Clone,

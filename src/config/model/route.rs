@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::limits::Priority;
 use crate::config::model::auth::{Expiry, RejectWith};
 use crate::config::model::limits::{NetworksFile, RouteLimits};
-use crate::config::model::publish::{GroupFrom, MessageQueue, Presence, Sse, Subscribe};
+use crate::config::model::publish::{GroupFrom, MessageQueue, Presence, PublishTo, Sse, Subscribe};
 use crate::config::model::text_match::TextMatch;
 use crate::config::model::value::{LongForm, Size, TextOr, Time, TimeOrOff};
 use crate::config::snapshot::Scheme;
@@ -38,7 +38,8 @@ pub struct Route {
     pub query: BTreeMap<String, TextMatch>,
     /// Condition: the client offers one of these subprotocols. None: no matter.
     pub subprotocols: Vec<String>,
-    /// Required, or `redirect`. Name of the upstream that requests go to.
+    /// Required, or `redirect`. Name of the upstream that requests go to; `"broker"` for a route
+    /// without a backend, whose clients' messages are published as `publish` names it.
     pub upstream: Option<String>,
     /// Required, or `upstream`. A static redirect.
     pub redirect: Option<Redirect>,
@@ -105,6 +106,9 @@ pub struct Route {
     pub presence: Presence,
     /// Messages of other services at the broker that sessions of this route get.
     pub subscribe: Vec<Subscribe>,
+    /// With `upstream = "broker"`: where messages of clients go, `"nats:in.{room}"`, a name as in
+    /// `subscribe`. Each has session, route, principal and groups of its sender as headers.
+    pub publish: Option<TextOr<PublishTo>>,
     /// Published messages that wait for a slow client.
     pub message_queue: MessageQueue,
     /// Clients that only listen: a `GET` with `Accept: text/event-stream` gets the messages that
@@ -168,6 +172,7 @@ impl Default for Route {
             groups: Vec::new(),
             presence: Presence::default(),
             subscribe: Vec::new(),
+            publish: None,
             message_queue: MessageQueue::default(),
             sse: None,
             tap_payload: false,

@@ -86,6 +86,8 @@ pub struct RouteMessages {
     pub groups: Vec<GroupSource>,
     /// Messages of other services that sessions get.
     pub subscribe: Vec<Subscribe>,
+    /// Where messages of clients go, on a route without a backend.
+    pub publish: Option<PublishTo>,
     /// Bounds on published messages that wait for a client.
     pub queue: MessageQueue,
     /// Set where clients may only listen.
@@ -119,6 +121,19 @@ pub struct Subscribe {
     pub from: NameOfSession,
     /// What clients receive. Default: text where the payload is UTF-8.
     pub message_type: MessageType,
+}
+
+/// Where messages of clients go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublishTo {
+    /// Under which name they are published.
+    pub to: NameOfSession,
+    /// Whether each is put into JSON with its sender.
+    pub envelope: bool,
+    /// How long a message waits for the broker. Default 10 s.
+    pub wait: Duration,
+    /// Whether the session goes on when the broker does not get a message. Default: it is closed.
+    pub drops: bool,
 }
 
 /// A name at the broker that depends on the session.

@@ -15,9 +15,9 @@ use crate::config::document_key::{DocumentKey, Kind};
 use crate::config::documents::Item;
 use crate::config::footprint;
 use crate::config::layers::Origin;
-use crate::config::model::{AuthenticatorType, Model, Size, TextOr};
+use crate::config::model::{self, AuthenticatorType, Model, Size, TextOr};
 use crate::config::snapshot::{
-    Admin, Authenticator, Listener, Publish, Revocations, Route, Snapshot,
+    self, Admin, Authenticator, BROKER_UPSTREAM, Listener, Publish, Revocations, Route, Snapshot,
 };
 
 mod acme;
@@ -152,13 +152,7 @@ fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
     let broker = broker::optional(&root.key("broker"), model.broker.as_ref());
     let state = state::state(&root.key("state"), &model.state);
     let listeners = listeners(root, model);
-    let upstreams: Vec<_> = model
-        .upstreams
-        .iter()
-        .map(|(name, upstream)| {
-            upstream::upstream(&root.key("upstreams").key(name), name, upstream)
-        })
-        .collect();
+    let upstreams = upstreams(root, model);
     let authenticators = authenticators(root, model);
     let revocations = revocations(root, model);
     let routes = routes(root, model);
@@ -189,15 +183,28 @@ fn snapshot(root: &Scope<'_>, model: &Model) -> Option<Snapshot> {
             .map(|one| (one.name.clone(), one))
             .collect(),
         revocations: Arc::new(revocations?),
-        upstreams: all(upstreams)?
-            .into_iter()
-            .map(|upstream| (upstream.name.clone(), Arc::new(upstream)))
-            .collect::<BTreeMap<UpstreamName, _>>(),
+        upstreams: upstreams?,
         routes: routes?,
     };
     no_own_backends(root, model, &snapshot.own_addresses());
     bounded_tables(root, &snapshot);
     Some(snapshot)
+}
+
+fn upstreams(
+    root: &Scope<'_>,
+    model: &Model,
+) -> Option<BTreeMap<UpstreamName, Arc<snapshot::Upstream>>> {
+    let written = model.upstreams.iter();
+    let mut checked: Vec<_> = written
+        .map(|(name, one)| upstream::upstream(&root.key("upstreams").key(name), name, one))
+        .collect();
+    let is_local = |route: &model::Route| route.upstream.as_deref() == Some(BROKER_UPSTREAM);
+    if model.broker.is_some() || model.routes.iter().any(is_local) {
+        checked.push(upstream::broker(root));
+    }
+    let named = |one: snapshot::Upstream| (one.name.clone(), Arc::new(one));
+    Some(all(checked)?.into_iter().map(named).collect())
 }
 
 /// Reports upstreams whose tables would take too much memory.

@@ -13,7 +13,7 @@ use crate::config::snapshot::{
 };
 use crate::config::validate::affinity::affinity_source;
 use crate::config::validate::scope::Scope;
-use crate::config::validate::subscribe::subscribe;
+use crate::config::validate::subscribe::{publish_to, subscribe};
 use crate::config::validate::tls::listener_tls;
 use crate::config::validate::values::{listen_address, secret, socket_mode};
 
@@ -195,6 +195,7 @@ pub(super) fn of_route(
     if let Some(groups) = &groups {
         warn_of_mixed(&at.key("groups"), groups);
     }
+    let publish = publish_to(at, route, whole, path);
     let queue = queue(&at.key("message_queue"), &route.message_queue);
     let sse = sse(&at.key("sse"), route.sse.as_ref());
     let metadata = metadata(&at.key("presence").key("metadata"), route, path);
@@ -202,6 +203,7 @@ pub(super) fn of_route(
     Some(RouteMessages {
         groups: groups?,
         subscribe: subscribe?,
+        publish: publish?,
         queue: queue?,
         metadata: metadata?,
         sse: sse?,

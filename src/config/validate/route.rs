@@ -10,7 +10,7 @@ use crate::config::layers::Part;
 use crate::config::model::{self, Size};
 use crate::config::pattern::{HostPattern, PathPattern};
 use crate::config::snapshot::{
-    Action, MatchText, OnRemoval, Route, RouteLimits, RouteTimeouts, TextMatch,
+    Action, BROKER_UPSTREAM, MatchText, OnRemoval, Route, RouteLimits, RouteTimeouts, TextMatch,
 };
 use crate::config::validate::scope::{Scope, all};
 use crate::config::validate::session::TIMEOUT_MAX;
@@ -222,7 +222,9 @@ fn action(
     match (&model.upstream, &model.redirect) {
         (Some(name), None) => {
             let known = at.top("upstreams", name);
-            let missing = !whole.upstreams.contains_key(name) && !known.is_explained();
+            let is_broker = name == BROKER_UPSTREAM;
+            let missing =
+                !is_broker && !whole.upstreams.contains_key(name) && !known.is_explained();
             if missing && whole.sources.etcd.is_some() {
                 at.key("upstream").warn(format!(
                     "there is no upstream `{name}` in this file; the route waits until etcd has one"

@@ -1,11 +1,18 @@
 //! `[[routes.subscribe]]`: names at the broker, which depend on the session.
 
+use std::time::Duration;
+
 use crate::config::broker_name::{BrokerName, FillFault};
-use crate::config::model::{self, Model};
+use crate::config::model::{self, Model, TextOr};
 use crate::config::pattern::PathPattern;
-use crate::config::snapshot::{AffinitySource, NameOfSession, Subscribe};
+use crate::config::snapshot::{
+    AffinitySource, BROKER_UPSTREAM, NameOfSession, PublishTo, Subscribe,
+};
 use crate::config::validate::affinity::affinity_source;
 use crate::config::validate::scope::Scope;
+
+/// Longest `wait` of `publish`.
+const WAIT_MAX: Duration = Duration::from_secs(60);
 
 pub(super) fn subscribe(
     at: &Scope<'_>,
@@ -86,4 +93,56 @@ fn broker<'m>(at: &Scope<'_>, pattern: &BrokerName, whole: &'m Model) -> Option<
         return None;
     }
     Some(broker)
+}
+
+/// `publish`, which only a route without a backend has. Clients of one without it only listen.
+pub(super) fn publish_to(
+    at: &Scope<'_>,
+    route: &model::Route,
+    whole: &Model,
+    path: Option<&PathPattern>,
+) -> Option<Option<PublishTo>> {
+    let is_local = route.upstream.as_deref() == Some(BROKER_UPSTREAM);
+    let here = at.key("publish");
+    if is_local && whole.broker.is_none() {
+        at.key("upstream").fault_with(
+            "there is no broker",
+            "add [broker], with `type = \"memory\"` for one inside the gateway",
+        );
+        return None;
+    }
+    if is_local && route.on_backend_loss == model::OnBackendLoss::Reconnect {
+        let reconnect = at.key("on_backend_loss");
+        reconnect.fault("the route has no backend, so it cannot reconnect to one");
+        return None;
+    }
+    let Some(model) = &route.publish else {
+        return Some(None);
+    };
+    if !is_local {
+        here.fault_key(
+            "messages of this route's clients go to its backend",
+            Some("set `upstream = \"broker\"`, or take `publish` out".to_owned()),
+        );
+        return None;
+    }
+    let short;
+    let (name_at, to, table) = match model {
+        TextOr::Text(to) => {
+            short = model::PublishTo::default();
+            (&here, to, &short)
+        }
+        TextOr::Table(table) => {
+            let to = here.required("to", &table.to, "to = \"nats:in.{room}\"")?;
+            (&here.key("to"), to, table)
+        }
+    };
+    let to = name(name_at, to, route, whole, path);
+    let wait = here.key("wait").time(table.wait, WAIT_MAX);
+    Some(Some(PublishTo {
+        to: to?,
+        envelope: table.envelope,
+        wait: wait?,
+        drops: table.when_not_carried == model::WhenNotCarried::Drop,
+    }))
 }

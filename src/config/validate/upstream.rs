@@ -9,7 +9,8 @@ use crate::base::names::{BackendId, UpstreamName};
 use crate::config::layers::Part;
 use crate::config::model::{self, TextOr};
 use crate::config::snapshot::{
-    Backend, HeadLimits, Passive, Probe, ProbeKind, ProxyVersion, Upstream, UpstreamTls,
+    BROKER_UPSTREAM, Backend, HeadLimits, Passive, Probe, ProbeKind, ProxyVersion, Upstream,
+    UpstreamTls,
 };
 use crate::config::validate::listener::{HEADER_BYTES_MAX, HEADER_BYTES_MIN, HEADERS_MAX};
 use crate::config::validate::scope::Scope;
@@ -29,6 +30,23 @@ const STREAK_MAX: u32 = 1000;
 const IDLE_CONNECTIONS_MAX: usize = 10_000;
 
 pub(super) fn upstream(at: &Scope<'_>, name: &str, model: &model::Upstream) -> Option<Upstream> {
+    if name == BROKER_UPSTREAM {
+        at.fault_key(
+            "`broker` is the upstream of routes without a backend",
+            Some("give this upstream another name".to_owned()),
+        );
+        return None;
+    }
+    named(at, name, model)
+}
+
+/// The upstream of routes without a backend: it has no members.
+pub(super) fn broker(root: &Scope<'_>) -> Option<Upstream> {
+    let at = root.key("upstreams").key(BROKER_UPSTREAM);
+    named(&at, BROKER_UPSTREAM, &model::Upstream::default())
+}
+
+fn named(at: &Scope<'_>, name: &str, model: &model::Upstream) -> Option<Upstream> {
     let name = at.name(name, Part::Key);
     let bounded_load = match model.bounded_load {
         Some(factor) => at

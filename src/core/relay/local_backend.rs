@@ -1,9 +1,9 @@
 //! The backend's end of a session without a backend: the gateway itself is there. It answers pings
-//! and close frames, and drops messages, which clients that only listen do not send.
+//! and close frames, and reads whole messages.
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::wire::frame::{Opcode, answer_to_close, control_frame};
+use crate::core::wire::frame::{Opcode, answer_to_close, close_frame, control_frame};
 use crate::core::wire::frame_reader::{FrameReader, Unit, Unreadable};
 
 /// Largest message: the route's own bound is smaller, or there is none.
@@ -23,14 +23,25 @@ impl LocalBackend {
         self.closed
     }
 
-    /// Reads frames of the client's; appends what a backend would answer to `answers`.
+    /// Reads frames of the client's up to the end of a message, and takes them off; appends what a
+    /// backend would answer to `answers`. `None`: there is no whole message, all were taken.
     ///
     /// # Errors
     /// When the frames cannot be read.
-    pub fn write(&mut self, mut frames: &[u8], answers: &mut Vec<u8>) -> Result<(), Unreadable> {
-        while let Some(unit) = self.reader.next(&mut frames, MESSAGE_MAX)? {
-            let Unit::Control { opcode, payload } = unit else {
-                continue;
+    pub fn read(
+        &mut self,
+        frames: &mut &[u8],
+        answers: &mut Vec<u8>,
+    ) -> Result<Option<ClientMessage>, Unreadable> {
+        while let Some(unit) = self.reader.next(frames, MESSAGE_MAX)? {
+            let (opcode, payload) = match unit {
+                Unit::Message {
+                    opcode, payload, ..
+                } => {
+                    let is_text = opcode == Opcode::Text;
+                    return Ok(Some(ClientMessage { is_text, payload }));
+                }
+                Unit::Control { opcode, payload } => (opcode, payload),
             };
             match opcode {
                 Opcode::Ping => answers.extend(control_frame(Opcode::Pong, &payload, None)),
@@ -42,8 +53,25 @@ impl LocalBackend {
                 _ => {}
             }
         }
-        Ok(())
+        Ok(None)
     }
+
+    /// Closes the session from the backend's side.
+    pub fn close(&mut self, code: u16, reason: &str, answers: &mut Vec<u8>) {
+        if !self.closed {
+            self.closed = true;
+            answers.extend(close_frame(code, reason, None));
+        }
+    }
+}
+
+/// A message of a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientMessage {
+    /// Text, which is not checked to be UTF-8; else binary.
+    pub is_text: bool,
+    /// Not masked.
+    pub payload: Vec<u8>,
 }
 
 #[cfg(test)]
@@ -57,13 +85,20 @@ mod tests {
         let mut answers = Vec::new();
         let key = Some([1, 2, 3, 4]);
         let frames = [
-            data_frame(Opcode::Text, b"dropped", key),
+            data_frame(Opcode::Text, b"hello", key),
             control_frame(Opcode::Ping, b"7", key),
             close_frame(1001, "bye", key),
         ];
-        backend
-            .write(&frames.concat(), &mut answers)
-            .expect("frames");
+        let frames = frames.concat();
+        let mut rest = &frames[..];
+        let message = backend.read(&mut rest, &mut answers).expect("frames");
+        let expected = ClientMessage {
+            is_text: true,
+            payload: b"hello".to_vec(),
+        };
+        assert_eq!(message, Some(expected));
+        let more = backend.read(&mut rest, &mut answers).expect("frames");
+        assert!(more.is_none() && rest.is_empty());
         let pong = control_frame(Opcode::Pong, b"7", None);
         let close = close_frame(1001, "", None);
         assert_eq!(answers, [pong, close].concat());

@@ -61,7 +61,7 @@ pub use buffer::ReadBuffer;
 pub use direction::{Entropy, Output};
 pub use event_client::{EventClient, event_bytes_max, event_frame, gap_frame};
 pub use liveness::Keepalive;
-pub use local_backend::LocalBackend;
+pub use local_backend::{ClientMessage, LocalBackend};
 pub use machine::{Chunk, Machine, OwnState, Turn, Unsent, client_frame};
 pub use outbound_queue::{QueueBounds, WhenFull};
 pub use setup::{Setup, Times, Warning};

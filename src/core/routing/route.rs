@@ -22,6 +22,12 @@ pub struct Route {
 }
 
 impl Route {
+    /// Whether it has no backend, and messages of its clients go to the broker.
+    pub fn is_at_broker(&self) -> bool {
+        let broker = snapshot::BROKER_UPSTREAM;
+        matches!(&self.config.action, snapshot::Action::Forward(name) if name.as_str() == broker)
+    }
+
     pub(super) fn compile(
         config: &Arc<snapshot::Route>,
         authenticators: &BTreeMap<AuthenticatorName, Arc<Authenticator>>,

@@ -63,6 +63,11 @@ pub struct Walk {
 }
 
 impl Upstream {
+    /// Whether it is that of routes without a backend.
+    pub fn is_broker(&self) -> bool {
+        self.name().as_str() == snapshot::BROKER_UPSTREAM
+    }
+
     /// See `RoutingTable::compile`. A ring is reused if it would not change: draining a backend,
     /// for example, builds none.
     pub(super) fn compile(

@@ -19,6 +19,7 @@ mod link;
 #[cfg(feature = "nats")]
 mod nats;
 mod open;
+mod outlet;
 #[cfg(feature = "rabbitmq")]
 mod rabbitmq;
 #[cfg(any(
@@ -44,6 +45,7 @@ use crate::core::messages::topic::Topic;
 
 pub use crate::io::broker::history_log::{HistoryLog, LogDriver, LogEntry, LogEvent, LogEvents};
 pub use crate::io::broker::open::{Driver, open, open_log};
+pub use crate::io::broker::outlet::{ClientPayload, Confirmation, Outlet, Sender, TooLarge};
 pub use crate::io::broker::subscriptions::Subscriptions;
 
 /// Largest payload that a gateway hands to a broker or takes from one. NATS' own bound is by
@@ -193,6 +195,21 @@ pub fn ends() -> (Broker, ReceivedStream, DriverEnd) {
     (broker, received, driver)
 }
 
+/// Receives whether the broker has a message.
+pub type Answer = oneshot::Receiver<Result<(), NotCarried>>;
+
+/// Waits until the broker has a message.
+///
+/// # Errors
+/// When it may not have it.
+pub async fn confirmed(answer: Answer) -> Result<(), NotCarried> {
+    match timeout(PUBLISH_MAX, answer).await {
+        Ok(Ok(confirmed)) => confirmed,
+        Ok(Err(_)) => Err(NotCarried::Lost),
+        Err(_) => Err(NotCarried::TimedOut),
+    }
+}
+
 impl Broker {
     /// Hands a message over to the broker, and waits until it has it.
     ///
@@ -204,6 +221,20 @@ impl Broker {
         payload: Bytes,
         headers: Vec<(String, String)>,
     ) -> Result<(), NotCarried> {
+        confirmed(self.offer(topic, payload, headers)?).await
+    }
+
+    /// Hands a message over to the broker's connection; see [`confirmed`]. It is not sent if the
+    /// answer is dropped before.
+    ///
+    /// # Errors
+    /// When it is not taken now.
+    pub fn offer(
+        &self,
+        topic: Topic,
+        payload: Bytes,
+        headers: Vec<(String, String)>,
+    ) -> Result<Answer, NotCarried> {
         if !self.status.borrow().connected {
             return Err(NotCarried::NotConnected);
         }
@@ -227,11 +258,7 @@ impl Broker {
                 mpsc::error::TrySendError::Full(_) => NotCarried::Busy,
                 mpsc::error::TrySendError::Closed(_) => NotCarried::NotConnected,
             })?;
-        match timeout(PUBLISH_MAX, answer).await {
-            Ok(Ok(confirmed)) => confirmed,
-            Ok(Err(_)) => Err(NotCarried::Lost),
-            Err(_) => Err(NotCarried::TimedOut),
-        }
+        Ok(answer)
     }
 
     /// Has the messages of a topic delivered from some time soon on.

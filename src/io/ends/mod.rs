@@ -4,6 +4,7 @@
 mod answers;
 mod event_stream;
 mod local;
+mod publishing;
 
 pub use event_stream::{EventState, EventStream};
 pub use local::{LocalEnd, LocalState};

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicUsize;
 
 use crate::base::addr::ListenAddr;
 use crate::config::snapshot::Listener;
+use crate::io::broker::Outlet;
 use crate::io::tls::challenges::Challenges;
 use crate::io::tls::server::ServerTls;
 use crate::live::Live;
@@ -30,6 +31,8 @@ pub struct Shared {
     pub challenges: Arc<Challenges>,
     /// Password verification and forward-auth services.
     pub verifiers: Arc<CredentialVerifiers>,
+    /// Where messages of clients on routes without a backend go.
+    pub outlet: Arc<Outlet>,
     /// All metrics.
     pub metrics: Arc<Metrics>,
     /// Metrics of the node.

@@ -1,7 +1,7 @@
 //! A refusal as an HTTP response.
 
 use http::header::{
-    ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_VERSION, WWW_AUTHENTICATE,
+    ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE,
 };
 use http::{HeaderValue, Response, StatusCode};
 
@@ -35,6 +35,7 @@ impl Refusal {
         match status {
             StatusCode::UPGRADE_REQUIRED => {
                 headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+                headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
             }
             StatusCode::METHOD_NOT_ALLOWED => {
                 let allowed = match self {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use http::HeaderValue;
 
 use crate::base::names::AuthenticatorName;
+use crate::config::broker_name::FillFault;
 use crate::core::auth::CredentialFault;
 use crate::core::http::framing::FramingFault;
 use crate::core::http::origin::OriginFault;
@@ -82,6 +83,12 @@ pub(crate) enum Refusal {
     /// No route takes it.
     #[error("no route takes this request")]
     NoRoute,
+    /// An ordinary request for a route without a backend.
+    #[error("this route takes WebSockets only")]
+    OnlySessions,
+    /// The request's values make no name at the broker.
+    #[error("its values make no name at the broker")]
+    NoBrokerName(#[source] FillFault),
     /// The gateway is being stopped.
     #[error("the gateway is stopping")]
     Stopping,

@@ -20,6 +20,8 @@ impl Refusal {
             Self::Smuggling(_) | Self::BadTarget(_) | Self::BodyIncomplete => {
                 StatusCode::BAD_REQUEST
             }
+            Self::NoBrokerName(_) => StatusCode::BAD_REQUEST,
+            Self::OnlySessions => StatusCode::UPGRADE_REQUIRED,
             Self::Upgrade(fault) => fault.status(),
             Self::Loop => StatusCode::LOOP_DETECTED,
             Self::Connect | Self::NotPost => StatusCode::METHOD_NOT_ALLOWED,
@@ -64,6 +66,8 @@ impl Refusal {
             Self::NotPost => "not_post",
             Self::NoSession => "no_session",
             Self::NoRoute => "no_route",
+            Self::OnlySessions => "only_sessions",
+            Self::NoBrokerName(_) => "no_broker_name",
             Self::Stopping => "stopping",
             Self::Ramp(_) => "admission_ramp",
             Self::NoBackend(_) => "no_backend",
@@ -106,6 +110,7 @@ impl Refusal {
             | Self::NotPost
             | Self::NoSession
             | Self::NoRoute
+            | Self::OnlySessions
             | Self::Stopping
             | Self::UnaskedSwitch
             | Self::BodyIncomplete

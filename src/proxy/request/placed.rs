@@ -43,6 +43,8 @@ pub(crate) struct Placed<'r> {
     pub(crate) metadata: Option<Metadata>,
     /// Names at the broker that its session is subscribed to.
     pub(crate) subscriptions: Vec<Subscription>,
+    /// The name at the broker under which messages of its client are published.
+    pub(crate) publish_name: Option<Result<Arc<str>, FillFault>>,
     /// Why others of its route are not among them.
     pub(crate) not_subscribed: Vec<FillFault>,
     /// Path and query for the backend.

@@ -267,7 +267,8 @@ fn unpack(sessions: &Sessions, transfer: SessionTransfer) -> Result<Unpacked, Re
     }
     let client = attach(transfer.client)?;
     let backend = transfer.backend.map(attach).transpose()?;
-    let (client, backend) = ends.unwrap_or_default().put_on(client, backend);
+    let ends = ends.unwrap_or_default();
+    let (client, backend) = ends.put_on(client, backend, &worker.shared.outlet);
     let is_local = matches!(backend, Some(Carrier::Local(_)));
     let mut relay = Relay::from_state(client, backend, relay, worker.tick())?;
     let more = more.and_then(|more| serde_json::from_value(more).ok());

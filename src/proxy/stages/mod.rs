@@ -16,5 +16,6 @@ pub(crate) mod place;
 pub(crate) mod refuse;
 pub(crate) mod route;
 mod session_setup;
+pub(crate) mod to_broker;
 pub(crate) mod upgrade;
 pub(crate) mod wanted_permits;

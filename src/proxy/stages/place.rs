@@ -1,5 +1,7 @@
 //! The stage "place": what decides the backend of a request, and the target that it is asked for.
 
+use std::sync::Arc;
+
 use http::HeaderValue;
 use http::request::Parts;
 
@@ -33,6 +35,7 @@ struct Placement {
     since: Option<HistoryId>,
     metadata: Option<Metadata>,
     subscriptions: (Vec<Subscription>, Vec<FillFault>),
+    publish_name: Option<Result<Arc<str>, FillFault>>,
     target: String,
 }
 
@@ -51,6 +54,7 @@ pub(crate) fn place(
         since,
         metadata,
         subscriptions: (subscriptions, not_subscribed),
+        publish_name,
         target,
     } = placement(&authenticated);
     let Authenticated {
@@ -82,6 +86,7 @@ pub(crate) fn place(
         since,
         metadata,
         subscriptions,
+        publish_name,
         not_subscribed,
         target,
     };
@@ -120,14 +125,16 @@ fn placement(authenticated: &Authenticated<'_>) -> Placement {
     let groups = groups_of_request(&messages.groups, &request, &parameters, address, claims);
     let described = &messages.metadata;
     let metadata = metadata_of_request(described, &request, &parameters, address, claims);
-    let subscriptions = NameValues {
+    let values = NameValues {
         request: &request,
         parameters: &parameters,
         client: address,
         claims,
         prefix: received.connection.worker.broker_prefix(),
-    }
-    .subscriptions(&messages.subscribe);
+    };
+    let subscriptions = values.subscriptions(&messages.subscribe);
+    let publish = messages.publish.as_ref();
+    let publish_name = publish.map(|publish| values.name(&publish.to));
     if let Some(query) = &stripped {
         request.query = query.as_deref();
     }
@@ -141,6 +148,7 @@ fn placement(authenticated: &Authenticated<'_>) -> Placement {
         since: since(routed),
         metadata,
         subscriptions,
+        publish_name,
         target,
     }
 }

@@ -46,6 +46,11 @@ impl MessageMetrics {
         self.broker.count((direction, outcome), make);
     }
 
+    /// Counts messages of clients that the broker has, and those that it may not have.
+    pub fn sent_by_clients(&self) -> [Counter; 2] {
+        ["carried", "not_carried"].map(|outcome| self.counter("sent_by_clients", outcome))
+    }
+
     /// So many messages of the broker found the queue full.
     pub fn dropped(&self, count: u64) {
         if count > 0 {

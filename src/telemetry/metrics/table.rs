@@ -125,7 +125,8 @@ table! {
         "Messages that publishers gave to this node: published, or a duplicate of one with the \
          same id.";
     BROKER_MESSAGES = Counter, Count, "sessile_broker_messages_total", ["direction", "outcome"],
-        "Messages between this node and the broker: sent (carried, not_carried), received \
+        "Messages between this node and the broker: sent (carried, not_carried), sent_by_clients \
+         on routes without a backend (carried, not_carried), received \
          (delivered, signal, own, duplicate, malformed, dropped). Signals are what gateways send \
          one another beside messages; those that are sent are not counted. What other services \
          publish counts as delivered.";

@@ -88,6 +88,35 @@ async fn the_browser_page_opens_and_its_windows_talk() {
     run_client(Language::Node, "chat_page", vec![url]).await;
 }
 
+/// A chat without a chat server: the gateway and its broker are all there is.
+#[tokio::test]
+async fn the_chat_without_a_server_sends_to_all_clients_in_the_room() {
+    let text = read("chat/gateway.toml");
+    let command = "# cargo run -- run --config examples/chat/gateway.toml\n";
+    assert!(text.starts_with(command), "it begins with {command}");
+    let text = replaced(&text, CLIENTS, ([127, 0, 0, 1], 0).into());
+    let gateway = Gateway::start(&text).await;
+    let mut rooms = Vec::new();
+    for room in ROOMS {
+        let path = format!("/ws/{room}");
+        let first = Client::connect(gateway.address(), &path).await;
+        let second = Client::connect(gateway.address(), &path).await;
+        rooms.push((room, first, second));
+    }
+    for (room, first, second) in &mut rooms {
+        let greeting = format!("hello {room}");
+        first.send(greeting.as_str()).await;
+        assert_eq!(first.receive_text().await, greeting);
+        assert_eq!(second.receive_text().await, greeting);
+    }
+    let page = replaced(&read("browser/index.html"), CLIENTS, gateway.address());
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("index.html");
+    fs::write(&file, page).unwrap();
+    let url = format!("file://{}", file.display());
+    run_client(Language::Node, "chat_page", vec![url]).await;
+}
+
 #[tokio::test]
 async fn socket_io_clients_upgrade_at_the_instance_of_their_polling_session() {
     let [one, two] = [(); 2].map(|()| Example::node("socketio"));

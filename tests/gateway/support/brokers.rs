@@ -1,6 +1,6 @@
 //! Brokers for gateways under test: real servers on free ports, ended by their process ids.
 
-use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
@@ -124,6 +124,39 @@ impl Publisher {
         };
         self.send(&[head.as_bytes(), payload, after].concat())?;
         self.answer(if self.kind == "nats" { "PONG" } else { ":" })
+    }
+
+    /// Subscribes to a name at NATS, with headers.
+    pub fn subscribe(&mut self, name: &str) -> io::Result<()> {
+        let lines =
+            format!("CONNECT {{\"verbose\":false,\"headers\":true}}\r\nSUB {name} 1\r\nPING\r\n");
+        self.send(lines.as_bytes())?;
+        self.answer("PONG")
+    }
+
+    /// The next message of NATS: its headers and its payload.
+    pub fn next(&mut self) -> io::Result<(String, Vec<u8>)> {
+        loop {
+            let mut line = String::new();
+            if self.stream.read_line(&mut line)? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            if line.starts_with("PING") {
+                self.send(b"PONG\r\n")?;
+            }
+            let words: Vec<_> = line.split_whitespace().collect();
+            let sizes = match words[..] {
+                ["HMSG", .., headers, total] => (headers, total),
+                ["MSG", .., total] => ("0", total),
+                _ => continue,
+            };
+            let size = |text: &str| text.parse::<usize>().map_err(io::Error::other);
+            let (headers, total) = (size(sizes.0)?, size(sizes.1)?);
+            let mut bytes = vec![0; total + 2];
+            self.stream.read_exact(&mut bytes)?;
+            let named = String::from_utf8_lossy(&bytes[..headers]).into_owned();
+            return Ok((named, bytes[headers..total].to_vec()));
+        }
     }
 
     fn send(&mut self, bytes: &[u8]) -> io::Result<()> {

@@ -1,7 +1,10 @@
 //! Ends of a session that are more than a socket, for another process.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
+use crate::io::broker::Outlet;
 use crate::io::carrier::Carrier;
 use crate::io::ends::{EventState, EventStream, LocalEnd, LocalState};
 
@@ -34,11 +37,12 @@ impl Ends {
         self,
         mut client: Carrier,
         backend: Option<Carrier>,
+        outlet: &Arc<Outlet>,
     ) -> (Carrier, Option<Carrier>) {
         if let Some(events) = self.events {
             client = Carrier::Events(Box::new(EventStream::from_state(client, events)));
         }
-        let local = self.local.map(LocalEnd::from_state);
+        let local = self.local.map(|local| LocalEnd::from_state(local, outlet));
         let local = local.map(|local| Carrier::Local(Box::new(local)));
         (client, backend.or(local))
     }
