@@ -34,6 +34,13 @@ pub(super) fn begin(live: &Arc<Live>, background: &mut JoinSet<()>) {
     }
 }
 
+/// Has what this process wrote count no longer, once its sessions have ended.
+pub(super) async fn leave(live: &Live) {
+    if let Some(state) = live.state() {
+        state.leave().await;
+    }
+}
+
 async fn expire(live: Arc<Live>) {
     let mut beat = interval(EVERY);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -2,8 +2,9 @@
 //! shortly, and the drivers that speak to it.
 //!
 //! A decision never depends on the store: if it is gone or late, the gateway's own counts decide.
-//! The first decision that is late closes the way to the store until it answers in time again, so
-//! that a store that hangs delays only what is asked at that moment.
+//! The first decision that is late while nothing else is answered in time closes the way to the
+//! store until it answers in time again, so that a store that hangs delays only what is asked at that
+//! moment.
 
 mod drive;
 mod link;
@@ -15,7 +16,7 @@ mod redis;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::timeout;
@@ -28,6 +29,9 @@ use crate::telemetry::metrics::{Metrics, StateMetrics};
 
 pub use drive::drive;
 
+/// How long the end of the gateway waits for the store.
+const LEAVE_MAX: Duration = Duration::from_secs(1);
+
 /// The gateway's end of the store.
 pub struct FleetState {
     ledger: Mutex<Ledger<Waiter>>,
@@ -35,6 +39,14 @@ pub struct FleetState {
     wake: Notify,
     /// The store is connected, and answers in time.
     answers: AtomicBool,
+    /// When the last answer came that was in time.
+    in_time: Mutex<Option<Instant>>,
+    /// The gateway ends.
+    leaves: AtomicBool,
+    /// Wakes the connection to give the lease up.
+    leaving: Notify,
+    /// That is done.
+    left: Notify,
     settings: State,
     process: u64,
     status: watch::Sender<StateStatus>,
@@ -80,6 +92,10 @@ impl FleetState {
             ledger: Mutex::new(Ledger::new(process, settings.lease)),
             wake: Notify::new(),
             answers: AtomicBool::new(false),
+            in_time: Mutex::new(None),
+            leaves: AtomicBool::new(false),
+            leaving: Notify::new(),
+            left: Notify::new(),
             settings,
             process,
             status: watch::Sender::new(StateStatus {
@@ -175,6 +191,16 @@ impl FleetState {
         self.share(key)
     }
 
+    /// Gives the lease of this process up, so that its shares stop to count within a second. What is
+    /// not written yet need not be written then. Waits for the store only shortly.
+    pub async fn leave(&self) {
+        self.leaves.store(true, Ordering::Release);
+        if self.status().connected {
+            self.leaving.notify_one();
+            let _ = timeout(LEAVE_MAX, self.left.notified()).await;
+        }
+    }
+
     /// What it speaks.
     pub fn kind(&self) -> StateKind {
         self.settings.kind
@@ -221,7 +247,10 @@ impl FleetState {
             Ok(reply) => reply.map_err(|_| "unavailable"),
             // It may come at this very moment.
             Err(_) => receiver.try_recv().map_err(|_| {
-                self.set_answers(false);
+                // A store that answers others in time is no store that hangs.
+                if !self.was_in_time() {
+                    self.set_answers(false);
+                }
                 "late"
             }),
         };
@@ -240,6 +269,16 @@ impl FleetState {
     fn set_answers(&self, answers: bool) {
         self.answers.store(answers, Ordering::Release);
         self.metrics.answers(answers);
+    }
+
+    /// Whether an answer came in time within the last `decision_timeout`.
+    fn was_in_time(&self) -> bool {
+        let since = self.in_time().map(|at| at.elapsed());
+        since.is_some_and(|since| since <= self.settings.decision_timeout)
+    }
+
+    fn in_time(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.in_time.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger<Waiter>> {

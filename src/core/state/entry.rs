@@ -3,10 +3,14 @@
 use std::time::{Duration, Instant};
 
 use crate::core::state::document::{Document, is_backend};
-use crate::core::state::key::KeyKind;
+use crate::core::state::key::{KeyKind, StateKey};
 
 /// How long a value with shares is kept; it is written again in a third of that.
 pub(super) const KEPT: Duration = Duration::from_secs(60 * 60);
+/// Longest rest after a change.
+const REST_MAX: Duration = Duration::from_millis(100);
+/// Other gateways that a rest leaves time for.
+const RIVALS_MAX: u32 = 4;
 
 /// What is asked of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,9 +67,32 @@ pub struct Stored {
     pub version: Version,
 }
 
+/// A decision about sessions that the store itself makes: it sets the share of one process, and
+/// grants further sessions up to the limit. No other gateway can come between.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Merge {
+    /// Where.
+    pub key: StateKey,
+    /// Whose share.
+    pub process: u64,
+    /// Its live sessions.
+    pub own: u32,
+    /// How many more it asks for.
+    pub asked: u32,
+    /// How many the fleet may have.
+    pub max: usize,
+    /// Processes whose shares are taken out.
+    pub dead: Vec<u64>,
+    /// Whether the value is written even if it is the same.
+    pub renews: bool,
+    /// How long a value with shares is kept.
+    pub kept: Duration,
+}
+
 /// What an attempt writes, and what it means if it succeeds.
 pub(super) struct Attempt<W> {
     pub(super) document: Document,
+    sent: Instant,
     asks: Vec<(Ask, W, Verdict)>,
     granted: u32,
     /// It moves the key.
@@ -92,6 +119,8 @@ pub(super) struct Entry<W> {
     keep: Duration,
     /// It is in the queue of what is due.
     pub(super) queued: bool,
+    /// It was changed just now, and leaves the next change to other gateways.
+    pub(super) rests: bool,
     written_at: Option<Instant>,
 }
 
@@ -109,6 +138,7 @@ impl<W> Entry<W> {
             moves: false,
             keep: Duration::ZERO,
             queued: false,
+            rests: false,
             written_at: None,
         }
     }
@@ -129,6 +159,13 @@ impl<W> Entry<W> {
             self.moves |= moves;
         }
         self.hold();
+    }
+
+    /// One session less.
+    pub(super) fn release(&mut self, connected: bool) {
+        self.own = self.own.saturating_sub(1);
+        // A move that nothing can write now ends with its session.
+        self.moves &= connected || self.own > 0;
     }
 
     pub(super) fn keep(&mut self, keep: Duration) {
@@ -162,12 +199,95 @@ impl<W> Entry<W> {
         idle && !self.moves && self.own == 0 && self.written == 0
     }
 
-    /// Decides what to write, from what was read last.
-    pub(super) fn begin(&mut self, process: u64, epoch: u32, alive: impl Fn(u64) -> bool) {
+    /// What was read in an earlier life of the store means nothing now.
+    fn enter(&mut self, epoch: u32) {
         if self.epoch != epoch {
             self.stored = Stored::default();
             self.epoch = epoch;
         }
+    }
+
+    /// Sends the store what it needs to decide. All sessions that are asked for under one limit go
+    /// at once.
+    pub(super) fn begin_merge(
+        &mut self,
+        (key, process): (StateKey, u64),
+        epoch: u32,
+        alive: impl Fn(u64) -> bool,
+        now: Instant,
+    ) -> Merge {
+        self.enter(epoch);
+        let max_of = |ask: &Ask| match ask {
+            Ask::Session { max } => Some(*max),
+            _ => None,
+        };
+        let max = self.waiting.first().and_then(|(ask, _)| max_of(ask));
+        let alike = self.waiting.iter();
+        let alike = alike.take_while(|(ask, _)| max_of(ask) == max).count();
+        let asks = self.waiting.drain(..alike);
+        let asks = asks.map(|(ask, waiter)| (ask, waiter, Verdict::Full));
+        let asks: Vec<_> = asks.collect();
+        let asked = max.map_or(0, |_| u32::try_from(asks.len()).unwrap_or(u32::MAX));
+        self.written = self.written.max(self.own.saturating_add(asked));
+        let renews = self.is_old(now);
+        self.attempt = Some(Attempt {
+            document: Document::default(),
+            sent: now,
+            asks,
+            granted: 0,
+            moves: false,
+        });
+        let dead = self.stored.document.processes();
+        let dead = dead.filter(|one| *one != process && !alive(*one));
+        Merge {
+            key,
+            process,
+            own: self.own,
+            asked,
+            max: max.unwrap_or(0),
+            dead: dead.collect(),
+            renews,
+            kept: KEPT,
+        }
+    }
+
+    /// The store has granted so many of what the attempt asked for, and this is there now. What was
+    /// refused only because of dead processes is asked again without them.
+    pub(super) fn merged(
+        &mut self,
+        process: u64,
+        (granted, stored): (u32, Stored),
+        alive: impl Fn(u64) -> bool,
+        now: Instant,
+    ) -> Vec<(W, Verdict)> {
+        let Some(attempt) = &mut self.attempt else {
+            return Vec::new();
+        };
+        let asked = attempt.asks.len();
+        let granted = asked.min(granted as usize);
+        attempt.granted = granted as u32;
+        for (_, _, verdict) in &mut attempt.asks[..granted] {
+            *verdict = Verdict::Granted;
+        }
+        let is_dead = |one: u64| one != process && !alive(one);
+        if granted < asked && stored.document.processes().any(is_dead) {
+            let again = attempt.asks.drain(granted..);
+            let again = again.map(|(ask, waiter, _)| (ask, waiter));
+            self.waiting.splice(0..0, again);
+        }
+        attempt.document = stored.document.clone();
+        self.succeeded(process, now, stored)
+    }
+
+    /// Decides what to write, from what was read last.
+    pub(super) fn begin(
+        &mut self,
+        process: u64,
+        epoch: u32,
+        alive: impl Fn(u64) -> bool,
+        now: Instant,
+    ) {
+        self.enter(epoch);
         let mut document = self.stored.document.clone();
         let was_shared = !document.is_unshared();
         document.retain(|one| one == process || alive(one));
@@ -210,6 +330,7 @@ impl<W> Entry<W> {
         self.written = self.written.max(document.share(process));
         self.attempt = Some(Attempt {
             document,
+            sent: now,
             asks,
             granted,
             moves,
@@ -239,6 +360,19 @@ impl<W> Entry<W> {
         let attempt = self.attempt.as_ref();
         let claimed = attempt.is_some_and(|attempt| attempt.asks.iter().any(claims));
         self.is_old(now) || (claimed && !self.keep.is_zero())
+    }
+
+    /// How long the key leaves the next change to others, once the present attempt has changed the
+    /// value to this one. The gateway that changed a value knows the new one before all others, so
+    /// that without a rest it would change it again and again, and nobody else could.
+    pub(super) fn rest(&self, process: u64, stored: &Stored, now: Instant) -> Option<Duration> {
+        let attempt = self.attempt.as_ref()?;
+        let changed = stored.version != self.stored.version;
+        let others = stored.document.processes().filter(|one| *one != process);
+        let rivals = u32::try_from(others.count()).unwrap_or(u32::MAX);
+        let round_trip = now.saturating_duration_since(attempt.sent);
+        let rest = round_trip.saturating_mul(rivals.clamp(1, RIVALS_MAX));
+        changed.then(|| rest.min(REST_MAX))
     }
 
     /// The attempt was written, and this is what the store holds now.
@@ -271,15 +405,26 @@ impl<W> Entry<W> {
         }
     }
 
+    /// The store refuses this key. It is asked again when there is something else to write.
+    pub(super) fn refused(&mut self, now: Instant) -> Vec<W> {
+        let waiters = self.lost();
+        self.moves = false;
+        self.written = self.share(self.own);
+        self.written_at = Some(now);
+        waiters
+    }
+
     /// The store is gone, and may have taken the attempt or not.
     pub(super) fn lost(&mut self) -> Vec<W> {
         let attempt = self.attempt.take();
-        self.moves |= attempt.as_ref().is_some_and(|one| one.moves) && self.own > 0;
+        self.moves |= attempt.as_ref().is_some_and(|one| one.moves);
+        self.moves &= self.own > 0;
         let asked = attempt.into_iter().flat_map(|attempt| attempt.asks);
         let asked: Vec<_> = asked.map(|(_, waiter, _)| waiter).collect();
         let waiting = std::mem::take(&mut self.waiting);
         let waiting = waiting.into_iter().map(|(_, waiter)| waiter);
         self.queued = false;
+        self.rests = false;
         asked.into_iter().chain(waiting).collect()
     }
 }

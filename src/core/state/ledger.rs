@@ -2,17 +2,21 @@
 //!
 //! Each key has at most one attempt under way, which answers everything that was asked until it was
 //! sent. So a crowd at one key costs a few round trips, not one each, and a gateway never competes
-//! with itself.
+//! with itself. A store that merges decides about sessions itself. With one that can only swap, a
+//! gateway that has changed a value leaves the next change to the others.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::core::state::document::Document;
-use crate::core::state::entry::{Ask, Entry, Stored, Verdict, Version};
-use crate::core::state::key::StateKey;
+use crate::core::state::entry::{Ask, Entry, Merge, Stored, Verdict, Version};
+use crate::core::state::key::{KeyKind, StateKey};
 
 /// Questions that wait at the same time; further ones are not asked.
 const WAITING_MAX: usize = 16 * 1024;
+/// Keys that are looked at when a session begins or ends, so that those that are over go as fast as
+/// they come.
+const KEYS_PER_CHANGE: usize = 2;
 /// Other processes that are remembered.
 const PROCESSES_MAX: usize = 4096;
 
@@ -45,17 +49,21 @@ pub struct Rate {
 pub enum Request<W> {
     /// A value to change.
     Swap(Swap),
+    /// A decision about sessions.
+    Merge(Merge),
     /// One more.
     Count(Rate, W),
 }
 
-/// What the store answered to a swap.
+/// What the store answered to a swap or a merge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// It is done; this is there now.
     Swapped(Stored),
     /// Something else was there: this.
     Differs(Stored),
+    /// So many sessions are granted; this is there now.
+    Merged(u32, Stored),
 }
 
 /// What this gateway has of all keys. `W` waits for a verdict.
@@ -65,8 +73,12 @@ pub struct Ledger<W> {
     /// Counts the lives of the store: what was written in an earlier one may be gone.
     epoch: u32,
     connected: bool,
+    /// The store decides about sessions.
+    merges: bool,
     entries: HashMap<StateKey, Entry<W>>,
     due: VecDeque<StateKey>,
+    /// Keys that were changed just now, and when they may be changed again.
+    resting: BTreeSet<(Instant, StateKey)>,
     rates: VecDeque<(Rate, W)>,
     /// All keys, each once, to look after one after the other.
     ring: VecDeque<StateKey>,
@@ -86,8 +98,10 @@ impl<W> Ledger<W> {
             lease,
             epoch: 0,
             connected: false,
+            merges: false,
             entries: HashMap::new(),
             due: VecDeque::new(),
+            resting: BTreeSet::new(),
             rates: VecDeque::new(),
             ring: VecDeque::new(),
             processes: BTreeMap::new(),
@@ -129,6 +143,7 @@ impl<W> Ledger<W> {
     pub fn hold(&mut self, key: StateKey) {
         self.entry(key).hold();
         self.queue(key);
+        self.forget(KEYS_PER_CHANGE);
     }
 
     /// One more session of a sticky key on this backend. If the session `moves`, the key moves with
@@ -138,14 +153,16 @@ impl<W> Ledger<W> {
         entry.stick(backend, moves);
         entry.keep(keep);
         self.queue(key);
+        self.forget(KEYS_PER_CHANGE);
     }
 
     /// One session of a key less.
     pub fn release(&mut self, key: StateKey) {
         if let Some(entry) = self.entries.get_mut(&key) {
-            entry.own = entry.own.saturating_sub(1);
+            entry.release(self.connected);
             self.queue(key);
         }
+        self.forget(KEYS_PER_CHANGE);
     }
 
     /// What goes to the store next.
@@ -160,41 +177,69 @@ impl<W> Ledger<W> {
         {
             return Some(Request::Count(rate, waiter));
         }
+        self.wake(now);
         while let Some(key) = self.due.pop_front() {
-            let Some(entry) = self.entries.get_mut(&key) else {
-                continue;
-            };
-            entry.queued = false;
-            let (processes, process) = (&self.processes, self.process);
-            let alive = |one: u64| processes.get(&one).copied().unwrap_or(true);
-            entry.begin(process, self.epoch, alive);
-            let kept = entry.kept(self.lease);
-            let attempt = entry.attempt.as_ref().expect("it has just begun");
-            let new = (!kept.is_zero()).then(|| attempt.document.write());
-            let unchanged = || new.as_ref() == Some(&entry.stored.document.write());
-            let same = match &entry.stored.version {
-                Version::Absent => new.is_none(),
-                _ => unchanged() && !entry.renews(now),
-            };
-            return Some(Request::Swap(Swap {
-                key,
-                expected: entry.stored.version.clone(),
-                new,
-                same,
-                kept,
-            }));
+            if let Some(request) = self.begin(key, now) {
+                return Some(request);
+            }
         }
         self.rates
             .pop_front()
             .map(|(rate, waiter)| Request::Count(rate, waiter))
     }
 
-    /// What the store answered to the swap of a key. Returns who has waited for it.
+    /// Begins the attempt of a key.
+    fn begin(&mut self, key: StateKey, now: Instant) -> Option<Request<W>> {
+        let entry = self.entries.get_mut(&key)?;
+        entry.queued = false;
+        let (processes, process, epoch) = (&self.processes, self.process, self.epoch);
+        let alive = |one: u64| processes.get(&one).copied().unwrap_or(true);
+        if self.merges && key.kind() == KeyKind::Sessions {
+            let merge = entry.begin_merge((key, process), epoch, alive, now);
+            return Some(Request::Merge(merge));
+        }
+        entry.begin(process, epoch, alive, now);
+        let kept = entry.kept(self.lease);
+        let attempt = entry.attempt.as_ref().expect("it has just begun");
+        let new = (!kept.is_zero()).then(|| attempt.document.write());
+        let unchanged = || new.as_ref() == Some(&entry.stored.document.write());
+        let same = match &entry.stored.version {
+            Version::Absent => new.is_none(),
+            _ => unchanged() && !entry.renews(now),
+        };
+        Some(Request::Swap(Swap {
+            key,
+            expected: entry.stored.version.clone(),
+            new,
+            same,
+            kept,
+        }))
+    }
+
+    /// When the next key that rests may be changed again.
+    pub fn rests_until(&self) -> Option<Instant> {
+        self.resting.first().map(|(until, _)| *until)
+    }
+
+    /// Ends the rests that are over.
+    fn wake(&mut self, now: Instant) {
+        while self.rests_until().is_some_and(|until| until <= now)
+            && let Some((_, key)) = self.resting.pop_first()
+        {
+            if let Some(entry) = self.entries.get_mut(&key) {
+                entry.rests = false;
+            }
+            self.queue(key);
+        }
+    }
+
+    /// What the store answered to the swap or merge of a key. Returns who has waited for it.
     pub fn answered(&mut self, key: StateKey, answer: Answer, now: Instant) -> Vec<(W, Verdict)> {
         let Some(entry) = self.entries.get_mut(&key) else {
             return Vec::new();
         };
-        let (Answer::Swapped(stored) | Answer::Differs(stored)) = &answer;
+        let (Answer::Swapped(stored) | Answer::Differs(stored) | Answer::Merged(_, stored)) =
+            &answer;
         for other in stored.document.processes() {
             if other == self.process {
                 continue;
@@ -207,7 +252,18 @@ impl<W> Ledger<W> {
             }
         }
         let verdicts = match answer {
-            Answer::Swapped(stored) => entry.succeeded(self.process, now, stored),
+            Answer::Swapped(stored) => {
+                if let Some(rest) = entry.rest(self.process, &stored, now) {
+                    entry.rests = true;
+                    self.resting.insert((now + rest, key));
+                }
+                entry.succeeded(self.process, now, stored)
+            }
+            Answer::Merged(granted, stored) => {
+                let processes = &self.processes;
+                let alive = |one: u64| processes.get(&one).copied().unwrap_or(true);
+                entry.merged(self.process, (granted, stored), alive, now)
+            }
             Answer::Differs(stored) => {
                 entry.failed(self.process, stored);
                 Vec::new()
@@ -218,14 +274,24 @@ impl<W> Ledger<W> {
         verdicts
     }
 
+    /// The store refuses this key, and no other one. Returns those whose questions have no answer.
+    pub fn refused(&mut self, key: StateKey, now: Instant) -> Vec<W> {
+        let entry = self.entries.get_mut(&key);
+        let waiters = entry.map_or_else(Vec::new, |entry| entry.refused(now));
+        self.waiting = self.waiting.saturating_sub(waiters.len());
+        waiters
+    }
+
     /// A count was answered.
     pub fn counted(&mut self) {
         self.waiting = self.waiting.saturating_sub(1);
     }
 
-    /// The store can be asked from now on. What it holds is not known.
-    pub fn connected(&mut self) {
+    /// The store can be asked from now on. What it holds is not known. If it `merges`, it decides
+    /// about sessions itself.
+    pub fn connected(&mut self, merges: bool) {
         self.connected = true;
+        self.merges = merges;
         self.epoch += 1;
     }
 
@@ -240,7 +306,10 @@ impl<W> Ledger<W> {
         self.connected = false;
         self.waiting = 0;
         let mut unanswered: Vec<W> = self.rates.drain(..).map(|(_, waiter)| waiter).collect();
-        for key in self.due.drain(..).chain(under_way.iter().copied()) {
+        let resting = std::mem::take(&mut self.resting);
+        let resting = resting.into_iter().map(|(_, key)| key);
+        let asked = self.due.drain(..).chain(under_way.iter().copied());
+        for key in asked.chain(resting) {
             if let Some(entry) = self.entries.get_mut(&key) {
                 unanswered.extend(entry.lost());
             }
@@ -268,6 +337,18 @@ impl<W> Ledger<W> {
         self.ring.len()
     }
 
+    /// Forgets those of the next `most` keys that are over.
+    fn forget(&mut self, most: usize) {
+        for _ in 0..most.min(self.ring.len()) {
+            let key = self.ring.pop_front().expect("it has so many");
+            let over = |one: &Entry<W>| one.is_over() && !one.queued;
+            match self.entries.get(&key).is_some_and(over) {
+                true => drop(self.entries.remove(&key)),
+                false => self.ring.push_back(key),
+            }
+        }
+    }
+
     /// Other processes whose lives are to be verified.
     pub fn processes(&self) -> Vec<u64> {
         self.processes.keys().copied().collect()
@@ -281,6 +362,11 @@ impl<W> Ledger<W> {
     /// Live sessions of this gateway of a key.
     pub fn own(&self, key: StateKey) -> u32 {
         self.entries.get(&key).map_or(0, |entry| entry.own)
+    }
+
+    /// How many keys are remembered.
+    pub fn len(&self) -> usize {
+        self.entries.len()
     }
 
     /// Whether no key is remembered.
@@ -310,6 +396,7 @@ impl<W> Ledger<W> {
     fn push(&mut self, key: StateKey) {
         if let Some(entry) = self.entries.get_mut(&key)
             && !entry.queued
+            && !entry.rests
             && entry.attempt.is_none()
         {
             entry.queued = true;

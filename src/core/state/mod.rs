@@ -8,7 +8,7 @@ mod key;
 mod ledger;
 
 pub use document::{DOCUMENT_MAX, Document};
-pub use entry::{Ask, Stored, Verdict, Version};
+pub use entry::{Ask, Merge, Stored, Verdict, Version};
 pub use key::{KeyKind, StateKey};
 pub use ledger::{Answer, Ledger, Rate, Request, Swap};
 

@@ -2,7 +2,7 @@
 
 use crate::base::clock;
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
@@ -23,6 +23,34 @@ impl Store {
             Some((value, number)) => Stored::of(value, Version::Number(*number)),
             None => Stored::default(),
         }
+    }
+
+    /// What it answers to a request, and for which key.
+    fn serve(&mut self, request: &Request<usize>) -> (StateKey, Answer) {
+        match request {
+            Request::Swap(swap) => (swap.key, self.swap(swap)),
+            Request::Merge(merge) => (merge.key, self.merge(merge)),
+            Request::Count(..) => panic!("no test counts"),
+        }
+    }
+
+    fn merge(&mut self, merge: &Merge) -> Answer {
+        let mut document = self.stored(merge.key).document;
+        document.retain(|one| !merge.dead.contains(&one));
+        document.set_share(merge.process, 0);
+        let live = document.total() + u64::from(merge.own);
+        let room = (merge.max as u64).saturating_sub(live);
+        let granted = u64::from(merge.asked).min(room) as u32;
+        document.set_share(merge.process, merge.own + granted);
+        self.number += 1;
+        match document.is_unshared() {
+            true => drop(self.values.remove(&merge.key)),
+            false => {
+                let value = (document.write(), self.number);
+                self.values.insert(merge.key, value);
+            }
+        }
+        Answer::Merged(granted, self.stored(merge.key))
     }
 
     fn swap(&mut self, swap: &Swap) -> Answer {
@@ -50,16 +78,26 @@ struct Gateway {
     ledger: Ledger<usize>,
     verdicts: HashMap<usize, Verdict>,
     asked: usize,
+    merges: bool,
+    /// Its time, which stands still unless a test moves it.
+    now: Instant,
 }
 
 impl Gateway {
+    /// A gateway whose store can only swap.
     fn new(process: u64) -> Self {
+        Self::of(process, false)
+    }
+
+    fn of(process: u64, merges: bool) -> Self {
         let mut ledger = Ledger::new(process, LEASE);
-        ledger.connected();
+        ledger.connected(merges);
         Self {
             ledger,
             verdicts: HashMap::new(),
             asked: 0,
+            merges,
+            now: clock::now(),
         }
     }
 
@@ -72,18 +110,22 @@ impl Gateway {
 
     /// One round trip; whether there was something to send.
     fn step(&mut self, store: &mut Store) -> bool {
-        let now = clock::now();
-        let Some(Request::Swap(swap)) = self.ledger.next(now) else {
+        let Some(request) = self.ledger.next(self.now) else {
             return false;
         };
-        let answer = store.swap(&swap);
-        self.take(swap.key, answer);
+        let (key, answer) = store.serve(&request);
+        self.take(key, answer);
         true
     }
 
     fn take(&mut self, key: StateKey, answer: Answer) {
-        let verdicts = self.ledger.answered(key, answer, clock::now());
+        let verdicts = self.ledger.answered(key, answer, self.now);
         self.verdicts.extend(verdicts);
+    }
+
+    /// The store answers again.
+    fn reconnect(&mut self) {
+        self.ledger.connected(self.merges);
     }
 
     fn settle(&mut self, store: &mut Store) {
@@ -132,10 +174,9 @@ fn a_crowd_is_answered_by_one_round_trip() {
     assert_eq!(store.stored(sessions()).document.share(1), 20);
 }
 
-#[test]
-fn the_share_of_a_dead_gateway_does_not_count() {
+fn the_share_of_a_dead_gateway_does_not_count(merges: bool) {
     let mut store = Store::default();
-    let (mut one, mut two) = (Gateway::new(1), Gateway::new(2));
+    let (mut one, mut two) = (Gateway::of(1, merges), Gateway::of(2, merges));
     assert_eq!(one.session(&mut store, 1), Verdict::Granted);
     assert_eq!(two.session(&mut store, 1), Verdict::Full);
     assert_eq!(two.ledger.processes(), [1]);
@@ -148,6 +189,16 @@ fn the_share_of_a_dead_gateway_does_not_count() {
     one.settle(&mut store);
     assert_eq!(store.stored(sessions()).document.total(), 2);
     assert_eq!(one.session(&mut store, 2), Verdict::Full);
+}
+
+#[test]
+fn the_share_of_a_dead_gateway_does_not_count_where_values_are_swapped() {
+    the_share_of_a_dead_gateway_does_not_count(false);
+}
+
+#[test]
+fn the_share_of_a_dead_gateway_does_not_count_where_the_store_merges() {
+    the_share_of_a_dead_gateway_does_not_count(true);
 }
 
 #[test]
@@ -165,7 +216,7 @@ fn what_a_store_forgets_is_written_again() {
     // Sessions begin and end meanwhile.
     one.ledger.hold(sessions());
     let mut store = Store::default();
-    one.ledger.connected();
+    one.reconnect();
     one.ledger.look_after(9, clock::now());
     one.settle(&mut store);
     assert_eq!(store.stored(sessions()).document.share(1), 2);
@@ -180,7 +231,7 @@ fn what_ends_while_the_store_is_gone_is_taken_out_when_it_is_back() {
     one.ledger.lost(&[]);
     one.ledger.release(sessions());
     one.ledger.look_after(9, clock::now());
-    one.ledger.connected();
+    one.reconnect();
     one.ledger.look_after(9, clock::now());
     one.settle(&mut store);
     assert!(store.values.is_empty());
@@ -190,18 +241,122 @@ fn what_ends_while_the_store_is_gone_is_taken_out_when_it_is_back() {
 
 #[test]
 fn an_attempt_that_is_lost_leaves_nothing_behind() {
+    for merges in [false, true] {
+        let (mut store, mut one) = (Store::default(), Gateway::of(1, merges));
+        one.ask(sessions(), Ask::Session { max: 1 });
+        let request = one.ledger.next(one.now).expect("an attempt");
+        let (key, _) = store.serve(&request);
+        // It is done, and its answer is lost.
+        assert_eq!(one.ledger.lost(&[key]), [1]);
+        one.reconnect();
+        one.ledger.look_after(9, clock::now());
+        one.settle(&mut store);
+        assert!(store.values.is_empty());
+    }
+}
+
+/// A gateway that has something to write all the time, and another one that asks once. Both are as
+/// far from the store.
+fn a_busy_gateway_leaves_others_their_turn(merges: bool) {
+    const ROUND_TRIP: u32 = 10;
+    let mut store = Store::default();
+    let mut gateways = [Gateway::of(1, merges), Gateway::of(2, merges)];
+    let began = gateways[0].now;
+    // What is under way of each: when it is at the store, and then when it is back.
+    let mut requests: [Option<(u32, Request<usize>)>; 2] = Default::default();
+    let mut answers: [Option<(u32, (StateKey, Answer))>; 2] = Default::default();
+    for time in 0..40 * ROUND_TRIP {
+        // Its next session begins before the last one is written.
+        gateways[0].ledger.hold(sessions());
+        if time == 20 * ROUND_TRIP + 3 {
+            gateways[1].ask(sessions(), Ask::Session { max: 9999 });
+        }
+        for (at, gateway) in gateways.iter_mut().enumerate() {
+            gateway.now = began + Duration::from_millis(u64::from(time));
+            if let Some((_, request)) = requests[at].take_if(|(there, _)| *there == time) {
+                answers[at] = Some((time + ROUND_TRIP / 2, store.serve(&request)));
+            }
+            if let Some((_, (key, answer))) = answers[at].take_if(|(back, _)| *back == time) {
+                gateway.take(key, answer);
+            }
+            if let Some(request) = gateway.ledger.next(gateway.now) {
+                requests[at] = Some((time + ROUND_TRIP / 2, request));
+            }
+        }
+        if gateways[1].verdicts.contains_key(&1) {
+            let rounds = (time - 20 * ROUND_TRIP).div_ceil(ROUND_TRIP);
+            assert!(rounds <= 4, "it took {rounds} round trips");
+            let written = store.stored(sessions()).document.share(1);
+            assert!(
+                written > 10 * ROUND_TRIP,
+                "the busy one wrote only {written}"
+            );
+            return;
+        }
+    }
+    panic!("it never got its turn");
+}
+
+#[test]
+fn a_busy_gateway_leaves_others_their_turn_where_values_are_swapped() {
+    a_busy_gateway_leaves_others_their_turn(false);
+}
+
+#[test]
+fn a_busy_gateway_leaves_others_their_turn_where_the_store_merges() {
+    a_busy_gateway_leaves_others_their_turn(true);
+}
+
+#[test]
+fn what_waits_for_a_rest_is_given_back_when_the_store_is_lost() {
     let (mut store, mut one) = (Store::default(), Gateway::new(1));
-    one.ask(sessions(), Ask::Session { max: 1 });
-    let Some(Request::Swap(swap)) = one.ledger.next(clock::now()) else {
-        panic!("an attempt");
-    };
-    store.swap(&swap);
-    // It is done, and its answer is lost.
-    assert_eq!(one.ledger.lost(&[swap.key]), [1]);
-    one.ledger.connected();
-    one.ledger.look_after(9, clock::now());
-    one.settle(&mut store);
-    assert!(store.values.is_empty());
+    one.ask(sessions(), Ask::Session { max: 5 });
+    let request = one.ledger.next(one.now).expect("an attempt");
+    let (key, answer) = store.serve(&request);
+    one.now += Duration::from_millis(10);
+    one.take(key, answer);
+    let asked = one.ask(sessions(), Ask::Session { max: 5 });
+    assert!(one.ledger.next(one.now).is_none(), "it rests");
+    assert_eq!(
+        one.ledger.rests_until(),
+        Some(one.now + Duration::from_millis(10))
+    );
+    assert_eq!(one.ledger.lost(&[]), [asked]);
+}
+
+#[test]
+fn a_key_that_the_store_refuses_holds_up_no_other_one() {
+    for merges in [false, true] {
+        let (mut store, mut one) = (Store::default(), Gateway::of(1, merges));
+        let asked = one.ask(sessions(), Ask::Session { max: 5 });
+        one.ledger.next(one.now).expect("an attempt");
+        assert_eq!(one.ledger.refused(sessions(), one.now), [asked]);
+        // It is counted here, and not tried again and again.
+        one.ledger.hold(sessions());
+        one.ledger.next(one.now).expect("an attempt");
+        assert!(one.ledger.refused(sessions(), one.now).is_empty());
+        one.ledger.look_after(9, one.now);
+        assert!(one.ledger.next(one.now).is_none());
+        assert_eq!(one.backend(&mut store, "a", None), "a");
+        // With the next session the store is right again.
+        assert_eq!(one.session(&mut store, 2), Verdict::Granted);
+        assert_eq!(store.stored(sessions()).document.share(1), 2);
+    }
+}
+
+#[test]
+fn i8_what_comes_and_goes_while_the_store_is_gone_is_not_remembered() {
+    let mut ledger = Ledger::<usize>::new(1, LEASE);
+    for n in 0..100_000_u32 {
+        let kind = [KeyKind::Sessions, KeyKind::Stick][n as usize % 2];
+        let key = StateKey::new(kind, &[&n.to_be_bytes()]);
+        match kind {
+            KeyKind::Stick => ledger.stick(key, "a", n % 4 == 1, LEASE),
+            _ => ledger.hold(key),
+        }
+        ledger.release(key);
+    }
+    assert!(ledger.len() <= 4, "{} keys", ledger.len());
 }
 
 #[test]
@@ -304,10 +459,14 @@ proptest! {
     /// The store never holds more than the limit, except for sessions that began without it, and at
     /// the end it holds what the gateways have.
     #[test]
-    fn limits_hold_over_all_gateways_in_every_order(events in events(), holds in any::<bool>()) {
+    fn limits_hold_over_all_gateways_in_every_order(
+        events in events(),
+        holds in any::<bool>(),
+        merges in any::<bool>(),
+    ) {
         const MAX: usize = 4;
         let mut store = Store::default();
-        let mut gateways: Vec<_> = (1..=3).map(Gateway::new).collect();
+        let mut gateways: Vec<_> = (1..=3).map(|one| Gateway::of(one, merges)).collect();
         let mut under_way: [Vec<(StateKey, Answer)>; 3] = Default::default();
         let key = |which: u8| StateKey::new(KeyKind::Sessions, &[&[which]]);
         for (at, which, event) in events {
@@ -321,11 +480,11 @@ proptest! {
                 Event::Hold if !holds => {}
                 Event::Hold => gateway.ledger.hold(key),
                 Event::Send => {
-                    if let Some(Request::Swap(swap)) = gateway.ledger.next(clock::now()) {
-                        let answer = store.swap(&swap);
-                        let total = store.stored(swap.key).document.total();
+                    if let Some(request) = gateway.ledger.next(gateway.now) {
+                        let (key, answer) = store.serve(&request);
+                        let total = store.stored(key).document.total();
                         prop_assert!(holds || total <= MAX as u64);
-                        under_way[at].push((swap.key, answer));
+                        under_way[at].push((key, answer));
                     }
                 }
                 Event::Answer if !under_way[at].is_empty() => {
@@ -359,10 +518,13 @@ proptest! {
     /// Without sessions that began outside, the limit is exact: it is never passed, and a refusal
     /// means that it was reached.
     #[test]
-    fn a_limit_is_exact(asks in prop::collection::vec((0_usize..3, any::<bool>()), 1..120)) {
+    fn a_limit_is_exact(
+        asks in prop::collection::vec((0_usize..3, any::<bool>()), 1..120),
+        merges in any::<bool>(),
+    ) {
         const MAX: usize = 5;
         let mut store = Store::default();
-        let mut gateways: Vec<_> = (1..=3).map(Gateway::new).collect();
+        let mut gateways: Vec<_> = (1..=3).map(|one| Gateway::of(one, merges)).collect();
         let mut live = 0;
         for (at, begins) in asks {
             if begins {

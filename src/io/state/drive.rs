@@ -4,16 +4,17 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, WriteHalf, split};
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until, timeout};
 
 use crate::base::backoff::Backoff;
 use crate::base::clock;
 use crate::config::snapshot::StateKind;
-use crate::core::state::{Request, StateKey, Verdict};
+use crate::core::state::{Request, StateKey, Swap, Verdict};
 use crate::io::service::fault::Fault;
 use crate::io::service::wire::{Stream, Wire};
 use crate::io::state::link::{Answered, Asked, Protocol};
@@ -36,13 +37,18 @@ const KEYS_AT_ONCE: usize = 64;
 /// Other processes that are asked for at once.
 const PROCESSES_AT_ONCE: usize = 256;
 
-/// Keeps the store connected for as long as it is polled.
+/// Keeps the store connected until the gateway leaves it.
 pub async fn drive(state: Arc<FleetState>) {
     let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
     loop {
         let began = clock::now();
-        let fault = attempt(&state).await;
-        state.set_gone(&fault);
+        let ended = attempt(&state).await;
+        if state.leaves.load(Ordering::Acquire) {
+            state.set_answers(false);
+            state.left.notify_one();
+            return;
+        }
+        state.set_gone(&ended.err().unwrap_or(Fault::Closed));
         // A server that signs in and cuts at once is waited for like one that is gone.
         if began.elapsed() > BACKOFF.1 {
             backoff.reset();
@@ -59,30 +65,26 @@ pub async fn drive(state: Arc<FleetState>) {
     }
 }
 
-/// Connects, and serves until the connection ends.
-async fn attempt(state: &Arc<FleetState>) -> Fault {
+/// Connects, and serves until the connection ends, or the gateway has left.
+async fn attempt(state: &Arc<FleetState>) -> Result<(), Fault> {
     let within = state.settings.connect_timeout;
     let connected = timeout(within, connect(state)).await;
-    match connected.unwrap_or(Err(Fault::Late(within))) {
-        Ok((wire, protocol)) => {
-            state.set_connected();
-            let mut link = Connection {
-                state: Arc::clone(state),
-                protocol,
-                out: BytesMut::new(),
-                under_way: VecDeque::new(),
-                renewing: usize::MAX,
-                leased: false,
-                waiters: VecDeque::new(),
-            };
-            let Err(fault) = link.serve(wire).await else {
-                unreachable!("a connection is served until it fails");
-            };
-            link.lost();
-            fault
-        }
-        Err(fault) => fault,
-    }
+    let (wire, protocol) = connected.unwrap_or(Err(Fault::Late(within)))?;
+    state.set_connected(protocol.merges());
+    let mut link = Connection {
+        state: Arc::clone(state),
+        protocol,
+        out: BytesMut::new(),
+        under_way: VecDeque::new(),
+        renewing: usize::MAX,
+        leased: false,
+        leaves: false,
+        left: false,
+        waiters: VecDeque::new(),
+    };
+    let ended = link.serve(wire).await;
+    link.lost();
+    ended
 }
 
 async fn connect(state: &FleetState) -> Result<(Wire, Box<dyn Protocol>), Fault> {
@@ -117,6 +119,10 @@ struct Connection {
     renewing: usize,
     /// The lease was taken on this connection.
     leased: bool,
+    /// The lease is given up, and nothing else is sent.
+    leaves: bool,
+    /// The store has taken that.
+    left: bool,
 }
 
 impl Connection {
@@ -129,8 +135,11 @@ impl Connection {
         let state = Arc::clone(&self.state);
         self.lease();
         self.read(&mut input)?;
-        loop {
+        while !self.left {
             self.fill();
+            let rested = self.state.ledger().rests_until();
+            let rests = !self.leaves && rested.is_some();
+            let rested = rested.unwrap_or_else(clock::now).into();
             input.reserve(READ_BYTES);
             let flushes = self.out.is_empty();
             tokio::select! {
@@ -145,16 +154,22 @@ impl Connection {
                     unflushed = !flushes;
                 }
                 () = state.wake.notified() => {}
+                () = sleep_until(rested), if rests => {}
+                () = state.leaving.notified() => self.leave(),
                 _ = tick.tick() => {
                     ticks = ticks.wrapping_add(1);
                     self.look_after(ticks)?;
                 }
             }
         }
+        Ok(())
     }
 
     /// Sends what there is to send, as far as there is room.
     fn fill(&mut self) {
+        if self.leaves {
+            return;
+        }
         let now = clock::now();
         loop {
             while self.under_way.len() < UNDER_WAY_MAX {
@@ -180,6 +195,11 @@ impl Connection {
                 self.protocol.swap(&name, &swap, &mut self.out);
                 Asked::Swap(swap)
             }
+            Request::Merge(merge) => {
+                let name = merge.key.name(prefix);
+                self.protocol.merge(&name, &merge, &mut self.out);
+                Asked::Merge(merge.key)
+            }
             Request::Count(rate, waiter) => {
                 let name = rate.key.name(prefix);
                 self.protocol.count(&name, rate.period, &mut self.out);
@@ -196,6 +216,9 @@ impl Connection {
         let first = self.under_way.front();
         if first.is_some_and(|(_, sent, _)| now.saturating_duration_since(*sent) > SILENT_MAX) {
             return Err(Fault::Silent);
+        }
+        if self.leaves {
+            return Ok(());
         }
         self.state.ledger().look_after(KEYS_AT_ONCE, now);
         let third = (self.state.settings.lease.as_millis() / 3 / TICK.as_millis()) as u32;
@@ -220,6 +243,16 @@ impl Connection {
         self.protocol.lease(&name, lease, &mut self.out);
         self.under_way
             .push_back((Asked::Lease, clock::now(), Vec::new()));
+    }
+
+    /// Gives the lease up, so that the shares of this process stop to count.
+    fn leave(&mut self) {
+        let state = &self.state;
+        let name = lease_name(&state.settings.prefix, state.process);
+        self.protocol.leave(&name, &mut self.out);
+        self.under_way
+            .push_back((Asked::Leave, clock::now(), Vec::new()));
+        self.leaves = true;
     }
 
     fn ask_for_others(&mut self) {
@@ -255,18 +288,29 @@ impl Connection {
 
     fn answered(&mut self, asked: &Asked, answered: Answered, others: &[u64], now: Instant) {
         match (asked, answered) {
-            (Asked::Swap(swap), Answered::Swap(answer)) => {
+            (Asked::Swap(Swap { key, .. }) | Asked::Merge(key), Answered::Swap(answer)) => {
                 let verdicts = {
                     let mut ledger = self.state.ledger();
-                    let verdicts = ledger.answered(swap.key, answer, now);
+                    let verdicts = ledger.answered(*key, answer, now);
                     // Keys of clients that were refused go as fast as they come.
                     ledger.look_after(2, now);
                     verdicts
                 };
                 for (waiter, verdict) in verdicts {
-                    self.reply(waiter, swap.key, verdict);
+                    self.reply(waiter, *key, verdict);
                 }
             }
+            (Asked::Swap(Swap { key, .. }) | Asked::Merge(key), Answered::Unusable(error)) => {
+                tracing::debug!(error, "a value of the store is not to be used");
+                // A dropped sender ends the wait.
+                drop(self.state.ledger().refused(*key, now));
+            }
+            (Asked::Count(_), Answered::Unusable(error)) => {
+                tracing::debug!(error, "a count of the store is not to be used");
+                self.state.ledger().counted();
+                drop(self.waiters.pop_front());
+            }
+            (Asked::Leave, Answered::Left) => self.left = true,
             (Asked::Count(_), Answered::Count(count, left)) => {
                 self.state.ledger().counted();
                 if let Some(waiter) = self.waiters.pop_front() {
@@ -312,6 +356,7 @@ impl Connection {
         let keys: Vec<_> = under_way
             .filter_map(|(asked, ..)| match asked {
                 Asked::Swap(swap) => Some(swap.key),
+                Asked::Merge(key) => Some(key),
                 _ => None,
             })
             .collect();
@@ -322,8 +367,8 @@ impl Connection {
 }
 
 impl FleetState {
-    fn set_connected(&self) {
-        self.ledger().connected();
+    fn set_connected(&self, merges: bool) {
+        self.ledger().connected(merges);
         self.set_answers(true);
         let server = &self.settings.address;
         tracing::info!(%server, "the store of the fleet's state is connected");
@@ -356,8 +401,11 @@ impl FleetState {
     /// An answer came after so long.
     fn round_trip(&self, length: Duration) {
         self.metrics.round_trip(length);
-        if length <= self.settings.decision_timeout && !self.answers() {
-            self.set_answers(true);
+        if length <= self.settings.decision_timeout {
+            *self.in_time() = Some(clock::now());
+            if !self.answers() {
+                self.set_answers(true);
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 
 use crate::config::snapshot::State;
-use crate::core::state::{Answer, Stored, Swap, Version};
+use crate::core::state::{Answer, Merge, Stored, Swap, Version};
 use crate::io::service::fault::Fault;
 use crate::io::service::wire::Wire;
 use crate::io::state::link::{Answered, Asked, Protocol};
@@ -74,6 +74,14 @@ impl Protocol for Memcached {
         write(out, format_args!("mg {name} v c\r\n"));
     }
 
+    fn merges(&self) -> bool {
+        false
+    }
+
+    fn merge(&self, _name: &str, _merge: &Merge, _out: &mut BytesMut) {
+        unreachable!("memcached cannot merge, and the ledger is told so");
+    }
+
     fn count(&self, name: &str, period: Duration, out: &mut BytesMut) {
         let period = seconds(period);
         write(out, format_args!("ma {name} N{period} J1 D1 v t\r\n"));
@@ -82,6 +90,10 @@ impl Protocol for Memcached {
     fn lease(&self, name: &str, lease: Duration, out: &mut BytesMut) {
         write(out, format_args!("mg {name} s\r\n"));
         set(out, name, b"1", lease, "MS");
+    }
+
+    fn leave(&self, name: &str, out: &mut BytesMut) {
+        write(out, format_args!("md {name}\r\n"));
     }
 
     fn processes(&self, names: &[String], out: &mut BytesMut) {
@@ -99,6 +111,8 @@ impl Protocol for Memcached {
         let answered = match asked {
             Asked::Swap(swap) => reader.swap(swap)?.map(Answered::Swap),
             Asked::Count(period) => reader.count(*period)?,
+            Asked::Merge(_) => return Err(NOT_MEMCACHED),
+            Asked::Leave => reader.done()?.map(|_| Answered::Left),
             Asked::Lease => {
                 let there = reader.hit()?;
                 let set = reader.done()?;
@@ -218,6 +232,14 @@ impl<'i> Reader<'i> {
     }
 
     fn count(&mut self, period: Duration) -> Result<Option<Answered>, Fault> {
+        // Something else wrote a text there, which harms no other key.
+        if let Some((text, length)) = line(&self.input[self.at..])?
+            && text.starts_with("CLIENT_ERROR")
+            && text.contains("non-numeric")
+        {
+            self.at += length;
+            return Ok(Some(Answered::Unusable(text.to_owned())));
+        }
         let Some(value) = self.value()? else {
             return Ok(None);
         };
@@ -319,6 +341,11 @@ mod tests {
         let minute = Duration::from_secs(60);
         let counted = Answered::Count(12, Duration::from_secs(59));
         check(&Asked::Count(minute), "VA 2 t59\r\n12\r\n", &counted);
+        let text = "CLIENT_ERROR cannot increment or decrement non-numeric value";
+        let unusable = Answered::Unusable(text.to_owned());
+        check(&Asked::Count(minute), &format!("{text}\r\n"), &unusable);
+        check(&Asked::Leave, "HD\r\n", &Answered::Left);
+        check(&Asked::Leave, "NF\r\n", &Answered::Left);
         check(&Asked::Lease, "EN\r\nHD\r\n", &Answered::Lease(false));
         check(&Asked::Lease, "HD s1\r\nHD\r\n", &Answered::Lease(true));
         let alive = Answered::Processes(vec![true, false]);

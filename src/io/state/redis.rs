@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 
 use crate::config::snapshot::State;
-use crate::core::state::{Answer, Stored, Swap, Version};
+use crate::core::state::{Answer, Merge, Stored, Swap, Version};
 use crate::io::redis::hello::hello;
 use crate::io::redis::resp::{Found, Item, NOT_REDIS, command, scan};
 use crate::io::service::fault::Fault;
@@ -14,13 +14,44 @@ use crate::io::service::wire::Wire;
 use crate::io::state::link::{Answered, Asked, Protocol};
 
 /// Sets a value (or deletes it, if the new one is empty) if it is still the expected one. Kept for
-/// no time, it is only compared. Returns whether it was the expected one, and what is there.
+/// no time, it is only compared. What is too long was written by no gateway. Returns whether it was the expected one, and what is there.
 const SWAP: &[u8] = b"local value = redis.call('GET', KEYS[1]) or '' \
+    if #value > 65536 then redis.call('DEL', KEYS[1]) value = '' end \
     if value ~= ARGV[1] then return {0, value} end \
     if ARGV[3] == '0' then return {1, value} end \
     if ARGV[2] == '' then redis.call('DEL', KEYS[1]) \
     else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end \
     return {1, ARGV[2]}";
+/// Takes the shares of dead processes out of a value, sets the share of one process, and grants as
+/// many of the sessions that it asks for as there is room for. What no gateway wrote is overwritten.
+/// Returns how many it granted, and what is there now.
+const MERGE: &[u8] = b"local value = redis.call('GET', KEYS[1]) or '' \
+    if #value > 65536 then redis.call('DEL', KEYS[1]) value = '' end \
+    local me, own, asked = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]) \
+    local form, others, total, last = {'sessile-1'}, {}, 0, '' \
+    for line, id, share in string.gmatch(value, '(\\n(%x+) (%d+))') do \
+        local number = tonumber(share) \
+        if #id ~= 16 or id <= last or id ~= string.lower(id) or share:sub(1, 1) == '0' \
+            or number > 4294967295 or #form > 2000 then form = {} break end \
+        form[#form + 1], last = line, id \
+        if id ~= me and not string.find(ARGV[7], id, 1, true) then \
+            others[#others + 1], total = {id, line}, total + number end \
+    end \
+    if table.concat(form) ~= value then others, total = {}, 0 end \
+    local granted = math.max(0, math.min(asked, tonumber(ARGV[4]) - total - own)) \
+    local mine = own + granted \
+    local new, placed = {'sessile-1'}, mine == 0 \
+    for _, other in ipairs(others) do \
+        if not placed and other[1] > me then \
+            new[#new + 1], placed = '\\n' .. me .. ' ' .. mine, true end \
+        new[#new + 1] = other[2] \
+    end \
+    if not placed then new[#new + 1] = '\\n' .. me .. ' ' .. mine end \
+    local text = #new > 1 and table.concat(new) or '' \
+    if text == '' then if value ~= '' then redis.call('DEL', KEYS[1]) end \
+    elseif text ~= value or ARGV[5] == '1' then \
+        redis.call('SET', KEYS[1], text, 'PX', ARGV[6]) end \
+    return {granted, text}";
 /// Counts one more in a period that begins with the first one. Returns the count, and the rest of
 /// the period in milliseconds.
 const COUNT: &[u8] = b"local count = redis.call('INCR', KEYS[1]) \
@@ -70,6 +101,28 @@ impl Protocol for Redis {
         command(out, &words);
     }
 
+    fn merges(&self) -> bool {
+        true
+    }
+
+    fn merge(&self, name: &str, merge: &Merge, out: &mut BytesMut) {
+        let dead: Vec<_> = merge.dead.iter().map(|one| format!("{one:016x}")).collect();
+        // Numbers of a script are exact up to 2^53.
+        let max = u32::try_from(merge.max).unwrap_or(u32::MAX);
+        let words = [
+            format!("{:016x}", merge.process),
+            merge.own.to_string(),
+            merge.asked.to_string(),
+            max.to_string(),
+            u8::from(merge.renews).to_string(),
+            millis(merge.kept),
+            dead.join(" "),
+        ];
+        let before = [&b"EVAL"[..], MERGE, b"1", name.as_bytes()].into_iter();
+        let words: Vec<_> = before.chain(words.iter().map(String::as_bytes)).collect();
+        command(out, &words);
+    }
+
     fn count(&self, name: &str, period: Duration, out: &mut BytesMut) {
         let period = millis(period);
         let words = [b"EVAL", COUNT, b"1", name.as_bytes(), period.as_bytes()];
@@ -83,6 +136,10 @@ impl Protocol for Redis {
             out,
             &[b"SET", name.as_bytes(), b"1", b"PX", lease.as_bytes()],
         );
+    }
+
+    fn leave(&self, name: &str, out: &mut BytesMut) {
+        command(out, &[b"DEL", name.as_bytes()]);
     }
 
     fn processes(&self, names: &[String], out: &mut BytesMut) {
@@ -100,6 +157,10 @@ impl Protocol for Redis {
             return Ok(None);
         };
         if let Some(Item::Error(text)) = items.first() {
+            let single = matches!(asked, Asked::Swap(_) | Asked::Merge(_) | Asked::Count(_));
+            if single && is_of_one_key(text) {
+                return Ok(Some((Answered::Unusable((*text).to_owned()), end)));
+            }
             return Err(Fault::refused(text));
         }
         if skip > 0 {
@@ -113,6 +174,11 @@ impl Protocol for Redis {
                     _ => Answer::Differs(stored),
                 })
             }
+            (Asked::Merge(_), [Item::Array(2), Item::Int(granted), Item::Bulk(value)]) => {
+                let granted = u32::try_from(*granted).map_err(|_| NOT_REDIS)?;
+                Answered::Swap(Answer::Merged(granted, stored(value)))
+            }
+            (Asked::Leave, [Item::Int(_)]) => Answered::Left,
             (Asked::Count(_), [Item::Array(2), Item::Int(count), Item::Int(left)]) => {
                 let positive = |number: i64| u64::try_from(number).unwrap_or(0);
                 Answered::Count(positive(*count), Duration::from_millis(positive(*left)))
@@ -138,6 +204,13 @@ impl Protocol for Redis {
     }
 }
 
+/// Whether an error is about the value of one key, which something else wrote: it has another type,
+/// is no number, or is as large as a number can be. Older servers put it behind words of their own.
+fn is_of_one_key(text: &str) -> bool {
+    let signs = ["WRONGTYPE", "not an integer", "would overflow"];
+    signs.iter().any(|sign| text.contains(sign))
+}
+
 fn stored(value: &[u8]) -> Stored {
     match value.is_empty() {
         true => Stored::default(),
@@ -153,6 +226,8 @@ fn millis(time: Duration) -> String {
 mod tests {
     use super::*;
     use crate::core::state::{KeyKind, StateKey};
+
+    const NO_NUMBER: &str = "ERR value is not an integer or out of range script: 2f, on @user:1.";
 
     fn swap() -> Asked {
         Asked::Swap(Swap {
@@ -171,11 +246,12 @@ mod tests {
         let stored = stored(document.as_bytes());
         assert_eq!(stored.document.share(1), 3);
         let seconds = Duration::from_millis(1500);
+        let merge = Asked::Merge(StateKey::new(KeyKind::Sessions, &[]));
         for (asked, text, expected) in [
             (
                 swap(),
                 value.as_str(),
-                Answered::Swap(Answer::Differs(stored)),
+                Answered::Swap(Answer::Differs(stored.clone())),
             ),
             (
                 swap(),
@@ -187,6 +263,27 @@ mod tests {
                 "*2\r\n:7\r\n:1500\r\n",
                 Answered::Count(7, seconds),
             ),
+            (
+                merge.clone(),
+                value.as_str(),
+                Answered::Swap(Answer::Merged(0, stored.clone())),
+            ),
+            (
+                merge,
+                "*2\r\n:0\r\n$0\r\n\r\n",
+                Answered::Swap(Answer::Merged(0, Stored::default())),
+            ),
+            (
+                Asked::Count(seconds),
+                &format!("-{NO_NUMBER}\r\n"),
+                Answered::Unusable(NO_NUMBER.to_owned()),
+            ),
+            (
+                swap(),
+                "-WRONGTYPE Operation\r\n",
+                Answered::Unusable("WRONGTYPE Operation".to_owned()),
+            ),
+            (Asked::Leave, ":1\r\n", Answered::Left),
             (Asked::Lease, ":1\r\n+OK\r\n", Answered::Lease(true)),
             (Asked::Lease, ":0\r\n+OK\r\n", Answered::Lease(false)),
             (

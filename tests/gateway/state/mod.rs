@@ -1,8 +1,10 @@
 //! A fleet that counts together: limits and sticky keys over two gateways and a real store.
 
+mod ends;
 mod limits;
 mod outage;
 mod sticks;
+mod values;
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -2,6 +2,7 @@
 //! process ids.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
@@ -129,6 +130,24 @@ impl StoreServer {
     pub fn signal(&self, signal: Signal) {
         let child = self.child.as_ref().expect("it lives");
         signal_process(child.id(), signal);
+    }
+
+    /// What an unguarded Redis answers to a command of plain words.
+    pub fn redis(&self, command: &str) -> String {
+        let mut connection = TcpStream::connect(("127.0.0.1", self.port)).expect("it listens");
+        let both = format!("{command}\r\nQUIT\r\n");
+        connection.write_all(both.as_bytes()).expect("it reads");
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).expect("a text");
+        answer
+    }
+
+    /// The keys of a Redis that match a pattern.
+    pub fn keys(&self, pattern: &str) -> Vec<String> {
+        let answer = self.redis(&format!("KEYS {pattern}"));
+        let lines = answer.lines();
+        let names = lines.filter(|line| line.starts_with("sessile:"));
+        names.map(str::to_owned).collect()
     }
 
     /// `[state]` for gateways that use it, with further lines.
