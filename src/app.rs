@@ -259,8 +259,7 @@ impl Bound {
         publishing::leave(messages, &shared.outlet).await;
         membership.leave().await;
         revocations.tickets().leave(outcome.is_some()).await;
-        state::leave(&live).await;
-        background.shutdown().await;
+        state::leave(&live, background).await;
         event_log.end().await;
         drop(stop_admin);
         report_api(admin.await);

@@ -34,11 +34,13 @@ pub(super) fn begin(live: &Arc<Live>, background: &mut JoinSet<()>) {
     }
 }
 
-/// Has what this process wrote count no longer, once its sessions have ended.
-pub(super) async fn leave(live: &Live) {
+/// Ends what goes on beside the workers. Before that, what this process wrote stops to count, since
+/// its sessions have ended.
+pub(super) async fn leave(live: &Live, mut background: JoinSet<()>) {
     if let Some(state) = live.state() {
         state.leave().await;
     }
+    background.shutdown().await;
 }
 
 async fn expire(live: Arc<Live>) {

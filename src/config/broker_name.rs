@@ -3,6 +3,7 @@
 //! that would make another name of it than the operator wrote.
 
 use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -17,6 +18,8 @@ const SEPARATORS: [char; 4] = ['.', ':', '/', '|'];
 const NAME_MAX: usize = 255;
 const TOPIC_MAX: usize = 249;
 const PLACEHOLDERS_MAX: usize = 8;
+const LETTERS: &str = "xyzabcdefghijklmnopqrstuvw0123456789";
+const NOT_APART: &str = "has the text that separates it from another value";
 
 /// A pattern of names at one kind of broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +46,9 @@ pub enum PatternFault {
     /// More placeholders than any name needs.
     #[error("there are more than {PLACEHOLDERS_MAX} placeholders")]
     Placeholders,
+    /// Nothing separates two placeholders, so that one could end anywhere in the other.
+    #[error("`{0}` has two placeholders without a text between them")]
+    Adjacent(String),
     /// RabbitMQ: the exchange is missing, or depends on the session.
     #[error("a name of RabbitMQ is `EXCHANGE/ROUTING.KEY`, with placeholders in the key only")]
     Exchange,
@@ -91,6 +97,11 @@ impl FromStr for BrokerName {
         if pattern.placeholders().count() > PLACEHOLDERS_MAX {
             return Err(PatternFault::Placeholders);
         }
+        let is_placeholder = |part: &Part| matches!(part, Part::Placeholder(_));
+        let adjacent = |pair: &[Part]| pair.iter().all(is_placeholder);
+        if pattern.parts.windows(2).any(adjacent) {
+            return Err(PatternFault::Adjacent(text.to_owned()));
+        }
         let holder = pattern.holder();
         if kind == BrokerKind::RabbitMq && holder.is_none() {
             return Err(PatternFault::Exchange);
@@ -99,7 +110,9 @@ impl FromStr for BrokerName {
             return Err(PatternFault::Topic);
         }
         // Any value that is fit will do to see whether the rest is.
-        match pattern.joined(|_| Some("x")) {
+        let mut letters = (0..LETTERS.len()).map(|at| &LETTERS[at..=at]);
+        let fit = letters.find(|one| !pattern.separators().any(|text| text.contains(one)));
+        match pattern.joined(|_| Some(fit.unwrap_or("x"))) {
             Ok(_) => Ok(pattern),
             Err(FillFault::Name(reason) | FillFault::Value(_, reason)) => {
                 Err(PatternFault::Name(kind, reason))
@@ -167,6 +180,14 @@ impl BrokerName {
         })
     }
 
+    /// The texts between two placeholders.
+    fn separators(&self) -> impl Iterator<Item = &str> {
+        self.parts.windows(3).filter_map(|parts| match parts {
+            [Part::Placeholder(_), Part::Text(text), Part::Placeholder(_)] => Some(&**text),
+            _ => None,
+        })
+    }
+
     /// The name for one session. `prefix` is that of the gateways' own names.
     ///
     /// # Errors
@@ -186,17 +207,27 @@ impl BrokerName {
 
     fn joined<'v>(&self, value: impl Fn(&str) -> Option<&'v str>) -> Result<String, FillFault> {
         let mut name = String::new();
+        // Where the value before is.
+        let mut before: Option<Range<usize>> = None;
         for part in &self.parts {
-            match part {
-                Part::Text(text) => name.push_str(text),
-                Part::Placeholder(placeholder) => {
-                    let missing = || FillFault::Missing(Arc::clone(placeholder));
-                    let value = value(placeholder).ok_or_else(missing)?;
-                    self.check(value, name.is_empty())
-                        .map_err(|reason| FillFault::Value(Arc::clone(placeholder), reason))?;
-                    name.push_str(value);
+            let placeholder = match part {
+                Part::Placeholder(placeholder) => placeholder,
+                Part::Text(text) => {
+                    name.push_str(text);
+                    continue;
                 }
-            }
+            };
+            let missing = || FillFault::Missing(Arc::clone(placeholder));
+            let value = value(placeholder).ok_or_else(missing)?;
+            let start = name.len();
+            name.push_str(value);
+            let place = start..name.len();
+            let checked = self.check(value, start == 0);
+            let checked = checked.and_then(|()| match before.replace(place) {
+                Some(one) => is_apart(&name[one.start..], one.len()..start - one.start),
+                None => Ok(()),
+            });
+            checked.map_err(|reason| FillFault::Value(Arc::clone(placeholder), reason))?;
         }
         check_name(self.kind, &name).map_err(FillFault::Name)?;
         Ok(name)
@@ -220,6 +251,9 @@ impl BrokerName {
         if value.contains(|c: char| special.contains(&c) || separates(c)) {
             return Err("has a character that separates or matches parts of names");
         }
+        if self.separators().any(|text| value.contains(text)) {
+            return Err(NOT_APART);
+        }
         if value.contains(|c: char| c.is_whitespace() || c.is_control()) {
             return Err("has white space or control characters");
         }
@@ -231,6 +265,16 @@ impl BrokerName {
             return Err("begins like a name of the broker's own");
         }
         Ok(())
+    }
+}
+
+/// Whether the text between two values is nowhere else in both, not even over their edges: then no
+/// other values make the same name.
+fn is_apart(both: &str, between: Range<usize>) -> Result<(), &'static str> {
+    let (text, place) = (&both[between.clone()], Some(between.start));
+    match both.find(text) == place && both.rfind(text) == place {
+        true => Ok(()),
+        false => Err(NOT_APART),
     }
 }
 

@@ -3,8 +3,8 @@
 //!
 //! A decision never depends on the store: if it is gone or late, the gateway's own counts decide.
 //! The first decision that is late while nothing else is answered in time closes the way to the
-//! store until it answers in time again, so that a store that hangs delays only what is asked at that
-//! moment.
+//! store until it answers in time again, so that a store that hangs delays only what is asked at
+//! that moment.
 
 mod drive;
 mod link;
@@ -191,8 +191,8 @@ impl FleetState {
         self.share(key)
     }
 
-    /// Gives the lease of this process up, so that its shares stop to count within a second. What is
-    /// not written yet need not be written then. Waits for the store only shortly.
+    /// Gives the lease of this process up, so that its shares stop to count within a second. What
+    /// is not written yet need not be written then. Waits for the store only shortly.
     pub async fn leave(&self) {
         self.leaves.store(true, Ordering::Release);
         if self.status().connected {

@@ -60,3 +60,8 @@ async fn a_cluster_of_redis_shares_the_channels() {
 async fn names_of_kafka_mean_the_records_with_a_key() {
     suite::keyed_records().await;
 }
+
+#[tokio::test]
+async fn a_nats_that_is_full_refuses_names_of_services_and_nothing_else() {
+    suite::few_subscriptions().await;
+}

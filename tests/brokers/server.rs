@@ -30,6 +30,8 @@ pub enum Door {
     Tls,
     /// With the password, as one of several servers of a Redis cluster.
     Cluster,
+    /// With the password, and three subscriptions for each connection (NATS).
+    Few,
 }
 
 /// A server of one kind.
@@ -129,6 +131,7 @@ impl Server {
         let (cert, key) = (self.files.cert.display(), self.files.key.display());
         let tls = match self.door {
             Door::Tls => format!("tls {{ cert_file: \"{cert}\", key_file: \"{key}\" }}"),
+            Door::Few => "max_subscriptions: 3".to_owned(),
             _ => String::new(),
         };
         let allowed = "[\"sessile.>\", \"other.fleet.>\", \"prices.>\"]";
@@ -148,7 +151,7 @@ impl Server {
         let (cert, key) = (self.files.cert.display(), self.files.key.display());
         let port = self.port;
         let listen = match self.door {
-            Door::Password => format!("port {port}"),
+            Door::Password | Door::Few => format!("port {port}"),
             Door::Cluster => format!(
                 "port {port}\ncluster-enabled yes\ncluster-port {}\ncluster-node-timeout 2000",
                 self.more_ports.0
@@ -220,7 +223,9 @@ impl Server {
         let (cert, key) = (self.files.cert.display(), self.files.key.display());
         let port = self.port;
         let listen = match self.door {
-            Door::Password | Door::Cluster => format!("listeners.tcp.1 = 127.0.0.1:{port}"),
+            Door::Password | Door::Few | Door::Cluster => {
+                format!("listeners.tcp.1 = 127.0.0.1:{port}")
+            }
             Door::Tls => format!(
                 "listeners.tcp = none\nlisteners.ssl.1 = 127.0.0.1:{port}\n\
                  ssl_options.cacertfile = {cert}\nssl_options.certfile = {cert}\n\

@@ -313,6 +313,35 @@ pub async fn keyed_records() {
     .await;
 }
 
+/// What clients choose takes no place from the gateways, and has its place when there is one.
+pub async fn few_subscriptions() {
+    let server = Server::start(BrokerKind::Nats, Door::Few).await;
+    let settings = server.settings("sessile");
+    let sender = Member::connected(&settings).await;
+    let mut receiver = Member::connected(&settings).await;
+    let room = |number: u8| Topic::Foreign(format!("prices.{number}").into());
+    for number in 0..5 {
+        receiver.broker.subscribe(room(number));
+    }
+    eventually("the server refuses some", async || {
+        let error = receiver.broker.status().error;
+        error.is_some_and(|error| error.contains("allows no further one"))
+    })
+    .await;
+    for topic in [Topic::Fleet, group("lobby")] {
+        receiver.broker.subscribe(topic.clone());
+        sender.reaches(&mut receiver, &topic).await;
+    }
+    for number in [0, 1, 2, 4] {
+        receiver.broker.unsubscribe(&room(number));
+    }
+    for topic in [Topic::Fleet, group("lobby"), room(3)] {
+        sender.reaches(&mut receiver, &topic).await;
+    }
+    let status = receiver.broker.status();
+    assert!(status.connected && status.connects == 1, "{status:?}");
+}
+
 /// Channels of a Redis cluster lie on several servers, and a lost one is as a lost broker.
 pub async fn cluster() {
     let mut servers = Server::start_cluster().await;

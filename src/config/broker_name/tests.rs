@@ -16,6 +16,7 @@ fn patterns_are_read_and_written_alike() {
         "nats:{room}",
         "redis:chat:{room}",
         "redis:prices",
+        "redis:{room}x{claim:team}",
         "rabbitmq:amq.topic/chat.{room}.in",
         "rabbitmq:news/",
         "kafka:prices",
@@ -36,7 +37,7 @@ fn patterns_are_read_and_written_alike() {
 #[test]
 fn what_is_no_pattern_is_refused() {
     let long = format!("kafka:{}", "x".repeat(250));
-    let many = format!("redis:{}", "{a}".repeat(9));
+    let many = format!("redis:{}", "{a}-".repeat(9));
     for text in [
         "",
         "chat.{room}",
@@ -50,6 +51,7 @@ fn what_is_no_pattern_is_refused() {
         "nats:chat.*",
         "nats:chat.>",
         "nats:chat..{room}",
+        "redis:{claim:team}{query:room}",
         "nats:.chat",
         "nats:chat room",
         "redis:a\r\nb",
@@ -141,5 +143,46 @@ fn i12_values_cannot_change_the_meaning_of_a_name() {
         "kafka:sessile/{room}",
     ] {
         assert_eq!(filled(own, "x"), Err(FillFault::Own), "{own}");
+    }
+}
+
+#[test]
+fn i12_one_value_cannot_take_a_part_of_another_ones_place() {
+    let filled = |pattern: &str, values: &[&str]| {
+        let pattern: BrokerName = pattern.parse().expect(pattern);
+        let places: Vec<_> = pattern.placeholders().map(str::to_owned).collect();
+        let value = |name: &str| {
+            let place = places.iter().position(|one| one == name);
+            place.and_then(|place| values.get(place).copied())
+        };
+        pattern.fill("sessile", value).map(|name| name.to_string())
+    };
+    let two = "redis:{claim:team}-{query:room}";
+    assert_eq!(filled(two, &["a", "b"]).as_deref(), Ok("a-b"));
+    assert_eq!(filled("redis:x-{room}", &["a-b"]).as_deref(), Ok("x-a-b"));
+    assert_eq!(
+        filled("redis:{a}--{b}", &["x-y", "z-"]).as_deref(),
+        Ok("x-y--z-")
+    );
+    for (pattern, values) in [
+        (two, &["a", "b-c"][..]),
+        (two, &["a-b", "c"]),
+        ("redis:{a}--{b}", &["x-", "y"]),
+        ("redis:{a}--{b}", &["x", "-y"]),
+        ("redis:{a}--{b}", &["x", "y--z"]),
+        ("redis:{a}-in-{b}", &["x-in", "y"]),
+        ("redis:{a}-in-{b}", &["x", "in-y"]),
+        ("nats:chat.{a}_{b}-{c}", &["x", "y", "z_w"]),
+        ("nats:chat.{a}_{b}-{c}", &["x", "y_w", "z"]),
+        ("nats:chat.{a}_{b}-{c}", &["x-y", "w", "z"]),
+        ("memory:{a}ab{b}", &["x", "bab"]),
+        ("memory:{a}aba{b}", &["xab", "y"]),
+        ("memory:{a}aba{b}", &["x", "ba"]),
+    ] {
+        let refused = filled(pattern, values);
+        assert!(
+            matches!(refused, Err(FillFault::Value(..))),
+            "{pattern} {values:?} {refused:?}"
+        );
     }
 }

@@ -15,6 +15,10 @@ use crate::base::metadata::Metadata;
 use crate::base::session_id::SessionId;
 use crate::config::snapshot::MessageType;
 
+/// Names of other services at the broker to which the sessions of one worker may be subscribed.
+/// Clients choose what fills a name, and each one is a subscription at the broker.
+const NAMES_MAX: usize = 65_536;
+
 /// Bounds on groups (I8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GroupBounds {
@@ -33,6 +37,9 @@ pub enum JoinError {
     /// The node has too many memberships.
     #[error("this node has as many memberships as are allowed")]
     Node,
+    /// The worker has too many names of other services.
+    #[error("this node is subscribed to as many names as are allowed")]
+    Names,
 }
 
 /// A session's place in a group.
@@ -227,6 +234,9 @@ impl TargetIndex {
         }
         if self.count >= bounds.per_worker {
             return Err(JoinError::Node);
+        }
+        if self.subscribers.len() >= NAMES_MAX && !self.subscribers.contains_key(&subscription) {
+            return Err(JoinError::Names);
         }
         let change = insert(&mut self.subscribers, &subscription, id);
         let all = self.subscriptions.entry(id).or_default();

@@ -7,7 +7,8 @@ use crate::core::state::key::{KeyKind, StateKey};
 
 /// How long a value with shares is kept; it is written again in a third of that.
 pub(super) const KEPT: Duration = Duration::from_secs(60 * 60);
-/// Longest rest after a change.
+/// Longest rest after a change. A change that took longer met a store that hung, which says nothing
+/// about the next one, and is followed by none.
 const REST_MAX: Duration = Duration::from_millis(100);
 /// Other gateways that a rest leaves time for.
 const RIVALS_MAX: u32 = 4;
@@ -364,13 +365,13 @@ impl<W> Entry<W> {
 
     /// How long the key leaves the next change to others, once the present attempt has changed the
     /// value to this one. The gateway that changed a value knows the new one before all others, so
-    /// that without a rest it would change it again and again, and nobody else could.
+    /// that without a rest it would change it again and again, and all others would fail.
     pub(super) fn rest(&self, process: u64, stored: &Stored, now: Instant) -> Option<Duration> {
         let attempt = self.attempt.as_ref()?;
-        let changed = stored.version != self.stored.version;
+        let round_trip = now.saturating_duration_since(attempt.sent);
+        let changed = stored.version != self.stored.version && round_trip <= REST_MAX;
         let others = stored.document.processes().filter(|one| *one != process);
         let rivals = u32::try_from(others.count()).unwrap_or(u32::MAX);
-        let round_trip = now.saturating_duration_since(attempt.sent);
         let rest = round_trip.saturating_mul(rivals.clamp(1, RIVALS_MAX));
         changed.then(|| rest.min(REST_MAX))
     }

@@ -5,6 +5,7 @@
 //! lost answer: it would arrive twice.
 
 mod connection;
+mod interest;
 mod node;
 mod scram;
 mod wire;
@@ -13,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
@@ -23,7 +25,8 @@ use crate::core::messages::topic::Topic;
 use crate::io::broker::kafka::connection::{
     Connection, Metadata, NO_LEADER, NONE, Position, UNKNOWN_TOPIC, meaning,
 };
-use crate::io::broker::kafka::node::{Interest, Node, Write};
+use crate::io::broker::kafka::interest::Interest;
+use crate::io::broker::kafka::node::{Node, Shared, Trouble, Write};
 use crate::io::broker::kafka::wire::{Name, partition};
 use crate::io::broker::reconnect::{BrokerClient, keep_connected};
 use crate::io::broker::{DriverEnd, Incoming, NotCarried, Outgoing};
@@ -34,6 +37,12 @@ const CREATION_ATTEMPTS: u32 = 20;
 const CREATION_PAUSE: Duration = Duration::from_millis(150);
 /// How often a topic that does not exist is looked for.
 const ABSENT_TIME: Duration = Duration::from_secs(5);
+/// A server that leads only topics of other services holds up the fleet's messages for no longer
+/// than that while it is connected to, and after a failure not again for some time.
+const FOREIGN_CONNECT_MAX: Duration = Duration::from_secs(1);
+const UNREACHABLE_TIME: Duration = Duration::from_secs(30);
+/// Troubles that wait to be looked at.
+const TROUBLES_MAX: usize = 64;
 /// Topics of other services whose leaders are remembered.
 const KNOWN_MAX: usize = 4096;
 const NAME_MAX: usize = 249;
@@ -71,18 +80,22 @@ struct Kafka {
 struct Cluster {
     settings: Broker,
     client: Name,
-    incoming: Incoming,
     /// For questions about topics.
     control: Connection,
     servers: HashMap<i32, BrokerServer>,
     /// Leaders of the fleet's partitions.
     own: Vec<i32>,
     nodes: HashMap<i32, Node>,
+    /// Servers that could not be reached, and when.
+    unreachable: HashMap<i32, Instant>,
     known: HashMap<Name, Known>,
-    interest: Arc<Interest>,
+    shared: Shared,
+    troubles: mpsc::Receiver<Trouble>,
     /// Topics of other services that cannot be read now, with the names that are wanted of them.
     absent: BTreeMap<Name, BTreeSet<Name>>,
-    tasks: JoinSet<Fault>,
+    /// Those that are read again, unless they are absent again by the next look.
+    retried: Vec<Name>,
+    tasks: JoinSet<(i32, Fault)>,
 }
 
 type Ready = tokio::sync::oneshot::Receiver<()>;
@@ -98,17 +111,24 @@ impl BrokerClient for Kafka {
 
     async fn connect(&self, server: &BrokerServer) -> Result<Cluster, Fault> {
         let control = Connection::open(&self.settings, server, &self.client).await?;
+        let (report, troubles) = mpsc::channel(TROUBLES_MAX);
         let mut cluster = Cluster {
             settings: self.settings.clone(),
             client: Name::clone(&self.client),
-            incoming: self.incoming.clone(),
             control,
             servers: HashMap::new(),
             own: Vec::new(),
             nodes: HashMap::new(),
+            unreachable: HashMap::new(),
             known: HashMap::new(),
-            interest: Arc::new(Interest::new(&self.settings.prefix)),
+            shared: Shared {
+                interest: Arc::new(Interest::new(&self.settings.prefix)),
+                incoming: self.incoming.clone(),
+                troubles: report,
+            },
+            troubles,
             absent: BTreeMap::new(),
+            retried: Vec::new(),
             tasks: JoinSet::new(),
         };
         let metadata = cluster.own_topic().await?;
@@ -144,13 +164,19 @@ impl BrokerClient for Kafka {
                         cluster.want(topic, wanted, end).await?;
                     }
                 }
-                _ = look_again.tick(), if !cluster.absent.is_empty() => {
-                    cluster.look_again().await?;
+                _ = look_again.tick(), if cluster.looks_again() => {
+                    cluster.look_again(end).await?;
                 }
-                // A task ends with a fault only.
-                Some(ended) = cluster.tasks.join_next() => {
-                    return Err(ended.unwrap_or(Fault::Closed));
+                // The cluster itself holds a sender.
+                Some(Trouble { topic, reason }) = cluster.troubles.recv() => {
+                    cluster.give_up(&topic, reason, end);
                 }
+                // A task ends with a fault only. Those of servers that were given up are cancelled.
+                Some(ended) = cluster.tasks.join_next() => match ended {
+                    Ok((number, fault)) => cluster.lose(number, fault, end)?,
+                    Err(error) if error.is_cancelled() => {}
+                    Err(_) => return Err(Fault::Closed),
+                },
             }
         }
     }
@@ -181,21 +207,72 @@ impl Cluster {
     /// The server of this number, connected when it is first needed.
     async fn node(&mut self, number: i32) -> Result<&Node, Fault> {
         if !self.nodes.contains_key(&number) {
-            let absent = Fault::Unfit("a partition is led by a server that is not listed");
-            let server = self.servers.get(&number).ok_or(absent)?;
-            let open = async || {
-                let within = self.settings.connect_timeout;
-                let open = Connection::open(&self.settings, server, &self.client);
-                let opened = tokio::time::timeout(within, open).await;
-                opened.unwrap_or(Err(Fault::Late(within)))
-            };
-            let (reader, writer) = (open().await?, open().await?);
-            let interest = Arc::clone(&self.interest);
-            let incoming = self.incoming.clone();
-            let node = Node::start(&mut self.tasks, (reader, writer), interest, incoming);
-            self.nodes.insert(number, node);
+            let failed = self.unreachable.get(&number);
+            if failed.is_some_and(|at| at.elapsed() < UNREACHABLE_TIME) {
+                return Err(Fault::Unfit("the server of a partition was not reached"));
+            }
+            match self.open(number).await {
+                Ok(connections) => {
+                    let node = Node::start(&mut self.tasks, number, connections, &self.shared);
+                    self.unreachable.remove(&number);
+                    self.nodes.insert(number, node);
+                }
+                Err(fault) => {
+                    self.unreachable.insert(number, clock::now());
+                    return Err(fault);
+                }
+            }
         }
         Ok(&self.nodes[&number])
+    }
+
+    /// Two connections to a server: to read, and to append.
+    async fn open(&mut self, number: i32) -> Result<(Connection, Connection), Fault> {
+        let absent = Fault::Unfit("a partition is led by a server that is not listed");
+        let server = self.servers.get(&number).ok_or(absent)?;
+        let within = self.settings.connect_timeout;
+        let within = match self.own.contains(&number) {
+            true => within,
+            false => within.min(FOREIGN_CONNECT_MAX),
+        };
+        let open = async || {
+            let open = Connection::open(&self.settings, server, &self.client);
+            let opened = tokio::time::timeout(within, open).await;
+            opened.unwrap_or(Err(Fault::Late(within)))
+        };
+        Ok((open().await?, open().await?))
+    }
+
+    /// A server is lost. If it leads partitions of the fleet, so is the connection; else only the
+    /// topics that it leads.
+    fn lose(&mut self, number: i32, fault: Fault, end: &mut DriverEnd) -> Result<(), Fault> {
+        if self.own.contains(&number) {
+            return Err(fault);
+        }
+        let read = self.nodes.remove(&number).map(|node| node.topics());
+        self.unreachable.insert(number, clock::now());
+        let leads = |known: &Known| matches!(&known.leaders, Ok(all) if all.contains(&number));
+        let led = self.known.iter().filter(|(_, known)| leads(known));
+        let led = led.map(|(name, _)| Name::clone(name));
+        let led: BTreeSet<_> = led.chain(read.unwrap_or_default()).collect();
+        for topic in led {
+            self.give_up(&topic, fault.text(), end);
+        }
+        Ok(())
+    }
+
+    /// A topic of another service cannot be read now. It is looked for again from time to time.
+    fn give_up(&mut self, topic: &Name, reason: String, end: &mut DriverEnd) {
+        self.nodes
+            .values()
+            .for_each(|node| node.stop_reading(topic));
+        let names = self.shared.interest.take_foreign(topic);
+        if !names.is_empty() {
+            report(topic, &reason, end);
+            let absent = self.absent.entry(Name::clone(topic)).or_default();
+            absent.extend(names);
+        }
+        self.remember(topic, Err(reason));
     }
 
     /// Reads all partitions of a topic from their ends, which are known when what is returned is
@@ -218,7 +295,7 @@ impl Cluster {
 
     async fn want(&mut self, topic: Topic, wanted: bool, end: &mut DriverEnd) -> Result<(), Fault> {
         let Topic::Foreign(name) = &topic else {
-            self.interest.set_own(topic, wanted);
+            self.shared.interest.set_own(topic, wanted);
             return Ok(());
         };
         let of: Name = topic_and_key(name).0.into();
@@ -229,7 +306,7 @@ impl Cluster {
                     self.absent.remove(&of);
                 }
             }
-            if self.interest.remove_foreign(name) {
+            if self.shared.interest.remove_foreign(name) {
                 self.nodes.values().for_each(|node| node.stop_reading(&of));
             }
             return Ok(());
@@ -240,32 +317,47 @@ impl Cluster {
         }
         match self.leaders(&of).await? {
             Ok(leaders) => {
-                if self.interest.add_foreign(name) {
-                    self.read(&of, &leaders).await?;
+                if self.shared.interest.add_foreign(name) {
+                    self.read_foreign(&of, &leaders, end).await;
                 }
             }
             Err(reason) => {
                 // Clients choose keys, so that each topic is reported once.
+                report(&of, &reason, end);
                 self.absent.insert(of, BTreeSet::from([Name::clone(name)]));
-                tracing::warn!(%topic, reason, "the broker refuses a subscription");
-                let text = format!("it refuses the subscription of {topic}: {reason}");
-                end.status.send_modify(|status| status.error = Some(text));
             }
         }
         Ok(())
     }
 
+    /// Reads a topic of another service, if its servers can be reached.
+    async fn read_foreign(&mut self, of: &Name, leaders: &[i32], end: &mut DriverEnd) {
+        if let Err(fault) = self.read(of, leaders).await {
+            self.give_up(of, fault.text(), end);
+        }
+    }
+
+    fn looks_again(&self) -> bool {
+        !self.absent.is_empty() || !self.retried.is_empty()
+    }
+
     /// Reads topics that exist by now.
-    async fn look_again(&mut self) -> Result<(), Fault> {
+    async fn look_again(&mut self, end: &mut DriverEnd) -> Result<(), Fault> {
+        for of in std::mem::take(&mut self.retried) {
+            if !self.absent.contains_key(&of) {
+                forget_report(&of, end);
+            }
+        }
         let absent: Vec<_> = self.absent.keys().cloned().collect();
         for of in absent {
             let Ok(leaders) = self.leaders(&of).await? else {
                 continue;
             };
             for name in self.absent.remove(&of).unwrap_or_default() {
-                self.interest.add_foreign(&name);
+                self.shared.interest.add_foreign(&name);
             }
-            self.read(&of, &leaders).await?;
+            self.read_foreign(&of, &leaders, end).await;
+            self.retried.push(of);
         }
         Ok(())
     }
@@ -287,15 +379,17 @@ impl Cluster {
             NONE => Ok(metadata.leaders),
             code => Err(meaning(code)),
         };
+        self.remember(name, leaders.clone());
+        Ok(leaders)
+    }
+
+    fn remember(&mut self, name: &Name, leaders: Result<Vec<i32>, String>) {
         if self.known.len() >= KNOWN_MAX {
             self.known.clear();
         }
-        let known = Known {
-            leaders: leaders.clone(),
-            asked: now,
-        };
-        self.known.insert(Name::clone(name), known);
-        Ok(leaders)
+        let asked = clock::now();
+        self.known
+            .insert(Name::clone(name), Known { leaders, asked });
     }
 
     /// Hands a message to the connection of its partition's leader.
@@ -337,12 +431,51 @@ impl Cluster {
             key,
             message,
         };
-        self.node(*leader).await?.write(write);
+        let is_own = *write.topic == *self.settings.prefix;
+        match self.node(*leader).await {
+            Ok(node) => node.write(write),
+            Err(fault) if is_own => return Err(fault),
+            Err(fault) => {
+                self.remember(&write.topic, Err(fault.text()));
+                return refuse(write.message, fault.text());
+            }
+        }
         Ok(())
     }
+}
+
+/// Shows which topic of another service is not read, and why. What lasts is logged once.
+fn report(topic: &Name, reason: &str, end: &mut DriverEnd) {
+    let text = format!("{}{reason}", refusal_of(topic));
+    end.status.send_modify(|status| {
+        if status.error.as_ref() != Some(&text) {
+            tracing::warn!(%topic, reason, "the broker refuses a subscription");
+        }
+        status.error = Some(text);
+    });
+}
+
+/// The topic is read again.
+fn forget_report(topic: &Name, end: &mut DriverEnd) {
+    let refusal = refusal_of(topic);
+    let is_of = |error: &String| error.starts_with(&refusal);
+    end.status.send_if_modified(|status| {
+        let over = status.error.as_ref().is_some_and(is_of);
+        if over {
+            status.error = None;
+        }
+        over
+    });
+}
+
+fn refusal_of(topic: &Name) -> String {
+    format!("it refuses the subscription of {topic}: ")
 }
 
 fn is_topic(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     (1..=NAME_MAX).contains(&name.len()) && name.bytes().all(plain)
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@
 //! taken the whole batch; there is one such `PING` under way at a time, so that a batch is as large
 //! as the way to the server is long.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::{Buf, BufMut, BytesMut};
@@ -111,11 +111,7 @@ impl Connect for Nats {
             prefix: Arc::clone(&self.settings.prefix),
             payload_max: info.max_payload.min(PAYLOAD_MAX),
             headers: info.headers,
-            topics: HashMap::new(),
-            ids: HashMap::new(),
-            last_id: 0,
-            unconfirmed: VecDeque::new(),
-            pings: VecDeque::new(),
+            ..Session::default()
         };
         Ok((wire, session))
     }
@@ -144,18 +140,34 @@ fn take_line(input: &mut BytesMut) -> Result<Option<String>, Fault> {
 }
 
 /// A connection that is signed in.
+#[derive(Default)]
 pub(super) struct Session {
     prefix: Arc<str>,
     payload_max: usize,
     headers: bool,
     /// Subscriptions by their number.
     topics: HashMap<u64, Topic>,
-    ids: HashMap<Topic, u64>,
+    /// Their numbers by their subjects.
+    ids: HashMap<String, u64>,
+    /// Subscriptions to names of other services, the newest last.
+    foreign: BTreeSet<u64>,
+    /// What the server's limit has left no room for.
+    left_out: BTreeSet<Topic>,
     last_id: u64,
-    /// Numbers and subjects of messages that no `PONG` has covered.
-    unconfirmed: VecDeque<(u64, String)>,
-    /// What each `PING` under way confirms; zero for one that only looks for life.
-    pings: VecDeque<u64>,
+    /// Subjects of messages that no `PONG` has covered, by their numbers.
+    unconfirmed: BTreeMap<u64, String>,
+    /// In the order in which they were sent.
+    pings: VecDeque<Ping>,
+}
+
+/// A `PING` under way. The server answers in order, so that an error that comes before its `PONG`
+/// concerns what was sent before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Ping {
+    /// It confirms messages up to this one; zero confirms none.
+    confirms: u64,
+    /// The subscription that it follows; zero for none.
+    subscription: u64,
 }
 
 /// The head of a message: the subscription, the size of the headers, and of headers and payload.
@@ -190,29 +202,68 @@ impl Session {
         }
     }
 
+    /// An error of the server. Each that it does not end the connection with concerns one message
+    /// or one subscription.
     fn error(&mut self, reason: &str, link: &mut Link) -> Result<(), Fault> {
-        let quoted = reason.split('"').nth(1);
+        let quoted = reason.split('"').nth(1).unwrap_or_default();
         if reason.starts_with("Permissions Violation for Publish") {
             let mut found = self.unconfirmed.iter();
-            let found = found.find(|(_, subject)| Some(subject.as_str()) == quoted);
-            if let Some((number, subject)) = found {
+            let found = found.find(|(_, subject)| *subject == quoted);
+            if let Some(number) = found.map(|(number, _)| *number) {
+                let subject = self.unconfirmed.remove(&number).unwrap_or_default();
                 let refused = format!("no permission to publish to `{subject}`");
                 link.pending
-                    .answer(*number, Err(NotCarried::Refused(refused)));
-                let number = *number;
-                self.unconfirmed.retain(|(one, _)| *one != number);
+                    .answer(number, Err(NotCarried::Refused(refused)));
             }
             return Ok(());
         }
         if reason.starts_with("Permissions Violation for Subscription") {
-            let mut topics = self.topics.values();
-            let refused = topics.find(|topic| self.subject(topic).as_deref() == quoted);
-            if let Some(topic) = refused {
+            let id = self.ids.get(quoted);
+            if let Some(topic) = id.and_then(|id| self.topics.get(id)) {
                 link.subscription_refused(topic, "no permission");
             }
             return Ok(());
         }
-        Err(Fault::refused(reason))
+        if reason.eq_ignore_ascii_case("maximum subscriptions exceeded") {
+            let refused = self.pings.front().map(|ping| ping.subscription);
+            if let Some(topic) = refused.and_then(|id| self.forget(id)) {
+                self.leave_out(topic, link);
+            }
+            return Ok(());
+        }
+        Err(Fault::refused(&shown(reason)))
+    }
+
+    /// The server has no room for a subscription. One of the gateways' own takes the place of
+    /// another service's, since clients choose how many of those there are.
+    fn leave_out(&mut self, topic: Topic, link: &mut Link) {
+        let is_foreign = matches!(topic, Topic::Foreign(_));
+        let place = (!is_foreign)
+            .then(|| self.foreign.last().copied())
+            .flatten();
+        let left_out = match place {
+            Some(id) => {
+                let left_out = self.forget(id);
+                link.out.put_slice(format!("UNSUB {id}\r\n").as_bytes());
+                self.subscribe(topic, link);
+                left_out
+            }
+            None => Some(topic),
+        };
+        if let Some(topic) = left_out {
+            link.subscription_refused(&topic, "the server allows no further one");
+            self.left_out.insert(topic);
+        }
+    }
+
+    /// Takes a subscription out of what there is.
+    fn forget(&mut self, id: u64) -> Option<Topic> {
+        let topic = self.topics.remove(&id)?;
+        self.foreign.remove(&id);
+        if let Some(subject) = self.subject(&topic) {
+            self.ids.remove(&subject);
+        }
+        Some(topic)
     }
 }
 
@@ -246,16 +297,13 @@ impl Protocol for Session {
         input.advance(end + 1);
         match line.split_once(' ').unwrap_or((&line, "")) {
             ("PONG", _) => {
-                let confirmed = self.pings.pop_front().ok_or(NOT_NATS)?;
+                let confirmed = self.pings.pop_front().ok_or(NOT_NATS)?.confirms;
                 link.pending.confirmed_up_to(confirmed);
-                let covered = |(number, _): &(u64, String)| *number <= confirmed;
-                while self.unconfirmed.front().is_some_and(covered) {
-                    self.unconfirmed.pop_front();
-                }
+                self.unconfirmed = self.unconfirmed.split_off(&(confirmed + 1));
                 self.settle(link);
             }
             ("PING", _) => link.out.put_slice(b"PONG\r\n"),
-            ("-ERR", reason) => self.error(&shown(reason.trim_matches('\'')), link)?,
+            ("-ERR", reason) => self.error(reason.trim_matches('\''), link)?,
             ("+OK" | "INFO", _) => {}
             _ => return Err(NOT_NATS),
         }
@@ -290,14 +338,17 @@ impl Protocol for Session {
         }
         link.out.put_slice(&message.payload);
         link.out.put_slice(b"\r\n");
-        self.unconfirmed.push_back((number, subject));
+        self.unconfirmed.insert(number, subject);
         Ok(())
     }
 
     fn settle(&mut self, link: &mut Link) {
-        let under_way = self.pings.iter().any(|confirms| *confirms > 0);
+        let under_way = self.pings.iter().any(|ping| ping.confirms > 0);
         if !under_way && link.pending.len() > 0 {
-            self.pings.push_back(link.pending.last());
+            self.pings.push_back(Ping {
+                confirms: link.pending.last(),
+                ..Ping::default()
+            });
             link.out.put_slice(b"PING\r\n");
         }
     }
@@ -310,22 +361,38 @@ impl Protocol for Session {
         self.last_id += 1;
         let id = self.last_id;
         link.out
-            .put_slice(format!("SUB {subject} {id}\r\n").as_bytes());
-        self.topics.insert(id, topic.clone());
-        self.ids.insert(topic, id);
+            .put_slice(format!("SUB {subject} {id}\r\nPING\r\n").as_bytes());
+        self.pings.push_back(Ping {
+            subscription: id,
+            ..Ping::default()
+        });
+        if matches!(topic, Topic::Foreign(_)) {
+            self.foreign.insert(id);
+        }
+        self.topics.insert(id, topic);
+        self.ids.insert(subject, id);
     }
 
     fn unsubscribe(&mut self, topic: &Topic, link: &mut Link) {
-        if let Some(id) = self.ids.remove(topic) {
-            self.topics.remove(&id);
-            link.out.put_slice(format!("UNSUB {id}\r\n").as_bytes());
+        if self.left_out.remove(topic) {
+            return;
+        }
+        let id = self
+            .subject(topic)
+            .and_then(|subject| self.ids.get(&subject).copied());
+        let Some(id) = id else { return };
+        self.forget(id);
+        link.out.put_slice(format!("UNSUB {id}\r\n").as_bytes());
+        // There is room for another one.
+        if let Some(next) = self.left_out.pop_first() {
+            self.subscribe(next, link);
         }
     }
 
     fn ping(&mut self, link: &mut Link) {
         // One under way is enough: it, too, is answered by a server that lives.
         if self.pings.is_empty() {
-            self.pings.push_back(0);
+            self.pings.push_back(Ping::default());
             link.out.put_slice(b"PING\r\n");
         }
     }

@@ -14,7 +14,8 @@ use crate::io::service::wire::Wire;
 use crate::io::state::link::{Answered, Asked, Protocol};
 
 /// Sets a value (or deletes it, if the new one is empty) if it is still the expected one. Kept for
-/// no time, it is only compared. What is too long was written by no gateway. Returns whether it was the expected one, and what is there.
+/// no time, it is only compared. What is too long was written by no gateway. Returns whether it was
+/// the expected one, and what is there.
 const SWAP: &[u8] = b"local value = redis.call('GET', KEYS[1]) or '' \
     if #value > 65536 then redis.call('DEL', KEYS[1]) value = '' end \
     if value ~= ARGV[1] then return {0, value} end \
@@ -23,7 +24,7 @@ const SWAP: &[u8] = b"local value = redis.call('GET', KEYS[1]) or '' \
     else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end \
     return {1, ARGV[2]}";
 /// Takes the shares of dead processes out of a value, sets the share of one process, and grants as
-/// many of the sessions that it asks for as there is room for. What no gateway wrote is overwritten.
+/// many of the sessions that it asks for as there is room for. What no gateway wrote is replaced.
 /// Returns how many it granted, and what is there now.
 const MERGE: &[u8] = b"local value = redis.call('GET', KEYS[1]) or '' \
     if #value > 65536 then redis.call('DEL', KEYS[1]) value = '' end \

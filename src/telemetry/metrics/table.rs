@@ -149,7 +149,8 @@ table! {
         ["route", "upstream", "reason"],
         "Names of `subscribe` that sessions were not subscribed to, by reason: missing (a value \
          is absent), value (it would change the meaning of the name), name (the whole is no \
-         name), own (it belongs to the gateways), bounds (`memberships_max`).";
+         name), own (it belongs to the gateways), bounds (`memberships_max`, or 65,536 \
+         names of one worker).";
     RESUMES = Counter, Count, "sessile_resumes_total", ["route", "upstream"],
         "Times that a live session went on with another backend.";
     RESUME_FAILURES = Counter, Count, "sessile_resume_failures_total", ["route", "upstream"],

@@ -241,3 +241,26 @@ proptest! {
         prop_assert!(index.memberships.is_empty() && index.expiring.is_empty());
     }
 }
+
+#[test]
+fn i8_a_worker_is_subscribed_to_a_bounded_number_of_names() {
+    let bounds = GroupBounds {
+        per_worker: usize::MAX,
+        ..BOUNDS
+    };
+    let named = |n: usize| Subscription {
+        name: format!("room.{n}").into(),
+        message_type: MessageType::Auto,
+    };
+    let mut index = TargetIndex::default();
+    for n in 0..NAMES_MAX {
+        assert!(index.subscribe(id(n as u64), named(n), bounds).is_ok());
+    }
+    let one_more = id(NAMES_MAX as u64);
+    let refused = index.subscribe(one_more, named(NAMES_MAX), bounds);
+    assert_eq!(refused, Err(JoinError::Names));
+    // One that is there already costs the broker nothing.
+    assert!(index.subscribe(one_more, named(7), bounds).is_ok());
+    index.unsubscribe_all(id(0));
+    assert!(index.subscribe(one_more, named(NAMES_MAX), bounds).is_ok());
+}

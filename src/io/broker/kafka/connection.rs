@@ -218,8 +218,13 @@ impl Connection {
         metadata(&answer, encrypted).ok_or(NOT_KAFKA)
     }
 
-    /// Where these partitions end now.
-    pub(super) async fn set_to_end(&mut self, positions: &mut [Position]) -> Result<(), Fault> {
+    /// Where these partitions end now. Returns the topics whose ends the server does not give, and
+    /// its errors.
+    pub(super) async fn set_to_end(
+        &mut self,
+        positions: &mut [Position],
+    ) -> Result<Vec<(Name, i16)>, Fault> {
+        let mut refused = Vec::new();
         let mut body = BytesMut::new();
         body.put_i32(-1);
         put_topics(&mut body, positions, |body, _| body.put_i64(-1));
@@ -232,14 +237,15 @@ impl Connection {
                     (|| Some((answer.i32()?, answer.i16()?, answer.i64()?, answer.i64()?)))();
                 let (partition, error, _time, offset) = read.ok_or(NOT_KAFKA)?;
                 if error != NONE {
-                    return Err(Fault::Refused(meaning(error)));
+                    refused.push((topic.into(), error));
+                    continue;
                 }
                 let mut all = positions.iter_mut();
                 let asked = all.find(|one| one.partition == partition && *one.topic == *topic);
                 asked.ok_or(NOT_KAFKA)?.offset = offset.max(0);
             }
         }
-        Ok(())
+        Ok(refused)
     }
 
     /// What came behind these positions, or nothing after a while.

@@ -1,21 +1,21 @@
 //! One server of a cluster: a connection that reads the partitions that it leads, and one that
-//! appends to them.
+//! appends to them. What a server refuses of another service's topic ends neither: the topic is
+//! reported, and read no longer.
 
-use std::collections::HashMap;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::sleep;
 
 use crate::base::clock;
-use crate::config::broker_name::topic_and_key;
-use crate::core::messages::topic::Topic;
 use crate::io::broker::kafka::connection::{
-    Connection, Fetched, NO_PERMISSION, NONE, OFFSET_OUT_OF_RANGE, Position, TIMED_OUT, meaning,
+    Connection, NO_PERMISSION, NONE, OFFSET_OUT_OF_RANGE, Position, TIMED_OUT, meaning,
 };
+use crate::io::broker::kafka::interest::Interest;
 use crate::io::broker::kafka::wire::{Batches, Name, Record, put_batch, read_batches};
 use crate::io::broker::{Incoming, NotCarried, Outgoing, PAYLOAD_MAX, Received};
 use crate::io::service::fault::Fault;
@@ -29,96 +29,6 @@ const BATCH_BYTES_MAX: usize = 256 * 1024;
 const EMPTY_ANSWER: Duration = Duration::from_millis(100);
 const EMPTY_PAUSE: Duration = Duration::from_millis(20);
 
-/// What of the records is passed on.
-pub(super) struct Interest {
-    prefix: Name,
-    topics: Mutex<Topics>,
-}
-
-#[derive(Default)]
-struct Topics {
-    own: HashMap<Vec<u8>, Topic>,
-    foreign: HashMap<Name, Records>,
-}
-
-/// What is wanted of another service's topic.
-#[derive(Default)]
-struct Records {
-    /// All records.
-    all: Option<Topic>,
-    by_key: HashMap<Vec<u8>, Topic>,
-}
-
-impl Interest {
-    pub(super) fn new(prefix: &Name) -> Self {
-        Self {
-            prefix: Name::clone(prefix),
-            topics: Mutex::default(),
-        }
-    }
-
-    fn topics(&self) -> MutexGuard<'_, Topics> {
-        self.topics.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn set_own(&self, topic: Topic, wanted: bool) {
-        let Some(key) = topic.key().map(String::into_bytes) else {
-            return;
-        };
-        let mut topics = self.topics();
-        match wanted {
-            true => topics.own.insert(key, topic),
-            false => topics.own.remove(&key),
-        };
-    }
-
-    /// Wants a name of another service, `TOPIC` or `TOPIC/KEY`. Returns whether the topic is read
-    /// from now on.
-    pub(super) fn add_foreign(&self, name: &Name) -> bool {
-        let (topic, key) = topic_and_key(name);
-        let mut topics = self.topics();
-        let is_first = !topics.foreign.contains_key(topic);
-        let records = topics.foreign.entry(topic.into()).or_default();
-        let wanted = Topic::Foreign(Name::clone(name));
-        match key {
-            Some(key) => drop(records.by_key.insert(key.into(), wanted)),
-            None => records.all = Some(wanted),
-        }
-        is_first
-    }
-
-    /// Wants it no longer. Returns whether the topic is read no longer.
-    pub(super) fn remove_foreign(&self, name: &Name) -> bool {
-        let (topic, key) = topic_and_key(name);
-        let mut topics = self.topics();
-        let Some(records) = topics.foreign.get_mut(topic) else {
-            return false;
-        };
-        match key {
-            Some(key) => drop(records.by_key.remove(key.as_bytes())),
-            None => records.all = None,
-        }
-        let is_last = records.all.is_none() && records.by_key.is_empty();
-        if is_last {
-            topics.foreign.remove(topic);
-        }
-        is_last
-    }
-
-    /// The topics under which a record is wanted.
-    fn topics_of(&self, name: &Name, key: &[u8]) -> impl Iterator<Item = Topic> + use<> {
-        let topics = self.topics();
-        let (one, other) = match *name == self.prefix {
-            true => (topics.own.get(key).cloned(), None),
-            false => match topics.foreign.get(name) {
-                Some(records) => (records.all.clone(), records.by_key.get(key).cloned()),
-                None => (None, None),
-            },
-        };
-        one.into_iter().chain(other)
-    }
-}
-
 /// A message for one partition.
 pub(super) struct Write {
     pub(super) topic: Name,
@@ -127,10 +37,48 @@ pub(super) struct Write {
     pub(super) message: Outgoing,
 }
 
+/// A topic of another service that a server refuses, and why.
+pub(super) struct Trouble {
+    pub(super) topic: Name,
+    pub(super) reason: String,
+}
+
+/// What all servers share.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub(super) interest: Arc<Interest>,
+    pub(super) incoming: Incoming,
+    pub(super) troubles: mpsc::Sender<Trouble>,
+}
+
+impl Shared {
+    fn is_own(&self, topic: &Name) -> bool {
+        self.interest.is_own(topic)
+    }
+
+    /// Reports a topic of another service. One of the fleet's own is a fault of the connection.
+    async fn report(&self, topic: &Name, reason: String) -> Result<(), Fault> {
+        if self.is_own(topic) {
+            return Err(Fault::Refused(format!("{topic}: {reason}")));
+        }
+        let topic = Name::clone(topic);
+        // The driver goes on to receive until all servers are given up.
+        let _ = self.troubles.send(Trouble { topic, reason }).await;
+        Ok(())
+    }
+}
+
 /// A server.
 pub(super) struct Node {
     queue: mpsc::Sender<Write>,
     reading: Arc<Reading>,
+    tasks: [AbortHandle; 2],
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(AbortHandle::abort);
+    }
 }
 
 /// What is read of a server.
@@ -153,18 +101,26 @@ impl Position {
 }
 
 impl Node {
-    /// Starts the tasks of a server; each of them ends with a fault.
+    /// Starts the tasks of the server of this number; each of them ends with a fault.
     pub(super) fn start(
-        tasks: &mut JoinSet<Fault>,
+        tasks: &mut JoinSet<(i32, Fault)>,
+        number: i32,
         (reader, writer): (Connection, Connection),
-        interest: Arc<Interest>,
-        incoming: Incoming,
+        shared: &Shared,
     ) -> Self {
         let (queue, messages) = mpsc::channel(QUEUE_MAX);
         let reading = Arc::new(Reading::default());
-        tasks.spawn(read(reader, Arc::clone(&reading), interest, incoming));
-        tasks.spawn(write(writer, messages));
-        Self { queue, reading }
+        let (reads, of_writer) = (Arc::clone(&reading), shared.clone());
+        let of_reader = shared.clone();
+        let tasks = [
+            tasks.spawn(async move { (number, read(reader, reads, of_reader).await) }),
+            tasks.spawn(async move { (number, write(writer, messages, of_writer).await) }),
+        ];
+        Self {
+            queue,
+            reading,
+            tasks,
+        }
     }
 
     /// Reads these partitions, too; done once their ends are known.
@@ -185,8 +141,14 @@ impl Node {
 
     /// Reads a topic no longer.
     pub(super) fn stop_reading(&self, topic: &Name) {
-        let mut state = self.reading.state();
-        state.positions.retain(|position| position.topic != *topic);
+        self.reading.stop(topic);
+    }
+
+    /// The topics that are read here.
+    pub(super) fn topics(&self) -> BTreeSet<Name> {
+        let state = self.reading.state();
+        let topics = state.positions.iter().map(|one| Name::clone(&one.topic));
+        topics.collect()
     }
 
     /// Appends a message, or refuses it if too many wait.
@@ -218,6 +180,14 @@ impl Reading {
         (new, known)
     }
 
+    /// Reads a topic no longer. Returns whether it was read.
+    fn stop(&self, topic: &Name) -> bool {
+        let mut state = self.state();
+        let before = state.positions.len();
+        state.positions.retain(|position| position.topic != *topic);
+        state.positions.len() < before
+    }
+
     /// Moves a partition on, unless it is read no longer.
     fn advance(&self, read: &Position, next: i64) {
         let mut state = self.state();
@@ -231,15 +201,9 @@ impl Reading {
     }
 }
 
-async fn read(
-    mut connection: Connection,
-    reading: Arc<Reading>,
-    interest: Arc<Interest>,
-    incoming: Incoming,
-) -> Fault {
+async fn read(mut connection: Connection, reading: Arc<Reading>, shared: Shared) -> Fault {
     loop {
-        let round = round(&mut connection, &reading, &interest, &incoming);
-        if let Err(fault) = round.await {
+        if let Err(fault) = round(&mut connection, &reading, &shared).await {
             return fault;
         }
     }
@@ -249,13 +213,14 @@ async fn read(
 async fn round(
     connection: &mut Connection,
     reading: &Reading,
-    interest: &Interest,
-    incoming: &Incoming,
+    shared: &Shared,
 ) -> Result<(), Fault> {
     let (new, known) = reading.positions();
     if !new.is_empty() {
         let mut ends = new.clone();
-        connection.set_to_end(&mut ends).await?;
+        for (topic, error) in connection.set_to_end(&mut ends).await? {
+            give_up(&topic, meaning(error), reading, shared).await?;
+        }
         for (new, end) in new.iter().zip(&ends) {
             reading.advance(new, end.offset);
         }
@@ -275,10 +240,28 @@ async fn round(
         let Some(position) = all.find(same) else {
             continue;
         };
-        check(&fetched)?;
-        let batches = read_batches(&fetched.batches, position.offset)?;
+        let is_own = shared.is_own(&fetched.topic);
+        let batches = match fetched.error {
+            NONE => read_batches(&fetched.batches, position.offset),
+            OFFSET_OUT_OF_RANGE if is_own => {
+                return Err(Fault::Unfit("records were deleted before they were read"));
+            }
+            OFFSET_OUT_OF_RANGE => {
+                shared.incoming.count_dropped();
+                reading.advance(position, Position::END);
+                continue;
+            }
+            code => Err(Fault::Refused(meaning(code))),
+        };
+        let batches = match batches {
+            Ok(batches) => batches,
+            Err(fault) => {
+                give_up(&fetched.topic, fault.text(), reading, shared).await?;
+                continue;
+            }
+        };
         is_empty &= batches.next == position.offset;
-        pass_on(&fetched.topic, &batches, interest, incoming);
+        pass_on(&fetched.topic, &batches, &shared.interest, &shared.incoming);
         reading.advance(position, batches.next);
     }
     if is_empty && began.elapsed() < EMPTY_ANSWER {
@@ -287,14 +270,16 @@ async fn round(
     Ok(())
 }
 
-fn check(fetched: &Fetched) -> Result<(), Fault> {
-    match fetched.error {
-        NONE => Ok(()),
-        OFFSET_OUT_OF_RANGE => Err(Fault::Unfit("records were deleted before they were read")),
-        code => {
-            let (topic, reason) = (&fetched.topic, meaning(code));
-            Err(Fault::Refused(format!("{topic}: {reason}")))
-        }
+/// Reads a topic of another service no longer, and reports it once.
+async fn give_up(
+    topic: &Name,
+    reason: String,
+    reading: &Reading,
+    shared: &Shared,
+) -> Result<(), Fault> {
+    match shared.is_own(topic) || reading.stop(topic) {
+        true => shared.report(topic, reason).await,
+        false => Ok(()),
     }
 }
 
@@ -314,7 +299,11 @@ fn pass_on(name: &Name, batches: &Batches<'_>, interest: &Interest, incoming: &I
     }
 }
 
-async fn write(mut connection: Connection, mut queue: mpsc::Receiver<Write>) -> Fault {
+async fn write(
+    mut connection: Connection,
+    mut queue: mpsc::Receiver<Write>,
+    shared: Shared,
+) -> Fault {
     let mut next = None;
     loop {
         let first = match next.take() {
@@ -326,7 +315,7 @@ async fn write(mut connection: Connection, mut queue: mpsc::Receiver<Write>) -> 
         };
         let (batch, after) = gather(first, &mut queue);
         next = after;
-        if let Err(fault) = append(&mut connection, batch).await {
+        if let Err(fault) = append(&mut connection, batch, &shared).await {
             return fault;
         }
     }
@@ -349,7 +338,11 @@ fn gather(first: Write, queue: &mut mpsc::Receiver<Write>) -> (Vec<Write>, Optio
 }
 
 /// A batch whose answer does not come is dropped, which tells its publishers that it is lost.
-async fn append(connection: &mut Connection, mut batch: Vec<Write>) -> Result<(), Fault> {
+async fn append(
+    connection: &mut Connection,
+    mut batch: Vec<Write>,
+    shared: &Shared,
+) -> Result<(), Fault> {
     // Their publishers were told that they are not carried.
     batch.retain(|write| !write.message.confirm.is_closed());
     let Some(first) = batch.first() else {
@@ -368,20 +361,20 @@ async fn append(connection: &mut Connection, mut batch: Vec<Write>) -> Result<()
     put_batch(&mut bytes, &records, now);
     let (topic, partition) = (Name::clone(&first.topic), first.partition);
     let error = connection.produce(&topic, partition, &bytes).await?;
-    let (outcome, fault) = match error {
-        NONE => (Ok(()), None),
-        TIMED_OUT => (Err(NotCarried::TimedOut), None),
-        code => {
-            let reason = meaning(code);
-            // Anything else, such as a leader that has changed, takes new connections.
-            let fault = (!is_refusal(code)).then(|| Fault::Refused(reason.clone()));
-            (Err(NotCarried::Refused(reason)), fault)
-        }
+    let outcome = match error {
+        NONE => Ok(()),
+        TIMED_OUT => Err(NotCarried::TimedOut),
+        code => Err(NotCarried::Refused(meaning(code))),
     };
     for write in batch {
         let _ = write.message.confirm.send(outcome.clone());
     }
-    fault.map_or(Ok(()), Err)
+    match error {
+        NONE | TIMED_OUT => Ok(()),
+        code if is_refusal(code) => Ok(()),
+        // Such as a leader that has changed: the fleet's topic takes new connections.
+        code => shared.report(&topic, meaning(code)).await,
+    }
 }
 
 /// Whether the server refuses the message itself: too large, no name, no permission.

@@ -8,12 +8,14 @@ fn session() -> Session {
         prefix: "sessile".into(),
         payload_max: 100,
         headers: true,
-        topics: HashMap::new(),
-        ids: HashMap::new(),
-        last_id: 0,
-        unconfirmed: VecDeque::new(),
-        pings: VecDeque::new(),
+        ..Session::default()
     }
+}
+
+fn read_all(session: &mut Session, link: &mut Link, bytes: &[u8]) -> Result<(), Fault> {
+    let mut input = BytesMut::from(bytes);
+    while !input.is_empty() && session.read(&mut input, link)? {}
+    Ok(())
 }
 
 #[tokio::test]
@@ -25,7 +27,7 @@ async fn messages_are_read_at_every_cut() {
         let mut link = Link::new(end.incoming);
         let mut session = session();
         session.subscribe(Topic::Fleet, &mut link);
-        assert_eq!(&link.out.split()[..], b"SUB sessile.fleet 1\r\n");
+        assert_eq!(&link.out.split()[..], b"SUB sessile.fleet 1\r\nPING\r\n");
         let mut input = BytesMut::new();
         for part in [&bytes[..cut], &bytes[cut..]] {
             input.put_slice(part);
@@ -103,7 +105,7 @@ fn a_refused_publish_is_told_to_its_publisher_alone() {
     for (number, subject) in [(1, "a"), (2, "b"), (3, "c")] {
         let (confirm, answer) = tokio::sync::oneshot::channel();
         link.pending.push(confirm);
-        session.unconfirmed.push_back((number, subject.to_owned()));
+        session.unconfirmed.insert(number, subject.to_owned());
         answers.push(answer);
     }
     session.settle(&mut link);
@@ -120,4 +122,71 @@ fn a_refused_publish_is_told_to_its_publisher_alone() {
     let mut input = BytesMut::from(&b"-ERR 'Authorization Violation'\r\n"[..]);
     let fault = session.read(&mut input, &mut link).unwrap_err();
     assert_eq!(fault.text(), "the server refuses: Authorization Violation");
+}
+
+fn foreign(name: &str) -> Topic {
+    Topic::Foreign(name.into())
+}
+
+#[test]
+fn a_full_server_refuses_subscriptions_and_the_connection_goes_on() {
+    let (_broker, _received, end) = ends();
+    let mut link = Link::new(end.incoming);
+    let mut session = session();
+    for topic in [Topic::Fleet, foreign("a"), foreign("b"), foreign("c")] {
+        session.subscribe(topic, &mut link);
+    }
+    link.out.clear();
+    let full = "-ERR 'maximum subscriptions exceeded'\r\nPONG\r\n";
+    let answers = format!("PONG\r\nPONG\r\n{full}{full}");
+    read_all(&mut session, &mut link, answers.as_bytes()).expect("it goes on");
+    assert!(session.pings.is_empty() && link.out.is_empty());
+    let refused = link.refused.take().expect("a refusal");
+    assert!(
+        refused.contains("of c: the server allows no further one"),
+        "{refused}"
+    );
+    assert_eq!(
+        session.left_out,
+        BTreeSet::from([foreign("b"), foreign("c")])
+    );
+    // What is the gateways' own takes the place of another service's.
+    let group = Topic::Principal("ann".into());
+    let subject = session.subject(&group).expect("a subject");
+    session.subscribe(group, &mut link);
+    link.out.clear();
+    read_all(&mut session, &mut link, full.as_bytes()).expect("it goes on");
+    let expected = format!("UNSUB 2\r\nSUB {subject} 6\r\nPING\r\n");
+    assert_eq!(&link.out[..], expected.as_bytes());
+    assert_eq!(session.left_out.len(), 3);
+    // Room is used for what was left out, and what is wanted no longer is forgotten.
+    link.out.clear();
+    session.unsubscribe(&foreign("a"), &mut link);
+    assert!(link.out.is_empty());
+    session.unsubscribe(&Topic::Fleet, &mut link);
+    assert_eq!(&link.out[..], b"UNSUB 1\r\nSUB b 7\r\nPING\r\n");
+    assert_eq!(session.left_out, BTreeSet::from([foreign("c")]));
+}
+
+#[test]
+fn a_refused_subject_is_found_however_many_there_are_and_however_long_it_is() {
+    const COUNT: usize = 20_000;
+    let (_broker, _received, end) = ends();
+    let mut link = Link::new(end.incoming);
+    let mut session = session();
+    let name = |n: usize| format!("{}.{n}", "x".repeat(230));
+    for n in 0..COUNT {
+        session.subscribe(foreign(&name(n)), &mut link);
+    }
+    let mut answers = String::new();
+    for n in 0..COUNT {
+        let subject = name(n);
+        answers.push_str(&format!(
+            "-ERR 'Permissions Violation for Subscription to \"{subject}\"'\r\nPONG\r\n"
+        ));
+    }
+    // With a search through all of them for each this takes minutes.
+    read_all(&mut session, &mut link, answers.as_bytes()).expect("it goes on");
+    let refused = link.refused.take().expect("a refusal");
+    assert!(refused.contains(&name(COUNT - 1)), "{refused}");
 }

@@ -1,7 +1,7 @@
 //! A connection that is signed in. It has three channels, because the server closes a channel with
-//! its first error: one for the fleet's own messages, whose errors end the connection; one for
-//! bindings and one for messages to exchanges of other services, whose errors concern one binding
-//! or one message.
+//! its first error: one for the fleet's own messages and bindings, whose errors end the connection;
+//! one for bindings and one for messages to exchanges of other services, whose errors concern some
+//! bindings or one message.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -22,6 +22,9 @@ pub(super) const BINDINGS: u16 = 2;
 pub(super) const FOREIGN: u16 = 3;
 /// Longest short string.
 const SHORT_MAX: usize = 255;
+/// Bindings to exchanges of other services under way. An error has the server skip those behind it,
+/// which are then written again.
+const BINDINGS_MAX: usize = 128;
 /// Bytes around the payload of a frame.
 const FRAME_EXTRA: usize = 8;
 
@@ -34,8 +37,11 @@ pub(in crate::io::broker) struct Session {
     queue: String,
     frame_max: usize,
     topics: HashMap<Address, Topic>,
-    /// Bindings that the server has not confirmed: made (true) or taken away.
+    /// Bindings to exchanges of other services that the server has not confirmed: made (true) or
+    /// taken away.
     binding: VecDeque<(Topic, bool)>,
+    /// So many of them are written.
+    written: usize,
     own: Confirms,
     foreign: Confirms,
     /// Why the server takes no messages now.
@@ -45,7 +51,8 @@ pub(in crate::io::broker) struct Session {
 
 /// A message that is coming in.
 struct Delivery {
-    topic: Option<Topic>,
+    /// Under its routing key, and as one of all messages of its exchange.
+    topics: [Option<Topic>; 2],
     /// Bytes that are still to come, once the header has said it.
     missing: Option<u64>,
     body: Vec<u8>,
@@ -105,6 +112,7 @@ impl Session {
             frame_max,
             topics: HashMap::new(),
             binding: VecDeque::new(),
+            written: 0,
             own: Confirms::default(),
             foreign: Confirms::default(),
             blocked: None,
@@ -124,12 +132,36 @@ impl Session {
         (fits && plain).then(|| (exchange.into(), key.to_owned()))
     }
 
+    /// Has a binding made or taken away.
+    fn bind(&mut self, topic: &Topic, bound: bool, out: &mut BytesMut) {
+        match topic {
+            Topic::Foreign(_) => {
+                self.binding.push_back((topic.clone(), bound));
+                self.write_bindings(out);
+            }
+            _ => self.write_binding(topic, bound, out),
+        }
+    }
+
+    /// Writes as many of the bindings that wait as may be under way.
+    fn write_bindings(&mut self, out: &mut BytesMut) {
+        while self.written < self.binding.len().min(BINDINGS_MAX) {
+            let (topic, bound) = &self.binding[self.written];
+            self.write_binding(topic, *bound, out);
+            self.written += 1;
+        }
+    }
+
     fn write_binding(&self, topic: &Topic, bound: bool, out: &mut BytesMut) {
         let Some((exchange, key)) = self.address(topic) else {
             return;
         };
+        let channel = match topic {
+            Topic::Foreign(_) => BINDINGS,
+            _ => OWN,
+        };
         let method = if bound { (50, 20) } else { (50, 50) };
-        put_method(out, BINDINGS, method, |out| {
+        put_method(out, channel, method, |out| {
             out.put_u16(0);
             put_short(out, &self.queue);
             put_short(out, &exchange);
@@ -159,9 +191,12 @@ impl Session {
                 let active = read.u8().ok_or(NOT_AMQP)?;
                 put_method(&mut link.out, channel, (20, 21), |out| out.put_u8(active));
             }
-            (50, 21 | 51) => {
-                self.binding.pop_front().ok_or(NOT_AMQP)?;
+            (50, 21 | 51) if channel == BINDINGS => {
+                self.written = self.written.checked_sub(1).ok_or(NOT_AMQP)?;
+                self.binding.pop_front();
+                self.write_bindings(&mut link.out);
             }
+            (50, 21 | 51) if channel == OWN => {}
             (60, 30) => return Err(Fault::Unfit("the server has deleted the queue")),
             (60, 60) => {
                 let delivered = (|| {
@@ -172,7 +207,7 @@ impl Session {
                 })();
                 let (exchange, key) = delivered.ok_or(NOT_AMQP)?;
                 self.delivery = Some(Delivery {
-                    topic: self.topic(exchange, key),
+                    topics: self.topics_of(exchange, key),
                     missing: None,
                     body: Vec::new(),
                 });
@@ -195,9 +230,10 @@ impl Session {
         Ok(())
     }
 
-    fn topic(&self, exchange: &str, key: &str) -> Option<Topic> {
-        let at = |key: &str| self.topics.get(&(exchange.into(), key.to_owned()));
-        at(key).or_else(|| at("")).cloned()
+    fn topics_of(&self, exchange: &str, key: &str) -> [Option<Topic>; 2] {
+        let at = |key: &str| self.topics.get(&(exchange.into(), key.to_owned())).cloned();
+        let all = (!key.is_empty()).then(|| at("")).flatten();
+        [at(key), all]
     }
 
     /// The server has closed a channel: opened again, it goes on without what broke it.
@@ -210,14 +246,10 @@ impl Session {
         put_method(&mut link.out, channel, (20, 10), |out| put_short(out, ""));
         if channel == BINDINGS {
             let (topic, _) = self.binding.pop_front().ok_or(NOT_AMQP)?;
-            link.subscription_refused(&topic, &reason);
-            if let Some(address) = self.address(&topic) {
-                self.topics.remove(&address);
-            }
             // The server has skipped everything behind it.
-            for (topic, bound) in &self.binding {
-                self.write_binding(topic, *bound, &mut link.out);
-            }
+            self.written = 0;
+            self.refuse(&topic, &reason, link);
+            self.write_bindings(&mut link.out);
             return Ok(());
         }
         put_method(&mut link.out, channel, (85, 10), |out| out.put_u8(0));
@@ -236,6 +268,33 @@ impl Session {
         Ok(())
     }
 
+    /// A binding is refused. If that is for its exchange, so are all that wait for the same one:
+    /// each of them would close the channel again.
+    fn refuse(&mut self, topic: &Topic, reason: &str, link: &mut Link) {
+        link.subscription_refused(topic, reason);
+        let Some((exchange, key)) = self.address(topic) else {
+            return;
+        };
+        if reason.contains(&format!("exchange '{exchange}' in vhost")) && !reason.contains("topic")
+        {
+            let of_exchange = |topic: &Topic| {
+                let Topic::Foreign(name) = topic else {
+                    return false;
+                };
+                name.split_once('/').is_some_and(|(of, _)| of == &*exchange)
+            };
+            for (topic, _) in &self.binding {
+                if of_exchange(topic)
+                    && let Some(address) = self.address(topic)
+                {
+                    self.topics.remove(&address);
+                }
+            }
+            self.binding.retain(|(topic, _)| !of_exchange(topic));
+        }
+        self.topics.remove(&(exchange, key));
+    }
+
     /// The size of a message, and then its parts.
     fn content(&mut self, kind: u8, payload: &[u8], link: &mut Link) -> Result<(), Fault> {
         let delivery = self.delivery.as_mut().ok_or(NOT_AMQP)?;
@@ -246,7 +305,8 @@ impl Session {
                 header.u64().ok_or(NOT_AMQP)?
             }
             (BODY, Some(missing)) => {
-                if delivery.topic.is_some() && delivery.body.len() <= PAYLOAD_MAX {
+                let is_wanted = delivery.topics.iter().any(Option::is_some);
+                if is_wanted && delivery.body.len() <= PAYLOAD_MAX {
                     delivery.body.extend_from_slice(payload);
                 }
                 let size = payload.len() as u64;
@@ -257,9 +317,10 @@ impl Session {
         delivery.missing = Some(missing);
         if missing == 0
             && let Some(delivery) = self.delivery.take()
-            && let Some(topic) = &delivery.topic
         {
-            link.message(topic, &delivery.body);
+            for topic in delivery.topics.iter().flatten() {
+                link.message(topic, &delivery.body);
+            }
         }
         Ok(())
     }
@@ -343,16 +404,14 @@ impl Protocol for Session {
             link.subscription_refused(&topic, "that is no exchange with a routing key");
             return;
         };
-        self.write_binding(&topic, true, &mut link.out);
-        self.topics.insert(address, topic.clone());
-        self.binding.push_back((topic, true));
+        self.bind(&topic, true, &mut link.out);
+        self.topics.insert(address, topic);
     }
 
     fn unsubscribe(&mut self, topic: &Topic, link: &mut Link) {
         let address = self.address(topic);
         if address.is_some_and(|address| self.topics.remove(&address).is_some()) {
-            self.write_binding(topic, false, &mut link.out);
-            self.binding.push_back((topic.clone(), false));
+            self.bind(topic, false, &mut link.out);
         }
     }
 

@@ -14,11 +14,15 @@ fn feed(session: &mut Session, link: &mut Link, bytes: &[u8]) -> Result<BytesMut
 }
 
 fn deliver(out: &mut BytesMut, key: &str, parts: &[&str]) {
+    deliver_of(out, ("sessile", key), parts);
+}
+
+fn deliver_of(out: &mut BytesMut, (exchange, key): (&str, &str), parts: &[&str]) {
     put_method(out, OWN, (60, 60), |out| {
         put_short(out, "consumer");
         out.put_u64(1);
         out.put_u8(0);
-        put_short(out, "sessile");
+        put_short(out, exchange);
         put_short(out, key);
     });
     put_frame(out, HEADER, OWN, |out| {
@@ -180,4 +184,103 @@ fn nonsense_ends_the_connection_and_what_is_too_large_is_dropped() {
             "{name}"
         );
     }
+}
+
+#[test]
+fn bindings_to_a_missing_exchange_cost_no_more_than_others() {
+    const BINDINGS_WANTED: usize = 1000;
+    let (_broker, _received, end) = ends();
+    let mut link = Link::new(end.incoming);
+    let mut session = session();
+    let mut one = BytesMut::new();
+    session.write_binding(&Topic::Foreign("absent/room-1000".into()), true, &mut one);
+    for n in 0..BINDINGS_WANTED {
+        session.subscribe(Topic::Foreign(format!("absent/room-{n}").into()), &mut link);
+    }
+    let present = Topic::Foreign("present/x".into());
+    session.subscribe(present.clone(), &mut link);
+    session.subscribe(Topic::Fleet, &mut link);
+    let mut written = 0;
+    let mut closes = 0;
+    // As a server does: what is behind an error is skipped.
+    while session.binding.iter().any(|(topic, _)| *topic != present) {
+        written += link.out.split().len();
+        closes += 1;
+        let mut bytes = BytesMut::new();
+        close(
+            &mut bytes,
+            BINDINGS,
+            "NOT_FOUND - no exchange 'absent' in vhost '/'",
+        );
+        feed(&mut session, &mut link, &bytes).expect("it goes on");
+    }
+    written += link.out.len();
+    assert!(
+        written <= 2 * one.len() * BINDINGS_WANTED,
+        "{written} bytes"
+    );
+    assert_eq!(closes, 1);
+    assert_eq!(session.topics.len(), 2);
+    assert_eq!(session.binding, [(present, true)]);
+}
+
+#[test]
+fn bindings_that_are_refused_one_by_one_are_written_a_bounded_number_of_times() {
+    const BINDINGS_WANTED: usize = 1000;
+    let (_broker, _received, end) = ends();
+    let mut link = Link::new(end.incoming);
+    let mut session = session();
+    let mut one = BytesMut::new();
+    session.write_binding(&Topic::Foreign("guarded/room-1000".into()), true, &mut one);
+    for n in 0..BINDINGS_WANTED {
+        session.subscribe(
+            Topic::Foreign(format!("guarded/room-{n}").into()),
+            &mut link,
+        );
+    }
+    let mut written = 0;
+    while let Some((topic, _)) = session.binding.front().cloned() {
+        written += link.out.split().len();
+        let mut bytes = BytesMut::new();
+        let text = format!("ACCESS_REFUSED - access to topic '{topic}' in exchange 'guarded'");
+        close(
+            &mut bytes,
+            BINDINGS,
+            &format!("{text} in vhost '/' refused for user 'edge'"),
+        );
+        feed(&mut session, &mut link, &bytes).expect("it goes on");
+    }
+    assert!(
+        written <= (BINDINGS_MAX + 1) * one.len() * BINDINGS_WANTED,
+        "{written} bytes"
+    );
+    assert!(session.topics.is_empty());
+}
+
+#[tokio::test]
+async fn a_message_reaches_those_of_its_key_and_those_of_all_keys() {
+    let (_broker, mut received, end) = ends();
+    let mut link = Link::new(end.incoming);
+    let mut session = session();
+    let [all, keyed] = ["news/", "news/sport"].map(|name| Topic::Foreign(name.into()));
+    session.subscribe(all.clone(), &mut link);
+    session.subscribe(keyed.clone(), &mut link);
+    let mut bytes = BytesMut::new();
+    deliver_of(&mut bytes, ("news", "sport"), &["goal"]);
+    deliver_of(&mut bytes, ("news", "weather"), &["rain"]);
+    deliver_of(&mut bytes, ("news", ""), &["all"]);
+    assert!(feed(&mut session, &mut link, &bytes).unwrap().is_empty());
+    for (topic, payload) in [
+        (&keyed, "goal"),
+        (&all, "goal"),
+        (&all, "rain"),
+        (&all, "all"),
+    ] {
+        let expected = Received {
+            topic: topic.clone(),
+            payload: payload.into(),
+        };
+        assert_eq!(received.next().await, Some(expected));
+    }
+    assert_eq!(received.dropped(), 0);
 }
