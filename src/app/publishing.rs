@@ -12,7 +12,7 @@ use crate::control::messages::Messages;
 use crate::core::messages::history::History;
 use crate::core::messages::index::GroupBounds;
 use crate::io::broker::{self, HistoryLog, LogEvents, Outlet};
-use crate::live::{Live, MessagesSetup};
+use crate::live::{Live, MessagesSetup, PresenceFeed};
 use crate::proxy::worker::Shared;
 use crate::publish::{self, Publisher};
 use crate::telemetry::metrics::{MessageMetrics, Metrics};
@@ -23,6 +23,8 @@ pub(super) fn prepare(live: &Live, snapshot: &Snapshot, metrics: &Arc<Metrics>, 
         return;
     }
     let prefix = snapshot.broker.as_ref().map(|one| Arc::clone(&one.prefix));
+    let broker = snapshot.broker.as_ref();
+    let published = broker.map_or_else(Vec::new, |broker| broker.presence.clone());
     let bounds = snapshot.memberships;
     live.set_messages(MessagesSetup {
         prefix: prefix.unwrap_or_default(),
@@ -32,7 +34,7 @@ pub(super) fn prepare(live: &Live, snapshot: &Snapshot, metrics: &Arc<Metrics>, 
         },
         replays: has_history(snapshot).then(Arc::default),
         interest: snapshot.broker.as_ref().map(|_| Arc::default()),
-        presence: Arc::default(),
+        presence: Arc::new(PresenceFeed::publishing(published)),
         refused: MessageMetrics::new(metrics).memberships_refused(),
     });
 }

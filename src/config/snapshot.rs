@@ -39,7 +39,7 @@ pub use auth::{
     ExpiryWarning, Forward, JwksUrl, Jwt, JwtKeys, KeyHolder, Method as AuthMethod, Mint,
     RejectWith, Renewal, Revocations, RouteAuth, SignedUrl,
 };
-pub use broker::{Broker, BrokerKind, BrokerServer, SaslMechanism, SignIn};
+pub use broker::{Broker, BrokerKind, BrokerServer, PresenceTo, SaslMechanism, SignIn};
 pub use events::{EventFiles, Events};
 pub use listener::{
     CertificateFiles, HeadLimits, Listener, ListenerLimits, ListenerTimeouts, ListenerTls,

@@ -2,13 +2,16 @@
 //! done for other groups; while none is watched, a join costs one atomic load.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard};
 
 use tokio::sync::mpsc;
 
 use crate::base::group::GroupName;
 use crate::base::session_id::SessionId;
+use crate::base::target::Target;
+use crate::config::broker_name::BrokerName;
+use crate::config::snapshot::PresenceTo;
 use crate::core::messages::member::Member;
 use crate::core::messages::presence::Item;
 
@@ -58,6 +61,10 @@ pub struct PresenceFeed {
     notes: mpsc::Sender<PresenceNote>,
     receiver: Mutex<Option<mpsc::Receiver<PresenceNote>>>,
     lost: AtomicBool,
+    /// Reports that were lost so far.
+    losses: AtomicU64,
+    /// Groups whose joins and leaves are published at the broker.
+    published: Vec<PresenceTo>,
 }
 
 impl Default for PresenceFeed {
@@ -69,13 +76,37 @@ impl Default for PresenceFeed {
             notes,
             receiver: Mutex::new(Some(receiver)),
             lost: AtomicBool::new(false),
+            losses: AtomicU64::new(0),
+            published: Vec::new(),
         }
     }
 }
 
 impl PresenceFeed {
+    /// A feed of groups that are watched, and of those whose joins and leaves are published.
+    pub fn publishing(published: Vec<PresenceTo>) -> Self {
+        Self {
+            published,
+            ..Self::default()
+        }
+    }
+
+    /// Under which name joins and leaves of a group are published, if they are.
+    pub fn published(&self, group: &GroupName) -> Option<&BrokerName> {
+        if self.published.is_empty() {
+            return None;
+        }
+        let target = Target::Group(group.clone());
+        let names = |one: &&PresenceTo| one.groups.iter().any(|scope| scope.permits(&target));
+        self.published.iter().find(names).map(|one| &one.to)
+    }
+
     /// Whether joins and leaves of a group are to be reported.
     pub fn is_watched(&self, group: &GroupName) -> bool {
+        self.has_watcher(group) || self.published(group).is_some()
+    }
+
+    fn has_watcher(&self, group: &GroupName) -> bool {
         // Slices are commands: a worker that gets one sees what was stored before.
         self.any.load(Ordering::Acquire) && {
             let watched = self.watched.read();
@@ -117,6 +148,7 @@ impl PresenceFeed {
     /// Reports something.
     pub fn report(&self, note: PresenceNote) {
         if self.notes.try_send(note).is_err() {
+            self.losses.fetch_add(1, Ordering::Relaxed);
             self.lost.store(true, Ordering::Release);
         }
     }
@@ -124,6 +156,11 @@ impl PresenceFeed {
     /// Whether reports were lost since the last call.
     pub fn take_lost(&self) -> bool {
         self.lost.swap(false, Ordering::AcqRel)
+    }
+
+    /// Reports that were lost so far.
+    pub fn losses(&self) -> u64 {
+        self.losses.load(Ordering::Relaxed)
     }
 
     /// The reports; only once.

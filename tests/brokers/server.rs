@@ -306,6 +306,7 @@ impl Server {
                 _ => SignIn::Password(USER.to_owned(), Secret::new(PASSWORD)),
             },
             mechanism: SaslMechanism::Plain,
+            presence: Vec::new(),
             tls: ServiceTls {
                 ca: encrypted.then(|| self.files.ca.clone()),
                 ..ServiceTls::default()

@@ -36,6 +36,7 @@ pub async fn carries(kind: BrokerKind) {
     let mut receiver = Member::connected(&settings).await;
     only_what_is_wanted(kind, &sender, &mut receiver).await;
     in_order(&sender, &mut receiver).await;
+    with_headers(kind, &sender, &mut receiver).await;
     up_to_the_bound(kind, &sender, &mut receiver).await;
     what_is_refused(kind, &sender, &mut receiver).await;
     // Fleets that share a broker do not hear each other.
@@ -104,6 +105,20 @@ async fn in_order(sender: &Member, receiver: &mut Member) {
         }
     }
     assert_eq!(receiver.received.dropped(), 0);
+}
+
+/// Headers change nothing of the payload, and a name of another service takes them.
+async fn with_headers(kind: BrokerKind, sender: &Member, receiver: &mut Member) {
+    let topic = foreign(kind);
+    for value in ["", "größe, %0D%0A", &"x".repeat(2000)] {
+        let headers = ["Sessile-Subject", "Sessile-Groups"];
+        let headers = headers.map(|name| (name.to_owned(), value.to_owned()));
+        let published = sender
+            .broker
+            .publish(topic.clone(), "whole".into(), headers.to_vec());
+        published.await.unwrap();
+        assert_eq!(receiver.next().await, (topic.clone(), "whole".into()));
+    }
 }
 
 async fn up_to_the_bound(kind: BrokerKind, sender: &Member, receiver: &mut Member) {

@@ -35,6 +35,22 @@ pub struct Broker {
     pub tls: Option<ServiceTls>,
     /// For a connection, TLS and sign-in included.
     pub connect_timeout: Time,
+    /// Joins and leaves of groups that are published at the broker.
+    pub presence: Vec<PresenceTo>,
+}
+
+/// Joins and leaves of groups that are published at the broker, each by the gateway that has the
+/// session, as JSON: `{"event":"join","group":…,"session":…,"route":…,"principal":…,"metadata":…}`.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct PresenceTo {
+    /// Required. The groups: names, with `*` at the end all that begin so. A group is published
+    /// under the name of the first entry that names it.
+    pub groups: Vec<String>,
+    /// Required. The name at the broker, in the forms of `subscribe`, with `{group}` for the group:
+    /// `"nats:presence.{group}"`. A group that would change the meaning of the name is not
+    /// published.
+    pub to: Option<String>,
 }
 
 /// What kind of broker it is.
@@ -106,6 +122,7 @@ impl Default for Broker {
             token: None,
             tls: None,
             connect_timeout: Time::seconds(5),
+            presence: Vec::new(),
         }
     }
 }

@@ -32,7 +32,7 @@ mod value;
 
 pub use acme::{Acme, AcmeChallenge, ExternalAccount};
 pub use auth::{ApiKey, Authenticator, AuthenticatorType, Expiry, RejectWith, Revocation};
-pub use broker::{Broker, BrokerType, SaslMechanism};
+pub use broker::{Broker, BrokerType, PresenceTo, SaslMechanism};
 pub use events::Events;
 pub use limits::{AddressPrefix, NetworksFile, RouteLimits};
 pub use listener::{

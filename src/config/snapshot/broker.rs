@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use crate::base::addr::BackendAddr;
 use crate::base::secret::Secret;
+use crate::base::target_scope::Scope;
+use crate::config::broker_name::BrokerName;
 use crate::config::snapshot::service::ServiceTls;
 
 pub use crate::config::model::{BrokerType as BrokerKind, SaslMechanism};
@@ -27,6 +29,17 @@ pub struct Broker {
     pub tls: ServiceTls,
     /// For a connection, sign-in included. Default 5 s.
     pub connect_timeout: Duration,
+    /// Joins and leaves that are published. Default: none.
+    pub presence: Vec<PresenceTo>,
+}
+
+/// Joins and leaves of groups that are published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PresenceTo {
+    /// Those within one of these.
+    pub groups: Vec<Scope>,
+    /// Under which name; `{group}` is the group.
+    pub to: BrokerName,
 }
 
 /// A server of a broker.

@@ -6,14 +6,18 @@ use std::time::Duration;
 use http::Uri;
 
 use crate::base::addr::BackendAddr;
+use crate::base::target_scope::Scope as TargetScope;
+use crate::config::broker_name::{BrokerName, FillFault};
 use crate::config::model;
-use crate::config::snapshot::{Broker, BrokerKind, BrokerServer, ServiceTls, SignIn};
+use crate::config::snapshot::{Broker, BrokerKind, BrokerServer, PresenceTo, ServiceTls, SignIn};
 use crate::config::validate::scope::Scope;
 use crate::config::validate::service;
 use crate::config::validate::values::{secret_text, text_without_secrets};
 
 const CONNECT_MAX: Duration = Duration::from_secs(60);
 const SERVERS_MAX: usize = 64;
+/// Entries of `presence`, and groups of each.
+const PRESENCE_MAX: usize = 100;
 /// Kafka's names are at most 249 bytes, and a foreign name may follow none of ours.
 const PREFIX_MAX: usize = 64;
 /// Longest text of a user or a URL.
@@ -88,6 +92,7 @@ fn broker(at: &Scope<'_>, model: &model::Broker) -> Option<Broker> {
     };
     let connect_timeout = at.key("connect_timeout");
     let connect_timeout = connect_timeout.time(model.connect_timeout, CONNECT_MAX);
+    let presence = presence(&at.key("presence"), model);
     if matches!(sign_in, Some(SignIn::Password(..) | SignIn::Token(_)))
         && let Some(servers) = &servers
         && let Some(open) = servers.iter().position(crosses_in_the_clear)
@@ -103,7 +108,61 @@ fn broker(at: &Scope<'_>, model: &model::Broker) -> Option<Broker> {
         mechanism: model.mechanism.unwrap_or_default(),
         tls: tls?,
         connect_timeout: connect_timeout?,
+        presence: presence?,
     })
+}
+
+/// `[[broker.presence]]`
+fn presence(at: &Scope<'_>, model: &model::Broker) -> Option<Vec<PresenceTo>> {
+    at.few(model.presence.len(), PRESENCE_MAX)?;
+    at.each(&model.presence, |at, one| {
+        let example = "to = \"nats:presence.{group}\"";
+        let written = at.required("to", &one.to, example)?;
+        let groups = at.key("groups");
+        if one.groups.is_empty() && !groups.is_explained() {
+            groups.fault_with(
+                "joins and leaves of no group are published",
+                "name groups: `groups = [\"lobby\", \"room-*\"]`",
+            );
+            return None;
+        }
+        groups.few(one.groups.len(), PRESENCE_MAX)?;
+        let groups = groups.each(&one.groups, |at, name| {
+            at.parse::<TargetScope>(&format!("group:{name}"))
+        });
+        Some(PresenceTo {
+            groups: groups?,
+            to: presence_name(&at.key("to"), written, model)?,
+        })
+    })
+}
+
+/// A name in which the group is the only placeholder.
+fn presence_name(at: &Scope<'_>, written: &str, model: &model::Broker) -> Option<BrokerName> {
+    let name = at.parse::<BrokerName>(written)?;
+    let (kind, configured) = (name.kind(), model.kind);
+    if kind != configured {
+        at.fault_with(
+            format!("this is a name of {kind}, and the broker is {configured}"),
+            format!("write `{configured}:{}`", name.name()),
+        );
+        return None;
+    }
+    if let Some(other) = name.placeholders().find(|one| *one != "group") {
+        at.fault_with(
+            format!("there is no `{{{other}}}` here"),
+            "use `{group}`, which is the name of the group",
+        );
+        return None;
+    }
+    if let Err(fault @ FillFault::Own) = name.fill(&model.prefix, |_| Some("x")) {
+        at.fault_with(
+            fault.to_string(),
+            "publish under a name that does not begin with `prefix` of [broker]",
+        );
+        return None;
+    }
+    Some(name)
 }
 
 pub(super) fn crosses_in_the_clear(server: &BrokerServer) -> bool {

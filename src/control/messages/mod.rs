@@ -110,6 +110,8 @@ pub struct Messages {
     /// Set where the broker has a log for it.
     shared: Option<Arc<SharedHistory>>,
     presence: Arc<Presence>,
+    /// The name of the node.
+    node: Arc<str>,
     /// The broker of a node that is alone.
     local: Option<Broker>,
     dedup: Mutex<DedupWindow>,
@@ -138,6 +140,7 @@ impl Messages {
             shared,
             live,
             presence: Presence::new(Arc::clone(&process)),
+            node: Arc::clone(&name),
             fleet: fleet.map(|broker| Fleet::new(broker, process, name)),
             local,
             dedup: Mutex::default(),
@@ -185,7 +188,21 @@ impl Messages {
     /// Starts presence.
     pub fn start(&self, background: &mut JoinSet<()>) {
         let fleet = self.fleet.as_ref();
-        presence::start(&self.presence, &self.live, fleet, background);
+        let broker = self
+            .local
+            .as_ref()
+            .or_else(|| fleet.map(|fleet| fleet.broker()));
+        let parts = |broker: &Broker| {
+            let (node, metrics) = (Arc::clone(&self.node), Arc::clone(&self.metrics));
+            (broker.clone(), node, metrics)
+        };
+        presence::start(
+            &self.presence,
+            &self.live,
+            fleet,
+            broker.map(parts),
+            background,
+        );
     }
 
     /// Watches who is in a group on any node; `None` if too much is watched already, by this

@@ -16,7 +16,7 @@ use crate::live::Delivery;
 impl Messages {
     /// Delivers what comes from the broker, in the order in which it comes.
     pub(super) async fn receive(self: Arc<Self>, mut received: ReceivedStream) {
-        let mut dropped = 0;
+        let (mut dropped, mut compressed) = (0, 0);
         while let Some(message) = received.next().await {
             self.set_taking(true);
             let outcome = self.take(&message).await;
@@ -24,7 +24,10 @@ impl Messages {
             self.metrics.broker("received", outcome);
             let now = received.dropped();
             let more = now - std::mem::replace(&mut dropped, now);
-            self.metrics.dropped(more);
+            self.metrics.lost("dropped", more);
+            let now = received.compressed();
+            let unread = now - std::mem::replace(&mut compressed, now);
+            self.metrics.lost("compressed", unread);
             if let Some(fleet) = self.fleet.as_ref().filter(|_| more > 0) {
                 fleet.set_missed();
             }

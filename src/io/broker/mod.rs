@@ -34,6 +34,7 @@ mod redis;
 mod subscriptions;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -150,6 +151,7 @@ pub struct Incoming {
     queue: mpsc::Sender<(Received, OwnedSemaphorePermit)>,
     room: Arc<Semaphore>,
     dropped: watch::Sender<u64>,
+    compressed: Arc<AtomicU64>,
 }
 
 /// The stream of what came, and how many messages were dropped because it was full.
@@ -157,6 +159,7 @@ pub struct Incoming {
 pub struct ReceivedStream {
     queue: mpsc::Receiver<(Received, OwnedSemaphorePermit)>,
     dropped: watch::Receiver<u64>,
+    compressed: Arc<AtomicU64>,
 }
 
 /// The ends of a broker that is not connected yet.
@@ -164,6 +167,7 @@ pub fn ends() -> (Broker, ReceivedStream, DriverEnd) {
     let (outgoing, outgoing_receiver) = mpsc::channel(OUTGOING_MAX);
     let (queue, queue_receiver) = mpsc::channel(INCOMING_MAX);
     let dropped = watch::Sender::new(0);
+    let compressed = Arc::new(AtomicU64::new(0));
     let status = watch::Sender::new(BrokerStatus {
         connected: false,
         since: clock::wall(),
@@ -181,6 +185,7 @@ pub fn ends() -> (Broker, ReceivedStream, DriverEnd) {
     let received = ReceivedStream {
         queue: queue_receiver,
         dropped: dropped.subscribe(),
+        compressed: Arc::clone(&compressed),
     };
     let driver = DriverEnd {
         outgoing: outgoing_receiver,
@@ -189,6 +194,7 @@ pub fn ends() -> (Broker, ReceivedStream, DriverEnd) {
             queue,
             room: room(),
             dropped,
+            compressed,
         },
         status,
     };
@@ -306,7 +312,20 @@ impl Incoming {
 
     /// Counts a message that was dropped.
     pub fn count_dropped(&self) {
-        self.dropped.send_modify(|count| *count += 1);
+        self.count_unread(1);
+    }
+
+    /// Counts messages that were dropped unread.
+    pub fn count_unread(&self, messages: u64) {
+        if messages > 0 {
+            let add = |count: &mut u64| *count = count.saturating_add(messages);
+            self.dropped.send_modify(add);
+        }
+    }
+
+    /// Counts messages that cannot be read because they are compressed; true for the first.
+    pub fn count_compressed(&self, messages: u64) -> bool {
+        self.compressed.fetch_add(messages, Ordering::Relaxed) == 0
     }
 }
 
@@ -319,6 +338,11 @@ impl ReceivedStream {
     /// Messages that were dropped so far.
     pub fn dropped(&self) -> u64 {
         *self.dropped.borrow()
+    }
+
+    /// Messages so far that cannot be read because they are compressed.
+    pub fn compressed(&self) -> u64 {
+        self.compressed.load(Ordering::Relaxed)
     }
 }
 

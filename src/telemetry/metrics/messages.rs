@@ -51,10 +51,10 @@ impl MessageMetrics {
         ["carried", "not_carried"].map(|outcome| self.counter("sent_by_clients", outcome))
     }
 
-    /// So many messages of the broker found the queue full.
-    pub fn dropped(&self, count: u64) {
+    /// So many messages of the broker reach no session: `dropped`, or `compressed`.
+    pub fn lost(&self, outcome: &'static str, count: u64) {
         if count > 0 {
-            self.counter("received", "dropped").increment(count);
+            self.counter("received", outcome).increment(count);
         }
     }
 

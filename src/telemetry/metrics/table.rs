@@ -126,8 +126,10 @@ table! {
          same id.";
     BROKER_MESSAGES = Counter, Count, "sessile_broker_messages_total", ["direction", "outcome"],
         "Messages between this node and the broker: sent (carried, not_carried), sent_by_clients \
-         on routes without a backend (carried, not_carried), received \
-         (delivered, signal, own, duplicate, malformed, dropped). Signals are what gateways send \
+         on routes without a backend (carried, not_carried), presence (joins and leaves that are \
+         published: carried, not_carried, refused, dropped), received \
+         (delivered, signal, own, duplicate, malformed, dropped, or compressed records of Kafka, \
+         which cannot be read). Signals are what gateways send \
          one another beside messages; those that are sent are not counted. What other services \
          publish counts as delivered.";
     BROKER_CONNECTED = Gauge, Count, "sessile_broker_connected", [],

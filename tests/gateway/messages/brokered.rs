@@ -320,10 +320,14 @@ async fn settle_after(client: &mut Client, sent: &str) {
 /// arrives at most once and in order, and those that do not are counted.
 async fn loses_only_what_it_counts(kind: &'static str) {
     let mut broker = BrokerServer::start(kind).await;
-    let (one, other) = (
-        node("one", &broker, kind).await,
-        node("other", &broker, kind).await,
+    // Long enough for a machine that is busy.
+    let patient = config(&broker, kind, "").replace(
+        &format!("publish = \"{kind}:in.{{room}}\""),
+        &format!("publish = {{ to = \"{kind}:in.{{room}}\", wait = \"60s\" }}"),
     );
+    let one = Gateway::start_named("one", &patient).await;
+    wait_for_broker(&one, true).await;
+    let other = node("other", &broker, kind).await;
     let mut service: Publisher = broker.publisher();
     service.subscribe("in.sum").expect("the broker is there");
     let (mut first, mut second) = (join(&one, "sum").await, join(&other, "sum").await);

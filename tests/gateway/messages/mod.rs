@@ -1,5 +1,6 @@
 //! Messages that services publish: who gets them, in which order, and what the answer is.
 
+mod announced;
 mod brokered;
 mod connections;
 mod counted;

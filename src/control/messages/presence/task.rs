@@ -10,6 +10,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use crate::base::clock;
 use crate::base::group::GroupName;
 use crate::control::messages::fleet::Fleet;
+use crate::control::messages::presence::announcer::Announcer;
 use crate::control::messages::presence::hub::{Command, Presence};
 use crate::control::messages::presence::walks::{Progress, StreamKey, Walks};
 use crate::core::messages::presence::{ITEMS_MAX, Item, Part, Streams, Watched};
@@ -36,6 +37,8 @@ pub(super) struct Task {
     live: Arc<Live>,
     fleet: Option<Arc<Fleet>>,
     feed: Arc<PresenceFeed>,
+    /// Publishes joins and leaves at the broker, if there is one.
+    announcer: Option<Announcer>,
     streams: Streams,
     /// Watches that were refused since the last tick.
     refused: usize,
@@ -49,6 +52,7 @@ impl Task {
     pub(super) fn new(
         presence: Arc<Presence>,
         (live, fleet, feed): (Arc<Live>, Option<Arc<Fleet>>, Arc<PresenceFeed>),
+        announcer: Option<Announcer>,
     ) -> Self {
         Self {
             presence,
@@ -56,6 +60,7 @@ impl Task {
             live,
             fleet,
             feed,
+            announcer,
             streams: Streams::default(),
             refused: 0,
             members: 0,
@@ -167,6 +172,9 @@ impl Task {
         while let Some(note) = next {
             match note {
                 PresenceNote::Changed { group, item } => {
+                    if let Some(announcer) = &self.announcer {
+                        announcer.announce(&self.feed, &group, &item);
+                    }
                     for node in self.streams.watchers(&group) {
                         let items = streams.entry((group.clone(), node)).or_default();
                         items.push(item.clone());
@@ -341,6 +349,9 @@ impl Task {
         let refused = std::mem::take(&mut self.refused);
         if refused > 0 {
             tracing::warn!(refused, "too many groups are watched; these are not shown");
+        }
+        if let Some(announcer) = &mut self.announcer {
+            announcer.note_losses(self.feed.losses());
         }
         if self.feed.take_lost() {
             tracing::warn!("too many joins and leaves at once: members are listed again");

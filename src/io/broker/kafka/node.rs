@@ -284,8 +284,13 @@ async fn give_up(
 }
 
 fn pass_on(name: &Name, batches: &Batches<'_>, interest: &Interest, incoming: &Incoming) {
-    for _ in 0..batches.unread {
-        incoming.count_dropped();
+    incoming.count_unread(batches.unread);
+    if batches.compressed > 0 && incoming.count_compressed(batches.compressed) {
+        tracing::warn!(
+            topic = %name,
+            "records are compressed and cannot be read: have producers send without compression, \
+             or set `compression.type=uncompressed` on the topic"
+        );
     }
     for (key, value) in &batches.records {
         for topic in interest.topics_of(name, key) {

@@ -164,8 +164,10 @@ pub(super) fn put_batch(out: &mut BytesMut, records: &[Record<'_>], now: i64) {
 pub(super) struct Batches<'a> {
     /// Key and value of each record.
     pub(super) records: Vec<(&'a [u8], &'a [u8])>,
-    /// Records that were left out because they are compressed, or in a format of old.
+    /// Records that were left out because they are in a format of old.
     pub(super) unread: u64,
+    /// Records that were left out because they are compressed.
+    pub(super) compressed: u64,
     /// Where to go on.
     pub(super) next: i64,
 }
@@ -207,7 +209,7 @@ fn read_batch<'a>(batch: &'a [u8], first: i64, found: &mut Batches<'a>) -> Optio
     let _checksum = head.i32()?;
     let (attributes, last_delta) = (head.i16()?, head.i32()?);
     head.take(BATCH_HEAD - UNCOUNTED - 9 - 6 - 4)?;
-    let count = head.list()?;
+    let count = head.i32()?;
     let from = found.next;
     found.next = from.max(first.checked_add(i64::from(last_delta))?.checked_add(1)?);
     let (compressed, control) = (attributes & 7 != 0, attributes & 0x20 != 0);
@@ -215,8 +217,13 @@ fn read_batch<'a>(batch: &'a [u8], first: i64, found: &mut Batches<'a>) -> Optio
         return Some(());
     }
     if compressed {
-        found.unread += count as u64;
+        // Their number says nothing of their size, and whoever writes them chooses it.
+        found.compressed += u64::try_from(count).unwrap_or(0);
         return Some(());
+    }
+    let count = usize::try_from(count).unwrap_or(0);
+    if count > LIST_MAX {
+        return None;
     }
     for _ in 0..count {
         let size = usize::try_from(head.varint()?).ok()?;
@@ -311,10 +318,21 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_counted_and_nonsense_is_refused() {
-        let mut compressed = batch(&["one", "two"]);
-        compressed[22] = 2;
-        let read = read_batches(&compressed, 0).unwrap();
-        assert_eq!((read.records.len(), read.unread, read.next), (0, 2, 2));
+        // gzip, snappy, lz4, zstd.
+        for codec in 1..=4 {
+            let mut compressed = batch(&["one", "two"]);
+            compressed[22] = codec;
+            let read = read_batches(&compressed, 0).unwrap();
+            let counts = (read.records.len(), read.compressed, read.unread);
+            assert_eq!((counts, read.next), ((0, 2, 0), 2));
+            // So many records that no list may have them are no reason to lose the connection.
+            compressed[57..61].copy_from_slice(&i32::MAX.to_be_bytes());
+            let read = read_batches(&compressed, 0).unwrap();
+            assert_eq!((read.compressed, read.next), (i32::MAX as u64, 2));
+        }
+        let mut plain = batch(&["one"]);
+        plain[57..61].copy_from_slice(&i32::MAX.to_be_bytes());
+        assert!(read_batches(&plain, 0).is_err());
         let mut control = batch(&["one"]);
         control[22] = 0x20;
         let read = read_batches(&control, 0).unwrap();
