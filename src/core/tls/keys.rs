@@ -58,6 +58,8 @@ impl fmt::Debug for Keys {
 }
 
 impl Keys {
+    /// The keys of a handshake that this process ran. rustls derived key and initialization vector
+    /// from the secret; deriving them again would cost four HMACs in each handshake.
     pub(super) fn new(suite: Suite, version: Version, half: HalfKeys<'_>) -> Result<Self, Unfit> {
         let mut keys = Self {
             key: [0; KEY_MAX],
@@ -69,25 +71,34 @@ impl Keys {
             return Err(Unfit::Length);
         }
         if version == Version::V1_3 {
-            keys.set_secret(suite, half.secret.ok_or(Unfit::NoSecret)?)?;
-            if keys.key[..half.key.len()] != *half.key || keys.iv != *half.iv {
-                return Err(Unfit::Mismatch);
+            let secret = half.secret.ok_or(Unfit::NoSecret)?;
+            if secret.len() != suite.secret_bytes() {
+                return Err(Unfit::Length);
             }
-        } else {
-            keys.key[..half.key.len()].copy_from_slice(half.key);
-            keys.iv.copy_from_slice(half.iv);
+            keys.secret[..secret.len()].copy_from_slice(secret);
+        }
+        keys.key[..half.key.len()].copy_from_slice(half.key);
+        keys.iv.copy_from_slice(half.iv);
+        Ok(keys)
+    }
+
+    /// Keys that another process has sent, which must belong to their secret.
+    pub(super) fn received(
+        suite: Suite,
+        version: Version,
+        half: HalfKeys<'_>,
+    ) -> Result<Self, Unfit> {
+        let keys = Self::new(suite, version, half)?;
+        if version == Version::V1_3 && !keys.are_of_their_secret(suite) {
+            return Err(Unfit::Mismatch);
         }
         Ok(keys)
     }
 
-    /// The keys of a traffic secret of TLS 1.3.
-    fn set_secret(&mut self, suite: Suite, secret: &[u8]) -> Result<(), Unfit> {
-        if secret.len() != suite.secret_bytes() {
-            return Err(Unfit::Length);
-        }
-        self.secret[..secret.len()].copy_from_slice(secret);
-        self.derive(suite);
-        Ok(())
+    fn are_of_their_secret(&self, suite: Suite) -> bool {
+        let mut derived = self.clone();
+        derived.derive(suite);
+        derived.key == self.key && derived.iv == self.iv
     }
 
     /// Key and initialization vector, which vectors of the RFC name.
@@ -99,7 +110,8 @@ impl Keys {
             secret: [0; SECRET_MAX],
             sequence: 0,
         };
-        keys.set_secret(suite, secret).expect("a secret");
+        keys.secret[..secret.len()].copy_from_slice(secret);
+        keys.derive(suite);
         (keys.key[..suite.key_bytes()].to_vec(), keys.iv.to_vec())
     }
 

@@ -207,6 +207,6 @@ impl<'a> Reader<'a> {
             sequence,
             secret,
         };
-        Keys::new(suite, version, half).map_err(|_| UnsoundTls("its keys"))
+        Keys::received(suite, version, half).map_err(|_| UnsoundTls("its keys"))
     }
 }

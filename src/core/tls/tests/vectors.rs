@@ -84,11 +84,14 @@ fn keys_that_are_not_of_their_secret_are_refused() {
         sequence: 0,
         secret,
     };
-    let new = |half| Keys::new(suite, Version::V1_3, half).map(drop);
+    let new = |half| Keys::received(suite, Version::V1_3, half).map(drop);
     assert_eq!(new(half(&key, Some(&secret))), Ok(()));
     assert_eq!(new(half(&key, None)), Err(Unfit::NoSecret));
     assert_eq!(new(half(&key, Some(&secret[1..]))), Err(Unfit::Length));
     assert_eq!(new(half(&key[1..], Some(&secret))), Err(Unfit::Length));
     let other = bytes(SERVER_SECRET);
     assert_eq!(new(half(&key, Some(&other))), Err(Unfit::Mismatch));
+    let mut swapped = key.clone();
+    swapped.swap(0, 1);
+    assert_eq!(new(half(&swapped, Some(&secret))), Err(Unfit::Mismatch));
 }
