@@ -154,7 +154,7 @@ pub(super) async fn publish(
             for message in messages {
                 begun.push(publish_one(&publisher, &caller, message).await);
             }
-            // The counts of other nodes come meanwhile.
+            // All are in order now; workers and other nodes count meanwhile.
             let mut results = Vec::with_capacity(begun.len());
             for publishing in begun {
                 results.push(match publishing {

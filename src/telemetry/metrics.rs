@@ -360,16 +360,20 @@ impl<K> Default for Family<K> {
 
 impl<K: Copy + PartialEq> Family<K> {
     fn count(&self, key: K, make: impl FnOnce() -> Counter) {
+        self.add(key, 1, make);
+    }
+
+    fn add(&self, key: K, count: u64, make: impl FnOnce() -> Counter) {
         let made = self.0.read().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, counter)) = made.iter().find(|(known, _)| *known == key) {
-            counter.increment(1);
+            counter.increment(count);
             return;
         }
         drop(made);
         // Two threads may both add the key: both handles refer to the same counter, so no count is
         // lost.
         let counter = make();
-        counter.increment(1);
+        counter.increment(count);
         self.0
             .write()
             .unwrap_or_else(PoisonError::into_inner)

@@ -6,6 +6,7 @@ mod fleet;
 mod history;
 mod interest;
 mod presence;
+mod published;
 mod received;
 mod sessions;
 mod shared_history;
@@ -16,6 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 
 use crate::base::clock;
@@ -27,11 +29,12 @@ use crate::control::messages::counts::{ANSWER_MAX, added};
 use crate::control::messages::fleet::{Fleet, Waiting};
 use crate::control::messages::history::NodeHistory;
 use crate::control::messages::presence::Presence;
+use crate::control::messages::published::Delivered;
 use crate::control::messages::shared_history::SharedHistory;
 use crate::core::messages::dedup::{DedupResult, DedupWindow};
 use crate::core::messages::delivery::{DeliveryCounts, Publication};
 use crate::core::messages::envelope::{Content, Envelope};
-use crate::core::messages::signal::{Answer, Signal};
+use crate::core::messages::signal::Signal;
 use crate::core::messages::topic::Topic;
 use crate::io::broker::{Broker, HistoryLog, LogEvents, NotCarried, ReceivedStream};
 use crate::live::{Live, QueuedCommands};
@@ -42,62 +45,12 @@ pub const WAIT_MAX: Duration = Duration::from_secs(10);
 
 pub use fleet::NodeStatus;
 pub use presence::{Batch, MembersView, Place, Watcher};
+pub use published::{Outcome, Published, Publishing};
 pub use sessions::{FleetPage, Lookup};
 
-/// What became of a published message.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Published {
-    /// It was delivered here, and carried to other nodes where there may be any.
-    Done(Outcome),
-    /// A message with this id came before.
-    Duplicate,
-}
-
-/// What became of a message that was not published before.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outcome {
-    /// On this node, and on the others that answered if the publisher waits for them.
-    pub counts: DeliveryCounts,
-    /// Workers that did not answer: their sessions are not counted.
-    pub unanswered: usize,
-    /// Whether the broker has it; `None` without a broker.
-    pub carried: Option<Result<(), NotCarried>>,
-    /// Nodes whose sessions are counted, this one among them.
-    pub nodes: usize,
-    /// Live nodes whose counts are missing; `None` if the publisher does not wait for them.
-    pub nodes_missing: Option<usize>,
-}
-
-/// A message that this node has delivered. Counts of other nodes may be to come.
-#[derive(Debug)]
-pub struct Publishing {
-    published: Published,
-    rest: Option<Waiting>,
-}
-
-impl Publishing {
-    /// Waits for the counts of the other nodes, if the publisher does.
-    pub async fn complete(self) -> Published {
-        let (mut outcome, waiting) = match (self.published, self.rest) {
-            (Published::Done(outcome), Some(waiting)) => (outcome, waiting),
-            (published, _) => return published,
-        };
-        let replies = waiting.replies().await;
-        let mut missing = replies.missing;
-        for answer in replies.answers {
-            match answer {
-                Answer::Counts { counts, unanswered } => {
-                    outcome.counts = outcome.counts.plus(counts);
-                    outcome.unanswered = outcome.unanswered.saturating_add(unanswered);
-                    outcome.nodes += 1;
-                }
-                _ => missing += 1,
-            }
-        }
-        outcome.nodes_missing = Some(missing);
-        Published::Done(outcome)
-    }
-}
+/// Messages of publishers that are under way to the workers. Further ones wait at their publishers:
+/// a worker refuses what finds its queue full.
+const UNDER_WAY_MAX: usize = 512;
 
 /// The hub of a node.
 #[derive(Debug)]
@@ -115,6 +68,8 @@ pub struct Messages {
     /// The broker of a node that is alone.
     local: Option<Broker>,
     dedup: Mutex<DedupWindow>,
+    /// For messages of publishers.
+    room: Arc<Semaphore>,
     metrics: Arc<MessageMetrics>,
 }
 
@@ -144,6 +99,7 @@ impl Messages {
             fleet: fleet.map(|broker| Fleet::new(broker, process, name)),
             local,
             dedup: Mutex::default(),
+            room: Arc::new(Semaphore::new(UNDER_WAY_MAX)),
             metrics: Arc::new(MessageMetrics::new(metrics)),
         })
     }
@@ -250,44 +206,39 @@ impl Messages {
         }
     }
 
-    /// Delivers a message, and has the broker carry it. It goes on if the publisher gives up
-    /// waiting. With `wait` the other nodes send their counts, for which that time is left.
+    /// Begins to deliver a message, and has the broker carry it. Returns when what is published
+    /// next comes behind it. It goes on if the publisher gives up waiting. With `wait` the other
+    /// nodes send their counts, for which that time is left.
     pub async fn publish(
         self: &Arc<Self>,
         publication: Publication,
         wait: Option<Duration>,
     ) -> Publishing {
+        let room = Arc::clone(&self.room).acquire_owned().await;
+        let (in_order, is_in_order) = oneshot::channel();
         let hub = Arc::clone(self);
-        let publishing = async move { hub.publish_now(publication, wait).await };
-        // Without an answer only while the gateway ends.
-        tokio::spawn(publishing).await.unwrap_or_else(|_| {
-            let outcome = Outcome {
-                counts: DeliveryCounts::default(),
-                unanswered: self.live.workers().len(),
-                carried: None,
-                nodes: 0,
-                nodes_missing: None,
-            };
-            Publishing {
-                published: Published::Done(outcome),
-                rest: None,
-            }
-        })
+        let delivery = tokio::spawn(async move {
+            let delivered = hub.publish_now(publication, wait, in_order).await;
+            drop(room);
+            delivered
+        });
+        // The sender is dropped once that is so.
+        let _ = is_in_order.await;
+        Publishing::new(delivery, self.live.workers().len())
     }
 
+    /// Drops `in_order` when what is published next comes behind this message.
     async fn publish_now(
         &self,
         mut publication: Publication,
         wait: Option<Duration>,
-    ) -> Publishing {
+        in_order: oneshot::Sender<()>,
+    ) -> Delivered {
         let id = publication.id.as_ref();
         let seen = id.map_or(DedupResult::New, |id| self.note(id, self.fleet.is_none()));
         if seen == DedupResult::Known {
             self.metrics.published("duplicate");
-            return Publishing {
-                published: Published::Duplicate,
-                rest: None,
-            };
+            return Published::Duplicate.into();
         }
         self.metrics.published("published");
         if let Some(shared) = &self.shared
@@ -305,13 +256,21 @@ impl Messages {
         let mut rest = asking.and_then(|(fleet, wait)| fleet.begin(wait, |_| false));
         let ask = rest.as_ref().map(Waiting::number);
         let carried = async { Some(self.carry(fleet?, topics, publication.clone(), ask).await) };
+        // The order at the broker is certain only once the broker has the message.
+        let (at_broker, in_order) = match fleet {
+            Some(_) => (Some(in_order), None),
+            None => (None, Some(in_order)),
+        };
         let delivered = async {
-            match seen {
-                DedupResult::New => self.deliver(publication.clone()).await,
-                _ => (DeliveryCounts::default(), 0),
+            if seen != DedupResult::New {
+                return (DeliveryCounts::default(), 0);
             }
+            let queued = self.queue(publication.clone()).await;
+            drop(in_order);
+            added(queued.answers(ANSWER_MAX).await)
         };
         let (carried, (counts, unanswered)) = tokio::join!(carried, delivered);
+        drop(at_broker);
         match (&carried, &publication.id) {
             (Some(Ok(())), Some(id)) => self.dedup().set_carried(id),
             (Some(Err(_)), _) => rest = None,
@@ -325,10 +284,7 @@ impl Messages {
             // Of all nodes, unless they answer.
             nodes_missing: wait.map(|_| fleet.map_or(0, |fleet| fleet.others())),
         };
-        Publishing {
-            published: Published::Done(outcome),
-            rest,
-        }
+        Delivered::new(outcome, rest)
     }
 
     /// Publishes a message through the log of the history. The counts are those of this node: the
@@ -337,7 +293,7 @@ impl Messages {
         &self,
         shared: &SharedHistory,
         mut publication: Publication,
-    ) -> Publishing {
+    ) -> Delivered {
         let id = publication.id.get_or_insert_with(unique_id).clone();
         let ((counts, unanswered), carried) = shared.publish(publication).await;
         if carried.is_ok() {
@@ -356,10 +312,7 @@ impl Messages {
             nodes: 1,
             nodes_missing: self.fleet.as_ref().map(|fleet| fleet.others()),
         };
-        Publishing {
-            published: Published::Done(outcome),
-            rest: None,
-        }
+        Published::Done(outcome).into()
     }
 
     async fn carry(
@@ -401,11 +354,6 @@ impl Messages {
         };
         self.metrics.broker("sent", carried);
         outcome
-    }
-
-    /// Delivers to the sessions of this node.
-    async fn deliver(&self, publication: Publication) -> (DeliveryCounts, usize) {
-        added(self.queue(publication).await.answers(ANSWER_MAX).await)
     }
 
     async fn queue(&self, publication: Publication) -> QueuedCommands<DeliveryCounts> {

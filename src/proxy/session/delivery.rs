@@ -1,8 +1,8 @@
 //! Delivers published messages to the sessions of a worker: one after the other, so that the order
 //! of a publisher is kept, and in slices, between which the worker serves its clients.
 //!
-//! Several small messages that wait are delivered together: a session that gets more than one of
-//! them is written to once.
+//! Messages that wait are delivered together: they are put into the queues of their sessions first,
+//! and a session that gets several of them is written to once.
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
@@ -10,153 +10,48 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::task::yield_now;
+use tokio::task::{unconstrained, yield_now};
 
-use crate::base::clock;
-use crate::base::group::GroupName;
 use crate::base::names::RouteName;
 use crate::base::session_id::SessionId;
 use crate::base::target::Target;
 use crate::config::snapshot::{MessageQueue, WhenFull as QueuePolicy};
 use crate::core::messages::delivery::{DeliveryCounts, Recipient};
-use crate::core::messages::index::{MembersSlice, Membership};
-use crate::core::messages::member::Member;
-use crate::core::messages::presence::ITEMS_MAX;
+use crate::core::messages::index::MembersSlice;
 use crate::core::messages::topic::Topic;
 use crate::core::session::orders::CloseOrder;
 use crate::core::session::record::Cause;
 use crate::core::session::wheel::Tick;
 use crate::io::relay::{QueueBounds, Unsent, WhenFull};
-use crate::live::{
-    Delivery, Destination, GroupSlice, MessageCommand, PresenceNote, RosterAsk, Slice, Sliced,
-};
+use crate::live::{Delivery, Destination, Slice, Sliced};
 use crate::proxy::clock::ticks;
-use crate::proxy::session::delivery_queue::{Batch, QueuedDelivery, QueuedReplay};
+use crate::proxy::session::delivery_queue::{Batch, QueuedDelivery};
 use crate::proxy::session::live_session::Session;
 use crate::proxy::session::missed::{self, excluded};
 use crate::proxy::session::registry::Sessions;
+use crate::telemetry::metrics::RouteMetrics;
 
-/// Sessions that are written to in one go.
+/// Sessions that are looked at in one go.
 const SLICE: usize = 128;
+/// Sessions that are written to in one go. A write costs several microseconds.
+const WRITES: usize = 64;
 /// Messages that are delivered together.
-const BATCH: usize = 64;
+const BATCH: usize = 1024;
+/// Deliveries that are queued before their sessions are written to, if there are several messages.
+const WINDOW: usize = 16 * 1024;
 
-/// Carries out a command about messages and groups.
-pub(crate) fn carry_out(sessions: &Rc<Sessions>, command: MessageCommand) {
-    match command {
-        MessageCommand::Deliver { delivery, answer } => {
-            sessions
-                .delivery_queue
-                .push(QueuedDelivery { delivery, answer });
-        }
-        MessageCommand::Replay {
-            id,
-            deliveries,
-            gap,
-            more,
-            answer,
-        } => {
-            let here = sessions.find(id).is_some();
-            if here {
-                let replay = QueuedReplay {
-                    id,
-                    deliveries,
-                    gap,
-                    more,
-                };
-                sessions.delivery_queue.push_replay(replay);
-            }
-            reply(answer, here);
-        }
-        MessageCommand::Join {
-            id,
-            group,
-            ttl,
-            metadata,
-            answer,
-        } => {
-            let membership = Membership {
-                group,
-                expires: ttl.map(|ttl| clock::now() + ttl),
-                metadata,
-            };
-            let here = sessions.find(id).filter(|session| session.is_here());
-            let joined = here.map(|session| sessions.index.join(&session, membership));
-            reply(answer, joined);
-        }
-        MessageCommand::Leave { id, group, answer } => {
-            let here = sessions.find(id).filter(|session| session.is_here());
-            let left = here.map(|_| sessions.index.leave(id, &group));
-            reply(answer, left);
-        }
-        MessageCommand::Members {
-            group,
-            slice,
-            answer,
-        } => {
-            let (members, next) = members(sessions, &group, slice.after, slice.limit);
-            let count = sessions.index.count(&Topic::Group(group)) as u64;
-            let answered = Sliced {
-                answer: GroupSlice { members, count },
-                next,
-            };
-            reply(answer, answered);
-        }
-        MessageCommand::Roster {
-            group,
-            asked,
-            after,
-        } => report_members(sessions, group, asked, after),
-    }
-}
-
-/// Reports members of a group behind `after` to those who watch it.
-fn report_members(
-    sessions: &Sessions,
-    group: GroupName,
-    asked: RosterAsk,
-    after: Option<SessionId>,
-) {
-    let (mut members, next) = members(sessions, &group, after, ITEMS_MAX);
-    for member in &mut members {
-        member.ttl_ms = None;
-    }
-    sessions.index.report(PresenceNote::Slice {
-        group,
-        asked,
-        worker: sessions.worker().index,
-        members,
-        next,
-    });
-}
-
-/// Members of a group behind `after`, and where the next ones begin.
-fn members(
-    sessions: &Sessions,
-    group: &GroupName,
-    after: Option<SessionId>,
-    most: usize,
-) -> (Vec<Member>, Option<SessionId>) {
-    let topic = Topic::Group(group.clone());
-    let slice = sessions.index.slice(&topic, after, most);
-    let found = slice.ids.iter().filter_map(|id| sessions.find(*id));
-    let members = found.filter_map(|session| sessions.index.member(&session, group));
-    (members.collect(), slice.next)
-}
-
-/// Sends an answer; the asker may have given up waiting.
-fn reply<A>(answer: oneshot::Sender<A>, value: A) {
-    let _ = answer.send(value);
-}
-
-/// Delivers messages for as long as the worker runs.
+/// Delivers messages for as long as the worker runs. It lets other tasks run by itself: tokio's
+/// budget for a task would make a socket that takes bytes look like one that does not.
 pub(crate) async fn run(sessions: Rc<Sessions>) {
-    loop {
-        match sessions.delivery_queue.take(BATCH).await {
-            Batch::Deliveries(batch) => deliver(&sessions, batch).await,
-            Batch::Replay(replay) => missed::replay(&sessions, &replay),
+    let deliveries = async {
+        loop {
+            match sessions.delivery_queue.take(BATCH).await {
+                Batch::Deliveries(batch) => deliver(&sessions, batch).await,
+                Batch::Replay(replay) => missed::replay(&sessions, &replay),
+            }
         }
-    }
+    };
+    unconstrained(deliveries).await;
 }
 
 async fn deliver(sessions: &Sessions, batch: Vec<QueuedDelivery>) {
@@ -164,45 +59,95 @@ async fn deliver(sessions: &Sessions, batch: Vec<QueuedDelivery>) {
         .into_iter()
         .map(|one| Walk::new(sessions, one))
         .collect();
+    // One message alone is written while its sessions are in the processor's caches.
+    let window = if walks.len() > 1 { WINDOW } else { SLICE };
     let mut unflushed = Unflushed::default();
-    let mut visited = 0;
+    let (mut visited, mut answered) = (0, 0);
     for place in 0..walks.len() {
         while let Some(some) = walks[place].step(sessions, place, &mut unflushed) {
             visited += some.max(1);
-            if visited >= SLICE {
-                unflushed.flush(sessions, &mut walks);
-                yield_now().await;
-                visited = 0;
+            if visited < SLICE {
+                continue;
             }
+            visited = 0;
+            if unflushed.waiting.len() >= window {
+                unflushed.flush(sessions, &mut walks).await;
+                walks[answered..place].iter_mut().for_each(Walk::answer);
+                answered = place;
+            }
+            yield_now().await;
         }
     }
-    unflushed.flush(sessions, &mut walks);
-    for walk in walks {
-        reply(walk.answer, walk.counts);
-    }
+    unflushed.flush(sessions, &mut walks).await;
+    walks[answered..].iter_mut().for_each(Walk::answer);
     yield_now().await;
 }
 
 /// Sessions in whose queues messages were put, with the place of the message in its batch.
 #[derive(Default)]
 struct Unflushed {
-    sessions: Vec<(Rc<Session>, usize)>,
+    waiting: Vec<(Rc<Session>, usize)>,
 }
 
 impl Unflushed {
-    /// Writes to all of them what their sockets take.
-    fn flush(&mut self, sessions: &Sessions, walks: &mut [Walk]) {
-        let now = sessions.worker().tick();
-        for (session, place) in self.sessions.drain(..) {
-            let counts = &mut walks[place].counts;
-            let sent = session.relay_mut().flush_client(now);
-            session
-                .metrics
-                .published(if sent { "delivered" } else { "queued" });
-            match sent {
-                true => counts.delivered += 1,
-                false => counts.queued += 1,
+    /// Writes to all of them what their sockets take; other tasks run between two slices.
+    async fn flush(&mut self, sessions: &Sessions, walks: &mut [Walk]) {
+        let mut outcomes = Outcomes::default();
+        for (number, slice) in self.waiting.chunks(WRITES).enumerate() {
+            if number > 0 {
+                yield_now().await;
             }
+            let now = sessions.worker().tick();
+            for (session, place) in slice {
+                let outcome = write(session, now);
+                walks[*place].note(outcome);
+                outcomes.note(&session.metrics, outcome);
+            }
+            outcomes.report();
+        }
+        self.waiting.clear();
+    }
+}
+
+/// Writes what waits in a session. It may have been closed, or be held for another process, since
+/// the message was put into its queue.
+fn write(session: &Session, now: Tick) -> &'static str {
+    // The message goes along with a session that is held.
+    if !session.is_here() {
+        return "queued";
+    }
+    let mut relay = session.relay_mut();
+    if relay.closing() {
+        return "dropped";
+    }
+    match relay.flush_client(now) {
+        true => "delivered",
+        false => "queued",
+    }
+}
+
+/// Outcomes of deliveries that are not in the metrics yet: as long as they are the same ones of the
+/// same route, they are counted here.
+#[derive(Default)]
+struct Outcomes {
+    same: Option<(Rc<RouteMetrics>, &'static str)>,
+    count: u64,
+}
+
+impl Outcomes {
+    fn note(&mut self, metrics: &Rc<RouteMetrics>, outcome: &'static str) {
+        let is_same =
+            |(of, what): &(Rc<RouteMetrics>, &str)| Rc::ptr_eq(of, metrics) && *what == outcome;
+        if !self.same.as_ref().is_some_and(is_same) {
+            self.report();
+            self.same = Some((Rc::clone(metrics), outcome));
+        }
+        self.count += 1;
+    }
+
+    fn report(&mut self) {
+        if let Some((metrics, outcome)) = self.same.take() {
+            metrics.published(outcome, std::mem::take(&mut self.count));
         }
     }
 }
@@ -210,7 +155,7 @@ impl Unflushed {
 /// One message on its way through the sessions that it is for.
 struct Walk {
     delivery: Arc<Delivery>,
-    answer: oneshot::Sender<DeliveryCounts>,
+    answer: Option<oneshot::Sender<DeliveryCounts>>,
     counts: DeliveryCounts,
     /// The target that is visited, and where its next slice begins.
     target: usize,
@@ -218,6 +163,8 @@ struct Walk {
     /// The sessions that were visited; kept only where several targets may name one.
     visited: Option<HashSet<SessionId>>,
     expires_at: Tick,
+    /// Those of the last session's route, and of all routes so far.
+    last_bounds: Option<(RouteName, QueueBounds)>,
     bounds: HashMap<RouteName, QueueBounds>,
 }
 
@@ -232,10 +179,27 @@ impl Walk {
             visited: delivery.overlaps().then(HashSet::new),
             expires_at: left.map_or(Tick::MAX, |left| now.saturating_add(ticks(left))),
             delivery,
-            answer,
+            answer: Some(answer),
             counts: DeliveryCounts::default(),
             after: None,
+            last_bounds: None,
             bounds: HashMap::new(),
+        }
+    }
+
+    /// Answers what became of the message.
+    fn answer(&mut self) {
+        if let Some(answer) = self.answer.take() {
+            // The asker may have given up waiting.
+            let _ = answer.send(self.counts);
+        }
+    }
+
+    fn note(&mut self, outcome: &str) {
+        match outcome {
+            "delivered" => self.counts.delivered += 1,
+            "queued" => self.counts.queued += 1,
+            _ => self.counts.dropped += 1,
         }
     }
 
@@ -293,14 +257,14 @@ impl Walk {
                 if let Some(at) = &self.delivery.recorded {
                     sessions.index.note_seen(session.id, at.id);
                 }
-                unflushed.sessions.push((session, place));
+                unflushed.waiting.push((session, place));
             }
             Ok(Recipient::Backend) => {
-                session.metrics.published("delivered");
+                session.metrics.published("delivered", 1);
                 self.counts.delivered += 1;
             }
             Err(()) => {
-                session.metrics.published("dropped");
+                session.metrics.published("dropped", 1);
                 self.counts.dropped += 1;
             }
         }
@@ -350,14 +314,25 @@ impl Walk {
     /// The bounds of the session's route, or the usual ones if the route is gone.
     fn bounds_of(&mut self, sessions: &Sessions, session: &Session) -> QueueBounds {
         let facts = session.facts.borrow();
-        if let Some(bounds) = self.bounds.get(&facts.route) {
+        if let Some((_, bounds)) = self
+            .last_bounds
+            .as_ref()
+            .filter(|(route, _)| *route == facts.route)
+        {
             return *bounds;
         }
-        let table = sessions.worker().live().table();
-        let route = table.route(&facts.route);
-        let queue = route.map_or_else(MessageQueue::default, |route| route.config.messages.queue);
-        let bounds = bounds(queue);
+        let bounds = match self.bounds.get(&facts.route) {
+            Some(bounds) => *bounds,
+            None => {
+                let table = sessions.worker().live().table();
+                let route = table.route(&facts.route);
+                let queue =
+                    route.map_or_else(MessageQueue::default, |route| route.config.messages.queue);
+                bounds(queue)
+            }
+        };
         self.bounds.insert(facts.route.clone(), bounds);
+        self.last_bounds = Some((facts.route.clone(), bounds));
         bounds
     }
 }
@@ -402,7 +377,10 @@ fn sessions_of(
                 after,
                 limit: SLICE,
             };
-            slice.of(&sessions.by_id())
+            sessions.slice_of_all(slice)
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

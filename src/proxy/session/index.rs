@@ -345,3 +345,16 @@ fn member(index: &TargetIndex, session: &Session, group: &GroupName) -> Option<M
         metadata: membership.metadata.clone(),
     })
 }
+
+#[cfg(test)]
+impl SessionIndex {
+    /// Makes a session that is here under another id than its own a member of a group.
+    pub(crate) fn join_as(&self, id: SessionId, membership: Membership) {
+        let this = self.0.as_ref().expect("messages are published");
+        let joined = this
+            .index
+            .borrow_mut()
+            .join(id, membership, this.setup.bounds);
+        joined.expect("within the bounds");
+    }
+}

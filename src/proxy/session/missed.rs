@@ -96,7 +96,7 @@ fn queue(sessions: &Sessions, session: &Session, delivery: &Delivery, groups: &[
     let queued = relay.send_frame(frame, expires_at, &UNBOUNDED);
     drop(relay);
     let outcome = if queued.is_ok() { "queued" } else { "dropped" };
-    session.metrics.published(outcome);
+    session.metrics.published(outcome, 1);
 }
 
 /// Whether a message is for all but this session.

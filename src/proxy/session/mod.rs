@@ -8,6 +8,7 @@ mod ended;
 pub(crate) mod handover;
 mod index;
 pub(crate) mod live_session;
+pub(crate) mod message_commands;
 mod missed;
 pub(crate) mod orders;
 mod reconnect;

@@ -1,7 +1,7 @@
 //! A worker's live sessions by id, and the wheel that brings them up when they are due.
 
-use std::cell::{Cell, Ref, RefCell};
-use std::collections::BTreeMap;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -24,6 +24,8 @@ pub(crate) struct Sessions {
     worker: Rc<Worker>,
     live: RefCell<BTreeMap<SessionId, Rc<Session>>>,
     wheel: RefCell<Wheel<SessionId>>,
+    /// Sessions that the wheel brought up and that were not looked at yet.
+    due: RefCell<VecDeque<SessionId>>,
     /// Who of them gets which published messages.
     pub(crate) index: SessionIndex,
     /// Published messages that wait for them.
@@ -48,6 +50,7 @@ impl Sessions {
             worker,
             live: RefCell::default(),
             wheel: RefCell::new(wheel),
+            due: RefCell::default(),
             held: RefCell::default(),
             added: Cell::default(),
             #[cfg(test)]
@@ -58,11 +61,6 @@ impl Sessions {
     /// The worker that they are on.
     pub(crate) fn worker(&self) -> &Rc<Worker> {
         &self.worker
-    }
-
-    /// All of them by id.
-    pub(crate) fn by_id(&self) -> Ref<'_, BTreeMap<SessionId, Rc<Session>>> {
-        self.live.borrow()
     }
 
     /// How many there are.
@@ -105,23 +103,36 @@ impl Sessions {
         }
     }
 
-    /// Ends what is due and arms the rest again.
-    pub(crate) fn expire(&self, now: Tick) {
-        let due = self.wheel.borrow_mut().advance(now);
-        for id in due {
-            let Some(session) = self.find(id) else {
-                continue;
+    /// Ends what is due and arms the rest again, a slice at once: a crowd that came at the same
+    /// time is due at the same time. Returns whether others wait, for which the worker calls it
+    /// again once it has served its clients.
+    pub(crate) fn expire(&self, now: Tick) -> bool {
+        let brought = self.wheel.borrow_mut().advance(now);
+        self.due.borrow_mut().extend(brought);
+        for _ in 0..SLICE_MAX {
+            let Some(id) = self.due.borrow_mut().pop_front() else {
+                break;
             };
-            // A stale entry: the session was armed again for another time.
-            if session.armed.get() > now {
-                continue;
-            }
-            session.armed.set(Tick::MAX);
-            // A held session is armed again if it stays.
-            if session.is_here() {
-                session.relay.borrow_mut().expire(now);
-                self.arm(&session);
-            }
+            self.expire_one(id, now);
+        }
+        let mut due = self.due.borrow_mut();
+        if due.is_empty() {
+            due.shrink_to(SLICE_MAX);
+        }
+        !due.is_empty()
+    }
+
+    fn expire_one(&self, id: SessionId, now: Tick) {
+        let Some(session) = self.find(id) else { return };
+        // A stale entry: the session was armed again for another time.
+        if session.armed.get() > now {
+            return;
+        }
+        session.armed.set(Tick::MAX);
+        // A held session is armed again if it stays.
+        if session.is_here() {
+            session.relay.borrow_mut().expire(now);
+            self.arm(&session);
         }
     }
 
@@ -135,10 +146,16 @@ impl Sessions {
             let found = self.find(id).filter(matches);
             return Sliced::whole(found.into_iter().collect());
         }
-        let mut sliced = slice.of(&self.live.borrow());
+        let mut sliced = self.slice_of_all(slice);
+        sliced.answer.retain(matches);
+        sliced
+    }
+
+    /// The sessions of a slice, in the order of their ids.
+    pub(crate) fn slice_of_all(&self, slice: Slice) -> Sliced<Vec<Rc<Session>>> {
+        let sliced = slice.of(&self.live.borrow());
         #[cfg(test)]
         self.looked.set(self.looked.get() + sliced.answer.len());
-        sliced.answer.retain(matches);
         sliced
     }
 
@@ -220,6 +237,11 @@ impl Sessions {
 
 #[cfg(test)]
 impl Sessions {
+    /// The ids of all sessions, in order.
+    pub(crate) fn ids(&self) -> Vec<SessionId> {
+        self.live.borrow().keys().copied().collect()
+    }
+
     /// All sessions.
     pub(crate) fn all(&self) -> Vec<Rc<Session>> {
         self.live.borrow().values().cloned().collect()

@@ -10,6 +10,7 @@ use tokio::net::UnixStream;
 use crate::base::clock;
 use crate::base::names::{AuthenticatorName, UpstreamName};
 use crate::base::right::Right;
+use crate::base::session_id::SessionId;
 use crate::core::session::record::Facts;
 use crate::core::session::request::{RequestFacts, RequestTexts};
 use crate::core::wire::tracker::{Extensions, Rules};
@@ -56,12 +57,17 @@ pub(crate) struct Ends {
 /// The session that the backend `member` of `chat` granted to the principal `bot`; a test changes
 /// what it needs.
 pub(crate) fn granted(sessions: &Sessions, member: usize) -> (GrantedSession, UnixStream) {
+    let (near, far) = UnixStream::pair().expect("sockets");
+    let carrier = Carrier::from(Socket::Unix(near));
+    (granted_on(sessions, member, carrier), far)
+}
+
+fn granted_on(sessions: &Sessions, member: usize, carrier: Carrier) -> GrantedSession {
     let worker = sessions.worker();
     let table = worker.live().table();
     let upstream = table.upstream(&UpstreamName::from("chat"));
     let upstream = upstream.expect("it is configured");
     let backend = BackendLease::take(worker, upstream, &upstream.members[member], true);
-    let (near, far) = UnixStream::pair().expect("sockets");
     let rules = Rules {
         frame_bytes: u64::MAX,
         message_bytes: u64::MAX,
@@ -74,7 +80,7 @@ pub(crate) fn granted(sessions: &Sessions, member: usize) -> (GrantedSession, Un
         close: 50,
     };
     let id = worker.name_request();
-    let granted = GrantedSession {
+    GrantedSession {
         memberships: Vec::new(),
         since: None,
         events: None,
@@ -103,12 +109,41 @@ pub(crate) fn granted(sessions: &Sessions, member: usize) -> (GrantedSession, Un
         },
         backend,
         key: None,
-        carrier: Carrier::from(Socket::Unix(near)),
+        carrier,
         resumption: None,
         setup: Setup::plain(rules, times),
         permits: SessionPermits::default(),
+    }
+}
+
+/// The same whose backend is the gateway itself, without a socket.
+pub(crate) fn local(sessions: &Sessions) -> GrantedSession {
+    granted_on(sessions, 0, Carrier::Local(Box::default()))
+}
+
+/// Begins a session whose two ends are in the process, so that there may be more of them than the
+/// system has descriptors for. Its client takes no frames.
+pub(crate) fn without_sockets(
+    sessions: &Rc<Sessions>,
+    change: impl FnOnce(&mut GrantedSession),
+) -> SessionId {
+    let mut granted = local(sessions);
+    change(&mut granted);
+    let id = granted.facts.id;
+    begin_on(sessions, granted, Carrier::Local(Box::default()));
+    id
+}
+
+/// Begins a session of this client.
+pub(crate) fn begin_on(sessions: &Rc<Sessions>, granted: GrantedSession, client: Carrier) {
+    let worker = sessions.worker();
+    let end = ClientEnd {
+        unsent: Vec::new(),
+        carrier: client,
+        early: Vec::new(),
+        lease: ConnectionLease::take(&worker.shared, 0, &worker.load),
     };
-    (granted, far)
+    start(sessions, granted, end);
 }
 
 /// A right without an end.
@@ -129,16 +164,9 @@ pub(crate) async fn begin(
     sessions: &Rc<Sessions>,
     (granted, backend): (GrantedSession, UnixStream),
 ) -> Ends {
-    let worker = sessions.worker();
     let (near, client) = UnixStream::pair().expect("sockets");
-    let end = ClientEnd {
-        unsent: Vec::new(),
-        carrier: Carrier::from(Socket::Unix(near)),
-        early: Vec::new(),
-        lease: ConnectionLease::take(&worker.shared, 0, &worker.load),
-    };
     let id = granted.facts.id;
-    start(sessions, granted, end);
+    begin_on(sessions, granted, Carrier::from(Socket::Unix(near)));
     let session = sessions.find(id).expect("it has begun");
     settle().await;
     Ends {

@@ -8,7 +8,7 @@ use crate::live::{LookCommand, OperatorCommand, SessionQuery, Slice, Sliced, Wor
 use crate::proxy::session::live_session::Session;
 use crate::proxy::session::registry::Sessions;
 use crate::proxy::session::{adopt, pack, release, renew_all, resume, revoke_all, rights};
-use crate::proxy::session::{delivery, orders};
+use crate::proxy::session::{message_commands, orders};
 
 /// Carries out one command.
 pub(crate) fn carry_out(sessions: &Rc<Sessions>, command: WorkerCommand) {
@@ -23,7 +23,7 @@ pub(crate) fn carry_out(sessions: &Rc<Sessions>, command: WorkerCommand) {
         }),
         WorkerCommand::Look(command) => look(sessions, command),
         WorkerCommand::Operate(command) => operate(sessions, command),
-        WorkerCommand::Messages(command) => delivery::carry_out(sessions, command),
+        WorkerCommand::Messages(command) => message_commands::carry_out(sessions, command),
         WorkerCommand::Close {
             query,
             order,

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::{JoinHandle, spawn_blocking, yield_now};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::core::session::drain::{self, Candidate, Millis, Plan, Profile};
@@ -43,6 +43,7 @@ pub(crate) async fn shut_down(
     let mut shortened = Vec::new();
     let mut ticker = interval(TICK / 10);
     ticker.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut more_due = false;
     loop {
         tokio::select! {
             // Another worker may have placed it before that worker stopped accepting.
@@ -55,11 +56,12 @@ pub(crate) async fn shut_down(
                 command => carry_out(sessions, command),
             },
             _ = ticker.tick() => {
-                turn(sessions);
+                more_due = turn(sessions);
                 closing.step(sessions, began.elapsed());
             }
             // Sessions are served between two slices.
-            () = tokio::task::yield_now(), if closing.has_slice() => closing.slice(sessions),
+            () = yield_now(), if more_due => more_due = sessions.expire(worker.tick()),
+            () = yield_now(), if closing.has_slice() => closing.slice(sessions),
             Some(plan) = closing.planned(), if closing.is_planning() => closing.set_plan(plan),
         }
         if worker.load.connections.load(Ordering::Relaxed) == 0 {
@@ -87,11 +89,11 @@ async fn cut_all(sessions: &Rc<Sessions>) -> usize {
         if slice.after.is_none() {
             break;
         }
-        tokio::task::yield_now().await;
+        yield_now().await;
     }
     // Each session's task has to run once more to leave its record.
     while sessions.len() > 0 {
-        tokio::task::yield_now().await;
+        yield_now().await;
     }
     cut
 }

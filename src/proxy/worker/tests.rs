@@ -1,16 +1,17 @@
 //! A hundred thousand sessions on one worker: whatever is asked or ordered of all of them, no turn
-//! of the worker looks at more sessions than a slice has. The tests count sessions; `cargo test
-//! --release --lib proxy::worker::tests -- --nocapture` also prints how long the turns took.
+//! of the worker looks at more sessions than a slice has. The tests count sessions. With
+//! `cargo test --release --lib proxy::worker::tests -- --nocapture --test-threads 1` they print for
+//! each kind of turn how many there were, the most sessions that one looked at, the median and the
+//! longest in milliseconds.
 
-use std::collections::BTreeMap;
-use std::rc::Rc;
+mod crowd;
+mod publishing;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
 use tokio::task::yield_now;
 
-use crate::base::clock;
 use crate::base::session_id::SessionId;
 use crate::config::snapshot::Tempo;
 use crate::core::relay::Side;
@@ -21,99 +22,25 @@ use crate::core::session::resume::ResumeReason;
 use crate::io::handover::STATE_DETAILS;
 use crate::live::{
     LookCommand, MoreFilters, OperatorCommand, Renewal, SLICE_MAX, SessionQuery, SessionSample,
-    Slice, Sliced, SortKey, WorkerCommand,
+    Slice, SortKey, WorkerCommand,
 };
-use crate::proxy::session::registry::Sessions;
-use crate::proxy::tests::session::{self, Ends, ROUTES};
-use crate::proxy::tests::{Fixture, run};
-use crate::proxy::worker::commands::carry_out;
+use crate::proxy::tests::session::Ends;
 use crate::proxy::worker::shutdown::Closing;
+use crate::proxy::worker::tests::crowd::{CROWD, Crowd, WITH_SOCKETS, measured};
+use crate::proxy::worker::turn::turn;
 
-/// Sessions on the worker.
-const CROWD: usize = 100_000;
-/// Sessions with sockets; the others are the same ones under other ids, since the system has no
-/// descriptors for all.
-const WITH_SOCKETS: usize = 250;
-
-/// A worker with many sessions, and the longest turn of each kind.
-struct Crowd {
-    sessions: Rc<Sessions>,
-    longest: BTreeMap<&'static str, Duration>,
-    _ends: Vec<Ends>,
-}
-
-impl Crowd {
-    async fn new(fixture: &Fixture) -> Self {
-        let sessions = fixture.sessions();
-        let mut ends = Vec::new();
-        for _ in 0..WITH_SOCKETS {
-            let (mut granted, backend) = session::granted(&sessions, 0);
-            granted.key = Some(b"lobby".as_slice().into());
-            ends.push(session::begin(&sessions, (granted, backend)).await);
-        }
-        for number in 0..CROWD - WITH_SOCKETS {
-            let one = &ends[number % WITH_SOCKETS].session;
-            sessions.insert_as(SessionId::new(number as u64, 1), Rc::clone(one));
-        }
-        assert_eq!(sessions.len(), CROWD);
-        Self {
-            sessions,
-            longest: BTreeMap::new(),
-            _ends: ends,
-        }
-    }
-
-    /// One turn of the worker.
-    #[track_caller]
-    fn turn<A>(&mut self, kind: &'static str, turn: impl FnOnce(&Rc<Sessions>) -> A) -> A {
-        self.sessions.take_looked();
-        let began = clock::now();
-        let answer = turn(&self.sessions);
-        let took = clock::now().duration_since(began);
-        let looked = self.sessions.take_looked();
-        assert!(looked <= SLICE_MAX, "{kind}: {looked} sessions in one turn");
-        let longest = self.longest.entry(kind).or_default();
-        *longest = took.max(*longest);
-        answer
-    }
-
-    /// The turn in which the worker carries out a command.
-    #[track_caller]
-    fn carry_out<A>(
-        &mut self,
-        kind: &'static str,
-        command: impl FnOnce(oneshot::Sender<A>) -> WorkerCommand,
-    ) -> A {
-        let (sender, mut answer) = oneshot::channel();
-        self.turn(kind, |sessions| carry_out(sessions, command(sender)));
-        answer.try_recv().expect("it is answered in its turn")
-    }
-
-    /// A walk over all sessions, as the control plane makes it.
-    #[track_caller]
-    fn walk<A>(
-        &mut self,
-        kind: &'static str,
-        command: impl Fn(Slice, oneshot::Sender<Sliced<A>>) -> WorkerCommand,
-    ) -> Vec<A> {
-        let (mut answers, mut slice) = (Vec::new(), Slice::first(None));
-        loop {
-            let sliced = self.carry_out(kind, |answer| command(slice, answer));
-            answers.push(sliced.answer);
-            slice.after = sliced.next;
-            if slice.after.is_none() {
-                return answers;
-            }
-        }
-    }
-
-    #[expect(clippy::print_stdout, reason = "a measurement, for who asks for it")]
-    fn print(&self) {
-        for (kind, longest) in &self.longest {
-            println!("{kind:<24} {:>8.3} ms", longest.as_secs_f64() * 1000.0);
-        }
-    }
-}
+const SORTS: [(&str, SortKey); 10] = [
+    ("sort by age", SortKey::Age),
+    ("sort by idle time", SortKey::Idle),
+    ("sort by the client's idle time", SortKey::IdleClient),
+    ("sort by the backend's idle time", SortKey::IdleBackend),
+    ("sort by bytes", SortKey::Bytes),
+    ("sort by messages", SortKey::Messages),
+    ("sort by round trip", SortKey::RoundTrip),
+    ("sort by bytes in flight", SortKey::InFlight),
+    ("sort by expiry", SortKey::Expires),
+    ("sort by moves", SortKey::Moves),
+];
 
 fn found<T>(answers: &[Vec<T>]) -> usize {
     answers.iter().map(Vec::len).sum()
@@ -121,9 +48,8 @@ fn found<T>(answers: &[Vec<T>]) -> usize {
 
 #[test]
 fn no_turn_looks_at_more_than_a_slice_of_a_hundred_thousand_sessions() {
-    let fixture = Fixture::new(ROUTES);
-    run(async {
-        let mut crowd = Crowd::new(&fixture).await;
+    measured(async |fixture, times| {
+        let mut crowd = Crowd::of_its_own(fixture, times).await;
         let everything = SessionQuery::default();
         let list = |query: &SessionQuery, limit| {
             let query = query.clone();
@@ -146,9 +72,9 @@ fn no_turn_looks_at_more_than_a_slice_of_a_hundred_thousand_sessions() {
             ..SessionQuery::default()
         };
         assert_eq!(found(&crowd.walk("search", list(&nobody, 1_000))), 0);
-        for sort in [SortKey::Bytes, SortKey::InFlight, SortKey::Expires] {
+        for (name, sort) in SORTS {
             let query = Arc::new(everything.clone());
-            let samples: Vec<Vec<SessionSample>> = crowd.walk("sort", |slice, answer| {
+            let samples: Vec<Vec<SessionSample>> = crowd.walk(name, |slice, answer| {
                 WorkerCommand::Look(LookCommand::Samples {
                     query: Arc::clone(&query),
                     sort,
@@ -158,11 +84,45 @@ fn no_turn_looks_at_more_than_a_slice_of_a_hundred_thousand_sessions() {
             });
             assert_eq!(found(&samples), CROWD);
         }
-        let ids: Arc<[_]> = (0..1_000).map(|number| SessionId::new(number, 1)).collect();
+        let ids: Arc<[_]> = crowd.sessions.ids().into_iter().take(1_000).collect();
         let views = crowd.carry_out("show", |answer| {
             WorkerCommand::Look(LookCommand::Views { ids, answer })
         });
         assert_eq!(views.len(), SLICE_MAX);
+    });
+}
+
+/// What sockets hold is asked of the system.
+#[test]
+fn sessions_with_sockets_are_listed_and_sorted_slice_by_slice() {
+    measured(async |fixture, times| {
+        let mut crowd = Crowd::new(fixture, times).await;
+        let listed = crowd.walk("list, with sockets", |slice, answer| {
+            WorkerCommand::Sessions {
+                query: SessionQuery::default(),
+                limit: 1_000,
+                slice,
+                answer,
+            }
+        });
+        assert_eq!(found(&listed), CROWD);
+        let query = Arc::new(SessionQuery::default());
+        let samples = crowd.walk("sort by bytes in flight, with sockets", |slice, answer| {
+            WorkerCommand::Look(LookCommand::Samples {
+                query: Arc::clone(&query),
+                sort: SortKey::InFlight,
+                slice,
+                answer,
+            })
+        });
+        assert_eq!(found(&samples), CROWD);
+    });
+}
+
+#[test]
+fn metrics_plans_and_the_clock_look_at_a_slice_of_a_hundred_thousand_sessions_in_one_turn() {
+    measured(async |fixture, times| {
+        let mut crowd = Crowd::of_its_own(fixture, times).await;
         let gathered = crowd.walk("scrape of metrics", |slice, answer| WorkerCommand::Gather {
             slice,
             answer,
@@ -170,21 +130,35 @@ fn no_turn_looks_at_more_than_a_slice_of_a_hundred_thousand_sessions() {
         assert_eq!(gathered.len(), CROWD.div_ceil(SLICE_MAX));
         let briefs = crowd.walk("top, rebalance, preview", |slice, answer| {
             WorkerCommand::Briefs {
-                query: everything.clone(),
+                query: SessionQuery::default(),
                 slice,
                 answer,
             }
         });
         assert_eq!(found(&briefs), CROWD);
-        crowd.print();
+        let until = u64::MAX;
+        let rights = crowd.walk("rights that expire", |slice, answer| {
+            let rights = LookCommand::Rights {
+                until,
+                slice,
+                answer,
+            };
+            WorkerCommand::Look(rights)
+        });
+        assert_eq!(rights.len(), CROWD.div_ceil(SLICE_MAX));
+        fixture.pass(600);
+        let mut more = crowd.turn("sessions due at once", |sessions| turn(sessions));
+        while more {
+            let now = fixture.worker.tick();
+            more = crowd.turn("sessions due at once", |sessions| sessions.expire(now));
+        }
     });
 }
 
 #[test]
 fn no_order_to_a_hundred_thousand_sessions_reaches_more_than_a_slice_in_one_turn() {
-    let fixture = Fixture::new(ROUTES);
-    run(async {
-        let mut crowd = Crowd::new(&fixture).await;
+    measured(async |fixture, times| {
+        let mut crowd = Crowd::new(fixture, times).await;
         let everything = SessionQuery::default();
         let sent = crowd.walk("send", |slice, answer| {
             WorkerCommand::Operate(OperatorCommand::Send {
@@ -237,16 +211,14 @@ fn no_order_to_a_hundred_thousand_sessions_reaches_more_than_a_slice_in_one_turn
         // They cannot move, so the order before has closed each of them once.
         assert_eq!(left.closing, WITH_SOCKETS);
         assert_eq!(closed.iter().sum::<usize>(), 0);
-        crowd.print();
     });
 }
 
 /// Sessions that were held stay with this process, and are walked over again to go on.
 #[test]
 fn a_hand_over_looks_at_a_slice_in_one_turn_whether_sessions_can_go_or_stay() {
-    let fixture = Fixture::new(ROUTES);
-    run(async {
-        let mut crowd = Crowd::new(&fixture).await;
+    measured(async |fixture, times| {
+        let mut crowd = Crowd::new(fixture, times).await;
         let (mut after, mut packed, mut staying) = (None, 0, 0);
         loop {
             let batch = crowd.carry_out("hand-over", |answer| WorkerCommand::Pack {
@@ -270,15 +242,13 @@ fn a_hand_over_looks_at_a_slice_in_one_turn_whether_sessions_can_go_or_stay() {
             answer,
         });
         assert_eq!(resumed.len(), CROWD.div_ceil(SLICE_MAX));
-        crowd.print();
     });
 }
 
 #[test]
 fn a_shutdown_surveys_and_closes_a_slice_in_one_turn() {
-    let fixture = Fixture::new(ROUTES);
-    run(async {
-        let mut crowd = Crowd::new(&fixture).await;
+    measured(async |fixture, times| {
+        let mut crowd = Crowd::new(fixture, times).await;
         let mut closing = Closing::new(Profile {
             tempo: Tempo::Within(Duration::ZERO),
             jitter: 0.0,
@@ -296,7 +266,7 @@ fn a_shutdown_surveys_and_closes_a_slice_in_one_turn() {
                 closing.set_plan(planned);
                 continue;
             }
-            if crowd._ends.iter().all(Ends::closing) {
+            if crowd.ends.iter().all(Ends::closing) {
                 break;
             }
         }
@@ -311,6 +281,5 @@ fn a_shutdown_surveys_and_closes_a_slice_in_one_turn() {
             yield_now().await;
         }
         assert!(cut >= CROWD - WITH_SOCKETS, "{cut}");
-        crowd.print();
     });
 }

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, yield_now};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::base::clock;
@@ -47,6 +47,7 @@ pub(crate) async fn run(shared: Shared, startup: Startup, peers: Vec<PeerWorker>
     let (mut commands, mut arrivals) = (startup.commands, startup.arrivals);
     let mut ticker = interval(TICK);
     ticker.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut more_due = false;
     loop {
         tokio::select! {
             Some(arrival) = arrivals.recv() => accept::serve(&sessions, arrival),
@@ -71,7 +72,9 @@ pub(crate) async fn run(shared: Shared, startup: Startup, peers: Vec<PeerWorker>
                 }
                 None => return,
             },
-            _ = ticker.tick() => turn(&sessions),
+            _ = ticker.tick() => more_due = turn(&sessions),
+            // Sessions are served between two slices.
+            () = yield_now(), if more_due => more_due = sessions.expire(sessions.worker().tick()),
         }
     }
 }

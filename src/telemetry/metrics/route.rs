@@ -128,10 +128,10 @@ impl RouteMetrics {
             .increment(1);
     }
 
-    /// A published message was `delivered`, `queued` or `dropped` in one session.
-    pub fn published(&self, outcome: &'static str) {
-        self.published
-            .count(outcome, || self.counter(&table::DELIVERIES, &[outcome]));
+    /// Published messages were `delivered`, `queued` or `dropped`, summed over sessions.
+    pub fn published(&self, outcome: &'static str, count: u64) {
+        let make = || self.counter(&table::DELIVERIES, &[outcome]);
+        self.published.add(outcome, count, make);
     }
 
     /// A session that `began` has ended. Its traffic is not read from the record: the caller adds

@@ -84,6 +84,36 @@ fn a_shorter_time_brings_a_session_up_earlier() {
     });
 }
 
+/// A crowd that connected at the same time, after a hand-over for example, is due at the same time.
+#[test]
+fn i12_a_crowd_that_is_due_at_once_is_looked_at_slice_by_slice() {
+    let fixture = Fixture::new(ROUTES);
+    run(async {
+        let sessions = fixture.sessions();
+        for _ in 0..2 * SLICE_MAX + 20 {
+            session::without_sockets(&sessions, |granted| granted.setup.times.idle = Some(10));
+        }
+        session::settle().await;
+        let now = fixture.worker.tick() + 10;
+        let closing = || {
+            let all = sessions.all();
+            let closing = all.iter().filter(|one| one.relay.borrow().closing());
+            closing.count()
+        };
+        sessions.take_looked();
+        for (ended, more) in [
+            (SLICE_MAX, true),
+            (2 * SLICE_MAX, true),
+            (2 * SLICE_MAX + 20, false),
+        ] {
+            assert_eq!(sessions.expire(now), more);
+            assert!(sessions.take_looked() <= SLICE_MAX);
+            assert_eq!(closing(), ended);
+        }
+        assert!(!sessions.expire(now + 1), "each was brought up once");
+    });
+}
+
 #[test]
 fn i1_a_held_session_is_neither_ended_nor_moved() {
     let fixture = Fixture::new(ROUTES);

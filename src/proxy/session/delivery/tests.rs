@@ -1,0 +1,127 @@
+use std::io::Read as _;
+use std::os::unix::net::UnixStream as StdStream;
+use std::pin::{Pin, pin};
+use std::task::{Context, Waker};
+
+use socket2::{Domain, Socket as RawSocket, Type};
+use tokio::net::UnixStream;
+
+use super::*;
+use crate::base::message::Message;
+use crate::core::messages::delivery::Publication;
+use crate::io::carrier::Carrier;
+use crate::io::net::socket::Socket;
+use crate::proxy::session::live_session::Ownership;
+use crate::proxy::tests::session::{self, ROUTES, is_silent};
+use crate::proxy::tests::{Fixture, run as run_as_worker};
+
+/// A message to all sessions waits for the worker.
+fn publish(sessions: &Sessions, text: &str) -> oneshot::Receiver<DeliveryCounts> {
+    let publication = Publication {
+        id: None,
+        to: vec![Target::All],
+        except: Vec::new(),
+        side: Recipient::Client,
+        message: Message::Text(text.into()),
+        expires: None,
+    };
+    let (answer, counts) = oneshot::channel();
+    sessions.delivery_queue.push(QueuedDelivery {
+        delivery: Arc::new(publication.into()),
+        answer,
+    });
+    counts
+}
+
+/// Lets the worker's task go on until it lets others run.
+fn step(task: Pin<&mut impl Future<Output = ()>>) {
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(
+        task.poll(&mut cx).is_pending(),
+        "it runs as long as the worker"
+    );
+}
+
+fn counts(delivered: u64, queued: u64, dropped: u64) -> DeliveryCounts {
+    DeliveryCounts {
+        delivered,
+        queued,
+        dropped,
+    }
+}
+
+/// A client's end that gets each write of the gateway as one packet.
+fn packets() -> (Carrier, StdStream) {
+    let (near, far) =
+        RawSocket::pair(Domain::UNIX, Type::SEQPACKET.nonblocking(), None).expect("sockets");
+    let [near, far] = [near, far].map(|end| StdStream::from(std::os::fd::OwnedFd::from(end)));
+    let near = UnixStream::from_std(near).expect("a runtime");
+    (Carrier::from(Socket::Unix(near)), far)
+}
+
+#[test]
+fn messages_that_wait_together_leave_in_one_write_in_their_order() {
+    let fixture = Fixture::new(ROUTES);
+    run_as_worker(async {
+        let sessions = fixture.sessions();
+        let mut clients = Vec::new();
+        for _ in 0..SLICE + 10 {
+            let (near, far) = packets();
+            session::begin_on(&sessions, session::local(&sessions), near);
+            clients.push(far);
+        }
+        session::settle().await;
+        let answers: Vec<_> = ["a", "b", "c"].map(|text| publish(&sessions, text)).into();
+        let mut task = pin!(run(Rc::clone(&sessions)));
+        for mut answer in answers {
+            let counted = loop {
+                match answer.try_recv() {
+                    Ok(counted) => break counted,
+                    Err(_) => step(task.as_mut()),
+                }
+            };
+            assert_eq!(counted, counts(clients.len() as u64, 0, 0));
+        }
+        for client in &mut clients {
+            let mut packet = [0; 64];
+            let length = client.read(&mut packet).expect("a packet");
+            assert_eq!(&packet[..length], b"\x81\x01a\x81\x01b\x81\x01c");
+            assert!(client.read(&mut packet).is_err(), "nothing more");
+        }
+    });
+}
+
+#[test]
+fn i1_nothing_is_written_to_a_session_that_was_held_or_closed_before_its_write() {
+    let fixture = Fixture::new(ROUTES);
+    run_as_worker(async {
+        let sessions = fixture.sessions();
+        let mut ends = Vec::new();
+        for _ in 0..SLICE {
+            ends.push(session::ordinary(&sessions).await);
+        }
+        let [mut first, mut second] = ["a", "b"].map(|text| publish(&sessions, text));
+        let mut task = pin!(run(Rc::clone(&sessions)));
+        // The first message is in all queues then.
+        step(task.as_mut());
+        ends[0].session.ownership.set(Ownership::Held);
+        let order = CloseOrder {
+            code: 1008,
+            reason: "kicked".into(),
+            cause: Cause::Kicked,
+        };
+        let now = fixture.worker.tick();
+        assert!(ends[1].session.close(&order, None, now));
+        let rest = SLICE as u64 - 2;
+        let counted = [&mut first, &mut second].map(|answer| {
+            loop {
+                match answer.try_recv() {
+                    Ok(counted) => break counted,
+                    Err(_) => step(task.as_mut()),
+                }
+            }
+        });
+        assert_eq!(counted, [counts(rest, 1, 1), counts(rest, 0, 2)]);
+        assert!(is_silent(&ends[0].client) && is_silent(&ends[1].client));
+    });
+}
