@@ -14,6 +14,12 @@
 
 mod contestant;
 mod echo;
+#[allow(
+    dead_code,
+    reason = "few descriptors suffice, and each is asked to end"
+)]
+#[path = "../shared/process.rs"]
+mod process;
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -41,7 +47,7 @@ fn main() {
         return;
     }
     let (rate, seconds) = (argument("--rate", 10_000), argument("--seconds", 10));
-    contestant::leave_first_cpu();
+    process::leave_first_cpu().unwrap();
     let backend = echo::backend();
     println!(
         "| | bad handshakes a second | CPU of each, µs | echo quiet, ms | flooded, ms | factor \
@@ -50,7 +56,7 @@ fn main() {
     println!("| --- |{}", " ---: |".repeat(9));
     for limited in [false, true] {
         for contestant in Contestant::ALL {
-            let running = contestant.start(backend, limited);
+            let running = contestant.start(backend, limited).unwrap();
             let found = flood(&running, rate, Duration::from_secs(seconds.into()));
             let limit = if limited { ", 500/s of an address" } else { "" };
             println!(
@@ -64,7 +70,7 @@ fn main() {
                 found.quiet.p99 * 1e3,
                 found.flooded.p99 * 1e3,
                 found.flooded.longest * 1e3,
-                found.grown,
+                found.grown / 1024,
             );
         }
     }
@@ -85,7 +91,7 @@ struct Found {
     cost: f64,
     quiet: Times,
     flooded: Times,
-    /// KiB of memory more than before.
+    /// Bytes of memory more than before.
     grown: i64,
 }
 
@@ -93,21 +99,24 @@ fn flood(running: &Running, rate: u32, length: Duration) -> Found {
     let mut client = session(CLIENT, running.address);
     // What only the first ones cost is not the price of a flood.
     throw_for(running.address, rate, Duration::from_secs(1), || {});
-    let before = running.cpu();
+    let before = running.process.cpu().unwrap();
     let quiet = echoes(&mut client, |passed| passed >= length);
-    let base = running.cpu() - before;
-    let (memory, cpu) = (running.memory(), running.cpu());
+    let base = running.process.cpu().unwrap() - before;
+    let (memory, cpu) = (
+        running.process.memory().unwrap(),
+        running.process.cpu().unwrap(),
+    );
     let mut flooded = None;
     let thrown = throw_for(running.address, rate, length, || {
         flooded = Some(echoes(&mut client, |passed| passed >= length));
     });
-    let cpu = running.cpu() - cpu;
+    let cpu = running.process.cpu().unwrap() - cpu;
     Found {
         rate: thrown as f64 / length.as_secs_f64(),
         cost: cpu.saturating_sub(base).as_secs_f64() / thrown as f64,
         quiet,
         flooded: flooded.unwrap(),
-        grown: running.memory() - memory,
+        grown: running.process.memory().unwrap().cast_signed() - memory.cast_signed(),
     }
 }
 

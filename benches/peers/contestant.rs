@@ -1,20 +1,16 @@
-//! The programs that are compared: how each is started, and what its processes have used so far.
-//! Their configurations are the files beside this one. It leaves out what they are made to do.
+//! The programs that are compared: how each is started. Their configurations are the files beside
+//! this one. It leaves out what they are made to do.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU16, Ordering};
-use std::thread::sleep;
-use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process};
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
-use sessile::base::clock::now;
+use anyhow::{Context as _, Result};
 use tempfile::TempDir;
+
+use crate::process::{Process, Stop, free_address};
 
 /// Another build of Sessile.
 pub(crate) static BASE: OnceLock<String> = OnceLock::new();
@@ -38,11 +34,8 @@ pub(crate) enum Contestant {
 
 /// A contestant at work. Ends with this value.
 pub(crate) struct Running {
-    child: Child,
-    /// Its process and those that it started.
-    family: Vec<u32>,
-    /// What ends it at once, and those with it.
-    stop: Signal,
+    /// Its processes.
+    pub(crate) process: Process,
     /// Where it takes plain connections.
     pub(crate) plain: SocketAddr,
     /// Where it takes TLS; a closed port if `speaks_tls` is false.
@@ -116,7 +109,7 @@ impl Contestant {
         };
         let config = files.path().join("config");
         let write = |template| fs::write(&config, fill(template));
-        let mut command = match self {
+        let command = match self {
             Self::Blind => {
                 let mut command = Command::new(std::env::current_exe()?);
                 command.arg("--blind").arg(plain.to_string());
@@ -140,24 +133,17 @@ impl Contestant {
                 with_config(env!("CARGO_BIN_EXE_sessile"), &["run", "--config"], &config)
             }
         };
-        command.stdin(Stdio::null()).stdout(Stdio::null());
-        let child = on_cpu(0, || command.spawn())?
-            .with_context(|| format!("cannot start {}", self.name()))?;
-        let mut running = Running {
-            family: vec![child.id()],
-            // nginx's first process takes its worker along only if it is asked to.
-            stop: if self == Self::Nginx {
-                Signal::TERM
-            } else {
-                Signal::KILL
-            },
-            child,
+        // nginx's first process takes its worker along only if it is asked to.
+        let stop = match self {
+            Self::Nginx => Stop::Ask,
+            _ => Stop::Kill,
+        };
+        Ok(Running {
+            process: Process::start(self.name(), command, stop, &[plain])?,
             plain,
             tls,
             _files: files,
-        };
-        running.wait_until_ready(self)?;
-        Ok(running)
+        })
     }
 }
 
@@ -173,110 +159,4 @@ fn with_config(program: &str, arguments: &[&str], config: &Path) -> Command {
     let mut command = Command::new(program);
     command.args(arguments).arg(config);
     command
-}
-
-impl Running {
-    fn wait_until_ready(&mut self, contestant: Contestant) -> Result<()> {
-        let deadline = now() + Duration::from_secs(10);
-        while TcpStream::connect(self.plain).is_err() {
-            if let Some(status) = self.child.try_wait()? {
-                bail!("{} ended by itself: {status}", contestant.name());
-            }
-            ensure!(now() < deadline, "{} does not listen", contestant.name());
-            sleep(Duration::from_millis(10));
-        }
-        Ok(())
-    }
-
-    /// Looks for the processes that it has started; call it once it has served something.
-    pub(crate) fn find_family(&mut self) -> Result<()> {
-        for entry in fs::read_dir("/proc")? {
-            let name = entry?.file_name();
-            let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else {
-                continue;
-            };
-            if parent(pid) == Some(self.child.id()) && !self.family.contains(&pid) {
-                self.family.push(pid);
-            }
-        }
-        Ok(())
-    }
-
-    /// User and system time of all its threads so far.
-    pub(crate) fn cpu(&self) -> Result<Duration> {
-        let mut nanos = 0;
-        for pid in &self.family {
-            for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
-                let text = fs::read_to_string(thread?.path().join("schedstat"))?;
-                let first = text.split(' ').next().unwrap_or_default();
-                nanos += first.parse::<u64>().context("schedstat holds numbers")?;
-            }
-        }
-        Ok(Duration::from_nanos(nanos))
-    }
-
-    /// Bytes of user memory: the proportional set of its processes.
-    pub(crate) fn memory(&self) -> Result<u64> {
-        let mut kib = 0;
-        for pid in &self.family {
-            let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
-            let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
-            let number = line.and_then(|line| line.split_whitespace().next());
-            kib += number
-                .context("smaps_rollup has a Pss line")?
-                .parse::<u64>()?;
-        }
-        Ok(kib * 1024)
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let pid = Pid::from_raw(self.child.id() as i32);
-        if let Some(pid) = pid {
-            // A process that has ended already is what is wanted.
-            let _ = kill_process(pid, self.stop);
-        }
-        let _ = self.child.wait();
-    }
-}
-
-fn parent(pid: u32) -> Option<u32> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, after_name) = stat.rsplit_once(')')?;
-    after_name.split_whitespace().nth(1)?.parse().ok()
-}
-
-/// Runs `act` on one CPU, so that what it starts stays there; then comes back to the other CPUs.
-fn on_cpu<T>(cpu: usize, act: impl FnOnce() -> T) -> Result<T> {
-    let before = sched_getaffinity(None)?;
-    let mut there = CpuSet::new();
-    there.set(cpu);
-    sched_setaffinity(None, &there)?;
-    let result = act();
-    sched_setaffinity(None, &before)?;
-    Ok(result)
-}
-
-/// Keeps this process off the first CPU, where the contestants run, if there is another.
-pub(crate) fn leave_first_cpu() -> Result<()> {
-    let mut others = sched_getaffinity(None)?;
-    others.unset(0);
-    if others.count() > 0 {
-        sched_setaffinity(None, &others)?;
-    }
-    Ok(())
-}
-
-/// A free address below the ephemeral ports.
-fn free_address() -> Result<SocketAddr> {
-    static NEXT: AtomicU16 = AtomicU16::new(21_000);
-    loop {
-        let port = NEXT.fetch_add(1, Ordering::Relaxed);
-        ensure!(port < 32_000, "no free port");
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        if TcpListener::bind(address).is_ok() {
-            return Ok(address);
-        }
-    }
 }

@@ -150,7 +150,8 @@ impl Engine {
             Kind::Handshake => self.flush(place)?,
             Kind::Echo | Kind::Push => {
                 let conn = &mut self.conns[place];
-                conn.outbox.extend(wire::upgrade_request().into_bytes());
+                conn.outbox
+                    .extend(wire::upgrade_request("/bench").into_bytes());
                 self.flush(place)?;
             }
         }

@@ -23,6 +23,10 @@
 
 mod contestant;
 mod engine;
+#[path = "../shared/figures.rs"]
+mod figures;
+#[path = "../shared/process.rs"]
+mod process;
 mod relay;
 mod report;
 mod rows;
@@ -33,7 +37,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use rcgen::{CertificateParams, KeyPair, PKCS_RSA_SHA256};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::contestant::{BASE, Contestant, Identity};
 use crate::report::Findings;
@@ -49,11 +52,11 @@ fn main() -> Result<()> {
         return relay::run(arguments);
     }
     let plan = Plan::parse(arguments)?;
-    let scarce = raise_descriptors()? < DESCRIPTORS_MIN;
+    let scarce = process::raise_descriptors()? < DESCRIPTORS_MIN;
     if scarce && plan.scale.idle > 1_000 {
         bail!("the benchmark needs {DESCRIPTORS_MIN} descriptors; see `ulimit -Hn`");
     }
-    contestant::leave_first_cpu()?;
+    process::leave_first_cpu()?;
     for contestant in &plan.contestants {
         println!("{}: {}", contestant.name(), contestant.version()?);
     }
@@ -179,17 +182,4 @@ fn choose<T: Copy>(
         chosen.push(found.with_context(|| format!("no {name} here; there are: {}", known()))?);
     }
     Ok(chosen)
-}
-
-/// Takes all the descriptors that the system gives; returns how many.
-fn raise_descriptors() -> Result<u64> {
-    let maximum = getrlimit(Resource::Nofile).maximum;
-    setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: maximum,
-            maximum,
-        },
-    )?;
-    Ok(maximum.unwrap_or(u64::MAX))
 }

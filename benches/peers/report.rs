@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use crate::contestant::Contestant;
+use crate::figures::{median, noise, ratio};
 use crate::rows::{Row, Sample, Unit};
 
 /// All samples of a row: for each contestant that took part, one for each round.
@@ -24,10 +25,7 @@ impl Findings {
 pub(crate) fn tables(all: &[Findings], contestants: &[Contestant], to: Contestant) -> String {
     let costs = table("cost", all, contestants, |findings, contestant| {
         let costs = costs_of(findings.of(contestant)?);
-        let middle = median(costs.clone());
-        let low = costs.iter().copied().fold(f64::INFINITY, f64::min);
-        let high = costs.iter().copied().fold(0.0, f64::max);
-        let noise = (high - low) / 2.0 / middle * 100.0;
+        let (middle, noise) = (median(costs.clone()), noise(&costs));
         Some(match findings.row.unit {
             Unit::Micros => format!("{middle:.2} µs ±{noise:.0}%"),
             Unit::Bytes => format!("{middle:.0} B ±{noise:.0}%"),
@@ -37,11 +35,7 @@ pub(crate) fn tables(all: &[Findings], contestants: &[Contestant], to: Contestan
     let ratios = table(&title, all, contestants, |findings, contestant| {
         let reference = costs_of(findings.of(to)?);
         let costs = costs_of(findings.of(contestant)?);
-        let ratios = costs
-            .iter()
-            .zip(reference)
-            .map(|(cost, reference)| cost / reference);
-        Some(format!("{:.2}", median(ratios.collect())))
+        Some(format!("{:.2}", ratio(&costs, &reference)))
     });
     let work = table(
         "work per second",
@@ -80,10 +74,4 @@ fn table(
 
 fn costs_of(samples: &[Sample]) -> Vec<f64> {
     samples.iter().map(|sample| sample.cost).collect()
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let (low, high) = (values[(values.len() - 1) / 2], values[values.len() / 2]);
-    f64::midpoint(low, high)
 }

@@ -195,7 +195,6 @@ impl Row {
             scale,
         };
         trial.open(1, Kind::Echo)?;
-        trial.running.find_family()?;
         (self.work)(&mut trial)
     }
 }
@@ -255,7 +254,7 @@ impl Trial {
         mut step: impl FnMut(&mut Self, Event) -> Result<u64>,
     ) -> Result<Sample> {
         let mut phase = |trial: &mut Self, length: Duration| {
-            let (cpu, start, mut work) = (trial.running.cpu()?, now(), 0);
+            let (cpu, start, mut work) = (trial.running.process.cpu()?, now(), 0);
             let mut moved = start;
             loop {
                 let time = now();
@@ -269,7 +268,10 @@ impl Trial {
                 }
                 ensure!(time < moved + PATIENCE, "nothing happens any more");
             }
-            let (seconds, cpu) = (start.elapsed().as_secs_f64(), trial.running.cpu()? - cpu);
+            let (seconds, cpu) = (
+                start.elapsed().as_secs_f64(),
+                trial.running.process.cpu()? - cpu,
+            );
             Ok(Sample {
                 cost: cpu.as_secs_f64() * 1e6 / work as f64,
                 work: work as f64 / seconds,
@@ -403,12 +405,12 @@ impl Trial {
 
     /// The contestant's memory once it has stopped falling: allocators give back late.
     fn settled_memory(&mut self) -> Result<u64> {
-        let mut lowest = self.running.memory()?;
+        let mut lowest = self.running.process.memory()?;
         let mut since = now();
         while since.elapsed() < self.scale.settle {
             sleep(Duration::from_millis(50));
             self.engine.poll(Duration::ZERO)?;
-            let memory = self.running.memory()?;
+            let memory = self.running.process.memory()?;
             if memory < lowest - lowest / 200 {
                 since = now();
             }

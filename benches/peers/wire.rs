@@ -139,10 +139,10 @@ pub(crate) fn head_len(bytes: &[u8]) -> Option<usize> {
     Some(end + 4)
 }
 
-/// A client's upgrade request.
-pub(crate) fn upgrade_request() -> String {
+/// A client's upgrade request for this path.
+pub(crate) fn upgrade_request(path: &str) -> String {
     format!(
-        "GET /bench HTTP/1.1\r\nHost: {HOST}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        "GET {path} HTTP/1.1\r\nHost: {HOST}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n"
     )
 }
@@ -216,7 +216,8 @@ fn hex(stamp: Stamp) -> String {
     format!("{:08x}{:08x}", stamp.owner, stamp.number)
 }
 
-fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+/// The value of a header field.
+pub(crate) fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     head.lines().find_map(|line| {
         let (key, value) = line.split_once(':')?;
         key.eq_ignore_ascii_case(name).then(|| value.trim())
