@@ -60,6 +60,24 @@ pub(super) fn of(facts: &Facts<'_>) -> Vec<Finding> {
     findings
 }
 
+/// What the file changed that needs a restart.
+fn restart(status: &StatusView) -> Option<Finding> {
+    if status.restart_pending.is_empty() {
+        return None;
+    }
+    let changes = status.restart_changes.iter().map(ToString::to_string);
+    let mut changes: Vec<_> = changes.take(CHANGES_SHOWN).collect();
+    if status.restart_changes.len() > CHANGES_SHOWN {
+        changes.push("and more".to_owned());
+    }
+    let changes = changes.join(", ");
+    let detail = format!("changed in the file, and in force after a restart: {changes}");
+    Some(
+        Finding::new(Severity::Notice, "restart_pending", "file", detail)
+            .remedy("start the new process with `sessile run --take-over`, which ends no session"),
+    )
+}
+
 /// The process itself.
 fn node(facts: &Facts<'_>) -> Vec<Finding> {
     let status = facts.status;
@@ -80,20 +98,7 @@ fn node(facts: &Facts<'_>) -> Vec<Finding> {
     }
     findings.extend(status.event_files.as_ref().and_then(events));
     findings.extend(status.state.as_ref().and_then(store));
-    if !status.restart_pending.is_empty() {
-        let changes = status.restart_changes.iter().map(ToString::to_string);
-        let mut changes: Vec<_> = changes.take(CHANGES_SHOWN).collect();
-        if status.restart_changes.len() > CHANGES_SHOWN {
-            changes.push("and more".to_owned());
-        }
-        let changes = changes.join(", ");
-        let detail = format!("changed in the file, and in force after a restart: {changes}");
-        findings.push(
-            Finding::new(Severity::Notice, "restart_pending", "file", detail).remedy(
-                "start the new process with `sessile run --take-over`, which ends no session",
-            ),
-        );
-    }
+    findings.extend(restart(status));
     if facts.records_dropped > 0 {
         let detail = format!(
             "{} were lost since the start: their output is too slow",

@@ -30,10 +30,12 @@ use crate::control::rebalancer::RebalanceView;
 use crate::control::supervisor::preview::Preview;
 
 pub(super) fn resources() -> Vec<Resource> {
-    let mut all = gateway();
+    let mut all = process();
+    all.extend(gateway());
     all.extend(configuration());
     all.extend(traffic());
     all.extend(sessions());
+    all.extend(messages());
     all.extend(session());
     all.extend(rights());
     all.extend(leaving());
@@ -42,9 +44,8 @@ pub(super) fn resources() -> Vec<Resource> {
     all
 }
 
-/// The gateway as a whole.
-fn gateway() -> Vec<Resource> {
-    let put = (MethodFilter::PUT, Method::PUT);
+/// What programs ask of any process: probes, metrics, the description of this API.
+fn process() -> Vec<Resource> {
     vec![
         Resource::get("/", index, "All resources.").answers::<Index>(),
         Resource::get(
@@ -66,6 +67,13 @@ fn gateway() -> Vec<Resource> {
             "Numbers in Prometheus' text format.",
         ),
         Resource::get("/openapi.json", show_openapi, "This description."),
+    ]
+}
+
+/// The gateway as a whole.
+fn gateway() -> Vec<Resource> {
+    let put = (MethodFilter::PUT, Method::PUT);
+    vec![
         Resource::get(
             "/v1/status",
             status::status,
@@ -359,6 +367,12 @@ fn sessions() -> Vec<Resource> {
         .body::<sessions::send::Sent>()
         .answers::<sessions::send::SentMany>()
         .statuses(&[202, 400, 413]),
+    ]
+}
+
+/// Messages and groups of all gateways.
+fn messages() -> Vec<Resource> {
+    vec![
         Resource::post(
             "/v1/messages",
             messages::publish,

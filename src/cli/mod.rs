@@ -77,18 +77,7 @@ fn run_command(arguments: Arguments, out: &mut Visible<'_>, err: &mut Visible<'_
             let options = LoadOptions::from_process(DEFAULT_PATH, args.sets);
             return run::demo(options, out, err);
         }
-        Command::Check(args) => {
-            let form = if args.json {
-                check::Form::Json
-            } else {
-                check::Form::Text
-            };
-            match args.etcd() {
-                #[cfg(feature = "etcd")]
-                true => check::etcd::check_etcd(&args.config.options(), form, out),
-                _ => check::check(&args.config.options(), form, out).map_err(Into::into),
-            }
-        }
+        Command::Check(args) => check_with(&args, out),
         Command::Resolve(args) => resolve::resolve(&args, out),
         Command::Preview(args) => preview::preview(&args, out),
         #[cfg(feature = "etcd")]
@@ -117,23 +106,39 @@ fn run_command(arguments: Arguments, out: &mut Visible<'_>, err: &mut Visible<'_
         Command::Events(args) => history::events(&args, out),
         Command::Drain(args) => drain::drain(&args, out),
         Command::Rebalance(args) => drain::rebalance(&args, out),
-        Command::Schema(args) if args.admin_api => writeln!(out, "{:#}", admin::openapi())
-            .map(|()| OK)
-            .map_err(Into::into),
-        Command::Schema(args) => {
-            let form = if args.markdown {
-                schema::Form::Markdown
-            } else {
-                schema::Form::Json
-            };
-            schema::schema(form, out).map_err(Into::into)
-        }
+        Command::Schema(args) => schema_as(&args, out),
     };
     let done = done.and_then(|code| {
         out.flush()?;
         Ok(code)
     });
     done.unwrap_or_else(|error| failed(&error, err))
+}
+
+fn check_with(args: &args::CheckArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
+    let form = if args.json {
+        check::Form::Json
+    } else {
+        check::Form::Text
+    };
+    match args.etcd() {
+        #[cfg(feature = "etcd")]
+        true => check::etcd::check_etcd(&args.config.options(), form, out),
+        _ => check::check(&args.config.options(), form, out).map_err(Into::into),
+    }
+}
+
+fn schema_as(args: &args::SchemaArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
+    if args.admin_api {
+        writeln!(out, "{:#}", admin::openapi())?;
+        return Ok(OK);
+    }
+    let form = if args.markdown {
+        schema::Form::Markdown
+    } else {
+        schema::Form::Json
+    };
+    schema::schema(form, out).map_err(Into::into)
 }
 
 /// Reports a failure; returns the exit code.

@@ -7,9 +7,9 @@ use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
-use crate::admin::Page;
 use crate::admin::findings::{Finding, Severity};
 use crate::admin::status::StatusView;
+use crate::admin::{Page, UpstreamSummary};
 use crate::cli::args::StatusArgs;
 use crate::cli::client::Client;
 use crate::cli::doctor::finding;
@@ -63,6 +63,18 @@ fn show(client: &Client, args: &StatusArgs, out: &mut dyn Write) -> anyhow::Resu
     }
     sources::table(out, &status.sources.items)?;
     writeln!(out)?;
+    listeners(out, &status)?;
+    store(out, &status)?;
+    certificates(out, &status)?;
+    writeln!(out)?;
+    table(out, &upstreams)?;
+    writeln!(out)?;
+    backends::table(out, client, &upstreams)?;
+    fleet(out, &status)?;
+    Ok(code(&findings.items))
+}
+
+fn listeners(out: &mut dyn Write, status: &StatusView) -> io::Result<()> {
     let rows = status.listeners.iter().map(|listener| {
         let tls = if listener.tls { "yes" } else { "no" };
         vec![
@@ -71,10 +83,11 @@ fn show(client: &Client, args: &StatusArgs, out: &mut dyn Write) -> anyhow::Resu
             listener.addresses.join(", "),
         ]
     });
-    columns(out, &["LISTENER", "TLS", "ADDRESSES"], rows)?;
-    store(out, &status)?;
-    certificates(out, &status)?;
-    writeln!(out)?;
+    columns(out, &["LISTENER", "TLS", "ADDRESSES"], rows)
+}
+
+/// The upstreams, as many as fit a page.
+fn table(out: &mut dyn Write, upstreams: &[UpstreamSummary]) -> io::Result<()> {
     let rows = upstreams.iter().take(UPSTREAMS_SHOWN).map(|upstream| {
         let panic = if upstream.panicking {
             ", panicking"
@@ -98,10 +111,7 @@ fn show(client: &Client, args: &StatusArgs, out: &mut dyn Write) -> anyhow::Resu
         let more = upstreams.len() - UPSTREAMS_SHOWN;
         writeln!(out, "… and {more} more: --json has them all")?;
     }
-    writeln!(out)?;
-    backends::table(out, client, &upstreams)?;
-    fleet(out, &status)?;
-    Ok(code(&findings.items))
+    Ok(())
 }
 
 /// Where the fleet counts together, if it does.

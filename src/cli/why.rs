@@ -213,13 +213,13 @@ fn on(node: Option<&str>) -> String {
     node.map_or_else(String::new, |node| format!(" on {node}"))
 }
 
-/// A session in some lines: where it is and why, then what happened to it.
-fn explain(
+/// Where a session is, and why: its key and how its backend was chosen.
+fn place(
     Located {
         node,
         item: session,
     }: &Located<Session>,
-) -> Vec<String> {
+) -> String {
     let (upstream, backend) = (&session.upstream, &session.backend);
     let mut first = format!("{} {upstream}/{backend}{}", session.id, on(node.as_deref()));
     match &session.key {
@@ -244,7 +244,14 @@ fn explain(
     if moves > 0 {
         first.push_str(&format!("; moved {moves}x"));
     }
-    let mut lines = vec![first];
+    first
+}
+
+/// A session in some lines: where it is and why, then what happened to it.
+fn explain(located: &Located<Session>) -> Vec<String> {
+    let session = &located.item;
+    let placement = &session.placement;
+    let mut lines = vec![place(located)];
     for passed in &placement.passed {
         lines.push(format!(
             "  passed over {}: {}",

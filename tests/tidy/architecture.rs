@@ -10,7 +10,7 @@ fn paths(text: &str) -> Vec<&str> {
     let quoted = text.split('`').skip(1).step_by(2);
     let is_path = |quoted: &&str| {
         let letters = |letter: char| letter.is_ascii_alphanumeric() || "_-./".contains(letter);
-        let ends = [".rs", ".md", ".json", ".toml", "/"];
+        let ends = [".rs", ".md", ".json", ".toml", ".yml", "/"];
         quoted.chars().all(letters) && ends.iter().any(|end| quoted.ends_with(end))
     };
     quoted.filter(is_path).collect()

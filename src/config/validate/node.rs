@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use crate::base::addr::ListenAddr;
 use crate::base::secret::Secret;
 use crate::config::layers::Part;
 use crate::config::limits::{NodeLimits, PrefixLengths};
@@ -59,6 +60,22 @@ pub(super) fn admin(at: &Scope<'_>, model: &model::Admin) -> Option<Admin> {
         Some(tls) => listener_tls(&at.key("tls"), tls).map(Some),
         None => Some(None),
     };
+    guarded(at, model, listen.as_ref());
+    let own = [&read_token, &token].map(|one| one.as_ref().and_then(Option::as_ref));
+    let fleet = fleet(&at.key("fleet"), &model.fleet, own);
+    Some(Admin {
+        listen: listen?,
+        socket_mode: socket_mode?,
+        token: token?,
+        read_token: read_token?,
+        tls: tls?,
+        operators: model.operators.clone(),
+        fleet: fleet?,
+    })
+}
+
+/// Finds an admin API that strangers could use, and keys that would guard nothing.
+fn guarded(at: &Scope<'_>, model: &model::Admin, listen: Option<&ListenAddr>) {
     if model.tls.as_ref().is_some_and(|tls| tls.acme.is_some()) {
         at.key("tls").key("acme").fault_with(
             "the admin API orders no certificate",
@@ -85,27 +102,13 @@ pub(super) fn admin(at: &Scope<'_>, model: &model::Admin) -> Option<Admin> {
             Some("add `tls.client_ca` beside it".to_owned()),
         );
     }
-    if let Some(listen) = listen
-        .as_ref()
-        .filter(|listen| unguarded && !listen.is_local())
-    {
+    if let Some(listen) = listen.filter(|listen| unguarded && !listen.is_local()) {
         at.key("listen").fault_with(
             format!("{listen} can be reached from elsewhere, and there is no token"),
             "listen on `127.0.0.1:9900`, or add `token = { file = \"admin.token\" }` or \
              `tls.client_ca` to [admin]",
         );
     }
-    let own = [&read_token, &token].map(|one| one.as_ref().and_then(Option::as_ref));
-    let fleet = fleet(&at.key("fleet"), &model.fleet, own);
-    Some(Admin {
-        listen: listen?,
-        socket_mode: socket_mode?,
-        token: token?,
-        read_token: read_token?,
-        tls: tls?,
-        operators: model.operators.clone(),
-        fleet: fleet?,
-    })
 }
 
 /// `own` are the tokens of this gateway, the one that only reads first.
