@@ -18,6 +18,7 @@ use crate::admin::problem::Problem;
 use crate::base::names::ListenerName;
 use crate::config::limits::Quotas;
 use crate::core::auth::{IssuerKeys, Revocations};
+use crate::core::http::query::redact_target;
 use crate::core::routing::affinity;
 use crate::core::routing::{Action, Matched, RoutingTable, Verdict, rewrite};
 use crate::core::state::StateKey;
@@ -125,7 +126,7 @@ fn explain_parts(
     moment: Moment<'_>,
 ) -> Explanation {
     let mut explanation = Explanation {
-        request: parts.view(),
+        request: parts.view(table.secret_parameters()),
         routes: Vec::new(),
         route: None,
         parameters: BTreeMap::new(),
@@ -217,7 +218,9 @@ fn follow<'p>(
                 return;
             }
             let target = rewrite::target(&route.config.rewrite, &request, parameters);
-            explanation.target = Some(target.unwrap_or_else(|| parts.target(path)));
+            let target = target.unwrap_or_else(|| parts.target(path));
+            let shown = redact_target(&target, table.secret_parameters());
+            explanation.target = Some(shown.into_owned());
             let random = fastrand::u128(..);
             let sources = &route.config.affinity;
             let client = parts.client;

@@ -178,7 +178,8 @@ pub(in crate::admin) async fn view_of(
             Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail))
         }
         None => Err(Problem::not_found(format!(
-            "no live session {id}; its record says how it ended"
+            "no live session {id} here; `sessile why {id}` shows how it ended, with --fleet on any \
+             gateway"
         ))),
     }
 }

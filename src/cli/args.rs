@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::base::session_id::SessionId;
+use crate::control::load::LoadOptions;
 
 mod doctor;
 mod drain;
@@ -49,6 +50,13 @@ First steps:
   sessile check                is my gateway.toml right?
   sessile run                  the gateway
 
+When something is wrong:
+  sessile doctor --fleet       what is wrong anywhere, and what to do about it
+  sessile why USER             where a user's session is and why, or how it ended
+  sessile refusals             who was refused, and by which rule
+  sessile explain 1006         what a close code or a status means, and where to look
+  sessile history --since 1h   what changed, and who did it
+
 Exit codes: 0 done, 1 failed, 2 configuration or arguments refused.";
 
 /// A verb.
@@ -62,9 +70,9 @@ pub enum Command {
     Run(RunArgs),
     /// Run a gateway with three chat backends inside, and a page to try it in the browser.
     Demo(DemoArgs),
-    /// Say everything that is wrong with a configuration, without starting.
+    /// Report every fault of a configuration, without starting.
     Check(CheckArgs),
-    /// Say where a request would go, and why.
+    /// Explain where a request would go.
     ///
     /// By a configuration file, in which every backend counts as healthy; or with --admin by a
     /// running gateway, as things are there at this moment. Exits with 1 if the request would go
@@ -82,7 +90,7 @@ pub enum Command {
     Status(StatusArgs),
     /// List the backends of a running gateway: how well each is, and what it has.
     Backends(BackendsArgs),
-    /// Say what is wrong with a running gateway or its whole fleet, and what to do about it.
+    /// Report what is wrong with a running gateway or its whole fleet, and what to do about it.
     #[command(after_help = doctor::DOCTOR_EXAMPLES)]
     Doctor(DoctorArgs),
     /// Show the certificates, rights and keys of a running gateway that end, the first to end
@@ -91,7 +99,7 @@ pub enum Command {
     /// For each authenticator also how many live sessions end with their token within --within
     /// days, and how old the keys of its issuer are.
     Certs(CertsArgs),
-    /// Say what a close code or an HTTP status means, whose fault it is and where to look.
+    /// Explain what a close code or an HTTP status means, whose fault it is and where to look.
     #[command(after_help = doctor::EXPLAIN_EXAMPLES)]
     Explain(ExplainArgs),
     /// List live sessions of a running gateway, the oldest first or sorted.
@@ -101,9 +109,7 @@ pub enum Command {
     ///
     /// Live in a terminal: q quits, b and m sort, / filters.
     Top(TopArgs),
-    /// Say why a session is on its backend, how it ended, or why a request was refused.
-    ///
-    /// Of a user, a session or a request.
+    /// Explain why a session is on its backend, how it ended, or why a request was refused.
     Why(WhyArgs),
     /// Show the frames of a session as they pass.
     Tap(TapArgs),
@@ -194,6 +200,7 @@ Examples:
   sessile resolve wss://chat.example.com/ws/7
   sessile resolve /ws/7 -H 'Cookie: sid=42' --client 192.0.2.7
   sessile resolve https://chat.example.com/api --admin 127.0.0.1:9900
+  sessile resolve /ws/7 --as ann                    for this user, without a token
   sessile resolve --session 01M8…                   what a session would get now";
 
 const PREVIEW_EXAMPLES: &str = "\
@@ -227,6 +234,9 @@ pub struct DemoArgs {
 /// `sessile check`
 #[derive(Debug, Args)]
 pub struct CheckArgs {
+    /// The configuration file, as with --config.
+    #[arg(value_name = "FILE", conflicts_with = "config")]
+    pub file: Option<PathBuf>,
     /// What to check.
     #[command(flatten)]
     pub config: ConfigArgs,
@@ -240,6 +250,12 @@ pub struct CheckArgs {
 }
 
 impl CheckArgs {
+    /// What to check.
+    pub fn options(&self) -> LoadOptions {
+        let path = self.file.as_ref().unwrap_or(&self.config.config);
+        LoadOptions::from_process(path, self.config.sets.clone())
+    }
+
     /// Whether to read etcd too.
     pub const fn etcd(&self) -> bool {
         #[cfg(feature = "etcd")]
@@ -269,6 +285,13 @@ pub struct ResolveArgs {
     /// The client's address.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     pub client: IpAddr,
+    /// As this principal, as if its credential were valid.
+    #[arg(long = "as", value_name = "SUBJECT", conflicts_with = "session")]
+    pub subject: Option<String>,
+    /// With this claim, as if the credential were valid; the value is JSON, and what is no JSON is
+    /// text. May be repeated.
+    #[arg(long = "claim", value_name = "NAME=VALUE", value_parser = claim, conflicts_with = "session")]
+    pub claims: Vec<(String, serde_json::Value)>,
     /// As if this backend were gone. May be repeated.
     #[arg(long, value_name = "BACKEND")]
     pub without: Vec<String>,
@@ -340,6 +363,16 @@ pub struct SchemaArgs {
     /// Print the OpenAPI document of the admin API instead.
     #[arg(long)]
     pub admin_api: bool,
+}
+
+fn claim(text: &str) -> Result<(String, serde_json::Value), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => {
+            let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
+            Ok((name.to_owned(), value))
+        }
+        _ => Err("write `name=value`".to_owned()),
+    }
 }
 
 fn header(text: &str) -> Result<(String, String), String> {

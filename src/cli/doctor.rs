@@ -12,6 +12,7 @@ use crate::cli::args::{CertsArgs, DoctorArgs};
 use crate::cli::client::Client;
 use crate::cli::listed::{Listed, Located, scoped};
 use crate::cli::print::{self, Form, columns, counted, visible};
+use crate::cli::watch::watch;
 
 /// Exit codes of `doctor`, as monitoring plugins have them.
 const WELL: u8 = 0;
@@ -24,6 +25,13 @@ const CRITICAL: u8 = 2;
 /// # Errors
 /// When `out` cannot be written to.
 pub fn doctor(args: &DoctorArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
+    match args.watch {
+        true => watch(out, |out| report(args, out)),
+        false => report(args, out),
+    }
+}
+
+fn report(args: &DoctorArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     let target = scoped("/v1/findings", args.fleet);
     let found = Client::new(&args.admin).and_then(|client| client.get::<Value>(&target));
     let found = match found {

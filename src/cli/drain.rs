@@ -238,10 +238,10 @@ impl DrainTarget {
     }
 }
 
-/// `running, 50/s: 3 of 10 left, 5 moved, 2 closed`
+/// `running, 50/s: 3 of 10 remain, 5 moved, 2 closed`
 pub(super) fn progress(drain: &DrainView) -> String {
     format!(
-        "{}, {}: {} of {} left, {} moved, {} closed",
+        "{}, {}: {} of {} remain, {} moved, {} closed",
         drain.state, drain.pace, drain.left, drain.total, drain.moved, drain.closed
     )
 }
@@ -319,7 +319,7 @@ fn say_how_far(out: &mut dyn Write, view: &RebalanceView) -> anyhow::Result<()> 
     } else {
         writeln!(
             out,
-            "{}: {} left, {} moved, {} closed",
+            "{}: {} remain, {} moved, {} closed",
             view.state, view.left, view.moved, view.closed
         )?;
     }

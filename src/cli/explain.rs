@@ -48,7 +48,7 @@ pub fn explain(args: &ExplainArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
             Ok(1)
         }
         (Some(_), Some(session)) => {
-            ending(session, out)?;
+            ending(args.code, session, out)?;
             Ok(0)
         }
         _ => Ok(0),
@@ -69,31 +69,37 @@ fn show(code: u16, meaning: &Meaning, out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// How a session ended, as its record has it.
-fn ending(session: &Value, out: &mut dyn Write) -> io::Result<()> {
+fn ending(code: u16, session: &Value, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "\nthis session")?;
-    for key in [
-        "id",
-        "principal",
-        "client",
-        "route",
-        "upstream",
-        "backend",
-        "started",
-        "ended",
-        "time",
-        "ended_by",
-        "cause",
-        "close_code",
-        "reason",
-        "operator",
-        "revocation",
+    let own = session["close_code"].as_u64();
+    if let Some(own) = own.filter(|own| *own != u64::from(code)) {
+        writeln!(
+            out,
+            "  it ended with {own}, not with {code}: `sessile explain {own}`"
+        )?;
+    }
+    for (key, name) in [
+        ("session", "id"),
+        ("principal", "principal"),
+        ("client", "client"),
+        ("route", "route"),
+        ("upstream", "upstream"),
+        ("backend", "backend"),
+        ("started", "started"),
+        ("time", "ended"),
+        ("ended_by", "ended_by"),
+        ("cause", "cause"),
+        ("close_code", "close_code"),
+        ("reason", "reason"),
+        ("operator", "operator"),
+        ("revocation", "revocation"),
     ] {
         let text = match &session[key] {
             Value::Null => continue,
             Value::String(text) => visible(text),
             other => other.to_string(),
         };
-        writeln!(out, "  {key:<11} {text}")?;
+        writeln!(out, "  {name:<11} {text}")?;
     }
     Ok(())
 }

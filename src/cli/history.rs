@@ -1,6 +1,6 @@
 //! `sessile history`, `events`, `ended` and `refusals`: what happened, and what happens.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::thread;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::cli::args::{AboutArgs, EndedArgs, EventsArgs, HistoryArgs, RefusalsAr
 use crate::cli::client::{Client, ClientError};
 use crate::cli::listed::{Listed, Located, scoped};
 use crate::cli::print::{Form, columns, json, visible};
-use crate::telemetry::events::EventView;
+use crate::telemetry::events::{EventView, Kind};
 
 /// Most events that the admin API gives at once.
 const PAGE_MAX: usize = 1000;
@@ -48,6 +48,9 @@ pub fn history(args: &HistoryArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
         return Ok(0);
     }
     let page: Listed<EventView> = serde_json::from_value(page)?;
+    if !past.json && (args.follow || !page.items.is_empty()) {
+        head(out, page.is_of_fleet())?;
+    }
     for event in page.items.iter().rev() {
         show(out, event, (past.json, args.diff))?;
     }
@@ -86,6 +89,10 @@ pub fn events(args: &EventsArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     );
     let target = target("/v1/events", 0, &query);
     let form = (args.json, false);
+    if !args.json {
+        head(out, false)?;
+        out.flush()?;
+    }
     follow(&client, &target, args.after.clone(), out, form)?;
     Ok(0)
 }
@@ -307,6 +314,43 @@ fn follow(
     }
 }
 
+/// The head of a list of events, in the widths of its lines.
+fn head(out: &mut dyn Write, fleet: bool) -> io::Result<()> {
+    let gateway = if fleet { "GATEWAY       " } else { "" };
+    let (time, version, who, what) = ("TIME", "VERSION", "BY", "EVENT");
+    writeln!(
+        out,
+        "{time:24}  {gateway}{version:8}  {who:12}  {what:22}  DETAIL"
+    )
+}
+
+/// What an event is about that its text does not name: the session or the request, and whose.
+fn about(event: &EventView) -> String {
+    let fields = &event.fields;
+    let facts = match event.kind {
+        Kind::SessionBegan | Kind::SessionMoved | Kind::SessionEnded => [
+            ("session", fields.session.map(|id| id.to_string())),
+            ("principal", fields.principal.as_deref().map(str::to_owned)),
+            ("route", fields.route.as_deref().map(str::to_owned)),
+            ("client", fields.client.as_deref().map(str::to_owned)),
+        ],
+        Kind::Refused => [
+            ("request", fields.request_id.as_deref().map(str::to_owned)),
+            ("principal", fields.principal.as_deref().map(str::to_owned)),
+            ("route", fields.route.as_deref().map(str::to_owned)),
+            ("client", fields.client.as_deref().map(str::to_owned)),
+        ],
+        _ => return String::new(),
+    };
+    let known = facts
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)));
+    let known: Vec<_> = known
+        .map(|(name, value)| format!("{name} {value}"))
+        .collect();
+    format!("; {}", known.join(", "))
+}
+
 /// An event on one line: when, which revision or generation, who, what.
 fn show(
     out: &mut dyn Write,
@@ -326,7 +370,8 @@ fn show(
     };
     let who = fields.operator.as_deref().or(fields.source.as_deref());
     let (who, what) = (visible(who.unwrap_or("-")), event.kind.as_str());
-    let text = visible(&fields.text);
+    let text = format!("{}{}", fields.text, about(event));
+    let text = visible(&text);
     let node = node
         .as_deref()
         .map(|node| format!("{:12}  ", visible(node)));
@@ -353,3 +398,6 @@ fn show(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

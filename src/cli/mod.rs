@@ -123,8 +123,8 @@ fn check_with(args: &args::CheckArgs, out: &mut dyn Write) -> anyhow::Result<u8>
     };
     match args.etcd() {
         #[cfg(feature = "etcd")]
-        true => check::etcd::check_etcd(&args.config.options(), form, out),
-        _ => check::check(&args.config.options(), form, out).map_err(Into::into),
+        true => check::etcd::check_etcd(&args.options(), form, out),
+        _ => check::check(&args.options(), form, out).map_err(Into::into),
     }
 }
 

@@ -47,7 +47,14 @@ pub fn send(args: &SendArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
         ([text], true) => (None, text),
         ([id, text], false) => (Some(id.parse::<SessionId>()?), text),
         ([_], false) => bail!("to whom? Give a session's id, a filter such as --route, or --all"),
-        _ => bail!("give either a session's id or filters, and one text"),
+        ([_, _], true) => bail!("give either a session's id or filters, and one text"),
+        (words, _) => {
+            let text = words[usize::from(!many)..].join(" ");
+            bail!(
+                "the text is one argument: put it in quotes, '{}'",
+                visible(&text)
+            )
+        }
     };
     if args.group.is_some() && !args.selection.is_empty() {
         bail!("give a group or filters, not both");

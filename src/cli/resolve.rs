@@ -118,7 +118,12 @@ fn asked(args: &ResolveArgs) -> Asked {
             Values::One(_) => unreachable!("all are made with room for many"),
         }
     }
+    let subject = args
+        .subject
+        .iter()
+        .map(|who| ("sub".to_owned(), who.as_str().into()));
     Asked {
+        claims: args.claims.iter().cloned().chain(subject).collect(),
         url: args.url.clone(),
         method: Some(args.method.clone()),
         headers,

@@ -50,6 +50,13 @@ fn list(client: &Client, args: &SessionsArgs, out: &mut dyn Write) -> anyhow::Re
         json(out, &serde_json::to_value(&page)?, Form::Pretty)?;
         return Ok(missing.map_or(0, |_| 1));
     }
+    if page.items.is_empty() {
+        let text = match args.selection.is_empty() {
+            true => "no live sessions",
+            false => "no live session matches; `sessile ended` lists those that are over",
+        };
+        writeln!(out, "{text}")?;
+    }
     let extra = Extra::of(args);
     let head: Vec<_> = HEAD.into_iter().chain(extra.head()).collect();
     let rows = page.rows(|session| {
@@ -58,7 +65,9 @@ fn list(client: &Client, args: &SessionsArgs, out: &mut dyn Write) -> anyhow::Re
         cells
     });
     let id = usize::from(page.is_of_fleet());
-    fitted(out, &page.head(&head), rows, &[id], width())?;
+    if !rows.is_empty() {
+        fitted(out, &page.head(&head), rows, &[id], width())?;
+    }
     page.missing("", out)?;
     if page.next.is_some() || page.matched > Some(page.items.len()) {
         writeln!(out, "… and more: --limit shows them")?;

@@ -81,6 +81,9 @@ ID                          ROUTE  BACKEND        PRINCIPAL  CLIENT     AGE  IDL
     assert_eq!((code, out.as_str()), (0, expected));
     let (_, out, _) = list(" --principal bob");
     assert_eq!(out.lines().count(), 2, "{out}");
+    let (code, out, _) = list(" --principal nobody");
+    let none = "no live session matches; `sessile ended` lists those that are over\n";
+    assert_eq!((code, out.as_str()), (0, none));
     let (_, out, _) = list(" --limit 2");
     assert!(out.ends_with("… and more: --limit shows them\n"), "{out}");
     let (_, out, _) = list(" --json --route rooms");
@@ -98,7 +101,7 @@ fn kick_reports_what_it_did_and_what_it_could_not() {
     );
     let (code, out, _) = sessile(&line);
     let expected = format!(
-        "closing {FIRST} with 4001, x&y\nno live session {none}; its record says how it ended\n"
+        "closing {FIRST} with 4001, x&y\nno live session {none} here; `sessile why {none}` shows how it ended, with --fleet on any gateway\n"
     );
     assert_eq!((code, out), (1, expected));
 }
@@ -134,6 +137,10 @@ upstream  chat by rendezvous";
         "{out}"
     );
 
+    // What looks like a secret is not shown.
+    let (_, out, _) = resolve("wss://chat.example.com/ws/7?access_token=s3cret&k=1");
+    let shown = "request   GET chat.example.com/ws/7?access_token=***&k=1 (WebSocket)";
+    assert!(out.starts_with(shown) && !out.contains("s3cret"), "{out}");
     let (code, out, _) = resolve("http://any.example/a/../b");
     let said = "the path has a `.` or `..` segment: it is answered 400";
     assert!(code == 1 && out.contains(said), "{out}");
@@ -222,6 +229,52 @@ fn check_and_schema_are_reached() {
     assert_eq!(code, 0, "{out}{err}");
     let (code, out, _) = sessile("sessile check -c /nonexistent/gateway.toml");
     assert_eq!(code, 2, "{out}");
+    // The file may stand alone, as with `preview`.
+    let (code, out, err) = sessile(&format!("sessile check {}", file.display()));
+    assert_eq!(code, 0, "{out}{err}");
+    let (code, out, _) = sessile("sessile check /nonexistent/gateway.toml");
+    assert!(
+        code == 2 && out.contains("/nonexistent/gateway.toml"),
+        "{out}"
+    );
     let (code, out, _) = sessile("sessile schema --admin-api");
     assert!(code == 0 && out.contains("\"/v1/sessions/{id}\""), "{out}");
+}
+
+#[test]
+fn a_text_without_quotes_is_explained() {
+    let gateway = gateway();
+    let line = format!(
+        "sessile send -a {} {FIRST} maintenance at 5",
+        gateway.address
+    );
+    let (code, _, err) = sessile(&line);
+    assert_eq!(code, 1, "{err}");
+    assert!(
+        err.contains("put it in quotes, 'maintenance at 5'"),
+        "{err}"
+    );
+    let line = format!("sessile send -a {} --all maintenance at 5", gateway.address);
+    let (_, _, err) = sessile(&line);
+    assert!(
+        err.contains("put it in quotes, 'maintenance at 5'"),
+        "{err}"
+    );
+}
+
+#[test]
+fn help_names_what_a_command_is_about_before_how_a_gateway_is_reached() {
+    use clap::CommandFactory as _;
+    let mut command = Arguments::command();
+    for one in command.get_subcommands_mut() {
+        let help = one.render_help().to_string();
+        if let Some(reached) = help.find("--admin <ADDRESS>") {
+            let heading = help.find("Which gateway:").expect("a heading of its own");
+            assert!(heading < reached, "{help}");
+            for own in ["--json", "--watch", "--limit", "--fleet"] {
+                let own = help.find(own).unwrap_or_default();
+                assert!(own < heading, "{help}");
+            }
+        }
+    }
 }

@@ -19,7 +19,7 @@ use crate::cli::client::{Client, ClientError};
 use crate::cli::listed::scoped;
 use crate::cli::print::{Form, columns, json};
 use crate::cli::top::screen::{Action, Screen, Wish};
-use crate::cli::top::text::{HEAD, Top, findings, row, summary};
+use crate::cli::top::text::{Top, findings, summary};
 
 /// How long a key waits to be seen.
 const KEY_WAIT: Duration = Duration::from_millis(100);
@@ -70,7 +70,7 @@ fn show(out: &mut dyn Write, top: &Top) -> io::Result<()> {
     for line in findings(top) {
         writeln!(out, "{line}")?;
     }
-    columns(out, &HEAD, top.items.iter().map(row))
+    columns(out, &top.head(), top.rows())
 }
 
 /// The live screen: one thread asks the gateway, this one draws and reads keys.

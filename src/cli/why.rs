@@ -65,10 +65,14 @@ pub fn why(args: &WhyArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
         writeln!(out, "{}", visible(fault))?;
     }
     if known.is_empty() {
+        let elsewhere = match args.fleet {
+            true => "",
+            false => ", and --fleet asks the other gateways too",
+        };
         bail!(
             "nothing is known of `{}`: no session, live or ended, and no refusal has it as \
              principal, session, request id or key. `sessile sessions` lists live ones, `sessile \
-             ended` says how far back the memory reaches",
+             ended` shows how far back the memory reaches{elsewhere}",
             visible(&args.what)
         );
     }

@@ -247,8 +247,11 @@ pub enum MoveAnswer {
     Begun(BackendId),
     /// It moves already.
     Moving,
-    /// Its route does not reconnect, or its extensions do not allow it.
+    /// Its route does not reconnect.
     NotMovable(RouteName),
+    /// Its client and its backend have agreed on extensions, one of which the gateway does not
+    /// know.
+    Extension(Box<str>),
     /// Its end has begun, or another process gets it.
     Ending,
     /// No other backend of its upstream takes a session now; or not the one that was asked for.

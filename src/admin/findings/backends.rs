@@ -30,7 +30,10 @@ fn finding(upstream: &UpstreamView) -> Option<Finding> {
         0 => named.join("; "),
         _ => format!("{}; and {more} more", named.join("; ")),
     };
-    let remedy = format!("`sessile status` shows each backend of {}", summary.name);
+    let remedy = format!(
+        "`sessile backends {}` shows why each is not well",
+        summary.name
+    );
     if summary.eligible == 0 {
         let detail = match (summary.members, summary.panicking) {
             (0, _) => "it has no backend, so every client of its routes is refused".to_owned(),

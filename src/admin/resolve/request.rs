@@ -9,6 +9,7 @@ use crate::admin::resolve::view::{Asked, RequestView, Values};
 use crate::base::host;
 use crate::base::path::{CanonicalPath, PathFault};
 use crate::core::auth::Claims;
+use crate::core::http::query::redact_target;
 use crate::core::routing::Request;
 
 /// The default client address.
@@ -123,11 +124,12 @@ impl Parts {
         }
     }
 
-    pub(super) fn view(&self) -> RequestView {
+    /// As it is shown: with the secrets of the target cut out (I11), those in `secret` parameters too.
+    pub(super) fn view(&self, secret: &[String]) -> RequestView {
         RequestView {
             method: self.method.to_string(),
             host: self.host.clone(),
-            path: self.target(&self.raw),
+            path: redact_target(&self.target(&self.raw), secret).into_owned(),
             websocket: self.websocket,
             client: self.client.to_string(),
         }

@@ -93,8 +93,12 @@ pub(in crate::admin) async fn begin(
         }
         Some(MoveAnswer::NotMovable(route)) => format!(
             "session {id} cannot move: route {route} does not reconnect \
-             (on_backend_loss = \"reconnect\"), or an unknown extension is in force; close it, and \
-             its client will connect again"
+             (on_backend_loss = \"reconnect\"), or did not when it began; `sessile kick {id}` closes it, and its client \
+             connects again"
+        ),
+        Some(MoveAnswer::Extension(extensions)) => format!(
+            "session {id} cannot move: the gateway does not know an extension that its client and \
+             its backend use ({extensions}); `sessile kick {id}` closes it, and its client connects again"
         ),
         Some(MoveAnswer::NoBackend(upstream)) => match to {
             Some(to) => format!(

@@ -29,6 +29,9 @@ pub struct DoctorArgs {
     /// Every gateway that follows the same etcd, as the gateway asks them (`admin.fleet`).
     #[arg(long)]
     pub fleet: bool,
+    /// Show them again every two seconds.
+    #[arg(short, long)]
+    pub watch: bool,
     /// Print JSON instead of text.
     #[arg(long)]
     pub json: bool,

@@ -134,7 +134,7 @@ pub struct SessionsArgs {
     #[arg(long, value_name = "TIME", num_args = 0..=1, default_missing_value = "1s")]
     pub rates: Option<String>,
     /// Show the list again every two seconds.
-    #[arg(long)]
+    #[arg(short, long)]
     pub watch: bool,
     /// List live sessions and those that ended, the newest first.
     #[arg(long, group = "past", conflicts_with_all = [
@@ -210,7 +210,7 @@ pub struct MoveArgs {
 #[derive(Debug, Args)]
 pub struct SendArgs {
     /// The session's id and the text, or with a filter or --all only the text.
-    #[arg(required = true, num_args = 1..=2, value_name = "ID> <TEXT")]
+    #[arg(required = true, num_args = 1.., value_name = "ID> <TEXT")]
     pub words: Vec<String>,
     /// Which sessions.
     #[command(flatten)]

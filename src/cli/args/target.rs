@@ -29,6 +29,7 @@ impl ConfigArgs {
 
 /// Which running gateway.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Which gateway")]
 pub struct AdminArgs {
     /// The gateway's admin API: `127.0.0.1:9900`, `https://edge-1:9900` or
     /// `unix:/run/sessile/admin.sock`. Default: the address in the configuration file, or

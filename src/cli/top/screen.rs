@@ -8,7 +8,7 @@ use ratatui::widgets::{Paragraph, Row, Table};
 
 use crate::cli::args::TopArgs;
 use crate::cli::print::visible;
-use crate::cli::top::text::{HEAD, Top, findings, row, summary};
+use crate::cli::top::text::{Top, findings, summary};
 
 /// Names that can be filtered by, besides those of the command line.
 const FILTERS: [&str; 6] = ["route", "upstream", "backend", "principal", "client", "key"];
@@ -133,9 +133,13 @@ impl Screen {
         let found: Vec<_> = found.iter().map(|line| visible(line)).collect();
         let warning = Style::new().fg(Color::Yellow);
         frame.render_widget(Paragraph::new(found.join("\n")).style(warning), notes);
-        let items = self.top.iter().flat_map(|top| &top.items);
-        let cells = items.map(|item| row(item).into_iter().map(|cell| visible(&cell)));
-        let widths = [
+        let rows = self.top.iter().flat_map(Top::rows);
+        let rows = rows.map(|row| Row::new(row.into_iter().map(|cell| visible(&cell))));
+        let (gateway, head) = match &self.top {
+            Some(top) => (top.is_of_fleet(), top.head()),
+            None => (false, Vec::new()),
+        };
+        let widths = gateway.then_some(Constraint::Fill(1)).into_iter().chain([
             Constraint::Length(9),
             Constraint::Length(11),
             Constraint::Fill(2),
@@ -143,9 +147,9 @@ impl Screen {
             Constraint::Fill(2),
             Constraint::Fill(1),
             Constraint::Length(26),
-        ];
-        let rows = Table::new(cells.map(Row::new), widths);
-        frame.render_widget(rows.header(Row::new(HEAD).style(bold)), table);
+        ]);
+        let rows = Table::new(rows, widths);
+        frame.render_widget(rows.header(Row::new(head).style(bold)), table);
         let typing = self.typing.as_ref().map(|text| format!("filter: {text}_"));
         let foot_line = typing.or_else(|| self.error.clone());
         let foot_line = foot_line.map_or_else(|| HELP.to_owned(), |line| visible(&line));

@@ -27,7 +27,7 @@ pub(super) struct Top {
 }
 
 /// The columns.
-pub(super) const HEAD: [&str; 7] = [
+const HEAD: [&str; 7] = [
     "MSG/S",
     "BYTES/S",
     "PRINCIPAL",
@@ -36,6 +36,29 @@ pub(super) const HEAD: [&str; 7] = [
     "KEY",
     "ID",
 ];
+
+impl Top {
+    /// Whether it is of several gateways.
+    pub(super) fn is_of_fleet(&self) -> bool {
+        !self.nodes.is_empty()
+    }
+
+    /// The columns, with one of gateways where there are several.
+    pub(super) fn head(&self) -> Vec<&'static str> {
+        let gateway = self.is_of_fleet().then_some("GATEWAY");
+        gateway.into_iter().chain(HEAD).collect()
+    }
+
+    /// A row for each session.
+    pub(super) fn rows(&self) -> impl Iterator<Item = Vec<String>> {
+        let fleet = self.is_of_fleet();
+        self.items.iter().map(move |item| {
+            let node = item.node.clone().unwrap_or_else(|| "-".to_owned());
+            let node = fleet.then_some(node);
+            node.into_iter().chain(row(&item.item)).collect()
+        })
+    }
+}
 
 pub(super) fn summary(top: &Top) -> String {
     let answered = top.nodes.iter().filter(|node| node.fault.is_none()).count();
@@ -82,12 +105,7 @@ pub(super) fn findings(top: &Top) -> Vec<String> {
     silent.chain(skewed).chain(hot).collect()
 }
 
-pub(super) fn row(
-    Located {
-        node,
-        item: session,
-    }: &Located<Session>,
-) -> Vec<String> {
+fn row(session: &Session) -> Vec<String> {
     let rate = session.rate.as_ref();
     let (messages, bytes) = rate.map_or((0.0, 0.0), |rate| {
         (rate.messages_per_second, rate.bytes_per_second)
@@ -100,9 +118,6 @@ pub(super) fn row(
         session.route.clone(),
         session.backend.clone(),
         or_none(session.key.as_ref().map(|key| &*key.key)),
-        match node {
-            None => session.id.clone(),
-            Some(node) => format!("{} {node}", session.id),
-        },
+        session.id.clone(),
     ]
 }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use crate::base::clock;
 use crate::base::message::Message;
-use crate::base::names::BackendId;
+use crate::base::names::{BackendId, RouteName};
 use crate::base::session_id::SessionId;
 use crate::core::session::orders::LeaveOrder;
 use crate::io::relay::{Side, Unsent};
@@ -36,7 +36,7 @@ pub(crate) fn move_one(
     } else if relay.moves_now() {
         MoveAnswer::Moving
     } else if !relay.movable() {
-        MoveAnswer::NotMovable(route)
+        cannot_move(worker, &session, route)
     } else if !has_backend(worker, &session, to.as_ref()) {
         MoveAnswer::NoBackend(upstream)
     } else if relay.leave(order, worker.tick()) {
@@ -46,6 +46,19 @@ pub(crate) fn move_one(
         MoveAnswer::Moving
     };
     Some(answer)
+}
+
+/// Why a session cannot move. Only routes that reconnect keep what repeats a handshake, and only
+/// without an unknown extension.
+fn cannot_move(worker: &Worker, session: &Session, route: RouteName) -> MoveAnswer {
+    let table = worker.live().table();
+    let now = table.route(&route);
+    let reconnects = now.is_some_and(|route| route.config.reconnect.is_some());
+    let facts = session.facts.borrow();
+    match &facts.details.extensions {
+        Some(extensions) if reconnects => MoveAnswer::Extension(extensions.clone()),
+        _ => MoveAnswer::NotMovable(route),
+    }
 }
 
 /// Whether a backend other than the session's takes sessions now: this one, if it is given.

@@ -389,7 +389,7 @@ async fn the_shell_drains_watches_and_undoes() {
     assert_eq!(code, Some(0), "{text}");
     assert!(text.lines().count() >= 2, "progress: {text}");
     assert!(
-        text.contains("done, within 500ms: 0 of 10 left, 0 moved, 10 closed"),
+        text.contains("done, within 500ms: 0 of 10 remain, 0 moved, 10 closed"),
         "{text}"
     );
     times(ends, Instant::now() - Duration::from_secs(60)).await;

@@ -128,6 +128,21 @@ async fn found_from_the_shell(one: &Gateway, id: &str) {
         printed.out.starts_with("3 sessions on 2 gateways, "),
         "{printed:?}"
     );
+    let head = printed.out.lines().find(|line| line.contains("MSG/S"));
+    assert!(
+        head.is_some_and(|head| head.starts_with("GATEWAY  MSG/S")),
+        "{printed:?}"
+    );
+    let rows = printed
+        .out
+        .lines()
+        .filter(|line| line.starts_with("edge-2 "));
+    assert_eq!(rows.count(), 2, "{printed:?}");
+    let alone = run(one.directory(), &["why", "nobody-of-this-name"]).await;
+    assert!(
+        alone.err.contains("--fleet asks the other gateways too"),
+        "{alone:?}"
+    );
 }
 
 #[tokio::test]

@@ -153,6 +153,38 @@ async fn novnc_reaches_a_screen_behind_websockify() {
     );
 }
 
+/// Two servers with a token, and a kernel in one of them: the cookie of the recipe keeps a notebook
+/// and its kernel together.
+#[tokio::test]
+async fn jupyter_runs_cells_of_a_kernel() {
+    const TOKEN: &str = "s3cret";
+    let folder = tempfile::tempdir().unwrap();
+    let addresses = [free_address(), free_address()];
+    let mut servers = Vec::new();
+    for address in addresses {
+        let mut command = Command::new(python());
+        command
+            .args(["-m", "jupyter_server", "--ip=127.0.0.1", "--no-browser"])
+            .args(["--allow-root", "--ServerApp.port_retries=0"])
+            .arg(format!("--port={}", address.port()))
+            .arg(format!("--IdentityProvider.token={TOKEN}"))
+            .arg(format!("--ServerApp.root_dir={}", folder.path().display()));
+        for variable in ["CONFIG_DIR", "DATA_DIR", "RUNTIME_DIR"] {
+            let place = folder.path().join(format!("{variable}-{}", address.port()));
+            command.env(format!("JUPYTER_{variable}"), place);
+        }
+        command.env("IPYTHONDIR", folder.path().join("ipython"));
+        servers.push(start(command, address).await);
+    }
+    let gateway = gateway("jupyter.md", &addresses).await;
+    let arguments = vec![format!("http://{}", gateway.address()), TOKEN.to_owned()];
+    let result = run_client(Language::Python, "notebook_client", arguments).await;
+    assert_passed(&result, &["json", "v1", "state", "origin"]);
+    let records = gateway.wait_for_records(4).await;
+    assert!(records.iter().all(|record| record.route == "rest"));
+    assert!(records.iter().all(|one| one.backend == records[0].backend));
+}
+
 /// The servers of a page: the program that speaks its protocol, twice.
 fn pair(program: &str) -> [Server; 2] {
     ["one", "two"].map(|name| Server::start(Language::Node, program, &[name]))
