@@ -17,7 +17,7 @@ use axum::extract::State;
 use crate::admin::Gateway;
 use crate::admin::findings::finding::Facts;
 use crate::admin::status::{BrokerView, EventFilesView, StateView, StatusView};
-use crate::admin::{Page, credentials, upstreams};
+use crate::admin::{Page, credentials, tokens, upstreams};
 use crate::base::clock;
 use crate::live::Phase;
 
@@ -38,6 +38,7 @@ pub(super) async fn list(State(gateway): State<Arc<Gateway>>) -> Json<Page<Findi
         file_fault: fault.as_deref(),
         records_dropped: gateway.records.dropped(),
         keys: &credentials::issuer_keys(&gateway.live.generation(), clock::wall()),
+        tokens: &tokens::views(&gateway),
         rights: gateway.desk.rights().as_deref(),
     });
     Json(Page { items, next: None })

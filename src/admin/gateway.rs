@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::admin::desk::Desk;
 use crate::admin::fleet::client::FleetClient;
+use crate::admin::tokens::TokenEnd;
 use crate::control::acme::AcmeCertificates;
 use crate::control::fleet::Fleet;
 use crate::control::messages::Messages;
@@ -57,6 +58,8 @@ pub struct Gateway {
     pub sources: Sources,
     /// Publishes messages, where services may.
     pub messages: Option<Arc<Messages>>,
+    /// Tokens that have an end, as they have been accepted since the start.
+    pub tokens: Vec<TokenEnd>,
     /// What it does only so often at the same time.
     pub desk: Desk,
 }

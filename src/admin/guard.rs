@@ -16,15 +16,14 @@ use crate::admin::role::{Role, role_of};
 use crate::admin::ui;
 use crate::base::addr::ListenAddr;
 use crate::base::clock;
-use crate::base::secret::Secret;
-use crate::config::snapshot::Admin;
+use crate::config::snapshot::{Admin, Token};
 
 /// Decides which requests pass.
 #[derive(Clone, Debug)]
 pub(super) struct Guard {
-    token: Option<Secret>,
+    token: Option<Token>,
     /// Grants role `Read`.
-    read_token: Option<Secret>,
+    read_token: Option<Token>,
     /// Whether browsers can reach the API; they cannot reach unix sockets.
     browsers: bool,
     /// The scheme, with `://`, of pages of this API.
@@ -70,8 +69,11 @@ impl Guard {
         direct(headers)?;
         let guarded = self.token.is_some() || self.certificates;
         let role = role_of(method, path);
+        if guarded && is_open(method, path) {
+            return Ok(Role::Read);
+        }
+        self.in_time(headers)?;
         match (holder, &self.token) {
-            _ if guarded && is_open(method, path) => Ok(Role::Read),
             (_, Some(token)) if presents(token, headers) => Ok(Role::Operate),
             (Some(_), _) if ui::is_opened(method, path, headers) => Ok(Role::Read),
             (Some(holder), _) => self.certified(holder, role, headers),
@@ -93,13 +95,31 @@ impl Guard {
 
     /// The client's name in records.
     pub(super) fn name(&self, headers: &HeaderMap, holder: Option<&Holder>) -> Arc<str> {
-        let has = |token: &Option<Secret>| token.as_ref().is_some_and(|one| presents(one, headers));
+        let has = |token: &Option<Token>| token.as_ref().is_some_and(|one| presents(one, headers));
         match holder {
             _ if has(&self.token) => "token".into(),
             Some(holder) => Arc::clone(&holder.subject),
             None if has(&self.read_token) => "read_token".into(),
             None => "local".into(),
         }
+    }
+
+    /// Refuses a token that has ended.
+    fn in_time(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        let named = [("token", &self.token), ("read_token", &self.read_token)];
+        for (name, token) in named {
+            let shown = token.as_ref().filter(|token| presents(token, headers));
+            let end = shown.and_then(|token| token.expires);
+            if let Some(end) = end.filter(|end| clock::wall() >= *end) {
+                let end = clock::rfc3339(end);
+                let detail = format!(
+                    "this is the admin API's `{name}`, and it expired at {end}; a new one in [admin] \
+                     is in force after a restart"
+                );
+                return Err(Problem::new(StatusCode::UNAUTHORIZED, detail));
+            }
+        }
+        Ok(())
     }
 
     fn certified(&self, holder: &Holder, role: Role, headers: &HeaderMap) -> Result<Role, Problem> {
@@ -127,7 +147,7 @@ impl Guard {
     }
 
     fn bearer(&self, role: Role, headers: &HeaderMap) -> Result<Role, Problem> {
-        let reads = |token: &Secret| presents(token, headers);
+        let reads = |token: &Token| presents(token, headers);
         match (self.read_token.as_ref().is_some_and(reads), role) {
             (true, Role::Read) => Ok(Role::Read),
             (true, Role::Operate) => {
@@ -163,7 +183,7 @@ fn direct(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 /// Whether the request carries this token after `Bearer` (RFC 6750, section 2.1).
-fn presents(token: &Secret, headers: &HeaderMap) -> bool {
+fn presents(token: &Token, headers: &HeaderMap) -> bool {
     let given = headers
         .get(AUTHORIZATION)
         .map(|value| value.as_bytes())
@@ -171,7 +191,7 @@ fn presents(token: &Secret, headers: &HeaderMap) -> bool {
     given
         .split_at_checked("Bearer ".len())
         .is_some_and(|(scheme, given)| {
-            scheme.eq_ignore_ascii_case(b"Bearer ") && token.matches(given.trim_ascii())
+            scheme.eq_ignore_ascii_case(b"Bearer ") && token.secret.matches(given.trim_ascii())
         })
 }
 

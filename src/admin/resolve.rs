@@ -180,6 +180,18 @@ fn explain_parts(
     explanation
 }
 
+/// Path and query that the backend receives, with secrets cut out (I11).
+fn target(
+    table: &RoutingTable,
+    (parts, path): (&Parts, &str),
+    matched: &Matched<'_, '_>,
+) -> String {
+    let rewrite = &matched.route.config.rewrite;
+    let target = rewrite::target(rewrite, &parts.request(path), &matched.parameters);
+    let target = target.unwrap_or_else(|| parts.target(path));
+    redact_target(&target, table.secret_parameters()).into_owned()
+}
+
 /// Explains everything after the choice of the route.
 fn follow<'p>(
     explanation: &mut Explanation,
@@ -217,10 +229,7 @@ fn follow<'p>(
                 explanation.refusal = checked.refusal;
                 return;
             }
-            let target = rewrite::target(&route.config.rewrite, &request, parameters);
-            let target = target.unwrap_or_else(|| parts.target(path));
-            let shown = redact_target(&target, table.secret_parameters());
-            explanation.target = Some(shown.into_owned());
+            explanation.target = Some(target(table, (parts, path), matched));
             let random = fastrand::u128(..);
             let sources = &route.config.affinity;
             let client = parts.client;

@@ -24,7 +24,7 @@ use crate::admin::{Gateway, Page};
 use crate::admin::{
     backends, certificates, config, credentials, departures, events, findings, groups, log,
     messages, metrics, preview, quotas, rebalance, resolve, routes, sessions, sources, status,
-    traffic, ui, upstreams, whoami,
+    tokens, traffic, ui, upstreams, whoami,
 };
 use crate::control::rebalancer::RebalanceView;
 use crate::control::supervisor::preview::Preview;
@@ -106,6 +106,12 @@ fn gateway() -> Vec<Resource> {
         .query::<credentials::CredentialsQuery>()
         .answers::<Page<credentials::CredentialView>>()
         .statuses(&[200, 400]),
+        Resource::get(
+            "/v1/credentials/tokens",
+            tokens::list,
+            "Tokens of the configuration that have an end, the first to end first.",
+        )
+        .answers::<Page<tokens::TokenView>>(),
         Resource::get("/v1/log", log::show, "The level of the log.")
             .answers::<log::LogView>()
             .statuses(&[200, 409]),

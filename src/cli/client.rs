@@ -63,6 +63,9 @@ pub enum ClientError {
     /// The gateway refuses the token.
     #[error("the gateway refuses the token of {0}: it is not its admin token")]
     WrongToken(TokenSource),
+    /// The gateway refuses the token, since it has ended.
+    #[error("the gateway refuses the token of {0}: {1}")]
+    OldToken(TokenSource, String),
     /// Something else listens there.
     #[error(
         "{at} is not the admin API of a gateway (it answers {status}); is it a port for clients? \
@@ -226,7 +229,12 @@ impl Client {
         if status == StatusCode::UNAUTHORIZED {
             return Err(match &self.token {
                 None => ClientError::NoToken,
-                Some((_, source)) => ClientError::WrongToken(source.clone()),
+                Some((_, source)) => match refused(status, &bytes) {
+                    ClientError::Refused { detail, .. } if detail.contains(" expired at ") => {
+                        ClientError::OldToken(source.clone(), detail)
+                    }
+                    _ => ClientError::WrongToken(source.clone()),
+                },
             });
         }
         if !status.is_success() {
@@ -461,7 +469,7 @@ fn configured(args: &AdminArgs) -> Configured {
     Configured {
         at: AdminAddr { address, tls },
         why,
-        token: admin.token,
+        token: admin.token.map(|token| token.secret),
         name,
     }
 }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::admin::certificates::CertificateView;
 use crate::admin::credentials::CredentialView;
 use crate::admin::findings::{Finding, Severity};
+use crate::admin::tokens::TokenView;
 use crate::cli::args::{CertsArgs, DoctorArgs};
 use crate::cli::client::Client;
 use crate::cli::listed::{Listed, Located, scoped};
@@ -121,9 +122,10 @@ pub fn certs(args: &CertsArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     let ahead = args.within.unwrap_or(WITHIN_DAYS);
     let target = format!("/v1/credentials?within={ahead}d");
     let rights: Value = client.get(&scoped(&target, args.fleet))?;
+    let tokens: Value = client.get(&scoped("/v1/credentials/tokens", args.fleet))?;
     if args.json {
-        let both = json!({ "certificates": found, "credentials": rights });
-        print::json(out, &both, Form::Pretty)?;
+        let all = json!({ "certificates": found, "credentials": rights, "tokens": tokens });
+        print::json(out, &all, Form::Pretty)?;
         return Ok(WELL);
     }
     let list: Listed<CertificateView> = serde_json::from_value(found)?;
@@ -153,6 +155,7 @@ pub fn certs(args: &CertsArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
         columns(out, &head, rows)?;
     }
     credentials(&rights, ahead, out)?;
+    self::tokens(&serde_json::from_value(tokens)?, args.within, out)?;
     list.missing("", out)?;
     Ok(WELL)
 }
@@ -199,12 +202,44 @@ fn credentials(list: &Listed<CredentialView>, days: u32, out: &mut dyn Write) ->
     columns(out, &list.head(&head), rows)
 }
 
+/// Shows the tokens of the configuration that have an end.
+fn tokens(list: &Listed<TokenView>, within: Option<u32>, out: &mut dyn Write) -> io::Result<()> {
+    let within = within.map(f64::from);
+    let soon = |days: f64| within.is_none_or(|within| days <= within);
+    let fleet = list.is_of_fleet();
+    let items = list.items.iter().filter(|one| soon(one.item.days_left));
+    let rows: Vec<_> = items
+        .map(|Located { node, item }| {
+            let node = fleet.then(|| node.clone().unwrap_or_else(|| "-".to_owned()));
+            let cells = [
+                item.name.clone(),
+                item.expires.clone(),
+                left(item.days_left),
+                item.severity.map_or("ok", level).to_owned(),
+            ];
+            node.into_iter().chain(cells).collect::<Vec<_>>()
+        })
+        .collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    writeln!(out)?;
+    columns(out, &list.head(&["TOKEN", "ENDS", "LEFT", "STATE"]), rows)
+}
+
+/// The time until an end.
+fn left(days: f64) -> String {
+    match days {
+        days if days < 0.0 => "ENDED".to_owned(),
+        days => print::time(days * 86_400.0),
+    }
+}
+
 fn row(one: &Located<CertificateView>) -> Vec<String> {
     let Located { node, item } = one;
     let left = match item.days_left {
         None => "self-signed".to_owned(),
-        Some(days) if days < 0.0 => "ENDED".to_owned(),
-        Some(days) => print::time(days * 86_400.0),
+        Some(days) => left(days),
     };
     let renewal = match &item.acme {
         None => "files".to_owned(),

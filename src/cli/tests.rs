@@ -190,13 +190,17 @@ fn i11_the_token_opens_and_only_where_it_is_meant_for() {
         1,
         "needs its admin token, and none was sent",
     );
-    check(format!("-a {address} --token-file {token}"), 0, "ID");
+    check(
+        format!("-a {address} --token-file {token}"),
+        0,
+        "no live sessions",
+    );
     check(
         format!("-a {address} --token-file /nonexistent"),
         1,
         "`/nonexistent`",
     );
-    check(format!("-c {config}"), 0, "ID");
+    check(format!("-c {config}"), 0, "no live sessions");
     check(
         format!("-c {config} -a {address}"),
         1,

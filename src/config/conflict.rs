@@ -76,7 +76,7 @@ struct Conditions {
 impl Conditions {
     fn of(route: &Route) -> Self {
         work::steps(1 + route.path.segments().len() + route.headers.len() + route.query.len());
-        // What a parameter is called does not matter to what it matches.
+        // The name of a parameter does not change which paths match.
         let nameless = |segment: &Segment| match segment {
             Segment::Exact(text) => Segment::Exact(text.clone()),
             Segment::Parameter(_) => Segment::Parameter(String::new()),

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::{HeaderName, Method};
 use schemars::JsonSchema;
@@ -128,15 +128,24 @@ pub struct Admin {
     /// Permissions of a unix socket. Default 0600.
     pub socket_mode: u32,
     /// The bearer token; there is always one where `listen` is not local.
-    pub token: Option<Secret>,
+    pub token: Option<Token>,
     /// Opens what only shows.
-    pub read_token: Option<Secret>,
+    pub read_token: Option<Token>,
     /// None: plain HTTP.
     pub tls: Option<ListenerTls>,
     /// Subjects of client certificates that may change something; empty: all.
     pub operators: Vec<String>,
     /// How the others of the fleet are asked.
     pub fleet: AdminFleet,
+}
+
+/// A token of the admin API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// The token.
+    pub secret: Secret,
+    /// From then on it is refused.
+    pub expires: Option<SystemTime>,
 }
 
 /// `admin.fleet`

@@ -116,7 +116,7 @@ pub fn names_freely(table: &str) -> bool {
 
 /// Whether a key holds the location of a secret, which is not secret itself.
 pub fn names_reference(key: &str) -> bool {
-    matches!(key, "file" | "env")
+    matches!(key, "file" | "env" | "expires")
 }
 
 /// Whether a key was probably meant to be one of a secret: a mistyped `tokn` holds one too.

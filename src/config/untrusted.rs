@@ -89,7 +89,7 @@ pub const NAMES: [&str; 69] = [
     "x-original-url",
     "x-request-id",
     "x-rewrite-url",
-    // Who it is.
+    // The identity of the client.
     "cf-access-authenticated-user-email",
     "client-cert",
     "client-cert-chain",

@@ -153,7 +153,7 @@ fn caller(publisher: &Publisher, head: &Parts, body: &[u8]) -> Result<Caller, Fa
     }
     let place = sigv4::verify(tokens, head, body, clock::wall());
     let place = place.map_err(|error| Failure::forbidden(error.to_string()))?;
-    Ok(Caller::new(tokens, place))
+    Caller::new(tokens, place).map_err(|problem| Failure::forbidden(problem.detail()))
 }
 
 /// Sends one message: of text if the payload is UTF-8, else binary.

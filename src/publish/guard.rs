@@ -9,6 +9,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use crate::admin::problem::Problem;
+use crate::base::clock;
 use crate::base::target::Target;
 use crate::config::snapshot::PublishToken;
 use crate::publish::Publisher;
@@ -19,8 +20,20 @@ pub(super) struct Caller(Arc<[PublishToken]>, usize);
 
 impl Caller {
     /// The token of this place.
-    pub(super) fn new(tokens: &Arc<[PublishToken]>, place: usize) -> Self {
-        Self(Arc::clone(tokens), place)
+    ///
+    /// # Errors
+    /// The answer, if it has ended.
+    pub(super) fn new(tokens: &Arc<[PublishToken]>, place: usize) -> Result<Self, Problem> {
+        let token = &tokens[place];
+        if let Some(end) = token.expires.filter(|end| clock::wall() >= *end) {
+            let (name, end) = (&token.name, clock::rfc3339(end));
+            let detail = format!(
+                "the token of `{name}` expired at {end}; a new one in [publish] is in force after a \
+                 restart"
+            );
+            return Err(Problem::new(StatusCode::UNAUTHORIZED, detail));
+        }
+        Ok(Self(Arc::clone(tokens), place))
     }
 
     fn token(&self) -> &PublishToken {
@@ -81,11 +94,13 @@ pub(super) fn caller(tokens: &Arc<[PublishToken]>, headers: &HeaderMap) -> Resul
         let detail = "no publisher has this token";
         Problem::new(StatusCode::UNAUTHORIZED, detail)
     })?;
-    Ok(Caller::new(tokens, place))
+    Caller::new(tokens, place)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, SystemTime};
+
     use axum::http::HeaderValue;
 
     use super::*;
@@ -96,6 +111,7 @@ mod tests {
         let token = |name: &str, text: &str, target: &str| PublishToken {
             name: name.into(),
             token: Secret::new(text),
+            expires: None,
             targets: vec![target.parse().expect("a scope")],
         };
         let tokens: Arc<[_]> = [token("a", "one", "group:*"), token("b", "two", "all")].into();
@@ -114,5 +130,29 @@ mod tests {
             assert!(with(wrong).is_err(), "{wrong}");
         }
         assert!(caller(&tokens, &HeaderMap::new()).is_err());
+    }
+
+    #[test]
+    fn a_token_is_refused_from_its_end_on() {
+        const HOUR: Duration = Duration::from_secs(3600);
+        let token = |name: &str, expires: SystemTime| PublishToken {
+            name: name.into(),
+            token: Secret::new(name),
+            expires: Some(expires),
+            targets: vec!["*".parse().expect("a scope")],
+        };
+        let now = clock::wall();
+        let tokens: Arc<[_]> = [token("old", now - HOUR), token("new", now + HOUR)].into();
+        let with = |value: &'static str| {
+            let headers = [(AUTHORIZATION, HeaderValue::from_static(value))];
+            caller(&tokens, &HeaderMap::from_iter(headers))
+        };
+        assert!(with("Bearer new").is_ok());
+        let refused = with("Bearer old").expect_err("it has expired");
+        let detail = refused.detail();
+        assert!(
+            detail.contains("the token of `old` expired at "),
+            "{detail}"
+        );
     }
 }

@@ -236,7 +236,7 @@ pub async fn stopped(kind: BrokerKind) {
     receiver.wait_for(true).await;
     sender.reaches(&mut receiver, &topic).await;
     sender.publish(&topic, "4000000 ").await.unwrap();
-    // What may have been taken comes once and in order, or not at all.
+    // A message whose fate is unknown arrives once and in order, or not at all.
     let mut last = None;
     while last < Some(4_000_000) {
         let (_, payload) = receiver.next().await;

@@ -7,6 +7,7 @@ use crate::admin::credentials::CredentialView;
 use crate::admin::findings::severity::Severity;
 use crate::admin::rights_seen::RightsSeen;
 use crate::admin::status::StatusView;
+use crate::admin::tokens::TokenView;
 use crate::admin::upstreams::UpstreamView;
 
 /// Something that an operator should look at.
@@ -68,6 +69,8 @@ pub(in crate::admin) struct Facts<'a> {
     pub(in crate::admin) records_dropped: u64,
     /// The keys of issuers.
     pub(in crate::admin) keys: &'a [CredentialView],
+    /// Tokens that have an end.
+    pub(in crate::admin) tokens: &'a [TokenView],
     /// Rights of live sessions that end soon, as they were counted last.
     pub(in crate::admin) rights: Option<&'a RightsSeen>,
 }

@@ -4,6 +4,7 @@ use crate::admin::credentials::CredentialView;
 use crate::admin::rights_seen::RightsSeen;
 use crate::admin::status::{BrokerView, EventFilesView, StateDirView, StateView};
 use crate::admin::tests::support::{built_in, fixture};
+use crate::admin::tokens::TokenView;
 use crate::admin::upstreams::UpstreamView;
 use crate::control::fleet::NodeView;
 use crate::control::supervisor::PendingChange;
@@ -15,6 +16,7 @@ struct World {
     file_fault: Option<&'static str>,
     records_dropped: u64,
     keys: Vec<CredentialView>,
+    tokens: Vec<TokenView>,
     rights: Option<RightsSeen>,
 }
 
@@ -28,6 +30,7 @@ impl World {
             file_fault: None,
             records_dropped: 0,
             keys: Vec::new(),
+            tokens: Vec::new(),
             rights: None,
         }
     }
@@ -46,6 +49,7 @@ impl World {
             file_fault: self.file_fault,
             records_dropped: self.records_dropped,
             keys: &self.keys,
+            tokens: &self.tokens,
             rights: self.rights.as_ref(),
         })
     }
@@ -342,4 +346,29 @@ async fn a_broker_that_is_gone_is_a_warning() {
     assert_eq!(world.findings(), before);
     world.status.broker = broker(false);
     world.check(Severity::Warning, "broker_lost", "connection refused");
+}
+
+#[tokio::test]
+async fn a_token_that_ends_is_a_finding() {
+    let mut world = World::new().await;
+    let token = |days_left: f64, severity: Option<Severity>| TokenView {
+        name: "publish.tokens.app".to_owned(),
+        expires: "2026-12-01T00:00:00Z".to_owned(),
+        days_left,
+        severity,
+    };
+    world.tokens = vec![token(20.0, None)];
+    assert_eq!(world.findings(), []);
+    world.tokens = vec![token(3.0, Some(Severity::Warning))];
+    world.check(
+        Severity::Warning,
+        "token_expires",
+        "token publish.tokens.app it expires in 3days, at 2026-12-01",
+    );
+    world.tokens = vec![token(-1.0, Some(Severity::Critical))];
+    world.check(
+        Severity::Critical,
+        "token_expires",
+        "it expired at 2026-12-01",
+    );
 }

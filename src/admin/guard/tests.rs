@@ -1,5 +1,7 @@
+use std::time::Duration;
+
 use super::*;
-use crate::admin::tests::support::admin;
+use crate::admin::tests::support::{admin, lasting};
 
 fn status(guard: &Guard, path: &str, headers: &[(&str, &str)]) -> u16 {
     use axum::response::IntoResponse as _;
@@ -19,7 +21,7 @@ fn status(guard: &Guard, path: &str, headers: &[(&str, &str)]) -> u16 {
 fn guard(tokens: [Option<&str>; 2], listen: &str) -> Guard {
     let [token, read_token] = tokens;
     Guard::new(&Admin {
-        read_token: read_token.map(Secret::new),
+        read_token: read_token.map(lasting),
         ..admin(listen, token)
     })
 }
@@ -193,4 +195,40 @@ fn a_certificate_opens_but_not_to_a_page_of_another_origin() {
         ..alice
     };
     assert!(!check(&guard, Method::GET, Some(&late), None));
+}
+
+#[test]
+fn a_token_is_refused_from_its_end_on() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let until = |text: &str, expires: SystemTime| Token {
+        expires: Some(expires),
+        ..lasting(text)
+    };
+    let (past, future) = (clock::wall() - HOUR, clock::wall() + HOUR);
+    let guard = |token: Token, read_token: Token| {
+        Guard::new(&Admin {
+            token: Some(token),
+            read_token: Some(read_token),
+            ..admin(TCP, None)
+        })
+    };
+    let check = |guard: &Guard, token: &str, path: &str, expected: u16| {
+        let value = format!("Bearer {token}");
+        let headers = [("authorization", value.as_str())];
+        assert_eq!(status(guard, path, &headers), expected, "{token} {path}");
+    };
+    let current = guard(until("operate", future), until("look", past));
+    check(&current, "operate", "/v1/status", 200);
+    check(&current, "look", "/v1/status", 401);
+    let old = guard(until("operate", past), until("look", future));
+    check(&old, "operate", "/v1/status", 401);
+    check(&old, "look", "/v1/status", 200);
+    // Probes need none.
+    check(&old, "operate", "/readyz", 200);
+    let headers =
+        HeaderMap::from_iter([(AUTHORIZATION, "Bearer operate".parse().expect("a value"))]);
+    let refused = old.check(&Method::GET, "/v1/status", &headers, None);
+    let detail = refused.expect_err("it has expired").detail().to_owned();
+    assert!(detail.contains("`token`, and it expired at "), "{detail}");
+    assert!(!detail.contains("operate"), "{detail}");
 }

@@ -17,7 +17,7 @@ use crate::base::clock;
 use crate::base::secret::Secret;
 use crate::base::session_id::SessionId;
 use crate::base::traffic::Traffic;
-use crate::config::snapshot::{Admin, AdminFleet};
+use crate::config::snapshot::{Admin, AdminFleet, Token};
 use crate::control::acme::{AcmeCertificates, Store};
 use crate::control::load::LoadOptions;
 use crate::control::revocations::RevocationStore;
@@ -147,6 +147,7 @@ pub(crate) fn fixture(configuration: Configuration, workers: Vec<Vec<SessionView
             .into_iter()
             .collect(),
         messages: None,
+        tokens: Vec::new(),
         desk: Desk::default(),
     };
     Fixture {
@@ -331,12 +332,20 @@ pub(crate) fn fleet_client() -> FleetClient {
     FleetClient::new(&AdminFleet::default(), own).expect("no file is named")
 }
 
+/// A token that has no end.
+pub(crate) fn lasting(text: &str) -> Token {
+    Token {
+        secret: Secret::new(text),
+        expires: None,
+    }
+}
+
 /// Settings of an admin API here that asks for this token or for nothing.
 pub(crate) fn admin(listen: &str, token: Option<&str>) -> Admin {
     Admin {
         listen: listen.parse().expect("an address"),
         socket_mode: 0o600,
-        token: token.map(Secret::new),
+        token: token.map(lasting),
         read_token: None,
         tls: None,
         operators: Vec::new(),

@@ -217,7 +217,7 @@ async fn a_client_reads_its_name_and_its_role() {
     let with = |token: &str| format!("Bearer {token}");
     let fixture = fixture(built_in(), vec![]);
     let guard = Guard::new(&crate::config::snapshot::Admin {
-        read_token: Some(crate::base::secret::Secret::new("look")),
+        read_token: Some(crate::admin::tests::support::lasting("look")),
         ..admin(TCP, Some("s3cret"))
     });
     for (token, operator, role) in [

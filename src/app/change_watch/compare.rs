@@ -120,7 +120,7 @@ fn drains(before: &State, now: &State, changes: &mut Vec<Change>) {
     }
     for (key @ (upstream, backend), drain) in &before.drains {
         if !drain.done && !now.drains.contains_key(key) {
-            // Who stopped it is in the event of that order.
+            // The event of the order names the operator who stopped it.
             let fields = Fields::new(told(drain)).of_backend(upstream, backend);
             changes.push((Kind::DrainStopped, fields));
         }

@@ -60,7 +60,7 @@ pub use upstream::{
     AdminState, Backend, Passive, Policy, Probe, ProbeType, ProxyVersion, ResponseLimits, Status,
     Upstream, UpstreamTls,
 };
-pub use value::{LongForm, SecretSource, Size, TextOr, Time, TimeOrOff};
+pub use value::{LongForm, SecretSource, Size, TextOr, Time, TimeOrOff, TokenSource};
 
 /// The configuration of a Sessile gateway, as `gateway.toml` holds it.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]

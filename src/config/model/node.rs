@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::model::limits::AddressPrefix;
 use crate::config::model::listener::ListenerTls;
-use crate::config::model::value::{SecretSource, Size};
+use crate::config::model::value::{SecretSource, Size, TokenSource};
 
 /// Who this gateway is.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -56,10 +56,11 @@ pub struct Admin {
     /// umask does not matter.
     pub socket_mode: String,
     /// Must be presented as `Authorization: Bearer …`. `{ file = "…" }`, `{ env = "…" }` or the
-    /// token itself.
-    pub token: Option<SecretSource>,
-    /// Another token, for reading only. Requires `token`.
-    pub read_token: Option<SecretSource>,
+    /// token itself. The table may have an end, `expires = "2027-01-31T12:00:00Z"`: from then on the
+    /// token is refused.
+    pub token: Option<TokenSource>,
+    /// Another token, for reading only; in the same forms. Requires `token`.
+    pub read_token: Option<TokenSource>,
     /// TLS of the admin API. With `client_ca`, a verified client certificate opens it as the token
     /// does. Certificates are read again when their files change; the rest needs a restart.
     pub tls: Option<ListenerTls>,
@@ -77,7 +78,7 @@ pub struct Admin {
 #[serde(default, deny_unknown_fields)]
 pub struct AdminFleet {
     /// What this gateway registers as the address of its admin API, `10.0.0.5:9900`. Default:
-    /// where it listens, which tells the others nothing if that is `0.0.0.0`.
+    /// where it listens, which is of no use to the others if that is `0.0.0.0`.
     pub advertise: Option<String>,
     /// Networks of the others.
     pub networks: Vec<String>,

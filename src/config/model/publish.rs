@@ -62,6 +62,9 @@ pub struct PublishToken {
     /// Required. Presented as `Authorization: Bearer …`. `{ file = "…" }`, `{ env = "…" }` or the
     /// token itself.
     pub token: Option<SecretSource>,
+    /// When the token ends, such as `2027-01-31T12:00:00Z`: it is refused from then on. Default: it
+    /// has no end.
+    pub expires: Option<String>,
     /// Required. The targets that it may publish to: `session:ID`, `principal:SUBJECT`,
     /// `group:NAME`, `route:NAME`, `all`; with `*` at the end all that begin so (`group:room-*`,
     /// `principal:*`); `*` alone is every target.
@@ -207,8 +210,8 @@ impl Default for MessageQueue {
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Sse {
-    /// After how long a client comes back that has lost the connection; each is told a time between
-    /// one half and three halves of it, so that they do not all come back at once.
+    /// The time after which a client that has lost its connection reconnects. Each client gets a
+    /// random time between one half and three halves of it, so that they do not all reconnect at once.
     pub retry: Time,
     /// A comment is sent to a client that has got nothing for so long, unless the route's
     /// `keepalive` is set, which holds instead.

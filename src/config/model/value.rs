@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, MapAccess, Visitor, value::MapAccessDeserializer};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, ser};
 
 use crate::base::secret::Secret;
 
@@ -183,6 +183,70 @@ struct SecretTable {
     env: Option<String>,
 }
 
+/// A token of this gateway's own interfaces, which may have an end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenSource {
+    /// The token.
+    pub secret: SecretSource,
+    /// When it ends.
+    pub expires: Option<String>,
+}
+
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(inline)]
+struct TokenTable {
+    /// File that holds the token; white space around it does not count.
+    file: Option<String>,
+    /// Environment variable that holds the token.
+    env: Option<String>,
+    /// When the token ends, such as `2027-01-31T12:00:00Z`: it is refused from then on.
+    expires: Option<String>,
+}
+
+struct TokenVisitor;
+
+impl<'de> Visitor<'de> for TokenVisitor {
+    type Value = TokenSource;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        SecretVisitor.expecting(f)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<TokenSource, E> {
+        let secret = SecretVisitor.visit_str(text)?;
+        Ok(TokenSource {
+            secret,
+            expires: None,
+        })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<TokenSource, A::Error> {
+        let table = TokenTable::deserialize(MapAccessDeserializer::new(map))?;
+        let secret = SecretSource::of(table.file, table.env);
+        Ok(TokenSource {
+            secret: secret.map_err(de::Error::custom)?,
+            expires: table.expires,
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for TokenSource {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TokenVisitor)
+    }
+}
+
+impl Serialize for TokenSource {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut value = serde_json::to_value(&self.secret).map_err(ser::Error::custom)?;
+        if let (Some(table), Some(expires)) = (value.as_object_mut(), &self.expires) {
+            table.insert("expires".to_owned(), expires.as_str().into());
+        }
+        value.serialize(serializer)
+    }
+}
+
 struct SecretVisitor;
 
 impl<'de> Visitor<'de> for SecretVisitor {
@@ -198,10 +262,17 @@ impl<'de> Visitor<'de> for SecretVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<SecretSource, A::Error> {
         let table = SecretTable::deserialize(MapAccessDeserializer::new(map))?;
-        match (table.file, table.env) {
-            (Some(file), None) => Ok(SecretSource::File(file)),
-            (None, Some(variable)) => Ok(SecretSource::Variable(variable)),
-            _ => Err(de::Error::custom("a secret has either `file` or `env`")),
+        SecretSource::of(table.file, table.env).map_err(de::Error::custom)
+    }
+}
+
+impl SecretSource {
+    /// One of the two.
+    fn of(file: Option<String>, env: Option<String>) -> Result<Self, &'static str> {
+        match (file, env) {
+            (Some(file), None) => Ok(Self::File(file)),
+            (None, Some(variable)) => Ok(Self::Variable(variable)),
+            _ => Err("a secret has either `file` or `env`"),
         }
     }
 }
@@ -285,6 +356,10 @@ pub(super) use schema;
 schema!(Time, _generator => json_schema!({ "type": "string", "x-type": "time" }));
 schema!(TimeOrOff, _generator => json_schema!({ "type": "string", "x-type": "time or off" }));
 schema!(Size, _generator => json_schema!({ "type": ["string", "integer"], "x-type": "size" }));
+schema!(TokenSource, generator => {
+    let table = TokenTable::json_schema(generator);
+    json_schema!({ "anyOf": [{ "type": "string" }, table], "x-type": "secret" })
+});
 schema!(SecretSource, generator => {
     let table = SecretTable::json_schema(generator);
     json_schema!({ "anyOf": [{ "type": "string" }, table], "x-type": "secret" })

@@ -213,7 +213,7 @@ impl<'f> FileProtection<'f> {
             let names = route.auth.authenticate.iter();
             asked.extend(names.map(|name| (name.as_str(), &route.name)));
         }
-        // Who may have tickets gets in by them.
+        // Those who may have tickets are admitted with them.
         while let Some((name, route)) = asked.pop() {
             if kept.insert((Kind::Authenticator, name), route).is_none() {
                 let mint = self

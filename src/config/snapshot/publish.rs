@@ -1,7 +1,7 @@
 //! `[publish]`, and what routes say about published messages.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::base::addr::ListenAddr;
 use crate::base::secret::Secret;
@@ -75,6 +75,8 @@ pub struct PublishToken {
     pub name: Arc<str>,
     /// The bearer token.
     pub token: Secret,
+    /// From then on it is refused.
+    pub expires: Option<SystemTime>,
     /// What it may publish to.
     pub targets: Vec<Scope>,
 }

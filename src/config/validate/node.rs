@@ -7,12 +7,12 @@ use crate::base::secret::Secret;
 use crate::config::layers::Part;
 use crate::config::limits::{NodeLimits, PrefixLengths};
 use crate::config::model;
-use crate::config::snapshot::{Admin, AdminFleet, Node, TlsRecords};
+use crate::config::snapshot::{Admin, AdminFleet, Node, TlsRecords, Token};
 use crate::config::validate::listener::networks;
 use crate::config::validate::scope::Scope;
 use crate::config::validate::tls::listener_tls;
 use crate::config::validate::upstream::upstream_tls;
-use crate::config::validate::values::{listen_address, secret, socket_mode};
+use crate::config::validate::values::{expires, listen_address, secret, socket_mode};
 
 const WORKERS_MAX: usize = 1024;
 
@@ -49,11 +49,11 @@ pub(super) fn admin(at: &Scope<'_>, model: &model::Admin) -> Option<Admin> {
     let listen = listen_address(&at.key("listen"), &model.listen);
     let socket_mode = socket_mode(&at.key("socket_mode"), &model.socket_mode);
     let token = match &model.token {
-        Some(source) => secret(&at.key("token"), source).map(Some),
+        Some(source) => token(&at.key("token"), source).map(Some),
         None => Some(None),
     };
     let read_token = match &model.read_token {
-        Some(source) => secret(&at.key("read_token"), source).map(Some),
+        Some(source) => self::token(&at.key("read_token"), source).map(Some),
         None => Some(None),
     };
     let tls = match &model.tls {
@@ -61,7 +61,7 @@ pub(super) fn admin(at: &Scope<'_>, model: &model::Admin) -> Option<Admin> {
         None => Some(None),
     };
     guarded(at, model, listen.as_ref());
-    let own = [&read_token, &token].map(|one| one.as_ref().and_then(Option::as_ref));
+    let own = [&read_token, &token].map(|one| Some(&one.as_ref()?.as_ref()?.secret));
     let fleet = fleet(&at.key("fleet"), &model.fleet, own);
     Some(Admin {
         listen: listen?,
@@ -71,6 +71,15 @@ pub(super) fn admin(at: &Scope<'_>, model: &model::Admin) -> Option<Admin> {
         tls: tls?,
         operators: model.operators.clone(),
         fleet: fleet?,
+    })
+}
+
+fn token(at: &Scope<'_>, model: &model::TokenSource) -> Option<Token> {
+    let secret = secret(at, &model.secret);
+    let expires = expires(at, &model.expires);
+    Some(Token {
+        secret: secret?,
+        expires: expires?,
     })
 }
 

@@ -15,7 +15,7 @@ use crate::config::validate::affinity::affinity_source;
 use crate::config::validate::scope::Scope;
 use crate::config::validate::subscribe::{publish_to, subscribe};
 use crate::config::validate::tls::listener_tls;
-use crate::config::validate::values::{listen_address, secret, socket_mode};
+use crate::config::validate::values::{expires, listen_address, secret, socket_mode};
 
 const MESSAGE_BYTES_MAX: Size = Size(1 << 20);
 const QUEUE_BYTES_MAX: Size = Size(16 << 20);
@@ -126,6 +126,7 @@ fn token(at: &Scope<'_>, model: &model::PublishToken) -> Option<PublishToken> {
             "token = { file = \"publish.token\" }",
         )
         .and_then(|source| secret(&at.key("token"), source));
+    let expires = expires(at, &model.expires);
     let scopes = at.key("targets");
     if model.targets.is_empty() && !scopes.is_explained() {
         scopes.fault_with(
@@ -139,6 +140,7 @@ fn token(at: &Scope<'_>, model: &model::PublishToken) -> Option<PublishToken> {
     Some(PublishToken {
         name: name?.into(),
         token: token?,
+        expires: expires?,
         targets: targets?,
     })
 }

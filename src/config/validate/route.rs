@@ -140,7 +140,7 @@ fn bounded(at: &Scope<'_>, model: &model::Route) -> Option<()> {
     Some(())
 }
 
-/// What sticks is a key.
+/// `stick` needs a key that sessions stick by.
 fn stick(at: &Scope<'_>, model: &model::Route) -> Option<bool> {
     let stick = model.stick == model::Stick::Live;
     if stick && model.affinity.is_empty() && !at.key("affinity").is_explained() {

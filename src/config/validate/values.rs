@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::SystemTime;
 
 use http::Uri;
 
@@ -78,6 +79,25 @@ pub(super) fn secret_text(at: &Scope<'_>, source: &SecretSource) -> Option<Secre
         return None;
     }
     Some(Secret::new(text))
+}
+
+/// The end of a token, the key `expires` in its table; `None` inside if it has none.
+pub(super) fn expires(at: &Scope<'_>, text: &Option<String>) -> Option<Option<SystemTime>> {
+    let Some(text) = text else {
+        return Some(None);
+    };
+    let at = at.key("expires");
+    let Ok(end) = humantime::parse_rfc3339_weak(text) else {
+        at.fault_with(
+            format!("`{text}` is no time"),
+            "write it like `2027-01-31T12:00:00Z`",
+        );
+        return None;
+    };
+    if end <= at.outside().now() {
+        at.warn("this token has expired: it is refused");
+    }
+    Some(Some(end))
 }
 
 /// The text of a file beside the configuration.

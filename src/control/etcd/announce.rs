@@ -20,7 +20,7 @@ use crate::control::fleet::{BEAT, Entry, Fleet, FleetRecord, TTL};
 use crate::control::sources::Sources;
 use crate::live::{Live, Phase};
 
-/// What has changed is written so often at most.
+/// The least time between two writes of changes.
 const WRITE: Duration = Duration::from_secs(1);
 /// Between two readings.
 const READ: Duration = Duration::from_secs(2);

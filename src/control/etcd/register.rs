@@ -210,7 +210,7 @@ impl Registered {
         let well = *self.well.borrow_and_update();
         match well {
             Some(true) => self.want(AdminState::Active),
-            // Who never was well is not registered at all.
+            // A backend that never passed its probe is not registered.
             Some(false) if self.hold.holding() != LeasedKeyState::Withdrawn => {
                 self.want(AdminState::Disabled);
             }

@@ -186,7 +186,7 @@ fn i11_no_diagnostic_quotes_a_named_file() {
     }
 }
 
-/// What `/v1/config` masks is in no digest that is shown either: with one a guess could be checked.
+/// A digest that is shown covers nothing that `/v1/config` masks: a guess could be checked with it.
 #[test]
 fn i11_a_digest_is_not_made_of_secrets() {
     let directory = tempfile::tempdir().expect("a directory");

@@ -20,7 +20,7 @@ const LINGER: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Keeps the subscriptions equal to what sessions are in.
-/// What a group's history misses from then on is noted.
+/// Gaps of a group's history that follow from that are noted.
 pub(super) async fn follow(
     interest: Arc<Interest>,
     broker: Broker,

@@ -190,7 +190,7 @@ impl Balancer {
             "the members it was built with"
         );
         let point = || key.map_or(random, xxh3_64);
-        // Who would be the least loaded with the new session; so the heavier of two idle ones.
+        // The backend with the least load after the new session; of two idle ones, the heavier.
         let rank = |index: usize| Rank {
             amount: members.sessions(index) + 1,
             weight: waking_weight(self.weights[index], members.awake(index)),

@@ -178,7 +178,7 @@ const LAYERS: usize = 3;
 fn hides_secret(value: &str, also: &[String]) -> bool {
     let mut text = Cow::Borrowed(value);
     for layer in 0..=LAYERS {
-        // What is not encoded was parted by the caller.
+        // The caller has split the text that is not encoded.
         if holds_jwt(&text) || (layer > 0 && names_secret(&text, also)) {
             return true;
         }

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::clock;
-use crate::base::secret::Secret;
 use crate::config::limits::NodeLimits;
 use crate::config::snapshot::{
     Access, Admin, Log, LogFormat, Node, Route, Shutdown, Snapshot, Sources, Upstream,
@@ -33,7 +32,7 @@ fn snapshot(routes: &[Route], upstreams: &[Upstream]) -> Snapshot {
         admin: Admin {
             listen: "127.0.0.1:0".parse().expect("an address"),
             socket_mode: 0o600,
-            token: Some(Secret::new("hunter2")),
+            token: None,
             read_token: None,
             tls: None,
             operators: Vec::new(),

@@ -200,7 +200,7 @@ impl Names {
         let last = known.last(now);
         let stands_in = last.is_ok();
         if let Some((running, since)) = &known.running {
-            // Who came first has waited for all.
+            // The first caller waited on behalf of all.
             let waited = now.saturating_duration_since(*since) >= PATIENCE;
             return match stands_in && waited {
                 true => Asked::Answer(last),

@@ -307,7 +307,7 @@ impl Indexed {
             && self.setup.presence.is_watched(group)
             && let Some(member) = member(index, session, group)
         {
-            // What is left of it changes all the time.
+            // The time that is left changes constantly, so watchers do not get it.
             let item = Item::Member(Member {
                 ttl_ms: None,
                 ..member

@@ -214,8 +214,8 @@ async fn forward_auth(
 
 fn unless_revoked(received: &Received, principal: Principal) -> Result<Principal, Denial> {
     let right = principal.right(Duration::ZERO);
-    // Not of the request's generation: a credential may be revoked while a service, a password or
-    // an issuer's keys are waited for.
+    // The newest generation, not that of the request: the credential may have been revoked during a
+    // wait for a service, a password or an issuer's keys.
     let newest = received.connection.worker.live().generation();
     if newest.revocations.refuse(None, Some(&right), clock::wall()) {
         received.set_subject(&principal.subject);

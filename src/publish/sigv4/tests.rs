@@ -7,6 +7,7 @@ fn tokens() -> Vec<PublishToken> {
     vec![PublishToken {
         name: "AKIDEXAMPLE".into(),
         token: Secret::new("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"),
+        expires: None,
         targets: Vec::new(),
     }]
 }

@@ -115,7 +115,7 @@ async fn i8_probes_are_answered_while_others_fill_the_admin_api() {
             assert_eq!(answer.status, 200, "{text:?}");
         }
         assert_eq!(gateway.admin("GET", "/v1/status", "").status, 200);
-        // None of them ran into its own time limit; the oldest went for the new ones.
+        // No connection reached its time limit: the oldest were closed for new ones.
         assert!(is_open(&streams[CROWD - 1]), "{text:?}");
         assert!(!is_open(&streams[0]), "{text:?}");
     }

@@ -65,7 +65,7 @@ async fn a_session_is_listed_shown_and_closed() {
         (record.id, record.ended_by.as_str()),
         (id.clone(), "gateway")
     );
-    // Who gave the order, and why.
+    // The operator and the reason.
     assert_eq!(record.cause, "kicked");
     assert_eq!(record.reason.as_deref(), Some("abuse report 17"));
     assert_eq!(record.operator.as_deref(), Some("local"));

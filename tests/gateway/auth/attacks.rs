@@ -264,7 +264,7 @@ async fn a_key_inside_a_token_is_ignored() {
     let ours = tokens::mint(Language::Python, &list).await;
     let tempting = Service::issuer(None, ours.jwks()).await;
     let url = format!("http://{}/keys.json", tempting.address);
-    // Whose public key it is, the library does not know before it has made it: any will do.
+    // Any public key will do: the library knows its own only after it has made it.
     let jwk: Value = serde_json::from_str(&ours.jwks()).unwrap();
     let jwk = &jwk["keys"][0];
     let headers = [

@@ -339,7 +339,7 @@ async fn what_is_revoked_ends_on_every_worker_and_does_not_come_back() {
         assert_eq!(end, (3000, "credential revoked".to_owned()));
     }
     assert_eq!(opens(bearer(&ann), &gateway).await.err(), Some(401));
-    // Who has signed in anew is let in.
+    // A user who has signed in again is admitted.
     let anew = json!({ "sub": "ann", "exp": in_seconds(600), "iat": in_seconds(5), "jti": "t3" });
     opens(bearer(&anew), &gateway).await.unwrap().close().await;
     bobs.echo("still here").await;

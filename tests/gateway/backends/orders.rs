@@ -1,4 +1,5 @@
-//! What operators ordered of backends holds until it is taken back, whichever process serves.
+//! Orders of operators for backends are in force until they are withdrawn, across hand-overs and
+//! restarts.
 
 use std::net::SocketAddr;
 
@@ -44,7 +45,7 @@ async fn an_order_to_drain_and_how_outlives_a_handover() {
         one.address,
         &json!({ "state": "draining", "pace": "600/m", "paused": true }),
     );
-    // What the other process hears, not what it reads.
+    // Without the file, the new process can have the order from the hand-over only.
     std::fs::remove_file(gateway.directory().join("state/orders")).unwrap();
     let next = gateway.succeed().await;
     assert_eq!(gateway.wait_for_exit().await.code(), Some(0));

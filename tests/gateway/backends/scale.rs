@@ -13,7 +13,7 @@ async fn nine_thousand_idle_sessions_all_answer_afterwards() {
     raise_open_files();
     let backend = Backend::echo().await;
     let gateway = Gateway::start(&config::echo(&[backend.address], "", "")).await;
-    // What the first sessions bring up once and for all is not theirs.
+    // Memory that the process allocates once, with its first sessions, does not count.
     let mut clients = connect(&gateway, 100).await;
     let before = gateway.memory_kib("VmRSS");
     let start = Instant::now();

@@ -501,7 +501,7 @@ async fn a_removal_is_previewed_by_every_gateway_of_the_fleet() {
     let out = dry(&["--token-file", "token", "--fleet"]);
     assert!(part(&out, "under-test").contains("3 sessions end"), "{out}");
     assert!(out.contains("partial: 3 of 5 gateways answered"), "{out}");
-    // Nor do documents that hold secrets.
+    // Documents that hold secrets are refused, too.
     bench.write(
         "next.toml",
         "[authenticators.users]\ntype = \"jwt\"\nsecret = \"0123456789-0123456789-0123456789\"\n",

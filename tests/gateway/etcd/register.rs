@@ -235,7 +235,7 @@ async fn the_last_registration_of_an_id_wins_and_the_other_waits() {
             .contains(&two.address.to_string()),
         "they do not fight"
     );
-    // Nor when the first one has something new to say.
+    // A new write of the first one does not change that.
     let port = one.stop().await;
     first.prints("the probe fails").await;
     // Twenty of its probes, none of which may take the key back.

@@ -76,7 +76,7 @@ async fn counts_all_nodes(kind: &'static str) {
     let (more, _) = enter(other, "a").await;
     wait_for_subscription(one, "a", &mut there).await;
     let session = format!("session:{there_id}");
-    // Who waits long if an answer is missing would run into the missing node.
+    // A request that waited for every answer would reach the time limit of the missing node.
     for (to, expected) in [
         (json!(["group:a"]), 3),
         (json!(["group:alone"]), 1),

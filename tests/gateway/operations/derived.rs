@@ -1,5 +1,5 @@
-//! What is made from a credential, and what belongs to a client alone: tickets, logins of
-//! connections, places in a queue. None of it outlives or outgrows what it was made from.
+//! Things that are derived from a credential or belong to one client: tickets, logins of
+//! connections, places in a queue. They end with their origin, and permit no more than it does.
 
 use aws_lc_rs::hmac;
 use base64::Engine as _;

@@ -101,7 +101,7 @@ async fn what_happened_survives_a_restart_with_its_ids_and_a_stream_goes_on() {
         let sent = again.next().await.expect("an event");
         assert_eq!((&sent.name, &sent.data["kind"]), (&None, &json!(kind)));
     }
-    // What a crash tears costs nothing but itself.
+    // A line that a crash has torn is lost, and no other.
     let files = fs::read_dir(folder(&next)).expect("a folder");
     for file in files {
         let path = file.expect("a file").path();

@@ -252,7 +252,7 @@ async fn files_and_sockets_are_never_open_to_others() {
     for name in &kept {
         assert_eq!(mode(&format!("state/{name}")), 0o600, "{name}");
     }
-    // What stands there now may have been open before: the calls themselves must not have been.
+    // The files are closed now. The calls show that they were never open to others.
     for call in traced.calls() {
         let Some((name, arguments)) = call.split_once('(') else {
             continue;

@@ -140,7 +140,7 @@ async fn readiness_ends_before_the_first_client_is_refused() {
     for client in [&mut before, &mut late] {
         assert_eq!(client.end().await.map(|(code, _)| code), Some(1001));
     }
-    // Whose connection stays open is waited for, and then cut.
+    // The gateway waits for a connection that stays open, and then cuts it.
     drop((before, late));
     assert_eq!(gateway.wait_for_exit().await.code(), Some(0));
 }

@@ -90,7 +90,7 @@ async fn q11_take_a_backend_out_watch_it_and_undo_it() {
     for client in &mut clients {
         client.echo("still here").await;
     }
-    // Who is not home yet.
+    // Sessions that are not on their own backend yet.
     let away = order(&["rebalance", "echo", "--dry-run"]).await;
     assert!(away.contains("session"), "{away}");
 }

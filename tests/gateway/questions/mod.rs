@@ -4,6 +4,7 @@
 mod fleet;
 mod past;
 mod sessions;
+mod tokens;
 
 use std::net::SocketAddr;
 

@@ -65,8 +65,19 @@ impl Gateway {
         test_config: &str,
         token: &str,
     ) -> Self {
+        let keys = format!("token = \"{token}\"\n");
+        Self::start_with_admin_keys(directory, test_config, &keys, token).await
+    }
+
+    /// One with these keys of `[admin]`, whose token this is.
+    pub async fn start_with_admin_keys(
+        directory: TempDir,
+        test_config: &str,
+        keys: &str,
+        token: &str,
+    ) -> Self {
         let text = config::complete(test_config, directory.path());
-        let text = text.replacen("[admin]\n", &format!("[admin]\ntoken = \"{token}\"\n"), 1);
+        let text = text.replacen("[admin]\n", &format!("[admin]\n{keys}"), 1);
         Self::launch(directory.into(), &text, Some(token.to_owned()), &[]).await
     }
 

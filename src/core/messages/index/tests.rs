@@ -133,7 +133,7 @@ fn a_large_group_is_read_in_slices() {
         assert!(slice.ids.len() <= 10);
         all.extend(slice.ids);
         after = slice.next;
-        // Who comes behind the slice is still met, and who is gone does no harm.
+        // A session that joins behind the slice is still found, and one that left does no harm.
         index.leave(id(9), &name(0));
         if after.is_none() {
             break;

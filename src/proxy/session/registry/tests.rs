@@ -270,7 +270,7 @@ fn i12_a_list_is_made_of_short_turns_however_many_sessions_there_are() {
             }
         }
         assert_eq!((seen.len(), turns), (ends.len(), 2));
-        // Nor does a request for many at once get more.
+        // A request for many at once gets no more either.
         assert_eq!(sessions.views_of(&seen).len(), SLICE_MAX);
     });
 }
