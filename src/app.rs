@@ -365,7 +365,7 @@ fn operated(
         connections: listener_connections(shared),
         sources,
         messages,
-        tokens: admin::tokens::ends(&supervisor.loaded().snapshot),
+        tokens: admin::token_ends::ends(&supervisor.loaded().snapshot),
         desk: admin::Desk::default(),
     })
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::admin::desk::Desk;
 use crate::admin::fleet::client::FleetClient;
-use crate::admin::tokens::TokenEnd;
+use crate::admin::token_ends::TokenEnd;
 use crate::control::acme::AcmeCertificates;
 use crate::control::fleet::Fleet;
 use crate::control::messages::Messages;

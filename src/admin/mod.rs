@@ -41,6 +41,7 @@ pub mod server;
 pub mod sessions;
 pub mod sources;
 pub mod status;
+pub mod token_ends;
 pub mod tokens;
 mod traffic;
 mod ui;

@@ -9,22 +9,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::admin::findings::Severity;
+use crate::admin::token_ends::TokenEnd;
 use crate::admin::{Gateway, Page};
 use crate::base::clock;
-use crate::config::snapshot::Snapshot;
 
 /// Days before the end from which on it is a finding.
 const WARNING_DAYS: f64 = 14.0;
 const DAY: f64 = 86_400.0;
-
-/// A token that the process has accepted since its start, with its end.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TokenEnd {
-    /// Its key in the configuration, such as `admin.read_token` or `publish.tokens.app`.
-    pub name: Box<str>,
-    /// From then on it is refused.
-    pub expires: SystemTime,
-}
 
 /// A token that has an end.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -58,30 +49,6 @@ impl TokenView {
             severity,
         }
     }
-}
-
-/// The tokens with an end in a configuration.
-pub fn ends(snapshot: &Snapshot) -> Vec<TokenEnd> {
-    let admin = &snapshot.admin;
-    let own = [
-        ("admin.token", &admin.token),
-        ("admin.read_token", &admin.read_token),
-    ];
-    let own = own.into_iter().filter_map(|(name, token)| {
-        let expires = token.as_ref()?.expires?;
-        Some(TokenEnd {
-            name: name.into(),
-            expires,
-        })
-    });
-    let publishers = snapshot.publish.iter().flat_map(|publish| &*publish.tokens);
-    let publishers = publishers.filter_map(|token| {
-        Some(TokenEnd {
-            name: format!("publish.tokens.{}", token.name).into(),
-            expires: token.expires?,
-        })
-    });
-    own.chain(publishers).collect()
 }
 
 /// All of them, the first to end first.

@@ -76,7 +76,7 @@ impl Member {
         }
     }
 
-    /// Waits until what `self` publishes under the topic arrives at `other`, which wants it.
+    /// Waits until what `self` publishes under the topic arrives at `other`, its subscriber.
     pub async fn reaches(&self, other: &mut Self, topic: &Topic) {
         let start = Instant::now();
         loop {

@@ -124,7 +124,8 @@ impl Parts {
         }
     }
 
-    /// As it is shown: with the secrets of the target cut out (I11), those in `secret` parameters too.
+    /// As it is shown: with the secrets of the target cut out (I11), and values of the parameters
+    /// `secret`.
     pub(super) fn view(&self, secret: &[String]) -> RequestView {
         RequestView {
             method: self.method.to_string(),

@@ -56,8 +56,8 @@ pub struct Admin {
     /// umask does not matter.
     pub socket_mode: String,
     /// Must be presented as `Authorization: Bearer …`. `{ file = "…" }`, `{ env = "…" }` or the
-    /// token itself. The table may have an end, `expires = "2027-01-31T12:00:00Z"`: from then on the
-    /// token is refused.
+    /// token itself. The table may have an end, `expires = "2027-01-31T12:00:00Z"`: from then on
+    /// the token is refused.
     pub token: Option<TokenSource>,
     /// Another token, for reading only; in the same forms. Requires `token`.
     pub read_token: Option<TokenSource>,

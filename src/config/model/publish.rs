@@ -211,7 +211,8 @@ impl Default for MessageQueue {
 #[serde(default, deny_unknown_fields)]
 pub struct Sse {
     /// The time after which a client that has lost its connection reconnects. Each client gets a
-    /// random time between one half and three halves of it, so that they do not all reconnect at once.
+    /// random time between one half and three halves of it, so that they do not all reconnect at
+    /// once.
     pub retry: Time,
     /// A comment is sent to a client that has got nothing for so long, unless the route's
     /// `keepalive` is set, which holds instead.

@@ -235,6 +235,12 @@ mod tests {
             dropped: 2,
         };
         assert_eq!((queue.len(), queue.counts), (10, counts));
+        let none = QueueBounds {
+            messages: 0,
+            ..BOUNDS
+        };
+        let pushed = OutboundQueue::default().push(frame(0, 1), Tick::MAX, &none);
+        assert_eq!(pushed, Queued::TooLarge, "waiting does not help");
     }
 
     #[test]

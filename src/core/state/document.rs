@@ -141,6 +141,16 @@ mod tests {
     }
 
     #[test]
+    fn i8_a_value_has_so_many_shares_at_most() {
+        let mut document = Document::default();
+        for process in 0..=SHARES_MAX as u64 {
+            document.set_share(process, 1);
+        }
+        assert_eq!(document.total(), SHARES_MAX as u64);
+        assert_eq!(Document::read(&document.write()), Some(document));
+    }
+
+    #[test]
     fn i12_what_no_gateway_wrote_is_no_value() {
         let long = [b"sessile-1 ".as_slice(), &[b'x'; DOCUMENT_MAX]].concat();
         let texts: [&[u8]; 10] = [

@@ -110,6 +110,55 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::proxy::context::permits::RequestPermits;
+    use crate::proxy::stages::place::place;
+    use crate::proxy::tests::{Fixture, authenticated, get, head};
+
+    const ROUTES: &str = r#"
+        [publish]
+        listen = "127.0.0.1:9901"
+        tokens = [{ name = "app", token = "one", targets = ["*"] }]
+        [upstreams.chat]
+        backends = ["127.0.0.1:9101"]
+        [[routes]]
+        name = "room"
+        path = "/rooms/{room}"
+        upstream = "chat"
+        groups = ["path:room"]
+        sse = {}
+        timeouts = { idle = "1m" }
+    "#;
+
+    /// Looks at what a client of events gets whose connection is closing, or not.
+    fn listened(closing: bool, look: impl FnOnce(Result<Answer, Refusal>)) {
+        let fixture = Fixture::new(ROUTES);
+        let head = head(get("/rooms/a").header("accept", "text/event-stream"));
+        let received = fixture.receive(&head);
+        received.connection.closing.set(closing);
+        let (placed, head, _) = place(authenticated(&received, head), RequestPermits::default());
+        let sse = placed.route.config.messages.sse.expect("it is configured");
+        look(listen(placed, &head, sse));
+    }
+
+    #[test]
+    fn a_connection_that_is_closing_gets_no_events() {
+        listened(true, |answer| {
+            assert!(matches!(answer.err(), Some(Refusal::Stopping)));
+        });
+    }
+
+    #[test]
+    fn silence_does_not_end_a_session_of_events() {
+        listened(false, |answer| {
+            let Some(AfterSwitch::Session(granted)) = answer.expect("it is granted").then else {
+                panic!("no session");
+            };
+            let setup = &granted.0.setup;
+            assert_eq!(setup.times.idle, None, "the client sends nothing");
+            let keepalive = setup.keepalive.as_ref().expect("comments");
+            assert!(keepalive.to_client && !keepalive.to_backend);
+        });
+    }
 
     #[test]
     fn clients_come_back_at_different_times_around_the_routes() {

@@ -76,7 +76,7 @@ async fn a_client_that_was_cut_off_goes_on_where_it_was() {
         (&next.name, &next.data["kind"]),
         (&None, &json!("session_ended"))
     );
-    // An id of another process: one gap says so, then everything in memory comes.
+    // An id of another process: a gap comes first, then everything in memory.
     let other = "0123456789abcdef-5";
     let mut lost = follow(&gateway, "/v1/events?class=sessions", Some(other)).await;
     let gap = lost.next().await.expect("a gap");

@@ -16,7 +16,7 @@ fn undo(etcd: &Etcd, gateway: &Gateway, revision: i64, more: &str) -> (Option<i3
     (output.status.code(), said.concat())
 }
 
-/// The newest change that the gateway knows of.
+/// The newest change in the history of the gateway.
 fn newest(gateway: &Gateway) -> (i64, Value) {
     let page = gateway.get("/v1/history?kind=configuration_changed&limit=1");
     let event = &page["items"][0];

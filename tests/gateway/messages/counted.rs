@@ -104,7 +104,7 @@ async fn counts_all_nodes(kind: &'static str) {
         .map(|one| (counts(one), nodes(one)))
         .collect();
     assert_eq!(all, [([3, 0, 0], (2, Some(0))), ([4, 0, 0], (2, Some(0)))]);
-    // The other node has the id already, and says so at once.
+    // The other node has the id already, and answers at once.
     let again = json!({ "to": ["all"], "text": "x", "id": "m-1", "wait": "10s" });
     assert_eq!(publish(one, &again)["duplicate"], true);
     for client in [here, alone, there, more] {

@@ -134,7 +134,7 @@ async fn what_happened_goes_on_through_a_hand_over_with_each_event_once() {
     let last = stream.last_id.clone();
     let next = gateway.succeed().await;
     assert_eq!(gateway.wait_for_exit().await.code(), Some(0));
-    // The old process told of its end after the new one had read what there was.
+    // The old process wrote its end after the new one had read the file.
     eventually("the end of the old process", async || {
         !items(&next, "/v1/history?kind=node_stopping").is_empty()
     })

@@ -1,5 +1,5 @@
 //! Time in tests. A test awaits a condition or an event; it does not guess how long something
-//! takes. Only the functions of this file sleep, and the name of each says why it does
+//! takes. Only the functions of this file sleep, and the name of each is the reason
 //! (`tests/tidy/sleeps.rs`).
 
 use std::thread;

@@ -429,3 +429,21 @@ fn i8_members_and_streams_are_bounded() {
         Watched::Begins(_)
     ));
 }
+
+#[test]
+fn a_part_of_an_older_snapshot_is_ignored() {
+    let (mut roster, now) = (Roster::default(), clock::now());
+    roster.expect(&name(0), now);
+    let of_second = Part {
+        place: Place {
+            snapshot: 2,
+            part: 0,
+        },
+        ..first(0, vec![Item::Member(member(1)), Item::Whole])
+    };
+    assert_eq!(roster.take(&name(0), of_second, now).len(), 1);
+    // Its number is the next one, but in the stream before.
+    let late = first(1, vec![Item::Member(member(2))]);
+    assert_eq!(roster.take(&name(0), late, now), []);
+    assert_eq!(roster.len(), 1);
+}

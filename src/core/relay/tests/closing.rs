@@ -70,6 +70,11 @@ fn i10_the_gateways_close_waits_for_the_frame_to_end() {
     let order = order(1001, "going", Cause::Shutdown);
     assert!(rig.relay.close(&order, 0));
     assert!(!rig.relay.close(&order, 0), "it is closing already");
+    let message = crate::base::message::Message::Text("x".into());
+    for side in [Side::Client, Side::Backend] {
+        let sent = rig.relay.send_message(side, &message);
+        assert_eq!(sent, Err(Unsent::Closing));
+    }
     rig.turn();
     assert_eq!(rig.client.take(), &frame[..5]);
     let late = from_backend(0x82, b"too late");

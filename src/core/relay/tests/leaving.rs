@@ -123,3 +123,11 @@ fn a_message_of_a_closed_client_outlives_the_backend_that_is_left() {
     failed.attach(Vec::new(), 0);
     assert_eq!(drain(&mut failed, Side::Backend), message_and_close());
 }
+
+#[test]
+fn a_message_for_a_backend_that_is_away_is_refused() {
+    let mut rig = detached(b"");
+    let message = crate::base::message::Message::Text("x".into());
+    let sent = rig.relay.send_message(Side::Backend, &message);
+    assert_eq!(sent, Err(Unsent::Busy));
+}
