@@ -1,4 +1,3 @@
-
 use super::*;
 use crate::config::conflict::tests::route;
 use crate::config::snapshot::Rewrite;
