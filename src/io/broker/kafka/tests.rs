@@ -197,6 +197,7 @@ impl Fake {
             mechanism: SaslMechanism::Plain,
             tls: ServiceTls::default(),
             connect_timeout: Duration::from_secs(10),
+            presence: Vec::new(),
         }
     }
 }
