@@ -53,8 +53,11 @@ pub fn register_in(config: &str) {
         let Some((key, value)) = line.split_once('=') else {
             continue;
         };
-        if ["secret", "token", "read_token"].contains(&key.trim()) {
-            register(value.trim().trim_matches('"'));
+        let value = value.trim();
+        // A table names where the secret is.
+        let literal = !value.starts_with('{');
+        if literal && ["secret", "token", "read_token"].contains(&key.trim()) {
+            register(value.trim_matches('"'));
         }
     }
 }

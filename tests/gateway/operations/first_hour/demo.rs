@@ -39,7 +39,7 @@ async fn the_demo_shows_what_it_promises() {
         }
     }
     // Nothing of it is in PATH, and the shell is in another folder.
-    for (command, shows) in commands.iter().zip(["backend   chat-", "ID"]) {
+    for (command, shows) in commands.iter().zip(["backend   chat-", "no live sessions"]) {
         let mut shell = std::process::Command::new("sh");
         shell
             .args(["-c", command])

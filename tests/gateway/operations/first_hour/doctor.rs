@@ -33,7 +33,7 @@ async fn the_doctor_finds_nothing_then_a_dead_upstream_and_says_so_by_its_exit_c
         first.contains(&format!("{address} is unhealthy")),
         "{first}"
     );
-    assert!(seen.out.contains("-> `sessile status`"), "{seen:?}");
+    assert!(seen.out.contains("-> `sessile backends echo`"), "{seen:?}");
     let seen = run(here, &["doctor", "--json"]).await;
     let json: Value = serde_json::from_str(&seen.out).unwrap();
     assert_eq!(json["items"][0]["kind"], "upstream_down", "{json}");

@@ -29,7 +29,7 @@ async fn looking_at_a_drain_orders_nothing() {
 
     let printed = run(here, &["drain", "echo", &id, "--pace", "1/h"]).await;
     assert_eq!(printed.code, Some(0), "{printed:?}");
-    assert!(printed.out.contains("1/h: 0 of 0 left"), "{printed:?}");
+    assert!(printed.out.contains("1/h: 0 of 0 remain"), "{printed:?}");
     let printed = run(here, &["drain", "echo", &id, "--status", "--json"]).await;
     let shown: serde_json::Value = serde_json::from_str(&printed.out).unwrap();
     assert_eq!(shown["drain"]["pace"], "1/h");
