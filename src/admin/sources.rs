@@ -15,7 +15,7 @@ use crate::admin::orders;
 use crate::admin::problem::Problem;
 use crate::base::clock;
 use crate::base::source_id::SourceId;
-use crate::control::sources::{FollowStatus, Source, SourceStatus};
+use crate::control::sources::{FollowStatus, NameStatuses, Source, SourceStatus};
 use crate::control::supervisor::Supervisor;
 use crate::control::supervisor::composition::Held;
 use crate::telemetry::events::Fields;
@@ -31,6 +31,9 @@ pub struct Sources {
     pub file: FileView,
     /// The etcd that is followed; null if there is none.
     pub etcd: Option<EtcdView>,
+    /// Names in DNS that upstreams have; null if there are none.
+    #[serde(default)]
+    pub dns: Option<DnsView>,
     /// Every source, the weakest first: of what stands in several under one name, the last one that
     /// has it wins.
     #[serde(default)]
@@ -85,6 +88,68 @@ pub struct SourceView {
     pub waiting: usize,
 }
 
+/// How the names in DNS stand.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct DnsView {
+    /// How many are followed.
+    pub count: usize,
+    /// How many had no answer when they were looked up last. Their last backends stay in force.
+    pub failing: usize,
+    /// Backends that left an answer together with others, and stay for `stale_grace`.
+    pub stale: usize,
+    /// What is in force was remembered on disk, and not every name has been looked up since the
+    /// start.
+    pub from_last_known_good: bool,
+    /// A hundred of them at most, those that fail first.
+    pub names: Vec<DnsNameView>,
+}
+
+/// How a name stands.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct DnsNameView {
+    /// As it is written in `dns`.
+    pub name: String,
+    /// Upstreams that have it.
+    pub upstreams: Vec<String>,
+    /// Backends of its last good answer; null if there was none since the start.
+    pub backends: Option<usize>,
+    /// Since that answer.
+    pub age_seconds: Option<f64>,
+    /// Why its last lookup had no answer, if so.
+    pub fault: Option<String>,
+}
+
+impl DnsView {
+    fn of(gateway: &Gateway) -> Option<Self> {
+        let followed = gateway.sources.followed(SourceId::Dns)?;
+        let NameStatuses { names, .. } = gateway.sources.get(SourceId::Dns)?.names()?;
+        if names.is_empty() {
+            return None;
+        }
+        let failing = names.values().filter(|name| name.fault.is_some()).count();
+        let mut shown: Vec<_> = names.iter().collect();
+        shown.sort_by_key(|(_, status)| status.fault.is_none());
+        let now = clock::now();
+        let shown = shown.into_iter().take(SHOWN_MAX);
+        let shown = shown.map(|(name, status)| DnsNameView {
+            name: name.to_string(),
+            upstreams: status.upstreams.iter().map(ToString::to_string).collect(),
+            backends: status.members,
+            age_seconds: status
+                .answered
+                .map(|at| seconds(now.saturating_duration_since(at))),
+            fault: status.fault.as_deref().map(str::to_owned),
+        });
+        Some(Self {
+            count: names.len(),
+            failing,
+            stale: followed.stale.len(),
+            from_last_known_good: followed.from_last_known_good,
+            names: shown.collect(),
+        })
+    }
+}
+
 /// The status of etcd.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct EtcdView {
@@ -134,8 +199,14 @@ impl Sources {
     pub(super) fn of(gateway: &Gateway) -> Self {
         let etcd = gateway.sources.followed(SourceId::Etcd);
         let held = gateway.supervisor.held(SourceId::Etcd);
-        let items = gateway.sources.iter();
+        // Without a name to follow, DNS is no source.
+        let used = |source: &&Arc<dyn Source>| {
+            let names = source.names();
+            names.is_none_or(|names| !names.names.is_empty())
+        };
+        let items = gateway.sources.iter().filter(used);
         Self {
+            dns: DnsView::of(gateway),
             file: FileView::of(&gateway.supervisor),
             etcd: etcd.map(|status| view(*status, held)),
             items: items.map(|source| item(&**source, gateway)).collect(),
@@ -155,7 +226,11 @@ fn item(source: &dyn Source, gateway: &Gateway) -> SourceView {
         SourceStatus::Followed(status) => {
             (revision, documents) = (Some(status.revision), status.documents);
             let age = age(&status);
-            (status.endpoint.is_some(), status.fault, age)
+            let current = match source.id() {
+                SourceId::Dns => status.fault.is_none(),
+                _ => status.endpoint.is_some(),
+            };
+            (current, status.fault, age)
         }
     };
     SourceView {
@@ -225,6 +300,7 @@ pub(super) async fn accept(
 }
 
 pub(super) fn read(gateway: &Gateway, reading: &mut Reading) {
+    read_dns(gateway, reading);
     let Some(status) = gateway.sources.followed(SourceId::Etcd) else {
         return;
     };
@@ -247,4 +323,22 @@ pub(super) fn read(gateway: &Gateway, reading: &mut Reading) {
     reading.single(&table::ETCD_REREADS, status.rereads as f64);
     reading.single(&table::ETCD_WATCH_RESTARTS, status.watch_restarts as f64);
     reading.single(&table::ETCD_RESTORES, status.restores as f64);
+}
+
+fn read_dns(gateway: &Gateway, reading: &mut Reading) {
+    let source = gateway.sources.get(SourceId::Dns);
+    let Some(names) = source.and_then(|source| source.names()) else {
+        return;
+    };
+    if names.names.is_empty() {
+        return;
+    }
+    let failing = names.names.values().filter(|name| name.fault.is_some());
+    reading.single(&table::DNS_NAMES, names.names.len() as f64);
+    reading.single(&table::DNS_NAMES_FAILING, failing.count() as f64);
+    let status = gateway.sources.followed(SourceId::Dns).unwrap_or_default();
+    reading.single(&table::DNS_STALE, status.stale.len() as f64);
+    let lookups = [("answered", names.answered), ("failed", names.failed)];
+    let lookups = lookups.map(|(outcome, count)| ([outcome], count as f64));
+    reading.family(&table::DNS_LOOKUPS, lookups);
 }

@@ -26,11 +26,15 @@ const ADMIN: &str = "/admin";
 const PUBLISH: &str = "/publish";
 
 /// A listener as its connections see it, its sockets, and its certificates if TLS ends there.
-type OpenListener = (ListenerContext, Vec<listener::Bound>, Option<Arc<Resolver>>);
+type OpenListener = (
+    Arc<ListenerContext>,
+    Vec<listener::Bound>,
+    Option<Arc<Resolver>>,
+);
 
 /// Everything that clients and operators connect to.
 pub(super) struct Opened {
-    pub(super) contexts: Vec<ListenerContext>,
+    pub(super) contexts: Vec<Arc<ListenerContext>>,
     pub(super) sockets: Vec<(usize, listener::Bound)>,
     pub(super) certificates: Vec<(ListenerName, ListenerTls, Arc<Resolver>)>,
     /// Second handles to all sockets, for the next process.
@@ -108,7 +112,7 @@ fn open_listener(
     let (tls, resolver) = opened
         .with_context(|| format!("listener `{name}`"))?
         .unzip();
-    let context = ListenerContext {
+    let context = Arc::new(ListenerContext {
         config: config.clone(),
         addresses: bound
             .iter()
@@ -117,7 +121,7 @@ fn open_listener(
         tls,
         open: AtomicUsize::new(0),
         metrics: ListenerMetrics::new(metrics, name),
-    };
+    });
     Ok((context, bound, resolver))
 }
 

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use crate::base::source_id::SourceId;
+#[cfg(feature = "dns")]
+use crate::control::dns::source::DnsSource;
 #[cfg(feature = "etcd")]
 use crate::control::etcd::source::EtcdSource;
 use crate::control::sources::file::FileSource;
@@ -15,6 +17,14 @@ use crate::live::Live;
 /// Opens every source that is configured. What was remembered of one is in force then.
 pub(super) async fn open(supervisor: &Arc<Supervisor>, live: &Arc<Live>) -> Sources {
     let mut all: Vec<Arc<dyn Source>> = vec![Arc::new(FileSource(Arc::clone(supervisor)))];
+    #[cfg(feature = "dns")]
+    {
+        let settings = supervisor.loaded().snapshot.sources.dns.clone();
+        let state_dir = supervisor.state_dir().cloned();
+        let (supervisor, live) = (Arc::clone(supervisor), Arc::clone(live));
+        let dns = DnsSource::open(settings, state_dir.as_ref(), supervisor, live);
+        all.push(Arc::new(dns.await));
+    }
     if let Some(settings) = supervisor.loaded().snapshot.sources.etcd.clone() {
         #[cfg(feature = "etcd")]
         {

@@ -16,18 +16,21 @@ use serde::{Deserialize, Serialize};
 pub enum SourceId {
     /// The configuration file, with environment and flags over it.
     File,
+    /// Names in DNS, which `dns` of upstreams has.
+    Dns,
     /// The etcd of `[sources.etcd]`.
     Etcd,
 }
 
 impl SourceId {
     /// All of them, the weakest first.
-    pub const ALL: [Self; 2] = [Self::File, Self::Etcd];
+    pub const ALL: [Self; 3] = [Self::File, Self::Dns, Self::Etcd];
 
     /// Its name in the admin API, in metrics and in the log.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::File => "file",
+            Self::Dns => "dns",
             Self::Etcd => "etcd",
         }
     }
@@ -50,8 +53,8 @@ mod tests {
 
     /// The table of precedence, as `docs/configuration.md` states it.
     #[test]
-    fn etcd_overrides_the_file() {
-        let stated = [("file", 0), ("etcd", 1)];
+    fn etcd_overrides_dns_and_that_the_file() {
+        let stated = [("file", 0), ("dns", 1), ("etcd", 2)];
         let all = SourceId::ALL.map(|source| (source.as_str(), source.precedence()));
         assert_eq!(all, stated);
         assert!(

@@ -288,6 +288,9 @@ fn overview(out: &mut dyn Write, status: &StatusView) -> io::Result<()> {
             visible(fault)
         )?;
     }
+    if let Some(view) = &status.sources.dns {
+        sources::dns(out, view)?;
+    }
     status
         .sources
         .etcd

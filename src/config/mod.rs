@@ -7,6 +7,7 @@ pub mod broker_name;
 pub mod conflict;
 pub mod decode;
 pub mod diagnostic;
+pub mod dns_name;
 pub mod document_key;
 pub mod documents;
 pub mod expression;

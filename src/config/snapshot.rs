@@ -16,6 +16,7 @@ use crate::base::addr::{BackendAddr, ListenAddr, Networks, OwnAddresses};
 use crate::base::names::{BackendId, RouteName, UpstreamName};
 use crate::base::path::PathRules;
 use crate::base::secret::{GuardedUrl, Secret};
+use crate::config::dns_name::DnsName;
 use crate::config::limits::{AddressRules, NodeLimits, Priority, Quotas};
 use crate::config::origin::OriginRule;
 use crate::config::pattern::{HostPattern, PathPattern};
@@ -53,7 +54,7 @@ pub use publish::{
 };
 pub use request::{AffinitySource, HeaderEdits, MatchText, Redirect, Rewrite, Scheme, TextMatch};
 pub use service::ServiceTls;
-pub use sources::{Etcd, Sources};
+pub use sources::{Dns, Etcd, Sources};
 pub use state::{State, StateKind};
 
 /// Everything that an operator decides.
@@ -177,6 +178,8 @@ pub struct Upstream {
     pub bounded_load: Option<f64>,
     /// Members, sorted by id, ids distinct.
     pub backends: Vec<Backend>,
+    /// Names in DNS under which further members are found, sorted.
+    pub dns: Vec<DnsName>,
     /// Active health probe.
     pub probe: Option<Probe>,
     /// Passive health.

@@ -4,6 +4,8 @@
 
 pub mod acme;
 pub mod certs;
+#[cfg(feature = "dns")]
+pub mod dns;
 pub mod drainer;
 #[cfg(feature = "etcd")]
 pub mod etcd;

@@ -5,6 +5,8 @@
 
 pub mod file;
 pub mod followed;
+#[cfg(any(feature = "etcd", feature = "dns"))]
+pub mod mirrored;
 mod set;
 mod source;
 mod status;
@@ -12,5 +14,5 @@ mod writer;
 
 pub use set::Sources;
 pub use source::{Source, Work};
-pub use status::{FileStatus, FollowStatus, SILENCE_MAX, SourceStatus};
+pub use status::{FileStatus, FollowStatus, NameStatuses, SILENCE_MAX, SourceStatus};
 pub use writer::{Write, Writer};

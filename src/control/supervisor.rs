@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use tokio::sync::{Mutex as AsyncMutex, Semaphore};
+use tokio::sync::{Mutex as AsyncMutex, Semaphore, watch};
 
 use crate::base::clock;
 use crate::base::names::RouteName;
@@ -65,6 +65,7 @@ pub struct Supervisor {
     /// Held for the whole of a change, so that changes come one after the other.
     changing: AsyncMutex<Changing>,
     shown: Mutex<Shown>,
+    swaps: watch::Sender<()>,
     /// Held while a preview is made.
     previewing: Arc<Semaphore>,
 }
@@ -137,6 +138,7 @@ impl Supervisor {
                 composer: Composer::default(),
             }),
             previewing: Arc::new(Semaphore::new(1)),
+            swaps: watch::Sender::new(()),
             shown: Mutex::new(Shown {
                 loaded: Arc::new(resolved(&base)),
                 at: clock::wall(),
@@ -205,6 +207,11 @@ impl Supervisor {
             }
             watch.changed().await;
         }
+    }
+
+    /// Changes after each change of the configuration.
+    pub fn swaps(&self) -> watch::Receiver<()> {
+        self.swaps.subscribe()
     }
 
     /// The file that the configuration comes from.
@@ -334,6 +341,7 @@ impl Supervisor {
             shown.restart_pending.clone_from(&report.restart_for);
             shown.restart_changes = waiting;
         });
+        self.swaps.send_replace(());
         report
     }
 

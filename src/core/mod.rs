@@ -4,6 +4,7 @@
 
 pub mod auth;
 pub mod balance;
+pub mod discovery;
 pub mod health;
 pub mod http;
 pub mod limits;

@@ -5,6 +5,8 @@ pub mod carrier;
 pub mod client;
 pub mod core_dumps;
 mod delegate;
+#[cfg(feature = "dns")]
+pub mod dns;
 pub mod ends;
 pub mod file;
 pub mod handover;

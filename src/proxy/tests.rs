@@ -110,7 +110,7 @@ impl Fixture {
         let shared = Shared {
             ejections: Ejections::new(&node, live.events()),
             live,
-            listeners: listeners.collect(),
+            listeners: listeners.map(Arc::new).collect(),
             records: sink,
             tracer: None,
             challenges: Arc::default(),

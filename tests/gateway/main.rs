@@ -14,6 +14,7 @@
 mod admin;
 mod auth;
 mod backends;
+mod dns;
 mod etcd;
 mod limits;
 mod messages;

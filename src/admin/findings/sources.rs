@@ -2,9 +2,12 @@
 
 use crate::admin::findings::finding::{Facts, Finding};
 use crate::admin::findings::severity::Severity;
-use crate::admin::sources::EtcdView;
+use crate::admin::sources::{DnsView, EtcdView};
 use crate::config::diagnostic::Diagnostic;
 use crate::control::sources::SILENCE_MAX;
+
+/// Names that a finding shows.
+const NAMES_SHOWN: usize = 3;
 
 /// A fault on one line: place and message.
 pub(super) fn brief(fault: &Diagnostic) -> String {
@@ -26,9 +29,45 @@ pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
                 .remedy("correct it, `sessile check`, and it is read again"),
         );
     }
+    findings.extend(sources.dns.as_ref().into_iter().flat_map(dns));
     if let Some(etcd) = &sources.etcd {
         findings.extend(connection(etcd));
         findings.extend(documents(etcd));
+    }
+    findings
+}
+
+/// Names in DNS that are not found, and backends that left their answers together.
+fn dns(dns: &DnsView) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if dns.failing > 0 {
+        let failing = dns.names.iter();
+        let failing = failing.filter_map(|name| Some((name, name.fault.as_ref()?)));
+        let shown = failing.take(NAMES_SHOWN).map(|(name, fault)| {
+            let upstreams = name.upstreams.join(", ");
+            let effect = match name.backends {
+                Some(_) => "its last backends stay",
+                None if dns.from_last_known_good => "those of the last run stay",
+                None => "it never had an answer",
+            };
+            format!("{} (upstream {upstreams}): {fault}; {effect}", name.name)
+        });
+        let shown: Vec<_> = shown.collect();
+        let detail = format!("names not found: {}; {}", dns.failing, shown.join("; "));
+        findings.push(
+            Finding::new(Severity::Warning, "dns_failing", "dns", detail)
+                .remedy("look after the DNS servers, or correct `dns` of the upstream"),
+        );
+    }
+    if dns.stale > 0 {
+        let detail = format!(
+            "backends that left an answer together: {}; they stay while their probes pass",
+            dns.stale
+        );
+        findings.push(
+            Finding::new(Severity::Warning, "backends_stale", "dns", detail)
+                .remedy("look after the records; after `stale_grace` they go in any case"),
+        );
     }
     findings
 }

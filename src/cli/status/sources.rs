@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde_json::Value;
 
-use crate::admin::sources::{EtcdView, SourceView};
+use crate::admin::sources::{DnsView, EtcdView, SourceView};
 use crate::base::source_id::SourceId;
 use crate::cli::print::{columns, counted, time, visible};
 
@@ -73,6 +73,29 @@ pub(super) fn not_in_force(out: &mut dyn Write, config: &Value) -> io::Result<()
     }
     if why.peek().is_some() {
         writeln!(out, "          … and more: GET /v1/config has them all")?;
+    }
+    Ok(())
+}
+
+/// Names in DNS that are not found, and why.
+pub(super) fn dns(out: &mut dyn Write, dns: &DnsView) -> io::Result<()> {
+    let names = counted(dns.count as u64, "name");
+    let state = match dns.failing {
+        0 => "all found".to_owned(),
+        failing => format!("{failing} NOT FOUND"),
+    };
+    let stale = match dns.stale {
+        0 => String::new(),
+        stale => format!(", {} stale", counted(stale as u64, "backend")),
+    };
+    writeln!(out, "dns       {names}, {state}{stale}")?;
+    let failing = dns.names.iter();
+    let mut failing = failing.filter_map(|one| Some((&one.name, one.fault.as_ref()?)));
+    for (name, fault) in failing.by_ref().take(TROUBLED_SHOWN) {
+        writeln!(out, "          {}: {}", visible(name), visible(fault))?;
+    }
+    if failing.next().is_some() {
+        writeln!(out, "          … and more: GET /v1/status has them")?;
     }
     Ok(())
 }

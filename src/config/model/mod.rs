@@ -52,7 +52,7 @@ pub use route::{
     Stick,
 };
 pub use service::ServiceTls;
-pub use source::{EtcdSource, EtcdTimeouts, FileSource, Sources};
+pub use source::{DnsSource, EtcdSource, EtcdTimeouts, FileSource, Sources};
 pub use state::{State, StateType};
 pub use text_match::TextMatch;
 pub use tracing::Tracing;

@@ -12,6 +12,8 @@ use crate::config::model::value::{SecretSource, Time};
 pub struct Sources {
     /// The configuration file itself.
     pub file: FileSource,
+    /// How names in `dns` of upstreams are looked up. A change of this table needs a restart.
+    pub dns: DnsSource,
     /// An etcd: its documents add to the file, and override it by name. A change of this table
     /// needs a restart.
     pub etcd: Option<EtcdSource>,
@@ -29,6 +31,36 @@ pub struct FileSource {
 impl Default for FileSource {
     fn default() -> Self {
         Self { watch: true }
+    }
+}
+
+/// DNS as a source of membership. What it answered last is kept in `node.state_dir`.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct DnsSource {
+    /// Servers to ask, such as `"10.0.0.2"` or `"10.0.0.2:5353"`. None: those of
+    /// `/etc/resolv.conf`.
+    pub servers: Vec<String>,
+    /// How long to wait for the answer to one question, all servers together.
+    pub timeout: Time,
+    /// A name is not looked up again before, whatever its time to live; also the first wait after a
+    /// failure.
+    pub ttl_min: Time,
+    /// A name is looked up again after it at the latest; also the longest wait after failures.
+    pub ttl_max: Time,
+    /// How long backends stay that left an answer together, as long as they pass their probes.
+    pub stale_grace: Time,
+}
+
+impl Default for DnsSource {
+    fn default() -> Self {
+        Self {
+            servers: Vec::new(),
+            timeout: Time::seconds(2),
+            ttl_min: Time::seconds(1),
+            ttl_max: Time::seconds(300),
+            stale_grace: Time::seconds(600),
+        }
     }
 }
 

@@ -26,6 +26,10 @@ pub struct Upstream {
     pub bounded_load: Option<f64>,
     /// Members: addresses, or tables with more about them.
     pub backends: Vec<TextOr<Backend>>,
+    /// Names in DNS under which further members are found: `"chat.example.com:9000"` for the
+    /// addresses of a name, `"_ws._tcp.chat.example.com"` for services (SRV) with their ports and
+    /// weights. They are looked up again and again, by their time to live.
+    pub dns: Vec<String>,
     /// Active health probe. Default: none, health follows from traffic only.
     pub probe: Option<Probe>,
     /// Passive health, from ordinary traffic.
@@ -65,6 +69,7 @@ impl Default for Upstream {
             policy: Policy::ConsistentHash,
             bounded_load: None,
             backends: Vec::new(),
+            dns: Vec::new(),
             probe: None,
             passive: Passive::default(),
             panic_threshold: 0.5,

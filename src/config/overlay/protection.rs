@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::base::names::RouteName;
+use crate::base::source_id::SourceId;
 use crate::config::diagnostic::{Diagnostic, Severity, Source};
 use crate::config::document_key::{DocumentKey, Kind};
 use crate::config::documents::Item;
@@ -113,6 +114,10 @@ impl<'f> FileProtection<'f> {
     /// What a version does to the file.
     pub(super) fn evaluate(&self, version: &Version) -> Verdict {
         let mut verdict = Verdict::default();
+        if version.source == SourceId::Dns {
+            // The upstream itself has the name; who may give it one is decided there.
+            return verdict;
+        }
         let key = &version.document.key;
         let (name, file) = (&*key.name, self.file);
         let overrides = overrides(file, key);
@@ -246,6 +251,7 @@ impl<'f> FileProtection<'f> {
             let mut backends = known.backends.iter();
             !backends.any(|one| one.address == backend.address)
         });
+        let strange = strange || known.dns != new.dns;
         let route = self.guarded().by_upstream.get(name.as_str())?.first()?;
         let route = &route.name;
         (moved || strange).then(|| {

@@ -322,7 +322,8 @@ fn warn_of_unused(root: &Scope<'_>, model: &Model) {
         if !used.contains(name.as_str()) && !root.key("routes").is_explained() {
             at.warn(format!("no route leads to upstream `{name}`"));
         }
-        if upstream.backends.is_empty() && !at.key("backends").is_explained() {
+        let empty = upstream.backends.is_empty() && upstream.dns.is_empty();
+        if empty && !at.key("backends").is_explained() {
             at.warn(format!("upstream `{name}` has no backends"));
         }
     }

@@ -1,5 +1,6 @@
 //! `[sources]`.
 
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use http::Uri;
@@ -9,7 +10,7 @@ use crate::config::broker_name::BrokerName;
 use crate::config::document_key::{DocumentKey, Kind};
 use crate::config::model::{self, Model};
 use crate::config::protect::Protect;
-use crate::config::snapshot::{Etcd, ServiceTls, Sources};
+use crate::config::snapshot::{Dns, Etcd, ServiceTls, Sources};
 use crate::config::validate::scope::Scope;
 use crate::config::validate::service;
 use crate::config::validate::values::{secret_text, text_without_secrets};
@@ -17,6 +18,11 @@ use crate::config::validate::values::{secret_text, text_without_secrets};
 const WAIT_MAX: Duration = Duration::from_secs(60 * 60);
 /// Entries of `document_broker_names`.
 const BROKER_NAMES_MAX: usize = 256;
+const DNS_SERVERS_MAX: usize = 16;
+const DNS_TIMEOUT_MAX: Duration = Duration::from_secs(60);
+/// Between two lookups of a name.
+const TTL_MIN: Duration = Duration::from_millis(100);
+const TTL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 const GRACE_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 pub(super) fn sources(at: &Scope<'_>, model: &Model) -> Option<Sources> {
@@ -37,10 +43,47 @@ pub(super) fn sources(at: &Scope<'_>, model: &Model) -> Option<Sources> {
         Some(etcd) => protect(&at.key("etcd").key("protect"), &etcd.protect, model)?,
         None => Vec::new(),
     };
+    let dns = dns(&at.key("dns"), &model.sources.dns);
     Some(Sources {
+        dns: dns?,
         watch_file: model.sources.file.watch,
         etcd,
         protect,
+    })
+}
+
+fn dns(at: &Scope<'_>, model: &model::DnsSource) -> Option<Dns> {
+    let servers = at.key("servers");
+    servers.few(model.servers.len(), DNS_SERVERS_MAX)?;
+    let servers = servers.each(&model.servers, |at, text| {
+        let address = text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53));
+        let address = address.or_else(|_| text.parse::<SocketAddr>());
+        address
+            .map_err(|_| {
+                at.fault_with(
+                    format!("`{text}` is no address of a DNS server"),
+                    "write `10.0.0.2`, `10.0.0.2:5353` or `[fd00::2]:53`",
+                );
+            })
+            .ok()
+    });
+    let timeout = at.key("timeout").time(model.timeout, DNS_TIMEOUT_MAX);
+    let interval = |key, time| at.key(key).interval(time, TTL_MIN, TTL_MAX);
+    let ttl_min = interval("ttl_min", model.ttl_min);
+    let ttl_max = interval("ttl_max", model.ttl_max);
+    let stale_grace = at.key("stale_grace").time(model.stale_grace, GRACE_MAX);
+    let (ttl_min, ttl_max) = (ttl_min?, ttl_max?);
+    if ttl_min > ttl_max {
+        at.key("ttl_min")
+            .fault_with("this is more than `ttl_max`", "write a shorter time");
+        return None;
+    }
+    Some(Dns {
+        servers: servers?,
+        timeout: timeout?,
+        ttl_min,
+        ttl_max,
+        stale_grace: stale_grace?,
     })
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::base::addr::{BackendAddr, OwnAddresses};
 use crate::base::names::{BackendId, UpstreamName};
+use crate::config::dns_name::DnsName;
 use crate::config::layers::Part;
 use crate::config::model::{self, TextOr};
 use crate::config::snapshot::{
@@ -19,6 +20,8 @@ use crate::config::validate::{certificates, operations};
 
 /// One client alone never ejects a backend, and at most this many are distinguished.
 const CLIENTS: RangeInclusive<u32> = 2..=8;
+/// Names in DNS of one upstream.
+const DNS_NAMES_MAX: usize = 16;
 const WEIGHT_MAX: u32 = 1000;
 const ID_LEN_MAX: usize = 255;
 const TIME_MAX: Duration = Duration::from_secs(60 * 60);
@@ -56,6 +59,7 @@ fn named(at: &Scope<'_>, name: &str, model: &model::Upstream) -> Option<Upstream
         None => Some(None),
     };
     let backends = backends(&at.key("backends"), &model.backends);
+    let dns = dns(&at.key("dns"), &model.dns);
     let probe = match &model.probe {
         Some(model) => probe(&at.key("probe"), model).map(Some),
         None => Some(None),
@@ -84,6 +88,7 @@ fn named(at: &Scope<'_>, name: &str, model: &model::Upstream) -> Option<Upstream
         policy: model.policy,
         bounded_load: bounded_load?,
         backends: backends?,
+        dns: dns?,
         probe: probe?,
         passive: passive?,
         panic_threshold: panic_threshold?,
@@ -141,6 +146,28 @@ fn backends(at: &Scope<'_>, models: &[TextOr<model::Backend>]) -> Option<Vec<Bac
     }
     backends.sort_by(|one, other| one.id.cmp(&other.id));
     Some(backends)
+}
+
+fn dns(at: &Scope<'_>, names: &[String]) -> Option<Vec<DnsName>> {
+    if !names.is_empty() && !cfg!(feature = "dns") {
+        at.fault_with(
+            "this build cannot find backends by DNS",
+            "take it out, or build with `--features dns`",
+        );
+        return None;
+    }
+    at.few(names.len(), DNS_NAMES_MAX)?;
+    let mut parsed = at.each(names, |at, text| {
+        let name = text.parse::<DnsName>();
+        name.map_err(|fault| at.fault_with(fault.to_string(), DnsName::HELP))
+            .ok()
+    })?;
+    parsed.sort_unstable();
+    if parsed.windows(2).any(|pair| pair[0] == pair[1]) {
+        at.fault_with("a name stands here twice", "take one of them out");
+        return None;
+    }
+    Some(parsed)
 }
 
 fn backend(at: &Scope<'_>, at_address: &Scope<'_>, model: &model::Backend) -> Option<Backend> {

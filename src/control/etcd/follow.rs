@@ -10,29 +10,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_client::{Client, EventType, WatchOptions, WatchResponse, WatchStream};
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout, timeout_at};
 
 use crate::base::backoff::Backoff;
 use crate::base::clock;
-use crate::base::names::BackendId;
 use crate::base::source_id::SourceId;
-use crate::config::document_key::DocumentKey;
-use crate::config::documents::{Change, Document, Update};
 use crate::config::snapshot::Etcd;
 use crate::control::etcd::connect::Endpoints;
 use crate::control::etcd::read::{
     FollowError, MESSAGE_MAX, Range, everything, held, living, out_of_range, within,
 };
-use crate::control::etcd::store::{Store, store};
 use crate::control::sources::followed::FollowState;
+use crate::control::sources::mirrored::{Identity, MirroredDocuments};
 use crate::control::state_dir::StateDir;
 use crate::control::supervisor::Supervisor;
-use crate::core::health::Health;
-use crate::core::membership::{Absence, Event, Held, Key, Mirror, Reread, Verdict, backend_of};
+use crate::core::membership::{Event, Held, Key, Reread};
 use crate::live::Live;
-
-mod last_known_good;
 
 /// Changes within this time take effect together.
 const COALESCE: Duration = Duration::from_millis(15);
@@ -52,16 +45,8 @@ pub struct Follower {
     endpoints: Endpoints,
     range: Range,
     supervisor: Arc<Supervisor>,
-    live: Arc<Live>,
+    documents: MirroredDocuments,
     state: Arc<FollowState>,
-    mirror: Mirror,
-    /// Of the newest change of a document. Other keys below the prefix, such as the entries of
-    /// gateways, have later ones, at which no document changed.
-    changed_at: i64,
-    store: Option<Store>,
-    /// Something is not on disk yet.
-    unsaved: bool,
-    saving: Option<JoinHandle<()>>,
 }
 
 impl Follower {
@@ -72,21 +57,21 @@ impl Follower {
         supervisor: Arc<Supervisor>,
         live: Arc<Live>,
     ) -> Self {
-        let mut follower = Self {
+        let identity = Identity {
+            source: SourceId::Etcd,
+            origin: settings.prefix.to_string(),
+            grace: settings.stale_grace,
+        };
+        let parts = (Arc::clone(&supervisor), live);
+        let documents = MirroredDocuments::new(identity, state_dir, parts).await;
+        Self {
             range: Range::new(&settings.prefix),
-            mirror: Mirror::new(settings.stale_grace),
-            changed_at: 0,
             // Gateways that start together do not all go to the same member.
             endpoints: Endpoints::new(settings, fastrand::usize(..)),
             supervisor,
-            live,
-            state: Arc::default(),
-            store: state_dir.map(store),
-            unsaved: false,
-            saving: None,
-        };
-        follower.remember().await;
-        follower
+            state: Arc::clone(documents.state()),
+            documents,
+        }
     }
 
     /// The status, for display.
@@ -96,7 +81,7 @@ impl Follower {
 
     /// How long a start may wait for etcd.
     pub fn patience(&self) -> Duration {
-        match self.mirror.revision() {
+        match self.documents.mirror().revision() {
             0 => self.endpoints.settings().answer,
             _ => START_KNOWN.min(self.endpoints.settings().answer),
         }
@@ -118,7 +103,7 @@ impl Follower {
             let endpoint = self.endpoints.turn().to_owned();
             let Err(error) = self.follow(&endpoint, &mut backoff).await;
             // Changes received before the end take effect in any case.
-            self.apply().await;
+            self.documents.apply().await;
             let watched = self.state.status().endpoint.is_some();
             self.state.show(|status| {
                 status.endpoint = None;
@@ -128,16 +113,16 @@ impl Follower {
             self.state.attempt_failed();
             let wait = backoff.next(fastrand::f64());
             tracing::warn!(
-                endpoint, %error, wait = %clock::readable(wait), revision = self.mirror.revision(),
+                endpoint, %error, wait = %clock::readable(wait), revision = self.documents.mirror().revision(),
                 "etcd is not followed now; its last documents stay in force"
             );
-            self.save().await;
+            self.documents.save().await;
             let again = sleep(wait);
             tokio::pin!(again);
             loop {
                 tokio::select! {
                     () = &mut again => break,
-                    () = self.state.accepted() => self.accept().await,
+                    () = self.state.accepted() => self.documents.accept().await,
                 }
             }
         }
@@ -155,7 +140,7 @@ impl Follower {
         backoff.reset();
         tracing::info!(
             endpoint,
-            revision = self.mirror.revision(),
+            revision = self.documents.mirror().revision(),
             "etcd is followed"
         );
         self.state.show(|status| {
@@ -173,12 +158,12 @@ impl Follower {
     async fn catch_up(&mut self, client: &Client) -> Result<(), FollowError> {
         let patience = self.endpoints.settings().answer;
         let mut kv = client.kv_client().max_decoding_message_size(MESSAGE_MAX);
-        let known = self.mirror.revision();
+        let known = self.documents.mirror().revision();
         let mut diverged = false;
         if known > 0 {
             match everything(&mut kv, &self.range, Some(known), patience).await {
-                Ok(then) if self.mirror.agrees(&then) => {
-                    self.mirror.resumed(clock::now());
+                Ok(then) if self.documents.mirror().agrees(&then) => {
+                    self.documents.resumed();
                     return Ok(());
                 }
                 Ok(_) => diverged = true,
@@ -189,12 +174,12 @@ impl Follower {
         }
         let read = everything(&mut kv, &self.range, None, patience).await?;
         let (revision, cluster) = (read.revision, read.cluster);
-        let mut report = self.mirror.read(read, clock::now());
+        let now = clock::now();
+        let mut report = self.documents.reread(|mirror| mirror.read(read, now));
         report.restored |= diverged;
-        self.mirror.resumed(clock::now());
+        self.documents.resumed();
         self.tell(&report, known, revision, cluster);
-        self.changed_at = revision;
-        self.apply().await;
+        self.documents.apply().await;
         Ok(())
     }
 
@@ -240,7 +225,7 @@ impl Follower {
         let patience = self.endpoints.settings().answer;
         let options = WatchOptions::new()
             .with_range(self.range.end())
-            .with_start_revision(self.mirror.revision() + 1)
+            .with_start_revision(self.documents.mirror().revision() + 1)
             .with_progress_notify();
         let watching = client.watch_client();
         let mut watching = watching.max_decoding_message_size(MESSAGE_MAX);
@@ -281,14 +266,14 @@ impl Follower {
                 }
                 () = sleep_until(due.unwrap_or(heard)), if due.is_some() => {
                     due = None;
-                    self.apply().await;
+                    self.documents.apply().await;
                 }
                 _ = signs.tick() => {
                     let asked = timeout(silence, asking.request_progress()).await;
                     asked.map_err(|_| FollowError::Silent(silence))??;
                 }
-                _ = beat.tick() => self.beat().await,
-                () = self.state.accepted() => self.accept().await,
+                _ = beat.tick() => self.documents.beat().await,
+                () = self.state.accepted() => self.documents.accept().await,
             }
         }
     }
@@ -304,8 +289,8 @@ impl Follower {
             // An answer to a progress request belongs to no watch (-1) and may overtake events;
             // only a notification of the watch itself confirms that all earlier events were sent.
             if answer.watch_id() >= 0 && !answer.created() {
-                self.mirror.progress(header.revision());
-                self.show();
+                self.documents.progress(header.revision());
+                self.documents.show();
             }
             return Ok(false);
         }
@@ -323,25 +308,23 @@ impl Follower {
         let mut events = Vec::new();
         for (key, kind, held) in told {
             let Some(key) = key else { continue };
-            if key.parse::<DocumentKey>().is_ok() {
-                self.changed_at = held.revision;
-            }
             if kind == EventType::Put {
                 leases.insert(Key::clone(&key), held.lease);
                 events.push(Event::Put(key, held));
                 continue;
             }
             let lease = leases.get(&key).copied();
-            let lease = lease.or_else(|| self.mirror.lease_of(&key)).unwrap_or(0);
+            let lease = lease
+                .or_else(|| self.documents.mirror().lease_of(&key))
+                .unwrap_or(0);
             events.push(Event::Delete {
                 key,
                 revision: held.revision,
                 lapsed: lease != 0 && !alive.contains(&lease),
             });
         }
-        let anything = !events.is_empty();
-        self.mirror.events(events, clock::now());
-        self.mirror.progress(last.unwrap_or(0));
+        let anything = self.documents.take(events);
+        self.documents.progress(last.unwrap_or(0));
         Ok(anything)
     }
 
@@ -359,7 +342,7 @@ impl Follower {
                 put.insert(key, held.lease);
             } else {
                 let lease = put.get(key).copied();
-                leases.extend(lease.or_else(|| self.mirror.lease_of(key)));
+                leases.extend(lease.or_else(|| self.documents.mirror().lease_of(key)));
             }
         }
         leases.remove(&0);
@@ -368,114 +351,6 @@ impl Follower {
             false => living(client, &leases, self.endpoints.settings().answer).await,
         }
     }
-
-    async fn beat(&mut self) {
-        if self.mirror.waits() {
-            let live = Arc::clone(&self.live);
-            self.mirror.tick(clock::now(), |key| verdict(&live, key));
-            self.apply().await;
-        }
-        self.save().await;
-    }
-
-    async fn accept(&mut self) {
-        let accepted = self.mirror.accept();
-        if accepted > 0 {
-            tracing::warn!(accepted, "documents that etcd lacks are gone, as accepted");
-            self.apply().await;
-        }
-    }
-
-    /// Brings what has changed into force.
-    async fn apply(&mut self) {
-        let changed = self.mirror.take();
-        if !changed.is_empty() {
-            self.note_ignored(&changed);
-            let changes = changed
-                .iter()
-                .filter_map(|(key, held)| change(key, held.as_ref()));
-            let changes: Vec<_> = changes.collect();
-            if !changes.is_empty() {
-                let update = Update {
-                    source: SourceId::Etcd,
-                    revision: self.changed_at,
-                    changes,
-                };
-                self.supervisor.apply(update).await;
-            }
-            self.unsaved = true;
-        }
-        self.show();
-    }
-
-    fn note_ignored(&self, changed: &[(Key, Option<Held>)]) {
-        for (key, held) in changed {
-            let Err(why) = key.parse::<DocumentKey>() else {
-                continue;
-            };
-            self.state.show(|status| match held {
-                Some(_) => {
-                    if status.ignored.insert(Key::clone(key)) {
-                        tracing::warn!(%key, %why, "a key in etcd is ignored");
-                    }
-                }
-                None => {
-                    status.ignored.remove(key);
-                }
-            });
-        }
-    }
-
-    fn show(&self) {
-        let mirror = &self.mirror;
-        let absent = |wanted: fn(&Absence) -> bool| {
-            let absent = mirror.absent().iter();
-            let wanted = absent.filter(move |(_, (_, why))| wanted(why));
-            wanted.map(|(key, _)| Key::clone(key)).collect()
-        };
-        let doubted = absent(|why| *why == Absence::Doubted);
-        let stale: BTreeSet<_> = absent(|why| matches!(why, Absence::Stale(_)));
-        self.state.show(|status| {
-            if stale.len() > status.stale.len() {
-                tracing::warn!(
-                    stale = stale.len(),
-                    "backends lost their leases together; they stay while nothing speaks against \
-                     them"
-                );
-            }
-            status.cluster = mirror.cluster();
-            status.revision = mirror.revision();
-            status.documents = mirror.present().len() + mirror.absent().len();
-            status.doubted = doubted;
-            status.stale = stale;
-        });
-    }
-}
-
-/// `None` for keys that no document can have.
-pub(super) fn change(key: &Key, held: Option<&Held>) -> Option<Change> {
-    let name: DocumentKey = key.parse().ok()?;
-    Some(match held {
-        Some(held) => Change::Put(Document {
-            key: name,
-            text: Arc::clone(&held.text),
-            revision: held.revision,
-        }),
-        None => Change::Delete(name),
-    })
-}
-
-/// The health of a backend from probes and traffic.
-fn verdict(live: &Live, key: &str) -> Verdict {
-    let table = live.table();
-    let member = backend_of(key).and_then(|(upstream, id)| {
-        let upstream = table.upstream(upstream)?;
-        upstream.member(&BackendId::from(id))
-    });
-    let fails = member.is_some_and(|member| {
-        member.state.health() == Health::Unhealthy || member.state.ejected(clock::now())
-    });
-    if fails { Verdict::Fails } else { Verdict::Fine }
 }
 
 fn cancelled(answer: &WatchResponse) -> FollowError {

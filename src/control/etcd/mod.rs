@@ -9,7 +9,6 @@ mod read;
 pub mod register;
 pub mod snapshot;
 pub mod source;
-mod store;
 pub mod ticket_keys;
 mod writer;
 

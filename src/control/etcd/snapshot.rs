@@ -8,9 +8,9 @@ use crate::config::documents::{Change, Document, Update};
 use crate::config::overlay::{Composer, DocumentStatus, DocumentView, Overlay};
 use crate::config::snapshot::{Etcd, Snapshot};
 use crate::control::etcd::connect::Endpoints;
-use crate::control::etcd::follow::change;
 use crate::control::etcd::read::{FollowError, MESSAGE_MAX, Range, everything};
 use crate::control::load::{LoadOptions, Loaded, with_check_context};
+use crate::control::sources::mirrored::change;
 use crate::core::membership::{FullRead, Key};
 
 /// What is there.

@@ -95,6 +95,7 @@ mod tests {
         let all = set(vec![
             Fixed(SourceId::Etcd, None),
             Fixed(SourceId::File, None),
+            Fixed(SourceId::Dns, None),
         ]);
         let ids: Vec<_> = all.iter().map(|source| source.id()).collect();
         assert_eq!(ids, SourceId::ALL);
@@ -102,7 +103,7 @@ mod tests {
             let status = all.followed(id).expect("it is there");
             assert_eq!(status.revision, id.precedence() as i64);
         }
-        assert_eq!(all.all_followed().count(), 2);
+        assert_eq!(all.all_followed().count(), 3);
     }
 
     #[test]

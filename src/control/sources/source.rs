@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::base::source_id::SourceId;
-use crate::control::sources::status::SourceStatus;
+use crate::control::sources::status::{NameStatuses, SourceStatus};
 use crate::control::sources::writer::Writer;
 
 /// Work that belongs to a source.
@@ -31,6 +31,11 @@ pub trait Source: fmt::Debug + Send + Sync {
 
     /// Writes documents to it; `None` if it cannot be written to.
     fn writer(&self) -> Option<&Writer> {
+        None
+    }
+
+    /// The names in DNS that it follows; `None` for other sources.
+    fn names(&self) -> Option<NameStatuses> {
         None
     }
 

@@ -1,9 +1,11 @@
 //! The status of a source, as operators see it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::config::dns_name::DnsName;
+use crate::core::discovery::NameStatus;
 use crate::core::membership::{Key, backend_of};
 
 /// The status of a source.
@@ -24,6 +26,17 @@ pub struct FileStatus {
     pub loaded: SystemTime,
     /// When its last reading was refused, if it was, and the first fault.
     pub refused: Option<(SystemTime, String)>,
+}
+
+/// Names in DNS, how each stands, and what came of lookups since the start.
+#[derive(Clone, Debug, Default)]
+pub struct NameStatuses {
+    /// Every name that is followed.
+    pub names: BTreeMap<DnsName, NameStatus>,
+    /// Lookups with an answer.
+    pub answered: u64,
+    /// Lookups without one.
+    pub failed: u64,
 }
 
 /// A watch that runs gives a sign of life every few seconds. One that is silent for longer lags.

@@ -24,6 +24,7 @@ pub(super) fn serving(before: &Loaded, loaded: Loaded, restart_for: &[String]) -
         tracing: before.snapshot.tracing.clone(),
         admission: before.snapshot.admission,
         sources: Sources {
+            dns: before.snapshot.sources.dns.clone(),
             etcd: before.snapshot.sources.etcd.clone(),
             ..loaded.snapshot.sources
         },
@@ -71,6 +72,7 @@ pub(super) fn restart_needs(before: &Snapshot, after: &Snapshot) -> Vec<String> 
     differs("listeners", now == after.listeners);
     differs("broker", before.broker == after.broker);
     differs("state", before.state == after.state);
+    differs("sources.dns", before.sources.dns == after.sources.dns);
     differs("sources.etcd", before.sources.etcd == after.sources.etcd);
     keys
 }

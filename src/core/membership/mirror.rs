@@ -35,6 +35,13 @@ pub enum Event {
 }
 
 impl Event {
+    /// What it is about.
+    pub fn key(&self) -> &Key {
+        match self {
+            Self::Put(key, _) | Self::Delete { key, .. } => key,
+        }
+    }
+
     /// When it happened.
     pub fn revision(&self) -> i64 {
         match self {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::base::clock;
 use crate::config::limits::NodeLimits;
 use crate::config::snapshot::{
-    Access, Admin, Log, LogFormat, Node, Route, Shutdown, Snapshot, Sources, Upstream,
+    Access, Admin, Dns, Log, LogFormat, Node, Route, Shutdown, Snapshot, Sources, Upstream,
 };
 use crate::core::routing::RoutingTable;
 
@@ -59,6 +59,7 @@ fn snapshot(routes: &[Route], upstreams: &[Upstream]) -> Snapshot {
         broker: None,
         sources: Sources {
             watch_file: false,
+            dns: Dns::default(),
             etcd: None,
             protect: Vec::new(),
         },

@@ -21,6 +21,8 @@ use crate::base::clock;
 const FRESH: Duration = Duration::from_secs(1);
 /// Minimum interval between lookups of a name that fails repeatedly.
 const FAILED_LAST: Duration = Duration::from_secs(30);
+/// An answer that is no older is used while a new one is looked up.
+const IN_USE: Duration = Duration::from_secs(30);
 /// How long last known addresses are used for a name that cannot be looked up.
 const STANDS_IN: Duration = Duration::from_secs(60 * 60);
 /// How long to wait for a new answer if there are last known addresses.
@@ -122,6 +124,12 @@ impl Name {
         (since < doubled.min(FAILED_LAST)).then(|| self.last(now))
     }
 
+    /// Since the last good answer.
+    fn age(&self, now: Instant) -> Option<Duration> {
+        let (_, at) = self.good.as_ref()?;
+        Some(now.saturating_duration_since(*at))
+    }
+
     /// The last answer, or an older one that is used meanwhile.
     fn last(&self, now: Instant) -> Result<Arc<[IpAddr]>, io::Error> {
         let good = self.good.as_ref();
@@ -199,10 +207,12 @@ impl Names {
         }
         let last = known.last(now);
         let stands_in = last.is_ok();
+        // A name in use is looked up in the background: no dial waits for it.
+        let in_use = known.fault.is_none() && known.age(now).is_some_and(|age| age < IN_USE);
         if let Some((running, since)) = &known.running {
             // The first caller waited on behalf of all.
             let waited = now.saturating_duration_since(*since) >= PATIENCE;
-            return match stands_in && waited {
+            return match stands_in && (waited || in_use) {
                 true => Asked::Answer(last),
                 false => Asked::Running(running.clone(), stands_in),
             };
@@ -222,7 +232,10 @@ impl Names {
         if start {
             self.start();
         }
-        Asked::Running(running, stands_in)
+        match in_use {
+            true => Asked::Answer(last),
+            false => Asked::Running(running, stands_in),
+        }
     }
 
     /// Starts a thread that was counted already.

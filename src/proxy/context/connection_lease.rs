@@ -12,10 +12,8 @@ use crate::proxy::context::shared::{ListenerContext, Shared};
 /// Counts a client connection for as long as it is open, as a request's or as a session's.
 pub(crate) struct ConnectionLease {
     load: Arc<WorkerLoad>,
-    listeners: Arc<[ListenerContext]>,
-    /// Its place in `listeners`; `None` for a session from another process whose listener this one
-    /// does not have.
-    listener: Option<u32>,
+    /// `None` for a session from another process whose listener this one does not have.
+    listener: Option<Arc<ListenerContext>>,
     /// Its permits, as a connection and as the session that it becomes.
     permits: SessionPermits,
 }
@@ -24,13 +22,12 @@ impl ConnectionLease {
     /// Counts a connection that was just accepted.
     pub(crate) fn take(shared: &Shared, listener: usize, load: &Arc<WorkerLoad>) -> Self {
         load.connections.fetch_add(1, Ordering::Relaxed);
-        let listeners = Arc::clone(&shared.listeners);
-        listeners[listener].open.fetch_add(1, Ordering::Relaxed);
-        listeners[listener].metrics.accepted();
+        let listener = Arc::clone(&shared.listeners[listener]);
+        listener.open.fetch_add(1, Ordering::Relaxed);
+        listener.metrics.accepted();
         Self {
             load: Arc::clone(load),
-            listeners,
-            listener: u32::try_from(listener).ok(),
+            listener: Some(listener),
             permits: SessionPermits::default(),
         }
     }
@@ -44,18 +41,15 @@ impl ConnectionLease {
         permits: SessionPermits,
     ) -> Self {
         load.connections.fetch_add(1, Ordering::Relaxed);
-        let listeners = Arc::clone(&shared.listeners);
-        let same = |listener: &ListenerContext| listener.config.name == *name;
-        let listener = (0_u32..).zip(&*listeners).find(|(_, one)| same(one));
-        let listener = listener.map(|(place, listener)| {
+        let mut listeners = shared.listeners.iter();
+        let listener = listeners.find(|listener| listener.config.name == *name);
+        if let Some(listener) = listener {
             listener.open.fetch_add(1, Ordering::Relaxed);
             listener.metrics.inherited();
-            place
-        });
+        }
         Self {
             load: Arc::clone(load),
-            listeners,
-            listener,
+            listener: listener.cloned(),
             permits,
         }
     }
@@ -87,8 +81,7 @@ impl ConnectionLease {
 impl Drop for ConnectionLease {
     fn drop(&mut self) {
         self.load.connections.fetch_sub(1, Ordering::Relaxed);
-        if let Some(listener) = self.listener {
-            let listener = &self.listeners[listener as usize];
+        if let Some(listener) = &self.listener {
             listener.open.fetch_sub(1, Ordering::Relaxed);
             listener.metrics.closed();
         }

@@ -22,7 +22,7 @@ pub struct Shared {
     /// The table, the phase, the workers.
     pub live: Arc<Live>,
     /// Where clients connect.
-    pub listeners: Arc<[ListenerContext]>,
+    pub listeners: Arc<[Arc<ListenerContext>]>,
     /// The sink of session and request records.
     pub records: Records,
     /// Makes traces of handshakes; `None` where nothing is traced.

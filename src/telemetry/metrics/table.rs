@@ -285,6 +285,14 @@ table! {
     BUILD_INFO = Gauge, Count, "sessile_build_info", ["version"],
         "Always 1; its label says which version runs.";
 
+    DNS_NAMES = Gauge, Count, "sessile_dns_names", [],
+        "Names in DNS that upstreams have.";
+    DNS_NAMES_FAILING = Gauge, Count, "sessile_dns_names_failing", [],
+        "Names in DNS whose last lookup had no answer; their last backends stay.";
+    DNS_LOOKUPS = Counter, Count, "sessile_dns_lookups_total", ["outcome"],
+        "Lookups of names in DNS, by outcome: answered, failed.";
+    DNS_STALE = Gauge, Count, "sessile_dns_stale_members", [],
+        "Backends that left an answer of DNS together with others, and stay for a time.";
     ETCD_CONNECTED = Gauge, Count, "sessile_etcd_connected", [],
         "1 while a watch on etcd runs.";
     ETCD_REVISION = Gauge, Count, "sessile_etcd_applied_revision", [],

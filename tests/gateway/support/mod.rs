@@ -9,6 +9,7 @@ pub mod brokers;
 pub mod certificates;
 pub mod client;
 pub mod config;
+pub mod dns;
 pub mod etcd;
 pub mod etcd_world;
 pub mod event_source;

@@ -61,6 +61,7 @@ fn upstream(name: &str, backends: &[BackendAddr], probe: Option<Probe>) -> Arc<U
         connect_timeout: Duration::from_secs(1),
         attempts: 1,
         idle_connections: 0,
+        dns: Vec::new(),
         response_limits: crate::config::snapshot::HeadLimits::default(),
         drain: crate::config::snapshot::Drain::default(),
         rebalance: crate::config::snapshot::Rebalance::default(),

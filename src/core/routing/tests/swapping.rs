@@ -53,6 +53,7 @@ pub(super) fn upstream(name: &str, backends: u16) -> Upstream {
         connect_timeout: Duration::from_secs(2),
         attempts: 3,
         idle_connections: 32,
+        dns: Vec::new(),
         response_limits: crate::config::snapshot::HeadLimits::default(),
         drain: crate::config::snapshot::Drain::default(),
         rebalance: crate::config::snapshot::Rebalance::default(),

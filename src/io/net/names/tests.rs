@@ -113,7 +113,11 @@ async fn i12_new_names_delay_no_name_that_has_an_answer() {
                 .expect("it is known"),
         );
     };
-    known(&names, &|good| good.asked = None);
+    // One that is not in use: there is no answer of the last seconds.
+    known(&names, &|good| {
+        let (_, at) = good.good.as_mut().expect("it has an answer");
+        (*at, good.asked) = (clock::now() - IN_USE, None);
+    });
     assert!(names.resolve("good.test", 80).await.is_ok());
     assert_eq!(asked.load(SeqCst), 2, "it was looked up, nothing stood in");
     // Only who comes first waits for a lookup that takes its time.
@@ -126,6 +130,38 @@ async fn i12_new_names_delay_no_name_that_has_an_answer() {
     drop(release);
     for answer in join_all(waiting).await {
         assert!(answer.expect("no panic").is_err());
+    }
+}
+
+#[tokio::test]
+async fn a_name_in_use_is_looked_up_in_the_background() {
+    let (release, wait) = mpsc::channel::<IpAddr>();
+    let wait = Mutex::new(wait);
+    let names = Names::with(Box::new(move |_| {
+        let answer = wait.lock().expect("no holder panics").recv();
+        Ok(vec![answer.map_err(io::Error::other)?])
+    }));
+    release.send(HOME).expect("it is asked");
+    assert!(names.resolve("a.test", 80).await.is_ok());
+    names
+        .state()
+        .names
+        .get_mut("a.test")
+        .expect("it is known")
+        .asked = None;
+    // The resolver does not answer, and neither dial waits for it.
+    for _ in 0..2 {
+        let known = names.resolve("a.test", 80).await.expect("it is known");
+        assert_eq!(known, [SocketAddr::new(HOME, 80)]);
+    }
+    let moved = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+    release.send(moved).expect("it is asked");
+    loop {
+        let known = names.resolve("a.test", 80).await.expect("it is known");
+        if known == [SocketAddr::new(moved, 80)] {
+            return;
+        }
+        tokio::task::yield_now().await;
     }
 }
 

@@ -1,50 +1,51 @@
-//! Last known good of etcd: put into force at a start, and written whenever it has changed.
+//! Last known good of a source: put into force at a start, and written whenever it has changed.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::base::clock;
-use crate::base::source_id::SourceId;
 use crate::config::documents::Update;
-use crate::control::etcd::follow::{Follower, change};
-use crate::control::etcd::store::{Entry, Remembered};
+use crate::control::sources::mirrored::store::{Entry, Remembered};
+use crate::control::sources::mirrored::{MirroredDocuments, change};
 use crate::core::membership::{FullRead, Held, Key, Mirror};
 
-impl Follower {
+impl MirroredDocuments {
     pub(super) async fn remember(&mut self) {
         let Some(store) = self.store.clone() else {
             return;
         };
+        let source = self.identity.source;
         let loaded = tokio::task::spawn_blocking(move || store.load()).await;
         let remembered = match loaded.expect("reading last known good does not panic") {
             Ok(Some(remembered)) => remembered,
             Ok(None) => return,
             Err(error) => {
-                tracing::error!(%error, "last known good is not used");
+                tracing::error!(%source, %error, "last known good is not used");
                 let fault = Some(error.to_string());
                 self.state
                     .show(|status| status.last_known_good_fault = fault);
                 return;
             }
         };
-        let settings = self.endpoints.settings();
-        if *remembered.prefix != *settings.prefix {
+        if remembered.origin != self.identity.origin {
             tracing::warn!(
-                prefix = remembered.prefix,
-                "last known good is of another prefix and is not used"
+                %source,
+                of = remembered.origin,
+                "last known good is of another source and is not used"
             );
             return;
         }
         let (revision, documents) = (remembered.revision, remembered.present.len());
-        tracing::info!(revision, documents, "last known good of etcd is in force");
+        tracing::info!(%source, revision, documents, "last known good is in force");
         let pairs = |entries: Vec<Entry>| entries.into_iter().map(Entry::into_pair);
         let read = FullRead {
             cluster: remembered.cluster,
             revision,
             documents: pairs(remembered.present).collect(),
         };
-        let (grace, absent) = (settings.stale_grace, pairs(remembered.absent));
+        let (grace, absent) = (self.identity.grace, pairs(remembered.absent));
         self.mirror = Mirror::remembered(grace, read, absent, clock::now());
+        self.changed_at = revision;
         self.good_first(pairs(remembered.good).collect()).await;
         self.state.show(|status| status.from_last_known_good = true);
         self.apply().await;
@@ -68,12 +69,12 @@ impl Follower {
             changes.insert(Key::clone(key), change(key, Some(held)));
         }
         let update = Update {
-            source: SourceId::Etcd,
+            source: self.identity.source,
             revision: self.mirror.revision(),
             changes: changes.into_values().flatten().collect(),
         };
         self.supervisor.apply(update).await;
-        // Those that etcd has no longer at all are in force only until it is heard.
+        // Those that the source has no longer at all are in force only until it answers.
         let gone = good
             .keys()
             .filter(|key| self.mirror.in_force(key).is_none());
@@ -81,7 +82,7 @@ impl Follower {
         if !gone.is_empty() {
             let revision = self.mirror.revision();
             let update = Update {
-                source: SourceId::Etcd,
+                source: self.identity.source,
                 revision,
                 changes: gone,
             };
@@ -90,7 +91,7 @@ impl Follower {
     }
 
     /// Writes last known good, if it has changed and the write before it is over.
-    pub(super) async fn save(&mut self) {
+    pub async fn save(&mut self) {
         let Some(store) = self.store.clone().filter(|_| self.unsaved) else {
             return;
         };
@@ -99,7 +100,7 @@ impl Follower {
         }
         self.unsaved = false;
         let remembered = self.remembered().await;
-        let state = Arc::clone(&self.state);
+        let (state, source) = (Arc::clone(&self.state), self.identity.source);
         self.saving = Some(tokio::task::spawn_blocking(move || {
             let fault = store.save(&remembered).err().map(|error| error.to_string());
             state.show(|status| {
@@ -107,7 +108,7 @@ impl Follower {
                     .as_ref()
                     .filter(|_| fault != status.last_known_good_fault)
                 {
-                    tracing::error!(error, "last known good cannot be written");
+                    tracing::error!(%source, error, "last known good cannot be written");
                 }
                 status.last_known_good_fault = fault;
             });
@@ -118,7 +119,7 @@ impl Follower {
         let mirror = &self.mirror;
         let good = self
             .supervisor
-            .good_documents(SourceId::Etcd)
+            .good_documents(self.identity.source)
             .await
             .into_iter();
         let good = good.filter_map(|document| {
@@ -134,7 +135,7 @@ impl Follower {
         let entries = |(key, held)| Entry::new(key, held);
         let absent = mirror.absent().iter();
         Remembered {
-            prefix: self.endpoints.settings().prefix.to_string(),
+            origin: self.identity.origin.clone(),
             cluster: mirror.cluster(),
             revision: mirror.revision(),
             present: mirror.present().iter().map(entries).collect(),

@@ -1,28 +1,29 @@
-//! The last known good state of etcd on disk, for starts without etcd.
+//! The last known good state of a source on disk, for starts without the source.
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::source_id::SourceId;
 use crate::control::state_dir::StateDir;
 use crate::control::state_file::StateFile;
 use crate::core::membership::{Held, Key};
 
-/// Name in the state directory.
-const FILE: &str = "etcd.last-known-good";
 /// What the first line begins with; the number is the version of the form.
 const MARK: &str = "sessile-last-known-good 1 ";
 
 /// What is remembered.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Remembered {
-    /// What all keys begin with; another one is another source.
-    pub(super) prefix: String,
+    /// Which one of its kind the source is, such as the prefix in etcd; another one is another
+    /// source.
+    #[serde(rename = "prefix")]
+    pub(super) origin: String,
     pub(super) cluster: u64,
     pub(super) revision: i64,
-    /// What etcd had.
+    /// What the source had.
     pub(super) present: Vec<Entry>,
-    /// What was in force although etcd had it no longer.
+    /// What was in force although the source had it no longer.
     pub(super) absent: Vec<Entry>,
     /// Versions that were in force instead of newer ones that were refused.
     pub(super) good: Vec<Entry>,
@@ -61,6 +62,11 @@ impl Entry {
 pub(super) type Store = StateFile<Remembered>;
 
 /// The file of that in this directory.
-pub(super) fn store(directory: &Arc<StateDir>) -> Store {
-    StateFile::new(directory, FILE, MARK)
+pub(super) fn store(directory: &Arc<StateDir>, source: SourceId) -> Store {
+    let name = match source {
+        SourceId::File => "file.last-known-good",
+        SourceId::Dns => "dns.last-known-good",
+        SourceId::Etcd => "etcd.last-known-good",
+    };
+    StateFile::new(directory, name, MARK)
 }
