@@ -152,7 +152,7 @@ fn serve(
         let gateway = opened?;
         let addresses: Vec<_> = gateway.addresses().iter().filter_map(tcp).collect();
         ready(&addresses, &gateway.admin_address().to_string());
-        gateway.run().await
+        Box::pin(gateway.run()).await
     });
     match ended {
         Ok(End::Orderly) => OK,

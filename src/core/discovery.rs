@@ -72,8 +72,8 @@ pub struct Found {
     pub weight: u32,
 }
 
-/// The backends of an upstream, by id: `10.0.0.1:9000` of an address, `chat-1.example.com:9000` of a
-/// service, whose place on the ring stays when its address changes.
+/// The backends of an upstream, by id: `10.0.0.1:9000` of an address, `chat-1.example.com:9000` of
+/// a service, whose place on the ring stays when its address changes.
 pub type Members = BTreeMap<String, Found>;
 
 /// How a name stands, for display.
@@ -143,7 +143,8 @@ impl Names {
         either.into_iter().filter(differs).collect()
     }
 
-    /// Names to look up now, `max` at most; each is under way until it is [`answered`](Self::answered).
+    /// Names to look up now, `max` at most; each is under way until it is
+    /// [`answered`](Self::answered).
     pub fn due(&mut self, now: Instant, max: usize) -> Vec<DnsName> {
         let due = self.names.iter_mut();
         let due = due.filter(|(_, name)| name.due.is_some_and(|due| due <= now));
@@ -160,8 +161,8 @@ impl Names {
         self.names.values().filter_map(|name| name.due).min()
     }
 
-    /// Takes the outcome of a lookup. `jitter` is from 0 to 1, so that gateways that started together
-    /// do not ask together. Returns the upstreams whose backends may have changed.
+    /// Takes the outcome of a lookup. `jitter` is from 0 to 1, so that gateways that started
+    /// together do not ask together. Returns the upstreams whose backends may have changed.
     pub fn answered(
         &mut self,
         name: &DnsName,

@@ -15,7 +15,7 @@ use crate::base::names::UpstreamName;
 use crate::base::source_id::SourceId;
 use crate::config::dns_name::DnsName;
 use crate::config::snapshot::Dns;
-use crate::control::dns::source::DnsState;
+use crate::control::dns::state::DnsState;
 use crate::control::sources::mirrored::{Identity, MirroredDocuments};
 use crate::control::state_dir::StateDir;
 use crate::control::supervisor::Supervisor;

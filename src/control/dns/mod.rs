@@ -3,3 +3,4 @@
 
 mod follow;
 pub mod source;
+mod state;

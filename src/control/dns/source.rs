@@ -1,72 +1,19 @@
 //! DNS as a source: its follower, and its status.
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::timeout;
 
 use crate::base::source_id::SourceId;
-use crate::config::dns_name::DnsName;
 use crate::config::snapshot::Dns;
 use crate::control::dns::follow::Follower;
-use crate::control::sources::followed::FollowState;
+use crate::control::dns::state::DnsState;
 use crate::control::sources::{NameStatuses, Source, SourceStatus, Work};
 use crate::control::state_dir::StateDir;
 use crate::control::supervisor::Supervisor;
-use crate::core::discovery::NameStatus;
 use crate::live::Live;
-
-/// What the follower shares with those who look at it.
-#[derive(Debug)]
-pub(super) struct DnsState {
-    followed: Arc<FollowState>,
-    names: Mutex<BTreeMap<DnsName, NameStatus>>,
-    /// Lookups with an answer, and without.
-    counts: [AtomicU64; 2],
-}
-
-impl DnsState {
-    pub(super) fn new(followed: Arc<FollowState>) -> Self {
-        Self {
-            followed,
-            names: Mutex::default(),
-            counts: Default::default(),
-        }
-    }
-
-    pub(super) fn followed(&self) -> &FollowState {
-        &self.followed
-    }
-
-    fn names(&self) -> MutexGuard<'_, BTreeMap<DnsName, NameStatus>> {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn set_names(&self, names: BTreeMap<DnsName, NameStatus>) {
-        *self.names() = names;
-    }
-
-    /// Whether the last lookup of a name failed.
-    pub(super) fn is_failing(&self, name: &DnsName) -> bool {
-        let names = self.names();
-        names.get(name).is_some_and(|status| status.fault.is_some())
-    }
-
-    /// The fault of the first name that has one.
-    pub(super) fn first_fault(&self) -> Option<String> {
-        self.names().iter().find_map(|(name, status)| {
-            let fault = status.fault.as_ref()?;
-            Some(format!("{name}: {fault}"))
-        })
-    }
-
-    pub(super) fn count(&self, answered: bool) {
-        self.counts[usize::from(!answered)].fetch_add(1, Ordering::Relaxed);
-    }
-}
 
 /// The names in DNS of all upstreams.
 pub struct DnsSource {
@@ -135,11 +82,6 @@ impl Source for DnsSource {
     }
 
     fn names(&self) -> Option<NameStatuses> {
-        let [answered, failed] = &self.state.counts;
-        Some(NameStatuses {
-            names: self.state.names().clone(),
-            answered: answered.load(Ordering::Relaxed),
-            failed: failed.load(Ordering::Relaxed),
-        })
+        Some(self.state.statuses())
     }
 }
