@@ -2,19 +2,21 @@
 //! late, empty or an error removes no backend (I5): the last good one holds.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::base::names::UpstreamName;
 use crate::config::dns_name::DnsName;
+use crate::core::discovery::members::members;
+
+mod answer;
+mod members;
+
+pub use answer::{Answer, Records, Service};
+pub use members::{Found, MEMBERS_MAX, Members};
 
 /// Names that are looked up; further ones are not.
 pub const NAMES_MAX: usize = 4096;
-/// Backends of one name; further ones are left out.
-pub const MEMBERS_MAX: usize = 1024;
-/// The greatest weight of a backend.
-const WEIGHT_MAX: u32 = 1000;
 
 /// The bounds of a lookup's time to live.
 #[derive(Clone, Copy, Debug)]
@@ -24,57 +26,6 @@ pub struct TtlBounds {
     /// At most; also the longest wait after failures.
     pub max: Duration,
 }
-
-/// A service of an answer (RFC 2782).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Service {
-    /// The lower is tried first.
-    pub priority: u16,
-    /// Its share among those of the same priority.
-    pub weight: u16,
-    /// In lower case, without a dot at its end.
-    pub target: String,
-    /// Where it listens.
-    pub port: u16,
-    /// The addresses of the target; none if they could not be looked up.
-    pub addresses: BTreeSet<IpAddr>,
-}
-
-/// What a name has.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Records {
-    /// Of a host. A family that could not be looked up is `None`.
-    Addresses {
-        /// A records.
-        v4: Option<BTreeSet<IpAddr>>,
-        /// AAAA records.
-        v6: Option<BTreeSet<IpAddr>>,
-    },
-    /// Of a service.
-    Services(Vec<Service>),
-}
-
-/// A good answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
-    /// What it has; at least one record.
-    pub records: Records,
-    /// How long it holds.
-    pub ttl: Duration,
-}
-
-/// A backend that DNS names.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
-    /// Where it is.
-    pub address: SocketAddr,
-    /// From 1 to 1000.
-    pub weight: u32,
-}
-
-/// The backends of an upstream, by id: `10.0.0.1:9000` of an address, `chat-1.example.com:9000` of
-/// a service, whose place on the ring stays when its address changes.
-pub type Members = BTreeMap<String, Found>;
 
 /// How a name stands, for display.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -253,72 +204,6 @@ impl Names {
         }
         all
     }
-}
-
-/// What the records of a name make; addresses that it had before are kept where there is a choice,
-/// or no answer about them.
-fn members(name: &DnsName, records: &Records, before: Option<&Members>) -> Members {
-    let mut members = Members::new();
-    match (name, records) {
-        (DnsName::Host { port, .. }, Records::Addresses { v4, v6 }) => {
-            let known = |is_v4: bool| {
-                let before = before.into_iter().flat_map(BTreeMap::values);
-                let ips = before.map(|found| found.address.ip());
-                ips.filter(move |ip| ip.is_ipv4() == is_v4)
-            };
-            let v4 = v4.clone().unwrap_or_else(|| known(true).collect());
-            let v6 = v6.clone().unwrap_or_else(|| known(false).collect());
-            for ip in v4.into_iter().chain(v6).take(MEMBERS_MAX) {
-                let address = SocketAddr::new(ip, *port);
-                members.insert(address.to_string(), Found { address, weight: 1 });
-            }
-        }
-        (DnsName::Service { .. }, Records::Services(services)) => {
-            services_found(services, before, &mut members);
-        }
-        // An answer has the kind that was asked for.
-        _ => {}
-    }
-    members
-}
-
-/// Services of the best priority. A target without an address stays where it was.
-fn services_found(services: &[Service], before: Option<&Members>, members: &mut Members) {
-    let known = |id: &str| before.and_then(|before| before.get(id));
-    let mut all: Vec<_> = services.iter().filter(|one| one.port != 0).collect();
-    all.sort_unstable();
-    let reachable = |one: &&&Service| {
-        !one.addresses.is_empty() || known(&format!("{}:{}", one.target, one.port)).is_some()
-    };
-    let Some(best) = all.iter().find(reachable).map(|one| one.priority) else {
-        return;
-    };
-    all.retain(|one| one.priority == best);
-    let heaviest = all.iter().map(|one| one.weight).max().unwrap_or(0);
-    for service in all.into_iter().take(MEMBERS_MAX) {
-        let id = format!("{}:{}", service.target, service.port);
-        let before = known(&id).map(|found| found.address);
-        let still = before.filter(|address| {
-            service.addresses.is_empty() || service.addresses.contains(&address.ip())
-        });
-        let first = service.addresses.first();
-        let address = still.or_else(|| first.map(|ip| SocketAddr::new(*ip, service.port)));
-        if let Some(address) = address {
-            let weight = weight(service.weight, heaviest);
-            members.insert(id, Found { address, weight });
-        }
-    }
-}
-
-/// A weight of a record, 0 to 65,535, as one of a backend. Shares are kept unless a weight exceeds
-/// [`WEIGHT_MAX`]; 0 is the smallest share (RFC 2782).
-fn weight(weight: u16, heaviest: u16) -> u32 {
-    let (weight, heaviest) = (u32::from(weight), u32::from(heaviest));
-    let scaled = match heaviest <= WEIGHT_MAX {
-        true => weight,
-        false => weight * WEIGHT_MAX / heaviest,
-    };
-    scaled.clamp(1, WEIGHT_MAX)
 }
 
 #[cfg(test)]

@@ -9,14 +9,16 @@ use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts};
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::proto::rr::rdata::SRV;
 use hickory_resolver::proto::rr::{RData, Record, RecordType};
 use hickory_resolver::system_conf::read_system_conf;
 use tokio::time::timeout;
 
-use crate::config::dns_name::{DnsName, is_name};
+use crate::config::dns_name::DnsName;
 use crate::config::snapshot::Dns;
-use crate::core::discovery::{Answer, MEMBERS_MAX, Records, Service};
+use crate::core::discovery::{Answer, MEMBERS_MAX, Records};
+use crate::io::dns::records::{Family, addresses, all, service};
+
+mod records;
 
 /// Targets of a service that are looked up at the same time.
 const TARGETS_AT_ONCE: usize = 16;
@@ -36,9 +38,6 @@ impl std::fmt::Debug for Resolver {
         f.debug_struct("Resolver").finish_non_exhaustive()
     }
 }
-
-/// The addresses of one family, and how long they hold; why there are none, if they are not known.
-type Family = Result<(BTreeSet<IpAddr>, Option<u32>), String>;
 
 impl Resolver {
     /// Asks these servers; those of `/etc/resolv.conf` if none are configured.
@@ -161,56 +160,4 @@ fn servers(settings: &Dns) -> ResolverConfig {
         NameServerConfig::new(address.ip(), true, connections.into())
     });
     ResolverConfig::from_parts(None, Vec::new(), servers.collect())
-}
-
-fn addresses(name: &str, v4: Family, v6: Family) -> Result<Answer, String> {
-    let ttls = [&v4, &v6].map(|family| family.as_ref().ok().and_then(|(_, ttl)| *ttl));
-    let ttl = ttls.into_iter().flatten().min().unwrap_or(0);
-    let fault = [&v4, &v6].into_iter().find_map(|one| one.as_ref().err());
-    let fault = fault.cloned();
-    let [v4, v6] = [v4, v6].map(|family| family.ok().map(|(ips, _)| ips));
-    let empty = [&v4, &v6]
-        .iter()
-        .all(|family| family.as_ref().is_none_or(BTreeSet::is_empty));
-    if empty {
-        return Err(fault.unwrap_or_else(|| format!("`{name}` has no addresses")));
-    }
-    Ok(Answer {
-        records: Records::Addresses { v4, v6 },
-        ttl: Duration::from_secs(ttl.into()),
-    })
-}
-
-/// Every address.
-fn all(records: &Records) -> BTreeSet<IpAddr> {
-    match records {
-        Records::Addresses { v4, v6 } => {
-            [v4, v6].into_iter().flatten().flatten().copied().collect()
-        }
-        Records::Services(_) => BTreeSet::new(),
-    }
-}
-
-/// A service of a record; none if its target is the root, which says that there is none (RFC 2782),
-/// or no host name.
-fn service(record: &Record) -> Option<Service> {
-    let RData::SRV(srv) = &record.data else {
-        return None;
-    };
-    let SRV {
-        priority,
-        weight,
-        port,
-        target,
-        ..
-    } = srv;
-    let target = target.to_ascii().to_ascii_lowercase();
-    let target = target.trim_end_matches('.');
-    is_name(target).then(|| Service {
-        priority: *priority,
-        weight: *weight,
-        target: target.to_owned(),
-        port: *port,
-        addresses: BTreeSet::new(),
-    })
 }

@@ -1,5 +1,8 @@
+use std::net::IpAddr;
+
 use proptest::prelude::*;
 
+use super::members::{WEIGHT_MAX, weight};
 use super::*;
 use crate::base::clock;
 
