@@ -29,6 +29,7 @@ use crate::io::broker::kafka::interest::Interest;
 use crate::io::broker::kafka::node::{Node, Shared, Trouble, Write};
 use crate::io::broker::kafka::wire::{Name, partition};
 use crate::io::broker::reconnect::{BrokerClient, keep_connected};
+use crate::io::broker::refusals::log_refusal;
 use crate::io::broker::{DriverEnd, Incoming, NotCarried, Outgoing};
 use crate::io::service::fault::Fault;
 
@@ -449,7 +450,7 @@ fn report(topic: &Name, reason: &str, end: &mut DriverEnd) {
     let text = format!("{}{reason}", refusal_of(topic));
     end.status.send_modify(|status| {
         if status.error.as_ref() != Some(&text) {
-            tracing::warn!(%topic, reason, "the broker refuses a subscription");
+            log_refusal(topic, reason);
         }
         status.error = Some(text);
     });

@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::oneshot;
 
 use crate::core::messages::topic::Topic;
+use crate::io::broker::refusals::log_refusal;
 use crate::io::broker::{Incoming, NotCarried, Outgoing, PAYLOAD_MAX, Received};
 use crate::io::service::fault::Fault;
 
@@ -83,7 +84,7 @@ impl Link {
 
     /// The server does not let this topic be subscribed.
     pub(super) fn subscription_refused(&mut self, topic: &Topic, reason: &str) {
-        tracing::warn!(%topic, reason, "the broker refuses a subscription");
+        log_refusal(topic, reason);
         self.refused = Some(format!("it refuses the subscription of {topic}: {reason}"));
     }
 }

@@ -31,6 +31,13 @@ mod rabbitmq;
 mod reconnect;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(any(
+    feature = "kafka",
+    feature = "nats",
+    feature = "rabbitmq",
+    feature = "redis"
+))]
+mod refusals;
 mod subscriptions;
 
 use std::sync::Arc;

@@ -105,3 +105,31 @@ impl<'l> WantedPermits<'l> {
         Ok(held)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::snapshot::{State, StateKind};
+    use crate::proxy::tests::Fixture;
+    use crate::telemetry::metrics::Metrics;
+
+    #[test]
+    fn only_routes_of_the_fleet_ask_it_and_only_where_it_counts_together() {
+        let fixture = Fixture::new("");
+        let live = &fixture.worker.shared.live;
+        assert!(WantedPermits::new(live, true).fleet.is_none(), "no store");
+        let settings = State {
+            kind: StateKind::Redis,
+            address: "127.0.0.1:1".parse().expect("an address"),
+            tls: None,
+            prefix: "sessile".into(),
+            sign_in: None,
+            connect_timeout: Duration::from_secs(1),
+            decision_timeout: Duration::from_secs(1),
+            lease: Duration::from_secs(1),
+        };
+        live.set_state(FleetState::new(settings, 1, &Metrics::new()));
+        assert!(WantedPermits::new(live, true).fleet.is_some());
+        assert!(WantedPermits::new(live, false).fleet.is_none());
+    }
+}

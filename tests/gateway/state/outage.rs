@@ -98,10 +98,14 @@ async fn i5_a_store_that_hangs_delays_nobody_for_long(kind: &'static str) {
     assert!(unavailable >= 39.0, "{unavailable}");
     store.signal(Signal::CONT);
     wait_for_store(&one, true).await;
+    // A busy machine may answer one of them too late, too.
     let shared = decisions(&one, "sessions", "shared");
-    let client = session(&one, "203.0.113.7", "/?k=b").await.unwrap();
-    client.close().await;
-    assert_eq!(decisions(&one, "sessions", "shared"), shared + 1.0);
+    eventually("sessions are counted together again", async || {
+        let client = session(&one, "203.0.113.7", "/?k=b").await.unwrap();
+        client.close().await;
+        decisions(&one, "sessions", "shared") > shared
+    })
+    .await;
 }
 
 #[tokio::test]
