@@ -8,7 +8,7 @@ use axum::extract::State;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::admin::findings::Severity;
+use crate::admin::findings::severity::Severity;
 use crate::admin::token_ends::TokenEnd;
 use crate::admin::{Gateway, Page};
 use crate::base::clock;

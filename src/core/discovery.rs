@@ -174,6 +174,12 @@ impl Names {
         self.upstreams.contains_key(upstream)
     }
 
+    /// Whether the last lookup of a name had no answer.
+    pub fn is_failing(&self, name: &DnsName) -> bool {
+        let name = self.names.get(name);
+        name.is_some_and(|name| name.fault.is_some())
+    }
+
     /// Whether every name has been looked up once.
     pub fn all_asked(&self) -> bool {
         let asked = |name: &Name| name.answered.is_some() || name.fault.is_some();

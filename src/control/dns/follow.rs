@@ -24,7 +24,8 @@ use crate::core::membership::{Event, Held, Key, backend_of};
 use crate::io::dns::Resolver;
 use crate::live::Live;
 
-/// How often the file of the state is written, and stale backends are looked at.
+/// How often the file of the state is written, stale backends are looked at, and the status is
+/// brought up to date.
 const BEAT: Duration = Duration::from_secs(1);
 /// Names that are looked up at the same time.
 const LOOKUPS_MAX: usize = 32;
@@ -46,6 +47,10 @@ pub(super) struct Follower {
     state: Arc<DnsState>,
     resolver: Option<Arc<Resolver>>,
     lookups: JoinSet<Looked>,
+    /// Every name was looked up once.
+    synced: bool,
+    /// Names stand otherwise than is shown.
+    unshown: bool,
 }
 
 impl Follower {
@@ -75,6 +80,8 @@ impl Follower {
             names: Names::new(bounds),
             resolver: None,
             lookups: JoinSet::new(),
+            synced: false,
+            unshown: false,
             settings,
         }
     }
@@ -112,9 +119,16 @@ impl Follower {
                     Err(_) => return,
                 },
                 () = self.state.followed().accepted() => self.documents.accept().await,
-                _ = beat.tick() => self.documents.beat().await,
+                _ = beat.tick() => self.beat().await,
             }
         }
+    }
+
+    async fn beat(&mut self) {
+        if std::mem::take(&mut self.unshown) {
+            self.show();
+        }
+        self.documents.beat().await;
     }
 
     fn start_lookups(&mut self) {
@@ -154,12 +168,16 @@ impl Follower {
             next = self.lookups.try_join_next().and_then(Result::ok);
         }
         self.bring(changed).await;
-        self.show();
+        // All names are copied for display, so not for each answer. A start waits for the first.
+        match self.synced {
+            true => self.unshown = true,
+            false => self.show(),
+        }
     }
 
     /// A name begins to fail, or does so no more.
     fn report(&self, name: &DnsName, outcome: &Result<Answer, String>) {
-        let failed = self.state.is_failing(name);
+        let failed = self.names.is_failing(name);
         match outcome {
             Err(fault) if !failed => {
                 tracing::warn!(%name, fault, "a name is not found; its last backends stay");
@@ -240,7 +258,7 @@ impl Follower {
         events
     }
 
-    fn show(&self) {
+    fn show(&mut self) {
         self.state.set_names(self.names.statuses());
         let failing = self.state.first_fault();
         let servers = self.settings.servers.iter().map(ToString::to_string);
@@ -256,6 +274,7 @@ impl Follower {
         });
         if self.names.all_asked() {
             self.state.followed().set_synced();
+            self.synced = true;
         }
     }
 }

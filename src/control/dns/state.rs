@@ -39,12 +39,6 @@ impl DnsState {
         *self.names() = names;
     }
 
-    /// Whether the last lookup of a name failed.
-    pub(super) fn is_failing(&self, name: &DnsName) -> bool {
-        let names = self.names();
-        names.get(name).is_some_and(|status| status.fault.is_some())
-    }
-
     /// The fault of the first name that has one.
     pub(super) fn first_fault(&self) -> Option<String> {
         self.names().iter().find_map(|(name, status)| {

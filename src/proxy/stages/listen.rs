@@ -3,28 +3,22 @@
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue};
 
 use crate::config::snapshot::Sse;
 use crate::core::http::forwarded::SESSILE_SESSION;
 use crate::core::http::{cors, event_stream};
-use crate::core::messages::index::Membership;
-use crate::core::session::details::{Choice, Placement};
 use crate::core::wire::handshake::Granted;
-use crate::io::carrier::Carrier;
+use crate::io::ends::LocalEnd;
 use crate::io::relay::{EventClient, Keepalive};
-use crate::live::Phase;
-use crate::proxy::backend::lease::BackendLease;
 use crate::proxy::clock::ticks;
 use crate::proxy::refusal::Refusal;
 use crate::proxy::request::placed::Placed;
-use crate::proxy::request::record::AnswerState;
-use crate::proxy::session::begin::GrantedSession;
-use crate::proxy::stages::answer::{AfterSwitch, Answer};
-use crate::proxy::stages::pass_on::{add_cookie, report};
-use crate::proxy::stages::session_setup::{details, facts, setup};
+use crate::proxy::stages::answer::Answer;
+use crate::proxy::stages::local_grant::{check_open, grant_local};
+use crate::proxy::stages::pass_on::add_cookie;
+use crate::proxy::stages::session_setup::setup;
 use crate::proxy::stages::upgrade::note_not_subscribed;
-use crate::proxy::streams::body::Outgoing;
 
 /// Grants the session of a client that takes events. hyper sends its response as a 101, because
 /// only then it gives up the connection; the transport writes the line of a 200 instead.
@@ -33,10 +27,7 @@ use crate::proxy::streams::body::Outgoing;
 /// When the gateway stops.
 pub(crate) fn listen(placed: Placed<'_>, head: &Parts, sse: Sse) -> Result<Answer, Refusal> {
     let received = placed.received;
-    let worker = &received.connection.worker;
-    if received.connection.closing.get() || worker.live().phase() == Phase::Stopping {
-        return Err(Refusal::Stopping);
-    }
+    check_open(received)?;
     let mut fields = HeaderMap::new();
     event_stream::set_fields(&mut fields);
     let id = HeaderValue::from_bytes(&received.id.encode());
@@ -49,7 +40,6 @@ pub(crate) fn listen(placed: Placed<'_>, head: &Parts, sse: Sse) -> Result<Answe
     let secure = received.client.secure;
     let readers = cors::readers(origins, &head.headers, &received.host, secure);
     cors::add_readers(&mut fields, readers.as_ref().ok());
-    let lease = BackendLease::local(worker);
     let granted = Granted {
         subprotocol: None,
         compressed: false,
@@ -65,37 +55,9 @@ pub(crate) fn listen(placed: Placed<'_>, head: &Parts, sse: Sse) -> Result<Answe
     });
     // What the gateway itself sends is no activity, and there is nothing else.
     setup.times.idle = None;
-    let placement = Placement {
-        choice: Choice::Gateway,
-        ..Placement::default()
-    };
-    let details = details(&placed, placement, &fields);
-    let facts = facts(&placed, &lease, &granted, details);
-    let mut report = report(&placed, &lease);
-    report.state = AnswerState::Unanswered;
-    received.progress.set_upgrading(true);
-    let client = EventClient::new(retry(sse));
-    received.progress.set_events(client.greeting());
-    let granted = GrantedSession {
-        facts,
-        backend: lease,
-        key: None,
-        carrier: Carrier::Local(Box::default()),
-        resumption: None,
-        memberships: Membership::all(placed.groups, placed.metadata.as_ref()),
-        subscriptions: placed.subscriptions,
-        since: placed.since,
-        events: Some(client),
-        setup,
-        permits: placed.permits.session,
-    };
-    let mut response = Response::new(Outgoing::Empty);
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    *response.headers_mut() = fields;
-    Ok(Answer {
-        response,
-        then: Some(AfterSwitch::Session(Box::new((granted, report)))),
-    })
+    let events = EventClient::new(retry(sse));
+    let end = (setup, LocalEnd::default());
+    Ok(grant_local(placed, (&granted, fields), end, Some(events)))
 }
 
 /// Milliseconds after which this client comes back: between one half and three halves of the
@@ -111,6 +73,7 @@ mod tests {
 
     use super::*;
     use crate::proxy::context::permits::RequestPermits;
+    use crate::proxy::stages::answer::AfterSwitch;
     use crate::proxy::stages::place::place;
     use crate::proxy::tests::{Fixture, authenticated, get, head};
 

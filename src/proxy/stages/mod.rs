@@ -11,6 +11,7 @@ pub(crate) mod forward;
 pub(crate) mod guard;
 mod identify;
 pub(crate) mod listen;
+pub(crate) mod local_grant;
 pub(crate) mod pass_on;
 pub(crate) mod place;
 pub(crate) mod refuse;

@@ -5,26 +5,19 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL};
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue};
 
 use crate::core::http::forwarded::SESSILE_SESSION;
-use crate::core::messages::index::Membership;
-use crate::core::session::details::{Choice, Placement};
 use crate::core::wire::handshake::{self, Granted, Upgrade};
 use crate::io::broker::Sender;
-use crate::io::carrier::Carrier;
 use crate::io::ends::LocalEnd;
-use crate::live::Phase;
-use crate::proxy::backend::lease::BackendLease;
 use crate::proxy::refusal::Refusal;
 use crate::proxy::request::placed::Placed;
-use crate::proxy::request::record::AnswerState;
-use crate::proxy::session::begin::GrantedSession;
-use crate::proxy::stages::answer::{AfterSwitch, Answer};
-use crate::proxy::stages::pass_on::{add_cookie, report};
-use crate::proxy::stages::session_setup::{details, facts, setup};
+use crate::proxy::stages::answer::Answer;
+use crate::proxy::stages::local_grant::{check_open, grant_local};
+use crate::proxy::stages::pass_on::add_cookie;
+use crate::proxy::stages::session_setup::setup;
 use crate::proxy::stages::upgrade::note_not_subscribed;
-use crate::proxy::streams::body::Outgoing;
 
 /// Grants the session, whether the broker is connected or not.
 ///
@@ -37,9 +30,7 @@ pub(crate) fn to_broker(
     let received = placed.received;
     let worker = &received.connection.worker;
     let offer = offer.ok_or(Refusal::OnlySessions)?;
-    if received.connection.closing.get() || worker.live().phase() == Phase::Stopping {
-        return Err(Refusal::Stopping);
-    }
+    check_open(received)?;
     let sender = sender(&mut placed)?;
     let fields = fields(&placed, offer);
     let subprotocol = fields.get(SEC_WEBSOCKET_PROTOCOL);
@@ -60,36 +51,7 @@ pub(crate) fn to_broker(
         }
         None => LocalEnd::listening(),
     };
-    let lease = BackendLease::local(worker);
-    let placement = Placement {
-        choice: Choice::Gateway,
-        ..Placement::default()
-    };
-    let details = details(&placed, placement, &fields);
-    let facts = facts(&placed, &lease, &granted, details);
-    let mut report = report(&placed, &lease);
-    report.state = AnswerState::Unanswered;
-    received.progress.set_upgrading(true);
-    let granted = GrantedSession {
-        facts,
-        backend: lease,
-        key: None,
-        carrier: Carrier::Local(Box::new(end)),
-        resumption: None,
-        memberships: Membership::all(placed.groups, placed.metadata.as_ref()),
-        subscriptions: placed.subscriptions,
-        since: placed.since,
-        events: None,
-        setup,
-        permits: placed.permits.session,
-    };
-    let mut response = Response::new(Outgoing::Empty);
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    *response.headers_mut() = fields;
-    Ok(Answer {
-        response,
-        then: Some(AfterSwitch::Session(Box::new((granted, report)))),
-    })
+    Ok(grant_local(placed, (&granted, fields), (setup, end), None))
 }
 
 /// The fields of the 101. No extension is accepted, so nothing is compressed.

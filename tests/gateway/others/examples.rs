@@ -63,6 +63,11 @@ async fn echoes(backend: Example, config: &str) {
 async fn the_chat_sends_to_all_clients_in_the_room_and_to_no_others() {
     let [one, two] = [(); 2].map(|()| Example::rust("chat", &["127.0.0.1:0"]));
     let gateway = gateway("gateway.toml", [one.address, two.address]).await;
+    talk_in_rooms(&gateway).await;
+}
+
+/// Two clients in each room: what one sends reaches both.
+async fn talk_in_rooms(gateway: &Gateway) {
     let mut rooms = Vec::new();
     for room in ROOMS {
         let path = format!("/ws/{room}");
@@ -79,10 +84,8 @@ async fn the_chat_sends_to_all_clients_in_the_room_and_to_no_others() {
     }
 }
 
-#[tokio::test]
-async fn the_browser_page_opens_and_its_windows_talk() {
-    let [one, two] = [(); 2].map(|()| Example::rust("chat", &["127.0.0.1:0"]));
-    let gateway = gateway("gateway.toml", [one.address, two.address]).await;
+/// Its windows talk in the page of the examples.
+async fn talk_in_browser(gateway: &Gateway) {
     let page = read("browser/index.html");
     let page = replaced(&page, CLIENTS, gateway.address());
     let directory = tempfile::tempdir().unwrap();
@@ -90,6 +93,13 @@ async fn the_browser_page_opens_and_its_windows_talk() {
     fs::write(&file, page).unwrap();
     let url = format!("file://{}", file.display());
     run_client(Language::Node, "chat_page", vec![url]).await;
+}
+
+#[tokio::test]
+async fn the_browser_page_opens_and_its_windows_talk() {
+    let [one, two] = [(); 2].map(|()| Example::rust("chat", &["127.0.0.1:0"]));
+    let gateway = gateway("gateway.toml", [one.address, two.address]).await;
+    talk_in_browser(&gateway).await;
 }
 
 /// A chat without a chat server: the gateway and its broker are all there is.
@@ -100,25 +110,8 @@ async fn the_chat_without_a_server_sends_to_all_clients_in_the_room() {
     assert!(text.starts_with(command), "it begins with {command}");
     let text = replaced(&text, CLIENTS, ([127, 0, 0, 1], 0).into());
     let gateway = Gateway::start(&text).await;
-    let mut rooms = Vec::new();
-    for room in ROOMS {
-        let path = format!("/ws/{room}");
-        let first = Client::connect(gateway.address(), &path).await;
-        let second = Client::connect(gateway.address(), &path).await;
-        rooms.push((room, first, second));
-    }
-    for (room, first, second) in &mut rooms {
-        let greeting = format!("hello {room}");
-        first.send(greeting.as_str()).await;
-        assert_eq!(first.receive_text().await, greeting);
-        assert_eq!(second.receive_text().await, greeting);
-    }
-    let page = replaced(&read("browser/index.html"), CLIENTS, gateway.address());
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("index.html");
-    fs::write(&file, page).unwrap();
-    let url = format!("file://{}", file.display());
-    run_client(Language::Node, "chat_page", vec![url]).await;
+    talk_in_rooms(&gateway).await;
+    talk_in_browser(&gateway).await;
 }
 
 /// The producer is a gateway, too: what its client sends is a record of the topic.

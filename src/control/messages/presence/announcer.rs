@@ -87,7 +87,7 @@ impl Announcer {
         (before..losses).for_each(|_| self.metrics.broker(DIRECTION, "dropped"));
     }
 
-    /// The event; `None` where nobody joined or left.
+    /// The event; `None` for an item that is no join or leave.
     fn event(&self, group: &GroupName, item: &Item) -> Option<serde_json::Value> {
         let mut event = match item {
             Item::Member(member) => {

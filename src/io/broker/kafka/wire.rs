@@ -217,7 +217,7 @@ fn read_batch<'a>(batch: &'a [u8], first: i64, found: &mut Batches<'a>) -> Optio
         return Some(());
     }
     if compressed {
-        // Their number says nothing of their size, and whoever writes them chooses it.
+        // Their producer chooses this number, and it does not bound their size.
         found.compressed += u64::try_from(count).unwrap_or(0);
         return Some(());
     }

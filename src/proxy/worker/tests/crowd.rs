@@ -40,7 +40,7 @@ struct Kind {
 }
 
 impl Times {
-    #[expect(clippy::print_stdout, reason = "shown to whoever measures")]
+    #[expect(clippy::print_stdout, reason = "the figures are for the terminal")]
     fn print(&self) {
         for (name, kind) in &self.0 {
             let mut turns = kind.turns.clone();
