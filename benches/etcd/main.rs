@@ -9,19 +9,26 @@
     clippy::unwrap_used,
     reason = "a program for people: it measures real time and fails by panic"
 )]
+#![allow(
+    unreachable_pub,
+    reason = "a program exports nothing; `pub` is what modules share"
+)]
 
 #[path = "../flood/echo.rs"]
 mod echo;
+#[path = "../../tests/support/ports.rs"]
+mod ports;
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use etcd_client::{Client, Txn, TxnOp};
+use ports::free_port;
 
 const UPSTREAMS: usize = 500;
 const BACKENDS: usize = 20;
@@ -43,11 +50,6 @@ fn argument(name: &str, default: u32) -> u32 {
     arguments
         .next()
         .map_or(default, |text| text.parse().unwrap())
-}
-
-fn free_port() -> u16 {
-    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
-    socket.local_addr().unwrap().port()
 }
 
 fn admin(socket: &Path, target: &str) -> Option<serde_json::Value> {

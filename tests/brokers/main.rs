@@ -2,6 +2,7 @@
 //! whatever happens to the server meanwhile. One suite runs for every kind.
 #![allow(
     clippy::disallowed_methods,
+    clippy::print_stderr,
     clippy::unwrap_used,
     reason = "tests run in real time and fail by panic"
 )]
@@ -12,6 +13,8 @@
 
 mod certificates;
 mod member;
+#[path = "../support/ports.rs"]
+mod ports;
 mod server;
 mod suite;
 

@@ -2,10 +2,11 @@
 //! its own, which is signalled and ended as a whole.
 
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -17,6 +18,7 @@ use tempfile::TempDir;
 
 use crate::certificates::{self, Files};
 use crate::member::eventually;
+use crate::ports::free_port;
 
 pub const USER: &str = "edge";
 pub const PASSWORD: &str = "s3cret-of-the-test";
@@ -44,11 +46,6 @@ pub struct Server {
     /// What Erlang listens on.
     more_ports: (u16, u16),
     child: Child,
-}
-
-fn free_port() -> u16 {
-    let socket = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
-    socket.local_addr().expect("an address").port()
 }
 
 /// The server that a Python package brings along.
@@ -329,6 +326,10 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        if thread::panicking() {
+            let log = fs::read_to_string(self.path("log")).unwrap_or_default();
+            eprintln!("{} logged:\n{log}", self.kind);
+        }
         if matches!(self.child.try_wait(), Ok(None)) {
             self.kill();
         }

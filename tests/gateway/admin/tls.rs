@@ -1,7 +1,7 @@
 //! The admin API over TLS: operators come by certificate, and by nothing less.
 
 use std::fs;
-use std::net::TcpListener;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Stdio};
 
@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use crate::support::certificates::Authority;
 use crate::support::gateway::{command, signal_process};
 use crate::support::shell::sessile;
-use crate::support::{config, eventually};
+use crate::support::{config, eventually, free_port};
 
 /// A gateway whose admin API is reached by TCP.
 struct Operated(Child);
@@ -40,8 +40,7 @@ impl Drop for Operated {
 
 /// Writes a configuration whose `[admin]` has these lines; answers where the API will be.
 fn configure(directory: &Path, admin: &str) -> String {
-    let free = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = free.local_addr().unwrap();
+    let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let text = config::complete(
         "[[routes]]\nname = \"all\"\nredirect = { scheme = \"https\" }\n",
         directory,

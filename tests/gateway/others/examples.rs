@@ -19,7 +19,7 @@ use crate::support::etcd::Etcd;
 use crate::support::event_source::EventSource;
 use crate::support::peers::{Language, python, run_client};
 use crate::support::tokens::{self, in_seconds, wanted};
-use crate::support::{Client, Dial, Gateway, eventually};
+use crate::support::{Client, Dial, Gateway, eventually, free_port};
 
 const CLIENTS: &str = "127.0.0.1:8080";
 const KAFKA: &str = "127.0.0.1:9092";
@@ -164,9 +164,7 @@ async fn socket_io_clients_upgrade_at_the_instance_of_their_polling_session() {
 #[tokio::test]
 async fn services_notify_clients_of_a_socket_io_backend() {
     let backend = Example::node("socketio");
-    let socket = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    let publishing = socket.local_addr().unwrap();
-    drop(socket);
+    let publishing = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let text = read("notifications/gateway.toml");
     let text = replaced(&text, CLIENTS, ([127, 0, 0, 1], 0).into());
     let text = replaced(&text, BACKENDS[0], backend.address);

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::support::raw::{UPGRADE, masked};
 use crate::support::time::pace_blocking;
-use crate::support::{Backend, Client, Dial, Gateway, config, eventually};
+use crate::support::{Backend, Client, Dial, Gateway, config, eventually, free_port};
 
 /// A gateway that keys by the query's `k`.
 async fn gateway(backends: &[SocketAddr], route: &str) -> Gateway {
@@ -56,9 +56,7 @@ async fn a_session_shows_its_key_and_the_walk_to_its_backend() {
 
 #[tokio::test]
 async fn a_backend_that_refused_is_in_the_walk() {
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let dead = closed.local_addr().expect("bound");
-    drop(closed);
+    let dead = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let backend = Backend::echo().await;
     let upstream = "passive = { failures = 0 }\nattempts = 2";
     let text = config::echo(&[dead, backend.address], upstream, "");

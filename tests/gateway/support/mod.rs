@@ -19,6 +19,8 @@ pub mod http;
 pub mod numbered;
 pub mod pebble;
 pub mod peers;
+#[path = "../../support/ports.rs"]
+mod ports;
 mod process;
 pub mod prometheus;
 pub mod raw;
@@ -34,11 +36,10 @@ pub mod time;
 pub mod tokens;
 pub mod wss;
 
-use std::net::TcpListener;
-
 pub use backend::Backend;
 pub use client::{Client, Dial};
 pub use gateway::Gateway;
+pub use ports::free_port;
 pub use raw::Raw;
 pub use time::{DEADLINE, eventually, soon};
 
@@ -51,10 +52,4 @@ pub fn raise_open_files() {
         maximum: limit.maximum,
     };
     setrlimit(Resource::Nofile, raised).expect("the soft limit may rise to the hard one");
-}
-
-/// A port that is free now.
-pub fn free_port() -> u16 {
-    let socket = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
-    socket.local_addr().expect("an address").port()
 }

@@ -2,14 +2,14 @@
 //! the operator's credential, so what pages of other origins may do is tried in a real browser.
 
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Stdio};
 
 use rustix::process::Signal;
 
 use crate::support::gateway::{command, signal_process};
 use crate::support::peers::{Language, run_client};
-use crate::support::{config, eventually};
+use crate::support::{config, eventually, free_port};
 
 /// A gateway in a process of its own, killed if the test does not end it.
 struct Process(Child);
@@ -25,9 +25,7 @@ impl Drop for Process {
 #[tokio::test]
 async fn a_local_operator_is_asked_nothing_and_other_pages_get_nothing() {
     let directory = tempfile::tempdir().unwrap();
-    let free = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = free.local_addr().unwrap();
-    drop(free);
+    let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let routes = "[[routes]]\nname = \"all\"\nredirect = { scheme = \"https\" }\n";
     let text = config::complete(routes, directory.path());
     let unix = format!(

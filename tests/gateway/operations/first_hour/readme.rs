@@ -7,7 +7,7 @@ use std::process::{Child, Stdio};
 
 use super::{run, sessile};
 use crate::support::etcd::Etcd;
-use crate::support::{Backend, Client, Dial, eventually, http};
+use crate::support::{Backend, Client, Dial, eventually, free_port, http};
 
 /// A fenced block: its language and its text.
 type Block = (String, String);
@@ -59,12 +59,6 @@ fn arguments(line: &str) -> Vec<String> {
     words.lines().skip(1).map(str::to_owned).collect()
 }
 
-/// Free ports for what the README has on fixed ones.
-fn free_ports<const N: usize>() -> [u16; N] {
-    let bound = [(); N].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
-    bound.map(|listener| listener.local_addr().unwrap().port())
-}
-
 /// The folder of the chapter, what runs in it, and what stands for its addresses.
 struct Folder {
     directory: tempfile::TempDir,
@@ -84,7 +78,8 @@ struct Folder {
 
 impl Folder {
     async fn new() -> Self {
-        let [edge, tls, admin] = free_ports();
+        // The README has fixed ones.
+        let [edge, tls, admin] = [(); 3].map(|()| free_port());
         Self {
             directory: tempfile::tempdir().unwrap(),
             chat: Backend::echo().await,
