@@ -82,7 +82,7 @@ async fn ask_all(
     let distant = join_all(near.iter().map(|other| async {
         let target = asked.target(Some(&other.node));
         let given = gateway.fleet_client.ask(other, &target).await;
-        Answer::new(other.node.clone(), given)
+        Answer::of(other, given)
     }));
     let local = async {
         if !wanted(&own) {
@@ -107,7 +107,7 @@ async fn ask_all(
     let mut answers: Vec<_> = local?.into_iter().chain(distant).collect();
     answers.extend(far.iter().filter(|other| wanted(&other.node)).map(|other| {
         let reason = format!("more than {ASKED_MAX} gateways are registered");
-        Answer::new(other.node.clone(), Err(reason))
+        Answer::of(other, Err(reason))
     }));
     let mut page = merge(answers);
     page.totals.merge(&gateway.live.table());

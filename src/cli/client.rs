@@ -1,5 +1,6 @@
 //! Speaks to a running gateway's admin API, over TCP or a unix socket: one request, one answer.
 
+mod elsewhere;
 mod follow;
 
 use std::fmt;

@@ -46,6 +46,9 @@ pub(super) struct Listed<T> {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct NodeAnswer {
     pub(super) node: String,
+    /// Where its admin API is; `None` for the gateway that answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) admin: Option<String>,
     /// How many items it sent.
     #[serde(default)]
     pub(super) items: Option<usize>,

@@ -23,7 +23,8 @@ pub fn move_session(args: &MoveArgs, out: &mut dyn Write) -> anyhow::Result<u8> 
         Some(backend) => json!({ "backend": backend }),
         None => json!({}),
     };
-    let moving: Value = client.ask(Method::POST, &target, Some(&body))?;
+    let moving: Result<Value, _> = client.ask(Method::POST, &target, Some(&body));
+    let moving = moving.map_err(|error| client.with_holder(args.id, error))?;
     if args.json {
         print_json(out, &moving, Form::Pretty)?;
         return Ok(0);
@@ -78,7 +79,11 @@ pub fn send(args: &SendArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
             format!("/v1/sessions/messages?{}", query.finish())
         }
     };
-    let sent: Value = client.ask(Method::POST, &target, Some(&body))?;
+    let sent: Result<Value, _> = client.ask(Method::POST, &target, Some(&body));
+    let sent = sent.map_err(|error| match whom {
+        Some(id) => client.with_holder(id, error),
+        None => error,
+    })?;
     show_sent(args, &sent, out)
 }
 
@@ -160,7 +165,10 @@ fn show_sent(args: &SendArgs, sent: &Value, out: &mut dyn Write) -> anyhow::Resu
         return Ok(code);
     };
     let (busy, gone, unfit) = (&sent["busy"], &sent["gone"], &sent["unfit"]);
-    write!(out, "delivered {delivered}, busy {busy}, gone {gone}")?;
+    write!(
+        out,
+        "delivered {delivered}, busy {busy}, gone {gone} on this gateway"
+    )?;
     if unfit.as_u64() > Some(0) {
         write!(
             out,
@@ -168,5 +176,11 @@ fn show_sent(args: &SendArgs, sent: &Value, out: &mut dyn Write) -> anyhow::Resu
         )?;
     }
     writeln!(out)?;
+    if args.all || args.selection.target().is_some() {
+        writeln!(
+            out,
+            "other gateways do not get it: `[publish]` is not configured here"
+        )?;
+    }
     Ok(code)
 }

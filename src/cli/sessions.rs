@@ -179,7 +179,8 @@ pub fn kick(args: &KickArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
             query.append_pair("reason", reason);
         }
         let target = format!("/v1/sessions/{id}?{}", query.finish());
-        match client.ask::<Value>(Method::DELETE, &target, None::<&()>) {
+        let closed = client.ask::<Value>(Method::DELETE, &target, None::<&()>);
+        match closed.map_err(|error| client.with_holder(*id, error)) {
             Ok(closing) => {
                 let reason = closing["reason"].as_str().unwrap_or_default();
                 writeln!(

@@ -5,7 +5,7 @@ use std::io::Write;
 use serde_json::Value;
 
 use crate::cli::args::TapArgs;
-use crate::cli::client::Client;
+use crate::cli::client::{Client, ClientError};
 use crate::cli::print::{Form, json, visible};
 
 /// Shows the frames of a session until the tap ends.
@@ -20,7 +20,7 @@ pub fn tap(args: &TapArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
         args.id, args.seconds, args.frames
     );
     let mut event = String::new();
-    client.follow(&target, |line| {
+    let followed = client.follow(&target, |line| {
         if let Some(name) = line.strip_prefix("event: ") {
             name.clone_into(&mut event);
         } else if let Some(data) = line.strip_prefix("data: ") {
@@ -29,6 +29,10 @@ pub fn tap(args: &TapArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
             out.flush()?;
         }
         Ok(())
+    });
+    followed.map_err(|error| match error.downcast::<ClientError>() {
+        Ok(error) => client.with_holder(args.id, error).into(),
+        Err(error) => error,
     })?;
     Ok(0)
 }

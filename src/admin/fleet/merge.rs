@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::admin::fleet::totals::Totals;
+use crate::control::fleet::Other;
 
 /// Bytes of a cursor at most.
 const CURSOR_MAX: usize = 16 * 1024;
@@ -103,6 +104,8 @@ pub(super) struct Given {
 #[derive(Clone, Debug)]
 pub(super) struct Answer {
     node: String,
+    /// Where the admin API of another gateway is.
+    admin: Option<String>,
     /// The items and the cursor for the next ones, or why there are none.
     items: Result<List, String>,
 }
@@ -118,7 +121,16 @@ struct List {
 impl Answer {
     pub(super) fn new(node: String, given: Result<Given, String>) -> Self {
         let items = given.and_then(|given| items(&node, &given));
-        Self { node, items }
+        let admin = None;
+        Self { node, admin, items }
+    }
+
+    /// That of another gateway.
+    pub(super) fn of(other: &Other, given: Result<Given, String>) -> Self {
+        Self {
+            admin: Some(other.admin.clone()),
+            ..Self::new(other.node.clone(), given)
+        }
     }
 }
 
@@ -176,6 +188,9 @@ pub(in crate::admin) struct FleetPage {
 pub(in crate::admin) struct NodeAnswer {
     /// Its name.
     pub node: String,
+    /// Where its admin API is, as it is registered; absent for the gateway that answers.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub admin: Option<String>,
     /// How many items it sent; null if it did not answer.
     pub items: Option<usize>,
     /// Why it did not answer.
@@ -186,7 +201,7 @@ pub(in crate::admin) struct NodeAnswer {
 pub(super) fn merge(answers: Vec<Answer>) -> FleetPage {
     let (mut all, mut nodes, mut cursors) = (Vec::new(), Vec::new(), BTreeMap::new());
     let mut totals = Totals::default();
-    for Answer { node, items } in answers {
+    for Answer { node, admin, items } in answers {
         let (count, fault) = match items {
             Ok(list) => {
                 let count = list.items.len();
@@ -199,6 +214,7 @@ pub(super) fn merge(answers: Vec<Answer>) -> FleetPage {
         };
         nodes.push(NodeAnswer {
             node,
+            admin,
             items: count,
             fault,
         });

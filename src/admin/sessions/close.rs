@@ -90,7 +90,7 @@ pub(in crate::admin) async fn one(
         session: Some(id),
         close_code: Some(code),
         reason: Some(reason.into()),
-        ..Fields::new(format!("close {id} with {code}"))
+        ..Fields::new(format!("close {id} with {code} {reason:?}"))
     };
     orders::note(&gateway, &caller, "close", fields);
     let closing = Closing {
@@ -115,7 +115,9 @@ pub(in crate::admin) async fn many(
         sessions: u64::try_from(closing).ok(),
         close_code: Some(code),
         reason: Some(reason.into()),
-        ..Fields::new(format!("close {closing} sessions with {code}: {query}"))
+        ..Fields::new(format!(
+            "close {closing} sessions with {code} {reason:?}: {query}"
+        ))
     };
     orders::note(&gateway, &caller, "close", fields);
     let closing = ClosingMany {

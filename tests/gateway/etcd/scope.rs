@@ -97,11 +97,11 @@ async fn one_gateway_answers_for_all_and_asks_no_address_of_a_stranger() {
     for client in &mut clients {
         client.echo("still here").await;
     }
-    found_from_the_shell(&one, id).await;
+    found_from_the_shell(&one, id, address).await;
 }
 
 /// The same from the shell of `edge-1`, about a session of `edge-2`.
-async fn found_from_the_shell(one: &Gateway, id: &str) {
+async fn found_from_the_shell(one: &Gateway, id: &str, two: SocketAddr) {
     // The doctor explains it, with an exit code for scripts.
     let printed = run(one.directory(), &["doctor", "--fleet"]).await;
     assert_eq!(printed.code, Some(1), "{printed:?}");
@@ -138,6 +138,19 @@ async fn found_from_the_shell(one: &Gateway, id: &str) {
         .lines()
         .filter(|line| line.starts_with("edge-2 "));
     assert_eq!(rows.count(), 2, "{printed:?}");
+    // An order for a session elsewhere is refused with the place of the session.
+    for order in [
+        &["kick", id][..],
+        &["move", id],
+        &["send", id, "hello"],
+        &["tap", id],
+    ] {
+        let printed = run(one.directory(), order).await;
+        let all = format!("{}{}", printed.out, printed.err);
+        assert_eq!(printed.code, Some(1), "{printed:?}");
+        let place = format!("it is on edge-2: add --admin {}", two);
+        assert!(all.contains(&place), "{order:?}: {all}");
+    }
     let alone = run(one.directory(), &["why", "nobody-of-this-name"]).await;
     assert!(
         alone.err.contains("--fleet asks the other gateways too"),

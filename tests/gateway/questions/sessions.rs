@@ -183,7 +183,11 @@ async fn q12_tell_one_user_or_everyone_on_a_route() {
     let mut other = Client::connect(gateway.address(), "/?k=2").await;
     let id = one.session_id().await;
     let told = run(&gateway, &["send", "--route", "all", "maintenance at 5"]);
-    assert_eq!(told, "delivered 2, busy 0, gone 0\n");
+    assert_eq!(
+        told,
+        "delivered 2, busy 0, gone 0 on this gateway\n\
+         other gateways do not get it: `[publish]` is not configured here\n"
+    );
     assert_eq!(one.receive_text().await, "maintenance at 5");
     assert_eq!(other.receive_text().await, "maintenance at 5");
     assert_eq!(run(&gateway, &["send", &id, "hello"]), "delivered\n");
